@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An arena: memory that is handed out piece by piece and freed at once.
+ * Pieces never move, so what points into an arena stays valid until
+ * arena_free. Lots and pages keep their items in one.
+ */
+#ifndef ARENA_H
+#define ARENA_H
+
+#include <stddef.h>
+
+#include "respool.h"
+
+typedef struct arena {
+  struct chunk *chunks; /* newest first */
+  char *at, *end;       /* what is left of the newest */
+} arena;
+
+void arena_init(arena *a);
+void arena_free(arena *a); /* back to empty */
+
+/* `n` bytes aligned for anything, uninitialised; NULL when out of memory. */
+void *arena_alloc(arena *a, size_t n);
+
+/* Copies `b`: 0 or RESPOOL_NOMEM. */
+int arena_copy(arena *a, respool_bytes b, respool_bytes *copy);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two clocks. A store's own clock tells what time it is: the wall clock, or
+ * one that stands still until it is moved. The monotonic clock measures how
+ * long a real wait lasts. Both count milliseconds.
+ */
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+struct clock {
+  bool manual;
+  _Atomic int64_t ms; /* of a manual clock */
+};
+
+/* A manual clock begins at the wall time of the call. */
+void clock_init(struct clock *c, bool manual);
+
+/* Milliseconds since 1970, UTC. Any thread. */
+int64_t clock_now(const struct clock *c);
+
+/* Moves a manual clock, forth or back; it stops at the ends of its range.
+   Any thread. */
+void clock_advance(struct clock *c, int64_t ms);
+
+/* Milliseconds since some fixed moment; never steps back. */
+int64_t clock_mono(void);
+
+/* The moment `ms` from now, for a wait on CLOCK_MONOTONIC. A negative wait
+   is over at once, one too long to be told ends in about a century. */
+void clock_deadline(struct timespec *t, int64_t ms);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Group commit; see commit.h. Invariants:
+ *
+ *   1. At most one thread is the leader, and only it opens transactions.
+ *   2. An operation is in one list at a time: waiting, in the leader's
+ *      group, unflushed, or done.
+ *   3. Whenever a list is not empty some thread leads, or one of those who
+ *      wait in it has been woken to lead.
+ */
+#include "commit.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "engine.h"
+
+#define GROUP_MAX 256 /* operations in one transaction */
+
+/* ---- lists -------------------------------------------------------------- */
+
+static void list_init(op_list *l) {
+  l->first = NULL;
+  l->end = &l->first;
+}
+
+static void list_add(op_list *l, op *o) {
+  o->next = NULL;
+  *l->end = o;
+  l->end = &o->next;
+}
+
+static op *list_pop(op_list *l) {
+  op *o = l->first;
+  if (!o) return NULL;
+  l->first = o->next;
+  if (!l->first) l->end = &l->first;
+  return o;
+}
+
+/* Moves up to `max` operations to an empty list. */
+static void list_cut(op_list *from, op_list *to, int max) {
+  list_init(to);
+  for (op *o; max-- > 0 && (o = list_pop(from));) list_add(to, o);
+}
+
+void committer_init(committer *c) {
+  memset(c, 0, sizeof *c);
+  pthread_condattr_t a;
+  pthread_condattr_init(&a);
+  pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+  pthread_mutex_init(&c->lock, NULL);
+  pthread_cond_init(&c->changed, &a);
+  pthread_condattr_destroy(&a);
+  list_init(&c->waiting);
+  list_init(&c->unflushed);
+}
+
+void committer_destroy(committer *c) {
+  pthread_mutex_destroy(&c->lock);
+  pthread_cond_destroy(&c->changed);
+}
+
+/* ---- running a group ---------------------------------------------------- */
+
+static void note(op *o, int rc) {
+  o->rc = rc;
+  if (rc) strcpy(o->text, respool_error_text());
+}
+
+static void note_all(op_list *l, int rc) {
+  for (op *o = l->first; o; o = o->next) note(o, rc);
+}
+
+/* Runs the operations in `t`; false when one failed after it had changed
+   something, which spoils the transaction for all. */
+static bool run_all(const engine *g, txn *t, op_list *group) {
+  for (op *o = group->first; o; o = o->next) {
+    uint64_t before = g->changes(t);
+    note(o, o->run(t, o));
+    o->wrote = g->changes(t) != before;
+    if (o->rc && o->wrote) return false;
+  }
+  return true;
+}
+
+/* Commits what the group did, if anything. */
+static int commit_group(env *e, txn *t, op_list *group, bool *flushed) {
+  if (!e->engine->changes(t)) {
+    e->engine->abort(t);
+    return 0;
+  }
+  int rc = e->engine->commit(t);
+  if (rc)
+    note_all(group, rc);
+  else
+    *flushed = true;
+  return rc;
+}
+
+/* One transaction for the whole group; false asks for one each. */
+static bool run_together(env *e, op_list *group, bool *flushed) {
+  txn *t;
+  int rc = e->engine->begin(e, true, &t);
+  if (rc) {
+    note_all(group, rc);
+    return true;
+  }
+  if (run_all(e->engine, t, group))
+    rc = commit_group(e, t, group, flushed);
+  else {
+    e->engine->abort(t);
+    rc = RESPOOL_BUSY;
+  }
+  return !rc || rc == RESPOOL_UNKNOWN_OUTCOME || !group->first->next;
+}
+
+static bool run_group(env *e, op_list *group) {
+  bool flushed = false;
+  if (run_together(e, group, &flushed)) return flushed;
+  for (op *o = group->first; o; o = o->next) { /* each for itself */
+    op_list alone;
+    op *next = o->next;
+    list_init(&alone);
+    list_add(&alone, o);
+    run_together(e, &alone, &flushed);
+    o->next = next;
+  }
+  return flushed;
+}
+
+/* ---- leading ------------------------------------------------------------ */
+
+static void finish(op *o) {
+  o->done = true;
+  pthread_cond_signal(&o->wake);
+}
+
+/* Their commit is on disk now (rc 0), or nobody knows. */
+static void finish_unflushed(op_list *l, int rc) {
+  for (op *o; (o = list_pop(l));) {
+    if (rc) note(o, rc);
+    finish(o);
+  }
+}
+
+/* Sorts a group that ran: who waits for a flush, who is done. */
+static void sort_group(committer *c, op_list *group) {
+  for (op *o; (o = list_pop(group));) {
+    if (o->durable && o->wrote && !o->rc)
+      list_add(&c->unflushed, o);
+    else
+      finish(o);
+  }
+}
+
+static void lead_flush(env *e) {
+  committer *c = &e->commit;
+  op_list flushing;
+  list_cut(&c->unflushed, &flushing, INT32_MAX);
+  c->behind = false;
+  pthread_mutex_unlock(&c->lock);
+  int rc = e->engine->sync(e);
+  pthread_mutex_lock(&c->lock);
+  if (rc) c->behind = true;
+  finish_unflushed(&flushing, rc);
+}
+
+static bool any_unknown(const op_list *l) {
+  for (const op *o = l->first; o; o = o->next)
+    if (o->rc == RESPOOL_UNKNOWN_OUTCOME) return true;
+  return false;
+}
+
+/* One step of the leader: run what waits, whose flush also serves the
+   group before; or flush, when nothing waits. Called with the lock held. */
+static void lead(env *e) {
+  committer *c = &e->commit;
+  op_list group, before;
+  if (!c->waiting.first) {
+    lead_flush(e);
+    return;
+  }
+  list_cut(&c->waiting, &group, GROUP_MAX);
+  list_cut(&c->unflushed, &before, INT32_MAX);
+  pthread_mutex_unlock(&c->lock);
+  bool flushed = run_group(e, &group);
+  pthread_mutex_lock(&c->lock);
+  if (flushed) {
+    c->behind = true;
+    c->version++;
+    pthread_cond_broadcast(&c->changed);
+  }
+  if (flushed || any_unknown(&group))
+    finish_unflushed(&before, flushed ? 0 : RESPOOL_UNKNOWN_OUTCOME);
+  for (op *o; (o = list_pop(&before));) list_add(&c->unflushed, o);
+  sort_group(c, &group);
+}
+
+/* Somebody who waits takes over. */
+static void hand_over(committer *c) {
+  op *o = c->unflushed.first ? c->unflushed.first : c->waiting.first;
+  if (o) pthread_cond_signal(&o->wake);
+}
+
+static void lead_until(env *e, op *o) {
+  committer *c = &e->commit;
+  while (!o->done) {
+    if (c->led) {
+      pthread_cond_wait(&o->wake, &c->lock);
+      continue;
+    }
+    c->led = true;
+    lead(e);
+    c->led = false;
+  }
+  if (!c->led) hand_over(c);
+}
+
+int commit_op(env *e, op *o) {
+  committer *c = &e->commit;
+  o->done = o->wrote = false;
+  o->rc = 0;
+  pthread_cond_init(&o->wake, NULL);
+  pthread_mutex_lock(&c->lock);
+  list_add(&c->waiting, o);
+  lead_until(e, o);
+  pthread_mutex_unlock(&c->lock);
+  pthread_cond_destroy(&o->wake);
+  if (o->rc) fail_text(o->text);
+  return o->rc;
+}
+
+/* ---- flush, read, wait -------------------------------------------------- */
+
+int commit_flush(env *e) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  bool behind = c->behind || c->led;
+  uint64_t version = c->version;
+  pthread_mutex_unlock(&c->lock);
+  if (!behind) return 0;
+  int rc = e->engine->sync(e);
+  pthread_mutex_lock(&c->lock);
+  if (!rc && c->version == version && !c->led) c->behind = false;
+  pthread_mutex_unlock(&c->lock);
+  return rc;
+}
+
+int commit_read(env *e, int (*run)(txn *t, op *o), op *o) {
+  txn *t;
+  int rc = e->engine->begin(e, false, &t);
+  if (rc) return rc;
+  rc = run(t, o);
+  e->engine->abort(t);
+  return rc;
+}
+
+uint64_t commit_version(env *e) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  uint64_t version = c->version;
+  pthread_mutex_unlock(&c->lock);
+  return version;
+}
+
+void commit_wait(env *e, uint64_t seen, int64_t ms) {
+  committer *c = &e->commit;
+  struct timespec until;
+  clock_deadline(&until, ms);
+  pthread_mutex_lock(&c->lock);
+  int rc = 0;
+  while (c->version == seen && !rc)
+    rc = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+  pthread_mutex_unlock(&c->lock);
+}

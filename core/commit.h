@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Group commit. Every write is an operation; whoever needs its result and
+ * finds no leader becomes the leader, runs all waiting operations in one
+ * transaction, commits and wakes the others. There is no thread of its own.
+ *
+ * A commit flushes the data; what makes the commit itself durable is the
+ * flush of the next one, or an explicit one when nothing is waiting. A
+ * durable operation returns after that, another one after the commit.
+ */
+#ifndef COMMIT_H
+#define COMMIT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+struct env;
+struct txn;
+
+/* An operation, embedded at the head of its arguments. `run` may be called
+   again after a transaction was given up, so it sets its outputs anew. */
+typedef struct op {
+  int (*run)(struct txn *t, struct op *o);
+  bool durable; /* returns when on disk */
+  bool done;
+  bool wrote;
+  int rc;
+  char text[FAIL_LINE];
+  pthread_cond_t wake;
+  struct op *next;
+} op;
+
+typedef struct op_list {
+  op *first, **end;
+} op_list;
+
+typedef struct committer {
+  pthread_mutex_t lock;
+  op_list waiting;   /* not run yet */
+  op_list unflushed; /* committed; their callers wait for a flush */
+  bool led;
+  bool behind;       /* a commit was made that is not flushed */
+  uint64_t version;  /* rises with every commit */
+  pthread_cond_t changed;
+} committer;
+
+void committer_init(committer *c);
+void committer_destroy(committer *c);
+
+/* Runs `o` and returns its result, leaving its words to
+   respool_error_text. */
+int commit_op(struct env *e, op *o);
+
+/* Everything committed before is on disk on return. */
+int commit_flush(struct env *e);
+
+/* Runs a read in a transaction of its own. */
+int commit_read(struct env *e, int (*run)(struct txn *t, op *o), op *o);
+
+/* The number of commits this process has made, and a wait for it to move
+   away from `seen` or for `ms` to pass. */
+uint64_t commit_version(struct env *e);
+void commit_wait(struct env *e, uint64_t seen, int64_t ms);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine seam: what a storage engine must do for the verbs above it. It
+ * lies at the state machine (append, claim, settle, ...), not at get and
+ * put, so that a server may implement the same list. The time is passed in.
+ *
+ * An engine's work is done in its transactions: one writer at a time, any
+ * number of readers. A function here that changes things is called in a
+ * write transaction; it returns 0, or a code of its own failure. A failure
+ * that comes before anything was changed fails that operation alone. Once
+ * something was changed, which `changes` tells, the transaction as a whole
+ * must be given up. What a function fills (lots, pages) holds only when the
+ * transaction ends well.
+ */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include "commit.h"
+#include "page.h"
+
+typedef struct txn txn;
+
+/* What all engines share of an open environment; an engine's own begins
+   with it. */
+typedef struct env {
+  const struct engine *engine;
+  committer commit;
+  int pid; /* of the process that opened it */
+} env;
+
+/* A queue's policy as stored. */
+typedef struct queue_config {
+  int64_t lease, max_hold, max_attempts, max_crashes, ttl, cooldown;
+  int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
+  respool_backoff backoff;
+  char box[RESPOOL_NAME_MAX + 1];
+} queue_config;
+
+typedef struct append_req {
+  const batch *batch;
+  int lane;
+  int64_t delay, at, ttl;
+  uint64_t attempts;  /* already spent; a replay that keeps them */
+  uint64_t max_store; /* pushes must leave the store below; 0: any */
+  uint64_t first;     /* out */
+} append_req;
+
+typedef struct claim_req {
+  uint64_t items, bytes;
+  int64_t lease; /* KEEP: the queue's */
+  bool more;     /* out: stopped early, there may be something yet */
+} claim_req;
+
+typedef struct settle_req {
+  respool_lot *lot;
+  bool strict; /* any hold lost: LEASE_LOST and nothing happens */
+  struct random *chance;
+} settle_req;
+
+typedef struct move_req {
+  const char *box, *to; /* to NULL: each letter's own queue */
+  const respool_move *moves;
+  size_t n;
+  bool keep_attempts;
+  const respool_job *job;
+  uint64_t moved; /* out */
+} move_req;
+
+/* When something may be taken. */
+typedef struct outlook {
+  bool ready;
+  int64_t next_due; /* wall time of the next waiting or leased; 0: none */
+} outlook;
+
+typedef struct engine {
+  int (*open)(const char *path, const respool_options *o, env **e);
+  void (*close)(env *e);
+
+  int (*begin)(env *e, bool write, txn **t);
+  uint64_t (*changes)(const txn *t); /* rises with each; and on errors */
+  int (*commit)(txn *t);         /* ends it, also on failure */
+  void (*abort)(txn *t);
+  int (*sync)(env *e);           /* what was committed is on disk */
+  uint64_t (*last_txn)(env *e);  /* cheap, also across processes */
+
+  /* queues */
+  int (*queue_open)(txn *t, const char *name, const respool_queue_options *o);
+  int (*queue_config)(txn *t, const char *name, queue_config *out);
+  int (*queue_stat)(txn *t, const char *name, int64_t now,
+                    respool_queue_stats *out);
+  int (*queue_pause)(txn *t, const char *name, bool paused);
+  int (*queue_drop)(txn *t, const char *name); /* an empty one */
+  int (*names)(txn *t, int which, packer *out); /* array of texts */
+
+  /* life of an item */
+  int (*append)(txn *t, const char *queue, int64_t now, append_req *r);
+  int (*outlook)(txn *t, const char *queue, int64_t now, outlook *out);
+  int (*claim)(txn *t, const char *queue, int64_t now, claim_req *r,
+               respool_lot *lot);
+  int (*settle)(txn *t, const char *queue, int64_t now, settle_req *r);
+  int (*extend)(txn *t, const char *queue, int64_t now, int64_t lease,
+                uint64_t token, hold *holds, size_t n);
+
+  /* looking, and removing by hand */
+  int (*peek)(txn *t, const char *queue, int64_t now, size_t limit,
+              respool_page *p);
+  int (*get)(txn *t, const char *queue, int64_t now, uint64_t id,
+             respool_page *p);
+  int (*browse)(txn *t, const char *queue, int64_t now, int state,
+                size_t limit, respool_cursor *at, respool_page *p);
+  int (*remove)(txn *t, const char *queue, int64_t now, uint64_t id);
+  int (*purge)(txn *t, const char *queue, int64_t now, size_t limit,
+               uint64_t *removed, bool *more);
+
+  /* letters and jobs */
+  int (*letters)(txn *t, const char *box, const respool_list_options *o,
+                 respool_letters *l);
+  int (*letter_count)(txn *t, const char *box, uint64_t *n);
+  /* [group, reason, count], one after the other */
+  int (*letter_groups)(txn *t, const char *box, packer *out);
+  int (*letter_remove)(txn *t, const char *box, const uint64_t *numbers,
+                       size_t n, uint64_t *removed);
+  int (*letter_purge)(txn *t, const char *box,
+                      const respool_purge_options *o, uint64_t *after,
+                      uint64_t *removed, bool *more);
+  int (*letter_move)(txn *t, int64_t now, move_req *r);
+  int (*job_load)(txn *t, const char *name, respool_job *out);
+  int (*job_save)(txn *t, const respool_job *job);
+  int (*job_remove)(txn *t, const char *name);
+
+  int (*stat)(txn *t, respool_store_stats *out);
+  int (*check)(txn *t, packer *findings); /* texts, one after the other */
+} engine;
+
+/* What `names` lists. */
+enum { NAMES_QUEUES, NAMES_BOXES, NAMES_JOBS };
+
+extern const engine engine_lmdb;
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An item as bytes: what a segment holds for each of its items, and a
+ * letter for its one. Three forms, told apart by their CBOR head:
+ *
+ *   bytes                                the body, nothing else
+ *   [body, headers, replays, original]   headers and original may be null
+ *   [blob, size]                         elsewhere: a blob of either above
+ */
+#ifndef ITEM_H
+#define ITEM_H
+
+#include "cbor.h"
+
+typedef struct item {
+  respool_bytes body, headers, original;
+  uint64_t replays;
+} item;
+
+/* Where an item lies that is too large for a segment. */
+typedef struct blob_ref {
+  uint64_t number; /* 0: it does not */
+  uint64_t size;   /* of the packed item */
+} blob_ref;
+
+/* No packed item is larger than this for its content. */
+size_t item_bound(const item *i);
+
+void item_pack(packer *p, const item *i);
+void item_pack_ref(packer *p, blob_ref r); /* ITEM_REF_SIZE bytes */
+
+/* Writes the number of a reference packed before it was known. */
+void item_patch_ref(uint8_t *ref, uint64_t number);
+
+/* Reads one item of any form. Of a reference only `*r` is set, of the
+   others `*i`, borrowing from the input. False when it is none. */
+bool item_unpack(unpacker *u, item *i, blob_ref *r);
+
+#define ITEM_REF_SIZE 19
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open environments. LMDB lets a process open one environment twice and
+ * then loses its locks, so there is one registry for the process, by device
+ * and inode, counted, behind a mutex. An environment that saw an I/O error
+ * is closed and opened again before it is used: what is then on disk is what
+ * happened.
+ *
+ * A child of fork finds its parent's entries and leaves them alone: they
+ * are told apart by their pid.
+ */
+#include "parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAP_SIZE ((size_t)64 << 30)
+#define DIR_MODE 0750
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static lmdb_env *registry;
+
+/* A fork while another thread holds the lock would leave it held. */
+static void fresh_lock(void) {
+  pthread_mutex_init(&registry_lock, NULL);
+}
+
+static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, fresh_lock);
+}
+
+/* ---- directories -------------------------------------------------------- */
+
+static int dir_fail(const char *path, int error) {
+  int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
+                                                : RESPOOL_IO;
+  return fail(code, "cannot open store \"%.160s\": %s", path,
+              strerror(error));
+}
+
+/* A new directory entry is durable once its parent is. */
+static void sync_dir(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  fsync(fd);
+  close(fd);
+}
+
+static void sync_parent(const char *path) {
+  char *copy = strdup(path);
+  if (!copy) return;
+  char *slash = strrchr(copy, '/');
+  if (slash) slash[slash == copy] = '\0';
+  sync_dir(slash ? copy : ".");
+  free(copy);
+}
+
+static bool has_data(const char *path) {
+  struct stat st;
+  char *file = malloc(strlen(path) + sizeof "/data.mdb");
+  if (!file) return false;
+  strcat(strcpy(file, path), "/data.mdb");
+  bool there = stat(file, &st) == 0;
+  free(file);
+  return there;
+}
+
+static int find_dir(const char *path, bool create, struct stat *st) {
+  if (stat(path, st) && errno == ENOENT) {
+    if (!create)
+      return fail(RESPOOL_NOT_FOUND, "there is no store \"%.160s\"", path);
+    if (mkdir(path, DIR_MODE) && errno != EEXIST)
+      return dir_fail(path, errno);
+    sync_parent(path);
+  }
+  if (stat(path, st)) return dir_fail(path, errno);
+  if (!S_ISDIR(st->st_mode)) return dir_fail(path, ENOTDIR);
+  if (!create && !has_data(path))
+    return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
+  return 0;
+}
+
+/* ---- making one --------------------------------------------------------- */
+
+static size_t map_size(uint64_t max_bytes) {
+  return max_bytes > MAP_SIZE / 4 ? (size_t)max_bytes * 4 : MAP_SIZE;
+}
+
+static lmdb_env *env_new(const char *path, const respool_options *o) {
+  lmdb_env *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->path = strdup(path);
+  if (!e->path) {
+    free(e);
+    return NULL;
+  }
+  e->base.engine = &engine_lmdb;
+  e->base.pid = getpid();
+  e->max_readers = o->max_readers ? o->max_readers : 256;
+  e->map_size = map_size(o->max_bytes);
+  e->refs = 1;
+  committer_init(&e->base.commit);
+  pthread_rwlock_init(&e->life, NULL);
+  return e;
+}
+
+static void env_free(lmdb_env *e) {
+  txn_env_close(e);
+  queues_free(e->queues);
+  pthread_rwlock_destroy(&e->life);
+  committer_destroy(&e->base.commit);
+  free(e->path);
+  free(e);
+}
+
+/* Reads the format of a store, or writes that of a new one. */
+static int check_format(lmdb_env *e) {
+  static const respool_bytes name = {"format", 6};
+  txn t;
+  int rc = txn_begin(e, true, &t);
+  if (rc) return rc;
+  respool_bytes v;
+  if (txn_get(&t, DB_META, name, &v)) {
+    unpacker u;
+    unpacker_init(&u, v.data, v.size);
+    uint64_t format = unpack_uint(&u);
+    txn_abort(&t);
+    if (!u.rc && format <= FORMAT_VERSION) return 0;
+    return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
+                "program knows up to %d", e->path,
+                (unsigned long long)format, FORMAT_VERSION);
+  }
+  static const uint8_t version[] = {FORMAT_VERSION};
+  txn_put(&t, DB_META, name, (respool_bytes){version, 1});
+  rc = txn_commit(&t);
+  return rc ? rc : txn_env_sync(e);
+}
+
+static int env_start(lmdb_env *e) {
+  int rc = txn_env_open(e);
+  if (!rc) rc = check_format(e);
+  if (!rc) e->broken = false;
+  return rc;
+}
+
+/* ---- the registry ------------------------------------------------------- */
+
+static lmdb_env *find_open(const struct stat *st) {
+  for (lmdb_env *e = registry; e; e = e->next)
+    if (e->dev == st->st_dev && e->ino == st->st_ino && !e->memory &&
+        e->base.pid == getpid())
+      return e;
+  return NULL;
+}
+
+static void registry_add(lmdb_env *e) {
+  e->next = registry;
+  registry = e;
+}
+
+static void registry_remove(lmdb_env *e) {
+  lmdb_env **p = &registry;
+  while (*p && *p != e) p = &(*p)->next;
+  if (*p) *p = e->next;
+}
+
+/* With the registry locked. */
+static int open_dir(const char *path, const respool_options *o,
+                    lmdb_env **out) {
+  struct stat st;
+  int rc = find_dir(path, !o->no_create, &st);
+  if (rc) return rc;
+  lmdb_env *e = find_open(&st);
+  if (e) {
+    e->refs++;
+    *out = e;
+    return 0;
+  }
+  e = env_new(path, o);
+  if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
+  rc = env_start(e);
+  if (rc) {
+    env_free(e);
+    return rc;
+  }
+  sync_dir(path);
+  e->dev = st.st_dev;
+  e->ino = st.st_ino;
+  registry_add(e);
+  *out = e;
+  return 0;
+}
+
+static void unlink_files(const char *dir) {
+  static const char *const files[] = {"data.mdb", "lock.mdb"};
+  char path[64];
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+    unlink(path);
+  }
+  rmdir(dir);
+}
+
+/* A private store whose files have no name any more once it is open. */
+static int open_memory(const respool_options *o, lmdb_env **out) {
+  char shm[] = "/dev/shm/respool-XXXXXX", tmp[] = "/tmp/respool-XXXXXX";
+  char *dir = mkdtemp(shm);
+  if (!dir) dir = mkdtemp(tmp);
+  if (!dir) return dir_fail(":memory:", errno);
+  lmdb_env *e = env_new(dir, o);
+  int rc = RESPOOL_NOMEM;
+  if (e) {
+    e->memory = true;
+    rc = env_start(e);
+    unlink_files(dir);
+  }
+  if (rc) {
+    if (e) env_free(e);
+    return rc;
+  }
+  registry_add(e);
+  *out = e;
+  return 0;
+}
+
+int env_open(const char *path, const respool_options *o, env **e) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
+  lmdb_env *opened = NULL;
+  pthread_mutex_lock(&registry_lock);
+  int rc = strcmp(path, ":memory:") ? open_dir(path, o, &opened)
+                                    : open_memory(o, &opened);
+  pthread_mutex_unlock(&registry_lock);
+  if (!rc) *e = &opened->base;
+  return rc;
+}
+
+void env_close(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_mutex_lock(&registry_lock);
+  bool last = --e->refs == 0;
+  if (last) {
+    registry_remove(e);
+    txn_env_sync(e);
+    env_free(e);
+  }
+  pthread_mutex_unlock(&registry_lock);
+}
+
+/* ---- transactions ------------------------------------------------------- */
+
+/* Opens again what an I/O error left in doubt. */
+static int env_mend(lmdb_env *e) {
+  int rc = 0;
+  pthread_rwlock_unlock(&e->life);
+  pthread_rwlock_wrlock(&e->life);
+  if (e->broken) {
+    txn_env_close(e);
+    queues_free(e->queues);
+    e->queues = NULL;
+    rc = env_start(e);
+  }
+  pthread_rwlock_unlock(&e->life);
+  pthread_rwlock_rdlock(&e->life);
+  if (!rc && (e->broken || !e->mdb))
+    rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
+  return rc;
+}
+
+/* States of queues from the commit before this transaction hold still. */
+static void inherit_queues(lmdb_env *e, txn *t) {
+  if (e->queues && txn_follows(t, e->queues_txn))
+    t->queues = e->queues;
+  else
+    queues_free(e->queues);
+  e->queues = NULL;
+}
+
+int env_begin(env *base, bool write, txn **out) {
+  lmdb_env *e = (lmdb_env *)base;
+  txn *t = malloc(sizeof *t);
+  if (!t) return fail(RESPOOL_NOMEM, "not enough memory for a transaction");
+  pthread_rwlock_rdlock(&e->life);
+  int rc = e->broken || !e->mdb ? env_mend(e) : 0;
+  if (!rc) rc = txn_begin(e, write, t);
+  if (rc) {
+    pthread_rwlock_unlock(&e->life);
+    free(t);
+    return rc;
+  }
+  if (write) inherit_queues(e, t);
+  *out = t;
+  return 0;
+}
+
+static void env_end(txn *t) {
+  boxes_free(t);
+  pthread_rwlock_unlock(&t->env->life);
+  free(t);
+}
+
+int env_commit(txn *t) {
+  lmdb_env *e = t->env;
+  queues_store(t);
+  boxes_store(t);
+  size_t number = txn_number(t);
+  int rc = txn_commit(t);
+  if (rc)
+    queues_free(t->queues);
+  else {
+    e->queues = t->queues;
+    e->queues_txn = number;
+  }
+  env_end(t);
+  return rc;
+}
+
+void env_abort(txn *t) {
+  lmdb_env *e = t->env;
+  if (t->write && !t->changes) { /* what was loaded holds still? */
+    e->queues = t->queues;
+    e->queues_txn = txn_number(t) - 1;
+  } else
+    queues_free(t->queues);
+  txn_abort(t);
+  env_end(t);
+}
+
+int env_sync(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_rwlock_rdlock(&e->life);
+  int rc = e->mdb ? txn_env_sync(e) : 0;
+  if (rc) e->broken = true;
+  pthread_rwlock_unlock(&e->life);
+  return rc;
+}
+
+uint64_t env_last(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_rwlock_rdlock(&e->life);
+  uint64_t last = e->mdb ? txn_env_last(e) : 0;
+  pthread_rwlock_unlock(&e->life);
+  return last;
+}
+
+uint64_t meta_number(txn *t, const char *name) {
+  respool_bytes k = {name, strlen(name)}, v;
+  uint64_t n = 1;
+  unpacker u;
+  if (txn_get(t, DB_META, k, &v)) {
+    unpacker_init(&u, v.data, v.size);
+    n = unpack_uint(&u);
+  }
+  packer p;
+  packer_init(&p);
+  pack_uint(&p, n + 1);
+  txn_put_packed(t, DB_META, k, &p);
+  packer_free(&p);
+  return n;
+}

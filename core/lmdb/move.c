@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replay: letters become items again, each in the commit in which its letter
+ * goes. Runs of letters that go to the same queue on the same terms are
+ * pushed together.
+ */
+#include "parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A run of items on their way to one queue. */
+typedef struct run {
+  batch items;
+  queue *to;
+  int lane;
+  uint64_t attempts;
+} run;
+
+static int flush_run(txn *t, int64_t wall, run *r) {
+  append_req a = {.batch = &r->items, .lane = r->lane, .ttl = RESPOOL_KEEP,
+                  .attempts = r->attempts};
+  int rc = 0;
+  if (r->items.n_items) {
+    rc = batch_end(&r->items);
+    if (!rc) rc = lmdb_append(t, r->to->name, wall, &a);
+  }
+  uint64_t version = r->items.version;
+  batch_free(&r->items);
+  batch_init(&r->items, version);
+  return rc;
+}
+
+static queue *target(txn *t, const move_req *r, const letter *l, int *rc) {
+  char name[RESPOOL_NAME_MAX + 1];
+  if (r->to) return queue_find(t, r->to, rc);
+  size_t n = l->r.queue.size < sizeof name ? l->r.queue.size : 0;
+  if (n) memcpy(name, l->r.queue.data, n);
+  name[n] = '\0';
+  return queue_find(t, name, rc);
+}
+
+/* Begins a new run where the letter goes another way than the last. */
+static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
+                const letter *l) {
+  uint64_t attempts = m->keep_attempts ? l->r.attempts : 0;
+  if (r->to == q && r->lane == l->r.lane && r->attempts == attempts &&
+      r->items.version == l->r.version)
+    return 0;
+  int rc = flush_run(t, wall, r);
+  r->to = q;
+  r->lane = l->r.lane;
+  r->attempts = attempts;
+  r->items.version = l->r.version;
+  return rc;
+}
+
+/* The letter's item with one more replay, and with another body if it was
+   transformed; the first body stays as the original. */
+static void renew(item *i, const respool_move *m) {
+  i->replays++;
+  if (!m->payload) return;
+  if (!i->original.size) i->original = i->body;
+  i->body = m->payload->body;
+  if (m->payload->headers.size) i->headers = m->payload->headers;
+}
+
+static int damaged(uint64_t number, const char *of) {
+  return fail(RESPOOL_CORRUPT, "letter %llu of box \"%.120s\" is damaged",
+              (unsigned long long)number, of);
+}
+
+static int add_to_run(txn *t, run *r, const move_req *req,
+                      const respool_move *m, const letter *l) {
+  respool_page p;
+  item i;
+  unpacker u;
+  respool_bytes packed;
+  page_init(&p);
+  unpacker_init(&u, l->item.data, l->item.size);
+  int rc = items_read(t, &p, &u, &i, &packed);
+  if (rc == ITEM_OK) {
+    renew(&i, m);
+    batch_add(&r->items, &i);
+    blob_ref b = blob_of(l->item);
+    if (b.number) blob_del(t, b.number);
+  }
+  page_clear(&p);
+  return rc == ITEM_BAD ? damaged(m->number, req->box) : t->rc;
+}
+
+static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
+                    const respool_move *m) {
+  respool_bytes v, copy;
+  letter l;
+  arena a;
+  int rc = 0;
+  key k = letter_key(x->id, m->number);
+  if (!txn_get(t, DB_LETTERS, key_bytes(&k), &v)) return t->rc;
+  arena_init(&a);
+  rc = arena_copy(&a, v, &copy);
+  if (!rc && (!letter_unpack(copy, &l) || l.r.items != 1))
+    rc = damaged(m->number, req->box);
+  queue *q = rc ? NULL : target(t, req, &l, &rc);
+  if (q) rc = turn(t, wall, req, r, q, &l);
+  if (!rc) rc = add_to_run(t, r, req, m, &l);
+  if (!rc) {
+    letter_delete(t, x, m->number);
+    req->moved++;
+  }
+  arena_free(&a);
+  return rc;
+}
+
+int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
+  run r = {.to = NULL};
+  int rc = 0;
+  req->moved = 0;
+  box *x = box_find(t, req->box);
+  batch_init(&r.items, 0);
+  for (size_t i = 0; x && i < req->n && !rc && !t->rc; i++)
+    rc = move_one(t, wall, req, x, &r, &req->moves[i]);
+  if (!rc && !t->rc) rc = flush_run(t, wall, &r);
+  batch_free(&r.items);
+  if (!rc && req->job) rc = lmdb_job_save(t, req->job);
+  return rc ? rc : t->rc;
+}

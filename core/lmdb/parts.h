@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the LMDB engine offer one another, a section a file.
+ * All of them work on a txn with a sticky error: a function that returns
+ * nothing, or false for "there is none", leaves it there.
+ */
+#ifndef PARTS_H
+#define PARTS_H
+
+#include "records.h"
+
+/* ---- env.c: the registry of open environments --------------------------- */
+
+int env_open(const char *path, const respool_options *o, env **e);
+void env_close(env *e);
+int env_begin(env *e, bool write, txn **t);
+int env_commit(txn *t);
+void env_abort(txn *t);
+int env_sync(env *e);
+uint64_t env_last(env *e);
+uint64_t meta_number(txn *t, const char *name); /* next: 1, 2, ... */
+
+/* ---- queues.c: the state of a queue ------------------------------------- */
+
+/* Loads it, once a transaction; NULL with NOT_FOUND when there is none. */
+queue *queue_find(txn *t, const char *name, int *rc);
+queue *queue_make(txn *t, const char *name);
+void queue_changed(txn *t, queue *q);
+void queues_store(txn *t); /* what changed */
+void queues_free(queue *q);
+void queues_forget(txn *t, queue *q); /* it was deleted */
+lane_state *queue_lane(const queue *q, int lane); /* NULL: it has no items */
+lane_state *queue_lane_make(txn *t, queue *q, int lane);
+
+/* The queue's time: the wall clock, except that it never steps back. */
+int64_t queue_now(const queue *q, int64_t wall);
+int64_t queue_tick(txn *t, queue *q, int64_t wall); /* and remembers */
+
+/* `ms` after `now`, or the end of time. */
+int64_t time_after(int64_t now, int64_t ms);
+
+/* ---- segments.c --------------------------------------------------------- */
+
+/* A walk over the segments of a line, from the one that holds `id` or the
+   next behind it. */
+typedef struct walk {
+  cur c;
+  place at;            /* this segment */
+  respool_bytes value;
+  bits live;
+} walk;
+
+void walk_open(walk *w, txn *t, const line *l, uint64_t id);
+void walk_close(walk *w);
+bool walk_next(walk *w); /* also to the first; false at the end */
+
+/* Stores a batch; its ids begin at `first`. */
+int segments_append(txn *t, queue *q, const append_req *r, const line *l,
+                    uint64_t first, int64_t now, int64_t expires_at);
+
+/* Takes items out of their segments: `ids` rise and are unsettled. What
+   gets empty is deleted. */
+void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
+                     size_t n);
+
+/* A segment of one, for an item that is packed already. */
+void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
+                     const respool_item *i);
+
+/* ---- items.c: items out of segments ------------------------------------- */
+
+enum { ITEM_OK, ITEM_BAD, ITEM_SHORT /* of memory: t->rc */ };
+
+/* Reads one packed item, fetching it from its blob if it is there. */
+int items_read(txn *t, respool_page *p, unpacker *u, item *i,
+               respool_bytes *packed);
+
+/* Copies the unsettled items of a range of ids to a page. */
+typedef struct catch {
+  respool_page *page;
+  line line;
+  uint64_t from, upto; /* the range; from moves on */
+  uint64_t want;       /* items at most */
+  uint64_t bytes;      /* of bodies at most, but one item; 0: no bound */
+  int64_t now;         /* to tell what has expired */
+  uint64_t got, weight;
+  uint64_t last;       /* id that was passed last */
+  place at;            /* the segment it stopped in */
+} catch;
+
+/* What stopped it. At EXPIRED and DAMAGED the segment `at` is not passed:
+   deal with it and catch_pass, or end. A BAD_ITEM is passed: it is the last
+   of the page and not counted in `got`. */
+enum {
+  CATCH_END, CATCH_FULL, CATCH_EXPIRED, CATCH_DAMAGED, CATCH_BAD_ITEM
+};
+int items_catch(txn *t, catch *c);
+void catch_pass(catch *c);
+
+/* The unsettled ids of segment `at` that lie in the range: how many, and
+   into `ids`, SEGMENT_ITEMS long, which. */
+size_t items_live(txn *t, const catch *c, uint64_t *ids);
+
+/* ---- blobs.c ------------------------------------------------------------ */
+
+void blob_put(txn *t, uint64_t number, respool_bytes data);
+bool blob_get(txn *t, blob_ref r, void *into); /* false: damaged, missing */
+void blob_del(txn *t, uint64_t number);
+
+/* The reference in a packed item; number 0 when there is none. */
+blob_ref blob_of(respool_bytes packed);
+
+/* ---- claims.c ----------------------------------------------------------- */
+
+bool claim_get(txn *t, const place *p, claim *c);
+void claim_put(txn *t, const place *p, const claim *c);
+/* Replaces `old`, which is at the same place. */
+void claim_move(txn *t, const place *p, const claim *old, const claim *c);
+void claim_del(txn *t, const place *p, const claim *old);
+/* The claim whose range holds `id`. */
+bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c);
+
+/* Counts `n` items of a lane from one state to another. */
+enum count { COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_WAITING };
+void lane_count(txn *t, queue *q, int lane, enum count from, enum count to,
+                uint64_t n);
+
+/* Adds a failure to a packed history; memory is the arena's. */
+respool_bytes history_with(txn *t, arena *a, respool_bytes old, int64_t at,
+                           const why *w);
+
+/* A lease that has not run out. */
+bool claim_held(const claim *c, int64_t now);
+
+/* Its lease ran out without an outcome: it waits, and the token that held it
+   is worth nothing any more. */
+void claim_lapse(txn *t, queue *q, int lane, claim *c);
+
+/* Takes one unsettled item out of the claim that covers it, if any, and says
+   where it counted; false when it is leased. */
+bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
+                 enum count *from);
+
+/* ---- letters.c ---------------------------------------------------------- */
+
+/* Why and how something died. */
+typedef struct death {
+  const char *reason, *box; /* box NULL: the queue's */
+  respool_bytes group, error, history;
+  uint64_t attempts, deliveries, crashes, items;
+  int64_t at;
+} death;
+
+void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
+                 respool_bytes packed);
+box *box_find(txn *t, const char *name);
+box *box_make(txn *t, const char *name);
+void boxes_store(txn *t);
+void boxes_free(txn *t);
+void letter_delete(txn *t, box *x, uint64_t number); /* not its blob */
+
+/* ---- expiry.c: ends that nobody asked for ------------------------------- */
+
+/* Deals with what stopped a catch: expired, damaged, or a bad item. These
+   become letters, or are dropped, and leave their segments. Returns how many
+   items; the caller counts them out of their lane. */
+size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from);
+
+/* Writes letters for items [from, end) of a page and takes the items out of
+   their segments. */
+void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
+               size_t from, const death *d);
+
+/* Takes the items of a page out of their segments, and their blobs. */
+void drop_page(txn *t, queue *q, const line *l, const respool_page *p);
+
+/* Finds by key what has outlived its TTL and is not leased, and ends it, in
+   up to `limit` segments; true when there is more. */
+bool expiry_sweep(txn *t, queue *q, int64_t now, int limit);
+
+/* ---- scan.c: looking ---------------------------------------------------- */
+
+/* The line where an item lies that is not settled. */
+bool find_item(txn *t, const queue *q, uint64_t id, line *l);
+int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
+
+/* ---- the seam: see engine.h --------------------------------------------- */
+
+int lmdb_queue_open(txn *t, const char *name, const respool_queue_options *o);
+int lmdb_queue_config(txn *t, const char *name, queue_config *out);
+int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
+                    respool_queue_stats *out);
+int lmdb_queue_pause(txn *t, const char *name, bool paused);
+int lmdb_queue_drop(txn *t, const char *name);
+int lmdb_names(txn *t, int which, packer *out);
+int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r);
+int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out);
+int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
+               respool_lot *lot);
+int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r);
+int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
+                uint64_t token, hold *holds, size_t n);
+int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_page *p);
+int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
+             respool_page *p);
+int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
+                size_t limit, respool_cursor *at, respool_page *p);
+int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id);
+int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
+               uint64_t *removed, bool *more);
+int lmdb_letters(txn *t, const char *box, const respool_list_options *o,
+                 respool_letters *l);
+int lmdb_letter_count(txn *t, const char *box, uint64_t *n);
+int lmdb_letter_groups(txn *t, const char *box, packer *out);
+int lmdb_letter_remove(txn *t, const char *box, const uint64_t *numbers,
+                       size_t n, uint64_t *removed);
+int lmdb_letter_purge(txn *t, const char *box,
+                      const respool_purge_options *o, uint64_t *after,
+                      uint64_t *removed, bool *more);
+int lmdb_letter_move(txn *t, int64_t wall, move_req *r);
+int lmdb_job_load(txn *t, const char *name, respool_job *out);
+int lmdb_job_save(txn *t, const respool_job *job);
+int lmdb_job_remove(txn *t, const char *name);
+int lmdb_stat(txn *t, respool_store_stats *out);
+int lmdb_check(txn *t, packer *findings);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settle: the outcome of items. Of what a claim held, one group may stay in
+ * place, so that a whole claim moves as one small record and copies nothing:
+ * what is still held, else what is released, else what waits for the same
+ * time for the same reason. Every other item leaves its segment: done and
+ * dropped ones for good, dead ones to a letter, those that wait by
+ * themselves to a segment of one and a claim of their own, under their id.
+ */
+#include "parts.h"
+
+#include "../random.h"
+
+#include <stdlib.h>
+
+/* Fewer than this share of a segment's items do not keep it alive. */
+#define WORTH_KEEPING 4
+
+/* What becomes of an item once policy and limits have been asked. */
+enum fate {
+  FATE_HELD, FATE_DONE, FATE_DROP, FATE_DEAD, FATE_EXHAUSTED,
+  FATE_RELEASE, FATE_RETRY, FATE_SNOOZE, FATE_COOLDOWN, FATE_COUNT
+};
+
+/* The settling of one hold. */
+typedef struct work {
+  txn *t;
+  queue *q;
+  settle_req *r;
+  const hold *h;
+  place p;
+  claim c;          /* as stored */
+  int64_t now;
+  enum fate stay;   /* FATE_COUNT: none */
+  uint64_t staying; /* items */
+  uint64_t n[FATE_COUNT];
+  uint64_t *ids;    /* that leave their segments */
+  size_t n_ids;
+} work;
+
+static const mark *mark_of(const work *w, size_t i) {
+  return &w->r->lot->marks[i];
+}
+
+/* ---- fates -------------------------------------------------------------- */
+
+static enum fate failed(const work *w) {
+  const queue_config *c = &w->q->config;
+  if (w->c.attempts + 1 < (uint64_t)c->max_attempts) return FATE_RETRY;
+  if (c->on_exhausted == RESPOOL_FATE_DROP) return FATE_DROP;
+  return c->on_exhausted == RESPOOL_FATE_COOLDOWN ? FATE_COOLDOWN
+                                                  : FATE_EXHAUSTED;
+}
+
+static enum fate fate_of(const work *w, const mark *m) {
+  switch (m->verdict) {
+    case RESPOOL_DONE: return FATE_DONE;
+    case RESPOOL_RETRY: return failed(w);
+    case RESPOOL_RELEASE: return FATE_RELEASE;
+    case RESPOOL_SNOOZE: return FATE_SNOOZE;
+    case RESPOOL_DEAD: return FATE_DEAD;
+    case RESPOOL_DROP: return FATE_DROP;
+    default: return FATE_HELD;
+  }
+}
+
+/* Items of this hold that are not settled by an earlier settle. */
+static bool is_open(const work *w, size_t i) {
+  return !mark_of(w, i)->settled;
+}
+
+static void count_fates(work *w) {
+  for (size_t i = w->h->from; i < w->h->to; i++)
+    if (is_open(w, i)) w->n[fate_of(w, mark_of(w, i))]++;
+}
+
+/* Do all items of this fate wait alike? */
+static bool alike(const work *w, enum fate f) {
+  const mark *one = NULL;
+  for (size_t i = w->h->from; i < w->h->to; i++) {
+    const mark *m = mark_of(w, i);
+    if (!is_open(w, i) || fate_of(w, m) != f) continue;
+    if (one && (m->why != one->why || m->delay != one->delay)) return false;
+    one = m;
+  }
+  return true;
+}
+
+/* Would a few waiting items keep a large segment alive? */
+static bool worth_keeping(const work *w, uint64_t n) {
+  walk s;
+  bool worth = true;
+  if (w->p.line.space == SPACE_SOLO) return true;
+  walk_open(&s, w->t, &w->p.line, w->r->lot->page.items[w->h->from].id);
+  if (walk_next(&s)) worth = s.at.count <= n * WORTH_KEEPING;
+  walk_close(&s);
+  return worth;
+}
+
+static void choose_stay(work *w) {
+  static const enum fate waiting[] = {FATE_RETRY, FATE_SNOOZE,
+                                      FATE_COOLDOWN};
+  w->stay = w->n[FATE_HELD] ? FATE_HELD : FATE_COUNT;
+  if (w->stay == FATE_COUNT && w->n[FATE_RELEASE]) w->stay = FATE_RELEASE;
+  for (size_t i = 0; i < 3 && w->stay == FATE_COUNT; i++) {
+    enum fate f = waiting[i];
+    if (w->n[f] && alike(w, f) && worth_keeping(w, w->n[f])) w->stay = f;
+  }
+  if (w->stay != FATE_COUNT) w->staying = w->n[w->stay];
+}
+
+/* ---- what a claim becomes ----------------------------------------------- */
+
+static int64_t retry_delay(const work *w, const mark *m) {
+  if (m->delay != RESPOOL_KEEP) return m->delay;
+  return respool_backoff_delay(&w->q->config.backoff, w->c.attempts + 1,
+                               w->c.delay, random_next(w->r->chance));
+}
+
+static respool_bytes add_failure(work *w, const mark *m) {
+  return history_with(w->t, &w->r->lot->page.memory, w->c.history, w->now,
+                      m->why);
+}
+
+/* The claim as it goes on with this fate. */
+static claim going_on(work *w, enum fate f, const mark *m) {
+  claim c = w->c;
+  int64_t delay = 0;
+  if (f == FATE_HELD) return c;
+  c.state = CLAIM_WAITING;
+  c.token = 0;
+  if (f == FATE_RETRY) {
+    delay = c.delay = retry_delay(w, m);
+    c.attempts++;
+    c.history = add_failure(w, m);
+  } else if (f == FATE_COOLDOWN) {
+    delay = w->q->config.cooldown;
+    c.attempts = 0;
+    c.history = add_failure(w, m);
+  } else if (f == FATE_SNOOZE)
+    delay = m->delay;
+  c.visible_at = time_after(w->now, delay);
+  return c;
+}
+
+/* ---- items that leave --------------------------------------------------- */
+
+static void bury(work *w, size_t i, const mark *m, enum fate f) {
+  const respool_page *p = &w->r->lot->page;
+  death d = {.reason = f == FATE_EXHAUSTED ? "exhausted" : "rejected",
+             .items = 1, .at = w->now, .history = w->c.history,
+             .attempts = w->c.attempts, .deliveries = w->c.deliveries,
+             .crashes = w->c.crashes};
+  if (f == FATE_EXHAUSTED) d.attempts++;
+  if (m->why) {
+    if (f == FATE_DEAD && m->why->reason) d.reason = m->why->reason;
+    d.box = m->why->box;
+    d.group = m->why->group;
+    d.error = m->why->error;
+  }
+  if (d.error.size || f == FATE_EXHAUSTED) d.history = add_failure(w, m);
+  letter_bury(w->t, w->q, &d, &p->items[i], p->packed[i]);
+}
+
+static void drop_blob(work *w, size_t i) {
+  blob_ref r = blob_of(w->r->lot->page.packed[i]);
+  if (!r.number) return;
+  blob_del(w->t, r.number);
+  w->q->bytes -= r.size < w->q->bytes ? r.size : w->q->bytes;
+}
+
+/* A segment and a claim of its own, under the same id. */
+static void park(work *w, size_t i, const mark *m, enum fate f) {
+  const respool_page *page = &w->r->lot->page;
+  place p = {w->p.line, page->items[i].id, 1};
+  claim c = going_on(w, f, m);
+  p.line.space = SPACE_SOLO;
+  c.last = p.first;
+  c.left = 1;
+  segment_put_one(w->t, w->q, &p, page->packed[i], &page->items[i]);
+  claim_put(w->t, &p, &c);
+}
+
+static void leave(work *w, size_t i, enum fate f) {
+  const mark *m = mark_of(w, i);
+  w->ids[w->n_ids++] = w->r->lot->page.items[i].id;
+  if (f == FATE_DONE || f == FATE_DROP)
+    drop_blob(w, i);
+  else if (f == FATE_DEAD || f == FATE_EXHAUSTED)
+    bury(w, i, m, f);
+}
+
+/* First those that are over leave their segments, then those that wait move
+   in, lest a segment of one is both. */
+static void leave_segments(work *w) {
+  for (size_t i = w->h->from; i < w->h->to; i++) {
+    enum fate f = fate_of(w, mark_of(w, i));
+    if (is_open(w, i) && f != w->stay) leave(w, i, f);
+  }
+  segments_settle(w->t, w->q, &w->p.line, w->ids, w->n_ids);
+}
+
+static bool waits(enum fate f) {
+  return f == FATE_RELEASE || f == FATE_RETRY || f == FATE_SNOOZE ||
+         f == FATE_COOLDOWN;
+}
+
+static void park_others(work *w) {
+  for (size_t i = w->h->from; i < w->h->to && !w->t->rc; i++) {
+    const mark *m = mark_of(w, i);
+    enum fate f = fate_of(w, m);
+    if (is_open(w, i) && f != w->stay && waits(f)) park(w, i, m, f);
+  }
+}
+
+/* ---- the claim ---------------------------------------------------------- */
+
+static const mark *mark_staying(const work *w) {
+  for (size_t i = w->h->from; i < w->h->to; i++)
+    if (is_open(w, i) && fate_of(w, mark_of(w, i)) == w->stay)
+      return mark_of(w, i);
+  return NULL;
+}
+
+/* Before any of its items move, as they may come to lie in its place. */
+static void settle_claim(work *w) {
+  if (!w->staying) {
+    claim_del(w->t, &w->p, &w->c);
+    return;
+  }
+  claim c = going_on(w, w->stay, mark_staying(w));
+  c.left = w->staying;
+  claim_move(w->t, &w->p, &w->c, &c);
+}
+
+static void count(work *w) {
+  respool_queue_stats *s = &w->q->counters;
+  int lane = w->p.line.lane;
+  uint64_t dead = w->n[FATE_DEAD] + w->n[FATE_EXHAUSTED];
+  uint64_t wait = w->n[FATE_RELEASE] + w->n[FATE_RETRY] +
+                  w->n[FATE_SNOOZE] + w->n[FATE_COOLDOWN];
+  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_WAITING, wait);
+  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_NONE,
+             dead + w->n[FATE_DONE] + w->n[FATE_DROP]);
+  s->done += w->n[FATE_DONE];
+  s->removed += w->n[FATE_DROP];
+  s->died += dead;
+  s->released += w->n[FATE_RELEASE];
+  s->retried += w->n[FATE_RETRY] + w->n[FATE_COOLDOWN];
+  s->snoozed += w->n[FATE_SNOOZE];
+  queue_changed(w->t, w->q);
+}
+
+/* ---- settle ------------------------------------------------------------- */
+
+static bool anything_marked(const respool_lot *lot, const hold *h) {
+  for (size_t i = h->from; i < h->to; i++)
+    if (!lot->marks[i].settled && lot->marks[i].verdict) return true;
+  return false;
+}
+
+/* Is the lease still this lot's? Loads the claim, history copied. */
+static bool find_claim(work *w) {
+  w->p = (place){{w->q->id, w->h->space, w->h->lane}, w->h->first, 0};
+  if (!claim_get(w->t, &w->p, &w->c)) return false;
+  w->c.history = w->h->history;
+  return w->c.state == CLAIM_LEASED && w->c.token == w->r->lot->token;
+}
+
+static void settle_hold(work *w) {
+  w->ids = malloc((w->h->to - w->h->from) * sizeof *w->ids);
+  if (!w->ids) {
+    txn_spoil(w->t, RESPOOL_NOMEM);
+    return;
+  }
+  count_fates(w);
+  choose_stay(w);
+  settle_claim(w);
+  leave_segments(w);
+  park_others(w);
+  count(w);
+  free(w->ids);
+}
+
+static uint64_t count_marked(const respool_lot *lot, const hold *h) {
+  uint64_t n = 0;
+  for (size_t i = h->from; i < h->to; i++)
+    n += !lot->marks[i].settled && lot->marks[i].verdict;
+  return n;
+}
+
+/* Notes which holds are lost, without changing anything in the store. */
+static size_t find_lost(txn *t, queue *q, settle_req *r) {
+  size_t lost = 0;
+  for (size_t i = 0; i < r->lot->n_holds; i++) {
+    hold *h = &r->lot->holds[i];
+    work w = {.t = t, .q = q, .r = r, .h = h};
+    h->lost = !h->over && anything_marked(r->lot, h) && !find_claim(&w);
+    if (h->lost) lost += count_marked(r->lot, h);
+  }
+  return lost;
+}
+
+static int lost_all(const queue *q, size_t lost) {
+  return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
+              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
+              q->name);
+}
+
+int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
+  int rc = 0;
+  respool_lot *lot = r->lot;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  int64_t now = queue_tick(t, q, wall);
+  lot->lost = find_lost(t, q, r);
+  if (t->rc) return t->rc;
+  if (lot->lost && r->strict) return lost_all(q, lot->lost);
+  if (lot->lost) {
+    q->counters.lease_lost += lot->lost;
+    queue_changed(t, q);
+  }
+  for (size_t i = 0; i < lot->n_holds && !t->rc; i++) {
+    hold *h = &lot->holds[i];
+    work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
+    if (h->over || h->lost || !anything_marked(lot, h)) continue;
+    if (find_claim(&w)) settle_hold(&w);
+  }
+  return t->rc;
+}

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Take: lanes from high to low; in each, claims that are due, oldest first,
+ * then fresh items from the head. Whatever is handed out becomes a claim
+ * with this take's token. Costs the same whatever the backlog: every step
+ * finds its claim or segment by key.
+ *
+ * A claim whose lease ran out has crashed. It comes alone, and is handed
+ * out in halves, so that after a few crashes a poisonous item is by itself;
+ * only then its crashes count against the limit, and its neighbours, handed
+ * out without it, are free of blame.
+ */
+#include "parts.h"
+
+#include <string.h>
+
+#define SWEEP 64 /* expired segments ended by one take */
+
+typedef struct grab {
+  txn *t;
+  queue *q;
+  respool_lot *lot;
+  claim_req *r;
+  int64_t now, until;
+  uint64_t weight; /* bytes of bodies so far */
+  bool full;
+} grab;
+
+static uint64_t room_left(const grab *g) {
+  return g->r->items - g->lot->page.n;
+}
+
+static bool is_full(const grab *g) {
+  return g->full || g->t->rc || room_left(g) == 0;
+}
+
+/* ---- catching ----------------------------------------------------------- */
+
+/* What a range of ids gave. */
+typedef struct yield {
+  size_t from;    /* its first item in the lot */
+  uint64_t got;
+  uint64_t lost;  /* expired or damaged, dealt with */
+  uint64_t last;  /* id that was passed last; 0: none */
+  bool all;       /* nothing unsettled is left in the range */
+} yield;
+
+static catch catch_from(grab *g, const line *l, uint64_t from, uint64_t upto,
+                        uint64_t want) {
+  catch c = {.page = &g->lot->page, .line = *l, .from = from, .upto = upto,
+             .want = want, .bytes = g->r->bytes, .weight = g->weight,
+             .now = g->now};
+  return c;
+}
+
+/* Catches up to `want` items of a range, dealing with what is in the way.
+   `of` is the claim they were in, if any. */
+static yield catch_items(grab *g, const line *l, uint64_t from,
+                         uint64_t upto, uint64_t want, const claim *of) {
+  yield y = {.from = g->lot->page.n};
+  catch c = catch_from(g, l, from, upto, want);
+  int what;
+  do {
+    what = items_catch(g->t, &c);
+    if (what != CATCH_END && what != CATCH_FULL)
+      y.lost += catch_lose(g->t, g->q, &c, what, of);
+  } while (!g->t->rc && what != CATCH_END && what != CATCH_FULL);
+  g->weight = c.weight;
+  y.got = c.got;
+  y.last = c.last;
+  y.all = what == CATCH_END;
+  if (what == CATCH_FULL && c.got < want) g->full = true; /* by weight */
+  return y;
+}
+
+static void fill_items(grab *g, const yield *y, const hold *h) {
+  for (size_t i = y->from; i < g->lot->page.n; i++) {
+    respool_item *out = &g->lot->page.items[i];
+    out->attempts = h->attempts;
+    out->deliveries = h->deliveries;
+    out->crashes = h->crashes;
+    out->error = history_error(h->history);
+    out->visible_at = g->until;
+    out->state = RESPOOL_LEASED;
+  }
+}
+
+/* The lot holds what became of the claim. */
+static void add_hold(grab *g, const place *p, const claim *c,
+                     const yield *y) {
+  hold *h = lot_add_hold(g->lot);
+  if (!h) {
+    txn_spoil(g->t, RESPOOL_NOMEM);
+    return;
+  }
+  *h = (hold){.space = p->line.space, .lane = p->line.lane,
+              .first = p->first, .from = y->from, .to = g->lot->page.n,
+              .attempts = c->attempts, .crashes = c->crashes,
+              .deliveries = c->deliveries, .delay = c->delay};
+  txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->history,
+                             &h->history));
+  fill_items(g, y, h);
+  g->q->counters.delivered += y->got;
+  queue_changed(g->t, g->q);
+}
+
+/* Gives a claim this take's token and lease. */
+static claim leased(const grab *g, const claim *c, const yield *y) {
+  claim out = *c;
+  out.last = y->last;
+  out.left = y->got;
+  out.state = CLAIM_LEASED;
+  out.token = g->lot->token;
+  out.visible_at = g->until;
+  out.deliveries++;
+  return out;
+}
+
+/* ---- claims that are due ------------------------------------------------ */
+
+/* The earliest entry of a lane in `due`. */
+static bool first_due(txn *t, const queue *q, int lane, due_key *d) {
+  place lowest = {{q->id, 0, lane}, 0, 0};
+  key k = due_key_of(&lowest, 0);
+  cur c;
+  cur_open(&c, t, DB_DUE);
+  bool found = cur_seek(&c, key_bytes(&k)) && due_key_read(c.key, d) &&
+               d->claim.line.queue == q->id && d->claim.line.lane == lane;
+  cur_close(&c);
+  return found;
+}
+
+/* Copies a claim's history out of the map before anything is written. */
+static bool load_claim(grab *g, const place *p, claim *c) {
+  if (!claim_get(g->t, p, c)) return false;
+  int rc = arena_copy(&g->lot->page.memory, c->history, &c->history);
+  txn_spoil(g->t, rc);
+  return rc == 0;
+}
+
+/* A lease that ran out: nobody said how it went. */
+static void note_crash(grab *g, claim *c, int lane) {
+  static const why ran_out = {.error = {"the lease ran out", 17}};
+  c->history = history_with(g->t, &g->lot->page.memory, c->history,
+                            c->visible_at, &ran_out);
+  claim_lapse(g->t, g->q, lane, c);
+}
+
+/* A single item at the limit of crashes becomes a letter. */
+static void bury_crashed(grab *g, const place *p, const claim *old,
+                         const claim *c) {
+  yield y = catch_items(g, &p->line, p->first, c->last, 1, c);
+  death d = {.reason = "crashed", .items = 1, .at = g->now,
+             .history = c->history, .error = history_error(c->history),
+             .attempts = c->attempts, .deliveries = c->deliveries,
+             .crashes = c->crashes};
+  bury_page(g->t, g->q, &p->line, &g->lot->page, y.from, &d);
+  g->lot->page.n = y.from;
+  g->q->counters.died += y.got;
+  lane_count(g->t, g->q, p->line.lane, COUNT_WAITING, COUNT_NONE, c->left);
+  claim_del(g->t, p, old);
+}
+
+/* What of a claim was not handed out goes on as a claim of its own. */
+static void put_rest(grab *g, const place *p, const claim *old,
+                     const claim *c, const yield *y, uint64_t rest) {
+  bool crashed = old->state == CLAIM_LEASED;
+  place q = {p->line, y->last + 1, 0};
+  claim r = *c;
+  r.left = rest;
+  if (crashed) r.visible_at = g->now;
+  claim_put(g->t, &q, &r);
+}
+
+/* Nothing of it could be handed out: all lost, or the next is too heavy. */
+static void keep_claim(grab *g, const place *p, const claim *old, claim *c,
+                       uint64_t rest) {
+  if (rest == 0) {
+    claim_del(g->t, p, old);
+    return;
+  }
+  c->left = rest;
+  if (old->state == CLAIM_LEASED) c->visible_at = g->now;
+  claim_move(g->t, p, old, c);
+}
+
+/* Hands out up to `want` items of a claim, which is `old` in the store and
+   not leased any more in `c`. */
+static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
+                       uint64_t upto, uint64_t want) {
+  int lane = p->line.lane;
+  yield y = catch_items(g, &p->line, p->first, upto, want, c);
+  if (g->t->rc) return;
+  uint64_t gone = y.got + y.lost;
+  uint64_t rest = (y.all && upto == c->last) || gone >= c->left
+                      ? 0 : c->left - gone;
+  lane_count(g->t, g->q, lane, COUNT_WAITING, COUNT_NONE,
+             c->left - rest - y.got);
+  lane_count(g->t, g->q, lane, COUNT_WAITING, COUNT_LEASED, y.got);
+  if (y.got == 0) {
+    keep_claim(g, p, old, c, rest);
+    return;
+  }
+  claim now = leased(g, c, &y);
+  claim_move(g->t, p, old, &now);
+  if (rest) put_rest(g, p, old, c, &y, rest);
+  add_hold(g, p, &now, &y);
+}
+
+/* A claim that is due; false when it must wait for a lot of its own. */
+static bool grab_due_claim(grab *g, const place *p, uint64_t upto) {
+  claim old, c;
+  if (!load_claim(g, p, &old)) return false;
+  bool crashed = old.state == CLAIM_LEASED;
+  bool alone = crashed || old.crashes > 0;
+  if (alone && g->lot->page.n > 0) {
+    g->full = true;
+    return false;
+  }
+  c = old;
+  if (crashed) note_crash(g, &c, p->line.lane);
+  if (crashed && c.left == 1 &&
+      c.crashes >= (uint64_t)g->q->config.max_crashes) {
+    bury_crashed(g, p, &old, &c);
+    return true;
+  }
+  uint64_t want = crashed ? (c.left + 1) / 2 : c.left;
+  if (want > room_left(g)) want = room_left(g);
+  grab_claim(g, p, &old, &c, upto < c.last ? upto : c.last, want);
+  if (alone && g->lot->page.n > 0) g->full = true;
+  return true;
+}
+
+static void grab_due(grab *g, int lane) {
+  due_key d;
+  while (!is_full(g) && first_due(g->t, g->q, lane, &d) && d.at <= g->now)
+    if (!grab_due_claim(g, &d.claim, UINT64_MAX)) return;
+}
+
+/* ---- fresh items -------------------------------------------------------- */
+
+static void grab_fresh(grab *g, int lane, uint64_t upto) {
+  lane_state *l = queue_lane(g->q, lane);
+  if (is_full(g) || !l || l->ready == 0) return;
+  line here = {g->q->id, SPACE_READY, lane};
+  yield y = catch_items(g, &here, l->head, upto, room_left(g), NULL);
+  if (g->t->rc) return;
+  lane_count(g->t, g->q, lane, COUNT_READY, COUNT_NONE, y.lost);
+  if (y.last) l->head = y.last + 1;
+  if (y.got == 0) return;
+  static const claim fresh;
+  claim c = leased(g, &fresh, &y);
+  place p = {here, g->lot->page.items[y.from].id, 0};
+  lane_count(g->t, g->q, lane, COUNT_READY, COUNT_LEASED, y.got);
+  claim_put(g->t, &p, &c);
+  add_hold(g, &p, &c, &y);
+}
+
+/* ---- strict order ------------------------------------------------------- */
+
+/* The first unsettled id at or behind `from`; UINT64_MAX: none. */
+static uint64_t first_live(txn *t, const line *l, uint64_t from) {
+  walk w;
+  uint64_t found = UINT64_MAX;
+  walk_open(&w, t, l, from);
+  while (found == UINT64_MAX && walk_next(&w))
+    for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
+      if (w.at.first + i >= from && bits_has(&w.live, i))
+        found = w.at.first + i;
+  walk_close(&w);
+  return found;
+}
+
+/* The first claim of a line that begins behind `from`. */
+static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
+                       claim *c) {
+  place start = {*l, from, 0};
+  key k = claim_key(&start);
+  cur at;
+  cur_open(&at, t, DB_CLAIMS);
+  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
+               same_line(&p->line, l) && claim_unpack(at.value, c);
+  cur_close(&at);
+  return found;
+}
+
+/* One source of items in a lane: its earliest, and the claim it is in. */
+typedef struct source {
+  uint64_t id;
+  place claim;
+  int64_t due;
+  bool fresh;
+} source;
+
+/* The two earliest sources; the second bounds what the first may give. */
+typedef struct sources {
+  source first;
+  uint64_t second;
+} sources;
+
+static void add_source(sources *s, const source *new) {
+  if (new->id < s->first.id) {
+    s->second = s->first.id;
+    s->first = *new;
+  } else if (new->id < s->second)
+    s->second = new->id;
+}
+
+static sources find_sources(grab *g, const lane_state *l) {
+  sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
+  claim c;
+  for (int space = 0; space < SPACE_COUNT; space++) {
+    line here = {g->q->id, space, l->lane};
+    source n = {.fresh = false};
+    if (!claim_from(g->t, &here, 0, &n.claim, &c)) continue;
+    n.id = first_live(g->t, &here, n.claim.first);
+    n.due = c.visible_at;
+    add_source(&s, &n);
+    place next;
+    if (claim_from(g->t, &here, n.claim.first + 1, &next, &c) &&
+        next.first < s.second && next.first > n.id)
+      s.second = next.first;
+  }
+  if (l->ready) {
+    line here = {g->q->id, SPACE_READY, l->lane};
+    source n = {.id = first_live(g->t, &here, l->head), .fresh = true};
+    add_source(&s, &n);
+  }
+  return s;
+}
+
+/* Nothing is handed out while an earlier item is leased or waiting: one
+   source a take, up to where the next begins. */
+static void grab_ordered(grab *g, int lane) {
+  for (;;) {
+    const lane_state *l = queue_lane(g->q, lane);
+    if (!l || is_full(g)) return;
+    sources s = find_sources(g, l);
+    if (s.first.id == UINT64_MAX) return;
+    uint64_t upto = s.second - 1; /* at least the first itself */
+    size_t before = g->lot->page.n;
+    if (s.first.fresh)
+      grab_fresh(g, lane, upto);
+    else if (s.first.due > g->now || !grab_due_claim(g, &s.first.claim, upto))
+      return;
+    if (g->lot->page.n > before) return; /* else it was buried: go on */
+  }
+}
+
+/* ---- the take ----------------------------------------------------------- */
+
+/* Lanes change while items are taken, so the next is found by number. */
+static int lane_below(const queue *q, int lane) {
+  for (size_t i = 0; i < q->n_lanes; i++)
+    if (q->lanes[i].lane < lane) return q->lanes[i].lane;
+  return -1;
+}
+
+static void grab_lanes(grab *g) {
+  int lane = lane_below(g->q, RESPOOL_LANES);
+  for (; lane >= 0 && !is_full(g); lane = lane_below(g->q, lane)) {
+    if (g->q->config.ordered)
+      grab_ordered(g, lane);
+    else {
+      grab_due(g, lane);
+      grab_fresh(g, lane, UINT64_MAX);
+    }
+  }
+}
+
+static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
+  return now + (lease == RESPOOL_KEEP ? q->config.lease : lease);
+}
+
+int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
+               respool_lot *lot) {
+  int rc = 0;
+  lot_clear(lot);
+  r->more = false;
+  queue *q = queue_find(t, name, &rc);
+  if (!q || q->paused) return rc;
+  int64_t now = queue_tick(t, q, wall);
+  lot->token = q->next_token;
+  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0, false};
+  lot->lease = g.until - now;
+  lot->max_hold = q->config.max_hold;
+  r->more = expiry_sweep(t, q, now, SWEEP);
+  grab_lanes(&g);
+  if (lot->page.n) {
+    q->next_token++;
+    queue_changed(t, q);
+  }
+  return t->rc;
+}
+
+/* ---- outlook ------------------------------------------------------------ */
+
+static void look_at_lane(txn *t, const queue *q, const lane_state *l,
+                         int64_t now, outlook *out) {
+  due_key d;
+  if (l->ready && !q->config.ordered) out->ready = true;
+  if (l->ready && !l->leased && !l->waiting) out->ready = true;
+  if (!first_due(t, q, l->lane, &d)) return;
+  if (d.at <= now)
+    out->ready = true;
+  else if (!out->next_due || d.at < out->next_due)
+    out->next_due = d.at;
+}
+
+int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
+  int rc = 0;
+  memset(out, 0, sizeof *out);
+  queue *q = queue_find(t, name, &rc);
+  if (!q || q->paused) return rc;
+  int64_t now = queue_now(q, wall);
+  for (size_t i = 0; i < q->n_lanes; i++)
+    look_at_lane(t, q, &q->lanes[i], now, out);
+  if (out->next_due) out->next_due -= now - wall;
+  return t->rc;
+}
+
+int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
+                uint64_t token, hold *holds, size_t n) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  int64_t until = lease_end(q, lease, queue_tick(t, q, wall));
+  for (size_t i = 0; i < n; i++) {
+    hold *h = &holds[i];
+    place p = {{q->id, h->space, h->lane}, h->first, 0};
+    claim c;
+    if (h->over) continue;
+    h->lost = !claim_get(t, &p, &c) || c.token != token ||
+              c.state != CLAIM_LEASED;
+    if (h->lost) continue;
+    claim longer = c;
+    longer.visible_at = until;
+    claim_move(t, &p, &c, &longer);
+  }
+  return t->rc;
+}

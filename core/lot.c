@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lot: taking it, marking what became of its items, settling, extending.
+ */
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define POLL_MIN 1  /* ms between looks for other processes' pushes */
+#define POLL_MAX 50
+
+static int queue_check(const respool_queue *q) {
+  if (!q) return fail(RESPOOL_INVALID, "the queue is NULL");
+  return store_check(q->store);
+}
+
+static int lot_check(const respool_lot *lot) {
+  if (!lot) return fail(RESPOOL_INVALID, "the lot is NULL");
+  return queue_check(lot->queue);
+}
+
+/* ---- taking once -------------------------------------------------------- */
+
+static respool_lot *lot_new(respool_queue *q) {
+  respool_lot *lot = calloc(1, sizeof *lot);
+  if (lot) lot->queue = q;
+  return lot;
+}
+
+void respool_lot_free(respool_lot *lot) {
+  if (!lot) return;
+  respool_lot_unkeep(lot);
+  lot_clear(lot);
+  free(lot->holds);
+  free(lot);
+}
+
+/* Ready to be marked, or nothing: an empty lot becomes NULL. */
+static int lot_ready(respool_lot **lot) {
+  respool_lot *l = *lot;
+  if (l && l->page.n == 0) {
+    respool_lot_free(l);
+    *lot = l = NULL;
+  }
+  if (!l) return 0;
+  l->marks = calloc(l->page.n, sizeof *l->marks);
+  if (l->marks) return 0;
+  respool_lot_free(l);
+  *lot = NULL;
+  return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+}
+
+typedef struct take_op {
+  op op;
+  respool_queue *q;
+  claim_req req;
+  respool_lot *lot;
+} take_op;
+
+static int run_take(txn *t, op *o) {
+  take_op *p = (take_op *)o;
+  return engine_lmdb.claim(t, p->q->name, respool_now(p->q->store), &p->req,
+                           p->lot);
+}
+
+static int take_check(const respool_take_options *o) {
+  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  if (o->wait < 0) return invalid("wait", "0 or more");
+  if (o->lease != RESPOOL_KEEP && o->lease < 1)
+    return invalid("lease", "positive");
+  return 0;
+}
+
+static claim_req take_request(const respool_take_options *o) {
+  return (claim_req){.items = o->items ? o->items : 1, .bytes = o->bytes,
+                     .lease = o->lease};
+}
+
+/* One take; `*lot` is NULL when there was nothing. A lost take is a lease
+   that runs out, so it need not wait for the disk. */
+static int take_once(respool_queue *q, const respool_take_options *o,
+                     respool_lot **lot) {
+  take_op p = {.q = q, .req = take_request(o)};
+  int rc;
+  p.lot = lot_new(q);
+  if (!p.lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  do
+    rc = store_run(q->store, &p.op, run_take, false);
+  while (!rc && p.req.more && p.lot->page.n == 0);
+  if (!rc) rc = lot_ready(&p.lot);
+  if (rc)
+    respool_lot_free(p.lot);
+  else
+    *lot = p.lot;
+  return rc;
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+typedef struct look_op {
+  op op;
+  respool_queue *q;
+  int64_t now;
+  outlook out;
+} look_op;
+
+static int run_outlook(txn *t, op *o) {
+  look_op *p = (look_op *)o;
+  return engine_lmdb.outlook(t, p->q->name, p->now, &p->out);
+}
+
+/* Takes if there is anything to take; a look costs no transaction that
+   others would wait for. `*due` says how long until something is. */
+static int try_take(respool_queue *q, const respool_take_options *o,
+                    respool_lot **lot, int64_t *due) {
+  look_op p = {.q = q, .now = respool_now(q->store)};
+  *lot = NULL;
+  *due = INT64_MAX;
+  int rc = store_read(q->store, &p.op, run_outlook);
+  if (rc) return rc;
+  if (p.out.next_due) *due = p.out.next_due - p.now;
+  return p.out.ready ? take_once(q, o, lot) : 0;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* With a manual clock nothing comes by itself but what is due: a wait moves
+   the clock there, or to its own end. */
+static int take_manual(respool_queue *q, const respool_take_options *o,
+                       respool_lot **lot) {
+  int64_t left = o->wait, due;
+  int rc = try_take(q, o, lot, &due);
+  while (!rc && !*lot && left > 0) {
+    int64_t step = due > 0 ? least(left, due) : left;
+    keeper_advance(q->store, step);
+    left -= step;
+    rc = try_take(q, o, lot, &due);
+  }
+  return rc;
+}
+
+/* Woken by commits of this process; those of others show in the number of
+   the last transaction, looked at from time to time. */
+static int take_waiting(respool_queue *q, const respool_take_options *o,
+                        respool_lot **lot) {
+  env *e = q->store->env;
+  int64_t end = clock_mono(), poll = POLL_MIN, due;
+  end = o->wait > INT64_MAX - end ? INT64_MAX : end + o->wait;
+  for (bool idle = false;; idle = true) {
+    uint64_t seen = commit_version(e), last = e->engine->last_txn(e);
+    int rc = try_take(q, o, lot, &due);
+    int64_t left = end - clock_mono();
+    if (rc || *lot || left <= 0) return rc;
+    if (!idle && q->store->durable) rc = commit_flush(e);
+    if (rc) return rc;
+    commit_wait(e, seen, least(least(left, poll), due < 1 ? 1 : due));
+    bool news = commit_version(e) != seen || e->engine->last_txn(e) != last;
+    poll = news ? POLL_MIN : least(poll * 2, POLL_MAX);
+  }
+}
+
+int respool_take(respool_queue *q, const respool_take_options *o,
+                 respool_lot **lot) {
+  static const respool_take_options defaults = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_lot *taken = NULL;
+  int64_t due;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (!rc) rc = take_check(o);
+  if (rc) return rc;
+  if (q->store->clock.manual)
+    rc = take_manual(q, o, &taken);
+  else if (o->wait > 0)
+    rc = take_waiting(q, o, &taken);
+  else
+    rc = try_take(q, o, &taken, &due);
+  if (!rc) *lot = taken;
+  return rc;
+}
+
+/* ---- marking ------------------------------------------------------------ */
+
+size_t respool_lot_length(const respool_lot *lot) {
+  return lot ? lot->page.n : 0;
+}
+
+const respool_item *respool_lot_item(const respool_lot *lot, size_t i) {
+  return lot ? respool_page_item(&lot->page, i) : NULL;
+}
+
+static int outcome_check(const respool_outcome *o) {
+  if (o->size != sizeof *o) return invalid("outcome.size", "set by _INIT");
+  if (o->verdict < RESPOOL_NONE || o->verdict > RESPOOL_DROP)
+    return invalid("verdict", "one of enum respool_verdict");
+  if (o->verdict == RESPOOL_SNOOZE && o->delay < 0)
+    return invalid("delay", "0 or more");
+  if (o->delay < 0 && o->delay != RESPOOL_KEEP)
+    return invalid("delay", "0 or more");
+  if (o->box) return name_check(o->box, "box");
+  if (o->reason) return name_check(o->reason, "reason");
+  return 0;
+}
+
+static int copy_text(arena *a, const char *text, respool_bytes *to) {
+  return arena_copy(a, phrase_cut(phrase_of(text), HISTORY_TEXT), to);
+}
+
+static int copy_name(arena *a, const char *name, const char **to) {
+  if (!name) return 0;
+  respool_bytes copy, b = {name, strlen(name) + 1};
+  int rc = arena_copy(a, b, &copy);
+  if (!rc) *to = copy.data;
+  return rc;
+}
+
+/* The words of an outcome into the lot; NULL in `*out` when it has none. */
+static int copy_why(respool_lot *lot, const respool_outcome *o,
+                    const why **out) {
+  arena *a = &lot->page.memory;
+  *out = NULL;
+  if (!o->error && !o->trace && !o->group && !o->reason && !o->box) return 0;
+  why *w = arena_alloc(a, sizeof *w);
+  if (!w) return RESPOOL_NOMEM;
+  memset(w, 0, sizeof *w);
+  int rc = copy_text(a, o->error, &w->error);
+  if (!rc) rc = copy_text(a, o->trace, &w->trace);
+  if (!rc) rc = copy_text(a, o->group, &w->group);
+  if (!rc) rc = copy_name(a, o->reason, &w->reason);
+  if (!rc) rc = copy_name(a, o->box, &w->box);
+  *out = w;
+  return rc;
+}
+
+int respool_lot_mark(respool_lot *lot, size_t i, const respool_outcome *o) {
+  const why *w;
+  int rc = lot_check(lot);
+  if (!rc) rc = outcome_check(o);
+  if (rc) return rc;
+  if (i >= lot->page.n) return invalid("index", "within the lot");
+  if (lot->marks[i].settled) return invalid("item", "not settled yet");
+  rc = copy_why(lot, o, &w);
+  if (rc) return fail(rc, "not enough memory for an outcome");
+  lot->marks[i] = (mark){o->verdict, false, o->delay, w};
+  return 0;
+}
+
+int respool_lot_mark_rest(respool_lot *lot, const respool_outcome *o) {
+  const why *w;
+  int rc = lot_check(lot);
+  if (!rc) rc = outcome_check(o);
+  if (!rc) rc = copy_why(lot, o, &w);
+  if (rc) return rc;
+  for (size_t i = 0; i < lot->page.n; i++)
+    if (!lot->marks[i].settled && lot->marks[i].verdict == RESPOOL_NONE)
+      lot->marks[i] = (mark){o->verdict, false, o->delay, w};
+  return 0;
+}
+
+int respool_lot_verdict(const respool_lot *lot, size_t i) {
+  return lot && i < lot->page.n ? lot->marks[i].verdict : RESPOOL_NONE;
+}
+
+int respool_lot_settled(const respool_lot *lot, size_t i) {
+  return lot && i < lot->page.n && lot->marks[i].settled;
+}
+
+size_t respool_lot_lost(const respool_lot *lot) {
+  return lot ? lot->lost : 0;
+}
+
+/* ---- settling ----------------------------------------------------------- */
+
+typedef struct settle_op {
+  op op;
+  respool_queue *q;
+  settle_req req;
+  const respool_handover *pushes;
+  append_req *appends;
+  batch *batches;
+  size_t n_pushes;
+  claim_req take;
+  respool_lot *next; /* NULL: take nothing */
+} settle_op;
+
+static int run_settle(txn *t, op *o) {
+  settle_op *p = (settle_op *)o;
+  int64_t now = respool_now(p->q->store);
+  int rc = engine_lmdb.settle(t, p->q->name, now, &p->req);
+  for (size_t i = 0; i < p->n_pushes && !rc; i++)
+    rc = engine_lmdb.append(t, p->pushes[i].queue->name, now,
+                            &p->appends[i]);
+  if (!rc && p->next)
+    rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
+  return rc;
+}
+
+static int add_push(settle_op *p, size_t i) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  const respool_handover *h = &p->pushes[i];
+  const respool_push_options *o = h->options ? h->options : &defaults;
+  respool *s = p->q->store;
+  if (!h->queue || h->queue->store->env != s->env)
+    return invalid("push", "to a queue of the same store");
+  int rc = push_batch(s, h->items, h->n, o, &p->batches[i]);
+  p->appends[i] = push_request(s, &p->batches[i], o);
+  return rc;
+}
+
+static void free_pushes(settle_op *p) {
+  for (size_t i = 0; p->batches && i < p->n_pushes; i++)
+    batch_free(&p->batches[i]);
+  free(p->batches);
+  free(p->appends);
+}
+
+static int add_pushes(settle_op *p, const respool_settle_options *o) {
+  int rc = 0;
+  if (!o->n_pushes) return 0;
+  p->pushes = o->pushes;
+  p->batches = calloc(o->n_pushes, sizeof *p->batches);
+  p->appends = calloc(o->n_pushes, sizeof *p->appends);
+  if (!p->batches || !p->appends)
+    return fail(RESPOOL_NOMEM, "not enough memory for a push");
+  p->n_pushes = o->n_pushes;
+  for (size_t i = 0; i < o->n_pushes; i++) batch_init(&p->batches[i], 0);
+  for (size_t i = 0; i < o->n_pushes && !rc; i++) rc = add_push(p, i);
+  return rc;
+}
+
+/* What is settled is not settled again; what is lost is not tried again. */
+static void close_holds(respool_lot *lot) {
+  for (size_t i = 0; i < lot->n_holds; i++) {
+    hold *h = &lot->holds[i];
+    size_t left = 0;
+    for (size_t k = h->from; k < h->to; k++) {
+      mark *m = &lot->marks[k];
+      if (m->verdict && !h->lost && !h->over) m->settled = true;
+      left += !m->settled;
+    }
+    if (h->lost || !left) h->over = true;
+  }
+}
+
+static int lost_error(const respool_lot *lot) {
+  return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
+              "\"%.120s\" is no longer held", lot->lost,
+              lot->lost == 1 ? "" : "s", lot->queue->name);
+}
+
+static int settle_run(settle_op *p, const respool_settle_options *o,
+                      respool_lot **next) {
+  int rc = add_pushes(p, o);
+  if (!rc && o->take) {
+    p->take = take_request(o->take);
+    p->next = lot_new(p->q);
+    if (!p->next) rc = fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  }
+  if (!rc) rc = store_run(p->q->store, &p->op, run_settle, !o->no_wait);
+  free_pushes(p);
+  if (rc) {
+    respool_lot_free(p->next);
+    return rc;
+  }
+  close_holds(p->req.lot);
+  rc = lot_ready(&p->next);
+  if (!rc && next) *next = p->next;
+  return rc;
+}
+
+int respool_lot_settle(respool_lot *lot, const respool_settle_options *o,
+                       respool_lot **next) {
+  static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = lot_check(lot);
+  if (!rc && o->size != sizeof *o) rc = invalid("size", "set by _INIT");
+  if (!rc && o->take) rc = take_check(o->take);
+  if (!rc && o->take && !next) rc = invalid("next", "given with take");
+  if (rc) return rc;
+  respool_queue *q = lot->queue;
+  settle_op p = {.q = q, .req = {.lot = lot, .strict = o->n_pushes > 0,
+                                 .chance = &q->store->random}};
+  rc = settle_run(&p, o, next);
+  return !rc && lot->lost ? lost_error(lot) : rc;
+}
+
+/* ---- extending ---------------------------------------------------------- */
+
+typedef struct extend_op {
+  op op;
+  respool_queue *q;
+  int64_t lease;
+  uint64_t token;
+  hold *holds;
+  size_t n;
+} extend_op;
+
+static int run_extend(txn *t, op *o) {
+  extend_op *p = (extend_op *)o;
+  return engine_lmdb.extend(t, p->q->name, respool_now(p->q->store),
+                            p->lease, p->token, p->holds, p->n);
+}
+
+int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
+                     hold *holds, size_t n, bool durable) {
+  extend_op o = {.q = q, .lease = lease, .token = token, .holds = holds,
+                 .n = n};
+  return store_run(q->store, &o.op, run_extend, durable);
+}
+
+static size_t count_lost(const respool_lot *lot) {
+  size_t n = 0;
+  for (size_t i = 0; i < lot->n_holds; i++)
+    for (size_t k = lot->holds[i].from; k < lot->holds[i].to; k++)
+      n += !lot->holds[i].over && lot->holds[i].lost &&
+           !lot->marks[k].settled;
+  return n;
+}
+
+int respool_lot_extend(respool_lot *lot, int64_t ms) {
+  int rc = lot_check(lot);
+  if (rc) return rc;
+  if (ms != RESPOOL_KEEP && ms < 1) return invalid("lease", "positive");
+  rc = lot_extend_holds(lot->queue, ms, lot->token, lot->holds,
+                        lot->n_holds, true);
+  if (rc) return rc;
+  lot->lost = count_lost(lot);
+  return lot->lost ? lost_error(lot) : 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages of items and of letters: growing arrays over one arena. Their
+ * public readers are here too.
+ */
+#include "page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Grows an array to hold one more; false when out of memory. */
+static bool room(void **v, size_t n, size_t *cap, size_t size) {
+  if (n < *cap) return true;
+  size_t wanted = *cap ? *cap * 2 : 8;
+  void *bigger = realloc(*v, wanted * size);
+  if (!bigger) return false;
+  *v = bigger;
+  *cap = wanted;
+  return true;
+}
+
+/* ---- items -------------------------------------------------------------- */
+
+void page_init(respool_page *p) {
+  memset(p, 0, sizeof *p);
+}
+
+void page_clear(respool_page *p) {
+  arena_free(&p->memory);
+  free(p->items);
+  free(p->packed);
+  page_init(p);
+}
+
+respool_item *page_add(respool_page *p, respool_bytes packed) {
+  size_t cap = p->cap;
+  if (!room((void **)&p->packed, p->n, &cap, sizeof *p->packed)) return NULL;
+  if (!room((void **)&p->items, p->n, &p->cap, sizeof *p->items)) return NULL;
+  p->packed[p->n] = packed;
+  respool_item *i = &p->items[p->n++];
+  memset(i, 0, sizeof *i);
+  return i;
+}
+
+void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
+               const segment *g) {
+  out->id = id;
+  out->lane = lane;
+  out->body = i->body;
+  out->headers = i->headers;
+  out->original = i->original;
+  out->replays = i->replays;
+  out->pushed_at = g->pushed_at;
+  out->expires_at = g->expires_at;
+  out->version = g->version;
+}
+
+size_t respool_page_length(const respool_page *p) {
+  return p ? p->n : 0;
+}
+
+const respool_item *respool_page_item(const respool_page *p, size_t i) {
+  return p && i < p->n ? &p->items[i] : NULL;
+}
+
+void respool_page_free(respool_page *p) {
+  if (!p) return;
+  page_clear(p);
+  free(p);
+}
+
+/* ---- letters ------------------------------------------------------------ */
+
+void letters_clear(respool_letters *l) {
+  arena_free(&l->memory);
+  free(l->letters);
+  memset(l, 0, sizeof *l);
+}
+
+respool_letter *letters_add(respool_letters *l) {
+  if (!room((void **)&l->letters, l->n, &l->cap, sizeof *l->letters))
+    return NULL;
+  respool_letter *r = &l->letters[l->n++];
+  memset(r, 0, sizeof *r);
+  return r;
+}
+
+size_t respool_letters_length(const respool_letters *l) {
+  return l ? l->n : 0;
+}
+
+const respool_letter *respool_letters_at(const respool_letters *l, size_t i) {
+  return l && i < l->n ? &l->letters[i] : NULL;
+}
+
+void respool_letters_free(respool_letters *l) {
+  if (!l) return;
+  letters_clear(l);
+  free(l);
+}
+
+/* ---- lots --------------------------------------------------------------- */
+
+hold *lot_add_hold(respool_lot *lot) {
+  if (!room((void **)&lot->holds, lot->n_holds, &lot->cap_holds,
+            sizeof *lot->holds))
+    return NULL;
+  hold *h = &lot->holds[lot->n_holds++];
+  memset(h, 0, sizeof *h);
+  return h;
+}
+
+void lot_clear(respool_lot *lot) {
+  page_clear(&lot->page);
+  free(lot->marks);
+  lot->marks = NULL;
+  lot->n_holds = 0;
+  lot->token = 0;
+  lot->lost = 0;
+}

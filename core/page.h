@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What leaves a transaction: items and letters copied into an arena of
+ * their own, and the lot, which is a page of items with the claims it holds
+ * and the outcome marked for each item.
+ */
+#ifndef PAGE_H
+#define PAGE_H
+
+#include "arena.h"
+#include "history.h"
+#include "segment.h"
+
+struct respool_page {
+  arena memory;
+  respool_item *items;
+  respool_bytes *packed; /* each item's stored form, beside it */
+  size_t n, cap;
+};
+
+void page_init(respool_page *p);
+void page_clear(respool_page *p); /* frees what it holds */
+
+/* One more item, zeroed but for `packed`; NULL when out of memory. */
+respool_item *page_add(respool_page *p, respool_bytes packed);
+
+/* Fills what an item says of itself. */
+void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
+               const segment *g);
+
+struct respool_letters {
+  arena memory;
+  respool_letter *letters;
+  size_t n, cap;
+};
+
+respool_letter *letters_add(respool_letters *l);
+void letters_clear(respool_letters *l);
+
+/* One claim in a lot: items [from, to) of its page. */
+typedef struct hold {
+  int space, lane;
+  uint64_t first; /* with space and lane the claim's key */
+  size_t from, to;
+  uint64_t attempts, crashes, deliveries;
+  int64_t delay; /* before this try */
+  respool_bytes history;
+  bool lost; /* found so by the operation that ran last */
+  bool over; /* nothing of it is held any more */
+} hold;
+
+/* What was said of one item. */
+typedef struct mark {
+  int verdict;
+  bool settled;
+  int64_t delay;
+  const struct why *why; /* NULL: nothing more was said */
+} mark;
+
+/* The words of an outcome, kept in the lot's arena and shared by all items
+   that were marked together. */
+typedef struct why {
+  respool_bytes error, trace, group;
+  const char *reason, *box;
+} why;
+
+struct respool_lot {
+  respool_page page;
+  mark *marks;
+  hold *holds;
+  size_t n_holds, cap_holds;
+  uint64_t token;
+  int64_t lease, max_hold;
+  size_t lost;
+  respool_queue *queue;
+  struct keep *keep; /* set while the lease is renewed */
+};
+
+hold *lot_add_hold(respool_lot *lot);
+void lot_clear(respool_lot *lot); /* empty, ready to be filled again */
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue: its policy, pushing to it, looking at it, removing from it.
+ */
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
+#define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
+#define PURGE_PAGE 4096              /* items removed in one commit */
+
+/* ---- opening ------------------------------------------------------------ */
+
+static bool in(int64_t v, int64_t low, int64_t high) {
+  return v == RESPOOL_KEEP || (v >= low && v <= high);
+}
+
+static int policy_check(const respool_queue_options *o) {
+  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  if (!in(o->lease, 1, LEASE_MAX))
+    return invalid("lease", "1 ms to 7 days");
+  if (!in(o->max_hold, 1, INT64_MAX)) return invalid("max_hold", "positive");
+  if (!in(o->max_attempts, 1, INT64_MAX))
+    return invalid("max_attempts", "at least 1");
+  if (!in(o->max_crashes, 1, INT64_MAX))
+    return invalid("max_crashes", "at least 1");
+  if (!in(o->ttl, 0, INT64_MAX)) return invalid("ttl", "0 or more");
+  if (!in(o->cooldown, 0, INT64_MAX)) return invalid("cooldown", "0 or more");
+  if (!in(o->on_exhausted, 0, RESPOOL_FATE_COOLDOWN))
+    return invalid("on_exhausted", "dead, drop or cooldown");
+  if (!in(o->on_expire, 0, RESPOOL_FATE_DROP))
+    return invalid("on_expire", "dead or drop");
+  if (!in(o->ordered, 0, 1)) return invalid("ordered", "0 or 1");
+  if (!in(o->max_items, 0, INT64_MAX))
+    return invalid("max_items", "0 or more");
+  if (!in(o->max_queue_bytes, 0, INT64_MAX))
+    return invalid("max_queue_bytes", "0 or more");
+  int rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
+  return !rc && o->box ? name_check(o->box, "box") : rc;
+}
+
+typedef struct open_op {
+  op op;
+  const char *name;
+  const respool_queue_options *options;
+} open_op;
+
+static int run_open(txn *t, op *o) {
+  open_op *p = (open_op *)o;
+  return engine_lmdb.queue_open(t, p->name, p->options);
+}
+
+int respool_queue_open(respool *s, const char *name,
+                       const respool_queue_options *o, respool_queue **out) {
+  static const respool_queue_options keep = RESPOOL_QUEUE_OPTIONS_INIT;
+  open_op p = {.name = name, .options = o ? o : &keep};
+  int rc = store_check(s);
+  if (!rc) rc = name_check(name, "queue name");
+  if (!rc) rc = policy_check(p.options);
+  if (rc) return rc;
+  respool_queue *q = calloc(1, sizeof *q);
+  if (!q) return fail(RESPOOL_NOMEM, "not enough memory for a queue");
+  rc = store_run(s, &p.op, run_open, true);
+  if (rc) {
+    free(q);
+    return rc;
+  }
+  q->store = s;
+  strcpy(q->name, name);
+  *out = q;
+  return 0;
+}
+
+void respool_queue_free(respool_queue *q) {
+  free(q);
+}
+
+static int queue_check(const respool_queue *q) {
+  if (!q) return fail(RESPOOL_INVALID, "the queue is NULL");
+  return store_check(q->store);
+}
+
+/* ---- policy, pause, figures --------------------------------------------- */
+
+typedef struct queue_op {
+  op op;
+  respool_queue *q;
+  bool paused;
+  queue_config config;
+  respool_queue_stats stats;
+  int64_t now;
+} queue_op;
+
+static int run_config(txn *t, op *o) {
+  queue_op *p = (queue_op *)o;
+  return engine_lmdb.queue_config(t, p->q->name, &p->config);
+}
+
+int respool_queue_config(respool_queue *q, respool_queue_options *out,
+                         respool_backoff *backoff, char *box) {
+  queue_op o = {.q = q};
+  int rc = queue_check(q);
+  if (!rc) rc = store_read(q->store, &o.op, run_config);
+  if (rc) return rc;
+  const queue_config *c = &o.config;
+  *out = (respool_queue_options){
+    sizeof *out, c->lease, c->max_hold, c->max_attempts, c->max_crashes,
+    c->ttl, c->cooldown, c->on_exhausted, c->on_expire, c->ordered,
+    c->max_items, c->max_bytes, NULL, NULL,
+  };
+  if (backoff) *backoff = c->backoff;
+  if (box) strcpy(box, c->box);
+  return 0;
+}
+
+static int run_pause(txn *t, op *o) {
+  queue_op *p = (queue_op *)o;
+  return engine_lmdb.queue_pause(t, p->q->name, p->paused);
+}
+
+int respool_queue_pause(respool_queue *q, int paused) {
+  queue_op o = {.q = q, .paused = paused};
+  int rc = queue_check(q);
+  return rc ? rc : store_run(q->store, &o.op, run_pause, true);
+}
+
+static int run_queue_stat(txn *t, op *o) {
+  queue_op *p = (queue_op *)o;
+  return engine_lmdb.queue_stat(t, p->q->name, p->now, &p->stats);
+}
+
+int respool_queue_stat(respool_queue *q, respool_queue_stats *out) {
+  queue_op o = {.q = q};
+  int rc = queue_check(q);
+  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
+  if (rc) return rc;
+  o.now = respool_now(q->store);
+  rc = store_read(q->store, &o.op, run_queue_stat);
+  if (rc) return rc;
+  *out = o.stats;
+  out->size = sizeof *out;
+  return 0;
+}
+
+/* ---- push --------------------------------------------------------------- */
+
+int push_check(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o) {
+  uint64_t sum = 0;
+  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  if (n == 0) return invalid("items", "at least one");
+  if (o->lane < 0 || o->lane >= RESPOOL_LANES)
+    return invalid("priority", "0 to 255");
+  if (o->delay < 0) return invalid("delay", "0 or more");
+  if (o->at < 0) return invalid("at", "a time since 1970");
+  if (o->at && o->delay) return invalid("at", "given without delay");
+  if (!in(o->ttl, 0, INT64_MAX)) return invalid("ttl", "0 or more");
+  for (size_t i = 0; i < n; i++) {
+    uint64_t size = items[i].body.size + items[i].headers.size;
+    sum += size;
+    if (size > s->max_item_bytes)
+      return fail(RESPOOL_TOO_LARGE, "an item of %llu bytes is over "
+                  "max_item_bytes, %llu", (unsigned long long)size,
+                  (unsigned long long)s->max_item_bytes);
+  }
+  if (sum > PUSH_MAX && n > 1)
+    return fail(RESPOOL_TOO_LARGE, "a push of %llu bytes is over 1 GiB",
+                (unsigned long long)sum);
+  return 0;
+}
+
+int push_batch(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o, batch *b) {
+  batch_init(b, o->version);
+  int rc = push_check(s, items, n, o);
+  if (rc) return rc;
+  for (size_t i = 0; i < n; i++) {
+    item it = {.body = items[i].body, .headers = items[i].headers};
+    batch_add(b, &it);
+  }
+  rc = batch_end(b);
+  return rc ? fail(rc, "not enough memory for a push") : 0;
+}
+
+append_req push_request(const respool *s, const batch *b,
+                        const respool_push_options *o) {
+  return (append_req){.batch = b, .lane = o->lane, .delay = o->delay,
+                      .at = o->at, .ttl = o->ttl,
+                      .max_store = s->max_bytes};
+}
+
+typedef struct push_op {
+  op op;
+  respool_queue *q;
+  append_req req;
+} push_op;
+
+static int run_push(txn *t, op *o) {
+  push_op *p = (push_op *)o;
+  return engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
+                            &p->req);
+}
+
+int respool_push(respool_queue *q, const respool_payload *items, size_t n,
+                 const respool_push_options *o, uint64_t *first) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  push_op p = {.q = q};
+  batch b;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (rc) return rc;
+  rc = push_batch(q->store, items, n, o, &b);
+  p.req = push_request(q->store, &b, o);
+  if (!rc) rc = store_run(q->store, &p.op, run_push, true);
+  batch_free(&b);
+  if (!rc && first) *first = p.req.first;
+  return rc;
+}
+
+/* ---- looking ------------------------------------------------------------ */
+
+typedef struct look_op {
+  op op;
+  respool_queue *q;
+  int64_t now;
+  uint64_t id;
+  int state;
+  size_t limit;
+  respool_cursor at;
+  respool_page *page;
+} look_op;
+
+static int run_peek(txn *t, op *o) {
+  look_op *p = (look_op *)o;
+  return engine_lmdb.peek(t, p->q->name, p->now, p->limit, p->page);
+}
+
+static int run_get(txn *t, op *o) {
+  look_op *p = (look_op *)o;
+  return engine_lmdb.get(t, p->q->name, p->now, p->id, p->page);
+}
+
+static int run_browse(txn *t, op *o) {
+  look_op *p = (look_op *)o;
+  return engine_lmdb.browse(t, p->q->name, p->now, p->state, p->limit,
+                            &p->at, p->page);
+}
+
+/* Runs a read that fills a page. */
+static int look(look_op *o, int (*run)(txn *t, op *o), respool_page **out) {
+  int rc = queue_check(o->q);
+  if (rc) return rc;
+  o->page = malloc(sizeof *o->page);
+  if (!o->page) return fail(RESPOOL_NOMEM, "not enough memory for a page");
+  page_init(o->page);
+  o->now = respool_now(o->q->store);
+  rc = store_read(o->q->store, &o->op, run);
+  if (rc)
+    respool_page_free(o->page);
+  else
+    *out = o->page;
+  return rc;
+}
+
+int respool_peek(respool_queue *q, size_t limit, respool_page **p) {
+  look_op o = {.q = q, .limit = limit};
+  return look(&o, run_peek, p);
+}
+
+int respool_get(respool_queue *q, uint64_t id, respool_page **p) {
+  look_op o = {.q = q, .id = id};
+  return look(&o, run_get, p);
+}
+
+int respool_browse(respool_queue *q, int state, size_t limit,
+                   respool_cursor *at, respool_page **p) {
+  look_op o = {.q = q, .state = state, .limit = limit, .at = *at};
+  if (state < -1 || state > RESPOOL_WAITING)
+    return invalid("state", "ready, leased, waiting or -1");
+  if (limit == 0) return invalid("limit", "at least 1");
+  int rc = look(&o, run_browse, p);
+  if (!rc) *at = o.at;
+  return rc;
+}
+
+/* ---- removing ----------------------------------------------------------- */
+
+typedef struct remove_op {
+  op op;
+  respool_queue *q;
+  const char *name;
+  uint64_t id, removed;
+  bool more;
+} remove_op;
+
+static int run_remove(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  return engine_lmdb.remove(t, p->q->name, respool_now(p->q->store), p->id);
+}
+
+int respool_remove(respool_queue *q, uint64_t id) {
+  remove_op o = {.q = q, .id = id};
+  int rc = queue_check(q);
+  return rc ? rc : store_run(q->store, &o.op, run_remove, true);
+}
+
+static int run_purge(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  return engine_lmdb.purge(t, p->q->name, respool_now(p->q->store),
+                           PURGE_PAGE, &p->removed, &p->more);
+}
+
+int respool_purge(respool_queue *q, uint64_t *removed) {
+  uint64_t sum = 0;
+  remove_op o = {.q = q};
+  int rc = queue_check(q);
+  while (!rc) {
+    rc = store_run(q->store, &o.op, run_purge, true);
+    if (rc) break;
+    sum += o.removed;
+    if (!o.more) break;
+  }
+  if (!rc && removed) *removed = sum;
+  return rc;
+}
+
+static int run_drop(txn *t, op *o) {
+  return engine_lmdb.queue_drop(t, ((remove_op *)o)->name);
+}
+
+static int run_exists(txn *t, op *o) {
+  queue_config c;
+  return engine_lmdb.queue_config(t, ((remove_op *)o)->name, &c);
+}
+
+int respool_queue_drop(respool *s, const char *name) {
+  remove_op o = {.name = name};
+  respool_queue q = {.store = s};
+  int rc = store_check(s);
+  if (!rc) rc = name_check(name, "queue name");
+  if (!rc) rc = store_read(s, &o.op, run_exists);
+  if (rc) return rc;
+  strcpy(q.name, name);
+  rc = respool_purge(&q, NULL);
+  return rc ? rc : store_run(s, &o.op, run_drop, true);
+}

@@ -1,0 +1,691 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * respool: a durable queue that lives inside a program.
+ *
+ * A *store* is a directory that holds many *queues*. An *item* is a payload
+ * (any bytes) with an id that rises within its queue and is never used
+ * again. Items are pushed, taken under a *lease* as a *lot*, and settled:
+ *
+ *  push --> ready --take--> leased --done--> gone
+ *            ^                | |-release--> ready    (nothing spent)
+ *    due ----+                | |-retry----> waiting --due--> ready
+ *            |                | |-snooze---> waiting --due--> ready
+ *  delayed --+                | |-lease ran out--> ready   (crashes + 1)
+ *                             | '-dead, limit, expired--> letter --> ready
+ *                                                               (replay)
+ *
+ * Delivery is at least once: an item leaves its queue only in the commit
+ * that records its outcome. Every delivery bears a token; an outcome given
+ * under a token that is no longer current changes nothing.
+ *
+ * Caveats, once:
+ *
+ * - Fork. A handle belongs to the process that made it. In a child every
+ *   call answers RESPOOL_FORKED and closing it frees memory only. Open the
+ *   store again in the child.
+ * - Threads. A store and a queue may be used by any number of threads at
+ *   once; a lot, a page of items or letters by one thread at a time.
+ * - Processes. Any number may work on one store at the same time, on one
+ *   machine, on a local file system (LMDB's lock file needs shared memory).
+ * - Several handles on one store in one process share one environment.
+ * - Time is the wall clock in milliseconds since 1970, UTC. A clock that
+ *   steps back strands nothing: a queue's time goes on from where it was.
+ * - The map is address space, not memory: 64 GiB or four times max_bytes.
+ *
+ * Every function that can fail returns 0 or one of the negative codes
+ * below, and writes its outputs only on success. respool_error_text() then
+ * says what went wrong and where, in one line. "Nothing there" is not an
+ * error. Times are milliseconds, sizes bytes, everywhere in this header.
+ */
+#ifndef RESPOOL_H
+#define RESPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RESPOOL_API __attribute__((visibility("default")))
+#else
+#define RESPOOL_API
+#endif
+
+#define RESPOOL_VERSION_STRING "0.1.0"
+
+
+/* ---- errors ---------------------------------------------------------- */
+
+/* name, code, message. Codes are stable: a new one is appended. */
+#define RESPOOL_ERRORS(X) \
+  X(OK, 0, "success") \
+  X(FULL, -1, "the store or queue is full") \
+  X(NOSPACE, -2, "no space left on the device") \
+  X(CLOSED, -3, "closed") \
+  X(FORKED, -4, "handle belongs to another process: open the store again") \
+  X(LEASE_LOST, -5, "the lease is no longer held") \
+  X(TIMEOUT, -6, "timed out") \
+  X(NOT_FOUND, -7, "not found") \
+  X(CORRUPT, -8, "stored bytes are damaged") \
+  X(VERSION, -9, "not a store of a known format version") \
+  X(TOO_LARGE, -10, "too large") \
+  X(LOCKED, -11, "held by another") \
+  X(IO, -12, "input/output error") \
+  X(UNKNOWN_OUTCOME, -13, "an input/output error left the outcome unknown") \
+  X(BUSY, -14, "busy") \
+  X(INVALID, -15, "invalid argument") \
+  X(NOMEM, -16, "not enough memory")
+
+enum respool_error {
+#define RESPOOL_ENUM(name, code, text) RESPOOL_##name = (code),
+  RESPOOL_ERRORS(RESPOOL_ENUM)
+#undef RESPOOL_ENUM
+};
+
+/* The name of a code without its prefix, such as "LEASE_LOST"; "?" for a
+   number that is none. Static storage. */
+RESPOOL_API const char *respool_errname(int code);
+
+/* The general message of a code. Static storage. */
+RESPOOL_API const char *respool_strerror(int code);
+
+/* What the last failed call of this thread has to say: one line, naming the
+   queue or path, never a payload. Valid until the next failing call of this
+   thread. After a call that succeeded its content means nothing. */
+RESPOOL_API const char *respool_error_text(void);
+
+
+/* ---- values in options ----------------------------------------------- */
+
+/* In an options struct: leave as stored, or the default when new. */
+#define RESPOOL_KEEP ((int64_t)-1)
+
+/* Where a limit is asked for: there is none. */
+#define RESPOOL_UNLIMITED INT64_MAX
+
+#define RESPOOL_NAME_MAX 255     /* bytes in a queue, box or job name */
+#define RESPOOL_LANES 256        /* priorities 0..255, highest first */
+#define RESPOOL_LIST_MAX 64      /* delays in a RESPOOL_BACKOFF_LIST */
+
+
+/* ---- store ------------------------------------------------------------ */
+
+typedef struct respool respool;
+typedef struct respool_queue respool_queue;
+typedef struct respool_lot respool_lot;
+typedef struct respool_page respool_page;
+typedef struct respool_letters respool_letters;
+
+enum respool_sync {
+  RESPOOL_SYNC_COMMIT = 0,  /* a verb returns when its effect is on disk */
+  RESPOOL_SYNC_RELAXED = 1, /* power loss may undo the last commit */
+  RESPOOL_SYNC_NONE = 2     /* no flush at all; ":memory:" only */
+};
+
+typedef struct respool_options {
+  size_t size;              /* set by RESPOOL_OPTIONS_INIT */
+  int sync;                 /* enum respool_sync */
+  int no_create;            /* 1: NOT_FOUND when there is no store */
+  int manual_clock;         /* 1: time moves only by respool_advance */
+  unsigned max_readers;     /* 0: 256; fixed by the first opener */
+  uint64_t max_bytes;       /* 0: 16 GiB; pushes beyond answer FULL */
+  uint64_t max_item_bytes;  /* 0: 64 MiB; larger items: TOO_LARGE */
+  uint64_t seed;            /* for jitter; 0: from the system */
+} respool_options;
+
+#define RESPOOL_OPTIONS_INIT { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0 }
+
+/* Opens the store in the directory `path`, which is made (one level) when
+   missing. ":memory:" makes a private store on tmpfs that is gone when it
+   is closed. `o` may be NULL for defaults; it is copied. A path that is no
+   directory or not writable answers IO; a directory that holds another
+   program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
+   The handle is the caller's, to be closed with respool_close. */
+RESPOOL_API int respool_open(const char *path, const respool_options *o,
+                             respool **s);
+
+/* Closes the handle; NULL is fine. Queues and lots opened from it must be
+   freed before; leases they held run out by themselves. Makes everything
+   durable that a relaxed commit left to the system. Never fails. */
+RESPOOL_API void respool_close(respool *s);
+
+/* A durability barrier: what was committed before the call, by this
+   process, is on disk when it returns 0. */
+RESPOOL_API int respool_flush(respool *s);
+
+/* The time by this handle's clock, in milliseconds since 1970. */
+RESPOOL_API int64_t respool_now(respool *s);
+
+/* Moves a manual clock by `ms`, which may be negative: a clock stepping
+   back. Leases kept by respool_lot_keep are renewed on the way, as they
+   would be by time passing. INVALID when the clock is not manual. */
+RESPOOL_API int respool_advance(respool *s, int64_t ms);
+
+/* Waits: sleeps for `ms`, or moves a manual clock by as much at once. */
+RESPOOL_API int respool_sleep(respool *s, int64_t ms);
+
+/* A number in [0, 1) from the handle's seeded generator. */
+RESPOOL_API double respool_random(respool *s);
+
+typedef struct respool_store_stats {
+  size_t size;
+  uint64_t map_bytes;       /* address space of the map */
+  uint64_t file_bytes;      /* high-water mark of the file */
+  uint64_t used_bytes;      /* of these, not on LMDB's free list */
+  uint64_t max_bytes;
+  uint64_t last_txn;        /* rises with every commit */
+  unsigned readers;         /* reader slots in use */
+  unsigned max_readers;
+} respool_store_stats;
+
+#define RESPOOL_STORE_STATS_INIT \
+  { sizeof(respool_store_stats), 0, 0, 0, 0, 0, 0, 0 }
+
+RESPOOL_API int respool_store_stat(respool *s, respool_store_stats *out);
+
+/* Calls `each` with the name of every queue (or box) of the store, in byte
+   order. A non-zero return stops the walk and is returned. The names are
+   copied first, so `each` may call anything. */
+typedef int (*respool_name_fn)(void *arg, const char *name);
+RESPOOL_API int respool_queues(respool *s, respool_name_fn each, void *arg);
+RESPOOL_API int respool_boxes(respool *s, respool_name_fn each, void *arg);
+
+/* Removes a queue with everything in it; its box stays. NOT_FOUND when
+   there is none; BUSY while items are leased. */
+RESPOOL_API int respool_queue_drop(respool *s, const char *name);
+
+
+/* ---- backoff ----------------------------------------------------------- */
+
+enum respool_backoff_kind {
+  RESPOOL_BACKOFF_CONSTANT = 0,    /* initial */
+  RESPOOL_BACKOFF_LINEAR = 1,      /* initial + step * (attempt - 1) */
+  RESPOOL_BACKOFF_EXPONENTIAL = 2, /* initial * factor ^ (attempt - 1) */
+  RESPOOL_BACKOFF_POLYNOMIAL = 3,  /* initial * attempt ^ factor */
+  RESPOOL_BACKOFF_FIBONACCI = 4,   /* initial * 1, 1, 2, 3, 5, 8, ... */
+  RESPOOL_BACKOFF_LIST = 5,        /* list[attempt - 1]; the last repeats */
+  RESPOOL_BACKOFF_DECORRELATED = 6 /* uniform in [initial, 3 * previous] */
+};
+
+enum respool_jitter {
+  RESPOOL_JITTER_NONE = 0,
+  RESPOOL_JITTER_FULL = 1,  /* uniform in [0, d] */
+  RESPOOL_JITTER_EQUAL = 2, /* d / 2 + uniform in [0, d / 2] */
+  RESPOOL_JITTER_RATIO = 3  /* d * (1 +- ratio), never over the cap */
+};
+
+/* A retry policy, by value. Names of the jitters and "decorrelated" follow
+   M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+   2015. The cap comes first, the jitter after; no delay exceeds `max`. */
+typedef struct respool_backoff {
+  int kind;        /* enum respool_backoff_kind */
+  int jitter;      /* enum respool_jitter; ignored by DECORRELATED */
+  double ratio;    /* of RESPOOL_JITTER_RATIO, in [0, 1] */
+  int64_t initial; /* >= 0 */
+  int64_t step;    /* of LINEAR, >= 0 */
+  double factor;   /* of EXPONENTIAL >= 1, power of POLYNOMIAL >= 0 */
+  int64_t max;     /* >= initial; RESPOOL_UNLIMITED: about 292 years */
+  size_t count;    /* of LIST: 1..RESPOOL_LIST_MAX */
+  int64_t list[RESPOOL_LIST_MAX];
+} respool_backoff;
+
+/* The default: exponential from 1 s by 2 to 1 h, full jitter. */
+RESPOOL_API void respool_backoff_default(respool_backoff *b);
+
+/* 0, or INVALID with the offending field named in respool_error_text. */
+RESPOOL_API int respool_backoff_check(const respool_backoff *b);
+
+/* The delay before the try that follows failure number `attempt` (from 1;
+   0 counts as 1; any size, nothing overflows). `previous` is the delay
+   before this one, 0 at first; only DECORRELATED looks at it. `u` in
+   [0, 1) is the chance; the same u gives the same delay. `b` has passed
+   respool_backoff_check. */
+RESPOOL_API int64_t respool_backoff_delay(const respool_backoff *b,
+                                          uint64_t attempt,
+                                          int64_t previous, double u);
+
+
+/* ---- queue ------------------------------------------------------------- */
+
+enum respool_fate {
+  RESPOOL_FATE_DEAD = 0,    /* becomes a letter */
+  RESPOOL_FATE_DROP = 1,    /* is gone, counted */
+  RESPOOL_FATE_COOLDOWN = 2 /* waits `cooldown`, then starts over */
+};
+
+/* The policy is stored with the queue and honoured by every process that
+   takes from it. RESPOOL_KEEP (NULL) leaves a field as stored, or gives it
+   the default shown when the queue is new. */
+typedef struct respool_queue_options {
+  size_t size;
+  int64_t lease;            /* 30,000; 1 .. 7 days */
+  int64_t max_hold;         /* 3,600,000: respool_lot_keep gives up then */
+  int64_t max_attempts;     /* 5; >= 1 or RESPOOL_UNLIMITED */
+  int64_t max_crashes;      /* 3; >= 1 or RESPOOL_UNLIMITED */
+  int64_t ttl;              /* RESPOOL_UNLIMITED: none */
+  int64_t cooldown;         /* 0; for RESPOOL_FATE_COOLDOWN */
+  int64_t on_exhausted;     /* RESPOOL_FATE_DEAD */
+  int64_t on_expire;        /* RESPOOL_FATE_DEAD, or DROP */
+  int64_t ordered;          /* 0; 1: strict order within a lane */
+  int64_t max_items;        /* RESPOOL_UNLIMITED; pushes beyond: FULL */
+  int64_t max_queue_bytes;  /* RESPOOL_UNLIMITED; pushes beyond: FULL */
+  const respool_backoff *backoff; /* respool_backoff_default */
+  const char *box;          /* where its letters go: the queue's name */
+} respool_queue_options;
+
+#define RESPOOL_QUEUE_OPTIONS_INIT \
+  { sizeof(respool_queue_options), \
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
+    RESPOOL_KEEP, NULL, NULL }
+
+/* Opens the queue `name` (1..255 bytes), making it when missing. Options
+   other than KEEP are stored. The handle must be freed before the store is
+   closed; any number of handles on one queue is fine. */
+RESPOOL_API int respool_queue_open(respool *s, const char *name,
+                                   const respool_queue_options *o,
+                                   respool_queue **q);
+
+/* Frees the handle; NULL is fine. */
+RESPOOL_API void respool_queue_free(respool_queue *q);
+
+/* The policy as stored now. Pointers in `out` stay NULL; `backoff` and
+   `box` (RESPOOL_NAME_MAX + 1 bytes), where not NULL, receive theirs. */
+RESPOOL_API int respool_queue_config(respool_queue *q,
+                                     respool_queue_options *out,
+                                     respool_backoff *backoff, char *box);
+
+/* A paused queue hands nothing out, in any process; pushes go on. */
+RESPOOL_API int respool_queue_pause(respool_queue *q, int paused);
+
+typedef struct respool_queue_stats {
+  size_t size;
+  /* items by state, now */
+  uint64_t ready;      /* takeable now, due items among them */
+  uint64_t leased;
+  uint64_t waiting;    /* delayed, or before a retry */
+  uint64_t dead;       /* letters in the queue's own box */
+  uint64_t bytes;      /* stored for unsettled items */
+  int64_t next_due;    /* when the next waiting item is due; 0: none */
+  int64_t oldest;      /* pushed_at of the oldest fresh item; 0: none */
+  int paused;
+  /* since the queue was made; pushed = ready + leased + waiting + done
+     + died + expired + removed at every commit */
+  uint64_t pushed;
+  uint64_t done;
+  uint64_t died;       /* became letters, other than by expiring */
+  uint64_t expired;    /* outlived their TTL: letters or dropped */
+  uint64_t removed;    /* removed, purged, or dropped on failure */
+  /* events */
+  uint64_t delivered;  /* deliveries of items */
+  uint64_t retried;
+  uint64_t released;
+  uint64_t snoozed;
+  uint64_t crashed;    /* items whose lease ran out */
+  uint64_t lease_lost; /* outcomes that came too late, in items */
+  uint64_t damaged;    /* segments set aside as unreadable */
+  uint64_t clock_steps;/* times the clock stepped back a second or more */
+} respool_queue_stats;
+
+#define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
+
+RESPOOL_API int respool_queue_stat(respool_queue *q,
+                                   respool_queue_stats *out);
+
+
+/* ---- push -------------------------------------------------------------- */
+
+typedef struct respool_bytes {
+  const void *data; /* NULL only when size is 0 */
+  size_t size;
+} respool_bytes;
+
+typedef struct respool_payload {
+  respool_bytes body;
+  respool_bytes headers; /* opaque metadata, given back with the item */
+} respool_payload;
+
+typedef struct respool_push_options {
+  size_t size;
+  int lane;       /* priority, 0..255; the highest is served first */
+  int64_t delay;  /* not before so long from now; >= 0 */
+  int64_t at;     /* not before this time; 0: at once. Not with delay */
+  int64_t ttl;    /* KEEP: the queue's; UNLIMITED: none; else >= 0 */
+  uint64_t version; /* of the payloads; given back with the items */
+} respool_push_options;
+
+#define RESPOOL_PUSH_OPTIONS_INIT \
+  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0 }
+
+/* Pushes `n` items in one commit, all or nothing, with consecutive ids from
+   `*first`. On return they are on disk (unless the store is relaxed). The
+   payloads are copied before the call returns. FULL when the store, the
+   queue's max_items or max_queue_bytes has no room; TOO_LARGE for an item
+   over max_item_bytes. Nothing is stored then. */
+RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
+                             size_t n, const respool_push_options *o,
+                             uint64_t *first);
+
+
+/* ---- items ------------------------------------------------------------- */
+
+enum respool_state {
+  RESPOOL_READY = 0,
+  RESPOOL_LEASED = 1,
+  RESPOOL_WAITING = 2
+};
+
+/* An item as handed out. Everything it points to is borrowed from the lot
+   or page it came in. */
+typedef struct respool_item {
+  uint64_t id;
+  respool_bytes body;
+  respool_bytes headers;
+  respool_bytes original;  /* before a replay's transform; empty: none */
+  int64_t pushed_at;
+  int64_t expires_at;      /* 0: never */
+  int64_t visible_at;      /* lease end, or due time; 0: ready */
+  uint64_t attempts;       /* failures so far */
+  uint64_t deliveries;     /* this one included */
+  uint64_t crashes;        /* leases that ran out */
+  uint64_t replays;        /* times it came back from a box */
+  uint64_t version;        /* of the payload, as pushed */
+  respool_bytes error;     /* of the last failure; empty: none */
+  int lane;
+  int state;               /* enum respool_state */
+} respool_item;
+
+/* Items looked at, not leased; nothing in the store changes. */
+RESPOOL_API size_t respool_page_length(const respool_page *p);
+RESPOOL_API const respool_item *respool_page_item(const respool_page *p,
+                                                  size_t i);
+RESPOOL_API void respool_page_free(respool_page *p);
+
+/* The next `limit` items in the order a take would hand them out. */
+RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
+                             respool_page **p);
+
+/* One item by id, in whatever state; NOT_FOUND when it is gone. */
+RESPOOL_API int respool_get(respool_queue *q, uint64_t id, respool_page **p);
+
+/* Where a walk over items stands; zero it to begin. */
+typedef struct respool_cursor {
+  int phase, space, lane;
+  uint64_t id;
+} respool_cursor;
+
+/* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
+   page of length 0 ends the walk. Items that move meanwhile may be seen
+   twice or not at all; those that stay are seen once. */
+RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
+                               respool_cursor *at, respool_page **p);
+
+/* Removes one item. NOT_FOUND when it is gone, BUSY while it is leased. */
+RESPOOL_API int respool_remove(respool_queue *q, uint64_t id);
+
+/* Removes every item that is not leased, in several commits, and counts
+   them in `*removed`. */
+RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
+
+
+/* ---- take and settle --------------------------------------------------- */
+
+typedef struct respool_take_options {
+  size_t size;
+  uint64_t items;     /* at most; 0: 1 */
+  uint64_t bytes;     /* of payload at most, but one item; 0: no bound */
+  int64_t wait;       /* for something to come; 0: not at all */
+  int64_t lease;      /* KEEP: the queue's */
+} respool_take_options;
+
+#define RESPOOL_TAKE_OPTIONS_INIT \
+  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
+
+/* Hands out items under a lease: lanes from high to low; in each, what is
+   due first, then fresh items in push order. `*lot` is NULL when there is
+   nothing; otherwise it is the caller's, to be freed. A lot whose items
+   once saw their lease run out comes by itself, and after each further
+   crash in halves, until a poisonous item is alone. */
+RESPOOL_API int respool_take(respool_queue *q, const respool_take_options *o,
+                             respool_lot **lot);
+
+/* Frees a lot; NULL is fine. Items not settled stay leased until their
+   lease runs out: settle first. */
+RESPOOL_API void respool_lot_free(respool_lot *lot);
+
+RESPOOL_API size_t respool_lot_length(const respool_lot *lot);
+
+/* Item `i` (from 0), borrowed; NULL when out of range. */
+RESPOOL_API const respool_item *respool_lot_item(const respool_lot *lot,
+                                                 size_t i);
+
+enum respool_verdict {
+  RESPOOL_NONE = 0,    /* not said yet */
+  RESPOOL_DONE = 1,
+  RESPOOL_RETRY = 2,   /* failed: an attempt is spent */
+  RESPOOL_RELEASE = 3, /* ready again, nothing spent */
+  RESPOOL_SNOOZE = 4,  /* ready after `delay`, nothing spent */
+  RESPOOL_DEAD = 5,    /* becomes a letter now */
+  RESPOOL_DROP = 6     /* failed for good and not worth a letter */
+};
+
+/* Strings may be NULL. `error` and `trace` are cut to 1 KiB each. */
+typedef struct respool_outcome {
+  size_t size;
+  int verdict;        /* enum respool_verdict */
+  int64_t delay;      /* RETRY: KEEP asks the policy; SNOOZE: >= 0 */
+  const char *error;  /* what went wrong */
+  const char *trace;  /* a traceback */
+  const char *group;  /* letters are counted by it */
+  const char *reason; /* DEAD: NULL is "rejected" */
+  const char *box;    /* NULL: the queue's */
+} respool_outcome;
+
+#define RESPOOL_OUTCOME_INIT \
+  { sizeof(respool_outcome), 0, RESPOOL_KEEP, NULL, NULL, NULL, NULL, NULL }
+
+/* Notes the outcome of item `i` in memory; the last word before a settle
+   counts. INVALID for an item that is settled already. */
+RESPOOL_API int respool_lot_mark(respool_lot *lot, size_t i,
+                                 const respool_outcome *o);
+
+/* Marks every item that has no mark yet. */
+RESPOOL_API int respool_lot_mark_rest(respool_lot *lot,
+                                      const respool_outcome *o);
+
+/* The mark of item `i` (enum respool_verdict), and whether settled. */
+RESPOOL_API int respool_lot_verdict(const respool_lot *lot, size_t i);
+RESPOOL_API int respool_lot_settled(const respool_lot *lot, size_t i);
+
+typedef struct respool_handover {
+  respool_queue *queue; /* of the same store handle */
+  const respool_payload *items;
+  size_t n;
+  const respool_push_options *options; /* NULL: defaults */
+} respool_handover;
+
+typedef struct respool_settle_options {
+  size_t size;
+  const respool_handover *pushes; /* committed with the outcomes, or not */
+  size_t n_pushes;
+  const respool_take_options *take; /* not NULL: take more, same commit */
+  int no_wait; /* 1: return after the commit, before the flush */
+} respool_settle_options;
+
+#define RESPOOL_SETTLE_OPTIONS_INIT \
+  { sizeof(respool_settle_options), NULL, 0, NULL, 0 }
+
+/* Commits the marks. Items without one stay leased. `*next` (may be NULL
+   without `take`) receives the lot of `take`, or NULL when there is nothing.
+   LEASE_LOST when the lease of some items had run out: these are unchanged
+   and counted by respool_lot_lost; with pushes nothing at all has happened,
+   without, the other items are settled and `*next` is written all the same.
+   On any other error nothing has happened, except UNKNOWN_OUTCOME. */
+RESPOOL_API int respool_lot_settle(respool_lot *lot,
+                                   const respool_settle_options *o,
+                                   respool_lot **next);
+
+/* Items found lost by the last settle or extend. */
+RESPOOL_API size_t respool_lot_lost(const respool_lot *lot);
+
+/* The lease ends `ms` from now (KEEP: the queue's lease). LEASE_LOST when
+   part of it was lost; the rest is extended. */
+RESPOOL_API int respool_lot_extend(respool_lot *lot, int64_t ms);
+
+/* Renews the lease from a thread, each third of it, until the lot is
+   settled, respool_lot_unkeep or freed, or the queue's max_hold is over. */
+RESPOOL_API int respool_lot_keep(respool_lot *lot);
+RESPOOL_API void respool_lot_unkeep(respool_lot *lot);
+
+
+/* ---- dead letters ------------------------------------------------------- */
+
+typedef struct respool_failure {
+  int64_t at;
+  respool_bytes error;
+  respool_bytes group;
+  respool_bytes trace;
+} respool_failure;
+
+/* Everything is borrowed from the respool_letters it came in. */
+typedef struct respool_letter {
+  uint64_t number;         /* rises within the box */
+  respool_bytes queue;     /* where it died */
+  uint64_t id;             /* its id there */
+  respool_bytes reason;    /* exhausted rejected expired crashed ... */
+  respool_bytes group;
+  respool_bytes error;
+  respool_bytes body;
+  respool_bytes headers;
+  respool_bytes original;
+  int64_t pushed_at, died_at, first_failed_at; /* 0: did not fail */
+  uint64_t attempts, deliveries, crashes, replays;
+  uint64_t items;          /* 1; more for a damaged segment set aside */
+  uint64_t version;        /* of the payload */
+  int lane;
+  uint64_t failures;       /* all that happened */
+  const respool_failure *history; /* the first and the last of them */
+  size_t history_length;
+} respool_letter;
+
+RESPOOL_API size_t respool_letters_length(const respool_letters *l);
+RESPOOL_API const respool_letter *respool_letters_at(const respool_letters *l,
+                                                     size_t i);
+RESPOOL_API void respool_letters_free(respool_letters *l);
+
+typedef struct respool_list_options {
+  size_t size;
+  uint64_t after;     /* numbers above it (below it, descending); 0: all */
+  uint64_t upto;      /* numbers up to it; 0: all. Ascending only */
+  uint64_t limit;     /* 0: 100 */
+  int descending;     /* 1: newest first */
+  int no_body;        /* 1: leave body, headers, original empty */
+  const char *group;  /* only this group; NULL: all */
+} respool_list_options;
+
+#define RESPOOL_LIST_OPTIONS_INIT \
+  { sizeof(respool_list_options), 0, 0, 0, 0, 0, NULL }
+
+/* A box that was never written to is empty, not an error. */
+RESPOOL_API int respool_dead_list(respool *s, const char *box,
+                                  const respool_list_options *o,
+                                  respool_letters **l);
+RESPOOL_API int respool_dead_get(respool *s, const char *box,
+                                 uint64_t number, respool_letters **l);
+RESPOOL_API int respool_dead_count(respool *s, const char *box, uint64_t *n);
+
+/* Calls `each` for every (group, reason) of the box with its count. A
+   letter without a group counts under "". */
+typedef int (*respool_group_fn)(void *arg, respool_bytes group,
+                                respool_bytes reason, uint64_t count);
+RESPOOL_API int respool_dead_groups(respool *s, const char *box,
+                                    respool_group_fn each, void *arg);
+
+/* Removes the letters with these numbers, in one commit; `*removed` counts
+   those that were there. */
+RESPOOL_API int respool_dead_remove(respool *s, const char *box,
+                                    const uint64_t *numbers, size_t n,
+                                    uint64_t *removed);
+
+typedef struct respool_purge_options {
+  size_t size;
+  int64_t died_before; /* 0: whenever */
+  const char *group;   /* NULL: all */
+} respool_purge_options;
+
+#define RESPOOL_PURGE_OPTIONS_INIT { sizeof(respool_purge_options), 0, NULL }
+
+RESPOOL_API int respool_dead_purge(respool *s, const char *box,
+                                   const respool_purge_options *o,
+                                   uint64_t *removed);
+
+
+/* ---- replay -------------------------------------------------------------- */
+
+typedef struct respool_move {
+  uint64_t number;
+  const respool_payload *payload; /* NULL: as it is; else transformed, and
+                                     the first body is kept as original */
+} respool_move;
+
+/* The cursor and counts of a replay; stored under `name` when it has one. */
+typedef struct respool_job {
+  size_t size;
+  char name[RESPOOL_NAME_MAX + 1];
+  char box[RESPOOL_NAME_MAX + 1];
+  char to[RESPOOL_NAME_MAX + 1]; /* "": each letter's own queue */
+  int state;                     /* enum respool_job_state */
+  uint64_t cursor;               /* letters up to it are dealt with */
+  uint64_t upto;                 /* the last letter when it began */
+  uint64_t seen, moved, skipped, failed;
+  int64_t started_at, updated_at;
+} respool_job;
+
+enum respool_job_state {
+  RESPOOL_JOB_RUNNING = 0,
+  RESPOOL_JOB_STOPPED = 1,
+  RESPOOL_JOB_FINISHED = 2
+};
+
+#define RESPOOL_JOB_INIT { .size = sizeof(respool_job) }
+
+typedef struct respool_move_options {
+  size_t size;
+  respool_queue *to;   /* NULL: each letter's own queue, by name */
+  int keep_attempts;   /* 1: attempts go on where they were */
+  const respool_job *job; /* stored in the same commit; NULL: none */
+} respool_move_options;
+
+#define RESPOOL_MOVE_OPTIONS_INIT \
+  { sizeof(respool_move_options), NULL, 0, NULL }
+
+/* Moves letters back to a queue in one commit: each letter gone, its item
+   pushed with a new id, the job stored. A number that is no longer there is
+   passed over; `*moved` counts the others. A letter whose own queue is gone
+   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
+RESPOOL_API int respool_dead_move(respool *s, const char *box,
+                                  const respool_move *moves, size_t n,
+                                  const respool_move_options *o,
+                                  uint64_t *moved);
+
+RESPOOL_API int respool_job_load(respool *s, const char *name,
+                                 respool_job *out);
+RESPOOL_API int respool_job_save(respool *s, const respool_job *job);
+RESPOOL_API int respool_job_remove(respool *s, const char *name);
+RESPOOL_API int respool_jobs(respool *s, respool_name_fn each, void *arg);
+
+
+/* ---- check ---------------------------------------------------------------- */
+
+/* Calls `each` with one line for every broken invariant or checksum, read
+   only. Returns 0 when the walk went through, whatever it found. */
+typedef int (*respool_finding_fn)(void *arg, const char *finding);
+RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
