@@ -77,7 +77,7 @@ void respool_queue_free(respool_queue *q) {
   free(q);
 }
 
-static int queue_check(const respool_queue *q) {
+int queue_check(const respool_queue *q) {
   if (!q) return fail(RESPOOL_INVALID, "the queue is NULL");
   return store_check(q->store);
 }

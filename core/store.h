@@ -64,7 +64,20 @@ void keeper_advance(respool *s, int64_t ms);
 int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
                      hold *holds, size_t n, bool durable);
 
+respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+
+/* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
+   On failure it is freed. */
+int lot_ready(respool_lot **lot);
+
+/* ---- take.c ------------------------------------------------------------- */
+
+int take_check(const respool_take_options *o);
+claim_req take_request(const respool_take_options *o);
+
 /* ---- queue.c ------------------------------------------------------------ */
+
+int queue_check(const respool_queue *q); /* 0, or as store_check */
 
 int push_check(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o);

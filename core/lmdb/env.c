@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,27 +119,44 @@ static void env_free(lmdb_env *e) {
   free(e);
 }
 
-/* Reads the format of a store, or writes that of a new one. */
+static const respool_bytes format_name = {"format", 6};
+static const respool_bytes id_name = {"store", 5};
+
+/* A new store gets its format version and an id of its own. */
+static int write_format(lmdb_env *e, txn *t) {
+  uint8_t id[16];
+  packer p;
+  packer_init(&p);
+  if (getrandom(id, sizeof id, 0) != sizeof id) txn_spoil(t, RESPOOL_IO);
+  pack_uint(&p, FORMAT_VERSION);
+  txn_put_packed(t, DB_META, format_name, &p);
+  packer_reset(&p);
+  pack_bytes(&p, id, sizeof id);
+  txn_put_packed(t, DB_META, id_name, &p);
+  packer_free(&p);
+  int rc = txn_commit(t);
+  return rc ? rc : txn_env_sync(e);
+}
+
+static int read_format(const lmdb_env *e, respool_bytes v) {
+  unpacker u;
+  unpacker_init(&u, v.data, v.size);
+  uint64_t format = unpack_uint(&u);
+  if (!u.rc && format <= FORMAT_VERSION) return 0;
+  return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
+              "program knows up to %d", e->path, (unsigned long long)format,
+              FORMAT_VERSION);
+}
+
 static int check_format(lmdb_env *e) {
-  static const respool_bytes name = {"format", 6};
   txn t;
+  respool_bytes v;
   int rc = txn_begin(e, true, &t);
   if (rc) return rc;
-  respool_bytes v;
-  if (txn_get(&t, DB_META, name, &v)) {
-    unpacker u;
-    unpacker_init(&u, v.data, v.size);
-    uint64_t format = unpack_uint(&u);
-    txn_abort(&t);
-    if (!u.rc && format <= FORMAT_VERSION) return 0;
-    return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
-                "program knows up to %d", e->path,
-                (unsigned long long)format, FORMAT_VERSION);
-  }
-  static const uint8_t version[] = {FORMAT_VERSION};
-  txn_put(&t, DB_META, name, (respool_bytes){version, 1});
-  rc = txn_commit(&t);
-  return rc ? rc : txn_env_sync(e);
+  if (!txn_get(&t, DB_META, format_name, &v)) return write_format(e, &t);
+  rc = read_format(e, v);
+  txn_abort(&t);
+  return rc;
 }
 
 static int env_start(lmdb_env *e) {

@@ -26,12 +26,13 @@ static int state_of(const look *k, const claim *c) {
 static void fill(look *k, size_t from, const claim *c) {
   respool_bytes past = {NULL, 0};
   if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->history, &past));
+  respool_bytes error = history_error(past);
   for (size_t i = from; i < k->page->n && c; i++) {
     respool_item *out = &k->page->items[i];
     out->attempts = c->attempts;
     out->deliveries = c->deliveries;
     out->crashes = c->crashes;
-    out->error = history_error(past);
+    out->error = error;
     out->visible_at = c->visible_at;
     out->state = state_of(k, c);
   }

@@ -10,27 +10,17 @@
  * only then its crashes count against the limit, and its neighbours, handed
  * out without it, are free of blame.
  */
-#include "parts.h"
+#include "take.h"
 
 #include <string.h>
 
 #define SWEEP 64 /* expired segments ended by one take */
 
-typedef struct grab {
-  txn *t;
-  queue *q;
-  respool_lot *lot;
-  claim_req *r;
-  int64_t now, until;
-  uint64_t weight; /* bytes of bodies so far */
-  bool full;
-} grab;
-
 static uint64_t room_left(const grab *g) {
   return g->r->items - g->lot->page.n;
 }
 
-static bool is_full(const grab *g) {
+bool grab_full(const grab *g) {
   return g->full || g->t->rc || room_left(g) == 0;
 }
 
@@ -74,12 +64,13 @@ static yield catch_items(grab *g, const line *l, uint64_t from,
 }
 
 static void fill_items(grab *g, const yield *y, const hold *h) {
+  respool_bytes error = history_error(h->history);
   for (size_t i = y->from; i < g->lot->page.n; i++) {
     respool_item *out = &g->lot->page.items[i];
     out->attempts = h->attempts;
     out->deliveries = h->deliveries;
     out->crashes = h->crashes;
-    out->error = history_error(h->history);
+    out->error = error;
     out->visible_at = g->until;
     out->state = RESPOOL_LEASED;
   }
@@ -207,8 +198,7 @@ static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
   add_hold(g, p, &now, &y);
 }
 
-/* A claim that is due; false when it must wait for a lot of its own. */
-static bool grab_due_claim(grab *g, const place *p, uint64_t upto) {
+bool grab_claim_due(grab *g, const place *p, uint64_t upto) {
   claim old, c;
   if (!load_claim(g, p, &old)) return false;
   bool crashed = old.state == CLAIM_LEASED;
@@ -233,15 +223,15 @@ static bool grab_due_claim(grab *g, const place *p, uint64_t upto) {
 
 static void grab_due(grab *g, int lane) {
   due_key d;
-  while (!is_full(g) && first_due(g->t, g->q, lane, &d) && d.at <= g->now)
-    if (!grab_due_claim(g, &d.claim, UINT64_MAX)) return;
+  while (!grab_full(g) && first_due(g->t, g->q, lane, &d) && d.at <= g->now)
+    if (!grab_claim_due(g, &d.claim, UINT64_MAX)) return;
 }
 
 /* ---- fresh items -------------------------------------------------------- */
 
-static void grab_fresh(grab *g, int lane, uint64_t upto) {
+void grab_fresh(grab *g, int lane, uint64_t upto) {
   lane_state *l = queue_lane(g->q, lane);
-  if (is_full(g) || !l || l->ready == 0) return;
+  if (grab_full(g) || !l || l->ready == 0) return;
   line here = {g->q->id, SPACE_READY, lane};
   yield y = catch_items(g, &here, l->head, upto, room_left(g), NULL);
   if (g->t->rc) return;
@@ -256,97 +246,6 @@ static void grab_fresh(grab *g, int lane, uint64_t upto) {
   add_hold(g, &p, &c, &y);
 }
 
-/* ---- strict order ------------------------------------------------------- */
-
-/* The first unsettled id at or behind `from`; UINT64_MAX: none. */
-static uint64_t first_live(txn *t, const line *l, uint64_t from) {
-  walk w;
-  uint64_t found = UINT64_MAX;
-  walk_open(&w, t, l, from);
-  while (found == UINT64_MAX && walk_next(&w))
-    for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
-      if (w.at.first + i >= from && bits_has(&w.live, i))
-        found = w.at.first + i;
-  walk_close(&w);
-  return found;
-}
-
-/* The first claim of a line that begins behind `from`. */
-static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
-                       claim *c) {
-  place start = {*l, from, 0};
-  key k = claim_key(&start);
-  cur at;
-  cur_open(&at, t, DB_CLAIMS);
-  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
-               same_line(&p->line, l) && claim_unpack(at.value, c);
-  cur_close(&at);
-  return found;
-}
-
-/* One source of items in a lane: its earliest, and the claim it is in. */
-typedef struct source {
-  uint64_t id;
-  place claim;
-  int64_t due;
-  bool fresh;
-} source;
-
-/* The two earliest sources; the second bounds what the first may give. */
-typedef struct sources {
-  source first;
-  uint64_t second;
-} sources;
-
-static void add_source(sources *s, const source *new) {
-  if (new->id < s->first.id) {
-    s->second = s->first.id;
-    s->first = *new;
-  } else if (new->id < s->second)
-    s->second = new->id;
-}
-
-static sources find_sources(grab *g, const lane_state *l) {
-  sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
-  claim c;
-  for (int space = 0; space < SPACE_COUNT; space++) {
-    line here = {g->q->id, space, l->lane};
-    source n = {.fresh = false};
-    if (!claim_from(g->t, &here, 0, &n.claim, &c)) continue;
-    n.id = first_live(g->t, &here, n.claim.first);
-    n.due = c.visible_at;
-    add_source(&s, &n);
-    place next;
-    if (claim_from(g->t, &here, n.claim.first + 1, &next, &c) &&
-        next.first < s.second && next.first > n.id)
-      s.second = next.first;
-  }
-  if (l->ready) {
-    line here = {g->q->id, SPACE_READY, l->lane};
-    source n = {.id = first_live(g->t, &here, l->head), .fresh = true};
-    add_source(&s, &n);
-  }
-  return s;
-}
-
-/* Nothing is handed out while an earlier item is leased or waiting: one
-   source a take, up to where the next begins. */
-static void grab_ordered(grab *g, int lane) {
-  for (;;) {
-    const lane_state *l = queue_lane(g->q, lane);
-    if (!l || is_full(g)) return;
-    sources s = find_sources(g, l);
-    if (s.first.id == UINT64_MAX) return;
-    uint64_t upto = s.second - 1; /* at least the first itself */
-    size_t before = g->lot->page.n;
-    if (s.first.fresh)
-      grab_fresh(g, lane, upto);
-    else if (s.first.due > g->now || !grab_due_claim(g, &s.first.claim, upto))
-      return;
-    if (g->lot->page.n > before) return; /* else it was buried: go on */
-  }
-}
-
 /* ---- the take ----------------------------------------------------------- */
 
 /* Lanes change while items are taken, so the next is found by number. */
@@ -358,7 +257,7 @@ static int lane_below(const queue *q, int lane) {
 
 static void grab_lanes(grab *g) {
   int lane = lane_below(g->q, RESPOOL_LANES);
-  for (; lane >= 0 && !is_full(g); lane = lane_below(g->q, lane)) {
+  for (; lane >= 0 && !grab_full(g); lane = lane_below(g->q, lane)) {
     if (g->q->config.ordered)
       grab_ordered(g, lane);
     else {

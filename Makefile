@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+# respool: the C library, the Lua modules, their specs and benchmarks.
+# `make help` lists the targets.
+
+CC ?= cc
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+LUA ?= lua5.4
+BUILD ?= build
+
+CORE = error clock random backoff cbor arena item segment history page \
+  commit keeper store queue take lot dead \
+  lmdb/env lmdb/txn lmdb/keys lmdb/records lmdb/queues lmdb/segments \
+  lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/settle \
+  lmdb/expiry lmdb/scan lmdb/purge lmdb/letters lmdb/groups lmdb/move \
+  lmdb/admin lmdb/engine lmdb/audit
+BINDING = core result handle record names backoff cbor store queue take lot dead \
+  job
+LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
+  respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
+  respool/take.lua respool/lot.lua respool/item.lua respool/verdict.lua \
+  respool/outcome.lua respool/work.lua respool/dead.lua respool/replay.lua \
+  respool/options.lua respool/compat.lua
+EXAMPLES = lifecycle
+SPEC_C = leaves cbor
+BENCH = machine lifecycle one_record append_log
+
+# What runs under every Lua, what under 5.3 and 5.1, what under ASan.
+SPECS = spec
+SHORT_SPECS = spec/backoff_spec.lua spec/cbor_spec.lua spec/module_spec.lua
+ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
+  spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
+  spec/module_spec.lua
+
+WARN = -Wall -Wextra -Wconversion -Wshadow
+C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
+COMPILE = $(CC) $(C) -pthread -fPIC -fvisibility=hidden -MMD -MP $(CFLAGS)
+LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
+SHARED = $(LINK) -shared -Wl,-z,nodelete
+LIBS = -llmdb -lcbor -lxxhash -lm
+
+CORE_O = $(CORE:%=$(BUILD)/core/%.o)
+LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
+MODULES = $(LUAS:%=$(BUILD)/%/respool/core.so)
+PROGRAMS = $(EXAMPLES:%=$(BUILD)/%) $(SPEC_C:%=$(BUILD)/spec/%)
+VERSION = $(shell sed -n 's/.* RESPOOL_VERSION_STRING "\(.*\)"/\1/p' \
+            include/respool.h)
+
+.DEFAULT_GOAL = all
+
+# build/deps.mk says which Luas there are. It is made, and all that is missing
+# installed, when a target needs it; make then starts over with it.
+deps:
+	@rm -f build/deps.mk; $(MAKE) -s build/deps.mk
+build/deps.mk: .ci/deps
+	@mkdir -p $(@D)
+	@CC='$(CC)' sh .ci/deps >$@.new && mv $@.new $@
+ifdef LUA_INCDIR # LuaRocks says which Lua
+LUAS = rock$(subst /,-,$(LUA_INCDIR))
+INC_$(LUAS) = -I$(LUA_INCDIR)
+else ifneq ($(filter-out clean deps env help,$(or $(MAKECMDGOALS),all)),)
+include build/deps.mk
+endif
+
+all: $(LIBRARY) $(filter $(BUILD)/5.4/% $(BUILD)/luajit/%,$(MODULES))
+lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/core.so
+luajit: $(BUILD)/luajit/respool/core.so
+
+$(BUILD)/core/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c $< -o $@
+$(BUILD)/core.a: $(CORE_O)
+	rm -f $@; $(AR) rcs $@ $^
+# One object whose only global names are the public ones.
+$(BUILD)/librespool.a: $(CORE_O)
+	$(CC) -r -nostdlib $^ -o $(BUILD)/respool.o
+	objcopy --localize-hidden $(BUILD)/respool.o
+	rm -f $@; $(AR) rcs $@ $(BUILD)/respool.o
+$(BUILD)/librespool.so: $(CORE_O)
+	$(SHARED) -Wl,-soname,librespool.so.0 -Wl,-z,defs $^ $(LIBS) -o $@
+
+define module
+$(BUILD)/$(1)/binding/%.o: lua/binding/%.c
+	@mkdir -p $$(@D)
+	$$(COMPILE) $(INC_$(1)) -c $$< -o $$@
+$(BUILD)/$(1)/respool/core.so: $(BINDING:%=$(BUILD)/$(1)/binding/%.o) \
+                               $(BUILD)/core.a
+	@mkdir -p $$(@D)
+	$$(SHARED) $$^ -Wl,--exclude-libs,ALL $$(LIBS) -o $$@
+endef
+$(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
+
+# Examples are built as a user would, the C specs see the insides.
+$(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
+	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+$(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
+	@mkdir -p $(@D)
+	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+$(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
+	@mkdir -p $(@D)
+	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+
+-include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d))
+
+demo: all
+	$(call run,lua5.4) examples/demo.lua
+bench: all $(BENCH:%=$(BUILD)/bench/%)
+	$(call run,lua5.4) bench/run.lua
+run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
+
+test: lint all $(MODULES) $(PROGRAMS)
+	@BUILD=$(BUILD) spec/run \
+	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
+	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS)))
+
+# Compilers with warnings as errors, and the Lua linter.
+lint:
+	luacheck -q lua spec examples bench
+	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
+	    $(SPEC_C:%=spec/c/%.c) bench/*.c; do \
+	  $(call check,$$c,) || exit; done
+	@for c in $(BINDING:%=lua/binding/%.c); do \
+	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
+	    exit; done
+check = gcc $(C) -Werror -O2 -S $(2) $(1) -o /dev/null && \
+  clang $(C) -Werror -fsyntax-only $(2) $(1)
+
+SAN = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=
+asan:
+	@$(MAKE) BUILD=build/asan CFLAGS='$(SAN)address,undefined' run-asan
+tsan:
+	@$(MAKE) BUILD=build/tsan CFLAGS='$(SAN)thread' run-tsan
+# Reports go to files, as also a shell or ls that a spec starts has leaks to
+# report; those that name us count.
+run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
+	$(BUILD)/spec/leaves
+	$(BUILD)/lifecycle >$(BUILD)/lifecycle.log
+	@rm -f $(BUILD)/report.*
+	@BUILD=$(BUILD) spec/run -w "env LD_PRELOAD=$(LIBASAN) \
+	  ASAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(BUILD)/report" \
+	  '5.4 $(ASAN_SPECS)'; status=$$?; \
+	! cat $$(grep -lsE '$(OURS)' $(BUILD)/report.*) /dev/null | grep . && \
+	  exit $$status
+LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
+OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
+run-tsan: $(BUILD)/spec/threads
+	$(BUILD)/spec/threads
+
+lib = $(DESTDIR)$(PREFIX)/lib
+share = $(DESTDIR)$(PREFIX)/share
+install: all
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include include/respool.h
+	install -D -m 644 -t $(lib) $(BUILD)/librespool.a
+	install -m 755 $(BUILD)/librespool.so $(lib)/librespool.so.0
+	ln -sf librespool.so.0 $(lib)/librespool.so
+	install -d $(lib)/pkgconfig
+	printf '%s\n' 'Name: respool' 'Description: durable queue' \
+	  'Version: $(VERSION)' 'Cflags: -I$(PREFIX)/include' \
+	  'Libs: -L$(PREFIX)/lib -lrespool' \
+	  'Libs.private: $(LIBS) -pthread' >$(lib)/pkgconfig/respool.pc
+	$(call install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4)
+	$(if $(filter luajit,$(LUAS)),\
+	  $(call install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
+rock: $(MODULES)
+rock-install: rock
+	$(call install_lua,$(LUAS),$(INST_LUADIR),$(INST_LIBDIR))
+install_lua = cd lua && for f in $(LUA_FILES); do \
+    install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
+  install -D -m 755 $(BUILD)/$(1)/respool/core.so $(3)/respool/core.so
+
+# The tree as it stands, for `eval "$(make env)"`.
+env:
+	@echo "export RESPOOL_BUILD='$(CURDIR)/$(BUILD)'"
+	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
+	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/$(LUA:lua5.%=5.%)/?.so;;'"
+clean:
+	rm -rf build
+help:
+	@echo 'all      library and modules for Lua 5.4 and LuaJIT, in build/'
+	@echo 'lua5.1 lua5.3 lua5.4 luajit   the module for one Lua'
+	@echo 'demo     real webhooks, delivered, retried, dead, replayed'
+	@echo 'test     set-up, lint, specs under every Lua that is there'
+	@echo 'asan     the C-heavy specs under address and UB sanitizers'
+	@echo 'tsan     a threaded program under the thread sanitizer'
+	@echo 'bench    speed, as ratios'
+	@echo 'lint     warnings as errors, gcc and clang; luacheck'
+	@echo 'deps     install what is missing (Debian)'
+	@echo 'install  into PREFIX=$(PREFIX)'
+	@echo 'env      exports for the tree as it stands; LUA=luajit'
+	@echo 'clean    remove build/'
+
+.PHONY: all demo test bench asan tsan run-asan run-tsan lint install deps \
+  env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
+.DELETE_ON_ERROR:
