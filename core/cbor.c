@@ -311,10 +311,8 @@ static size_t left(const unpacker *u) {
   return (size_t)(u->end - u->at);
 }
 
-/* Nothing is left after an error, so that only an end looks at `rc`. */
 static bool corrupt(unpacker *u) {
   u->rc = RESPOOL_CORRUPT;
-  u->end = u->at;
   return false;
 }
 
@@ -349,6 +347,7 @@ static bool length_fits(const unpacker *u) {
 }
 
 bool unpack_head(unpacker *u, cbor_head *h) {
+  if (u->rc != 0) return false;
   if (read_short(u, h)) return true;
   if (!length_fits(u)) return corrupt(u);
   struct cbor_decoder_result r =

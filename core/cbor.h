@@ -66,7 +66,7 @@ typedef struct cbor_head {
 
 typedef struct unpacker {
   const uint8_t *at, *end;
-  int rc; /* 0 or RESPOOL_CORRUPT */
+  int rc; /* 0 or RESPOOL_CORRUPT; who finds sense missing may set it */
 } unpacker;
 
 void unpacker_init(unpacker *u, const void *data, size_t n);

@@ -27,9 +27,10 @@ typedef struct keep {
   hold holds[];
 } keep;
 
-void keeper_init(keeper *k) {
+void keeper_init(keeper *k, const struct clock *clock) {
   pthread_condattr_t a;
   memset(k, 0, sizeof *k);
+  k->clock = clock;
   pthread_mutex_init(&k->lock, NULL);
   pthread_condattr_init(&a);
   pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
@@ -61,14 +62,13 @@ static bool all_lost(const keep *one) {
 
 /* Renews one, without the lock; it leaves the list when that is over. */
 static void renew(keeper *k, keep *one) {
-  respool *s = one->queue->store;
   one->busy = true;
   pthread_mutex_unlock(&k->lock);
   int rc = lot_extend_holds(one->queue, one->lease, one->token, one->holds,
                             one->n, false);
   pthread_mutex_lock(&k->lock);
   one->busy = false;
-  int64_t now = clock_now(&s->clock);
+  int64_t now = clock_now(k->clock);
   one->renew_at = now + (one->lease > 3 ? one->lease / 3 : 1);
   bool over = (!rc && all_lost(one)) || one->renew_at > one->until;
   if (!over && !one->dropped) return;
@@ -81,22 +81,24 @@ static void renew(keeper *k, keep *one) {
 
 /* ---- the thread --------------------------------------------------------- */
 
-static void pause_until(keeper *k, int64_t ms) {
+/* Sleeps until `wake_at`; a lease to be renewed before that wakes it. */
+static void sleep_until(keeper *k, int64_t now, int64_t wake_at) {
   struct timespec t;
-  clock_deadline(&t, ms);
+  clock_deadline(&t, wake_at - now);
+  k->wake_at = wake_at;
   pthread_cond_timedwait(&k->changed, &k->lock, &t);
 }
 
 /* One round; false when there has been nothing to do for a while. */
 static bool keeper_round(keeper *k) {
   keep *one = earliest(k);
+  int64_t now = clock_now(k->clock);
   if (!one) {
-    pause_until(k, LINGER);
+    sleep_until(k, now, now + LINGER);
     return k->list || k->stopping;
   }
-  int64_t now = clock_now(&one->queue->store->clock);
   if (one->renew_at > now)
-    pause_until(k, one->renew_at - now);
+    sleep_until(k, now, one->renew_at);
   else
     renew(k, one);
   return true;
@@ -173,7 +175,7 @@ int respool_lot_keep(respool_lot *lot) {
   if (!rc) {
     one->next = k->list;
     k->list = one;
-    pthread_cond_signal(&k->changed);
+    if (one->renew_at < k->wake_at) pthread_cond_signal(&k->changed);
   }
   pthread_mutex_unlock(&k->lock);
   if (rc)

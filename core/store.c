@@ -66,7 +66,7 @@ static respool *store_new(const respool_options *o) {
   if (!s) return NULL;
   clock_init(&s->clock, o->manual_clock);
   random_init(&s->random, o->seed);
-  keeper_init(&s->keeper);
+  keeper_init(&s->keeper, &s->clock);
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
   s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes

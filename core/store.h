@@ -13,7 +13,9 @@
 typedef struct keeper {
   pthread_mutex_t lock;
   pthread_cond_t changed;
+  const struct clock *clock;
   struct keep *list;
+  int64_t wake_at; /* until when the thread sleeps, if nothing comes */
   pthread_t thread;
   bool started;  /* there is a thread to join */
   bool running;  /* and it has not left its loop */
@@ -52,7 +54,7 @@ int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 
 /* ---- keeper.c ----------------------------------------------------------- */
 
-void keeper_init(keeper *k);
+void keeper_init(keeper *k, const struct clock *clock);
 void keeper_stop(keeper *k); /* joins its thread, forgets what it kept */
 
 /* Moves a manual clock on, renewing on the way. */

@@ -30,7 +30,8 @@
  * - Several handles on one store in one process share one environment.
  * - Time is the wall clock in milliseconds since 1970, UTC. A clock that
  *   steps back strands nothing: a queue's time goes on from where it was.
- * - The map is address space, not memory: 64 GiB or four times max_bytes.
+ * - The map is address space, not memory: 64 GiB or four times max_bytes,
+ *   less where the system does not give as much.
  *
  * Every function that can fail returns 0 or one of the negative codes
  * below, and writes its outputs only on success. respool_error_text() then

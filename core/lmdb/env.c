@@ -299,13 +299,23 @@ static void inherit_queues(lmdb_env *e, txn *t) {
   e->queues = NULL;
 }
 
+/* Begins; once more when the environment turned out to need mending. */
+static int begin(lmdb_env *e, bool write, txn *t) {
+  int rc = e->broken || !e->mdb ? env_mend(e) : 0;
+  if (!rc) rc = txn_begin(e, write, t);
+  if (rc && e->broken && e->mdb) {
+    rc = env_mend(e);
+    if (!rc) rc = txn_begin(e, write, t);
+  }
+  return rc;
+}
+
 int env_begin(env *base, bool write, txn **out) {
   lmdb_env *e = (lmdb_env *)base;
   txn *t = malloc(sizeof *t);
   if (!t) return fail(RESPOOL_NOMEM, "not enough memory for a transaction");
   pthread_rwlock_rdlock(&e->life);
-  int rc = e->broken || !e->mdb ? env_mend(e) : 0;
-  if (!rc) rc = txn_begin(e, write, t);
+  int rc = begin(e, write, t);
   if (rc) {
     pthread_rwlock_unlock(&e->life);
     free(t);

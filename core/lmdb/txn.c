@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FILE_MODE 0640
+#define MAP_MIN ((size_t)1 << 30)
 
 static const char *const names[DB_COUNT] = {
   "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
@@ -97,8 +98,19 @@ static int set_up(lmdb_env *e) {
   return rc ? rc : open_all_dbis(e);
 }
 
+/* Where address space is scarce (ulimit -v, valgrind) a smaller map does. */
+static bool try_smaller(lmdb_env *e, int rc) {
+  if ((rc != ENOMEM && rc != EINVAL) || e->map_size <= MAP_MIN) return false;
+  txn_env_close(e);
+  e->map_size /= 2;
+  return true;
+}
+
 int txn_env_open(lmdb_env *e) {
-  int rc = set_up(e);
+  int rc;
+  do
+    rc = set_up(e);
+  while (try_smaller(e, rc));
   if (!rc) return 0;
   txn_env_close(e);
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
@@ -191,7 +203,7 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
     mdb_reader_check(e->mdb, &dead);
     rc = begin_once(e, write, t);
   }
-  if (rc == MDB_PANIC) e->broken = true;
+  if (rc == MDB_PANIC || rc == MDB_MAP_RESIZED) e->broken = true;
   return rc ? env_fail(e, write ? "write" : "read", rc) : 0;
 }
 
