@@ -19,10 +19,10 @@ BINDING = core result handle record names backoff cbor store queue take lot dead
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/take.lua respool/lot.lua respool/item.lua respool/verdict.lua \
-  respool/outcome.lua respool/work.lua respool/dead.lua respool/replay.lua \
-  respool/options.lua respool/compat.lua
+  respool/outcome.lua respool/page.lua respool/work.lua respool/dead.lua \
+  respool/replay.lua respool/options.lua respool/compat.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor
+SPEC_C = leaves cbor dump damage threads wait fork
 BENCH = machine lifecycle one_record append_log
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
@@ -30,7 +30,8 @@ SPECS = spec
 SHORT_SPECS = spec/backoff_spec.lua spec/cbor_spec.lua spec/module_spec.lua
 ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
-  spec/module_spec.lua
+  spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
+  spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)

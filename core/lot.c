@@ -12,7 +12,7 @@ static int lot_check(const respool_lot *lot) {
   return queue_check(lot->queue);
 }
 
-/* ---- making and freeing -------------------------------------------------------- */
+/* ---- making and freeing ------------------------------------------------- */
 
 respool_lot *lot_new(respool_queue *q) {
   respool_lot *lot = calloc(1, sizeof *lot);
@@ -283,7 +283,8 @@ static size_t count_lost(const respool_lot *lot) {
 int respool_lot_extend(respool_lot *lot, int64_t ms) {
   int rc = lot_check(lot);
   if (rc) return rc;
-  if (ms != RESPOOL_KEEP && ms < 1) return invalid("lease", "positive");
+  if (ms != RESPOOL_KEEP && (ms < 1 || ms > LEASE_MAX))
+    return invalid("lease", "1 ms to 7 days");
   rc = lot_extend_holds(lot->queue, ms, lot->token, lot->holds,
                         lot->n_holds, true);
   if (rc) return rc;

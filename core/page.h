@@ -39,8 +39,9 @@ void letters_clear(respool_letters *l);
 
 /* One claim in a lot: items [from, to) of its page. */
 typedef struct hold {
+  uint32_t queue;
   int space, lane;
-  uint64_t first; /* with space and lane the claim's key */
+  uint64_t first; /* with the others the claim's key */
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
   int64_t delay; /* before this try */

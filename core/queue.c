@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
 #define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
 #define PURGE_PAGE 4096              /* items removed in one commit */
 

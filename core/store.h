@@ -34,6 +34,10 @@ struct respool {
 
 struct respool_queue {
   respool *store;
+  /* What the last wait for items learnt at `idle_seen`: nothing since commit
+     `idle_at`, the next due at `idle_due`; and how often to look. Hints. */
+  _Atomic uint64_t idle_at;
+  _Atomic int64_t idle_seen, idle_due, idle_poll;
   char name[RESPOOL_NAME_MAX + 1];
 };
 
@@ -45,6 +49,8 @@ int name_check(const char *name, const char *what);
 
 /* Says "<what> must be <rule>" and returns INVALID. */
 int invalid(const char *what, const char *rule);
+
+#define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
 
 /* Runs an operation on the store; durable when the store is. */
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);

@@ -6,6 +6,7 @@
 
 #define POLL_MIN 1  /* ms between looks for other processes' pushes */
 #define POLL_MAX 50
+#define LOOK_AGAIN 1000 /* ms after which to look anyway: clocks may step */
 
 /* ---- once --------------------------------------------------------------- */
 
@@ -25,8 +26,8 @@ static int run_take(txn *t, op *o) {
 int take_check(const respool_take_options *o) {
   if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
   if (o->wait < 0) return invalid("wait", "0 or more");
-  if (o->lease != RESPOOL_KEEP && o->lease < 1)
-    return invalid("lease", "positive");
+  if (o->lease != RESPOOL_KEEP && (o->lease < 1 || o->lease > LEASE_MAX))
+    return invalid("lease", "1 ms to 7 days");
   return 0;
 }
 
@@ -86,12 +87,13 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 /* With a manual clock nothing comes by itself but what is due: a wait moves
-   the clock there, or to its own end. */
+   the clock there, or to its own end. An endless wait for nothing ends. */
 static int take_manual(respool_queue *q, const respool_take_options *o,
                        respool_lot **lot) {
   int64_t left = o->wait, due;
   int rc = try_take(q, o, lot, &due);
   while (!rc && !*lot && left > 0) {
+    if (left == RESPOOL_UNLIMITED && due == INT64_MAX) break;
     int64_t step = due > 0 ? least(left, due) : left;
     keeper_advance(q->store, step);
     left -= step;
@@ -100,23 +102,47 @@ static int take_manual(respool_queue *q, const respool_take_options *o,
   return rc;
 }
 
-/* Woken by commits of this process; those of others show in the number of
-   the last transaction, looked at from time to time. */
+/* Whether an earlier wait has seen all there is: nothing was committed since
+   and nothing has become due. */
+static bool seen_idle(respool_queue *q, uint64_t last) {
+  return q->idle_at == last && respool_now(q->store) < q->idle_due &&
+         clock_mono() - q->idle_seen < LOOK_AGAIN;
+}
+
+static void note_idle(respool_queue *q, uint64_t last, int64_t due) {
+  int64_t now = respool_now(q->store);
+  if (q->idle_at != last) q->idle_poll = POLL_MIN;
+  q->idle_due = due > INT64_MAX - now ? INT64_MAX : now + due;
+  q->idle_seen = clock_mono();
+  q->idle_at = last;
+}
+
+/* Sleeps until a commit of this process, or for a step; those of others show
+   in the number of the last transaction, looked at between steps. */
+static void wait_step(respool_queue *q, uint64_t seen, int64_t left) {
+  int64_t due = q->idle_due - respool_now(q->store);
+  int64_t poll = q->idle_poll;
+  commit_wait(q->store->env, seen, least(least(left, poll), due < 1 ? 1 : due));
+  q->idle_poll = least(poll * 2, POLL_MAX);
+}
+
 static int take_waiting(respool_queue *q, const respool_take_options *o,
                         respool_lot **lot) {
   env *e = q->store->env;
-  int64_t end = clock_mono(), poll = POLL_MIN, due;
+  int64_t end = clock_mono(), due;
   end = o->wait > INT64_MAX - end ? INT64_MAX : end + o->wait;
-  for (bool idle = false;; idle = true) {
+  for (;;) {
     uint64_t seen = commit_version(e), last = e->engine->last_txn(e);
-    int rc = try_take(q, o, lot, &due);
+    if (!seen_idle(q, last)) {
+      int rc = try_take(q, o, lot, &due);
+      if (rc || *lot) return rc;
+      if (q->store->durable) rc = commit_flush(e);
+      if (rc) return rc;
+      note_idle(q, last, due);
+    }
     int64_t left = end - clock_mono();
-    if (rc || *lot || left <= 0) return rc;
-    if (!idle && q->store->durable) rc = commit_flush(e);
-    if (rc) return rc;
-    commit_wait(e, seen, least(least(left, poll), due < 1 ? 1 : due));
-    bool news = commit_version(e) != seen || e->engine->last_txn(e) != last;
-    poll = news ? POLL_MIN : least(poll * 2, POLL_MAX);
+    if (left <= 0) return 0;
+    wait_step(q, seen, left);
   }
 }
 

@@ -112,6 +112,13 @@ bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
   return true;
 }
 
+bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
+               place *p, claim *c) {
+  *p = (place){{h->queue, h->space, h->lane}, h->first, 0};
+  return h->queue == q->id && claim_get(t, p, c) &&
+         c->state == CLAIM_LEASED && c->token == token;
+}
+
 bool claim_held(const claim *c, int64_t now) {
   return c->state == CLAIM_LEASED && c->visible_at > now;
 }

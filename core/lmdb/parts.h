@@ -136,6 +136,11 @@ bool claim_held(const claim *c, int64_t now);
    is worth nothing any more. */
 void claim_lapse(txn *t, queue *q, int lane, claim *c);
 
+/* The claim that a lot holds, if its lease is still the lot's: a queue that
+   was dropped and made anew, or a later lease, has taken it away. */
+bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
+               place *p, claim *c);
+
 /* Takes one unsettled item out of the claim that covers it, if any, and says
    where it counted; false when it is leased. */
 bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,

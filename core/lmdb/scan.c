@@ -172,9 +172,12 @@ static void advance(look *k, respool_cursor *at, const place *p,
                     uint64_t last, size_t before, bool more) {
   at->space = p->line.space;
   at->lane = p->line.lane;
-  at->id = last + 1;
-  if (!more && k->page->n > before) /* ended within it? */
+  if (more)
+    at->id = last + 1;
+  else if (k->page->n > before) /* ended within it? */
     at->id = k->page->items[k->page->n - 1].id + 1;
+  else
+    at->id = p->first;
 }
 
 static void browse_claims(look *k, int state, respool_cursor *at) {
@@ -187,6 +190,7 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
     if (at->space == p.line.space && at->lane == p.line.lane &&
         at->id > from)
       from = at->id;
+    p.first = from;
     if (state < 0 || state_of(k, &c) == state)
       more = look_at(k, &p.line, from, c.last, &c);
     advance(k, at, &p, c.last, before, more);
@@ -203,7 +207,7 @@ static void browse_fresh(look *k, int state, respool_cursor *at) {
       continue;
     uint64_t from = l->lane == at->lane ? at->id : 0;
     size_t before = k->page->n;
-    place p = {{k->q->id, 0, l->lane}, 0, 0};
+    place p = {{k->q->id, 0, l->lane}, from, 0};
     more = look_fresh(k, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }

@@ -261,10 +261,10 @@ static bool anything_marked(const respool_lot *lot, const hold *h) {
 
 /* Is the lease still this lot's? Loads the claim, history copied. */
 static bool find_claim(work *w) {
-  w->p = (place){{w->q->id, w->h->space, w->h->lane}, w->h->first, 0};
-  if (!claim_get(w->t, &w->p, &w->c)) return false;
+  if (!hold_find(w->t, w->q, w->h, w->r->lot->token, &w->p, &w->c))
+    return false;
   w->c.history = w->h->history;
-  return w->c.state == CLAIM_LEASED && w->c.token == w->r->lot->token;
+  return true;
 }
 
 static void settle_hold(work *w) {

@@ -84,8 +84,9 @@ static void add_hold(grab *g, const place *p, const claim *c,
     txn_spoil(g->t, RESPOOL_NOMEM);
     return;
   }
-  *h = (hold){.space = p->line.space, .lane = p->line.lane,
-              .first = p->first, .from = y->from, .to = g->lot->page.n,
+  *h = (hold){.queue = p->line.queue, .space = p->line.space,
+              .lane = p->line.lane, .first = p->first,
+              .from = y->from, .to = g->lot->page.n,
               .attempts = c->attempts, .crashes = c->crashes,
               .deliveries = c->deliveries, .delay = c->delay};
   txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->history,
@@ -268,7 +269,7 @@ static void grab_lanes(grab *g) {
 }
 
 static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
-  return now + (lease == RESPOOL_KEEP ? q->config.lease : lease);
+  return time_after(now, lease == RESPOOL_KEEP ? q->config.lease : lease);
 }
 
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
@@ -326,11 +327,10 @@ int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
   int64_t until = lease_end(q, lease, queue_tick(t, q, wall));
   for (size_t i = 0; i < n; i++) {
     hold *h = &holds[i];
-    place p = {{q->id, h->space, h->lane}, h->first, 0};
     claim c;
+    place p;
     if (h->over) continue;
-    h->lost = !claim_get(t, &p, &c) || c.token != token ||
-              c.state != CLAIM_LEASED;
+    h->lost = !hold_find(t, q, h, token, &p, &c);
     if (h->lost) continue;
     claim longer = c;
     longer.visible_at = until;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of items, in C: three orders are pushed and taken under a lease;
+ * one is done, one fails and is tried again, one is refused and becomes a
+ * dead letter, which is then replayed. Every step is printed and checked.
+ *
+ *   cc -Iinclude examples/lifecycle.c -Lbuild -lrespool -o lifecycle
+ *   ./lifecycle [DIRECTORY]
+ *
+ * Without a directory the store is in memory. The program exits 0 when
+ * everything went as it should.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "respool.h"
+
+/* Ends the program when a call failed: what a real one would handle. */
+static void must(int rc, const char *what) {
+  if (rc == RESPOOL_OK)
+    return;
+  fprintf(stderr, "%s: %s: %s\n", what, respool_errname(rc),
+          respool_error_text());
+  exit(1);
+}
+
+static void expect(int holds, const char *what) {
+  if (holds)
+    return;
+  fprintf(stderr, "not so: %s\n", what);
+  exit(1);
+}
+
+static respool_payload text(const char *s) {
+  return (respool_payload){ .body = { s, strlen(s) } };
+}
+
+static void push(respool_queue *orders) {
+  respool_payload items[] = { text("tea"), text("coffee"), text("gravel") };
+  uint64_t first;
+  must(respool_push(orders, items, 3, NULL, &first), "push");
+  printf("pushed   3 orders from id %" PRIu64 ", on disk\n", first);
+}
+
+static respool_lot *take(respool_queue *orders) {
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_lot *lot;
+  o.items = 100;
+  must(respool_take(orders, &o, &lot), "take");
+  expect(lot != NULL, "there is something to take");
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    const respool_item *item = respool_lot_item(lot, i);
+    printf("took     %" PRIu64 " \"%.*s\", delivery %" PRIu64
+           ", failed %" PRIu64 " times\n", item->id, (int)item->body.size,
+           (const char *)item->body.data, item->deliveries, item->attempts);
+  }
+  return lot;
+}
+
+static void mark(respool_lot *lot, size_t i, respool_outcome o) {
+  must(respool_lot_mark(lot, i, &o), "mark");
+}
+
+/* One commit for all outcomes; then the lot has served. */
+static void settle(respool_lot *lot) {
+  must(respool_lot_settle(lot, NULL, NULL), "settle");
+  respool_lot_free(lot);
+}
+
+static respool_outcome outcome(int verdict, const char *error) {
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  o.verdict = verdict;
+  o.error = error;
+  return o;
+}
+
+static void settle_each_its_way(respool_lot *lot) {
+  respool_outcome retry = outcome(RESPOOL_RETRY, "the pot is empty");
+  respool_outcome dead = outcome(RESPOOL_DEAD, "we do not serve this");
+  expect(respool_lot_length(lot) == 3, "the lot has all three orders");
+  retry.delay = 0; /* at once; RESPOOL_KEEP asks the queue's policy */
+  dead.group = "menu";
+  mark(lot, 0, outcome(RESPOOL_DONE, NULL));
+  mark(lot, 1, retry);
+  mark(lot, 2, dead);
+  settle(lot);
+  printf("settled  one done, one to be tried again, one dead\n");
+}
+
+static void settle_done(respool_lot *lot) {
+  respool_outcome done = outcome(RESPOOL_DONE, NULL);
+  expect(respool_lot_length(lot) == 1, "the lot has one order");
+  must(respool_lot_mark_rest(lot, &done), "mark");
+  settle(lot);
+  printf("settled  done\n");
+}
+
+static void finish_retry(respool_queue *orders) {
+  respool_lot *lot = take(orders);
+  expect(respool_lot_item(lot, 0)->attempts == 1, "it failed once");
+  settle_done(lot);
+}
+
+/* The number of the only letter in the box. */
+static uint64_t read_letter(respool *store) {
+  respool_letters *letters;
+  must(respool_dead_list(store, "orders", NULL, &letters), "list");
+  expect(respool_letters_length(letters) == 1, "there is one letter");
+  const respool_letter *l = respool_letters_at(letters, 0);
+  uint64_t number = l->number;
+  printf("letter   %" PRIu64 " \"%.*s\", %.*s: %.*s\n", number,
+         (int)l->body.size, (const char *)l->body.data,
+         (int)l->reason.size, (const char *)l->reason.data,
+         (int)l->error.size, (const char *)l->error.data);
+  respool_letters_free(letters);
+  return number;
+}
+
+/* Sends the letter back to its queue as something that can be served. */
+static void replay(respool *store) {
+  respool_payload milk = text("milk");
+  respool_move move = { .number = read_letter(store), .payload = &milk };
+  uint64_t moved;
+  must(respool_dead_move(store, "orders", &move, 1, NULL, &moved), "replay");
+  expect(moved == 1, "the letter was moved");
+  printf("replayed as \"milk\"\n");
+}
+
+static void account(respool_queue *orders) {
+  respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
+  must(respool_queue_stat(orders, &s), "stats");
+  printf("account  %" PRIu64 " pushed = %" PRIu64 " done + %" PRIu64
+         " died\n", s.pushed, s.done, s.died);
+  expect(s.pushed == 4 && s.done == 3 && s.died == 1,
+         "three orders and a replay were pushed; three done, one died");
+  expect(s.ready + s.leased + s.waiting + s.dead == 0, "nothing is left");
+}
+
+int main(int argc, char **argv) {
+  const char *path = argc > 1 ? argv[1] : ":memory:";
+  respool *store;
+  respool_queue *orders;
+  must(respool_open(path, NULL, &store), "open");
+  must(respool_queue_open(store, "orders", NULL, &orders), "queue");
+  push(orders);
+  settle_each_its_way(take(orders));
+  finish_retry(orders);
+  replay(store);
+  settle_done(take(orders));
+  account(orders);
+  respool_queue_free(orders);
+  respool_close(store);
+  return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The C module respool.core: the C library as Lua sees it. It is the lower
+ * half of require "respool" and no API of its own.
+ */
+#include "backoff.h"
+#include "cbor.h"
+#include "compat.h"
+#include "handle.h"
+#include "result.h"
+#include "store.h"
+
+static const luaL_Reg FUNCTIONS[] = {
+  { "misuse", lresult_misuse },
+  { "home", lresult_home },
+  { "backoff_check", lbackoff_check },
+  { "backoff_delay", lbackoff_delay },
+  { NULL, NULL }
+};
+
+RESPOOL_API int luaopen_respool_core(lua_State *L) {
+  lguard_type(L);
+  lua_newtable(L);
+  compat_register(L, FUNCTIONS);
+  lcbor_open(L);
+  lua_setfield(L, -2, "cbor");
+  lstore_open(L);
+  lqueue_open(L);
+  ltake_open(L);
+  llot_open(L);
+  lua_pushliteral(L, RESPOOL_VERSION_STRING);
+  lua_setfield(L, -2, "version");
+  return 1;
+}

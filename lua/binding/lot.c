@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lots. The userdata is what the user holds, so that # works on it in every
+ * Lua; these functions are the lower half of its methods, and the table
+ * beside it belongs to the Lua side. Items are numbered from 1.
+ */
+#include "queue.h"
+
+#include "cbor.h"
+#include "result.h"
+#include "store.h"
+
+static respool_lot *lot(lua_State *L) {
+  return lhandle_object(L, 1, LLOT);
+}
+
+static void free_lot(void *l) {
+  respool_lot_free(l);
+}
+
+handle *llot_new(lua_State *L, int beside) {
+  luaL_checktype(L, beside, LUA_TTABLE);
+  handle *h = lhandle_new(L, LLOT, free_lot);
+  lua_pushvalue(L, beside);
+  compat_set_beside(L, -2);
+  return h;
+}
+
+/* beside(lot): the table it was made with; also of a closed lot. */
+static int lot_beside(lua_State *L) {
+  luaL_checkudata(L, 1, LLOT);
+  compat_get_beside(L, 1);
+  return 1;
+}
+
+static int lot_length(lua_State *L) {
+  const respool_lot *l = lot(L);
+  lua_pushinteger(L, l ? (lua_Integer)respool_lot_length(l) : 0);
+  return 1;
+}
+
+/* The number of the item asked for at index 2, from 0. */
+static size_t item_number(lua_State *L, const respool_lot *l) {
+  lua_Integer i = luaL_checkinteger(L, 2);
+  if (!l || i < 1 || (size_t)i > respool_lot_length(l))
+    lmisuse(L, "there is no item %d in this lot", (int)i);
+  return (size_t)i - 1;
+}
+
+static const respool_item *item(lua_State *L) {
+  const respool_lot *l = lot(L);
+  return respool_lot_item(l, item_number(L, l));
+}
+
+/* bytes(lot, i): the payload as it was stored. */
+static int lot_bytes(lua_State *L) {
+  const respool_item *it = item(L);
+  lua_pushlstring(L, it->body.data, it->body.size);
+  return 1;
+}
+
+/* payload(lot, i): the payload, or nil and why it cannot be decoded. */
+static int lot_payload(lua_State *L) {
+  const respool_item *it = item(L);
+  if (lcbor_decode(L, it->body.data, it->body.size) == 0)
+    return 1;
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* field(lot, i, number): one of `fields`. */
+static int lot_field(lua_State *L) {
+  const respool_item *it = item(L);
+  lua_Integer f = luaL_checkinteger(L, 3);
+  lua_Integer n = (lua_Integer)lua_tointeger(L, lua_upvalueindex(1));
+  luaL_argcheck(L, f >= 1 && f <= n, 3, "no field");
+  lrecord_push_field(L, &LITEM_FIELDS[f - 1], it);
+  return 1;
+}
+
+
+/* Marks. */
+
+static const char *text(lua_State *L, int index) {
+  return luaL_optstring(L, index, NULL);
+}
+
+/* verdict, delay, error, trace, group, reason, box from `index` on. */
+static void read_outcome(lua_State *L, int index, respool_outcome *o) {
+  o->verdict = (int)luaL_checkinteger(L, index);
+  o->delay = lrecord_span(L, index + 1);
+  o->error = text(L, index + 2);
+  o->trace = text(L, index + 3);
+  o->group = text(L, index + 4);
+  o->reason = text(L, index + 5);
+  o->box = text(L, index + 6);
+}
+
+/* mark(lot, i, verdict, ...). */
+static int lot_mark(lua_State *L) {
+  respool_lot *l = lot(L);
+  size_t i = item_number(L, l);
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  read_outcome(L, 3, &o);
+  return lresult(L, respool_lot_mark(l, i, &o));
+}
+
+/* mark_rest(lot, verdict, ...). */
+static int lot_mark_rest(lua_State *L) {
+  respool_lot *l = lot(L);
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  read_outcome(L, 2, &o);
+  return lresult(L, l ? respool_lot_mark_rest(l, &o) : 0);
+}
+
+static int lot_verdict(lua_State *L) {
+  const respool_lot *l = lot(L);
+  lua_pushinteger(L, respool_lot_verdict(l, item_number(L, l)));
+  return 1;
+}
+
+static int lot_settled(lua_State *L) {
+  const respool_lot *l = lot(L);
+  lua_pushboolean(L, respool_lot_settled(l, item_number(L, l)));
+  return 1;
+}
+
+/* tally(lot): how many items are settled as done, retry, release, snooze,
+   dead, drop. */
+static int lot_tally(lua_State *L) {
+  const respool_lot *l = lot(L);
+  lua_Integer n[RESPOOL_DROP + 1] = { 0 };
+  for (size_t i = 0; l && i < respool_lot_length(l); i++)
+    if (respool_lot_settled(l, i))
+      n[respool_lot_verdict(l, i)]++;
+  for (int v = RESPOOL_DONE; v <= RESPOOL_DROP; v++)
+    lua_pushinteger(L, n[v]);
+  return RESPOOL_DROP;
+}
+
+
+/* Settle. */
+
+typedef struct parcel {
+  respool_payload item;
+  respool_push_options options;
+} parcel;
+
+/* The push on the top: { queue, bytes, headers, lane, delay, at, ttl }. */
+static void read_push(lua_State *L, respool_handover *h, parcel *p) {
+  int row = lua_gettop(L);
+  luaL_checktype(L, row, LUA_TTABLE);
+  for (int i = 1; i <= 7; i++)
+    lua_rawgeti(L, row, i);
+  h->queue = lhandle_object(L, row + 1, LQUEUE);
+  p->item.body = lqueue_bytes(L, row + 2);
+  p->item.headers = lqueue_bytes(L, row + 3);
+  p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
+  lqueue_push_options(L, row + 4, &p->options);
+  h->items = &p->item;
+  h->n = 1;
+  h->options = &p->options;
+  lua_settop(L, row);
+}
+
+/* The list at `index` as handovers, which live in userdata on the stack;
+   their bytes belong to the list. */
+static void read_pushes(lua_State *L, int index, respool_settle_options *o) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  size_t n = lua_rawlen(L, index);
+  respool_handover *pushes = lua_newuserdata(L, n * sizeof *pushes);
+  parcel *parcels = lua_newuserdata(L, n * sizeof *parcels);
+  luaL_checkstack(L, 16, NULL);
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, index, (int)i + 1);
+    read_push(L, &pushes[i], &parcels[i]);
+    lua_pop(L, 1);
+  }
+  o->pushes = pushes;
+  o->n_pushes = n;
+}
+
+static int push_settled(lua_State *L, int rc, bool taken) {
+  int n = lresult(L, rc);
+  if (!taken)
+    return n;
+  lua_pushvalue(L, -n - 1); /* the next lot lies below */
+  return n + 1;
+}
+
+/* settle(lot, no_wait, pushes): true. settle(lot, no_wait, pushes, queue,
+   beside, items, bytes, wait, lease): true and the next lot; after an error
+   too there may be one. */
+static int lot_settle(lua_State *L) {
+  respool_lot *l = lot(L), *next = NULL;
+  respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
+  respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
+  handle *q = NULL, *h = NULL;
+  lua_settop(L, 9);
+  o.no_wait = lua_toboolean(L, 2);
+  if (!lua_isnil(L, 3))
+    read_pushes(L, 3, &o);
+  if (!lua_isnil(L, 4)) {
+    q = lhandle_check(L, 4, LQUEUE);
+    lqueue_take_options(L, 6, &take);
+    o.take = &take;
+    h = llot_new(L, 5);
+  }
+  int rc = l ? respool_lot_settle(l, &o, &next) : 0;
+  if (h && (next || rc == 0))
+    lhandle_open(h, q, next);
+  return push_settled(L, rc, h && h->open);
+}
+
+static int lot_lost(lua_State *L) {
+  const respool_lot *l = lot(L);
+  lua_pushinteger(L, l ? (lua_Integer)respool_lot_lost(l) : 0);
+  return 1;
+}
+
+static int lot_extend(lua_State *L) {
+  respool_lot *l = lot(L);
+  return lresult(L, l ? respool_lot_extend(l, lrecord_span(L, 2)) : 0);
+}
+
+static int lot_keep(lua_State *L) {
+  respool_lot *l = lot(L);
+  return lresult(L, l ? respool_lot_keep(l) : 0);
+}
+
+static int lot_unkeep(lua_State *L) {
+  respool_lot *l = lot(L);
+  if (l)
+    respool_lot_unkeep(l);
+  return 0;
+}
+
+static const luaL_Reg FUNCTIONS[] = {
+  { "beside", lot_beside },
+  { "length", lot_length },
+  { "bytes", lot_bytes },
+  { "payload", lot_payload },
+  { "mark", lot_mark },
+  { "mark_rest", lot_mark_rest },
+  { "verdict", lot_verdict },
+  { "settled", lot_settled },
+  { "tally", lot_tally },
+  { "settle", lot_settle },
+  { "lost", lot_lost },
+  { "extend", lot_extend },
+  { "keep", lot_keep },
+  { "unkeep", lot_unkeep },
+  { NULL, NULL }
+};
+
+/* Pushes { id = 1, ... } and how many they are. */
+static void push_fields(lua_State *L) {
+  int n = 0;
+  lua_newtable(L);
+  for (; LITEM_FIELDS[n].name; n++) {
+    lua_pushinteger(L, n + 1);
+    lua_setfield(L, -2, LITEM_FIELDS[n].name);
+  }
+  lua_pushinteger(L, n);
+}
+
+/* Sets lot_type, whose __index the Lua side replaces by the methods, and
+   lot, the functions above with `field` and `fields`. */
+void llot_open(lua_State *L) {
+  lhandle_type(L, LLOT, FUNCTIONS);
+  lua_pushcfunction(L, lot_length);
+  lua_setfield(L, -2, "__len");
+  lua_getfield(L, -1, "__index");
+  push_fields(L);
+  lua_pushcclosure(L, lot_field, 1);
+  lua_setfield(L, -3, "field");
+  lua_setfield(L, -2, "fields");
+  lua_setfield(L, -3, "lot");
+  lua_setfield(L, -2, "lot_type");
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues: policy, counters, pushing, removing.
+ */
+#include "queue.h"
+
+#include "backoff.h"
+#include "cbor.h"
+#include "result.h"
+#include "store.h"
+
+static respool_queue *queue(lua_State *L) {
+  return lhandle_object(L, 1, LQUEUE);
+}
+
+
+/* Policy. */
+
+static const record_field POLICY[] = {
+  RECORD(respool_queue_options, lease, SPAN),
+  RECORD(respool_queue_options, max_hold, SPAN),
+  RECORD(respool_queue_options, max_attempts, LIMIT),
+  RECORD(respool_queue_options, max_crashes, LIMIT),
+  RECORD(respool_queue_options, ttl, SPAN),
+  RECORD(respool_queue_options, cooldown, SPAN),
+  RECORD(respool_queue_options, on_exhausted, LIMIT),
+  RECORD(respool_queue_options, on_expire, LIMIT),
+  RECORD(respool_queue_options, ordered, LIMIT),
+  RECORD(respool_queue_options, max_items, LIMIT),
+  RECORD(respool_queue_options, max_queue_bytes, LIMIT),
+  RECORD_END
+};
+
+static const record_field BOX[] = {
+  RECORD(respool_queue_options, box, TEXT),
+  RECORD_END
+};
+
+static const record_field BACKOFF[] = {
+  RECORD(respool_backoff, kind, INT),
+  RECORD(respool_backoff, jitter, INT),
+  { "initial", offsetof(respool_backoff, initial), RECORD_LIMIT },
+  { "step", offsetof(respool_backoff, step), RECORD_LIMIT },
+  { "max", offsetof(respool_backoff, max), RECORD_LIMIT },
+  RECORD_END
+};
+
+void lqueue_options(lua_State *L, int index, respool_queue_options *o,
+                    respool_backoff *backoff) {
+  lrecord_read(L, index, POLICY, o);
+  lrecord_read(L, index, BOX, o);
+  lua_getfield(L, index, "backoff");
+  if (!lua_isnil(L, -1)) {
+    lbackoff_get(L, lua_gettop(L), backoff);
+    o->backoff = backoff;
+  }
+  lua_pop(L, 1);
+}
+
+static void push_delays(lua_State *L, const respool_backoff *b) {
+  lua_newtable(L);
+  for (size_t i = 0; i < b->count; i++) {
+    lua_pushinteger(L, (lua_Integer)b->list[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
+/* A table as respool/backoff.lua makes them. */
+static void push_backoff(lua_State *L, const respool_backoff *b) {
+  lrecord_push(L, BACKOFF, b);
+  lua_pushnumber(L, b->ratio);
+  lua_setfield(L, -2, "ratio");
+  lua_pushnumber(L, b->factor);
+  lua_setfield(L, -2, "factor");
+  push_delays(L, b);
+  lua_setfield(L, -2, "list");
+}
+
+static int queue_config(lua_State *L) {
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_backoff backoff;
+  char box[RESPOOL_NAME_MAX + 1];
+  int rc = respool_queue_config(queue(L), &o, &backoff, box);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, POLICY, &o);
+  lua_pushstring(L, box);
+  lua_setfield(L, -2, "box");
+  push_backoff(L, &backoff);
+  lua_setfield(L, -2, "backoff");
+  return 1;
+}
+
+static int queue_pause(lua_State *L) {
+  respool_queue *q = queue(L);
+  return lresult(L, respool_queue_pause(q, lua_toboolean(L, 2)));
+}
+
+static const record_field STATS[] = {
+  RECORD(respool_queue_stats, ready, COUNT),
+  RECORD(respool_queue_stats, leased, COUNT),
+  RECORD(respool_queue_stats, waiting, COUNT),
+  RECORD(respool_queue_stats, dead, COUNT),
+  RECORD(respool_queue_stats, bytes, COUNT),
+  RECORD(respool_queue_stats, next_due, TIME),
+  RECORD(respool_queue_stats, oldest, TIME),
+  RECORD(respool_queue_stats, paused, FLAG),
+  RECORD(respool_queue_stats, pushed, COUNT),
+  RECORD(respool_queue_stats, done, COUNT),
+  RECORD(respool_queue_stats, died, COUNT),
+  RECORD(respool_queue_stats, expired, COUNT),
+  RECORD(respool_queue_stats, removed, COUNT),
+  RECORD(respool_queue_stats, delivered, COUNT),
+  RECORD(respool_queue_stats, retried, COUNT),
+  RECORD(respool_queue_stats, released, COUNT),
+  RECORD(respool_queue_stats, snoozed, COUNT),
+  RECORD(respool_queue_stats, crashed, COUNT),
+  RECORD(respool_queue_stats, lease_lost, COUNT),
+  RECORD(respool_queue_stats, damaged, COUNT),
+  RECORD(respool_queue_stats, clock_steps, COUNT),
+  RECORD_END
+};
+
+static int queue_stat(lua_State *L) {
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  int rc = respool_queue_stat(queue(L), &stats);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, STATS, &stats);
+  return 1;
+}
+
+
+/* Push. */
+
+void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
+  o->lane = (int)luaL_optinteger(L, index, 0);
+  o->delay = lrecord_span_or_zero(L, index + 1);
+  o->at = lrecord_span_or_zero(L, index + 2);
+  o->ttl = lrecord_span(L, index + 3);
+}
+
+respool_bytes lqueue_bytes(lua_State *L, int index) {
+  respool_bytes b = { NULL, 0 };
+  if (!lua_isnoneornil(L, index)) {
+    luaL_checktype(L, index, LUA_TSTRING); /* no number: its text is lost */
+    b.data = lua_tolstring(L, index, &b.size);
+  }
+  return b;
+}
+
+/* The payload at `index`: a string as it is, or any value as CBOR, packed
+   behind the others, where locate() will find it. */
+static respool_bytes add_body(lua_State *L, int index, packer *p) {
+  if (!p)
+    return lqueue_bytes(L, index);
+  size_t before = p->len;
+  lcbor_encode(L, index, p);
+  return (respool_bytes){ NULL, p->len - before };
+}
+
+/* Packed bodies get their addresses once the packer has stopped growing. */
+static void locate(respool_payload *items, size_t n, const packer *p) {
+  const uint8_t *at = p ? p->data : NULL;
+  for (size_t i = 0; p && i < n; i++) {
+    items[i].body.data = at;
+    at += items[i].body.size;
+  }
+}
+
+static int push_items(lua_State *L, respool_queue *q,
+                      const respool_payload *items, size_t n) {
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  lqueue_push_options(L, 5, &o);
+  uint64_t first;
+  int rc = respool_push(q, items, n, &o, &first);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push_count(L, first);
+  return 1;
+}
+
+/* push(queue, payload, encode, headers, lane, delay, at, ttl): the id. */
+static int queue_push(lua_State *L) {
+  respool_queue *q = queue(L);
+  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+  respool_payload item = { add_body(L, 2, p), lqueue_bytes(L, 4) };
+  locate(&item, 1, p);
+  return push_items(L, q, &item, 1);
+}
+
+static void add_bodies(lua_State *L, respool_payload *items, size_t n,
+                       packer *p) {
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    items[i].body = add_body(L, lua_gettop(L), p);
+    items[i].headers = lqueue_bytes(L, 4);
+    lua_pop(L, 1);
+  }
+}
+
+/* push_many(queue, list, encode, headers, lane, delay, at, ttl): first id. */
+static int queue_push_many(lua_State *L) {
+  respool_queue *q = queue(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 8);
+  size_t n = lua_rawlen(L, 2);
+  respool_payload *items = lua_newuserdata(L, n * sizeof *items);
+  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+  add_bodies(L, items, n, p);
+  locate(items, n, p);
+  return push_items(L, q, items, n);
+}
+
+
+/* Removing. */
+
+static int queue_remove(lua_State *L) {
+  respool_queue *q = queue(L);
+  return lresult(L, respool_remove(q, lrecord_count(L, 2)));
+}
+
+static int queue_purge(lua_State *L) {
+  uint64_t removed;
+  int rc = respool_purge(queue(L), &removed);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push_count(L, removed);
+  return 1;
+}
+
+static const luaL_Reg METHODS[] = {
+  { "config", queue_config },
+  { "pause", queue_pause },
+  { "stat", queue_stat },
+  { "push", queue_push },
+  { "push_many", queue_push_many },
+  { "remove", queue_remove },
+  { "purge", queue_purge },
+  { NULL, NULL }
+};
+
+void lqueue_open(lua_State *L) {
+  lhandle_type(L, LQUEUE, METHODS);
+  lua_getfield(L, -1, "__index");
+  ltake_methods(L);
+  lua_pop(L, 2);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Results and errors. Misuse is noticed deep in the module, but its message
+ * names the line that misused it: the innermost one outside the directory
+ * that the Lua side has called home.
+ */
+#include "result.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static const char HOME; /* its address is the key in the registry */
+
+int lresult_home(lua_State *L) {
+  const char *source = luaL_checkstring(L, 1);
+  const char *slash = strrchr(source, '/');
+  lua_pushlstring(L, source, slash ? (size_t)(slash - source) + 1 : 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &HOME);
+  return 0;
+}
+
+/* Leaves the home on the stack, which keeps it; "" before it is set. */
+static const char *push_home(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &HOME);
+  const char *home = lua_tostring(L, -1);
+  return home ? home : "";
+}
+
+static int is_ours(const lua_Debug *ar, const char *home) {
+  return *home && strncmp(ar->source, home, strlen(home)) == 0;
+}
+
+static void push_where(lua_State *L) {
+  const char *home = push_home(L);
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline > 0 && !is_ours(&ar, home)) {
+      lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+      return;
+    }
+  }
+  lua_pushliteral(L, "");
+}
+
+int lmisuse(lua_State *L, const char *fmt, ...) {
+  push_where(L);
+  va_list args;
+  va_start(args, fmt);
+  lua_pushvfstring(L, fmt, args);
+  va_end(args);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+int lresult_misuse(lua_State *L) {
+  return lmisuse(L, "%s", luaL_checkstring(L, 1));
+}
+
+int lfail(lua_State *L, int rc) {
+  if (rc == RESPOOL_INVALID)
+    return lmisuse(L, "%s", respool_error_text());
+  if (rc == RESPOOL_NOMEM)
+    return luaL_error(L, "%s", respool_strerror(rc));
+  lua_pushnil(L);
+  lua_pushstring(L, respool_error_text());
+  lua_pushstring(L, respool_errname(rc));
+  return 3;
+}
+
+int lresult(lua_State *L, int rc) {
+  if (rc)
+    return lfail(L, rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}

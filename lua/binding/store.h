@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of respool.core, one a noun. What their functions take has been
+ * checked by the Lua side: a number where one is due, seconds in range. They
+ * check again, so that no call from Lua harms the process.
+ */
+#ifndef BINDING_STORE_H
+#define BINDING_STORE_H
+
+#include "compat.h"
+
+/* Each makes a type and adds functions to the table on the top. */
+void lstore_open(lua_State *L); /* open */
+void lqueue_open(lua_State *L);
+void ltake_open(lua_State *L);  /* cursor */
+void llot_open(lua_State *L);   /* lot, lot_type */
+
+/* Methods of a queue, and of a store, for the table on the top. */
+void ltake_methods(lua_State *L);
+void ldead_methods(lua_State *L);
+void ljob_methods(lua_State *L);
+
+#endif

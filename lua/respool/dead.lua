@@ -1,0 +1,241 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Dead letters: what is in a box, and letters taken out of it by hand.
+
+local codec = require "respool.codec"
+local options = require "respool.options"
+local page = require "respool.page"
+local replay = require "respool.replay"
+
+local M = {}
+
+---@class respool.letter
+---@field number integer rises within the box
+---@field queue string where it died
+---@field id integer its id there
+---@field payload any nil when it cannot be decoded
+---@field bytes string the payload as stored
+---@field headers any
+---@field header_bytes string? the headers as stored
+---@field original any the payload before the first transform
+---@field reason string exhausted, rejected, expired, crashed, undecodable ...
+---@field group string?
+---@field error string?
+---@field pushed_at number
+---@field died_at number
+---@field first_failed_at number?
+---@field attempts integer
+---@field deliveries integer
+---@field crashes integer
+---@field replays integer
+---@field priority integer
+---@field items integer 1, or those of a damaged segment set aside
+---@field failures integer all there were
+---@field history table[] the first and last of them: at, error, group, trace
+
+---@class respool.dead
+---@field box string
+---@field store respool.store
+---@field codec respool.codec
+local Dead = { __name = "respool.dead" }
+Dead.__index = Dead
+
+---@param store respool.store
+---@param box string
+---@param of respool.codec
+---@return respool.dead
+function M.new(store, box, of)
+  return setmetatable({ store = store, box = box, codec = of }, Dead)
+end
+
+local function present(dead, letter)
+  letter.header_bytes = letter.headers
+  letter.headers = codec.headers(letter.headers)
+  letter.payload = codec.decode(dead.codec, letter.bytes)
+  if letter.original then
+    letter.original = codec.decode(dead.codec, letter.original)
+  end
+  return letter
+end
+
+-- Letters of one page, as the core takes the options.
+---@return respool.letter[]?, string?, string?
+function M.page(dead, o)
+  local letters, message, code = dead.store.handle:dead_list(dead.box, o)
+  if not letters then return nil, message, code end
+  for _, letter in ipairs(letters) do present(dead, letter) end
+  return letters
+end
+
+
+-- Looking.
+
+-- How many letters there are.
+---@return integer?, string?, string?
+function Dead:count()
+  return self.store.handle:dead_count(self.box)
+end
+
+local function larger(a, b)
+  if a.count ~= b.count then return a.count > b.count end
+  if a.group ~= b.group then return a.group < b.group end
+  return a.reason < b.reason
+end
+
+-- Letters counted by group and reason, most first: { group, reason, count }.
+---@return table[]?, string?, string?
+function Dead:groups()
+  local groups, message, code = self.store.handle:dead_groups(self.box)
+  if not groups then return nil, message, code end
+  table.sort(groups, larger)
+  return groups
+end
+
+local LIST = {
+  of = "dead:list",
+  after = options.whole(0, 2^53),
+  limit = options.whole(1, 2^31),
+  group = options.string,
+  descending = options.boolean,
+}
+
+-- Up to `limit` (100) letters with numbers above `after`, below it when
+-- `descending`.
+---@param given table?
+---@return respool.letter[]?, string?, string?
+function Dead:list(given)
+  return M.page(self, options.read(LIST, given, 1))
+end
+
+local EACH = {
+  of = "dead:each", group = options.string, descending = options.boolean,
+}
+
+-- Iterates over the letters. A storage error is raised.
+---@param given table?
+---@return fun(): respool.letter?
+function Dead:each(given)
+  local o = options.read(EACH, given, 1)
+  return page.each(function(last)
+    o.after = last[#last] and last[#last].number
+    return M.page(self, o)
+  end)
+end
+
+-- The letter with this number.
+---@param number integer
+---@return respool.letter?, string?, string?
+function Dead:get(number)
+  options.argument(1, "dead:get", number, options.id)
+  local letters, message, code = self.store.handle:dead_get(self.box, number)
+  if not letters then return nil, message, code end
+  return present(self, letters[1])
+end
+
+-- The letter that has been here longest; nil when there is none.
+---@return respool.letter?, string?, string?
+function Dead:oldest()
+  local letters, message, code = M.page(self, { limit = 1 })
+  if not letters then return nil, message, code end
+  return letters[1]
+end
+
+
+-- Taking out.
+
+local function found(dead, count, number)
+  if count > 0 then return true end
+  return nil, ("there is no letter %d in box '%s'"):format(number, dead.box),
+    "NOT_FOUND"
+end
+
+local RETRY = {
+  of = "dead:retry", to = options.queue, keep_attempts = options.boolean,
+}
+
+-- Moves one letter back to its queue, or to another, with its attempts
+-- counted from none again unless `keep_attempts`.
+---@param number integer
+---@param given { to: respool.queue?, keep_attempts: boolean? }?
+---@return true?, string?, string?
+function Dead:retry(number, given)
+  options.argument(1, "dead:retry", number, options.id)
+  local o = options.read(RETRY, given, 2)
+  local moved, message, code = self.store.handle:dead_move(
+    self.box, { { number } }, o.to and o.to.handle, o.keep_attempts)
+  if not moved then return nil, message, code end
+  return found(self, moved, number)
+end
+
+-- Removes one letter.
+---@param number integer
+---@return true?, string?, string?
+function Dead:remove(number)
+  options.argument(1, "dead:remove", number, options.id)
+  local removed, message, code =
+    self.store.handle:dead_remove(self.box, { number })
+  if not removed then return nil, message, code end
+  return found(self, removed, number)
+end
+
+local PURGE = {
+  of = "dead:purge",
+  older_than = options.seconds,
+  group = options.string,
+  where = options.callable,
+}
+
+-- The numbers of a page's letters that are to go.
+local function chosen(letters, o, died_before)
+  local numbers = {}
+  for _, letter in ipairs(letters) do
+    if (not died_before or letter.died_at < died_before)
+       and o.where(letter) then
+      numbers[#numbers + 1] = letter.number
+    end
+  end
+  return numbers
+end
+
+local function purge_where(dead, o, died_before)
+  local list, removed = { group = o.group }, 0
+  while true do
+    local letters, message, code = M.page(dead, list)
+    if not letters then return nil, message, code end
+    if #letters == 0 then return removed end
+    list.after = letters[#letters].number
+    local n
+    n, message, code = dead.store.handle:dead_remove(
+      dead.box, chosen(letters, o, died_before))
+    if not n then return nil, message, code end
+    removed = removed + n
+  end
+end
+
+-- Removes the letters that died more than `older_than` seconds ago, are of
+-- `group`, and for which where(letter) is true; what is not given lets all
+-- pass. Returns how many.
+---@param given { older_than: number?, group: string?, where: function? }?
+---@return integer?, string?, string?
+function Dead:purge(given)
+  local o = options.read(PURGE, given, 1)
+  local died_before = o.older_than and self.store:now() - o.older_than
+  if died_before and died_before <= 0 then return 0 end
+  if o.where then return purge_where(self, o, died_before) end
+  return self.store.handle:dead_purge(self.box, {
+    died_before = died_before, group = o.group,
+  })
+end
+
+-- Moves letters back to a queue: see respool/replay.lua.
+---@param given respool.replay_options?
+---@return respool.replay_counts?, string?, string?, respool.replay_counts?
+function Dead:replay(given)
+  return replay.run(self, M.page, given)
+end
+
+function Dead:__tostring()
+  return ("respool dead letters of %s"):format(self.box)
+end
+
+return M

@@ -1,0 +1,33 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool: a durable queue that lives inside a Lua program.
+--
+--   local respool = require "respool"
+--   local store = assert(respool.open("jobs.respool"))
+--   local mails = assert(store:queue("mails"))
+--   assert(mails:push({ to = "ada@example.org" }))
+--   mails:work(function(mail) print(mail.to) end, { stop_when_empty = true })
+--   store:close()
+--
+-- Misuse raises; what the world causes returns nil, message, code.
+
+local core = require "respool.core"
+local backoff = require "respool.backoff"
+local outcome = require "respool.outcome"
+local store = require "respool.store"
+
+local M = { _VERSION = core.version }
+
+M.open = store.open
+M.backoff = backoff
+
+-- What a handler may return.
+M.retry, M.dead, M.drop = outcome.retry, outcome.dead, outcome.drop
+M.snooze, M.release = outcome.snooze, outcome.release
+
+-- CBOR as payloads use it; null and the mark of arrays.
+M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }
+M.null = core.cbor.null
+M.array, M.array_mt = core.cbor.array, core.cbor.array_mt
+
+return M

@@ -1,0 +1,161 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Items of a lot: the lot and a number, nothing else until it is asked for.
+-- An item is good as long as its lot is open.
+
+local core = require "respool.core"
+local compat = require "respool.compat"
+local codec = require "respool.codec"
+local options = require "respool.options"
+local outcome = require "respool.outcome"
+local push = require "respool.push"
+local verdict = require "respool.verdict"
+
+local lots = core.lot
+local fields = lots.fields
+
+local M = {}
+
+---@class respool.item
+---@field id integer
+---@field payload any
+---@field queue string name of the queue
+---@field priority integer
+---@field attempts integer failures so far
+---@field deliveries integer this one included
+---@field crashes integer leases that ran out
+---@field replays integer times it came back from a box
+---@field pushed_at number
+---@field expires_at number? nil: never
+---@field error string? of the last failure
+---@field headers any
+---@field original any the payload before a replay's transform
+local Item = {}
+local Methods = {}
+
+---@param lot userdata
+---@param i integer
+---@return respool.item
+function M.new(lot, i)
+  return setmetatable({ lot, i }, Item)
+end
+
+local function queue_of(item)
+  return lots.beside(item[1]).queue
+end
+
+-- The function that reads the payload of item `i` of a lot of this queue:
+-- nil and why when there is none.
+---@param queue respool.queue
+---@return fun(lot: userdata, i: integer): any, string?
+function M.reader(queue)
+  if queue.codec.native then return lots.payload end
+  return function(lot, i)
+    return codec.decode(queue.codec, lots.bytes(lot, i))
+  end
+end
+
+
+-- Fields that are made of stored bytes.
+
+local derived = {}
+
+function derived.payload(item)
+  return (M.reader(queue_of(item))(item[1], item[2]))
+end
+
+function derived.queue(item)
+  return queue_of(item).name
+end
+
+function derived.headers(item)
+  return codec.headers(lots.field(item[1], item[2], fields.headers))
+end
+
+function derived.original(item)
+  local bytes = lots.field(item[1], item[2], fields.original)
+  if not bytes then return nil end
+  return (codec.decode(queue_of(item).codec, bytes))
+end
+
+function Item.__index(item, name)
+  if Methods[name] then return Methods[name] end
+  if derived[name] then return derived[name](item) end
+  local field = fields[name]
+  return field and lots.field(item[1], item[2], field)
+end
+
+function Item.__tostring(item)
+  return ("respool item %d of %s"):format(item.id, item.queue)
+end
+
+
+-- Outcomes: each marks, none settles; the last word counts.
+
+-- It is done.
+function Methods:done()
+  return lots.mark(self[1], self[2], outcome.DONE)
+end
+
+-- It failed and shall be tried again, after `delay` seconds or by policy.
+---@param given { delay: number?, error: any, group: string? }?
+function Methods:retry(given)
+  return verdict.apply(queue_of(self), self, outcome.retry(given))
+end
+
+-- It failed for good: a letter.
+---@param given { error: any, group: string?, box: string? }?
+function Methods:dead(given)
+  return verdict.apply(queue_of(self), self, outcome.dead(given))
+end
+
+-- It failed for good, without a letter.
+---@param given { error: any }?
+function Methods:drop(given)
+  return verdict.apply(queue_of(self), self, outcome.drop(given))
+end
+
+-- Ready again at once; nothing is spent.
+function Methods:release()
+  return lots.mark(self[1], self[2], outcome.RELEASE)
+end
+
+-- Ready again after `seconds`; nothing is spent.
+---@param seconds number
+function Methods:snooze(seconds)
+  return verdict.apply(queue_of(self), self, outcome.snooze(seconds))
+end
+
+-- Refused now, a push is the failure of the item that makes it; refused by
+-- the settle, it would hold up the whole lot.
+local function check_size(store, row)
+  local size = #row[2] + (row[3] and #row[3] or 0)
+  if size > store.max_item_bytes then
+    compat.misuse(("item:push: %d bytes are over max_item_bytes, %d"):format(
+      size, store.max_item_bytes))
+  end
+end
+
+-- Pushes in the commit that settles this item, if it is done then.
+---@param queue respool.queue of the same store
+---@param payload any
+---@param given respool.push_options?
+function Methods:push(queue, payload, given)
+  options.argument(1, "item:push", queue, options.queue)
+  lots.settled(self[1], self[2]) -- raises when the lot is closed
+  local beside = lots.beside(self[1])
+  local store = beside.queue.store
+  local row = push.carried(store, queue, payload, push.read(given, 3))
+  check_size(store, row)
+  beside.pushes = beside.pushes or {}
+  table.insert(beside.pushes, { i = self[2], row = row })
+end
+
+-- True once the queue's work is to stop: by stop(), or by closing.
+---@return boolean
+function Methods:stopping()
+  local beside = lots.beside(self[1])
+  return beside.queue.stops ~= beside.stops
+end
+
+return M

@@ -1,0 +1,246 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Queues: what a user does with one. The policy lies in the store and holds
+-- for every process; functions and the codec belong to this handle.
+
+local core = require "respool.core"
+local codec = require "respool.codec"
+local dead = require "respool.dead"
+local options = require "respool.options"
+local page = require "respool.page"
+local policy = require "respool.policy"
+local push = require "respool.push"
+local take = require "respool.take"
+local work = require "respool.work"
+require "respool.lot"
+
+local M = {}
+
+---@class respool.queue
+---@field name string
+---@field store respool.store
+---@field dead respool.dead the letters of its box, as it was when opened
+---@field handle userdata
+---@field codec respool.codec
+---@field stops integer rises with every stop()
+---@field check function?
+---@field decide function?
+---@field route function? dead_letter as a function
+local Queue = { __name = "respool.queue" }
+Queue.__index = Queue
+
+-- Opens a queue of a store.
+---@param store respool.store
+---@param name string
+---@param given table?
+---@return respool.queue?, string?, string?
+function M.open(store, name, given)
+  options.argument(1, "store:queue", name, options.name)
+  local o = options.read(policy.form, given, 2)
+  local handle, message, code = store.handle:queue(name, policy.stored(o))
+  if not handle then return nil, message, code end
+  local config
+  config, message, code = handle:config()
+  if not config then return nil, message, code end
+  local queue = setmetatable({
+    name = name, store = store, handle = handle, stops = 0,
+    codec = o.codec or codec.default, check = o.check, decide = o.decide,
+    route = type(o.dead_letter) == "function" and o.dead_letter or nil,
+  }, Queue)
+  queue.dead = dead.new(store, config.box, queue.codec)
+  return queue
+end
+
+
+-- Putting in and taking out.
+
+-- Pushes one item; it is on disk when this returns its id.
+---@param payload any
+---@param given respool.push_options?
+---@return integer? id, string?, string?
+function Queue:push(payload, given)
+  local o = push.read(given, 2)
+  local value, native = push.body(self, payload)
+  return self.handle:push(value, native, o.headers, o.priority, o.delay, o.at,
+                          o.ttl)
+end
+
+local function bodies(queue, list)
+  local values, native = {}, nil
+  for i = 1, #list do
+    values[i], native = push.body(queue, list[i])
+  end
+  return values, native
+end
+
+-- Pushes all payloads of the list in one commit, or none; their ids follow
+-- each other from the first.
+---@param list any[]
+---@param given respool.push_options?
+---@return integer? first, integer|string n, string?
+function Queue:push_many(list, given)
+  if type(list) ~= "table" or #list == 0 then
+    options.bad_argument(1, "queue:push_many", "list of payloads", list)
+  end
+  local o = push.read(given, 2)
+  local values, native = bodies(self, list)
+  local first, message, code = self.handle:push_many(
+    values, native, o.headers, o.priority, o.delay, o.at, o.ttl)
+  if not first then return nil, message, code end
+  return first, #values
+end
+
+-- Takes items under a lease. The lot has length 0 when there is nothing.
+---@param given respool.take_options?
+---@return respool.lot?, string?, string?
+function Queue:take(given)
+  return take.take(self, options.read(take.form, given, 1))
+end
+
+-- Calls handler(payload, item) for item after item.
+---@param handler fun(payload: any, item: respool.item): ...
+---@param given respool.work_options?
+---@return respool.work_counts?, string?, string?, respool.work_counts?
+function Queue:work(handler, given)
+  return work.work(self, handler, given)
+end
+
+-- Calls handler(lot) for lot after lot.
+---@param handler fun(lot: respool.lot): ...
+---@param given respool.work_options?
+---@return respool.work_counts?, string?, string?, respool.work_counts?
+function Queue:work_lots(handler, given)
+  return work.work_lots(self, handler, given)
+end
+
+-- Asks the running work of this handle to end: the item in hand is finished,
+-- the rest of its lot released.
+function Queue:stop()
+  self.stops = self.stops + 1
+end
+
+
+-- Looking.
+
+local STATES = { [0] = "ready", "leased", "waiting" }
+local NUMBERS = { ready = 0, leased = 1, waiting = 2 }
+
+-- What is stored, decoded in place. `bytes` stays: the payload as stored,
+-- and all there is when it cannot be decoded.
+local function present(queue, item)
+  item.queue, item.state = queue.name, STATES[item.state]
+  item.headers = codec.headers(item.headers)
+  item.payload = codec.decode(queue.codec, item.bytes)
+  if item.original then
+    item.original = codec.decode(queue.codec, item.original)
+  end
+  return item
+end
+
+local function present_all(queue, items, message, code)
+  if not items then return nil, message, code end
+  for _, item in ipairs(items) do present(queue, item) end
+  return items
+end
+
+-- The next `n` items (1) in the order a take would hand them out; nothing
+-- in the store changes.
+---@param n integer?
+---@return table[]?, string?, string?
+function Queue:peek(n)
+  if n ~= nil then
+    options.argument(1, "queue:peek", n, options.whole(1, 2^31))
+  end
+  return present_all(self, self.handle:peek(n or 1))
+end
+
+-- The item with this id, whatever its state.
+---@param id integer
+---@return table?, string?, string?
+function Queue:get(id)
+  options.argument(1, "queue:get", id, options.id)
+  local items, message, code = present_all(self, self.handle:get(id))
+  if not items then return nil, message, code end
+  return items[1]
+end
+
+local EACH = { of = "queue:each", state = options.choice(NUMBERS) }
+local PAGE = 100
+
+-- Iterates over the items, of one state or all. Those that move meanwhile
+-- may be seen twice or not at all. A storage error is raised.
+---@param given { state: "ready"|"leased"|"waiting"? }?
+---@return fun(): table?
+function Queue:each(given)
+  local state = options.read(EACH, given, 1).state
+  local cursor = core.cursor()
+  return page.each(function()
+    return present_all(self, self.handle:browse(cursor, state, PAGE))
+  end)
+end
+
+
+-- Caring.
+
+-- Removes one item that is not leased.
+---@param id integer
+---@return true?, string?, string?
+function Queue:remove(id)
+  options.argument(1, "queue:remove", id, options.id)
+  return self.handle:remove(id)
+end
+
+-- Removes every item that is not leased; returns how many.
+---@return integer?, string?, string?
+function Queue:purge()
+  return self.handle:purge()
+end
+
+-- A paused queue hands nothing out, in any process; pushes go on.
+---@return true?, string?, string?
+function Queue:pause()
+  return self.handle:pause(true)
+end
+
+---@return true?, string?, string?
+function Queue:resume()
+  return self.handle:pause(false)
+end
+
+-- Everything counted; times in seconds.
+---@return table?, string?, string?
+function Queue:stats()
+  return self.handle:stat()
+end
+
+-- Items by state; `total` is all that are not settled, `dead` the letters.
+---@return table?, string?, string?
+function Queue:length()
+  local s, message, code = self.handle:stat()
+  if not s then return nil, message, code end
+  return {
+    ready = s.ready, leased = s.leased, waiting = s.waiting, dead = s.dead,
+    total = s.ready + s.leased + s.waiting,
+  }
+end
+
+-- The policy as stored now, in the words of its options.
+---@return table?, string?, string?
+function Queue:config()
+  local c, message, code = self.handle:config()
+  if not c then return nil, message, code end
+  return policy.told(c)
+end
+
+-- A durability barrier: what was committed before is on disk.
+---@return true?, string?, string?
+function Queue:flush()
+  return self.store:flush()
+end
+
+function Queue:__tostring()
+  local state = self.handle:closed() and " (closed)" or ""
+  return ("respool queue %s%s"):format(self.name, state)
+end
+
+return M

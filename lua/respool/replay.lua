@@ -1,0 +1,359 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Replay: letters go back to a queue page by page, each page in one commit
+-- that also stores how far its job has come. Killed at any point, a job of
+-- the same name goes on from there, each letter once.
+--
+-- A job that was stopped or killed goes on with the letters there were when
+-- it began. One that has finished starts a new round, with new counts, over
+-- the letters that came since. A job is run by one process at a time.
+
+local codec = require "respool.codec"
+local compat = require "respool.compat"
+local options = require "respool.options"
+local outcome = require "respool.outcome"
+local take = require "respool.take"
+
+local huge, min, max = math.huge, math.min, math.max
+
+local M = {}
+
+local RUNNING, STOPPED, FINISHED = 0, 1, 2
+local STATES = { [0] = "running", "stopped", "finished" }
+
+---@class respool.replay_options
+---@field job string? name to be resumed by
+---@field where fun(letter: respool.letter): any? which letters; all
+---@field transform fun(payload: any, letter: respool.letter): any?
+---@field to respool.queue? each letter's own queue when not given
+---@field rate number? letters a second at most
+---@field limit integer? letters moved by this call at most
+---@field order "oldest"|"newest"? newest not with a job
+---@field dry_run boolean? only count; where and transform are called
+---@field keep_attempts boolean?
+---@field on_progress fun(counts: respool.replay_counts): any? false stops
+---@field max_replays integer? letters that came back so often are skipped
+
+---@class respool.replay_counts
+---@field seen integer
+---@field moved integer
+---@field skipped integer by where or max_replays
+---@field failed integer where, transform or the move failed
+---@field by_group table<string, integer> moved ones
+---@field errors string[] the first few of the failures
+---@field state "running"|"stopped"|"finished"
+---@field dry_run boolean?
+
+local FORM = {
+  of = "dead:replay",
+  job = options.name,
+  where = options.callable,
+  transform = options.callable,
+  to = options.queue,
+  rate = function(value)
+    if type(value) == "number" and value > 0 and value < huge then
+      return value
+    end
+    return nil, "a number of letters a second, above 0"
+  end,
+  limit = options.whole(1, huge),
+  order = options.choice { oldest = "oldest", newest = "newest" },
+  dry_run = options.boolean,
+  keep_attempts = options.boolean,
+  on_progress = options.callable,
+  max_replays = options.whole(0, huge),
+}
+
+local PAGE, ERRORS = 100, 10
+
+
+-- Jobs.
+
+-- A stored job as the user sees it.
+---@return table?, string?, string?
+function M.job(store, name)
+  local job, message, code = store.handle:job_load(name)
+  if not job then return nil, message, code end
+  job.state = STATES[job.state]
+  return job
+end
+
+local function last_number(dead)
+  local letters, message, code = dead.store.handle:dead_list(dead.box, {
+    limit = 1, descending = true, no_body = true,
+  })
+  if not letters then return nil, message, code end
+  return letters[1] and letters[1].number or 0
+end
+
+local function new_job(run, name, cursor)
+  local upto, message, code = last_number(run.dead)
+  if not upto then return nil, message, code end
+  local now = run.store.handle:now()
+  return {
+    name = name, box = run.dead.box, to = run.o.to and run.o.to.name or "",
+    state = RUNNING, cursor = cursor, upto = upto, seen = 0, moved = 0,
+    skipped = 0, failed = 0, started_at = now, updated_at = now,
+  }
+end
+
+local function check_same(run, job)
+  local to = run.o.to and run.o.to.name or ""
+  if job.box ~= run.dead.box or job.to ~= to then
+    compat.misuse(("dead:replay: job '%s' replays box '%s' to %s"):format(
+      job.name, job.box, job.to == "" and "each letter's queue"
+        or ("queue '%s'"):format(job.to)))
+  end
+end
+
+-- The job to run: a new one, a new round of a finished one, or one to be
+-- gone on with.
+local function begin_job(run)
+  local name = run.o.job
+  if not name then return new_job(run, "", 0) end
+  local job, message, code = run.store.handle:job_load(name)
+  if not job and code == "NOT_FOUND" then return new_job(run, name, 0) end
+  if not job then return nil, message, code end
+  check_same(run, job)
+  if job.state == FINISHED then return new_job(run, name, job.cursor) end
+  job.state = RUNNING
+  return job
+end
+
+local function is_stored(run)
+  return run.o.job and not run.o.dry_run
+end
+
+local function save_job(run)
+  if not is_stored(run) then return true end
+  run.job.updated_at = run.store.handle:now()
+  return run.store.handle:job_save(run.job)
+end
+
+
+-- A page. What it does to the counts is kept apart until it is committed.
+
+local function new_page(cursor)
+  return {
+    cursor = cursor, seen = 0, skipped = 0, failed = 0, errors = {},
+    moves = {}, letters = {},
+  }
+end
+
+local function fail_letter(page, letter, err)
+  page.failed = page.failed + 1
+  table.insert(page.errors, ("letter %d: %s"):format(
+    letter.number, outcome.describe(err).text))
+end
+
+local function is_wanted(o, letter)
+  if o.max_replays and letter.replays >= o.max_replays then return false end
+  return not o.where or o.where(letter)
+end
+
+-- The payload's new bytes, or nil when they stay as they are.
+local function new_bytes(run, letter)
+  local o, payload = run.o, letter.payload
+  if o.transform then
+    payload = o.transform(payload, letter)
+    if payload == nil then error("transform returned nothing", 0) end
+  end
+  if o.to and o.to.check then o.to.check(payload) end
+  if not o.transform and run.codec.name == run.dead.codec.name then
+    return nil
+  end
+  return codec.encode(run.codec, payload)
+end
+
+-- Looks at one letter: skipped, failed, or to be moved.
+local function plan_letter(run, page, letter)
+  page.cursor, page.seen = letter.number, page.seen + 1
+  local ok, wanted = compat.pcall(is_wanted, run.o, letter)
+  if not ok then return fail_letter(page, letter, wanted) end
+  if not wanted then
+    page.skipped = page.skipped + 1
+    return
+  end
+  local made, bytes = compat.pcall(new_bytes, run, letter)
+  if not made then return fail_letter(page, letter, bytes) end
+  table.insert(page.letters, letter)
+  table.insert(page.moves,
+               { letter.number, bytes, bytes and letter.header_bytes })
+end
+
+local function plan(run, letters)
+  local page = new_page(run.job.cursor)
+  for _, letter in ipairs(letters) do
+    if #page.moves >= run.left then break end
+    plan_letter(run, page, letter)
+  end
+  return page
+end
+
+-- Brings the job to where the page ends.
+local function advance_job(run, page, moved)
+  local job = run.job
+  job.cursor = page.cursor
+  job.seen = job.seen + page.seen
+  job.moved = job.moved + moved
+  job.skipped = job.skipped + page.skipped
+  job.failed = job.failed + page.failed
+end
+
+local function copy(t)
+  local new = {}
+  for k, v in pairs(t) do new[k] = v end
+  return new
+end
+
+-- Moves the page's letters and stores the job, in one commit.
+local function store_page(run, page)
+  local o = run.o
+  if o.dry_run then return true end
+  if #page.moves == 0 then return save_job(run) end
+  return run.store.handle:dead_move(
+    run.dead.box, page.moves, o.to and o.to.handle, o.keep_attempts,
+    is_stored(run) and run.job or nil)
+end
+
+-- The job in hand moves on only when the page is stored.
+local function commit(run, page)
+  local before = run.job
+  run.job = copy(before)
+  run.job.updated_at = run.store.handle:now()
+  advance_job(run, page, #page.moves)
+  local ok, message, code = store_page(run, page)
+  if not ok then run.job = before end
+  return ok, message, code
+end
+
+
+-- Counts, as the user sees them.
+
+local function new_counts(run)
+  return { by_group = {}, errors = {}, dry_run = run.o.dry_run or nil }
+end
+
+local function refresh(run)
+  local counts, job = run.counts, run.job
+  counts.seen, counts.moved = job.seen, job.moved
+  counts.skipped, counts.failed = job.skipped, job.failed
+  counts.state = STATES[job.state]
+  return counts
+end
+
+local function count(run, page)
+  local counts = run.counts
+  for _, letter in ipairs(page.letters) do
+    local group = letter.group or ""
+    counts.by_group[group] = (counts.by_group[group] or 0) + 1
+  end
+  for _, line in ipairs(page.errors) do
+    if #counts.errors < ERRORS then table.insert(counts.errors, line) end
+  end
+  run.moved = run.moved + #page.moves
+  run.left = run.left - #page.moves
+  refresh(run)
+end
+
+
+-- The loop.
+
+-- Errors of one letter, not of the store.
+local OF_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
+
+-- Commits a page. One that fails for a letter's sake is read again letter by
+-- letter, until the one is found and counted.
+local function carry_out(run, page)
+  local ok, message, code = commit(run, page)
+  if not ok and OF_LETTER[code] then
+    if page.seen > 1 then
+      run.single = page.seen
+      return true
+    end
+    fail_letter(page, page.letters[1], message)
+    page.moves, page.letters = {}, {}
+    ok, message, code = commit(run, page)
+  end
+  if not ok then return nil, message, code end
+  run.single = max(run.single - page.seen, 0)
+  count(run, page)
+  return true
+end
+
+local function next_letters(run)
+  local o, job = run.o, run.job
+  local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
+  local newest = o.order == "newest"
+  return run.read(run.dead, {
+    after = job.cursor, upto = not newest and job.upto or nil,
+    descending = newest, limit = run.single > 0 and 1 or size,
+  })
+end
+
+-- Waits until the rate allows what has been moved so far.
+local function meter(run)
+  if not run.o.rate then return true end
+  local handle, slice = run.store.handle, take.slice(run.store)
+  local due = run.started + run.moved / run.o.rate
+  local left = due - handle:now()
+  while left > 0 do
+    local ok, message, code = handle:sleep(min(left, slice))
+    if not ok then return nil, message, code end
+    left = due - handle:now()
+  end
+  return true
+end
+
+-- Ends the job in this state, with everything counted.
+local function finish(run, state)
+  local job = run.job
+  job.state = state
+  if state == FINISHED then job.cursor = max(job.cursor, job.upto) end
+  local ok, message, code = save_job(run)
+  if not ok then return nil, message, code, refresh(run) end
+  return refresh(run)
+end
+
+local function is_stopped(run)
+  if run.left <= 0 then return true end
+  local hook = run.o.on_progress
+  return hook and hook(run.counts) == false
+end
+
+local function loop(run)
+  while true do
+    local letters, message, code = next_letters(run)
+    if not letters then return nil, message, code, refresh(run) end
+    if #letters == 0 then return finish(run, FINISHED) end
+    local ok
+    ok, message, code = meter(run)
+    if ok then ok, message, code = carry_out(run, plan(run, letters)) end
+    if not ok then return nil, message, code, refresh(run) end
+    if is_stopped(run) then return finish(run, STOPPED) end
+  end
+end
+
+-- Moves letters of a box back to a queue. `read` lists pages of them.
+---@param dead respool.dead
+---@param read fun(dead: respool.dead, o: table): respool.letter[]?, string?, string?
+---@param given respool.replay_options?
+---@return respool.replay_counts?, string?, string?, respool.replay_counts?
+function M.run(dead, read, given)
+  local o = options.read(FORM, given, 1)
+  if o.job and o.order == "newest" then
+    compat.misuse("dead:replay: a job goes from the oldest letter on")
+  end
+  local run = {
+    dead = dead, store = dead.store, read = read, o = o, single = 0,
+    codec = o.to and o.to.codec or dead.codec, left = o.limit or huge,
+    moved = 0, started = dead.store:now(),
+  }
+  local message, code
+  run.job, message, code = begin_job(run)
+  if not run.job then return nil, message, code end
+  run.counts = new_counts(run)
+  return loop(run)
+end
+
+return M

@@ -1,0 +1,81 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Takes: their options, and waiting in slices short enough for the
+-- interpreter to notice Ctrl-C.
+
+local options = require "respool.options"
+
+local M = {}
+
+---@class respool.take_options
+---@field items integer? at most; 1 when not given
+---@field bytes integer|string? of payload at most, but one item
+---@field wait number? seconds for something to come; 0 when not given
+---@field lease number? seconds; the queue's when not given
+
+local items = options.whole(1, 2^31)
+
+M.form = {
+  of = "queue:take",
+  items = items,
+  bytes = options.size,
+  wait = options.seconds_or_huge,
+  lease = options.seconds,
+}
+
+-- What may be taken in the commit of a settle, which waits for nothing.
+M.carried_form = {
+  of = "lot:settle", items = items, bytes = options.size,
+  lease = options.seconds,
+}
+
+local SLICE = 0.05
+local MANUAL_SLICE = 3600 -- a manual clock is moved, not slept
+
+-- How long one call into the core may wait.
+---@param store respool.store
+---@return number
+function M.slice(store)
+  return store.manual and MANUAL_SLICE or SLICE
+end
+
+-- The table beside a lot. `stops` is the state of the queue's stop() that
+-- the lot belongs to; `served` how many items a handler has dealt with.
+---@param queue respool.queue
+---@return table
+function M.beside(queue)
+  return { queue = queue, stops = queue.stops, served = 0 }
+end
+
+-- Lots are known to their store, which settles them when it is closed.
+---@return respool.lot
+function M.track(lot, queue)
+  queue.store.lots[lot] = true
+  return lot
+end
+
+-- A lot by one call into the core, of length 0 when nothing came.
+---@param queue respool.queue
+---@param o table options as the form keeps them
+---@param wait number seconds
+---@return respool.lot?, string?, string?
+function M.once(queue, o, wait)
+  return queue.handle:take(M.beside(queue), o.items, o.bytes, wait, o.lease)
+end
+
+-- A lot, of length 0 when nothing came within `o.wait` seconds.
+---@param queue respool.queue
+---@param o table
+---@return respool.lot?, string?, string?
+function M.take(queue, o)
+  local left, slice = o.wait or 0, M.slice(queue.store)
+  while true do
+    local wait = math.min(left, slice)
+    local lot, message, code = M.once(queue, o, wait)
+    if not lot then return nil, message, code end
+    left = left - wait
+    if #lot > 0 or left <= 0 then return M.track(lot, queue) end
+  end
+end
+
+return M
