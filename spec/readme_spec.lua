@@ -15,8 +15,7 @@ local function read_blocks()
 end
 
 local function run(block, names, ...)
-  local loader = loadstring or load
-  local chunk = assert(loader(("local %s = ...\n%s"):format(names, block)))
+  local chunk = assert((rawget(_G, "loadstring") or load)(("local %s = ...\n%s"):format(names, block)))
   return chunk(...)
 end
 

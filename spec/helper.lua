@@ -1,0 +1,160 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What specs share: a fresh store on a manual clock, other processes, and
+-- the cleaning up after each spec. Specs of behaviour get a store's location
+-- from here and know nothing of what lies in it.
+--
+-- RESPOOL_SEED repeats the random choices of a failed run.
+
+local busted = require "busted"
+local respool = require "respool"
+
+local M = {}
+
+M.seed = tonumber(os.getenv "RESPOOL_SEED") or os.time() % 1000000
+
+local made = { stores = {}, dirs = {}, processes = {} }
+
+
+-- Running commands.
+
+local function quote(word)
+  return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+
+-- What a shell command prints, without the last newline.
+function M.sh(command)
+  local pipe = assert(io.popen(command))
+  local said = pipe:read "*a"
+  pipe:close()
+  return (said:gsub("\n$", ""))
+end
+
+local interpreter
+
+-- The command of the interpreter that runs this spec.
+function M.lua()
+  interpreter = interpreter or M.sh "readlink /proc/$PPID/exe"
+  return interpreter
+end
+
+function M.write(path, text)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  file:close()
+end
+
+function M.read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+
+-- Places and stores.
+
+-- A fresh directory, removed after the spec.
+function M.dir()
+  local dir = M.sh 'mktemp -d "${TMPDIR:-/tmp}/respool-spec.XXXXXX"'
+  assert(dir ~= "", "no temporary directory")
+  table.insert(made.dirs, dir)
+  return dir
+end
+
+-- Where a store may be made.
+function M.location()
+  return M.dir() .. "/store"
+end
+
+-- A store to be closed after the spec, which also gets what open() returns
+-- on failure.
+function M.open(location, options)
+  local store, message, code = respool.open(location, options)
+  if store then table.insert(made.stores, store) end
+  return store, message, code
+end
+
+-- A fresh store on a manual clock, its chances seeded.
+function M.store(options)
+  local all = { clock = "manual", seed = M.seed }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assert(M.open(M.location(), all))
+end
+
+
+-- Other processes.
+
+local Process = {}
+Process.__index = Process
+
+-- Runs Lua code in another process, with the same modules; `...` is its arg.
+function M.spawn(code, ...)
+  local dir = M.dir()
+  M.write(dir .. "/main.lua", code)
+  local words = { "exec", quote(M.lua()), quote(dir .. "/main.lua") }
+  for i = 1, select("#", ...) do
+    words[#words + 1] = quote((select(i, ...)))
+  end
+  M.write(dir .. "/run", table.concat(words, " "))
+  local pid = M.sh(([[cd %s && {
+    { LUA_PATH=%s LUA_CPATH=%s sh run >out 2>&1 </dev/null & echo $!
+      wait $!; echo $? >status.new; mv status.new status
+    } >pid 2>/dev/null </dev/null & }
+    until [ -s pid ]; do sleep 0.002; done; cat pid]]):format(
+    quote(dir), quote(package.path), quote(package.cpath)))
+  local process = setmetatable({ dir = dir, pid = tonumber(pid) }, Process)
+  table.insert(made.processes, process)
+  return process
+end
+
+-- Kills it and waits until it is gone.
+function Process:kill(signal)
+  os.execute(("kill -%s %d 2>/dev/null"):format(signal or "KILL", self.pid))
+  return self:wait()
+end
+
+-- Waits for its end; returns its exit status, 128 + n after signal n.
+function Process:wait()
+  self.status = self.status or tonumber(M.sh(
+    ("cd %s; until [ -e status ]; do sleep 0.005; done; cat status"):format(
+      quote(self.dir))))
+  return self.status
+end
+
+-- What it has printed so far.
+function Process:output()
+  return M.read(self.dir .. "/out")
+end
+
+-- Waits until it has printed this text, at most so many seconds.
+function Process:expect(text, seconds)
+  local seen = M.sh(([[cd %s; for i in $(seq %d); do
+    grep -qF -- %s out && echo yes && break
+    [ -e status ] && ! grep -qF -- %s out && break; sleep 0.01; done]]):format(
+    quote(self.dir), (seconds or 20) * 100, quote(text), quote(text)))
+  assert(seen:match "yes", "the process has not said: " .. text ..
+    "\nbut: " .. self:output())
+end
+
+
+-- After each spec.
+
+local function clean()
+  for _, process in ipairs(made.processes) do
+    if not process.status then process:kill() end
+  end
+  for _, store in ipairs(made.stores) do store:close() end
+  for _, dir in ipairs(made.dirs) do os.execute("rm -rf " .. quote(dir)) end
+  made = { stores = {}, dirs = {}, processes = {} }
+end
+
+busted.subscribe({ "test", "end" }, function(_, _, status)
+  if status ~= "success" and status ~= "pending" and next(made.stores) then
+    io.stderr:write(("\nRESPOOL_SEED=%d\n"):format(M.seed))
+  end
+  clean()
+  return nil, true -- the others' turn
+end)
+
+return M

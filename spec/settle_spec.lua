@@ -1,0 +1,387 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Settling: each item of a lot its own outcome, in one commit, along with
+-- pushes and the next take.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", {
+    retry = respool.backoff.constant { delay = 60 },
+  }))
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+local function take(n)
+  return assert(q:take { items = n or 1 })
+end
+
+local function values(lot)
+  local list = {}
+  for i = 1, #lot do list[i] = lot:item(i).payload end
+  return list
+end
+
+local function code(...)
+  return (select(3, ...))
+end
+
+local function last_txn()
+  return store:stats().last_txn
+end
+
+-- What is to become of an item, by the word said of it.
+local OUTCOMES = {
+  { say = function(item) item:done() end },
+  { say = function(item) item:drop { error = "junk" } end },
+  { say = function(item) item:dead { error = "bad" } end, letter = "bad" },
+  { say = function(item) item:retry { error = "busy" } end,
+    state = "waiting", after = 60, attempts = 1, error = "busy" },
+  { say = function(item) item:snooze(90) end, state = "waiting", after = 90 },
+  { say = function(item) item:release() end, state = "ready", after = 0 },
+  { say = function() end, state = "leased", after = 30 },
+}
+
+local function assert_became(id, o, letters)
+  local item = q:get(id)
+  assert.equal(o.letter, letters[id])
+  if not o.state then
+    assert.is_nil(item)
+    return
+  end
+  assert.equal(o.state, item.state)
+  assert.near(store:now() + o.after, item.visible_at, 0.01)
+  assert.equal(o.attempts or 0, item.attempts)
+  assert.same({ 1, 0, "item" }, { item.deliveries, item.crashes,
+                                  item.payload })
+  assert.equal(o.error, item.error)
+end
+
+-- Deals with the lot as `outcomes` says, and looks what became of it.
+local function settle_and_look(lot, outcomes)
+  for i, o in ipairs(outcomes) do o.say(lot:item(i)) end
+  assert.is_true(lot:settle())
+  local letters = {}
+  for letter in q.dead:each() do letters[letter.id] = letter.error end
+  for i, o in ipairs(outcomes) do
+    assert_became(lot:item(i).id, o, letters)
+  end
+end
+
+-- Calls f with every combination of three outcomes.
+local function each_combination(f)
+  for _, a in ipairs(OUTCOMES) do
+    for _, b in ipairs(OUTCOMES) do
+      for _, c in ipairs(OUTCOMES) do f { a, b, c } end
+    end
+  end
+end
+
+describe("outcomes mixed in a lot (X1)", function()
+  -- The same for what has been pushed in different ways.
+  local function in_every_combination(push)
+    q = assert(helper.open(":memory:", { clock = "manual" })):queue(
+      "orders", { retry = respool.backoff.constant { delay = 60 } })
+    store = q.store
+    each_combination(function(outcomes)
+      push()
+      local lot = q:take { items = 3, wait = 1 }
+      assert.equal(3, #lot)
+      settle_and_look(lot, outcomes)
+      assert.same({}, store:check())
+      store:advance(100)
+      q:purge()
+    end)
+  end
+
+  it("hold for items of one push, in every combination", function()
+    in_every_combination(function() q:push_many { "item", "item", "item" } end)
+  end)
+
+  it("hold for items of several pushes", function()
+    in_every_combination(function()
+      q:push("item", { priority = 2 })
+      q:push("item", { priority = 2 })
+      q:push("item", { priority = 1 })
+    end)
+  end)
+
+  it("hold for items that were delayed", function()
+    in_every_combination(function()
+      q:push_many({ "item", "item", "item" }, { delay = 1 })
+    end)
+  end)
+
+  it("hold within a large lot of which other items go on", function()
+    local list = {}
+    for i = 1, 700 do list[i] = "item" end
+    q:push_many(list)
+    local outcomes = {}
+    for i = 1, 700 do outcomes[i] = OUTCOMES[i % 7 + 1] end
+    settle_and_look(take(700), outcomes)
+    assert.same({ 100, 100, 200, 400 }, { q:length().ready, q:length().leased,
+      q:length().waiting, q:length().total })
+  end)
+end)
+
+describe("an outcome for whatever is not marked", function()
+  local VERBS = {
+    done = {}, drop = {}, dead = {}, retry = {}, release = {},
+    snooze = { 90 },
+  }
+  local LEFT = {
+    done = { 0, 0, 0 }, drop = { 0, 0, 0 }, dead = { 0, 0, 2 },
+    retry = { 0, 2, 0 }, release = { 2, 0, 0 }, snooze = { 0, 2, 0 },
+  }
+  for verb, arguments in pairs(VERBS) do
+    it("leaves the marked ones alone: " .. verb, function()
+      q:push_many { 1, 2, 3 }
+      local lot = take(3)
+      lot:item(2):dead { group = "marked" }
+      lot[verb](lot, arguments[1])
+      assert(lot:settle())
+      local left, length = LEFT[verb], q:length()
+      assert.same({ left[1], left[2], left[3] + 1 },
+                  { length.ready, length.waiting, length.dead })
+      assert.equal(1, #q.dead:list { group = "marked" })
+    end)
+  end
+
+  it("moves a whole lot in one commit, whatever its size", function()
+    local list = {}
+    for i = 1, 4000 do list[i] = i end
+    q:push_many(list)
+    local lot, before = take(4000), last_txn()
+    lot:retry { error = "down" }
+    assert(lot:settle())
+    assert.equal(before + 1, last_txn())
+    store:advance(60)
+    assert.same(list, values(take(4000)))
+  end)
+end)
+
+describe("settling a lot bit by bit", function()
+  it("leaves what is not marked leased, to be settled later", function()
+    q:push_many { 1, 2, 3, 4 }
+    local lot = take(4)
+    for i = 1, 4 do
+      assert.equal(5 - i, q:length().leased)
+      lot:item(i):done()
+      assert.is_true(lot:settle())
+    end
+    assert.equal(4, q:stats().done)
+  end)
+
+  it("does nothing where nothing is marked", function()
+    q:push_many { 1, 2 }
+    local lot = take(2)
+    assert.is_true(lot:settle())
+    assert.equal(2, q:length().leased)
+  end)
+
+  it("counts an outcome once, however often it is settled", function()
+    q:push_many { 1, 2 }
+    local lot = take(2)
+    lot:item(1):dead()
+    for _ = 1, 3 do assert.is_true(lot:settle()) end
+    assert.equal(1, q:stats().died)
+  end)
+
+  it("loses the rest alone when its lease is lost meanwhile", function()
+    q:push_many { 1, 2, 3 }
+    local lot = take(3)
+    lot:item(1):done()
+    lot:settle()
+    store:advance(31)
+    take(3)
+    lot:done()
+    assert.equal("LEASE_LOST", code(lot:settle()))
+    assert.equal(2, lot.lost)
+    assert.equal(1, q:stats().done)
+  end)
+end)
+
+describe("outcome, pushes and the next take (X6)", function()
+  local mails
+
+  before_each(function()
+    mails = store:queue "mails"
+    q:push_many { "a", "b", "c" }
+  end)
+
+  it("are one commit over several queues", function()
+    local lot, before = take(2), last_txn()
+    lot:item(1):done()
+    lot:item(2):dead()
+    local ok, more = lot:settle {
+      push = { { queue = mails, payload = 1, priority = 7 },
+               { queue = q, payload = "d" },
+               { queue = mails, payload = 2, delay = 5, headers = { h = 1 } } },
+      take = { items = 9 },
+    }
+    assert.is_true(ok)
+    assert.equal(before + 1, last_txn())
+    assert.same({ "c", "d" }, values(more))
+    assert.equal(7, mails:get(1).priority)
+    assert.same({ "waiting", { h = 1 } },
+                { mails:get(2).state, mails:get(2).headers })
+  end)
+
+  it("give the take what the same settle released", function()
+    local lot = take(3)
+    lot:release()
+    local _, more = lot:settle { take = { items = 2, lease = 5 } }
+    assert.same({ "a", "b" }, values(more))
+    assert.near(store:now() + 5, q:get(1).visible_at, 0.01)
+  end)
+
+  it("give an empty lot when there is nothing more to take", function()
+    local lot = take(3)
+    lot:done()
+    local _, more = lot:settle { take = { items = 2 } }
+    assert.is_true(more == nil or #more == 0)
+  end)
+
+  it("fail together when the lease was lost", function()
+    local stale = take(3)
+    store:advance(31)
+    local lot = take(1)
+    stale:done()
+    local push = { { queue = mails, payload = 1 } }
+    assert.equal("LEASE_LOST", code(stale:settle { push = push }))
+    assert.equal(0, mails:length().total)
+    assert.equal(3, q:length().total)
+    lot:done()
+    assert.is_true(lot:settle())
+  end)
+
+  -- Two claims in one lot, of which one is handed out anew.
+  local function half_lost()
+    q:push("due", { priority = 9, delay = 1 })
+    store:advance(1)
+    local lot = take(4)
+    assert.equal(4, #lot)
+    store:advance(31)
+    assert.same({ "due" }, values(take(4)))
+    lot:done()
+    return lot
+  end
+
+  it("fail together when part of the lease was lost", function()
+    local lot, push = half_lost(), { { queue = mails, payload = 1 } }
+    assert.equal("LEASE_LOST", code(lot:settle { push = push }))
+    assert.equal(1, lot.lost)
+    assert.same({ 0, 4 }, { mails:length().total, q:length().total })
+  end)
+
+  it("hold for the items that are not lost, without pushes", function()
+    local lot = half_lost()
+    q:push "fresh"
+    local ok, _, why, more = lot:settle { take = { items = 9 } }
+    assert.is_nil(ok)
+    assert.equal("LEASE_LOST", why)
+    assert.equal(1, lot.lost)
+    assert.same({ "fresh" }, values(more))
+    assert.equal(3, q:stats().done)
+  end)
+
+  it("fail together when a queue has no room for a push", function()
+    store:queue("mails", { max_items = 1 })
+    local lot = take(3)
+    lot:done()
+    local function push_two()
+      return lot:settle { push = { { queue = q, payload = "d" },
+                                   { queue = mails, payload = 1 },
+                                   { queue = mails, payload = 2 } },
+                          take = { items = 1 } }
+    end
+    assert.equal("FULL", code(push_two()))
+    assert.same({ 3, 0 }, { q:length().leased, mails:length().total })
+    store:queue("mails", { max_items = 2 })
+    assert.is_true(push_two())
+    assert.same({ 3, 2 }, { q:stats().done, mails:length().total })
+  end)
+
+  it("fail together when a push is too large", function()
+    store = helper.store { max_item_bytes = 1000 }
+    q, mails = store:queue "orders", store:queue "mails"
+    q:push "a"
+    local lot = take()
+    lot:done()
+    assert.equal("TOO_LARGE", code(lot:settle { push = {
+      { queue = mails, payload = 1 },
+      { queue = mails, payload = ("x"):rep(2000) } } }))
+    assert.same({ 1, 0 }, { q:length().leased, mails:length().total })
+  end)
+
+  it("push for each item only when that one is done", function()
+    local lot = take(3)
+    for i, item in ipairs { lot:item(1), lot:item(2), lot:item(3) } do
+      item:push(mails, i)
+    end
+    lot:item(1):done()
+    lot:item(3):retry()
+    lot:settle()
+    assert.equal(1, mails:length().total)
+    lot:item(2):done()
+    lot:settle()
+    assert.equal(2, mails:length().total)
+  end)
+end)
+
+describe("a lot that is left behind", function()
+  it("is settled as marked and else released when closed", function()
+    q:push_many { 1, 2, 3 }
+    local lot = take(3)
+    lot:item(2):dead()
+    assert.is_true(lot:close())
+    assert.same({ 2, 0, 1 },
+                { q:length().ready, q:length().leased, q:length().dead })
+    assert.same({ 0, 0 }, { q:get(1).attempts, q:get(1).crashes })
+  end)
+
+  it("answers LEASE_LOST when closed too late", function()
+    q:push(1)
+    local lot = take()
+    store:advance(31)
+    take()
+    assert.equal("LEASE_LOST", code(lot:close()))
+    assert.equal(1, q:length().leased)
+  end)
+
+  it("settles nothing as garbage: its lease runs out", function()
+    q:push_many { 1, 2 }
+    take(2):item(1):done()
+    collectgarbage()
+    collectgarbage()
+    assert.equal(2, q:length().leased)
+    store:advance(30)
+    assert.equal(2, q:length().ready)
+    assert.equal(1, take():item(1).crashes)
+  end)
+
+  it("is settled when the store is closed", function()
+    q:push_many { 1, 2, 3 }
+    local lots = { take(2), take() }
+    lots[1]:item(2):done()
+    lots[2]:retry()
+    assert.is_true(store:close())
+    store = assert(helper.open(store.path, { clock = "manual" }))
+    q = store:queue "orders"
+    assert.same({ "ready", 0 }, { q:get(1).state, q:get(1).attempts })
+    assert.equal("NOT_FOUND", code(q:get(2)))
+    assert.equal(1, q:get(3).attempts)
+  end)
+end)

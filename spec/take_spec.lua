@@ -1,0 +1,329 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Taking: in which order, how much, and under what lease.
+
+local helper = require "spec.helper"
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue "orders")
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+local function numbers(n)
+  local list = {}
+  for i = 1, n do list[i] = i end
+  return list
+end
+
+local function take(n, lease)
+  return assert(q:take { items = n or 1, lease = lease })
+end
+
+local function values(lot)
+  local list = {}
+  for i = 1, #lot do list[i] = lot:item(i).payload end
+  return list
+end
+
+local function code(...)
+  return (select(3, ...))
+end
+
+-- Everything there is, taken in lots of changing size.
+local function drain()
+  local seen, size = {}, 0
+  repeat
+    size = size % 7 + 1
+    local lot = take(size)
+    for _, value in ipairs(values(lot)) do table.insert(seen, value) end
+    lot:done()
+    lot:settle()
+  until #lot == 0
+  return seen
+end
+
+describe("lanes (G1)", function()
+  it("are served highest first, whatever was pushed when", function()
+    for _, lane in ipairs { 3, 0, 255, 3, 1 } do
+      q:push(lane, { priority = lane })
+    end
+    assert.same({ 255, 3, 3, 1, 0 }, values(take(9)))
+  end)
+
+  it("are left for a higher one as soon as that has something", function()
+    q:push_many { "low 1", "low 2" }
+    assert.same({ "low 1" }, values(take()))
+    q:push("high", { priority = 1 })
+    assert.same({ "high", "low 2" }, values(take(9)))
+  end)
+
+  it("are kept by items that come back", function()
+    q:push("high", { priority = 9 })
+    q:push "low"
+    local lot = take()
+    lot:retry { delay = 10 }
+    lot:settle()
+    store:advance(10)
+    assert.same({ "high", "low" }, values(take(9)))
+  end)
+end)
+
+describe("order in a lane (D11, guarantee 9)", function()
+  it("is that of pushing, over pushes and lots of any size", function()
+    for i = 0, 9 do
+      local list = {}
+      for k = 1, 30 do list[k] = 30 * i + k end
+      q:push_many(list)
+    end
+    assert.same(numbers(300), drain())
+  end)
+
+  it("of first deliveries is not changed by what fails", function()
+    q:push_many(numbers(20))
+    local first = {}
+    for _ = 1, 30 do
+      local lot = take(3)
+      for _, item in lot:each() do
+        if item.deliveries == 1 then table.insert(first, item.payload) end
+        if item.attempts == 0 and item.id % 4 == 0 then
+          item:retry { delay = 0 }
+        end
+      end
+      lot:done()
+      lot:settle()
+    end
+    assert.same(numbers(20), first)
+  end)
+
+  it("is by due time for what waited, before what is fresh", function()
+    q:push("second", { delay = 20 })
+    q:push("first", { delay = 10 })
+    q:push "fresh"
+    store:advance(30)
+    assert.same({ "first", "second", "fresh" }, values(take(9)))
+  end)
+end)
+
+describe("a lot", function()
+  it("holds items of several pushes (D3)", function()
+    q:push "a"
+    q:push_many { "b", "c" }
+    q:push("d", { priority = 1 })
+    assert.same({ "d", "a", "b" }, values(take(3)))
+  end)
+
+  it("is bounded by count", function()
+    q:push_many(numbers(5000))
+    assert.equal(4999, #take(4999))
+    assert.equal(1, #take(4999))
+    assert.equal(0, #take(4999))
+  end)
+
+  it("is bounded by bytes of payload over lanes and claims", function()
+    q = store:queue("orders", { codec = "raw" })
+    local kib = ("x"):rep(1024)
+    for lane = 0, 3 do q:push_many({ kib, kib }, { priority = lane }) end
+    assert.equal(3, #q:take { items = 9, bytes = "3KiB" })
+    local lot = take(2)
+    lot:release()
+    lot:settle()
+    assert.equal(2, #q:take { items = 9, bytes = 3071 })
+    assert.equal(3, #q:take { items = 9, bytes = "1MiB" })
+  end)
+
+  it("holds one item at least, however large", function()
+    q:push_many { ("x"):rep(100), "y", ("x"):rep(300), "z" }
+    local sizes = {}
+    for i = 1, 3 do sizes[i] = #q:take { items = 9, bytes = 50 } end
+    assert.same({ 1, 1, 1 }, sizes)
+    assert.equal(1, #take(9))
+  end)
+end)
+
+describe("a lease (D6)", function()
+  it("keeps its items from all other takes", function()
+    q:push_many { 1, 2, 3 }
+    take(2)
+    assert.same({ 3 }, values(take(9)))
+    store:advance(29.9)
+    assert.equal(0, #take(9))
+  end)
+
+  it("that ran out hands them out again, crashes counted (D9)", function()
+    q:push "a"
+    take()
+    store:advance(30)
+    local item = take():item(1)
+    assert.equal("a", item.payload)
+    assert.same({ 2, 1, 0 }, { item.deliveries, item.crashes, item.attempts })
+    assert.equal(1, q:stats().crashed)
+  end)
+
+  it("is as long as the take asks", function()
+    q:push_many { 1, 2 }
+    take(1, 5)
+    take(1, 500)
+    store:advance(5)
+    assert.same({ 1 }, values(take(9)))
+    store:advance(400)
+    assert.same({ 1 }, values(take(9)))
+  end)
+
+  it("ends when extend says, sooner or later (D8)", function()
+    q:push "a"
+    local lot = take()
+    assert.is_true(lot:extend(100))
+    store:advance(99)
+    assert.equal(0, #take())
+    assert.is_true(lot:extend(3))
+    store:advance(3)
+    assert.equal(1, #take())
+  end)
+
+  it("is renewed by extend for what is not settled yet", function()
+    q:push_many { 1, 2 }
+    local lot = take(2)
+    lot:item(1):done()
+    lot:settle()
+    assert.is_true(lot:extend(100))
+    store:advance(99)
+    assert.equal(0, #take())
+    assert.equal(1, q:length().leased)
+  end)
+end)
+
+describe("keeping a lease (D8)", function()
+  before_each(function()
+    q = store:queue("orders", { lease = 10, max_hold = 100 })
+    q:push "a"
+  end)
+
+  it("renews it up to max_hold, then lets it run out", function()
+    local lot = take()
+    lot:keep()
+    store:advance(100)
+    assert.equal(0, #take())
+    store:advance(11)
+    assert.equal(1, #take())
+    assert.equal("LEASE_LOST", code(lot:extend()))
+  end)
+
+  it("ends with the lot: another delivery is not kept", function()
+    local lot = take()
+    lot:keep()
+    lot:release()
+    lot:settle()
+    take()
+    store:advance(10)
+    assert.equal(1, #take())
+  end)
+
+  it("ends when the lot is closed unsettled", function()
+    local lot = take()
+    lot:keep()
+    assert.is_true(lot:close())
+    assert.equal(1, q:length().ready)
+    store:advance(50)
+    assert.equal(0, q:stats().crashed)
+  end)
+
+  it("keeps each of several lots", function()
+    q:push_many { "b", "c" }
+    local lots = { take(), take(), take() }
+    lots[1]:keep()
+    lots[3]:keep()
+    store:advance(50)
+    assert.same({ "b" }, values(take(9)))
+  end)
+
+  it("keeps a lease as long as the take asked for", function()
+    take(1, 30):keep()
+    store:advance(95)
+    assert.equal(0, #take())
+  end)
+end)
+
+describe("a token (D7, guarantee 3)", function()
+  local stale
+
+  before_each(function()
+    q:push_many { "a", "b" }
+    stale = take(2)
+    store:advance(30)
+  end)
+
+  local verbs = {
+    done = {}, release = {}, retry = { { delay = 0, error = "late" } },
+    dead = { { group = "late" } }, drop = {}, snooze = { 5 },
+  }
+  for verb, arguments in pairs(verbs) do
+    it("that is stale makes " .. verb .. " change nothing", function()
+      local lot = take(2)
+      local before, length = q:get(1), q:length()
+      stale[verb](stale, arguments[1])
+      assert.equal("LEASE_LOST", code(stale:settle()))
+      assert.equal(2, stale.lost)
+      assert.same(before, q:get(1))
+      assert.same(length, q:length())
+      assert.equal(2, q:stats().lease_lost)
+      lot:done()
+      assert.is_true(lot:settle())
+    end)
+  end
+
+  it("that is stale extends nothing", function()
+    take(2)
+    local visible_at = q:get(1).visible_at
+    assert.equal("LEASE_LOST", code(stale:extend(500)))
+    assert.equal(2, stale.lost)
+    assert.equal(visible_at, q:get(1).visible_at)
+  end)
+
+  it("stays stale when the items are free again", function()
+    local lot = take(2)
+    lot:release()
+    lot:settle()
+    stale:done()
+    assert.equal("LEASE_LOST", code(stale:settle()))
+    assert.equal(2, q:length().total)
+  end)
+
+  it("stays stale when the items are gone", function()
+    q:purge()
+    stale:dead()
+    assert.equal("LEASE_LOST", code(stale:settle()))
+    assert.equal(0, q.dead:count())
+  end)
+
+  -- Tokens of a queue made anew began at one again.
+  it("stays stale when its queue is dropped and made anew", function()
+    store:drop_queue "orders"
+    q = store:queue "orders"
+    q:push_many { "a", "b" }
+    local lot = take(2)
+    stale:done()
+    assert.is_nil((stale:settle()))
+    assert.equal(2, q:length().leased)
+    lot:done()
+    assert.is_true(lot:settle())
+  end)
+
+  it("is stale for the whole of a lot that is handed out in part", function()
+    take(1)
+    stale:done()
+    assert.equal("LEASE_LOST", code(stale:settle()))
+    assert.equal(2, stale.lost)
+    assert.equal(2, q:length().total)
+  end)
+end)

@@ -1,0 +1,580 @@
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local empty = { stop_when_empty = true }
+
+-- A queue that retries after a second, with items pushed.
+local function queue(payloads, options)
+  local all = { retry = respool.backoff.constant { delay = 1 } }
+  for name, value in pairs(options or {}) do all[name] = value end
+  local q = assert(helper.store():queue("orders", all))
+  if payloads then q:push_many(payloads) end
+  return q
+end
+
+-- Works until empty; the handler fails as `f` does, on every item.
+local function letter_after(f, options)
+  local q = queue({ "a" }, options or { max_attempts = 1 })
+  q:work(f, empty)
+  return q.dead:oldest(), q
+end
+
+describe("queue:work", function()
+  it("hands each item to the handler, then it is gone", function()
+    local q = queue { "a", "b", "c" }
+    local seen = {}
+    local counts = q:work(function(payload, item)
+      table.insert(seen, payload .. item.id)
+    end, empty)
+    assert.same({ "a1", "b2", "c3" }, seen)
+    assert.same({ items = 3, done = 3, failed = 0, released = 0, snoozed = 0,
+                  lost = 0, lots = 1 }, counts)
+    assert.equal(0, q:length().total)
+  end)
+
+  it("takes lot after lot", function()
+    local list = {}
+    for i = 1, 250 do list[i] = i end
+    local q, sum = queue(list), 0
+    local counts = q:work(function(n) sum = sum + n end, empty)
+    assert.equal(250 * 251 / 2, sum)
+    assert.equal(3, counts.lots)
+    assert.equal(250, q:stats().done)
+  end)
+
+  it("plays retries out on a manual clock", function()
+    local q, tries = queue({ "a" }, { max_attempts = 4 }), {}
+    local counts = q:work(function(_, item)
+      table.insert(tries, item.attempts)
+      if item.attempts < 3 then error "not yet" end
+    end, empty)
+    assert.same({ 0, 1, 2, 3 }, tries)
+    assert.equal(3, counts.failed)
+    assert.equal(1, counts.done)
+  end)
+
+  it("lets other items go on while one waits", function()
+    local q, seen = queue { "a", "b" }, {}
+    q:work(function(payload, item)
+      table.insert(seen, payload)
+      if payload == "a" and item.attempts == 0 then error "later" end
+    end, empty)
+    assert.same({ "a", "b", "a" }, seen)
+  end)
+
+  it("stops after so many items", function()
+    local q = queue { 1, 2, 3, 4, 5 }
+    local counts = q:work(function() end, { lot = 2, max = 3 })
+    assert.equal(3, counts.items)
+    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+                q:length())
+  end)
+
+  it("stops at its deadline", function()
+    local q = queue { 1, 2, 3 }
+    local counts = q:work(function() q.store:advance(4) end, { deadline = 6 })
+    assert.equal(2, counts.done)
+    assert.equal(1, q:length().ready)
+  end)
+
+  it("stops when nothing came for so long", function()
+    local q = queue { 1 }
+    local before = q.store:now()
+    assert.equal(1, q:work(function() end, { wait = 5 }).done)
+    assert.near(before + 5, q.store:now(), 0.1)
+  end)
+
+  it("does not wait for what others hold, nor on a paused queue", function()
+    local q = queue { 1, 2 }
+    q:take()
+    assert.equal(1, q:work(function() end, empty).done)
+    q:push(3)
+    q:pause()
+    assert.equal(0, q:work(function() end, empty).done)
+  end)
+
+  it("keeps the lease while a handler takes its time", function()
+    local q = queue({ 1 }, { lease = 10 })
+    local counts = q:work(function()
+      q.store:advance(100)
+      assert.equal(0, #q:take())
+    end, empty)
+    assert.equal(1, counts.done)
+    assert.equal(0, counts.lost)
+  end)
+
+  it("goes on after a lost lease", function()
+    local q = queue({ 1 }, { lease = 10, max_hold = 20 })
+    local calls = 0
+    local counts = q:work(function()
+      calls = calls + 1
+      if calls > 1 then return end
+      q.store:advance(100)
+      q:take():close()
+    end, empty)
+    assert.equal(2, calls)
+    assert.equal(1, counts.done)
+    assert.equal(1, counts.lost)
+  end)
+
+  it("refuses what is no handler and no option", function()
+    local q = queue()
+    assert.error_matches(function() q:work(5) end,
+                         "bad argument #1 to 'work' %(a function expected")
+    local wrong = {
+      lot = 0, stop_when_empty = 1, deadline = -1, wait = "x", max = 0,
+      on_error = "x",
+    }
+    for name, value in pairs(wrong) do
+      assert.error_matches(function() q:work(print, { [name] = value }) end,
+                           "queue:work: option '" .. name .. "' must be")
+    end
+    assert.error_matches(function() q:work(print, { workers = 2 }) end,
+                         "queue:work: unknown option 'workers'")
+    assert.error_matches(function() q:work_lots(print, { lot = 0 }) end,
+                         "queue:work_lots: option 'lot' must be")
+  end)
+
+  it("gives a storage error back as a value", function()
+    local q = queue({ "a" })
+    local full = q.store:queue("full", { max_items = 0 })
+    local counts, message, code, so_far = q:work(function(_, item)
+      item:push(full, 1)
+    end, empty)
+    assert.is_nil(counts)
+    assert.is_string(message)
+    assert.equal("FULL", code)
+    assert.equal(1, so_far.released)
+    assert.equal(1, q:length().ready)
+  end)
+
+  it("commits what an item pushes together with it", function()
+    local q = queue { "a", "b" }
+    local mails = q.store:queue "mails"
+    q:work(function(payload, item)
+      item:push(mails, "mail for " .. payload)
+      if payload == "b" then return respool.dead() end
+    end, empty)
+    assert.equal(1, mails:length().total)
+    assert.equal("mail for a", mails:peek()[1].payload)
+  end)
+
+  it("releases an item whose push cannot be kept, settles the others",
+     function()
+    local q = queue { "a", "b" }
+    local full = q.store:queue("full", { max_items = 0 })
+    local _, _, code, so_far = q:work(function(payload, item)
+      if payload == "b" then item:push(full, 1) end
+    end, empty)
+    assert.equal("FULL", code)
+    assert.equal(1, so_far.done)
+    assert.equal("b", q:peek()[1].payload)
+  end)
+
+  it("pushes nothing for an item whose lease was lost", function()
+    local q = queue({ "a" }, { lease = 10, max_hold = 20 })
+    local mails, calls = q.store:queue "mails", 0
+    local counts = q:work(function(_, item)
+      calls = calls + 1
+      item:push(mails, calls)
+      if calls == 1 then
+        q.store:advance(100)
+        q:take():close()
+      end
+    end, empty)
+    assert.equal(1, counts.lost)
+    assert.equal(1, counts.done)
+    assert.equal(1, mails:length().total)
+    assert.equal(2, mails:peek()[1].payload)
+  end)
+
+  it("takes a push that is too large as a failure of its item", function()
+    local q = helper.store { max_item_bytes = 50 }:queue("orders", {
+      max_attempts = 1,
+    })
+    q:push_many { 1, 2 }
+    local counts = q:work(function(n, item)
+      if n == 1 then item:push(q, ("x"):rep(100)) end
+    end, empty)
+    assert.equal(1, counts.done)
+    assert.matches("over max_item_bytes, 50", q.dead:oldest().error)
+  end)
+
+  it("pushes to no other store", function()
+    local q, other = queue { 1 }, helper.store():queue "other"
+    local lot = q:take()
+    assert.error_matches(function() lot:item(1):push(other, 1) end,
+                         "queue 'other' is of another store")
+    lot:done()
+    assert.error_matches(function()
+      lot:settle { push = { { queue = other, payload = 1 } } }
+    end, "queue 'other' is of another store")
+  end)
+
+  it("sets aside what cannot be decoded and goes on", function()
+    local q = queue()
+    q.store:queue("orders", { codec = "raw" }):push_many { "\255", "\1" }
+    local seen = {}
+    local counts = q:work(function(n) table.insert(seen, n) end, empty)
+    assert.same({ 1 }, seen)
+    assert.equal(2, counts.items)
+    assert.equal(1, counts.failed)
+    assert.equal("undecodable", q.dead:oldest().reason)
+  end)
+
+  it("runs handlers that yield", function()
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+      pending "pcall of plain Lua 5.1 cannot be yielded across"
+    end
+    local q = queue { 1, 2 }
+    local work = coroutine.wrap(function()
+      return q:work(function(n) coroutine.yield(n) end, empty)
+    end)
+    assert.equal(1, work())
+    assert.equal(2, work())
+    assert.equal(2, work().done)
+  end)
+end)
+
+describe("a handler's word", function()
+  local function counts_after(f)
+    return queue { 1 }:work(f, { max = 1 })
+  end
+
+  it("is done when it returns anything that is no failure", function()
+    assert.equal(1, counts_after(function() end).done)
+    assert.equal(1, counts_after(function() return nil end).done)
+    assert.equal(1, counts_after(function() return true end).done)
+    assert.equal(1, counts_after(function() return "text", 5 end).done)
+  end)
+
+  it("is failed when it raises, or returns nil or false and why", function()
+    assert.equal(1, counts_after(function() error "no" end).failed)
+    assert.equal(1, counts_after(function() return nil, "no" end).failed)
+    assert.equal(1, counts_after(function() return false, "no" end).failed)
+    assert.equal(1, counts_after(function() return false end).failed)
+  end)
+
+  it("may be an outcome", function()
+    local function after(outcome)
+      local q = queue { 1 }
+      q:work(function() return outcome end, { max = 1 })
+      return q:length(), q:get(1)
+    end
+    assert.equal(1, after(respool.dead()).dead)
+    assert.equal(0, after(respool.drop()).total)
+    local length, item = after(respool.retry { delay = 7, error = "busy" })
+    assert.equal(1, length.waiting)
+    assert.equal("busy", item.error)
+    assert.equal(1, item.attempts)
+    length, item = after(respool.snooze(7))
+    assert.equal(1, length.waiting)
+    assert.equal(0, item.attempts)
+    length, item = after(respool.release())
+    assert.equal(1, length.ready)
+    assert.equal(0, item.attempts)
+  end)
+
+  it("stands when the item was marked by hand", function()
+    local q = queue { 1 }
+    q:work(function(_, item) item:snooze(5) end, { max = 1 })
+    assert.equal(1, q:length().waiting)
+  end)
+
+  it("that it raised weighs more than its mark", function()
+    local q = queue { 1 }
+    q:work(function(_, item) item:done(); error "after all" end, { max = 1 })
+    assert.equal(1, q:get(1).attempts)
+  end)
+end)
+
+describe("an error", function()
+  it("is kept with its traceback", function()
+    local letter = letter_after(function() error "boom" end)
+    assert.matches("work_spec.lua:%d+: boom", letter.error)
+    assert.equal("exhausted", letter.reason)
+    assert.equal(1, letter.attempts)
+    assert.matches("^stack traceback:.*work_spec.lua:%d+",
+                   letter.history[1].trace)
+    assert.is_nil(letter.history[1].trace:find "respool/work.lua")
+    assert.equal(letter.error, letter.history[1].error)
+  end)
+
+  it("may be any value", function()
+    local speaking = setmetatable({}, { __tostring = function()
+      return "I speak"
+    end })
+    assert.equal("I speak", letter_after(function() error(speaking) end).error)
+    assert.equal("42", letter_after(function() error(42, 0) end).error)
+    assert.equal("nil", letter_after(function() error(nil) end).error)
+    local mute = setmetatable({}, { __tostring = error })
+    assert.is_string(letter_after(function() error(mute) end).error)
+  end)
+
+  it("that is a table says message and group", function()
+    local letter = letter_after(function()
+      return nil, { message = "no such sku", group = "data" }
+    end)
+    assert.equal("no such sku", letter.error)
+    assert.equal("data", letter.group)
+  end)
+
+  it("that is not retryable is the last", function()
+    local letter, q = letter_after(function()
+      error { message = "no", retryable = false }
+    end, { max_attempts = 5 })
+    assert.equal("rejected", letter.reason)
+    assert.equal(1, q:stats().delivered)
+  end)
+
+  it("says when to come again", function()
+    local q = queue { 1 }
+    q:work(function() error { retry_after = 60 } end, { max = 1 })
+    assert.near(q.store:now() + 60, q:stats().next_due, 0.01)
+  end)
+
+  it("is shown to on_error", function()
+    local q, seen = queue { "a" }, {}
+    local function on_error(err, item) table.insert(seen, err .. item.id) end
+    q:work(function() error("no", 0) end, { max = 1, on_error = on_error })
+    assert.same({ "no1" }, seen)
+  end)
+
+  it("of on_error itself is kept too", function()
+    local q = queue { "a" }
+    q:work(function() error("no", 0) end, {
+      max = 1, on_error = function() error("worse", 0) end,
+    })
+    assert.equal("no; on_error: worse", q:get(1).error)
+  end)
+
+  it("of the interpreter's interrupt is no failure", function()
+    local q = queue { 1, 2, 3 }
+    assert.error_matches(function()
+      q:work(function(n)
+        if n == 2 then error("interrupted!", 0) end
+      end)
+    end, "interrupted!")
+    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+                q:length())
+    assert.equal(0, q:get(2).attempts)
+  end)
+end)
+
+describe("decide", function()
+  local function deciding(decide)
+    local q = queue({ "a" }, { max_attempts = 5, decide = decide })
+    q:work(function() error({ code = 7 }, 0) end, { max = 1 })
+    return q
+  end
+
+  it("sees the error and the item", function()
+    local seen
+    deciding(function(err, item) seen = { err.code, item.id } end)
+    assert.same({ 7, 1 }, seen)
+  end)
+
+  it("may leave it to the policy", function()
+    local q = deciding(function() end)
+    assert.equal(1, q:get(1).attempts)
+    assert.equal("waiting", q:get(1).state)
+  end)
+
+  it("may retry, at a time of its own", function()
+    local q = deciding(function() return "retry", 50 end)
+    assert.near(q.store:now() + 50, q:stats().next_due, 0.01)
+  end)
+
+  it("may give up, with a group", function()
+    local letter = deciding(function() return "dead", "data" end).dead:oldest()
+    assert.equal("data", letter.group)
+    assert.equal("rejected", letter.reason)
+  end)
+
+  it("may release and drop", function()
+    local q = deciding(function() return "release" end)
+    assert.equal(0, q:get(1).attempts)
+    assert.equal("ready", q:get(1).state)
+    assert.equal(0, deciding(function() return "drop" end):length().total)
+  end)
+
+  it("that raises leaves it to the policy, and is told", function()
+    local q = deciding(function() error("oops", 0) end)
+    assert.equal(1, q:get(1).attempts)
+    assert.matches("; decide: oops$", q:get(1).error)
+  end)
+
+  it("that says nonsense leaves it to the policy, and is told", function()
+    local q = deciding(function() return "perhaps" end)
+    assert.matches("; decide: returned no decision$", q:get(1).error)
+    q = deciding(function() return "retry", -1 end)
+    assert.matches("; decide: bad delay for 'retry'$", q:get(1).error)
+  end)
+end)
+
+describe("dead_letter", function()
+  it("names the box that the store keeps", function()
+    local _, q = letter_after(function() error "no" end,
+                              { max_attempts = 1, dead_letter = "morgue" })
+    assert.equal("morgue", q.dead.box)
+    assert.equal(1, q.store:dead "morgue":count())
+  end)
+
+  local function routed(route, max_attempts)
+    local q = queue({ "a" }, { max_attempts = max_attempts or 1,
+                               dead_letter = route })
+    q:work(function() return nil, { message = "no", kind = "data" } end, empty)
+    return q
+  end
+
+  it("as a function sees item and error, and names a box", function()
+    local q = routed(function(item, err) return err.kind .. item.id end)
+    assert.equal(1, q.store:dead "data1":count())
+    assert.equal(0, q.dead:count())
+  end)
+
+  it("is asked only when the item dies", function()
+    local asked = 0
+    routed(function() asked = asked + 1 end, 3)
+    assert.equal(1, asked)
+  end)
+
+  it("that raises leaves the queue's own box, and is told", function()
+    local q = routed(function() error("oops", 0) end)
+    assert.equal("no; dead_letter: oops", q.dead:oldest().error)
+    q = routed(function() return "" end)
+    assert.matches("dead_letter: returned no name", q.dead:oldest().error)
+  end)
+
+  it("holds for what is marked by hand", function()
+    local q = queue({ 1, 2 }, { dead_letter = function(item)
+      return "box " .. item.id
+    end })
+    local lot = q:take { items = 2 }
+    lot:item(1):dead()
+    lot:dead { error = "both" }
+    lot:settle()
+    assert.same({ "box 1", "box 2" }, q.store:boxes())
+  end)
+end)
+
+describe("queue:stop", function()
+  it("ends the work after the item in hand", function()
+    local q = queue { 1, 2, 3 }
+    local stopping
+    local counts = q:work(function(_, item)
+      q:stop()
+      stopping = item:stopping()
+    end)
+    assert.is_true(stopping)
+    assert.equal(1, counts.done)
+    assert.equal(2, counts.released)
+    assert.equal(2, q:length().ready)
+  end)
+
+  it("concerns only the work that runs", function()
+    local q = queue { 1 }
+    q:stop()
+    local stopping
+    local counts = q:work(function(_, item)
+      stopping = item:stopping()
+    end, empty)
+    assert.is_false(stopping)
+    assert.equal(1, counts.done)
+  end)
+
+  it("is what closing the store does", function()
+    local q = queue { 1, 2, 3 }
+    local path = q.store.path
+    q:work(function(n) if n == 2 then q.store:close() end end)
+    local again = assert(helper.open(path)):queue "orders"
+    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+                again:length())
+  end)
+end)
+
+describe("work on an ordered queue", function()
+  it("releases the rest of a lot when an item fails", function()
+    local q, seen = queue({ 1, 2, 3 }, { ordered = true }), {}
+    q:work(function(n, item)
+      table.insert(seen, n)
+      if n == 2 and item.attempts == 0 then error "wait" end
+    end, { lot = 3, stop_when_empty = true })
+    assert.same({ 1, 2, 2, 3 }, seen)
+  end)
+
+  it("takes one item at a time when not told", function()
+    local q = queue({ 1, 2, 3 }, { ordered = true })
+    assert.equal(3, q:work(function() end, empty).lots)
+  end)
+end)
+
+describe("queue:work_lots", function()
+  it("hands over lots whole", function()
+    local q, sizes = queue { 1, 2, 3, 4, 5 }, {}
+    local counts = q:work_lots(function(lot)
+      table.insert(sizes, #lot)
+    end, { lot = 3, stop_when_empty = true })
+    assert.same({ 3, 2 }, sizes)
+    assert.equal(5, counts.done)
+  end)
+
+  it("leaves each item the outcome it was given", function()
+    local q = queue { 1, 2, 3 }
+    local counts = q:work_lots(function(lot)
+      for n, item in lot:each() do
+        if n == 2 then item:snooze(5) end
+      end
+    end, { max = 3 })
+    assert.equal(2, counts.done)
+    assert.equal(1, counts.snoozed)
+  end)
+
+  it("fails what is not marked when the function fails", function()
+    local q = queue { 1, 2, 3 }
+    local counts = q:work_lots(function(lot)
+      lot:item(1):done()
+      error "half way"
+    end, { max = 3 })
+    assert.equal(1, counts.done)
+    assert.equal(2, counts.failed)
+    assert.equal(1, q:get(2).attempts)
+  end)
+
+  it("gives an outcome to what is not marked", function()
+    local q = queue { 1, 2 }
+    q:work_lots(function() return respool.dead { group = "g" } end, { max = 2 })
+    assert.same({ { group = "g", reason = "rejected", count = 2 } },
+                q.dead:groups())
+  end)
+
+  it("may settle and close by hand", function()
+    local q = queue { 1, 2 }
+    q:work_lots(function(lot)
+      lot:done()
+      assert(lot:settle())
+      assert(lot:close())
+    end, empty)
+    assert.equal(0, q:length().total)
+  end)
+end)
+
+describe("the lua interpreter's Ctrl-C", function()
+  it("gets through while work waits", function()
+    local path = helper.location()
+    local worker = helper.spawn([[
+      local store = assert(require "respool".open(arg[1]))
+      local q = store:queue "orders"
+      io.stdout:setvbuf "no"
+      q:work(function(payload) print("got " .. payload) end)
+    ]], path)
+    local q = assert(helper.open(path)):queue "orders"
+    q:push "a"
+    worker:expect "got a"
+    assert.are_not.equal(0, worker:kill "INT")
+    assert.same({ ready = 0, leased = 0, waiting = 0, dead = 0, total = 0 },
+                q:length())
+  end)
+end)
