@@ -8,14 +8,16 @@ PREFIX ?= /usr/local
 LUA ?= lua5.4
 BUILD ?= build
 
-CORE = error clock random backoff cbor arena item segment history page \
-  commit keeper store queue take lot dead \
+CORE = error clock random backoff cbor arena item segment histogram \
+  history page commit timer keeper load buffer store queue take lot tx dead \
+  care \
   lmdb/env lmdb/txn lmdb/keys lmdb/records lmdb/queues lmdb/segments \
-  lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/settle \
-  lmdb/expiry lmdb/scan lmdb/purge lmdb/letters lmdb/groups lmdb/move \
-  lmdb/admin lmdb/engine lmdb/audit
-BINDING = core result handle record names backoff cbor store queue take lot dead \
-  job
+  lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
+  lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
+  lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
+  lmdb/audit
+BINDING = core result handle record names backoff cbor store queue take lot \
+  dead job
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/take.lua respool/lot.lua respool/item.lua respool/verdict.lua \
@@ -31,7 +33,8 @@ SHORT_SPECS = spec/backoff_spec.lua spec/cbor_spec.lua spec/module_spec.lua
 ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
   spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
-  spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua
+  spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
+  spec/any_byte_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)

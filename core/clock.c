@@ -40,6 +40,12 @@ int64_t clock_mono(void) {
   return read_clock(CLOCK_MONOTONIC);
 }
 
+int64_t clock_mono_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 void clock_deadline(struct timespec *t, int64_t ms) {
   const int64_t century = INT64_C(100) * 366 * 86400 * 1000;
   if (ms < 0)

@@ -30,6 +30,9 @@ void clock_advance(struct clock *c, int64_t ms);
 /* Milliseconds since some fixed moment; never steps back. */
 int64_t clock_mono(void);
 
+/* The same in microseconds. */
+int64_t clock_mono_us(void);
+
 /* The moment `ms` from now, for a wait on CLOCK_MONOTONIC. A negative wait
    is over at once, one too long to be told ends in about a century. */
 void clock_deadline(struct timespec *t, int64_t ms);

@@ -166,6 +166,14 @@ static void lead_flush(env *e) {
   finish_unflushed(&flushing, rc);
 }
 
+/* Counts a commit that was begun at `from` with the operations it carried. */
+static void note_commit(committer *c, int64_t from, const op_list *group) {
+  uint64_t n = 0;
+  for (const op *o = group->first; o; o = o->next) n += o->wrote && !o->rc;
+  histogram_add(&c->took, (uint64_t)(clock_mono_us() - from));
+  histogram_count(&c->verbs, n);
+}
+
 static bool any_unknown(const op_list *l) {
   for (const op *o = l->first; o; o = o->next)
     if (o->rc == RESPOOL_UNKNOWN_OUTCOME) return true;
@@ -184,9 +192,11 @@ static void lead(env *e) {
   list_cut(&c->waiting, &group, GROUP_MAX);
   list_cut(&c->unflushed, &before, INT32_MAX);
   pthread_mutex_unlock(&c->lock);
+  int64_t from = clock_mono_us();
   bool flushed = run_group(e, &group);
   pthread_mutex_lock(&c->lock);
   if (flushed) {
+    note_commit(c, from, &group);
     c->behind = true;
     c->version++;
     pthread_cond_broadcast(&c->changed);
@@ -272,5 +282,14 @@ void commit_wait(env *e, uint64_t seen, int64_t ms) {
   int rc = 0;
   while (c->version == seen && !rc)
     rc = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+  pthread_mutex_unlock(&c->lock);
+}
+
+void commit_figures(env *e, respool_histogram *took,
+                    respool_histogram *verbs) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  *took = c->took;
+  *verbs = c->verbs;
   pthread_mutex_unlock(&c->lock);
 }

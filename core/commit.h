@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "histogram.h"
 
 struct env;
 struct txn;
@@ -45,6 +46,8 @@ typedef struct committer {
   bool behind;       /* a commit was made that is not flushed */
   uint64_t version;  /* rises with every commit */
   pthread_cond_t changed;
+  respool_histogram took;  /* commits, in microseconds */
+  respool_histogram verbs; /* operations that one did */
 } committer;
 
 void committer_init(committer *c);
@@ -59,6 +62,10 @@ int commit_flush(struct env *e);
 
 /* Runs a read in a transaction of its own. */
 int commit_read(struct env *e, int (*run)(struct txn *t, op *o), op *o);
+
+/* What commits of this process have taken and carried. */
+void commit_figures(struct env *e, respool_histogram *took,
+                    respool_histogram *verbs);
 
 /* The number of commits this process has made, and a wait for it to move
    away from `seen` or for `ms` to pass. */

@@ -32,6 +32,8 @@ typedef struct env {
 typedef struct queue_config {
   int64_t lease, max_hold, max_attempts, max_crashes, ttl, cooldown;
   int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
+  int64_t overflow, keep_done, keep_done_bytes, keep_dead;
+  respool_weights weights;
   respool_backoff backoff;
   char box[RESPOOL_NAME_MAX + 1];
 } queue_config;
@@ -41,8 +43,14 @@ typedef struct append_req {
   int lane;
   int64_t delay, at, ttl;
   uint64_t attempts;  /* already spent; a replay that keeps them */
+  respool_bytes memo; /* remembered from before a replay */
   uint64_t max_store; /* pushes must leave the store below; 0: any */
-  uint64_t first;     /* out */
+  respool_bytes key;  /* of the batch's one item, or empty */
+  int on_conflict;
+  int64_t dedup;
+  int reason;         /* enum respool_flush_reason */
+  uint64_t first;     /* out; of an item that was ignored, its twin's */
+  bool held;          /* out: it was ignored */
 } append_req;
 
 typedef struct claim_req {
@@ -53,6 +61,7 @@ typedef struct claim_req {
 
 typedef struct settle_req {
   respool_lot *lot;
+  const mark *marks; /* an outcome for each of its items, or none */
   bool strict; /* any hold lost: LEASE_LOST and nothing happens */
   struct random *chance;
 } settle_req;
@@ -127,6 +136,16 @@ typedef struct engine {
   int (*job_load)(txn *t, const char *name, respool_job *out);
   int (*job_save)(txn *t, const respool_job *job);
   int (*job_remove)(txn *t, const char *name);
+
+  /* history and care */
+  int (*history)(txn *t, const char *queue, respool_moment *at, size_t limit,
+                 respool_page *p);
+  int (*care)(txn *t, const char *queue, int64_t now, respool_care *out);
+  int (*care_readers)(env *e, respool_care *out);
+
+  /* writes a number that rises, and reads it */
+  int (*probe_write)(txn *t, uint64_t *number);
+  int (*probe_read)(txn *t, uint64_t *number);
 
   int (*stat)(txn *t, respool_store_stats *out);
   int (*check)(txn *t, packer *findings); /* texts, one after the other */

@@ -9,11 +9,13 @@
 #define HEADS_MAX 64 /* the heads of the longest form together */
 
 static bool is_plain(const item *i) {
-  return !i->headers.size && !i->original.size && !i->replays;
+  return !i->headers.size && !i->original.size && !i->replays &&
+         !i->key.size;
 }
 
 size_t item_bound(const item *i) {
-  return i->body.size + i->headers.size + i->original.size + HEADS_MAX;
+  return i->body.size + i->headers.size + i->original.size + i->key.size +
+         HEADS_MAX;
 }
 
 static void pack_optional(packer *p, respool_bytes b) {
@@ -28,11 +30,12 @@ void item_pack(packer *p, const item *i) {
     pack_bytes(p, i->body.data, i->body.size);
     return;
   }
-  pack_array(p, 4);
+  pack_array(p, 5);
   pack_bytes(p, i->body.data, i->body.size);
   pack_optional(p, i->headers);
   pack_uint(p, i->replays);
   pack_optional(p, i->original);
+  pack_optional(p, i->key);
 }
 
 void item_pack_ref(packer *p, blob_ref r) {
@@ -67,5 +70,19 @@ bool item_unpack(unpacker *u, item *i, blob_ref *r) {
   i->headers = unpack_optional(u);
   i->replays = unpack_uint(u);
   i->original = unpack_optional(u);
-  return u->rc == 0 && n == 4;
+  i->key = unpack_optional(u);
+  return u->rc == 0 && n == 5;
+}
+
+void item_pack_damaged(packer *p, respool_bytes segment) {
+  pack_array(p, 1);
+  pack_bytes(p, segment.data, segment.size);
+}
+
+bool item_unpack_damaged(respool_bytes packed, respool_bytes *segment) {
+  unpacker u;
+  unpacker_init(&u, packed.data, packed.size);
+  if (unpack_peek(&u) != CBOR_ARRAY || unpack_array(&u) != 1) return false;
+  *segment = unpack_bytes(&u);
+  return u.rc == 0;
 }

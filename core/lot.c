@@ -60,6 +60,8 @@ static int outcome_check(const respool_outcome *o) {
     return invalid("delay", "0 or more");
   if (o->delay < 0 && o->delay != RESPOOL_KEEP)
     return invalid("delay", "0 or more");
+  if (o->memo.size > RESPOOL_MEMO_MAX)
+    return invalid("memo", "at most 4096 bytes");
   if (o->box) return name_check(o->box, "box");
   if (o->reason) return name_check(o->reason, "reason");
   return 0;
@@ -82,20 +84,24 @@ static int copy_why(respool_lot *lot, const respool_outcome *o,
                     const why **out) {
   arena *a = &lot->page.memory;
   *out = NULL;
-  if (!o->error && !o->trace && !o->group && !o->reason && !o->box) return 0;
+  if (!o->error && !o->trace && !o->group && !o->reason && !o->box &&
+      !o->memo.size)
+    return 0;
   why *w = arena_alloc(a, sizeof *w);
   if (!w) return RESPOOL_NOMEM;
   memset(w, 0, sizeof *w);
   int rc = copy_text(a, o->error, &w->error);
   if (!rc) rc = copy_text(a, o->trace, &w->trace);
   if (!rc) rc = copy_text(a, o->group, &w->group);
+  if (!rc) rc = arena_copy(a, o->memo, &w->memo);
   if (!rc) rc = copy_name(a, o->reason, &w->reason);
   if (!rc) rc = copy_name(a, o->box, &w->box);
   *out = w;
   return rc;
 }
 
-int respool_lot_mark(respool_lot *lot, size_t i, const respool_outcome *o) {
+int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
+                  mark *m) {
   const why *w;
   int rc = lot_check(lot);
   if (!rc) rc = outcome_check(o);
@@ -104,8 +110,15 @@ int respool_lot_mark(respool_lot *lot, size_t i, const respool_outcome *o) {
   if (lot->marks[i].settled) return invalid("item", "not settled yet");
   rc = copy_why(lot, o, &w);
   if (rc) return fail(rc, "not enough memory for an outcome");
-  lot->marks[i] = (mark){o->verdict, false, o->delay, w};
+  *m = (mark){o->verdict, false, o->delay, w};
   return 0;
+}
+
+int respool_lot_mark(respool_lot *lot, size_t i, const respool_outcome *o) {
+  mark m;
+  int rc = lot_make_mark(lot, i, o, &m);
+  if (!rc) lot->marks[i] = m;
+  return rc;
 }
 
 int respool_lot_mark_rest(respool_lot *lot, const respool_outcome *o) {
@@ -130,6 +143,10 @@ int respool_lot_settled(const respool_lot *lot, size_t i) {
 
 size_t respool_lot_lost(const respool_lot *lot) {
   return lot ? lot->lost : 0;
+}
+
+void respool_lot_observe(respool_lot *lot, uint64_t us) {
+  if (lot) histogram_add(&lot->observed, us);
 }
 
 /* ---- settling ----------------------------------------------------------- */
@@ -166,7 +183,7 @@ static int add_push(settle_op *p, size_t i) {
   if (!h->queue || h->queue->store->env != s->env)
     return invalid("push", "to a queue of the same store");
   int rc = push_batch(s, h->items, h->n, o, &p->batches[i]);
-  p->appends[i] = push_request(s, &p->batches[i], o);
+  if (!rc) p->appends[i] = push_request(s, &p->batches[i], h->items, o);
   return rc;
 }
 
@@ -191,21 +208,24 @@ static int add_pushes(settle_op *p, const respool_settle_options *o) {
   return rc;
 }
 
-/* What is settled is not settled again; what is lost is not tried again. */
-static void close_holds(respool_lot *lot) {
+void lot_close_holds(respool_lot *lot, const mark *marks) {
   for (size_t i = 0; i < lot->n_holds; i++) {
     hold *h = &lot->holds[i];
     size_t left = 0;
     for (size_t k = h->from; k < h->to; k++) {
       mark *m = &lot->marks[k];
-      if (m->verdict && !h->lost && !h->over) m->settled = true;
+      if (marks[k].verdict && !h->lost && !h->over && !m->settled) {
+        *m = marks[k];
+        m->settled = true;
+      }
       left += !m->settled;
     }
     if (h->lost || !left) h->over = true;
   }
+  memset(&lot->observed, 0, sizeof lot->observed);
 }
 
-static int lost_error(const respool_lot *lot) {
+int lot_lost_error(const respool_lot *lot) {
   return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
               "\"%.120s\" is no longer held", lot->lost,
               lot->lost == 1 ? "" : "s", lot->queue->name);
@@ -225,7 +245,7 @@ static int settle_run(settle_op *p, const respool_settle_options *o,
     respool_lot_free(p->next);
     return rc;
   }
-  close_holds(p->req.lot);
+  lot_close_holds(p->req.lot, p->req.lot->marks);
   rc = lot_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;
@@ -241,10 +261,11 @@ int respool_lot_settle(respool_lot *lot, const respool_settle_options *o,
   if (!rc && o->take && !next) rc = invalid("next", "given with take");
   if (rc) return rc;
   respool_queue *q = lot->queue;
-  settle_op p = {.q = q, .req = {.lot = lot, .strict = o->n_pushes > 0,
+  settle_op p = {.q = q, .req = {.lot = lot, .marks = lot->marks,
+                                 .strict = o->n_pushes > 0,
                                  .chance = &q->store->random}};
   rc = settle_run(&p, o, next);
-  return !rc && lot->lost ? lost_error(lot) : rc;
+  return !rc && lot->lost ? lot_lost_error(lot) : rc;
 }
 
 /* ---- extending ---------------------------------------------------------- */
@@ -289,5 +310,5 @@ int respool_lot_extend(respool_lot *lot, int64_t ms) {
                         lot->n_holds, true);
   if (rc) return rc;
   lot->lost = count_lost(lot);
-  return lot->lost ? lost_error(lot) : 0;
+  return lot->lost ? lot_lost_error(lot) : 0;
 }

@@ -49,6 +49,7 @@ void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
   out->body = i->body;
   out->headers = i->headers;
   out->original = i->original;
+  out->key = i->key;
   out->replays = i->replays;
   out->pushed_at = g->pushed_at;
   out->expires_at = g->expires_at;

@@ -8,6 +8,7 @@
 #define PAGE_H
 
 #include "arena.h"
+#include "histogram.h"
 #include "history.h"
 #include "segment.h"
 
@@ -45,7 +46,7 @@ typedef struct hold {
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
   int64_t delay; /* before this try */
-  respool_bytes history;
+  respool_bytes history, memo;
   bool lost; /* found so by the operation that ran last */
   bool over; /* nothing of it is held any more */
 } hold;
@@ -61,7 +62,7 @@ typedef struct mark {
 /* The words of an outcome, kept in the lot's arena and shared by all items
    that were marked together. */
 typedef struct why {
-  respool_bytes error, trace, group;
+  respool_bytes error, trace, group, memo;
   const char *reason, *box;
 } why;
 
@@ -73,6 +74,7 @@ struct respool_lot {
   uint64_t token;
   int64_t lease, max_hold;
   size_t lost;
+  respool_histogram observed; /* since the last settle */
   respool_queue *queue;
   struct keep *keep; /* set while the lease is renewed */
 };

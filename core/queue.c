@@ -9,11 +9,26 @@
 
 #define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
 #define PURGE_PAGE 4096              /* items removed in one commit */
+#define ROOM_POLL 50                 /* ms between looks for room */
 
 /* ---- opening ------------------------------------------------------------ */
 
 static bool in(int64_t v, int64_t low, int64_t high) {
   return v == RESPOOL_KEEP || (v >= low && v <= high);
+}
+
+static int weights_check(const respool_weights *w) {
+  if (w->n > RESPOOL_WEIGHTS_MAX) return invalid("weights", "16 at most");
+  for (size_t i = 0; i < w->n; i++) {
+    if (w->of[i].lane < 0 || w->of[i].lane >= RESPOOL_LANES)
+      return invalid("weights", "of lanes 0 to 255");
+    if (w->of[i].weight < 1 || w->of[i].weight > 1000)
+      return invalid("weights", "1 to 1000");
+    for (size_t k = 0; k < i; k++)
+      if (w->of[k].lane == w->of[i].lane)
+        return invalid("weights", "given once a lane");
+  }
+  return 0;
 }
 
 static int policy_check(const respool_queue_options *o) {
@@ -36,8 +51,17 @@ static int policy_check(const respool_queue_options *o) {
     return invalid("max_items", "0 or more");
   if (!in(o->max_queue_bytes, 0, INT64_MAX))
     return invalid("max_queue_bytes", "0 or more");
+  if (!in(o->overflow, 0, RESPOOL_OVERFLOW_WAIT))
+    return invalid("overflow", "reject, drop_oldest, dead or wait");
+  if (!in(o->keep_done, 0, INT64_MAX))
+    return invalid("keep_done", "0 or more");
+  if (!in(o->keep_done_bytes, 0, INT64_MAX))
+    return invalid("keep_done_bytes", "0 or more");
+  if (!in(o->keep_dead, 0, INT64_MAX))
+    return invalid("keep_dead", "0 or more");
   int rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
-  return !rc && o->box ? name_check(o->box, "box") : rc;
+  if (!rc && o->box) rc = name_check(o->box, "box");
+  return !rc && o->weights ? weights_check(o->weights) : rc;
 }
 
 typedef struct open_op {
@@ -98,7 +122,8 @@ static int run_config(txn *t, op *o) {
 }
 
 int respool_queue_config(respool_queue *q, respool_queue_options *out,
-                         respool_backoff *backoff, char *box) {
+                         respool_backoff *backoff, char *box,
+                         respool_weights *weights) {
   queue_op o = {.q = q};
   int rc = queue_check(q);
   if (!rc) rc = store_read(q->store, &o.op, run_config);
@@ -107,10 +132,12 @@ int respool_queue_config(respool_queue *q, respool_queue_options *out,
   *out = (respool_queue_options){
     sizeof *out, c->lease, c->max_hold, c->max_attempts, c->max_crashes,
     c->ttl, c->cooldown, c->on_exhausted, c->on_expire, c->ordered,
-    c->max_items, c->max_bytes, NULL, NULL,
+    c->max_items, c->max_bytes, c->overflow, c->keep_done,
+    c->keep_done_bytes, c->keep_dead, NULL, NULL, NULL,
   };
   if (backoff) *backoff = c->backoff;
   if (box) strcpy(box, c->box);
+  if (weights) *weights = c->weights;
   return 0;
 }
 
@@ -145,6 +172,21 @@ int respool_queue_stat(respool_queue *q, respool_queue_stats *out) {
 
 /* ---- push --------------------------------------------------------------- */
 
+static int unique_check(const respool_payload *items, size_t n,
+                        const respool_push_options *o) {
+  if (o->on_conflict < 0 || o->on_conflict > RESPOOL_CONFLICT_REPLACE)
+    return invalid("on_conflict", "fail, ignore or replace");
+  if (o->dedup < 0) return invalid("dedup", "0 or more");
+  if (o->wait < 0) return invalid("wait", "0 or more");
+  for (size_t i = 0; i < n; i++) {
+    if (items[i].key.size > RESPOOL_NAME_MAX)
+      return invalid("key", "1 to 255 bytes");
+    if (items[i].key.size && n > 1)
+      return invalid("items", "one when it has a key");
+  }
+  return 0;
+}
+
 int push_check(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o) {
   uint64_t sum = 0;
@@ -156,6 +198,8 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
   if (o->at < 0) return invalid("at", "a time since 1970");
   if (o->at && o->delay) return invalid("at", "given without delay");
   if (!in(o->ttl, 0, INT64_MAX)) return invalid("ttl", "0 or more");
+  int rc = unique_check(items, n, o);
+  if (rc) return rc;
   for (size_t i = 0; i < n; i++) {
     uint64_t size = items[i].body.size + items[i].headers.size;
     sum += size;
@@ -176,7 +220,8 @@ int push_batch(const respool *s, const respool_payload *items, size_t n,
   int rc = push_check(s, items, n, o);
   if (rc) return rc;
   for (size_t i = 0; i < n; i++) {
-    item it = {.body = items[i].body, .headers = items[i].headers};
+    item it = {.body = items[i].body, .headers = items[i].headers,
+               .key = items[i].key};
     batch_add(b, &it);
   }
   rc = batch_end(b);
@@ -184,10 +229,12 @@ int push_batch(const respool *s, const respool_payload *items, size_t n,
 }
 
 append_req push_request(const respool *s, const batch *b,
+                        const respool_payload *first,
                         const respool_push_options *o) {
   return (append_req){.batch = b, .lane = o->lane, .delay = o->delay,
                       .at = o->at, .ttl = o->ttl,
-                      .max_store = s->max_bytes};
+                      .max_store = s->max_bytes, .key = first->key,
+                      .on_conflict = o->on_conflict, .dedup = o->dedup};
 }
 
 typedef struct push_op {
@@ -202,6 +249,25 @@ static int run_push(txn *t, op *o) {
                             &p->req);
 }
 
+/* Pushes again as room comes, until `wait` is over: whoever takes or settles
+   makes some, and so may another process, looked for from time to time. */
+static int push_waiting(push_op *p, int64_t wait) {
+  respool *s = p->q->store;
+  env *e = s->env;
+  int64_t end = clock_mono();
+  end = wait > INT64_MAX - end ? INT64_MAX : end + wait;
+  for (;;) {
+    uint64_t seen = commit_version(e);
+    int rc = store_run(s, &p->op, run_push, true);
+    int64_t left = end - clock_mono();
+    if (rc != RESPOOL_FULL || wait == 0) return rc;
+    if (left <= 0 || s->clock.manual)
+      return fail(RESPOOL_TIMEOUT, "queue \"%.120s\" had no room in time",
+                  p->q->name);
+    commit_wait(e, seen, left < ROOM_POLL ? left : ROOM_POLL);
+  }
+}
+
 int respool_push(respool_queue *q, const respool_payload *items, size_t n,
                  const respool_push_options *o, uint64_t *first) {
   static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
@@ -211,10 +277,13 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
   int rc = queue_check(q);
   if (rc) return rc;
   rc = push_batch(q->store, items, n, o, &b);
-  p.req = push_request(q->store, &b, o);
-  if (!rc) rc = store_run(q->store, &p.op, run_push, true);
+  if (!rc) {
+    p.req = push_request(q->store, &b, items, o);
+    rc = push_waiting(&p, o->wait);
+  }
   batch_free(&b);
   if (!rc && first) *first = p.req.first;
+  if (!rc && o->held) *o->held = p.req.held;
   return rc;
 }
 

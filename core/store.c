@@ -15,9 +15,20 @@
 
 /* ---- what the verbs share ----------------------------------------------- */
 
+/* Counts the forks that led to this process; cheaper to ask than the pid. */
+static _Atomic unsigned forks;
+
+static void count_fork(void) {
+  forks++;
+}
+
+static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, count_fork);
+}
+
 int store_check(const respool *s) {
   if (!s) return fail(RESPOOL_INVALID, "the store is NULL");
-  if (s->pid == getpid()) return 0;
+  if (s->forks == forks) return 0;
   return fail(RESPOOL_FORKED, "the store was opened by process %d: open it "
               "again in this one", s->pid);
 }
@@ -66,17 +77,20 @@ static respool *store_new(const respool_options *o) {
   if (!s) return NULL;
   clock_init(&s->clock, o->manual_clock);
   random_init(&s->random, o->seed);
-  keeper_init(&s->keeper, &s->clock);
+  timers_init(&s->timers, &s->clock);
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
   s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
                                         : MAX_ITEM_BYTES;
   s->pid = getpid();
+  s->forks = forks;
   return s;
 }
 
 int respool_open(const char *path, const respool_options *o, respool **out) {
   static const respool_options defaults = RESPOOL_OPTIONS_INIT;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
   if (!o) o = &defaults;
   if (!path || !*path) return invalid("path", "a directory's name");
   int rc = options_check(path, o);
@@ -87,7 +101,7 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   full.max_bytes = s->max_bytes;
   rc = engine_lmdb.open(path, &full, &s->env);
   if (rc) {
-    keeper_stop(&s->keeper);
+    timers_stop(&s->timers);
     free(s);
     return rc;
   }
@@ -98,8 +112,8 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
 
 void respool_close(respool *s) {
   if (!s) return;
-  if (s->pid == getpid()) {
-    keeper_stop(&s->keeper);
+  if (s->forks == forks) {
+    timers_stop(&s->timers);
     s->env->engine->close(s->env);
   }
   free(s);
@@ -120,7 +134,7 @@ int respool_advance(respool *s, int64_t ms) {
   int rc = store_check(s);
   if (rc) return rc;
   if (!s->clock.manual) return invalid("clock", "manual to be advanced");
-  keeper_advance(s, ms);
+  timers_advance(&s->timers, &s->clock, ms);
   return 0;
 }
 
@@ -128,12 +142,16 @@ int respool_sleep(respool *s, int64_t ms) {
   int rc = store_check(s);
   if (rc || ms <= 0) return rc;
   if (s->clock.manual)
-    keeper_advance(s, ms);
+    timers_advance(&s->timers, &s->clock, ms);
   else {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&t, NULL);
   }
   return 0;
+}
+
+uint64_t respool_mono(void) {
+  return (uint64_t)clock_mono_us();
 }
 
 double respool_random(respool *s) {
@@ -160,6 +178,7 @@ int respool_store_stat(respool *s, respool_store_stats *out) {
   *out = o.out;
   out->size = sizeof *out;
   out->max_bytes = s->max_bytes;
+  commit_figures(s->env, &out->commits, &out->commit_verbs);
   return 0;
 }
 

@@ -8,28 +8,17 @@
 #include "clock.h"
 #include "engine.h"
 #include "random.h"
-
-/* Leases that are renewed from a thread; see keeper.c. */
-typedef struct keeper {
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  const struct clock *clock;
-  struct keep *list;
-  int64_t wake_at; /* until when the thread sleeps, if nothing comes */
-  pthread_t thread;
-  bool started;  /* there is a thread to join */
-  bool running;  /* and it has not left its loop */
-  bool stopping;
-} keeper;
+#include "timer.h"
 
 struct respool {
   env *env;
   struct clock clock;
   struct random random;
-  keeper keeper;
+  timers timers;
   bool durable; /* verbs return when their effect is on disk */
   uint64_t max_bytes, max_item_bytes;
   int pid;
+  unsigned forks; /* as counted when it was opened */
 };
 
 struct respool_queue {
@@ -58,14 +47,6 @@ int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
 /* Runs a read. */
 int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 
-/* ---- keeper.c ----------------------------------------------------------- */
-
-void keeper_init(keeper *k, const struct clock *clock);
-void keeper_stop(keeper *k); /* joins its thread, forgets what it kept */
-
-/* Moves a manual clock on, renewing on the way. */
-void keeper_advance(respool *s, int64_t ms);
-
 /* ---- lot.c -------------------------------------------------------------- */
 
 /* Extends holds of a lot; `*lost` counts those that were. */
@@ -73,6 +54,16 @@ int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
                      hold *holds, size_t n, bool durable);
 
 respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+
+/* The mark that an outcome makes, its words kept in the lot. */
+int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
+                  mark *m);
+
+/* After a settle with these marks: what is settled is not settled again, what
+   is lost is not tried again. */
+void lot_close_holds(respool_lot *lot, const mark *marks);
+
+int lot_lost_error(const respool_lot *lot); /* says LEASE_LOST */
 
 /* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
@@ -94,6 +85,7 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
 int push_batch(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, batch *b);
 append_req push_request(const respool *s, const batch *b,
+                        const respool_payload *first,
                         const respool_push_options *o);
 
 #endif

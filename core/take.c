@@ -95,7 +95,7 @@ static int take_manual(respool_queue *q, const respool_take_options *o,
   while (!rc && !*lot && left > 0) {
     if (left == RESPOOL_UNLIMITED && due == INT64_MAX) break;
     int64_t step = due > 0 ? least(left, due) : left;
-    keeper_advance(q->store, step);
+    timers_advance(&q->store->timers, &q->store->clock, step);
     left -= step;
     rc = try_take(q, o, lot, &due);
   }
@@ -122,7 +122,8 @@ static void note_idle(respool_queue *q, uint64_t last, int64_t due) {
 static void wait_step(respool_queue *q, uint64_t seen, int64_t left) {
   int64_t due = q->idle_due - respool_now(q->store);
   int64_t poll = q->idle_poll;
-  commit_wait(q->store->env, seen, least(least(left, poll), due < 1 ? 1 : due));
+  int64_t step = least(least(left, poll), due < 1 ? 1 : due);
+  commit_wait(q->store->env, seen, step);
   q->idle_poll = least(poll * 2, POLL_MAX);
 }
 

@@ -77,7 +77,8 @@ extern "C" {
   X(UNKNOWN_OUTCOME, -13, "an input/output error left the outcome unknown") \
   X(BUSY, -14, "busy") \
   X(INVALID, -15, "invalid argument") \
-  X(NOMEM, -16, "not enough memory")
+  X(NOMEM, -16, "not enough memory") \
+  X(EXISTS, -17, "an item with this key is there already")
 
 enum respool_error {
 #define RESPOOL_ENUM(name, code, text) RESPOOL_##name = (code),
@@ -109,6 +110,26 @@ RESPOOL_API const char *respool_error_text(void);
 #define RESPOOL_NAME_MAX 255     /* bytes in a queue, box or job name */
 #define RESPOOL_LANES 256        /* priorities 0..255, highest first */
 #define RESPOOL_LIST_MAX 64      /* delays in a RESPOOL_BACKOFF_LIST */
+#define RESPOOL_WEIGHTS_MAX 16   /* lanes with a weight of their own */
+
+
+/* ---- histograms -------------------------------------------------------- */
+
+#define RESPOOL_BUCKETS 12
+
+/* Durations: bucket i counts those up to respool_bucket_bound(i) and over
+   the bound before. */
+typedef struct respool_histogram {
+  uint64_t count;
+  uint64_t sum; /* microseconds */
+  uint64_t buckets[RESPOOL_BUCKETS];
+} respool_histogram;
+
+/* In microseconds: 1 ms to 2 h; UINT64_MAX of the last. */
+RESPOOL_API uint64_t respool_bucket_bound(int i);
+
+/* Of histograms that count things: 1, 2, 4, ..., 1024; UINT64_MAX. */
+RESPOOL_API uint64_t respool_count_bound(int i);
 
 
 /* ---- store ------------------------------------------------------------ */
@@ -179,12 +200,24 @@ typedef struct respool_store_stats {
   uint64_t last_txn;        /* rises with every commit */
   unsigned readers;         /* reader slots in use */
   unsigned max_readers;
+  /* commits of this process since it opened the store, all handles */
+  respool_histogram commits;        /* how long they took, flush included */
+  respool_histogram commit_verbs;   /* how many verbs shared one; no time */
 } respool_store_stats;
 
-#define RESPOOL_STORE_STATS_INIT \
-  { sizeof(respool_store_stats), 0, 0, 0, 0, 0, 0, 0 }
+#define RESPOOL_STORE_STATS_INIT { .size = sizeof(respool_store_stats) }
 
 RESPOOL_API int respool_store_stat(respool *s, respool_store_stats *out);
+
+/* Writes a small record of its own durably, whatever `sync` is, and reads it
+   back; how long each took goes to `*write_us` and `*read_us`. The store does
+   not grow. CORRUPT when something else was read. */
+RESPOOL_API int respool_probe(respool *s, uint64_t *write_us,
+                              uint64_t *read_us);
+
+/* Microseconds since some fixed moment, by a clock that is never set: for
+   respool_lot_observe. */
+RESPOOL_API uint64_t respool_mono(void);
 
 /* Calls `each` with the name of every queue (or box) of the store, in byte
    order. A non-zero return stops the walk and is returned. The names are
@@ -256,6 +289,25 @@ enum respool_fate {
   RESPOOL_FATE_COOLDOWN = 2 /* waits `cooldown`, then starts over */
 };
 
+/* What becomes of a push beyond max_items or max_queue_bytes. */
+enum respool_overflow {
+  RESPOOL_OVERFLOW_REJECT = 0,      /* FULL */
+  RESPOOL_OVERFLOW_DROP_OLDEST = 1, /* the oldest fresh items make room */
+  RESPOOL_OVERFLOW_DEAD = 2,        /* it becomes letters, "overflow" */
+  RESPOOL_OVERFLOW_WAIT = 3         /* as long as the push says, for room */
+};
+
+/* Shares of the lanes: while all have something ready, a lane of weight 5
+   hands out five items for one of a lane of weight 1. Lanes not named have
+   weight 1. With n 0 priority is strict. */
+typedef struct respool_weights {
+  size_t n;
+  struct {
+    int lane;       /* 0..255, each once */
+    unsigned weight; /* 1..1000 */
+  } of[RESPOOL_WEIGHTS_MAX];
+} respool_weights;
+
 /* The policy is stored with the queue and honoured by every process that
    takes from it. RESPOOL_KEEP (NULL) leaves a field as stored, or gives it
    the default shown when the queue is new. */
@@ -272,15 +324,21 @@ typedef struct respool_queue_options {
   int64_t ordered;          /* 0; 1: strict order within a lane */
   int64_t max_items;        /* RESPOOL_UNLIMITED; pushes beyond: FULL */
   int64_t max_queue_bytes;  /* RESPOOL_UNLIMITED; pushes beyond: FULL */
+  int64_t overflow;         /* RESPOOL_OVERFLOW_REJECT */
+  int64_t keep_done;        /* 0: how long done items are kept as history */
+  int64_t keep_done_bytes;  /* RESPOOL_UNLIMITED: of history at most */
+  int64_t keep_dead;        /* RESPOOL_UNLIMITED: letters of its box */
   const respool_backoff *backoff; /* respool_backoff_default */
   const char *box;          /* where its letters go: the queue's name */
+  const respool_weights *weights; /* strict priority */
 } respool_queue_options;
 
 #define RESPOOL_QUEUE_OPTIONS_INIT \
   { sizeof(respool_queue_options), \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
-    RESPOOL_KEEP, NULL, NULL }
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
+    NULL, NULL, NULL }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
    other than KEEP are stored. The handle must be freed before the store is
@@ -292,14 +350,47 @@ RESPOOL_API int respool_queue_open(respool *s, const char *name,
 /* Frees the handle; NULL is fine. */
 RESPOOL_API void respool_queue_free(respool_queue *q);
 
-/* The policy as stored now. Pointers in `out` stay NULL; `backoff` and
-   `box` (RESPOOL_NAME_MAX + 1 bytes), where not NULL, receive theirs. */
+/* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
+   `box` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
+   theirs. */
 RESPOOL_API int respool_queue_config(respool_queue *q,
                                      respool_queue_options *out,
-                                     respool_backoff *backoff, char *box);
+                                     respool_backoff *backoff, char *box,
+                                     respool_weights *weights);
 
 /* A paused queue hands nothing out, in any process; pushes go on. */
 RESPOOL_API int respool_queue_pause(respool_queue *q, int paused);
+
+enum respool_flush_reason {
+  RESPOOL_FLUSH_NONE = 0,     /* a push without a buffer */
+  RESPOOL_FLUSH_ITEMS = 1,
+  RESPOOL_FLUSH_BYTES = 2,
+  RESPOOL_FLUSH_PUSHES = 3,
+  RESPOOL_FLUSH_INTERVAL = 4, /* since the first item not flushed */
+  RESPOOL_FLUSH_HAND = 5,     /* respool_buffer_flush */
+  RESPOOL_FLUSH_CLOSE = 6,
+  RESPOOL_FLUSH_REASONS = 7
+};
+
+/* The reasons that respool gives to dead letters. */
+#define RESPOOL_REASONS(X) \
+  X(EXHAUSTED, 0, "exhausted") \
+  X(REJECTED, 1, "rejected") \
+  X(CRASHED, 2, "crashed") \
+  X(UNDECODABLE, 3, "undecodable") \
+  X(OVERFLOW, 4, "overflow") \
+  X(VERSION, 5, "version") \
+  X(OTHER, 6, "other")
+
+enum respool_death {
+#define RESPOOL_ENUM(name, number, text) RESPOOL_DEATH_##name = (number),
+  RESPOOL_REASONS(RESPOOL_ENUM)
+#undef RESPOOL_ENUM
+  RESPOOL_DEATHS = 7
+};
+
+/* The text of a reason; NULL for a number that is none. */
+RESPOOL_API const char *respool_death_name(int death);
 
 typedef struct respool_queue_stats {
   size_t size;
@@ -328,6 +419,13 @@ typedef struct respool_queue_stats {
   uint64_t lease_lost; /* outcomes that came too late, in items */
   uint64_t damaged;    /* segments set aside as unreadable */
   uint64_t clock_steps;/* times the clock stepped back a second or more */
+  uint64_t dropped;    /* of `removed`: to make room for newer ones */
+  uint64_t flushes[RESPOOL_FLUSH_REASONS]; /* of buffers, by reason */
+  uint64_t died_by[RESPOOL_DEATHS];        /* of `died`, by reason */
+  respool_histogram wait;   /* from push to first delivery */
+  respool_histogram handle; /* as told by respool_lot_observe */
+  uint64_t kept;       /* finished items kept as history, now */
+  uint64_t kept_bytes;
 } respool_queue_stats;
 
 #define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
@@ -346,7 +444,14 @@ typedef struct respool_bytes {
 typedef struct respool_payload {
   respool_bytes body;
   respool_bytes headers; /* opaque metadata, given back with the item */
+  respool_bytes key;     /* 1..255 bytes, or empty; see respool_push */
 } respool_payload;
+
+enum respool_conflict {
+  RESPOOL_CONFLICT_FAIL = 0,   /* EXISTS, nothing is pushed */
+  RESPOOL_CONFLICT_IGNORE = 1, /* nothing is pushed, that item's id given */
+  RESPOOL_CONFLICT_REPLACE = 2 /* that item is removed, unless leased */
+};
 
 typedef struct respool_push_options {
   size_t size;
@@ -355,19 +460,105 @@ typedef struct respool_push_options {
   int64_t at;     /* not before this time; 0: at once. Not with delay */
   int64_t ttl;    /* KEEP: the queue's; UNLIMITED: none; else >= 0 */
   uint64_t version; /* of the payloads; given back with the items */
+  int on_conflict;  /* enum respool_conflict, for a payload with a key */
+  int64_t dedup;    /* the key is held so long at least; >= 0 */
+  int64_t wait;     /* for room in a full queue; then TIMEOUT. 0: FULL */
+  int *held;        /* out of respool_push: 1 when IGNORE pushed nothing,
+                       else 0. May be NULL */
 } respool_push_options;
 
 #define RESPOOL_PUSH_OPTIONS_INIT \
-  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0 }
+  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL }
 
 /* Pushes `n` items in one commit, all or nothing, with consecutive ids from
    `*first`. On return they are on disk (unless the store is relaxed). The
    payloads are copied before the call returns. FULL when the store, the
    queue's max_items or max_queue_bytes has no room; TOO_LARGE for an item
-   over max_item_bytes. Nothing is stored then. */
+   over max_item_bytes. Nothing is stored then.
+
+   A payload with a key is pushed by itself (n is 1). The key is held until
+   its item is done, dead, expired or removed, and for `dedup` at least; a
+   push with a key that is held does what `on_conflict` says. A leased item
+   is not removed by REPLACE: it goes on beside the new one, which holds the
+   key from then on. Found by key, whatever the backlog. */
 RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              uint64_t *first);
+
+
+/* ---- buffered push ------------------------------------------------------ */
+
+/* A buffer gathers pushes in memory and commits them together, in a thread,
+   when the first of its triggers comes. A push through it promises less: until
+   the flush that takes it along, a crash of the process loses it. */
+typedef struct respool_buffer respool_buffer;
+
+typedef struct respool_buffer_options {
+  size_t size;
+  uint64_t items;     /* 0: no such trigger; the same for the next three */
+  uint64_t bytes;
+  uint64_t pushes;    /* differs from items when pushes are folded */
+  int64_t interval;
+  uint64_t max_bytes; /* 0: 64 MiB; pushes beyond answer FULL */
+} respool_buffer_options;
+
+#define RESPOOL_BUFFER_OPTIONS_INIT \
+  { sizeof(respool_buffer_options), 0, 0, 0, 0, 0 }
+
+/* Makes a buffer for a queue. INVALID without any trigger. */
+RESPOOL_API int respool_buffer_open(respool_queue *q,
+                                    const respool_buffer_options *o,
+                                    respool_buffer **b);
+
+/* Flushes what it can and frees the buffer; NULL is fine. What a flush before
+   it reported as not committed is lost if it cannot be committed now. */
+RESPOOL_API void respool_buffer_free(respool_buffer *b);
+
+/* Adds an item and returns at once; `o` as in respool_push, NULL for
+   defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
+   from the flush. FULL while max_bytes are waiting, with o->wait TIMEOUT
+   after so long; either way a flush is under way then. Any thread. */
+RESPOOL_API int respool_buffer_push(respool_buffer *b,
+                                    const respool_payload *item,
+                                    const respool_push_options *o);
+
+/* The unflushed item that was folded under `name` last: its body, copied to
+   memory that is the caller's to free(), and its version for
+   respool_buffer_fold. `body->data` is NULL when there is none. */
+RESPOOL_API int respool_buffer_find(respool_buffer *b, respool_bytes name,
+                                    respool_bytes *body, uint64_t *version);
+
+/* Puts an item in the place of the one found under `name`, or adds it when
+   none was (version 0). BUSY when that was flushed or folded meanwhile: find
+   it again. Counts as a push either way. */
+RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
+                                    uint64_t version,
+                                    const respool_payload *item,
+                                    const respool_push_options *o);
+
+/* A barrier: when it returns 0, everything pushed before it, by any thread,
+   is committed and on disk. Otherwise says which error kept it; the items
+   stay in the buffer and are tried again, after 0.1 s and then less often up
+   to 30 s, or by the next flush. */
+RESPOOL_API int respool_buffer_flush(respool_buffer *b);
+
+typedef struct respool_buffer_stats {
+  size_t size;
+  uint64_t items, bytes;   /* waiting now */
+  uint64_t pushed;         /* through this buffer */
+  uint64_t flushes[RESPOOL_FLUSH_REASONS];
+  uint64_t failures;       /* flushes that failed */
+  int error;               /* of the last flush; 0: it went well */
+  char error_text[256];
+} respool_buffer_stats;
+
+#define RESPOOL_BUFFER_STATS_INIT { .size = sizeof(respool_buffer_stats) }
+
+RESPOOL_API int respool_buffer_stat(respool_buffer *b,
+                                    respool_buffer_stats *out);
+
+/* Of these the failures alone: cheap enough to be asked with every push. */
+RESPOOL_API uint64_t respool_buffer_failures(const respool_buffer *b);
 
 
 /* ---- items ------------------------------------------------------------- */
@@ -385,6 +576,7 @@ typedef struct respool_item {
   respool_bytes body;
   respool_bytes headers;
   respool_bytes original;  /* before a replay's transform; empty: none */
+  respool_bytes key;
   int64_t pushed_at;
   int64_t expires_at;      /* 0: never */
   int64_t visible_at;      /* lease end, or due time; 0: ready */
@@ -394,6 +586,7 @@ typedef struct respool_item {
   uint64_t replays;        /* times it came back from a box */
   uint64_t version;        /* of the payload, as pushed */
   respool_bytes error;     /* of the last failure; empty: none */
+  respool_bytes memo;      /* of the outcome that gave one last */
   int lane;
   int state;               /* enum respool_state */
 } respool_item;
@@ -482,10 +675,14 @@ typedef struct respool_outcome {
   const char *group;  /* letters are counted by it */
   const char *reason; /* DEAD: NULL is "rejected" */
   const char *box;    /* NULL: the queue's */
+  respool_bytes memo; /* remembered with the item, if it goes on */
 } respool_outcome;
 
 #define RESPOOL_OUTCOME_INIT \
-  { sizeof(respool_outcome), 0, RESPOOL_KEEP, NULL, NULL, NULL, NULL, NULL }
+  { sizeof(respool_outcome), 0, RESPOOL_KEEP, NULL, NULL, NULL, NULL, NULL, \
+    { NULL, 0 } }
+
+#define RESPOOL_MEMO_MAX 4096
 
 /* Notes the outcome of item `i` in memory; the last word before a settle
    counts. INVALID for an item that is settled already. */
@@ -531,6 +728,10 @@ RESPOOL_API int respool_lot_settle(respool_lot *lot,
 /* Items found lost by the last settle or extend. */
 RESPOOL_API size_t respool_lot_lost(const respool_lot *lot);
 
+/* Notes how long a handler took with an item of the lot, in microseconds; the
+   next settle adds it to the queue's histogram. */
+RESPOOL_API void respool_lot_observe(respool_lot *lot, uint64_t us);
+
 /* The lease ends `ms` from now (KEEP: the queue's lease). LEASE_LOST when
    part of it was lost; the rest is extended. */
 RESPOOL_API int respool_lot_extend(respool_lot *lot, int64_t ms);
@@ -561,6 +762,8 @@ typedef struct respool_letter {
   respool_bytes body;
   respool_bytes headers;
   respool_bytes original;
+  respool_bytes key;
+  respool_bytes memo;
   int64_t pushed_at, died_at, first_failed_at; /* 0: did not fail */
   uint64_t attempts, deliveries, crashes, replays;
   uint64_t items;          /* 1; more for a damaged segment set aside */
@@ -676,6 +879,83 @@ RESPOOL_API int respool_job_load(respool *s, const char *name,
 RESPOOL_API int respool_job_save(respool *s, const respool_job *job);
 RESPOOL_API int respool_job_remove(respool *s, const char *name);
 RESPOOL_API int respool_jobs(respool *s, respool_name_fn each, void *arg);
+
+
+/* ---- transactions -------------------------------------------------------- */
+
+/* A list of pushes, outcomes and letter moves over any queues of a store,
+   made in memory and applied in one commit, or not at all. One thread at a
+   time. Nothing is locked meanwhile: what has changed in the store since
+   shows when it commits. */
+typedef struct respool_tx respool_tx;
+
+RESPOOL_API int respool_tx_begin(respool *s, respool_tx **tx);
+
+/* Adds a push; everything is copied. `*handle` (may be NULL) is what
+   respool_tx_id wants after the commit. Options as in respool_push, but for
+   `wait`, which must be 0. */
+RESPOOL_API int respool_tx_push(respool_tx *tx, respool_queue *q,
+                                const respool_payload *items, size_t n,
+                                const respool_push_options *o,
+                                size_t *handle);
+
+/* Adds the outcome of item `i` of a lot, which must stay until the commit. A
+   later outcome of the same item replaces it. */
+RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_lot *lot, size_t i,
+                                const respool_outcome *o);
+
+/* Adds the move of a letter back to a queue (NULL: its own), or with `remove`
+   its removal. One that is gone by the commit makes it NOT_FOUND. */
+RESPOOL_API int respool_tx_letter(respool_tx *tx, const char *box,
+                                  uint64_t number, respool_queue *to,
+                                  int remove);
+
+/* How far the list has come, and back to there: what was added since is
+   forgotten. */
+RESPOOL_API size_t respool_tx_savepoint(const respool_tx *tx);
+RESPOOL_API void respool_tx_rollback(respool_tx *tx, size_t savepoint);
+
+/* Applies the list. LEASE_LOST when the lease of one of its items was lost;
+   on any error but UNKNOWN_OUTCOME nothing has happened, and the list may be
+   changed or committed again. Once committed it may only be freed. */
+RESPOOL_API int respool_tx_commit(respool_tx *tx);
+
+/* The first id of a push, after the commit. 0: no such handle. */
+RESPOOL_API uint64_t respool_tx_id(const respool_tx *tx, size_t handle);
+
+/* Frees the list; NULL is fine. Not committed, it never happened. */
+RESPOOL_API void respool_tx_free(respool_tx *tx);
+
+
+/* ---- history and care ---------------------------------------------------- */
+
+/* Finished items that keep_done kept, `limit` at most, in the order in which
+   they were done, from `*at` (0, 0 at first), which moves on. Of each item
+   visible_at is when it was done. A page of length 0 ends the walk. */
+typedef struct respool_moment {
+  int64_t at;
+  uint64_t id;
+} respool_moment;
+
+RESPOOL_API int respool_history(respool_queue *q, respool_moment *at,
+                                size_t limit, respool_page **p);
+
+typedef struct respool_care {
+  size_t size;
+  uint64_t expired;  /* items that outlived their TTL */
+  uint64_t letters;  /* removed: older than keep_dead */
+  uint64_t history;  /* removed: beyond keep_done or keep_done_bytes */
+  uint64_t windows;  /* keys whose dedup window has closed */
+  uint64_t readers;  /* slots of dead processes freed */
+  int more;          /* the time ran out before the work */
+} respool_care;
+
+#define RESPOOL_CARE_INIT { .size = sizeof(respool_care) }
+
+/* Expires, applies retention, frees reader slots: for `ms` at most (0: until
+   all is done), in commits of bounded size. Any process may, at any time;
+   takes do the urgent part by themselves. Adds to what `out` holds. */
+RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
 
 
 /* ---- check ---------------------------------------------------------------- */

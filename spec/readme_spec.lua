@@ -15,7 +15,8 @@ local function read_blocks()
 end
 
 local function run(block, names, ...)
-  local chunk = assert((rawget(_G, "loadstring") or load)(("local %s = ...\n%s"):format(names, block)))
+  local loader = rawget(_G, "loadstring") or load
+  local chunk = assert(loader(("local %s = ...\n%s"):format(names, block)))
   return chunk(...)
 end
 

@@ -124,6 +124,23 @@ describe("outcomes mixed in a lot (X1)", function()
     end)
   end)
 
+  for _, verb in ipairs { "retry", "snooze" } do
+    it("have each its own delay, also when all are " .. verb, function()
+      q:push_many { 1, 2, 3 }
+      local lot = take(3)
+      for i = 1, 3 do
+        local item, delay, text = lot:item(i), 10 * i, "error " .. i
+        if verb == "snooze" then item:snooze(delay) end
+        if verb == "retry" then item:retry { delay = delay, error = text } end
+      end
+      lot:settle()
+      for i = 1, 3 do
+        assert.near(store:now() + 10 * i, q:get(i).visible_at, 0.01)
+        assert.equal(verb == "retry" and "error " .. i or nil, q:get(i).error)
+      end
+    end)
+  end
+
   it("hold within a large lot of which other items go on", function()
     local list = {}
     for i = 1, 700 do list[i] = "item" end

@@ -14,6 +14,7 @@ static void config_default(queue_config *c, const char *name) {
     .lease = 30000, .max_hold = 3600000, .max_attempts = 5,
     .max_crashes = 3, .ttl = RESPOOL_UNLIMITED,
     .max_items = RESPOOL_UNLIMITED, .max_bytes = RESPOOL_UNLIMITED,
+    .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
   };
   respool_backoff_default(&c->backoff);
   strcpy(c->box, name);
@@ -35,7 +36,12 @@ static void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->ordered, o->ordered);
   take_over(&c->max_items, o->max_items);
   take_over(&c->max_bytes, o->max_queue_bytes);
+  take_over(&c->overflow, o->overflow);
+  take_over(&c->keep_done, o->keep_done);
+  take_over(&c->keep_done_bytes, o->keep_done_bytes);
+  take_over(&c->keep_dead, o->keep_dead);
   if (o->backoff) c->backoff = *o->backoff;
+  if (o->weights) c->weights = *o->weights;
   if (o->box) strcpy(c->box, o->box);
 }
 

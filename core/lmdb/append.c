@@ -78,10 +78,10 @@ static int64_t expiry_time(const queue *q, const append_req *r, int64_t now) {
 /* ---- appending ---------------------------------------------------------- */
 
 static void claim_until(txn *t, const line *l, const append_req *r,
-                        uint64_t first, int64_t due, int64_t now) {
+                        uint64_t first, int64_t due) {
   claim c = {.last = first + r->batch->n_items - 1, .state = CLAIM_WAITING,
              .visible_at = due, .left = r->batch->n_items,
-             .attempts = r->attempts, .delay = due - now};
+             .attempts = r->attempts, .memo = r->memo};
   place p = {*l, first, 0};
   claim_put(t, &p, &c);
 }
@@ -89,24 +89,134 @@ static void claim_until(txn *t, const line *l, const append_req *r,
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t first = q->next_id, n = r->batch->n_items;
   int64_t due = due_time(q, r, now);
-  bool parked = due > now || r->attempts > 0;
+  bool parked = due > now || r->attempts > 0 || r->memo.size > 0;
   line l = {q->id, parked ? SPACE_DELAYED : SPACE_READY, r->lane};
   lane_count(t, q, r->lane, COUNT_NONE,
              parked ? COUNT_WAITING : COUNT_READY, n);
   segments_append(t, q, r, &l, first, now, expiry_time(q, r, now));
-  if (parked) claim_until(t, &l, r, first, due, now);
+  if (parked) claim_until(t, &l, r, first, due);
   q->next_id += n;
   q->counters.pushed += n;
+  if (r->reason) q->counters.flushes[r->reason]++;
   queue_changed(t, q);
   if (!t->rc) r->first = first;
   return t->rc;
+}
+
+/* ---- keys --------------------------------------------------------------- */
+
+/* What a push with a key that is held comes to: true when it goes on. */
+static bool resolve(txn *t, queue *q, append_req *r, const holder *h,
+                    int64_t now, int *rc) {
+  line l;
+  if (r->on_conflict == RESPOOL_CONFLICT_FAIL) {
+    *rc = fail(RESPOOL_EXISTS, "item %llu of queue \"%.120s\" holds this key",
+               (unsigned long long)h->id, q->name);
+    return false;
+  }
+  if (r->on_conflict == RESPOOL_CONFLICT_IGNORE) {
+    r->first = h->id;
+    r->held = true;
+    return false;
+  }
+  if (find_item(t, q, h->id, &l)) item_remove(t, q, &l, h->id, now);
+  return true;
+}
+
+/* ---- overflow ----------------------------------------------------------- */
+
+/* The lane whose next fresh item was pushed first; NULL: none has any. */
+static lane_state *oldest_lane(txn *t, queue *q, uint64_t *id) {
+  lane_state *oldest = NULL;
+  *id = UINT64_MAX;
+  for (size_t i = 0; i < q->n_lanes; i++) {
+    lane_state *l = &q->lanes[i];
+    line here = {q->id, SPACE_READY, l->lane};
+    uint64_t first = l->ready ? first_live(t, &here, l->head) : UINT64_MAX;
+    if (first >= *id) continue;
+    *id = first;
+    oldest = l;
+  }
+  return oldest;
+}
+
+static bool drop_oldest(txn *t, queue *q, int64_t now) {
+  uint64_t id;
+  const lane_state *l = oldest_lane(t, q, &id);
+  if (!l || t->rc) return false;
+  line here = {q->id, SPACE_READY, l->lane};
+  if (!item_remove(t, q, &here, id, now)) return false;
+  q->counters.dropped++;
+  return true;
+}
+
+/* The push becomes letters: its items are appended and die at once. */
+static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
+  append_req fresh = *r;
+  fresh.delay = fresh.at = 0;
+  fresh.attempts = 0;
+  fresh.ttl = RESPOOL_UNLIMITED;
+  int rc = append_items(t, q, &fresh, now);
+  if (rc) return rc;
+  respool_page p;
+  page_init(&p);
+  line l = {q->id, SPACE_READY, r->lane};
+  catch c = {.page = &p, .line = l, .from = fresh.first,
+             .upto = UINT64_MAX, .want = UINT64_MAX};
+  death d = {.reason = "overflow", .items = 1, .at = now,
+             .error = phrase_of("the queue was full")};
+  while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
+  bury_page(t, q, &l, &p, 0, &d);
+  lane_count(t, q, r->lane, COUNT_READY, COUNT_NONE, p.n);
+  q->counters.died += p.n;
+  page_clear(&p);
+  r->first = fresh.first;
+  return t->rc;
+}
+
+static bool fits_empty(const queue *q, const batch *b) {
+  return !over(0, b->n_items, q->config.max_items) &&
+         !over(0, batch_size(b), q->config.max_bytes);
+}
+
+/* A push for which the queue has no room, by the queue's policy. */
+static int overflow(txn *t, queue *q, append_req *r, int64_t now, int full) {
+  if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
+    return append_dead(t, q, r, now);
+  if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST ||
+      !fits_empty(q, r->batch))
+    return full;
+  while (queue_room(q, r->batch))
+    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : full;
+  return append_items(t, q, r, now);
+}
+
+/* ---- append ------------------------------------------------------------- */
+
+static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
+  int full = queue_room(q, r->batch);
+  return full ? overflow(t, q, r, now, full) : append_items(t, q, r, now);
+}
+
+static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
+  holder h;
+  int rc = 0;
+  r->held = false;
+  if (unique_held(t, q, r->key, now, &h) && !resolve(t, q, r, &h, now, &rc))
+    return rc ? rc : t->rc;
+  rc = append_where_room(t, q, r, now);
+  h = (holder){r->first, r->dedup ? time_after(now, r->dedup) : 0};
+  if (!rc) unique_hold(t, q, r->key, h);
+  return rc ? rc : t->rc;
 }
 
 int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r) {
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  rc = queue_room(q, r->batch);
-  if (!rc) rc = store_room(t, r);
-  return rc ? rc : append_items(t, q, r, queue_tick(t, q, wall));
+  rc = store_room(t, r);
+  if (rc) return rc;
+  int64_t now = queue_tick(t, q, wall);
+  return r->key.size ? append_unique(t, q, r, now)
+                     : append_where_room(t, q, r, now);
 }

@@ -37,12 +37,11 @@ static void found(audit *a, const char *fmt, ...) {
 
 /* ---- segments: I1, I2, I4 and their checksums --------------------------- */
 
-static void check_blob(audit *a, const place *p, blob_ref r) {
+static bool blob_sound(audit *a, blob_ref r) {
   void *into = r.size <= (uint64_t)SIZE_MAX ? malloc(r.size) : NULL;
-  if (into && !blob_get(a->t, r, into))
-    found(a, "blob %llu of " PLACE " is damaged", ULL(r.number),
-          PLACE_OF(a, p));
+  bool sound = into && blob_get(a->t, r, into);
   free(into);
+  return sound;
 }
 
 static void check_items(audit *a, const walk *w) {
@@ -63,7 +62,9 @@ static void check_items(audit *a, const walk *w) {
             PLACE_OF(a, &w->at));
       return;
     }
-    if (r.number && bits_has(&w->live, i)) check_blob(a, &w->at, r);
+    if (r.number && bits_has(&w->live, i) && !blob_sound(a, r))
+      found(a, "blob %llu of " PLACE " is damaged", ULL(r.number),
+            PLACE_OF(a, &w->at));
   }
 }
 
@@ -257,19 +258,30 @@ static void check_remaining(audit *a) {
   cur_close(&c);
 }
 
+static void check_letter(audit *a, const box *x, uint64_t number,
+                         respool_bytes stored) {
+  letter l;
+  if (!letter_unpack(stored, &l)) {
+    found(a, "letter %llu of box \"%s\" is damaged: its checksum does not "
+          "hold", ULL(number), x->name);
+    return;
+  }
+  blob_ref r = blob_of(l.item);
+  if (r.number && !blob_sound(a, r))
+    found(a, "blob %llu of letter %llu of box \"%s\" is damaged",
+          ULL(r.number), ULL(number), x->name);
+}
+
 static void check_letters(audit *a, const box *x) {
   key start = letter_key(x->id, 0);
   uint32_t of;
   uint64_t number, n = 0;
-  letter l;
   cur c;
   cur_open(&c, a->t, DB_LETTERS);
   bool more = cur_seek(&c, key_bytes(&start));
   for (; more && letter_key_read(c.key, &of, &number) && of == x->id;
        more = cur_next(&c), n++)
-    if (!letter_unpack(c.value, &l))
-      found(a, "letter %llu of box \"%s\" is damaged: its checksum does not "
-            "hold", ULL(number), x->name);
+    check_letter(a, x, number, c.value);
   cur_close(&c);
   if (n != x->count)
     found(a, "box \"%s\" counts %llu letters, there are %llu", x->name,

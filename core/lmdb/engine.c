@@ -42,6 +42,11 @@ const engine engine_lmdb = {
   .job_load = lmdb_job_load,
   .job_save = lmdb_job_save,
   .job_remove = lmdb_job_remove,
+  .history = lmdb_history,
+  .care = lmdb_care,
+  .care_readers = lmdb_care_readers,
+  .probe_write = lmdb_probe_write,
+  .probe_read = lmdb_probe_read,
   .stat = lmdb_stat,
   .check = lmdb_check,
 };

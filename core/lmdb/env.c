@@ -123,7 +123,7 @@ static const respool_bytes format_name = {"format", 6};
 static const respool_bytes id_name = {"store", 5};
 
 /* A new store gets its format version and an id of its own. */
-static int write_format(lmdb_env *e, txn *t) {
+static int write_format(txn *t) {
   uint8_t id[16];
   packer p;
   packer_init(&p);
@@ -134,34 +134,31 @@ static int write_format(lmdb_env *e, txn *t) {
   pack_bytes(&p, id, sizeof id);
   txn_put_packed(t, DB_META, id_name, &p);
   packer_free(&p);
-  int rc = txn_commit(t);
-  return rc ? rc : txn_env_sync(e);
+  return t->rc;
 }
 
-static int read_format(const lmdb_env *e, respool_bytes v) {
+static int foreign(const lmdb_env *e) {
+  return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a respool "
+              "store", e->path);
+}
+
+static int check_format(txn *t, bool fresh) {
+  respool_bytes v;
   unpacker u;
+  if (fresh) return write_format(t);
+  if (!txn_get(t, DB_META, format_name, &v))
+    return t->rc ? t->rc : foreign(t->env);
   unpacker_init(&u, v.data, v.size);
   uint64_t format = unpack_uint(&u);
-  if (!u.rc && format <= FORMAT_VERSION) return 0;
+  if (u.rc) return foreign(t->env);
+  if (format <= FORMAT_VERSION) return 0;
   return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
-              "program knows up to %d", e->path, (unsigned long long)format,
-              FORMAT_VERSION);
-}
-
-static int check_format(lmdb_env *e) {
-  txn t;
-  respool_bytes v;
-  int rc = txn_begin(e, true, &t);
-  if (rc) return rc;
-  if (!txn_get(&t, DB_META, format_name, &v)) return write_format(e, &t);
-  rc = read_format(e, v);
-  txn_abort(&t);
-  return rc;
+              "program knows up to %d", t->env->path,
+              (unsigned long long)format, FORMAT_VERSION);
 }
 
 static int env_start(lmdb_env *e) {
-  int rc = txn_env_open(e);
-  if (!rc) rc = check_format(e);
+  int rc = txn_env_open(e, check_format);
   if (!rc) e->broken = false;
   return rc;
 }
@@ -376,18 +373,32 @@ uint64_t env_last(env *base) {
   return last;
 }
 
-uint64_t meta_number(txn *t, const char *name) {
-  respool_bytes k = {name, strlen(name)}, v;
-  uint64_t n = 1;
+/* The number under `name`, or 1. */
+static uint64_t meta_get(txn *t, respool_bytes name) {
+  respool_bytes v;
   unpacker u;
-  if (txn_get(t, DB_META, k, &v)) {
-    unpacker_init(&u, v.data, v.size);
-    n = unpack_uint(&u);
-  }
+  if (!txn_get(t, DB_META, name, &v)) return 1;
+  unpacker_init(&u, v.data, v.size);
+  return unpack_uint(&u);
+}
+
+uint64_t meta_number(txn *t, const char *name) {
+  respool_bytes k = phrase_of(name);
+  uint64_t n = meta_get(t, k);
   packer p;
   packer_init(&p);
   pack_uint(&p, n + 1);
   txn_put_packed(t, DB_META, k, &p);
   packer_free(&p);
   return n;
+}
+
+int lmdb_probe_write(txn *t, uint64_t *number) {
+  *number = meta_number(t, "next probe");
+  return t->rc;
+}
+
+int lmdb_probe_read(txn *t, uint64_t *number) {
+  *number = meta_get(t, phrase_of("next probe")) - 1;
+  return t->rc;
 }

@@ -24,14 +24,18 @@ static void settle_page(txn *t, queue *q, const line *l,
 
 void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
                size_t from, const death *d) {
-  for (size_t i = from; i < p->n; i++)
+  for (size_t i = from; i < p->n; i++) {
+    unique_release(t, q, &p->items[i], d->at);
     letter_bury(t, q, d, &p->items[i], p->packed[i]);
+  }
   settle_page(t, q, l, p, from);
 }
 
-void drop_page(txn *t, queue *q, const line *l, const respool_page *p) {
+void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
+               int64_t now) {
   for (size_t i = 0; i < p->n; i++) {
     blob_ref r = blob_of(p->packed[i]);
+    unique_release(t, q, &p->items[i], now);
     if (r.number) blob_del(t, r.number);
     q->bytes -= r.size < q->bytes ? r.size : q->bytes;
   }
@@ -42,6 +46,7 @@ static death death_of(const claim *c, const char *reason, int64_t now) {
   death d = {.reason = reason, .items = 1, .at = now};
   if (!c) return d;
   d.history = c->history;
+  d.memo = c->memo;
   d.error = history_error(c->history);
   d.attempts = c->attempts;
   d.deliveries = c->deliveries;
@@ -53,7 +58,7 @@ static void end_expired(txn *t, queue *q, const line *l,
                         const respool_page *p, const claim *c, int64_t now) {
   death d = death_of(c, "expired", now);
   if (q->config.on_expire == RESPOOL_FATE_DROP)
-    drop_page(t, q, l, p);
+    drop_page(t, q, l, p, now);
   else
     bury_page(t, q, l, p, 0, &d);
   q->counters.expired += p->n;
@@ -88,7 +93,7 @@ static void bury_segment(txn *t, queue *q, const catch *c,
   packer p;
   packer_init(&p);
   if (txn_get(t, DB_SEGMENTS, key_bytes(&k), &v))
-    pack_bytes(&p, v.data, v.size);
+    item_pack_damaged(&p, v);
   txn_spoil(t, p.rc);
   death d = death_of(from, "undecodable", c->now);
   respool_item i = {.id = ids[0], .lane = c->line.lane};
@@ -142,54 +147,69 @@ size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from) {
 
 /* ---- the sweep ---------------------------------------------------------- */
 
-/* Keeps the items of a page that are not leased, takes them out of their
-   claims and counts. */
-static void part_page(txn *t, queue *q, const line *l, respool_page *p,
-                      int64_t now) {
-  size_t n = 0;
-  for (size_t i = 0; i < p->n; i++) {
-    enum count from;
-    if (!claims_part(t, q, l, p->items[i].id, now, &from)) continue;
-    lane_count(t, q, l->lane, from, COUNT_NONE, 1);
-    p->items[n] = p->items[i];
-    p->packed[n++] = p->packed[i];
+/* Ends one item of a page by itself, with what its claim knows of it; one
+   that is leased stays. */
+static void expire_item(txn *t, queue *q, const line *l,
+                        const respool_page *p, size_t i, int64_t now) {
+  respool_page one = {.items = &p->items[i], .packed = &p->packed[i], .n = 1};
+  uint64_t id = p->items[i].id;
+  enum count from;
+  place owner;
+  claim c;
+  arena a;
+  arena_init(&a);
+  bool claimed = claim_cover(t, l, id, &owner, &c);
+  if (claimed) {
+    txn_spoil(t, arena_copy(&a, c.history, &c.history));
+    txn_spoil(t, arena_copy(&a, c.memo, &c.memo));
   }
-  p->n = n;
+  if (!t->rc && claims_part(t, q, l, id, now, &from)) {
+    lane_count(t, q, l->lane, from, COUNT_NONE, 1);
+    end_expired(t, q, l, &one, claimed ? &c : NULL, now);
+    queue_changed(t, q);
+  }
+  arena_free(&a);
 }
 
-/* A segment that holds several claims' items ends them all alike: what they
-   went through before is in no letter of theirs. */
 static void expire_segment(txn *t, queue *q, const place *at, int64_t now) {
   respool_page p;
   page_init(&p);
   catch c = {.page = &p, .line = at->line, .from = at->first,
              .upto = place_last(at), .want = UINT64_MAX};
-  place owner;
-  claim of;
-  bool claimed = claim_cover(t, &at->line, at->first, &owner, &of);
-  if (claimed) txn_spoil(t, arena_copy(&p.memory, of.history, &of.history));
   while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
-  part_page(t, q, &at->line, &p, now);
-  if (p.n) end_expired(t, q, &at->line, &p, claimed ? &of : NULL, now);
+  for (size_t i = 0; i < p.n && !t->rc; i++)
+    expire_item(t, q, &at->line, &p, i, now);
   page_clear(&p);
 }
 
-bool expiry_sweep(txn *t, queue *q, int64_t now, int limit) {
-  place zero = {{q->id, 0, 0}, 0, 0}, at;
-  int64_t expires_at;
-  bool more = false;
+/* The queue's first entry in `expiries`. */
+static bool first_entry(txn *t, const queue *q, place *at,
+                        int64_t *expires_at) {
+  place zero = {{q->id, 0, 0}, 0, 0};
+  key start = expiry_key(&zero, 0);
   cur c;
   if (!txn_entries(t, DB_EXPIRIES)) return false;
   cur_open(&c, t, DB_EXPIRIES);
-  key start = expiry_key(&zero, 0);
-  while (!more && cur_seek(&c, key_bytes(&start)) &&
-         expiry_key_read(c.key, &at, &expires_at) &&
-         at.line.queue == q->id && expires_at <= now) {
+  bool found = cur_seek(&c, key_bytes(&start)) &&
+               expiry_key_read(c.key, at, expires_at) &&
+               at->line.queue == q->id;
+  cur_close(&c);
+  return found;
+}
+
+bool first_expiry(txn *t, const queue *q, int64_t *at) {
+  place p;
+  return first_entry(t, q, &p, at);
+}
+
+bool expiry_sweep(txn *t, queue *q, int64_t now, int limit) {
+  place at;
+  int64_t expires_at;
+  while (first_entry(t, q, &at, &expires_at) && expires_at <= now) {
     key k = expiry_key(&at, expires_at);
     expire_segment(t, q, &at, now);
     txn_del(t, DB_EXPIRIES, key_bytes(&k)); /* what is leased is seen then */
-    more = --limit == 0;
+    if (--limit == 0) return true;
   }
-  cur_close(&c);
-  return more;
+  return false;
 }

@@ -116,6 +116,34 @@ key letter_key(uint32_t box, uint64_t number) {
   return k;
 }
 
+key history_key(uint32_t queue, int64_t done_at, uint64_t id) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add(&k, (uint64_t)done_at, 8);
+  add(&k, id, 8);
+  return k;
+}
+
+static void add_bytes(key *k, respool_bytes b) {
+  if (b.size) memcpy(k->b + k->n, b.data, b.size);
+  k->n += b.size;
+}
+
+key unique_key(uint32_t queue, respool_bytes name) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add_bytes(&k, name);
+  return k;
+}
+
+key window_key(uint32_t queue, int64_t until, respool_bytes name) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add(&k, (uint64_t)until, 8);
+  add_bytes(&k, name);
+  return k;
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 bool segment_key_read(respool_bytes b, place *p) {
@@ -156,6 +184,24 @@ bool blob_key_read(respool_bytes b, uint64_t *number, uint32_t *part) {
   *number = field(&r, 8);
   *part = (uint32_t)field(&r, 4);
   return at_end(&r);
+}
+
+bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
+                      uint64_t *id) {
+  reader r = reader_of(b);
+  *queue = (uint32_t)field(&r, 4);
+  *done_at = (int64_t)field(&r, 8);
+  *id = field(&r, 8);
+  return at_end(&r);
+}
+
+bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
+                     respool_bytes *name) {
+  reader r = reader_of(b);
+  *queue = (uint32_t)field(&r, 4);
+  *until = (int64_t)field(&r, 8);
+  *name = (respool_bytes){r.at, r.left};
+  return r.ok && r.left <= RESPOOL_NAME_MAX;
 }
 
 bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number) {

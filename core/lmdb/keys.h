@@ -8,7 +8,7 @@
 
 #include "txn.h"
 
-#define KEY_MAX 40
+#define KEY_MAX (RESPOOL_NAME_MAX + 12)
 
 typedef struct key {
   uint8_t b[KEY_MAX];
@@ -48,6 +48,9 @@ key due_key_of(const place *p, int64_t visible_at);
 key expiry_key(const place *p, int64_t expires_at);
 key blob_key(uint64_t number, uint32_t part);
 key letter_key(uint32_t box, uint64_t number);
+key history_key(uint32_t queue, int64_t done_at, uint64_t id);
+key unique_key(uint32_t queue, respool_bytes name);
+key window_key(uint32_t queue, int64_t until, respool_bytes name);
 
 /* Reading back; false when the bytes are not of that form. */
 bool segment_key_read(respool_bytes b, place *p);
@@ -55,6 +58,10 @@ bool claim_key_read(respool_bytes b, place *p);
 bool due_key_read(respool_bytes b, due_key *d);
 bool expiry_key_read(respool_bytes b, place *p, int64_t *expires_at);
 bool blob_key_read(respool_bytes b, uint64_t *number, uint32_t *part);
+bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
+                      uint64_t *id);
+bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
+                     respool_bytes *name);
 bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number);
 
 bool same_line(const line *a, const line *b);

@@ -82,12 +82,20 @@ static void put_letter(txn *t, box *x, const letter *l) {
   x->dirty = true;
 }
 
+static void count_death(queue *q, const death *d) {
+  if (!strcmp(d->reason, "expired")) return; /* counted apart */
+  int i = 0;
+  while (i < RESPOOL_DEATH_OTHER && strcmp(d->reason, respool_death_name(i)))
+    i++;
+  q->counters.died_by[i] += d->items;
+}
+
 void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
                  respool_bytes packed) {
   const char *name = d->box ? d->box : q->config.box;
   box *x = box_make(t, name);
   if (!x) return;
-  letter l = {.history = d->history, .item = packed};
+  letter l = {.history = d->history, .item = packed, .memo = d->memo};
   l.r.reason = phrase_of(d->reason);
   l.r.group = phrase_cut(d->group, HISTORY_TEXT);
   l.r.error = phrase_cut(d->error, HISTORY_TEXT);
@@ -103,6 +111,7 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   l.r.deliveries = d->deliveries;
   l.r.crashes = d->crashes;
   put_letter(t, x, &l);
+  count_death(q, d);
   uint64_t size = blob_of(packed).size; /* it leaves the queue */
   q->bytes -= size < q->bytes ? size : q->bytes;
 }
@@ -131,8 +140,13 @@ static int copy_history(arena *a, respool_letter *r, respool_bytes packed) {
   return 0;
 }
 
-/* The body and what goes with it; a letter whose blob is damaged keeps its
-   item's packed bytes as body. */
+/* What cannot be read as an item is shown as the bytes that it is. */
+static respool_bytes unreadable(respool_bytes packed) {
+  respool_bytes bytes;
+  return item_unpack_damaged(packed, &bytes) ? bytes : packed;
+}
+
+/* The body and what goes with it. */
 static int copy_item(txn *t, arena *a, respool_letter *r,
                      respool_bytes packed) {
   respool_page p = {.memory = *a};
@@ -143,10 +157,11 @@ static int copy_item(txn *t, arena *a, respool_letter *r,
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
     if (items_read(t, &p, &u, &i, &raw) != ITEM_OK)
-      i = (item){.body = copy};
+      i = (item){.body = unreadable(copy)};
     r->body = i.body;
     r->headers = i.headers;
     r->original = i.original;
+    r->key = i.key;
     r->replays = i.replays;
   }
   *a = p.memory;
@@ -175,6 +190,7 @@ static int add_letter(txn *t, respool_letters *out, uint64_t number,
   if (!whole) return arena_copy(&out->memory, stored, &r->body);
   int rc = copy_strings(&out->memory, r);
   if (!rc) rc = copy_history(&out->memory, r, l.history);
+  if (!rc) rc = arena_copy(&out->memory, l.memo, &r->memo);
   if (!rc && !no_body) rc = copy_item(t, &out->memory, r, l.item);
   return rc;
 }

@@ -15,11 +15,13 @@ typedef struct run {
   queue *to;
   int lane;
   uint64_t attempts;
+  arena memory;
+  respool_bytes memo;
 } run;
 
 static int flush_run(txn *t, int64_t wall, run *r) {
   append_req a = {.batch = &r->items, .lane = r->lane, .ttl = RESPOOL_KEEP,
-                  .attempts = r->attempts};
+                  .attempts = r->attempts, .memo = r->memo};
   int rc = 0;
   if (r->items.n_items) {
     rc = batch_end(&r->items);
@@ -45,9 +47,10 @@ static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
                 const letter *l) {
   uint64_t attempts = m->keep_attempts ? l->r.attempts : 0;
   if (r->to == q && r->lane == l->r.lane && r->attempts == attempts &&
-      r->items.version == l->r.version)
+      r->items.version == l->r.version && !r->memo.size && !l->memo.size)
     return 0;
   int rc = flush_run(t, wall, r);
+  if (!rc) rc = arena_copy(&r->memory, l->memo, &r->memo);
   r->to = q;
   r->lane = l->r.lane;
   r->attempts = attempts;
@@ -99,7 +102,7 @@ static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
   if (!txn_get(t, DB_LETTERS, key_bytes(&k), &v)) return t->rc;
   arena_init(&a);
   rc = arena_copy(&a, v, &copy);
-  if (!rc && (!letter_unpack(copy, &l) || l.r.items != 1))
+  if (!rc && !letter_unpack(copy, &l))
     rc = damaged(m->number, req->box);
   queue *q = rc ? NULL : target(t, req, &l, &rc);
   if (q) rc = turn(t, wall, req, r, q, &l);
@@ -122,6 +125,7 @@ int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
     rc = move_one(t, wall, req, x, &r, &req->moves[i]);
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
   batch_free(&r.items);
+  arena_free(&r.memory);
   if (!rc && req->job) rc = lmdb_job_save(t, req->job);
   return rc ? rc : t->rc;
 }

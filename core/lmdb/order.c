@@ -7,45 +7,19 @@
  */
 #include "take.h"
 
-/* The first unsettled id at or behind `from`; UINT64_MAX: none. */
-static uint64_t first_live(txn *t, const line *l, uint64_t from) {
-  walk w;
-  uint64_t found = UINT64_MAX;
-  walk_open(&w, t, l, from);
-  while (found == UINT64_MAX && walk_next(&w))
-    for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
-      if (w.at.first + i >= from && bits_has(&w.live, i))
-        found = w.at.first + i;
-  walk_close(&w);
-  return found;
-}
-
-/* The first claim of a line that begins behind `from`. */
+/* The first claim of a line that ends at `from` or behind. */
 static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
                        claim *c) {
   place start = {*l, from, 0};
   key k = claim_key(&start);
   cur at;
+  if (claim_cover(t, l, from, p, c)) return true;
   cur_open(&at, t, DB_CLAIMS);
   bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
                same_line(&p->line, l) && claim_unpack(at.value, c);
   cur_close(&at);
   return found;
 }
-
-/* One source of items in a lane: its earliest, and the claim it is in. */
-typedef struct source {
-  uint64_t id;
-  place claim;
-  int64_t due;
-  bool fresh;
-} source;
-
-/* The two earliest sources; the second bounds what the first may give. */
-typedef struct sources {
-  source first;
-  uint64_t second;
-} sources;
 
 static void add_source(sources *s, const source *new) {
   if (new->id < s->first.id) {
@@ -55,34 +29,52 @@ static void add_source(sources *s, const source *new) {
     s->second = new->id;
 }
 
-static sources find_sources(grab *g, const lane_state *l) {
-  sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
+/* The earliest item of a line's claims from `from` on. */
+static bool claim_source(txn *t, const line *l, uint64_t from, sources *s) {
+  source n = {.fresh = false};
   claim c;
+  if (!claim_from(t, l, from, &n.claim, &c)) return false;
+  n.id = first_live(t, l, n.claim.first > from ? n.claim.first : from);
+  n.last = c.last;
+  n.due = c.visible_at;
+  n.leased = c.state == CLAIM_LEASED;
+  if (n.id > c.last) /* nothing left of it there? */
+    return c.last < UINT64_MAX && claim_source(t, l, c.last + 1, s);
+  add_source(s, &n);
+  if (c.last < s->second && claim_from(t, l, c.last + 1, &n.claim, &c) &&
+      n.claim.first < s->second)
+    s->second = n.claim.first;
+  return true;
+}
+
+sources find_sources(txn *t, const queue *q, const lane_state *l,
+                     uint64_t from) {
+  sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
   for (int space = 0; space < SPACE_COUNT; space++) {
-    line here = {g->q->id, space, l->lane};
-    source n = {.fresh = false};
-    if (!claim_from(g->t, &here, 0, &n.claim, &c)) continue;
-    n.id = first_live(g->t, &here, n.claim.first);
-    n.due = c.visible_at;
-    add_source(&s, &n);
-    place next;
-    if (claim_from(g->t, &here, n.claim.first + 1, &next, &c) &&
-        next.first < s.second && next.first > n.id)
-      s.second = next.first;
+    line here = {q->id, space, l->lane};
+    claim_source(t, &here, from, &s);
   }
   if (l->ready) {
-    line here = {g->q->id, SPACE_READY, l->lane};
-    source n = {.id = first_live(g->t, &here, l->head), .fresh = true};
+    line here = {q->id, SPACE_READY, l->lane};
+    source n = {.last = UINT64_MAX, .fresh = true};
+    n.id = first_live(t, &here, l->head > from ? l->head : from);
+    n.claim.line = here;
     add_source(&s, &n);
   }
   return s;
+}
+
+int64_t order_due(txn *t, const queue *q, const lane_state *l) {
+  sources s = find_sources(t, q, l, 0);
+  if (s.first.id == UINT64_MAX) return INT64_MAX;
+  return s.first.fresh ? 0 : s.first.due;
 }
 
 void grab_ordered(grab *g, int lane) {
   for (;;) {
     const lane_state *l = queue_lane(g->q, lane);
     if (!l || grab_full(g)) return;
-    sources s = find_sources(g, l);
+    sources s = find_sources(g->t, g->q, l, 0);
     if (s.first.id == UINT64_MAX) return;
     uint64_t upto = s.second - 1; /* at least the first itself */
     size_t before = g->lot->page.n;

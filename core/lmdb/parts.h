@@ -19,6 +19,8 @@ void env_abort(txn *t);
 int env_sync(env *e);
 uint64_t env_last(env *e);
 uint64_t meta_number(txn *t, const char *name); /* next: 1, 2, ... */
+int lmdb_probe_write(txn *t, uint64_t *number);
+int lmdb_probe_read(txn *t, uint64_t *number);
 
 /* ---- queues.c: the state of a queue ------------------------------------- */
 
@@ -35,6 +37,7 @@ lane_state *queue_lane_make(txn *t, queue *q, int lane);
 /* The queue's time: the wall clock, except that it never steps back. */
 int64_t queue_now(const queue *q, int64_t wall);
 int64_t queue_tick(txn *t, queue *q, int64_t wall); /* and remembers */
+bool queue_stepped(const queue *q, int64_t wall); /* did the wall clock? */
 
 /* `ms` after `now`, or the end of time. */
 int64_t time_after(int64_t now, int64_t ms);
@@ -53,6 +56,9 @@ typedef struct walk {
 void walk_open(walk *w, txn *t, const line *l, uint64_t id);
 void walk_close(walk *w);
 bool walk_next(walk *w); /* also to the first; false at the end */
+
+/* The first unsettled id at or behind `from`; UINT64_MAX: none. */
+uint64_t first_live(txn *t, const line *l, uint64_t from);
 
 /* Stores a batch; its ids begin at `first`. */
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
@@ -101,6 +107,26 @@ void catch_pass(catch *c);
    into `ids`, SEGMENT_ITEMS long, which. */
 size_t items_live(txn *t, const catch *c, uint64_t *ids);
 
+/* ---- unique.c: keys that callers chose ---------------------------------- */
+
+/* Who holds a key. */
+typedef struct holder {
+  uint64_t id;
+  int64_t until; /* held till then even when the item is over; 0: no */
+} holder;
+
+/* Is the key held, by an item that is not over or within its window? */
+bool unique_held(txn *t, const queue *q, respool_bytes name, int64_t now,
+                 holder *h);
+void unique_hold(txn *t, const queue *q, respool_bytes name, holder h);
+
+/* The item is over; its key is free unless its window goes on. */
+void unique_release(txn *t, const queue *q, const respool_item *i,
+                    int64_t now);
+
+/* Forgets windows that have closed; true when there is more. */
+bool unique_sweep(txn *t, queue *q, int64_t now, int limit);
+
 /* ---- blobs.c ------------------------------------------------------------ */
 
 void blob_put(txn *t, uint64_t number, respool_bytes data);
@@ -146,12 +172,33 @@ bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
 bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                  enum count *from);
 
+/* ---- order.c: the lane by id ---------------------------------------------- */
+
+/* A source of items in a lane: its earliest item, and how far it reaches. */
+typedef struct source {
+  uint64_t id, last;
+  place claim; /* of a fresh one only the line */
+  int64_t due;
+  bool fresh, leased;
+} source;
+
+/* The earliest source, if `first.id` is not UINT64_MAX, and where another
+   begins. */
+typedef struct sources {
+  source first;
+  uint64_t second;
+} sources;
+
+/* The lane's sources from id `from` on. */
+sources find_sources(txn *t, const queue *q, const lane_state *l,
+                     uint64_t from);
+
 /* ---- letters.c ---------------------------------------------------------- */
 
 /* Why and how something died. */
 typedef struct death {
   const char *reason, *box; /* box NULL: the queue's */
-  respool_bytes group, error, history;
+  respool_bytes group, error, history, memo;
   uint64_t attempts, deliveries, crashes, items;
   int64_t at;
 } death;
@@ -176,12 +223,31 @@ size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from);
 void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
                size_t from, const death *d);
 
-/* Takes the items of a page out of their segments, and their blobs. */
-void drop_page(txn *t, queue *q, const line *l, const respool_page *p);
+/* Takes the items of a page out of their segments, with their blobs, and
+   frees their keys. */
+void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
+               int64_t now);
+
+/* When the queue's next items outlive their TTL, by its own time; false: none
+   will. */
+bool first_expiry(txn *t, const queue *q, int64_t *at);
 
 /* Finds by key what has outlived its TTL and is not leased, and ends it, in
    up to `limit` segments; true when there is more. */
 bool expiry_sweep(txn *t, queue *q, int64_t now, int limit);
+
+/* ---- purge.c: removing -------------------------------------------------- */
+
+/* Removes an unsettled item; false when it is leased. */
+bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now);
+
+/* ---- past.c: finished items that are kept ------------------------------- */
+
+void history_keep(txn *t, queue *q, const respool_item *i,
+                  respool_bytes packed, int64_t now);
+
+/* Forgets what is beyond its time or bytes; how many. `limit` is lowered. */
+uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit);
 
 /* ---- scan.c: looking ---------------------------------------------------- */
 
@@ -227,6 +293,10 @@ int lmdb_letter_move(txn *t, int64_t wall, move_req *r);
 int lmdb_job_load(txn *t, const char *name, respool_job *out);
 int lmdb_job_save(txn *t, const respool_job *job);
 int lmdb_job_remove(txn *t, const char *name);
+int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
+                 respool_page *p);
+int lmdb_care(txn *t, const char *name, int64_t wall, respool_care *out);
+int lmdb_care_readers(env *e, respool_care *out);
 int lmdb_stat(txn *t, respool_store_stats *out);
 int lmdb_check(txn *t, packer *findings);
 

@@ -7,7 +7,8 @@
 
 /* ---- one ---------------------------------------------------------------- */
 
-static void drop_item(txn *t, queue *q, const line *l, uint64_t id) {
+static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
+                      int64_t now) {
   respool_page p;
   page_init(&p);
   catch c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
@@ -15,24 +16,29 @@ static void drop_item(txn *t, queue *q, const line *l, uint64_t id) {
   if (what == CATCH_DAMAGED) /* its bytes are lost, the item leaves */
     segments_settle(t, q, l, &id, 1);
   else
-    drop_page(t, q, l, &p);
+    drop_page(t, q, l, &p, now);
   page_clear(&p);
+}
+
+bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now) {
+  enum count from;
+  if (!claims_part(t, q, l, id, now, &from)) return false;
+  drop_item(t, q, l, id, now);
+  lane_count(t, q, l->lane, from, COUNT_NONE, 1);
+  q->counters.removed++;
+  queue_changed(t, q);
+  return true;
 }
 
 int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id) {
   int rc = 0;
   line l;
-  enum count from;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
-  if (!claims_part(t, q, &l, id, queue_tick(t, q, wall), &from))
+  if (!item_remove(t, q, &l, id, queue_tick(t, q, wall)))
     return fail(RESPOOL_BUSY, "item %llu of queue \"%.120s\" is leased",
                 (unsigned long long)id, q->name);
-  drop_item(t, q, &l, id);
-  lane_count(t, q, l.lane, from, COUNT_NONE, 1);
-  q->counters.removed++;
-  queue_changed(t, q);
   return t->rc;
 }
 
@@ -62,7 +68,7 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
     if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM)
       lost += catch_lose(s->t, s->q, &c, what, of);
   } while (!s->t->rc && what != CATCH_END && what != CATCH_FULL);
-  drop_page(s->t, s->q, l, &p);
+  drop_page(s->t, s->q, l, &p, s->now);
   uint64_t n = p.n;
   page_clear(&p);
   s->left -= n < s->left ? n : s->left;
@@ -93,6 +99,7 @@ static bool next_claim(sweep *s, place *p, claim *c, arena *a) {
                claim_key_read(at.key, p) && p->line.queue == s->q->id &&
                claim_unpack(at.value, c);
   if (found) txn_spoil(s->t, arena_copy(a, c->history, &c->history));
+  if (found) txn_spoil(s->t, arena_copy(a, c->memo, &c->memo));
   cur_close(&at);
   return found && !s->t->rc;
 }

@@ -136,19 +136,25 @@ lane_state *queue_lane_make(txn *t, queue *q, int lane) {
 /* ---- time --------------------------------------------------------------- */
 
 int64_t queue_now(const queue *q, int64_t wall) {
-  if (wall >= q->clock_last) return wall; /* it has caught up */
   int64_t now = wall + q->clock_offset;
-  if (now >= q->clock_last) return now;
-  return q->clock_last;
+  return now > q->clock_last ? now : q->clock_last;
+}
+
+bool queue_stepped(const queue *q, int64_t wall) {
+  return queue_now(q, wall) - (wall + q->clock_offset) >= STEP;
 }
 
 /* Since the times seen so far only rise, a wall clock that fell behind is
-   counted on from the last of them. */
+   counted on from the last of them; until nothing is left whose time could
+   be told wrong. */
 int64_t queue_tick(txn *t, queue *q, int64_t wall) {
-  int64_t now = queue_now(q, wall);
-  if (wall >= q->clock_last)
+  if (!q->n_lanes && q->clock_offset) {
     q->clock_offset = 0;
-  else if (now - (wall + q->clock_offset) >= STEP) {
+    q->clock_last = wall;
+    queue_changed(t, q);
+  }
+  int64_t now = queue_now(q, wall);
+  if (queue_stepped(q, wall)) {
     q->clock_offset = now - wall;
     q->counters.clock_steps++;
     queue_changed(t, q);

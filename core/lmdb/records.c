@@ -44,18 +44,39 @@ static void backoff_unpack(unpacker *u, respool_backoff *b) {
   for (size_t i = 0; i < b->count; i++) b->list[i] = unpack_int(u);
 }
 
+static void weights_pack(packer *p, const respool_weights *w) {
+  pack_map(p, w->n);
+  for (size_t i = 0; i < w->n; i++) {
+    pack_int(p, w->of[i].lane);
+    pack_uint(p, w->of[i].weight);
+  }
+}
+
+static void weights_unpack(unpacker *u, respool_weights *w) {
+  memset(w, 0, sizeof *w);
+  size_t n = unpack_map(u);
+  expect(u, n <= RESPOOL_WEIGHTS_MAX);
+  w->n = u->rc ? 0 : n;
+  for (size_t i = 0; i < w->n; i++) {
+    w->of[i].lane = (int)unpack_uint(u);
+    w->of[i].weight = (unsigned)unpack_uint(u);
+  }
+}
+
 /* The numbers of a policy in their stored order. */
 #define CONFIG_NUMBERS(X) \
   X(lease) X(max_hold) X(max_attempts) X(max_crashes) X(ttl) X(cooldown) \
-  X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes)
+  X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes) \
+  X(overflow) X(keep_done) X(keep_done_bytes) X(keep_dead)
 
 static void config_pack(packer *p, const queue_config *c) {
-  pack_array(p, 13);
+  pack_array(p, 18);
 #define PACK(f) pack_int(p, c->f);
   CONFIG_NUMBERS(PACK)
 #undef PACK
   backoff_pack(p, &c->backoff);
   pack_phrase(p, phrase_of(c->box));
+  weights_pack(p, &c->weights);
 }
 
 static void name_unpack(unpacker *u, char *name) {
@@ -67,49 +88,85 @@ static void name_unpack(unpacker *u, char *name) {
 }
 
 static void config_unpack(unpacker *u, queue_config *c) {
-  expect(u, unpack_array(u) == 13);
+  expect(u, unpack_array(u) == 18);
 #define UNPACK(f) c->f = unpack_int(u);
   CONFIG_NUMBERS(UNPACK)
 #undef UNPACK
   backoff_unpack(u, &c->backoff);
   name_unpack(u, c->box);
+  weights_unpack(u, &c->weights);
 }
 
 /* The counters of a queue in their stored order. */
 #define COUNTERS(X) \
   X(pushed) X(done) X(died) X(expired) X(removed) X(delivered) X(retried) \
-  X(released) X(snoozed) X(crashed) X(lease_lost) X(damaged) X(clock_steps)
+  X(released) X(snoozed) X(crashed) X(lease_lost) X(damaged) \
+  X(clock_steps) X(dropped) X(kept) X(kept_bytes)
+
+static void numbers_pack(packer *p, const uint64_t *v, size_t n) {
+  pack_array(p, n);
+  for (size_t i = 0; i < n; i++) pack_uint(p, v[i]);
+}
+
+static void numbers_unpack(unpacker *u, uint64_t *v, size_t n) {
+  expect(u, unpack_array(u) == n);
+  for (size_t i = 0; i < n; i++) v[i] = unpack_uint(u);
+}
+
+static void histogram_pack(packer *p, const respool_histogram *h) {
+  pack_array(p, 3);
+  pack_uint(p, h->count);
+  pack_uint(p, h->sum);
+  numbers_pack(p, h->buckets, RESPOOL_BUCKETS);
+}
+
+static void histogram_unpack(unpacker *u, respool_histogram *h) {
+  expect(u, unpack_array(u) == 3);
+  h->count = unpack_uint(u);
+  h->sum = unpack_uint(u);
+  numbers_unpack(u, h->buckets, RESPOOL_BUCKETS);
+}
 
 static void counters_pack(packer *p, const respool_queue_stats *s) {
-  pack_array(p, 13);
+  pack_array(p, 20);
 #define PACK(f) pack_uint(p, s->f);
   COUNTERS(PACK)
 #undef PACK
+  numbers_pack(p, s->flushes, RESPOOL_FLUSH_REASONS);
+  numbers_pack(p, s->died_by, RESPOOL_DEATHS);
+  histogram_pack(p, &s->wait);
+  histogram_pack(p, &s->handle);
 }
 
 static void counters_unpack(unpacker *u, respool_queue_stats *s) {
-  expect(u, unpack_array(u) == 13);
+  expect(u, unpack_array(u) == 20);
 #define UNPACK(f) s->f = unpack_uint(u);
   COUNTERS(UNPACK)
 #undef UNPACK
+  numbers_unpack(u, s->flushes, RESPOOL_FLUSH_REASONS);
+  numbers_unpack(u, s->died_by, RESPOOL_DEATHS);
+  histogram_unpack(u, &s->wait);
+  histogram_unpack(u, &s->handle);
 }
 
 static void lane_pack(packer *p, const lane_state *l) {
-  pack_array(p, 5);
+  pack_array(p, 6);
   pack_int(p, l->lane);
   pack_uint(p, l->head);
   pack_uint(p, l->ready);
   pack_uint(p, l->leased);
   pack_uint(p, l->waiting);
+  pack_int(p, l->credit);
 }
 
 static void lane_unpack(unpacker *u, lane_state *l) {
-  expect(u, unpack_array(u) == 5);
+  expect(u, unpack_array(u) == 6);
   l->lane = (int)unpack_uint(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
   l->waiting = unpack_uint(u);
+  l->credit = unpack_int(u);
 }
 
 static void lanes_unpack(unpacker *u, queue *q) {
@@ -159,8 +216,20 @@ bool queue_unpack(respool_bytes b, queue *q) {
 
 /* ---- claim and box ------------------------------------------------------ */
 
+static void memo_pack(packer *p, respool_bytes memo) {
+  if (memo.size)
+    pack_bytes(p, memo.data, memo.size);
+  else
+    pack_null(p);
+}
+
+static respool_bytes memo_unpack(unpacker *u) {
+  if (unpack_null(u)) return (respool_bytes){NULL, 0};
+  return unpack_bytes(u);
+}
+
 void claim_pack(packer *p, const claim *c) {
-  pack_array(p, 10);
+  pack_array(p, 11);
   pack_uint(p, c->last);
   pack_int(p, c->state);
   pack_uint(p, c->token);
@@ -174,6 +243,7 @@ void claim_pack(packer *p, const claim *c) {
     pack_raw(p, c->history.data, c->history.size);
   else
     pack_null(p);
+  memo_pack(p, c->memo);
 }
 
 static respool_bytes history_unpack(unpacker *u) {
@@ -184,7 +254,7 @@ static respool_bytes history_unpack(unpacker *u) {
 bool claim_unpack(respool_bytes b, claim *c) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
-  expect(&u, unpack_array(&u) == 10);
+  expect(&u, unpack_array(&u) == 11);
   c->last = unpack_uint(&u);
   c->state = (int)unpack_uint(&u);
   c->token = unpack_uint(&u);
@@ -195,6 +265,7 @@ bool claim_unpack(respool_bytes b, claim *c) {
   c->crashes = unpack_uint(&u);
   c->delay = unpack_int(&u);
   c->history = history_unpack(&u);
+  c->memo = memo_unpack(&u);
   return u.rc == 0;
 }
 
@@ -244,7 +315,7 @@ static void sum_open(unpacker *u, respool_bytes b, size_t n) {
 void letter_pack(packer *p, const letter *l) {
   const respool_letter *r = &l->r;
   size_t start = p->len;
-  pack_array(p, 18);
+  pack_array(p, 19);
   pack_fixed(p, 0);
   pack_uint(p, FORMAT_VERSION);
   pack_phrase(p, r->reason);
@@ -266,6 +337,7 @@ void letter_pack(packer *p, const letter *l) {
   else
     pack_null(p);
   pack_raw(p, l->item.data, l->item.size);
+  memo_pack(p, l->memo);
   sum_put(p, start);
 }
 
@@ -273,7 +345,7 @@ bool letter_unpack(respool_bytes b, letter *l) {
   respool_letter *r = &l->r;
   unpacker u;
   memset(l, 0, sizeof *l);
-  sum_open(&u, b, 18);
+  sum_open(&u, b, 19);
   expect(&u, unpack_uint(&u) <= FORMAT_VERSION);
   r->reason = unpack_phrase(&u);
   r->group = unpack_phrase(&u);
@@ -291,7 +363,34 @@ bool letter_unpack(respool_bytes b, letter *l) {
   r->error = unpack_phrase(&u);
   l->history = history_unpack(&u);
   l->item = unpack_skip(&u);
+  l->memo = memo_unpack(&u);
   return u.rc == 0;
+}
+
+/* ---- history ------------------------------------------------------------ */
+
+void past_pack(packer *p, const respool_item *i, respool_bytes packed) {
+  size_t start = p->len;
+  pack_array(p, 7);
+  pack_fixed(p, 0);
+  pack_int(p, i->pushed_at);
+  pack_uint(p, i->attempts);
+  pack_uint(p, i->deliveries);
+  pack_int(p, i->lane);
+  pack_uint(p, i->version);
+  pack_raw(p, packed.data, packed.size);
+  sum_put(p, start);
+}
+
+bool past_unpack(respool_bytes b, respool_item *i, unpacker *u) {
+  memset(i, 0, sizeof *i);
+  sum_open(u, b, 7);
+  i->pushed_at = unpack_int(u);
+  i->attempts = unpack_uint(u);
+  i->deliveries = unpack_uint(u);
+  i->lane = (int)unpack_uint(u);
+  i->version = unpack_uint(u);
+  return u->rc == 0;
 }
 
 /* ---- job ---------------------------------------------------------------- */

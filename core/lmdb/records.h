@@ -16,6 +16,7 @@ typedef struct lane_state {
   int lane;
   uint64_t head; /* the next id to be handed out for the first time */
   uint64_t ready, leased, waiting;
+  int64_t credit; /* of its share, where lanes have weights */
 } lane_state;
 
 /* A queue: its policy, state and counters. */
@@ -44,7 +45,7 @@ typedef struct claim {
   uint64_t left; /* items of the range that are not settled */
   uint64_t attempts, deliveries, crashes;
   int64_t delay; /* the last one, for decorrelated jitter */
-  respool_bytes history;
+  respool_bytes history, memo;
 } claim;
 
 typedef struct box {
@@ -71,10 +72,17 @@ typedef struct letter {
   respool_letter r; /* all but body, headers, original, replays, history */
   respool_bytes history;
   respool_bytes item;
+  respool_bytes memo;
 } letter;
 
 void letter_pack(packer *p, const letter *l);
 bool letter_unpack(respool_bytes b, letter *l); /* verifies the checksum */
+
+/* A finished item: [checksum, pushed_at, attempts, deliveries, lane, payload
+   version, item]; when it was done and its id are in the key. Unpacking stops
+   before the item. */
+void past_pack(packer *p, const respool_item *i, respool_bytes packed);
+bool past_unpack(respool_bytes b, respool_item *i, unpacker *u);
 
 void job_pack(packer *p, const respool_job *j);
 bool job_unpack(respool_bytes b, respool_job *j);

@@ -14,6 +14,7 @@ typedef struct look {
   respool_page *page;
   int64_t now;
   size_t limit;
+  bool damaged; /* something was passed over that could not be read */
 } look;
 
 /* ---- items of a range --------------------------------------------------- */
@@ -26,13 +27,15 @@ static int state_of(const look *k, const claim *c) {
 static void fill(look *k, size_t from, const claim *c) {
   respool_bytes past = {NULL, 0};
   if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->history, &past));
-  respool_bytes error = history_error(past);
+  respool_bytes error = history_error(past), memo = {NULL, 0};
+  if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->memo, &memo));
   for (size_t i = from; i < k->page->n && c; i++) {
     respool_item *out = &k->page->items[i];
     out->attempts = c->attempts;
     out->deliveries = c->deliveries;
     out->crashes = c->crashes;
     out->error = error;
+    out->memo = memo;
     out->visible_at = c->visible_at;
     out->state = state_of(k, c);
   }
@@ -42,13 +45,15 @@ static void fill(look *k, size_t from, const claim *c) {
 static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
                     const claim *c) {
   size_t before = k->page->n;
+  bool held = c && claim_held(c, k->now); /* then it has not expired yet */
   catch got = {.page = k->page, .line = *l, .from = from, .upto = upto,
-               .want = k->limit - k->page->n, .now = k->now};
+               .want = k->limit - k->page->n, .now = held ? 0 : k->now};
   int what;
   do {
     what = items_catch(k->t, &got);
     if (what == CATCH_EXPIRED || what == CATCH_DAMAGED) catch_pass(&got);
     if (what == CATCH_BAD_ITEM) k->page->n--;
+    if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM) k->damaged = true;
   } while (what != CATCH_END && what != CATCH_FULL);
   fill(k, before, c);
   return what == CATCH_END && !k->t->rc;
@@ -81,10 +86,33 @@ static bool look_fresh(look *k, const lane_state *l, uint64_t from) {
   return look_at(k, &here, from, UINT64_MAX, NULL);
 }
 
+/* In strict order, up to what is leased or waits. */
+static bool peek_ordered(look *k, const lane_state *l) {
+  bool more = true;
+  uint64_t from = 0;
+  while (more && !k->t->rc) {
+    sources s = find_sources(k->t, k->q, l, from);
+    claim c;
+    if (s.first.id == UINT64_MAX || s.first.due > k->now) return true;
+    uint64_t upto = s.second - 1 < s.first.last ? s.second - 1 : s.first.last;
+    bool claimed = !s.first.fresh && claim_get(k->t, &s.first.claim, &c);
+    more = look_at(k, &s.first.claim.line, s.first.id, upto,
+                   claimed ? &c : NULL);
+    if (upto == UINT64_MAX) break;
+    from = upto + 1;
+  }
+  return more;
+}
+
+static bool peek_lane(look *k, const lane_state *l) {
+  if (k->q->config.ordered) return peek_ordered(k, l);
+  return peek_due(k, l->lane) && look_fresh(k, l, 0);
+}
+
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
                         respool_page *p, size_t limit, int *rc) {
   queue *q = queue_find(t, name, rc);
-  if (q) *k = (look){t, q, p, queue_now(q, wall), limit};
+  if (q) *k = (look){t, q, p, queue_now(q, wall), limit, false};
   return q;
 }
 
@@ -96,8 +124,7 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
   if (!q) return rc;
   bool more = limit > 0;
   for (size_t i = 0; i < q->n_lanes && more; i++)
-    more = peek_due(&k, q->lanes[i].lane) &&
-           look_fresh(&k, &q->lanes[i], 0);
+    more = peek_lane(&k, &q->lanes[i]);
   return t->rc;
 }
 
@@ -139,6 +166,9 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
   if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
   bool claimed = claim_cover(t, &l, id, &owner, &c);
   look_at(&k, &l, id, id, claimed ? &c : NULL);
+  if (!p->n && k.damaged)
+    return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
+                (unsigned long long)id, name);
   return p->n ? t->rc : item_gone(t, q, id);
 }
 

@@ -60,6 +60,18 @@ bool walk_next(walk *w) {
   return cur_next(&w->c) && arrive(w);
 }
 
+uint64_t first_live(txn *t, const line *l, uint64_t from) {
+  walk w;
+  uint64_t found = UINT64_MAX;
+  walk_open(&w, t, l, from);
+  while (found == UINT64_MAX && walk_next(&w))
+    for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
+      if (w.at.first + i >= from && bits_has(&w.live, i))
+        found = w.at.first + i;
+  walk_close(&w);
+  return found;
+}
+
 /* ---- appending ---------------------------------------------------------- */
 
 static void put_expiry(txn *t, const place *p, int64_t expires_at) {

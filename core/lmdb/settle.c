@@ -39,7 +39,7 @@ typedef struct work {
 } work;
 
 static const mark *mark_of(const work *w, size_t i) {
-  return &w->r->lot->marks[i];
+  return &w->r->marks[i];
 }
 
 /* ---- fates -------------------------------------------------------------- */
@@ -66,7 +66,7 @@ static enum fate fate_of(const work *w, const mark *m) {
 
 /* Items of this hold that are not settled by an earlier settle. */
 static bool is_open(const work *w, size_t i) {
-  return !mark_of(w, i)->settled;
+  return !w->r->lot->marks[i].settled;
 }
 
 static void count_fates(work *w) {
@@ -86,6 +86,18 @@ static bool alike(const work *w, enum fate f) {
   return true;
 }
 
+/* Released items go back as they came, unless one has something to remember:
+   a claim has one memo for all its items. */
+static bool forgetful(const work *w) {
+  for (size_t i = w->h->from; i < w->h->to; i++) {
+    const mark *m = mark_of(w, i);
+    if (is_open(w, i) && fate_of(w, m) == FATE_RELEASE && m->why &&
+        m->why->memo.size)
+      return false;
+  }
+  return true;
+}
+
 /* Would a few waiting items keep a large segment alive? */
 static bool worth_keeping(const work *w, uint64_t n) {
   walk s;
@@ -101,7 +113,8 @@ static void choose_stay(work *w) {
   static const enum fate waiting[] = {FATE_RETRY, FATE_SNOOZE,
                                       FATE_COOLDOWN};
   w->stay = w->n[FATE_HELD] ? FATE_HELD : FATE_COUNT;
-  if (w->stay == FATE_COUNT && w->n[FATE_RELEASE]) w->stay = FATE_RELEASE;
+  if (w->stay == FATE_COUNT && w->n[FATE_RELEASE] && forgetful(w))
+    w->stay = FATE_RELEASE;
   for (size_t i = 0; i < 3 && w->stay == FATE_COUNT; i++) {
     enum fate f = waiting[i];
     if (w->n[f] && alike(w, f) && worth_keeping(w, w->n[f])) w->stay = f;
@@ -129,6 +142,7 @@ static claim going_on(work *w, enum fate f, const mark *m) {
   if (f == FATE_HELD) return c;
   c.state = CLAIM_WAITING;
   c.token = 0;
+  if (m->why && m->why->memo.size) c.memo = m->why->memo;
   if (f == FATE_RETRY) {
     delay = c.delay = retry_delay(w, m);
     c.attempts++;
@@ -136,6 +150,7 @@ static claim going_on(work *w, enum fate f, const mark *m) {
   } else if (f == FATE_COOLDOWN) {
     delay = w->q->config.cooldown;
     c.attempts = 0;
+    c.delay = 0;
     c.history = add_failure(w, m);
   } else if (f == FATE_SNOOZE)
     delay = m->delay;
@@ -150,22 +165,30 @@ static void bury(work *w, size_t i, const mark *m, enum fate f) {
   death d = {.reason = f == FATE_EXHAUSTED ? "exhausted" : "rejected",
              .items = 1, .at = w->now, .history = w->c.history,
              .attempts = w->c.attempts, .deliveries = w->c.deliveries,
-             .crashes = w->c.crashes};
+             .crashes = w->c.crashes, .memo = w->c.memo};
   if (f == FATE_EXHAUSTED) d.attempts++;
   if (m->why) {
     if (f == FATE_DEAD && m->why->reason) d.reason = m->why->reason;
     d.box = m->why->box;
     d.group = m->why->group;
     d.error = m->why->error;
+    if (m->why->memo.size) d.memo = m->why->memo;
   }
   if (d.error.size || f == FATE_EXHAUSTED) d.history = add_failure(w, m);
+  unique_release(w->t, w->q, &p->items[i], w->now);
   letter_bury(w->t, w->q, &d, &p->items[i], p->packed[i]);
 }
 
-static void drop_blob(work *w, size_t i) {
-  blob_ref r = blob_of(w->r->lot->page.packed[i]);
-  if (!r.number) return;
-  blob_del(w->t, r.number);
+/* The item is over: its blob goes, and its key is free. */
+static void give_up(work *w, size_t i, enum fate f) {
+  const respool_page *p = &w->r->lot->page;
+  blob_ref r = blob_of(p->packed[i]);
+  bool keep = f == FATE_DONE && w->q->config.keep_done > 0;
+  unique_release(w->t, w->q, &p->items[i], w->now);
+  if (keep)
+    history_keep(w->t, w->q, &p->items[i], p->packed[i], w->now);
+  else if (r.number)
+    blob_del(w->t, r.number);
   w->q->bytes -= r.size < w->q->bytes ? r.size : w->q->bytes;
 }
 
@@ -185,7 +208,7 @@ static void leave(work *w, size_t i, enum fate f) {
   const mark *m = mark_of(w, i);
   w->ids[w->n_ids++] = w->r->lot->page.items[i].id;
   if (f == FATE_DONE || f == FATE_DROP)
-    drop_blob(w, i);
+    give_up(w, i, f);
   else if (f == FATE_DEAD || f == FATE_EXHAUSTED)
     bury(w, i, m, f);
 }
@@ -253,10 +276,11 @@ static void count(work *w) {
 
 /* ---- settle ------------------------------------------------------------- */
 
-static bool anything_marked(const respool_lot *lot, const hold *h) {
+static uint64_t count_marked(const settle_req *r, const hold *h) {
+  uint64_t n = 0;
   for (size_t i = h->from; i < h->to; i++)
-    if (!lot->marks[i].settled && lot->marks[i].verdict) return true;
-  return false;
+    n += !r->lot->marks[i].settled && r->marks[i].verdict;
+  return n;
 }
 
 /* Is the lease still this lot's? Loads the claim, history copied. */
@@ -264,6 +288,7 @@ static bool find_claim(work *w) {
   if (!hold_find(w->t, w->q, w->h, w->r->lot->token, &w->p, &w->c))
     return false;
   w->c.history = w->h->history;
+  w->c.memo = w->h->memo;
   return true;
 }
 
@@ -282,21 +307,15 @@ static void settle_hold(work *w) {
   free(w->ids);
 }
 
-static uint64_t count_marked(const respool_lot *lot, const hold *h) {
-  uint64_t n = 0;
-  for (size_t i = h->from; i < h->to; i++)
-    n += !lot->marks[i].settled && lot->marks[i].verdict;
-  return n;
-}
-
 /* Notes which holds are lost, without changing anything in the store. */
 static size_t find_lost(txn *t, queue *q, settle_req *r) {
   size_t lost = 0;
   for (size_t i = 0; i < r->lot->n_holds; i++) {
     hold *h = &r->lot->holds[i];
     work w = {.t = t, .q = q, .r = r, .h = h};
-    h->lost = !h->over && anything_marked(r->lot, h) && !find_claim(&w);
-    if (h->lost) lost += count_marked(r->lot, h);
+    uint64_t marked = h->over ? 0 : count_marked(r, h);
+    h->lost = marked && !find_claim(&w);
+    if (h->lost) lost += marked;
   }
   return lost;
 }
@@ -316,6 +335,10 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   lot->lost = find_lost(t, q, r);
   if (t->rc) return t->rc;
   if (lot->lost && r->strict) return lost_all(q, lot->lost);
+  if (lot->observed.count) {
+    histogram_merge(&q->counters.handle, &lot->observed);
+    queue_changed(t, q);
+  }
   if (lot->lost) {
     q->counters.lease_lost += lot->lost;
     queue_changed(t, q);
@@ -323,7 +346,7 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   for (size_t i = 0; i < lot->n_holds && !t->rc; i++) {
     hold *h = &lot->holds[i];
     work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (h->over || h->lost || !anything_marked(lot, h)) continue;
+    if (h->over || h->lost || !count_marked(r, h)) continue;
     if (find_claim(&w)) settle_hold(&w);
   }
   return t->rc;

@@ -17,7 +17,7 @@
 #define SWEEP 64 /* expired segments ended by one take */
 
 static uint64_t room_left(const grab *g) {
-  return g->r->items - g->lot->page.n;
+  return g->cap - g->lot->page.n;
 }
 
 bool grab_full(const grab *g) {
@@ -71,8 +71,18 @@ static void fill_items(grab *g, const yield *y, const hold *h) {
     out->deliveries = h->deliveries;
     out->crashes = h->crashes;
     out->error = error;
+    out->memo = h->memo;
     out->visible_at = g->until;
     out->state = RESPOOL_LEASED;
+  }
+}
+
+/* How long items waited for their first delivery. */
+static void note_waits(grab *g, const yield *y) {
+  for (size_t i = y->from; i < g->lot->page.n; i++) {
+    int64_t waited = g->now - g->lot->page.items[i].pushed_at;
+    histogram_add(&g->q->counters.wait,
+                  waited > 0 ? (uint64_t)waited * 1000 : 0);
   }
 }
 
@@ -91,8 +101,10 @@ static void add_hold(grab *g, const place *p, const claim *c,
               .deliveries = c->deliveries, .delay = c->delay};
   txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->history,
                              &h->history));
+  txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->memo, &h->memo));
   fill_items(g, y, h);
   g->q->counters.delivered += y->got;
+  if (c->deliveries == 1) note_waits(g, y);
   queue_changed(g->t, g->q);
 }
 
@@ -110,8 +122,7 @@ static claim leased(const grab *g, const claim *c, const yield *y) {
 
 /* ---- claims that are due ------------------------------------------------ */
 
-/* The earliest entry of a lane in `due`. */
-static bool first_due(txn *t, const queue *q, int lane, due_key *d) {
+bool first_due(txn *t, const queue *q, int lane, due_key *d) {
   place lowest = {{q->id, 0, lane}, 0, 0};
   key k = due_key_of(&lowest, 0);
   cur c;
@@ -126,6 +137,7 @@ static bool first_due(txn *t, const queue *q, int lane, due_key *d) {
 static bool load_claim(grab *g, const place *p, claim *c) {
   if (!claim_get(g->t, p, c)) return false;
   int rc = arena_copy(&g->lot->page.memory, c->history, &c->history);
+  if (!rc) rc = arena_copy(&g->lot->page.memory, c->memo, &c->memo);
   txn_spoil(g->t, rc);
   return rc == 0;
 }
@@ -250,22 +262,25 @@ void grab_fresh(grab *g, int lane, uint64_t upto) {
 /* ---- the take ----------------------------------------------------------- */
 
 /* Lanes change while items are taken, so the next is found by number. */
-static int lane_below(const queue *q, int lane) {
+int lane_below(const queue *q, int lane) {
   for (size_t i = 0; i < q->n_lanes; i++)
     if (q->lanes[i].lane < lane) return q->lanes[i].lane;
   return -1;
 }
 
+void grab_lane(grab *g, int lane) {
+  if (g->q->config.ordered) {
+    grab_ordered(g, lane);
+    return;
+  }
+  grab_due(g, lane);
+  grab_fresh(g, lane, UINT64_MAX);
+}
+
 static void grab_lanes(grab *g) {
   int lane = lane_below(g->q, RESPOOL_LANES);
-  for (; lane >= 0 && !grab_full(g); lane = lane_below(g->q, lane)) {
-    if (g->q->config.ordered)
-      grab_ordered(g, lane);
-    else {
-      grab_due(g, lane);
-      grab_fresh(g, lane, UINT64_MAX);
-    }
-  }
+  for (; lane >= 0 && !grab_full(g); lane = lane_below(g->q, lane))
+    grab_lane(g, lane);
 }
 
 static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
@@ -281,10 +296,15 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   if (!q || q->paused) return rc;
   int64_t now = queue_tick(t, q, wall);
   lot->token = q->next_token;
-  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0, false};
+  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0,
+            r->items, false};
   lot->lease = g.until - now;
   lot->max_hold = q->config.max_hold;
   r->more = expiry_sweep(t, q, now, SWEEP);
+  unique_sweep(t, q, now, SWEEP);
+  int limit = SWEEP;
+  history_sweep(t, q, now, &limit);
+  if (q->config.weights.n) grab_shares(&g);
   grab_lanes(&g);
   if (lot->page.n) {
     q->next_token++;
@@ -295,16 +315,31 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
 
 /* ---- outlook ------------------------------------------------------------ */
 
+static void note_due(outlook *out, int64_t at, int64_t now) {
+  if (at <= now)
+    out->ready = true;
+  else if (!out->next_due || at < out->next_due)
+    out->next_due = at;
+}
+
 static void look_at_lane(txn *t, const queue *q, const lane_state *l,
                          int64_t now, outlook *out) {
   due_key d;
-  if (l->ready && !q->config.ordered) out->ready = true;
-  if (l->ready && !l->leased && !l->waiting) out->ready = true;
-  if (!first_due(t, q, l->lane, &d)) return;
-  if (d.at <= now)
+  if (q->config.ordered)
+    note_due(out, order_due(t, q, l), now);
+  else if (l->ready)
     out->ready = true;
-  else if (!out->next_due || d.at < out->next_due)
-    out->next_due = d.at;
+  else if (first_due(t, q, l->lane, &d))
+    note_due(out, d.at, now);
+}
+
+/* What has expired is to be ended as well, and a step of the clock noted: for
+   both a take has to write. */
+static void look_at_clock(txn *t, const queue *q, int64_t wall,
+                          outlook *out) {
+  int64_t expiry;
+  if (queue_stepped(q, wall)) out->ready = true;
+  if (first_expiry(t, q, &expiry)) note_due(out, expiry, queue_now(q, wall));
 }
 
 int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
@@ -315,6 +350,7 @@ int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   int64_t now = queue_now(q, wall);
   for (size_t i = 0; i < q->n_lanes; i++)
     look_at_lane(t, q, &q->lanes[i], now, out);
+  look_at_clock(t, q, wall, out);
   if (out->next_due) out->next_due -= now - wall;
   return t->rc;
 }

@@ -15,6 +15,7 @@ typedef struct grab {
   claim_req *r;
   int64_t now, until;
   uint64_t weight; /* bytes of bodies so far */
+  uint64_t cap;    /* items that the lot may reach now */
   bool full;
 } grab;
 
@@ -27,6 +28,21 @@ bool grab_claim_due(grab *g, const place *p, uint64_t upto);
 
 /* Hands out a lane's fresh items, up to id `upto`. */
 void grab_fresh(grab *g, int lane, uint64_t upto);
+
+/* Hands out what a lane has, up to the cap. */
+void grab_lane(grab *g, int lane);
+
+/* The lane below this one that holds items; -1: none. */
+int lane_below(const queue *q, int lane);
+
+/* Hands out of all lanes by their weights. */
+void grab_shares(grab *g);
+
+/* The earliest time a claim of the lane is due; false: it has none. */
+bool first_due(txn *t, const queue *q, int lane, due_key *d);
+
+/* When the lane's earliest item may go; 0: at once, INT64_MAX: it has none. */
+int64_t order_due(txn *t, const queue *q, const lane_state *l);
 
 /* Hands out from the lane's earliest source, if that may go. */
 void grab_ordered(grab *g, int lane);

@@ -6,14 +6,16 @@
 #include "txn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FILE_MODE 0640
 #define MAP_MIN ((size_t)1 << 30)
 
 static const char *const names[DB_COUNT] = {
   "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
-  "blobs", "boxes", "letters", "jobs",
+  "keys", "windows", "blobs", "history", "boxes", "letters", "jobs",
 };
 
 /* ---- errors ------------------------------------------------------------- */
@@ -60,42 +62,70 @@ static unsigned env_flags(const lmdb_env *e) {
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
-/* Another program's LMDB has entries but not our first database. */
-static int open_dbis(lmdb_env *e, MDB_txn *t, unsigned flags) {
+/* Another program's LMDB has entries, but not our first database. */
+static int open_dbis(lmdb_env *e, MDB_txn *t, bool *fresh) {
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
-  if (!rc && st.ms_entries) { /* not new? */
+  if (rc) return rc;
+  *fresh = st.ms_entries == 0;
+  if (!*fresh) {
     rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
   }
   for (int i = 0; i < DB_COUNT && !rc; i++)
-    rc = mdb_dbi_open(t, names[i], flags, &e->dbis[i]);
+    rc = mdb_dbi_open(t, names[i], MDB_CREATE, &e->dbis[i]);
   return rc;
 }
 
-static int open_all_dbis(lmdb_env *e) {
-  MDB_txn *t;
-  int rc = mdb_txn_begin(e->mdb, NULL, 0, &t);
-  if (rc) return rc;
-  rc = open_dbis(e, t, MDB_CREATE);
+/* An error of ours, told from LMDB's by being none of its numbers. */
+#define LOOKED (-1)
+
+static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  txn t = {.env = e, .write = true};
+  bool fresh;
+  int rc = mdb_txn_begin(e->mdb, NULL, 0, &t.mdb);
+  if (!rc) rc = open_dbis(e, t.mdb, &fresh);
+  if (!rc) {
+    e->looked = look(&t, fresh);
+    rc = e->looked ? LOOKED : t.rc ? EIO : 0;
+  }
   if (rc) {
-    mdb_txn_abort(t);
+    txn_abort(&t);
     return rc;
   }
-  rc = mdb_txn_commit(t);
+  rc = mdb_txn_commit(t.mdb);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
 
-static int set_up(lmdb_env *e) {
+/* A file that was cut off would end the process at the first look beyond its
+   end. Pages of zeros there are found damaged instead. (A file may also end
+   a little early by rights: pages that a commit took and gave back are not
+   written.) Never shortens a file that grows meanwhile. */
+static void guard_end(lmdb_env *e) {
+  MDB_envinfo info;
+  MDB_stat st;
+  struct stat file;
+  mdb_filehandle_t fd;
+  if (mdb_env_info(e->mdb, &info) || mdb_env_stat(e->mdb, &st) ||
+      mdb_env_get_fd(e->mdb, &fd) || fstat(fd, &file))
+    return;
+  off_t end = (off_t)((info.me_last_pgno + 1) * st.ms_psize);
+  if (file.st_size < end)
+    (void)!fallocate(fd, 0, file.st_size, end - file.st_size);
+}
+
+static int set_up(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   int rc = mdb_env_create(&e->mdb);
   if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
   if (!rc) rc = mdb_env_set_maxreaders(e->mdb, e->max_readers);
   if (!rc) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
   if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
   if (!rc) rc = mdb_reader_check(e->mdb, NULL);
-  return rc ? rc : open_all_dbis(e);
+  if (rc) return rc;
+  guard_end(e);
+  return open_databases(e, look);
 }
 
 /* Where address space is scarce (ulimit -v, valgrind) a smaller map does. */
@@ -106,13 +136,14 @@ static bool try_smaller(lmdb_env *e, int rc) {
   return true;
 }
 
-int txn_env_open(lmdb_env *e) {
+int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   int rc;
   do
-    rc = set_up(e);
+    rc = set_up(e, look);
   while (try_smaller(e, rc));
   if (!rc) return 0;
   txn_env_close(e);
+  if (rc == LOOKED) return e->looked;
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
                 "respool store", e->path);
@@ -130,6 +161,11 @@ int txn_env_sync(lmdb_env *e) {
   if (!rc) return 0;
   env_fail(e, "flush", rc);
   return RESPOOL_UNKNOWN_OUTCOME;
+}
+
+int txn_env_readers(lmdb_env *e, int *dead) {
+  int rc = mdb_reader_check(e->mdb, dead);
+  return rc ? env_fail(e, "check readers of", rc) : 0;
 }
 
 uint64_t txn_env_last(lmdb_env *e) {

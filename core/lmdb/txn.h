@@ -23,7 +23,10 @@ enum db {
   DB_CLAIMS,    /* queue, space, lane, first id -> claim */
   DB_DUE,       /* queue, lane, visible_at, space, first id -> null */
   DB_EXPIRIES,  /* queue, expires_at, segment key -> null */
+  DB_KEYS,      /* queue, key -> holder */
+  DB_WINDOWS,   /* queue, until, key -> null */
   DB_BLOBS,     /* blob, part -> part */
+  DB_HISTORY,   /* queue, done_at, id -> finished item */
   DB_BOXES,     /* name -> box */
   DB_LETTERS,   /* box, number -> letter */
   DB_JOBS,      /* name -> replay job */
@@ -37,6 +40,7 @@ typedef struct lmdb_env {
   pthread_rwlock_t life; /* held for writing while it is opened again */
   bool broken;           /* an I/O error: to be opened again before use */
   bool memory;
+  int looked; /* what the look at its format came to */
   unsigned max_readers;
   size_t map_size;
   char *path;
@@ -59,11 +63,14 @@ struct txn {
   struct box *boxes;
 };
 
-/* Opening and closing, as far as LMDB is concerned. */
-int txn_env_open(lmdb_env *e);
+/* Opening and closing, as far as LMDB is concerned. `look` is called in the
+   transaction in which the databases are opened, or made when the store is
+   new; what it writes is committed with them. */
+int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);
 int txn_env_sync(lmdb_env *e);
 uint64_t txn_env_last(lmdb_env *e);
+int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
 void txn_env_stat(txn *t, respool_store_stats *out);
 
 uint64_t txn_high_water(txn *t); /* bytes of the file ever used */

@@ -217,8 +217,8 @@ static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
     lua_rawgeti(L, row, i);
   m->number = lrecord_count(L, row + 1);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
-  p->body = lqueue_bytes(L, row + 2);
-  p->headers = lqueue_bytes(L, row + 3);
+  *p = (respool_payload){ .body = lqueue_bytes(L, row + 2),
+                          .headers = lqueue_bytes(L, row + 3) };
   lua_settop(L, row);
 }
 

@@ -154,8 +154,8 @@ static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   for (int i = 1; i <= 7; i++)
     lua_rawgeti(L, row, i);
   h->queue = lhandle_object(L, row + 1, LQUEUE);
-  p->item.body = lqueue_bytes(L, row + 2);
-  p->item.headers = lqueue_bytes(L, row + 3);
+  p->item = (respool_payload){ .body = lqueue_bytes(L, row + 2),
+                               .headers = lqueue_bytes(L, row + 3) };
   p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
   lqueue_push_options(L, row + 4, &p->options);
   h->items = &p->item;

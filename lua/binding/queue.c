@@ -80,7 +80,7 @@ static int queue_config(lua_State *L) {
   respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
   respool_backoff backoff;
   char box[RESPOOL_NAME_MAX + 1];
-  int rc = respool_queue_config(queue(L), &o, &backoff, box);
+  int rc = respool_queue_config(queue(L), &o, &backoff, box, NULL);
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, POLICY, &o);
@@ -184,7 +184,8 @@ static int push_items(lua_State *L, respool_queue *q,
 static int queue_push(lua_State *L) {
   respool_queue *q = queue(L);
   packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
-  respool_payload item = { add_body(L, 2, p), lqueue_bytes(L, 4) };
+  respool_payload item = { .body = add_body(L, 2, p),
+                           .headers = lqueue_bytes(L, 4) };
   locate(&item, 1, p);
   return push_items(L, q, &item, 1);
 }
@@ -193,8 +194,8 @@ static void add_bodies(lua_State *L, respool_payload *items, size_t n,
                        packer *p) {
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 2, (int)i + 1);
-    items[i].body = add_body(L, lua_gettop(L), p);
-    items[i].headers = lqueue_bytes(L, 4);
+    items[i] = (respool_payload){ .body = add_body(L, lua_gettop(L), p),
+                                  .headers = lqueue_bytes(L, 4) };
     lua_pop(L, 1);
   }
 }

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Histograms of durations and of counts, and the names that counters go by.
+ */
+#ifndef HISTOGRAM_H
+#define HISTOGRAM_H
+
+#include "respool.h"
+
+void histogram_add(respool_histogram *h, uint64_t us);
+void histogram_count(respool_histogram *h, uint64_t n);
+void histogram_merge(respool_histogram *to, const respool_histogram *from);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Damages a store, or makes what is none, with nothing but LMDB:
+ *
+ *   damage STORE flip DB N OFFSET   inverts a byte of the N-th value (from
+ *                                   0) of a database; a negative OFFSET
+ *                                   counts from the end
+ *   damage STORE put DB KEY HEX     stores a value under a key of text
+ *   damage STORE del DB N           removes the N-th entry
+ *   damage DIR foreign DB           another program's environment, with a
+ *                                   database of its own
+ *
+ * Exits with 0 when that was done.
+ */
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void must(int rc, const char *what) {
+  if (!rc) return;
+  fprintf(stderr, "%s: %s\n", what, mdb_strerror(rc));
+  exit(EXIT_FAILURE);
+}
+
+static MDB_val val_of(const char *text) {
+  return (MDB_val){strlen(text), (void *)(size_t)text};
+}
+
+static void go_to(MDB_cursor *c, long n, MDB_val *k, MDB_val *v) {
+  must(mdb_cursor_get(c, k, v, MDB_FIRST), "first");
+  while (n-- > 0) must(mdb_cursor_get(c, k, v, MDB_NEXT), "next");
+}
+
+static void flip(MDB_cursor *c, long n, long offset) {
+  MDB_val k, v;
+  go_to(c, n, &k, &v);
+  size_t at = offset < 0 ? v.mv_size - (size_t)-offset : (size_t)offset;
+  if (at >= v.mv_size) must(MDB_BAD_VALSIZE, "offset");
+  unsigned char *copy = malloc(v.mv_size);
+  if (!copy) exit(EXIT_FAILURE);
+  memcpy(copy, v.mv_data, v.mv_size);
+  copy[at] ^= 0xff;
+  v.mv_data = copy;
+  must(mdb_cursor_put(c, &k, &v, MDB_CURRENT), "flip");
+  free(copy);
+}
+
+static void put(MDB_cursor *c, const char *key, const char *hex) {
+  MDB_val k = val_of(key), v = {strlen(hex) / 2, NULL};
+  must(mdb_cursor_put(c, &k, &v, MDB_RESERVE), "put");
+  for (size_t i = 0; i < v.mv_size; i++) {
+    char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+    ((char *)v.mv_data)[i] = (char)strtol(digits, NULL, 16);
+  }
+}
+
+static void del(MDB_cursor *c, long n) {
+  MDB_val k, v;
+  go_to(c, n, &k, &v);
+  must(mdb_cursor_del(c, 0), "del");
+}
+
+/* The argument at `i`, of a command that has so many. */
+static const char *argument(char **argv, int argc, int i) {
+  if (i < argc) return argv[i];
+  fprintf(stderr, "usage: see spec/c/damage.c\n");
+  exit(EXIT_FAILURE);
+}
+
+static void run(MDB_cursor *c, int argc, char **argv) {
+  const char *command = argv[2], *what = argument(argv, argc, 4);
+  if (!strcmp(command, "flip"))
+    flip(c, atol(what), atol(argument(argv, argc, 5)));
+  else if (!strcmp(command, "put"))
+    put(c, what, argument(argv, argc, 5));
+  else
+    del(c, atol(what));
+}
+
+int main(int argc, char **argv) {
+  MDB_env *e;
+  MDB_txn *t;
+  MDB_dbi db;
+  MDB_cursor *c;
+  const char *name = argument(argv, argc, 3);
+  int foreign = !strcmp(argv[2], "foreign");
+  must(mdb_env_create(&e), "create");
+  must(mdb_env_set_maxdbs(e, 32), "maxdbs");
+  must(mdb_env_open(e, argv[1], 0, 0640), argv[1]);
+  must(mdb_txn_begin(e, NULL, 0, &t), "begin");
+  must(mdb_dbi_open(t, name, foreign ? MDB_CREATE : 0, &db), name);
+  must(mdb_cursor_open(t, db, &c), name);
+  if (foreign)
+    put(c, "theirs", "00ff");
+  else
+    run(c, argc, argv);
+  mdb_cursor_close(c);
+  must(mdb_txn_commit(t), "commit");
+  mdb_env_close(e);
+  return EXIT_SUCCESS;
+}

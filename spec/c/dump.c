@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Prints what a store holds, with nothing but LMDB: for each entry of each
+ * named database a line of name, key, value, and XXH3-64 of the value from
+ * its eleventh byte on ("-" where there is none), all but the name in hex.
+ * An empty database is a line with its name alone.
+ */
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define SUMMED_FROM 10
+
+static void must(int rc, const char *what) {
+  if (!rc) return;
+  fprintf(stderr, "%s: %s\n", what, mdb_strerror(rc));
+  exit(EXIT_FAILURE);
+}
+
+static void print_hex(MDB_val v) {
+  const unsigned char *b = v.mv_data;
+  for (size_t i = 0; i < v.mv_size; i++) printf("%02x", b[i]);
+}
+
+static void print_sum(MDB_val v) {
+  const char *b = v.mv_data;
+  if (v.mv_size <= SUMMED_FROM)
+    printf("-\n");
+  else
+    printf("%016llx\n", (unsigned long long)
+           XXH3_64bits(b + SUMMED_FROM, v.mv_size - SUMMED_FROM));
+}
+
+static void print_entries(MDB_cursor *c, const char *name) {
+  MDB_val k, v;
+  while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0) {
+    printf("%s ", name);
+    print_hex(k);
+    printf(" ");
+    print_hex(v);
+    printf(" ");
+    print_sum(v);
+  }
+}
+
+static void print_database(MDB_txn *t, const char *name) {
+  MDB_dbi db;
+  MDB_cursor *c;
+  must(mdb_dbi_open(t, name, 0, &db), name);
+  must(mdb_cursor_open(t, db, &c), name);
+  printf("%s\n", name);
+  print_entries(c, name);
+  mdb_cursor_close(c);
+}
+
+/* LMDB's unnamed database holds the names of the others. */
+static void print_databases(MDB_txn *t) {
+  MDB_dbi root;
+  MDB_cursor *c;
+  MDB_val k, v;
+  char name[256];
+  must(mdb_dbi_open(t, NULL, 0, &root), "root");
+  must(mdb_cursor_open(t, root, &c), "root");
+  while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0) {
+    snprintf(name, sizeof name, "%.*s", (int)k.mv_size,
+             (const char *)k.mv_data);
+    print_database(t, name);
+  }
+  mdb_cursor_close(c);
+}
+
+int main(int argc, char **argv) {
+  MDB_env *e;
+  MDB_txn *t;
+  if (argc != 2) {
+    fprintf(stderr, "usage: dump STORE\n");
+    return EXIT_FAILURE;
+  }
+  must(mdb_env_create(&e), "create");
+  must(mdb_env_set_maxdbs(e, 32), "maxdbs");
+  must(mdb_env_open(e, argv[1], MDB_RDONLY, 0), argv[1]);
+  must(mdb_txn_begin(e, NULL, MDB_RDONLY, &t), "begin");
+  print_databases(t);
+  mdb_txn_abort(t);
+  mdb_env_close(e);
+  return EXIT_SUCCESS;
+}

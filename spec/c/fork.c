@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A fork while a store is open, a lot kept by a thread, and another thread
+ * in the middle of its pushes. In the child every verb answers FORKED and
+ * freeing what it inherited harms nobody; a store that it opens itself
+ * works. Prints what does not hold, in either process. Not for the address
+ * sanitizer, whose allocator may be locked at a fork and then stays so.
+ */
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "holds.h"
+
+enum { CHILDREN = 12, LEASE = 600 };
+
+/* Everything the parent holds at the fork. */
+static respool *s;
+static respool_queue *q;
+static respool_lot *lot;
+static respool_page *page;
+static respool_letters *letters;
+static atomic_int enough;
+static uint64_t pushed_beside;
+
+static const respool_payload item = {.body = {"an item", 7}};
+
+#define FORKED(call) HOLDS((call) == RESPOOL_FORKED)
+
+
+/* ---- in the child ------------------------------------------------------ */
+
+static int any_name(void *arg, const char *name) {
+  (void)arg;
+  (void)name;
+  return 1;
+}
+
+static int any_group(void *arg, respool_bytes group, respool_bytes reason,
+                     uint64_t count) {
+  (void)arg;
+  return group.size + reason.size + count > 0;
+}
+
+static void the_store_is_the_parents(void) {
+  respool_store_stats stats = RESPOOL_STORE_STATS_INIT;
+  respool_queue *other = NULL;
+  FORKED(respool_flush(s));
+  FORKED(respool_advance(s, 1));
+  FORKED(respool_sleep(s, 1));
+  FORKED(respool_store_stat(s, &stats));
+  FORKED(respool_queues(s, any_name, NULL));
+  FORKED(respool_boxes(s, any_name, NULL));
+  FORKED(respool_check(s, any_name, NULL));
+  FORKED(respool_queue_open(s, "q", NULL, &other));
+  FORKED(respool_queue_drop(s, "q"));
+  HOLDS(!other && strstr(respool_error_text(), "open it again"));
+}
+
+static void the_queue_is_the_parents(void) {
+  respool_queue_options o;
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  respool_cursor at = {0};
+  respool_page *p = NULL;
+  respool_lot *taken = NULL;
+  FORKED(respool_queue_config(q, &o, NULL, NULL, NULL));
+  FORKED(respool_queue_pause(q, 1));
+  FORKED(respool_queue_stat(q, &stats));
+  FORKED(respool_push(q, &item, 1, NULL, NULL));
+  FORKED(respool_peek(q, 1, &p));
+  FORKED(respool_get(q, 1, &p));
+  FORKED(respool_browse(q, -1, 1, &at, &p));
+  FORKED(respool_remove(q, 1));
+  FORKED(respool_purge(q, NULL));
+  FORKED(respool_take(q, NULL, &taken));
+  HOLDS(!p && !taken);
+}
+
+static void the_lot_is_the_parents(void) {
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  done.verdict = RESPOOL_DONE;
+  FORKED(respool_lot_mark(lot, 0, &done));
+  FORKED(respool_lot_mark_rest(lot, &done));
+  FORKED(respool_lot_settle(lot, NULL, NULL));
+  FORKED(respool_lot_extend(lot, 1000));
+  FORKED(respool_lot_keep(lot));
+}
+
+static void the_letters_are_the_parents(void) {
+  const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
+  const respool_move_options back = RESPOOL_MOVE_OPTIONS_INIT;
+  respool_job job = RESPOOL_JOB_INIT;
+  respool_move move = {1, NULL};
+  respool_letters *l = NULL;
+  uint64_t n = 1;
+  strcpy(job.name, "job");
+  FORKED(respool_dead_list(s, "q", NULL, &l));
+  FORKED(respool_dead_get(s, "q", 1, &l));
+  FORKED(respool_dead_count(s, "q", &n));
+  FORKED(respool_dead_groups(s, "q", any_group, NULL));
+  FORKED(respool_dead_remove(s, "q", &n, 1, &n));
+  FORKED(respool_dead_purge(s, "q", &all, &n));
+  FORKED(respool_dead_move(s, "q", &move, 1, &back, &n));
+  FORKED(respool_job_load(s, "job", &job));
+  FORKED(respool_job_save(s, &job));
+  FORKED(respool_job_remove(s, "job"));
+  FORKED(respool_jobs(s, any_name, NULL));
+  HOLDS(!l && n == 1);
+}
+
+/* What was read is the child's own copy. */
+static void free_all(void) {
+  HOLDS(respool_lot_length(lot) == 1);
+  HOLDS(respool_page_item(page, 0)->body.size == item.body.size);
+  HOLDS(respool_letters_length(letters) == 1);
+  respool_lot_unkeep(lot);
+  respool_lot_free(lot);
+  respool_page_free(page);
+  respool_letters_free(letters);
+  respool_queue_free(q);
+  respool_close(s);
+}
+
+static void a_store_of_its_own_works(const char *dir) {
+  respool *own = NULL;
+  respool_queue *mine = NULL;
+  respool_lot *taken = NULL;
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  WORKS(respool_open(dir, NULL, &own));
+  if (!own) return;
+  WORKS(respool_queue_open(own, "children", NULL, &mine));
+  WORKS(respool_push(mine, &item, 1, NULL, NULL));
+  WORKS(respool_take(mine, NULL, &taken));
+  HOLDS(respool_lot_length(taken) == 1);
+  done.verdict = RESPOOL_DONE;
+  WORKS(respool_lot_keep(taken));
+  WORKS(respool_lot_mark_rest(taken, &done));
+  WORKS(respool_lot_settle(taken, NULL, NULL));
+  respool_lot_free(taken);
+  respool_queue_free(mine);
+  respool_close(own);
+}
+
+/* Odd children open before they free what they inherited, as one does who
+   forks and forgets. */
+static void be_child(const char *dir, int n) {
+  wrong = 0; /* so far, in this process */
+  alarm(20); /* a lock that stayed held is a failure, not a hang */
+  the_store_is_the_parents();
+  the_queue_is_the_parents();
+  the_lot_is_the_parents();
+  the_letters_are_the_parents();
+  if (n % 2) a_store_of_its_own_works(dir);
+  free_all();
+  if (n % 2 == 0) a_store_of_its_own_works(dir);
+  fflush(stdout);
+  _exit(verdict());
+}
+
+
+/* ---- in the parent ----------------------------------------------------- */
+
+static void *push_beside(void *arg) {
+  (void)arg;
+  while (!enough) {
+    WORKS(respool_push(q, &item, 1, NULL, NULL));
+    pushed_beside++;
+  }
+  return NULL;
+}
+
+/* One item leased and kept, one letter, one page. */
+static void set_up(const char *dir) {
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_outcome dead = RESPOOL_OUTCOME_INIT;
+  o.lease = LEASE;
+  dead.verdict = RESPOOL_DEAD;
+  WORKS(respool_open(dir, NULL, &s));
+  WORKS(respool_queue_open(s, "q", &o, &q));
+  for (int i = 0; i < 2; i++) WORKS(respool_push(q, &item, 1, NULL, NULL));
+  WORKS(respool_take(q, NULL, &lot));
+  WORKS(respool_lot_mark_rest(lot, &dead));
+  WORKS(respool_lot_settle(lot, NULL, NULL));
+  respool_lot_free(lot);
+  WORKS(respool_take(q, NULL, &lot));
+  WORKS(respool_lot_keep(lot));
+  WORKS(respool_get(q, 2, &page));
+  WORKS(respool_dead_list(s, "q", NULL, &letters));
+}
+
+static void bear_children(const char *dir) {
+  fflush(stdout);
+  for (int i = 0; i < CHILDREN && !wrong; i++) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) be_child(dir, i);
+    waitpid(child, &status, 0);
+    HOLDS(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+}
+
+static void the_parent_goes_on(void) {
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  done.verdict = RESPOOL_DONE;
+  respool_sleep(s, LEASE * 3 / 2); /* its thread keeps the lease */
+  WORKS(respool_lot_mark_rest(lot, &done));
+  WORKS(respool_lot_settle(lot, NULL, NULL));
+  WORKS(respool_queue_stat(q, &stats));
+  HOLDS(stats.pushed == pushed_beside + 2 && stats.ready == pushed_beside);
+  HOLDS(stats.done == 1 && stats.dead == 1 && stats.crashed == 0);
+  WORKS(respool_check(s, no_finding, NULL));
+}
+
+static void the_children_did_their_work(void) {
+  respool_queue *theirs = NULL;
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  WORKS(respool_queue_open(s, "children", NULL, &theirs));
+  WORKS(respool_queue_stat(theirs, &stats));
+  HOLDS(stats.pushed == CHILDREN && stats.done == CHILDREN);
+  respool_queue_free(theirs);
+}
+
+int main(void) {
+  const char *dir = fresh_dir();
+  pthread_t beside;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  set_up(dir);
+  if (!wrong) {
+    pthread_create(&beside, NULL, push_beside, NULL);
+    bear_children(dir);
+    enough = 1;
+    pthread_join(beside, NULL);
+    the_parent_goes_on();
+    the_children_did_their_work();
+    free_all();
+  }
+  remove_dir(dir);
+  return verdict();
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the C programs of the specs share: HOLDS says on stdout what does not
+ * hold, from any thread; verdict() is the exit status.
+ */
+#ifndef HOLDS_H
+#define HOLDS_H
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "respool.h"
+
+static atomic_int wrong;
+
+#define HOLDS(x) ((x) ? (void)0 : holds_not(#x, __FILE__, __LINE__))
+
+/* A call that must succeed; what failed is said in its own words. */
+#define WORKS(call) \
+  ((call) == 0 ? (void)0 : (holds_not(#call, __FILE__, __LINE__), \
+                            (void)printf("  %s\n", respool_error_text())))
+
+static inline void holds_not(const char *what, const char *file, int line) {
+  wrong++;
+  printf("%s:%d: not so: %s\n", file, line, what);
+}
+
+static inline int verdict(void) {
+  return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* A fresh directory for a store. */
+static inline char *fresh_dir(void) {
+  static char dir[4096];
+  const char *tmp = getenv("TMPDIR");
+  snprintf(dir, sizeof dir, "%s/respool-spec.XXXXXX", tmp ? tmp : "/tmp");
+  if (mkdtemp(dir)) return dir;
+  perror(dir);
+  exit(EXIT_FAILURE);
+}
+
+static inline void remove_dir(const char *dir) {
+  static const char *const files[] = {"data.mdb", "lock.mdb"};
+  char path[4200];
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+    unlink(path);
+  }
+  rmdir(dir);
+}
+
+static inline int no_finding(void *arg, const char *finding) {
+  (void)arg;
+  printf("check: %s\n", finding);
+  wrong++;
+  return 0;
+}
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many threads on one store: some push, some take, keep, and settle, one
+ * looks at everything meanwhile. Prints what does not hold: that every item
+ * is done or dead exactly once, that the store is sound at every moment, and
+ * that pushes that come together share commits. Meant for the thread
+ * sanitizer, too.
+ */
+#include <pthread.h>
+#include <time.h>
+
+#include "holds.h"
+
+enum {
+  PUSHERS = 8,
+  TAKERS = 4,
+  PUSHES = 100, /* of each pusher */
+  ITEMS = PUSHERS * PUSHES,
+  LOT = 16,
+  LEASE = 1000, /* ms; kept: renewed each third of it */
+  HOLD = 1300   /* for so long one lot is held */
+};
+
+static respool *store;
+static atomic_int ended[ITEMS + 1]; /* by id */
+static atomic_int n_ended, n_retried;
+
+static void pause_for(int ms) {
+  struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+  nanosleep(&t, NULL);
+}
+
+static respool_queue *open_queue(const char *name) {
+  respool_queue *q = NULL;
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_backoff soon = {.kind = RESPOOL_BACKOFF_CONSTANT, .initial = 1,
+                          .max = 1};
+  o.lease = LEASE;
+  o.backoff = &soon;
+  WORKS(respool_queue_open(store, name, &o, &q));
+  return q;
+}
+
+
+/* ---- pushing ----------------------------------------------------------- */
+
+static void *push_one_by_one(void *arg) {
+  char body[100] = "an item";
+  respool_payload item = {.body = {body, sizeof body}};
+  for (int i = 0; i < PUSHES; i++)
+    WORKS(respool_push(arg, &item, 1, NULL, NULL));
+  return NULL;
+}
+
+static void start_pushers(pthread_t *threads, respool_queue *q) {
+  for (int i = 0; i < PUSHERS; i++)
+    pthread_create(&threads[i], NULL, push_one_by_one, q);
+}
+
+static void join(const pthread_t *threads, int n) {
+  for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+}
+
+static uint64_t commits(void) {
+  respool_store_stats s = RESPOOL_STORE_STATS_INIT;
+  WORKS(respool_store_stat(store, &s));
+  return s.last_txn;
+}
+
+static void pushes_share_commits(void) {
+  pthread_t threads[PUSHERS];
+  respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
+  respool_queue *q = open_queue("crowded");
+  uint64_t before = commits();
+  start_pushers(threads, q);
+  join(threads, PUSHERS);
+  WORKS(respool_queue_stat(q, &s));
+  HOLDS(s.pushed == ITEMS && s.ready == ITEMS);
+  HOLDS(commits() - before < ITEMS * 3 / 4);
+  respool_queue_free(q);
+}
+
+
+/* ---- taking and settling ----------------------------------------------- */
+
+/* One in five fails at first, one in seven is released, one in eleven dies;
+   the others are done. */
+static respool_outcome fate_of(const respool_item *i) {
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  o.verdict = RESPOOL_DONE;
+  if (i->id % 5 == 0 && i->attempts == 0)
+    o.verdict = RESPOOL_RETRY;
+  else if (i->id % 7 == 0 && i->deliveries == 1)
+    o.verdict = RESPOOL_RELEASE;
+  else if (i->id % 11 == 0)
+    o.verdict = RESPOOL_DEAD;
+  return o;
+}
+
+static void mark_all(respool_lot *lot) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    respool_outcome o = fate_of(respool_lot_item(lot, i));
+    WORKS(respool_lot_mark(lot, i, &o));
+  }
+}
+
+/* Counts what the settle has ended; a lost lease has ended nothing. */
+static void count_ended(const respool_lot *lot) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    int v = respool_lot_verdict(lot, i);
+    if (!respool_lot_settled(lot, i)) continue;
+    if (v == RESPOOL_RETRY) n_retried++;
+    if (v != RESPOOL_DONE && v != RESPOOL_DEAD) continue;
+    HOLDS(atomic_fetch_add(&ended[respool_lot_item(lot, i)->id], 1) == 0);
+    n_ended++;
+  }
+}
+
+/* Settles a lot and, in the same commit, takes the next. */
+static respool_lot *settle_and_take(respool_lot *lot) {
+  respool_lot *next = NULL;
+  respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
+  take.items = LOT;
+  o.take = &take;
+  int rc = respool_lot_settle(lot, &o, &next);
+  HOLDS(rc == 0 || rc == RESPOOL_LEASE_LOST);
+  count_ended(lot);
+  respool_lot_free(lot);
+  return next;
+}
+
+static void *take_and_settle(void *arg) {
+  respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
+  take.items = LOT;
+  take.wait = 20;
+  while (n_ended < ITEMS) {
+    respool_lot *lot = NULL;
+    WORKS(respool_take(arg, &take, &lot));
+    while (lot) {
+      WORKS(respool_lot_keep(lot));
+      mark_all(lot);
+      lot = settle_and_take(lot);
+    }
+  }
+  return NULL;
+}
+
+/* Holds one lot for longer than its lease, which is kept. */
+static void *hold_on(void *arg) {
+  respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_lot *lot = NULL;
+  take.items = 3;
+  take.wait = 10000;
+  WORKS(respool_take(arg, &take, &lot));
+  WORKS(respool_lot_keep(lot));
+  pause_for(HOLD);
+  mark_all(lot);
+  WORKS(respool_lot_settle(lot, NULL, NULL));
+  count_ended(lot);
+  respool_lot_free(lot);
+  return take_and_settle(arg);
+}
+
+
+/* ---- looking meanwhile ------------------------------------------------- */
+
+static void look_through_items(respool_queue *q) {
+  respool_cursor at = {0};
+  respool_page *p = NULL;
+  size_t n;
+  do {
+    WORKS(respool_browse(q, -1, 50, &at, &p));
+    n = respool_page_length(p);
+    for (size_t i = 0; i < n; i++)
+      HOLDS(respool_page_item(p, i)->body.size == 100);
+    respool_page_free(p);
+  } while (n > 0);
+  WORKS(respool_peek(q, 10, &p));
+  respool_page_free(p);
+}
+
+static int any_group(void *arg, respool_bytes group, respool_bytes reason,
+                     uint64_t count) {
+  (void)arg;
+  HOLDS(group.size == 0 && reason.size == strlen("rejected"));
+  HOLDS(count <= ITEMS);
+  return 0;
+}
+
+static void look_through_letters(void) {
+  respool_letters *l = NULL;
+  WORKS(respool_dead_list(store, "busy", NULL, &l));
+  respool_letters_free(l);
+  WORKS(respool_dead_groups(store, "busy", any_group, NULL));
+}
+
+static void account_agrees(respool_queue *q) {
+  respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
+  WORKS(respool_queue_stat(q, &s));
+  HOLDS(s.pushed == s.ready + s.leased + s.waiting + s.done + s.died);
+  WORKS(respool_check(store, no_finding, NULL));
+}
+
+static void *look(void *arg) {
+  do {
+    account_agrees(arg);
+    look_through_items(arg);
+    look_through_letters();
+  } while (n_ended < ITEMS);
+  account_agrees(arg);
+  return NULL;
+}
+
+
+/* ---- all of it --------------------------------------------------------- */
+
+static void every_item_ends_once(void) {
+  pthread_t pushers[PUSHERS], others[TAKERS + 1];
+  respool_queue *q = open_queue("busy");
+  start_pushers(pushers, q);
+  pthread_create(&others[0], NULL, look, q);
+  pthread_create(&others[1], NULL, hold_on, q);
+  for (int i = 2; i <= TAKERS; i++)
+    pthread_create(&others[i], NULL, take_and_settle, q);
+  join(pushers, PUSHERS);
+  join(others, TAKERS + 1);
+  for (int id = 1; id <= ITEMS; id++) HOLDS(ended[id] == 1);
+  HOLDS(n_ended == ITEMS && n_retried == ITEMS / 5);
+  respool_queue_free(q);
+}
+
+int main(void) {
+  const char *dir = fresh_dir();
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  WORKS(respool_open(dir, NULL, &store));
+  if (!wrong) {
+    pushes_share_commits();
+    every_item_ends_once();
+  }
+  respool_close(store);
+  remove_dir(dir);
+  return verdict();
+}

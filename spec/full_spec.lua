@@ -1,0 +1,233 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A full store (guarantee 7, X7): it refuses pushes, and everything else
+-- goes on until there is room again.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q
+
+local function queue(name, options)
+  local all = { retry = respool.backoff.constant { delay = 5 },
+                codec = "raw" }
+  for option, value in pairs(options or {}) do all[option] = value end
+  return assert(store:queue(name or "orders", all))
+end
+
+before_each(function()
+  store = helper.store { max_bytes = "2MiB", sync = "relaxed" }
+  q = queue()
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+-- A payload of a length that differs from its neighbours'.
+local function payload(i, size)
+  return ("%d:"):format(i) .. ("x"):rep(size + i % 7)
+end
+
+-- Pushes lots of payloads, then single ones, until the store is full.
+-- Returns how many there are.
+local function fill(size, options)
+  local n, step = 0, 50
+  repeat
+    local list = {}
+    for i = 1, step do list[i] = payload(n + i, size) end
+    local id, _, code = q:push_many(list, options)
+    if id then
+      n = n + step
+    else
+      assert.equal("FULL", code)
+      step = step > 1 and 1 or 0
+    end
+  until step == 0
+  assert.is_true(n > 20)
+  return n
+end
+
+-- Takes until nothing is left; `settle` deals with each lot.
+local function drain(settle)
+  local idle = 0
+  while q:length().total > 0 do
+    local lot = assert(q:take { items = 37 })
+    idle = #lot == 0 and idle + 1 or 0
+    assert.is_true(idle < 20, "nothing comes any more")
+    if #lot > 0 then settle(lot) end
+    if #lot == 0 then store:advance(5) end
+  end
+end
+
+local function settle_as(verb, argument)
+  return function(lot)
+    lot[verb](lot, argument)
+    assert(lot:settle())
+  end
+end
+
+-- There is room again for as much as there was before.
+local function assert_room(n, size)
+  q.dead:purge()
+  assert.equal(0, q:stats().bytes)
+  assert.is_true(fill(size) >= n * 0.9)
+end
+
+describe("a full store", function()
+  it("says so, and stores nothing of what it refuses", function()
+    local n = fill(1000)
+    local before = store:stats()
+    local id, message, code = q:push(payload(0, 1000))
+    assert.is_nil(id)
+    assert.equal("FULL", code)
+    assert.matches("max_bytes is 2097152", message)
+    assert.equal(n, q:length().total)
+    assert.equal(before.used_bytes, store:stats().used_bytes)
+    assert.is_true(before.used_bytes <= 2^21)
+  end)
+
+  it("refuses pushes to every queue of it", function()
+    fill(1000)
+    local mails = queue "mails"
+    local _, _, code = mails:push(payload(0, 1000))
+    assert.equal("FULL", code)
+  end)
+
+  it("has everything that was acknowledged, as it was pushed", function()
+    local n, i = fill(300), 0
+    drain(function(lot)
+      for found in lot:each() do
+        i = i + 1
+        assert.equal(payload(i, 300), found)
+      end
+      settle_as "done"(lot)
+    end)
+    assert.equal(n, i)
+    assert_room(n, 300)
+  end)
+
+  for _, size in ipairs { 10, 1000, 40000 } do
+    local of = (" of %d bytes"):format(size)
+
+    it("takes and settles until it is empty, items" .. of, function()
+      local n = fill(size)
+      drain(settle_as "done")
+      assert.equal(n, q:stats().done)
+      assert_room(n, size)
+    end)
+
+    it("makes letters of everything, items" .. of, function()
+      q = queue("orders", { max_attempts = 1 })
+      local n = fill(size)
+      drain(settle_as("retry", { error = "no", group = "full" }))
+      assert.equal(n, q.dead:count())
+      assert.equal("FULL", select(3, q:push(payload(0, size))))
+      assert_room(n, size)
+    end)
+  end
+
+  it("lets whole lots be tried again, released and snoozed", function()
+    local n = fill(500)
+    local rounds = 0
+    drain(function(lot)
+      rounds = rounds + 1
+      local verb = rounds > 200 and "done"
+        or ({ "retry", "release", "snooze" })[rounds % 3 + 1]
+      settle_as(verb, verb == "snooze" and 3 or nil)(lot)
+    end)
+    assert.equal(n, q:stats().done + q:stats().died)
+    assert_room(n, 500)
+  end)
+
+  it("lets every item have an outcome of its own", function()
+    math.randomseed(helper.seed)
+    local n = fill(200)
+    local SAY = {
+      function(item) item:done() end,
+      function(item) item:retry { delay = math.random(30), error = "no" } end,
+      function(item) item:snooze(math.random(30)) end,
+      function(item) item:dead { error = "bad" } end,
+    }
+    drain(function(lot)
+      for _, item in lot:each() do SAY[math.random(#SAY)](item) end
+      assert(lot:settle())
+    end)
+    assert.equal(n, q:stats().done + q:stats().died)
+    assert.equal(q:stats().died, q.dead:count())
+    assert_room(n, 200)
+  end)
+
+  it("hands out again what crashed, in halves", function()
+    local n = fill(1000)
+    for _ = 1, 5 do
+      q:take { items = n }
+      store:advance(31)
+    end
+    drain(settle_as "done")
+    assert.equal(n, q:stats().done + q:stats().died)
+  end)
+
+  it("buries what has expired", function()
+    local n = fill(1000, { ttl = 10 })
+    store:advance(10)
+    assert.equal(0, #q:take { items = 10 })
+    for _ = 1, 20 do q:take() end
+    assert.same({ n, 0 }, { q.dead:count(), q:length().total })
+    assert_room(n, 1000)
+  end)
+
+  it("can be purged", function()
+    local n = fill(1000)
+    assert.equal(n, q:purge())
+    assert_room(n, 1000)
+  end)
+
+  it("refuses a settle that pushes, as a whole", function()
+    local n = fill(1000)
+    local lot = q:take { items = 3 }
+    lot:done()
+    local list = {}
+    for i = 1, 5 do list[i] = { queue = q, payload = payload(i, 1000) } end
+    local ok, _, code = lot:settle { push = list }
+    assert.is_nil(ok)
+    assert.equal("FULL", code)
+    assert.same({ 3, n }, { q:length().leased, q:length().total })
+    assert.is_true(lot:settle())
+    assert.equal(3, q:stats().done)
+  end)
+
+  it("can be opened, worked on and drained by another", function()
+    local n = fill(1000)
+    assert(store:close())
+    store = assert(helper.open(store.path, { clock = "manual",
+                                             max_bytes = "2MiB" }))
+    q = queue()
+    assert.equal("FULL", select(3, q:push(payload(0, 1000))))
+    local counts = q:work(function() end, { stop_when_empty = true })
+    assert.equal(n, counts.done)
+    assert_room(n, 1000)
+  end)
+
+  it("fills and drains again and again", function()
+    local least = fill(2000)
+    for _ = 1, 4 do
+      drain(settle_as "done")
+      local n = fill(2000)
+      assert.is_true(n >= least * 0.9)
+    end
+    assert.is_true(store:stats().used_bytes <= 2^21)
+  end)
+
+  it("has room again with a higher max_bytes", function()
+    local n = fill(1000)
+    local other = assert(helper.open(store.path, { max_bytes = "4MiB" }))
+    assert(other:queue("orders", { codec = "raw" }):push(payload(0, 1000)))
+    assert.equal(n + 1, q:length().total)
+  end)
+end)

@@ -1,0 +1,320 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Strict order (D11, guarantee 9): within a lane of an ordered queue nothing
+-- is delivered while an earlier item is leased or waiting.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", {
+    ordered = true, max_attempts = 3,
+    retry = respool.backoff.constant { delay = 60 },
+  }))
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+local function take(n)
+  return assert(q:take { items = n or 1 })
+end
+
+local function values(lot)
+  local list = {}
+  for i = 1, #lot do list[i] = lot:item(i).payload end
+  return list
+end
+
+-- Takes up to n items, which become what `verb` says.
+local function settle(n, verb, argument)
+  local lot = take(n)
+  lot[verb](lot, argument)
+  assert(lot:settle())
+  return values(lot)
+end
+
+describe("an ordered queue", function()
+  it("hands out nothing while something is leased", function()
+    q:push_many { 1, 2, 3 }
+    local lot = take(2)
+    assert.same({ 1, 2 }, values(lot))
+    assert.equal(0, #take())
+    lot:done()
+    lot:settle()
+    assert.same({ 3 }, values(take()))
+  end)
+
+  it("hands out nothing while part of a lot is not settled", function()
+    q:push_many { 1, 2, 3, 4 }
+    local lot = take(3)
+    lot:item(1):done()
+    lot:item(3):done()
+    lot:settle()
+    assert.equal(0, #take())
+    lot:item(2):done()
+    lot:settle()
+    assert.same({ 4 }, values(take()))
+  end)
+
+  it("waits for an item that is to be tried again", function()
+    q:push_many { 1, 2, 3 }
+    settle(1, "retry")
+    assert.equal(0, #take(9))
+    store:advance(59)
+    assert.equal(0, #take(9))
+    store:advance(1)
+    assert.same({ 1 }, settle(1, "done"))
+    assert.same({ 2, 3 }, settle(9, "done"))
+  end)
+
+  it("waits for an item in the middle, then goes on behind it", function()
+    q:push_many { 1, 2, 3, 4 }
+    local lot = take(3)
+    lot:item(2):retry { delay = 10 }
+    lot:done()
+    lot:settle()
+    assert.equal(0, #take(9))
+    store:advance(10)
+    assert.same({ 2 }, settle(1, "done"))
+    assert.same({ 4 }, settle(1, "done"))
+  end)
+
+  it("waits for a snoozed item", function()
+    q:push_many { 1, 2 }
+    settle(1, "snooze", 40)
+    store:advance(39)
+    assert.equal(0, #take(9))
+    store:advance(1)
+    assert.same({ 1 }, settle(1, "done"))
+    assert.same({ 2 }, settle(1, "done"))
+  end)
+
+  it("waits for a delayed item that was pushed before", function()
+    q:push("late", { delay = 100 })
+    q:push "now"
+    assert.equal(0, #take(9))
+    store:advance(100)
+    assert.same({ "late" }, settle(1, "done"))
+    assert.same({ "now" }, settle(1, "done"))
+  end)
+
+  -- A look at the lane said that nothing could be taken as long as anything
+  -- waited there, whether before or behind the next item.
+  it("does not wait for a delayed item that was pushed behind", function()
+    q:push "now"
+    q:push("late", { delay = 100 })
+    assert.same({ "now" }, settle(9, "done"))
+  end)
+
+  it("waits for the first of several that wait, not the soonest", function()
+    q:push_many { 1, 2, 3 }
+    local lot = take(3)
+    lot:item(1):retry { delay = 30 }
+    lot:item(2):retry { delay = 10 }
+    lot:item(3):retry { delay = 20 }
+    lot:settle()
+    store:advance(20)
+    assert.equal(0, #take(9))
+    store:advance(10)
+    for i = 1, 3 do assert.same({ i }, settle(1, "done")) end
+  end)
+
+  -- What was due behind it hid the due time of the first.
+  it("wakes one who waits when the first of them is due", function()
+    q:push_many { 1, 2 }
+    local lot, due = take(2), store:now() + 60
+    lot:item(1):retry()
+    lot:item(2):retry { delay = 10 }
+    lot:settle()
+    store:advance(20)
+    assert.same({ 1 }, values(q:take { wait = 100 }))
+    assert.near(due, store:now(), 0.01)
+  end)
+
+  it("hands out again first what was released", function()
+    q:push_many { 1, 2, 3 }
+    local lot = take(2)
+    lot:item(1):done()
+    lot:item(2):release()
+    lot:settle()
+    assert.same({ 2 }, settle(1, "done"))
+    assert.same({ 3 }, settle(1, "done"))
+  end)
+
+  it("hands out again first what a crash left, in halves", function()
+    q:push_many { 1, 2, 3, 4, 5 }
+    take(4)
+    store:advance(31)
+    assert.same({ 1, 2 }, settle(9, "done"))
+    assert.same({ 3, 4 }, settle(9, "done"))
+    assert.same({ 5 }, settle(9, "done"))
+  end)
+
+  it("does not hand out the second half before the first is over", function()
+    q:push_many { 1, 2, 3, 4 }
+    take(4)
+    store:advance(31)
+    local lot = take(9)
+    assert.same({ 1, 2 }, values(lot))
+    assert.equal(0, #take(9))
+    lot:retry { delay = 10 }
+    lot:settle()
+    assert.equal(0, #take(9))
+  end)
+
+  it("goes on once an item is dead", function()
+    q:push_many { 1, 2, 3 }
+    assert.same({ 1 }, settle(1, "dead"))
+    for _ = 1, 3 do
+      assert.same({ 2 }, settle(1, "retry"))
+      store:advance(60)
+    end
+    assert.same({ 3 }, settle(9, "done"))
+    assert.equal(2, q.dead:count())
+  end)
+
+  it("goes on once an item has crashed too often", function()
+    q:push_many { 1, 2 }
+    for _ = 1, 3 do
+      assert.same({ 1 }, values(take(1)))
+      store:advance(31)
+    end
+    assert.same({ 2 }, settle(1, "done"))
+    assert.equal("crashed", q.dead:oldest().reason)
+  end)
+
+  it("goes on once an item has expired or is removed", function()
+    q:push(1, { ttl = 10 })
+    q:push_many { 2, 3 }
+    q:push(4, { delay = 1000 })
+    q:push(5)
+    store:advance(10)
+    q:remove(2)
+    assert.same({ 3 }, settle(9, "done"))
+    q:remove(4)
+    assert.same({ 5 }, settle(9, "done"))
+  end)
+
+  it("goes on once a waiting item has expired", function()
+    q:push(1, { ttl = 10, delay = 1000 })
+    q:push(2)
+    store:advance(10)
+    assert.same({ 2 }, settle(9, "done"))
+  end)
+
+  it("keeps each lane's order by itself", function()
+    q:push_many({ "high 1", "high 2" }, { priority = 1 })
+    q:push_many { "low 1", "low 2" }
+    assert.same({ "high 1" }, settle(1, "retry"))
+    assert.same({ "low 1", "low 2" }, settle(9, "done"))
+    store:advance(60)
+    assert.same({ "high 1" }, settle(1, "done"))
+    assert.same({ "high 2" }, settle(1, "done"))
+  end)
+
+  it("may become one while items are on their way", function()
+    q = store:queue("orders", { ordered = false })
+    q:push_many { 1, 2, 3 }
+    settle(1, "retry")
+    q = store:queue("orders", { ordered = true })
+    assert.equal(0, #take(9))
+    store:queue("orders", { ordered = false })
+    assert.same({ 2, 3 }, settle(9, "done"))
+  end)
+
+  it("stays in order when the handler fails now and then", function()
+    local list, calls, done = {}, 0, {}
+    for i = 1, 60 do list[i] = i end
+    q:push_many(list)
+    q:work(function(n)
+      calls = calls + 1
+      if calls % 3 == 0 then error "now and then" end
+      table.insert(done, n)
+    end, { stop_when_empty = true, lot = 7 })
+    assert.same(list, done)
+  end)
+end)
+
+describe("in any course of things an ordered queue", function()
+  local random = math.random
+
+  local function some(n)
+    local list = {}
+    for i = 1, n do list[i] = i end
+    return list
+  end
+
+  -- Ids of all that are not settled, by lane.
+  local function unsettled()
+    local lanes = { [0] = {}, {} }
+    for item in q:each() do lanes[item.priority][item.id] = true end
+    return lanes
+  end
+
+  -- A lot is the beginning of its lanes, of what has not died by now.
+  local function assert_in_order(lot, lanes)
+    local taken, last = { [0] = {}, {} }, { [0] = 0, 0 }
+    for i = 1, #lot do
+      local item = lot:item(i)
+      assert.is_true(item.id > last[item.priority])
+      taken[item.priority][item.id] = true
+      last[item.priority] = item.id
+    end
+    for lane, ids in pairs(lanes) do
+      for id in pairs(ids) do
+        assert(id > last[lane] or taken[lane][id],
+               ("%d was taken before %d"):format(last[lane], id))
+      end
+    end
+  end
+
+  local VERBS = {
+    function(item) item:done() end,
+    function(item) item:done() end,
+    function(item) item:retry { delay = random(0, 20) } end,
+    function(item) item:release() end,
+    function(item) item:snooze(random(0, 20)) end,
+    function(item) item:dead() end,
+  }
+
+  local function step()
+    local what = random(10)
+    if what <= 3 then
+      q:push_many(some(random(5)), {
+        priority = random(0, 1),
+        delay = what == 1 and random(0, 30) or nil,
+      })
+      return
+    end
+    local lot = take(random(5))
+    assert_in_order(lot, unsettled())
+    for i = 1, #lot do
+      if what < 9 then VERBS[random(#VERBS)](lot:item(i)) end
+    end
+    lot:settle() -- or else the lease runs out
+    store:advance(random(0, 15))
+  end
+
+  it("never hands out an item before an earlier one is over", function()
+    math.randomseed(helper.seed)
+    for _ = 1, 600 do step() end
+    store:advance(1000)
+    while q:length().total > 0 do
+      local lot = take(50)
+      lot:done()
+      lot:settle()
+      store:advance(31)
+    end
+    assert.is_true(q:stats().done > 100)
+  end)
+end)

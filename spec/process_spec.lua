@@ -1,0 +1,367 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Several processes on one store, and kill -9 among them.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q
+
+-- What the processes begin with. They append lines to files, each line by
+-- one write, so that lines of several never mix.
+local PRELUDE = [[
+  local respool = require "respool"
+  local path, log = arg[1], arg[2]
+  local store = assert(respool.open(path))
+  local q = assert(store:queue "orders")
+  local file = log and assert(io.open(log, "a"))
+  if file then file:setvbuf("full", 65536) end
+  local function note(...)
+    file:write(table.concat({ ... }, " "), "\n")
+    file:flush()
+  end
+  local function nap(seconds)
+    assert(store:queue "nothing"):take { wait = seconds }
+  end
+  io.stdout:setvbuf "no"
+]]
+
+local function spawn(code, ...)
+  return helper.spawn(PRELUDE .. code, store.path, ...)
+end
+
+local function open(options)
+  store = assert(helper.open(helper.location(), options))
+  q = assert(store:queue("orders", { lease = 30, max_crashes = math.huge }))
+end
+
+-- Lines of a file as lists of words.
+local function lines(path)
+  local list = {}
+  for line in io.lines(path) do
+    local words = {}
+    for word in line:gmatch "%S+" do table.insert(words, word) end
+    table.insert(list, words)
+  end
+  return list
+end
+
+local function new_log()
+  local path = helper.dir() .. "/log"
+  helper.write(path, "")
+  return path
+end
+
+local function pause(seconds)
+  helper.sh("sleep " .. seconds)
+end
+
+describe("a process that is killed", function()
+  before_each(function() open { clock = "manual" } end)
+
+  local TAKE = [[ q:take { items = 3 }; print "took"; q:take { wait = 99 } ]]
+
+  it("loses its leases, nothing else: the items come back (D9)", function()
+    q:push_many { "a", "b", "c" }
+    local worker = spawn(TAKE)
+    worker:expect "took"
+    worker:kill()
+    assert.equal(0, #q:take())
+    store:advance(31)
+    local lot = q:take { items = 3 }
+    assert.same({ 2, 1, 2 },
+                { #lot, lot:item(1).crashes, lot:item(1).deliveries })
+    assert.same({}, store:check())
+  end)
+
+  it("has settled what it has settled, and not the rest", function()
+    q:push_many { "a", "b", "c" }
+    local worker = spawn [[
+      local lot = q:take { items = 3 }
+      lot:item(2):done()
+      lot:settle()
+      lot:item(3):done()
+      print "took"
+      q:take { wait = 99 }
+    ]]
+    worker:expect "took"
+    worker:kill()
+    store:advance(31)
+    assert.same({ 1, 2 }, { q:stats().done, q:length().ready })
+    local _, _, code = q:get(2)
+    assert.equal("NOT_FOUND", code)
+  end)
+
+  it("keeps no lease by its thread any more (D8)", function()
+    q:push "a"
+    local worker = spawn [[
+      q:work(function() print "took"; q:take { wait = 99 } end)
+    ]]
+    worker:expect "took"
+    worker:kill()
+    store:advance(31)
+    assert.equal(1, #q:take())
+  end)
+
+  it("cannot settle what went to another meanwhile (D7)", function()
+    q:push "a"
+    local worker = spawn [[
+      local lot = q:take()
+      print "took"
+      repeat until q:get(1).deliveries == 2
+      lot:done()
+      print((select(3, lot:settle())))
+    ]]
+    worker:expect "took"
+    store:advance(31)
+    local lot = q:take()
+    assert.equal(0, worker:wait())
+    assert.matches("LEASE_LOST", worker:output())
+    lot:done()
+    assert.is_true(lot:settle())
+  end)
+end)
+
+describe("processes that take at the same time", function()
+  it("never get the same item (D4, D5)", function()
+    open()
+    local list, log, workers = {}, new_log(), {}
+    for i = 1, 300 do list[i] = i end
+    q:pause()
+    q:push_many(list)
+    for i = 1, 4 do
+      workers[i] = spawn([[
+        print "ready"
+        q:work(function(n) note(n) end, { lot = 3, wait = 1 })
+      ]], log)
+    end
+    for _, worker in ipairs(workers) do worker:expect "ready" end
+    q:resume()
+    for _, worker in ipairs(workers) do assert.equal(0, worker:wait()) end
+    local seen = {}
+    for _, words in ipairs(lines(log)) do
+      assert.is_nil(seen[words[1]])
+      seen[words[1]] = true
+    end
+    assert.equal(300, q:stats().done)
+    assert.equal(300, #lines(log))
+  end)
+end)
+
+describe("the settings of a queue", function()
+  before_each(function() open { clock = "manual" } end)
+
+  it("are honoured by every process (D5)", function()
+    assert(store:queue("orders", {
+      lease = 77, max_attempts = 2, dead_letter = "morgue",
+      retry = respool.backoff.constant { delay = 0 },
+    }))
+    q:push "a"
+    local worker = spawn [[
+      for _ = 1, 2 do
+        local lot = q:take { wait = 5 }
+        lot:retry { error = "no" }
+        lot:settle()
+      end
+      q:push "b"
+      q:take()
+    ]]
+    assert.equal(0, worker:wait())
+    assert.equal("exhausted", store:dead "morgue":get(1).reason)
+    local item = q:get(2)
+    assert.near(77, item.visible_at - item.pushed_at, 5)
+  end)
+
+  it("may be changed while others work", function()
+    local worker = spawn [[
+      print "ready"
+      local lot
+      repeat lot = q:take { wait = 9 } until #lot > 0
+      lot:retry { error = "no" }
+      lot:settle()
+    ]]
+    worker:expect "ready"
+    assert(store:queue("orders", { max_attempts = 1 }))
+    q:push "a"
+    assert.equal(0, worker:wait())
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("hold when it is paused (D5)", function()
+    q:push "a"
+    q:pause()
+    local worker = spawn [[ print(#q:take { wait = 0.1 }) ]]
+    worker:wait()
+    assert.equal("0\n", worker:output())
+  end)
+end)
+
+describe("a replay that is killed", function()
+  local LETTERS = 1500
+
+  local function kill_letters()
+    local list = {}
+    for i = 1, LETTERS do list[i] = i end
+    q:push_many(list)
+    local lot = q:take { items = LETTERS }
+    lot:dead()
+    lot:settle()
+  end
+
+  it("goes on by its name, and moves each letter once (F15)", function()
+    math.randomseed(helper.seed)
+    open()
+    kill_letters()
+    local kills, job = 0
+    repeat
+      local replay = spawn [[
+        print "begun"
+        assert(q.dead:replay { job = "again", rate = 2000, on_progress =
+          function(counts) print(counts.moved) end })
+        print "finished"
+      ]]
+      replay:expect "begun"
+      pause(0.02 + math.random() * 0.12)
+      if replay:kill() == 137 then kills = kills + 1 end
+      job = store:job "again"
+    until job and job.state == "finished"
+    assert.is_true(kills > 2)
+    local seen = {}
+    for item in q:each() do
+      assert.is_nil(seen[item.payload])
+      seen[item.payload] = true
+      assert.equal(1, item.replays)
+    end
+    assert.same({ LETTERS, 0, LETTERS },
+                { #seen, q.dead:count(), job.moved })
+    assert.same({}, store:check())
+  end)
+end)
+
+
+-- The storm: pushers and workers, killed at random and replaced.
+
+local LEASE, ROUNDS = 1, 14
+
+-- Pushes batches of consecutive numbers; notes them when acknowledged.
+local PUSHER = [[
+  local n = 0
+  while true do
+    local batch = {}
+    for i = 1, 1 + n % 20 do batch[i] = arg[3] .. "/" .. n + i end
+    local first = assert(q:push_many(batch))
+    local text = {}
+    for i, payload in ipairs(batch) do
+      text[i] = ("pushed %d %s"):format(first + i - 1, payload)
+    end
+    note(table.concat(text, "\n"))
+    n = n + #batch
+    nap(0.004)
+  end
+]]
+
+-- Notes what it took, between which times, and what it has settled.
+local WORKER = [[
+  while true do
+    local before = store:now()
+    local lot = assert(q:take { items = 50, wait = 1 })
+    local times = ("%.3f %.3f"):format(before, store:now())
+    for i = 1, #lot do
+      local item = lot:item(i)
+      note("took", item.id, item.payload, item.deliveries, item.crashes, times)
+    end
+    nap(0.02)
+    lot:done()
+    if #lot > 0 and lot:settle() then
+      for i = 1, #lot do note("done", lot:item(i).id) end
+    end
+    lot:close()
+  end
+]]
+
+-- As a user would write it; when the lot was taken is not known.
+local HANDLER = [[
+  q:work(function(payload, item)
+    note("took", item.id, payload, item.deliveries, item.crashes)
+    if item.id % 10 == 0 then nap(0.002) end
+  end, { lot = 50 })
+]]
+
+-- Starts the process in this place of the crew, or another in its stead.
+local function man(crew, place)
+  local code = place <= 4 and PUSHER or place <= 6 and WORKER or HANDLER
+  crew.started = crew.started + 1
+  crew[place] = spawn(code, crew.log, "p" .. crew.started)
+end
+
+local function storm(crew)
+  for place = 1, 8 do man(crew, place) end
+  for _ = 1, ROUNDS do
+    pause(0.05 + math.random() * 0.3)
+    local place = math.random(8)
+    crew[place]:kill()
+    man(crew, place)
+  end
+  for place = 1, 4 do crew[place]:kill() end
+end
+
+local function wait_until_empty()
+  for _ = 1, 400 do
+    if q:length().total == 0 then return end
+    pause(0.05)
+  end
+end
+
+-- The notes, by what was noted and id.
+local function read_notes(log)
+  local notes = { pushed = {}, took = {}, done = {} }
+  for _, words in ipairs(lines(log)) do
+    local of, id = notes[words[1]], tonumber(words[2])
+    of[id] = of[id] or {}
+    table.insert(of[id], {
+      payload = words[3], deliveries = tonumber(words[4]),
+      crashes = tonumber(words[5]), before = tonumber(words[6]),
+      after = tonumber(words[7]),
+    })
+  end
+  return notes
+end
+
+-- An item comes again only when its lease has run out.
+local function assert_leased(takes)
+  table.sort(takes, function(a, b) return a.deliveries < b.deliveries end)
+  for i, take in ipairs(takes) do
+    local last = takes[i - 1]
+    assert.equal(take.deliveries - 1, take.crashes)
+    if last then assert.is_true(take.deliveries > last.deliveries) end
+    if last and last.before and take.after then
+      assert.is_true(take.after - last.before >= LEASE - 0.002)
+    end
+  end
+end
+
+describe("four processes that push and four that work, killed at random",
+         function()
+  it("lose nothing and do nothing twice (I5, D4, D5, D9)", function()
+    math.randomseed(helper.seed)
+    open()
+    assert(store:queue("orders", { lease = LEASE }))
+    local crew = { started = 0, log = new_log() }
+    storm(crew)
+    wait_until_empty()
+    for place = 5, 8 do crew[place]:kill() end
+    local notes, pushed = read_notes(crew.log), 0
+    for id, acknowledged in pairs(notes.pushed) do
+      assert.equal(1, #acknowledged)
+      assert.equal(acknowledged[1].payload, notes.took[id][1].payload)
+      pushed = pushed + 1
+    end
+    for _, takes in pairs(notes.took) do assert_leased(takes) end
+    for _, settled in pairs(notes.done) do assert.equal(1, #settled) end
+    local stats = q:stats()
+    assert.same({ stats.pushed, 0 }, { stats.done, q:length().total })
+    assert.is_true(pushed > 100 and pushed <= stats.pushed)
+    assert.is_true(stats.crashed > 0)
+    assert.same({}, store:check())
+  end)
+end)

@@ -1,0 +1,370 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Retrying: when an item comes again after it failed, and when no more.
+-- What the policies compute is seen here through due times.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local backoff = respool.backoff
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+local function queue(options)
+  q = assert(store:queue("orders", options))
+  return q
+end
+
+local function take()
+  return assert(q:take())
+end
+
+-- Takes the one item and lets it fail.
+local function fail(given)
+  local lot = take()
+  lot:retry(given)
+  assert(lot:settle())
+end
+
+-- Seconds until the item is due.
+local function wait_of(id)
+  local item = q:get(id or 1)
+  return item.visible_at - store:now()
+end
+
+-- The waits between n failures, each to its end.
+local function waits(policy, n)
+  queue { retry = policy, max_attempts = math.huge }
+  q:push "a"
+  local list = {}
+  for i = 1, n do
+    fail()
+    list[i] = math.floor(wait_of() * 1000 + 0.5) / 1000
+    store:advance(list[i])
+  end
+  return list
+end
+
+local function work(handler)
+  return q:work(handler, { stop_when_empty = true })
+end
+
+describe("a retry policy without jitter", function()
+  local SAYS = {
+    ["constant (E3)"] = { backoff.constant { delay = 2.5 },
+                          { 2.5, 2.5, 2.5, 2.5 } },
+    ["linear (E4)"] = { backoff.linear { initial = 2, step = 3, max = 10 },
+                        { 2, 5, 8, 10, 10 } },
+    ["exponential with a cap (E5)"] = {
+      backoff.exponential { initial = 1, max = 30 },
+      { 1, 2, 4, 8, 16, 30, 30 } },
+    ["exponential of another base (E5)"] = {
+      backoff.exponential { initial = 2, factor = 1.5, max = 100 },
+      { 2, 3, 4.5, 6.75 } },
+    ["polynomial (E6)"] = { backoff.polynomial { initial = 2, power = 2 },
+                            { 2, 8, 18, 32 } },
+    ["fibonacci (E6)"] = { backoff.fibonacci { initial = 1, max = 12 },
+                           { 1, 1, 2, 3, 5, 8, 12, 12 } },
+    ["list of delays (E6)"] = { backoff.list { 5, 30, 300 },
+                                { 5, 30, 300, 300 } },
+  }
+  for name, case in pairs(SAYS) do
+    it("sets the due times it says: " .. name, function()
+      assert.same(case[2], waits(case[1], #case[2]))
+    end)
+  end
+
+  it("of no delay lets an item come again at once", function()
+    assert.same({ 0, 0 }, waits(backoff.constant { delay = 0 }, 2))
+  end)
+end)
+
+describe("jitter (E7)", function()
+  -- Due times in each other's range, and not always the same.
+  local function assert_between(list, low, high)
+    local least, most = math.huge, 0
+    for _, wait in ipairs(list) do
+      assert.is_true(wait >= low and wait <= high, tostring(wait))
+      least, most = math.min(least, wait), math.max(most, wait)
+    end
+    assert.is_true(most - least > (high - low) / 4)
+  end
+
+  local function constant(jitter)
+    return waits(backoff.constant { delay = 100, jitter = jitter }, 40)
+  end
+
+  it("full is anything up to the delay", function()
+    assert_between(constant "full", 0, 100)
+  end)
+
+  it("equal is the upper half of it", function()
+    assert_between(constant "equal", 50, 100)
+  end)
+
+  it("of a share is that much more or less, but not over the cap", function()
+    local policy = backoff.linear {
+      initial = 100, step = 0, max = 105, jitter = 0.2 }
+    assert_between(waits(policy, 40), 80, 105)
+  end)
+
+  it("decorrelated is up to three times the delay before", function()
+    local list = waits(backoff.decorrelated { initial = 1, max = 500 }, 40)
+    local before = 1
+    for _, wait in ipairs(list) do
+      assert.is_true(wait >= 1 and wait <= math.min(3 * before, 500) + 0.001)
+      before = wait
+    end
+  end)
+
+  it("is the same for the same seed", function()
+    local policy = backoff.exponential { initial = 10, jitter = "full" }
+    store = helper.store { seed = 7 }
+    local first = waits(policy, 8)
+    store = helper.store { seed = 7 }
+    assert.same(first, waits(policy, 8))
+    store = helper.store { seed = 8 }
+    assert.is_not.same(first, waits(policy, 8))
+  end)
+end)
+
+describe("attempts", function()
+  it("are limited; then the item is a letter (E1)", function()
+    queue { max_attempts = 3 }
+    q:push "a"
+    for i = 0, 2 do
+      assert.equal(i, q:get(1).attempts)
+      fail { delay = 0, error = "no " .. i }
+    end
+    local letter = q.dead:oldest()
+    assert.equal("exhausted", letter.reason)
+    assert.equal("no 2", letter.error)
+    assert.equal(3, letter.attempts)
+    assert.equal(0, q:length().total)
+  end)
+
+  it("of one make the first failure the last", function()
+    queue { max_attempts = 1 }
+    q:push "a"
+    fail()
+    assert.equal("exhausted", q.dead:oldest().reason)
+  end)
+
+  it("are counted in the store (E2)", function()
+    queue { max_attempts = 3 }
+    q:push "a"
+    fail { delay = 0 }
+    fail { delay = 0 }
+    assert(store:close())
+    store = assert(helper.open(store.path, { clock = "manual" }))
+    queue()
+    assert.equal(2, q:get(1).attempts)
+    fail()
+    assert.equal(3, q.dead:oldest().attempts)
+  end)
+
+  it("without a limit go on, and no due time overflows (E12)", function()
+    local list = waits(backoff.exponential { factor = 10, max = 1e12 }, 16)
+    assert.same({ 1, 1e11, 1e12, 1e12 }, { list[1], list[12], list[13],
+                                           list[16] })
+    assert.equal(16, q:get(1).attempts)
+  end)
+
+  it("up to 10,000 give delays within the cap (E12)", function()
+    for _, policy in ipairs {
+      backoff.exponential { factor = 1e6, max = 86400 },
+      backoff.polynomial { power = 90, max = 86400 },
+      backoff.fibonacci { max = 86400 },
+      backoff.linear { step = 1e6, max = 86400 },
+    } do
+      for _, attempt in ipairs { 1, 2, 63, 64, 65, 1000, 10000 } do
+        local delay = policy:delay(attempt)
+        assert.is_true(delay >= 1 and delay <= 86400)
+      end
+      assert.equal(86400, policy:delay(10000))
+    end
+  end)
+end)
+
+describe("waiting for a retry (E10)", function()
+  it("lets others go on", function()
+    queue { retry = backoff.constant { delay = 60 } }
+    q:push_many { "a", "b", "c" }
+    fail()
+    local lot = q:take { items = 9 }
+    assert.same({ "b", "c" },
+                { lot:item(1).payload, lot:item(2).payload })
+    lot:done()
+    lot:settle()
+    store:advance(60)
+    assert.equal("a", take():item(1).payload)
+  end)
+
+  it("is stored: it ends at its time for whoever comes then", function()
+    queue { retry = backoff.constant { delay = 60 } }
+    q:push "a"
+    fail()
+    local due = q:get(1).visible_at
+    store:close()
+    store = assert(helper.open(store.path, { clock = "manual" }))
+    queue()
+    assert.equal(due, q:get(1).visible_at)
+    store:advance(due - store:now() - 0.01)
+    assert.equal(0, #take())
+    store:advance(0.01)
+    assert.equal(1, #take())
+  end)
+
+  it("takes the delay given with the outcome, else the policy's", function()
+    queue { retry = backoff.list { 10, 20, 30 } }
+    q:push "a"
+    fail { delay = 500 }
+    assert.near(500, wait_of(), 0.001)
+    store:advance(500)
+    fail()
+    assert.near(20, wait_of(), 0.001)
+  end)
+end)
+
+describe("an item at its last attempt", function()
+  it("cools down and starts over, where the queue says so (E9)", function()
+    queue { max_attempts = 2, on_exhausted = { cooldown = 600 },
+            retry = backoff.list { 5, 7 } }
+    q:push "a"
+    for round = 1, 3 do
+      fail { error = "round " .. round }
+      assert.near(5, wait_of(), 0.001)
+      store:advance(5)
+      fail { error = "round " .. round }
+      assert.near(600, wait_of(), 0.001)
+      assert.equal(0, q:get(1).attempts)
+      assert.equal("round " .. round, q:get(1).error)
+      store:advance(600)
+    end
+    assert.same({ 0, 1 }, { q.dead:count(), q:length().total })
+    assert.equal(7, take():item(1).deliveries)
+  end)
+
+  it("is dropped, where the queue says so (E13)", function()
+    queue { max_attempts = 2, on_exhausted = "drop" }
+    q:push "a"
+    fail { delay = 0 }
+    fail { delay = 0 }
+    assert.same({ 0, 0 }, { q.dead:count(), q:length().total })
+    assert.equal(1, q:stats().removed)
+  end)
+
+  it("is not reached by a release or snooze", function()
+    queue { max_attempts = 1 }
+    q:push "a"
+    for _ = 1, 5 do
+      local lot = take()
+      lot:snooze(1)
+      lot:settle()
+      store:advance(1)
+    end
+    assert.equal(0, q:get(1).attempts)
+  end)
+end)
+
+describe("an error decides for itself (E11)", function()
+  before_each(function()
+    queue { retry = backoff.constant { delay = 5 }, max_attempts = 3 }
+    q:push "a"
+  end)
+
+  it("whether it is worth a retry", function()
+    work(function() error { message = "bad", retryable = false } end)
+    local letter = q.dead:oldest()
+    assert.same({ "rejected", 1, "bad" },
+                { letter.reason, letter.deliveries, letter.error })
+  end)
+
+  it("when it is to be tried again", function()
+    local times = {}
+    work(function()
+      table.insert(times, store:now())
+      error { message = "429", retry_after = 90 }
+    end)
+    assert.near(180, times[3] - times[1], 0.01)
+    assert.equal("exhausted", q.dead:oldest().reason)
+  end)
+end)
+
+describe("decide (E8)", function()
+  local function decide(f)
+    queue { max_attempts = 2, retry = backoff.constant { delay = 5 },
+            decide = f }
+    q:push { n = 1 }
+  end
+
+  it("sees the error and the item", function()
+    local seen = {}
+    decide(function(err, item)
+      table.insert(seen, { err.status, item.payload.n, item.attempts })
+      return "retry"
+    end)
+    work(function() error { status = 503 } end)
+    assert.same({ { 503, 1, 0 }, { 503, 1, 1 } }, seen)
+  end)
+
+  it("sets the delay of a retry, within the attempts", function()
+    decide(function() return "retry", 77 end)
+    local before = store:now()
+    work(function() error "x" end)
+    assert.near(before + 77, store:now(), 0.01)
+    assert.equal(2, q.dead:oldest().attempts)
+  end)
+
+  it("makes a letter of a group", function()
+    decide(function(err) return "dead", err.kind end)
+    work(function() error { message = "no", kind = "schema" } end)
+    local letter = q.dead:oldest()
+    assert.same({ "rejected", "schema", 1 },
+                { letter.reason, letter.group, letter.deliveries })
+  end)
+
+  it("hands an item back unspent", function()
+    local calls = 0
+    decide(function() return "release" end)
+    work(function(_, item)
+      calls = calls + 1
+      assert.equal(0, item.attempts)
+      if calls < 5 then error "not now" end
+    end)
+    assert.equal(1, q:stats().done)
+    assert.equal(4, q:stats().released)
+  end)
+
+  it("drops an item (E13)", function()
+    decide(function() return "drop" end)
+    work(function() error "junk" end)
+    assert.same({ 0, 0, 1 },
+                { q.dead:count(), q:length().total, q:stats().removed })
+  end)
+
+  it("leaves it to the policy by saying nothing, or by failing", function()
+    decide(function(err) if err == "odd" then error "in decide" end end)
+    local calls = 0
+    work(function()
+      calls = calls + 1
+      error(calls == 1 and "odd" or "even", 0)
+    end)
+    local letter = q.dead:oldest()
+    assert.equal("exhausted", letter.reason)
+    assert.matches("odd; decide: .*in decide", letter.history[1].error)
+  end)
+end)

@@ -1,0 +1,115 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Waiting by the real clock: what ends it, and what it costs. Bounds are
+-- generous for slow machines; each tells waking from waiting to the end.
+
+local helper = require "spec.helper"
+
+local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
+local LONG = 20
+
+local store, q
+
+before_each(function()
+  store = assert(helper.open(helper.location()))
+  q = assert(store:queue("orders", { lease = 0.3 }))
+end)
+
+-- What f returns, and how many seconds it took.
+local function timed(f)
+  local began = store:now()
+  local result = f()
+  return result, store:now() - began
+end
+
+-- Another process that does something to the queue a little later, when
+-- this one waits already.
+local function soon(action)
+  helper.spawn(([[
+    local store = assert(require "respool".open(arg[1]))
+    local q = assert(store:queue "orders")
+    q:take { wait = 0.25 }
+    %s
+  ]]):format(action), store.path)
+end
+
+describe("a take that waits, in one process", function()
+  it("wakes at once on a push, and costs no CPU until then (A12)", function()
+    assert.equal("0", helper.sh(build .. "/spec/wait; echo $?"))
+  end)
+end)
+
+describe("a take that waits", function()
+  it("wakes on a push from another process (A12)", function()
+    soon [[ q:push "news" ]]
+    local lot, waited = timed(function() return q:take { wait = LONG } end)
+    assert.equal("news", lot:item(1).payload)
+    assert.is_true(waited < LONG / 2)
+    assert.is_true(store:now() - lot:item(1).pushed_at < 1)
+  end)
+
+  it("wakes when an item is due (G3)", function()
+    q:push("later", { delay = 0.3 })
+    local lot, waited = timed(function() return q:take { wait = LONG } end)
+    assert.equal(1, #lot)
+    assert.is_true(waited > 0.25 and waited < 1.3)
+  end)
+
+  it("wakes when a lease runs out (D9)", function()
+    q:push "a"
+    q:take()
+    local lot, waited = timed(function() return q:take { wait = LONG } end)
+    assert.equal(1, lot:item(1).crashes)
+    assert.is_true(waited > 0.25 and waited < 1.3)
+  end)
+
+  it("gives up when its time is over", function()
+    local lot, waited = timed(function() return q:take { wait = 0.3 } end)
+    assert.equal(0, #lot)
+    assert.is_true(waited > 0.29 and waited < 1.3)
+  end)
+
+  it("costs no CPU while idle", function()
+    local before = os.clock()
+    assert.equal(0, #q:take { wait = 1 })
+    assert.is_true(os.clock() - before < 0.1)
+  end)
+end)
+
+describe("work", function()
+  it("wakes on a push from another process (A12)", function()
+    soon [[ q:push "news" ]]
+    local seen
+    local _, waited = timed(function()
+      q:work(function(payload, item)
+        seen = { payload, store:now() - item.pushed_at < 1 }
+      end, { max = 1, deadline = LONG })
+    end)
+    assert.same({ "news", true }, seen)
+    assert.is_true(waited < LONG / 2)
+  end)
+
+  it("wakes when an item is due (G3)", function()
+    q:push("later", { delay = 0.3 })
+    local _, waited = timed(function()
+      q:work(function() end, { max = 1, deadline = LONG })
+    end)
+    assert.is_true(waited > 0.25 and waited < 1.3)
+  end)
+
+  it("keeps the lease of a handler that takes longer (D8)", function()
+    q:push "slow"
+    local counts = q:work(function()
+      local from = store:now()
+      repeat assert.equal(0, #q:take()) until store:now() - from > 0.7
+    end, { max = 1 })
+    assert.same({ 1, 0 }, { counts.done, counts.lost })
+    assert.equal(0, q:stats().crashed)
+  end)
+
+  it("costs no CPU while idle", function()
+    local before = os.clock()
+    q:work(function() end, { wait = 1 })
+    assert.is_true(os.clock() - before < 0.1)
+  end)
+end)
