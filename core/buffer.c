@@ -351,7 +351,7 @@ int respool_buffer_fold(respool_buffer *b, respool_bytes name,
 
 /* ---- the barrier -------------------------------------------------------- */
 
-int respool_buffer_flush(respool_buffer *b) {
+static int barrier(respool_buffer *b, int reason) {
   int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
   if (rc) return rc;
   pthread_mutex_lock(&b->lock);
@@ -360,11 +360,19 @@ int respool_buffer_flush(respool_buffer *b) {
     if (b->flushing)
       wait_flushed(b);
     else
-      rc = flush_load(b, RESPOOL_FLUSH_HAND);
+      rc = flush_load(b, reason);
   }
   pthread_mutex_unlock(&b->lock);
   if (rc) return rc;
   return commit_flush(b->queue->store->env);
+}
+
+int respool_buffer_flush(respool_buffer *b) {
+  return barrier(b, RESPOOL_FLUSH_HAND);
+}
+
+int respool_buffer_drain(respool_buffer *b) {
+  return barrier(b, RESPOOL_FLUSH_CLOSE);
 }
 
 uint64_t respool_buffer_failures(const respool_buffer *b) {

@@ -170,7 +170,7 @@ static void lead_flush(env *e) {
 static void note_commit(committer *c, int64_t from, const op_list *group) {
   uint64_t n = 0;
   for (const op *o = group->first; o; o = o->next) n += o->wrote && !o->rc;
-  histogram_add(&c->took, (uint64_t)(clock_mono_us() - from));
+  histogram_add(&c->took, (uint64_t)(clock_mono_us() - from), 1);
   histogram_count(&c->verbs, n);
 }
 

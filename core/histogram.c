@@ -20,20 +20,21 @@ uint64_t respool_count_bound(int i) {
   return i >= 0 && i < RESPOOL_BUCKETS - 1 ? UINT64_C(1) << i : UINT64_MAX;
 }
 
-static void add(respool_histogram *h, uint64_t (*bound)(int), uint64_t v) {
+static void add(respool_histogram *h, uint64_t (*bound)(int), uint64_t v,
+                uint64_t times) {
   int i = 0;
   while (v > bound(i)) i++;
-  h->buckets[i]++;
-  h->count++;
-  h->sum += v;
+  h->buckets[i] += times;
+  h->count += times;
+  h->sum += v * times;
 }
 
-void histogram_add(respool_histogram *h, uint64_t us) {
-  add(h, respool_bucket_bound, us);
+void histogram_add(respool_histogram *h, uint64_t us, uint64_t n) {
+  add(h, respool_bucket_bound, us, n);
 }
 
 void histogram_count(respool_histogram *h, uint64_t n) {
-  add(h, respool_count_bound, n);
+  add(h, respool_count_bound, n, 1);
 }
 
 void histogram_merge(respool_histogram *to, const respool_histogram *from) {

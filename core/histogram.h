@@ -7,7 +7,8 @@
 
 #include "respool.h"
 
-void histogram_add(respool_histogram *h, uint64_t us);
+/* Adds `n` times the same duration. */
+void histogram_add(respool_histogram *h, uint64_t us, uint64_t n);
 void histogram_count(respool_histogram *h, uint64_t n);
 void histogram_merge(respool_histogram *to, const respool_histogram *from);
 

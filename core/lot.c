@@ -146,7 +146,7 @@ size_t respool_lot_lost(const respool_lot *lot) {
 }
 
 void respool_lot_observe(respool_lot *lot, uint64_t us) {
-  if (lot) histogram_add(&lot->observed, us);
+  if (lot) histogram_add(&lot->observed, us, 1);
 }
 
 /* ---- settling ----------------------------------------------------------- */

@@ -75,6 +75,14 @@ static int run_open(txn *t, op *o) {
   return engine_lmdb.queue_open(t, p->name, p->options);
 }
 
+static respool_queue *queue_new(respool *s, const char *name) {
+  respool_queue *q = calloc(1, sizeof *q);
+  if (!q) return NULL;
+  q->store = s;
+  strcpy(q->name, name);
+  return q;
+}
+
 int respool_queue_open(respool *s, const char *name,
                        const respool_queue_options *o, respool_queue **out) {
   static const respool_queue_options keep = RESPOOL_QUEUE_OPTIONS_INIT;
@@ -83,17 +91,14 @@ int respool_queue_open(respool *s, const char *name,
   if (!rc) rc = name_check(name, "queue name");
   if (!rc) rc = policy_check(p.options);
   if (rc) return rc;
-  respool_queue *q = calloc(1, sizeof *q);
+  respool_queue *q = queue_new(s, name);
   if (!q) return fail(RESPOOL_NOMEM, "not enough memory for a queue");
   rc = store_run(s, &p.op, run_open, true);
-  if (rc) {
+  if (rc)
     free(q);
-    return rc;
-  }
-  q->store = s;
-  strcpy(q->name, name);
-  *out = q;
-  return 0;
+  else
+    *out = q;
+  return rc;
 }
 
 void respool_queue_free(respool_queue *q) {
@@ -150,6 +155,21 @@ int respool_queue_pause(respool_queue *q, int paused) {
   queue_op o = {.q = q, .paused = paused};
   int rc = queue_check(q);
   return rc ? rc : store_run(q->store, &o.op, run_pause, true);
+}
+
+int respool_queue_find(respool *s, const char *name, respool_queue **out) {
+  int rc = store_check(s);
+  if (!rc) rc = name_check(name, "queue name");
+  if (rc) return rc;
+  respool_queue *q = queue_new(s, name);
+  queue_op o = {.q = q};
+  if (!q) return fail(RESPOOL_NOMEM, "not enough memory for a queue");
+  rc = store_read(s, &o.op, run_config);
+  if (rc)
+    free(q);
+  else
+    *out = q;
+  return rc;
 }
 
 static int run_queue_stat(txn *t, op *o) {

@@ -347,6 +347,10 @@ RESPOOL_API int respool_queue_open(respool *s, const char *name,
                                    const respool_queue_options *o,
                                    respool_queue **q);
 
+/* Opens the queue `name` if there is one, else NOT_FOUND; a read. */
+RESPOOL_API int respool_queue_find(respool *s, const char *name,
+                                   respool_queue **q);
+
 /* Frees the handle; NULL is fine. */
 RESPOOL_API void respool_queue_free(respool_queue *q);
 
@@ -541,6 +545,10 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
    stay in the buffer and are tried again, after 0.1 s and then less often up
    to 30 s, or by the next flush. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
+
+/* The same for who is about to free the buffer, which cannot say what goes
+   wrong; counted as a flush at close. */
+RESPOOL_API int respool_buffer_drain(respool_buffer *b);
 
 typedef struct respool_buffer_stats {
   size_t size;

@@ -182,8 +182,10 @@ static void bury(work *w, size_t i, const mark *m, enum fate f) {
 /* The item is over: its blob goes, and its key is free. */
 static void give_up(work *w, size_t i, enum fate f) {
   const respool_page *p = &w->r->lot->page;
-  blob_ref r = blob_of(p->packed[i]);
   bool keep = f == FATE_DONE && w->q->config.keep_done > 0;
+  bool plain = !p->items[i].key.size && p->packed[i].size != ITEM_REF_SIZE;
+  if (plain && !keep) return;
+  blob_ref r = blob_of(p->packed[i]);
   unique_release(w->t, w->q, &p->items[i], w->now);
   if (keep)
     history_keep(w->t, w->q, &p->items[i], p->packed[i], w->now);

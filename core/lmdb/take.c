@@ -77,12 +77,16 @@ static void fill_items(grab *g, const yield *y, const hold *h) {
   }
 }
 
-/* How long items waited for their first delivery. */
+/* How long items waited for their first delivery; those of a segment, which
+   were pushed together, are counted together. */
 static void note_waits(grab *g, const yield *y) {
-  for (size_t i = y->from; i < g->lot->page.n; i++) {
-    int64_t waited = g->now - g->lot->page.items[i].pushed_at;
+  const respool_page *p = &g->lot->page;
+  for (size_t i = y->from, n; i < p->n; i += n) {
+    int64_t waited = g->now - p->items[i].pushed_at;
+    for (n = 1; i + n < p->n; n++)
+      if (p->items[i + n].pushed_at != p->items[i].pushed_at) break;
     histogram_add(&g->q->counters.wait,
-                  waited > 0 ? (uint64_t)waited * 1000 : 0);
+                  waited > 0 ? (uint64_t)waited * 1000 : 0, n);
   }
 }
 
