@@ -16,13 +16,18 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
   lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
   lmdb/audit
-BINDING = core result handle record names backoff cbor store queue take lot \
-  dead job
+BINDING = core result handle record figures names backoff cbor store queue \
+  buffer take lot dead job care tx process
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
-  respool/take.lua respool/lot.lua respool/item.lua respool/verdict.lua \
-  respool/outcome.lua respool/page.lua respool/work.lua respool/dead.lua \
-  respool/replay.lua respool/options.lua respool/compat.lua
+  respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
+  respool/lot.lua respool/item.lua respool/verdict.lua respool/outcome.lua \
+  respool/page.lua respool/work.lua respool/dead.lua respool/replay.lua \
+  respool/transaction.lua respool/handlers.lua respool/background.lua \
+  respool/script.lua respool/processes.lua respool/hooks.lua \
+  respool/figures.lua respool/metrics.lua respool/health.lua \
+  respool/history.lua respool/care.lua respool/closing.lua \
+  respool/options.lua respool/compat.lua
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads wait fork
 BENCH = machine lifecycle one_record append_log

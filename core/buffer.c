@@ -4,7 +4,8 @@
  * off and commits it as one operation, while the next is filled. Invariants:
  *
  *   1. At most one flush runs, so loads are committed in push order.
- *   2. A load leaves memory only when its commit returned 0.
+ *   2. A load, or a part of one that had no room as a whole, leaves memory
+ *      only when its commit returned 0.
  *   3. `committed` counts the pushes whose loads left; a barrier waits for it
  *      to reach `pushed` as it was.
  */
@@ -65,15 +66,17 @@ typedef struct flush_op {
   op op;
   respool_buffer *b;
   int reason;
+  bool first_only; /* the first part of the load, not all */
 } flush_op;
 
 static int run_flush(txn *t, op *o) {
   flush_op *f = (flush_op *)o;
   respool_queue *q = f->b->queue;
   int rc = 0;
-  for (part *p = f->b->hand.parts; p && !rc; p = p->next) {
+  part *first = f->b->hand.parts;
+  for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
     append_req r = push_request(q->store, &p->batch, &p->key, &p->options);
-    r.reason = p == f->b->hand.parts ? f->reason : RESPOOL_FLUSH_NONE;
+    r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
   }
   return rc;
@@ -103,6 +106,30 @@ static void note_result(respool_buffer *b, int rc, int reason) {
   load_free(&b->hand);
 }
 
+static int commit_hand(flush_op *f) {
+  return store_run(f->b->queue->store, &f->op, run_flush, true);
+}
+
+/* There is no room for the whole load: as much of it as there is room for,
+   in order, so that a load larger than the queue may be gets there too. */
+static int flush_some(flush_op *f) {
+  respool_buffer *b = f->b;
+  int rc = 0;
+  f->first_only = true;
+  while (b->hand.parts && !rc) {
+    rc = commit_hand(f);
+    if (rc == RESPOOL_FULL && load_halve(&b->hand)) {
+      rc = 0;
+    } else if (!rc) {
+      f->reason = RESPOOL_FLUSH_NONE;
+      pthread_mutex_lock(&b->lock);
+      load_shift(&b->hand);
+      pthread_mutex_unlock(&b->lock);
+    }
+  }
+  return rc;
+}
+
 /* One flush; with the lock held, which is given up meanwhile. */
 static int flush_load(respool_buffer *b, int reason) {
   flush_op f = {.b = b, .reason = reason};
@@ -112,7 +139,8 @@ static int flush_load(respool_buffer *b, int reason) {
   b->asked = RESPOOL_FLUSH_NONE;
   pthread_mutex_unlock(&b->lock);
   int rc = load_end(&b->hand);
-  if (!rc) rc = store_run(b->queue->store, &f.op, run_flush, true);
+  if (!rc) rc = commit_hand(&f);
+  if (rc == RESPOOL_FULL) rc = flush_some(&f);
   pthread_mutex_lock(&b->lock);
   b->flushing = false;
   note_result(b, rc, reason);
@@ -234,7 +262,7 @@ static void make_room(respool_buffer *b) {
     return;
   }
   if (!b->asked) b->asked = RESPOOL_FLUSH_BYTES;
-  timers_arm(&s->timers, &b->timer, next_look(b, respool_now(s)));
+  timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
 }
 
 /* With the lock, given up meanwhile: until the next flush, a second at

@@ -98,7 +98,9 @@ typedef struct engine {
   int (*queue_stat)(txn *t, const char *name, int64_t now,
                     respool_queue_stats *out);
   int (*queue_pause)(txn *t, const char *name, bool paused);
-  int (*queue_drop)(txn *t, const char *name); /* an empty one */
+  /* of an empty one: what it remembers, `limit` records at most; itself */
+  int (*queue_forget)(txn *t, const char *name, int limit, bool *more);
+  int (*queue_drop)(txn *t, const char *name);
   int (*names)(txn *t, int which, packer *out); /* array of texts */
 
   /* life of an item */

@@ -89,7 +89,10 @@ int load_add(load *l, const respool_payload *it,
              const respool_push_options *o) {
   part *p = part_for(l, it, o);
   item i = {.body = it->body, .headers = it->headers, .key = it->key};
-  if (p) batch_add(&p->batch, &i);
+  if (p) {
+    batch_add(&p->batch, &i);
+    p->bytes += payload_weight(it);
+  }
   return !p || p->batch.rc || p->batch.bytes.rc ? no_memory() : 0;
 }
 
@@ -200,4 +203,38 @@ int load_end(load *l) {
   int rc = pack_slots(l);
   for (part *p = l->parts; p && !rc; p = p->next) rc = batch_end(&p->batch);
   return rc;
+}
+
+/* ---- in smaller parts --------------------------------------------------- */
+
+bool load_halve(load *l) {
+  part *p = l->parts;
+  part *rest = p->batch.n_items > 1 ? calloc(1, sizeof *rest) : NULL;
+  batch first;
+  if (!rest) return false;
+  rest->options = p->options;
+  batch_init(&first, p->batch.version);
+  batch_init(&rest->batch, p->batch.version);
+  if (batch_split(&p->batch, p->batch.n_items / 2, &first, &rest->batch)) {
+    batch_free(&first);
+    part_free(rest);
+    return false;
+  }
+  batch_free(&p->batch);
+  p->batch = first;
+  rest->bytes = p->bytes - p->bytes / 2;
+  p->bytes /= 2;
+  rest->next = p->next;
+  p->next = rest;
+  if (l->last_part == p) l->last_part = rest;
+  return true;
+}
+
+void load_shift(load *l) {
+  part *p = l->parts;
+  l->parts = p->next;
+  if (!l->parts) l->last_part = NULL;
+  l->items -= p->batch.n_items;
+  l->bytes -= p->bytes;
+  part_free(p);
 }

@@ -15,6 +15,7 @@ typedef struct part {
   respool_push_options options;
   respool_payload key; /* its key alone, copied; for a part of one */
   batch batch;
+  uint64_t bytes;      /* of payloads */
 } part;
 
 /* An item that may yet be folded: the last under its name. */
@@ -51,6 +52,13 @@ int load_put(load *l, slot *s, respool_bytes name,
 
 /* Ends all batches. May be called again. */
 int load_end(load *l);
+
+/* Makes two parts of the first of an ended load; false when it is a single
+   item, or memory is out. */
+bool load_halve(load *l);
+
+/* Forgets the first part, with what it counts. */
+void load_shift(load *l);
 
 /* A copy that is the caller's to free(). */
 int copy_bytes(respool_bytes from, respool_bytes *to);

@@ -414,6 +414,11 @@ int respool_purge(respool_queue *q, uint64_t *removed) {
   return rc;
 }
 
+static int run_forget(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  return engine_lmdb.queue_forget(t, p->name, PURGE_PAGE, &p->more);
+}
+
 static int run_drop(txn *t, op *o) {
   return engine_lmdb.queue_drop(t, ((remove_op *)o)->name);
 }
@@ -432,5 +437,7 @@ int respool_queue_drop(respool *s, const char *name) {
   if (rc) return rc;
   strcpy(q.name, name);
   rc = respool_purge(&q, NULL);
+  for (o.more = true; !rc && o.more;)
+    rc = store_run(s, &o.op, run_forget, true);
   return rc ? rc : store_run(s, &o.op, run_drop, true);
 }

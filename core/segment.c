@@ -34,8 +34,8 @@ static bool sum_holds(const uint8_t *b, size_t n) {
          read64(b + AT_SUM + 1) == XXH3_64bits(b + AT_BODY, n - AT_BODY);
 }
 
-bool segment_open(respool_bytes stored, segment *g) {
-  if (!sum_holds(stored.data, stored.size)) return false;
+/* Reads without verifying. */
+static bool read_segment(respool_bytes stored, segment *g) {
   unpacker *u = &g->items;
   unpacker_init(u, stored.data, stored.size);
   unpack_array(u);
@@ -46,6 +46,10 @@ bool segment_open(respool_bytes stored, segment *g) {
   g->version = unpack_uint(u);
   g->count = unpack_array(u);
   return u->rc == 0 && format == SEGMENT_FORMAT;
+}
+
+bool segment_open(respool_bytes stored, segment *g) {
+  return sum_holds(stored.data, stored.size) && read_segment(stored, g);
 }
 
 int64_t segment_expiry(respool_bytes stored) {
@@ -129,12 +133,11 @@ static void count_one(batch *b) {
   b->n_items++;
 }
 
-static void add_big(batch *b, const item *i) {
+/* Adds the item that lies packed in the blobs from `at` on. */
+static void add_ref(batch *b, size_t at) {
   b->bigs = grow(b->bigs, b->n_bigs, &b->cap_bigs, sizeof *b->bigs, &b->rc);
   need(b, ITEM_REF_SIZE);
   if (b->rc) return;
-  size_t at = b->blobs.len;
-  item_pack(&b->blobs, i);
   big *g = &b->bigs[b->n_bigs++];
   *g = (big){b->bytes.len, at, b->blobs.len - at};
   item_pack_ref(&b->bytes, (blob_ref){0, g->size});
@@ -142,9 +145,10 @@ static void add_big(batch *b, const item *i) {
 }
 
 void batch_add(batch *b, const item *i) {
-  size_t bound = item_bound(i);
+  size_t bound = item_bound(i), at = b->blobs.len;
   if (bound > ITEM_MAX) {
-    add_big(b, i);
+    item_pack(&b->blobs, i);
+    add_ref(b, at);
     return;
   }
   need(b, bound);
@@ -161,6 +165,38 @@ void batch_add_raw(batch *b, respool_bytes packed) {
 int batch_end(batch *b) {
   close_span(b);
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
+}
+
+/* Adds the packed item `raw` of another batch, whose next big item is `g`;
+   true when it was that. */
+static bool copy_item(batch *to, const batch *from, respool_bytes raw,
+                      const big *g) {
+  size_t at = to->blobs.len;
+  const uint8_t *place = raw.data;
+  if (!g || from->bytes.data + g->ref != place) {
+    batch_add_raw(to, raw);
+    return false;
+  }
+  pack_raw(&to->blobs, from->blobs.data + g->at, g->size);
+  add_ref(to, at);
+  return true;
+}
+
+int batch_split(const batch *from, uint64_t n, batch *first, batch *rest) {
+  size_t k = 0;
+  for (size_t i = 0; i < from->n_spans; i++) {
+    const span *s = &from->spans[i];
+    segment g;
+    read_segment((respool_bytes){from->bytes.data + s->at, s->size}, &g);
+    for (uint64_t j = 0; j < g.count; j++) {
+      batch *to = first->n_items < n ? first : rest;
+      const big *next = k < from->n_bigs ? &from->bigs[k] : NULL;
+      k += copy_item(to, from, unpack_skip(&g.items), next);
+      if (to->rc) return to->rc;
+    }
+  }
+  int rc = batch_end(first);
+  return rc ? rc : batch_end(rest);
 }
 
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,

@@ -64,6 +64,10 @@ void batch_add_raw(batch *b, respool_bytes packed);
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
 int batch_end(batch *b);
 
+/* Copies an ended batch: the first `n` items to one, the rest to another,
+   both new. 0 or RESPOOL_NOMEM. */
+int batch_split(const batch *from, uint64_t n, batch *first, batch *rest);
+
 /* Writes the times and the checksum into a copy of a span's bytes. */
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,
                   int64_t expires_at);

@@ -543,7 +543,8 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
 /* A barrier: when it returns 0, everything pushed before it, by any thread,
    is committed and on disk. Otherwise says which error kept it; the items
    stay in the buffer and are tried again, after 0.1 s and then less often up
-   to 30 s, or by the next flush. */
+   to 30 s, or by the next flush. What is FULL may have had room for some of
+   them: these are committed, the first ones, and the others stay. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
 /* The same for who is about to free the buffer, which cannot say what goes

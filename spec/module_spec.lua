@@ -211,7 +211,10 @@ describe("store:queue", function()
     ordered = { 1, "yes" },
     max_items = { -1, 0.5, "10" },
     max_queue_bytes = { 0, -1, "lots" },
-    overflow = { "wait", "drop_oldest", true },
+    overflow = { "drop", 1, true },
+    keep_done = { -1, "1 day", {}, { days = 1 }, { seconds = -1 },
+                  { seconds = 1, days = 1 }, true },
+    keep_dead = { -1, nan, "1d" },
     dead_letter = { "", ("x"):rep(256), 5 },
     decide = { "dead", {} },
     check = { "string", true },
@@ -235,7 +238,8 @@ describe("store:queue", function()
       lease = 12.5, max_attempts = 7, max_crashes = huge, ttl = 60,
       on_exhausted = { cooldown = 4 }, on_expire = "drop", ordered = true,
       max_items = 10, max_queue_bytes = "1MiB", dead_letter = "morgue",
-      retry = retry, max_hold = 100,
+      retry = retry, max_hold = 100, overflow = "drop_oldest",
+      lanes = { [9] = 5, [0] = 1 }, keep_done = "1GiB", keep_dead = 3600,
     })
     assert.same({
       lease = 12.5, max_attempts = 7, max_crashes = huge, ttl = 60,
@@ -243,7 +247,8 @@ describe("store:queue", function()
       max_items = 10, max_queue_bytes = 2^20, dead_letter = "morgue",
       retry = { name = "linear", initial = 2, step = 3, factor = 0, max = 9,
                 list = {}, jitter = "none" },
-      max_hold = 100,
+      max_hold = 100, overflow = "drop_oldest", lanes = { [9] = 5, [0] = 1 },
+      keep_done = { seconds = huge, bytes = 2^30 }, keep_dead = 3600,
     }, store:queue "orders":config())
   end)
 
@@ -279,6 +284,7 @@ describe("queue:push", function()
     at = { -1, nan, huge },
     ttl = { -1, nan, "1" },
     headers = { 5, "x" },
+    wait = { -1, nan, "1" },
   })
 
   it("returns ids that rise", function()

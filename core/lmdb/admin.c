@@ -5,6 +5,7 @@
  */
 #include "parts.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* ---- policy ------------------------------------------------------------- */
@@ -143,13 +144,37 @@ int lmdb_stat(txn *t, respool_store_stats *out) {
 
 /* ---- dropping and listing ----------------------------------------------- */
 
+/* 0 when nothing is left in the queue. */
+static int check_empty(const queue *q, const char *name) {
+  for (size_t i = 0; i < q->n_lanes; i++)
+    if (q->lanes[i].ready || q->lanes[i].leased || q->lanes[i].waiting)
+      return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
+  return 0;
+}
+
+/* Finished items, and keys in their windows. */
+static bool forget_past(txn *t, queue *q, int limit) {
+  int left = limit;
+  history_drop(t, q, &left);
+  return unique_sweep(t, q, INT64_MAX, limit) || left == 0;
+}
+
+int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  rc = check_empty(q, name);
+  if (!rc) *more = forget_past(t, q, limit);
+  return rc ? rc : t->rc;
+}
+
 int lmdb_queue_drop(txn *t, const char *name) {
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  for (size_t i = 0; i < q->n_lanes; i++)
-    if (q->lanes[i].ready || q->lanes[i].leased || q->lanes[i].waiting)
-      return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
+  rc = check_empty(q, name);
+  if (rc) return rc;
+  forget_past(t, q, INT_MAX); /* what came since it was forgotten */
   txn_del(t, DB_QUEUES, phrase_of(name));
   queues_forget(t, q);
   return t->rc;

@@ -21,6 +21,7 @@ const engine engine_lmdb = {
   .queue_config = lmdb_queue_config,
   .queue_stat = lmdb_queue_stat,
   .queue_pause = lmdb_queue_pause,
+  .queue_forget = lmdb_queue_forget,
   .queue_drop = lmdb_queue_drop,
   .names = lmdb_names,
   .append = lmdb_append,

@@ -248,6 +248,7 @@ void history_keep(txn *t, queue *q, const respool_item *i,
 
 /* Forgets what is beyond its time or bytes; how many. `limit` is lowered. */
 uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit);
+void history_drop(txn *t, queue *q, int *limit); /* all of it */
 
 /* ---- scan.c: looking ---------------------------------------------------- */
 
@@ -262,6 +263,7 @@ int lmdb_queue_config(txn *t, const char *name, queue_config *out);
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
                     respool_queue_stats *out);
 int lmdb_queue_pause(txn *t, const char *name, bool paused);
+int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more);
 int lmdb_queue_drop(txn *t, const char *name);
 int lmdb_names(txn *t, int which, packer *out);
 int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r);

@@ -51,7 +51,15 @@ static void forget(txn *t, queue *q, cur *c) {
   queue_changed(t, q);
 }
 
-uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit) {
+static bool any(const queue *q, int64_t done_at, int64_t now) {
+  (void)q, (void)done_at, (void)now;
+  return true;
+}
+
+/* Forgets from the oldest on what `goes`, `*limit` at most. */
+static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit,
+                      bool (*goes)(const queue *q, int64_t done_at,
+                                   int64_t now)) {
   key start = history_key(q->id, 0, 0);
   uint32_t of;
   int64_t done_at;
@@ -61,13 +69,21 @@ uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit) {
   cur_open(&c, t, DB_HISTORY);
   while (*limit > 0 && cur_seek(&c, key_bytes(&start)) &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id &&
-         beyond(q, done_at, now)) {
+         goes(q, done_at, now)) {
     forget(t, q, &c);
     n++;
     --*limit;
   }
   cur_close(&c);
   return n;
+}
+
+uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit) {
+  return sweep(t, q, now, limit, beyond);
+}
+
+void history_drop(txn *t, queue *q, int *limit) {
+  sweep(t, q, 0, limit, any);
 }
 
 /* ---- looking ------------------------------------------------------------ */

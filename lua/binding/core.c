@@ -10,11 +10,18 @@
 #include "result.h"
 #include "store.h"
 
+/* mono(): microseconds of a clock that is never set. */
+static int mono(lua_State *L) {
+  lua_pushnumber(L, (double)respool_mono());
+  return 1;
+}
+
 static const luaL_Reg FUNCTIONS[] = {
   { "misuse", lresult_misuse },
   { "home", lresult_home },
   { "backoff_check", lbackoff_check },
   { "backoff_delay", lbackoff_delay },
+  { "mono", mono },
   { NULL, NULL }
 };
 
@@ -28,6 +35,9 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lqueue_open(L);
   ltake_open(L);
   llot_open(L);
+  lbuffer_open(L);
+  ltx_open(L);
+  lprocess_open(L);
   lua_pushliteral(L, RESPOOL_VERSION_STRING);
   lua_setfield(L, -2, "version");
   return 1;

@@ -37,6 +37,8 @@ static const record_field LETTER[] = {
   RECORD(respool_letter, deliveries, COUNT),
   RECORD(respool_letter, crashes, COUNT),
   RECORD(respool_letter, replays, COUNT),
+  RECORD(respool_letter, version, COUNT),
+  RECORD(respool_letter, key, BYTES),
   RECORD(respool_letter, items, COUNT),
   { "priority", offsetof(respool_letter, lane), RECORD_INT },
   RECORD(respool_letter, failures, COUNT),
@@ -217,8 +219,8 @@ static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
     lua_rawgeti(L, row, i);
   m->number = lrecord_count(L, row + 1);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
-  *p = (respool_payload){ .body = lqueue_bytes(L, row + 2),
-                          .headers = lqueue_bytes(L, row + 3) };
+  p->body = lqueue_bytes(L, row + 2);
+  p->headers = lqueue_bytes(L, row + 3);
   lua_settop(L, row);
 }
 

@@ -39,12 +39,16 @@ static int lot_length(lua_State *L) {
   return 1;
 }
 
-/* The number of the item asked for at index 2, from 0. */
-static size_t item_number(lua_State *L, const respool_lot *l) {
-  lua_Integer i = luaL_checkinteger(L, 2);
+size_t llot_number(lua_State *L, int index, const respool_lot *l) {
+  lua_Integer i = luaL_checkinteger(L, index);
   if (!l || i < 1 || (size_t)i > respool_lot_length(l))
     lmisuse(L, "there is no item %d in this lot", (int)i);
   return (size_t)i - 1;
+}
+
+/* The number of the item asked for at index 2. */
+static size_t item_number(lua_State *L, const respool_lot *l) {
+  return llot_number(L, 2, l);
 }
 
 static const respool_item *item(lua_State *L) {
@@ -86,8 +90,7 @@ static const char *text(lua_State *L, int index) {
   return luaL_optstring(L, index, NULL);
 }
 
-/* verdict, delay, error, trace, group, reason, box from `index` on. */
-static void read_outcome(lua_State *L, int index, respool_outcome *o) {
+void llot_outcome(lua_State *L, int index, respool_outcome *o) {
   o->verdict = (int)luaL_checkinteger(L, index);
   o->delay = lrecord_span(L, index + 1);
   o->error = text(L, index + 2);
@@ -95,6 +98,7 @@ static void read_outcome(lua_State *L, int index, respool_outcome *o) {
   o->group = text(L, index + 4);
   o->reason = text(L, index + 5);
   o->box = text(L, index + 6);
+  o->memo = lqueue_bytes(L, index + 7);
 }
 
 /* mark(lot, i, verdict, ...). */
@@ -102,7 +106,7 @@ static int lot_mark(lua_State *L) {
   respool_lot *l = lot(L);
   size_t i = item_number(L, l);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  read_outcome(L, 3, &o);
+  llot_outcome(L, 3, &o);
   return lresult(L, respool_lot_mark(l, i, &o));
 }
 
@@ -110,7 +114,7 @@ static int lot_mark(lua_State *L) {
 static int lot_mark_rest(lua_State *L) {
   respool_lot *l = lot(L);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  read_outcome(L, 2, &o);
+  llot_outcome(L, 2, &o);
   return lresult(L, l ? respool_lot_mark_rest(l, &o) : 0);
 }
 
@@ -147,17 +151,22 @@ typedef struct parcel {
   respool_push_options options;
 } parcel;
 
-/* The push on the top: { queue, bytes, headers, lane, delay, at, ttl }. */
+#define ROW 11
+
+/* The push on the top: { queue, bytes, headers, key, lane, delay, at, ttl,
+   version, on_conflict, dedup }. */
 static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
-  for (int i = 1; i <= 7; i++)
+  for (int i = 1; i <= ROW; i++)
     lua_rawgeti(L, row, i);
+  lua_pushnil(L); /* no wait */
   h->queue = lhandle_object(L, row + 1, LQUEUE);
-  p->item = (respool_payload){ .body = lqueue_bytes(L, row + 2),
-                               .headers = lqueue_bytes(L, row + 3) };
+  p->item.body = lqueue_bytes(L, row + 2);
+  p->item.headers = lqueue_bytes(L, row + 3);
+  p->item.key = lqueue_bytes(L, row + 4);
   p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, row + 4, &p->options);
+  lqueue_push_options(L, row + 5, &p->options);
   h->items = &p->item;
   h->n = 1;
   h->options = &p->options;
@@ -171,7 +180,7 @@ static void read_pushes(lua_State *L, int index, respool_settle_options *o) {
   size_t n = lua_rawlen(L, index);
   respool_handover *pushes = lua_newuserdata(L, n * sizeof *pushes);
   parcel *parcels = lua_newuserdata(L, n * sizeof *parcels);
-  luaL_checkstack(L, 16, NULL);
+  luaL_checkstack(L, 24, NULL);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, index, (int)i + 1);
     read_push(L, &pushes[i], &parcels[i]);
@@ -219,6 +228,23 @@ static int lot_lost(lua_State *L) {
   return 1;
 }
 
+/* observe(lot, n, started, ended): a handler took from `started` to `ended`,
+   in microseconds, with `n` items. Without `ended`, `started` is of mono(),
+   and it ended now. Returns when it ended. The lot may have been closed
+   meanwhile. */
+static int lot_observe(lua_State *L) {
+  respool_lot *l = ((handle *)luaL_checkudata(L, 1, LLOT))->object;
+  lua_Integer n = luaL_checkinteger(L, 2);
+  double ended = lua_isnoneornil(L, 4) ? (double)respool_mono()
+                                       : luaL_checknumber(L, 4);
+  double us = ended - luaL_checknumber(L, 3);
+  us = us > 0 && us < 9e18 ? us : 0; /* has the clock been set back? */
+  for (lua_Integer i = 0; l && i < n; i++)
+    respool_lot_observe(l, (uint64_t)(us / (double)n + 0.5));
+  lua_pushnumber(L, ended);
+  return 1;
+}
+
 static int lot_extend(lua_State *L) {
   respool_lot *l = lot(L);
   return lresult(L, l ? respool_lot_extend(l, lrecord_span(L, 2)) : 0);
@@ -248,6 +274,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "tally", lot_tally },
   { "settle", lot_settle },
   { "lost", lot_lost },
+  { "observe", lot_observe },
   { "extend", lot_extend },
   { "keep", lot_keep },
   { "unkeep", lot_unkeep },

@@ -6,6 +6,7 @@
 
 #include "backoff.h"
 #include "cbor.h"
+#include "figures.h"
 #include "result.h"
 #include "store.h"
 
@@ -28,6 +29,10 @@ static const record_field POLICY[] = {
   RECORD(respool_queue_options, ordered, LIMIT),
   RECORD(respool_queue_options, max_items, LIMIT),
   RECORD(respool_queue_options, max_queue_bytes, LIMIT),
+  RECORD(respool_queue_options, overflow, LIMIT),
+  RECORD(respool_queue_options, keep_done, SPAN),
+  RECORD(respool_queue_options, keep_done_bytes, LIMIT),
+  RECORD(respool_queue_options, keep_dead, SPAN),
   RECORD_END
 };
 
@@ -45,8 +50,26 @@ static const record_field BACKOFF[] = {
   RECORD_END
 };
 
+static int number_at(lua_State *L, int index, int i) {
+  lua_rawgeti(L, index, i);
+  int n = (int)luaL_checkinteger(L, -1);
+  lua_pop(L, 1);
+  return n;
+}
+
+/* The list at `index`: lane, weight, lane, weight ... */
+static void read_weights(lua_State *L, int index, respool_weights *w) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  w->n = lua_rawlen(L, index) / 2;
+  luaL_argcheck(L, w->n <= RESPOOL_WEIGHTS_MAX, 3, "too many weights");
+  for (int i = 0; i < (int)w->n; i++) {
+    w->of[i].lane = number_at(L, index, 2 * i + 1);
+    w->of[i].weight = (unsigned)number_at(L, index, 2 * i + 2);
+  }
+}
+
 void lqueue_options(lua_State *L, int index, respool_queue_options *o,
-                    respool_backoff *backoff) {
+                    respool_backoff *backoff, respool_weights *weights) {
   lrecord_read(L, index, POLICY, o);
   lrecord_read(L, index, BOX, o);
   lua_getfield(L, index, "backoff");
@@ -54,7 +77,12 @@ void lqueue_options(lua_State *L, int index, respool_queue_options *o,
     lbackoff_get(L, lua_gettop(L), backoff);
     o->backoff = backoff;
   }
-  lua_pop(L, 1);
+  lua_getfield(L, index, "weights");
+  if (!lua_isnil(L, -1)) {
+    read_weights(L, lua_gettop(L), weights);
+    o->weights = weights;
+  }
+  lua_pop(L, 2);
 }
 
 static void push_delays(lua_State *L, const respool_backoff *b) {
@@ -76,11 +104,22 @@ static void push_backoff(lua_State *L, const respool_backoff *b) {
   lua_setfield(L, -2, "list");
 }
 
+/* A table of weights by lane. */
+static void push_weights(lua_State *L, const respool_weights *w) {
+  lua_newtable(L);
+  for (size_t i = 0; i < w->n; i++) {
+    lua_pushinteger(L, (lua_Integer)w->of[i].weight);
+    lua_rawseti(L, -2, w->of[i].lane);
+  }
+}
+
 static int queue_config(lua_State *L) {
   respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
   respool_backoff backoff;
+  respool_weights weights;
   char box[RESPOOL_NAME_MAX + 1];
-  int rc = respool_queue_config(queue(L), &o, &backoff, box, NULL);
+  int rc = respool_queue_config(queue(L), &o, &backoff, box,
+                                &weights);
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, POLICY, &o);
@@ -88,6 +127,8 @@ static int queue_config(lua_State *L) {
   lua_setfield(L, -2, "box");
   push_backoff(L, &backoff);
   lua_setfield(L, -2, "backoff");
+  push_weights(L, &weights);
+  lua_setfield(L, -2, "weights");
   return 1;
 }
 
@@ -118,6 +159,9 @@ static const record_field STATS[] = {
   RECORD(respool_queue_stats, lease_lost, COUNT),
   RECORD(respool_queue_stats, damaged, COUNT),
   RECORD(respool_queue_stats, clock_steps, COUNT),
+  RECORD(respool_queue_stats, dropped, COUNT),
+  RECORD(respool_queue_stats, kept, COUNT),
+  RECORD(respool_queue_stats, kept_bytes, COUNT),
   RECORD_END
 };
 
@@ -127,6 +171,7 @@ static int queue_stat(lua_State *L) {
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, STATS, &stats);
+  lfigures_queue(L, &stats);
   return 1;
 }
 
@@ -138,6 +183,11 @@ void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
   o->delay = lrecord_span_or_zero(L, index + 1);
   o->at = lrecord_span_or_zero(L, index + 2);
   o->ttl = lrecord_span(L, index + 3);
+  if (!lua_isnoneornil(L, index + 4))
+    o->version = lrecord_count(L, index + 4);
+  o->on_conflict = (int)luaL_optinteger(L, index + 5, RESPOOL_CONFLICT_FAIL);
+  o->dedup = lrecord_span_or_zero(L, index + 6);
+  o->wait = lrecord_span_or_zero(L, index + 7);
 }
 
 respool_bytes lqueue_bytes(lua_State *L, int index) {
@@ -171,22 +221,34 @@ static void locate(respool_payload *items, size_t n, const packer *p) {
 static int push_items(lua_State *L, respool_queue *q,
                       const respool_payload *items, size_t n) {
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, 5, &o);
+  lqueue_push_options(L, 6, &o);
   uint64_t first;
+  int held = 0;
+  o.held = &held;
   int rc = respool_push(q, items, n, &o, &first);
   if (rc)
     return lfail(L, rc);
   lrecord_push_count(L, first);
-  return 1;
+  if (!held)
+    return 1;
+  lua_pushliteral(L, "exists");
+  return 2;
 }
 
-/* push(queue, payload, encode, headers, lane, delay, at, ttl): the id. */
+respool_payload lqueue_payload(lua_State *L) {
+  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+  respool_payload item = { add_body(L, 2, p), lqueue_bytes(L, 4),
+                           lqueue_bytes(L, 5) };
+  locate(&item, 1, p);
+  return item;
+}
+
+/* push(queue, payload, encode, headers, key, lane, delay, at, ttl, version,
+   on_conflict, dedup, wait): the id, and "exists" when the item that holds
+   the key has it. */
 static int queue_push(lua_State *L) {
   respool_queue *q = queue(L);
-  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
-  respool_payload item = { .body = add_body(L, 2, p),
-                           .headers = lqueue_bytes(L, 4) };
-  locate(&item, 1, p);
+  respool_payload item = lqueue_payload(L);
   return push_items(L, q, &item, 1);
 }
 
@@ -194,17 +256,18 @@ static void add_bodies(lua_State *L, respool_payload *items, size_t n,
                        packer *p) {
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 2, (int)i + 1);
-    items[i] = (respool_payload){ .body = add_body(L, lua_gettop(L), p),
-                                  .headers = lqueue_bytes(L, 4) };
+    items[i].body = add_body(L, lua_gettop(L), p);
+    items[i].headers = lqueue_bytes(L, 4);
+    items[i].key = lqueue_bytes(L, 5);
     lua_pop(L, 1);
   }
 }
 
-/* push_many(queue, list, encode, headers, lane, delay, at, ttl): first id. */
+/* push_many(queue, list, ...): the first id. As push, for each of a list. */
 static int queue_push_many(lua_State *L) {
   respool_queue *q = queue(L);
   luaL_checktype(L, 2, LUA_TTABLE);
-  lua_settop(L, 8);
+  lua_settop(L, 13);
   size_t n = lua_rawlen(L, 2);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
   packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
@@ -245,5 +308,6 @@ void lqueue_open(lua_State *L) {
   lhandle_type(L, LQUEUE, METHODS);
   lua_getfield(L, -1, "__index");
   ltake_methods(L);
+  lbuffer_methods(L);
   lua_pop(L, 2);
 }

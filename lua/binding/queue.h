@@ -15,18 +15,31 @@
 extern const record_field LITEM_FIELDS[];
 
 /* Options of a queue from the table at `index`; a retry policy is read into
-   `backoff`. What they point to lives as long as the table. */
+   `backoff`, shares of lanes into `weights`. What they point to lives as long
+   as the table. */
 void lqueue_options(lua_State *L, int index, respool_queue_options *o,
-                    respool_backoff *backoff);
+                    respool_backoff *backoff, respool_weights *weights);
 
-/* lane, delay, at, ttl from `index` on; nil is the default. */
+/* lane, delay, at, ttl, version, on_conflict, dedup, wait from `index` on;
+   nil is the default. */
 void lqueue_push_options(lua_State *L, int index, respool_push_options *o);
+
+/* payload, encode, headers, key from index 2 on: with `encode` any value as
+   CBOR, which stands until the next call that makes a Lua object; without, a
+   string. */
+respool_payload lqueue_payload(lua_State *L);
 
 /* items, bytes, wait, lease from `index` on; nil is the default. */
 void lqueue_take_options(lua_State *L, int index, respool_take_options *o);
 
 /* The string at `index`, borrowed; nil is no bytes. */
 respool_bytes lqueue_bytes(lua_State *L, int index);
+
+/* verdict, delay, error, trace, group, reason, box, memo from `index` on. */
+void llot_outcome(lua_State *L, int index, respool_outcome *o);
+
+/* The number at `index` of an item of the lot, made one from 0. */
+size_t llot_number(lua_State *L, int index, const respool_lot *l);
 
 /* Pushes a shut lot with the table at `beside`. */
 handle *llot_new(lua_State *L, int beside);

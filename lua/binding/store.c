@@ -5,6 +5,7 @@
 #include "store.h"
 
 #include "backoff.h"
+#include "figures.h"
 #include "handle.h"
 #include "names.h"
 #include "queue.h"
@@ -88,6 +89,7 @@ static int store_stat(lua_State *L) {
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, STATS, &stats);
+  lfigures_store(L, &stats);
   return 1;
 }
 
@@ -118,10 +120,24 @@ static int store_queue(lua_State *L) {
   const char *name = luaL_checkstring(L, 2);
   respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
   respool_backoff backoff;
-  lqueue_options(L, 3, &o, &backoff);
+  respool_weights weights;
+  lqueue_options(L, 3, &o, &backoff, &weights);
   handle *h = lhandle_new(L, LQUEUE, free_queue);
   respool_queue *q;
   int rc = respool_queue_open(parent->object, name, &o, &q);
+  if (rc)
+    return lfail(L, rc);
+  lhandle_open(h, parent, q);
+  return 1;
+}
+
+/* find(store, name): a queue that there is. */
+static int store_find(lua_State *L) {
+  handle *parent = lhandle_check(L, 1, LSTORE);
+  const char *name = luaL_checkstring(L, 2);
+  handle *h = lhandle_new(L, LQUEUE, free_queue);
+  respool_queue *q;
+  int rc = respool_queue_find(parent->object, name, &q);
   if (rc)
     return lfail(L, rc);
   lhandle_open(h, parent, q);
@@ -140,6 +156,7 @@ static const luaL_Reg METHODS[] = {
   { "check", store_check },
   { "drop", store_drop },
   { "queue", store_queue },
+  { "find", store_find },
   { NULL, NULL }
 };
 
@@ -148,6 +165,8 @@ void lstore_open(lua_State *L) {
   lua_getfield(L, -1, "__index");
   ldead_methods(L);
   ljob_methods(L);
+  ltx_methods(L);
+  lcare_methods(L);
   lua_pop(L, 2);
   lua_pushcfunction(L, store_open);
   lua_setfield(L, -2, "open");

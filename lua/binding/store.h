@@ -14,10 +14,16 @@ void lstore_open(lua_State *L); /* open */
 void lqueue_open(lua_State *L);
 void ltake_open(lua_State *L);  /* cursor */
 void llot_open(lua_State *L);   /* lot, lot_type */
+void lbuffer_open(lua_State *L);
+void ltx_open(lua_State *L);
+void lprocess_open(lua_State *L); /* process */
 
 /* Methods of a queue, and of a store, for the table on the top. */
 void ltake_methods(lua_State *L);
+void lbuffer_methods(lua_State *L);
 void ldead_methods(lua_State *L);
 void ljob_methods(lua_State *L);
+void ltx_methods(lua_State *L);
+void lcare_methods(lua_State *L);
 
 #endif

@@ -48,12 +48,15 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, deliveries, COUNT),
   RECORD(respool_item, crashes, COUNT),
   RECORD(respool_item, replays, COUNT),
+  RECORD(respool_item, version, COUNT),
+  RECORD(respool_item, key, BYTES),
   RECORD(respool_item, pushed_at, TIME),
   RECORD(respool_item, expires_at, TIME),
   RECORD(respool_item, visible_at, TIME),
   RECORD(respool_item, error, BYTES),
   RECORD(respool_item, headers, BYTES),
   RECORD(respool_item, original, BYTES),
+  RECORD(respool_item, memo, BYTES),
   RECORD(respool_item, state, INT),
   RECORD_END
 };
@@ -130,11 +133,27 @@ static int queue_browse(lua_State *L) {
   return push_page(L, held);
 }
 
+/* history(queue, since, id, limit): a list of finished items, from the one
+   with that time or, done in the same moment, that id on. */
+static int queue_history(lua_State *L) {
+  respool_queue *q = queue(L);
+  respool_moment at = { lrecord_span_or_zero(L, 2), lrecord_count(L, 3) };
+  size_t limit = lrecord_count(L, 4);
+  void **held = lguard(L, free_page);
+  respool_page *p;
+  int rc = respool_history(q, &at, limit, &p);
+  if (rc)
+    return lfail(L, rc);
+  *held = p;
+  return push_page(L, held);
+}
+
 static const luaL_Reg METHODS[] = {
   { "take", queue_take },
   { "peek", queue_peek },
   { "get", queue_get },
   { "browse", queue_browse },
+  { "history", queue_history },
   { NULL, NULL }
 };
 

@@ -49,7 +49,7 @@ function M.kind(value)
   return { name = value.name, encode = value.encode, decode = value.decode }
 end
 
-M.default = CBOR
+M.default, M.raw = CBOR, RAW
 
 -- The bytes of a payload. Raises when it has none.
 ---@param codec respool.codec

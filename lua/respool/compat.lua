@@ -44,4 +44,64 @@ function M.pcall(f, ...)
   return pass(pcall(f, ...))
 end
 
+
+
+-- Errors that go on.
+
+local kept -- the traceback of the error that is raised again
+
+-- Raises an error that was caught, with the traceback it had.
+---@param err any
+---@param trace string
+local function rethrow(err, trace)
+  kept = trace
+  error(err, 0)
+end
+M.rethrow = rethrow
+
+-- For a message handler: where its error was raised first.
+---@return string
+function M.traceback()
+  for level = 3, 5 do
+    local caller = debug.getinfo(level, "f")
+    if caller and caller.func == rethrow then return kept end
+  end
+  return debug.traceback("", 3)
+end
+
+-- guard(f, arg, undo) returns what f(arg) returns. When that raises, undo()
+-- is called, and the error goes on as it is: by a variable to be closed where
+-- Lua has such, so that the error is not even touched.
+local CLOSING = [[
+  local setmetatable = setmetatable
+  return function(f, arg, undo)
+    local failed = true
+    local function pass(...)
+      failed = false
+      return ...
+    end
+    local guard <close> = setmetatable({}, { __close = function()
+      if failed then undo() end
+    end })
+    return pass(f(arg))
+  end
+]]
+
+local function catching(f, arg, undo)
+  local trace
+  local function pass_on(ok, ...)
+    if ok then return ... end
+    undo()
+    rethrow((...), trace)
+  end
+  return pass_on(M.xpcall(f, function(err)
+    trace = M.traceback()
+    return err
+  end, arg))
+end
+
+local load_text = loadstring or load -- luacheck: ignore
+local closing = load_text(CLOSING, debug.getinfo(1, "S").source)
+M.guard = closing and closing() or catching
+
 return M

@@ -2,6 +2,7 @@
 --
 -- Dead letters: what is in a box, and letters taken out of it by hand.
 
+local background = require "respool.background"
 local codec = require "respool.codec"
 local options = require "respool.options"
 local page = require "respool.page"
@@ -37,6 +38,7 @@ local M = {}
 ---@field box string
 ---@field store respool.store
 ---@field codec respool.codec
+---@field queue respool.queue? whose letters they are
 local Dead = { __name = "respool.dead" }
 Dead.__index = Dead
 
@@ -232,6 +234,14 @@ end
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 function Dead:replay(given)
   return replay.run(self, M.page, given)
+end
+
+-- Replays at an interval, from within work and store:maintain: see
+-- respool/background.lua. What it returns has a method stop().
+---@param given respool.background_options
+---@return respool.background
+function Dead:replay_every(given)
+  return background.register(self, M.page, given)
 end
 
 function Dead:__tostring()

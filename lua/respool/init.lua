@@ -13,7 +13,9 @@
 
 local core = require "respool.core"
 local backoff = require "respool.backoff"
+local handlers = require "respool.handlers"
 local outcome = require "respool.outcome"
+local processes = require "respool.processes"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
@@ -24,6 +26,12 @@ M.backoff = backoff
 -- What a handler may return.
 M.retry, M.dead, M.drop = outcome.retry, outcome.dead, outcome.drop
 M.snooze, M.release = outcome.snooze, outcome.release
+
+-- Handlers made of handlers.
+M.chain, M.fan_out = handlers.chain, handlers.fan_out
+
+-- Several processes working on one queue.
+M.work_processes = processes.run
 
 -- CBOR as payloads use it; null and the mark of arrays.
 M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Items of a lot: the lot and a number, nothing else until it is asked for.
--- An item is good as long as its lot is open.
+-- Items of a lot: the lot and a number, nothing else until it is asked for;
+-- third, what the item is to remember if it goes on. An item is good as long
+-- as its lot is open.
 
 local core = require "respool.core"
 local compat = require "respool.compat"
@@ -9,6 +10,8 @@ local codec = require "respool.codec"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 local push = require "respool.push"
+local upgrade = require "respool.upgrade"
+local take = require "respool.take"
 local verdict = require "respool.verdict"
 
 local lots = core.lot
@@ -27,9 +30,12 @@ local M = {}
 ---@field replays integer times it came back from a box
 ---@field pushed_at number
 ---@field expires_at number? nil: never
+---@field version integer of the payload, as pushed
+---@field key string?
 ---@field error string? of the last failure
 ---@field headers any
 ---@field original any the payload before a replay's transform
+---@field memo string? what an earlier delivery left for this one
 local Item = {}
 local Methods = {}
 
@@ -40,19 +46,34 @@ function M.new(lot, i)
   return setmetatable({ lot, i }, Item)
 end
 
-local function queue_of(item)
-  return lots.beside(item[1]).queue
+-- The kind of an item as an argument.
+---@param value any
+---@return respool.item?, string?
+function M.kind(value)
+  if getmetatable(value) == Item then return value end
+  return nil, "an item of a lot"
 end
 
--- The function that reads the payload of item `i` of a lot of this queue:
--- nil and why when there is none.
----@param queue respool.queue
----@return fun(lot: userdata, i: integer): any, string?
-function M.reader(queue)
+---@return respool.queue
+function M.queue_of(item)
+  return lots.beside(item[1]).queue
+end
+local queue_of = M.queue_of
+
+local function decoder(queue)
   if queue.codec.native then return lots.payload end
   return function(lot, i)
     return codec.decode(queue.codec, lots.bytes(lot, i))
   end
+end
+
+-- The function that reads the payload of item `i` of a lot of this queue:
+-- nil, why and perhaps the reason of its letter when there is none.
+---@param queue respool.queue
+---@return fun(lot: userdata, i: integer): any, string?, string?
+function M.reader(queue)
+  local read = decoder(queue)
+  return queue.version and upgrade.reader(queue, read) or read
 end
 
 
@@ -76,6 +97,10 @@ function derived.original(item)
   local bytes = lots.field(item[1], item[2], fields.original)
   if not bytes then return nil end
   return (codec.decode(queue_of(item).codec, bytes))
+end
+
+function derived.memo(item)
+  return item[3] or lots.field(item[1], item[2], fields.memo)
 end
 
 function Item.__index(item, name)
@@ -117,7 +142,8 @@ end
 
 -- Ready again at once; nothing is spent.
 function Methods:release()
-  return lots.mark(self[1], self[2], outcome.RELEASE)
+  return lots.mark(self[1], self[2], outcome.RELEASE, nil, nil, nil, nil, nil,
+                   nil, self[3])
 end
 
 -- Ready again after `seconds`; nothing is spent.
@@ -151,11 +177,12 @@ function Methods:push(queue, payload, given)
   table.insert(beside.pushes, { i = self[2], row = row })
 end
 
--- True once the queue's work is to stop: by stop(), or by closing.
+-- True once the queue's work is to stop: by stop(), by closing, or by a
+-- signal to a process of respool.work_processes.
 ---@return boolean
 function Methods:stopping()
   local beside = lots.beside(self[1])
-  return beside.queue.stops ~= beside.stops
+  return take.is_stopped(beside.queue, beside.stops)
 end
 
 return M

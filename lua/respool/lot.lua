@@ -4,6 +4,7 @@
 -- its methods. Marks are kept in memory until settle() commits them.
 
 local core = require "respool.core"
+local hooks = require "respool.hooks"
 local item = require "respool.item"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
@@ -33,19 +34,34 @@ function Methods:item(i)
   return item.new(self, i)
 end
 
+local function each_group(lot, groups)
+  local k = 0
+  return function()
+    while k < #groups do
+      k = k + 1
+      local group = groups[k]
+      if not lots.settled(lot, group.i) then
+        return group.payload, item.new(lot, group.i)
+      end
+    end
+  end
+end
+
 -- Iterates over payload and item of what is not settled yet. An item whose
--- payload cannot be decoded is marked dead, reason "undecodable".
+-- payload cannot be decoded is marked dead, reason "undecodable"; one of a
+-- payload version that the queue does not take, reason "version".
 ---@return fun(): any, respool.item
 function Methods:each()
   local i, n, state = 0, #self, beside(self)
+  if state.groups then return each_group(self, state.groups) end
   local read, new, settled = item.reader(state.queue), item.new, lots.settled
   return function()
     while i < n do
       i = i + 1
       if not (state.settled and settled(self, i)) then
-        local payload, problem = read(self, i)
+        local payload, problem, reason = read(self, i)
         if payload ~= nil then return payload, new(self, i) end
-        verdict.undecodable(state.queue, new(self, i), problem)
+        verdict.undecodable(state.queue, new(self, i), problem, reason)
       end
     end
   end
@@ -55,10 +71,10 @@ end
 -- Marks, for whatever is not marked yet.
 
 -- Gives every unmarked item the outcome; one by one only when the queue's
--- `dead_letter` wants to see each.
+-- `dead_letter` or `on_dead` wants to see each.
 function M.mark_rest(lot, o)
   local queue = beside(lot).queue
-  if not queue.route then
+  if not queue.route and not queue.on_dead then
     local failure = o.error ~= nil and outcome.describe(o.error) or {}
     return lots.mark_rest(lot, o.verdict, o.delay, failure.text, nil,
                           o.group or failure.group, nil, o.box)
@@ -113,16 +129,38 @@ local function gather(lot, rows)
   return rows
 end
 
+-- The next lot is known to the store before a hook may close it.
+local function told(lot, ok, a, b, c)
+  local next_lot = ok and a or c
+  if next_lot then take.track(next_lot, beside(lot).queue) end
+  hooks.tell_deaths(lot)
+  return ok, a, b, c
+end
+
+-- Items that were merged into another share its outcome.
+local function share_outcomes(lot)
+  for i, followers in pairs(beside(lot).followers or {}) do
+    local v = lots.verdict(lot, i)
+    for _, other in ipairs(v ~= NONE and followers or {}) do
+      if lots.verdict(lot, other[2]) == NONE then
+        lots.mark(lot, other[2], v)
+      end
+    end
+  end
+end
+
 -- Commits the marks; `o` (as a take's form keeps it) takes more in the same
 -- commit, `no_wait` leaves the flush to a later commit.
 ---@return true?, any, any, any as the core answers
 function M.settle(lot, rows, o, no_wait)
+  share_outcomes(lot)
   local pushes = gather(lot, rows)
   beside(lot).settled = true
-  if not o then return lots.settle(lot, no_wait, pushes) end
+  if not o then return told(lot, lots.settle(lot, no_wait, pushes)) end
   local queue = beside(lot).queue
-  return lots.settle(lot, no_wait, pushes, queue.handle, take.beside(queue),
-                     o.items, o.bytes, nil, o.lease)
+  return told(lot, lots.settle(lot, no_wait, pushes, queue.handle,
+                               take.beside(queue), o.items, o.bytes, nil,
+                               o.lease))
 end
 
 -- After a settle that failed with pushes, nothing has happened: items that
@@ -176,6 +214,7 @@ end
 
 -- Marks what a handler has dealt with as done, releases the rest.
 function M.conclude(lot)
+  share_outcomes(lot)
   local served = beside(lot).served
   for i = 1, served < #lot and served or 0 do
     if lots.verdict(lot, i) == NONE then lots.mark(lot, i, DONE) end

@@ -180,12 +180,16 @@ end
 
 M.id = M.whole(1, 2^53)
 
-function M.queue(value)
-  local class = type(value) == "table" and getmetatable(value)
-  if type(class) == "table" and class.__name == "respool.queue" then
-    return value
+-- An object of ours, told by its class.
+local function object(name, expected)
+  return function(value)
+    local class = type(value) == "table" and getmetatable(value)
+    if type(class) == "table" and class.__name == name then return value end
+    return nil, expected
   end
-  return nil, "a queue"
 end
+
+M.queue = object("respool.queue", "a queue")
+M.dead = object("respool.dead", "dead letters such as queue.dead")
 
 return M

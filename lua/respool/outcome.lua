@@ -26,6 +26,14 @@ function M.is_outcome(value)
   return type(value) == "table" and getmetatable(value) == Outcome
 end
 
+-- Whether a handler that returned this has done its work: nothing, or
+-- anything but an outcome, false[, err] or nil, err.
+---@return boolean
+function M.is_done(first, second)
+  if first == nil then return second == nil end
+  return first ~= false and not M.is_outcome(first)
+end
+
 local function any(value)
   return value
 end

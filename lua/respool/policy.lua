@@ -4,7 +4,9 @@
 -- part of them that the store keeps, and what it keeps in the same words.
 
 local backoff = require "respool.backoff"
+local buffer = require "respool.buffer"
 local codec = require "respool.codec"
+local merge = require "respool.merge"
 local options = require "respool.options"
 
 local huge = math.huge
@@ -18,6 +20,12 @@ end
 
 local DEAD, DROP, COOLDOWN = 0, 1, 2
 
+local function count(list)
+  local n = 0
+  for _ in pairs(list) do n = n + 1 end
+  return n
+end
+
 local function exhausted(value)
   if value == "dead" then return { fate = DEAD } end
   if value == "drop" then return { fate = DROP } end
@@ -26,6 +34,40 @@ local function exhausted(value)
     return { fate = COOLDOWN, cooldown = seconds }
   end
   return nil, [["dead", "drop" or { cooldown = seconds }]]
+end
+
+local WEIGHTS = "weights of 1 to 1000 by priority, 16 at most"
+local is_lane, is_weight = options.whole(0, 255), options.whole(1, 1000)
+
+local function weights(value)
+  if type(value) ~= "table" then return nil, WEIGHTS end
+  local flat = {}
+  for lane, weight in pairs(value) do
+    if not (is_lane(lane) and is_weight(weight)) or #flat >= 32 then
+      return nil, WEIGHTS
+    end
+    flat[#flat + 1], flat[#flat + 2] = lane, weight
+  end
+  return flat
+end
+
+local KEEP = "seconds, a size, or { seconds =, bytes = }"
+
+-- What is not said has no limit.
+local function keep(value)
+  if type(value) == "table" then
+    local seconds = options.seconds_or_huge(value.seconds or huge)
+    local bytes = options.size_or_huge(value.bytes or huge)
+    local known = (value.seconds and 1 or 0) + (value.bytes and 1 or 0)
+    if seconds and bytes and known > 0 and known == count(value) then
+      return { seconds = seconds, bytes = bytes }
+    end
+  elseif type(value) == "string" and options.size(value) then
+    return { seconds = huge, bytes = options.size(value) }
+  elseif options.seconds_or_huge(value) then
+    return { seconds = value, bytes = huge }
+  end
+  return nil, KEEP
 end
 
 local function box_or_function(value)
@@ -46,29 +88,41 @@ M.form = {
   ordered = options.boolean,
   max_items = options.whole(0, huge),
   max_queue_bytes = options.size_or_huge,
-  overflow = options.choice { reject = true },
+  overflow = options.choice { reject = 0, drop_oldest = 1, dead = 2, wait = 3 },
+  lanes = weights,
+  keep_done = keep,
+  keep_dead = options.seconds_or_huge,
   dead_letter = box_or_function,
   decide = options.callable,
+  on_handler_error = options.callable,
+  on_dead = options.callable,
   check = options.callable,
   codec = codec.kind,
+  buffer = buffer.kind,
+  merge = merge.kind,
+  version = options.whole(0, 2^53),
+  upgrade = options.callable,
 }
 
 -- The part of the options that the store keeps, as the core takes it.
 ---@param o table as the form keeps them
 ---@return table
 function M.stored(o)
-  local fate = o.on_exhausted or {}
+  local fate, kept = o.on_exhausted or {}, o.keep_done or {}
   return {
     lease = o.lease, max_hold = o.max_hold, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
     on_exhausted = fate.fate, cooldown = fate.cooldown,
     ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
+    overflow = o.overflow, weights = o.lanes, keep_done = kept.seconds,
+    keep_done_bytes = kept.bytes, keep_dead = o.keep_dead,
     backoff = o.retry,
     box = type(o.dead_letter) == "string" and o.dead_letter or nil,
   }
 end
 
+local OVERFLOWS = { [0] = "reject", "drop_oldest", "dead", "wait" }
 local FATES = { [DEAD] = "dead", [DROP] = "drop" }
 
 local KINDS = {
@@ -92,6 +146,11 @@ local function describe(b)
   }
 end
 
+local function kept(c)
+  if c.keep_done_bytes == huge then return c.keep_done end
+  return { seconds = c.keep_done, bytes = c.keep_done_bytes }
+end
+
 -- The stored policy as the core gives it, in the words of the options.
 ---@param c table
 ---@return table
@@ -101,6 +160,8 @@ function M.told(c)
     max_crashes = c.max_crashes, ttl = c.ttl, ordered = c.ordered == 1,
     max_items = c.max_items, max_queue_bytes = c.max_queue_bytes,
     on_exhausted = FATES[c.on_exhausted] or { cooldown = c.cooldown },
+    overflow = OVERFLOWS[c.overflow], lanes = c.weights,
+    keep_done = kept(c), keep_dead = c.keep_dead,
     on_expire = FATES[c.on_expire], dead_letter = c.box,
     retry = describe(c.backoff),
   }

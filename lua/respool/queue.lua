@@ -4,13 +4,18 @@
 -- for every process; functions and the codec belong to this handle.
 
 local core = require "respool.core"
+local buffer = require "respool.buffer"
+local closing = require "respool.closing"
 local codec = require "respool.codec"
 local dead = require "respool.dead"
+local figures = require "respool.figures"
+local history = require "respool.history"
 local options = require "respool.options"
 local page = require "respool.page"
 local policy = require "respool.policy"
 local push = require "respool.push"
 local take = require "respool.take"
+local upgrade = require "respool.upgrade"
 local work = require "respool.work"
 require "respool.lot"
 
@@ -20,12 +25,19 @@ local M = {}
 ---@field name string
 ---@field store respool.store
 ---@field dead respool.dead the letters of its box, as it was when opened
+---@field history respool.history finished items, if it keeps them
 ---@field handle userdata
 ---@field codec respool.codec
 ---@field stops integer rises with every stop()
 ---@field check function?
 ---@field decide function?
 ---@field route function? dead_letter as a function
+---@field on_handler_error fun(err: any, item: respool.item)?
+---@field on_dead fun(death: respool.death)?
+---@field buffer userdata? of buffered pushes
+---@field merge respool.merge?
+---@field version integer? of the payloads pushed and taken
+---@field upgrade fun(payload: any, from: integer): any
 local Queue = { __name = "respool.queue" }
 Queue.__index = Queue
 
@@ -37,6 +49,7 @@ Queue.__index = Queue
 function M.open(store, name, given)
   options.argument(1, "store:queue", name, options.name)
   local o = options.read(policy.form, given, 2)
+  upgrade.check(o)
   local handle, message, code = store.handle:queue(name, policy.stored(o))
   if not handle then return nil, message, code end
   local config
@@ -46,23 +59,34 @@ function M.open(store, name, given)
     name = name, store = store, handle = handle, stops = 0,
     codec = o.codec or codec.default, check = o.check, decide = o.decide,
     route = type(o.dead_letter) == "function" and o.dead_letter or nil,
+    on_handler_error = o.on_handler_error, on_dead = o.on_dead,
   }, Queue)
   queue.dead = dead.new(store, config.box, queue.codec)
+  queue.dead.queue = queue
+  queue.history = history.new(queue)
+  queue.version, queue.upgrade = o.version, o.upgrade
+  local opened
+  opened, message, code = buffer.open(queue, o)
+  if not opened then return nil, message, code end
   return queue
 end
 
 
 -- Putting in and taking out.
 
--- Pushes one item; it is on disk when this returns its id.
+-- Pushes one item; it is on disk when this returns its id. With a key that
+-- is held and `on_conflict` "ignore", the id is that of the item that holds
+-- it, and "exists" a second value. In a buffered queue the item is in memory
+-- when this returns true: see respool/buffer.lua for what that promises.
 ---@param payload any
 ---@param given respool.push_options?
----@return integer? id, string?, string?
+---@return integer|true|nil id, string?, string?
 function Queue:push(payload, given)
   local o = push.read(given, 2)
+  if closing.refuses(self.store) then return closing.refusal(self.store) end
+  if self.buffer then return buffer.push(self, payload, o) end
   local value, native = push.body(self, payload)
-  return self.handle:push(value, native, o.headers, o.priority, o.delay, o.at,
-                          o.ttl)
+  return push.send(self, "push", value, native, o)
 end
 
 local function bodies(queue, list)
@@ -74,18 +98,20 @@ local function bodies(queue, list)
 end
 
 -- Pushes all payloads of the list in one commit, or none; their ids follow
--- each other from the first.
+-- each other from the first. In a buffered queue they are pushed one by one;
+-- when one is refused, a fourth value tells how many were before it.
 ---@param list any[]
 ---@param given respool.push_options?
----@return integer? first, integer|string n, string?
+---@return integer|true|nil first, integer|string n, string?, integer?
 function Queue:push_many(list, given)
   if type(list) ~= "table" or #list == 0 then
     options.bad_argument(1, "queue:push_many", "list of payloads", list)
   end
-  local o = push.read(given, 2)
+  local o = push.read_many(given, 2)
+  if closing.refuses(self.store) then return closing.refusal(self.store) end
+  if self.buffer then return buffer.push_many(self, list, o) end
   local values, native = bodies(self, list)
-  local first, message, code = self.handle:push_many(
-    values, native, o.headers, o.priority, o.delay, o.at, o.ttl)
+  local first, message, code = push.send(self, "push_many", values, native, o)
   if not first then return nil, message, code end
   return first, #values
 end
@@ -207,10 +233,14 @@ function Queue:resume()
   return self.handle:pause(false)
 end
 
--- Everything counted; times in seconds.
----@return table?, string?, string?
+-- Everything counted; times in seconds. With a buffer, `buffer` tells of it:
+-- see buffer.stats.
+---@return respool.queue_stats?, string?, string?
 function Queue:stats()
-  return self.handle:stat()
+  local stats, message, code = figures.queue(self.store, self.handle)
+  if not stats then return nil, message, code end
+  if self.buffer then stats.buffer = buffer.stats(self) end
+  return stats
 end
 
 -- Items by state; `total` is all that are not settled, `dead` the letters.
@@ -232,10 +262,12 @@ function Queue:config()
   return policy.told(c)
 end
 
--- A durability barrier: what was committed before is on disk.
+-- A durability barrier: what was pushed or committed before is on disk. It
+-- waits for the queue's own buffer, not for those of other queues.
 ---@return true?, string?, string?
 function Queue:flush()
-  return self.store:flush()
+  if self.buffer then return buffer.flush(self) end
+  return self.store.handle:flush()
 end
 
 function Queue:__tostring()

@@ -33,6 +33,8 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field keep_attempts boolean?
 ---@field on_progress fun(counts: respool.replay_counts): any? false stops
 ---@field max_replays integer? letters that came back so often are skipped
+---@field on_finish fun(counts: respool.replay_counts, ...)? called at the end;
+--- with message and code when an error was the end
 
 ---@class respool.replay_counts
 ---@field seen integer
@@ -44,7 +46,7 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field state "running"|"stopped"|"finished"
 ---@field dry_run boolean?
 
-local FORM = {
+M.form = {
   of = "dead:replay",
   job = options.name,
   where = options.callable,
@@ -62,6 +64,7 @@ local FORM = {
   keep_attempts = options.boolean,
   on_progress = options.callable,
   max_replays = options.whole(0, huge),
+  on_finish = options.callable,
 }
 
 local PAGE, ERRORS = 100, 10
@@ -291,11 +294,22 @@ local function next_letters(run)
   })
 end
 
+-- When the rate allows the next page.
+---@return number
+function M.due(run)
+  return run.started + (run.o.rate and run.moved / run.o.rate or 0)
+end
+
+-- Time in which nothing was moved, for another reason than the rate, is not
+-- made up for.
+function M.forget_delay(run)
+  run.started = run.started + max(run.store.handle:now() - M.due(run), 0)
+end
+
 -- Waits until the rate allows what has been moved so far.
 local function meter(run)
-  if not run.o.rate then return true end
   local handle, slice = run.store.handle, take.slice(run.store)
-  local due = run.started + run.moved / run.o.rate
+  local due = M.due(run)
   local left = due - handle:now()
   while left > 0 do
     local ok, message, code = handle:sleep(min(left, slice))
@@ -305,14 +319,14 @@ local function meter(run)
   return true
 end
 
--- Ends the job in this state, with everything counted.
+-- Ends the job in this state. False, as there is no more to do.
 local function finish(run, state)
   local job = run.job
   job.state = state
   if state == FINISHED then job.cursor = max(job.cursor, job.upto) end
   local ok, message, code = save_job(run)
-  if not ok then return nil, message, code, refresh(run) end
-  return refresh(run)
+  if not ok then return nil, message, code end
+  return false
 end
 
 local function is_stopped(run)
@@ -321,29 +335,48 @@ local function is_stopped(run)
   return hook and hook(run.counts) == false
 end
 
-local function loop(run)
-  while true do
-    local letters, message, code = next_letters(run)
-    if not letters then return nil, message, code, refresh(run) end
-    if #letters == 0 then return finish(run, FINISHED) end
-    local ok
-    ok, message, code = meter(run)
-    if ok then ok, message, code = carry_out(run, plan(run, letters)) end
-    if not ok then return nil, message, code, refresh(run) end
-    if is_stopped(run) then return finish(run, STOPPED) end
-  end
+-- Moves one page, when the rate allows it: at once unless wait(run) sees to
+-- that. Whether there is more to do; nil, message, code after an error.
+---@return boolean?, string?, string?
+function M.step(run, wait)
+  local letters, message, code = next_letters(run)
+  if not letters then return nil, message, code end
+  if #letters == 0 then return finish(run, FINISHED) end
+  local ok = true
+  if wait then ok, message, code = wait(run) end
+  if ok then ok, message, code = carry_out(run, plan(run, letters)) end
+  if not ok then return nil, message, code end
+  if is_stopped(run) then return finish(run, STOPPED) end
+  return true
 end
 
--- Moves letters of a box back to a queue. `read` lists pages of them.
----@param dead respool.dead
----@param read fun(dead: respool.dead, o: table): respool.letter[]?, string?, string?
----@param given respool.replay_options?
----@return respool.replay_counts?, string?, string?, respool.replay_counts?
-function M.run(dead, read, given)
-  local o = options.read(FORM, given, 1)
+-- Ends a run before its time; its job can be gone on with.
+---@return false?, string?, string?
+function M.stop(run)
+  return finish(run, STOPPED)
+end
+
+-- The counts of a run that has ended, told to its hook.
+---@return respool.replay_counts
+function M.conclude(run, message, code)
+  local counts = refresh(run)
+  if run.o.on_finish then run.o.on_finish(counts, message, code) end
+  return counts
+end
+
+-- Raises when options exclude each other.
+function M.check(o)
   if o.job and o.order == "newest" then
     compat.misuse("dead:replay: a job goes from the oldest letter on")
   end
+end
+
+-- A run over the letters there are now. `read` lists pages of them.
+---@param dead respool.dead
+---@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param o table options as the form keeps them
+---@return table?, string?, string?
+function M.begin(dead, read, o)
   local run = {
     dead = dead, store = dead.store, read = read, o = o, single = 0,
     codec = o.to and o.to.codec or dead.codec, left = o.limit or huge,
@@ -353,7 +386,24 @@ function M.run(dead, read, given)
   run.job, message, code = begin_job(run)
   if not run.job then return nil, message, code end
   run.counts = new_counts(run)
-  return loop(run)
+  return run
+end
+
+-- Moves letters of a box back to a queue.
+---@param dead respool.dead
+---@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param given respool.replay_options?
+---@return respool.replay_counts?, string?, string?, respool.replay_counts?
+function M.run(dead, read, given)
+  local o = options.read(M.form, given, 1)
+  M.check(o)
+  local run, message, code = M.begin(dead, read, o)
+  if not run then return nil, message, code end
+  local more
+  repeat more, message, code = M.step(run, meter) until not more
+  local counts = M.conclude(run, message, code)
+  if more == nil then return nil, message, code, counts end
+  return counts
 end
 
 return M

@@ -3,11 +3,17 @@
 -- Stores: opening, closing, and what concerns more than one queue.
 
 local core = require "respool.core"
+local buffer = require "respool.buffer"
+local care = require "respool.care"
+local closing = require "respool.closing"
 local codec = require "respool.codec"
 local dead = require "respool.dead"
+local health = require "respool.health"
+local metrics = require "respool.metrics"
 local options = require "respool.options"
 local queue = require "respool.queue"
 local replay = require "respool.replay"
+local transaction = require "respool.transaction"
 
 local M = {}
 
@@ -18,6 +24,14 @@ local M = {}
 ---@field handle userdata
 ---@field lots table<respool.lot, true> open ones, weak
 ---@field queues_open table<respool.queue, true> weak
+---@field buffers table<userdata, true> of its queues, weak
+---@field transactions table<thread, respool.transaction> running ones, weak
+---@field background table<respool.background, true> replays
+---@field serving table<any, integer> loops at work by coroutine, weak
+---@field past table<string, table[]> what health() has seen of queues
+---@field closing table? while it is closing, and after
+---@field on_error fun(err: respool.internal_error)?
+---@field log fun(level: respool.level, message: string, fields: table)?
 local Store = { __name = "respool.store" }
 Store.__index = Store
 
@@ -37,6 +51,8 @@ end
 ---@field max_bytes integer|string?
 ---@field max_item_bytes integer|string?
 ---@field seed integer? of the jitter
+---@field on_error fun(err: respool.internal_error)?
+---@field log fun(level: respool.level, message: string, fields: table)?
 local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },
@@ -46,6 +62,8 @@ local FORM = {
   max_bytes = options.size,
   max_item_bytes = options.size,
   seed = options.whole(0, 2^53 - 1),
+  on_error = options.callable,
+  log = options.callable,
 }
 
 local MAX_ITEM_BYTES = 64 * 2^20 -- the core's default
@@ -76,7 +94,9 @@ function M.open(path, given)
   return setmetatable({
     path = path, manual = o.clock == true, handle = handle,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
-    lots = weak(), queues_open = weak(),
+    serving = closing.serving(), past = {},
+    lots = weak(), queues_open = weak(), buffers = weak(),
+    transactions = weak(), background = {}, on_error = o.on_error, log = o.log,
   }, Store)
 end
 
@@ -109,6 +129,20 @@ end
 function Store:drop_queue(name)
   options.argument(1, "store:drop_queue", name, options.name)
   return self.handle:drop(name)
+end
+
+-- Calls fn(tx) and commits what it asked of tx, or nothing: see
+-- respool/transaction.lua.
+---@param fn fun(tx: respool.transaction): ...
+---@return any ...
+function Store:transaction(fn)
+  return transaction.run(self, fn)
+end
+
+-- A transaction to be ended by hand, with commit() or rollback().
+---@return respool.transaction?, string?, string?
+function Store:begin()
+  return transaction.begin(self)
 end
 
 local BOX = { of = "store:dead", codec = codec.kind }
@@ -151,15 +185,43 @@ function Store:remove_job(name)
   return self.handle:job_remove(name)
 end
 
--- A durability barrier: what was committed before is on disk.
+-- A durability barrier: what was committed before, or pushed to a buffer of
+-- its queues, is on disk.
 ---@return true?, string?, string?
 function Store:flush()
+  local ok, message, code = buffer.flush_all(self)
+  if not ok then return nil, message, code end
   return self.handle:flush()
 end
 
 ---@return table?, string?, string?
 function Store:stats()
   return self.handle:stat()
+end
+
+local METRICS = {
+  of = "store:metrics",
+  format = options.choice {
+    prometheus = "prometheus", openmetrics = "openmetrics",
+  },
+}
+
+-- Everything counted, as text for a scraper: Prometheus 0.0.4, to be served
+-- as "text/plain; version=0.0.4", or OpenMetrics.
+---@param given { format: "prometheus"|"openmetrics"? }?
+---@return string?, string?, string?
+function Store:metrics(given)
+  local o = options.read(METRICS, given, 1)
+  return metrics.text(self, o.format or "prometheus")
+end
+
+-- How the store is: { status =, components = { storage, readers, queues } },
+-- after a durable write and a read of a record of its own. The error rate of
+-- a queue is that since the calls before, as far as the window looks back.
+---@param given respool.health_options?
+---@return respool.health
+function Store:health(given)
+  return health.check(self, given)
 end
 
 -- The time by this store's clock, in seconds since 1970.
@@ -183,34 +245,37 @@ function Store:advance(seconds)
   return self.handle:advance(seconds)
 end
 
+-- Expires items, applies retention to letters and history, frees the slots of
+-- dead processes, replays what is due in the background: all there is to do,
+-- or for `seconds`. Returns what it did.
+---@param given { seconds: number? }?
+---@return respool.care?, string?, string?
+function Store:maintain(given)
+  return care.maintain(self, given)
+end
+
 -- Verifies invariants and checksums; returns what is wrong, a line each.
 ---@return string[]?, string?, string?
 function Store:check()
   return self.handle:check()
 end
 
--- Settles what open lots have marked and releases the rest.
-local function close_lots(store)
-  local ok, message, code = true, nil, nil
-  for lot in pairs(store.lots) do
-    local closed, m, c = lot:close()
-    if ok and not closed then ok, message, code = nil, m, c end
-  end
-  return ok, message, code
-end
-
--- Closes the store with its queues and lots: work on it stops, what is
--- marked is settled, other leases are released, everything is flushed. The
--- store is closed whatever comes of it. A second close does nothing.
----@return true?, string?, string?
-function Store:close()
-  if self.handle:closed() then return true end
-  for q in pairs(self.queues_open) do q:stop() end
-  local ok, message, code = close_lots(self)
-  local flushed, m, c = self.handle:flush()
-  self.handle:close()
-  if ok and not flushed then return nil, m, c end
-  return ok, message, code
+-- Closes the store with its queues and lots: pushes are refused, work on it
+-- stops, what is marked is settled, other leases are released, buffers are
+-- flushed. The store is closed whatever comes of it; when something could not
+-- be done, the fourth value counts what. A second close does nothing.
+--
+-- Without a `deadline` it is closed at once: a handler that is running finds
+-- its item released. Given seconds, handlers may go on so long, and push:
+-- called by a handler, close() returns true and its work closes the store
+-- when it ends; called by others, handlers of other coroutines are waited for
+-- by calling pause(seconds), which must let them run. Buffers that cannot be
+-- flushed are tried again until the deadline.
+---@param deadline number? seconds
+---@param pause fun(seconds: number)?
+---@return true?, string?, string?, respool.close_left?
+function Store:close(deadline, pause)
+  return closing.close(self, deadline, pause)
 end
 
 -- Leaving the scope closes the store; what could not be settled is raised,

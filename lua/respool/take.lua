@@ -39,6 +39,15 @@ function M.slice(store)
   return store.manual and MANUAL_SLICE or SLICE
 end
 
+-- Whether work that began at `stops` is to end: by stop(), by closing, or by
+-- a signal to this process.
+---@param queue respool.queue
+---@param stops integer
+---@return boolean
+function M.is_stopped(queue, stops)
+  return queue.stops ~= stops or queue.signal ~= nil and queue.signal()
+end
+
 -- The table beside a lot. `stops` is the state of the queue's stop() that
 -- the lot belongs to; `served` how many items a handler has dealt with.
 ---@param queue respool.queue

@@ -6,6 +6,7 @@
 
 local core = require "respool.core"
 local compat = require "respool.compat"
+local hooks = require "respool.hooks"
 local outcome = require "respool.outcome"
 local options = require "respool.options"
 
@@ -16,10 +17,12 @@ local M = {}
 
 -- Calls a function of the user's. Returns its results after true, or false
 -- and what is to be said of its error.
-local function call(name, f, ...)
+local function call(queue, name, f, ...)
   local ok, a, b = compat.pcall(f, ...)
   if ok then return true, a, b end
-  return false, ("%s: %s"):format(name, outcome.describe(a).text)
+  local text = outcome.describe(a).text
+  hooks.report(queue.store, name, text)
+  return false, ("%s: %s"):format(name, text)
 end
 
 
@@ -35,10 +38,17 @@ local function add_text(mark, text)
   mark.error = mark.error and ("%s; %s"):format(mark.error, text) or text
 end
 
--- The box that `dead_letter` names, asked only when the item will die.
+-- Why an item with this mark will die; nil when it will not.
+local function reason_of(queue, item, mark)
+  if mark.verdict == DEAD then return mark.reason or "rejected" end
+  if mark.verdict == RETRY and is_last_attempt(queue, item) then
+    return "exhausted"
+  end
+end
+
+-- The box that `dead_letter` names.
 local function route(queue, item, mark, err)
-  if mark.verdict == RETRY and not is_last_attempt(queue, item) then return end
-  local ok, box = call("dead_letter", queue.route, item, err)
+  local ok, box = call(queue, "dead_letter", queue.route, item, err)
   if ok and box ~= nil and not options.name(box) then
     ok, box = false, "dead_letter: returned no name of a box"
   end
@@ -46,26 +56,60 @@ local function route(queue, item, mark, err)
   add_text(mark, box)
 end
 
--- Marks the item. `mark` has verdict, delay, error (text), trace, group,
--- reason, box; `err` is the error as the handler gave it.
----@return true?, string?, string?
-function M.mark(queue, item, mark, err)
-  local dies = mark.verdict == DEAD or mark.verdict == RETRY
-  if dies and queue.route and not mark.box then
+-- Sees to what is asked, and told, only of an item that will die.
+local function foresee(queue, item, mark, err)
+  local reason = reason_of(queue, item, mark)
+  if not reason then return end
+  if queue.route and not mark.box then
     mark.box = route(queue, item, mark, err)
   end
-  return lots.mark(item[1], item[2], mark.verdict, mark.delay, mark.error,
-                   mark.trace, mark.group, mark.reason, mark.box)
+  hooks.note_death(queue, item, {
+    item = item, verdict = mark.verdict, reason = reason, group = mark.group,
+    error = mark.error, box = mark.box,
+  })
+end
+
+local function place_one(queue, item, mark, err, place)
+  if queue.route or queue.on_dead then foresee(queue, item, mark, err) end
+  return place(item[1], item[2], mark.verdict, mark.delay, mark.error,
+               mark.trace, mark.group, mark.reason, mark.box, item[3])
+end
+
+-- Items that were merged into this one share what is said of it.
+local function place_followers(queue, item, mark, err, place)
+  local followers = lots.beside(item[1]).followers
+  for _, other in ipairs(followers and followers[item[2]] or {}) do
+    local same = {}
+    for name, value in pairs(mark) do same[name] = value end
+    other[3] = item[3]
+    place_one(queue, other, same, err, place)
+  end
+end
+
+-- Marks the item. `mark` has verdict, delay, error (text), trace, group,
+-- reason, box; `err` is the error as the handler gave it. `place` marks it
+-- elsewhere than in its lot. What the item is to remember goes along.
+---@param place fun(lot: userdata, i: integer, ...): any
+---@return any, string?, string?
+function M.place(queue, item, mark, err, place)
+  place_followers(queue, item, mark, err, place)
+  return place_one(queue, item, mark, err, place)
+end
+
+---@return true?, string?, string?
+function M.mark(queue, item, mark, err)
+  return M.place(queue, item, mark, err, lots.mark)
 end
 
 -- Marks the item with an outcome value.
 ---@param o respool.outcome
-function M.apply(queue, item, o)
+---@param place function? as in place()
+function M.apply(queue, item, o, place)
   local failure = o.error ~= nil and outcome.describe(o.error) or {}
-  return M.mark(queue, item, {
+  return M.place(queue, item, {
     verdict = o.verdict, delay = o.delay, error = failure.text,
     group = o.group or failure.group, box = o.box,
-  }, o.error)
+  }, o.error, place or lots.mark)
 end
 
 
@@ -93,7 +137,7 @@ local function take_decision(mark, decision, detail)
 end
 
 local function decide(queue, item, mark, err)
-  local ok, decision, detail = call("decide", queue.decide, err, item)
+  local ok, decision, detail = call(queue, "decide", queue.decide, err, item)
   if not ok then
     add_text(mark, decision)
   elseif DECISIONS[decision] then
@@ -103,7 +147,8 @@ local function decide(queue, item, mark, err)
   end
 end
 
--- Marks an item whose handler failed with `err`.
+-- Marks an item whose handler failed with `err`. One that a transaction of
+-- the handler has settled stays so; the failure is told.
 ---@param trace string?
 ---@param on_error function?
 function M.fail(queue, item, err, trace, on_error)
@@ -112,19 +157,25 @@ function M.fail(queue, item, err, trace, on_error)
     verdict = failure.final and DEAD or RETRY, delay = failure.delay,
     error = failure.text, group = failure.group, trace = trace,
   }
+  hooks.log(queue.store, "info", "a handler failed",
+            { queue = queue.name, id = item.id, error = failure.text })
+  hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
+             item)
   if queue.decide then decide(queue, item, mark, err) end
   if on_error then
-    local ok, problem = call("on_error", on_error, err, item)
+    local ok, problem = call(queue, "on_error", on_error, err, item)
     if not ok then add_text(mark, problem) end
   end
+  if lots.settled(item[1], item[2]) then return true end
   return M.mark(queue, item, mark, err)
 end
 
--- Marks an item whose payload cannot be decoded: a letter with its bytes.
+-- Marks an item whose payload cannot be had: a letter with its bytes.
 ---@param problem string
-function M.undecodable(queue, item, problem)
+---@param reason string? "undecodable"
+function M.undecodable(queue, item, problem, reason)
   return M.mark(queue, item, {
-    verdict = DEAD, reason = "undecodable", error = problem,
+    verdict = DEAD, reason = reason or "undecodable", error = problem,
   }, problem)
 end
 

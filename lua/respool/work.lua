@@ -4,10 +4,14 @@
 -- the same commit. That commit is not flushed before the handler goes on;
 -- the loop flushes when it idles and when it ends.
 
+local background = require "respool.background"
 local core = require "respool.core"
+local closing = require "respool.closing"
 local compat = require "respool.compat"
+local hooks = require "respool.hooks"
 local item = require "respool.item"
 local lot_of = require "respool.lot"
+local merge = require "respool.merge"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 local take = require "respool.take"
@@ -15,6 +19,7 @@ local verdict = require "respool.verdict"
 
 local lots = core.lot
 local beside, closed, new_item = lots.beside, lots.closed, item.new
+local observe = lots.observe
 local xpcall = compat.xpcall
 local huge, min = math.huge, math.min
 
@@ -27,6 +32,8 @@ local M = {}
 ---@field wait number? stop when nothing came for so many seconds
 ---@field max integer? stop after so many items
 ---@field on_error fun(err: any, item: respool.item)? sees every failure
+---@field merge respool.merge|true|nil folds items of a lot with the same key
+--- before the handler sees them; true: as the queue's producers do
 
 ---@class respool.work_counts
 ---@field items integer handed to the handler or found undecodable
@@ -45,7 +52,10 @@ local FORM = {
   wait = options.seconds_or_huge,
   max = options.whole(1, huge),
   on_error = options.callable,
+  merge = merge.work_kind,
 }
+
+M.form = FORM
 
 local LOTS_FORM = setmetatable({ of = "queue:work_lots" }, { __index = FORM })
 
@@ -70,9 +80,20 @@ end
 -- The message handler keeps the traceback of the error it is called for.
 local function catcher(loop)
   return function(err)
-    loop.trace = trim(debug.traceback("", 2))
+    loop.trace = trim(compat.traceback())
     return err
   end
+end
+
+-- What handlers are timed by, in microseconds: a manual clock tells its own
+-- time, else observe() looks at the end for itself.
+local function clocks(store)
+  if not store.manual then return core.mono, nil end
+  local handle = store.handle
+  local function manual()
+    return handle:closed() and 0 or handle:now() * 1e6
+  end
+  return manual, manual
 end
 
 local function new_loop(queue, handler, serve, o)
@@ -84,14 +105,16 @@ local function new_loop(queue, handler, serve, o)
     counts = new_counts(), unflushed = false,
   }
   loop.size = o.lot or loop.ordered and ORDERED_LOT or LOT
+  loop.merge = merge.of_work(queue, o.merge, loop.ordered)
   loop.read, loop.catch = item.reader(queue), catcher(loop)
+  loop.start, loop.stop = clocks(queue.store)
   loop.ends = o.deadline and queue.store.handle:now() + o.deadline
   return loop
 end
 
 local function is_stopped(loop)
   local queue = loop.queue
-  return queue.stops ~= loop.stops
+  return take.is_stopped(queue, loop.stops)
     or loop.ends and queue.store.handle:now() >= loop.ends
 end
 
@@ -113,10 +136,10 @@ local function result_of(loop, ok, first, second)
   if not ok then
     if compat.is_interrupt(first) then error(first, 0) end
     return false, nil, first, loop.trace
+  elseif outcome.is_done(first, second) then
+    return true
   elseif outcome.is_outcome(first) then
     return false, first
-  elseif first ~= false and (first ~= nil or second == nil) then
-    return true
   end
   return false, nil, second == nil and "the handler returned false" or second
 end
@@ -131,24 +154,40 @@ end
 local function judge(loop, it, ...)
   local well, explicit, err, trace = result_of(loop, ...)
   if well or is_gone(loop, it[1]) then return well end
-  if explicit then
-    verdict.apply(loop.queue, it, explicit)
-  else
+  if not explicit then
     verdict.fail(loop.queue, it, err, trace, loop.o.on_error)
+  elseif not lots.settled(it[1], it[2]) then
+    verdict.apply(loop.queue, it, explicit)
   end
   return false
 end
 
+-- Passes on what the handler returned, noting how long it took with `n` items
+-- since loop.started. The end of one call is the start of the next: to ask the
+-- clock again for every item would cost as much as to hand it out.
+local function timed(loop, lot, n, ...)
+  loop.started = observe(lot, n, loop.started, loop.stop and loop.stop())
+  return ...
+end
+
+-- Calls the handler for `n` items that are one. True when it went well.
+local function hand_out(loop, lot, it, payload, n)
+  local ok, a, b = timed(loop, lot, n,
+                         xpcall(loop.handler, loop.catch, payload, it))
+  if ok and a == nil and b == nil then return true end -- as most do
+  local well = judge(loop, it, ok, a, b)
+  loop.started = loop.start()
+  return well
+end
+
 local function serve_item(loop, lot, i)
-  local payload, problem = loop.read(lot, i)
+  local payload, problem, reason = loop.read(lot, i)
   local it = new_item(lot, i)
   if payload == nil then
-    verdict.undecodable(loop.queue, it, problem)
+    verdict.undecodable(loop.queue, it, problem, reason)
     return false
   end
-  local ok, a, b = xpcall(loop.handler, loop.catch, payload, it)
-  if ok and a == nil and b == nil then return true end -- as most do
-  return judge(loop, it, ok, a, b)
+  return hand_out(loop, lot, it, payload, 1)
 end
 
 -- In an ordered queue nothing may follow an item that is not done.
@@ -159,6 +198,7 @@ end
 
 local function serve_items(loop, lot)
   local state, counts = beside(lot), loop.counts
+  loop.started = loop.start()
   for i = 1, #lot do
     if is_stopped(loop) then return end
     local well = serve_item(loop, lot, i)
@@ -166,6 +206,36 @@ local function serve_items(loop, lot)
     state.served = i
     counts.items = counts.items + 1
     if loop.ordered and holds_up(lot, i, well) then return end
+  end
+end
+
+-- The groups that the items of a lot were merged into, and how many items
+-- are in none.
+local function merged(loop, lot)
+  return merge.gather(lot, loop.merge, loop.read, function(it, err)
+    verdict.fail(loop.queue, it, err, nil, loop.o.on_error)
+  end)
+end
+
+-- Serves a group; false when the lot is gone. One that went well is marked:
+-- what is not lies anywhere in the lot.
+local function serve_group(loop, lot, group)
+  local n = 1 + #beside(lot).followers[group.i]
+  local it = new_item(lot, group.i)
+  local well = hand_out(loop, lot, it, group.payload, n)
+  if is_gone(loop, lot) then return false end
+  if well and lots.verdict(lot, group.i) == outcome.NONE then it:done() end
+  loop.counts.items = loop.counts.items + n
+  return true
+end
+
+local function serve_groups(loop, lot)
+  local groups, refused = merged(loop, lot)
+  loop.counts.items = loop.counts.items + refused
+  loop.started = loop.start()
+  for _, group in ipairs(groups) do
+    if is_stopped(loop) or closed(lot) then return end
+    if not serve_group(loop, lot, group) then return end
   end
 end
 
@@ -181,8 +251,10 @@ end
 -- that its call decides.
 local function serve_lot(loop, lot)
   local n = #lot
+  if loop.merge then merged(loop, lot) end
+  loop.started = loop.start()
   local well, explicit, err, trace = result_of(
-    loop, xpcall(loop.handler, loop.catch, lot))
+    loop, timed(loop, lot, n, xpcall(loop.handler, loop.catch, lot)))
   loop.counts.items = loop.counts.items + n
   if closed(lot) then return end
   if well then
@@ -211,7 +283,11 @@ local function count(loop, lot, code)
   c.failed = c.failed + retry + dead + drop
   c.released = c.released + release
   c.snoozed = c.snoozed + snooze
-  if code == "LEASE_LOST" then c.lost = c.lost + lots.lost(lot) end
+  if code == "LEASE_LOST" then
+    c.lost = c.lost + lots.lost(lot)
+    hooks.log(loop.queue.store, "warn", "leases were lost",
+              { queue = loop.queue.name, items = lots.lost(lot) })
+  end
 end
 
 -- Settles the lot and takes the next unless the work is over. LEASE_LOST
@@ -226,6 +302,7 @@ local function hand_over(loop, lot)
     lot_of.settle(lot, nil, nil, true)
   end
   loop.unflushed = true
+  if closed(lot) then return nil end -- by a hook
   count(loop, lot, not ok and b)
   lot_of.shut(lot)
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
@@ -245,7 +322,7 @@ local function next_slice(loop, waited)
   local store = loop.queue.store
   local slice = min(take.slice(store), (loop.o.wait or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
-  return math.max(slice, 0)
+  return math.max(min(slice, background.wait(store)), 0)
 end
 
 -- Nothing came: true to go on waiting.
@@ -253,6 +330,8 @@ local function idle(loop, waited)
   local ok, message, code = flush(loop)
   if not ok then return nil, message, code end
   if waited >= (loop.o.wait or huge) then return false end
+  background.tick(loop.queue.store)
+  if loop.queue.handle:closed() then return false end -- by a hook
   local drained
   drained, message, code = is_drained(loop)
   return drained == false, message, code
@@ -276,6 +355,7 @@ end
 
 local function finish(loop, message, code)
   if loop.queue.handle:closed() then return loop.counts end
+  if message then hooks.report(loop.queue.store, "work", message, code) end
   local ok, flush_message, flush_code = flush(loop)
   if message then return nil, message, code, loop.counts end
   if not ok then return nil, flush_message, flush_code, loop.counts end
@@ -292,6 +372,7 @@ local function cycle(loop)
       return finish(loop, m, c)
     end
     loop.serve(loop, lot)
+    background.tick(loop.queue.store)
     lot, message, code = hand_over(loop, lot)
     if not lot and not message then lot, message, code = await(loop) end
   end
@@ -308,10 +389,15 @@ end
 local function run(queue, handler, serve, o)
   local loop, message, code = new_loop(queue, handler, serve, o)
   if not loop then return nil, message, code end
+  local ok
+  ok, message, code = closing.enter(queue.store)
+  if not ok then return nil, message, code end
   local results = { pcall(cycle, loop) }
-  if results[1] then return compat.unpack(results, 2, 5) end
-  abandon(loop)
-  error(results[2], 0)
+  if not results[1] then abandon(loop) end
+  ok, message, code = closing.leave(queue.store)
+  if not results[1] then error(results[2], 0) end
+  if not ok then return nil, message, code, loop.counts end
+  return compat.unpack(results, 2, 5)
 end
 
 -- Calls handler(payload, item) for item after item.
@@ -321,7 +407,8 @@ end
 ---@return respool.work_counts?, string?, string?, respool.work_counts?
 function M.work(queue, handler, given)
   options.argument(1, "queue:work", handler, options.callable)
-  return run(queue, handler, serve_items, options.read(FORM, given, 2))
+  local o = options.read(FORM, given, 2)
+  return run(queue, handler, o.merge and serve_groups or serve_items, o)
 end
 
 -- Calls handler(lot) for lot after lot.

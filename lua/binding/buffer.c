@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The buffer of a queue's handle, which hangs below it. What is pushed
+ * through it most, a payload without options, takes a shorter way: the
+ * function that pusher() makes is the queue's push itself, and turns to Lua
+ * only for what it does not know.
+ */
+#include <stdlib.h>
+
+#include "cbor.h"
+#include "figures.h"
+#include "queue.h"
+#include "result.h"
+#include "store.h"
+
+#define LBUFFER "respool.buffer"
+
+/* To its user a buffer is a part of the queue. */
+static respool_buffer *check_open(lua_State *L, const handle *h) {
+  if (!h->open)
+    lmisuse(L, "attempt to use a closed queue");
+  return h->object;
+}
+
+static respool_buffer *buffer(lua_State *L) {
+  return check_open(L, luaL_checkudata(L, 1, LBUFFER));
+}
+
+static void free_buffer(void *b) {
+  respool_buffer_free(b);
+}
+
+static const record_field OPTIONS[] = {
+  RECORD(respool_buffer_options, items, COUNT),
+  RECORD(respool_buffer_options, bytes, COUNT),
+  RECORD(respool_buffer_options, pushes, COUNT),
+  RECORD(respool_buffer_options, interval, SPAN),
+  RECORD(respool_buffer_options, max_bytes, COUNT),
+  RECORD_END
+};
+
+/* buffer(queue, options): a buffer. */
+static int queue_buffer(lua_State *L) {
+  handle *q = lhandle_check(L, 1, LQUEUE);
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  lrecord_read(L, 2, OPTIONS, &o);
+  handle *h = lhandle_new(L, LBUFFER, free_buffer);
+  respool_buffer *b;
+  int rc = respool_buffer_open(q->object, &o, &b);
+  if (rc)
+    return lfail(L, rc);
+  lhandle_open(h, q, b);
+  return 1;
+}
+
+
+/* Pushing. */
+
+/* push(buffer, ...): as push(queue, ...), but true. */
+static int buffer_push(lua_State *L) {
+  respool_buffer *b = buffer(L);
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  lqueue_push_options(L, 6, &o);
+  respool_payload item = lqueue_payload(L);
+  return lresult(L, respool_buffer_push(b, &item, &o));
+}
+
+/* What a short push needs to know. */
+typedef struct pusher {
+  const handle *buffer;
+  uint64_t version;  /* of the payloads */
+  bool encode;       /* any value, as CBOR; else strings alone */
+  uint64_t failures; /* of flushes, those that were reported */
+} pusher;
+
+#define LONG_WAY lua_upvalueindex(3)
+#define REPORT lua_upvalueindex(4)
+
+/* Calls the function at `f` with all arguments. */
+static int call_instead(lua_State *L, int f) {
+  lua_pushvalue(L, f);
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* The payload, the one argument of a push; false: the long way. */
+static bool read_payload(lua_State *L, bool encode, respool_bytes *body) {
+  if (!lua_isnoneornil(L, 3) || lua_isnoneornil(L, 2))
+    return false;
+  if (!encode && lua_type(L, 2) != LUA_TSTRING)
+    return false;
+  if (!encode) {
+    body->data = lua_tolstring(L, 2, &body->size);
+    return true;
+  }
+  packer *p = lcbor_scratch(L);
+  lcbor_encode(L, 2, p);
+  *body = (respool_bytes){ p->data, p->len };
+  return true;
+}
+
+/* push(queue, payload). */
+static int short_push(lua_State *L) {
+  pusher *p = lua_touserdata(L, lua_upvalueindex(1));
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  respool_payload item = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+  respool_buffer *b = check_open(L, p->buffer);
+  o.version = p->version;
+  if (!read_payload(L, p->encode, &item.body) ||
+      respool_buffer_push(b, &item, &o) != 0)
+    return call_instead(L, LONG_WAY);
+  uint64_t failures = respool_buffer_failures(b);
+  if (failures != p->failures) {
+    p->failures = failures;
+    lua_settop(L, 1);
+    call_instead(L, REPORT);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* pusher(buffer, version, encode, long_way, report): push(queue, payload,
+   options), which calls long_way(queue, payload, options) for what it cannot
+   do, and report(queue) after flushes that failed. */
+static int buffer_pusher(lua_State *L) {
+  const handle *h = luaL_checkudata(L, 1, LBUFFER);
+  check_open(L, h);
+  luaL_checktype(L, 4, LUA_TFUNCTION);
+  luaL_checktype(L, 5, LUA_TFUNCTION);
+  pusher *p = lua_newuserdata(L, sizeof *p);
+  *p = (pusher){ h, lua_isnil(L, 2) ? 0 : lrecord_count(L, 2),
+                 lua_toboolean(L, 3), 0 };
+  lua_pushvalue(L, 1); /* keeps the handle */
+  lua_pushvalue(L, 4);
+  lua_pushvalue(L, 5);
+  lua_pushcclosure(L, short_push, 4);
+  return 1;
+}
+
+
+/* Folding. */
+
+static respool_bytes name(lua_State *L) {
+  respool_bytes b;
+  b.data = luaL_checklstring(L, 2, &b.size);
+  return b;
+}
+
+static void free_bytes(void *b) {
+  free(b);
+}
+
+/* find(buffer, name): its version, 0 for none, and the bytes of its
+   payload. */
+static int buffer_find(lua_State *L) {
+  respool_buffer *b = buffer(L);
+  void **held = lguard(L, free_bytes);
+  respool_bytes body;
+  uint64_t version;
+  int rc = respool_buffer_find(b, name(L), &body, &version);
+  if (rc)
+    return lfail(L, rc);
+  *held = (void *)(uintptr_t)body.data;
+  lrecord_push_count(L, version);
+  lua_pushlstring(L, body.data ? body.data : "", body.size);
+  lguard_free(held);
+  return 2;
+}
+
+/* fold(buffer, name, version, bytes, headers, lane, delay, at, ttl, version,
+   on_conflict, dedup, wait): true, or BUSY. */
+static int buffer_fold(lua_State *L) {
+  respool_buffer *b = buffer(L);
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  respool_bytes under = name(L);
+  uint64_t version = lrecord_count(L, 3);
+  respool_payload item = { lqueue_bytes(L, 4), lqueue_bytes(L, 5),
+                           { NULL, 0 } };
+  lqueue_push_options(L, 6, &o);
+  return lresult(L, respool_buffer_fold(b, under, version, &item, &o));
+}
+
+
+/* Flushing. */
+
+static int buffer_flush(lua_State *L) {
+  return lresult(L, respool_buffer_flush(buffer(L)));
+}
+
+/* drain(buffer): the flush before it is closed. */
+static int buffer_drain(lua_State *L) {
+  return lresult(L, respool_buffer_drain(buffer(L)));
+}
+
+static const record_field STATS[] = {
+  RECORD(respool_buffer_stats, items, COUNT),
+  RECORD(respool_buffer_stats, bytes, COUNT),
+  RECORD(respool_buffer_stats, pushed, COUNT),
+  RECORD(respool_buffer_stats, failures, COUNT),
+  RECORD_END
+};
+
+/* stat(buffer): its figures; `error` and `code` while the last flush was one
+   that failed. */
+static int buffer_stat(lua_State *L) {
+  respool_buffer_stats stats = RESPOOL_BUFFER_STATS_INIT;
+  int rc = respool_buffer_stat(buffer(L), &stats);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, STATS, &stats);
+  lfigures_flushes(L, stats.flushes);
+  if (stats.error) {
+    lua_pushstring(L, stats.error_text);
+    lua_setfield(L, -2, "error");
+    lua_pushstring(L, respool_errname(stats.error));
+    lua_setfield(L, -2, "code");
+  }
+  return 1;
+}
+
+static const luaL_Reg METHODS[] = {
+  { "push", buffer_push },
+  { "pusher", buffer_pusher },
+  { "find", buffer_find },
+  { "fold", buffer_fold },
+  { "flush", buffer_flush },
+  { "drain", buffer_drain },
+  { "stat", buffer_stat },
+  { NULL, NULL }
+};
+
+static const luaL_Reg QUEUE_METHODS[] = {
+  { "buffer", queue_buffer },
+  { NULL, NULL }
+};
+
+void lbuffer_methods(lua_State *L) {
+  compat_register(L, QUEUE_METHODS);
+}
+
+void lbuffer_open(lua_State *L) {
+  lhandle_type(L, LBUFFER, METHODS);
+  lua_pop(L, 1);
+}

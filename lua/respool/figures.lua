@@ -1,0 +1,93 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The figures of queues, with what follows from them: how old the oldest
+-- item is, and how full the queue.
+
+local huge = math.huge
+local max = math.max
+
+local M = {}
+
+---@class respool.histogram
+---@field count integer
+---@field sum number
+---@field buckets { upto: number, count: integer }[] each over the one before
+
+---@class respool.queue_stats
+---@field ready integer
+---@field leased integer
+---@field waiting integer
+---@field dead integer letters in its box
+---@field bytes integer stored for items not settled
+---@field next_due number?
+---@field oldest number? when the oldest item not yet taken was pushed
+---@field oldest_age number how long that is ago; 0: there is none
+---@field fill number? of max_items or max_queue_bytes, the greater; nil: no
+--- bound
+---@field paused boolean
+---@field pushed integer
+---@field done integer
+---@field died integer
+---@field died_by table<string, integer> of these, by reason
+---@field expired integer
+---@field removed integer
+---@field dropped integer of these, to make room
+---@field delivered integer
+---@field retried integer
+---@field released integer
+---@field snoozed integer
+---@field crashed integer
+---@field lease_lost integer
+---@field damaged integer
+---@field clock_steps integer
+---@field flushes table<string, integer> of buffers, by reason
+---@field wait respool.histogram seconds from push to first delivery
+---@field handle respool.histogram seconds that handlers took
+---@field kept integer finished items kept as history
+---@field kept_bytes integer
+
+local function fill(stats, config)
+  local items = stats.ready + stats.leased + stats.waiting
+  if config.max_items == huge and config.max_queue_bytes == huge then
+    return nil
+  end
+  return max(items / max(config.max_items, 1),
+             stats.bytes / max(config.max_queue_bytes, 1))
+end
+
+-- Everything counted of a queue; times in seconds.
+---@param store respool.store
+---@param handle userdata the queue's
+---@return respool.queue_stats?, string?, string?
+function M.queue(store, handle)
+  local stats, config, message, code
+  stats, message, code = handle:stat()
+  if not stats then return nil, message, code end
+  config, message, code = handle:config()
+  if not config then return nil, message, code end
+  local age = stats.oldest and store.handle:now() - stats.oldest or 0
+  stats.oldest_age, stats.fill = max(age, 0), fill(stats, config)
+  return stats
+end
+
+-- Figures of all queues, by name.
+---@param store respool.store
+---@return table<string, respool.queue_stats>?, string?, string?
+function M.queues(store)
+  local names, message, code = store.handle:queues()
+  if not names then return nil, message, code end
+  local all = {}
+  for _, name in ipairs(names) do
+    local handle, stats
+    handle, message, code = store.handle:find(name)
+    if handle then
+      stats, message, code = M.queue(store, handle)
+      handle:close()
+    end
+    if not stats and code ~= "NOT_FOUND" then return nil, message, code end
+    all[name] = stats
+  end
+  return all
+end
+
+return M

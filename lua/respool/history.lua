@@ -1,0 +1,270 @@
+-- SPDX-License-Identifier: MIT
+--
+-- History: finished items that a queue with `keep_done` keeps for a while, in
+-- the order in which they were done. They can be looked at, and copies of
+-- them pushed as new items; nothing here touches what is not finished.
+
+local codec = require "respool.codec"
+local compat = require "respool.compat"
+local options = require "respool.options"
+local outcome = require "respool.outcome"
+local page = require "respool.page"
+local push = require "respool.push"
+
+local huge, min = math.huge, math.min
+
+local M = {}
+
+---@class respool.past_item
+---@field id integer
+---@field queue string
+---@field done_at number
+---@field payload any nil when it cannot be decoded
+---@field bytes string the payload as stored
+---@field headers any
+---@field header_bytes string? the headers as stored
+---@field original any
+---@field key string?
+---@field version integer of the payload
+---@field priority integer
+---@field pushed_at number
+---@field attempts integer
+---@field deliveries integer
+---@field crashes integer
+---@field replays integer
+
+---@class respool.history
+---@field queue respool.queue
+local History = { __name = "respool.history" }
+History.__index = History
+
+---@param queue respool.queue
+---@return respool.history
+function M.new(queue)
+  return setmetatable({ queue = queue }, History)
+end
+
+
+-- Looking.
+
+local function present(queue, item)
+  item.queue, item.done_at = queue.name, item.visible_at
+  item.visible_at, item.state = nil, nil
+  item.header_bytes = item.headers
+  item.headers = codec.headers(item.headers)
+  item.payload = codec.decode(queue.codec, item.bytes)
+  if item.original then
+    item.original = codec.decode(queue.codec, item.original)
+  end
+  return item
+end
+
+-- A page of items done from `o.from` on and before `o.to`, behind `o.after`.
+local function read(queue, o, limit)
+  local from, id = o.from or 0, 0
+  if o.after then from, id = o.after.done_at, o.after.id + 1 end
+  local items, message, code = queue.handle:history(from, id, limit)
+  if not items then return nil, message, code end
+  for i, item in ipairs(items) do
+    if o.to and item.visible_at >= o.to then
+      for k = #items, i, -1 do items[k] = nil end
+      break
+    end
+    present(queue, item)
+  end
+  return items
+end
+
+-- How many items are kept.
+---@return integer?, string?, string?
+function History:count()
+  local stats, message, code = self.queue.handle:stat()
+  if not stats then return nil, message, code end
+  return stats.kept
+end
+
+local function past_item(value)
+  if type(value) == "table" and type(value.done_at) == "number"
+     and type(value.id) == "number" then
+    return value
+  end
+  return nil, "an item of the history"
+end
+
+local LIST = {
+  of = "history:list", from = options.seconds, to = options.seconds,
+  limit = options.whole(1, 2^31), after = past_item,
+}
+
+-- Up to `limit` (100) items that were done from the time `from` on and before
+-- `to`; those behind the item `after`.
+---@param given { from: number?, to: number?, limit: integer?, after: table? }?
+---@return respool.past_item[]?, string?, string?
+function History:list(given)
+  local o = options.read(LIST, given, 1)
+  return read(self.queue, o, o.limit or 100)
+end
+
+local EACH = {
+  of = "history:each", from = options.seconds, to = options.seconds,
+}
+local PAGE = 100
+
+-- Iterates over the items done from `from` on and before `to`. A storage
+-- error is raised.
+---@param given { from: number?, to: number? }?
+---@return fun(): respool.past_item?
+function History:each(given)
+  local o = options.read(EACH, given, 1)
+  return page.each(function(last)
+    o.after = last[#last] or o.after
+    return read(self.queue, o, PAGE)
+  end)
+end
+
+
+-- Replay.
+
+---@class respool.past_counts
+---@field seen integer
+---@field pushed integer
+---@field skipped integer by `where`
+---@field failed integer `where` or `transform` failed
+---@field errors string[] the first few of the failures
+
+local REPLAY = {
+  of = "history:replay", from = options.seconds, to = options.seconds,
+  where = options.callable, transform = options.callable,
+  queue = options.queue, limit = options.whole(1, huge),
+}
+
+local ERRORS = 10
+
+local function transformed(run, item)
+  local payload = run.o.transform(item.payload, item)
+  if payload == nil then error("transform returned nothing", 0) end
+  return payload
+end
+
+-- The bytes to push, and their version: as they are stored, if they may be.
+local function body(run, item)
+  local target, payload = run.target, item.payload
+  if run.o.transform then
+    payload = transformed(run, item)
+  elseif target.codec.name == run.queue.codec.name then
+    if target.check then target.check(payload) end
+    return item.bytes, item.version
+  end
+  push.check(target, payload)
+  return codec.encode(target.codec, payload), target.version
+end
+
+local function is_wanted(run, item)
+  return not run.o.where or run.o.where(item)
+end
+
+local function fail(planned, item, err)
+  planned.failed = planned.failed + 1
+  table.insert(planned.errors, ("item %d: %s"):format(
+    item.id, outcome.describe(err).text))
+end
+
+-- Looks at one item: skipped, failed, or to be pushed.
+local function plan_item(run, planned, item)
+  planned.seen = planned.seen + 1
+  local ok, wanted = compat.pcall(is_wanted, run, item)
+  if not ok then return fail(planned, item, wanted) end
+  if not wanted then
+    planned.skipped = planned.skipped + 1
+    return
+  end
+  local made, bytes, version = compat.pcall(body, run, item)
+  if not made then return fail(planned, item, bytes) end
+  table.insert(planned.copies,
+               { item = item, bytes = bytes, version = version })
+end
+
+-- What is to be done with a page, at most so many pushes.
+local function plan(run, items)
+  local planned = {
+    seen = 0, skipped = 0, failed = 0, errors = {}, copies = {},
+  }
+  for _, item in ipairs(items) do
+    if #planned.copies >= run.left then break end
+    plan_item(run, planned, item)
+    run.o.after = item
+  end
+  return planned
+end
+
+local function add_copy(run, tx, c)
+  local o = { headers = c.item.header_bytes, priority = c.item.priority }
+  return tx:push(run.target.handle, { c.bytes },
+                 push.spread({ version = c.version }, o))
+end
+
+-- Pushes the copies of a page in one commit.
+local function commit(run, copies)
+  if #copies == 0 then return true end
+  local tx, message, code = run.queue.store.handle:begin()
+  if not tx then return nil, message, code end
+  local ok = true
+  for _, c in ipairs(copies) do
+    if ok then ok, message, code = add_copy(run, tx, c) end
+  end
+  if ok then ok, message, code = tx:commit() end
+  tx:close()
+  return ok, message, code
+end
+
+local function count(run, planned)
+  local counts = run.counts
+  counts.seen = counts.seen + planned.seen
+  counts.pushed = counts.pushed + #planned.copies
+  counts.skipped = counts.skipped + planned.skipped
+  counts.failed = counts.failed + planned.failed
+  for _, line in ipairs(planned.errors) do
+    if #counts.errors < ERRORS then table.insert(counts.errors, line) end
+  end
+  run.left = run.left - #planned.copies
+end
+
+local function new_run(queue, o)
+  return {
+    queue = queue, o = o, target = o.queue or queue, left = o.limit or huge,
+    counts = { seen = 0, pushed = 0, skipped = 0, failed = 0, errors = {} },
+  }
+end
+
+-- Ends where the history did when it began, even if what it pushes is done
+-- meanwhile.
+local function last_moment(queue)
+  return queue.store:now() + 0.001
+end
+
+-- Pushes copies of items as new ones, to their queue or another, page by
+-- page, each page in one commit; the kept ones stay. What was pushed before
+-- an error is told as a fourth value.
+---@param given table? from, to, where, transform, queue, limit
+---@return respool.past_counts?, string?, string?, respool.past_counts?
+function History:replay(given)
+  local run = new_run(self.queue, options.read(REPLAY, given, 1))
+  run.o.to = min(run.o.to or huge, last_moment(self.queue))
+  while run.left > 0 do
+    local items, message, code = read(self.queue, run.o, PAGE)
+    if not items then return nil, message, code, run.counts end
+    if #items == 0 then break end
+    local planned = plan(run, items)
+    local ok
+    ok, message, code = commit(run, planned.copies)
+    if not ok then return nil, message, code, run.counts end
+    count(run, planned)
+  end
+  return run.counts
+end
+
+function History:__tostring()
+  return ("respool history of %s"):format(self.queue.name)
+end
+
+return M

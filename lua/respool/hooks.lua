@@ -1,0 +1,109 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Hooks: functions of the user's that are told what happens. None of them can
+-- harm the work: an error that one raises goes to on_error, once, and an error
+-- that on_error or log raises goes nowhere.
+
+local compat = require "respool.compat"
+local core = require "respool.core"
+local outcome = require "respool.outcome"
+
+local lots = core.lot
+
+local M = {}
+
+---@class respool.internal_error
+---@field message string
+---@field code string? one of the stable codes, when the store is the cause
+---@field where string what was going on, such as "buffer"
+
+---@alias respool.level "debug"|"info"|"warn"|"error"
+
+-- Tells the log hook of a store.
+---@param store respool.store
+---@param level respool.level
+---@param message string
+---@param fields table?
+function M.log(store, level, message, fields)
+  if store.log then compat.pcall(store.log, level, message, fields or {}) end
+end
+
+-- Tells on_error what nobody else would be told, and the log.
+---@param store respool.store
+---@param where string
+---@param message string
+---@param code string?
+function M.report(store, where, message, code)
+  M.log(store, "error", message, { where = where, code = code })
+  if not store.on_error then return end
+  compat.pcall(store.on_error,
+               { message = message, code = code, where = where })
+end
+
+-- Calls a hook, if there is one.
+---@param store respool.store
+---@param name string of the hook
+---@param hook function?
+function M.call(store, name, hook, ...)
+  if not hook then return end
+  local ok, err = compat.pcall(hook, ...)
+  if not ok then M.report(store, name, outcome.describe(err).text) end
+end
+
+
+-- Items that are about to die: known when they are marked, true when they
+-- are settled.
+
+---@class respool.death
+---@field item respool.item
+---@field verdict integer that it was marked with
+---@field reason string exhausted, rejected, undecodable, version ...
+---@field group string?
+---@field error string?
+---@field box string? nil: the queue's
+
+-- Notes, for a queue with an on_dead hook, what the mark of an item means.
+---@param queue respool.queue
+---@param item respool.item
+---@param death respool.death
+function M.note_death(queue, item, death)
+  if not queue.on_dead then return end
+  local beside = lots.beside(item[1])
+  beside.deaths = beside.deaths or {}
+  beside.deaths[item[2]] = death
+end
+
+local function tell_death(queue, death)
+  M.log(queue.store, "warn", "an item died", {
+    queue = queue.name, id = death.item.id, reason = death.reason,
+    group = death.group, error = death.error,
+  })
+  M.call(queue.store, "on_dead", queue.on_dead, death)
+end
+
+-- Takes out what has been settled as it was marked when it was noted.
+local function died(lot, deaths)
+  local list = {}
+  for i = 1, #lot do
+    local death = deaths[i]
+    if death and lots.settled(lot, i) then
+      deaths[i] = nil
+      if lots.verdict(lot, i) == death.verdict then
+        list[#list + 1] = death
+      end
+    end
+  end
+  return list
+end
+
+-- After a settle: tells of the items that have died.
+---@param lot respool.lot
+function M.tell_deaths(lot)
+  local beside = lots.beside(lot)
+  if not beside.deaths then return end
+  for _, death in ipairs(died(lot, beside.deaths)) do
+    tell_death(beside.queue, death)
+  end
+end
+
+return M

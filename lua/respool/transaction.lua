@@ -1,0 +1,341 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Transactions: pushes, outcomes and letter moves over any queues of a store,
+-- gathered in memory, committed together or not at all. Nothing is locked
+-- meanwhile; what has changed in the store since shows at the commit.
+--
+-- For each step of the core's list, `steps` has what it was: a push, the
+-- outcome of an item, or true.
+
+local core = require "respool.core"
+local closing = require "respool.closing"
+local compat = require "respool.compat"
+local hooks = require "respool.hooks"
+local item_of = require "respool.item"
+local options = require "respool.options"
+local outcome = require "respool.outcome"
+local push = require "respool.push"
+local verdict = require "respool.verdict"
+
+local lots = core.lot
+
+local M = {}
+
+---@class respool.transaction
+---@field store respool.store
+---@field handle userdata
+---@field scoped boolean whether it ends with the function it was begun for
+---@field steps table[]
+local Transaction = { __name = "respool.transaction" }
+Transaction.__index = Transaction
+
+-- What a push answers.
+---@class respool.pushed
+---@field id integer? of its item, the first of several; after the commit
+---@field n integer items
+
+-- Notes a step. What cannot be a step raises: a transaction without it is
+-- not what was meant.
+local function add(tx, entry, step, message)
+  if not step then compat.misuse(message) end
+  tx.steps[step + 1] = entry
+  return entry
+end
+
+local function rollback(tx, n)
+  tx.handle:rollback(n)
+  for i = #tx.steps, n + 1, -1 do tx.steps[i] = nil end
+end
+
+
+-- Pushes.
+
+-- A push as push.carried() makes it, with all its bodies.
+local function add_row(tx, bodies, row)
+  return add(tx, { n = #bodies }, tx.handle:push(
+    row[1], bodies, compat.unpack(row, 3, 11)))
+end
+
+-- Pushes in the commit, past the buffer if the queue has one.
+---@param queue respool.queue
+---@param payload any
+---@param given respool.push_options?
+---@return respool.pushed
+function Transaction:push(queue, payload, given)
+  options.argument(1, "transaction:push", queue, options.queue)
+  local row = push.carried(self.store, queue, payload, push.read(given, 3))
+  return add_row(self, { row[2] }, row)
+end
+
+-- Pushes all payloads of the list; their ids follow each other.
+---@param queue respool.queue
+---@param list any[]
+---@param given respool.push_options?
+---@return respool.pushed
+function Transaction:push_many(queue, list, given)
+  options.argument(1, "transaction:push_many", queue, options.queue)
+  if type(list) ~= "table" or #list == 0 then
+    options.bad_argument(2, "transaction:push_many", "list of payloads", list)
+  end
+  local o, bodies, row = push.read_many(given, 3), {}, nil
+  for i = 1, #list do
+    row = push.carried(self.store, queue, list[i], o)
+    bodies[i] = row[2]
+  end
+  return add_row(self, bodies, row)
+end
+
+
+-- Outcomes: each is the item's when the transaction commits; the last word
+-- counts. Until then the item is as it was.
+
+-- An item and those that were merged into it.
+local function with_followers(item)
+  local followers = lots.beside(item[1]).followers
+  local list = { item }
+  for _, other in ipairs(followers and followers[item[2]] or {}) do
+    list[#list + 1] = other
+  end
+  return list
+end
+
+local function mark(tx, of, item, o)
+  options.argument(1, "transaction:" .. of, item, item_of.kind)
+  local queue = item_of.queue_of(item)
+  if queue.store ~= tx.store then
+    compat.misuse("transaction:" .. of .. ": the item is of another store")
+  end
+  local function place(...)
+    return tx.handle:mark(...)
+  end
+  for _, it in ipairs(with_followers(item)) do
+    add(tx, { item = it, verdict = o.verdict },
+        verdict.apply(queue, it, o, place))
+  end
+end
+
+---@param item respool.item
+function Transaction:done(item)
+  mark(self, "done", item, { verdict = outcome.DONE })
+end
+
+---@param item respool.item
+---@param given { delay: number?, error: any, group: string? }?
+function Transaction:retry(item, given)
+  mark(self, "retry", item, outcome.retry(given))
+end
+
+---@param item respool.item
+---@param given { error: any, group: string?, box: string? }?
+function Transaction:dead(item, given)
+  mark(self, "dead", item, outcome.dead(given))
+end
+
+---@param item respool.item
+---@param given { error: any }?
+function Transaction:drop(item, given)
+  mark(self, "drop", item, outcome.drop(given))
+end
+
+---@param item respool.item
+function Transaction:release(item)
+  mark(self, "release", item, outcome.release())
+end
+
+---@param item respool.item
+---@param seconds number
+function Transaction:snooze(item, seconds)
+  mark(self, "snooze", item, outcome.snooze(seconds))
+end
+
+
+-- Letters. One that is gone by the commit makes it NOT_FOUND.
+
+local function letter(tx, of, dead, number, to, remove)
+  options.argument(1, "transaction:" .. of, dead, options.dead)
+  options.argument(2, "transaction:" .. of, number, options.id)
+  if dead.store ~= tx.store or to and to.store ~= tx.store then
+    compat.misuse("transaction:" .. of .. ": the letter is of another store")
+  end
+  add(tx, true, tx.handle:letter(dead.box, number, to and to.handle, remove))
+end
+
+local REPLAY = { of = "transaction:replay", to = options.queue }
+
+-- Moves a letter back to its queue, or to another.
+---@param dead respool.dead
+---@param number integer
+---@param given { to: respool.queue? }?
+function Transaction:replay(dead, number, given)
+  local o = options.read(REPLAY, given, 3)
+  letter(self, "replay", dead, number, o.to, false)
+end
+
+-- Removes a letter.
+---@param dead respool.dead
+---@param number integer
+function Transaction:remove(dead, number)
+  letter(self, "remove", dead, number, nil, true)
+end
+
+
+-- Ending.
+
+-- What became of each item: the last verdict, by lot and number.
+local function outcomes(tx)
+  local by_lot = {}
+  for _, step in ipairs(tx.steps) do
+    if step ~= true and step.item then
+      local lot, i = step.item[1], step.item[2]
+      by_lot[lot] = by_lot[lot] or {}
+      by_lot[lot][i] = step.verdict
+    end
+  end
+  return by_lot
+end
+
+-- What items pushed by themselves goes along with those that are done.
+local function add_pushes(tx, by_lot)
+  for lot, verdicts in pairs(by_lot) do
+    for _, p in ipairs(lots.beside(lot).pushes or {}) do
+      if verdicts[p.i] == outcome.DONE then add_row(tx, { p.row[2] }, p.row) end
+    end
+  end
+end
+
+local function has_pushes(tx)
+  for _, step in ipairs(tx.steps) do
+    if step ~= true and step.n then return true end
+  end
+  return false
+end
+
+local function publish(tx, by_lot)
+  for i, step in ipairs(tx.steps) do
+    if step ~= true and step.n then step.id = tx.handle:id(i - 1) end
+  end
+  for lot in pairs(by_lot) do
+    lots.beside(lot).settled = true
+    hooks.tell_deaths(lot)
+  end
+end
+
+local function commit(tx)
+  local n, by_lot = #tx.steps, outcomes(tx)
+  for lot in pairs(by_lot) do lots.length(lot) end -- raises when closed
+  if has_pushes(tx) and closing.refuses(tx.store) then
+    return closing.refusal(tx.store)
+  end
+  add_pushes(tx, by_lot)
+  local ok, message, code = tx.handle:commit()
+  if not ok then
+    rollback(tx, n)
+    return nil, message, code
+  end
+  publish(tx, by_lot)
+  tx.handle:close()
+  return true
+end
+
+local function check_by_hand(tx, of)
+  if tx.scoped then
+    compat.misuse(("transaction:%s: it ends with its function"):format(of))
+  end
+end
+
+-- Makes it happen: all of it, or nothing and an error, after which it may be
+-- changed and committed again. LEASE_LOST when the lease of an item was lost.
+---@return true?, string?, string?
+function Transaction:commit()
+  check_by_hand(self, "commit")
+  return commit(self)
+end
+
+-- Forgets it.
+---@return true
+function Transaction:rollback()
+  check_by_hand(self, "rollback")
+  self.handle:rollback(0) -- raises when it has ended
+  self.handle:close()
+  return true
+end
+
+-- Leaving the scope forgets what is not committed.
+function Transaction:__close()
+  self.handle:close()
+end
+
+function Transaction:__tostring()
+  if self.handle:closed() then return "respool transaction (closed)" end
+  return ("respool transaction of %d steps"):format(#self.steps)
+end
+
+
+-- Beginning.
+
+local function new(store, scoped)
+  local handle, message, code = store.handle:begin()
+  if not handle then return nil, message, code end
+  return setmetatable({
+    store = store, handle = handle, scoped = scoped, steps = {},
+  }, Transaction)
+end
+
+-- A transaction that is ended by hand. Dropped, it never happened.
+---@param store respool.store
+---@return respool.transaction?, string?, string?
+function M.begin(store)
+  return new(store, false)
+end
+
+-- The coroutine that runs, as a key.
+local function runner(store)
+  return coroutine.running() or store
+end
+
+local function or_true(...)
+  if select("#", ...) == 0 then return true end
+  return ...
+end
+
+-- Within another: its steps are that one's, unless fn raises.
+local function join(tx, fn)
+  local n = #tx.steps
+  return or_true(compat.guard(fn, tx, function()
+    if not tx.handle:closed() then rollback(tx, n) end
+  end))
+end
+
+local function run(tx, fn)
+  local function finish(...)
+    local ok, message, code = commit(tx)
+    if not ok then return nil, message, code end
+    return or_true(...)
+  end
+  return finish(fn(tx))
+end
+
+-- Calls fn(tx) and commits. Returns what fn returned, true when that was
+-- nothing; or nil, message, code when the commit failed. When fn raises,
+-- nothing has happened and the error goes on. Within the fn of another
+-- transaction of the store, in the same coroutine, it joins that one: an
+-- error that is caught there undoes the inner one only.
+---@param store respool.store
+---@param fn fun(tx: respool.transaction): ...
+---@return any ...
+function M.run(store, fn)
+  options.argument(1, "store:transaction", fn, options.callable)
+  local running, key = store.transactions, runner(store)
+  if running[key] then return join(running[key], fn) end
+  local tx, message, code = new(store, true)
+  if not tx then return nil, message, code end
+  running[key] = tx
+  local function leave(...)
+    running[key] = nil
+    tx.handle:close()
+    return ...
+  end
+  return leave(compat.guard(function() return run(tx, fn) end, nil, leave))
+end
+
+return M

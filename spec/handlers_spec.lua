@@ -1,0 +1,283 @@
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q, calls
+local empty = { stop_when_empty = true }
+
+-- A handler that notes that it was called, then does as `f` says.
+local function handler(name, f)
+  return function(payload, item, ...)
+    calls[#calls + 1] = name
+    if f then return f(payload, item, ...) end
+  end
+end
+
+-- A handler that fails so many times, as `f` says.
+local function shaky(name, times, f)
+  return handler(name, function()
+    times = times - 1
+    if times >= 0 then return f() end
+  end)
+end
+
+local function fail()
+  error("no", 0)
+end
+
+local function called()
+  local list = table.concat(calls, " ")
+  calls = {}
+  return list
+end
+
+before_each(function()
+  store, calls = helper.store(), {}
+  q = assert(store:queue("orders", {
+    max_attempts = 3, retry = respool.backoff.constant { delay = 1 },
+  }))
+  q:push("o")
+end)
+
+local function letter_after(h)
+  q:work(h, empty)
+  return q.dead:oldest()
+end
+
+describe("respool.chain", function()
+  it("calls handlers in turn with what the one before returned", function()
+    local seen
+    q:work(respool.chain(
+      function(payload) return payload .. "1", "more" end,
+      function(payload, item, a, b) seen = { payload, item.id, a, b } end,
+      handler "last"), empty)
+    assert.same({ "o", 1, "o1", "more" }, seen)
+    assert.equal("last", called())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("stops at the first that is not done", function()
+    local ways = {
+      function() error "no" end, function() return nil, "no" end,
+      function() return false end, function() return respool.retry() end,
+      function() return respool.snooze(1) end,
+      function(_, item) item:retry() end,
+    }
+    for _, way in ipairs(ways) do
+      q:work(respool.chain(handler("a", way), handler "b"), { max = 1 })
+      assert.equal("a", called())
+      store:advance(5)
+      q:purge()
+      q:push("o")
+    end
+  end)
+
+  it("has the outcome of the one that stopped it", function()
+    local l = letter_after(respool.chain(handler "a", function()
+      return respool.dead { group = "bad", error = "no" }
+    end))
+    assert.same({ "bad", "no" }, { l.group, l.error })
+  end)
+
+  it("refuses what is no handler", function()
+    assert.error_matches(function() respool.chain() end,
+                         "bad argument #1 to 'chain' %(a function")
+    assert.error_matches(function() respool.chain(print, 1) end,
+                         "bad argument #2 to 'chain' %(a function")
+  end)
+end)
+
+describe("respool.fan_out", function()
+  it("calls all, and the item is done when all accepted", function()
+    q:work(respool.fan_out { b = handler "b", a = handler "a" }, empty)
+    assert.equal("a b", called())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("calls a list in its order", function()
+    local list = {}
+    for i = 1, 11 do list[i] = handler(i) end
+    q:work(respool.fan_out(list), empty)
+    assert.equal("1 2 3 4 5 6 7 8 9 10 11", called())
+  end)
+
+  it("calls on a retry only those that have not accepted", function()
+    q:work(respool.fan_out {
+      a = handler "a", b = shaky("b", 1, fail),
+      c = shaky("c", 2, function() return nil, "no" end),
+    }, empty)
+    assert.equal("a b c b c c", called())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("remembers in another process", function()
+    q:work(respool.fan_out { a = handler "a", b = shaky("b", 1, fail) },
+           { max = 1 })
+    store:flush()
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local store = assert(respool.open(arg[1], { clock = "manual" }))
+      store:advance(3600)
+      local q = store:queue "orders"
+      q:work(respool.fan_out {
+        a = function() print "a" end, b = function() print "b" end,
+      }, { stop_when_empty = true })
+      store:close()
+    ]], store.path)
+    assert.equal(0, process:wait())
+    assert.equal("b\n", process:output())
+  end)
+
+  it("remembers through death and replay", function()
+    letter_after(respool.fan_out {
+      a = handler "a", b = handler("b", function() return false end),
+    })
+    assert.equal("a b b b", called())
+    q.dead:retry(1)
+    q:work(respool.fan_out { a = handler "a", b = handler "b" }, empty)
+    assert.equal("b", called())
+  end)
+
+  it("remembers through decide, release and snooze", function()
+    local said = { respool.release(), respool.snooze(1) }
+    q:work(respool.fan_out {
+      a = handler "a", b = handler("b", function()
+        return table.remove(said, 1)
+      end),
+    }, empty)
+    assert.equal("a b b b", called())
+    local other = store:queue("other", {
+      decide = function() return "release" end,
+    })
+    other:push(1)
+    other:work(respool.fan_out {
+      a = handler "a", b = shaky("b", 1, fail),
+    }, empty)
+    assert.equal("a b b", called())
+  end)
+
+  -- One claim has one memo: items released beside one that remembers must
+  -- not take its memory for theirs.
+  it("remembers nothing of another item", function()
+    q:push_many { "p", "q" }
+    local lot, h = q:take { items = 3 }, respool.fan_out {
+      a = handler "a", b = respool.release,
+    }
+    local item = lot:item(1)
+    assert.equal(respool.release().verdict, h(1, item).verdict)
+    item:release()
+    lot:release()
+    lot:settle()
+    for _, it in q:take { items = 3 }:each() do
+      assert.equal(it.id == 1, it.memo ~= nil)
+    end
+  end)
+
+  it("counts one that drops as one that wants no more", function()
+    q:work(respool.fan_out {
+      a = handler("a", function() return respool.drop() end),
+      b = shaky("b", 1, fail),
+    }, empty)
+    assert.equal("a b b", called())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("is dead when one says so", function()
+    local l = letter_after(respool.fan_out {
+      a = handler("a", fail),
+      b = handler("b", function()
+        return respool.dead { group = "bad", error = "no", box = "orders" }
+      end),
+      c = handler "c",
+    })
+    assert.equal("a b c", called())
+    assert.same({ "rejected", "bad" }, { l.reason, l.group })
+    assert.equal("a: no; b: no", l.error)
+  end)
+
+  it("is dead when an error is not retryable", function()
+    local l = letter_after(respool.fan_out { a = function()
+      error { message = "gone", retryable = false, group = "410" }
+    end })
+    assert.same({ "rejected", "410", "a: gone" },
+                { l.reason, l.group, l.error })
+  end)
+
+  it("names those that failed, with the place of the first", function()
+    local function unlucky() error "no luck" end
+    local l = letter_after(respool.fan_out {
+      a = function() unlucky() end, b = handler "b",
+      c = function() return nil, "nor here" end,
+    })
+    assert.matches("^a: .*no luck; c: nor here$", l.error)
+    assert.matches("unlucky", l.history[1].trace)
+  end)
+
+  it("waits as long as the longest says", function()
+    local before = store:now()
+    q:work(respool.fan_out {
+      a = function() return respool.retry { delay = 20 } end,
+      b = function() return respool.retry { delay = 60 } end,
+      c = function() return respool.snooze(40) end,
+    }, { max = 1 })
+    assert.near(before + 60, q:get(1).visible_at, 0.1)
+    assert.equal(1, q:get(1).attempts)
+  end)
+
+  it("spends nothing when all only snooze", function()
+    q:work(respool.fan_out {
+      function() return respool.snooze(5) end, respool.release,
+    }, { max = 1 })
+    assert.equal(0, q:get(1).attempts)
+    assert.near(store:now() + 5, q:get(1).visible_at, 0.1)
+  end)
+
+  it("ends at a mark made by hand", function()
+    q:work(respool.fan_out {
+      a = handler "a",
+      b = handler("b", function(_, item) item:retry { delay = 7 } end),
+      c = handler "c",
+    }, { max = 1 })
+    assert.equal("a b", called())
+    assert.near(store:now() + 7, q:get(1).visible_at, 0.1)
+    store:advance(7)
+    q:work(respool.fan_out {
+      a = handler "a", b = handler "b", c = handler "c",
+    }, empty)
+    assert.equal("b c", called())
+  end)
+
+  it("knows its handlers by their place in chains and fan-outs", function()
+    local two = respool.chain(
+      respool.fan_out { handler "1", handler "2" },
+      respool.fan_out { handler "3", respool.fan_out {
+        shaky("4", 1, fail), handler "5",
+      } },
+      shaky("end", 1, fail))
+    q:work(two, empty)
+    assert.equal("1 2 3 4 5 4 end end", called())
+  end)
+
+  it("ends when the store is closed", function()
+    q:work(respool.fan_out {
+      a = handler("a", function() store:close() end), b = handler "b",
+    }, empty)
+    assert.equal("a", called())
+  end)
+
+  it("refuses what are no handlers", function()
+    assert.error_matches(function() respool.fan_out(print) end,
+                         "bad argument #1 to 'fan_out' %(a table")
+    assert.error_matches(function() respool.fan_out {} end,
+                         "bad argument #1 to 'fan_out'")
+    assert.error_matches(function() respool.fan_out { a = 1 } end,
+                         "handlers must be functions by name")
+    assert.error_matches(function()
+      respool.fan_out { [1] = print, ["1"] = print }
+    end, "two handlers are named '1'")
+    assert.error_matches(function()
+      respool.fan_out { [("x"):rep(5000)] = print }
+    end, "too long")
+  end)
+end)

@@ -1,0 +1,173 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Health: the storage, the reader slots and each queue (I6).
+
+local helper = require "spec.helper"
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", { max_attempts = 1 }))
+end)
+
+-- Works off `n` items of which the first `bad` fail.
+local function work(n, bad)
+  for i = 1, n do q:push(i <= bad) end
+  q:work(function(fails) if fails then error "no" end end,
+         { stop_when_empty = true })
+end
+
+local function orders(options)
+  return store:health(options).components.queues.orders
+end
+
+describe("store:health", function()
+  it("finds a store healthy that has nothing to complain of", function()
+    local h = store:health()
+    assert.equal("healthy", h.status)
+    assert.equal("healthy", h.components.storage.status)
+    assert.equal("healthy", h.components.readers.status)
+    assert.equal(256, h.components.readers.max)
+    assert.is_true(h.components.readers.used >= 1)
+    assert.same({
+      status = "healthy", oldest_age = 0, paused = false, ready = 0,
+      leased = 0, waiting = 0, dead = 0,
+    }, h.components.queues.orders)
+  end)
+
+  it("times a durable write and a read", function()
+    local storage = store:health().components.storage
+    assert.is_true(storage.write_seconds > 0)
+    assert.is_true(storage.read_seconds >= 0)
+    assert.near(0, storage.store_fill, 0.001)
+  end)
+
+  it("leaves no trace of that but a commit", function()
+    local before = store:stats()
+    for _ = 1, 50 do store:health() end
+    local after = store:stats()
+    assert.equal(before.last_txn + 50, after.last_txn)
+    assert.is_true(after.used_bytes <= before.used_bytes + 2 * 4096)
+    assert.same({}, store:jobs())
+    assert.same({ "orders" }, store:queues())
+    assert.same({}, store:check())
+  end)
+
+  it("finds a slow storage degraded, or unhealthy", function()
+    assert.equal("degraded", store:health { write_seconds = 0 }.status)
+    local h = store:health { write_seconds = { unhealthy = 0 } }
+    assert.equal("unhealthy", h.status)
+    assert.equal("unhealthy", h.components.storage.status)
+  end)
+
+  it("finds a queue degraded whose items fail", function()
+    orders()
+    work(10, 2)
+    local part = orders()
+    assert.equal(0.2, part.error_rate)
+    assert.equal("degraded", part.status)
+    assert.equal("degraded", store:health().status)
+    assert.equal("healthy", orders({ error_rate = 0.2 }).status)
+  end)
+
+  it("finds it unhealthy when most fail", function()
+    orders()
+    work(10, 8)
+    assert.equal("unhealthy", orders().status)
+  end)
+
+  it("looks back no further than the window", function()
+    orders()
+    work(20, 20)
+    assert.equal(1, orders({ window = 60 }).error_rate)
+    store:advance(61)
+    assert.is_nil(orders({ window = 60 }).error_rate)
+    work(10, 0)
+    assert.equal(0, orders({ window = 60 }).error_rate)
+  end)
+
+  it("does not judge a few failures, nor what was before the first call",
+     function()
+    work(20, 20)
+    assert.is_nil(orders().error_rate)
+    work(9, 9)
+    assert.is_nil(orders().error_rate)
+    work(1, 1)
+    assert.equal(1, orders().error_rate)
+    assert.equal(1, orders({ least = 1 }).error_rate)
+  end)
+
+  it("starts over with a queue that was made anew", function()
+    work(20, 20)
+    orders()
+    store:drop_queue "orders"
+    q = store:queue("orders", { max_attempts = 1 })
+    work(5, 0)
+    assert.is_nil(orders({ least = 1 }).error_rate)
+    work(5, 0)
+    assert.equal(0, orders({ least = 1 }).error_rate)
+  end)
+
+  it("finds a queue degraded that is left alone", function()
+    q:push(1)
+    store:advance(3600)
+    assert.equal("healthy", orders().status)
+    store:advance(1)
+    assert.equal("degraded", orders().status)
+    assert.equal(3601, orders().oldest_age)
+    assert.equal("unhealthy", orders({
+      oldest_age = { degraded = 60, unhealthy = 600 },
+    }).status)
+  end)
+
+  it("finds a queue unhealthy that is full", function()
+    q = store:queue("orders", { max_items = 10 })
+    q:push_many { 1, 2, 3, 4, 5, 6, 7, 8 }
+    assert.equal("healthy", orders().status)
+    q:push(9)
+    assert.equal("degraded", orders().status)
+    q:push(10)
+    assert.equal("unhealthy", orders().status)
+    assert.equal(1, orders().fill)
+  end)
+
+  it("finds it unhealthy when the readers run out", function()
+    local h = store:health { readers = { unhealthy = 0 } }
+    assert.equal("unhealthy", h.components.readers.status)
+    assert.equal("unhealthy", h.status)
+  end)
+
+  it("tells of a storage that cannot be written, while it cannot", function()
+    local dir = helper.dir()
+    helper.write(dir .. "/main.lua", [[
+      local store = assert(require "respool".open(arg[1]))
+      for _, limit in ipairs { "4096:", "unlimited:" } do
+        os.execute("prlimit --pid $PPID --fsize=" .. limit)
+        local h = store:health()
+        print(h.status, h.components.storage.status,
+              h.components.storage.code, h.components.storage.error)
+      end
+    ]])
+    local said = helper.sh(("trap '' XFSZ; %s %s/main.lua %s/store 2>&1")
+      :format(helper.lua(), dir, dir))
+    assert.matches("^unhealthy\tunhealthy\tUNKNOWN_OUTCOME\tcannot commit",
+                   said)
+    assert.matches("\nhealthy\thealthy\tnil\tnil$", said)
+  end)
+
+  it("refuses bounds that are none", function()
+    local wrong = {
+      write_seconds = "x", read_seconds = -1, store_fill = { 1 },
+      readers = { degraded = "x" }, error_rate = true,
+      oldest_age = { worst = 1 }, fill = { unhealthy = -1 }, window = -1,
+      least = 0,
+    }
+    for name, value in pairs(wrong) do
+      assert.error_matches(function() store:health { [name] = value } end,
+                           "store:health: option '" .. name .. "' must be")
+    end
+    assert.error_matches(function() store:health { x = 1 } end,
+                         "store:health: unknown option 'x'")
+  end)
+end)

@@ -1,0 +1,277 @@
+-- SPDX-License-Identifier: MIT
+--
+-- History: finished items that a queue keeps (H7), and copies of them pushed
+-- again.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q, start
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", { keep_done = 100 }))
+  start = store:now()
+end)
+
+-- Does one item after the other, ten seconds apart: at 10, 20, 30 ...
+local function finish(payloads)
+  q:push_many(payloads)
+  q:work(function() store:advance(10) end, { stop_when_empty = true, lot = 1 })
+end
+
+local function payloads(items)
+  local list = {}
+  for _, item in ipairs(items) do list[#list + 1] = item.payload end
+  return list
+end
+
+local function ready(queue)
+  return payloads(queue:peek(100))
+end
+
+describe("the history of a queue", function()
+  it("is empty when it keeps nothing", function()
+    q = store:queue "forgetful"
+    finish { 1 }
+    assert.equal(0, q.history:count())
+    assert.same({}, q.history:list())
+    assert.equal(0, q:stats().kept)
+  end)
+
+  it("lists what was done, in the order of its end", function()
+    finish { "a", "b", "c" }
+    local items = q.history:list()
+    assert.same({ "a", "b", "c" }, payloads(items))
+    assert.near(start + 10, items[1].done_at, 0.001)
+    assert.equal(1, items[1].id)
+    assert.equal("orders", items[1].queue)
+    assert.equal(1, items[1].deliveries)
+    assert.equal(3, q.history:count())
+    assert.equal(3, q:stats().kept)
+    assert.is_true(q:stats().kept_bytes > 0)
+  end)
+
+  it("has whole items, with headers and key", function()
+    q:push({ n = 1 }, { priority = 9, headers = { trace = "x" }, key = "k" })
+    q:work(function() end, { stop_when_empty = true })
+    local item = q.history:list()[1]
+    assert.same({ n = 1 }, item.payload)
+    assert.same({ trace = "x" }, item.headers)
+    assert.equal("k", item.key)
+    assert.equal(9, item.priority)
+  end)
+
+  it("does not have what died, was removed or is not done", function()
+    q:push_many { "dead", "removed", "leased", "ready" }
+    q:work(function() return respool.dead() end, { max = 1 })
+    q:remove(2)
+    q:take()
+    assert.same({}, q.history:list())
+  end)
+
+  it("lists by time: from it on, and before it", function()
+    finish { "a", "b", "c", "d" }
+    local items = q.history:list { from = start + 20, to = start + 40 }
+    assert.same({ "b", "c" }, payloads(items))
+  end)
+
+  it("lists page by page", function()
+    finish { "a", "b", "c" }
+    local first = q.history:list { limit = 2 }
+    assert.same({ "a", "b" }, payloads(first))
+    assert.same({ "c" }, payloads(q.history:list { after = first[2] }))
+  end)
+
+  it("is walked over in pages, whatever ended in one moment", function()
+    local list, seen = {}, {}
+    for i = 1, 250 do list[i] = i end
+    q:push_many(list)
+    q:work(function() end, { stop_when_empty = true })
+    for item in q.history:each() do seen[#seen + 1] = item.payload end
+    assert.same(list, seen)
+    local before = 0
+    for _ in q.history:each { to = start } do before = before + 1 end
+    assert.equal(0, before)
+  end)
+
+  it("holds the large and the unreadable", function()
+    local raw = store:queue("orders", { codec = "raw" })
+    raw:push(("x"):rep(100000))
+    raw:push "\255"
+    raw:work(function() end, { stop_when_empty = true })
+    assert.equal(100000, #raw.history:list()[1].payload)
+    local items = q.history:list()
+    assert.is_nil(items[2].payload)
+    assert.equal("\255", items[2].bytes)
+  end)
+
+  it("forgets what is older than it keeps, when it is cared for", function()
+    finish { "a", "b" }
+    store:advance(85)
+    assert.equal(0, store:maintain().history)
+    store:advance(6)
+    assert.equal(1, store:maintain().history)
+    assert.same({ "b" }, payloads(q.history:list()))
+    assert.equal(1, q:stats().kept)
+    assert.same({}, store:check())
+  end)
+
+  it("forgets the oldest when it grows beyond its bytes", function()
+    q = store:queue("orders", { keep_done = "10KiB", codec = "raw" })
+    for i = 1, 5 do q:push(tostring(i):rep(4000)) end
+    q:work(function() store:advance(1) end, { stop_when_empty = true })
+    store:maintain()
+    local items = q.history:list()
+    assert.equal(2, #items)
+    assert.equal("5", items[2].payload:sub(1, 1))
+    assert.is_true(q:stats().kept_bytes <= 10240)
+  end)
+
+  it("never takes unfinished items with it", function()
+    q = store:queue("orders", { keep_done = "1B" })
+    q:push_many { "a", "b" }
+    q:work(function() end, { max = 1 })
+    store:maintain()
+    assert.same({ "b" }, ready(q))
+    assert.equal(0, q.history:count())
+    assert.same({}, store:check())
+  end)
+
+  -- A queue that was dropped used to leave its history and the windows of
+  -- its keys behind, under a number that no queue would have again.
+  it("goes with the queue, and gives its room back", function()
+    local raw = store:queue("orders", { codec = "raw" })
+    local function fill()
+      for i = 1, 5 do
+        raw:push(("x"):rep(100000), { key = "k" .. i, dedup = 1000 })
+      end
+      raw:work(function() end, { stop_when_empty = true })
+      store:drop_queue "orders"
+      raw = store:queue("orders", { keep_done = 100, codec = "raw" })
+    end
+    fill()
+    local used = store:stats().used_bytes
+    for _ = 1, 5 do fill() end
+    assert.is_true(store:stats().used_bytes < used + 200000)
+    assert.equal(0, raw.history:count())
+    assert(raw:push("a", { key = "k1" }))
+    assert.same({}, store:check())
+  end)
+
+  it("stays when the queue cannot be dropped", function()
+    finish { "a" }
+    q:push "b"
+    q:take()
+    assert.equal("BUSY", select(3, store:drop_queue "orders"))
+    assert.equal(1, q.history:count())
+  end)
+
+  it("refuses what is no time and no item", function()
+    local wrong = { from = "x", to = -1, limit = 0, after = 5 }
+    for name, value in pairs(wrong) do
+      assert.error_matches(function() q.history:list { [name] = value } end,
+                           "history:list: option '" .. name .. "' must be")
+    end
+    assert.error_matches(function() q.history:each { limit = 1 } end,
+                         "history:each: unknown option 'limit'")
+  end)
+end)
+
+describe("a replay of history", function()
+  it("pushes copies as new items; what was kept stays", function()
+    finish { "a", "b" }
+    local counts = q.history:replay()
+    assert.same({ seen = 2, pushed = 2, skipped = 0, failed = 0, errors = {} },
+                counts)
+    assert.same({ "a", "b" }, ready(q))
+    assert.equal(3, q:peek()[1].id)
+    assert.equal(2, q.history:count())
+  end)
+
+  it("takes a span of time", function()
+    finish { "a", "b", "c", "d" }
+    q.history:replay { from = start + 20, to = start + 40 }
+    assert.same({ "b", "c" }, ready(q))
+  end)
+
+  it("chooses, changes and goes to another queue", function()
+    local other = store:queue "other"
+    finish { 1, 2, 3, 4 }
+    local counts = q.history:replay {
+      where = function(item) return item.payload % 2 == 0 end,
+      transform = function(n) return n * 10 end,
+      queue = other,
+    }
+    assert.equal(2, counts.pushed)
+    assert.equal(2, counts.skipped)
+    assert.same({ 20, 40 }, ready(other))
+    assert.same({}, ready(q))
+  end)
+
+  it("keeps headers, priority and version, but not the key", function()
+    q = store:queue("orders", { version = 3 })
+    q:push("a", { priority = 9, headers = { x = 1 }, key = "k" })
+    q:work(function() end, { stop_when_empty = true })
+    store:queue("orders").history:replay()
+    local item = q:peek()[1]
+    assert.equal(9, item.priority)
+    assert.same({ x = 1 }, item.headers)
+    assert.equal(3, item.version)
+    assert.is_nil(item.key)
+  end)
+
+  it("copies bytes that cannot be decoded as they are", function()
+    local raw = store:queue("orders", { codec = "raw" })
+    raw:push "\255"
+    raw:work(function() end, { stop_when_empty = true })
+    assert.equal(1, q.history:replay().pushed)
+    assert.equal("\255", raw:peek()[1].payload)
+  end)
+
+  it("goes to a queue of another codec decoded and encoded", function()
+    local raw = store:queue("raw", { codec = "raw" })
+    finish { "a" }
+    q.history:replay { queue = raw }
+    assert.equal("a", raw:peek()[1].bytes)
+  end)
+
+  it("counts what its functions refuse and goes on", function()
+    finish { 1, 2, 3, 4 }
+    local checked = store:queue("checked", {
+      check = function(n) if n == 4 then error("not 4", 0) end end,
+    })
+    local counts = q.history:replay {
+      queue = checked,
+      where = function(item) if item.payload == 1 then error("1!", 0) end
+        return true end,
+      transform = function(n) if n ~= 2 then return n end end,
+    }
+    assert.equal(1, counts.pushed)
+    assert.same({ "item 1: 1!", "item 2: transform returned nothing",
+                  "item 4: not 4" }, counts.errors)
+    assert.same({ 3 }, ready(checked))
+  end)
+
+  it("stops at a limit", function()
+    finish { 1, 2, 3 }
+    local counts = q.history:replay {
+      limit = 1, where = function(item) return item.payload > 1 end,
+    }
+    assert.equal(1, counts.pushed)
+    assert.same({ 2 }, ready(q))
+  end)
+
+  it("tells what was pushed before an error", function()
+    local small = store:queue("small", { max_items = 100 })
+    local list = {}
+    for i = 1, 150 do list[i] = i end
+    q:push_many(list)
+    q:work(function() end, { stop_when_empty = true })
+    local ok, _, code, counts = q.history:replay { queue = small }
+    assert.is_nil(ok)
+    assert.equal("FULL", code)
+    assert.equal(100, counts.pushed)
+    assert.equal(100, small:length().ready)
+  end)
+end)

@@ -1,0 +1,276 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Hooks (I7, I8): they are told, and cannot harm the work.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local empty = { stop_when_empty = true }
+
+local errors, said
+
+-- A store that remembers what on_error and log were told.
+local function open(options)
+  errors, said = {}, {}
+  local all = {
+    clock = "manual",
+    on_error = function(err) table.insert(errors, err) end,
+    log = function(level, message, fields)
+      table.insert(said, { level = level, message = message, fields = fields })
+    end,
+  }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assert(helper.open(helper.location(), all))
+end
+
+-- What the log was told under this message.
+local function logged(message)
+  local list = {}
+  for _, entry in ipairs(said) do
+    if entry.message == message then list[#list + 1] = entry end
+  end
+  return list
+end
+
+describe("on_handler_error", function()
+  it("sees every error of a handler, with its item", function()
+    local store, seen = open(), {}
+    local q = store:queue("orders", {
+      max_attempts = 2,
+      on_handler_error = function(err, item)
+        table.insert(seen, { err.message, item.id, item.attempts })
+      end,
+    })
+    q:push "a"
+    q:work(function() error { message = "no" } end, empty)
+    assert.same({ { "no", 1, 0 }, { "no", 1, 1 } }, seen)
+    local entries = logged "a handler failed"
+    assert.equal(2, #entries)
+    assert.equal("info", entries[1].level)
+    assert.same({ queue = "orders", id = 1, error = "no" }, entries[1].fields)
+  end)
+
+  it("does not see an outcome that the handler chose", function()
+    local store, calls = open(), 0
+    local q = store:queue("orders", {
+      on_handler_error = function() calls = calls + 1 end,
+    })
+    q:push "a"
+    q:work(function() return respool.dead { error = "no" } end, empty)
+    assert.equal(0, calls)
+  end)
+
+  it("spoils nothing when it raises, and on_error is told once", function()
+    local store = open()
+    local q = store:queue("orders", {
+      max_attempts = 1,
+      on_handler_error = function() error("oh", 0) end,
+    })
+    q:push "a"
+    local counts = q:work(function() error "no" end, empty)
+    assert.equal(1, counts.failed)
+    assert.same({ { message = "oh", where = "on_handler_error" } }, errors)
+  end)
+end)
+
+describe("on_dead", function()
+  local deaths
+
+  local function queue(store, options)
+    deaths = {}
+    local all = { max_attempts = 1, on_dead = function(death)
+      table.insert(deaths, {
+        death.item.payload, death.reason, death.group, death.error,
+      })
+    end }
+    for name, value in pairs(options or {}) do all[name] = value end
+    return assert(store:queue("orders", all))
+  end
+
+  it("is told of an item that has used up its attempts", function()
+    local q = queue(open(), { max_attempts = 2 })
+    q:push "a"
+    local failures = 0
+    q:work(function()
+      failures = failures + 1
+      assert.same({}, deaths)
+      error({ message = "no", group = "g" }, 0)
+    end, empty)
+    assert.equal(2, failures)
+    assert.same({ { "a", "exhausted", "g", "no" } }, deaths)
+    assert.equal(1, #logged "an item died")
+    assert.equal("warn", logged("an item died")[1].level)
+  end)
+
+  it("is told when the letter is there", function()
+    local store, count = open(), nil
+    local q
+    q = queue(store, { on_dead = function() count = q.dead:count() end })
+    q:push "a"
+    q:work(function() error "no" end, empty)
+    assert.equal(1, count)
+  end)
+
+  it("is told of what was rejected, one by one or as a lot", function()
+    local q = queue(open())
+    q:push_many { "a", "b", "c" }
+    local lot = q:take { items = 3 }
+    lot:item(1):dead { error = "x" }
+    lot:dead { error = "y", group = "g" }
+    assert.same({}, deaths)
+    lot:settle()
+    assert.same({ { "a", "rejected", nil, "x" }, { "b", "rejected", "g", "y" },
+                  { "c", "rejected", "g", "y" } }, deaths)
+    lot:close()
+    assert.equal(3, #deaths)
+  end)
+
+  it("is told of what cannot be decoded", function()
+    local store = open()
+    store:queue("orders", { codec = "raw" }):push "\255"
+    queue(store):work(function() end, empty)
+    assert.equal("undecodable", deaths[1][2])
+  end)
+
+  it("is not told of what goes on, is done after all, or is dropped",
+     function()
+    local q = queue(open(), { max_attempts = 2 })
+    q:push_many { "retried", "done", "dropped" }
+    local lot = q:take { items = 3 }
+    lot:item(1):dead()
+    lot:item(1):retry()
+    lot:item(2):dead()
+    lot:item(2):done()
+    lot:item(3):drop()
+    lot:settle()
+    assert.same({}, deaths)
+  end)
+
+  it("is not told of an item whose lease was lost", function()
+    local store = open()
+    local q = queue(store, { lease = 10 })
+    q:push "a"
+    local lot = q:take()
+    lot:item(1):dead()
+    store:advance(11)
+    assert(q:take())
+    assert.is_nil(lot:settle())
+    assert.same({}, deaths)
+  end)
+
+  it("spoils nothing when it raises, and on_error is told once", function()
+    local q = queue(open(), { on_dead = function() error("oh", 0) end })
+    q:push_many { "a", "b" }
+    local counts = q:work(function(p) if p == "a" then error "no" end end,
+                          empty)
+    assert.equal(1, counts.failed)
+    assert.equal(1, counts.done)
+    assert.same({ { message = "oh", where = "on_dead" } }, errors)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("may close the store", function()
+    local store = open()
+    local q
+    q = queue(store, { on_dead = function() store:close() end })
+    q:push_many { "a", "b" }
+    local counts = q:work(function() error "no" end, { lot = 1 })
+    assert.is_table(counts)
+    local again = assert(helper.open(store.path, { clock = "manual" }))
+    assert.equal(1, again:queue("orders"):length().ready)
+    assert.equal(1, again:dead("orders"):count())
+  end)
+end)
+
+describe("on_error", function()
+  it("is told what decide and dead_letter raise", function()
+    local q = open():queue("orders", {
+      max_attempts = 1,
+      decide = function() error("undecided", 0) end,
+      dead_letter = function() error("no box", 0) end,
+    })
+    q:push "a"
+    q:work(function() error "no" end, empty)
+    assert.same({ { message = "undecided", where = "decide" },
+                  { message = "no box", where = "dead_letter" } }, errors)
+  end)
+
+  it("is told of a flush that failed, with its code", function()
+    local store = open()
+    local q = store:queue("orders",
+      { max_items = 1, buffer = { items = 100, interval = 1 } })
+    q:push(1)
+    q:push(2)
+    assert.is_nil(q:flush())
+    assert.equal("FULL", errors[1].code)
+    assert.equal("buffer", errors[1].where)
+    assert.matches("full", errors[1].message)
+  end)
+
+  it("may raise itself, and so may log", function()
+    local store = open {
+      on_error = function() error "again" end,
+      log = function() error "and again" end,
+    }
+    local q = store:queue("orders", {
+      max_attempts = 1, decide = function() error "undecided" end,
+    })
+    q:push "a"
+    assert.equal(1, q:work(function() error "no" end, empty).failed)
+    assert.equal(1, q.dead:count())
+    assert.is_true(store:close())
+  end)
+
+  it("may be missing", function()
+    local q = helper.store():queue("orders", {
+      max_attempts = 1, on_dead = function() error "oh" end,
+    })
+    q:push "a"
+    assert.equal(1, q:work(function() error "no" end, empty).failed)
+  end)
+end)
+
+describe("log", function()
+  it("is told of leases that were lost in work", function()
+    local store = open()
+    local q = store:queue("orders", { lease = 10, max_hold = 20 })
+    q:push "a"
+    local calls = 0
+    q:work(function()
+      calls = calls + 1
+      if calls > 1 then return end
+      store:advance(100)
+      q:take():close()
+    end, empty)
+    assert.same({ queue = "orders", items = 1 },
+                logged("leases were lost")[1].fields)
+  end)
+
+  it("is told of internal errors too, and of the end", function()
+    local store = open()
+    local q = store:queue("orders", {
+      max_attempts = 1, on_dead = function() error("oh", 0) end,
+    })
+    q:push "a"
+    q:work(function() error "no" end, empty)
+    assert.same({ where = "on_dead" }, logged("oh")[1].fields)
+    assert.equal("error", logged("oh")[1].level)
+    store:close()
+    assert.equal(1, #logged "store closed")
+  end)
+end)
+
+describe("hooks as options", function()
+  it("must be functions", function()
+    for _, name in ipairs { "on_error", "log" } do
+      assert.error_matches(function()
+        respool.open(helper.location(), { [name] = 5 })
+      end, "respool.open: option '" .. name .. "' must be a function")
+    end
+    for _, name in ipairs { "on_handler_error", "on_dead" } do
+      assert.error_matches(function()
+        open():queue("orders", { [name] = true })
+      end, "store:queue: option '" .. name .. "' must be a function")
+    end
+  end)
+end)

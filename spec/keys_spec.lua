@@ -1,0 +1,262 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Keys (A2, X13): at most one item of a queue holds a key. It is held until
+-- the item is over, or for a window.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q
+
+local function queue(options)
+  q = assert(store:queue("orders", options))
+  return q
+end
+
+local function push(payload, key, on_conflict, dedup)
+  return q:push(payload, { key = key, on_conflict = on_conflict,
+                           dedup = dedup })
+end
+
+local function payloads()
+  local list = {}
+  for item in q:each() do list[#list + 1] = item.payload end
+  return list
+end
+
+local function take(settle)
+  local lot = assert(q:take())
+  assert.equal(1, #lot)
+  lot[settle](lot)
+  assert(lot:settle())
+end
+
+before_each(function()
+  store = helper.store()
+  queue { retry = respool.backoff.constant { delay = 5 }, max_attempts = 2 }
+end)
+
+-- Whatever a spec did, the store finds nothing wrong with itself.
+local plain_it = it
+local function it(title, body)
+  plain_it(title, function()
+    body()
+    assert.same({}, store:check())
+  end)
+end
+
+describe("a key", function()
+  it("is told by items and letters", function()
+    assert(push("a", "k"))
+    assert.equal("k", q:peek()[1].key)
+    assert.equal("k", q:get(1).key)
+    local lot = assert(q:take())
+    assert.equal("k", lot:item(1).key)
+    lot:dead()
+    assert(lot:settle())
+    assert.equal("k", q.dead:oldest().key)
+  end)
+
+  it("makes a second push fail", function()
+    assert.equal(1, push("a", "k"))
+    local id, message, code = push("b", "k")
+    assert.is_nil(id)
+    assert.matches("item 1 of queue \"orders\" holds this key", message)
+    assert.equal("EXISTS", code)
+    id, message, code = push("b", "k", "fail")
+    assert.is_nil(id)
+    assert.is_string(message)
+    assert.equal("EXISTS", code)
+    assert.same({ "a" }, payloads())
+  end)
+
+  it("lets a second push be ignored, and tells of whom", function()
+    assert(q:push "other")
+    assert.same({ 2 }, { push("a", "k", "ignore") })
+    assert.same({ 2, "exists" }, { push("b", "k", "ignore") })
+    assert.same({ "other", "a" }, payloads())
+    assert.equal(2, q:stats().pushed)
+  end)
+
+  it("lets a second push replace the first", function()
+    assert.equal(1, push("a", "k"))
+    assert.equal(2, push("b", "k", "replace"))
+    assert.same({ "b" }, payloads())
+    assert.equal(1, q:stats().removed)
+  end)
+
+  it("is one queue's own", function()
+    assert(push("a", "k"))
+    local other = assert(store:queue "others")
+    assert.equal(1, other:push("a", { key = "k" }))
+  end)
+
+  it("is not another key", function()
+    for _, key in ipairs { "k", "K", "k ", "\0", ("k"):rep(255) } do
+      assert(push(key, key))
+    end
+    assert.equal(5, q:length().ready)
+  end)
+
+  it("is free again once its item is done", function()
+    assert(push("a", "k"))
+    take "done"
+    assert.equal(2, push("b", "k"))
+  end)
+
+  it("is free again once its item is dead, dropped or removed", function()
+    assert(push("a", "k"))
+    take "dead"
+    assert(push("b", "k"))
+    take "drop"
+    local id = assert(push("c", "k"))
+    assert(q:remove(id))
+    assert(push("d", "k"))
+    assert(q:purge())
+    assert(push("e", "k"))
+  end)
+
+  it("is free again once its item has expired", function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    store:advance(6)
+    assert.equal(0, #assert(q:take()))
+    assert(push("b", "k"))
+  end)
+
+  it("is held while its item is leased or waits", function()
+    assert(push("a", "k"))
+    local lot = assert(q:take())
+    local _, _, code = push("b", "k")
+    assert.equal("EXISTS", code)
+    lot:retry()
+    assert(lot:settle())
+    _, _, code = push("b", "k")
+    assert.equal("EXISTS", code)
+    assert.equal(1, q:length().waiting)
+  end)
+
+  it("is held by a delayed item", function()
+    assert(q:push("a", { key = "k", delay = 60 }))
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert.equal(2, push("c", "k", "replace"))
+    assert.same({ "c" }, payloads())
+  end)
+
+  it("passes from a leased item to the one that replaces it", function()
+    assert(push("a", "k"))
+    local lot = assert(q:take())
+    assert.equal(2, push("b", "k", "replace"))
+    assert.equal(1, q:length().leased)
+    lot:done()
+    assert(lot:settle())
+    local _, _, code = push("c", "k")
+    assert.equal("EXISTS", code)
+    assert.same({ "b" }, payloads())
+  end)
+
+  it("survives the store's closing", function()
+    local location = helper.location()
+    store = assert(helper.open(location))
+    queue()
+    assert(push("a", "k"))
+    store:close()
+    store = assert(helper.open(location))
+    queue()
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+  end)
+
+  it("is found among many", function()
+    local many = {}
+    for i = 1, 2000 do many[i] = i end
+    assert(push("a", "k"))
+    assert(q:push_many(many))
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert(push("c", "k", "replace"))
+    assert.equal(2001, q:length().ready)
+  end)
+
+  it("goes along with the pushes of a settle", function()
+    local lot
+    assert(q:push "work")
+    lot = assert(q:take())
+    lot:done()
+    assert(lot:settle { push = { { queue = q, payload = "a", key = "k" } } })
+    assert(q:push "work")
+    lot = assert(q:take { items = 2 })
+    lot:done()
+    local ok, _, code =
+      lot:settle { push = { { queue = q, payload = "b", key = "k" } } }
+    -- the item that holds the key is done in the same commit
+    assert.is_true(ok)
+    assert.is_nil(code)
+    assert.same({ "b" }, payloads())
+  end)
+end)
+
+describe("a window", function()
+  it("holds a key after its item is done", function()
+    assert(push("a", "k", nil, 60))
+    take "done"
+    store:advance(59)
+    local _, _, code = push("b", "k")
+    assert.equal("EXISTS", code)
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    store:advance(1)
+    assert.equal(2, push("b", "k"))
+  end)
+
+  it("does not free the key of an item that is not over", function()
+    assert(push("a", "k", nil, 5))
+    store:advance(10)
+    local _, _, code = push("b", "k")
+    assert.equal("EXISTS", code)
+  end)
+
+  it("does not keep a push from replacing", function()
+    assert(push("a", "k", nil, 60))
+    take "done"
+    assert.equal(2, push("b", "k", "replace"))
+    assert.same({ "b" }, payloads())
+  end)
+
+  it("is begun anew by the push that replaces", function()
+    assert(push("a", "k", nil, 60))
+    store:advance(50)
+    assert(push("b", "k", "replace", 60))
+    take "done"
+    store:advance(50)
+    local _, _, code = push("c", "k")
+    assert.equal("EXISTS", code)
+    store:advance(10)
+    assert(push("c", "k"))
+  end)
+end)
+
+describe("options of a key", function()
+  it("need one", function()
+    for _, options in ipairs { { on_conflict = "ignore" }, { dedup = 5 } } do
+      assert.error_matches(function() q:push("x", options) end,
+                           "'on_conflict' and 'dedup' need a 'key'")
+    end
+  end)
+
+  it("are not for many", function()
+    assert.error_matches(function()
+      q:push_many({ "a", "b" }, { key = "k" })
+    end, "'key' is for a single push")
+  end)
+
+  it("must be what they are", function()
+    for option, values in pairs {
+      key = { "", 5, ("k"):rep(256), true },
+      on_conflict = { "drop", 1 },
+      dedup = { -1, "1" },
+    } do
+      for _, value in ipairs(values) do
+        assert.error_matches(function()
+          q:push("x", { [option] = value })
+        end, "queue:push: option '" .. option .. "' must be ")
+      end
+    end
+  end)
+end)

@@ -1,0 +1,255 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Metrics, read by a parser that is not ours: python3-prometheus-client,
+-- whose OpenMetrics parser is strict. Where it is missing these specs fail.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local PARSE = [=[
+import sys, prometheus_client.parser, prometheus_client.openmetrics.parser
+parser = {"prometheus": prometheus_client.parser,
+          "openmetrics": prometheus_client.openmetrics.parser}[sys.argv[1]]
+text = open(sys.argv[2], encoding="utf-8").read()
+for f in parser.text_string_to_metric_families(text):
+    print("type", f.name, f.type)
+    for s in f.samples:
+        labels = ",".join(k + "=" + v for k, v in sorted(s.labels.items()))
+        print("sample", s.name + "{" + labels.encode("unicode_escape").decode()
+              + "}", s.value)
+print("parsed")
+]=]
+
+-- The samples of a text by name and labels, and the types of families.
+local function parse(text, format)
+  local dir = helper.dir()
+  helper.write(dir .. "/parse.py", PARSE)
+  helper.write(dir .. "/text", text)
+  local said = helper.sh(("/usr/bin/python3 %s/parse.py %s %s/text 2>&1")
+    :format(dir, format, dir))
+  assert.matches("parsed$", said)
+  local samples, types = {}, {}
+  for name, value in said:gmatch "sample (.-}) (%S+)\n" do
+    samples[name] = tonumber(value)
+  end
+  for name, kind in said:gmatch "type (%S+) (%S+)\n" do types[name] = kind end
+  return samples, types
+end
+
+local function metrics(store, format)
+  local text = assert(store:metrics { format = format })
+  return parse(text, format or "prometheus")
+end
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", { max_attempts = 1 }))
+end)
+
+-- Four items: one done, one dead, one leased, one ready.
+local function live()
+  q:push_many { "done", "dead", "leased", "ready" }
+  store:advance(2)
+  q:work(function(payload)
+    store:advance(3)
+    if payload == "dead" then error "no" end
+  end, { max = 2 })
+  q:take()
+end
+
+describe("store:metrics", function()
+  it("counts what happened to items, by queue", function()
+    live()
+    local m = metrics(store)
+    assert.equal(4, m["respool_pushed_total{queue=orders}"])
+    assert.equal(3, m["respool_delivered_total{queue=orders}"])
+    assert.equal(1, m["respool_done_total{queue=orders}"])
+    assert.equal(1, m["respool_dead_total{queue=orders,reason=exhausted}"])
+    assert.equal(0, m["respool_dead_total{queue=orders,reason=rejected}"])
+    for _, name in ipairs {
+      "retried", "expired", "dropped", "removed", "lease_lost", "crashed",
+      "released", "snoozed", "damaged",
+    } do
+      assert.equal(0, m[("respool_%s_total{queue=orders}"):format(name)])
+    end
+  end)
+
+  it("tells what there is now", function()
+    live()
+    local m = metrics(store)
+    assert.equal(1, m["respool_items{queue=orders,state=ready}"])
+    assert.equal(1, m["respool_items{queue=orders,state=leased}"])
+    assert.equal(0, m["respool_items{queue=orders,state=waiting}"])
+    assert.equal(1, m["respool_letters{box=orders}"])
+    assert.equal(8, m["respool_oldest_age_seconds{queue=orders}"])
+    assert.equal(q:stats().bytes, m["respool_queue_bytes{queue=orders}"])
+    assert.equal(0, m["respool_kept_items{queue=orders}"])
+  end)
+
+  it("has histograms of handlers and of waits, in seconds", function()
+    live()
+    local m, types = metrics(store)
+    assert.equal("histogram", types.respool_handler_seconds)
+    assert.equal("histogram", types.respool_wait_seconds)
+    assert.equal(2, m["respool_handler_seconds_count{queue=orders}"])
+    assert.equal(6, m["respool_handler_seconds_sum{queue=orders}"])
+    assert.equal(0, m["respool_handler_seconds_bucket{le=2.5,queue=orders}"])
+    assert.equal(2, m["respool_handler_seconds_bucket{le=10.0,queue=orders}"])
+    assert.equal(2, m["respool_handler_seconds_bucket{le=+Inf,queue=orders}"])
+    assert.equal(3, m["respool_wait_seconds_count{queue=orders}"])
+    assert.equal(2 + 2 + 8, m["respool_wait_seconds_sum{queue=orders}"])
+  end)
+
+  it("counts flushes of buffers by their reason", function()
+    local b = store:queue("orders", { buffer = { items = 2 } })
+    for i = 1, 5 do b:push(i) end
+    assert.equal(1, metrics(store)["respool_buffered_items{queue=orders}"])
+    b:flush()
+    local m = metrics(store)
+    assert.equal(2, m["respool_flushes_total{queue=orders,reason=items}"])
+    assert.equal(1, m["respool_flushes_total{queue=orders,reason=hand}"])
+    assert.equal(0, m["respool_flushes_total{queue=orders,reason=close}"])
+    assert.equal(0, m["respool_buffered_items{queue=orders}"])
+    assert.equal(5, m["respool_pushed_total{queue=orders}"])
+  end)
+
+  it("tells of the store, and of this process's commits", function()
+    local before = metrics(store)["respool_commit_seconds_count{}"]
+    q:push(1)
+    q:push_many { 2, 3 }
+    local m = metrics(store)
+    assert.equal(2, m["respool_commit_seconds_count{}"] - before)
+    assert.equal(m["respool_commit_seconds_count{}"],
+                 m["respool_commit_verbs_bucket{le=1.0}"])
+    local stats = store:stats()
+    assert.equal(stats.map_bytes, m["respool_map_bytes{}"])
+    assert.equal(stats.file_bytes, m["respool_file_bytes{}"])
+    assert.equal(256, m["respool_max_readers{}"])
+    assert.is_true(m["respool_used_bytes{}"] <= m["respool_file_bytes{}"])
+    assert.is_true(m["respool_readers{}"] >= 1)
+  end)
+
+  it("is right at once after the store is opened again (I5)", function()
+    live()
+    local location = store.path
+    store:close()
+    store = assert(helper.open(location, { clock = "manual" }))
+    local m = metrics(store)
+    assert.equal(4, m["respool_pushed_total{queue=orders}"])
+    assert.equal(1, m["respool_dead_total{queue=orders,reason=exhausted}"])
+    assert.equal(2, m["respool_items{queue=orders,state=ready}"])
+    assert.equal(2, m["respool_handler_seconds_count{queue=orders}"])
+  end)
+
+  it("is strict OpenMetrics when asked, with the same samples", function()
+    live()
+    store:queue "mails"
+    local prometheus = metrics(store, "prometheus")
+    local open, types = metrics(store, "openmetrics")
+    assert.same(prometheus, open)
+    assert.equal("counter", types.respool_pushed)
+    assert.matches("\n# EOF\n$", store:metrics { format = "openmetrics" })
+    assert.not_matches("# EOF", store:metrics())
+  end)
+
+  it("escapes what a queue may be called", function()
+    store:queue('a "b"\\\nc'):push(1)
+    store:queue("\255"):push(1)
+    store:queue("ü"):push(1)
+    local m = metrics(store, "openmetrics")
+    assert.equal(1, m[ [[respool_pushed_total{queue=a "b"\\\nc}]] ])
+    assert.equal(1, m[ [[respool_pushed_total{queue=\\xff}]] ])
+    assert.equal(1, m[ [[respool_pushed_total{queue=\xfc}]] ])
+  end)
+
+  it("tells the fill of bounded queues only", function()
+    store:queue("small", { max_items = 4 }):push(1)
+    local m = metrics(store)
+    assert.equal(0.25, m["respool_fill_ratio{queue=small}"])
+    assert.is_nil(m["respool_fill_ratio{queue=orders}"])
+  end)
+
+  it("makes no queue and writes nothing", function()
+    local before = store:stats().last_txn
+    assert(store:metrics())
+    assert.equal(before, store:stats().last_txn)
+    assert.same({ "orders" }, store:queues())
+  end)
+
+  it("refuses an unknown format", function()
+    assert.error_matches(function() store:metrics { format = "json" } end,
+      'store:metrics: option \'format\' must be "openmetrics" or "prometheus"')
+  end)
+end)
+
+describe("queue:stats", function()
+  it("tells the fill and the age of the oldest item (A9)", function()
+    local small = store:queue("small", { max_items = 4 })
+    assert.equal(0, small:stats().oldest_age)
+    small:push_many { 1, 2 }
+    store:advance(7)
+    assert.equal(7, small:stats().oldest_age)
+    assert.equal(0.5, small:stats().fill)
+    assert.is_nil(q:stats().fill)
+  end)
+
+  it("tells the fill of the bound that is nearer", function()
+    local small = store:queue("small",
+      { codec = "raw", max_items = 100, max_queue_bytes = 1000 })
+    small:push(("x"):rep(500))
+    assert.near(0.5, small:stats().fill, 0.1)
+  end)
+
+  it("counts deaths by reason", function()
+    q:push_many { 1, 2, 3 }
+    q:work(function(n)
+      if n == 1 then return respool.dead() end
+      if n == 2 then error "no" end
+    end, { stop_when_empty = true })
+    local stats = q:stats()
+    assert.equal(1, stats.died_by.rejected)
+    assert.equal(1, stats.died_by.exhausted)
+    assert.equal(2, stats.died)
+  end)
+
+  it("times each handler call by the store's clock", function()
+    q:push_many { 1, 2, 3 }
+    q:work(function(n) store:advance(n) end, { stop_when_empty = true })
+    local h = q:stats().handle
+    assert.equal(3, h.count)
+    assert.near(6, h.sum, 0.001)
+    assert.same({ upto = 2.5, count = 2 }, h.buckets[6])
+    assert.same({ upto = 10, count = 1 }, h.buckets[7])
+    assert.equal(math.huge, h.buckets[#h.buckets].upto)
+  end)
+
+  it("does not time what comes between two calls", function()
+    q = store:queue("orders", { decide = function() store:advance(5) end })
+    q:push_many { 1, 2 }
+    q:work(function() error "no" end, { stop_when_empty = true })
+    assert.equal(2, q:stats().handle.count)
+    assert.near(0, q:stats().handle.sum, 0.001)
+  end)
+
+  it("gives each item of a lot its part of the time", function()
+    q:push_many { 1, 2, 3, 4 }
+    q:work_lots(function() store:advance(8) end, { stop_when_empty = true })
+    local h = q:stats().handle
+    assert.equal(4, h.count)
+    assert.near(8, h.sum, 0.001)
+    assert.equal(4, h.buckets[6].count)
+  end)
+
+  it("times handlers by a clock that is never set, when the store's is real",
+     function()
+    local real = assert(helper.open(helper.location()))
+    local orders = real:queue "orders"
+    orders:push_many { 1, 2 }
+    orders:work(function() end, { stop_when_empty = true })
+    local h = orders:stats().handle
+    assert.equal(2, h.count)
+    assert.is_true(h.sum >= 0 and h.sum < 3600)
+  end)
+end)
