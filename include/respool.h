@@ -924,9 +924,10 @@ RESPOOL_API int respool_tx_letter(respool_tx *tx, const char *box,
 RESPOOL_API size_t respool_tx_savepoint(const respool_tx *tx);
 RESPOOL_API void respool_tx_rollback(respool_tx *tx, size_t savepoint);
 
-/* Applies the list. LEASE_LOST when the lease of one of its items was lost;
-   on any error but UNKNOWN_OUTCOME nothing has happened, and the list may be
-   changed or committed again. Once committed it may only be freed. */
+/* Applies the list. LEASE_LOST when the lease of one of its items was lost,
+   INVALID when one was settled since by a settle of its lot; on any error but
+   UNKNOWN_OUTCOME nothing has happened, and the list may be changed or
+   committed again. Once committed it may only be freed. */
 RESPOOL_API int respool_tx_commit(respool_tx *tx);
 
 /* The first id of a push, after the commit. 0: no such handle. */

@@ -187,7 +187,7 @@ describe("work with merge", function()
     items({ "a", 1 }, { "b", 2 }, { "a", 3 }, { nil, 9 }, { nil, 9 })
     local seen = {}
     local counts = work(function(p, item)
-      table.insert(seen, ("%s%d:%d"):format(p.k, p.n, item.id))
+      table.insert(seen, ("%s%d:%d"):format(tostring(p.k), p.n, item.id))
     end)
     assert.same({ "a4:1", "b2:2", "nil9:4", "nil9:5" }, seen)
     assert.equal(5, counts.items)

@@ -38,6 +38,6 @@ describe("README.md", function()
     local mails = store:queue "mails"
     run(read_blocks()[2], "respool, store, mails, print", respool, store,
         mails, function() end)
-    assert.equal(1, store:queue("audit"):length().ready)
+    assert.equal(2, store:queue("audit"):length().ready)
   end)
 end)

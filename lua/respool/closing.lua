@@ -115,30 +115,39 @@ local function count_serving(store)
   return n
 end
 
-local function report(store, left, message, code)
-  hooks.report(store, "close", message, code)
-  return nil, message, code, left
+-- Remembers what went wrong first.
+local function note(trouble, message, code)
+  if message and not trouble.message then
+    trouble.message, trouble.code = message, code
+  end
+end
+
+-- Does what is to be done before the store is closed. Returns how much of it
+-- could not be, and why.
+local function conclude(store, late)
+  local left, trouble, message, code = { handlers = late }, {}, nil, nil
+  left.lots, message, code = close_lots(store)
+  note(trouble, message, code)
+  left.buffered, message, code = drain_until(store)
+  note(trouble, message, code)
+  local _, flush_message, flush_code = store.handle:flush()
+  note(trouble, flush_message, flush_code)
+  if late > 0 then
+    note(trouble, ("%d handler%s still running at the deadline"):format(
+      late, late == 1 and " was" or "s were"), "TIMEOUT")
+  end
+  return left, trouble.message, trouble.code
 end
 
 -- Closes the store whatever comes of it. `late` is how many handlers were
 -- waited for in vain.
 local function finish(store, late)
   store.closing.finishing = true
-  local lots, message, code = close_lots(store)
-  local buffered, m, c = drain_until(store)
-  if not message then message, code = m, c end
-  local flushed, flush_message, flush_code = store.handle:flush()
-  if not flushed and not message then
-    message, code = flush_message, flush_code
-  end
+  local left, message, code = conclude(store, late)
   store.handle:close()
-  if not message and late > 0 then
-    message = ("%d handlers were running at the deadline"):format(late)
-    code = "TIMEOUT"
-  end
   if message then
-    return report(store, { handlers = late, lots = lots, buffered = buffered },
-                  message, code)
+    hooks.report(store, "close", message, code)
+    return nil, message, code, left
   end
   hooks.log(store, "info", "store closed", { path = store.path })
   return true
