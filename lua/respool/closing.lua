@@ -125,7 +125,7 @@ end
 -- Does what is to be done before the store is closed. Returns how much of it
 -- could not be, and why.
 local function conclude(store, late)
-  local left, trouble, message, code = { handlers = late }, {}, nil, nil
+  local left, trouble, message, code = { handlers = late }, {}
   left.lots, message, code = close_lots(store)
   note(trouble, message, code)
   left.buffered, message, code = drain_until(store)
