@@ -968,7 +968,7 @@ typedef struct respool_care {
 RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
 
 
-/* ---- check ---------------------------------------------------------------- */
+/* ---- check --------------------------------------------------------------- */
 
 /* Calls `each` with one line for every broken invariant or checksum, read
    only. Returns 0 when the walk went through, whatever it found. */

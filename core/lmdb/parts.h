@@ -172,7 +172,7 @@ bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
 bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                  enum count *from);
 
-/* ---- order.c: the lane by id ---------------------------------------------- */
+/* ---- order.c: the lane by id --------------------------------------------- */
 
 /* A source of items in a lane: its earliest item, and how far it reaches. */
 typedef struct source {
