@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-static const respool_bytes null_value = {"\xf6", 1}; /* CBOR null */
-
 bool claim_get(txn *t, const place *p, claim *c) {
   key k = claim_key(p);
   respool_bytes v;
@@ -19,6 +17,11 @@ bool claim_get(txn *t, const place *p, claim *c) {
   if (claim_unpack(v, c)) return true;
   txn_spoil(t, RESPOOL_CORRUPT);
   return false;
+}
+
+void claim_own(txn *t, arena *a, claim *c) {
+  txn_spoil(t, arena_copy(a, c->history, &c->history));
+  txn_spoil(t, arena_copy(a, c->memo, &c->memo));
 }
 
 static void put_record(txn *t, const place *p, const claim *c) {
@@ -32,7 +35,7 @@ static void put_record(txn *t, const place *p, const claim *c) {
 
 static void put_due(txn *t, const place *p, int64_t at) {
   key k = due_key_of(p, at);
-  txn_put(t, DB_DUE, key_bytes(&k), null_value);
+  txn_put_null(t, DB_DUE, key_bytes(&k));
 }
 
 static void del_due(txn *t, const place *p, int64_t at) {

@@ -159,10 +159,7 @@ static void expire_item(txn *t, queue *q, const line *l,
   arena a;
   arena_init(&a);
   bool claimed = claim_cover(t, l, id, &owner, &c);
-  if (claimed) {
-    txn_spoil(t, arena_copy(&a, c.history, &c.history));
-    txn_spoil(t, arena_copy(&a, c.memo, &c.memo));
-  }
+  if (claimed) claim_own(t, &a, &c);
   if (!t->rc && claims_part(t, q, l, id, now, &from)) {
     lane_count(t, q, l->lane, from, COUNT_NONE, 1);
     end_expired(t, q, l, &one, claimed ? &c : NULL, now);

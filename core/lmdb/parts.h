@@ -139,6 +139,8 @@ blob_ref blob_of(respool_bytes packed);
 /* ---- claims.c ----------------------------------------------------------- */
 
 bool claim_get(txn *t, const place *p, claim *c);
+/* Copies what a claim borrows from the map, which a change may move. */
+void claim_own(txn *t, arena *a, claim *c);
 void claim_put(txn *t, const place *p, const claim *c);
 /* Replaces `old`, which is at the same place. */
 void claim_move(txn *t, const place *p, const claim *old, const claim *c);

@@ -98,8 +98,7 @@ static bool next_claim(sweep *s, place *p, claim *c, arena *a) {
   bool found = cur_seek(&at, key_bytes(&from)) &&
                claim_key_read(at.key, p) && p->line.queue == s->q->id &&
                claim_unpack(at.value, c);
-  if (found) txn_spoil(s->t, arena_copy(a, c->history, &c->history));
-  if (found) txn_spoil(s->t, arena_copy(a, c->memo, &c->memo));
+  if (found) claim_own(s->t, a, c);
   cur_close(&at);
   return found && !s->t->rc;
 }

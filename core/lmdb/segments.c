@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-static const respool_bytes null_value = {"\xf6", 1}; /* CBOR null */
-
 /* ---- walking ------------------------------------------------------------ */
 
 static void read_live(walk *w) {
@@ -77,7 +75,7 @@ uint64_t first_live(txn *t, const line *l, uint64_t from) {
 static void put_expiry(txn *t, const place *p, int64_t expires_at) {
   if (!expires_at) return;
   key k = expiry_key(p, expires_at);
-  txn_put(t, DB_EXPIRIES, key_bytes(&k), null_value);
+  txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
 }
 
 static uint8_t *put_segment(txn *t, queue *q, const place *p,

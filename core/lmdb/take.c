@@ -137,13 +137,10 @@ bool first_due(txn *t, const queue *q, int lane, due_key *d) {
   return found;
 }
 
-/* Copies a claim's history out of the map before anything is written. */
 static bool load_claim(grab *g, const place *p, claim *c) {
   if (!claim_get(g->t, p, c)) return false;
-  int rc = arena_copy(&g->lot->page.memory, c->history, &c->history);
-  if (!rc) rc = arena_copy(&g->lot->page.memory, c->memo, &c->memo);
-  txn_spoil(g->t, rc);
-  return rc == 0;
+  claim_own(g->t, &g->lot->page.memory, c);
+  return !g->t->rc;
 }
 
 /* A lease that ran out: nobody said how it went. */

@@ -304,6 +304,10 @@ void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
   txn_fail(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, 0));
 }
 
+void txn_put_null(txn *t, enum db db, respool_bytes key) {
+  txn_put(t, db, key, (respool_bytes){"\xf6", 1});
+}
+
 void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p) {
   txn_spoil(t, p->rc);
   txn_put(t, db, key, (respool_bytes){p->data, p->len});

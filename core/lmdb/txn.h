@@ -92,6 +92,9 @@ bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
 void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
 void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
 
+/* Puts CBOR's null: the key is all there is to say. */
+void txn_put_null(txn *t, enum db db, respool_bytes key);
+
 /* Puts what was packed, and with it the packer's error. */
 void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 

@@ -7,8 +7,6 @@
  */
 #include "parts.h"
 
-static const respool_bytes null_value = {"\xf6", 1}; /* CBOR null */
-
 static bool get_holder(txn *t, const queue *q, respool_bytes name,
                        holder *h) {
   unpacker u;
@@ -40,7 +38,7 @@ void unique_hold(txn *t, const queue *q, respool_bytes name, holder h) {
   packer_free(&p);
   if (!h.until) return;
   k = window_key(q->id, h.until, name);
-  txn_put(t, DB_WINDOWS, key_bytes(&k), null_value);
+  txn_put_null(t, DB_WINDOWS, key_bytes(&k));
 }
 
 static void forget(txn *t, const queue *q, respool_bytes name) {
