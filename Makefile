@@ -17,7 +17,7 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
   lmdb/audit
 BINDING = core result handle record figures names backoff cbor store queue \
-  buffer take lot dead job care tx process
+  buffer deaths take lot dead job care tx process
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -39,7 +39,9 @@ ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
   spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
   spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
-  spec/any_byte_spec.lua
+  spec/any_byte_spec.lua spec/buffer_spec.lua spec/keys_spec.lua \
+  spec/bounds_spec.lua spec/transaction_spec.lua spec/history_spec.lua \
+  spec/hooks_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)

@@ -111,11 +111,22 @@ hold *lot_add_hold(respool_lot *lot) {
   return h;
 }
 
+int lot_add_death(respool_lot *lot, const char *box, uint64_t number) {
+  respool_bytes name = {box, strlen(box) + 1};
+  if (!room((void **)&lot->died, lot->n_died, &lot->cap_died,
+            sizeof *lot->died) ||
+      arena_copy(&lot->page.memory, name, &name))
+    return RESPOOL_NOMEM;
+  lot->died[lot->n_died++] = (obituary){name.data, number};
+  return 0;
+}
+
 void lot_clear(respool_lot *lot) {
   page_clear(&lot->page);
   free(lot->marks);
   lot->marks = NULL;
   lot->n_holds = 0;
+  lot->n_died = 0;
   lot->token = 0;
   lot->lost = 0;
 }

@@ -50,6 +50,7 @@ typedef struct batch {
   big *bigs;
   size_t n_bigs, cap_bigs;
   uint64_t n_items;
+  uint64_t body_bytes; /* of all their bodies */
   uint64_t version;
   int rc; /* sticky: RESPOOL_NOMEM */
 } batch;
