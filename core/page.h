@@ -22,7 +22,11 @@ struct respool_page {
 void page_init(respool_page *p);
 void page_clear(respool_page *p); /* frees what it holds */
 
-/* One more item, zeroed but for `packed`; NULL when out of memory. */
+/* Makes room for `n` more items; false when out of memory. */
+bool page_reserve(respool_page *p, size_t n);
+
+/* One more item, to be filled, with its stored form; NULL when out of
+   memory. */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
 /* Fills what an item says of itself. */

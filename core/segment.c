@@ -144,6 +144,11 @@ static void add_ref(batch *b, size_t at) {
   count_one(b);
 }
 
+void batch_expect(batch *b, uint64_t bytes, uint64_t n) {
+  uint64_t heads = n * 3 + (bytes / SEGMENT_BYTES + 2) * 64;
+  if (n > 1 && bytes / n < ITEM_MAX) packer_reserve(&b->bytes, bytes + heads);
+}
+
 void batch_add(batch *b, const item *i) {
   size_t bound = item_bound(i), at = b->blobs.len;
   b->body_bytes += i->body.size;

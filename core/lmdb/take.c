@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define SWEEP 64 /* expired segments ended by one take */
+#define EXPECT_MAX 65536 /* items */
 
 static uint64_t room_left(const grab *g) {
   return g->cap - g->lot->page.n;
@@ -22,6 +23,12 @@ static uint64_t room_left(const grab *g) {
 
 bool grab_full(const grab *g) {
   return g->full || g->t->rc || room_left(g) == 0;
+}
+
+/* Makes room at once for as many as may come, instead of step by step. */
+static void expect_items(grab *g, uint64_t want, uint64_t there) {
+  uint64_t n = want < there ? want : there;
+  if (n < EXPECT_MAX) page_reserve(&g->lot->page, n);
 }
 
 /* ---- catching ----------------------------------------------------------- */
@@ -197,6 +204,7 @@ static void keep_claim(grab *g, const place *p, const claim *old, claim *c,
 static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
                        uint64_t upto, uint64_t want) {
   int lane = p->line.lane;
+  expect_items(g, want, c->left);
   yield y = catch_items(g, &p->line, p->first, upto, want, c);
   if (g->t->rc) return;
   uint64_t gone = y.got + y.lost;
@@ -250,6 +258,7 @@ void grab_fresh(grab *g, int lane, uint64_t upto) {
   lane_state *l = queue_lane(g->q, lane);
   if (grab_full(g) || !l || l->ready == 0) return;
   line here = {g->q->id, SPACE_READY, lane};
+  expect_items(g, room_left(g), l->ready);
   yield y = catch_items(g, &here, l->head, upto, room_left(g), NULL);
   if (g->t->rc) return;
   lane_count(g->t, g->q, lane, COUNT_READY, COUNT_NONE, y.lost);
