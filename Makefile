@@ -30,7 +30,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/options.lua respool/compat.lua
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads wait fork
-BENCH = machine lifecycle one_record append_log
+BENCH_C = machine lifecycle one_record append_log sqlite push depth \
+  churn letters letters_record
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
@@ -45,7 +46,8 @@ ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
-COMPILE = $(CC) $(C) -pthread -fPIC -fvisibility=hidden -MMD -MP $(CFLAGS)
+COMPILE = $(CC) $(C) -pthread -fPIC -fno-plt -fvisibility=hidden -MMD -MP \
+  $(CFLAGS)
 LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 SHARED = $(LINK) -shared -Wl,-z,nodelete
 LIBS = -llmdb -lcbor -lxxhash -lm
@@ -109,14 +111,20 @@ $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
 	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
-	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
+LIBS_sqlite = -lsqlite3
 
 -include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d))
 
 demo: all
 	$(call run,lua5.4) examples/demo.lua
-bench: all $(BENCH:%=$(BUILD)/bench/%)
-	$(call run,lua5.4) bench/run.lua
+bench: all $(BENCH_C:%=$(BUILD)/bench/%)
+	$(call run,lua5.4) bench/run.lua $(if $(filter quick,$(BENCH)),--quick) \
+	  --out $(BUILD)/bench/speed.tsv
+	$(if $(PLOT),lua5.4 bench/plot.lua $(BUILD)/bench/speed.tsv \
+	  >$(BUILD)/speed.svg && mv $(BUILD)/speed.svg doc/speed.svg)
+soak: all
+	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
 test: lint all $(MODULES) $(PROGRAMS)
@@ -193,13 +201,14 @@ help:
 	@echo 'test     set-up, lint, specs under every Lua that is there'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
-	@echo 'bench    speed, as ratios'
+	@echo 'bench    speed, as ratios; BENCH=quick; PLOT=1: doc/speed.svg anew'
+	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what is missing (Debian)'
 	@echo 'install  into PREFIX=$(PREFIX)'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test bench asan tsan run-asan run-tsan lint install deps \
+.PHONY: all demo test bench soak asan tsan run-asan run-tsan lint install deps \
   env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -26,6 +26,7 @@ typedef struct journal {
   off_t end;
   uint64_t tail, head, token;
   off_t *groups; /* where each group's items begin */
+  size_t room;   /* for so many */
 } journal;
 
 static void append(journal *q, const void *data, size_t n) {
@@ -42,10 +43,23 @@ static void append(journal *q, const void *data, size_t n) {
     bench_die("fdatasync: %s", strerror(errno));
 }
 
+/* Where the next group will lie. */
+static void note_group(journal *q) {
+  size_t n = q->tail / q->b.group;
+  if (n == q->room) {
+    q->room = n ? 2 * n : 1024;
+    q->groups = realloc(q->groups, q->room * sizeof *q->groups);
+    if (q->groups == NULL)
+      bench_die("not enough memory for %zu groups", q->room);
+  }
+  q->groups[n] = q->end;
+}
+
 static void push(void *arg) {
   journal *q = arg;
-  q->groups[q->tail / q->b.group] = q->end;
-  append(q, bench_group(&q->b, q->tail), q->b.group * q->b.size);
+  note_group(q);
+  const uint8_t *group = bench_stamp(&q->b, q->b.bytes, q->tail);
+  append(q, group, q->b.group * q->b.size);
   q->tail += q->b.group;
 }
 
@@ -71,10 +85,6 @@ static void open_journal(journal *q) {
   q->fd = open(bench_path(&q->b, "log"), O_RDWR | O_CREAT | O_APPEND, 0644);
   if (q->fd < 0)
     bench_die("%s: %s", q->b.dir, strerror(errno));
-  size_t n = (q->b.items + q->b.backlog) / q->b.group;
-  q->groups = calloc(n, sizeof *q->groups);
-  if (q->groups == NULL)
-    bench_die("not enough memory for %zu groups", n);
 }
 
 static void drain(void *q) {

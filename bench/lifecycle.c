@@ -1,58 +1,64 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * respool through its C API. On one thread: push a group, take it under a
- * lease, settle it as done, each with its flush. With --threads 2: a
- * producer pushes, a consumer settles one lot and takes the next in the same
- * commit, without waiting for the flush (DESIGN's "One flush a group"); it
- * flushes when it stops. The producer stays at most AHEAD groups ahead, so
- * that both run at the pace of the slower.
+ * lease, settle it as done, each with its flush. With --producers and
+ * --consumers, pipelined: each producer pushes group after group and goes on
+ * when its push is on disk; each consumer settles one lot and takes the next
+ * in the same commit, without waiting for the flush (DESIGN's "One flush a
+ * group"). Producers stay at most AHEAD groups each ahead of the consumers,
+ * so that both run at the pace of the slower. The measured part ends with a
+ * flush, when as much was consumed as was pushed in it; then the backlog is
+ * drained, and every item must have come exactly once.
  */
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "bench.h"
 #include "respool.h"
 
-enum { AHEAD = 16 };
+enum { AHEAD = 4, PATIENCE = 10 /* ms */ };
 
 typedef struct life {
   bench b;
   respool *store;
   respool_queue *queue;
-  respool_payload *items; /* one group, over b.bytes */
-  uint64_t tail, head;    /* next ordinal to push, to be taken */
-  sem_t room;             /* groups the producer may push */
+  uint64_t tail, head;      /* one thread: next to push, to be taken */
+  atomic_ullong drawn;      /* ordinals that a producer took */
+  atomic_ullong pushed;     /* in the measured part */
+  atomic_ullong consumed;
+  atomic_int producing;     /* producers still at it */
+  atomic_flag over;         /* the measured part */
+  atomic_bool stopped;
+  atomic_ullong *seen;      /* a bit an ordinal */
+  sem_t room;               /* groups that may be pushed */
 } life;
+
+/* One group to be pushed, over bytes of its own. */
+typedef struct group {
+  uint8_t *bytes;
+  respool_payload *items;
+} group;
 
 static void must(int rc, const char *what) {
   if (rc != 0)
     bench_die("%s: %s: %s", what, respool_errname(rc), respool_error_text());
 }
 
-static void open_life(life *q) {
-  must(respool_open(q->b.dir, NULL, &q->store), "open");
-  must(respool_queue_open(q->store, "bench", NULL, &q->queue), "queue");
-  q->items = calloc(q->b.group, sizeof *q->items);
-  if (q->items == NULL)
+static void group_init(group *g, const bench *b, uint8_t *bytes) {
+  g->bytes = bytes;
+  g->items = calloc(b->group, sizeof *g->items);
+  if (g->items == NULL)
     bench_die("not enough memory for a group");
-  for (size_t i = 0; i < q->b.group; i++)
-    q->items[i].body =
-      (respool_bytes){ q->b.bytes + i * q->b.size, q->b.size };
+  for (size_t i = 0; i < b->group; i++)
+    g->items[i].body = (respool_bytes){ bytes + i * b->size, b->size };
 }
 
-static void close_life(life *q) {
-  free(q->items);
-  respool_queue_free(q->queue);
-  respool_close(q->store);
-}
-
-static void push(void *arg) {
-  life *q = arg;
-  uint64_t first;
-  bench_group(&q->b, q->tail);
-  must(respool_push(q->queue, q->items, q->b.group, NULL, &first), "push");
-  q->tail += q->b.group;
+static void push_group(life *q, const group *g, uint64_t first) {
+  uint64_t id;
+  bench_stamp(&q->b, g->bytes, first);
+  must(respool_push(q->queue, g->items, q->b.group, NULL, &id), "push");
 }
 
 static respool_take_options one_group(const life *q, int64_t wait) {
@@ -62,81 +68,160 @@ static respool_take_options one_group(const life *q, int64_t wait) {
   return o;
 }
 
-/* Looks at every item of a lot and says that it is done. */
-static void consume(life *q, respool_lot *lot) {
-  respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    respool_bytes body = respool_lot_item(lot, i)->body;
-    bench_expect(&q->b, body.data, body.size, q->head++);
-  }
-  must(respool_lot_mark_rest(lot, &done), "mark");
-}
-
 static respool_lot *take(life *q, int64_t wait) {
   respool_take_options o = one_group(q, wait);
   respool_lot *lot;
   must(respool_take(q->queue, &o, &lot), "take");
-  if (lot == NULL)
-    bench_die("nothing to take at item %llu", (unsigned long long)q->head);
   return lot;
 }
 
+static void mark_done(respool_lot *lot) {
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  done.verdict = RESPOOL_DONE;
+  must(respool_lot_mark_rest(lot, &done), "mark");
+}
+
+
+/* One thread. */
+
+typedef struct alone {
+  life *q;
+  group g;
+} alone;
+
+static void push(void *arg) {
+  alone *a = arg;
+  push_group(a->q, &a->g, a->q->tail);
+  a->q->tail += a->q->b.group;
+}
+
+static void consume_in_order(life *q, respool_lot *lot) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    respool_bytes body = respool_lot_item(lot, i)->body;
+    bench_expect(&q->b, body.data, body.size, q->head++);
+  }
+}
+
 static void drain(void *arg) {
-  life *q = arg;
+  life *q = ((alone *)arg)->q;
   uint64_t until = q->head + q->b.group;
   while (q->head < until) {
     respool_lot *lot = take(q, 0);
-    consume(q, lot);
+    if (lot == NULL)
+      bench_die("nothing to take at item %llu", (unsigned long long)q->head);
+    consume_in_order(q, lot);
+    mark_done(lot);
     must(respool_lot_settle(lot, NULL, NULL), "settle");
     respool_lot_free(lot);
   }
 }
 
+static void round_alone(life *q) {
+  alone a = { q, { NULL, NULL } };
+  group_init(&a.g, &q->b, q->b.bytes);
+  bench_round(&q->b, &a, push, drain);
+  free(a.g.items);
+}
+
+
+/* Pipelined. */
+
+/* The measured part ends once; what was committed in it gets its flush. */
+static void end_if_over(life *q) {
+  if (q->producing > 0 || q->consumed < q->pushed)
+    return;
+  if (atomic_flag_test_and_set(&q->over))
+    return;
+  must(respool_flush(q->store), "flush");
+  bench_stop(&q->b, q->pushed);
+  q->stopped = true;
+}
+
 static void *produce(void *arg) {
   life *q = arg;
-  uint64_t until = q->tail + q->b.items;
-  while (q->tail < until) {
+  group g;
+  group_init(&g, &q->b, bench_bytes(&q->b));
+  while (bench_goes_on(&q->b, q->pushed)) {
     sem_wait(&q->room);
-    push(q);
+    push_group(q, &g, atomic_fetch_add(&q->drawn, q->b.group));
+    q->pushed += q->b.group;
   }
+  q->producing--;
+  end_if_over(q);
+  free(g.items);
+  free(g.bytes);
   return NULL;
 }
 
+static void see(life *q, uint64_t stamp) {
+  uint64_t bit = UINT64_C(1) << stamp % 64;
+  if (stamp >= q->drawn)
+    bench_die("item %llu was never pushed", (unsigned long long)stamp);
+  if (atomic_fetch_or(&q->seen[stamp / 64], bit) & bit)
+    bench_die("item %llu came twice", (unsigned long long)stamp);
+}
+
+static void consume(life *q, respool_lot *lot) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    respool_bytes body = respool_lot_item(lot, i)->body;
+    see(q, bench_read(&q->b, body.data, body.size));
+  }
+  mark_done(lot);
+}
+
 /* Settles a lot; the next one comes with it, when there is one. */
-static respool_lot *hand_in(life *q, respool_lot *lot) {
-  respool_take_options more = one_group(q, 0);
+static respool_lot *hand_in(life *q, respool_lot *lot, bool more) {
+  respool_take_options t = one_group(q, 0);
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
-  respool_lot *next;
-  o.take = &more;
+  respool_lot *next = NULL;
+  o.take = more ? &t : NULL;
   o.no_wait = 1;
   must(respool_lot_settle(lot, &o, &next), "settle");
   respool_lot_free(lot);
   return next;
 }
 
-/* Lets the producer push a group for each that was consumed. */
-static void make_room(life *q, uint64_t before) {
-  uint64_t n = q->head / q->b.group - before / q->b.group;
-  for (; n > 0; n--)
+/* Counts a lot of `n`, and lets a group be pushed for each that went. */
+static void count(life *q, uint64_t n) {
+  uint64_t before = atomic_fetch_add(&q->consumed, n);
+  uint64_t groups = (before + n) / q->b.group - before / q->b.group;
+  for (; groups > 0; groups--)
     sem_post(&q->room);
 }
 
 static void *work(void *arg) {
   life *q = arg;
   respool_lot *lot = NULL;
-  uint64_t until = q->head + q->b.items;
-  while (q->head < until) {
-    uint64_t before = q->head;
-    if (lot == NULL)
-      lot = take(q, 10000);
+  while (lot != NULL || !q->stopped) {
+    if (lot == NULL && (lot = take(q, PATIENCE)) == NULL)
+      continue;
+    uint64_t n = respool_lot_length(lot);
     consume(q, lot);
-    lot = hand_in(q, lot);
-    make_room(q, before);
+    lot = hand_in(q, lot, !q->stopped);
+    count(q, n);
+    end_if_over(q);
   }
-  must(respool_flush(q->store), "flush");
-  respool_lot_free(lot); /* of the backlog: its lease runs out */
   return NULL;
+}
+
+static void push_backlog(life *q) {
+  group g;
+  group_init(&g, &q->b, q->b.bytes);
+  for (; q->drawn < q->b.backlog; q->drawn += q->b.group)
+    push_group(q, &g, q->drawn);
+  free(g.items);
+}
+
+/* Drains what is left; then every item that was pushed has been seen. */
+static void check_all(life *q) {
+  respool_lot *lot;
+  while ((lot = take(q, 0)) != NULL) {
+    consume(q, lot);
+    hand_in(q, lot, false);
+  }
+  for (uint64_t i = 0; i < q->drawn; i++)
+    if (!(q->seen[i / 64] >> i % 64 & 1))
+      bench_die("item %llu is missing", (unsigned long long)i);
 }
 
 static void start(pthread_t *t, void *(*body)(void *), life *q) {
@@ -144,29 +229,43 @@ static void start(pthread_t *t, void *(*body)(void *), life *q) {
     bench_die("no thread");
 }
 
-static void round_of_two(life *q) {
-  pthread_t producer, consumer;
-  sem_init(&q->room, 0, AHEAD);
-  for (uint64_t n = 0; n < q->b.backlog; n += q->b.group)
-    push(q);
+static void run_threads(life *q) {
+  int n = q->b.producers + q->b.consumers;
+  pthread_t threads[512];
+  q->producing = q->b.producers;
+  sem_init(&q->room, 0, (unsigned)(AHEAD * q->b.producers));
   bench_start(&q->b);
-  start(&producer, produce, q);
-  start(&consumer, work, q);
-  pthread_join(producer, NULL);
-  pthread_join(consumer, NULL);
-  bench_stop(&q->b);
+  for (int i = 0; i < n; i++)
+    start(&threads[i], i < q->b.producers ? produce : work, q);
+  for (int i = 0; i < n; i++)
+    pthread_join(threads[i], NULL);
   sem_destroy(&q->room);
 }
 
+static void round_of_many(life *q) {
+  /* each producer may draw a group beyond the last */
+  uint64_t most = q->b.items + q->b.backlog +
+                  (uint64_t)q->b.producers * q->b.group;
+  q->seen = calloc(most / 64 + 1, sizeof *q->seen);
+  if (q->seen == NULL)
+    bench_die("not enough memory for the check");
+  push_backlog(q);
+  run_threads(q);
+  check_all(q);
+  free(q->seen);
+}
+
 int main(int argc, char **argv) {
-  life q = { .tail = 0 };
+  life q = { .over = ATOMIC_FLAG_INIT };
   bench_init(&q.b, argc, argv);
-  open_life(&q);
-  if (q.b.threads == 2)
-    round_of_two(&q);
+  must(respool_open(q.b.dir, NULL, &q.store), "open");
+  must(respool_queue_open(q.store, "bench", NULL, &q.queue), "queue");
+  if (q.b.producers > 0)
+    round_of_many(&q);
   else
-    bench_round(&q.b, &q, push, drain);
-  close_life(&q);
+    round_alone(&q);
+  respool_queue_free(q.queue);
+  respool_close(q.store);
   bench_free(&q.b);
   return 0;
 }

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <lmdb.h>
+#include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,11 +32,6 @@ static int64_t overwrite(int fd, uint8_t *page, int i) {
   return bench_now() - began;
 }
 
-static int compare(const void *a, const void *b) {
-  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-  return (x > y) - (x < y);
-}
-
 static int64_t median_flush(const bench *b) {
   static uint8_t page[PAGE];
   int64_t ns[TIMES];
@@ -46,8 +41,7 @@ static int64_t median_flush(const bench *b) {
   for (int i = 0; i < TIMES; i++)
     ns[i] = overwrite(fd, page, i);
   close(fd);
-  qsort(ns, TIMES, sizeof ns[0], compare);
-  return ns[TIMES / 2];
+  return bench_median(ns, TIMES);
 }
 
 int main(int argc, char **argv) {
@@ -57,6 +51,7 @@ int main(int argc, char **argv) {
   printf("respool %s\n", RESPOOL_VERSION_STRING);
   printf("LMDB %d.%d.%d\n", MDB_VERSION_MAJOR, MDB_VERSION_MINOR,
          MDB_VERSION_PATCH);
+  printf("SQLite %s\n", SQLITE_VERSION);
   printf("compiler %s\n", COMPILER);
   bench_free(&b);
   return 0;

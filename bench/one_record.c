@@ -55,7 +55,7 @@ static void put_item(table *q, MDB_txn *t, const uint8_t *item) {
 
 static void push(void *arg) {
   table *q = arg;
-  const uint8_t *group = bench_group(&q->b, q->tail);
+  const uint8_t *group = bench_stamp(&q->b, q->b.bytes, q->tail);
   MDB_txn *t = begin(q);
   for (size_t i = 0; i < q->b.group; i++)
     put_item(q, t, group + i * q->b.size);

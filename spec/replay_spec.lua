@@ -273,6 +273,20 @@ describe("replay", function()
     assert.equal(3, q.dead:count())
   end)
 
+  it("fills its target up to a page, however large the pages grew", function()
+    local q = queue(700)
+    local to = q.store:queue("small", { max_items = 450 })
+    local _, _, code, so_far = q.dead:replay { to = to }
+    assert.equal("FULL", code)
+    assert.equal(400, so_far.moved)
+    assert.equal(300, q.dead:count())
+  end)
+
+  it("counts groups over all its pages", function()
+    local counts = queue(501).dead:replay()
+    assert.same({ odd = 251, even = 250 }, counts.by_group)
+  end)
+
   it("refuses options that are none", function()
     local dead = queue(1).dead
     local wrong = {

@@ -2,6 +2,9 @@
 /*
  * Dead letters: methods of a store that take the box's name.
  */
+#include <stdbool.h>
+#include <string.h>
+
 #include "handle.h"
 #include "job.h"
 #include "names.h"
@@ -109,6 +112,58 @@ static int dead_list(lua_State *L) {
   return push_letters(L, held);
 }
 
+/* Adds to the count of a group in the table on the top. */
+static void add_count(lua_State *L, respool_bytes group, size_t n) {
+  lua_pushlstring(L, group.size ? group.data : "", group.size);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  lua_Integer before = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  lua_pushinteger(L, before + (lua_Integer)n);
+  lua_rawset(L, -3);
+}
+
+static bool same_bytes(respool_bytes a, respool_bytes b) {
+  return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
+}
+
+/* Letters of a group tend to lie together, and are counted together. */
+static void push_counts(lua_State *L, const respool_letters *l) {
+  size_t n = respool_letters_length(l), first = 0;
+  lua_newtable(L);
+  for (size_t i = 1; i <= n; i++) {
+    respool_bytes group = respool_letters_at(l, first)->group;
+    if (i < n && same_bytes(group, respool_letters_at(l, i)->group))
+      continue;
+    add_count(L, group, i - first);
+    first = i;
+  }
+}
+
+/* dead_numbers(store, box, options): the numbers of letters, and how many
+   there are of each group. */
+static int dead_numbers(lua_State *L) {
+  respool *s = store(L);
+  respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
+  lrecord_read(L, 3, LIST, &o);
+  o.no_body = 1;
+  void **held = lguard(L, free_letters);
+  respool_letters *l;
+  int rc = respool_dead_list(s, box(L), &o, &l);
+  if (rc)
+    return lfail(L, rc);
+  *held = l;
+  size_t n = respool_letters_length(l);
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    lrecord_push_count(L, respool_letters_at(l, i)->number);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  push_counts(L, l);
+  lguard_free(held);
+  return 2;
+}
+
 /* dead_get(store, box, number): a list of one letter. */
 static int dead_get(lua_State *L) {
   respool *s = store(L);
@@ -211,10 +266,14 @@ static int dead_purge(lua_State *L) {
 
 /* Moving. */
 
-/* The move on the top: { number, bytes, headers, version }; no bytes: as it
-   is. */
+/* The move on the top: { number, bytes, headers, version }; no bytes, or a
+   number alone: as it is. */
 static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
   int row = lua_gettop(L);
+  if (lua_type(L, row) == LUA_TNUMBER) {
+    *m = (respool_move){ .number = lrecord_count(L, row) };
+    return;
+  }
   luaL_checktype(L, row, LUA_TTABLE);
   for (int i = 1; i <= 4; i++)
     lua_rawgeti(L, row, i);
@@ -264,6 +323,7 @@ static int dead_move(lua_State *L) {
 
 static const luaL_Reg METHODS[] = {
   { "dead_list", dead_list },
+  { "dead_numbers", dead_numbers },
   { "dead_get", dead_get },
   { "dead_count", dead_count },
   { "dead_groups", dead_groups },

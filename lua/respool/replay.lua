@@ -10,11 +10,12 @@
 
 local codec = require "respool.codec"
 local compat = require "respool.compat"
+local core = require "respool.core"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 local take = require "respool.take"
 
-local huge, min, max = math.huge, math.min, math.max
+local huge, min, max, mono = math.huge, math.min, math.max, core.mono
 
 local M = {}
 
@@ -69,7 +70,12 @@ M.form = {
   on_finish = options.callable,
 }
 
-local PAGE, ERRORS = 100, 10
+local ERRORS = 10
+
+-- A page, which is one commit, grows up to PAGE_MOST while that takes less
+-- than QUICK seconds: its flush is shared by more letters. It stays at PAGE
+-- where a hook reads the letters, payloads and all, and in the background.
+local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 
 
 -- Jobs.
@@ -188,7 +194,16 @@ local function plan_letter(run, page, letter)
   })
 end
 
+-- A page of letters that go back as they are, by their numbers. Should one
+-- of them fail, the page is read again letter by letter.
+local function plan_numbers(numbers)
+  local page = new_page(numbers[#numbers])
+  page.seen, page.moves, page.by_group = #numbers, numbers, numbers.by_group
+  return page
+end
+
 local function plan(run, letters)
+  if letters.by_group then return plan_numbers(letters) end
   local page = new_page(run.job.cursor)
   for _, letter in ipairs(letters) do
     if #page.moves >= run.left then break end
@@ -249,12 +264,20 @@ local function refresh(run)
   return counts
 end
 
-local function count(run, page)
-  local counts = run.counts
+local function count_groups(counts, page)
+  local by_group = counts.by_group
   for _, letter in ipairs(page.letters) do
     local group = letter.group or ""
-    counts.by_group[group] = (counts.by_group[group] or 0) + 1
+    by_group[group] = (by_group[group] or 0) + 1
   end
+  for group, n in pairs(page.by_group or {}) do
+    by_group[group] = (by_group[group] or 0) + n
+  end
+end
+
+local function count(run, page)
+  local counts = run.counts
+  count_groups(counts, page)
   for _, line in ipairs(page.errors) do
     if #counts.errors < ERRORS then table.insert(counts.errors, line) end
   end
@@ -269,12 +292,28 @@ end
 -- Errors of one letter, not of the store.
 local OF_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
 
+-- The next page, by what this one took.
+local function grow(run, page)
+  if not page.by_group then return end
+  local quick = mono() - run.planned < QUICK * 1e6
+  run.size = quick and min(run.size * 2, run.most)
+    or max(math.floor(run.size / 2), PAGE)
+end
+
+-- A page for which the target has no room is tried again as smaller ones.
+local function shrink(run, page, code)
+  if code ~= "FULL" or page.seen <= PAGE then return false end
+  run.size, run.most = PAGE, PAGE
+  return true
+end
+
 -- Commits a page. One that fails for a letter's sake is read again letter by
 -- letter, until the one is found and counted.
 local function carry_out(run, page)
   local ok, message, code = commit(run, page)
+  if not ok and shrink(run, page, code) then return true end
   if not ok and OF_LETTER[code] then
-    if page.seen > 1 then
+    if page.seen > 1 or page.by_group then
       run.single = page.seen
       return true
     end
@@ -284,18 +323,39 @@ local function carry_out(run, page)
   end
   if not ok then return nil, message, code end
   run.single = max(run.single - page.seen, 0)
+  grow(run, page)
   count(run, page)
   return true
 end
 
+-- Whether letters are moved without a look at them.
+local function is_blind(run)
+  local o = run.o
+  return not (o.where or o.transform or o.max_replays or o.rate
+              or o.to and o.to.check) and run.codec.name == run.dead.codec.name
+end
+
+local function next_numbers(run, o)
+  o.limit = min(run.size, run.left)
+  local numbers, by_group, code =
+    run.store.handle:dead_numbers(run.dead.box, o)
+  if not numbers then return nil, by_group, code end
+  numbers.by_group = by_group
+  return numbers
+end
+
 local function next_letters(run)
   local o, job = run.o, run.job
-  local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
   local newest = o.order == "newest"
-  return run.read(run.dead, {
+  local list = {
     after = job.cursor, upto = not newest and job.upto or nil,
-    descending = newest, limit = run.single > 0 and 1 or size,
-  })
+    descending = newest,
+  }
+  run.planned = mono()
+  if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
+  local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
+  list.limit = run.single > 0 and 1 or size
+  return run.read(run.dead, list)
 end
 
 -- When the rate allows the next page.
@@ -386,6 +446,7 @@ end
 function M.begin(dead, read, o)
   local run = {
     dead = dead, store = dead.store, read = read, o = o, single = 0,
+    size = PAGE, most = PAGE,
     codec = o.to and o.to.codec or dead.codec, left = o.limit or huge,
     moved = 0, started = dead.store:now(),
   }
@@ -407,6 +468,7 @@ function M.run(dead, read, given)
   local run, message, code = M.begin(dead, read, o)
   if not run then return nil, message, code end
   local more
+  run.most = PAGE_MOST
   repeat more, message, code = M.step(run, meter) until not more
   local counts = M.conclude(run, message, code)
   if more == nil then return nil, message, code, counts end
