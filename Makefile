@@ -15,9 +15,9 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
   lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
   lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
-  lmdb/audit
+  lmdb/audit lmdb/pages lmdb/salvage lmdb/rebox lmdb/rebuild lmdb/repair
 BINDING = core result handle record figures names backoff cbor store queue \
-  buffer take lot dead job care tx process
+  buffer take lot dead job care tx process repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -26,10 +26,15 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
-  respool/history.lua respool/care.lua respool/closing.lua \
+  respool/history.lua respool/care.lua respool/repair.lua \
+  respool/cli/repair.lua respool/closing.lua \
   respool/options.lua respool/compat.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads wait fork
+SPEC_C = leaves cbor dump damage threads wait fork reader brim
+FAULT_C = recorder.so workload replay kill
+FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
+  points faults ledger scenario failing
+FAULTS = power kills calls worlds
 BENCH = machine lifecycle one_record append_log
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
@@ -52,6 +57,10 @@ CORE_O = $(CORE:%=$(BUILD)/core/%.o)
 LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
 MODULES = $(LUAS:%=$(BUILD)/%/respool/core.so)
 PROGRAMS = $(EXAMPLES:%=$(BUILD)/%) $(SPEC_C:%=$(BUILD)/spec/%)
+FAILING = $(BUILD)/fault/failing $(BUILD)/fault/failing_lua
+FUZZ = cbor segment records store
+FUZZ_SECONDS ?= 60
+ATTACKS = $(FAULT_C:%=$(BUILD)/spec/fault/%)
 VERSION = $(shell sed -n 's/.* RESPOOL_VERSION_STRING "\(.*\)"/\1/p' \
             include/respool.h)
 
@@ -109,6 +118,47 @@ $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 
+# Power cuts and kills; the core that is killed has points for it.
+$(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c
+	@mkdir -p $(@D)
+	$(COMPILE) -shared $^ $(LDFLAGS) -ldl -o $@
+ACTORS = $(patsubst %,spec/fault/%.c,actors verbs model)
+$(BUILD)/spec/fault/workload: spec/fault/workload.c $(ACTORS) $(BUILD)/core.a
+$(BUILD)/spec/fault/replay: $(BUILD)/core.a \
+  $(patsubst %,spec/fault/%.c,replay disk model pages)
+$(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
+                          $(BUILD)/points.a
+$(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
+$(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
+	@mkdir -p $(@D)
+	$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) $(LIBS) -ldl -o $@
+$(BUILD)/points/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
+$(BUILD)/points.a: $(CORE:%=$(BUILD)/points/%.o)
+	rm -f $@; $(AR) rcs $@ $^
+
+# Programs in whose world calls fail; they bring an allocator of their own,
+# so no sanitizer goes with them.
+FAILING_O = $(patsubst %,$(BUILD)/fault/%.o,faults ledger)
+$(BUILD)/fault/%.o: spec/fault/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -fvisibility=default $(INC_5.4) -c $< -o $@
+$(BUILD)/fault/failing: $(BUILD)/fault/failing.o $(BUILD)/fault/scenario.o \
+                        $(FAILING_O) $(BUILD)/core.a
+	$(LINK) $^ $(LIBS) -o $@
+$(BUILD)/fault/failing_lua: $(BUILD)/fault/failing_lua.o $(FAILING_O) \
+                            $(BUILD)/core.a
+	$(LINK) $^ $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+
+# Fuzz targets; without libFuzzer their main goes over the corpus.
+FUZZ_MAIN = spec/fuzz/replay.c
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
+                 $(BINDING:%=$(BUILD)/5.4/binding/%.o)
+	@mkdir -p $(@D)
+	$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) $(BUILD)/core.a $(LDFLAGS) \
+	  $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+
 -include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d))
 
 demo: all
@@ -117,20 +167,27 @@ bench: all $(BENCH:%=$(BUILD)/bench/%)
 	$(call run,lua5.4) bench/run.lua
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
-test: lint all $(MODULES) $(PROGRAMS)
+test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
+      $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) spec/run \
 	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
 	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS)))
+
+# Attacks on stores, one by one; FAULT=long makes them long.
+fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader
+	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
 	luacheck -q lua spec examples bench
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
-	    $(SPEC_C:%=spec/c/%.c) bench/*.c; do \
+	    $(SPEC_C:%=spec/c/%.c) $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
 	@for c in $(BINDING:%=lua/binding/%.c); do \
 	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
 	    exit; done
+	@for c in spec/fault/failing_lua.c spec/fuzz/*.c; do \
+	  $(call check,$$c,$(INC_5.4)) || exit; done
 check = gcc $(C) -Werror -O2 -S $(2) $(1) -o /dev/null && \
   clang $(C) -Werror -fsyntax-only $(2) $(1)
 
@@ -139,6 +196,16 @@ asan:
 	@$(MAKE) BUILD=build/asan CFLAGS='$(SAN)address,undefined' run-asan
 tsan:
 	@$(MAKE) BUILD=build/tsan CFLAGS='$(SAN)thread' run-tsan
+# A minute for each decoder of bytes from outside; FUZZ_SECONDS makes it more.
+fuzz:
+	@$(MAKE) BUILD=build/fuzzing CC=clang FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+	  CFLAGS='$(SAN)fuzzer-no-link,address,undefined' run-fuzz
+run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+	@for f in $(FUZZ); do mkdir -p $(BUILD)/corpus/$$f || exit; \
+	  echo "== $$f"; $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=60 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/$$f \
+	    spec/fuzz/corpus/$$f || exit; done
 # Reports go to files, as also a shell or ls that a spec starts has leaks to
 # report; those that name us count.
 run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
@@ -191,6 +258,8 @@ help:
 	@echo 'test     set-up, lint, specs under every Lua that is there'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
+	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
+	@echo 'fuzz     decoders and damaged files, a minute each (clang)'
 	@echo 'bench    speed, as ratios'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what is missing (Debian)'
@@ -198,6 +267,6 @@ help:
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test bench asan tsan run-asan run-tsan lint install deps \
-  env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
+.PHONY: all demo test fault fuzz run-fuzz bench asan tsan run-asan run-tsan \
+  lint install deps env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -78,6 +78,7 @@ static int run_flush(txn *t, op *o) {
     append_req r = push_request(q->store, &p->batch, &p->key, &p->options);
     r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
+    o->relies |= r.held;
   }
   return rc;
 }

@@ -97,6 +97,21 @@ int respool_maintain(respool *s, int64_t ms, respool_care *out) {
   return rc ? rc : engine_lmdb.care_readers(s->env, out);
 }
 
+/* ---- repair --------------------------------------------------------------- */
+
+int respool_repair(const char *from, const char *to, respool_finding_fn each,
+                   void *arg, respool_salvage *out) {
+  if (!from || !*from) return invalid("from", "a directory's name");
+  if (!to || !*to || !strcmp(to, ":memory:"))
+    return invalid("to", "a directory's name");
+  if (!out || out->size != sizeof *out)
+    return invalid("out->size", "set by _INIT");
+  respool_salvage counts = RESPOOL_SALVAGE_INIT;
+  int rc = engine_lmdb.repair(from, to, each, arg, &counts);
+  if (!rc) *out = counts;
+  return rc;
+}
+
 /* ---- probing ------------------------------------------------------------ */
 
 typedef struct probe_op {

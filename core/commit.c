@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "engine.h"
+#include "fault.h"
 
 #define GROUP_MAX 256 /* operations in one transaction */
 
@@ -77,6 +78,7 @@ static void note_all(op_list *l, int rc) {
 static bool run_all(const engine *g, txn *t, op_list *group) {
   for (op *o = group->first; o; o = o->next) {
     uint64_t before = g->changes(t);
+    o->relies = false;
     note(o, o->run(t, o));
     o->wrote = g->changes(t) != before;
     if (o->rc && o->wrote) return false;
@@ -90,7 +92,9 @@ static int commit_group(env *e, txn *t, op_list *group, bool *flushed) {
     e->engine->abort(t);
     return 0;
   }
+  FAULT_POINT("ran");
   int rc = e->engine->commit(t);
+  FAULT_POINT("committed");
   if (rc)
     note_all(group, rc);
   else
@@ -102,6 +106,7 @@ static int commit_group(env *e, txn *t, op_list *group, bool *flushed) {
 static bool run_together(env *e, op_list *group, bool *flushed) {
   txn *t;
   int rc = e->engine->begin(e, true, &t);
+  FAULT_POINT("begun");
   if (rc) {
     note_all(group, rc);
     return true;
@@ -147,7 +152,7 @@ static void finish_unflushed(op_list *l, int rc) {
 /* Sorts a group that ran: who waits for a flush, who is done. */
 static void sort_group(committer *c, op_list *group) {
   for (op *o; (o = list_pop(group));) {
-    if (o->durable && o->wrote && !o->rc)
+    if (o->durable && (o->relies || (o->wrote && !o->rc)))
       list_add(&c->unflushed, o);
     else
       finish(o);
@@ -160,7 +165,9 @@ static void lead_flush(env *e) {
   list_cut(&c->unflushed, &flushing, INT32_MAX);
   c->behind = false;
   pthread_mutex_unlock(&c->lock);
+  FAULT_POINT("flush");
   int rc = e->engine->sync(e);
+  FAULT_POINT("flushed");
   pthread_mutex_lock(&c->lock);
   if (rc) c->behind = true;
   finish_unflushed(&flushing, rc);
@@ -261,6 +268,7 @@ int commit_read(env *e, int (*run)(txn *t, op *o), op *o) {
   txn *t;
   int rc = e->engine->begin(e, false, &t);
   if (rc) return rc;
+  FAULT_POINT("reading");
   rc = run(t, o);
   e->engine->abort(t);
   return rc;

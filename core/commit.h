@@ -22,12 +22,15 @@ struct env;
 struct txn;
 
 /* An operation, embedded at the head of its arguments. `run` may be called
-   again after a transaction was given up, so it sets its outputs anew. */
+   again after a transaction was given up, so it sets its outputs anew.
+   A durable one that relies on a commit returns when that is on disk, also
+   when it has written nothing itself. */
 typedef struct op {
   int (*run)(struct txn *t, struct op *o);
   bool durable; /* returns when on disk */
   bool done;
   bool wrote;
+  bool relies;  /* set by `run`: told of what another's commit has made */
   int rc;
   char text[FAIL_LINE];
   pthread_cond_t wake;

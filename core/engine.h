@@ -151,6 +151,8 @@ typedef struct engine {
 
   int (*stat)(txn *t, respool_store_stats *out);
   int (*check)(txn *t, packer *findings); /* texts, one after the other */
+  int (*repair)(const char *from, const char *to, respool_finding_fn each,
+                void *arg, respool_salvage *out);
 } engine;
 
 /* What `names` lists. */

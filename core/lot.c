@@ -28,18 +28,19 @@ void respool_lot_free(respool_lot *lot) {
   free(lot);
 }
 
+int lot_make_marks(respool_lot *lot) {
+  if (!lot->page.n || lot->marks) return 0;
+  lot->marks = calloc(lot->page.n, sizeof *lot->marks);
+  return lot->marks ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a lot");
+}
+
 int lot_ready(respool_lot **lot) {
   respool_lot *l = *lot;
-  if (l && l->page.n == 0) {
-    respool_lot_free(l);
-    *lot = l = NULL;
-  }
-  if (!l) return 0;
-  l->marks = calloc(l->page.n, sizeof *l->marks);
-  if (l->marks) return 0;
+  int rc = l ? lot_make_marks(l) : 0;
+  if (!rc && (!l || l->page.n)) return 0;
   respool_lot_free(l);
   *lot = NULL;
-  return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  return rc;
 }
 
 /* ---- marking ------------------------------------------------------------ */
@@ -172,7 +173,7 @@ static int run_settle(txn *t, op *o) {
                             &p->appends[i]);
   if (!rc && p->next)
     rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
-  return rc;
+  return rc || !p->next ? rc : lot_make_marks(p->next);
 }
 
 static int add_push(settle_op *p, size_t i) {

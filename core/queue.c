@@ -265,8 +265,10 @@ typedef struct push_op {
 
 static int run_push(txn *t, op *o) {
   push_op *p = (push_op *)o;
-  return engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
-                            &p->req);
+  int rc = engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
+                              &p->req);
+  o->relies = p->req.held || rc == RESPOOL_EXISTS;
+  return rc;
 }
 
 /* Pushes again as room comes, until `wait` is over: whoever takes or settles

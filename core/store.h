@@ -65,6 +65,10 @@ void lot_close_holds(respool_lot *lot, const mark *marks);
 
 int lot_lost_error(const respool_lot *lot); /* says LEASE_LOST */
 
+/* Room for the marks of a lot that was filled; in its transaction, so that
+   nothing is leased for a lot that cannot be handed out. */
+int lot_make_marks(respool_lot *lot);
+
 /* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
 int lot_ready(respool_lot **lot);

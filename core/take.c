@@ -19,8 +19,9 @@ typedef struct take_op {
 
 static int run_take(txn *t, op *o) {
   take_op *p = (take_op *)o;
-  return engine_lmdb.claim(t, p->q->name, respool_now(p->q->store), &p->req,
-                           p->lot);
+  int rc = engine_lmdb.claim(t, p->q->name, respool_now(p->q->store),
+                             &p->req, p->lot);
+  return rc ? rc : lot_make_marks(p->lot);
 }
 
 int take_check(const respool_take_options *o) {

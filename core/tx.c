@@ -169,10 +169,12 @@ typedef struct tx_op {
   mark **marks; /* for the step that settles its lot; else NULL */
 } tx_op;
 
-static int apply_push(txn *t, respool_tx *tx, step *p) {
-  append_req r = push_request(tx->store, &p->batch, &p->key, &p->options);
-  int rc = engine_lmdb.append(t, p->queue->name, respool_now(tx->store), &r);
+static int apply_push(txn *t, tx_op *x, step *p) {
+  respool *s = x->tx->store;
+  append_req r = push_request(s, &p->batch, &p->key, &p->options);
+  int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
   if (!rc) p->first = r.first;
+  x->op.relies |= r.held || rc == RESPOOL_EXISTS;
   return rc;
 }
 
@@ -206,7 +208,7 @@ static int run_tx(txn *t, op *o) {
   for (size_t i = 0; i < x->tx->n && !rc; i++) {
     step *p = &x->tx->steps[i];
     if (p->kind == STEP_PUSH)
-      rc = apply_push(t, x->tx, p);
+      rc = apply_push(t, x, p);
     else if (p->kind == STEP_MARK)
       rc = apply_marks(t, x->tx, p, x->marks[i]);
     else

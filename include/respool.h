@@ -543,7 +543,8 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
 /* A barrier: when it returns 0, everything pushed before it, by any thread,
    is committed and on disk. Otherwise says which error kept it; the items
    stay in the buffer and are tried again, after 0.1 s and then less often up
-   to 30 s, or by the next flush. What is FULL may have had room for some of
+   to 30 s, or by the next flush; after UNKNOWN_OUTCOME they may be in the queue
+   twice then. What is FULL may have had room for some of
    them: these are committed, the first ones, and the others stay. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
@@ -974,6 +975,45 @@ RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
    only. Returns 0 when the walk went through, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
+
+
+/* ---- repair -------------------------------------------------------------- */
+
+typedef struct respool_salvage {
+  size_t size;
+  uint64_t queues, items, letters; /* in the new store */
+  uint64_t set_aside;     /* items in damaged segments, now letters */
+  uint64_t nameless;      /* of `items`, those whose queue is not known */
+  uint64_t settled;       /* found, but known to have been settled: left */
+  uint64_t lost_items, lost_letters, lost_records; /* known to be lost */
+  uint64_t damaged_pages; /* that a tree of the old store led to */
+} respool_salvage;
+
+#define RESPOOL_SALVAGE_INIT { .size = sizeof(respool_salvage) }
+
+/* Brings what can be read of the store in `from` into a new store in `to`,
+   which must not be there yet or be an empty directory (else EXISTS). `from`
+   is only read, without LMDB, so it may be damaged in any way; BUSY when it
+   is open, NOT_FOUND when there is none. Calls `each` (may be NULL) with one
+   line for what was lost, set aside or guessed; a non-zero return ends the
+   repair and is returned. On failure `to` is removed again.
+
+   Queues keep their options, items their ids, lanes, times, attempts and
+   keys, letters their numbers and histories, jobs their cursors. Leases end:
+   what was leased is ready, nothing spent. A damaged segment whose bytes are
+   there becomes a letter, "undecodable"; the claim of an item, where it is
+   lost, is taken to have just become due. Items whose queue cannot be told
+   come to the queue "recovered", with new ids, those among them that had been
+   settled as well; a queue whose name is lost
+   becomes "recovered-N". What is lost counts as removed.
+
+   Nothing else comes back twice. Where the store's own trees are damaged, records
+   are looked for in all pages but those on its free list, and what claims
+   tell to have been settled is left. Where claims or the free list are
+   damaged too, items that were settled lately may come back. */
+RESPOOL_API int respool_repair(const char *from, const char *to,
+                               respool_finding_fn each, void *arg,
+                               respool_salvage *out);
 
 #ifdef __cplusplus
 }

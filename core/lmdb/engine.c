@@ -50,4 +50,5 @@ const engine engine_lmdb = {
   .probe_read = lmdb_probe_read,
   .stat = lmdb_stat,
   .check = lmdb_check,
+  .repair = lmdb_repair,
 };

@@ -11,17 +11,21 @@
  */
 #include "parts.h"
 
+#include "../fault.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define MAP_SIZE ((size_t)64 << 30)
 #define DIR_MODE 0750
+#define FILE_MODE 0640
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_env *registry;
@@ -39,7 +43,7 @@ static void watch_forks(void) {
 
 static int dir_fail(const char *path, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
-                                                : RESPOOL_IO;
+             : error == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
   return fail(code, "cannot open store \"%.160s\": %s", path,
               strerror(error));
 }
@@ -61,14 +65,21 @@ static void sync_parent(const char *path) {
   free(copy);
 }
 
-static bool has_data(const char *path) {
+/* A path below the directory, to be freed. */
+static char *path_to(const char *dir, const char *file) {
+  size_t size = strlen(dir) + 1 + strlen(file) + 1;
+  char *path = malloc(size);
+  if (path) snprintf(path, size, "%s/%s", dir, file);
+  return path;
+}
+
+/* 0, or why there is no such file as far as one can tell. */
+static int look_for_data(const char *path) {
   struct stat st;
-  char *file = malloc(strlen(path) + sizeof "/data.mdb");
-  if (!file) return false;
-  strcat(strcpy(file, path), "/data.mdb");
-  bool there = stat(file, &st) == 0;
+  char *file = path_to(path, "data.mdb");
+  int error = !file ? ENOMEM : stat(file, &st) ? errno : 0;
   free(file);
-  return there;
+  return error;
 }
 
 static int find_dir(const char *path, bool create, struct stat *st) {
@@ -81,7 +92,7 @@ static int find_dir(const char *path, bool create, struct stat *st) {
   }
   if (stat(path, st)) return dir_fail(path, errno);
   if (!S_ISDIR(st->st_mode)) return dir_fail(path, ENOTDIR);
-  if (!create && !has_data(path))
+  if (!create && look_for_data(path))
     return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
   return 0;
 }
@@ -157,8 +168,49 @@ static int check_format(txn *t, bool fresh) {
               (unsigned long long)format, FORMAT_VERSION);
 }
 
+/* Opens a file, made when missing, and waits for its lock. */
+static int lock_file(const char *path) {
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+  while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
+    ;
+  return fd;
+}
+
+/* With the file `made` locked, which may have become `data` meanwhile: then
+   what bears its name now is a leftover. */
+static int make_file(lmdb_env *e, const char *made, const char *data) {
+  if (look_for_data(e->path) != ENOENT) {
+    unlink(made);
+    return 0;
+  }
+  if (truncate(made, 0)) return dir_fail(e->path, errno);
+  int rc = txn_env_make(e, made, check_format);
+  FAULT_POINT("made");
+  if (!rc && rename(made, data)) rc = dir_fail(e->path, errno);
+  return rc;
+}
+
+/* Makes the file of a new store under another name, and gives it its own when
+   it is whole and on disk: what a crash, a power cut or a full disk leaves
+   behind is no store yet, and the next to come starts over. One process at a
+   time. */
+static int make_data(lmdb_env *e) {
+  char *made = path_to(e->path, "data.mdb.new");
+  char *data = path_to(e->path, "data.mdb");
+  int fd = made && data ? lock_file(made) : -1, rc;
+  if (!made || !data)
+    rc = fail(RESPOOL_NOMEM, "not enough memory to open a store");
+  else
+    rc = fd < 0 ? dir_fail(e->path, errno) : make_file(e, made, data);
+  if (fd >= 0) close(fd);
+  free(made);
+  free(data);
+  return rc;
+}
+
 static int env_start(lmdb_env *e) {
-  int rc = txn_env_open(e, check_format);
+  int rc = look_for_data(e->path) == ENOENT ? make_data(e) : 0;
+  if (!rc) rc = txn_env_open(e, check_format);
   if (!rc) e->broken = false;
   return rc;
 }
@@ -212,9 +264,10 @@ static int open_dir(const char *path, const respool_options *o,
 }
 
 static void unlink_files(const char *dir) {
-  static const char *const files[] = {"data.mdb", "lock.mdb"};
+  static const char *const files[] = {"data.mdb", "lock.mdb",
+                                      "data.mdb.new"};
   char path[64];
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 3; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, files[i]);
     unlink(path);
   }
@@ -363,6 +416,28 @@ int env_sync(env *base) {
   if (rc) e->broken = true;
   pthread_rwlock_unlock(&e->life);
   return rc;
+}
+
+/* LMDB holds a lock on its lock file while it is open. A process does not see
+   its own, and would give it up by closing the file: the registry comes
+   first. */
+bool env_is_open(const char *path) {
+  struct stat st;
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+  char *file = malloc(strlen(path) + sizeof "/lock.mdb");
+  bool open_here = false, open_there = false;
+  pthread_mutex_lock(&registry_lock);
+  open_here = stat(path, &st) == 0 && find_open(&st);
+  pthread_mutex_unlock(&registry_lock);
+  if (file && !open_here) {
+    int fd = open(strcat(strcpy(file, path), "/lock.mdb"),
+                  O_RDWR | O_CLOEXEC);
+    open_there = fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 &&
+                 lock.l_type != F_UNLCK;
+    if (fd >= 0) close(fd);
+  }
+  free(file);
+  return open_here || open_there;
 }
 
 uint64_t env_last(env *base) {

@@ -17,6 +17,7 @@ int env_begin(env *e, bool write, txn **t);
 int env_commit(txn *t);
 void env_abort(txn *t);
 int env_sync(env *e);
+bool env_is_open(const char *path); /* by this process or another */
 uint64_t env_last(env *e);
 uint64_t meta_number(txn *t, const char *name); /* next: 1, 2, ... */
 int lmdb_probe_write(txn *t, uint64_t *number);
@@ -303,5 +304,7 @@ int lmdb_care(txn *t, const char *name, int64_t wall, respool_care *out);
 int lmdb_care_readers(env *e, respool_care *out);
 int lmdb_stat(txn *t, respool_store_stats *out);
 int lmdb_check(txn *t, packer *findings);
+int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
+                void *arg, respool_salvage *out);
 
 #endif

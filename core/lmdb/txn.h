@@ -49,6 +49,7 @@ typedef struct lmdb_env {
   struct lmdb_env *next; /* in the registry */
   uint64_t used;         /* bytes, as last counted and added to since */
   uint64_t used_at;      /* commit of the count */
+  uint64_t disk_end;     /* the disk has room for the file up to here */
   struct queue *queues;  /* states as of commit `queues_txn` */
   size_t queues_txn;
 } lmdb_env;
@@ -59,6 +60,7 @@ struct txn {
   bool write;
   int rc;               /* sticky */
   uint64_t changes;
+  uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
   struct box *boxes;
 };
@@ -68,6 +70,12 @@ struct txn {
    new; what it writes is committed with them. */
 int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);
+
+/* Makes a whole store in a file that nobody else knows of, durably; `look` is
+   called as above. The environment is closed again. */
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh));
+
 int txn_env_sync(lmdb_env *e);
 uint64_t txn_env_last(lmdb_env *e);
 int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
@@ -75,6 +83,12 @@ void txn_env_stat(txn *t, respool_store_stats *out);
 
 uint64_t txn_high_water(txn *t); /* bytes of the file ever used */
 uint64_t txn_used(txn *t);       /* without those on the free list */
+
+/* Makes sure that the disk has room for `more` bytes beyond what this
+   transaction asked for before, and for `reserve` bytes more, which only
+   settling and dead-lettering use. False when it is full; true as well where
+   that cannot be known. */
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
 
 int txn_begin(lmdb_env *e, bool write, txn *t);
 int txn_commit(txn *t); /* 0, or why nothing (or nobody knows what) is */

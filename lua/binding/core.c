@@ -38,6 +38,7 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);
+  lrepair_open(L);
   lua_pushliteral(L, RESPOOL_VERSION_STRING);
   lua_setfield(L, -2, "version");
   return 1;

@@ -17,6 +17,7 @@ void llot_open(lua_State *L);   /* lot, lot_type */
 void lbuffer_open(lua_State *L);
 void ltx_open(lua_State *L);
 void lprocess_open(lua_State *L); /* process */
+void lrepair_open(lua_State *L);  /* repair */
 
 /* Methods of a queue, and of a store, for the table on the top. */
 void ltake_methods(lua_State *L);

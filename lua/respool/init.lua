@@ -16,6 +16,7 @@ local backoff = require "respool.backoff"
 local handlers = require "respool.handlers"
 local outcome = require "respool.outcome"
 local processes = require "respool.processes"
+local repair = require "respool.repair"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
@@ -32,6 +33,9 @@ M.chain, M.fan_out = handlers.chain, handlers.fan_out
 
 -- Several processes working on one queue.
 M.work_processes = processes.run
+
+-- A new store of what can be read of a damaged one.
+M.repair = repair.repair
 
 -- CBOR as payloads use it; null and the mark of arrays.
 M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }
