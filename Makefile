@@ -9,15 +9,15 @@ LUA ?= lua5.4
 BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
-  history page commit timer keeper load buffer store queue take lot tx dead \
-  care \
+  history page thread commit ticket timer keeper load buffer store queue \
+  take lot tx dead care \
   lmdb/env lmdb/txn lmdb/keys lmdb/records lmdb/queues lmdb/segments \
   lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
   lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
   lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
   lmdb/audit
-BINDING = core result handle record figures names backoff cbor store queue \
-  buffer take lot dead job care tx process
+BINDING = core result handle ticket record figures names backoff cbor store \
+  queue buffer take lot dead job care tx process
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -27,9 +27,11 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
   respool/history.lua respool/care.lua respool/closing.lua \
-  respool/options.lua respool/compat.lua
+  respool/options.lua respool/compat.lua resty/respool.lua \
+  resty/respool/waiting.lua resty/respool/worker.lua resty/respool/reply.lua \
+  resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads wait fork
+SPEC_C = leaves cbor dump damage threads tickets wait fork writer
 BENCH = machine lifecycle one_record append_log
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
@@ -115,6 +117,8 @@ demo: all
 	$(call run,lua5.4) examples/demo.lua
 bench: all $(BENCH:%=$(BUILD)/bench/%)
 	$(call run,lua5.4) bench/run.lua
+bench-nginx: all
+	$(call run,lua5.4) bench/nginx.lua
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
 test: lint all $(MODULES) $(PROGRAMS)
@@ -152,8 +156,9 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
-run-tsan: $(BUILD)/spec/threads
+run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets
 	$(BUILD)/spec/threads
+	$(BUILD)/spec/tickets
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share
@@ -192,12 +197,13 @@ help:
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
 	@echo 'bench    speed, as ratios'
+	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what is missing (Debian)'
 	@echo 'install  into PREFIX=$(PREFIX)'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test bench asan tsan run-asan run-tsan lint install deps \
+.PHONY: all demo test bench bench-nginx asan tsan run-asan run-tsan lint install deps \
   env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

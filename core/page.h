@@ -77,6 +77,8 @@ struct respool_lot {
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
   struct keep *keep; /* set while the lease is renewed */
+  struct respool_ticket *ticket; /* at work on it */
+  bool doomed;       /* freed meanwhile: the ticket's to free */
 };
 
 hold *lot_add_hold(respool_lot *lot);

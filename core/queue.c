@@ -79,6 +79,7 @@ static respool_queue *queue_new(respool *s, const char *name) {
   respool_queue *q = calloc(1, sizeof *q);
   if (!q) return NULL;
   q->store = s;
+  q->refs = 1;
   strcpy(q->name, name);
   return q;
 }
@@ -101,8 +102,17 @@ int respool_queue_open(respool *s, const char *name,
   return rc;
 }
 
+respool_queue *respool_queue_ref(respool_queue *q) {
+  q->refs++;
+  return q;
+}
+
+respool *respool_queue_store(const respool_queue *q) {
+  return q->store;
+}
+
 void respool_queue_free(respool_queue *q) {
-  free(q);
+  if (q && --q->refs == 0) free(q);
 }
 
 int queue_check(const respool_queue *q) {
@@ -304,6 +314,56 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
   batch_free(&b);
   if (!rc && first) *first = p.req.first;
   if (!rc && o->held) *o->held = p.req.held;
+  return rc;
+}
+
+/* A push by ticket: the operation, and what it stores. */
+typedef struct push_ticket {
+  push_op push;
+  batch batch;
+} push_ticket;
+
+static int finish_push(respool_ticket *t, respool_result *out) {
+  const push_ticket *p = (push_ticket *)t->op;
+  out->first = p->push.req.first;
+  out->held = p->push.req.held;
+  return 0;
+}
+
+static void dispose_push(respool_ticket *t) {
+  batch_free(&((push_ticket *)t->op)->batch);
+}
+
+static int start_push(respool_ticket *t, respool_queue *q,
+                      const respool_payload *items, size_t n,
+                      const respool_push_options *o) {
+  push_ticket *p = (push_ticket *)t->op;
+  t->dispose = dispose_push;
+  t->finish = finish_push;
+  p->push.q = q;
+  int rc = push_batch(q->store, items, n, o, &p->batch);
+  if (rc) return rc;
+  p->push.req = push_request(q->store, &p->batch, items, o);
+  rc = ticket_copy(t, &p->push.req.key);
+  if (!rc) rc = ticket_pin(t, q);
+  return rc ? rc : ticket_start(t, run_push, true);
+}
+
+int respool_push_start(respool_queue *q, const respool_payload *items,
+                       size_t n, const respool_push_options *o,
+                       respool_ticket **out) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (!rc && o->wait) rc = invalid("wait", "0 with a ticket");
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(q->store, sizeof(push_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  rc = start_push(t, q, items, n, o);
+  if (rc)
+    ticket_drop(t);
+  else
+    *out = t;
   return rc;
 }
 

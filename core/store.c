@@ -78,6 +78,8 @@ static respool *store_new(const respool_options *o) {
   clock_init(&s->clock, o->manual_clock);
   random_init(&s->random, o->seed);
   timers_init(&s->timers, &s->clock);
+  clock_init(&s->real, false);
+  timers_init(&s->calls, &s->real);
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
   s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
@@ -101,6 +103,7 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   full.max_bytes = s->max_bytes;
   rc = engine_lmdb.open(path, &full, &s->env);
   if (rc) {
+    timers_stop(&s->calls);
     timers_stop(&s->timers);
     free(s);
     return rc;
@@ -113,6 +116,8 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
 void respool_close(respool *s) {
   if (!s) return;
   if (s->forks == forks) {
+    commit_drain(s->env, &s->running);
+    timers_stop(&s->calls);
     timers_stop(&s->timers);
     s->env->engine->close(s->env);
   }

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "engine.h"
 #include "random.h"
+#include "ticket.h"
 #include "timer.h"
 
 struct respool {
@@ -15,14 +16,20 @@ struct respool {
   struct clock clock;
   struct random random;
   timers timers;
+  timers calls;      /* of tickets, by a clock that is never manual */
+  struct clock real; /* which is this */
   bool durable; /* verbs return when their effect is on disk */
   uint64_t max_bytes, max_item_bytes;
   int pid;
   unsigned forks; /* as counted when it was opened */
+  /* with the committer's lock: tickets that run, calls ever made */
+  int running;
+  int64_t called;
 };
 
 struct respool_queue {
   respool *store;
+  _Atomic int refs; /* its owner, tickets, keepers */
   /* What the last wait for items learnt at `idle_seen`: nothing since commit
      `idle_at`, the next due at `idle_due`; and how often to look. Hints. */
   _Atomic uint64_t idle_at;
@@ -53,7 +60,17 @@ int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
                      hold *holds, size_t n, bool durable);
 
+int lot_check(respool_lot *lot); /* 0, BUSY, or as store_check */
+
 respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+
+/* A ticket works on the lot from now on, or does not any more. */
+void lot_engage(respool_lot *lot, respool_ticket *t);
+void lot_disengage(respool_lot *lot);
+
+/* Releases and frees a lot that nobody asks for any more; with the
+   committer's lock held and its thread there. NULL is fine. */
+void lot_abandon(respool_lot *lot);
 
 /* The mark that an outcome makes, its words kept in the lot. */
 int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,

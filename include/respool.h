@@ -354,6 +354,12 @@ RESPOOL_API int respool_queue_find(respool *s, const char *name,
 /* Frees the handle; NULL is fine. */
 RESPOOL_API void respool_queue_free(respool_queue *q);
 
+/* The same handle for one more owner, who frees it too. Returns `q`. */
+RESPOOL_API respool_queue *respool_queue_ref(respool_queue *q);
+
+/* The store that it was opened from. */
+RESPOOL_API respool *respool_queue_store(const respool_queue *q);
+
 /* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
    `box` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
    theirs. */
@@ -517,6 +523,13 @@ RESPOOL_API int respool_buffer_open(respool_queue *q,
 /* Flushes what it can and frees the buffer; NULL is fine. What a flush before
    it reported as not committed is lost if it cannot be committed now. */
 RESPOOL_API void respool_buffer_free(respool_buffer *b);
+
+/* The same in the background; what is left is flushed before the store is
+   closed. The queue's handle may be freed meanwhile. */
+RESPOOL_API void respool_buffer_discard(respool_buffer *b);
+
+/* The store of its queue. */
+RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
 
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
    defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
@@ -966,6 +979,71 @@ typedef struct respool_care {
    all is done), in commits of bounded size. Any process may, at any time;
    takes do the urgent part by themselves. Adds to what `out` holds. */
 RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
+
+
+/* ---- tickets --------------------------------------------------------------- */
+
+/* For programs that must not wait, such as those with an event loop: a verb is
+   begun, runs in a thread of the library, and is looked after by polling. All
+   tickets of a store share their commits. The thread is started by the first
+   and ends with the last store handle of its environment.
+
+   What a verb is given is copied; queues, lots and transactions that it works
+   on may be freed meanwhile. While a ticket works on a lot or a transaction,
+   each verb on that answers BUSY, but a blocking settle, which waits; and of a
+   lot nothing is to be read but its length and items. A ticket is used by one thread at a time, the one that
+   also uses its lot; every ticket is freed before its store is closed. */
+typedef struct respool_ticket respool_ticket;
+
+/* As the blocking verbs of the same name; on failure there is no ticket. A
+   push waits for no room (`wait` is 0). A take that waits polls the store when
+   it is polled itself, for which it needs no thread; it may find nothing
+   before its time is over when others take what there was. */
+RESPOOL_API int respool_push_start(respool_queue *q,
+                                   const respool_payload *items, size_t n,
+                                   const respool_push_options *o,
+                                   respool_ticket **t);
+RESPOOL_API int respool_take_start(respool_queue *q,
+                                   const respool_take_options *o,
+                                   respool_ticket **t);
+RESPOOL_API int respool_lot_settle_start(respool_lot *lot,
+                                         const respool_settle_options *o,
+                                         respool_ticket **t);
+RESPOOL_API int respool_lot_extend_start(respool_lot *lot, int64_t ms,
+                                         respool_ticket **t);
+RESPOOL_API int respool_tx_commit_start(respool_tx *tx, respool_ticket **t);
+RESPOOL_API int respool_flush_start(respool *s, respool_ticket **t);
+
+/* Any other verb: calls run(arg) in another thread of the store, one such call
+   after the other. What it returns is the result, 0 or an error code of this
+   library with its text. release(arg), if not NULL, is called once when the
+   ticket is freed and the call is over, by either thread; it may free memory
+   but call no verb. On failure `arg` is still the caller's. */
+RESPOOL_API int respool_call(respool *s, int (*run)(void *arg),
+                             void (*release)(void *arg), void *arg,
+                             respool_ticket **t);
+
+/* 1 when the ticket is ready to be finished, else 0. Never waits. */
+RESPOOL_API int respool_ticket_poll(respool_ticket *t);
+
+/* What a ticket answers besides its code. */
+typedef struct respool_result {
+  size_t size;
+  uint64_t first;   /* of a push: the first id */
+  int held;         /* of a push: as in respool_push_options */
+  respool_lot *lot; /* of a take, or of a settle with one: the caller's */
+} respool_result;
+
+#define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
+
+/* Returns what the blocking verb would, once; BUSY before it is ready. `out`
+   may be NULL. As with respool_lot_settle, `out->lot` is also written with
+   LEASE_LOST. */
+RESPOOL_API int respool_ticket_finish(respool_ticket *t, respool_result *out);
+
+/* Frees the ticket, at any time; NULL is fine. A verb that runs goes on, to
+   whatever end; items that it takes are released. */
+RESPOOL_API void respool_ticket_free(respool_ticket *t);
 
 
 /* ---- check --------------------------------------------------------------- */

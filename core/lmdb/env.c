@@ -261,6 +261,7 @@ void env_close(env *base) {
   bool last = --e->refs == 0;
   if (last) {
     registry_remove(e);
+    commit_stop(base);
     txn_env_sync(e);
     env_free(e);
   }

@@ -26,4 +26,9 @@ void ljob_methods(lua_State *L);
 void ltx_methods(lua_State *L);
 void lcare_methods(lua_State *L);
 
+/* Those of a store that may wait, for the module on the top. */
+void ldead_starters(lua_State *L);
+void ljob_starters(lua_State *L);
+void lcare_starters(lua_State *L);
+
 #endif
