@@ -84,6 +84,7 @@ typedef struct outlook {
 typedef struct engine {
   int (*open)(const char *path, const respool_options *o, env **e);
   void (*close)(env *e);
+  int (*compact)(const char *path, const char *to, respool_compaction *out);
 
   int (*begin)(env *e, bool write, txn **t);
   uint64_t (*changes)(const txn *t); /* rises with each; and on errors */

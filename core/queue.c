@@ -380,6 +380,8 @@ typedef struct remove_op {
   respool_queue *q;
   const char *name;
   uint64_t id, removed;
+  const uint64_t *ids;
+  size_t n;
   bool more;
 } remove_op;
 
@@ -392,6 +394,30 @@ int respool_remove(respool_queue *q, uint64_t id) {
   remove_op o = {.q = q, .id = id};
   int rc = queue_check(q);
   return rc ? rc : store_run(q->store, &o.op, run_remove, true);
+}
+
+static int run_remove_many(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  int64_t now = respool_now(p->q->store);
+  int rc = 0;
+  p->removed = 0;
+  for (size_t i = 0; i < p->n && !rc; i++) {
+    rc = engine_lmdb.remove(t, p->q->name, now, p->ids[i]);
+    if (!rc)
+      p->removed++;
+    else if (rc == RESPOOL_NOT_FOUND || rc == RESPOOL_BUSY)
+      rc = 0; /* gone, or leased */
+  }
+  return rc;
+}
+
+int respool_remove_many(respool_queue *q, const uint64_t *ids, size_t n,
+                        uint64_t *removed) {
+  remove_op o = {.q = q, .ids = ids, .n = n};
+  int rc = queue_check(q);
+  if (!rc) rc = store_run(q->store, &o.op, run_remove_many, true);
+  if (!rc) *removed = o.removed;
+  return rc;
 }
 
 static int run_purge(txn *t, op *o) {

@@ -16,6 +16,7 @@ struct respool {
   struct random random;
   timers timers;
   bool durable; /* verbs return when their effect is on disk */
+  bool read_only;
   uint64_t max_bytes, max_item_bytes;
   int pid;
   unsigned forks; /* as counted when it was opened */
@@ -41,7 +42,8 @@ int invalid(const char *what, const char *rule);
 
 #define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
 
-/* Runs an operation on the store; durable when the store is. */
+/* Runs an operation on the store; durable when the store is. INVALID when it
+   was opened read-only. */
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
 
 /* Runs a read. */

@@ -130,8 +130,8 @@ end
 -- Waits until it has printed this text, at most so many seconds.
 function Process:expect(text, seconds)
   local seen = M.sh(([[cd %s; for i in $(seq %d); do
-    grep -qF -- %s out && echo yes && break
-    [ -e status ] && ! grep -qF -- %s out && break; sleep 0.01; done]]):format(
+    grep -qsF -- %s out && echo yes && break
+    [ -e status ] && ! grep -qsF -- %s out && break; sleep 0.01; done]]):format(
     quote(self.dir), (seconds or 20) * 100, quote(text), quote(text)))
   assert(seen:match "yes", "the process has not said: " .. text ..
     "\nbut: " .. self:output())

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Care: what is done to a store now and then, and a probe of its storage.
+ * Care: what is done to a store now and then, a probe of its storage, and
+ * compaction.
  */
 #include "handle.h"
 #include "record.h"
@@ -32,15 +33,36 @@ static int store_maintain(lua_State *L) {
   return 1;
 }
 
-/* probe(store): seconds that a durable write took, and a read. */
+/* probe(store, look): seconds that a read took, and a durable write before
+   it unless it is only to look. */
 static int store_probe(lua_State *L) {
   uint64_t write_us, read_us;
-  int rc = respool_probe(store(L), &write_us, &read_us);
+  int look = lua_toboolean(L, 2);
+  int rc = respool_probe(store(L), look ? NULL : &write_us, &read_us);
   if (rc)
     return lfail(L, rc);
-  lua_pushnumber(L, (double)write_us / 1e6);
   lua_pushnumber(L, (double)read_us / 1e6);
+  if (look)
+    return 1;
+  lua_pushnumber(L, (double)write_us / 1e6);
   return 2;
+}
+
+static const record_field COMPACTION[] = {
+  RECORD(respool_compaction, before, COUNT),
+  RECORD(respool_compaction, after, COUNT),
+  RECORD_END
+};
+
+/* compact(path, to): bytes before and after; `to` nil: in its place. */
+int lcare_compact(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  respool_compaction done = RESPOOL_COMPACTION_INIT;
+  int rc = respool_compact(path, luaL_optstring(L, 2, NULL), &done);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, COMPACTION, &done);
+  return 1;
 }
 
 static const luaL_Reg METHODS[] = {

@@ -22,6 +22,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "backoff_check", lbackoff_check },
   { "backoff_delay", lbackoff_delay },
   { "mono", mono },
+  { "compact", lcare_compact },
   { NULL, NULL }
 };
 
@@ -38,6 +39,9 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);
+  lfile_open(L);
+  lterminal_open(L);
+  linput_open(L);
   lua_pushliteral(L, RESPOOL_VERSION_STRING);
   lua_setfield(L, -2, "version");
   return 1;

@@ -39,6 +39,7 @@ static const record_field LETTER[] = {
   RECORD(respool_letter, replays, COUNT),
   RECORD(respool_letter, version, COUNT),
   RECORD(respool_letter, key, BYTES),
+  RECORD(respool_letter, memo, BYTES),
   RECORD(respool_letter, items, COUNT),
   { "priority", offsetof(respool_letter, lane), RECORD_INT },
   RECORD(respool_letter, failures, COUNT),

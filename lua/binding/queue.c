@@ -284,6 +284,24 @@ static int queue_remove(lua_State *L) {
   return lresult(L, respool_remove(q, lrecord_count(L, 2)));
 }
 
+/* remove_many(queue, ids): how many were there and not leased. */
+static int queue_remove_many(lua_State *L) {
+  respool_queue *q = queue(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t n = lua_rawlen(L, 2);
+  uint64_t *ids = lua_newuserdata(L, n * sizeof *ids), removed;
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    ids[i] = lrecord_count(L, lua_gettop(L));
+    lua_pop(L, 1);
+  }
+  int rc = respool_remove_many(q, ids, n, &removed);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push_count(L, removed);
+  return 1;
+}
+
 static int queue_purge(lua_State *L) {
   uint64_t removed;
   int rc = respool_purge(queue(L), &removed);
@@ -300,6 +318,7 @@ static const luaL_Reg METHODS[] = {
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
   { "purge", queue_purge },
   { NULL, NULL }
 };
