@@ -11,14 +11,13 @@ BUILD ?= build
 CORE = error clock random backoff cbor arena item segment histogram \
   history page commit timer keeper load buffer store queue take lot tx dead \
   care \
-  lmdb/directory lmdb/env lmdb/compact lmdb/txn \
-  lmdb/keys lmdb/records lmdb/queues lmdb/segments \
-  lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
+  lmdb/directory lmdb/env lmdb/compact lmdb/txn lmdb/keys lmdb/records \
+  lmdb/queues lmdb/segments lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
   lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
   lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
   lmdb/audit
 BINDING = core result handle record figures names backoff cbor store queue \
-  buffer take lot dead job care tx process file terminal input
+  buffer deaths take lot dead job care tx process file terminal input
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -49,8 +48,9 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/http/url.lua respool/http/retry_after.lua respool/http/sign.lua \
   respool/http/message.lua respool/http/client.lua respool/http/sockets.lua \
   respool/http/cosockets.lua respool/http/tls.lua respool/http/loop.lua \
-  respool/http/courier.lua respool/http/gate.lua respool/http/server.lua respool/http/intake.lua \
-  respool/cli/deliver.lua respool/cli/intake.lua respool/cli/secret.lua
+  respool/http/courier.lua respool/http/gate.lua respool/http/server.lua \
+  respool/http/intake.lua respool/cli/deliver.lua respool/cli/intake.lua \
+  respool/cli/secret.lua
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads wait fork
 BENCH = machine lifecycle one_record append_log
@@ -62,7 +62,9 @@ ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
   spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
   spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
-  spec/any_byte_spec.lua spec/read_only_spec.lua spec/compact_spec.lua
+  spec/any_byte_spec.lua spec/buffer_spec.lua spec/keys_spec.lua \
+  spec/bounds_spec.lua spec/transaction_spec.lua spec/history_spec.lua \
+  spec/hooks_spec.lua spec/read_only_spec.lua spec/compact_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
@@ -194,7 +196,8 @@ install: all
 	$(if $(filter luajit,$(LUAS)),\
 	  $(call install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
 	install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
-	sed -i '1s/lua5.4/$(LUA)/; s|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
+	sed -i -e '1s/lua5.4/$(LUA)/' \
+	  -e 's|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
 	  $(DESTDIR)$(PREFIX)/bin/respool
 	install -D -m 644 -t $(share)/man/man1 doc/respool.1
 rock: $(MODULES)

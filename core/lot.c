@@ -25,7 +25,13 @@ void respool_lot_free(respool_lot *lot) {
   respool_lot_unkeep(lot);
   lot_clear(lot);
   free(lot->holds);
+  free(lot->died);
   free(lot);
+}
+
+void lot_tell_deaths(const respool_lot *lot, const respool_take_options *o) {
+  for (size_t i = 0; o->died && i < lot->n_died; i++)
+    o->died(o->died_arg, lot->died[i].box, lot->died[i].number);
 }
 
 int lot_ready(respool_lot **lot) {
@@ -246,6 +252,7 @@ static int settle_run(settle_op *p, const respool_settle_options *o,
     return rc;
   }
   lot_close_holds(p->req.lot, p->req.lot->marks);
+  if (p->next) lot_tell_deaths(p->next, o->take);
   rc = lot_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;

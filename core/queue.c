@@ -234,11 +234,20 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
   return 0;
 }
 
+/* Room for the whole push at once, as far as its size can be told. */
+static void expect_items(batch *b, const respool_payload *items, size_t n) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += items[i].body.size + items[i].headers.size;
+  batch_expect(b, sum, n);
+}
+
 int push_batch(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, batch *b) {
   batch_init(b, o->version);
   int rc = push_check(s, items, n, o);
   if (rc) return rc;
+  expect_items(b, items, n);
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
                .key = items[i].key};

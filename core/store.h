@@ -67,6 +67,9 @@ void lot_close_holds(respool_lot *lot, const mark *marks);
 
 int lot_lost_error(const respool_lot *lot); /* says LEASE_LOST */
 
+/* Tells of the letters that the take which filled the lot has made. */
+void lot_tell_deaths(const respool_lot *lot, const respool_take_options *o);
+
 /* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
 int lot_ready(respool_lot **lot);

@@ -44,9 +44,10 @@ static int take_once(respool_queue *q, const respool_take_options *o,
   int rc;
   p.lot = lot_new(q);
   if (!p.lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
-  do
+  do {
     rc = store_run(q->store, &p.op, run_take, false);
-  while (!rc && p.req.more && p.lot->page.n == 0);
+    if (!rc) lot_tell_deaths(p.lot, o);
+  } while (!rc && p.req.more && p.lot->page.n == 0);
   if (!rc) rc = lot_ready(&p.lot);
   if (rc)
     respool_lot_free(p.lot);

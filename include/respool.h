@@ -441,6 +441,8 @@ typedef struct respool_queue_stats {
   respool_histogram handle; /* as told by respool_lot_observe */
   uint64_t kept;       /* finished items kept as history, now */
   uint64_t kept_bytes;
+  uint64_t pushed_bytes;    /* of the bodies of `pushed` */
+  uint64_t delivered_bytes; /* of the bodies of `delivered` */
 } respool_queue_stats;
 
 #define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
@@ -651,16 +653,25 @@ RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
 
 /* ---- take and settle --------------------------------------------------- */
 
+/* Is told of each letter that a take has made: of an item that expired, that
+   crashed too often or whose bytes are damaged. Called after the commit, in
+   the thread that takes, before the call returns, also when it found nothing
+   to hand out. `box` is borrowed for the call. */
+typedef void (*respool_death_fn)(void *arg, const char *box,
+                                 uint64_t number);
+
 typedef struct respool_take_options {
   size_t size;
   uint64_t items;     /* at most; 0: 1 */
   uint64_t bytes;     /* of payload at most, but one item; 0: no bound */
   int64_t wait;       /* for something to come; 0: not at all */
   int64_t lease;      /* KEEP: the queue's */
+  respool_death_fn died; /* NULL: nobody is told */
+  void *died_arg;
 } respool_take_options;
 
 #define RESPOOL_TAKE_OPTIONS_INIT \
-  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
+  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP, NULL, NULL }
 
 /* Hands out items under a lease: lanes from high to low; in each, what is
    due first, then fresh items in push order. `*lot` is NULL when there is
@@ -857,6 +868,7 @@ typedef struct respool_move {
   uint64_t number;
   const respool_payload *payload; /* NULL: as it is; else transformed, and
                                      the first body is kept as original */
+  uint64_t version;               /* of a transformed payload */
 } respool_move;
 
 /* The cursor and counts of a replay; stored under `name` when it has one. */

@@ -6,6 +6,7 @@
 --
 -- RESPOOL_SEED repeats the random choices of a failed run.
 
+local assert = require "luassert"
 local busted = require "busted"
 local respool = require "respool"
 
@@ -80,6 +81,21 @@ function M.store(options)
   local all = { clock = "manual", seed = M.seed }
   for name, value in pairs(options or {}) do all[name] = value end
   return assert(M.open(M.location(), all))
+end
+
+-- busted's `it`, for specs after which the stores that are still open find
+-- nothing wrong with themselves.
+function M.checked(it)
+  return function(title, body)
+    it(title, function()
+      body()
+      for _, store in ipairs(made.stores) do
+        if not store.handle:closed() then
+          assert.same({}, store:check())
+        end
+      end
+    end)
+  end
 end
 
 

@@ -62,6 +62,7 @@ struct txn {
   uint64_t changes;
   struct queue *queues; /* loaded so far */
   struct box *boxes;
+  respool_lot *witness; /* the lot of the take that runs; NULL: none does */
 };
 
 /* Opening and closing, as far as LMDB is concerned. `look` is called in the

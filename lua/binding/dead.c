@@ -212,13 +212,15 @@ static int dead_purge(lua_State *L) {
 
 /* Moving. */
 
-/* The move on the top: { number, bytes, headers }; no bytes: as it is. */
+/* The move on the top: { number, bytes, headers, version }; no bytes: as it
+   is. */
 static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
-  for (int i = 1; i <= 3; i++)
+  for (int i = 1; i <= 4; i++)
     lua_rawgeti(L, row, i);
   m->number = lrecord_count(L, row + 1);
+  m->version = lua_isnil(L, row + 4) ? 0 : lrecord_count(L, row + 4);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
   p->body = lqueue_bytes(L, row + 2);
   p->headers = lqueue_bytes(L, row + 3);

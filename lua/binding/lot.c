@@ -7,6 +7,7 @@
 #include "queue.h"
 
 #include "cbor.h"
+#include "deaths.h"
 #include "result.h"
 #include "store.h"
 
@@ -213,10 +214,12 @@ static int lot_settle(lua_State *L) {
   if (!lua_isnil(L, 4)) {
     q = lhandle_check(L, 4, LQUEUE);
     lqueue_take_options(L, 6, &take);
+    ldeaths_watch(L, 5, &take);
     o.take = &take;
     h = llot_new(L, 5);
   }
   int rc = l ? respool_lot_settle(l, &o, &next) : 0;
+  ldeaths_put(L, 5, &take);
   if (h && (next || rc == 0))
     lhandle_open(h, q, next);
   return push_settled(L, rc, h && h->open);

@@ -162,6 +162,8 @@ static const record_field STATS[] = {
   RECORD(respool_queue_stats, dropped, COUNT),
   RECORD(respool_queue_stats, kept, COUNT),
   RECORD(respool_queue_stats, kept_bytes, COUNT),
+  RECORD(respool_queue_stats, pushed_bytes, COUNT),
+  RECORD(respool_queue_stats, delivered_bytes, COUNT),
   RECORD_END
 };
 

@@ -4,6 +4,7 @@
  */
 #include "queue.h"
 
+#include "deaths.h"
 #include "handle.h"
 #include "result.h"
 #include "store.h"
@@ -29,9 +30,11 @@ static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   lqueue_take_options(L, 3, &o);
+  ldeaths_watch(L, 2, &o);
   handle *h = llot_new(L, 2);
   respool_lot *lot;
   int rc = respool_take(q->object, &o, &lot);
+  ldeaths_put(L, 2, &o);
   if (rc)
     return lfail(L, rc);
   lhandle_open(h, q, lot);

@@ -45,6 +45,8 @@ local M = {}
 ---@field handle respool.histogram seconds that handlers took
 ---@field kept integer finished items kept as history
 ---@field kept_bytes integer
+---@field pushed_bytes integer payload bytes of `pushed`
+---@field delivered_bytes integer payload bytes of `delivered`
 
 local function fill(stats, config)
   local items = stats.ready + stats.leased + stats.waiting
