@@ -24,6 +24,7 @@ respool_lot *lot_new(respool_queue *q) {
 static void destroy(respool_lot *lot) {
   lot_clear(lot);
   free(lot->holds);
+  free(lot->died);
   free(lot);
 }
 
@@ -275,6 +276,13 @@ static int settle_prepare(settle_op *p, const respool_settle_options *o) {
   return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a lot");
 }
 
+/* Of the letters that the take made, once that is committed. */
+static void tell_deaths(settle_op *p) {
+  if (!p->next) return;
+  p->take.deaths = p->next->n_died;
+  take_tell_deaths(&p->take, p->next);
+}
+
 static int settle_run(settle_op *p, const respool_settle_options *o,
                       respool_lot **next) {
   int rc = settle_prepare(p, o);
@@ -285,6 +293,7 @@ static int settle_run(settle_op *p, const respool_settle_options *o,
     return rc;
   }
   lot_close_holds(p->req.lot, p->req.lot->marks);
+  tell_deaths(p);
   rc = lot_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;
@@ -334,6 +343,7 @@ static void land_settle(respool_ticket *t) {
 
 static int finish_settle(respool_ticket *t, respool_result *out) {
   settle_ticket *p = (settle_ticket *)t->op;
+  tell_deaths(&p->settle);
   int rc = lot_ready(&p->settle.next);
   if (rc) return rc;
   out->lot = p->settle.next;

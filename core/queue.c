@@ -244,11 +244,20 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
   return 0;
 }
 
+/* Room for the whole push at once, as far as its size can be told. */
+static void expect_items(batch *b, const respool_payload *items, size_t n) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += items[i].body.size + items[i].headers.size;
+  batch_expect(b, sum, n);
+}
+
 int push_batch(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, batch *b) {
   batch_init(b, o->version);
   int rc = push_check(s, items, n, o);
   if (rc) return rc;
+  expect_items(b, items, n);
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
                .key = items[i].key};
@@ -440,6 +449,8 @@ typedef struct remove_op {
   respool_queue *q;
   const char *name;
   uint64_t id, removed;
+  const uint64_t *ids;
+  size_t n;
   bool more;
 } remove_op;
 
@@ -452,6 +463,30 @@ int respool_remove(respool_queue *q, uint64_t id) {
   remove_op o = {.q = q, .id = id};
   int rc = queue_check(q);
   return rc ? rc : store_run(q->store, &o.op, run_remove, true);
+}
+
+static int run_remove_many(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  int64_t now = respool_now(p->q->store);
+  int rc = 0;
+  p->removed = 0;
+  for (size_t i = 0; i < p->n && !rc; i++) {
+    rc = engine_lmdb.remove(t, p->q->name, now, p->ids[i]);
+    if (!rc)
+      p->removed++;
+    else if (rc == RESPOOL_NOT_FOUND || rc == RESPOOL_BUSY)
+      rc = 0; /* gone, or leased */
+  }
+  return rc;
+}
+
+int respool_remove_many(respool_queue *q, const uint64_t *ids, size_t n,
+                        uint64_t *removed) {
+  remove_op o = {.q = q, .ids = ids, .n = n};
+  int rc = queue_check(q);
+  if (!rc) rc = store_run(q->store, &o.op, run_remove_many, true);
+  if (!rc) *removed = o.removed;
+  return rc;
 }
 
 static int run_purge(txn *t, op *o) {

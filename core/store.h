@@ -19,6 +19,7 @@ struct respool {
   timers calls;      /* of tickets, by a clock that is never manual */
   struct clock real; /* which is this */
   bool durable; /* verbs return when their effect is on disk */
+  bool read_only;
   uint64_t max_bytes, max_item_bytes;
   int pid;
   unsigned forks; /* as counted when it was opened */
@@ -48,7 +49,8 @@ int invalid(const char *what, const char *rule);
 
 #define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
 
-/* Runs an operation on the store; durable when the store is. */
+/* Runs an operation on the store; durable when the store is. INVALID when it
+   was opened read-only. */
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
 
 /* Runs a read. */
@@ -90,6 +92,9 @@ int lot_ready(respool_lot **lot);
 
 int take_check(const respool_take_options *o);
 claim_req take_request(const respool_take_options *o);
+
+/* Tells of the letters that the take of this lot has made; it is committed. */
+void take_tell_deaths(const claim_req *r, const respool_lot *lot);
 
 /* ---- queue.c ------------------------------------------------------------ */
 

@@ -33,7 +33,13 @@ int take_check(const respool_take_options *o) {
 
 claim_req take_request(const respool_take_options *o) {
   return (claim_req){.items = o->items ? o->items : 1, .bytes = o->bytes,
-                     .lease = o->lease};
+                     .lease = o->lease, .died = o->died,
+                     .died_arg = o->died_arg};
+}
+
+void take_tell_deaths(const claim_req *r, const respool_lot *lot) {
+  for (size_t i = 0; r->died && i < r->deaths; i++)
+    r->died(r->died_arg, lot->died[i].box, lot->died[i].number);
 }
 
 /* One take; `*lot` is NULL when there was nothing. A lost take is a lease
@@ -44,9 +50,11 @@ static int take_once(respool_queue *q, const respool_take_options *o,
   int rc;
   p.lot = lot_new(q);
   if (!p.lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
-  do
+  do {
     rc = store_run(q->store, &p.op, run_take, false);
-  while (!rc && p.req.more && p.lot->page.n == 0);
+    if (!rc) p.req.deaths = p.lot->n_died;
+  } while (!rc && p.req.more && p.lot->page.n == 0);
+  take_tell_deaths(&p.req, p.lot);
   if (!rc) rc = lot_ready(&p.lot);
   if (rc)
     respool_lot_free(p.lot);
@@ -193,7 +201,8 @@ static int any_ready(respool_queue *q, bool *ready) {
 }
 
 static bool take_again(respool_ticket *t) {
-  const take_op *p = (take_op *)t->op;
+  take_op *p = (take_op *)t->op;
+  if (!p->op.rc) p->req.deaths = p->lot->n_died;
   return !p->op.rc && p->req.more && p->lot->page.n == 0;
 }
 
@@ -214,6 +223,7 @@ static void look_take(respool_ticket *t) {
 
 static int finish_take(respool_ticket *t, respool_result *out) {
   take_op *p = (take_op *)t->op;
+  if (p->lot) take_tell_deaths(&p->req, p->lot);
   int rc = lot_ready(&p->lot);
   if (rc) return rc;
   out->lot = p->lot;

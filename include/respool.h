@@ -155,16 +155,25 @@ typedef struct respool_options {
   uint64_t max_bytes;       /* 0: 16 GiB; pushes beyond answer FULL */
   uint64_t max_item_bytes;  /* 0: 64 MiB; larger items: TOO_LARGE */
   uint64_t seed;            /* for jitter; 0: from the system */
+  int read_only;            /* 1: only looks; implies no_create */
 } respool_options;
 
-#define RESPOOL_OPTIONS_INIT { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0 }
+#define RESPOOL_OPTIONS_INIT \
+  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Opens the store in the directory `path`, which is made (one level) when
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
    program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close. */
+   The handle is the caller's, to be closed with respool_close.
+
+   Opened with `read_only` it writes nothing to the store's data and waits
+   for no writer; every verb that changes something answers INVALID. A lock
+   file is needed as ever, so the directory must be writable unless its whole
+   file system is read-only. While a process has a store open read-only only,
+   opening it for writing in the same process answers BUSY. A store that
+   respool_compact is at work on is waited for. */
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
@@ -203,6 +212,7 @@ typedef struct respool_store_stats {
   /* commits of this process since it opened the store, all handles */
   respool_histogram commits;        /* how long they took, flush included */
   respool_histogram commit_verbs;   /* how many verbs shared one; no time */
+  char id[33]; /* of the store, in hex; a copied store has the same */
 } respool_store_stats;
 
 #define RESPOOL_STORE_STATS_INIT { .size = sizeof(respool_store_stats) }
@@ -211,7 +221,8 @@ RESPOOL_API int respool_store_stat(respool *s, respool_store_stats *out);
 
 /* Writes a small record of its own durably, whatever `sync` is, and reads it
    back; how long each took goes to `*write_us` and `*read_us`. The store does
-   not grow. CORRUPT when something else was read. */
+   not grow. CORRUPT when something else was read. With `write_us` NULL it
+   only reads. */
 RESPOOL_API int respool_probe(respool *s, uint64_t *write_us,
                               uint64_t *read_us);
 
@@ -436,6 +447,8 @@ typedef struct respool_queue_stats {
   respool_histogram handle; /* as told by respool_lot_observe */
   uint64_t kept;       /* finished items kept as history, now */
   uint64_t kept_bytes;
+  uint64_t pushed_bytes;    /* of the bodies of `pushed` */
+  uint64_t delivered_bytes; /* of the bodies of `delivered` */
 } respool_queue_stats;
 
 #define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
@@ -641,6 +654,11 @@ RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
 /* Removes one item. NOT_FOUND when it is gone, BUSY while it is leased. */
 RESPOOL_API int respool_remove(respool_queue *q, uint64_t id);
 
+/* Removes the items with these ids, in one commit; `*removed` counts those
+   that were there and not leased. */
+RESPOOL_API int respool_remove_many(respool_queue *q, const uint64_t *ids,
+                                    size_t n, uint64_t *removed);
+
 /* Removes every item that is not leased, in several commits, and counts
    them in `*removed`. */
 RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
@@ -648,16 +666,26 @@ RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
 
 /* ---- take and settle --------------------------------------------------- */
 
+/* Is told of each letter that a take has made: of an item that expired, that
+   crashed too often or whose bytes are damaged. Called after the commit, in
+   the thread that takes (with a ticket: that finishes it), before the call
+   returns, also when it found nothing to hand out. `box` is borrowed for the
+   call. */
+typedef void (*respool_death_fn)(void *arg, const char *box,
+                                 uint64_t number);
+
 typedef struct respool_take_options {
   size_t size;
   uint64_t items;     /* at most; 0: 1 */
   uint64_t bytes;     /* of payload at most, but one item; 0: no bound */
   int64_t wait;       /* for something to come; 0: not at all */
   int64_t lease;      /* KEEP: the queue's */
+  respool_death_fn died; /* NULL: nobody is told */
+  void *died_arg;
 } respool_take_options;
 
 #define RESPOOL_TAKE_OPTIONS_INIT \
-  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
+  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP, NULL, NULL }
 
 /* Hands out items under a lease: lanes from high to low; in each, what is
    due first, then fresh items in push order. `*lot` is NULL when there is
@@ -854,6 +882,7 @@ typedef struct respool_move {
   uint64_t number;
   const respool_payload *payload; /* NULL: as it is; else transformed, and
                                      the first body is kept as original */
+  uint64_t version;               /* of a transformed payload */
 } respool_move;
 
 /* The cursor and counts of a replay; stored under `name` when it has one. */
@@ -1052,6 +1081,37 @@ RESPOOL_API void respool_ticket_free(respool_ticket *t);
    only. Returns 0 when the walk went through, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
+
+
+/* ---- compaction ---------------------------------------------------------- */
+
+/* Bytes of the data file before and after. */
+typedef struct respool_compaction {
+  size_t size;
+  uint64_t before, after;
+} respool_compaction;
+
+#define RESPOOL_COMPACTION_INIT { .size = sizeof(respool_compaction) }
+
+/* Writes the store at `path` anew without the pages that are free. A store
+   never shrinks by itself: what is settled makes room for what comes.
+
+   With `to` NULL the new file takes the place of the old one, once it is on
+   disk, by a rename: a crash at any moment leaves the one or the other.
+   LOCKED, and nothing has happened, when any process has the store open,
+   this one included; those that open it meanwhile wait for the end. Room
+   for both files is needed; `last_txn` begins anew.
+
+   With `to` the name of a directory, made when missing, the store is copied
+   there, as it is at one moment, while others work on it: a backup. EXISTS
+   when there is a store in it already. Items leased at that moment come back
+   from the copy when their leases run out, whatever became of them.
+
+   NOT_FOUND when there is no store at `path`; NOSPACE, IO: nothing has
+   changed. CORRUPT when the store cannot be read through: respool_check
+   says more. */
+RESPOOL_API int respool_compact(const char *path, const char *to,
+                                respool_compaction *out);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Care: what is done to a store now and then, and a probe of its storage.
+ * Care: what is done to a store now and then, a probe of its storage, and
+ * compaction.
  */
 #include "handle.h"
 #include "record.h"
@@ -42,27 +43,49 @@ static int store_maintain(lua_State *L) {
   return lcall_do(L, &c->call, run_maintain, push_care);
 }
 
-/* probe(store): seconds that a durable write took, and a read. */
+/* probe(store, look): seconds that a read took, and a durable write before
+   it unless it is only to look. */
 typedef struct probe_call {
   lcall call;
+  bool look;
   uint64_t write_us, read_us;
 } probe_call;
 
 static int run_probe(lcall *c) {
   probe_call *p = (probe_call *)c;
-  return respool_probe(c->store, &p->write_us, &p->read_us);
+  return respool_probe(c->store, p->look ? NULL : &p->write_us, &p->read_us);
 }
 
 static int push_probe(lua_State *L, lcall *c) {
   const probe_call *p = (probe_call *)c;
-  lua_pushnumber(L, (double)p->write_us / 1e6);
   lua_pushnumber(L, (double)p->read_us / 1e6);
+  if (p->look)
+    return 1;
+  lua_pushnumber(L, (double)p->write_us / 1e6);
   return 2;
 }
 
 static int store_probe(lua_State *L) {
   probe_call *c = lcall_of_store(L, sizeof *c);
+  c->look = lua_toboolean(L, 2);
   return lcall_do(L, &c->call, run_probe, push_probe);
+}
+
+static const record_field COMPACTION[] = {
+  RECORD(respool_compaction, before, COUNT),
+  RECORD(respool_compaction, after, COUNT),
+  RECORD_END
+};
+
+/* compact(path, to): bytes before and after; `to` nil: in its place. */
+int lcare_compact(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  respool_compaction done = RESPOOL_COMPACTION_INIT;
+  int rc = respool_compact(path, luaL_optstring(L, 2, NULL), &done);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, COMPACTION, &done);
+  return 1;
 }
 
 static const luaL_Reg METHODS[] = {

@@ -33,6 +33,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "backoff_delay", lbackoff_delay },
   { "methods", methods },
   { "mono", mono },
+  { "compact", lcare_compact },
   { NULL, NULL }
 };
 
@@ -50,6 +51,9 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);
+  lfile_open(L);
+  lterminal_open(L);
+  linput_open(L);
   lua_pushliteral(L, RESPOOL_VERSION_STRING);
   lua_setfield(L, -2, "version");
   return 1;

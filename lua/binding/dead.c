@@ -43,6 +43,7 @@ static const record_field LETTER[] = {
   RECORD(respool_letter, replays, COUNT),
   RECORD(respool_letter, version, COUNT),
   RECORD(respool_letter, key, BYTES),
+  RECORD(respool_letter, memo, BYTES),
   RECORD(respool_letter, items, COUNT),
   { "priority", offsetof(respool_letter, lane), RECORD_INT },
   RECORD(respool_letter, failures, COUNT),
@@ -309,13 +310,15 @@ static respool_bytes own_bytes(lua_State *L, int index) {
   return b;
 }
 
-/* The move on the top: { number, bytes, headers }; no bytes: as it is. */
+/* The move on the top: { number, bytes, headers, version }; no bytes: as it
+   is. */
 static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
-  for (int i = 1; i <= 3; i++)
+  for (int i = 1; i <= 4; i++)
     lua_rawgeti(L, row, i);
   m->number = lrecord_count(L, row + 1);
+  m->version = lua_isnil(L, row + 4) ? 0 : lrecord_count(L, row + 4);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
   p->body = own_bytes(L, row + 2);
   p->headers = own_bytes(L, row + 3);

@@ -7,6 +7,7 @@
 #include "queue.h"
 
 #include "cbor.h"
+#include "deaths.h"
 #include "result.h"
 #include "store.h"
 #include "ticket.h"
@@ -200,16 +201,19 @@ static int push_settled(lua_State *L, int rc, bool taken) {
 }
 
 /* Pushes the shut lot beside the ticket at index 1. */
-static handle *push_lot_beside(lua_State *L) {
+static handle *push_lot_beside(lua_State *L, const lticket *t) {
   compat_get_beside(L, 1);
   lua_rawgeti(L, -1, 1);
+  compat_get_beside(L, -1);
+  ldeaths_put(L, lua_gettop(L), t->deaths);
+  lua_pop(L, 1);
   return lua_touserdata(L, -1);
 }
 
 int llot_taken(lua_State *L, int rc, const respool_result *r, lticket *t) {
   if (rc)
     return lfail(L, rc);
-  lhandle_open(push_lot_beside(L), t->queue, r->lot);
+  lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
   return 1;
 }
 
@@ -217,7 +221,7 @@ static int end_settle(lua_State *L, int rc, const respool_result *r,
                       lticket *t) {
   bool taken = t->queue && (r->lot || rc == 0);
   if (taken)
-    lhandle_open(push_lot_beside(L), t->queue, r->lot);
+    lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
   return push_settled(L, rc, taken);
 }
 
@@ -228,6 +232,7 @@ static int start_settle(lua_State *L, const respool_settle_options *o,
   int next = q ? lua_gettop(L) : 0;
   lticket *t = lticket_new(L, end_settle);
   t->queue = q;
+  t->deaths = o->take ? o->take->died_arg : NULL;
   int rc = respool_lot_settle_start(lot->object, o, &t->made);
   return lticket_return(L, t, rc, lot, next);
 }
@@ -247,12 +252,14 @@ static int lot_settle(lua_State *L) {
   if (!lua_isnil(L, 4)) {
     q = lhandle_check(L, 4, LQUEUE);
     lqueue_take_options(L, 6, &take);
+    ldeaths_watch(L, 5, &take);
     o.take = &take;
     h = llot_new(L, 5);
   }
   if (l && LSTARTS(L))
     return start_settle(L, &o, q);
   int rc = l ? respool_lot_settle(l, &o, &next) : 0;
+  ldeaths_put(L, 5, take.died_arg);
   if (h && (next || rc == 0))
     lhandle_open(h, q, next);
   return push_settled(L, rc, h && h->open);

@@ -173,6 +173,8 @@ static const record_field STATS[] = {
   RECORD(respool_queue_stats, dropped, COUNT),
   RECORD(respool_queue_stats, kept, COUNT),
   RECORD(respool_queue_stats, kept_bytes, COUNT),
+  RECORD(respool_queue_stats, pushed_bytes, COUNT),
+  RECORD(respool_queue_stats, delivered_bytes, COUNT),
   RECORD_END
 };
 
@@ -329,6 +331,24 @@ static int push_removed(lua_State *L, lcall *c) {
   return 1;
 }
 
+/* remove_many(queue, ids): how many were there and not leased. */
+static int queue_remove_many(lua_State *L) {
+  respool_queue *q = queue(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t n = lua_rawlen(L, 2);
+  uint64_t *ids = lua_newuserdata(L, n * sizeof *ids), removed;
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    ids[i] = lrecord_count(L, lua_gettop(L));
+    lua_pop(L, 1);
+  }
+  int rc = respool_remove_many(q, ids, n, &removed);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push_count(L, removed);
+  return 1;
+}
+
 static int queue_purge(lua_State *L) {
   remove_call *r = lcall_of_queue(L, sizeof *r);
   return lcall_do(L, &r->call, run_purge, push_removed);
@@ -341,6 +361,7 @@ static const luaL_Reg METHODS[] = {
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
   { "purge", queue_purge },
   { NULL, NULL }
 };

@@ -25,6 +25,7 @@ static const record_field OPTIONS[] = {
   RECORD(respool_options, max_bytes, COUNT),
   RECORD(respool_options, max_item_bytes, COUNT),
   RECORD(respool_options, seed, COUNT),
+  RECORD(respool_options, read_only, FLAG),
   RECORD_END
 };
 
@@ -90,6 +91,7 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, last_txn, COUNT),
   RECORD(respool_store_stats, readers, UINT),
   RECORD(respool_store_stats, max_readers, UINT),
+  RECORD(respool_store_stats, id, NAME),
   RECORD_END
 };
 

@@ -4,6 +4,7 @@
  */
 #include "queue.h"
 
+#include "deaths.h"
 #include "handle.h"
 #include "result.h"
 #include "store.h"
@@ -30,6 +31,7 @@ static int start_take(lua_State *L, handle *q,
                       const respool_take_options *o, int lot) {
   lticket *t = lticket_new(L, llot_taken);
   t->queue = q;
+  t->deaths = o->died_arg;
   int rc = respool_take_start(q->object, o, &t->made);
   return lticket_return(L, t, rc, q, lot);
 }
@@ -38,11 +40,13 @@ static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   lqueue_take_options(L, 3, &o);
+  ldeaths_watch(L, 2, &o);
   handle *h = llot_new(L, 2);
   respool_lot *lot;
   if (LSTARTS(L))
     return start_take(L, q, &o, lua_gettop(L));
   int rc = respool_take(q->object, &o, &lot);
+  ldeaths_put(L, 2, o.died_arg);
   if (rc)
     return lfail(L, rc);
   lhandle_open(h, q, lot);

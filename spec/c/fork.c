@@ -90,7 +90,7 @@ static void the_letters_are_the_parents(void) {
   const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
   const respool_move_options back = RESPOOL_MOVE_OPTIONS_INIT;
   respool_job job = RESPOOL_JOB_INIT;
-  respool_move move = {1, NULL};
+  respool_move move = {.number = 1};
   respool_letters *l = NULL;
   uint64_t n = 1;
   strcpy(job.name, "job");
