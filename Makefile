@@ -9,15 +9,17 @@ LUA ?= lua5.4
 BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
-  history page commit timer keeper load buffer store queue take lot tx dead \
-  care \
-  lmdb/env lmdb/txn lmdb/keys lmdb/records lmdb/queues lmdb/segments \
-  lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
-  lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
-  lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
-  lmdb/audit lmdb/pages lmdb/salvage lmdb/rebox lmdb/rebuild lmdb/repair
-BINDING = core result handle record figures names backoff cbor store queue \
-  buffer take lot dead job care tx process repair
+  history page thread commit ticket timer keeper load buffer store queue \
+  take lot tx dead care \
+  lmdb/directory lmdb/env lmdb/compact lmdb/txn lmdb/keys lmdb/records \
+  lmdb/queues lmdb/segments lmdb/unique lmdb/blobs lmdb/claims lmdb/items \
+  lmdb/append lmdb/take lmdb/order lmdb/weights lmdb/settle lmdb/expiry \
+  lmdb/scan lmdb/purge lmdb/past lmdb/letters lmdb/groups lmdb/move \
+  lmdb/admin lmdb/engine lmdb/audit lmdb/pages lmdb/salvage lmdb/rebox \
+  lmdb/rebuild lmdb/repair
+BINDING = core result handle ticket record figures names backoff cbor store \
+  queue buffer deaths take lot dead job care tx process file terminal \
+  input repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -26,11 +28,35 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
-  respool/history.lua respool/care.lua respool/repair.lua \
-  respool/cli/repair.lua respool/closing.lua \
-  respool/options.lua respool/compat.lua
+  respool/history.lua respool/care.lua respool/repair.lua respool/closing.lua \
+  respool/options.lua respool/compat.lua respool/exact.lua \
+  respool/archive.lua respool/files.lua respool/file_writer.lua \
+  respool/file_reader.lua respool/imported.lua respool/source.lua \
+  respool/dump.lua respool/restore.lua respool/cli/export.lua \
+  respool/cli/import.lua respool/json.lua \
+  respool/cli.lua respool/cli/arguments.lua respool/cli/output.lua \
+  respool/cli/progress.lua respool/cli/streams.lua \
+  respool/cli/push.lua respool/cli/records.lua respool/cli/notes.lua \
+  respool/cli/work.lua respool/cli/replay.lua respool/cli/replay_jobs.lua \
+  respool/cli/where.lua \
+  respool/cli/show.lua respool/cli/each.lua respool/cli/ls.lua \
+  respool/cli/peek.lua respool/cli/get.lua respool/cli/stats.lua \
+  respool/cli/health.lua respool/cli/metrics.lua respool/cli/dead.lua \
+  respool/cli/remove.lua respool/cli/pause.lua respool/cli/resume.lua \
+  respool/cli/maintain.lua respool/cli/child.lua \
+  respool/cli/check.lua respool/cli/findings.lua respool/cli/compact.lua \
+  respool/cli/sampler.lua respool/cli/dashboard.lua respool/cli/top.lua \
+  respool/http.lua respool/http/form.lua respool/http/body.lua \
+  respool/http/url.lua respool/http/retry_after.lua respool/http/sign.lua \
+  respool/http/message.lua respool/http/client.lua respool/http/sockets.lua \
+  respool/http/cosockets.lua respool/http/tls.lua respool/http/loop.lua \
+  respool/http/courier.lua respool/http/gate.lua respool/http/server.lua \
+  respool/http/intake.lua respool/cli/deliver.lua respool/cli/intake.lua \
+  respool/cli/secret.lua respool/cli/repair.lua \
+  resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
+  resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads wait fork reader brim
+SPEC_C = leaves cbor dump damage threads tickets wait fork writer reader brim
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing
@@ -44,7 +70,9 @@ ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
   spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
   spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
-  spec/any_byte_spec.lua
+  spec/any_byte_spec.lua spec/buffer_spec.lua spec/keys_spec.lua \
+  spec/bounds_spec.lua spec/transaction_spec.lua spec/history_spec.lua \
+  spec/hooks_spec.lua spec/read_only_spec.lua spec/compact_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
@@ -165,6 +193,8 @@ demo: all
 	$(call run,lua5.4) examples/demo.lua
 bench: all $(BENCH:%=$(BUILD)/bench/%)
 	$(call run,lua5.4) bench/run.lua
+bench-nginx: all
+	$(call run,lua5.4) bench/nginx.lua
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
 test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
@@ -179,7 +209,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	luacheck -q lua spec examples bench
+	luacheck -q lua bin/respool spec examples bench
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
@@ -219,8 +249,9 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
-run-tsan: $(BUILD)/spec/threads
+run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets
 	$(BUILD)/spec/threads
+	$(BUILD)/spec/tickets
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share
@@ -237,6 +268,11 @@ install: all
 	$(call install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4)
 	$(if $(filter luajit,$(LUAS)),\
 	  $(call install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
+	install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
+	sed -i -e '1s/lua5.4/$(LUA)/' \
+	  -e 's|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
+	  $(DESTDIR)$(PREFIX)/bin/respool
+	install -D -m 644 -t $(share)/man/man1 doc/respool.1
 rock: $(MODULES)
 rock-install: rock
 	$(call install_lua,$(LUAS),$(INST_LUADIR),$(INST_LIBDIR))
@@ -248,6 +284,7 @@ install_lua = cd lua && for f in $(LUA_FILES); do \
 env:
 	@echo "export RESPOOL_BUILD='$(CURDIR)/$(BUILD)'"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
+	@echo "export PATH='$(CURDIR)/bin':\"\$$PATH\""
 	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/$(LUA:lua5.%=5.%)/?.so;;'"
 clean:
 	rm -rf build
@@ -261,12 +298,14 @@ help:
 	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
 	@echo 'fuzz     decoders and damaged files, a minute each (clang)'
 	@echo 'bench    speed, as ratios'
+	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what is missing (Debian)'
 	@echo 'install  into PREFIX=$(PREFIX)'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test fault fuzz run-fuzz bench asan tsan run-asan run-tsan \
-  lint install deps env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
+.PHONY: all demo test fault fuzz run-fuzz bench bench-nginx asan tsan \
+  run-asan run-tsan lint install deps env help clean rock rock-install \
+  lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

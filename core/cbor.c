@@ -60,6 +60,10 @@ static inline uint8_t *room(packer *p, size_t n) {
   return p->data + p->len;
 }
 
+void packer_reserve(packer *p, size_t n) {
+  room(p, n);
+}
+
 uint8_t *packer_grow(packer *p, size_t n) {
   uint8_t *at = room(p, n);
   if (at != NULL) p->len += n;

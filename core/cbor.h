@@ -23,6 +23,7 @@ typedef struct packer {
 
 void packer_init(packer *p);
 void packer_free(packer *p);
+void packer_reserve(packer *p, size_t n); /* a hint: so much is to come */
 void packer_reset(packer *p); /* empty, memory kept, error forgotten */
 
 /* `n` more bytes at the end, uninitialised; NULL after an error. */

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Grows an array to hold one more; false when out of memory. */
-static bool room(void **v, size_t n, size_t *cap, size_t size) {
-  if (n < *cap) return true;
+/* Grows an array to hold `more` than `n`; false when out of memory. */
+static bool room(void **v, size_t n, size_t more, size_t *cap, size_t size) {
+  if (more <= *cap - n) return true;
   size_t wanted = *cap ? *cap * 2 : 8;
+  if (wanted < n + more) wanted = n + more;
   void *bigger = realloc(*v, wanted * size);
   if (!bigger) return false;
   *v = bigger;
@@ -32,28 +33,25 @@ void page_clear(respool_page *p) {
   page_init(p);
 }
 
-respool_item *page_add(respool_page *p, respool_bytes packed) {
+bool page_reserve(respool_page *p, size_t n) {
   size_t cap = p->cap;
-  if (!room((void **)&p->packed, p->n, &cap, sizeof *p->packed)) return NULL;
-  if (!room((void **)&p->items, p->n, &p->cap, sizeof *p->items)) return NULL;
+  return room((void **)&p->packed, p->n, n, &cap, sizeof *p->packed) &&
+         room((void **)&p->items, p->n, n, &p->cap, sizeof *p->items);
+}
+
+respool_item *page_add(respool_page *p, respool_bytes packed) {
+  if (!page_reserve(p, 1)) return NULL;
   p->packed[p->n] = packed;
-  respool_item *i = &p->items[p->n++];
-  memset(i, 0, sizeof *i);
-  return i;
+  return &p->items[p->n++];
 }
 
 void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
                const segment *g) {
-  out->id = id;
-  out->lane = lane;
-  out->body = i->body;
-  out->headers = i->headers;
-  out->original = i->original;
-  out->key = i->key;
-  out->replays = i->replays;
-  out->pushed_at = g->pushed_at;
-  out->expires_at = g->expires_at;
-  out->version = g->version;
+  *out = (respool_item){
+    .id = id, .lane = lane, .body = i->body, .headers = i->headers,
+    .original = i->original, .key = i->key, .replays = i->replays,
+    .pushed_at = g->pushed_at, .expires_at = g->expires_at,
+    .version = g->version};
 }
 
 size_t respool_page_length(const respool_page *p) {
@@ -79,7 +77,7 @@ void letters_clear(respool_letters *l) {
 }
 
 respool_letter *letters_add(respool_letters *l) {
-  if (!room((void **)&l->letters, l->n, &l->cap, sizeof *l->letters))
+  if (!room((void **)&l->letters, l->n, 1, &l->cap, sizeof *l->letters))
     return NULL;
   respool_letter *r = &l->letters[l->n++];
   memset(r, 0, sizeof *r);
@@ -103,12 +101,22 @@ void respool_letters_free(respool_letters *l) {
 /* ---- lots --------------------------------------------------------------- */
 
 hold *lot_add_hold(respool_lot *lot) {
-  if (!room((void **)&lot->holds, lot->n_holds, &lot->cap_holds,
+  if (!room((void **)&lot->holds, lot->n_holds, 1, &lot->cap_holds,
             sizeof *lot->holds))
     return NULL;
   hold *h = &lot->holds[lot->n_holds++];
   memset(h, 0, sizeof *h);
   return h;
+}
+
+int lot_add_death(respool_lot *lot, const char *box, uint64_t number) {
+  if (!room((void **)&lot->died, lot->n_died, 1, &lot->cap_died,
+            sizeof *lot->died))
+    return RESPOOL_NOMEM;
+  obituary *d = &lot->died[lot->n_died++];
+  d->number = number;
+  strcpy(d->box, box);
+  return 0;
 }
 
 void lot_clear(respool_lot *lot) {

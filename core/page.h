@@ -22,7 +22,11 @@ struct respool_page {
 void page_init(respool_page *p);
 void page_clear(respool_page *p); /* frees what it holds */
 
-/* One more item, zeroed but for `packed`; NULL when out of memory. */
+/* Makes room for `n` more items; false when out of memory. */
+bool page_reserve(respool_page *p, size_t n);
+
+/* One more item, to be filled, with its stored form; NULL when out of
+   memory. */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
 /* Fills what an item says of itself. */
@@ -66,20 +70,31 @@ typedef struct why {
   const char *reason, *box;
 } why;
 
+/* A letter made by a take. */
+typedef struct obituary {
+  uint64_t number;
+  char box[RESPOOL_NAME_MAX + 1];
+} obituary;
+
 struct respool_lot {
   respool_page page;
   mark *marks;
   hold *holds;
   size_t n_holds, cap_holds;
+  obituary *died; /* letters of the take that filled it */
+  size_t n_died, cap_died;
   uint64_t token;
   int64_t lease, max_hold;
   size_t lost;
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
   struct keep *keep; /* set while the lease is renewed */
+  struct respool_ticket *ticket; /* at work on it */
+  bool doomed;       /* freed meanwhile: the ticket's to free */
 };
 
 hold *lot_add_hold(respool_lot *lot);
+int lot_add_death(respool_lot *lot, const char *box, uint64_t number);
 void lot_clear(respool_lot *lot); /* empty, ready to be filled again */
 
 #endif

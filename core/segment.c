@@ -144,8 +144,14 @@ static void add_ref(batch *b, size_t at) {
   count_one(b);
 }
 
+void batch_expect(batch *b, uint64_t bytes, uint64_t n) {
+  uint64_t heads = n * 3 + (bytes / SEGMENT_BYTES + 2) * 64;
+  if (n > 1 && bytes / n < ITEM_MAX) packer_reserve(&b->bytes, bytes + heads);
+}
+
 void batch_add(batch *b, const item *i) {
   size_t bound = item_bound(i), at = b->blobs.len;
+  b->body_bytes += i->body.size;
   if (bound > ITEM_MAX) {
     item_pack(&b->blobs, i);
     add_ref(b, at);
@@ -182,6 +188,15 @@ int batch_end(batch *b) {
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
 }
 
+static size_t body_size(const void *packed, size_t size) {
+  unpacker u;
+  item i = {.replays = 0};
+  blob_ref r;
+  unpacker_init(&u, packed, size);
+  item_unpack(&u, &i, &r);
+  return i.body.size;
+}
+
 /* Adds the packed item `raw` of another batch, whose next big item is `g`;
    true when it was that. */
 static bool copy_item(batch *to, const batch *from, respool_bytes raw,
@@ -189,10 +204,13 @@ static bool copy_item(batch *to, const batch *from, respool_bytes raw,
   size_t at = to->blobs.len;
   const uint8_t *place = raw.data;
   if (!g || from->bytes.data + g->ref != place) {
+    to->body_bytes += body_size(raw.data, raw.size);
     batch_add_raw(to, raw);
     return false;
   }
-  pack_raw(&to->blobs, from->blobs.data + g->at, g->size);
+  const uint8_t *packed = from->blobs.data + g->at;
+  to->body_bytes += body_size(packed, g->size);
+  pack_raw(&to->blobs, packed, g->size);
   add_ref(to, at);
   return true;
 }

@@ -50,12 +50,16 @@ typedef struct batch {
   big *bigs;
   size_t n_bigs, cap_bigs;
   uint64_t n_items;
+  uint64_t body_bytes; /* of all their bodies */
   uint64_t version;
   int rc; /* sticky: RESPOOL_NOMEM */
 } batch;
 
 void batch_init(batch *b, uint64_t payload_version);
 void batch_free(batch *b);
+
+/* `n` items of so many bytes together are about to be added. A hint. */
+void batch_expect(batch *b, uint64_t bytes, uint64_t n);
 void batch_add(batch *b, const item *i);
 
 /* The same, but for want of memory the batch stays as it was: false. */

@@ -298,6 +298,23 @@ describe("a store that is closed while handlers are suspended", function()
     assert.same({}, payloads(again()))
   end)
 
+  it("refuses takes and transactions from outside", function()
+    q:push_many { "a", "b" }
+    local lot = q:take()
+    local go_on = suspended(q, function() end)
+    local codes = {}
+    store:close(10, function()
+      lot:done()
+      codes[1] = select(3, q:take())
+      codes[2] = select(3, lot:settle { take = {} })
+      codes[3] = select(3, store:begin())
+      codes[4] = select(3, store:transaction(function() end))
+      go_on()
+    end)
+    assert.same({ "CLOSED", "CLOSED", "CLOSED", "CLOSED" }, codes)
+    assert.same({}, payloads(again()))
+  end)
+
   it("does not wait beyond the deadline, and says for whom", function()
     q:push_many { "a", "b" }
     local go_on = suspended(q, function() end)

@@ -22,12 +22,7 @@ end)
 
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local plain_it = it
-local function it(title, body)
-  plain_it(title, function()
-    body()
-    assert.same({}, store:check())
-  end)
-end
+local it = helper.checked(it)
 
 -- A payload of a length that differs from its neighbours'.
 local function payload(i, size)

@@ -158,6 +158,67 @@ describe("on_dead", function()
     assert.same({}, deaths)
   end)
 
+  it("is told of what has expired when a take comes to it", function()
+    local store = open()
+    local q = queue(store, { ttl = 5, dead_letter = "late" })
+    q:push("a", { headers = { n = 1 } })
+    store:advance(6)
+    local lot = q:take()
+    assert.equal(0, #lot)
+    assert.same({ { "a", "expired" } }, deaths)
+    assert.equal(1, store:dead("late"):count())
+  end)
+
+  it("is told of what is not handed out in the commit of a settle",
+     function()
+    local store = open()
+    local q = queue(store)
+    q:push "a"
+    q:push("b", { ttl = 5 })
+    local lot = q:take()
+    store:advance(6)
+    lot:done()
+    local ok, more = lot:settle { take = {} }
+    assert.is_true(ok)
+    assert.equal(0, #more)
+    assert.same({ { "b", "expired" } }, deaths)
+  end)
+
+  it("is told of an item that crashed too often", function()
+    local store = open()
+    local q = queue(store, { lease = 10, max_crashes = 1 })
+    q:push "a"
+    q:take()
+    store:advance(11)
+    q:work(function() error "not again" end, empty)
+    assert.same({ { "a", "crashed", nil, "the lease ran out" } }, deaths)
+  end)
+
+  it("is not told of what was expired to be dropped", function()
+    local store = open()
+    local q = queue(store, { ttl = 5, on_expire = "drop" })
+    q:push "a"
+    store:advance(6)
+    assert.equal(0, #q:take())
+    assert.same({}, deaths)
+  end)
+
+  it("may close the store when it is told within a take", function()
+    for _, how in ipairs { "take", "work" } do
+      local store = open()
+      local q = queue(store, { ttl = 5, on_dead = function()
+        store:close()
+      end })
+      q:push "a"
+      store:advance(6)
+      if how == "take" then
+        assert(q:take { wait = 5 })
+      else
+        assert.equal(0, q:work(function() end).items)
+      end
+    end
+  end)
+
   it("spoils nothing when it raises, and on_error is told once", function()
     local q = queue(open(), { on_dead = function() error("oh", 0) end })
     q:push_many { "a", "b" }

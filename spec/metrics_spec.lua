@@ -88,6 +88,17 @@ describe("store:metrics", function()
     assert.equal(0, m["respool_kept_items{queue=orders}"])
   end)
 
+  it("counts payload bytes in and out, of large items too (I2)", function()
+    local raw = store:queue("raw", { codec = "raw" })
+    raw:push("12345", { headers = { not_counted = true } })
+    raw:push_many { "", ("x"):rep(100000) }
+    raw:take { items = 1 }:close()
+    assert.equal(3, #raw:take { items = 3 })
+    local m = metrics(store)
+    assert.equal(100005, m["respool_pushed_bytes_total{queue=raw}"])
+    assert.equal(100010, m["respool_delivered_bytes_total{queue=raw}"])
+  end)
+
   it("has histograms of handlers and of waits, in seconds", function()
     live()
     local m, types = metrics(store)

@@ -155,6 +155,33 @@ describe("an older payload", function()
   end)
 end)
 
+describe("a payload that a replay transforms", function()
+  local function mend(options)
+    assert(queue { version = 1 }:push "a")
+    work(queue { version = 2 })
+    options.transform = function() return { name = "b" } end
+    local q = queue { version = 2, upgrade = upgrade }
+    assert.equal(1, q.dead:replay(options).moved)
+    return q
+  end
+
+  it("is of its letter's version, if nothing else is said", function()
+    assert.equal(1, mend({}):peek()[1].version)
+  end)
+
+  it("is of the version that is said, and not upgraded", function()
+    local q = mend { version = 2 }
+    assert.equal(2, q:peek()[1].version)
+    assert.same({ { name = "b" } }, work(q))
+  end)
+
+  it("has a version only if there is a transform", function()
+    assert.error_matches(function()
+      queue().dead:replay { version = 2 }
+    end, "dead:replay: version is of what transform returns")
+  end)
+end)
+
 describe("a newer payload", function()
   it("is a letter, upgrade or not", function()
     assert(queue { version = 3 }:push "a")

@@ -131,6 +131,7 @@ static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   if (parked) claim_until(t, &l, r, first, due);
   q->next_id += n;
   q->counters.pushed += n;
+  q->counters.pushed_bytes += r->batch->body_bytes;
   if (r->reason) q->counters.flushes[r->reason]++;
   queue_changed(t, q);
   if (!t->rc) r->first = first;

@@ -11,6 +11,7 @@ static uint64_t changes(const txn *t) {
 const engine engine_lmdb = {
   .open = env_open,
   .close = env_close,
+  .compact = lmdb_compact,
   .begin = env_begin,
   .changes = changes,
   .commit = env_commit,

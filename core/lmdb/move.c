@@ -101,6 +101,7 @@ static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
   rc = arena_copy(&a, v, &copy);
   if (!rc && !letter_unpack(copy, &l))
     rc = damaged(m->number, req->box);
+  if (m->payload) l.r.version = m->version;
   queue *q = rc ? NULL : target(t, req, &l, &rc);
   if (q) rc = turn(t, wall, req, r, q, &l);
   if (!rc) rc = add_to_run(t, r, req, m, &l);

@@ -40,9 +40,19 @@ static int by_number(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
+/* Blobs that were in their tree, and nothing leads to them. */
+static void lose_blobs(salvage *s, uint64_t n) {
+  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
+               s->hole[DB_HISTORY];
+  if (!n || !holes || s->hole[DB_BLOBS]) return;
+  s->out->lost_items += n;
+  salvage_say(s, "lost: %llu large item%s to which nothing leads any more",
+              (unsigned long long)n, n == 1 ? "" : "s");
+}
+
 /* Removes what nothing refers to. */
 static void sweep_blobs(salvage *s) {
-  uint64_t number = 0;
+  uint64_t number = 0, removed = 0;
   uint32_t part;
   if (s->n_used) qsort(s->used, s->n_used, sizeof *s->used, by_number);
   for (;;) {
@@ -52,11 +62,14 @@ static void sweep_blobs(salvage *s) {
     bool found = cur_seek(&c, key_bytes(&start)) &&
                  blob_key_read(c.key, &number, &part);
     cur_close(&c);
-    if (!found || s->t->rc) return;
-    if (!s->n_used || !bsearch(&number, s->used, s->n_used,
-                               sizeof *s->used, by_number))
-      blob_del(s->t, number);
+    if (!found || s->t->rc) break;
+    if (s->n_used && bsearch(&number, s->used, s->n_used, sizeof *s->used,
+                             by_number))
+      continue;
+    blob_del(s->t, number);
+    removed++;
   }
+  lose_blobs(s, removed);
 }
 
 /* ---- boxes -------------------------------------------------------------- */

@@ -108,7 +108,8 @@ static void config_unpack(unpacker *u, queue_config *c) {
 #define COUNTERS(X) \
   X(pushed) X(done) X(died) X(expired) X(removed) X(delivered) X(retried) \
   X(released) X(snoozed) X(crashed) X(lease_lost) X(damaged) \
-  X(clock_steps) X(dropped) X(kept) X(kept_bytes)
+  X(clock_steps) X(dropped) X(kept) X(kept_bytes) \
+  X(pushed_bytes) X(delivered_bytes)
 
 static void numbers_pack(packer *p, const uint64_t *v, size_t n) {
   pack_array(p, n);
@@ -135,7 +136,7 @@ static void histogram_unpack(unpacker *u, respool_histogram *h) {
 }
 
 static void counters_pack(packer *p, const respool_queue_stats *s) {
-  pack_array(p, 20);
+  pack_array(p, 22);
 #define PACK(f) pack_uint(p, s->f);
   COUNTERS(PACK)
 #undef PACK
@@ -146,7 +147,7 @@ static void counters_pack(packer *p, const respool_queue_stats *s) {
 }
 
 static void counters_unpack(unpacker *u, respool_queue_stats *s) {
-  expect(u, unpack_array(u) == 20);
+  expect(u, unpack_array(u) == 22);
 #define UNPACK(f) s->f = unpack_uint(u);
   COUNTERS(UNPACK)
 #undef UNPACK

@@ -299,10 +299,23 @@ static void find_trees(salvage *s) {
   pages_walk(p, p->main_before, note_tree, s);
 }
 
+/* Which items of a segment are settled is told elsewhere; where that is lost
+   they all count as not settled. */
+static void lose_page(salvage *s, enum db db) {
+  bool settled = db == DB_REMAINING || db == DB_CLAIMS;
+  s->hole[db] = true;
+  salvage_say(s, "a page of \"%s\" is damaged: looked for everywhere%s",
+              names[db], settled ? "; what was settled may be back" : "");
+}
+
 static void copy_trees(salvage *s) {
   for (size_t i = 0; i < COPIED && !s->rc; i++) {
     errand e = {s, copied[i]};
-    if (!pages_walk(&s->pages, s->trees[e.db], copy_record, &e))
+    bool known = s->trees[e.db].known;
+    bool whole = pages_walk(&s->pages, s->trees[e.db], copy_record, &e);
+    if (!whole && known)
+      lose_page(s, e.db);
+    else if (!whole)
       s->hole[e.db] = true;
   }
 }

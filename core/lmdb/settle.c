@@ -16,10 +16,11 @@
 /* Fewer than this share of a segment's items do not keep it alive. */
 #define WORTH_KEEPING 4
 
-/* What becomes of an item once policy and limits have been asked. */
+/* What becomes of an item once policy and limits have been asked. PAST was
+   settled before. */
 enum fate {
   FATE_HELD, FATE_DONE, FATE_DROP, FATE_DEAD, FATE_EXHAUSTED,
-  FATE_RELEASE, FATE_RETRY, FATE_SNOOZE, FATE_COOLDOWN, FATE_COUNT
+  FATE_RELEASE, FATE_RETRY, FATE_SNOOZE, FATE_COOLDOWN, FATE_PAST, FATE_COUNT
 };
 
 /* The settling of one hold. */
@@ -34,6 +35,7 @@ typedef struct work {
   enum fate stay;   /* FATE_COUNT: none */
   uint64_t staying; /* items */
   uint64_t n[FATE_COUNT];
+  uint8_t *fates;   /* of each item of the hold */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
 } work;
@@ -64,14 +66,17 @@ static enum fate fate_of(const work *w, const mark *m) {
   }
 }
 
-/* Items of this hold that are not settled by an earlier settle. */
-static bool is_open(const work *w, size_t i) {
-  return !w->r->lot->marks[i].settled;
+static void find_fates(work *w) {
+  const mark *marks = w->r->lot->marks;
+  for (size_t i = w->h->from; i < w->h->to; i++) {
+    enum fate f = marks[i].settled ? FATE_PAST : fate_of(w, mark_of(w, i));
+    w->fates[i - w->h->from] = (uint8_t)f;
+    w->n[f]++;
+  }
 }
 
-static void count_fates(work *w) {
-  for (size_t i = w->h->from; i < w->h->to; i++)
-    if (is_open(w, i)) w->n[fate_of(w, mark_of(w, i))]++;
+static enum fate fate_at(const work *w, size_t i) {
+  return w->fates[i - w->h->from];
 }
 
 /* Do all items of this fate wait alike? */
@@ -79,7 +84,7 @@ static bool alike(const work *w, enum fate f) {
   const mark *one = NULL;
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
-    if (!is_open(w, i) || fate_of(w, m) != f) continue;
+    if (fate_at(w, i) != f) continue;
     if (one && (m->why != one->why || m->delay != one->delay)) return false;
     one = m;
   }
@@ -91,8 +96,7 @@ static bool alike(const work *w, enum fate f) {
 static bool forgetful(const work *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
-    if (is_open(w, i) && fate_of(w, m) == FATE_RELEASE && m->why &&
-        m->why->memo.size)
+    if (fate_at(w, i) == FATE_RELEASE && m->why && m->why->memo.size)
       return false;
   }
   return true;
@@ -219,8 +223,8 @@ static void leave(work *w, size_t i, enum fate f) {
    in, lest a segment of one is both. */
 static void leave_segments(work *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum fate f = fate_of(w, mark_of(w, i));
-    if (is_open(w, i) && f != w->stay) leave(w, i, f);
+    enum fate f = fate_at(w, i);
+    if (f != FATE_PAST && f != w->stay) leave(w, i, f);
   }
   segments_settle(w->t, w->q, &w->p.line, w->ids, w->n_ids);
 }
@@ -230,11 +234,17 @@ static bool waits(enum fate f) {
          f == FATE_COOLDOWN;
 }
 
+/* Items that are over. */
+static uint64_t ended(const work *w) {
+  return w->n[FATE_DONE] + w->n[FATE_DROP] + w->n[FATE_DEAD] +
+         w->n[FATE_EXHAUSTED];
+}
+
 static void park_others(work *w) {
+  if (w->n_ids == ended(w)) return;
   for (size_t i = w->h->from; i < w->h->to && !w->t->rc; i++) {
-    const mark *m = mark_of(w, i);
-    enum fate f = fate_of(w, m);
-    if (is_open(w, i) && f != w->stay && waits(f)) park(w, i, m, f);
+    enum fate f = fate_at(w, i);
+    if (f != w->stay && waits(f)) park(w, i, mark_of(w, i), f);
   }
 }
 
@@ -242,8 +252,7 @@ static void park_others(work *w) {
 
 static const mark *mark_staying(const work *w) {
   for (size_t i = w->h->from; i < w->h->to; i++)
-    if (is_open(w, i) && fate_of(w, mark_of(w, i)) == w->stay)
-      return mark_of(w, i);
+    if (fate_at(w, i) == w->stay) return mark_of(w, i);
   return NULL;
 }
 
@@ -265,8 +274,7 @@ static void count(work *w) {
   uint64_t wait = w->n[FATE_RELEASE] + w->n[FATE_RETRY] +
                   w->n[FATE_SNOOZE] + w->n[FATE_COOLDOWN];
   lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_WAITING, wait);
-  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_NONE,
-             dead + w->n[FATE_DONE] + w->n[FATE_DROP]);
+  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_NONE, ended(w));
   s->done += w->n[FATE_DONE];
   s->removed += w->n[FATE_DROP];
   s->died += dead;
@@ -294,18 +302,24 @@ static bool find_claim(work *w) {
   return true;
 }
 
-static void settle_hold(work *w) {
-  w->ids = malloc((w->h->to - w->h->from) * sizeof *w->ids);
-  if (!w->ids) {
-    txn_spoil(w->t, RESPOOL_NOMEM);
-    return;
-  }
-  count_fates(w);
+static void settle_items(work *w) {
   choose_stay(w);
   settle_claim(w);
   leave_segments(w);
   park_others(w);
   count(w);
+}
+
+static void settle_hold(work *w) {
+  size_t n = w->h->to - w->h->from;
+  w->ids = malloc(n * (sizeof *w->ids + sizeof *w->fates));
+  if (!w->ids) {
+    txn_spoil(w->t, RESPOOL_NOMEM);
+    return;
+  }
+  w->fates = (uint8_t *)(w->ids + n);
+  find_fates(w);
+  if (w->n[FATE_HELD] + w->n[FATE_PAST] < n) settle_items(w); /* any marked? */
   free(w->ids);
 }
 
@@ -315,9 +329,9 @@ static size_t find_lost(txn *t, queue *q, settle_req *r) {
   for (size_t i = 0; i < r->lot->n_holds; i++) {
     hold *h = &r->lot->holds[i];
     work w = {.t = t, .q = q, .r = r, .h = h};
-    uint64_t marked = h->over ? 0 : count_marked(r, h);
-    h->lost = marked && !find_claim(&w);
-    if (h->lost) lost += marked;
+    uint64_t marked = h->over || find_claim(&w) ? 0 : count_marked(r, h);
+    h->lost = marked > 0;
+    lost += marked;
   }
   return lost;
 }
@@ -348,8 +362,7 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   for (size_t i = 0; i < lot->n_holds && !t->rc; i++) {
     hold *h = &lot->holds[i];
     work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (h->over || h->lost || !count_marked(r, h)) continue;
-    if (find_claim(&w)) settle_hold(&w);
+    if (!h->over && !h->lost && find_claim(&w)) settle_hold(&w);
   }
   return t->rc;
 }

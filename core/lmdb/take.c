@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define SWEEP 64 /* expired segments ended by one take */
+#define EXPECT_MAX 65536 /* items */
 
 static uint64_t room_left(const grab *g) {
   return g->cap - g->lot->page.n;
@@ -24,12 +25,19 @@ bool grab_full(const grab *g) {
   return g->full || g->t->rc || room_left(g) == 0;
 }
 
+/* Makes room at once for as many as may come, instead of step by step. */
+static void expect_items(grab *g, uint64_t want, uint64_t there) {
+  uint64_t n = want < there ? want : there;
+  if (n < EXPECT_MAX) page_reserve(&g->lot->page, n);
+}
+
 /* ---- catching ----------------------------------------------------------- */
 
 /* What a range of ids gave. */
 typedef struct yield {
   size_t from;    /* its first item in the lot */
   uint64_t got;
+  uint64_t bytes; /* of bodies */
   uint64_t lost;  /* expired or damaged, dealt with */
   uint64_t last;  /* id that was passed last; 0: none */
   bool all;       /* nothing unsettled is left in the range */
@@ -55,6 +63,7 @@ static yield catch_items(grab *g, const line *l, uint64_t from,
     if (what != CATCH_END && what != CATCH_FULL)
       y.lost += catch_lose(g->t, g->q, &c, what, of);
   } while (!g->t->rc && what != CATCH_END && what != CATCH_FULL);
+  y.bytes = c.weight - g->weight;
   g->weight = c.weight;
   y.got = c.got;
   y.last = c.last;
@@ -108,6 +117,7 @@ static void add_hold(grab *g, const place *p, const claim *c,
   txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->memo, &h->memo));
   fill_items(g, y, h);
   g->q->counters.delivered += y->got;
+  g->q->counters.delivered_bytes += y->bytes;
   if (c->deliveries == 1) note_waits(g, y);
   queue_changed(g->t, g->q);
 }
@@ -194,6 +204,7 @@ static void keep_claim(grab *g, const place *p, const claim *old, claim *c,
 static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
                        uint64_t upto, uint64_t want) {
   int lane = p->line.lane;
+  expect_items(g, want, c->left);
   yield y = catch_items(g, &p->line, p->first, upto, want, c);
   if (g->t->rc) return;
   uint64_t gone = y.got + y.lost;
@@ -247,6 +258,7 @@ void grab_fresh(grab *g, int lane, uint64_t upto) {
   lane_state *l = queue_lane(g->q, lane);
   if (grab_full(g) || !l || l->ready == 0) return;
   line here = {g->q->id, SPACE_READY, lane};
+  expect_items(g, room_left(g), l->ready);
   yield y = catch_items(g, &here, l->head, upto, room_left(g), NULL);
   if (g->t->rc) return;
   lane_count(g->t, g->q, lane, COUNT_READY, COUNT_NONE, y.lost);
@@ -288,29 +300,42 @@ static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
   return time_after(now, lease == RESPOOL_KEEP ? q->config.lease : lease);
 }
 
+/* Ends what has outlived its time; true when there is more. */
+static bool sweep(txn *t, queue *q, int64_t now) {
+  int limit = SWEEP;
+  bool more = expiry_sweep(t, q, now, SWEEP);
+  unique_sweep(t, q, now, SWEEP);
+  history_sweep(t, q, now, &limit);
+  return more;
+}
+
+static void grab_items(txn *t, queue *q, int64_t now, claim_req *r,
+                       respool_lot *lot) {
+  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0,
+            r->items, false};
+  lot->token = q->next_token;
+  lot->lease = g.until - now;
+  lot->max_hold = q->config.max_hold;
+  if (q->config.weights.n) grab_shares(&g);
+  grab_lanes(&g);
+  if (!lot->page.n) return;
+  q->next_token++;
+  queue_changed(t, q);
+}
+
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
                respool_lot *lot) {
   int rc = 0;
   lot_clear(lot);
+  lot->n_died = r->deaths;
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_tick(t, q, wall);
-  lot->token = q->next_token;
-  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0,
-            r->items, false};
-  lot->lease = g.until - now;
-  lot->max_hold = q->config.max_hold;
-  r->more = expiry_sweep(t, q, now, SWEEP);
-  unique_sweep(t, q, now, SWEEP);
-  int limit = SWEEP;
-  history_sweep(t, q, now, &limit);
-  if (q->config.weights.n) grab_shares(&g);
-  grab_lanes(&g);
-  if (lot->page.n) {
-    q->next_token++;
-    queue_changed(t, q);
-  }
+  t->witness = lot;
+  r->more = sweep(t, q, now);
+  grab_items(t, q, now, r, lot);
+  t->witness = NULL;
   return t->rc;
 }
 

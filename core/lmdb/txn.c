@@ -63,23 +63,26 @@ void txn_spoil(txn *t, int rc) {
 
 static unsigned env_flags(const lmdb_env *e) {
   unsigned flags = MDB_NOTLS | MDB_NOMETASYNC;
+  if (e->read_only) return MDB_NOTLS | MDB_RDONLY;
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
 /* Another program's LMDB has entries, but not our first database. */
 static int open_dbis(lmdb_env *e, MDB_txn *t, bool *fresh) {
+  unsigned flags = e->read_only ? 0 : MDB_CREATE;
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
   if (rc) return rc;
   *fresh = st.ms_entries == 0;
+  if (*fresh && e->read_only) return MDB_INVALID;
   if (!*fresh) {
     rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
   }
   for (int i = 0; i < DB_COUNT && !rc; i++)
-    rc = mdb_dbi_open(t, names[i], MDB_CREATE, &e->dbis[i]);
+    rc = mdb_dbi_open(t, names[i], flags, &e->dbis[i]);
   return rc;
 }
 
@@ -105,9 +108,10 @@ static int begin_write(lmdb_env *e, MDB_txn **t) {
 #define LOOKED (-1)
 
 static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  txn t = {.env = e, .write = true};
+  txn t = {.env = e, .write = !e->read_only};
   bool fresh;
-  int rc = begin_write(e, &t.mdb);
+  int rc = e->read_only ? mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t.mdb)
+                        : begin_write(e, &t.mdb);
   if (!rc) rc = open_dbis(e, t.mdb, &fresh);
   if (!rc) {
     e->looked = look(&t, fresh);
@@ -118,6 +122,7 @@ static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
     return rc;
   }
   rc = mdb_txn_commit(t.mdb);
+  if (e->read_only) return rc;
   take_turn(e, F_UNLCK);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
@@ -147,7 +152,7 @@ static int set_up(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
   if (!rc) rc = mdb_reader_check(e->mdb, NULL);
   if (rc) return rc;
-  guard_end(e);
+  if (!e->read_only) guard_end(e);
   return open_databases(e, look);
 }
 
@@ -214,6 +219,9 @@ int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
                 "respool store", e->path);
+  if (rc == MDB_NOTFOUND)
+    return fail(RESPOOL_VERSION, "store \"%.160s\" is of an older version: "
+                "open it for writing first", e->path);
   return env_fail(e, "open", rc);
 }
 
@@ -223,8 +231,23 @@ void txn_env_close(lmdb_env *e) {
   e->mdb = NULL;
 }
 
+int txn_env_open_alone(lmdb_env *e) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_open(e->mdb, e->path, MDB_RDONLY | MDB_NOLOCK, 0);
+  if (!rc) return 0;
+  txn_env_close(e);
+  return env_fail(e, "open", rc);
+}
+
+/* LMDB says INCOMPATIBLE when it has not met all pages that are in use. */
+int txn_env_copy(lmdb_env *e, int fd) {
+  int rc = mdb_env_copyfd2(e->mdb, fd, MDB_CP_COMPACT);
+  if (rc == MDB_INCOMPATIBLE) rc = MDB_CORRUPTED;
+  return rc ? env_fail(e, "copy", rc) : 0;
+}
+
 int txn_env_sync(lmdb_env *e) {
-  if (e->memory) return 0;
+  if (e->memory || e->read_only) return 0;
   int rc = mdb_env_sync(e->mdb, 1);
   if (!rc) return 0;
   env_fail(e, "flush", rc);

@@ -40,6 +40,7 @@ typedef struct lmdb_env {
   pthread_rwlock_t life; /* held for writing while it is opened again */
   bool broken;           /* an I/O error: to be opened again before use */
   bool memory;
+  bool read_only;
   int looked; /* what the look at its format came to */
   unsigned max_readers;
   size_t map_size;
@@ -63,6 +64,7 @@ struct txn {
   uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
   struct box *boxes;
+  respool_lot *witness; /* the lot of the take that runs; NULL: none does */
 };
 
 /* Opening and closing, as far as LMDB is concerned. `look` is called in the
@@ -76,6 +78,10 @@ void txn_env_close(lmdb_env *e);
 int txn_env_make(lmdb_env *e, const char *file,
                  int (*look)(txn *t, bool fresh));
 
+/* Opens only to be copied, when no other process can have it open: takes no
+   locks. Copies an open one, without its free pages, to a new file. */
+int txn_env_open_alone(lmdb_env *e);
+int txn_env_copy(lmdb_env *e, int fd);
 int txn_env_sync(lmdb_env *e);
 uint64_t txn_env_last(lmdb_env *e);
 int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */

@@ -22,4 +22,8 @@ void lnames_push(lua_State *L, const packer *p);
 typedef int (*lnames_walk)(respool *s, respool_name_fn each, void *arg);
 int lnames_list(lua_State *L, respool *s, lnames_walk walk);
 
+/* The two halves of it: adds a name to a packer; pushes those it holds. */
+int lnames_add(void *p, const char *name);
+void lnames_push(lua_State *L, const packer *p);
+
 #endif

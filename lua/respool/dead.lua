@@ -50,6 +50,13 @@ function M.new(store, box, of)
   return setmetatable({ store = store, box = box, codec = of }, Dead)
 end
 
+-- Another box of the same store.
+---@param box string
+---@return respool.dead
+function Dead:in_box(box)
+  return box == self.box and self or M.new(self.store, box, self.codec)
+end
+
 local function present(dead, letter)
   letter.header_bytes = letter.headers
   letter.headers = codec.headers(letter.headers)

@@ -244,7 +244,8 @@ end
 
 -- Pushes copies of items as new ones, to their queue or another, page by
 -- page, each page in one commit; the kept ones stay. What was pushed before
--- an error is told as a fourth value.
+-- an error is told as a fourth value. Nothing remembers how far it came: a
+-- crash in between leaves the copies that were pushed.
 ---@param given table? from, to, where, transform, queue, limit
 ---@return respool.past_counts?, string?, string?, respool.past_counts?
 function History:replay(given)

@@ -55,8 +55,9 @@ end
 -- are settled.
 
 ---@class respool.death
----@field item respool.item
----@field verdict integer that it was marked with
+---@field item respool.item|respool.letter the letter of one that ended in a
+--- take: it had expired, had crashed too often, or its bytes are damaged
+---@field verdict integer? that it was marked with
 ---@field reason string exhausted, rejected, undecodable, version ...
 ---@field group string?
 ---@field error string?
@@ -79,6 +80,23 @@ local function tell_death(queue, death)
     group = death.group, error = death.error,
   })
   M.call(queue.store, "on_dead", queue.on_dead, death)
+end
+
+-- What became letters in a take; `state` is the table beside its lot.
+---@param state table
+function M.tell_buried(state)
+  local queue, died = state.queue, state.died or {}
+  state.died = nil
+  for _, d in ipairs(died) do
+    if queue.handle:closed() then return end -- by a hook
+    local letter = queue.dead:in_box(d.box):get(d.number)
+    if letter then
+      tell_death(queue, {
+        item = letter, reason = letter.reason, group = letter.group,
+        error = letter.error, box = d.box,
+      })
+    end
+  end
 end
 
 -- Takes out what has been settled as it was marked when it was noted.

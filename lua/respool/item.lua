@@ -142,8 +142,7 @@ end
 
 -- Ready again at once; nothing is spent.
 function Methods:release()
-  return lots.mark(self[1], self[2], outcome.RELEASE, nil, nil, nil, nil, nil,
-                   nil, self[3])
+  return verdict.apply(queue_of(self), self, outcome.release())
 end
 
 -- Ready again after `seconds`; nothing is spent.

@@ -3,6 +3,7 @@
 -- Lots: the items of one take. The userdata is made by the core; here are
 -- its methods. Marks are kept in memory until settle() commits them.
 
+local closing = require "respool.closing"
 local core = require "respool.core"
 local hooks = require "respool.hooks"
 local item = require "respool.item"
@@ -134,6 +135,7 @@ local function told(lot, ok, a, b, c)
   local next_lot = ok and a or c
   if next_lot then take.track(next_lot, beside(lot).queue) end
   hooks.tell_deaths(lot)
+  if next_lot then hooks.tell_buried(beside(next_lot)) end
   return ok, a, b, c
 end
 
@@ -181,10 +183,6 @@ local SETTLE = {
   of = "lot:settle", take = options.table, push = options.table,
 }
 
-local function track(queue, lot)
-  return lot and take.track(lot, queue)
-end
-
 -- A lot of nothing has nothing to settle, but more may be taken.
 local function settle_nothing(lot, rows, o)
   if rows then compat.misuse("lot:settle: no items to push along with") end
@@ -199,6 +197,7 @@ end
 -- } pushed in it. Items without a mark stay leased. LEASE_LOST: some leases
 -- had run out, `lost` of them; with pushes nothing has happened then, else
 -- the other items are settled, and a fourth value is the lot of `take`.
+-- CLOSED: the store is closing and takes no more; nothing has happened.
 ---@param given { take: respool.take_options?, push: table[]? }?
 ---@return true?, any, string?, respool.lot?
 function Methods:settle(given)
@@ -206,10 +205,13 @@ function Methods:settle(given)
   local more = o.take and options.read(take.carried_form, o.take, 1)
   local queue = beside(self).queue
   local rows = o.push and push.carried_list(queue.store, o.push)
+  if more and closing.refuses(queue.store) then
+    return closing.refusal(queue.store)
+  end
   if #self == 0 then return settle_nothing(self, rows, more) end
   local ok, a, b, c = M.settle(self, rows, more, false)
-  if ok then return true, track(queue, a) end
-  return nil, a, b, track(queue, c)
+  if ok then return true, a end
+  return nil, a, b, c
 end
 
 -- Marks what a handler has dealt with as done, releases the rest.

@@ -78,6 +78,10 @@ end
 local COUNTERS = {
   { "respool_pushed_total", "pushed", "Items pushed." },
   { "respool_delivered_total", "delivered", "Items handed out." },
+  { "respool_pushed_bytes_total", "pushed_bytes",
+    "Payload bytes of items pushed." },
+  { "respool_delivered_bytes_total", "delivered_bytes",
+    "Payload bytes of items handed out." },
   { "respool_done_total", "done", "Items done." },
   { "respool_retried_total", "retried", "Items to be tried again." },
   { "respool_released_total", "released", "Items handed back unspent." },

@@ -25,6 +25,7 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field job string? name to be resumed by
 ---@field where fun(letter: respool.letter): any? which letters; all
 ---@field transform fun(payload: any, letter: respool.letter): any?
+---@field version integer? of what transform returns; the letter's own
 ---@field to respool.queue? each letter's own queue when not given
 ---@field rate number? letters a second at most
 ---@field limit integer? letters moved by this call at most
@@ -51,6 +52,7 @@ M.form = {
   job = options.name,
   where = options.callable,
   transform = options.callable,
+  version = options.whole(0, 2^53),
   to = options.queue,
   rate = function(value)
     if type(value) == "number" and value > 0 and value < huge then
@@ -180,8 +182,10 @@ local function plan_letter(run, page, letter)
   local made, bytes = compat.pcall(new_bytes, run, letter)
   if not made then return fail_letter(page, letter, bytes) end
   table.insert(page.letters, letter)
-  table.insert(page.moves,
-               { letter.number, bytes, bytes and letter.header_bytes })
+  table.insert(page.moves, {
+    letter.number, bytes, bytes and letter.header_bytes,
+    run.o.version or letter.version,
+  })
 end
 
 local function plan(run, letters)
@@ -368,6 +372,9 @@ end
 function M.check(o)
   if o.job and o.order == "newest" then
     compat.misuse("dead:replay: a job goes from the oldest letter on")
+  end
+  if o.version and not o.transform then
+    compat.misuse("dead:replay: version is of what transform returns")
   end
 end
 

@@ -3,6 +3,8 @@
 -- Takes: their options, and waiting in slices short enough for the
 -- interpreter to notice Ctrl-C.
 
+local closing = require "respool.closing"
+local hooks = require "respool.hooks"
 local options = require "respool.options"
 
 local M = {}
@@ -49,11 +51,15 @@ function M.is_stopped(queue, stops)
 end
 
 -- The table beside a lot. `stops` is the state of the queue's stop() that
--- the lot belongs to; `served` how many items a handler has dealt with.
+-- the lot belongs to; `served` how many items a handler has dealt with;
+-- `watch` whether on_dead wants to know of letters that the take makes.
 ---@param queue respool.queue
 ---@return table
 function M.beside(queue)
-  return { queue = queue, stops = queue.stops, served = 0 }
+  return {
+    queue = queue, stops = queue.stops, served = 0,
+    watch = queue.on_dead ~= nil,
+  }
 end
 
 -- Lots are known to their store, which settles them when it is closed.
@@ -63,13 +69,20 @@ function M.track(lot, queue)
   return lot
 end
 
--- A lot by one call into the core, of length 0 when nothing came.
+-- A lot by one call into the core, of length 0 when nothing came. A hook that
+-- it calls may have closed it.
 ---@param queue respool.queue
 ---@param o table options as the form keeps them
 ---@param wait number seconds
 ---@return respool.lot?, string?, string?
 function M.once(queue, o, wait)
-  return queue.handle:take(M.beside(queue), o.items, o.bytes, wait, o.lease)
+  local state = M.beside(queue)
+  local lot, message, code = queue.handle:take(state, o.items, o.bytes, wait,
+                                               o.lease)
+  if not lot then return nil, message, code end
+  if #lot > 0 then M.track(lot, queue) end
+  hooks.tell_buried(state)
+  return lot
 end
 
 -- A lot, of length 0 when nothing came within `o.wait` seconds.
@@ -79,11 +92,12 @@ end
 function M.take(queue, o)
   local left, slice = o.wait or 0, M.slice(queue.store)
   while true do
+    if closing.refuses(queue.store) then return closing.refusal(queue.store) end
     local wait = math.min(left, slice)
     local lot, message, code = M.once(queue, o, wait)
     if not lot then return nil, message, code end
     left = left - wait
-    if #lot > 0 or left <= 0 then return M.track(lot, queue) end
+    if left <= 0 or queue.handle:closed() or #lot > 0 then return lot end
   end
 end
 

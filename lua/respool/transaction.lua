@@ -274,6 +274,7 @@ end
 -- Beginning.
 
 local function new(store, scoped)
+  if closing.refuses(store) then return closing.refusal(store) end
   local handle, message, code = store.handle:begin()
   if not handle then return nil, message, code end
   return setmetatable({

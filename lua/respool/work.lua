@@ -344,6 +344,7 @@ local function await(loop)
   while not is_over(loop) do
     local lot, message, code = take.once(queue, { items = room(loop) }, slice)
     if not lot then return nil, message, code end
+    if closed(lot) then return nil end -- by a hook
     if #lot > 0 then return lot end
     waited = waited + slice
     local go_on
@@ -365,7 +366,7 @@ end
 local function cycle(loop)
   local lot, message, code = await(loop)
   while lot do
-    loop.lot = take.track(lot, loop.queue)
+    loop.lot = lot
     local ok, m, c = lots.keep(lot)
     if not ok then
       lot:close()

@@ -207,7 +207,7 @@ static void kill_some(actor *a, respool_queue *q) {
 /* A page of a named replay: some letters back, one of them transformed. */
 static void replay(actor *a, const respool_letters *l, respool_queue *to,
                    respool_job *job) {
-  respool_move moves[2] = {{0, NULL}, {0, NULL}};
+  respool_move moves[2] = {{.number = 0}, {.number = 0}};
   respool_payload same = {.body = respool_letters_at(l, 1)->body};
   respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
   moved v = moved_together(a);
