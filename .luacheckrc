@@ -11,3 +11,4 @@ read_globals = {
 }
 files["spec"] = { std = "min+busted" }
 files["bench"] = { std = "lua54" }
+files["lua/resty"] = { globals = { "ngx" } }

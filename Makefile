@@ -9,15 +9,17 @@ LUA ?= lua5.4
 BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
-  history page commit timer keeper load buffer store queue take lot tx dead \
-  care \
-  lmdb/env lmdb/txn lmdb/keys lmdb/records lmdb/queues lmdb/segments \
-  lmdb/unique lmdb/blobs lmdb/claims lmdb/items lmdb/append lmdb/take \
-  lmdb/order lmdb/weights lmdb/settle lmdb/expiry lmdb/scan lmdb/purge \
-  lmdb/past lmdb/letters lmdb/groups lmdb/move lmdb/admin lmdb/engine \
-  lmdb/audit
-BINDING = core result handle record figures names backoff cbor store queue \
-  buffer deaths take lot dead job care tx process
+  history page thread commit ticket timer keeper load buffer store queue \
+  take lot tx dead care \
+  lmdb/directory lmdb/env lmdb/compact lmdb/txn lmdb/keys lmdb/records \
+  lmdb/queues lmdb/segments lmdb/unique lmdb/blobs lmdb/claims lmdb/items \
+  lmdb/append lmdb/take lmdb/order lmdb/weights lmdb/settle lmdb/expiry \
+  lmdb/scan lmdb/purge lmdb/past lmdb/letters lmdb/groups lmdb/move \
+  lmdb/admin lmdb/engine lmdb/audit lmdb/pages lmdb/salvage lmdb/rebox \
+  lmdb/rebuild lmdb/repair
+BINDING = core result handle ticket record figures names backoff cbor store \
+  queue buffer deaths take lot dead job care tx process file terminal \
+  input repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
@@ -26,10 +28,39 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
-  respool/history.lua respool/care.lua respool/closing.lua \
-  respool/options.lua respool/compat.lua
+  respool/history.lua respool/care.lua respool/repair.lua respool/closing.lua \
+  respool/options.lua respool/compat.lua respool/exact.lua \
+  respool/archive.lua respool/files.lua respool/file_writer.lua \
+  respool/file_reader.lua respool/imported.lua respool/source.lua \
+  respool/dump.lua respool/restore.lua respool/cli/export.lua \
+  respool/cli/import.lua respool/json.lua \
+  respool/cli.lua respool/cli/arguments.lua respool/cli/output.lua \
+  respool/cli/progress.lua respool/cli/streams.lua \
+  respool/cli/push.lua respool/cli/records.lua respool/cli/notes.lua \
+  respool/cli/work.lua respool/cli/replay.lua respool/cli/replay_jobs.lua \
+  respool/cli/where.lua \
+  respool/cli/show.lua respool/cli/each.lua respool/cli/ls.lua \
+  respool/cli/peek.lua respool/cli/get.lua respool/cli/stats.lua \
+  respool/cli/health.lua respool/cli/metrics.lua respool/cli/dead.lua \
+  respool/cli/remove.lua respool/cli/pause.lua respool/cli/resume.lua \
+  respool/cli/maintain.lua respool/cli/child.lua \
+  respool/cli/check.lua respool/cli/findings.lua respool/cli/compact.lua \
+  respool/cli/sampler.lua respool/cli/dashboard.lua respool/cli/top.lua \
+  respool/http.lua respool/http/form.lua respool/http/body.lua \
+  respool/http/url.lua respool/http/retry_after.lua respool/http/sign.lua \
+  respool/http/message.lua respool/http/client.lua respool/http/sockets.lua \
+  respool/http/cosockets.lua respool/http/tls.lua respool/http/loop.lua \
+  respool/http/courier.lua respool/http/gate.lua respool/http/server.lua \
+  respool/http/intake.lua respool/cli/deliver.lua respool/cli/intake.lua \
+  respool/cli/secret.lua respool/cli/repair.lua \
+  resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
+  resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads wait fork
+SPEC_C = leaves cbor dump damage threads tickets wait fork writer reader brim
+FAULT_C = recorder.so workload replay kill
+FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
+  points faults ledger scenario failing
+FAULTS = power kills calls worlds
 BENCH_C = machine lifecycle one_record append_log sqlite push depth \
   churn letters letters_record
 
@@ -42,7 +73,7 @@ ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
   spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
   spec/any_byte_spec.lua spec/buffer_spec.lua spec/keys_spec.lua \
   spec/bounds_spec.lua spec/transaction_spec.lua spec/history_spec.lua \
-  spec/hooks_spec.lua
+  spec/hooks_spec.lua spec/read_only_spec.lua spec/compact_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
@@ -56,6 +87,10 @@ CORE_O = $(CORE:%=$(BUILD)/core/%.o)
 LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
 MODULES = $(LUAS:%=$(BUILD)/%/respool/core.so)
 PROGRAMS = $(EXAMPLES:%=$(BUILD)/%) $(SPEC_C:%=$(BUILD)/spec/%)
+FAILING = $(BUILD)/fault/failing $(BUILD)/fault/failing_lua
+FUZZ = cbor segment records store
+FUZZ_SECONDS ?= 60
+ATTACKS = $(FAULT_C:%=$(BUILD)/spec/fault/%)
 VERSION = $(shell sed -n 's/.* RESPOOL_VERSION_STRING "\(.*\)"/\1/p' \
             include/respool.h)
 
@@ -114,6 +149,47 @@ $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
 
+# Power cuts and kills; the core that is killed has points for it.
+$(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c
+	@mkdir -p $(@D)
+	$(COMPILE) -shared $^ $(LDFLAGS) -ldl -o $@
+ACTORS = $(patsubst %,spec/fault/%.c,actors verbs model)
+$(BUILD)/spec/fault/workload: spec/fault/workload.c $(ACTORS) $(BUILD)/core.a
+$(BUILD)/spec/fault/replay: $(BUILD)/core.a \
+  $(patsubst %,spec/fault/%.c,replay disk model pages)
+$(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
+                          $(BUILD)/points.a
+$(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
+$(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
+	@mkdir -p $(@D)
+	$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) $(LIBS) -ldl -o $@
+$(BUILD)/points/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
+$(BUILD)/points.a: $(CORE:%=$(BUILD)/points/%.o)
+	rm -f $@; $(AR) rcs $@ $^
+
+# Programs in whose world calls fail; they bring an allocator of their own,
+# so no sanitizer goes with them.
+FAILING_O = $(patsubst %,$(BUILD)/fault/%.o,faults ledger)
+$(BUILD)/fault/%.o: spec/fault/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -fvisibility=default $(INC_5.4) -c $< -o $@
+$(BUILD)/fault/failing: $(BUILD)/fault/failing.o $(BUILD)/fault/scenario.o \
+                        $(FAILING_O) $(BUILD)/core.a
+	$(LINK) $^ $(LIBS) -o $@
+$(BUILD)/fault/failing_lua: $(BUILD)/fault/failing_lua.o $(FAILING_O) \
+                            $(BUILD)/core.a
+	$(LINK) $^ $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+
+# Fuzz targets; without libFuzzer their main goes over the corpus.
+FUZZ_MAIN = spec/fuzz/replay.c
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
+                 $(BINDING:%=$(BUILD)/5.4/binding/%.o)
+	@mkdir -p $(@D)
+	$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) $(BUILD)/core.a $(LDFLAGS) \
+	  $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+
 -include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d))
 
 demo: all
@@ -125,22 +201,31 @@ bench: all $(BENCH_C:%=$(BUILD)/bench/%)
 	  >$(BUILD)/speed.svg && mv $(BUILD)/speed.svg doc/speed.svg)
 soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
+bench-nginx: all
+	$(call run,lua5.4) bench/nginx.lua
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
-test: lint all $(MODULES) $(PROGRAMS)
+test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
+      $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) spec/run \
 	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
 	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS)))
 
+# Attacks on stores, one by one; FAULT=long makes them long.
+fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader
+	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
+
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	luacheck -q lua spec examples bench
+	luacheck -q lua bin/respool spec examples bench
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
-	    $(SPEC_C:%=spec/c/%.c) bench/*.c; do \
+	    $(SPEC_C:%=spec/c/%.c) $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
 	@for c in $(BINDING:%=lua/binding/%.c); do \
 	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
 	    exit; done
+	@for c in spec/fault/failing_lua.c spec/fuzz/*.c; do \
+	  $(call check,$$c,$(INC_5.4)) || exit; done
 check = gcc $(C) -Werror -O2 -S $(2) $(1) -o /dev/null && \
   clang $(C) -Werror -fsyntax-only $(2) $(1)
 
@@ -149,6 +234,16 @@ asan:
 	@$(MAKE) BUILD=build/asan CFLAGS='$(SAN)address,undefined' run-asan
 tsan:
 	@$(MAKE) BUILD=build/tsan CFLAGS='$(SAN)thread' run-tsan
+# A minute for each decoder of bytes from outside; FUZZ_SECONDS makes it more.
+fuzz:
+	@$(MAKE) BUILD=build/fuzzing CC=clang FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+	  CFLAGS='$(SAN)fuzzer-no-link,address,undefined' run-fuzz
+run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+	@for f in $(FUZZ); do mkdir -p $(BUILD)/corpus/$$f || exit; \
+	  echo "== $$f"; $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=60 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/$$f \
+	    spec/fuzz/corpus/$$f || exit; done
 # Reports go to files, as also a shell or ls that a spec starts has leaks to
 # report; those that name us count.
 run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
@@ -162,8 +257,9 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
-run-tsan: $(BUILD)/spec/threads
+run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets
 	$(BUILD)/spec/threads
+	$(BUILD)/spec/tickets
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share
@@ -180,6 +276,11 @@ install: all
 	$(call install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4)
 	$(if $(filter luajit,$(LUAS)),\
 	  $(call install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
+	install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
+	sed -i -e '1s/lua5.4/$(LUA)/' \
+	  -e 's|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
+	  $(DESTDIR)$(PREFIX)/bin/respool
+	install -D -m 644 -t $(share)/man/man1 doc/respool.1
 rock: $(MODULES)
 rock-install: rock
 	$(call install_lua,$(LUAS),$(INST_LUADIR),$(INST_LIBDIR))
@@ -191,6 +292,7 @@ install_lua = cd lua && for f in $(LUA_FILES); do \
 env:
 	@echo "export RESPOOL_BUILD='$(CURDIR)/$(BUILD)'"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
+	@echo "export PATH='$(CURDIR)/bin':\"\$$PATH\""
 	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/$(LUA:lua5.%=5.%)/?.so;;'"
 clean:
 	rm -rf build
@@ -201,14 +303,18 @@ help:
 	@echo 'test     set-up, lint, specs under every Lua that is there'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
+	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
+	@echo 'fuzz     decoders and damaged files, a minute each (clang)'
 	@echo 'bench    speed, as ratios; BENCH=quick; PLOT=1: doc/speed.svg anew'
 	@echo 'soak     load for SECONDS=180: is all flat?'
+	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what is missing (Debian)'
 	@echo 'install  into PREFIX=$(PREFIX)'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test bench soak asan tsan run-asan run-tsan lint install deps \
-  env help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
+.PHONY: all demo test fault fuzz run-fuzz bench bench-nginx soak asan \
+  tsan run-asan run-tsan lint install deps env help clean rock rock-install \
+  lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -78,6 +78,7 @@ static int run_flush(txn *t, op *o) {
     append_req r = push_request(q->store, &p->batch, &p->key, &p->options);
     r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
+    o->relies |= r.held;
   }
   return rc;
 }
@@ -201,7 +202,7 @@ int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
   if (rc) return rc;
   respool_buffer *b = calloc(1, sizeof *b);
   if (!b) return fail(RESPOOL_NOMEM, "not enough memory for a buffer");
-  b->queue = q;
+  b->queue = respool_queue_ref(q);
   b->o = *o;
   if (!b->o.max_bytes) b->o.max_bytes = MAX_BYTES;
   b->timer.at = TIMER_NEVER;
@@ -209,9 +210,10 @@ int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
   pthread_mutex_init(&b->lock, NULL);
   init_changed(&b->changed);
   rc = timers_add(&q->store->timers, &b->timer);
-  if (rc)
+  if (rc) {
+    respool_queue_free(q);
     free(b);
-  else
+  } else
     *out = b;
   return rc;
 }
@@ -235,7 +237,26 @@ void respool_buffer_free(respool_buffer *b) {
   load_free(&b->hand);
   pthread_mutex_destroy(&b->lock);
   pthread_cond_destroy(&b->changed);
+  respool_queue_free(b->queue);
   free(b);
+}
+
+respool *respool_buffer_store(const respool_buffer *b) {
+  return b->queue->store;
+}
+
+static int free_late(void *b) {
+  respool_buffer_free(b);
+  return 0;
+}
+
+void respool_buffer_discard(respool_buffer *b) {
+  respool_ticket *t;
+  if (!b) return;
+  if (respool_call(b->queue->store, free_late, NULL, b, &t))
+    respool_buffer_free(b);
+  else
+    respool_ticket_free(t);
 }
 
 /* ---- pushing ------------------------------------------------------------ */

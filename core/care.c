@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Care: what has to be done now and then to a store, the history of finished
- * items, and a probe of the storage.
+ * items, a probe of the storage, and compaction.
  */
 #include "store.h"
 
@@ -97,6 +97,21 @@ int respool_maintain(respool *s, int64_t ms, respool_care *out) {
   return rc ? rc : engine_lmdb.care_readers(s->env, out);
 }
 
+/* ---- repair --------------------------------------------------------------- */
+
+int respool_repair(const char *from, const char *to, respool_finding_fn each,
+                   void *arg, respool_salvage *out) {
+  if (!from || !*from) return invalid("from", "a directory's name");
+  if (!to || !*to || !strcmp(to, ":memory:"))
+    return invalid("to", "a directory's name");
+  if (!out || out->size != sizeof *out)
+    return invalid("out->size", "set by _INIT");
+  respool_salvage counts = RESPOOL_SALVAGE_INIT;
+  int rc = engine_lmdb.repair(from, to, each, arg, &counts);
+  if (!rc) *out = counts;
+  return rc;
+}
+
 /* ---- probing ------------------------------------------------------------ */
 
 typedef struct probe_op {
@@ -118,14 +133,26 @@ int respool_probe(respool *s, uint64_t *write_us, uint64_t *read_us) {
   int rc = store_check(s);
   if (rc) return rc;
   uint64_t from = respool_mono();
-  rc = store_run(s, &written.op, run_probe_write, true);
-  if (!rc) rc = respool_flush(s);
+  if (write_us) rc = store_run(s, &written.op, run_probe_write, true);
+  if (!rc && write_us) rc = respool_flush(s);
   uint64_t between = respool_mono();
   if (!rc) rc = store_read(s, &seen.op, run_probe_read);
   if (!rc && seen.number < written.number)
     rc = fail(RESPOOL_CORRUPT, "what was written is not what was read");
   if (rc) return rc;
-  *write_us = between - from;
+  if (write_us) *write_us = between - from;
   *read_us = respool_mono() - between;
   return 0;
+}
+
+/* ---- compaction --------------------------------------------------------- */
+
+int respool_compact(const char *path, const char *to,
+                    respool_compaction *out) {
+  if (!path || !*path || !strcmp(path, ":memory:"))
+    return invalid("path", "a directory's name");
+  if (to && (!*to || !strcmp(to, ":memory:")))
+    return invalid("to", "a directory's name");
+  if (out->size != sizeof *out) return invalid("size", "set by _INIT");
+  return engine_lmdb.compact(path, to, out);
 }

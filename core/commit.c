@@ -6,7 +6,8 @@
  *   2. An operation is in one list at a time: waiting, in the leader's
  *      group, unflushed, or done.
  *   3. Whenever a list is not empty some thread leads, or one of those who
- *      wait in it has been woken to lead.
+ *      wait in it has been woken to lead; for a ticket's operation that is
+ *      the committer's own thread.
  */
 #include "commit.h"
 
@@ -14,6 +15,9 @@
 
 #include "clock.h"
 #include "engine.h"
+#include "fault.h"
+#include "thread.h"
+#include "ticket.h"
 
 #define GROUP_MAX 256 /* operations in one transaction */
 
@@ -51,6 +55,7 @@ void committer_init(committer *c) {
   pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
   pthread_mutex_init(&c->lock, NULL);
   pthread_cond_init(&c->changed, &a);
+  pthread_cond_init(&c->work, NULL);
   pthread_condattr_destroy(&a);
   list_init(&c->waiting);
   list_init(&c->unflushed);
@@ -59,6 +64,7 @@ void committer_init(committer *c) {
 void committer_destroy(committer *c) {
   pthread_mutex_destroy(&c->lock);
   pthread_cond_destroy(&c->changed);
+  pthread_cond_destroy(&c->work);
 }
 
 /* ---- running a group ---------------------------------------------------- */
@@ -77,6 +83,7 @@ static void note_all(op_list *l, int rc) {
 static bool run_all(const engine *g, txn *t, op_list *group) {
   for (op *o = group->first; o; o = o->next) {
     uint64_t before = g->changes(t);
+    o->relies = false;
     note(o, o->run(t, o));
     o->wrote = g->changes(t) != before;
     if (o->rc && o->wrote) return false;
@@ -90,7 +97,9 @@ static int commit_group(env *e, txn *t, op_list *group, bool *flushed) {
     e->engine->abort(t);
     return 0;
   }
+  FAULT_POINT("ran");
   int rc = e->engine->commit(t);
+  FAULT_POINT("committed");
   if (rc)
     note_all(group, rc);
   else
@@ -102,6 +111,7 @@ static int commit_group(env *e, txn *t, op_list *group, bool *flushed) {
 static bool run_together(env *e, op_list *group, bool *flushed) {
   txn *t;
   int rc = e->engine->begin(e, true, &t);
+  FAULT_POINT("begun");
   if (rc) {
     note_all(group, rc);
     return true;
@@ -132,6 +142,11 @@ static bool run_group(env *e, op_list *group) {
 /* ---- leading ------------------------------------------------------------ */
 
 static void finish(op *o) {
+  respool_ticket *t = o->ticket;
+  if (t) {
+    ticket_ended(t);
+    return;
+  }
   o->done = true;
   pthread_cond_signal(&o->wake);
 }
@@ -147,7 +162,8 @@ static void finish_unflushed(op_list *l, int rc) {
 /* Sorts a group that ran: who waits for a flush, who is done. */
 static void sort_group(committer *c, op_list *group) {
   for (op *o; (o = list_pop(group));) {
-    if (o->durable && o->wrote && !o->rc)
+    bool due = o->barrier ? c->behind : o->wrote;
+    if (o->durable && (o->relies || (due && !o->rc)))
       list_add(&c->unflushed, o);
     else
       finish(o);
@@ -160,7 +176,9 @@ static void lead_flush(env *e) {
   list_cut(&c->unflushed, &flushing, INT32_MAX);
   c->behind = false;
   pthread_mutex_unlock(&c->lock);
+  FAULT_POINT("flush");
   int rc = e->engine->sync(e);
+  FAULT_POINT("flushed");
   pthread_mutex_lock(&c->lock);
   if (rc) c->behind = true;
   finish_unflushed(&flushing, rc);
@@ -210,7 +228,7 @@ static void lead(env *e) {
 /* Somebody who waits takes over. */
 static void hand_over(committer *c) {
   op *o = c->unflushed.first ? c->unflushed.first : c->waiting.first;
-  if (o) pthread_cond_signal(&o->wake);
+  if (o) pthread_cond_signal(o->ticket ? &c->work : &o->wake);
 }
 
 static void lead_until(env *e, op *o) {
@@ -231,6 +249,7 @@ int commit_op(env *e, op *o) {
   committer *c = &e->commit;
   o->done = o->wrote = false;
   o->rc = 0;
+  o->ticket = NULL;
   pthread_cond_init(&o->wake, NULL);
   pthread_mutex_lock(&c->lock);
   list_add(&c->waiting, o);
@@ -239,6 +258,76 @@ int commit_op(env *e, op *o) {
   pthread_cond_destroy(&o->wake);
   if (o->rc) fail_text(o->text);
   return o->rc;
+}
+
+/* ---- operations that nobody waits for ----------------------------------- */
+
+static bool has_work(const committer *c) {
+  return c->waiting.first || c->unflushed.first;
+}
+
+static void *lead_main(void *arg) {
+  env *e = arg;
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  while (!c->stopping) {
+    if (c->led || !has_work(c)) {
+      pthread_cond_wait(&c->work, &c->lock);
+      continue;
+    }
+    c->led = true;
+    lead(e);
+    c->led = false;
+  }
+  pthread_mutex_unlock(&c->lock);
+  return NULL;
+}
+
+static int need_thread(env *e) {
+  committer *c = &e->commit;
+  if (!c->threaded && thread_start(&c->thread, lead_main, e))
+    return fail(RESPOOL_NOMEM, "cannot start a thread");
+  c->threaded = true;
+  return 0;
+}
+
+void commit_start_locked(env *e, op *o, int *running) {
+  committer *c = &e->commit;
+  o->done = o->wrote = false;
+  o->rc = 0;
+  ++*running;
+  list_add(&c->waiting, o);
+  if (!c->led) pthread_cond_signal(&c->work);
+}
+
+int commit_start(env *e, op *o, int *running) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  int rc = need_thread(e);
+  if (!rc) commit_start_locked(e, o, running);
+  pthread_mutex_unlock(&c->lock);
+  return rc;
+}
+
+void commit_ended(env *e, int *running) {
+  --*running;
+  pthread_cond_broadcast(&e->commit.changed);
+}
+
+void commit_drain(env *e, const int *running) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  while (*running > 0) pthread_cond_wait(&c->changed, &c->lock);
+  pthread_mutex_unlock(&c->lock);
+}
+
+void commit_stop(env *e) {
+  committer *c = &e->commit;
+  pthread_mutex_lock(&c->lock);
+  c->stopping = true;
+  pthread_cond_signal(&c->work);
+  pthread_mutex_unlock(&c->lock);
+  if (c->threaded) pthread_join(c->thread, NULL);
 }
 
 /* ---- flush, read, wait -------------------------------------------------- */
@@ -261,6 +350,7 @@ int commit_read(env *e, int (*run)(txn *t, op *o), op *o) {
   txn *t;
   int rc = e->engine->begin(e, false, &t);
   if (rc) return rc;
+  FAULT_POINT("reading");
   rc = run(t, o);
   e->engine->abort(t);
   return rc;

@@ -56,6 +56,9 @@ typedef struct append_req {
 typedef struct claim_req {
   uint64_t items, bytes;
   int64_t lease; /* KEEP: the queue's */
+  respool_death_fn died; /* who is told, in the end, of letters made */
+  void *died_arg;
+  size_t deaths; /* noted in the lot, of earlier commits of the same take */
   bool more;     /* out: stopped early, there may be something yet */
 } claim_req;
 
@@ -84,6 +87,7 @@ typedef struct outlook {
 typedef struct engine {
   int (*open)(const char *path, const respool_options *o, env **e);
   void (*close)(env *e);
+  int (*compact)(const char *path, const char *to, respool_compaction *out);
 
   int (*begin)(env *e, bool write, txn **t);
   uint64_t (*changes)(const txn *t); /* rises with each; and on errors */
@@ -151,6 +155,8 @@ typedef struct engine {
 
   int (*stat)(txn *t, respool_store_stats *out);
   int (*check)(txn *t, packer *findings); /* texts, one after the other */
+  int (*repair)(const char *from, const char *to, respool_finding_fn each,
+                void *arg, respool_salvage *out);
 } engine;
 
 /* What `names` lists. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The keeper renews leases while their handlers run: one timer a lot. What
- * it keeps are copies of the claims' places, so a lot may be settled
- * meanwhile: renewing what is settled finds nothing.
+ * it keeps are copies of the claims' places, so a lot may be settled or
+ * freed meanwhile: renewing what is settled finds nothing, and to give a lot
+ * up does not wait for a renewal that is under way.
  */
 #include "store.h"
 
@@ -43,7 +44,7 @@ static keep *keep_new(const respool_lot *lot) {
   if (!k) return NULL;
   int64_t now = timers_now(&lot->queue->store->timers);
   k->timer.run = renew;
-  k->queue = lot->queue;
+  k->queue = respool_queue_ref(lot->queue);
   k->token = lot->token;
   k->lease = lot->lease;
   k->until = lot->max_hold > INT64_MAX - now ? INT64_MAX
@@ -54,15 +55,19 @@ static keep *keep_new(const respool_lot *lot) {
   return k;
 }
 
+static void keep_free(timer *t) {
+  respool_queue_free(((keep *)t)->queue);
+  free(t);
+}
+
 int respool_lot_keep(respool_lot *lot) {
-  if (!lot) return invalid("lot", "given");
-  int rc = store_check(lot->queue->store);
+  int rc = lot_check(lot);
   if (rc || lot->keep) return rc;
   keep *k = keep_new(lot);
   if (!k) return fail(RESPOOL_NOMEM, "not enough memory to keep a lease");
   rc = timers_add(&lot->queue->store->timers, &k->timer);
   if (rc)
-    free(k);
+    keep_free(&k->timer);
   else
     lot->keep = k;
   return rc;
@@ -73,6 +78,5 @@ void respool_lot_unkeep(respool_lot *lot) {
   keep *k = lot->keep;
   lot->keep = NULL;
   if (store_check(lot->queue->store)) return; /* the parent's */
-  timers_remove(&lot->queue->store->timers, &k->timer);
-  free(k);
+  timers_discard(&lot->queue->store->timers, &k->timer, keep_free);
 }

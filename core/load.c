@@ -85,15 +85,28 @@ static part *part_for(load *l, const respool_payload *it,
   return add_part(l, it, o);
 }
 
+/* Takes the last part off again, if nothing came into it. */
+static void drop_empty_part(load *l) {
+  part *last = l->last_part, **p = &l->parts, *before = NULL;
+  if (last->batch.n_items) return;
+  for (; *p != last; p = &(*p)->next) before = *p;
+  *p = NULL;
+  l->last_part = before;
+  part_free(last);
+}
+
+/* For want of memory the load stays as it was. */
 int load_add(load *l, const respool_payload *it,
              const respool_push_options *o) {
   part *p = part_for(l, it, o);
   item i = {.body = it->body, .headers = it->headers, .key = it->key};
-  if (p) {
-    batch_add(&p->batch, &i);
-    p->bytes += payload_weight(it);
+  if (!p) return no_memory();
+  if (!batch_try(&p->batch, &i)) {
+    drop_empty_part(l);
+    return no_memory();
   }
-  return !p || p->batch.rc || p->batch.bytes.rc ? no_memory() : 0;
+  p->bytes += payload_weight(it);
+  return 0;
 }
 
 uint64_t payload_weight(const respool_payload *it) {

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int lot_check(const respool_lot *lot) {
+int lot_check(respool_lot *lot) {
   if (!lot) return fail(RESPOOL_INVALID, "the lot is NULL");
-  return queue_check(lot->queue);
+  int rc = queue_check(lot->queue);
+  return !rc && lot->ticket ? ticket_landed(lot->ticket, "lot") : rc;
 }
 
 /* ---- making and freeing ------------------------------------------------- */
@@ -20,32 +21,51 @@ respool_lot *lot_new(respool_queue *q) {
   return lot;
 }
 
-void respool_lot_free(respool_lot *lot) {
-  if (!lot) return;
-  respool_lot_unkeep(lot);
+static void destroy(respool_lot *lot) {
   lot_clear(lot);
   free(lot->holds);
   free(lot->died);
   free(lot);
 }
 
-void lot_tell_deaths(const respool_lot *lot, const respool_take_options *o) {
-  for (size_t i = 0; o->died && i < lot->n_died; i++)
-    o->died(o->died_arg, lot->died[i].box, lot->died[i].number);
+void respool_lot_free(respool_lot *lot) {
+  if (!lot) return;
+  respool_lot_unkeep(lot);
+  if (!lot->ticket) {
+    destroy(lot);
+    return;
+  }
+  lot->doomed = true;
+  if (!store_check(lot->queue->store)) ticket_drop(lot->ticket);
+}
+
+void lot_engage(respool_lot *lot, respool_ticket *t) {
+  lot->ticket = t;
+  t->refs++;
+}
+
+void lot_disengage(respool_lot *lot) {
+  respool_ticket *t = lot->ticket;
+  lot->ticket = NULL;
+  if (lot->doomed)
+    destroy(lot);
+  else
+    t->refs--;
+}
+
+int lot_make_marks(respool_lot *lot) {
+  if (!lot->page.n || lot->marks) return 0;
+  lot->marks = calloc(lot->page.n, sizeof *lot->marks);
+  return lot->marks ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a lot");
 }
 
 int lot_ready(respool_lot **lot) {
   respool_lot *l = *lot;
-  if (l && l->page.n == 0) {
-    respool_lot_free(l);
-    *lot = l = NULL;
-  }
-  if (!l) return 0;
-  l->marks = calloc(l->page.n, sizeof *l->marks);
-  if (l->marks) return 0;
+  int rc = l ? lot_make_marks(l) : 0;
+  if (!rc && (!l || l->page.n)) return 0;
   respool_lot_free(l);
   *lot = NULL;
-  return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  return rc;
 }
 
 /* ---- marking ------------------------------------------------------------ */
@@ -178,7 +198,7 @@ static int run_settle(txn *t, op *o) {
                             &p->appends[i]);
   if (!rc && p->next)
     rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
-  return rc;
+  return rc || !p->next ? rc : lot_make_marks(p->next);
 }
 
 static int add_push(settle_op *p, size_t i) {
@@ -231,20 +251,42 @@ void lot_close_holds(respool_lot *lot, const mark *marks) {
   memset(&lot->observed, 0, sizeof lot->observed);
 }
 
-int lot_lost_error(const respool_lot *lot) {
+static int lost_error(const respool_queue *q, size_t lost) {
   return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
-              "\"%.120s\" is no longer held", lot->lost,
-              lot->lost == 1 ? "" : "s", lot->queue->name);
+              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
+              q->name);
+}
+
+int lot_lost_error(const respool_lot *lot) {
+  return lost_error(lot->queue, lot->lost);
+}
+
+static settle_op settle_of(respool_lot *lot, const respool_settle_options *o) {
+  respool_queue *q = lot->queue;
+  return (settle_op){.q = q, .req = {.lot = lot, .marks = lot->marks,
+                                     .strict = o->n_pushes > 0,
+                                     .chance = &q->store->random}};
+}
+
+/* All that is needed before the operation runs. */
+static int settle_prepare(settle_op *p, const respool_settle_options *o) {
+  int rc = add_pushes(p, o);
+  if (rc || !o->take) return rc;
+  p->take = take_request(o->take);
+  p->next = lot_new(p->q);
+  return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a lot");
+}
+
+/* Of the letters that the take made, once that is committed. */
+static void tell_deaths(settle_op *p) {
+  if (!p->next) return;
+  p->take.deaths = p->next->n_died;
+  take_tell_deaths(&p->take, p->next);
 }
 
 static int settle_run(settle_op *p, const respool_settle_options *o,
                       respool_lot **next) {
-  int rc = add_pushes(p, o);
-  if (!rc && o->take) {
-    p->take = take_request(o->take);
-    p->next = lot_new(p->q);
-    if (!p->next) rc = fail(RESPOOL_NOMEM, "not enough memory for a lot");
-  }
+  int rc = settle_prepare(p, o);
   if (!rc) rc = store_run(p->q->store, &p->op, run_settle, !o->no_wait);
   free_pushes(p);
   if (rc) {
@@ -252,27 +294,150 @@ static int settle_run(settle_op *p, const respool_settle_options *o,
     return rc;
   }
   lot_close_holds(p->req.lot, p->req.lot->marks);
-  if (p->next) lot_tell_deaths(p->next, o->take);
+  tell_deaths(p);
   rc = lot_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;
+}
+
+/* Who may wait does so for a ticket that is at work on the lot. */
+static void settle_await(respool_lot *lot) {
+  if (lot && !queue_check(lot->queue) && lot->ticket)
+    ticket_await(lot->ticket);
+}
+
+static int settle_check(respool_lot *lot, const respool_settle_options *o) {
+  int rc = lot_check(lot);
+  if (!rc && o->size != sizeof *o) rc = invalid("size", "set by _INIT");
+  return !rc && o->take ? take_check(o->take) : rc;
 }
 
 int respool_lot_settle(respool_lot *lot, const respool_settle_options *o,
                        respool_lot **next) {
   static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
   if (!o) o = &defaults;
-  int rc = lot_check(lot);
-  if (!rc && o->size != sizeof *o) rc = invalid("size", "set by _INIT");
-  if (!rc && o->take) rc = take_check(o->take);
+  settle_await(lot);
+  int rc = settle_check(lot, o);
   if (!rc && o->take && !next) rc = invalid("next", "given with take");
   if (rc) return rc;
-  respool_queue *q = lot->queue;
-  settle_op p = {.q = q, .req = {.lot = lot, .marks = lot->marks,
-                                 .strict = o->n_pushes > 0,
-                                 .chance = &q->store->random}};
+  settle_op p = settle_of(lot, o);
   rc = settle_run(&p, o, next);
   return !rc && lot->lost ? lot_lost_error(lot) : rc;
+}
+
+/* ---- settling by ticket -------------------------------------------------- */
+
+typedef struct settle_ticket {
+  settle_op settle;
+  size_t lost; /* once it has landed */
+} settle_ticket;
+
+static void land_settle(respool_ticket *t) {
+  settle_ticket *p = (settle_ticket *)t->op;
+  respool_lot *lot = p->settle.req.lot;
+  if (!t->op->rc) {
+    lot_close_holds(lot, lot->marks);
+    p->lost = lot->lost;
+  }
+  lot_disengage(lot);
+}
+
+static int finish_settle(respool_ticket *t, respool_result *out) {
+  settle_ticket *p = (settle_ticket *)t->op;
+  tell_deaths(&p->settle);
+  int rc = lot_ready(&p->settle.next);
+  if (rc) return rc;
+  out->lot = p->settle.next;
+  p->settle.next = NULL;
+  return p->lost ? lost_error(p->settle.q, p->lost) : 0;
+}
+
+static void dispose_settle(respool_ticket *t) {
+  settle_op *p = (settle_op *)t->op;
+  free_pushes(p);
+  if (t->running && !p->op.rc)
+    lot_abandon(p->next);
+  else
+    respool_lot_free(p->next);
+}
+
+/* What the pushes borrow becomes the ticket's own. */
+static int own_pushes(respool_ticket *t, settle_op *p) {
+  respool_handover *own = arena_alloc(&t->memory, p->n_pushes * sizeof *own);
+  int rc = own ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a push");
+  for (size_t i = 0; i < p->n_pushes && !rc; i++) {
+    own[i] = (respool_handover){.queue = p->pushes[i].queue};
+    rc = ticket_pin(t, own[i].queue);
+    if (!rc) rc = ticket_copy(t, &p->appends[i].key);
+  }
+  p->pushes = own;
+  return rc;
+}
+
+static int start_settle(respool_ticket *t, respool_lot *lot,
+                        const respool_settle_options *o) {
+  settle_op *p = (settle_op *)t->op;
+  *p = settle_of(lot, o);
+  p->op.ticket = t;
+  t->dispose = dispose_settle;
+  int rc = settle_prepare(p, o);
+  if (!rc) rc = own_pushes(t, p);
+  if (!rc) rc = ticket_pin(t, p->q);
+  if (!rc) rc = ticket_start(t, run_settle, !o->no_wait);
+  if (rc) return rc;
+  t->land = land_settle;
+  t->finish = finish_settle;
+  lot_engage(lot, t);
+  return 0;
+}
+
+int respool_lot_settle_start(respool_lot *lot,
+                             const respool_settle_options *o,
+                             respool_ticket **out) {
+  static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = settle_check(lot, o);
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(lot->queue->store, sizeof(settle_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  rc = start_settle(t, lot, o);
+  if (rc)
+    ticket_drop(t);
+  else
+    *out = t;
+  return rc;
+}
+
+/* Nobody may ask: it is an orphan from the start. */
+static int start_release(respool_lot *lot) {
+  static const respool_settle_options plain = RESPOOL_SETTLE_OPTIONS_INIT;
+  respool *s = lot->queue->store;
+  respool_ticket *t = ticket_new(s, sizeof(settle_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  settle_op *p = (settle_op *)t->op;
+  *p = settle_of(lot, &plain);
+  p->op.ticket = t;
+  p->op.run = run_settle;
+  if (ticket_pin(t, p->q)) {
+    arena_free(&t->memory);
+    free(t);
+    return RESPOOL_NOMEM;
+  }
+  t->refs = 0;
+  t->running = t->orphan = true;
+  t->land = land_settle;
+  t->dispose = dispose_settle;
+  lot->ticket = t;
+  lot->doomed = true;
+  commit_start_locked(s->env, t->op, &s->running);
+  return 0;
+}
+
+void lot_abandon(respool_lot *lot) {
+  if (lot_ready(&lot) || !lot) return;
+  for (size_t i = 0; i < lot->page.n; i++)
+    lot->marks[i] = (mark){RESPOOL_RELEASE, false, 0, NULL};
+  if (start_release(lot)) destroy(lot); /* its lease runs out */
 }
 
 /* ---- extending ---------------------------------------------------------- */
@@ -308,14 +473,66 @@ static size_t count_lost(const respool_lot *lot) {
   return n;
 }
 
-int respool_lot_extend(respool_lot *lot, int64_t ms) {
+static int extend_check(respool_lot *lot, int64_t ms) {
   int rc = lot_check(lot);
+  if (!rc && ms != RESPOOL_KEEP && (ms < 1 || ms > LEASE_MAX))
+    rc = invalid("lease", "1 ms to 7 days");
+  return rc;
+}
+
+int respool_lot_extend(respool_lot *lot, int64_t ms) {
+  int rc = extend_check(lot, ms);
   if (rc) return rc;
-  if (ms != RESPOOL_KEEP && (ms < 1 || ms > LEASE_MAX))
-    return invalid("lease", "1 ms to 7 days");
   rc = lot_extend_holds(lot->queue, ms, lot->token, lot->holds,
                         lot->n_holds, true);
   if (rc) return rc;
   lot->lost = count_lost(lot);
   return lot->lost ? lot_lost_error(lot) : 0;
+}
+
+typedef struct extend_ticket {
+  extend_op extend;
+  respool_lot *lot;
+  size_t lost; /* once it has landed */
+} extend_ticket;
+
+static void land_extend(respool_ticket *t) {
+  extend_ticket *p = (extend_ticket *)t->op;
+  if (!t->op->rc) p->lot->lost = p->lost = count_lost(p->lot);
+  lot_disengage(p->lot);
+}
+
+static int finish_extend(respool_ticket *t, respool_result *out) {
+  const extend_ticket *p = (extend_ticket *)t->op;
+  (void)out;
+  return p->lost ? lost_error(p->extend.q, p->lost) : 0;
+}
+
+static int start_extend(respool_ticket *t, respool_lot *lot, int64_t ms) {
+  extend_ticket *p = (extend_ticket *)t->op;
+  p->lot = lot;
+  p->extend = (extend_op){.op = p->extend.op, .q = lot->queue, .lease = ms,
+                          .token = lot->token, .holds = lot->holds,
+                          .n = lot->n_holds};
+  int rc = ticket_pin(t, lot->queue);
+  if (!rc) rc = ticket_start(t, run_extend, true);
+  if (rc) return rc;
+  t->land = land_extend;
+  t->finish = finish_extend;
+  lot_engage(lot, t);
+  return 0;
+}
+
+int respool_lot_extend_start(respool_lot *lot, int64_t ms,
+                             respool_ticket **out) {
+  int rc = extend_check(lot, ms);
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(lot->queue->store, sizeof(extend_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  rc = start_extend(t, lot, ms);
+  if (rc)
+    ticket_drop(t);
+  else
+    *out = t;
+  return rc;
 }

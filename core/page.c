@@ -110,12 +110,12 @@ hold *lot_add_hold(respool_lot *lot) {
 }
 
 int lot_add_death(respool_lot *lot, const char *box, uint64_t number) {
-  respool_bytes name = {box, strlen(box) + 1};
   if (!room((void **)&lot->died, lot->n_died, 1, &lot->cap_died,
-            sizeof *lot->died) ||
-      arena_copy(&lot->page.memory, name, &name))
+            sizeof *lot->died))
     return RESPOOL_NOMEM;
-  lot->died[lot->n_died++] = (obituary){name.data, number};
+  obituary *d = &lot->died[lot->n_died++];
+  d->number = number;
+  strcpy(d->box, box);
   return 0;
 }
 
@@ -124,7 +124,6 @@ void lot_clear(respool_lot *lot) {
   free(lot->marks);
   lot->marks = NULL;
   lot->n_holds = 0;
-  lot->n_died = 0;
   lot->token = 0;
   lot->lost = 0;
 }

@@ -72,8 +72,8 @@ typedef struct why {
 
 /* A letter made by a take. */
 typedef struct obituary {
-  const char *box; /* in the lot's arena */
   uint64_t number;
+  char box[RESPOOL_NAME_MAX + 1];
 } obituary;
 
 struct respool_lot {
@@ -81,7 +81,7 @@ struct respool_lot {
   mark *marks;
   hold *holds;
   size_t n_holds, cap_holds;
-  obituary *died; /* of the take that filled it */
+  obituary *died; /* letters of the take that filled it */
   size_t n_died, cap_died;
   uint64_t token;
   int64_t lease, max_hold;
@@ -89,6 +89,8 @@ struct respool_lot {
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
   struct keep *keep; /* set while the lease is renewed */
+  struct respool_ticket *ticket; /* at work on it */
+  bool doomed;       /* freed meanwhile: the ticket's to free */
 };
 
 hold *lot_add_hold(respool_lot *lot);

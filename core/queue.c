@@ -79,6 +79,7 @@ static respool_queue *queue_new(respool *s, const char *name) {
   respool_queue *q = calloc(1, sizeof *q);
   if (!q) return NULL;
   q->store = s;
+  q->refs = 1;
   strcpy(q->name, name);
   return q;
 }
@@ -101,8 +102,17 @@ int respool_queue_open(respool *s, const char *name,
   return rc;
 }
 
+respool_queue *respool_queue_ref(respool_queue *q) {
+  q->refs++;
+  return q;
+}
+
+respool *respool_queue_store(const respool_queue *q) {
+  return q->store;
+}
+
 void respool_queue_free(respool_queue *q) {
-  free(q);
+  if (q && --q->refs == 0) free(q);
 }
 
 int queue_check(const respool_queue *q) {
@@ -274,8 +284,10 @@ typedef struct push_op {
 
 static int run_push(txn *t, op *o) {
   push_op *p = (push_op *)o;
-  return engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
-                            &p->req);
+  int rc = engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
+                              &p->req);
+  o->relies = p->req.held || rc == RESPOOL_EXISTS;
+  return rc;
 }
 
 /* Pushes again as room comes, until `wait` is over: whoever takes or settles
@@ -313,6 +325,56 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
   batch_free(&b);
   if (!rc && first) *first = p.req.first;
   if (!rc && o->held) *o->held = p.req.held;
+  return rc;
+}
+
+/* A push by ticket: the operation, and what it stores. */
+typedef struct push_ticket {
+  push_op push;
+  batch batch;
+} push_ticket;
+
+static int finish_push(respool_ticket *t, respool_result *out) {
+  const push_ticket *p = (push_ticket *)t->op;
+  out->first = p->push.req.first;
+  out->held = p->push.req.held;
+  return 0;
+}
+
+static void dispose_push(respool_ticket *t) {
+  batch_free(&((push_ticket *)t->op)->batch);
+}
+
+static int start_push(respool_ticket *t, respool_queue *q,
+                      const respool_payload *items, size_t n,
+                      const respool_push_options *o) {
+  push_ticket *p = (push_ticket *)t->op;
+  t->dispose = dispose_push;
+  t->finish = finish_push;
+  p->push.q = q;
+  int rc = push_batch(q->store, items, n, o, &p->batch);
+  if (rc) return rc;
+  p->push.req = push_request(q->store, &p->batch, items, o);
+  rc = ticket_copy(t, &p->push.req.key);
+  if (!rc) rc = ticket_pin(t, q);
+  return rc ? rc : ticket_start(t, run_push, true);
+}
+
+int respool_push_start(respool_queue *q, const respool_payload *items,
+                       size_t n, const respool_push_options *o,
+                       respool_ticket **out) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (!rc && o->wait) rc = invalid("wait", "0 with a ticket");
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(q->store, sizeof(push_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  rc = start_push(t, q, items, n, o);
+  if (rc)
+    ticket_drop(t);
+  else
+    *out = t;
   return rc;
 }
 
@@ -389,6 +451,8 @@ typedef struct remove_op {
   respool_queue *q;
   const char *name;
   uint64_t id, removed;
+  const uint64_t *ids;
+  size_t n;
   bool more;
 } remove_op;
 
@@ -401,6 +465,30 @@ int respool_remove(respool_queue *q, uint64_t id) {
   remove_op o = {.q = q, .id = id};
   int rc = queue_check(q);
   return rc ? rc : store_run(q->store, &o.op, run_remove, true);
+}
+
+static int run_remove_many(txn *t, op *o) {
+  remove_op *p = (remove_op *)o;
+  int64_t now = respool_now(p->q->store);
+  int rc = 0;
+  p->removed = 0;
+  for (size_t i = 0; i < p->n && !rc; i++) {
+    rc = engine_lmdb.remove(t, p->q->name, now, p->ids[i]);
+    if (!rc)
+      p->removed++;
+    else if (rc == RESPOOL_NOT_FOUND || rc == RESPOOL_BUSY)
+      rc = 0; /* gone, or leased */
+  }
+  return rc;
+}
+
+int respool_remove_many(respool_queue *q, const uint64_t *ids, size_t n,
+                        uint64_t *removed) {
+  remove_op o = {.q = q, .ids = ids, .n = n};
+  int rc = queue_check(q);
+  if (!rc) rc = store_run(q->store, &o.op, run_remove_many, true);
+  if (!rc) *removed = o.removed;
+  return rc;
 }
 
 static int run_purge(txn *t, op *o) {

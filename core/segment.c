@@ -162,6 +162,21 @@ void batch_add(batch *b, const item *i) {
   count_one(b);
 }
 
+bool batch_try(batch *b, const item *i) {
+  batch before = *b;
+  uint64_t count = b->n_spans ? b->spans[b->n_spans - 1].count : 0;
+  batch_add(b, i);
+  if (!b->rc && !b->bytes.rc && !b->blobs.rc) return true;
+  b->rc = b->bytes.rc = b->blobs.rc = 0;
+  b->bytes.len = before.bytes.len;
+  b->blobs.len = before.blobs.len;
+  b->n_spans = before.n_spans;
+  b->n_bigs = before.n_bigs;
+  b->n_items = before.n_items;
+  if (b->n_spans) b->spans[b->n_spans - 1].count = count;
+  return false;
+}
+
 void batch_add_raw(batch *b, respool_bytes packed) {
   need(b, packed.size);
   pack_raw(&b->bytes, packed.data, packed.size);

@@ -62,6 +62,9 @@ void batch_free(batch *b);
 void batch_expect(batch *b, uint64_t bytes, uint64_t n);
 void batch_add(batch *b, const item *i);
 
+/* The same, but for want of memory the batch stays as it was: false. */
+bool batch_try(batch *b, const item *i);
+
 /* An item that is packed already, a reference among them. */
 void batch_add_raw(batch *b, respool_bytes packed);
 

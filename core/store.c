@@ -44,6 +44,8 @@ int name_check(const char *name, const char *what) {
 }
 
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable) {
+  if (s->read_only)
+    return fail(RESPOOL_INVALID, "the store was opened read_only");
   o->run = run;
   o->durable = durable && s->durable;
   return commit_op(s->env, o);
@@ -68,6 +70,8 @@ static int options_check(const char *path, const respool_options *o) {
     return invalid("max_bytes", "at most 16 TiB");
   if (o->max_item_bytes > TOP_ITEM_BYTES)
     return invalid("max_item_bytes", "at most 1 GiB");
+  if (o->read_only && memory)
+    return invalid("read_only", "0 for \":memory:\"");
   if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
   return 0;
 }
@@ -78,6 +82,9 @@ static respool *store_new(const respool_options *o) {
   clock_init(&s->clock, o->manual_clock);
   random_init(&s->random, o->seed);
   timers_init(&s->timers, &s->clock);
+  clock_init(&s->real, false);
+  timers_init(&s->calls, &s->real);
+  s->read_only = o->read_only;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
   s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
@@ -101,6 +108,7 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   full.max_bytes = s->max_bytes;
   rc = engine_lmdb.open(path, &full, &s->env);
   if (rc) {
+    timers_stop(&s->calls);
     timers_stop(&s->timers);
     free(s);
     return rc;
@@ -113,6 +121,8 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
 void respool_close(respool *s) {
   if (!s) return;
   if (s->forks == forks) {
+    commit_drain(s->env, &s->running);
+    timers_stop(&s->calls);
     timers_stop(&s->timers);
     s->env->engine->close(s->env);
   }

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "engine.h"
 #include "random.h"
+#include "ticket.h"
 #include "timer.h"
 
 struct respool {
@@ -15,14 +16,21 @@ struct respool {
   struct clock clock;
   struct random random;
   timers timers;
+  timers calls;      /* of tickets, by a clock that is never manual */
+  struct clock real; /* which is this */
   bool durable; /* verbs return when their effect is on disk */
+  bool read_only;
   uint64_t max_bytes, max_item_bytes;
   int pid;
   unsigned forks; /* as counted when it was opened */
+  /* with the committer's lock: tickets that run, calls ever made */
+  int running;
+  int64_t called;
 };
 
 struct respool_queue {
   respool *store;
+  _Atomic int refs; /* its owner, tickets, keepers */
   /* What the last wait for items learnt at `idle_seen`: nothing since commit
      `idle_at`, the next due at `idle_due`; and how often to look. Hints. */
   _Atomic uint64_t idle_at;
@@ -41,7 +49,8 @@ int invalid(const char *what, const char *rule);
 
 #define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
 
-/* Runs an operation on the store; durable when the store is. */
+/* Runs an operation on the store; durable when the store is. INVALID when it
+   was opened read-only. */
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
 
 /* Runs a read. */
@@ -53,7 +62,17 @@ int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
                      hold *holds, size_t n, bool durable);
 
+int lot_check(respool_lot *lot); /* 0, BUSY, or as store_check */
+
 respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+
+/* A ticket works on the lot from now on, or does not any more. */
+void lot_engage(respool_lot *lot, respool_ticket *t);
+void lot_disengage(respool_lot *lot);
+
+/* Releases and frees a lot that nobody asks for any more; with the
+   committer's lock held and its thread there. NULL is fine. */
+void lot_abandon(respool_lot *lot);
 
 /* The mark that an outcome makes, its words kept in the lot. */
 int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
@@ -65,8 +84,9 @@ void lot_close_holds(respool_lot *lot, const mark *marks);
 
 int lot_lost_error(const respool_lot *lot); /* says LEASE_LOST */
 
-/* Tells of the letters that the take which filled the lot has made. */
-void lot_tell_deaths(const respool_lot *lot, const respool_take_options *o);
+/* Room for the marks of a lot that was filled; in its transaction, so that
+   nothing is leased for a lot that cannot be handed out. */
+int lot_make_marks(respool_lot *lot);
 
 /* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
@@ -76,6 +96,9 @@ int lot_ready(respool_lot **lot);
 
 int take_check(const respool_take_options *o);
 claim_req take_request(const respool_take_options *o);
+
+/* Tells of the letters that the take of this lot has made; it is committed. */
+void take_tell_deaths(const claim_req *r, const respool_lot *lot);
 
 /* ---- queue.c ------------------------------------------------------------ */
 

@@ -19,8 +19,9 @@ typedef struct take_op {
 
 static int run_take(txn *t, op *o) {
   take_op *p = (take_op *)o;
-  return engine_lmdb.claim(t, p->q->name, respool_now(p->q->store), &p->req,
-                           p->lot);
+  int rc = engine_lmdb.claim(t, p->q->name, respool_now(p->q->store),
+                             &p->req, p->lot);
+  return rc ? rc : lot_make_marks(p->lot);
 }
 
 int take_check(const respool_take_options *o) {
@@ -33,7 +34,13 @@ int take_check(const respool_take_options *o) {
 
 claim_req take_request(const respool_take_options *o) {
   return (claim_req){.items = o->items ? o->items : 1, .bytes = o->bytes,
-                     .lease = o->lease};
+                     .lease = o->lease, .died = o->died,
+                     .died_arg = o->died_arg};
+}
+
+void take_tell_deaths(const claim_req *r, const respool_lot *lot) {
+  for (size_t i = 0; r->died && i < r->deaths; i++)
+    r->died(r->died_arg, lot->died[i].box, lot->died[i].number);
 }
 
 /* One take; `*lot` is NULL when there was nothing. A lost take is a lease
@@ -46,8 +53,9 @@ static int take_once(respool_queue *q, const respool_take_options *o,
   if (!p.lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
   do {
     rc = store_run(q->store, &p.op, run_take, false);
-    if (!rc) lot_tell_deaths(p.lot, o);
+    if (!rc) p.req.deaths = p.lot->n_died;
   } while (!rc && p.req.more && p.lot->page.n == 0);
+  take_tell_deaths(&p.req, p.lot);
   if (!rc) rc = lot_ready(&p.lot);
   if (rc)
     respool_lot_free(p.lot);
@@ -128,11 +136,15 @@ static void wait_step(respool_queue *q, uint64_t seen, int64_t left) {
   q->idle_poll = least(poll * 2, POLL_MAX);
 }
 
+static int64_t wait_end(int64_t wait) {
+  int64_t now = clock_mono();
+  return wait > INT64_MAX - now ? INT64_MAX : now + wait;
+}
+
 static int take_waiting(respool_queue *q, const respool_take_options *o,
                         respool_lot **lot) {
   env *e = q->store->env;
-  int64_t end = clock_mono(), due;
-  end = o->wait > INT64_MAX - end ? INT64_MAX : end + o->wait;
+  int64_t end = wait_end(o->wait), due;
   for (;;) {
     uint64_t seen = commit_version(e), last = e->engine->last_txn(e);
     if (!seen_idle(q, last)) {
@@ -165,4 +177,94 @@ int respool_take(respool_queue *q, const respool_take_options *o,
     rc = try_take(q, o, &taken, &due);
   if (!rc) *lot = taken;
   return rc;
+}
+
+/* ---- by ticket ---------------------------------------------------------- */
+
+typedef struct take_ticket {
+  take_op take;
+  int64_t end; /* of the wait, by the monotonic clock */
+} take_ticket;
+
+/* 0 and whether there is anything to take; looks only when something may
+   have changed. */
+static int any_ready(respool_queue *q, bool *ready) {
+  look_op p = {.q = q, .now = respool_now(q->store)};
+  uint64_t last = q->store->env->engine->last_txn(q->store->env);
+  *ready = false;
+  if (seen_idle(q, last)) return 0;
+  int rc = store_read(q->store, &p.op, run_outlook);
+  if (rc) return rc;
+  *ready = p.out.ready;
+  if (!p.out.ready)
+    note_idle(q, last, p.out.next_due ? p.out.next_due - p.now : INT64_MAX);
+  return 0;
+}
+
+static bool take_again(respool_ticket *t) {
+  take_op *p = (take_op *)t->op;
+  if (!p->op.rc) p->req.deaths = p->lot->n_died;
+  return !p->op.rc && p->req.more && p->lot->page.n == 0;
+}
+
+static int start_take(respool_ticket *t) {
+  take_op *p = (take_op *)t->op;
+  if (!p->lot) p->lot = lot_new(p->q);
+  if (!p->lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  return ticket_start(t, run_take, false);
+}
+
+static void look_take(respool_ticket *t) {
+  const take_ticket *p = (take_ticket *)t->op;
+  bool ready;
+  int rc = any_ready(p->take.q, &ready);
+  if (!rc && ready) rc = start_take(t);
+  if (rc || (!ready && clock_mono() >= p->end)) ticket_answer(t, rc);
+}
+
+static int finish_take(respool_ticket *t, respool_result *out) {
+  take_op *p = (take_op *)t->op;
+  if (p->lot) take_tell_deaths(&p->req, p->lot);
+  int rc = lot_ready(&p->lot);
+  if (rc) return rc;
+  out->lot = p->lot;
+  p->lot = NULL;
+  return 0;
+}
+
+static void dispose_take(respool_ticket *t) {
+  take_op *p = (take_op *)t->op;
+  if (t->running && !p->op.rc)
+    lot_abandon(p->lot);
+  else
+    respool_lot_free(p->lot);
+}
+
+int respool_take_start(respool_queue *q, const respool_take_options *o,
+                       respool_ticket **out) {
+  static const respool_take_options defaults = RESPOOL_TAKE_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (!rc) rc = take_check(o);
+  if (!rc && o->wait && q->store->clock.manual)
+    rc = invalid("wait", "0 with a ticket and a manual clock");
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(q->store, sizeof(take_ticket));
+  if (!t) return RESPOOL_NOMEM;
+  take_ticket *p = (take_ticket *)t->op;
+  p->take.q = q;
+  p->take.req = take_request(o);
+  p->end = wait_end(o->wait);
+  t->look = look_take;
+  t->again = take_again;
+  t->finish = finish_take;
+  t->dispose = dispose_take;
+  rc = ticket_pin(t, q);
+  if (rc) {
+    ticket_drop(t);
+    return rc;
+  }
+  look_take(t);
+  *out = t;
+  return 0;
 }

@@ -6,10 +6,10 @@
  */
 #include "timer.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "error.h"
+#include "thread.h"
 
 #define LINGER 1000 /* ms that an idle thread waits for more work */
 
@@ -52,6 +52,11 @@ static void run_timer(timers *ts, timer *t) {
   int64_t again = t->run(t);
   pthread_mutex_lock(&ts->lock);
   t->busy = false;
+  if (t->free) {
+    unlink_timer(ts, t);
+    t->free(t);
+    return;
+  }
   if (!t->moved || again < t->at) t->at = again;
   pthread_cond_broadcast(&ts->changed); /* for who waits to remove it */
 }
@@ -90,24 +95,10 @@ static void *timers_main(void *arg) {
   return NULL;
 }
 
-/* The host's signals are not for this thread. */
-static int create_thread(timers *ts) {
-  sigset_t all, old;
-  sigfillset(&all);
-  sigdelset(&all, SIGSEGV);
-  sigdelset(&all, SIGBUS);
-  sigdelset(&all, SIGFPE);
-  sigdelset(&all, SIGILL);
-  pthread_sigmask(SIG_BLOCK, &all, &old);
-  int rc = pthread_create(&ts->thread, NULL, timers_main, ts);
-  pthread_sigmask(SIG_SETMASK, &old, NULL);
-  return rc;
-}
-
 static int start_thread(timers *ts) {
   if (ts->running || ts->clock->manual) return 0;
   if (ts->started) pthread_join(ts->thread, NULL); /* it has left its loop */
-  ts->started = ts->running = create_thread(ts) == 0;
+  ts->started = ts->running = thread_start(&ts->thread, timers_main, ts) == 0;
   return ts->started ? 0 : fail(RESPOOL_NOMEM, "cannot start a thread");
 }
 
@@ -132,6 +123,7 @@ int timers_add(timers *ts, timer *t) {
   int rc = start_thread(ts);
   if (!rc) {
     t->busy = t->moved = false;
+    t->free = NULL;
     t->next = ts->list;
     ts->list = t;
     wake_for(ts, t->at);
@@ -154,6 +146,17 @@ void timers_remove(timers *ts, timer *t) {
   pthread_mutex_lock(&ts->lock);
   while (t->busy) pthread_cond_wait(&ts->changed, &ts->lock);
   unlink_timer(ts, t);
+  pthread_mutex_unlock(&ts->lock);
+}
+
+void timers_discard(timers *ts, timer *t, void (*free)(timer *self)) {
+  pthread_mutex_lock(&ts->lock);
+  if (t->busy)
+    t->free = free;
+  else {
+    unlink_timer(ts, t);
+    free(t);
+  }
   pthread_mutex_unlock(&ts->lock);
 }
 

@@ -23,6 +23,7 @@ typedef struct timer {
   int64_t (*run)(struct timer *self);
   bool busy;
   bool moved; /* armed while it ran */
+  void (*free)(struct timer *self); /* set: discarded while it ran */
 } timer;
 
 typedef struct timers {
@@ -51,6 +52,10 @@ void timers_arm(timers *ts, timer *t, int64_t at);
 
 /* After this it does not run any more. Not from within `run`. */
 void timers_remove(timers *ts, timer *t);
+
+/* The same without a wait: one that is running finishes, for the last time.
+   It is freed by `free`, which takes no lock of a timer, here or then. */
+void timers_discard(timers *ts, timer *t, void (*free)(timer *self));
 
 /* Moves a manual clock on, running what is due on the way; or back, and the
    timers with it, as they are to run after so long. */

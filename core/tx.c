@@ -31,12 +31,16 @@ struct respool_tx {
   step *steps;
   size_t n, cap;
   bool committed;
+  respool_ticket *ticket; /* at work on it */
+  bool doomed;            /* freed meanwhile: the ticket's to free */
 };
 
-static int tx_check(const respool_tx *tx) {
+static int tx_check(respool_tx *tx) {
   if (!tx) return fail(RESPOOL_INVALID, "the transaction is NULL");
-  if (tx->committed) return invalid("transaction", "not committed yet");
-  return store_check(tx->store);
+  int rc = store_check(tx->store);
+  if (!rc && tx->ticket) rc = ticket_landed(tx->ticket, "transaction");
+  if (rc) return rc;
+  return tx->committed ? invalid("transaction", "not committed yet") : 0;
 }
 
 int respool_tx_begin(respool *s, respool_tx **tx) {
@@ -56,19 +60,28 @@ static void step_free(step *p) {
 }
 
 void respool_tx_rollback(respool_tx *tx, size_t savepoint) {
-  while (tx && !tx->committed && tx->n > savepoint)
-    step_free(&tx->steps[--tx->n]);
+  if (!tx || tx_check(tx)) return;
+  while (tx->n > savepoint) step_free(&tx->steps[--tx->n]);
 }
 
 size_t respool_tx_savepoint(const respool_tx *tx) {
   return tx ? tx->n : 0;
 }
 
-void respool_tx_free(respool_tx *tx) {
-  if (!tx) return;
+static void destroy(respool_tx *tx) {
   while (tx->n > 0) step_free(&tx->steps[--tx->n]);
   free(tx->steps);
   free(tx);
+}
+
+void respool_tx_free(respool_tx *tx) {
+  if (!tx) return;
+  if (!tx->ticket) {
+    destroy(tx);
+    return;
+  }
+  tx->doomed = true;
+  if (!store_check(tx->store)) ticket_drop(tx->ticket);
 }
 
 /* ---- adding steps ------------------------------------------------------- */
@@ -169,10 +182,12 @@ typedef struct tx_op {
   mark **marks; /* for the step that settles its lot; else NULL */
 } tx_op;
 
-static int apply_push(txn *t, respool_tx *tx, step *p) {
-  append_req r = push_request(tx->store, &p->batch, &p->key, &p->options);
-  int rc = engine_lmdb.append(t, p->queue->name, respool_now(tx->store), &r);
+static int apply_push(txn *t, tx_op *x, step *p) {
+  respool *s = x->tx->store;
+  append_req r = push_request(s, &p->batch, &p->key, &p->options);
+  int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
   if (!rc) p->first = r.first;
+  x->op.relies |= r.held || rc == RESPOOL_EXISTS;
   return rc;
 }
 
@@ -206,7 +221,7 @@ static int run_tx(txn *t, op *o) {
   for (size_t i = 0; i < x->tx->n && !rc; i++) {
     step *p = &x->tx->steps[i];
     if (p->kind == STEP_PUSH)
-      rc = apply_push(t, x->tx, p);
+      rc = apply_push(t, x, p);
     else if (p->kind == STEP_MARK)
       rc = apply_marks(t, x->tx, p, x->marks[i]);
     else
@@ -233,6 +248,8 @@ static const hold *hold_of(const respool_lot *lot, size_t i) {
 /* May the item still be settled? Since it was marked, or even before, its
    lot may have been. */
 static int mark_check(const step *p) {
+  int rc = lot_check(p->lot);
+  if (rc) return rc;
   if (p->lot->marks[p->i].settled)
     return invalid("item", "not settled yet");
   if (!hold_of(p->lot, p->i)->over) return 0;
@@ -260,21 +277,83 @@ static void close_lots(respool_tx *tx, mark **marks) {
     if (marks[i]) lot_close_holds(tx->steps[i].lot, marks[i]);
 }
 
+static int prepare(tx_op *x) {
+  x->marks = calloc(x->tx->n + 1, sizeof *x->marks);
+  if (!x->marks) return fail(RESPOOL_NOMEM, "not enough memory");
+  return gather_marks(x->tx, x->marks);
+}
+
+static void note_committed(tx_op *x) {
+  close_lots(x->tx, x->marks);
+  x->tx->committed = true;
+}
+
+static void free_marks(tx_op *x) {
+  for (size_t i = 0; x->marks && i < x->tx->n; i++) free(x->marks[i]);
+  free(x->marks);
+}
+
 int respool_tx_commit(respool_tx *tx) {
   int rc = tx_check(tx);
   if (rc) return rc;
   tx_op x = {.tx = tx};
-  x.marks = calloc(tx->n + 1, sizeof *x.marks);
-  if (!x.marks) return fail(RESPOOL_NOMEM, "not enough memory");
-  rc = gather_marks(tx, x.marks);
+  rc = prepare(&x);
   if (!rc) rc = store_run(tx->store, &x.op, run_tx, true);
-  if (!rc) {
-    close_lots(tx, x.marks);
-    tx->committed = true;
-  }
-  for (size_t i = 0; i < tx->n; i++) free(x.marks[i]);
-  free(x.marks);
+  if (!rc) note_committed(&x);
+  free_marks(&x);
   return rc;
+}
+
+/* ---- by ticket ---------------------------------------------------------- */
+
+static int pin_queues(respool_ticket *t, const respool_tx *tx) {
+  int rc = 0;
+  for (size_t i = 0; i < tx->n && !rc; i++)
+    if (tx->steps[i].queue) rc = ticket_pin(t, tx->steps[i].queue);
+  return rc;
+}
+
+/* The ticket works on the transaction, and on each lot of its marks. */
+static void engage(tx_op *x, respool_ticket *t) {
+  x->tx->ticket = t;
+  t->refs++;
+  for (size_t i = 0; i < x->tx->n; i++)
+    if (x->marks[i]) lot_engage(x->tx->steps[i].lot, t);
+}
+
+static void land_tx(respool_ticket *t) {
+  tx_op *x = (tx_op *)t->op;
+  respool_tx *tx = x->tx;
+  if (!t->op->rc) note_committed(x);
+  for (size_t i = 0; i < tx->n; i++)
+    if (x->marks[i]) lot_disengage(tx->steps[i].lot);
+  free_marks(x);
+  tx->ticket = NULL;
+  if (tx->doomed)
+    destroy(tx);
+  else
+    t->refs--;
+}
+
+int respool_tx_commit_start(respool_tx *tx, respool_ticket **out) {
+  int rc = tx_check(tx);
+  if (rc) return rc;
+  respool_ticket *t = ticket_new(tx->store, sizeof(tx_op));
+  if (!t) return RESPOOL_NOMEM;
+  tx_op *x = (tx_op *)t->op;
+  x->tx = tx;
+  rc = prepare(x);
+  if (!rc) rc = pin_queues(t, tx);
+  if (!rc) rc = ticket_start(t, run_tx, true);
+  if (rc) {
+    free_marks(x);
+    ticket_drop(t);
+    return rc;
+  }
+  t->land = land_tx;
+  engage(x, t);
+  *out = t;
+  return 0;
 }
 
 uint64_t respool_tx_id(const respool_tx *tx, size_t handle) {

@@ -6,52 +6,18 @@
 -- Delivery is at least once: when an answer is lost, the event goes out once
 -- more. It therefore bears an Idempotency-Key by which a receiver knows it.
 
-local http = require "socket.http"
-local ltn12 = require "ltn12"
 local respool = require "respool"
 
-http.TIMEOUT = 0.25 -- seconds, on loopback; 10 suits the Internet
-
--- Status, headers and text of the answer, or nil and what went wrong.
-local function post(url, headers, body)
-  local text = {}
-  local ok, status, answer = http.request {
-    method = "POST", url = url, headers = headers, redirect = false,
-    source = ltn12.source.string(body), sink = ltn12.sink.table(text),
-  }
-  if not ok then return nil, status end
-  return status, answer or {}, table.concat(text)
-end
-
--- Worth another try: the receiver is busy, or broken, but not unwilling.
-local function is_passing(status)
-  return status == 408 or status == 425 or status == 429 or status >= 500
-end
-
--- The error of a refused delivery. Letters are counted by `group`;
--- `retryable` and `retry_after` go before the queue's own policy.
-local function refusal(status, headers, text)
-  return {
-    message = ("HTTP %d: %s"):format(status, text),
-    group = "HTTP " .. status,
-    retryable = is_passing(status),
-    retry_after = tonumber(headers["retry-after"]),
-  }
-end
-
-local function deliver(event, item)
-  local status, headers, text = post(item.headers.url, {
-    ["Content-Type"] = "application/json",
-    ["Content-Length"] = #event.body,
-    ["Idempotency-Key"] = event.id,
-    ["X-GitHub-Event"] = event.event,
-  }, event.body)
-  if not status then
-    return nil, { message = headers, group = headers } -- such as "timeout"
-  end
-  if status >= 200 and status <= 299 then return true end
-  return nil, refusal(status, headers, text)
-end
+-- What is worth another try, how long it waits, what dies and why: that is
+-- respool.http's to know.
+local deliver = respool.http {
+  url = function(_, item) return item.headers.url end,
+  body = function(event) return event.body, "application/json" end,
+  headers = function(event)
+    return { ["Idempotency-Key"] = event.id, ["X-GitHub-Event"] = event.event }
+  end,
+  timeout = 0.25, -- seconds, on loopback; the 30 of the default suit the rest
+}
 
 
 -- ---- mending, for a replay -------------------------------------------------
@@ -65,7 +31,7 @@ end
 
 local function mend(event, letter)
   local why = letter.error or ""
-  if letter.group == "HTTP 410" then
+  if letter.group == "410" then
     event.event = "dependabot_alert"
   elseif why:find('"action"', 1, true) then
     event.body = with_field(event.body, '"action":"' .. event.event .. '"')

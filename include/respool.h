@@ -155,16 +155,25 @@ typedef struct respool_options {
   uint64_t max_bytes;       /* 0: 16 GiB; pushes beyond answer FULL */
   uint64_t max_item_bytes;  /* 0: 64 MiB; larger items: TOO_LARGE */
   uint64_t seed;            /* for jitter; 0: from the system */
+  int read_only;            /* 1: only looks; implies no_create */
 } respool_options;
 
-#define RESPOOL_OPTIONS_INIT { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0 }
+#define RESPOOL_OPTIONS_INIT \
+  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Opens the store in the directory `path`, which is made (one level) when
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
    program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close. */
+   The handle is the caller's, to be closed with respool_close.
+
+   Opened with `read_only` it writes nothing to the store's data and waits
+   for no writer; every verb that changes something answers INVALID. A lock
+   file is needed as ever, so the directory must be writable unless its whole
+   file system is read-only. While a process has a store open read-only only,
+   opening it for writing in the same process answers BUSY. A store that
+   respool_compact is at work on is waited for. */
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
@@ -203,6 +212,7 @@ typedef struct respool_store_stats {
   /* commits of this process since it opened the store, all handles */
   respool_histogram commits;        /* how long they took, flush included */
   respool_histogram commit_verbs;   /* how many verbs shared one; no time */
+  char id[33]; /* of the store, in hex; a copied store has the same */
 } respool_store_stats;
 
 #define RESPOOL_STORE_STATS_INIT { .size = sizeof(respool_store_stats) }
@@ -211,7 +221,8 @@ RESPOOL_API int respool_store_stat(respool *s, respool_store_stats *out);
 
 /* Writes a small record of its own durably, whatever `sync` is, and reads it
    back; how long each took goes to `*write_us` and `*read_us`. The store does
-   not grow. CORRUPT when something else was read. */
+   not grow. CORRUPT when something else was read. With `write_us` NULL it
+   only reads. */
 RESPOOL_API int respool_probe(respool *s, uint64_t *write_us,
                               uint64_t *read_us);
 
@@ -353,6 +364,12 @@ RESPOOL_API int respool_queue_find(respool *s, const char *name,
 
 /* Frees the handle; NULL is fine. */
 RESPOOL_API void respool_queue_free(respool_queue *q);
+
+/* The same handle for one more owner, who frees it too. Returns `q`. */
+RESPOOL_API respool_queue *respool_queue_ref(respool_queue *q);
+
+/* The store that it was opened from. */
+RESPOOL_API respool *respool_queue_store(const respool_queue *q);
 
 /* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
    `box` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
@@ -520,6 +537,13 @@ RESPOOL_API int respool_buffer_open(respool_queue *q,
    it reported as not committed is lost if it cannot be committed now. */
 RESPOOL_API void respool_buffer_free(respool_buffer *b);
 
+/* The same in the background; what is left is flushed before the store is
+   closed. The queue's handle may be freed meanwhile. */
+RESPOOL_API void respool_buffer_discard(respool_buffer *b);
+
+/* The store of its queue. */
+RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
+
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
    defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
    from the flush. FULL while max_bytes are waiting, with o->wait TIMEOUT
@@ -545,7 +569,8 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
 /* A barrier: when it returns 0, everything pushed before it, by any thread,
    is committed and on disk. Otherwise says which error kept it; the items
    stay in the buffer and are tried again, after 0.1 s and then less often up
-   to 30 s, or by the next flush. What is FULL may have had room for some of
+   to 30 s, or by the next flush; after UNKNOWN_OUTCOME they may be in the queue
+   twice then. What is FULL may have had room for some of
    them: these are committed, the first ones, and the others stay. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
@@ -630,6 +655,11 @@ RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
 /* Removes one item. NOT_FOUND when it is gone, BUSY while it is leased. */
 RESPOOL_API int respool_remove(respool_queue *q, uint64_t id);
 
+/* Removes the items with these ids, in one commit; `*removed` counts those
+   that were there and not leased. */
+RESPOOL_API int respool_remove_many(respool_queue *q, const uint64_t *ids,
+                                    size_t n, uint64_t *removed);
+
 /* Removes every item that is not leased, in several commits, and counts
    them in `*removed`. */
 RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
@@ -639,8 +669,9 @@ RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
 
 /* Is told of each letter that a take has made: of an item that expired, that
    crashed too often or whose bytes are damaged. Called after the commit, in
-   the thread that takes, before the call returns, also when it found nothing
-   to hand out. `box` is borrowed for the call. */
+   the thread that takes (with a ticket: that finishes it), before the call
+   returns, also when it found nothing to hand out. `box` is borrowed for the
+   call. */
 typedef void (*respool_death_fn)(void *arg, const char *box,
                                  uint64_t number);
 
@@ -980,12 +1011,148 @@ typedef struct respool_care {
 RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
 
 
+/* ---- tickets --------------------------------------------------------------- */
+
+/* For programs that must not wait, such as those with an event loop: a verb is
+   begun, runs in a thread of the library, and is looked after by polling. All
+   tickets of a store share their commits. The thread is started by the first
+   and ends with the last store handle of its environment.
+
+   What a verb is given is copied; queues, lots and transactions that it works
+   on may be freed meanwhile. While a ticket works on a lot or a transaction,
+   each verb on that answers BUSY, but a blocking settle, which waits; and of a
+   lot nothing is to be read but its length and items. A ticket is used by one thread at a time, the one that
+   also uses its lot; every ticket is freed before its store is closed. */
+typedef struct respool_ticket respool_ticket;
+
+/* As the blocking verbs of the same name; on failure there is no ticket. A
+   push waits for no room (`wait` is 0). A take that waits polls the store when
+   it is polled itself, for which it needs no thread; it may find nothing
+   before its time is over when others take what there was. */
+RESPOOL_API int respool_push_start(respool_queue *q,
+                                   const respool_payload *items, size_t n,
+                                   const respool_push_options *o,
+                                   respool_ticket **t);
+RESPOOL_API int respool_take_start(respool_queue *q,
+                                   const respool_take_options *o,
+                                   respool_ticket **t);
+RESPOOL_API int respool_lot_settle_start(respool_lot *lot,
+                                         const respool_settle_options *o,
+                                         respool_ticket **t);
+RESPOOL_API int respool_lot_extend_start(respool_lot *lot, int64_t ms,
+                                         respool_ticket **t);
+RESPOOL_API int respool_tx_commit_start(respool_tx *tx, respool_ticket **t);
+RESPOOL_API int respool_flush_start(respool *s, respool_ticket **t);
+
+/* Any other verb: calls run(arg) in another thread of the store, one such call
+   after the other. What it returns is the result, 0 or an error code of this
+   library with its text. release(arg), if not NULL, is called once when the
+   ticket is freed and the call is over, by either thread; it may free memory
+   but call no verb. On failure `arg` is still the caller's. */
+RESPOOL_API int respool_call(respool *s, int (*run)(void *arg),
+                             void (*release)(void *arg), void *arg,
+                             respool_ticket **t);
+
+/* 1 when the ticket is ready to be finished, else 0. Never waits. */
+RESPOOL_API int respool_ticket_poll(respool_ticket *t);
+
+/* What a ticket answers besides its code. */
+typedef struct respool_result {
+  size_t size;
+  uint64_t first;   /* of a push: the first id */
+  int held;         /* of a push: as in respool_push_options */
+  respool_lot *lot; /* of a take, or of a settle with one: the caller's */
+} respool_result;
+
+#define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
+
+/* Returns what the blocking verb would, once; BUSY before it is ready. `out`
+   may be NULL. As with respool_lot_settle, `out->lot` is also written with
+   LEASE_LOST. */
+RESPOOL_API int respool_ticket_finish(respool_ticket *t, respool_result *out);
+
+/* Frees the ticket, at any time; NULL is fine. A verb that runs goes on, to
+   whatever end; items that it takes are released. */
+RESPOOL_API void respool_ticket_free(respool_ticket *t);
+
+
 /* ---- check --------------------------------------------------------------- */
 
 /* Calls `each` with one line for every broken invariant or checksum, read
    only. Returns 0 when the walk went through, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
+
+
+/* ---- compaction ---------------------------------------------------------- */
+
+/* Bytes of the data file before and after. */
+typedef struct respool_compaction {
+  size_t size;
+  uint64_t before, after;
+} respool_compaction;
+
+#define RESPOOL_COMPACTION_INIT { .size = sizeof(respool_compaction) }
+
+/* Writes the store at `path` anew without the pages that are free. A store
+   never shrinks by itself: what is settled makes room for what comes.
+
+   With `to` NULL the new file takes the place of the old one, once it is on
+   disk, by a rename: a crash at any moment leaves the one or the other.
+   LOCKED, and nothing has happened, when any process has the store open,
+   this one included; those that open it meanwhile wait for the end. Room
+   for both files is needed; `last_txn` begins anew.
+
+   With `to` the name of a directory, made when missing, the store is copied
+   there, as it is at one moment, while others work on it: a backup. EXISTS
+   when there is a store in it already. Items leased at that moment come back
+   from the copy when their leases run out, whatever became of them.
+
+   NOT_FOUND when there is no store at `path`; NOSPACE, IO: nothing has
+   changed. CORRUPT when the store cannot be read through: respool_check
+   says more. */
+RESPOOL_API int respool_compact(const char *path, const char *to,
+                                respool_compaction *out);
+
+
+/* ---- repair -------------------------------------------------------------- */
+
+typedef struct respool_salvage {
+  size_t size;
+  uint64_t queues, items, letters; /* in the new store */
+  uint64_t set_aside;     /* items in damaged segments, now letters */
+  uint64_t nameless;      /* of `items`, those whose queue is not known */
+  uint64_t settled;       /* found, but known to have been settled: left */
+  uint64_t lost_items, lost_letters, lost_records; /* known to be lost */
+  uint64_t damaged_pages; /* that a tree of the old store led to */
+} respool_salvage;
+
+#define RESPOOL_SALVAGE_INIT { .size = sizeof(respool_salvage) }
+
+/* Brings what can be read of the store in `from` into a new store in `to`,
+   which must not be there yet or be an empty directory (else EXISTS). `from`
+   is only read, without LMDB, so it may be damaged in any way; BUSY when it
+   is open, NOT_FOUND when there is none. Calls `each` (may be NULL) with one
+   line for what was lost, set aside or guessed; a non-zero return ends the
+   repair and is returned. On failure `to` is removed again.
+
+   Queues keep their options, items their ids, lanes, times, attempts and
+   keys, letters their numbers and histories, jobs their cursors. Leases end:
+   what was leased is ready, nothing spent. A damaged segment whose bytes are
+   there becomes a letter, "undecodable"; the claim of an item, where it is
+   lost, is taken to have just become due. Items whose queue cannot be told
+   come to the queue "recovered", with new ids, those among them that had been
+   settled as well; a queue whose name is lost becomes "recovered-N". What is
+   lost counts as removed.
+
+   Nothing else comes back twice. Where the store's own trees are damaged,
+   records are looked for in all pages but those on its free list, and what
+   bitmaps and claims tell to have been settled is left. Where these or the
+   free list are damaged too, items that were settled may come back, and a
+   line says so. */
+RESPOOL_API int respool_repair(const char *from, const char *to,
+                               respool_finding_fn each, void *arg,
+                               respool_salvage *out);
 
 #ifdef __cplusplus
 }

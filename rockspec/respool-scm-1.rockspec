@@ -12,8 +12,8 @@ policy, keeps what failed for good as dead letters and replays those on
 request. Any number of processes work on one store.
 
 Some functions need further rocks, each loaded only where it is used:
-argparse for the command line, lua-cjson for JSON, luasocket for delivery
-over HTTP.]],
+argparse, lua-cjson and dkjson for the command line, luasocket for delivery
+over HTTP, luasec for https, luaossl for signatures.]],
   license = "MIT",
 }
 dependencies = {
@@ -39,5 +39,8 @@ build = {
     LUA_INCDIR = "$(LUA_INCDIR)",
     INST_LUADIR = "$(LUADIR)",
     INST_LIBDIR = "$(LIBDIR)",
+  },
+  install = {
+    bin = { respool = "bin/respool" },
   },
 }

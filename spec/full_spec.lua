@@ -22,12 +22,7 @@ end)
 
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local plain_it = it
-local function it(title, body)
-  plain_it(title, function()
-    body()
-    assert.same({}, store:check())
-  end)
-end
+local it = helper.checked(it)
 
 -- A payload of a length that differs from its neighbours'.
 local function payload(i, size)
@@ -78,6 +73,121 @@ local function assert_room(n, size)
   assert.equal(0, q:stats().bytes)
   assert.is_true(fill(size) >= n * 0.9)
 end
+
+local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
+
+-- A process that holds a reader open until it is killed.
+local function hold_reader()
+  local process = helper.spawn([[
+    os.execute("exec '" .. arg[1] .. "/spec/reader' '" .. arg[2] .. "'")]],
+    build, store.path)
+  process:expect "reading"
+  return process
+end
+
+describe("a full store that somebody reads for long", function()
+  for _, verb in ipairs { "done", "dead" } do
+    it("refuses pushes, and lets all items be " .. verb, function()
+      local n = fill(1000)
+      local reader = hold_reader()
+      assert.equal("FULL", (select(3, q:push(payload(0, 1000)))))
+      drain(settle_as(verb))
+      assert.equal(n, q:stats()[verb == "done" and "done" or "died"])
+      os.execute("pkill -P " .. reader.pid)
+      reader:wait()
+      assert_room(n, 1000)
+    end)
+  end
+
+  it("refuses pushes while it is held open since it was empty", function()
+    local reader = hold_reader()
+    local n = fill(1000)
+    drain(settle_as "done")
+    assert.equal(n, q:stats().done)
+    os.execute("pkill -P " .. reader.pid)
+    reader:wait()
+  end)
+end)
+
+-- A file system of a few MiB, for root.
+local function small_disk(body)
+  local dir = helper.dir()
+  local mounted = os.execute("mount -t tmpfs -o size=4m tmpfs " .. dir
+                             .. " 2>/dev/null")
+  if mounted ~= true and mounted ~= 0 then
+    pending "a full disk needs root, to mount a small one"
+    return
+  end
+  local ok, problem = pcall(function()
+    store = assert(helper.open(dir .. "/store", {
+      clock = "manual", seed = helper.seed, sync = "relaxed" }))
+    q = queue()
+    body()
+    assert.same({}, store:check())
+    store:close()
+  end)
+  os.execute("umount -l " .. dir)
+  assert(ok, problem)
+end
+
+-- As fill(), of a disk.
+local function fill_disk(size)
+  local n, step = 0, 50
+  while step > 0 do
+    local list = {}
+    for i = 1, step do list[i] = payload(n + i, size) end
+    local id, message, code = q:push_many(list)
+    if id then
+      n = n + step
+    else
+      assert.equal("NOSPACE", code)
+      assert.matches("no space left on the device", message)
+      step = step > 1 and 1 or 0
+    end
+  end
+  assert.is_true(n > 20)
+  return n
+end
+
+describe("a full disk", function()
+  for _, size in ipairs { 100, 1000, 40000 } do
+    plain_it(("is drained, of items of %d bytes"):format(size), function()
+      small_disk(function()
+        local n = fill_disk(size)
+        drain(settle_as "done")
+        assert.equal(n, q:stats().done)
+        assert.is_true(fill_disk(size) > n / 4)
+      end)
+    end)
+  end
+
+  plain_it("lets items be dead, tried again, and done", function()
+    small_disk(function()
+      local n, i = fill_disk(1000), 0
+      drain(function(lot)
+        i = i + 1
+        local verb = i > 60 and "done"
+          or ({ "dead", "retry", "done" })[i % 3 + 1]
+        settle_as(verb)(lot)
+      end)
+      assert.equal(n, q:stats().done + q:stats().died)
+    end)
+  end)
+
+  plain_it("harms nothing that was there", function()
+    small_disk(function()
+      local n, i = fill_disk(300), 0
+      drain(function(lot)
+        for found in lot:each() do
+          i = i + 1
+          assert.equal(payload(i, 300), found)
+        end
+        settle_as "done"(lot)
+      end)
+      assert.equal(n, i)
+    end)
+  end)
+end)
 
 describe("a full store", function()
   it("says so, and stores nothing of what it refuses", function()

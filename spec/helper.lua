@@ -6,6 +6,7 @@
 --
 -- RESPOOL_SEED repeats the random choices of a failed run.
 
+local assert = require "luassert"
 local busted = require "busted"
 local respool = require "respool"
 
@@ -82,6 +83,21 @@ function M.store(options)
   return assert(M.open(M.location(), all))
 end
 
+-- busted's `it`, for specs after which the stores that are still open find
+-- nothing wrong with themselves.
+function M.checked(it)
+  return function(title, body)
+    it(title, function()
+      body()
+      for _, store in ipairs(made.stores) do
+        if not store.handle:closed() then
+          assert.same({}, store:check())
+        end
+      end
+    end)
+  end
+end
+
 
 -- Other processes.
 
@@ -130,8 +146,8 @@ end
 -- Waits until it has printed this text, at most so many seconds.
 function Process:expect(text, seconds)
   local seen = M.sh(([[cd %s; for i in $(seq %d); do
-    grep -qF -- %s out && echo yes && break
-    [ -e status ] && ! grep -qF -- %s out && break; sleep 0.01; done]]):format(
+    grep -qsF -- %s out && echo yes && break
+    [ -e status ] && ! grep -qsF -- %s out && break; sleep 0.01; done]]):format(
     quote(self.dir), (seconds or 20) * 100, quote(text), quote(text)))
   assert(seen:match "yes", "the process has not said: " .. text ..
     "\nbut: " .. self:output())

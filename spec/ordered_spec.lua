@@ -17,13 +17,7 @@ before_each(function()
 end)
 
 -- Whatever a spec did, the store finds nothing wrong with itself.
-local plain_it = it
-local function it(title, body)
-  plain_it(title, function()
-    body()
-    assert.same({}, store:check())
-  end)
-end
+local it = helper.checked(it)
 
 local function take(n)
   return assert(q:take { items = n or 1 })

@@ -77,6 +77,14 @@ describe("a path", function()
       dir)))
   end)
 
+  -- A store used to be made under its own name. A power cut in its first
+  -- moments left a file that was no store, and none could be made any more.
+  it("becomes a store also where one was left half made", function()
+    helper.write(dir .. "/data.mdb.new", ("\0"):rep(8192))
+    assert(helper.open(dir)):close()
+    assert.equal("data.mdb\nlock.mdb", helper.sh("ls " .. dir))
+  end)
+
   it("may be reached by two names at once", function()
     helper.sh(("ln -s '%s' '%s/link'"):format(dir, dir))
     local one = assert(helper.open(dir .. "/."))

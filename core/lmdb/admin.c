@@ -6,6 +6,7 @@
 #include "parts.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- policy ------------------------------------------------------------- */
@@ -137,8 +138,22 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
   return lmdb_letter_count(t, q->config.box, &out->dead);
 }
 
+/* The store's id as text; "" when it has none that can be read. */
+static void read_id(txn *t, char out[33]) {
+  respool_bytes v, id = {NULL, 0};
+  if (txn_get(t, DB_META, (respool_bytes){"store", 5}, &v)) {
+    unpacker u;
+    unpacker_init(&u, v.data, v.size);
+    id = unpack_bytes(&u);
+  }
+  out[0] = '\0';
+  for (size_t i = 0; i < id.size && i < 16; i++)
+    snprintf(&out[2 * i], 3, "%02x", ((const uint8_t *)id.data)[i]);
+}
+
 int lmdb_stat(txn *t, respool_store_stats *out) {
   txn_env_stat(t, out);
+  read_id(t, out->id);
   return t->rc;
 }
 

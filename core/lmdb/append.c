@@ -9,6 +9,8 @@
 #define RESERVE_SHARE 16
 #define RESERVE_MAX ((uint64_t)64 << 20)
 
+#define DISK_MIN ((uint64_t)1 << 20) /* of the disk, for the same */
+
 #define RECOUNT 1024 /* commits after which free pages are counted again */
 
 static uint64_t unsettled(const queue *q) {
@@ -49,17 +51,49 @@ static bool fits(txn *t, uint64_t more, uint64_t limit) {
   return e->used + more <= limit;
 }
 
+/* A disk that is full refuses pushes while there is still room for what
+   settling and dead-lettering write. */
+static int disk_room(txn *t, uint64_t more) {
+  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
+  if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
+  if (reserve < DISK_MIN) reserve = DISK_MIN;
+  if (txn_claim_disk(t, more, reserve)) return 0;
+  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
+              "\"%.120s\"", t->env->path);
+}
+
+/* What a batch takes of the file: LMDB gives a value that fills half a page
+   or more pages of its own. */
+#define PAGE ((uint64_t)4096)
+#define PAGE_HEAD 16
+
+static uint64_t in_pages(uint64_t size) {
+  if (size < PAGE / 2) return size;
+  return (size + PAGE_HEAD + PAGE - 1) / PAGE * PAGE;
+}
+
+static uint64_t stored_size(const batch *b) {
+  uint64_t size = b->blobs.len + b->blobs.len / 64;
+  for (size_t i = 0; i < b->n_spans; i++) size += in_pages(b->spans[i].size);
+  return size + size / 8;
+}
+
+/* Where the map is smaller than max_bytes, it is the limit. */
 static int store_room(txn *t, const append_req *r) {
   if (!r->max_store) return 0;
-  uint64_t reserve = r->max_store / RESERVE_SHARE;
+  uint64_t limit = r->max_store < t->env->map_size ? r->max_store
+                                                   : t->env->map_size;
+  uint64_t reserve = limit / RESERVE_SHARE;
   if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
-  uint64_t more = batch_size(r->batch) + batch_size(r->batch) / 8;
-  if (fits(t, more, r->max_store - reserve)) {
+  uint64_t more = stored_size(r->batch);
+  if (fits(t, more, limit - reserve)) {
     t->env->used += more;
-    return 0;
+    return disk_room(t, more);
   }
-  return fail(RESPOOL_FULL, "store \"%.120s\" is full: max_bytes is %llu",
-              t->env->path, (unsigned long long)r->max_store);
+  return fail(RESPOOL_FULL, "store \"%.120s\" is full: %s %llu",
+              t->env->path, limit < r->max_store ? "its map has"
+                                                 : "max_bytes is",
+              (unsigned long long)limit);
 }
 
 /* ---- times -------------------------------------------------------------- */

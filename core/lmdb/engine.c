@@ -11,6 +11,7 @@ static uint64_t changes(const txn *t) {
 const engine engine_lmdb = {
   .open = env_open,
   .close = env_close,
+  .compact = lmdb_compact,
   .begin = env_begin,
   .changes = changes,
   .commit = env_commit,
@@ -50,4 +51,5 @@ const engine engine_lmdb = {
   .probe_read = lmdb_probe_read,
   .stat = lmdb_stat,
   .check = lmdb_check,
+  .repair = lmdb_repair,
 };

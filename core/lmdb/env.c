@@ -2,7 +2,8 @@
 /*
  * Open environments. LMDB lets a process open one environment twice and
  * then loses its locks, so there is one registry for the process, by device
- * and inode, counted, behind a mutex. An environment that saw an I/O error
+ * and inode, counted, behind a mutex. Opening passes the gate of the store's
+ * directory, which is shut while its data file is replaced. An environment that saw an I/O error
  * is closed and opened again before it is used: what is then on disk is what
  * happened.
  *
@@ -11,17 +12,19 @@
  */
 #include "parts.h"
 
+#include "../fault.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAP_SIZE ((size_t)64 << 30)
-#define DIR_MODE 0750
+#define FILE_MODE 0640
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_env *registry;
@@ -33,57 +36,6 @@ static void fresh_lock(void) {
 
 static void watch_forks(void) {
   pthread_atfork(NULL, NULL, fresh_lock);
-}
-
-/* ---- directories -------------------------------------------------------- */
-
-static int dir_fail(const char *path, int error) {
-  int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
-                                                : RESPOOL_IO;
-  return fail(code, "cannot open store \"%.160s\": %s", path,
-              strerror(error));
-}
-
-/* A new directory entry is durable once its parent is. */
-static void sync_dir(const char *path) {
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  fsync(fd);
-  close(fd);
-}
-
-static void sync_parent(const char *path) {
-  char *copy = strdup(path);
-  if (!copy) return;
-  char *slash = strrchr(copy, '/');
-  if (slash) slash[slash == copy] = '\0';
-  sync_dir(slash ? copy : ".");
-  free(copy);
-}
-
-static bool has_data(const char *path) {
-  struct stat st;
-  char *file = malloc(strlen(path) + sizeof "/data.mdb");
-  if (!file) return false;
-  strcat(strcpy(file, path), "/data.mdb");
-  bool there = stat(file, &st) == 0;
-  free(file);
-  return there;
-}
-
-static int find_dir(const char *path, bool create, struct stat *st) {
-  if (stat(path, st) && errno == ENOENT) {
-    if (!create)
-      return fail(RESPOOL_NOT_FOUND, "there is no store \"%.160s\"", path);
-    if (mkdir(path, DIR_MODE) && errno != EEXIST)
-      return dir_fail(path, errno);
-    sync_parent(path);
-  }
-  if (stat(path, st)) return dir_fail(path, errno);
-  if (!S_ISDIR(st->st_mode)) return dir_fail(path, ENOTDIR);
-  if (!create && !has_data(path))
-    return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
-  return 0;
 }
 
 /* ---- making one --------------------------------------------------------- */
@@ -104,6 +56,7 @@ static lmdb_env *env_new(const char *path, const respool_options *o) {
   e->base.pid = getpid();
   e->max_readers = o->max_readers ? o->max_readers : 256;
   e->map_size = map_size(o->max_bytes);
+  e->read_only = o->read_only;
   e->refs = 1;
   committer_init(&e->base.commit);
   pthread_rwlock_init(&e->life, NULL);
@@ -157,8 +110,50 @@ static int check_format(txn *t, bool fresh) {
               (unsigned long long)format, FORMAT_VERSION);
 }
 
+/* Opens a file, made when missing, and waits for its lock. */
+static int lock_file(const char *path) {
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+  while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
+    ;
+  return fd;
+}
+
+/* With the file `made` locked, which may have become `data` meanwhile: then
+   what bears its name now is a leftover. */
+static int make_file(lmdb_env *e, const char *made, const char *data) {
+  if (dir_look(e->path) != ENOENT) {
+    unlink(made);
+    return 0;
+  }
+  if (truncate(made, 0)) return dir_fail(e->path, errno);
+  int rc = txn_env_make(e, made, check_format);
+  FAULT_POINT("made");
+  if (!rc && rename(made, data)) rc = dir_fail(e->path, errno);
+  return rc;
+}
+
+/* Makes the file of a new store under another name, and gives it its own when
+   it is whole and on disk: what a crash, a power cut or a full disk leaves
+   behind is no store yet, and the next to come starts over. One process at a
+   time. */
+static int make_data(lmdb_env *e) {
+  char *made = dir_file(e->path, "data.mdb.new");
+  char *data = dir_file(e->path, "data.mdb");
+  int fd = made && data ? lock_file(made) : -1, rc;
+  if (!made || !data)
+    rc = fail(RESPOOL_NOMEM, "not enough memory to open a store");
+  else
+    rc = fd < 0 ? dir_fail(e->path, errno) : make_file(e, made, data);
+  if (fd >= 0) close(fd);
+  free(made);
+  free(data);
+  return rc;
+}
+
 static int env_start(lmdb_env *e) {
-  int rc = txn_env_open(e, check_format);
+  bool fresh = !e->read_only && dir_look(e->path) == ENOENT;
+  int rc = fresh ? make_data(e) : 0;
+  if (!rc) rc = txn_env_open(e, check_format);
   if (!rc) e->broken = false;
   return rc;
 }
@@ -184,26 +179,42 @@ static void registry_remove(lmdb_env *e) {
   if (*p) *p = e->next;
 }
 
+/* One more handle on an environment that is open already. */
+static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
+  if (e->read_only && !o->read_only)
+    return fail(RESPOOL_BUSY, "store \"%.160s\" is open in this process, "
+                "read-only", e->path);
+  e->refs++;
+  *out = e;
+  return 0;
+}
+
+/* Ensures: no file that is opened here is replaced before LMDB's own locks
+   tell that it is open. */
+static int start_within_gate(lmdb_env *e) {
+  int gate, rc = gate_enter(e->path, LOCK_SH, &gate);
+  if (rc) return rc;
+  rc = env_start(e);
+  gate_leave(gate);
+  return rc;
+}
+
 /* With the registry locked. */
 static int open_dir(const char *path, const respool_options *o,
                     lmdb_env **out) {
   struct stat st;
-  int rc = find_dir(path, !o->no_create, &st);
+  int rc = dir_find(path, !o->no_create && !o->read_only, &st);
   if (rc) return rc;
   lmdb_env *e = find_open(&st);
-  if (e) {
-    e->refs++;
-    *out = e;
-    return 0;
-  }
+  if (e) return share(e, o, out);
   e = env_new(path, o);
   if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
-  rc = env_start(e);
+  rc = start_within_gate(e);
   if (rc) {
     env_free(e);
     return rc;
   }
-  sync_dir(path);
+  if (!e->read_only) (void)dir_sync(path);
   e->dev = st.st_dev;
   e->ino = st.st_ino;
   registry_add(e);
@@ -211,10 +222,36 @@ static int open_dir(const char *path, const respool_options *o,
   return 0;
 }
 
+/* Tries to shut the gate of a directory that holds a store which nobody in
+   this process has open; who opens it then waits at the gate. */
+static int try_shut(const char *path, int *gate) {
+  struct stat st;
+  int rc = dir_find(path, false, &st);
+  if (rc) return rc;
+  if (find_open(&st))
+    return fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
+                path);
+  return gate_enter(path, LOCK_EX | LOCK_NB, gate);
+}
+
+/* The gate is passed in moments, unless somebody else has shut it. */
+int env_shut(const char *path, int *gate) {
+  static const struct timespec pause = {0, 10000000};
+  int rc = RESPOOL_LOCKED;
+  for (int i = 0; i < 100 && rc == RESPOOL_LOCKED; i++) {
+    if (i > 0) nanosleep(&pause, NULL);
+    pthread_mutex_lock(&registry_lock);
+    rc = try_shut(path, gate);
+    pthread_mutex_unlock(&registry_lock);
+  }
+  return rc;
+}
+
 static void unlink_files(const char *dir) {
-  static const char *const files[] = {"data.mdb", "lock.mdb"};
+  static const char *const files[] = {"data.mdb", "lock.mdb",
+                                      "data.mdb.new"};
   char path[64];
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 3; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, files[i]);
     unlink(path);
   }
@@ -275,6 +312,7 @@ void env_close(env *base) {
   bool last = --e->refs == 0;
   if (last) {
     registry_remove(e);
+    commit_stop(base);
     txn_env_sync(e);
     env_free(e);
   }
@@ -377,6 +415,28 @@ int env_sync(env *base) {
   if (rc) e->broken = true;
   pthread_rwlock_unlock(&e->life);
   return rc;
+}
+
+/* LMDB holds a lock on its lock file while it is open. A process does not see
+   its own, and would give it up by closing the file: the registry comes
+   first. */
+bool env_is_open(const char *path) {
+  struct stat st;
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+  char *file = malloc(strlen(path) + sizeof "/lock.mdb");
+  bool open_here = false, open_there = false;
+  pthread_mutex_lock(&registry_lock);
+  open_here = stat(path, &st) == 0 && find_open(&st);
+  pthread_mutex_unlock(&registry_lock);
+  if (file && !open_here) {
+    int fd = open(strcat(strcpy(file, path), "/lock.mdb"),
+                  O_RDWR | O_CLOEXEC);
+    open_there = fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 &&
+                 lock.l_type != F_UNLCK;
+    if (fd >= 0) close(fd);
+  }
+  free(file);
+  return open_here || open_there;
 }
 
 uint64_t env_last(env *base) {

@@ -22,11 +22,8 @@ typedef struct run {
 static int flush_run(txn *t, int64_t wall, run *r) {
   append_req a = {.batch = &r->items, .lane = r->lane, .ttl = RESPOOL_KEEP,
                   .attempts = r->attempts, .memo = r->memo};
-  int rc = 0;
-  if (r->items.n_items) {
-    rc = batch_end(&r->items);
-    if (!rc) rc = lmdb_append(t, r->to->name, wall, &a);
-  }
+  int rc = batch_end(&r->items);
+  if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
   uint64_t version = r->items.version;
   batch_free(&r->items);
   batch_init(&r->items, version);

@@ -7,7 +7,25 @@
 #ifndef PARTS_H
 #define PARTS_H
 
+#include <sys/stat.h>
+
 #include "records.h"
+
+/* ---- directory.c: the directory that a store is -------------------------- */
+
+int dir_fail(const char *path, int error); /* says why it cannot be opened */
+int dir_sync(const char *path);            /* 0 or errno */
+int dir_make(const char *path);            /* unless it is there */
+int dir_look(const char *path); /* 0, or why there is no data file */
+char *dir_file(const char *path, const char *name); /* to be freed */
+
+/* What is there, which is a directory; one with data unless `create`. */
+int dir_find(const char *path, bool create, struct stat *st);
+
+/* Passing the gate, LOCK_SH, or shutting it, LOCK_EX; LOCKED when somebody
+   else is in the way of LOCK_NB. */
+int gate_enter(const char *path, int how, int *gate);
+void gate_leave(int gate);
 
 /* ---- env.c: the registry of open environments --------------------------- */
 
@@ -17,7 +35,12 @@ int env_begin(env *e, bool write, txn **t);
 int env_commit(txn *t);
 void env_abort(txn *t);
 int env_sync(env *e);
+bool env_is_open(const char *path); /* by this process or another */
 uint64_t env_last(env *e);
+
+/* Shuts the gate of a store, so that no process opens it; LOCKED when this
+   one has it open. */
+int env_shut(const char *path, int *gate);
 uint64_t meta_number(txn *t, const char *name); /* next: 1, 2, ... */
 int lmdb_probe_write(txn *t, uint64_t *number);
 int lmdb_probe_read(txn *t, uint64_t *number);
@@ -260,6 +283,8 @@ int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
 
 /* ---- the seam: see engine.h --------------------------------------------- */
 
+int lmdb_compact(const char *path, const char *to, respool_compaction *out);
+
 int lmdb_queue_open(txn *t, const char *name, const respool_queue_options *o);
 int lmdb_queue_config(txn *t, const char *name, queue_config *out);
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
@@ -303,5 +328,7 @@ int lmdb_care(txn *t, const char *name, int64_t wall, respool_care *out);
 int lmdb_care_readers(env *e, respool_care *out);
 int lmdb_stat(txn *t, respool_store_stats *out);
 int lmdb_check(txn *t, packer *findings);
+int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
+                void *arg, respool_salvage *out);
 
 #endif

@@ -39,10 +39,11 @@ static queue *queue_load(txn *t, const char *name) {
   queue *q = queue_new(t, name);
   if (!q) return NULL;
   queue_link(t, q);
-  if (queue_unpack(v, q)) return q;
-  t->rc = fail(RESPOOL_CORRUPT, "the record of queue \"%.120s\" is damaged",
-               name);
-  return NULL;
+  int rc = queue_unpack(v, q);
+  if (rc == RESPOOL_CORRUPT)
+    t->rc = fail(rc, "the record of queue \"%.120s\" is damaged", name);
+  txn_spoil(t, rc); /* out of memory? */
+  return t->rc ? NULL : q;
 }
 
 queue *queue_find(txn *t, const char *name, int *rc) {

@@ -13,6 +13,13 @@ static void expect(unpacker *u, bool holds) {
   if (!holds && !u->rc) u->rc = RESPOOL_CORRUPT;
 }
 
+/* A priority: an index where it is used. */
+static int lane_number(unpacker *u) {
+  uint64_t n = unpack_uint(u);
+  expect(u, n < RESPOOL_LANES);
+  return u->rc ? 0 : (int)n;
+}
+
 /* ---- queue -------------------------------------------------------------- */
 
 static void backoff_pack(packer *p, const respool_backoff *b) {
@@ -58,7 +65,7 @@ static void weights_unpack(unpacker *u, respool_weights *w) {
   expect(u, n <= RESPOOL_WEIGHTS_MAX);
   w->n = u->rc ? 0 : n;
   for (size_t i = 0; i < w->n; i++) {
-    w->of[i].lane = (int)unpack_uint(u);
+    w->of[i].lane = lane_number(u);
     w->of[i].weight = (unsigned)unpack_uint(u);
   }
 }
@@ -162,7 +169,7 @@ static void lane_pack(packer *p, const lane_state *l) {
 
 static void lane_unpack(unpacker *u, lane_state *l) {
   expect(u, unpack_array(u) == 6);
-  l->lane = (int)unpack_uint(u);
+  l->lane = lane_number(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
@@ -198,7 +205,7 @@ void queue_pack(packer *p, const queue *q) {
   for (size_t i = 0; i < q->n_lanes; i++) lane_pack(p, &q->lanes[i]);
 }
 
-bool queue_unpack(respool_bytes b, queue *q) {
+int queue_unpack(respool_bytes b, queue *q) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
   expect(&u, unpack_array(&u) == 10);
@@ -212,7 +219,7 @@ bool queue_unpack(respool_bytes b, queue *q) {
   q->bytes = unpack_uint(&u);
   counters_unpack(&u, &q->counters);
   lanes_unpack(&u, q);
-  return u.rc == 0;
+  return u.rc;
 }
 
 /* ---- claim and box ------------------------------------------------------ */
@@ -352,7 +359,7 @@ bool letter_unpack(respool_bytes b, letter *l) {
   r->group = unpack_phrase(&u);
   r->queue = unpack_phrase(&u);
   r->id = unpack_uint(&u);
-  r->lane = (int)unpack_uint(&u);
+  r->lane = lane_number(&u);
   r->items = unpack_uint(&u);
   r->pushed_at = unpack_int(&u);
   r->died_at = unpack_int(&u);
@@ -389,7 +396,7 @@ bool past_unpack(respool_bytes b, respool_item *i, unpacker *u) {
   i->pushed_at = unpack_int(u);
   i->attempts = unpack_uint(u);
   i->deliveries = unpack_uint(u);
-  i->lane = (int)unpack_uint(u);
+  i->lane = lane_number(u);
   i->version = unpack_uint(u);
   return u->rc == 0;
 }

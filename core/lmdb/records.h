@@ -58,7 +58,8 @@ typedef struct box {
 } box;
 
 void queue_pack(packer *p, const queue *q);
-bool queue_unpack(respool_bytes b, queue *q); /* lanes are malloc'ed */
+int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; lanes
+                                                are malloc'ed */
 
 void claim_pack(packer *p, const claim *c);
 bool claim_unpack(respool_bytes b, claim *c);

@@ -327,6 +327,7 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
                respool_lot *lot) {
   int rc = 0;
   lot_clear(lot);
+  lot->n_died = r->deaths;
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;

@@ -7,11 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #define FILE_MODE 0640
 #define MAP_MIN ((size_t)1 << 30)
+#define OPEN_TRIES 20 /* 1, 2, 3, ... ms apart */
 
 static const char *const names[DB_COUNT] = {
   "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
@@ -59,33 +63,55 @@ void txn_spoil(txn *t, int rc) {
 
 static unsigned env_flags(const lmdb_env *e) {
   unsigned flags = MDB_NOTLS | MDB_NOMETASYNC;
+  if (e->read_only) return MDB_NOTLS | MDB_RDONLY;
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
 /* Another program's LMDB has entries, but not our first database. */
 static int open_dbis(lmdb_env *e, MDB_txn *t, bool *fresh) {
+  unsigned flags = e->read_only ? 0 : MDB_CREATE;
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
   if (rc) return rc;
   *fresh = st.ms_entries == 0;
+  if (*fresh && e->read_only) return MDB_INVALID;
   if (!*fresh) {
     rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
   }
   for (int i = 0; i < DB_COUNT && !rc; i++)
-    rc = mdb_dbi_open(t, names[i], MDB_CREATE, &e->dbis[i]);
+    rc = mdb_dbi_open(t, names[i], flags, &e->dbis[i]);
   return rc;
+}
+
+/* Writers of several processes wait here, and so never at LMDB's mutex. That
+   is a robust one of glibc's, which loses a waiter's wake-up when the waiter
+   is killed just as it comes: the others may then sleep for good. A lock of a
+   file is handed on by the system. Where there is none, or it sees a deadlock
+   between stores that is none, LMDB's mutex still keeps writers apart. */
+static void take_turn(const lmdb_env *e, short type) {
+  mdb_filehandle_t fd;
+  struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_len = 1};
+  if (e->memory || !e->mdb || mdb_env_get_fd(e->mdb, &fd)) return;
+  while (fcntl(fd, F_SETLKW, &l) && errno == EINTR)
+    ;
+}
+
+static int begin_write(lmdb_env *e, MDB_txn **t) {
+  take_turn(e, F_WRLCK);
+  return mdb_txn_begin(e->mdb, NULL, 0, t);
 }
 
 /* An error of ours, told from LMDB's by being none of its numbers. */
 #define LOOKED (-1)
 
 static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  txn t = {.env = e, .write = true};
+  txn t = {.env = e, .write = !e->read_only};
   bool fresh;
-  int rc = mdb_txn_begin(e->mdb, NULL, 0, &t.mdb);
+  int rc = e->read_only ? mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t.mdb)
+                        : begin_write(e, &t.mdb);
   if (!rc) rc = open_dbis(e, t.mdb, &fresh);
   if (!rc) {
     e->looked = look(&t, fresh);
@@ -96,6 +122,8 @@ static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
     return rc;
   }
   rc = mdb_txn_commit(t.mdb);
+  if (e->read_only) return rc;
+  take_turn(e, F_UNLCK);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
 
@@ -124,8 +152,26 @@ static int set_up(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
   if (!rc) rc = mdb_reader_check(e->mdb, NULL);
   if (rc) return rc;
-  guard_end(e);
+  if (!e->read_only) guard_end(e);
   return open_databases(e, look);
+}
+
+/* The small map serves the making only. */
+static int make(lmdb_env *e, const char *file,
+                int (*look)(txn *t, bool fresh)) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
+  if (!rc)
+    rc = mdb_env_open(e->mdb, file, MDB_NOSUBDIR | MDB_NOLOCK, FILE_MODE);
+  return rc ? rc : open_databases(e, look);
+}
+
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh)) {
+  int rc = make(e, file, look);
+  txn_env_close(e);
+  if (rc == LOOKED) return e->looked;
+  return rc ? env_fail(e, "make", rc) : 0;
 }
 
 /* Where address space is scarce (ulimit -v, valgrind) a smaller map does. */
@@ -136,27 +182,72 @@ static bool try_smaller(lmdb_env *e, int rc) {
   return true;
 }
 
+/* Does the data file begin as LMDB's do? */
+static bool data_begins_well(const lmdb_env *e) {
+  static const uint32_t magic = 0xbeefc0de; /* after the page's header */
+  char path[4096];
+  uint32_t word = 0;
+  snprintf(path, sizeof path, "%s/data.mdb", e->path);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool well = fd >= 0 && pread(fd, &word, sizeof word, 16) == sizeof word &&
+              word == magic;
+  if (fd >= 0) close(fd);
+  return well;
+}
+
+/* LMDB's lock file is made by whoever opens it first, while others wait. When
+   that one is killed they go on with a lock file that is none. Once all have
+   given up, the first to come again makes it anew. */
+static bool try_again(lmdb_env *e, int rc, int n) {
+  struct timespec pause = {0, n * 1000000L};
+  if ((rc != MDB_INVALID && rc != EINVAL) || n > OPEN_TRIES ||
+      !data_begins_well(e))
+    return false;
+  txn_env_close(e);
+  nanosleep(&pause, NULL);
+  return true;
+}
+
 int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  int rc;
+  int rc, n = 0;
   do
     rc = set_up(e, look);
-  while (try_smaller(e, rc));
+  while (try_again(e, rc, ++n) || try_smaller(e, rc));
   if (!rc) return 0;
   txn_env_close(e);
   if (rc == LOOKED) return e->looked;
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
                 "respool store", e->path);
+  if (rc == MDB_NOTFOUND)
+    return fail(RESPOOL_VERSION, "store \"%.160s\" is of an older version: "
+                "open it for writing first", e->path);
   return env_fail(e, "open", rc);
 }
 
 void txn_env_close(lmdb_env *e) {
+  e->disk_end = 0;
   if (e->mdb) mdb_env_close(e->mdb);
   e->mdb = NULL;
 }
 
+int txn_env_open_alone(lmdb_env *e) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_open(e->mdb, e->path, MDB_RDONLY | MDB_NOLOCK, 0);
+  if (!rc) return 0;
+  txn_env_close(e);
+  return env_fail(e, "open", rc);
+}
+
+/* LMDB says INCOMPATIBLE when it has not met all pages that are in use. */
+int txn_env_copy(lmdb_env *e, int fd) {
+  int rc = mdb_env_copyfd2(e->mdb, fd, MDB_CP_COMPACT);
+  if (rc == MDB_INCOMPATIBLE) rc = MDB_CORRUPTED;
+  return rc ? env_fail(e, "copy", rc) : 0;
+}
+
 int txn_env_sync(lmdb_env *e) {
-  if (e->memory) return 0;
+  if (e->memory || e->read_only) return 0;
   int rc = mdb_env_sync(e->mdb, 1);
   if (!rc) return 0;
   env_fail(e, "flush", rc);
@@ -212,6 +303,40 @@ uint64_t txn_used(txn *t) {
   return txn_high_water(t) - free_pages(t) * page_size(t);
 }
 
+#define DISK_STEP ((uint64_t)1 << 20)
+
+/* Blocks for the file up to `end`, which its size does not tell: 0, or what
+   went wrong. */
+static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
+  mdb_filehandle_t fd;
+  int rc;
+  if (mdb_env_get_fd(e->mdb, &fd)) return EBADF;
+  do
+    rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from));
+  while (rc && errno == EINTR);
+  if (rc) return errno;
+  e->disk_end = end;
+  return 0;
+}
+
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
+  lmdb_env *e = t->env;
+  uint64_t from = txn_high_water(t);
+  uint64_t end = from + t->claimed + more + reserve;
+  if (e->memory || end <= e->disk_end) {
+    t->claimed += more;
+    return true;
+  }
+  int rc = allocate(e, from, end + DISK_STEP);
+  if (rc == ENOSPC || rc == EDQUOT) rc = allocate(e, from, end);
+  if (rc == ENOSPC || rc == EDQUOT) { /* is there room within the file? */
+    if (from - txn_used(t) < t->claimed + more + reserve) return false;
+  } else if (rc)
+    e->disk_end = UINT64_MAX; /* a file system that cannot? */
+  t->claimed += more;
+  return true;
+}
+
 void txn_env_stat(txn *t, respool_store_stats *out) {
   MDB_envinfo info;
   mdb_env_info(t->env->mdb, &info);
@@ -226,7 +351,8 @@ void txn_env_stat(txn *t, respool_store_stats *out) {
 /* ---- transactions ------------------------------------------------------- */
 
 static int begin_once(lmdb_env *e, bool write, txn *t) {
-  return mdb_txn_begin(e->mdb, NULL, write ? 0 : MDB_RDONLY, &t->mdb);
+  return write ? begin_write(e, &t->mdb)
+               : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
 }
 
 int txn_begin(lmdb_env *e, bool write, txn *t) {
@@ -239,6 +365,7 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
     mdb_reader_check(e->mdb, &dead);
     rc = begin_once(e, write, t);
   }
+  if (rc && write) take_turn(e, F_UNLCK);
   if (rc == MDB_PANIC || rc == MDB_MAP_RESIZED) e->broken = true;
   return rc ? env_fail(e, write ? "write" : "read", rc) : 0;
 }
@@ -254,6 +381,7 @@ int txn_commit(txn *t) {
   }
   int rc = mdb_txn_commit(t->mdb);
   t->mdb = NULL;
+  take_turn(t->env, F_UNLCK);
   if (!rc) return 0; /* 1 */
   int code = env_fail(t->env, "commit to", rc);
   if (code == RESPOOL_FULL || code == RESPOOL_NOSPACE ||
@@ -265,6 +393,7 @@ int txn_commit(txn *t) {
 
 void txn_abort(txn *t) {
   if (t->mdb) mdb_txn_abort(t->mdb);
+  if (t->mdb && t->write) take_turn(t->env, F_UNLCK);
   t->mdb = NULL;
 }
 

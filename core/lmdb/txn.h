@@ -40,6 +40,7 @@ typedef struct lmdb_env {
   pthread_rwlock_t life; /* held for writing while it is opened again */
   bool broken;           /* an I/O error: to be opened again before use */
   bool memory;
+  bool read_only;
   int looked; /* what the look at its format came to */
   unsigned max_readers;
   size_t map_size;
@@ -49,6 +50,7 @@ typedef struct lmdb_env {
   struct lmdb_env *next; /* in the registry */
   uint64_t used;         /* bytes, as last counted and added to since */
   uint64_t used_at;      /* commit of the count */
+  uint64_t disk_end;     /* the disk has room for the file up to here */
   struct queue *queues;  /* states as of commit `queues_txn` */
   size_t queues_txn;
 } lmdb_env;
@@ -59,6 +61,7 @@ struct txn {
   bool write;
   int rc;               /* sticky */
   uint64_t changes;
+  uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
   struct box *boxes;
   respool_lot *witness; /* the lot of the take that runs; NULL: none does */
@@ -69,6 +72,16 @@ struct txn {
    new; what it writes is committed with them. */
 int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);
+
+/* Makes a whole store in a file that nobody else knows of, durably; `look` is
+   called as above. The environment is closed again. */
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh));
+
+/* Opens only to be copied, when no other process can have it open: takes no
+   locks. Copies an open one, without its free pages, to a new file. */
+int txn_env_open_alone(lmdb_env *e);
+int txn_env_copy(lmdb_env *e, int fd);
 int txn_env_sync(lmdb_env *e);
 uint64_t txn_env_last(lmdb_env *e);
 int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
@@ -76,6 +89,12 @@ void txn_env_stat(txn *t, respool_store_stats *out);
 
 uint64_t txn_high_water(txn *t); /* bytes of the file ever used */
 uint64_t txn_used(txn *t);       /* without those on the free list */
+
+/* Makes sure that the disk has room for `more` bytes beyond what this
+   transaction asked for before, and for `reserve` bytes more, which only
+   settling and dead-lettering use. False when it is full; true as well where
+   that cannot be known. */
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
 
 int txn_begin(lmdb_env *e, bool write, txn *t);
 int txn_commit(txn *t); /* 0, or why nothing (or nobody knows what) is */

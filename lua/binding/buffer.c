@@ -12,6 +12,7 @@
 #include "queue.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 #define LBUFFER "respool.buffer"
 
@@ -30,6 +31,10 @@ static void free_buffer(void *b) {
   respool_buffer_free(b);
 }
 
+static void discard_buffer(void *b) {
+  respool_buffer_discard(b);
+}
+
 static const record_field OPTIONS[] = {
   RECORD(respool_buffer_options, items, COUNT),
   RECORD(respool_buffer_options, bytes, COUNT),
@@ -39,12 +44,14 @@ static const record_field OPTIONS[] = {
   RECORD_END
 };
 
-/* buffer(queue, options): a buffer. */
+/* buffer(queue, options): a buffer. One that is not to wait is not waited for
+   at its end either. */
 static int queue_buffer(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
   lrecord_read(L, 2, OPTIONS, &o);
-  handle *h = lhandle_new(L, LBUFFER, free_buffer);
+  handle *h = lhandle_new(L, LBUFFER,
+                          LSTARTS(L) ? discard_buffer : free_buffer);
   respool_buffer *b;
   int rc = respool_buffer_open(q->object, &o, &b);
   if (rc)
@@ -184,13 +191,35 @@ static int buffer_fold(lua_State *L) {
 
 /* Flushing. */
 
+typedef struct flush_call {
+  lcall call;
+  respool_buffer *buffer;
+} flush_call;
+
+static int run_flush(lcall *c) {
+  return respool_buffer_flush(((flush_call *)c)->buffer);
+}
+
+static int run_drain(lcall *c) {
+  return respool_buffer_drain(((flush_call *)c)->buffer);
+}
+
+/* A buffer that is discarded meanwhile is freed by a later call. */
+static flush_call *new_flush(lua_State *L) {
+  respool_buffer *b = buffer(L);
+  flush_call *f = lcall_new(L, sizeof *f, luaL_checkudata(L, 1, LBUFFER),
+                            respool_buffer_store(b));
+  f->buffer = b;
+  return f;
+}
+
 static int buffer_flush(lua_State *L) {
-  return lresult(L, respool_buffer_flush(buffer(L)));
+  return lcall_do(L, &new_flush(L)->call, run_flush, lcall_true);
 }
 
 /* drain(buffer): the flush before it is closed. */
 static int buffer_drain(lua_State *L) {
-  return lresult(L, respool_buffer_drain(buffer(L)));
+  return lcall_do(L, &new_flush(L)->call, run_drain, lcall_true);
 }
 
 static const record_field STATS[] = {
@@ -239,7 +268,20 @@ void lbuffer_methods(lua_State *L) {
   compat_register(L, QUEUE_METHODS);
 }
 
+static const luaL_Reg WAITING[] = {
+  { "flush", buffer_flush },
+  { "drain", buffer_drain },
+  { NULL, NULL }
+};
+
+static const luaL_Reg QUEUE_WAITING[] = {
+  { "buffer", queue_buffer },
+  { NULL, NULL }
+};
+
 void lbuffer_open(lua_State *L) {
   lhandle_type(L, LBUFFER, METHODS);
   lua_pop(L, 1);
+  lticket_starters(L, "buffer", WAITING);
+  lticket_starters(L, "queue", QUEUE_WAITING);
 }

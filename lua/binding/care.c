@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Care: what is done to a store now and then, and a probe of its storage.
+ * Care: what is done to a store now and then, a probe of its storage, and
+ * compaction.
  */
 #include "handle.h"
 #include "record.h"
 #include "result.h"
 #include "store.h"
-
-static respool *store(lua_State *L) {
-  return lhandle_object(L, 1, LSTORE);
-}
+#include "ticket.h"
 
 static const record_field CARE[] = {
   RECORD(respool_care, expired, COUNT),
@@ -22,25 +20,72 @@ static const record_field CARE[] = {
 };
 
 /* maintain(store, seconds): a table of what was done; nil: all there is. */
-static int store_maintain(lua_State *L) {
-  respool *s = store(L);
-  respool_care care = RESPOOL_CARE_INIT;
-  int rc = respool_maintain(s, lrecord_span_or_zero(L, 2), &care);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push(L, CARE, &care);
+typedef struct care_call {
+  lcall call;
+  int64_t ms;
+  respool_care out;
+} care_call;
+
+static int run_maintain(lcall *c) {
+  care_call *m = (care_call *)c;
+  return respool_maintain(c->store, m->ms, &m->out);
+}
+
+static int push_care(lua_State *L, lcall *c) {
+  lrecord_push(L, CARE, &((care_call *)c)->out);
   return 1;
 }
 
-/* probe(store): seconds that a durable write took, and a read. */
-static int store_probe(lua_State *L) {
+static int store_maintain(lua_State *L) {
+  care_call *c = lcall_of_store(L, sizeof *c);
+  c->ms = lrecord_span_or_zero(L, 2);
+  c->out.size = sizeof c->out;
+  return lcall_do(L, &c->call, run_maintain, push_care);
+}
+
+/* probe(store, look): seconds that a read took, and a durable write before
+   it unless it is only to look. */
+typedef struct probe_call {
+  lcall call;
+  bool look;
   uint64_t write_us, read_us;
-  int rc = respool_probe(store(L), &write_us, &read_us);
+} probe_call;
+
+static int run_probe(lcall *c) {
+  probe_call *p = (probe_call *)c;
+  return respool_probe(c->store, p->look ? NULL : &p->write_us, &p->read_us);
+}
+
+static int push_probe(lua_State *L, lcall *c) {
+  const probe_call *p = (probe_call *)c;
+  lua_pushnumber(L, (double)p->read_us / 1e6);
+  if (p->look)
+    return 1;
+  lua_pushnumber(L, (double)p->write_us / 1e6);
+  return 2;
+}
+
+static int store_probe(lua_State *L) {
+  probe_call *c = lcall_of_store(L, sizeof *c);
+  c->look = lua_toboolean(L, 2);
+  return lcall_do(L, &c->call, run_probe, push_probe);
+}
+
+static const record_field COMPACTION[] = {
+  RECORD(respool_compaction, before, COUNT),
+  RECORD(respool_compaction, after, COUNT),
+  RECORD_END
+};
+
+/* compact(path, to): bytes before and after; `to` nil: in its place. */
+int lcare_compact(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  respool_compaction done = RESPOOL_COMPACTION_INIT;
+  int rc = respool_compact(path, luaL_optstring(L, 2, NULL), &done);
   if (rc)
     return lfail(L, rc);
-  lua_pushnumber(L, (double)write_us / 1e6);
-  lua_pushnumber(L, (double)read_us / 1e6);
-  return 2;
+  lrecord_push(L, COMPACTION, &done);
+  return 1;
 }
 
 static const luaL_Reg METHODS[] = {
@@ -51,4 +96,8 @@ static const luaL_Reg METHODS[] = {
 
 void lcare_methods(lua_State *L) {
   compat_register(L, METHODS);
+}
+
+void lcare_starters(lua_State *L) {
+  lticket_starters(L, "store", METHODS);
 }

@@ -537,6 +537,22 @@ static int decode(lua_State *L) {
   return 3;
 }
 
+/* skip(bytes, at): where the value that begins there is followed by the next;
+   nothing when it is cut short or malformed. */
+static int skip(lua_State *L) {
+  size_t n;
+  const char *s = luaL_checklstring(L, 1, &n);
+  lua_Integer at = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, at >= 1 && (size_t)at <= n + 1, 2, "out of range");
+  unpacker u;
+  unpacker_init(&u, s + at - 1, n - (size_t)at + 1);
+  respool_bytes value = unpack_skip(&u);
+  if (u.rc || value.size == 0)
+    return 0;
+  lua_pushinteger(L, at + (lua_Integer)value.size);
+  return 1;
+}
+
 /* array([t]): marks the table, a new one by default, and returns it. */
 static int array(lua_State *L) {
   lua_settop(L, 1);
@@ -550,13 +566,14 @@ static int array(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-  {"encode", encode}, {"decode", decode}, {"array", array}, {NULL, NULL}
+  {"encode", encode}, {"decode", decode}, {"skip", skip}, {"array", array},
+  {NULL, NULL}
 };
 
 void lcbor_open(lua_State *L) {
   new_scratch(L);
   lua_pop(L, 1);
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 6);
   compat_register(L, functions);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");

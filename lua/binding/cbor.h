@@ -12,7 +12,7 @@
 
 #include "../../core/cbor.h"
 
-/* Leaves the table { encode, decode, array, array_mt, null } on the stack.
+/* Leaves the table { encode, decode, skip, array, array_mt, null } on the stack.
    Comes before any other function here, once for each Lua state. */
 void lcbor_open(lua_State *L);
 

@@ -9,6 +9,16 @@
 #include "handle.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
+
+/* methods(type): the table of its methods, such as those of "respool.queue";
+   of a lot they are core.lot. */
+static int methods(lua_State *L) {
+  luaL_getmetatable(L, luaL_checkstring(L, 1));
+  if (!lua_isnil(L, -1))
+    lua_getfield(L, -1, "__index");
+  return 1;
+}
 
 /* mono(): microseconds of a clock that is never set. */
 static int mono(lua_State *L) {
@@ -21,7 +31,9 @@ static const luaL_Reg FUNCTIONS[] = {
   { "home", lresult_home },
   { "backoff_check", lbackoff_check },
   { "backoff_delay", lbackoff_delay },
+  { "methods", methods },
   { "mono", mono },
+  { "compact", lcare_compact },
   { NULL, NULL }
 };
 
@@ -31,6 +43,7 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   compat_register(L, FUNCTIONS);
   lcbor_open(L);
   lua_setfield(L, -2, "cbor");
+  lticket_open(L);
   lstore_open(L);
   lqueue_open(L);
   ltake_open(L);
@@ -38,6 +51,10 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);
+  lrepair_open(L);
+  lfile_open(L);
+  lterminal_open(L);
+  linput_open(L);
   lua_pushliteral(L, RESPOOL_VERSION_STRING);
   lua_setfield(L, -2, "version");
   return 1;

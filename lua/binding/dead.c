@@ -3,6 +3,7 @@
  * Dead letters: methods of a store that take the box's name.
  */
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "handle.h"
@@ -12,6 +13,7 @@
 #include "record.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
@@ -42,6 +44,7 @@ static const record_field LETTER[] = {
   RECORD(respool_letter, replays, COUNT),
   RECORD(respool_letter, version, COUNT),
   RECORD(respool_letter, key, BYTES),
+  RECORD(respool_letter, memo, BYTES),
   RECORD(respool_letter, items, COUNT),
   { "priority", offsetof(respool_letter, lane), RECORD_INT },
   RECORD(respool_letter, failures, COUNT),
@@ -98,18 +101,64 @@ static const record_field LIST[] = {
   RECORD_END
 };
 
+/* Arguments and results of whatever may take long with a box. */
+typedef struct box_call {
+  lcall call;
+  lname box;
+  char *group; /* its own copy */
+  respool_list_options list;
+  respool_purge_options purge;
+  respool_letters *letters;
+  packer groups;
+  uint64_t *numbers, n, removed;
+} box_call;
+
+static void free_box(lcall *c) {
+  box_call *b = (box_call *)c;
+  respool_letters_free(b->letters);
+  packer_free(&b->groups);
+  free(b->numbers);
+  free(b->group);
+}
+
+static box_call *new_box_call(lua_State *L) {
+  box_call *b = lcall_of_store(L, sizeof *b);
+  packer_init(&b->groups);
+  b->call.free = free_box;
+  lcall_name(L, 2, b->box);
+  return b;
+}
+
+/* A group's name that was read is the table's. */
+static const char *own_group(lua_State *L, box_call *b, const char *group) {
+  if (!group)
+    return NULL;
+  b->group = strdup(group);
+  if (!b->group)
+    luaL_error(L, "not enough memory");
+  return b->group;
+}
+
+static int run_list(lcall *c) {
+  box_call *b = (box_call *)c;
+  return respool_dead_list(c->store, b->box, &b->list, &b->letters);
+}
+
+static int push_list(lua_State *L, lcall *c) {
+  box_call *b = (box_call *)c;
+  void **held = lguard(L, free_letters);
+  *held = b->letters;
+  b->letters = NULL;
+  return push_letters(L, held);
+}
+
 /* dead_list(store, box, options): a list of letters. */
 static int dead_list(lua_State *L) {
-  respool *s = store(L);
-  respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  lrecord_read(L, 3, LIST, &o);
-  void **held = lguard(L, free_letters);
-  respool_letters *l;
-  int rc = respool_dead_list(s, box(L), &o, &l);
-  if (rc)
-    return lfail(L, rc);
-  *held = l;
-  return push_letters(L, held);
+  box_call *b = new_box_call(L);
+  b->list = (respool_list_options)RESPOOL_LIST_OPTIONS_INIT;
+  lrecord_read(L, 3, LIST, &b->list);
+  b->list.group = own_group(L, b, b->list.group);
+  return lcall_do(L, &b->call, run_list, push_list);
 }
 
 /* Adds to the count of a group in the table on the top. */
@@ -140,19 +189,11 @@ static void push_counts(lua_State *L, const respool_letters *l) {
   }
 }
 
-/* dead_numbers(store, box, options): the numbers of letters, and how many
-   there are of each group. */
-static int dead_numbers(lua_State *L) {
-  respool *s = store(L);
-  respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  lrecord_read(L, 3, LIST, &o);
-  o.no_body = 1;
+static int push_numbers(lua_State *L, lcall *c) {
+  box_call *b = (box_call *)c;
   void **held = lguard(L, free_letters);
-  respool_letters *l;
-  int rc = respool_dead_list(s, box(L), &o, &l);
-  if (rc)
-    return lfail(L, rc);
-  *held = l;
+  respool_letters *l = *held = b->letters;
+  b->letters = NULL;
   size_t n = respool_letters_length(l);
   lua_createtable(L, (int)n, 0);
   for (size_t i = 0; i < n; i++) {
@@ -162,6 +203,17 @@ static int dead_numbers(lua_State *L) {
   push_counts(L, l);
   lguard_free(held);
   return 2;
+}
+
+/* dead_numbers(store, box, options): the numbers of letters, and how many
+   there are of each group. */
+static int dead_numbers(lua_State *L) {
+  box_call *b = new_box_call(L);
+  b->list = (respool_list_options)RESPOOL_LIST_OPTIONS_INIT;
+  lrecord_read(L, 3, LIST, &b->list);
+  b->list.group = own_group(L, b, b->list.group);
+  b->list.no_body = 1;
+  return lcall_do(L, &b->call, run_list, push_numbers);
 }
 
 /* dead_get(store, box, number): a list of one letter. */
@@ -206,13 +258,13 @@ static void push_group(lua_State *L, unpacker *u) {
   lua_setfield(L, -2, "count");
 }
 
-/* dead_groups(store, box): a list of { group, reason, count }. */
-static int dead_groups(lua_State *L) {
-  respool *s = store(L);
-  packer *p = lnames_packer(L);
-  int rc = respool_dead_groups(s, box(L), add_group, p);
-  if (rc)
-    return lfail(L, rc);
+static int run_groups(lcall *c) {
+  box_call *b = (box_call *)c;
+  return respool_dead_groups(c->store, b->box, add_group, &b->groups);
+}
+
+static int push_groups(lua_State *L, lcall *c) {
+  const packer *p = &((box_call *)c)->groups;
   lua_newtable(L);
   unpacker u;
   unpacker_init(&u, p->data, p->len);
@@ -223,25 +275,39 @@ static int dead_groups(lua_State *L) {
   return 1;
 }
 
+/* dead_groups(store, box): a list of { group, reason, count }. */
+static int dead_groups(lua_State *L) {
+  return lcall_do(L, &new_box_call(L)->call, run_groups, push_groups);
+}
+
 
 /* Removing. */
 
+static int run_remove(lcall *c) {
+  box_call *b = (box_call *)c;
+  return respool_dead_remove(c->store, b->box, b->numbers, b->n,
+                             &b->removed);
+}
+
+static int push_removed(lua_State *L, lcall *c) {
+  lrecord_push_count(L, ((box_call *)c)->removed);
+  return 1;
+}
+
 /* dead_remove(store, box, numbers): how many were there. */
 static int dead_remove(lua_State *L) {
-  respool *s = store(L);
   luaL_checktype(L, 3, LUA_TTABLE);
-  size_t n = lua_rawlen(L, 3);
-  uint64_t *numbers = lua_newuserdata(L, n * sizeof *numbers), removed;
-  for (size_t i = 0; i < n; i++) {
+  box_call *b = new_box_call(L);
+  b->n = lua_rawlen(L, 3);
+  b->numbers = malloc((b->n + 1) * sizeof *b->numbers);
+  if (!b->numbers)
+    luaL_error(L, "not enough memory");
+  for (size_t i = 0; i < b->n; i++) {
     lua_rawgeti(L, 3, (int)i + 1);
-    numbers[i] = lrecord_count(L, lua_gettop(L));
+    b->numbers[i] = lrecord_count(L, lua_gettop(L));
     lua_pop(L, 1);
   }
-  int rc = respool_dead_remove(s, box(L), numbers, n, &removed);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push_count(L, removed);
-  return 1;
+  return lcall_do(L, &b->call, run_remove, push_removed);
 }
 
 static const record_field PURGE[] = {
@@ -250,21 +316,55 @@ static const record_field PURGE[] = {
   RECORD_END
 };
 
+static int run_purge(lcall *c) {
+  box_call *b = (box_call *)c;
+  return respool_dead_purge(c->store, b->box, &b->purge, &b->removed);
+}
+
 /* dead_purge(store, box, options): how many there were. */
 static int dead_purge(lua_State *L) {
-  respool *s = store(L);
-  respool_purge_options o = RESPOOL_PURGE_OPTIONS_INIT;
-  uint64_t removed;
-  lrecord_read(L, 3, PURGE, &o);
-  int rc = respool_dead_purge(s, box(L), &o, &removed);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push_count(L, removed);
-  return 1;
+  box_call *b = new_box_call(L);
+  b->purge = (respool_purge_options)RESPOOL_PURGE_OPTIONS_INIT;
+  lrecord_read(L, 3, PURGE, &b->purge);
+  b->purge.group = own_group(L, b, b->purge.group);
+  return lcall_do(L, &b->call, run_purge, push_removed);
 }
 
 
 /* Moving. */
+
+typedef struct move_call {
+  lcall call;
+  lname box;
+  respool_move_options options;
+  respool_job job;
+  size_t n;
+  respool_move *moves;
+  respool_payload *payloads;
+  uint64_t moved;
+} move_call;
+
+static void free_moves(lcall *c) {
+  move_call *m = (move_call *)c;
+  for (size_t i = 0; m->payloads && i < m->n; i++) {
+    free((void *)(uintptr_t)m->payloads[i].body.data);
+    free((void *)(uintptr_t)m->payloads[i].headers.data);
+  }
+  free(m->payloads);
+  free(m->moves);
+  respool_queue_free(m->options.to);
+}
+
+static respool_bytes own_bytes(lua_State *L, int index) {
+  respool_bytes b = lqueue_bytes(L, index);
+  if (!b.data)
+    return b;
+  void *copy = malloc(b.size + 1);
+  if (!copy)
+    luaL_error(L, "not enough memory");
+  b.data = memcpy(copy, b.data, b.size);
+  return b;
+}
 
 /* The move on the top: { number, bytes, headers, version }; no bytes, or a
    number alone: as it is. */
@@ -280,44 +380,52 @@ static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
   m->number = lrecord_count(L, row + 1);
   m->version = lua_isnil(L, row + 4) ? 0 : lrecord_count(L, row + 4);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
-  p->body = lqueue_bytes(L, row + 2);
-  p->headers = lqueue_bytes(L, row + 3);
+  p->body = own_bytes(L, row + 2);
+  p->headers = own_bytes(L, row + 3);
   lua_settop(L, row);
 }
 
-/* The list at `index` as moves, which live in userdata on the stack; their
-   bytes belong to the list. */
-static respool_move *read_moves(lua_State *L, int index, size_t n) {
-  respool_move *moves = lua_newuserdata(L, n * sizeof *moves);
-  respool_payload *payloads = lua_newuserdata(L, n * sizeof *payloads);
-  for (size_t i = 0; i < n; i++) {
+static void read_moves(lua_State *L, int index, move_call *m) {
+  m->n = lua_rawlen(L, index);
+  m->moves = calloc(m->n + 1, sizeof *m->moves);
+  m->payloads = calloc(m->n + 1, sizeof *m->payloads);
+  if (!m->moves || !m->payloads)
+    luaL_error(L, "not enough memory");
+  for (size_t i = 0; i < m->n; i++) {
     lua_rawgeti(L, index, (int)i + 1);
-    read_move(L, &moves[i], &payloads[i]);
+    read_move(L, &m->moves[i], &m->payloads[i]);
     lua_pop(L, 1);
   }
-  return moves;
+}
+
+static int run_move(lcall *c) {
+  move_call *m = (move_call *)c;
+  return respool_dead_move(c->store, m->box, m->moves, m->n, &m->options,
+                           &m->moved);
+}
+
+static int push_moved(lua_State *L, lcall *c) {
+  lrecord_push_count(L, ((move_call *)c)->moved);
+  return 1;
 }
 
 /* dead_move(store, box, moves, to, keep_attempts, job): how many moved. */
 static int dead_move(lua_State *L) {
-  respool *s = store(L);
-  respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
-  respool_job job = RESPOOL_JOB_INIT;
-  uint64_t moved;
   lua_settop(L, 6);
   luaL_checktype(L, 3, LUA_TTABLE);
-  if (!lua_isnil(L, 4))
-    o.to = lhandle_object(L, 4, LQUEUE);
-  o.keep_attempts = lua_toboolean(L, 5);
+  respool_queue *to = lua_isnil(L, 4) ? NULL : lhandle_object(L, 4, LQUEUE);
+  move_call *m = lcall_of_store(L, sizeof *m);
+  m->options = (respool_move_options)RESPOOL_MOVE_OPTIONS_INIT;
+  m->job.size = sizeof m->job;
+  m->call.free = free_moves;
+  if (to)
+    m->options.to = respool_queue_ref(to);
+  m->options.keep_attempts = lua_toboolean(L, 5);
   if (!lua_isnil(L, 6))
-    o.job = ljob_read(L, 6, &job);
-  size_t n = lua_rawlen(L, 3);
-  respool_move *moves = read_moves(L, 3, n);
-  int rc = respool_dead_move(s, box(L), moves, n, &o, &moved);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push_count(L, moved);
-  return 1;
+    m->options.job = ljob_read(L, 6, &m->job);
+  lcall_name(L, 2, m->box);
+  read_moves(L, 3, m);
+  return lcall_do(L, &m->call, run_move, push_moved);
 }
 
 
@@ -335,4 +443,18 @@ static const luaL_Reg METHODS[] = {
 
 void ldead_methods(lua_State *L) {
   compat_register(L, METHODS);
+}
+
+static const luaL_Reg WAITING[] = {
+  { "dead_list", dead_list },
+  { "dead_numbers", dead_numbers },
+  { "dead_groups", dead_groups },
+  { "dead_remove", dead_remove },
+  { "dead_purge", dead_purge },
+  { "dead_move", dead_move },
+  { NULL, NULL }
+};
+
+void ldead_starters(lua_State *L) {
+  lticket_starters(L, "store", WAITING);
 }

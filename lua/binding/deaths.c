@@ -77,8 +77,8 @@ static void push_death(lua_State *L, const death *one) {
   lua_setfield(L, -2, "number");
 }
 
-void ldeaths_put(lua_State *L, int beside, const respool_take_options *o) {
-  const deaths *d = o->died_arg;
+void ldeaths_put(lua_State *L, int beside, const void *given) {
+  const deaths *d = given;
   if (!d || !d->n)
     return;
   lua_createtable(L, (int)d->n, 0);

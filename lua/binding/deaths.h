@@ -15,7 +15,7 @@
 void ldeaths_watch(lua_State *L, int beside, respool_take_options *o);
 
 /* Sets `died` in the table at `beside`: { { box =, number = }, ... }; nothing
-   when there are none. */
-void ldeaths_put(lua_State *L, int beside, const respool_take_options *o);
+   when there are none. `deaths` is the options' died_arg, or NULL. */
+void ldeaths_put(lua_State *L, int beside, const void *deaths);
 
 #endif

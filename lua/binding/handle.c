@@ -11,13 +11,18 @@
 
 #define LGUARD "respool.guard"
 
-handle *lhandle_new(lua_State *L, const char *type, lfree free) {
-  handle *h = lua_newuserdata(L, sizeof *h);
-  memset(h, 0, sizeof *h);
+void *lhandle_new_of(lua_State *L, size_t size, const char *type,
+                     lfree free) {
+  handle *h = lua_newuserdata(L, size);
+  memset(h, 0, size);
   h->free = free;
   luaL_getmetatable(L, type);
   lua_setmetatable(L, -2);
   return h;
+}
+
+handle *lhandle_new(lua_State *L, const char *type, lfree free) {
+  return lhandle_new_of(L, sizeof(handle), type, free);
 }
 
 void lhandle_open(handle *h, handle *parent, void *object) {

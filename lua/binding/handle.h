@@ -29,6 +29,10 @@ typedef struct handle {
 /* Pushes a shut handle of this type, to be opened below `parent` (NULL: a
    root) once the core has made its object. */
 handle *lhandle_new(lua_State *L, const char *type, lfree free);
+
+/* The same for a struct of `size` bytes, zeroed, that begins with a handle. */
+void *lhandle_new_of(lua_State *L, size_t size, const char *type, lfree free);
+
 void lhandle_open(handle *h, handle *parent, void *object);
 
 /* The handle at `index`; raises when it is shut or of another type. */

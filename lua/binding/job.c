@@ -9,6 +9,7 @@
 #include "record.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
@@ -47,15 +48,31 @@ static int job_load(lua_State *L) {
 }
 
 /* job_save(store, table). */
+typedef struct job_call {
+  lcall call;
+  respool_job job;
+  lname name;
+} job_call;
+
+static int run_save(lcall *c) {
+  return respool_job_save(c->store, &((job_call *)c)->job);
+}
+
 static int job_save(lua_State *L) {
-  respool *s = store(L);
-  respool_job job = RESPOOL_JOB_INIT;
-  return lresult(L, respool_job_save(s, ljob_read(L, 2, &job)));
+  job_call *c = lcall_of_store(L, sizeof *c);
+  c->job.size = sizeof c->job;
+  ljob_read(L, 2, &c->job);
+  return lcall_do(L, &c->call, run_save, lcall_true);
+}
+
+static int run_remove(lcall *c) {
+  return respool_job_remove(c->store, ((job_call *)c)->name);
 }
 
 static int job_remove(lua_State *L) {
-  respool *s = store(L);
-  return lresult(L, respool_job_remove(s, luaL_checkstring(L, 2)));
+  job_call *c = lcall_of_store(L, sizeof *c);
+  lcall_name(L, 2, c->name);
+  return lcall_do(L, &c->call, run_remove, lcall_true);
 }
 
 static int job_names(lua_State *L) {
@@ -72,4 +89,14 @@ static const luaL_Reg METHODS[] = {
 
 void ljob_methods(lua_State *L) {
   compat_register(L, METHODS);
+}
+
+static const luaL_Reg WAITING[] = {
+  { "job_save", job_save },
+  { "job_remove", job_remove },
+  { NULL, NULL }
+};
+
+void ljob_starters(lua_State *L) {
+  lticket_starters(L, "store", WAITING);
 }

@@ -10,6 +10,7 @@
 #include "deaths.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 static respool_lot *lot(lua_State *L) {
   return lhandle_object(L, 1, LLOT);
@@ -199,6 +200,43 @@ static int push_settled(lua_State *L, int rc, bool taken) {
   return n + 1;
 }
 
+/* Pushes the shut lot beside the ticket at index 1. */
+static handle *push_lot_beside(lua_State *L, const lticket *t) {
+  compat_get_beside(L, 1);
+  lua_rawgeti(L, -1, 1);
+  compat_get_beside(L, -1);
+  ldeaths_put(L, lua_gettop(L), t->deaths);
+  lua_pop(L, 1);
+  return lua_touserdata(L, -1);
+}
+
+int llot_taken(lua_State *L, int rc, const respool_result *r, lticket *t) {
+  if (rc)
+    return lfail(L, rc);
+  lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
+  return 1;
+}
+
+static int end_settle(lua_State *L, int rc, const respool_result *r,
+                      lticket *t) {
+  bool taken = t->queue && (r->lot || rc == 0);
+  if (taken)
+    lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
+  return push_settled(L, rc, taken);
+}
+
+/* The lot to take lies on the top, if any. A lot of nothing is settled. */
+static int start_settle(lua_State *L, const respool_settle_options *o,
+                        handle *q) {
+  handle *lot = lhandle_check(L, 1, LLOT);
+  int next = q ? lua_gettop(L) : 0;
+  lticket *t = lticket_new(L, end_settle);
+  t->queue = q;
+  t->deaths = o->take ? o->take->died_arg : NULL;
+  int rc = respool_lot_settle_start(lot->object, o, &t->made);
+  return lticket_return(L, t, rc, lot, next);
+}
+
 /* settle(lot, no_wait, pushes): true. settle(lot, no_wait, pushes, queue,
    beside, items, bytes, wait, lease): true and the next lot; after an error
    too there may be one. */
@@ -218,8 +256,10 @@ static int lot_settle(lua_State *L) {
     o.take = &take;
     h = llot_new(L, 5);
   }
+  if (l && LSTARTS(L))
+    return start_settle(L, &o, q);
   int rc = l ? respool_lot_settle(l, &o, &next) : 0;
-  ldeaths_put(L, 5, &take);
+  ldeaths_put(L, 5, take.died_arg);
   if (h && (next || rc == 0))
     lhandle_open(h, q, next);
   return push_settled(L, rc, h && h->open);
@@ -248,8 +288,17 @@ static int lot_observe(lua_State *L) {
   return 1;
 }
 
+static int start_extend(lua_State *L) {
+  handle *l = lhandle_check(L, 1, LLOT);
+  lticket *t = lticket_new(L, lticket_plain);
+  int rc = respool_lot_extend_start(l->object, lrecord_span(L, 2), &t->made);
+  return lticket_return(L, t, rc, l, 0);
+}
+
 static int lot_extend(lua_State *L) {
   respool_lot *l = lot(L);
+  if (l && LSTARTS(L))
+    return start_extend(L);
   return lresult(L, l ? respool_lot_extend(l, lrecord_span(L, 2)) : 0);
 }
 
@@ -284,6 +333,12 @@ static const luaL_Reg FUNCTIONS[] = {
   { NULL, NULL }
 };
 
+static const luaL_Reg WAITING[] = {
+  { "settle", lot_settle },
+  { "extend", lot_extend },
+  { NULL, NULL }
+};
+
 /* Pushes { id = 1, ... } and how many they are. */
 static void push_fields(lua_State *L) {
   int n = 0;
@@ -308,4 +363,5 @@ void llot_open(lua_State *L) {
   lua_setfield(L, -2, "fields");
   lua_setfield(L, -3, "lot");
   lua_setfield(L, -2, "lot_type");
+  lticket_starters(L, "lot", WAITING);
 }

@@ -25,13 +25,13 @@ packer *lnames_packer(lua_State *L) {
   return p;
 }
 
-static int add_name(void *arg, const char *name) {
+int lnames_add(void *arg, const char *name) {
   packer *p = arg;
   pack_raw(p, name, strlen(name) + 1);
   return p->rc;
 }
 
-static void push_names(lua_State *L, const packer *p) {
+void lnames_push(lua_State *L, const packer *p) {
   lua_newtable(L);
   int n = 0;
   for (size_t at = 0; at < p->len; n++) {
@@ -44,9 +44,9 @@ static void push_names(lua_State *L, const packer *p) {
 
 int lnames_list(lua_State *L, respool *s, lnames_walk walk) {
   packer *p = lnames_packer(L);
-  int rc = walk(s, add_name, p);
+  int rc = walk(s, lnames_add, p);
   if (rc)
     return lfail(L, rc);
-  push_names(L, p);
+  lnames_push(L, p);
   return 1;
 }

@@ -14,8 +14,16 @@
 /* Pushes a packer that lives as long as the stack remembers it. */
 packer *lnames_packer(lua_State *L);
 
+/* Adds a name to the packer `arg`; pushes the list of those that were. */
+int lnames_add(void *arg, const char *name);
+void lnames_push(lua_State *L, const packer *p);
+
 /* Pushes the list of the names, or findings, that `walk` tells, or fails. */
 typedef int (*lnames_walk)(respool *s, respool_name_fn each, void *arg);
 int lnames_list(lua_State *L, respool *s, lnames_walk walk);
+
+/* The two halves of it: adds a name to a packer; pushes those it holds. */
+int lnames_add(void *p, const char *name);
+void lnames_push(lua_State *L, const packer *p);
 
 #endif

@@ -39,10 +39,12 @@ static void note(int signal) {
   caught++;
 }
 
-/* watch(): SIGTERM and SIGINT are counted from now on. */
+/* watch(cut): SIGTERM and SIGINT are counted from now on. With `cut` a read
+   that waits for input ends when one comes. */
 static int watch(lua_State *L) {
   struct sigaction act = { .sa_handler = note, .sa_flags = SA_RESTART };
-  (void)L;
+  if (lua_toboolean(L, 1))
+    act.sa_flags = 0;
   sigaddset(&act.sa_mask, SIGTERM);
   sigaddset(&act.sa_mask, SIGINT);
   for (int i = 0; i < 2; i++)
@@ -55,6 +57,14 @@ static int unwatch(lua_State *L) {
   (void)L;
   for (int i = 0; i < 2; i++)
     sigaction(WATCHED[i], &before[i], NULL);
+  return 0;
+}
+
+/* obey(): Ctrl-C is the parent's business, and SIGTERM ends this child. */
+static int obey(lua_State *L) {
+  (void)L;
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_DFL);
   return 0;
 }
 
@@ -164,6 +174,7 @@ static int nap(lua_State *L) {
 static const luaL_Reg FUNCTIONS[] = {
   { "watch", watch },
   { "unwatch", unwatch },
+  { "obey", obey },
   { "signals", signals },
   { "fork", process_fork },
   { "exit", process_exit },

@@ -9,6 +9,7 @@
 #include "figures.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 static respool_queue *queue(lua_State *L) {
   return lhandle_object(L, 1, LQUEUE);
@@ -132,9 +133,19 @@ static int queue_config(lua_State *L) {
   return 1;
 }
 
+typedef struct pause_call {
+  lcall call;
+  int paused;
+} pause_call;
+
+static int run_pause(lcall *c) {
+  return respool_queue_pause(c->queue, ((pause_call *)c)->paused);
+}
+
 static int queue_pause(lua_State *L) {
-  respool_queue *q = queue(L);
-  return lresult(L, respool_queue_pause(q, lua_toboolean(L, 2)));
+  pause_call *p = lcall_of_queue(L, sizeof *p);
+  p->paused = lua_toboolean(L, 2);
+  return lcall_do(L, &p->call, run_pause, lcall_true);
 }
 
 static const record_field STATS[] = {
@@ -220,21 +231,36 @@ static void locate(respool_payload *items, size_t n, const packer *p) {
   }
 }
 
-static int push_items(lua_State *L, respool_queue *q,
-                      const respool_payload *items, size_t n) {
-  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, 6, &o);
-  uint64_t first;
-  int held = 0;
-  o.held = &held;
-  int rc = respool_push(q, items, n, &o, &first);
+static int push_first(lua_State *L, int rc, const respool_result *r,
+                      lticket *t) {
+  (void)t;
   if (rc)
     return lfail(L, rc);
-  lrecord_push_count(L, first);
-  if (!held)
+  lrecord_push_count(L, r->first);
+  if (!r->held)
     return 1;
   lua_pushliteral(L, "exists");
   return 2;
+}
+
+static int start_push(lua_State *L, const respool_payload *items, size_t n,
+                      const respool_push_options *o) {
+  handle *q = lhandle_check(L, 1, LQUEUE);
+  lticket *t = lticket_new(L, push_first);
+  int rc = respool_push_start(q->object, items, n, o, &t->made);
+  return lticket_return(L, t, rc, q, 0);
+}
+
+static int push_items(lua_State *L, respool_queue *q,
+                      const respool_payload *items, size_t n) {
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  lqueue_push_options(L, 6, &o);
+  if (LSTARTS(L))
+    return start_push(L, items, n, &o);
+  o.held = &r.held;
+  int rc = respool_push(q, items, n, &o, &r.first);
+  return push_first(L, rc, &r, NULL);
 }
 
 respool_payload lqueue_payload(lua_State *L) {
@@ -281,24 +307,67 @@ static int queue_push_many(lua_State *L) {
 
 /* Removing. */
 
-static int queue_remove(lua_State *L) {
-  respool_queue *q = queue(L);
-  return lresult(L, respool_remove(q, lrecord_count(L, 2)));
+typedef struct remove_call {
+  lcall call;
+  uint64_t id, removed;
+} remove_call;
+
+static int run_remove(lcall *c) {
+  return respool_remove(c->queue, ((remove_call *)c)->id);
 }
 
-static int queue_purge(lua_State *L) {
-  uint64_t removed;
-  int rc = respool_purge(queue(L), &removed);
+static int queue_remove(lua_State *L) {
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  r->id = lrecord_count(L, 2);
+  return lcall_do(L, &r->call, run_remove, lcall_true);
+}
+
+static int run_purge(lcall *c) {
+  return respool_purge(c->queue, &((remove_call *)c)->removed);
+}
+
+static int push_removed(lua_State *L, lcall *c) {
+  lrecord_push_count(L, ((remove_call *)c)->removed);
+  return 1;
+}
+
+/* remove_many(queue, ids): how many were there and not leased. */
+static int queue_remove_many(lua_State *L) {
+  respool_queue *q = queue(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t n = lua_rawlen(L, 2);
+  uint64_t *ids = lua_newuserdata(L, n * sizeof *ids), removed;
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    ids[i] = lrecord_count(L, lua_gettop(L));
+    lua_pop(L, 1);
+  }
+  int rc = respool_remove_many(q, ids, n, &removed);
   if (rc)
     return lfail(L, rc);
   lrecord_push_count(L, removed);
   return 1;
 }
 
+static int queue_purge(lua_State *L) {
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  return lcall_do(L, &r->call, run_purge, push_removed);
+}
+
 static const luaL_Reg METHODS[] = {
   { "config", queue_config },
   { "pause", queue_pause },
   { "stat", queue_stat },
+  { "push", queue_push },
+  { "push_many", queue_push_many },
+  { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
+  { "purge", queue_purge },
+  { NULL, NULL }
+};
+
+static const luaL_Reg WAITING[] = {
+  { "pause", queue_pause },
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },
@@ -312,4 +381,5 @@ void lqueue_open(lua_State *L) {
   ltake_methods(L);
   lbuffer_methods(L);
   lua_pop(L, 2);
+  lticket_starters(L, "queue", WAITING);
 }

@@ -10,6 +10,7 @@
 #include "handle.h"
 #include "record.h"
 #include "respool.h"
+#include "ticket.h"
 
 /* The fields of an item, for tables and for single questions. */
 extern const record_field LITEM_FIELDS[];
@@ -43,5 +44,8 @@ size_t llot_number(lua_State *L, int index, const respool_lot *l);
 
 /* Pushes a shut lot with the table at `beside`. */
 handle *llot_new(lua_State *L, int beside);
+
+/* The end of a ticket that takes: the lot beside it, opened. */
+int llot_taken(lua_State *L, int rc, const respool_result *r, lticket *t);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Results and errors. Misuse is noticed deep in the module, but its message
- * names the line that misused it: the innermost one outside the directory
+ * names the line that misused it: the innermost one outside the directories
  * that the Lua side has called home.
  */
 #include "result.h"
@@ -11,31 +11,44 @@
 
 static const char HOME; /* its address is the key in the registry */
 
+/* Pushes the list of homes, made when it is missing. */
+static int push_homes(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &HOME);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &HOME);
+  }
+  return lua_gettop(L);
+}
+
 int lresult_home(lua_State *L) {
   const char *source = luaL_checkstring(L, 1);
   const char *slash = strrchr(source, '/');
+  int homes = push_homes(L);
   lua_pushlstring(L, source, slash ? (size_t)(slash - source) + 1 : 0);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &HOME);
+  lua_rawseti(L, homes, (int)lua_rawlen(L, homes) + 1);
   return 0;
 }
 
-/* Leaves the home on the stack, which keeps it; "" before it is set. */
-static const char *push_home(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &HOME);
-  const char *home = lua_tostring(L, -1);
-  return home ? home : "";
-}
-
-static int is_ours(const lua_Debug *ar, const char *home) {
-  return *home && strncmp(ar->source, home, strlen(home)) == 0;
+static int is_ours(lua_State *L, const lua_Debug *ar, int homes) {
+  int ours = 0;
+  for (int i = 1; !ours && i <= (int)lua_rawlen(L, homes); i++) {
+    lua_rawgeti(L, homes, i);
+    const char *home = lua_tostring(L, -1);
+    ours = *home && strncmp(ar->source, home, strlen(home)) == 0;
+    lua_pop(L, 1);
+  }
+  return ours;
 }
 
 static void push_where(lua_State *L) {
-  const char *home = push_home(L);
+  int homes = push_homes(L);
   lua_Debug ar;
   for (int level = 0; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline > 0 && !is_ours(&ar, home)) {
+    if (ar.currentline > 0 && !is_ours(L, &ar, homes)) {
       lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
       return;
     }

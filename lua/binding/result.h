@@ -16,7 +16,7 @@ int lmisuse(lua_State *L, const char *fmt, ...);
 /* misuse(message): the same from Lua. */
 int lresult_misuse(lua_State *L);
 
-/* home(source): functions of this source's directory are the module's. */
+/* home(source): functions of this source's directory are the module's, too. */
 int lresult_home(lua_State *L);
 
 /* Pushes nil, message, code and returns 3; INVALID and NOMEM raise. */

@@ -11,6 +11,7 @@
 #include "queue.h"
 #include "record.h"
 #include "result.h"
+#include "ticket.h"
 
 static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
@@ -24,6 +25,7 @@ static const record_field OPTIONS[] = {
   RECORD(respool_options, max_bytes, COUNT),
   RECORD(respool_options, max_item_bytes, COUNT),
   RECORD(respool_options, seed, COUNT),
+  RECORD(respool_options, read_only, FLAG),
   RECORD_END
 };
 
@@ -45,7 +47,16 @@ static int store_open(lua_State *L) {
   return 1;
 }
 
+static int start_flush(lua_State *L) {
+  handle *s = lhandle_check(L, 1, LSTORE);
+  lticket *t = lticket_new(L, lticket_plain);
+  int rc = respool_flush_start(s->object, &t->made);
+  return lticket_return(L, t, rc, s, 0);
+}
+
 static int store_flush(lua_State *L) {
+  if (LSTARTS(L))
+    return start_flush(L);
   return lresult(L, respool_flush(store(L)));
 }
 
@@ -80,17 +91,30 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, last_txn, COUNT),
   RECORD(respool_store_stats, readers, UINT),
   RECORD(respool_store_stats, max_readers, UINT),
+  RECORD(respool_store_stats, id, NAME),
   RECORD_END
 };
 
-static int store_stat(lua_State *L) {
-  respool_store_stats stats = RESPOOL_STORE_STATS_INIT;
-  int rc = respool_store_stat(store(L), &stats);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push(L, STATS, &stats);
-  lfigures_store(L, &stats);
+typedef struct stat_call {
+  lcall call;
+  respool_store_stats out;
+} stat_call;
+
+static int run_stat(lcall *c) {
+  return respool_store_stat(c->store, &((stat_call *)c)->out);
+}
+
+static int push_stat(lua_State *L, lcall *c) {
+  const respool_store_stats *stats = &((stat_call *)c)->out;
+  lrecord_push(L, STATS, stats);
+  lfigures_store(L, stats);
   return 1;
+}
+
+static int store_stat(lua_State *L) {
+  stat_call *c = lcall_of_store(L, sizeof *c);
+  c->out.size = sizeof c->out;
+  return lcall_do(L, &c->call, run_stat, push_stat);
 }
 
 static int store_queues(lua_State *L) {
@@ -101,34 +125,95 @@ static int store_boxes(lua_State *L) {
   return lnames_list(L, store(L), respool_boxes);
 }
 
+typedef struct check_call {
+  lcall call;
+  packer found;
+} check_call;
+
+static void free_check(lcall *c) {
+  packer_free(&((check_call *)c)->found);
+}
+
+static int run_check(lcall *c) {
+  return respool_check(c->store, lnames_add, &((check_call *)c)->found);
+}
+
+static int push_check(lua_State *L, lcall *c) {
+  lnames_push(L, &((check_call *)c)->found);
+  return 1;
+}
+
 static int store_check(lua_State *L) {
-  return lnames_list(L, store(L), respool_check);
+  check_call *c = lcall_of_store(L, sizeof *c);
+  packer_init(&c->found);
+  c->call.free = free_check;
+  return lcall_do(L, &c->call, run_check, push_check);
+}
+
+typedef struct drop_call {
+  lcall call;
+  lname name;
+} drop_call;
+
+static int run_drop(lcall *c) {
+  return respool_queue_drop(c->store, ((drop_call *)c)->name);
 }
 
 static int store_drop(lua_State *L) {
-  respool *s = store(L);
-  return lresult(L, respool_queue_drop(s, luaL_checkstring(L, 2)));
+  drop_call *c = lcall_of_store(L, sizeof *c);
+  lcall_name(L, 2, c->name);
+  return lcall_do(L, &c->call, run_drop, lcall_true);
 }
 
 static void free_queue(void *q) {
   respool_queue_free(q);
 }
 
-/* queue(store, name, options): a queue. */
-static int store_queue(lua_State *L) {
-  handle *parent = lhandle_check(L, 1, LSTORE);
-  const char *name = luaL_checkstring(L, 2);
-  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+typedef struct open_call {
+  lcall call;
+  lname name, box;
+  respool_queue_options options;
   respool_backoff backoff;
   respool_weights weights;
-  lqueue_options(L, 3, &o, &backoff, &weights);
+  respool_queue *made;
+} open_call;
+
+static void free_made(lcall *c) {
+  respool_queue_free(((open_call *)c)->made);
+}
+
+static int run_open(lcall *c) {
+  open_call *o = (open_call *)c;
+  return respool_queue_open(c->store, o->name, &o->options, &o->made);
+}
+
+static int push_queue(lua_State *L, lcall *c) {
+  open_call *o = (open_call *)c;
   handle *h = lhandle_new(L, LQUEUE, free_queue);
-  respool_queue *q;
-  int rc = respool_queue_open(parent->object, name, &o, &q);
-  if (rc)
-    return lfail(L, rc);
-  lhandle_open(h, parent, q);
+  lhandle_open(h, c->parent, o->made);
+  o->made = NULL;
   return 1;
+}
+
+/* The box's name is the table's. */
+static void own_box(lua_State *L, open_call *c) {
+  if (!c->options.box)
+    return;
+  lua_pushstring(L, c->options.box);
+  lcall_name(L, -1, c->box);
+  c->options.box = c->box;
+  lua_pop(L, 1);
+}
+
+/* queue(store, name, options): a queue. */
+static int store_queue(lua_State *L) {
+  open_call *c = lcall_of_store(L, sizeof *c);
+  c->options = (respool_queue_options)RESPOOL_QUEUE_OPTIONS_INIT;
+  c->call.free = free_made;
+  lcall_name(L, 2, c->name);
+  lqueue_options(L, 3, &c->options, &c->backoff, &c->weights);
+  own_box(L, c);
+  return lcall_do(L, &c->call, run_open, push_queue);
 }
 
 /* find(store, name): a queue that there is. */
@@ -160,6 +245,15 @@ static const luaL_Reg METHODS[] = {
   { NULL, NULL }
 };
 
+static const luaL_Reg WAITING[] = {
+  { "flush", store_flush },
+  { "stat", store_stat },
+  { "check", store_check },
+  { "drop", store_drop },
+  { "queue", store_queue },
+  { NULL, NULL }
+};
+
 void lstore_open(lua_State *L) {
   lhandle_type(L, LSTORE, METHODS);
   lua_getfield(L, -1, "__index");
@@ -168,6 +262,10 @@ void lstore_open(lua_State *L) {
   ltx_methods(L);
   lcare_methods(L);
   lua_pop(L, 2);
+  lticket_starters(L, "store", WAITING);
+  ldead_starters(L);
+  ljob_starters(L);
+  lcare_starters(L);
   lua_pushcfunction(L, store_open);
   lua_setfield(L, -2, "open");
 }

@@ -17,6 +17,10 @@ void llot_open(lua_State *L);   /* lot, lot_type */
 void lbuffer_open(lua_State *L);
 void ltx_open(lua_State *L);
 void lprocess_open(lua_State *L); /* process */
+void lrepair_open(lua_State *L);  /* repair */
+void lfile_open(lua_State *L);    /* file */
+void lterminal_open(lua_State *L); /* terminal */
+void linput_open(lua_State *L);   /* input */
 
 /* Methods of a queue, and of a store, for the table on the top. */
 void ltake_methods(lua_State *L);
@@ -25,5 +29,11 @@ void ldead_methods(lua_State *L);
 void ljob_methods(lua_State *L);
 void ltx_methods(lua_State *L);
 void lcare_methods(lua_State *L);
+
+/* Those of a store that may wait, for the module on the top. */
+void ldead_starters(lua_State *L);
+void ljob_starters(lua_State *L);
+void lcare_starters(lua_State *L);
+int lcare_compact(lua_State *L); /* compact */
 
 #endif

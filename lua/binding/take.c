@@ -8,6 +8,7 @@
 #include "handle.h"
 #include "result.h"
 #include "store.h"
+#include "ticket.h"
 
 #define LCURSOR "respool.cursor"
 
@@ -26,6 +27,15 @@ void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
 }
 
 /* take(queue, beside, items, bytes, wait, lease): a lot. */
+static int start_take(lua_State *L, handle *q,
+                      const respool_take_options *o, int lot) {
+  lticket *t = lticket_new(L, llot_taken);
+  t->queue = q;
+  t->deaths = o->died_arg;
+  int rc = respool_take_start(q->object, o, &t->made);
+  return lticket_return(L, t, rc, q, lot);
+}
+
 static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
@@ -33,8 +43,10 @@ static int queue_take(lua_State *L) {
   ldeaths_watch(L, 2, &o);
   handle *h = llot_new(L, 2);
   respool_lot *lot;
+  if (LSTARTS(L))
+    return start_take(L, q, &o, lua_gettop(L));
   int rc = respool_take(q->object, &o, &lot);
-  ldeaths_put(L, 2, &o);
+  ldeaths_put(L, 2, o.died_arg);
   if (rc)
     return lfail(L, rc);
   lhandle_open(h, q, lot);
@@ -121,34 +133,66 @@ static int new_cursor(lua_State *L) {
   return 1;
 }
 
+/* A walk that may be a long one. */
+typedef struct walk_call {
+  lcall call;
+  respool_cursor *at;  /* of the Lua side, moved at the end */
+  respool_cursor from;
+  respool_moment since;
+  int state;
+  size_t limit;
+  respool_page *page;
+} walk_call;
+
+static void free_walk(lcall *c) {
+  respool_page_free(((walk_call *)c)->page);
+}
+
+static walk_call *new_walk(lua_State *L, int limit) {
+  walk_call *w = lcall_of_queue(L, sizeof *w);
+  w->limit = lrecord_count(L, limit);
+  w->call.free = free_walk;
+  return w;
+}
+
+static int run_browse(lcall *c) {
+  walk_call *w = (walk_call *)c;
+  return respool_browse(c->queue, w->state, w->limit, &w->from, &w->page);
+}
+
+static int push_walk(lua_State *L, lcall *c) {
+  walk_call *w = (walk_call *)c;
+  if (w->at)
+    *w->at = w->from;
+  void **held = lguard(L, free_page);
+  *held = w->page;
+  w->page = NULL;
+  return push_page(L, held);
+}
+
 /* browse(queue, cursor, state, limit): a list of items; the cursor moves. */
 static int queue_browse(lua_State *L) {
-  respool_queue *q = queue(L);
   respool_cursor *at = luaL_checkudata(L, 2, LCURSOR);
   int state = (int)luaL_optinteger(L, 3, -1);
-  size_t limit = lrecord_count(L, 4);
-  void **held = lguard(L, free_page);
-  respool_page *p;
-  int rc = respool_browse(q, state, limit, at, &p);
-  if (rc)
-    return lfail(L, rc);
-  *held = p;
-  return push_page(L, held);
+  walk_call *w = new_walk(L, 4);
+  w->at = at;
+  w->from = *at;
+  w->state = state;
+  return lcall_do(L, &w->call, run_browse, push_walk);
+}
+
+static int run_history(lcall *c) {
+  walk_call *w = (walk_call *)c;
+  return respool_history(c->queue, &w->since, w->limit, &w->page);
 }
 
 /* history(queue, since, id, limit): a list of finished items, from the one
    with that time or, done in the same moment, that id on. */
 static int queue_history(lua_State *L) {
-  respool_queue *q = queue(L);
-  respool_moment at = { lrecord_span_or_zero(L, 2), lrecord_count(L, 3) };
-  size_t limit = lrecord_count(L, 4);
-  void **held = lguard(L, free_page);
-  respool_page *p;
-  int rc = respool_history(q, &at, limit, &p);
-  if (rc)
-    return lfail(L, rc);
-  *held = p;
-  return push_page(L, held);
+  respool_moment since = { lrecord_span_or_zero(L, 2), lrecord_count(L, 3) };
+  walk_call *w = new_walk(L, 4);
+  w->since = since;
+  return lcall_do(L, &w->call, run_history, push_walk);
 }
 
 static const luaL_Reg METHODS[] = {
@@ -164,9 +208,17 @@ void ltake_methods(lua_State *L) {
   compat_register(L, METHODS);
 }
 
+static const luaL_Reg WAITING[] = {
+  { "take", queue_take },
+  { "browse", queue_browse },
+  { "history", queue_history },
+  { NULL, NULL }
+};
+
 void ltake_open(lua_State *L) {
   luaL_newmetatable(L, LCURSOR);
   lua_pop(L, 1);
+  lticket_starters(L, "queue", WAITING);
   lua_pushcfunction(L, new_cursor);
   lua_setfield(L, -2, "cursor");
 }

@@ -112,6 +112,13 @@ static void check_open(lua_State *L, const handle *h) {
     lmisuse(L, "transaction: the lot of one of its items is closed");
 }
 
+static int start_commit(lua_State *L) {
+  handle *parent = lhandle_check(L, 1, LTX);
+  lticket *t = lticket_new(L, lticket_plain);
+  int rc = respool_tx_commit_start(parent->object, &t->made);
+  return lticket_return(L, t, rc, parent, 0);
+}
+
 /* commit(tx): true. */
 static int tx_commit(lua_State *L) {
   respool_tx *t = tx(L);
@@ -122,6 +129,8 @@ static int tx_commit(lua_State *L) {
     check_open(L, lua_touserdata(L, -1));
     lua_pop(L, 1);
   }
+  if (LSTARTS(L))
+    return start_commit(L);
   return lresult(L, respool_tx_commit(t));
 }
 
@@ -152,7 +161,13 @@ void ltx_methods(lua_State *L) {
   compat_register(L, STORE_METHODS);
 }
 
+static const luaL_Reg WAITING[] = {
+  { "commit", tx_commit },
+  { NULL, NULL }
+};
+
 void ltx_open(lua_State *L) {
   lhandle_type(L, LTX, METHODS);
   lua_pop(L, 1);
+  lticket_starters(L, "transaction", WAITING);
 }

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Care: what any process may do for a store now and then. Takes do the urgent
+-- Care: what any process may do for a store now and then, and compaction,
+-- which a store needs that is open nowhere. Takes do the urgent
 -- part by themselves; this expires what nobody takes, applies retention to
 -- letters and history, frees the reader slots of dead processes, and runs the
 -- replays in the background that are due.
@@ -57,6 +58,35 @@ function M.maintain(store, given)
   care.more = care.more or late
   hooks.log(store, "debug", "maintained", care)
   return care
+end
+
+
+-- Compaction.
+
+local function directory(value)
+  if type(value) == "string" and value ~= "" and value ~= ":memory:"
+     and not value:find("\0", 1, true) then
+    return value
+  end
+  return nil, "the name of a directory"
+end
+
+local COMPACT = { of = "respool.compact", to = directory }
+
+---@class respool.compaction
+---@field before integer bytes of the data file
+---@field after integer
+
+-- Writes a store's data file anew, without the pages that are free: it never
+-- shrinks by itself. LOCKED when any process has the store open. With `to`
+-- the new file is made in that directory, as of one moment, whoever works on
+-- the store meanwhile: a backup; EXISTS when a store is there already.
+---@param path string
+---@param given { to: string? }?
+---@return respool.compaction?, string?, string?
+function M.compact(path, given)
+  options.argument(1, "respool.compact", path, directory)
+  return core.compact(path, options.read(COMPACT, given, 2).to)
 end
 
 return M

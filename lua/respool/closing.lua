@@ -11,8 +11,12 @@
 -- it ends; given none, the store is closed at once and the item in hand
 -- released.
 
+local compat = require "respool.compat"
+local core = require "respool.core"
 local hooks = require "respool.hooks"
 local options = require "respool.options"
+
+local lots = core.lot
 
 local M = {}
 
@@ -60,12 +64,21 @@ end
 
 -- Finishing.
 
+-- Before Lua 5.2 a weak table still has what is about to be collected, and
+-- its finalizer may close it while it is being closed here.
+local function close_lot(lot)
+  local ran, ok, message, code = compat.pcall(lot.close, lot)
+  if ran then return ok, message, code end
+  if not lots.closed(lot) then error(ok, 0) end
+  return true
+end
+
 -- Settles what open lots have marked, releases the rest. Returns how many
 -- could not be, and the first error.
 local function close_lots(store)
   local failed, message, code = 0, nil, nil
   for lot in pairs(store.lots) do
-    local ok, m, c = lot:close()
+    local ok, m, c = close_lot(lot)
     if not ok then
       failed = failed + 1
       message, code = message or m, code or c

@@ -72,11 +72,25 @@ function M.queue(store, handle)
   return stats
 end
 
+-- Names of the queues there are. Those that begin with a dot are kept by
+-- respool's own tools, and left out.
+---@param store respool.store
+---@return string[]?, string?, string?
+function M.names(store)
+  local names, message, code = store.handle:queues()
+  if not names then return nil, message, code end
+  local shown = {}
+  for _, name in ipairs(names) do
+    if name:sub(1, 1) ~= "." then shown[#shown + 1] = name end
+  end
+  return shown
+end
+
 -- Figures of all queues, by name.
 ---@param store respool.store
 ---@return table<string, respool.queue_stats>?, string?, string?
 function M.queues(store)
-  local names, message, code = store.handle:queues()
+  local names, message, code = M.names(store)
   if not names then return nil, message, code end
   local all = {}
   for _, name in ipairs(names) do

@@ -113,8 +113,8 @@ end
 
 -- Writes and reads, and looks at what is in use.
 local function storage(store, stats, limit)
-  local write, read, code = store.handle:probe()
-  if not write then return failed(read, code) end
+  local read, write, code = store.handle:probe(store.read_only)
+  if not read then return failed(write, code) end
   return component({
     write_seconds = write, read_seconds = read,
     store_fill = stats.used_bytes / stats.max_bytes,

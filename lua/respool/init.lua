@@ -13,14 +13,21 @@
 
 local core = require "respool.core"
 local backoff = require "respool.backoff"
+local care = require "respool.care"
+local dump = require "respool.dump"
+local file_reader = require "respool.file_reader"
+local file_writer = require "respool.file_writer"
 local handlers = require "respool.handlers"
 local outcome = require "respool.outcome"
 local processes = require "respool.processes"
+local repair = require "respool.repair"
+local restore = require "respool.restore"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
 
 M.open = store.open
+M.compact = care.compact
 M.backoff = backoff
 
 -- What a handler may return.
@@ -30,8 +37,21 @@ M.snooze, M.release = outcome.snooze, outcome.release
 -- Handlers made of handlers.
 M.chain, M.fan_out = handlers.chain, handlers.fan_out
 
+-- A handler that delivers by HTTP: see respool/http.lua, loaded when asked for.
+---@param given respool.http_options
+---@return respool.handler
+function M.http(given)
+  return require "respool.http".handler(given)
+end
+
 -- Several processes working on one queue.
 M.work_processes = processes.run
+
+-- A new store of what can be read of a damaged one.
+M.repair = repair.repair
+-- Out to a storage of the user's, and in again; files are one such.
+M.dump, M.restore = dump.dump, restore.restore
+M.file_writer, M.file_reader = file_writer.new, file_reader.new
 
 -- CBOR as payloads use it; null and the mark of arrays.
 M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }

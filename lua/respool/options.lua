@@ -190,6 +190,7 @@ local function object(name, expected)
 end
 
 M.queue = object("respool.queue", "a queue")
+M.store = object("respool.store", "a store")
 M.dead = object("respool.dead", "dead letters such as queue.dead")
 
 return M

@@ -102,6 +102,7 @@ M.form = {
   merge = merge.kind,
   version = options.whole(0, 2^53),
   upgrade = options.callable,
+  create = options.boolean,
 }
 
 -- The part of the options that the store keeps, as the core takes it.

@@ -27,6 +27,8 @@ local M = {}
 ---@field deadline number? seconds from a signal until workers are killed; 10
 ---@field restart boolean? false: what dies is not replaced
 ---@field on_exit fun(exit: respool.worker_exit)?
+---@field on_tick fun(alive: integer)? called many times a second with the
+--- number of workers there are
 
 ---@class respool.worker_exit
 ---@field pid integer
@@ -55,6 +57,7 @@ local FORM = {
   deadline = options.seconds,
   restart = options.boolean,
   on_exit = options.callable,
+  on_tick = options.callable,
 }
 
 local DEADLINE, WORKERS, ERRORS = 10, 4, 10
@@ -244,12 +247,22 @@ local function start_all(team)
   end
 end
 
+local function tick(team)
+  if not team.o.on_tick then return end
+  local alive = 0
+  for _, slot in ipairs(team) do
+    if slot.pid then alive = alive + 1 end
+  end
+  team.o.on_tick(alive)
+end
+
 local function attend(team)
   start_all(team)
   while not is_over(team) do
     reap(team)
     heed(team)
     revive(team)
+    tick(team)
     process.nap(POLL)
   end
 end

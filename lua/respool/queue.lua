@@ -41,6 +41,17 @@ local M = {}
 local Queue = { __name = "respool.queue" }
 Queue.__index = Queue
 
+-- The core's queue. One that is not to be made is found first.
+local function handle_of(store, name, o)
+  local stored = policy.stored(o)
+  if o.create == false or store.read_only then
+    local handle, message, code = store.handle:find(name)
+    if not handle or next(stored) == nil then return handle, message, code end
+    handle:close()
+  end
+  return store.handle:queue(name, stored)
+end
+
 -- Opens a queue of a store.
 ---@param store respool.store
 ---@param name string
@@ -50,7 +61,7 @@ function M.open(store, name, given)
   options.argument(1, "store:queue", name, options.name)
   local o = options.read(policy.form, given, 2)
   upgrade.check(o)
-  local handle, message, code = store.handle:queue(name, policy.stored(o))
+  local handle, message, code = handle_of(store, name, o)
   if not handle then return nil, message, code end
   local config
   config, message, code = handle:config()

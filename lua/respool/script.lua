@@ -26,8 +26,10 @@ local FORM = {
   replay = options.table,
 }
 
-local function check_needed(path, job)
-  for _, name in ipairs { "queue", "handle" } do
+local NEEDED = { "queue", "handle" }
+
+local function check_needed(path, job, needed)
+  for _, name in ipairs(needed) do
     if not job[name] then
       compat.misuse(("%s: field '%s' is missing"):format(path, name))
     end
@@ -44,8 +46,9 @@ end
 
 -- Runs the file and checks what it returns. Raises what is wrong with it.
 ---@param path string
+---@param needed string[]? fields it must have; queue and handle
 ---@return respool.job_script
-function M.load(path)
+function M.load(path, needed)
   local chunk, message = loadfile(path)
   if not chunk then compat.misuse("job script: " .. message) end
   local given = chunk()
@@ -55,7 +58,7 @@ function M.load(path)
   end
   local form = setmetatable({ of = path }, { __index = FORM })
   local job = options.read(form, given, 1)
-  check_needed(path, job)
+  check_needed(path, job, needed or NEEDED)
   check_twice(path, job)
   return job
 end

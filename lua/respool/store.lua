@@ -8,6 +8,7 @@ local care = require "respool.care"
 local closing = require "respool.closing"
 local codec = require "respool.codec"
 local dead = require "respool.dead"
+local figures = require "respool.figures"
 local health = require "respool.health"
 local metrics = require "respool.metrics"
 local options = require "respool.options"
@@ -20,6 +21,7 @@ local M = {}
 ---@class respool.store
 ---@field path string
 ---@field manual boolean whether its clock is moved by hand
+---@field read_only boolean
 ---@field max_item_bytes integer
 ---@field handle userdata
 ---@field lots table<respool.lot, true> open ones, weak
@@ -46,6 +48,7 @@ end
 ---@class respool.open_options
 ---@field sync "commit"|"relaxed"|"none"?
 ---@field create boolean? false: NOT_FOUND when there is no store
+---@field read_only boolean? only looks: what would change something raises
 ---@field clock "manual"? time stands still until advance() moves it
 ---@field max_readers integer?
 ---@field max_bytes integer|string?
@@ -57,6 +60,7 @@ local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },
   create = options.boolean,
+  read_only = options.boolean,
   clock = options.choice { manual = true },
   max_readers = options.whole(1, 2^31 - 1),
   max_bytes = options.size,
@@ -72,6 +76,7 @@ local MAX_ITEM_BYTES = 64 * 2^20 -- the core's default
 local function core_options(o)
   return {
     sync = o.sync, no_create = o.create == false, manual_clock = o.clock,
+    read_only = o.read_only,
     max_readers = o.max_readers, max_bytes = o.max_bytes,
     max_item_bytes = o.max_item_bytes, seed = o.seed and o.seed + 1,
   }
@@ -93,6 +98,7 @@ function M.open(path, given)
   if not handle then return nil, message, code end
   return setmetatable({
     path = path, manual = o.clock == true, handle = handle,
+    read_only = o.read_only == true,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
     serving = closing.serving(), past = {},
     lots = weak(), queues_open = weak(), buffers = weak(),
@@ -101,7 +107,8 @@ function M.open(path, given)
 end
 
 -- Opens a queue, making it when missing. Options that are a policy are
--- stored; what is not given stays as stored.
+-- stored; what is not given stays as stored. With `create = false`, and in a
+-- store that was opened read-only, it is NOT_FOUND when missing.
 ---@param name string
 ---@param given table?
 ---@return respool.queue?, string?, string?
@@ -111,10 +118,11 @@ function Store:queue(name, given)
   return q, message, code
 end
 
--- Names of the queues there are.
+-- Names of the queues there are; without those that begin with a dot, in
+-- which respool's own tools keep what they need.
 ---@return string[]?, string?, string?
 function Store:queues()
-  return self.handle:queues()
+  return figures.names(self)
 end
 
 -- Names of the boxes that hold or held letters.
@@ -216,7 +224,8 @@ function Store:metrics(given)
 end
 
 -- How the store is: { status =, components = { storage, readers, queues } },
--- after a durable write and a read of a record of its own. The error rate of
+-- after a durable write and a read of a record of its own; a store that was
+-- opened read-only is only read. The error rate of
 -- a queue is that since the calls before, as far as the window looks back.
 ---@param given respool.health_options?
 ---@return respool.health

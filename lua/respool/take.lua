@@ -80,7 +80,7 @@ function M.once(queue, o, wait)
   local lot, message, code = queue.handle:take(state, o.items, o.bytes, wait,
                                                o.lease)
   if not lot then return nil, message, code end
-  M.track(lot, queue)
+  if #lot > 0 then M.track(lot, queue) end
   hooks.tell_buried(state)
   return lot
 end

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fork while a store is open, a lot kept by a thread, and another thread
- * in the middle of its pushes. In the child every verb answers FORKED and
+ * A fork while a store is open, a lot kept by a thread, a ticket not looked
+ * after yet, and another thread in the middle of its pushes. In the child every verb answers FORKED and
  * freeing what it inherited harms nobody; a store that it opens itself
  * works. Prints what does not hold, in either process. Not for the address
  * sanitizer, whose allocator may be locked at a fork and then stays so.
@@ -18,6 +18,7 @@ static respool *s;
 static respool_queue *q;
 static respool_lot *lot;
 static respool_page *page;
+static respool_ticket *ticket;
 static respool_letters *letters;
 static atomic_int enough;
 static uint64_t pushed_beside;
@@ -107,6 +108,24 @@ static void the_letters_are_the_parents(void) {
   HOLDS(!l && n == 1);
 }
 
+static int no_call(void *arg) {
+  (void)arg;
+  return 0;
+}
+
+static void the_ticket_is_the_parents(void) {
+  respool_ticket *t = NULL;
+  HOLDS(respool_ticket_poll(ticket)); /* ready to say: */
+  FORKED(respool_ticket_finish(ticket, NULL));
+  FORKED(respool_push_start(q, &item, 1, NULL, &t));
+  FORKED(respool_take_start(q, NULL, &t));
+  FORKED(respool_lot_settle_start(lot, NULL, &t));
+  FORKED(respool_lot_extend_start(lot, 1000, &t));
+  FORKED(respool_flush_start(s, &t));
+  FORKED(respool_call(s, no_call, NULL, NULL, &t));
+  HOLDS(!t);
+}
+
 /* What was read is the child's own copy. */
 static void free_all(void) {
   HOLDS(respool_lot_length(lot) == 1);
@@ -116,6 +135,7 @@ static void free_all(void) {
   respool_lot_free(lot);
   respool_page_free(page);
   respool_letters_free(letters);
+  respool_ticket_free(ticket);
   respool_queue_free(q);
   respool_close(s);
 }
@@ -149,6 +169,7 @@ static void be_child(const char *dir, int n) {
   the_queue_is_the_parents();
   the_lot_is_the_parents();
   the_letters_are_the_parents();
+  the_ticket_is_the_parents();
   if (n % 2) a_store_of_its_own_works(dir);
   free_all();
   if (n % 2 == 0) a_store_of_its_own_works(dir);
@@ -185,6 +206,7 @@ static void set_up(const char *dir) {
   WORKS(respool_lot_keep(lot));
   WORKS(respool_get(q, 2, &page));
   WORKS(respool_dead_list(s, "q", NULL, &letters));
+  WORKS(respool_push_start(q, &item, 1, NULL, &ticket));
 }
 
 static void bear_children(const char *dir) {
@@ -203,10 +225,13 @@ static void the_parent_goes_on(void) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
   done.verdict = RESPOOL_DONE;
   respool_sleep(s, LEASE * 3 / 2); /* its thread keeps the lease */
+  HOLDS(respool_ticket_poll(ticket));
+  WORKS(respool_ticket_finish(ticket, NULL));
   WORKS(respool_lot_mark_rest(lot, &done));
   WORKS(respool_lot_settle(lot, NULL, NULL));
   WORKS(respool_queue_stat(q, &stats));
-  HOLDS(stats.pushed == pushed_beside + 2 && stats.ready == pushed_beside);
+  HOLDS(stats.pushed == pushed_beside + 3);
+  HOLDS(stats.ready == pushed_beside + 1);
   HOLDS(stats.done == 1 && stats.dead == 1 && stats.crashed == 0);
   WORKS(respool_check(s, no_finding, NULL));
 }

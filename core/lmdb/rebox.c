@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The boxes of a store of salvaged records (see salvage.h), and the blobs
+ * that are in use; then all of it in order. Boxes come before queues, whose
+ * damaged segments become letters.
+ */
+#include "salvage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ULL(n) ((unsigned long long)(n))
+
+/* ---- blobs --------------------------------------------------------------- */
+
+bool salvage_blob_sound(txn *t, blob_ref b) {
+  void *into = b.size <= (uint64_t)1 << 31 ? malloc(b.size) : NULL;
+  bool sound = into && blob_get(t, b, into);
+  free(into);
+  return sound;
+}
+
+void salvage_use_blob(salvage *s, blob_ref b) {
+  if (s->n_used == s->cap_used) {
+    size_t cap = s->cap_used ? s->cap_used * 2 : 64;
+    uint64_t *bigger = realloc(s->used, cap * sizeof *bigger);
+    if (!bigger) {
+      txn_spoil(s->t, RESPOOL_NOMEM);
+      return;
+    }
+    s->used = bigger;
+    s->cap_used = cap;
+  }
+  s->used[s->n_used++] = b.number;
+}
+
+static int by_number(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* Blobs that were in their tree, and nothing leads to them. */
+static void lose_blobs(salvage *s, uint64_t n) {
+  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
+               s->hole[DB_HISTORY];
+  if (!n || !holes || s->hole[DB_BLOBS]) return;
+  s->out->lost_items += n;
+  salvage_say(s, "lost: %llu large item%s to which nothing leads any more",
+              (unsigned long long)n, n == 1 ? "" : "s");
+}
+
+/* Removes what nothing refers to. */
+static void sweep_blobs(salvage *s) {
+  uint64_t number = 0, removed = 0;
+  uint32_t part;
+  if (s->n_used) qsort(s->used, s->n_used, sizeof *s->used, by_number);
+  for (;;) {
+    key start = blob_key(number + 1, 0);
+    cur c;
+    cur_open(&c, s->t, DB_BLOBS);
+    bool found = cur_seek(&c, key_bytes(&start)) &&
+                 blob_key_read(c.key, &number, &part);
+    cur_close(&c);
+    if (!found || s->t->rc) break;
+    if (s->n_used && bsearch(&number, s->used, s->n_used, sizeof *s->used,
+                             by_number))
+      continue;
+    blob_del(s->t, number);
+    removed++;
+  }
+  lose_blobs(s, removed);
+}
+
+/* ---- boxes -------------------------------------------------------------- */
+
+/* Ids are not used again: not those of letters, if the queue's own number is
+   an old one. */
+static void see_id(salvage *s, const letter *l) {
+  char name[RESPOOL_NAME_MAX + 1];
+  int rc = 0;
+  if (!s->hole[DB_QUEUES] || l->r.queue.size >= sizeof name) return;
+  memcpy(name, l->r.queue.data, l->r.queue.size);
+  name[l->r.queue.size] = '\0';
+  queue *q = queue_find(s->t, name, &rc);
+  if (!q || l->r.id < q->next_id) return;
+  q->next_id = l->r.id + 1;
+  queue_changed(s->t, q);
+}
+
+/* The letter whose blob is lost is lost as well. */
+static bool keep_letter(salvage *s, cur *c, uint64_t number, const box *x) {
+  letter l;
+  blob_ref b = {0, 0};
+  if (letter_unpack(c->value, &l)) {
+    b = blob_of(l.item);
+    see_id(s, &l);
+  }
+  if (!b.number || salvage_blob_sound(s->t, b)) {
+    if (b.number) salvage_use_blob(s, b);
+    return true;
+  }
+  s->out->lost_letters++;
+  salvage_say(s, "lost: letter %llu of box \"%.200s\", whose blob is damaged",
+              ULL(number), x->name);
+  cur_del(c);
+  return false;
+}
+
+static void rebuild_box(salvage *s, box *x) {
+  key start = letter_key(x->id, 0);
+  uint32_t of;
+  uint64_t number = 0;
+  cur c;
+  x->count = 0;
+  cur_open(&c, s->t, DB_LETTERS);
+  while (cur_seek(&c, key_bytes(&start)) &&
+         letter_key_read(c.key, &of, &number) && of == x->id) {
+    x->count += keep_letter(s, &c, number, x);
+    start = letter_key(x->id, number + 1);
+  }
+  cur_close(&c);
+  if (number >= x->next_number && x->count) x->next_number = number + 1;
+  x->dirty = true;
+  s->out->letters += x->count;
+}
+
+static bool has_box(salvage *s, uint32_t id) {
+  bool found = false;
+  cur c;
+  cur_open(&c, s->t, DB_BOXES);
+  for (bool more = cur_first(&c); more && !found; more = cur_next(&c)) {
+    box x = {.count = 0};
+    found = box_unpack(c.value, &x) && x.id == id;
+  }
+  cur_close(&c);
+  return found;
+}
+
+static void name_boxes(salvage *s) {
+  uint32_t id = 0;
+  uint64_t number;
+  for (;;) {
+    key start = letter_key(id + 1, 0);
+    cur c;
+    cur_open(&c, s->t, DB_LETTERS);
+    bool found = cur_seek(&c, key_bytes(&start)) &&
+                 letter_key_read(c.key, &id, &number);
+    cur_close(&c);
+    if (!found || !salvage_commit(s)) return;
+    if (has_box(s, id)) continue;
+    char name[RESPOOL_NAME_MAX + 1];
+    snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
+    box *x = box_make(s->t, name);
+    if (x) x->id = id;
+    s->out->lost_records++;
+    salvage_say(s, "lost: the name of a box, now \"%s\"", name);
+  }
+}
+
+/* Bitmaps of segments that did not come along. */
+static void sweep_remaining(salvage *s) {
+  place p = {{0, 0, 0}, 0, 0};
+  respool_bytes v;
+  for (;;) {
+    key k = segment_key(&p);
+    cur c;
+    cur_open(&c, s->t, DB_REMAINING);
+    bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
+    cur_close(&c);
+    if (!found || s->t->rc) return;
+    k = segment_key(&p);
+    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v))
+      txn_del(s->t, DB_REMAINING, key_bytes(&k));
+    p.count++; /* the next key */
+  }
+}
+
+/* ---- all ----------------------------------------------------------------- */
+
+/* Calls `each` for the names in a database, a commit each. */
+void salvage_each(salvage *s, int which,
+                  void (*each)(salvage *s, const char *name)) {
+  char name[RESPOOL_NAME_MAX + 1];
+  packer p;
+  unpacker u;
+  packer_init(&p);
+  if (lmdb_names(s->t, which, &p)) s->rc = s->t->rc;
+  unpacker_init(&u, p.data, p.len);
+  for (size_t n = unpack_array(&u); n > 0 && !s->rc; n--) {
+    respool_bytes b = unpack_phrase(&u);
+    memcpy(name, b.data, b.size);
+    name[b.size] = '\0';
+    each(s, name);
+    salvage_commit(s);
+  }
+  packer_free(&p);
+}
+
+static void box_named(salvage *s, const char *name) {
+  box *x = box_find(s->t, name);
+  if (x) rebuild_box(s, x);
+}
+
+void salvage_rebuild(salvage *s) {
+  if (salvage_commit(s)) name_boxes(s);
+  if (salvage_commit(s)) salvage_each(s, NAMES_BOXES, box_named);
+  if (!s->rc) salvage_queues(s);
+  if (!s->rc) sweep_blobs(s);
+  if (!s->rc) sweep_remaining(s);
+  salvage_commit(s);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Salvage: what can be read of a damaged store, brought into a new one. First
+ * the records are copied, each verified, then the new store's invariants are
+ * made to hold (rebuild.c). See respool_repair for what that means.
+ */
+#ifndef SALVAGE_H
+#define SALVAGE_H
+
+#include "pages.h"
+#include "parts.h"
+
+typedef struct salvage {
+  pages pages;
+  env *to;
+  txn *t;                /* of the new store; changes between steps */
+  uint64_t pending;      /* bytes put since the last commit */
+  tree trees[DB_COUNT];
+  bool hole[DB_COUNT];   /* not all of it could be read */
+  bool idle_known;       /* the free list could */
+  uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
+  uint64_t *used;        /* numbers of blobs that something refers to */
+  size_t n_used, cap_used;
+  respool_finding_fn each;
+  void *arg;
+  respool_salvage *out;
+  int rc;                /* of what is no damage */
+} salvage;
+
+/* Copies what can be read. */
+void salvage_copy(salvage *s);
+
+/* Makes the invariants hold. */
+void salvage_rebuild(salvage *s);
+
+/* Its halves: boxes and blobs (rebox.c), queues (rebuild.c). */
+void salvage_queues(salvage *s);
+
+/* Calls `each` for the names of queues or boxes, a commit each. */
+void salvage_each(salvage *s, int which,
+                  void (*each)(salvage *s, const char *name));
+
+/* Is a blob whole? And: something refers to it. */
+bool salvage_blob_sound(txn *t, blob_ref b);
+void salvage_use_blob(salvage *s, blob_ref b);
+
+/* A line for the caller. */
+void salvage_say(salvage *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Ends the transaction and begins another; false once something failed. */
+bool salvage_commit(salvage *s);
+
+/* The name of a queue by its number, as far as that is known. */
+const char *salvage_queue_name(salvage *s, uint32_t id, char *name);
+
+#define SALVAGE_QUEUE "recovered"
+
+#endif

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files: what dumping and restoring need of the system and Lua has not.
+ * A file is made once, under a name that nobody else has; what is in it
+ * reaches the disk before it gets the name under which others look for it.
+ */
+#include "store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define LLOCK "respool.lock"
+#define SUM 8 /* bytes of a checksum, big-endian */
+
+static const char *code_of(int error) {
+  switch (error) {
+  case EEXIST: return "EXISTS";
+  case ENOENT: return "NOT_FOUND";
+  case ENOSPC:
+  case EDQUOT: return "NOSPACE";
+  case EWOULDBLOCK: return "LOCKED";
+  default: return "IO";
+  }
+}
+
+/* nil, "cannot VERB PATH: why", code. */
+static int failed(lua_State *L, const char *verb, const char *path) {
+  int error = errno;
+  lua_pushnil(L);
+  lua_pushfstring(L, "cannot %s %s: %s", verb, path, strerror(error));
+  lua_pushstring(L, code_of(error));
+  return 3;
+}
+
+static int done(lua_State *L) {
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+
+/* Making and publishing. */
+
+/* create(path): makes an empty file; EXISTS when there is anything. */
+static int file_create(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  if (fd < 0)
+    return failed(L, "create", path);
+  close(fd);
+  return done(L);
+}
+
+/* sync(path): what was written to the file, or entered into the directory,
+   by whatever process, is on disk. */
+static int file_sync(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return failed(L, "open", path);
+  int rc = fsync(fd), error = errno;
+  close(fd);
+  errno = error;
+  return rc ? failed(L, "sync", path) : done(L);
+}
+
+/* Renames, but never over a file that is there. */
+static int rename_new(const char *from, const char *to) {
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS) /* can the file system not? */
+    return -1;
+  return link(from, to) ? -1 : unlink(from);
+}
+
+/* rename(from, to): EXISTS when there is such a file. */
+static int file_rename(lua_State *L) {
+  const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+  return rename_new(from, to) ? failed(L, "create", to) : done(L);
+}
+
+/* make_directory(path): true also when it is there. */
+static int make_directory(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  if (mkdir(path, 0777) && errno != EEXIST)
+    return failed(L, "create", path);
+  return done(L);
+}
+
+
+/* Looking. */
+
+static const char *kind_of(mode_t mode) {
+  if (S_ISDIR(mode))
+    return "directory";
+  return S_ISREG(mode) ? "file" : "other";
+}
+
+/* kind(path): "file", "directory" or "other", such as a pipe. */
+static int file_kind(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  struct stat st;
+  if (stat(path, &st))
+    return failed(L, "open", path);
+  lua_pushstring(L, kind_of(st.st_mode));
+  return 1;
+}
+
+static int free_dir(lua_State *L) {
+  DIR **d = lua_touserdata(L, 1);
+  if (*d)
+    closedir(*d);
+  *d = NULL;
+  return 0;
+}
+
+/* A place for an open directory, which the collector closes after an
+   error. */
+static DIR **push_dir(lua_State *L) {
+  DIR **d = lua_newuserdata(L, sizeof *d);
+  *d = NULL;
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, free_dir);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return d;
+}
+
+/* list(path): the names in a directory, in no order. */
+static int file_list(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  DIR **d = push_dir(L);
+  *d = opendir(path);
+  if (!*d)
+    return failed(L, "list", path);
+  lua_newtable(L);
+  const struct dirent *e;
+  for (int i = 1; (e = readdir(*d));) {
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+      continue;
+    lua_pushstring(L, e->d_name);
+    lua_rawseti(L, -2, i++);
+  }
+  closedir(*d);
+  *d = NULL;
+  return 1;
+}
+
+static int file_pid(lua_State *L) {
+  lua_pushinteger(L, getpid());
+  return 1;
+}
+
+
+/* Locks: held by a file description, so that a killed process holds none. */
+
+static int unlock(lua_State *L) {
+  int *fd = luaL_checkudata(L, 1, LLOCK);
+  if (*fd >= 0)
+    close(*fd);
+  *fd = -1;
+  return 0;
+}
+
+/* lock(path): a lock with a method unlock(); LOCKED when another has it. */
+static int file_lock(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int *fd = lua_newuserdata(L, sizeof *fd);
+  *fd = -1;
+  luaL_getmetatable(L, LLOCK);
+  lua_setmetatable(L, -2);
+  *fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+  if (*fd < 0)
+    return failed(L, "open", path);
+  return flock(*fd, LOCK_EX | LOCK_NB) ? failed(L, "lock", path) : 1;
+}
+
+
+/* Checksums. */
+
+static uint64_t read_sum(const char *s, size_t n) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum = sum << 8 | (uint8_t)s[i];
+  return sum;
+}
+
+/* sum(bytes[, before]): XXH3-64 of the bytes, seeded with the sum of what
+   came before them; 8 bytes. */
+static int file_sum(lua_State *L) {
+  size_t n, m;
+  const char *s = luaL_checklstring(L, 1, &n);
+  const char *before = luaL_optlstring(L, 2, "", &m);
+  luaL_argcheck(L, m == 0 || m == SUM, 2, "no sum");
+  uint64_t sum = XXH3_64bits_withSeed(s, n, read_sum(before, m));
+  char out[SUM];
+  for (int i = SUM - 1; i >= 0; i--, sum >>= 8)
+    out[i] = (char)(sum & 0xff);
+  lua_pushlstring(L, out, SUM);
+  return 1;
+}
+
+static const luaL_Reg FUNCTIONS[] = {
+  { "create", file_create },
+  { "sync", file_sync },
+  { "rename", file_rename },
+  { "make_directory", make_directory },
+  { "kind", file_kind },
+  { "list", file_list },
+  { "pid", file_pid },
+  { "lock", file_lock },
+  { "sum", file_sum },
+  { NULL, NULL }
+};
+
+static const luaL_Reg LOCK[] = {
+  { "unlock", unlock },
+  { "__gc", unlock },
+  { NULL, NULL }
+};
+
+void lfile_open(lua_State *L) {
+  luaL_newmetatable(L, LLOCK);
+  compat_register(L, LOCK);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  lua_newtable(L);
+  compat_register(L, FUNCTIONS);
+  lua_setfield(L, -2, "file");
+}

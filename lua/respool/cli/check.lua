@@ -1,0 +1,170 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool check: verifies invariants and checksums, in a child process that
+-- can only read.
+
+local arguments = require "respool.cli.arguments"
+local child = require "respool.cli.child"
+local compat = require "respool.compat"
+local figures = require "respool.figures"
+local findings = require "respool.cli.findings"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+local store_of = require "respool.store"
+
+local M = { summary = "look for damage in a store" }
+
+function M.options(command)
+  arguments.add_store(command)
+  command:flag("--full", "Show every finding, however many.")
+  output.add_json(command)
+  command:epilog("It reads everything and changes nothing; others may go on "
+    .. "working. The exit status is 0 when nothing is wrong, 1 when something "
+    .. "is, 2 when the store cannot be checked.\n\n"
+    .. "Example:\n  respool check jobs.respool")
+end
+
+
+-- In the child.
+
+local function counts(store)
+  local n = { queues = 0, items = 0, letters = 0 }
+  for _, stats in pairs((figures.queues(store)) or {}) do
+    n.queues = n.queues + 1
+    n.items = n.items + stats.ready + stats.leased + stats.waiting
+  end
+  for _, box in ipairs((store:boxes()) or {}) do
+    n.letters = n.letters + (store:dead(box):count() or 0)
+  end
+  n.bytes = store:stats().file_bytes
+  return n
+end
+
+-- What is found, and how much was looked at.
+local function look(path)
+  local store, message, code = store_of.open(path, { read_only = true })
+  if not store then return { failed = message, code = code } end
+  local lines
+  lines, message, code = store:check()
+  if not lines then return { unread = message, code = code } end
+  local result = { lines = lines, counts = counts(store) }
+  store:close()
+  return result
+end
+
+
+-- In the parent.
+
+-- The lines that were found, and counts; or nil and why nobody knows. A signal
+-- that somebody sent says nothing about the store.
+local function outcome(ended)
+  if ended.crash then
+    return { "reading the store ended the process with " .. ended.signal }
+  elseif ended.signal then
+    return nil, "the check was ended by " .. ended.signal
+  end
+  local result = ended.result
+  if not result then return nil, ended.error end
+  if result.lines then return result.lines, result.counts end
+  local text = result.unread or result.failed
+  if result.code == "CORRUPT" or result.unread and result.code == "IO" then
+    return { "the store cannot be read through: " .. text }
+  end
+  return nil, text
+end
+
+local function run_check(io, path)
+  local bar, shown = progress.new(io), 0
+  local function tick()
+    if bar:elapsed() < shown + 0.5 then return end
+    shown = bar:elapsed()
+    bar:show(("checking %s, %s"):format(path, output.duration(shown)))
+  end
+  local ended, message = compat.guard(function()
+    return child.run(function() return look(path) end, tick)
+  end, nil, function() bar:clear() end)
+  bar:clear()
+  if not ended then return nil, message end
+  return outcome(ended)
+end
+
+local SHOWN = 10
+
+-- Findings by kind, in the order in which kinds were met.
+local function by_kind(found)
+  local kinds = {}
+  for _, finding in ipairs(found) do
+    if not kinds[finding.kind] then
+      kinds[finding.kind] = {}
+      kinds[#kinds + 1] = kinds[finding.kind]
+    end
+    table.insert(kinds[finding.kind], finding)
+  end
+  return kinds
+end
+
+local function wrapped(io, title, text)
+  local line = title
+  for word in text:gmatch "%S+" do
+    if #line + #word > 76 then
+      io.stdout:write(line, "\n")
+      line = "        "
+    end
+    line = line .. " " .. word
+  end
+  io.stdout:write(line, "\n")
+end
+
+local function show_kind(io, list, full)
+  io.stdout:write(("\n%s (%d)\n"):format(list[1].kind, #list))
+  for i, finding in ipairs(list) do
+    if i > SHOWN and not full then
+      io.stdout:write(("  … %d more (--full shows them)\n"):format(
+        #list - SHOWN))
+      break
+    end
+    io.stdout:write("  ", output.clean(finding.text), "\n")
+  end
+  wrapped(io, "  means:", list[1].meaning)
+  wrapped(io, "  do:   ", list[1].advice)
+end
+
+local function several(n, noun)
+  return ("%s %s%s"):format(output.number(n), noun, n == 1 and "" or "s")
+end
+
+local function show(io, path, found, counted, full)
+  local looked = counted
+    and ("%s in %s, %s, %s"):format(
+      several(counted.items, "item"), several(counted.queues, "queue"),
+      several(counted.letters, "letter"), output.bytes(counted.bytes))
+    or "not read to the end"
+  io.stdout:write(("%s: %s\n"):format(path, looked))
+  if #found == 0 then return io.stdout:write "nothing is wrong\n" end
+  io.stdout:write(several(#found, "finding"), "\n")
+  for _, list in ipairs(by_kind(found)) do show_kind(io, list, full) end
+end
+
+function M.run(args, io)
+  local lines, counted = run_check(io, args.store)
+  if not lines then
+    if args.json then
+      output.json(io, { store = args.store, status = "unchecked",
+                        error = counted })
+    end
+    arguments.fail(tostring(counted), 2)
+  end
+  local found = {}
+  for i, line in ipairs(lines) do found[i] = findings.explain(line) end
+  if args.json then
+    output.json(io, {
+      store = args.store, status = #found == 0 and "clean" or "damaged",
+      counts = counted, findings = require "respool".array(found),
+    })
+  else
+    show(io, args.store, found, counted, args.full)
+  end
+  return #found == 0 and 0 or 1
+end
+
+return M

@@ -1,0 +1,297 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The screen of respool top: a sample made into lines. Nothing here reads the
+-- store or writes to a terminal.
+
+local output = require "respool.cli.output"
+
+local M = {}
+
+---@class respool.cli.view
+---@field path string
+---@field columns integer
+---@field rows number math.huge: as many as it takes
+---@field interval number
+---@field sort string a key of SORTS
+---@field reversed boolean?
+---@field ascii boolean? no characters beyond ASCII
+---@field held boolean? it stands still
+---@field help boolean?
+---@field first integer the first queue that is shown, 1 on top
+---@field message string? what went wrong at the last look
+
+---@class respool.cli.line
+---@field text string
+---@field style "bold"|"reverse"|nil
+
+
+-- Sorting.
+
+-- By the key that asks for it: a name, and what is sorted by.
+M.SORTS = {
+  n = { "name", function(q) return q.name end, up = true },
+  r = { "ready", function(q) return q.stats.ready end },
+  l = { "leased", function(q) return q.stats.leased end },
+  w = { "waiting", function(q) return q.stats.waiting end },
+  d = { "dead", function(q) return q.stats.dead end },
+  o = { "oldest", function(q) return q.stats.oldest_age end },
+  i = { "in", function(q) return q.pushed or 0 end },
+  t = { "done", function(q) return q.done or 0 end },
+  f = { "failed", function(q) return q.failed or 0 end },
+}
+
+-- The queues in the order of the view.
+---@param queues respool.cli.queue_sample[]
+---@param view respool.cli.view
+---@return respool.cli.queue_sample[]
+function M.sorted(queues, view)
+  local sort, list = M.SORTS[view.sort], {}
+  for i, q in ipairs(queues) do list[i] = q end
+  local up = (sort.up or false) ~= (view.reversed or false)
+  table.sort(list, function(a, b)
+    local x, y = sort[2](a), sort[2](b)
+    if x == y then return a.name < b.name end
+    if up then return x < y end
+    return x > y
+  end)
+  return list
+end
+
+
+-- Text.
+
+local function width(s)
+  return select(2, s:gsub("[^\128-\191]", ""))
+end
+
+local function cut(text, n, ascii)
+  if width(text) <= n then return text end
+  local short = output.cut(text, n)
+  return ascii and short:gsub("…", "~") or short
+end
+
+local function fit(text, n, right, ascii)
+  text = cut(text, n, ascii)
+  local gap = (" "):rep(n - width(text))
+  return right and gap .. text or text .. gap
+end
+
+local function name_of(name, ascii)
+  name = output.clean(name)
+  if not ascii then return name end
+  return (name:gsub("[\194-\244][\128-\191]+", "?"))
+end
+
+local function per_second(rate)
+  if not rate then return "-" end
+  if rate > 0 and rate < 9.95 then return ("%.1f"):format(rate) end
+  return output.short(rate)
+end
+
+local BLOCKS = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" }
+local ASCII = { "_", ".", ",", "-", "=", "+", "*", "#" }
+
+-- The last `n` numbers as a line, the highest at full height.
+---@param past number[]
+---@param n integer
+---@param ascii boolean?
+---@return string
+function M.sparkline(past, n, ascii)
+  local levels, most, parts = ascii and ASCII or BLOCKS, 0, {}
+  local from = math.max(#past - n + 1, 1)
+  for i = from, #past do most = math.max(most, past[i]) end
+  for i = from, #past do
+    local level = most > 0 and math.ceil(past[i] / most * 7) or 0
+    parts[#parts + 1] = levels[level + 1]
+  end
+  return (" "):rep(n - #parts) .. table.concat(parts)
+end
+
+
+-- Queues.
+
+-- Title, width, and the sort that is marked at it.
+local COLUMNS = {
+  { "READY", 6, "r" }, { "LEASED", 6, "l" }, { "WAITING", 7, "w" },
+  { "DEAD", 5, "d" }, { "OLDEST", 6, "o" }, { "IN/S", 6, "i" },
+  { "DONE/S", 6, "t" }, { "FAIL/S", 6, "f" },
+}
+local NUMBERS = 56 -- columns of these, each with a gap before it
+local NAME_LEAST, NAME_MOST, SPARK_LEAST = 12, 32, 8
+
+local function name_width(queues, view)
+  local most = 8
+  for _, q in ipairs(queues) do
+    local mark = q.stats.paused and 9 or 0
+    most = math.max(most, width(name_of(q.name, view.ascii)) + mark)
+  end
+  local room = view.columns - NUMBERS - 1 - SPARK_LEAST
+  return math.min(most, NAME_MOST, math.max(room, NAME_LEAST))
+end
+
+local function titles(view, names)
+  local line = fit(view.sort == "n" and "QUEUE*" or "QUEUE", names)
+  for _, c in ipairs(COLUMNS) do
+    local mark = view.sort == c[3] and #c[1] < c[2] and "*" or ""
+    line = line .. " " .. fit(c[1] .. mark, c[2], true)
+  end
+  return { text = fit(line .. " DONE/S OVER TIME", view.columns),
+           style = "reverse" }
+end
+
+local function cells(q)
+  local s = q.stats
+  return {
+    output.short(s.ready), output.short(s.leased), output.short(s.waiting),
+    output.short(s.dead),
+    s.oldest and output.duration(s.oldest_age) or "-",
+    per_second(q.pushed), per_second(q.done), per_second(q.failed),
+  }
+end
+
+local function queue_line(q, view, names)
+  local name = name_of(q.name, view.ascii)
+  if q.stats.paused then
+    name = cut(name, names - 9, view.ascii) .. " (paused)"
+  end
+  local line = fit(name, names, false, view.ascii)
+  for i, cell in ipairs(cells(q)) do
+    line = line .. " " .. fit(cell, COLUMNS[i][2], true, view.ascii)
+  end
+  local room = math.min(view.columns - width(line) - 1, 60)
+  if room < 1 then return { text = line } end
+  return { text = line .. " " .. M.sparkline(q.past, room, view.ascii) }
+end
+
+local function add_queues(lines, sample, view, room)
+  local sorted = M.sorted(sample.queues, view)
+  local names = name_width(sorted, view)
+  lines[#lines + 1] = titles(view, names)
+  local last = math.min(#sorted, view.first + room - 1)
+  if last < #sorted then last = last - 1 end
+  for i = view.first, last do
+    lines[#lines + 1] = queue_line(sorted[i], view, names)
+  end
+  if last < #sorted then
+    lines[#lines + 1] = { text = ("  and %d more (arrow keys)"):format(
+      #sorted - last) }
+  elseif #sorted == 0 then
+    lines[#lines + 1] = { text = "  no queues" }
+  end
+end
+
+
+-- Letters.
+
+local function add_groups(lines, sample, view, room)
+  if #sample.groups == 0 or room < 2 then return end
+  local title = ("%7s  %s  %s  %s"):format(
+    "LETTERS", fit("BOX", 16), fit("REASON", 12), "GROUP")
+  lines[#lines + 1] = { text = "" }
+  lines[#lines + 1] = { text = fit(title, view.columns), style = "reverse" }
+  for i = 1, math.min(#sample.groups, room - 1) do
+    local g = sample.groups[i]
+    local group = g.group ~= "" and name_of(g.group, view.ascii) or "-"
+    lines[#lines + 1] = { text = ("%7s  %s  %s  %s"):format(
+      output.short(g.count),
+      fit(name_of(g.box, view.ascii), 16, false, view.ascii),
+      fit(g.reason, 12), group) }
+  end
+end
+
+
+-- The whole.
+
+local function sums(queues)
+  local sum = { ready = 0, leased = 0, waiting = 0, dead = 0 }
+  local rates = { pushed = 0, done = 0, failed = 0 }
+  for _, q in ipairs(queues) do
+    for name in pairs(sum) do sum[name] = sum[name] + q.stats[name] end
+    for name in pairs(rates) do rates[name] = rates[name] + (q[name] or 0) end
+  end
+  return sum, rates
+end
+
+local function head(sample, view)
+  local sum, rates = sums(sample.queues)
+  local s, n = sample.store, output.number
+  return {
+    { style = "bold", text = ("respool top  %s  %s  every %s%s"):format(
+      name_of(view.path, view.ascii),
+      os.date("%H:%M:%S", math.floor(sample.at)),
+      output.duration(view.interval), view.held and "  STANDING STILL" or "") },
+    { text = ("%d queue%s: %s ready, %s leased, %s waiting, %s dead; "
+        .. "in %s/s, done %s/s, failed %s/s"):format(
+      #sample.queues, #sample.queues == 1 and "" or "s", n(sum.ready),
+      n(sum.leased), n(sum.waiting), n(sum.dead), per_second(rates.pushed),
+      per_second(rates.done), per_second(rates.failed)) },
+    { text = ("%s used, %.0f%% of %s; %s commits/s; %d of %d reader slots")
+      :format(output.bytes(s.used_bytes), 100 * s.used_bytes / s.max_bytes,
+              output.bytes(s.max_bytes), per_second(sample.commits),
+              s.readers, s.max_readers) },
+    { text = "" },
+  }
+end
+
+local function foot(view)
+  if view.message then
+    return { text = output.clean(view.message), style = "bold" }
+  end
+  return { text = ("q quit  h help  sorted by %s%s  space %s  + - interval")
+    :format(M.SORTS[view.sort][1], view.reversed and ", reversed" or "",
+            view.held and "go on" or "stand still") }
+end
+
+local HELP = {
+  "respool top", "",
+  "  q         quit, as do Esc and Ctrl-C",
+  "  h ?       this help, and back",
+  "  space     stand still, and go on",
+  "  + -       look less often, more often",
+  "  up down   other queues, when there are more than fit",
+  "  Ctrl-L    draw anew", "",
+  "  sort by   n name     r ready      l leased   w waiting   d dead",
+  "            o oldest   i in/s       t done/s   f fail/s",
+  "            the same key once more turns the order round", "",
+  "  OLDEST    how long the oldest item waits that was not yet handed out",
+  "  FAIL/S    retries, deaths and leases that ran out",
+}
+
+local function help(view)
+  local lines = {}
+  for i, text in ipairs(HELP) do
+    lines[i] = { text = text, style = i == 1 and "bold" or nil }
+  end
+  for i = #lines, view.rows + 1, -1 do lines[i] = nil end
+  return lines
+end
+
+local function clip(lines, view)
+  for _, line in ipairs(lines) do
+    line.text = cut(line.text, view.columns, view.ascii)
+  end
+  return lines
+end
+
+-- The lines of a screen, no wider than the view; the last stands at its
+-- bottom.
+---@param sample respool.cli.sample
+---@param view respool.cli.view
+---@return respool.cli.line[]
+function M.draw(sample, view)
+  if view.help then return clip(help(view), view) end
+  local lines = head(sample, view)
+  local room = view.rows - #lines - 2 -- without titles and the last line
+  local letters = math.min(#sample.groups + 2, math.max(room / 3, 4))
+  letters = #sample.groups > 0 and math.floor(letters) or 0
+  add_queues(lines, sample, view, math.max(room - letters, 1))
+  add_groups(lines, sample, view, letters - 1)
+  if view.rows < math.huge then
+    for i = #lines, view.rows, -1 do lines[i] = nil end
+    while #lines < view.rows - 1 do lines[#lines + 1] = { text = "" } end
+    lines[#lines + 1] = foot(view)
+  end
+  return clip(lines, view)
+end
+
+return M

@@ -1,0 +1,238 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool deliver: the items of a queue to URLs, several at a time. What it
+-- sends and how it takes answers is respool.http's; how it ends is that of
+-- respool/http/courier.lua.
+
+local arguments = require "respool.cli.arguments"
+local compat = require "respool.compat"
+local core = require "respool.core"
+local courier = require "respool.http.courier"
+local http = require "respool.http"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+local secret = require "respool.cli.secret"
+local url_of = require "respool.http.url"
+
+local process = core.process
+
+local M = { summary = "deliver items by HTTP" }
+
+local CONCURRENCY_MOST = 500
+
+local function url(text)
+  local parsed, expected = url_of.parse(text)
+  if parsed then return text end
+  return nil, ("'%s' is not %s"):format(output.clean(text), expected)
+end
+
+local function add_request(command)
+  command:option("--url", "Where to; may be given again.")
+    :argname "URL":count "+":convert(url)
+  command:option("--mode", "all: to every URL, one that has accepted an item "
+    .. "is not called for it again; any: until one accepts, each item begins "
+    .. "with another; first: until one accepts, in the order given.")
+    :choices { "all", "any", "first" }:default "all"
+  command:option("--body", "auto: what intake took goes as it came, anything "
+    .. "else as JSON.")
+    :choices { "auto", "json", "cbor", "raw" }:default "auto"
+  command:flag("--raw", "Payloads are bare bytes, as respool push --raw "
+    .. "leaves them.")
+  command:option("--content-type", "Instead of what --body says.")
+    :argname "TYPE"
+  command:option("--header", "To be sent besides; may be given again.")
+    :argname "'NAME: VALUE'":count "*"
+  command:option("--pass", "Header of the item to be sent, besides "
+    .. "traceparent, tracestate and idempotency-key; may be given again.")
+    :argname "NAME":count "*"
+end
+
+local function add_trust(command)
+  secret.add_options(command, "Sign requests")
+  command:option("--ca-file", "Certificates to trust, instead of the system's.")
+    :argname "FILE"
+end
+
+local function add_times(command)
+  command:option("--connect-timeout", "For a connection.", "5s")
+    :argname "TIME":convert(arguments.duration)
+  command:option("--timeout", "For an answer.", "30s")
+    :argname "TIME":convert(arguments.duration)
+  command:option("--max-retry-after", "As far as Retry-After is believed.",
+                 "1h"):argname "TIME":convert(arguments.duration)
+end
+
+local function add_work(command)
+  command:option("--concurrency", "Items at a time.", "16"):argname "N"
+    :convert(arguments.whole(1, CONCURRENCY_MOST))
+  command:option("--per-url", "Requests at a time to one of several URLs in "
+    .. "mode all, so that a slow one does not hold up the others; three "
+    .. "quarters of --concurrency.")
+    :argname "N":convert(arguments.whole(1, CONCURRENCY_MOST))
+  command:option("--max-attempts", "Of an item, until it is dead; kept with "
+    .. "the queue."):argname "N":convert(arguments.whole(1, 2^31))
+  command:flag("--until-empty", "Stop when nothing is left to deliver.")
+  command:option("--deadline", "For items in hand, once it is to stop.", "10s")
+    :argname "TIME":convert(arguments.duration)
+end
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  add_request(command)
+  add_trust(command)
+  add_times(command)
+  add_work(command)
+  command:epilog [[
+Each item is a POST with the headers Respool-Queue, Respool-Id,
+Respool-Attempt, Idempotency-Key and, given a secret, Respool-Timestamp
+and Respool-Signature: "v1=" and the HMAC-SHA256, in hex, of the timestamp,
+a full stop and the body. 2xx accepts; 408, 425, 429, 5xx and no answer are
+tried again by the queue's policy or after Retry-After; anything else, 3xx
+too, makes the item a dead letter whose group is the status. Delivery is at
+least once; a receiver knows an item again by its Idempotency-Key.
+
+Stops on Ctrl-C or SIGTERM when what is in hand is through; a second one stops
+at once. The exit status is 1 when an item died.
+
+Example:
+  respool deliver jobs.respool hooks --url https://example.org/hook \
+    --secret-env HOOK_SECRET --concurrency 32]]
+end
+
+
+-- What was asked for.
+
+local function headers_of(args)
+  local headers = {}
+  for _, line in ipairs(args.header) do
+    local name, value = line:match "^([^:%s]+):%s*(.-)%s*$"
+    if not name then
+      arguments.misuse(("'%s' is no header such as 'Name: value'"):format(
+        output.clean(line:match "^[^:]*")))
+    end
+    headers[name] = value
+  end
+  return headers
+end
+
+-- The handler; options that it refuses are wrong input.
+local function handler_of(args, on_request)
+  local ok, handler = pcall(http.handler, {
+    url = args.url, mode = args.mode, body = args.raw and "raw" or args.body,
+    content_type = args.content_type, headers = headers_of(args),
+    pass = args.pass, secret = secret.of(args),
+    connect_timeout = args.connect_timeout, timeout = args.timeout,
+    max_retry_after = args.max_retry_after, ca_file = args.ca_file,
+    per_url = args.per_url or math.max(1, math.floor(args.concurrency * 0.75)),
+    on_request = on_request,
+  })
+  if ok then return handler end
+  if arguments.is_failure(handler) then error(handler, 0) end
+  arguments.misuse((tostring(handler):gsub("^.-respool%.http: ", "")
+    :gsub("^[^\n]-:%d+: ", "")))
+end
+
+
+-- What is shown.
+
+-- Requests by URL, in the order of their first.
+local function new_figures()
+  return { died = 0 }
+end
+
+local function note(figures, request)
+  local f = figures[request.url]
+  if not f then
+    f = { url = request.url, accepted = 0, refused = 0, failed = 0,
+          seconds = 0 }
+    figures[request.url] = f
+    table.insert(figures, f)
+  end
+  f.seconds = f.seconds + request.seconds
+  local status = request.status
+  local name = not status and "failed" or status <= 299 and "accepted"
+    or "refused"
+  f[name] = f[name] + 1
+  f.last = name ~= "accepted" and (status or request.error) or f.last
+end
+
+local function mean(f)
+  return output.duration(f.seconds / (f.accepted + f.refused + f.failed))
+end
+
+local function of_url(f)
+  return ("%s %s ok %s not %s"):format(
+    f.url:gsub("^%a+://", ""):gsub("/$", ""), output.short(f.accepted),
+    output.short(f.refused + f.failed), mean(f))
+end
+
+local function more(figures, counts)
+  local parts = {
+    ("%s failed, %s dead"):format(output.short(counts.failed),
+                                  output.short(figures.died)),
+  }
+  for _, f in ipairs(figures) do parts[#parts + 1] = of_url(f) end
+  return table.concat(parts, " | ")
+end
+
+local function summary(io, counts, figures)
+  output.fields(io, {
+    { "delivered", output.number(counts.done) },
+    { "failed attempts", output.number(counts.failed) },
+    { "dead", output.number(figures.died) },
+    { "released", output.number(counts.released + counts.snoozed) },
+    { "leases lost", output.number(counts.lost) },
+  })
+  if #figures == 0 then return end
+  local rows = {}
+  for i, f in ipairs(figures) do
+    rows[i] = { f.url, output.number(f.accepted), output.number(f.refused),
+                output.number(f.failed), mean(f), f.last }
+  end
+  io.stdout:write "\n"
+  output.table(io, {
+    { title = "URL" }, { title = "ACCEPTED", right = true },
+    { title = "REFUSED", right = true }, { title = "NO ANSWER", right = true },
+    { title = "MEAN", right = true }, { title = "LAST TROUBLE" },
+  }, rows)
+end
+
+
+-- The whole.
+
+local function queue_of(args, io, figures)
+  local store = arguments.open(io, args.store)
+  return arguments.queue(store, args.queue, {
+    codec = args.raw and "raw" or nil, max_attempts = args.max_attempts,
+    on_dead = function() figures.died = figures.died + 1 end,
+  })
+end
+
+-- Works until a signal, or until the queue is empty.
+local function deliver(args, io, queue, handler, figures)
+  local bar = progress.new(io, { noun = "delivered" })
+  local function tick(counts)
+    bar:update(counts.done, nil, more(figures, counts))
+  end
+  process.watch()
+  local results = { pcall(courier.run, queue, handler, {
+    concurrency = args.concurrency, until_empty = args.until_empty,
+    deadline = args.deadline, tick = tick,
+  }) }
+  process.unwatch()
+  bar:clear()
+  if not results[1] then error(results[2], 0) end
+  return (arguments.check(compat.unpack(results, 2, 4)))
+end
+
+function M.run(args, io)
+  local figures = new_figures()
+  local handler = handler_of(args, function(r) note(figures, r) end)
+  local queue = queue_of(args, io, figures)
+  local counts = deliver(args, io, queue, handler, figures)
+  summary(io, counts, figures)
+  return figures.died > 0 and 1 or 0
+end
+
+return M

@@ -1,0 +1,28 @@
+-- SPDX-License-Identifier: MIT
+--
+-- One thing done to many: what fails is told, and the others are done.
+
+local M = {}
+
+-- Calls act(one) for each; says how many were `done`, such as "removed".
+-- Returns the exit status.
+---@param io respool.cli.io
+---@param all any[]
+---@param done string
+---@param act fun(one: any): any, string?
+---@return integer
+function M.run(io, all, done, act)
+  local n = 0
+  for _, one in ipairs(all) do
+    local ok, message = act(one)
+    if ok then
+      n = n + 1
+    else
+      io.stderr:write("respool: ", message, "\n")
+    end
+  end
+  io.stdout:write(("%d %s\n"):format(n, done))
+  return n == #all and 0 or 1
+end
+
+return M

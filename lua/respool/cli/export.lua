@@ -1,0 +1,248 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool export: letters or items into archive files, or one archive to the
+-- standard output. What is moved is removed file by file, each when it is on
+-- disk under its name.
+
+local archive = require "respool.archive"
+local arguments = require "respool.cli.arguments"
+local core = require "respool.core"
+local dump = require "respool.dump"
+local file_writer = require "respool.file_writer"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+
+local check = arguments.check
+
+local M = { summary = "write letters or items to files" }
+
+function M.options(command)
+  arguments.add_store(command)
+  command:argument("name", "Name of a queue or a box."):argname "QUEUE|BOX"
+    :convert(arguments.name)
+  command:argument("directory", "Where the files go, made when missing; "
+    .. "without it, one archive is written to the standard output.")
+    :argname "DIRECTORY":args "?"
+  command:flag("--dead", "The letters of the box, where a queue has the same "
+    .. "name.")
+  command:option("--group", "Only letters of this group."):argname "GROUP"
+  command:option("--limit", "No more than so many."):argname "N"
+    :convert(arguments.whole(1))
+  command:flag("--remove", "Move: remove from the store what is in a file "
+    .. "that is whole and on disk.")
+  command:flag("--follow", "Go on with what comes, until Ctrl-C.")
+  command:option("--form", "json: JSON Lines; cbor: a CBOR sequence.", "json")
+    :choices { "json", "cbor" }
+  command:option("--rotate", "Begin a new file after so many bytes, before "
+    .. "compression.", "64MiB"):argname "BYTES":convert(arguments.size)
+  command:option("--every", "Publish a file when it is so old: 90, 5m, 1h.")
+    :argname "SECONDS":convert(arguments.duration)
+  command:mutex(command:flag("--gzip", "Compress with gzip."),
+                command:flag("--zstd", "Compress with zstd."))
+  command:option("--codec", "What payloads are: cbor, or raw bytes.", "cbor")
+    :choices { "cbor", "raw" }
+  output.add_json(command)
+  command:epilog [[
+A queue's name exports its items, a box's name its letters. The names of the
+files written go to the standard output. A file that is being written ends in
+.part; what a killed export leaves of one can be deleted. With --remove, items
+that are waiting or leased stay. Run again into the same directory, it finishes
+what was killed; items that had been in hand are ready again after 20 s, or
+twice --every.
+
+Examples:
+  respool export jobs.respool mails --dead --remove --zstd dead/
+  respool export jobs.respool mails >mails.jsonl]]
+end
+
+
+-- What is exported.
+
+local function has(names, name)
+  for _, other in ipairs(names) do
+    if other == name then return true end
+  end
+  return false
+end
+
+local function check_name(args, store, queues)
+  local names = check(store:boxes())
+  for _, name in ipairs(queues) do names[#names + 1] = name end
+  if has(names, args.name) then return end
+  arguments.fail(("there is no queue or box '%s' in '%s'%s"):format(
+    args.name, store.path, arguments.suggestion(args.name, names)))
+end
+
+local function find_source(args, store)
+  local o, queues = { codec = args.codec }, check(store:queues())
+  check_name(args, store, queues)
+  if not args.dead and not args.group and has(queues, args.name) then
+    return { queue = check(store:queue(args.name, o)) }
+  end
+  return { box = arguments.box(store, args.name, o) }
+end
+
+-- Options that mean nothing without files, or without another.
+local function check_options(args)
+  for _, name in ipairs { "remove", "follow", "every", "gzip", "zstd" } do
+    if args[name] and not args.directory then
+      arguments.misuse(("--%s needs a DIRECTORY"):format(name))
+    end
+  end
+end
+
+local function check_source(args, o)
+  if o.queue and args.follow and not args.remove then
+    arguments.misuse "--follow of a queue needs --remove"
+  end
+end
+
+
+-- One archive to the standard output, as a writer.
+
+local function stream_writer(io, form, store)
+  local w = { files = {}, leftovers = {} }
+  local open
+
+  local function header(record, origin)
+    return {
+      kind = origin.kind, codec = origin.codec, store = origin.store,
+      source = origin.source, moved = false, made_at = store:now(),
+      first = record.number or record.id, version = record.version,
+    }
+  end
+
+  function w:write(batch) -- luacheck: no self
+    if not open then
+      open = archive.write(form, header(batch[1], batch.origin))
+      io.stdout:write(open:start())
+    end
+    for _, record in ipairs(batch) do io.stdout:write(open:record(record)) end
+    return true
+  end
+
+  function w:finish() -- luacheck: no self
+    if open then io.stdout:write(open:finish()) end
+    io.stdout:flush()
+  end
+
+  function w:abandon() end -- luacheck: no self
+  return w
+end
+
+local function files_writer(args, store)
+  local w = check(file_writer.new(args.directory, {
+    store = store, form = args.form, rotate = args.rotate, every = args.every,
+    gzip = args.gzip or nil, zstd = args.zstd or nil,
+  }))
+  function w:finish() end -- luacheck: no self
+  return w
+end
+
+local function open_writer(args, io, store)
+  if args.directory then return files_writer(args, store) end
+  return stream_writer(io, args.form, store)
+end
+
+
+-- Telling.
+
+local function say(io, text, ...)
+  io.stderr:write("respool: ", output.clean(text:format(...)), "\n")
+end
+
+-- Prints the names of files as they are published.
+local function new_printer(args, io, writer)
+  local told = 0
+  return function()
+    for i = told + 1, args.json and 0 or #writer.files do
+      io.stdout:write(writer.files[i], "\n")
+    end
+    io.stdout:flush()
+    told = #writer.files
+  end
+end
+
+local function noun_of(o)
+  return o.queue and "items" or "letters"
+end
+
+local function tell_left(io, o, counts)
+  if counts.lost > 0 then
+    say(io, "%d %s are in a file and were not removed: others took them "
+      .. "meanwhile", counts.lost, noun_of(o))
+  end
+  if not o.queue or not o.remove then return end
+  local length = check(o.queue:length())
+  if length.total > 0 then
+    say(io, "%d items stay: %d ready, %d waiting, %d leased", length.total,
+        length.ready, length.waiting, length.leased)
+  end
+end
+
+local function summary(args, io, o, writer, counts)
+  if args.json then
+    counts.files = core.cbor.array(writer.files)
+    output.json(io, counts)
+  elseif args.directory and io.stderr:isatty() then
+    io.stderr:write(("%s %s written to %d files, %s removed\n"):format(
+      output.number(counts.written), noun_of(o), #writer.files,
+      output.number(counts.removed + counts.known)))
+  end
+  tell_left(io, o, counts)
+end
+
+
+-- Running.
+
+local STOPPED = 130
+local CAPACITY = 100 -- in hand at most, so that little waits after a kill
+
+local function new_hook(io, o, print_files)
+  local shown, signals = nil, core.process.signals()
+  return function(counts)
+    shown = shown or progress.new(io, {
+      noun = noun_of(o), total = counts.total > 0 and counts.total or nil,
+    })
+    shown:update(counts.read)
+    print_files()
+    return core.process.signals() == signals
+  end, function()
+    if shown then shown:clear() end
+    return core.process.signals() > signals
+  end
+end
+
+local function run(args, io, o, writer)
+  local print_files = new_printer(args, io, writer)
+  local ended
+  o.writer, o.remove, o.follow = writer, args.remove, args.follow
+  o.group, o.limit, o.capacity = args.group, args.limit, CAPACITY
+  o.on_progress, ended = new_hook(io, o, print_files)
+  local counts, message, _, so_far = dump.dump(o)
+  if not counts then writer:abandon() end
+  local stopped = ended()
+  print_files()
+  writer:finish()
+  if counts or so_far then summary(args, io, o, writer, counts or so_far) end
+  if not counts then arguments.fail(message) end
+  if stopped then arguments.fail("stopped", STOPPED) end
+  return counts.lost > 0 and 1 or 0
+end
+
+function M.run(args, io)
+  check_options(args)
+  core.process.watch()
+  local store = arguments.open(io, args.store)
+  local o = find_source(args, store)
+  check_source(args, o)
+  local writer = open_writer(args, io, store)
+  if #writer.leftovers > 0 then
+    say(io, "%d unfinished files in %s: killed exports left them, or others "
+      .. "are being written (%s)", #writer.leftovers, args.directory,
+      writer.leftovers[1]:match "[^/]*$")
+  end
+  return run(args, io, o, writer)
+end
+
+return M

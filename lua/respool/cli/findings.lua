@@ -1,0 +1,103 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What respool check may find: each kind with what it means and what to do.
+-- A finding's kind is told by its words, which are those of the core's check.
+
+local M = {}
+
+---@class respool.cli.finding
+---@field kind string
+---@field text string what was found, and where
+---@field meaning string
+---@field advice string
+
+local SET_ASIDE = "Go on working: what meets the damage sets it aside as a "
+  .. "letter with its bytes, and the rest of the queue goes on. Then see "
+  .. "`respool dead list`. Look for a failing disk."
+local COUNTED = "Nothing is lost by it, but figures and limits are wrong. "
+  .. "`respool repair` makes a new store where they are right. Report it: a "
+  .. "program error is likely."
+local REPORT = "Keep a copy of the store and report it: this is a program "
+  .. "error, or the disk gave back something old."
+local RESTORE = "Stop what uses the store and keep a copy of it. Restore a "
+  .. "backup, or save what can be read with `respool repair`. Look for a "
+  .. "failing disk, and for programs that touch the file."
+
+-- In this order: the first whose words are in a finding is its kind.
+---@type { [1]: string, [2]: string, [3]: string, [4]: string }[]
+M.KINDS = {
+  { "segment-damaged", "the segment at .* is damaged",
+    "Up to some hundred items were stored together; their bytes have changed.",
+    SET_ASIDE },
+  { "segment-count", "the segment at .* holds %d+ items, its key says",
+    "A run of items is not as long as it was when it was stored.", SET_ASIDE },
+  { "item-malformed", "item .* is malformed",
+    "An item's bytes cannot be read, and those behind it neither.",
+    SET_ASIDE },
+  { "blob-damaged", "blob .* is damaged",
+    "A large payload has changed or parts of it are missing.", SET_ASIDE },
+  { "item-lost", "item .* is in no place of a claim",
+    "An item is stored but nobody will ever be handed it.", RESTORE },
+  { "item-twice", "item .* is fresh but in a claim",
+    "An item may be handed out twice at once.", REPORT },
+  { "segments-overlap", "segments overlap",
+    "Two runs of items claim the same ids; some may be handed out twice.",
+    REPORT },
+  { "segment-empty", "holds nothing unsettled",
+    "A run of items is done but still takes room.", REPORT },
+  { "id-ahead", "lies beyond the next id",
+    "New items may get ids that are taken.", REPORT },
+  { "claim-damaged", "the claim at .* is damaged",
+    "Items that were handed out or wait may not come back.", RESTORE },
+  { "claim-count", "the claim at .* counts",
+    "A lease or delay covers another number of items than it says.",
+    COUNTED },
+  { "claim-undue", "the claim at .* has no due time",
+    "Items that were handed out or wait will not come back.", RESTORE },
+  { "claim-ahead", "has a token from the future",
+    "A lease may be taken for another one.", REPORT },
+  { "claims-overlap", "claims overlap",
+    "An item may be handed out twice at once.", REPORT },
+  { "due-stray", "a due time .* belongs to no claim",
+    "The queue wakes up for nothing.", REPORT },
+  { "bitmap-stray", "a bitmap .* belongs to no segment",
+    "A little room is lost.", REPORT },
+  { "lane-count", "lane .* counts",
+    "A queue's figures do not agree with its items.", COUNTED },
+  { "balance", "was pushed .* are gone and",
+    "Items have come or gone without being counted.", COUNTED },
+  { "letter-damaged", "letter .* is damaged",
+    "A dead letter's bytes have changed.",
+    "`respool dead remove` removes it. Look for a failing disk." },
+  { "box-damaged", "the record of box .* is damaged",
+    "The letters of a box cannot be found by its name.", RESTORE },
+  { "box-count", "box .* counts",
+    "A box holds another number of letters than it says.", COUNTED },
+  { "crash", "reading the store ended the process",
+    "LMDB's file is cut off, or its pages point to where nothing is. Any "
+      .. "program that works with it may crash in the same way.", RESTORE },
+  { "unreadable", "the store cannot be read through",
+    "A page of LMDB's file is not what it should be.", RESTORE },
+}
+
+local OTHER = { "other", "", "Something in the store is not as it should be.",
+                REPORT }
+
+-- Names stand in quotes, and may say anything.
+local function kind_of(text)
+  text = text:gsub('".*"', '""')
+  for _, kind in ipairs(M.KINDS) do
+    if text:find(kind[2]) then return kind end
+  end
+  return OTHER
+end
+
+-- A line of the check with what it means.
+---@param text string
+---@return respool.cli.finding
+function M.explain(text)
+  local kind = kind_of(text)
+  return { kind = kind[1], text = text, meaning = kind[3], advice = kind[4] }
+end
+
+return M

@@ -1,0 +1,31 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool get: one item by its id, whatever its state.
+
+local arguments = require "respool.cli.arguments"
+local output = require "respool.cli.output"
+local show = require "respool.cli.show"
+
+local M = { summary = "show one item" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:argument("id", "Id of the item."):argname "ID"
+    :convert(arguments.whole(1))
+  show.add_raw(command)
+  output.add_full(command)
+  output.add_json(command)
+  command:epilog "Example:\n  respool get jobs.respool mails 42"
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store, show.LOOK)
+  local queue = arguments.queue(store, args.queue,
+                                { codec = show.codec(args) })
+  local item = arguments.check(queue:get(args.id))
+  if args.json then return output.json(io, show.plain(item)) end
+  show.item(io, item, { now = store:now(), full = args.full })
+end
+
+return M

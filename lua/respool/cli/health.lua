@@ -1,0 +1,105 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool health: a verdict on a store, its status the exit status.
+
+local arguments = require "respool.cli.arguments"
+local core = require "respool.core"
+local output = require "respool.cli.output"
+local show = require "respool.cli.show"
+local store_of = require "respool.store"
+
+local M = { summary = "say how a store is" }
+
+local STATUS = { healthy = 0, degraded = 1, unhealthy = 2 }
+
+function M.options(command)
+  arguments.add_store(command)
+  command:option("--watch", "Watch so long before judging the rate of errors.")
+    :argname "DURATION":convert(arguments.duration)
+  command:flag("--probe", "Also write a small record, durably.")
+  output.add_json(command)
+  command:epilog("The exit status is 0 when it is healthy, 1 degraded, "
+    .. "2 unhealthy; a store that cannot be opened is unhealthy.\n\n"
+    .. "Example:\n  respool health jobs.respool --watch 10s || page-somebody")
+end
+
+local function verdict(args, io)
+  local store, message, code = store_of.open(args.store, {
+    create = false, read_only = not args.probe,
+  })
+  if not store then
+    local failed = { status = "unhealthy", error = message, code = code }
+    return { status = "unhealthy",
+             components = { storage = failed, queues = {} } }
+  end
+  io.stores[#io.stores + 1] = store
+  if args.watch then
+    store:health()
+    core.process.nap(args.watch)
+  end
+  return store:health()
+end
+
+
+-- For people.
+
+local function percent(n)
+  return n and ("%.0f%%"):format(n * 100)
+end
+
+local function storage_note(s)
+  if s.error then return s.error end
+  local wrote = s.write_seconds
+    and ("written in %s, "):format(output.duration(s.write_seconds)) or ""
+  return ("%sread in %s, %s full"):format(
+    wrote, output.duration(s.read_seconds), percent(s.store_fill))
+end
+
+local function queue_note(q)
+  local notes = { ("%s ready"):format(output.number(q.ready)) }
+  local function add(format, value)
+    if value then notes[#notes + 1] = format:format(value) end
+  end
+  add("oldest %s", q.oldest_age > 0 and output.duration(q.oldest_age))
+  add("%s full", percent(q.fill))
+  add("%s of outcomes are failures", percent(q.error_rate))
+  add("%s dead", q.dead > 0 and output.number(q.dead))
+  if q.paused then notes[#notes + 1] = "paused" end
+  return table.concat(notes, ", ")
+end
+
+local function rows_of(health)
+  local parts = health.components
+  local rows = { { "storage", parts.storage.status,
+                   storage_note(parts.storage) } }
+  if parts.readers then
+    rows[2] = { "readers", parts.readers.status, ("%d of %d slots"):format(
+      parts.readers.used, parts.readers.max) }
+  end
+  local names = {}
+  for name in pairs(parts.queues) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local q = parts.queues[name]
+    rows[#rows + 1] = { "queue " .. name, q.status, queue_note(q) }
+  end
+  return rows
+end
+
+function M.run(args, io)
+  if args.store == "" or args.store == ":memory:" then
+    arguments.open(io, args.store, show.LOOK) -- says why not
+  end
+  local health = verdict(args, io)
+  if args.json then
+    output.json(io, health)
+  else
+    io.stdout:write(health.status, "\n\n")
+    output.table(io, {
+      { title = "PART" }, { title = "STATUS" }, { title = "" },
+    }, rows_of(health))
+  end
+  return STATUS[health.status]
+end
+
+return M

@@ -1,0 +1,160 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool import: archive files into a queue. What was imported before is
+-- passed over, so a killed import is begun again as it was.
+
+local arguments = require "respool.cli.arguments"
+local core = require "respool.core"
+local file_reader = require "respool.file_reader"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+local restore = require "respool.restore"
+
+local check = arguments.check
+
+local M = { summary = "push what an export wrote" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:argument("files", "Files that an export wrote, or directories of "
+    .. "them; - or nothing is stdin."):argname "FILE":args "*"
+  command:flag("--again", "Import also what this queue got from an import "
+    .. "before.")
+  command:flag("--delete", "Delete each file of which all is imported.")
+  command:flag("--verify", "Only read the files and check them.")
+  command:option("--on-conflict", "What becomes of a record whose key an item "
+    .. "of the queue has: fail tells it, ignore passes over it, replace "
+    .. "removes that item.", "fail"):choices { "fail", "ignore", "replace" }
+  command:option("--payload-version", "Refuse records of newer payloads.")
+    :argname "N":convert(arguments.whole(0))
+  output.add_json(command)
+  command:epilog [[
+The store and the queue are made when missing. Each record bears a checksum: of
+a file that is damaged or cut off, what lies before the damage is imported, and
+the exit status is 1. Importing a file twice, or again after a crash, pushes
+each of its records once.
+
+Examples:
+  respool import jobs.respool mails dead/
+  ssh old-host respool export jobs.respool mails | \
+    respool import jobs.respool mails]]
+end
+
+
+-- What there is to read.
+
+-- A name that is wrong is told before anything is made or pushed.
+local function check_paths(paths)
+  for _, path in ipairs(paths) do
+    local kind, message = true, nil
+    if path ~= "-" then kind, message = core.file.kind(path) end
+    if not kind then arguments.misuse(message) end
+  end
+  return paths
+end
+
+local function paths_of(args)
+  if #args.files > 0 then return check_paths(args.files) end
+  if core.terminal.isatty(0) then
+    arguments.misuse "name the files to import, or pipe an archive in"
+  end
+  return { "-" }
+end
+
+local function verify(reader, hook)
+  local counts = { read = 0, pushed = 0, known = 0, failed = 0, errors = {} }
+  local batch = reader:read()
+  while batch and hook(counts) ~= false do
+    counts.read = counts.read + #batch
+    reader:accepted(batch, 0)
+    batch = reader:read()
+  end
+  return counts
+end
+
+local function import(args, io, reader, hook)
+  local store = arguments.open(io, args.store, { create = true })
+  local queue =
+    check(store:queue(args.queue, { version = args.payload_version }))
+  return restore.restore {
+    queue = queue, reader = reader, again = args.again, as_stored = true,
+    on_conflict = args.on_conflict, on_progress = hook,
+  }
+end
+
+
+-- Telling.
+
+local function say(io, text, ...)
+  io.stderr:write("respool: ", output.clean(text:format(...)), "\n")
+end
+
+local function tell_problems(io, reader, counts)
+  for _, problem in ipairs(reader.problems) do say(io, "%s", problem) end
+  for _, failure in ipairs(counts.errors) do say(io, "%s", failure) end
+  if counts.failed > #counts.errors then
+    say(io, "and %d others that were not imported",
+        counts.failed - #counts.errors)
+  end
+end
+
+local function summary(args, io, reader, counts)
+  tell_problems(io, reader, counts)
+  if args.json then
+    counts.files = core.cbor.array(reader.finished)
+    counts.problems = core.cbor.array(reader.problems)
+    counts.errors = core.cbor.array(counts.errors)
+    return output.json(io, counts)
+  elseif args.verify then
+    io.stdout:write(("%s records in %d whole files\n"):format(
+      output.number(counts.read), #reader.finished))
+  else
+    io.stdout:write(("%s pushed, %s imported before, %s not imported\n")
+      :format(output.number(counts.pushed), output.number(counts.known),
+              output.number(counts.failed)))
+  end
+end
+
+
+-- Running.
+
+local STOPPED = 130
+
+local function new_hook(io)
+  local shown = progress.new(io, { noun = "records" })
+  local signals = core.process.signals()
+  local function is_stopped()
+    return core.process.signals() > signals
+  end
+  return function(counts)
+    shown:update(counts.read)
+    return not is_stopped()
+  end, function()
+    shown:clear()
+    return is_stopped()
+  end
+end
+
+function M.run(args, io)
+  local reader = check(file_reader.new(paths_of(args), {
+    delete = (args.delete and not args.verify) or nil,
+  }))
+  core.process.watch(true)
+  local hook, ended = new_hook(io)
+  local counts, message, _, so_far
+  if args.verify then
+    counts = verify(reader, hook)
+  else
+    counts, message, _, so_far = import(args, io, reader, hook)
+  end
+  local stopped = ended()
+  if counts or so_far then summary(args, io, reader, counts or so_far) end
+  if stopped then
+    arguments.fail("stopped; begun again, it goes on where it was", STOPPED)
+  end
+  if not counts then arguments.fail(message) end
+  return (counts.failed > 0 or #reader.problems > 0) and 1 or 0
+end
+
+return M

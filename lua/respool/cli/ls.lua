@@ -1,0 +1,177 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool ls: the queues and boxes of a store, or the items of a queue.
+
+local arguments = require "respool.cli.arguments"
+local figures = require "respool.figures"
+local output = require "respool.cli.output"
+local show = require "respool.cli.show"
+
+local M = { summary = "list queues, or the items of a queue" }
+
+local LIMIT = 100 -- items in a table
+
+function M.options(command)
+  arguments.add_store(command)
+  command:argument("queue", "List the items of this queue.")
+    :argname "QUEUE":args "?":convert(arguments.name)
+  command:option("--state", "Only items in this state.")
+    :choices { "ready", "leased", "waiting" }
+  command:option("-n --limit", "List so many items (100, all with --json).")
+    :argname "N":convert(arguments.whole(1))
+  show.add_raw(command)
+  output.add_full(command)
+  output.add_json(command)
+  command:epilog("Examples:\n  respool ls jobs.respool\n"
+    .. "  respool ls jobs.respool mails --state waiting")
+end
+
+
+-- Queues and boxes.
+
+local function sorted(map)
+  local names = {}
+  for name in pairs(map) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+-- Boxes that are no queue's, with how many letters they hold.
+local function other_boxes(store, queues)
+  local own, others = {}, {}
+  for name in pairs(queues) do
+    local queue = store:queue(name)
+    if queue then own[queue.dead.box] = true end
+  end
+  for _, box in ipairs(arguments.check(store:boxes())) do
+    if not own[box] then
+      others[box] = arguments.check(store:dead(box):count())
+    end
+  end
+  return others
+end
+
+local function queue_row(name, s)
+  local n = output.number
+  return {
+    name, n(s.ready), n(s.leased), n(s.waiting), n(s.dead),
+    s.oldest and output.duration(s.oldest_age), output.bytes(s.bytes),
+    s.paused and "yes" or nil,
+  }
+end
+
+local QUEUES = {
+  { title = "QUEUE" }, { title = "READY", right = true },
+  { title = "LEASED", right = true }, { title = "WAITING", right = true },
+  { title = "DEAD", right = true }, { title = "OLDEST", right = true },
+  { title = "BYTES", right = true }, { title = "PAUSED" },
+}
+
+local function show_queues(io, queues)
+  local rows = {}
+  for _, name in ipairs(sorted(queues)) do
+    rows[#rows + 1] = queue_row(name, queues[name])
+  end
+  if #rows == 0 then
+    io.stdout:write "no queues\n"
+  else
+    output.table(io, QUEUES, rows)
+  end
+end
+
+local function show_boxes(io, boxes)
+  local rows = {}
+  for _, name in ipairs(sorted(boxes)) do
+    rows[#rows + 1] = { name, output.number(boxes[name]) }
+  end
+  if #rows == 0 then return end
+  io.stdout:write "\n"
+  output.table(io, {
+    { title = "OTHER BOX" }, { title = "LETTERS", right = true },
+  }, rows)
+end
+
+local function queue_json(io, name, s)
+  output.json(io, {
+    queue = name, ready = s.ready, leased = s.leased, waiting = s.waiting,
+    dead = s.dead, bytes = s.bytes, oldest = s.oldest, paused = s.paused,
+    oldest_age = s.oldest and s.oldest_age or nil,
+  })
+end
+
+local function list_queues(io, store, args)
+  local queues = arguments.check(figures.queues(store))
+  local boxes = other_boxes(store, queues)
+  if not args.json then
+    show_queues(io, queues)
+    return show_boxes(io, boxes)
+  end
+  for _, name in ipairs(sorted(queues)) do
+    queue_json(io, name, queues[name])
+  end
+  for _, name in ipairs(sorted(boxes)) do
+    output.json(io, { box = name, letters = boxes[name] })
+  end
+end
+
+
+-- Items.
+
+local ITEMS = {
+  { title = "ID", right = true }, { title = "STATE" },
+  { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
+  { title = "AGE", right = true }, { title = "DUE IN", right = true },
+  { title = "PAYLOAD" },
+}
+
+local function item_row(item, now, how)
+  local due = item.state ~= "ready" and item.visible_at
+  return {
+    output.number(item.id), item.state, item.priority, item.attempts,
+    show.ago(now, item.pushed_at), due and output.duration(due - now),
+    output.line(item.payload, item.bytes, how),
+  }
+end
+
+local function list_items(io, queue, args)
+  local limit = args.limit or not args.json and LIMIT or math.huge
+  local now, n, rows = queue.store:now(), 0, {}
+  local how = { full = args.full, columns = show.columns_left(io, 56) }
+  for item in queue:each { state = args.state } do
+    if n == limit then break end
+    n = n + 1
+    if args.json then
+      output.json(io, show.plain(item))
+    else
+      rows[n] = item_row(item, now, how)
+    end
+  end
+  return rows
+end
+
+local function show_items(io, queue, args)
+  local rows = list_items(io, queue, args)
+  if args.json then return end
+  if #rows == 0 then
+    io.stdout:write "no items\n"
+  else
+    output.table(io, ITEMS, rows)
+  end
+  if not args.limit and #rows == LIMIT then
+    io.stderr:write(("the first %d; --limit N lists more\n"):format(LIMIT))
+  end
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store, show.LOOK)
+  if not args.queue then
+    if args.state then
+      arguments.misuse "--state is for the items of a QUEUE"
+    end
+    return list_queues(io, store, args)
+  end
+  show_items(io, arguments.queue(store, args.queue,
+                                 { codec = show.codec(args) }), args)
+end
+
+return M

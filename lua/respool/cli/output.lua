@@ -1,0 +1,243 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What commands show: tables and figures for people, JSON for programs.
+-- What comes from a payload or an error may hold anything, also what a
+-- terminal would obey: control characters are shown, not sent.
+
+local json = require "respool.json"
+
+local M = {}
+
+
+-- Text.
+
+local NAMED = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+local function visible(c)
+  return NAMED[c] or ("\\x%02x"):format(c:byte())
+end
+
+-- A string in one line that a terminal shows as it is.
+---@param s string
+---@return string
+function M.clean(s)
+  if not json.is_text(s) then s = s:gsub("[\128-\255]", visible) end
+  return (s:gsub("\194[\128-\159]", function(c)
+    return visible(c:sub(2))
+  end):gsub("[%z\1-\31\127]", visible))
+end
+
+-- How many columns it takes, one a character.
+local function width(s)
+  return select(2, s:gsub("[^\128-\191]", ""))
+end
+
+-- The first `n` columns of a text, with a mark when that is not all.
+---@param s string
+---@param n integer
+---@return string
+function M.cut(s, n)
+  if width(s) <= n then return s end
+  local at, seen = 1, 0
+  for start in s:gmatch "()[^\128-\191]" do
+    seen, at = seen + 1, start
+    if seen == n then break end
+  end
+  return s:sub(1, at - 1) .. "…"
+end
+
+
+-- Figures.
+
+-- A whole number with its thousands apart.
+---@param n number
+---@return string
+function M.number(n)
+  local s = ("%.0f"):format(n)
+  local sign, digits = s:match "^(-?)(%d+)$"
+  if not digits then return s end
+  digits = digits:reverse():gsub("(%d%d%d)", "%1,"):reverse()
+  return sign .. digits:gsub("^,", "")
+end
+
+local function sized(n, unit, step, names)
+  local i = 0
+  while n >= step and i < #names do
+    n, i = n / step, i + 1
+  end
+  if i == 0 then return ("%.0f%s"):format(n, unit) end
+  return (n < 10 and "%.1f%s" or "%.0f%s"):format(n, names[i])
+end
+
+-- A number of bytes, such as 4.2 KiB.
+---@param n number
+---@return string
+function M.bytes(n)
+  return sized(n, " B", 1024, { " KiB", " MiB", " GiB", " TiB" })
+end
+
+-- A number of things, such as 12k, to be read at a glance.
+---@param n number
+---@return string
+function M.short(n)
+  return sized(n, "", 1000, { "k", "M", "G" })
+end
+
+-- A duration of two units at most, such as 350ms, 4.2s, 3m05s, 2h10m, 4d03h.
+---@param seconds number
+---@return string
+function M.duration(seconds)
+  local s = math.max(seconds, 0)
+  if s == 0 then return "0s" end
+  if s == math.huge then return "never" end
+  if s < 0.9995 then return ("%.0fms"):format(math.max(s * 1000, 1)) end
+  if s < 9.95 then return ("%.1fs"):format(s) end
+  s = math.floor(s + 0.5)
+  local m, h, d = math.floor(s / 60), math.floor(s / 3600),
+    math.floor(s / 86400)
+  if m == 0 then return ("%ds"):format(s) end
+  if h == 0 then return ("%dm%02ds"):format(m, s % 60) end
+  if d == 0 then return ("%dh%02dm"):format(h, m % 60) end
+  return ("%dd%02dh"):format(d, h % 24)
+end
+
+-- A moment in local time, to the second; with `zone` as ISO 8601 in UTC.
+---@param t number? seconds since 1970
+---@param zone boolean?
+---@return string
+function M.time(t, zone)
+  if not t or t <= 0 then return "-" end
+  return os.date(zone and "!%Y-%m-%dT%H:%M:%SZ" or "%Y-%m-%d %H:%M:%S",
+                 math.floor(t))
+end
+
+
+-- Payloads.
+
+local CUT = 72 -- columns
+
+-- A payload in one line for a table, cut to `columns` (72) unless `full`. One
+-- that could not be decoded is shown by its bytes.
+---@param payload any nil when it could not be decoded
+---@param bytes string? as stored
+---@param o { full: boolean?, columns: integer? }?
+---@return string
+function M.line(payload, bytes, o)
+  local text = M.clean(json.encode(payload == nil and bytes or payload))
+  if o and o.full then return text end
+  return M.cut(text, o and o.columns or CUT)
+end
+
+local LINES, COLUMNS = 20, 200
+
+local function split(text)
+  local lines = {}
+  for line in (text .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
+  return lines
+end
+
+-- A payload over several lines, indented; the longest are cut unless `full`.
+---@param payload any
+---@param bytes string?
+---@param o { full: boolean?, indent: integer? }?
+---@return string without a newline at its end
+function M.pretty(payload, bytes, o)
+  local full = o and o.full
+  local pad = (" "):rep(o and o.indent or 0)
+  local lines = split(json.encode(payload == nil and bytes or payload, 2))
+  local n = full and #lines or math.min(#lines, LINES)
+  local shown = {}
+  for i = 1, n do
+    local line = M.clean(lines[i])
+    shown[i] = pad .. (full and line or M.cut(line, COLUMNS))
+  end
+  if n < #lines then
+    shown[#shown + 1] = ("%s… %d more lines (--full shows them)"):format(
+      pad, #lines - n)
+  end
+  return table.concat(shown, "\n")
+end
+
+
+-- Tables.
+
+---@class respool.cli.column
+---@field title string
+---@field right boolean? numbers stand right
+
+local function cell(value)
+  if value == nil or value == "" then return "-" end
+  return M.clean(tostring(value))
+end
+
+local function pad(text, to, right)
+  local gap = (" "):rep(to - width(text))
+  return right and gap .. text or text .. gap
+end
+
+local function widths(columns, lines)
+  local most = {}
+  for i in ipairs(columns) do
+    most[i] = 0
+    for _, line in ipairs(lines) do
+      most[i] = math.max(most[i], width(line[i]))
+    end
+  end
+  return most
+end
+
+-- Writes rows under titles. Each row is a list of cells, strings or numbers.
+---@param io respool.cli.io
+---@param columns respool.cli.column[]
+---@param rows any[][] nil cells are shown as -
+function M.table(io, columns, rows)
+  local lines = { {} }
+  for i, column in ipairs(columns) do lines[1][i] = column.title end
+  for _, row in ipairs(rows) do
+    local line = {}
+    for i in ipairs(columns) do line[i] = cell(row[i]) end
+    lines[#lines + 1] = line
+  end
+  local most = widths(columns, lines)
+  for _, line in ipairs(lines) do
+    local parts = {}
+    for i, column in ipairs(columns) do
+      parts[i] = pad(line[i], most[i], column.right)
+    end
+    io.stdout:write((table.concat(parts, "  "):gsub("%s+$", "")), "\n")
+  end
+end
+
+-- Writes names and what they stand for, a pair a line.
+---@param io respool.cli.io
+---@param pairs_of any[][] { name, value }
+function M.fields(io, pairs_of)
+  local most = 0
+  for _, pair in ipairs(pairs_of) do most = math.max(most, width(pair[1])) end
+  for _, pair in ipairs(pairs_of) do
+    io.stdout:write(pad(pair[1], most), "  ", cell(pair[2]), "\n")
+  end
+end
+
+
+-- For programs.
+
+-- Writes one JSON text and a newline: see respool/json.lua for what becomes
+-- of null, arrays, and bytes that are no UTF-8.
+---@param io respool.cli.io
+---@param value any
+function M.json(io, value)
+  io.stdout:write(json.encode(value), "\n")
+end
+
+-- Adds --json.
+function M.add_json(command)
+  command:flag("--json", "Write JSON, for programs.")
+end
+
+-- Adds --full.
+function M.add_full(command)
+  command:flag("--full", "Show payloads whole, however long.")
+end
+
+return M

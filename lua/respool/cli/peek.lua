@@ -1,0 +1,41 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool peek: the items that a take would hand out next.
+
+local arguments = require "respool.cli.arguments"
+local output = require "respool.cli.output"
+local show = require "respool.cli.show"
+
+local M = { summary = "show the items that would be taken next" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:option("-n --limit", "Show so many items.", 1)
+    :argname "N":convert(arguments.whole(1, 1000000))
+  show.add_raw(command)
+  output.add_full(command)
+  output.add_json(command)
+  command:epilog("Nothing is taken, and nothing changes.\n\n"
+    .. "Example:\n  respool peek jobs.respool mails -n 3")
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store, show.LOOK)
+  local queue = arguments.queue(store, args.queue,
+                                { codec = show.codec(args) })
+  local items = arguments.check(queue:peek(args.limit))
+  for i, item in ipairs(items) do
+    if args.json then
+      output.json(io, show.plain(item))
+    else
+      if i > 1 then io.stdout:write "\n" end
+      show.item(io, item, { now = store:now(), full = args.full })
+    end
+  end
+  if #items == 0 and not args.json then
+    io.stdout:write "no item is ready\n"
+  end
+end
+
+return M

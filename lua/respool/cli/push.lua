@@ -1,0 +1,355 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool push: lines or values of a file into a queue.
+--
+-- Ensures:
+-- 1. Each batch is committed together with how far it takes the input: a note,
+--    see respool/cli/notes.lua. So at any moment the store holds the records
+--    up to there and no other, and --resume goes on behind them.
+-- 2. A record that cannot be pushed is told with its number and why, and
+--    counted; the others are pushed.
+
+local arguments = require "respool.cli.arguments"
+local core = require "respool.core"
+local json = require "respool.json"
+local notes = require "respool.cli.notes"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+local records = require "respool.cli.records"
+
+local check = arguments.check
+
+local M = { summary = "push lines of a file, or of a pipe" }
+
+local BATCH = 1000
+local BYTES = 2^22   -- of payload, after which a batch is committed anyway
+local PATIENCE = 0.2 -- seconds that what has come waits for more
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:argument("file", "Input: JSON Lines; - or nothing is stdin.")
+    :argname "FILE":args "?"
+  command:mutex(
+    command:flag("--raw", "Each line is a payload, whatever bytes it is."),
+    command:flag("--cbor", "The input is a CBOR sequence (RFC 8742)."))
+  command:option("--key", "Where in the payload the key of its item is, "
+    .. "such as user.id; an item is pushed once while its key is held.")
+    :argname "PATH"
+  command:option("--on-conflict", "What a key that is held does to a line.")
+    :choices { "ignore", "replace", "fail" }:default "ignore"
+  command:option("--priority", "0 to 255, highest first."):argname "N"
+    :convert(arguments.whole(0, 255))
+  command:option("--delay", "Not to be taken before so long: 90s, 5m, 2h.")
+    :argname "TIME":convert(arguments.duration)
+  command:option("--ttl", "How long the items are good for.")
+    :argname "TIME":convert(arguments.duration)
+  command:option("--batch", "Lines a commit.", tostring(BATCH)):argname "N"
+    :convert(arguments.whole(1, 100000))
+  command:flag("--resume", "Go on where the last push of this file into this "
+    .. "queue stopped, however it ended.")
+  command:epilog [[
+The store and the queue are made when missing. A line that is no JSON is told
+with its number, and the others are pushed; the exit status is 1 then.
+
+Examples:
+  respool push jobs.respool mails mails.jsonl --batch 5000
+  zcat events.gz | respool push jobs.respool events - --key id --resume]]
+end
+
+
+-- From a record to what is pushed.
+
+local DECODERS = {}
+
+function DECODERS.json(bytes)
+  local payload, why = json.decode(bytes)
+  if payload == nil then return nil, why end
+  local ok, encoded = pcall(core.cbor.encode, payload)
+  if not ok then return nil, (tostring(encoded):gsub("^.-:%d+: ", "")) end
+  return encoded, payload
+end
+
+function DECODERS.cbor(bytes)
+  local payload, why = core.cbor.decode(bytes)
+  if payload == nil then return nil, why end
+  return bytes, payload
+end
+
+function DECODERS.raw(bytes)
+  return bytes
+end
+
+-- The key that a payload has at a path such as user.id.
+local function key_at(payload, path)
+  local at = payload
+  for name in path:gmatch "[^.]+" do
+    if type(at) ~= "table" then return nil end
+    local next_one = at[name]
+    if next_one == nil then next_one = at[tonumber(name)] end
+    at = next_one
+  end
+  if type(at) == "number" then return json.encode(at) end
+  return type(at) == "string" and at or nil
+end
+
+local function checked_key(run, payload)
+  local key = key_at(payload, run.args.key)
+  if not key then
+    return nil, ("no string or number at '%s' for a key"):format(run.args.key)
+  elseif #key < 1 or #key > 255 then
+    return nil, "the key is not of 1 to 255 bytes"
+  end
+  return key
+end
+
+local MARK = "^\239\187\191" -- of UTF-8, as some programs begin a file
+
+-- The body and key of a record; or nil and why there is none.
+local function read_record(run, record)
+  local bytes = record.bytes
+  if not bytes then return nil, "too long" end
+  if record.number == 1 and run.format == "json" then
+    bytes = bytes:gsub(MARK, "")
+  end
+  local body, payload = run.decode(bytes)
+  if not body then return nil, payload end
+  if #body > run.store.max_item_bytes then
+    return nil, ("%d bytes are more than an item may have, %d"):format(
+      #body, run.store.max_item_bytes)
+  end
+  if not run.args.key then return body end
+  local key, why = checked_key(run, payload)
+  if not key then return nil, why end
+  return body, key
+end
+
+local function refuse(run, record, why)
+  run.bad = run.bad + 1
+  run.progress:clear()
+  run.io.stderr:write(("respool: %s %d: %s\n"):format(
+    run.noun, record.number, output.clean(why)))
+end
+
+
+-- Commits.
+
+local function push_keyed(run, tx, batch)
+  for _, entry in ipairs(batch) do
+    tx:push(run.queue, entry.body, {
+      key = entry.key, on_conflict = run.args.on_conflict,
+      priority = run.options.priority, delay = run.options.delay,
+      ttl = run.options.ttl,
+    })
+  end
+end
+
+local function push_plain(run, tx, batch)
+  local bodies = {}
+  for i, entry in ipairs(batch) do bodies[i] = entry.body end
+  if #bodies > 0 then tx:push_many(run.queue, bodies, run.options) end
+end
+
+local function put_note(run, tx, place)
+  if not run.notes then return end
+  notes.put(tx, run.notes, "push", run.name, {
+    number = place.number, stop = place.stop, tail = place.tail,
+    at = run.store:now(),
+  })
+end
+
+-- Commits a batch with the place behind it (ensures 1).
+local function commit(run, batch, place)
+  local ok, message, code = run.store:transaction(function(tx)
+    local push = run.args.key and push_keyed or push_plain
+    push(run, tx, batch)
+    put_note(run, tx, place)
+  end)
+  if ok then run.pushed = run.pushed + #batch end
+  return ok, message, code
+end
+
+local function stop_at(run, entry, message)
+  run.progress:clear()
+  arguments.fail(("%s %d: %s; %d pushed%s"):format(
+    run.noun, entry.place.number, message, run.pushed,
+    run.notes and ", --resume goes on there" or ""))
+end
+
+-- One by one: an item that will not go is told, and the place moves on.
+local function commit_each(run, batch, place)
+  for i, entry in ipairs(batch) do
+    local to = i == #batch and place or entry.place
+    local ok, message, code = commit(run, { entry }, to)
+    if not ok and code ~= "EXISTS" then stop_at(run, entry, message) end
+    if not ok then
+      refuse(run, entry.place, message)
+      check(commit(run, {}, to))
+    end
+  end
+end
+
+-- A queue whose overflow is "wait" makes us wait, too.
+local function commit_patiently(run, batch, place)
+  while true do
+    local ok, message, code = commit(run, batch, place)
+    if ok or code ~= "FULL" or not run.waits or records.is_stopped() then
+      return ok, message, code
+    end
+    core.process.nap(0.05)
+  end
+end
+
+local function flush(run)
+  local batch, place = run.batch, run.place
+  run.batch, run.bytes = {}, 0
+  if place == run.kept then return end
+  local ok, message, code = commit_patiently(run, batch, place)
+  if not ok and code ~= "FULL" and code ~= "EXISTS" then
+    arguments.fail(message)
+  elseif not ok then
+    commit_each(run, batch, place)
+  end
+  run.kept = place
+  run.progress:update(run.pushed, place.stop - run.from,
+                      run.bad > 0 and ("%d bad"):format(run.bad) or nil)
+end
+
+
+-- Reading.
+
+local function is_blank(run, record)
+  return run.format == "json" and record.bytes
+    and not record.bytes:find "[^ \t\r]"
+end
+
+-- Takes a record into the batch. A bad one at the very end may not have been
+-- written to its end: the place stays before it.
+local function add(run, record)
+  local body, key
+  if not is_blank(run, record) then
+    body, key = read_record(run, record)
+    if not body then
+      refuse(run, record, record.open and key .. " (the input ends in it)"
+        or key)
+    end
+  end
+  if record.open and not body then return end
+  run.place = record
+  record.bytes = nil
+  if body then
+    run.batch[#run.batch + 1] = { body = body, key = key, place = record }
+    run.bytes = run.bytes + #body
+  end
+end
+
+local function read_all(run)
+  local more
+  repeat
+    local record
+    record, more = run.records:next(#run.batch > 0 and PATIENCE or -1)
+    if record then add(run, record) end
+    if not record or #run.batch >= run.args.batch or run.bytes >= BYTES then
+      flush(run)
+    end
+  until not record and not more or records.is_stopped()
+  flush(run)
+end
+
+
+-- Beginning.
+
+local function open_input(io, args)
+  if args.file == "-" then return io.stdin, "stdin" end
+  local file, message = io.open(args.file, "rb")
+  if not file then arguments.misuse("cannot open " .. message) end
+  return file, args.file
+end
+
+-- What the input is known by; nil when its place is not kept. That of a file
+-- always is, as nobody knows beforehand that a push will be cut off.
+local function input_name(run)
+  local args = run.args
+  if args.file == "-" or not run.records:size() then
+    return args.resume and ("%s\0%s"):format(args.queue, args.file) or nil
+  end
+  return ("%s\0%s"):format(args.queue,
+    (check(core.input.whole_path(args.file))))
+end
+
+local function go_on(run)
+  local place = notes.get(run.store, "push", run.name)
+  if not place then return end
+  if not run.records:go_to(place) then
+    arguments.fail(("%s is not what was pushed before: it differs at %s %d"):
+      format(run.records.name, run.noun, place.number))
+  end
+  run.place, run.kept, run.from = place, place, place.stop
+end
+
+local function check_options(args)
+  if args.raw and args.key then
+    arguments.misuse("--key needs payloads that are JSON or CBOR, not --raw")
+  end
+end
+
+local function new_run(args, io)
+  local file, name = open_input(io, args)
+  local format = args.raw and "raw" or args.cbor and "cbor" or "json"
+  local store = arguments.open(io, args.store, { create = true })
+  local queue = check(store:queue(args.queue, { codec = "raw" }))
+  local run = {
+    args = args, io = io, store = store, queue = queue, format = format,
+    decode = DECODERS[format], noun = args.cbor and "value" or "line",
+    records = records.new(file, name, args.cbor and "sequence" or "lines"),
+    options = { priority = args.priority, delay = args.delay, ttl = args.ttl },
+    waits = check(queue:config()).overflow == "wait",
+    batch = {}, bytes = 0, pushed = 0, bad = 0, from = 0,
+  }
+  run.name = input_name(run)
+  run.notes = run.name and notes.open(store)
+  return run
+end
+
+local function show_progress(run)
+  local size = run.records:size()
+  run.progress = progress.new(run.io, {
+    noun = run.noun .. "s", total = size and size - run.from,
+  })
+end
+
+local function summary(run)
+  local p = run.progress
+  p.n = run.pushed
+  if p.shown then
+    p:clear()
+    run.io.stderr:write(("%s %ss pushed in %s, %s/s\n"):format(
+      output.number(run.pushed), run.noun, output.duration(p:elapsed()),
+      output.short(p:rate())))
+  end
+  if run.bad > 0 then
+    run.io.stderr:write(("respool: %d of %d %ss were not pushed\n"):format(
+      run.bad, run.pushed + run.bad, run.noun))
+  end
+end
+
+local STOPPED = 130
+
+function M.run(args, io)
+  check_options(args)
+  args.file = args.file or "-"
+  core.process.watch(true)
+  local run = new_run(args, io)
+  if args.resume then go_on(run) end
+  show_progress(run)
+  read_all(run)
+  summary(run)
+  if records.is_stopped() then
+    arguments.fail(("stopped behind %s %d%s"):format(run.noun,
+      run.kept and run.kept.number or 0,
+      run.notes and "; --resume goes on there" or ""), STOPPED)
+  end
+  return run.bad > 0 and 1 or 0
+end
+
+return M

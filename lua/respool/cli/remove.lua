@@ -1,0 +1,28 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool remove: items that are not leased, by their ids.
+
+local arguments = require "respool.cli.arguments"
+local each = require "respool.cli.each"
+
+local M = { summary = "remove items from a queue" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:argument("ids", "Ids of the items."):argname "ID"
+    :args "+":convert(arguments.whole(1))
+  command:epilog("An item that is leased is not removed. The others are, "
+    .. "and the exit status is 1.\n\n"
+    .. "Example:\n  respool remove jobs.respool mails 42 43")
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store)
+  local queue = arguments.queue(store, args.queue)
+  return each.run(io, args.ids, "removed", function(id)
+    return queue:remove(id)
+  end)
+end
+
+return M

@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool repair: a new store of what can be read of a damaged one.
+
+local arguments = require "respool.cli.arguments"
+local output = require "respool.cli.output"
+local repair = require "respool.repair"
+
+local M = { summary = "save what can be read of a damaged store" }
+
+function M.options(command)
+  command:argument("from", "The damaged store."):args(1)
+  command:argument("to", "A directory for the new one: not there yet, or "
+    .. "empty."):args(1)
+  output.add_json(command)
+  command:epilog("FROM is only read, and nobody may have it open. Everything "
+    .. "whose bytes are whole comes back with its id, its attempts and its "
+    .. "queue's options; leases end, nothing is spent. A line says what was "
+    .. "lost, set aside as a letter, or guessed. The exit status is 0 when "
+    .. "nothing was lost, 1 when something was or the repair failed.\n\n"
+    .. "Example:\n  respool repair jobs.respool jobs.repaired")
+end
+
+local COUNTS = {
+  { "queues", "queues" }, { "items", "items" }, { "letters", "letters" },
+  { "nameless", "of them, in \"recovered\"" },
+  { "set_aside", "items set aside as letters" },
+  { "settled", "older copies left" }, { "lost_items", "items lost" },
+  { "lost_letters", "letters lost" },
+  { "lost_records", "other records lost" },
+  { "damaged_pages", "pages damaged" },
+}
+
+local function show(io, done)
+  for _, finding in ipairs(done.findings) do
+    io.stdout:write(output.clean(finding), "\n")
+  end
+  local list = {}
+  for _, count in ipairs(COUNTS) do
+    if done[count[1]] > 0 or #list < 3 then
+      list[#list + 1] = { count[2], output.number(done[count[1]]) }
+    end
+  end
+  output.fields(io, list)
+end
+
+function M.run(args, io)
+  if args.from == "" or args.to == "" then
+    arguments.misuse "the name of a directory cannot be empty"
+  elseif args.from == ":memory:" or args.to == ":memory:" then
+    arguments.misuse "a store in memory cannot be repaired: name a directory"
+  end
+  local done = arguments.check(repair.repair(args.from, args.to))
+  if args.json then
+    done.findings = require "respool".array(done.findings)
+    output.json(io, done)
+  else
+    show(io, done)
+  end
+  return done.lost_items + done.lost_letters + done.lost_records
+    + done.set_aside > 0 and 1 or 0
+end
+
+return M

@@ -1,0 +1,356 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool replay: letters of a box back to a queue, or what would be moved.
+
+local arguments = require "respool.cli.arguments"
+local compat = require "respool.compat"
+local core = require "respool.core"
+local jobs = require "respool.cli.replay_jobs"
+local output = require "respool.cli.output"
+local progress = require "respool.cli.progress"
+local script = require "respool.script"
+local where_of = require "respool.cli.where"
+
+local check = arguments.check
+
+local M = { summary = "move dead letters back to a queue" }
+
+
+-- Options.
+
+local SUMMARIES = {
+  list = "List the replay jobs of a store.",
+  show = "Show a replay job.",
+  cancel = "Forget a replay job, which stops it; the letters stay.",
+  resume = "Go on with a replay job that was stopped or killed.",
+}
+
+local EXAMPLES = {
+  list = "respool replay list jobs.respool",
+  show = "respool replay show jobs.respool mend --json",
+  cancel = "respool replay cancel jobs.respool mend",
+  resume = "respool replay resume jobs.respool mend",
+}
+
+local function job_options(command, name)
+  local sub = command:command(name, SUMMARIES[name])
+  arguments.add_store(sub)
+  if name ~= "list" then
+    sub:argument("job", "Name of the job."):argname "JOB"
+      :convert(arguments.name)
+  end
+  if name ~= "cancel" then output.add_json(sub) end
+  sub:epilog("Example:\n  " .. EXAMPLES[name])
+end
+
+local function filter_options(command)
+  command:option("--where", "A Lua expression over the fields of a letter: "
+    .. "payload, headers, queue, id, reason, group, error, attempts, age ...")
+    :argname "EXPRESSION"
+  command:option("--group", "Only letters of this group."):argname "GROUP"
+  command:option("--since", "Only letters that died at this time or later: "
+    .. "2026-01-31T12:00Z, '2h ago'."):argname "TIME"
+    :convert(arguments.moment)
+  command:option("--until", "Only letters that died before this time.")
+    :argname "TIME":convert(arguments.moment):target "upto"
+end
+
+local function run_options(command)
+  command:option("--limit", "Letters moved at most."):argname "N"
+    :convert(arguments.whole(1))
+  command:option("--rate", "Letters a second at most."):argname "N"
+    :convert(arguments.positive)
+  command:option("--to", "Queue to move them to; each letter's own.")
+    :argname "QUEUE":convert(arguments.name)
+  command:flag("--dry-run", "Move nothing: show counts by group, and a sample "
+    .. "before and after the transform.")
+  command:option("--job", "A name, by which the replay goes on after it was "
+    .. "stopped or killed."):argname "NAME":convert(arguments.name)
+  command:flag("--raw", "Payloads are text or bytes, not CBOR.")
+  output.add_json(command)
+  output.add_full(command)
+end
+
+function M.options(command, words)
+  if SUMMARIES[words[1]] then
+    command:command_target "action"
+    return job_options(command, words[1])
+  end
+  arguments.add_store(command)
+  command:argument("box", "Box of the letters: a queue's name, as a rule.")
+    :argname "BOX":convert(arguments.name)
+  command:argument("script", "Job script, whose `replay` table may have "
+    .. "where, transform, rate, limit, keep_attempts and max_replays.")
+    :argname "SCRIPT":args "?"
+  filter_options(command)
+  run_options(command)
+  command:epilog [[
+respool replay list STORE, show STORE JOB, cancel STORE JOB and resume STORE
+JOB are about replays with a name: see `respool replay list --help`.
+
+Examples:
+  respool replay jobs.respool mails --group timeout --dry-run
+  respool replay jobs.respool mails mend.lua --job mend --rate 100
+      --where 'payload.amount > 100 and age < 86400']]
+end
+
+
+-- What is asked.
+
+local function load_script(path)
+  if not path then return { replay = {} } end
+  local ok, job = pcall(script.load, path, { "replay" })
+  if not ok then
+    arguments.misuse((tostring(job):gsub("^[^\n]-bin/respool:%d+: ", "")
+      :gsub("\n.*", "")))
+  end
+  return job
+end
+
+-- Whether a letter is wanted, by all that was said of it.
+local function filter(run)
+  local asked, scripted = run.asked, run.script.replay.where
+  local expression = asked.where
+    and where_of.compile(asked.where, run.store:now())
+  if expression then
+    local first = check(run.dead:list { limit = 1 })[1]
+    if first then where_of.try(expression, first) end
+  end
+  return function(letter)
+    return (not asked.group or letter.group == asked.group)
+      and (not asked.since or letter.died_at >= asked.since)
+      and (not asked.upto or letter.died_at < asked.upto)
+      and (not scripted or scripted(letter))
+      and (not expression or expression(letter))
+  end
+end
+
+-- Keeps the first few payloads as they were and as they become.
+local SAMPLE = 3
+
+local function add_sample(run, letter, before, after)
+  if #run.samples == SAMPLE then return end
+  table.insert(run.samples, {
+    number = letter.number, group = letter.group, before = before,
+    after = after,
+  })
+end
+
+local function sampled_where(run, where)
+  return function(letter)
+    local wanted = where(letter)
+    if wanted then add_sample(run, letter, letter.payload or letter.bytes) end
+    return wanted
+  end
+end
+
+-- The transform may change the payload in place.
+local function sampled_transform(run, transform)
+  return function(payload, letter)
+    local ok, bytes = pcall(core.cbor.encode, payload)
+    local after = transform(payload, letter)
+    add_sample(run, letter, ok and core.cbor.decode(bytes) or nil, after)
+    return after
+  end
+end
+
+local function take_samples(run, o)
+  if o.transform then
+    o.transform = sampled_transform(run, o.transform)
+  else
+    o.where = sampled_where(run, o.where)
+  end
+end
+
+local LOOK = 0.2 -- seconds between looks whether the job is cancelled
+
+local function is_cancelled(run)
+  local now = core.mono() / 1e6
+  if not run.asked.job or run.args.dry_run or now < run.next_look then
+    return false
+  end
+  run.next_look = now + LOOK
+  return jobs.is_cancelled(run.store, run.asked.job)
+end
+
+local function on_progress(run)
+  return function(counts)
+    run.progress:update(counts.moved, counts.seen,
+      counts.failed > 0 and ("%d failed"):format(counts.failed) or nil)
+    run.cancelled = is_cancelled(run)
+    return not run.cancelled
+  end
+end
+
+-- Of a background replay, not of one that is asked for.
+local NOT_NOW = { interval = true, while_below = true, job = true }
+
+local function replay_options(run)
+  local o, asked = {}, run.asked
+  for name, value in pairs(run.script.replay) do
+    if not NOT_NOW[name] then o[name] = value end
+  end
+  o.where = filter(run)
+  o.to = run.to
+  o.limit = asked.left or asked.limit or o.limit
+  o.rate, o.job = asked.rate or o.rate, asked.job
+  o.dry_run = run.args.dry_run
+  o.on_progress = on_progress(run)
+  if o.dry_run then
+    o.rate = nil
+    take_samples(run, o)
+  end
+  return o
+end
+
+-- `asked` are the options that a job keeps, as they were given or noted.
+local function new_run(args, io, store, asked)
+  local run = {
+    args = args, io = io, store = store, asked = asked, samples = {},
+    next_look = 0, script = load_script(asked.script),
+  }
+  local codec = {
+    codec = asked.raw and "raw" or (run.script.options or {}).codec,
+  }
+  run.dead = arguments.box(store, asked.box, codec)
+  run.to = asked.to and arguments.queue(store, asked.to, codec)
+  run.progress = progress.new(io, {
+    noun = "letters", total = not asked.job and check(run.dead:count()) or nil,
+  })
+  return run
+end
+
+
+-- What came of it.
+
+local function count_words(counts)
+  local words = {}
+  for _, name in ipairs { "skipped", "failed" } do
+    if counts[name] > 0 then
+      words[#words + 1] = (", %s %s"):format(output.number(counts[name]), name)
+    end
+  end
+  return table.concat(words)
+end
+
+local function show_groups(io, counts)
+  local rows = {}
+  for group, n in pairs(counts.by_group) do rows[#rows + 1] = { group, n } end
+  if #rows == 0 then return end
+  table.sort(rows, function(a, b)
+    return a[2] > b[2] or a[2] == b[2] and a[1] < b[1]
+  end)
+  io.stdout:write "\n"
+  output.table(io, { { title = "GROUP" }, { title = "LETTERS", right = true } },
+               rows)
+end
+
+local function show_sample(run, sample)
+  local out, o = run.io.stdout, { indent = 2, full = run.args.full }
+  local transformed = run.script.replay.transform ~= nil
+  out:write(("\nletter %d%s%s\n"):format(sample.number,
+    sample.group and ", " .. output.clean(sample.group) or "",
+    transformed and ", before:" or ":"))
+  out:write(output.pretty(sample.before, nil, o), "\n")
+  if transformed then
+    out:write("after:\n", output.pretty(sample.after, nil, o), "\n")
+  end
+end
+
+local function show_dry_run(run, counts)
+  run.io.stdout:write(("dry run: %s of %s letters would be moved%s\n"):format(
+    output.number(counts.moved), output.number(counts.seen),
+    count_words(counts)))
+  show_groups(run.io, counts)
+  for _, sample in ipairs(run.samples) do show_sample(run, sample) end
+end
+
+local function show_errors(run, counts)
+  for _, line in ipairs(counts.errors) do
+    run.io.stderr:write("respool: ", output.clean(line), "\n")
+  end
+  if counts.failed > #counts.errors then
+    run.io.stderr:write(("respool: ... and %d more\n"):format(
+      counts.failed - #counts.errors))
+  end
+end
+
+local function show(run, counts)
+  run.progress:clear()
+  show_errors(run, counts)
+  if run.args.json then
+    counts.samples = run.args.dry_run and core.cbor.array(run.samples) or nil
+    counts.errors = core.cbor.array(counts.errors)
+    output.json(run.io, counts)
+  elseif run.args.dry_run then
+    show_dry_run(run, counts)
+  else
+    run.io.stdout:write(("%s letters moved%s\n"):format(
+      output.number(counts.moved), count_words(counts)))
+  end
+end
+
+
+-- The whole.
+
+local INTERRUPTED = 130
+
+local function interrupted(run)
+  run.progress:clear()
+  if not run.asked.job or run.args.dry_run then
+    arguments.fail("stopped", INTERRUPTED)
+  end
+  jobs.mark_stopped(run.store, run.asked.job)
+  arguments.fail(("stopped; respool replay resume %s %s goes on"):format(
+    run.args.store, run.asked.job), INTERRUPTED)
+end
+
+local function replay(run)
+  local ok, counts, message = pcall(run.dead.replay, run.dead,
+                                    replay_options(run))
+  if not ok then
+    if compat.is_interrupt(counts) then interrupted(run) end
+    error(counts, 0)
+  end
+  check(counts, message)
+  if run.cancelled then
+    jobs.forget(run.store, run.asked.job)
+    run.progress:clear()
+    arguments.fail(("job '%s' was cancelled"):format(run.asked.job))
+  end
+  show(run, counts)
+  return counts.failed > 0 and 1 or 0
+end
+
+local function whole_path(path)
+  if not path then return nil end
+  local whole, message = core.input.whole_path(path)
+  if not whole then arguments.misuse("cannot open " .. message) end
+  return whole
+end
+
+local function begin(args, io)
+  local store = arguments.open(io, args.store)
+  local asked = {
+    box = args.box, script = whole_path(args.script), where = args.where,
+    group = args.group, since = args.since, upto = args.upto, to = args.to,
+    limit = args.limit, rate = args.rate, raw = args.raw, job = args.job,
+  }
+  local run = new_run(args, io, store, asked)
+  if args.job and not args.dry_run then jobs.begin(store, args.job, asked) end
+  return replay(run)
+end
+
+local function resume(args, io)
+  local store = arguments.open(io, args.store)
+  local asked = jobs.resume(store, args.job)
+  asked.job = args.job
+  return replay(new_run(args, io, store, asked))
+end
+
+function M.run(args, io)
+  if args.action == "resume" then return resume(args, io) end
+  return (jobs[args.action] or begin)(args, io)
+end
+
+return M

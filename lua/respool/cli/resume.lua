@@ -1,0 +1,20 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool resume: a paused queue hands items out again.
+
+local arguments = require "respool.cli.arguments"
+
+local M = { summary = "let a paused queue go on" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command)
+  command:epilog "Example:\n  respool resume jobs.respool mails"
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store)
+  arguments.check(arguments.queue(store, args.queue):resume())
+end
+
+return M

@@ -1,0 +1,159 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What respool top knows: the figures of a store as of one moment, how fast
+-- they have changed since the moment before, and how fast they did until then.
+
+local core = require "respool.core"
+local figures = require "respool.figures"
+
+local M = {}
+
+---@class respool.cli.sample
+---@field at number wall clock
+---@field store table as store:stats gives it
+---@field commits number? a second
+---@field queues respool.cli.queue_sample[] by name
+---@field groups table[] letters: box, group, reason, count; most first
+
+---@class respool.cli.queue_sample
+---@field name string
+---@field stats respool.queue_stats
+---@field pushed number? a second; nil until two moments are known
+---@field done number?
+---@field failed number?
+---@field past number[] `done` of the last moments, the newest last
+
+---@class respool.cli.sampler
+---@field handle respool.store
+local Sampler = {}
+Sampler.__index = Sampler
+
+local PAST = 240     -- moments
+local SHARE = 0.05   -- of the time, for reading boxes through
+local GROUPS = 100   -- at most
+
+---@param store respool.store
+---@return respool.cli.sampler
+function M.new(store)
+  return setmetatable({
+    handle = store, known = {}, groups = {}, groups_at = 0, boxes = {},
+  }, Sampler)
+end
+
+local function seconds()
+  return core.mono() / 1e6
+end
+
+
+-- Queues.
+
+local function failures(stats)
+  return stats.retried + stats.died + stats.crashed
+end
+
+-- A second, of what rose from one count to another; nil when it did not, as
+-- in a queue that was dropped and made anew.
+local function rate(now, before, span)
+  if now < before or span <= 0 then return nil end
+  return (now - before) / span
+end
+
+local function queue_sample(name, stats, known, at)
+  local sample = { name = name, stats = stats, past = {} }
+  if not known or stats.pushed < known.stats.pushed then return sample end
+  local span = at - known.at
+  sample.past = known.past
+  sample.pushed = rate(stats.pushed, known.stats.pushed, span)
+  sample.done = rate(stats.done, known.stats.done, span)
+  sample.failed = rate(failures(stats), failures(known.stats), span)
+  table.insert(sample.past, sample.done or 0)
+  if #sample.past > PAST then table.remove(sample.past, 1) end
+  return sample
+end
+
+local function by_name(a, b)
+  return a.name < b.name
+end
+
+local function queues(sampler, all, at)
+  local list, known = {}, {}
+  for name, stats in pairs(all) do
+    local sample = queue_sample(name, stats, sampler.known[name], at)
+    list[#list + 1], known[name] = sample, sample
+    sample.at = at
+  end
+  sampler.known = known
+  table.sort(list, by_name)
+  return list
+end
+
+
+-- Letters. Counting them by group reads their box through, so a box is read
+-- when its count has changed, and all this takes but a share of the time.
+
+local function most_first(a, b)
+  if a.count ~= b.count then return a.count > b.count end
+  if a.box ~= b.box then return a.box < b.box end
+  if a.group ~= b.group then return a.group < b.group end
+  return a.reason < b.reason
+end
+
+local function read_box(sampler, name)
+  local dead, known = sampler.handle:dead(name), sampler.boxes[name]
+  local count, message = dead:count()
+  if not count then return nil, message end
+  if known and known.count == count then return known end
+  local groups
+  groups, message = dead:groups()
+  if not groups then return nil, message end
+  for _, g in ipairs(groups) do g.box = name end
+  return { count = count, groups = groups }
+end
+
+local function read_boxes(sampler)
+  local names, message = sampler.handle:boxes()
+  if not names then return nil, message end
+  local boxes, all = {}, {}
+  for _, name in ipairs(names) do
+    boxes[name], message = read_box(sampler, name)
+    if not boxes[name] then return nil, message end
+    for _, g in ipairs(boxes[name].groups) do all[#all + 1] = g end
+  end
+  sampler.boxes = boxes
+  table.sort(all, most_first)
+  for i = #all, GROUPS + 1, -1 do all[i] = nil end
+  return all
+end
+
+local function groups(sampler, at)
+  if at < sampler.groups_at then return sampler.groups end
+  local all, message = read_boxes(sampler)
+  if not all then return nil, message end
+  local now = seconds()
+  sampler.groups, sampler.groups_at = all, now + (now - at) / SHARE
+  return all
+end
+
+
+-- Looks once more.
+---@return respool.cli.sample?, string?
+function Sampler:sample()
+  local at = seconds()
+  local stats, message = self.handle:stats()
+  if not stats then return nil, message end
+  local all
+  all, message = figures.queues(self.handle)
+  if not all then return nil, message end
+  local letters
+  letters, message = groups(self, at)
+  if not letters then return nil, message end
+  local commits = self.txn
+    and rate(stats.last_txn, self.txn, at - self.at) or nil
+  self.txn, self.at = stats.last_txn, at
+  return {
+    at = self.handle:now(), store = stats, commits = commits,
+    queues = queues(self, all, at), groups = letters,
+  }
+end
+
+return M

@@ -1,0 +1,158 @@
+-- SPDX-License-Identifier: MIT
+--
+-- How commands show items and letters. For programs a record is as the
+-- library gives it, but for the stored bytes where there is a payload. For
+-- people it is names and values, then what it carries, a part after the other.
+
+local output = require "respool.cli.output"
+
+local M = {}
+
+-- Adds --raw.
+function M.add_raw(command)
+  command:flag("--raw", "Payloads are text or bytes, not CBOR.")
+end
+
+-- The codec that --raw asks for.
+---@return "raw"?
+function M.codec(args)
+  return args.raw and "raw" or nil
+end
+
+-- A command that only looks opens the store so that it cannot do more.
+M.LOOK = { read_only = true }
+
+-- A copy for JSON.
+---@param record table an item or letter
+---@return table
+function M.plain(record)
+  local copy = {}
+  for name, value in pairs(record) do copy[name] = value end
+  copy.header_bytes = nil
+  if record.payload ~= nil then copy.bytes = nil end
+  return copy
+end
+
+-- How long ago a moment was.
+---@param now number
+---@param at number?
+---@return string
+function M.ago(now, at)
+  if not at or at <= 0 then return "-" end
+  return output.duration(math.max(now - at, 0))
+end
+
+local function moment(now, at)
+  if not at then return nil end
+  if at > now then
+    return ("%s (in %s)"):format(output.time(at), output.duration(at - now))
+  end
+  return ("%s (%s ago)"):format(output.time(at), M.ago(now, at))
+end
+
+local function put(list, name, value)
+  if value ~= nil and value ~= 0 then list[#list + 1] = { name, value } end
+end
+
+-- What an item and a letter have in common.
+local function common(list, r, now)
+  put(list, "pushed", moment(now, r.pushed_at))
+  put(list, "expires", moment(now, r.expires_at))
+  put(list, "priority", r.priority)
+  put(list, "attempts", r.attempts)
+  put(list, "deliveries", r.deliveries)
+  put(list, "crashes", r.crashes)
+  put(list, "replays", r.replays)
+  put(list, "version", r.version)
+  put(list, "key", r.key)
+end
+
+local function part(io, title, text)
+  io.stdout:write(title, "\n", text, "\n")
+end
+
+local function parts(io, r, o)
+  local how = { full = o.full, indent = 2 }
+  if r.headers ~= nil then
+    part(io, "headers", output.pretty(r.headers, nil, how))
+  end
+  part(io, r.payload == nil and "payload (cannot be decoded)" or "payload",
+       output.pretty(r.payload, r.bytes, how))
+  if r.original ~= nil then
+    part(io, "original payload", output.pretty(r.original, nil, how))
+  end
+  if o.full and r.memo then
+    part(io, "memo", output.pretty(r.memo, nil, how))
+  end
+end
+
+local DUE = { leased = "lease until", waiting = "due" }
+
+-- An item as names and values, then its headers and payload.
+---@param io respool.cli.io
+---@param item table as queue:get gives it
+---@param o { now: number, full: boolean? }
+function M.item(io, item, o)
+  local list = { { "item", ("%d of %s"):format(item.id, item.queue) } }
+  put(list, "state", item.state)
+  put(list, DUE[item.state] or "", DUE[item.state]
+      and moment(o.now, item.visible_at))
+  common(list, item, o.now)
+  put(list, "error", item.error)
+  output.fields(io, list)
+  parts(io, item, o)
+end
+
+local function failure(f)
+  local group = f.group and f.group ~= "" and f.group .. ": " or ""
+  return ("%s  %s%s"):format(output.time(f.at), group, f.error or "-")
+end
+
+local function history(io, letter, full)
+  if #letter.history == 0 then return end
+  io.stdout:write("failures\n")
+  for _, f in ipairs(letter.history) do
+    local line = output.clean(failure(f))
+    io.stdout:write("  ", full and line or output.cut(line, 200), "\n")
+    for trace in (full and f.trace or ""):gmatch "[^\n]+" do
+      trace = trace:gsub("\t", "  ")
+      io.stdout:write("    ", output.clean(trace), "\n")
+    end
+  end
+  if letter.failures > #letter.history then
+    io.stdout:write(("  … and %d between them\n"):format(
+      letter.failures - #letter.history))
+  end
+end
+
+-- A letter as names and values, then its failures, headers and payload.
+---@param io respool.cli.io
+---@param letter respool.letter
+---@param o { now: number, full: boolean? }
+function M.letter(io, letter, o)
+  local list = {
+    { "letter", letter.number },
+    { "item", ("%d of %s"):format(letter.id, letter.queue) },
+    { "reason", letter.reason },
+  }
+  put(list, "group", letter.group)
+  put(list, "error", letter.error)
+  put(list, "died", moment(o.now, letter.died_at))
+  put(list, "first failed", moment(o.now, letter.first_failed_at))
+  put(list, "items", letter.items > 1 and letter.items or nil)
+  common(list, letter, o.now)
+  output.fields(io, list)
+  history(io, letter, o.full)
+  parts(io, letter, o)
+end
+
+-- Columns that are left for a payload beside what else a row shows.
+---@param io respool.cli.io
+---@param taken integer
+---@return integer
+function M.columns_left(io, taken)
+  if not io.stdout:isatty() then return 72 end
+  return math.max((io.stdout:size()) - taken, 20)
+end
+
+return M

@@ -1,0 +1,89 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Filters as people write them: a Lua expression over the fields of a letter,
+-- which are its globals, such as
+--
+--   reason == "exhausted" and payload.amount > 100 and age < 86400
+--
+-- Besides these it sees string, math and a few functions, and nothing that
+-- reaches out of it. A name that is none of them is an error, not nil.
+
+local compat = require "respool.compat"
+local arguments = require "respool.cli.arguments"
+local null = require "respool.core".cbor.null
+
+local M = {}
+
+-- Fields that a letter has or may have.
+local FIELDS = {}
+for name in ([[number queue id payload headers original reason group error
+    pushed_at died_at first_failed_at attempts deliveries crashes replays
+    priority items failures history bytes]]):gmatch "%S+" do
+  FIELDS[name] = true
+end
+
+local function copy(t)
+  local new = {}
+  for name, value in pairs(t) do new[name] = value end
+  return new
+end
+
+local function tools()
+  local strings = copy(string)
+  strings.dump = nil
+  return {
+    string = strings, math = copy(math), type = type, tostring = tostring,
+    tonumber = tonumber, ipairs = ipairs, pairs = pairs, select = select,
+    null = null,
+  }
+end
+
+local function compile(expression, env)
+  local text = "return " .. expression .. "\n"
+  if not setfenv then -- luacheck: ignore
+    return load(text, "=--where", "t", env)
+  end
+  local chunk, message = loadstring(text, "=--where") -- luacheck: ignore
+  return chunk and setfenv(chunk, env), message -- luacheck: ignore
+end
+
+-- A function of a letter and the time. Ends the command when the expression
+-- is none. What it raises names the mistake.
+---@param expression string
+---@param now number
+---@return fun(letter: respool.letter): any
+function M.compile(expression, now)
+  local letter
+  local known = tools()
+  local function field(_, name)
+    if known[name] ~= nil then return known[name] end
+    if name == "age" then return now - letter.died_at end
+    if not FIELDS[name] then
+      error(("there is no field '%s'"):format(tostring(name)), 0)
+    end
+    return letter[name]
+  end
+  local env = setmetatable({}, {
+    __index = field, __metatable = false,
+    __newindex = function() error("a filter sets nothing", 0) end,
+  })
+  local chunk, message = compile(expression, env)
+  if not chunk then arguments.misuse(message) end
+  return function(of)
+    letter = of
+    return chunk()
+  end
+end
+
+-- Ends the command when the expression fails for a letter because of a
+-- name that is none: it would for all of them.
+---@param where fun(letter: respool.letter): any
+---@param letter respool.letter
+function M.try(where, letter)
+  local ok, problem = compat.pcall(where, letter)
+  if not ok and tostring(problem):find("^there is no field") then
+    arguments.misuse("--where: " .. problem)
+  end
+end
+
+return M

@@ -1,0 +1,340 @@
+-- SPDX-License-Identifier: MIT
+--
+-- An HTTP/1.1 server (RFC 9112) on luasocket: a task for each connection, so
+-- that one that is slow holds up itself only. What is asked is answered by
+--
+--   admit(request)     before the body is read: nothing, or an answer
+--   answer(request)    an answer
+--
+-- in that task. An answer is a status, perhaps a text with its type, perhaps
+-- headers. After an answer to what could not be read the connection ends.
+
+local json = require "respool.json"
+local loop_of = require "respool.http.loop"
+local message = require "respool.http.message"
+local sockets = require "respool.http.sockets"
+
+local now = loop_of.now
+
+local M = {}
+
+---@class respool.http.request
+---@field method string
+---@field path string without query
+---@field headers table<string, string> by names in lower case
+---@field body string
+
+---@class respool.http.reply
+---@field status integer
+---@field text string? "" when there is none
+---@field type string? of the text; JSON
+---@field headers table<string, string|number>?
+
+---@class respool.http.server_options
+---@field host string
+---@field port integer 0: any that is free
+---@field admit fun(request: respool.http.request): respool.http.reply?
+---@field answer fun(request: respool.http.request): respool.http.reply
+---@field round fun(): boolean called after each round of requests; true when
+--- there is more to do at once
+---@field on_error fun(err: any) told of what should not happen
+---@field max_head integer bytes
+---@field max_body integer bytes
+---@field max_connections integer
+---@field timeout number seconds for a request to come, and for its answer to go
+---@field idle number seconds that a connection may be kept between requests
+
+---@class respool.http.server
+---@field o respool.http.server_options
+---@field loop respool.http.loop
+---@field url string
+---@field connections integer
+---@field active integer requests that are read or answered
+---@field refused integer answers of 4xx and 5xx so far
+---@field stopping boolean
+local Server = {}
+Server.__index = Server
+
+local BACKLOG = 1024
+local REFUSING_MOST = 64  -- connections at a time that are told of the limit
+local LINGER, LINGER_MOST = 2, 2^26 -- seconds and bytes, read after an error
+local PAUSE = 0.1         -- seconds, after accept() failed
+
+M.MOST_CONNECTIONS = loop_of.MOST_SOCKETS - REFUSING_MOST - 60
+
+local REASONS = {
+  [200] = "OK", [202] = "Accepted", [400] = "Bad Request",
+  [401] = "Unauthorized", [405] = "Method Not Allowed",
+  [408] = "Request Timeout", [413] = "Content Too Large",
+  [417] = "Expectation Failed", [429] = "Too Many Requests",
+  [431] = "Request Header Fields Too Large", [500] = "Internal Server Error",
+  [501] = "Not Implemented", [503] = "Service Unavailable",
+  [505] = "HTTP Version Not Supported",
+}
+
+
+-- Answers.
+
+local function head_of(reply, text, keep)
+  local lines = {
+    ("HTTP/1.1 %d %s"):format(reply.status, REASONS[reply.status]),
+    os.date "!Date: %a, %d %b %Y %H:%M:%S GMT",
+    "Content-Type: " .. (reply.type or "application/json"),
+    ("Content-Length: %d"):format(#text),
+    keep and "Connection: keep-alive" or "Connection: close",
+  }
+  for name, value in pairs(reply.headers or {}) do
+    lines[#lines + 1] = ("%s: %s"):format(name, value)
+  end
+  return table.concat(lines, "\r\n") .. "\r\n\r\n"
+end
+
+local function send(server, connection, reply, keep, is_head)
+  if reply.status >= 400 then server.refused = server.refused + 1 end
+  local text = reply.text or ""
+  local bytes = head_of(reply, text, keep) .. (is_head and "" or text)
+  return connection:send(bytes, now() + server.o.timeout)
+end
+
+-- A connection closed with bytes unread resets, and the answer is lost with
+-- them: so some are read first.
+local function linger(connection)
+  local till, got = now() + LINGER, 0
+  connection:finish()
+  while got < LINGER_MOST do
+    local bytes = connection:read(till)
+    if not bytes then return end
+    got = got + #bytes
+  end
+end
+
+---@param status integer
+---@param text string of the error, without anything from a payload
+---@param headers table?
+---@return respool.http.reply
+function M.error(status, text, headers)
+  return { status = status, text = json.encode { error = text } .. "\n",
+           headers = headers }
+end
+
+
+-- Requests. What reads one returns nil and the reply when it cannot be read,
+-- nil alone when there is nobody to reply to.
+
+local function trouble(why)
+  if why == "timeout" then return M.error(408, "the request took too long") end
+  if why == "malformed" then return M.error(400, "malformed request") end
+end
+
+-- Waits for the first byte; empty lines in front of a request are skipped.
+local function await(server, reader, till)
+  while true do
+    reader.buffer = reader.buffer:gsub("^[\r\n]+", "")
+    if reader.buffer ~= "" then return true end
+    if server.stopping or not reader:more(till) then return false end
+  end
+end
+
+local function first_line(first)
+  local method, target, major, minor =
+    first:match "^(%S+) (%S+) HTTP/(%d)%.(%d)$"
+  if not message.is_token(method) then
+    return nil, M.error(400, "malformed request")
+  end
+  if major ~= "1" then
+    return nil, M.error(505, "only HTTP/1.1 is spoken here")
+  end
+  return { method = method, minor = minor,
+           path = target:gsub("^%a+://[^/]*", ""):match "^[^?#]*" }
+end
+
+local function check_fields(request, fields)
+  if request.minor ~= "0" and not fields.host then
+    return nil, M.error(400, "the header Host is missing")
+  end
+  local length, why = message.length(fields)
+  if length == false then
+    return nil, why == "unknown coding"
+      and M.error(501, "the only transfer coding known is chunked")
+      or M.error(400, "malformed request")
+  end
+  request.headers, request.length = fields, length or 0
+  return request
+end
+
+local function read_head(server, reader, till)
+  local head, why = reader:head(till, server.o.max_head)
+  if why == "too large" then
+    return nil, M.error(431, "the header is too large")
+  elseif not head then
+    return nil, trouble(why)
+  end
+  local first, fields = message.parse(head)
+  if not first then return nil, trouble(fields) end
+  local request, reply = first_line(first)
+  if not request then return nil, reply end
+  return check_fields(request, fields)
+end
+
+-- Lets a client go on that waits for leave to send the body.
+local function encourage(reader, request, till)
+  local expected = request.headers.expect
+  if not expected or request.minor == "0" then return true end
+  if expected:lower() ~= "100-continue" then
+    return nil, M.error(417, "nothing but 100-continue can be expected")
+  end
+  if request.length == 0 or reader.buffer ~= "" then return true end
+  local sent = reader.connection:send("HTTP/1.1 100 Continue\r\n\r\n", till)
+  return sent
+end
+
+local function read_body(server, reader, request, till)
+  local most, body, why = server.o.max_body, nil, "too large"
+  if request.length == "chunked" then
+    body, why = reader:chunks(till, most)
+  elseif request.length <= most then
+    body, why = reader:exactly(request.length, till)
+  end
+  request.body = body
+  if body then return true end
+  if why == "too large" then
+    return nil, M.error(413, ("a body may have %d bytes"):format(most))
+  end
+  return nil, trouble(why)
+end
+
+local function is_too_large(server, request)
+  return request.length ~= "chunked" and request.length > server.o.max_body
+end
+
+local function read_rest(server, reader, request, till)
+  local reply = server.o.admit(request)
+  if reply then return nil, reply end
+  if not is_too_large(server, request) then
+    local ok, refusal = encourage(reader, request, till)
+    if not ok then return nil, refusal end
+  end
+  return read_body(server, reader, request, till)
+end
+
+local function is_to_stay(server, request)
+  if server.stopping then return false end
+  local option = (request.headers.connection or ""):lower()
+  if request.minor == "0" then return option:find "keep%-alive" ~= nil end
+  return not option:find "close"
+end
+
+-- Reads a request and answers it. True when another may follow.
+local function serve_one(server, reader)
+  local till = now() + server.o.timeout
+  local request, reply = read_head(server, reader, till)
+  local whole = request and true
+  if request then whole, reply = read_rest(server, reader, request, till) end
+  if whole then
+    reply = server.o.answer(request)
+  elseif not reply then
+    return false
+  elseif request and request.length == 0 then
+    whole = true -- there was no body to be read
+  end
+  local keep = whole and is_to_stay(server, request)
+  local sent = send(server, reader.connection, reply, keep,
+                    request and request.method == "HEAD")
+  if sent and not whole then linger(reader.connection) end
+  return sent and keep
+end
+
+local function serve(server, connection)
+  local reader = message.reader(connection)
+  local wait = server.o.timeout
+  while await(server, reader, now() + wait) do
+    server.active = server.active + 1
+    local ok, more = pcall(serve_one, server, reader)
+    server.active = server.active - 1
+    if not ok then server.o.on_error(more) end
+    if not ok or not more then break end
+    wait = server.o.idle
+  end
+end
+
+
+-- Connections.
+
+local function attend(server, connection)
+  server.connections = server.connections + 1
+  serve(server, connection)
+  connection:close()
+  server.connections = server.connections - 1
+end
+
+-- Says that there are too many.
+local function refuse(server, connection)
+  server.refusing = server.refusing + 1
+  local reply = M.error(503, "too many connections", { ["Retry-After"] = 1 })
+  if send(server, connection, reply, false) then linger(connection) end
+  connection:close()
+  server.refusing = server.refusing - 1
+end
+
+local function accept(server)
+  while server.refusing < REFUSING_MOST do
+    local socket, why = server.listener:accept()
+    if not socket then
+      if why ~= "timeout" then server.deaf_till = now() + PAUSE end
+      return
+    end
+    socket:setoption("tcp-nodelay", true)
+    local is_full = server.connections >= server.o.max_connections
+    server.loop:spawn(is_full and refuse or attend, server,
+                      sockets.wrap(socket))
+  end
+end
+
+local function can_hear(server)
+  return server.listener and server.refusing < REFUSING_MOST
+    and now() >= server.deaf_till
+end
+
+
+-- The server.
+
+-- Listens. Nil and why when it cannot.
+---@param o respool.http.server_options
+---@return respool.http.server?, string?
+function M.listen(o)
+  local listener, why = loop_of.luasocket().bind(o.host, o.port, BACKLOG)
+  if not listener then return nil, why end
+  listener:settimeout(0)
+  local address, port = listener:getsockname()
+  local host = address:find ":" and "[" .. address .. "]" or address
+  return setmetatable({
+    o = o, loop = loop_of.new(), listener = listener, address = address,
+    url = ("http://%s:%d"):format(host, port), connections = 0, active = 0,
+    refused = 0, refusing = 0, deaf_till = 0, stopping = false, more = false,
+  }, Server)
+end
+
+-- Whether it can be reached from this machine only.
+---@return boolean
+function Server:is_local()
+  return self.address:find "^127%." ~= nil or self.address == "::1"
+end
+
+-- Serves for up to `seconds`.
+---@param seconds number
+function Server:step(seconds)
+  local listener = can_hear(self) and self.listener or nil
+  if self.loop:step(self.more and 0 or seconds, listener) then accept(self) end
+  self.more = self.o.round()
+end
+
+-- Who has come already is let in, nobody else; connections end with the
+-- request in hand.
+function Server:stop()
+  self:step(0)
+  self.stopping = true
+  if self.listener then self.listener:close() end
+  self.listener = nil
+end
+
+return M

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verbs begun by tickets: that they answer as the blocking ones do, share
+ * commits, and that whatever they work on may be given up meanwhile without
+ * harm. Prints what does not hold. Meant for the thread sanitizer, too.
+ */
+#include <pthread.h>
+#include <time.h>
+
+#include "holds.h"
+
+enum { MANY = 500, THREADS = 4, EACH = 50 };
+
+static respool *store;
+static const respool_payload item = {.body = {"an item", 7}};
+
+static void nap(void) {
+  struct timespec t = {0, 1000000};
+  nanosleep(&t, NULL);
+}
+
+static int await(respool_ticket *t, respool_result *out) {
+  while (!respool_ticket_poll(t)) nap();
+  int rc = respool_ticket_finish(t, out);
+  respool_ticket_free(t);
+  return rc;
+}
+
+static respool_queue *open_queue(const char *name) {
+  respool_queue *q = NULL;
+  WORKS(respool_queue_open(store, name, NULL, &q));
+  return q;
+}
+
+static respool_queue_stats stats_of(const char *name) {
+  respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
+  respool_queue *q = open_queue(name);
+  WORKS(respool_queue_stat(q, &s));
+  respool_queue_free(q);
+  return s;
+}
+
+static uint64_t commits(void) {
+  respool_store_stats s = RESPOOL_STORE_STATS_INIT;
+  WORKS(respool_store_stat(store, &s));
+  return s.last_txn;
+}
+
+static respool_ticket *start_push(respool_queue *q) {
+  respool_ticket *t = NULL;
+  WORKS(respool_push_start(q, &item, 1, NULL, &t));
+  return t;
+}
+
+static respool_lot *take(respool_queue *q, uint64_t n) {
+  respool_ticket *t = NULL;
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  o.items = n;
+  WORKS(respool_take_start(q, &o, &t));
+  WORKS(await(t, &r));
+  return r.lot;
+}
+
+static void mark_done(respool_lot *lot) {
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  done.verdict = RESPOOL_DONE;
+  WORKS(respool_lot_mark_rest(lot, &done));
+}
+
+/* Waits for what nobody has a ticket for any more. */
+static void drain(void) {
+  respool_ticket *t = NULL;
+  for (int i = 0; i < 2; i++) { /* a release is begun by another's end */
+    WORKS(respool_flush_start(store, &t));
+    WORKS(await(t, NULL));
+  }
+}
+
+
+/* ---- answers ------------------------------------------------------------ */
+
+static void pushes_share_commits(void) {
+  static respool_ticket *tickets[MANY];
+  respool_queue *q = open_queue("many");
+  uint64_t before = commits();
+  for (int i = 0; i < MANY; i++) tickets[i] = start_push(q);
+  for (int i = 0; i < MANY; i++) {
+    respool_result r = RESPOOL_RESULT_INIT;
+    WORKS(await(tickets[i], &r));
+    HOLDS(r.first == (uint64_t)i + 1);
+  }
+  HOLDS(commits() - before < MANY / 2);
+  HOLDS(stats_of("many").ready == MANY);
+  respool_queue_free(q);
+}
+
+static void settle_takes_the_next(void) {
+  respool_queue *q = open_queue("many"), *other = open_queue("other");
+  respool_take_options more = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
+  respool_handover push = {other, &item, 1, NULL};
+  respool_result r = RESPOOL_RESULT_INIT;
+  respool_ticket *t = NULL;
+  respool_lot *lot = take(q, 100);
+  HOLDS(respool_lot_length(lot) == 100);
+  mark_done(lot);
+  more.items = MANY;
+  o.take = &more;
+  o.pushes = &push;
+  o.n_pushes = 1;
+  WORKS(respool_lot_settle_start(lot, &o, &t));
+  respool_queue_free(other); /* it has its own hold on it */
+  WORKS(await(t, &r));
+  HOLDS(respool_lot_settled(lot, 99));
+  HOLDS(respool_lot_length(r.lot) == MANY - 100);
+  HOLDS(stats_of("other").ready == 1 && stats_of("many").done == 100);
+  WORKS(respool_lot_extend_start(r.lot, 60000, &t));
+  WORKS(await(t, NULL));
+  respool_lot_free(r.lot);
+  respool_lot_free(lot);
+  respool_queue_free(q);
+}
+
+static void errors_are_the_same(void) {
+  respool_queue_options limit = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_payload twins[2] = {item, item};
+  respool_queue *q = NULL;
+  respool_ticket *t = NULL;
+  limit.max_items = 1;
+  WORKS(respool_queue_open(store, "small", &limit, &q));
+  WORKS(respool_push_start(q, twins, 2, NULL, &t));
+  HOLDS(await(t, NULL) == RESPOOL_FULL);
+  HOLDS(strstr(respool_error_text(), "small"));
+  HOLDS(respool_push_start(q, twins, 0, NULL, &t) == RESPOOL_INVALID);
+  respool_queue_free(q);
+}
+
+static void a_lot_answers_busy(void) {
+  respool_queue *q = open_queue("busy");
+  respool_ticket *t = NULL, *second = NULL;
+  WORKS(respool_push(q, &item, 1, NULL, NULL));
+  respool_lot *lot = take(q, 1);
+  WORKS(respool_lot_extend_start(lot, 60000, &t));
+  int rc = respool_lot_settle_start(lot, NULL, &second);
+  HOLDS(rc == RESPOOL_BUSY || (rc == 0 && second)); /* it may have ended */
+  if (second) WORKS(await(second, NULL));
+  WORKS(await(t, NULL));
+  mark_done(lot);
+  WORKS(respool_lot_extend_start(lot, 60000, &t));
+  WORKS(respool_lot_settle(lot, NULL, NULL)); /* it waits */
+  HOLDS(respool_ticket_poll(t) && respool_lot_settled(lot, 0));
+  WORKS(await(t, NULL));
+  respool_lot_free(lot);
+  respool_queue_free(q);
+}
+
+static void a_take_waits_by_polling(void) {
+  respool_queue *q = open_queue("later");
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  respool_ticket *t = NULL;
+  o.wait = 60000;
+  WORKS(respool_take_start(q, &o, &t));
+  HOLDS(!respool_ticket_poll(t));
+  HOLDS(respool_ticket_finish(t, &r) == RESPOOL_BUSY);
+  WORKS(respool_push(q, &item, 1, NULL, NULL));
+  WORKS(await(t, &r));
+  HOLDS(respool_lot_length(r.lot) == 1);
+  respool_lot_free(r.lot);
+  HOLDS(take(q, 1) == NULL);
+  respool_queue_free(q);
+}
+
+static void transactions_commit(void) {
+  respool_queue *q = open_queue("tx");
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  respool_ticket *t = NULL;
+  respool_tx *tx = NULL;
+  size_t handle = 0;
+  WORKS(respool_push(q, &item, 1, NULL, NULL));
+  respool_lot *lot = take(q, 1);
+  WORKS(respool_tx_begin(store, &tx));
+  WORKS(respool_tx_push(tx, q, &item, 1, NULL, &handle));
+  done.verdict = RESPOOL_DONE;
+  WORKS(respool_tx_mark(tx, lot, 0, &done));
+  WORKS(respool_tx_commit_start(tx, &t));
+  WORKS(await(t, NULL));
+  HOLDS(respool_tx_id(tx, handle) == 2 && respool_lot_settled(lot, 0));
+  HOLDS(respool_tx_commit_start(tx, &t) == RESPOOL_INVALID);
+  respool_tx_free(tx);
+  respool_lot_free(lot);
+  respool_queue_free(q);
+}
+
+
+/* ---- calls -------------------------------------------------------------- */
+
+static atomic_int released;
+
+static int purge(void *q) {
+  return respool_purge(q, NULL);
+}
+
+static int fail_to_find(void *name) {
+  return respool_queue_drop(store, name);
+}
+
+static void count_release(void *arg) {
+  (void)arg;
+  released++;
+}
+
+static void calls_run_other_verbs(void) {
+  respool_queue *q = open_queue("calls");
+  respool_ticket *t = NULL;
+  WORKS(respool_push(q, &item, 1, NULL, NULL));
+  WORKS(respool_call(store, purge, NULL, q, &t));
+  WORKS(await(t, NULL));
+  HOLDS(stats_of("calls").removed == 1);
+  WORKS(respool_call(store, fail_to_find, count_release, (void *)"no", &t));
+  HOLDS(await(t, NULL) == RESPOOL_NOT_FOUND && released == 1);
+  HOLDS(strstr(respool_error_text(), "no"));
+  for (int i = 0; i < 10; i++) {
+    WORKS(respool_call(store, purge, count_release, q, &t));
+    respool_ticket_free(t);
+  }
+  WORKS(respool_call(store, purge, NULL, q, &t)); /* after the others */
+  WORKS(await(t, NULL));
+  HOLDS(released == 11);
+  respool_queue_free(q);
+}
+
+
+/* ---- given up ----------------------------------------------------------- */
+
+static void abandoned_pushes_happen(void) {
+  respool_queue *q = open_queue("given up");
+  for (int i = 0; i < MANY; i++) respool_ticket_free(start_push(q));
+  respool_queue_free(q);
+  drain();
+  HOLDS(stats_of("given up").ready == MANY);
+}
+
+static void abandoned_takes_release(void) {
+  respool_queue *q = open_queue("given up");
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_ticket *t = NULL;
+  o.items = 10;
+  for (int i = 0; i < 20; i++) {
+    WORKS(respool_take_start(q, &o, &t));
+    respool_ticket_free(t);
+  }
+  drain();
+  respool_queue_stats s = stats_of("given up");
+  HOLDS(s.ready == MANY && s.leased == 0 && s.released == 200);
+  respool_queue_free(q);
+}
+
+/* In whatever order the handles are given up, the settle comes to its end. */
+static void abandoned_lots_settle(void) {
+  for (int order = 0; order < 4; order++) {
+    respool_queue *q = open_queue("given up");
+    respool_ticket *t = NULL;
+    respool_lot *lot = take(q, 10);
+    mark_done(lot);
+    WORKS(respool_lot_settle_start(lot, NULL, &t));
+    if (order & 1) respool_queue_free(q);
+    if (order & 2) respool_ticket_free(t);
+    respool_lot_free(lot);
+    if (!(order & 2)) WORKS(await(t, NULL));
+    if (!(order & 1)) respool_queue_free(q);
+  }
+  drain();
+  HOLDS(stats_of("given up").done == 40);
+}
+
+static void abandoned_transactions_commit(void) {
+  respool_queue *q = open_queue("given up");
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  respool_ticket *t = NULL;
+  respool_tx *tx = NULL;
+  respool_lot *lot = take(q, 1);
+  done.verdict = RESPOOL_DONE;
+  WORKS(respool_tx_begin(store, &tx));
+  WORKS(respool_tx_mark(tx, lot, 0, &done));
+  WORKS(respool_tx_push(tx, q, &item, 1, NULL, NULL));
+  WORKS(respool_tx_commit_start(tx, &t));
+  respool_tx_free(tx);
+  respool_lot_free(lot);
+  respool_ticket_free(t);
+  respool_queue_free(q);
+  drain();
+  HOLDS(stats_of("given up").done == 41);
+}
+
+static void discarded_buffers_flush(const char *dir) {
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  respool *own = NULL;
+  respool_queue *q = NULL;
+  respool_buffer *b = NULL;
+  o.interval = 60000;
+  WORKS(respool_open(dir, NULL, &own));
+  WORKS(respool_queue_open(own, "discarded", NULL, &q));
+  WORKS(respool_buffer_open(q, &o, &b));
+  for (int i = 0; i < 3; i++) WORKS(respool_buffer_push(b, &item, NULL));
+  respool_buffer_discard(b);
+  respool_queue_free(q);
+  respool_close(own);
+  HOLDS(stats_of("discarded").ready == 3);
+}
+
+static void close_waits_for_what_runs(const char *dir) {
+  respool *own = NULL;
+  respool_queue *q = NULL;
+  respool_ticket *t = NULL;
+  WORKS(respool_open(dir, NULL, &own));
+  WORKS(respool_queue_open(own, "closed", NULL, &q));
+  for (int i = 0; i < MANY; i++) {
+    WORKS(respool_push_start(q, &item, 1, NULL, &t));
+    respool_ticket_free(t);
+  }
+  WORKS(respool_call(own, purge, count_release, q, &t));
+  respool_ticket_free(t);
+  respool_close(own);
+  respool_queue_free(q);
+  respool_queue_stats s = stats_of("closed");
+  HOLDS(s.pushed == MANY && s.ready + s.removed == MANY);
+}
+
+
+/* ---- beside blocking verbs ---------------------------------------------- */
+
+static void *push_both_ways(void *arg) {
+  for (int i = 0; i < EACH; i++) {
+    respool_ticket *t = start_push(arg);
+    WORKS(respool_push(arg, &item, 1, NULL, NULL));
+    WORKS(await(t, NULL));
+  }
+  return NULL;
+}
+
+static void *take_and_settle(void *arg) {
+  for (int left = EACH; left > 0 && !wrong;) {
+    respool_ticket *t = NULL;
+    respool_lot *lot = take(arg, 7);
+    if (!lot) continue;
+    WORKS(respool_lot_keep(lot));
+    mark_done(lot);
+    left -= (int)respool_lot_length(lot);
+    WORKS(respool_lot_settle_start(lot, NULL, &t));
+    WORKS(await(t, NULL));
+    respool_lot_free(lot);
+  }
+  return NULL;
+}
+
+static void both_kinds_go_on_together(void) {
+  pthread_t threads[2 * THREADS];
+  respool_queue *q = open_queue("both");
+  for (int i = 0; i < THREADS; i++)
+    pthread_create(&threads[i], NULL, push_both_ways, q);
+  for (int i = THREADS; i < 2 * THREADS; i++)
+    pthread_create(&threads[i], NULL, take_and_settle, q);
+  for (int i = 0; i < 2 * THREADS; i++) pthread_join(threads[i], NULL);
+  respool_queue_stats s = stats_of("both");
+  HOLDS(s.pushed == 2 * THREADS * EACH && s.leased == 0);
+  HOLDS(s.done + s.ready == s.pushed);
+  WORKS(respool_check(store, no_finding, NULL));
+  respool_queue_free(q);
+}
+
+int main(void) {
+  const char *dir = fresh_dir();
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  WORKS(respool_open(dir, NULL, &store));
+  if (!wrong) {
+    pushes_share_commits();
+    settle_takes_the_next();
+    errors_are_the_same();
+    a_lot_answers_busy();
+    a_take_waits_by_polling();
+    transactions_commit();
+    calls_run_other_verbs();
+    abandoned_pushes_happen();
+    abandoned_takes_release();
+    abandoned_lots_settle();
+    abandoned_transactions_commit();
+    discarded_buffers_flush(dir);
+    close_waits_for_what_runs(dir);
+    both_kinds_go_on_together();
+  }
+  respool_close(store);
+  remove_dir(dir);
+  return verdict();
+}

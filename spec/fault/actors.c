@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The actors, one after the other; see actors.h.
+ */
+#include "verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- orders: outcomes of every kind ------------------------------------- */
+
+static int any_verdict(actor *a, uint32_t tag) {
+  static const int verdicts[] = {
+    RESPOOL_DONE, RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RETRY,
+    RESPOOL_RELEASE, RESPOOL_SNOOZE, RESPOOL_DEAD, RESPOOL_DROP,
+  };
+  if (a->m->lives[tag].n > STAGES / 2) return RESPOOL_DONE;
+  return verdicts[act_chance(a, sizeof verdicts / sizeof *verdicts)];
+}
+
+/* Some of the lot now, with a push to the next queue, the others after; the
+   first without waiting for the disk, half the time. */
+static void settle_in_two(actor *a, respool_lot *lot, respool_queue *next) {
+  respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
+  size_t n = respool_lot_length(lot);
+  moved v = moved_together(a), rest = moved_together(a);
+  parcel p;
+  moved_pack(&v, &p, 2, FOLLOW);
+  respool_handover h = {next, p.items, 2, NULL};
+  o.pushes = &h;
+  o.n_pushes = 1;
+  o.no_wait = (int)act_chance(a, 2);
+  for (size_t i = 0; i < (n + 1) / 2; i++)
+    act_mark(&v, lot, i, ORDERS,
+         any_verdict(a, body_tag(respool_lot_item(lot, i)->body)));
+  MUST(a, respool_lot_settle(lot, &o, NULL));
+  if (!o.no_wait) moved_ack(&v);
+  for (size_t i = (n + 1) / 2; i < n; i++)
+    act_mark(&rest, lot, i, ORDERS,
+         any_verdict(a, body_tag(respool_lot_item(lot, i)->body)));
+  MUST(a, respool_lot_settle(lot, NULL, NULL));
+  if (o.no_wait) MUST(a, respool_flush(a->s));
+  moved_ack(&v);
+  moved_ack(&rest);
+}
+
+/* Letters of a box go, so that the store stays small. */
+static void empty_box(actor *a, int place, size_t keep) {
+  respool_letters *l;
+  moved v = moved_apart(a);
+  uint64_t upto[LOT];
+  MUST(a, respool_dead_list(a->s, place_name(place), NULL, &l));
+  for (size_t i = keep; i < respool_letters_length(l) && v.n < LOT; i++) {
+    upto[v.n] = respool_letters_at(l, i)->number;
+    moved_add(&v, body_tag(respool_letters_at(l, i)->body), GONE, 0);
+  }
+  if (v.n)
+    MUST(a, respool_dead_remove(a->s, place_name(place), upto, (size_t)v.n,
+                                NULL));
+  moved_ack(&v);
+  respool_letters_free(l);
+}
+
+static void orders(actor *a) {
+  respool_queue *q = act_queue(a, ORDERS), *next = act_queue(a, FOLLOW);
+  for (int i = 0; act_going(a, i, a->rounds); i++) {
+    act_push(a, q, ORDERS, 1 + (int)act_chance(a, 5), 0);
+    act_push(a, q, ORDERS, 1, act_chance(a, 2) ? 400 : 0);
+    respool_lot *lot = act_take(a, q, 8);
+    if (lot) settle_in_two(a, lot, next);
+    respool_lot_free(lot);
+    if (act_chance(a, 3) == 0) act_drain(a, next, 3);
+    if (act_chance(a, 3) == 0) MUST(a, respool_advance(a->s, 600));
+    empty_box(a, ORDERS, 4);
+  }
+  respool_queue_free(q);
+  respool_queue_free(next);
+}
+
+/* ---- lines: pushes through a buffer ------------------------------------- */
+
+static void push_buffered(actor *a, respool_buffer *b) {
+  parcel p;
+  moved v = moved_apart(a);
+  moved_pack(&v, &p, 3 + (int)act_chance(a, 8), LINES);
+  for (int i = 0; i < v.n; i++)
+    MUST(a, respool_buffer_push(b, &p.items[i], NULL));
+  MUST(a, respool_buffer_flush(b));
+  moved_ack(&v);
+}
+
+static void lines(actor *a) {
+  respool_queue *q = act_queue(a, LINES);
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  respool_buffer *b;
+  o.items = 5;
+  MUST(a, respool_buffer_open(q, &o, &b));
+  for (int i = 0; act_going(a, i, a->rounds); i++) {
+    push_buffered(a, b);
+    if (act_chance(a, 2)) act_drain(a, q, 6);
+  }
+  respool_buffer_free(b);
+  respool_queue_free(q);
+}
+
+/* ---- care: expiry, retention, removal by hand --------------------------- */
+
+/* Every item of a queue that none has taken goes to a place. */
+static void add_queue(moved *v, respool_queue *q, int place) {
+  respool_page *p;
+  MUST(v->a, respool_peek(q, MOVED, &p));
+  for (size_t i = 0; i < respool_page_length(p); i++)
+    moved_add(v, body_tag(respool_page_item(p, i)->body), place, ANY);
+  respool_page_free(p);
+}
+
+static void add_box(moved *v, int box) {
+  respool_letters *l;
+  MUST(v->a, respool_dead_list(v->a->s, place_name(box), NULL, &l));
+  for (size_t i = 0; i < respool_letters_length(l) && i < MOVED; i++)
+    moved_add(v, body_tag(respool_letters_at(l, i)->body), GONE, 0);
+  respool_letters_free(l);
+}
+
+static void maintain(actor *a) {
+  respool_care done = RESPOOL_CARE_INIT;
+  MUST(a, respool_maintain(a->s, 0, &done));
+}
+
+static void expire(actor *a, respool_queue *q) {
+  moved v = moved_apart(a);
+  add_queue(&v, q, BOX | SHORT);
+  MUST(a, respool_advance(a->s, 1500));
+  maintain(a);
+  moved_ack(&v);
+}
+
+static void outlive(actor *a) {
+  moved v = moved_apart(a);
+  add_box(&v, KEPT);
+  MUST(a, respool_advance(a->s, 20000));
+  maintain(a);
+  moved_ack(&v);
+}
+
+static void purge(actor *a, respool_queue *q) {
+  moved v = moved_apart(a), w = moved_apart(a);
+  add_queue(&v, q, GONE);
+  MUST(a, respool_purge(q, NULL));
+  moved_ack(&v);
+  add_box(&w, SHORT);
+  MUST(a, respool_dead_purge(a->s, "short", NULL, NULL));
+  moved_ack(&w);
+}
+
+static void remove_one(actor *a, respool_queue *q, uint64_t id) {
+  respool_page *p;
+  moved v = moved_apart(a);
+  MUST(a, respool_get(q, id, &p));
+  moved_add(&v, body_tag(respool_page_item(p, 0)->body), GONE, 0);
+  respool_page_free(p);
+  MUST(a, respool_remove(q, id));
+  moved_ack(&v);
+}
+
+/* Items that end as history or as letters. */
+static void end_kept(actor *a, respool_queue *q) {
+  respool_lot *lot = act_take(a, q, 3);
+  moved v = moved_together(a);
+  for (size_t i = 0; i < respool_lot_length(lot); i++)
+    act_mark(&v, lot, i, KEPT, i ? RESPOOL_DONE : RESPOOL_DEAD);
+  if (lot) MUST(a, respool_lot_settle(lot, NULL, NULL));
+  moved_ack(&v);
+  respool_lot_free(lot);
+}
+
+static void care(actor *a) {
+  respool_queue *q = act_queue(a, SHORT), *kept = act_queue(a, KEPT);
+  for (int i = 0; act_going(a, i, a->rounds); i++) {
+    uint64_t id = act_push(a, q, SHORT, 3, 0);
+    if (act_chance(a, 3) == 0) remove_one(a, q, id);
+    act_push(a, kept, KEPT, 3, 0);
+    end_kept(a, kept);
+    if (i % 5 == 4) purge(a, q);
+    if (i % 3 == 1) expire(a, q);
+    if (i % 3 == 2) {
+      act_drain(a, q, 2);
+      outlive(a);
+    }
+  }
+  respool_queue_free(q);
+  respool_queue_free(kept);
+}
+
+/* ---- letters: dead, replayed, moved in transactions --------------------- */
+
+static void kill_some(actor *a, respool_queue *q) {
+  respool_lot *lot = act_take(a, q, 8);
+  moved v = moved_together(a);
+  for (size_t i = 0; i < respool_lot_length(lot); i++)
+    act_mark(&v, lot, i, DEAD, RESPOOL_DEAD);
+  if (lot) MUST(a, respool_lot_settle(lot, NULL, NULL));
+  moved_ack(&v);
+  respool_lot_free(lot);
+}
+
+/* A page of a named replay: some letters back, one of them transformed. */
+static void replay(actor *a, const respool_letters *l, respool_queue *to,
+                   respool_job *job) {
+  respool_move moves[2] = {{.number = 0}, {.number = 0}};
+  respool_payload same = {.body = respool_letters_at(l, 1)->body};
+  respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
+  moved v = moved_together(a);
+  for (size_t i = 0; i < 2; i++) {
+    moves[i].number = job->cursor = respool_letters_at(l, i)->number;
+    moved_add(&v, body_tag(respool_letters_at(l, i)->body), AGAIN, 0);
+  }
+  moves[1].payload = &same;
+  o.to = to;
+  o.job = job;
+  job->moved += 2;
+  MUST(a, respool_dead_move(a->s, "dead", moves, 2, &o, NULL));
+  moved_ack(&v);
+}
+
+/* A letter back, a new item beside it, an outcome: all at once. */
+static void transact(actor *a, uint64_t number, uint32_t tag,
+                     respool_queue *to) {
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  respool_lot *lot = act_take(a, to, 1);
+  respool_tx *tx;
+  parcel p;
+  moved v = moved_together(a);
+  done.verdict = RESPOOL_DONE;
+  MUST(a, respool_tx_begin(a->s, &tx));
+  moved_pack(&v, &p, 2, AGAIN);
+  MUST(a, respool_tx_push(tx, to, p.items, 2, NULL, NULL));
+  moved_add(&v, tag, AGAIN, 0);
+  MUST(a, respool_tx_letter(tx, "dead", number, to, 0));
+  if (lot) {
+    moved_outcome(&v, respool_lot_item(lot, 0), AGAIN, RESPOOL_DONE);
+    MUST(a, respool_tx_mark(tx, lot, 0, &done));
+  }
+  MUST(a, respool_tx_commit(tx));
+  moved_ack(&v);
+  respool_tx_free(tx);
+  respool_lot_free(lot);
+}
+
+static void letters(actor *a) {
+  respool_queue *q = act_queue(a, DEAD), *again = act_queue(a, AGAIN);
+  respool_job job = RESPOOL_JOB_INIT;
+  snprintf(job.name, sizeof job.name, "nightly");
+  snprintf(job.box, sizeof job.box, "dead");
+  for (int i = 0; act_going(a, i, a->rounds); i++) {
+    respool_letters *l;
+    act_push(a, q, DEAD, 5, 0);
+    kill_some(a, q);
+    MUST(a, respool_dead_list(a->s, "dead", NULL, &l));
+    if (respool_letters_length(l) > 2) {
+      const respool_letter *third = respool_letters_at(l, 2);
+      replay(a, l, again, &job);
+      transact(a, third->number, body_tag(third->body), again);
+    }
+    respool_letters_free(l);
+    empty_box(a, DEAD, 3);
+    act_drain(a, again, 4);
+  }
+  respool_queue_free(q);
+  respool_queue_free(again);
+}
+
+/* ---- keys --------------------------------------------------------------- */
+
+/* Pushes under a key that the other twin pushes, too. One of them is told
+   that the other's item is there: then it must be. */
+static void push_twin(actor *a, respool_queue *q, int n) {
+  char key[16];
+  parcel p;
+  moved v = moved_apart(a);
+  int held = 0;
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  int size = snprintf(key, sizeof key, "%d", n);
+  o.on_conflict = RESPOOL_CONFLICT_IGNORE;
+  o.held = &held;
+  moved_pack(&v, &p, 1, TWINS);
+  p.items[0].key = (respool_bytes){key, (size_t)size};
+  MUST(a, respool_push(q, p.items, 1, &o, &v.of[0].id));
+  if (!held) {
+    moved_ack(&v);
+    return;
+  }
+  model_held(a->m, TWINS, v.of[0].id);
+  model_void(a->m, v.of[0].tag, v.of[0].index);
+}
+
+static void twins(actor *a) {
+  respool_queue *q = act_queue(a, TWINS);
+  for (int i = 0; act_going(a, i, a->rounds * 4); i++) {
+    push_twin(a, q, i);
+    if (!strcmp(a->kind, "elder") && i % 8 == 7) act_drain(a, q, 4);
+  }
+  respool_queue_free(q);
+}
+
+/* The last push under a key is the one that stays. */
+static void latest(actor *a) {
+  respool_queue *q = act_queue(a, LATEST);
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  uint32_t holder = UINT32_MAX;
+  o.on_conflict = RESPOOL_CONFLICT_REPLACE;
+  o.dedup = 100;
+  for (int i = 0; act_going(a, i, a->rounds); i++) {
+    parcel p;
+    moved v = moved_together(a);
+    moved_pack(&v, &p, 1, LATEST);
+    p.items[0].key = (respool_bytes){"key", 3};
+    if (holder != UINT32_MAX) moved_add(&v, holder, GONE, 0);
+    MUST(a, respool_push(q, p.items, 1, &o, &v.of[0].id));
+    moved_ack(&v);
+    holder = v.of[0].tag;
+    if (i % 4 == 3) {
+      act_drain(a, q, 2);
+      MUST(a, respool_advance(a->s, 200));
+      holder = UINT32_MAX;
+    }
+  }
+  respool_queue_free(q);
+}
+
+/* ---- shared: many on one queue ------------------------------------------ */
+
+static void shared(actor *a) {
+  respool_queue *q = act_queue(a, SHARED);
+  for (int i = 0; act_going(a, i, a->rounds * 2); i++) {
+    act_push(a, q, SHARED, 1 + (int)act_chance(a, 3), 0);
+    respool_lot *lot = act_take(a, q, 1 + (int)act_chance(a, 4));
+    if (lot && act_chance(a, 3) == 0) { /* look around while it is held */
+      respool_page *p;
+      MUST(a, respool_peek(q, 4, &p));
+      respool_page_free(p);
+    }
+    while (lot) lot = act_finish(a, lot, (int)act_chance(a, 2) * 2);
+  }
+  respool_queue_free(q);
+}
+
+/* ---- all of them -------------------------------------------------------- */
+
+const char *const actor_kinds[] = {
+  "shared", "orders", "lines", "care", "letters", "elder", "younger",
+  "latest", "shared",
+};
+
+static void (*const plays[])(actor *a) = {
+  shared, orders, lines, care, letters, twins, twins, latest, shared,
+};
+
+void *actor_play(void *arg) {
+  actor *a = arg;
+  act_open(a);
+  for (int i = 0; i < ACTORS; i++) {
+    if (strcmp(a->kind, actor_kinds[i])) continue;
+    plays[i](a);
+    break;
+  }
+  respool_close(a->s);
+  return NULL;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The points; see points.h. LMDB's calls come here first.
+ */
+#include "points.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+#define SHOWN __attribute__((visibility("default")))
+
+static const char *const names[POINTS] = {
+  "begun", "ran", "committed", "flush", "flushed", "pwrite", "writev",
+  "fdatasync", "reading", "made", "rename", "locked", "sized", NULL,
+};
+
+static const char *kill_at; /* NULL: nowhere */
+static _Atomic int left;    /* times that it is passed before */
+
+const char *point_name(int point) {
+  return names[point];
+}
+
+bool point_once(int point) {
+  const char *name = names[point];
+  return name && (!strcmp(name, "made") || !strcmp(name, "rename") ||
+                  !strcmp(name, "locked") || !strcmp(name, "sized"));
+}
+
+void point_arm(int point, int passes) {
+  kill_at = names[point];
+  left = passes;
+}
+
+void fault_point(const char *name) {
+  if (kill_at && !strcmp(kill_at, name) && left-- == 0)
+    kill(getpid(), SIGKILL);
+}
+
+SHOWN ssize_t pwrite(int fd, const void *b, size_t n, off_t at) {
+  fault_point("pwrite");
+  return syscall(SYS_pwrite64, fd, b, n, at);
+}
+
+SHOWN ssize_t writev(int fd, const struct iovec *v, int n) {
+  fault_point("writev");
+  return syscall(SYS_writev, fd, v, n);
+}
+
+SHOWN int fdatasync(int fd) {
+  fault_point("fdatasync");
+  return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* LMDB gives its lock file its size while it holds the file's lock, at which
+   the others arrive in the meantime. */
+static void wait_for_others(const char *name) {
+  if (kill_at && !strcmp(kill_at, name)) usleep(30000);
+  fault_point(name);
+}
+
+SHOWN int ftruncate(int fd, off_t size) {
+  wait_for_others("locked");
+  int rc = (int)syscall(SYS_ftruncate, fd, size);
+  wait_for_others("sized");
+  return rc;
+}
+
+SHOWN int rename(const char *from, const char *to) {
+  fault_point("rename");
+  return (int)syscall(SYS_rename, from, to);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The points at which a process may be killed: those in the core, and calls
+ * of LMDB's.
+ */
+#ifndef FAULT_POINTS_H
+#define FAULT_POINTS_H
+
+#include <stdbool.h>
+
+enum { POINT_RAN = 1, POINT_RANDOM = 13, POINTS };
+
+/* NULL: POINT_RANDOM, which is none. */
+const char *point_name(int point);
+
+/* Is it passed only while a store is made? */
+bool point_once(int point);
+
+/* This process will be killed there, after it has passed so many times. */
+void point_arm(int point, int passes);
+
+#endif

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scenario; see scenario.h. A verb that fails must say one of the codes
+ * that its fault may cause, and must succeed when it is called again, as only
+ * one call fails. What has an unknown outcome is not tried again: the ledger
+ * leaves both places open.
+ */
+#include "scenario.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ledger.h"
+
+typedef struct life {
+  enum fault fault;
+  int careless, findings;
+  const char *path;
+  respool *s;
+  respool_queue *q, *keyed;
+} life;
+
+/* ---- what may be said --------------------------------------------------- */
+
+/* The codes of each fault. A short read of a file's head is taken for a file
+   that is no store, a short write for a disk that is full. */
+static int may_say(enum fault f, int rc) {
+  if (f == FAULT_MEMORY) return rc == RESPOOL_NOMEM;
+  if (rc == RESPOOL_UNKNOWN_OUTCOME || rc == RESPOOL_IO) return 1;
+  if (rc == RESPOOL_NOSPACE) return f == FAULT_ENOSPC || f == FAULT_SHORT;
+  return f == FAULT_SHORT && rc == RESPOOL_VERSION;
+}
+
+static void finding(life *l, const char *verb, int rc) {
+  printf("  not so: %s says %s: %s\n", verb, respool_errname(rc),
+         respool_error_text());
+  l->findings++;
+}
+
+/* What a verb said. */
+static int said(life *l, const char *verb, int rc) {
+  if (rc && !(faults_fired() && may_say(l->fault, rc))) finding(l, verb, rc);
+  return rc;
+}
+
+/* What it said the second time, when there is nothing left to fail. */
+static int must(life *l, const char *verb, int rc) {
+  if (rc) finding(l, verb, rc);
+  return rc;
+}
+
+/* Twice at most; not again after an unknown outcome. */
+#define TRY(l, rc, verb, call) \
+  do { \
+    rc = said(l, verb, call); \
+    if (rc && rc != RESPOOL_UNKNOWN_OUTCOME) rc = must(l, verb, call); \
+  } while (0)
+
+/* Twice at most, for what may be repeated whatever came of it. */
+#define REPEAT(l, rc, verb, call) \
+  do { \
+    rc = said(l, verb, call); \
+    if (rc) rc = must(l, verb, call); \
+  } while (0)
+
+/* ---- the steps ---------------------------------------------------------- */
+
+static int open_all(life *l) {
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  int rc;
+  REPEAT(l, rc, "open", respool_open(l->path, NULL, &l->s));
+  if (rc) return rc;
+  o.max_attempts = 2;
+  REPEAT(l, rc, "queue_open", respool_queue_open(l->s, "jobs", &o, &l->q));
+  if (rc) return rc;
+  o.keep_done = 3600000;
+  o.box = "lost";
+  REPEAT(l, rc, "queue_open",
+         respool_queue_open(l->s, "keyed", &o, &l->keyed));
+  return rc;
+}
+
+/* Items `from` to `to` in one commit. */
+static void push(life *l, respool_queue *q, int from, int to,
+                 const respool_push_options *o) {
+  respool_payload items[LEDGER_ITEMS];
+  uint64_t first;
+  int rc;
+  for (int n = from; n <= to; n++) items[n - from] = ledger_payload(n);
+  if (o && o->dedup) items[0].key = (respool_bytes){"key", 3};
+  size_t count = (size_t)(to - from + 1);
+  if (l->careless)
+    rc = respool_push(q, items, count, o, &first), rc = 0;
+  else
+    TRY(l, rc, "push", respool_push(q, items, count, o, &first));
+  for (int n = from; n <= to; n++) ledger_note(n, IN_QUEUE, rc);
+}
+
+static void push_all(life *l) {
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  push(l, l->q, 0, 7, NULL);
+  o.delay = 3600000;
+  o.lane = 3;
+  push(l, l->q, 8, 8, &o);
+  o = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
+  o.dedup = 60000;
+  o.on_conflict = RESPOOL_CONFLICT_REPLACE;
+  push(l, l->keyed, 9, 9, &o);
+  o = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
+  o.ttl = 0;
+  push(l, l->keyed, 10, 10, &o); /* dead by its first take */
+  ledger_intend(10, IN_BOX);
+}
+
+/* Has its thread seen an outcome that is unknown? It tries again then. */
+static int flushes_failed(respool_buffer *b) {
+  respool_buffer_stats stats = RESPOOL_BUFFER_STATS_INIT;
+  return respool_buffer_stat(b, &stats) == 0 && stats.failures > 0;
+}
+
+/* Three items through a buffer; its thread flushes two of them. */
+static void push_buffered(life *l) {
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  respool_buffer *b;
+  int rc;
+  o.items = 2;
+  REPEAT(l, rc, "buffer_open", respool_buffer_open(l->q, &o, &b));
+  if (rc) return;
+  for (int n = 11; n <= 13; n++) {
+    respool_payload p = ledger_payload(n);
+    TRY(l, rc, "buffer_push", respool_buffer_push(b, &p, NULL));
+    if (!rc) ledger_intend(n, IN_QUEUE);
+  }
+  rc = said(l, "buffer_flush", respool_buffer_flush(b));
+  int twice = rc == RESPOOL_UNKNOWN_OUTCOME;
+  if (rc) rc = must(l, "buffer_flush", respool_buffer_flush(b));
+  twice |= flushes_failed(b);
+  for (int n = 11; n <= 13; n++) {
+    ledger_note(n, IN_QUEUE, rc);
+    if (twice) ledger_allow_twice(n);
+  }
+  respool_buffer_free(b);
+}
+
+/* ---- settling ----------------------------------------------------------- */
+
+static const int VERDICTS[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RELEASE,
+                               RESPOOL_SNOOZE, RESPOOL_DEAD, RESPOOL_DROP};
+
+static enum place place_after(const respool_item *i, int verdict) {
+  if (verdict == RESPOOL_DEAD) return IN_BOX;
+  if (verdict == RESPOOL_DONE || verdict == RESPOOL_DROP) return NOWHERE;
+  return verdict == RESPOOL_RETRY && i->attempts == 1 ? IN_BOX : IN_QUEUE;
+}
+
+static respool_outcome outcome(int verdict) {
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  o.verdict = verdict;
+  o.delay = 0;
+  o.error = "did not go well";
+  o.group = "scenario";
+  if (verdict == RESPOOL_RETRY) o.memo = (respool_bytes){"memo", 4};
+  return o;
+}
+
+/* Each item another outcome, from verdict `turn` on; -1 leaves an item. */
+static void mark_lot(life *l, respool_lot *lot, size_t turn, int *verdicts) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    int rc;
+    verdicts[i] = VERDICTS[(i + turn) % 6];
+    respool_outcome o = outcome(verdicts[i]);
+    TRY(l, rc, "mark", respool_lot_mark(lot, i, &o));
+    if (rc) verdicts[i] = -1;
+  }
+}
+
+static void note_lot(const respool_lot *lot, const int *verdicts, int rc) {
+  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    const respool_item *it = respool_lot_item(lot, i);
+    int n = ledger_number(it->body);
+    if (n >= 0 && verdicts[i] >= 0)
+      ledger_note(n, place_after(it, verdicts[i]), rc);
+  }
+}
+
+/* Settles with a follow-up and the next take in the same commit. */
+static respool_lot *settle(life *l, respool_lot *lot, size_t turn,
+                           int follow_up) {
+  int verdicts[LEDGER_ITEMS], rc;
+  respool_lot *next = NULL;
+  respool_payload p = ledger_payload(follow_up);
+  respool_handover h = {l->keyed, &p, 1, NULL};
+  respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
+  take.items = 4;
+  o.pushes = &h;
+  o.n_pushes = 1;
+  o.take = &take;
+  mark_lot(l, lot, turn, verdicts);
+  TRY(l, rc, "settle", respool_lot_settle(lot, &o, &next));
+  note_lot(lot, verdicts, rc);
+  ledger_note(follow_up, IN_QUEUE, rc);
+  respool_lot_free(lot);
+  return next;
+}
+
+static respool_lot *take(life *l, respool_queue *q, uint64_t items) {
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_lot *lot = NULL;
+  int rc;
+  o.items = items;
+  TRY(l, rc, "take", respool_take(q, &o, &lot));
+  return lot;
+}
+
+static void work(life *l) {
+  int rc;
+  respool_lot *lot = take(l, l->q, 6);
+  if (!lot) return;
+  TRY(l, rc, "extend", respool_lot_extend(lot, 60000));
+  REPEAT(l, rc, "keep", respool_lot_keep(lot));
+  respool_lot_unkeep(lot);
+  lot = settle(l, lot, 0, 14);
+  if (lot) lot = settle(l, lot, 3, 15);
+  if (lot) lot = settle(l, lot, 1, 16);
+  respool_lot_free(lot); /* its items stay leased */
+}
+
+static void transact(life *l) {
+  respool_tx *tx;
+  respool_lot *lot = take(l, l->keyed, 1);
+  int rc, done = lot ? ledger_number(respool_lot_item(lot, 0)->body) : -1;
+  respool_outcome o = outcome(RESPOOL_DONE);
+  respool_payload p = ledger_payload(17);
+  REPEAT(l, rc, "tx_begin", respool_tx_begin(l->s, &tx));
+  if (rc) return;
+  TRY(l, rc, "tx_push", respool_tx_push(tx, l->q, &p, 1, NULL, NULL));
+  if (lot) TRY(l, rc, "tx_mark", respool_tx_mark(tx, lot, 0, &o));
+  TRY(l, rc, "tx_commit", respool_tx_commit(tx));
+  ledger_note(17, IN_QUEUE, rc);
+  if (done >= 0) ledger_note(done, NOWHERE, rc);
+  respool_tx_free(tx);
+  respool_lot_free(lot);
+}
+
+/* ---- letters ------------------------------------------------------------ */
+
+static respool_letters *list(life *l, const char *box) {
+  respool_letters *letters = NULL;
+  int rc;
+  REPEAT(l, rc, "dead_list",
+         respool_dead_list(l->s, box, NULL, &letters));
+  return letters;
+}
+
+/* The first letter goes back to its queue with a job that counts it. */
+static void replay(life *l, const respool_letter *letter) {
+  respool_job job = RESPOOL_JOB_INIT;
+  respool_move move = {.number = letter->number};
+  respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
+  int rc, n = ledger_number(letter->body);
+  uint64_t moved;
+  strcpy(job.name, "mend");
+  strcpy(job.box, "jobs");
+  job.cursor = letter->number;
+  o.job = &job;
+  TRY(l, rc, "dead_move",
+      respool_dead_move(l->s, "jobs", &move, 1, &o, &moved));
+  if (n >= 0) ledger_note(n, IN_QUEUE, rc);
+  REPEAT(l, rc, "job_save", respool_job_save(l->s, &job));
+  REPEAT(l, rc, "job_load", respool_job_load(l->s, "mend", &job));
+}
+
+static void remove_letter(life *l, const respool_letter *letter) {
+  uint64_t removed;
+  int rc, n = ledger_number(letter->body);
+  TRY(l, rc, "dead_remove",
+      respool_dead_remove(l->s, "jobs", &letter->number, 1, &removed));
+  if (n >= 0) ledger_note(n, NOWHERE, rc);
+}
+
+static int each_group(void *arg, respool_bytes group, respool_bytes reason,
+                      uint64_t count) {
+  (void)arg, (void)group, (void)reason, (void)count;
+  return 0;
+}
+
+static void read_letters(life *l) {
+  respool_letters *letters = list(l, "jobs");
+  int rc;
+  uint64_t n;
+  REPEAT(l, rc, "dead_groups",
+         respool_dead_groups(l->s, "jobs", each_group, NULL));
+  REPEAT(l, rc, "dead_count", respool_dead_count(l->s, "jobs", &n));
+  size_t length = letters ? respool_letters_length(letters) : 0;
+  if (length > 0) replay(l, respool_letters_at(letters, 0));
+  if (length > 1) remove_letter(l, respool_letters_at(letters, 1));
+  respool_letters_free(letters);
+}
+
+/* ---- looking, removing, caring ------------------------------------------ */
+
+static int each_name(void *arg, const char *name) {
+  (void)arg, (void)name;
+  return 0;
+}
+
+static void look(life *l) {
+  respool_page *p;
+  respool_queue_stats qs = RESPOOL_QUEUE_STATS_INIT;
+  respool_store_stats ss = RESPOOL_STORE_STATS_INIT;
+  respool_moment at = {0, 0};
+  int rc;
+  REPEAT(l, rc, "peek", respool_peek(l->q, 10, &p));
+  if (!rc) respool_page_free(p);
+  REPEAT(l, rc, "history", respool_history(l->keyed, &at, 10, &p));
+  if (!rc) respool_page_free(p);
+  REPEAT(l, rc, "queue_stat", respool_queue_stat(l->q, &qs));
+  REPEAT(l, rc, "store_stat", respool_store_stat(l->s, &ss));
+  REPEAT(l, rc, "queues", respool_queues(l->s, each_name, NULL));
+  REPEAT(l, rc, "check", respool_check(l->s, each_name, NULL));
+}
+
+/* The delayed item, which nobody has taken. */
+static void remove_item(life *l) {
+  respool_page *p = NULL;
+  respool_cursor at = {0};
+  int rc;
+  REPEAT(l, rc, "browse",
+         respool_browse(l->q, RESPOOL_WAITING, 1, &at, &p));
+  if (!rc && respool_page_length(p)) {
+    const respool_item *i = respool_page_item(p, 0);
+    TRY(l, rc, "remove", respool_remove(l->q, i->id));
+    int n = ledger_number(i->body);
+    if (n >= 0) ledger_note(n, NOWHERE, rc);
+  }
+  if (p) respool_page_free(p);
+}
+
+static void care(life *l) {
+  respool_care c = RESPOOL_CARE_INIT;
+  uint64_t write_us, read_us;
+  int rc;
+  REPEAT(l, rc, "maintain", respool_maintain(l->s, 0, &c));
+  REPEAT(l, rc, "probe", respool_probe(l->s, &write_us, &read_us));
+  REPEAT(l, rc, "pause", respool_queue_pause(l->q, 1));
+  REPEAT(l, rc, "flush", respool_flush(l->s));
+}
+
+int scenario_run(const char *path, enum fault f, int careless) {
+  life l = {.fault = f, .careless = careless, .path = path};
+  if (open_all(&l) == 0) {
+    push_all(&l);
+    push_buffered(&l);
+    work(&l);
+    transact(&l);
+    read_letters(&l);
+    look(&l);
+    remove_item(&l);
+    care(&l);
+  }
+  respool_queue_free(l.q);
+  respool_queue_free(l.keyed);
+  respool_close(l.s);
+  return l.findings;
+}

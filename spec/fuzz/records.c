@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzzing the decoders of records: the first byte says which, the others are
+ * the record; checksums are put right. What a decoder takes is packed again,
+ * and must unpack again.
+ */
+#include "fuzz.h"
+
+#include "lmdb/records.h"
+
+static void must(bool holds) {
+  if (!holds) abort();
+}
+
+static void try_queue(respool_bytes b) {
+  queue q;
+  memset(&q, 0, sizeof q);
+  queue_unpack(b, &q);
+  free(q.lanes);
+}
+
+static void try_claim(respool_bytes b) {
+  claim c, again;
+  history h;
+  packer p;
+  if (!claim_unpack(b, &c)) return;
+  history_read(c.history, &h);
+  history_error(c.history);
+  if (c.state != CLAIM_LEASED && c.state != CLAIM_WAITING) return;
+  packer_init(&p);
+  claim_pack(&p, &c);
+  must(claim_unpack((respool_bytes){p.data, p.len}, &again));
+  must(again.last == c.last && again.visible_at == c.visible_at &&
+       again.memo.size == c.memo.size);
+  packer_free(&p);
+}
+
+static void try_box(respool_bytes b) {
+  box x = {.count = 0};
+  box_unpack(b, &x);
+}
+
+static void try_item(respool_bytes b) {
+  item i;
+  blob_ref r;
+  unpacker u;
+  respool_bytes damaged;
+  unpacker_init(&u, b.data, b.size);
+  item_unpack(&u, &i, &r);
+  item_unpack_damaged(b, &damaged);
+}
+
+static void try_letter(respool_bytes b) {
+  letter l, again;
+  history h;
+  packer p;
+  if (!letter_unpack(b, &l)) return;
+  history_read(l.history, &h);
+  try_item(l.item);
+  packer_init(&p);
+  letter_pack(&p, &l);
+  must(letter_unpack((respool_bytes){p.data, p.len}, &again));
+  must(again.r.id == l.r.id && again.item.size == l.item.size);
+  packer_free(&p);
+}
+
+static void try_past(respool_bytes b) {
+  respool_item i;
+  unpacker u;
+  item it;
+  blob_ref r;
+  if (past_unpack(b, &i, &u)) item_unpack(&u, &it, &r);
+}
+
+static void try_job(respool_bytes b) {
+  respool_job j = RESPOOL_JOB_INIT;
+  if (job_unpack(b, &j)) must(strlen(j.box) <= RESPOOL_NAME_MAX);
+}
+
+static void try_part(respool_bytes b) {
+  respool_bytes data;
+  if (part_unpack(b, &data)) must(data.size <= b.size);
+}
+
+static void try_bits(respool_bytes b) {
+  bits s;
+  uint32_t live = 0;
+  const uint8_t *at = b.data;
+  if (b.size < 2) return;
+  uint32_t count = (uint32_t)(at[0] << 8 | at[1]);
+  if (!bits_unpack((respool_bytes){at + 2, b.size - 2}, count, &s)) return;
+  for (uint32_t i = 0; i < count; i++) live += bits_clear(&s, i);
+  must(live <= count);
+}
+
+typedef void (*try_fn)(respool_bytes b);
+
+static const struct { try_fn run; bool summed; } TRIES[] = {
+  {try_queue, false}, {try_claim, false}, {try_box, false},
+  {try_letter, true}, {try_past, true}, {try_job, false},
+  {try_part, true}, {try_bits, false}, {try_item, false},
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+  size_t which = n ? data[0] % (sizeof TRIES / sizeof *TRIES) : 0;
+  if (!n) return 0;
+  uint8_t *copy = fuzz_copy(data + 1, n - 1);
+  if (TRIES[which].summed && n > 11) fuzz_sum(copy, n - 1);
+  TRIES[which].run((respool_bytes){copy, n - 1});
+  free(copy);
+  return 0;
+}

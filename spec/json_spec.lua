@@ -1,0 +1,72 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool.json: JSON in and out.
+
+local json = require "respool.json"
+local respool = require "respool"
+
+local INTEGERS = math.type ~= nil
+
+describe("json.decode", function()
+  it("reads back what json.encode wrote", function()
+    for _, text in ipairs {
+      '{"a":[],"b":{},"c":[1,2.5,[]],"d":null,"e":true}', '"é\\n"', "0.1",
+      "-9007199254740991", "1e+300", '{"":false}', "[[],{}]",
+      "0.12345678901234568", '"12345678901234567890 []"',
+    } do
+      assert.equal(text, json.encode((json.decode(text))))
+    end
+  end)
+
+  it("makes whole numbers integers", function()
+    if not INTEGERS then return end
+    assert.equal("integer", math.type(json.decode "[1]"[1]))
+    assert.equal("integer", math.type(json.decode "[1e3,[]]"[1]))
+    assert.equal("float", math.type(json.decode "[1.5]"[1]))
+    assert.equal(math.maxinteger, json.decode "9223372036854775807")
+  end)
+
+  it("refuses whole numbers that Lua cannot hold", function()
+    assert.is_nil((json.decode "[9223372036854775808]"))
+    assert.is_nil((json.decode '{"a":"x\\"", "b":99999999999999999999}'))
+    assert.equal(1, json.decode '["99999999999999999999", 1]'[2])
+    assert.equal(1e20, json.decode '[1e20, 0.10000000000000000001]'[1])
+  end)
+
+  it("refuses what is no JSON, and shows nothing of it", function()
+    for _, text in ipairs {
+      "", "{secret}", '{"secret":}', "[1,]", "NaN", "0x10", "[1] secret",
+      '"\255secret"', '"\237\160\128"', "[[]", ("["):rep(100) .. ("]"):rep(100),
+    } do
+      local value, why = json.decode(text)
+      assert.is_nil(value)
+      assert.is_string(why)
+      assert.is_nil(why:find "secret")
+    end
+  end)
+
+  it("marks empty arrays", function()
+    assert.equal(respool.array_mt, getmetatable(json.decode "[]"))
+    assert.is_nil(getmetatable(json.decode "{}"))
+  end)
+end)
+
+describe("json.encode", function()
+  it("says what JSON does not know in its own words", function()
+    assert.equal('{"$base64":"//4="}', json.encode "\255\254")
+    assert.equal("[null,null]", json.encode { 0 / 0, 1 / 0 })
+    assert.equal('{"1":"a","3":"b"}', json.encode { [1] = "a", [3] = "b" })
+    assert.equal('"\\u0000\\u001b\\"\\\\"', json.encode '\0\27"\\')
+  end)
+
+  it("writes numbers that read back as the same", function()
+    for _, n in ipairs { 0.1, 1 / 3, 2^53, -0.5, 1e-300, 123456789012345 } do
+      assert.equal(n, tonumber(json.encode(n)))
+    end
+  end)
+
+  it("indents if asked to", function()
+    assert.equal('{\n  "a": [\n    1\n  ],\n  "b": {}\n}',
+                 json.encode({ b = {}, a = { 1 } }, 2))
+  end)
+end)

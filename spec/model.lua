@@ -1,0 +1,506 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A plain model of a queue, beside a real one. It knows no segments, claims
+-- or lanes' heads: a list of items, each with its due time, lease and counts,
+-- times in milliseconds. An operation does the same to both and compares what
+-- they say; chance comes from math.random, so that an operation with its seed
+-- can be done again. What differs is an error that says how.
+--
+-- The time is the store's manual clock; `wall` may step back, the queue's own
+-- time (`now`) does not, as long as the queue holds something.
+
+local respool = require "respool"
+
+local random, huge, max, min = math.random, math.huge, math.max, math.min
+local floor = math.floor
+
+local MAX_ATTEMPTS, MAX_CRASHES, LEASE = 3, 2, 30000
+local KEYS = { "a", "b", "c", "d", "e", "f" }
+
+local M = {}
+M.__index = M
+
+local function differs(fmt, ...)
+  error({ differs = fmt:format(...) }, 0)
+end
+
+local function same(want, have, what)
+  if want ~= have then
+    differs("%s: the model says %s, the store %s", what, tostring(want),
+            tostring(have))
+  end
+end
+
+-- A model beside a new store. `wrap` may stand between it and the queue: a
+-- function that gets the queue and returns what to call instead.
+function M.new(location, seed, wrap)
+  local m = setmetatable({
+    location = location, seed = seed, wrap = wrap, wall = 0, now = 0,
+    next_id = 1, items = {}, lots = {}, letters = {}, keys = {},
+    last_letter = 0, taken = 0, said = {},
+    count = { pushed = 0, done = 0, died = 0, expired = 0, removed = 0 },
+  }, M)
+  m:open()
+  m.base = m.store:now()
+  return m
+end
+
+function M:open()
+  self.store = assert(respool.open(self.location, {
+    clock = "manual", seed = self.seed, sync = "relaxed" }))
+  local q = assert(self.store:queue("orders", {
+    max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES,
+    lease = LEASE / 1000, codec = "raw",
+  }))
+  self.real = q -- for what wants the queue itself
+  self.q = self.wrap and self.wrap(q) or q
+end
+
+-- What the operation at hand does, for whoever reads a failure.
+function M:say(fmt, ...)
+  self.said[#self.said + 1] = fmt:format(...)
+end
+
+
+-- The model.
+
+function M:is_held(item)
+  return item.ends ~= nil and item.ends > self.now
+end
+
+function M:is_expired(item)
+  return item.expires <= self.now and not self:is_held(item)
+end
+
+function M:state_of(item)
+  if self:is_held(item) then return "leased" end
+  if item.ends or item.due <= self.now then return "ready" end
+  return "waiting"
+end
+
+function M:is_available(item)
+  return self:state_of(item) == "ready" and not self:is_expired(item)
+end
+
+-- How many there are, the highest lane of them, and whether any crashed:
+-- such come in lots of their own.
+function M:available()
+  local n, lane, crashed = 0, nil, false
+  for _, item in pairs(self.items) do
+    if self:is_available(item) then
+      n = n + 1
+      lane = max(lane or 0, item.lane)
+    end
+    crashed = crashed or self:state_of(item) == "ready"
+      and (item.ends ~= nil or item.crashes > 0)
+  end
+  return n, lane, crashed
+end
+
+-- What fell behind is forgotten with the last item.
+function M:tick()
+  if next(self.items) == nil then self.now = self.wall end
+end
+
+function M:add(id, payload, o)
+  same(self.next_id, id, "id of a new item")
+  self.items[id] = {
+    id = id, payload = payload, lane = o.lane or 0,
+    due = self.now + (o.delay or 0), fresh = not o.delay, key = o.key,
+    expires = o.ttl and self.now + o.ttl or huge, attempts = 0,
+    deliveries = 0, crashes = 0,
+  }
+  self.next_id = id + 1
+  self.count.pushed = self.count.pushed + 1
+end
+
+function M:finish(item, counter)
+  self.items[item.id] = nil
+  self.count[counter] = self.count[counter] + 1
+  if item.key and self.keys[item.key] == item.id then
+    self.keys[item.key] = nil
+  end
+end
+
+-- Letters since the last look: those that `expected` names by their items'
+-- ids, and those that a take makes by itself.
+function M:read_letters(expected)
+  for _, letter in ipairs(self.q.dead:list { after = self.last_letter,
+                                             limit = 1e6 }) do
+    local item = self.items[letter.id]
+    if not item then differs("a letter of item %d", letter.id) end
+    same(item.payload, letter.payload, "payload of a letter")
+    same(item.deliveries, letter.deliveries, "deliveries in a letter")
+    if letter.reason == "expired" then
+      same(true, self:is_expired(item), "an item expired")
+    elseif letter.reason == "crashed" then
+      same(true, item.ends <= self.now and item.crashes + 1 >= MAX_CRASHES,
+           "an item crashed")
+    else
+      same(expected and expected[item.id], letter.reason, "a reason")
+      expected[item.id] = nil
+    end
+    self:finish(item, letter.reason == "expired" and "expired" or "died")
+    self.letters[letter.number] = item
+    self.last_letter = letter.number
+  end
+  same(nil, next(expected or {}), "an item without a letter")
+end
+
+function M:wait(item, delay)
+  item.ends, item.lot, item.due = nil, nil, self.now + delay
+end
+
+-- Outcomes: said to the store, and what becomes of the model's item then.
+-- Those that make a letter note its reason in `expected`.
+local OUTCOMES = {
+  { "done", function(item) item:done() end,
+    function(m, item) m:finish(item, "done") end },
+  { "drop", function(item) item:drop() end,
+    function(m, item) m:finish(item, "removed") end },
+  { "release", function(item) item:release() end,
+    function(m, item) m:wait(item, 0) end },
+  { "snooze", function(item) item:snooze(item.id % 9) end,
+    function(m, item) m:wait(item, item.id % 9 * 1000) end },
+  { "dead", function(item) item:dead() end,
+    function(_, item, expected) expected[item.id] = "rejected" end },
+  { "retry", function(item) item:retry { delay = item.id % 20 } end,
+    function(m, item, expected)
+      if item.attempts + 1 == MAX_ATTEMPTS then
+        expected[item.id] = "exhausted"
+        return
+      end
+      item.attempts = item.attempts + 1
+      m:wait(item, item.id % 20 * 1000)
+    end },
+}
+
+
+-- Operations.
+
+local OPERATIONS = {}
+
+function OPERATIONS.push(m)
+  m:tick()
+  local list, n, lane = {}, random(6), random(0, 2)
+  local delay = random(4) == 1 and random(40000) or nil
+  local ttl = random(5) == 1 and random(90000) or nil
+  local size = random(40) == 1 and 20000 or 0
+  m:say("push %d, lane %d, delay %s, ttl %s", n, lane, delay, ttl)
+  for i = 1, n do
+    list[i] = ("%d/%d"):format(m.next_id + i - 1, random(9e6))
+      .. ("x"):rep(size)
+  end
+  local first = assert(m.q:push_many(list, {
+    priority = lane, delay = delay and delay / 1000,
+    ttl = ttl and ttl / 1000 }))
+  for i = 1, n do
+    m:add(first + i - 1, list[i], { lane = lane, delay = delay, ttl = ttl })
+  end
+end
+
+-- What has expired holds its key until somebody looks at it.
+function OPERATIONS.push_key(m)
+  local key = KEYS[random(#KEYS)]
+  local how = ({ "fail", "ignore", "replace" })[random(3)]
+  m:tick()
+  local held = m.items[m.keys[key] or 0]
+  if held and held.expires <= m.now then return end
+  m:say("push key %s, %s", key, how)
+  local payload = ("%s/%d"):format(key, m.next_id)
+  local id, message, code = m.q:push(payload, { key = key,
+                                                on_conflict = how })
+  if held and how == "fail" then return same("EXISTS", code, "a held key") end
+  if not id then differs("a push says %s", message) end
+  if held and how == "ignore" then return same(held.id, id, "the holder") end
+  if held and not m:is_held(held) then m:finish(held, "removed") end
+  m:add(id, payload, { key = key })
+  m.keys[key] = id
+end
+
+-- A taken item against the model's; it is leased in both then.
+function M:deliver(lot, taken)
+  local item = self.items[taken.id]
+  if not item then differs("item %d is handed out", taken.id) end
+  same(true, self:is_available(item), "an item is there to be taken")
+  same(item.payload, taken.payload, "payload")
+  same(item.lane, taken.priority, "lane")
+  same(item.attempts, taken.attempts, "attempts")
+  same(item.deliveries + 1, taken.deliveries, "deliveries")
+  same(item.crashes + (item.ends and 1 or 0), taken.crashes, "crashes")
+  item.crashes, item.deliveries = taken.crashes, taken.deliveries
+  item.lot, item.ends = lot, self.now + LEASE
+  return item
+end
+
+-- First deliveries of a lane are in push order, whatever else is in the lot.
+function M:check_order(item)
+  for _, other in pairs(self.items) do
+    if item.fresh and other.fresh and other.deliveries == 0
+      and other.lane == item.lane and other.id < item.id
+      and self:is_available(other) then
+      differs("item %d comes before %d", item.id, other.id)
+    end
+  end
+end
+
+function M:check_lot(lot, most)
+  self:read_letters()
+  local n, lane, crashed = self:available()
+  if not crashed then same(min(most, n), #lot, "items of a lot") end
+  same(n == 0, #lot == 0, "nothing to take")
+  if #lot > 0 then same(lane, lot:item(1).priority, "the first lane") end
+  local before = 255
+  for i = 1, #lot do
+    local item = self:deliver(lot, lot:item(i))
+    if item.deliveries == 1 then self:check_order(item) end
+    same(true, item.lane <= before, "lanes come from high to low")
+    before = item.lane
+  end
+  self.taken = self.taken + #lot
+  if #lot > 0 then table.insert(self.lots, lot) end
+end
+
+function OPERATIONS.take(m)
+  local most = random(12)
+  m:say("take %d", most)
+  m:check_lot(assert(m.q:take { items = most }), most)
+end
+
+-- Whether another has been given the item, or may have been, since its
+-- lease in this lot ran out.
+function M:is_lost(id, lot)
+  local item = self.items[id]
+  if not item or item.lot ~= lot then return true end
+  return not self:is_held(item) and self.q:get(id).crashes > item.crashes
+end
+
+-- Marks some items, with one outcome or with many; those that expired and
+-- are not held cannot be looked at. Returns the outcomes that hold by the
+-- items' ids, and how many are lost.
+function M:mark(lot)
+  local holds, lost, one = {}, 0, random(3) == 1 and random(#OUTCOMES)
+  for i = 1, #lot do
+    local id = lot:item(i).id
+    local item = self.items[id]
+    if (one or random(4) > 1) and not (item and self:is_expired(item)) then
+      local outcome = OUTCOMES[one or random(#OUTCOMES)]
+      local gone = self:is_lost(id, lot)
+      self:say("  item %d %s%s", id, outcome[1], gone and ", lost" or "")
+      outcome[2](lot:item(i))
+      if gone then lost = lost + 1 else holds[id] = outcome[3] end
+    end
+  end
+  return holds, lost
+end
+
+-- A lot is settled once; what is left of it runs out.
+function OPERATIONS.settle(m)
+  if #m.lots == 0 then return end
+  m:tick()
+  local lot, expected = table.remove(m.lots, random(#m.lots)), {}
+  m:say("settle a lot of %d", #lot)
+  local holds, lost = m:mark(lot)
+  local along, more = random(3) == 1, random(3) == 1
+  local ok, a, code, b = lot:settle {
+    push = along and { { queue = m.real, payload = "along" } } or nil,
+    take = more and { items = 5 } or nil,
+  }
+  same(lost == 0 or nil, ok, "a settle")
+  same(lost > 0 and "LEASE_LOST" or nil, code, "code of a settle")
+  same(lost, lot.lost, "items lost")
+  if ok and along then m:add(m.next_id, "along", {}) end
+  if not ok and along then -- nothing has happened
+    m:read_letters()
+    lot:settle()
+    same(lost, lot.lost, "items lost again")
+  end
+  for id, becomes in pairs(holds) do becomes(m, m.items[id], expected) end
+  m:read_letters(expected)
+  if ok and a or b then m:check_lot(ok and a or b, 5) end
+end
+
+-- A push, and the end of an item that is held, in one commit or not at all.
+function OPERATIONS.transact(m)
+  local lot = m.lots[random(max(#m.lots, 1))]
+  local taken = lot and lot:item(random(#lot))
+  local item = taken and m.items[taken.id]
+  if not item or item.lot ~= lot or not m:is_held(item) then return end
+  local fails = random(3) == 1
+  m:say("transaction: push, item %d done%s", item.id, fails and ", fails" or "")
+  local ok = pcall(m.store.transaction, m.store, function(tx)
+    tx:push(m.real, "follow-up")
+    tx:done(taken)
+    if fails then error "no" end
+  end)
+  same(not fails, ok, "a transaction")
+  if not ok then return end
+  m:add(m.next_id, "follow-up", {})
+  m:finish(item, "done")
+  for i, other in ipairs(m.lots) do -- its lot has done with it
+    if other == lot then table.remove(m.lots, i) end
+  end
+end
+
+function OPERATIONS.extend(m)
+  local lot = m.lots[random(max(#m.lots, 1))]
+  for i = 1, lot and #lot or 0 do
+    local item = m.items[lot:item(i).id]
+    if not item or item.lot ~= lot or not m:is_held(item) then return end
+  end
+  if not lot then return end
+  local seconds = random(60)
+  m:say("extend a lot of %d by %d s", #lot, seconds)
+  same(true, (lot:extend(seconds)), "an extension")
+  for i = 1, #lot do
+    m.items[lot:item(i).id].ends = m.now + seconds * 1000
+  end
+end
+
+function OPERATIONS.advance(m)
+  local step = random(10000)
+  m:say("advance %d ms", step)
+  m.store:advance(step / 1000)
+  m.wall, m.now = m.wall + step, m.now + step
+end
+
+-- The queue's time goes on from where it was.
+function OPERATIONS.step_back(m)
+  OPERATIONS.push(m)
+  local step = random(1000, 1000000)
+  m:say("the clock steps back by %d ms", step)
+  m.store:advance(-step / 1000)
+  m.wall = m.wall - step
+  OPERATIONS.push(m)
+end
+
+function OPERATIONS.remove(m)
+  local id = random(max(1, m.next_id - 60), m.next_id)
+  local item = m.items[id]
+  m:say("remove %d", id)
+  local ok, _, code = m.q:remove(id)
+  same(not item and "NOT_FOUND" or m:is_held(item) and "BUSY" or nil, code,
+       "code of a removal")
+  if ok then m:finish(item, "removed") end
+end
+
+function OPERATIONS.purge(m)
+  m:say "purge"
+  local n = m.q:purge()
+  for _, item in pairs(m.items) do
+    if not m:is_held(item) then
+      m:finish(item, "removed")
+      n = n - 1
+    end
+  end
+  same(0, n, "purged, beside the model")
+end
+
+local function lowest(letters)
+  local least
+  for number in pairs(letters) do least = min(least or number, number) end
+  return least
+end
+
+function M:revive(number)
+  local item = self.letters[number]
+  self.letters[number] = nil
+  self:tick()
+  self:add(self.next_id, item.payload, { lane = item.lane })
+end
+
+function OPERATIONS.retry_letter(m)
+  local number = lowest(m.letters)
+  if not number or m.letters[number].key then return end
+  m:say("letter %d goes back", number)
+  same(true, (m.q.dead:retry(number)), "a letter goes back")
+  m:revive(number)
+end
+
+function OPERATIONS.remove_letter(m)
+  local number = lowest(m.letters)
+  if not number then return end
+  m:say("letter %d is removed", number)
+  same(true, (m.q.dead:remove(number)), "a letter is removed")
+  m.letters[number] = nil
+end
+
+-- A job that moves the letters of items without a key, in their order.
+function OPERATIONS.replay(m)
+  local limit = random(5)
+  m:say("replay %d", limit)
+  m.q.dead:replay { limit = limit, where = function(letter)
+    return not letter.key
+  end }
+  local left = {}
+  for number, item in pairs(m.letters) do
+    if not item.key then left[#left + 1] = number end
+  end
+  table.sort(left)
+  for i = 1, min(limit, #left) do m:revive(left[i]) end
+end
+
+-- Closing releases what is leased, of lots that are still held: one that was
+-- collected before is not. The new clock is set by the model's.
+function OPERATIONS.reopen(m)
+  if m.location == ":memory:" then return end
+  m:say "close and open"
+  local held = { m.lots }
+  for _, item in pairs(m.items) do
+    held[#held + 1] = item.lot
+    if item.lot and (m:is_expired(item) or not m:is_lost(item.id, item.lot))
+    then
+      m:wait(item, 0)
+    end
+  end
+  m.lots = {}
+  local ok, message, code = m.store:close()
+  if not ok and code ~= "LEASE_LOST" then
+    differs("close says %s, with %d lots", message, #held)
+  end
+  m:open()
+  m.store:advance(m.base + m.wall / 1000 - m.store:now())
+end
+
+M.OPERATIONS = OPERATIONS
+
+
+-- The whole of both.
+
+function M:look_at(item)
+  if self:is_expired(item) or item.expires <= self.now then return end
+  local seen, message = self.q:get(item.id)
+  if not seen then differs("item %d: %s", item.id, message) end
+  same(self:state_of(item), seen.state, "state")
+  same(item.attempts, seen.attempts, "attempts")
+  same(item.deliveries, seen.deliveries, "deliveries")
+  same(item.payload, seen.payload, "payload")
+  local at = item.ends or not item.fresh and item.due
+  if at and at > self.now then
+    same(at, floor((seen.visible_at - self.base) * 1000 + 0.5), "visible_at")
+  end
+end
+
+function M:compare()
+  local length, stats, expired = self.q:length(), self.q:stats(), false
+  local count = { ready = 0, leased = 0, waiting = 0 }
+  for _, item in pairs(self.items) do
+    self:look_at(item)
+    expired = expired or self:is_expired(item)
+    local state = self:state_of(item)
+    count[state] = count[state] + 1
+  end
+  same(count.ready + count.leased + count.waiting, length.total, "items")
+  for name, n in pairs(count) do
+    if not expired then same(n, length[name], name) end
+  end
+  for name, n in pairs(self.count) do same(n, stats[name], name) end
+  same(nil, self.store:check()[1], "check")
+end
+
+function M:close()
+  for _, lot in ipairs(self.lots) do lot:close() end
+  self.store:close()
+end
+
+return M
