@@ -10,7 +10,7 @@ BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
   history page thread commit ticket timer keeper load buffer store queue \
-  take lot tx dead care \
+  push take lot settle tx dead care \
   lmdb/directory lmdb/env lmdb/compact lmdb/txn lmdb/keys lmdb/records \
   lmdb/queues lmdb/segments lmdb/unique lmdb/blobs lmdb/claims lmdb/items \
   lmdb/append lmdb/take lmdb/order lmdb/weights lmdb/settle lmdb/expiry \

@@ -65,14 +65,11 @@ int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
 int lot_check(respool_lot *lot); /* 0, BUSY, or as store_check */
 
 respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+void lot_destroy(respool_lot *lot); /* with nobody at work on it */
 
 /* A ticket works on the lot from now on, or does not any more. */
 void lot_engage(respool_lot *lot, respool_ticket *t);
 void lot_disengage(respool_lot *lot);
-
-/* Releases and frees a lot that nobody asks for any more; with the
-   committer's lock held and its thread there. NULL is fine. */
-void lot_abandon(respool_lot *lot);
 
 /* The mark that an outcome makes, its words kept in the lot. */
 int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
@@ -82,7 +79,7 @@ int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
    is lost is not tried again. */
 void lot_close_holds(respool_lot *lot, const mark *marks);
 
-int lot_lost_error(const respool_lot *lot); /* says LEASE_LOST */
+int lot_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
 
 /* Room for the marks of a lot that was filled; in its transaction, so that
    nothing is leased for a lot that cannot be handed out. */
@@ -91,6 +88,12 @@ int lot_make_marks(respool_lot *lot);
 /* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
 int lot_ready(respool_lot **lot);
+
+/* ---- settle.c ----------------------------------------------------------- */
+
+/* Releases and frees a lot that nobody asks for any more; with the
+   committer's lock held and its thread there. NULL is fine. */
+void lot_abandon(respool_lot *lot);
 
 /* ---- take.c ------------------------------------------------------------- */
 
@@ -103,6 +106,8 @@ void take_tell_deaths(const claim_req *r, const respool_lot *lot);
 /* ---- queue.c ------------------------------------------------------------ */
 
 int queue_check(const respool_queue *q); /* 0, or as store_check */
+
+/* ---- push.c ------------------------------------------------------------- */
 
 int push_check(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o);

@@ -254,7 +254,7 @@ static int mark_check(const step *p) {
     return invalid("item", "not settled yet");
   if (!hold_of(p->lot, p->i)->over) return 0;
   p->lot->lost = 1;
-  return lot_lost_error(p->lot);
+  return lot_lost_error(p->lot->queue, p->lot->lost);
 }
 
 static int gather_marks(respool_tx *tx, mark **marks) {

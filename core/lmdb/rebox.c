@@ -40,14 +40,17 @@ static int by_number(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* Blobs that were in their tree, and nothing leads to them. */
+/* Blobs to which nothing leads. Those that were not in their tree, but looked
+   for everywhere, may have been settled. */
 static void lose_blobs(salvage *s, uint64_t n) {
   bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
                s->hole[DB_HISTORY];
-  if (!n || !holes || s->hole[DB_BLOBS]) return;
-  s->out->lost_items += n;
-  salvage_say(s, "lost: %llu large item%s to which nothing leads any more",
-              (unsigned long long)n, n == 1 ? "" : "s");
+  bool sure = !s->hole[DB_BLOBS];
+  if (!n || !holes) return;
+  if (sure) s->out->lost_items += n;
+  salvage_say(s, "%s: %llu large item%s to which nothing leads any more",
+              sure ? "lost" : "perhaps lost", (unsigned long long)n,
+              n == 1 ? "" : "s");
 }
 
 /* Removes what nothing refers to. */
