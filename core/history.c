@@ -60,7 +60,7 @@ static void failure_unpack(unpacker *u, respool_failure *f) {
 }
 
 bool history_read(respool_bytes packed, history *h) {
-  memset(h, 0, sizeof *h);
+  h->count = h->n = 0;
   if (!packed.size) return true;
   unpacker u;
   unpacker_init(&u, packed.data, packed.size);
@@ -73,9 +73,21 @@ bool history_read(respool_bytes packed, history *h) {
   return u.rc == 0;
 }
 
+int64_t history_first(respool_bytes packed) {
+  unpacker u;
+  if (!packed.size) return 0;
+  unpacker_init(&u, packed.data, packed.size);
+  unpack_array(&u);
+  unpack_uint(&u);
+  if (!unpack_array(&u) || u.rc) return 0;
+  unpack_array(&u);
+  int64_t at = unpack_int(&u);
+  return u.rc ? 0 : at;
+}
+
 void history_add(packer *p, respool_bytes old, const respool_failure *f) {
   history h;
-  if (!history_read(old, &h)) memset(&h, 0, sizeof h);
+  if (!history_read(old, &h)) h.count = h.n = 0;
   if (h.n == HISTORY_MAX) { /* the oldest of the last ones goes */
     memmove(&h.kept[HISTORY_FIRST], &h.kept[HISTORY_FIRST + 1],
             (HISTORY_LAST - 1) * sizeof h.kept[0]);

@@ -27,6 +27,9 @@ typedef struct history {
 /* Empty bytes read as no failures; false when damaged. */
 bool history_read(respool_bytes packed, history *h);
 
+/* When the first of them was; 0: there is none. */
+int64_t history_first(respool_bytes packed);
+
 /* `old` with `f` added, appended to `p`. Damaged bytes start afresh. */
 void history_add(packer *p, respool_bytes old, const respool_failure *f);
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LETTER_SIZE 512 /* mostly, without its item and history */
+
 /* ---- boxes -------------------------------------------------------------- */
 
 static box *box_new(txn *t, const char *name) {
@@ -66,15 +68,11 @@ void boxes_free(txn *t) {
 
 /* ---- burying ------------------------------------------------------------ */
 
-static int64_t first_failure(respool_bytes packed) {
-  history h;
-  return history_read(packed, &h) && h.n ? h.kept[0].at : 0;
-}
-
 static void put_letter(txn *t, box *x, const letter *l) {
   key k = letter_key(x->id, x->next_number++);
   packer p;
   packer_init(&p);
+  packer_reserve(&p, LETTER_SIZE + l->item.size + l->history.size);
   letter_pack(&p, l);
   txn_put_packed(t, DB_LETTERS, key_bytes(&k), &p);
   packer_free(&p);
@@ -106,7 +104,7 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   l.r.version = i->version;
   l.r.pushed_at = i->pushed_at;
   l.r.died_at = d->at;
-  l.r.first_failed_at = first_failure(d->history);
+  l.r.first_failed_at = history_first(d->history);
   l.r.attempts = d->attempts;
   l.r.deliveries = d->deliveries;
   l.r.crashes = d->crashes;

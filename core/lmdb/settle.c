@@ -38,6 +38,8 @@ typedef struct work {
   uint8_t *fates;   /* of each item of the hold */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
+  const why *told;  /* items marked together fail alike: the last such */
+  respool_bytes failures; /* history, with what it says */
 } work;
 
 static const mark *mark_of(const work *w, size_t i) {
@@ -135,8 +137,11 @@ static int64_t retry_delay(const work *w, const mark *m) {
 }
 
 static respool_bytes add_failure(work *w, const mark *m) {
-  return history_with(w->t, &w->r->lot->page.memory, w->c.history, w->now,
-                      m->why);
+  if (!w->failures.size || m->why != w->told)
+    w->failures = history_with(w->t, &w->r->lot->page.memory, w->c.history,
+                               w->now, m->why);
+  w->told = m->why;
+  return w->failures;
 }
 
 /* The claim as it goes on with this fate. */
