@@ -224,7 +224,8 @@ end
 
 local function print_look()
   say("\nThe store is %s. To look at it:", STORE)
-  say('  eval "$(make -s env)"; lua5.4 examples/look.lua %s', STORE)
+  say '  eval "$(make -s env)"'
+  say("  respool dead groups %s webhooks; respool top %s", STORE, STORE)
 end
 
 -- Runs it all; true when nothing is missing.
