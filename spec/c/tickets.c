@@ -5,6 +5,7 @@
  * harm. Prints what does not hold. Meant for the thread sanitizer, too.
  */
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 
 #include "holds.h"
@@ -169,6 +170,44 @@ static void a_take_waits_by_polling(void) {
   HOLDS(respool_lot_length(r.lot) == 1);
   respool_lot_free(r.lot);
   HOLDS(take(q, 1) == NULL);
+  respool_queue_free(q);
+}
+
+static void count_death(void *arg, const char *box, uint64_t number) {
+  HOLDS(strcmp(box, "mortal") == 0 && number > 0);
+  ++*(int *)arg;
+}
+
+/* One that outlives its TTL before it is handed out. */
+static void push_mortal(respool_queue *q) {
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  o.ttl = 1;
+  WORKS(respool_push(q, &item, 1, &o, NULL));
+  for (int i = 0; i < 5; i++) nap();
+}
+
+static void takes_tell_of_deaths(void) {
+  respool_queue *q = open_queue("mortal");
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_settle_options s = RESPOOL_SETTLE_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  respool_ticket *t = NULL;
+  int deaths = 0;
+  o.died = count_death;
+  o.died_arg = &deaths;
+  s.take = &o;
+  push_mortal(q);
+  WORKS(respool_take_start(q, &o, &t));
+  WORKS(await(t, &r));
+  HOLDS(!r.lot && deaths == 1);
+  WORKS(respool_push(q, &item, 1, NULL, NULL));
+  respool_lot *lot = take(q, 1);
+  push_mortal(q);
+  mark_done(lot);
+  WORKS(respool_lot_settle_start(lot, &s, &t));
+  WORKS(await(t, &r));
+  HOLDS(!r.lot && deaths == 2);
+  respool_lot_free(lot);
   respool_queue_free(q);
 }
 
@@ -380,6 +419,7 @@ int main(void) {
     errors_are_the_same();
     a_lot_answers_busy();
     a_take_waits_by_polling();
+    takes_tell_of_deaths();
     transactions_commit();
     calls_run_other_verbs();
     abandoned_pushes_happen();
