@@ -11,12 +11,12 @@ BUILD ?= build
 CORE = error clock random backoff cbor arena item segment histogram \
   history page thread commit ticket timer keeper load buffer store queue \
   push take lot settle tx dead care \
-  lmdb/directory lmdb/env lmdb/compact lmdb/txn lmdb/keys lmdb/records \
-  lmdb/queues lmdb/segments lmdb/unique lmdb/blobs lmdb/claims lmdb/items \
-  lmdb/append lmdb/take lmdb/order lmdb/weights lmdb/settle lmdb/expiry \
-  lmdb/scan lmdb/purge lmdb/past lmdb/letters lmdb/groups lmdb/move \
-  lmdb/admin lmdb/engine lmdb/audit lmdb/pages lmdb/salvage lmdb/rebox \
-  lmdb/rebuild lmdb/repair
+  lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/txn lmdb/keys \
+  lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
+  lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
+  lmdb/settle lmdb/expiry lmdb/scan lmdb/purge lmdb/past lmdb/letters \
+  lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/pages \
+  lmdb/salvage lmdb/rebox lmdb/rebuild lmdb/repair
 BINDING = core result handle ticket record figures names backoff cbor store \
   queue buffer deaths take lot dead job care tx process file terminal \
   input repair

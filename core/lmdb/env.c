@@ -3,16 +3,14 @@
  * Open environments. LMDB lets a process open one environment twice and
  * then loses its locks, so there is one registry for the process, by device
  * and inode, counted, behind a mutex. Opening passes the gate of the store's
- * directory, which is shut while its data file is replaced. An environment that saw an I/O error
- * is closed and opened again before it is used: what is then on disk is what
- * happened.
+ * directory, which is shut while its data file is replaced. An environment
+ * that saw an I/O error is closed and opened again before it is used: what is
+ * then on disk is what happened.
  *
  * A child of fork finds its parent's entries and leaves them alone: they
  * are told apart by their pid.
  */
 #include "parts.h"
-
-#include "../fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,11 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #define MAP_SIZE ((size_t)64 << 30)
-#define FILE_MODE 0640
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_env *registry;
@@ -72,88 +68,10 @@ static void env_free(lmdb_env *e) {
   free(e);
 }
 
-static const respool_bytes format_name = {"format", 6};
-static const respool_bytes id_name = {"store", 5};
-
-/* A new store gets its format version and an id of its own. */
-static int write_format(txn *t) {
-  uint8_t id[16];
-  packer p;
-  packer_init(&p);
-  if (getrandom(id, sizeof id, 0) != sizeof id) txn_spoil(t, RESPOOL_IO);
-  pack_uint(&p, FORMAT_VERSION);
-  txn_put_packed(t, DB_META, format_name, &p);
-  packer_reset(&p);
-  pack_bytes(&p, id, sizeof id);
-  txn_put_packed(t, DB_META, id_name, &p);
-  packer_free(&p);
-  return t->rc;
-}
-
-static int foreign(const lmdb_env *e) {
-  return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a respool "
-              "store", e->path);
-}
-
-static int check_format(txn *t, bool fresh) {
-  respool_bytes v;
-  unpacker u;
-  if (fresh) return write_format(t);
-  if (!txn_get(t, DB_META, format_name, &v))
-    return t->rc ? t->rc : foreign(t->env);
-  unpacker_init(&u, v.data, v.size);
-  uint64_t format = unpack_uint(&u);
-  if (u.rc) return foreign(t->env);
-  if (format <= FORMAT_VERSION) return 0;
-  return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
-              "program knows up to %d", t->env->path,
-              (unsigned long long)format, FORMAT_VERSION);
-}
-
-/* Opens a file, made when missing, and waits for its lock. */
-static int lock_file(const char *path) {
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
-  while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
-    ;
-  return fd;
-}
-
-/* With the file `made` locked, which may have become `data` meanwhile: then
-   what bears its name now is a leftover. */
-static int make_file(lmdb_env *e, const char *made, const char *data) {
-  if (dir_look(e->path) != ENOENT) {
-    unlink(made);
-    return 0;
-  }
-  if (truncate(made, 0)) return dir_fail(e->path, errno);
-  int rc = txn_env_make(e, made, check_format);
-  FAULT_POINT("made");
-  if (!rc && rename(made, data)) rc = dir_fail(e->path, errno);
-  return rc;
-}
-
-/* Makes the file of a new store under another name, and gives it its own when
-   it is whole and on disk: what a crash, a power cut or a full disk leaves
-   behind is no store yet, and the next to come starts over. One process at a
-   time. */
-static int make_data(lmdb_env *e) {
-  char *made = dir_file(e->path, "data.mdb.new");
-  char *data = dir_file(e->path, "data.mdb");
-  int fd = made && data ? lock_file(made) : -1, rc;
-  if (!made || !data)
-    rc = fail(RESPOOL_NOMEM, "not enough memory to open a store");
-  else
-    rc = fd < 0 ? dir_fail(e->path, errno) : make_file(e, made, data);
-  if (fd >= 0) close(fd);
-  free(made);
-  free(data);
-  return rc;
-}
-
 static int env_start(lmdb_env *e) {
   bool fresh = !e->read_only && dir_look(e->path) == ENOENT;
-  int rc = fresh ? make_data(e) : 0;
-  if (!rc) rc = txn_env_open(e, check_format);
+  int rc = fresh ? store_make(e) : 0;
+  if (!rc) rc = txn_env_open(e, format_check);
   if (!rc) e->broken = false;
   return rc;
 }

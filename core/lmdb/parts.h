@@ -27,6 +27,14 @@ int dir_find(const char *path, bool create, struct stat *st);
 int gate_enter(const char *path, int how, int *gate);
 void gate_leave(int gate);
 
+/* ---- create.c: a new store ----------------------------------------------- */
+
+/* Is it a store of a format that is known? A fresh one gets its format. */
+int format_check(txn *t, bool fresh);
+
+/* Makes the data file, unless another process has done so meanwhile. */
+int store_make(lmdb_env *e);
+
 /* ---- env.c: the registry of open environments --------------------------- */
 
 int env_open(const char *path, const respool_options *o, env **e);
