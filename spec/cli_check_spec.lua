@@ -94,6 +94,19 @@ describe("respool check", function()
       .. "SIG", run.out)
   end)
 
+  it("gives up a store that it cannot read in time", function()
+    local path = filled()
+    local gate = helper.spawn(([[
+      os.execute("exec flock '%s' -c 'echo shut; exec sleep 2'")
+    ]]):format(path))
+    gate:expect "shut"
+    local run = cli.run { "check", path, "--timeout", "200ms" }
+    assert.equal(2, run.status)
+    assert.matches("^respool: the check did not come to an end in 200ms",
+                   run.err)
+    gate:wait()
+  end)
+
   it("changes no byte, of a store that is well or not", function()
     for _, harm in ipairs { function() end, cut_off, function(path)
       damage(path, "a payload that", "a payloaD that")

@@ -17,6 +17,9 @@ local M = { summary = "look for damage in a store" }
 function M.options(command)
   arguments.add_store(command)
   command:flag("--full", "Show every finding, however many.")
+  command:option("--timeout", "Give up after so long, such as 30s; 0 for "
+    .. "never. Without it, a minute and a second for every 10 MB.")
+    :argname "DURATION":convert(arguments.duration)
   output.add_json(command)
   command:epilog("It reads everything and changes nothing; others may go on "
     .. "working. The exit status is 0 when nothing is wrong, 1 when something "
@@ -73,17 +76,43 @@ local function outcome(ended)
   return nil, text
 end
 
-local function run_check(io, path)
-  local bar, shown = progress.new(io), 0
+local TOO_LONG = {}
+
+-- Where LMDB's pages lead in a circle it goes round for ever.
+local function give_up(seconds)
+  return nil, ("the check did not come to an end in %s: LMDB may go round in "
+    .. "damaged pages (`respool repair` does not), or the store is being "
+    .. "compacted"):format(output.duration(seconds))
+end
+
+local function file_bytes(path)
+  local file = io.open(path .. "/data.mdb", "rb")
+  if not file then return 0 end
+  local size = file:seek "end"
+  file:close()
+  return size or 0
+end
+
+-- How long the check may take; math.huge: for ever.
+local function patience(path, timeout)
+  if timeout == 0 then return math.huge end
+  return timeout or 60 + file_bytes(path) / 1e7
+end
+
+local function run_check(io, path, timeout)
+  local bar, shown, limit = progress.new(io), 0, patience(path, timeout)
   local function tick()
+    if bar:elapsed() > limit then error(TOO_LONG, 0) end
     if bar:elapsed() < shown + 0.5 then return end
     shown = bar:elapsed()
     bar:show(("checking %s, %s"):format(path, output.duration(shown)))
   end
-  local ended, message = compat.guard(function()
+  local ran, ended, message = compat.pcall(compat.guard, function()
     return child.run(function() return look(path) end, tick)
   end, nil, function() bar:clear() end)
   bar:clear()
+  if ended == TOO_LONG then return give_up(limit) end
+  if not ran then error(ended, 0) end
   if not ended then return nil, message end
   return outcome(ended)
 end
@@ -146,7 +175,7 @@ local function show(io, path, found, counted, full)
 end
 
 function M.run(args, io)
-  local lines, counted = run_check(io, args.store)
+  local lines, counted = run_check(io, args.store, args.timeout)
   if not lines then
     if args.json then
       output.json(io, { store = args.store, status = "unchecked",
