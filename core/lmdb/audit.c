@@ -115,23 +115,10 @@ static void check_segments(audit *a, int space, int lane) {
 
 /* ---- claims: I3 and their counts ---------------------------------------- */
 
-static uint64_t live_in(audit *a, const line *l, uint64_t from,
-                        uint64_t upto) {
-  uint64_t n = 0;
-  walk w;
-  walk_open(&w, a->t, l, from);
-  while (walk_next(&w) && w.at.first <= upto)
-    for (uint32_t i = 0; i < w.at.count; i++)
-      n += w.at.first + i >= from && w.at.first + i <= upto &&
-           bits_has(&w.live, i);
-  walk_close(&w);
-  return n;
-}
-
 static void check_claim(audit *a, const place *p, const claim *c) {
   respool_bytes v;
   key k = due_key_of(p, c->visible_at);
-  uint64_t live = live_in(a, &p->line, p->first, c->last);
+  uint64_t live = count_live(a->t, &p->line, p->first, c->last);
   if (live != c->left)
     found(a, "the claim at " PLACE " counts %llu items, there are %llu",
           PLACE_OF(a, p), ULL(c->left), ULL(live));
@@ -180,7 +167,7 @@ static void check_claims(audit *a, lane_state *sums) {
 static void check_lane(audit *a, const lane_state *l,
                        const lane_state *sums) {
   line here = {a->q->id, SPACE_READY, l->lane};
-  uint64_t fresh = live_in(a, &here, l->head, UINT64_MAX);
+  uint64_t fresh = count_live(a->t, &here, l->head, UINT64_MAX);
   if (fresh != l->ready || l->leased != sums[l->lane].leased ||
       l->waiting != sums[l->lane].waiting)
     found(a, "queue \"%s\" lane %d counts %llu ready, %llu leased, %llu "

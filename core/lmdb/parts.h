@@ -91,6 +91,9 @@ bool walk_next(walk *w); /* also to the first; false at the end */
 /* The first unsettled id at or behind `from`; UINT64_MAX: none. */
 uint64_t first_live(txn *t, const line *l, uint64_t from);
 
+/* How many unsettled ids there are from `from` to `upto`. */
+uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto);
+
 /* Stores a batch; its ids begin at `first`. */
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
                     uint64_t first, int64_t now, int64_t expires_at);

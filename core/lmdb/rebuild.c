@@ -156,19 +156,6 @@ static void look_into(rebuild *r, const walk *w) {
 
 /* ---- I3: claims --------------------------------------------------------- */
 
-static uint64_t live_in(rebuild *r, const line *l, uint64_t from,
-                        uint64_t upto) {
-  uint64_t n = 0;
-  walk w;
-  walk_open(&w, r->t, l, from);
-  while (walk_next(&w) && w.at.first <= upto)
-    for (uint32_t i = 0; i < w.at.count; i++)
-      n += w.at.first + i >= from && w.at.first + i <= upto &&
-           bits_has(&w.live, i);
-  walk_close(&w);
-  return n;
-}
-
 /* Where the next claim of a line begins; UINT64_MAX: there is none. */
 static uint64_t next_claim(rebuild *r, place *p) {
   line l = p->line;
@@ -204,7 +191,7 @@ static void mend_claim(rebuild *r, const place *p, uint64_t end) {
   if (!claim_get(r->t, p, &c)) return;
   claim_own(r->t, &a, &c);
   if (c.last >= end) c.last = end - 1;
-  c.left = live_in(r, &p->line, p->first, c.last);
+  c.left = count_live(r->t, &p->line, p->first, c.last);
   renew_lease(r, &c);
   if (c.left) {
     claim_put(r->t, p, &c);

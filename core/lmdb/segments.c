@@ -70,6 +70,18 @@ uint64_t first_live(txn *t, const line *l, uint64_t from) {
   return found;
 }
 
+uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto) {
+  uint64_t n = 0;
+  walk w;
+  walk_open(&w, t, l, from);
+  while (walk_next(&w) && w.at.first <= upto)
+    for (uint32_t i = 0; i < w.at.count; i++)
+      n += w.at.first + i >= from && w.at.first + i <= upto &&
+           bits_has(&w.live, i);
+  walk_close(&w);
+  return n;
+}
+
 /* ---- appending ---------------------------------------------------------- */
 
 static void put_expiry(txn *t, const place *p, int64_t expires_at) {

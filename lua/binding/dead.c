@@ -152,12 +152,18 @@ static int push_list(lua_State *L, lcall *c) {
   return push_letters(L, held);
 }
 
-/* dead_list(store, box, options): a list of letters. */
-static int dead_list(lua_State *L) {
+/* With the options at index 3. */
+static box_call *new_list_call(lua_State *L) {
   box_call *b = new_box_call(L);
   b->list = (respool_list_options)RESPOOL_LIST_OPTIONS_INIT;
   lrecord_read(L, 3, LIST, &b->list);
   b->list.group = own_group(L, b, b->list.group);
+  return b;
+}
+
+/* dead_list(store, box, options): a list of letters. */
+static int dead_list(lua_State *L) {
+  box_call *b = new_list_call(L);
   return lcall_do(L, &b->call, run_list, push_list);
 }
 
@@ -208,10 +214,7 @@ static int push_numbers(lua_State *L, lcall *c) {
 /* dead_numbers(store, box, options): the numbers of letters, and how many
    there are of each group. */
 static int dead_numbers(lua_State *L) {
-  box_call *b = new_box_call(L);
-  b->list = (respool_list_options)RESPOOL_LIST_OPTIONS_INIT;
-  lrecord_read(L, 3, LIST, &b->list);
-  b->list.group = own_group(L, b, b->list.group);
+  box_call *b = new_list_call(L);
   b->list.no_body = 1;
   return lcall_do(L, &b->call, run_list, push_numbers);
 }

@@ -72,17 +72,9 @@ local function box(value)
     "the name of a box, or dead letters such as queue.dead"
 end
 
-M.store = function(value)
-  local class = type(value) == "table" and getmetatable(value)
-  if type(class) == "table" and class.__name == "respool.store" then
-    return value
-  end
-  return nil, "a store"
-end
-
 local FORM = {
   of = "respool.dump",
-  store = M.store, box = box, queue = options.queue, codec = codec.kind,
+  store = options.store, box = box, queue = options.queue, codec = codec.kind,
   group = options.string, limit = options.whole(1, huge),
   remove = options.boolean, follow = options.boolean,
   capacity = options.whole(1, 2^31), interval = options.seconds,

@@ -72,6 +72,16 @@ function M.queue(store, handle)
   return stats
 end
 
+-- The keys of a table of figures by name, in order.
+---@param map table<string, any>
+---@return string[]
+function M.sorted(map)
+  local names = {}
+  for name in pairs(map) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
 -- Names of the queues there are. Those that begin with a dot are kept by
 -- respool's own tools, and left out.
 ---@param store respool.store

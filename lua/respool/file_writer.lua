@@ -37,16 +37,8 @@ Writer.__index = Writer
 ---@field gzip boolean?
 ---@field zstd boolean?
 
-local function is_store(value)
-  local class = type(value) == "table" and getmetatable(value)
-  if type(class) == "table" and class.__name == "respool.store" then
-    return value
-  end
-  return nil, "a store"
-end
-
 local FORM = {
-  of = "respool.file_writer", store = is_store,
+  of = "respool.file_writer", store = options.store,
   form = options.choice { json = "json", cbor = "cbor" },
   rotate = options.size, every = options.seconds,
   gzip = options.boolean, zstd = options.boolean,
@@ -267,7 +259,7 @@ end
 function M.new(directory, given)
   options.argument(1, "respool.file_writer", directory, options.string)
   local o = options.read(FORM, given, 2)
-  options.argument(2, "respool.file_writer", o.store, is_store)
+  options.argument(2, "respool.file_writer", o.store, options.store)
   local program = files.chosen("respool.file_writer", o)
   local ok, message, code = true, nil, nil
   if program then ok, message, code = files.find(program) end

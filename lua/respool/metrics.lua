@@ -119,16 +119,9 @@ local HISTOGRAMS = {
 
 local STATES = { "ready", "leased", "waiting" }
 
-local function sorted_keys(t)
-  local keys = {}
-  for key in pairs(t) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
-end
-
 -- Calls each(name, labels, stats) for every queue.
 local function each_queue(all, each)
-  for _, name in ipairs(sorted_keys(all)) do
+  for _, name in ipairs(figures.sorted(all)) do
     each(label("queue", name), all[name])
   end
 end
@@ -147,7 +140,7 @@ local function by_reason(text, all)
     begin(text, family[1], "counter", family[3])
     each_queue(all, function(labels, stats)
       local counts = stats[family[2]]
-      for _, reason in ipairs(sorted_keys(counts)) do
+      for _, reason in ipairs(figures.sorted(counts)) do
         sample(text, family[1], joined(labels, label("reason", reason)),
                counts[reason])
       end
@@ -220,7 +213,7 @@ end
 
 local function add_boxes(text, letters)
   begin(text, "respool_letters", "gauge", "Dead letters by box.")
-  for _, box in ipairs(sorted_keys(letters)) do
+  for _, box in ipairs(figures.sorted(letters)) do
     sample(text, "respool_letters", label("box", box), letters[box])
   end
 end

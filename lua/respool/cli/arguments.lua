@@ -257,7 +257,11 @@ function M.suggestion(name, names)
   return best and ("; did you mean '%s'?"):format(best) or ""
 end
 
-local function has(names, name)
+-- Whether a list of names has this one.
+---@param names string[]
+---@param name string
+---@return boolean
+function M.has(names, name)
   for _, other in ipairs(names) do
     if other == name then return true end
   end
@@ -276,7 +280,7 @@ end
 ---@return respool.queue
 function M.queue(store, name, given)
   local names = M.check(store:queues())
-  if not has(names, name) then missing(store, "queue", name, names) end
+  if not M.has(names, name) then missing(store, "queue", name, names) end
   local o = { create = false }
   for option, value in pairs(given or {}) do o[option] = value end
   return (M.check(store:queue(name, o)))
@@ -290,8 +294,8 @@ end
 ---@return respool.dead
 function M.box(store, name, given)
   local names, queues = M.check(store:boxes()), M.check(store:queues())
-  if has(names, name) then return store:dead(name, given) end
-  if has(queues, name) then return M.queue(store, name, given).dead end
+  if M.has(names, name) then return store:dead(name, given) end
+  if M.has(queues, name) then return M.queue(store, name, given).dead end
   for _, queue in ipairs(queues) do names[#names + 1] = queue end
   missing(store, "box", name, names)
 end

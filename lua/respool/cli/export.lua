@@ -58,17 +58,10 @@ end
 
 -- What is exported.
 
-local function has(names, name)
-  for _, other in ipairs(names) do
-    if other == name then return true end
-  end
-  return false
-end
-
 local function check_name(args, store, queues)
   local names = check(store:boxes())
   for _, name in ipairs(queues) do names[#names + 1] = name end
-  if has(names, args.name) then return end
+  if arguments.has(names, args.name) then return end
   arguments.fail(("there is no queue or box '%s' in '%s'%s"):format(
     args.name, store.path, arguments.suggestion(args.name, names)))
 end
@@ -76,7 +69,7 @@ end
 local function find_source(args, store)
   local o, queues = { codec = args.codec }, check(store:queues())
   check_name(args, store, queues)
-  if not args.dead and not args.group and has(queues, args.name) then
+  if not args.dead and not args.group and arguments.has(queues, args.name) then
     return { queue = check(store:queue(args.name, o)) }
   end
   return { box = arguments.box(store, args.name, o) }

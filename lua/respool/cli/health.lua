@@ -4,6 +4,7 @@
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
+local figures = require "respool.figures"
 local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 local store_of = require "respool.store"
@@ -76,10 +77,7 @@ local function rows_of(health)
     rows[2] = { "readers", parts.readers.status, ("%d of %d slots"):format(
       parts.readers.used, parts.readers.max) }
   end
-  local names = {}
-  for name in pairs(parts.queues) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(figures.sorted(parts.queues)) do
     local q = parts.queues[name]
     rows[#rows + 1] = { "queue " .. name, q.status, queue_note(q) }
   end

@@ -29,13 +29,6 @@ end
 
 -- Queues and boxes.
 
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 -- Boxes that are no queue's, with how many letters they hold.
 local function other_boxes(store, queues)
   local own, others = {}, {}
@@ -69,7 +62,7 @@ local QUEUES = {
 
 local function show_queues(io, queues)
   local rows = {}
-  for _, name in ipairs(sorted(queues)) do
+  for _, name in ipairs(figures.sorted(queues)) do
     rows[#rows + 1] = queue_row(name, queues[name])
   end
   if #rows == 0 then
@@ -81,7 +74,7 @@ end
 
 local function show_boxes(io, boxes)
   local rows = {}
-  for _, name in ipairs(sorted(boxes)) do
+  for _, name in ipairs(figures.sorted(boxes)) do
     rows[#rows + 1] = { name, output.number(boxes[name]) }
   end
   if #rows == 0 then return end
@@ -106,10 +99,10 @@ local function list_queues(io, store, args)
     show_queues(io, queues)
     return show_boxes(io, boxes)
   end
-  for _, name in ipairs(sorted(queues)) do
+  for _, name in ipairs(figures.sorted(queues)) do
     queue_json(io, name, queues[name])
   end
-  for _, name in ipairs(sorted(boxes)) do
+  for _, name in ipairs(figures.sorted(boxes)) do
     output.json(io, { box = name, letters = boxes[name] })
   end
 end

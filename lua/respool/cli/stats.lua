@@ -28,19 +28,12 @@ local COUNTERS = {
   "released", "snoozed", "crashed", "damaged",
 }
 
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 local function show_counters(io, queues)
   local columns, rows = { { title = "QUEUE" } }, {}
   for i, name in ipairs(COUNTERS) do
     columns[i + 1] = { title = name:upper(), right = true }
   end
-  for r, name in ipairs(sorted(queues)) do
+  for r, name in ipairs(figures.sorted(queues)) do
     rows[r] = { name }
     for i, counter in ipairs(COUNTERS) do
       rows[r][i + 1] = output.number(queues[name][counter])
@@ -116,7 +109,7 @@ local function counter_fields(stats)
   for i, name in ipairs(COUNTERS) do
     list[i] = { name, output.number(stats[name]) }
   end
-  for _, reason in ipairs(sorted(stats.died_by)) do
+  for _, reason in ipairs(figures.sorted(stats.died_by)) do
     local n = stats.died_by[reason]
     if n > 0 then
       list[#list + 1] = { "died, " .. reason, output.number(n) }
@@ -142,7 +135,7 @@ end
 
 local function policy_fields(config)
   local list = {}
-  for _, name in ipairs(sorted(config)) do
+  for _, name in ipairs(figures.sorted(config)) do
     list[#list + 1] = { name, told(name, config[name]) }
   end
   return list
