@@ -26,7 +26,6 @@ void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
   o->lease = lrecord_span(L, index + 3);
 }
 
-/* take(queue, beside, items, bytes, wait, lease): a lot. */
 static int start_take(lua_State *L, handle *q,
                       const respool_take_options *o, int lot) {
   lticket *t = lticket_new(L, llot_taken);
@@ -36,6 +35,7 @@ static int start_take(lua_State *L, handle *q,
   return lticket_return(L, t, rc, q, lot);
 }
 
+/* take(queue, beside, items, bytes, wait, lease): a lot. */
 static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
