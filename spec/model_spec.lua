@@ -59,21 +59,37 @@ local function try(list, seed, options)
   return problem, at, m
 end
 
--- Leaves out what is not needed for the failure to stay: halves, quarters, ...
+-- The list without those from `from` to `to`; `chance` gives the last one
+-- another seed.
+local function without(list, from, to, chance)
+  local fewer = {}
+  for i, operation in ipairs(list) do
+    if i < from or i > to then fewer[#fewer + 1] = operation end
+  end
+  local last = fewer[#fewer]
+  if last and chance > 0 then
+    fewer[#fewer] = { name = last.name, seed = last.seed + chance }
+  end
+  return fewer
+end
+
+-- Leaves out what is not needed for a failure to stay: halves, quarters, ...
 -- (delta debugging: A. Zeller, "Yesterday, my program worked. Today, it does
--- not. Why?", 1999).
+-- not. Why?", 1999). What the last operation hits hangs on all before it, so
+-- it may choose anew.
 local function shrink(list, seed, options)
   local size, tries = math.ceil(#list / 2), 0
   local most = options.memory and 3000 or 300
   while size >= 1 and tries < most do
-    local from = 1
+    local from, before = 1, #list
     while from <= #list and tries < most do
-      local fewer = {}
-      for i, operation in ipairs(list) do
-        if i < from or i >= from + size then fewer[#fewer + 1] = operation end
+      local problem, at, fewer
+      for chance = 0, 3 do
+        fewer = without(list, from, from + size - 1, chance)
+        problem, at = try(fewer, seed, options)
+        tries = tries + 1
+        if problem then break end
       end
-      tries = tries + 1
-      local problem, at = try(fewer, seed, options)
       if problem then
         for i = #fewer, at + 1, -1 do fewer[i] = nil end
         list = fewer
@@ -81,7 +97,11 @@ local function shrink(list, seed, options)
         from = from + size
       end
     end
-    size = size > 1 and math.ceil(size / 2) or 0
+    if size > 1 then
+      size = math.ceil(size / 2)
+    elseif #list == before then
+      size = 0
+    end
   end
   return list
 end
