@@ -4,6 +4,7 @@
 -- crashed comes again in halves, until the poison is alone.
 
 local helper = require "spec.helper"
+local range, payloads = helper.range, helper.payloads
 
 local store, q
 
@@ -15,20 +16,8 @@ end)
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local it = helper.checked(it)
 
-local function numbers(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  return list
-end
-
 local function take(n)
   return assert(q:take { items = n or 1 })
-end
-
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
 end
 
 -- A worker that dies whenever it has one of `poison` in its hands; it is
@@ -40,7 +29,7 @@ local function work(poison, items)
     if #lot == 0 then return takes end
     takes = takes + 1
     local dies = false
-    for _, value in ipairs(values(lot)) do dies = dies or poison[value] end
+    for _, value in ipairs(payloads(lot)) do dies = dies or poison[value] end
     if dies then
       store:advance(31)
     else
@@ -52,7 +41,7 @@ end
 
 describe("a poisonous item (X2)", function()
   it("ends up alone and dies, its neighbours get done", function()
-    q:push_many(numbers(8))
+    q:push_many(range(8))
     work({ [5] = true }, 8)
     assert.equal(7, q:stats().done)
     assert.equal(0, q:length().total)
@@ -67,7 +56,7 @@ describe("a poisonous item (X2)", function()
 
   it("dies alone even when one crash is the limit (guarantee 5)", function()
     q = store:queue("orders", { max_crashes = 1 })
-    q:push_many(numbers(50))
+    q:push_many(range(50))
     work({ [1] = true, [26] = true, [50] = true }, 50)
     assert.equal(47, q:stats().done)
     local dead = {}
@@ -76,7 +65,7 @@ describe("a poisonous item (X2)", function()
   end)
 
   it("is found in a number of takes that grows with the logarithm", function()
-    q:push_many(numbers(1024))
+    q:push_many(range(1024))
     local takes = work({ [700] = true }, 1024)
     assert.is_true(takes <= 2 * 10 + 3, takes .. " takes")
     assert.equal(1023, q:stats().done)
@@ -101,13 +90,13 @@ describe("a poisonous item (X2)", function()
   end)
 
   it("comes in a lot of its own, without fresh items", function()
-    q:push_many(numbers(4))
+    q:push_many(range(4))
     take(4)
     store:advance(31)
     q:push_many { 5, 6 }
-    assert.same({ 1, 2 }, values(take(9)))
-    assert.same({ 3, 4 }, values(take(9)))
-    assert.same({ 5, 6 }, values(take(9)))
+    assert.same({ 1, 2 }, payloads(take(9)))
+    assert.same({ 3, 4 }, payloads(take(9)))
+    assert.same({ 5, 6 }, payloads(take(9)))
   end)
 end)
 

@@ -4,6 +4,7 @@
 -- of them when a flush fails or memory runs short.
 
 local helper = require "spec.helper"
+local payloads = helper.payloads
 
 local huge = math.huge
 local NEVER = { items = huge, bytes = huge, interval = 3600 }
@@ -27,12 +28,6 @@ end
 
 local function ready()
   return q:length().ready
-end
-
-local function payloads()
-  local list = {}
-  for item in q:each() do list[#list + 1] = item.payload end
-  return list
 end
 
 local function flushes()
@@ -60,7 +55,7 @@ describe("a buffered queue", function()
     queue { items = 7 }
     push(100)
     assert(q:flush())
-    local list = payloads()
+    local list = payloads(q)
     for i = 1, 100 do assert.equal(tostring(i), list[i]) end
   end)
 
@@ -235,7 +230,7 @@ describe("a buffered push", function()
     assert(q:push("one", { key = "k", on_conflict = "replace" }))
     assert(q:push("two", { key = "k", on_conflict = "replace" }))
     assert(q:flush())
-    assert.same({ "two" }, payloads())
+    assert.same({ "two" }, payloads(q))
   end)
 
   it("counts a delay from the flush", function()
@@ -447,7 +442,7 @@ describe("a flush that fails", function()
     push(5)
     assert(store:queue("orders", { max_items = 10 }))
     assert.is_true(q:flush())
-    assert.same({ "1", "2", "3", "4", "5" }, payloads())
+    assert.same({ "1", "2", "3", "4", "5" }, payloads(q))
   end)
 
   it("is told to on_error, once each time", function()
@@ -516,7 +511,7 @@ describe("pushes of a handler", function()
     assert(work:push "x")
     work:work(function(_, item) item:push(q, "made") end,
               { stop_when_empty = true })
-    assert.same({ "made" }, payloads())
+    assert.same({ "made" }, payloads(q))
     assert.equal(0, q:stats().buffer.pushed)
   end)
 end)
@@ -534,7 +529,7 @@ describe("respool", function()
       if math.random(50) == 1 then assert(q:flush()) end
     end
     assert(q:flush())
-    local list = payloads()
+    local list = payloads(q)
     assert.equal(pushed, #list)
     for i, payload in ipairs(list) do
       assert.equal(i, tonumber(payload:match "^%d+"))

@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local range = helper.range
 
 local store
 
@@ -19,12 +20,6 @@ local NOTHING = {
   expired = 0, letters = 0, history = 0, windows = 0, readers = 0,
   replays = 0, more = false,
 }
-
-local function numbers(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  return list
-end
 
 describe("store:maintain", function()
   it("has nothing to do in a store that needs nothing", function()
@@ -71,7 +66,7 @@ describe("store:maintain", function()
 
   it("removes history beyond what is kept", function()
     local q = store:queue("orders", { keep_done = 60 })
-    q:push_many(numbers(2500))
+    q:push_many(range(2500))
     q:work(function() end, { stop_when_empty = true })
     store:advance(61)
     local care = store:maintain()
@@ -90,7 +85,7 @@ describe("store:maintain", function()
   end)
 
   it("frees the reader slots of dead processes", function()
-    store:queue("orders"):push_many(numbers(50000))
+    store:queue("orders"):push_many(range(50000))
     local freed, tries = 0, 0
     while freed == 0 and tries < 20 do
       local child = helper.spawn([[
@@ -108,7 +103,7 @@ describe("store:maintain", function()
 
   it("replays what is due in the background", function()
     local q = store:queue("orders", { max_attempts = 1 })
-    q:push_many(numbers(250))
+    q:push_many(range(250))
     q:work(function() error "no" end, { stop_when_empty = true })
     q.dead:replay_every { interval = 60 }
     local care = store:maintain()
@@ -120,7 +115,7 @@ describe("store:maintain", function()
 
   it("stops when its time is over, and says that there is more", function()
     local q = store:queue("orders", { keep_done = 60 })
-    q:push_many(numbers(20000))
+    q:push_many(range(20000))
     q:work(function() end, { stop_when_empty = true, lot = 1000 })
     store:advance(61)
     local care = store:maintain { seconds = 0.000001 }

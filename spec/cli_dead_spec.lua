@@ -4,7 +4,6 @@
 
 local cli = require "spec.cli_helper"
 local helper = require "spec.helper"
-local json = require "respool.json"
 
 -- A store whose queue "mails" has five letters in box "lost"; its path.
 local function filled()
@@ -28,30 +27,16 @@ local function dead(...)
   return cli.run { "dead", ... }
 end
 
-local function values(run)
-  assert.equal("", run.err)
-  assert.equal(0, run.status)
-  local list = {}
-  for line in run.out:gmatch "[^\n]+" do
-    list[#list + 1] = assert(json.decode(line))
-  end
-  return list
-end
-
 local function numbers(...)
   local list = {}
-  for i, letter in ipairs(values(dead("list", ...))) do
+  for i, letter in ipairs(cli.values(dead("list", ...))) do
     list[i] = letter.number
   end
   return list
 end
 
 local function refused(status, pattern, ...)
-  local run = dead(...)
-  assert.equal(status, run.status)
-  assert.equal("", run.out)
-  assert.matches("^respool: [^\n]*\n$", run.err)
-  assert.matches(pattern, run.err)
+  cli.assert_refused(dead(...), status, pattern)
 end
 
 describe("respool dead list", function()
@@ -102,7 +87,7 @@ describe("respool dead show", function()
   end)
 
   it("gives letters as JSON", function()
-    local list = values(dead("show", filled(), "lost", "1", "2", "--json"))
+    local list = cli.values(dead("show", filled(), "lost", "1", "2", "--json"))
     assert.same({ n = 2 }, list[2].payload)
     assert.same({ trace = 2 }, list[2].headers)
     assert.equal(2, #list[2].history)
@@ -120,7 +105,7 @@ describe("respool dead groups", function()
     local run = dead("groups", path)
     assert.matches("\nlost +odd +exhausted +3\nlost +even +exhausted +2\n$",
                    run.out)
-    local list = values(dead("groups", path, "lost", "--json"))
+    local list = cli.values(dead("groups", path, "lost", "--json"))
     assert.same({ box = "lost", group = "odd", reason = "exhausted",
                   count = 3 }, list[1])
   end)

@@ -3,7 +3,9 @@
 -- The command line as a process: run to its end, or left running. Words are
 -- passed as they are, whatever is in them.
 
+local assert = require "luassert"
 local helper = require "spec.helper"
+local json = require "respool.json"
 
 local M = {}
 
@@ -39,6 +41,25 @@ function M.run(words)
     status = tonumber(status), out = helper.read(dir .. "/out"),
     err = helper.read(dir .. "/err"),
   }
+end
+
+-- The values that a run has printed, one JSON text a line.
+function M.values(run)
+  assert.equal("", run.err)
+  assert.equal(0, run.status)
+  local list = {}
+  for line in run.out:gmatch "[^\n]+" do
+    list[#list + 1] = assert(json.decode(line))
+  end
+  return list
+end
+
+-- That a run printed nothing, and said in one line why.
+function M.assert_refused(run, status, pattern)
+  assert.equal(status, run.status)
+  assert.equal("", run.out)
+  assert.matches("^respool: [^\n]*\n$", run.err)
+  assert.matches(pattern, run.err)
 end
 
 -- Starts `respool WORDS...`, to be killed, expected to say something, or

@@ -24,22 +24,8 @@ local function filled()
   return path
 end
 
-local function values(run)
-  assert.equal("", run.err)
-  assert.equal(0, run.status)
-  local list = {}
-  for line in run.out:gmatch "[^\n]+" do
-    list[#list + 1] = assert(json.decode(line))
-  end
-  return list
-end
-
 local function refused(words, status, pattern)
-  local run = cli.run(words)
-  assert.equal(status, run.status)
-  assert.equal("", run.out)
-  assert.matches("^respool: [^\n]*\n$", run.err)
-  assert.matches(pattern, run.err)
+  cli.assert_refused(cli.run(words), status, pattern)
 end
 
 describe("respool ls", function()
@@ -52,7 +38,7 @@ describe("respool ls", function()
   end)
 
   it("lists queues as JSON, one a line", function()
-    local list = values(cli.run { "ls", filled(), "--json" })
+    local list = cli.values(cli.run { "ls", filled(), "--json" })
     assert.equal(3, #list)
     assert.equal("mails", list[2].queue)
     assert.equal(2, list[2].ready)
@@ -71,12 +57,12 @@ describe("respool ls", function()
 
   it("lists only items of a state, and so many", function()
     local path = filled()
-    local list = values(cli.run {
+    local list = cli.values(cli.run {
       "ls", path, "mails", "--state", "waiting", "--json",
     })
     assert.equal(1, #list)
     assert.same({ to = "later" }, list[1].payload)
-    assert.equal(2, #values(cli.run {
+    assert.equal(2, #cli.values(cli.run {
       "ls", path, "mails", "-n", "2", "--json",
     }))
   end)
@@ -98,7 +84,7 @@ describe("respool peek", function()
   end)
 
   it("gives all there is as JSON", function()
-    local list = values(cli.run { "peek", filled(), "mails", "-n", "9",
+    local list = cli.values(cli.run { "peek", filled(), "mails", "-n", "9",
                                   "--json" })
     assert.equal(2, #list)
     assert.same({ to = "bob" }, list[1].payload)
@@ -126,7 +112,8 @@ describe("respool get", function()
   end)
 
   it("gives it as JSON", function()
-    local item = values(cli.run { "get", filled(), "mails", "1", "--json" })[1]
+    local item = cli.values(cli.run {
+      "get", filled(), "mails", "1", "--json" })[1]
     assert.same({ to = "ada", list = { 1, 2 } }, item.payload)
     assert.same({ trace = "t1" }, item.headers)
     assert.equal("leased", item.state)
@@ -155,10 +142,10 @@ describe("respool stats", function()
 
   it("gives both as JSON", function()
     local path = filled()
-    local all = values(cli.run { "stats", path, "--json" })[1]
+    local all = cli.values(cli.run { "stats", path, "--json" })[1]
     assert.equal(4, all.queues.mails.pushed)
     assert.is_true(all.store.used_bytes > 0)
-    local one = values(cli.run { "stats", path, "mails", "--json" })[1]
+    local one = cli.values(cli.run { "stats", path, "mails", "--json" })[1]
     assert.equal(3600, one.policy.lease)
     assert.equal(4, one.pushed)
   end)
@@ -270,7 +257,7 @@ describe("respool remove", function()
     assert.matches("item 1 of queue \"mails\" is leased", run.err)
     assert.matches("no item 99", run.err)
     run = cli.run { "ls", path, "mails", "--json" }
-    assert.equal(2, #values(run))
+    assert.equal(2, #cli.values(run))
   end)
 end)
 
@@ -288,7 +275,7 @@ describe("respool pause and resume", function()
     local path = filled()
     refused({ "pause", path, "other" }, 1, "there is no queue 'other'")
     refused({ "resume", path, "other" }, 1, "there is no queue 'other'")
-    assert.equal(3, #values(cli.run { "ls", path, "--json" }))
+    assert.equal(3, #cli.values(cli.run { "ls", path, "--json" }))
   end)
 end)
 
@@ -302,7 +289,7 @@ describe("respool maintain", function()
     store.handle:sleep(0.01)
     store:close()
     local run = cli.run { "maintain", path, "--json" }
-    assert.equal(3, values(run)[1].expired)
+    assert.equal(3, cli.values(run)[1].expired)
     run = cli.run { "maintain", path, "--seconds", "5s" }
     assert.matches("items expired +0\n", run.out)
   end)

@@ -4,6 +4,7 @@
 -- its length all the same, and nothing is stranded (G6).
 
 local helper = require "spec.helper"
+local payloads, reasons = helper.payloads, helper.reasons
 
 local store, q
 
@@ -19,27 +20,15 @@ local function take(n)
   return assert(q:take { items = n or 1 })
 end
 
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
-end
-
-local function reasons()
-  local list = {}
-  for letter in q.dead:each() do list[letter.payload] = letter.reason end
-  return list
-end
-
 describe("a clock that steps back", function()
   it("strands no delayed item: it waits for its delay, no more", function()
     q:push("a", { delay = 60 })
     store:advance(-3600)
     q:push "b"
     store:advance(59)
-    assert.same({ "b" }, values(take(9)))
+    assert.same({ "b" }, payloads(take(9)))
     store:advance(1)
-    assert.same({ "a" }, values(take(9)))
+    assert.same({ "a" }, payloads(take(9)))
   end)
 
   -- Only writes noticed a step. A take that found nothing did not write, so
@@ -49,13 +38,13 @@ describe("a clock that steps back", function()
     store:advance(-3600)
     assert.equal(0, #take())
     store:advance(60)
-    assert.same({ "a" }, values(take()))
+    assert.same({ "a" }, payloads(take()))
   end)
 
   it("strands nothing for one who waits", function()
     q:push("a", { delay = 60 })
     store:advance(-3600)
-    assert.same({ "a" }, values(q:take { wait = 61 }))
+    assert.same({ "a" }, payloads(q:take { wait = 61 }))
   end)
 
   it("strands no lease of a worker that died", function()
@@ -98,8 +87,8 @@ describe("a clock that steps back", function()
     store:advance(59)
     assert.equal(3, #q:peek(9))
     store:advance(1)
-    assert.same({ "b", "c" }, values(take(9)))
-    assert.same({ a = "expired" }, reasons())
+    assert.same({ "b", "c" }, payloads(take(9)))
+    assert.same({ a = "expired" }, reasons(q.dead))
   end)
 
   it("is counted, once a step", function()
@@ -124,9 +113,9 @@ describe("a clock that steps back", function()
     q:push("c", { at = store:now() + 40 })
     q:remove(1)
     store:advance(20)
-    assert.same({ "b" }, values(take(9)))
+    assert.same({ "b" }, payloads(take(9)))
     store:advance(20)
-    assert.same({ "c" }, values(take(9)))
+    assert.same({ "c" }, payloads(take(9)))
   end)
 
   it("is felt in every store handle alike", function()
@@ -146,7 +135,7 @@ describe("a clock that steps back", function()
     store:advance(-40)
     q:push "b"
     store:advance(100)
-    assert.same({ "a", "b" }, values(take(9)))
+    assert.same({ "a", "b" }, payloads(take(9)))
   end)
 end)
 
@@ -165,12 +154,12 @@ describe("a clock that jumps ahead", function()
     local seen = {}
     repeat
       local lot = take()
-      for _, value in ipairs(values(lot)) do seen[value] = true end
+      for _, value in ipairs(payloads(lot)) do seen[value] = true end
       lot:done()
       lot:settle()
     until #lot == 0
     assert.same({ a = true, b = true, c = true }, seen)
     store:advance(60)
-    assert.same({ "d" }, values(take()))
+    assert.same({ "d" }, payloads(take()))
   end)
 end)

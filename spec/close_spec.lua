@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads = helper.payloads
 
 local empty = { stop_when_empty = true }
 
@@ -20,12 +21,6 @@ local function again(options)
   local new = assert(helper.open(store.path, { clock = "manual" }))
   assert.same({}, new:check())
   return assert(new:queue("orders", options)), new
-end
-
-local function payloads(queue)
-  local list = {}
-  for item in queue:each() do list[#list + 1] = item.payload end
-  return list
 end
 
 -- A handler that runs in a coroutine and yields once; the rest of it is run

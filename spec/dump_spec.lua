@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local range = helper.range
 
 local null, array = respool.null, respool.array
 
@@ -20,12 +21,6 @@ local function numbers(q)
   local list = {}
   for item in q:each() do list[#list + 1] = item.payload.n end
   table.sort(list)
-  return list
-end
-
-local function upto(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
   return list
 end
 
@@ -362,7 +357,7 @@ describe("respool.restore", function()
     assert.equal(500, counts.pushed)
     assert.equal(1000, counts.known)
     assert.equal(0, respool.restore { queue = to, reader = reader(a) }.pushed)
-    assert.same(upto(1500), numbers(to))
+    assert.same(range(1500), numbers(to))
   end)
 
   it("pushes again when told to, and to another queue", function()
@@ -400,7 +395,7 @@ describe("respool.restore", function()
     to:remove(held)
     counts = assert(respool.restore { queue = to, reader = reader(w) })
     assert.equal(1, counts.pushed)
-    assert.same(upto(9), numbers(to))
+    assert.same(range(9), numbers(to))
   end)
 
   it("does what it is told with keys that are held", function()
@@ -467,7 +462,7 @@ describe("respool.restore", function()
     assert.equal(20, so_far.pushed)
     to = to.store:queue("in", { max_items = math.huge })
     assert.equal(10, respool.restore { queue = to, reader = reader(w) }.pushed)
-    assert.same(upto(30), numbers(to))
+    assert.same(range(30), numbers(to))
   end)
 
   it("is done by one at a time in a store", function()

@@ -4,18 +4,13 @@
 -- and the invariants, as spec/stored.lua reads them.
 
 local helper = require "spec.helper"
-local respool = require "respool"
 local stored = require "spec.stored"
 
-local NULL = stored.NULL
+local NULL, bytes = stored.NULL, stored.bytes
 local store, q
 
 before_each(function()
-  store = helper.store()
-  q = assert(store:queue("orders", {
-    lease = 30, max_attempts = 6, codec = "raw",
-    retry = respool.backoff.constant { delay = 5 },
-  }))
+  store, q = stored.orders()
 end)
 
 local function look()
@@ -30,16 +25,8 @@ local function ms(seconds)
   return math.floor((store:now() + (seconds or 0)) * 1000 + 0.5)
 end
 
-local function bytes(s)
-  return { bytes = s }
-end
-
--- Takes one item and settles it with an outcome.
-local function settle(outcome, ...)
-  local lot = assert(q:take())
-  local item = lot:item(1)
-  item[outcome](item, ...)
-  assert(lot:settle())
+local function settle(...)
+  stored.settle(q, ...)
 end
 
 describe("a claim", function()

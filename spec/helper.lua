@@ -99,6 +99,41 @@ function M.checked(it)
 end
 
 
+-- What specs say of queues, again and again.
+
+-- 1 to n, as payloads.
+function M.range(n)
+  local list = {}
+  for i = 1, n do list[i] = i end
+  return list
+end
+
+-- The payloads of a lot, of the items or letters of a list, or of a queue.
+function M.payloads(of)
+  local list = {}
+  if of.settle then
+    for i = 1, #of do list[i] = of:item(i).payload end
+  elseif of.each then
+    for item in of:each() do list[#list + 1] = item.payload end
+  else
+    for i, item in ipairs(of) do list[i] = item.payload end
+  end
+  return list
+end
+
+-- Why the letters of a box died, by their payloads.
+function M.reasons(box)
+  local list = {}
+  for letter in box:each() do list[letter.payload] = letter.reason end
+  return list
+end
+
+-- The code of a call that failed.
+function M.code(...)
+  return (select(3, ...))
+end
+
+
 -- Other processes.
 
 local Process = {}

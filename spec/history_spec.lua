@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads = helper.payloads
 
 local store, q, start
 
@@ -15,15 +16,9 @@ before_each(function()
 end)
 
 -- Does one item after the other, ten seconds apart: at 10, 20, 30 ...
-local function finish(payloads)
-  q:push_many(payloads)
+local function finish(list)
+  q:push_many(list)
   q:work(function() store:advance(10) end, { stop_when_empty = true, lot = 1 })
-end
-
-local function payloads(items)
-  local list = {}
-  for _, item in ipairs(items) do list[#list + 1] = item.payload end
-  return list
 end
 
 local function ready(queue)

@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads = helper.payloads
 
 local store, q
 
@@ -16,12 +17,6 @@ end
 local function push(payload, key, on_conflict, dedup)
   return q:push(payload, { key = key, on_conflict = on_conflict,
                            dedup = dedup })
-end
-
-local function payloads()
-  local list = {}
-  for item in q:each() do list[#list + 1] = item.payload end
-  return list
 end
 
 local function take(settle)
@@ -61,21 +56,21 @@ describe("a key", function()
     assert.is_nil(id)
     assert.is_string(message)
     assert.equal("EXISTS", code)
-    assert.same({ "a" }, payloads())
+    assert.same({ "a" }, payloads(q))
   end)
 
   it("lets a second push be ignored, and tells of whom", function()
     assert(q:push "other")
     assert.same({ 2 }, { push("a", "k", "ignore") })
     assert.same({ 2, "exists" }, { push("b", "k", "ignore") })
-    assert.same({ "other", "a" }, payloads())
+    assert.same({ "other", "a" }, payloads(q))
     assert.equal(2, q:stats().pushed)
   end)
 
   it("lets a second push replace the first", function()
     assert.equal(1, push("a", "k"))
     assert.equal(2, push("b", "k", "replace"))
-    assert.same({ "b" }, payloads())
+    assert.same({ "b" }, payloads(q))
     assert.equal(1, q:stats().removed)
   end)
 
@@ -133,7 +128,7 @@ describe("a key", function()
     assert(q:push("a", { key = "k", delay = 60 }))
     assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
     assert.equal(2, push("c", "k", "replace"))
-    assert.same({ "c" }, payloads())
+    assert.same({ "c" }, payloads(q))
   end)
 
   it("passes from a leased item to the one that replaces it", function()
@@ -145,7 +140,7 @@ describe("a key", function()
     assert(lot:settle())
     local _, _, code = push("c", "k")
     assert.equal("EXISTS", code)
-    assert.same({ "b" }, payloads())
+    assert.same({ "b" }, payloads(q))
   end)
 
   it("survives the store's closing", function()
@@ -183,7 +178,7 @@ describe("a key", function()
     -- the item that holds the key is done in the same commit
     assert.is_true(ok)
     assert.is_nil(code)
-    assert.same({ "b" }, payloads())
+    assert.same({ "b" }, payloads(q))
   end)
 end)
 
@@ -210,7 +205,7 @@ describe("a window", function()
     assert(push("a", "k", nil, 60))
     take "done"
     assert.equal(2, push("b", "k", "replace"))
-    assert.same({ "b" }, payloads())
+    assert.same({ "b" }, payloads(q))
   end)
 
   it("is begun anew by the push that replaces", function()

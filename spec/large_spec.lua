@@ -4,6 +4,7 @@
 -- nobody should notice but by the bytes in use.
 
 local helper = require "spec.helper"
+local code = helper.code
 
 local store, q
 
@@ -42,10 +43,6 @@ local function settle(verb, argument)
   assert.is_true(#lot > 0)
   lot[verb](lot, argument)
   assert.is_true(lot:settle())
-end
-
-local function code(...)
-  return (select(3, ...))
 end
 
 local SIZES = {

@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local code = helper.code
 
 local store, q
 
@@ -46,10 +47,6 @@ local function numbers(list)
   local found = {}
   for i, letter in ipairs(list) do found[i] = letter.number end
   return found
-end
-
-local function code(...)
-  return (select(3, ...))
 end
 
 local function fail_often(n, text)

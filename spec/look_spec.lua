@@ -4,6 +4,7 @@
 -- hand, and that the figures agree.
 
 local helper = require "spec.helper"
+local range, payloads, code = helper.range, helper.payloads, helper.code
 
 local store, q
 
@@ -22,18 +23,6 @@ local function reopen()
   q = assert(store:queue "orders")
 end
 
-local function numbers(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  return list
-end
-
-local function values(items)
-  local list = {}
-  for i, item in ipairs(items) do list[i] = item.payload end
-  return list
-end
-
 local function take(n)
   return assert(q:take { items = n or 1 })
 end
@@ -42,10 +31,6 @@ local function done(n)
   local lot = take(n)
   lot:done()
   assert(lot:settle())
-end
-
-local function code(...)
-  return (select(3, ...))
 end
 
 -- pushed = unsettled + done + died + expired + removed (I5).
@@ -62,8 +47,8 @@ describe("peeking (D2)", function()
     lot:release()
     lot:settle()
     take()
-    assert.same({ "a", "b", "c" }, values(q:peek(9)))
-    assert.same({ "a", "b" }, values(q:peek(2)))
+    assert.same({ "a", "b", "c" }, payloads(q:peek(9)))
+    assert.same({ "a", "b" }, payloads(q:peek(2)))
     assert.same({ "a", "b", "c" }, { take():item(1).payload,
       take():item(1).payload, take():item(1).payload })
   end)
@@ -72,9 +57,9 @@ describe("peeking (D2)", function()
     q:push_many { "leased", "next" }
     q:push("later", { delay = 10 })
     take()
-    assert.same({ "next" }, values(q:peek(9)))
+    assert.same({ "next" }, payloads(q:peek(9)))
     store:advance(10)
-    assert.same({ "later", "next" }, values(q:peek(9)))
+    assert.same({ "later", "next" }, payloads(q:peek(9)))
   end)
 
   it("delivers nothing", function()
@@ -119,10 +104,10 @@ end)
 
 describe("removing an item", function()
   it("takes it out of the line, and only it", function()
-    q:push_many(numbers(5))
+    q:push_many(range(5))
     assert(q:remove(3))
     assert(q:remove(1))
-    assert.same({ 2, 4, 5 }, values(q:peek(9)))
+    assert.same({ 2, 4, 5 }, payloads(q:peek(9)))
     assert.equal(2, q:stats().removed)
     done(9)
     assert.equal(3, q:stats().done)
@@ -133,7 +118,7 @@ describe("removing an item", function()
     q:push_many({ 1, 2, 3 }, { delay = 10 })
     assert(q:remove(2))
     store:advance(10)
-    assert.same({ 1, 3 }, values(q:peek(9)))
+    assert.same({ 1, 3 }, payloads(q:peek(9)))
   end)
 
   it("answers BUSY while it is leased, not once that ran out", function()
@@ -157,8 +142,8 @@ end)
 describe("browsing (H10)", function()
   before_each(function()
     for lane = 0, 2 do
-      q:push_many(numbers(150), { priority = lane })
-      q:push_many(numbers(30), { priority = lane, delay = 10 })
+      q:push_many(range(150), { priority = lane })
+      q:push_many(range(30), { priority = lane, delay = 10 })
     end
     local lot = take(120)
     for i = 1, 120, 3 do lot:item(i):retry { delay = 50 } end
@@ -188,7 +173,7 @@ describe("browsing (H10)", function()
   it("misses nothing where one page ends and the next begins", function()
     q:purge()
     for i = 1, 205 do q:push(i, { delay = 10 }) end
-    for lane = 0, 2 do q:push_many(numbers(100), { priority = lane }) end
+    for lane = 0, 2 do q:push_many(range(100), { priority = lane }) end
     assert.equal(205, count "waiting")
     assert.equal(300, count "ready")
   end)
@@ -205,8 +190,8 @@ end)
 
 describe("purging", function()
   it("removes all but what is leased, which can be settled", function()
-    q:push_many(numbers(6000))
-    q:push_many(numbers(10), { delay = 60 })
+    q:push_many(range(6000))
+    q:push_many(range(10), { delay = 60 })
     local lot = take(10)
     assert.equal(6000, q:purge())
     assert.same({ ready = 0, leased = 10, waiting = 0, dead = 0, total = 10 },
@@ -230,7 +215,7 @@ end)
 describe("figures (H9, I5)", function()
   local function live()
     store:queue("orders", { max_attempts = 2, max_crashes = 1 })
-    q:push_many(numbers(10))
+    q:push_many(range(10))
     q:push("late", { delay = 60 })
     q:push("old", { ttl = 5, priority = 1, delay = 1 })
     local lot = take(6)

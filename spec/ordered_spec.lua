@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads = helper.payloads
 
 local store, q
 
@@ -23,29 +24,23 @@ local function take(n)
   return assert(q:take { items = n or 1 })
 end
 
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
-end
-
 -- Takes up to n items, which become what `verb` says.
 local function settle(n, verb, argument)
   local lot = take(n)
   lot[verb](lot, argument)
   assert(lot:settle())
-  return values(lot)
+  return payloads(lot)
 end
 
 describe("an ordered queue", function()
   it("hands out nothing while something is leased", function()
     q:push_many { 1, 2, 3 }
     local lot = take(2)
-    assert.same({ 1, 2 }, values(lot))
+    assert.same({ 1, 2 }, payloads(lot))
     assert.equal(0, #take())
     lot:done()
     lot:settle()
-    assert.same({ 3 }, values(take()))
+    assert.same({ 3 }, payloads(take()))
   end)
 
   it("hands out nothing while part of a lot is not settled", function()
@@ -57,7 +52,7 @@ describe("an ordered queue", function()
     assert.equal(0, #take())
     lot:item(2):done()
     lot:settle()
-    assert.same({ 4 }, values(take()))
+    assert.same({ 4 }, payloads(take()))
   end)
 
   it("waits for an item that is to be tried again", function()
@@ -131,7 +126,7 @@ describe("an ordered queue", function()
     lot:item(2):retry { delay = 10 }
     lot:settle()
     store:advance(20)
-    assert.same({ 1 }, values(q:take { wait = 100 }))
+    assert.same({ 1 }, payloads(q:take { wait = 100 }))
     assert.near(due, store:now(), 0.01)
   end)
 
@@ -159,7 +154,7 @@ describe("an ordered queue", function()
     take(4)
     store:advance(31)
     local lot = take(9)
-    assert.same({ 1, 2 }, values(lot))
+    assert.same({ 1, 2 }, payloads(lot))
     assert.equal(0, #take(9))
     lot:retry { delay = 10 }
     lot:settle()
@@ -180,7 +175,7 @@ describe("an ordered queue", function()
   it("goes on once an item has crashed too often", function()
     q:push_many { 1, 2 }
     for _ = 1, 3 do
-      assert.same({ 1 }, values(take(1)))
+      assert.same({ 1 }, payloads(take(1)))
       store:advance(31)
     end
     assert.same({ 2 }, settle(1, "done"))

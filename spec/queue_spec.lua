@@ -4,6 +4,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local range, payloads, code = helper.range, helper.payloads, helper.code
 
 local huge = math.huge
 
@@ -24,18 +25,6 @@ local function reopen()
   q = assert(store:queue "orders")
 end
 
-local function numbers(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  return list
-end
-
-local function values(items)
-  local list = {}
-  for i, item in ipairs(items) do list[i] = item.payload end
-  return list
-end
-
 local function take(n)
   return assert(q:take { items = n or 1 })
 end
@@ -46,12 +35,8 @@ local function done(n)
   assert(lot:settle())
 end
 
-local function code(...)
-  return (select(3, ...))
-end
-
 describe("pushing (A1, A4)", function()
-  it("numbers the items of a queue from 1 on", function()
+  it("range the items of a queue from 1 on", function()
     assert.equal(1, q:push "a")
     assert.equal(2, q:push "b")
     assert.equal(1, store:queue "mails":push "c")
@@ -60,13 +45,13 @@ describe("pushing (A1, A4)", function()
 
   it("gives many items consecutive ids, in the order of the list", function()
     q:push "first"
-    assert.same({ 2, 1000 }, { q:push_many(numbers(1000)) })
+    assert.same({ 2, 1000 }, { q:push_many(range(1000)) })
     for i = 1, 1000, 111 do assert.equal(i, q:get(i + 1).payload) end
   end)
 
   it("puts many items into one commit", function()
     local before = store:stats().last_txn
-    q:push_many(numbers(5000))
+    q:push_many(range(5000))
     assert.equal(before + 1, store:stats().last_txn)
   end)
 
@@ -74,7 +59,7 @@ describe("pushing (A1, A4)", function()
     q = store:queue("orders", { max_items = 3 })
     q:push_many { 1, 2 }
     assert.equal("FULL", code(q:push_many { 3, 4 }))
-    assert.same({ 1, 2 }, values(q:peek(9)))
+    assert.same({ 1, 2 }, payloads(q:peek(9)))
     assert(q:push(3))
   end)
 
@@ -89,7 +74,7 @@ describe("pushing (A1, A4)", function()
     q:push_many { "a", "b" }
     q:push("c", { delay = 5 })
     reopen()
-    assert.same({ "a", "b" }, values(q:peek(9)))
+    assert.same({ "a", "b" }, payloads(q:peek(9)))
     assert.equal("c", q:get(3).payload)
   end)
 end)
@@ -151,7 +136,7 @@ describe("many queues in one store (A3)", function()
   it("keep their items apart", function()
     for i = 1, 40 do store:queue("q" .. i):push_many { i, -i } end
     for i = 1, 40 do
-      assert.same({ i, -i }, values(store:queue("q" .. i):peek(9)))
+      assert.same({ i, -i }, payloads(store:queue("q" .. i):peek(9)))
     end
   end)
 

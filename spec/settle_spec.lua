@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads, code = helper.payloads, helper.code
 
 local store, q
 
@@ -20,16 +21,6 @@ local it = helper.checked(it)
 
 local function take(n)
   return assert(q:take { items = n or 1 })
-end
-
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
-end
-
-local function code(...)
-  return (select(3, ...))
 end
 
 local function last_txn()
@@ -179,7 +170,7 @@ describe("an outcome for whatever is not marked", function()
     assert(lot:settle())
     assert.equal(before + 1, last_txn())
     store:advance(60)
-    assert.same(list, values(take(4000)))
+    assert.same(list, payloads(take(4000)))
   end)
 end)
 
@@ -244,7 +235,7 @@ describe("outcome, pushes and the next take (X6)", function()
     }
     assert.is_true(ok)
     assert.equal(before + 1, last_txn())
-    assert.same({ "c", "d" }, values(more))
+    assert.same({ "c", "d" }, payloads(more))
     assert.equal(7, mails:get(1).priority)
     assert.same({ "waiting", { h = 1 } },
                 { mails:get(2).state, mails:get(2).headers })
@@ -254,7 +245,7 @@ describe("outcome, pushes and the next take (X6)", function()
     local lot = take(3)
     lot:release()
     local _, more = lot:settle { take = { items = 2, lease = 5 } }
-    assert.same({ "a", "b" }, values(more))
+    assert.same({ "a", "b" }, payloads(more))
     assert.near(store:now() + 5, q:get(1).visible_at, 0.01)
   end)
 
@@ -285,7 +276,7 @@ describe("outcome, pushes and the next take (X6)", function()
     local lot = take(4)
     assert.equal(4, #lot)
     store:advance(31)
-    assert.same({ "due" }, values(take(4)))
+    assert.same({ "due" }, payloads(take(4)))
     lot:done()
     return lot
   end
@@ -304,7 +295,7 @@ describe("outcome, pushes and the next take (X6)", function()
     assert.is_nil(ok)
     assert.equal("LEASE_LOST", why)
     assert.equal(1, lot.lost)
-    assert.same({ "fresh" }, values(more))
+    assert.same({ "fresh" }, payloads(more))
     assert.equal(3, q:stats().done)
   end)
 

@@ -6,6 +6,7 @@
 -- page and store do not agree on is an error.
 
 local helper = require "spec.helper"
+local respool = require "respool"
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 
@@ -244,6 +245,30 @@ function M.damage(path, ...)
   local said = helper.sh(("%s/spec/damage '%s' %s 2>&1; echo $?"):format(
     build, path, table.concat({ ... }, " ")))
   assert(said == "0", said)
+end
+
+
+-- What the page's specs put into stores.
+
+-- A byte string, as it is read.
+function M.bytes(s)
+  return { bytes = s }
+end
+
+-- A fresh store and its queue `orders`.
+function M.orders()
+  local store = helper.store()
+  return store, assert(store:queue("orders", {
+    lease = 30, max_attempts = 6, codec = "raw",
+    retry = respool.backoff.constant { delay = 5 },
+  }))
+end
+
+-- Takes one item and settles it with an outcome.
+function M.settle(q, outcome, ...)
+  local lot = assert(q:take())
+  lot[outcome](lot, ...)
+  assert(lot:settle())
 end
 
 return M

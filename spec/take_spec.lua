@@ -3,6 +3,7 @@
 -- Taking: in which order, how much, and under what lease.
 
 local helper = require "spec.helper"
+local range, payloads, code = helper.range, helper.payloads, helper.code
 
 local store, q
 
@@ -14,24 +15,8 @@ end)
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local it = helper.checked(it)
 
-local function numbers(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  return list
-end
-
 local function take(n, lease)
   return assert(q:take { items = n or 1, lease = lease })
-end
-
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
-end
-
-local function code(...)
-  return (select(3, ...))
 end
 
 -- Everything there is, taken in lots of changing size.
@@ -40,7 +25,7 @@ local function drain()
   repeat
     size = size % 7 + 1
     local lot = take(size)
-    for _, value in ipairs(values(lot)) do table.insert(seen, value) end
+    for _, value in ipairs(payloads(lot)) do table.insert(seen, value) end
     lot:done()
     lot:settle()
   until #lot == 0
@@ -52,14 +37,14 @@ describe("lanes (G1)", function()
     for _, lane in ipairs { 3, 0, 255, 3, 1 } do
       q:push(lane, { priority = lane })
     end
-    assert.same({ 255, 3, 3, 1, 0 }, values(take(9)))
+    assert.same({ 255, 3, 3, 1, 0 }, payloads(take(9)))
   end)
 
   it("are left for a higher one as soon as that has something", function()
     q:push_many { "low 1", "low 2" }
-    assert.same({ "low 1" }, values(take()))
+    assert.same({ "low 1" }, payloads(take()))
     q:push("high", { priority = 1 })
-    assert.same({ "high", "low 2" }, values(take(9)))
+    assert.same({ "high", "low 2" }, payloads(take(9)))
   end)
 
   it("are kept by items that come back", function()
@@ -69,7 +54,7 @@ describe("lanes (G1)", function()
     lot:retry { delay = 10 }
     lot:settle()
     store:advance(10)
-    assert.same({ "high", "low" }, values(take(9)))
+    assert.same({ "high", "low" }, payloads(take(9)))
   end)
 end)
 
@@ -80,11 +65,11 @@ describe("order in a lane (D11, guarantee 9)", function()
       for k = 1, 30 do list[k] = 30 * i + k end
       q:push_many(list)
     end
-    assert.same(numbers(300), drain())
+    assert.same(range(300), drain())
   end)
 
   it("of first deliveries is not changed by what fails", function()
-    q:push_many(numbers(20))
+    q:push_many(range(20))
     local first = {}
     for _ = 1, 30 do
       local lot = take(3)
@@ -97,7 +82,7 @@ describe("order in a lane (D11, guarantee 9)", function()
       lot:done()
       lot:settle()
     end
-    assert.same(numbers(20), first)
+    assert.same(range(20), first)
   end)
 
   it("is by due time for what waited, before what is fresh", function()
@@ -105,7 +90,7 @@ describe("order in a lane (D11, guarantee 9)", function()
     q:push("first", { delay = 10 })
     q:push "fresh"
     store:advance(30)
-    assert.same({ "first", "second", "fresh" }, values(take(9)))
+    assert.same({ "first", "second", "fresh" }, payloads(take(9)))
   end)
 end)
 
@@ -114,11 +99,11 @@ describe("a lot", function()
     q:push "a"
     q:push_many { "b", "c" }
     q:push("d", { priority = 1 })
-    assert.same({ "d", "a", "b" }, values(take(3)))
+    assert.same({ "d", "a", "b" }, payloads(take(3)))
   end)
 
   it("is bounded by count", function()
-    q:push_many(numbers(5000))
+    q:push_many(range(5000))
     assert.equal(4999, #take(4999))
     assert.equal(1, #take(4999))
     assert.equal(0, #take(4999))
@@ -149,7 +134,7 @@ describe("a lease (D6)", function()
   it("keeps its items from all other takes", function()
     q:push_many { 1, 2, 3 }
     take(2)
-    assert.same({ 3 }, values(take(9)))
+    assert.same({ 3 }, payloads(take(9)))
     store:advance(29.9)
     assert.equal(0, #take(9))
   end)
@@ -169,9 +154,9 @@ describe("a lease (D6)", function()
     take(1, 5)
     take(1, 500)
     store:advance(5)
-    assert.same({ 1 }, values(take(9)))
+    assert.same({ 1 }, payloads(take(9)))
     store:advance(400)
-    assert.same({ 1 }, values(take(9)))
+    assert.same({ 1 }, payloads(take(9)))
   end)
 
   it("ends when extend says, sooner or later (D8)", function()
@@ -238,7 +223,7 @@ describe("keeping a lease (D8)", function()
     lots[1]:keep()
     lots[3]:keep()
     store:advance(50)
-    assert.same({ "b" }, values(take(9)))
+    assert.same({ "b" }, payloads(take(9)))
   end)
 
   it("keeps a lease as long as the take asked for", function()

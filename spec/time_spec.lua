@@ -4,6 +4,7 @@
 -- more.
 
 local helper = require "spec.helper"
+local payloads, reasons = helper.payloads, helper.reasons
 
 local store, q
 
@@ -24,22 +25,10 @@ local function take(n)
   return assert(q:take { items = n or 1 })
 end
 
-local function values(lot)
-  local list = {}
-  for i = 1, #lot do list[i] = lot:item(i).payload end
-  return list
-end
-
 local function reopen()
   assert(store:close())
   store = assert(helper.open(store.path, { clock = "manual" }))
   queue()
-end
-
-local function reasons()
-  local list = {}
-  for letter in q.dead:each() do list[letter.payload] = letter.reason end
-  return list
 end
 
 describe("an item with a delay (G3)", function()
@@ -49,7 +38,7 @@ describe("an item with a delay (G3)", function()
     assert.equal(0, #take())
     assert.equal("waiting", q:get(1).state)
     store:advance(0.001)
-    assert.same({ "a" }, values(take()))
+    assert.same({ "a" }, payloads(take()))
   end)
 
   it("comes by its due time, whatever was pushed first", function()
@@ -57,7 +46,7 @@ describe("an item with a delay (G3)", function()
       q:push(delay, { delay = delay })
     end
     store:advance(30)
-    assert.same({ 10, 20, 30 }, values(take(9)))
+    assert.same({ 10, 20, 30 }, payloads(take(9)))
   end)
 
   it("comes in order with those of the same push", function()
@@ -65,13 +54,13 @@ describe("an item with a delay (G3)", function()
     for i = 1, 3000 do list[i] = i end
     q:push_many(list, { delay = 5 })
     store:advance(5)
-    assert.same(list, values(take(3000)))
+    assert.same(list, payloads(take(3000)))
   end)
 
   it("comes at once when that is none", function()
     q:push("a", { delay = 0 })
     q:push("b", { at = store:now() - 100 })
-    assert.same({ "a", "b" }, values(take(9)))
+    assert.same({ "a", "b" }, payloads(take(9)))
   end)
 
   it("comes at the time it is scheduled for", function()
@@ -87,7 +76,7 @@ describe("an item with a delay (G3)", function()
   it("does not keep others waiting (guarantee 4)", function()
     q:push("late", { delay = 1e6, priority = 9 })
     q:push "now"
-    assert.same({ "now" }, values(take(9)))
+    assert.same({ "now" }, payloads(take(9)))
   end)
 
   it("keeps its due time when the store is opened again", function()
@@ -106,8 +95,8 @@ describe("an item with a time to live (G4)", function()
     q:push("a", { ttl = 10 })
     q:push "b"
     store:advance(10)
-    assert.same({ "b" }, values(take(9)))
-    assert.same({ a = "expired" }, reasons())
+    assert.same({ "b" }, payloads(take(9)))
+    assert.same({ a = "expired" }, reasons(q.dead))
     local letter = q.dead:oldest()
     assert.same({ 0, 0 }, { letter.attempts, letter.deliveries })
     assert.near(store:now(), letter.died_at, 0.01)
@@ -146,7 +135,7 @@ describe("an item with a time to live (G4)", function()
     lot:settle()
     store:advance(10)
     q:push "c"
-    assert.same({ "c" }, values(take(9)))
+    assert.same({ "c" }, payloads(take(9)))
     local a, b = q.dead:get(1), q.dead:get(2)
     assert.same({ "a", 1, 1, "of a" },
                 { a.payload, a.attempts, a.deliveries, a.error })
@@ -159,7 +148,7 @@ describe("an item with a time to live (G4)", function()
     q:push("a", { ttl = 10, delay = 1e6 })
     store:advance(11)
     assert.equal(0, #take())
-    assert.same({ a = "expired" }, reasons())
+    assert.same({ a = "expired" }, reasons(q.dead))
     assert.equal(0, q:length().total)
   end)
 
@@ -196,7 +185,7 @@ describe("an item with a time to live (G4)", function()
     assert.equal(0, #take(9))
     assert.equal(0, #take(9))
     assert.same({ retry = "expired", release = "expired", crash = "expired" },
-                reasons())
+                reasons(q.dead))
     assert.equal(0, q:length().total)
   end)
 
@@ -216,19 +205,19 @@ describe("an item with a time to live (G4)", function()
     q:push("long", { ttl = 50 })
     q:push("for ever", { ttl = math.huge })
     store:advance(10)
-    assert.same({ "long", "for ever" }, values(take(9)))
+    assert.same({ "long", "for ever" }, payloads(take(9)))
     store:advance(31)
     take(9) -- what crashed comes by halves
     store:advance(31)
     take(9)
     take(9)
-    assert.same({ short = "expired", long = "expired" }, reasons())
+    assert.same({ short = "expired", long = "expired" }, reasons(q.dead))
   end)
 
   it("of nothing is never delivered", function()
     q:push("a", { ttl = 0 })
     assert.equal(0, #take())
-    assert.same({ a = "expired" }, reasons())
+    assert.same({ a = "expired" }, reasons(q.dead))
   end)
 
   it("is counted from the push, not from the due time", function()
@@ -245,7 +234,7 @@ describe("items that expired (G5)", function()
     q:push_many(list, { ttl = 10 })
     q:push "alive"
     store:advance(10)
-    assert.same({ "alive" }, values(take(9)))
+    assert.same({ "alive" }, payloads(take(9)))
     for _ = 1, 20 do take() end
     assert.same({ 20000, 20000 }, { q:stats().expired, q.dead:count() })
   end)

@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local payloads = helper.payloads
 
 local store, orders, mails
 
@@ -10,12 +11,6 @@ before_each(function()
   orders = assert(store:queue("orders", { lease = 10 }))
   mails = assert(store:queue "mails")
 end)
-
-local function payloads(q)
-  local list = {}
-  for item in q:each() do list[#list + 1] = item.payload end
-  return list
-end
 
 local function sound()
   assert.same({}, store:check())
