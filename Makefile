@@ -54,6 +54,7 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/http/intake.lua respool/cli/deliver.lua respool/cli/intake.lua \
   respool/cli/secret.lua respool/cli/repair.lua \
   resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
+  resty/respool/round.lua resty/respool/threads.lua \
   resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets wait fork writer reader brim

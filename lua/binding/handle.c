@@ -56,6 +56,14 @@ static void shut(handle *h) {
   h->object = NULL;
 }
 
+void lhandle_abandon(handle *h) {
+  while (h->children)
+    lhandle_abandon(h->children);
+  unlink_handle(h);
+  h->open = false;
+  h->object = NULL;
+}
+
 handle *lhandle_check(lua_State *L, int index, const char *type) {
   handle *h = luaL_checkudata(L, index, type);
   if (!h->open)

@@ -39,6 +39,10 @@ void lhandle_open(handle *h, handle *parent, void *object);
 handle *lhandle_check(lua_State *L, int index, const char *type);
 void *lhandle_object(lua_State *L, int index, const char *type);
 
+/* Shuts the handle and all below it, but leaves their objects as they are for
+   as long as the process lives: to free them would wait for who uses them. */
+void lhandle_abandon(handle *h);
+
 /* Makes the metatable of a type, with these methods and close(handle) and
    closed(handle), and leaves it on the stack. */
 void lhandle_type(lua_State *L, const char *type, const luaL_Reg *methods);

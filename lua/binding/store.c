@@ -47,6 +47,13 @@ static int store_open(lua_State *L) {
   return 1;
 }
 
+/* abandon(store): instead of close(), in a process that is to end while a
+   thread of the core waits for the disk or for another process. */
+static int store_abandon(lua_State *L) {
+  lhandle_abandon(lhandle_check(L, 1, LSTORE));
+  return 0;
+}
+
 static int start_flush(lua_State *L) {
   handle *s = lhandle_check(L, 1, LSTORE);
   lticket *t = lticket_new(L, lticket_plain);
@@ -230,6 +237,7 @@ static int store_find(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
+  { "abandon", store_abandon },
   { "flush", store_flush },
   { "now", store_now },
   { "advance", store_advance },

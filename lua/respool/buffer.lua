@@ -25,7 +25,7 @@ local M = {}
 ---@field interval number? so many seconds after the first push; 0.2
 ---@field max_buffered_bytes integer|string? 64 MiB; then the queue's
 --- overflow decides: "reject" says FULL, "wait" waits, the others flush here
---- and now
+--- and now (inside nginx FULL, in a phase that cannot wait)
 
 local function interval(value)
   if options.seconds(value) and value >= 0.001 or value == huge then
@@ -129,12 +129,16 @@ local function makes_room(queue)
 end
 
 -- Puts something into the buffer; where that has no room, as the queue's
--- overflow says.
+-- overflow says. FULL where nothing may wait for a flush.
 local function put(queue, o, try)
   local ok, message, code = push.insist(queue, o, try)
   if code == "FULL" and makes_room(queue) then
-    ok, message, code = M.flush(queue)
-    if ok then ok, message, code = try(0) end
+    local flushed, m, c = M.flush(queue)
+    if flushed then
+      ok, message, code = try(0)
+    elseif c ~= "PHASE" then
+      message, code = m, c
+    end
   end
   M.report(queue)
   return ok, message, code

@@ -232,6 +232,7 @@ end
 
 local function is_stopped(d)
   if d.counts.read >= (d.o.limit or huge) then return true end
+  if d.o.follow and take.is_ending() then return true end
   local hook = d.o.on_progress
   return hook ~= nil and hook(d.counts) == false
 end

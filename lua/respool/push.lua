@@ -145,7 +145,9 @@ function M.insist(queue, o, try)
     local slice = math.min(left, take.slice(queue.store))
     result, more, code = try(slice)
     left = left - slice
-    if code ~= "TIMEOUT" or queue.store.manual then break end
+    if code ~= "TIMEOUT" or queue.store.manual or take.is_ending() then
+      break
+    end
   end
   return result, more, code
 end

@@ -370,12 +370,14 @@ function M.forget_delay(run)
   run.started = run.started + max(run.store.handle:now() - M.due(run), 0)
 end
 
--- Waits until the rate allows what has been moved so far.
+-- Waits until the rate allows what has been moved so far. False when the
+-- process is to end first.
 local function meter(run)
   local handle, slice = run.store.handle, take.slice(run.store)
   local due = M.due(run)
   local left = due - handle:now()
   while left > 0 do
+    if take.is_ending() then return false end
     local ok, message, code = handle:sleep(min(left, slice))
     if not ok then return nil, message, code end
     left = due - handle:now()
@@ -408,6 +410,7 @@ function M.step(run, wait)
   if #letters == 0 then return finish(run, FINISHED) end
   local ok = true
   if wait then ok, message, code = wait(run) end
+  if ok == false then return finish(run, STOPPED) end
   if ok then ok, message, code = carry_out(run, plan(run, letters)) end
   if not ok then return nil, message, code end
   if is_stopped(run) then return finish(run, STOPPED) end

@@ -41,13 +41,28 @@ function M.slice(store)
   return store.manual and MANUAL_SLICE or SLICE
 end
 
--- Whether work that began at `stops` is to end: by stop(), by closing, or by
--- a signal to this process.
+local ending -- tells whether the host of this process wants it to end
+
+-- Gives a host its say: once fn() is true, work stops, and what waits for
+-- more than a commit waits no longer.
+---@param fn fun(): boolean
+function M.set_ending(fn)
+  ending = fn
+end
+
+---@return boolean
+function M.is_ending()
+  return ending ~= nil and ending()
+end
+
+-- Whether work that began at `stops` is to end: by stop(), by closing, by a
+-- signal to this process, or with its host.
 ---@param queue respool.queue
 ---@param stops integer
 ---@return boolean
 function M.is_stopped(queue, stops)
   return queue.stops ~= stops or queue.signal ~= nil and queue.signal()
+    or ending ~= nil and ending()
 end
 
 -- The table beside a lot. `stops` is the state of the queue's stop() that
@@ -97,7 +112,9 @@ function M.take(queue, o)
     local lot, message, code = M.once(queue, o, wait)
     if not lot then return nil, message, code end
     left = left - wait
-    if left <= 0 or queue.handle:closed() or #lot > 0 then return lot end
+    if left <= 0 or queue.handle:closed() or #lot > 0 or M.is_ending() then
+      return lot
+    end
   end
 end
 

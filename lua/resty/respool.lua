@@ -44,6 +44,9 @@ local function why_not()
 end
 
 local function with_log(given)
+  if given ~= nil and type(given) ~= "table" then
+    options.bad_argument(2, "respool.open", "table of options", given)
+  end
   local o = {}
   for name, value in pairs(given or {}) do o[name] = value end
   if o.clock then
@@ -54,14 +57,24 @@ local function with_log(given)
 end
 
 -- Closes the store, letting handlers of other coroutines go on until a
--- deadline.
+-- deadline. Before and after there are requests it waits in place.
 local function close(store, deadline, pause)
-  local can_yield = waiting.can_yield()
-  if not can_yield and not OPENS[ngx.get_phase()] then
+  local close_store = getmetatable(store).close
+  if waiting.can_yield() then
+    if deadline then pause = pause or ngx.sleep end
+    return close_store(store, deadline, pause)
+  elseif not OPENS[ngx.get_phase()] then
     return waiting.refusal "store:close"
   end
-  if deadline and can_yield then pause = pause or ngx.sleep end
-  return getmetatable(store).close(store, deadline, pause)
+  return waiting.in_place(math.huge, close_store, store, deadline, pause)
+end
+
+-- A store that cannot be asked here is not unhealthy.
+local function health(store, given)
+  if not waiting.can_yield() and ngx.get_phase() ~= "exit_worker" then
+    return waiting.refusal "store:health"
+  end
+  return getmetatable(store).health(store, given)
 end
 
 -- As respool.open; errors that nobody would be told go to nginx's error log
@@ -75,7 +88,7 @@ function M.open(path, given)
   local store
   store, message, code = respool.open(path, with_log(given))
   if not store then return nil, message, code end
-  store.close = close
+  store.close, store.health = close, health
   opened[store] = true
   return store
 end
@@ -115,13 +128,60 @@ function M.store_of(o)
   return M.shared(o.store, o.open)
 end
 
--- Closes all stores of this worker: buffers are flushed, leases released.
--- For exit_worker_by_lua. What goes wrong is logged.
-function M.exit()
+
+
+-- The end of the process.
+
+local FLUSH, LEASES = 5, 0.5 -- seconds
+
+local EXIT = { of = "respool.exit", deadline = options.seconds }
+
+local function buffered(store)
+  local n = 0
+  for buffer in pairs(store.buffers) do
+    local stats = not buffer:closed() and buffer:stat()
+    n = n + (stats and stats.items or 0)
+  end
+  return n
+end
+
+-- For how long it is worth to keep the process: leases run out without it.
+local function patience(store, deadline)
+  return buffered(store) > 0 and deadline or math.min(deadline, LEASES)
+end
+
+local function close_at_exit(store, deadline)
+  local close_store = getmetatable(store).close
+  if not OPENS[ngx.get_phase()] then return store:close() end
+  return waiting.in_place(patience(store, deadline), close_store, store)
+end
+
+-- What is lost when a store could not be closed in order, or nothing.
+local function losses(left)
+  local text = ""
+  if left and left.buffered > 0 then
+    text = ("; buffered items lost: %d"):format(left.buffered)
+  end
+  if left and left.lots > 0 then
+    text = ("%s; lots not released, whose leases run out by themselves: %d")
+      :format(text, left.lots)
+  end
+  return text
+end
+
+-- Closes all stores of this worker: leases are released, buffers flushed. For
+-- exit_worker_by_lua. What goes wrong is logged, with what is lost. Where the
+-- disk is slow, or another process holds the writer lock, it waits for
+-- `deadline` seconds (5) if buffers hold something, else for half a second at
+-- most: then the process may go, and leases run out by themselves.
+---@param given { deadline: number? }?
+function M.exit(given)
+  local deadline = options.read(EXIT, given, 1).deadline or FLUSH
   for store in pairs(opened) do
-    local ok, message = store:close()
+    local ok, message, _, left = close_at_exit(store, deadline)
     if not ok then
-      ngx.log(ngx.ERR, "respool: store ", store.path, ": ", message)
+      ngx.log(ngx.ERR, "respool: store ", store.path, ": ", message,
+              losses(left))
     end
   end
 end

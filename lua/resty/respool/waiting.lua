@@ -8,18 +8,22 @@
 --
 -- In phases that cannot yield they answer nil, message, "PHASE"; opening in
 -- init_worker_by_lua and everything in exit_worker_by_lua wait in place, as
--- there is no request that would wait with them.
+-- there is no request that would wait with them. What waits for more than a
+-- commit (a take, a push, work, a replay's rate) waits no longer once nginx
+-- wants the worker process to end.
 
 local core = require "respool.core"
+local take = require "respool.take"
 
 local min, select, type = math.min, select, type
 
 local M = {}
 
+-- Not ssl_client_hello and ssl_session_fetch: to yield there breaks every
+-- handshake unless nginx itself is OpenResty's.
 local YIELDS = {
   rewrite = true, server_rewrite = true, access = true, content = true,
-  timer = true, ssl_cert = true, ssl_session_fetch = true,
-  ssl_client_hello = true, preread = true,
+  timer = true, ssl_cert = true, preread = true,
 }
 
 -- Whether the phase that runs may yield.
@@ -49,16 +53,69 @@ local function await(ticket, ...)
   return ticket:finish()
 end
 
+
+-- Waiting in place, for no longer than somebody is patient.
+
+---@class respool.patience
+---@field ends number by core.mono()
+---@field over boolean whether something was given up
+local patience
+
+-- Calls fn(...), whose verbs wait in place, for `seconds` in all: what takes
+-- longer answers TIMEOUT. Nothing yields meanwhile.
+---@param seconds number
+---@param fn function
+---@return any ...
+function M.in_place(seconds, fn, ...)
+  patience = { ends = core.mono() + seconds * 1e6, over = false }
+  local function leave(ok, ...)
+    patience = nil
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return leave(pcall(fn, ...))
+end
+
+local function await_in_place(what, ticket, ...)
+  if type(ticket) ~= "userdata" then return ticket, ... end
+  local pause = SHORTEST
+  while not ticket:poll() do
+    if core.mono() >= patience.ends then
+      patience.over = true
+      return nil, what .. " took too long", "TIMEOUT"
+    end
+    core.process.nap(pause)
+    pause = min(pause * 2, LONGEST)
+  end
+  return ticket:finish()
+end
+
+
+-- The methods.
+
+-- What verbs are called whose names are no API, or another.
+local NAMES = {
+  flush = "a flush", drain = "a flush", push_many = "a durable push",
+  push = "a durable push", commit = "a commit", queue = "opening a queue",
+  stat = "store:stats", probe = "store:health", dead_move = "moving letters",
+  dead_list = "listing letters", dead_numbers = "listing letters",
+  dead_groups = "listing groups", dead_purge = "purging letters",
+  dead_remove = "removing letters", drop = "dropping a queue",
+  job_save = "a replay", job_remove = "removing a job",
+  browse = "listing items", settle = "a settle", take = "a take",
+}
+
 -- A method in its two kinds as one. `early`: allowed before there are
 -- requests, too.
-local function verb(name, waits, starts, early)
+local function verb(what, waits, starts, early)
   return function(...)
+    if patience then return await_in_place(what, starts(...)) end
     local phase = ngx.get_phase()
     if YIELDS[phase] then return await(starts(...)) end
     if phase == "exit_worker" or early and phase == "init_worker" then
       return waits(...)
     end
-    return M.refusal(name)
+    return M.refusal(what)
   end
 end
 
@@ -103,6 +160,26 @@ local function sleep(handle, seconds)
   return true
 end
 
+-- To close a store waits for whatever its threads are still at, a commit that
+-- somebody has given up too: when that takes too long the store is left to
+-- the end of the process.
+local function close(handle)
+  if patience and not handle:closed() then
+    await_in_place("closing", core.start.store.flush(handle))
+    if patience.over then return handle:abandon() end
+  end
+  return handle:close_in_place()
+end
+
+-- A flush in place needs no commit, so it is not held up by who holds the
+-- writer lock.
+local function with_place(flush, flush_in_place)
+  return function(handle)
+    if patience then return flush_in_place(handle) end
+    return flush(handle)
+  end
+end
+
 
 local METHODS = {
   queue = core.methods "respool.queue",
@@ -112,13 +189,14 @@ local METHODS = {
   lot = core.lot,
 }
 
+local flush_in_place = METHODS.store.flush
 local EARLY = { store = { queue = true, stat = true } }
 
 for kind, starters in pairs(core.start) do
   local methods, early = METHODS[kind], EARLY[kind] or {}
   for name, starts in pairs(starters) do
-    methods[name] = verb(kind .. ":" .. name, methods[name], starts,
-                         early[name])
+    methods[name] = verb(NAMES[name] or kind .. ":" .. name, methods[name],
+                         starts, early[name])
   end
 end
 
@@ -131,5 +209,10 @@ METHODS.buffer.fold = with_room(METHODS.buffer.fold)
 METHODS.buffer.pusher = with_long_way(METHODS.buffer.pusher)
 METHODS.store.sleep_in_place = METHODS.store.sleep
 METHODS.store.sleep = sleep
+METHODS.store.flush = with_place(METHODS.store.flush, flush_in_place)
+METHODS.store.close_in_place = METHODS.store.close
+METHODS.store.close = close
+
+take.set_ending(function() return ngx.worker.exiting() end)
 
 return M

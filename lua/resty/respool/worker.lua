@@ -1,21 +1,16 @@
 -- SPDX-License-Identifier: MIT
 --
--- Consumers inside nginx. Each is a long-lived timer with two light threads:
--- one works on the queue, the other watches for the end of the worker process.
--- When that comes no more is taken, the handler may go on until the deadline,
--- then it is killed and what it held is released. A consumer ends its round
--- now and then, to be armed anew with fresh memory; a recurring timer looks
--- after those that could not be armed or were not run, as happens when nginx
--- has no connection left for a timer.
+-- Consumers inside nginx: so many light threads as handlers are to run at a
+-- time, in a long-lived timer of each worker process; see
+-- resty/respool/round.lua. A recurring timer looks after it.
 
 local core = require "respool.core"
 local compat = require "respool.compat"
 local options = require "respool.options"
 local resty = require "resty.respool"
+local round = require "resty.respool.round"
 local script = require "respool.script"
 local work = require "respool.work"
-
-local lots = core.lot
 
 core.home(debug.getinfo(1, "S").source)
 
@@ -47,24 +42,22 @@ local FORM = {
 }
 
 local LOT, DEADLINE = 10, 5
-local ROUND, IDLE = 10000, 10 -- a round is over after so many items, or seconds
-local LOOK = 0.1 -- seconds between looks whether the worker is to end
-local CARE = 1 -- seconds between looks whether all consumers are there
-local LATE = 1 -- seconds after which one that was armed does not come
+local CARE = 1 -- seconds between looks whether all is well
 
+-- `before`: the round before, while consumers are at work in it
 ---@class respool.worker
 ---@field store respool.store
+---@field handle respool.handler
+---@field lot integer
+---@field deadline number
 ---@field consumers respool.consumer[]
 ---@field stopping boolean
+---@field round respool.round
+---@field before respool.round?
+---@field ends number? the deadline, once it is ending
+---@field told string? the last message of a timer that was refused
 local Worker = { __name = "respool.worker" }
 Worker.__index = Worker
-
--- state: "armed" since `at`, "running", "gone" or "ended"
----@class respool.consumer
----@field worker respool.worker
----@field queue respool.queue its own handle, so that it is stopped alone
----@field state string
----@field turn integer rises when it is armed; a timer of another comes late
 
 
 -- What is to be done.
@@ -87,107 +80,13 @@ local function job_of(o)
   return { queue = o.queue, options = o.options, handle = o.handle }
 end
 
-local function is_ending(worker)
-  return worker.stopping or ngx.worker.exiting()
-end
-
-
--- A consumer's turn.
-
-local arm
-
-local function log(consumer, ...)
-  ngx.log(ngx.ERR, "respool: queue ", consumer.queue.name, ": ", ...)
-end
-
--- Runs the handler loop for a round. What the work could not do is told by
--- the store's hooks.
-local function serve(consumer)
-  local worker = consumer.worker
-  local ok, counts = pcall(consumer.queue.work, consumer.queue, worker.handle,
-                           { lot = worker.lot, max = ROUND, wait = IDLE })
-  if not ok then log(consumer, tostring(counts)) end
-  if not ok or not counts then ngx.sleep(1) end -- and then it tries again
-end
-
--- Returns when the worker has been ending for as long as its deadline.
-local function watch(consumer)
-  local worker = consumer.worker
-  while not is_ending(worker) do ngx.sleep(LOOK) end
-  consumer.queue:stop()
-  local ends = ngx.now() + worker.deadline
-  while ngx.now() < ends do
-    ngx.sleep(math.max(math.min(LOOK, ends - ngx.now()), 0.001))
-    ngx.update_time()
-  end
-end
-
--- The lots that a killed handler held: what it marked is settled, the rest
--- released.
-local function release(consumer)
-  for lot in pairs(consumer.worker.store.lots) do
-    if lots.beside(lot).queue == consumer.queue then
-      local ok, message = lot:close()
-      if not ok then log(consumer, message) end
-    end
-  end
-end
-
-local function kill(thread)
-  if coroutine.status(thread) ~= "dead" then ngx.thread.kill(thread) end
-end
-
-local function take_turn(consumer)
-  local server = ngx.thread.spawn(serve, consumer)
-  local watcher = ngx.thread.spawn(watch, consumer)
-  ngx.thread.wait(server, watcher)
-  kill(watcher)
-  if coroutine.status(server) == "dead" then return end
-  log(consumer, "a handler was still running at the deadline")
-  kill(server)
-  release(consumer)
-end
-
--- What the timer calls. Premature: nginx wants it to end, or has lost its
--- timers for another reason and is asked again.
-local function run(premature, consumer, turn)
-  if turn ~= consumer.turn then return end
-  if not premature and not is_ending(consumer.worker) then
-    consumer.state = "running"
-    take_turn(consumer)
-  end
-  if is_ending(consumer.worker) or consumer.queue.handle:closed() then
-    consumer.state = "ended"
-  else
-    arm(consumer)
-  end
-end
-
-function arm(consumer)
-  consumer.turn = consumer.turn + 1
-  consumer.at = ngx.now()
-  local ok, message = ngx.timer.at(0, run, consumer, consumer.turn)
-  consumer.state = ok and "armed" or "gone"
-  if not ok and message ~= consumer.told then log(consumer, message) end
-  consumer.told = message
-end
-
--- Arms consumers anew that are gone, or were armed and have not come.
-local function look_after(premature, worker)
-  if premature or is_ending(worker) then return end
-  for _, consumer in ipairs(worker.consumers) do
-    local late = consumer.state == "armed" and ngx.now() - consumer.at > LATE
-    if late or consumer.state == "gone" then arm(consumer) end
-  end
-end
-
 
 -- Starting and stopping.
 
 local function new_consumer(worker, job)
   local queue, message, code = script.open(worker.store, job)
   if not queue then return nil, message, code end
-  return { worker = worker, queue = queue, turn = 0 }
+  return { queue = queue }
 end
 
 local function default_lot(queue)
@@ -200,6 +99,10 @@ local function replay(worker, job)
   if job.replay and job.replay.interval and ngx.worker.id() == 0 then
     worker.consumers[1].queue.dead:replay_every(job.replay)
   end
+end
+
+local function look_after(premature, worker)
+  if not premature then round.look_after(worker) end
 end
 
 -- Starts consumers on a queue, in this worker process; for
@@ -225,7 +128,7 @@ function M.start(given)
   local ok
   ok, message = ngx.timer.every(CARE, look_after, worker)
   if not ok then return nil, "no timer: " .. message, "BUSY" end
-  for _, consumer in ipairs(worker.consumers) do arm(consumer) end
+  round.begin(worker)
   return worker
 end
 
@@ -235,12 +138,17 @@ function Worker:stop()
   self.stopping = true
 end
 
+local function is_running(worker, consumer)
+  if round.is_ending(worker) then return consumer.round ~= nil end
+  return not consumer.queue.handle:closed()
+end
+
 -- How many consumers have not ended.
 ---@return integer
 function Worker:running()
   local n = 0
   for _, consumer in ipairs(self.consumers) do
-    if consumer.state ~= "ended" then n = n + 1 end
+    if is_running(self, consumer) then n = n + 1 end
   end
   return n
 end

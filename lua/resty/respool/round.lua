@@ -1,0 +1,381 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Rounds. A round is one timer of nginx, and the light threads in it are the
+-- consumers of a worker; the timer's first thread supervises them. After so
+-- many items another round is begun, with fresh memory, to which consumers go
+-- over as they come to the end of what they are at; so a worker has one timer,
+-- and two for a while.
+--
+-- When the worker is to end no more is taken, and handlers may go on until
+-- the deadline. Then they are killed, what they held is released, and the
+-- timer is ended with whatever else runs in it: as far as that is safe, see
+-- resty/respool/threads.lua. A handler that cannot be killed loses its items.
+
+local core = require "respool.core"
+local item = require "respool.item"
+local lot_of = require "respool.lot"
+local outcome = require "respool.outcome"
+local threads = require "resty.respool.threads"
+local verdict = require "respool.verdict"
+
+local lots = core.lot
+local max, min = math.max, math.min
+
+core.home(debug.getinfo(1, "S").source)
+
+local M = {}
+
+local ROUND, IDLE = 10000, 10 -- items of a round; seconds
+local LOOK, SOON = 0.1, 0.01 -- seconds between looks
+local RETRY = 1 -- seconds until a consumer that failed tries again
+local RELEASE = 0.3 -- seconds that items may take to be released
+local LATE = 1 -- seconds after which a timer that was armed does not come
+
+-- `round`: the one it is at work in, or nil
+---@class respool.consumer
+---@field queue respool.queue its own handle, so that its lots are told apart
+---@field round respool.round?
+---@field thread thread?
+
+-- state: "armed" since `at`, "running", "gone" when it was not to be had, or
+-- "over"
+---@class respool.round
+---@field worker respool.worker
+---@field state string
+---@field at number
+---@field items integer handed out in it
+---@field beats integer rises while its first thread lives
+---@field seen integer? beats when they were looked at last
+
+-- Seconds of a clock that is never set.
+local function now()
+  return core.mono() / 1e6
+end
+
+local function log(worker, ...)
+  ngx.log(ngx.ERR, "respool: queue ", worker.consumers[1].queue.name, ": ",
+          ...)
+end
+
+-- Whether a worker is to end.
+---@param worker respool.worker
+---@return boolean
+function M.is_ending(worker)
+  return worker.stopping or ngx.worker.exiting()
+end
+
+local is_ending = M.is_ending
+
+-- The consumers at work in a round.
+local function crew(round)
+  local list = {}
+  for _, consumer in ipairs(round.worker.consumers) do
+    if consumer.round == round then list[#list + 1] = consumer end
+  end
+  return list
+end
+
+local function is_open(consumer)
+  return not consumer.queue.handle:closed()
+end
+
+local function any_open(worker)
+  for _, consumer in ipairs(worker.consumers) do
+    if is_open(consumer) then return true end
+  end
+  return false
+end
+
+-- A pause of the first thread.
+local function pause(round, seconds)
+  ngx.sleep(seconds)
+  round.beats = round.beats + 1
+end
+
+
+-- Consumers.
+
+-- How many items a consumer handles before it looks whether the round is
+-- over; so many that what ends with them costs nothing.
+local function share(worker)
+  return max(100, math.ceil(ROUND / #worker.consumers))
+end
+
+local function sit_out(worker)
+  local ends = now() + RETRY
+  while now() < ends and not is_ending(worker) do ngx.sleep(LOOK) end
+end
+
+-- What the work could not do is told by the store's hooks.
+local function work(consumer, round)
+  local worker = round.worker
+  local ok, counts = pcall(consumer.queue.work, consumer.queue, worker.handle,
+                           { lot = worker.lot, max = share(worker),
+                             wait = IDLE })
+  if ok and counts then
+    round.items = round.items + counts.items
+    return
+  end
+  if not ok then log(worker, tostring(counts)) end
+  sit_out(worker)
+end
+
+local function serve(consumer, round)
+  local worker = round.worker
+  while worker.round == round and is_open(consumer)
+        and not is_ending(worker) do
+    work(consumer, round)
+  end
+  consumer.round, consumer.thread = nil, nil
+end
+
+-- Puts those to work that are idle.
+local function man(round)
+  for _, consumer in ipairs(round.worker.consumers) do
+    if not consumer.round and is_open(consumer) then
+      consumer.round = round
+      local thread = ngx.thread.spawn(serve, consumer, round)
+      if consumer.round then consumer.thread = thread end
+    end
+  end
+end
+
+
+-- What a consumer holds whose thread has not come to its end.
+
+-- Its loop, too, is none that a store has to wait for.
+local function forget(consumer)
+  if consumer.thread then
+    consumer.queue.store.serving[consumer.thread] = nil
+  end
+  consumer.round, consumer.thread = nil, nil
+end
+
+-- The open lots of consumers.
+local function held(consumers)
+  local list, queues = {}, {}
+  for _, consumer in ipairs(consumers) do queues[consumer.queue] = true end
+  local any = consumers[1]
+  for lot in pairs(any and any.queue.store.lots or {}) do
+    if queues[lots.beside(lot).queue] and not lots.closed(lot) then
+      list[#list + 1] = lot
+    end
+  end
+  return list
+end
+
+local function close(lot, open)
+  open[lot] = true
+  local ok, message = lot:close()
+  if not ok and open[lot] then
+    ngx.log(ngx.ERR, "respool: ", message)
+  end
+  open[lot] = nil
+end
+
+-- Settles what is marked in lots and releases the rest: all at once, to share
+-- commits. What could not be in time is left to its lease.
+local function release(round, list)
+  local open, n, ends = {}, 0, now() + RELEASE
+  for _, lot in ipairs(list) do ngx.thread.spawn(close, lot, open) end
+  while next(open) and now() < ends do pause(round, SOON) end
+  for lot in pairs(open) do
+    open[lot], n = nil, n + 1
+    lot_of.shut(lot)
+  end
+  if n > 0 then
+    log(round.worker, "lots not released in time, whose leases run out by "
+        .. "themselves: ", n)
+  end
+end
+
+
+-- What a consumer was at when its thread ended.
+local function fail_in_hand(lot, why)
+  local i = lots.beside(lot).served + 1
+  if i <= #lot and lots.verdict(lot, i) == outcome.NONE then
+    verdict.fail(lots.beside(lot).queue, item.new(lot, i), why)
+  end
+end
+
+-- Frees consumers whose threads have ended by no word of theirs.
+local function recover(round, consumers, why)
+  log(round.worker, why)
+  local list = held(consumers)
+  for _, consumer in ipairs(consumers) do forget(consumer) end
+  for _, lot in ipairs(list) do
+    local ok, message = pcall(fail_in_hand, lot, why)
+    if not ok then log(round.worker, message) end
+  end
+  release(round, list)
+end
+
+local ABORTED = "the handler's light thread was aborted, as it is when a "
+  .. "coroutine of coroutine.wrap raises an error: see the error log"
+
+-- ngx_lua passes such an error by every pcall there is.
+local function recover_aborted(round)
+  local aborted = {}
+  for _, consumer in ipairs(crew(round)) do
+    if coroutine.status(consumer.thread) == "zombie" then
+      ngx.thread.wait(consumer.thread)
+      aborted[#aborted + 1] = consumer
+    end
+  end
+  if #aborted > 0 then recover(round, aborted, ABORTED) end
+end
+
+
+-- The end of a worker.
+
+local function stop(consumers)
+  for _, consumer in ipairs(consumers) do consumer.queue:stop() end
+end
+
+-- Kills handlers; returns how many have to go on.
+local function kill(consumers)
+  local alive = 0
+  for _, consumer in ipairs(consumers) do
+    if threads.kill(consumer.thread) then
+      forget(consumer)
+    else
+      alive = alive + 1
+    end
+  end
+  return alive
+end
+
+local function take_back(round)
+  local consumers = crew(round)
+  if #consumers == 0 then return end
+  local list = held(consumers)
+  local alive = kill(consumers)
+  log(round.worker, "handlers still running at the deadline: ", #consumers)
+  if alive > 0 then
+    log(round.worker, "handlers that wait in a coroutine of their own, cannot "
+        .. "be killed, and go on without their items: ", alive)
+  end
+  release(round, list)
+end
+
+-- Ends the timer with the light threads that handlers have left in it. Where
+-- that is not safe they are left alone, once no consumer is at work.
+local function leave(round, ends)
+  while not threads.can_end_timer() do
+    if #crew(round) == 0 and now() >= ends then return end
+    pause(round, LOOK)
+  end
+  round.state = "over"
+  threads.end_timer()
+end
+
+local function wind_up(round)
+  local worker = round.worker
+  worker.ends = worker.ends or now() + worker.deadline
+  stop(crew(round))
+  while #crew(round) > 0 and now() < worker.ends do
+    pause(round, max(min(SOON, worker.ends - now()), 0.001))
+    recover_aborted(round)
+  end
+  take_back(round)
+  leave(round, worker.ends)
+end
+
+
+-- A round.
+
+local function is_over(round)
+  local worker = round.worker
+  if #crew(round) > 0 then return false end
+  return worker.round ~= round or not any_open(worker)
+end
+
+-- The next is begun when the one before has come to its end.
+local function make_way(round)
+  local worker = round.worker
+  if round.items < ROUND or worker.before then return end
+  worker.before = round
+  M.begin(worker)
+end
+
+local function supervise(round)
+  local worker = round.worker
+  repeat
+    if worker.round == round then
+      man(round)
+      make_way(round)
+    end
+    pause(round, LOOK)
+    recover_aborted(round)
+  until is_ending(worker) or is_over(round)
+end
+
+-- What the timer calls. Premature: nginx wants the process to end, or has
+-- lost its timers for another reason and is asked again.
+local function run(premature, round)
+  local worker = round.worker
+  if worker.round ~= round or round.state ~= "armed" then return end
+  if premature or is_ending(worker) then
+    round.state = "gone"
+    return
+  end
+  round.state = "running"
+  threads.guard()
+  supervise(round)
+  if is_ending(worker) then wind_up(round) end
+  round.state = "over"
+  if worker.before == round then worker.before = nil end
+end
+
+-- Begins a round.
+---@param worker respool.worker
+function M.begin(worker)
+  local round = {
+    worker = worker, items = 0, beats = 0, at = now(), state = "armed",
+  }
+  worker.round = round
+  local ok, message = ngx.timer.at(0, run, round)
+  if not ok then round.state = "gone" end
+  if not ok and message ~= worker.told then log(worker, message) end
+  worker.told = message
+end
+
+
+-- Looking after rounds.
+
+local ENDED = "the handler ended its timer, with all light threads in it"
+
+-- After somebody has ended the timer: a handler that threw away ngx.ctx, and
+-- with it the guard. Nobody can tell which, so what they were at failed.
+local function recover_all(round)
+  round.state = "over"
+  recover(round, crew(round), ENDED)
+end
+
+-- Between two looks the first thread of a round that runs has beaten.
+local function look(round)
+  if round.state ~= "running" then return end
+  if round.seen == round.beats then recover_all(round) end
+  round.seen = round.beats
+end
+
+local function is_missing(round)
+  return round.state == "gone" or round.state == "over"
+    or round.state == "armed" and now() - round.at > LATE
+end
+
+-- Finds rounds that were ended from inside, were refused, or were armed and
+-- have not come, as happens when nginx has no connection left for a timer.
+---@param worker respool.worker
+function M.look_after(worker)
+  local before = worker.before
+  if before then look(before) end
+  if before and before.state == "over" then worker.before = nil end
+  look(worker.round)
+  if is_missing(worker.round) and not is_ending(worker)
+     and any_open(worker) then
+    M.begin(worker)
+  end
+end
+
+return M
