@@ -648,7 +648,8 @@ typedef struct respool_cursor {
 
 /* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
    page of length 0 ends the walk. Items that move meanwhile may be seen
-   twice or not at all; those that stay are seen once. */
+   twice or not at all; those that stay are seen once. CORRUPT where the
+   store's records have come out of order, as the walk might not end. */
 RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
                                respool_cursor *at, respool_page **p);
 
@@ -843,7 +844,8 @@ typedef struct respool_list_options {
 #define RESPOOL_LIST_OPTIONS_INIT \
   { sizeof(respool_list_options), 0, 0, 0, 0, 0, NULL }
 
-/* A box that was never written to is empty, not an error. */
+/* A box that was never written to is empty, not an error. CORRUPT where its
+   letters have come out of order. */
 RESPOOL_API int respool_dead_list(respool *s, const char *box,
                                   const respool_list_options *o,
                                   respool_letters **l);
@@ -1079,7 +1081,9 @@ RESPOOL_API void respool_ticket_free(respool_ticket *t);
 /* ---- check --------------------------------------------------------------- */
 
 /* Calls `each` with one line for every broken invariant or checksum, read
-   only. Returns 0 when the walk went through, whatever it found. */
+   only. Where the records of a database are out of order, or not as many as it
+   counts, it says so and looks at nothing else. Returns 0 when the walk went
+   through, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
 

@@ -11,6 +11,9 @@
 
 #define DISK_MIN ((uint64_t)1 << 20) /* of the disk, for the same */
 
+/* Of that, what is left to takes, and to settles that copy nothing. */
+#define DISK_LAST ((uint64_t)256 << 10)
+
 #define RECOUNT 1024 /* commits after which free pages are counted again */
 
 static uint64_t unsettled(const queue *q) {
@@ -51,15 +54,29 @@ static bool fits(txn *t, uint64_t more, uint64_t limit) {
   return e->used + more <= limit;
 }
 
+static uint64_t disk_reserve(txn *t) {
+  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
+  if (reserve > RESERVE_MAX) return RESERVE_MAX;
+  return reserve < DISK_MIN ? DISK_MIN : reserve;
+}
+
+bool disk_is_short(txn *t) {
+  return !txn_claim_disk(t, 0, disk_reserve(t));
+}
+
+static int no_space(const txn *t) {
+  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
+              "\"%.120s\"", t->env->path);
+}
+
+int disk_copy(txn *t, uint64_t more) {
+  return txn_claim_disk(t, more, DISK_LAST) ? 0 : no_space(t);
+}
+
 /* A disk that is full refuses pushes while there is still room for what
    settling and dead-lettering write. */
 static int disk_room(txn *t, uint64_t more) {
-  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
-  if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
-  if (reserve < DISK_MIN) reserve = DISK_MIN;
-  if (txn_claim_disk(t, more, reserve)) return 0;
-  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "\"%.120s\"", t->env->path);
+  return txn_claim_disk(t, more, disk_reserve(t)) ? 0 : no_space(t);
 }
 
 /* What a batch takes of the file: LMDB gives a value that fills half a page

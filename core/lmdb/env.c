@@ -231,7 +231,7 @@ void env_close(env *base) {
   if (last) {
     registry_remove(e);
     commit_stop(base);
-    txn_env_sync(e);
+    if (e->mdb) txn_env_sync(e);
     env_free(e);
   }
   pthread_mutex_unlock(&registry_lock);

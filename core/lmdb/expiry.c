@@ -64,6 +64,14 @@ static void end_expired(txn *t, queue *q, const line *l,
   q->counters.expired += p->n;
 }
 
+/* A letter is larger than a small item. */
+#define LETTER_COST 160
+
+int expiry_room(txn *t, const queue *q, const place *at) {
+  if (q->config.on_expire == RESPOOL_FATE_DROP) return 0;
+  return disk_copy(t, SEGMENT_BYTES + (uint64_t)at->count * LETTER_COST);
+}
+
 /* ---- what stops a catch ------------------------------------------------- */
 
 /* All of the segment that is in the range, which has expired. */
@@ -202,7 +210,8 @@ bool first_expiry(txn *t, const queue *q, int64_t *at) {
 bool expiry_sweep(txn *t, queue *q, int64_t now, int limit) {
   place at;
   int64_t expires_at;
-  while (first_entry(t, q, &at, &expires_at) && expires_at <= now) {
+  while (first_entry(t, q, &at, &expires_at) && expires_at <= now &&
+         !expiry_room(t, q, &at)) {
     key k = expiry_key(&at, expires_at);
     expire_segment(t, q, &at, now);
     txn_del(t, DB_EXPIRIES, key_bytes(&k)); /* what is leased is seen then */

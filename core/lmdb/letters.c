@@ -212,18 +212,27 @@ typedef struct letter_walk {
   bool down, begun;
 } letter_walk;
 
+static bool letter_move(letter_walk *w) {
+  if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
+  key k = letter_key(w->box, w->number);
+  w->begun = true;
+  return w->down ? cur_floor(&w->c, key_bytes(&k))
+                 : cur_seek(&w->c, key_bytes(&k));
+}
+
+/* In a tree that has come out of order a walk may not end: then it is an
+   error. */
 static bool letter_next(letter_walk *w) {
   uint32_t of;
-  bool found;
-  if (!w->begun) {
-    key k = letter_key(w->box, w->number);
-    w->begun = true;
-    found = w->down ? cur_floor(&w->c, key_bytes(&k))
-                    : cur_seek(&w->c, key_bytes(&k));
-  } else
-    found = w->down ? cur_prev(&w->c) : cur_next(&w->c);
-  return found && letter_key_read(w->c.key, &of, &w->number) &&
-         of == w->box;
+  uint64_t before = w->number;
+  bool first = !w->begun;
+  if (!letter_move(w) || !letter_key_read(w->c.key, &of, &w->number) ||
+      of != w->box)
+    return false;
+  if (first && w->number == before) return true;
+  if (w->down ? w->number < before : w->number > before) return true;
+  txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  return false;
 }
 
 static void letter_open(letter_walk *w, txn *t, uint32_t of, uint64_t from,

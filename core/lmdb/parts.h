@@ -16,7 +16,8 @@
 int dir_fail(const char *path, int error); /* says why it cannot be opened */
 int dir_sync(const char *path);            /* 0 or errno */
 int dir_make(const char *path);            /* unless it is there */
-int dir_look(const char *path); /* 0, or why there is no data file */
+int dir_look(const char *path); /* 0, or why there is no data file: ENODATA
+                                   when there is an empty one */
 char *dir_file(const char *path, const char *name); /* to be freed */
 
 /* What is there, which is a directory; one with data unless `create`. */
@@ -291,6 +292,18 @@ void history_drop(txn *t, queue *q, int *limit); /* all of it */
 /* The line where an item lies that is not settled. */
 bool find_item(txn *t, const queue *q, uint64_t id, line *l);
 int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
+
+/* ---- room --------------------------------------------------------------- */
+
+/* Whether the disk has no more room than what pushes leave to the others. */
+bool disk_is_short(txn *t);
+
+/* Room for settling to copy `more` bytes to letters and elsewhere; NOSPACE when
+   only that is left which lets takes, and settles that copy nothing, go on. */
+int disk_copy(txn *t, uint64_t more);
+
+/* The same for the letters of a segment whose items have expired. */
+int expiry_room(txn *t, const queue *q, const place *at);
 
 /* ---- the seam: see engine.h --------------------------------------------- */
 

@@ -41,6 +41,21 @@ static void fill(look *k, size_t from, const claim *c) {
   }
 }
 
+/* Items that do not follow each other, or lie outside of their range, come
+   from segments that have come out of order, where a look may not end. */
+static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
+  const respool_page *p = k->page;
+  for (size_t i = from; i < p->n; least = p->items[i++].id + 1)
+    if (p->items[i].id < least || p->items[i].id > most)
+      txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
+static void pass(look *k, catch *c) {
+  uint64_t from = c->from;
+  catch_pass(c);
+  if (c->from <= from) txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
 /* Adds the items of a range, up to the limit; false when it is reached. */
 static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
                     const claim *c) {
@@ -51,10 +66,11 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
   int what;
   do {
     what = items_catch(k->t, &got);
-    if (what == CATCH_EXPIRED || what == CATCH_DAMAGED) catch_pass(&got);
+    if (what == CATCH_EXPIRED || what == CATCH_DAMAGED) pass(k, &got);
     if (what == CATCH_BAD_ITEM) k->page->n--;
     if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM) k->damaged = true;
   } while (what != CATCH_END && what != CATCH_FULL);
+  check_order(k, before, from, upto);
   fill(k, before, c);
   return what == CATCH_END && !k->t->rc;
 }
@@ -198,6 +214,13 @@ static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
   return next_claim(k, at, p, c);
 }
 
+static bool is_behind(const respool_cursor *a, const respool_cursor *b) {
+  if (a->space != b->space) return a->space < b->space;
+  if (a->lane != b->lane) return a->lane < b->lane;
+  return a->id < b->id;
+}
+
+/* Where the next look begins. */
 static void advance(look *k, respool_cursor *at, const place *p,
                     uint64_t last, size_t before, bool more) {
   at->space = p->line.space;
@@ -217,6 +240,7 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
   while (more && claim_at(k, at, &p, &c)) {
     size_t before = k->page->n;
     uint64_t from = p.first;
+    respool_cursor was = *at;
     if (at->space == p.line.space && at->lane == p.line.lane &&
         at->id > from)
       from = at->id;
@@ -224,6 +248,8 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
     if (state < 0 || state_of(k, &c) == state)
       more = look_at(k, &p.line, from, c.last, &c);
     advance(k, at, &p, c.last, before, more);
+    if (is_behind(at, &was) || (more && !is_behind(&was, at)))
+      txn_spoil(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
     *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_LANES, 0};

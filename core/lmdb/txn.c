@@ -370,6 +370,27 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
   return rc ? env_fail(e, write ? "write" : "read", rc) : 0;
 }
 
+/* Did the disk take a part of the pages only, as one does that is full? LMDB
+   calls that EIO, too, but no call has failed with it then. Nothing refers to
+   those pages, unless it was the meta page: then LMDB refuses to go on. */
+static bool was_cut_short(lmdb_env *e, int rc, int error) {
+  MDB_txn *next;
+  if (rc != EIO || error == EIO || mdb_txn_begin(e->mdb, NULL, 0, &next))
+    return false;
+  mdb_txn_abort(next);
+  return true;
+}
+
+/* LMDB's commit, with the turn given back. */
+static int commit_pages(txn *t) {
+  errno = 0;
+  int rc = mdb_txn_commit(t->mdb);
+  if (rc && was_cut_short(t->env, rc, errno)) rc = ENOSPC;
+  t->mdb = NULL;
+  take_turn(t->env, F_UNLCK);
+  return rc;
+}
+
 /* Ensures: 1. 0 means that the data is flushed and the commit visible; it
    is durable after the next flush. 2. FULL, NOSPACE, NOMEM mean that nothing
    has changed. 3. After anything else nobody knows, and the environment is
@@ -379,9 +400,7 @@ int txn_commit(txn *t) {
     txn_abort(t);
     return t->rc;
   }
-  int rc = mdb_txn_commit(t->mdb);
-  t->mdb = NULL;
-  take_turn(t->env, F_UNLCK);
+  int rc = commit_pages(t);
   if (!rc) return 0; /* 1 */
   int code = env_fail(t->env, "commit to", rc);
   if (code == RESPOOL_FULL || code == RESPOOL_NOSPACE ||
@@ -461,8 +480,12 @@ void txn_del(txn *t, enum db db, respool_bytes key) {
 
 size_t txn_entries(txn *t, enum db db) {
   MDB_stat st;
-  if (t->rc || mdb_stat(t->mdb, t->env->dbis[db], &st)) return 0;
-  return st.ms_entries;
+  if (!t->rc) txn_fail(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
+  return t->rc ? 0 : st.ms_entries;
+}
+
+const char *db_name(enum db db) {
+  return names[db];
 }
 
 /* ---- cursors ------------------------------------------------------------ */
@@ -517,4 +540,10 @@ void cur_del(cur *c) {
   if (c->t->rc) return;
   c->t->changes++;
   txn_fail(c->t, mdb_cursor_del(c->mdb, 0));
+}
+
+bool key_rises(respool_bytes from, respool_bytes to) {
+  size_t n = from.size < to.size ? from.size : to.size;
+  int order = n ? memcmp(from.data, to.data, n) : 0;
+  return order < 0 || (order == 0 && from.size < to.size);
 }

@@ -121,8 +121,9 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
 
-/* Entries of a database. */
+/* Entries of a database, and what it is called. */
 size_t txn_entries(txn *t, enum db db);
+const char *db_name(enum db db);
 
 /* A cursor. Every move is false when there is nothing, leaving key and
    value as they were. Close it before the transaction ends. */
@@ -140,5 +141,8 @@ bool cur_floor(cur *c, respool_bytes key); /* last at or before */
 bool cur_next(cur *c);
 bool cur_prev(cur *c);
 void cur_del(cur *c); /* where it stands; then seek again, or next */
+
+/* Whether a key comes after another in a database that is sound. */
+bool key_rises(respool_bytes from, respool_bytes to);
 
 #endif

@@ -2,10 +2,15 @@
 --
 -- JSON for payloads, both ways.
 --
--- In: lua-cjson reads, and is strict. It knows no integers and no empty
--- arrays, though: whole numbers are made integers again, and the few texts
--- that hold `[]` or a number of 16 digits are read by dkjson, once cjson has
--- found them to be JSON. A whole number that this Lua cannot hold is refused.
+-- In: RFC 8259, and nothing besides. lua-cjson reads; what it lets pass that is
+-- no JSON, such as `1.` and a line's end in a string, is looked for where a
+-- text has the signs of it. It knows no integers and no empty arrays: whole
+-- numbers are made integers again, and the few texts that hold `[]` or a
+-- number of 16 digits are read by dkjson, once cjson has found them to be JSON.
+-- A number that this Lua cannot hold is refused: a whole one beyond its
+-- integers (of LuaJIT and 5.1: beyond 2^53), any beyond a double. So is half of
+-- a surrogate pair, which is no character. Of a name that an object has twice
+-- the last counts.
 --
 -- Out: of what JSON does not know, NaN and infinities become null, map keys
 -- that are no strings become the strings they are written as, and a string
@@ -69,19 +74,54 @@ end
 
 local EXACT = 2^53
 
--- Whether this Lua holds the whole number that the digits are.
-local function fits(digits)
-  local n = tonumber(digits)
-  if tointeger then return math.type(n) == "integer" end
-  return n <= EXACT
+local INTEGER = "a whole number beyond what Lua holds"
+local DOUBLE = "a number beyond what a double holds"
+
+-- Why a number is none, or none that this Lua holds; nil when it is one.
+local function wrong_number(token)
+  local rest = token:match "^-?[1-9]%d*(.*)$" or token:match "^-?0(.*)$"
+  if rest == "" then
+    local n = tonumber(token)
+    if tointeger then return math.type(n) ~= "integer" and INTEGER or nil end
+    local same = ("%.0f"):format(n) == token and n >= -EXACT and n <= EXACT
+    return not same and INTEGER or nil
+  end
+  rest = rest and (rest:match "^%.%d+(.*)$" or rest)
+  rest = rest and (rest:match "^[eE][+-]?%d+(.*)$" or rest)
+  if rest ~= "" then return "a number that is not JSON's" end
+  local n = tonumber(token)
+  return (n == huge or n == -huge) and DOUBLE or nil
 end
 
--- The first whole number that does not fit; strings are passed over.
-local function too_large(text)
-  local bare = text:gsub("\\.", ""):gsub('"[^"]*"', '""')
-  for number in bare:gmatch "%d[%d.eE+-]*" do
-    if number:match "^%d+$" and not fits(number) then return number end
+-- The same of the first such number in a text without its strings.
+local function wrong_numbers(bare)
+  for token in bare:gmatch "[%d.+-][%w.+-]*" do
+    local why = wrong_number(token)
+    if why then return why end
   end
+end
+
+-- Signs of a number that cjson reads although it is not JSON's or does not
+-- fit; most texts have none.
+local LONG = ("%d"):rep(16)
+local SIGNS = { LONG, "%d%.%D", "%d%.$", "%-%.", "[eE]%+?%d%d" }
+
+local function has_sign(text)
+  for _, sign in ipairs(SIGNS) do
+    if text:find(sign) then return true end
+  end
+end
+
+-- Why a text is no JSON although cjson reads it.
+local function fault(text)
+  if text:find "[%z\1-\8\11\12\14-\31]" then return "a control character" end
+  local lines = text:find "[\t\n\r]"
+  if not lines and not has_sign(text) then return nil end
+  local plain = text:gsub("\\.", "")
+  for inside in plain:gmatch '"([^"]*)"' do
+    if lines and inside:find "[\t\n\r]" then return "a control character" end
+  end
+  return wrong_numbers((plain:gsub('"[^"]*"', '""')))
 end
 
 -- Makes integers of whole numbers that are floats.
@@ -104,11 +144,6 @@ local function reason(message)
   return tostring(message):gsub("^.-: ", "", 1):gsub("%s+$", "")
 end
 
-local function exact(text)
-  if too_large(text) then return nil, "a whole number beyond what Lua holds" end
-  return whole((require "dkjson".decode(text, 1, NULL, nil, ARRAY)))
-end
-
 -- The value of a JSON text: nil and why when it has none, in words that hold
 -- nothing of the text. null is respool.null; empty arrays stay arrays.
 ---@param text string
@@ -117,8 +152,10 @@ function M.decode(text)
   if not M.is_text(text) then return nil, "not UTF-8" end
   local ok, value = pcall(cjson().decode, text)
   if not ok then return nil, (reason(value)) end
-  if text:find("%[%s*%]") or text:find(("%d"):rep(16)) then
-    return exact(text)
+  local why = fault(text)
+  if why then return nil, why end
+  if text:find "%[%s*%]" or text:find(LONG) then
+    value = require "dkjson".decode(text, 1, NULL, nil, ARRAY)
   end
   return whole(value)
 end
