@@ -9,7 +9,7 @@ LUA ?= lua5.4
 BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
-  history page thread commit ticket timer keeper load buffer store queue \
+  history page notices thread commit ticket timer keeper load buffer store queue \
   push take lot settle tx dead care \
   lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/txn lmdb/keys \
   lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \

@@ -75,9 +75,10 @@ static int run_flush(txn *t, op *o) {
   int rc = 0;
   part *first = f->b->hand.parts;
   for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
-    append_req r = push_request(q->store, &p->batch, &p->key, &p->options);
+    append_req r = push_request(q, &p->batch, &p->key, &p->options);
     r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
+    if (rc == RESPOOL_TOO_LARGE) rc = RESPOOL_FULL; /* the bound was lowered */
     o->relies |= r.held;
   }
   return rc;
@@ -332,6 +333,7 @@ static int buffer_check(respool_buffer *b, const respool_payload *it,
   if (!b) return fail(RESPOOL_INVALID, "the buffer is NULL");
   int rc = queue_check(b->queue);
   if (!rc) rc = push_check(b->queue->store, it, 1, o);
+  if (!rc) rc = push_fits(b->queue, it, o);
   if (!rc && it->key.size && o->on_conflict == RESPOOL_CONFLICT_FAIL)
     return invalid("on_conflict", "ignore or replace in a buffer");
   return rc;

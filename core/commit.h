@@ -34,6 +34,7 @@ typedef struct op {
   _Atomic bool done;
   bool wrote;
   bool relies;  /* set by `run`: told of what another's commit has made */
+  bool stands;  /* set by `run`: what it wrote is to stay though it failed */
   int rc;
   char text[FAIL_LINE];
   pthread_cond_t wake;

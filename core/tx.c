@@ -184,7 +184,7 @@ typedef struct tx_op {
 
 static int apply_push(txn *t, tx_op *x, step *p) {
   respool *s = x->tx->store;
-  append_req r = push_request(s, &p->batch, &p->key, &p->options);
+  append_req r = push_request(p->queue, &p->batch, &p->key, &p->options);
   int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
   if (!rc) p->first = r.first;
   x->op.relies |= r.held || rc == RESPOOL_EXISTS;

@@ -300,7 +300,9 @@ enum respool_fate {
   RESPOOL_FATE_COOLDOWN = 2 /* waits `cooldown`, then starts over */
 };
 
-/* What becomes of a push beyond max_items or max_queue_bytes. */
+/* What becomes of a push beyond max_items or max_queue_bytes, once what has
+   expired has made room. One item that is over max_queue_bytes by itself is
+   TOO_LARGE instead. */
 enum respool_overflow {
   RESPOOL_OVERFLOW_REJECT = 0,      /* FULL */
   RESPOOL_OVERFLOW_DROP_OLDEST = 1, /* the oldest fresh items make room */
@@ -352,7 +354,8 @@ typedef struct respool_queue_options {
     NULL, NULL, NULL }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
-   other than KEEP are stored. The handle must be freed before the store is
+   other than KEEP are stored; where they are stored already this is a read,
+   which waits for no writer. The handle must be freed before the store is
    closed; any number of handles on one queue is fine. */
 RESPOOL_API int respool_queue_open(respool *s, const char *name,
                                    const respool_queue_options *o,
@@ -488,25 +491,53 @@ typedef struct respool_push_options {
   int64_t wait;     /* for room in a full queue; then TIMEOUT. 0: FULL */
   int *held;        /* out of respool_push: 1 when IGNORE pushed nothing,
                        else 0. May be NULL */
+  int *never;       /* out of respool_push, FULL: 1 when the empty queue has
+                       no room either, else 0. May be NULL */
 } respool_push_options;
 
 #define RESPOOL_PUSH_OPTIONS_INIT \
-  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL }
+  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL, \
+    NULL }
 
 /* Pushes `n` items in one commit, all or nothing, with consecutive ids from
    `*first`. On return they are on disk (unless the store is relaxed). The
    payloads are copied before the call returns. FULL when the store, the
-   queue's max_items or max_queue_bytes has no room; TOO_LARGE for an item
-   over max_item_bytes. Nothing is stored then.
+   queue's max_items or max_queue_bytes has no room, once items that have
+   expired are ended, as far as that helps; TOO_LARGE for an item over
+   max_item_bytes, and whatever `overflow` is for one that takes more than
+   max_queue_bytes by itself. Nothing is stored then. Where the queue would
+   have no room even if it were empty, FULL comes at once, whatever `wait`.
 
    A payload with a key is pushed by itself (n is 1). The key is held until
    its item is done, dead, expired or removed, and for `dedup` at least; a
-   push with a key that is held does what `on_conflict` says. A leased item
+   push with a key that is held does what `on_conflict` says. An item that
+   has expired and is not leased holds nothing: the push ends it, as the
+   queue's on_expire says, whatever `on_conflict` is. A leased item
    is not removed by REPLACE: it goes on beside the new one, which holds the
    key from then on. Found by key, whatever the backlog. */
 RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              uint64_t *first);
+
+/* A letter that a push has made. */
+typedef struct respool_notice {
+  size_t size;
+  uint64_t number;
+  char box[RESPOOL_NAME_MAX + 1];
+} respool_notice;
+
+#define RESPOOL_NOTICE_INIT { .size = sizeof(respool_notice) }
+
+/* Begins (or with 0 ends) noting the letters that pushes by this handle make:
+   of what an `overflow` that buries had no room for, and of items that had
+   expired and were ended to make room or to free their key. Whether they were
+   pushed by themselves, in a transaction, with a settle, or flushed from a
+   buffer of the handle. A letter is noted once its commit has gone well. */
+RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
+
+/* Takes the oldest notice; `out->number` is 0 when there is none. Of more than
+   10,000 that nobody has asked for the latest are not noted. Any thread. */
+RESPOOL_API int respool_queue_notice(respool_queue *q, respool_notice *out);
 
 
 /* ---- buffered push ------------------------------------------------------ */
@@ -545,7 +576,10 @@ RESPOOL_API void respool_buffer_discard(respool_buffer *b);
 RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
 
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
-   defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
+   defaults. A payload with a key cannot have on_conflict FAIL. TOO_LARGE as
+   there, by the max_queue_bytes that this handle of the queue saw last; an
+   item that was taken in before the bound was lowered waits in the buffer,
+   with what is behind it, for a bound that lets it in. A delay counts
    from the flush. FULL while max_bytes are waiting, with o->wait TIMEOUT
    after so long; either way a flush is under way then. Any thread. */
 RESPOOL_API int respool_buffer_push(respool_buffer *b,
@@ -1062,6 +1096,7 @@ typedef struct respool_result {
   uint64_t first;   /* of a push: the first id */
   int held;         /* of a push: as in respool_push_options */
   respool_lot *lot; /* of a take, or of a settle with one: the caller's */
+  int never;        /* of a push: as there; also written with FULL */
 } respool_result;
 
 #define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }

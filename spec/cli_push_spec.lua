@@ -167,6 +167,33 @@ describe("respool push", function()
     assert_numbers(3)
   end)
 
+  -- A batch that was larger than the queue may be waited for ever.
+  it("waits for room where the queue says so, however small that is",
+     function()
+    local store = assert(helper.open(place))
+    local q = assert(store:queue("q", { max_items = 2, overflow = "wait" }))
+    local consumer = helper.spawn([[
+      local q = require "respool".open(arg[1]):queue "q"
+      assert(q:work(function() end, { max = 9, deadline = 30 }))
+    ]], place)
+    local run = cli.run { "push", place, "q", file(numbered(1, 9)) }
+    assert.equal(0, run.status, run.err)
+    assert.equal(0, consumer:wait())
+    assert.equal(9, q:stats().done)
+  end)
+
+  it("passes over what is larger than the queue may be", function()
+    local store = assert(helper.open(place))
+    assert(store:queue("q", { max_queue_bytes = 200 }))
+    store:close()
+    local run = cli.run { "push", place, "q", input = '{"n":1}\n{"n":"'
+      .. ("x"):rep(200) .. '"}\n{"n":3}\n' }
+    assert.equal(1, run.status)
+    assert.matches("^respool: line 2: an item that takes [^\n]* is over "
+                   .. "max_queue_bytes", run.err)
+    assert.equal(2, #payloads())
+  end)
+
   it("shows its progress on a terminal", function()
     local path = file(numbered(1, 3) .. "bad\n")
     local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(

@@ -194,6 +194,82 @@ describe("on_dead", function()
     assert.same({ { "a", "crashed", nil, "the lease ran out" } }, deaths)
   end)
 
+  -- Letters of pushes that had no room were told to nobody.
+  it("is told of what a full queue buries, however it was pushed", function()
+    local store = open()
+    local q = queue(store, { max_items = 1, overflow = "dead" })
+    local jobs = assert(store:queue "jobs")
+    q:push "fits"
+    q:push "a"
+    q:push_many { "b", "c" }
+    store:transaction(function(tx) tx:push(q, "d") end)
+    jobs:push_many { 1, 2 }
+    local lot = jobs:take()
+    lot:done()
+    assert(lot:settle { push = { { queue = q, payload = "e" } } })
+    jobs:work(function(_, item) item:push(q, "f") end, empty)
+    local told = {}
+    for i, death in ipairs(deaths) do
+      told[i] = death[1]
+      assert.same({ "overflow", "the queue was full" },
+                  { death[2], death[4] })
+    end
+    assert.same({ "a", "b", "c", "d", "e", "f" }, told)
+  end)
+
+  it("is told of what its buffer's flush buries, once flush is back",
+     function()
+    local q = queue(open(), { max_items = 1, overflow = "dead", buffer = {
+      items = 2, interval = 60 } })
+    for i = 1, 7 do q:push(i) end
+    assert(q:flush())
+    assert.equal(q.dead:count(), #deaths)
+    assert.equal("overflow", deaths[1][2])
+  end)
+
+  it("is told of what a push has found expired", function()
+    local store = open()
+    local q = queue(store, { max_items = 1 })
+    q:push("a", { ttl = 5, key = "k" })
+    store:advance(5)
+    assert(q:push("b", { ttl = 5 }))
+    store:advance(5)
+    assert(q:push("c", { key = "k", ttl = 5 }))
+    store:advance(5)
+    assert(q:push("d", { key = "k" }))
+    assert.same({ { "a", "expired" }, { "b", "expired" },
+                  { "c", "expired" } }, deaths)
+  end)
+
+  it("is not told of what another handle pushes, nor of what did not happen",
+     function()
+    local store = open()
+    local q = queue(store, { max_items = 1, overflow = "dead" })
+    local other = assert(store:queue "orders")
+    q:push "fits"
+    other:push "a"
+    pcall(store.transaction, store, function(tx)
+      tx:push(q, "b")
+      error "no"
+    end)
+    local jobs = assert(store:queue("jobs", { max_items = 0 }))
+    assert.equal("FULL", helper.code(store:transaction(function(tx)
+      tx:push(q, "c")
+      tx:push(jobs, "no room")
+    end)))
+    q:take()
+    assert.same({}, deaths)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("may close the store when it is told within a push", function()
+    local store = open()
+    local q = queue(store, { max_items = 0, overflow = "dead",
+                             on_dead = function() store:close() end })
+    assert.equal(1, q:push_many { "a", "b" })
+    assert.has_error(function() q:push "c" end)
+  end)
+
   it("is not told of what was expired to be dropped", function()
     local store = open()
     local q = queue(store, { ttl = 5, on_expire = "drop" })

@@ -112,6 +112,85 @@ describe("a key", function()
     assert(push("b", "k"))
   end)
 
+  -- Both were lost: the new item was refused, the old one never delivered.
+  for _, how in ipairs { "fail", "ignore", "replace" } do
+    it("is not held by what has expired, on " .. how, function()
+      assert(q:push("a", { key = "k", ttl = 5 }))
+      store:advance(5)
+      assert.same({ 2 }, { push("b", "k", how) })
+      assert.same({ "b" }, payloads(q))
+      assert.same({ a = "expired" }, helper.reasons(q.dead))
+      local stats = q:stats()
+      assert.same({ 1, 0 }, { stats.expired, stats.removed })
+      assert.equal("EXISTS", helper.code(push("c", "k")))
+    end)
+  end
+
+  it("is not held by what has expired and is dropped", function()
+    queue { on_expire = "drop" }
+    assert(q:push("a", { key = "k", ttl = 5, delay = 60 }))
+    store:advance(5)
+    assert.equal(2, push("b", "k", "ignore"))
+    assert.same({ 1, 0 }, { q:stats().expired, q.dead:count() })
+  end)
+
+  it("is not held by what expired while it waited, with its history",
+     function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    local lot = assert(q:take())
+    lot:retry { delay = 60, error = "down" }
+    assert(lot:settle())
+    store:advance(5)
+    assert.equal(2, push("b", "k"))
+    local letter = q.dead:oldest()
+    assert.same({ "expired", 1, "down" },
+                { letter.reason, letter.attempts, letter.error })
+  end)
+
+  it("is held by a leased item that has expired, until its lease ends",
+     function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    local lot = assert(q:take())
+    store:advance(6)
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert.equal("EXISTS", helper.code(push("b", "k")))
+    lot:release()
+    assert(lot:settle())
+    assert.equal(2, push("b", "k", "ignore"))
+    assert.same({ a = "expired" }, helper.reasons(q.dead))
+  end)
+
+  it("is not held by one of several that expired together", function()
+    queue { ordered = true }
+    for _, key in ipairs { "i", "j", "k" } do
+      assert(q:push(key, { key = key, ttl = 5 }))
+    end
+    store:advance(5)
+    assert.equal(4, push("new", "j", "ignore"))
+    assert.same({ j = "expired" }, helper.reasons(q.dead))
+    assert.same({ "new" }, payloads(assert(q:take { items = 9 })))
+    assert.equal(3, q.dead:count())
+  end)
+
+  it("is free once its item was ended by a push that was refused", function()
+    queue { max_items = 1 }
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    store:advance(5)
+    queue { max_items = 0 }
+    assert.equal("FULL", helper.code(push("b", "k", "replace")))
+    queue { max_items = 1 }
+    assert.equal(2, push("b", "k"))
+  end)
+
+  it("is free in a transaction, too, once its item has expired", function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    store:advance(5)
+    assert(store:transaction(function(tx)
+      tx:push(q, "b", { key = "k", on_conflict = "ignore" })
+    end))
+    assert.same({ "b" }, payloads(q))
+  end)
+
   it("is held while its item is leased or waits", function()
     assert(push("a", "k"))
     local lot = assert(q:take())
@@ -192,6 +271,17 @@ describe("a window", function()
     assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
     store:advance(1)
     assert.equal(2, push("b", "k"))
+  end)
+
+  it("holds the key of an item that has expired", function()
+    assert(q:push("a", { key = "k", ttl = 5, dedup = 60 }))
+    store:advance(10)
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert.equal("EXISTS", helper.code(push("b", "k")))
+    assert.equal(2, push("b", "k", "replace"))
+    assert.same({ a = "expired" }, helper.reasons(q.dead))
+    store:advance(60)
+    assert.equal("EXISTS", helper.code(push("c", "k")))
   end)
 
   it("does not free the key of an item that is not over", function()

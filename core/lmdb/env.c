@@ -305,9 +305,11 @@ int env_commit(txn *t) {
   boxes_store(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
-  if (rc)
+  if (rc) {
     queues_free(t->queues);
-  else {
+    notices_drop(t->notices);
+  } else {
+    notices_post(t->notices);
     e->queues = t->queues;
     e->queues_txn = number;
   }
@@ -322,6 +324,7 @@ void env_abort(txn *t) {
     e->queues_txn = txn_number(t) - 1;
   } else
     queues_free(t->queues);
+  notices_drop(t->notices);
   txn_abort(t);
   env_end(t);
 }

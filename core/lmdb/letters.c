@@ -111,6 +111,8 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   put_letter(t, x, &l);
   if (t->witness)
     txn_spoil(t, lot_add_death(t->witness, x->name, x->next_number - 1));
+  if (t->listener)
+    notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
   count_death(q, d);
   uint64_t size = blob_of(packed).size; /* it leaves the queue */
   q->bytes -= size < q->bytes ? size : q->bytes;

@@ -67,16 +67,17 @@ static unsigned env_flags(const lmdb_env *e) {
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
-/* Another program's LMDB has entries, but not our first database. */
-static int open_dbis(lmdb_env *e, MDB_txn *t, bool *fresh) {
-  unsigned flags = e->read_only ? 0 : MDB_CREATE;
+/* Another program's LMDB has entries, but not our first database. NOTFOUND
+   when there is something to be made. */
+static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
+  unsigned flags = write ? MDB_CREATE : 0;
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
   if (rc) return rc;
   *fresh = st.ms_entries == 0;
-  if (*fresh && e->read_only) return MDB_INVALID;
+  if (*fresh && !write) return e->read_only ? MDB_INVALID : MDB_NOTFOUND;
   if (!*fresh) {
     rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
@@ -107,12 +108,13 @@ static int begin_write(lmdb_env *e, MDB_txn **t) {
 /* An error of ours, told from LMDB's by being none of its numbers. */
 #define LOOKED (-1)
 
-static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  txn t = {.env = e, .write = !e->read_only};
+static int try_databases(lmdb_env *e, bool write,
+                         int (*look)(txn *t, bool fresh)) {
+  txn t = {.env = e, .write = write};
   bool fresh;
-  int rc = e->read_only ? mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t.mdb)
-                        : begin_write(e, &t.mdb);
-  if (!rc) rc = open_dbis(e, t.mdb, &fresh);
+  int rc = write ? begin_write(e, &t.mdb)
+                 : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t.mdb);
+  if (!rc) rc = open_dbis(e, t.mdb, write, &fresh);
   if (!rc) {
     e->looked = look(&t, fresh);
     rc = e->looked ? LOOKED : t.rc ? EIO : 0;
@@ -122,8 +124,16 @@ static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
     return rc;
   }
   rc = mdb_txn_commit(t.mdb);
+  if (write) take_turn(e, F_UNLCK);
+  return rc;
+}
+
+/* A store that is whole is only read, which waits for no writer. */
+static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  int rc = try_databases(e, false, look);
   if (e->read_only) return rc;
-  take_turn(e, F_UNLCK);
+  if (rc == MDB_NOTFOUND || rc == MDB_READERS_FULL)
+    rc = try_databases(e, true, look);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
 

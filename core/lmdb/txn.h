@@ -65,6 +65,8 @@ struct txn {
   struct queue *queues; /* loaded so far */
   struct box *boxes;
   respool_lot *witness; /* the lot of the take that runs; NULL: none does */
+  notices *listener;    /* of the push that runs; NULL: none, or unasked */
+  notice *notices;      /* to be posted when it has committed */
 };
 
 /* Opening and closing, as far as LMDB is concerned. `look` is called in the

@@ -4,6 +4,11 @@
 -- type "text/plain; version=0.0.4"), or OpenMetrics 1.0 when asked. Counters
 -- are those of the store, whoever has counted; only commits and buffers are
 -- this process's own.
+--
+-- Names of queues and boxes are labels, which are UTF-8. In a label \xHH, two
+-- digits, always stands for one byte: of a name that is not UTF-8 each byte
+-- from 80 on and each backslash is spelt so, and each backslash of one that
+-- has such a sequence in it already. No two names give one label.
 
 local core = require "respool.core"
 local figures = require "respool.figures"
@@ -15,19 +20,21 @@ local M = {}
 
 -- Text.
 
--- Label values are UTF-8; bytes that are not are spelt out.
+local function spell(c)
+  return ("\\x%02x"):format(c:byte())
+end
+
 local function utf8_of(s)
   local is_text = core.cbor.encode(s):byte() >= 0x60
-  if is_text then return s end
-  return (s:gsub("[\128-\255\\]", function(c)
-    return ("\\x%02x"):format(c:byte())
-  end))
+  if not is_text then return (s:gsub("[\128-\255\\]", spell)) end
+  return s:find "\\x%x%x" and s:gsub("\\", spell) or s
 end
 
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 local function label(name, value)
-  return ('%s="%s"'):format(name, (utf8_of(value):gsub('[\\"\n]', ESCAPES)))
+  local text = utf8_of(value)
+  return ('%s="%s"'):format(name, (text:gsub('[\\"\n]', ESCAPES)))
 end
 
 local function number(n)

@@ -33,7 +33,8 @@ local M = {}
 ---@field decide function?
 ---@field route function? dead_letter as a function
 ---@field on_handler_error fun(err: any, item: respool.item)?
----@field on_dead fun(death: respool.death)?
+---@field on_dead fun(death: respool.death)? of items that this handle takes or
+--- pushes
 ---@field buffer userdata? of buffered pushes
 ---@field merge respool.merge?
 ---@field version integer? of the payloads pushed and taken
@@ -72,6 +73,10 @@ function M.open(store, name, given)
     route = type(o.dead_letter) == "function" and o.dead_letter or nil,
     on_handler_error = o.on_handler_error, on_dead = o.on_dead,
   }, Queue)
+  if o.on_dead then
+    handle:watch()
+    store.watched = true
+  end
   queue.dead = dead.new(store, config.box, queue.codec)
   queue.dead.queue = queue
   queue.history = history.new(queue)

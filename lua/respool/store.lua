@@ -25,6 +25,7 @@ local M = {}
 ---@field max_item_bytes integer
 ---@field handle userdata
 ---@field lots table<respool.lot, true> open ones, weak
+---@field watched boolean? one of its queues has an on_dead hook
 ---@field queues_open table<respool.queue, true> weak
 ---@field buffers table<userdata, true> of its queues, weak
 ---@field transactions table<thread, respool.transaction> running ones, weak

@@ -218,6 +218,7 @@ local function publish(tx, by_lot)
     lots.beside(lot).settled = true
     hooks.tell_deaths(lot)
   end
+  hooks.tell_pushed(tx.store)
 end
 
 local function commit(tx)

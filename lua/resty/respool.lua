@@ -126,6 +126,24 @@ function M.exit()
   end
 end
 
+-- Work on files has no ticket: where it may be done, it is done in place, and
+-- the event loop stands. Before there are requests, and after them, nobody
+-- waits for it.
+local function in_place(name)
+  M[name] = function(...)
+    local phase = ngx.get_phase()
+    if phase ~= "init" and not OPENS[phase] and not waiting.can_yield() then
+      return waiting.refusal("respool." .. name)
+    end
+    return respool[name](...)
+  end
+end
+
+for _, name in ipairs { "compact", "repair", "dump", "restore", "file_writer",
+                        "file_reader" } do
+  in_place(name)
+end
+
 -- Workers are nginx's: see resty/respool/worker.lua.
 function M.work_processes()
   compat.misuse "respool.work_processes: use resty.respool.worker inside nginx"

@@ -176,27 +176,32 @@ local function stop_at(run, entry, message)
     run.notes and ", --resume goes on there" or ""))
 end
 
+-- A queue whose overflow is "wait" makes us wait, too, but not for what it
+-- could never hold at once.
+local function commit_patiently(run, batch, place)
+  while true do
+    local ok, message, code = commit(run, batch, place)
+    if ok or code ~= "FULL" or not run.waits or records.is_stopped()
+       or message:find(" can never hold ", 1, true) then
+      return ok, message, code
+    end
+    core.process.nap(0.05)
+  end
+end
+
+-- Errors of one item, not of the queue or the store.
+local OF_ITEM = { EXISTS = true, TOO_LARGE = true }
+
 -- One by one: an item that will not go is told, and the place moves on.
 local function commit_each(run, batch, place)
   for i, entry in ipairs(batch) do
     local to = i == #batch and place or entry.place
-    local ok, message, code = commit(run, { entry }, to)
-    if not ok and code ~= "EXISTS" then stop_at(run, entry, message) end
+    local ok, message, code = commit_patiently(run, { entry }, to)
+    if not ok and not OF_ITEM[code] then stop_at(run, entry, message) end
     if not ok then
       refuse(run, entry.place, message)
       check(commit(run, {}, to))
     end
-  end
-end
-
--- A queue whose overflow is "wait" makes us wait, too.
-local function commit_patiently(run, batch, place)
-  while true do
-    local ok, message, code = commit(run, batch, place)
-    if ok or code ~= "FULL" or not run.waits or records.is_stopped() then
-      return ok, message, code
-    end
-    core.process.nap(0.05)
   end
 end
 
@@ -205,7 +210,7 @@ local function flush(run)
   run.batch, run.bytes = {}, 0
   if place == run.kept then return end
   local ok, message, code = commit_patiently(run, batch, place)
-  if not ok and code ~= "FULL" and code ~= "EXISTS" then
+  if not ok and code ~= "FULL" and not OF_ITEM[code] then
     arguments.fail(message)
   elseif not ok then
     commit_each(run, batch, place)
