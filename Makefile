@@ -23,7 +23,8 @@ BINDING = core result handle ticket record figures names backoff cbor store \
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
-  respool/lot.lua respool/item.lua respool/verdict.lua respool/outcome.lua \
+  respool/lot.lua respool/item.lua respool/handover.lua respool/memory.lua \
+  respool/verdict.lua respool/outcome.lua \
   respool/page.lua respool/work.lua respool/dead.lua respool/replay.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \

@@ -73,6 +73,19 @@ describe("a merging queue", function()
     assert.equal("12 21", stored())
   end)
 
+  -- On 5.3 and later 1 and 1.0 were two keys; before, large numbers that
+  -- differ were one.
+  it("takes equal numbers for one key, others for several", function()
+    queue()
+    push({ 1, 1 }, { 1.0, 1 }, { -0.0, 1 }, { 0, 1 })
+    push({ 2^53, 1 }, { 2^53 - 1, 1 }, { 2^53, 1 })
+    push({ 0.1, 1 }, { "0.1", 1 }, { 0.1 + 2^-54, 1 })
+    assert(q:flush())
+    local sums = {}
+    for item in q:each() do sums[#sums + 1] = item.payload.n end
+    assert.same({ 2, 2, 2, 1, 2, 1 }, sums)
+  end)
+
   it("counts pushes apart from items", function()
     queue(nil, { items = 2, pushes = 5, bytes = huge, interval = 3600 })
     push({ "a", 1 }, { "a", 1 }, { "a", 1 }, { "a", 1 })
@@ -290,6 +303,57 @@ describe("work with merge", function()
     assert.equal(2, counts.done)
     assert.equal(1, counts.failed)
     assert.matches("arithmetic", q:get(2).error)
+  end)
+
+  -- The memory of the first of a group was taken for that of all.
+  it("keeps items apart that handlers of a fan-out have accepted", function()
+    items { "a", 1 }
+    local mail, sms, is_down = {}, {}, true
+    local h = respool.fan_out {
+      mail = function(p) table.insert(mail, p.n) end,
+      sms = function(p)
+        if is_down then error "down" end
+        table.insert(sms, p.n)
+      end,
+    }
+    work(h, { max = 1 })
+    is_down = false
+    store:advance(10)
+    for _, n in ipairs { 10, 20 } do q:push { k = "a", n = n } end
+    assert.equal(3, work(h).done)
+    assert.same({ { 1, 30 }, { 1, 30 } }, { mail, sms })
+  end)
+
+  it("folds items of which the same handlers have accepted", function()
+    items({ "a", 1 }, { "a", 2 })
+    local mail, sms, is_down = {}, {}, true
+    local h = respool.fan_out {
+      mail = function(p) table.insert(mail, p.n) end,
+      sms = function(p)
+        if is_down then error "down" end
+        table.insert(sms, p.n)
+      end,
+    }
+    work(h, { max = 2 })
+    is_down = false
+    store:advance(10)
+    work(h)
+    assert.same({ { 3 }, { 3 } }, { mail, sms })
+  end)
+
+  it("fails all of a group whose push is refused, and no others", function()
+    items({ "a", 1 }, { "b", 2 }, { "a", 3 }, { "c", 4 })
+    local sums = store:queue("all", { max_items = 2 })
+    local seen = {}
+    local counts = work(function(p, item)
+      item:push(sums, p)
+      if p.k == "b" then item:push(sums, p) end
+      seen[#seen + 1] = p.k .. p.n
+    end, { max = 4 })
+    assert.equal("a4 b2 c4", table.concat(seen, " "))
+    assert.same({ 3, 1 }, { counts.done, counts.failed })
+    assert.equal(2, sums:length().total)
+    assert.equal("b", q:get(2).payload.k)
   end)
 
   it("makes letters of what it cannot decode", function()

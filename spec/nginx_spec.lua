@@ -250,6 +250,22 @@ describe("a worker in nginx", function()
     each_seen_once(n, 500)
   end)
 
+  it("fails an item whose push is refused, and goes on", function()
+    local n = nginx.start { http = consumer [[
+      options = { max_attempts = 1 }, lot = 20, handle = function(i, item)
+        item:push(seen, i, i % 10 == 3 and { key = "three" } or nil)
+      end]] }
+    push_numbers(n, 40)
+    await_done(n, 37)
+    n:await("the others died", function()
+      return counts(n, "orders").dead == 3
+    end)
+    n:look(function(store)
+      assert.equal("EXISTS", store:dead("orders"):oldest().group)
+      assert.equal(37, store:queue("seen"):length().total)
+    end)
+  end)
+
   it("runs a job script", function()
     local dir = helper.dir()
     helper.write(dir .. "/job.lua", [[return { queue = "mails",

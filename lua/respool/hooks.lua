@@ -2,7 +2,8 @@
 --
 -- Hooks: functions of the user's that are told what happens. None of them can
 -- harm the work: an error that one raises goes to on_error, once, and an error
--- that on_error or log raises goes nowhere.
+-- that on_error or log raises goes nowhere. One may close the store, which
+-- ends the work; hooks that would come later are not called then.
 
 local compat = require "respool.compat"
 local core = require "respool.core"
@@ -79,6 +80,7 @@ local function tell_death(queue, death)
     queue = queue.name, id = death.item.id, reason = death.reason,
     group = death.group, error = death.error,
   })
+  if queue.handle:closed() then return end -- by the log
   M.call(queue.store, "on_dead", queue.on_dead, death)
 end
 
@@ -120,6 +122,7 @@ function M.tell_deaths(lot)
   local beside = lots.beside(lot)
   if not beside.deaths then return end
   for _, death in ipairs(died(lot, beside.deaths)) do
+    if lots.closed(lot) then return end -- by a hook
     tell_death(beside.queue, death)
   end
 end

@@ -272,10 +272,14 @@ end
 -- Closes the store with its queues and lots: pushes are refused, work on it
 -- stops, what is marked is settled, other leases are released, buffers are
 -- flushed. The store is closed whatever comes of it; when something could not
--- be done, the fourth value counts what. A second close does nothing.
+-- be done, the fourth value counts what. A second close does nothing and
+-- returns true, also while the first is under way, whatever the deadline of
+-- the second; but once the deadline of the first is over, or if that raised an
+-- error, it closes the store.
 --
 -- Without a `deadline` it is closed at once: a handler that is running finds
--- its item released. Given seconds, handlers may go on so long, and push:
+-- its item released, and work in which a hook closes the store returns its
+-- counts as if stopped. Given seconds, handlers may go on so long, and push:
 -- called by a handler, close() returns true and its work closes the store
 -- when it ends; called by others, handlers of other coroutines are waited for
 -- by calling pause(seconds), which must let them run. Buffers that cannot be
@@ -287,9 +291,10 @@ function Store:close(deadline, pause)
   return closing.close(self, deadline, pause)
 end
 
--- Leaving the scope closes the store; what could not be settled is raised,
--- unless another error is on its way or this is another process.
+-- Leaving the scope closes the store, now; what could not be settled is
+-- raised, unless another error is on its way or this is another process.
 function Store:__close(err)
+  closing.give_up(self)
   local ok, message, code = self:close()
   if not ok and err == nil and code ~= "FORKED" then
     error("respool: " .. message, 0)

@@ -10,6 +10,7 @@
 local core = require "respool.core"
 local closing = require "respool.closing"
 local compat = require "respool.compat"
+local handover = require "respool.handover"
 local hooks = require "respool.hooks"
 local item_of = require "respool.item"
 local options = require "respool.options"
@@ -194,11 +195,11 @@ local function outcomes(tx)
   return by_lot
 end
 
--- What items pushed by themselves goes along with those that are done.
+-- What items pushed by themselves goes along with them.
 local function add_pushes(tx, by_lot)
   for lot, verdicts in pairs(by_lot) do
-    for _, p in ipairs(lots.beside(lot).pushes or {}) do
-      if verdicts[p.i] == outcome.DONE then add_row(tx, { p.row[2] }, p.row) end
+    for _, row in ipairs(handover.gather_for(lot, verdicts)) do
+      add_row(tx, { row[2] }, row)
     end
   end
 end
