@@ -177,8 +177,8 @@ typedef struct respool_options {
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
-/* Closes the handle; NULL is fine. Queues and lots opened from it must be
-   freed before; leases they held run out by themselves. Makes everything
+/* Closes the handle; NULL is fine. Queues, lots and buffers opened from it must
+   be freed before; leases they held run out by themselves. Makes everything
    durable that a relaxed commit left to the system. Never fails. */
 RESPOOL_API void respool_close(respool *s);
 
@@ -519,35 +519,47 @@ typedef struct respool_buffer respool_buffer;
 typedef struct respool_buffer_options {
   size_t size;
   uint64_t items;     /* 0: no such trigger; the same for the next three */
-  uint64_t bytes;
+  uint64_t bytes;     /* of payloads, headers and keys */
   uint64_t pushes;    /* differs from items when pushes are folded */
-  int64_t interval;
-  uint64_t max_bytes; /* 0: 64 MiB; pushes beyond answer FULL */
+  int64_t interval;   /* since the first push; RESPOOL_UNLIMITED: never */
+  uint64_t max_bytes; /* of memory; 0: 64 MiB; pushes beyond answer FULL */
 } respool_buffer_options;
 
 #define RESPOOL_BUFFER_OPTIONS_INIT \
   { sizeof(respool_buffer_options), 0, 0, 0, 0, 0 }
 
-/* Makes a buffer for a queue. INVALID without any trigger. */
+/* Makes a buffer for a queue. INVALID without any trigger.
+
+   `bytes` counts what is pushed, `max_bytes` what the buffer takes of memory
+   for it: payloads with what lies around them. An item among others of the
+   same options takes a few bytes more than its payload; one with a key, with
+   other options than the push before, or under a name takes up to 1 KiB more.
+   The process grows by twice max_bytes at most. */
 RESPOOL_API int respool_buffer_open(respool_queue *q,
                                     const respool_buffer_options *o,
                                     respool_buffer **b);
 
-/* Flushes what it can and frees the buffer; NULL is fine. What a flush before
-   it reported as not committed is lost if it cannot be committed now. */
+/* Flushes what it can and frees the buffer; NULL is fine. What cannot be
+   flushed now stays with the store: it is tried again, after 0.1 s and then
+   less often up to 30 s, by respool_buffers_flush, and for the last time when
+   the store is closed. What cannot be flushed even then is lost: see
+   respool_buffers_drain. In a child process nothing is flushed. */
 RESPOOL_API void respool_buffer_free(respool_buffer *b);
 
-/* The same in the background; what is left is flushed before the store is
-   closed. The queue's handle may be freed meanwhile. */
+/* The same in the background, begun before the store is closed. The queue's
+   handle may be freed meanwhile. */
 RESPOOL_API void respool_buffer_discard(respool_buffer *b);
 
 /* The store of its queue. */
 RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
 
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
-   defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
-   from the flush. FULL while max_bytes are waiting, with o->wait TIMEOUT
-   after so long; either way a flush is under way then. Any thread. */
+   defaults. A payload with a key cannot have on_conflict FAIL. `delay` and
+   `ttl` count from the push and come true 10 ms late at most, never early; an
+   item that has outlived its ttl by the time of its flush expires as the
+   queue's on_expire says. A ttl of the queue counts from the flush, as the item
+   is new in the queue then. FULL while max_bytes are waiting, with o->wait
+   TIMEOUT after so long; either way a flush is under way then. Any thread. */
 RESPOOL_API int respool_buffer_push(respool_buffer *b,
                                     const respool_payload *item,
                                     const respool_push_options *o);
@@ -559,8 +571,8 @@ RESPOOL_API int respool_buffer_find(respool_buffer *b, respool_bytes name,
                                     respool_bytes *body, uint64_t *version);
 
 /* Puts an item in the place of the one found under `name`, or adds it when
-   none was (version 0). BUSY when that was flushed or folded meanwhile: find
-   it again. Counts as a push either way. */
+   none was (version 0); names have 1 byte at least. BUSY when that was flushed
+   or folded meanwhile: find it again. Counts as a push either way. */
 RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
                                     uint64_t version,
                                     const respool_payload *item,
@@ -571,7 +583,10 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
    stay in the buffer and are tried again, after 0.1 s and then less often up
    to 30 s, or by the next flush; after UNKNOWN_OUTCOME they may be in the queue
    twice then. What is FULL may have had room for some of
-   them: these are committed, the first ones, and the others stay. */
+   them: these are committed, the first ones, and the others stay. Items come
+   to the queue in the order of their pushes, folded ones in the place of the
+   first push under their name. Of those that a queue with overflow DEAD has no
+   room for each becomes a letter, the others are committed. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
 /* The same for who is about to free the buffer, which cannot say what goes
@@ -586,6 +601,7 @@ typedef struct respool_buffer_stats {
   uint64_t failures;       /* flushes that failed */
   int error;               /* of the last flush; 0: it went well */
   char error_text[256];
+  uint64_t memory;         /* that they take: max_bytes bounds it */
 } respool_buffer_stats;
 
 #define RESPOOL_BUFFER_STATS_INIT { .size = sizeof(respool_buffer_stats) }
@@ -593,8 +609,36 @@ typedef struct respool_buffer_stats {
 RESPOOL_API int respool_buffer_stat(respool_buffer *b,
                                     respool_buffer_stats *out);
 
-/* Of these the failures alone: cheap enough to be asked with every push. */
-RESPOOL_API uint64_t respool_buffer_failures(const respool_buffer *b);
+/* The barrier of all buffers of a store, with those that were freed before all
+   of it could be flushed: each is tried, and the first error told. `drain`
+   counts as a flush at close: for who is about to close the store. */
+RESPOOL_API int respool_buffers_flush(respool *s);
+RESPOOL_API int respool_buffers_drain(respool *s);
+
+/* Calls `each` for every buffer of the store, those included that were freed
+   and are not empty yet, with the name of its queue. A non-zero return stops
+   the walk and is returned. It may free no buffer. */
+typedef int (*respool_buffer_fn)(void *arg, const char *queue,
+                                 const respool_buffer_stats *stats);
+RESPOOL_API int respool_buffers(respool *s, respool_buffer_fn each,
+                                void *arg);
+
+/* How many flushes of the store's buffers have failed so far: cheap enough to
+   be asked with every push. */
+RESPOOL_API uint64_t respool_flush_failures(const respool *s);
+
+/* Calls `each` for every buffer of which flushes have failed since the call
+   before, as respool_buffers does. */
+typedef struct respool_flush_failure {
+  const char *queue;
+  uint64_t times;
+  int error;               /* of the last that failed */
+  char error_text[256];
+} respool_flush_failure;
+
+typedef int (*respool_failure_fn)(void *arg, const respool_flush_failure *f);
+RESPOOL_API int respool_flush_failed(respool *s, respool_failure_fn each,
+                                     void *arg);
 
 
 /* ---- items ------------------------------------------------------------- */
