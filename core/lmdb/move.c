@@ -113,6 +113,14 @@ static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
   return rc;
 }
 
+/* The job counts on all letters; those that were gone are taken off. */
+static int save_job(txn *t, const move_req *req) {
+  respool_job job = *req->job;
+  uint64_t gone = req->n - req->moved;
+  job.moved -= gone < job.moved ? gone : job.moved;
+  return lmdb_job_save(t, &job);
+}
+
 int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
   run r = {.to = NULL};
   int rc = 0;
@@ -124,6 +132,6 @@ int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
   batch_free(&r.items);
   arena_free(&r.memory);
-  if (!rc && req->job) rc = lmdb_job_save(t, req->job);
+  if (!rc && req->job) rc = save_job(t, req);
   return rc ? rc : t->rc;
 }

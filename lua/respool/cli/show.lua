@@ -33,6 +33,15 @@ function M.plain(record)
   return copy
 end
 
+-- Says which items were passed over.
+---@param io respool.cli.io
+---@param ids integer[]
+function M.damaged(io, ids)
+  if #ids == 0 then return end
+  io.stderr:write(("respool: %s items are damaged and not shown: %s\n"):format(
+    output.number(#ids), output.ranges(ids)))
+end
+
 -- How long ago a moment was.
 ---@param now number
 ---@param at number?
@@ -132,7 +141,8 @@ end
 function M.letter(io, letter, o)
   local list = {
     { "letter", letter.number },
-    { "item", ("%d of %s"):format(letter.id, letter.queue) },
+    { "item", letter.queue and ("%d of %s"):format(letter.id, letter.queue)
+      or "not known" },
     { "reason", letter.reason },
   }
   put(list, "group", letter.group)
