@@ -165,8 +165,9 @@ typedef struct respool_options {
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
-   program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close.
+   program's LMDB, or a newer format, VERSION; unreadable bytes, or a
+   file that was cut off, CORRUPT. Processes open a store one at a time: that
+   takes moments. The handle is the caller's, to be closed with respool_close.
 
    Opened with `read_only` it writes nothing to the store's data and waits
    for no writer; every verb that changes something answers INVALID. A lock
