@@ -920,8 +920,10 @@ typedef struct respool_move_options {
 
 /* Moves letters back to a queue in one commit: each letter gone, its item
    pushed with a new id, the job stored. A number that is no longer there is
-   passed over; `*moved` counts the others. A letter whose own queue is gone
-   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
+   passed over; `*moved` counts the others. An item takes its key up again, or
+   goes without it when another item holds it by now. A letter whose own queue
+   is gone makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved
+   then. */
 RESPOOL_API int respool_dead_move(respool *s, const char *box,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,
