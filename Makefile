@@ -58,7 +58,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
   resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads tickets wait fork writer reader brim
+SPEC_C = leaves cbor dump damage threads tickets wait fork writer opener \
+  reader brim
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing

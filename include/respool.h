@@ -165,8 +165,9 @@ typedef struct respool_options {
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
-   program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close.
+   program's LMDB, or a newer format, VERSION; unreadable bytes, or a
+   file that was cut off, CORRUPT. Processes open a store one at a time: that
+   takes moments. The handle is the caller's, to be closed with respool_close.
 
    Opened with `read_only` it writes nothing to the store's data and waits
    for no writer; every verb that changes something answers INVALID. A lock
@@ -929,8 +930,10 @@ typedef struct respool_move_options {
 
 /* Moves letters back to a queue in one commit: each letter gone, its item
    pushed with a new id, the job stored. A number that is no longer there is
-   passed over; `*moved` counts the others. A letter whose own queue is gone
-   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
+   passed over; `*moved` counts the others. An item takes its key up again, or
+   goes without it when another item holds it by now. A letter whose own queue
+   is gone makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved
+   then. */
 RESPOOL_API int respool_dead_move(respool *s, const char *box,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,

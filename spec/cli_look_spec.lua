@@ -168,9 +168,11 @@ describe("respool stats", function()
     local all = cli.values(cli.run { "stats", path, "--json" })[1]
     assert.equal(4, all.queues.mails.pushed)
     assert.is_true(all.store.used_bytes > 0)
-    local one = cli.values(cli.run { "stats", path, "mails", "--json" })[1]
+    local run = cli.run { "stats", path, "mails", "--json" }
+    local one = cli.values(run)[1]
     assert.equal(3600, one.policy.lease)
     assert.equal(4, one.pushed)
+    assert.matches('"list":[]', run.out, 1, true)
   end)
 end)
 

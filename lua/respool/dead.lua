@@ -166,7 +166,8 @@ local RETRY = {
 }
 
 -- Moves one letter back to its queue, or to another, with its attempts
--- counted from none again unless `keep_attempts`.
+-- counted from none again unless `keep_attempts`. It takes its key up again,
+-- unless another item holds it by now: then it goes back without.
 ---@param number integer
 ---@param given { to: respool.queue?, keep_attempts: boolean? }?
 ---@return true?, string?, string?
