@@ -25,6 +25,7 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
   respool/lot.lua respool/item.lua respool/verdict.lua respool/outcome.lua \
   respool/page.lua respool/work.lua respool/dead.lua respool/replay.lua \
+  respool/replay_page.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
@@ -32,7 +33,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/options.lua respool/compat.lua respool/exact.lua \
   respool/archive.lua respool/files.lua respool/file_writer.lua \
   respool/file_reader.lua respool/imported.lua respool/source.lua \
-  respool/dump.lua respool/restore.lua respool/cli/export.lua \
+  respool/dump.lua respool/restore.lua respool/record.lua \
+  respool/cli/export.lua \
   respool/cli/import.lua respool/json.lua \
   respool/cli.lua respool/cli/arguments.lua respool/cli/output.lua \
   respool/cli/progress.lua respool/cli/streams.lua \
@@ -56,8 +58,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
   resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer reader \
-  brim
+SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
+  opener reader brim
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing

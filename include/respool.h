@@ -165,8 +165,9 @@ typedef struct respool_options {
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
-   program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close.
+   program's LMDB, or a newer format, VERSION; unreadable bytes, or a
+   file that was cut off, CORRUPT. Processes open a store one at a time: that
+   takes moments. The handle is the caller's, to be closed with respool_close.
 
    Opened with `read_only` it writes nothing to the store's data and waits
    for no writer; every verb that changes something answers INVALID. A lock
@@ -677,6 +678,11 @@ RESPOOL_API const respool_item *respool_page_item(const respool_page *p,
                                                   size_t i);
 RESPOOL_API void respool_page_free(respool_page *p);
 
+/* The ids of items that were passed over because their bytes are damaged;
+   `*n` is how many. Borrowed from the page; NULL when there are none. */
+RESPOOL_API const uint64_t *respool_page_damaged(const respool_page *p,
+                                                 size_t *n);
+
 /* The next `limit` items in the order a take would hand them out. */
 RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
                              respool_page **p);
@@ -691,8 +697,9 @@ typedef struct respool_cursor {
 } respool_cursor;
 
 /* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
-   page of length 0 ends the walk. Items that move meanwhile may be seen
-   twice or not at all; those that stay are seen once. */
+   page of length 0 ends the walk; it, too, may tell of damaged items. Items
+   that move meanwhile may be seen twice or not at all; those that stay are
+   seen once. */
 RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
                                respool_cursor *at, respool_page **p);
 
@@ -867,6 +874,9 @@ typedef struct respool_letter {
   uint64_t failures;       /* all that happened */
   const respool_failure *history; /* the first and the last of them */
   size_t history_length;
+  int damaged; /* 1: the letter, or what it holds, cannot be read. `body` is
+                  the bytes there are, the letter cannot be moved. Of a
+                  letter's item known only without `no_body` */
 } respool_letter;
 
 RESPOOL_API size_t respool_letters_length(const respool_letters *l);
@@ -955,7 +965,8 @@ typedef struct respool_move_options {
   size_t size;
   respool_queue *to;   /* NULL: each letter's own queue, by name */
   int keep_attempts;   /* 1: attempts go on where they were */
-  const respool_job *job; /* stored in the same commit; NULL: none */
+  const respool_job *job; /* stored in the same commit, its `moved` less the
+                             letters passed over; NULL: none */
 } respool_move_options;
 
 #define RESPOOL_MOVE_OPTIONS_INIT \
@@ -963,8 +974,10 @@ typedef struct respool_move_options {
 
 /* Moves letters back to a queue in one commit: each letter gone, its item
    pushed with a new id, the job stored. A number that is no longer there is
-   passed over; `*moved` counts the others. A letter whose own queue is gone
-   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
+   passed over; `*moved` counts the others. An item takes its key up again, or
+   goes without it when another item holds it by now. A letter whose own queue
+   is gone makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved
+   then. */
 RESPOOL_API int respool_dead_move(respool *s, const char *box,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,
@@ -1019,6 +1032,10 @@ RESPOOL_API int respool_tx_commit(respool_tx *tx);
 
 /* The first id of a push, after the commit. 0: no such handle. */
 RESPOOL_API uint64_t respool_tx_id(const respool_tx *tx, size_t handle);
+
+/* Whether a push, after the commit, pushed nothing because its key was held
+   (IGNORE): 1, and its id is the other item's. */
+RESPOOL_API int respool_tx_held(const respool_tx *tx, size_t handle);
 
 /* Frees the list; NULL is fine. Not committed, it never happened. */
 RESPOOL_API void respool_tx_free(respool_tx *tx);

@@ -638,7 +638,7 @@ describe("the HTTP face", function()
     assert.same({ 3, 1 }, { queues[2].dead, queues[2].ready })
     assert.equal(4, json(n:request "/admin/queues/orders").pushed)
     assert.equal("/w==", json(n:request "/admin/queues/orders/items")
-                           .items[1].base64)
+                           .items[1].payload["$base64"])
     assert.same({ { name = "orders", letters = 3 } },
                 json(n:request "/admin/boxes").boxes)
     local box = "/admin/boxes/orders/"

@@ -186,7 +186,8 @@ local function present_all(queue, items, message, code)
 end
 
 -- The next `n` items (1) in the order a take would hand them out; nothing
--- in the store changes.
+-- in the store changes. The field `damaged` of the list, if it is there, are
+-- the ids of items passed over as their bytes are damaged.
 ---@param n integer?
 ---@return table[]?, string?, string?
 function Queue:peek(n)
@@ -206,18 +207,27 @@ function Queue:get(id)
   return items[1]
 end
 
-local EACH = { of = "queue:each", state = options.choice(NUMBERS) }
+local EACH = {
+  of = "queue:each", state = options.choice(NUMBERS),
+  on_damaged = options.callable,
+}
 local PAGE = 100
 
 -- Iterates over the items, of one state or all. Those that move meanwhile
--- may be seen twice or not at all. A storage error is raised.
----@param given { state: "ready"|"leased"|"waiting"? }?
+-- may be seen twice or not at all. Those whose bytes are damaged are passed
+-- over; on_damaged(ids) is told of them. A storage error is raised.
+---@param given { state: "ready"|"leased"|"waiting"?, on_damaged: function? }?
 ---@return fun(): table?
 function Queue:each(given)
-  local state = options.read(EACH, given, 1).state
+  local o = options.read(EACH, given, 1)
   local cursor = core.cursor()
   return page.each(function()
-    return present_all(self, self.handle:browse(cursor, state, PAGE))
+    local items, message, code = present_all(
+      self, self.handle:browse(cursor, o.state, PAGE))
+    if items and items.damaged and o.on_damaged then
+      o.on_damaged(items.damaged)
+    end
+    return items, message, code
   end)
 end
 
