@@ -49,6 +49,8 @@ typedef struct append_req {
   int on_conflict;
   int64_t dedup;
   int reason;         /* enum respool_flush_reason */
+  bool apart;         /* pushed item by item: where all have no room, some
+                         may overflow, not all must */
   uint64_t first;     /* out; of an item that was ignored, its twin's */
   bool held;          /* out: it was ignored */
 } append_req;

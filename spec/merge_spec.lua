@@ -50,6 +50,31 @@ describe("a merging queue", function()
     assert.equal("a7 b2", stored())
   end)
 
+  -- Folded items came behind all others of the buffer.
+  it("keeps the order of first pushes, folded or not", function()
+    queue()
+    push({ nil, 1 }, { "a", 2 }, { nil, 3 }, { "b", 4 }, { "a", 5 },
+         { nil, 6 }, { "c", 7 })
+    assert(q:flush())
+    assert.equal("nil1 a7 nil3 b4 nil6 c7", stored())
+  end)
+
+  it("keeps it for each priority, and where flushes do in part", function()
+    queue { max_items = 3 }
+    for i = 1, 9 do
+      assert(q:push({ k = i % 2 == 0 and i or nil, n = i },
+                    { priority = i % 3 }))
+    end
+    local seen = {}
+    while q:stats().buffer.items > 0 do
+      q:flush()
+      q:work(function(p, item)
+        seen[item.priority] = (seen[item.priority] or "") .. p.n
+      end, { wait = 0 })
+    end
+    assert.same({ [0] = "369", "147", "258" }, seen)
+  end)
+
   it("folds nothing into what is flushed", function()
     queue()
     push { "a", 1 }

@@ -27,7 +27,8 @@ local M = {}
 ---@class respool.close_left
 ---@field handlers integer still running at the deadline
 ---@field lots integer that could not be settled or released
----@field buffered integer items that could not be flushed
+---@field buffered integer items that could not be flushed, those included of
+--- queue handles that were collected
 
 -- Who runs: a coroutine, or in the older Luas the main one.
 local function runner()
@@ -93,16 +94,12 @@ end
 
 -- Flushes buffers. Returns how many items are left in them.
 local function drain(store)
-  local left, message, code = 0, nil, nil
-  for handle in pairs(store.buffers) do
-    if not handle:closed() then
-      local ok, m, c = handle:drain()
-      if not ok then
-        local stats = handle:stat()
-        left = left + (stats and stats.items or 0)
-        message, code = message or m, code or c
-      end
-    end
+  if not store.buffered then return 0 end
+  local ok, message, code = store.handle:drain()
+  if ok then return 0 end
+  local left = 0
+  for _, stats in ipairs(store.handle:buffers() or {}) do
+    left = left + stats.items
   end
   return left, message, code
 end
@@ -165,6 +162,7 @@ local function finish(store, late)
   local left, message, code = compat.guard(function()
     return conclude(store, late)
   end, nil, function() closing.finishing = nil end)
+  hooks.tell_failures(store)
   store.handle:close()
   if message then
     hooks.report(store, "close", message, code)

@@ -41,6 +41,23 @@ function M.report(store, where, message, code)
                { message = message, code = code, where = where })
 end
 
+-- Tells on_error of flushes that failed in the background since it was told
+-- last, those of one buffer together. Who calls it must bear that on_error
+-- closes the store.
+---@param store respool.store
+function M.tell_failures(store)
+  local handle = store.handle
+  if not store.buffered or handle:closed() then return end
+  local failures = handle:flush_failures()
+  if failures == (store.failures or 0) then return end
+  store.failures = failures
+  for _, f in ipairs(handle:failed_flushes() or {}) do
+    local what = f.times == 1 and "a flush" or ("%d flushes"):format(f.times)
+    M.report(store, "buffer", ("%s of queue '%s' failed: %s"):format(
+      what, f.queue, f.error), f.code)
+  end
+end
+
 -- Calls a hook, if there is one.
 ---@param store respool.store
 ---@param name string of the hook

@@ -33,6 +33,8 @@ Transaction.__index = Transaction
 -- What a push answers.
 ---@class respool.pushed
 ---@field id integer? of its item, the first of several; after the commit
+---@field held boolean? nothing was pushed, as another item has the key and
+--- on_conflict is "ignore"; after the commit
 ---@field n integer items
 
 -- Notes a step. What cannot be a step raises: a transaction without it is
@@ -213,7 +215,9 @@ end
 
 local function publish(tx, by_lot)
   for i, step in ipairs(tx.steps) do
-    if step ~= true and step.n then step.id = tx.handle:id(i - 1) end
+    if step ~= true and step.n then
+      step.id, step.held = tx.handle:id(i - 1), tx.handle:held(i - 1)
+    end
   end
   for lot in pairs(by_lot) do
     lots.beside(lot).settled = true

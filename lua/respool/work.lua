@@ -392,6 +392,7 @@ local function cycle(loop)
     end
     loop.serve(loop, lot)
     background.tick(loop.queue.store)
+    hooks.tell_failures(loop.queue.store)
     lot, message, code = hand_over(loop, lot)
     if not lot and not message then lot, message, code = await(loop) end
   end
