@@ -215,12 +215,13 @@ static void lead(env *e) {
   pthread_mutex_lock(&c->lock);
   if (flushed) {
     note_commit(c, from, &group);
-    c->behind = true;
     c->version++;
     pthread_cond_broadcast(&c->changed);
   }
-  if (flushed || any_unknown(&group))
+  if (flushed || any_unknown(&group)) {
+    c->behind = true;
     finish_unflushed(&before, flushed ? 0 : RESPOOL_UNKNOWN_OUTCOME);
+  }
   for (op *o; (o = list_pop(&before));) list_add(&c->unflushed, o);
   sort_group(c, &group);
 }

@@ -50,6 +50,8 @@ typedef struct append_req {
   int on_conflict;
   int64_t dedup;
   int reason;         /* enum respool_flush_reason */
+  bool apart;         /* pushed item by item: where all have no room, some
+                         may overflow, not all must */
   uint64_t first;     /* out; of an item that was ignored, its twin's */
   bool held;          /* out: it was ignored */
   bool never;         /* out, when FULL: the empty queue has no room either */

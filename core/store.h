@@ -11,6 +11,13 @@
 #include "ticket.h"
 #include "timer.h"
 
+/* The buffers of a store: see buffers.c. */
+typedef struct store_buffers {
+  pthread_mutex_t lock;
+  struct respool_buffer *first;
+  _Atomic uint64_t failures; /* of their flushes */
+} store_buffers;
+
 struct respool {
   env *env;
   struct clock clock;
@@ -18,6 +25,7 @@ struct respool {
   timers timers;
   timers calls;      /* of tickets, by a clock that is never manual */
   struct clock real; /* which is this */
+  store_buffers buffers;
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
   uint64_t max_bytes, max_item_bytes;

@@ -33,6 +33,23 @@ describe("json.decode", function()
     assert.equal(1e20, json.decode '[1e20, 0.10000000000000000001]'[1])
   end)
 
+  it("refuses a number that would become another one", function()
+    for _, text in ipairs { "1e400", "[-1e0309]", ("9"):rep(400) .. ".5" } do
+      assert.same({ nil, "a number beyond what Lua holds" },
+                  { json.decode(text) })
+    end
+    assert.equal(1e308, json.decode '["1e400", 1e308]'[2])
+    assert.equal(2^53, json.decode "9007199254740992")
+    local value = json.decode '{"a":[],"b":-9007199254740993}'
+    if INTEGERS then
+      assert.equal("-9007199254740993", json.encode(value.b))
+      assert.equal(math.mininteger, json.decode "-9223372036854775808")
+    else
+      assert.is_nil(value)
+      assert.is_nil((json.decode "9007199254740993"))
+    end
+  end)
+
   it("refuses what is no JSON, and shows nothing of it", function()
     for _, text in ipairs {
       "", "{secret}", '{"secret":}', "[1,]", "NaN", "0x10", "[1] secret",
@@ -57,6 +74,18 @@ describe("json.encode", function()
     assert.equal("[null,null]", json.encode { 0 / 0, 1 / 0 })
     assert.equal('{"1":"a","3":"b"}', json.encode { [1] = "a", [3] = "b" })
     assert.equal('"\\u0000\\u001b\\"\\\\"', json.encode '\0\27"\\')
+  end)
+
+  it("keeps keys apart that are not UTF-8", function()
+    assert.equal('{"/w==":2,"$base64:/w==":1}',
+                 json.encode { ["\255"] = 1, ["/w=="] = 2 })
+  end)
+
+  it("shows a record without what is stored twice", function()
+    assert.equal('{"bytes":{"$base64":"/w=="},"history":[]}', json.encode(
+      json.record { bytes = "\255", header_bytes = "x", history = {} }))
+    assert.equal('{"payload":false}', json.encode(
+      json.record { bytes = "\244", payload = false }))
   end)
 
   it("writes numbers that read back as the same", function()

@@ -311,6 +311,72 @@ describe("a window", function()
   end)
 end)
 
+describe("the key of a letter that goes back", function()
+  local function die()
+    local lot = q:take { items = 9 }
+    lot:dead()
+    assert(lot:settle())
+  end
+
+  it("is held again", function()
+    q:push("a", { key = "k" })
+    die()
+    assert.is_true(q.dead:retry(1))
+    assert.equal("k", q:peek()[1].key)
+    assert.equal(2, (q:push("b", { key = "k", on_conflict = "ignore" })))
+    assert.equal("EXISTS", helper.code(q:push("b", { key = "k" })))
+    take "done"
+    assert.equal(3, (q:push("b", { key = "k" })))
+  end)
+
+  it("is given up when another item holds it", function()
+    q:push("a", { key = "k" })
+    die()
+    q:push("b", { key = "k" })
+    assert.is_true(q.dead:retry(1))
+    local items = q:peek(9)
+    assert.equal("k", items[1].key)
+    assert.is_nil(items[2].key)
+    assert.equal("a", items[2].payload)
+    assert.equal(2, (q:push("c", { key = "k", on_conflict = "ignore" })))
+  end)
+
+  it("is its own as long as its window is open", function()
+    q:push("a", { key = "k", dedup = 100 })
+    die()
+    assert.is_true(q.dead:retry(1))
+    assert.equal("k", q:peek()[1].key)
+    take "done"
+    assert.equal("EXISTS", helper.code(q:push("b", { key = "k" })))
+    store:advance(100)
+    assert.equal(3, (q:push("b", { key = "k" })))
+  end)
+
+  it("is one of each when many go back at once", function()
+    for i = 1, 6 do q:push(i, { key = i % 2 == 0 and "k" .. i or nil }) end
+    die()
+    q:push("new", { key = "k4" })
+    assert.equal(6, q.dead:replay().moved)
+    local keys = {}
+    for item in q:each() do keys[item.payload] = item.key or "none" end
+    assert.same({ "none", "k2", "none", "none", "none", "k6", new = "k4" },
+                keys)
+    assert.same({ "new", 1, 2, 3, 4, 5, 6 }, payloads(q))
+  end)
+
+  it("is held in the queue that it goes to", function()
+    local other = store:queue "other"
+    other:push("b", { key = "taken" })
+    q:push("a", { key = "taken" })
+    q:push("b", { key = "free" })
+    die()
+    assert.equal(2, q.dead:replay { to = other }.moved)
+    assert.equal("EXISTS", helper.code(other:push("c", { key = "free" })))
+    assert.equal("EXISTS", helper.code(other:push("c", { key = "taken" })))
+    assert.equal(3, (q:push("c", { key = "taken" })))
+  end)
+end)
+
 describe("options of a key", function()
   it("need one", function()
     for _, options in ipairs { { on_conflict = "ignore" }, { dedup = 5 } } do

@@ -275,6 +275,37 @@ describe("a phase that cannot yield", function()
     assert.equal(1, counts(n, "orders").ready)
   end)
 
+  -- It was told that a flush has to wait, for which it had not asked.
+  it("is told no more where overflow would make room by a flush", function()
+    local n = nginx.start { http = [[
+      init_worker_by_lua_block {
+        local store = assert(require("resty.respool").shared "${store}")
+        for _, overflow in ipairs { "drop_oldest", "dead" } do
+          package.loaded[overflow] = assert(store:queue(overflow, {
+            overflow = overflow,
+            buffer = { interval = 60, max_buffered_bytes = 10 } }))
+        end
+      }
+    ]], server = [[
+      location = / { return 204; log_by_lua_block {
+        for _, overflow in ipairs { "drop_oldest", "dead" } do
+          local q = require(overflow)
+          q:push "1234567"
+          ]] .. say "q:push '1234567'" .. [[
+        end
+      } }
+    ]] }
+    n:request "/"
+    n:await("two answers", function()
+      return select(2, n:log():gsub("said: nil FULL", "")) == 2
+    end)
+    for _, overflow in ipairs { "drop_oldest", "dead" } do
+      n:await("the flush that makes room", function()
+        return counts(n, overflow).ready > 0
+      end)
+    end
+  end)
+
   it("opens no store in init_by_lua, for a reason (X19)", function()
     local n = nginx.try { http = [[
       init_by_lua_block { assert(require("resty.respool").open "${store}") }
@@ -341,6 +372,22 @@ describe("a worker in nginx", function()
     push_numbers(n, 500)
     await_done(n, 500)
     each_seen_once(n, 500)
+  end)
+
+  it("fails an item whose push is refused, and goes on", function()
+    local n = nginx.start { http = consumer [[
+      options = { max_attempts = 1 }, lot = 20, handle = function(i, item)
+        item:push(seen, i, i % 10 == 3 and { key = "three" } or nil)
+      end]] }
+    push_numbers(n, 40)
+    await_done(n, 37)
+    n:await("the others died", function()
+      return counts(n, "orders").dead == 3
+    end)
+    n:look(function(store)
+      assert.equal("EXISTS", store:dead("orders"):oldest().group)
+      assert.equal(37, store:queue("seen"):length().total)
+    end)
   end)
 
   it("runs a job script", function()
@@ -700,7 +747,7 @@ describe("the HTTP face", function()
     assert.same({ 3, 1 }, { queues[2].dead, queues[2].ready })
     assert.equal(4, json(n:request "/admin/queues/orders").pushed)
     assert.equal("/w==", json(n:request "/admin/queues/orders/items")
-                           .items[1].base64)
+                           .items[1].payload["$base64"])
     assert.same({ { name = "orders", letters = 3 } },
                 json(n:request "/admin/boxes").boxes)
     local box = "/admin/boxes/orders/"

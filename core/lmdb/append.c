@@ -260,10 +260,47 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   return t->rc;
 }
 
+/* Nothing more fits, however small. */
+static bool is_brimful(const queue *q) {
+  return over(unsettled(q), 1, q->config.max_items) ||
+         over(q->bytes, 1, q->config.max_bytes);
+}
+
+static int append_apart(txn *t, queue *q, append_req *r, int64_t now);
+
+/* The first half of the items, then the rest. */
+static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
+                         batch *half) {
+  append_req first = *r, rest = *r;
+  first.batch = &half[0];
+  rest.batch = &half[1];
+  rest.reason = 0;
+  int rc = batch_split(r->batch, r->batch->n_items / 2, &half[0], &half[1]);
+  if (rc) return fail(rc, "not enough memory for a push");
+  rc = append_apart(t, q, &first, now);
+  if (!rc) rc = append_apart(t, q, &rest, now);
+  r->first = first.first;
+  return rc;
+}
+
+/* What fits is appended, what does not becomes letters. */
+static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
+  batch half[2];
+  if (has_room(q, r->batch)) return append_items(t, q, r, now);
+  if (r->batch->n_items == 1 || is_brimful(q))
+    return append_dead(t, q, r, now);
+  batch_init(&half[0], r->batch->version);
+  batch_init(&half[1], r->batch->version);
+  int rc = append_halves(t, q, r, now, half);
+  batch_free(&half[0]);
+  batch_free(&half[1]);
+  return rc;
+}
+
 /* A push for which the queue has no room, by the queue's policy. */
 static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
-    return append_dead(t, q, r, now);
+    return r->apart ? append_apart(t, q, r, now) : append_dead(t, q, r, now);
   if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
     return no_room(q, r->batch);
   while (!has_room(q, r->batch))

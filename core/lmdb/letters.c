@@ -158,8 +158,8 @@ static int copy_item(txn *t, arena *a, respool_letter *r,
   int rc = arena_copy(&p.memory, packed, &copy);
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
-    if (items_read(t, &p, &u, &i, &raw) != ITEM_OK)
-      i = (item){.body = unreadable(copy)};
+    r->damaged = items_read(t, &p, &u, &i, &raw) != ITEM_OK;
+    if (r->damaged) i = (item){.body = unreadable(copy)};
     r->body = i.body;
     r->headers = i.headers;
     r->original = i.original;
@@ -175,6 +175,7 @@ static void damaged_letter(respool_letter *r) {
   r->reason = phrase_of("damaged");
   r->error = phrase_of("the letter's checksum does not hold");
   r->items = 1;
+  r->damaged = 1;
 }
 
 /* Adds a letter to a list, everything copied. */

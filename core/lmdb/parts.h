@@ -22,8 +22,7 @@ char *dir_file(const char *path, const char *name); /* to be freed */
 /* What is there, which is a directory; one with data unless `create`. */
 int dir_find(const char *path, bool create, struct stat *st);
 
-/* Passing the gate, LOCK_SH, or shutting it, LOCK_EX; LOCKED when somebody
-   else is in the way of LOCK_NB. */
+/* Shuts the gate, LOCK_EX; LOCKED when somebody else has, with LOCK_NB. */
 int gate_enter(const char *path, int how, int *gate);
 void gate_leave(int gate);
 

@@ -2,7 +2,8 @@
 --
 -- Hooks: functions of the user's that are told what happens. None of them can
 -- harm the work: an error that one raises goes to on_error, once, and an error
--- that on_error or log raises goes nowhere.
+-- that on_error or log raises goes nowhere. One may close the store, which
+-- ends the work; hooks that would come later are not called then.
 
 local compat = require "respool.compat"
 local core = require "respool.core"
@@ -38,6 +39,23 @@ function M.report(store, where, message, code)
   if not store.on_error then return end
   compat.pcall(store.on_error,
                { message = message, code = code, where = where })
+end
+
+-- Tells on_error of flushes that failed in the background since it was told
+-- last, those of one buffer together. Who calls it must bear that on_error
+-- closes the store.
+---@param store respool.store
+function M.tell_failures(store)
+  local handle = store.handle
+  if not store.buffered or handle:closed() then return end
+  local failures = handle:flush_failures()
+  if failures == (store.failures or 0) then return end
+  store.failures = failures
+  for _, f in ipairs(handle:failed_flushes() or {}) do
+    local what = f.times == 1 and "a flush" or ("%d flushes"):format(f.times)
+    M.report(store, "buffer", ("%s of queue '%s' failed: %s"):format(
+      what, f.queue, f.error), f.code)
+  end
 end
 
 -- Calls a hook, if there is one.
@@ -81,6 +99,7 @@ local function tell_death(queue, death)
     queue = queue.name, id = death.item.id, reason = death.reason,
     group = death.group, error = death.error,
   })
+  if queue.handle:closed() then return end -- by the log
   M.call(queue.store, "on_dead", queue.on_dead, death)
 end
 
@@ -150,6 +169,7 @@ end
 function M.tell_deaths(lot)
   local beside = lots.beside(lot)
   for _, death in ipairs(beside.deaths and died(lot, beside.deaths) or {}) do
+    if lots.closed(lot) then return end -- by a hook
     tell_death(beside.queue, death)
   end
   M.tell_pushed(beside.queue.store)

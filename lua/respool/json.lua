@@ -4,14 +4,15 @@
 --
 -- In: lua-cjson reads, and is strict. It knows no integers and no empty
 -- arrays, though: whole numbers are made integers again, and the few texts
--- that hold `[]` or a number of 16 digits are read by dkjson, once cjson has
--- found them to be JSON. A whole number that this Lua cannot hold is refused.
+-- that hold `[]` or, for Luas with integers, a number of 16 digits are read by
+-- dkjson, once cjson has found them to be JSON. A whole number that this Lua
+-- cannot hold, and any number beyond its floats, is refused.
 --
 -- Out: of what JSON does not know, NaN and infinities become null, map keys
 -- that are no strings become the strings they are written as, and a string
--- that is not UTF-8 becomes {"$base64": "..."}. Map keys are sorted. Numbers
--- are written so that they read back as the same ones, which is why lua-cjson,
--- of 14 digits, does not write them.
+-- that is not UTF-8 becomes {"$base64": "..."}, as a map key "$base64:...".
+-- Map keys are sorted. Numbers are written so that they read back as the same
+-- ones, which is why lua-cjson, of 14 digits, does not write them.
 
 local core = require "respool.core"
 
@@ -24,34 +25,22 @@ local M = {}
 
 -- Text.
 
-local length = (rawget(_G, "utf8") or {}).len
-local strict = length and not length "\237\160\128" -- 5.3 lets surrogates pass
-
-local UTF8 = {
-  "^[\1-\127]+", "^[\194-\223][\128-\191]",
-  "^\224[\160-\191][\128-\191]", "^[\225-\236\238\239][\128-\191][\128-\191]",
-  "^\237[\128-\159][\128-\191]", "^\240[\144-\191][\128-\191][\128-\191]",
-  "^[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "^\244[\128-\143][\128-\191][\128-\191]", "^%z+",
-}
-
-local function step(s, at)
-  for _, pattern in ipairs(UTF8) do
-    local _, stop = s:find(pattern, at)
-    if stop then return stop + 1 end
-  end
-end
-
--- Whether a string is UTF-8: RFC 3629, section 4.
+-- Whether a string is UTF-8: RFC 3629, section 4. The core knows, which
+-- encodes text and bytes as two different things.
 ---@param s string
 ---@return boolean
 function M.is_text(s)
   if not s:find "[\128-\255]" then return true end
-  if strict then return length(s) ~= nil end
-  local at = 1
-  while at and at <= #s do at = step(s, at) end
-  return at ~= nil
+  return core.cbor.encode(s):byte() >= 0x60
 end
+
+-- nginx has one of its own, and may be without luasocket.
+local function base64(s)
+  local ngx = rawget(_G, "ngx")
+  if ngx then return ngx.encode_base64(s) end
+  return (require "mime".b64(s))
+end
+
 
 
 -- In.
@@ -73,14 +62,20 @@ local EXACT = 2^53
 local function fits(digits)
   local n = tonumber(digits)
   if tointeger then return math.type(n) == "integer" end
-  return n <= EXACT
+  return n >= -EXACT and n <= EXACT and ("%.0f"):format(n) == digits
 end
 
--- The first whole number that does not fit; strings are passed over.
-local function too_large(text)
-  local bare = text:gsub("\\.", ""):gsub('"[^"]*"', '""')
-  for number in bare:gmatch "%d[%d.eE+-]*" do
-    if number:match "^%d+$" and not fits(number) then return number end
+local LONG, HUGE = ("%d"):rep(16), "[eE]%+?%d%d%d"
+
+-- Why a number that stands outside of strings cannot be held; nil: all can.
+local function excess(bare)
+  if not bare:find(LONG) and not bare:find(HUGE) then return nil end
+  for number in bare:gmatch "%-?%d[%d.eE+-]*" do
+    if number:find "^%-?%d+$" then
+      if not fits(number) then return "a whole number beyond what Lua holds" end
+    elseif math.abs(tonumber(number)) == huge then
+      return "a number beyond what Lua holds"
+    end
   end
 end
 
@@ -104,9 +99,20 @@ local function reason(message)
   return tostring(message):gsub("^.-: ", "", 1):gsub("%s+$", "")
 end
 
-local function exact(text)
-  if too_large(text) then return nil, "a whole number beyond what Lua holds" end
-  return whole((require "dkjson".decode(text, 1, NULL, nil, ARRAY)))
+-- Whether cjson's value of a text may not be the value of it.
+local function is_doubtful(text)
+  return text:find "%[%s*%]" or text:find(LONG) or text:find(HUGE)
+end
+
+-- The value of a text that may hold what cjson does not tell, or tells wrong.
+local function exact(text, value)
+  local bare = text:gsub("\\.", ""):gsub('"[^"]*"', '""')
+  local why = excess(bare)
+  if why then return nil, why end
+  if bare:find "%[%s*%]" or tointeger and bare:find(LONG) then
+    value = require "dkjson".decode(text, 1, NULL, nil, ARRAY)
+  end
+  return whole(value)
 end
 
 -- The value of a JSON text: nil and why when it has none, in words that hold
@@ -117,9 +123,7 @@ function M.decode(text)
   if not M.is_text(text) then return nil, "not UTF-8" end
   local ok, value = pcall(cjson().decode, text)
   if not ok then return nil, (reason(value)) end
-  if text:find("%[%s*%]") or text:find(("%d"):rep(16)) then
-    return exact(text)
-  end
+  if is_doubtful(text) then return exact(text, value) end
   return whole(value)
 end
 
@@ -189,7 +193,7 @@ end
 
 local function key_text(k)
   if type(k) == "string" then
-    return M.is_text(k) and quote(k) or quote(require "mime".b64(k))
+    return quote(M.is_text(k) and k or "$base64:" .. base64(k))
   end
   return quote(type(k) == "number" and number(k) or tostring(k))
 end
@@ -206,7 +210,7 @@ end
 local function string_text(s, indent, depth)
   if M.is_text(s) then return quote(s) end
   return enclose("{", {
-    '"$base64":' .. (indent and " " or "") .. quote((require "mime".b64(s))),
+    '"$base64":' .. (indent and " " or "") .. quote(base64(s)),
   }, "}", indent, depth)
 end
 
@@ -227,6 +231,19 @@ end
 ---@return string
 function M.encode(value, indent)
   return write(value, indent, 0)
+end
+
+-- A copy of an item or a letter for JSON: without the stored bytes, unless
+-- there is no payload, and with its history as a list.
+---@param record table
+---@return table
+function M.record(record)
+  local copy = {}
+  for name, value in pairs(record) do copy[name] = value end
+  copy.header_bytes = nil
+  if record.payload ~= nil then copy.bytes = nil end
+  if copy.history then copy.history = core.cbor.array(copy.history) end
+  return copy
 end
 
 return M

@@ -238,7 +238,7 @@ local function count_letters(store)
 end
 
 
--- Buffers of this process, of several handles on one queue added up.
+-- Buffers of this store handle.
 
 local BUFFERS = {
   { "respool_buffered_items", "items", "gauge",
@@ -248,19 +248,6 @@ local BUFFERS = {
   { "respool_flush_failures_total", "failures", "counter",
     "Flushes of this process that failed, to be tried again." },
 }
-
-local function buffers(store)
-  local all = {}
-  for queue in pairs(store.queues_open) do
-    local stats = queue.buffer and queue.buffer:stat()
-    if stats then
-      local sum = all[queue.name] or { items = 0, bytes = 0, failures = 0 }
-      for name in pairs(sum) do sum[name] = sum[name] + stats[name] end
-      all[queue.name] = sum
-    end
-  end
-  return all
-end
 
 local function add_buffers(text, all)
   for _, family in ipairs(BUFFERS) do
@@ -285,7 +272,7 @@ function M.text(store, format)
   if not letters then return nil, message, code end
   local text = new_text(format)
   add_queues(text, all)
-  add_buffers(text, buffers(store))
+  add_buffers(text, figures.buffers(store))
   add_boxes(text, letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end

@@ -103,6 +103,7 @@ function M.once(queue, o, wait)
   if not lot then return nil, message, code end
   if #lot > 0 then M.track(lot, queue) end
   hooks.tell_buried(state)
+  hooks.tell_failures(queue.store)
   return lot
 end
 

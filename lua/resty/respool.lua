@@ -11,6 +11,7 @@
 -- Opening and closing wait for the disk in place: open in init_worker_by_lua,
 -- close in exit_worker_by_lua.
 
+local closing = require "respool.closing"
 local core = require "respool.core"
 local waiting = require "resty.respool.waiting"
 local compat = require "respool.compat"
@@ -60,6 +61,7 @@ local function close(store, deadline, pause)
   if not can_yield and not OPENS[ngx.get_phase()] then
     return waiting.refusal "store:close"
   end
+  if not can_yield then closing.give_up(store) end -- by who cannot go on
   if deadline and can_yield then pause = pause or ngx.sleep end
   return getmetatable(store).close(store, deadline, pause)
 end
