@@ -124,6 +124,18 @@ describe("json.encode", function()
     assert.equal('"\\u0000\\u001b\\"\\\\"', json.encode '\0\27"\\')
   end)
 
+  it("keeps keys apart that are not UTF-8", function()
+    assert.equal('{"/w==":2,"$base64:/w==":1}',
+                 json.encode { ["\255"] = 1, ["/w=="] = 2 })
+  end)
+
+  it("shows a record without what is stored twice", function()
+    assert.equal('{"bytes":{"$base64":"/w=="},"history":[]}', json.encode(
+      json.record { bytes = "\255", header_bytes = "x", history = {} }))
+    assert.equal('{"payload":false}', json.encode(
+      json.record { bytes = "\244", payload = false }))
+  end)
+
   it("writes numbers that read back as the same", function()
     for _, n in ipairs { 0.1, 1 / 3, 2^53, -0.5, 1e-300, 123456789012345 } do
       assert.equal(n, tonumber(json.encode(n)))

@@ -111,6 +111,8 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   put_letter(t, x, &l);
   if (t->witness)
     txn_spoil(t, lot_add_death(t->witness, x->name, x->next_number - 1));
+  if (t->listener)
+    notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
   count_death(q, d);
   uint64_t size = blob_of(packed).size; /* it leaves the queue */
   q->bytes -= size < q->bytes ? size : q->bytes;
@@ -156,8 +158,8 @@ static int copy_item(txn *t, arena *a, respool_letter *r,
   int rc = arena_copy(&p.memory, packed, &copy);
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
-    if (items_read(t, &p, &u, &i, &raw) != ITEM_OK)
-      i = (item){.body = unreadable(copy)};
+    r->damaged = items_read(t, &p, &u, &i, &raw) != ITEM_OK;
+    if (r->damaged) i = (item){.body = unreadable(copy)};
     r->body = i.body;
     r->headers = i.headers;
     r->original = i.original;
@@ -173,6 +175,7 @@ static void damaged_letter(respool_letter *r) {
   r->reason = phrase_of("damaged");
   r->error = phrase_of("the letter's checksum does not hold");
   r->items = 1;
+  r->damaged = 1;
 }
 
 /* Adds a letter to a list, everything copied. */

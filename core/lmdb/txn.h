@@ -65,12 +65,18 @@ struct txn {
   struct queue *queues; /* loaded so far */
   struct box *boxes;
   respool_lot *witness; /* the lot of the take that runs; NULL: none does */
+  notices *listener;    /* of the push that runs; NULL: none, or unasked */
+  notice *notices;      /* to be posted when it has committed */
 };
 
-/* Opening and closing, as far as LMDB is concerned. `look` is called in the
-   transaction in which the databases are opened, or made when the store is
-   new; what it writes is committed with them. */
-int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh));
+/* Opening and closing, as far as LMDB is concerned: the environment, with the
+   gate of its directory shut, then its databases. `look` is called in the
+   transaction in which these are opened, or made when the store is new; what
+   it writes is committed with them. What fails leaves the environment closed;
+   LOCK_STALE asks for another try of both. */
+#define LOCK_STALE (-2)
+int txn_env_open(lmdb_env *e);
+int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);
 
 /* Makes a whole store in a file that nobody else knows of, durably; `look` is

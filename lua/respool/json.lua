@@ -14,9 +14,9 @@
 --
 -- Out: of what JSON does not know, NaN and infinities become null, map keys
 -- that are no strings become the strings they are written as, and a string
--- that is not UTF-8 becomes {"$base64": "..."}. Map keys are sorted. Numbers
--- are written so that they read back as the same ones, which is why lua-cjson,
--- of 14 digits, does not write them.
+-- that is not UTF-8 becomes {"$base64": "..."}, as a map key "$base64:...".
+-- Map keys are sorted. Numbers are written so that they read back as the same
+-- ones, which is why lua-cjson, of 14 digits, does not write them.
 
 local core = require "respool.core"
 
@@ -29,33 +29,20 @@ local M = {}
 
 -- Text.
 
-local length = (rawget(_G, "utf8") or {}).len
-local strict = length and not length "\237\160\128" -- 5.3 lets surrogates pass
-
-local UTF8 = {
-  "^[\1-\127]+", "^[\194-\223][\128-\191]",
-  "^\224[\160-\191][\128-\191]", "^[\225-\236\238\239][\128-\191][\128-\191]",
-  "^\237[\128-\159][\128-\191]", "^\240[\144-\191][\128-\191][\128-\191]",
-  "^[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "^\244[\128-\143][\128-\191][\128-\191]", "^%z+",
-}
-
-local function step(s, at)
-  for _, pattern in ipairs(UTF8) do
-    local _, stop = s:find(pattern, at)
-    if stop then return stop + 1 end
-  end
-end
-
--- Whether a string is UTF-8: RFC 3629, section 4.
+-- Whether a string is UTF-8: RFC 3629, section 4. The core knows, which
+-- encodes text and bytes as two different things.
 ---@param s string
 ---@return boolean
 function M.is_text(s)
   if not s:find "[\128-\255]" then return true end
-  if strict then return length(s) ~= nil end
-  local at = 1
-  while at and at <= #s do at = step(s, at) end
-  return at ~= nil
+  return core.cbor.encode(s):byte() >= 0x60
+end
+
+-- nginx has one of its own, and may be without luasocket.
+local function base64(s)
+  local ngx = rawget(_G, "ngx")
+  if ngx then return ngx.encode_base64(s) end
+  return (require "mime".b64(s))
 end
 
 
@@ -154,7 +141,7 @@ function M.decode(text)
   if not ok then return nil, (reason(value)) end
   local why = fault(text)
   if why then return nil, why end
-  if text:find "%[%s*%]" or text:find(LONG) then
+  if text:find "%[%s*%]" or tointeger and text:find(LONG) then
     value = require "dkjson".decode(text, 1, NULL, nil, ARRAY)
   end
   return whole(value)
@@ -226,7 +213,7 @@ end
 
 local function key_text(k)
   if type(k) == "string" then
-    return M.is_text(k) and quote(k) or quote(require "mime".b64(k))
+    return quote(M.is_text(k) and k or "$base64:" .. base64(k))
   end
   return quote(type(k) == "number" and number(k) or tostring(k))
 end
@@ -243,7 +230,7 @@ end
 local function string_text(s, indent, depth)
   if M.is_text(s) then return quote(s) end
   return enclose("{", {
-    '"$base64":' .. (indent and " " or "") .. quote((require "mime".b64(s))),
+    '"$base64":' .. (indent and " " or "") .. quote(base64(s)),
   }, "}", indent, depth)
 end
 
@@ -264,6 +251,19 @@ end
 ---@return string
 function M.encode(value, indent)
   return write(value, indent, 0)
+end
+
+-- A copy of an item or a letter for JSON: without the stored bytes, unless
+-- there is no payload, and with its history as a list.
+---@param record table
+---@return table
+function M.record(record)
+  local copy = {}
+  for name, value in pairs(record) do copy[name] = value end
+  copy.header_bytes = nil
+  if record.payload ~= nil then copy.bytes = nil end
+  if copy.history then copy.history = core.cbor.array(copy.history) end
+  return copy
 end
 
 return M

@@ -11,6 +11,7 @@
 -- Opening and closing wait for the disk in place: open in init_worker_by_lua,
 -- close in exit_worker_by_lua.
 
+local closing = require "respool.closing"
 local core = require "respool.core"
 local waiting = require "resty.respool.waiting"
 local compat = require "respool.compat"
@@ -60,6 +61,7 @@ local function close(store, deadline, pause)
   if not can_yield and not OPENS[ngx.get_phase()] then
     return waiting.refusal "store:close"
   end
+  if not can_yield then closing.give_up(store) end -- by who cannot go on
   if deadline and can_yield then pause = pause or ngx.sleep end
   return getmetatable(store).close(store, deadline, pause)
 end
@@ -124,6 +126,24 @@ function M.exit()
       ngx.log(ngx.ERR, "respool: store ", store.path, ": ", message)
     end
   end
+end
+
+-- Work on files has no ticket: where it may be done, it is done in place, and
+-- the event loop stands. Before there are requests, and after them, nobody
+-- waits for it.
+local function in_place(name)
+  M[name] = function(...)
+    local phase = ngx.get_phase()
+    if phase ~= "init" and not OPENS[phase] and not waiting.can_yield() then
+      return waiting.refusal("respool." .. name)
+    end
+    return respool[name](...)
+  end
+end
+
+for _, name in ipairs { "compact", "repair", "dump", "restore", "file_writer",
+                        "file_reader" } do
+  in_place(name)
 end
 
 -- Workers are nginx's: see resty/respool/worker.lua.
