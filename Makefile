@@ -9,8 +9,8 @@ LUA ?= lua5.4
 BUILD ?= build
 
 CORE = error clock random backoff cbor arena item segment histogram \
-  history page thread commit ticket timer keeper load buffer store queue \
-  push take lot settle tx dead care \
+  history page notices thread commit ticket timer keeper load buffer store \
+  buffers queue push take lot settle tx dead care \
   lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/txn lmdb/keys \
   lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
   lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
@@ -18,13 +18,15 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/pages \
   lmdb/salvage lmdb/rebox lmdb/rebuild lmdb/repair
 BINDING = core result handle ticket record figures names backoff cbor store \
-  queue buffer deaths take lot dead job care tx process file terminal \
+  queue buffer buffers deaths take lot dead job care tx process file terminal \
   input repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
   respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
-  respool/lot.lua respool/item.lua respool/verdict.lua respool/outcome.lua \
+  respool/lot.lua respool/item.lua respool/handover.lua respool/memory.lua \
+  respool/verdict.lua respool/outcome.lua \
   respool/page.lua respool/work.lua respool/dead.lua respool/replay.lua \
+  respool/replay_page.lua \
   respool/transaction.lua respool/handlers.lua respool/background.lua \
   respool/script.lua respool/processes.lua respool/hooks.lua \
   respool/figures.lua respool/metrics.lua respool/health.lua \
@@ -32,7 +34,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/options.lua respool/compat.lua respool/exact.lua \
   respool/archive.lua respool/files.lua respool/file_writer.lua \
   respool/file_reader.lua respool/imported.lua respool/source.lua \
-  respool/dump.lua respool/restore.lua respool/cli/export.lua \
+  respool/dump.lua respool/restore.lua respool/record.lua \
+  respool/cli/export.lua \
   respool/cli/import.lua respool/json.lua \
   respool/cli.lua respool/cli/arguments.lua respool/cli/output.lua \
   respool/cli/progress.lua respool/cli/streams.lua \
@@ -57,7 +60,8 @@ LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   resty/respool/round.lua resty/respool/threads.lua \
   resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads tickets wait fork writer reader brim
+SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
+  opener reader brim
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing
@@ -69,6 +73,7 @@ BENCH_C = machine lifecycle one_record append_log sqlite push depth \
 SPECS = spec
 SHORT_SPECS = spec/backoff_spec.lua spec/cbor_spec.lua spec/module_spec.lua
 ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
+  spec/buffers_spec.lua \
   spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
   spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
   spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
@@ -258,9 +263,10 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
-run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets
+run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers
 	$(BUILD)/spec/threads
 	$(BUILD)/spec/tickets
+	$(BUILD)/spec/buffers
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share

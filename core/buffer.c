@@ -5,12 +5,11 @@
  *
  *   1. At most one flush runs, so loads are committed in push order.
  *   2. A load, or a part of one that had no room as a whole, leaves memory
- *      only when its commit returned 0.
+ *      only when its commit returned 0, or with the store.
  *   3. `committed` counts the pushes whose loads left; a barrier waits for it
  *      to reach `pushed` as it was.
  */
-#include "load.h"
-#include "store.h"
+#include "buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +17,7 @@
 #define MAX_BYTES ((uint64_t)64 << 20)
 #define RETRY_MIN 100   /* ms */
 #define RETRY_MAX 30000
-
-struct respool_buffer {
-  timer timer;
-  respool_queue *queue;
-  respool_buffer_options o;
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  load open;
-  load hand;           /* taken off, not committed yet */
-  bool flushing;
-  int asked;           /* the reason of a flush that is due now, or 0 */
-  int64_t retry, retry_at;
-  uint64_t pushed, committed, versions;
-  uint64_t flushes[RESPOOL_FLUSH_REASONS];
-  _Atomic uint64_t failures;
-  int rc;
-  char text[FAIL_LINE];
-};
+#define HEAD 16         /* bytes that an item takes beside its payload */
 
 static int64_t buffer_now(const respool_buffer *b) {
   return timers_now(&b->queue->store->timers);
@@ -57,6 +39,7 @@ static int trigger(const respool_buffer *b) {
 
 static int64_t interval_end(const respool_buffer *b) {
   if (!b->o.interval || !b->open.pushes) return TIMER_NEVER;
+  if (b->o.interval > TIMER_NEVER - b->open.first_at) return TIMER_NEVER;
   return b->open.first_at + b->o.interval;
 }
 
@@ -75,9 +58,12 @@ static int run_flush(txn *t, op *o) {
   int rc = 0;
   part *first = f->b->hand.parts;
   for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
-    append_req r = push_request(q->store, &p->batch, &p->key, &p->options);
+    respool_push_options left = part_options(p, buffer_now(f->b));
+    append_req r = push_request(q, &p->batch, &p->key, &left);
+    r.apart = true;
     r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
+    if (rc == RESPOOL_TOO_LARGE) rc = RESPOOL_FULL; /* the bound was lowered */
     o->relies |= r.held;
   }
   return rc;
@@ -87,24 +73,32 @@ static int run_flush(txn *t, op *o) {
 static void take_load(respool_buffer *b) {
   if (b->hand.pushes) return;
   b->hand = b->open;
+  b->held = b->hand.memory;
   memset(&b->open, 0, sizeof b->open);
+}
+
+static void note_failure(respool_buffer *b, int rc) {
+  strcpy(b->text, respool_error_text());
+  b->failure = rc;
+  b->failures++;
+  b->queue->store->buffers.failures++;
+  b->retry = b->retry ? b->retry * 2 : RETRY_MIN;
+  if (b->retry > RETRY_MAX) b->retry = RETRY_MAX;
+  b->retry_at = buffer_now(b) + b->retry;
+  timers_arm(&b->queue->store->timers, &b->timer, b->retry_at);
 }
 
 static void note_result(respool_buffer *b, int rc, int reason) {
   b->rc = rc;
   if (rc) {
-    strcpy(b->text, respool_error_text());
-    b->failures++;
-    b->retry = b->retry ? b->retry * 2 : RETRY_MIN;
-    if (b->retry > RETRY_MAX) b->retry = RETRY_MAX;
-    b->retry_at = buffer_now(b) + b->retry;
-    timers_arm(&b->queue->store->timers, &b->timer, b->retry_at);
+    note_failure(b, rc);
     return;
   }
   b->flushes[reason]++;
   b->retry = b->retry_at = 0;
   b->committed += b->hand.pushes;
   load_free(&b->hand);
+  b->held = 0;
 }
 
 static int commit_hand(flush_op *f) {
@@ -125,6 +119,7 @@ static int flush_some(flush_op *f) {
       f->reason = RESPOOL_FLUSH_NONE;
       pthread_mutex_lock(&b->lock);
       load_shift(&b->hand);
+      b->held = b->hand.memory;
       pthread_mutex_unlock(&b->lock);
     }
   }
@@ -181,9 +176,10 @@ static int64_t run_timer(timer *t) {
 
 static int options_check(const respool_buffer_options *o) {
   if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
-  if (!o->items && !o->bytes && !o->pushes && !o->interval)
-    return invalid("buffer", "given a trigger");
   if (o->interval < 0) return invalid("interval", "0 or more");
+  bool timed = o->interval && o->interval != RESPOOL_UNLIMITED;
+  if (!o->items && !o->bytes && !o->pushes && !timed)
+    return invalid("buffer", "given a trigger");
   return 0;
 }
 
@@ -213,32 +209,44 @@ int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
   if (rc) {
     respool_queue_free(q);
     free(b);
-  } else
-    *out = b;
-  return rc;
+    return rc;
+  }
+  buffers_add(b);
+  *out = b;
+  return 0;
 }
 
 static void wait_flushed(respool_buffer *b) {
   while (b->flushing) pthread_cond_wait(&b->changed, &b->lock);
 }
 
-void respool_buffer_free(respool_buffer *b) {
-  if (!b) return;
-  if (!store_check(b->queue->store)) {
-    timers_remove(&b->queue->store->timers, &b->timer);
-    pthread_mutex_lock(&b->lock);
-    wait_flushed(b);
-    while ((b->hand.pushes || b->open.pushes) &&
-           !flush_load(b, RESPOOL_FLUSH_CLOSE))
-      continue;
-    pthread_mutex_unlock(&b->lock);
-  }
+bool buffer_is_empty(respool_buffer *b) {
+  return !b->flushing && !b->hand.pushes && !b->open.pushes;
+}
+
+void buffer_destroy(respool_buffer *b) {
+  timers_remove(&b->queue->store->timers, &b->timer);
   load_free(&b->open);
   load_free(&b->hand);
   pthread_mutex_destroy(&b->lock);
   pthread_cond_destroy(&b->changed);
   respool_queue_free(b->queue);
   free(b);
+}
+
+void respool_buffer_free(respool_buffer *b) {
+  if (!b) return;
+  respool *s = b->queue->store;
+  if (store_check(s)) {
+    buffers_forget(s, b);
+    return;
+  }
+  pthread_mutex_lock(&b->lock);
+  wait_flushed(b);
+  while (!buffer_is_empty(b) && !flush_load(b, RESPOOL_FLUSH_CLOSE)) continue;
+  b->left = true;
+  pthread_mutex_unlock(&b->lock);
+  buffers_sweep(s);
 }
 
 respool *respool_buffer_store(const respool_buffer *b) {
@@ -261,8 +269,8 @@ void respool_buffer_discard(respool_buffer *b) {
 
 /* ---- pushing ------------------------------------------------------------ */
 
-static uint64_t waiting(const respool_buffer *b) {
-  return b->open.bytes + b->hand.bytes;
+static uint64_t memory(const respool_buffer *b) {
+  return b->open.memory + b->held;
 }
 
 static int no_room(const respool_buffer *b) {
@@ -271,7 +279,7 @@ static int no_room(const respool_buffer *b) {
 }
 
 static bool has_room(const respool_buffer *b, uint64_t size) {
-  return waiting(b) + size <= b->o.max_bytes || !waiting(b);
+  return memory(b) + size + HEAD <= b->o.max_bytes || !memory(b);
 }
 
 /* With the lock: what waits is flushed now, as no other trigger may come. A
@@ -332,9 +340,16 @@ static int buffer_check(respool_buffer *b, const respool_payload *it,
   if (!b) return fail(RESPOOL_INVALID, "the buffer is NULL");
   int rc = queue_check(b->queue);
   if (!rc) rc = push_check(b->queue->store, it, 1, o);
+  if (!rc) rc = push_fits(b->queue, it, o);
   if (!rc && it->key.size && o->on_conflict == RESPOOL_CONFLICT_FAIL)
     return invalid("on_conflict", "ignore or replace in a buffer");
   return rc;
+}
+
+/* When a push was made, as far as its options make it matter. */
+static int64_t time_of(const respool_buffer *b,
+                       const respool_push_options *o) {
+  return is_timed(o) ? buffer_now(b) : 0;
 }
 
 int respool_buffer_push(respool_buffer *b, const respool_payload *it,
@@ -345,12 +360,8 @@ int respool_buffer_push(respool_buffer *b, const respool_payload *it,
   if (rc) return rc;
   pthread_mutex_lock(&b->lock);
   rc = await_room(b, payload_weight(it), o->wait);
-  if (!rc) rc = load_add(&b->open, it, o);
-  if (!rc) {
-    b->open.items++;
-    b->open.bytes += payload_weight(it);
-    count_push(b);
-  }
+  if (!rc) rc = load_add(&b->open, it, o, time_of(b, o));
+  if (!rc) count_push(b);
   pthread_mutex_unlock(&b->lock);
   return rc;
 }
@@ -366,7 +377,7 @@ int respool_buffer_find(respool_buffer *b, respool_bytes name,
   pthread_mutex_lock(&b->lock);
   const slot *s = load_find(&b->open, name);
   if (s) {
-    rc = copy_bytes(s->body, body);
+    rc = copy_bytes(s->item.body, body);
     *version = s->version;
   }
   pthread_mutex_unlock(&b->lock);
@@ -380,7 +391,9 @@ static int fold(respool_buffer *b, respool_bytes name, uint64_t version,
   slot *s = load_find(&b->open, name); /* a wait may have flushed it */
   if ((s ? s->version : 0) != version)
     return fail(RESPOOL_BUSY, "the item was flushed or folded meanwhile");
-  return load_put(&b->open, s, name, it, o, ++b->versions);
+  rc = load_put(&b->open, &s, name, it, o, time_of(b, o));
+  if (!rc) s->version = ++b->versions;
+  return rc;
 }
 
 int respool_buffer_fold(respool_buffer *b, respool_bytes name,
@@ -391,6 +404,7 @@ int respool_buffer_fold(respool_buffer *b, respool_bytes name,
   int rc = buffer_check(b, it, o);
   if (rc) return rc;
   if (it->key.size) return invalid("key", "absent from a folded item");
+  if (!name.size) return invalid("name", "of 1 byte at least");
   pthread_mutex_lock(&b->lock);
   rc = fold(b, name, version, it, o);
   if (!rc) count_push(b);
@@ -400,7 +414,7 @@ int respool_buffer_fold(respool_buffer *b, respool_bytes name,
 
 /* ---- the barrier -------------------------------------------------------- */
 
-static int barrier(respool_buffer *b, int reason) {
+int buffer_barrier(respool_buffer *b, int reason) {
   int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
   if (rc) return rc;
   pthread_mutex_lock(&b->lock);
@@ -417,29 +431,29 @@ static int barrier(respool_buffer *b, int reason) {
 }
 
 int respool_buffer_flush(respool_buffer *b) {
-  return barrier(b, RESPOOL_FLUSH_HAND);
+  return buffer_barrier(b, RESPOOL_FLUSH_HAND);
 }
 
 int respool_buffer_drain(respool_buffer *b) {
-  return barrier(b, RESPOOL_FLUSH_CLOSE);
+  return buffer_barrier(b, RESPOOL_FLUSH_CLOSE);
 }
 
-uint64_t respool_buffer_failures(const respool_buffer *b) {
-  return b ? b->failures : 0;
-}
-
-int respool_buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
-  int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
-  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
-  if (rc) return rc;
+void buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
   pthread_mutex_lock(&b->lock);
   out->items = b->open.items + b->hand.items;
-  out->bytes = waiting(b);
+  out->bytes = b->open.bytes + b->hand.bytes;
+  out->memory = memory(b);
   out->pushed = b->pushed;
   memcpy(out->flushes, b->flushes, sizeof out->flushes);
   out->failures = b->failures;
   out->error = b->rc;
   strcpy(out->error_text, b->rc ? b->text : "");
   pthread_mutex_unlock(&b->lock);
-  return 0;
+}
+
+int respool_buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
+  int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
+  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
+  if (!rc) buffer_stat(b, out);
+  return rc;
 }

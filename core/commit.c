@@ -79,14 +79,14 @@ static void note_all(op_list *l, int rc) {
 }
 
 /* Runs the operations in `t`; false when one failed after it had changed
-   something, which spoils the transaction for all. */
+   something that is not to stand, which spoils the transaction for all. */
 static bool run_all(const engine *g, txn *t, op_list *group) {
   for (op *o = group->first; o; o = o->next) {
     uint64_t before = g->changes(t);
-    o->relies = false;
+    o->relies = o->stands = false;
     note(o, o->run(t, o));
     o->wrote = g->changes(t) != before;
-    if (o->rc && o->wrote) return false;
+    if (o->rc && o->wrote && !o->stands) return false;
   }
   return true;
 }
@@ -215,12 +215,13 @@ static void lead(env *e) {
   pthread_mutex_lock(&c->lock);
   if (flushed) {
     note_commit(c, from, &group);
-    c->behind = true;
     c->version++;
     pthread_cond_broadcast(&c->changed);
   }
-  if (flushed || any_unknown(&group))
+  if (flushed || any_unknown(&group)) {
+    c->behind = true;
     finish_unflushed(&before, flushed ? 0 : RESPOOL_UNKNOWN_OUTCOME);
+  }
   for (op *o; (o = list_pop(&before));) list_add(&c->unflushed, o);
   sort_group(c, &group);
 }

@@ -34,6 +34,7 @@ typedef struct op {
   _Atomic bool done;
   bool wrote;
   bool relies;  /* set by `run`: told of what another's commit has made */
+  bool stands;  /* set by `run`: what it wrote is to stay though it failed */
   int rc;
   char text[FAIL_LINE];
   pthread_cond_t wake;
@@ -50,7 +51,7 @@ typedef struct committer {
   op_list waiting;   /* not run yet */
   op_list unflushed; /* committed; their callers wait for a flush */
   bool led;
-  bool behind;       /* a commit was made that is not flushed */
+  bool behind;       /* a commit was made, perhaps, that is not flushed */
   uint64_t version;  /* rises with every commit */
   pthread_cond_t changed;
   pthread_t thread;    /* leads when nobody waits */

@@ -16,6 +16,7 @@
 #define ENGINE_H
 
 #include "commit.h"
+#include "notices.h"
 #include "page.h"
 
 typedef struct txn txn;
@@ -49,8 +50,15 @@ typedef struct append_req {
   int on_conflict;
   int64_t dedup;
   int reason;         /* enum respool_flush_reason */
+  bool apart;         /* pushed item by item: where all have no room, some
+                         may overflow, not all must */
   uint64_t first;     /* out; of an item that was ignored, its twin's */
   bool held;          /* out: it was ignored */
+  bool never;         /* out, when FULL: the empty queue has no room either */
+  uint64_t ending;    /* out: changes made to end what had expired; */
+  bool only_ended;    /* nothing else was changed */
+  _Atomic int64_t *bound; /* out: the queue's max_queue_bytes; may be NULL */
+  notices *notices;   /* of letters that it makes; NULL: nobody asks */
 } append_req;
 
 typedef struct claim_req {
@@ -98,6 +106,9 @@ typedef struct engine {
 
   /* queues */
   int (*queue_open)(txn *t, const char *name, const respool_queue_options *o);
+  /* whether an open with these options would change nothing */
+  int (*queue_agrees)(txn *t, const char *name,
+                      const respool_queue_options *o, bool *agrees);
   int (*queue_config)(txn *t, const char *name, queue_config *out);
   int (*queue_stat)(txn *t, const char *name, int64_t now,
                     respool_queue_stats *out);
@@ -108,6 +119,8 @@ typedef struct engine {
   int (*names)(txn *t, int which, packer *out); /* array of texts */
 
   /* life of an item */
+  /* TOO_LARGE for a push with an item that the queue could never hold */
+  int (*fits)(txn *t, const char *queue, append_req *r);
   int (*append)(txn *t, const char *queue, int64_t now, append_req *r);
   int (*outlook)(txn *t, const char *queue, int64_t now, outlook *out);
   int (*claim)(txn *t, const char *queue, int64_t now, claim_req *r,

@@ -10,15 +10,26 @@
 
 #include "error.h"
 
+#define NEAR 10 /* ms between pushes whose times are taken for the same */
+
+static void bytes_free(respool_bytes b) {
+  free((void *)(uintptr_t)b.data);
+}
+
+static void payload_free(const respool_payload *it) {
+  bytes_free(it->body);
+  bytes_free(it->headers);
+  bytes_free(it->key);
+}
+
 static void slot_free(slot *s) {
-  free((void *)(uintptr_t)s->name.data);
-  free((void *)(uintptr_t)s->body.data);
-  free((void *)(uintptr_t)s->headers.data);
+  bytes_free(s->name);
+  payload_free(&s->item);
   free(s);
 }
 
 static void part_free(part *p) {
-  free((void *)(uintptr_t)p->key.key.data);
+  bytes_free(p->key.key);
   batch_free(&p->batch);
   free(p);
 }
@@ -50,18 +61,57 @@ int copy_bytes(respool_bytes from, respool_bytes *to) {
   return 0;
 }
 
+/* ---- memory ------------------------------------------------------------- */
+
+#define ALLOC 24       /* of malloc's own, and what it rounds up */
+#define FIRST_BYTES 256 /* that a batch has to begin with */
+#define PART_COST \
+  (sizeof(part) + FIRST_BYTES + 4 * sizeof(span) + 4 * ALLOC)
+#define SLOT_COST (sizeof(slot) + 2 * sizeof(slot *) + 5 * ALLOC)
+
+static uint64_t part_memory(const part *p) {
+  return PART_COST + p->key.key.size + p->batch.bytes.len +
+         p->batch.blobs.len;
+}
+
+static uint64_t slot_memory(const slot *s) {
+  return SLOT_COST + s->name.size + payload_weight(&s->item);
+}
+
+/* ---- parts -------------------------------------------------------------- */
+
 static bool same_options(const respool_push_options *a,
                          const respool_push_options *b) {
   return a->lane == b->lane && a->delay == b->delay && a->at == b->at &&
          a->ttl == b->ttl && a->version == b->version;
 }
 
+bool is_timed(const respool_push_options *o) {
+  return o->delay > 0 || (o->ttl != RESPOOL_KEEP &&
+                          o->ttl != RESPOOL_UNLIMITED);
+}
+
+static int64_t less(int64_t time, int64_t gone) {
+  return time > gone ? time - gone : 0;
+}
+
+respool_push_options part_options(const part *p, int64_t now) {
+  respool_push_options o = p->options;
+  if (!is_timed(&o) || now <= p->since) return o;
+  int64_t gone = now - p->since;
+  if (o.delay > 0) o.delay = less(o.delay, gone);
+  if (o.ttl != RESPOOL_KEEP && o.ttl != RESPOOL_UNLIMITED)
+    o.ttl = less(o.ttl, gone);
+  return o;
+}
+
 /* A new part at the end of the load. */
 static part *add_part(load *l, const respool_payload *it,
-                      const respool_push_options *o) {
+                      const respool_push_options *o, int64_t now) {
   part *p = calloc(1, sizeof *p);
   if (!p) return NULL;
   p->options = *o;
+  p->begun = now;
   batch_init(&p->batch, o->version);
   if (copy_bytes(it->key, &p->key.key)) {
     free(p);
@@ -72,17 +122,23 @@ static part *add_part(load *l, const respool_payload *it,
   else
     l->parts = p;
   l->last_part = p;
+  l->memory += part_memory(p);
   return p;
+}
+
+static bool near(int64_t a, int64_t b) {
+  return a - b < NEAR && b - a < NEAR;
 }
 
 /* The part that takes an item; one with a key is by itself. */
 static part *part_for(load *l, const respool_payload *it,
-                      const respool_push_options *o) {
+                      const respool_push_options *o, int64_t now) {
   part *p = l->last_part;
   if (p && !p->key.key.size && !it->key.size &&
-      same_options(&p->options, o))
+      same_options(&p->options, o) &&
+      (now == p->begun || near(now, p->begun)))
     return p;
-  return add_part(l, it, o);
+  return add_part(l, it, o, now);
 }
 
 /* Takes the last part off again, if nothing came into it. */
@@ -92,20 +148,37 @@ static void drop_empty_part(load *l) {
   for (; *p != last; p = &(*p)->next) before = *p;
   *p = NULL;
   l->last_part = before;
+  l->memory -= part_memory(last);
   part_free(last);
 }
 
-/* For want of memory the load stays as it was. */
-int load_add(load *l, const respool_payload *it,
-             const respool_push_options *o) {
-  part *p = part_for(l, it, o);
+/* Adds to the parts what is counted already. For want of memory the load
+   stays as it was. Part of load_add, as that is what every push pays for. */
+__attribute__((always_inline))
+static inline int pack(load *l, const respool_payload *it,
+                       const respool_push_options *o, int64_t now) {
+  part *p = part_for(l, it, o, now);
   item i = {.body = it->body, .headers = it->headers, .key = it->key};
   if (!p) return no_memory();
+  uint64_t before = p->batch.bytes.len + p->batch.blobs.len;
   if (!batch_try(&p->batch, &i)) {
     drop_empty_part(l);
     return no_memory();
   }
+  l->memory += p->batch.bytes.len + p->batch.blobs.len - before;
   p->bytes += payload_weight(it);
+  if (now > p->since) p->since = now;
+  return 0;
+}
+
+int load_add(load *l, const respool_payload *it,
+             const respool_push_options *o, int64_t now) {
+  slot *s = NULL;
+  if (l->slots) return load_put(l, &s, (respool_bytes){NULL, 0}, it, o, now);
+  int rc = pack(l, it, o, now);
+  if (rc) return rc;
+  l->items++;
+  l->bytes += payload_weight(it);
   return 0;
 }
 
@@ -143,56 +216,76 @@ static int grow_buckets(load *l) {
   free(l->buckets);
   l->buckets = buckets;
   l->n_buckets = n;
-  for (slot *s = l->slots; s; s = s->next) chain_slot(l, s);
+  for (slot *s = l->slots; s; s = s->next)
+    if (s->name.size) chain_slot(l, s);
   return 0;
+}
+
+static int copy_payload(const respool_payload *from, respool_payload *to) {
+  *to = (respool_payload){.body = {NULL, 0}};
+  int rc = copy_bytes(from->body, &to->body);
+  if (!rc) rc = copy_bytes(from->headers, &to->headers);
+  if (!rc) rc = copy_bytes(from->key, &to->key);
+  if (rc) payload_free(to);
+  return rc;
 }
 
 /* Gives a slot its new content. */
 static int fill_slot(load *l, slot *s, const respool_payload *it,
-                     const respool_push_options *o) {
-  respool_bytes body, headers;
-  int rc = copy_bytes(it->body, &body);
-  if (!rc && (rc = copy_bytes(it->headers, &headers)) != 0)
-    free((void *)(uintptr_t)body.data);
+                     const respool_push_options *o, int64_t now) {
+  respool_payload copy;
+  int rc = copy_payload(it, &copy);
   if (rc) return rc;
-  l->bytes -= s->body.size + s->headers.size;
-  l->bytes += body.size + headers.size;
-  free((void *)(uintptr_t)s->body.data);
-  free((void *)(uintptr_t)s->headers.data);
-  s->body = body;
-  s->headers = headers;
+  uint64_t more = payload_weight(&copy) - payload_weight(&s->item);
+  l->bytes += more; /* which wraps around when it is less */
+  l->memory += more;
+  payload_free(&s->item);
+  s->item = copy;
   s->options = *o;
+  s->since = now;
   return 0;
 }
 
-static int add_slot(load *l, respool_bytes name, const respool_payload *it,
-                    const respool_push_options *o, slot **out) {
+/* A slot as it will be found, with nothing in it. */
+static int new_slot(load *l, respool_bytes name, slot **out) {
   slot *s = calloc(1, sizeof *s);
   int rc = s ? copy_bytes(name, &s->name) : no_memory();
   if (!rc) rc = grow_buckets(l);
-  if (!rc) rc = fill_slot(l, s, it, o);
-  if (rc) {
-    if (s) slot_free(s);
-    return rc;
-  }
+  if (!rc)
+    *out = s;
+  else if (s)
+    slot_free(s);
+  return rc;
+}
+
+static void join_slot(load *l, slot *s) {
   if (l->last_slot)
     l->last_slot->next = s;
   else
     l->slots = s;
   l->last_slot = s;
-  l->n_slots++;
   l->items++;
+  l->memory += SLOT_COST + s->name.size;
+  if (!s->name.size) return;
+  l->n_slots++;
   chain_slot(l, s);
-  *out = s;
-  return 0;
 }
 
-int load_put(load *l, slot *s, respool_bytes name,
+int load_put(load *l, slot **s, respool_bytes name,
              const respool_payload *it, const respool_push_options *o,
-             uint64_t version) {
-  int rc = s ? fill_slot(l, s, it, o) : add_slot(l, name, it, o, &s);
-  if (!rc) s->version = version;
-  return rc;
+             int64_t now) {
+  if (*s) return fill_slot(l, *s, it, o, now);
+  slot *added;
+  int rc = new_slot(l, name, &added);
+  if (rc) return rc;
+  rc = fill_slot(l, added, it, o, now);
+  if (rc) {
+    slot_free(added);
+    return rc;
+  }
+  join_slot(l, added);
+  *s = added;
+  return 0;
 }
 
 /* ---- the end ------------------------------------------------------------ */
@@ -202,10 +295,10 @@ static int pack_slots(load *l) {
   int rc = 0;
   while (l->slots && !rc) {
     slot *s = l->slots;
-    respool_payload it = {.body = s->body, .headers = s->headers};
-    rc = load_add(l, &it, &s->options);
+    rc = pack(l, &s->item, &s->options, s->since);
     if (rc) break;
     l->slots = s->next;
+    l->memory -= slot_memory(s);
     slot_free(s);
   }
   if (!l->slots) l->last_slot = NULL;
@@ -226,6 +319,8 @@ bool load_halve(load *l) {
   batch first;
   if (!rest) return false;
   rest->options = p->options;
+  rest->begun = p->begun;
+  rest->since = p->since;
   batch_init(&first, p->batch.version);
   batch_init(&rest->batch, p->batch.version);
   if (batch_split(&p->batch, p->batch.n_items / 2, &first, &rest->batch)) {
@@ -233,6 +328,7 @@ bool load_halve(load *l) {
     part_free(rest);
     return false;
   }
+  l->memory -= part_memory(p);
   batch_free(&p->batch);
   p->batch = first;
   rest->bytes = p->bytes - p->bytes / 2;
@@ -240,6 +336,7 @@ bool load_halve(load *l) {
   rest->next = p->next;
   p->next = rest;
   if (l->last_part == p) l->last_part = rest;
+  l->memory += part_memory(p) + part_memory(rest);
   return true;
 }
 
@@ -249,5 +346,6 @@ void load_shift(load *l) {
   if (!l->parts) l->last_part = NULL;
   l->items -= p->batch.n_items;
   l->bytes -= p->bytes;
+  l->memory -= part_memory(p);
   part_free(p);
 }

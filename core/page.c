@@ -30,6 +30,7 @@ void page_clear(respool_page *p) {
   arena_free(&p->memory);
   free(p->items);
   free(p->packed);
+  free(p->damaged);
   page_init(p);
 }
 
@@ -54,12 +55,25 @@ void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
     .version = g->version};
 }
 
+bool page_note_damaged(respool_page *p, uint64_t id) {
+  if (!room((void **)&p->damaged, p->n_damaged, 1, &p->cap_damaged,
+            sizeof *p->damaged))
+    return false;
+  p->damaged[p->n_damaged++] = id;
+  return true;
+}
+
 size_t respool_page_length(const respool_page *p) {
   return p ? p->n : 0;
 }
 
 const respool_item *respool_page_item(const respool_page *p, size_t i) {
   return p && i < p->n ? &p->items[i] : NULL;
+}
+
+const uint64_t *respool_page_damaged(const respool_page *p, size_t *n) {
+  *n = p ? p->n_damaged : 0;
+  return *n ? p->damaged : NULL;
 }
 
 void respool_page_free(respool_page *p) {

@@ -17,6 +17,8 @@ struct respool_page {
   respool_item *items;
   respool_bytes *packed; /* each item's stored form, beside it */
   size_t n, cap;
+  uint64_t *damaged; /* ids passed over */
+  size_t n_damaged, cap_damaged;
 };
 
 void page_init(respool_page *p);
@@ -32,6 +34,9 @@ respool_item *page_add(respool_page *p, respool_bytes packed);
 /* Fills what an item says of itself. */
 void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
                const segment *g);
+
+/* Notes an item that was passed over; false when out of memory. */
+bool page_note_damaged(respool_page *p, uint64_t id);
 
 struct respool_letters {
   arena memory;

@@ -6,6 +6,7 @@
 
 #define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
 #define ROOM_POLL 50 /* ms between looks for room */
+#define ITEM_HEAD 256 /* bytes more that an item may take when it is stored */
 
 static int unique_check(const respool_payload *items, size_t n,
                         const respool_push_options *o) {
@@ -72,12 +73,14 @@ int push_batch(const respool *s, const respool_payload *items, size_t n,
   return rc ? fail(rc, "not enough memory for a push") : 0;
 }
 
-append_req push_request(const respool *s, const batch *b,
+append_req push_request(respool_queue *q, const batch *b,
                         const respool_payload *first,
                         const respool_push_options *o) {
   return (append_req){.batch = b, .lane = o->lane, .delay = o->delay,
                       .at = o->at, .ttl = o->ttl,
-                      .max_store = s->max_bytes, .key = first->key,
+                      .max_store = q->store->max_bytes, .bound = &q->bound,
+                      .notices = q->notices.wanted ? &q->notices : NULL,
+                      .key = first->key,
                       .on_conflict = o->on_conflict, .dedup = o->dedup};
 }
 
@@ -87,16 +90,41 @@ typedef struct push_op {
   append_req req;
 } push_op;
 
+static int run_fits(txn *t, op *o) {
+  push_op *p = (push_op *)o;
+  return engine_lmdb.fits(t, p->q->name, &p->req);
+}
+
+/* Looks closely at an item that seems too large for the bound that this
+   handle saw last; nearly all are let through at once. */
+int push_fits(respool_queue *q, const respool_payload *it,
+              const respool_push_options *o) {
+  int64_t bound = q->bound;
+  uint64_t size = it->body.size + it->headers.size + it->key.size;
+  if (bound == RESPOOL_UNLIMITED ||
+      (bound > ITEM_HEAD && size <= (uint64_t)bound - ITEM_HEAD))
+    return 0;
+  push_op p = {.q = q};
+  batch b;
+  int rc = push_batch(q->store, it, 1, o, &b);
+  p.req = push_request(q, &b, it, o);
+  if (!rc) rc = store_read(q->store, &p.op, run_fits);
+  batch_free(&b);
+  return rc;
+}
+
 static int run_push(txn *t, op *o) {
   push_op *p = (push_op *)o;
   int rc = engine_lmdb.append(t, p->q->name, respool_now(p->q->store),
                               &p->req);
   o->relies = p->req.held || rc == RESPOOL_EXISTS;
+  o->stands = rc == RESPOOL_FULL && p->req.only_ended; /* or it comes again */
   return rc;
 }
 
 /* Pushes again as room comes, until `wait` is over: whoever takes or settles
-   makes some, and so may another process, looked for from time to time. */
+   makes some, and so may another process, looked for from time to time. For
+   what can never have room nobody waits. */
 static int push_waiting(push_op *p, int64_t wait) {
   respool *s = p->q->store;
   env *e = s->env;
@@ -106,7 +134,7 @@ static int push_waiting(push_op *p, int64_t wait) {
     uint64_t seen = commit_version(e);
     int rc = store_run(s, &p->op, run_push, true);
     int64_t left = end - clock_mono();
-    if (rc != RESPOOL_FULL || wait == 0) return rc;
+    if (rc != RESPOOL_FULL || wait == 0 || p->req.never) return rc;
     if (left <= 0 || s->clock.manual)
       return fail(RESPOOL_TIMEOUT, "queue \"%.120s\" had no room in time",
                   p->q->name);
@@ -124,10 +152,11 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
   if (rc) return rc;
   rc = push_batch(q->store, items, n, o, &b);
   if (!rc) {
-    p.req = push_request(q->store, &b, items, o);
+    p.req = push_request(q, &b, items, o);
     rc = push_waiting(&p, o->wait);
   }
   batch_free(&b);
+  if (o->never) *o->never = rc == RESPOOL_FULL && p.req.never;
   if (!rc && first) *first = p.req.first;
   if (!rc && o->held) *o->held = p.req.held;
   return rc;
@@ -146,6 +175,11 @@ static int finish_push(respool_ticket *t, respool_result *out) {
   return 0;
 }
 
+static void explain_push(respool_ticket *t, respool_result *out) {
+  const push_ticket *p = (push_ticket *)t->op;
+  out->never = t->op->rc == RESPOOL_FULL && p->push.req.never;
+}
+
 static void dispose_push(respool_ticket *t) {
   batch_free(&((push_ticket *)t->op)->batch);
 }
@@ -156,10 +190,11 @@ static int start_push(respool_ticket *t, respool_queue *q,
   push_ticket *p = (push_ticket *)t->op;
   t->dispose = dispose_push;
   t->finish = finish_push;
+  t->explain = explain_push;
   p->push.q = q;
   int rc = push_batch(q->store, items, n, o, &p->batch);
   if (rc) return rc;
-  p->push.req = push_request(q->store, &p->batch, items, o);
+  p->push.req = push_request(q, &p->batch, items, o);
   rc = ticket_copy(t, &p->push.req.key);
   if (!rc) rc = ticket_pin(t, q);
   return rc ? rc : ticket_start(t, run_push, true);

@@ -66,6 +66,7 @@ typedef struct open_op {
   op op;
   const char *name;
   const respool_queue_options *options;
+  bool agrees; /* there is nothing to change */
 } open_op;
 
 static int run_open(txn *t, op *o) {
@@ -73,11 +74,27 @@ static int run_open(txn *t, op *o) {
   return engine_lmdb.queue_open(t, p->name, p->options);
 }
 
+/* NOT_FOUND: to be made. */
+static int run_agrees(txn *t, op *o) {
+  open_op *p = (open_op *)o;
+  return engine_lmdb.queue_agrees(t, p->name, p->options, &p->agrees);
+}
+
+/* A queue whose policy is what it is asked to be is only looked at, which
+   waits for no writer. Who changes it meanwhile comes after. */
+static int open_or_make(respool *s, open_op *p) {
+  int rc = s->read_only ? 0 : store_read(s, &p->op, run_agrees);
+  if (rc && rc != RESPOOL_NOT_FOUND) return rc;
+  return p->agrees ? 0 : store_run(s, &p->op, run_open, true);
+}
+
 static respool_queue *queue_new(respool *s, const char *name) {
   respool_queue *q = calloc(1, sizeof *q);
   if (!q) return NULL;
   q->store = s;
   q->refs = 1;
+  q->bound = RESPOOL_KEEP;
+  notices_init(&q->notices);
   strcpy(q->name, name);
   return q;
 }
@@ -92,9 +109,9 @@ int respool_queue_open(respool *s, const char *name,
   if (rc) return rc;
   respool_queue *q = queue_new(s, name);
   if (!q) return fail(RESPOOL_NOMEM, "not enough memory for a queue");
-  rc = store_run(s, &p.op, run_open, true);
+  rc = open_or_make(s, &p);
   if (rc)
-    free(q);
+    respool_queue_free(q);
   else
     *out = q;
   return rc;
@@ -110,7 +127,22 @@ respool *respool_queue_store(const respool_queue *q) {
 }
 
 void respool_queue_free(respool_queue *q) {
-  if (q && --q->refs == 0) free(q);
+  if (!q || --q->refs > 0) return;
+  notices_free(&q->notices);
+  free(q);
+}
+
+int respool_queue_watch(respool_queue *q, int on) {
+  int rc = queue_check(q);
+  if (!rc) q->notices.wanted = on != 0;
+  return rc;
+}
+
+int respool_queue_notice(respool_queue *q, respool_notice *out) {
+  int rc = queue_check(q);
+  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
+  if (!rc && !notices_take(&q->notices, out)) out->number = 0;
+  return rc;
 }
 
 int queue_check(const respool_queue *q) {
@@ -174,7 +206,7 @@ int respool_queue_find(respool *s, const char *name, respool_queue **out) {
   if (!q) return fail(RESPOOL_NOMEM, "not enough memory for a queue");
   rc = store_read(s, &o.op, run_config);
   if (rc)
-    free(q);
+    respool_queue_free(q);
   else
     *out = q;
   return rc;

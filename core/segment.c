@@ -188,6 +188,32 @@ int batch_end(batch *b) {
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
 }
 
+/* The bytes of the packed item `raw`, or of the next big one, which it stands
+   for. */
+static uint64_t item_bytes(const batch *b, respool_bytes raw, size_t *next) {
+  const big *g = *next < b->n_bigs ? &b->bigs[*next] : NULL;
+  if (!g || b->bytes.data + g->ref != (const uint8_t *)raw.data)
+    return raw.size;
+  ++*next;
+  return raw.size + g->size;
+}
+
+uint64_t batch_largest(const batch *b) {
+  uint64_t largest = 0, head = 0;
+  size_t next = 0;
+  for (size_t i = 0; i < b->n_spans; i++) {
+    const span *s = &b->spans[i];
+    segment g;
+    read_segment((respool_bytes){b->bytes.data + s->at, s->size}, &g);
+    head = (uint64_t)(g.items.at - (b->bytes.data + s->at));
+    for (uint64_t j = 0; j < g.count; j++) {
+      uint64_t n = item_bytes(b, unpack_skip(&g.items), &next);
+      if (n > largest) largest = n;
+    }
+  }
+  return head + largest;
+}
+
 static size_t body_size(const void *packed, size_t size) {
   unpacker u;
   item i = {.replays = 0};

@@ -71,6 +71,10 @@ void batch_add_raw(batch *b, respool_bytes packed);
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
 int batch_end(batch *b);
 
+/* The bytes that its largest item would take in a batch of its own; of an
+   ended batch. */
+uint64_t batch_largest(const batch *b);
+
 /* Copies an ended batch: the first `n` items to one, the rest to another,
    both new. 0 or RESPOOL_NOMEM. */
 int batch_split(const batch *from, uint64_t n, batch *first, batch *rest);

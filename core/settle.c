@@ -39,7 +39,8 @@ static int add_push(settle_op *p, size_t i) {
   if (!h->queue || h->queue->store->env != s->env)
     return invalid("push", "to a queue of the same store");
   int rc = push_batch(s, h->items, h->n, o, &p->batches[i]);
-  if (!rc) p->appends[i] = push_request(s, &p->batches[i], h->items, o);
+  if (!rc)
+    p->appends[i] = push_request(h->queue, &p->batches[i], h->items, o);
   return rc;
 }
 

@@ -2,7 +2,7 @@
 /*
  * The store: opening and closing it, its clock, its names, its figures.
  */
-#include "store.h"
+#include "buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +84,7 @@ static respool *store_new(const respool_options *o) {
   timers_init(&s->timers, &s->clock);
   clock_init(&s->real, false);
   timers_init(&s->calls, &s->real);
+  buffers_init(s);
   s->read_only = o->read_only;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
@@ -123,9 +124,11 @@ void respool_close(respool *s) {
   if (s->forks == forks) {
     commit_drain(s->env, &s->running);
     timers_stop(&s->calls);
+    buffers_end(s);
     timers_stop(&s->timers);
     s->env->engine->close(s->env);
-  }
+  } else
+    buffers_forget(s, NULL);
   free(s);
 }
 

@@ -11,6 +11,13 @@
 #include "ticket.h"
 #include "timer.h"
 
+/* The buffers of a store: see buffers.c. */
+typedef struct store_buffers {
+  pthread_mutex_t lock;
+  struct respool_buffer *first;
+  _Atomic uint64_t failures; /* of their flushes */
+} store_buffers;
+
 struct respool {
   env *env;
   struct clock clock;
@@ -18,6 +25,7 @@ struct respool {
   timers timers;
   timers calls;      /* of tickets, by a clock that is never manual */
   struct clock real; /* which is this */
+  store_buffers buffers;
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
   uint64_t max_bytes, max_item_bytes;
@@ -35,6 +43,8 @@ struct respool_queue {
      `idle_at`, the next due at `idle_due`; and how often to look. Hints. */
   _Atomic uint64_t idle_at;
   _Atomic int64_t idle_seen, idle_due, idle_poll;
+  _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
+  notices notices;       /* letters that its pushes have made */
   char name[RESPOOL_NAME_MAX + 1];
 };
 
@@ -115,8 +125,13 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
 /* Builds what a push stores; the batch is the caller's, also on failure. */
 int push_batch(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, batch *b);
-append_req push_request(const respool *s, const batch *b,
+append_req push_request(respool_queue *q, const batch *b,
                         const respool_payload *first,
                         const respool_push_options *o);
+
+/* 0, or TOO_LARGE when the item is over max_queue_bytes by itself. Cheap for
+   what is clearly below. */
+int push_fits(respool_queue *q, const respool_payload *it,
+              const respool_push_options *o);
 
 #endif

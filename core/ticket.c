@@ -146,7 +146,9 @@ int respool_ticket_finish(respool_ticket *t, respool_result *out) {
   t->finished = true;
   land(t);
   rc = answer(t);
-  return !rc && t->finish ? t->finish(t, out ? out : &all) : rc;
+  if (!out) out = &all;
+  if (rc && t->explain) t->explain(t, out);
+  return !rc && t->finish ? t->finish(t, out) : rc;
 }
 
 void respool_ticket_free(respool_ticket *t) {

@@ -32,11 +32,13 @@ struct respool_ticket {
   char text[FAIL_LINE];
   /* Of the verb, each may be NULL: looks whether to start the operation;
      tells, with the lock held, whether it is to run again; notes what it did
-     to lots; gives its result, once; frees what is not taken. */
+     to lots; gives its result, once; or says more of a failure; frees what is
+     not taken. */
   void (*look)(respool_ticket *t);
   bool (*again)(respool_ticket *t);
   void (*land)(respool_ticket *t);
   int (*finish)(respool_ticket *t, respool_result *out);
+  void (*explain)(respool_ticket *t, respool_result *out);
   void (*dispose)(respool_ticket *t);
 };
 

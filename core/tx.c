@@ -18,6 +18,7 @@ typedef struct step {
   respool_push_options options;
   respool_payload key;
   uint64_t first;       /* id, once applied */
+  bool held;            /* and whether it was ignored */
   respool_lot *lot;
   size_t i;
   mark mark;
@@ -184,9 +185,12 @@ typedef struct tx_op {
 
 static int apply_push(txn *t, tx_op *x, step *p) {
   respool *s = x->tx->store;
-  append_req r = push_request(s, &p->batch, &p->key, &p->options);
+  append_req r = push_request(p->queue, &p->batch, &p->key, &p->options);
   int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
-  if (!rc) p->first = r.first;
+  if (!rc) {
+    p->first = r.first;
+    p->held = r.held;
+  }
   x->op.relies |= r.held || rc == RESPOOL_EXISTS;
   return rc;
 }
@@ -359,4 +363,9 @@ int respool_tx_commit_start(respool_tx *tx, respool_ticket **out) {
 uint64_t respool_tx_id(const respool_tx *tx, size_t handle) {
   if (!tx || !tx->committed || handle >= tx->n) return 0;
   return tx->steps[handle].first;
+}
+
+int respool_tx_held(const respool_tx *tx, size_t handle) {
+  if (!tx || !tx->committed || handle >= tx->n) return 0;
+  return tx->steps[handle].held;
 }

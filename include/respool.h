@@ -165,8 +165,9 @@ typedef struct respool_options {
    missing. ":memory:" makes a private store on tmpfs that is gone when it
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
-   program's LMDB, or a newer format, VERSION; unreadable bytes, CORRUPT.
-   The handle is the caller's, to be closed with respool_close.
+   program's LMDB, or a newer format, VERSION; unreadable bytes, or a
+   file that was cut off, CORRUPT. Processes open a store one at a time: that
+   takes moments. The handle is the caller's, to be closed with respool_close.
 
    Opened with `read_only` it writes nothing to the store's data and waits
    for no writer; every verb that changes something answers INVALID. A lock
@@ -177,8 +178,8 @@ typedef struct respool_options {
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
-/* Closes the handle; NULL is fine. Queues and lots opened from it must be
-   freed before; leases they held run out by themselves. Makes everything
+/* Closes the handle; NULL is fine. Queues, lots and buffers opened from it must
+   be freed before; leases they held run out by themselves. Makes everything
    durable that a relaxed commit left to the system. Never fails. */
 RESPOOL_API void respool_close(respool *s);
 
@@ -300,7 +301,9 @@ enum respool_fate {
   RESPOOL_FATE_COOLDOWN = 2 /* waits `cooldown`, then starts over */
 };
 
-/* What becomes of a push beyond max_items or max_queue_bytes. */
+/* What becomes of a push beyond max_items or max_queue_bytes, once what has
+   expired has made room. One item that is over max_queue_bytes by itself is
+   TOO_LARGE instead. */
 enum respool_overflow {
   RESPOOL_OVERFLOW_REJECT = 0,      /* FULL */
   RESPOOL_OVERFLOW_DROP_OLDEST = 1, /* the oldest fresh items make room */
@@ -352,7 +355,8 @@ typedef struct respool_queue_options {
     NULL, NULL, NULL }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
-   other than KEEP are stored. The handle must be freed before the store is
+   other than KEEP are stored; where they are stored already this is a read,
+   which waits for no writer. The handle must be freed before the store is
    closed; any number of handles on one queue is fine. */
 RESPOOL_API int respool_queue_open(respool *s, const char *name,
                                    const respool_queue_options *o,
@@ -488,25 +492,53 @@ typedef struct respool_push_options {
   int64_t wait;     /* for room in a full queue; then TIMEOUT. 0: FULL */
   int *held;        /* out of respool_push: 1 when IGNORE pushed nothing,
                        else 0. May be NULL */
+  int *never;       /* out of respool_push, FULL: 1 when the empty queue has
+                       no room either, else 0. May be NULL */
 } respool_push_options;
 
 #define RESPOOL_PUSH_OPTIONS_INIT \
-  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL }
+  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL, \
+    NULL }
 
 /* Pushes `n` items in one commit, all or nothing, with consecutive ids from
    `*first`. On return they are on disk (unless the store is relaxed). The
    payloads are copied before the call returns. FULL when the store, the
-   queue's max_items or max_queue_bytes has no room; TOO_LARGE for an item
-   over max_item_bytes. Nothing is stored then.
+   queue's max_items or max_queue_bytes has no room, once items that have
+   expired are ended, as far as that helps; TOO_LARGE for an item over
+   max_item_bytes, and whatever `overflow` is for one that takes more than
+   max_queue_bytes by itself. Nothing is stored then. Where the queue would
+   have no room even if it were empty, FULL comes at once, whatever `wait`.
 
    A payload with a key is pushed by itself (n is 1). The key is held until
    its item is done, dead, expired or removed, and for `dedup` at least; a
-   push with a key that is held does what `on_conflict` says. A leased item
+   push with a key that is held does what `on_conflict` says. An item that
+   has expired and is not leased holds nothing: the push ends it, as the
+   queue's on_expire says, whatever `on_conflict` is. A leased item
    is not removed by REPLACE: it goes on beside the new one, which holds the
    key from then on. Found by key, whatever the backlog. */
 RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              uint64_t *first);
+
+/* A letter that a push has made. */
+typedef struct respool_notice {
+  size_t size;
+  uint64_t number;
+  char box[RESPOOL_NAME_MAX + 1];
+} respool_notice;
+
+#define RESPOOL_NOTICE_INIT { .size = sizeof(respool_notice) }
+
+/* Begins (or with 0 ends) noting the letters that pushes by this handle make:
+   of what an `overflow` that buries had no room for, and of items that had
+   expired and were ended to make room or to free their key. Whether they were
+   pushed by themselves, in a transaction, with a settle, or flushed from a
+   buffer of the handle. A letter is noted once its commit has gone well. */
+RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
+
+/* Takes the oldest notice; `out->number` is 0 when there is none. Of more than
+   10,000 that nobody has asked for the latest are not noted. Any thread. */
+RESPOOL_API int respool_queue_notice(respool_queue *q, respool_notice *out);
 
 
 /* ---- buffered push ------------------------------------------------------ */
@@ -519,34 +551,49 @@ typedef struct respool_buffer respool_buffer;
 typedef struct respool_buffer_options {
   size_t size;
   uint64_t items;     /* 0: no such trigger; the same for the next three */
-  uint64_t bytes;
+  uint64_t bytes;     /* of payloads, headers and keys */
   uint64_t pushes;    /* differs from items when pushes are folded */
-  int64_t interval;
-  uint64_t max_bytes; /* 0: 64 MiB; pushes beyond answer FULL */
+  int64_t interval;   /* since the first push; RESPOOL_UNLIMITED: never */
+  uint64_t max_bytes; /* of memory; 0: 64 MiB; pushes beyond answer FULL */
 } respool_buffer_options;
 
 #define RESPOOL_BUFFER_OPTIONS_INIT \
   { sizeof(respool_buffer_options), 0, 0, 0, 0, 0 }
 
-/* Makes a buffer for a queue. INVALID without any trigger. */
+/* Makes a buffer for a queue. INVALID without any trigger.
+
+   `bytes` counts what is pushed, `max_bytes` what the buffer takes of memory
+   for it: payloads with what lies around them. An item among others of the
+   same options takes a few bytes more than its payload; one with a key, with
+   other options than the push before, or under a name takes up to 1 KiB more.
+   The process grows by twice max_bytes at most. */
 RESPOOL_API int respool_buffer_open(respool_queue *q,
                                     const respool_buffer_options *o,
                                     respool_buffer **b);
 
-/* Flushes what it can and frees the buffer; NULL is fine. What a flush before
-   it reported as not committed is lost if it cannot be committed now. */
+/* Flushes what it can and frees the buffer; NULL is fine. What cannot be
+   flushed now stays with the store: it is tried again, after 0.1 s and then
+   less often up to 30 s, by respool_buffers_flush, and for the last time when
+   the store is closed. What cannot be flushed even then is lost: see
+   respool_buffers_drain. In a child process nothing is flushed. */
 RESPOOL_API void respool_buffer_free(respool_buffer *b);
 
-/* The same in the background; what is left is flushed before the store is
-   closed. The queue's handle may be freed meanwhile. */
+/* The same in the background, begun before the store is closed. The queue's
+   handle may be freed meanwhile. */
 RESPOOL_API void respool_buffer_discard(respool_buffer *b);
 
 /* The store of its queue. */
 RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
 
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
-   defaults. A payload with a key cannot have on_conflict FAIL. A delay counts
-   from the flush. FULL while max_bytes are waiting, with o->wait TIMEOUT
+   defaults. A payload with a key cannot have on_conflict FAIL. TOO_LARGE as
+   there, by the max_queue_bytes that this handle of the queue saw last; an
+   item that was taken in before the bound was lowered waits in the buffer,
+   with what is behind it, for a bound that lets it in. `delay` and `ttl` count
+   from the push and come true 10 ms late at most, never early; an item that
+   has outlived its ttl by the time of its flush expires as the queue's
+   on_expire says. A ttl of the queue counts from the flush, as the item is new
+   in the queue then. FULL while max_bytes are waiting, with o->wait TIMEOUT
    after so long; either way a flush is under way then. Any thread. */
 RESPOOL_API int respool_buffer_push(respool_buffer *b,
                                     const respool_payload *item,
@@ -559,8 +606,8 @@ RESPOOL_API int respool_buffer_find(respool_buffer *b, respool_bytes name,
                                     respool_bytes *body, uint64_t *version);
 
 /* Puts an item in the place of the one found under `name`, or adds it when
-   none was (version 0). BUSY when that was flushed or folded meanwhile: find
-   it again. Counts as a push either way. */
+   none was (version 0); names have 1 byte at least. BUSY when that was flushed
+   or folded meanwhile: find it again. Counts as a push either way. */
 RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
                                     uint64_t version,
                                     const respool_payload *item,
@@ -571,7 +618,10 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
    stay in the buffer and are tried again, after 0.1 s and then less often up
    to 30 s, or by the next flush; after UNKNOWN_OUTCOME they may be in the queue
    twice then. What is FULL may have had room for some of
-   them: these are committed, the first ones, and the others stay. */
+   them: these are committed, the first ones, and the others stay. Items come
+   to the queue in the order of their pushes, folded ones in the place of the
+   first push under their name. Of those that a queue with overflow DEAD has no
+   room for each becomes a letter, the others are committed. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
 /* The same for who is about to free the buffer, which cannot say what goes
@@ -586,6 +636,7 @@ typedef struct respool_buffer_stats {
   uint64_t failures;       /* flushes that failed */
   int error;               /* of the last flush; 0: it went well */
   char error_text[256];
+  uint64_t memory;         /* that they take: max_bytes bounds it */
 } respool_buffer_stats;
 
 #define RESPOOL_BUFFER_STATS_INIT { .size = sizeof(respool_buffer_stats) }
@@ -593,8 +644,36 @@ typedef struct respool_buffer_stats {
 RESPOOL_API int respool_buffer_stat(respool_buffer *b,
                                     respool_buffer_stats *out);
 
-/* Of these the failures alone: cheap enough to be asked with every push. */
-RESPOOL_API uint64_t respool_buffer_failures(const respool_buffer *b);
+/* The barrier of all buffers of a store, with those that were freed before all
+   of it could be flushed: each is tried, and the first error told. `drain`
+   counts as a flush at close: for who is about to close the store. */
+RESPOOL_API int respool_buffers_flush(respool *s);
+RESPOOL_API int respool_buffers_drain(respool *s);
+
+/* Calls `each` for every buffer of the store, those included that were freed
+   and are not empty yet, with the name of its queue. A non-zero return stops
+   the walk and is returned. It may free no buffer. */
+typedef int (*respool_buffer_fn)(void *arg, const char *queue,
+                                 const respool_buffer_stats *stats);
+RESPOOL_API int respool_buffers(respool *s, respool_buffer_fn each,
+                                void *arg);
+
+/* How many flushes of the store's buffers have failed so far: cheap enough to
+   be asked with every push. */
+RESPOOL_API uint64_t respool_flush_failures(const respool *s);
+
+/* Calls `each` for every buffer of which flushes have failed since the call
+   before, as respool_buffers does. */
+typedef struct respool_flush_failure {
+  const char *queue;
+  uint64_t times;
+  int error;               /* of the last that failed */
+  char error_text[256];
+} respool_flush_failure;
+
+typedef int (*respool_failure_fn)(void *arg, const respool_flush_failure *f);
+RESPOOL_API int respool_flush_failed(respool *s, respool_failure_fn each,
+                                     void *arg);
 
 
 /* ---- items ------------------------------------------------------------- */
@@ -633,6 +712,11 @@ RESPOOL_API const respool_item *respool_page_item(const respool_page *p,
                                                   size_t i);
 RESPOOL_API void respool_page_free(respool_page *p);
 
+/* The ids of items that were passed over because their bytes are damaged;
+   `*n` is how many. Borrowed from the page; NULL when there are none. */
+RESPOOL_API const uint64_t *respool_page_damaged(const respool_page *p,
+                                                 size_t *n);
+
 /* The next `limit` items in the order a take would hand them out. */
 RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
                              respool_page **p);
@@ -647,8 +731,10 @@ typedef struct respool_cursor {
 } respool_cursor;
 
 /* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
-   page of length 0 ends the walk. Items that move meanwhile may be seen
-   twice or not at all; those that stay are seen once. */
+   page of length 0 ends the walk; it, too, may tell of damaged items. Items
+   that move meanwhile may be seen twice or not at all; those that stay are
+   seen once. CORRUPT where the store's records have come out of order, as the
+   walk might not end. */
 RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
                                respool_cursor *at, respool_page **p);
 
@@ -823,6 +909,9 @@ typedef struct respool_letter {
   uint64_t failures;       /* all that happened */
   const respool_failure *history; /* the first and the last of them */
   size_t history_length;
+  int damaged; /* 1: the letter, or what it holds, cannot be read. `body` is
+                  the bytes there are, the letter cannot be moved. Of a
+                  letter's item known only without `no_body` */
 } respool_letter;
 
 RESPOOL_API size_t respool_letters_length(const respool_letters *l);
@@ -843,7 +932,8 @@ typedef struct respool_list_options {
 #define RESPOOL_LIST_OPTIONS_INIT \
   { sizeof(respool_list_options), 0, 0, 0, 0, 0, NULL }
 
-/* A box that was never written to is empty, not an error. */
+/* A box that was never written to is empty, not an error. CORRUPT where its
+   letters have come out of order. */
 RESPOOL_API int respool_dead_list(respool *s, const char *box,
                                   const respool_list_options *o,
                                   respool_letters **l);
@@ -911,7 +1001,8 @@ typedef struct respool_move_options {
   size_t size;
   respool_queue *to;   /* NULL: each letter's own queue, by name */
   int keep_attempts;   /* 1: attempts go on where they were */
-  const respool_job *job; /* stored in the same commit; NULL: none */
+  const respool_job *job; /* stored in the same commit, its `moved` less the
+                             letters passed over; NULL: none */
 } respool_move_options;
 
 #define RESPOOL_MOVE_OPTIONS_INIT \
@@ -919,8 +1010,10 @@ typedef struct respool_move_options {
 
 /* Moves letters back to a queue in one commit: each letter gone, its item
    pushed with a new id, the job stored. A number that is no longer there is
-   passed over; `*moved` counts the others. A letter whose own queue is gone
-   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
+   passed over; `*moved` counts the others. An item takes its key up again, or
+   goes without it when another item holds it by now. A letter whose own queue
+   is gone makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved
+   then. */
 RESPOOL_API int respool_dead_move(respool *s, const char *box,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,
@@ -975,6 +1068,10 @@ RESPOOL_API int respool_tx_commit(respool_tx *tx);
 
 /* The first id of a push, after the commit. 0: no such handle. */
 RESPOOL_API uint64_t respool_tx_id(const respool_tx *tx, size_t handle);
+
+/* Whether a push, after the commit, pushed nothing because its key was held
+   (IGNORE): 1, and its id is the other item's. */
+RESPOOL_API int respool_tx_held(const respool_tx *tx, size_t handle);
 
 /* Frees the list; NULL is fine. Not committed, it never happened. */
 RESPOOL_API void respool_tx_free(respool_tx *tx);
@@ -1062,6 +1159,7 @@ typedef struct respool_result {
   uint64_t first;   /* of a push: the first id */
   int held;         /* of a push: as in respool_push_options */
   respool_lot *lot; /* of a take, or of a settle with one: the caller's */
+  int never;        /* of a push: as there; also written with FULL */
 } respool_result;
 
 #define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
@@ -1079,7 +1177,9 @@ RESPOOL_API void respool_ticket_free(respool_ticket *t);
 /* ---- check --------------------------------------------------------------- */
 
 /* Calls `each` with one line for every broken invariant or checksum, read
-   only. Returns 0 when the walk went through, whatever it found. */
+   only. Where the records of a database are out of order, or not as many as it
+   counts, it says so and looks at nothing else. Returns 0 when the walk went
+   through, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
 

@@ -4,6 +4,7 @@ local core = require "respool.core"
 local exact = require "respool.exact"
 local helper = require "spec.helper"
 local respool = require "respool"
+local stored = require "spec.stored"
 
 local array, cbor, null = respool.array, respool.cbor, respool.null
 
@@ -173,6 +174,81 @@ describe("an archive", function()
     assert.same({ ["end"] = 1 }, items[3])
   end)
 
+  it("holds damaged letters, which are told, and those behind", function()
+    for _, form in ipairs { "json", "cbor" } do
+      local q = queue_of(upto(5))
+      q:work(function() return respool.dead() end, { stop_when_empty = true })
+      stored.damage(q.store.path, "flip", "letters", 1, -1)
+      local w = assert(respool.file_writer(helper.dir(), {
+        store = q.store, form = form,
+      }))
+      assert(respool.dump { box = q.dead, writer = w })
+      local record = assert(respool.file_reader(w.files)):read()[2]
+      assert.same({ 2, true, q.dead:get(2).bytes },
+                  { record.number, record.damaged, record.bytes })
+      local counts, r = restore(w.files)
+      assert.same({ "letter 2: it is damaged" }, counts.errors)
+      assert.same({ 4, 1, 0 }, { counts.pushed, counts.failed, #r.problems })
+    end
+  end)
+
+  it("of before damaged letters said so is read as one that does", function()
+    local archive = require "respool.archive"
+    local old = {
+      { number = 1, id = 1, pushed_at = 5, died_at = 6, bytes = "1" },
+      { number = 2, id = 0, reason = "damaged", items = 1, bytes = "2" },
+      { number = 3, id = 3, reason = "undecodable", items = 1, died_at = 6,
+        bytes = "3" },
+      { number = 4, id = 3, reason = "undecodable", items = 7, died_at = 6,
+        bytes = "4" },
+      { number = 5, id = 9, reason = "undecodable", items = 1, pushed_at = 5,
+        died_at = 6, bytes = "5" }, -- its codec failed, not its bytes
+    }
+    for _, form in ipairs { "json", "cbor" } do
+      local w = archive.write(form, {
+        kind = "letters", codec = "raw", store = "s", source = "q",
+      })
+      local parts = { w:start() }
+      for _, record in ipairs(old) do parts[#parts + 1] = w:record(record) end
+      parts[#parts + 1] = w:finish()
+      local path = helper.dir() .. "/old"
+      helper.write(path, table.concat(parts))
+      local q = helper.store():queue("in", { codec = "raw" })
+      local counts, r = restore({ path }, q)
+      assert.same({}, r.problems)
+      assert.same({ "letter 2: it is damaged",
+                    "letter 3: it is a damaged segment that was set aside",
+                    "letter 4: it is a damaged segment that was set aside" },
+                  counts.errors)
+      assert.same({ "1", "5" }, bytes_of(q))
+    end
+  end)
+
+  it("may hold what cannot be read here; the rest can", function()
+    local core_sum, parts, sum = core.file.sum, {}, nil
+    local function add(text)
+      sum = core_sum(text, sum)
+      parts[#parts + 1] = ('%s,"sum":"%s"}\n'):format(text:sub(1, -2),
+        (sum:gsub(".", function(c) return ("%02x"):format(c:byte()) end)))
+    end
+    add('{"respool":"archive","format":1,"kind":"items","codec":"raw",'
+      .. '"store":"s","source":"q"}')
+    add '{"id":1,"pushed_at":5,"body":"one"}'
+    for _ = 1, 12 do add '{"id":2,"pushed_at":5}' end
+    add '{"id":3,"pushed_at":5,"body":"three"}'
+    add '{"end":14}'
+    local path = helper.dir() .. "/strange"
+    helper.write(path, table.concat(parts))
+    local q = helper.store():queue("in", { codec = "raw" })
+    local counts, r = restore({ path }, q)
+    assert.equal(2, counts.pushed)
+    assert.equal(path .. ": record 2 cannot be read: it lacks what a record "
+      .. "must have", r.problems[1])
+    assert.equal(path .. ": and 2 other records", r.problems[#r.problems])
+    assert.same({}, r.finished)
+    assert.same({ "one", "three" }, bytes_of(q))
+  end)
+
   it("may follow another in one file", function()
     local q = queue_of(upto(10))
     local files = dump(q, helper.dir(), { rotate = 500 })
@@ -266,6 +342,17 @@ describe("damage of an archive", function()
     end)
   end
 
+  it("of its compression is blamed on that, by the file's name", function()
+    local dir = helper.dir()
+    local text = helper.read(dump(queue_of(upto(9)), dir, { gzip = true })[1])
+    local path = helper.dir() .. "/cut"
+    helper.write(path, text:sub(1, 60))
+    local _, r = restore { path }
+    assert.matches("^" .. path:gsub("%p", "%%%0")
+      .. ": the header is damaged: it is cut off %(gzip cannot unpack all of "
+      .. "the file%)$", r.problems[1])
+  end)
+
   it("is found when a record is missing, doubled or moved", function()
     local text = helper.read(dump(queue_of(upto(3)), helper.dir())[1])
     local lines = {}
@@ -291,6 +378,15 @@ describe("damage of an archive", function()
     helper.write(path, text)
     assert.equal(50 - counts.pushed, restore({ path }, to).pushed)
     assert.equal(50, to:length().total)
+  end)
+end)
+
+describe("the file reader", function()
+  it("takes names of files", function()
+    for _, wrong in ipairs { { { 5 } }, { "x" }, { { "a", false } } } do
+      assert.error_matches(function() respool.file_reader(wrong[1]) end,
+                           "list of names of files expected")
+    end
   end)
 end)
 

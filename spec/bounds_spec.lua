@@ -51,11 +51,11 @@ describe("a queue that rejects", function()
   end)
 
   it("refuses a push beyond max_queue_bytes", function()
-    queue { max_queue_bytes = 100 }
+    queue { max_queue_bytes = 200 }
     push "a"
-    local id, message, code = q:push(("x"):rep(100))
+    local id, message, code = q:push(("x"):rep(150))
     assert.is_nil(id)
-    assert.matches("max_queue_bytes is 100", message)
+    assert.equal('queue "orders" is full: max_queue_bytes is 200', message)
     assert.equal("FULL", code)
   end)
 
@@ -93,6 +93,297 @@ describe("a queue that rejects", function()
     assert.is_nil(id)
     assert.equal('queue "orders" had no room in time', message)
     assert.equal("TIMEOUT", code)
+  end)
+end)
+
+-- A push that could never fit waited for room for ever; in a buffer, with all
+-- that came behind it. The item went on to the letters of a queue that buries,
+-- which no replay could bring back.
+describe("an item that is larger than its queue may be", function()
+  local BIG = ("x"):rep(200)
+  local POLICIES = { "reject", "drop_oldest", "dead", "wait" }
+
+  local function each_policy(body)
+    for _, overflow in ipairs(POLICIES) do
+      store = assert(helper.open(helper.location(), { sync = "relaxed" }))
+      queue { max_queue_bytes = 150, overflow = overflow }
+      push "a"
+      body(overflow)
+      assert.equal("a", payloads())
+      assert.equal(0, q.dead:count())
+    end
+  end
+
+  it("is TOO_LARGE at once, whatever overflow is", function()
+    each_policy(function()
+      local id, message, code = q:push(BIG)
+      assert.is_nil(id)
+      assert.matches('^an item that takes %d+ bytes is over max_queue_bytes '
+                     .. 'of queue "orders", 150$', message)
+      assert.equal("TOO_LARGE", code)
+    end)
+  end)
+
+  it("is that among others, too", function()
+    each_policy(function()
+      assert.equal("TOO_LARGE", helper.code(q:push_many { "b", BIG, "c" }))
+    end)
+  end)
+
+  it("is that in a transaction and in a settle", function()
+    each_policy(function()
+      local jobs = assert(store:queue "jobs")
+      jobs:push "job"
+      local function pushes(tx) tx:push(q, BIG) end
+      assert.equal("TOO_LARGE", helper.code(store:transaction(pushes)))
+      local lot = assert(jobs:take())
+      lot:done()
+      assert.equal("TOO_LARGE", helper.code(lot:settle {
+        push = { { queue = q, payload = BIG } } }))
+      lot:close()
+    end)
+  end)
+
+  it("is that at a buffer, and keeps nothing behind it", function()
+    each_policy(function(overflow)
+      assert(q:purge())
+      local b = assert(store:queue("orders", { buffer = {} }))
+      assert.equal("TOO_LARGE", helper.code(b:push(BIG)), overflow)
+      assert.is_true(b:push "a")
+      assert.is_true(b:flush())
+    end)
+  end)
+
+  it("is that by what it takes, not by its payload alone", function()
+    store = helper.store { sync = "relaxed" }
+    for _, codec in ipairs { "cbor", "raw" } do
+      queue { max_queue_bytes = 500, codec = codec }
+      local b = assert(store:queue("orders", { buffer = {}, codec = codec }))
+      for size = 400, 500, 3 do
+        local _, _, code = q:push(("x"):rep(size), { headers = { size } })
+        assert.is_true(code == nil or code == "TOO_LARGE")
+        assert(q:purge())
+        local _, _, buffered = b:push(("x"):rep(size), { headers = { size } })
+        assert.equal(code, buffered)
+        assert(b:flush())
+        assert(q:purge())
+      end
+    end
+  end)
+
+  it("is that as another handle has bounded the queue since", function()
+    queue()
+    local b = assert(store:queue("orders", { buffer = {} }))
+    assert(b:push "a")
+    assert(store:queue("orders", { max_queue_bytes = 150 }))
+    assert(b:flush())
+    assert.equal("TOO_LARGE", helper.code(b:push(BIG)))
+    assert(store:queue("orders", { max_queue_bytes = math.huge }))
+    assert(b:push(BIG))
+    assert(b:flush())
+  end)
+
+  it("stays in a buffer that had it before the bound, and says so", function()
+    queue()
+    local b = assert(store:queue("orders", { buffer = {} }))
+    assert(b:push "a")
+    assert(b:push(BIG))
+    assert(store:queue("orders", { max_queue_bytes = 150 }))
+    local ok, message, code = b:flush()
+    assert.is_nil(ok)
+    assert.matches("over max_queue_bytes", message)
+    assert.equal("FULL", code)
+    assert.equal("a", payloads())
+    assert(store:queue("orders", { max_queue_bytes = math.huge }))
+    assert(b:flush())
+    assert.equal(2, q:length().ready)
+  end)
+end)
+
+describe("a list that the empty queue could not hold", function()
+  it("is FULL at once, however long it may wait", function()
+    store = assert(helper.open(helper.location(), { sync = "relaxed" }))
+    queue { max_items = 2, overflow = "wait" }
+    local first, message, code = q:push_many { "a", "b", "c" }
+    assert.is_nil(first)
+    assert.equal('queue "orders" is full: max_items is 2, it can never hold '
+                 .. '3 at once', message)
+    assert.equal("FULL", code)
+    assert.equal("FULL", helper.code(q:push_many({ 1, 2, 3 }, { wait = 9 })))
+    queue { max_items = math.huge, max_queue_bytes = 150 }
+    first, message, code = q:push_many { ("x"):rep(80), ("y"):rep(80) }
+    assert.is_nil(first)
+    assert.matches("max_queue_bytes is 150, it can never hold %d+ at once$",
+                   message)
+    assert.equal("FULL", code)
+  end)
+
+  it("is so when that may hold nothing", function()
+    store = assert(helper.open(helper.location(), { sync = "relaxed" }))
+    queue { max_items = 0, overflow = "wait" }
+    assert.equal("FULL", helper.code(q:push "a"))
+    assert.equal("FULL", helper.code(q:push("a", { wait = 9 })))
+  end)
+end)
+
+-- The time that was left was counted by subtracting slices of it; what was
+-- left of the sums made one more try that did not wait.
+describe("a push whose wait is over", function()
+  it("is a TIMEOUT, however long it was", function()
+    store = assert(helper.open(helper.location(), { sync = "relaxed" }))
+    queue { max_items = 1, overflow = "wait" }
+    push "a"
+    for _, wait in ipairs { 0.0001, 0.05, 0.1, 0.2, 0.25, 0.3 } do
+      assert.equal("TIMEOUT", helper.code(q:push("b", { wait = wait })))
+    end
+  end)
+end)
+
+-- They stayed until somebody took from the queue: what was full of them took
+-- no push, though nothing was in it.
+describe("items that have expired in a full queue", function()
+  local function fill(n, options)
+    local list = {}
+    for i = 1, n do list[i] = "old" end
+    assert(q:push_many(list, options or { ttl = 10 }))
+  end
+
+  for _, overflow in ipairs { "reject", "drop_oldest", "dead", "wait" } do
+    it("make room before " .. overflow .. " decides", function()
+      queue { max_items = 3, overflow = overflow }
+      fill(2)
+      push "a"
+      store:advance(10)
+      push("b", "c")
+      assert.equal("abc", payloads())
+      assert.equal(2, q:stats().expired)
+      assert.equal(0, q:stats().dropped)
+      assert.equal("expired", q.dead:oldest().reason)
+      assert.equal(2, q.dead:count())
+    end)
+  end
+
+  it("are dropped where the queue says so", function()
+    queue { max_items = 1, on_expire = "drop" }
+    fill(1)
+    store:advance(10)
+    push "a"
+    assert.same({ 1, 0 }, { q:stats().expired, q.dead:count() })
+  end)
+
+  it("make room for bytes and for lists, as much as is needed", function()
+    queue { max_queue_bytes = 30000 }
+    for _ = 1, 25 do assert(q:push(("x"):rep(1000), { ttl = 10 })) end
+    store:advance(10)
+    assert(q:push_many { ("y"):rep(6000), ("y"):rep(6000) })
+    assert.is_true(q:stats().expired >= 8)
+    assert.is_true(q:stats().expired < 25)
+  end)
+
+  it("make room however many they are", function()
+    store = helper.store { sync = "relaxed" }
+    queue { max_items = 5000 }
+    for _ = 1, 5000 do assert(q:push("old", { ttl = 10 })) end
+    store:advance(10)
+    local list = {}
+    for i = 1, 5000 do list[i] = i end
+    assert(q:push_many(list))
+    assert.equal(5000, q:stats().expired)
+  end)
+
+  it("make room in an ordered queue", function()
+    queue { max_items = 2, ordered = true }
+    fill(2)
+    store:advance(10)
+    push("a", "b")
+    assert.equal("ab", payloads())
+    assert.equal("a", assert(q:take()):item(1).payload)
+  end)
+
+  it("make room in a transaction, a settle and a flush", function()
+    queue { max_items = 1 }
+    local jobs = assert(store:queue "jobs")
+    fill(1)
+    store:advance(10)
+    assert(store:transaction(function(tx)
+      tx:push(q, "a", { ttl = 10 })
+    end))
+    store:advance(10)
+    assert(jobs:push "job")
+    local lot = assert(jobs:take())
+    lot:done()
+    assert(lot:settle { push = { { queue = q, payload = "b", ttl = 10 } } })
+    store:advance(10)
+    local b = assert(store:queue("orders", { buffer = {} }))
+    assert(b:push "c")
+    assert(b:flush())
+    assert.equal("c", payloads())
+    assert.equal(3, q:stats().expired)
+  end)
+
+  it("make none while they are leased, and as soon as they are not",
+     function()
+    queue { max_items = 2, lease = 60 }
+    fill(2)
+    local lot = assert(q:take { items = 2 })
+    store:advance(10)
+    assert.equal("FULL", helper.code(q:push "a"))
+    lot:item(1):done()
+    assert(lot:settle())
+    push "a"
+    assert.equal("FULL", helper.code(q:push "b"))
+    store:advance(50) -- the other lease runs out
+    push "b"
+    assert.equal("ab", payloads())
+    assert.equal(1, q:stats().expired)
+  end)
+
+  it("are ended though the push is refused after all", function()
+    queue { max_items = 3 }
+    fill(1)
+    push("a", "b")
+    store:advance(10)
+    assert.equal("FULL", helper.code(q:push_many { "c", "d" }))
+    assert.equal(1, q:stats().expired)
+    assert.equal(2, q:length().total)
+    push "c"
+  end)
+
+  -- What else a push does on its way is undone when it is refused.
+  it("alone are ended by a push that is refused", function()
+    queue { max_items = 4, overflow = "drop_oldest" }
+    fill(1)
+    push("a", "b", "c")
+    local lot = assert(q:take { items = 2 })
+    assert.equal("old", lot:item(1).payload)
+    store:advance(10)
+    lot:item(1):release()
+    assert(lot:settle()) -- "old" is ready again, "a" leased
+    assert.equal("FULL", helper.code(q:push_many { "d", "e", "f", "g" }))
+    assert.equal("bc", payloads())
+    assert.equal(0, q:stats().dropped)
+    lot:close()
+  end)
+
+  it("do not take along what a refused push was to replace", function()
+    queue { max_items = 3 }
+    fill(1)
+    assert(q:push("a", { key = "k" }))
+    push "b"
+    store:advance(10)
+    queue { max_items = 1 }
+    assert.equal("FULL",
+      helper.code(q:push("c", { key = "k", on_conflict = "replace" })))
+    assert.equal("ab", payloads())
+    assert.equal(0, q:stats().removed)
+  end)
+
+  it("stay when the push could not fit anyway", function()
+    queue { max_items = 1 }
+    fill(1)
+    store:advance(10)
+    assert.equal("FULL", helper.code(q:push_many { "a", "b" }))
+    assert.equal(0, q:stats().expired)
   end)
 end)
 

@@ -233,14 +233,49 @@ describe("a buffered push", function()
     assert.same({ "two" }, payloads(q))
   end)
 
-  it("counts a delay from the flush", function()
+  it("counts a delay from the push", function()
     queue()
-    assert(q:push("later", { delay = 5 }))
+    assert(q:push("soon", { delay = 5 }))
+    assert(q:push("later", { delay = 15 }))
     store:advance(10)
     assert(q:flush())
-    assert.equal(1, q:length().waiting)
-    store:advance(5)
+    assert.same({ 1, 1 }, { ready(), q:length().waiting })
+    store:advance(4.9)
     assert.equal(1, ready())
+    store:advance(0.1)
+    assert.equal(2, ready())
+  end)
+
+  -- They counted from the flush, and the item was delivered, however long
+  -- after the push that was.
+  it("counts a ttl from the push", function()
+    queue()
+    assert(q:push("short", { ttl = 2 }))
+    store:advance(1)
+    assert(q:push("as short", { ttl = 2 }))
+    assert(q:push("long", { ttl = 2000 }))
+    store:advance(1.5)
+    assert(q:flush())
+    assert.same({ "as short", "long" }, payloads(q:take { items = 3 }))
+    assert.same({ short = "expired" }, helper.reasons(q.dead))
+  end)
+
+  it("is new to the queue's own ttl at the flush", function()
+    queue(nil, { ttl = 2 })
+    push(1)
+    store:advance(5)
+    assert(q:flush())
+    assert.equal(1, #q:take())
+  end)
+
+  it("keeps pushes of one delay together, and their times apart", function()
+    queue()
+    for i = 1, 20 do
+      assert(q:push(tostring(i), { delay = 1 }))
+      store:advance(0.1)
+    end
+    assert(q:flush())
+    assert.same({ 11, 9 }, { ready(), q:length().waiting })
   end)
 
   it("cannot fail at a key, so it wants to know what else to do", function()
@@ -311,41 +346,52 @@ describe("a buffered push", function()
 end)
 
 describe("a buffer that is full", function()
-  local LITTLE = { max_buffered_bytes = 10 } -- ten pushes
+  local LITTLE = { max_buffered_bytes = 2000 }
+  local LARGE = ("x"):rep(100) -- ten and more of them, and not twenty
 
   local function push_bytes(n)
-    for _ = 1, n do assert.is_true(q:push "x") end
+    for _ = 1, n do assert.is_true(q:push(LARGE)) end
   end
 
   it("makes room by a flush of its own", function()
     queue(LITTLE)
-    push_bytes(11)
-    assert.equal(10, ready())
+    push_bytes(20)
+    assert.is_true(ready() >= 10)
     assert.same({ bytes = 1 }, flushes())
   end)
 
   it("refuses pushes while it cannot be flushed", function()
     store = helper.store { max_bytes = "2MiB" }
     queue(LITTLE, { max_items = 0 })
-    push_bytes(10)
-    local ok, message, code = q:push "x"
+    local n = 0
+    while n < 20 and q:push(LARGE) do n = n + 1 end
+    local ok, message, code = q:push(LARGE)
     assert.is_nil(ok)
     assert.matches("is full: queue \"orders\" is full: max_items", message)
     assert.equal("FULL", code)
-    assert.equal(10, q:stats().buffer.items)
+    assert.equal(n, q:stats().buffer.items)
+    assert.is_true(n >= 10)
+  end)
+
+  it("takes an item that is larger than the buffer, by itself", function()
+    queue { max_buffered_bytes = 10 }
+    for i = 1, 3 do
+      assert.is_true(q:push(LARGE))
+      assert.equal(i - 1, ready())
+    end
   end)
 
   it("lets a push wait, and go when its time is over", function()
     queue(LITTLE, { max_items = 0 })
     push_bytes(10)
-    local ok, _, code = q:push("x", { wait = 5 })
+    local ok, _, code = q:push(("x"):rep(2000), { wait = 5 })
     assert.is_nil(ok)
     assert.equal("TIMEOUT", code)
   end)
 
   it("lets a push wait for the consumer that makes room", function()
     store = assert(helper.open(helper.location(), { sync = "relaxed" }))
-    queue({ items = 2, max_buffered_bytes = 20 }, { overflow = "wait" })
+    queue({ items = 2, max_buffered_bytes = 1000 }, { overflow = "wait" })
     for i = 1, 200 do assert.is_true(q:push(("%09d"):format(i))) end
     assert(q:flush())
     assert.equal(200, ready())
@@ -353,8 +399,8 @@ describe("a buffer that is full", function()
 
   it("tells how many of a list it took", function()
     queue(LITTLE, { max_items = 0 })
-    local ok, _, code, taken =
-      q:push_many { "12345", "67890", "x", "y" }
+    local half = ("x"):rep(500)
+    local ok, _, code, taken = q:push_many { half, half, half, half }
     assert.is_nil(ok)
     assert.equal("FULL", code)
     assert.equal(2, taken)
@@ -364,8 +410,119 @@ describe("a buffer that is full", function()
     queue(LITTLE, { max_items = 2, overflow = "dead" })
     push_bytes(25)
     assert(q:flush())
-    assert.equal(25, ready() + q.dead:count())
+    assert.same({ 2, 23 }, { ready(), q.dead:count() })
     assert.equal("overflow", q.dead:oldest().reason)
+  end)
+end)
+
+-- What lies around a payload was not counted: by pushes that each took a
+-- structure of their own a buffer grew to 70 and 700 times its bound.
+describe("the memory of a buffer", function()
+  local ROOM = 2^18
+
+  local function fill(options, push_one)
+    queue({ max_buffered_bytes = ROOM }, options)
+    local n = 0
+    repeat
+      n = n + 1
+      local ok = push_one(n)
+    until not ok or n > 2 * ROOM
+    local b = q:stats().buffer
+    assert.is_true(b.memory <= ROOM + 2^10) -- what the last took
+    assert.is_true(b.memory > ROOM - 2^11)
+    return n - 1, b.bytes
+  end
+
+  local NO_ROOM = { max_items = 0 }
+
+  it("is little more than the payloads, where pushes are alike", function()
+    local n, bytes = fill(NO_ROOM, function() return q:push(("x"):rep(100)) end)
+    assert.equal(n * 100, bytes)
+    assert.is_true(bytes > 0.9 * ROOM)
+  end)
+
+  it("counts what is around payloads of no bytes", function()
+    assert.is_true(fill(NO_ROOM, function() return q:push "" end) <= ROOM)
+  end)
+
+  it("counts what priorities, keys and delays take", function()
+    local least = ROOM / 200 -- a part has more than 200 bytes
+    assert.is_true(least > fill(NO_ROOM, function(i)
+      return q:push("x", { priority = i % 2 })
+    end))
+    assert.is_true(least > fill(NO_ROOM, function(i)
+      return q:push("x", { key = tostring(i), on_conflict = "ignore" })
+    end))
+    assert.is_true(least > fill(NO_ROOM, function(i)
+      return q:push("x", { delay = i })
+    end))
+  end)
+
+  it("counts the names of what may be merged", function()
+    local n = fill({
+      max_items = 0, merge = {
+        key = function(p) return ("k"):rep(100) .. p end,
+        with = function(_, new) return new end,
+      },
+    }, function(i) return q:push(tostring(i)) end)
+    assert.is_true(n < ROOM / 200)
+  end)
+
+  it("is given back by a flush, to the last byte", function()
+    queue(nil, { max_items = 7, merge = {
+      key = function(p) return p:match "^k%d*" end,
+      with = function(old, new) return old .. new end,
+    } })
+    for i = 1, 10 do
+      assert(q:push("x", { priority = i % 3 }))
+      assert(q:push("k" .. i % 4))
+      assert(q:push("y", { ttl = i }))
+    end
+    assert.is_nil(q:flush())
+    assert.is_true(q:stats().buffer.memory > 0)
+    assert(store:queue("orders", { max_items = huge }))
+    assert(q:flush())
+    local b = q:stats().buffer
+    assert.same({ 0, 0, 0 }, { b.items, b.bytes, b.memory })
+  end)
+end)
+
+-- A whole flush died when the queue had no room for all of it.
+describe("a flush into a queue whose overflow is dead", function()
+  it("buries what has no room, and commits the rest", function()
+    queue(nil, { max_items = 5, overflow = "dead" })
+    push(12)
+    assert(q:flush())
+    assert.same({ "1", "2", "3", "4", "5" }, payloads(q))
+    assert.same({ "6", "7", "8", "9", "10", "11", "12" }, payloads(q.dead))
+    assert.same({ hand = 1 }, flushes())
+    assert.equal(1, q:stats().flushes.hand)
+    assert.same({}, store:check())
+  end)
+
+  it("does so by bytes, and for what came before it", function()
+    queue(nil, { max_queue_bytes = 1000, overflow = "dead" })
+    for i = 1, 40 do
+      assert(q:push(("%02d"):format(i) .. ("x"):rep(i % 7 == 0 and 300 or 20)))
+    end
+    assert(q:push(("y"):rep(900)))
+    assert(q:flush())
+    assert.equal(41, ready() + q.dead:count())
+    assert.is_true(ready() > 10)
+    local stats = q:stats()
+    assert.is_true(stats.bytes <= 1000)
+    assert.is_true(stats.bytes > 900)
+    push(1)
+    assert(q:flush())
+    assert.equal(42, ready() + q.dead:count())
+    assert.same({}, store:check())
+  end)
+
+  it("leaves a push of many to die as a whole", function()
+    local direct = assert(store:queue("direct", {
+      max_items = 5, overflow = "dead" }))
+    assert(direct:push_many { 1, 2, 3, 4, 5, 6 })
+    assert.same({ 0, 6 }, { direct:length().ready, direct.dead:count() })
   end)
 end)
 
@@ -460,6 +617,77 @@ describe("a flush that fails", function()
     assert.equal(2, #told)
   end)
 
+  -- Only a push on the handle of the buffer itself told, and close().
+  describe("in the background is told by", function()
+    local told, other
+
+    before_each(function()
+      told = {}
+      store = helper.store { on_error = function(e) table.insert(told, e) end }
+      queue({ interval = 1 }, { max_items = 2 })
+      other = assert(store:queue "others")
+      push(3)
+      store:advance(1)
+      assert.same({}, told)
+    end)
+
+    local function is_told_by(what, call)
+      it(what, function()
+        call()
+        assert.equal(1, #told)
+        assert.equal("buffer", told[1].where)
+        assert.equal("FULL", told[1].code)
+        assert.matches("queue 'orders' .* max_items is 2", told[1].message)
+      end)
+    end
+
+    is_told_by("a push to its queue", function() assert(q:push "x") end)
+    is_told_by("a push to another", function() assert(other:push "x") end)
+    is_told_by("many pushes to another",
+               function() assert(other:push_many { "x" }) end)
+    is_told_by("a flush of another", function() assert(other:flush()) end)
+    is_told_by("a take", function() assert(other:take()) end)
+    is_told_by("work", function()
+      assert(other:work(error, { stop_when_empty = true }))
+    end)
+    is_told_by("each round of work", function()
+      assert(other:push_many { 1, 2 })
+      told = {}
+      local seen = {}
+      assert(other:work(function()
+        table.insert(seen, #told)
+        if #told == 0 then store:advance(0.15) end
+      end, { lot = 1, wait = 0 }))
+      assert.same({ 0, 1 }, seen)
+    end)
+    is_told_by("maintain", function() assert(store:maintain()) end)
+    is_told_by("health", function() store:health() end)
+    is_told_by("the stats of a queue", function() assert(other:stats()) end)
+    is_told_by("the stats of the store", function() assert(store:stats()) end)
+    is_told_by("metrics", function() assert(store:metrics()) end)
+
+    it("a close, with those before it", function()
+      store:advance(0.1)
+      assert.is_nil(store:close())
+      assert.equal(2, #told)
+      assert.matches("^3 flushes of queue", told[1].message)
+      assert.equal("close", told[2].where)
+    end)
+
+    it("nobody twice", function()
+      store:stats()
+      store:health()
+      assert.equal(1, #told)
+    end)
+
+    it("on_error that closes the store, and work ends", function()
+      store.on_error = function() store:close() end
+      local counts = assert(other:work(error, { wait = 0 }))
+      assert.equal(0, counts.items)
+      assert.is_true(store.handle:closed())
+    end)
+  end)
+
   it("is told by the store that is closed on it", function()
     queue(nil, { max_items = 2 })
     push(3)
@@ -502,6 +730,111 @@ describe("the option buffer", function()
   refuses({ max_buffered_bytes = huge }, "option 'max_buffered_bytes' must be")
   refuses({ items = huge, bytes = huge, interval = huge },
           "buffer must be given a trigger")
+
+  -- The queue was there, with its new policy, when the buffer was refused.
+  it("is looked at before the queue is made", function()
+    local none = { items = huge, bytes = huge, interval = huge }
+    assert.has_error(function()
+      store:queue("neu", { max_attempts = 7, buffer = none })
+    end)
+    assert.has_error(function()
+      store:queue("neu", { merge = { key = tostring, with = math.max } })
+    end)
+    assert.same({}, store:queues())
+  end)
+
+  -- It raised a line of ours.
+  it("takes counts that are never reached for math.huge", function()
+    queue { items = 2^60, pushes = 2^60, interval = 1 }
+    push(3)
+    store:advance(1)
+    assert.equal(3, ready())
+    assert.error_matches(function()
+      queue { items = 2^60, bytes = huge, interval = huge }
+    end, "given a trigger")
+  end)
+end)
+
+-- What the buffer of a collected handle could not flush was lost, and nobody
+-- was told: flush() and close() returned true.
+describe("a buffered queue that is collected", function()
+  local told
+
+  local function collect()
+    q = nil
+    collectgarbage()
+    collectgarbage()
+  end
+
+  before_each(function()
+    told = {}
+    store = helper.store { on_error = function(e) table.insert(told, e) end }
+    queue(nil, { max_items = 2 })
+    push(5)
+    collect()
+  end)
+
+  local function take_all()
+    local lot = assert(q:take { items = 9 })
+    lot:done()
+    assert(lot:settle())
+    return #lot
+  end
+
+  it("leaves what has no room to its store", function()
+    q = assert(store:queue "orders")
+    assert.equal(2, ready())
+    local b = store:health().components.buffers.orders
+    assert.equal(3, b.items)
+    assert.equal("degraded", b.status)
+    assert.matches('respool_buffered_items{queue="orders"} 3', store:metrics())
+  end)
+
+  it("is tried again as time passes", function()
+    q = assert(store:queue("orders", { codec = "raw" }))
+    assert.equal(2, take_all())
+    store:advance(0.1)
+    assert.same({ "3", "4" }, payloads(q:take { items = 9 }))
+  end)
+
+  it("is flushed by its store, until nothing is left", function()
+    q = assert(store:queue "orders")
+    local ok, _, code = store:flush()
+    assert.is_nil(ok)
+    assert.equal("FULL", code)
+    take_all()
+    assert.is_nil(store:flush())
+    take_all()
+    assert.is_true(store:flush())
+    assert.equal(1, take_all())
+    assert.is_nil(store:health().components.buffers)
+    assert.equal(5, q:stats().pushed)
+  end)
+
+  it("tells on_error", function()
+    assert(store:stats())
+    assert.equal(1, #told)
+    assert.matches("queue 'orders' .* max_items is 2", told[1].message)
+  end)
+
+  it("is counted by the close of its store", function()
+    local ok, message, code, left = store:close()
+    assert.is_nil(ok)
+    assert.matches("max_items is 2", message)
+    assert.equal("FULL", code)
+    assert.equal(3, left.buffered)
+  end)
+
+  it("is no burden once it is empty", function()
+    assert(store:queue("orders", { max_items = huge }))
+    assert.is_true(store:flush())
+    for _ = 1, 20 do
+      queue()
+      push(1)
+      collect()
+    end
+    assert.same({}, store.handle:buffers())
+  end)
 end)
 
 describe("pushes of a handler", function()

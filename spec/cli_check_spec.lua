@@ -84,14 +84,14 @@ describe("respool check", function()
     end
   end)
 
-  it("outlives a file that is cut off, and tells of it", function()
+  it("tells of a file that is cut off", function()
     local path = filled()
     cut_off(path)
     local run = check(path)
     assert.equal("", run.err)
     assert.equal(1, run.status)
-    assert.matches("\ncrash %(1%)\n  reading the store ended the process with "
-      .. "SIG", run.out)
+    assert.matches("\nunreadable %(1%)\n[^\n]* is cut off: its file ends "
+      .. "before its data", run.out)
   end)
 
   it("gives up a store that it cannot read in time", function()
@@ -148,6 +148,111 @@ describe("respool check", function()
     end
   end)
 
+  -- Letters' leaves of the data file, in the order of its pages.
+  local function leaves(text, mark)
+    local list = {}
+    for at = 2 * 4096, #text - 4096, 4096 do
+      local page = text:sub(at + 1, at + 4096)
+      if page:sub(11, 12) == "\2\0" and page:find(mark, 1, true) then
+        list[#list + 1] = at
+      end
+    end
+    return list
+  end
+
+  -- Writes a page over another.
+  local function misplace(path, from, to)
+    local file = path .. "/data.mdb"
+    local text = helper.read(file)
+    helper.write(file, text:sub(1, to) .. text:sub(from + 1, from + 4096)
+      .. text:sub(to + 4097))
+  end
+
+  -- A closed store with 1,000 letters; its path.
+  local function buried()
+    local path = helper.location()
+    local store = assert(helper.open(path))
+    local q, list = store:queue "mails", {}
+    for i = 1, 1000 do list[i] = MARK .. i end
+    q:push_many(list)
+    local lot = q:take { items = 1000 }
+    lot:dead { error = "bad", group = "g" }
+    assert(lot:settle())
+    store:close()
+    return path
+  end
+
+  -- All that can be read of a store, or nil when not all can.
+  local function listing(path)
+    local parts = {}
+    for _, words in ipairs {
+      { "ls", path, "mails" }, { "dead", "list", path, "mails" },
+      { "dead", "groups", path, "mails" },
+    } do
+      table.insert(words, "--json")
+      local run = cli.run(words)
+      if run.status ~= 0 then return nil end
+      parts[#parts + 1] = run.out:gsub('"oldest_age":[^,}]*', "")
+    end
+    return table.concat(parts)
+  end
+
+  -- Only the number of letters was looked at, and a page counts as many
+  -- wherever it lies.
+  it("finds a page in the place of another, and listing ends", function()
+    local path = buried()
+    local list = leaves(helper.read(path .. "/data.mdb"), MARK)
+    assert.is_true(#list > 10)
+    misplace(path, list[3], list[#list - 3])
+    local run = check(path)
+    assert.equal("", run.err)
+    assert.equal(1, run.status)
+    assert.matches("\ntree%-disorder %(1%)\n  database \"letters\" is out of "
+      .. "order: of 1000 ", run.out)
+    assert.matches("may be\n? *lost", run.out)
+    for _, verb in ipairs { "list", "groups" } do
+      run = cli.run { "dead", verb, path, "mails", "--json" }
+      assert.equal(1, run.status)
+      assert.matches("stored bytes are damaged\n$", run.err)
+    end
+  end)
+
+  it("says that nothing is wrong only when all can be read", function()
+    local seed = helper.seed
+    local function random(n)
+      seed = (seed * 1103515245 + 12345) % 2^31
+      return math.floor(seed / 2^31 * n)
+    end
+    local source, wrong = buried(), 0
+    local whole = listing(source)
+    local text = helper.read(source .. "/data.mdb")
+    local pages, list = #text / 4096, leaves(text, MARK)
+    for i = 1, 12 do
+      local path = helper.location()
+      os.execute(("cp -r '%s' '%s'"):format(source, path))
+      misplace(path, random(pages) * 4096, i % 2 == 0
+        and list[1 + random(#list)] or (2 + random(pages - 2)) * 4096)
+      local run = check(path)
+      assert.is_true(run.status <= 2, run.err)
+      assert.is_nil((run.out .. run.err):find "%.lua:")
+      if run.status == 0 then assert.equal(whole, listing(path)) end
+      if run.status == 1 then assert.equal("", run.err) end
+      wrong = wrong + run.status
+    end
+    assert.is_true(wrong > 0, "no damage was done")
+  end)
+
+  it("tells of a data file that is empty", function()
+    local path = filled()
+    helper.write(path .. "/data.mdb", "")
+    local run = check(path)
+    assert.equal(1, run.status)
+    assert.matches("the data file of store .* is empty", run.out)
+    local store, message, code = helper.open(path)
+    assert.same({ nil, "CORRUPT" }, { store, code })
+    assert.matches("the data file of store .* is empty", message)
+  end)
+
   it("is 2 for what cannot be checked", function()
     local dir = helper.dir()
     helper.write(dir .. "/data.mdb", ("no store "):rep(10000))
@@ -193,6 +298,32 @@ describe("the kinds of findings", function()
       'item 3 in queue "a" space 0 lane 0 id 1 is in no place of a claim').kind)
     assert.equal("item-twice", findings.explain(
       'item 3 in queue "a" space 0 lane 0 id 1 is fresh but in a claim').kind)
+  end)
+
+  -- It said of letters that had gone that nothing was lost.
+  it("tell what is missing from what was not counted", function()
+    local function kind(text)
+      local finding = findings.explain(text)
+      if finding.kind:find "missing" then
+        assert.matches("lost", finding.meaning)
+        assert.matches("^Stop ", finding.advice)
+      end
+      return finding.kind
+    end
+    assert.equal("letters-missing",
+                 kind 'box "9" counts 10 letters, there are 9')
+    assert.equal("box-count", kind 'box "q" counts 9 letters, there are 10')
+    for text, least in pairs {
+      ['queue "5" lane 0 counts %d ready, 0 leased, 1 waiting; there are '
+        .. '3, 1, 2'] = 5,
+      ['the claim at queue "q" space 1 lane 9 id 7 counts %d items, there '
+        .. 'are 5'] = 5,
+      ['queue "a" was pushed %d items; 3 are gone and 4 are there'] = 7,
+    } do
+      assert.equal("items-missing", kind(text:format(least + 1)))
+      assert.not_equal("items-missing", kind(text:format(least)))
+      assert.not_equal("items-missing", kind(text:format(least - 1)))
+    end
   end)
 
   it("go by the words around a queue's name, not by the name", function()

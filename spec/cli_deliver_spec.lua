@@ -254,8 +254,13 @@ describe("The command line of respool deliver", function()
             "--url", "ftp://x/")
     refused(2, "'x' is no header such as", "hooks", "--url", "http://x/",
             "--header", "x")
-    refused(2, "but Host", "hooks", "--url", "http://x/", "--header",
-            "Host: y")
+    refused(2, "%-%-header: 'Host' cannot be sent", "hooks", "--url",
+            "http://x/", "--header", "Host: y")
+    refused(2, "%-%-pass: 'a b' is no name of a header", "hooks", "--url",
+            "http://x/", "--pass", "a b")
+    refused(2, "%-%-connect%-timeout must be a number of seconds above 0",
+            "hooks", "--url", "http://x/", "--connect-timeout", "0")
+    refused(2, "begins with a dot", ".notes", "--url", "http://x/")
     refused(2, "'%-%-mode' must be one of", "hooks", "--url", "http://x/",
             "--mode", "some")
     refused(2, "holds no secret", "hooks", "--url", "http://x/",

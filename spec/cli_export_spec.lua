@@ -5,6 +5,7 @@ local core = require "respool.core"
 local helper = require "spec.helper"
 local json = require "respool.json"
 local respool = require "respool"
+local stored = require "spec.stored"
 
 -- A store whose queue "mails" holds n items, or whose box holds n letters.
 local function store(n, dead)
@@ -12,7 +13,7 @@ local function store(n, dead)
   local s = assert(helper.open(path))
   local q, list = assert(s:queue "mails"), {}
   for i = 1, n do list[i] = { n = i } end
-  q:push_many(list)
+  if n > 0 then q:push_many(list) end
   if dead then
     q:work(function(payload)
       return respool.dead { error = "no " .. payload.n, group = "g" }
@@ -78,6 +79,90 @@ describe("respool export", function()
     assert.equal(5, counts.removed)
     assert.equal(1, #counts.files)
     assert.equal(0, q.dead:count())
+  end)
+
+  it("keeps damaged letters in the box, and tells them", function()
+    local path, q = store(5, true)
+    stored.damage(path, "flip", "letters", 1, -1)
+    local copy = cli.run { "export", path, "mails", "--dead" }
+    assert.equal(1, copy.status)
+    assert.equal("respool: 1 letters are damaged: an import passes over them: "
+      .. "2\n", copy.err)
+    local dir = helper.dir()
+    local run = cli.run { "export", path, "mails", dir, "--dead", "--remove" }
+    assert.equal(1, run.status)
+    assert.equal("respool: 1 letters are damaged, and stay in the box: 2\n",
+                 run.err)
+    assert.equal(1, q.dead:count())
+    run = cli.run { "import", helper.location(), "in", dir }
+    assert.same({ 0, "4 pushed, 0 imported before, 0 not imported\n" },
+                { run.status, run.out })
+    run = cli.run { "import", helper.location(), "in", input = copy.out }
+    assert.same({ status = 1, err = "respool: letter 2: it is damaged\n",
+                  out = "4 pushed, 0 imported before, 1 not imported\n" }, run)
+    run = cli.run { "import", "--verify", "x", "x", input = copy.out }
+    assert.same({ 1, "respool: letter 2: it is damaged\n" },
+                { run.status, run.err })
+  end)
+
+  -- A moved file whose first record stays in the box is not taken for one
+  -- that a killed export left.
+  it("never removes a damaged letter, however often it runs", function()
+    local path, q = store(3, true)
+    stored.damage(path, "flip", "letters", 0, -1)
+    local dir = helper.dir()
+    for _ = 1, 3 do
+      cli.run { "export", path, "mails", dir, "--dead", "--remove" }
+    end
+    assert.equal(1, q.dead:count())
+    assert.equal(1, #core.file.list(dir))
+  end)
+
+  it("tells the items of damaged segments, which it cannot write", function()
+    local path, q = store(5)
+    q:push_many { { n = 6 }, { n = 7 } }
+    stored.damage(path, "flip", "segments", 0, -1)
+    local run = cli.run { "export", path, "mails" }
+    assert.equal(1, run.status)
+    assert.equal("respool: 5 items are damaged, and in no archive: 1-5\n",
+                 run.err)
+    assert.equal(4, #lines(run.out))
+    run = cli.run { "export", path, "mails", helper.dir(), "--json" }
+    assert.same({ 5, 2, { 1, 2, 3, 4, 5 } }, (function(counts)
+      return { counts.damaged, counts.written, counts.damaged_numbers }
+    end)(json.decode(run.out)))
+    run = cli.run { "export", path, "mails", helper.dir(), "--remove" }
+    assert.equal(1, run.status)
+    assert.equal("respool: 5 items became letters: undecodable (see respool "
+      .. "dead list)\n", run.err)
+    assert.same({ 0, 1 }, { q:length().total, q.dead:count() })
+  end)
+
+  it("writes an archive of nothing, which imports as that", function()
+    for _, form in ipairs { "json", "cbor" } do
+      local run = cli.run { "export", (store(0)), "mails", "--form", form }
+      assert.same({ 0, "" }, { run.status, run.err })
+      run = cli.run { "import", helper.location(), "in", input = run.out }
+      assert.same({ status = 0, err = "",
+                    out = "0 pushed, 0 imported before, 0 not imported\n" },
+                  run)
+    end
+  end)
+
+  it("to its output lacks its end when it was stopped", function()
+    local path = store(3000)
+    local whole = cli.run { "export", path, "mails" }.out
+    local pipe = io.popen(("echo $$; exec %s bin/respool export %s mails "
+      .. "2>/dev/null"):format(helper.lua(), path))
+    local pid, text = pipe:read "*l", pipe:read(1000)
+    helper.sh("kill -INT " .. pid) -- it waits for us to read
+    text = text .. pipe:read "*a"
+    pipe:close()
+    assert.is_true(#text < #whole)
+    assert.is_nil(text:find('"end":', 1, true))
+    local run = cli.run { "import", helper.location(), "in", input = text }
+    assert.equal(1, run.status)
+    assert.matches("it is cut off behind record %d+", run.err)
   end)
 
   it("takes a box that is no queue by its name", function()
@@ -152,6 +237,9 @@ describe("respool export", function()
       { { "export", path .. "/no", "mails" }, 1, "there is no store" },
       { { "export", path, "mial" }, 1, "no queue or box 'mial'" },
       { { "export", path, "mails", "--remove" }, 2, "needs a DIRECTORY" },
+      { { "export", path, "mails", "--json" }, 2, "--json needs a DIRECTORY" },
+      { { "export", path, "mails", "--rotate", "1MB" }, 2,
+        "--rotate needs a DIRECTORY" },
       { { "export", path, "mails", "d", "--rotate", "x" }, 2, "'x'" },
       { { "export", path, "mails", "d", "--gzip", "--zstd" }, 2 },
       { { "export", path, "mails", "/no/such/place" }, 1, "cannot create" },
@@ -225,6 +313,29 @@ describe("respool import", function()
     assert.equal(0, run.status)
   end)
 
+  it("counts what it ignored beside what it pushed", function()
+    local path, q = store(2)
+    q:push({ n = 3 }, { key = "k" })
+    local text, to = cli.run { "export", path, "mails" }.out, helper.location()
+    assert(helper.open(to)):queue "in":push({ n = 0 }, { key = "k" })
+    local words = { "import", to, "in", "--on-conflict", "ignore",
+                    input = text }
+    assert.equal("2 pushed, 1 ignored, 0 imported before, 0 not imported\n",
+                 cli.run(words).out)
+    words[5] = "replace"
+    assert.equal("1 pushed, 2 imported before, 0 not imported\n",
+                 cli.run(words).out)
+  end)
+
+  it("names the file that is wrong, whatever it is called", function()
+    local text = cli.run { "export", (store(3)), "mails" }.out
+    local dir = helper.dir()
+    helper.write(dir .. "/cut", text:sub(1, -9))
+    local run = cli.run { "import", "to", "in", "cut", cwd = dir }
+    assert.matches("^respool: cut: record %d+ is damaged: it is cut off\n",
+                   run.err)
+  end)
+
   it("verifies without touching a store", function()
     local path, dir = store(3), helper.dir()
     cli.run { "export", path, "mails", dir, "--gzip" }
@@ -245,6 +356,7 @@ describe("respool import", function()
       { { "import", to, "mails", "x", "--payload-version", "-1" }, 2 },
       { { "import", path, "mails", dir .. "/text" }, 1, "no respool archive" },
       { { "import", path, "mails" }, 1, "it is empty" },
+      { { "import", path, ".notes" }, 2, "begins with a dot" },
       { { "import", path, "mails", input = "\31\139xx" }, 1, "gzip -dc" },
     }
     for _, case in ipairs(wrong) do

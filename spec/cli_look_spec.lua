@@ -5,6 +5,7 @@
 local cli = require "spec.cli_helper"
 local helper = require "spec.helper"
 local json = require "respool.json"
+local stored = require "spec.stored"
 
 -- A store on the wall clock with an item in each state, closed; its path.
 local function filled()
@@ -65,6 +66,28 @@ describe("respool ls", function()
     assert.equal(2, #cli.values(cli.run {
       "ls", path, "mails", "-n", "2", "--json",
     }))
+  end)
+
+  it("shows when items are due, and nothing where they are", function()
+    local out = cli.run { "ls", filled(), "mails" }.out
+    assert.is_nil(out:find("false", 1, true))
+    assert.matches("ready +%d+ +0 +%S+ +%- +{", out)
+    assert.matches("waiting +0 +0 +%S+ +1h00m +{", out)
+  end)
+
+  it("says which items are damaged, as peek does", function()
+    local path = filled()
+    local store = assert(helper.open(path))
+    store:queue("more"):push_many { 1, 2, 3 }
+    store:queue("more"):push(4)
+    store:close()
+    stored.damage(path, "flip", "segments", 4, -1)
+    for _, words in ipairs { { "ls", path, "more" },
+                             { "peek", path, "more", "-n", "9" } } do
+      local run = cli.run(words)
+      assert.equal("respool: 3 items are damaged and not shown: 1-3\n", run.err)
+      assert.equal(0, run.status)
+    end
   end)
 
   it("says that there is no store, or no such queue", function()
@@ -145,9 +168,11 @@ describe("respool stats", function()
     local all = cli.values(cli.run { "stats", path, "--json" })[1]
     assert.equal(4, all.queues.mails.pushed)
     assert.is_true(all.store.used_bytes > 0)
-    local one = cli.values(cli.run { "stats", path, "mails", "--json" })[1]
+    local run = cli.run { "stats", path, "mails", "--json" }
+    local one = cli.values(run)[1]
     assert.equal(3600, one.policy.lease)
     assert.equal(4, one.pushed)
+    assert.matches('"list":[]', run.out, 1, true)
   end)
 end)
 
@@ -271,6 +296,20 @@ describe("respool pause and resume", function()
     assert.equal(1, #store:queue("mails"):take())
   end)
 
+  it("leave the queues of the command line alone", function()
+    local path = filled()
+    assert.equal(0, cli.run { "push", path, "words", "-", "--resume",
+                              input = "1\n" }.status)
+    for _, words in ipairs {
+      { "pause", path, ".notes" }, { "resume", path, ".notes" },
+      { "remove", path, ".notes", "1" }, { "push", path, ".notes" },
+      { "intake", path, ".notes" }, { "replay", path, "words", "--to", ".x" },
+      { "dead", "retry", path, "words", "1", "--to", ".x" },
+    } do
+      refused(words, 2, "'%.%l+' begins with a dot")
+    end
+  end)
+
   it("do not make a queue that is missing", function()
     local path = filled()
     refused({ "pause", path, "other" }, 1, "there is no queue 'other'")
@@ -307,6 +346,11 @@ describe("each of these commands", function()
       assert.equal(0, run.status)
       assert.matches("Examples?[^\n]*:\n  respool " .. name, run.out)
     end
+  end)
+
+  it("tells that no number here is negative", function()
+    refused({ "get", filled(), "mails", "-1" }, 2,
+            "'%-1' is below 0, which nothing here can be")
   end)
 
   it("tells what it does not know in one line, with status 2", function()

@@ -167,6 +167,33 @@ describe("respool push", function()
     assert_numbers(3)
   end)
 
+  -- A batch that was larger than the queue may be waited for ever.
+  it("waits for room where the queue says so, however small that is",
+     function()
+    local store = assert(helper.open(place))
+    local q = assert(store:queue("q", { max_items = 2, overflow = "wait" }))
+    local consumer = helper.spawn([[
+      local q = require "respool".open(arg[1]):queue "q"
+      assert(q:work(function() end, { max = 9, deadline = 30 }))
+    ]], place)
+    local run = cli.run { "push", place, "q", file(numbered(1, 9)) }
+    assert.equal(0, run.status, run.err)
+    assert.equal(0, consumer:wait())
+    assert.equal(9, q:stats().done)
+  end)
+
+  it("passes over what is larger than the queue may be", function()
+    local store = assert(helper.open(place))
+    assert(store:queue("q", { max_queue_bytes = 200 }))
+    store:close()
+    local run = cli.run { "push", place, "q", input = '{"n":1}\n{"n":"'
+      .. ("x"):rep(200) .. '"}\n{"n":3}\n' }
+    assert.equal(1, run.status)
+    assert.matches("^respool: line 2: an item that takes [^\n]* is over "
+                   .. "max_queue_bytes", run.err)
+    assert.equal(2, #payloads())
+  end)
+
   it("shows its progress on a terminal", function()
     local path = file(numbered(1, 3) .. "bad\n")
     local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
@@ -176,10 +203,21 @@ describe("respool push", function()
     assert.matches("\27%[Krespool: line 4: ", shown)
   end)
 
+  it("tells on a terminal how many lines it ignored", function()
+    local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
+      ("%s bin/respool push %s k %s --key n"):format(helper.lua(), place,
+        file '{"n":1}\n{"n":1}\n{"n":1}\n'))))
+    assert.matches("1 lines pushed %(2 ignored, as their keys are held%) in",
+                   shown)
+  end)
+
   it("does not make a store for wrong input", function()
     for _, words in ipairs {
       { "push", place, "q", dir .. "/none" }, { "push", place },
       { "push", place, "q", "--priority", "256" },
+      { "push", place, "q", "--priority", "-1" },
+      { "push", place, ".notes" }, { "push", place, "q", "--whole" },
+      { "push", place, "q", "--resume", "--restart" },
       { "push", place, "q", "--raw", "--key", "id" },
       { "push", place, "q", "--raw", "--cbor" },
     } do
@@ -229,6 +267,66 @@ describe("respool push --resume", function()
     file(numbered(1, 4))
     assert.equal(0, cli.run { "push", place, "q", path, "--resume" }.status)
     assert_numbers(4)
+  end)
+
+  it("leaves a last line that may go on", function()
+    for format, texts in pairs {
+      ["--raw"] = { "one\ntw", "one\ntwo\nthree\n",
+                    { "one", "two", "three" } },
+      ["--batch=9"] = { "1\n2", "1\n234\n5\n", { 1, 234, 5 } },
+    } do
+      local codec = format == "--raw" and { codec = "raw" } or nil
+      local path, name = file(texts[1]), format:sub(3, 5)
+      local run = cli.run { "push", place, name, format, path, "--resume" }
+      assert.same({ 0, "" }, { run.status, run.out })
+      assert.equal("respool: line 2 is left, as no newline ends it: it may go "
+        .. "on (--whole pushes it)\n", run.err)
+      assert.equal(1, #payloads(name, codec))
+      file(texts[2])
+      run = cli.run { "push", place, name, format, path, "--resume" }
+      assert.same({ status = 0, out = "", err = "" }, run)
+      assert.same(texts[3], payloads(name, codec))
+    end
+  end)
+
+  it("pushes a last line that is complete, or is said to be", function()
+    local path = file '{"n":1}\n{"n":2}'
+    local run = cli.run { "push", place, "q", path, "--resume" }
+    assert.same({ status = 0, out = "", err = "" }, run)
+    file '{"n":1}\n{"n":2}\n3'
+    run = cli.run { "push", place, "q", path, "--resume", "--whole" }
+    assert.same({ status = 0, out = "", err = "" }, run)
+    file '{"n":1}\n{"n":2}\n3\n4\nbad\n'
+    run = cli.run { "push", place, "q", path, "--resume" }
+    assert.matches("^respool: line 5: ", run.err)
+    assert.same({ { n = 1 }, { n = 2 }, 3, 4 }, payloads())
+  end)
+
+  it("does not push the rest of a line for a line", function()
+    local path = file "one\ntw"
+    cli.run { "push", place, "q", "--raw", path }
+    file "one\ntwo\n\nfour\n"
+    local run = cli.run { "push", place, "q", "--raw", path, "--resume" }
+    assert.equal(1, run.status)
+    assert.matches("^respool: line 2: it went on after its beginning", run.err)
+    assert.same({ "one", "tw", "", "four" }, payloads("q", { codec = "raw" }))
+  end)
+
+  it("begins again with --restart, in a pipe too", function()
+    local path = file(numbered(1, 3))
+    cli.run { "push", place, "other", path, "--resume" }
+    file(numbered(4, 5))
+    local run = cli.run { "push", place, "other", path, "--resume" }
+    assert.matches("%-%-restart begins at its beginning", run.err)
+    run = cli.run { "push", place, "other", path, "--restart" }
+    assert.equal(0, run.status)
+    assert.equal(5, #payloads "other")
+    cli.run { "push", place, "q", "--resume", input = "1\n2\n" }
+    assert.equal(1, cli.run { "push", place, "q", "--resume",
+                              input = "3\n4\n" }.status)
+    cli.run { "push", place, "q", "--restart", input = "3\n4\n" }
+    cli.run { "push", place, "q", "--resume", input = "3\n4\n5\n" }
+    assert.same({ 1, 2, 3, 4, 5 }, payloads())
   end)
 
   it("counts lines on from where it was", function()

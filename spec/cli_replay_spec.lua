@@ -6,6 +6,7 @@ local cjson = require "cjson"
 local cli = require "spec.cli_helper"
 local helper = require "spec.helper"
 local respool = require "respool"
+local stored = require "spec.stored"
 
 local dir, place, store, q
 
@@ -131,6 +132,47 @@ describe("respool replay", function()
     assert.equal(1, run.status)
     assert.matches("respool: letter 2: %-%-where:1: attempt to index", run.err)
     assert.same({ 1 }, queued())
+  end)
+
+  it("tells a damaged letter, and moves the others", function()
+    letters(3)
+    stored.damage(place, "flip", "letters", 1, -1)
+    local run = replay { "q", "--dry-run" }
+    assert.matches("^dry run: 2 of 3 letters would be moved, 1 failed\n",
+                   run.out)
+    assert.equal("respool: letter 2: it is damaged\n", run.err)
+    assert.same({ status = 1, out = "2 letters moved, 1 failed\n",
+                  err = "respool: letter 2: it is damaged\n" }, replay { "q" })
+    assert.same({ 1, 3 }, queued())
+    assert.same({ status = 0, out = "0 letters moved, 1 skipped\n", err = "" },
+                replay { "q", "--since", "1h ago" })
+  end)
+
+  it("says how many letters somebody else took meanwhile", function()
+    letters(300)
+    local process = cli.start { "replay", place, "q", "--rate", "150" }
+    repeat until q:length().ready > 0
+    local removed = q.dead:purge()
+    assert.equal(0, process:wait())
+    assert.equal(300 - removed, #queued())
+    local moved, gone =
+      process:output():match "^(%d+) letters moved,? ?(%d*)"
+    assert.equal(300 - removed, tonumber(moved))
+    assert.is_true((tonumber(gone) or 0) <= removed)
+  end)
+
+  it("tells what is wrong with its script, not with itself", function()
+    letters(1)
+    local run = replay { "q", script "return { replay = { rate = 'x' } }" }
+    assert.equal(2, run.status)
+    assert.matches("^respool: [^\n]*/mend.lua: option 'rate' must be [^\n]*\n$",
+                   run.err)
+    run = replay { "q", script "return { replay = { where = 5 } }" }
+    assert.equal(2, run.status)
+    assert.matches("/mend.lua: option 'where' must be a function", run.err)
+    run = replay { "q", script [[return { replay = {
+      transform = function() return { print } end } }]] }
+    assert.equal("respool: letter 1: cannot encode function at [1]\n", run.err)
   end)
 
   it("filters payloads that are bytes, if told so", function()
@@ -261,8 +303,43 @@ describe("respool replay --job", function()
     assert.equal(1, run.status)
     assert.matches("job 'j' is not finished, and was asked for something else",
                    run.err)
-    assert.equal("4 letters moved\n",
-                 replay { "q", "--job", "j", "--limit", "2" }.out)
+  end)
+
+  -- A job that was killed is begun again with the very same words.
+  it("keeps to its limit in all its runs", function()
+    letters(30)
+    local words = { "replay", place, "q", "--job", "j", "--limit", "7" }
+    local process = cli.start { "replay", place, "q", "--job", "j",
+                                "--limit", "7", "--rate", "5" }
+    wait_moved "j"
+    process:kill()
+    assert.is_true(store:job "j".moved < 7)
+    assert.equal("7 letters moved\n", cli.run(words).out)
+    local run = cli.run(words)
+    assert.equal(1, run.status)
+    assert.matches("^respool: job 'j' has moved the 7 letters of its limit",
+                   run.err)
+    assert.equal(7, #queued())
+  end)
+
+  it("goes on with a higher limit, or with none", function()
+    letters(9)
+    replay { "q", "--job", "j", "--limit", "2" }
+    assert.equal("5 letters moved\n",
+                 replay { "q", "--job", "j", "--limit", "5" }.out)
+    assert.equal(1, cli.run { "replay", "resume", place, "j" }.status)
+    assert.equal("9 letters moved\n", replay { "q", "--job", "j" }.out)
+  end)
+
+  it("keeps to the limit of its script in all its runs", function()
+    letters(5)
+    local path = script "return { replay = { limit = 2 } }"
+    assert.equal(0, replay { "q", path, "--job", "j" }.status)
+    local run = replay { "q", path, "--job", "j" }
+    assert.matches("has moved the 2 letters", run.err)
+    run = replay { "q", path, "--job", "j", "--limit", "4", "--dry-run" }
+    assert.matches("^dry run: 2 of 2 letters would be moved\n", run.out)
+    assert.equal(2, #queued())
   end)
 
   it("is listed with what it has done", function()

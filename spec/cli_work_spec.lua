@@ -119,16 +119,30 @@ describe("respool work", function()
     helper.write(dir .. "/odd.lua", "return { queue = 'q', handel = print }")
     helper.write(dir .. "/o.lua",
       "return { queue = 'q', handle = print, options = { leese = 1 } }")
+    helper.write(dir .. "/dot.lua",
+                 "return { queue = '.notes', handle = print }")
     for name, text in pairs {
       ["none.lua"] = "cannot open", ["bad.lua"] = "bad.lua:1: unexpected",
       ["odd.lua"] = "odd.lua: unknown option 'handel'",
-      ["o.lua"] = "store:queue: unknown option 'leese'",
+      ["o.lua"] = "/o.lua: unknown option 'leese'",
+      ["dot.lua"] = "dot.lua: queue '.notes' begins with a dot",
     } do
       local run = cli.run { "work", place, dir .. "/" .. name }
       assert.equal(2, run.status)
       assert.matches("^respool: [^\n]+\n$", run.err)
       assert.truthy(run.err:find(text, 1, true), run.err)
+      assert.is_nil(run.err:find("bin/respool", 1, true))
     end
+  end)
+
+  it("says it, too, when only the workers find out", function()
+    helper.write(dir .. "/rate.lua", [[return { queue = 'q', handle = print,
+      replay = { interval = 1, rate = 'x' } }]])
+    local run = cli.run { "work", place, dir .. "/rate.lua" }
+    assert.equal(1, run.status)
+    assert.is_nil(run.err:find("bin/respool", 1, true))
+    assert.matches("/rate.lua: option 'rate' must be a number of letters",
+                   run.err)
   end)
 
   it("does not make a store", function()

@@ -200,6 +200,34 @@ describe("a store that is closed by a handler", function()
     assert.same({ "c", "b" }, payloads(again()))
   end)
 
+  -- The second one closed the store at once: what the handler did was
+  -- done again.
+  it("lets the handler end when that closes it twice", function()
+    q:push_many { "a", "b" }
+    local counts = q:work(function()
+      assert.is_true(store:close(10))
+      assert.is_true(store:close())
+      assert.is_true(store:close(1))
+      assert.not_matches("closed", tostring(store))
+    end)
+    assert.equal(1, counts.done)
+    assert.matches("closed", tostring(store))
+    assert.same({ "b" }, payloads(again()))
+  end)
+
+  it("is closed by the second when the deadline of the first is over",
+     function()
+    q:push "a"
+    local counts = q:work(function()
+      store:close(10)
+      store:advance(11)
+      assert.is_true(store:close())
+      assert.matches("closed", tostring(store))
+    end)
+    assert.equal(0, counts.done)
+    assert.same({ "a" }, payloads(again()))
+  end)
+
   it("tells the handler that it is to stop, and begins nothing new",
      function()
     q:push_many { "a", "b", "c" }
@@ -346,15 +374,87 @@ describe("a store that is closed while handlers are suspended", function()
     assert.same({ "b" }, payloads(again()))
   end)
 
-  it("is closed by force when closed again", function()
-    q:push "a"
-    local go_on = suspended(q, function() end)
+  -- A coroutine that closes the store and has begun to wait.
+  local function closing()
     local closer = coroutine.wrap(function()
-      store:close(100, coroutine.yield)
+      return store:close(100, coroutine.yield)
     end)
     closer()
-    assert.not_matches("closed", tostring(store))
+    return closer
+  end
+
+  it("is left to who closes it when closed again", function()
+    q:push "a"
+    local go_on = suspended(q, function() end)
+    local closer = closing()
     assert.is_true(store:close())
+    assert.is_true(store:close(5))
+    assert.is_true(store:close(500, error))
+    assert.not_matches("closed", tostring(store))
+    assert.equal(1, go_on().done)
+    assert.is_true(closer())
+    assert.matches("closed", tostring(store))
+    assert.same({}, payloads(again()))
+  end)
+
+  it("is closed by the next when the deadline of the first is over",
+     function()
+    q:push "a"
+    local go_on = suspended(q, function() end)
+    local closer = closing()
+    store:advance(101)
+    assert.is_true(store:close())
+    assert.matches("closed", tostring(store))
+    assert.is_true(closer())
+    assert.equal(0, go_on().done)
+    assert.same({ "a" }, payloads(again()))
+  end)
+
+  it("is closed by the next when the first was given up", function()
+    q:push "a"
+    local go_on = suspended(q, function() end)
+    assert.error_matches(function()
+      store:close(100, function() error "no time" end)
+    end, "no time")
+    assert.is_true(store:close())
+    assert.matches("closed", tostring(store))
+    assert.equal(0, go_on().done)
+    q, store = again()
+    assert.same({ "a" }, payloads(q))
+
+    go_on = suspended(q, function() end)
+    closing()
+    collectgarbage()
+    collectgarbage()
+    assert.is_true(store:close())
+    assert.equal(0, go_on().done)
+    assert.same({ "a" }, payloads(again()))
+  end)
+
+  it("is closed when it was left to a handler that nobody runs", function()
+    q:push "a"
+    do
+      local work = coroutine.wrap(function()
+        q:work(function()
+          store:close(100)
+          coroutine.yield()
+        end)
+      end)
+      work()
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_true(store:close())
+    assert.matches("closed", tostring(store))
+    assert.same({ "a" }, payloads(again()))
+  end)
+
+  it("is closed by leaving its scope, whoever is at it", function()
+    q:push "a"
+    local go_on = suspended(q, function() end)
+    local closer = closing()
+    getmetatable(store).__close(store)
+    assert.matches("closed", tostring(store))
     closer()
     assert.equal(0, go_on().done)
     assert.same({ "a" }, payloads(again()))

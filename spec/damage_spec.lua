@@ -101,6 +101,28 @@ describe("a damaged segment", function()
     assert.equal(3, q:length().total)
   end)
 
+  it("is told by peek and each, item by item", function()
+    push_segments({ "a" }, { "b", "c" }, { "d" })
+    flip("segments", 1)
+    local told = {}
+    for _ in q:each { on_damaged = function(ids)
+      for _, id in ipairs(ids) do table.insert(told, id) end
+    end } do end
+    assert.same({ 2, 3 }, told)
+    assert.same({ 2, 3 }, q:peek(10).damaged)
+    assert.is_nil(q:peek(1).damaged)
+  end)
+
+  it("is told where it is leased, and where it is all there is", function()
+    push_segments { "a", "b" }
+    local lot = q:take { items = 2 }
+    flip("segments", 0)
+    local told
+    for _ in q:each { on_damaged = function(ids) told = ids end } do end
+    assert.same({ 1, 2 }, told)
+    lot:close()
+  end)
+
   it("is not taken for an item that is gone", function()
     push_segments { "a" }
     flip("segments", 0)
@@ -270,6 +292,13 @@ describe("a damaged letter", function()
     assert.matches("rejected.*orders", list[2].bytes)
   end)
 
+  it("says so, and has no payload", function()
+    local list = q.dead:list()
+    assert.same({ false, true, false },
+                { list[1].damaged, list[2].damaged, list[3].damaged })
+    assert.is_nil(list[2].payload)
+  end)
+
   it("is named by check", function()
     assert_found 'letter 2 of box "orders" is damaged'
   end)
@@ -285,6 +314,42 @@ describe("a damaged letter", function()
     local counts = q.dead:replay()
     assert.same({ 2, 1, 1 }, { counts.moved, counts.failed, q.dead:count() })
     assert.same({ "a", "c" }, drain())
+  end)
+
+  it("leaves no count of a replay out, from the first page on", function()
+    local first
+    q.dead:replay { on_progress = function(counts)
+      first = first or { counts.seen, counts.moved, counts.skipped,
+                         counts.failed, counts.gone }
+    end }
+    assert.equal(5, #first)
+  end)
+
+  it("would not be moved, says a dry run", function()
+    local counts = q.dead:replay { dry_run = true }
+    assert.same({ 2, 1 }, { counts.moved, counts.failed })
+    assert.same({ "letter 2: it is damaged" }, counts.errors)
+  end)
+
+  it("is not handed to a transform, nor kept back by a where", function()
+    local seen = {}
+    local counts = q.dead:replay {
+      where = function(letter) return #letter.payload == 1 end,
+      transform = function(payload)
+        table.insert(seen, payload)
+        return payload
+      end,
+    }
+    assert.same({ "a", "c" }, seen)
+    assert.same({ "letter 2: it is damaged" }, counts.errors)
+  end)
+
+  it("is of no age to a purge with a predicate", function()
+    store:advance(60)
+    assert.equal(2, q.dead:purge {
+      older_than = 1, where = function() return true end,
+    })
+    assert.is_true(q.dead:oldest().damaged)
   end)
 
   it("is removed by hand", function()

@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local stored = require "spec.stored"
 local range = helper.range
 
 local null, array = respool.null, respool.array
@@ -44,7 +45,8 @@ describe("respool.dump", function()
       box = q.dead, capacity = 3, writer = w,
     })
     assert.same({ total = 7, read = 7, written = 7, removed = 0, known = 0,
-                  lost = 0, batches = 3 }, counts)
+                  lost = 0, damaged = 0, damaged_numbers = {}, batches = 3 },
+                counts)
     assert.same({ 3, 3, 1 }, sizes(w))
     local letter = w.batches[1][2]
     assert.equal(2, letter.number)
@@ -277,6 +279,52 @@ describe("respool.dump", function()
     assert.equal(0, q.dead:count())
   end)
 
+  it("tells a writer where records come from, even when there are none",
+     function()
+    local w, q = keeper(), helper.store():queue "orders"
+    function w:begin(origin) self.origin = origin end
+    assert(respool.dump { queue = q, writer = w })
+    assert.same({ "items", "orders", 0 },
+                { w.origin.kind, w.origin.source, #w.batches })
+    function w.begin() error("no shelf", 0) end
+    local counts, message, code = respool.dump { queue = q, writer = w }
+    assert.same({ nil, "no shelf", "IO" }, { counts, message, code })
+  end)
+
+  it("copies damaged letters with their bytes, and counts them", function()
+    local q, w = letters(3), keeper()
+    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    local counts = assert(respool.dump { box = q.dead, writer = w })
+    assert.same({ 3, 1, { 2 } },
+                { counts.written, counts.damaged, counts.damaged_numbers })
+    local record = w.batches[1][2]
+    assert.is_true(record.damaged)
+    assert.is_nil(record.payload)
+    assert.equal(q.dead:get(2).bytes, record.bytes)
+  end)
+
+  it("does not move a damaged letter", function()
+    local q, w = letters(3), keeper()
+    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    local counts = assert(respool.dump {
+      box = q.dead, remove = true, writer = w,
+    })
+    assert.same({ 2, 2, 1, 0 }, { counts.written, counts.removed,
+                                  counts.damaged, counts.lost })
+    assert.equal(2, q.dead:oldest().number)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("counts the items of damaged segments, which it cannot copy", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for _ = 1, 3 do q:push_many { { n = 1 }, { n = 2 } } end
+    stored.damage(q.store.path, "flip", "segments", 1, -1)
+    local counts = assert(respool.dump { queue = q, writer = w })
+    assert.same({ 6, 4, 2, { 3, 4 } },
+                { counts.total, counts.written, counts.damaged,
+                  counts.damaged_numbers })
+  end)
+
   it("refuses options that are none", function()
     local q = letters(1)
     local function refuses(o, pattern)
@@ -311,8 +359,8 @@ describe("respool.restore", function()
     respool.dump { queue = q, writer = w }
     local to = helper.store():queue "in"
     local counts = assert(respool.restore { queue = to, reader = reader(w) })
-    assert.same({ read = 2, pushed = 2, known = 0, failed = 0, errors = {} },
-                counts)
+    assert.same({ read = 2, pushed = 2, ignored = 0, known = 0, failed = 0,
+                  errors = {} }, counts)
     local item = to:peek()[1]
     assert.same({ n = 1 }, item.payload)
     assert.same({ a = 1 }, item.headers)
@@ -410,6 +458,108 @@ describe("respool.restore", function()
       }
       assert.same({ left }, numbers(to))
     end
+  end)
+
+  it("counts what it ignored as that, and forgets it", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for i = 1, 3 do q:push({ n = i }, { key = "k" .. i }) end
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    to:push({ n = 0 }, { key = "k2" })
+    local o = { queue = to, on_conflict = "ignore" }
+    o.reader = reader(w)
+    local counts = assert(respool.restore(o))
+    assert.same({ 2, 1, 0 }, { counts.pushed, counts.ignored, counts.known })
+    o.reader, o.on_conflict = reader(w), "replace"
+    counts = assert(respool.restore(o))
+    assert.same({ 1, 0, 2 }, { counts.pushed, counts.ignored, counts.known })
+    assert.same({ 1, 2, 3 }, numbers(to))
+  end)
+
+  it("remembers what it pushed before, when that is ignored again", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push({ n = 1 }, { key = "k" })
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    assert.equal(1, respool.restore {
+      queue = to, reader = reader(w), again = true, on_conflict = "ignore",
+    }.ignored)
+    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.known)
+  end)
+
+  it("tells records that are none, and pushes those behind", function()
+    local to, given = helper.store():queue "in", false
+    local nan = 0 / 0
+    local counts = assert(respool.restore { queue = to, reader = function()
+      if given then return nil end
+      given = true
+      return {
+        { payload = { n = 1 } }, { payload = { n = 2 }, priority = 999 },
+        { id = 7, payload = { n = 2 }, key = ("k"):rep(300) },
+        { number = 8, payload = { n = 2 }, expires_at = nan }, 5, "six", false,
+        { bytes = 5 }, {}, { payload = { n = 2 }, version = "x" },
+        { id = 1.5, payload = { n = 2 } }, { payload = { n = 2 }, items = "x" },
+        { payload = print },
+      }
+    end })
+    assert.same({ 13, 2, 11 }, { counts.read, counts.pushed, counts.failed })
+    assert.equal("record 2: its 'priority' is not a whole number from 0 to 255",
+                 counts.errors[1])
+    assert.equal("item 7: its 'key' is not a string of 1 to 255 bytes",
+                 counts.errors[2])
+    assert.matches("^letter 8: its 'expires_at' is not a number of seconds",
+                   counts.errors[3])
+    assert.equal("record 5: it is no record, but a number", counts.errors[4])
+    assert.equal("record 9: it has no payload", counts.errors[8])
+    assert.same({ 1, 2 }, numbers(to))
+  end)
+
+  it("raises what its reader does wrong", function()
+    local to = helper.store():queue "in"
+    for _, given in ipairs { "text", 5, true, false } do
+      assert.error_matches(function()
+        respool.restore { queue = to, reader = function() return given end }
+      end, "the reader returned a " .. type(given) .. ", not a list of records")
+    end
+    assert.error_matches(function()
+      respool.restore { queue = to, reader = function()
+        return { { payload = 1 }, origin = { store = 1 } }
+      end }
+    end, "'origin' that the reader returned is none")
+    assert.equal(0, respool.restore {
+      queue = to, reader = function() end,
+    }.read)
+  end)
+
+  it("takes a reader's word for what it accepted", function()
+    local to, said = helper.store():queue "in", nil
+    local from = { n = 0 }
+    function from:read()
+      self.n = self.n + 1
+      return self.n < 3 and { { payload = { n = self.n } } } or nil
+    end
+    function from.accepted() said = true end
+    assert.equal(2, respool.restore { queue = to, reader = from }.pushed)
+    assert.is_true(said)
+    function from.accepted() return nil, "the tape is torn", "NOSPACE" end
+    from.n = 0
+    local counts, message, code = respool.restore { queue = to, reader = from }
+    assert.same({ nil, "the tape is torn", "NOSPACE" },
+                { counts, message, code })
+    function from.accepted() error("broken", 0) end
+    from.n = 0
+    assert.equal("broken",
+                 select(2, respool.restore { queue = to, reader = from }))
+  end)
+
+  it("forgets what was imported when its queue is purged", function()
+    local q, w = letters(2), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    to.store:queue ".imports":purge()
+    assert.equal(2, respool.restore { queue = to, reader = reader(w) }.pushed)
   end)
 
   it("honours the queue's check", function()

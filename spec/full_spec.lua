@@ -130,9 +130,9 @@ local function small_disk(body)
   assert(ok, problem)
 end
 
--- As fill(), of a disk.
-local function fill_disk(size)
-  local n, step = 0, 50
+-- As fill(), of a disk, with lists of `most` items at first.
+local function fill_disk(size, most)
+  local n, step = 0, most or 50
   while step > 0 do
     local list = {}
     for i = 1, step do list[i] = payload(n + i, size) end
@@ -171,6 +171,76 @@ describe("a full disk", function()
         settle_as(verb)(lot)
       end)
       assert.equal(n, q:stats().done + q:stats().died)
+    end)
+  end)
+
+  -- Each item of a lot that was less than a quarter of its segment was copied
+  -- to a segment of its own when it was put off, whole lots with them. On a
+  -- full disk the copies took the room that is kept for settling, and then
+  -- nothing went on. So it was after `respool export --remove`.
+  for _, verb in ipairs { "snooze", "retry" } do
+    plain_it("is drained of small items that were put off with " .. verb,
+             function()
+      small_disk(function()
+        local n = fill_disk(20, 2000)
+        local before = store:stats().file_bytes
+        while q:length().ready > 0 do
+          local lot = q:take { items = 100 }
+          settle_as(verb, verb == "snooze" and 20 or { delay = 20 })(lot)
+        end
+        assert.is_true(store:stats().file_bytes < before + 2^19)
+        store:advance(20)
+        drain(function(lot)
+          for i, item in lot:each() do
+            if #i % 7 == 0 then item:dead() end
+          end
+          settle_as "done"(lot)
+        end)
+        assert.equal(n, q:stats().done + q:stats().died)
+      end)
+    end)
+  end
+
+  -- Letters of small items are larger than the items.
+  plain_it("keeps room for what copies nothing when letters fill it",
+           function()
+    small_disk(function()
+      local n = fill_disk(20, 2000)
+      local ok, message, code, lot
+      repeat
+        lot = assert(q:take { items = 100 })
+        lot:dead { error = ("x"):rep(100), group = "g" }
+        ok, message, code = lot:settle()
+      until not ok
+      assert.equal("NOSPACE", code)
+      assert.matches("no space left on the device for store", message)
+      local died = q:stats().died
+      assert.is_true(died > 1000 and died < n - 1000)
+      for _, item in lot:each() do item:done() end
+      assert(lot:settle())
+      drain(settle_as "done")
+      assert.same({ n, died }, { q:stats().done + died, q.dead:count() })
+    end)
+  end)
+
+  -- One take made letters of more than the disk had room for, and each that
+  -- followed tried the same.
+  plain_it("buries what has expired as far as there is room", function()
+    small_disk(function()
+      q = queue("orders", { ttl = 10 })
+      local n = fill_disk(20, 2000)
+      local lot, message, code
+      store:advance(11)
+      repeat lot, message, code = q:take() until not lot
+      assert.equal("NOSPACE", code)
+      assert.matches("no space left on the device for store", message)
+      local died = q.dead:purge()
+      assert.is_true(died > 1000)
+      assert.equal(n, q:length().total + died)
+      assert.equal(0, #assert(q:take()))
+      assert.is_true(q.dead:count() > 1000)
+      queue("orders", { on_expire = "drop" })
+      while q:length().total > 0 do assert(q:take()) end
     end)
   end)
 

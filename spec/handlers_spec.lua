@@ -86,6 +86,14 @@ describe("respool.chain", function()
     assert.error_matches(function() respool.chain(print, 1) end,
                          "bad argument #2 to 'chain' %(a function")
   end)
+
+  -- A nil ended the list of arguments: what followed was never called.
+  it("refuses nil, as a mistyped name is, wherever it stands", function()
+    assert.error_matches(function() respool.chain(print, nil, print) end,
+                         "bad argument #2 to 'chain' %(a function")
+    assert.error_matches(function() respool.chain(print, nil) end,
+                         "bad argument #2 to 'chain' %(a function")
+  end)
 end)
 
 describe("respool.fan_out", function()
@@ -279,5 +287,179 @@ describe("respool.fan_out", function()
     assert.error_matches(function()
       respool.fan_out { [("x"):rep(5000)] = print }
     end, "too long")
+  end)
+end)
+
+-- The pushes of a handler that had accepted were given up when another one
+-- failed, and it was not called again: they were lost.
+describe("what a fan-out pushes", function()
+  local log
+
+  before_each(function() log = store:queue "log" end)
+
+  -- A handler that pushes its name, then does as `f` says.
+  local function pushing(name, f)
+    return function(payload, item)
+      item:push(log, name)
+      if f then return f(payload, item) end
+    end
+  end
+
+  local function pushed()
+    return table.concat(helper.payloads(log), " ")
+  end
+
+  -- Works on the item once, and lets what it waits for come.
+  local function once(h)
+    q:work(h, { max = 1 })
+    store:advance(100)
+  end
+
+  it("goes with a retry if it was accepted, and only then", function()
+    once(respool.fan_out { a = pushing "a", b = pushing("b", fail) })
+    assert.equal("a", pushed())
+    once(respool.fan_out { a = pushing "a", b = pushing "b" })
+    assert.equal("a b", pushed())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("goes with any outcome that goes on", function()
+    for _, say in ipairs {
+      function() return respool.release() end,
+      function() return respool.snooze(1) end,
+      function() return respool.retry { delay = 1 } end,
+      function(_, item) item:retry { delay = 1 } end,
+    } do
+      local h = respool.fan_out { a = pushing "a", b = pushing("b", say) }
+      once(h)
+      once(h)
+      assert.equal("a", pushed())
+      q:purge()
+      log:purge()
+      q:push "o"
+    end
+  end)
+
+  it("goes with an item that dies, once", function()
+    local h = respool.fan_out { a = pushing "a", b = pushing("b", fail) }
+    for _ = 1, 3 do once(h) end
+    assert.equal(1, q.dead:count())
+    assert.equal("a", pushed())
+    q.dead:retry(1)
+    once(respool.fan_out { a = pushing "a", b = pushing "b" })
+    assert.equal("a b", pushed())
+  end)
+
+  it("goes with an item that is rejected or dropped", function()
+    once(respool.fan_out {
+      a = pushing "a", b = pushing("b", function() return respool.dead() end),
+    })
+    assert.equal("a", pushed())
+    q = store:queue("orders", { decide = function() return "drop" end })
+    q:push "o"
+    once(respool.fan_out { a = pushing "a", b = pushing("b", fail) })
+    assert.equal("a a", pushed())
+    assert.equal(0, q:length().total)
+  end)
+
+  it("does not go if its handler wants no more of the item", function()
+    once(respool.fan_out {
+      a = pushing("a", function() return respool.drop() end),
+      b = pushing "b",
+    })
+    assert.equal("b", pushed())
+  end)
+
+  it("does not go if its failure is caught around it", function()
+    local h = respool.fan_out { a = pushing "a", b = pushing("b", fail) }
+    once(function(payload, item) pcall(h, payload, item) end)
+    assert.equal("a", pushed())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("is that of a whole chain within it", function()
+    once(respool.fan_out {
+      a = respool.chain(pushing "a1", pushing "a2"),
+      b = respool.chain(pushing "b1", pushing("b2", fail)),
+    })
+    assert.equal("a1 a2", pushed())
+    once(respool.fan_out {
+      a = respool.chain(pushing "a1", pushing "a2"),
+      b = respool.chain(pushing "b1", pushing "b2"),
+    })
+    assert.equal("a1 a2 b1 b2", pushed())
+  end)
+
+  it("goes within a chain that fails, whose own pushes do not", function()
+    local function whole(last)
+      return respool.chain(pushing "1", respool.fan_out {
+        a = pushing "a", b = respool.fan_out { pushing "b" },
+      }, pushing("3", last))
+    end
+    once(whole(fail))
+    assert.equal("a b", pushed())
+    once(whole())
+    assert.equal("a b 1 3", pushed())
+  end)
+
+  it("goes within a handler of a fan-out that fails", function()
+    local function whole(last)
+      return respool.fan_out { x = respool.chain(
+        respool.fan_out { a = pushing "a", b = pushing("b", last) },
+        pushing "c") }
+    end
+    once(whole(fail))
+    assert.equal("a", pushed())
+    once(whole())
+    assert.equal("a b c", pushed())
+  end)
+
+  it("goes with the outcome that a transaction gives", function()
+    local h = respool.fan_out { a = pushing "a", b = pushing("b", fail) }
+    once(function(payload, item)
+      pcall(h, payload, item)
+      store:transaction(function(tx) tx:retry(item, { delay = 1 }) end)
+    end)
+    assert.equal("a", pushed())
+    once(respool.fan_out { a = pushing "a", b = pushing "b" })
+    assert.equal("a b", pushed())
+  end)
+
+  it("does not go when nothing is remembered", function()
+    local h = respool.fan_out {
+      a = pushing "a", b = function() store:close() end,
+    }
+    q:work(h)
+    store = assert(helper.open(store.path, { clock = "manual" }))
+    q, log = store:queue "orders", store:queue "log"
+    assert.equal("", pushed())
+    once(respool.fan_out { a = pushing "a" })
+    assert.equal("a", pushed())
+  end)
+
+  it("does not go when the lease was lost", function()
+    once(respool.fan_out { a = pushing "a", b = function()
+      store:advance(4000)
+      q:take():close()
+      error "no"
+    end })
+    assert.equal("", pushed())
+    once(respool.fan_out { a = pushing "a", b = pushing "b" })
+    assert.equal("a b", pushed())
+  end)
+
+  it("is pushed again when it was refused; others are not called", function()
+    store:queue("log", { max_items = 0 })
+    local h = respool.fan_out {
+      a = pushing "a", b = handler "b", c = shaky("c", 1, fail),
+    }
+    once(h)
+    assert.equal("b c", called())
+    assert.matches("c: no; item:push: .*full", q:peek()[1].error)
+    store:queue("log", { max_items = 9 })
+    once(h)
+    assert.equal("c", called())
+    assert.equal("a", pushed())
+    assert.equal(1, q:stats().done)
   end)
 end)

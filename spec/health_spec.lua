@@ -22,6 +22,34 @@ local function orders(options)
   return store:health(options).components.queues.orders
 end
 
+describe("the health of a buffer", function()
+  before_each(function()
+    q = assert(store:queue("orders", {
+      max_items = 2, buffer = { items = 9 } }))
+  end)
+
+  it("is told where there is one", function()
+    assert(q:push "x")
+    local b = store:health().components.buffers.orders
+    assert.same({ "healthy", 1 }, { b.status, b.items })
+  end)
+
+  -- Twenty items were stuck on a full disk, and all was healthy.
+  it("is degraded as long as its flushes fail", function()
+    for i = 1, 3 do assert(q:push(i)) end
+    assert.is_nil(q:flush())
+    local never = { degraded = math.huge, unhealthy = math.huge }
+    local h = store:health { fill = never }
+    assert.equal("degraded", h.status)
+    local b = h.components.buffers.orders
+    assert.same({ "degraded", 1, "FULL" }, { b.status, b.items, b.code })
+    assert.matches("max_items is 2", b.error)
+    assert(store:queue("orders", { max_items = 9 }))
+    assert(q:flush())
+    assert.equal("healthy", store:health { fill = never }.status)
+  end)
+end)
+
 describe("store:health", function()
   it("finds a store healthy that has nothing to complain of", function()
     local h = store:health()

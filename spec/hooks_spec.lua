@@ -194,6 +194,82 @@ describe("on_dead", function()
     assert.same({ { "a", "crashed", nil, "the lease ran out" } }, deaths)
   end)
 
+  -- Letters of pushes that had no room were told to nobody.
+  it("is told of what a full queue buries, however it was pushed", function()
+    local store = open()
+    local q = queue(store, { max_items = 1, overflow = "dead" })
+    local jobs = assert(store:queue "jobs")
+    q:push "fits"
+    q:push "a"
+    q:push_many { "b", "c" }
+    store:transaction(function(tx) tx:push(q, "d") end)
+    jobs:push_many { 1, 2 }
+    local lot = jobs:take()
+    lot:done()
+    assert(lot:settle { push = { { queue = q, payload = "e" } } })
+    jobs:work(function(_, item) item:push(q, "f") end, empty)
+    local told = {}
+    for i, death in ipairs(deaths) do
+      told[i] = death[1]
+      assert.same({ "overflow", "the queue was full" },
+                  { death[2], death[4] })
+    end
+    assert.same({ "a", "b", "c", "d", "e", "f" }, told)
+  end)
+
+  it("is told of what its buffer's flush buries, once flush is back",
+     function()
+    local q = queue(open(), { max_items = 1, overflow = "dead", buffer = {
+      items = 2, interval = 60 } })
+    for i = 1, 7 do q:push(i) end
+    assert(q:flush())
+    assert.equal(q.dead:count(), #deaths)
+    assert.equal("overflow", deaths[1][2])
+  end)
+
+  it("is told of what a push has found expired", function()
+    local store = open()
+    local q = queue(store, { max_items = 1 })
+    q:push("a", { ttl = 5, key = "k" })
+    store:advance(5)
+    assert(q:push("b", { ttl = 5 }))
+    store:advance(5)
+    assert(q:push("c", { key = "k", ttl = 5 }))
+    store:advance(5)
+    assert(q:push("d", { key = "k" }))
+    assert.same({ { "a", "expired" }, { "b", "expired" },
+                  { "c", "expired" } }, deaths)
+  end)
+
+  it("is not told of what another handle pushes, nor of what did not happen",
+     function()
+    local store = open()
+    local q = queue(store, { max_items = 1, overflow = "dead" })
+    local other = assert(store:queue "orders")
+    q:push "fits"
+    other:push "a"
+    pcall(store.transaction, store, function(tx)
+      tx:push(q, "b")
+      error "no"
+    end)
+    local jobs = assert(store:queue("jobs", { max_items = 0 }))
+    assert.equal("FULL", helper.code(store:transaction(function(tx)
+      tx:push(q, "c")
+      tx:push(jobs, "no room")
+    end)))
+    q:take()
+    assert.same({}, deaths)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("may close the store when it is told within a push", function()
+    local store = open()
+    local q = queue(store, { max_items = 0, overflow = "dead",
+                             on_dead = function() store:close() end })
+    assert.equal(1, q:push_many { "a", "b" })
+    assert.has_error(function() q:push "c" end)
+  end)
+
   it("is not told of what was expired to be dropped", function()
     local store = open()
     local q = queue(store, { ttl = 5, on_expire = "drop" })
@@ -318,6 +394,190 @@ describe("log", function()
     assert.equal("error", logged("oh")[1].level)
     store:close()
     assert.equal(1, #logged "store closed")
+  end)
+end)
+
+-- Whoever came after the store was closed met a closed lot, and work raised
+-- what is a misuse.
+describe("a function that closes the store", function()
+  local store, q, calls
+
+  local function close()
+    calls = calls + 1
+    store:close()
+  end
+
+  local function queue(options)
+    store, calls = open(options and options.store), 0
+    local all = {}
+    for key, value in pairs(options or {}) do
+      if key ~= "store" then all[key] = value end
+    end
+    q = assert(store:queue("orders", all))
+    q:push_many { "a", "b", "c" }
+  end
+
+  local function fail()
+    error("no", 0)
+  end
+
+  -- Work ends as if stopped, having called it once; what is ready then.
+  local function ready_after(handler, options)
+    local counts = q:work(handler or fail, options)
+    assert.is_table(counts)
+    assert.equal(1, calls)
+    assert.matches("closed", tostring(store))
+    local new = assert(helper.open(store.path, { clock = "manual" }))
+    assert.same({}, new:check())
+    return table.concat(helper.payloads(new:queue "orders"), " "), counts, new
+  end
+
+  it("ends work, the item in hand released", function()
+    local function settles_first(options)
+      queue(options)
+      local ready, counts = ready_after(function(payload)
+        if payload == "b" then fail() end
+      end, { lot = 3 })
+      assert.equal("b c", ready)
+      assert.equal(0, counts.failed)
+    end
+    settles_first { on_handler_error = close }
+    settles_first { decide = close, on_handler_error = function() end }
+    settles_first { max_attempts = 1, dead_letter = close }
+    settles_first { max_attempts = 1, on_dead = function() end,
+                    dead_letter = close }
+    settles_first { decide = function() close() error "no" end }
+    settles_first { decide = function() close() return "dead" end }
+    settles_first { max_attempts = 1, dead_letter = function()
+      close()
+      return "box"
+    end }
+  end)
+
+  it("may be the on_error of work, or what says an error", function()
+    queue()
+    assert.equal("a b c", (ready_after(fail, { on_error = close })))
+    queue()
+    assert.equal("a b c", (ready_after(function()
+      error(setmetatable({}, { __tostring = function()
+        if calls == 0 then close() end
+        return "no"
+      end }))
+    end)))
+  end)
+
+  it("may be on_dead, of the first of several letters", function()
+    queue { max_attempts = 1, on_dead = close }
+    local ready, _, new = ready_after(fail, { lot = 2 })
+    assert.equal("c", ready)
+    assert.equal(2, new:dead("orders"):count())
+  end)
+
+  it("may be on_dead, of an item that has expired", function()
+    queue { on_dead = close }
+    q:purge()
+    q:push("late", { ttl = 1 })
+    q:push "in time"
+    store:advance(2)
+    assert.equal("in time", (ready_after()))
+  end)
+
+  it("may be the store's on_error or log", function()
+    for _, hook in ipairs { "on_error", "log" } do
+      queue { store = { [hook] = function()
+        if calls == 0 then close() end
+      end }, max_attempts = 1, decide = fail }
+      assert.equal("a b c", (ready_after(fail)))
+    end
+  end)
+
+  it("may be the log that hears of lost leases", function()
+    queue { store = { log = function(_, message)
+      if message == "leases were lost" then close() end
+    end }, lease = 10, max_hold = 20 }
+    assert.equal("a b c", (ready_after(function()
+      store:advance(100)
+      assert.equal(1, #q:take { lease = 1000 })
+    end, { lot = 1 })))
+  end)
+
+  it("may be an upgrade, whose item no handler sees", function()
+    for _, last in ipairs { function() return "new" end, fail,
+                            function() end } do
+      queue()
+      q = store:queue("orders", { version = 1, upgrade = function()
+        close()
+        return last()
+      end })
+      local seen = 0
+      assert.equal("a b c", (ready_after(function() seen = seen + 1 end)))
+      assert.equal(0, seen)
+      queue()
+      q = store:queue("orders", { version = 1, upgrade = function()
+        close()
+        return last()
+      end })
+      local merge = { key = function(p) return p end, with = error }
+      assert.equal("a b c", (ready_after(fail, { merge = merge })))
+    end
+  end)
+
+  it("may be a codec", function()
+    queue { codec = { name = "own", encode = tostring, decode = function(s)
+      close()
+      return s
+    end } }
+    local counts = q:work(fail)
+    assert.equal(0, counts.items)
+    assert.equal(1, calls)
+  end)
+
+  it("may be key or with of a merge", function()
+    local function key() return "k" end
+    for _, merge in ipairs {
+      { key = function() close() return "k" end, with = error },
+      { key = function() close() error "no" end, with = error },
+      { key = key, with = function(a) close() return a end },
+      { key = key, with = function() close() error "no" end },
+    } do
+      queue()
+      assert.equal("a b c", (ready_after(fail, { merge = merge })))
+    end
+  end)
+
+  it("may be called for lots", function()
+    for _, options in ipairs {
+      { on_handler_error = close }, { max_attempts = 1, dead_letter = close },
+    } do
+      queue(options)
+      assert.is_table(q:work_lots(fail, { lot = 3 }))
+      assert.equal(1, calls)
+    end
+    queue { dead_letter = close }
+    assert.is_table(q:work_lots(function() return respool.dead() end))
+    assert.equal(1, calls)
+  end)
+
+  it("may be called for a push that is refused", function()
+    queue { on_handler_error = close }
+    local full = store:queue("full", { max_items = 1 })
+    local ready, counts, new = ready_after(function(payload, item)
+      item:push(full, payload)
+    end, { lot = 3 })
+    assert.equal("b c", ready)
+    assert.equal(0, counts.failed)
+    assert.same({ "a" }, helper.payloads(new:queue "full"))
+  end)
+
+  it("may give work time: the item in hand is settled", function()
+    queue { on_handler_error = function()
+      calls = calls + 1
+      store:close(10)
+    end, max_attempts = 1 }
+    local ready, counts, new = ready_after(fail, { lot = 2 })
+    assert.equal("b c", ready)
+    assert.equal(1, counts.failed)
+    assert.equal(1, new:dead("orders"):count())
   end)
 end)
 

@@ -14,6 +14,7 @@
 --   close          the connection is closed without an answer
 --   junk           something that is not HTTP
 --   chunked        202 in chunks, byte by byte
+--   long           202 with a header beyond what a sender reads
 --   fat            202 with a text beyond what a sender reads
 --   bye            202, and the connection ends, as it says
 --   leave          202, and the connection ends, although it does not say so
@@ -49,6 +50,9 @@ local actions = {
   chunked = function()
     return head(202, "Transfer-Encoding: chunked\r\n")
       .. "2;x=y\r\nok\r\n0\r\nTrailer: 1\r\n\r\n"
+  end,
+  long = function()
+    return plain(202, ("X: %s\r\n"):format(("x"):rep(100)):rep(1000), "")
   end,
   fat = function() return plain(202, "", ("x"):rep(100000)) end,
   bye = function() return plain(202, "Connection: close\r\n", "bye"), true end,

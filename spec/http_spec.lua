@@ -157,6 +157,40 @@ describe("A request of respool.http", function()
     assert.equal(2, q:work(handler "bare", { max = 2 }).done)
   end)
 
+  -- One was kept for every host, without a bound: after a thousand hosts no
+  -- more could be opened, and every item for a new one died.
+  it("keeps few connections, whatever hosts it goes to", function()
+    local function descriptors()
+      return tonumber((helper.sh "ls /proc/$PPID/fd | wc -l"))
+    end
+    local port, before = endpoint.base:match "%d+$", descriptors()
+    local n = 0
+    for zeros = 0, 9 do -- another name of the same address
+      for more = 0, 9 do
+        n = n + 1
+        q:push(("127.%s0.%s0.1"):format(("0"):rep(zeros), ("0"):rep(more)))
+      end
+    end
+    local counts = q:work(respool.http {
+      url = function(host) return ("http://%s:%s/202"):format(host, port) end,
+    }, empty)
+    assert.equal(n, counts.done)
+    assert.is_true(descriptors() - before <= 64 + 2)
+    local seen = {}
+    for _, r in ipairs(endpoint:requests()) do seen[r.connection] = true end
+    assert.equal(n, #seen)
+  end)
+
+  it("says so when it cannot wait for one more socket", function()
+    local loop = require "respool.http.loop"
+    local most = loop.MOST_SOCKETS
+    loop.MOST_SOCKETS = 3
+    local item = try(handler "202")
+    loop.MOST_SOCKETS = most
+    assert.matches("too many open files: a socket must be among the first 3$",
+                   item.error)
+  end)
+
   it("goes where the item says", function()
     q:push("x", { headers = { url = endpoint:url "202" } })
     q:push("y", { headers = { url = "nowhere" } })
@@ -254,6 +288,7 @@ describe("An answer", function()
     closed:close()
     local ways = {
       { handler "close", "closed" }, { handler "junk", "malformed" },
+      { handler "long", "malformed" },
       { handler("hang", { timeout = 0.05 }), "timeout" },
       { handler("late", { timeout = 0.05 }), "timeout" },
       { respool.http { url = ("http://127.0.0.1:%d/"):format(port) },

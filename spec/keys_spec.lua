@@ -112,6 +112,85 @@ describe("a key", function()
     assert(push("b", "k"))
   end)
 
+  -- Both were lost: the new item was refused, the old one never delivered.
+  for _, how in ipairs { "fail", "ignore", "replace" } do
+    it("is not held by what has expired, on " .. how, function()
+      assert(q:push("a", { key = "k", ttl = 5 }))
+      store:advance(5)
+      assert.same({ 2 }, { push("b", "k", how) })
+      assert.same({ "b" }, payloads(q))
+      assert.same({ a = "expired" }, helper.reasons(q.dead))
+      local stats = q:stats()
+      assert.same({ 1, 0 }, { stats.expired, stats.removed })
+      assert.equal("EXISTS", helper.code(push("c", "k")))
+    end)
+  end
+
+  it("is not held by what has expired and is dropped", function()
+    queue { on_expire = "drop" }
+    assert(q:push("a", { key = "k", ttl = 5, delay = 60 }))
+    store:advance(5)
+    assert.equal(2, push("b", "k", "ignore"))
+    assert.same({ 1, 0 }, { q:stats().expired, q.dead:count() })
+  end)
+
+  it("is not held by what expired while it waited, with its history",
+     function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    local lot = assert(q:take())
+    lot:retry { delay = 60, error = "down" }
+    assert(lot:settle())
+    store:advance(5)
+    assert.equal(2, push("b", "k"))
+    local letter = q.dead:oldest()
+    assert.same({ "expired", 1, "down" },
+                { letter.reason, letter.attempts, letter.error })
+  end)
+
+  it("is held by a leased item that has expired, until its lease ends",
+     function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    local lot = assert(q:take())
+    store:advance(6)
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert.equal("EXISTS", helper.code(push("b", "k")))
+    lot:release()
+    assert(lot:settle())
+    assert.equal(2, push("b", "k", "ignore"))
+    assert.same({ a = "expired" }, helper.reasons(q.dead))
+  end)
+
+  it("is not held by one of several that expired together", function()
+    queue { ordered = true }
+    for _, key in ipairs { "i", "j", "k" } do
+      assert(q:push(key, { key = key, ttl = 5 }))
+    end
+    store:advance(5)
+    assert.equal(4, push("new", "j", "ignore"))
+    assert.same({ j = "expired" }, helper.reasons(q.dead))
+    assert.same({ "new" }, payloads(assert(q:take { items = 9 })))
+    assert.equal(3, q.dead:count())
+  end)
+
+  it("is free once its item was ended by a push that was refused", function()
+    queue { max_items = 1 }
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    store:advance(5)
+    queue { max_items = 0 }
+    assert.equal("FULL", helper.code(push("b", "k", "replace")))
+    queue { max_items = 1 }
+    assert.equal(2, push("b", "k"))
+  end)
+
+  it("is free in a transaction, too, once its item has expired", function()
+    assert(q:push("a", { key = "k", ttl = 5 }))
+    store:advance(5)
+    assert(store:transaction(function(tx)
+      tx:push(q, "b", { key = "k", on_conflict = "ignore" })
+    end))
+    assert.same({ "b" }, payloads(q))
+  end)
+
   it("is held while its item is leased or waits", function()
     assert(push("a", "k"))
     local lot = assert(q:take())
@@ -194,6 +273,17 @@ describe("a window", function()
     assert.equal(2, push("b", "k"))
   end)
 
+  it("holds the key of an item that has expired", function()
+    assert(q:push("a", { key = "k", ttl = 5, dedup = 60 }))
+    store:advance(10)
+    assert.same({ 1, "exists" }, { push("b", "k", "ignore") })
+    assert.equal("EXISTS", helper.code(push("b", "k")))
+    assert.equal(2, push("b", "k", "replace"))
+    assert.same({ a = "expired" }, helper.reasons(q.dead))
+    store:advance(60)
+    assert.equal("EXISTS", helper.code(push("c", "k")))
+  end)
+
   it("does not free the key of an item that is not over", function()
     assert(push("a", "k", nil, 5))
     store:advance(10)
@@ -218,6 +308,72 @@ describe("a window", function()
     assert.equal("EXISTS", code)
     store:advance(10)
     assert(push("c", "k"))
+  end)
+end)
+
+describe("the key of a letter that goes back", function()
+  local function die()
+    local lot = q:take { items = 9 }
+    lot:dead()
+    assert(lot:settle())
+  end
+
+  it("is held again", function()
+    q:push("a", { key = "k" })
+    die()
+    assert.is_true(q.dead:retry(1))
+    assert.equal("k", q:peek()[1].key)
+    assert.equal(2, (q:push("b", { key = "k", on_conflict = "ignore" })))
+    assert.equal("EXISTS", helper.code(q:push("b", { key = "k" })))
+    take "done"
+    assert.equal(3, (q:push("b", { key = "k" })))
+  end)
+
+  it("is given up when another item holds it", function()
+    q:push("a", { key = "k" })
+    die()
+    q:push("b", { key = "k" })
+    assert.is_true(q.dead:retry(1))
+    local items = q:peek(9)
+    assert.equal("k", items[1].key)
+    assert.is_nil(items[2].key)
+    assert.equal("a", items[2].payload)
+    assert.equal(2, (q:push("c", { key = "k", on_conflict = "ignore" })))
+  end)
+
+  it("is its own as long as its window is open", function()
+    q:push("a", { key = "k", dedup = 100 })
+    die()
+    assert.is_true(q.dead:retry(1))
+    assert.equal("k", q:peek()[1].key)
+    take "done"
+    assert.equal("EXISTS", helper.code(q:push("b", { key = "k" })))
+    store:advance(100)
+    assert.equal(3, (q:push("b", { key = "k" })))
+  end)
+
+  it("is one of each when many go back at once", function()
+    for i = 1, 6 do q:push(i, { key = i % 2 == 0 and "k" .. i or nil }) end
+    die()
+    q:push("new", { key = "k4" })
+    assert.equal(6, q.dead:replay().moved)
+    local keys = {}
+    for item in q:each() do keys[item.payload] = item.key or "none" end
+    assert.same({ "none", "k2", "none", "none", "none", "k6", new = "k4" },
+                keys)
+    assert.same({ "new", 1, 2, 3, 4, 5, 6 }, payloads(q))
+  end)
+
+  it("is held in the queue that it goes to", function()
+    local other = store:queue "other"
+    other:push("b", { key = "taken" })
+    q:push("a", { key = "taken" })
+    q:push("b", { key = "free" })
+    die()
+    assert.equal(2, q.dead:replay { to = other }.moved)
+    assert.equal("EXISTS", helper.code(other:push("c", { key = "free" })))
+    assert.equal("EXISTS", helper.code(other:push("c", { key = "taken" })))
+    assert.equal(3, (q:push("c", { key = "taken" })))
   end)
 end)
 

@@ -50,6 +50,31 @@ describe("a merging queue", function()
     assert.equal("a7 b2", stored())
   end)
 
+  -- Folded items came behind all others of the buffer.
+  it("keeps the order of first pushes, folded or not", function()
+    queue()
+    push({ nil, 1 }, { "a", 2 }, { nil, 3 }, { "b", 4 }, { "a", 5 },
+         { nil, 6 }, { "c", 7 })
+    assert(q:flush())
+    assert.equal("nil1 a7 nil3 b4 nil6 c7", stored())
+  end)
+
+  it("keeps it for each priority, and where flushes do in part", function()
+    queue { max_items = 3 }
+    for i = 1, 9 do
+      assert(q:push({ k = i % 2 == 0 and i or nil, n = i },
+                    { priority = i % 3 }))
+    end
+    local seen = {}
+    while q:stats().buffer.items > 0 do
+      q:flush()
+      q:work(function(p, item)
+        seen[item.priority] = (seen[item.priority] or "") .. p.n
+      end, { wait = 0 })
+    end
+    assert.same({ [0] = "369", "147", "258" }, seen)
+  end)
+
   it("folds nothing into what is flushed", function()
     queue()
     push { "a", 1 }
@@ -71,6 +96,19 @@ describe("a merging queue", function()
     push({ 1, 1 }, { 2, 1 }, { 1, 1 })
     assert(q:flush())
     assert.equal("12 21", stored())
+  end)
+
+  -- On 5.3 and later 1 and 1.0 were two keys; before, large numbers that
+  -- differ were one.
+  it("takes equal numbers for one key, others for several", function()
+    queue()
+    push({ 1, 1 }, { 1.0, 1 }, { -0.0, 1 }, { 0, 1 })
+    push({ 2^53, 1 }, { 2^53 - 1, 1 }, { 2^53, 1 })
+    push({ 0.1, 1 }, { "0.1", 1 }, { 0.1 + 2^-54, 1 })
+    assert(q:flush())
+    local sums = {}
+    for item in q:each() do sums[#sums + 1] = item.payload.n end
+    assert.same({ 2, 2, 2, 1, 2, 1 }, sums)
   end)
 
   it("counts pushes apart from items", function()
@@ -290,6 +328,57 @@ describe("work with merge", function()
     assert.equal(2, counts.done)
     assert.equal(1, counts.failed)
     assert.matches("arithmetic", q:get(2).error)
+  end)
+
+  -- The memory of the first of a group was taken for that of all.
+  it("keeps items apart that handlers of a fan-out have accepted", function()
+    items { "a", 1 }
+    local mail, sms, is_down = {}, {}, true
+    local h = respool.fan_out {
+      mail = function(p) table.insert(mail, p.n) end,
+      sms = function(p)
+        if is_down then error "down" end
+        table.insert(sms, p.n)
+      end,
+    }
+    work(h, { max = 1 })
+    is_down = false
+    store:advance(10)
+    for _, n in ipairs { 10, 20 } do q:push { k = "a", n = n } end
+    assert.equal(3, work(h).done)
+    assert.same({ { 1, 30 }, { 1, 30 } }, { mail, sms })
+  end)
+
+  it("folds items of which the same handlers have accepted", function()
+    items({ "a", 1 }, { "a", 2 })
+    local mail, sms, is_down = {}, {}, true
+    local h = respool.fan_out {
+      mail = function(p) table.insert(mail, p.n) end,
+      sms = function(p)
+        if is_down then error "down" end
+        table.insert(sms, p.n)
+      end,
+    }
+    work(h, { max = 2 })
+    is_down = false
+    store:advance(10)
+    work(h)
+    assert.same({ { 3 }, { 3 } }, { mail, sms })
+  end)
+
+  it("fails all of a group whose push is refused, and no others", function()
+    items({ "a", 1 }, { "b", 2 }, { "a", 3 }, { "c", 4 })
+    local sums = store:queue("all", { max_items = 2 })
+    local seen = {}
+    local counts = work(function(p, item)
+      item:push(sums, p)
+      if p.k == "b" then item:push(sums, p) end
+      seen[#seen + 1] = p.k .. p.n
+    end, { max = 4 })
+    assert.equal("a4 b2 c4", table.concat(seen, " "))
+    assert.same({ 3, 1 }, { counts.done, counts.failed })
+    assert.equal(2, sums:length().total)
+    assert.equal("b", q:get(2).payload.k)
   end)
 
   it("makes letters of what it cannot decode", function()

@@ -165,6 +165,36 @@ describe("store:metrics", function()
     assert.not_matches("# EOF", store:metrics())
   end)
 
+  -- A queue whose name was what another's bytes are spelt as gave its series
+  -- a second time.
+  it("gives each queue and box a series of its own", function()
+    local names = { "\255", [[\xff]], [[\xFF]], [[\\xff]], [[\x5cxff]], [[\]],
+                    "\\\255", [[\x5c]], "\252", "ü", [[\xc3\xbc]], [[ü\xff]] }
+    for i, name in ipairs(names) do
+      local named = store:queue(name)
+      for _ = 1, i do named:push(1) end
+      local lot = named:take()
+      lot:dead()
+      assert(lot:settle())
+    end
+    for _, format in ipairs { "prometheus", "openmetrics" } do
+      local seen, n = {}, 0
+      for line in store:metrics { format = format }:gmatch "[^\n]+" do
+        local series = line:match "^([^#].*) %S+$"
+        assert.is_nil(seen[series or ""], series)
+        if series then seen[series], n = true, n + 1 end
+      end
+      assert.is_true(n > 100)
+      local pushed, boxes = {}, 0
+      for series, value in pairs(metrics(store, format)) do
+        if series:find "^respool_pushed_total" then pushed[value] = true end
+        if series:find "^respool_letters" then boxes = boxes + 1 end
+      end
+      for i = 1, #names do assert.is_true(pushed[i], names[i]) end
+      assert.equal(#names, boxes)
+    end
+  end)
+
   it("escapes what a queue may be called", function()
     store:queue('a "b"\\\nc'):push(1)
     store:queue("\255"):push(1)

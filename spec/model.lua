@@ -199,22 +199,27 @@ function OPERATIONS.push(m)
   end
 end
 
--- What has expired holds its key until somebody looks at it.
+-- What has expired and is not leased holds no key: the push makes a letter
+-- of it.
 function OPERATIONS.push_key(m)
   local key = KEYS[random(#KEYS)]
   local how = ({ "fail", "ignore", "replace" })[random(3)]
+  local ttl = random(2) == 1 and random(40000) or nil
   m:tick()
   local held = m.items[m.keys[key] or 0]
-  if held and held.expires <= m.now then return end
-  m:say("push key %s, %s", key, how)
+  local over = held and m:is_expired(held) and held
+  if over then held = nil end
+  m:say("push key %s, %s, ttl %s", key, how, ttl)
   local payload = ("%s/%d"):format(key, m.next_id)
-  local id, message, code = m.q:push(payload, { key = key,
-                                                on_conflict = how })
+  local id, message, code = m.q:push(payload, {
+    key = key, on_conflict = how, ttl = ttl and ttl / 1000 })
   if held and how == "fail" then return same("EXISTS", code, "a held key") end
   if not id then differs("a push says %s", message) end
   if held and how == "ignore" then return same(held.id, id, "the holder") end
+  m:read_letters()
+  if over then same(nil, m.items[over.id], "what held the key and expired") end
   if held and not m:is_held(held) then m:finish(held, "removed") end
-  m:add(id, payload, { key = key })
+  m:add(id, payload, { key = key, ttl = ttl })
   m.keys[key] = id
 end
 

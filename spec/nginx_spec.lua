@@ -41,6 +41,18 @@ local function counts(n, name)
   end)
 end
 
+-- A process that holds the writer lock of its store until the
+-- function that it returns is called.
+local function hold_lock(n)
+  local lock = assert(io.popen(("exec %s/spec/writer %s %s/go"):format(
+    os.getenv "RESPOOL_BUILD", n.store, n.dir)))
+  assert.equal("held", lock:read())
+  return function()
+    helper.write(n.dir .. "/go", "")
+    lock:close()
+  end
+end
+
 -- Reader slots in use, seen by who uses one itself.
 local function readers(n)
   return n:look(function(store) return store:stats().readers end)
@@ -121,21 +133,65 @@ describe("inside nginx", function()
     local n = nginx.start { http = OPEN, server = PUSH .. [[
       location = /look { content_by_lua_block {
         ngx.print(require"orders":length().ready) } } ]] }
-    local lock = assert(io.popen(("exec %s/spec/writer %s %s/go"):format(
-      os.getenv "RESPOOL_BUILD", n.store, n.dir)))
-    assert.equal("held", lock:read())
+    local let_go = hold_lock(n)
     local answer = nginx.beside(("curl -s http://127.0.0.1:%d/push"):format(
       n.port))
     for _ = 1, 20 do
       assert.equal("0", (n:request "/look"))
       assert.equal(204, (select(2, n:request "/click")))
     end
-    helper.write(n.dir .. "/go", "")
+    let_go()
     assert.equal("1", answer())
-    lock:close()
   end)
 end)
 
+
+describe("while another process holds the writer lock", function()
+  -- remove_many was the one verb of a dump that had no ticket.
+  it("items that are dumped are removed without standing still", function()
+    local n = nginx.start { http = OPEN, server = PUSH .. [[
+      location = /dump { content_by_lua_block {
+        local counts = assert(require "resty.respool".dump {
+          queue = require "orders", remove = true, writer = function()
+            local file
+            repeat ngx.sleep(0.01) file = io.open "${dir}/locked" until file
+            file:close()
+          end })
+        ngx.print(counts.removed)
+      } } ]] }
+    n:request "/push"
+    n:request "/push"
+    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/dump"):format(
+      n.port))
+    n:await("items are held", function()
+      return counts(n, "orders").waiting == 2
+    end)
+    local let_go = hold_lock(n)
+    helper.write(n.dir .. "/locked", "")
+    for _ = 1, 20 do
+      assert.equal(204, (select(2, n:request("/click", "-m 5"))))
+    end
+    let_go()
+    assert.equal("2", answer())
+    assert.equal(0, counts(n, "orders").waiting)
+  end)
+
+  -- A worker that came by a reload stood in init_worker_by_lua.
+  it("a worker opens queues that are as it wants them", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    n:request "/push"
+    local let_go = hold_lock(n)
+    local before = n:workers()[1]
+    n:signal "HUP"
+    n:await("a new worker", function()
+      local last = n:workers()
+      return last[#last] ~= before
+    end)
+    n:signal("KILL", before)
+    assert.equal(204, (select(2, n:request("/click", "-m 5"))))
+    let_go()
+  end)
+end)
 
 describe("a phase that cannot yield", function()
   local function say(call)
@@ -180,6 +236,74 @@ describe("a phase that cannot yield", function()
     n:await("two answers", function()
       return n:log():find "said: true" and n:log():find "said: nil FULL"
     end)
+  end)
+
+  it("is told so by work on files (X19)", function()
+    local calls = {
+      "compact('${store}', { to = '${dir}/copy' })",
+      "repair('${store}', '${dir}/mended')", "file_writer '${dir}/dumped'",
+      "file_reader { '${dir}/dumped' }", "dump { queue = require'orders' }",
+      "restore { queue = require'orders' }",
+    }
+    local said = {}
+    for i, call in ipairs(calls) do
+      said[i] = say("require'resty.respool'." .. call)
+    end
+    local n = nginx.start { http = OPEN, server = [[
+      location = / { return 204; log_by_lua_block { do ]]
+        .. table.concat(said, " end do ") .. [[ end } } ]] }
+    n:request "/"
+    n:await("refusals", function()
+      return select(2, n:log():gsub("said: nil PHASE", "")) == #calls
+    end)
+    assert.is_truthy(n:log():find("respool.repair has to wait", 1, true))
+    assert.equal("", helper.sh(("ls -d %s/copy %s/mended 2>&-"):format(
+      n.dir, n.dir)))
+  end)
+
+  it("lets a store be compacted before there are workers", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    n:request "/push"
+    n:stop "QUIT"
+    os.remove(n.dir .. "/nginx.pid")
+    local again = nginx.start { http = ([[
+      init_by_lua_block {
+        local done = assert(require "resty.respool".compact "%s")
+        assert(done.after > 0)
+      } ]]):format(n.store) .. OPEN, server = PUSH }
+    assert.is_truthy(again:master())
+    assert.equal(1, counts(n, "orders").ready)
+  end)
+
+  -- It was told that a flush has to wait, for which it had not asked.
+  it("is told no more where overflow would make room by a flush", function()
+    local n = nginx.start { http = [[
+      init_worker_by_lua_block {
+        local store = assert(require("resty.respool").shared "${store}")
+        for _, overflow in ipairs { "drop_oldest", "dead" } do
+          package.loaded[overflow] = assert(store:queue(overflow, {
+            overflow = overflow,
+            buffer = { interval = 60, max_buffered_bytes = 10 } }))
+        end
+      }
+    ]], server = [[
+      location = / { return 204; log_by_lua_block {
+        for _, overflow in ipairs { "drop_oldest", "dead" } do
+          local q = require(overflow)
+          q:push "1234567"
+          ]] .. say "q:push '1234567'" .. [[
+        end
+      } }
+    ]] }
+    n:request "/"
+    n:await("two answers", function()
+      return select(2, n:log():gsub("said: nil FULL", "")) == 2
+    end)
+    for _, overflow in ipairs { "drop_oldest", "dead" } do
+      n:await("the flush that makes room", function()
+        return counts(n, overflow).ready > 0
+      end)
+    end
   end)
 
   it("opens no store in init_by_lua, for a reason (X19)", function()
@@ -248,6 +372,22 @@ describe("a worker in nginx", function()
     push_numbers(n, 500)
     await_done(n, 500)
     each_seen_once(n, 500)
+  end)
+
+  it("fails an item whose push is refused, and goes on", function()
+    local n = nginx.start { http = consumer [[
+      options = { max_attempts = 1 }, lot = 20, handle = function(i, item)
+        item:push(seen, i, i % 10 == 3 and { key = "three" } or nil)
+      end]] }
+    push_numbers(n, 40)
+    await_done(n, 37)
+    n:await("the others died", function()
+      return counts(n, "orders").dead == 3
+    end)
+    n:look(function(store)
+      assert.equal("EXISTS", store:dead("orders"):oldest().group)
+      assert.equal(37, store:queue("seen"):length().total)
+    end)
   end)
 
   it("runs a job script", function()
@@ -607,7 +747,7 @@ describe("the HTTP face", function()
     assert.same({ 3, 1 }, { queues[2].dead, queues[2].ready })
     assert.equal(4, json(n:request "/admin/queues/orders").pushed)
     assert.equal("/w==", json(n:request "/admin/queues/orders/items")
-                           .items[1].base64)
+                           .items[1].payload["$base64"])
     assert.same({ { name = "orders", letters = 3 } },
                 json(n:request "/admin/boxes").boxes)
     local box = "/admin/boxes/orders/"

@@ -262,6 +262,70 @@ describe("a paused queue", function()
   end)
 end)
 
+-- Each open took the writer lock and, in a store that others write to, waited
+-- for it.
+describe("a queue that is opened again", function()
+  local function commits()
+    return store:stats().last_txn
+  end
+
+  it("is only looked at when its policy is what the options ask for",
+     function()
+    local options = {
+      lease = 5, max_attempts = math.huge, ttl = 60, max_items = 10,
+      retry = respool.backoff.exponential { initial = 2, max = 60 },
+      lanes = { [9] = 5, [3] = 2, [0] = 1 }, dead_letter = "morgue",
+      on_exhausted = { cooldown = 5 }, keep_done = "1MiB",
+    }
+    assert(store:queue("mails", options))
+    local before = commits()
+    assert(store:queue("mails", options))
+    assert(store:queue("mails", { ttl = 60 }))
+    assert(store:queue "mails")
+    assert.equal(before, commits())
+    local lanes = {}
+    for _, lane in ipairs { 0, 3, 9 } do lanes[lane] = options.lanes[lane] end
+    assert(store:queue("mails", { lanes = lanes }))
+    assert.equal(before, commits())
+  end)
+
+  it("gets what differs, and keeps the rest", function()
+    assert(store:queue("mails", { lease = 5, ttl = 60, lanes = { [1] = 2 } }))
+    local before = commits()
+    for _, change in ipairs { { lease = 6 }, { ttl = math.huge },
+      { lanes = { [1] = 3 } }, { dead_letter = "morgue" },
+      { retry = respool.backoff.list { 1, 2 } },
+      { retry = respool.backoff.list { 1, 3 } } } do
+      assert(store:queue("mails", change))
+      before = before + 1
+      assert.equal(before, commits())
+    end
+    local config = store:queue("mails"):config()
+    assert.same({ 6, math.huge, "morgue", { [1] = 3 }, { 1, 3 } },
+      { config.lease, config.ttl, config.dead_letter, config.lanes,
+        config.retry.list })
+  end)
+
+  it("waits for no other process that writes", function()
+    store = assert(helper.open(helper.location()))
+    assert(store:queue("mails", { lease = 5 }))
+    local go = helper.dir() .. "/go"
+    local lock = assert(io.popen(("exec %s/spec/writer %s %s"):format(
+      os.getenv "RESPOOL_BUILD", store.path, go)))
+    assert.equal("held", lock:read())
+    local other = helper.spawn([[
+      local store = assert(require "respool".open(arg[1]))
+      local q = assert(store:queue("mails", { lease = 5 }))
+      print(q:config().lease)
+    ]], store.path)
+    assert.equal(5, assert(store:queue "mails"):config().lease)
+    other:expect "5"
+    assert.equal(0, other:wait())
+    helper.write(go, "")
+    lock:close()
+  end)
+end)
+
 describe("a queue with bounds (A8)", function()
   it("counts ready, leased and waiting items, but no letters", function()
     q = store:queue("orders", { max_items = 3 })
@@ -294,7 +358,7 @@ describe("a queue with bounds (A8)", function()
 
   it("refuses a push that is larger than all of it", function()
     q = store:queue("orders", { max_queue_bytes = 5000 })
-    assert.equal("FULL", code(q:push(("x"):rep(6000))))
+    assert.equal("TOO_LARGE", code(q:push(("x"):rep(6000))))
     assert.equal(0, q:length().total)
   end)
 end)

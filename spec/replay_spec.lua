@@ -133,8 +133,9 @@ describe("replay", function()
   it("moves letters back, oldest first", function()
     local q = queue(3)
     local counts = q.dead:replay()
-    assert.same({ seen = 3, moved = 3, skipped = 0, failed = 0, errors = {},
-                  by_group = { odd = 2, even = 1 }, state = "finished" },
+    assert.same({ seen = 3, moved = 3, skipped = 0, failed = 0, gone = 0,
+                  errors = {}, by_group = { odd = 2, even = 1 },
+                  state = "finished" },
                 counts)
     assert.same({ 1, 2, 3 }, payloads(q))
     assert.equal(0, q.dead:count())
@@ -242,6 +243,49 @@ describe("replay", function()
     assert.same({}, q.store:jobs())
   end)
 
+  it("says in a dry run what could not be moved", function()
+    local q = queue(2)
+    q.store:drop_queue "orders"
+    local counts = q.store:dead "orders":replay { dry_run = true }
+    assert.same({ 0, 2 }, { counts.moved, counts.failed })
+    assert.equal("letter 1: there is no queue 'orders'", counts.errors[1])
+  end)
+
+  it("fails letters that its transform makes too large", function()
+    local q = assert(helper.store { max_item_bytes = 1000 }:queue "orders")
+    q:push_many { 1, 2, 3 }
+    q:work(function() return respool.dead() end, { stop_when_empty = true })
+    local function grow(payload)
+      return payload == 1 and ("x"):rep(2000) or payload
+    end
+    for _, dry_run in ipairs { true, false } do
+      local counts = q.dead:replay { transform = grow, dry_run = dry_run }
+      assert.same({ 2, 1 }, { counts.moved, counts.failed })
+      assert.matches("^letter 1: %d+ bytes are more than an item may have, "
+        .. "1000", counts.errors[1])
+    end
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("counts what somebody else took as gone, not as moved", function()
+    for _, where in ipairs { false, function() return true end } do
+      local q = queue(300)
+      local counts = q.dead:replay {
+        job = "fix", where = where or nil, limit = 250,
+        transform = where and function(payload, letter)
+          if letter.number == 150 then q.dead:remove(149) end
+          return payload
+        end or nil,
+        on_progress = function() q.dead:remove(201) end,
+      }
+      local gone = where and 1 or 0
+      assert.same({ 250, gone }, { counts.moved, counts.gone })
+      assert.same({ 250, 250 + gone },
+                  { q.store:job "fix".moved, q.store:job "fix".seen })
+      assert.equal(250, q:length().ready)
+    end
+  end)
+
   it("keeps to a rate", function()
     local q = queue(10)
     local before = q.store:now()
@@ -319,6 +363,14 @@ describe("a replay job", function()
     assert.equal("finished", counts.state)
     assert.equal(250, counts.moved)
     assert.equal(250, q:length().ready)
+  end)
+
+  it("that was stopped is counted from none by a dry run", function()
+    local q = queue(250)
+    q.dead:replay { job = "fix", on_progress = function() return false end }
+    local counts = q.dead:replay { job = "fix", dry_run = true }
+    assert.same({ 150, 150 }, { counts.seen, counts.moved })
+    assert.equal(100, q.store:job "fix".moved)
   end)
 
   it("is listed, with its counts", function()

@@ -31,6 +31,21 @@ describe("store:transaction", function()
     sound()
   end)
 
+  it("says which pushes were ignored, as their key is held", function()
+    local keyed, steps = store:queue "keyed", {}
+    keyed:push("a", { key = "k1" })
+    store:transaction(function(tx)
+      for i = 1, 2 do
+        steps[i] = tx:push(keyed, "b", {
+          key = "k" .. i, on_conflict = "ignore",
+        })
+      end
+    end)
+    assert.same({ { 1, true }, { 2, false } }, {
+      { steps[1].id, steps[1].held }, { steps[2].id, steps[2].held },
+    })
+  end)
+
   it("returns what the function returns", function()
     assert.same({ 1, nil, 3 },
                 { store:transaction(function() return 1, nil, 3 end) })

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
+local core = require "respool.core"
 local helper = require "spec.helper"
 local respool = require "respool"
 
@@ -12,6 +13,16 @@ local function queue(payloads, options)
   local q = assert(helper.store():queue("orders", all))
   if payloads then q:push_many(payloads) end
   return q
+end
+
+-- From now on settles with pushes fail as on a disk that says so.
+local function refuse_pushes(code)
+  local settle = core.lot.settle
+  core.lot.settle = function(lot, no_wait, pushes, ...)
+    if pushes then return nil, "the disk says " .. code, code end
+    return settle(lot, no_wait, pushes, ...)
+  end
+  finally(function() core.lot.settle = settle end)
 end
 
 -- Works until empty; the handler fails as `f` does, on every item.
@@ -138,16 +149,18 @@ describe("queue:work", function()
   end)
 
   it("gives a storage error back as a value", function()
-    local q = queue({ "a" })
-    local full = q.store:queue("full", { max_items = 0 })
-    local counts, message, code, so_far = q:work(function(_, item)
-      item:push(full, 1)
+    local q = queue { "a", "b" }
+    local mails = q.store:queue "mails"
+    refuse_pushes("NOSPACE")
+    local counts, message, code, so_far = q:work(function(payload, item)
+      if payload == "b" then item:push(mails, 1) end
     end, empty)
     assert.is_nil(counts)
-    assert.is_string(message)
-    assert.equal("FULL", code)
-    assert.equal(1, so_far.released)
-    assert.equal(1, q:length().ready)
+    assert.equal("the disk says NOSPACE", message)
+    assert.equal("NOSPACE", code)
+    assert.same({ 1, 1, 0 }, { so_far.done, so_far.released, so_far.failed })
+    assert.same({ "b" }, helper.payloads(q))
+    assert.equal(0, q:get(2).attempts)
   end)
 
   it("commits what an item pushes together with it", function()
@@ -159,18 +172,6 @@ describe("queue:work", function()
     end, empty)
     assert.equal(1, mails:length().total)
     assert.equal("mail for a", mails:peek()[1].payload)
-  end)
-
-  it("releases an item whose push cannot be kept, settles the others",
-     function()
-    local q = queue { "a", "b" }
-    local full = q.store:queue("full", { max_items = 0 })
-    local _, _, code, so_far = q:work(function(payload, item)
-      if payload == "b" then item:push(full, 1) end
-    end, empty)
-    assert.equal("FULL", code)
-    assert.equal(1, so_far.done)
-    assert.equal("b", q:peek()[1].payload)
   end)
 
   it("pushes nothing for an item whose lease was lost", function()
@@ -200,6 +201,120 @@ describe("queue:work", function()
     end, empty)
     assert.equal(1, counts.done)
     assert.matches("over max_item_bytes, 50", q.dead:oldest().error)
+  end)
+
+  -- Such a settle was refused as a whole and stopped the work, each time it
+  -- was begun again, and nothing was spent.
+  it("fails an item whose push is refused, and goes on", function()
+    local q = queue({ "a", "b", "c" }, { max_attempts = 2 })
+    local mails = q.store:queue "mails"
+    mails:push("there", { key = "b" })
+    local counts = q:work(function(payload, item)
+      item:push(mails, payload, { key = payload })
+    end, empty)
+    assert.same({ 2, 2, 4 }, { counts.done, counts.failed, counts.items })
+    assert.same({ "there", "a", "c" }, helper.payloads(mails))
+    local letter = q.dead:oldest()
+    assert.same({ "b", "exhausted", "EXISTS" },
+                { letter.payload, letter.reason, letter.group })
+    assert.matches("^item:push: .*mails", letter.error)
+  end)
+
+  it("hands over what has room", function()
+    local q = queue(helper.range(11))
+    local few = q.store:queue("few", { max_items = 10 })
+    local counts = q:work(function(n, item) item:push(few, n) end, { max = 11 })
+    assert.same({ 10, 1 }, { counts.done, counts.failed })
+    assert.same(helper.range(10), helper.payloads(few))
+    assert.matches("full", q:get(11).error)
+    assert.equal(1, q:get(11).attempts)
+  end)
+
+  it("hands over all pushes of an item or none", function()
+    local q = queue { 1, 2, 3 }
+    local few = q.store:queue("few", { max_items = 3 })
+    q:work(function(n, item)
+      for k = 1, n do item:push(few, n * 10 + k) end
+    end, { max = 3 })
+    assert.same({ 11, 21, 22 }, helper.payloads(few))
+    assert.equal(1, q:get(3).attempts)
+  end)
+
+  it("takes a push to a queue that is gone as a failure of its item",
+     function()
+    local q = queue { 1, 2 }
+    local gone = q.store:queue "gone"
+    assert(q.store:drop_queue "gone")
+    local counts = q:work(function(n, item)
+      if n == 1 then item:push(gone, 1) end
+    end, { max = 2 })
+    assert.same({ 1, 1 }, { counts.done, counts.failed })
+    assert.matches("gone", q:get(1).error)
+  end)
+
+  it("asks decide, and tells the hooks, of a push that is refused", function()
+    local codes = {}
+    local function note(err)
+      table.insert(codes, err.code .. (tostring(err):match "full" or ""))
+    end
+    local q = queue({ "a" }, {
+      on_handler_error = note,
+      decide = function(err) note(err); return "dead", "no room" end,
+    })
+    local full = q.store:queue("full", { max_items = 0 })
+    q:work(function(_, item) item:push(full, 1) end,
+           { max = 1, on_error = note })
+    assert.same({ "FULLfull", "FULLfull", "FULLfull" }, codes)
+    assert.equal("no room", q.dead:oldest().group)
+  end)
+
+  it("settles nothing behind a refused push in an ordered queue", function()
+    local q = queue(helper.range(6), { ordered = true })
+    local few, seen = q.store:queue("few", { max_items = 2 }), {}
+    local function move(n, item)
+      table.insert(seen, n)
+      item:push(few, n)
+    end
+    local counts = q:work(move, { lot = 6, max = 6 })
+    assert.same({ 2, 1, 3 }, { counts.done, counts.failed, counts.released })
+    q.store:queue("few", { max_items = 99 })
+    q.store:advance(1)
+    q:work(move, { lot = 6, max = 4 })
+    assert.same({ 1, 2, 3, 4, 5, 6, 3, 4, 5, 6 }, seen)
+    assert.same(helper.range(6), helper.payloads(few))
+  end)
+
+  it("hands over what others push beside a lost lease", function()
+    local q = queue({ 1 }, { lease = 10, max_hold = 20 })
+    local mails, seen = q.store:queue "mails", {}
+    q:push("due", { priority = 9, delay = 1 })
+    q.store:advance(1)
+    local counts = q:work(function(payload, item)
+      item:push(mails, payload)
+      seen[#seen + 1] = payload
+      if #seen == 2 then
+        q.store:advance(100)
+        assert.equal(1, #q:take { lease = 1000 })
+      end
+    end, { max = 2 })
+    assert.same({ "due", 1 }, seen)
+    assert.same({ 1, 1 }, { counts.done, counts.lost })
+    assert.same({ 1 }, helper.payloads(mails))
+  end)
+
+  it("keeps a settle by hand from happening when a push is refused",
+     function()
+    local q = queue { "a", "b" }
+    local few = q.store:queue("few", { max_items = 1 })
+    local lot = q:take { items = 2 }
+    for payload, item in lot:each() do item:push(few, payload) end
+    lot:done()
+    assert.equal("FULL", helper.code(lot:settle()))
+    assert.same({ 2, 0 }, { q:length().leased, few:length().total })
+    assert.equal("FULL", helper.code(lot:close()))
+    assert.same({ "a" }, helper.payloads(few))
+    assert.same({ "b" }, helper.payloads(q))
+    assert.equal(0, q:get(2).attempts)
   end)
 
   it("pushes to no other store", function()

@@ -292,6 +292,46 @@ describe("respool.work_processes", function()
     assert.equal("2\n", process:output())
   end)
 
+  -- The dead were to be replaced by whom the error had ended: it waited for
+  -- that for ever, and heeded no signal.
+  it("kills its workers when a function of the caller's raises", function()
+    job [[ note(pid()) return { queue = "orders", handle = print } ]]
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local function alive(n)
+        local file = io.open(arg[1] .. "/go")
+        if n == 2 and file then error("oops", 0) end
+      end
+      print(pcall(respool.work_processes, {
+        store = arg[1] .. "/store", script = arg[1] .. "/job.lua",
+        workers = 2, on_tick = alive,
+      }))
+    ]], dir)
+    local pids = log(2)
+    touch "go"
+    process:expect "false\toops"
+    assert.equal(0, process:wait())
+    for _, pid in ipairs(pids) do
+      assert.equal("", helper.sh(("ls -d /proc/%s 2>&-"):format(pid)))
+    end
+  end)
+
+  it("does so when on_exit raises", function()
+    job [[ note(pid()) return { queue = "orders", handle = print } ]]
+    local process = helper.spawn([[
+      local respool = require "respool"
+      print(pcall(respool.work_processes, {
+        store = arg[1] .. "/store", script = arg[1] .. "/job.lua",
+        workers = 2, on_exit = function(exit) error(exit.how, 0) end,
+      }))
+    ]], dir)
+    local pids = log(2)
+    helper.sh("kill -9 " .. pids[1])
+    process:expect "false\tsignal 9"
+    assert.equal(0, process:wait())
+    assert.equal("", helper.sh(("ls -d /proc/%s 2>&-"):format(pids[2])))
+  end)
+
   it("raises what is wrong with its options or its script", function()
     local function refuses(o, pattern)
       o.store = o.store or dir .. "/store"

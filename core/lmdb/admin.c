@@ -26,6 +26,17 @@ static void take_over(int64_t *to, int64_t from) {
   if (from != RESPOOL_KEEP) *to = from;
 }
 
+/* By lane, so that one policy is stored in one way. */
+static void weights_apply(respool_weights *to, const respool_weights *from) {
+  *to = (respool_weights){.n = 0};
+  for (size_t i = 0; i < from->n; i++) {
+    size_t k = to->n++;
+    for (; k > 0 && to->of[k - 1].lane > from->of[i].lane; k--)
+      to->of[k] = to->of[k - 1];
+    to->of[k] = from->of[i];
+  }
+}
+
 static void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->lease, o->lease);
   take_over(&c->max_hold, o->max_hold);
@@ -43,7 +54,7 @@ static void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->keep_done_bytes, o->keep_done_bytes);
   take_over(&c->keep_dead, o->keep_dead);
   if (o->backoff) c->backoff = *o->backoff;
-  if (o->weights) c->weights = *o->weights;
+  if (o->weights) weights_apply(&c->weights, o->weights);
   if (o->box) strcpy(c->box, o->box);
 }
 
@@ -59,8 +70,19 @@ int lmdb_queue_open(txn *t, const char *name,
   }
   queue_config before = q->config;
   config_apply(&q->config, o);
-  if (memcmp(&before, &q->config, sizeof before)) queue_changed(t, q);
+  if (!config_equal(&before, &q->config)) queue_changed(t, q);
   return t->rc;
+}
+
+int lmdb_queue_agrees(txn *t, const char *name,
+                      const respool_queue_options *o, bool *agrees) {
+  int rc = 0;
+  const queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  queue_config wanted = q->config;
+  config_apply(&wanted, o);
+  *agrees = config_equal(&q->config, &wanted);
+  return 0;
 }
 
 int lmdb_queue_config(txn *t, const char *name, queue_config *out) {
@@ -190,6 +212,7 @@ int lmdb_queue_drop(txn *t, const char *name) {
   rc = check_empty(q, name);
   if (rc) return rc;
   forget_past(t, q, INT_MAX); /* what came since it was forgotten */
+  expiry_forget(t, q);
   txn_del(t, DB_QUEUES, phrase_of(name));
   queues_forget(t, q);
   return t->rc;

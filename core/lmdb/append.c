@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Append: the next ids, the segments, and for what is not due yet one claim
- * over them all. Refuses before it changes anything.
+ * over them all. Refuses before it changes anything but what has expired:
+ * that makes room, and frees its key, before a push is refused for it.
  */
 #include "parts.h"
 
@@ -11,7 +12,12 @@
 
 #define DISK_MIN ((uint64_t)1 << 20) /* of the disk, for the same */
 
+/* Of that, what is left to takes, and to settles that copy nothing. */
+#define DISK_LAST ((uint64_t)256 << 10)
+
 #define RECOUNT 1024 /* commits after which free pages are counted again */
+
+#define EXPIRE_MAX 64 /* expired segments ended by one push, and one an item */
 
 static uint64_t unsettled(const queue *q) {
   uint64_t n = 0;
@@ -28,14 +34,45 @@ static bool over(uint64_t have, uint64_t more, int64_t limit) {
   return limit != RESPOOL_UNLIMITED && have + more > (uint64_t)limit;
 }
 
-static int queue_room(const queue *q, const batch *b) {
-  if (over(unsettled(q), b->n_items, q->config.max_items))
-    return fail(RESPOOL_FULL, "queue \"%.120s\" is full: max_items is %lld",
-                q->name, (long long)q->config.max_items);
-  if (over(q->bytes, batch_size(b), q->config.max_bytes))
-    return fail(RESPOOL_FULL, "queue \"%.120s\" is full: max_queue_bytes is "
-                "%lld", q->name, (long long)q->config.max_bytes);
-  return 0;
+static bool has_room(const queue *q, const batch *b) {
+  return !over(unsettled(q), b->n_items, q->config.max_items) &&
+         !over(q->bytes, batch_size(b), q->config.max_bytes);
+}
+
+static bool fits_empty(const queue *q, const batch *b) {
+  return !over(0, b->n_items, q->config.max_items) &&
+         !over(0, batch_size(b), q->config.max_bytes);
+}
+
+/* Says that there is no room for `more` of what has this bound, or when the
+   empty queue would not have any either, that there never is. */
+static int full_of(const queue *q, const char *bound, int64_t limit,
+                   uint64_t more) {
+  if (over(0, more, limit))
+    return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld, it can "
+                "never hold %llu at once", q->name, bound, (long long)limit,
+                (unsigned long long)more);
+  return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld", q->name,
+              bound, (long long)limit);
+}
+
+static int no_room(const queue *q, const batch *b) {
+  const queue_config *c = &q->config;
+  if (over(unsettled(q), b->n_items, c->max_items))
+    return full_of(q, "max_items", c->max_items, b->n_items);
+  return full_of(q, "max_queue_bytes", c->max_bytes, batch_size(b));
+}
+
+/* An item that is larger than the queue may be will never fit. */
+static int check_sizes(const queue *q, append_req *r) {
+  int64_t limit = q->config.max_bytes;
+  if (r->bound) *r->bound = limit;
+  if (!over(0, batch_size(r->batch), limit)) return 0;
+  uint64_t size = batch_largest(r->batch);
+  if (!over(0, size, limit)) return 0;
+  return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
+              "max_queue_bytes of queue \"%.120s\", %lld",
+              (unsigned long long)size, q->name, (long long)limit);
 }
 
 /* Counting free pages costs more than a push, so between counts what was
@@ -51,15 +88,29 @@ static bool fits(txn *t, uint64_t more, uint64_t limit) {
   return e->used + more <= limit;
 }
 
+static uint64_t disk_reserve(txn *t) {
+  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
+  if (reserve > RESERVE_MAX) return RESERVE_MAX;
+  return reserve < DISK_MIN ? DISK_MIN : reserve;
+}
+
+bool disk_is_short(txn *t) {
+  return !txn_claim_disk(t, 0, disk_reserve(t));
+}
+
+static int no_space(const txn *t) {
+  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
+              "\"%.120s\"", t->env->path);
+}
+
+int disk_copy(txn *t, uint64_t more) {
+  return txn_claim_disk(t, more, DISK_LAST) ? 0 : no_space(t);
+}
+
 /* A disk that is full refuses pushes while there is still room for what
    settling and dead-lettering write. */
 static int disk_room(txn *t, uint64_t more) {
-  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
-  if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
-  if (reserve < DISK_MIN) reserve = DISK_MIN;
-  if (txn_claim_disk(t, more, reserve)) return 0;
-  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "\"%.120s\"", t->env->path);
+  return txn_claim_disk(t, more, disk_reserve(t)) ? 0 : no_space(t);
 }
 
 /* What a batch takes of the file: LMDB gives a value that fills half a page
@@ -140,6 +191,14 @@ static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
 
 /* ---- keys --------------------------------------------------------------- */
 
+static bool end_expired_item(txn *t, queue *q, append_req *r, uint64_t id,
+                             int64_t now) {
+  uint64_t before = t->changes;
+  bool ended = item_expire(t, q, id, now);
+  r->ending += t->changes - before;
+  return ended;
+}
+
 /* What a push with a key that is held comes to: true when it goes on. */
 static bool resolve(txn *t, queue *q, append_req *r, const holder *h,
                     int64_t now, int *rc) {
@@ -154,8 +213,17 @@ static bool resolve(txn *t, queue *q, append_req *r, const holder *h,
     r->held = true;
     return false;
   }
-  if (find_item(t, q, h->id, &l)) item_remove(t, q, &l, h->id, now);
+  if (!end_expired_item(t, q, r, h->id, now) && find_item(t, q, h->id, &l))
+    item_remove(t, q, &l, h->id, now);
   return true;
+}
+
+/* Is the key held, once an item that has expired is ended? In its window a
+   key is held all the same. */
+static bool key_held(txn *t, queue *q, append_req *r, int64_t now,
+                     holder *h) {
+  return unique_held(t, q, r->key, now, h) &&
+         (h->until > now || !end_expired_item(t, q, r, h->id, now));
 }
 
 /* ---- overflow ----------------------------------------------------------- */
@@ -209,35 +277,77 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   return t->rc;
 }
 
-static bool fits_empty(const queue *q, const batch *b) {
-  return !over(0, b->n_items, q->config.max_items) &&
-         !over(0, batch_size(b), q->config.max_bytes);
+/* Nothing more fits, however small. */
+static bool is_brimful(const queue *q) {
+  return over(unsettled(q), 1, q->config.max_items) ||
+         over(q->bytes, 1, q->config.max_bytes);
+}
+
+static int append_apart(txn *t, queue *q, append_req *r, int64_t now);
+
+/* The first half of the items, then the rest. */
+static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
+                         batch *half) {
+  append_req first = *r, rest = *r;
+  first.batch = &half[0];
+  rest.batch = &half[1];
+  rest.reason = 0;
+  int rc = batch_split(r->batch, r->batch->n_items / 2, &half[0], &half[1]);
+  if (rc) return fail(rc, "not enough memory for a push");
+  rc = append_apart(t, q, &first, now);
+  if (!rc) rc = append_apart(t, q, &rest, now);
+  r->first = first.first;
+  return rc;
+}
+
+/* What fits is appended, what does not becomes letters. */
+static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
+  batch half[2];
+  if (has_room(q, r->batch)) return append_items(t, q, r, now);
+  if (r->batch->n_items == 1 || is_brimful(q))
+    return append_dead(t, q, r, now);
+  batch_init(&half[0], r->batch->version);
+  batch_init(&half[1], r->batch->version);
+  int rc = append_halves(t, q, r, now, half);
+  batch_free(&half[0]);
+  batch_free(&half[1]);
+  return rc;
 }
 
 /* A push for which the queue has no room, by the queue's policy. */
-static int overflow(txn *t, queue *q, append_req *r, int64_t now, int full) {
+static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
-    return append_dead(t, q, r, now);
-  if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST ||
-      !fits_empty(q, r->batch))
-    return full;
-  while (queue_room(q, r->batch))
-    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : full;
+    return r->apart ? append_apart(t, q, r, now) : append_dead(t, q, r, now);
+  if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
+    return no_room(q, r->batch);
+  while (!has_room(q, r->batch))
+    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r->batch);
   return append_items(t, q, r, now);
 }
 
 /* ---- append ------------------------------------------------------------- */
 
+/* Ends what has expired until the push has room. As each step frees an item
+   that nobody holds, about as many will do as it has items. */
+static void make_room(txn *t, queue *q, append_req *r, int64_t now) {
+  uint64_t left = EXPIRE_MAX + r->batch->n_items, before = t->changes;
+  while (left-- > 0 && !has_room(q, r->batch) && expiry_sweep(t, q, now, 1))
+    continue;
+  r->ending += t->changes - before;
+}
+
 static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
-  int full = queue_room(q, r->batch);
-  return full ? overflow(t, q, r, now, full) : append_items(t, q, r, now);
+  r->never = !fits_empty(q, r->batch);
+  if (!r->never) make_room(t, q, r, now);
+  if (t->rc) return t->rc;
+  return has_room(q, r->batch) ? append_items(t, q, r, now)
+                               : overflow(t, q, r, now);
 }
 
 static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
   holder h;
   int rc = 0;
-  r->held = false;
-  if (unique_held(t, q, r->key, now, &h) && !resolve(t, q, r, &h, now, &rc))
+  if (key_held(t, q, r, now, &h) && !resolve(t, q, r, &h, now, &rc))
     return rc ? rc : t->rc;
   rc = append_where_room(t, q, r, now);
   h = (holder){r->first, r->dedup ? time_after(now, r->dedup) : 0};
@@ -245,13 +355,31 @@ static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
   return rc ? rc : t->rc;
 }
 
-int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r) {
+int lmdb_fits(txn *t, const char *name, append_req *r) {
   int rc = 0;
-  queue *q = queue_find(t, name, &rc);
-  if (!q) return rc;
-  rc = store_room(t, r);
+  const queue *q = queue_find(t, name, &rc);
+  return q ? check_sizes(q, r) : rc;
+}
+
+static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
+  int rc = check_sizes(q, r);
+  if (!rc) rc = store_room(t, r);
   if (rc) return rc;
   int64_t now = queue_tick(t, q, wall);
   return r->key.size ? append_unique(t, q, r, now)
                      : append_where_room(t, q, r, now);
+}
+
+int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r) {
+  int rc = 0;
+  r->held = r->never = false;
+  r->ending = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  uint64_t before = t->changes;
+  t->listener = r->notices;
+  rc = append_to(t, q, r, wall);
+  t->listener = NULL;
+  r->only_ended = t->changes - before == r->ending;
+  return rc;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The invariants, looked at from the records alone; doc/format.md numbers
- * them. A walk reads everything once and changes nothing. Each finding is
- * one line of text.
+ * them. Before them the trees, on which every look at a record relies: where
+ * one is unsound nothing else is looked at, as whatever is there would be told
+ * as lost. Changes nothing. Each finding is one line of text.
  */
 #include "parts.h"
 
@@ -34,6 +35,52 @@ static void found(audit *a, const char *fmt, ...) {
 #define PLACE "queue \"%s\" space %d lane %d id %llu"
 #define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.lane, \
                        ULL((p)->first)
+
+/* ---- the trees under the records ---------------------------------------- */
+
+/* Whether a search for its key ends where the walk met the record. */
+static bool is_found(const cur *c, enum db db) {
+  respool_bytes v;
+  return txn_get(c->t, db, c->key, &v) && v.data == c->value.data;
+}
+
+/* Walks a tree as long as keys rise and each is found by a search: where a page
+   lies in the place of another, pages may lead in a circle. True at the end. */
+static bool walk_tree(audit *a, enum db db, uint64_t *n) {
+  respool_bytes before = {"", 0};
+  bool good = true;
+  cur c;
+  cur_open(&c, a->t, db);
+  bool more = cur_first(&c);
+  for (*n = 0; more && good; *n += good) {
+    good = key_rises(before, c.key) && is_found(&c, db);
+    before = c.key;
+    more = cur_next(&c);
+  }
+  cur_close(&c);
+  return good || a->t->rc;
+}
+
+static bool check_tree(audit *a, enum db db) {
+  uint64_t n, counted = txn_entries(a->t, db);
+  bool sound = walk_tree(a, db, &n);
+  if (a->t->rc || (sound && n == counted)) return true;
+  if (sound)
+    found(a, "database \"%s\" counts %llu records, there are %llu",
+          db_name(db), ULL(counted), ULL(n));
+  else
+    found(a, "database \"%s\" is out of order: of %llu records only %llu "
+          "come before one that lies where none is looked for",
+          db_name(db), ULL(counted), ULL(n));
+  return false;
+}
+
+static bool check_trees(audit *a) {
+  bool sound = true;
+  for (int db = 0; db < DB_COUNT; db++)
+    sound = check_tree(a, (enum db)db) && sound;
+  return sound;
+}
 
 /* ---- segments: I1, I2, I4 and their checksums --------------------------- */
 
@@ -211,8 +258,11 @@ static void check_queues(audit *a) {
     size_t n = c.key.size < sizeof name ? c.key.size : 0;
     memcpy(name, c.key.data, n);
     name[n] = '\0';
-    queue *q = queue_find(a->t, name, &rc);
-    if (q) check_queue(a, q);
+    queue *q = n ? queue_find(a->t, name, &rc) : NULL;
+    if (q)
+      check_queue(a, q);
+    else if (!a->t->rc)
+      found(a, "the record of a queue has no name that a queue can have");
   }
   cur_close(&c);
 }
@@ -282,7 +332,9 @@ static void check_boxes(audit *a) {
     box x = {.count = 0};
     size_t n = c.key.size < sizeof x.name ? c.key.size : 0;
     memcpy(x.name, c.key.data, n);
-    if (box_unpack(c.value, &x))
+    if (!n)
+      found(a, "the record of a box has no name that a box can have");
+    else if (box_unpack(c.value, &x))
       check_letters(a, &x);
     else
       found(a, "the record of box \"%s\" is damaged", x.name);
@@ -292,10 +344,12 @@ static void check_boxes(audit *a) {
 
 int lmdb_check(txn *t, packer *findings) {
   audit a = {.t = t, .out = findings};
-  check_queues(&a);
-  check_due(&a);
-  check_remaining(&a);
-  check_boxes(&a);
+  if (check_trees(&a)) {
+    check_queues(&a);
+    check_due(&a);
+    check_remaining(&a);
+    check_boxes(&a);
+  }
   txn_spoil(t, findings->rc);
   return t->rc;
 }

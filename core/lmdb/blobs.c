@@ -39,6 +39,15 @@ static bool copy_part(const cur *c, blob_ref r, uint32_t part, size_t *at,
   return true;
 }
 
+/* Parts may each be whole and yet of another blob. */
+static bool is_packed_item(const void *data, size_t size) {
+  item i;
+  blob_ref inner;
+  unpacker u;
+  unpacker_init(&u, data, size);
+  return item_unpack(&u, &i, &inner) && u.at == u.end;
+}
+
 bool blob_get(txn *t, blob_ref r, void *into) {
   key k = blob_key(r.number, 0);
   size_t at = 0;
@@ -51,7 +60,7 @@ bool blob_get(txn *t, blob_ref r, void *into) {
     ok = ok && cur_next(&c);
   }
   cur_close(&c);
-  return ok;
+  return ok && is_packed_item(into, r.size);
 }
 
 void blob_del(txn *t, uint64_t number) {

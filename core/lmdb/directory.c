@@ -51,8 +51,14 @@ int dir_look(const char *path) {
   struct stat st;
   char *file = dir_file(path, "data.mdb");
   int error = !file ? ENOMEM : stat(file, &st) ? errno : 0;
+  if (!error && st.st_size == 0) error = ENODATA;
   free(file);
   return error;
+}
+
+static int dir_emptied(const char *path) {
+  return fail(RESPOOL_CORRUPT, "the data file of store \"%.160s\" is empty",
+              path);
 }
 
 int dir_make(const char *path) {
@@ -71,7 +77,9 @@ int dir_find(const char *path, bool create, struct stat *st) {
   }
   if (stat(path, st)) return dir_fail(path, errno);
   if (!S_ISDIR(st->st_mode)) return dir_fail(path, ENOTDIR);
-  if (!create && dir_look(path))
+  int error = dir_look(path);
+  if (error == ENODATA) return dir_emptied(path);
+  if (!create && error)
     return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
   return 0;
 }

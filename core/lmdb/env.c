@@ -18,9 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAP_SIZE ((size_t)64 << 30)
+#define OPEN_TRIES 20 /* 1, 2, 3, ... ms apart */
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_env *registry;
@@ -68,12 +70,42 @@ static void env_free(lmdb_env *e) {
   free(e);
 }
 
-static int env_start(lmdb_env *e) {
-  bool fresh = !e->read_only && dir_look(e->path) == ENOENT;
-  int rc = fresh ? store_make(e) : 0;
-  if (!rc) rc = txn_env_open(e, format_check);
-  if (!rc) e->broken = false;
+/* One at a time, with the gate shut. Ensures: 1. No file is opened that is
+   replaced before LMDB's own locks tell that it is open. 2. Nobody waits at
+   LMDB's lock file for the first to open it, who may be killed before it has
+   written there what the others need. */
+static int open_within_gate(lmdb_env *e) {
+  int gate, rc = gate_enter(e->path, LOCK_EX, &gate);
+  if (rc) return rc;
+  int error = dir_look(e->path);
+  if (error == ENOENT && !e->read_only && !e->broken)
+    rc = store_make(e);
+  else if (error)
+    rc = dir_fail(e->path, error);
+  if (!rc) rc = txn_env_open(e);
+  gate_leave(gate);
   return rc;
+}
+
+/* A lock file that another program left half made is made anew by the first to
+   come when all have closed it. */
+static bool try_again(int rc, int n) {
+  struct timespec pause = {0, n * 1000000L};
+  if (rc != LOCK_STALE || n > OPEN_TRIES) return false;
+  nanosleep(&pause, NULL);
+  return true;
+}
+
+static int env_start(lmdb_env *e) {
+  int rc, n = 0;
+  do {
+    rc = open_within_gate(e);
+    if (!rc) rc = txn_env_use(e, format_check);
+  } while (try_again(rc, ++n));
+  if (!rc) e->broken = false;
+  if (rc != LOCK_STALE) return rc;
+  return fail(RESPOOL_BUSY, "the lock file of store \"%.120s\" was left half "
+              "made: close the store everywhere, and open it again", e->path);
 }
 
 /* ---- the registry ------------------------------------------------------- */
@@ -107,16 +139,6 @@ static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   return 0;
 }
 
-/* Ensures: no file that is opened here is replaced before LMDB's own locks
-   tell that it is open. */
-static int start_within_gate(lmdb_env *e) {
-  int gate, rc = gate_enter(e->path, LOCK_SH, &gate);
-  if (rc) return rc;
-  rc = env_start(e);
-  gate_leave(gate);
-  return rc;
-}
-
 /* With the registry locked. */
 static int open_dir(const char *path, const respool_options *o,
                     lmdb_env **out) {
@@ -127,7 +149,7 @@ static int open_dir(const char *path, const respool_options *o,
   if (e) return share(e, o, out);
   e = env_new(path, o);
   if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
-  rc = start_within_gate(e);
+  rc = env_start(e);
   if (rc) {
     env_free(e);
     return rc;
@@ -231,13 +253,18 @@ void env_close(env *base) {
   if (last) {
     registry_remove(e);
     commit_stop(base);
-    txn_env_sync(e);
+    if (e->mdb) txn_env_sync(e);
     env_free(e);
   }
   pthread_mutex_unlock(&registry_lock);
 }
 
 /* ---- transactions ------------------------------------------------------- */
+
+/* To be opened again before it is used? */
+static bool is_lost(const lmdb_env *e) {
+  return e->broken || !e->mdb;
+}
 
 /* Opens again what an I/O error left in doubt. */
 static int env_mend(lmdb_env *e) {
@@ -252,7 +279,7 @@ static int env_mend(lmdb_env *e) {
   }
   pthread_rwlock_unlock(&e->life);
   pthread_rwlock_rdlock(&e->life);
-  if (!rc && (e->broken || !e->mdb))
+  if (!rc && is_lost(e))
     rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
   return rc;
 }
@@ -268,7 +295,7 @@ static void inherit_queues(lmdb_env *e, txn *t) {
 
 /* Begins; once more when the environment turned out to need mending. */
 static int begin(lmdb_env *e, bool write, txn *t) {
-  int rc = e->broken || !e->mdb ? env_mend(e) : 0;
+  int rc = is_lost(e) ? env_mend(e) : 0;
   if (!rc) rc = txn_begin(e, write, t);
   if (rc && e->broken && e->mdb) {
     rc = env_mend(e);
@@ -305,9 +332,11 @@ int env_commit(txn *t) {
   boxes_store(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
-  if (rc)
+  if (rc) {
     queues_free(t->queues);
-  else {
+    notices_drop(t->notices);
+  } else {
+    notices_post(t->notices);
     e->queues = t->queues;
     e->queues_txn = number;
   }
@@ -322,6 +351,7 @@ void env_abort(txn *t) {
     e->queues_txn = txn_number(t) - 1;
   } else
     queues_free(t->queues);
+  notices_drop(t->notices);
   txn_abort(t);
   env_end(t);
 }
@@ -329,8 +359,9 @@ void env_abort(txn *t) {
 int env_sync(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->life);
-  int rc = e->mdb ? txn_env_sync(e) : 0;
-  if (rc) e->broken = true;
+  int rc = is_lost(e) ? env_mend(e) : 0;
+  if (!rc) rc = txn_env_sync(e);
+  if (rc == RESPOOL_UNKNOWN_OUTCOME) e->broken = true;
   pthread_rwlock_unlock(&e->life);
   return rc;
 }

@@ -64,6 +64,14 @@ static void end_expired(txn *t, queue *q, const line *l,
   q->counters.expired += p->n;
 }
 
+/* A letter is larger than a small item. */
+#define LETTER_COST 160
+
+int expiry_room(txn *t, const queue *q, const place *at) {
+  if (q->config.on_expire == RESPOOL_FATE_DROP) return 0;
+  return disk_copy(t, SEGMENT_BYTES + (uint64_t)at->count * LETTER_COST);
+}
+
 /* ---- what stops a catch ------------------------------------------------- */
 
 /* All of the segment that is in the range, which has expired. */
@@ -147,10 +155,11 @@ size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from) {
 
 /* ---- the sweep ---------------------------------------------------------- */
 
-/* Ends one item of a page by itself, with what its claim knows of it; one
-   that is leased stays. */
-static void expire_item(txn *t, queue *q, const line *l,
-                        const respool_page *p, size_t i, int64_t now) {
+/* Ends one item of a page by itself, with what its claim knows of it: true.
+   One that is leased stays, and `*held` is when its lease ends. */
+static bool expire_item(txn *t, queue *q, const line *l,
+                        const respool_page *p, size_t i, int64_t now,
+                        int64_t *held) {
   respool_page one = {.items = &p->items[i], .packed = &p->packed[i], .n = 1};
   uint64_t id = p->items[i].id;
   enum count from;
@@ -159,24 +168,58 @@ static void expire_item(txn *t, queue *q, const line *l,
   arena a;
   arena_init(&a);
   bool claimed = claim_cover(t, l, id, &owner, &c);
+  *held = claimed && claim_held(&c, now) ? c.visible_at : 0;
   if (claimed) claim_own(t, &a, &c);
-  if (!t->rc && claims_part(t, q, l, id, now, &from)) {
+  bool ends = !*held && !t->rc && claims_part(t, q, l, id, now, &from);
+  if (ends) {
     lane_count(t, q, l->lane, from, COUNT_NONE, 1);
     end_expired(t, q, l, &one, claimed ? &c : NULL, now);
     queue_changed(t, q);
   }
   arena_free(&a);
+  return ends;
 }
 
-static void expire_segment(txn *t, queue *q, const place *at, int64_t now) {
+/* Ends what is not leased of a segment that has expired. Returns when the
+   first lease on the rest ends, or 0 when there is none. */
+static int64_t expire_segment(txn *t, queue *q, const place *at,
+                              int64_t now) {
+  int64_t first = 0, held;
   respool_page p;
   page_init(&p);
   catch c = {.page = &p, .line = at->line, .from = at->first,
              .upto = place_last(at), .want = UINT64_MAX};
   while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
-  for (size_t i = 0; i < p.n && !t->rc; i++)
-    expire_item(t, q, &at->line, &p, i, now);
+  for (size_t i = 0; i < p.n && !t->rc; i++) {
+    expire_item(t, q, &at->line, &p, i, now, &held);
+    if (held && (!first || held < first)) first = held;
+  }
   page_clear(&p);
+  return first;
+}
+
+/* Has the segment that holds the item expired? Read only, not verified. */
+static bool is_past(txn *t, const line *l, uint64_t id, int64_t now) {
+  walk w;
+  walk_open(&w, t, l, id);
+  int64_t at = walk_next(&w) ? segment_expiry(w.value) : 0;
+  walk_close(&w);
+  return at && at <= now;
+}
+
+bool item_expire(txn *t, queue *q, uint64_t id, int64_t now) {
+  line l;
+  int64_t held;
+  if (!txn_entries(t, DB_EXPIRIES) || !find_item(t, q, id, &l) ||
+      !is_past(t, &l, id, now))
+    return false;
+  respool_page p;
+  page_init(&p);
+  catch c = {.page = &p, .line = l, .from = id, .upto = id, .want = 1};
+  items_catch(t, &c);
+  bool ended = p.n == 1 && expire_item(t, q, &l, &p, 0, now, &held);
+  page_clear(&p);
+  return ended && !t->rc;
 }
 
 /* The queue's first entry in `expiries`. */
@@ -199,13 +242,25 @@ bool first_expiry(txn *t, const queue *q, int64_t *at) {
   return first_entry(t, q, &p, at);
 }
 
+void expiry_forget(txn *t, const queue *q) {
+  place at;
+  int64_t expires_at;
+  while (first_entry(t, q, &at, &expires_at)) {
+    key k = expiry_key(&at, expires_at);
+    txn_del(t, DB_EXPIRIES, key_bytes(&k));
+  }
+}
+
 bool expiry_sweep(txn *t, queue *q, int64_t now, int limit) {
   place at;
   int64_t expires_at;
-  while (first_entry(t, q, &at, &expires_at) && expires_at <= now) {
+  while (first_entry(t, q, &at, &expires_at) && expires_at <= now &&
+         !expiry_room(t, q, &at)) {
     key k = expiry_key(&at, expires_at);
-    expire_segment(t, q, &at, now);
-    txn_del(t, DB_EXPIRIES, key_bytes(&k)); /* what is leased is seen then */
+    int64_t again = expire_segment(t, q, &at, now);
+    txn_del(t, DB_EXPIRIES, key_bytes(&k));
+    k = expiry_key(&at, again);
+    if (again) txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
     if (--limit == 0) return true;
   }
   return false;

@@ -63,7 +63,7 @@ static int count_letter(table *h, respool_bytes name, respool_bytes reason) {
 static int count_box(txn *t, const box *x, table *h) {
   key start = letter_key(x->id, 0);
   uint32_t of;
-  uint64_t number;
+  uint64_t number, before = 0;
   letter l;
   int rc = 0;
   cur c;
@@ -71,6 +71,8 @@ static int count_box(txn *t, const box *x, table *h) {
   bool found = cur_seek(&c, key_bytes(&start));
   while (found && !rc && letter_key_read(c.key, &of, &number) &&
          of == x->id) {
+    if (number <= before) txn_spoil(t, RESPOOL_CORRUPT); /* out of order? */
+    before = number;
     if (!letter_unpack(c.value, &l)) {
       l.r.group = phrase_of(NULL);
       l.r.reason = phrase_of("damaged");

@@ -111,6 +111,8 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   put_letter(t, x, &l);
   if (t->witness)
     txn_spoil(t, lot_add_death(t->witness, x->name, x->next_number - 1));
+  if (t->listener)
+    notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
   count_death(q, d);
   uint64_t size = blob_of(packed).size; /* it leaves the queue */
   q->bytes -= size < q->bytes ? size : q->bytes;
@@ -156,8 +158,8 @@ static int copy_item(txn *t, arena *a, respool_letter *r,
   int rc = arena_copy(&p.memory, packed, &copy);
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
-    if (items_read(t, &p, &u, &i, &raw) != ITEM_OK)
-      i = (item){.body = unreadable(copy)};
+    r->damaged = items_read(t, &p, &u, &i, &raw) != ITEM_OK;
+    if (r->damaged) i = (item){.body = unreadable(copy)};
     r->body = i.body;
     r->headers = i.headers;
     r->original = i.original;
@@ -173,6 +175,7 @@ static void damaged_letter(respool_letter *r) {
   r->reason = phrase_of("damaged");
   r->error = phrase_of("the letter's checksum does not hold");
   r->items = 1;
+  r->damaged = 1;
 }
 
 /* Adds a letter to a list, everything copied. */
@@ -212,18 +215,27 @@ typedef struct letter_walk {
   bool down, begun;
 } letter_walk;
 
+static bool letter_move(letter_walk *w) {
+  if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
+  key k = letter_key(w->box, w->number);
+  w->begun = true;
+  return w->down ? cur_floor(&w->c, key_bytes(&k))
+                 : cur_seek(&w->c, key_bytes(&k));
+}
+
+/* In a tree that has come out of order a walk may not end: then it is an
+   error. */
 static bool letter_next(letter_walk *w) {
   uint32_t of;
-  bool found;
-  if (!w->begun) {
-    key k = letter_key(w->box, w->number);
-    w->begun = true;
-    found = w->down ? cur_floor(&w->c, key_bytes(&k))
-                    : cur_seek(&w->c, key_bytes(&k));
-  } else
-    found = w->down ? cur_prev(&w->c) : cur_next(&w->c);
-  return found && letter_key_read(w->c.key, &of, &w->number) &&
-         of == w->box;
+  uint64_t before = w->number;
+  bool first = !w->begun;
+  if (!letter_move(w) || !letter_key_read(w->c.key, &of, &w->number) ||
+      of != w->box)
+    return false;
+  if (first && w->number == before) return true;
+  if (w->down ? w->number < before : w->number > before) return true;
+  txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  return false;
 }
 
 static void letter_open(letter_walk *w, txn *t, uint32_t of, uint64_t from,

@@ -2,7 +2,7 @@
 /*
  * Replay: letters become items again, each in the commit in which its letter
  * goes. Runs of letters that go to the same queue on the same terms are
- * pushed together.
+ * pushed together. An item takes its key up again, by itself.
  */
 #include "parts.h"
 
@@ -17,6 +17,8 @@ typedef struct run {
   uint64_t attempts;
   arena memory;
   respool_bytes memo;
+  respool_bytes key; /* of its one item; or empty */
+  int64_t until;     /* how long the window of the key goes on; 0: none */
 } run;
 
 static int flush_run(txn *t, int64_t wall, run *r) {
@@ -24,6 +26,9 @@ static int flush_run(txn *t, int64_t wall, run *r) {
                   .attempts = r->attempts, .memo = r->memo};
   int rc = batch_end(&r->items);
   if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
+  if (!rc && r->key.size)
+    unique_hold(t, r->to, r->key, (holder){a.first, r->until});
+  r->key.size = 0;
   uint64_t version = r->items.version;
   batch_free(&r->items);
   batch_init(&r->items, version);
@@ -70,7 +75,41 @@ static int damaged(uint64_t number, const char *of) {
               (unsigned long long)number, of);
 }
 
-static int add_to_run(txn *t, run *r, const move_req *req,
+/* Is a key free, or held by nobody but the item that died? Says how long its
+   window goes on. */
+static bool is_free(txn *t, const run *r, const letter *l, respool_bytes name,
+                    int64_t wall, int64_t *until) {
+  holder h;
+  *until = 0;
+  if (!unique_held(t, r->to, name, queue_now(r->to, wall), &h)) return true;
+  *until = h.until;
+  return h.id == l->r.id && phrase_is(l->r.queue, r->to->name);
+}
+
+/* An item with a key is a run of its own. Somebody else may hold the key by
+   now: the item goes without it then. */
+static int add_with_key(txn *t, int64_t wall, run *r, const letter *l,
+                        item *i) {
+  int64_t until;
+  if (!is_free(t, r, l, i->key, wall, &until)) {
+    i->key.size = 0;
+    batch_add(&r->items, i);
+    return 0;
+  }
+  int rc = flush_run(t, wall, r);
+  batch_add(&r->items, i);
+  r->key = i->key;
+  r->until = until;
+  return rc ? rc : flush_run(t, wall, r);
+}
+
+static int add(txn *t, int64_t wall, run *r, const letter *l, item *i) {
+  if (i->key.size) return add_with_key(t, wall, r, l, i);
+  batch_add(&r->items, i);
+  return 0;
+}
+
+static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
                       const respool_move *m, const letter *l) {
   respool_page p;
   item i;
@@ -78,15 +117,16 @@ static int add_to_run(txn *t, run *r, const move_req *req,
   respool_bytes packed;
   page_init(&p);
   unpacker_init(&u, l->item.data, l->item.size);
-  int rc = items_read(t, &p, &u, &i, &packed);
+  int bad = 0, rc = items_read(t, &p, &u, &i, &packed);
   if (rc == ITEM_OK) {
     renew(&i, m);
-    batch_add(&r->items, &i);
+    bad = add(t, wall, r, l, &i);
     blob_ref b = blob_of(l->item);
     if (b.number) blob_del(t, b.number);
   }
   page_clear(&p);
-  return rc == ITEM_BAD ? damaged(m->number, req->box) : t->rc;
+  if (rc == ITEM_BAD) bad = damaged(m->number, req->box);
+  return bad ? bad : t->rc;
 }
 
 static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
@@ -104,13 +144,21 @@ static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
   if (m->payload) l.r.version = m->version;
   queue *q = rc ? NULL : target(t, req, &l, &rc);
   if (q) rc = turn(t, wall, req, r, q, &l);
-  if (!rc) rc = add_to_run(t, r, req, m, &l);
+  if (!rc) rc = add_to_run(t, wall, r, req, m, &l);
   if (!rc) {
     letter_delete(t, x, m->number);
     req->moved++;
   }
   arena_free(&a);
   return rc;
+}
+
+/* The job counts on all letters; those that were gone are taken off. */
+static int save_job(txn *t, const move_req *req) {
+  respool_job job = *req->job;
+  uint64_t gone = req->n - req->moved;
+  job.moved -= gone < job.moved ? gone : job.moved;
+  return lmdb_job_save(t, &job);
 }
 
 int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
@@ -124,6 +172,6 @@ int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
   batch_free(&r.items);
   arena_free(&r.memory);
-  if (!rc && req->job) rc = lmdb_job_save(t, req->job);
+  if (!rc && req->job) rc = save_job(t, req);
   return rc ? rc : t->rc;
 }

@@ -117,7 +117,11 @@ static const uint8_t *node_at(const pages *p, const uint8_t *b, unsigned i) {
    are not what they should be. */
 static uint8_t *read_big(pages *p, uint64_t at, uint64_t size) {
   uint64_t n = (size + HEAD + p->size - 1) / p->size;
-  if (size > VALUE_MAX || at < 2 || at >= p->n || n > p->n - at) return NULL;
+  if (size > VALUE_MAX || at < 2) return NULL;
+  if (at >= p->n || n > p->n - at) {
+    p->missing++;
+    return NULL;
+  }
   uint8_t *b = new_page(p, n);
   if (!b) return NULL;
   if (read_pages(p, at, n, b) && is_page(b, at, P_OVERFLOW) &&
@@ -209,6 +213,7 @@ static bool walk_nodes(const descent *d, const uint8_t *b, uint64_t at,
 
 static bool walk_page(const descent *d, uint64_t at, int depth) {
   pages *p = d->p;
+  if (at >= p->n) p->missing++;
   if (at < 2 || at >= p->n || bit(p->seen, at) || depth > DEPTH_MAX ||
       p->rc)
     return false;
@@ -250,6 +255,23 @@ bool pages_read_free(pages *p, tree t) {
   descent d = {p, add_idle, p, false};
   if (!t.known) return false;
   return t.root == TREE_EMPTY || walk_page(&d, t.root, 0);
+}
+
+/* ---- the whole ---------------------------------------------------------- */
+
+static void pass_over(void *arg, const node *n) {
+  (void)arg;
+  (void)n;
+}
+
+static void walk_tree(void *arg, const node *n) {
+  pages_walk(arg, pages_tree(n), pass_over, NULL);
+}
+
+bool pages_whole(pages *p) {
+  pages_walk(p, p->main, walk_tree, p);
+  pages_read_free(p, p->free);
+  return p->missing == 0;
 }
 
 /* ---- scanning ----------------------------------------------------------- */

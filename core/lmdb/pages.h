@@ -33,6 +33,7 @@ typedef struct pages {
   tree free, main;    /* of the last commit */
   tree free_before, main_before; /* of the one before */
   uint64_t damaged;   /* pages that a walk could not read */
+  uint64_t missing;   /* those it looked for behind the end of the file */
   int rc;             /* sticky: NOMEM, IO */
 } pages;
 
@@ -56,6 +57,9 @@ bool pages_walk(pages *p, tree t, node_fn each, void *arg);
 
 /* The tree that a record describes. */
 tree pages_tree(const node *n);
+
+/* Whether no page that the last commit uses is missing. */
+bool pages_whole(pages *p);
 
 /* Reads the free list; false when part of it could not be read. */
 bool pages_read_free(pages *p, tree t);

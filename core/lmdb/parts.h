@@ -16,14 +16,14 @@
 int dir_fail(const char *path, int error); /* says why it cannot be opened */
 int dir_sync(const char *path);            /* 0 or errno */
 int dir_make(const char *path);            /* unless it is there */
-int dir_look(const char *path); /* 0, or why there is no data file */
+int dir_look(const char *path); /* 0, or why there is no data file: ENODATA
+                                   when there is an empty one */
 char *dir_file(const char *path, const char *name); /* to be freed */
 
 /* What is there, which is a directory; one with data unless `create`. */
 int dir_find(const char *path, bool create, struct stat *st);
 
-/* Passing the gate, LOCK_SH, or shutting it, LOCK_EX; LOCKED when somebody
-   else is in the way of LOCK_NB. */
+/* Shuts the gate, LOCK_EX; LOCKED when somebody else has, with LOCK_NB. */
 int gate_enter(const char *path, int how, int *gate);
 void gate_leave(int gate);
 
@@ -269,8 +269,16 @@ void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
 bool first_expiry(txn *t, const queue *q, int64_t *at);
 
 /* Finds by key what has outlived its TTL and is not leased, and ends it, in
-   up to `limit` segments; true when there is more. */
+   up to `limit` segments; true when there may be more. What is leased is
+   looked at again when its lease ends. */
 bool expiry_sweep(txn *t, queue *q, int64_t now, int limit);
+
+/* Ends one unsettled item if it has outlived its TTL and is not leased; was
+   it so? */
+bool item_expire(txn *t, queue *q, uint64_t id, int64_t now);
+
+/* Forgets when to look again, of an empty queue that goes. */
+void expiry_forget(txn *t, const queue *q);
 
 /* ---- purge.c: removing -------------------------------------------------- */
 
@@ -292,11 +300,25 @@ void history_drop(txn *t, queue *q, int *limit); /* all of it */
 bool find_item(txn *t, const queue *q, uint64_t id, line *l);
 int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
 
+/* ---- room --------------------------------------------------------------- */
+
+/* Whether the disk has no more room than what pushes leave to the others. */
+bool disk_is_short(txn *t);
+
+/* Room for settling to copy `more` bytes to letters and elsewhere; NOSPACE when
+   only that is left which lets takes, and settles that copy nothing, go on. */
+int disk_copy(txn *t, uint64_t more);
+
+/* The same for the letters of a segment whose items have expired. */
+int expiry_room(txn *t, const queue *q, const place *at);
+
 /* ---- the seam: see engine.h --------------------------------------------- */
 
 int lmdb_compact(const char *path, const char *to, respool_compaction *out);
 
 int lmdb_queue_open(txn *t, const char *name, const respool_queue_options *o);
+int lmdb_queue_agrees(txn *t, const char *name,
+                      const respool_queue_options *o, bool *agrees);
 int lmdb_queue_config(txn *t, const char *name, queue_config *out);
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
                     respool_queue_stats *out);
@@ -304,6 +326,7 @@ int lmdb_queue_pause(txn *t, const char *name, bool paused);
 int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more);
 int lmdb_queue_drop(txn *t, const char *name);
 int lmdb_names(txn *t, int which, packer *out);
+int lmdb_fits(txn *t, const char *name, append_req *r);
 int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r);
 int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out);
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,

@@ -86,6 +86,19 @@ static void config_pack(packer *p, const queue_config *c) {
   weights_pack(p, &c->weights);
 }
 
+bool config_equal(const queue_config *a, const queue_config *b) {
+  packer p, q;
+  packer_init(&p);
+  packer_init(&q);
+  config_pack(&p, a);
+  config_pack(&q, b);
+  bool equal = !p.rc && !q.rc && p.len == q.len &&
+               !memcmp(p.data, q.data, p.len);
+  packer_free(&p);
+  packer_free(&q);
+  return equal;
+}
+
 static void name_unpack(unpacker *u, char *name) {
   respool_bytes b = unpack_phrase(u);
   expect(u, b.size <= RESPOOL_NAME_MAX);

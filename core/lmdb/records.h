@@ -61,6 +61,9 @@ void queue_pack(packer *p, const queue *q);
 int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; lanes
                                                 are malloc'ed */
 
+/* Are they one policy, as it is stored? */
+bool config_equal(const queue_config *a, const queue_config *b);
+
 void claim_pack(packer *p, const claim *c);
 bool claim_unpack(respool_bytes b, claim *c);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking at items without taking them. Nothing changes, damaged segments
- * and expired items are passed over.
+ * Looking at items without taking them. Nothing changes; damaged items are
+ * passed over and noted, expired ones passed over.
  */
 #include "parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A look at one queue. */
@@ -14,7 +15,6 @@ typedef struct look {
   respool_page *page;
   int64_t now;
   size_t limit;
-  bool damaged; /* something was passed over that could not be read */
 } look;
 
 /* ---- items of a range --------------------------------------------------- */
@@ -41,6 +41,44 @@ static void fill(look *k, size_t from, const claim *c) {
   }
 }
 
+/* Items that do not follow each other, or lie outside of their range, come
+   from segments that have come out of order, where a look may not end. */
+static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
+  const respool_page *p = k->page;
+  for (size_t i = from; i < p->n; least = p->items[i++].id + 1)
+    if (p->items[i].id < least || p->items[i].id > most)
+      txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
+/* Notes the items of a segment that is passed over. */
+static void note_segment(look *k, const catch *c) {
+  uint64_t *ids = malloc(SEGMENT_ITEMS * sizeof *ids);
+  if (!ids) {
+    txn_spoil(k->t, RESPOOL_NOMEM);
+    return;
+  }
+  size_t n = items_live(k->t, c, ids);
+  for (size_t i = 0; i < n; i++)
+    if (!page_note_damaged(k->page, ids[i])) txn_spoil(k->t, RESPOOL_NOMEM);
+  free(ids);
+}
+
+static void pass(look *k, catch *c) {
+  uint64_t from = c->from;
+  catch_pass(c);
+  if (c->from <= from) txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
+/* Passes over what stopped a catch. */
+static void pass_over(look *k, catch *c, int what) {
+  if (what == CATCH_DAMAGED) note_segment(k, c);
+  if (what == CATCH_BAD_ITEM) {
+    if (!page_note_damaged(k->page, c->last)) txn_spoil(k->t, RESPOOL_NOMEM);
+    k->page->n--;
+  } else if (what == CATCH_DAMAGED || what == CATCH_EXPIRED)
+    pass(k, c);
+}
+
 /* Adds the items of a range, up to the limit; false when it is reached. */
 static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
                     const claim *c) {
@@ -51,10 +89,9 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
   int what;
   do {
     what = items_catch(k->t, &got);
-    if (what == CATCH_EXPIRED || what == CATCH_DAMAGED) catch_pass(&got);
-    if (what == CATCH_BAD_ITEM) k->page->n--;
-    if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM) k->damaged = true;
+    pass_over(k, &got, what);
   } while (what != CATCH_END && what != CATCH_FULL);
+  check_order(k, before, from, upto);
   fill(k, before, c);
   return what == CATCH_END && !k->t->rc;
 }
@@ -112,7 +149,7 @@ static bool peek_lane(look *k, const lane_state *l) {
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
                         respool_page *p, size_t limit, int *rc) {
   queue *q = queue_find(t, name, rc);
-  if (q) *k = (look){t, q, p, queue_now(q, wall), limit, false};
+  if (q) *k = (look){t, q, p, queue_now(q, wall), limit};
   return q;
 }
 
@@ -166,7 +203,7 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
   if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
   bool claimed = claim_cover(t, &l, id, &owner, &c);
   look_at(&k, &l, id, id, claimed ? &c : NULL);
-  if (!p->n && k.damaged)
+  if (!p->n && p->n_damaged)
     return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
                 (unsigned long long)id, name);
   return p->n ? t->rc : item_gone(t, q, id);
@@ -198,6 +235,13 @@ static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
   return next_claim(k, at, p, c);
 }
 
+static bool is_behind(const respool_cursor *a, const respool_cursor *b) {
+  if (a->space != b->space) return a->space < b->space;
+  if (a->lane != b->lane) return a->lane < b->lane;
+  return a->id < b->id;
+}
+
+/* Where the next look begins. */
 static void advance(look *k, respool_cursor *at, const place *p,
                     uint64_t last, size_t before, bool more) {
   at->space = p->line.space;
@@ -217,6 +261,7 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
   while (more && claim_at(k, at, &p, &c)) {
     size_t before = k->page->n;
     uint64_t from = p.first;
+    respool_cursor was = *at;
     if (at->space == p.line.space && at->lane == p.line.lane &&
         at->id > from)
       from = at->id;
@@ -224,6 +269,8 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
     if (state < 0 || state_of(k, &c) == state)
       more = look_at(k, &p.line, from, c.last, &c);
     advance(k, at, &p, c.last, before, more);
+    if (is_behind(at, &was) || (more && !is_behind(&was, at)))
+      txn_spoil(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
     *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_LANES, 0};

@@ -104,7 +104,9 @@ static bool forgetful(const work *w) {
   return true;
 }
 
-/* Would a few waiting items keep a large segment alive? */
+/* Would a few waiting items keep a large segment alive? They may where the
+   disk is short of room: copies of them need some at once, and what is gained
+   when the segment goes comes too late. */
 static bool worth_keeping(const work *w, uint64_t n) {
   walk s;
   bool worth = true;
@@ -112,7 +114,7 @@ static bool worth_keeping(const work *w, uint64_t n) {
   walk_open(&s, w->t, &w->p.line, w->r->lot->page.items[w->h->from].id);
   if (walk_next(&s)) worth = s.at.count <= n * WORTH_KEEPING;
   walk_close(&s);
-  return worth;
+  return worth || disk_is_short(w->t);
 }
 
 static void choose_stay(work *w) {
@@ -253,6 +255,31 @@ static void park_others(work *w) {
   }
 }
 
+/* ---- room for those that move ------------------------------------------- */
+
+#define MOVE_COST 256 /* of keys, a claim or a letter's own, a share of pages */
+
+static bool moves(const work *w, enum fate f) {
+  return f == FATE_DEAD || f == FATE_EXHAUSTED || (waits(f) && f != w->stay);
+}
+
+/* What a letter tells it tells twice: of its death and of its last failure. */
+static uint64_t told(const why *y) {
+  return y ? 2 * (y->error.size + y->group.size + y->trace.size) : 0;
+}
+
+static int room_to_move(const work *w) {
+  uint64_t more = 0;
+  if (w->n[FATE_DONE] + w->n[FATE_DROP] + w->n[FATE_PAST] + w->staying ==
+      w->h->to - w->h->from)
+    return 0;
+  for (size_t i = w->h->from; i < w->h->to; i++)
+    if (moves(w, fate_at(w, i)))
+      more += w->r->lot->page.packed[i].size + w->c.history.size +
+              told(mark_of(w, i)->why) + MOVE_COST;
+  return disk_copy(w->t, more);
+}
+
 /* ---- the claim ---------------------------------------------------------- */
 
 static const mark *mark_staying(const work *w) {
@@ -307,25 +334,31 @@ static bool find_claim(work *w) {
   return true;
 }
 
-static void settle_items(work *w) {
+static int settle_items(work *w) {
   choose_stay(w);
+  int rc = room_to_move(w);
+  if (rc) return rc;
   settle_claim(w);
   leave_segments(w);
   park_others(w);
   count(w);
+  return 0;
 }
 
-static void settle_hold(work *w) {
+static int settle_hold(work *w) {
   size_t n = w->h->to - w->h->from;
+  int rc = 0;
   w->ids = malloc(n * (sizeof *w->ids + sizeof *w->fates));
   if (!w->ids) {
     txn_spoil(w->t, RESPOOL_NOMEM);
-    return;
+    return w->t->rc;
   }
   w->fates = (uint8_t *)(w->ids + n);
   find_fates(w);
-  if (w->n[FATE_HELD] + w->n[FATE_PAST] < n) settle_items(w); /* any marked? */
+  if (w->n[FATE_HELD] + w->n[FATE_PAST] < n) /* any marked? */
+    rc = settle_items(w);
   free(w->ids);
+  return rc;
 }
 
 /* Notes which holds are lost, without changing anything in the store. */
@@ -364,10 +397,10 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
     q->counters.lease_lost += lot->lost;
     queue_changed(t, q);
   }
-  for (size_t i = 0; i < lot->n_holds && !t->rc; i++) {
+  for (size_t i = 0; i < lot->n_holds && !t->rc && !rc; i++) {
     hold *h = &lot->holds[i];
     work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (!h->over && !h->lost && find_claim(&w)) settle_hold(&w);
+    if (!h->over && !h->lost && find_claim(&w)) rc = settle_hold(&w);
   }
-  return t->rc;
+  return t->rc ? t->rc : rc;
 }

@@ -51,6 +51,18 @@ static catch catch_from(grab *g, const line *l, uint64_t from, uint64_t upto,
   return c;
 }
 
+/* Deals with what stopped a catch; false when there is no room for that. */
+static bool clear_way(grab *g, catch *c, int what, const claim *of,
+                      yield *y) {
+  if (what == CATCH_EXPIRED) g->rc = expiry_room(g->t, g->q, &c->at);
+  if (g->rc) {
+    g->full = true;
+    return false;
+  }
+  y->lost += catch_lose(g->t, g->q, c, what, of);
+  return true;
+}
+
 /* Catches up to `want` items of a range, dealing with what is in the way.
    `of` is the claim they were in, if any. */
 static yield catch_items(grab *g, const line *l, uint64_t from,
@@ -58,11 +70,10 @@ static yield catch_items(grab *g, const line *l, uint64_t from,
   yield y = {.from = g->lot->page.n};
   catch c = catch_from(g, l, from, upto, want);
   int what;
-  do {
+  do
     what = items_catch(g->t, &c);
-    if (what != CATCH_END && what != CATCH_FULL)
-      y.lost += catch_lose(g->t, g->q, &c, what, of);
-  } while (!g->t->rc && what != CATCH_END && what != CATCH_FULL);
+  while (!g->t->rc && what != CATCH_END && what != CATCH_FULL &&
+         clear_way(g, &c, what, of, &y));
   y.bytes = c.weight - g->weight;
   g->weight = c.weight;
   y.got = c.got;
@@ -309,18 +320,19 @@ static bool sweep(txn *t, queue *q, int64_t now) {
   return more;
 }
 
-static void grab_items(txn *t, queue *q, int64_t now, claim_req *r,
-                       respool_lot *lot) {
+static int grab_items(txn *t, queue *q, int64_t now, claim_req *r,
+                      respool_lot *lot) {
   grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0,
-            r->items, false};
+            r->items, false, 0};
   lot->token = q->next_token;
   lot->lease = g.until - now;
   lot->max_hold = q->config.max_hold;
   if (q->config.weights.n) grab_shares(&g);
   grab_lanes(&g);
-  if (!lot->page.n) return;
+  if (!lot->page.n) return g.rc;
   q->next_token++;
   queue_changed(t, q);
+  return 0;
 }
 
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
@@ -332,11 +344,13 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_tick(t, q, wall);
+  uint64_t expired = q->counters.expired;
   t->witness = lot;
   r->more = sweep(t, q, now);
-  grab_items(t, q, now, r, lot);
+  rc = grab_items(t, q, now, r, lot);
   t->witness = NULL;
-  return t->rc;
+  if (q->counters.expired > expired) rc = 0; /* a step, so no failure */
+  return t->rc ? t->rc : rc;
 }
 
 /* ---- outlook ------------------------------------------------------------ */

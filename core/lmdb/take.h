@@ -17,6 +17,7 @@ typedef struct grab {
   uint64_t weight; /* bytes of bodies so far */
   uint64_t cap;    /* items that the lot may reach now */
   bool full;
+  int rc; /* NOSPACE: what has expired stays where it is, and ends the take */
 } grab;
 
 /* Nothing more fits in the lot, or may. */

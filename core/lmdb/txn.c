@@ -5,17 +5,17 @@
  */
 #include "txn.h"
 
+#include "pages.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FILE_MODE 0640
 #define MAP_MIN ((size_t)1 << 30)
-#define OPEN_TRIES 20 /* 1, 2, 3, ... ms apart */
 
 static const char *const names[DB_COUNT] = {
   "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
@@ -67,16 +67,17 @@ static unsigned env_flags(const lmdb_env *e) {
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
-/* Another program's LMDB has entries, but not our first database. */
-static int open_dbis(lmdb_env *e, MDB_txn *t, bool *fresh) {
-  unsigned flags = e->read_only ? 0 : MDB_CREATE;
+/* Another program's LMDB has entries, but not our first database. NOTFOUND
+   when there is something to be made. */
+static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
+  unsigned flags = write ? MDB_CREATE : 0;
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
   if (rc) return rc;
   *fresh = st.ms_entries == 0;
-  if (*fresh && e->read_only) return MDB_INVALID;
+  if (*fresh && !write) return e->read_only ? MDB_INVALID : MDB_NOTFOUND;
   if (!*fresh) {
     rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
@@ -107,53 +108,108 @@ static int begin_write(lmdb_env *e, MDB_txn **t) {
 /* An error of ours, told from LMDB's by being none of its numbers. */
 #define LOOKED (-1)
 
-static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  txn t = {.env = e, .write = !e->read_only};
+static uint64_t last_commit(const lmdb_env *e) {
+  MDB_envinfo info;
+  return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
+}
+
+/* A transaction learns from LMDB's lock file which commit is the last. That
+   number is written when the first to open the environment has done so; were
+   it killed before, who waited there goes on with none, and would commit over
+   what there is. Requires: `last`, read from the data before it began. */
+static bool is_behind(const txn *t, uint64_t last) {
+  return mdb_txn_id(t->mdb) < last + (t->write ? 1 : 0);
+}
+
+static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
+  uint64_t last = last_commit(e);
   bool fresh;
-  int rc = e->read_only ? mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t.mdb)
-                        : begin_write(e, &t.mdb);
-  if (!rc) rc = open_dbis(e, t.mdb, &fresh);
-  if (!rc) {
-    e->looked = look(&t, fresh);
-    rc = e->looked ? LOOKED : t.rc ? EIO : 0;
-  }
+  int rc = t->write ? begin_write(e, &t->mdb)
+                    : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
+  if (rc) return rc;
+  if (is_behind(t, last)) return LOCK_STALE;
+  rc = open_dbis(e, t->mdb, t->write, &fresh);
+  if (rc) return rc;
+  e->looked = look(t, fresh);
+  return e->looked ? LOOKED : t->rc ? EIO : 0;
+}
+
+static int try_databases(lmdb_env *e, bool write,
+                         int (*look)(txn *t, bool fresh)) {
+  txn t = {.env = e, .write = write};
+  int rc = use(e, &t, look);
   if (rc) {
     txn_abort(&t);
     return rc;
   }
   rc = mdb_txn_commit(t.mdb);
+  if (write) take_turn(e, F_UNLCK);
+  return rc;
+}
+
+/* A store that is whole is only read, which waits for no writer. */
+static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  int rc = try_databases(e, false, look);
   if (e->read_only) return rc;
-  take_turn(e, F_UNLCK);
+  if (rc == MDB_NOTFOUND || rc == MDB_READERS_FULL)
+    rc = try_databases(e, true, look);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
 
+/* Does the file hold every page that is in use? What was free may be cut off
+   by rights: pages that a commit took and gave back are not written. */
+static int look_for_pages(lmdb_env *e) {
+  pages p;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/data.mdb", e->path);
+  int rc = pages_open(&p, path);
+  if (rc) return rc;
+  bool whole = pages_whole(&p);
+  rc = p.rc;
+  pages_close(&p);
+  if (rc) return fail(rc, "not enough memory to open a store");
+  return whole ? 0 : fail(RESPOOL_CORRUPT, "store \"%.120s\" is cut off: its "
+                          "file ends before its data; see respool repair",
+                          e->path);
+}
+
+/* With a reader, so that no page of the last commit is used again. */
+static int look_within(lmdb_env *e) {
+  MDB_txn *reader;
+  int rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &reader);
+  if (rc) return rc;
+  e->looked = look_for_pages(e);
+  mdb_txn_abort(reader);
+  return e->looked ? LOOKED : 0;
+}
+
 /* A file that was cut off would end the process at the first look beyond its
-   end. Pages of zeros there are found damaged instead. (A file may also end
-   a little early by rights: pages that a commit took and gave back are not
-   written.) Never shortens a file that grows meanwhile. */
-static void guard_end(lmdb_env *e) {
+   end. Never shortens a file that grows meanwhile. */
+static int guard_end(lmdb_env *e) {
   MDB_envinfo info;
   MDB_stat st;
   struct stat file;
   mdb_filehandle_t fd;
-  if (mdb_env_info(e->mdb, &info) || mdb_env_stat(e->mdb, &st) ||
-      mdb_env_get_fd(e->mdb, &fd) || fstat(fd, &file))
-    return;
+  int rc = mdb_env_info(e->mdb, &info);
+  if (!rc) rc = mdb_env_stat(e->mdb, &st);
+  if (!rc) rc = mdb_env_get_fd(e->mdb, &fd);
+  if (!rc && fstat(fd, &file)) rc = errno;
+  if (rc) return rc;
   off_t end = (off_t)((info.me_last_pgno + 1) * st.ms_psize);
-  if (file.st_size < end)
+  if (file.st_size >= end) return 0;
+  rc = look_within(e);
+  if (!rc && !e->read_only)
     (void)!fallocate(fd, 0, file.st_size, end - file.st_size);
+  return rc;
 }
 
-static int set_up(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+static int set_up(lmdb_env *e) {
   int rc = mdb_env_create(&e->mdb);
   if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
   if (!rc) rc = mdb_env_set_maxreaders(e->mdb, e->max_readers);
   if (!rc) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
   if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
-  if (!rc) rc = mdb_reader_check(e->mdb, NULL);
-  if (rc) return rc;
-  if (!e->read_only) guard_end(e);
-  return open_databases(e, look);
+  return rc;
 }
 
 /* The small map serves the making only. */
@@ -182,40 +238,31 @@ static bool try_smaller(lmdb_env *e, int rc) {
   return true;
 }
 
-/* Does the data file begin as LMDB's do? */
+/* Is there a meta page of LMDB's here? Its magic number stands behind its
+   head, the size of all pages six words later. */
+static bool is_meta(int fd, off_t at, uint32_t *size) {
+  uint32_t words[7];
+  if (pread(fd, words, sizeof words, at + 16) != sizeof words) return false;
+  *size = words[6];
+  return words[0] == 0xbeefc0de;
+}
+
+/* Does the data file begin as LMDB's do, with two of them? */
 static bool data_begins_well(const lmdb_env *e) {
-  static const uint32_t magic = 0xbeefc0de; /* after the page's header */
   char path[4096];
-  uint32_t word = 0;
+  uint32_t size;
   snprintf(path, sizeof path, "%s/data.mdb", e->path);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  bool well = fd >= 0 && pread(fd, &word, sizeof word, 16) == sizeof word &&
-              word == magic;
+  bool well = fd >= 0 && is_meta(fd, 0, &size) && is_meta(fd, size, &size);
   if (fd >= 0) close(fd);
   return well;
 }
 
-/* LMDB's lock file is made by whoever opens it first, while others wait. When
-   that one is killed they go on with a lock file that is none. Once all have
-   given up, the first to come again makes it anew. */
-static bool try_again(lmdb_env *e, int rc, int n) {
-  struct timespec pause = {0, n * 1000000L};
-  if ((rc != MDB_INVALID && rc != EINVAL) || n > OPEN_TRIES ||
-      !data_begins_well(e))
-    return false;
-  txn_env_close(e);
-  nanosleep(&pause, NULL);
-  return true;
-}
-
-int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
-  int rc, n = 0;
-  do
-    rc = set_up(e, look);
-  while (try_again(e, rc, ++n) || try_smaller(e, rc));
-  if (!rc) return 0;
+/* Closes what could not be opened, and says why. */
+static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
   if (rc == LOOKED) return e->looked;
+  if (rc == LOCK_STALE) return rc;
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
                 "respool store", e->path);
@@ -223,6 +270,24 @@ int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
     return fail(RESPOOL_VERSION, "store \"%.160s\" is of an older version: "
                 "open it for writing first", e->path);
   return env_fail(e, "open", rc);
+}
+
+int txn_env_open(lmdb_env *e) {
+  int rc;
+  do
+    rc = set_up(e);
+  while (try_smaller(e, rc));
+  if (rc == MDB_INVALID && data_begins_well(e))
+    rc = LOCK_STALE; /* it is not the data that is invalid */
+  return rc ? open_fail(e, rc) : 0;
+}
+
+int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  int rc = mdb_reader_check(e->mdb, NULL);
+  if (!rc) rc = guard_end(e);
+  if (!rc) rc = open_databases(e, look);
+  if (rc == EINVAL) rc = LOCK_STALE; /* the mutexes in it are none */
+  return rc ? open_fail(e, rc) : 0;
 }
 
 void txn_env_close(lmdb_env *e) {
@@ -270,21 +335,21 @@ uint64_t txn_env_last(lmdb_env *e) {
 static size_t count_free(MDB_txn *reader) {
   MDB_cursor *c;
   MDB_val k, v;
-  size_t pages = 0;
+  size_t n = 0;
   if (mdb_cursor_open(reader, 0, &c)) return 0;
   while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
-    pages += *(const size_t *)v.mv_data;
+    n += *(const size_t *)v.mv_data;
   mdb_cursor_close(c);
-  return pages;
+  return n;
 }
 
 static size_t free_pages(txn *t) {
   MDB_txn *reader;
   if (!t->write) return count_free(t->mdb);
   if (mdb_txn_begin(t->env->mdb, NULL, MDB_RDONLY, &reader)) return 0;
-  size_t pages = count_free(reader);
+  size_t n = count_free(reader);
   mdb_txn_abort(reader);
-  return pages;
+  return n;
 }
 
 static uint64_t page_size(const txn *t) {
@@ -370,6 +435,27 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
   return rc ? env_fail(e, write ? "write" : "read", rc) : 0;
 }
 
+/* Did the disk take a part of the pages only, as one does that is full? LMDB
+   calls that EIO, too, but no call has failed with it then. Nothing refers to
+   those pages, unless it was the meta page: then LMDB refuses to go on. */
+static bool was_cut_short(lmdb_env *e, int rc, int error) {
+  MDB_txn *next;
+  if (rc != EIO || error == EIO || mdb_txn_begin(e->mdb, NULL, 0, &next))
+    return false;
+  mdb_txn_abort(next);
+  return true;
+}
+
+/* LMDB's commit, with the turn given back. */
+static int commit_pages(txn *t) {
+  errno = 0;
+  int rc = mdb_txn_commit(t->mdb);
+  if (rc && was_cut_short(t->env, rc, errno)) rc = ENOSPC;
+  t->mdb = NULL;
+  take_turn(t->env, F_UNLCK);
+  return rc;
+}
+
 /* Ensures: 1. 0 means that the data is flushed and the commit visible; it
    is durable after the next flush. 2. FULL, NOSPACE, NOMEM mean that nothing
    has changed. 3. After anything else nobody knows, and the environment is
@@ -379,9 +465,7 @@ int txn_commit(txn *t) {
     txn_abort(t);
     return t->rc;
   }
-  int rc = mdb_txn_commit(t->mdb);
-  t->mdb = NULL;
-  take_turn(t->env, F_UNLCK);
+  int rc = commit_pages(t);
   if (!rc) return 0; /* 1 */
   int code = env_fail(t->env, "commit to", rc);
   if (code == RESPOOL_FULL || code == RESPOOL_NOSPACE ||
@@ -461,8 +545,12 @@ void txn_del(txn *t, enum db db, respool_bytes key) {
 
 size_t txn_entries(txn *t, enum db db) {
   MDB_stat st;
-  if (t->rc || mdb_stat(t->mdb, t->env->dbis[db], &st)) return 0;
-  return st.ms_entries;
+  if (!t->rc) txn_fail(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
+  return t->rc ? 0 : st.ms_entries;
+}
+
+const char *db_name(enum db db) {
+  return names[db];
 }
 
 /* ---- cursors ------------------------------------------------------------ */
@@ -517,4 +605,10 @@ void cur_del(cur *c) {
   if (c->t->rc) return;
   c->t->changes++;
   txn_fail(c->t, mdb_cursor_del(c->mdb, 0));
+}
+
+bool key_rises(respool_bytes from, respool_bytes to) {
+  size_t n = from.size < to.size ? from.size : to.size;
+  int order = n ? memcmp(from.data, to.data, n) : 0;
+  return order < 0 || (order == 0 && from.size < to.size);
 }

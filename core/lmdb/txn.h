@@ -65,12 +65,18 @@ struct txn {
   struct queue *queues; /* loaded so far */
   struct box *boxes;
   respool_lot *witness; /* the lot of the take that runs; NULL: none does */
+  notices *listener;    /* of the push that runs; NULL: none, or unasked */
+  notice *notices;      /* to be posted when it has committed */
 };
 
-/* Opening and closing, as far as LMDB is concerned. `look` is called in the
-   transaction in which the databases are opened, or made when the store is
-   new; what it writes is committed with them. */
-int txn_env_open(lmdb_env *e, int (*look)(txn *t, bool fresh));
+/* Opening and closing, as far as LMDB is concerned: the environment, with the
+   gate of its directory shut, then its databases. `look` is called in the
+   transaction in which these are opened, or made when the store is new; what
+   it writes is committed with them. What fails leaves the environment closed;
+   LOCK_STALE asks for another try of both. */
+#define LOCK_STALE (-2)
+int txn_env_open(lmdb_env *e);
+int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);
 
 /* Makes a whole store in a file that nobody else knows of, durably; `look` is
@@ -121,8 +127,9 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
 
-/* Entries of a database. */
+/* Entries of a database, and what it is called. */
 size_t txn_entries(txn *t, enum db db);
+const char *db_name(enum db db);
 
 /* A cursor. Every move is false when there is nothing, leaving key and
    value as they were. Close it before the transaction ends. */
@@ -140,5 +147,8 @@ bool cur_floor(cur *c, respool_bytes key); /* last at or before */
 bool cur_next(cur *c);
 bool cur_prev(cur *c);
 void cur_del(cur *c); /* where it stands; then seek again, or next */
+
+/* Whether a key comes after another in a database that is sound. */
+bool key_rises(respool_bytes from, respool_bytes to);
 
 #endif

@@ -75,9 +75,10 @@ static int buffer_push(lua_State *L) {
 /* What a short push needs to know. */
 typedef struct pusher {
   const handle *buffer;
+  const respool *store;
   uint64_t version;  /* of the payloads */
   bool encode;       /* any value, as CBOR; else strings alone */
-  uint64_t failures; /* of flushes, those that were reported */
+  uint64_t failures; /* of the store's flushes, when it was last asked */
 } pusher;
 
 #define LONG_WAY lua_upvalueindex(3)
@@ -117,7 +118,7 @@ static int short_push(lua_State *L) {
   if (!read_payload(L, p->encode, &item.body) ||
       respool_buffer_push(b, &item, &o) != 0)
     return call_instead(L, LONG_WAY);
-  uint64_t failures = respool_buffer_failures(b);
+  uint64_t failures = respool_flush_failures(p->store);
   if (failures != p->failures) {
     p->failures = failures;
     lua_settop(L, 1);
@@ -132,11 +133,11 @@ static int short_push(lua_State *L) {
    do, and report(queue) after flushes that failed. */
 static int buffer_pusher(lua_State *L) {
   const handle *h = luaL_checkudata(L, 1, LBUFFER);
-  check_open(L, h);
+  const respool *s = respool_buffer_store(check_open(L, h));
   luaL_checktype(L, 4, LUA_TFUNCTION);
   luaL_checktype(L, 5, LUA_TFUNCTION);
   pusher *p = lua_newuserdata(L, sizeof *p);
-  *p = (pusher){ h, lua_isnil(L, 2) ? 0 : lrecord_count(L, 2),
+  *p = (pusher){ h, s, lua_isnil(L, 2) ? 0 : lrecord_count(L, 2),
                  lua_toboolean(L, 3), 0 };
   lua_pushvalue(L, 1); /* keeps the handle */
   lua_pushvalue(L, 4);
@@ -200,10 +201,6 @@ static int run_flush(lcall *c) {
   return respool_buffer_flush(((flush_call *)c)->buffer);
 }
 
-static int run_drain(lcall *c) {
-  return respool_buffer_drain(((flush_call *)c)->buffer);
-}
-
 /* A buffer that is discarded meanwhile is freed by a later call. */
 static flush_call *new_flush(lua_State *L) {
   respool_buffer *b = buffer(L);
@@ -217,19 +214,6 @@ static int buffer_flush(lua_State *L) {
   return lcall_do(L, &new_flush(L)->call, run_flush, lcall_true);
 }
 
-/* drain(buffer): the flush before it is closed. */
-static int buffer_drain(lua_State *L) {
-  return lcall_do(L, &new_flush(L)->call, run_drain, lcall_true);
-}
-
-static const record_field STATS[] = {
-  RECORD(respool_buffer_stats, items, COUNT),
-  RECORD(respool_buffer_stats, bytes, COUNT),
-  RECORD(respool_buffer_stats, pushed, COUNT),
-  RECORD(respool_buffer_stats, failures, COUNT),
-  RECORD_END
-};
-
 /* stat(buffer): its figures; `error` and `code` while the last flush was one
    that failed. */
 static int buffer_stat(lua_State *L) {
@@ -237,14 +221,7 @@ static int buffer_stat(lua_State *L) {
   int rc = respool_buffer_stat(buffer(L), &stats);
   if (rc)
     return lfail(L, rc);
-  lrecord_push(L, STATS, &stats);
-  lfigures_flushes(L, stats.flushes);
-  if (stats.error) {
-    lua_pushstring(L, stats.error_text);
-    lua_setfield(L, -2, "error");
-    lua_pushstring(L, respool_errname(stats.error));
-    lua_setfield(L, -2, "code");
-  }
+  lfigures_buffer(L, &stats);
   return 1;
 }
 
@@ -254,7 +231,6 @@ static const luaL_Reg METHODS[] = {
   { "find", buffer_find },
   { "fold", buffer_fold },
   { "flush", buffer_flush },
-  { "drain", buffer_drain },
   { "stat", buffer_stat },
   { NULL, NULL }
 };
@@ -270,7 +246,6 @@ void lbuffer_methods(lua_State *L) {
 
 static const luaL_Reg WAITING[] = {
   { "flush", buffer_flush },
-  { "drain", buffer_drain },
   { NULL, NULL }
 };
 

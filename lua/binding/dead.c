@@ -48,6 +48,7 @@ static const record_field LETTER[] = {
   RECORD(respool_letter, items, COUNT),
   { "priority", offsetof(respool_letter, lane), RECORD_INT },
   RECORD(respool_letter, failures, COUNT),
+  RECORD(respool_letter, damaged, FLAG),
   RECORD_END
 };
 

@@ -44,7 +44,8 @@ static void set_histogram(lua_State *L, const char *name,
   lua_setfield(L, -2, name);
 }
 
-void lfigures_flushes(lua_State *L, const uint64_t *flushes) {
+/* Adds RESPOOL_FLUSH_REASONS counts to the table on the top. */
+static void set_flushes(lua_State *L, const uint64_t *flushes) {
   static const char *const reasons[RESPOOL_FLUSH_REASONS] = {
     [RESPOOL_FLUSH_ITEMS] = "items", [RESPOOL_FLUSH_BYTES] = "bytes",
     [RESPOOL_FLUSH_PUSHES] = "pushes", [RESPOOL_FLUSH_INTERVAL] = "interval",
@@ -68,10 +69,30 @@ static void set_deaths(lua_State *L, const uint64_t *died_by) {
 }
 
 void lfigures_queue(lua_State *L, const respool_queue_stats *stats) {
-  lfigures_flushes(L, stats->flushes);
+  set_flushes(L, stats->flushes);
   set_deaths(L, stats->died_by);
   set_histogram(L, "wait", &stats->wait, &SECONDS);
   set_histogram(L, "handle", &stats->handle, &SECONDS);
+}
+
+static const record_field BUFFER[] = {
+  RECORD(respool_buffer_stats, items, COUNT),
+  RECORD(respool_buffer_stats, bytes, COUNT),
+  RECORD(respool_buffer_stats, memory, COUNT),
+  RECORD(respool_buffer_stats, pushed, COUNT),
+  RECORD(respool_buffer_stats, failures, COUNT),
+  RECORD_END
+};
+
+void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats) {
+  lrecord_push(L, BUFFER, stats);
+  set_flushes(L, stats->flushes);
+  if (!stats->error)
+    return;
+  lua_pushstring(L, stats->error_text);
+  lua_setfield(L, -2, "error");
+  lua_pushstring(L, respool_errname(stats->error));
+  lua_setfield(L, -2, "code");
 }
 
 void lfigures_store(lua_State *L, const respool_store_stats *stats) {

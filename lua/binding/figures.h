@@ -11,8 +11,9 @@
 /* Adds to the table on the top what of a queue's stats is not a number. */
 void lfigures_queue(lua_State *L, const respool_queue_stats *stats);
 
-/* Adds `flushes`, RESPOOL_FLUSH_REASONS counts, to the table on the top. */
-void lfigures_flushes(lua_State *L, const uint64_t *flushes);
+/* Pushes a table of a buffer's; `error` and `code` are there while its last
+   flush was one that failed. */
+void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats);
 
 /* The same for a store's. */
 void lfigures_store(lua_State *L, const respool_store_stats *stats);

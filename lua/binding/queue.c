@@ -4,6 +4,8 @@
  */
 #include "queue.h"
 
+#include <stdlib.h>
+
 #include "backoff.h"
 #include "cbor.h"
 #include "figures.h"
@@ -231,11 +233,15 @@ static void locate(respool_payload *items, size_t n, const packer *p) {
   }
 }
 
+/* The first id; or nil, message, code, and true where no wait would help. */
 static int push_first(lua_State *L, int rc, const respool_result *r,
                       lticket *t) {
   (void)t;
-  if (rc)
-    return lfail(L, rc);
+  if (rc) {
+    int n = lfail(L, rc);
+    lua_pushboolean(L, r->never);
+    return n + 1;
+  }
   lrecord_push_count(L, r->first);
   if (!r->held)
     return 1;
@@ -259,6 +265,7 @@ static int push_items(lua_State *L, respool_queue *q,
   if (LSTARTS(L))
     return start_push(L, items, n, &o);
   o.held = &r.held;
+  o.never = &r.never;
   int rc = respool_push(q, items, n, &o, &r.first);
   return push_first(L, rc, &r, NULL);
 }
@@ -304,12 +311,32 @@ static int queue_push_many(lua_State *L) {
   return push_items(L, q, items, n);
 }
 
+/* watch(queue): from now on its pushes note the letters that they make. */
+static int queue_watch(lua_State *L) {
+  return lresult(L, respool_queue_watch(queue(L), 1));
+}
+
+/* notice(queue): box and number of the next such letter, or nothing. */
+static int queue_notice(lua_State *L) {
+  respool_notice n = RESPOOL_NOTICE_INIT;
+  int rc = respool_queue_notice(queue(L), &n);
+  if (rc)
+    return lfail(L, rc);
+  if (!n.number)
+    return 0;
+  lua_pushstring(L, n.box);
+  lrecord_push_count(L, n.number);
+  return 2;
+}
+
 
 /* Removing. */
 
 typedef struct remove_call {
   lcall call;
   uint64_t id, removed;
+  uint64_t *ids;
+  size_t n;
 } remove_call;
 
 static int run_remove(lcall *c) {
@@ -331,22 +358,35 @@ static int push_removed(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* remove_many(queue, ids): how many were there and not leased. */
-static int queue_remove_many(lua_State *L) {
-  respool_queue *q = queue(L);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  size_t n = lua_rawlen(L, 2);
-  uint64_t *ids = lua_newuserdata(L, n * sizeof *ids), removed;
-  for (size_t i = 0; i < n; i++) {
+static void free_ids(lcall *c) {
+  free(((remove_call *)c)->ids);
+}
+
+static int run_remove_many(lcall *c) {
+  remove_call *r = (remove_call *)c;
+  return respool_remove_many(c->queue, r->ids, r->n, &r->removed);
+}
+
+/* The numbers of the list at index 2. */
+static void read_ids(lua_State *L, remove_call *r) {
+  r->n = lua_rawlen(L, 2);
+  r->ids = calloc(r->n + 1, sizeof *r->ids);
+  if (!r->ids)
+    luaL_error(L, "not enough memory");
+  for (size_t i = 0; i < r->n; i++) {
     lua_rawgeti(L, 2, (int)i + 1);
-    ids[i] = lrecord_count(L, lua_gettop(L));
+    r->ids[i] = lrecord_count(L, -1);
     lua_pop(L, 1);
   }
-  int rc = respool_remove_many(q, ids, n, &removed);
-  if (rc)
-    return lfail(L, rc);
-  lrecord_push_count(L, removed);
-  return 1;
+}
+
+/* remove_many(queue, ids): how many were there and not leased. */
+static int queue_remove_many(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  r->call.free = free_ids;
+  read_ids(L, r);
+  return lcall_do(L, &r->call, run_remove_many, push_removed);
 }
 
 static int queue_purge(lua_State *L) {
@@ -360,6 +400,8 @@ static const luaL_Reg METHODS[] = {
   { "stat", queue_stat },
   { "push", queue_push },
   { "push_many", queue_push_many },
+  { "watch", queue_watch },
+  { "notice", queue_notice },
   { "remove", queue_remove },
   { "remove_many", queue_remove_many },
   { "purge", queue_purge },
@@ -371,6 +413,7 @@ static const luaL_Reg WAITING[] = {
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
   { "purge", queue_purge },
   { NULL, NULL }
 };

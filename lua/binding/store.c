@@ -54,6 +54,16 @@ static int store_abandon(lua_State *L) {
   return 0;
 }
 
+static int run_flush_buffers(lcall *c) {
+  int rc = respool_buffers_flush(c->store);
+  return rc ? rc : respool_flush(c->store);
+}
+
+static int flush_buffers(lua_State *L) {
+  lcall *c = lcall_of_store(L, sizeof *c);
+  return lcall_do(L, c, run_flush_buffers, lcall_true);
+}
+
 static int start_flush(lua_State *L) {
   handle *s = lhandle_check(L, 1, LSTORE);
   lticket *t = lticket_new(L, lticket_plain);
@@ -61,7 +71,10 @@ static int start_flush(lua_State *L) {
   return lticket_return(L, t, rc, s, 0);
 }
 
+/* flush(store, buffers): with `buffers`, of what lies in them, too. */
 static int store_flush(lua_State *L) {
+  if (lua_toboolean(L, 2))
+    return flush_buffers(L);
   if (LSTARTS(L))
     return start_flush(L);
   return lresult(L, respool_flush(store(L)));
@@ -269,11 +282,13 @@ void lstore_open(lua_State *L) {
   ljob_methods(L);
   ltx_methods(L);
   lcare_methods(L);
+  lbuffers_methods(L);
   lua_pop(L, 2);
   lticket_starters(L, "store", WAITING);
   ldead_starters(L);
   ljob_starters(L);
   lcare_starters(L);
+  lbuffers_starters(L);
   lua_pushcfunction(L, store_open);
   lua_setfield(L, -2, "open");
 }

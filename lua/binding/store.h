@@ -29,11 +29,13 @@ void ldead_methods(lua_State *L);
 void ljob_methods(lua_State *L);
 void ltx_methods(lua_State *L);
 void lcare_methods(lua_State *L);
+void lbuffers_methods(lua_State *L);
 
 /* Those of a store that may wait, for the module on the top. */
 void ldead_starters(lua_State *L);
 void ljob_starters(lua_State *L);
 void lcare_starters(lua_State *L);
+void lbuffers_starters(lua_State *L);
 int lcare_compact(lua_State *L); /* compact */
 
 #endif

@@ -86,6 +86,20 @@ static void free_page(void *p) {
   respool_page_free(p);
 }
 
+/* The field "damaged" of the list on the top: ids that were passed over. */
+static void push_damaged(lua_State *L, const respool_page *p) {
+  size_t n;
+  const uint64_t *ids = respool_page_damaged(p, &n);
+  if (!ids)
+    return;
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    lrecord_push_count(L, ids[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "damaged");
+}
+
 static int push_page(lua_State *L, void **held) {
   respool_page *p = *held;
   size_t n = respool_page_length(p);
@@ -94,11 +108,13 @@ static int push_page(lua_State *L, void **held) {
     push_item(L, respool_page_item(p, i));
     lua_rawseti(L, -2, (int)i + 1);
   }
+  push_damaged(L, p);
   lguard_free(held);
   return 1;
 }
 
-/* peek(queue, limit): a list of items. */
+/* peek(queue, limit): a list of items. Its field "damaged", if any, is a list
+   of the ids of those that were passed over; browse's, too. */
 static int queue_peek(lua_State *L) {
   respool_queue *q = queue(L);
   size_t limit = lrecord_count(L, 2);

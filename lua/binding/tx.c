@@ -141,6 +141,13 @@ static int tx_id(lua_State *L) {
   return 1;
 }
 
+/* held(tx, step): whether a push was ignored, as its key was held. */
+static int tx_held(lua_State *L) {
+  const respool_tx *t = tx(L);
+  lua_pushboolean(L, respool_tx_held(t, lrecord_count(L, 2)));
+  return 1;
+}
+
 static const luaL_Reg METHODS[] = {
   { "push", tx_push },
   { "mark", tx_mark },
@@ -149,6 +156,7 @@ static const luaL_Reg METHODS[] = {
   { "rollback", tx_rollback },
   { "commit", tx_commit },
   { "id", tx_id },
+  { "held", tx_held },
   { NULL, NULL }
 };
 

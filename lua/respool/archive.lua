@@ -63,6 +63,7 @@ local function common(record)
   if record.history and record.history[1] then
     out.history = failures(record.history)
   end
+  out.damaged = record.damaged or nil
   return out
 end
 
@@ -90,7 +91,7 @@ local function to_json(record, codec)
     local bytes = record[part[1]]
     local is_cbor = i == 2 or codec == "cbor"
     local value = nil
-    if bytes and is_cbor then value = plain(bytes) end
+    if bytes and is_cbor and not record.damaged then value = plain(bytes) end
     if value ~= nil then
       out[part[2]] = value
     else
@@ -315,11 +316,16 @@ local function is_text(value)
   return value == nil or type(value) == "string"
 end
 
--- Whether a record is one that can be told from others and pushed.
+-- Whether a record can be told from others. A letter that is damaged may have
+-- nothing but its number.
+local function is_named(r)
+  return is_number(r.number) and (r.pushed_at == nil or is_number(r.pushed_at))
+    or is_number(r.id) and is_number(r.pushed_at)
+end
+
 local function is_record(r)
-  return type(r.bytes) == "string" and is_number(r.id)
-    and is_number(r.pushed_at) and is_text(r.key) and is_text(r.header_bytes)
-    and (r.died_at == nil or is_number(r.died_at))
+  return type(r.bytes) == "string" and is_named(r) and is_text(r.key)
+    and is_text(r.header_bytes) and (r.died_at == nil or is_number(r.died_at))
 end
 
 local function parse(self, text)
@@ -332,8 +338,9 @@ local function parse(self, text)
 end
 
 -- The next record; nil at the end of the last archive; nil, message, code
--- when what follows is no record: all before it was right.
----@return table?, string?, string?
+-- when what follows is no record: all before it was right. True besides when
+-- it is as it was written, but no record here: the next one may be.
+---@return table?, string?, string?, boolean?
 function Reader:next()
   if not self.header then
     local header, message, code = read_header(self)
@@ -346,11 +353,34 @@ function Reader:next()
     return corrupt("it is cut off behind record %d", self.count)
   end
   local record, why = parse(self, text)
-  if not record then return corrupt("%s cannot be read: %s", what, why) end
-  if record["end"] then return read_end(self, record) end
+  if record and record["end"] then return read_end(self, record) end
   self.count = self.count + 1
+  if not record then
+    return nil, ("%s cannot be read: %s"):format(what, why), "CORRUPT", true
+  end
   if record.version == nil then record.version = self.header.version end
   return record
+end
+
+
+-- What cannot be an item again.
+
+local function is_set_aside(record)
+  return type(record.items) == "number" and record.items > 1
+    or record.number and record.reason == "undecodable"
+    and record.pushed_at == nil
+end
+
+-- Why a record cannot be pushed, if it is one of a letter whose payload is
+-- lost. Archives that do not say `damaged` are older.
+---@param record table
+---@return string?
+function M.problem(record)
+  if is_set_aside(record) then
+    return "it is a damaged segment that was set aside"
+  elseif record.damaged or record.reason == "damaged" then
+    return "it is damaged"
+  end
 end
 
 

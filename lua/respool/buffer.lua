@@ -5,7 +5,12 @@
 -- push returns true at once and promises less: until the flush that takes
 -- the item along, a crash of the process loses it, it has no id, and nobody
 -- can take it. flush() is the barrier: what was pushed before is on disk when
--- it returns true. A flush that fails keeps its items and is tried again.
+-- it returns true. A flush that fails keeps its items and is tried again, also
+-- when the queue's handle has been collected meanwhile: its store flushes what
+-- was left, and close() counts what it could not. Items come to the queue in
+-- the order of their pushes, merged ones in the place of the first. A push's
+-- own delay and ttl count from the push, to within 10 ms; a ttl of the queue
+-- counts from the flush, as the item is new to the queue then.
 
 local codec = require "respool.codec"
 local compat = require "respool.compat"
@@ -23,9 +28,12 @@ local M = {}
 ---@field bytes integer|string? at so many bytes of payload; 1 MiB
 ---@field pushes integer? at so many pushes, folded ones too; math.huge
 ---@field interval number? so many seconds after the first push; 0.2
----@field max_buffered_bytes integer|string? 64 MiB; then the queue's
---- overflow decides: "reject" says FULL, "wait" waits, the others flush here
---- and now (inside nginx FULL, in a phase that cannot wait)
+---@field max_buffered_bytes integer|string? 64 MiB of memory: payloads with
+--- what lies around them, a few bytes an item; up to 1 KiB for one with a key,
+--- with other options than the push before, or that may be merged. The process
+--- grows by twice as much at most. Then the queue's overflow decides: "reject"
+--- says FULL, "wait" waits, the others flush here and now, or, where that would
+--- have to wait and cannot, say FULL
 
 local function interval(value)
   if options.seconds(value) and value >= 0.001 or value == huge then
@@ -51,15 +59,32 @@ function M.kind(value)
   return options.read(FORM, value, 2)
 end
 
--- A trigger as the core takes it, where 0 is none.
+-- A trigger as the core takes it, where 0 is none. What is never counted so
+-- far is none.
 local function trigger(value, default)
   value = value or default
-  return value ~= huge and value or 0
+  return value <= 2^53 and value or 0
 end
 
-local function check_options(o)
+local function triggers(o)
+  return {
+    items = trigger(o.items, 500), bytes = trigger(o.bytes, 2^20),
+    pushes = trigger(o.pushes, huge), interval = trigger(o.interval, 0.2),
+    max_bytes = o.max_buffered_bytes,
+  }
+end
+
+-- Raises what is wrong with the options of a queue, before it is made.
+---@param o table as the form keeps them
+function M.check(o)
   if o.merge and not o.buffer then
     compat.misuse("store:queue: option 'merge' needs a 'buffer'")
+  elseif not o.buffer then
+    return
+  end
+  local t = triggers(o.buffer)
+  if t.items + t.bytes + t.pushes + t.interval == 0 then
+    compat.misuse("store:queue: buffer must be given a trigger")
   end
 end
 
@@ -75,17 +100,10 @@ end
 ---@param o table as the form keeps them
 ---@return true?, string?, string?
 function M.open(queue, o)
-  check_options(o)
   if not o.buffer then return true end
-  local b = o.buffer
-  local handle, message, code = queue.handle:buffer {
-    items = trigger(b.items, 500), bytes = trigger(b.bytes, 2^20),
-    pushes = trigger(b.pushes, huge), interval = trigger(b.interval, 0.2),
-    max_bytes = b.max_buffered_bytes,
-  }
+  local handle, message, code = queue.handle:buffer(triggers(o.buffer))
   if not handle then return nil, message, code end
-  queue.buffer, queue.merge, queue.failures = handle, o.merge, 0
-  queue.store.buffers[handle] = true
+  queue.buffer, queue.merge, queue.store.buffered = handle, o.merge, true
   local shortens = queue.codec.native or queue.codec == codec.raw
   if shortens and not queue.check and not o.merge then
     queue.push = short_push(queue, queue.push)
@@ -96,17 +114,13 @@ end
 -- Tells on_error of flushes that failed since it was told last.
 ---@param queue respool.queue
 function M.report(queue)
-  local stats = queue.buffer:stat()
-  if not stats or stats.failures == queue.failures then return end
-  queue.failures = stats.failures
-  if stats.error then
-    hooks.report(queue.store, "buffer", stats.error, stats.code)
-  end
+  hooks.tell_failures(queue.store)
 end
 
 ---@class respool.buffer_stats
 ---@field items integer waiting now
----@field bytes integer
+---@field bytes integer of payload
+---@field memory integer what they take of it; max_buffered_bytes bounds it
 ---@field pushed integer
 ---@field flushes table<string, integer> by items, bytes, pushes, interval,
 --- hand, close
@@ -129,7 +143,8 @@ local function makes_room(queue)
 end
 
 -- Puts something into the buffer; where that has no room, as the queue's
--- overflow says. FULL where nothing may wait for a flush.
+-- overflow says. A flush that would have to wait where nothing may is under
+-- way already: the next push may find room.
 local function put(queue, o, try)
   local ok, message, code = push.insist(queue, o, try)
   if code == "FULL" and makes_room(queue) then
@@ -197,21 +212,7 @@ end
 function M.flush(queue)
   local ok, message, code = queue.buffer:flush()
   M.report(queue)
-  return ok, message, code
-end
-
--- The barrier of all buffers of a store; tries each, and tells the first
--- error.
----@param store respool.store
----@return true?, string?, string?
-function M.flush_all(store)
-  local ok, message, code = true, nil, nil
-  for handle in pairs(store.buffers) do
-    if not handle:closed() then
-      local flushed, m, c = handle:flush()
-      if ok and not flushed then ok, message, code = nil, m, c end
-    end
-  end
+  hooks.tell_pushed(queue.store, code)
   return ok, message, code
 end
 

@@ -86,6 +86,10 @@ end
 
 -- What argparse has to say, in one line.
 local function one_line(message)
+  local number = message:match "^unknown option '(%-[%d.]+)'"
+  if number then
+    return ("'%s' is below 0, which nothing here can be"):format(number)
+  end
   return (message:gsub("%.?\nDid you mean (.*)%?$", "; did you mean %1?")
     :gsub("\n", " "))
 end
@@ -138,8 +142,7 @@ end
 local function text_of(err)
   local missing = missing_module(err)
   if missing then return missing end
-  return (tostring(err):gsub("^[^\n:]*bin/respool:%d+: ", "")
-    :gsub("%s*\n%s*", " "))
+  return arguments.text_of(err)
 end
 
 -- The exit status of an error, which is told unless nobody wants to know.

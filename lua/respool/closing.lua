@@ -10,6 +10,10 @@
 -- waited for: given a deadline it goes on, and its work closes the store when
 -- it ends; given none, the store is closed at once and the item in hand
 -- released.
+--
+-- Who closes a store that is being closed has nothing to do: it is under way,
+-- until its deadline at most. One that cannot come to its end, because it
+-- raised an error or nobody runs it any more, is given up.
 
 local compat = require "respool.compat"
 local core = require "respool.core"
@@ -23,7 +27,8 @@ local M = {}
 ---@class respool.close_left
 ---@field handlers integer still running at the deadline
 ---@field lots integer that could not be settled or released
----@field buffered integer items that could not be flushed
+---@field buffered integer items that could not be flushed, those included of
+--- queue handles that were collected
 
 -- Who runs: a coroutine, or in the older Luas the main one.
 local function runner()
@@ -89,16 +94,12 @@ end
 
 -- Flushes buffers. Returns how many items are left in them.
 local function drain(store)
-  local left, message, code = 0, nil, nil
-  for handle in pairs(store.buffers) do
-    if not handle:closed() then
-      local ok, m, c = handle:drain()
-      if not ok then
-        local stats = handle:stat()
-        left = left + (stats and stats.items or 0)
-        message, code = message or m, code or c
-      end
-    end
+  if not store.buffered then return 0 end
+  local ok, message, code = store.handle:drain()
+  if ok then return 0 end
+  local left = 0
+  for _, stats in ipairs(store.handle:buffers() or {}) do
+    left = left + stats.items
   end
   return left, message, code
 end
@@ -153,10 +154,15 @@ local function conclude(store, late)
 end
 
 -- Closes the store whatever comes of it. `late` is how many handlers were
--- waited for in vain.
+-- waited for in vain. Only an error of the interpreter's, such as Ctrl-C,
+-- leaves it to the next.
 local function finish(store, late)
-  store.closing.finishing = true
-  local left, message, code = conclude(store, late)
+  local closing = store.closing
+  closing.finishing = true
+  local left, message, code = compat.guard(function()
+    return conclude(store, late)
+  end, nil, function() closing.finishing = nil end)
+  hooks.tell_failures(store)
   store.handle:close()
   if message then
     hooks.report(store, "close", message, code)
@@ -211,13 +217,39 @@ local function begin(store, deadline)
 end
 
 -- Lets handlers of other coroutines run until they end, or the deadline.
-local function wait(store, pause)
+local function let_run(store, pause)
   local closing = store.closing
   while not store.handle:closed() and not none_serving(store) do
     local left = closing.ends - store.handle:now()
     if left <= 0 then break end
     pause(math.min(left, RETRY))
   end
+end
+
+-- The same, known to be under way as long as there is who waits.
+local function wait(store, pause)
+  local closing = store.closing
+  closing.waiting = setmetatable({ runner() }, { __mode = "v" })
+  compat.guard(function() let_run(store, pause) end, nil, function()
+    closing.waiting = nil
+  end)
+end
+
+-- Whether a close that was begun will come to its end without the caller.
+local function is_under_way(store)
+  local closing = store.closing
+  if not closing or closing.given_up then return false end
+  if closing.finishing then return true end
+  if store.handle:now() >= closing.ends then return false end
+  if closing.deferred then return not none_serving(store) end
+  return closing.waiting ~= nil and closing.waiting[1] ~= nil
+end
+
+-- What is under way will not be gone on with: the next to close the store
+-- closes it.
+---@param store respool.store
+function M.give_up(store)
+  if store.closing then store.closing.given_up = true end
 end
 
 -- Closes the store: see Store:close.
@@ -232,8 +264,7 @@ function M.close(store, deadline, pause)
   if pause ~= nil then
     options.argument(2, "store:close", pause, options.callable)
   end
-  if store.handle:closed() then return true end
-  if store.closing and store.closing.finishing then return true end
+  if store.handle:closed() or is_under_way(store) then return true end
   begin(store, deadline or 0)
   if not deadline then return finish(store, 0) end
   if store.serving[runner()] then
@@ -241,7 +272,9 @@ function M.close(store, deadline, pause)
     return true
   end
   if pause then wait(store, pause) end
-  if store.handle:closed() then return true end -- by who was waited for
+  if store.handle:closed() or store.closing.finishing then
+    return true -- by who was waited for
+  end
   return finish(store, pause and count_serving(store) or 0)
 end
 

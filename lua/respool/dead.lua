@@ -31,6 +31,7 @@ local M = {}
 ---@field replays integer
 ---@field priority integer
 ---@field items integer 1, or those of a damaged segment set aside
+---@field damaged boolean it cannot be read or moved: `bytes` are what there is
 ---@field failures integer all there were
 ---@field history table[] the first and last of them: at, error, group, trace
 
@@ -60,7 +61,9 @@ end
 local function present(dead, letter)
   letter.header_bytes = letter.headers
   letter.headers = codec.headers(letter.headers)
-  letter.payload = codec.decode(dead.codec, letter.bytes)
+  if not letter.damaged then
+    letter.payload = codec.decode(dead.codec, letter.bytes)
+  end
   if letter.original then
     letter.original = codec.decode(dead.codec, letter.original)
   end
@@ -163,7 +166,8 @@ local RETRY = {
 }
 
 -- Moves one letter back to its queue, or to another, with its attempts
--- counted from none again unless `keep_attempts`.
+-- counted from none again unless `keep_attempts`. It takes its key up again,
+-- unless another item holds it by now: then it goes back without.
 ---@param number integer
 ---@param given { to: respool.queue?, keep_attempts: boolean? }?
 ---@return true?, string?, string?
@@ -198,7 +202,8 @@ local PURGE = {
 local function chosen(letters, o, died_before)
   local numbers = {}
   for _, letter in ipairs(letters) do
-    if (not died_before or letter.died_at < died_before)
+    local died_at = letter.died_at or math.huge -- a damaged one: not known
+    if (not died_before or died_at < died_before)
        and o.where(letter) then
       numbers[#numbers + 1] = letter.number
     end

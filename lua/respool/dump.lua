@@ -4,6 +4,11 @@
 -- writer of the user's. They are copied, or with `remove` moved: then what
 -- the writer has accepted is removed, and nothing else. A crash in between
 -- leaves a record in both places, never in none.
+--
+-- What is damaged is counted. A letter is copied with the bytes there are and
+-- `damaged`, but not moved: nobody could make an item of it again. An item is
+-- not copied; one that a move meets becomes a letter, of which the queue's
+-- on_dead tells.
 
 local codec = require "respool.codec"
 local compat = require "respool.compat"
@@ -22,6 +27,8 @@ local M = {}
 -- why, ends the dump. One that needs longer returns how many are accepted by
 -- now of all that it was given, counted from the first one not accepted yet.
 ---@class respool.writer
+---@field begin (fun(self: respool.writer, origin: respool.origin))? called
+--- before anything is read, also when there is nothing
 ---@field write fun(self: respool.writer, batch: table): ...
 ---@field patience number? seconds for which it may keep what it was given; of
 --- items that are moved 10 when not given, 300 at most: then it is flushed
@@ -53,6 +60,9 @@ local M = {}
 ---@field known integer removed, as they had been written by an earlier dump
 ---@field lost integer written, but not removed: letters that somebody else
 --- took meanwhile, items that were handed out to others
+---@field damaged integer letters copied as mere bytes or not moved, items not
+--- copied
+---@field damaged_numbers integer[] the first hundred of these
 ---@field batches integer
 
 local function has_write(value)
@@ -190,6 +200,23 @@ local function drop_known(d, records)
   return fresh
 end
 
+local TOLD = 100
+
+-- Counts what is damaged, and takes it out of what is to be moved.
+local function drop_damaged(d, records)
+  local counts, told = d.counts, d.counts.damaged_numbers
+  for _, number in ipairs(records.damaged or {}) do
+    counts.damaged = counts.damaged + 1
+    if #told < TOLD then told[#told + 1] = number end
+  end
+  if not d.o.remove then return records end
+  local whole = {}
+  for _, record in ipairs(records) do
+    if not record.damaged then whole[#whole + 1] = record end
+  end
+  return whole
+end
+
 local function gather(d)
   local o = d.o
   local room = min((o.capacity or CAPACITY) - #d.batch,
@@ -198,7 +225,7 @@ local function gather(d)
   local records, message, code = d.source:next(room)
   if not records then return nil, message, code end
   local n = #records
-  records, message, code = drop_known(d, records)
+  records, message, code = drop_known(d, drop_damaged(d, records))
   if not records then return nil, message, code end
   d.counts.read = d.counts.read + #records
   d.since = d.since or n > 0 and d.store:now() or nil
@@ -268,7 +295,7 @@ local function new_dump(o, source, origin)
     batch = {}, pending = {},
     counts = {
       total = source.total, read = 0, written = 0, removed = 0, known = 0,
-      lost = 0, batches = 0,
+      lost = 0, damaged = 0, damaged_numbers = {}, batches = 0,
     },
   }
 end
@@ -309,11 +336,21 @@ local function begin(o, source)
   return remove_known(d, tickets)
 end
 
+-- Tells the writer where records will come from.
+local function introduce(d)
+  local w = d.o.writer
+  if not w.begin then return true end
+  local ok, problem = compat.pcall(w.begin, w, d.origin)
+  if ok then return true end
+  return fail(outcome.describe(problem).text)
+end
+
 local function dump(o, source)
   local d, message, code = begin(o, source)
   if not d then return nil, message, code end
   local ok
-  ok, message, code = run(d)
+  ok, message, code = introduce(d)
+  if ok then ok, message, code = run(d) end
   if not ok then return nil, message, code, d.counts end
   return d.counts
 end

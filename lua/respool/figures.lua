@@ -48,6 +48,16 @@ local M = {}
 ---@field pushed_bytes integer payload bytes of `pushed`
 ---@field delivered_bytes integer payload bytes of `delivered`
 
+---@class respool.buffered
+---@field items integer that are not flushed yet
+---@field bytes integer of payload
+---@field memory integer that they take
+---@field failures integer flushes that failed
+---@field error string? why, while the last one did
+---@field code string?
+
+local BUFFERED = { "items", "bytes", "memory", "failures" }
+
 local function fill(stats, config)
   local items = stats.ready + stats.leased + stats.waiting
   if config.max_items == huge and config.max_queue_bytes == huge then
@@ -94,6 +104,24 @@ function M.names(store)
     if name:sub(1, 1) ~= "." then shown[#shown + 1] = name end
   end
   return shown
+end
+
+-- What waits in the buffers of a store handle, by queue; of several buffers
+-- of one queue together. `error` and `code` are there while a flush fails.
+---@param store respool.store
+---@return table<string, respool.buffered>
+function M.buffers(store)
+  local all = {}
+  for _, b in ipairs(store.buffered and store.handle:buffers() or {}) do
+    local sum = all[b.queue]
+    if not sum then
+      sum = { items = 0, bytes = 0, memory = 0, failures = 0 }
+      all[b.queue] = sum
+    end
+    for _, name in ipairs(BUFFERED) do sum[name] = sum[name] + b[name] end
+    sum.error, sum.code = sum.error or b.error, sum.code or b.code
+  end
+  return all
 end
 
 -- Figures of all queues, by name.

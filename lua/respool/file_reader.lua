@@ -95,8 +95,17 @@ end
 local function open_packed(program, path)
   local ok, message, code = files.find(program)
   if not ok then return nil, message, code end
-  return input(io.popen(("exec %s -dc <%s 2>/dev/null"):format(
+  local from = input(io.popen(("exec %s -dc <%s 2>/dev/null"):format(
     program.name, files.quote(path)), "r"), path)
+  from.program = program
+  return from
+end
+
+-- What is wrong with an input, and whose fault it is if it was compressed.
+local function blame(from, message)
+  local program = from.program
+  if not program or files.is_whole(program, from.path) then return message end
+  return ("%s (%s cannot unpack all of the file)"):format(message, program.name)
 end
 
 local function first_bytes(stream)
@@ -173,7 +182,7 @@ function M.open(path)
   reader, message, code = read_input(from)
   if reader then return reader end
   if from.stream ~= io.stdin then from.stream:close() end
-  return nil, ("%s: %s"):format(from.path, message), code
+  return nil, ("%s: %s"):format(from.path, blame(from, message)), code
 end
 
 
@@ -197,10 +206,15 @@ local FORM = {
 
 local RECORDS, BYTES = 500, 4 * 2^20
 
-local function note(reader, path, message, code)
-  table.insert(reader.problems, message:find(path, 1, true) and message
-    or ("%s: %s"):format(path, message))
+local function note(reader, message, code)
+  table.insert(reader.problems, message)
   reader.code = reader.code or code
+end
+
+-- Notes what is wrong with the file in hand.
+local function note_file(reader, message, code)
+  local from = reader.current.reader.input
+  note(reader, ("%s: %s"):format(from.path, message), code)
 end
 
 -- Ends the file in hand. `whole` says that all of it was read.
@@ -218,9 +232,11 @@ local function enter(reader)
     local path = reader.paths[reader.at]
     local opened, message, code = M.open(path)
     if opened then
-      reader.current = { path = path, reader = opened, failed = 0 }
+      reader.current = {
+        path = path, reader = opened, failed = 0, unreadable = 0,
+      }
     else
-      note(reader, path, message, code)
+      note(reader, message, code)
     end
   end
   return reader.current
@@ -236,17 +252,48 @@ local function new_batch(current)
   }
 end
 
+local UNREADABLE = 10 -- records of a file that are told one by one
+
+-- A record that is as it was written, but cannot be read here.
+local function pass_over(reader, current, message, code)
+  current.failed = current.failed + 1
+  current.unreadable = current.unreadable + 1
+  if current.unreadable <= UNREADABLE then
+    note_file(reader, message, code)
+  end
+end
+
+-- The next record of the file in hand; nil at its end, or where it is damaged.
+local function next_record(reader, current)
+  local ahead = current.ahead
+  current.ahead = nil
+  if ahead then return ahead end
+  while true do
+    local record, message, code, more = current.reader:next()
+    if record then return record end
+    if not more then return nil, message, code end
+    pass_over(reader, current, message, code)
+  end
+end
+
+local function finish_file(reader, current, message, code)
+  if current.unreadable > UNREADABLE then
+    note_file(reader, ("and %d other records"):format(
+      current.unreadable - UNREADABLE), "CORRUPT")
+  end
+  if message then
+    note_file(reader, blame(current.reader.input, message), code)
+  end
+  leave(reader, message == nil)
+end
+
 -- Fills a batch from the file in hand, of one archive.
 local function fill(reader, current)
   local batch, size, header = nil, 0, nil
   while not batch or #batch < reader.records and size < reader.bytes do
-    local record = current.ahead
-    local message, code
-    current.ahead = nil
-    if not record then record, message, code = current.reader:next() end
+    local record, message, code = next_record(reader, current)
     if not record then
-      if message then note(reader, current.path, message, code) end
-      leave(reader, message == nil)
+      finish_file(reader, current, message, code)
       break
     end
     header = header or current.reader.header
@@ -295,6 +342,14 @@ function Reader:position()
   return self.current and self.current.reader.input.at or 0
 end
 
+local function list_of_paths(value)
+  local ok = type(value) == "table"
+  for _, path in ipairs(ok and value or {}) do
+    ok = ok and type(path) == "string"
+  end
+  return ok and value or nil, "a list of names of files"
+end
+
 -- A reader of files, and of the archives in directories; "-" is the standard
 -- input. What is wrong with one file is noted in `problems`, with the first
 -- `code`, and the next one is read.
@@ -302,7 +357,7 @@ end
 ---@param given respool.file_reader_options?
 ---@return respool.file_reader?, string?, string?
 function M.new(paths, given)
-  options.argument(1, "respool.file_reader", paths, options.table)
+  options.argument(1, "respool.file_reader", paths, list_of_paths)
   local o = options.read(FORM, given, 2)
   local list = {}
   for _, path in ipairs(paths) do

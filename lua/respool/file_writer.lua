@@ -209,8 +209,15 @@ local function is_there(source, record, print)
   return there ~= nil and archive.print(there) == print
 end
 
+-- The next record that can be read.
+local function next_record(reader)
+  local record, more, _
+  repeat record, _, _, more = reader:next() until record or not more
+  return record
+end
+
 -- Adds the prints of a file's records, if its first one is still in the
--- source, and the numbers of those that are.
+-- source, and the numbers of those that are; what is damaged stays there.
 local function add_known(path, source, origin, prints, numbers)
   local reader, message, code = file_reader.open(path)
   if not reader and code == "CORRUPT" then return true end
@@ -220,14 +227,16 @@ local function add_known(path, source, origin, prints, numbers)
     reader:close()
     return true
   end
-  local first, record = true, reader:next()
+  local first, record = true, next_record(reader)
   while record do
     local print = archive.print(record)
     local there = is_there(source, record, print)
     if first and not there then break end
-    if there then numbers[#numbers + 1] = record.number or record.id end
+    if there and not archive.problem(record) then
+      numbers[#numbers + 1] = record.number or record.id
+    end
     first, prints[print] = false, true
-    record = reader:next()
+    record = next_record(reader)
   end
   reader:close()
   return true

@@ -6,16 +6,23 @@
 -- end, by death and by replay.
 --
 -- What accepted is known by its place: of handler "mail" in a fan-out that is
--- third in a chain, "3.mail". While one runs, the item's fourth slot is the
+-- third in a chain, "3.mail". While one runs, the item's third slot is the
 -- place of what runs.
+--
+-- What a handler of a fan-out gave to item:push is committed with the outcome
+-- of the item if that handler accepted it: also when the item is tried again,
+-- or dies, since that handler is not called for it again. What others pushed
+-- is forgotten. A chain that is such a handler accepts as a whole; pushes of
+-- a chain by itself are committed when the item is done.
 
 local core = require "respool.core"
 local compat = require "respool.compat"
+local handover = require "respool.handover"
+local memory = require "respool.memory"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 
 local lots = core.lot
-local cbor = core.cbor
 local NONE, DONE = outcome.NONE, outcome.DONE
 local RETRY, SNOOZE, DEAD = outcome.RETRY, outcome.SNOOZE, outcome.DEAD
 local RELEASE, DROP = outcome.RELEASE, outcome.DROP
@@ -23,8 +30,6 @@ local RELEASE, DROP = outcome.RELEASE, outcome.DROP
 local M = {}
 
 ---@alias respool.handler fun(payload: any, item: respool.item, ...): ...
-
-local MEMO_MAX = 4096 -- bytes, as in respool.h
 
 local function is_gone(item)
   return lots.closed(item[1])
@@ -37,8 +42,8 @@ local function is_marked(item)
 end
 
 local function enter(item, step)
-  local outer = item[4]
-  item[4] = outer and outer .. "." .. step or tostring(step)
+  local outer = item[3]
+  item[3] = outer and outer .. "." .. step or tostring(step)
   return outer
 end
 
@@ -49,7 +54,7 @@ local run_chain
 
 -- Goes on to the next unless this one has not done its work.
 local function go_on(handlers, i, payload, item, outer, ...)
-  item[4] = outer
+  item[3] = outer
   if i == #handlers or not outcome.is_done(...) or is_gone(item)
      or is_marked(item) then
     return ...
@@ -63,49 +68,25 @@ function run_chain(handlers, i, payload, item, ...)
                handlers[i](payload, item, ...))
 end
 
-local function check_handlers(of, list)
-  if #list == 0 then options.bad_argument(1, of, "a function", nil) end
-  for i = 1, #list do
+-- Each of the `n` arguments; a name that was mistyped is nil.
+local function check_handlers(of, list, n)
+  for i = 1, math.max(n, 1) do
     options.argument(i, of, list[i], options.callable)
   end
 end
 
 -- A handler that calls these in turn, each with the payload, the item and
 -- what the one before returned. The first that is not done ends it, and its
--- outcome is the chain's.
+-- outcome is the chain's; a retry calls all of them again. What they push is
+-- committed when the last is done.
 ---@param ... respool.handler
 ---@return respool.handler
 function M.chain(...)
   local handlers = { ... }
-  check_handlers("respool.chain", handlers)
+  check_handlers("respool.chain", handlers, select("#", ...))
   return function(payload, item)
     return run_chain(handlers, 1, payload, item)
   end
-end
-
-
--- What a fan-out remembers: the list of those that accepted.
-
-local function recall(item)
-  local accepted = {}
-  local memo = item.memo and cbor.decode(item.memo)
-  for _, place in ipairs(type(memo) == "table" and memo or {}) do
-    accepted[#accepted + 1] = place
-    accepted[place] = true
-  end
-  return accepted
-end
-
-local function remember(item, place)
-  local accepted = recall(item)
-  accepted[#accepted + 1] = place
-  local list = {}
-  for i, name in ipairs(accepted) do list[i] = name end
-  local memo = cbor.encode(list)
-  if #memo > MEMO_MAX then
-    error("respool.fan_out: names of handlers over 4096 bytes", 0)
-  end
-  item[3] = memo
 end
 
 
@@ -183,15 +164,15 @@ end
 
 -- Fan-outs.
 
--- Calls one handler: nil when it accepted, else its problem. To drop the item
--- is to want no more of it.
+-- Judges one handler: nil when it accepted, else its problem. To drop the
+-- item is to want no more of it, not even what was pushed: nil, true.
 local function judge(name, trace, ok, first, second)
   if not ok then return problem_of(name, first, nil, trace) end
   if outcome.is_done(first, second) then return nil end
   if not outcome.is_outcome(first) then
     return problem_of(name, second == nil and "returned false" or second)
   end
-  if first.verdict == DROP then return nil end
+  if first.verdict == DROP then return nil, true end
   return problem_of(name, first.error, first)
 end
 
@@ -208,20 +189,27 @@ local function try(name, handler, payload, item)
   return results(compat.xpcall(handler, catch, payload, item))
 end
 
+local function accept(item, from)
+  local lot, i, place = item[1], item[2], item[3]
+  memory.remember(lot, i, place)
+  handover.accept(lot, i, from, place)
+end
+
 -- Calls one that has not accepted yet, at its place. True to go on.
 local function serve(entry, payload, item, problems)
-  local place = item[4]
-  if recall(item)[place] then return true end
-  local problem = try(entry.name, entry.handler, payload, item)
+  local lot, i, place = item[1], item[2], item[3]
+  if memory.recall(lot, i)[place] then return true end
+  local from = handover.count(lot)
+  local problem, dropped = try(entry.name, entry.handler, payload, item)
   if is_gone(item) then return false end
+  local by_hand = not problem and #problems == 0 and is_marked(item)
+  if problem or dropped or by_hand then handover.forget(lot, i, from) end
   if problem then
     table.insert(problems, problem)
-  elseif #problems == 0 and is_marked(item) then
-    return false
-  else
-    remember(item, place)
+  elseif not by_hand then
+    accept(item, from)
   end
-  return true
+  return not by_hand
 end
 
 local function call_all(entries, payload, item)
@@ -229,7 +217,7 @@ local function call_all(entries, payload, item)
   for _, entry in ipairs(entries) do
     local outer = enter(item, entry.name)
     local more = serve(entry, payload, item, problems)
-    item[4] = outer
+    item[3] = outer
     if not more then return end
   end
   if #problems > 0 then return conclude(problems) end
@@ -264,7 +252,7 @@ local function check_names(entries)
     end
     names[i], names[entry.name] = entry.name, true
   end
-  if #table.concat(names, ",") > MEMO_MAX / 2 then
+  if #table.concat(names, ",") > memory.MOST / 2 then
     compat.misuse("respool.fan_out: the names of handlers are too long")
   end
 end
@@ -273,7 +261,9 @@ end
 -- when all have accepted it; a retry calls only those that have not. One that
 -- says dead makes the item dead; the error names those that failed. What
 -- happens to the item is said by what they return or raise: a mark made by
--- hand ends the fan-out.
+-- hand ends the fan-out. What one pushed is committed with the item's next
+-- outcome if that one accepted, whatever it is, and else forgotten; one whose
+-- push is refused has not accepted.
 ---@param handlers table<string|integer, respool.handler>
 ---@return respool.handler
 function M.fan_out(handlers)

@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Health: a verdict on the storage, on reader slots and on each queue, and
--- the worst of them for the store. Each figure has two bounds: above the
--- first it is degraded, above the second unhealthy.
+-- Health: a verdict on the storage, on reader slots, on each queue and on
+-- each buffer, and the worst of them for the store. Each figure has two bounds:
+-- above the first it is degraded, above the second unhealthy. A buffer is
+-- degraded while its flushes fail.
 
 local figures = require "respool.figures"
 local options = require "respool.options"
@@ -31,7 +32,8 @@ local M = {}
 
 ---@class respool.health
 ---@field status respool.health_status
----@field components table storage, readers, and queues by name
+---@field components table storage, readers, queues by name, and if this handle
+--- has any, buffers by queue: see respool.buffered
 
 local LEVELS = { healthy = 1, degraded = 2, unhealthy = 3 }
 
@@ -183,6 +185,18 @@ local function queues(store, o, limit)
   return judged
 end
 
+
+-- Buffers.
+
+-- By queue; nil when there is none.
+local function buffers(store)
+  local all = figures.buffers(store)
+  for _, b in pairs(all) do
+    b.status = b.error and "degraded" or "healthy"
+  end
+  return next(all) and all
+end
+
 local function components(store, o)
   local limit = limits(o)
   local stats, message, code = store.handle:stat()
@@ -193,8 +207,14 @@ local function components(store, o)
   end
   return {
     storage = storage(store, stats, limit), readers = readers(stats, limit),
-    queues = judged,
+    queues = judged, buffers = buffers(store),
   }
+end
+
+-- The worst of what a table of components says.
+local function worst_of(parts, status)
+  for _, part in pairs(parts or {}) do status = worst(status, part.status) end
+  return status
 end
 
 -- How a store is. Never fails: a store that does not answer is unhealthy.
@@ -205,7 +225,7 @@ function M.check(store, given)
   local parts = components(store, options.read(FORM, given, 1))
   local status = parts.storage.status
   if parts.readers then status = worst(status, parts.readers.status) end
-  for _, part in pairs(parts.queues) do status = worst(status, part.status) end
+  status = worst_of(parts.buffers, worst_of(parts.queues, status))
   return { status = status, components = parts }
 end
 

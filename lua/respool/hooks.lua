@@ -2,7 +2,8 @@
 --
 -- Hooks: functions of the user's that are told what happens. None of them can
 -- harm the work: an error that one raises goes to on_error, once, and an error
--- that on_error or log raises goes nowhere.
+-- that on_error or log raises goes nowhere. One may close the store, which
+-- ends the work; hooks that would come later are not called then.
 
 local compat = require "respool.compat"
 local core = require "respool.core"
@@ -40,6 +41,23 @@ function M.report(store, where, message, code)
                { message = message, code = code, where = where })
 end
 
+-- Tells on_error of flushes that failed in the background since it was told
+-- last, those of one buffer together. Who calls it must bear that on_error
+-- closes the store.
+---@param store respool.store
+function M.tell_failures(store)
+  local handle = store.handle
+  if not store.buffered or handle:closed() then return end
+  local failures = handle:flush_failures()
+  if failures == (store.failures or 0) then return end
+  store.failures = failures
+  for _, f in ipairs(handle:failed_flushes() or {}) do
+    local what = f.times == 1 and "a flush" or ("%d flushes"):format(f.times)
+    M.report(store, "buffer", ("%s of queue '%s' failed: %s"):format(
+      what, f.queue, f.error), f.code)
+  end
+end
+
 -- Calls a hook, if there is one.
 ---@param store respool.store
 ---@param name string of the hook
@@ -56,7 +74,9 @@ end
 
 ---@class respool.death
 ---@field item respool.item|respool.letter the letter of one that ended in a
---- take: it had expired, had crashed too often, or its bytes are damaged
+--- take: it had expired, had crashed too often, or its bytes are damaged; or
+--- in a push: a full queue that buries had no room for it, or it had expired
+--- and was in the way
 ---@field verdict integer? that it was marked with
 ---@field reason string exhausted, rejected, undecodable, version ...
 ---@field group string?
@@ -79,7 +99,42 @@ local function tell_death(queue, death)
     queue = queue.name, id = death.item.id, reason = death.reason,
     group = death.group, error = death.error,
   })
+  if queue.handle:closed() then return end -- by the log
   M.call(queue.store, "on_dead", queue.on_dead, death)
+end
+
+local function tell_letter(queue, box, number)
+  local letter = queue.dead:in_box(box):get(number)
+  if not letter then return end
+  tell_death(queue, {
+    item = letter, reason = letter.reason, group = letter.group,
+    error = letter.error, box = box,
+  })
+end
+
+-- Handles of a store that are to be told of deaths.
+local function listeners(store)
+  local list = {}
+  for queue in pairs(store.queues_open) do
+    if queue.on_dead then list[#list + 1] = queue end
+  end
+  return list
+end
+
+-- What became letters in pushes of this store's handles, whoever made them:
+-- those that its buffers have flushed meanwhile are told of with the next verb
+-- that may read them, so not after one whose `code` is "PHASE".
+---@param store respool.store
+---@param code string?
+function M.tell_pushed(store, code)
+  if not store.watched or code == "PHASE" then return end
+  for _, queue in ipairs(listeners(store)) do
+    while not queue.handle:closed() do -- by a hook
+      local box, number = queue.handle:notice()
+      if not box then break end
+      tell_letter(queue, box, number)
+    end
+  end
 end
 
 -- What became letters in a take; `state` is the table beside its lot.
@@ -89,14 +144,9 @@ function M.tell_buried(state)
   state.died = nil
   for _, d in ipairs(died) do
     if queue.handle:closed() then return end -- by a hook
-    local letter = queue.dead:in_box(d.box):get(d.number)
-    if letter then
-      tell_death(queue, {
-        item = letter, reason = letter.reason, group = letter.group,
-        error = letter.error, box = d.box,
-      })
-    end
+    tell_letter(queue, d.box, d.number)
   end
+  M.tell_pushed(queue.store)
 end
 
 -- Takes out what has been settled as it was marked when it was noted.
@@ -118,10 +168,11 @@ end
 ---@param lot respool.lot
 function M.tell_deaths(lot)
   local beside = lots.beside(lot)
-  if not beside.deaths then return end
-  for _, death in ipairs(died(lot, beside.deaths)) do
+  for _, death in ipairs(beside.deaths and died(lot, beside.deaths) or {}) do
+    if lots.closed(lot) then return end -- by a hook
     tell_death(beside.queue, death)
   end
+  M.tell_pushed(beside.queue.store)
 end
 
 return M

@@ -330,7 +330,8 @@ local function with_defaults(o)
 end
 
 -- A handler that delivers items by HTTP. Its connections are used again; they
--- are the handler's own.
+-- are the handler's own, and at most 64 of them are kept idle, whatever hosts
+-- they go to.
 ---@param given respool.http_options
 ---@return respool.handler
 function M.handler(given)

@@ -115,6 +115,17 @@ function Imported:note(record)
   return true
 end
 
+-- Notes that a record will not have been.
+---@return true?, string?, string?
+function Imported:forget(record)
+  local range, at = place(record)
+  local known, message, code = chart(self, range)
+  if not known then return nil, message, code end
+  self.changed[range] = known:sub(1, at) .. NOTHING
+    .. known:sub(at + WIDTH + 1)
+  return true
+end
+
 -- Adds the changed charts to a transaction of the core.
 ---@return true?, string?, string?
 function Imported:add(tx)

@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- Items of a lot: the lot and a number, nothing else until it is asked for;
--- third, what the item is to remember if it goes on. An item is good as long
--- as its lot is open.
+-- Items of a lot: the lot and a number, nothing else until it is asked for. An
+-- item is good as long as its lot is open.
 
 local core = require "respool.core"
 local compat = require "respool.compat"
 local codec = require "respool.codec"
+local handover = require "respool.handover"
+local memory = require "respool.memory"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 local push = require "respool.push"
@@ -100,7 +101,7 @@ function derived.original(item)
 end
 
 function derived.memo(item)
-  return item[3] or lots.field(item[1], item[2], fields.memo)
+  return memory.memo(item[1], item[2])
 end
 
 function Item.__index(item, name)
@@ -151,8 +152,8 @@ function Methods:snooze(seconds)
   return verdict.apply(queue_of(self), self, outcome.snooze(seconds))
 end
 
--- Refused now, a push is the failure of the item that makes it; refused by
--- the settle, it would hold up the whole lot.
+-- Refused now, a push is the failure of the item that makes it, as it would
+-- be when it is refused by the settle.
 local function check_size(store, row)
   local size = #row[2] + (row[3] and #row[3] or 0)
   if size > store.max_item_bytes then
@@ -161,19 +162,21 @@ local function check_size(store, row)
   end
 end
 
--- Pushes in the commit that settles this item, if it is done then.
+-- Pushes in the commit that settles this item, if it is done then; in a
+-- fan-out, if the handler that pushes accepts it. In `work` a push that is
+-- refused then (EXISTS, FULL, NOT_FOUND) is the failure of this item, with
+-- that code as its group, and no other's: it is tried again as the policy
+-- says. A settle made by hand is refused as a whole.
 ---@param queue respool.queue of the same store
 ---@param payload any
 ---@param given respool.push_options?
 function Methods:push(queue, payload, given)
   options.argument(1, "item:push", queue, options.queue)
   lots.settled(self[1], self[2]) -- raises when the lot is closed
-  local beside = lots.beside(self[1])
-  local store = beside.queue.store
+  local store = queue_of(self).store
   local row = push.carried(store, queue, payload, push.read(given, 3))
   check_size(store, row)
-  beside.pushes = beside.pushes or {}
-  table.insert(beside.pushes, { i = self[2], row = row })
+  handover.add(self[1], self[2], row)
 end
 
 -- True once the queue's work is to stop: by stop(), by closing, or by a

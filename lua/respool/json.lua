@@ -2,16 +2,21 @@
 --
 -- JSON for payloads, both ways.
 --
--- In: lua-cjson reads, and is strict. It knows no integers and no empty
--- arrays, though: whole numbers are made integers again, and the few texts
--- that hold `[]` or a number of 16 digits are read by dkjson, once cjson has
--- found them to be JSON. A whole number that this Lua cannot hold is refused.
+-- In: RFC 8259, and nothing besides. lua-cjson reads; what it lets pass that is
+-- no JSON, such as `1.` and a line's end in a string, is looked for where a
+-- text has the signs of it. It knows no integers and no empty arrays: whole
+-- numbers are made integers again, and the few texts that hold `[]` or a
+-- number of 16 digits are read by dkjson, once cjson has found them to be JSON.
+-- A number that this Lua cannot hold is refused: a whole one beyond its
+-- integers (of LuaJIT and 5.1: beyond 2^53), any beyond a double. So is half of
+-- a surrogate pair, which is no character. Of a name that an object has twice
+-- the last counts.
 --
 -- Out: of what JSON does not know, NaN and infinities become null, map keys
 -- that are no strings become the strings they are written as, and a string
--- that is not UTF-8 becomes {"$base64": "..."}. Map keys are sorted. Numbers
--- are written so that they read back as the same ones, which is why lua-cjson,
--- of 14 digits, does not write them.
+-- that is not UTF-8 becomes {"$base64": "..."}, as a map key "$base64:...".
+-- Map keys are sorted. Numbers are written so that they read back as the same
+-- ones, which is why lua-cjson, of 14 digits, does not write them.
 
 local core = require "respool.core"
 
@@ -24,33 +29,20 @@ local M = {}
 
 -- Text.
 
-local length = (rawget(_G, "utf8") or {}).len
-local strict = length and not length "\237\160\128" -- 5.3 lets surrogates pass
-
-local UTF8 = {
-  "^[\1-\127]+", "^[\194-\223][\128-\191]",
-  "^\224[\160-\191][\128-\191]", "^[\225-\236\238\239][\128-\191][\128-\191]",
-  "^\237[\128-\159][\128-\191]", "^\240[\144-\191][\128-\191][\128-\191]",
-  "^[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "^\244[\128-\143][\128-\191][\128-\191]", "^%z+",
-}
-
-local function step(s, at)
-  for _, pattern in ipairs(UTF8) do
-    local _, stop = s:find(pattern, at)
-    if stop then return stop + 1 end
-  end
-end
-
--- Whether a string is UTF-8: RFC 3629, section 4.
+-- Whether a string is UTF-8: RFC 3629, section 4. The core knows, which
+-- encodes text and bytes as two different things.
 ---@param s string
 ---@return boolean
 function M.is_text(s)
   if not s:find "[\128-\255]" then return true end
-  if strict then return length(s) ~= nil end
-  local at = 1
-  while at and at <= #s do at = step(s, at) end
-  return at ~= nil
+  return core.cbor.encode(s):byte() >= 0x60
+end
+
+-- nginx has one of its own, and may be without luasocket.
+local function base64(s)
+  local ngx = rawget(_G, "ngx")
+  if ngx then return ngx.encode_base64(s) end
+  return (require "mime".b64(s))
 end
 
 
@@ -69,19 +61,54 @@ end
 
 local EXACT = 2^53
 
--- Whether this Lua holds the whole number that the digits are.
-local function fits(digits)
-  local n = tonumber(digits)
-  if tointeger then return math.type(n) == "integer" end
-  return n <= EXACT
+local INTEGER = "a whole number beyond what Lua holds"
+local DOUBLE = "a number beyond what a double holds"
+
+-- Why a number is none, or none that this Lua holds; nil when it is one.
+local function wrong_number(token)
+  local rest = token:match "^-?[1-9]%d*(.*)$" or token:match "^-?0(.*)$"
+  if rest == "" then
+    local n = tonumber(token)
+    if tointeger then return math.type(n) ~= "integer" and INTEGER or nil end
+    local same = ("%.0f"):format(n) == token and n >= -EXACT and n <= EXACT
+    return not same and INTEGER or nil
+  end
+  rest = rest and (rest:match "^%.%d+(.*)$" or rest)
+  rest = rest and (rest:match "^[eE][+-]?%d+(.*)$" or rest)
+  if rest ~= "" then return "a number that is not JSON's" end
+  local n = tonumber(token)
+  return (n == huge or n == -huge) and DOUBLE or nil
 end
 
--- The first whole number that does not fit; strings are passed over.
-local function too_large(text)
-  local bare = text:gsub("\\.", ""):gsub('"[^"]*"', '""')
-  for number in bare:gmatch "%d[%d.eE+-]*" do
-    if number:match "^%d+$" and not fits(number) then return number end
+-- The same of the first such number in a text without its strings.
+local function wrong_numbers(bare)
+  for token in bare:gmatch "[%d.+-][%w.+-]*" do
+    local why = wrong_number(token)
+    if why then return why end
   end
+end
+
+-- Signs of a number that cjson reads although it is not JSON's or does not
+-- fit; most texts have none.
+local LONG = ("%d"):rep(16)
+local SIGNS = { LONG, "%d%.%D", "%d%.$", "%-%.", "[eE]%+?%d%d" }
+
+local function has_sign(text)
+  for _, sign in ipairs(SIGNS) do
+    if text:find(sign) then return true end
+  end
+end
+
+-- Why a text is no JSON although cjson reads it.
+local function fault(text)
+  if text:find "[%z\1-\8\11\12\14-\31]" then return "a control character" end
+  local lines = text:find "[\t\n\r]"
+  if not lines and not has_sign(text) then return nil end
+  local plain = text:gsub("\\.", "")
+  for inside in plain:gmatch '"([^"]*)"' do
+    if lines and inside:find "[\t\n\r]" then return "a control character" end
+  end
+  return wrong_numbers((plain:gsub('"[^"]*"', '""')))
 end
 
 -- Makes integers of whole numbers that are floats.
@@ -104,11 +131,6 @@ local function reason(message)
   return tostring(message):gsub("^.-: ", "", 1):gsub("%s+$", "")
 end
 
-local function exact(text)
-  if too_large(text) then return nil, "a whole number beyond what Lua holds" end
-  return whole((require "dkjson".decode(text, 1, NULL, nil, ARRAY)))
-end
-
 -- The value of a JSON text: nil and why when it has none, in words that hold
 -- nothing of the text. null is respool.null; empty arrays stay arrays.
 ---@param text string
@@ -117,8 +139,10 @@ function M.decode(text)
   if not M.is_text(text) then return nil, "not UTF-8" end
   local ok, value = pcall(cjson().decode, text)
   if not ok then return nil, (reason(value)) end
-  if text:find("%[%s*%]") or text:find(("%d"):rep(16)) then
-    return exact(text)
+  local why = fault(text)
+  if why then return nil, why end
+  if text:find "%[%s*%]" or tointeger and text:find(LONG) then
+    value = require "dkjson".decode(text, 1, NULL, nil, ARRAY)
   end
   return whole(value)
 end
@@ -189,7 +213,7 @@ end
 
 local function key_text(k)
   if type(k) == "string" then
-    return M.is_text(k) and quote(k) or quote(require "mime".b64(k))
+    return quote(M.is_text(k) and k or "$base64:" .. base64(k))
   end
   return quote(type(k) == "number" and number(k) or tostring(k))
 end
@@ -206,7 +230,7 @@ end
 local function string_text(s, indent, depth)
   if M.is_text(s) then return quote(s) end
   return enclose("{", {
-    '"$base64":' .. (indent and " " or "") .. quote((require "mime".b64(s))),
+    '"$base64":' .. (indent and " " or "") .. quote(base64(s)),
   }, "}", indent, depth)
 end
 
@@ -227,6 +251,19 @@ end
 ---@return string
 function M.encode(value, indent)
   return write(value, indent, 0)
+end
+
+-- A copy of an item or a letter for JSON: without the stored bytes, unless
+-- there is no payload, and with its history as a list.
+---@param record table
+---@return table
+function M.record(record)
+  local copy = {}
+  for name, value in pairs(record) do copy[name] = value end
+  copy.header_bytes = nil
+  if record.payload ~= nil then copy.bytes = nil end
+  if copy.history then copy.history = core.cbor.array(copy.history) end
+  return copy
 end
 
 return M

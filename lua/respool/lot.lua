@@ -5,6 +5,7 @@
 
 local closing = require "respool.closing"
 local core = require "respool.core"
+local handover = require "respool.handover"
 local hooks = require "respool.hooks"
 local item = require "respool.item"
 local options = require "respool.options"
@@ -84,6 +85,7 @@ function M.mark_rest(lot, o)
     if lots.verdict(lot, i) == NONE then
       verdict.apply(queue, item.new(lot, i), o)
     end
+    if lots.closed(lot) then break end -- by a hook
   end
   return true
 end
@@ -119,17 +121,6 @@ end
 
 -- Settling.
 
--- What items pushed, of those that are done, behind the pushes given.
-local function gather(lot, rows)
-  for _, p in ipairs(beside(lot).pushes or {}) do
-    if lots.verdict(lot, p.i) == DONE and not lots.settled(lot, p.i) then
-      rows = rows or {}
-      rows[#rows + 1] = p.row
-    end
-  end
-  return rows
-end
-
 -- The next lot is known to the store before a hook may close it.
 local function told(lot, ok, a, b, c)
   local next_lot = ok and a or c
@@ -156,7 +147,7 @@ end
 ---@return true?, any, any, any as the core answers
 function M.settle(lot, rows, o, no_wait)
   share_outcomes(lot)
-  local pushes = gather(lot, rows)
+  local pushes = handover.gather(lot, rows)
   beside(lot).settled = true
   if not o then return told(lot, lots.settle(lot, no_wait, pushes)) end
   local queue = beside(lot).queue
@@ -165,18 +156,21 @@ function M.settle(lot, rows, o, no_wait)
                                o.lease))
 end
 
--- After a settle that failed with pushes, nothing has happened: items that
--- pushed are released, so that the others can be settled all the same.
--- Returns whether there is something to try again.
-function M.shed_pushes(lot)
-  local shed = false
-  for _, p in ipairs(beside(lot).pushes or {}) do
-    if lots.verdict(lot, p.i) == DONE and not lots.settled(lot, p.i) then
-      lots.mark(lot, p.i, RELEASE)
-      shed = true
-    end
-  end
-  return shed
+-- After a settle that failed with `message` and `code`: settles the items
+-- that push apart from each other, see handover.apart(), then the rest.
+---@param lot respool.lot
+---@param no_wait boolean
+---@param message string
+---@param code string
+---@param fail fun(i: integer, err: table)?
+---@return true?, string?, string?
+function M.settle_apart(lot, no_wait, message, code, fail)
+  local ok
+  ok, message, code = handover.apart(lot, message, code, fail)
+  if lots.closed(lot) then return true end -- by a hook
+  local settled, m, c = M.settle(lot, nil, nil, no_wait)
+  if not ok then return nil, message, code end
+  return settled, m, c
 end
 
 local SETTLE = {
@@ -231,8 +225,9 @@ function M.shut(lot)
 end
 
 -- Settles what is marked, releases the rest, and closes the lot, whatever
--- comes of it. A second close does nothing. A lot that is only collected
--- as garbage settles nothing: its lease runs out.
+-- comes of it. An item whose push is refused is released as well. A second
+-- close does nothing. A lot that is only collected as garbage settles nothing:
+-- its lease runs out.
 ---@return true?, string?, string?
 function Methods:close()
   if lots.closed(self) then return true end
@@ -240,7 +235,9 @@ function Methods:close()
   if #self > 0 then
     M.conclude(self)
     ok, message, code = M.settle(self)
-    if not ok and M.shed_pushes(self) then M.settle(self) end
+    if not ok and not lots.closed(self) and handover.is_any(self) then
+      M.settle_apart(self, false, message, code)
+    end
   end
   M.shut(self)
   return ok, message, code

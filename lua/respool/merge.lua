@@ -8,6 +8,7 @@ local core = require "respool.core"
 local codec = require "respool.codec"
 local compat = require "respool.compat"
 local item = require "respool.item"
+local memory = require "respool.memory"
 local push = require "respool.push"
 local verdict = require "respool.verdict"
 
@@ -43,15 +44,22 @@ function M.work_kind(value)
   return M.kind(value), "true or " .. EXPECTED
 end
 
+-- A number as text: the same for the same number, in every Lua.
+local function text_of(n)
+  if n % 1 == 0 and n >= -2^63 and n < 2^63 then return ("%d"):format(n) end
+  local text = ("%.14g"):format(n)
+  return tonumber(text) == n and text or ("%.17g"):format(n)
+end
+
 -- The name under which a payload is folded; nil: it is not. A number stands
--- for its text.
+-- for its text, whether it is an integer or a float.
 ---@param merge respool.merge
 ---@param payload any
 ---@return string?
 function M.key(merge, payload)
   local name = merge.key(payload)
   if name == nil or name == "" then return nil end
-  if type(name) == "number" then return tostring(name) end
+  if type(name) == "number" then return text_of(name) end
   if type(name) == "string" then return name end
   compat.misuse(("merge: 'key' returned a %s instead of a string"):format(
     type(name)))
@@ -107,7 +115,9 @@ end
 ---@field i integer the first item, whose outcome is that of all
 ---@field payload any
 
--- Adds item `i` to the groups; raises what `key` and `with` raise.
+-- Adds an item to the groups; raises what `key` and `with` raise. `by_name`
+-- has those of items that remember the same: what has been accepted of one
+-- must not pass for accepted of another.
 local function add(merge, state, by_name, it, payload)
   local name, i = M.key(merge, payload), it[2]
   local group = name and by_name[name]
@@ -136,6 +146,12 @@ function M.of_work(queue, given, ordered)
   return given == true and queue.merge or given or nil
 end
 
+-- The groups by name of items with this memory.
+local function with_memo(by_memo, memo)
+  by_memo[memo or ""] = by_memo[memo or ""] or {}
+  return by_memo[memo or ""]
+end
+
 -- Folds the items of a lot into groups, in the order of their first items.
 -- What has no payload is marked; fail(item, err) is called for what cannot
 -- be folded.
@@ -145,12 +161,14 @@ end
 ---@param fail fun(it: respool.item, err: any)
 ---@return respool.merge_group[] groups, integer refused
 function M.gather(lot, merge, read, fail)
-  local state, by_name, refused = lots.beside(lot), {}, 0
+  local state, by_memo, refused = lots.beside(lot), {}, 0
   state.groups, state.followers = {}, {}
   for i = 1, #lot do
     local it = item.new(lot, i)
+    local by_name = with_memo(by_memo, memory.memo(lot, i))
     local payload, problem, reason = read(lot, i)
     local ok, err
+    if lots.closed(lot) then break end -- by an upgrade
     if payload ~= nil then
       ok, err = compat.pcall(add, merge, state, by_name, it, payload)
       if not ok then fail(it, err) end

@@ -4,6 +4,11 @@
 -- type "text/plain; version=0.0.4"), or OpenMetrics 1.0 when asked. Counters
 -- are those of the store, whoever has counted; only commits and buffers are
 -- this process's own.
+--
+-- Names of queues and boxes are labels, which are UTF-8. In a label \xHH, two
+-- digits, always stands for one byte: of a name that is not UTF-8 each byte
+-- from 80 on and each backslash is spelt so, and each backslash of one that
+-- has such a sequence in it already. No two names give one label.
 
 local core = require "respool.core"
 local figures = require "respool.figures"
@@ -15,19 +20,21 @@ local M = {}
 
 -- Text.
 
--- Label values are UTF-8; bytes that are not are spelt out.
+local function spell(c)
+  return ("\\x%02x"):format(c:byte())
+end
+
 local function utf8_of(s)
   local is_text = core.cbor.encode(s):byte() >= 0x60
-  if is_text then return s end
-  return (s:gsub("[\128-\255\\]", function(c)
-    return ("\\x%02x"):format(c:byte())
-  end))
+  if not is_text then return (s:gsub("[\128-\255\\]", spell)) end
+  return s:find "\\x%x%x" and s:gsub("\\", spell) or s
 end
 
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 local function label(name, value)
-  return ('%s="%s"'):format(name, (utf8_of(value):gsub('[\\"\n]', ESCAPES)))
+  local text = utf8_of(value)
+  return ('%s="%s"'):format(name, (text:gsub('[\\"\n]', ESCAPES)))
 end
 
 local function number(n)
@@ -231,7 +238,7 @@ local function count_letters(store)
 end
 
 
--- Buffers of this process, of several handles on one queue added up.
+-- Buffers of this store handle.
 
 local BUFFERS = {
   { "respool_buffered_items", "items", "gauge",
@@ -241,19 +248,6 @@ local BUFFERS = {
   { "respool_flush_failures_total", "failures", "counter",
     "Flushes of this process that failed, to be tried again." },
 }
-
-local function buffers(store)
-  local all = {}
-  for queue in pairs(store.queues_open) do
-    local stats = queue.buffer and queue.buffer:stat()
-    if stats then
-      local sum = all[queue.name] or { items = 0, bytes = 0, failures = 0 }
-      for name in pairs(sum) do sum[name] = sum[name] + stats[name] end
-      all[queue.name] = sum
-    end
-  end
-  return all
-end
 
 local function add_buffers(text, all)
   for _, family in ipairs(BUFFERS) do
@@ -278,7 +272,7 @@ function M.text(store, format)
   if not letters then return nil, message, code end
   local text = new_text(format)
   add_queues(text, all)
-  add_buffers(text, buffers(store))
+  add_buffers(text, figures.buffers(store))
   add_boxes(text, letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end

@@ -6,6 +6,7 @@
 local backoff = require "respool.backoff"
 local buffer = require "respool.buffer"
 local codec = require "respool.codec"
+local core = require "respool.core"
 local merge = require "respool.merge"
 local options = require "respool.options"
 
@@ -133,7 +134,7 @@ local KINDS = {
 local JITTERS = { [0] = "none", "full", "equal" }
 
 local function seconds_of(list)
-  local seconds = {}
+  local seconds = core.cbor.array {}
   for i, ms in ipairs(list) do seconds[i] = ms / 1000 end
   return seconds
 end

@@ -29,6 +29,7 @@ local M = {}
 ---@field on_exit fun(exit: respool.worker_exit)?
 ---@field on_tick fun(alive: integer)? called many times a second with the
 --- number of workers there are
+--- When one of these raises, the workers are killed and the error goes on
 
 ---@class respool.worker_exit
 ---@field pid integer
@@ -221,9 +222,9 @@ local function is_over(team)
   return true
 end
 
--- After an error in this process: no worker is left behind.
+-- After an error in this process: no worker is left behind, none replaced.
 local function abandon(team)
-  team.o.on_exit = nil
+  team.o.on_exit, team.ends = nil, now()
   stop_all(team, true)
   while not is_over(team) do
     reap(team)

@@ -5,6 +5,7 @@
 local core = require "respool.core"
 local compat = require "respool.compat"
 local codec = require "respool.codec"
+local hooks = require "respool.hooks"
 local options = require "respool.options"
 local take = require "respool.take"
 
@@ -20,11 +21,14 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 ---@field at number? seconds since 1970; not with delay
 ---@field ttl number? seconds, or math.huge; the queue's when not given
 ---@field headers table? given back with the item
----@field key string? held until the item is done, dead, expired or removed
+---@field key string? held until the item is done, dead, expired or removed;
+--- what has expired and is not leased the push itself ends
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
----@field wait number? seconds for room, math.huge: as long as it takes; when
---- not given, that if the queue's overflow is "wait", else not at all
+---@field wait number? seconds for room, then TIMEOUT; math.huge: as long as it
+--- takes; when not given, that if the queue's overflow is "wait", else not at
+--- all. For what the queue could not hold if it were empty nobody waits: FULL,
+--- or for one item that is over max_queue_bytes by itself TOO_LARGE
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
 
@@ -126,6 +130,14 @@ function M.spread(queue, o, wait)
   return o.headers, o.key, M.spread_options(queue, o, wait)
 end
 
+-- Whether it was the queue that had no room, which its consumers make, and not
+-- the store: FULL is said of both, by a message that begins with which.
+---@param message string
+---@return boolean
+function M.is_of_queue(message)
+  return message:find "^queue " ~= nil
+end
+
 -- How long a push that finds no room is to wait.
 local function patience(queue, o)
   if o.wait then return o.wait end
@@ -134,20 +146,22 @@ local function patience(queue, o)
 end
 
 -- Calls try(wait) once, and when there is no room again and again, each time
--- with a wait short enough for the interpreter to notice Ctrl-C.
+-- with a wait short enough for the interpreter to notice Ctrl-C. The fourth
+-- value of try() tells that no wait would help.
 ---@param queue respool.queue
 ---@param o table as read() returns them
----@param try fun(wait: number): any, string?, string?
+---@param try fun(wait: number): any, string?, string?, boolean?
 function M.insist(queue, o, try)
-  local result, more, code = try(0)
-  local left = code == "FULL" and patience(queue, o) or 0
+  local result, more, code, never = try(0)
+  if code ~= "FULL" or never then return result, more, code end
+  local left = patience(queue, o)
+  local ends = take.deadline(left)
   while left > 0 do
-    local slice = math.min(left, take.slice(queue.store))
-    result, more, code = try(slice)
-    left = left - slice
+    result, more, code = try(take.slice(queue.store, left))
     if code ~= "TIMEOUT" or queue.store.manual or take.is_ending() then
       break
     end
+    left = take.left(ends)
   end
   return result, more, code
 end
@@ -161,9 +175,11 @@ end
 ---@return integer?, string?, string?
 function M.send(queue, verb, value, native, o)
   local handle = queue.handle
-  return M.insist(queue, o, function(wait)
+  local first, more, code = M.insist(queue, o, function(wait)
     return handle[verb](handle, value, native, M.spread(queue, o, wait))
   end)
+  hooks.tell_pushed(queue.store, code)
+  return first, more, code
 end
 
 local function refuse_wait(o)

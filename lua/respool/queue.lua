@@ -10,6 +10,7 @@ local codec = require "respool.codec"
 local dead = require "respool.dead"
 local figures = require "respool.figures"
 local history = require "respool.history"
+local hooks = require "respool.hooks"
 local options = require "respool.options"
 local page = require "respool.page"
 local policy = require "respool.policy"
@@ -33,7 +34,8 @@ local M = {}
 ---@field decide function?
 ---@field route function? dead_letter as a function
 ---@field on_handler_error fun(err: any, item: respool.item)?
----@field on_dead fun(death: respool.death)?
+---@field on_dead fun(death: respool.death)? of items that this handle takes or
+--- pushes
 ---@field buffer userdata? of buffered pushes
 ---@field merge respool.merge?
 ---@field version integer? of the payloads pushed and taken
@@ -61,6 +63,7 @@ function M.open(store, name, given)
   options.argument(1, "store:queue", name, options.name)
   local o = options.read(policy.form, given, 2)
   upgrade.check(o)
+  buffer.check(o)
   local handle, message, code = handle_of(store, name, o)
   if not handle then return nil, message, code end
   local config
@@ -72,6 +75,10 @@ function M.open(store, name, given)
     route = type(o.dead_letter) == "function" and o.dead_letter or nil,
     on_handler_error = o.on_handler_error, on_dead = o.on_dead,
   }, Queue)
+  if o.on_dead then
+    handle:watch()
+    store.watched = true
+  end
   queue.dead = dead.new(store, config.box, queue.codec)
   queue.dead.queue = queue
   queue.history = history.new(queue)
@@ -97,7 +104,9 @@ function Queue:push(payload, given)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.buffer then return buffer.push(self, payload, o) end
   local value, native = push.body(self, payload)
-  return push.send(self, "push", value, native, o)
+  local id, more, code = push.send(self, "push", value, native, o)
+  hooks.tell_failures(self.store)
+  return id, more, code
 end
 
 local function bodies(queue, list)
@@ -123,6 +132,7 @@ function Queue:push_many(list, given)
   if self.buffer then return buffer.push_many(self, list, o) end
   local values, native = bodies(self, list)
   local first, message, code = push.send(self, "push_many", values, native, o)
+  hooks.tell_failures(self.store)
   if not first then return nil, message, code end
   return first, #values
 end
@@ -181,7 +191,8 @@ local function present_all(queue, items, message, code)
 end
 
 -- The next `n` items (1) in the order a take would hand them out; nothing
--- in the store changes.
+-- in the store changes. The field `damaged` of the list, if it is there, are
+-- the ids of items passed over as their bytes are damaged.
 ---@param n integer?
 ---@return table[]?, string?, string?
 function Queue:peek(n)
@@ -201,18 +212,27 @@ function Queue:get(id)
   return items[1]
 end
 
-local EACH = { of = "queue:each", state = options.choice(NUMBERS) }
+local EACH = {
+  of = "queue:each", state = options.choice(NUMBERS),
+  on_damaged = options.callable,
+}
 local PAGE = 100
 
 -- Iterates over the items, of one state or all. Those that move meanwhile
--- may be seen twice or not at all. A storage error is raised.
----@param given { state: "ready"|"leased"|"waiting"? }?
+-- may be seen twice or not at all. Those whose bytes are damaged are passed
+-- over; on_damaged(ids) is told of them. A storage error is raised.
+---@param given { state: "ready"|"leased"|"waiting"?, on_damaged: function? }?
 ---@return fun(): table?
 function Queue:each(given)
-  local state = options.read(EACH, given, 1).state
+  local o = options.read(EACH, given, 1)
   local cursor = core.cursor()
   return page.each(function()
-    return present_all(self, self.handle:browse(cursor, state, PAGE))
+    local items, message, code = present_all(
+      self, self.handle:browse(cursor, o.state, PAGE))
+    if items and items.damaged and o.on_damaged then
+      o.on_damaged(items.damaged)
+    end
+    return items, message, code
   end)
 end
 
@@ -251,6 +271,7 @@ function Queue:stats()
   local stats, message, code = figures.queue(self.store, self.handle)
   if not stats then return nil, message, code end
   if self.buffer then stats.buffer = buffer.stats(self) end
+  hooks.tell_failures(self.store)
   return stats
 end
 
@@ -278,7 +299,9 @@ end
 ---@return true?, string?, string?
 function Queue:flush()
   if self.buffer then return buffer.flush(self) end
-  return self.store.handle:flush()
+  local ok, message, code = self.store.handle:flush()
+  hooks.tell_failures(self.store)
+  return ok, message, code
 end
 
 function Queue:__tostring()

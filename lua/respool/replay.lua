@@ -8,11 +8,10 @@
 -- it began. One that has finished starts a new round, with new counts, over
 -- the letters that came since. A job is run by one process at a time.
 
-local codec = require "respool.codec"
 local compat = require "respool.compat"
 local core = require "respool.core"
 local options = require "respool.options"
-local outcome = require "respool.outcome"
+local page_of = require "respool.replay_page"
 local take = require "respool.take"
 
 local huge, min, max, mono = math.huge, math.min, math.max, core.mono
@@ -31,7 +30,7 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field rate number? letters a second at most
 ---@field limit integer? letters moved by this call at most
 ---@field order "oldest"|"newest"? newest not with a job
----@field dry_run boolean? only count; where and transform are called
+---@field dry_run boolean? only count, from none; where and transform are called
 ---@field keep_attempts boolean?
 ---@field on_progress fun(counts: respool.replay_counts): any? false stops
 ---@field max_replays integer? letters that came back so often are skipped
@@ -42,8 +41,10 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field seen integer
 ---@field moved integer
 ---@field skipped integer by where or max_replays
----@field failed integer where, transform or the move failed
----@field by_group table<string, integer> moved ones
+---@field failed integer where, transform or the move failed, or it is damaged
+---@field gone integer taken by somebody else before they could be moved
+---@field by_group table<string, integer> moved ones; one that was taken by
+--- somebody else in the same moment may be among them
 ---@field errors string[] the first few of the failures
 ---@field state "running"|"stopped"|"finished"
 ---@field dry_run boolean?
@@ -128,6 +129,9 @@ local function begin_job(run)
   check_same(run, job)
   if job.state == FINISHED then return new_job(run, name, job.cursor) end
   job.state = RUNNING
+  if run.o.dry_run then
+    job.seen, job.moved, job.skipped, job.failed = 0, 0, 0, 0
+  end
   return job
 end
 
@@ -142,75 +146,7 @@ local function save_job(run)
 end
 
 
--- A page. What it does to the counts is kept apart until it is committed.
-
-local function new_page(cursor)
-  return {
-    cursor = cursor, seen = 0, skipped = 0, failed = 0, errors = {},
-    moves = {}, letters = {},
-  }
-end
-
-local function fail_letter(page, letter, err)
-  page.failed = page.failed + 1
-  table.insert(page.errors, ("letter %d: %s"):format(
-    letter.number, outcome.describe(err).text))
-end
-
-local function is_wanted(o, letter)
-  if o.max_replays and letter.replays >= o.max_replays then return false end
-  return not o.where or o.where(letter)
-end
-
--- The payload's new bytes, or nil when they stay as they are.
-local function new_bytes(run, letter)
-  local o, payload = run.o, letter.payload
-  if o.transform then
-    payload = o.transform(payload, letter)
-    if payload == nil then error("transform returned nothing", 0) end
-  end
-  if o.to and o.to.check then o.to.check(payload) end
-  if not o.transform and run.codec.name == run.dead.codec.name then
-    return nil
-  end
-  return codec.encode(run.codec, payload)
-end
-
--- Looks at one letter: skipped, failed, or to be moved.
-local function plan_letter(run, page, letter)
-  page.cursor, page.seen = letter.number, page.seen + 1
-  local ok, wanted = compat.pcall(is_wanted, run.o, letter)
-  if not ok then return fail_letter(page, letter, wanted) end
-  if not wanted then
-    page.skipped = page.skipped + 1
-    return
-  end
-  local made, bytes = compat.pcall(new_bytes, run, letter)
-  if not made then return fail_letter(page, letter, bytes) end
-  table.insert(page.letters, letter)
-  table.insert(page.moves, {
-    letter.number, bytes, bytes and letter.header_bytes,
-    run.o.version or letter.version,
-  })
-end
-
--- A page of letters that go back as they are, by their numbers. Should one
--- of them fail, the page is read again letter by letter.
-local function plan_numbers(numbers)
-  local page = new_page(numbers[#numbers])
-  page.seen, page.moves, page.by_group = #numbers, numbers, numbers.by_group
-  return page
-end
-
-local function plan(run, letters)
-  if letters.by_group then return plan_numbers(letters) end
-  local page = new_page(run.job.cursor)
-  for _, letter in ipairs(letters) do
-    if #page.moves >= run.left then break end
-    plan_letter(run, page, letter)
-  end
-  return page
-end
+-- Committing a page.
 
 -- Brings the job to where the page ends.
 local function advance_job(run, page, moved)
@@ -228,25 +164,34 @@ local function copy(t)
   return new
 end
 
--- Moves the page's letters and stores the job, in one commit.
+-- Moves the page's letters and stores the job, in one commit. How many there
+-- were.
 local function store_page(run, page)
-  local o = run.o
-  if o.dry_run then return true end
-  if #page.moves == 0 then return save_job(run) end
+  local o, n = run.o, #page.moves
+  if o.dry_run then return n end
+  if n == 0 then
+    local ok, message, code = save_job(run)
+    return ok and n, message, code
+  end
   return run.store.handle:dead_move(
     run.dead.box, page.moves, o.to and o.to.handle, o.keep_attempts,
     is_stored(run) and run.job or nil)
 end
 
--- The job in hand moves on only when the page is stored.
+-- The job in hand moves on only when the page is stored, and counts, as the
+-- stored one does, the letters that were still there.
 local function commit(run, page)
   local before = run.job
   run.job = copy(before)
   run.job.updated_at = run.store.handle:now()
   advance_job(run, page, #page.moves)
-  local ok, message, code = store_page(run, page)
-  if not ok then run.job = before end
-  return ok, message, code
+  local moved, message, code = store_page(run, page)
+  if not moved then
+    run.job = before
+    return nil, message, code
+  end
+  run.job.moved, page.moved = before.moved + moved, moved
+  return true
 end
 
 
@@ -260,18 +205,33 @@ local function refresh(run)
   local counts, job = run.counts, run.job
   counts.seen, counts.moved = job.seen, job.moved
   counts.skipped, counts.failed = job.skipped, job.failed
+  counts.gone = job.seen - job.moved - job.skipped - job.failed
   counts.state = STATES[job.state]
   return counts
 end
 
-local function count_groups(counts, page)
-  local by_group = counts.by_group
+-- Where letters were gone: of which groups they were is known if all are of
+-- one.
+local function trim_groups(by_group, page)
+  local group = next(by_group)
+  if page.moved < #page.moves and group and not next(by_group, group) then
+    by_group[group] = page.moved
+  end
+  return by_group
+end
+
+local function groups_of(page)
+  local by_group = copy(page.by_group or {})
   for _, letter in ipairs(page.letters) do
     local group = letter.group or ""
     by_group[group] = (by_group[group] or 0) + 1
   end
-  for group, n in pairs(page.by_group or {}) do
-    by_group[group] = (by_group[group] or 0) + n
+  return trim_groups(by_group, page)
+end
+
+local function count_groups(counts, page)
+  for group, n in pairs(groups_of(page)) do
+    counts.by_group[group] = (counts.by_group[group] or 0) + n
   end
 end
 
@@ -281,8 +241,8 @@ local function count(run, page)
   for _, line in ipairs(page.errors) do
     if #counts.errors < ERRORS then table.insert(counts.errors, line) end
   end
-  run.moved = run.moved + #page.moves
-  run.left = run.left - #page.moves
+  run.moved = run.moved + page.moved
+  run.left = run.left - page.moved
   refresh(run)
 end
 
@@ -317,7 +277,7 @@ local function carry_out(run, page)
       run.single = page.seen
       return true
     end
-    fail_letter(page, page.letters[1], message)
+    page_of.fail(page, page.letters[1], message)
     page.moves, page.letters = {}, {}
     ok, message, code = commit(run, page)
   end
@@ -328,10 +288,11 @@ local function carry_out(run, page)
   return true
 end
 
--- Whether letters are moved without a look at them.
+-- Whether letters are moved without a look at them. A dry run looks: what is
+-- damaged would not move.
 local function is_blind(run)
   local o = run.o
-  return not (o.where or o.transform or o.max_replays or o.rate
+  return not (o.where or o.transform or o.max_replays or o.rate or o.dry_run
               or o.to and o.to.check) and run.codec.name == run.dead.codec.name
 end
 
@@ -411,7 +372,7 @@ function M.step(run, wait)
   local ok = true
   if wait then ok, message, code = wait(run) end
   if ok == false then return finish(run, STOPPED) end
-  if ok then ok, message, code = carry_out(run, plan(run, letters)) end
+  if ok then ok, message, code = carry_out(run, page_of.plan(run, letters)) end
   if not ok then return nil, message, code end
   if is_stopped(run) then return finish(run, STOPPED) end
   return true
@@ -441,6 +402,14 @@ function M.check(o)
   end
 end
 
+local function queue_names(store)
+  local names, message, code = store.handle:queues()
+  if not names then return nil, message, code end
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
 -- A run over the letters there are now. `read` lists pages of them.
 ---@param dead respool.dead
 ---@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
@@ -456,7 +425,12 @@ function M.begin(dead, read, o)
   local message, code
   run.job, message, code = begin_job(run)
   if not run.job then return nil, message, code end
+  if o.dry_run then
+    run.queues, message, code = queue_names(run.store)
+    if not run.queues then return nil, message, code end
+  end
   run.counts = new_counts(run)
+  refresh(run)
   return run
 end
 

@@ -10,15 +10,12 @@
 -- and priority, and the due and expiry times of an item. Its past does not
 -- come back: attempts, errors, history, and the payload before a transform.
 
-local codec = require "respool.codec"
 local compat = require "respool.compat"
-local core = require "respool.core"
 local imported = require "respool.imported"
 local options = require "respool.options"
 local outcome = require "respool.outcome"
 local push = require "respool.push"
-
-local max = math.max
+local record_of = require "respool.record"
 
 local M = {}
 
@@ -29,8 +26,8 @@ local M = {}
 ---@class respool.reader
 ---@field read fun(self: respool.reader): table?, string?, string?
 ---@field accepted (fun(self: respool.reader, batch: table,
---- failed: integer): true?, string?, string?)? the batch is on disk, but for
---- records that failed
+--- failed: integer): ...)? the batch is on disk, but for records that failed;
+--- raising, or returning nil or false and why, ends the restoring
 
 ---@class respool.restore_options
 ---@field queue respool.queue
@@ -42,7 +39,8 @@ local M = {}
 
 ---@class respool.restore_counts
 ---@field read integer
----@field pushed integer with "ignore" also those whose key was held
+---@field pushed integer
+---@field ignored integer their key was held, and on_conflict is "ignore"
 ---@field known integer restored before
 ---@field failed integer
 ---@field errors string[] the first few of the failures
@@ -64,73 +62,15 @@ local FORM = {
 local ERRORS = 10
 
 
--- A record as the core pushes it.
+-- A batch. What is to be pushed: { record, at, bytes, options, known }; `at`
+-- is which it is of all that were read.
 
-local function body(queue, record)
-  if queue.check or record.bytes == nil then
-    local payload = record.payload
-    if payload == nil then
-      payload = assert(codec.decode(queue.codec, record.bytes))
-    end
-    push.check(queue, payload)
-    if record.bytes == nil then return codec.encode(queue.codec, payload) end
-  end
-  return record.bytes
-end
-
-local function headers(record)
-  if record.header_bytes or record.headers == nil then
-    return record.header_bytes
-  end
-  return core.cbor.encode(record.headers)
-end
-
--- What an item still has to live; a letter's time has come already.
-local function times(r, record)
-  local now, o = r.store:now(), {}
-  if record.number then return o end
-  if record.expires_at then o.ttl = max(record.expires_at - now, 0) end
-  if record.visible_at and record.visible_at > now then
-    o.at = record.visible_at
-  end
-  return o
-end
-
-local function check_version(queue, version)
-  if queue.version and version and version > queue.version then
-    error(("its payload version %.0f is newer than %.0f"):format(
-      version, queue.version), 0)
-  end
-end
-
--- A damaged segment that was set aside has no payload to push.
-local function check_whole(record)
-  if (record.items or 1) > 1 then
-    error("it is a damaged segment that was set aside", 0)
-  end
-end
-
--- The body, and the options behind it.
-local function plan(r, record)
-  local queue, o = r.o.queue, times(r, record)
-  check_whole(record)
-  check_version(queue, record.version)
-  local bytes = body(queue, record)
-  o.headers, o.key, o.priority = headers(record), record.key, record.priority
-  if record.key then o.on_conflict = r.o.on_conflict end
-  return bytes, { push.spread({ version = record.version }, o) }
-end
-
-
--- A batch. What is to be pushed: { record, bytes, options }.
-
-local function fail(r, record, message)
+local function fail(r, record, at, message)
   local counts = r.counts
   counts.failed, r.failed = counts.failed + 1, r.failed + 1
   if #counts.errors >= ERRORS then return end
-  table.insert(counts.errors, ("%s %s: %s"):format(
-    record.number and "letter" or "item",
-    tostring(record.number or record.id or "without a number"), message))
+  table.insert(counts.errors, ("%s: %s"):format(
+    record_of.name(record, at), message))
 end
 
 -- Whether a record can be told from others.
@@ -140,8 +80,41 @@ local function is_marked(r, record)
 end
 
 local function is_known(r, record)
-  if r.o.again or not is_marked(r, record) then return false end
+  if not is_marked(r, record) then return false end
   return r.imported:has(record)
+end
+
+-- The entry of a record that can be pushed, or nil and why it cannot be.
+local function entry_of(r, record, known)
+  local ok, bytes, o = compat.pcall(record_of.plan, r.o.queue, record,
+                                    r.o.on_conflict)
+  if not ok then return nil, outcome.describe(bytes).text end
+  return {
+    record = record, at = r.counts.read, bytes = bytes, options = o,
+    known = known,
+  }
+end
+
+-- Adds a record, if it is to be pushed.
+local function plan_record(r, record, planned)
+  local sound, problem = compat.pcall(record_of.check, record)
+  if not sound then
+    fail(r, record, r.counts.read, outcome.describe(problem).text)
+    return true
+  end
+  local known, message, code = is_known(r, record)
+  if known == nil then return nil, message, code end
+  if known and not r.o.again then
+    r.counts.known = r.counts.known + 1
+    return true
+  end
+  local entry, why = entry_of(r, record, known)
+  if entry then
+    planned[#planned + 1] = entry
+  else
+    fail(r, record, r.counts.read, why)
+  end
+  return true
 end
 
 -- The records that are to be pushed.
@@ -149,18 +122,8 @@ local function plan_batch(r, batch)
   local planned = {}
   for _, record in ipairs(batch) do
     r.counts.read = r.counts.read + 1
-    local known, message, code = is_known(r, record)
-    if known == nil then return nil, message, code end
-    if known then
-      r.counts.known = r.counts.known + 1
-    else
-      local ok, bytes, o = compat.pcall(plan, r, record)
-      if ok then
-        table.insert(planned, { record = record, bytes = bytes, options = o })
-      else
-        fail(r, record, outcome.describe(bytes).text)
-      end
-    end
+    local ok, message, code = plan_record(r, record, planned)
+    if not ok then return nil, message, code end
   end
   return planned
 end
@@ -188,6 +151,7 @@ local function add(r, tx, entries)
     local step, message, code = tx:push(
       r.o.queue.handle, bodies, compat.unpack(first.options, 1, COLUMNS))
     if not step then return nil, message, code end
+    first.step = step
   end
   return true
 end
@@ -212,8 +176,49 @@ local function transact(r, entries)
   ok, message, code = add(r, tx, entries)
   if ok and r.imported then ok, message, code = r.imported:add(tx) end
   if ok then ok, message, code = tx:commit() end
+  for _, e in ipairs(ok and entries or {}) do
+    e.ignored = e.record.key ~= nil and tx:held(e.step)
+  end
   tx:close()
   return ok, message, code
+end
+
+-- Marks what was ignored as not imported, if it was not before. Whether there
+-- is any.
+local function forget(r, entries)
+  local any = false
+  for _, e in ipairs(entries) do
+    if e.ignored and not e.known and is_marked(r, e.record) then
+      local ok, message, code = r.imported:forget(e.record)
+      if not ok then return nil, message, code end
+      any = true
+    end
+  end
+  return any
+end
+
+-- That a key is held shows in the commit that also notes its record: the note
+-- is taken back by another.
+local function take_back(r, entries)
+  local any, message, code = forget(r, entries)
+  if not any then return any == false, message, code end
+  local tx, ok
+  tx, message, code = r.store.handle:begin()
+  if not tx then return nil, message, code end
+  ok, message, code = r.imported:add(tx)
+  if ok then ok, message, code = tx:commit() end
+  tx:close()
+  r.imported:committed(not ok)
+  return ok, message, code
+end
+
+local function count(r, entries)
+  local ignored = 0
+  for _, e in ipairs(entries) do
+    if e.ignored then ignored = ignored + 1 end
+  end
+  r.counts.ignored = r.counts.ignored + ignored
+  r.counts.pushed = r.counts.pushed + #entries - ignored
 end
 
 -- Pushes entries in one commit, with the note of it.
@@ -221,8 +226,9 @@ local function commit(r, entries)
   if #entries == 0 then return true end
   local ok, message, code = transact(r, entries)
   if r.imported then r.imported:committed(not ok) end
-  if ok then r.counts.pushed = r.counts.pushed + #entries end
-  return ok, message, code
+  if not ok then return nil, message, code end
+  count(r, entries)
+  return take_back(r, entries)
 end
 
 -- Errors of one record, not of the store.
@@ -233,7 +239,7 @@ local function carry_out(r, entries)
   local ok, message, code = commit(r, entries)
   if ok or not OF_RECORD[code] then return ok, message, code end
   if #entries == 1 then
-    fail(r, entries[1].record, message)
+    fail(r, entries[1].record, entries[1].at, message)
     return true
   end
   local halves, middle = { {}, {} }, math.floor(#entries / 2)
@@ -262,18 +268,41 @@ local function is_same(a, b)
     and a.source == b.source
 end
 
+local function check_origin(origin)
+  local ok = type(origin) == "table"
+  for _, name in ipairs { "store", "kind", "source" } do
+    ok = ok and type(origin[name]) == "string"
+  end
+  if not ok then
+    compat.misuse("respool.restore: the 'origin' that the reader returned is "
+      .. "none that respool.dump gave")
+  end
+end
+
 -- Finds out what is known of the records of an origin.
 local function meet(r, origin)
-  if not origin then
+  if origin == nil then
     r.imported, r.origin = nil, nil
     return true
   end
+  check_origin(origin)
   local ok, message, code = check_codec(r, origin)
   if not ok then return nil, message, code end
   if is_same(r.origin, origin) then return true end
   r.imported, message, code = imported.open(r.o.queue, origin)
   r.origin = origin
   return r.imported, message, code
+end
+
+-- Tells the reader what is on disk.
+local function tell_reader(r, batch)
+  local from = r.o.reader
+  local ok, first, message, code =
+    compat.pcall(from.accepted, from, batch, r.failed)
+  if not ok then return nil, outcome.describe(first).text, "IO" end
+  if outcome.is_done(first, message) then return true end
+  return nil, outcome.describe(message or "the reader refused").text,
+    code or "IO"
 end
 
 local function restore_batch(r, batch)
@@ -289,14 +318,18 @@ local function restore_batch(r, batch)
   if not r.o.reader.accepted then return true end
   ok, message, code = r.store.handle:flush()
   if not ok then return nil, message, code end
-  return r.o.reader:accepted(batch, r.failed)
+  return tell_reader(r, batch)
 end
 
 local function read(r)
   local ok, batch, message, code = compat.pcall(r.o.reader.read, r.o.reader)
   if not ok then return nil, outcome.describe(batch).text, "IO" end
-  if batch == nil and message ~= nil then
+  if not batch and message ~= nil then
     return nil, outcome.describe(message).text, code or "IO"
+  end
+  if batch ~= nil and type(batch) ~= "table" then
+    compat.misuse(("respool.restore: the reader returned a %s, not a list of "
+      .. "records"):format(type(batch)))
   end
   return batch
 end
@@ -330,7 +363,7 @@ function M.restore(given)
   local r = {
     o = o, store = o.queue.store, failed = 0,
     counts = {
-      read = 0, pushed = 0, known = 0, failed = 0, errors = {},
+      read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
     },
   }
   local function leave(...)

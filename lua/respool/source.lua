@@ -6,7 +6,9 @@
 --
 -- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
 -- payload, headers and original. ticket(record) is what stands for it once it
--- is written: what remove() wants of it.
+-- is written: what remove() wants of it. The field `damaged` of a list that
+-- next() returns tells numbers that cannot be read: of letters, those in the
+-- list that are damaged; of items, which are not in it.
 
 local core = require "respool.core"
 local codec = require "respool.codec"
@@ -32,7 +34,9 @@ local CHUNK = 500 -- removed in one commit
 local function present(source, record)
   record.header_bytes, record.original_bytes = record.headers, record.original
   record.headers = codec.headers(record.headers)
-  record.payload = codec.decode(source.codec, record.bytes)
+  if not record.damaged then
+    record.payload = codec.decode(source.codec, record.bytes)
+  end
   if record.original then
     record.original = codec.decode(source.codec, record.original)
   end
@@ -108,6 +112,14 @@ function M.letters(dead, o)
   return source
 end
 
+local function damaged_of(letters)
+  local numbers = {}
+  for _, letter in ipairs(letters) do
+    if letter.damaged then numbers[#numbers + 1] = letter.number end
+  end
+  return numbers
+end
+
 -- Up to `limit` records; none at the end, or as long as there are none.
 ---@return table[]?, string?, string?
 function Letters:next(limit)
@@ -117,6 +129,7 @@ function Letters:next(limit)
     limit = min(limit, PAGE),
   })
   if not list then return nil, message, code end
+  list.damaged = damaged_of(list)
   local last = list[#list]
   self.after = last and last.number or self.upto or self.after
   return present_all(self, list)

@@ -3,13 +3,13 @@
 -- Stores: opening, closing, and what concerns more than one queue.
 
 local core = require "respool.core"
-local buffer = require "respool.buffer"
 local care = require "respool.care"
 local closing = require "respool.closing"
 local codec = require "respool.codec"
 local dead = require "respool.dead"
 local figures = require "respool.figures"
 local health = require "respool.health"
+local hooks = require "respool.hooks"
 local metrics = require "respool.metrics"
 local options = require "respool.options"
 local queue = require "respool.queue"
@@ -25,8 +25,10 @@ local M = {}
 ---@field max_item_bytes integer
 ---@field handle userdata
 ---@field lots table<respool.lot, true> open ones, weak
+---@field watched boolean? one of its queues has an on_dead hook
 ---@field queues_open table<respool.queue, true> weak
----@field buffers table<userdata, true> of its queues, weak
+---@field buffered boolean? whether a queue of it was opened with a buffer
+---@field failures integer? flushes that on_error was told of
 ---@field transactions table<thread, respool.transaction> running ones, weak
 ---@field background table<respool.background, true> replays
 ---@field serving table<any, integer> loops at work by coroutine, weak
@@ -101,8 +103,8 @@ function M.open(path, given)
     read_only = o.read_only == true,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
     serving = closing.serving(), past = {},
-    lots = weak(), queues_open = weak(), buffers = weak(),
-    transactions = weak(), background = {}, on_error = o.on_error, log = o.log,
+    lots = weak(), queues_open = weak(), transactions = weak(),
+    background = {}, on_error = o.on_error, log = o.log,
   }, Store)
 end
 
@@ -194,17 +196,20 @@ function Store:remove_job(name)
 end
 
 -- A durability barrier: what was committed before, or pushed to a buffer of
--- its queues, is on disk.
+-- its queues, is on disk. Tries all buffers, those also whose queue's handle
+-- was collected, and tells the first error.
 ---@return true?, string?, string?
 function Store:flush()
-  local ok, message, code = buffer.flush_all(self)
-  if not ok then return nil, message, code end
-  return self.handle:flush()
+  local ok, message, code = self.handle:flush(self.buffered)
+  hooks.tell_failures(self)
+  return ok, message, code
 end
 
 ---@return table?, string?, string?
 function Store:stats()
-  return self.handle:stat()
+  local stats, message, code = self.handle:stat()
+  hooks.tell_failures(self)
+  return stats, message, code
 end
 
 local METRICS = {
@@ -220,17 +225,21 @@ local METRICS = {
 ---@return string?, string?, string?
 function Store:metrics(given)
   local o = options.read(METRICS, given, 1)
-  return metrics.text(self, o.format or "prometheus")
+  local text, message, code = metrics.text(self, o.format or "prometheus")
+  hooks.tell_failures(self)
+  return text, message, code
 end
 
--- How the store is: { status =, components = { storage, readers, queues } },
--- after a durable write and a read of a record of its own; a store that was
--- opened read-only is only read. The error rate of
+-- How the store is: { status =, components = { storage, readers, queues,
+-- buffers } }, after a durable write and a read of a record of its own; a
+-- store that was opened read-only is only read. The error rate of
 -- a queue is that since the calls before, as far as the window looks back.
 ---@param given respool.health_options?
 ---@return respool.health
 function Store:health(given)
-  return health.check(self, given)
+  local verdict = health.check(self, given)
+  hooks.tell_failures(self)
+  return verdict
 end
 
 -- The time by this store's clock, in seconds since 1970.
@@ -260,7 +269,9 @@ end
 ---@param given { seconds: number? }?
 ---@return respool.care?, string?, string?
 function Store:maintain(given)
-  return care.maintain(self, given)
+  local done, message, code = care.maintain(self, given)
+  hooks.tell_failures(self)
+  return done, message, code
 end
 
 -- Verifies invariants and checksums; returns what is wrong, a line each.
@@ -272,10 +283,14 @@ end
 -- Closes the store with its queues and lots: pushes are refused, work on it
 -- stops, what is marked is settled, other leases are released, buffers are
 -- flushed. The store is closed whatever comes of it; when something could not
--- be done, the fourth value counts what. A second close does nothing.
+-- be done, the fourth value counts what. A second close does nothing and
+-- returns true, also while the first is under way, whatever the deadline of
+-- the second; but once the deadline of the first is over, or if that raised an
+-- error, it closes the store.
 --
 -- Without a `deadline` it is closed at once: a handler that is running finds
--- its item released. Given seconds, handlers may go on so long, and push:
+-- its item released, and work in which a hook closes the store returns its
+-- counts as if stopped. Given seconds, handlers may go on so long, and push:
 -- called by a handler, close() returns true and its work closes the store
 -- when it ends; called by others, handlers of other coroutines are waited for
 -- by calling pause(seconds), which must let them run. Buffers that cannot be
@@ -287,9 +302,10 @@ function Store:close(deadline, pause)
   return closing.close(self, deadline, pause)
 end
 
--- Leaving the scope closes the store; what could not be settled is raised,
--- unless another error is on its way or this is another process.
+-- Leaving the scope closes the store, now; what could not be settled is
+-- raised, unless another error is on its way or this is another process.
 function Store:__close(err)
+  closing.give_up(self)
   local ok, message, code = self:close()
   if not ok and err == nil and code ~= "FORKED" then
     error("respool: " .. message, 0)

@@ -3,9 +3,12 @@
 -- Takes: their options, and waiting in slices short enough for the
 -- interpreter to notice Ctrl-C.
 
+local core = require "respool.core"
 local closing = require "respool.closing"
 local hooks = require "respool.hooks"
 local options = require "respool.options"
+
+local max, min = math.max, math.min
 
 local M = {}
 
@@ -34,11 +37,29 @@ M.carried_form = {
 local SLICE = 0.05
 local MANUAL_SLICE = 3600 -- a manual clock is moved, not slept
 
--- How long one call into the core may wait.
+local LEAST = 0.001 -- the core counts milliseconds, and 0 is no wait
+
+-- How long one call into the core may wait, of the seconds that are left.
 ---@param store respool.store
+---@param left number? math.huge when not given
 ---@return number
-function M.slice(store)
-  return store.manual and MANUAL_SLICE or SLICE
+function M.slice(store, left)
+  local slice = store.manual and MANUAL_SLICE or SLICE
+  return max(min(left or slice, slice), LEAST)
+end
+
+-- The end of a wait of so many seconds, which begins now; and how many are
+-- left of it: by a clock that never steps, as sums of slices are not exact.
+---@param wait number
+---@return number
+function M.deadline(wait)
+  return core.mono() + wait * 1e6
+end
+
+---@param ends number
+---@return number
+function M.left(ends)
+  return (ends - core.mono()) / 1e6
 end
 
 local ending -- tells whether the host of this process wants it to end
@@ -97,6 +118,7 @@ function M.once(queue, o, wait)
   if not lot then return nil, message, code end
   if #lot > 0 then M.track(lot, queue) end
   hooks.tell_buried(state)
+  hooks.tell_failures(queue.store)
   return lot
 end
 
@@ -105,13 +127,14 @@ end
 ---@param o table
 ---@return respool.lot?, string?, string?
 function M.take(queue, o)
-  local left, slice = o.wait or 0, M.slice(queue.store)
+  local left, manual = o.wait or 0, queue.store.manual
+  local ends = M.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end
-    local wait = math.min(left, slice)
+    local wait = left > 0 and M.slice(queue.store, left) or 0
     local lot, message, code = M.once(queue, o, wait)
     if not lot then return nil, message, code end
-    left = left - wait
+    left = manual and left - wait or M.left(ends)
     if left <= 0 or queue.handle:closed() or #lot > 0 or M.is_ending() then
       return lot
     end

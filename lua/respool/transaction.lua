@@ -10,6 +10,7 @@
 local core = require "respool.core"
 local closing = require "respool.closing"
 local compat = require "respool.compat"
+local handover = require "respool.handover"
 local hooks = require "respool.hooks"
 local item_of = require "respool.item"
 local options = require "respool.options"
@@ -32,6 +33,8 @@ Transaction.__index = Transaction
 -- What a push answers.
 ---@class respool.pushed
 ---@field id integer? of its item, the first of several; after the commit
+---@field held boolean? nothing was pushed, as another item has the key and
+--- on_conflict is "ignore"; after the commit
 ---@field n integer items
 
 -- Notes a step. What cannot be a step raises: a transaction without it is
@@ -194,11 +197,11 @@ local function outcomes(tx)
   return by_lot
 end
 
--- What items pushed by themselves goes along with those that are done.
+-- What items pushed by themselves goes along with them.
 local function add_pushes(tx, by_lot)
   for lot, verdicts in pairs(by_lot) do
-    for _, p in ipairs(lots.beside(lot).pushes or {}) do
-      if verdicts[p.i] == outcome.DONE then add_row(tx, { p.row[2] }, p.row) end
+    for _, row in ipairs(handover.gather_for(lot, verdicts)) do
+      add_row(tx, { row[2] }, row)
     end
   end
 end
@@ -212,12 +215,15 @@ end
 
 local function publish(tx, by_lot)
   for i, step in ipairs(tx.steps) do
-    if step ~= true and step.n then step.id = tx.handle:id(i - 1) end
+    if step ~= true and step.n then
+      step.id, step.held = tx.handle:id(i - 1), tx.handle:held(i - 1)
+    end
   end
   for lot in pairs(by_lot) do
     lots.beside(lot).settled = true
     hooks.tell_deaths(lot)
   end
+  hooks.tell_pushed(tx.store)
 end
 
 local function commit(tx)

@@ -2,11 +2,14 @@
 --
 -- What becomes of an item that failed: the queue's `decide` is asked first,
 -- its policy otherwise, and `dead_letter` names the box of what dies. When
--- one of these functions raises, the policy holds and the history tells.
+-- one of these functions raises, the policy holds and the history tells. When
+-- one of them closes the store, the item has been released by that.
 
 local core = require "respool.core"
 local compat = require "respool.compat"
+local handover = require "respool.handover"
 local hooks = require "respool.hooks"
+local memory = require "respool.memory"
 local outcome = require "respool.outcome"
 local options = require "respool.options"
 
@@ -56,32 +59,40 @@ local function route(queue, item, mark, err)
   add_text(mark, box)
 end
 
--- Sees to what is asked, and told, only of an item that will die.
+-- Sees to what is asked, and told, only of an item that will die. False when
+-- the store was closed meanwhile.
 local function foresee(queue, item, mark, err)
   local reason = reason_of(queue, item, mark)
-  if not reason then return end
+  if not reason then return true end
   if queue.route and not mark.box then
     mark.box = route(queue, item, mark, err)
   end
+  if lots.closed(item[1]) then return false end
   hooks.note_death(queue, item, {
     item = item, verdict = mark.verdict, reason = reason, group = mark.group,
     error = mark.error, box = mark.box,
   })
+  return true
 end
 
 local function place_one(queue, item, mark, err, place)
-  if queue.route or queue.on_dead then foresee(queue, item, mark, err) end
-  return place(item[1], item[2], mark.verdict, mark.delay, mark.error,
-               mark.trace, mark.group, mark.reason, mark.box, item[3])
+  if (queue.route or queue.on_dead) and not foresee(queue, item, mark, err) then
+    return true
+  end
+  local lot, i = item[1], item[2]
+  return place(lot, i, mark.verdict, mark.delay, mark.error, mark.trace,
+               mark.group, mark.reason, mark.box, memory.of(lot, i))
 end
 
 -- Items that were merged into this one share what is said of it.
 local function place_followers(queue, item, mark, err, place)
-  local followers = lots.beside(item[1]).followers
+  local lot = item[1]
+  local followers = lots.beside(lot).followers
   for _, other in ipairs(followers and followers[item[2]] or {}) do
+    if lots.closed(lot) then return end -- by a hook
     local same = {}
     for name, value in pairs(mark) do same[name] = value end
-    other[3] = item[3]
+    memory.share(lot, item[2], other[2])
     place_one(queue, other, same, err, place)
   end
 end
@@ -92,13 +103,20 @@ end
 ---@param place fun(lot: userdata, i: integer, ...): any
 ---@return any, string?, string?
 function M.place(queue, item, mark, err, place)
+  lots.settled(item[1], item[2]) -- raises when the lot is closed
   place_followers(queue, item, mark, err, place)
+  if lots.closed(item[1]) then return true end -- by a hook
   return place_one(queue, item, mark, err, place)
+end
+
+local function mark_in_lot(lot, i, ...)
+  handover.note_mark(lot, i, ...)
+  return lots.mark(lot, i, ...)
 end
 
 ---@return true?, string?, string?
 function M.mark(queue, item, mark, err)
-  return M.place(queue, item, mark, err, lots.mark)
+  return M.place(queue, item, mark, err, mark_in_lot)
 end
 
 -- Marks the item with an outcome value.
@@ -109,7 +127,7 @@ function M.apply(queue, item, o, place)
   return M.place(queue, item, {
     verdict = o.verdict, delay = o.delay, error = failure.text,
     group = o.group or failure.group, box = o.box,
-  }, o.error, place or lots.mark)
+  }, o.error, place or mark_in_lot)
 end
 
 
@@ -147,26 +165,40 @@ local function decide(queue, item, mark, err)
   end
 end
 
+local function tell(queue, item, err, text)
+  hooks.log(queue.store, "info", "a handler failed",
+            { queue = queue.name, id = item.id, error = text })
+  if lots.closed(item[1]) then return end
+  hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
+             item)
+end
+
+-- Asks who has a say, as long as none has closed the store.
+local function consult(queue, item, mark, err, on_error)
+  if queue.decide and not lots.closed(item[1]) then
+    decide(queue, item, mark, err)
+  end
+  if on_error and not lots.closed(item[1]) then
+    local ok, problem = call(queue, "on_error", on_error, err, item)
+    if not ok then add_text(mark, problem) end
+  end
+end
+
 -- Marks an item whose handler failed with `err`. One that a transaction of
 -- the handler has settled stays so; the failure is told.
 ---@param trace string?
 ---@param on_error function?
 function M.fail(queue, item, err, trace, on_error)
+  local lot, i = item[1], item[2]
   local failure = outcome.describe(err)
+  if lots.closed(lot) then return true end
   local mark = {
     verdict = failure.final and DEAD or RETRY, delay = failure.delay,
     error = failure.text, group = failure.group, trace = trace,
   }
-  hooks.log(queue.store, "info", "a handler failed",
-            { queue = queue.name, id = item.id, error = failure.text })
-  hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
-             item)
-  if queue.decide then decide(queue, item, mark, err) end
-  if on_error then
-    local ok, problem = call(queue, "on_error", on_error, err, item)
-    if not ok then add_text(mark, problem) end
-  end
-  if lots.settled(item[1], item[2]) then return true end
+  tell(queue, item, err, failure.text)
+  consult(queue, item, mark, err, on_error)
+  if lots.closed(lot) or lots.settled(lot, i) then return true end
   return M.mark(queue, item, mark, err)
 end
 
@@ -174,6 +206,7 @@ end
 ---@param problem string
 ---@param reason string? "undecodable"
 function M.undecodable(queue, item, problem, reason)
+  if lots.closed(item[1]) then return true end -- by an upgrade
   return M.mark(queue, item, {
     verdict = DEAD, reason = reason or "undecodable", error = problem,
   }, problem)

@@ -2,12 +2,14 @@
 --
 -- The handler loop: take a lot, run the handler, settle, take the next in
 -- the same commit. That commit is not flushed before the handler goes on;
--- the loop flushes when it idles and when it ends.
+-- the loop flushes when it idles and when it ends. When the store is closed
+-- meanwhile, by the handler or any hook, the loop ends as if stopped.
 
 local background = require "respool.background"
 local core = require "respool.core"
 local closing = require "respool.closing"
 local compat = require "respool.compat"
+local handover = require "respool.handover"
 local hooks = require "respool.hooks"
 local item = require "respool.item"
 local lot_of = require "respool.lot"
@@ -33,7 +35,8 @@ local M = {}
 ---@field max integer? stop after so many items
 ---@field on_error fun(err: any, item: respool.item)? sees every failure
 ---@field merge respool.merge|true|nil folds items of a lot with the same key
---- before the handler sees them; true: as the queue's producers do
+--- before the handler sees them; true: as the queue's producers do. Items of
+--- which different handlers of a fan-out have accepted stay apart
 
 ---@class respool.work_counts
 ---@field items integer handed to the handler or found undecodable
@@ -144,7 +147,7 @@ local function result_of(loop, ok, first, second)
   return false, nil, second == nil and "the handler returned false" or second
 end
 
--- Was the store closed in the handler?
+-- Was the store closed by the handler, or a hook?
 local function is_gone(loop, lot)
   return loop.queue.stops ~= loop.stops and closed(lot)
 end
@@ -183,6 +186,7 @@ end
 local function serve_item(loop, lot, i)
   local payload, problem, reason = loop.read(lot, i)
   local it = new_item(lot, i)
+  if is_gone(loop, lot) then return false end -- by an upgrade
   if payload == nil then
     verdict.undecodable(loop.queue, it, problem, reason)
     return false
@@ -244,6 +248,7 @@ local function fail_rest(loop, lot, err, trace)
     if lots.verdict(lot, i) == outcome.NONE then
       verdict.fail(loop.queue, new_item(lot, i), err, trace, loop.o.on_error)
     end
+    if closed(lot) then return end -- by a hook
   end
 end
 
@@ -252,6 +257,7 @@ end
 local function serve_lot(loop, lot)
   local n = #lot
   if loop.merge then merged(loop, lot) end
+  if closed(lot) then return end -- by a hook
   loop.started = loop.start()
   local well, explicit, err, trace = result_of(
     loop, timed(loop, lot, n, xpcall(loop.handler, loop.catch, lot)))
@@ -290,21 +296,30 @@ local function count(loop, lot, code)
   end
 end
 
+-- Settles the lot, with a take of the next unless the work is over: as the
+-- core answers. When what items push is refused, those whose own push it is
+-- have failed.
+local function settle(loop, lot)
+  local o = not is_over(loop) and { items = room(loop) } or nil
+  local ok, a, b, c = lot_of.settle(lot, nil, o, true)
+  if ok or closed(lot) or not handover.is_any(lot) then return ok, a, b, c end
+  return lot_of.settle_apart(lot, true, a, b, function(i, err)
+    verdict.fail(loop.queue, new_item(lot, i), err, nil, loop.o.on_error)
+  end)
+end
+
 -- Settles the lot and takes the next unless the work is over. LEASE_LOST
 -- spoils a lot, not the work.
 ---@return respool.lot?, string?, string?
 local function hand_over(loop, lot)
   if closed(lot) then return nil end
   lot_of.conclude(lot)
-  local o = not is_over(loop) and { items = room(loop) } or nil
-  local ok, a, b, c = lot_of.settle(lot, nil, o, true)
-  if not ok and lot_of.shed_pushes(lot) then
-    lot_of.settle(lot, nil, nil, true)
-  end
+  local ok, a, b, c = settle(loop, lot)
   loop.unflushed = true
   if closed(lot) then return nil end -- by a hook
   count(loop, lot, not ok and b)
   lot_of.shut(lot)
+  if loop.queue.handle:closed() then return nil end -- by the log
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
   local more = ok and a or c
   return more and #more > 0 and more or nil
@@ -357,6 +372,9 @@ end
 local function finish(loop, message, code)
   if loop.queue.handle:closed() then return loop.counts end
   if message then hooks.report(loop.queue.store, "work", message, code) end
+  if loop.queue.handle:closed() then -- by on_error or the log
+    return nil, message, code, loop.counts
+  end
   local ok, flush_message, flush_code = flush(loop)
   if message then return nil, message, code, loop.counts end
   if not ok then return nil, flush_message, flush_code, loop.counts end
@@ -374,6 +392,7 @@ local function cycle(loop)
     end
     loop.serve(loop, lot)
     background.tick(loop.queue.store)
+    hooks.tell_failures(loop.queue.store)
     lot, message, code = hand_over(loop, lot)
     if not lot and not message then lot, message, code = await(loop) end
   end

@@ -11,9 +11,11 @@
 -- Opening and closing wait for the disk in place: open in init_worker_by_lua,
 -- close in exit_worker_by_lua.
 
+local closing = require "respool.closing"
 local core = require "respool.core"
 local waiting = require "resty.respool.waiting"
 local compat = require "respool.compat"
+local figures = require "respool.figures"
 local options = require "respool.options"
 local respool = require "respool"
 
@@ -66,6 +68,7 @@ local function close(store, deadline, pause)
   elseif not OPENS[ngx.get_phase()] then
     return waiting.refusal "store:close"
   end
+  closing.give_up(store) -- by who cannot go on
   return waiting.in_place(math.huge, close_store, store, deadline, pause)
 end
 
@@ -129,7 +132,6 @@ function M.store_of(o)
 end
 
 
-
 -- The end of the process.
 
 local FLUSH, LEASES = 5, 0.5 -- seconds
@@ -138,10 +140,7 @@ local EXIT = { of = "respool.exit", deadline = options.seconds }
 
 local function buffered(store)
   local n = 0
-  for buffer in pairs(store.buffers) do
-    local stats = not buffer:closed() and buffer:stat()
-    n = n + (stats and stats.items or 0)
-  end
+  for _, of in pairs(figures.buffers(store)) do n = n + of.items end
   return n
 end
 
@@ -184,6 +183,24 @@ function M.exit(given)
               losses(left))
     end
   end
+end
+
+-- Work on files has no ticket: where it may be done, it is done in place, and
+-- the event loop stands. Before there are requests, and after them, nobody
+-- waits for it.
+local function in_place(name)
+  M[name] = function(...)
+    local phase = ngx.get_phase()
+    if phase ~= "init" and not OPENS[phase] and not waiting.can_yield() then
+      return waiting.refusal("respool." .. name)
+    end
+    return respool[name](...)
+  end
+end
+
+for _, name in ipairs { "compact", "repair", "dump", "restore", "file_writer",
+                        "file_reader" } do
+  in_place(name)
 end
 
 -- Workers are nginx's: see resty/respool/worker.lua.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A fork while a store is open, a lot kept by a thread, a ticket not looked
- * after yet, and another thread in the middle of its pushes. In the child every verb answers FORKED and
- * freeing what it inherited harms nobody; a store that it opens itself
+ * after yet, buffers that cannot be flushed, one of them freed, and another
+ * thread in the middle of its pushes. In the child every verb answers FORKED
+ * and freeing what it inherited harms nobody; a store that it opens itself
  * works. Prints what does not hold, in either process. Not for the address
  * sanitizer, whose allocator may be locked at a fork and then stays so.
  */
@@ -15,7 +16,8 @@ enum { CHILDREN = 12, LEASE = 600 };
 
 /* Everything the parent holds at the fork. */
 static respool *s;
-static respool_queue *q;
+static respool_queue *q, *little;
+static respool_buffer *buffer;
 static respool_lot *lot;
 static respool_page *page;
 static respool_ticket *ticket;
@@ -108,6 +110,21 @@ static void the_letters_are_the_parents(void) {
   HOLDS(!l && n == 1);
 }
 
+static int any_buffer(void *arg, const char *queue,
+                      const respool_buffer_stats *stats) {
+  (void)arg;
+  return queue && stats;
+}
+
+static void the_buffers_are_the_parents(void) {
+  respool_buffer_stats stats = RESPOOL_BUFFER_STATS_INIT;
+  FORKED(respool_buffer_push(buffer, &item, NULL));
+  FORKED(respool_buffer_flush(buffer));
+  FORKED(respool_buffer_stat(buffer, &stats));
+  FORKED(respool_buffers_flush(s));
+  FORKED(respool_buffers(s, any_buffer, NULL));
+}
+
 static int no_call(void *arg) {
   (void)arg;
   return 0;
@@ -136,6 +153,8 @@ static void free_all(void) {
   respool_page_free(page);
   respool_letters_free(letters);
   respool_ticket_free(ticket);
+  respool_buffer_free(buffer);
+  respool_queue_free(little);
   respool_queue_free(q);
   respool_close(s);
 }
@@ -170,6 +189,7 @@ static void be_child(const char *dir, int n) {
   the_lot_is_the_parents();
   the_letters_are_the_parents();
   the_ticket_is_the_parents();
+  the_buffers_are_the_parents();
   if (n % 2) a_store_of_its_own_works(dir);
   free_all();
   if (n % 2 == 0) a_store_of_its_own_works(dir);
@@ -187,6 +207,21 @@ static void *push_beside(void *arg) {
     pushed_beside++;
   }
   return NULL;
+}
+
+/* A buffer that was freed with two items for which there is no room, and one
+   in use with three. */
+static void fill_buffers(void) {
+  respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  none.max_items = 0;
+  o.interval = 1;
+  WORKS(respool_queue_open(s, "little", &none, &little));
+  WORKS(respool_buffer_open(little, &o, &buffer));
+  for (int i = 0; i < 2; i++) WORKS(respool_buffer_push(buffer, &item, NULL));
+  respool_buffer_free(buffer);
+  WORKS(respool_buffer_open(little, &o, &buffer));
+  for (int i = 0; i < 3; i++) WORKS(respool_buffer_push(buffer, &item, NULL));
 }
 
 /* One item leased and kept, one letter, one page. */
@@ -207,6 +242,7 @@ static void set_up(const char *dir) {
   WORKS(respool_get(q, 2, &page));
   WORKS(respool_dead_list(s, "q", NULL, &letters));
   WORKS(respool_push_start(q, &item, 1, NULL, &ticket));
+  fill_buffers();
 }
 
 static void bear_children(const char *dir) {
@@ -236,6 +272,18 @@ static void the_parent_goes_on(void) {
   WORKS(respool_check(s, no_finding, NULL));
 }
 
+static void each_buffered_item_is_there_once(void) {
+  respool_queue_options any = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  respool_queue *large = NULL;
+  any.max_items = RESPOOL_UNLIMITED;
+  WORKS(respool_queue_open(s, "little", &any, &large));
+  WORKS(respool_buffers_flush(s));
+  WORKS(respool_queue_stat(large, &stats));
+  HOLDS(stats.pushed == 5);
+  respool_queue_free(large);
+}
+
 static void the_children_did_their_work(void) {
   respool_queue *theirs = NULL;
   respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
@@ -256,6 +304,7 @@ int main(void) {
     enough = 1;
     pthread_join(beside, NULL);
     the_parent_goes_on();
+    each_buffered_item_is_there_once();
     the_children_did_their_work();
     free_all();
   }

@@ -137,6 +137,31 @@ static void errors_are_the_same(void) {
   respool_queue_free(q);
 }
 
+/* A program that waits for room by itself has to know when that is vain. */
+static void full_tells_whether_to_wait(void) {
+  static const respool_payload items[] = {{.body = {"a", 1}},
+                                          {.body = {"b", 1}}};
+  respool_queue *q = NULL;
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  o.max_items = 1;
+  WORKS(respool_queue_open(store, "bounded", &o, &q));
+  WORKS(await(start_push(q), NULL));
+  for (size_t n = 1; n <= 2; n++) {
+    int never = -1;
+    respool_ticket *t = NULL;
+    respool_result r = RESPOOL_RESULT_INIT;
+    respool_push_options p = RESPOOL_PUSH_OPTIONS_INIT;
+    p.never = &never;
+    HOLDS(respool_push(q, items, n, &p, NULL) == RESPOOL_FULL);
+    HOLDS(never == (n == 2));
+    r.never = -1;
+    WORKS(respool_push_start(q, items, n, NULL, &t));
+    HOLDS(await(t, &r) == RESPOOL_FULL);
+    HOLDS(r.never == (n == 2));
+  }
+  respool_queue_free(q);
+}
+
 static void a_lot_answers_busy(void) {
   respool_queue *q = open_queue("busy");
   respool_ticket *t = NULL, *second = NULL;
@@ -417,6 +442,7 @@ int main(void) {
     pushes_share_commits();
     settle_takes_the_next();
     errors_are_the_same();
+    full_tells_whether_to_wait();
     a_lot_answers_busy();
     a_take_waits_by_polling();
     takes_tell_of_deaths();

@@ -39,6 +39,27 @@ function M.misuse(message)
   M.fail(message, 2)
 end
 
+-- What the library raised, in one line, without our own place and the name of
+-- its function.
+---@param err any
+---@return string
+function M.text_of(err)
+  return (tostring(err):gsub("%s*\n%s*", " ")
+    :gsub("^(letter %d+: ).-bin/respool:%d+: ", "%1")
+    :gsub("^.-bin/respool:%d+: ", "")
+    :gsub("^%a+:%a[%w_]*: ", ""))
+end
+
+-- The same of what may be an option of a job script, which is named then.
+---@param err any
+---@param path string? of the script
+---@return string
+function M.text_with(err, path)
+  local text = M.text_of(err)
+  if not path or not text:find "^[%a ]*option '" then return text end
+  return ("%s: %s"):format(path, text)
+end
+
 -- What the library returns: passed on, or the end of the command.
 ---@return any ...
 function M.check(ok, ...)
@@ -192,15 +213,27 @@ function M.name(text)
   return nil, ("'%.40s' is not %s"):format(text, expected)
 end
 
+-- A name of a queue that is to be changed: those that begin with a dot are
+-- the command line's own.
+---@return string?, string?
+function M.own_name(text)
+  local name, why = M.name(text)
+  if not name or name:sub(1, 1) ~= "." then return name, why end
+  return nil, ("'%.40s' begins with a dot: such queues are respool's own")
+    :format(text)
+end
+
 -- Adds the argument STORE.
 function M.add_store(command)
   command:argument("store", "Directory of the store."):argname "STORE"
 end
 
--- Adds the argument QUEUE.
-function M.add_queue(command)
+-- Adds the argument QUEUE; `changed` says that the command changes it.
+---@param command table
+---@param changed boolean?
+function M.add_queue(command, changed)
   command:argument("queue", "Name of the queue."):argname "QUEUE"
-    :convert(M.name)
+    :convert(changed and M.own_name or M.name)
 end
 
 

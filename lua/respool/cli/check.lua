@@ -30,29 +30,39 @@ end
 
 -- In the child.
 
+-- A figure; raises why there is none.
+local function figure(value, message)
+  if value == nil then error(message, 0) end
+  return value
+end
+
 local function counts(store)
   local n = { queues = 0, items = 0, letters = 0 }
-  for _, stats in pairs((figures.queues(store)) or {}) do
+  for _, stats in pairs(figure(figures.queues(store))) do
     n.queues = n.queues + 1
     n.items = n.items + stats.ready + stats.leased + stats.waiting
   end
-  for _, box in ipairs((store:boxes()) or {}) do
-    n.letters = n.letters + (store:dead(box):count() or 0)
+  for _, box in ipairs(figure(store:boxes())) do
+    n.letters = n.letters + figure(store:dead(box):count())
   end
-  n.bytes = store:stats().file_bytes
+  n.bytes = figure(store:stats()).file_bytes
   return n
 end
 
--- What is found, and how much was looked at.
+local UNREADABLE = "the store cannot be read through: "
+
+-- What is found, and how much was looked at. A figure that cannot be had is a
+-- finding, unless the check has some already, which say why.
 local function look(path)
   local store, message, code = store_of.open(path, { read_only = true })
   if not store then return { failed = message, code = code } end
   local lines
   lines, message, code = store:check()
   if not lines then return { unread = message, code = code } end
-  local result = { lines = lines, counts = counts(store) }
+  local ok, counted = compat.pcall(counts, store)
+  if not ok and #lines == 0 then lines[1] = UNREADABLE .. tostring(counted) end
   store:close()
-  return result
+  return { lines = lines, counts = ok and counted or nil }
 end
 
 
@@ -71,7 +81,7 @@ local function outcome(ended)
   if result.lines then return result.lines, result.counts end
   local text = result.unread or result.failed
   if result.code == "CORRUPT" or result.unread and result.code == "IO" then
-    return { "the store cannot be read through: " .. text }
+    return { UNREADABLE .. text }
   end
   return nil, text
 end

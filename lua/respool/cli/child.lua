@@ -21,9 +21,12 @@ local PAUSE = 0.02 -- seconds between two looks at the child
 ---@field signal string? that ended it
 ---@field crash boolean? and nobody sends
 
--- Ends this process with what f() returns, as JSON.
+-- Ends this process with what f() returns, as JSON. Where LMDB gives up it
+-- says so on stderr, in words for its authors, and aborts: from a buffer that
+-- is never written.
 local function answer(f, pipe, file)
   core.process.obey()
+  io.stderr:setvbuf("full", 65536)
   local ok, result = pcall(f)
   file:write(json.encode(ok and { result = result }
     or { error = tostring(result) }))

@@ -61,7 +61,7 @@ end
 local function retry_options(command)
   add_numbers(command)
   command:option("--to", "Retry in this queue, not in their own.")
-    :argname "QUEUE":convert(arguments.name)
+    :argname "QUEUE":convert(arguments.own_name)
   command:flag("--keep-attempts",
                "Attempts go on from where they were, not from none.")
   command:epilog("Many letters, with a filter, a rate and a change of their "
@@ -98,8 +98,10 @@ local COLUMNS = {
 local function row(letter, now, how)
   local err = letter.error and output.clean(letter.error)
   return {
-    output.number(letter.number), letter.queue, output.number(letter.id),
-    letter.reason, letter.group, show.ago(now, letter.died_at) .. " ago",
+    output.number(letter.number), letter.queue,
+    letter.id > 0 and output.number(letter.id) or nil,
+    letter.reason, letter.group,
+    letter.died_at and show.ago(now, letter.died_at) .. " ago",
     err and (how.full and err or output.cut(err, 40)),
     output.line(letter.payload, letter.bytes, how),
   }
@@ -214,7 +216,7 @@ local function count(store, dead, args, io)
   local bar, n, seen = progress.new(io, { noun = "letters" }), 0, 0
   for letter in dead:each { group = args.group } do
     seen = seen + 1
-    if not before or letter.died_at < before then n = n + 1 end
+    if not before or (letter.died_at or math.huge) < before then n = n + 1 end
     bar:update(seen)
   end
   bar:clear()

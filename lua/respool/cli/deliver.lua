@@ -8,7 +8,9 @@ local arguments = require "respool.cli.arguments"
 local compat = require "respool.compat"
 local core = require "respool.core"
 local courier = require "respool.http.courier"
+local form = require "respool.http.form"
 local http = require "respool.http"
+local http_message = require "respool.http.message"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
 local secret = require "respool.cli.secret"
@@ -78,7 +80,7 @@ end
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   add_request(command)
   add_trust(command)
   add_times(command)
@@ -110,10 +112,31 @@ local function headers_of(args)
     if not name then
       arguments.misuse(("'%s' is no header such as 'Name: value'"):format(
         output.clean(line:match "^[^:]*")))
+    elseif not form.headers { [name] = value } then
+      arguments.misuse(("--header: '%s' cannot be sent, or is set by the "
+        .. "request itself"):format(output.clean(name)))
     end
     headers[name] = value
   end
   return headers
+end
+
+local function passed(args)
+  for _, name in ipairs(args.pass) do
+    if not http_message.is_token(name) then
+      arguments.misuse(("--pass: '%s' is no name of a header"):format(
+        output.clean(name)))
+    end
+  end
+  return args.pass
+end
+
+-- What the handler says of an option, as one of the command line.
+local function in_words(text)
+  return (text:gsub("^respool%.http: ", "")
+    :gsub("^option '([%w_]+)'", function(name)
+      return "--" .. name:gsub("_", "-")
+    end))
 end
 
 -- The handler; options that it refuses are wrong input.
@@ -121,7 +144,7 @@ local function handler_of(args, on_request)
   local ok, handler = pcall(http.handler, {
     url = args.url, mode = args.mode, body = args.raw and "raw" or args.body,
     content_type = args.content_type, headers = headers_of(args),
-    pass = args.pass, secret = secret.of(args),
+    pass = passed(args), secret = secret.of(args),
     connect_timeout = args.connect_timeout, timeout = args.timeout,
     max_retry_after = args.max_retry_after, ca_file = args.ca_file,
     per_url = args.per_url or math.max(1, math.floor(args.concurrency * 0.75)),
@@ -129,8 +152,7 @@ local function handler_of(args, on_request)
   })
   if ok then return handler end
   if arguments.is_failure(handler) then error(handler, 0) end
-  arguments.misuse((tostring(handler):gsub("^.-respool%.http: ", "")
-    :gsub("^[^\n]-:%d+: ", "")))
+  arguments.misuse(in_words(arguments.text_of(handler)))
 end
 
 

@@ -34,7 +34,7 @@ function M.options(command)
   command:option("--form", "json: JSON Lines; cbor: a CBOR sequence.", "json")
     :choices { "json", "cbor" }
   command:option("--rotate", "Begin a new file after so many bytes, before "
-    .. "compression.", "64MiB"):argname "BYTES":convert(arguments.size)
+    .. "compression; 64MiB."):argname "BYTES":convert(arguments.size)
   command:option("--every", "Publish a file when it is so old: 90, 5m, 1h.")
     :argname "SECONDS":convert(arguments.duration)
   command:mutex(command:flag("--gzip", "Compress with gzip."),
@@ -49,6 +49,10 @@ files written go to the standard output. A file that is being written ends in
 that are waiting or leased stay. Run again into the same directory, it finishes
 what was killed; items that had been in hand are ready again after 20 s, or
 twice --every.
+
+What is damaged is told, and makes the exit status 1. Damaged items are in no
+archive; damaged letters are in it with the bytes there are, which import passes
+over, and with --remove they stay in the box.
 
 Examples:
   respool export jobs.respool mails --dead --remove --zstd dead/
@@ -66,10 +70,15 @@ local function check_name(args, store, queues)
     args.name, store.path, arguments.suggestion(args.name, names)))
 end
 
-local function find_source(args, store)
+-- What becomes a letter while a queue is moved is counted in `died`.
+local function find_source(args, store, died)
   local o, queues = { codec = args.codec }, check(store:queues())
   check_name(args, store, queues)
   if not args.dead and not args.group and arguments.has(queues, args.name) then
+    o.on_dead = function(death)
+      local reason = death.reason
+      died[reason] = (died[reason] or 0) + (death.item.items or 1)
+    end
     return { queue = check(store:queue(args.name, o)) }
   end
   return { box = arguments.box(store, args.name, o) }
@@ -77,7 +86,8 @@ end
 
 -- Options that mean nothing without files, or without another.
 local function check_options(args)
-  for _, name in ipairs { "remove", "follow", "every", "gzip", "zstd" } do
+  for _, name in ipairs { "remove", "follow", "rotate", "every", "gzip", "zstd",
+                          "json" } do
     if args[name] and not args.directory then
       arguments.misuse(("--%s needs a DIRECTORY"):format(name))
     end
@@ -95,31 +105,38 @@ end
 
 local function stream_writer(io, form, store)
   local w = { files = {}, leftovers = {} }
-  local open
+  local origin, open
 
-  local function header(record, origin)
-    return {
+  function w:begin(from) -- luacheck: no self
+    origin = from
+  end
+
+  -- With the first record, should there be one.
+  local function start(record)
+    open = archive.write(form, {
       kind = origin.kind, codec = origin.codec, store = origin.store,
       source = origin.source, moved = false, made_at = store:now(),
       first = record.number or record.id, version = record.version,
-    }
+    })
+    io.stdout:write(open:start())
   end
 
   function w:write(batch) -- luacheck: no self
-    if not open then
-      open = archive.write(form, header(batch[1], batch.origin))
-      io.stdout:write(open:start())
-    end
+    if not open then start(batch[1]) end
     for _, record in ipairs(batch) do io.stdout:write(open:record(record)) end
     return true
   end
 
   function w:finish() -- luacheck: no self
-    if open then io.stdout:write(open:finish()) end
+    if not open then start {} end
+    io.stdout:write(open:finish())
     io.stdout:flush()
   end
 
-  function w:abandon() end -- luacheck: no self
+  -- Without an end, whoever reads it knows that it is not whole.
+  function w:abandon() -- luacheck: no self
+    io.stdout:flush()
+  end
   return w
 end
 
@@ -160,6 +177,26 @@ local function noun_of(o)
   return o.queue and "items" or "letters"
 end
 
+local function tell_damaged(io, o, counts)
+  if counts.damaged == 0 then return end
+  local what = o.queue and "are damaged, and in no archive"
+    or o.remove and "are damaged, and stay in the box"
+    or "are damaged: an import passes over them"
+  say(io, "%s %s %s: %s", output.number(counts.damaged), noun_of(o), what,
+      output.ranges(counts.damaged_numbers, counts.damaged))
+end
+
+-- Whether what died meanwhile is more than what had expired.
+local function tell_died(io, died)
+  local bad = false
+  for reason, n in pairs(died) do
+    say(io, "%s items became letters: %s (see respool dead list)",
+        output.number(n), reason)
+    bad = bad or reason ~= "expired"
+  end
+  return bad
+end
+
 local function tell_left(io, o, counts)
   if counts.lost > 0 then
     say(io, "%d %s are in a file and were not removed: others took them "
@@ -176,12 +213,14 @@ end
 local function summary(args, io, o, writer, counts)
   if args.json then
     counts.files = core.cbor.array(writer.files)
+    counts.damaged_numbers = core.cbor.array(counts.damaged_numbers)
     output.json(io, counts)
   elseif args.directory and io.stderr:isatty() then
     io.stderr:write(("%s %s written to %d files, %s removed\n"):format(
       output.number(counts.written), noun_of(o), #writer.files,
       output.number(counts.removed + counts.known)))
   end
+  tell_damaged(io, o, counts)
   tell_left(io, o, counts)
 end
 
@@ -206,28 +245,33 @@ local function new_hook(io, o, print_files)
   end
 end
 
-local function run(args, io, o, writer)
+local function run(args, io, o, writer, died)
   local print_files = new_printer(args, io, writer)
   local ended
   o.writer, o.remove, o.follow = writer, args.remove, args.follow
   o.group, o.limit, o.capacity = args.group, args.limit, CAPACITY
   o.on_progress, ended = new_hook(io, o, print_files)
   local counts, message, _, so_far = dump.dump(o)
-  if not counts then writer:abandon() end
   local stopped = ended()
+  if counts and (args.directory or not stopped) then
+    writer:finish()
+  else
+    writer:abandon()
+  end
   print_files()
-  writer:finish()
   if counts or so_far then summary(args, io, o, writer, counts or so_far) end
+  local bad = tell_died(io, died)
   if not counts then arguments.fail(message) end
   if stopped then arguments.fail("stopped", STOPPED) end
-  return counts.lost > 0 and 1 or 0
+  return (bad or counts.lost + counts.damaged > 0) and 1 or 0
 end
 
 function M.run(args, io)
   check_options(args)
   core.process.watch()
   local store = arguments.open(io, args.store)
-  local o = find_source(args, store)
+  local died = {}
+  local o = find_source(args, store, died)
   check_source(args, o)
   local writer = open_writer(args, io, store)
   if #writer.leftovers > 0 then
@@ -235,7 +279,7 @@ function M.run(args, io)
       .. "are being written (%s)", #writer.leftovers, args.directory,
       writer.leftovers[1]:match "[^/]*$")
   end
-  return run(args, io, o, writer)
+  return run(args, io, o, writer, died)
 end
 
 return M

@@ -22,6 +22,8 @@ local REPORT = "Keep a copy of the store and report it: this is a program "
 local RESTORE = "Stop what uses the store and keep a copy of it. Restore a "
   .. "backup, or save what can be read with `respool repair`. Look for a "
   .. "failing disk, and for programs that touch the file."
+local LOST = "Records are no longer found by their keys: items or letters may "
+  .. "be lost."
 
 -- In this order: the first whose words are in a finding is its kind.
 ---@type { [1]: string, [2]: string, [3]: string, [4]: string }[]
@@ -50,7 +52,7 @@ M.KINDS = {
   { "claim-damaged", "the claim at .* is damaged",
     "Items that were handed out or wait may not come back.", RESTORE },
   { "claim-count", "the claim at .* counts",
-    "A lease or delay covers another number of items than it says.",
+    "A lease or delay covers more items than it says.",
     COUNTED },
   { "claim-undue", "the claim at .* has no due time",
     "Items that were handed out or wait will not come back.", RESTORE },
@@ -65,14 +67,22 @@ M.KINDS = {
   { "lane-count", "lane .* counts",
     "A queue's figures do not agree with its items.", COUNTED },
   { "balance", "was pushed .* are gone and",
-    "Items have come or gone without being counted.", COUNTED },
+    "Items have come without being counted.", COUNTED },
   { "letter-damaged", "letter .* is damaged",
     "A dead letter's bytes have changed.",
     "`respool dead remove` removes it. Look for a failing disk." },
   { "box-damaged", "the record of box .* is damaged",
     "The letters of a box cannot be found by its name.", RESTORE },
   { "box-count", "box .* counts",
-    "A box holds another number of letters than it says.", COUNTED },
+    "A box holds more letters than it says.", COUNTED },
+  { "nameless", "has no name that",
+    "A queue or a box is there that nobody can open.", RESTORE },
+  { "tree-damaged", "^database .* counts",
+    LOST .. " A page of LMDB's file is one of an earlier time. Nothing else "
+      .. "was looked at.", RESTORE },
+  { "tree-disorder", "^database .* is out of order",
+    LOST .. " A page of LMDB's file lies in the place of another. Nothing "
+      .. "else was looked at.", RESTORE },
   { "crash", "reading the store ended the process",
     "LMDB's file is cut off, or its pages point to where nothing is. Any "
       .. "program that works with it may crash in the same way.", RESTORE },
@@ -83,11 +93,40 @@ M.KINDS = {
 local OTHER = { "other", "", "Something in the store is not as it should be.",
                 REPORT }
 
+-- Where fewer are there than were counted, the others are gone.
+local MISSING = {
+  ["box-count"] = { "letters-missing", "",
+    "Letters that were counted are not there: they may be lost.", RESTORE },
+  ["lane-count"] = { "items-missing", "",
+    "Items that were counted are not there: they may be lost.", RESTORE },
+}
+MISSING["claim-count"] = MISSING["lane-count"]
+MISSING.balance = MISSING["lane-count"]
+
+-- The sum of the whole numbers in a text.
+local function sum(text)
+  local n = 0
+  for digits in text:gmatch "%d+" do n = n + tonumber(digits) end
+  return n
+end
+
+-- Whether a line counts more than is there. It says first what is counted.
+local function counts_more(text)
+  local counted, found = text:match "counts (.*) there are (.*)"
+  if not counted then
+    counted, found = text:match "was pushed (.-) items; (.*)"
+  end
+  return counted ~= nil and sum(counted) > sum(found)
+end
+
 -- Names stand in quotes, and may say anything.
 local function kind_of(text)
   text = text:gsub('".*"', '""')
   for _, kind in ipairs(M.KINDS) do
-    if text:find(kind[2]) then return kind end
+    if text:find(kind[2]) then
+      local missing = MISSING[kind[1]]
+      return missing and counts_more(text) and missing or kind
+    end
   end
   return OTHER
 end

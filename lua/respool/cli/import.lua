@@ -3,6 +3,7 @@
 -- respool import: archive files into a queue. What was imported before is
 -- passed over, so a killed import is begun again as it was.
 
+local archive = require "respool.archive"
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
 local file_reader = require "respool.file_reader"
@@ -16,7 +17,7 @@ local M = { summary = "push what an export wrote" }
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:argument("files", "Files that an export wrote, or directories of "
     .. "them; - or nothing is stdin."):argname "FILE":args "*"
   command:flag("--again", "Import also what this queue got from an import "
@@ -32,8 +33,9 @@ function M.options(command)
   command:epilog [[
 The store and the queue are made when missing. Each record bears a checksum: of
 a file that is damaged or cut off, what lies before the damage is imported, and
-the exit status is 1. Importing a file twice, or again after a crash, pushes
-each of its records once.
+the exit status is 1. A record that cannot be pushed, such as a damaged letter,
+is told, and those behind it are pushed. Importing a file twice, or again after
+a crash, pushes each of its records once.
 
 Examples:
   respool import jobs.respool mails dead/
@@ -62,11 +64,28 @@ local function paths_of(args)
   return { "-" }
 end
 
+local ERRORS = 10
+
+-- Counts a record that an import would tell.
+local function check_record(counts, record)
+  local problem = archive.problem(record)
+  counts.read = counts.read + 1
+  if not problem then return end
+  counts.failed = counts.failed + 1
+  if #counts.errors < ERRORS then
+    table.insert(counts.errors, ("%s %.0f: %s"):format(
+      record.number and "letter" or "item", record.number or record.id,
+      problem))
+  end
+end
+
 local function verify(reader, hook)
-  local counts = { read = 0, pushed = 0, known = 0, failed = 0, errors = {} }
+  local counts = {
+    read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
+  }
   local batch = reader:read()
   while batch and hook(counts) ~= false do
-    counts.read = counts.read + #batch
+    for _, record in ipairs(batch) do check_record(counts, record) end
     reader:accepted(batch, 0)
     batch = reader:read()
   end
@@ -110,9 +129,11 @@ local function summary(args, io, reader, counts)
     io.stdout:write(("%s records in %d whole files\n"):format(
       output.number(counts.read), #reader.finished))
   else
-    io.stdout:write(("%s pushed, %s imported before, %s not imported\n")
-      :format(output.number(counts.pushed), output.number(counts.known),
-              output.number(counts.failed)))
+    local ignored = counts.ignored > 0 and (" %s ignored,"):format(
+      output.number(counts.ignored)) or ""
+    io.stdout:write(("%s pushed,%s %s imported before, %s not imported\n")
+      :format(output.number(counts.pushed), ignored,
+              output.number(counts.known), output.number(counts.failed)))
   end
 end
 

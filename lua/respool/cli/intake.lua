@@ -54,7 +54,7 @@ end
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:option("--bind", "Where to listen; port 0 is any that is free.",
                  "127.0.0.1:9876"):argname "ADDRESS:PORT":convert(address)
     :show_default(true)

@@ -118,7 +118,7 @@ local ITEMS = {
 }
 
 local function item_row(item, now, how)
-  local due = item.state ~= "ready" and item.visible_at
+  local due = item.state ~= "ready" and item.visible_at or nil
   return {
     output.number(item.id), item.state, item.priority, item.attempts,
     show.ago(now, item.pushed_at), due and output.duration(due - now),
@@ -130,7 +130,11 @@ local function list_items(io, queue, args)
   local limit = args.limit or not args.json and LIMIT or math.huge
   local now, n, rows = queue.store:now(), 0, {}
   local how = { full = args.full, columns = show.columns_left(io, 56) }
-  for item in queue:each { state = args.state } do
+  local damaged = {}
+  local function on_damaged(ids)
+    for _, id in ipairs(ids) do damaged[#damaged + 1] = id end
+  end
+  for item in queue:each { state = args.state, on_damaged = on_damaged } do
     if n == limit then break end
     n = n + 1
     if args.json then
@@ -139,6 +143,7 @@ local function list_items(io, queue, args)
       rows[n] = item_row(item, now, how)
     end
   end
+  show.damaged(io, damaged)
   return rows
 end
 

@@ -69,6 +69,31 @@ local function sized(n, unit, step, names)
   return (n < 10 and "%.1f%s" or "%.0f%s"):format(n, names[i])
 end
 
+local RANGES = 8
+
+local function range_text(first, last)
+  if first == last then return M.number(first) end
+  return ("%s-%s"):format(M.number(first), M.number(last))
+end
+
+-- Rising numbers as ranges, such as 3, 6-10 ...; the first few of them. `of`
+-- is how many there are, of which the list may hold the first.
+---@param numbers integer[]
+---@param of integer? #numbers
+---@return string
+function M.ranges(numbers, of)
+  local parts, first = {}, numbers[1]
+  for i = 1, #numbers do
+    if numbers[i + 1] ~= numbers[i] + 1 then
+      parts[#parts + 1] = range_text(first, numbers[i])
+      first = numbers[i + 1]
+    end
+  end
+  local more = (of or 0) > #numbers or #parts > RANGES
+  return table.concat(parts, ", ", 1, math.min(#parts, RANGES))
+    .. (more and " ..." or "")
+end
+
 -- A number of bytes, such as 4.2 KiB.
 ---@param n number
 ---@return string

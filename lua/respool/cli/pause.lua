@@ -8,7 +8,7 @@ local M = { summary = "stop a queue from handing items out" }
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:epilog("It holds for every process and lasts until `respool resume`. "
     .. "Pushes go on, and leases that are held.\n\n"
     .. "Example:\n  respool pause jobs.respool mails")

@@ -25,6 +25,7 @@ function M.run(args, io)
   local queue = arguments.queue(store, args.queue,
                                 { codec = show.codec(args) })
   local items = arguments.check(queue:peek(args.limit))
+  show.damaged(io, items.damaged or {})
   for i, item in ipairs(items) do
     if args.json then
       output.json(io, show.plain(item))

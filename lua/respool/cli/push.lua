@@ -8,6 +8,9 @@
 --    up to there and no other, and --resume goes on behind them.
 -- 2. A record that cannot be pushed is told with its number and why, and
 --    counted; the others are pushed.
+-- 3. What --resume finds at the end of the input without an end of its own,
+--    and that may go on, is left for the next run, so that no part of a record
+--    is taken for all of it.
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
@@ -27,7 +30,7 @@ local PATIENCE = 0.2 -- seconds that what has come waits for more
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:argument("file", "Input: JSON Lines; - or nothing is stdin.")
     :argname "FILE":args "?"
   command:mutex(
@@ -46,11 +49,21 @@ function M.options(command)
     :argname "TIME":convert(arguments.duration)
   command:option("--batch", "Lines a commit.", tostring(BATCH)):argname "N"
     :convert(arguments.whole(1, 100000))
-  command:flag("--resume", "Go on where the last push of this file into this "
-    .. "queue stopped, however it ended.")
+  command:mutex(
+    command:flag("--resume", "Go on where the last push of this file into "
+      .. "this queue stopped, however it ended."),
+    command:flag("--restart", "As --resume, but from the beginning: what was "
+      .. "kept of the place is forgotten."))
+  command:flag("--whole", "With --resume or --restart: the input is whole, "
+    .. "push its last line even if no newline ends it.")
   command:epilog [[
 The store and the queue are made when missing. A line that is no JSON is told
 with its number, and the others are pushed; the exit status is 1 then.
+
+How far a file was pushed is kept with each commit. --resume goes on there, and
+is for files that grow: it leaves a last line that no newline ends and that may
+go on, such as 12, and says so. A push without it begins at the beginning, and
+keeps the place anew; of a pipe a place is kept only with --resume or --restart.
 
 Examples:
   respool push jobs.respool mails mails.jsonl --batch 5000
@@ -132,40 +145,53 @@ local function refuse(run, record, why)
 end
 
 
--- Commits.
+-- Commits. What is added to one returns its steps.
 
 local function push_keyed(run, tx, batch)
-  for _, entry in ipairs(batch) do
-    tx:push(run.queue, entry.body, {
+  local steps = {}
+  for i, entry in ipairs(batch) do
+    steps[i] = tx:push(run.queue, entry.body, {
       key = entry.key, on_conflict = run.args.on_conflict,
       priority = run.options.priority, delay = run.options.delay,
       ttl = run.options.ttl,
     })
   end
+  return steps
 end
 
 local function push_plain(run, tx, batch)
   local bodies = {}
   for i, entry in ipairs(batch) do bodies[i] = entry.body end
   if #bodies > 0 then tx:push_many(run.queue, bodies, run.options) end
+  return {}
+end
+
+local function count(run, batch, steps)
+  local ignored = 0
+  for _, step in ipairs(steps) do
+    if step.held then ignored = ignored + 1 end
+  end
+  run.pushed = run.pushed + #batch - ignored
+  run.ignored = run.ignored + ignored
 end
 
 local function put_note(run, tx, place)
   if not run.notes then return end
   notes.put(tx, run.notes, "push", run.name, {
     number = place.number, stop = place.stop, tail = place.tail,
-    at = run.store:now(),
+    open = place.open, at = run.store:now(),
   })
 end
 
 -- Commits a batch with the place behind it (ensures 1).
 local function commit(run, batch, place)
+  local steps
   local ok, message, code = run.store:transaction(function(tx)
     local push = run.args.key and push_keyed or push_plain
-    push(run, tx, batch)
+    steps = push(run, tx, batch)
     put_note(run, tx, place)
   end)
-  if ok then run.pushed = run.pushed + #batch end
+  if ok then count(run, batch, steps) end
   return ok, message, code
 end
 
@@ -176,12 +202,28 @@ local function stop_at(run, entry, message)
     run.notes and ", --resume goes on there" or ""))
 end
 
+-- A queue whose overflow is "wait" makes us wait, too, but not for what it
+-- could never hold at once.
+local function commit_patiently(run, batch, place)
+  while true do
+    local ok, message, code = commit(run, batch, place)
+    if ok or code ~= "FULL" or not run.waits or records.is_stopped()
+       or message:find(" can never hold ", 1, true) then
+      return ok, message, code
+    end
+    core.process.nap(0.05)
+  end
+end
+
+-- Errors of one item, not of the queue or the store.
+local OF_ITEM = { EXISTS = true, TOO_LARGE = true }
+
 -- One by one: an item that will not go is told, and the place moves on.
 local function commit_each(run, batch, place)
   for i, entry in ipairs(batch) do
     local to = i == #batch and place or entry.place
-    local ok, message, code = commit(run, { entry }, to)
-    if not ok and code ~= "EXISTS" then stop_at(run, entry, message) end
+    local ok, message, code = commit_patiently(run, { entry }, to)
+    if not ok and not OF_ITEM[code] then stop_at(run, entry, message) end
     if not ok then
       refuse(run, entry.place, message)
       check(commit(run, {}, to))
@@ -189,15 +231,12 @@ local function commit_each(run, batch, place)
   end
 end
 
--- A queue whose overflow is "wait" makes us wait, too.
-local function commit_patiently(run, batch, place)
-  while true do
-    local ok, message, code = commit(run, batch, place)
-    if ok or code ~= "FULL" or not run.waits or records.is_stopped() then
-      return ok, message, code
-    end
-    core.process.nap(0.05)
-  end
+-- What did not come to a push, for the progress.
+local function asides(run)
+  local list = {}
+  if run.ignored > 0 then list[1] = ("%d ignored"):format(run.ignored) end
+  if run.bad > 0 then list[#list + 1] = ("%d bad"):format(run.bad) end
+  return list[1] and table.concat(list, ", ") or nil
 end
 
 local function flush(run)
@@ -205,14 +244,13 @@ local function flush(run)
   run.batch, run.bytes = {}, 0
   if place == run.kept then return end
   local ok, message, code = commit_patiently(run, batch, place)
-  if not ok and code ~= "FULL" and code ~= "EXISTS" then
+  if not ok and code ~= "FULL" and not OF_ITEM[code] then
     arguments.fail(message)
   elseif not ok then
     commit_each(run, batch, place)
   end
   run.kept = place
-  run.progress:update(run.pushed, place.stop - run.from,
-                      run.bad > 0 and ("%d bad"):format(run.bad) or nil)
+  run.progress:update(run.pushed, place.stop - run.from, asides(run))
 end
 
 
@@ -223,17 +261,50 @@ local function is_blank(run, record)
     and not record.bytes:find "[^ \t\r]"
 end
 
--- Takes a record into the batch. A bad one at the very end may not have been
--- written to its end: the place stays before it.
+-- The rest of a line that was pushed when the input ended in it: nothing but
+-- its end, as a rule.
+local function is_rest(run, record)
+  local of = run.rest_of
+  run.rest_of = nil
+  if not of or not record.bytes then return false end
+  if record.bytes:find(run.format == "raw" and "." or "[^ \t\r]") then
+    refuse(run, record, "it went on after its beginning had been pushed, when "
+      .. "the input ended there")
+  end
+  return true
+end
+
+-- Whether a record at the end of the input may be the beginning of a longer
+-- one: brackets and quotes would have been closed.
+local function may_go_on(run, record)
+  local o = run.args
+  return record.open and not o.whole and (o.resume or o.restart)
+    and not (run.format == "json" and record.bytes:find "[%]}\"][ \t\r]*$")
+end
+
+local function leave(run, record)
+  run.progress:clear()
+  run.io.stderr:write(("respool: %s %d is left, as no newline ends it: it may "
+    .. "go on (--whole pushes it)\n"):format(run.noun, record.number))
+end
+
+-- The body and key of a record that is to be pushed.
+local function take_record(run, record)
+  if is_blank(run, record) then return nil end
+  local body, key = read_record(run, record)
+  if body and may_go_on(run, record) then
+    leave(run, record)
+    return nil
+  end
+  if body then return body, key end
+  refuse(run, record, record.open and key .. " (the input ends in it)" or key)
+end
+
+-- Takes a record into the batch. At the very end of the input the place stays
+-- before one that is not pushed: it may not have been written to its end.
 local function add(run, record)
   local body, key
-  if not is_blank(run, record) then
-    body, key = read_record(run, record)
-    if not body then
-      refuse(run, record, record.open and key .. " (the input ends in it)"
-        or key)
-    end
-  end
+  if not is_rest(run, record) then body, key = take_record(run, record) end
   if record.open and not body then return end
   run.place = record
   record.bytes = nil
@@ -271,7 +342,8 @@ end
 local function input_name(run)
   local args = run.args
   if args.file == "-" or not run.records:size() then
-    return args.resume and ("%s\0%s"):format(args.queue, args.file) or nil
+    local kept = args.resume or args.restart
+    return kept and ("%s\0%s"):format(args.queue, args.file) or nil
   end
   return ("%s\0%s"):format(args.queue,
     (check(core.input.whole_path(args.file))))
@@ -281,15 +353,21 @@ local function go_on(run)
   local place = notes.get(run.store, "push", run.name)
   if not place then return end
   if not run.records:go_to(place) then
-    arguments.fail(("%s is not what was pushed before: it differs at %s %d"):
-      format(run.records.name, run.noun, place.number))
+    arguments.fail(("%s is not what was pushed before: it differs at %s %d; "
+      .. "--restart begins at its beginning"):format(run.records.name, run.noun,
+      place.number))
   end
   run.place, run.kept, run.from = place, place, place.stop
+  if place.open then
+    run.rest_of, run.records.number = place, place.number - 1
+  end
 end
 
 local function check_options(args)
   if args.raw and args.key then
     arguments.misuse("--key needs payloads that are JSON or CBOR, not --raw")
+  elseif args.whole and not (args.resume or args.restart) then
+    arguments.misuse("--whole is for --resume and --restart")
   end
 end
 
@@ -304,7 +382,7 @@ local function new_run(args, io)
     records = records.new(file, name, args.cbor and "sequence" or "lines"),
     options = { priority = args.priority, delay = args.delay, ttl = args.ttl },
     waits = check(queue:config()).overflow == "wait",
-    batch = {}, bytes = 0, pushed = 0, bad = 0, from = 0,
+    batch = {}, bytes = 0, pushed = 0, ignored = 0, bad = 0, from = 0,
   }
   run.name = input_name(run)
   run.notes = run.name and notes.open(store)
@@ -323,13 +401,15 @@ local function summary(run)
   p.n = run.pushed
   if p.shown then
     p:clear()
-    run.io.stderr:write(("%s %ss pushed in %s, %s/s\n"):format(
-      output.number(run.pushed), run.noun, output.duration(p:elapsed()),
-      output.short(p:rate())))
+    run.io.stderr:write(("%s %ss pushed%s in %s, %s/s\n"):format(
+      output.number(run.pushed), run.noun,
+      run.ignored > 0 and (" (%s ignored, as their keys are held)"):format(
+        output.number(run.ignored)) or "",
+      output.duration(p:elapsed()), output.short(p:rate())))
   end
   if run.bad > 0 then
     run.io.stderr:write(("respool: %d of %d %ss were not pushed\n"):format(
-      run.bad, run.pushed + run.bad, run.noun))
+      run.bad, run.pushed + run.ignored + run.bad, run.noun))
   end
 end
 

@@ -9,7 +9,7 @@ local M = { summary = "remove items from a queue" }
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:argument("ids", "Ids of the items."):argname "ID"
     :args "+":convert(arguments.whole(1))
   command:epilog("An item that is leased is not removed. The others are, "

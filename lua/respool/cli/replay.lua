@@ -56,16 +56,18 @@ local function filter_options(command)
 end
 
 local function run_options(command)
-  command:option("--limit", "Letters moved at most."):argname "N"
+  command:option("--limit", "Letters moved at most; by a job in all its runs.")
+    :argname "N"
     :convert(arguments.whole(1))
   command:option("--rate", "Letters a second at most."):argname "N"
     :convert(arguments.positive)
   command:option("--to", "Queue to move them to; each letter's own.")
-    :argname "QUEUE":convert(arguments.name)
+    :argname "QUEUE":convert(arguments.own_name)
   command:flag("--dry-run", "Move nothing: show counts by group, and a sample "
     .. "before and after the transform.")
   command:option("--job", "A name, by which the replay goes on after it was "
-    .. "stopped or killed."):argname "NAME":convert(arguments.name)
+    .. "stopped or killed, or run again."):argname "NAME"
+    :convert(arguments.name)
   command:flag("--raw", "Payloads are text or bytes, not CBOR.")
   output.add_json(command)
   output.add_full(command)
@@ -101,15 +103,19 @@ local function load_script(path)
   if not path then return { replay = {} } end
   local ok, job = pcall(script.load, path, { "replay" })
   if not ok then
-    arguments.misuse((tostring(job):gsub("^[^\n]-bin/respool:%d+: ", "")
-      :gsub("\n.*", "")))
+    arguments.misuse(arguments.text_of(job))
   end
   return job
 end
 
+local NOT_KNOWN = 0 / 0 -- neither before nor after any time
+
 -- Whether a letter is wanted, by all that was said of it.
 local function filter(run)
   local asked, scripted = run.asked, run.script.replay.where
+  if scripted and type(scripted) ~= "function" then
+    arguments.misuse(asked.script .. ": option 'where' must be a function")
+  end
   local expression = asked.where
     and where_of.compile(asked.where, run.store:now())
   if expression then
@@ -117,9 +123,10 @@ local function filter(run)
     if first then where_of.try(expression, first) end
   end
   return function(letter)
+    local died_at = letter.died_at or NOT_KNOWN
     return (not asked.group or letter.group == asked.group)
-      and (not asked.since or letter.died_at >= asked.since)
-      and (not asked.upto or letter.died_at < asked.upto)
+      and (not asked.since or died_at >= asked.since)
+      and (not asked.upto or died_at < asked.upto)
       and (not scripted or scripted(letter))
       and (not expression or expression(letter))
   end
@@ -139,7 +146,9 @@ end
 local function sampled_where(run, where)
   return function(letter)
     local wanted = where(letter)
-    if wanted then add_sample(run, letter, letter.payload or letter.bytes) end
+    if wanted and not letter.damaged then
+      add_sample(run, letter, letter.payload or letter.bytes)
+    end
     return wanted
   end
 end
@@ -182,6 +191,16 @@ local function on_progress(run)
   end
 end
 
+-- What is left of the limit: a job keeps to it in all its runs.
+local function left_of(run)
+  local limit = run.asked.limit or run.script.replay.limit
+  if type(limit) ~= "number" then return limit end
+  if limit > run.moved then return limit - run.moved end
+  arguments.fail(("job '%s' has moved the %s letters of its limit; run again "
+    .. "with a higher --limit it goes on"):format(
+    run.asked.job, output.number(limit)))
+end
+
 -- Of a background replay, not of one that is asked for.
 local NOT_NOW = { interval = true, while_below = true, job = true }
 
@@ -192,7 +211,7 @@ local function replay_options(run)
   end
   o.where = filter(run)
   o.to = run.to
-  o.limit = asked.left or asked.limit or o.limit
+  o.limit = left_of(run)
   o.rate, o.job = asked.rate or o.rate, asked.job
   o.dry_run = run.args.dry_run
   o.on_progress = on_progress(run)
@@ -207,7 +226,7 @@ end
 local function new_run(args, io, store, asked)
   local run = {
     args = args, io = io, store = store, asked = asked, samples = {},
-    next_look = 0, script = load_script(asked.script),
+    next_look = 0, moved = 0, script = load_script(asked.script),
   }
   local codec = {
     codec = asked.raw and "raw" or (run.script.options or {}).codec,
@@ -225,7 +244,7 @@ end
 
 local function count_words(counts)
   local words = {}
-  for _, name in ipairs { "skipped", "failed" } do
+  for _, name in ipairs { "skipped", "failed", "gone" } do
     if counts[name] > 0 then
       words[#words + 1] = (", %s %s"):format(output.number(counts[name]), name)
     end
@@ -267,7 +286,8 @@ end
 
 local function show_errors(run, counts)
   for _, line in ipairs(counts.errors) do
-    run.io.stderr:write("respool: ", output.clean(line), "\n")
+    run.io.stderr:write("respool: ", output.clean(arguments.text_of(line)),
+                        "\n")
   end
   if counts.failed > #counts.errors then
     run.io.stderr:write(("respool: ... and %d more\n"):format(
@@ -305,12 +325,20 @@ local function interrupted(run)
     run.args.store, run.asked.job), INTERRUPTED)
 end
 
+-- Options that the library refuses are the script's.
+local function refuse(run, err)
+  local path = run.asked.script
+  local text = arguments.text_with(err, path)
+  if path and text:sub(1, #path) == path then arguments.misuse(text) end
+  error(err, 0)
+end
+
 local function replay(run)
   local ok, counts, message = pcall(run.dead.replay, run.dead,
                                     replay_options(run))
   if not ok then
     if compat.is_interrupt(counts) then interrupted(run) end
-    error(counts, 0)
+    refuse(run, counts)
   end
   check(counts, message)
   if run.cancelled then
@@ -337,15 +365,21 @@ local function begin(args, io)
     limit = args.limit, rate = args.rate, raw = args.raw, job = args.job,
   }
   local run = new_run(args, io, store, asked)
-  if args.job and not args.dry_run then jobs.begin(store, args.job, asked) end
+  if args.job and args.dry_run then
+    run.moved = jobs.moved(store, args.job)
+  elseif args.job then
+    run.moved = jobs.begin(store, args.job, asked)
+  end
   return replay(run)
 end
 
 local function resume(args, io)
   local store = arguments.open(io, args.store)
-  local asked = jobs.resume(store, args.job)
+  local asked, moved = jobs.resume(store, args.job)
   asked.job = args.job
-  return replay(new_run(args, io, store, asked))
+  local run = new_run(args, io, store, asked)
+  run.moved = moved
+  return replay(run)
 end
 
 function M.run(args, io)

@@ -54,12 +54,28 @@ local function job_of(store, name)
   return job
 end
 
+-- How many letters the job has moved, in the round that is not finished.
+local function moved_by(job)
+  return job and job.state ~= "finished" and job.moved or 0
+end
+
+-- The same of a job by its name, which need not exist.
+---@param store respool.store
+---@param name string
+---@return integer
+function M.moved(store, name)
+  return moved_by(job_of(store, name))
+end
+
+-- What a job is asked. What differs makes it another one, but for `limit` and
+-- `rate`: those given last hold.
 local ASKED = { "box", "script", "where", "group", "since", "upto", "to",
                 "limit", "rate", "raw" }
+local FREE = { limit = true, rate = true }
 
 local function differs(a, b)
   for _, name in ipairs(ASKED) do
-    if a[name] ~= b[name] then return true end
+    if not FREE[name] and a[name] ~= b[name] then return true end
   end
   return false
 end
@@ -78,30 +94,32 @@ local function check_same(name, job, note, asked)
   end
 end
 
-local function save(store, name, asked, base)
-  local note = { base = base, pid = own_pid() }
+local function save(store, name, asked)
+  local note = { pid = own_pid() }
   note.start = start_of(note.pid)
   for _, field in ipairs(ASKED) do note[field] = asked[field] end
   notes.save(store, KIND, name, note)
 end
 
--- Notes that this process runs the job, as asked.
+-- Notes that this process runs the job, as asked. How many letters it has
+-- moved so far.
 ---@param store respool.store
 ---@param name string
 ---@param asked table
+---@return integer
 function M.begin(store, name, asked)
   local job, note = job_of(store, name), notes.get(store, KIND, name)
   check_free(name, note)
   check_same(name, job, note, asked)
-  local unfinished = job and job.state ~= "finished"
-  save(store, name, asked, unfinished and job.moved or 0)
+  save(store, name, asked)
+  return moved_by(job)
 end
 
--- What a job was asked, with what is left of its limit; noted as run by this
--- process from now on.
+-- What a job was asked, and how many letters it has moved so far; noted as run
+-- by this process from now on.
 ---@param store respool.store
 ---@param name string
----@return table
+---@return table, integer
 function M.resume(store, name)
   local job, note = job_of(store, name), notes.get(store, KIND, name)
   if not job and not note then
@@ -113,13 +131,8 @@ function M.resume(store, name)
     arguments.fail(("job '%s' has finished"):format(name))
   end
   check_free(name, note)
-  save(store, name, note, note.base)
-  local left = note.limit and note.limit - (job and job.moved or 0) + note.base
-  if left and left <= 0 then
-    arguments.fail(("job '%s' has reached its limit"):format(name))
-  end
-  note.left = left
-  return note
+  save(store, name, note)
+  return note, moved_by(job)
 end
 
 -- Whether somebody has cancelled the job.
@@ -167,7 +180,7 @@ local function row_of(store, job)
   job.state, job.asked = state(job, note), note
   job.pid = runner(note)
   if note then
-    note.base, note.pid, note.start = nil, nil, nil
+    note.pid, note.start = nil, nil
   end
   return job
 end

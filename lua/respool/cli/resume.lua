@@ -8,7 +8,7 @@ local M = { summary = "let a paused queue go on" }
 
 function M.options(command)
   arguments.add_store(command)
-  arguments.add_queue(command)
+  arguments.add_queue(command, true)
   command:epilog "Example:\n  respool resume jobs.respool mails"
 end
 

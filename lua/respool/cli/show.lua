@@ -4,6 +4,7 @@
 -- library gives it, but for the stored bytes where there is a payload. For
 -- people it is names and values, then what it carries, a part after the other.
 
+local json = require "respool.json"
 local output = require "respool.cli.output"
 
 local M = {}
@@ -22,15 +23,15 @@ end
 -- A command that only looks opens the store so that it cannot do more.
 M.LOOK = { read_only = true }
 
--- A copy for JSON.
----@param record table an item or letter
----@return table
-function M.plain(record)
-  local copy = {}
-  for name, value in pairs(record) do copy[name] = value end
-  copy.header_bytes = nil
-  if record.payload ~= nil then copy.bytes = nil end
-  return copy
+M.plain = json.record
+
+-- Says which items were passed over.
+---@param io respool.cli.io
+---@param ids integer[]
+function M.damaged(io, ids)
+  if #ids == 0 then return end
+  io.stderr:write(("respool: %s items are damaged and not shown: %s\n"):format(
+    output.number(#ids), output.ranges(ids)))
 end
 
 -- How long ago a moment was.
@@ -132,7 +133,8 @@ end
 function M.letter(io, letter, o)
   local list = {
     { "letter", letter.number },
-    { "item", ("%d of %s"):format(letter.id, letter.queue) },
+    { "item", letter.queue and ("%d of %s"):format(letter.id, letter.queue)
+      or "not known" },
     { "reason", letter.reason },
   }
   put(list, "group", letter.group)

@@ -41,16 +41,17 @@ end
 
 local function load_script(path)
   local ok, job = pcall(script.load, path)
-  if not ok then
-    arguments.misuse((tostring(job):gsub("^[^\n]-bin/respool:%d+: ", "")
-      :gsub("\n.*", "")))
-  end
+  if not ok then arguments.misuse(arguments.text_of(job)) end
   return job
 end
 
-local function open_queue(store, job)
+local function open_queue(store, job, path)
+  local name, why = arguments.own_name(job.queue)
+  if not name then arguments.misuse(("%s: queue %s"):format(path, why)) end
   local ok, queue, message = pcall(script.open, store, job)
-  if not ok then arguments.misuse(tostring(queue)) end
+  if not ok then
+    arguments.misuse(arguments.text_with(queue, path))
+  end
   return (check(queue, message))
 end
 
@@ -100,7 +101,8 @@ local function tell_exit(watch, exit)
   watch.progress:clear()
   watch.io.stderr:write(("respool: worker %d ended, %s%s\n"):format(
     exit.worker, exit.how,
-    exit.message and ": " .. output.clean(exit.message) or ""))
+    exit.message and ": " .. output.clean(arguments.text_of(exit.message))
+      or ""))
 end
 
 -- What it came to, in one line; whether an item died.
@@ -127,13 +129,14 @@ local function work(args, watch)
       show(watch)
     end,
   })
-  if not ok then arguments.fail(tostring(counts)) end
+  if not ok then arguments.fail(arguments.text_with(counts, args.script)) end
   check(counts, message)
 end
 
 function M.run(args, io)
   local job = load_script(args.script)
-  local watch = new_watch(io, open_queue(arguments.open(io, args.store), job))
+  local store = arguments.open(io, args.store)
+  local watch = new_watch(io, open_queue(store, job, args.script))
   work(args, watch)
   local died = conclude(watch)
   return (died or watch.died) and 1 or 0

@@ -48,7 +48,7 @@ end
 
 local GROUPS = {
   timeout = "timeout", closed = "closed", malformed = "malformed",
-  ["connection refused"] = "refused",
+  ["too large"] = "malformed", ["connection refused"] = "refused",
 }
 
 local function trouble(why, said)
@@ -147,6 +147,8 @@ local function ask(client, url, bytes, fresh)
     and ("no answer within %g s"):format(client.timeout)
     or why == "closed" and "the connection was closed without an answer"
     or why == "malformed" and "the answer is not HTTP/1.1"
+    or why == "too large" and ("the answer's header is longer than %d bytes")
+      :format(HEAD_MOST)
   return nil, trouble(why, said)
 end
 

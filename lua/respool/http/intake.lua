@@ -11,6 +11,7 @@
 
 local http = require "respool.http.server"
 local json = require "respool.json"
+local push = require "respool.push"
 local sign = require "respool.http.sign"
 
 local M = {}
@@ -127,7 +128,7 @@ local BUSY = { ["Retry-After"] = RETRY_AFTER }
 local function refusal(message, code)
   if code == "TOO_LARGE" then
     return http.error(413, "the item is too large")
-  elseif code == "FULL" and message:find "^queue " then
+  elseif code == "FULL" and push.is_of_queue(message) then
     return http.error(429, "the queue is full", BUSY)
   elseif code == "FULL" or code == "NOSPACE" then
     return http.error(503, "the store is full", BUSY)

@@ -21,10 +21,11 @@ local now = loop_of.now
 local M = {}
 
 local IDLE = 55         -- seconds that an unused connection is kept
-local IDLE_MOST = 64    -- of them to one host
+local IDLE_MOST = 64    -- of them, to whatever hosts
 local SLICE = 0.2       -- a blocking wait lets Ctrl-C through so often
 local CHUNK = 16384
 local REMEMBER = 30     -- seconds that an address is remembered
+local HOSTS_MOST = 1000 -- of which one is
 
 
 -- Connections.
@@ -97,10 +98,10 @@ function Connection:close()
   self.socket:close()
 end
 
+-- The one that has been idle longest makes room.
 function Connection:keep()
-  local idle = self.pool.idle[self.key] or {}
-  self.pool.idle[self.key] = idle
-  if #idle >= IDLE_MOST then return self:close() end
+  local idle = self.pool.idle
+  if #idle >= IDLE_MOST then table.remove(idle, 1):close() end
   self.since = now()
   idle[#idle + 1] = self
 end
@@ -118,16 +119,24 @@ end
 local Pool = {}
 Pool.__index = Pool
 
+local function close_old(idle)
+  while idle[1] and now() - idle[1].since >= IDLE do
+    table.remove(idle, 1):close()
+  end
+end
+
 -- The connection last used of those that are still good.
 local function from_idle(pool, key)
-  local idle = pool.idle[key] or {}
-  while #idle > 0 do
-    local connection = table.remove(idle)
-    if now() - connection.since < IDLE and is_quiet(connection) then
+  local idle = pool.idle
+  close_old(idle)
+  for i = #idle, 1, -1 do
+    local connection = idle[i]
+    if connection.key == key then
+      table.remove(idle, i)
       connection.reused = true
-      return connection
+      if is_quiet(connection) then return connection end
+      connection:close()
     end
-    connection:close()
   end
 end
 
@@ -137,13 +146,22 @@ local function resolve(pool, host)
   if known and now() - known.at < REMEMBER then return known.list end
   local list, message = require "socket".dns.getaddrinfo(host)
   if not list then return nil, "resolve: " .. tostring(message) end
+  if not known then pool.hosts = pool.hosts + 1 end
+  if pool.hosts > HOSTS_MOST then pool.addresses, pool.hosts = {}, 1 end
   pool.addresses[host] = { list = list, at = now() }
   return list
 end
 
+-- A socket that select() can wait for.
 local function open_socket(address)
-  local socket = require "socket"
-  return (address.family == "inet6" and socket.tcp6 or socket.tcp4)()
+  local luasocket = require "socket"
+  local socket, message = (address.family == "inet6" and luasocket.tcp6
+                           or luasocket.tcp4)()
+  if not socket then return nil, message end
+  if socket:getfd() < loop_of.MOST_SOCKETS then return socket end
+  socket:close()
+  return nil, ("too many open files: a socket must be among the first %d")
+    :format(loop_of.MOST_SOCKETS)
 end
 
 local function connect_to(address, port, till)
@@ -204,9 +222,7 @@ end
 
 -- Closes what is idle.
 function Pool:close()
-  for _, idle in pairs(self.idle) do
-    for _, connection in ipairs(idle) do connection:close() end
-  end
+  for _, connection in ipairs(self.idle) do connection:close() end
   self.idle = {}
 end
 
@@ -215,7 +231,8 @@ end
 ---@param o { cafile: string? }
 function M.pool(o)
   if rawget(_G, "ngx") then return require "respool.http.cosockets".pool() end
-  return setmetatable({ idle = {}, addresses = {}, cafile = o.cafile }, Pool)
+  return setmetatable({ idle = {}, addresses = {}, hosts = 0,
+                        cafile = o.cafile }, Pool)
 end
 
 return M

@@ -10,12 +10,12 @@
 --   POST   boxes/NAME/letters/N/retry
 --   POST   boxes/NAME/replay?limit=&group=
 --
--- Whoever reaches the location may do all of this.
+-- Whoever reaches the location may do all of this. A request that is not
+-- understood to the last parameter does nothing.
 
-local cjson = require "cjson"
 local core = require "respool.core"
-local compat = require "respool.compat"
 local figures = require "respool.figures"
+local json = require "respool.json"
 local options = require "respool.options"
 local reply = require "resty.respool.reply"
 
@@ -23,59 +23,15 @@ core.home(debug.getinfo(1, "S").source)
 
 local M = {}
 
--- Can JSON tell it? Its text must be UTF-8, as which PCRE reads it.
-local function encodable(value)
-  local ok, text = pcall(cjson.encode, value)
-  return ok and ngx.re.find(text, "^", "u") ~= nil
-end
+local list_of = core.cbor.array -- which is a list even when it is empty
 
--- A payload that JSON cannot tell: a string is given itself, else its bytes
--- as they are stored.
-local function base64_of(thing)
-  local payload = thing.payload
-  return ngx.encode_base64(type(payload) == "string" and payload
-                           or thing.bytes)
-end
-
--- An item or letter as JSON tells it. Of other strings than the payload, such
--- as errors, what is not ASCII is left out if they are not UTF-8.
-local function tell(thing)
-  local told = {}
-  for name, value in pairs(thing) do
-    if name == "bytes" or name == "header_bytes" then
-      value = nil
-    elseif not encodable(value) then
-      value = name ~= "payload" and type(value) == "string"
-        and value:gsub("[\128-\255]", "?") or nil
-    end
-    told[name] = value
-  end
-  if told.payload == nil and thing.bytes then told.base64 = base64_of(thing) end
-  return told
-end
-
-local EMPTY = setmetatable({}, cjson.empty_array_mt or {})
-
-local function tell_all(things)
-  local list = {}
-  for i, thing in ipairs(things) do list[i] = tell(thing) end
-  return list[1] and list or EMPTY
+local function records(things)
+  local list = list_of {}
+  for i, thing in ipairs(things) do list[i] = json.record(thing) end
+  return list
 end
 
 local PAGE, MOST = 100, 1000
-
-local function count_of(value, default, most)
-  local n = tonumber(value)
-  if not n or n < 0 or n % 1 ~= 0 then return default end
-  return math.min(n, most)
-end
-
-local function find_queue(store, name)
-  local handle, message, code = store.handle:find(name)
-  if not handle then return nil, message, code end
-  handle:close()
-  return reply.open_queue { store = store, queue = name }
-end
 
 local function by_name(a, b)
   return a.name < b.name
@@ -84,7 +40,7 @@ end
 local function list_queues(store)
   local all, message, code = figures.queues(store)
   if not all then return reply.fail(message, code) end
-  local list = {}
+  local list = list_of {}
   for name, s in pairs(all) do
     list[#list + 1] = {
       name = name, ready = s.ready, leased = s.leased, waiting = s.waiting,
@@ -93,7 +49,7 @@ local function list_queues(store)
     }
   end
   table.sort(list, by_name)
-  reply.answer(200, { queues = list[1] and list or EMPTY })
+  reply.answer(200, { queues = list })
 end
 
 local function show_queue(store, name)
@@ -104,23 +60,23 @@ local function show_queue(store, name)
   handle:close()
   if not stats then return reply.fail(message, code) end
   stats.name = name
-  reply.answer(200, tell(stats))
+  reply.answer(200, stats)
 end
 
-local function list_items(store, name, args)
-  local queue, message, code = find_queue(store, name)
+local function list_items(store, name, o)
+  local queue, message, code = store:queue(name, { create = false })
   local items
   if queue then
-    items, message, code = queue:peek(math.max(
-      count_of(args.limit, PAGE, MOST), 1))
+    items, message, code = queue:peek(o.limit or PAGE)
+    queue.handle:close()
   end
   if not items then return reply.fail(message, code) end
-  reply.answer(200, { items = tell_all(items) })
+  reply.answer(200, { items = records(items) })
 end
 
 local function list_boxes(store)
   local names, message, code = store:boxes()
-  local list = {}
+  local list = list_of {}
   for i, name in ipairs(names or {}) do
     local n
     n, message, code = store:dead(name):count()
@@ -128,29 +84,28 @@ local function list_boxes(store)
     list[i] = { name = name, letters = n }
   end
   if not names then return reply.fail(message, code) end
-  reply.answer(200, { boxes = list[1] and list or EMPTY })
+  reply.answer(200, { boxes = list })
 end
 
-local function list_letters(store, box, args)
+local function list_letters(store, box, o)
   local letters, message, code = store:dead(box):list {
-    after = count_of(args.after, nil, 2^53), group = args.group,
-    limit = math.max(count_of(args.limit, PAGE, MOST), 1),
-    descending = args.order == "newest",
+    after = o.after, group = o.group, limit = o.limit or PAGE,
+    descending = o.order == "newest",
   }
   if not letters then return reply.fail(message, code) end
-  reply.answer(200, { letters = tell_all(letters) })
+  reply.answer(200, { letters = records(letters) })
 end
 
 local function list_groups(store, box)
   local groups, message, code = store:dead(box):groups()
   if not groups then return reply.fail(message, code) end
-  reply.answer(200, { groups = groups[1] and groups or EMPTY })
+  reply.answer(200, { groups = list_of(groups) })
 end
 
 local function show_letter(store, box, _, number)
   local letter, message, code = store:dead(box):get(number)
   if not letter then return reply.fail(message, code) end
-  reply.answer(200, tell(letter))
+  reply.answer(200, json.record(letter))
 end
 
 local function retry_letter(store, box, _, number)
@@ -165,74 +120,202 @@ local function remove_letter(store, box, _, number)
   reply.answer(200, { number = number, removed = true })
 end
 
-local function replay_box(store, box, args)
-  local o = { limit = count_of(args.limit, nil, 2^31) }
-  if args.group then
-    o.where = function(letter) return letter.group == args.group end
+-- What was moved before an error is told beside it.
+local function fail_replay(message, code, counts)
+  if counts then
+    counts.state, counts.errors = nil, list_of(counts.errors)
   end
-  local counts, message, code = store:dead(box):replay(o)
-  if not counts then return reply.fail(message, code) end
-  reply.answer(200, tell(counts))
+  reply.fail(message, code, counts)
 end
 
--- By method and path; a NAME is any one segment, a NUMBER is one of a letter.
+local function replay_box(store, box, o)
+  local where = o.group and function(letter)
+    return (letter.group or "") == o.group
+  end
+  local counts, message, code, so_far = store:dead(box):replay {
+    limit = o.limit, where = where,
+  }
+  if not counts then return fail_replay(message, code, so_far) end
+  counts.errors = list_of(counts.errors)
+  reply.answer(200, counts)
+end
+
+
+-- Parameters, each with its kind.
+
+local LARGEST = 2^53 - 1 -- whole numbers beyond are not told apart
+
+local function whole(least, most)
+  local kind = options.whole(least, most)
+  return function(text)
+    return kind(tonumber(tostring(text):match "^%d+$"))
+  end
+end
+
+-- One without a value is `true`.
+local function text(value)
+  return options.string(value), "given a value"
+end
+
+local number = whole(1, LARGEST)
+local limit = whole(1, MOST)
+
+local LETTERS = {
+  limit = limit, after = whole(0, LARGEST), group = text,
+  order = options.choice { newest = "newest", oldest = "oldest" },
+}
+
+local function why_not(takes, name, value)
+  local kind = takes[name]
+  if not kind then
+    return ("there is no parameter '%s' here"):format(name:sub(1, 40))
+  elseif type(value) == "table" then
+    return ("parameter '%s' is given more than once"):format(name)
+  end
+  local kept, expected = kind(value)
+  if kept == nil then
+    return ("parameter '%s' must be %s"):format(name, expected)
+  end
+  return nil, kept
+end
+
+-- The parameters of a request; nil and why when they are not understood.
+local function read_parameters(takes)
+  local given, truncated = ngx.req.get_uri_args()
+  if truncated then return nil, "there are too many parameters" end
+  if ngx.var.request_uri:find("#", 1, true) then
+    return nil, "a '#' must be written %23"
+  end
+  if ("&" .. (ngx.var.args or "")):find("&=", 1, true) then
+    return nil, "there is a parameter without a name"
+  end
+  local o = {}
+  for name, value in pairs(given) do
+    local why, kept = why_not(takes, name, value)
+    if why then return nil, why end
+    o[name] = kept
+  end
+  return o
+end
+
+local function has_body()
+  ngx.req.read_body()
+  return ngx.req.get_body_data() ~= nil or ngx.req.get_body_file() ~= nil
+end
+
+
+-- Requests.
+
+-- By method and path, with the parameters taken; a NAME is any one segment, a
+-- NUMBER is one of a letter.
 local ROUTES = {
   { "GET", "queues", fn = list_queues },
   { "GET", "queues", "NAME", fn = show_queue },
-  { "GET", "queues", "NAME", "items", fn = list_items },
+  { "GET", "queues", "NAME", "items", fn = list_items,
+    takes = { limit = limit } },
   { "GET", "boxes", fn = list_boxes },
-  { "GET", "boxes", "NAME", "letters", fn = list_letters },
+  { "GET", "boxes", "NAME", "letters", fn = list_letters, takes = LETTERS },
   { "GET", "boxes", "NAME", "groups", fn = list_groups },
-  { "POST", "boxes", "NAME", "replay", fn = replay_box },
+  { "POST", "boxes", "NAME", "replay", fn = replay_box,
+    takes = { limit = number, group = text } },
   { "GET", "boxes", "NAME", "letters", "NUMBER", fn = show_letter },
   { "DELETE", "boxes", "NAME", "letters", "NUMBER", fn = remove_letter },
   { "POST", "boxes", "NAME", "letters", "NUMBER", "retry", fn = retry_letter },
 }
 
-local function segments_of(path)
+local function as_it_is(segment)
+  return segment
+end
+
+local function decoded(segment)
+  return (segment:gsub("%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+-- The segments of a path, with dots resolved.
+local function segments_of(path, read)
   local list = {}
   for segment in path:gmatch "[^/]+" do
-    list[#list + 1] = ngx.unescape_uri(segment)
+    segment = read(segment)
+    if segment == ".." then
+      list[#list] = nil
+    elseif segment ~= "." then
+      list[#list + 1] = segment
+    end
   end
   return list
+end
+
+local function joined(segments)
+  return ("/" .. table.concat(segments, "/") .. "/"):gsub("/+", "/")
+end
+
+-- The segments behind those of the prefix; nil when they are others.
+local function behind(prefix, segments)
+  local rest = {}
+  for i = 1, math.max(#prefix, #segments) do
+    if i > #prefix then
+      rest[#rest + 1] = segments[i]
+    elseif segments[i] ~= prefix[i] then
+      return nil
+    end
+  end
+  return rest
+end
+
+-- What is asked for, as nginx understood it when it let the request in. Only
+-- where the path as it was written means the same are names read from that,
+-- as they may hold a slash.
+local function path_behind(prefix)
+  prefix = segments_of(prefix, as_it_is)
+  local understood = segments_of(ngx.var.uri, as_it_is)
+  local written = segments_of(ngx.var.request_uri:match "^[^?#]*", decoded)
+  return joined(written) == joined(understood) and behind(prefix, written)
+    or behind(prefix, understood)
 end
 
 -- Name and number when the path is that of the route.
 local function match(route, segments)
   if #segments ~= #route - 1 then return false end
-  local name, number
+  local name, n
   for i, segment in ipairs(segments) do
     local wanted = route[i + 1]
     if wanted == "NAME" then
       name = options.name(segment)
       if not name then return false end
     elseif wanted == "NUMBER" then
-      number = options.id(tonumber(segment))
-      if not number then return false end
+      n = number(segment)
+      if not n then return false end
     elseif wanted ~= segment then
       return false
     end
   end
-  return true, name, number
+  return true, name, n
 end
 
-local function dispatch(store, path)
-  local segments, method = segments_of(path), ngx.req.get_method()
-  local allowed = {}
+local function perform(route, store, name, n)
+  local o, why = read_parameters(route.takes or {})
+  if not o then return reply.refuse(400, "PARAMETER", why) end
+  if route[1] ~= "GET" and has_body() then
+    return reply.refuse(400, "BODY", "a body is not read here: parameters "
+      .. "stand in the query")
+  end
+  route.fn(store, name, o, n)
+end
+
+local function dispatch(store, segments)
+  local method, allowed = reply.method(), {}
   for _, route in ipairs(ROUTES) do
-    local is_it, name, number = match(route, segments)
+    local is_it, name, n = match(route, segments)
     if is_it and route[1] == method then
-      return route.fn(store, name, ngx.req.get_uri_args(), number)
+      return perform(route, store, name, n)
     elseif is_it then
       allowed[#allowed + 1] = route[1]
     end
   end
-  if not allowed[1] then
-    return reply.refuse(404, "NOT_FOUND", "there is nothing here")
-  end
-  local methods = table.concat(allowed, ", ")
-  ngx.header["Allow"] = methods
-  reply.refuse(405, "METHOD", "use " .. methods)
+  if allowed[1] then return reply.refuse_method(allowed) end
+  reply.refuse(404, "NOT_FOUND", "there is nothing here")
 end
 
 local ADMIN = setmetatable({ of = "http.admin", prefix = options.string },
@@ -244,12 +327,10 @@ function M.serve(given)
   local store, o = reply.begin(ADMIN, given)
   if not store then return end
   reply.need(ADMIN, o, "prefix")
-  local path = ngx.var.request_uri:gsub("%?.*", "")
-  if path:sub(1, #o.prefix) ~= o.prefix then
-    compat.misuse(("http.admin: '%s' is not below prefix '%s'"):format(
-      path, o.prefix))
-  end
-  dispatch(store, path:sub(#o.prefix + 1))
+  local segments = path_behind(o.prefix)
+  if segments then return dispatch(store, segments) end
+  reply.refuse(404, "NOT_FOUND", ("'%s' is not below the prefix '%s'"):format(
+    ngx.var.uri, o.prefix))
 end
 
 return M

@@ -12,11 +12,15 @@
 -- A store is a path, opened as respool.shared does, or one that is open.
 -- Whatever goes wrong is told as { "error": CODE, "message": … }.
 
-local cjson = require "cjson"
 local core = require "respool.core"
 local admin = require "resty.respool.admin"
+local codec = require "respool.codec"
 local compat = require "respool.compat"
+local json = require "respool.json"
 local options = require "respool.options"
+local outcome = require "respool.outcome"
+local policy = require "respool.policy"
+local pushes = require "respool.push"
 local reply = require "resty.respool.reply"
 local resty = require "resty.respool"
 
@@ -31,16 +35,21 @@ local M = {}
 ---@field store string|respool.store
 ---@field open respool.open_options? of a path
 ---@field queue string
----@field options table? of the queue; not `buffer`: a 202 means it is on disk
+---@field options table? of the queue, stored by the first request in each
+--- worker; not `buffer`: a 202 means it is on disk
 ---@field max_body integer|string? 1 MiB; nginx's client_max_body_size comes
 --- first
----@field json boolean? the payload is the value that the body encodes; else
---- it is the body's bytes
+---@field json boolean? the payload is the value that the body encodes, as
+--- `respool push` reads it; else it is the body's bytes
 ---@field push respool.push_options|fun(payload: any): respool.push_options|nil
 
 local function push_kind(value)
-  if type(value) == "table" or type(value) == "function" then return value end
-  return nil, "a table of options or a function"
+  if type(value) == "function" then return value end
+  if type(value) ~= "table" then
+    return nil, "a table of options or a function"
+  end
+  pushes.read(value, 2)
+  return value
 end
 
 local INTAKE = {
@@ -85,50 +94,83 @@ end
 
 local function payload_of(o, body)
   if not o.json then return body end
-  local ok, value = pcall(cjson.decode, body)
-  if ok then return value end
-  reply.refuse(400, "JSON", "the body is not JSON")
+  local value, why = json.decode(body)
+  if value ~= nil then return value end
+  reply.refuse(400, "JSON", "the body cannot be read as JSON: " .. why)
 end
 
--- The queue's handle is shared by locations; what they check is their own.
-local function take_check(o)
-  local rest = {}
-  for name, value in pairs(o.options or {}) do rest[name] = value end
-  if rest.buffer then
+-- The options, of which the queue's are checked, whoever has opened it. Its
+-- handle is shared by requests: what these bring of functions is their own.
+local function read_options(given)
+  local o = options.read(INTAKE, given, 1)
+  reply.need(INTAKE, o, "store", "queue")
+  local kept, shared = options.read(policy.form, o.options, 1), {}
+  if kept.buffer then
     compat.misuse "http.intake: a buffered push is not on disk with its 202"
   end
-  local check = rest.check
-  rest.check, o.options = nil, rest
-  return check
+  for name, value in pairs(o.options or {}) do shared[name] = value end
+  o.check, o.codec, o.options = kept.check, kept.codec or codec.default, shared
+  shared.check, shared.codec = nil, not o.codec.native and "raw" or nil
+  return o
 end
 
-local function push(queue, o, payload)
-  local given = o.push
-  if type(given) == "function" then given = given(payload) end
-  local id, message, code = queue:push(payload, given)
+-- What is pushed for a payload, and how. What raises here refuses it.
+local function entry_of(o, payload)
+  if o.check then o.check(payload) end
+  local how = o.push
+  if type(how) == "function" then how = how(payload) end
+  pushes.read(how, 2)
+  if not o.codec.native then payload = codec.encode(o.codec, payload) end
+  return payload, how
+end
+
+local POSITIONS = {
+  "^[^\n]-%.lua:%d+: ", "^[%w_]+%([^)\n]*%):%d+: ", "^%[string [^\n]-%]:%d+: ",
+}
+
+-- Why a payload is refused, for the client: the first line of what was raised,
+-- without the position.
+local function reason(err)
+  local text = err ~= nil and outcome.describe(err).text or ""
+  for _, pattern in ipairs(POSITIONS) do text = text:gsub(pattern, "", 1) end
+  text = text:match "^[^\n]*"
+  if text == "" or text:find "^%a+: 0x%x+$" then
+    return "the payload is refused"
+  end
+  return text
+end
+
+-- A queue that was dropped meanwhile is made anew.
+local function push(o, payload, how)
+  local id, message, code
+  for _ = 1, 2 do
+    local queue
+    queue, message, code = reply.open_queue(o)
+    if not queue then return reply.unavailable(message, code) end
+    id, message, code = queue:push(payload, how)
+    if code ~= "NOT_FOUND" then break end
+    reply.forget(queue)
+  end
   if not id then return reply.fail(message, code) end
   reply.answer(202, { id = id, exists = message == "exists" or nil })
 end
 
 -- Takes a POST whose body becomes an item: 202 and its id, once it is on disk.
--- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 429
--- the queue is full: come back; 503 the store cannot store. What the queue's
--- `check` raises refuses with 422.
+-- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 422
+-- what `check`, `push` or the codec raised, or options of `push` that are none;
+-- 429 the queue is full: come back; 503 the store cannot store.
 ---@param given respool.intake_options
 function M.intake(given)
-  local o = options.read(INTAKE, given, 1)
-  reply.need(INTAKE, o, "store", "queue")
-  local check = take_check(o)
+  local o = read_options(given)
   if not reply.allows "POST" then return end
   local body = read_body(o.max_body or MAX_BODY)
   local payload = body and payload_of(o, body)
   if payload == nil then return end
-  local queue, message, code = reply.open_queue(o)
-  if not queue then return reply.fail(message, code) end
-  local ok, problem = true, nil
-  if check then ok, problem = pcall(check, payload) end
-  if not ok then return reply.refuse(422, "CHECK", tostring(problem)) end
-  push(queue, o, payload)
+  local ok, value, how = pcall(entry_of, o, payload)
+  if ok then return push(o, value, how) end
+  ngx.log(ngx.INFO, "respool: http.intake refused a payload: ",
+          outcome.describe(value).text)
+  reply.refuse(422, "CHECK", reason(value))
 end
 
 
@@ -142,8 +184,7 @@ function M.metrics(given)
   if not store then return end
   local text, message, code = store:metrics()
   if not text then return reply.fail(message, code) end
-  ngx.header.content_type = "text/plain; version=0.0.4"
-  ngx.print(text)
+  reply.send(200, "text/plain; version=0.0.4", text)
 end
 
 local HEALTH = setmetatable({ of = "http.health", bounds = options.table },

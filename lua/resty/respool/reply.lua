@@ -3,9 +3,10 @@
 -- What the functions of resty/respool/http.lua and admin.lua share: answers in
 -- JSON, and the stores and queues they are about.
 
-local cjson = require "cjson"
 local compat = require "respool.compat"
+local json = require "respool.json"
 local options = require "respool.options"
+local push = require "respool.push"
 local resty = require "resty.respool"
 
 local M = {}
@@ -13,33 +14,76 @@ local M = {}
 
 -- Answers.
 
-local STATUS = {
-  FULL = 429, TIMEOUT = 429, BUSY = 429, TOO_LARGE = 413, NOT_FOUND = 404,
-  EXISTS = 409,
-}
+-- A text as the whole body. Of the answer to a HEAD nginx sends the headers.
+function M.send(status, kind, text)
+  ngx.status = status
+  ngx.header.content_type = kind
+  ngx.header["Content-Length"] = #text
+  ngx.print(text)
+end
 
 function M.answer(status, value)
-  ngx.status = status
-  ngx.header.content_type = "application/json"
-  ngx.say(cjson.encode(value))
+  M.send(status, "application/json", json.encode(value) .. "\n")
 end
 
-function M.refuse(status, code, message)
-  M.answer(status, { error = code, message = message })
+-- Messages are text, whatever names they tell.
+local function text_of(message)
+  if json.is_text(message) then return message end
+  return (message:gsub("[\128-\255]", function(c)
+    return ("\\x%02x"):format(c:byte())
+  end))
 end
 
--- What a verb could not do. A full queue asks to come back; so does a store
--- that cannot take anything.
-function M.fail(message, code)
-  local status = STATUS[code] or 503
+-- An answer that is an error, perhaps with more about it.
+---@param beside table?
+function M.refuse(status, code, message, beside)
+  local told = {}
+  for name, value in pairs(beside or {}) do told[name] = value end
+  told.error, told.message = code, text_of(message)
+  M.answer(status, told)
+end
+
+local STATUS = { TOO_LARGE = 413, NOT_FOUND = 404, EXISTS = 409 }
+
+-- A full queue asks to come back, once consumers have made room; so does a
+-- store that cannot take anything.
+local function status_of(message, code)
+  if code == "FULL" or code == "TIMEOUT" then
+    return push.is_of_queue(message) and 429 or 503
+  end
+  return STATUS[code] or 503
+end
+
+-- What a verb could not do.
+---@param beside table?
+function M.fail(message, code, beside)
+  local status = status_of(message, code)
   if status == 429 or status == 503 then ngx.header["Retry-After"] = 1 end
-  M.refuse(status, code, message)
+  M.refuse(status, code, message, beside)
+end
+
+-- A store, or a queue of it, that cannot be opened.
+function M.unavailable(message, code)
+  ngx.header["Retry-After"] = 1
+  M.refuse(503, code, message)
+end
+
+-- The method, where HEAD is a GET.
+function M.method()
+  local method = ngx.req.get_method()
+  return method == "HEAD" and "GET" or method
+end
+
+---@param allowed string[]
+function M.refuse_method(allowed)
+  local names = table.concat(allowed, ", "):gsub("GET", "GET, HEAD")
+  ngx.header["Allow"] = names
+  M.refuse(405, "METHOD", "use " .. names)
 end
 
 function M.allows(method)
-  if ngx.req.get_method() == method then return true end
-  ngx.header["Allow"] = method
-  M.refuse(405, "METHOD", "use " .. method)
+  if M.method() == method then return true end
+  M.refuse_method { method }
   return false
 end
 
@@ -55,27 +99,46 @@ function M.need(form, o, ...)
   end
 end
 
-local queues = setmetatable({}, { __mode = "k" }) -- by store and handle
-
--- What tells two handles of one queue apart; the policy is the queue's.
-local function handle_of(o)
-  local given = o.options or {}
-  local of = type(given.codec) == "table" and given.codec.name or given.codec
-  return ("%s\0%s\0%s"):format(o.queue, of or "", given.version or "")
+-- A value of options as text, the same for the same. What functions do is
+-- not seen.
+local function key_of(value)
+  local kind = type(value)
+  if kind == "string" then return ("%q"):format(value) end
+  if kind == "number" then return ("%.17g"):format(value) end
+  if kind == "boolean" then return tostring(value) end
+  if kind ~= "table" then return kind end
+  local parts = {}
+  for k, v in pairs(value) do
+    parts[#parts + 1] = ("[%s]=%s"):format(key_of(k), key_of(v))
+  end
+  table.sort(parts)
+  return "{" .. table.concat(parts, ",") .. "}"
 end
 
--- The queue that options name. To open it is a commit, so it is done once.
----@param o { store: any, queue: string, options: table? }
+local queues = setmetatable({}, { __mode = "k" }) -- by store and options
+
+-- The queue that options name. To open it is a commit, so it is done once for
+-- the same options. These hold no functions that matter to a push.
+---@param o { store: any, queue: string, options: table }
 ---@return respool.queue?, string?, string?
 function M.open_queue(o)
   local store, message, code = resty.store_of(o)
   if not store then return nil, message, code end
-  local known, handle = queues[store] or {}, handle_of(o)
+  local known, key = queues[store] or {}, o.queue .. "\0" .. key_of(o.options)
   queues[store] = known
-  if not known[handle] then
-    known[handle], message, code = store:queue(o.queue, o.options)
+  if not known[key] then
+    known[key], message, code = store:queue(o.queue, o.options)
   end
-  return known[handle], message, code
+  return known[key], message, code
+end
+
+-- Forgets a queue's handle: it was dropped from the store.
+---@param queue respool.queue
+function M.forget(queue)
+  local known = queues[queue.store]
+  for key, kept in pairs(known) do
+    if kept == queue then known[key] = nil end
+  end
 end
 
 M.of_store = { of = "http", store = resty.store_kind, open = options.table }
@@ -85,7 +148,7 @@ function M.begin(form, given)
   local o = options.read(form, given, 1)
   M.need(form, o, "store")
   local store, message, code = resty.store_of(o)
-  if not store then return M.fail(message, code) end
+  if not store then return M.unavailable(message, code) end
   return store, o
 end
 

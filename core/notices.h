@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Notices: letters that pushes have made, for a program that wants to hear of
+ * them. Each queue handle has a list of its own. A notice comes to its list
+ * when the commit that made its letter has gone well; until then it belongs
+ * to the transaction.
+ */
+#ifndef NOTICES_H
+#define NOTICES_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "respool.h"
+
+typedef struct notice {
+  struct notices *to;
+  struct notice *next;
+  uint64_t number;
+  char box[RESPOOL_NAME_MAX + 1];
+} notice;
+
+typedef struct notices {
+  pthread_mutex_t lock;
+  _Atomic bool wanted;
+  size_t n;
+  notice *first, **end;
+} notices;
+
+void notices_init(notices *l);
+void notices_free(notices *l);
+
+/* Adds a notice to those of a transaction. One that there is no memory for is
+   not told of; its letter is there. */
+void notices_add(notice **all, notices *to, const char *box,
+                 uint64_t number);
+
+/* The transaction has committed, or has been given up: brings its notices to
+   their lists, or drops them. */
+void notices_post(notice *all);
+void notices_drop(notice *all);
+
+/* Takes the first one off the list; false when there is none. */
+bool notices_take(notices *l, respool_notice *out);
+
+#endif
