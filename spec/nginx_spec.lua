@@ -232,10 +232,12 @@ describe("a phase that cannot yield", function()
         .. say "require'q':push '1234567'" .. "\n"
         .. say "require'q':push '1234567'" .. [[ } }
     ]] }
+    local let_go = hold_lock(n) -- no flush makes room in between
     n:request "/"
     n:await("two answers", function()
       return n:log():find "said: true" and n:log():find "said: nil FULL"
     end)
+    let_go()
   end)
 
   it("is told so by work on files (X19)", function()
@@ -295,10 +297,12 @@ describe("a phase that cannot yield", function()
         end
       } }
     ]] }
+    local let_go = hold_lock(n)
     n:request "/"
     n:await("two answers", function()
       return select(2, n:log():gsub("said: nil FULL", "")) == 2
     end)
+    let_go()
     for _, overflow in ipairs { "drop_oldest", "dead" } do
       n:await("the flush that makes room", function()
         return counts(n, overflow).ready > 0
