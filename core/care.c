@@ -49,13 +49,15 @@ typedef struct care_op {
   op op;
   respool *s;
   const char *name;
+  pace pace;
   respool_care out; /* of this run */
 } care_op;
 
 static int run_care(txn *t, op *o) {
   care_op *c = (care_op *)o;
   memset(&c->out, 0, sizeof c->out);
-  return engine_lmdb.care(t, c->name, respool_now(c->s), &c->out);
+  return engine_lmdb.care(t, c->name, respool_now(c->s), c->pace.page,
+                          &c->out);
 }
 
 static void add_care(respool_care *to, const respool_care *from) {
@@ -73,15 +75,19 @@ typedef struct round {
 
 static int care_for(void *arg, const char *name) {
   round *r = arg;
-  care_op c = {.s = r->s, .name = name, .out = {.more = 1}};
+  care_op c = {.s = r->s, .name = name, .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
   int rc = 0;
-  while (!rc && c.out.more) {
+  for (bool more = true; more && !rc;) {
     if (clock_mono() >= r->end) {
       r->out->more = 1;
       return 0;
     }
     rc = store_run(r->s, &c.op, run_care, true);
-    if (!rc) add_care(r->out, &c.out);
+    if (!rc) {
+      add_care(r->out, &c.out);
+      more = c.out.more;
+    }
+    rc = pace_after(&c.pace, rc);
   }
   return rc == RESPOOL_NOT_FOUND ? 0 : rc; /* dropped meanwhile? */
 }

@@ -117,7 +117,8 @@ typedef struct drop_op {
   size_t n;
   const respool_purge_options *options;
   uint64_t after, removed;
-  uint64_t from; /* `after` as it was before this run */
+  uint64_t from; /* `after` of the run before */
+  pace pace;
   bool more;
 } drop_op;
 
@@ -138,22 +139,27 @@ int respool_dead_remove(respool *s, const char *box, const uint64_t *numbers,
 static int run_purge(txn *t, op *o) {
   drop_op *p = (drop_op *)o;
   p->after = p->from;
-  return engine_lmdb.letter_purge(t, p->box, p->options, &p->after,
-                                  &p->removed, &p->more);
+  return engine_lmdb.letter_purge(t, p->box, p->options, p->pace.page,
+                                  &p->after, &p->removed, &p->more);
 }
 
 int respool_dead_purge(respool *s, const char *box,
                        const respool_purge_options *o, uint64_t *removed) {
   static const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
-  drop_op p = {.box = box, .options = o ? o : &all, .more = true};
+  drop_op p = {.box = box, .options = o ? o : &all,
+               .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
   uint64_t sum = 0;
   int rc = box_check(s, box);
   if (!rc && p.options->size != sizeof *o)
     rc = invalid("options.size", "set by _INIT");
-  while (!rc && p.more) {
-    p.from = p.after;
+  for (bool more = true; more && !rc;) {
     rc = store_run(s, &p.op, run_purge, true);
-    if (!rc) sum += p.removed;
+    if (!rc) {
+      sum += p.removed;
+      p.from = p.after;
+      more = p.more;
+    }
+    rc = pace_after(&p.pace, rc);
   }
   if (!rc && removed) *removed = sum;
   return rc;

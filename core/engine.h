@@ -92,6 +92,9 @@ typedef struct outlook {
   int64_t next_due; /* wall time of the next waiting or leased; 0: none */
 } outlook;
 
+/* Records that one commit of a removal takes at most. */
+#define REMOVAL_PAGE 1000
+
 typedef struct engine {
   int (*open)(const char *path, const respool_options *o, env **e);
   void (*close)(env *e);
@@ -149,8 +152,8 @@ typedef struct engine {
   int (*letter_remove)(txn *t, const char *box, const uint64_t *numbers,
                        size_t n, uint64_t *removed);
   int (*letter_purge)(txn *t, const char *box,
-                      const respool_purge_options *o, uint64_t *after,
-                      uint64_t *removed, bool *more);
+                      const respool_purge_options *o, size_t limit,
+                      uint64_t *after, uint64_t *removed, bool *more);
   int (*letter_move)(txn *t, int64_t now, move_req *r);
   int (*job_load)(txn *t, const char *name, respool_job *out);
   int (*job_save)(txn *t, const respool_job *job);
@@ -159,7 +162,8 @@ typedef struct engine {
   /* history and care */
   int (*history)(txn *t, const char *queue, respool_moment *at, size_t limit,
                  respool_page *p);
-  int (*care)(txn *t, const char *queue, int64_t now, respool_care *out);
+  int (*care)(txn *t, const char *queue, int64_t now, size_t limit,
+              respool_care *out);
   int (*care_readers)(env *e, respool_care *out);
 
   /* writes a number that rises, and reads it */

@@ -305,6 +305,7 @@ typedef struct remove_op {
   uint64_t id, removed;
   const uint64_t *ids;
   size_t n;
+  pace pace;
   bool more;
 } remove_op;
 
@@ -346,18 +347,20 @@ int respool_remove_many(respool_queue *q, const uint64_t *ids, size_t n,
 static int run_purge(txn *t, op *o) {
   remove_op *p = (remove_op *)o;
   return engine_lmdb.purge(t, p->q->name, respool_now(p->q->store),
-                           PURGE_PAGE, &p->removed, &p->more);
+                           p->pace.page, &p->removed, &p->more);
 }
 
 int respool_purge(respool_queue *q, uint64_t *removed) {
   uint64_t sum = 0;
-  remove_op o = {.q = q};
+  remove_op o = {.q = q, .pace = {PURGE_PAGE, PURGE_PAGE}};
   int rc = queue_check(q);
-  while (!rc) {
+  for (bool more = true; more && !rc;) {
     rc = store_run(q->store, &o.op, run_purge, true);
-    if (rc) break;
-    sum += o.removed;
-    if (!o.more) break;
+    if (!rc) {
+      sum += o.removed;
+      more = o.more;
+    }
+    rc = pace_after(&o.pace, rc);
   }
   if (!rc && removed) *removed = sum;
   return rc;
@@ -365,7 +368,8 @@ int respool_purge(respool_queue *q, uint64_t *removed) {
 
 static int run_forget(txn *t, op *o) {
   remove_op *p = (remove_op *)o;
-  return engine_lmdb.queue_forget(t, p->name, PURGE_PAGE, &p->more);
+  return engine_lmdb.queue_forget(t, p->name, (int)p->pace.page,
+                                  &p->more);
 }
 
 static int run_drop(txn *t, op *o) {
@@ -378,7 +382,7 @@ static int run_exists(txn *t, op *o) {
 }
 
 int respool_queue_drop(respool *s, const char *name) {
-  remove_op o = {.name = name};
+  remove_op o = {.name = name, .pace = {PURGE_PAGE, PURGE_PAGE}};
   respool_queue q = {.store = s};
   int rc = store_check(s);
   if (!rc) rc = name_check(name, "queue name");
@@ -386,7 +390,10 @@ int respool_queue_drop(respool *s, const char *name) {
   if (rc) return rc;
   strcpy(q.name, name);
   rc = respool_purge(&q, NULL);
-  for (o.more = true; !rc && o.more;)
+  for (bool more = true; !rc && more;) {
     rc = store_run(s, &o.op, run_forget, true);
+    if (!rc) more = o.more;
+    rc = pace_after(&o.pace, rc);
+  }
   return rc ? rc : store_run(s, &o.op, run_drop, true);
 }

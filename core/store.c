@@ -51,6 +51,16 @@ int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable) {
   return commit_op(s->env, o);
 }
 
+int pace_after(pace *p, int rc) {
+  if (!rc) {
+    p->page = p->page < p->most / 2 ? p->page * 2 : p->most;
+    return 0;
+  }
+  if (rc != RESPOOL_NOSPACE || p->page == 1) return rc;
+  p->page = p->page / 8 + 1;
+  return 0;
+}
+
 int store_read(respool *s, op *o, int (*run)(txn *t, op *o)) {
   return commit_read(s->env, run, o);
 }

@@ -63,6 +63,15 @@ int invalid(const char *what, const char *rule);
    was opened read-only. */
 int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
 
+/* How many records one commit of a long removal takes. A disk that is full has
+   room for a small one, which gives back what the next needs. */
+typedef struct pace {
+  size_t page, most;
+} pace;
+
+/* After a run that came to `rc`: 0 when it may be tried again, slower. */
+int pace_after(pace *p, int rc);
+
 /* Runs a read. */
 int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 

@@ -109,11 +109,11 @@ describe("a full store that somebody reads for long", function()
   end)
 end)
 
--- A file system of a few MiB, for root.
-local function small_disk(body)
+-- A file system of a few MiB (4), for root.
+local function small_disk(body, size)
   local dir = helper.dir()
-  local mounted = os.execute("mount -t tmpfs -o size=4m tmpfs " .. dir
-                             .. " 2>/dev/null")
+  local mounted = os.execute(("mount -t tmpfs -o size=%dm tmpfs %s 2>/dev/null")
+    :format(size or 4, dir))
   if mounted ~= true and mounted ~= 0 then
     pending "a full disk needs root, to mount a small one"
     return
@@ -242,6 +242,29 @@ describe("a full disk", function()
       queue("orders", { on_expire = "drop" })
       while q:length().total > 0 do assert(q:take()) end
     end)
+  end)
+
+  -- A purge that needed more pages for its commit than there were did nothing.
+  plain_it("gives back what letters take, few at a time if need be", function()
+    small_disk(function()
+      math.randomseed(1)
+      for _ = 1, 4 do
+        while q:push(("x"):rep(math.random(10, 40000))) do end
+        os.execute(("dd if=/dev/zero of=%s/../rest bs=4k 2>/dev/null"):format(
+          store.path))
+        while q:length().total > 0 do
+          local lot = assert(q:take())
+          lot:dead { error = "no" }
+          if not lot:settle() then -- its letter needs room
+            for _, item in lot:each() do item:done() end
+            assert(lot:settle())
+          end
+        end
+        assert.is_true(q.dead:count() > 100)
+        assert.equal(q.dead:count(), (assert(q.dead:purge())))
+        assert.equal(0, q.dead:count())
+      end
+    end, 12)
   end)
 
   plain_it("harms nothing that was there", function()

@@ -315,26 +315,24 @@ static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
   return !o->group || phrase_is(l.r.group, o->group);
 }
 
-#define PURGE_PAGE 1000 /* letters looked at in one commit */
-
 int lmdb_letter_purge(txn *t, const char *name,
-                      const respool_purge_options *o, uint64_t *after,
-                      uint64_t *removed, bool *more) {
+                      const respool_purge_options *o, size_t limit,
+                      uint64_t *after, uint64_t *removed, bool *more) {
   letter_walk w;
-  int looked = 0;
+  size_t looked = 0;
   *removed = 0;
   *more = false;
   box *x = box_find(t, name);
   if (!x) return t->rc;
-  uint64_t numbers[PURGE_PAGE];
+  uint64_t numbers[REMOVAL_PAGE];
   size_t n = 0;
   letter_open(&w, t, x->id, *after + 1, false);
-  while (looked < PURGE_PAGE && letter_next(&w)) {
+  while (looked < limit && letter_next(&w)) {
     looked++;
     *after = w.number;
     if (to_be_purged(w.c.value, o)) numbers[n++] = w.number;
   }
   cur_close(&w.c);
-  *more = looked == PURGE_PAGE;
+  *more = looked == limit;
   return t->rc ? t->rc : lmdb_letter_remove(t, name, numbers, n, removed);
 }

@@ -350,15 +350,16 @@ int lmdb_letter_groups(txn *t, const char *box, packer *out);
 int lmdb_letter_remove(txn *t, const char *box, const uint64_t *numbers,
                        size_t n, uint64_t *removed);
 int lmdb_letter_purge(txn *t, const char *box,
-                      const respool_purge_options *o, uint64_t *after,
-                      uint64_t *removed, bool *more);
+                      const respool_purge_options *o, size_t limit,
+                      uint64_t *after, uint64_t *removed, bool *more);
 int lmdb_letter_move(txn *t, int64_t wall, move_req *r);
 int lmdb_job_load(txn *t, const char *name, respool_job *out);
 int lmdb_job_save(txn *t, const respool_job *job);
 int lmdb_job_remove(txn *t, const char *name);
 int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
                  respool_page *p);
-int lmdb_care(txn *t, const char *name, int64_t wall, respool_care *out);
+int lmdb_care(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_care *out);
 int lmdb_care_readers(env *e, respool_care *out);
 int lmdb_stat(txn *t, respool_store_stats *out);
 int lmdb_check(txn *t, packer *findings);

@@ -137,10 +137,9 @@ int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
 
 /* ---- care --------------------------------------------------------------- */
 
-#define CARE_PAGE 1000 /* records in one commit */
-
 /* Letters die in the order of their numbers, so the oldest come first. */
-static uint64_t letters_sweep(txn *t, queue *q, int64_t now, bool *more) {
+static uint64_t letters_sweep(txn *t, queue *q, int64_t now, size_t limit,
+                              bool *more) {
   respool_purge_options o = RESPOOL_PURGE_OPTIONS_INIT;
   respool_list_options first = RESPOOL_LIST_OPTIONS_INIT;
   respool_letters l;
@@ -155,24 +154,25 @@ static uint64_t letters_sweep(txn *t, queue *q, int64_t now, bool *more) {
   bool old = l.n && l.letters[0].died_at < o.died_before;
   letters_clear(&l);
   if (old)
-    lmdb_letter_purge(t, q->config.box, &o, &after, &removed, more);
+    lmdb_letter_purge(t, q->config.box, &o, limit, &after, &removed, more);
   *more = *more && removed > 0;
   return removed;
 }
 
-int lmdb_care(txn *t, const char *name, int64_t wall, respool_care *out) {
-  int rc = 0, limit = CARE_PAGE;
+int lmdb_care(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_care *out) {
+  int rc = 0, past = (int)limit;
   bool more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   int64_t now = queue_tick(t, q, wall);
   uint64_t expired = q->counters.expired;
   size_t windows = txn_entries(t, DB_WINDOWS);
-  out->more = expiry_sweep(t, q, now, CARE_PAGE);
-  out->more |= unique_sweep(t, q, now, CARE_PAGE);
-  out->history += history_sweep(t, q, now, &limit);
-  out->letters += letters_sweep(t, q, now, &more);
-  out->more |= more || limit == 0;
+  out->more = expiry_sweep(t, q, now, (int)limit);
+  out->more |= unique_sweep(t, q, now, (int)limit);
+  out->history += history_sweep(t, q, now, &past);
+  out->letters += letters_sweep(t, q, now, limit, &more);
+  out->more |= more || past == 0;
   out->expired += q->counters.expired - expired;
   out->windows += windows - txn_entries(t, DB_WINDOWS);
   return t->rc;
