@@ -407,16 +407,19 @@ local function lowest(letters)
   return least
 end
 
+-- An item takes its key up again unless another holds it by now.
 function M:revive(number)
-  local item = self.letters[number]
+  local item, id = self.letters[number], self.next_id
   self.letters[number] = nil
   self:tick()
-  self:add(self.next_id, item.payload, { lane = item.lane })
+  local key = not self.items[self.keys[item.key] or 0] and item.key or nil
+  self:add(id, item.payload, { lane = item.lane, key = key })
+  if key then self.keys[key] = id end
 end
 
 function OPERATIONS.retry_letter(m)
   local number = lowest(m.letters)
-  if not number or m.letters[number].key then return end
+  if not number then return end
   m:say("letter %d goes back", number)
   same(true, (m.q.dead:retry(number)), "a letter goes back")
   m:revive(number)
@@ -430,16 +433,16 @@ function OPERATIONS.remove_letter(m)
   m.letters[number] = nil
 end
 
--- A job that moves the letters of items without a key, in their order.
+-- A job that moves letters in their order: all, or those of odd numbers.
 function OPERATIONS.replay(m)
-  local limit = random(5)
-  m:say("replay %d", limit)
-  m.q.dead:replay { limit = limit, where = function(letter)
-    return not letter.key
-  end }
+  local limit, odd = random(5), random(2) == 1
+  m:say("replay %d%s", limit, odd and " of odd numbers" or "")
+  m.q.dead:replay { limit = limit, where = odd and function(letter)
+    return letter.number % 2 == 1
+  end or nil }
   local left = {}
-  for number, item in pairs(m.letters) do
-    if not item.key then left[#left + 1] = number end
+  for number in pairs(m.letters) do
+    if not odd or number % 2 == 1 then left[#left + 1] = number end
   end
   table.sort(left)
   for i = 1, min(limit, #left) do m:revive(left[i]) end
@@ -480,6 +483,7 @@ function M:look_at(item)
   same(item.attempts, seen.attempts, "attempts")
   same(item.deliveries, seen.deliveries, "deliveries")
   same(item.payload, seen.payload, "payload")
+  same(item.key, seen.key, "key")
   local at = item.ends or not item.fresh and item.due
   if at and at > self.now then
     same(at, floor((seen.visible_at - self.base) * 1000 + 0.5), "visible_at")
