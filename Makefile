@@ -11,8 +11,8 @@ BUILD ?= build
 CORE = error clock random backoff cbor arena item segment histogram \
   history page notices thread commit ticket timer keeper load buffer store \
   buffers queue push take lot settle tx dead care \
-  lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/txn lmdb/keys \
-  lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
+  lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/open lmdb/txn \
+  lmdb/keys lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
   lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
   lmdb/settle lmdb/expiry lmdb/scan lmdb/purge lmdb/past lmdb/letters \
   lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/pages \

@@ -103,7 +103,7 @@ int respool_maintain(respool *s, int64_t ms, respool_care *out) {
   return rc ? rc : engine_lmdb.care_readers(s->env, out);
 }
 
-/* ---- repair --------------------------------------------------------------- */
+/* ---- repair ------------------------------------------------------------- */
 
 int respool_repair(const char *from, const char *to, respool_finding_fn each,
                    void *arg, respool_salvage *out) {

@@ -69,11 +69,12 @@ struct txn {
   notice *notices;      /* to be posted when it has committed */
 };
 
-/* Opening and closing, as far as LMDB is concerned: the environment, with the
-   gate of its directory shut, then its databases. `look` is called in the
-   transaction in which these are opened, or made when the store is new; what
-   it writes is committed with them. What fails leaves the environment closed;
-   LOCK_STALE asks for another try of both. */
+/* ---- open.c: opening and closing, as far as LMDB is concerned ------------ */
+
+/* The environment, with the gate of its directory shut, then its databases.
+   `look` is called in the transaction in which these are opened, or made when
+   the store is new; what it writes is committed with them. What fails leaves
+   the environment closed; LOCK_STALE asks for another try of both. */
 #define LOCK_STALE (-2)
 int txn_env_open(lmdb_env *e);
 int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
@@ -85,8 +86,19 @@ int txn_env_make(lmdb_env *e, const char *file,
                  int (*look)(txn *t, bool fresh));
 
 /* Opens only to be copied, when no other process can have it open: takes no
-   locks. Copies an open one, without its free pages, to a new file. */
+   locks. */
 int txn_env_open_alone(lmdb_env *e);
+
+/* ---- txn.c -------------------------------------------------------------- */
+
+/* A failure of LMDB's in words, and as a code of ours. */
+int txn_env_fail(const lmdb_env *e, const char *what, int rc);
+
+/* Begins a write when it is this process's turn, which ends with the other. */
+int txn_begin_write(lmdb_env *e, MDB_txn **t);
+void txn_end_turn(const lmdb_env *e);
+
+/* Copies an environment, without its free pages, to a new file. */
 int txn_env_copy(lmdb_env *e, int fd);
 int txn_env_sync(lmdb_env *e);
 uint64_t txn_env_last(lmdb_env *e);

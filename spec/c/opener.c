@@ -38,7 +38,8 @@ SHOWN int open64(const char *path, int flags, ...) {
   va_list more;
   if (name && !strcmp(name, "/data.mdb")) return fail_in_time();
   va_start(more, flags);
-  int fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, va_arg(more, unsigned));
+  int fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags,
+                        va_arg(more, unsigned));
   va_end(more);
   return fd;
 }
