@@ -59,6 +59,118 @@ local function printed(n, command)
   return helper.sh(("bin/respool %s"):format(command:gsub("STORE", n.store)))
 end
 
+local FACE = [[
+  location = /orders { content_by_lua_block {
+    require("resty.respool.http").intake {
+      store = "${store}", queue = "orders", json = true, max_body = 100,
+      options = { max_items = 3, max_attempts = 1, check = function(order)
+        if order.bad then error("it is bad", 0) end end },
+      push = function(order) return { key = order.key } end } } }
+  location = /raw { content_by_lua_block {
+    require("resty.respool.http").intake {
+      store = "${store}", queue = "raw" } } }
+  location = /metrics { content_by_lua_block {
+    require("resty.respool.http").metrics { store = "${store}" } } }
+  location = /health { content_by_lua_block {
+    require("resty.respool.http").health { store = "${store}" } } }
+  location /admin/ { content_by_lua_block {
+    require("resty.respool.http").admin {
+      store = "${store}", prefix = "/admin/" } } }
+]]
+
+describe("The HTTP face", function()
+  local function start_face()
+    return nginx.start { http = EXIT, server = FACE }
+  end
+
+  local function json(body, status)
+    return cjson.decode(body), status
+  end
+
+  it("takes a body in with 202 and its id (X19)", function()
+    local n = start_face()
+    local answer, status = json(n:post("/orders", '{"sku":"A-1"}'))
+    assert.same({ { id = 1 }, 202 }, { answer, status })
+    n:post("/raw", "any \0 bytes")
+    n:look(function(store)
+      assert.same({ sku = "A-1" }, store:queue("orders"):peek()[1].payload)
+      assert.equal("any \0 bytes", store:queue("raw"):peek()[1].payload)
+    end)
+  end)
+
+  it("refuses with the reason", function()
+    local n = start_face()
+    local function refusal(body, options)
+      local answer, status, head = n:post("/orders", body, options)
+      return { status, cjson.decode(answer).error }, head
+    end
+    assert.same({ 400, "JSON" }, (refusal "{"))
+    assert.same({ 400, "EMPTY" }, (refusal ""))
+    assert.same({ 413, "TOO_LARGE" }, (refusal(("x"):rep(101))))
+    assert.same({ 422, "CHECK" }, (refusal '{"bad":true}'))
+    assert.same({ 405, "METHOD" }, (refusal("1", "-X PUT")))
+    assert.equal(202, (select(2, n:post("/orders", '{"key":"k"}'))))
+    assert.same({ 409, "EXISTS" }, (refusal '{"key":"k"}'))
+    for _ = 1, 2 do n:post("/orders", "{}") end
+    local answer, head = refusal "{}"
+    assert.same({ 429, "FULL" }, answer)
+    assert.is_truthy(head:find "Retry%-After: 1")
+  end)
+
+  it("tells metrics and health", function()
+    local n = start_face()
+    n:post("/orders", "{}")
+    local text, status, head = n:request "/metrics"
+    assert.equal(200, status)
+    assert.is_truthy(head:find "text/plain; version=0.0.4")
+    assert.is_truthy(text:find 'queue="orders"')
+    local health
+    health, status = json(n:request "/health")
+    assert.same({ "healthy", 200 }, { health.status, status })
+    assert.equal(405, select(2, n:request("/health", "-X POST")))
+  end)
+
+  it("lists queues, items and letters, retries and removes these", function()
+    local n = start_face()
+    n:post("/orders", '{"n":1}')
+    n:look(function(store)
+      local orders = store:queue "orders"
+      for _ = 1, 2 do orders:push { n = 2 } end
+      orders:work(function(_, item)
+        item:dead { group = "g", error = "no" }
+      end, { max = 3 })
+      orders:push "\255"
+    end)
+    local orders = json(n:request "/admin/queues").queues[1]
+    assert.same({ "orders", 3, 1 }, { orders.name, orders.dead, orders.ready })
+    assert.equal(4, json(n:request "/admin/queues/orders").pushed)
+    assert.equal("/w==", json(n:request "/admin/queues/orders/items")
+                           .items[1].payload["$base64"])
+    assert.same({ { name = "orders", letters = 3 } },
+                json(n:request "/admin/boxes").boxes)
+    local box = "/admin/boxes/orders/"
+    local list = json(n:request(box .. "letters?limit=2")).letters
+    assert.same({ 2, 1, "g" },
+                { #list, list[1].payload.n, list[1].group })
+    assert.equal(3, json(n:request(box .. "groups")).groups[1].count)
+    assert.equal(1, json(n:request(box .. "letters/1")).payload.n)
+    assert.equal(200, select(2, n:request(box .. "letters/1/retry",
+                                          "-X POST")))
+    assert.equal(200, select(2, n:request(box .. "letters/2", "-X DELETE")))
+    assert.equal(1, json(n:request(box .. "replay?group=g", "-X POST")).moved)
+    assert.equal(404, select(2, n:request(box .. "letters/1")))
+    assert.equal(404, select(2, n:request "/admin/queues/none"))
+    assert.equal(404, select(2, n:request "/admin/nothing"))
+    local _, status, head = n:request("/admin/queues", "-X POST")
+    assert.equal(405, status)
+    assert.is_truthy(head:find "Allow: GET")
+    n:look(function(store)
+      assert.same({}, store:check())
+      assert.equal(3, store:queue("orders"):length().ready)
+    end)
+  end)
+end)
+
 describe("A parameter", function()
   it("that is not understood does nothing", function()
     local n = start()

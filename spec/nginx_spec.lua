@@ -5,7 +5,6 @@
 
 if jit then return end -- nginx has its own: to ask it once is enough
 
-local cjson = require "cjson"
 local helper = require "spec.helper"
 local nginx = require "spec.nginx"
 
@@ -660,117 +659,6 @@ describe("the life of nginx", function()
     n:await("it is ready again, or still", function()
       return counts(n, "orders").ready == 1
     end)
-  end)
-end)
-
-
-local FACE = [[
-  location = /orders { content_by_lua_block {
-    require("resty.respool.http").intake {
-      store = "${store}", queue = "orders", json = true, max_body = 100,
-      options = { max_items = 3, max_attempts = 1, check = function(order)
-        if order.bad then error("it is bad", 0) end end },
-      push = function(order) return { key = order.key } end } } }
-  location = /raw { content_by_lua_block {
-    require("resty.respool.http").intake {
-      store = "${store}", queue = "raw" } } }
-  location = /metrics { content_by_lua_block {
-    require("resty.respool.http").metrics { store = "${store}" } } }
-  location = /health { content_by_lua_block {
-    require("resty.respool.http").health { store = "${store}" } } }
-  location /admin/ { content_by_lua_block {
-    require("resty.respool.http").admin {
-      store = "${store}", prefix = "/admin/" } } }
-]]
-
-describe("the HTTP face", function()
-  local function start()
-    return nginx.start { http = OPEN, server = FACE }
-  end
-
-  local function json(body, status)
-    return cjson.decode(body), status
-  end
-
-  it("takes a body in with 202 and its id (X19)", function()
-    local n = start()
-    local said, status = json(n:post("/orders", '{"sku":"A-1"}'))
-    assert.same({ { id = 1 }, 202 }, { said, status })
-    n:post("/raw", "any \0 bytes")
-    n:look(function(store)
-      assert.same({ sku = "A-1" }, store:queue("orders"):peek()[1].payload)
-      assert.equal("any \0 bytes", store:queue("raw"):peek()[1].payload)
-    end)
-  end)
-
-  it("refuses with the reason", function()
-    local n = start()
-    local function refusal(body, options)
-      local said, status, head = n:post("/orders", body, options)
-      return { status, cjson.decode(said).error }, head
-    end
-    assert.same({ 400, "JSON" }, (refusal "{"))
-    assert.same({ 400, "EMPTY" }, (refusal ""))
-    assert.same({ 413, "TOO_LARGE" }, (refusal(("x"):rep(101))))
-    assert.same({ 422, "CHECK" }, (refusal '{"bad":true}'))
-    assert.same({ 405, "METHOD" }, (refusal("1", "-X PUT")))
-    assert.equal(202, (select(2, n:post("/orders", '{"key":"k"}'))))
-    assert.same({ 409, "EXISTS" }, (refusal '{"key":"k"}'))
-    for _ = 1, 2 do n:post("/orders", "{}") end
-    local said, head = refusal "{}"
-    assert.same({ 429, "FULL" }, said)
-    assert.is_truthy(head:find "Retry%-After: 1")
-  end)
-
-  it("tells metrics and health", function()
-    local n = start()
-    n:post("/orders", "{}")
-    local text, status, head = n:request "/metrics"
-    assert.equal(200, status)
-    assert.is_truthy(head:find "text/plain; version=0.0.4")
-    assert.is_truthy(text:find 'queue="orders"')
-    local health
-    health, status = json(n:request "/health")
-    assert.same({ "healthy", 200 }, { health.status, status })
-    assert.equal(405, select(2, n:request("/health", "-X POST")))
-  end)
-
-  it("lists queues, items and letters, retries and removes these", function()
-    local n = start()
-    n:post("/orders", '{"n":1}')
-    n:look(function(store)
-      local orders = store:queue "orders"
-      for _ = 1, 2 do orders:push { n = 2 } end
-      orders:work(function(_, item)
-        item:dead { group = "g", error = "no" }
-      end, { max = 3 })
-      orders:push "\255"
-    end)
-    local queues = json(n:request "/admin/queues").queues
-    assert.equal("orders", queues[2].name)
-    assert.same({ 3, 1 }, { queues[2].dead, queues[2].ready })
-    assert.equal(4, json(n:request "/admin/queues/orders").pushed)
-    assert.equal("/w==", json(n:request "/admin/queues/orders/items")
-                           .items[1].payload["$base64"])
-    assert.same({ { name = "orders", letters = 3 } },
-                json(n:request "/admin/boxes").boxes)
-    local box = "/admin/boxes/orders/"
-    local letters = json(n:request(box .. "letters?limit=2")).letters
-    assert.same({ 2, 1, "g" },
-                { #letters, letters[1].payload.n, letters[1].group })
-    assert.equal(3, json(n:request(box .. "groups")).groups[1].count)
-    assert.equal(1, json(n:request(box .. "letters/1")).payload.n)
-    assert.equal(200, select(2, n:request(box .. "letters/1/retry",
-                                          "-X POST")))
-    assert.equal(200, select(2, n:request(box .. "letters/2", "-X DELETE")))
-    assert.equal(1, json(n:request(box .. "replay?group=g", "-X POST")).moved)
-    assert.equal(404, select(2, n:request(box .. "letters/1")))
-    assert.equal(404, select(2, n:request "/admin/queues/none"))
-    assert.equal(404, select(2, n:request "/admin/nothing"))
-    local _, status, head = n:request("/admin/queues", "-X POST")
-    assert.equal(405, status)
-    assert.is_truthy(head:find "Allow: GET")
-    assert.equal(3, counts(n, "orders").ready)
   end)
 end)
 
