@@ -201,6 +201,7 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
 demo: all
 	$(call run,lua5.4) examples/demo.lua
 bench: all $(BENCH_C:%=$(BUILD)/bench/%)
+	$(if $(filter-out quick,$(BENCH)),$(error BENCH=quick, or nothing))
 	$(call run,lua5.4) bench/run.lua $(if $(filter quick,$(BENCH)),--quick) \
 	  --out $(BUILD)/bench/speed.tsv
 	$(if $(PLOT),lua5.4 bench/plot.lua $(BUILD)/bench/speed.tsv \
