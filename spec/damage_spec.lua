@@ -57,6 +57,29 @@ local function assert_clean()
   assert.same({}, store:check())
 end
 
+-- The number of items stands in the key: one too large was believed.
+describe("a segment whose key is damaged", function()
+  for offset = -2, -1 do
+    it("is told, and harms nobody: byte " .. offset, function()
+      push_segments({ "a", "b", "c" }, { "d", "e" }, { "f" })
+      stored.damage(store.path, "rekey", "segments", 1, offset)
+      for _, call in ipairs {
+        function() return q:take { items = 100 } end,
+        function() return q:peek(100) end,
+        function() return q:get(4) end,
+      } do
+        local found, _, code = call()
+        if not found then
+          assert.is_true(code == "CORRUPT" or code == "NOT_FOUND", code)
+        end
+      end
+      pcall(function() for _ in q:each() do end end) -- raises what it meets
+      local findings, _, code = store:check()
+      assert.is_true(code == "CORRUPT" or #findings > 0)
+    end)
+  end
+end)
+
 describe("a damaged segment", function()
   it("is set aside as a letter, and the queue goes on", function()
     push_segments({ "a", "b" }, { "c", "d", "e" }, { "f" })

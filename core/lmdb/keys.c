@@ -5,6 +5,8 @@
  */
 #include "keys.h"
 
+#include "../segment.h"
+
 #include <string.h>
 
 /* ---- fields ------------------------------------------------------------- */
@@ -149,7 +151,8 @@ key window_key(uint32_t queue, int64_t until, respool_bytes name) {
 bool segment_key_read(respool_bytes b, place *p) {
   reader r = reader_of(b);
   read_segment(&r, p);
-  return at_end(&r);
+  return at_end(&r) && p->first > 0 && p->count > 0 &&
+         p->count <= SEGMENT_ITEMS && p->first <= UINT64_MAX - p->count;
 }
 
 bool claim_key_read(respool_bytes b, place *p) {

@@ -19,11 +19,19 @@ static void read_live(walk *w) {
     bits_fill(&w->live, w->at.count);
 }
 
-/* Takes over what the cursor stands at, if it is of this line. */
+/* Reads the key that the cursor stands at, if it is of this line. One that no
+   segment has is the store's damage. */
+static bool read_place(walk *w, place *p) {
+  bool sound = segment_key_read(w->c.key, p);
+  if (!same_line(&p->line, &w->at.line)) return false;
+  if (!sound) txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  return sound;
+}
+
+/* Takes over what the cursor stands at. */
 static bool arrive(walk *w) {
   place p;
-  if (!segment_key_read(w->c.key, &p) || !same_line(&p.line, &w->at.line))
-    return false;
+  if (!read_place(w, &p)) return false;
   w->at = p;
   w->value = w->c.value;
   read_live(w);
@@ -46,8 +54,8 @@ static bool first_segment(walk *w) {
   place p = w->at;
   p.count = UINT16_MAX;
   key k = segment_key(&p);
-  if (cur_floor(&w->c, key_bytes(&k)) && segment_key_read(w->c.key, &p) &&
-      same_line(&p.line, &w->at.line) && place_last(&p) >= id)
+  if (cur_floor(&w->c, key_bytes(&k)) && read_place(w, &p) &&
+      place_last(&p) >= id)
     return arrive(w);
   k = segment_key(&w->at);
   return cur_seek(&w->c, key_bytes(&k)) && arrive(w);

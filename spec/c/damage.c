@@ -5,6 +5,7 @@
  *   damage STORE flip DB N OFFSET   inverts a byte of the N-th value (from
  *                                   0) of a database; a negative OFFSET
  *                                   counts from the end
+ *   damage STORE rekey DB N OFFSET  the same of the key
  *   damage STORE put DB KEY HEX     stores a value under a key of text
  *   damage STORE del DB N           removes the N-th entry
  *   damage DIR foreign DB           another program's environment, with a
@@ -32,18 +33,38 @@ static void go_to(MDB_cursor *c, long n, MDB_val *k, MDB_val *v) {
   while (n-- > 0) must(mdb_cursor_get(c, k, v, MDB_NEXT), "next");
 }
 
+static MDB_val copy_of(MDB_val v) {
+  MDB_val copy = {v.mv_size, malloc(v.mv_size)};
+  if (!copy.mv_data) exit(EXIT_FAILURE);
+  memcpy(copy.mv_data, v.mv_data, v.mv_size);
+  return copy;
+}
+
+static void invert(MDB_val v, long offset) {
+  size_t at = offset < 0 ? v.mv_size - (size_t)-offset : (size_t)offset;
+  if (at >= v.mv_size) must(MDB_BAD_VALSIZE, "offset");
+  ((unsigned char *)v.mv_data)[at] ^= 0xff;
+}
+
 static void flip(MDB_cursor *c, long n, long offset) {
   MDB_val k, v;
   go_to(c, n, &k, &v);
-  size_t at = offset < 0 ? v.mv_size - (size_t)-offset : (size_t)offset;
-  if (at >= v.mv_size) must(MDB_BAD_VALSIZE, "offset");
-  unsigned char *copy = malloc(v.mv_size);
-  if (!copy) exit(EXIT_FAILURE);
-  memcpy(copy, v.mv_data, v.mv_size);
-  copy[at] ^= 0xff;
-  v.mv_data = copy;
+  v = copy_of(v);
+  invert(v, offset);
   must(mdb_cursor_put(c, &k, &v, MDB_CURRENT), "flip");
-  free(copy);
+  free(v.mv_data);
+}
+
+static void rekey(MDB_cursor *c, long n, long offset) {
+  MDB_val k, v;
+  go_to(c, n, &k, &v);
+  k = copy_of(k);
+  v = copy_of(v);
+  must(mdb_cursor_del(c, 0), "del");
+  invert(k, offset);
+  must(mdb_cursor_put(c, &k, &v, 0), "rekey");
+  free(k.mv_data);
+  free(v.mv_data);
 }
 
 static void put(MDB_cursor *c, const char *key, const char *hex) {
@@ -72,6 +93,8 @@ static void run(MDB_cursor *c, int argc, char **argv) {
   const char *command = argv[2], *what = argument(argv, argc, 4);
   if (!strcmp(command, "flip"))
     flip(c, atol(what), atol(argument(argv, argc, 5)));
+  else if (!strcmp(command, "rekey"))
+    rekey(c, atol(what), atol(argument(argv, argc, 5)));
   else if (!strcmp(command, "put"))
     put(c, what, argument(argv, argc, 5));
   else
