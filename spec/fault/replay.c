@@ -29,6 +29,7 @@
 #include "pages.h"
 
 enum { STRETCH = 24, REPORTS = 10, WORKERS_MAX = 64 };
+#define PATIENCE 60 /* seconds */
 #define TABLE ((size_t)1 << 22) /* hashes of states; a power of two */
 
 /* ---- what all processes share ------------------------------------------- */
@@ -167,7 +168,8 @@ static void check_store(replay *r) {
 }
 
 /* A state that was tried with these acknowledgements is passed over; one that
-   was tried before with fewer is tried again, but does not count. */
+   was tried before with fewer is tried again, but does not count. One that is
+   not done with in time ends the child, by SIGALRM. */
 static void try_state(replay *r, uint64_t acks) {
   uint64_t seed = (r->moment * 1000003 + r->sum->at[r->worker].try) * 31 +
                   r->pass * UINT64_C(0x9e3779b97f4a7c15);
@@ -177,7 +179,9 @@ static void try_state(replay *r, uint64_t acks) {
   if (note_hash(r->sum, hash)) r->sum->distinct++;
   r->sum->tried++;
   disk_write(r->disk, r->dir);
+  alarm(PATIENCE);
   check_store(r);
+  alarm(0);
 }
 
 /* ---- stretches of moments ----------------------------------------------- */
