@@ -330,40 +330,38 @@ describe("work with merge", function()
     assert.matches("arithmetic", q:get(2).error)
   end)
 
+  -- A fan-out of which the second handler fails, and what the two accepted.
+  local function mail_and_sms()
+    local seen = { mail = {}, sms = {}, is_down = true }
+    return respool.fan_out {
+      mail = function(p) table.insert(seen.mail, p.n) end,
+      sms = function(p)
+        if seen.is_down then error "down" end
+        table.insert(seen.sms, p.n)
+      end,
+    }, seen
+  end
+
   -- The memory of the first of a group was taken for that of all.
   it("keeps items apart that handlers of a fan-out have accepted", function()
     items { "a", 1 }
-    local mail, sms, is_down = {}, {}, true
-    local h = respool.fan_out {
-      mail = function(p) table.insert(mail, p.n) end,
-      sms = function(p)
-        if is_down then error "down" end
-        table.insert(sms, p.n)
-      end,
-    }
+    local h, seen = mail_and_sms()
     work(h, { max = 1 })
-    is_down = false
+    seen.is_down = false
     store:advance(10)
     for _, n in ipairs { 10, 20 } do q:push { k = "a", n = n } end
     assert.equal(3, work(h).done)
-    assert.same({ { 1, 30 }, { 1, 30 } }, { mail, sms })
+    assert.same({ { 1, 30 }, { 1, 30 } }, { seen.mail, seen.sms })
   end)
 
   it("folds items of which the same handlers have accepted", function()
     items({ "a", 1 }, { "a", 2 })
-    local mail, sms, is_down = {}, {}, true
-    local h = respool.fan_out {
-      mail = function(p) table.insert(mail, p.n) end,
-      sms = function(p)
-        if is_down then error "down" end
-        table.insert(sms, p.n)
-      end,
-    }
+    local h, seen = mail_and_sms()
     work(h, { max = 2 })
-    is_down = false
+    seen.is_down = false
     store:advance(10)
     work(h)
-    assert.same({ { 3 }, { 3 } }, { mail, sms })
+    assert.same({ { 3 }, { 3 } }, { seen.mail, seen.sms })
   end)
 
   it("fails all of a group whose push is refused, and no others", function()

@@ -90,4 +90,21 @@ function M.headers(bytes)
   return headers
 end
 
+-- Decodes an item or a letter in place. Its headers stay beside as bytes; what
+-- is damaged has no payload.
+---@param codec respool.codec
+---@param record table as the core gives it
+---@return table record
+function M.present(codec, record)
+  record.header_bytes = record.headers
+  record.headers = M.headers(record.headers)
+  if not record.damaged then
+    record.payload = M.decode(codec, record.bytes)
+  end
+  if record.original then
+    record.original = M.decode(codec, record.original)
+  end
+  return record
+end
+
 return M

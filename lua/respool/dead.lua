@@ -58,24 +58,12 @@ function Dead:in_box(box)
   return box == self.box and self or M.new(self.store, box, self.codec)
 end
 
-local function present(dead, letter)
-  letter.header_bytes = letter.headers
-  letter.headers = codec.headers(letter.headers)
-  if not letter.damaged then
-    letter.payload = codec.decode(dead.codec, letter.bytes)
-  end
-  if letter.original then
-    letter.original = codec.decode(dead.codec, letter.original)
-  end
-  return letter
-end
-
 -- Letters of one page, as the core takes the options.
 ---@return respool.letter[]?, string?, string?
 function M.page(dead, o)
   local letters, message, code = dead.store.handle:dead_list(dead.box, o)
   if not letters then return nil, message, code end
-  for _, letter in ipairs(letters) do present(dead, letter) end
+  for _, letter in ipairs(letters) do codec.present(dead.codec, letter) end
   return letters
 end
 
@@ -141,7 +129,7 @@ function Dead:get(number)
   options.argument(1, "dead:get", number, options.id)
   local letters, message, code = self.store.handle:dead_get(self.box, number)
   if not letters then return nil, message, code end
-  return present(self, letters[1])
+  return codec.present(self.codec, letters[1])
 end
 
 -- The letter that has been here longest; nil when there is none.

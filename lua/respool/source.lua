@@ -32,15 +32,8 @@ local CHUNK = 500 -- removed in one commit
 
 -- Decodes in place.
 local function present(source, record)
-  record.header_bytes, record.original_bytes = record.headers, record.original
-  record.headers = codec.headers(record.headers)
-  if not record.damaged then
-    record.payload = codec.decode(source.codec, record.bytes)
-  end
-  if record.original then
-    record.original = codec.decode(source.codec, record.original)
-  end
-  return record
+  record.original_bytes = record.original
+  return codec.present(source.codec, record)
 end
 
 local function present_all(source, records)

@@ -122,14 +122,7 @@ local function walk(dead, args, limit, each_letter)
 end
 
 local function show_rows(io, rows, args)
-  if #rows == 0 then
-    io.stdout:write "no letters\n"
-  else
-    output.table(io, COLUMNS, rows)
-  end
-  if not args.limit and #rows == LIMIT then
-    io.stderr:write(("the first %d; --limit N lists more\n"):format(LIMIT))
-  end
+  output.first_rows(io, COLUMNS, rows, "letters", not args.limit and LIMIT)
 end
 
 local function list(args, io)

@@ -150,14 +150,7 @@ end
 local function show_items(io, queue, args)
   local rows = list_items(io, queue, args)
   if args.json then return end
-  if #rows == 0 then
-    io.stdout:write "no items\n"
-  else
-    output.table(io, ITEMS, rows)
-  end
-  if not args.limit and #rows == LIMIT then
-    io.stderr:write(("the first %d; --limit N lists more\n"):format(LIMIT))
-  end
+  output.first_rows(io, ITEMS, rows, "items", not args.limit and LIMIT)
 end
 
 function M.run(args, io)

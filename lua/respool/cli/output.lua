@@ -233,6 +233,23 @@ function M.table(io, columns, rows)
   end
 end
 
+-- The same of things that may be none, or more than are shown unless asked for.
+---@param io respool.cli.io
+---@param columns respool.cli.column[]
+---@param rows any[][]
+---@param what string what they are
+---@param limit integer|false most that are shown; false: all that were asked for
+function M.first_rows(io, columns, rows, what, limit)
+  if #rows == 0 then
+    io.stdout:write("no ", what, "\n")
+  else
+    M.table(io, columns, rows)
+  end
+  if #rows == limit then
+    io.stderr:write(("the first %d; --limit N lists more\n"):format(limit))
+  end
+end
+
 -- Writes names and what they stand for, a pair a line.
 ---@param io respool.cli.io
 ---@param pairs_of any[][] { name, value }
