@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define AWAY 10000 /* microseconds at most */
 
 /* ---- orders: outcomes of every kind ------------------------------------- */
 
@@ -356,8 +359,7 @@ static void (*const plays[])(actor *a) = {
   shared, orders, lines, care, letters, twins, twins, latest, shared,
 };
 
-void *actor_play(void *arg) {
-  actor *a = arg;
+static void play(actor *a) {
   act_open(a);
   for (int i = 0; i < ACTORS; i++) {
     if (strcmp(a->kind, actor_kinds[i])) continue;
@@ -365,5 +367,19 @@ void *actor_play(void *arg) {
     break;
   }
   respool_close(a->s);
+}
+
+/* Away for a while, so that now and then all are. */
+static bool comes_again(actor *a) {
+  if (!a->restless) return false;
+  usleep(act_chance(a, AWAY));
+  return act_going(a, 0, a->rounds);
+}
+
+void *actor_play(void *arg) {
+  actor *a = arg;
+  do
+    play(a);
+  while (comes_again(a));
   return NULL;
 }

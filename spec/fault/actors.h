@@ -21,6 +21,7 @@ typedef struct actor {
   int rounds;
   int sync;           /* enum respool_sync */
   bool boast;         /* acknowledges a push before it is called */
+  bool restless;      /* closes and opens the store again after its rounds */
   int slot;           /* among the model's beats */
   respool *s;         /* its own from here */
   uint64_t chance;

@@ -9,7 +9,9 @@
  *   3. the store checks, and everything acknowledged is there,
  *   4. what the dead one had leased is handed out again, until all is done.
  *
- * As a control, some rounds have processes that acknowledge a push before it
+ * In some rounds all of them close and open the store all the time, so that
+ * somebody is the first to open it now and then when another is killed. As a
+ * control, some rounds have processes that acknowledge a push before it
  * is called; these must be found out, or the run fails.
  */
 #include <lmdb.h>
@@ -27,7 +29,7 @@
 #include "points.h"
 
 enum { PLAYERS = 4, WORKERS_MAX = 64, GO_ON = 30, PATIENCE = 20, REPORTS = 10,
-       BOASTS = 20 };
+       BOASTS = 20, RESTLESS = 3 /* one round of so many */ };
 #define POINT_WAIT 0.3  /* seconds */
 #define HEAD_START 0.02
 
@@ -45,6 +47,7 @@ typedef struct round {
   model *m;
   uint64_t seed, chance;
   bool boast;
+  bool restless; /* everybody opens and closes the store all the time */
   char dir[4096];
   pid_t pids[PLAYERS];
   int victim, point;
@@ -84,8 +87,9 @@ static double seconds(void) {
 
 static void play(round *r, int i, const char *kind) {
   actor a = {.m = r->m, .path = r->dir, .kind = kind, .slot = i,
-             .seed = r->seed * PLAYERS + (unsigned)i, .rounds = INT32_MAX / 8,
-             .boast = r->boast};
+             .seed = r->seed * PLAYERS + (unsigned)i,
+             .rounds = r->restless ? 1 : INT32_MAX / 8,
+             .boast = r->boast, .restless = r->restless};
   if (i == r->victim) {
     int passes = point_once(r->point) ? 0 : (int)chance(r, 12);
     point_arm(r->point, passes);
@@ -94,9 +98,10 @@ static void play(round *r, int i, const char *kind) {
   _exit(EXIT_SUCCESS);
 }
 
-/* Two on the shared queue; the others are of different kinds. */
+/* Two on the shared queue; the others are of different kinds, of which some
+   cannot begin anew. */
 static const char *kind_of(round *r, int i, int first) {
-  if (i < 2 || r->boast) return "shared";
+  if (i < 2 || r->boast || r->restless) return "shared";
   const char *kind = actor_kinds[1 + (first + i * 3) % (ACTORS - 2)];
   r->clocks |= !strcmp(kind, "care");
   return kind;
@@ -333,6 +338,7 @@ static void clean(const round *r) {
 static void play_round(round *r, uint64_t seed, bool boast) {
   r->seed = r->chance = seed;
   r->boast = boast;
+  r->restless = !boast && chance(r, RESTLESS) == 0;
   r->clocks = false;
   model_reset(r->m);
   start(r);

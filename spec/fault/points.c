@@ -18,7 +18,8 @@
 
 static const char *const names[POINTS] = {
   "begun", "ran", "committed", "flush", "flushed", "pwrite", "writev",
-  "fdatasync", "reading", "made", "rename", "locked", "sized", NULL,
+  "fdatasync", "reading", "made", "rename", "locked", "sized",
+  "header", NULL,
 };
 
 static const char *kill_at; /* NULL: nowhere */
@@ -71,6 +72,13 @@ SHOWN int ftruncate(int fd, off_t size) {
   int rc = (int)syscall(SYS_ftruncate, fd, size);
   wait_for_others("sized");
   return rc;
+}
+
+/* The first to open a store reads the data file's head with the lock file's
+   lock in its hands, when the number of the last commit is not in it yet. */
+SHOWN ssize_t pread(int fd, void *b, size_t n, off_t at) {
+  wait_for_others("header");
+  return syscall(SYS_pread64, fd, b, n, at);
 }
 
 SHOWN int rename(const char *from, const char *to) {
