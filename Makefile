@@ -15,8 +15,9 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/keys lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
   lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
   lmdb/settle lmdb/expiry lmdb/scan lmdb/purge lmdb/past lmdb/letters \
-  lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/pages \
-  lmdb/salvage lmdb/rebox lmdb/rebuild lmdb/repair
+  lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/nodes \
+  lmdb/pages lmdb/forms lmdb/salvage lmdb/sift lmdb/reblob lmdb/rebox \
+  lmdb/rebuild lmdb/repair
 BINDING = core result handle ticket record figures names backoff cbor store \
   queue buffer buffers deaths take lot dead job care tx process file terminal \
   input repair

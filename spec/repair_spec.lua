@@ -1,12 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Repair: whatever is damaged in a store, what is whole comes back, and
--- nothing comes back changed.
---
--- RESPOOL_SEED repeats the random damage.
+-- nothing comes back changed. spec/salvage_spec.lua damages at random.
 
 local helper = require "spec.helper"
 local respool = require "respool"
+local stored = require "spec.stored"
 
 local store, q
 
@@ -236,179 +235,175 @@ describe("repair", function()
 end)
 
 
--- Random damage.
+-- Damage that leaves LMDB's pages as they should be.
 
-local PAGE = 4096
-
--- Pushes lists of items of all sizes and settles some; returns the payloads
--- that are there, in queues and boxes, and all that ever were.
-local function populate()
-  local there = {}
-  local function push(n, size, options)
-    local list = {}
-    for i = 1, n do
-      list[i] = ("<%d:%06d>"):format(#there + i, math.random(999999))
-      list[i] = list[i]:rep(math.ceil(size / #list[i]))
-    end
-    assert(q:push_many(list, options))
-    for i = 1, n do there[#there + 1] = list[i] end
-  end
-  for _ = 1, 60 do
-    push(math.random(40), ({ 10, 100, 700, 3000 })[math.random(4)],
-         { priority = math.random(0, 1),
-           delay = math.random(9) == 1 and 900 or nil })
-  end
-  push(3, 50000)
-  local gone = {}
-  for _ = 1, 25 do
-    local lot = q:take { items = math.random(20) }
-    for i = 1, #lot do
-      local way = math.random(4)
-      local item = lot:item(i)
-      if way == 1 then
-        gone[item.payload] = true
-        item:done()
-      elseif way == 2 then item:dead { error = "no" }
-      elseif way == 3 then item:retry { delay = 900 } end
-    end
-    assert(lot:settle())
-  end
-  local left = {}
-  for _, payload in ipairs(there) do
-    if not gone[payload] then left[#left + 1] = payload end
-  end
-  return left, there
+-- A copy of a store, damaged as spec/c/damage.c says.
+local function damaged(path, ...)
+  local copy = helper.dir()
+  helper.sh(("cp '%s'/data.mdb '%s'"):format(path, copy))
+  stored.damage(copy, ...)
+  return copy
 end
 
--- Overwrites some ranges at random; returns them.
-local function harm(file)
-  local size, ranges = file:seek "end", {}
-  for i = 1, math.random(3) do
-    local length = math.random(16, PAGE)
-    local from = math.random(0, size - length)
-    local noise = {}
-    for k = 1, length do noise[k] = string.char(math.random(0, 255)) end
-    file:seek("set", from)
-    file:write(table.concat(noise))
-    ranges[i] = { from, from + length }
-  end
-  return ranges
+-- The repaired store becomes `store`.
+local function repair_copy(copy)
+  local to = helper.location()
+  local done = assert(respool.repair(copy, to))
+  store = assert(helper.open(to, { clock = "manual" }))
+  assert.same({}, store:check())
+  return done, table.concat(done.findings, "\n")
 end
 
--- Far enough from all damage that its pages are whole, wherever it lies.
--- A payload repeats its first word, wherever parts of it lie.
-local function is_safe(text, payload, ranges)
-  local from, word = 1, payload:match "^<.->"
-  while true do
-    local a, b = text:find(word, from, true)
-    if not a then return true end
-    for _, range in ipairs(ranges) do
-      if a - 5 * PAGE < range[2] and b + 5 * PAGE > range[1] then
-        return false
-      end
-    end
-    from = b + 1
-  end
-end
-
--- The payloads of all queues and boxes.
-local function collect()
+-- The payloads of all queues and letters, and how often each is there.
+local function everything()
   local found = {}
+  local function add(payload)
+    found[payload] = (found[payload] or 0) + 1
+  end
   for _, name in ipairs(store:queues()) do
-    for item in assert(store:queue(name, { codec = "raw" })):each() do
-      found[#found + 1] = item.payload
-    end
+    local queue = assert(store:queue(name, { codec = "raw" }))
+    for item in queue:each() do add(item.payload) end
   end
   for _, name in ipairs(store:boxes()) do
     local queue = assert(store:queue(name, { codec = "raw" }))
-    for letter in queue.dead:each() do
-      if letter.reason ~= "undecodable" then
-        found[#found + 1] = letter.payload
-      end
-    end
+    for letter in queue.dead:each() do add(letter.payload or letter.bytes) end
   end
   return found
 end
 
-local function set_of(list)
-  local set = {}
-  for _, value in ipairs(list) do set[value] = true end
-  return set
-end
-
--- What is wrong with what came back: a list of words. Of items that lost
--- their place nobody knows which were settled, or moved.
-local function compare(pushed, safe, found, loose, all)
-  local wrong, seen = {}, {}
-  local there, known = set_of(pushed), set_of(all or pushed)
-  for _, payload in ipairs(found) do
-    if not known[payload] then
-      wrong[#wrong + 1] = "changed"
-    elseif not there[payload] and not loose then
-      wrong[#wrong + 1] = "settled"
-    elseif seen[payload] and not loose then
-      wrong[#wrong + 1] = "doubled"
-    end
-    seen[payload] = true
-  end
-  for _, payload in ipairs(safe) do
-    if not seen[payload] then wrong[#wrong + 1] = "lost" end
-  end
-  return wrong
-end
-
-local function round(seed)
-  math.randomseed(seed)
-  open { sync = "relaxed" }
-  local pushed, all = populate()
+local function close()
   local path = store.path
   assert(store:close())
-  local text = helper.read(path .. "/data.mdb")
-  local file = assert(io.open(path .. "/data.mdb", "r+b"))
-  local ranges = harm(file)
-  file:close()
-  local to = helper.location()
-  local done = assert(respool.repair(path, to))
-  store = assert(helper.open(to, { clock = "manual" }))
-  local findings = table.concat(done.findings, "\n")
-  local loose = done.nameless > 0 or findings:find "is damaged:" ~= nil
-  local astray, safe = findings:find "nothing leads", {}
-  for _, payload in ipairs(pushed) do
-    if is_safe(text, payload, ranges) and not (astray and #payload > 16000) then
-      safe[#safe + 1] = payload
-    end
-  end
-  return { pushed = pushed, all = all, safe = safe, found = collect(),
-           loose = loose, check = store:check(), done = done }
+  return path
 end
 
-describe("repair of a store with random damage", function()
-  it("brings back what is whole, unchanged and once", function()
-    local rounds = os.getenv "FAULT" == "long" and 1000 or 8
-    local hit = 0
-    for i = 1, rounds do
-      local r = round(helper.seed + i)
-      local where = ("seed %d"):format(helper.seed + i)
-      assert.same({}, r.check, where)
-      assert.same({}, compare(r.pushed, r.safe, r.found, r.loose, r.all),
-                  where)
-      assert.is_true(#r.safe > #r.pushed / 4, where)
-      hit = hit + (#r.done.findings > 0 and 1 or 0)
-      store:close()
-    end
-    assert.is_true(hit > rounds / 4) -- the damage is felt
+describe("repair of a store with a damaged key", function()
+  local KEYS = { segments = 16, remaining = 16, claims = 14, letters = 12 }
+  for name, size in pairs(KEYS) do
+    it("loses nothing, whichever byte it is: " .. name, function()
+      open()
+      fill()
+      local before = everything()
+      local path = close()
+      for n = 0, 2 do
+        for offset = 0, size - 1 do
+          local where = ("%s %d byte %d"):format(name, n, offset)
+          repair_copy(damaged(path, "rekey", name, n, offset))
+          local after = everything()
+          for payload, times in pairs(before) do
+            assert.is_true((after[payload] or 0) >= times, where)
+          end
+          store:close()
+        end
+      end
+    end)
+  end
+
+  it("believes the items when the key has another count", function()
+    open()
+    fill()
+    local before = items()
+    repair_copy(damaged(close(), "rekey", "segments", 3, 15))
+    assert.same(before, items())
   end)
 
-  it("is found out when it changes, doubles or loses (control)", function()
-    local pushed = round(helper.seed).pushed
-    local found = {}
-    for i, payload in ipairs(pushed) do found[i] = payload end
-    assert.same({}, compare(pushed, pushed, found))
-    local one = table.remove(found)
-    assert.same({ "lost" }, compare(pushed, { one }, found))
-    found[#found + 1] = one .. "!"
-    assert.same({ "changed" }, compare(pushed, {}, found))
-    found[#found] = found[1]
-    assert.same({ "doubled" }, compare(pushed, {}, found))
+  it("leaves what a damaged segment seems to reach over", function()
+    open()
+    q:push_many { "first", "second" }
+    for i = 3, 9 do q:push("item " .. i) end
+    local copy = damaged(close(), "rekey", "segments", 0, 15)
+    stored.damage(copy, "flip", "segments", 0, -1)
+    local done, said = repair_copy(copy)
+    local left = items()
+    for i = 3, 9 do assert.equal("item " .. i, left[i][1]) end
+    assert.equal(2, done.set_aside)
+    assert.matches("set aside: 2 items", said)
+  end)
+end)
+
+describe("repair of a store with a damaged bitmap", function()
+  local path
+
+  before_each(function()
+    open()
+    local list = {}
+    for i = 1, 10 do list[i] = "item " .. i end
+    q:push_many(list)
+    local lot = q:take { items = 10 }
+    lot:item(1):done()
+    assert(lot:settle())
+    path = close()
+  end)
+
+  it("believes a claim that knows of more", function()
+    local _, said = repair_copy(damaged(path, "flip", "remaining", 0, 1))
+    assert.matches("where there should be 9; what was settled may be back",
+                   said)
+    local left = items()
+    for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end
+  end)
+
+  it("believes a lane that knows of more", function()
+    open()
+    q:push_many { "1", "2", "3", "4", "5", "6", "7", "8" }
+    assert(q:remove(1))
+    local _, said = repair_copy(damaged(close(), "flip", "remaining", 0, 1))
+    assert.matches("where there should be 7; what was settled may be back",
+                   said)
+    local left = items()
+    for id = 2, 8 do assert.equal(tostring(id), left[id][1]) end
+  end)
+
+  it("does not believe one that goes beyond the end", function()
+    local _, said = repair_copy(damaged(path, "flip", "remaining", 0, 2))
+    assert.matches('a record of "remaining".*what was settled may be back',
+                   said)
+    local left = items()
+    for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end
+  end)
+end)
+
+-- What leads to the records.
+
+local function repair_bytes(change)
+  local path = close()
+  local bytes = helper.read(path .. "/data.mdb")
+  local changed = change(bytes)
+  assert.not_equal(bytes, changed)
+  helper.write(path .. "/data.mdb", changed)
+  return repair_copy(path)
+end
+
+describe("repair of a store whose pages are damaged", function()
+  it("finds the records of a database that lost its name", function()
+    open()
+    fill()
+    local before = everything()
+    local _, said = repair_bytes(function(bytes)
+      return (bytes:gsub("segments", "segmentz"))
+    end)
+    assert.same(before, everything())
+    assert.matches("list of databases is damaged", said)
+  end)
+
+  it("says when the last commit may be lost", function()
+    open()
+    fill()
+    local before = items()
+    local _, said = repair_bytes(function(bytes)
+      return ("\0"):rep(4096) .. bytes:sub(4097)
+    end)
+    assert.same(before, items()) -- the last commit was to another queue
+    assert.matches("last two commits is damaged", said)
+  end)
+
+  it("finds a large item whose reference is damaged", function()
+    open()
+    local large = ("large "):rep(20000)
+    q:push(large)
+    local done, said = repair_copy(damaged(close(), "flip", "segments", 0, 5))
+    assert.same({ 1, 1 }, { done.nameless, done.set_aside })
+    assert.matches("set aside: 1 item of", said)
+    assert.same({ large }, { items "recovered"[1][1] })
   end)
 end)

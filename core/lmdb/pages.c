@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * LMDB's file, page by page; see pages.h. A page begins with its own number,
- * a pad, flags, and where its free space begins and ends (of an overflow
- * page: how many pages it spans). A leaf or branch then has two bytes for the
- * place of each node. A node is four sixteen-bit numbers, its key and its
- * value; in a branch the first three are the number of a child.
- */
+/* LMDB's file, page by page; see pages.h. */
 #include "pages.h"
 
 #include <errno.h>
@@ -16,18 +10,10 @@
 #include <unistd.h>
 
 #include "../error.h"
+#include "nodes.h"
 
-#define HEAD 16        /* of a page */
-#define NODE_HEAD 8
 #define DEPTH_MAX 32
 #define VALUE_MAX ((uint64_t)1 << 24) /* no record of ours is larger */
-
-#define P_BRANCH 0x01
-#define P_LEAF 0x02
-#define P_OVERFLOW 0x04
-#define P_META 0x08
-#define N_BIG 0x01     /* the value lies in overflow pages */
-#define N_TREE 0x02
 
 #define MAGIC 0xbeefc0deu
 #define DATA_VERSION 1u
@@ -35,28 +21,11 @@
 /* Places in a meta page, behind its head. */
 #define META_SIZE 24   /* of pages; the head of the free tree's record */
 #define TREE_SIZE 48   /* of a tree's record */
+#define TREE_ENTRIES 32
 #define TREE_ROOT 40
 #define META_TXN (META_SIZE + 2 * TREE_SIZE + 8)
 
-/* ---- numbers and bits --------------------------------------------------- */
-
-static uint16_t get16(const uint8_t *at) {
-  uint16_t v;
-  memcpy(&v, at, sizeof v);
-  return v;
-}
-
-static uint32_t get32(const uint8_t *at) {
-  uint32_t v;
-  memcpy(&v, at, sizeof v);
-  return v;
-}
-
-static uint64_t get64(const uint8_t *at) {
-  uint64_t v;
-  memcpy(&v, at, sizeof v);
-  return v;
-}
+/* ---- bits --------------------------------------------------------------- */
 
 static bool bit(const uint8_t *bits, uint64_t i) {
   return bits[i / 8] >> i % 8 & 1;
@@ -64,6 +33,10 @@ static bool bit(const uint8_t *bits, uint64_t i) {
 
 static void set_bit(uint8_t *bits, uint64_t i) {
   bits[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+static void clear_bit(uint8_t *bits, uint64_t i) {
+  bits[i / 8] &= (uint8_t)~(1u << i % 8);
 }
 
 /* ---- reading pages ------------------------------------------------------ */
@@ -89,129 +62,161 @@ static bool read_pages(const pages *p, uint64_t at, uint64_t n, uint8_t *to) {
   return true;
 }
 
-static bool is_page(const uint8_t *b, uint64_t number, unsigned flags) {
-  return get64(b) == number && get16(b + 10) == flags;
-}
-
-/* A leaf or branch whose nodes lie where they can. */
-static bool is_nodes(const pages *p, const uint8_t *b) {
-  unsigned lower = get16(b + 12), upper = get16(b + 14);
-  return lower >= HEAD && lower <= upper && upper <= p->size &&
-         lower % 2 == 0;
-}
-
-static unsigned count_nodes(const uint8_t *b) {
-  return (get16(b + 12) - (unsigned)HEAD) / 2;
-}
-
-/* The place of node `i`; NULL when it lies outside. */
-static const uint8_t *node_at(const pages *p, const uint8_t *b, unsigned i) {
-  unsigned at = get16(b + HEAD + 2 * i);
-  if (at < get16(b + 14) || at + NODE_HEAD > p->size) return NULL;
-  return at + NODE_HEAD + get16(b + at + 6) <= p->size ? b + at : NULL;
+static bool is_page(const uint8_t *b, uint64_t number, enum page_kind kind) {
+  return get64(b) == number && page_flags(b) == (unsigned)kind;
 }
 
 /* ---- values ------------------------------------------------------------- */
 
-/* A value in overflow pages, which is the caller's to free; NULL when they
-   are not what they should be. */
-static uint8_t *read_big(pages *p, uint64_t at, uint64_t size) {
-  uint64_t n = (size + HEAD + p->size - 1) / p->size;
-  if (size > VALUE_MAX || at < 2) return NULL;
-  if (at >= p->n || n > p->n - at) {
-    p->missing++;
-    return NULL;
-  }
-  uint8_t *b = new_page(p, n);
-  if (!b) return NULL;
-  if (read_pages(p, at, n, b) && is_page(b, at, P_OVERFLOW) &&
-      get32(b + 12) >= n) {
-    for (uint64_t i = 0; i < n; i++) set_bit(p->seen, at + i);
+static uint64_t pages_for(const pages *p, uint64_t size) {
+  return (size + PAGE_HEAD + p->size - 1) / p->size;
+}
+
+/* Overflow pages: `n` as far as their first says, `room` as many as may
+   belong to it. */
+typedef struct run {
+  uint64_t at, n, room;
+} run;
+
+/* The run that begins at a page and should hold `size` bytes; false when it
+   is not what it should be. Where what its first page says is at odds with
+   the size, either may be damaged. */
+static bool find_run(pages *p, uint64_t at, uint64_t size, run *r) {
+  uint8_t first[PAGE_HEAD];
+  uint64_t most = pages_for(p, VALUE_MAX), n = pages_for(p, size);
+  if (at < 2) return false;
+  if (at >= p->n || (n <= most && n > p->n - at)) p->missing++;
+  if (at >= p->n) return false;
+  uint64_t left = p->n - at < most ? p->n - at : most;
+  ssize_t got = pread(p->fd, first, sizeof first, (off_t)(at * p->size));
+  if (got != sizeof first || !is_page(first, at, PAGE_OVERFLOW)) return false;
+  uint64_t own = get32(first + 12);
+  if (own == 0 || own > left) own = n;
+  if (n > left) n = own;
+  *r = (run){at, own < n ? own : n, own > n ? own : n};
+  return r->n > 0 && r->room <= left;
+}
+
+/* Nobody else has it. */
+static bool is_free(const pages *p, const run *r) {
+  for (uint64_t i = 0; i < r->n; i++)
+    if (bit(p->seen, r->at + i)) return false;
+  return true;
+}
+
+static void claim_run(pages *p, const run *r, bool claimed) {
+  for (uint64_t i = 0; i < r->n; i++)
+    if (claimed)
+      set_bit(p->seen, r->at + i);
+    else
+      clear_bit(p->seen, r->at + i);
+}
+
+static uint8_t *read_run(pages *p, const run *r, node *n) {
+  uint8_t *b = new_page(p, r->room);
+  if (b && read_pages(p, r->at, r->room, b)) {
+    n->room = (respool_bytes){b + PAGE_HEAD,
+                              (size_t)r->room * p->size - PAGE_HEAD};
     return b;
   }
   free(b);
-  p->damaged++;
   return NULL;
 }
 
-/* Gives a leaf's node to `each`; false when its value cannot be read. */
+static bool is_right(node_fn each, void *arg, node *n, uint32_t size) {
+  if (size <= n->room.size) n->value = (respool_bytes){n->room.data, size};
+  return each(arg, n);
+}
+
+/* A value in overflow pages: they are its own unless it is wrong there. */
+static bool give_big(pages *p, uint64_t at, uint32_t size, node *n,
+                     node_fn each, void *arg) {
+  run r;
+  bool found = find_run(p, at, size, &r);
+  if (!found) p->damaged++;
+  found = found && is_free(p, &r);
+  uint8_t *b = found ? read_run(p, &r, n) : NULL;
+  bool right = is_right(each, arg, n, size);
+  if (found) claim_run(p, &r, right);
+  free(b);
+  return right;
+}
+
+/* Gives a leaf's node to `each`, which says whether it is what it should
+   be. */
 static bool give_node(pages *p, const uint8_t *b, const uint8_t *at,
                       node_fn each, void *arg) {
-  unsigned flags = get16(at + 4);
-  uint64_t size = get16(at) | (uint64_t)get16(at + 2) << 16;
-  const uint8_t *value = at + NODE_HEAD + get16(at + 6);
-  uint8_t *big = NULL;
-  node n = {.key = {at + NODE_HEAD, get16(at + 6)},
-            .tree = (flags & N_TREE) != 0};
+  const uint8_t *value = node_value(at);
   size_t room = (size_t)(b + p->size - value);
-  if (flags & N_BIG) {
-    big = room >= 8 ? read_big(p, get64(value), size) : NULL;
-    if (big) n.value = (respool_bytes){big + HEAD, size};
-  } else if (size <= room)
-    n.value = (respool_bytes){value, size};
-  each(arg, &n);
-  free(big);
-  return n.value.data != NULL;
+  node n = {.key = node_key(at), .tree = (node_flags(at) & NODE_TREE) != 0};
+  if (node_flags(at) & NODE_BIG)
+    return give_big(p, room < 8 ? 0 : get64(value), node_size(at), &n, each,
+                    arg);
+  n.room = (respool_bytes){value, room};
+  return is_right(each, arg, &n, node_size(at));
 }
 
 /* ---- walking ------------------------------------------------------------ */
-
-/* By LMDB's order: bytes, then length. */
-static bool rises(respool_bytes a, respool_bytes b) {
-  int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
-  return order < 0 || (order == 0 && a.size < b.size);
-}
-
-/* A leaf whose keys do not rise has a damaged one, and nobody knows which:
-   those from there on are left to the scan. Trees of numbers are kept in
-   another order. */
-static bool walk_leaf(pages *p, const uint8_t *b, bool ordered, node_fn each,
-                      void *arg) {
-  respool_bytes last = {"", 0};
-  bool whole = true;
-  for (unsigned i = 0; i < count_nodes(b); i++) {
-    const uint8_t *at = node_at(p, b, i);
-    if (!at) return false;
-    respool_bytes key = {at + NODE_HEAD, get16(at + 6)};
-    if (ordered && !rises(last, key)) return false;
-    whole &= give_node(p, b, at, each, arg);
-    last = key;
-  }
-  return whole;
-}
 
 typedef struct descent {
   pages *p;
   node_fn each;
   void *arg;
-  bool ordered;
+  bool ordered; /* trees of numbers are kept in another order than bytes */
+  uint64_t records;
 } descent;
 
-static bool walk_page(const descent *d, uint64_t at, int depth);
-
-static bool walk_branch(const descent *d, const uint8_t *b, int depth) {
-  bool whole = count_nodes(b) > 0;
-  for (unsigned i = 0; i < count_nodes(b); i++) {
-    const uint8_t *n = node_at(d->p, b, i);
-    if (!n) return false;
-    uint64_t child = get16(n) | (uint64_t)get16(n + 2) << 16 |
-                     (uint64_t)get16(n + 4) << 32;
-    whole &= walk_page(d, child, depth + 1);
-  }
+/* A leaf that is not all it should be is looked through again by the scan,
+   as if nothing had reached it. */
+static bool walk_leaf(descent *d, const uint8_t *b, uint64_t at,
+                      const nodes *ns) {
+  bool whole = ns->sound;
+  for (unsigned i = 0; i < ns->placed; i++)
+    whole &= give_node(d->p, b, b + ns->at[i], d->each, d->arg);
+  d->records += ns->placed;
+  if (!whole) clear_bit(d->p->seen, at);
   return whole;
 }
 
-static bool walk_nodes(const descent *d, const uint8_t *b, uint64_t at,
-                       int depth) {
-  if (is_nodes(d->p, b) && is_page(b, at, P_LEAF))
-    return walk_leaf(d->p, b, d->ordered, d->each, d->arg);
-  if (is_nodes(d->p, b) && is_page(b, at, P_BRANCH))
-    return walk_branch(d, b, depth);
-  d->p->damaged++;
-  return false;
+static bool walk_page(descent *d, uint64_t at, int depth);
+
+static bool walk_branch(descent *d, const uint8_t *b, const nodes *ns,
+                        int depth) {
+  bool whole = ns->sound;
+  for (unsigned i = 0; i < ns->n; i++)
+    whole &= walk_page(d, node_child(b + ns->at[i]), depth + 1);
+  return whole;
 }
 
-static bool walk_page(const descent *d, uint64_t at, int depth) {
+/* The nodes of a page that should be a leaf or branch. One whose head is
+   damaged is known by how its nodes lie. NULL: it is neither, or there is no
+   memory. */
+static nodes *find_nodes(const descent *d, const uint8_t *b, uint64_t at,
+                         enum page_kind *kind) {
+  static const enum page_kind kinds[] = {PAGE_LEAF, PAGE_BRANCH};
+  for (int i = 0; i < 2; i++) {
+    nodes *ns = nodes_read(b, d->p->size, kinds[i],
+                           d->ordered && kinds[i] == PAGE_LEAF);
+    if (!ns) d->p->rc = RESPOOL_NOMEM;
+    *kind = kinds[i];
+    if (ns && (is_page(b, at, kinds[i]) || ns->sound)) return ns;
+    free(ns);
+  }
+  return NULL;
+}
+
+static bool walk_nodes(descent *d, const uint8_t *b, uint64_t at, int depth) {
+  enum page_kind kind;
+  nodes *ns = find_nodes(d, b, at, &kind);
+  bool whole = ns && (kind == PAGE_LEAF ? walk_leaf(d, b, at, ns)
+                                        : walk_branch(d, b, ns, depth));
+  if (!ns || !ns->sound || !is_page(b, at, kind)) d->p->damaged++;
+  if (!ns) clear_bit(d->p->seen, at); /* somebody else's */
+  free(ns);
+  return whole;
+}
+
+static bool walk_page(descent *d, uint64_t at, int depth) {
   pages *p = d->p;
   if (at >= p->n) p->missing++;
   if (at < 2 || at >= p->n || bit(p->seen, at) || depth > DEPTH_MAX ||
@@ -225,47 +230,55 @@ static bool walk_page(const descent *d, uint64_t at, int depth) {
   return whole;
 }
 
+static bool walk(descent *d, tree t) {
+  bool whole = t.known && (t.root == TREE_EMPTY || walk_page(d, t.root, 0));
+  return whole && d->records == t.entries;
+}
+
 bool pages_walk(pages *p, tree t, node_fn each, void *arg) {
-  descent d = {p, each, arg, true};
-  if (!t.known) return false;
-  return t.root == TREE_EMPTY || walk_page(&d, t.root, 0);
+  descent d = {p, each, arg, true, 0};
+  return walk(&d, t);
+}
+
+static tree tree_at(const uint8_t *record) {
+  return (tree){get64(record + TREE_ROOT), get64(record + TREE_ENTRIES), true};
 }
 
 tree pages_tree(const node *n) {
-  const uint8_t *b = n->value.data;
-  if (!n->tree || !b || n->value.size != TREE_SIZE) return (tree){0, false};
-  return (tree){get64(b + TREE_ROOT), true};
+  if (!n->tree || n->value.size != TREE_SIZE) return (tree){0, 0, false};
+  return tree_at(n->value.data);
 }
 
 /* ---- the free list ------------------------------------------------------ */
 
 /* For each commit a count and so many page numbers. */
-static void add_idle(void *arg, const node *n) {
+static bool add_idle(void *arg, const node *n) {
   pages *p = arg;
   const uint8_t *b = n->value.data;
-  uint64_t count = b && n->value.size >= 8 ? get64(b) : 0;
-  if (count > n->value.size / 8) return;
+  uint64_t count = b && n->value.size >= 8 ? get64(b) : UINT64_MAX;
+  if (count > n->value.size / 8) return false;
   for (uint64_t i = 1; i <= count && i < n->value.size / 8; i++) {
     uint64_t number = get64(b + 8 * i);
     if (number < p->n) set_bit(p->idle, number);
   }
+  return true;
 }
 
 bool pages_read_free(pages *p, tree t) {
-  descent d = {p, add_idle, p, false};
-  if (!t.known) return false;
-  return t.root == TREE_EMPTY || walk_page(&d, t.root, 0);
+  descent d = {p, add_idle, p, false, 0};
+  return walk(&d, t);
 }
 
 /* ---- the whole ---------------------------------------------------------- */
 
-static void pass_over(void *arg, const node *n) {
+static bool pass_over(void *arg, const node *n) {
   (void)arg;
   (void)n;
+  return true;
 }
 
-static void walk_tree(void *arg, const node *n) {
-  pages_walk(arg, pages_tree(n), pass_over, NULL);
+static bool walk_tree(void *arg, const node *n) {
+  return pages_walk(arg, pages_tree(n), pass_over, NULL);
 }
 
 bool pages_whole(pages *p) {
@@ -276,64 +289,54 @@ bool pages_whole(pages *p) {
 
 /* ---- scanning ----------------------------------------------------------- */
 
+static bool to_scan(const pages *p, uint64_t at, enum scan which) {
+  if (which == SCAN_AGAIN) return bit(p->scanned, at);
+  return !bit(p->seen, at) && (which == SCAN_IDLE || !bit(p->idle, at));
+}
+
 static void scan_leaf(pages *p, const uint8_t *b, bool small, node_fn each,
                       void *arg) {
-  for (unsigned i = 0; i < count_nodes(b); i++) {
-    const uint8_t *at = node_at(p, b, i);
-    if (at && !(small && get16(at + 4) & N_BIG))
-      give_node(p, b, at, each, arg);
+  nodes *ns = nodes_read(b, p->size, PAGE_LEAF, true);
+  if (!ns) p->rc = RESPOOL_NOMEM;
+  for (unsigned i = 0; ns && i < ns->n; i++) {
+    const uint8_t *at = b + ns->at[i];
+    if (!(small && node_flags(at) & NODE_BIG)) give_node(p, b, at, each, arg);
   }
+  free(ns);
 }
 
-static bool to_scan(const pages *p, uint64_t at) {
-  return !bit(p->seen, at) && !bit(p->idle, at);
-}
-
-void pages_scan(pages *p, bool idle, node_fn each, void *arg) {
+void pages_scan(pages *p, enum scan which, node_fn each, void *arg) {
   uint8_t *b = new_page(p, 1);
   for (uint64_t at = 2; b && at < p->n && !p->rc; at++) {
-    if (!to_scan(p, at) && !(idle && !bit(p->seen, at))) continue;
-    if (!read_pages(p, at, 1, b) || !is_nodes(p, b) ||
-        !is_page(b, at, P_LEAF))
+    if (!to_scan(p, at, which) || !read_pages(p, at, 1, b) ||
+        !is_page(b, at, PAGE_LEAF))
       continue;
-    if (!idle) set_bit(p->seen, at);
-    scan_leaf(p, b, idle, each, arg);
+    if (which == SCAN_LOST) set_bit(p->scanned, at);
+    scan_leaf(p, b, which != SCAN_LOST, each, arg);
   }
   free(b);
-}
-
-static void give_value(pages *p, uint64_t at, uint64_t n, node_fn each,
-                       void *arg) {
-  uint8_t *big = read_big(p, at, n * p->size - HEAD);
-  node whole = {.key = {"", 0}};
-  if (!big) return;
-  whole.value = (respool_bytes){big + HEAD, (size_t)n * p->size - HEAD};
-  each(arg, &whole);
-  free(big);
 }
 
 void pages_scan_values(pages *p, node_fn each, void *arg) {
-  uint8_t *b = new_page(p, 1);
-  for (uint64_t at = 2; b && at < p->n && !p->rc; at++) {
-    if (!to_scan(p, at) || !read_pages(p, at, 1, b) ||
-        !is_page(b, at, P_OVERFLOW))
-      continue;
-    uint64_t n = get32(b + 12);
-    if (n > 0 && n <= p->n - at) give_value(p, at, n, each, arg);
+  for (uint64_t at = 2; at < p->n && !p->rc; at++) {
+    run r;
+    node n = {.key = {"", 0}};
+    if (!to_scan(p, at, SCAN_LOST) || !find_run(p, at, 0, &r)) continue;
+    uint8_t *b = read_run(p, &r, &n);
+    if (b) each(arg, &n);
+    free(b);
   }
-  free(b);
 }
 
 /* ---- opening ------------------------------------------------------------ */
 
 static bool is_meta(const uint8_t *b) {
-  return get16(b + 10) & P_META && get32(b + HEAD) == MAGIC &&
-         (get32(b + HEAD + 4) & 0xffff) == DATA_VERSION;
+  return page_flags(b) & PAGE_META && get32(b + PAGE_HEAD) == MAGIC &&
+         (get32(b + PAGE_HEAD + 4) & 0xffff) == DATA_VERSION;
 }
 
 static tree root_of(const uint8_t *meta, int which) {
-  return (tree){get64(meta + HEAD + META_SIZE + which * TREE_SIZE +
-                      TREE_ROOT), true};
+  return tree_at(meta + PAGE_HEAD + META_SIZE + which * TREE_SIZE);
 }
 
 static void set_trees(pages *p, const uint8_t *a, const uint8_t *b) {
@@ -349,7 +352,7 @@ static void set_trees(pages *p, const uint8_t *a, const uint8_t *b) {
 
 /* The page size stands in the free tree's record, whose pad is unused. */
 static uint32_t size_in(const uint8_t *meta) {
-  uint32_t size = get32(meta + HEAD + META_SIZE);
+  uint32_t size = get32(meta + PAGE_HEAD + META_SIZE);
   bool fits = size >= 512 && size <= 65536 && !(size & (size - 1));
   return fits ? size : 0;
 }
@@ -364,8 +367,10 @@ static bool read_metas(pages *p) {
   if (!p->size) p->size = 4096;
   if (pread(p->fd, b, sizeof b, (off_t)p->size) < 0) memset(b, 0, sizeof b);
   bool second = is_meta(b);
-  bool swap = first && second && get64(b + HEAD + META_TXN) >
-                                     get64(a + HEAD + META_TXN);
+  uint64_t n = get64(a + PAGE_HEAD + META_TXN);
+  uint64_t m = get64(b + PAGE_HEAD + META_TXN);
+  bool swap = first && second && m > n;
+  p->unsure = !first || !second || (m > n ? m - n : n - m) != (m || n);
   const uint8_t *one = first ? a : NULL, *two = second ? b : NULL;
   if (swap || !first)
     set_trees(p, two, one);
@@ -392,7 +397,8 @@ int pages_open(pages *p, const char *path) {
   p->n = (uint64_t)st.st_size / p->size;
   p->seen = calloc(p->n / 8 + 1, 1);
   p->idle = calloc(p->n / 8 + 1, 1);
-  if (p->seen && p->idle) return 0;
+  p->scanned = calloc(p->n / 8 + 1, 1);
+  if (p->seen && p->idle && p->scanned) return 0;
   pages_close(p);
   return fail(RESPOOL_NOMEM, "not enough memory to read \"%.160s\"", path);
 }
@@ -401,6 +407,7 @@ void pages_close(pages *p) {
   if (p->fd >= 0) close(p->fd);
   free(p->seen);
   free(p->idle);
+  free(p->scanned);
   memset(p, 0, sizeof *p);
   p->fd = -1;
 }

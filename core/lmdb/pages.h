@@ -18,7 +18,8 @@
 
 /* A tree, by its first page. */
 typedef struct tree {
-  uint64_t root;  /* TREE_EMPTY: it has none */
+  uint64_t root;    /* TREE_EMPTY: it has none */
+  uint64_t entries; /* records in it */
   bool known;
 } tree;
 
@@ -28,31 +29,36 @@ typedef struct pages {
   int fd;
   uint32_t size;      /* of a page */
   uint64_t n;         /* pages to look at */
-  uint8_t *seen;      /* a bit each: reached by a walk */
+  uint8_t *seen;      /* a bit each: reached by a walk, and sound */
   uint8_t *idle;      /* a bit each: on the free list */
+  uint8_t *scanned;   /* a bit each: looked through by SCAN_LOST */
   tree free, main;    /* of the last commit */
   tree free_before, main_before; /* of the one before */
+  bool unsure;        /* which commit was the last: a record is damaged */
   uint64_t damaged;   /* pages that a walk could not read */
   uint64_t missing;   /* those it looked for behind the end of the file */
   int rc;             /* sticky: NOMEM, IO */
 } pages;
 
-/* A record. `value.data` is NULL when its own pages cannot be read. */
+/* A record. `value` is what its length says; `room` is all that may belong to
+   it, for when that is damaged; both have data NULL when it cannot be read. */
 typedef struct node {
-  respool_bytes key, value;
+  respool_bytes key, value, room;
   bool tree; /* the value describes a tree: see pages_tree */
 } node;
 
-/* The bytes last while it runs. */
-typedef void (*node_fn)(void *arg, const node *n);
+/* Returns whether the record is what it should be. The bytes last while it
+   runs. */
+typedef bool (*node_fn)(void *arg, const node *n);
 
 /* Opens the file; 0, NOT_FOUND, IO, NOMEM. Without a readable first page its
    pages are taken to have 4 KiB and the trees are not known. */
 int pages_open(pages *p, const char *path);
 void pages_close(pages *p);
 
-/* Calls `each` for the records of a tree in order; false when part of it
-   could not be read. */
+/* Calls `each` for the records of a tree in order, without those whose keys
+   are out of order; false when not all of it could be read, or `each` found
+   something that is not what it should be. */
 bool pages_walk(pages *p, tree t, node_fn each, void *arg);
 
 /* The tree that a record describes. */
@@ -64,13 +70,15 @@ bool pages_whole(pages *p);
 /* Reads the free list; false when part of it could not be read. */
 bool pages_read_free(pages *p, tree t);
 
-/* Calls `each` for the records of leaves that no walk has reached and that
-   are not on the free list; `idle` asks for those on it as well, as far as
-   they are small, and leaves all to be scanned again. */
-void pages_scan(pages *p, bool idle, node_fn each, void *arg);
+/* Calls `each` for all that is in leaves, sound or not, which
+   - no walk has reached, or found sound, and that are not on the free list;
+   - SCAN_LOST has looked through, as far as values are small;
+   - as the first, also on the free list, as far as values are small. */
+enum scan { SCAN_LOST, SCAN_AGAIN, SCAN_IDLE };
+void pages_scan(pages *p, enum scan which, node_fn each, void *arg);
 
-/* Calls `each`, with the value only, for what lies in overflow pages that
-   nothing has reached; the value may be longer than what was stored. */
+/* Calls `each`, with `room` only, for what lies in overflow pages that nothing
+   has reached. */
 void pages_scan_values(pages *p, node_fn each, void *arg);
 
 #endif

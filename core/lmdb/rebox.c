@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The boxes of a store of salvaged records (see salvage.h), and the blobs
- * that are in use; then all of it in order. Boxes come before queues, whose
- * damaged segments become letters.
+ * The boxes of a store of salvaged records (see salvage.h); then all of it in
+ * order. Boxes come before queues, whose damaged segments become letters.
  */
 #include "salvage.h"
 
@@ -11,69 +10,6 @@
 #include <string.h>
 
 #define ULL(n) ((unsigned long long)(n))
-
-/* ---- blobs --------------------------------------------------------------- */
-
-bool salvage_blob_sound(txn *t, blob_ref b) {
-  void *into = b.size <= (uint64_t)1 << 31 ? malloc(b.size) : NULL;
-  bool sound = into && blob_get(t, b, into);
-  free(into);
-  return sound;
-}
-
-void salvage_use_blob(salvage *s, blob_ref b) {
-  if (s->n_used == s->cap_used) {
-    size_t cap = s->cap_used ? s->cap_used * 2 : 64;
-    uint64_t *bigger = realloc(s->used, cap * sizeof *bigger);
-    if (!bigger) {
-      txn_spoil(s->t, RESPOOL_NOMEM);
-      return;
-    }
-    s->used = bigger;
-    s->cap_used = cap;
-  }
-  s->used[s->n_used++] = b.number;
-}
-
-static int by_number(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-/* Blobs to which nothing leads. Those that were not in their tree, but looked
-   for everywhere, may have been settled. */
-static void lose_blobs(salvage *s, uint64_t n) {
-  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
-               s->hole[DB_HISTORY];
-  bool sure = !s->hole[DB_BLOBS];
-  if (!n || !holes) return;
-  if (sure) s->out->lost_items += n;
-  salvage_say(s, "%s: %llu large item%s to which nothing leads any more",
-              sure ? "lost" : "perhaps lost", (unsigned long long)n,
-              n == 1 ? "" : "s");
-}
-
-/* Removes what nothing refers to. */
-static void sweep_blobs(salvage *s) {
-  uint64_t number = 0, removed = 0;
-  uint32_t part;
-  if (s->n_used) qsort(s->used, s->n_used, sizeof *s->used, by_number);
-  for (;;) {
-    key start = blob_key(number + 1, 0);
-    cur c;
-    cur_open(&c, s->t, DB_BLOBS);
-    bool found = cur_seek(&c, key_bytes(&start)) &&
-                 blob_key_read(c.key, &number, &part);
-    cur_close(&c);
-    if (!found || s->t->rc) break;
-    if (s->n_used && bsearch(&number, s->used, s->n_used, sizeof *s->used,
-                             by_number))
-      continue;
-    blob_del(s->t, number);
-    removed++;
-  }
-  lose_blobs(s, removed);
-}
 
 /* ---- boxes -------------------------------------------------------------- */
 
@@ -99,10 +35,7 @@ static bool keep_letter(salvage *s, cur *c, uint64_t number, const box *x) {
     b = blob_of(l.item);
     see_id(s, &l);
   }
-  if (!b.number || salvage_blob_sound(s->t, b)) {
-    if (b.number) salvage_use_blob(s, b);
-    return true;
-  }
+  if (!b.number || salvage_has_blob(s, b)) return true;
   s->out->lost_letters++;
   salvage_say(s, "lost: letter %llu of box \"%.200s\", whose blob is damaged",
               ULL(number), x->name);
@@ -113,7 +46,7 @@ static bool keep_letter(salvage *s, cur *c, uint64_t number, const box *x) {
 static void rebuild_box(salvage *s, box *x) {
   key start = letter_key(x->id, 0);
   uint32_t of;
-  uint64_t number = 0;
+  uint64_t number = 0, told = x->count;
   cur c;
   x->count = 0;
   cur_open(&c, s->t, DB_LETTERS);
@@ -126,6 +59,9 @@ static void rebuild_box(salvage *s, box *x) {
   if (number >= x->next_number && x->count) x->next_number = number + 1;
   x->dirty = true;
   s->out->letters += x->count;
+  if (x->count != told && !s->hole[DB_BOXES])
+    salvage_say(s, "counted: box \"%.200s\" has %llu letters, where its record "
+                "says %llu", x->name, ULL(x->count), ULL(told));
 }
 
 static bool has_box(salvage *s, uint32_t id) {
@@ -161,22 +97,28 @@ static void name_boxes(salvage *s) {
   }
 }
 
-/* Bitmaps of segments that did not come along. */
-static void sweep_remaining(salvage *s) {
+/* Bitmaps of segments that did not come along, or under another key. */
+static void sweep_bitmaps(salvage *s) {
   place p = {{0, 0, 0}, 0, 0};
   respool_bytes v;
+  uint64_t n = 0;
   for (;;) {
     key k = segment_key(&p);
     cur c;
     cur_open(&c, s->t, DB_REMAINING);
     bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
     cur_close(&c);
-    if (!found || s->t->rc) return;
+    if (!found || s->t->rc) break;
     k = segment_key(&p);
-    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v))
+    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
       txn_del(s->t, DB_REMAINING, key_bytes(&k));
+      n++;
+    }
     p.count++; /* the next key */
   }
+  if (n)
+    salvage_say(s, "lost: what %llu segment%s had settled; it may be back",
+                ULL(n), n == 1 ? "" : "s");
 }
 
 /* ---- all ----------------------------------------------------------------- */
@@ -207,9 +149,11 @@ static void box_named(salvage *s, const char *name) {
 
 void salvage_rebuild(salvage *s) {
   if (salvage_commit(s)) name_boxes(s);
+  if (!s->rc) salvage_sift(s);
+  if (!s->rc) salvage_blobs(s);
   if (salvage_commit(s)) salvage_each(s, NAMES_BOXES, box_named);
   if (!s->rc) salvage_queues(s);
-  if (!s->rc) sweep_blobs(s);
-  if (!s->rc) sweep_remaining(s);
+  if (!s->rc) salvage_sweep_blobs(s);
+  if (!s->rc) sweep_bitmaps(s);
   salvage_commit(s);
 }

@@ -18,19 +18,21 @@ typedef struct rebuild {
   txn *t;
   queue *q;
   uint64_t heads[RESPOOL_LANES];
-  uint64_t live;   /* items */
+  uint64_t told;    /* items that its record knew of */
+  uint64_t live;    /* items that there are */
   uint64_t highest; /* id */
 } rebuild;
 
-/* Calls `each` for the segments of a line; it may delete them. */
+/* Calls `each` for the segments that have some id of a range; it may delete
+   them. */
 typedef void (*segment_fn)(rebuild *r, const walk *w);
 
-static void each_segment(rebuild *r, const line *l, segment_fn each) {
-  uint64_t from = 0;
+static void each_segment(rebuild *r, const line *l, uint64_t from,
+                         uint64_t upto, segment_fn each) {
   for (;;) {
     walk w;
     walk_open(&w, r->t, l, from);
-    bool found = walk_next(&w);
+    bool found = walk_next(&w) && w.at.first <= upto;
     if (found) each(r, &w);
     from = found ? place_last(&w.at) + 1 : 0;
     walk_close(&w);
@@ -38,60 +40,8 @@ static void each_segment(rebuild *r, const line *l, segment_fn each) {
   }
 }
 
-static void each_line(rebuild *r, int space, segment_fn each) {
-  for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++) {
-    line l = {r->q->id, space, lane};
-    each_segment(r, &l, each);
-  }
-}
-
-/* ---- I1, I4: segments --------------------------------------------------- */
-
-static void delete_record(rebuild *r, const place *p) {
-  key k = segment_key(p);
-  txn_del(r->t, DB_SEGMENTS, key_bytes(&k));
-  txn_del(r->t, DB_REMAINING, key_bytes(&k));
-}
-
-/* A segment that overlaps the one before it is an older copy, or its key is
-   damaged; one without unsettled items should not be there. */
-static void sift_line(rebuild *r, const line *l) {
-  uint64_t end = 0;
-  place p = {*l, 0, 0};
-  for (;;) {
-    cur c;
-    key k = segment_key(&p);
-    cur_open(&c, r->t, DB_SEGMENTS);
-    bool found = cur_seek(&c, key_bytes(&k)) &&
-                 segment_key_read(c.key, &p) && same_line(&p.line, l);
-    cur_close(&c);
-    if (!found) return;
-    if (p.first <= end) {
-      salvage_say(r->s, "left: %u items of queue \"%.200s\" from id %llu, "
-                  "which overlap others", p.count, r->q->name, ULL(p.first));
-      delete_record(r, &p);
-    } else
-      end = place_last(&p);
-    p.count++; /* the next key */
-  }
-}
-
 static void settle_one(rebuild *r, const line *l, uint64_t id) {
   segments_settle(r->t, r->q, l, &id, 1);
-}
-
-static bool is_live(rebuild *r, const line *l, uint64_t id) {
-  return first_live(r->t, l, id) == id;
-}
-
-/* An item that was parted from its lot is no longer where it came from, even
-   if the bitmap that says so is lost. */
-static void part_solo(rebuild *r, const walk *w) {
-  for (int space = 0; space < SPACE_SOLO; space++) {
-    line l = w->at.line;
-    l.space = space;
-    if (is_live(r, &l, w->at.first)) settle_one(r, &l, w->at.first);
-  }
 }
 
 /* ---- damage within segments --------------------------------------------- */
@@ -111,9 +61,9 @@ static void set_aside(rebuild *r, const walk *w) {
   claim cl;
   place p;
   bool covered = claim_cover(r->t, &w->at.line, w->at.first, &p, &cl);
-  salvage_say(r->s, "set aside: %u items of queue \"%.200s\" from id %llu, "
-              "whose segment is damaged", w->live.set, r->q->name,
-              ULL(w->at.first));
+  salvage_say(r->s, "set aside: %u item%s of queue \"%.200s\" from id %llu, "
+              "whose segment is damaged", w->live.set,
+              w->live.set == 1 ? "" : "s", r->q->name, ULL(w->at.first));
   r->s->out->set_aside += w->live.set;
   r->s->out->letters++;
   arena a;
@@ -134,10 +84,16 @@ static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
     blob_ref b;
     bool whole = item_unpack(&g.items, &it, &b);
     if (bits_has(&w->live, i) &&
-        (!whole || (b.number && !salvage_blob_sound(r->t, b))))
+        (!whole || (b.number && !salvage_has_blob(r->s, b))))
       lose_item(r, &w->at.line, w->at.first + i);
     if (!whole) return;
   }
+}
+
+static void delete_record(rebuild *r, const place *p) {
+  key k = segment_key(p);
+  txn_del(r->t, DB_SEGMENTS, key_bytes(&k));
+  txn_del(r->t, DB_REMAINING, key_bytes(&k));
 }
 
 /* Looks into a segment; what it says is copied, as losing an item moves it. */
@@ -166,6 +122,47 @@ static uint64_t next_claim(rebuild *r, place *p) {
                same_line(&p->line, &l);
   cur_close(&c);
   return found ? p->first : UINT64_MAX;
+}
+
+static void forget_bitmap(rebuild *r, const walk *w) {
+  key k = segment_key(&w->at);
+  txn_del(r->t, DB_REMAINING, key_bytes(&k));
+}
+
+/* Of a range `told` items should be left. Where bitmaps tell of less, one of
+   them is damaged: better something twice than something not at all. */
+static void doubt_range(rebuild *r, const line *l, uint64_t first,
+                        uint64_t last, uint64_t told) {
+  uint64_t n = count_live(r->t, l, first, last);
+  if (n >= told) return;
+  each_segment(r, l, first, last, forget_bitmap);
+  if (count_live(r->t, l, first, last) == n) return;
+  salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
+              "where there should be %llu; what was settled may be back",
+              ULL(n), r->q->name, ULL(first), ULL(told));
+}
+
+static void doubt_claim(rebuild *r, const place *p) {
+  claim c;
+  if (claim_get(r->t, p, &c) && c.left <= c.last - p->first + 1)
+    doubt_range(r, &p->line, p->first, c.last, c.left);
+}
+
+/* What is ready is in no claim, but counted. */
+static void doubt_lanes(rebuild *r) {
+  for (size_t i = 0; i < r->q->n_lanes; i++) {
+    const lane_state *l = &r->q->lanes[i];
+    doubt_range(r, &(line){r->q->id, SPACE_READY, l->lane}, l->head,
+                UINT64_MAX, l->ready);
+  }
+}
+
+static void doubt_claims(rebuild *r, const line *l) {
+  place p = {*l, 0, 0};
+  while (!r->t->rc && next_claim(r, &p) != UINT64_MAX) {
+    doubt_claim(r, &p);
+    p.first++;
+  }
 }
 
 static void renew_lease(rebuild *r, claim *c) {
@@ -213,23 +210,29 @@ static void mend_claims(rebuild *r, const line *l) {
 
 /* ---- I2: what no claim covers ------------------------------------------- */
 
+/* What no claim reaches was settled, if all claims are at hand and there is a
+   reason for it to be here: its bitmap is lost, or it is an older copy. */
+static bool was_settled(const salvage *s) {
+  bool all_claims = !s->hole[DB_CLAIMS] && !s->hole[DB_QUEUES];
+  bool older = s->hole[DB_SEGMENTS] && !s->idle_known;
+  return all_claims && (s->hole[DB_REMAINING] || older);
+}
+
 /* Items [first, last] of a segment, `n` of them unsettled, that are reached
-   through no claim. With all claims at hand that means that they were
-   settled: this is an older copy. */
+   through no claim. */
 static void take_in(rebuild *r, const line *l, uint64_t first, uint64_t last,
                     uint64_t n) {
-  salvage *s = r->s;
   place p = {*l, first, 0};
   claim c = {.last = last, .state = CLAIM_WAITING, .left = n,
              .visible_at = r->q->clock_last};
-  if (s->hole[DB_CLAIMS] || s->hole[DB_QUEUES]) {
+  if (!was_settled(r->s)) {
     claim_put(r->t, &p, &c);
     note_claim(r, l, &c);
     return;
   }
-  s->out->settled += n;
+  r->s->out->settled += n;
   for (uint64_t id = first; id <= last; id++)
-    if (is_live(r, l, id)) settle_one(r, l, id);
+    if (first_live(r->t, l, id) == id) settle_one(r, l, id);
 }
 
 static bool is_covered(rebuild *r, const line *l, uint64_t id) {
@@ -241,16 +244,17 @@ static bool is_covered(rebuild *r, const line *l, uint64_t id) {
 static void cover_segment(rebuild *r, const walk *w) {
   const line *l = &w->at.line;
   uint64_t head = l->space == SPACE_READY ? r->heads[l->lane] : UINT64_MAX;
-  uint64_t first = 0, n = 0, id = w->at.first;
+  uint64_t first = 0, last = 0, n = 0, id = w->at.first;
   for (; id <= place_last(&w->at) && id < head; id++) {
     bool live = bits_has(&w->live, (uint32_t)(id - w->at.first));
     bool covered = live && is_covered(r, l, id);
-    if (covered && n) take_in(r, l, first, id - 1, n);
+    if (covered && n) take_in(r, l, first, last, n);
     if (covered) n = 0;
     if (!live || covered) continue;
     if (!n++) first = id;
+    last = id;
   }
-  if (n) take_in(r, l, first, id - 1, n);
+  if (n) take_in(r, l, first, last, n);
 }
 
 /* ---- lanes and counts: I5 ----------------------------------------------- */
@@ -264,7 +268,6 @@ static void count_bytes(rebuild *r, const walk *w) {
     blob_ref b;
     if (!item_unpack(&g.items, &it, &b)) return;
     if (!b.number || !bits_has(&w->live, i)) continue;
-    salvage_use_blob(r->s, b);
     r->q->bytes += b.size;
   }
 }
@@ -314,7 +317,6 @@ static void count_history(rebuild *r) {
     blob_ref b = {0, 0};
     unpacker u;
     if (past_unpack(cu.value, &i, &u)) item_unpack(&u, &it, &b);
-    if (b.number) salvage_use_blob(r->s, b);
     if (id > r->highest) r->highest = id;
     c->kept++;
     c->kept_bytes += cu.value.size + b.size;
@@ -347,8 +349,11 @@ static void mend_windows(rebuild *r) {
 /* ---- a queue ------------------------------------------------------------ */
 
 static void take_heads(rebuild *r) {
-  for (size_t i = 0; i < r->q->n_lanes; i++)
-    r->heads[r->q->lanes[i].lane] = r->q->lanes[i].head;
+  for (size_t i = 0; i < r->q->n_lanes; i++) {
+    const lane_state *l = &r->q->lanes[i];
+    r->heads[l->lane] = l->head;
+    r->told += l->ready + l->leased + l->waiting;
+  }
   free(r->q->lanes);
   r->q->lanes = NULL;
   r->q->n_lanes = 0;
@@ -369,14 +374,27 @@ static void each_place(rebuild *r, void (*each)(rebuild *r, const line *l)) {
 }
 
 static void each_space(rebuild *r, segment_fn each) {
-  for (int space = 0; space < SPACE_COUNT; space++) each_line(r, space, each);
+  for (int space = 0; space < SPACE_COUNT; space++)
+    for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++)
+      each_segment(r, &(line){r->q->id, space, lane}, 0, UINT64_MAX, each);
+}
+
+/* Damage that nothing else shows, as in a bitmap. A queue to which nothing was
+   pushed is one that the repair has made. */
+static void compare(const rebuild *r) {
+  if (r->live == r->told || r->s->hole[DB_QUEUES] ||
+      !r->q->counters.pushed)
+    return;
+  salvage_say(r->s, "counted: queue \"%.200s\" has %llu items, where its "
+              "record says %llu%s", r->q->name, ULL(r->live), ULL(r->told),
+              r->live > r->told ? "; what was settled may be back" : "");
 }
 
 static void rebuild_queue(salvage *s, queue *q) {
   rebuild r = {.s = s, .t = s->t, .q = q};
+  if (!s->hole[DB_QUEUES]) doubt_lanes(&r);
+  each_place(&r, doubt_claims);
   take_heads(&r);
-  each_place(&r, sift_line);
-  each_line(&r, SPACE_SOLO, part_solo);
   each_space(&r, look_into);
   each_place(&r, mend_claims);
   each_space(&r, cover_segment);
@@ -385,46 +403,12 @@ static void rebuild_queue(salvage *s, queue *q) {
   count_history(&r);
   mend_windows(&r);
   give_heads(&r);
+  compare(&r);
   balance(&r);
   if (r.highest >= q->next_id) q->next_id = r.highest + 1;
   s->out->items += r.live;
   s->out->queues++;
   queue_changed(s->t, q);
-}
-
-/* A queue whose record is lost bears its number, and the default policy. */
-static void name_queue(salvage *s, uint32_t id) {
-  static const respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
-  char name[RESPOOL_NAME_MAX + 1];
-  int rc;
-  snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
-  rc = lmdb_queue_open(s->t, name, &none);
-  queue *q = rc ? NULL : queue_find(s->t, name, &rc);
-  if (!q) return;
-  q->id = id;
-  s->out->lost_records++;
-  salvage_say(s, "lost: the name and policy of a queue, now \"%s\"", name);
-}
-
-/* The numbers of the queues that have segments, each once. */
-static bool next_queue(salvage *s, uint32_t *id) {
-  place from = {{*id + 1, 0, 0}, 0, 0}, p;
-  key k = segment_key(&from);
-  cur c;
-  cur_open(&c, s->t, DB_SEGMENTS);
-  bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
-  cur_close(&c);
-  if (found) *id = p.line.queue;
-  return found;
-}
-
-static void name_queues(salvage *s) {
-  char name[RESPOOL_NAME_MAX + 1], none[RESPOOL_NAME_MAX + 1];
-  for (uint32_t id = 0; next_queue(s, &id) && salvage_commit(s);) {
-    snprintf(none, sizeof none, "number %u", id);
-    if (!strcmp(salvage_queue_name(s, id, name), none)) name_queue(s, id);
-  }
-  salvage_commit(s);
 }
 
 static void rebuild_named(salvage *s, const char *name) {
@@ -434,6 +418,5 @@ static void rebuild_named(salvage *s, const char *name) {
 }
 
 void salvage_queues(salvage *s) {
-  if (salvage_commit(s)) name_queues(s);
-  if (!s->rc) salvage_each(s, NAMES_QUEUES, rebuild_named);
+  salvage_each(s, NAMES_QUEUES, rebuild_named);
 }

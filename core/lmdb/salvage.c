@@ -2,11 +2,12 @@
 /*
  * Copying the records of a damaged store; see salvage.h. The trees come
  * first: what they hold is what was there at the last commit. Where a tree
- * could not be read as a whole, leaves that nothing reached are looked
- * through for records of its kind, which tell their kind by their form and
- * mostly bear a checksum; last, values that lost their leaf. A record that is
- * there already stays.
+ * could not be read as a whole, leaves that nothing reached, or that have
+ * something wrong, are looked through for records of its kind, which tell
+ * their kind by their form and mostly bear a checksum; last, values that lost
+ * their key or their leaf. A record that is there already stays.
  */
+#include "forms.h"
 #include "salvage.h"
 
 #include <stdarg.h>
@@ -49,103 +50,6 @@ bool salvage_commit(salvage *s) {
   return !s->rc;
 }
 
-/* ---- what a record is --------------------------------------------------- */
-
-static bool is_name(respool_bytes b) {
-  return b.size > 0 && b.size <= RESPOOL_NAME_MAX && !memchr(b.data, 0, b.size);
-}
-
-static bool is_queue(const node *n, queue *q) {
-  memset(q, 0, sizeof *q);
-  int rc = is_name(n->key) ? queue_unpack(n->value, q) : RESPOOL_CORRUPT;
-  free(q->lanes);
-  q->lanes = NULL;
-  return rc == 0 && q->id > 0;
-}
-
-static bool is_place(const node *n, place *p) {
-  return segment_key_read(n->key, p) && p->line.space < SPACE_COUNT &&
-         p->count > 0 && p->count <= SEGMENT_ITEMS && p->first > 0 &&
-         p->first < (uint64_t)1 << 53;
-}
-
-static bool is_segment(const node *n) {
-  place p;
-  segment g;
-  return is_place(n, &p) && segment_open(n->value, &g) && g.count == p.count;
-}
-
-static bool is_remaining(const node *n) {
-  place p;
-  bits b;
-  return is_place(n, &p) && bits_unpack(n->value, p.count, &b);
-}
-
-static bool is_claim(const node *n) {
-  place p;
-  claim c;
-  return claim_key_read(n->key, &p) && p.line.space < SPACE_COUNT &&
-         claim_unpack(n->value, &c) && c.last >= p.first &&
-         c.last < (uint64_t)1 << 53 &&
-         (c.state == CLAIM_LEASED || c.state == CLAIM_WAITING);
-}
-
-static bool is_holder(const node *n) {
-  unpacker u;
-  if (n->key.size < 5 || n->key.size > RESPOOL_NAME_MAX + 4) return false;
-  unpacker_init(&u, n->value.data, n->value.size);
-  if (unpack_array(&u) != 2) return false;
-  unpack_uint(&u);
-  unpack_int(&u);
-  return u.rc == 0 && u.at == u.end;
-}
-
-static bool is_past(const node *n) {
-  uint32_t of;
-  int64_t at;
-  uint64_t id;
-  respool_item i;
-  unpacker u;
-  return history_key_read(n->key, &of, &at, &id) &&
-         past_unpack(n->value, &i, &u);
-}
-
-static bool is_letter(const node *n) {
-  uint32_t of;
-  uint64_t number;
-  letter l;
-  return letter_key_read(n->key, &of, &number) && number > 0 &&
-         letter_unpack(n->value, &l);
-}
-
-static bool is_part(const node *n) {
-  uint64_t number;
-  uint32_t part;
-  respool_bytes data;
-  return blob_key_read(n->key, &number, &part) &&
-         part_unpack(n->value, &data);
-}
-
-static bool is_of(enum db db, const node *n) {
-  queue q;
-  box x = {.count = 0};
-  respool_job j;
-  if (!n->value.data || n->tree) return false;
-  switch (db) {
-    case DB_QUEUES: return is_queue(n, &q);
-    case DB_BOXES: return is_name(n->key) && box_unpack(n->value, &x) && x.id;
-    case DB_JOBS: return is_name(n->key) && job_unpack(n->value, &j);
-    case DB_SEGMENTS: return is_segment(n);
-    case DB_REMAINING: return is_remaining(n);
-    case DB_CLAIMS: return is_claim(n);
-    case DB_KEYS: return is_holder(n);
-    case DB_HISTORY: return is_past(n);
-    case DB_LETTERS: return is_letter(n);
-    case DB_BLOBS: return is_part(n);
-    default: return false;
-  }
-}
-
 /* ---- putting ------------------------------------------------------------ */
 
 static void see_number(salvage *s, int which, uint64_t number) {
@@ -159,11 +63,11 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   place p;
   uint64_t number;
   uint32_t id;
-  if (db == DB_QUEUES && is_queue(n, &q)) see_number(s, NEXT_QUEUE, q.id);
-  if ((db == DB_SEGMENTS && is_place(n, &p)) ||
+  if (db == DB_QUEUES && form_queue(n, &q)) see_number(s, NEXT_QUEUE, q.id);
+  if ((db == DB_SEGMENTS && form_place(n, &p)) ||
       (db == DB_CLAIMS && claim_key_read(n->key, &p)))
     see_number(s, NEXT_QUEUE, p.line.queue);
-  if (db == DB_BOXES && box_unpack(n->value, &x))
+  if (db == DB_BOXES && form_box(n, &x))
     see_number(s, NEXT_BOX, x.id);
   if (db == DB_LETTERS && letter_key_read(n->key, &id, &number))
     see_number(s, NEXT_BOX, id);
@@ -171,34 +75,23 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
     see_number(s, NEXT_BLOB, number);
 }
 
-/* Of two versions of a record that bears no checksum and that nothing tells
-   to be the valid one: is this the later? */
-static bool is_later(enum db db, respool_bytes v, respool_bytes old) {
-  claim a, b;
-  box x = {.count = 0}, y = {.count = 0};
-  queue q = {.id = 0}, r = {.id = 0};
-  if (db == DB_CLAIMS && claim_unpack(v, &a) && claim_unpack(old, &b))
-    return a.deliveries > b.deliveries;
-  if (db == DB_BOXES && box_unpack(v, &x) && box_unpack(old, &y))
-    return x.next_number > y.next_number;
-  if (db != DB_QUEUES) return false;
-  int rc = queue_unpack(v, &q), old_rc = queue_unpack(old, &r);
-  free(q.lanes);
-  free(r.lanes);
-  return !rc && !old_rc && q.next_id + q.next_token > r.next_id + r.next_token;
+static bool equal(respool_bytes a, respool_bytes b) {
+  return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
-static void put(salvage *s, enum db db, const node *n, bool scanned) {
+/* True when it is there now. */
+static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   respool_bytes old;
-  if (s->rc || !s->t) return;
+  if (s->rc || !s->t) return true;
   if (txn_get(s->t, db, n->key, &old) &&
-      !(scanned && is_later(db, n->value, old)))
-    return;
+      !(scanned && form_is_later(db, n->value, old)))
+    return equal(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
   s->pending += n->value.size + n->key.size;
   if (s->t->rc) s->rc = s->t->rc;
   if (s->pending > COMMIT_BYTES) salvage_commit(s);
+  return true;
 }
 
 /* ---- trees -------------------------------------------------------------- */
@@ -210,7 +103,7 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
   for (bool more = cur_first(&c); more; more = cur_next(&c)) {
     node n = {.key = c.key, .value = c.value};
     queue q;
-    if (!is_queue(&n, &q) || q.id != id) continue;
+    if (!form_queue(&n, &q) || q.id != id) continue;
     memcpy(name, c.key.data, c.key.size);
     name[c.key.size] = '\0';
     break;
@@ -219,17 +112,17 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
   return name;
 }
 
-/* A segment whose bytes are gone, and how many of its items were not
-   settled. */
-static void lose_segment(salvage *s, const node *n, const place *p) {
+/* A segment whose bytes are not where they should be, and how many of its
+   items were not settled. */
+static void miss_segment(salvage *s, const node *n, const place *p) {
   char name[RESPOOL_NAME_MAX + 1];
   respool_bytes v;
   bits live;
   if (!txn_get(s->t, DB_REMAINING, n->key, &v) ||
       !bits_unpack(v, p->count, &live))
     bits_fill(&live, p->count);
-  s->out->lost_items += live.set;
-  salvage_say(s, "lost: %u item%s of queue \"%.200s\" from id %llu to %llu, "
+  s->missing_items += live.set;
+  salvage_say(s, "missing: %u item%s of queue \"%.200s\" from id %llu to %llu, "
               "whose segment cannot be read", live.set,
               live.set == 1 ? "" : "s",
               salvage_queue_name(s, p->line.queue, name),
@@ -237,107 +130,123 @@ static void lose_segment(salvage *s, const node *n, const place *p) {
               (unsigned long long)place_last(p));
 }
 
-static void lose_letter(salvage *s, uint32_t of, uint64_t number) {
-  s->out->lost_letters++;
-  salvage_say(s, "lost: letter %llu of box number %u, which is damaged",
+static void miss_letter(salvage *s, uint32_t of, uint64_t number) {
+  s->missing_letters++;
+  salvage_say(s, "missing: letter %llu of box number %u, which is damaged",
               (unsigned long long)number, of);
+}
+
+/* Without it, which items are settled is told by less than before. */
+static const char *settled_hint(enum db db) {
+  bool told = db == DB_REMAINING || db == DB_CLAIMS;
+  return told ? "; what was settled may be back" : "";
 }
 
 static void lose(salvage *s, enum db db, const node *n) {
   place p;
   uint32_t of;
   uint64_t number;
-  s->hole[db] = true;
-  if (db == DB_SEGMENTS && is_place(n, &p))
-    lose_segment(s, n, &p);
+  if (db == DB_SEGMENTS && form_place(n, &p))
+    miss_segment(s, n, &p);
   else if (db == DB_LETTERS && letter_key_read(n->key, &of, &number))
-    lose_letter(s, of, number);
+    miss_letter(s, of, number);
   else {
     s->out->lost_records++;
-    salvage_say(s, "lost: a record of \"%s\", which is damaged", names[db]);
+    salvage_say(s, "lost: a record of \"%s\", which is damaged%s", names[db],
+                settled_hint(db));
   }
 }
 
 typedef struct errand {
   salvage *s;
   enum db db;
+  bool wrong; /* some records, of which that was said */
 } errand;
 
 /* A damaged segment that still has bytes is kept, to be set aside. */
-static void copy_record(void *arg, const node *n) {
+static bool copy_record(void *arg, const node *n) {
   errand *e = arg;
   place p;
-  bool bytes = e->db == DB_SEGMENTS && is_place(n, &p) && n->value.size > 0;
-  if (e->s->rc) return;
-  if (bytes || is_of(e->db, n))
+  node r;
+  if (e->s->rc) return true;
+  if (form_read(e->db, n, &r)) return put(e->s, e->db, &r, false);
+  if (e->db == DB_SEGMENTS && form_place(n, &p) && n->value.size > 0)
     put(e->s, e->db, n, false);
-  else
+  else if (!form_is_astray(e->db, n))
     lose(e->s, e->db, n);
+  e->s->hole[e->db] = e->wrong = true;
+  return false;
 }
 
-static void note_tree(void *arg, const node *n) {
+static bool note_tree(void *arg, const node *n) {
   salvage *s = arg;
   for (int i = 0; i < DB_COUNT; i++)
     if (n->key.size == strlen(names[i]) &&
-        !memcmp(n->key.data, names[i], n->key.size))
-      s->trees[i] = pages_tree(n);
+        !memcmp(n->key.data, names[i], n->key.size)) {
+      if (!s->trees[i].known) s->trees[i] = pages_tree(n);
+      return s->trees[i].known;
+    }
+  return false;
 }
 
-/* Finds the trees; of the commit before, if the last one's cannot be. */
+static bool all_known(const salvage *s) {
+  for (int i = 0; i < DB_COUNT; i++)
+    if (!s->trees[i].known) return false;
+  return true;
+}
+
+/* Finds the trees; of the commit before where the last one's cannot be. A store
+   has had all of them from the first. */
 static void find_trees(salvage *s) {
   pages *p = &s->pages;
-  bool whole = pages_walk(p, p->main, note_tree, s);
+  bool whole = pages_walk(p, p->main, note_tree, s) && all_known(s);
   s->idle_known = pages_read_free(p, p->free);
-  if (whole) { /* a database that is not there is empty */
-    for (int i = 0; i < DB_COUNT; i++)
-      if (!s->trees[i].known) s->trees[i] = (tree){TREE_EMPTY, true};
-    return;
-  }
-  s->idle_known = false;
+  if (p->unsure)
+    salvage_say(s, "a record of the last two commits is damaged: what came "
+                "last may be missing, what was settled may be back");
+  if (whole) return;
   for (int i = 0; i < DB_COUNT; i++) s->hole[i] = true;
   salvage_say(s, "the list of databases is damaged: looked for everywhere");
+  if (all_known(s)) return;
+  s->idle_known = false;
   pages_walk(p, p->main_before, note_tree, s);
 }
 
 /* Which items of a segment are settled is told elsewhere; where that is lost
    they all count as not settled. */
 static void lose_page(salvage *s, enum db db) {
-  bool settled = db == DB_REMAINING || db == DB_CLAIMS;
-  s->hole[db] = true;
   salvage_say(s, "a page of \"%s\" is damaged: looked for everywhere%s",
-              names[db], settled ? "; what was settled may be back" : "");
+              names[db], settled_hint(db));
 }
 
 static void copy_trees(salvage *s) {
   for (size_t i = 0; i < COPIED && !s->rc; i++) {
-    errand e = {s, copied[i]};
-    bool known = s->trees[e.db].known;
-    bool whole = pages_walk(&s->pages, s->trees[e.db], copy_record, &e);
-    if (!whole && known)
-      lose_page(s, e.db);
-    else if (!whole)
-      s->hole[e.db] = true;
+    errand e = {s, copied[i], false};
+    if (pages_walk(&s->pages, s->trees[e.db], copy_record, &e)) continue;
+    s->hole[e.db] = true;
+    if (s->trees[e.db].known && !e.wrong) lose_page(s, e.db);
   }
 }
 
 /* ---- leaves that nothing reached ---------------------------------------- */
 
-static void copy_found(void *arg, const node *n) {
+static bool copy_found(void *arg, const node *n) {
   salvage *s = arg;
+  node r;
   for (size_t i = 0; i < COPIED && !s->rc; i++)
-    if (s->hole[copied[i]] && is_of(copied[i], n)) {
-      put(s, copied[i], n, true);
-      return;
-    }
+    if (s->hole[copied[i]] && form_read(copied[i], n, &r))
+      return put(s, copied[i], &r, true);
+  return false;
 }
 
 /* Of queues and boxes an older version is better than none. */
-static void copy_older(void *arg, const node *n) {
+static bool copy_older(void *arg, const node *n) {
   salvage *s = arg;
-  if (s->hole[DB_QUEUES] && is_of(DB_QUEUES, n))
+  if (s->hole[DB_QUEUES] && form_is(DB_QUEUES, n))
     put(s, DB_QUEUES, n, true);
-  else if (s->hole[DB_BOXES] && is_of(DB_BOXES, n))
+  else if (s->hole[DB_BOXES] && form_is(DB_BOXES, n))
     put(s, DB_BOXES, n, true);
+  return true;
 }
 
 static void store_number(salvage *s, const char *name, int which) {
@@ -349,23 +258,50 @@ static void store_number(salvage *s, const char *name, int which) {
   packer_free(&p);
 }
 
-/* ---- values that lost their leaf ---------------------------------------- */
+/* ---- values that lost their key or leaf ---------------------------------------- */
 
-/* Items whose queue and ids nobody knows go to a queue of their own. */
-static void adopt_segment(salvage *s, respool_bytes v, const segment *g) {
+static uint64_t last_id(salvage *s, uint32_t of) {
+  uint64_t last = 0;
+  for (int i = 0; i < SPACE_COUNT * RESPOOL_LANES; i++) {
+    place p = {{of, i / RESPOOL_LANES, i % RESPOOL_LANES}, NUMBER_END, 0};
+    line l = p.line;
+    key k = segment_key(&p);
+    cur c;
+    cur_open(&c, s->t, DB_SEGMENTS);
+    if (cur_floor(&c, key_bytes(&k)) && segment_key_read(c.key, &p) &&
+        same_line(&p.line, &l) && place_last(&p) > last)
+      last = place_last(&p);
+    cur_close(&c);
+  }
+  return last;
+}
+
+queue *salvage_queue(salvage *s) {
   static const respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
   int rc = lmdb_queue_open(s->t, SALVAGE_QUEUE, &none);
   queue *q = rc ? NULL : queue_find(s->t, SALVAGE_QUEUE, &rc);
   if (!q) {
     s->rc = rc ? rc : s->t->rc;
-    return;
+    return NULL;
   }
+  if (!s->numbered) { /* it may have been somebody's own */
+    uint64_t last = last_id(s, q->id);
+    if (last >= q->next_id) q->next_id = last + 1;
+    s->numbered = true;
+  }
+  return q;
+}
+
+static void adopt_segment(salvage *s, respool_bytes v, const segment *g) {
+  queue *q = salvage_queue(s);
+  if (!q) return;
   place p = {{q->id, SPACE_READY, 0}, q->next_id, (uint32_t)g->count};
   key k = segment_key(&p);
   node n = {.key = key_bytes(&k), .value = v};
   q->next_id += g->count;
   queue_changed(s->t, q);
   s->out->nameless += g->count;
+  s->missing_items -= g->count < s->missing_items ? g->count : s->missing_items;
   put(s, DB_SEGMENTS, &n, false);
 }
 
@@ -384,7 +320,7 @@ static uint64_t last_letter(salvage *s, uint32_t of) {
 /* A letter knows its queue; its box is taken to bear that name. */
 static void adopt_letter(salvage *s, respool_bytes v, const letter *l) {
   char name[RESPOOL_NAME_MAX + 1];
-  if (!is_name(l->r.queue)) return;
+  if (!form_name(l->r.queue)) return;
   memcpy(name, l->r.queue.data, l->r.queue.size);
   name[l->r.queue.size] = '\0';
   box *x = box_make(s->t, name);
@@ -394,22 +330,37 @@ static void adopt_letter(salvage *s, respool_bytes v, const letter *l) {
   key k = letter_key(x->id, x->next_number++);
   node n = {.key = key_bytes(&k), .value = v};
   x->dirty = true;
+  if (s->missing_letters) s->missing_letters--;
   put(s, DB_LETTERS, &n, false);
 }
 
-static void adopt(void *arg, const node *n) {
+static bool adopt(void *arg, const node *n) {
   salvage *s = arg;
+  respool_bytes v;
   segment g;
   letter l;
-  unpacker u;
-  unpacker_init(&u, n->value.data, n->value.size);
-  respool_bytes v = unpack_skip(&u);
-  if (s->rc || !s->t || u.rc) return;
-  if (s->hole[DB_SEGMENTS] && segment_open(v, &g) && g.count &&
-      g.count <= SEGMENT_ITEMS)
+  if (s->rc || !s->t) return true;
+  if (s->hole[DB_SEGMENTS] && form_segment(n, &v, &g))
     adopt_segment(s, v, &g);
-  else if (s->hole[DB_LETTERS] && letter_unpack(v, &l))
+  else if (s->hole[DB_LETTERS] && form_letter(n, &v, &l))
     adopt_letter(s, v, &l);
+  return true;
+}
+
+/* Is it in its place? */
+static bool is_stored(const salvage *s, const node *n) {
+  node r;
+  respool_bytes v;
+  for (size_t i = 0; i < COPIED; i++)
+    if (s->hole[copied[i]] && form_read(copied[i], n, &r) &&
+        txn_get(s->t, copied[i], r.key, &v))
+      return equal(v, r.value);
+  return false;
+}
+
+static bool adopt_missing(void *arg, const node *n) {
+  const salvage *s = arg;
+  return s->rc || !s->t || is_stored(s, n) || adopt(arg, n);
 }
 
 /* ---- all ---------------------------------------------------------------- */
@@ -432,11 +383,17 @@ void salvage_copy(salvage *s) {
   copy_trees(s);
   if (any_hole(s) && !s->idle_known)
     salvage_say(s, "the free list is damaged: what was settled may be back");
-  if (any_hole(s)) pages_scan(&s->pages, false, copy_found, s);
+  if (any_hole(s)) pages_scan(&s->pages, SCAN_LOST, copy_found, s);
   if (s->hole[DB_QUEUES] || s->hole[DB_BOXES])
-    pages_scan(&s->pages, true, copy_older, s);
+    pages_scan(&s->pages, SCAN_IDLE, copy_older, s);
   store_numbers(s);
+  if (any_hole(s)) pages_scan(&s->pages, SCAN_AGAIN, adopt_missing, s);
   if (any_hole(s)) pages_scan_values(&s->pages, adopt, s);
+  if (s->out->nameless)
+    salvage_say(s, "found: %llu items whose queue is not known, now in \""
+                SALVAGE_QUEUE "\"", (unsigned long long)s->out->nameless);
   if (!s->rc) s->rc = s->pages.rc;
+  s->out->lost_items = s->missing_items;
+  s->out->lost_letters = s->missing_letters;
   s->out->damaged_pages = s->pages.damaged;
 }

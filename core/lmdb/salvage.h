@@ -2,7 +2,7 @@
 /*
  * Salvage: what can be read of a damaged store, brought into a new one. First
  * the records are copied, each verified, then the new store's invariants are
- * made to hold (rebuild.c). See respool_repair for what that means.
+ * made to hold (sift.c, rebuild.c). See respool_repair for what that means.
  */
 #ifndef SALVAGE_H
 #define SALVAGE_H
@@ -18,8 +18,10 @@ typedef struct salvage {
   tree trees[DB_COUNT];
   bool hole[DB_COUNT];   /* not all of it could be read */
   bool idle_known;       /* the free list could */
+  bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
+  uint64_t missing_items, missing_letters; /* not where they should be */
   uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
-  uint64_t *used;        /* numbers of blobs that something refers to */
+  uint64_t *used;        /* numbers of blobs that something refers to, sorted */
   size_t n_used, cap_used;
   respool_finding_fn each;
   void *arg;
@@ -33,16 +35,20 @@ void salvage_copy(salvage *s);
 /* Makes the invariants hold. */
 void salvage_rebuild(salvage *s);
 
-/* Its halves: boxes and blobs (rebox.c), queues (rebuild.c). */
+/* Its parts: queues get names and their segments are sifted (sift.c); blobs
+   that nothing leads to are found (reblob.c); boxes are made right (rebox.c),
+   then queues (rebuild.c); last, blobs that are no longer used go. */
+void salvage_sift(salvage *s);
+void salvage_blobs(salvage *s);
 void salvage_queues(salvage *s);
+void salvage_sweep_blobs(salvage *s);
+
+/* Is a blob there, and whole? */
+bool salvage_has_blob(const salvage *s, blob_ref b);
 
 /* Calls `each` for the names of queues or boxes, a commit each. */
 void salvage_each(salvage *s, int which,
                   void (*each)(salvage *s, const char *name));
-
-/* Is a blob whole? And: something refers to it. */
-bool salvage_blob_sound(txn *t, blob_ref b);
-void salvage_use_blob(salvage *s, blob_ref b);
 
 /* A line for the caller. */
 void salvage_say(salvage *s, const char *fmt, ...)
@@ -54,6 +60,8 @@ bool salvage_commit(salvage *s);
 /* The name of a queue by its number, as far as that is known. */
 const char *salvage_queue_name(salvage *s, uint32_t id, char *name);
 
+/* Where items go whose queue or ids cannot be told; NULL on failure. */
 #define SALVAGE_QUEUE "recovered"
+queue *salvage_queue(salvage *s);
 
 #endif
