@@ -1221,7 +1221,7 @@ typedef struct respool_salvage {
   size_t size;
   uint64_t queues, items, letters; /* in the new store */
   uint64_t set_aside;     /* items in damaged segments, now letters */
-  uint64_t nameless;      /* of `items`, those whose queue is not known */
+  uint64_t nameless;      /* of `items`, those in the queue "recovered" */
   uint64_t settled;       /* found, but known to have been settled: left */
   uint64_t lost_items, lost_letters, lost_records; /* known to be lost */
   uint64_t damaged_pages; /* that a tree of the old store led to */
@@ -1240,16 +1240,20 @@ typedef struct respool_salvage {
    keys, letters their numbers and histories, jobs their cursors. Leases end:
    what was leased is ready, nothing spent. A damaged segment whose bytes are
    there becomes a letter, "undecodable"; the claim of an item, where it is
-   lost, is taken to have just become due. Items whose queue cannot be told
-   come to the queue "recovered", with new ids, those among them that had been
-   settled as well; a queue whose name is lost becomes "recovered-N". What is
-   lost counts as removed.
+   lost, is taken to have just become due. Items come to the queue "recovered",
+   with new ids, when their queue cannot be told, when others have their ids,
+   or when they are large and nothing leads to them; of these, some may have
+   been settled. A queue whose name is lost becomes "recovered-N". What is lost
+   counts as removed.
 
-   Nothing else comes back twice. Where the store's own trees are damaged,
-   records are looked for in all pages but those on its free list, and what
-   bitmaps and claims tell to have been settled is left. Where these or the
-   free list are damaged too, items that were settled may come back, and a
-   line says so. */
+   Damage costs what it lies in: where a tree, a page or a key is damaged,
+   records are looked for in all pages but those on the free list, and known by
+   their form and checksum. What bitmaps and claims tell to have been settled is
+   left. Where these, the free list or the number of the last commit are
+   damaged, or disagree, items that were settled may come back, rather than
+   others not; a line says so. Nothing else comes back twice. No checksum covers
+   a queue's record, claims and bitmaps: of a change that leaves them well
+   formed only the counts tell, and a line gives them. */
 RESPOOL_API int respool_repair(const char *from, const char *to,
                                respool_finding_fn each, void *arg,
                                respool_salvage *out);

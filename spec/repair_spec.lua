@@ -363,6 +363,25 @@ describe("repair of a store with a damaged bitmap", function()
   end)
 end)
 
+describe("repair of a store from which records are gone", function()
+  it("counts what its queues and boxes had more", function()
+    open()
+    q:push_many { "first", "second" }
+    q:push "third"
+    local lot = q:take { items = 2 }
+    lot:item(1):dead { error = "no" }
+    lot:item(2):done()
+    assert(lot:settle())
+    q:push "fourth"
+    local copy = damaged(close(), "del", "segments", 0)
+    stored.damage(copy, "del", "letters", 0)
+    local done, said = repair_copy(copy)
+    assert.same({ 1, 1 }, { done.lost_items, done.lost_letters })
+    assert.matches('queue "orders" has 1 items, where its record says 2', said)
+    assert.matches('box "orders" has 0 letters, where its record says 1', said)
+  end)
+end)
+
 -- What leads to the records.
 
 local function repair_bytes(change)

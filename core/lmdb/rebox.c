@@ -59,9 +59,10 @@ static void rebuild_box(salvage *s, box *x) {
   if (number >= x->next_number && x->count) x->next_number = number + 1;
   x->dirty = true;
   s->out->letters += x->count;
-  if (x->count != told && !s->hole[DB_BOXES])
-    salvage_say(s, "counted: box \"%.200s\" has %llu letters, where its record "
-                "says %llu", x->name, ULL(x->count), ULL(told));
+  if (x->count == told || s->hole[DB_BOXES]) return;
+  if (x->count < told) s->fewer_letters += told - x->count;
+  salvage_say(s, "counted: box \"%.200s\" has %llu letters, where its record "
+              "says %llu", x->name, ULL(x->count), ULL(told));
 }
 
 static bool has_box(salvage *s, uint32_t id) {
@@ -147,6 +148,14 @@ static void box_named(salvage *s, const char *name) {
   if (x) rebuild_box(s, x);
 }
 
+/* What is missing, and was not missed otherwise. */
+static void count_lost(salvage *s) {
+  respool_salvage *o = s->out;
+  uint64_t known = o->lost_items + o->set_aside + o->nameless;
+  if (s->fewer_items > known) o->lost_items += s->fewer_items - known;
+  if (s->fewer_letters > o->lost_letters) o->lost_letters = s->fewer_letters;
+}
+
 void salvage_rebuild(salvage *s) {
   if (salvage_commit(s)) name_boxes(s);
   if (!s->rc) salvage_sift(s);
@@ -155,5 +164,6 @@ void salvage_rebuild(salvage *s) {
   if (!s->rc) salvage_queues(s);
   if (!s->rc) salvage_sweep_blobs(s);
   if (!s->rc) sweep_bitmaps(s);
+  count_lost(s);
   salvage_commit(s);
 }

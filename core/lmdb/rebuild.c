@@ -385,6 +385,7 @@ static void compare(const rebuild *r) {
   if (r->live == r->told || r->s->hole[DB_QUEUES] ||
       !r->q->counters.pushed)
     return;
+  if (r->live < r->told) r->s->fewer_items += r->told - r->live;
   salvage_say(r->s, "counted: queue \"%.200s\" has %llu items, where its "
               "record says %llu%s", r->q->name, ULL(r->live), ULL(r->told),
               r->live > r->told ? "; what was settled may be back" : "");

@@ -20,6 +20,7 @@ typedef struct salvage {
   bool idle_known;       /* the free list could */
   bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
   uint64_t missing_items, missing_letters; /* not where they should be */
+  uint64_t fewer_items, fewer_letters;     /* than queues and boxes tell */
   uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
   uint64_t *used;        /* numbers of blobs that something refers to, sorted */
   size_t n_used, cap_used;
