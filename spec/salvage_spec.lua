@@ -279,10 +279,10 @@ end
 
 describe("repair of a store with one wrong byte", function()
   it("loses what the byte belongs to, and nothing else", function()
-    for i = 1, long and 20 or 2 do
+    for i = 1, long and 10 or 2 do
       local made = make(helper.seed + i)
       local pages = leading_pages(made.bytes)
-      for k = 1, long and 1000 or 50 do
+      for k = 1, long and 500 or 50 do
         math.randomseed(helper.seed + 1000 * i + k)
         local head = math.random(2) == 1 and 64 or PAGE
         local at
