@@ -251,13 +251,15 @@ tree pages_tree(const node *n) {
 
 /* ---- the free list ------------------------------------------------------ */
 
-/* For each commit a count and so many page numbers. */
+/* For each commit a count and so many page numbers, which fall. */
 static bool add_idle(void *arg, const node *n) {
   pages *p = arg;
   const uint8_t *b = n->value.data;
   uint64_t count = b && n->value.size >= 8 ? get64(b) : UINT64_MAX;
-  if (count > n->value.size / 8) return false;
-  for (uint64_t i = 1; i <= count && i < n->value.size / 8; i++) {
+  if (n->key.size != 8 || count >= n->value.size / 8) return false;
+  for (uint64_t i = 2; i <= count; i++)
+    if (get64(b + 8 * i) >= get64(b + 8 * i - 8)) return false;
+  for (uint64_t i = 1; i <= count; i++) {
     uint64_t number = get64(b + 8 * i);
     if (number < p->n) set_bit(p->idle, number);
   }

@@ -129,12 +129,13 @@ static void forget_bitmap(rebuild *r, const walk *w) {
   txn_del(r->t, DB_REMAINING, key_bytes(&k));
 }
 
-/* Of a range `told` items should be left. Where bitmaps tell of less, one of
-   them is damaged: better something twice than something not at all. */
+/* Of a range `told` items should be left. Where bitmaps tell of less, and no
+   segment is missing, one of them is damaged: better something twice than
+   something not at all. */
 static void doubt_range(rebuild *r, const line *l, uint64_t first,
                         uint64_t last, uint64_t told) {
   uint64_t n = count_live(r->t, l, first, last);
-  if (n >= told) return;
+  if (n >= told || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
   each_segment(r, l, first, last, forget_bitmap);
   if (count_live(r->t, l, first, last) == n) return;
   salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "

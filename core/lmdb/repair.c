@@ -52,6 +52,8 @@ static void salvage_all(salvage *s) {
   if (!s->rc) salvage_rebuild(s);
   if (s->t) env_abort(s->t);
   s->t = NULL;
+  free(s->owners[0]);
+  free(s->owners[1]);
   free(s->used);
   if (!s->rc) s->rc = env_sync(s->to);
 }

@@ -50,6 +50,49 @@ bool salvage_commit(salvage *s) {
   return !s->rc;
 }
 
+/* ---- what belongs to a queue or a box ----------------------------------- */
+
+enum { QUEUES, BOXES };
+
+static int by_number(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+static bool is_owner(const salvage *s, int kind, uint32_t number) {
+  const uint32_t *list = s->owners[kind];
+  return list && bsearch(&number, list, s->n_owners[kind], sizeof *list,
+                         by_number);
+}
+
+static void add_owner(salvage *s, int kind, uint32_t number) {
+  size_t n = s->n_owners[kind];
+  if (is_owner(s, kind, number)) return;
+  uint32_t *list = realloc(s->owners[kind], (n + 1) * sizeof *list);
+  if (!list) {
+    txn_spoil(s->t, RESPOOL_NOMEM);
+    return;
+  }
+  list[n] = number;
+  qsort(list, n + 1, sizeof *list, by_number);
+  s->owners[kind] = list;
+  s->n_owners[kind] = n + 1;
+}
+
+/* The keys of these begin with the number of a queue or box. One that nobody
+   has is damaged, if all queues or boxes are known. */
+static bool has_owner(const salvage *s, enum db db, const node *n) {
+  static const bool owned[DB_COUNT] = {
+    [DB_SEGMENTS] = true, [DB_REMAINING] = true, [DB_CLAIMS] = true,
+    [DB_KEYS] = true, [DB_HISTORY] = true, [DB_LETTERS] = true,
+  };
+  int kind = db == DB_LETTERS ? BOXES : QUEUES;
+  const uint8_t *b = n->key.data;
+  if (!owned[db] || s->hole[kind == BOXES ? DB_BOXES : DB_QUEUES]) return true;
+  return is_owner(s, kind, (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 |
+                               (uint32_t)b[2] << 8 | b[3]);
+}
+
 /* ---- putting ------------------------------------------------------------ */
 
 static void see_number(salvage *s, int which, uint64_t number) {
@@ -63,12 +106,17 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   place p;
   uint64_t number;
   uint32_t id;
-  if (db == DB_QUEUES && form_queue(n, &q)) see_number(s, NEXT_QUEUE, q.id);
+  if (db == DB_QUEUES && form_queue(n, &q)) {
+    see_number(s, NEXT_QUEUE, q.id);
+    add_owner(s, QUEUES, q.id);
+  }
   if ((db == DB_SEGMENTS && form_place(n, &p)) ||
       (db == DB_CLAIMS && claim_key_read(n->key, &p)))
     see_number(s, NEXT_QUEUE, p.line.queue);
-  if (db == DB_BOXES && form_box(n, &x))
+  if (db == DB_BOXES && form_box(n, &x)) {
     see_number(s, NEXT_BOX, x.id);
+    add_owner(s, BOXES, x.id);
+  }
   if (db == DB_LETTERS && letter_key_read(n->key, &id, &number))
     see_number(s, NEXT_BOX, id);
   if (db == DB_BLOBS && blob_key_read(n->key, &number, &id))
@@ -83,6 +131,7 @@ static bool equal(respool_bytes a, respool_bytes b) {
 static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   respool_bytes old;
   if (s->rc || !s->t) return true;
+  if (!has_owner(s, db, n)) return false;
   if (txn_get(s->t, db, n->key, &old) &&
       !(scanned && form_is_later(db, n->value, old)))
     return equal(n->value, old);
@@ -288,6 +337,7 @@ queue *salvage_queue(salvage *s) {
     uint64_t last = last_id(s, q->id);
     if (last >= q->next_id) q->next_id = last + 1;
     s->numbered = true;
+    add_owner(s, QUEUES, q->id);
   }
   return q;
 }
@@ -325,6 +375,7 @@ static void adopt_letter(salvage *s, respool_bytes v, const letter *l) {
   name[l->r.queue.size] = '\0';
   box *x = box_make(s->t, name);
   if (!x) return;
+  add_owner(s, BOXES, x->id);
   uint64_t number = last_letter(s, x->id);
   if (number >= x->next_number) x->next_number = number + 1;
   key k = letter_key(x->id, x->next_number++);

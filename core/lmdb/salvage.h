@@ -22,6 +22,8 @@ typedef struct salvage {
   uint64_t missing_items, missing_letters; /* not where they should be */
   uint64_t fewer_items, fewer_letters;     /* than queues and boxes tell */
   uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
+  uint32_t *owners[2];   /* numbers of queues, of boxes, sorted */
+  size_t n_owners[2];
   uint64_t *used;        /* numbers of blobs that something refers to, sorted */
   size_t n_used, cap_used;
   respool_finding_fn each;
