@@ -220,7 +220,7 @@ test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
 	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS)))
 
 # Attacks on stores, one by one; FAULT=long makes them long.
-fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader
+fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
 
 # Compilers with warnings as errors, and the Lua linter.

@@ -359,16 +359,32 @@ static uint32_t size_in(const uint8_t *meta) {
   return fits ? size : 0;
 }
 
+#define META_BYTES 512 /* of a meta page, as many as matter */
+
+/* Is there one at that place of the file? */
+static bool read_meta(const pages *p, uint64_t at, uint8_t *b) {
+  memset(b, 0, META_BYTES);
+  return pread(p->fd, b, META_BYTES, (off_t)at) == META_BYTES && is_meta(b);
+}
+
+/* The second page tells how large the first is, and all others. */
+static bool read_second(pages *p, uint32_t told, uint8_t *b) {
+  p->size = told ? told : 4096;
+  if (read_meta(p, p->size, b)) return true;
+  for (uint32_t size = 512; size <= 65536; size *= 2)
+    if (read_meta(p, size, b) && get64(b) == 1) {
+      p->size = size;
+      return true;
+    }
+  return false;
+}
+
 /* Of two commits the later number is the last; a page that cannot be read
-   counts for nothing. */
-static bool read_metas(pages *p) {
-  uint8_t a[512] = {0}, b[512] = {0};
-  if (pread(p->fd, a, sizeof a, 0) < 0) return false;
-  bool first = is_meta(a);
-  p->size = first ? size_in(a) : 0;
-  if (!p->size) p->size = 4096;
-  if (pread(p->fd, b, sizeof b, (off_t)p->size) < 0) memset(b, 0, sizeof b);
-  bool second = is_meta(b);
+   counts for nothing. Their numbers are neighbours, or both 0 in a new file. */
+static void read_metas(pages *p) {
+  uint8_t a[META_BYTES], b[META_BYTES];
+  bool first = read_meta(p, 0, a);
+  bool second = read_second(p, first ? size_in(a) : 0, b);
   uint64_t n = get64(a + PAGE_HEAD + META_TXN);
   uint64_t m = get64(b + PAGE_HEAD + META_TXN);
   bool swap = first && second && m > n;
@@ -378,7 +394,6 @@ static bool read_metas(pages *p) {
     set_trees(p, two, one);
   else
     set_trees(p, one, two);
-  return true;
 }
 
 static int open_fail(const char *path, int error) {
@@ -388,14 +403,16 @@ static int open_fail(const char *path, int error) {
 
 int pages_open(pages *p, const char *path) {
   struct stat st;
+  uint8_t any;
   memset(p, 0, sizeof *p);
   p->fd = open(path, O_RDONLY | O_CLOEXEC);
   if (p->fd < 0) return open_fail(path, errno);
-  if (fstat(p->fd, &st) || !read_metas(p)) {
+  if (fstat(p->fd, &st) || pread(p->fd, &any, 1, 0) < 0) {
     int rc = open_fail(path, errno);
     pages_close(p);
     return rc;
   }
+  read_metas(p);
   p->n = (uint64_t)st.st_size / p->size;
   p->seen = calloc(p->n / 8 + 1, 1);
   p->idle = calloc(p->n / 8 + 1, 1);
