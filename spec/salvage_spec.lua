@@ -137,11 +137,10 @@ local function repaired(made, bytes, is_safe)
   local to = helper.location()
   local done = assert(respool.repair(made.path, to))
   store = assert(helper.open(to, { clock = "manual" }))
-  local safe = {}
+  local findings, safe = table.concat(done.findings, "\n"), {}
   for _, payload in ipairs(made.left) do
-    if is_safe(payload) then safe[#safe + 1] = payload end
+    if is_safe(payload, findings) then safe[#safe + 1] = payload end
   end
-  local findings = table.concat(done.findings, "\n")
   local loose = done.nameless > 0 or findings:find "may be back" ~= nil
   local found = collect()
   return { safe = safe, found = found, check = store:check(), done = done,
@@ -264,10 +263,15 @@ local function in_bitmap(bytes, byte)
   return false
 end
 
--- Not in a node that has the byte.
+local LARGE = 16300 -- bytes; more are stored in parts, each under its key
+
+-- Not in a node that has the byte, nor in parts that one has the key of.
 local function outside(byte, made)
   local page = math.floor(byte / PAGE)
-  return function(payload)
+  return function(payload, findings)
+    if #payload > LARGE and findings:find "blob is damaged" then
+      return false
+    end
     for _, at in ipairs(made.at[payload]) do
       if math.floor(at / PAGE) == page and math.abs(at - byte) < NODE then
         return false
