@@ -13,7 +13,9 @@
 /* ---- those that are used ------------------------------------------------ */
 
 static bool is_sound(salvage *s, blob_ref b) {
-  void *into = b.size <= (uint64_t)1 << 31 ? malloc(b.size) : NULL;
+  if (b.size == 0 || b.size > (uint64_t)1 << 31) return false;
+  void *into = malloc(b.size);
+  if (!into) txn_spoil(s->t, RESPOOL_NOMEM);
   bool sound = into && blob_get(s->t, b, into);
   free(into);
   return sound;
