@@ -67,13 +67,15 @@ static void copy(const sieve *v, enum db db, const place *from,
 /* To another queue, with ids of its own; nothing that was settled. */
 static void rehome(const sieve *v, const place *p) {
   queue *q = salvage_queue(v->s);
+  segment g;
   if (!q) return;
-  place to = {{q->id, SPACE_READY, p->line.lane}, q->next_id, p->count};
+  uint32_t count = read_at(v, p, &g) ? (uint32_t)g.count : p->count;
+  place to = {{q->id, SPACE_READY, p->line.lane}, q->next_id, count};
   uint64_t n = count_live(v->t, &p->line, p->first, place_last(p));
   copy(v, DB_SEGMENTS, p, &to);
-  copy(v, DB_REMAINING, p, &to);
+  if (count == p->count) copy(v, DB_REMAINING, p, &to);
   remove_at(v, p);
-  q->next_id += p->count;
+  q->next_id += count;
   queue_changed(v->t, q);
   v->s->out->nameless += n;
   salvage_say(v->s, "moved: up to %llu items of queue \"%.200s\" from id %llu "
