@@ -265,8 +265,9 @@ local function everything()
     for item in queue:each() do add(item.payload) end
   end
   for _, name in ipairs(store:boxes()) do
-    local queue = assert(store:queue(name, { codec = "raw" }))
-    for letter in queue.dead:each() do add(letter.payload or letter.bytes) end
+    for letter in store:dead(name, { codec = "raw" }):each() do
+      add(letter.payload or letter.bytes)
+    end
   end
   return found
 end

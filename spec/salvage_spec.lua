@@ -93,8 +93,7 @@ local function collect()
     end
   end
   for _, name in ipairs(store:boxes()) do
-    local queue = assert(store:queue(name, { codec = "raw" }))
-    for letter in queue.dead:each() do
+    for letter in store:dead(name, { codec = "raw" }):each() do
       if letter.reason ~= "undecodable" then
         found[#found + 1] = letter.payload
       end
