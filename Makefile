@@ -16,7 +16,7 @@ CORE = error clock random backoff cbor arena item segment histogram \
   lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
   lmdb/settle lmdb/expiry lmdb/scan lmdb/purge lmdb/past lmdb/letters \
   lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/nodes \
-  lmdb/pages lmdb/forms lmdb/salvage lmdb/sift lmdb/reblob lmdb/rebox \
+  lmdb/pages lmdb/forms lmdb/numbers lmdb/salvage lmdb/sift lmdb/reblob lmdb/rebox \
   lmdb/rebuild lmdb/repair
 BINDING = core result handle ticket record figures names backoff cbor store \
   queue buffer buffers deaths take lot dead job care tx process file terminal \

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "txn.h"
+
 #define NODE_HEAD 8
 #define REFERENCE 8 /* bytes that stand for a value in overflow pages */
 
@@ -129,15 +131,9 @@ static bool read_packed(const page *p, nodes *ns, bool add) {
 
 /* ---- order -------------------------------------------------------------- */
 
-/* By LMDB's order: bytes, then length. */
-static bool rises(respool_bytes a, respool_bytes b) {
-  int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
-  return order < 0 || (order == 0 && a.size < b.size);
-}
-
 static bool comes_before(const page *p, const nodes *ns, unsigned i,
                          unsigned k) {
-  return rises(node_key(p->b + ns->at[i]), node_key(p->b + ns->at[k]));
+  return key_rises(node_key(p->b + ns->at[i]), node_key(p->b + ns->at[k]));
 }
 
 static bool is_ordered(const page *p, const nodes *ns) {

@@ -22,32 +22,11 @@ static bool is_sound(salvage *s, blob_ref b) {
 }
 
 static void use(salvage *s, blob_ref b) {
-  if (!b.number) return;
-  if (s->n_used == s->cap_used) {
-    size_t cap = s->cap_used ? s->cap_used * 2 : 64;
-    uint64_t *bigger = realloc(s->used, cap * sizeof *bigger);
-    if (!bigger) {
-      txn_spoil(s->t, RESPOOL_NOMEM);
-      return;
-    }
-    s->used = bigger;
-    s->cap_used = cap;
-  }
-  s->used[s->n_used++] = b.number;
+  if (!numbers_add(&s->used, b.number)) txn_spoil(s->t, RESPOOL_NOMEM);
 }
 
-static int by_number(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-static bool is_used(const salvage *s, uint64_t number) {
-  return s->n_used && bsearch(&number, s->used, s->n_used, sizeof *s->used,
-                              by_number);
-}
-
-bool salvage_has_blob(const salvage *s, blob_ref b) {
-  return is_used(s, b.number);
+bool salvage_has_blob(salvage *s, blob_ref b) {
+  return numbers_has(&s->used, b.number);
 }
 
 /* ---- what refers to them ------------------------------------------------ */
@@ -97,11 +76,10 @@ static void each_record(salvage *s, enum db db,
 }
 
 static void find_used(salvage *s, refer_fn refer) {
-  s->n_used = 0;
+  s->used.n = 0;
   each_record(s, DB_SEGMENTS, refer_segment, refer);
   each_record(s, DB_LETTERS, refer_letter, refer);
   each_record(s, DB_HISTORY, refer_past, refer);
-  if (s->n_used) qsort(s->used, s->n_used, sizeof *s->used, by_number);
 }
 
 /* ---- those that are not ------------------------------------------------- */
@@ -161,7 +139,7 @@ static void lose(salvage *s, uint64_t n, bool sure) {
   if (!n || !holes) return;
   if (sure) s->out->lost_items += n;
   salvage_say(s, "%s: %llu large item%s to which nothing leads any more",
-              sure ? "lost" : "perhaps lost", (unsigned long long)n,
+              sure ? "lost" : "perhaps lost", ULL(n),
               n == 1 ? "" : "s");
 }
 
@@ -174,7 +152,7 @@ void salvage_blobs(salvage *s) {
   uint64_t number = 0, lost = 0;
   find_used(s, use);
   while (!s->t->rc && (number = next_blob(s, number))) {
-    if (is_used(s, number)) continue;
+    if (numbers_has(&s->used, number)) continue;
     blob_ref b = {number, size_of(s, number)};
     if (is_sound(s, b)) {
       adopt(s, b);
@@ -191,5 +169,5 @@ void salvage_sweep_blobs(salvage *s) {
   uint64_t number = 0;
   find_used(s, use);
   while (!s->t->rc && (number = next_blob(s, number)))
-    if (!is_used(s, number)) blob_del(s->t, number);
+    if (!numbers_has(&s->used, number)) blob_del(s->t, number);
 }

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ULL(n) ((unsigned long long)(n))
-
 /* ---- boxes -------------------------------------------------------------- */
 
 /* Ids are not used again: not those of letters, if the queue's own number is
@@ -65,18 +63,6 @@ static void rebuild_box(salvage *s, box *x) {
               "says %llu", x->name, ULL(x->count), ULL(told));
 }
 
-static bool has_box(salvage *s, uint32_t id) {
-  bool found = false;
-  cur c;
-  cur_open(&c, s->t, DB_BOXES);
-  for (bool more = cur_first(&c); more && !found; more = cur_next(&c)) {
-    box x = {.count = 0};
-    found = box_unpack(c.value, &x) && x.id == id;
-  }
-  cur_close(&c);
-  return found;
-}
-
 static void name_boxes(salvage *s) {
   uint32_t id = 0;
   uint64_t number;
@@ -88,7 +74,7 @@ static void name_boxes(salvage *s) {
                  letter_key_read(c.key, &id, &number);
     cur_close(&c);
     if (!found || !salvage_commit(s)) return;
-    if (has_box(s, id)) continue;
+    if (salvage_has_owner(s, BOXES, id)) continue;
     char name[RESPOOL_NAME_MAX + 1];
     snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
     box *x = box_make(s->t, name);

@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ULL(n) ((unsigned long long)(n))
-
 /* A queue being rebuilt. */
 typedef struct rebuild {
   salvage *s;
@@ -90,12 +88,6 @@ static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
   }
 }
 
-static void delete_record(rebuild *r, const place *p) {
-  key k = segment_key(p);
-  txn_del(r->t, DB_SEGMENTS, key_bytes(&k));
-  txn_del(r->t, DB_REMAINING, key_bytes(&k));
-}
-
 /* Looks into a segment; what it says is copied, as losing an item moves it. */
 static void look_into(rebuild *r, const walk *w) {
   arena a;
@@ -104,7 +96,7 @@ static void look_into(rebuild *r, const walk *w) {
   int rc = arena_copy(&a, w->value, &copy);
   txn_spoil(r->t, rc);
   if (w->live.set == 0)
-    delete_record(r, &w->at);
+    salvage_remove_segment(r->t, &w->at);
   else if (!rc)
     check_blobs(r, w, copy);
   arena_free(&a);

@@ -14,12 +14,6 @@
 
 #define MAX_BYTES ((uint64_t)16 << 30)
 
-static char *path_in(const char *dir, const char *file) {
-  char *path = malloc(strlen(dir) + strlen(file) + 2);
-  if (path) strcat(strcat(strcpy(path, dir), "/"), file);
-  return path;
-}
-
 /* 0 when there is nothing in `to`; `*there` says whether it is there. */
 static int check_to(const char *to, bool *there) {
   DIR *d = opendir(to);
@@ -39,7 +33,7 @@ static void remove_to(const char *to, bool there) {
   static const char *const files[] = {"data.mdb", "lock.mdb",
                                       "data.mdb.new"};
   for (int i = 0; i < 3; i++) {
-    char *path = path_in(to, files[i]);
+    char *path = dir_file(to, files[i]);
     if (path) unlink(path);
     free(path);
   }
@@ -52,9 +46,9 @@ static void salvage_all(salvage *s) {
   if (!s->rc) salvage_rebuild(s);
   if (s->t) env_abort(s->t);
   s->t = NULL;
-  free(s->owners[0]);
-  free(s->owners[1]);
-  free(s->used);
+  free(s->owners[QUEUES].of);
+  free(s->owners[BOXES].of);
+  free(s->used.of);
   if (!s->rc) s->rc = env_sync(s->to);
 }
 
@@ -78,7 +72,7 @@ int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
   if (!rc && env_is_open(from))
     rc = fail(RESPOOL_BUSY, "store \"%.160s\" is open", from);
   if (rc) return rc;
-  char *file = path_in(from, "data.mdb");
+  char *file = dir_file(from, "data.mdb");
   rc = file ? pages_open(&s.pages, file)
             : fail(RESPOOL_NOMEM, "not enough memory for a repair");
   free(file);

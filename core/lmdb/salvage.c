@@ -52,36 +52,19 @@ bool salvage_commit(salvage *s) {
 
 /* ---- what belongs to a queue or a box ----------------------------------- */
 
-enum { QUEUES, BOXES };
-
-static int by_number(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-static bool is_owner(const salvage *s, int kind, uint32_t number) {
-  const uint32_t *list = s->owners[kind];
-  return list && bsearch(&number, list, s->n_owners[kind], sizeof *list,
-                         by_number);
+bool salvage_has_owner(salvage *s, int kind, uint32_t number) {
+  return numbers_has(&s->owners[kind], number);
 }
 
 static void add_owner(salvage *s, int kind, uint32_t number) {
-  size_t n = s->n_owners[kind];
-  if (is_owner(s, kind, number)) return;
-  uint32_t *list = realloc(s->owners[kind], (n + 1) * sizeof *list);
-  if (!list) {
+  if (!salvage_has_owner(s, kind, number) &&
+      !numbers_add(&s->owners[kind], number))
     txn_spoil(s->t, RESPOOL_NOMEM);
-    return;
-  }
-  list[n] = number;
-  qsort(list, n + 1, sizeof *list, by_number);
-  s->owners[kind] = list;
-  s->n_owners[kind] = n + 1;
 }
 
 /* The keys of these begin with the number of a queue or box. One that nobody
    has is damaged, if all queues or boxes are known. */
-static bool has_owner(const salvage *s, enum db db, const node *n) {
+static bool has_owner(salvage *s, enum db db, const node *n) {
   static const bool owned[DB_COUNT] = {
     [DB_SEGMENTS] = true, [DB_REMAINING] = true, [DB_CLAIMS] = true,
     [DB_KEYS] = true, [DB_HISTORY] = true, [DB_LETTERS] = true,
@@ -89,8 +72,9 @@ static bool has_owner(const salvage *s, enum db db, const node *n) {
   int kind = db == DB_LETTERS ? BOXES : QUEUES;
   const uint8_t *b = n->key.data;
   if (!owned[db] || s->hole[kind == BOXES ? DB_BOXES : DB_QUEUES]) return true;
-  return is_owner(s, kind, (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 |
-                               (uint32_t)b[2] << 8 | b[3]);
+  return salvage_has_owner(s, kind, (uint32_t)b[0] << 24 |
+                                        (uint32_t)b[1] << 16 |
+                                        (uint32_t)b[2] << 8 | b[3]);
 }
 
 /* ---- putting ------------------------------------------------------------ */
@@ -123,7 +107,7 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
     see_number(s, NEXT_BLOB, number);
 }
 
-static bool equal(respool_bytes a, respool_bytes b) {
+bool salvage_equal(respool_bytes a, respool_bytes b) {
   return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
@@ -134,7 +118,7 @@ static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   if (!has_owner(s, db, n)) return false;
   if (txn_get(s->t, db, n->key, &old) &&
       !(scanned && form_is_later(db, n->value, old)))
-    return equal(n->value, old);
+    return salvage_equal(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
   s->pending += n->value.size + n->key.size;
@@ -175,14 +159,14 @@ static void miss_segment(salvage *s, const node *n, const place *p) {
               "whose segment cannot be read", live.set,
               live.set == 1 ? "" : "s",
               salvage_queue_name(s, p->line.queue, name),
-              (unsigned long long)p->first,
-              (unsigned long long)place_last(p));
+              ULL(p->first),
+              ULL(place_last(p)));
 }
 
 static void miss_letter(salvage *s, uint32_t of, uint64_t number) {
   s->missing_letters++;
   salvage_say(s, "missing: letter %llu of box number %u, which is damaged",
-              (unsigned long long)number, of);
+              ULL(number), of);
 }
 
 /* Without it, which items are settled is told by less than before. */
@@ -405,7 +389,7 @@ static bool is_stored(const salvage *s, const node *n) {
   for (size_t i = 0; i < COPIED; i++)
     if (s->hole[copied[i]] && form_read(copied[i], n, &r) &&
         txn_get(s->t, copied[i], r.key, &v))
-      return equal(v, r.value);
+      return salvage_equal(v, r.value);
   return false;
 }
 
@@ -442,7 +426,7 @@ void salvage_copy(salvage *s) {
   if (any_hole(s)) pages_scan_values(&s->pages, adopt, s);
   if (s->out->nameless)
     salvage_say(s, "found: %llu items whose queue is not known, now in \""
-                SALVAGE_QUEUE "\"", (unsigned long long)s->out->nameless);
+                SALVAGE_QUEUE "\"", ULL(s->out->nameless));
   if (!s->rc) s->rc = s->pages.rc;
   s->out->lost_items = s->missing_items;
   s->out->lost_letters = s->missing_letters;

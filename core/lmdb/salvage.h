@@ -7,8 +7,11 @@
 #ifndef SALVAGE_H
 #define SALVAGE_H
 
+#include "numbers.h"
 #include "pages.h"
 #include "parts.h"
+
+#define ULL(n) ((unsigned long long)(n)) /* for %llu */
 
 typedef struct salvage {
   pages pages;
@@ -22,10 +25,8 @@ typedef struct salvage {
   uint64_t missing_items, missing_letters; /* not where they should be */
   uint64_t fewer_items, fewer_letters;     /* than queues and boxes tell */
   uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
-  uint32_t *owners[2];   /* numbers of queues, of boxes, sorted */
-  size_t n_owners[2];
-  uint64_t *used;        /* numbers of blobs that something refers to, sorted */
-  size_t n_used, cap_used;
+  numbers owners[2];     /* queues and boxes: see salvage_has_owner */
+  numbers used;          /* blobs that something refers to */
   respool_finding_fn each;
   void *arg;
   respool_salvage *out;
@@ -47,7 +48,16 @@ void salvage_queues(salvage *s);
 void salvage_sweep_blobs(salvage *s);
 
 /* Is a blob there, and whole? */
-bool salvage_has_blob(const salvage *s, blob_ref b);
+bool salvage_has_blob(salvage *s, blob_ref b);
+
+/* Is there a queue, or a box, of that number? */
+enum { QUEUES, BOXES };
+bool salvage_has_owner(salvage *s, int kind, uint32_t number);
+
+/* Removes a segment with its bitmap. */
+void salvage_remove_segment(txn *t, const place *p);
+
+bool salvage_equal(respool_bytes a, respool_bytes b);
 
 /* Calls `each` for the names of queues or boxes, a commit each. */
 void salvage_each(salvage *s, int which,

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ULL(n) ((unsigned long long)(n))
-
 typedef struct sieve {
   salvage *s;
   txn *t;
@@ -44,10 +42,10 @@ static bool read_at(const sieve *v, const place *p, segment *g) {
          g->count > 0 && g->count <= SEGMENT_ITEMS;
 }
 
-static void remove_at(const sieve *v, const place *p) {
+void salvage_remove_segment(txn *t, const place *p) {
   key k = segment_key(p);
-  txn_del(v->t, DB_SEGMENTS, key_bytes(&k));
-  txn_del(v->t, DB_REMAINING, key_bytes(&k));
+  txn_del(t, DB_SEGMENTS, key_bytes(&k));
+  txn_del(t, DB_REMAINING, key_bytes(&k));
 }
 
 static void copy(const sieve *v, enum db db, const place *from,
@@ -74,7 +72,7 @@ static void rehome(const sieve *v, const place *p) {
   uint64_t n = count_live(v->t, &p->line, p->first, place_last(p));
   copy(v, DB_SEGMENTS, p, &to);
   if (count == p->count) copy(v, DB_REMAINING, p, &to);
-  remove_at(v, p);
+  salvage_remove_segment(v->t, p);
   q->next_id += count;
   queue_changed(v->t, q);
   v->s->out->nameless += n;
@@ -90,7 +88,7 @@ static bool mend_count(const sieve *v, place *p, uint64_t count) {
   if (to.count == p->count) return true;
   if (is_there(v, &to)) return false;
   copy(v, DB_SEGMENTS, p, &to);
-  remove_at(v, p);
+  salvage_remove_segment(v->t, p);
   *p = to;
   return true;
 }
@@ -103,7 +101,7 @@ static void cut(const sieve *v, const place *p, uint64_t end) {
     return;
   }
   copy(v, DB_SEGMENTS, p, &to);
-  remove_at(v, p);
+  salvage_remove_segment(v->t, p);
 }
 
 static void sift_line(const sieve *v, const line *l) {
@@ -128,10 +126,6 @@ static void sift_line(const sieve *v, const line *l) {
 
 /* ---- parted items ------------------------------------------------------- */
 
-static bool equal(respool_bytes a, respool_bytes b) {
-  return a.size == b.size && !memcmp(a.data, b.data, a.size);
-}
-
 /* Is an item the one that a segment of one holds? Taken to be, where it is
    damaged. */
 static bool same_item(const sieve *v, const line *l, uint64_t id,
@@ -144,7 +138,7 @@ static bool same_item(const sieve *v, const line *l, uint64_t id,
   for (uint64_t at = w.at.first; sound && at <= id; at++)
     other = unpack_skip(&g.items);
   walk_close(&w);
-  return !sound || equal(mine, other);
+  return !sound || salvage_equal(mine, other);
 }
 
 /* An item that was parted from its lot is no longer where it came from, even
@@ -154,7 +148,7 @@ static bool part(const sieve *v, const place *p, int space) {
   segment g;
   if (first_live(v->t, &l, p->first) != p->first) return true;
   if (!read_at(v, p, &g)) {
-    remove_at(v, p);
+    salvage_remove_segment(v->t, p);
     return false;
   }
   if (!same_item(v, &l, p->first, &g)) {
@@ -211,11 +205,8 @@ static bool next_queue(salvage *s, uint32_t *id) {
 }
 
 static void name_queues(salvage *s) {
-  char name[RESPOOL_NAME_MAX + 1], none[RESPOOL_NAME_MAX + 1];
-  for (uint32_t id = 0; next_queue(s, &id) && salvage_commit(s);) {
-    snprintf(none, sizeof none, "number %u", id);
-    if (!strcmp(salvage_queue_name(s, id, name), none)) name_queue(s, id);
-  }
+  for (uint32_t id = 0; next_queue(s, &id) && salvage_commit(s);)
+    if (!salvage_has_owner(s, QUEUES, id)) name_queue(s, id);
   salvage_commit(s);
 }
 

@@ -34,6 +34,17 @@ static int store_drain(lua_State *L) {
 
 /* Looking. */
 
+/* A list of what `push` makes of each of the records that were packed. */
+static int push_list(lua_State *L, const packer *p, size_t size,
+                     void (*push)(lua_State *L, const uint8_t *at)) {
+  lua_newtable(L);
+  for (size_t i = 0; i < p->len / size; i++) {
+    push(L, p->data + i * size);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
 typedef struct told {
   char queue[RESPOOL_NAME_MAX + 1];
   respool_buffer_stats stats;
@@ -47,9 +58,11 @@ static int add_buffer(void *p, const char *queue,
   return ((packer *)p)->rc;
 }
 
-static void push_buffer(lua_State *L, const told *t) {
-  lfigures_buffer(L, &t->stats);
-  lua_pushstring(L, t->queue);
+static void push_buffer(lua_State *L, const uint8_t *at) {
+  told t;
+  memcpy(&t, at, sizeof t);
+  lfigures_buffer(L, &t.stats);
+  lua_pushstring(L, t.queue);
   lua_setfield(L, -2, "queue");
 }
 
@@ -59,14 +72,7 @@ static int store_buffers(lua_State *L) {
   int rc = respool_buffers(store(L), add_buffer, p);
   if (rc)
     return lfail(L, rc);
-  lua_newtable(L);
-  told t;
-  for (size_t i = 0; i < p->len / sizeof t; i++) {
-    memcpy(&t, p->data + i * sizeof t, sizeof t);
-    push_buffer(L, &t);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  return 1;
+  return push_list(L, p, sizeof(told), push_buffer);
 }
 
 
@@ -95,12 +101,14 @@ static void set_string(lua_State *L, const char *name, const char *value) {
   lua_setfield(L, -2, name);
 }
 
-static void push_failure(lua_State *L, const failed *t) {
+static void push_failure(lua_State *L, const uint8_t *at) {
+  failed t;
+  memcpy(&t, at, sizeof t);
   lua_createtable(L, 0, 4);
-  set_string(L, "queue", t->queue);
-  set_string(L, "error", t->failure.error_text);
-  set_string(L, "code", respool_errname(t->failure.error));
-  lrecord_push_count(L, t->failure.times);
+  set_string(L, "queue", t.queue);
+  set_string(L, "error", t.failure.error_text);
+  set_string(L, "code", respool_errname(t.failure.error));
+  lrecord_push_count(L, t.failure.times);
   lua_setfield(L, -2, "times");
 }
 
@@ -111,14 +119,7 @@ static int store_failed_flushes(lua_State *L) {
   int rc = respool_flush_failed(store(L), add_failure, p);
   if (rc)
     return lfail(L, rc);
-  lua_newtable(L);
-  failed t;
-  for (size_t i = 0; i < p->len / sizeof t; i++) {
-    memcpy(&t, p->data + i * sizeof t, sizeof t);
-    push_failure(L, &t);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  return 1;
+  return push_list(L, p, sizeof(failed), push_failure);
 }
 
 static const luaL_Reg METHODS[] = {
