@@ -8,58 +8,69 @@ PREFIX ?= /usr/local
 LUA ?= lua5.4
 BUILD ?= build
 
-CORE = error clock random backoff cbor arena item segment histogram \
-  history page notices thread commit ticket timer keeper load buffer store \
-  buffers queue push take lot settle tx dead care \
-  lmdb/directory lmdb/create lmdb/env lmdb/compact lmdb/open lmdb/txn \
-  lmdb/keys lmdb/records lmdb/queues lmdb/segments lmdb/unique lmdb/blobs \
-  lmdb/claims lmdb/items lmdb/append lmdb/take lmdb/order lmdb/weights \
-  lmdb/settle lmdb/expiry lmdb/scan lmdb/purge lmdb/past lmdb/letters \
-  lmdb/groups lmdb/move lmdb/admin lmdb/engine lmdb/audit lmdb/nodes \
-  lmdb/pages lmdb/forms lmdb/numbers lmdb/salvage lmdb/sift lmdb/reblob lmdb/rebox \
-  lmdb/rebuild lmdb/repair
-BINDING = core result handle ticket record figures names backoff cbor store \
-  queue buffer buffers deaths take lot dead job care tx process file terminal \
-  input repair
+CORE = base/error base/clock base/random record/backoff base/cbor base/arena \
+  record/item record/segment base/histogram record/failures record/page \
+  record/dead_notices base/thread commit/commit commit/ticket base/timer \
+  verbs/lease verbs/buffer_fill verbs/buffer verbs/store verbs/buffer_list \
+  verbs/queue verbs/push verbs/take verbs/batch verbs/settle \
+  verbs/transaction verbs/dead_letters verbs/maintenance lmdb/env/directory \
+  lmdb/env/create lmdb/env/env lmdb/repair/compact lmdb/env/open \
+  lmdb/env/txn lmdb/record/key_codec lmdb/record/records lmdb/queue/state \
+  lmdb/record/segments lmdb/queue/unique_key lmdb/record/blobs \
+  lmdb/queue/claims lmdb/record/item_reader lmdb/queue/append \
+  lmdb/queue/take lmdb/queue/order lmdb/queue/weights lmdb/queue/settle \
+  lmdb/queue/expiry lmdb/queue/browse lmdb/queue/purge lmdb/queue/history \
+  lmdb/dead/dead_letters lmdb/dead/groups lmdb/queue/replay \
+  lmdb/queue/policy lmdb/engine lmdb/repair/check lmdb/env/nodes \
+  lmdb/env/pages lmdb/repair/record_kind base/id_set lmdb/repair/salvage \
+  lmdb/repair/conflicts lmdb/repair/rebuild_blobs lmdb/repair/rebuild_dead \
+  lmdb/repair/rebuild_queues lmdb/repair/repair
+BINDING = core result handle ticket record stats names backoff cbor store \
+  queue buffer buffer_list deaths take batch dead replay maintenance \
+  transaction process file terminal input repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
-  respool/policy.lua respool/backoff.lua respool/codec.lua respool/push.lua \
-  respool/upgrade.lua respool/merge.lua respool/buffer.lua respool/take.lua \
-  respool/lot.lua respool/item.lua respool/handover.lua respool/memory.lua \
-  respool/verdict.lua respool/outcome.lua \
-  respool/page.lua respool/work.lua respool/dead.lua respool/replay.lua \
-  respool/replay_page.lua \
-  respool/transaction.lua respool/handlers.lua respool/background.lua \
-  respool/script.lua respool/processes.lua respool/hooks.lua \
-  respool/figures.lua respool/metrics.lua respool/health.lua \
-  respool/history.lua respool/care.lua respool/repair.lua respool/closing.lua \
-  respool/options.lua respool/compat.lua respool/exact.lua \
-  respool/archive.lua respool/files.lua respool/file_writer.lua \
-  respool/file_reader.lua respool/imported.lua respool/source.lua \
-  respool/dump.lua respool/restore.lua respool/record.lua \
-  respool/cli/export.lua \
-  respool/cli/import.lua respool/json.lua \
-  respool/cli.lua respool/cli/arguments.lua respool/cli/output.lua \
-  respool/cli/progress.lua respool/cli/streams.lua \
-  respool/cli/push.lua respool/cli/records.lua respool/cli/notes.lua \
-  respool/cli/work.lua respool/cli/replay.lua respool/cli/replay_jobs.lua \
-  respool/cli/where.lua \
+  respool/policy.lua respool/support/backoff.lua respool/support/codec.lua \
+  respool/produce/push.lua respool/produce/upgrade.lua \
+  respool/produce/merge.lua respool/produce/buffer.lua \
+  respool/consume/take.lua respool/consume/batch.lua \
+  respool/consume/item.lua respool/consume/item_pushes.lua \
+  respool/consume/handler_memo.lua respool/consume/decide.lua \
+  respool/support/outcome.lua respool/support/pages.lua \
+  respool/consume/work.lua respool/dead.lua respool/replay/replay.lua \
+  respool/replay/replay_page.lua respool/transaction.lua \
+  respool/consume/handlers.lua respool/replay/background.lua \
+  respool/worker_script.lua respool/worker_processes.lua \
+  respool/observe/hooks.lua respool/observe/stats.lua \
+  respool/observe/metrics.lua respool/observe/health.lua respool/history.lua \
+  respool/maintenance.lua respool/repair.lua respool/observe/closing.lua \
+  respool/support/options.lua respool/support/compat.lua \
+  respool/support/lossless_json.lua respool/transfer/format.lua \
+  respool/transfer/files.lua respool/transfer/file_writer.lua \
+  respool/transfer/file_reader.lua respool/transfer/import_log.lua \
+  respool/transfer/source.lua respool/transfer/export.lua \
+  respool/transfer/import.lua respool/transfer/record.lua \
+  respool/cli/export.lua respool/cli/import.lua respool/support/json.lua \
+  respool/cli/main.lua respool/cli/arguments.lua respool/cli/output.lua \
+  respool/cli/progress.lua respool/cli/streams.lua respool/cli/push.lua \
+  respool/cli/records.lua respool/cli/notes.lua respool/cli/work.lua \
+  respool/cli/replay.lua respool/cli/replay_jobs.lua respool/cli/where.lua \
   respool/cli/show.lua respool/cli/each.lua respool/cli/ls.lua \
   respool/cli/peek.lua respool/cli/get.lua respool/cli/stats.lua \
   respool/cli/health.lua respool/cli/metrics.lua respool/cli/dead.lua \
   respool/cli/remove.lua respool/cli/pause.lua respool/cli/resume.lua \
-  respool/cli/maintain.lua respool/cli/child.lua \
-  respool/cli/check.lua respool/cli/findings.lua respool/cli/compact.lua \
-  respool/cli/sampler.lua respool/cli/dashboard.lua respool/cli/top.lua \
-  respool/http.lua respool/http/form.lua respool/http/body.lua \
-  respool/http/url.lua respool/http/retry_after.lua respool/http/sign.lua \
+  respool/cli/maintain.lua respool/cli/child.lua respool/cli/check.lua \
+  respool/cli/findings.lua respool/cli/compact.lua respool/cli/sampler.lua \
+  respool/cli/dashboard.lua respool/cli/top.lua respool/http/handler.lua \
+  respool/http/options.lua respool/http/body.lua respool/http/url.lua \
+  respool/http/retry_after.lua respool/http/sign.lua \
   respool/http/message.lua respool/http/client.lua respool/http/sockets.lua \
   respool/http/cosockets.lua respool/http/tls.lua respool/http/loop.lua \
-  respool/http/courier.lua respool/http/gate.lua respool/http/server.lua \
-  respool/http/intake.lua respool/cli/deliver.lua respool/cli/intake.lua \
-  respool/cli/secret.lua respool/cli/repair.lua \
-  resty/respool.lua resty/respool/waiting.lua resty/respool/worker.lua \
-  resty/respool/round.lua resty/respool/threads.lua \
-  resty/respool/reply.lua resty/respool/http.lua resty/respool/admin.lua
+  respool/http/deliver.lua respool/http/limit.lua respool/http/server.lua \
+  respool/http/receive.lua respool/cli/deliver.lua respool/cli/receive.lua \
+  respool/cli/secret.lua respool/cli/repair.lua resty/respool.lua \
+  resty/respool/waiting.lua resty/respool/worker.lua resty/respool/round.lua \
+  resty/respool/threads.lua resty/respool/reply.lua resty/respool/http.lua \
+  resty/respool/admin.lua
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
   opener reader brim
@@ -72,15 +83,19 @@ BENCH_C = machine lifecycle one_record append_log sqlite push depth \
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
-SHORT_SPECS = spec/backoff_spec.lua spec/cbor_spec.lua spec/module_spec.lua
-ASAN_SPECS = spec/leaves_spec.lua spec/lifecycle_spec.lua \
-  spec/buffers_spec.lua \
-  spec/cbor_core_spec.lua spec/backoff_spec.lua spec/cbor_spec.lua \
-  spec/module_spec.lua spec/threads_spec.lua spec/format_spec.lua \
-  spec/format_state_spec.lua spec/damage_spec.lua spec/path_spec.lua \
-  spec/any_byte_spec.lua spec/buffer_spec.lua spec/keys_spec.lua \
-  spec/bounds_spec.lua spec/transaction_spec.lua spec/history_spec.lua \
-  spec/hooks_spec.lua spec/read_only_spec.lua spec/compact_spec.lua
+SHORT_SPECS = spec/consume/backoff_spec.lua spec/core/cbor_spec.lua \
+  spec/core/module_spec.lua
+ASAN_SPECS = spec/core/leaves_spec.lua spec/core/lifecycle_spec.lua \
+  spec/core/buffers_spec.lua spec/core/cbor_core_spec.lua \
+  spec/consume/backoff_spec.lua spec/core/cbor_spec.lua \
+  spec/core/module_spec.lua spec/core/threads_spec.lua \
+  spec/lmdb/format_spec.lua spec/lmdb/format_state_spec.lua \
+  spec/lmdb/damage_spec.lua spec/store/path_spec.lua \
+  spec/lmdb/any_byte_spec.lua spec/produce/buffer_spec.lua \
+  spec/produce/keys_spec.lua spec/produce/bounds_spec.lua \
+  spec/consume/transaction_spec.lua spec/dead/history_spec.lua \
+  spec/observe/hooks_spec.lua spec/store/read_only_spec.lua \
+  spec/lmdb/compact_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
@@ -197,7 +212,8 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
 	$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) $(BUILD)/core.a $(LDFLAGS) \
 	  $(LIBS) $$(pkg-config --libs lua5.4) -o $@
 
--include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d))
+-include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d */*/*/*.d \
+  */*/*/*/*.d))
 
 demo: all
 	$(call run,lua5.4) examples/demo.lua

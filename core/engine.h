@@ -15,9 +15,9 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 
-#include "commit.h"
-#include "notices.h"
-#include "page.h"
+#include "commit/commit.h"
+#include "record/dead_notices.h"
+#include "record/page.h"
 
 typedef struct txn txn;
 

@@ -2,7 +2,7 @@
 /*
  * The embedded engine's face at the seam.
  */
-#include "parts.h"
+#include "lmdb/parts.h"
 
 static uint64_t changes(const txn *t) {
   return t->changes;

@@ -9,7 +9,7 @@
 
 #include <sys/stat.h>
 
-#include "records.h"
+#include "lmdb/record/records.h"
 
 /* ---- directory.c: the directory that a store is -------------------------- */
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "cbor.h"
-#include "figures.h"
+#include "stats.h"
 #include "queue.h"
 #include "result.h"
 #include "store.h"

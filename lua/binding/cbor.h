@@ -10,7 +10,7 @@
 #include <lua.h>
 #include <stddef.h>
 
-#include "../../core/cbor.h"
+#include "base/cbor.h"
 
 /* Leaves the table { encode, decode, skip, array, array_mt, null } on the stack.
    Comes before any other function here, once for each Lua state. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "handle.h"
-#include "job.h"
+#include "replay.h"
 #include "names.h"
 #include "queue.h"
 #include "record.h"

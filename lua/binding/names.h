@@ -7,7 +7,7 @@
 #ifndef BINDING_NAMES_H
 #define BINDING_NAMES_H
 
-#include "../../core/cbor.h"
+#include "base/cbor.h"
 #include "compat.h"
 #include "respool.h"
 

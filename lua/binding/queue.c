@@ -8,7 +8,7 @@
 
 #include "backoff.h"
 #include "cbor.h"
-#include "figures.h"
+#include "stats.h"
 #include "result.h"
 #include "store.h"
 #include "ticket.h"

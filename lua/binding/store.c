@@ -5,7 +5,7 @@
 #include "store.h"
 
 #include "backoff.h"
-#include "figures.h"
+#include "stats.h"
 #include "handle.h"
 #include "names.h"
 #include "queue.h"

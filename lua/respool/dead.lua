@@ -2,11 +2,11 @@
 --
 -- Dead letters: what is in a box, and letters taken out of it by hand.
 
-local background = require "respool.background"
-local codec = require "respool.codec"
-local options = require "respool.options"
-local page = require "respool.page"
-local replay = require "respool.replay"
+local background = require "respool.replay.background"
+local codec = require "respool.support.codec"
+local options = require "respool.support.options"
+local page = require "respool.support.pages"
+local replay = require "respool.replay.replay"
 
 local M = {}
 

@@ -4,12 +4,12 @@
 -- the order in which they were done. They can be looked at, and copies of
 -- them pushed as new items; nothing here touches what is not finished.
 
-local codec = require "respool.codec"
-local compat = require "respool.compat"
-local options = require "respool.options"
-local outcome = require "respool.outcome"
-local page = require "respool.page"
-local push = require "respool.push"
+local codec = require "respool.support.codec"
+local compat = require "respool.support.compat"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+local page = require "respool.support.pages"
+local push = require "respool.produce.push"
 
 local huge, min = math.huge, math.min
 

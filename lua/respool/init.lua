@@ -12,16 +12,16 @@
 -- Misuse raises; what the world causes returns nil, message, code.
 
 local core = require "respool.core"
-local backoff = require "respool.backoff"
-local care = require "respool.care"
-local dump = require "respool.dump"
-local file_reader = require "respool.file_reader"
-local file_writer = require "respool.file_writer"
-local handlers = require "respool.handlers"
-local outcome = require "respool.outcome"
-local processes = require "respool.processes"
+local backoff = require "respool.support.backoff"
+local care = require "respool.maintenance"
+local dump = require "respool.transfer.export"
+local file_reader = require "respool.transfer.file_reader"
+local file_writer = require "respool.transfer.file_writer"
+local handlers = require "respool.consume.handlers"
+local outcome = require "respool.support.outcome"
+local processes = require "respool.worker_processes"
 local repair = require "respool.repair"
-local restore = require "respool.restore"
+local restore = require "respool.transfer.import"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
@@ -41,7 +41,7 @@ M.chain, M.fan_out = handlers.chain, handlers.fan_out
 ---@param given respool.http_options
 ---@return respool.handler
 function M.http(given)
-  return require "respool.http".handler(given)
+  return require "respool.http.handler".handler(given)
 end
 
 -- Several processes working on one queue.

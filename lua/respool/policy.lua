@@ -3,12 +3,12 @@
 -- A queue's options and its policy: the options as a user writes them, the
 -- part of them that the store keeps, and what it keeps in the same words.
 
-local backoff = require "respool.backoff"
-local buffer = require "respool.buffer"
-local codec = require "respool.codec"
+local backoff = require "respool.support.backoff"
+local buffer = require "respool.produce.buffer"
+local codec = require "respool.support.codec"
 local core = require "respool.core"
-local merge = require "respool.merge"
-local options = require "respool.options"
+local merge = require "respool.produce.merge"
+local options = require "respool.support.options"
 
 local huge = math.huge
 

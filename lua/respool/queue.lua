@@ -4,21 +4,21 @@
 -- for every process; functions and the codec belong to this handle.
 
 local core = require "respool.core"
-local buffer = require "respool.buffer"
-local closing = require "respool.closing"
-local codec = require "respool.codec"
+local buffer = require "respool.produce.buffer"
+local closing = require "respool.observe.closing"
+local codec = require "respool.support.codec"
 local dead = require "respool.dead"
-local figures = require "respool.figures"
+local figures = require "respool.observe.stats"
 local history = require "respool.history"
-local hooks = require "respool.hooks"
-local options = require "respool.options"
-local page = require "respool.page"
+local hooks = require "respool.observe.hooks"
+local options = require "respool.support.options"
+local page = require "respool.support.pages"
 local policy = require "respool.policy"
-local push = require "respool.push"
-local take = require "respool.take"
-local upgrade = require "respool.upgrade"
-local work = require "respool.work"
-require "respool.lot"
+local push = require "respool.produce.push"
+local take = require "respool.consume.take"
+local upgrade = require "respool.produce.upgrade"
+local work = require "respool.consume.work"
+require "respool.consume.batch"
 
 local M = {}
 

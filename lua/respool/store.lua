@@ -3,17 +3,17 @@
 -- Stores: opening, closing, and what concerns more than one queue.
 
 local core = require "respool.core"
-local care = require "respool.care"
-local closing = require "respool.closing"
-local codec = require "respool.codec"
+local care = require "respool.maintenance"
+local closing = require "respool.observe.closing"
+local codec = require "respool.support.codec"
 local dead = require "respool.dead"
-local figures = require "respool.figures"
-local health = require "respool.health"
-local hooks = require "respool.hooks"
-local metrics = require "respool.metrics"
-local options = require "respool.options"
+local figures = require "respool.observe.stats"
+local health = require "respool.observe.health"
+local hooks = require "respool.observe.hooks"
+local metrics = require "respool.observe.metrics"
+local options = require "respool.support.options"
 local queue = require "respool.queue"
-local replay = require "respool.replay"
+local replay = require "respool.replay.replay"
 local transaction = require "respool.transaction"
 
 local M = {}

@@ -8,15 +8,15 @@
 -- outcome of an item, or true.
 
 local core = require "respool.core"
-local closing = require "respool.closing"
-local compat = require "respool.compat"
-local handover = require "respool.handover"
-local hooks = require "respool.hooks"
-local item_of = require "respool.item"
-local options = require "respool.options"
-local outcome = require "respool.outcome"
-local push = require "respool.push"
-local verdict = require "respool.verdict"
+local closing = require "respool.observe.closing"
+local compat = require "respool.support.compat"
+local handover = require "respool.consume.item_pushes"
+local hooks = require "respool.observe.hooks"
+local item_of = require "respool.consume.item"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+local push = require "respool.produce.push"
+local verdict = require "respool.consume.decide"
 
 local lots = core.lot
 

@@ -11,12 +11,12 @@
 -- Opening and closing wait for the disk in place: open in init_worker_by_lua,
 -- close in exit_worker_by_lua.
 
-local closing = require "respool.closing"
+local closing = require "respool.observe.closing"
 local core = require "respool.core"
 local waiting = require "resty.respool.waiting"
-local compat = require "respool.compat"
-local figures = require "respool.figures"
-local options = require "respool.options"
+local compat = require "respool.support.compat"
+local figures = require "respool.observe.stats"
+local options = require "respool.support.options"
 local respool = require "respool"
 
 core.home(debug.getinfo(1, "S").source)

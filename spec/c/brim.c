@@ -6,8 +6,8 @@
  */
 #include "holds.h"
 
-#include "lmdb/txn.h"
-#include "store.h"
+#include "lmdb/env/txn.h"
+#include "verbs/store.h"
 
 #define MAP ((size_t)8 << 20)
 

@@ -6,7 +6,7 @@
  * the first byte too many. Prints what does not hold; exits 0 when
  * everything does.
  */
-#include "cbor.h"
+#include "base/cbor.h"
 
 #include <math.h>
 #include <stdio.h>

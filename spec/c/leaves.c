@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "error.h"
-#include "random.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
 
 static int wrong;
 

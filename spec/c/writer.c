@@ -5,7 +5,7 @@
  */
 #include "engine.h"
 #include "holds.h"
-#include "store.h"
+#include "verbs/store.h"
 
 int main(int argc, char **argv) {
   respool *s = NULL;

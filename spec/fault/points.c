@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "fault.h"
+#include "base/fault.h"
 
 #define SHOWN __attribute__((visibility("default")))
 

@@ -6,7 +6,7 @@
  */
 #include "fuzz.h"
 
-#include "lmdb/records.h"
+#include "lmdb/record/records.h"
 
 static void must(bool holds) {
   if (!holds) abort();

@@ -5,7 +5,7 @@
  */
 #include "fuzz.h"
 
-#include "segment.h"
+#include "record/segment.h"
 
 /* Everything that an item points to lies within the segment. */
 static void look(const item *i, const uint8_t *data, size_t n) {

@@ -4,7 +4,7 @@
 -- and whole numbers as people write them, the store and the queue that are
 -- meant, and the one way to end with an error.
 
-local options = require "respool.options"
+local options = require "respool.support.options"
 local store_of = require "respool.store"
 
 local M = {}

@@ -5,8 +5,8 @@
 
 local arguments = require "respool.cli.arguments"
 local child = require "respool.cli.child"
-local compat = require "respool.compat"
-local figures = require "respool.figures"
+local compat = require "respool.support.compat"
+local figures = require "respool.observe.stats"
 local findings = require "respool.cli.findings"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"

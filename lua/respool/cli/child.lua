@@ -4,9 +4,9 @@
 -- the process that does it, and a call into the core cannot be stopped. What
 -- the step returns comes back through a file without a name.
 
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
-local json = require "respool.json"
+local json = require "respool.support.json"
 
 local M = {}
 

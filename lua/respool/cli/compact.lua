@@ -5,9 +5,9 @@
 -- it by itself; the store is the old one then.
 
 local arguments = require "respool.cli.arguments"
-local care = require "respool.care"
+local care = require "respool.maintenance"
 local child = require "respool.cli.child"
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
 

@@ -5,11 +5,11 @@
 -- respool/http/courier.lua.
 
 local arguments = require "respool.cli.arguments"
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
-local courier = require "respool.http.courier"
-local form = require "respool.http.form"
-local http = require "respool.http"
+local courier = require "respool.http.deliver"
+local form = require "respool.http.options"
+local http = require "respool.http.handler"
 local http_message = require "respool.http.message"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"

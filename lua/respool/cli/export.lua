@@ -4,11 +4,11 @@
 -- standard output. What is moved is removed file by file, each when it is on
 -- disk under its name.
 
-local archive = require "respool.archive"
+local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local dump = require "respool.dump"
-local file_writer = require "respool.file_writer"
+local dump = require "respool.transfer.export"
+local file_writer = require "respool.transfer.file_writer"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
 

@@ -4,7 +4,7 @@
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local figures = require "respool.figures"
+local figures = require "respool.observe.stats"
 local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 local store_of = require "respool.store"

@@ -3,13 +3,13 @@
 -- respool import: archive files into a queue. What was imported before is
 -- passed over, so a killed import is begun again as it was.
 
-local archive = require "respool.archive"
+local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local file_reader = require "respool.file_reader"
+local file_reader = require "respool.transfer.file_reader"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
-local restore = require "respool.restore"
+local restore = require "respool.transfer.import"
 
 local check = arguments.check
 

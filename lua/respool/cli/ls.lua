@@ -3,7 +3,7 @@
 -- respool ls: the queues and boxes of a store, or the items of a queue.
 
 local arguments = require "respool.cli.arguments"
-local figures = require "respool.figures"
+local figures = require "respool.observe.stats"
 local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 

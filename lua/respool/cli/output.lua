@@ -4,7 +4,7 @@
 -- What comes from a payload or an error may hold anything, also what a
 -- terminal would obey: control characters are shown, not sent.
 
-local json = require "respool.json"
+local json = require "respool.support.json"
 
 local M = {}
 

@@ -14,7 +14,7 @@
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local json = require "respool.json"
+local json = require "respool.support.json"
 local notes = require "respool.cli.notes"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"

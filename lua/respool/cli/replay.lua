@@ -3,12 +3,12 @@
 -- respool replay: letters of a box back to a queue, or what would be moved.
 
 local arguments = require "respool.cli.arguments"
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local jobs = require "respool.cli.replay_jobs"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
-local script = require "respool.script"
+local script = require "respool.worker_script"
 local where_of = require "respool.cli.where"
 
 local check = arguments.check

@@ -4,7 +4,7 @@
 -- they have changed since the moment before, and how fast they did until then.
 
 local core = require "respool.core"
-local figures = require "respool.figures"
+local figures = require "respool.observe.stats"
 
 local M = {}
 

@@ -4,7 +4,7 @@
 -- library gives it, but for the stored bytes where there is a payload. For
 -- people it is names and values, then what it carries, a part after the other.
 
-local json = require "respool.json"
+local json = require "respool.support.json"
 local output = require "respool.cli.output"
 
 local M = {}

@@ -3,7 +3,7 @@
 -- respool stats: what a store has counted, or one queue.
 
 local arguments = require "respool.cli.arguments"
-local figures = require "respool.figures"
+local figures = require "respool.observe.stats"
 local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 

@@ -4,7 +4,7 @@
 -- look.
 
 local arguments = require "respool.cli.arguments"
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local dashboard = require "respool.cli.dashboard"
 local sampler = require "respool.cli.sampler"

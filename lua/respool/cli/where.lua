@@ -8,7 +8,7 @@
 -- Besides these it sees string, math and a few functions, and nothing that
 -- reaches out of it. A name that is none of them is an error, not nil.
 
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local arguments = require "respool.cli.arguments"
 local null = require "respool.core".cbor.null
 

@@ -8,8 +8,8 @@ local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
-local processes = require "respool.processes"
-local script = require "respool.script"
+local processes = require "respool.worker_processes"
+local script = require "respool.worker_script"
 
 local check = arguments.check
 

@@ -4,7 +4,7 @@
 -- and the headers that tell which item it is.
 
 local core = require "respool.core"
-local json = require "respool.json"
+local json = require "respool.support.json"
 local message = require "respool.http.message"
 
 local M = {}

@@ -4,7 +4,7 @@
 -- luasocket's select. A task runs until it waits; step() runs those whose
 -- wait is over. Times are those of core.mono, in seconds.
 
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 
 local M = {}

@@ -9,7 +9,7 @@
 -- in that task. An answer is a status, perhaps a text with its type, perhaps
 -- headers. After an answer to what could not be read the connection ends.
 
-local json = require "respool.json"
+local json = require "respool.support.json"
 local loop_of = require "respool.http.loop"
 local message = require "respool.http.message"
 local sockets = require "respool.http.sockets"

@@ -3,7 +3,7 @@
 -- Signatures of requests: HMAC-SHA256 (RFC 2104, FIPS 180-4) by luaossl, over
 -- the time of the request, a full stop and the body, in lower case hex.
 
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 
 local M = {}
 

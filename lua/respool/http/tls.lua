@@ -3,7 +3,7 @@
 -- https by LuaSec: the certificate must be signed by one that is trusted and
 -- be for the host that was asked for (RFC 6125, section 6.4).
 
-local compat = require "respool.compat"
+local compat = require "respool.support.compat"
 
 local M = {}
 

@@ -14,9 +14,9 @@
 -- understood to the last parameter does nothing.
 
 local core = require "respool.core"
-local figures = require "respool.figures"
-local json = require "respool.json"
-local options = require "respool.options"
+local figures = require "respool.observe.stats"
+local json = require "respool.support.json"
+local options = require "respool.support.options"
 local reply = require "resty.respool.reply"
 
 core.home(debug.getinfo(1, "S").source)

@@ -3,10 +3,10 @@
 -- What the functions of resty/respool/http.lua and admin.lua share: answers in
 -- JSON, and the stores and queues they are about.
 
-local compat = require "respool.compat"
-local json = require "respool.json"
-local options = require "respool.options"
-local push = require "respool.push"
+local compat = require "respool.support.compat"
+local json = require "respool.support.json"
+local options = require "respool.support.options"
+local push = require "respool.produce.push"
 local resty = require "resty.respool"
 
 local M = {}

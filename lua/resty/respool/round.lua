@@ -12,11 +12,11 @@
 -- resty/respool/threads.lua. A handler that cannot be killed loses its items.
 
 local core = require "respool.core"
-local item = require "respool.item"
-local lot_of = require "respool.lot"
-local outcome = require "respool.outcome"
+local item = require "respool.consume.item"
+local lot_of = require "respool.consume.batch"
+local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
-local verdict = require "respool.verdict"
+local verdict = require "respool.consume.decide"
 
 local lots = core.lot
 local max, min = math.max, math.min

@@ -13,7 +13,7 @@
 -- wants the worker process to end.
 
 local core = require "respool.core"
-local take = require "respool.take"
+local take = require "respool.consume.take"
 
 local min, select, type = math.min, select, type
 

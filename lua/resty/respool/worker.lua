@@ -5,12 +5,12 @@
 -- resty/respool/round.lua. A recurring timer looks after it.
 
 local core = require "respool.core"
-local compat = require "respool.compat"
-local options = require "respool.options"
+local compat = require "respool.support.compat"
+local options = require "respool.support.options"
 local resty = require "resty.respool"
 local round = require "resty.respool.round"
-local script = require "respool.script"
-local work = require "respool.work"
+local script = require "respool.worker_script"
+local work = require "respool.consume.work"
 
 core.home(debug.getinfo(1, "S").source)
 

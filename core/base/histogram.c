@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Histograms with fixed bounds: of durations, a factor of about five apart,
+ * and of counts, a factor of two.
+ */
+#include "base/histogram.h"
+
+#include <stddef.h>
+
+static const uint64_t bounds[RESPOOL_BUCKETS] = {
+  1000, 5000, 25000, 100000, 500000, 2500000, 10000000, 60000000, 300000000,
+  1800000000, 7200000000, UINT64_MAX,
+};
+
+uint64_t respool_bucket_bound(int i) {
+  return i >= 0 && i < RESPOOL_BUCKETS ? bounds[i] : UINT64_MAX;
+}
+
+uint64_t respool_count_bound(int i) {
+  return i >= 0 && i < RESPOOL_BUCKETS - 1 ? UINT64_C(1) << i : UINT64_MAX;
+}
+
+static void add(respool_histogram *h, uint64_t (*bound)(int), uint64_t v,
+                uint64_t times) {
+  int i = 0;
+  while (v > bound(i)) i++;
+  h->buckets[i] += times;
+  h->count += times;
+  h->sum += v * times;
+}
+
+void histogram_add(respool_histogram *h, uint64_t us, uint64_t n) {
+  add(h, respool_bucket_bound, us, n);
+}
+
+void histogram_count(respool_histogram *h, uint64_t n) {
+  add(h, respool_count_bound, n, 1);
+}
+
+void histogram_merge(respool_histogram *to, const respool_histogram *from) {
+  for (int i = 0; i < RESPOOL_BUCKETS; i++) to->buckets[i] += from->buckets[i];
+  to->count += from->count;
+  to->sum += from->sum;
+}
+
+const char *respool_death_name(int death) {
+  switch (death) {
+#define NAME(name, number, text) case number: return text;
+    RESPOOL_REASONS(NAME)
+#undef NAME
+    default: return NULL;
+  }
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* A set of numbers; see numbers.h. */
+#include "base/id_set.h"
+
+#include <stdlib.h>
+
+bool numbers_add(numbers *l, uint64_t number) {
+  if (l->n == l->cap) {
+    size_t cap = l->cap ? l->cap * 2 : 64;
+    uint64_t *bigger = realloc(l->of, cap * sizeof *bigger);
+    if (!bigger) return false;
+    l->of = bigger;
+    l->cap = cap;
+  }
+  l->of[l->n++] = number;
+  l->sorted = false;
+  return true;
+}
+
+static int by_size(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+bool numbers_has(numbers *l, uint64_t number) {
+  if (!l->n) return false;
+  if (!l->sorted) qsort(l->of, l->n, sizeof *l->of, by_size);
+  l->sorted = true;
+  return bsearch(&number, l->of, l->n, sizeof *l->of, by_size) != NULL;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting threads; see thread.h.
+ */
+#include "base/thread.h"
+
+#include <signal.h>
+
+int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg) {
+  sigset_t all, old;
+  sigfillset(&all);
+  sigdelset(&all, SIGSEGV); /* those that a thread brings upon itself */
+  sigdelset(&all, SIGBUS);
+  sigdelset(&all, SIGFPE);
+  sigdelset(&all, SIGILL);
+  pthread_sigmask(SIG_BLOCK, &all, &old);
+  int rc = pthread_create(thread, NULL, main, arg);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  return rc;
+}

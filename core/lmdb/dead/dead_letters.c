@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Boxes and letters: burying, listing, counting, removing. A box is made by
+ * its first letter. Its record carries the next number and the count, and
+ * like a queue's is stored once a transaction.
+ */
+#include "lmdb/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LETTER_SIZE 512 /* mostly, without its item and history */
+
+/* ---- boxes -------------------------------------------------------------- */
+
+static box *box_new(txn *t, const char *name) {
+  box *x = calloc(1, sizeof *x);
+  if (!x) {
+    txn_spoil(t, RESPOOL_NOMEM);
+    return NULL;
+  }
+  strcpy(x->name, name);
+  x->next = t->boxes;
+  t->boxes = x;
+  return x;
+}
+
+box *box_find(txn *t, const char *name) {
+  respool_bytes v;
+  for (box *x = t->boxes; x; x = x->next)
+    if (!strcmp(x->name, name)) return x;
+  if (!txn_get(t, DB_BOXES, phrase_of(name), &v)) return NULL;
+  box *x = box_new(t, name);
+  if (x && !box_unpack(v, x)) txn_spoil(t, RESPOOL_CORRUPT);
+  return t->rc ? NULL : x;
+}
+
+box *box_make(txn *t, const char *name) {
+  box *x = box_find(t, name);
+  if (x || t->rc) return x;
+  x = box_new(t, name);
+  if (!x) return NULL;
+  x->id = (uint32_t)meta_number(t, "next box");
+  x->next_number = 1;
+  x->dirty = true;
+  return x;
+}
+
+void boxes_store(txn *t) {
+  packer p;
+  packer_init(&p);
+  for (box *x = t->boxes; x; x = x->next) {
+    if (!x->dirty) continue;
+    packer_reset(&p);
+    box_pack(&p, x);
+    txn_put_packed(t, DB_BOXES, phrase_of(x->name), &p);
+  }
+  packer_free(&p);
+}
+
+void boxes_free(txn *t) {
+  while (t->boxes) {
+    box *next = t->boxes->next;
+    free(t->boxes);
+    t->boxes = next;
+  }
+}
+
+/* ---- burying ------------------------------------------------------------ */
+
+static void put_letter(txn *t, box *x, const letter *l) {
+  key k = letter_key(x->id, x->next_number++);
+  packer p;
+  packer_init(&p);
+  packer_reserve(&p, LETTER_SIZE + l->item.size + l->history.size);
+  letter_pack(&p, l);
+  txn_put_packed(t, DB_LETTERS, key_bytes(&k), &p);
+  packer_free(&p);
+  x->count++;
+  x->dirty = true;
+}
+
+static void count_death(queue *q, const death *d) {
+  if (!strcmp(d->reason, "expired")) return; /* counted apart */
+  int i = 0;
+  while (i < RESPOOL_DEATH_OTHER && strcmp(d->reason, respool_death_name(i)))
+    i++;
+  q->counters.died_by[i] += d->items;
+}
+
+void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
+                 respool_bytes packed) {
+  const char *name = d->box ? d->box : q->config.box;
+  box *x = box_make(t, name);
+  if (!x) return;
+  letter l = {.history = d->history, .item = packed, .memo = d->memo};
+  l.r.reason = phrase_of(d->reason);
+  l.r.group = phrase_cut(d->group, HISTORY_TEXT);
+  l.r.error = phrase_cut(d->error, HISTORY_TEXT);
+  l.r.queue = phrase_of(q->name);
+  l.r.id = i->id;
+  l.r.lane = i->lane;
+  l.r.items = d->items;
+  l.r.version = i->version;
+  l.r.pushed_at = i->pushed_at;
+  l.r.died_at = d->at;
+  l.r.first_failed_at = history_first(d->history);
+  l.r.attempts = d->attempts;
+  l.r.deliveries = d->deliveries;
+  l.r.crashes = d->crashes;
+  put_letter(t, x, &l);
+  if (t->witness)
+    txn_spoil(t, lot_add_death(t->witness, x->name, x->next_number - 1));
+  if (t->listener)
+    notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
+  count_death(q, d);
+  uint64_t size = blob_of(packed).size; /* it leaves the queue */
+  q->bytes -= size < q->bytes ? size : q->bytes;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+static int copy_strings(arena *a, respool_letter *r) {
+  respool_bytes *all[] = {&r->reason, &r->group, &r->error, &r->queue};
+  int rc = 0;
+  for (size_t i = 0; i < sizeof all / sizeof *all && !rc; i++)
+    rc = arena_copy(a, *all[i], all[i]);
+  return rc;
+}
+
+static int copy_history(arena *a, respool_letter *r, respool_bytes packed) {
+  history h;
+  respool_bytes copy;
+  int rc = arena_copy(a, packed, &copy);
+  if (rc || !history_read(copy, &h) || !h.n) return rc;
+  respool_failure *f = arena_alloc(a, h.n * sizeof *f);
+  if (!f) return RESPOOL_NOMEM;
+  memcpy(f, h.kept, h.n * sizeof *f);
+  r->history = f;
+  r->history_length = h.n;
+  r->failures = h.count;
+  return 0;
+}
+
+/* What cannot be read as an item is shown as the bytes that it is. */
+static respool_bytes unreadable(respool_bytes packed) {
+  respool_bytes bytes;
+  return item_unpack_damaged(packed, &bytes) ? bytes : packed;
+}
+
+/* The body and what goes with it. */
+static int copy_item(txn *t, arena *a, respool_letter *r,
+                     respool_bytes packed) {
+  respool_page p = {.memory = *a};
+  respool_bytes copy, raw;
+  item i;
+  unpacker u;
+  int rc = arena_copy(&p.memory, packed, &copy);
+  if (!rc) {
+    unpacker_init(&u, copy.data, copy.size);
+    r->damaged = items_read(t, &p, &u, &i, &raw) != ITEM_OK;
+    if (r->damaged) i = (item){.body = unreadable(copy)};
+    r->body = i.body;
+    r->headers = i.headers;
+    r->original = i.original;
+    r->key = i.key;
+    r->replays = i.replays;
+  }
+  *a = p.memory;
+  return rc ? rc : t->rc;
+}
+
+static void damaged_letter(respool_letter *r) {
+  memset(r, 0, sizeof *r);
+  r->reason = phrase_of("damaged");
+  r->error = phrase_of("the letter's checksum does not hold");
+  r->items = 1;
+  r->damaged = 1;
+}
+
+/* Adds a letter to a list, everything copied. */
+static int add_letter(txn *t, respool_letters *out, uint64_t number,
+                      respool_bytes stored, bool no_body) {
+  letter l;
+  respool_letter *r = letters_add(out);
+  if (!r) return RESPOOL_NOMEM;
+  bool whole = letter_unpack(stored, &l);
+  if (whole)
+    *r = l.r;
+  else
+    damaged_letter(r);
+  r->number = number;
+  if (!whole) return arena_copy(&out->memory, stored, &r->body);
+  int rc = copy_strings(&out->memory, r);
+  if (!rc) rc = copy_history(&out->memory, r, l.history);
+  if (!rc) rc = arena_copy(&out->memory, l.memo, &r->memo);
+  if (!rc && !no_body) rc = copy_item(t, &out->memory, r, l.item);
+  return rc;
+}
+
+/* Is it of the group asked for? A damaged one is of none. */
+static bool in_group(respool_bytes stored, const char *group) {
+  letter l;
+  if (!group) return true;
+  return letter_unpack(stored, &l) && phrase_is(l.r.group, group);
+}
+
+/* ---- listing ------------------------------------------------------------ */
+
+/* The letters of a box, one after the other. */
+typedef struct letter_walk {
+  cur c;
+  uint32_t box;
+  uint64_t number;
+  bool down, begun;
+} letter_walk;
+
+static bool letter_move(letter_walk *w) {
+  if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
+  key k = letter_key(w->box, w->number);
+  w->begun = true;
+  return w->down ? cur_floor(&w->c, key_bytes(&k))
+                 : cur_seek(&w->c, key_bytes(&k));
+}
+
+/* In a tree that has come out of order a walk may not end: then it is an
+   error. */
+static bool letter_next(letter_walk *w) {
+  uint32_t of;
+  uint64_t before = w->number;
+  bool first = !w->begun;
+  if (!letter_move(w) || !letter_key_read(w->c.key, &of, &w->number) ||
+      of != w->box)
+    return false;
+  if (first && w->number == before) return true;
+  if (w->down ? w->number < before : w->number > before) return true;
+  txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  return false;
+}
+
+static void letter_open(letter_walk *w, txn *t, uint32_t of, uint64_t from,
+                        bool down) {
+  memset(w, 0, sizeof *w);
+  w->box = of;
+  w->down = down;
+  w->number = from;
+  cur_open(&w->c, t, DB_LETTERS);
+}
+
+static uint64_t first_number(const respool_list_options *o) {
+  if (!o->descending) return o->after + 1;
+  return o->after ? o->after - 1 : UINT64_MAX;
+}
+
+static bool past(const respool_list_options *o, uint64_t number) {
+  return !o->descending && o->upto && number > o->upto;
+}
+
+int lmdb_letters(txn *t, const char *name, const respool_list_options *o,
+                 respool_letters *out) {
+  letter_walk w;
+  uint64_t limit = o->limit ? o->limit : 100;
+  box *x = box_find(t, name);
+  if (!x || (o->descending && o->after == 1)) return t->rc;
+  letter_open(&w, t, x->id, first_number(o), o->descending);
+  int rc = 0;
+  while (!rc && out->n < limit && letter_next(&w) && !past(o, w.number))
+    if (in_group(w.c.value, o->group))
+      rc = add_letter(t, out, w.number, w.c.value, o->no_body);
+  cur_close(&w.c);
+  return rc ? rc : t->rc;
+}
+
+int lmdb_letter_count(txn *t, const char *name, uint64_t *n) {
+  box *x = box_find(t, name);
+  if (!t->rc) *n = x ? x->count : 0;
+  return t->rc;
+}
+
+/* ---- removing ----------------------------------------------------------- */
+
+void letter_delete(txn *t, box *x, uint64_t number) {
+  key k = letter_key(x->id, number);
+  txn_del(t, DB_LETTERS, key_bytes(&k));
+  x->count--;
+  x->dirty = true;
+}
+
+static void remove_one(txn *t, box *x, uint64_t number, respool_bytes v) {
+  letter l;
+  uint64_t blob = letter_unpack(v, &l) ? blob_of(l.item).number : 0;
+  letter_delete(t, x, number);
+  if (blob) blob_del(t, blob);
+}
+
+int lmdb_letter_remove(txn *t, const char *name, const uint64_t *numbers,
+                       size_t n, uint64_t *removed) {
+  respool_bytes v;
+  *removed = 0;
+  box *x = box_find(t, name);
+  for (size_t i = 0; x && i < n && !t->rc; i++) {
+    key k = letter_key(x->id, numbers[i]);
+    if (!txn_get(t, DB_LETTERS, key_bytes(&k), &v)) continue;
+    remove_one(t, x, numbers[i], v);
+    ++*removed;
+  }
+  return t->rc;
+}
+
+static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
+  letter l;
+  if (!o->died_before && !o->group) return true;
+  if (!letter_unpack(v, &l)) return false;
+  if (o->died_before && l.r.died_at >= o->died_before) return false;
+  return !o->group || phrase_is(l.r.group, o->group);
+}
+
+int lmdb_letter_purge(txn *t, const char *name,
+                      const respool_purge_options *o, size_t limit,
+                      uint64_t *after, uint64_t *removed, bool *more) {
+  letter_walk w;
+  size_t looked = 0;
+  *removed = 0;
+  *more = false;
+  box *x = box_find(t, name);
+  if (!x) return t->rc;
+  uint64_t numbers[REMOVAL_PAGE];
+  size_t n = 0;
+  letter_open(&w, t, x->id, *after + 1, false);
+  while (looked < limit && letter_next(&w)) {
+    looked++;
+    *after = w.number;
+    if (to_be_purged(w.c.value, o)) numbers[n++] = w.number;
+  }
+  cur_close(&w.c);
+  *more = looked == limit;
+  return t->rc ? t->rc : lmdb_letter_remove(t, name, numbers, n, removed);
+}

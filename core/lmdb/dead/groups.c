@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Letters counted by group and reason: one walk over a box with a hash
+ * table (open addressing, linear probing) of what was seen. The names point
+ * into the map, which holds still during a read.
+ */
+#include "lmdb/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+typedef struct group {
+  respool_bytes name, reason;
+  uint64_t count; /* 0: an empty slot */
+} group;
+
+typedef struct table {
+  group *slots;
+  size_t n, cap; /* cap is a power of two */
+} table;
+
+static bool same(respool_bytes a, respool_bytes b) {
+  return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
+}
+
+static group *slot_of(const table *h, respool_bytes name,
+                      respool_bytes reason) {
+  uint64_t seed = XXH3_64bits(reason.data, reason.size);
+  uint64_t sum = XXH3_64bits_withSeed(name.data, name.size, seed);
+  size_t i = (size_t)sum & (h->cap - 1);
+  while (h->slots[i].count && !(same(h->slots[i].name, name) &&
+                                same(h->slots[i].reason, reason)))
+    i = (i + 1) & (h->cap - 1);
+  return &h->slots[i];
+}
+
+static bool grow(table *h) {
+  table bigger = {.n = h->n, .cap = h->cap ? h->cap * 2 : 64};
+  bigger.slots = calloc(bigger.cap, sizeof *bigger.slots);
+  if (!bigger.slots) return false;
+  for (size_t i = 0; i < h->cap; i++)
+    if (h->slots[i].count)
+      *slot_of(&bigger, h->slots[i].name, h->slots[i].reason) = h->slots[i];
+  free(h->slots);
+  *h = bigger;
+  return true;
+}
+
+static int count_letter(table *h, respool_bytes name, respool_bytes reason) {
+  if (h->n * 2 >= h->cap && !grow(h)) return RESPOOL_NOMEM;
+  group *g = slot_of(h, name, reason);
+  if (!g->count) {
+    g->name = name;
+    g->reason = reason;
+    h->n++;
+  }
+  g->count++;
+  return 0;
+}
+
+/* A letter that cannot be read counts too, under its own reason. */
+static int count_box(txn *t, const box *x, table *h) {
+  key start = letter_key(x->id, 0);
+  uint32_t of;
+  uint64_t number, before = 0;
+  letter l;
+  int rc = 0;
+  cur c;
+  cur_open(&c, t, DB_LETTERS);
+  bool found = cur_seek(&c, key_bytes(&start));
+  while (found && !rc && letter_key_read(c.key, &of, &number) &&
+         of == x->id) {
+    if (number <= before) txn_spoil(t, RESPOOL_CORRUPT); /* out of order? */
+    before = number;
+    if (!letter_unpack(c.value, &l)) {
+      l.r.group = phrase_of(NULL);
+      l.r.reason = phrase_of("damaged");
+    }
+    rc = count_letter(h, l.r.group, l.r.reason);
+    found = cur_next(&c);
+  }
+  cur_close(&c);
+  return rc;
+}
+
+static void pack_groups(packer *out, const table *h) {
+  for (size_t i = 0; i < h->cap; i++) {
+    const group *g = &h->slots[i];
+    if (!g->count) continue;
+    pack_array(out, 3);
+    pack_phrase(out, g->name);
+    pack_phrase(out, g->reason);
+    pack_uint(out, g->count);
+  }
+}
+
+int lmdb_letter_groups(txn *t, const char *name, packer *out) {
+  table h = {NULL, 0, 0};
+  const box *x = box_find(t, name);
+  if (!x) return t->rc;
+  int rc = count_box(t, x, &h);
+  if (!rc) pack_groups(out, &h);
+  free(h.slots);
+  txn_spoil(t, rc ? rc : out->rc);
+  return t->rc;
+}

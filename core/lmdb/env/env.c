@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open environments. LMDB lets a process open one environment twice and
+ * then loses its locks, so there is one registry for the process, by device
+ * and inode, counted, behind a mutex. Opening passes the gate of the store's
+ * directory, which is shut while its data file is replaced. An environment
+ * that saw an I/O error is closed and opened again before it is used: what is
+ * then on disk is what happened.
+ *
+ * A child of fork finds its parent's entries and leaves them alone: they
+ * are told apart by their pid.
+ */
+#include "lmdb/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAP_SIZE ((size_t)64 << 30)
+#define OPEN_TRIES 20 /* 1, 2, 3, ... ms apart */
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static lmdb_env *registry;
+
+/* A fork while another thread holds the lock would leave it held. */
+static void fresh_lock(void) {
+  pthread_mutex_init(&registry_lock, NULL);
+}
+
+static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, fresh_lock);
+}
+
+/* ---- making one --------------------------------------------------------- */
+
+static size_t map_size(uint64_t max_bytes) {
+  return max_bytes > MAP_SIZE / 4 ? (size_t)max_bytes * 4 : MAP_SIZE;
+}
+
+static lmdb_env *env_new(const char *path, const respool_options *o) {
+  lmdb_env *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->path = strdup(path);
+  if (!e->path) {
+    free(e);
+    return NULL;
+  }
+  e->base.engine = &engine_lmdb;
+  e->base.pid = getpid();
+  e->max_readers = o->max_readers ? o->max_readers : 256;
+  e->map_size = map_size(o->max_bytes);
+  e->read_only = o->read_only;
+  e->refs = 1;
+  committer_init(&e->base.commit);
+  pthread_rwlock_init(&e->life, NULL);
+  return e;
+}
+
+static void env_free(lmdb_env *e) {
+  txn_env_close(e);
+  queues_free(e->queues);
+  pthread_rwlock_destroy(&e->life);
+  committer_destroy(&e->base.commit);
+  free(e->path);
+  free(e);
+}
+
+/* One at a time, with the gate shut. Ensures: 1. No file is opened that is
+   replaced before LMDB's own locks tell that it is open. 2. Nobody waits at
+   LMDB's lock file for the first to open it, who may be killed before it has
+   written there what the others need. */
+static int open_within_gate(lmdb_env *e) {
+  int gate, rc = gate_enter(e->path, LOCK_EX, &gate);
+  if (rc) return rc;
+  int error = dir_look(e->path);
+  if (error == ENOENT && !e->read_only && !e->broken)
+    rc = store_make(e);
+  else if (error)
+    rc = dir_fail(e->path, error);
+  if (!rc) rc = txn_env_open(e);
+  gate_leave(gate);
+  return rc;
+}
+
+/* A lock file that another program left half made is made anew by the first to
+   come when all have closed it. */
+static bool try_again(int rc, int n) {
+  struct timespec pause = {0, n * 1000000L};
+  if (rc != LOCK_STALE || n > OPEN_TRIES) return false;
+  nanosleep(&pause, NULL);
+  return true;
+}
+
+static int env_start(lmdb_env *e) {
+  int rc, n = 0;
+  do {
+    rc = open_within_gate(e);
+    if (!rc) rc = txn_env_use(e, format_check);
+  } while (try_again(rc, ++n));
+  if (!rc) e->broken = false;
+  if (rc != LOCK_STALE) return rc;
+  return fail(RESPOOL_BUSY, "the lock file of store \"%.120s\" was left half "
+              "made: close the store everywhere, and open it again", e->path);
+}
+
+/* ---- the registry ------------------------------------------------------- */
+
+static lmdb_env *find_open(const struct stat *st) {
+  for (lmdb_env *e = registry; e; e = e->next)
+    if (e->dev == st->st_dev && e->ino == st->st_ino && !e->memory &&
+        e->base.pid == getpid())
+      return e;
+  return NULL;
+}
+
+static void registry_add(lmdb_env *e) {
+  e->next = registry;
+  registry = e;
+}
+
+static void registry_remove(lmdb_env *e) {
+  lmdb_env **p = &registry;
+  while (*p && *p != e) p = &(*p)->next;
+  if (*p) *p = e->next;
+}
+
+/* One more handle on an environment that is open already. */
+static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
+  if (e->read_only && !o->read_only)
+    return fail(RESPOOL_BUSY, "store \"%.160s\" is open in this process, "
+                "read-only", e->path);
+  e->refs++;
+  *out = e;
+  return 0;
+}
+
+/* With the registry locked. */
+static int open_dir(const char *path, const respool_options *o,
+                    lmdb_env **out) {
+  struct stat st;
+  int rc = dir_find(path, !o->no_create && !o->read_only, &st);
+  if (rc) return rc;
+  lmdb_env *e = find_open(&st);
+  if (e) return share(e, o, out);
+  e = env_new(path, o);
+  if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
+  rc = env_start(e);
+  if (rc) {
+    env_free(e);
+    return rc;
+  }
+  if (!e->read_only) (void)dir_sync(path);
+  e->dev = st.st_dev;
+  e->ino = st.st_ino;
+  registry_add(e);
+  *out = e;
+  return 0;
+}
+
+/* Tries to shut the gate of a directory that holds a store which nobody in
+   this process has open; who opens it then waits at the gate. */
+static int try_shut(const char *path, int *gate) {
+  struct stat st;
+  int rc = dir_find(path, false, &st);
+  if (rc) return rc;
+  if (find_open(&st))
+    return fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
+                path);
+  return gate_enter(path, LOCK_EX | LOCK_NB, gate);
+}
+
+/* The gate is passed in moments, unless somebody else has shut it. */
+int env_shut(const char *path, int *gate) {
+  static const struct timespec pause = {0, 10000000};
+  int rc = RESPOOL_LOCKED;
+  for (int i = 0; i < 100 && rc == RESPOOL_LOCKED; i++) {
+    if (i > 0) nanosleep(&pause, NULL);
+    pthread_mutex_lock(&registry_lock);
+    rc = try_shut(path, gate);
+    pthread_mutex_unlock(&registry_lock);
+  }
+  return rc;
+}
+
+static void unlink_files(const char *dir) {
+  static const char *const files[] = {"data.mdb", "lock.mdb",
+                                      "data.mdb.new"};
+  char path[64];
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+    unlink(path);
+  }
+  rmdir(dir);
+}
+
+/* A private store whose files have no name any more once it is open. */
+static int open_memory(const respool_options *o, lmdb_env **out) {
+  char shm[] = "/dev/shm/respool-XXXXXX", tmp[] = "/tmp/respool-XXXXXX";
+  char *dir = mkdtemp(shm);
+  if (!dir) dir = mkdtemp(tmp);
+  if (!dir) return dir_fail(":memory:", errno);
+  lmdb_env *e = env_new(dir, o);
+  int rc = RESPOOL_NOMEM;
+  if (e) {
+    e->memory = true;
+    rc = env_start(e);
+    unlink_files(dir);
+  }
+  if (rc) {
+    if (e) env_free(e);
+    return rc;
+  }
+  registry_add(e);
+  *out = e;
+  return 0;
+}
+
+/* A transaction needs much memory and gives it all back. glibc returns that
+   to the system each time, to fetch it anew, page fault by page fault: a fifth
+   of the time. Once it has seen a block of this size come and go, it keeps
+   twice as much (mallopt(3), "dynamic mmap threshold"). */
+static void keep_memory(void) {
+  void *volatile block = malloc((size_t)4 << 20);
+  free(block);
+}
+
+static void prepare(void) {
+  watch_forks();
+  keep_memory();
+}
+
+int env_open(const char *path, const respool_options *o, env **e) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, prepare);
+  lmdb_env *opened = NULL;
+  pthread_mutex_lock(&registry_lock);
+  int rc = strcmp(path, ":memory:") ? open_dir(path, o, &opened)
+                                    : open_memory(o, &opened);
+  pthread_mutex_unlock(&registry_lock);
+  if (!rc) *e = &opened->base;
+  return rc;
+}
+
+void env_close(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_mutex_lock(&registry_lock);
+  bool last = --e->refs == 0;
+  if (last) {
+    registry_remove(e);
+    commit_stop(base);
+    if (e->mdb) txn_env_sync(e);
+    env_free(e);
+  }
+  pthread_mutex_unlock(&registry_lock);
+}
+
+/* ---- transactions ------------------------------------------------------- */
+
+/* To be opened again before it is used? */
+static bool is_lost(const lmdb_env *e) {
+  return e->broken || !e->mdb;
+}
+
+/* Opens again what an I/O error left in doubt. */
+static int env_mend(lmdb_env *e) {
+  int rc = 0;
+  pthread_rwlock_unlock(&e->life);
+  pthread_rwlock_wrlock(&e->life);
+  if (e->broken) {
+    txn_env_close(e);
+    queues_free(e->queues);
+    e->queues = NULL;
+    rc = env_start(e);
+  }
+  pthread_rwlock_unlock(&e->life);
+  pthread_rwlock_rdlock(&e->life);
+  if (!rc && is_lost(e))
+    rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
+  return rc;
+}
+
+/* States of queues from the commit before this transaction hold still. */
+static void inherit_queues(lmdb_env *e, txn *t) {
+  if (e->queues && txn_follows(t, e->queues_txn))
+    t->queues = e->queues;
+  else
+    queues_free(e->queues);
+  e->queues = NULL;
+}
+
+/* Begins; once more when the environment turned out to need mending. */
+static int begin(lmdb_env *e, bool write, txn *t) {
+  int rc = is_lost(e) ? env_mend(e) : 0;
+  if (!rc) rc = txn_begin(e, write, t);
+  if (rc && e->broken && e->mdb) {
+    rc = env_mend(e);
+    if (!rc) rc = txn_begin(e, write, t);
+  }
+  return rc;
+}
+
+int env_begin(env *base, bool write, txn **out) {
+  lmdb_env *e = (lmdb_env *)base;
+  txn *t = malloc(sizeof *t);
+  if (!t) return fail(RESPOOL_NOMEM, "not enough memory for a transaction");
+  pthread_rwlock_rdlock(&e->life);
+  int rc = begin(e, write, t);
+  if (rc) {
+    pthread_rwlock_unlock(&e->life);
+    free(t);
+    return rc;
+  }
+  if (write) inherit_queues(e, t);
+  *out = t;
+  return 0;
+}
+
+static void env_end(txn *t) {
+  boxes_free(t);
+  pthread_rwlock_unlock(&t->env->life);
+  free(t);
+}
+
+int env_commit(txn *t) {
+  lmdb_env *e = t->env;
+  queues_store(t);
+  boxes_store(t);
+  size_t number = txn_number(t);
+  int rc = txn_commit(t);
+  if (rc) {
+    queues_free(t->queues);
+    notices_drop(t->notices);
+  } else {
+    notices_post(t->notices);
+    e->queues = t->queues;
+    e->queues_txn = number;
+  }
+  env_end(t);
+  return rc;
+}
+
+void env_abort(txn *t) {
+  lmdb_env *e = t->env;
+  if (t->write && !t->changes) { /* what was loaded holds still? */
+    e->queues = t->queues;
+    e->queues_txn = txn_number(t) - 1;
+  } else
+    queues_free(t->queues);
+  notices_drop(t->notices);
+  txn_abort(t);
+  env_end(t);
+}
+
+int env_sync(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_rwlock_rdlock(&e->life);
+  int rc = is_lost(e) ? env_mend(e) : 0;
+  if (!rc) rc = txn_env_sync(e);
+  if (rc == RESPOOL_UNKNOWN_OUTCOME) e->broken = true;
+  pthread_rwlock_unlock(&e->life);
+  return rc;
+}
+
+/* LMDB holds a lock on its lock file while it is open. A process does not see
+   its own, and would give it up by closing the file: the registry comes
+   first. */
+bool env_is_open(const char *path) {
+  struct stat st;
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+  char *file = malloc(strlen(path) + sizeof "/lock.mdb");
+  bool open_here = false, open_there = false;
+  pthread_mutex_lock(&registry_lock);
+  open_here = stat(path, &st) == 0 && find_open(&st);
+  pthread_mutex_unlock(&registry_lock);
+  if (file && !open_here) {
+    int fd = open(strcat(strcpy(file, path), "/lock.mdb"),
+                  O_RDWR | O_CLOEXEC);
+    open_there = fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 &&
+                 lock.l_type != F_UNLCK;
+    if (fd >= 0) close(fd);
+  }
+  free(file);
+  return open_here || open_there;
+}
+
+uint64_t env_last(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_rwlock_rdlock(&e->life);
+  uint64_t last = e->mdb ? txn_env_last(e) : 0;
+  pthread_rwlock_unlock(&e->life);
+  return last;
+}
+
+/* The number under `name`, or 1. */
+static uint64_t meta_get(txn *t, respool_bytes name) {
+  respool_bytes v;
+  unpacker u;
+  if (!txn_get(t, DB_META, name, &v)) return 1;
+  unpacker_init(&u, v.data, v.size);
+  return unpack_uint(&u);
+}
+
+uint64_t meta_number(txn *t, const char *name) {
+  respool_bytes k = phrase_of(name);
+  uint64_t n = meta_get(t, k);
+  packer p;
+  packer_init(&p);
+  pack_uint(&p, n + 1);
+  txn_put_packed(t, DB_META, k, &p);
+  packer_free(&p);
+  return n;
+}
+
+int lmdb_probe_write(txn *t, uint64_t *number) {
+  *number = meta_number(t, "next probe");
+  return t->rc;
+}
+
+int lmdb_probe_read(txn *t, uint64_t *number) {
+  *number = meta_get(t, phrase_of("next probe")) - 1;
+  return t->rc;
+}

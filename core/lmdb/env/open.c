@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening LMDB's environments, and what may be wrong with one: a lock file
+ * left half made, a data file that was cut off, another program's. See txn.h.
+ */
+#include "lmdb/env/txn.h"
+
+#include "lmdb/env/pages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_MODE 0640
+#define MAP_MIN ((size_t)1 << 30)
+
+static const char *const names[DB_COUNT] = {
+  "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
+  "keys", "windows", "blobs", "history", "boxes", "letters", "jobs",
+};
+
+const char *db_name(enum db db) {
+  return names[db];
+}
+
+/* ---- databases ---------------------------------------------------------- */
+
+static unsigned env_flags(const lmdb_env *e) {
+  unsigned flags = MDB_NOTLS | MDB_NOMETASYNC;
+  if (e->read_only) return MDB_NOTLS | MDB_RDONLY;
+  return e->memory ? flags | MDB_NOSYNC : flags;
+}
+
+/* Another program's LMDB has entries, but not our first database. NOTFOUND
+   when there is something to be made. */
+static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
+  unsigned flags = write ? MDB_CREATE : 0;
+  MDB_dbi root;
+  MDB_stat st;
+  int rc = mdb_dbi_open(t, NULL, 0, &root);
+  if (!rc) rc = mdb_stat(t, root, &st);
+  if (rc) return rc;
+  *fresh = st.ms_entries == 0;
+  if (*fresh && !write) return e->read_only ? MDB_INVALID : MDB_NOTFOUND;
+  if (!*fresh) {
+    rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
+    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
+  }
+  for (int i = 0; i < DB_COUNT && !rc; i++)
+    rc = mdb_dbi_open(t, names[i], flags, &e->dbis[i]);
+  return rc;
+}
+
+/* An error of ours, told from LMDB's by being none of its numbers. */
+#define LOOKED (-1)
+
+static uint64_t last_commit(const lmdb_env *e) {
+  MDB_envinfo info;
+  return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
+}
+
+/* A transaction learns from LMDB's lock file which commit is the last. That
+   number is written when the first to open the environment has done so; were
+   it killed before, who waited there goes on with none, and would commit over
+   what there is. Requires: `last`, read from the data before it began. */
+static bool is_behind(const txn *t, uint64_t last) {
+  return mdb_txn_id(t->mdb) < last + (t->write ? 1 : 0);
+}
+
+static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
+  uint64_t last = last_commit(e);
+  bool fresh;
+  int rc = t->write ? txn_begin_write(e, &t->mdb)
+                    : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
+  if (rc) return rc;
+  if (is_behind(t, last)) return LOCK_STALE;
+  rc = open_dbis(e, t->mdb, t->write, &fresh);
+  if (rc) return rc;
+  e->looked = look(t, fresh);
+  return e->looked ? LOOKED : t->rc ? EIO : 0;
+}
+
+static int try_databases(lmdb_env *e, bool write,
+                         int (*look)(txn *t, bool fresh)) {
+  txn t = {.env = e, .write = write};
+  int rc = use(e, &t, look);
+  if (rc) {
+    txn_abort(&t);
+    return rc;
+  }
+  rc = mdb_txn_commit(t.mdb);
+  if (write) txn_end_turn(e);
+  return rc;
+}
+
+/* A store that is whole is only read, which waits for no writer. */
+static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  int rc = try_databases(e, false, look);
+  if (e->read_only) return rc;
+  if (rc == MDB_NOTFOUND || rc == MDB_READERS_FULL)
+    rc = try_databases(e, true, look);
+  return rc ? rc : mdb_env_sync(e->mdb, 1);
+}
+
+/* Does the file hold every page that is in use? What was free may be cut off
+   by rights: pages that a commit took and gave back are not written. */
+static int look_for_pages(lmdb_env *e) {
+  pages p;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/data.mdb", e->path);
+  int rc = pages_open(&p, path);
+  if (rc) return rc;
+  bool whole = pages_whole(&p);
+  rc = p.rc;
+  pages_close(&p);
+  if (rc) return fail(rc, "not enough memory to open a store");
+  return whole ? 0 : fail(RESPOOL_CORRUPT, "store \"%.120s\" is cut off: its "
+                          "file ends before its data; see respool repair",
+                          e->path);
+}
+
+/* With a reader, so that no page of the last commit is used again. */
+static int look_within(lmdb_env *e) {
+  MDB_txn *reader;
+  int rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &reader);
+  if (rc) return rc;
+  e->looked = look_for_pages(e);
+  mdb_txn_abort(reader);
+  return e->looked ? LOOKED : 0;
+}
+
+/* A file that was cut off would end the process at the first look beyond its
+   end. Never shortens a file that grows meanwhile. */
+static int guard_end(lmdb_env *e) {
+  MDB_envinfo info;
+  MDB_stat st;
+  struct stat file;
+  mdb_filehandle_t fd;
+  int rc = mdb_env_info(e->mdb, &info);
+  if (!rc) rc = mdb_env_stat(e->mdb, &st);
+  if (!rc) rc = mdb_env_get_fd(e->mdb, &fd);
+  if (!rc && fstat(fd, &file)) rc = errno;
+  if (rc) return rc;
+  off_t end = (off_t)((info.me_last_pgno + 1) * st.ms_psize);
+  if (file.st_size >= end) return 0;
+  rc = look_within(e);
+  if (!rc && !e->read_only)
+    (void)!fallocate(fd, 0, file.st_size, end - file.st_size);
+  return rc;
+}
+
+static int set_up(lmdb_env *e) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
+  if (!rc) rc = mdb_env_set_maxreaders(e->mdb, e->max_readers);
+  if (!rc) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
+  if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
+  return rc;
+}
+
+/* The small map serves the making only. */
+static int make(lmdb_env *e, const char *file,
+                int (*look)(txn *t, bool fresh)) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
+  if (!rc)
+    rc = mdb_env_open(e->mdb, file, MDB_NOSUBDIR | MDB_NOLOCK, FILE_MODE);
+  return rc ? rc : open_databases(e, look);
+}
+
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh)) {
+  int rc = make(e, file, look);
+  txn_env_close(e);
+  if (rc == LOOKED) return e->looked;
+  return rc ? txn_env_fail(e, "make", rc) : 0;
+}
+
+/* Where address space is scarce (ulimit -v, valgrind) a smaller map does. */
+static bool try_smaller(lmdb_env *e, int rc) {
+  if ((rc != ENOMEM && rc != EINVAL) || e->map_size <= MAP_MIN) return false;
+  txn_env_close(e);
+  e->map_size /= 2;
+  return true;
+}
+
+/* Is there a meta page of LMDB's here? Its magic number stands behind its
+   head, the size of all pages six words later. */
+static bool is_meta(int fd, off_t at, uint32_t *size) {
+  uint32_t words[7];
+  if (pread(fd, words, sizeof words, at + 16) != sizeof words) return false;
+  *size = words[6];
+  return words[0] == 0xbeefc0de;
+}
+
+/* Does the data file begin as LMDB's do, with two of them? */
+static bool data_begins_well(const lmdb_env *e) {
+  char path[4096];
+  uint32_t size;
+  snprintf(path, sizeof path, "%s/data.mdb", e->path);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool well = fd >= 0 && is_meta(fd, 0, &size) && is_meta(fd, size, &size);
+  if (fd >= 0) close(fd);
+  return well;
+}
+
+/* Closes what could not be opened, and says why. */
+static int open_fail(lmdb_env *e, int rc) {
+  txn_env_close(e);
+  if (rc == LOOKED) return e->looked;
+  if (rc == LOCK_STALE) return rc;
+  if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
+    return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
+                "respool store", e->path);
+  if (rc == MDB_NOTFOUND)
+    return fail(RESPOOL_VERSION, "store \"%.160s\" is of an older version: "
+                "open it for writing first", e->path);
+  return txn_env_fail(e, "open", rc);
+}
+
+int txn_env_open(lmdb_env *e) {
+  int rc;
+  do
+    rc = set_up(e);
+  while (try_smaller(e, rc));
+  if (rc == MDB_INVALID && data_begins_well(e))
+    rc = LOCK_STALE; /* it is not the data that is invalid */
+  return rc ? open_fail(e, rc) : 0;
+}
+
+int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
+  int rc = mdb_reader_check(e->mdb, NULL);
+  if (!rc) rc = guard_end(e);
+  if (!rc) rc = open_databases(e, look);
+  if (rc == EINVAL) rc = LOCK_STALE; /* the mutexes in it are none */
+  return rc ? open_fail(e, rc) : 0;
+}
+
+void txn_env_close(lmdb_env *e) {
+  e->disk_end = 0;
+  if (e->mdb) mdb_env_close(e->mdb);
+  e->mdb = NULL;
+}
+
+int txn_env_open_alone(lmdb_env *e) {
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_open(e->mdb, e->path, MDB_RDONLY | MDB_NOLOCK, 0);
+  if (!rc) return 0;
+  txn_env_close(e);
+  return txn_env_fail(e, "open", rc);
+}

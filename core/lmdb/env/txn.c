@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is done with an open environment. See txn.h; errors of LMDB become
+ * codes of ours here and nowhere else.
+ */
+#include "lmdb/env/txn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* ---- errors ------------------------------------------------------------- */
+
+static int code_of(int rc) {
+  switch (rc) {
+    case MDB_MAP_FULL: return RESPOOL_FULL;
+    case ENOSPC:
+    case EDQUOT: return RESPOOL_NOSPACE;
+    case ENOMEM: return RESPOOL_NOMEM;
+    case MDB_TXN_FULL: return RESPOOL_TOO_LARGE;
+    case MDB_READERS_FULL: return RESPOOL_BUSY;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND: return RESPOOL_CORRUPT;
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH: return RESPOOL_VERSION;
+    default: return RESPOOL_IO;
+  }
+}
+
+int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
+  return fail(code_of(rc), "cannot %s store \"%.120s\": %s", what, e->path,
+              mdb_strerror(rc));
+}
+
+/* The first failure of a transaction stays. */
+static void txn_fail(txn *t, int rc) {
+  if (t->rc || rc == 0) return;
+  t->changes++;
+  t->rc = txn_env_fail(t->env, t->write ? "write" : "read", rc);
+}
+
+void txn_spoil(txn *t, int rc) {
+  if (t->rc || rc == 0) return;
+  t->changes++;
+  t->rc = fail(rc, "cannot use store \"%.120s\": %s", t->env->path,
+               respool_strerror(rc));
+}
+
+/* ---- turns -------------------------------------------------------------- */
+
+/* Writers of several processes wait here, and so never at LMDB's mutex. That
+   is a robust one of glibc's, which loses a waiter's wake-up when the waiter
+   is killed just as it comes: the others may then sleep for good. A lock of a
+   file is handed on by the system. Where there is none, or it sees a deadlock
+   between stores that is none, LMDB's mutex still keeps writers apart. */
+static void take_turn(const lmdb_env *e, short type) {
+  mdb_filehandle_t fd;
+  struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_len = 1};
+  if (e->memory || !e->mdb || mdb_env_get_fd(e->mdb, &fd)) return;
+  while (fcntl(fd, F_SETLKW, &l) && errno == EINTR)
+    ;
+}
+
+int txn_begin_write(lmdb_env *e, MDB_txn **t) {
+  take_turn(e, F_WRLCK);
+  return mdb_txn_begin(e->mdb, NULL, 0, t);
+}
+
+void txn_end_turn(const lmdb_env *e) {
+  take_turn(e, F_UNLCK);
+}
+
+/* ---- the environment ---------------------------------------------------- */
+
+/* LMDB says INCOMPATIBLE when it has not met all pages that are in use. */
+int txn_env_copy(lmdb_env *e, int fd) {
+  int rc = mdb_env_copyfd2(e->mdb, fd, MDB_CP_COMPACT);
+  if (rc == MDB_INCOMPATIBLE) rc = MDB_CORRUPTED;
+  return rc ? txn_env_fail(e, "copy", rc) : 0;
+}
+
+int txn_env_sync(lmdb_env *e) {
+  if (e->memory || e->read_only) return 0;
+  int rc = mdb_env_sync(e->mdb, 1);
+  if (!rc) return 0;
+  txn_env_fail(e, "flush", rc);
+  return RESPOOL_UNKNOWN_OUTCOME;
+}
+
+int txn_env_readers(lmdb_env *e, int *dead) {
+  int rc = mdb_reader_check(e->mdb, dead);
+  return rc ? txn_env_fail(e, "check readers of", rc) : 0;
+}
+
+uint64_t txn_env_last(lmdb_env *e) {
+  MDB_envinfo info;
+  if (mdb_env_info(e->mdb, &info)) return 0;
+  return info.me_last_txnid;
+}
+
+/* Pages on LMDB's free list: its database 0 holds, for each commit, a count
+   and that many page numbers (mdb_stat.c). Only a reader may look at it. */
+static size_t count_free(MDB_txn *reader) {
+  MDB_cursor *c;
+  MDB_val k, v;
+  size_t n = 0;
+  if (mdb_cursor_open(reader, 0, &c)) return 0;
+  while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
+    n += *(const size_t *)v.mv_data;
+  mdb_cursor_close(c);
+  return n;
+}
+
+static size_t free_pages(txn *t) {
+  MDB_txn *reader;
+  if (!t->write) return count_free(t->mdb);
+  if (mdb_txn_begin(t->env->mdb, NULL, MDB_RDONLY, &reader)) return 0;
+  size_t n = count_free(reader);
+  mdb_txn_abort(reader);
+  return n;
+}
+
+static uint64_t page_size(const txn *t) {
+  MDB_stat st;
+  mdb_env_stat(t->env->mdb, &st);
+  return st.ms_psize;
+}
+
+uint64_t txn_high_water(txn *t) {
+  MDB_envinfo info;
+  mdb_env_info(t->env->mdb, &info);
+  return (info.me_last_pgno + 1) * page_size(t);
+}
+
+uint64_t txn_used(txn *t) {
+  return txn_high_water(t) - free_pages(t) * page_size(t);
+}
+
+#define DISK_STEP ((uint64_t)1 << 20)
+
+/* Blocks for the file up to `end`, which its size does not tell: 0, or what
+   went wrong. */
+static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
+  mdb_filehandle_t fd;
+  int rc;
+  if (mdb_env_get_fd(e->mdb, &fd)) return EBADF;
+  do
+    rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from));
+  while (rc && errno == EINTR);
+  if (rc) return errno;
+  e->disk_end = end;
+  return 0;
+}
+
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
+  lmdb_env *e = t->env;
+  uint64_t from = txn_high_water(t);
+  uint64_t end = from + t->claimed + more + reserve;
+  if (e->memory || end <= e->disk_end) {
+    t->claimed += more;
+    return true;
+  }
+  int rc = allocate(e, from, end + DISK_STEP);
+  if (rc == ENOSPC || rc == EDQUOT) rc = allocate(e, from, end);
+  if (rc == ENOSPC || rc == EDQUOT) { /* is there room within the file? */
+    if (from - txn_used(t) < t->claimed + more + reserve) return false;
+  } else if (rc)
+    e->disk_end = UINT64_MAX; /* a file system that cannot? */
+  t->claimed += more;
+  return true;
+}
+
+void txn_env_stat(txn *t, respool_store_stats *out) {
+  MDB_envinfo info;
+  mdb_env_info(t->env->mdb, &info);
+  out->map_bytes = info.me_mapsize;
+  out->file_bytes = txn_high_water(t);
+  out->used_bytes = txn_used(t);
+  out->last_txn = info.me_last_txnid;
+  out->readers = info.me_numreaders;
+  out->max_readers = info.me_maxreaders;
+}
+
+/* ---- transactions ------------------------------------------------------- */
+
+static int begin_once(lmdb_env *e, bool write, txn *t) {
+  return write ? txn_begin_write(e, &t->mdb)
+               : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
+}
+
+int txn_begin(lmdb_env *e, bool write, txn *t) {
+  memset(t, 0, sizeof *t);
+  t->env = e;
+  t->write = write;
+  int rc = begin_once(e, write, t);
+  if (rc == MDB_READERS_FULL) { /* slots of processes that died? */
+    int dead;
+    mdb_reader_check(e->mdb, &dead);
+    rc = begin_once(e, write, t);
+  }
+  if (rc && write) txn_end_turn(e);
+  if (rc == MDB_PANIC || rc == MDB_MAP_RESIZED) e->broken = true;
+  return rc ? txn_env_fail(e, write ? "write" : "read", rc) : 0;
+}
+
+/* Did the disk take a part of the pages only, as one does that is full? LMDB
+   calls that EIO, too, but no call has failed with it then. Nothing refers to
+   those pages, unless it was the meta page: then LMDB refuses to go on. */
+static bool was_cut_short(lmdb_env *e, int rc, int error) {
+  MDB_txn *next;
+  if (rc != EIO || error == EIO || mdb_txn_begin(e->mdb, NULL, 0, &next))
+    return false;
+  mdb_txn_abort(next);
+  return true;
+}
+
+/* LMDB's commit, with the turn given back. */
+static int commit_pages(txn *t) {
+  errno = 0;
+  int rc = mdb_txn_commit(t->mdb);
+  if (rc && was_cut_short(t->env, rc, errno)) rc = ENOSPC;
+  t->mdb = NULL;
+  txn_end_turn(t->env);
+  return rc;
+}
+
+/* Ensures: 1. 0 means that the data is flushed and the commit visible; it
+   is durable after the next flush. 2. FULL, NOSPACE, NOMEM mean that nothing
+   has changed. 3. After anything else nobody knows, and the environment is
+   marked to be opened again. */
+int txn_commit(txn *t) {
+  if (t->rc) {
+    txn_abort(t);
+    return t->rc;
+  }
+  int rc = commit_pages(t);
+  if (!rc) return 0; /* 1 */
+  int code = txn_env_fail(t->env, "commit to", rc);
+  if (code == RESPOOL_FULL || code == RESPOOL_NOSPACE ||
+      code == RESPOOL_NOMEM)
+    return code; /* 2 */
+  t->env->broken = true;
+  return RESPOOL_UNKNOWN_OUTCOME; /* 3 */
+}
+
+void txn_abort(txn *t) {
+  if (t->mdb) mdb_txn_abort(t->mdb);
+  if (t->mdb && t->write) txn_end_turn(t->env);
+  t->mdb = NULL;
+}
+
+bool txn_follows(const txn *t, size_t last) {
+  size_t now = mdb_txn_id(t->mdb);
+  return t->write ? now == last + 1 : now == last;
+}
+
+size_t txn_number(const txn *t) {
+  return mdb_txn_id(t->mdb);
+}
+
+/* ---- point access ------------------------------------------------------- */
+
+static MDB_val to_val(respool_bytes b) {
+  return (MDB_val){b.size, (void *)(uintptr_t)b.data};
+}
+
+static respool_bytes to_bytes(MDB_val v) {
+  return (respool_bytes){v.mv_data, v.mv_size};
+}
+
+bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
+  if (t->rc) return false;
+  MDB_val k = to_val(key), v;
+  int rc = mdb_get(t->mdb, t->env->dbis[db], &k, &v);
+  if (rc != MDB_NOTFOUND) txn_fail(t, rc);
+  if (rc) return false;
+  *value = to_bytes(v);
+  return true;
+}
+
+void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
+  if (t->rc) return;
+  MDB_val k = to_val(key), v = to_val(value);
+  t->changes++;
+  txn_fail(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, 0));
+}
+
+void txn_put_null(txn *t, enum db db, respool_bytes key) {
+  txn_put(t, db, key, (respool_bytes){"\xf6", 1});
+}
+
+void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p) {
+  txn_spoil(t, p->rc);
+  txn_put(t, db, key, (respool_bytes){p->data, p->len});
+}
+
+void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
+  if (t->rc) return NULL;
+  MDB_val k = to_val(key), v = {size, NULL};
+  t->changes++;
+  txn_fail(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, MDB_RESERVE));
+  return t->rc ? NULL : v.mv_data;
+}
+
+void txn_del(txn *t, enum db db, respool_bytes key) {
+  if (t->rc) return;
+  MDB_val k = to_val(key);
+  int rc = mdb_del(t->mdb, t->env->dbis[db], &k, NULL);
+  if (rc == MDB_NOTFOUND) return;
+  t->changes++;
+  txn_fail(t, rc);
+}
+
+size_t txn_entries(txn *t, enum db db) {
+  MDB_stat st;
+  if (!t->rc) txn_fail(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
+  return t->rc ? 0 : st.ms_entries;
+}
+
+/* ---- cursors ------------------------------------------------------------ */
+
+void cur_open(cur *c, txn *t, enum db db) {
+  memset(c, 0, sizeof *c);
+  c->t = t;
+  if (!t->rc) txn_fail(t, mdb_cursor_open(t->mdb, t->env->dbis[db], &c->mdb));
+}
+
+void cur_close(cur *c) {
+  if (c->mdb) mdb_cursor_close(c->mdb);
+  c->mdb = NULL;
+}
+
+static bool move(cur *c, MDB_val k, MDB_cursor_op how) {
+  if (c->t->rc) return false;
+  MDB_val v;
+  int rc = mdb_cursor_get(c->mdb, &k, &v, how);
+  if (rc != MDB_NOTFOUND) txn_fail(c->t, rc);
+  if (rc) return false;
+  c->key = to_bytes(k);
+  c->value = to_bytes(v);
+  return true;
+}
+
+bool cur_first(cur *c) {
+  return move(c, (MDB_val){0, NULL}, MDB_FIRST);
+}
+
+bool cur_seek(cur *c, respool_bytes key) {
+  return move(c, to_val(key), MDB_SET_RANGE);
+}
+
+bool cur_floor(cur *c, respool_bytes key) {
+  MDB_val none = {0, NULL};
+  if (!cur_seek(c, key)) return move(c, none, MDB_LAST);
+  if (c->key.size == key.size && !memcmp(c->key.data, key.data, key.size))
+    return true;
+  return move(c, none, MDB_PREV);
+}
+
+bool cur_next(cur *c) {
+  return move(c, (MDB_val){0, NULL}, MDB_NEXT);
+}
+
+bool cur_prev(cur *c) {
+  return move(c, (MDB_val){0, NULL}, MDB_PREV);
+}
+
+void cur_del(cur *c) {
+  if (c->t->rc) return;
+  c->t->changes++;
+  txn_fail(c->t, mdb_cursor_del(c->mdb, 0));
+}
+
+bool key_rises(respool_bytes from, respool_bytes to) {
+  size_t n = from.size < to.size ? from.size : to.size;
+  int order = n ? memcmp(from.data, to.data, n) : 0;
+  return order < 0 || (order == 0 && from.size < to.size);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only door to LMDB. A txn carries a sticky `rc`: after the first
+ * failure every step is a no-op that finds nothing, and txn_commit gives it
+ * back, so that the code above is straight lines. Values that are read point
+ * into the map (or into a page of this transaction) and are valid until the
+ * next change in the same transaction; keys and values that are written are
+ * copied.
+ */
+#ifndef TXN_H
+#define TXN_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "engine.h"
+
+enum db {
+  DB_META,      /* name -> format version, store id, counters */
+  DB_QUEUES,    /* name -> policy, state, counters */
+  DB_SEGMENTS,  /* queue, space, lane, first id, count -> segment */
+  DB_REMAINING, /* segment key -> bitmap of its unsettled items */
+  DB_CLAIMS,    /* queue, space, lane, first id -> claim */
+  DB_DUE,       /* queue, lane, visible_at, space, first id -> null */
+  DB_EXPIRIES,  /* queue, expires_at, segment key -> null */
+  DB_KEYS,      /* queue, key -> holder */
+  DB_WINDOWS,   /* queue, until, key -> null */
+  DB_BLOBS,     /* blob, part -> part */
+  DB_HISTORY,   /* queue, done_at, id -> finished item */
+  DB_BOXES,     /* name -> box */
+  DB_LETTERS,   /* box, number -> letter */
+  DB_JOBS,      /* name -> replay job */
+  DB_COUNT
+};
+
+typedef struct lmdb_env {
+  env base;
+  MDB_env *mdb;
+  MDB_dbi dbis[DB_COUNT];
+  pthread_rwlock_t life; /* held for writing while it is opened again */
+  bool broken;           /* an I/O error: to be opened again before use */
+  bool memory;
+  bool read_only;
+  int looked; /* what the look at its format came to */
+  unsigned max_readers;
+  size_t map_size;
+  char *path;
+  uint64_t dev, ino;
+  unsigned refs;
+  struct lmdb_env *next; /* in the registry */
+  uint64_t used;         /* bytes, as last counted and added to since */
+  uint64_t used_at;      /* commit of the count */
+  uint64_t disk_end;     /* the disk has room for the file up to here */
+  struct queue *queues;  /* states as of commit `queues_txn` */
+  size_t queues_txn;
+} lmdb_env;
+
+struct txn {
+  lmdb_env *env;
+  MDB_txn *mdb;
+  bool write;
+  int rc;               /* sticky */
+  uint64_t changes;
+  uint64_t claimed;     /* of the disk, for pages to come */
+  struct queue *queues; /* loaded so far */
+  struct box *boxes;
+  respool_lot *witness; /* the lot of the take that runs; NULL: none does */
+  notices *listener;    /* of the push that runs; NULL: none, or unasked */
+  notice *notices;      /* to be posted when it has committed */
+};
+
+/* ---- open.c: opening and closing, as far as LMDB is concerned ------------ */
+
+/* The environment, with the gate of its directory shut, then its databases.
+   `look` is called in the transaction in which these are opened, or made when
+   the store is new; what it writes is committed with them. What fails leaves
+   the environment closed; LOCK_STALE asks for another try of both. */
+#define LOCK_STALE (-2)
+int txn_env_open(lmdb_env *e);
+int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
+void txn_env_close(lmdb_env *e);
+
+/* Makes a whole store in a file that nobody else knows of, durably; `look` is
+   called as above. The environment is closed again. */
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh));
+
+/* Opens only to be copied, when no other process can have it open: takes no
+   locks. */
+int txn_env_open_alone(lmdb_env *e);
+
+/* ---- txn.c -------------------------------------------------------------- */
+
+/* A failure of LMDB's in words, and as a code of ours. */
+int txn_env_fail(const lmdb_env *e, const char *what, int rc);
+
+/* Begins a write when it is this process's turn, which ends with the other. */
+int txn_begin_write(lmdb_env *e, MDB_txn **t);
+void txn_end_turn(const lmdb_env *e);
+
+/* Copies an environment, without its free pages, to a new file. */
+int txn_env_copy(lmdb_env *e, int fd);
+int txn_env_sync(lmdb_env *e);
+uint64_t txn_env_last(lmdb_env *e);
+int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
+void txn_env_stat(txn *t, respool_store_stats *out);
+
+uint64_t txn_high_water(txn *t); /* bytes of the file ever used */
+uint64_t txn_used(txn *t);       /* without those on the free list */
+
+/* Makes sure that the disk has room for `more` bytes beyond what this
+   transaction asked for before, and for `reserve` bytes more, which only
+   settling and dead-lettering use. False when it is full; true as well where
+   that cannot be known. */
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
+
+int txn_begin(lmdb_env *e, bool write, txn *t);
+int txn_commit(txn *t); /* 0, or why nothing (or nobody knows what) is */
+void txn_abort(txn *t);
+
+/* True when the transaction follows commit `last` with none between. */
+bool txn_follows(const txn *t, size_t last);
+size_t txn_number(const txn *t);
+
+/* Notes a failure from outside LMDB, if it is the first; 0 is none. */
+void txn_spoil(txn *t, int rc);
+
+/* Point access. `txn_get` is false when there is none. */
+bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
+void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
+void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
+
+/* Puts CBOR's null: the key is all there is to say. */
+void txn_put_null(txn *t, enum db db, respool_bytes key);
+
+/* Puts what was packed, and with it the packer's error. */
+void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
+
+/* Room for a value of `size` bytes to be filled at once, NULL on error. */
+void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
+
+/* Entries of a database, and what it is called. */
+size_t txn_entries(txn *t, enum db db);
+const char *db_name(enum db db);
+
+/* A cursor. Every move is false when there is nothing, leaving key and
+   value as they were. Close it before the transaction ends. */
+typedef struct cur {
+  txn *t;
+  MDB_cursor *mdb;
+  respool_bytes key, value;
+} cur;
+
+void cur_open(cur *c, txn *t, enum db db);
+void cur_close(cur *c);
+bool cur_first(cur *c);
+bool cur_seek(cur *c, respool_bytes key);  /* first at or after */
+bool cur_floor(cur *c, respool_bytes key); /* last at or before */
+bool cur_next(cur *c);
+bool cur_prev(cur *c);
+void cur_del(cur *c); /* where it stands; then seek again, or next */
+
+/* Whether a key comes after another in a database that is sound. */
+bool key_rises(respool_bytes from, respool_bytes to);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at items without taking them. Nothing changes; damaged items are
+ * passed over and noted, expired ones passed over.
+ */
+#include "lmdb/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A look at one queue. */
+typedef struct look {
+  txn *t;
+  const queue *q;
+  respool_page *page;
+  int64_t now;
+  size_t limit;
+} look;
+
+/* ---- items of a range --------------------------------------------------- */
+
+static int state_of(const look *k, const claim *c) {
+  if (!c || c->visible_at <= k->now) return RESPOOL_READY;
+  return c->state == CLAIM_LEASED ? RESPOOL_LEASED : RESPOOL_WAITING;
+}
+
+static void fill(look *k, size_t from, const claim *c) {
+  respool_bytes past = {NULL, 0};
+  if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->history, &past));
+  respool_bytes error = history_error(past), memo = {NULL, 0};
+  if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->memo, &memo));
+  for (size_t i = from; i < k->page->n && c; i++) {
+    respool_item *out = &k->page->items[i];
+    out->attempts = c->attempts;
+    out->deliveries = c->deliveries;
+    out->crashes = c->crashes;
+    out->error = error;
+    out->memo = memo;
+    out->visible_at = c->visible_at;
+    out->state = state_of(k, c);
+  }
+}
+
+/* Items that do not follow each other, or lie outside of their range, come
+   from segments that have come out of order, where a look may not end. */
+static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
+  const respool_page *p = k->page;
+  for (size_t i = from; i < p->n; least = p->items[i++].id + 1)
+    if (p->items[i].id < least || p->items[i].id > most)
+      txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
+/* Notes the items of a segment that is passed over. */
+static void note_segment(look *k, const catch *c) {
+  uint64_t *ids = malloc(SEGMENT_ITEMS * sizeof *ids);
+  if (!ids) {
+    txn_spoil(k->t, RESPOOL_NOMEM);
+    return;
+  }
+  size_t n = items_live(k->t, c, ids);
+  for (size_t i = 0; i < n; i++)
+    if (!page_note_damaged(k->page, ids[i])) txn_spoil(k->t, RESPOOL_NOMEM);
+  free(ids);
+}
+
+static void pass(look *k, catch *c) {
+  uint64_t from = c->from;
+  catch_pass(c);
+  if (c->from <= from) txn_spoil(k->t, RESPOOL_CORRUPT);
+}
+
+/* Passes over what stopped a catch. */
+static void pass_over(look *k, catch *c, int what) {
+  if (what == CATCH_DAMAGED) note_segment(k, c);
+  if (what == CATCH_BAD_ITEM) {
+    if (!page_note_damaged(k->page, c->last)) txn_spoil(k->t, RESPOOL_NOMEM);
+    k->page->n--;
+  } else if (what == CATCH_DAMAGED || what == CATCH_EXPIRED)
+    pass(k, c);
+}
+
+/* Adds the items of a range, up to the limit; false when it is reached. */
+static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
+                    const claim *c) {
+  size_t before = k->page->n;
+  bool held = c && claim_held(c, k->now); /* then it has not expired yet */
+  catch got = {.page = k->page, .line = *l, .from = from, .upto = upto,
+               .want = k->limit - k->page->n, .now = held ? 0 : k->now};
+  int what;
+  do {
+    what = items_catch(k->t, &got);
+    pass_over(k, &got, what);
+  } while (what != CATCH_END && what != CATCH_FULL);
+  check_order(k, before, from, upto);
+  fill(k, before, c);
+  return what == CATCH_END && !k->t->rc;
+}
+
+/* ---- peek --------------------------------------------------------------- */
+
+static bool peek_due(look *k, int lane) {
+  place lowest = {{k->q->id, 0, lane}, 0, 0};
+  key start = due_key_of(&lowest, 0);
+  due_key d;
+  claim c;
+  cur at;
+  cur_open(&at, k->t, DB_DUE);
+  bool found = cur_seek(&at, key_bytes(&start)), more = true;
+  while (found && more && due_key_read(at.key, &d) && d.at <= k->now &&
+         d.claim.line.queue == k->q->id && d.claim.line.lane == lane) {
+    if (claim_get(k->t, &d.claim, &c))
+      more = look_at(k, &d.claim.line, d.claim.first, c.last, &c);
+    found = cur_next(&at);
+  }
+  cur_close(&at);
+  return more;
+}
+
+static bool look_fresh(look *k, const lane_state *l, uint64_t from) {
+  line here = {k->q->id, SPACE_READY, l->lane};
+  if (!l->ready) return true;
+  if (from < l->head) from = l->head;
+  return look_at(k, &here, from, UINT64_MAX, NULL);
+}
+
+/* In strict order, up to what is leased or waits. */
+static bool peek_ordered(look *k, const lane_state *l) {
+  bool more = true;
+  uint64_t from = 0;
+  while (more && !k->t->rc) {
+    sources s = find_sources(k->t, k->q, l, from);
+    claim c;
+    if (s.first.id == UINT64_MAX || s.first.due > k->now) return true;
+    uint64_t upto = s.second - 1 < s.first.last ? s.second - 1 : s.first.last;
+    bool claimed = !s.first.fresh && claim_get(k->t, &s.first.claim, &c);
+    more = look_at(k, &s.first.claim.line, s.first.id, upto,
+                   claimed ? &c : NULL);
+    if (upto == UINT64_MAX) break;
+    from = upto + 1;
+  }
+  return more;
+}
+
+static bool peek_lane(look *k, const lane_state *l) {
+  if (k->q->config.ordered) return peek_ordered(k, l);
+  return peek_due(k, l->lane) && look_fresh(k, l, 0);
+}
+
+static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
+                        respool_page *p, size_t limit, int *rc) {
+  queue *q = queue_find(t, name, rc);
+  if (q) *k = (look){t, q, p, queue_now(q, wall), limit};
+  return q;
+}
+
+int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_page *p) {
+  int rc = 0;
+  look k;
+  queue *q = look_open(&k, t, name, wall, p, limit, &rc);
+  if (!q) return rc;
+  bool more = limit > 0;
+  for (size_t i = 0; i < q->n_lanes && more; i++)
+    more = peek_lane(&k, &q->lanes[i]);
+  return t->rc;
+}
+
+/* ---- one by id ---------------------------------------------------------- */
+
+static bool is_live(txn *t, const line *l, uint64_t id) {
+  walk w;
+  walk_open(&w, t, l, id);
+  bool live = walk_next(&w) && w.at.first <= id &&
+              bits_has(&w.live, (uint32_t)(id - w.at.first));
+  walk_close(&w);
+  return live;
+}
+
+bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
+  for (size_t i = 0; i < q->n_lanes; i++)
+    for (int space = 0; space < SPACE_COUNT; space++) {
+      *l = (line){q->id, space, q->lanes[i].lane};
+      if (is_live(t, l, id)) return true;
+    }
+  return false;
+}
+
+int item_gone(txn *t, const queue *q, uint64_t id) {
+  return t->rc ? t->rc
+               : fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue "
+                      "\"%.120s\"", (unsigned long long)id, q->name);
+}
+
+int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
+             respool_page *p) {
+  int rc = 0;
+  look k;
+  line l;
+  place owner;
+  claim c;
+  queue *q = look_open(&k, t, name, wall, p, 1, &rc);
+  if (!q) return rc;
+  if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
+  bool claimed = claim_cover(t, &l, id, &owner, &c);
+  look_at(&k, &l, id, id, claimed ? &c : NULL);
+  if (!p->n && p->n_damaged)
+    return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
+                (unsigned long long)id, name);
+  return p->n ? t->rc : item_gone(t, q, id);
+}
+
+/* ---- browsing by state -------------------------------------------------- */
+
+/* Phase 0 walks the claims in the order of their keys, phase 1 the fresh
+   items lane by lane; `id` is the next to be looked at. */
+enum { PHASE_CLAIMS, PHASE_FRESH, PHASE_END };
+
+static bool next_claim(look *k, const respool_cursor *at, place *p,
+                       claim *c) {
+  place from = {{k->q->id, at->space, at->lane}, at->id, 0};
+  key start = claim_key(&from);
+  cur s;
+  cur_open(&s, k->t, DB_CLAIMS);
+  bool found = cur_seek(&s, key_bytes(&start)) &&
+               claim_key_read(s.key, p) && p->line.queue == k->q->id &&
+               claim_unpack(s.value, c);
+  cur_close(&s);
+  return found;
+}
+
+/* A claim that the last page ended in is gone on with. */
+static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
+  line l = {k->q->id, at->space, at->lane};
+  if (at->id > 0 && claim_cover(k->t, &l, at->id, p, c)) return true;
+  return next_claim(k, at, p, c);
+}
+
+static bool is_behind(const respool_cursor *a, const respool_cursor *b) {
+  if (a->space != b->space) return a->space < b->space;
+  if (a->lane != b->lane) return a->lane < b->lane;
+  return a->id < b->id;
+}
+
+/* Where the next look begins. */
+static void advance(look *k, respool_cursor *at, const place *p,
+                    uint64_t last, size_t before, bool more) {
+  at->space = p->line.space;
+  at->lane = p->line.lane;
+  if (more)
+    at->id = last + 1;
+  else if (k->page->n > before) /* ended within it? */
+    at->id = k->page->items[k->page->n - 1].id + 1;
+  else
+    at->id = p->first;
+}
+
+static void browse_claims(look *k, int state, respool_cursor *at) {
+  place p;
+  claim c;
+  bool more = true;
+  while (more && claim_at(k, at, &p, &c)) {
+    size_t before = k->page->n;
+    uint64_t from = p.first;
+    respool_cursor was = *at;
+    if (at->space == p.line.space && at->lane == p.line.lane &&
+        at->id > from)
+      from = at->id;
+    p.first = from;
+    if (state < 0 || state_of(k, &c) == state)
+      more = look_at(k, &p.line, from, c.last, &c);
+    advance(k, at, &p, c.last, before, more);
+    if (is_behind(at, &was) || (more && !is_behind(&was, at)))
+      txn_spoil(k->t, RESPOOL_CORRUPT); /* out of order? */
+  }
+  if (more && !k->t->rc)
+    *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_LANES, 0};
+}
+
+static void browse_fresh(look *k, int state, respool_cursor *at) {
+  bool more = true;
+  for (size_t i = 0; i < k->q->n_lanes && more; i++) {
+    const lane_state *l = &k->q->lanes[i];
+    if (l->lane > at->lane || (state >= 0 && state != RESPOOL_READY))
+      continue;
+    uint64_t from = l->lane == at->lane ? at->id : 0;
+    size_t before = k->page->n;
+    place p = {{k->q->id, 0, l->lane}, from, 0};
+    more = look_fresh(k, l, from);
+    advance(k, at, &p, UINT64_MAX - 1, before, more);
+  }
+  if (more) at->phase = PHASE_END;
+}
+
+int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
+                size_t limit, respool_cursor *at, respool_page *p) {
+  int rc = 0;
+  look k;
+  if (!look_open(&k, t, name, wall, p, limit, &rc)) return rc;
+  if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
+  if (at->phase == PHASE_FRESH && p->n < limit) browse_fresh(&k, state, at);
+  return t->rc;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Claims: which ids are out of the line, until when, and why. A claim lies
+ * under its place in `claims`, where its range is found by id, and under its
+ * time in `due`. Both are written here only, so that they never part:
+ *
+ *   every claim has exactly one entry in `due`, at its visible_at.
+ */
+#include "lmdb/parts.h"
+
+#include <string.h>
+
+bool claim_get(txn *t, const place *p, claim *c) {
+  key k = claim_key(p);
+  respool_bytes v;
+  if (!txn_get(t, DB_CLAIMS, key_bytes(&k), &v)) return false;
+  if (claim_unpack(v, c)) return true;
+  txn_spoil(t, RESPOOL_CORRUPT);
+  return false;
+}
+
+void claim_own(txn *t, arena *a, claim *c) {
+  txn_spoil(t, arena_copy(a, c->history, &c->history));
+  txn_spoil(t, arena_copy(a, c->memo, &c->memo));
+}
+
+static void put_record(txn *t, const place *p, const claim *c) {
+  key k = claim_key(p);
+  packer out;
+  packer_init(&out);
+  claim_pack(&out, c);
+  txn_put_packed(t, DB_CLAIMS, key_bytes(&k), &out);
+  packer_free(&out);
+}
+
+static void put_due(txn *t, const place *p, int64_t at) {
+  key k = due_key_of(p, at);
+  txn_put_null(t, DB_DUE, key_bytes(&k));
+}
+
+static void del_due(txn *t, const place *p, int64_t at) {
+  key k = due_key_of(p, at);
+  txn_del(t, DB_DUE, key_bytes(&k));
+}
+
+void claim_put(txn *t, const place *p, const claim *c) {
+  put_record(t, p, c);
+  put_due(t, p, c->visible_at);
+}
+
+void claim_move(txn *t, const place *p, const claim *old, const claim *c) {
+  if (c->visible_at != old->visible_at) {
+    del_due(t, p, old->visible_at);
+    put_due(t, p, c->visible_at);
+  }
+  put_record(t, p, c);
+}
+
+void claim_del(txn *t, const place *p, const claim *old) {
+  key k = claim_key(p);
+  del_due(t, p, old->visible_at);
+  txn_del(t, DB_CLAIMS, key_bytes(&k));
+}
+
+bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
+  place wanted = {*l, id, 0};
+  key k = claim_key(&wanted);
+  cur at;
+  cur_open(&at, t, DB_CLAIMS);
+  bool found = cur_floor(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
+               same_line(&p->line, l) && claim_unpack(at.value, c) &&
+               c->last >= id;
+  cur_close(&at);
+  return found;
+}
+
+/* ---- counts by state ---------------------------------------------------- */
+
+static uint64_t *counter(lane_state *l, enum count which) {
+  switch (which) {
+    case COUNT_READY: return &l->ready;
+    case COUNT_LEASED: return &l->leased;
+    case COUNT_WAITING: return &l->waiting;
+    default: return NULL;
+  }
+}
+
+void lane_count(txn *t, queue *q, int lane, enum count from, enum count to,
+                uint64_t n) {
+  lane_state *l = queue_lane_make(t, q, lane);
+  if (!l || n == 0) return;
+  uint64_t *less = counter(l, from), *more = counter(l, to);
+  if (less) *less -= *less < n ? *less : n;
+  if (more) *more += n;
+  queue_changed(t, q);
+}
+
+bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
+                 enum count *from) {
+  place p;
+  claim old;
+  const lane_state *lane = queue_lane(q, l->lane);
+  *from = COUNT_READY;
+  if (l->space == SPACE_READY && lane && id >= lane->head) return true;
+  if (!claim_cover(t, l, id, &p, &old) || claim_held(&old, now))
+    return false;
+  claim c = old;
+  if (c.state == CLAIM_LEASED) claim_lapse(t, q, l->lane, &c);
+  *from = COUNT_WAITING;
+  c.left--;
+  if (c.left)
+    claim_move(t, &p, &old, &c);
+  else
+    claim_del(t, &p, &old);
+  return true;
+}
+
+bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
+               place *p, claim *c) {
+  *p = (place){{h->queue, h->space, h->lane}, h->first, 0};
+  return h->queue == q->id && claim_get(t, p, c) &&
+         c->state == CLAIM_LEASED && c->token == token;
+}
+
+bool claim_held(const claim *c, int64_t now) {
+  return c->state == CLAIM_LEASED && c->visible_at > now;
+}
+
+void claim_lapse(txn *t, queue *q, int lane, claim *c) {
+  c->crashes++;
+  c->state = CLAIM_WAITING;
+  c->token = 0;
+  q->counters.crashed += c->left;
+  lane_count(t, q, lane, COUNT_LEASED, COUNT_WAITING, c->left);
+}
+
+/* ---- history ------------------------------------------------------------ */
+
+respool_bytes history_with(txn *t, arena *a, respool_bytes old, int64_t at,
+                           const why *w) {
+  static const why nothing;
+  if (!w) w = &nothing;
+  respool_failure f = {at, w->error, w->group, w->trace};
+  respool_bytes packed = {NULL, 0};
+  packer p;
+  packer_init(&p);
+  history_add(&p, old, &f);
+  txn_spoil(t, p.rc);
+  if (!p.rc)
+    txn_spoil(t, arena_copy(a, (respool_bytes){p.data, p.len}, &packed));
+  packer_free(&p);
+  return packed;
+}

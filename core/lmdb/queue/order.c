@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Strict order: nothing of a lane is handed out while an earlier item of it
+ * is leased or waiting. So a take looks for the lane's earliest item, among
+ * the claims of all spaces and the fresh ones, and hands out from there up to
+ * where the next source begins.
+ */
+#include "lmdb/queue/take.h"
+
+/* The first claim of a line that ends at `from` or behind. */
+static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
+                       claim *c) {
+  place start = {*l, from, 0};
+  key k = claim_key(&start);
+  cur at;
+  if (claim_cover(t, l, from, p, c)) return true;
+  cur_open(&at, t, DB_CLAIMS);
+  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
+               same_line(&p->line, l) && claim_unpack(at.value, c);
+  cur_close(&at);
+  return found;
+}
+
+static void add_source(sources *s, const source *new) {
+  if (new->id < s->first.id) {
+    s->second = s->first.id;
+    s->first = *new;
+  } else if (new->id < s->second)
+    s->second = new->id;
+}
+
+/* The earliest item of a line's claims from `from` on. */
+static bool claim_source(txn *t, const line *l, uint64_t from, sources *s) {
+  source n = {.fresh = false};
+  claim c;
+  if (!claim_from(t, l, from, &n.claim, &c)) return false;
+  n.id = first_live(t, l, n.claim.first > from ? n.claim.first : from);
+  n.last = c.last;
+  n.due = c.visible_at;
+  n.leased = c.state == CLAIM_LEASED;
+  if (n.id > c.last) /* nothing left of it there? */
+    return c.last < UINT64_MAX && claim_source(t, l, c.last + 1, s);
+  add_source(s, &n);
+  if (c.last < s->second && claim_from(t, l, c.last + 1, &n.claim, &c) &&
+      n.claim.first < s->second)
+    s->second = n.claim.first;
+  return true;
+}
+
+sources find_sources(txn *t, const queue *q, const lane_state *l,
+                     uint64_t from) {
+  sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
+  for (int space = 0; space < SPACE_COUNT; space++) {
+    line here = {q->id, space, l->lane};
+    claim_source(t, &here, from, &s);
+  }
+  if (l->ready) {
+    line here = {q->id, SPACE_READY, l->lane};
+    source n = {.last = UINT64_MAX, .fresh = true};
+    n.id = first_live(t, &here, l->head > from ? l->head : from);
+    n.claim.line = here;
+    add_source(&s, &n);
+  }
+  return s;
+}
+
+int64_t order_due(txn *t, const queue *q, const lane_state *l) {
+  sources s = find_sources(t, q, l, 0);
+  if (s.first.id == UINT64_MAX) return INT64_MAX;
+  return s.first.fresh ? 0 : s.first.due;
+}
+
+void grab_ordered(grab *g, int lane) {
+  for (;;) {
+    const lane_state *l = queue_lane(g->q, lane);
+    if (!l || grab_full(g)) return;
+    sources s = find_sources(g->t, g->q, l, 0);
+    if (s.first.id == UINT64_MAX) return;
+    uint64_t upto = s.second - 1; /* at least the first itself */
+    size_t before = g->lot->page.n;
+    if (s.first.fresh)
+      grab_fresh(g, lane, upto);
+    else if (s.first.due > g->now || !grab_claim_due(g, &s.first.claim, upto))
+      return;
+    if (g->lot->page.n > before) return; /* else it was buried: go on */
+  }
+}

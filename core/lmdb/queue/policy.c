@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues as a whole: making them with their policy, pausing, counting,
+ * dropping; and the lists of names.
+ */
+#include "lmdb/parts.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- policy ------------------------------------------------------------- */
+
+static void config_default(queue_config *c, const char *name) {
+  *c = (queue_config){
+    .lease = 30000, .max_hold = 3600000, .max_attempts = 5,
+    .max_crashes = 3, .ttl = RESPOOL_UNLIMITED,
+    .max_items = RESPOOL_UNLIMITED, .max_bytes = RESPOOL_UNLIMITED,
+    .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
+  };
+  respool_backoff_default(&c->backoff);
+  strcpy(c->box, name);
+}
+
+static void take_over(int64_t *to, int64_t from) {
+  if (from != RESPOOL_KEEP) *to = from;
+}
+
+/* By lane, so that one policy is stored in one way. */
+static void weights_apply(respool_weights *to, const respool_weights *from) {
+  *to = (respool_weights){.n = 0};
+  for (size_t i = 0; i < from->n; i++) {
+    size_t k = to->n++;
+    for (; k > 0 && to->of[k - 1].lane > from->of[i].lane; k--)
+      to->of[k] = to->of[k - 1];
+    to->of[k] = from->of[i];
+  }
+}
+
+static void config_apply(queue_config *c, const respool_queue_options *o) {
+  take_over(&c->lease, o->lease);
+  take_over(&c->max_hold, o->max_hold);
+  take_over(&c->max_attempts, o->max_attempts);
+  take_over(&c->max_crashes, o->max_crashes);
+  take_over(&c->ttl, o->ttl);
+  take_over(&c->cooldown, o->cooldown);
+  take_over(&c->on_exhausted, o->on_exhausted);
+  take_over(&c->on_expire, o->on_expire);
+  take_over(&c->ordered, o->ordered);
+  take_over(&c->max_items, o->max_items);
+  take_over(&c->max_bytes, o->max_queue_bytes);
+  take_over(&c->overflow, o->overflow);
+  take_over(&c->keep_done, o->keep_done);
+  take_over(&c->keep_done_bytes, o->keep_done_bytes);
+  take_over(&c->keep_dead, o->keep_dead);
+  if (o->backoff) c->backoff = *o->backoff;
+  if (o->weights) weights_apply(&c->weights, o->weights);
+  if (o->box) strcpy(c->box, o->box);
+}
+
+int lmdb_queue_open(txn *t, const char *name,
+                    const respool_queue_options *o) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q && rc != RESPOOL_NOT_FOUND) return rc;
+  if (!q) {
+    q = queue_make(t, name);
+    if (!q) return t->rc;
+    config_default(&q->config, name);
+  }
+  queue_config before = q->config;
+  config_apply(&q->config, o);
+  if (!config_equal(&before, &q->config)) queue_changed(t, q);
+  return t->rc;
+}
+
+int lmdb_queue_agrees(txn *t, const char *name,
+                      const respool_queue_options *o, bool *agrees) {
+  int rc = 0;
+  const queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  queue_config wanted = q->config;
+  config_apply(&wanted, o);
+  *agrees = config_equal(&q->config, &wanted);
+  return 0;
+}
+
+int lmdb_queue_config(txn *t, const char *name, queue_config *out) {
+  int rc = 0;
+  const queue *q = queue_find(t, name, &rc);
+  if (q) *out = q->config;
+  return rc;
+}
+
+int lmdb_queue_pause(txn *t, const char *name, bool paused) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q || q->paused == paused) return rc;
+  q->paused = paused;
+  queue_changed(t, q);
+  return t->rc;
+}
+
+/* ---- counts ------------------------------------------------------------- */
+
+/* Claims that are due count as ready. They are found by their time, so this
+   costs what is due, not what waits. */
+static void count_due(txn *t, const queue *q, int lane, int64_t now,
+                      respool_queue_stats *s) {
+  place lowest = {{q->id, 0, lane}, 0, 0};
+  key start = due_key_of(&lowest, 0);
+  due_key d;
+  claim c;
+  cur at;
+  cur_open(&at, t, DB_DUE);
+  bool found = cur_seek(&at, key_bytes(&start));
+  while (found && due_key_read(at.key, &d) && d.claim.line.queue == q->id &&
+         d.claim.line.lane == lane && d.at <= now) {
+    if (claim_get(t, &d.claim, &c)) {
+      uint64_t *from = c.state == CLAIM_LEASED ? &s->leased : &s->waiting;
+      *from -= c.left;
+      s->ready += c.left;
+    }
+    found = cur_next(&at);
+  }
+  if (found && d.claim.line.queue == q->id && d.claim.line.lane == lane &&
+      (!s->next_due || d.at < s->next_due))
+    s->next_due = d.at;
+  cur_close(&at);
+}
+
+static void count_lane(txn *t, const queue *q, const lane_state *l,
+                       int64_t now, respool_queue_stats *s) {
+  line here = {q->id, SPACE_READY, l->lane};
+  segment g;
+  walk w;
+  s->ready += l->ready;
+  s->leased += l->leased;
+  s->waiting += l->waiting;
+  count_due(t, q, l->lane, now, s);
+  if (!l->ready) return;
+  walk_open(&w, t, &here, l->head);
+  if (walk_next(&w) && segment_open(w.value, &g) &&
+      (!s->oldest || g.pushed_at < s->oldest))
+    s->oldest = g.pushed_at;
+  walk_close(&w);
+}
+
+int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
+                    respool_queue_stats *out) {
+  int rc = 0;
+  const queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  int64_t now = queue_now(q, wall);
+  *out = q->counters;
+  for (size_t i = 0; i < q->n_lanes; i++)
+    count_lane(t, q, &q->lanes[i], now, out);
+  out->bytes = q->bytes;
+  out->paused = q->paused;
+  return lmdb_letter_count(t, q->config.box, &out->dead);
+}
+
+/* The store's id as text; "" when it has none that can be read. */
+static void read_id(txn *t, char out[33]) {
+  respool_bytes v, id = {NULL, 0};
+  if (txn_get(t, DB_META, (respool_bytes){"store", 5}, &v)) {
+    unpacker u;
+    unpacker_init(&u, v.data, v.size);
+    id = unpack_bytes(&u);
+  }
+  out[0] = '\0';
+  for (size_t i = 0; i < id.size && i < 16; i++)
+    snprintf(&out[2 * i], 3, "%02x", ((const uint8_t *)id.data)[i]);
+}
+
+int lmdb_stat(txn *t, respool_store_stats *out) {
+  txn_env_stat(t, out);
+  read_id(t, out->id);
+  return t->rc;
+}
+
+/* ---- dropping and listing ----------------------------------------------- */
+
+/* 0 when nothing is left in the queue. */
+static int check_empty(const queue *q, const char *name) {
+  for (size_t i = 0; i < q->n_lanes; i++)
+    if (q->lanes[i].ready || q->lanes[i].leased || q->lanes[i].waiting)
+      return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
+  return 0;
+}
+
+/* Finished items, and keys in their windows. */
+static bool forget_past(txn *t, queue *q, int limit) {
+  int left = limit;
+  history_drop(t, q, &left);
+  return unique_sweep(t, q, INT64_MAX, limit) || left == 0;
+}
+
+int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  rc = check_empty(q, name);
+  if (!rc) *more = forget_past(t, q, limit);
+  return rc ? rc : t->rc;
+}
+
+int lmdb_queue_drop(txn *t, const char *name) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  rc = check_empty(q, name);
+  if (rc) return rc;
+  forget_past(t, q, INT_MAX); /* what came since it was forgotten */
+  expiry_forget(t, q);
+  txn_del(t, DB_QUEUES, phrase_of(name));
+  queues_forget(t, q);
+  return t->rc;
+}
+
+int lmdb_names(txn *t, int which, packer *out) {
+  static const enum db dbs[] = {DB_QUEUES, DB_BOXES, DB_JOBS};
+  cur c;
+  size_t left = txn_entries(t, dbs[which]);
+  pack_array(out, left);
+  cur_open(&c, t, dbs[which]);
+  bool found = left > 0 && cur_first(&c);
+  while (found) {
+    pack_phrase(out, c.key);
+    found = cur_next(&c);
+  }
+  cur_close(&c);
+  txn_spoil(t, out->rc);
+  return t->rc;
+}
+
+/* ---- jobs --------------------------------------------------------------- */
+
+static int no_job(const char *name) {
+  return fail(RESPOOL_NOT_FOUND, "there is no replay job \"%.160s\"", name);
+}
+
+int lmdb_job_load(txn *t, const char *name, respool_job *out) {
+  respool_bytes v;
+  if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
+    return t->rc ? t->rc : no_job(name);
+  if (!job_unpack(v, out))
+    return fail(RESPOOL_CORRUPT, "replay job \"%.160s\" is damaged", name);
+  strcpy(out->name, name);
+  return 0;
+}
+
+int lmdb_job_save(txn *t, const respool_job *job) {
+  packer p;
+  packer_init(&p);
+  job_pack(&p, job);
+  txn_put_packed(t, DB_JOBS, phrase_of(job->name), &p);
+  packer_free(&p);
+  return t->rc;
+}
+
+int lmdb_job_remove(txn *t, const char *name) {
+  respool_bytes v;
+  if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
+    return t->rc ? t->rc : no_job(name);
+  txn_del(t, DB_JOBS, phrase_of(name));
+  return t->rc;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Removing items by hand: one by its id, or all that are not leased. What
+ * is removed leaves no letter; a damaged segment on the way does.
+ */
+#include "lmdb/parts.h"
+
+/* ---- one ---------------------------------------------------------------- */
+
+static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
+                      int64_t now) {
+  respool_page p;
+  page_init(&p);
+  catch c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
+  int what = items_catch(t, &c);
+  if (what == CATCH_DAMAGED) /* its bytes are lost, the item leaves */
+    segments_settle(t, q, l, &id, 1);
+  else
+    drop_page(t, q, l, &p, now);
+  page_clear(&p);
+}
+
+bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now) {
+  enum count from;
+  if (!claims_part(t, q, l, id, now, &from)) return false;
+  drop_item(t, q, l, id, now);
+  lane_count(t, q, l->lane, from, COUNT_NONE, 1);
+  q->counters.removed++;
+  queue_changed(t, q);
+  return true;
+}
+
+int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id) {
+  int rc = 0;
+  line l;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
+  if (!item_remove(t, q, &l, id, queue_tick(t, q, wall)) && !t->rc)
+    return fail(RESPOOL_BUSY, "item %llu of queue \"%.120s\" is leased",
+                (unsigned long long)id, q->name);
+  return t->rc;
+}
+
+/* ---- all ---------------------------------------------------------------- */
+
+/* A part of a purge, in one commit. */
+typedef struct sweep {
+  txn *t;
+  queue *q;
+  int64_t now;
+  size_t left; /* items that it may still remove */
+  uint64_t removed;
+} sweep;
+
+/* Removes items of a range, up to what is left; how many, and where it
+   stopped. */
+static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
+                            uint64_t upto, const claim *of, uint64_t *last) {
+  respool_page p;
+  page_init(&p);
+  catch c = {.page = &p, .line = *l, .from = from, .upto = upto,
+             .want = s->left};
+  uint64_t lost = 0;
+  int what;
+  do {
+    what = items_catch(s->t, &c);
+    if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM)
+      lost += catch_lose(s->t, s->q, &c, what, of);
+  } while (!s->t->rc && what != CATCH_END && what != CATCH_FULL);
+  drop_page(s->t, s->q, l, &p, s->now);
+  uint64_t n = p.n;
+  page_clear(&p);
+  s->left -= n < s->left ? n : s->left;
+  s->removed += n;
+  s->q->counters.removed += n;
+  *last = c.last;
+  return n + lost;
+}
+
+static void purge_claim(sweep *s, const place *p, const claim *old) {
+  uint64_t last;
+  claim c = *old;
+  if (c.state == CLAIM_LEASED) claim_lapse(s->t, s->q, p->line.lane, &c);
+  uint64_t n = purge_range(s, &p->line, p->first, c.last, &c, &last);
+  lane_count(s->t, s->q, p->line.lane, COUNT_WAITING, COUNT_NONE, n);
+  c.left -= n < c.left ? n : c.left;
+  if (c.left)
+    claim_move(s->t, p, old, &c);
+  else
+    claim_del(s->t, p, old);
+}
+
+static bool next_claim(sweep *s, place *p, claim *c, arena *a) {
+  key from = claim_key(p);
+  cur at;
+  cur_open(&at, s->t, DB_CLAIMS);
+  bool found = cur_seek(&at, key_bytes(&from)) &&
+               claim_key_read(at.key, p) && p->line.queue == s->q->id &&
+               claim_unpack(at.value, c);
+  if (found) claim_own(s->t, a, c);
+  cur_close(&at);
+  return found && !s->t->rc;
+}
+
+static void purge_claims(sweep *s) {
+  place p = {{s->q->id, 0, 0}, 0, 0};
+  arena a;
+  claim c;
+  arena_init(&a);
+  for (; s->left && next_claim(s, &p, &c, &a); p.first++)
+    if (!claim_held(&c, s->now)) purge_claim(s, &p, &c);
+  arena_free(&a);
+}
+
+static void purge_fresh(sweep *s) {
+  for (size_t i = 0; i < s->q->n_lanes && s->left; i++) {
+    lane_state *lane = &s->q->lanes[i];
+    line l = {s->q->id, SPACE_READY, lane->lane};
+    uint64_t last = 0;
+    if (!lane->ready) continue;
+    uint64_t n = purge_range(s, &l, lane->head, UINT64_MAX, NULL, &last);
+    if (last) lane->head = last + 1;
+    lane_count(s->t, s->q, l.lane, COUNT_READY, COUNT_NONE, n);
+  }
+}
+
+int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
+               uint64_t *removed, bool *more) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  sweep s = {t, q, queue_tick(t, q, wall), limit, 0};
+  purge_claims(&s);
+  purge_fresh(&s);
+  if (s.removed) queue_changed(t, q);
+  *removed = s.removed;
+  *more = s.left == 0;
+  return t->rc;
+}

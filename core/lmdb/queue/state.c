@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of queues. A record is loaded once a transaction, changed in
+ * memory and stored when the transaction commits, so a group of operations
+ * on one queue writes it once. Lanes that hold nothing leave the record: a
+ * lane's head matters only while it has items.
+ */
+#include "lmdb/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP 1000 /* a clock that goes back less only stands still */
+
+/* ---- loading and storing ------------------------------------------------ */
+
+static respool_bytes key_of(const char *name) {
+  return (respool_bytes){name, strlen(name)};
+}
+
+static queue *queue_new(txn *t, const char *name) {
+  queue *q = calloc(1, sizeof *q);
+  if (!q) {
+    txn_spoil(t, RESPOOL_NOMEM);
+    return NULL;
+  }
+  strcpy(q->name, name);
+  return q;
+}
+
+static void queue_link(txn *t, queue *q) {
+  q->next = t->queues;
+  t->queues = q;
+}
+
+static queue *queue_load(txn *t, const char *name) {
+  respool_bytes v;
+  if (!txn_get(t, DB_QUEUES, key_of(name), &v)) return NULL;
+  queue *q = queue_new(t, name);
+  if (!q) return NULL;
+  queue_link(t, q);
+  int rc = queue_unpack(v, q);
+  if (rc == RESPOOL_CORRUPT)
+    t->rc = fail(rc, "the record of queue \"%.120s\" is damaged", name);
+  txn_spoil(t, rc); /* out of memory? */
+  return t->rc ? NULL : q;
+}
+
+queue *queue_find(txn *t, const char *name, int *rc) {
+  for (queue *q = t->queues; q; q = q->next)
+    if (!strcmp(q->name, name)) return q;
+  queue *q = queue_load(t, name);
+  if (q) return q;
+  *rc = t->rc ? t->rc
+              : fail(RESPOOL_NOT_FOUND, "there is no queue \"%.160s\"", name);
+  return NULL;
+}
+
+queue *queue_make(txn *t, const char *name) {
+  queue *q = queue_new(t, name);
+  if (!q) return NULL;
+  queue_link(t, q);
+  q->id = (uint32_t)meta_number(t, "next queue");
+  q->next_id = q->next_token = 1;
+  queue_changed(t, q);
+  return q;
+}
+
+void queue_changed(txn *t, queue *q) {
+  q->dirty = true;
+  t->changes++;
+}
+
+static void drop_empty_lanes(queue *q) {
+  size_t n = 0;
+  for (size_t i = 0; i < q->n_lanes; i++) {
+    lane_state *l = &q->lanes[i];
+    if (l->ready || l->leased || l->waiting) q->lanes[n++] = *l;
+  }
+  q->n_lanes = n;
+}
+
+void queues_store(txn *t) {
+  packer p;
+  packer_init(&p);
+  for (queue *q = t->queues; q; q = q->next) {
+    if (!q->dirty) continue;
+    packer_reset(&p);
+    drop_empty_lanes(q);
+    queue_pack(&p, q);
+      txn_put_packed(t, DB_QUEUES, key_of(q->name), &p);
+    q->dirty = false;
+  }
+  packer_free(&p);
+}
+
+void queues_free(queue *q) {
+  while (q) {
+    queue *next = q->next;
+    free(q->lanes);
+    free(q);
+    q = next;
+  }
+}
+
+void queues_forget(txn *t, queue *q) {
+  queue **p = &t->queues;
+  while (*p != q) p = &(*p)->next;
+  *p = q->next;
+  q->next = NULL;
+  queues_free(q);
+}
+
+/* ---- lanes -------------------------------------------------------------- */
+
+lane_state *queue_lane(const queue *q, int lane) {
+  for (size_t i = 0; i < q->n_lanes; i++)
+    if (q->lanes[i].lane == lane) return &q->lanes[i];
+  return NULL;
+}
+
+lane_state *queue_lane_make(txn *t, queue *q, int lane) {
+  lane_state *l = queue_lane(q, lane);
+  if (l) return l;
+  lane_state *bigger = realloc(q->lanes, (q->n_lanes + 1) * sizeof *l);
+  if (!bigger) {
+    txn_spoil(t, RESPOOL_NOMEM);
+    return NULL;
+  }
+  q->lanes = bigger;
+  size_t i = q->n_lanes++;
+  for (; i > 0 && bigger[i - 1].lane < lane; i--) bigger[i] = bigger[i - 1];
+  bigger[i] = (lane_state){.lane = lane, .head = q->next_id};
+  return &bigger[i];
+}
+
+/* ---- time --------------------------------------------------------------- */
+
+int64_t queue_now(const queue *q, int64_t wall) {
+  int64_t now = wall + q->clock_offset;
+  return now > q->clock_last ? now : q->clock_last;
+}
+
+bool queue_stepped(const queue *q, int64_t wall) {
+  return queue_now(q, wall) - (wall + q->clock_offset) >= STEP;
+}
+
+/* Since the times seen so far only rise, a wall clock that fell behind is
+   counted on from the last of them; until nothing is left whose time could
+   be told wrong. */
+int64_t queue_tick(txn *t, queue *q, int64_t wall) {
+  if (!q->n_lanes && q->clock_offset) {
+    q->clock_offset = 0;
+    q->clock_last = wall;
+    queue_changed(t, q);
+  }
+  int64_t now = queue_now(q, wall);
+  if (queue_stepped(q, wall)) {
+    q->clock_offset = now - wall;
+    q->counters.clock_steps++;
+    queue_changed(t, q);
+  }
+  q->clock_last = now;
+  return now;
+}
+
+int64_t time_after(int64_t now, int64_t ms) {
+  return ms > INT64_MAX - now ? INT64_MAX : now + ms;
+}

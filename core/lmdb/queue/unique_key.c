@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keys that callers chose. A key is held by one item of its queue as long as
+ * that is not over, and until its window closes if it has one. Who holds it
+ * is asked of the item itself, so a key can never outlive what it names; the
+ * records are only found faster, and are forgotten when they say nothing.
+ */
+#include "lmdb/parts.h"
+
+static bool get_holder(txn *t, const queue *q, respool_bytes name,
+                       holder *h) {
+  unpacker u;
+  respool_bytes v;
+  key k = unique_key(q->id, name);
+  if (!txn_get(t, DB_KEYS, key_bytes(&k), &v)) return false;
+  unpacker_init(&u, v.data, v.size);
+  unpack_array(&u);
+  h->id = unpack_uint(&u);
+  h->until = unpack_int(&u);
+  return u.rc == 0;
+}
+
+bool unique_held(txn *t, const queue *q, respool_bytes name, int64_t now,
+                 holder *h) {
+  line l;
+  return get_holder(t, q, name, h) &&
+         (h->until > now || find_item(t, q, h->id, &l));
+}
+
+void unique_hold(txn *t, const queue *q, respool_bytes name, holder h) {
+  packer p;
+  key k = unique_key(q->id, name);
+  packer_init(&p);
+  pack_array(&p, 2);
+  pack_uint(&p, h.id);
+  pack_int(&p, h.until);
+  txn_put_packed(t, DB_KEYS, key_bytes(&k), &p);
+  packer_free(&p);
+  if (!h.until) return;
+  k = window_key(q->id, h.until, name);
+  txn_put_null(t, DB_WINDOWS, key_bytes(&k));
+}
+
+static void forget(txn *t, const queue *q, respool_bytes name) {
+  key k = unique_key(q->id, name);
+  txn_del(t, DB_KEYS, key_bytes(&k));
+}
+
+void unique_release(txn *t, const queue *q, const respool_item *i,
+                    int64_t now) {
+  holder h;
+  if (!i->key.size || !get_holder(t, q, i->key, &h)) return;
+  if (h.id == i->id && h.until <= now) forget(t, q, i->key);
+}
+
+/* The window `k` has closed: its key goes, unless a later push holds it. */
+static void close_window(txn *t, const queue *q, respool_bytes name,
+                         int64_t until) {
+  holder h;
+  line l;
+  if (get_holder(t, q, name, &h) && h.until == until &&
+      !find_item(t, q, h.id, &l))
+    forget(t, q, name);
+}
+
+bool unique_sweep(txn *t, queue *q, int64_t now, int limit) {
+  respool_bytes none = {NULL, 0}, name;
+  key start = window_key(q->id, 0, none);
+  uint32_t of;
+  int64_t until;
+  bool more = false;
+  cur c;
+  if (!txn_entries(t, DB_WINDOWS)) return false;
+  cur_open(&c, t, DB_WINDOWS);
+  while (!more && cur_seek(&c, key_bytes(&start)) &&
+         window_key_read(c.key, &of, &until, &name) && of == q->id &&
+         until <= now) {
+    key k = window_key(q->id, until, name);
+    respool_bytes copy = {k.b + 12, k.n - 12};
+    close_window(t, q, copy, until);
+    txn_del(t, DB_WINDOWS, key_bytes(&k));
+    more = --limit == 0;
+  }
+  cur_close(&c);
+  return more;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blobs: packed items too large for a segment, in parts of at most four
+ * pages, each with its checksum. A blob belongs to whatever holds its
+ * reference: the item moves between segments and letters, the blob stays.
+ */
+#include "lmdb/parts.h"
+
+#include <string.h>
+
+void blob_put(txn *t, uint64_t number, respool_bytes data) {
+  const uint8_t *at = data.data;
+  size_t left = data.size;
+  packer p;
+  packer_init(&p);
+  for (uint32_t part = 0; left > 0 && !t->rc; part++) {
+    size_t n = left < BLOB_PART ? left : BLOB_PART;
+    key k = blob_key(number, part);
+    packer_reset(&p);
+    part_pack(&p, (respool_bytes){at, n});
+      txn_put_packed(t, DB_BLOBS, key_bytes(&k), &p);
+    at += n;
+    left -= n;
+  }
+  packer_free(&p);
+}
+
+/* One part to its place; false when it is damaged or does not fit there. */
+static bool copy_part(const cur *c, blob_ref r, uint32_t part, size_t *at,
+                      char *into) {
+  uint64_t number;
+  uint32_t n;
+  respool_bytes data;
+  if (!blob_key_read(c->key, &number, &n) || number != r.number || n != part)
+    return false;
+  if (!part_unpack(c->value, &data) || data.size > r.size - *at) return false;
+  memcpy(into + *at, data.data, data.size);
+  *at += data.size;
+  return true;
+}
+
+/* Parts may each be whole and yet of another blob. */
+static bool is_packed_item(const void *data, size_t size) {
+  item i;
+  blob_ref inner;
+  unpacker u;
+  unpacker_init(&u, data, size);
+  return item_unpack(&u, &i, &inner) && u.at == u.end;
+}
+
+bool blob_get(txn *t, blob_ref r, void *into) {
+  key k = blob_key(r.number, 0);
+  size_t at = 0;
+  cur c;
+  cur_open(&c, t, DB_BLOBS);
+  bool ok = cur_seek(&c, key_bytes(&k));
+  for (uint32_t part = 0; ok; part++) {
+    ok = copy_part(&c, r, part, &at, into);
+    if (ok && at == r.size) break;
+    ok = ok && cur_next(&c);
+  }
+  cur_close(&c);
+  return ok && is_packed_item(into, r.size);
+}
+
+void blob_del(txn *t, uint64_t number) {
+  key k = blob_key(number, 0);
+  uint64_t found;
+  uint32_t part;
+  cur c;
+  cur_open(&c, t, DB_BLOBS);
+  while (cur_seek(&c, key_bytes(&k)) &&
+         blob_key_read(c.key, &found, &part) && found == number)
+    cur_del(&c);
+  cur_close(&c);
+}
+
+blob_ref blob_of(respool_bytes packed) {
+  item i;
+  blob_ref r;
+  unpacker u;
+  const uint8_t *head = packed.data;
+  if (!packed.size || head[0] != 0x82) return (blob_ref){0, 0};
+  unpacker_init(&u, packed.data, packed.size);
+  if (!item_unpack(&u, &i, &r)) r.number = 0;
+  return r;
+}

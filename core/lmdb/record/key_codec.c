@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing and reading of keys, field by field. The reader's sticky state is
+ * its `ok`: a key too short or too long is of another form.
+ */
+#include "lmdb/record/key_codec.h"
+
+#include "record/segment.h"
+
+#include <string.h>
+
+/* ---- fields ------------------------------------------------------------- */
+
+static void add(key *k, uint64_t v, int bytes) {
+  while (bytes-- > 0) k->b[k->n++] = (uint8_t)(v >> (8 * bytes));
+}
+
+typedef struct reader {
+  const uint8_t *at;
+  size_t left;
+  bool ok;
+} reader;
+
+static uint64_t field(reader *r, size_t bytes) {
+  uint64_t v = 0;
+  if (r->left < bytes) r->ok = false;
+  if (!r->ok) return 0;
+  for (size_t i = 0; i < bytes; i++) v = v << 8 | r->at[i];
+  r->at += bytes;
+  r->left -= bytes;
+  return v;
+}
+
+static reader reader_of(respool_bytes b) {
+  return (reader){b.data, b.size, true};
+}
+
+static bool at_end(const reader *r) {
+  return r->ok && r->left == 0;
+}
+
+respool_bytes key_bytes(const key *k) {
+  return (respool_bytes){k->b, k->n};
+}
+
+/* ---- parts of several keys ---------------------------------------------- */
+
+static void add_line(key *k, const line *l) {
+  add(k, l->queue, 4);
+  add(k, (uint64_t)l->space, 1);
+  add(k, (uint64_t)l->lane, 1);
+}
+
+static line read_line(reader *r) {
+  line l;
+  l.queue = (uint32_t)field(r, 4);
+  l.space = (int)field(r, 1);
+  l.lane = (int)field(r, 1);
+  return l;
+}
+
+static void add_segment(key *k, const place *p) {
+  add_line(k, &p->line);
+  add(k, p->first, 8);
+  add(k, p->count, 2);
+}
+
+static void read_segment(reader *r, place *p) {
+  p->line = read_line(r);
+  p->first = field(r, 8);
+  p->count = (uint32_t)field(r, 2);
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+key segment_key(const place *p) {
+  key k = {.n = 0};
+  add_segment(&k, p);
+  return k;
+}
+
+key claim_key(const place *p) {
+  key k = {.n = 0};
+  add_line(&k, &p->line);
+  add(&k, p->first, 8);
+  return k;
+}
+
+key due_key_of(const place *p, int64_t visible_at) {
+  key k = {.n = 0};
+  add(&k, p->line.queue, 4);
+  add(&k, (uint64_t)p->line.lane, 1);
+  add(&k, (uint64_t)visible_at, 8);
+  add(&k, (uint64_t)p->line.space, 1);
+  add(&k, p->first, 8);
+  return k;
+}
+
+key expiry_key(const place *p, int64_t expires_at) {
+  key k = {.n = 0};
+  add(&k, p->line.queue, 4);
+  add(&k, (uint64_t)expires_at, 8);
+  add_segment(&k, p);
+  return k;
+}
+
+key blob_key(uint64_t number, uint32_t part) {
+  key k = {.n = 0};
+  add(&k, number, 8);
+  add(&k, part, 4);
+  return k;
+}
+
+key letter_key(uint32_t box, uint64_t number) {
+  key k = {.n = 0};
+  add(&k, box, 4);
+  add(&k, number, 8);
+  return k;
+}
+
+key history_key(uint32_t queue, int64_t done_at, uint64_t id) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add(&k, (uint64_t)done_at, 8);
+  add(&k, id, 8);
+  return k;
+}
+
+static void add_bytes(key *k, respool_bytes b) {
+  if (b.size) memcpy(k->b + k->n, b.data, b.size);
+  k->n += b.size;
+}
+
+key unique_key(uint32_t queue, respool_bytes name) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add_bytes(&k, name);
+  return k;
+}
+
+key window_key(uint32_t queue, int64_t until, respool_bytes name) {
+  key k = {.n = 0};
+  add(&k, queue, 4);
+  add(&k, (uint64_t)until, 8);
+  add_bytes(&k, name);
+  return k;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+bool segment_key_read(respool_bytes b, place *p) {
+  reader r = reader_of(b);
+  read_segment(&r, p);
+  return at_end(&r) && p->first > 0 && p->count > 0 &&
+         p->count <= SEGMENT_ITEMS && p->first <= UINT64_MAX - p->count;
+}
+
+bool claim_key_read(respool_bytes b, place *p) {
+  reader r = reader_of(b);
+  p->line = read_line(&r);
+  p->first = field(&r, 8);
+  p->count = 0;
+  return at_end(&r);
+}
+
+bool due_key_read(respool_bytes b, due_key *d) {
+  reader r = reader_of(b);
+  d->claim.line.queue = (uint32_t)field(&r, 4);
+  d->claim.line.lane = (int)field(&r, 1);
+  d->at = (int64_t)field(&r, 8);
+  d->claim.line.space = (int)field(&r, 1);
+  d->claim.first = field(&r, 8);
+  d->claim.count = 0;
+  return at_end(&r);
+}
+
+bool expiry_key_read(respool_bytes b, place *p, int64_t *expires_at) {
+  reader r = reader_of(b);
+  uint32_t queue = (uint32_t)field(&r, 4);
+  *expires_at = (int64_t)field(&r, 8);
+  read_segment(&r, p);
+  return at_end(&r) && p->line.queue == queue;
+}
+
+bool blob_key_read(respool_bytes b, uint64_t *number, uint32_t *part) {
+  reader r = reader_of(b);
+  *number = field(&r, 8);
+  *part = (uint32_t)field(&r, 4);
+  return at_end(&r);
+}
+
+bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
+                      uint64_t *id) {
+  reader r = reader_of(b);
+  *queue = (uint32_t)field(&r, 4);
+  *done_at = (int64_t)field(&r, 8);
+  *id = field(&r, 8);
+  return at_end(&r);
+}
+
+bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
+                     respool_bytes *name) {
+  reader r = reader_of(b);
+  *queue = (uint32_t)field(&r, 4);
+  *until = (int64_t)field(&r, 8);
+  *name = (respool_bytes){r.at, r.left};
+  return r.ok && r.left <= RESPOOL_NAME_MAX;
+}
+
+bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number) {
+  reader r = reader_of(b);
+  *box = (uint32_t)field(&r, 4);
+  *number = field(&r, 8);
+  return at_end(&r);
+}
+
+bool same_line(const line *a, const line *b) {
+  return a->queue == b->queue && a->space == b->space && a->lane == b->lane;
+}
+
+uint64_t place_last(const place *p) {
+  return p->first + p->count - 1;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keys: fixed-size fields, big-endian, so that LMDB's byte order is the
+ * order of the numbers. doc/format.md draws them.
+ */
+#ifndef KEYS_H
+#define KEYS_H
+
+#include "lmdb/env/txn.h"
+
+#define KEY_MAX (RESPOOL_NAME_MAX + 12)
+
+typedef struct key {
+  uint8_t b[KEY_MAX];
+  size_t n;
+} key;
+
+enum space {
+  SPACE_READY = 0,   /* reached from its lane's head */
+  SPACE_DELAYED = 1, /* pushed with a due time: reached through its claim */
+  SPACE_SOLO = 2,    /* parted from its lot: reached through its claim */
+  SPACE_COUNT
+};
+
+/* A line of ids: one space of one lane of one queue. */
+typedef struct line {
+  uint32_t queue;
+  int space, lane;
+} line;
+
+/* Where a segment or a claim lies. Of a claim `count` is 0. */
+typedef struct place {
+  line line;
+  uint64_t first;
+  uint32_t count;
+} place;
+
+typedef struct due_key {
+  place claim;
+  int64_t at;
+} due_key;
+
+respool_bytes key_bytes(const key *k);
+
+key segment_key(const place *p);
+key claim_key(const place *p);
+key due_key_of(const place *p, int64_t visible_at);
+key expiry_key(const place *p, int64_t expires_at);
+key blob_key(uint64_t number, uint32_t part);
+key letter_key(uint32_t box, uint64_t number);
+key history_key(uint32_t queue, int64_t done_at, uint64_t id);
+key unique_key(uint32_t queue, respool_bytes name);
+key window_key(uint32_t queue, int64_t until, respool_bytes name);
+
+/* Reading back; false when the bytes are not of that form. */
+bool segment_key_read(respool_bytes b, place *p);
+bool claim_key_read(respool_bytes b, place *p);
+bool due_key_read(respool_bytes b, due_key *d);
+bool expiry_key_read(respool_bytes b, place *p, int64_t *expires_at);
+bool blob_key_read(respool_bytes b, uint64_t *number, uint32_t *part);
+bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
+                      uint64_t *id);
+bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
+                     respool_bytes *name);
+bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number);
+
+bool same_line(const line *a, const line *b);
+uint64_t place_last(const place *p); /* last id of a segment */
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Records: the values of all databases but segments, as CBOR arrays, packed
+ * and unpacked in one place. Fields are only ever appended; doc/format.md
+ * names them. A record that cannot be read unpacks as false.
+ */
+#ifndef RECORDS_H
+#define RECORDS_H
+
+#include "record/failures.h"
+#include "lmdb/record/key_codec.h"
+
+#define FORMAT_VERSION 1
+
+typedef struct lane_state {
+  int lane;
+  uint64_t head; /* the next id to be handed out for the first time */
+  uint64_t ready, leased, waiting;
+  int64_t credit; /* of its share, where lanes have weights */
+} lane_state;
+
+/* A queue: its policy, state and counters. */
+typedef struct queue {
+  struct queue *next;
+  bool dirty;
+  char name[RESPOOL_NAME_MAX + 1];
+  uint32_t id;
+  bool paused;
+  queue_config config;
+  uint64_t next_id, next_token;
+  int64_t clock_last, clock_offset;
+  uint64_t bytes;
+  respool_queue_stats counters; /* only those since the queue was made */
+  lane_state *lanes;            /* highest first */
+  size_t n_lanes;
+} queue;
+
+enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2 };
+
+typedef struct claim {
+  uint64_t last; /* id; the first is in the key */
+  int state;
+  uint64_t token;
+  int64_t visible_at;
+  uint64_t left; /* items of the range that are not settled */
+  uint64_t attempts, deliveries, crashes;
+  int64_t delay; /* the last one, for decorrelated jitter */
+  respool_bytes history, memo;
+} claim;
+
+typedef struct box {
+  struct box *next;
+  bool dirty;
+  char name[RESPOOL_NAME_MAX + 1];
+  uint32_t id;
+  uint64_t next_number;
+  uint64_t count;
+} box;
+
+void queue_pack(packer *p, const queue *q);
+int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; lanes
+                                                are malloc'ed */
+
+/* Are they one policy, as it is stored? */
+bool config_equal(const queue_config *a, const queue_config *b);
+
+void claim_pack(packer *p, const claim *c);
+bool claim_unpack(respool_bytes b, claim *c);
+
+void box_pack(packer *p, const box *x);
+bool box_unpack(respool_bytes b, box *x);
+
+/* A letter is [checksum, rest of the fields ...]; its item is packed as in
+   a segment, its history as in a claim. */
+typedef struct letter {
+  respool_letter r; /* all but body, headers, original, replays, history */
+  respool_bytes history;
+  respool_bytes item;
+  respool_bytes memo;
+} letter;
+
+void letter_pack(packer *p, const letter *l);
+bool letter_unpack(respool_bytes b, letter *l); /* verifies the checksum */
+
+/* A finished item: [checksum, pushed_at, attempts, deliveries, lane, payload
+   version, item]; when it was done and its id are in the key. Unpacking stops
+   before the item. */
+void past_pack(packer *p, const respool_item *i, respool_bytes packed);
+bool past_unpack(respool_bytes b, respool_item *i, unpacker *u);
+
+void job_pack(packer *p, const respool_job *j);
+bool job_unpack(respool_bytes b, respool_job *j);
+
+/* Parts of blobs: [checksum, bytes]. */
+#define BLOB_PART 16300
+void part_pack(packer *p, respool_bytes data);
+bool part_unpack(respool_bytes b, respool_bytes *data);
+
+/* The settled bits of a segment, as a CBOR byte string. A set bit stands
+   for an item that is not settled. */
+typedef struct bits {
+  uint32_t count, set;
+  uint8_t b[SEGMENT_ITEMS / 8];
+} bits;
+
+void bits_fill(bits *s, uint32_t count);
+bool bits_has(const bits *s, uint32_t i);
+bool bits_clear(bits *s, uint32_t i); /* was it set? */
+void bits_pack(packer *p, const bits *s);
+bool bits_unpack(respool_bytes b, uint32_t count, bits *s);
+
+#endif

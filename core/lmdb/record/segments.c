@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Segments in the store. A segment exists as long as one of its items is
+ * not settled. Which are is told by `remaining`, once that is not all of
+ * them; it is the only truth about it. A segment whose items expire has an
+ * entry in `expiries`, as long as it exists.
+ */
+#include "lmdb/parts.h"
+
+#include <string.h>
+
+/* ---- walking ------------------------------------------------------------ */
+
+static void read_live(walk *w) {
+  respool_bytes v;
+  key k = segment_key(&w->at);
+  if (!txn_get(w->c.t, DB_REMAINING, key_bytes(&k), &v) ||
+      !bits_unpack(v, w->at.count, &w->live))
+    bits_fill(&w->live, w->at.count);
+}
+
+/* Reads the key that the cursor stands at, if it is of this line. One that no
+   segment has is the store's damage. */
+static bool read_place(walk *w, place *p) {
+  bool sound = segment_key_read(w->c.key, p);
+  if (!same_line(&p->line, &w->at.line)) return false;
+  if (!sound) txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  return sound;
+}
+
+/* Takes over what the cursor stands at. */
+static bool arrive(walk *w) {
+  place p;
+  if (!read_place(w, &p)) return false;
+  w->at = p;
+  w->value = w->c.value;
+  read_live(w);
+  return true;
+}
+
+void walk_open(walk *w, txn *t, const line *l, uint64_t id) {
+  cur_open(&w->c, t, DB_SEGMENTS);
+  w->at = (place){*l, id, 0};
+  w->live.count = 0;
+}
+
+void walk_close(walk *w) {
+  cur_close(&w->c);
+}
+
+/* The segment that holds an id is the last that begins at or before it. */
+static bool first_segment(walk *w) {
+  uint64_t id = w->at.first;
+  place p = w->at;
+  p.count = UINT16_MAX;
+  key k = segment_key(&p);
+  if (cur_floor(&w->c, key_bytes(&k)) && read_place(w, &p) &&
+      place_last(&p) >= id)
+    return arrive(w);
+  k = segment_key(&w->at);
+  return cur_seek(&w->c, key_bytes(&k)) && arrive(w);
+}
+
+bool walk_next(walk *w) {
+  if (w->at.count == 0) return first_segment(w);
+  return cur_next(&w->c) && arrive(w);
+}
+
+uint64_t first_live(txn *t, const line *l, uint64_t from) {
+  walk w;
+  uint64_t found = UINT64_MAX;
+  walk_open(&w, t, l, from);
+  while (found == UINT64_MAX && walk_next(&w))
+    for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
+      if (w.at.first + i >= from && bits_has(&w.live, i))
+        found = w.at.first + i;
+  walk_close(&w);
+  return found;
+}
+
+uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto) {
+  uint64_t n = 0;
+  walk w;
+  walk_open(&w, t, l, from);
+  while (walk_next(&w) && w.at.first <= upto)
+    for (uint32_t i = 0; i < w.at.count; i++)
+      n += w.at.first + i >= from && w.at.first + i <= upto &&
+           bits_has(&w.live, i);
+  walk_close(&w);
+  return n;
+}
+
+/* ---- appending ---------------------------------------------------------- */
+
+static void put_expiry(txn *t, const place *p, int64_t expires_at) {
+  if (!expires_at) return;
+  key k = expiry_key(p, expires_at);
+  txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
+}
+
+static uint8_t *put_segment(txn *t, queue *q, const place *p,
+                            const uint8_t *bytes, size_t size) {
+  key k = segment_key(p);
+  uint8_t *to = txn_reserve(t, DB_SEGMENTS, key_bytes(&k), size);
+  if (to) memcpy(to, bytes, size);
+  q->bytes += size;
+  return to;
+}
+
+/* Gives the batch's big items their blobs, in the span that was stored. */
+static void put_bigs(txn *t, queue *q, const batch *b, const span *s,
+                     uint8_t *stored, size_t *next) {
+  while (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
+    const big *g = &b->bigs[(*next)++];
+    item_patch_ref(stored + (g->ref - s->at), meta_number(t, "next blob"));
+    q->bytes += g->size;
+  }
+}
+
+static void put_blobs(txn *t, const batch *b, const span *s,
+                      const uint8_t *stored, size_t next) {
+  for (; next < b->n_bigs && b->bigs[next].ref < s->at + s->size; next++) {
+    const big *g = &b->bigs[next];
+    unpacker u;
+    unpacker_init(&u, stored + (g->ref - s->at), ITEM_REF_SIZE);
+    item i;
+    blob_ref r;
+    if (item_unpack(&u, &i, &r))
+      blob_put(t, r.number, (respool_bytes){b->blobs.data + g->at, g->size});
+  }
+}
+
+/* The value may lie in a page of this transaction that other writes move,
+   so a span with big items is completed in a copy before it is stored. */
+static void append_big(txn *t, queue *q, const batch *b, const span *s,
+                       const place *p, int64_t now, int64_t expires_at,
+                       size_t *next) {
+  uint8_t copy[SEGMENT_BYTES];
+  size_t first = *next;
+  memcpy(copy, b->bytes.data + s->at, s->size);
+  put_bigs(t, q, b, s, copy, next);
+  put_blobs(t, b, s, copy, first);
+  segment_seal(copy, s->size, now, expires_at);
+  put_segment(t, q, p, copy, s->size);
+}
+
+static void append_span(txn *t, queue *q, const batch *b, const span *s,
+                        const place *p, int64_t now, int64_t expires_at,
+                        size_t *next) {
+  if (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
+    append_big(t, q, b, s, p, now, expires_at, next);
+    return;
+  }
+  uint8_t *to = put_segment(t, q, p, b->bytes.data + s->at, s->size);
+  if (to) segment_seal(to, s->size, now, expires_at);
+}
+
+int segments_append(txn *t, queue *q, const append_req *r, const line *l,
+                    uint64_t first, int64_t now, int64_t expires_at) {
+  const batch *b = r->batch;
+  size_t next_big = 0;
+  for (size_t i = 0; i < b->n_spans && !t->rc; i++) {
+    const span *s = &b->spans[i];
+    place p = {*l, first, (uint32_t)s->count};
+    append_span(t, q, b, s, &p, now, expires_at, &next_big);
+    put_expiry(t, &p, expires_at);
+    first += s->count;
+  }
+  return t->rc;
+}
+
+void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
+                     const respool_item *i) {
+  batch b;
+  batch_init(&b, i->version);
+  batch_add_raw(&b, packed);
+  int rc = batch_end(&b);
+  txn_spoil(t, rc);
+  if (!rc) {
+    segment_seal(b.bytes.data, b.bytes.len, i->pushed_at, i->expires_at);
+    put_segment(t, q, p, b.bytes.data, b.bytes.len);
+    put_expiry(t, p, i->expires_at);
+  }
+  batch_free(&b);
+}
+
+/* ---- settling ----------------------------------------------------------- */
+
+static void delete_segment(walk *w, queue *q) {
+  txn *t = w->c.t;
+  key k = segment_key(&w->at);
+  int64_t expires_at = segment_expiry(w->value);
+  q->bytes -= w->value.size < q->bytes ? w->value.size : q->bytes;
+  cur_del(&w->c);
+  if (w->live.set < w->live.count || txn_entries(t, DB_REMAINING))
+    txn_del(t, DB_REMAINING, key_bytes(&k));
+  if (!expires_at) return;
+  k = expiry_key(&w->at, expires_at);
+  txn_del(t, DB_EXPIRIES, key_bytes(&k));
+}
+
+static void put_live(walk *w) {
+  key k = segment_key(&w->at);
+  packer p;
+  packer_init(&p);
+  bits_pack(&p, &w->live);
+  txn_put_packed(w->c.t, DB_REMAINING, key_bytes(&k), &p);
+  packer_free(&p);
+}
+
+/* Settles those of `ids` that lie in this segment; how many they were. */
+static size_t settle_here(walk *w, queue *q, const uint64_t *ids, size_t n) {
+  size_t here = 0;
+  while (here < n && ids[here] <= place_last(&w->at)) here++;
+  if (here == w->live.set) { /* all that was left? */
+    delete_segment(w, q);
+    return here;
+  }
+  for (size_t i = 0; i < here; i++)
+    if (ids[i] >= w->at.first)
+      bits_clear(&w->live, (uint32_t)(ids[i] - w->at.first));
+  put_live(w);
+  return here;
+}
+
+void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
+                     size_t n) {
+  size_t i = 0;
+  while (i < n && !t->rc) {
+    walk w;
+    walk_open(&w, t, l, ids[i]);
+    bool found = walk_next(&w);
+    if (found) i += settle_here(&w, q, ids + i, n - i);
+    walk_close(&w);
+    if (!found) break;
+  }
+}

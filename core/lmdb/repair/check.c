@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The invariants, looked at from the records alone; doc/format.md numbers
+ * them. Before them the trees, on which every look at a record relies: where
+ * one is unsound nothing else is looked at, as whatever is there would be told
+ * as lost. Changes nothing. Each finding is one line of text.
+ */
+#include "lmdb/parts.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct audit {
+  txn *t;
+  packer *out;
+  queue *q;          /* under the glass */
+  uint64_t live;     /* its items, as counted */
+} audit;
+
+__attribute__((format(printf, 2, 3)))
+static void found(audit *a, const char *fmt, ...) {
+  char text[512];
+  va_list args;
+  va_start(args, fmt);
+  int n = vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  if (n < 0) return;
+  size_t size = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+  pack_phrase(a->out, (respool_bytes){text, size});
+}
+
+#define ULL(n) ((unsigned long long)(n))
+#define PLACE "queue \"%s\" space %d lane %d id %llu"
+#define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.lane, \
+                       ULL((p)->first)
+
+/* ---- the trees under the records ---------------------------------------- */
+
+/* Whether a search for its key ends where the walk met the record. */
+static bool is_found(const cur *c, enum db db) {
+  respool_bytes v;
+  return txn_get(c->t, db, c->key, &v) && v.data == c->value.data;
+}
+
+/* Walks a tree as long as keys rise and each is found by a search: where a page
+   lies in the place of another, pages may lead in a circle. True at the end. */
+static bool walk_tree(audit *a, enum db db, uint64_t *n) {
+  respool_bytes before = {"", 0};
+  bool good = true;
+  cur c;
+  cur_open(&c, a->t, db);
+  bool more = cur_first(&c);
+  for (*n = 0; more && good; *n += good) {
+    good = key_rises(before, c.key) && is_found(&c, db);
+    before = c.key;
+    more = cur_next(&c);
+  }
+  cur_close(&c);
+  return good || a->t->rc;
+}
+
+static bool check_tree(audit *a, enum db db) {
+  uint64_t n, counted = txn_entries(a->t, db);
+  bool sound = walk_tree(a, db, &n);
+  if (a->t->rc || (sound && n == counted)) return true;
+  if (sound)
+    found(a, "database \"%s\" counts %llu records, there are %llu",
+          db_name(db), ULL(counted), ULL(n));
+  else
+    found(a, "database \"%s\" is out of order: of %llu records only %llu "
+          "come before one that lies where none is looked for",
+          db_name(db), ULL(counted), ULL(n));
+  return false;
+}
+
+static bool check_trees(audit *a) {
+  bool sound = true;
+  for (int db = 0; db < DB_COUNT; db++)
+    sound = check_tree(a, (enum db)db) && sound;
+  return sound;
+}
+
+/* ---- segments: I1, I2, I4 and their checksums --------------------------- */
+
+static bool blob_sound(audit *a, blob_ref r) {
+  void *into = r.size <= (uint64_t)SIZE_MAX ? malloc(r.size) : NULL;
+  bool sound = into && blob_get(a->t, r, into);
+  free(into);
+  return sound;
+}
+
+static void check_items(audit *a, const walk *w) {
+  segment g;
+  if (!segment_open(w->value, &g)) {
+    found(a, "the segment at " PLACE " is damaged: its checksum does not "
+          "hold", PLACE_OF(a, &w->at));
+    return;
+  }
+  if (g.count != w->at.count)
+    found(a, "the segment at " PLACE " holds %llu items, its key says %u",
+          PLACE_OF(a, &w->at), ULL(g.count), w->at.count);
+  for (uint32_t i = 0; i < w->at.count && i < g.count; i++) {
+    item it;
+    blob_ref r;
+    if (!item_unpack(&g.items, &it, &r)) {
+      found(a, "item %u of the segment at " PLACE " is malformed", i,
+            PLACE_OF(a, &w->at));
+      return;
+    }
+    if (r.number && bits_has(&w->live, i) && !blob_sound(a, r))
+      found(a, "blob %llu of " PLACE " is damaged", ULL(r.number),
+            PLACE_OF(a, &w->at));
+  }
+}
+
+/* Every unsettled item below the head, and every parked one, is in exactly
+   one claim; at or above the head in none. */
+static void check_cover(audit *a, const walk *w) {
+  const lane_state *l = queue_lane(a->q, w->at.line.lane);
+  uint64_t head = w->at.line.space == SPACE_READY
+                      ? (l ? l->head : UINT64_MAX) : UINT64_MAX;
+  for (uint32_t i = 0; i < w->at.count; i++) {
+    place p;
+    claim c;
+    uint64_t id = w->at.first + i;
+    if (!bits_has(&w->live, i)) continue;
+    bool covered = claim_cover(a->t, &w->at.line, id, &p, &c);
+    if (covered == (id >= head))
+      found(a, "item %llu in " PLACE " is %s a claim", ULL(id),
+            PLACE_OF(a, &w->at), covered ? "fresh but in" : "in no place of");
+    a->live++;
+  }
+}
+
+static void check_segment(audit *a, const walk *w, const place *before) {
+  if (same_line(&w->at.line, &before->line) && before->count &&
+      place_last(before) >= w->at.first)
+    found(a, "segments overlap at " PLACE, PLACE_OF(a, &w->at));
+  if (w->live.set == 0)
+    found(a, "the segment at " PLACE " holds nothing unsettled",
+          PLACE_OF(a, &w->at));
+  if (place_last(&w->at) >= a->q->next_id)
+    found(a, "the segment at " PLACE " lies beyond the next id",
+          PLACE_OF(a, &w->at));
+  check_items(a, w);
+  check_cover(a, w);
+}
+
+static void check_segments(audit *a, int space, int lane) {
+  line l = {a->q->id, space, lane};
+  place before = {.count = 0};
+  walk w;
+  walk_open(&w, a->t, &l, 0);
+  while (walk_next(&w)) {
+    check_segment(a, &w, &before);
+    before = w.at;
+  }
+  walk_close(&w);
+}
+
+/* ---- claims: I3 and their counts ---------------------------------------- */
+
+static void check_claim(audit *a, const place *p, const claim *c) {
+  respool_bytes v;
+  key k = due_key_of(p, c->visible_at);
+  uint64_t live = count_live(a->t, &p->line, p->first, c->last);
+  if (live != c->left)
+    found(a, "the claim at " PLACE " counts %llu items, there are %llu",
+          PLACE_OF(a, p), ULL(c->left), ULL(live));
+  if (!txn_get(a->t, DB_DUE, key_bytes(&k), &v))
+    found(a, "the claim at " PLACE " has no due time", PLACE_OF(a, p));
+  if (c->token >= a->q->next_token)
+    found(a, "the claim at " PLACE " has a token from the future",
+          PLACE_OF(a, p));
+}
+
+static void count_claim(const place *p, const claim *c,
+                        lane_state *sums) {
+  lane_state *s = &sums[p->line.lane];
+  if (c->state == CLAIM_LEASED)
+    s->leased += c->left;
+  else
+    s->waiting += c->left;
+}
+
+static void check_claims(audit *a, lane_state *sums) {
+  place from = {{a->q->id, 0, 0}, 0, 0}, p, before = {.line.lane = -1};
+  key start = claim_key(&from);
+  claim c;
+  uint64_t last = 0;
+  cur at;
+  cur_open(&at, a->t, DB_CLAIMS);
+  bool more = cur_seek(&at, key_bytes(&start));
+  for (; more && claim_key_read(at.key, &p) && p.line.queue == a->q->id;
+       more = cur_next(&at)) {
+    if (!claim_unpack(at.value, &c)) {
+      found(a, "the claim at " PLACE " is damaged", PLACE_OF(a, &p));
+      continue;
+    }
+    if (same_line(&p.line, &before.line) && last >= p.first)
+      found(a, "claims overlap at " PLACE, PLACE_OF(a, &p));
+    check_claim(a, &p, &c);
+    count_claim(&p, &c, sums);
+    before = p;
+    last = c.last;
+  }
+  cur_close(&at);
+}
+
+/* ---- a queue: I5 -------------------------------------------------------- */
+
+static void check_lane(audit *a, const lane_state *l,
+                       const lane_state *sums) {
+  line here = {a->q->id, SPACE_READY, l->lane};
+  uint64_t fresh = count_live(a->t, &here, l->head, UINT64_MAX);
+  if (fresh != l->ready || l->leased != sums[l->lane].leased ||
+      l->waiting != sums[l->lane].waiting)
+    found(a, "queue \"%s\" lane %d counts %llu ready, %llu leased, %llu "
+          "waiting; there are %llu, %llu, %llu", a->q->name, l->lane,
+          ULL(l->ready), ULL(l->leased), ULL(l->waiting), ULL(fresh),
+          ULL(sums[l->lane].leased), ULL(sums[l->lane].waiting));
+}
+
+static void check_balance(audit *a) {
+  const respool_queue_stats *s = &a->q->counters;
+  uint64_t gone = s->done + s->died + s->expired + s->removed;
+  if (s->pushed != gone + a->live)
+    found(a, "queue \"%s\" was pushed %llu items; %llu are gone and %llu "
+          "are there", a->q->name, ULL(s->pushed), ULL(gone), ULL(a->live));
+}
+
+static void check_queue(audit *a, queue *q) {
+  a->q = q;
+  a->live = 0;
+  lane_state *sums = calloc(RESPOOL_LANES, sizeof *sums);
+  if (!sums) {
+    txn_spoil(a->t, RESPOOL_NOMEM);
+    return;
+  }
+  check_claims(a, sums);
+  for (size_t i = 0; i < q->n_lanes; i++) {
+    for (int space = 0; space < SPACE_COUNT; space++)
+      check_segments(a, space, q->lanes[i].lane);
+    check_lane(a, &q->lanes[i], sums);
+  }
+  check_balance(a);
+  free(sums);
+}
+
+static void check_queues(audit *a) {
+  cur c;
+  cur_open(&c, a->t, DB_QUEUES);
+  for (bool more = cur_first(&c); more && !a->t->rc; more = cur_next(&c)) {
+    char name[RESPOOL_NAME_MAX + 1];
+    int rc = 0;
+    size_t n = c.key.size < sizeof name ? c.key.size : 0;
+    memcpy(name, c.key.data, n);
+    name[n] = '\0';
+    queue *q = n ? queue_find(a->t, name, &rc) : NULL;
+    if (q)
+      check_queue(a, q);
+    else if (!a->t->rc)
+      found(a, "the record of a queue has no name that a queue can have");
+  }
+  cur_close(&c);
+}
+
+/* ---- what must belong to something -------------------------------------- */
+
+static void check_due(audit *a) {
+  due_key d;
+  claim cl;
+  cur c;
+  cur_open(&c, a->t, DB_DUE);
+  for (bool more = cur_first(&c); more; more = cur_next(&c))
+    if (!due_key_read(c.key, &d) || !claim_get(a->t, &d.claim, &cl) ||
+        cl.visible_at != d.at)
+      found(a, "a due time at id %llu of queue %u belongs to no claim",
+            ULL(d.claim.first), d.claim.line.queue);
+  cur_close(&c);
+}
+
+static void check_remaining(audit *a) {
+  place p;
+  respool_bytes v;
+  cur c;
+  cur_open(&c, a->t, DB_REMAINING);
+  for (bool more = cur_first(&c); more; more = cur_next(&c))
+    if (!segment_key_read(c.key, &p) ||
+        !txn_get(a->t, DB_SEGMENTS, c.key, &v))
+      found(a, "a bitmap at id %llu of queue %u belongs to no segment",
+            ULL(p.first), p.line.queue);
+  cur_close(&c);
+}
+
+static void check_letter(audit *a, const box *x, uint64_t number,
+                         respool_bytes stored) {
+  letter l;
+  if (!letter_unpack(stored, &l)) {
+    found(a, "letter %llu of box \"%s\" is damaged: its checksum does not "
+          "hold", ULL(number), x->name);
+    return;
+  }
+  blob_ref r = blob_of(l.item);
+  if (r.number && !blob_sound(a, r))
+    found(a, "blob %llu of letter %llu of box \"%s\" is damaged",
+          ULL(r.number), ULL(number), x->name);
+}
+
+static void check_letters(audit *a, const box *x) {
+  key start = letter_key(x->id, 0);
+  uint32_t of;
+  uint64_t number, n = 0;
+  cur c;
+  cur_open(&c, a->t, DB_LETTERS);
+  bool more = cur_seek(&c, key_bytes(&start));
+  for (; more && letter_key_read(c.key, &of, &number) && of == x->id;
+       more = cur_next(&c), n++)
+    check_letter(a, x, number, c.value);
+  cur_close(&c);
+  if (n != x->count)
+    found(a, "box \"%s\" counts %llu letters, there are %llu", x->name,
+          ULL(x->count), ULL(n));
+}
+
+static void check_boxes(audit *a) {
+  cur c;
+  cur_open(&c, a->t, DB_BOXES);
+  for (bool more = cur_first(&c); more; more = cur_next(&c)) {
+    box x = {.count = 0};
+    size_t n = c.key.size < sizeof x.name ? c.key.size : 0;
+    memcpy(x.name, c.key.data, n);
+    if (!n)
+      found(a, "the record of a box has no name that a box can have");
+    else if (box_unpack(c.value, &x))
+      check_letters(a, &x);
+    else
+      found(a, "the record of box \"%s\" is damaged", x.name);
+  }
+  cur_close(&c);
+}
+
+int lmdb_check(txn *t, packer *findings) {
+  audit a = {.t = t, .out = findings};
+  if (check_trees(&a)) {
+    check_queues(&a);
+    check_due(&a);
+    check_remaining(&a);
+    check_boxes(&a);
+  }
+  txn_spoil(t, findings->rc);
+  return t->rc;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Segments that contradict one another in a store of salvaged records (see
+ * salvage.h). Their keys bear no checksum, their values do: where two cannot
+ * both be right, what is sound stays or goes to a queue of its own, so that a
+ * damaged key costs no item.
+ */
+#include "lmdb/repair/salvage.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct sieve {
+  salvage *s;
+  txn *t;
+  queue *q;
+} sieve;
+
+/* The first segment of a line at or behind a place. */
+static bool seek(const sieve *v, place *p) {
+  line l = p->line;
+  key k = segment_key(p);
+  cur c;
+  cur_open(&c, v->t, DB_SEGMENTS);
+  bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, p) &&
+               same_line(&p->line, &l);
+  cur_close(&c);
+  return found;
+}
+
+static bool is_there(const sieve *v, const place *p) {
+  key k = segment_key(p);
+  respool_bytes b;
+  return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b);
+}
+
+/* What is stored there, if it is sound. Borrowed from the map. */
+static bool read_at(const sieve *v, const place *p, segment *g) {
+  key k = segment_key(p);
+  respool_bytes b;
+  return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b) && segment_open(b, g) &&
+         g->count > 0 && g->count <= SEGMENT_ITEMS;
+}
+
+void salvage_remove_segment(txn *t, const place *p) {
+  key k = segment_key(p);
+  txn_del(t, DB_SEGMENTS, key_bytes(&k));
+  txn_del(t, DB_REMAINING, key_bytes(&k));
+}
+
+static void copy(const sieve *v, enum db db, const place *from,
+                 const place *to) {
+  key k = segment_key(from), n = segment_key(to);
+  respool_bytes b, own;
+  arena a;
+  arena_init(&a);
+  if (txn_get(v->t, db, key_bytes(&k), &b)) {
+    int rc = arena_copy(&a, b, &own);
+    txn_spoil(v->t, rc);
+    if (!rc) txn_put(v->t, db, key_bytes(&n), own);
+  }
+  arena_free(&a);
+}
+
+/* To another queue, with ids of its own; nothing that was settled. */
+static void rehome(const sieve *v, const place *p) {
+  queue *q = salvage_queue(v->s);
+  segment g;
+  if (!q) return;
+  uint32_t count = read_at(v, p, &g) ? (uint32_t)g.count : p->count;
+  place to = {{q->id, SPACE_READY, p->line.lane}, q->next_id, count};
+  uint64_t n = count_live(v->t, &p->line, p->first, place_last(p));
+  copy(v, DB_SEGMENTS, p, &to);
+  if (count == p->count) copy(v, DB_REMAINING, p, &to);
+  salvage_remove_segment(v->t, p);
+  q->next_id += count;
+  queue_changed(v->t, q);
+  v->s->out->nameless += n;
+  salvage_say(v->s, "moved: up to %llu items of queue \"%.200s\" from id %llu "
+              "to queue \"" SALVAGE_QUEUE "\": where they say they belong "
+              "there are others", ULL(n), v->q->name, ULL(p->first));
+}
+
+/* A sound segment knows how many its items are; a key may not. False when
+   there is one in its place. */
+static bool mend_count(const sieve *v, place *p, uint64_t count) {
+  place to = {p->line, p->first, (uint32_t)count};
+  if (to.count == p->count) return true;
+  if (is_there(v, &to)) return false;
+  copy(v, DB_SEGMENTS, p, &to);
+  salvage_remove_segment(v->t, p);
+  *p = to;
+  return true;
+}
+
+/* A damaged segment ends where another begins. */
+static void cut(const sieve *v, const place *p, uint64_t end) {
+  place to = {p->line, p->first, (uint32_t)(end - p->first)};
+  if (!to.count) {
+    rehome(v, p);
+    return;
+  }
+  copy(v, DB_SEGMENTS, p, &to);
+  salvage_remove_segment(v->t, p);
+}
+
+static void sift_line(const sieve *v, const line *l) {
+  place p = {*l, 0, 0}, last = {*l, 0, 1};
+  bool last_sound = true;
+  while (!v->t->rc && seek(v, &p)) {
+    place here = p;
+    segment g;
+    bool sound = read_at(v, &here, &g);
+    bool alone = !sound || mend_count(v, &here, g.count);
+    bool overlaps = here.first <= place_last(&last);
+    p.count = here.count > p.count ? here.count + 1 : p.count + 1;
+    if (!alone || (overlaps && last_sound)) {
+      rehome(v, &here);
+      continue;
+    }
+    if (overlaps) cut(v, &last, here.first);
+    last = here;
+    last_sound = sound;
+  }
+}
+
+/* ---- parted items ------------------------------------------------------- */
+
+/* Is an item the one that a segment of one holds? Taken to be, where it is
+   damaged. */
+static bool same_item(const sieve *v, const line *l, uint64_t id,
+                      segment *one) {
+  respool_bytes mine = unpack_skip(&one->items), other = {NULL, 0};
+  segment g;
+  walk w;
+  walk_open(&w, v->t, l, id);
+  bool sound = walk_next(&w) && segment_open(w.value, &g);
+  for (uint64_t at = w.at.first; sound && at <= id; at++)
+    other = unpack_skip(&g.items);
+  walk_close(&w);
+  return !sound || salvage_equal(mine, other);
+}
+
+/* An item that was parted from its lot is no longer where it came from, even
+   if the bitmap that says so is lost. True when it stays parted. */
+static bool part(const sieve *v, const place *p, int space) {
+  line l = {p->line.queue, space, p->line.lane};
+  segment g;
+  if (first_live(v->t, &l, p->first) != p->first) return true;
+  if (!read_at(v, p, &g)) {
+    salvage_remove_segment(v->t, p);
+    return false;
+  }
+  if (!same_item(v, &l, p->first, &g)) {
+    rehome(v, p);
+    return false;
+  }
+  segments_settle(v->t, v->q, &l, &p->first, 1);
+  return true;
+}
+
+static void part_line(const sieve *v, const line *l) {
+  place p = {*l, 0, 0};
+  while (!v->t->rc && seek(v, &p)) {
+    if (part(v, &p, SPACE_READY)) part(v, &p, SPACE_DELAYED);
+    p.count++;
+  }
+}
+
+static void sift_queue(salvage *s, queue *q) {
+  sieve v = {s, s->t, q};
+  for (int space = 0; space < SPACE_COUNT; space++)
+    for (int lane = 0; lane < RESPOOL_LANES; lane++)
+      sift_line(&v, &(line){q->id, space, lane});
+  for (int lane = 0; lane < RESPOOL_LANES; lane++)
+    part_line(&v, &(line){q->id, SPACE_SOLO, lane});
+}
+
+/* ---- queues ------------------------------------------------------------- */
+
+/* A queue whose record is lost bears its number, and the default policy. */
+static void name_queue(salvage *s, uint32_t id) {
+  static const respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
+  char name[RESPOOL_NAME_MAX + 1];
+  int rc;
+  snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
+  rc = lmdb_queue_open(s->t, name, &none);
+  queue *q = rc ? NULL : queue_find(s->t, name, &rc);
+  if (!q) return;
+  q->id = id;
+  s->out->lost_records++;
+  salvage_say(s, "lost: the name and policy of a queue, now \"%s\"", name);
+}
+
+/* The numbers of the queues that have segments, each once. */
+static bool next_queue(salvage *s, uint32_t *id) {
+  place from = {{*id + 1, 0, 0}, 0, 0}, p;
+  key k = segment_key(&from);
+  cur c;
+  cur_open(&c, s->t, DB_SEGMENTS);
+  bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
+  cur_close(&c);
+  if (found) *id = p.line.queue;
+  return found;
+}
+
+static void name_queues(salvage *s) {
+  for (uint32_t id = 0; next_queue(s, &id) && salvage_commit(s);)
+    if (!salvage_has_owner(s, QUEUES, id)) name_queue(s, id);
+  salvage_commit(s);
+}
+
+static void sift_named(salvage *s, const char *name) {
+  int rc = 0;
+  queue *q = queue_find(s->t, name, &rc);
+  if (q) sift_queue(s, q);
+}
+
+void salvage_sift(salvage *s) {
+  if (salvage_commit(s)) name_queues(s);
+  if (!s->rc) salvage_each(s, NAMES_QUEUES, sift_named);
+}

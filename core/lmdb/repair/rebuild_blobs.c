@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The blobs of a store of salvaged records (see salvage.h). A blob is an item:
+ * one to which nothing leads is one whose segment or letter was lost. (Or one
+ * that was settled, where the free list is lost as well; that was said.)
+ */
+#include "lmdb/repair/salvage.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+/* ---- those that are used ------------------------------------------------ */
+
+static bool is_sound(salvage *s, blob_ref b) {
+  if (b.size == 0 || b.size > (uint64_t)1 << 31) return false;
+  void *into = malloc(b.size);
+  if (!into) txn_spoil(s->t, RESPOOL_NOMEM);
+  bool sound = into && blob_get(s->t, b, into);
+  free(into);
+  return sound;
+}
+
+static void use(salvage *s, blob_ref b) {
+  if (!numbers_add(&s->used, b.number)) txn_spoil(s->t, RESPOOL_NOMEM);
+}
+
+bool salvage_has_blob(salvage *s, blob_ref b) {
+  return numbers_has(&s->used, b.number);
+}
+
+/* ---- what refers to them ------------------------------------------------ */
+
+typedef void (*refer_fn)(salvage *s, blob_ref b);
+
+static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
+  segment g;
+  bits live;
+  respool_bytes v;
+  if (!segment_open(c->value, &g) || g.count > SEGMENT_ITEMS) return;
+  if (!txn_get(s->t, DB_REMAINING, c->key, &v) ||
+      !bits_unpack(v, (uint32_t)g.count, &live))
+    bits_fill(&live, (uint32_t)g.count);
+  for (uint32_t i = 0; i < g.count; i++) {
+    item it;
+    blob_ref b;
+    if (!item_unpack(&g.items, &it, &b)) return;
+    if (b.number && bits_has(&live, i)) refer(s, b);
+  }
+}
+
+static void refer_letter(salvage *s, const cur *c, refer_fn refer) {
+  letter l;
+  if (!letter_unpack(c->value, &l)) return;
+  blob_ref b = blob_of(l.item);
+  if (b.number) refer(s, b);
+}
+
+static void refer_past(salvage *s, const cur *c, refer_fn refer) {
+  respool_item i;
+  item it;
+  blob_ref b = {0, 0};
+  unpacker u;
+  if (past_unpack(c->value, &i, &u)) item_unpack(&u, &it, &b);
+  if (b.number) refer(s, b);
+}
+
+static void each_record(salvage *s, enum db db,
+                        void (*look)(salvage *s, const cur *c, refer_fn refer),
+                        refer_fn refer) {
+  cur c;
+  cur_open(&c, s->t, db);
+  for (bool more = cur_first(&c); more; more = cur_next(&c))
+    look(s, &c, refer);
+  cur_close(&c);
+}
+
+static void find_used(salvage *s, refer_fn refer) {
+  s->used.n = 0;
+  each_record(s, DB_SEGMENTS, refer_segment, refer);
+  each_record(s, DB_LETTERS, refer_letter, refer);
+  each_record(s, DB_HISTORY, refer_past, refer);
+}
+
+/* ---- those that are not ------------------------------------------------- */
+
+/* The first number above `after`; 0: there is none. */
+static uint64_t next_blob(salvage *s, uint64_t after) {
+  key start = blob_key(after + 1, 0);
+  uint64_t number = 0;
+  uint32_t part;
+  cur c;
+  cur_open(&c, s->t, DB_BLOBS);
+  if (!cur_seek(&c, key_bytes(&start)) ||
+      !blob_key_read(c.key, &number, &part))
+    number = 0;
+  cur_close(&c);
+  return number;
+}
+
+static uint64_t size_of(salvage *s, uint64_t number) {
+  key start = blob_key(number, 0);
+  uint64_t found, size = 0;
+  uint32_t part;
+  respool_bytes data;
+  cur c;
+  cur_open(&c, s->t, DB_BLOBS);
+  bool more = cur_seek(&c, key_bytes(&start));
+  for (; more && blob_key_read(c.key, &found, &part) && found == number;
+       more = cur_next(&c))
+    if (part_unpack(c.value, &data)) size += data.size;
+  cur_close(&c);
+  return size;
+}
+
+/* An item whose queue, and when it was pushed, nobody knows. */
+static void adopt(salvage *s, blob_ref b) {
+  queue *q = salvage_queue(s);
+  struct clock now;
+  packer p;
+  if (!q) return;
+  clock_init(&now, false);
+  place to = {{q->id, SPACE_READY, 0}, q->next_id++, 1};
+  respool_item i = {.pushed_at = clock_now(&now)};
+  packer_init(&p);
+  item_pack_ref(&p, b);
+  txn_spoil(s->t, p.rc);
+  if (!p.rc) segment_put_one(s->t, q, &to, (respool_bytes){p.data, p.len}, &i);
+  packer_free(&p);
+  queue_changed(s->t, q);
+  s->out->nameless++;
+}
+
+/* What cannot be read of those that were looked for everywhere may be the
+   remains of what was settled. */
+static void lose(salvage *s, uint64_t n, bool sure) {
+  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
+               s->hole[DB_HISTORY];
+  if (!n || !holes) return;
+  if (sure) s->out->lost_items += n;
+  salvage_say(s, "%s: %llu large item%s to which nothing leads any more",
+              sure ? "lost" : "perhaps lost", ULL(n),
+              n == 1 ? "" : "s");
+}
+
+static void use_sound(salvage *s, blob_ref b) {
+  if (is_sound(s, b)) use(s, b);
+}
+
+void salvage_blobs(salvage *s) {
+  bool sure = !s->hole[DB_BLOBS] || s->idle_known;
+  uint64_t number = 0, lost = 0;
+  find_used(s, use);
+  while (!s->t->rc && (number = next_blob(s, number))) {
+    if (numbers_has(&s->used, number)) continue;
+    blob_ref b = {number, size_of(s, number)};
+    if (is_sound(s, b)) {
+      adopt(s, b);
+    } else {
+      blob_del(s->t, number);
+      lost++;
+    }
+  }
+  lose(s, lost, sure);
+  find_used(s, use_sound);
+}
+
+void salvage_sweep_blobs(salvage *s) {
+  uint64_t number = 0;
+  find_used(s, use);
+  while (!s->t->rc && (number = next_blob(s, number)))
+    if (!numbers_has(&s->used, number)) blob_del(s->t, number);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The boxes of a store of salvaged records (see salvage.h); then all of it in
+ * order. Boxes come before queues, whose damaged segments become letters.
+ */
+#include "lmdb/repair/salvage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- boxes -------------------------------------------------------------- */
+
+/* Ids are not used again: not those of letters, if the queue's own number is
+   an old one. */
+static void see_id(salvage *s, const letter *l) {
+  char name[RESPOOL_NAME_MAX + 1];
+  int rc = 0;
+  if (!s->hole[DB_QUEUES] || l->r.queue.size >= sizeof name) return;
+  memcpy(name, l->r.queue.data, l->r.queue.size);
+  name[l->r.queue.size] = '\0';
+  queue *q = queue_find(s->t, name, &rc);
+  if (!q || l->r.id < q->next_id) return;
+  q->next_id = l->r.id + 1;
+  queue_changed(s->t, q);
+}
+
+/* The letter whose blob is lost is lost as well. */
+static bool keep_letter(salvage *s, cur *c, uint64_t number, const box *x) {
+  letter l;
+  blob_ref b = {0, 0};
+  if (letter_unpack(c->value, &l)) {
+    b = blob_of(l.item);
+    see_id(s, &l);
+  }
+  if (!b.number || salvage_has_blob(s, b)) return true;
+  s->out->lost_letters++;
+  salvage_say(s, "lost: letter %llu of box \"%.200s\", whose blob is damaged",
+              ULL(number), x->name);
+  cur_del(c);
+  return false;
+}
+
+static void rebuild_box(salvage *s, box *x) {
+  key start = letter_key(x->id, 0);
+  uint32_t of;
+  uint64_t number = 0, told = x->count;
+  cur c;
+  x->count = 0;
+  cur_open(&c, s->t, DB_LETTERS);
+  while (cur_seek(&c, key_bytes(&start)) &&
+         letter_key_read(c.key, &of, &number) && of == x->id) {
+    x->count += keep_letter(s, &c, number, x);
+    start = letter_key(x->id, number + 1);
+  }
+  cur_close(&c);
+  if (number >= x->next_number && x->count) x->next_number = number + 1;
+  x->dirty = true;
+  s->out->letters += x->count;
+  if (x->count == told || s->hole[DB_BOXES]) return;
+  if (x->count < told) s->fewer_letters += told - x->count;
+  salvage_say(s, "counted: box \"%.200s\" has %llu letters, where its record "
+              "says %llu", x->name, ULL(x->count), ULL(told));
+}
+
+static void name_boxes(salvage *s) {
+  uint32_t id = 0;
+  uint64_t number;
+  for (;;) {
+    key start = letter_key(id + 1, 0);
+    cur c;
+    cur_open(&c, s->t, DB_LETTERS);
+    bool found = cur_seek(&c, key_bytes(&start)) &&
+                 letter_key_read(c.key, &id, &number);
+    cur_close(&c);
+    if (!found || !salvage_commit(s)) return;
+    if (salvage_has_owner(s, BOXES, id)) continue;
+    char name[RESPOOL_NAME_MAX + 1];
+    snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
+    box *x = box_make(s->t, name);
+    if (x) x->id = id;
+    s->out->lost_records++;
+    salvage_say(s, "lost: the name of a box, now \"%s\"", name);
+  }
+}
+
+/* Bitmaps of segments that did not come along, or under another key. */
+static void sweep_bitmaps(salvage *s) {
+  place p = {{0, 0, 0}, 0, 0};
+  respool_bytes v;
+  uint64_t n = 0;
+  for (;;) {
+    key k = segment_key(&p);
+    cur c;
+    cur_open(&c, s->t, DB_REMAINING);
+    bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
+    cur_close(&c);
+    if (!found || s->t->rc) break;
+    k = segment_key(&p);
+    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
+      txn_del(s->t, DB_REMAINING, key_bytes(&k));
+      n++;
+    }
+    p.count++; /* the next key */
+  }
+  if (n)
+    salvage_say(s, "lost: what %llu segment%s had settled; it may be back",
+                ULL(n), n == 1 ? "" : "s");
+}
+
+/* ---- all ----------------------------------------------------------------- */
+
+/* Calls `each` for the names in a database, a commit each. */
+void salvage_each(salvage *s, int which,
+                  void (*each)(salvage *s, const char *name)) {
+  char name[RESPOOL_NAME_MAX + 1];
+  packer p;
+  unpacker u;
+  packer_init(&p);
+  if (lmdb_names(s->t, which, &p)) s->rc = s->t->rc;
+  unpacker_init(&u, p.data, p.len);
+  for (size_t n = unpack_array(&u); n > 0 && !s->rc; n--) {
+    respool_bytes b = unpack_phrase(&u);
+    memcpy(name, b.data, b.size);
+    name[b.size] = '\0';
+    each(s, name);
+    salvage_commit(s);
+  }
+  packer_free(&p);
+}
+
+static void box_named(salvage *s, const char *name) {
+  box *x = box_find(s->t, name);
+  if (x) rebuild_box(s, x);
+}
+
+/* What is missing, and was not missed otherwise. */
+static void count_lost(salvage *s) {
+  respool_salvage *o = s->out;
+  uint64_t known = o->lost_items + o->set_aside + o->nameless;
+  if (s->fewer_items > known) o->lost_items += s->fewer_items - known;
+  if (s->fewer_letters > o->lost_letters) o->lost_letters = s->fewer_letters;
+}
+
+void salvage_rebuild(salvage *s) {
+  if (salvage_commit(s)) name_boxes(s);
+  if (!s->rc) salvage_sift(s);
+  if (!s->rc) salvage_blobs(s);
+  if (salvage_commit(s)) salvage_each(s, NAMES_BOXES, box_named);
+  if (!s->rc) salvage_queues(s);
+  if (!s->rc) salvage_sweep_blobs(s);
+  if (!s->rc) sweep_bitmaps(s);
+  count_lost(s);
+  salvage_commit(s);
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making the invariants hold in a store of salvaged records (see salvage.h),
+ * a queue at a time, from its segments, bitmaps and claims alone: what can be
+ * derived from them is made anew. Numbers refer to doc/format.md.
+ */
+#include "lmdb/repair/salvage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A queue being rebuilt. */
+typedef struct rebuild {
+  salvage *s;
+  txn *t;
+  queue *q;
+  uint64_t heads[RESPOOL_LANES];
+  uint64_t told;    /* items that its record knew of */
+  uint64_t live;    /* items that there are */
+  uint64_t highest; /* id */
+} rebuild;
+
+/* Calls `each` for the segments that have some id of a range; it may delete
+   them. */
+typedef void (*segment_fn)(rebuild *r, const walk *w);
+
+static void each_segment(rebuild *r, const line *l, uint64_t from,
+                         uint64_t upto, segment_fn each) {
+  for (;;) {
+    walk w;
+    walk_open(&w, r->t, l, from);
+    bool found = walk_next(&w) && w.at.first <= upto;
+    if (found) each(r, &w);
+    from = found ? place_last(&w.at) + 1 : 0;
+    walk_close(&w);
+    if (!found) return;
+  }
+}
+
+static void settle_one(rebuild *r, const line *l, uint64_t id) {
+  segments_settle(r->t, r->q, l, &id, 1);
+}
+
+/* ---- damage within segments --------------------------------------------- */
+
+static void lose_item(rebuild *r, const line *l, uint64_t id) {
+  r->s->out->lost_items++;
+  salvage_say(r->s, "lost: item %llu of queue \"%.200s\", whose blob is "
+              "damaged", ULL(id), r->q->name);
+  settle_one(r, l, id);
+}
+
+/* The segment's bytes become a letter, as they would when it is taken. */
+static void set_aside(rebuild *r, const walk *w) {
+  catch c = {.line = w->at.line, .from = w->at.first,
+             .upto = place_last(&w->at), .now = r->q->clock_last,
+             .at = w->at};
+  claim cl;
+  place p;
+  bool covered = claim_cover(r->t, &w->at.line, w->at.first, &p, &cl);
+  salvage_say(r->s, "set aside: %u item%s of queue \"%.200s\" from id %llu, "
+              "whose segment is damaged", w->live.set,
+              w->live.set == 1 ? "" : "s", r->q->name, ULL(w->at.first));
+  r->s->out->set_aside += w->live.set;
+  r->s->out->letters++;
+  arena a;
+  arena_init(&a);
+  if (covered) claim_own(r->t, &a, &cl);
+  catch_lose(r->t, r->q, &c, CATCH_DAMAGED, covered ? &cl : NULL);
+  arena_free(&a);
+}
+
+static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
+  segment g;
+  if (!segment_open(copy, &g) || g.count != w->at.count) {
+    set_aside(r, w);
+    return;
+  }
+  for (uint32_t i = 0; i < w->at.count; i++) {
+    item it;
+    blob_ref b;
+    bool whole = item_unpack(&g.items, &it, &b);
+    if (bits_has(&w->live, i) &&
+        (!whole || (b.number && !salvage_has_blob(r->s, b))))
+      lose_item(r, &w->at.line, w->at.first + i);
+    if (!whole) return;
+  }
+}
+
+/* Looks into a segment; what it says is copied, as losing an item moves it. */
+static void look_into(rebuild *r, const walk *w) {
+  arena a;
+  respool_bytes copy;
+  arena_init(&a);
+  int rc = arena_copy(&a, w->value, &copy);
+  txn_spoil(r->t, rc);
+  if (w->live.set == 0)
+    salvage_remove_segment(r->t, &w->at);
+  else if (!rc)
+    check_blobs(r, w, copy);
+  arena_free(&a);
+}
+
+/* ---- I3: claims --------------------------------------------------------- */
+
+/* Where the next claim of a line begins; UINT64_MAX: there is none. */
+static uint64_t next_claim(rebuild *r, place *p) {
+  line l = p->line;
+  key k = claim_key(p);
+  cur c;
+  cur_open(&c, r->t, DB_CLAIMS);
+  bool found = cur_seek(&c, key_bytes(&k)) && claim_key_read(c.key, p) &&
+               same_line(&p->line, &l);
+  cur_close(&c);
+  return found ? p->first : UINT64_MAX;
+}
+
+static void forget_bitmap(rebuild *r, const walk *w) {
+  key k = segment_key(&w->at);
+  txn_del(r->t, DB_REMAINING, key_bytes(&k));
+}
+
+/* Of a range `told` items should be left. Where bitmaps tell of less, and no
+   segment is missing, one of them is damaged: better something twice than
+   something not at all. */
+static void doubt_range(rebuild *r, const line *l, uint64_t first,
+                        uint64_t last, uint64_t told) {
+  uint64_t n = count_live(r->t, l, first, last);
+  if (n >= told || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
+  each_segment(r, l, first, last, forget_bitmap);
+  if (count_live(r->t, l, first, last) == n) return;
+  salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
+              "where there should be %llu; what was settled may be back",
+              ULL(n), r->q->name, ULL(first), ULL(told));
+}
+
+static void doubt_claim(rebuild *r, const place *p) {
+  claim c;
+  if (claim_get(r->t, p, &c) && c.left <= c.last - p->first + 1)
+    doubt_range(r, &p->line, p->first, c.last, c.left);
+}
+
+/* What is ready is in no claim, but counted. */
+static void doubt_lanes(rebuild *r) {
+  for (size_t i = 0; i < r->q->n_lanes; i++) {
+    const lane_state *l = &r->q->lanes[i];
+    doubt_range(r, &(line){r->q->id, SPACE_READY, l->lane}, l->head,
+                UINT64_MAX, l->ready);
+  }
+}
+
+static void doubt_claims(rebuild *r, const line *l) {
+  place p = {*l, 0, 0};
+  while (!r->t->rc && next_claim(r, &p) != UINT64_MAX) {
+    doubt_claim(r, &p);
+    p.first++;
+  }
+}
+
+static void renew_lease(rebuild *r, claim *c) {
+  if (c->state != CLAIM_LEASED) return;
+  c->state = CLAIM_WAITING;
+  c->token = 0;
+  c->visible_at = r->q->clock_last;
+}
+
+static void note_claim(rebuild *r, const line *l, const claim *c) {
+  lane_count(r->t, r->q, l->lane, COUNT_NONE, COUNT_WAITING, c->left);
+  if (l->space == SPACE_READY && c->last >= r->heads[l->lane])
+    r->heads[l->lane] = c->last + 1;
+  r->live += c->left;
+}
+
+/* A claim ends where the next begins, and holds what is there. */
+static void mend_claim(rebuild *r, const place *p, uint64_t end) {
+  claim c;
+  arena a;
+  key k = claim_key(p);
+  arena_init(&a);
+  if (!claim_get(r->t, p, &c)) return;
+  claim_own(r->t, &a, &c);
+  if (c.last >= end) c.last = end - 1;
+  c.left = count_live(r->t, &p->line, p->first, c.last);
+  renew_lease(r, &c);
+  if (c.left) {
+    claim_put(r->t, p, &c);
+    note_claim(r, &p->line, &c);
+  } else
+    txn_del(r->t, DB_CLAIMS, key_bytes(&k));
+  arena_free(&a);
+}
+
+static void mend_claims(rebuild *r, const line *l) {
+  place p = {*l, 0, 0};
+  uint64_t first = next_claim(r, &p);
+  while (first != UINT64_MAX && !r->t->rc) {
+    place here = {*l, first, 0}, next = {*l, first + 1, 0};
+    first = next_claim(r, &next);
+    mend_claim(r, &here, first);
+  }
+}
+
+/* ---- I2: what no claim covers ------------------------------------------- */
+
+/* What no claim reaches was settled, if all claims are at hand and there is a
+   reason for it to be here: its bitmap is lost, or it is an older copy. */
+static bool was_settled(const salvage *s) {
+  bool all_claims = !s->hole[DB_CLAIMS] && !s->hole[DB_QUEUES];
+  bool older = s->hole[DB_SEGMENTS] && !s->idle_known;
+  return all_claims && (s->hole[DB_REMAINING] || older);
+}
+
+/* Items [first, last] of a segment, `n` of them unsettled, that are reached
+   through no claim. */
+static void take_in(rebuild *r, const line *l, uint64_t first, uint64_t last,
+                    uint64_t n) {
+  place p = {*l, first, 0};
+  claim c = {.last = last, .state = CLAIM_WAITING, .left = n,
+             .visible_at = r->q->clock_last};
+  if (!was_settled(r->s)) {
+    claim_put(r->t, &p, &c);
+    note_claim(r, l, &c);
+    return;
+  }
+  r->s->out->settled += n;
+  for (uint64_t id = first; id <= last; id++)
+    if (first_live(r->t, l, id) == id) settle_one(r, l, id);
+}
+
+static bool is_covered(rebuild *r, const line *l, uint64_t id) {
+  place p;
+  claim c;
+  return claim_cover(r->t, l, id, &p, &c);
+}
+
+static void cover_segment(rebuild *r, const walk *w) {
+  const line *l = &w->at.line;
+  uint64_t head = l->space == SPACE_READY ? r->heads[l->lane] : UINT64_MAX;
+  uint64_t first = 0, last = 0, n = 0, id = w->at.first;
+  for (; id <= place_last(&w->at) && id < head; id++) {
+    bool live = bits_has(&w->live, (uint32_t)(id - w->at.first));
+    bool covered = live && is_covered(r, l, id);
+    if (covered && n) take_in(r, l, first, last, n);
+    if (covered) n = 0;
+    if (!live || covered) continue;
+    if (!n++) first = id;
+    last = id;
+  }
+  if (n) take_in(r, l, first, last, n);
+}
+
+/* ---- lanes and counts: I5 ----------------------------------------------- */
+
+static void count_bytes(rebuild *r, const walk *w) {
+  segment g;
+  r->q->bytes += w->value.size;
+  if (!segment_open(w->value, &g)) return;
+  for (uint32_t i = 0; i < w->at.count; i++) {
+    item it;
+    blob_ref b;
+    if (!item_unpack(&g.items, &it, &b)) return;
+    if (!b.number || !bits_has(&w->live, i)) continue;
+    r->q->bytes += b.size;
+  }
+}
+
+static void count_segment(rebuild *r, const walk *w) {
+  const line *l = &w->at.line;
+  uint64_t n = 0, head = r->heads[l->lane];
+  int64_t expires_at = segment_expiry(w->value);
+  count_bytes(r, w);
+  for (uint32_t i = 0; i < w->at.count; i++)
+    n += bits_has(&w->live, i) && w->at.first + i >= head;
+  if (place_last(&w->at) > r->highest) r->highest = place_last(&w->at);
+  if (expires_at) {
+    key k = expiry_key(&w->at, expires_at);
+    txn_put_null(r->t, DB_EXPIRIES, key_bytes(&k));
+  }
+  if (l->space != SPACE_READY || !n) return;
+  lane_count(r->t, r->q, l->lane, COUNT_NONE, COUNT_READY, n);
+  r->live += n;
+}
+
+/* Lost items count as removed; where more came back than were gone, as
+   pushed once more. */
+static void balance(rebuild *r) {
+  respool_queue_stats *c = &r->q->counters;
+  uint64_t gone = c->done + c->died + c->expired + c->removed;
+  if (c->pushed > gone + r->live)
+    c->removed += c->pushed - gone - r->live;
+  else
+    c->pushed = gone + r->live;
+}
+
+static void count_history(rebuild *r) {
+  respool_queue_stats *c = &r->q->counters;
+  key start = history_key(r->q->id, 0, 0);
+  uint32_t of;
+  int64_t at;
+  uint64_t id;
+  cur cu;
+  c->kept = c->kept_bytes = 0;
+  cur_open(&cu, r->t, DB_HISTORY);
+  bool more = cur_seek(&cu, key_bytes(&start));
+  for (; more && history_key_read(cu.key, &of, &at, &id) && of == r->q->id;
+       more = cur_next(&cu)) {
+    respool_item i;
+    item it;
+    blob_ref b = {0, 0};
+    unpacker u;
+    if (past_unpack(cu.value, &i, &u)) item_unpack(&u, &it, &b);
+    if (id > r->highest) r->highest = id;
+    c->kept++;
+    c->kept_bytes += cu.value.size + b.size;
+  }
+  cur_close(&cu);
+}
+
+/* ---- windows ------------------------------------------------------------ */
+
+static void mend_windows(rebuild *r) {
+  key start = unique_key(r->q->id, (respool_bytes){"", 0});
+  cur c;
+  cur_open(&c, r->t, DB_KEYS);
+  bool more = cur_seek(&c, key_bytes(&start));
+  for (; more && c.key.size > 4 && !memcmp(c.key.data, start.b, 4);
+       more = cur_next(&c)) {
+    const uint8_t *b = c.key.data;
+    unpacker u;
+    unpacker_init(&u, c.value.data, c.value.size);
+    unpack_array(&u);
+    unpack_uint(&u);
+    int64_t until = unpack_int(&u);
+    key k = window_key(r->q->id, until, (respool_bytes){b + 4,
+                                                        c.key.size - 4});
+    if (until) txn_put_null(r->t, DB_WINDOWS, key_bytes(&k));
+  }
+  cur_close(&c);
+}
+
+/* ---- a queue ------------------------------------------------------------ */
+
+static void take_heads(rebuild *r) {
+  for (size_t i = 0; i < r->q->n_lanes; i++) {
+    const lane_state *l = &r->q->lanes[i];
+    r->heads[l->lane] = l->head;
+    r->told += l->ready + l->leased + l->waiting;
+  }
+  free(r->q->lanes);
+  r->q->lanes = NULL;
+  r->q->n_lanes = 0;
+}
+
+static void give_heads(rebuild *r) {
+  for (size_t i = 0; i < r->q->n_lanes; i++)
+    r->q->lanes[i].head = r->heads[r->q->lanes[i].lane];
+}
+
+/* For each line of the queue, whether it holds something or not. */
+static void each_place(rebuild *r, void (*each)(rebuild *r, const line *l)) {
+  for (int space = 0; space < SPACE_COUNT; space++)
+    for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++) {
+      line l = {r->q->id, space, lane};
+      each(r, &l);
+    }
+}
+
+static void each_space(rebuild *r, segment_fn each) {
+  for (int space = 0; space < SPACE_COUNT; space++)
+    for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++)
+      each_segment(r, &(line){r->q->id, space, lane}, 0, UINT64_MAX, each);
+}
+
+/* Damage that nothing else shows, as in a bitmap. A queue to which nothing was
+   pushed is one that the repair has made. */
+static void compare(const rebuild *r) {
+  if (r->live == r->told || r->s->hole[DB_QUEUES] ||
+      !r->q->counters.pushed)
+    return;
+  if (r->live < r->told) r->s->fewer_items += r->told - r->live;
+  salvage_say(r->s, "counted: queue \"%.200s\" has %llu items, where its "
+              "record says %llu%s", r->q->name, ULL(r->live), ULL(r->told),
+              r->live > r->told ? "; what was settled may be back" : "");
+}
+
+static void rebuild_queue(salvage *s, queue *q) {
+  rebuild r = {.s = s, .t = s->t, .q = q};
+  if (!s->hole[DB_QUEUES]) doubt_lanes(&r);
+  each_place(&r, doubt_claims);
+  take_heads(&r);
+  each_space(&r, look_into);
+  each_place(&r, mend_claims);
+  each_space(&r, cover_segment);
+  q->bytes = 0;
+  each_space(&r, count_segment);
+  count_history(&r);
+  mend_windows(&r);
+  give_heads(&r);
+  compare(&r);
+  balance(&r);
+  if (r.highest >= q->next_id) q->next_id = r.highest + 1;
+  s->out->items += r.live;
+  s->out->queues++;
+  queue_changed(s->t, q);
+}
+
+static void rebuild_named(salvage *s, const char *name) {
+  int rc = 0;
+  queue *q = queue_find(s->t, name, &rc);
+  if (q) rebuild_queue(s, q);
+}
+
+void salvage_queues(salvage *s) {
+  salvage_each(s, NAMES_QUEUES, rebuild_named);
+}

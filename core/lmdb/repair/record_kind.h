@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a record is, told by its form, of a store that may be damaged anywhere:
+ * keys have fixed sizes and bounds, values are CBOR of a certain shape, and
+ * segments, letters, parts of blobs and history bear checksums.
+ */
+#ifndef FORMS_H
+#define FORMS_H
+
+#include "lmdb/env/pages.h"
+#include "lmdb/parts.h"
+
+/* What no id or number of ours comes to: Lua counts as far. */
+#define NUMBER_END ((uint64_t)1 << 53)
+
+/* Is it a record of that database? */
+bool form_is(enum db db, const node *n);
+
+/* The same of a record, or of one whose length is damaged: a value says itself
+   where it ends. */
+bool form_read(enum db db, const node *n, node *out);
+
+bool form_name(respool_bytes b);                 /* of a queue or box */
+bool form_queue(const node *n, queue *q);        /* without its lanes */
+bool form_box(const node *n, box *x);
+bool form_place(const node *n, place *p);        /* the key of a segment */
+
+/* Of two versions of a record that bears no checksum and that nothing tells
+   to be the valid one: is this the later? */
+bool form_is_later(enum db db, respool_bytes v, respool_bytes old);
+
+/* The items of a segment, or the letter, that a value is, whatever its key. */
+bool form_segment(const node *n, respool_bytes *v, segment *g);
+bool form_letter(const node *n, respool_bytes *v, letter *l);
+
+/* Is it such a one, of that database? */
+bool form_is_astray(enum db db, const node *n);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Repair: an old store that is only read, a new one that is made of it; see
+ * respool_repair. What is not finished is removed again.
+ */
+#include "lmdb/repair/salvage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_BYTES ((uint64_t)16 << 30)
+
+/* 0 when there is nothing in `to`; `*there` says whether it is there. */
+static int check_to(const char *to, bool *there) {
+  DIR *d = opendir(to);
+  int n = 0;
+  *there = d != NULL;
+  if (!d && errno == ENOENT) return 0;
+  if (!d)
+    return fail(RESPOOL_IO, "cannot open \"%.160s\": %s", to,
+                strerror(errno));
+  for (const struct dirent *e; (e = readdir(d));)
+    n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+  closedir(d);
+  return n ? fail(RESPOOL_EXISTS, "\"%.160s\" is not empty", to) : 0;
+}
+
+static void remove_to(const char *to, bool there) {
+  static const char *const files[] = {"data.mdb", "lock.mdb",
+                                      "data.mdb.new"};
+  for (int i = 0; i < 3; i++) {
+    char *path = dir_file(to, files[i]);
+    if (path) unlink(path);
+    free(path);
+  }
+  if (!there) rmdir(to);
+}
+
+static void salvage_all(salvage *s) {
+  s->rc = env_begin(s->to, true, &s->t);
+  if (!s->rc) salvage_copy(s);
+  if (!s->rc) salvage_rebuild(s);
+  if (s->t) env_abort(s->t);
+  s->t = NULL;
+  free(s->owners[QUEUES].of);
+  free(s->owners[BOXES].of);
+  free(s->used.of);
+  if (!s->rc) s->rc = env_sync(s->to);
+}
+
+/* The new store's map has room for what the old one's file holds. */
+static int fill(salvage *s, const char *to) {
+  respool_options o = RESPOOL_OPTIONS_INIT;
+  uint64_t size = s->pages.n * s->pages.size;
+  o.max_bytes = size > MAX_BYTES / 2 ? size * 2 : MAX_BYTES;
+  int rc = env_open(to, &o, &s->to);
+  if (rc) return rc;
+  salvage_all(s);
+  env_close(s->to);
+  return s->rc;
+}
+
+int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
+                void *arg, respool_salvage *out) {
+  salvage s = {.each = each, .arg = arg, .out = out};
+  bool there;
+  int rc = check_to(to, &there);
+  if (!rc && env_is_open(from))
+    rc = fail(RESPOOL_BUSY, "store \"%.160s\" is open", from);
+  if (rc) return rc;
+  char *file = dir_file(from, "data.mdb");
+  rc = file ? pages_open(&s.pages, file)
+            : fail(RESPOOL_NOMEM, "not enough memory for a repair");
+  free(file);
+  if (rc) return rc;
+  rc = fill(&s, to);
+  pages_close(&s.pages);
+  if (rc) remove_to(to, there);
+  return rc;
+}

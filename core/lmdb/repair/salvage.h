@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Salvage: what can be read of a damaged store, brought into a new one. First
+ * the records are copied, each verified, then the new store's invariants are
+ * made to hold (sift.c, rebuild.c). See respool_repair for what that means.
+ */
+#ifndef SALVAGE_H
+#define SALVAGE_H
+
+#include "base/id_set.h"
+#include "lmdb/env/pages.h"
+#include "lmdb/parts.h"
+
+#define ULL(n) ((unsigned long long)(n)) /* for %llu */
+
+typedef struct salvage {
+  pages pages;
+  env *to;
+  txn *t;                /* of the new store; changes between steps */
+  uint64_t pending;      /* bytes put since the last commit */
+  tree trees[DB_COUNT];
+  bool hole[DB_COUNT];   /* not all of it could be read */
+  bool idle_known;       /* the free list could */
+  bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
+  uint64_t missing_items, missing_letters; /* not where they should be */
+  uint64_t fewer_items, fewer_letters;     /* than queues and boxes tell */
+  uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
+  numbers owners[2];     /* queues and boxes: see salvage_has_owner */
+  numbers used;          /* blobs that something refers to */
+  respool_finding_fn each;
+  void *arg;
+  respool_salvage *out;
+  int rc;                /* of what is no damage */
+} salvage;
+
+/* Copies what can be read. */
+void salvage_copy(salvage *s);
+
+/* Makes the invariants hold. */
+void salvage_rebuild(salvage *s);
+
+/* Its parts: queues get names and their segments are sifted (sift.c); blobs
+   that nothing leads to are found (reblob.c); boxes are made right (rebox.c),
+   then queues (rebuild.c); last, blobs that are no longer used go. */
+void salvage_sift(salvage *s);
+void salvage_blobs(salvage *s);
+void salvage_queues(salvage *s);
+void salvage_sweep_blobs(salvage *s);
+
+/* Is a blob there, and whole? */
+bool salvage_has_blob(salvage *s, blob_ref b);
+
+/* Is there a queue, or a box, of that number? */
+enum { QUEUES, BOXES };
+bool salvage_has_owner(salvage *s, int kind, uint32_t number);
+
+/* Removes a segment with its bitmap. */
+void salvage_remove_segment(txn *t, const place *p);
+
+bool salvage_equal(respool_bytes a, respool_bytes b);
+
+/* Calls `each` for the names of queues or boxes, a commit each. */
+void salvage_each(salvage *s, int which,
+                  void (*each)(salvage *s, const char *name));
+
+/* A line for the caller. */
+void salvage_say(salvage *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Ends the transaction and begins another; false once something failed. */
+bool salvage_commit(salvage *s);
+
+/* The name of a queue by its number, as far as that is known. */
+const char *salvage_queue_name(salvage *s, uint32_t id, char *name);
+
+/* Where items go whose queue or ids cannot be told; NULL on failure. */
+#define SALVAGE_QUEUE "recovered"
+queue *salvage_queue(salvage *s);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bounded list of failures that a claim carries from try to try and a
+ * letter keeps. Its invariant: kept[0] is the first failure, the others are
+ * the last ones in order.
+ */
+#include "record/failures.h"
+
+#include <string.h>
+
+/* ---- texts -------------------------------------------------------------- */
+
+respool_bytes phrase_of(const char *s) {
+  return (respool_bytes){s, s ? strlen(s) : 0};
+}
+
+bool phrase_is(respool_bytes s, const char *other) {
+  size_t n = strlen(other);
+  return s.size == n && (n == 0 || memcmp(s.data, other, n) == 0);
+}
+
+respool_bytes phrase_cut(respool_bytes s, size_t max) {
+  if (s.size <= max) return s;
+  const unsigned char *p = s.data;
+  size_t n = max;
+  while (n > max - 4 && (p[n] & 0xc0) == 0x80) n--; /* within a sequence? */
+  return (respool_bytes){s.data, n};
+}
+
+void pack_phrase(packer *p, respool_bytes s) {
+  if (!s.size)
+    pack_null(p);
+  else if (utf8_valid(s.data, s.size))
+    pack_text(p, s.data, s.size);
+  else
+    pack_bytes(p, s.data, s.size);
+}
+
+respool_bytes unpack_phrase(unpacker *u) {
+  if (unpack_null(u)) return (respool_bytes){NULL, 0};
+  return unpack_peek(u) == CBOR_BYTES ? unpack_bytes(u) : unpack_text(u);
+}
+
+/* ---- the list ----------------------------------------------------------- */
+
+static void failure_pack(packer *p, const respool_failure *f) {
+  pack_array(p, 4);
+  pack_int(p, f->at);
+  pack_phrase(p, phrase_cut(f->error, HISTORY_TEXT));
+  pack_phrase(p, phrase_cut(f->group, HISTORY_TEXT));
+  pack_phrase(p, phrase_cut(f->trace, HISTORY_TEXT));
+}
+
+static void failure_unpack(unpacker *u, respool_failure *f) {
+  if (unpack_array(u) != 4) u->rc = RESPOOL_CORRUPT;
+  f->at = unpack_int(u);
+  f->error = unpack_phrase(u);
+  f->group = unpack_phrase(u);
+  f->trace = unpack_phrase(u);
+}
+
+bool history_read(respool_bytes packed, history *h) {
+  h->count = h->n = 0;
+  if (!packed.size) return true;
+  unpacker u;
+  unpacker_init(&u, packed.data, packed.size);
+  if (unpack_array(&u) != 2) return false;
+  h->count = unpack_uint(&u);
+  size_t n = unpack_array(&u);
+  if (u.rc || n > HISTORY_MAX) return false;
+  for (size_t i = 0; i < n; i++) failure_unpack(&u, &h->kept[i]);
+  h->n = n;
+  return u.rc == 0;
+}
+
+int64_t history_first(respool_bytes packed) {
+  unpacker u;
+  if (!packed.size) return 0;
+  unpacker_init(&u, packed.data, packed.size);
+  unpack_array(&u);
+  unpack_uint(&u);
+  if (!unpack_array(&u) || u.rc) return 0;
+  unpack_array(&u);
+  int64_t at = unpack_int(&u);
+  return u.rc ? 0 : at;
+}
+
+void history_add(packer *p, respool_bytes old, const respool_failure *f) {
+  history h;
+  if (!history_read(old, &h)) h.count = h.n = 0;
+  if (h.n == HISTORY_MAX) { /* the oldest of the last ones goes */
+    memmove(&h.kept[HISTORY_FIRST], &h.kept[HISTORY_FIRST + 1],
+            (HISTORY_LAST - 1) * sizeof h.kept[0]);
+    h.n--;
+  }
+  h.kept[h.n++] = *f;
+  pack_array(p, 2);
+  pack_uint(p, h.count + 1);
+  pack_array(p, h.n);
+  for (size_t i = 0; i < h.n; i++) failure_pack(p, &h.kept[i]);
+}
+
+respool_bytes history_error(respool_bytes packed) {
+  history h;
+  if (!history_read(packed, &h) || !h.n) return (respool_bytes){NULL, 0};
+  return h.kept[h.n - 1].error;
+}

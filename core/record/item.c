@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packing and unpacking of one item; see item.h for the forms.
+ */
+#include "record/item.h"
+
+#include <string.h>
+
+#define HEADS_MAX 64 /* the heads of the longest form together */
+
+static bool is_plain(const item *i) {
+  return !i->headers.size && !i->original.size && !i->replays &&
+         !i->key.size;
+}
+
+size_t item_bound(const item *i) {
+  return i->body.size + i->headers.size + i->original.size + i->key.size +
+         HEADS_MAX;
+}
+
+static void pack_optional(packer *p, respool_bytes b) {
+  if (b.size)
+    pack_bytes(p, b.data, b.size);
+  else
+    pack_null(p);
+}
+
+void item_pack(packer *p, const item *i) {
+  if (is_plain(i)) {
+    pack_bytes(p, i->body.data, i->body.size);
+    return;
+  }
+  pack_array(p, 5);
+  pack_bytes(p, i->body.data, i->body.size);
+  pack_optional(p, i->headers);
+  pack_uint(p, i->replays);
+  pack_optional(p, i->original);
+  pack_optional(p, i->key);
+}
+
+void item_pack_ref(packer *p, blob_ref r) {
+  pack_array(p, 2);
+  pack_fixed(p, r.number);
+  pack_fixed(p, r.size);
+}
+
+void item_patch_ref(uint8_t *ref, uint64_t number) {
+  for (int i = 0; i < 8; i++) ref[2 + i] = (uint8_t)(number >> (56 - 8 * i));
+}
+
+static respool_bytes unpack_optional(unpacker *u) {
+  if (unpack_null(u)) return (respool_bytes){NULL, 0};
+  return unpack_bytes(u);
+}
+
+bool item_unpack(unpacker *u, item *i, blob_ref *r) {
+  memset(i, 0, sizeof *i);
+  memset(r, 0, sizeof *r);
+  if (unpack_peek(u) == CBOR_BYTES) {
+    i->body = unpack_bytes(u);
+    return u->rc == 0;
+  }
+  size_t n = unpack_array(u);
+  if (n == 2) { /* lies elsewhere? */
+    r->number = unpack_uint(u);
+    r->size = unpack_uint(u);
+    return u->rc == 0 && r->number > 0;
+  }
+  i->body = unpack_bytes(u);
+  i->headers = unpack_optional(u);
+  i->replays = unpack_uint(u);
+  i->original = unpack_optional(u);
+  i->key = unpack_optional(u);
+  return u->rc == 0 && n == 5;
+}
+
+void item_pack_damaged(packer *p, respool_bytes segment) {
+  pack_array(p, 1);
+  pack_bytes(p, segment.data, segment.size);
+}
+
+bool item_unpack_damaged(respool_bytes packed, respool_bytes *segment) {
+  unpacker u;
+  unpacker_init(&u, packed.data, packed.size);
+  if (unpack_peek(&u) != CBOR_ARRAY || unpack_array(&u) != 1) return false;
+  *segment = unpack_bytes(&u);
+  return u.rc == 0;
+}

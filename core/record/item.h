@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An item as bytes: what a segment holds for each of its items, and a
+ * letter for its one. The forms are told apart by their CBOR head:
+ *
+ *   bytes                                       the body, nothing else
+ *   [body, headers, replays, original, key]     all but the body and
+ *                                               replays may be null
+ *   [blob, size]                                a blob of either above
+ *   [bytes]                                     a damaged segment, set aside
+ *                                               in a letter; no item
+ */
+#ifndef ITEM_H
+#define ITEM_H
+
+#include "base/cbor.h"
+
+typedef struct item {
+  respool_bytes body, headers, original, key;
+  uint64_t replays;
+} item;
+
+/* Where an item lies that is too large for a segment. */
+typedef struct blob_ref {
+  uint64_t number; /* 0: it does not */
+  uint64_t size;   /* of the packed item */
+} blob_ref;
+
+/* No packed item is larger than this for its content. */
+size_t item_bound(const item *i);
+
+void item_pack(packer *p, const item *i);
+void item_pack_ref(packer *p, blob_ref r); /* ITEM_REF_SIZE bytes */
+
+/* Writes the number of a reference packed before it was known. */
+void item_patch_ref(uint8_t *ref, uint64_t number);
+
+/* Reads one item of any form. Of a reference only `*r` is set, of the
+   others `*i`, borrowing from the input. False when it is none. */
+bool item_unpack(unpacker *u, item *i, blob_ref *r);
+
+/* The bytes of a segment that was set aside. */
+void item_pack_damaged(packer *p, respool_bytes segment);
+bool item_unpack_damaged(respool_bytes packed, respool_bytes *segment);
+
+#define ITEM_REF_SIZE 19
+
+#endif

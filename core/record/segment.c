@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Building and reading of segments; see segment.h for the layout.
+ */
+#include "record/segment.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Places of the fixed fields. */
+#define AT_SUM 1
+#define AT_BODY 10 /* all from here is under the checksum */
+#define AT_PUSHED 11
+#define AT_EXPIRES 20
+
+#define COUNT_SIZE 3 /* an array head with a 16-bit count */
+#define ITEM_MAX (SEGMENT_BYTES - 64) /* packed larger: a blob */
+
+static void write64(uint8_t *at, uint64_t v) {
+  for (int i = 0; i < 8; i++) at[i] = (uint8_t)(v >> (56 - 8 * i));
+}
+
+static uint64_t read64(const uint8_t *at) {
+  uint64_t v = 0;
+  for (int i = 0; i < 8; i++) v = v << 8 | at[i];
+  return v;
+}
+
+/* ---- reading ----------------------------------------------------------- */
+
+static bool sum_holds(const uint8_t *b, size_t n) {
+  return n > AT_BODY && b[0] == 0x86 && b[AT_SUM] == 0x1b &&
+         read64(b + AT_SUM + 1) == XXH3_64bits(b + AT_BODY, n - AT_BODY);
+}
+
+/* Reads without verifying. */
+static bool read_segment(respool_bytes stored, segment *g) {
+  unpacker *u = &g->items;
+  unpacker_init(u, stored.data, stored.size);
+  unpack_array(u);
+  unpack_uint(u);
+  uint64_t format = unpack_uint(u);
+  g->pushed_at = unpack_int(u);
+  g->expires_at = unpack_int(u);
+  g->version = unpack_uint(u);
+  g->count = unpack_array(u);
+  return u->rc == 0 && format == SEGMENT_FORMAT;
+}
+
+bool segment_open(respool_bytes stored, segment *g) {
+  return sum_holds(stored.data, stored.size) && read_segment(stored, g);
+}
+
+int64_t segment_expiry(respool_bytes stored) {
+  if (stored.size < AT_EXPIRES + 9) return 0;
+  return (int64_t)read64((const uint8_t *)stored.data + AT_EXPIRES + 1);
+}
+
+/* ---- building ---------------------------------------------------------- */
+
+void batch_init(batch *b, uint64_t payload_version) {
+  memset(b, 0, sizeof *b);
+  packer_init(&b->bytes);
+  packer_init(&b->blobs);
+  b->version = payload_version;
+}
+
+void batch_free(batch *b) {
+  packer_free(&b->bytes);
+  packer_free(&b->blobs);
+  free(b->spans);
+  free(b->bigs);
+  batch_init(b, 0);
+}
+
+/* Room for one more element in a growing array. */
+static void *grow(void *v, size_t n, size_t *cap, size_t size, int *rc) {
+  if (n < *cap) return v;
+  size_t wanted = *cap ? *cap * 2 : 4;
+  void *bigger = realloc(v, wanted * size);
+  if (!bigger) {
+    *rc = RESPOOL_NOMEM;
+    return v;
+  }
+  *cap = wanted;
+  return bigger;
+}
+
+/* Where the items of the last segment begin. */
+static uint8_t *count_place(const batch *b, const span *s) {
+  size_t version = b->version < 24 ? 1 : b->version < 256 ? 2
+                   : b->version < 65536 ? 3 : b->version >> 32 ? 9 : 5;
+  return b->bytes.data + s->at + AT_EXPIRES + 9 + version;
+}
+
+static void close_span(batch *b) {
+  if (b->rc || b->bytes.rc || !b->n_spans) return;
+  span *s = &b->spans[b->n_spans - 1];
+  uint8_t *count = count_place(b, s);
+  count[0] = 0x99;
+  count[1] = (uint8_t)(s->count >> 8);
+  count[2] = (uint8_t)s->count;
+  s->size = b->bytes.len - s->at;
+}
+
+static void open_span(batch *b) {
+  close_span(b);
+  b->spans = grow(b->spans, b->n_spans, &b->cap_spans, sizeof *b->spans,
+                  &b->rc);
+  if (b->rc) return;
+  b->spans[b->n_spans++] = (span){b->bytes.len, 0, 0};
+  pack_array(&b->bytes, 6);
+  pack_fixed(&b->bytes, 0);
+  pack_uint(&b->bytes, SEGMENT_FORMAT);
+  pack_fixed(&b->bytes, 0);
+  pack_fixed(&b->bytes, 0);
+  pack_uint(&b->bytes, b->version);
+  packer_grow(&b->bytes, COUNT_SIZE);
+}
+
+/* Makes sure that the last segment has room for `n` bytes more. */
+static void need(batch *b, size_t n) {
+  span *s = b->n_spans ? &b->spans[b->n_spans - 1] : NULL;
+  if (!s || s->count == SEGMENT_ITEMS ||
+      b->bytes.len - s->at + n > SEGMENT_BYTES)
+    open_span(b);
+}
+
+static void count_one(batch *b) {
+  if (b->rc) return;
+  b->spans[b->n_spans - 1].count++;
+  b->n_items++;
+}
+
+/* Adds the item that lies packed in the blobs from `at` on. */
+static void add_ref(batch *b, size_t at) {
+  b->bigs = grow(b->bigs, b->n_bigs, &b->cap_bigs, sizeof *b->bigs, &b->rc);
+  need(b, ITEM_REF_SIZE);
+  if (b->rc) return;
+  big *g = &b->bigs[b->n_bigs++];
+  *g = (big){b->bytes.len, at, b->blobs.len - at};
+  item_pack_ref(&b->bytes, (blob_ref){0, g->size});
+  count_one(b);
+}
+
+void batch_expect(batch *b, uint64_t bytes, uint64_t n) {
+  uint64_t heads = n * 3 + (bytes / SEGMENT_BYTES + 2) * 64;
+  if (n > 1 && bytes / n < ITEM_MAX) packer_reserve(&b->bytes, bytes + heads);
+}
+
+void batch_add(batch *b, const item *i) {
+  size_t bound = item_bound(i), at = b->blobs.len;
+  b->body_bytes += i->body.size;
+  if (bound > ITEM_MAX) {
+    item_pack(&b->blobs, i);
+    add_ref(b, at);
+    return;
+  }
+  need(b, bound);
+  item_pack(&b->bytes, i);
+  count_one(b);
+}
+
+bool batch_try(batch *b, const item *i) {
+  batch before = *b;
+  uint64_t count = b->n_spans ? b->spans[b->n_spans - 1].count : 0;
+  batch_add(b, i);
+  if (!b->rc && !b->bytes.rc && !b->blobs.rc) return true;
+  b->rc = b->bytes.rc = b->blobs.rc = 0;
+  b->bytes.len = before.bytes.len;
+  b->blobs.len = before.blobs.len;
+  b->n_spans = before.n_spans;
+  b->n_bigs = before.n_bigs;
+  b->n_items = before.n_items;
+  if (b->n_spans) b->spans[b->n_spans - 1].count = count;
+  return false;
+}
+
+void batch_add_raw(batch *b, respool_bytes packed) {
+  need(b, packed.size);
+  pack_raw(&b->bytes, packed.data, packed.size);
+  count_one(b);
+}
+
+int batch_end(batch *b) {
+  close_span(b);
+  return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
+}
+
+/* The bytes of the packed item `raw`, or of the next big one, which it stands
+   for. */
+static uint64_t item_bytes(const batch *b, respool_bytes raw, size_t *next) {
+  const big *g = *next < b->n_bigs ? &b->bigs[*next] : NULL;
+  if (!g || b->bytes.data + g->ref != (const uint8_t *)raw.data)
+    return raw.size;
+  ++*next;
+  return raw.size + g->size;
+}
+
+uint64_t batch_largest(const batch *b) {
+  uint64_t largest = 0, head = 0;
+  size_t next = 0;
+  for (size_t i = 0; i < b->n_spans; i++) {
+    const span *s = &b->spans[i];
+    segment g;
+    read_segment((respool_bytes){b->bytes.data + s->at, s->size}, &g);
+    head = (uint64_t)(g.items.at - (b->bytes.data + s->at));
+    for (uint64_t j = 0; j < g.count; j++) {
+      uint64_t n = item_bytes(b, unpack_skip(&g.items), &next);
+      if (n > largest) largest = n;
+    }
+  }
+  return head + largest;
+}
+
+static size_t body_size(const void *packed, size_t size) {
+  unpacker u;
+  item i = {.replays = 0};
+  blob_ref r;
+  unpacker_init(&u, packed, size);
+  item_unpack(&u, &i, &r);
+  return i.body.size;
+}
+
+/* Adds the packed item `raw` of another batch, whose next big item is `g`;
+   true when it was that. */
+static bool copy_item(batch *to, const batch *from, respool_bytes raw,
+                      const big *g) {
+  size_t at = to->blobs.len;
+  const uint8_t *place = raw.data;
+  if (!g || from->bytes.data + g->ref != place) {
+    to->body_bytes += body_size(raw.data, raw.size);
+    batch_add_raw(to, raw);
+    return false;
+  }
+  const uint8_t *packed = from->blobs.data + g->at;
+  to->body_bytes += body_size(packed, g->size);
+  pack_raw(&to->blobs, packed, g->size);
+  add_ref(to, at);
+  return true;
+}
+
+int batch_split(const batch *from, uint64_t n, batch *first, batch *rest) {
+  size_t k = 0;
+  for (size_t i = 0; i < from->n_spans; i++) {
+    const span *s = &from->spans[i];
+    segment g;
+    read_segment((respool_bytes){from->bytes.data + s->at, s->size}, &g);
+    for (uint64_t j = 0; j < g.count; j++) {
+      batch *to = first->n_items < n ? first : rest;
+      const big *next = k < from->n_bigs ? &from->bigs[k] : NULL;
+      k += copy_item(to, from, unpack_skip(&g.items), next);
+      if (to->rc) return to->rc;
+    }
+  }
+  int rc = batch_end(first);
+  return rc ? rc : batch_end(rest);
+}
+
+void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,
+                  int64_t expires_at) {
+  write64(bytes + AT_PUSHED + 1, (uint64_t)pushed_at);
+  write64(bytes + AT_EXPIRES + 1, (uint64_t)expires_at);
+  write64(bytes + AT_SUM + 1, XXH3_64bits(bytes + AT_BODY, size - AT_BODY));
+}

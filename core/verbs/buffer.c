@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The producer's buffer. Pushes go to the open load; a flush takes the load
+ * off and commits it as one operation, while the next is filled. Invariants:
+ *
+ *   1. At most one flush runs, so loads are committed in push order.
+ *   2. A load, or a part of one that had no room as a whole, leaves memory
+ *      only when its commit returned 0, or with the store.
+ *   3. `committed` counts the pushes whose loads left; a barrier waits for it
+ *      to reach `pushed` as it was.
+ */
+#include "verbs/buffer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_BYTES ((uint64_t)64 << 20)
+#define RETRY_MIN 100   /* ms */
+#define RETRY_MAX 30000
+#define HEAD 16         /* bytes that an item takes beside its payload */
+
+static int64_t buffer_now(const respool_buffer *b) {
+  return timers_now(&b->queue->store->timers);
+}
+
+/* ---- triggers ----------------------------------------------------------- */
+
+static bool reached(uint64_t have, uint64_t limit) {
+  return limit && have >= limit;
+}
+
+/* The trigger that the open load has reached, or 0. */
+static int trigger(const respool_buffer *b) {
+  if (reached(b->open.items, b->o.items)) return RESPOOL_FLUSH_ITEMS;
+  if (reached(b->open.bytes, b->o.bytes)) return RESPOOL_FLUSH_BYTES;
+  if (reached(b->open.pushes, b->o.pushes)) return RESPOOL_FLUSH_PUSHES;
+  return RESPOOL_FLUSH_NONE;
+}
+
+static int64_t interval_end(const respool_buffer *b) {
+  if (!b->o.interval || !b->open.pushes) return TIMER_NEVER;
+  if (b->o.interval > TIMER_NEVER - b->open.first_at) return TIMER_NEVER;
+  return b->open.first_at + b->o.interval;
+}
+
+/* ---- flushing ----------------------------------------------------------- */
+
+typedef struct flush_op {
+  op op;
+  respool_buffer *b;
+  int reason;
+  bool first_only; /* the first part of the load, not all */
+} flush_op;
+
+static int run_flush(txn *t, op *o) {
+  flush_op *f = (flush_op *)o;
+  respool_queue *q = f->b->queue;
+  int rc = 0;
+  part *first = f->b->hand.parts;
+  for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
+    respool_push_options left = part_options(p, buffer_now(f->b));
+    append_req r = push_request(q, &p->batch, &p->key, &left);
+    r.apart = true;
+    r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
+    rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
+    if (rc == RESPOOL_TOO_LARGE) rc = RESPOOL_FULL; /* the bound was lowered */
+    o->relies |= r.held;
+  }
+  return rc;
+}
+
+/* Takes the open load off, unless one is still in hand. */
+static void take_load(respool_buffer *b) {
+  if (b->hand.pushes) return;
+  b->hand = b->open;
+  b->held = b->hand.memory;
+  memset(&b->open, 0, sizeof b->open);
+}
+
+static void note_failure(respool_buffer *b, int rc) {
+  strcpy(b->text, respool_error_text());
+  b->failure = rc;
+  b->failures++;
+  b->queue->store->buffers.failures++;
+  b->retry = b->retry ? b->retry * 2 : RETRY_MIN;
+  if (b->retry > RETRY_MAX) b->retry = RETRY_MAX;
+  b->retry_at = buffer_now(b) + b->retry;
+  timers_arm(&b->queue->store->timers, &b->timer, b->retry_at);
+}
+
+static void note_result(respool_buffer *b, int rc, int reason) {
+  b->rc = rc;
+  if (rc) {
+    note_failure(b, rc);
+    return;
+  }
+  b->flushes[reason]++;
+  b->retry = b->retry_at = 0;
+  b->committed += b->hand.pushes;
+  load_free(&b->hand);
+  b->held = 0;
+}
+
+static int commit_hand(flush_op *f) {
+  return store_run(f->b->queue->store, &f->op, run_flush, true);
+}
+
+/* There is no room for the whole load: as much of it as there is room for,
+   in order, so that a load larger than the queue may be gets there too. */
+static int flush_some(flush_op *f) {
+  respool_buffer *b = f->b;
+  int rc = 0;
+  f->first_only = true;
+  while (b->hand.parts && !rc) {
+    rc = commit_hand(f);
+    if (rc == RESPOOL_FULL && load_halve(&b->hand)) {
+      rc = 0;
+    } else if (!rc) {
+      f->reason = RESPOOL_FLUSH_NONE;
+      pthread_mutex_lock(&b->lock);
+      load_shift(&b->hand);
+      b->held = b->hand.memory;
+      pthread_mutex_unlock(&b->lock);
+    }
+  }
+  return rc;
+}
+
+/* One flush; with the lock held, which is given up meanwhile. */
+static int flush_load(respool_buffer *b, int reason) {
+  flush_op f = {.b = b, .reason = reason};
+  take_load(b);
+  if (!b->hand.pushes) return 0;
+  b->flushing = true;
+  b->asked = RESPOOL_FLUSH_NONE;
+  pthread_mutex_unlock(&b->lock);
+  int rc = load_end(&b->hand);
+  if (!rc) rc = commit_hand(&f);
+  if (rc == RESPOOL_FULL) rc = flush_some(&f);
+  pthread_mutex_lock(&b->lock);
+  b->flushing = false;
+  note_result(b, rc, reason);
+  pthread_cond_broadcast(&b->changed);
+  return rc;
+}
+
+/* When the timer is to look again. */
+static int64_t next_look(const respool_buffer *b, int64_t now) {
+  if (b->hand.pushes && b->retry_at) return b->retry_at;
+  if (b->asked || trigger(b)) return now;
+  return interval_end(b);
+}
+
+static int reason_now(const respool_buffer *b, int64_t now) {
+  if (b->asked) return b->asked;
+  if (trigger(b)) return trigger(b);
+  return interval_end(b) <= now ? RESPOOL_FLUSH_INTERVAL
+                                : RESPOOL_FLUSH_NONE;
+}
+
+static int64_t run_timer(timer *t) {
+  respool_buffer *b = (respool_buffer *)t;
+  pthread_mutex_lock(&b->lock);
+  int64_t now = buffer_now(b);
+  int reason = reason_now(b, now);
+  bool again = b->hand.pushes && b->retry_at <= now;
+  if (!b->flushing && (reason || again) && !(b->retry_at > now))
+    flush_load(b, reason ? reason : RESPOOL_FLUSH_INTERVAL);
+  now = buffer_now(b);
+  int64_t next = b->flushing ? now + 1 : next_look(b, now);
+  pthread_mutex_unlock(&b->lock);
+  return next;
+}
+
+/* ---- opening ------------------------------------------------------------ */
+
+static int options_check(const respool_buffer_options *o) {
+  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  if (o->interval < 0) return invalid("interval", "0 or more");
+  bool timed = o->interval && o->interval != RESPOOL_UNLIMITED;
+  if (!o->items && !o->bytes && !o->pushes && !timed)
+    return invalid("buffer", "given a trigger");
+  return 0;
+}
+
+static void init_changed(pthread_cond_t *changed) {
+  pthread_condattr_t a;
+  pthread_condattr_init(&a);
+  pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+  pthread_cond_init(changed, &a);
+  pthread_condattr_destroy(&a);
+}
+
+int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
+                        respool_buffer **out) {
+  int rc = queue_check(q);
+  if (!rc) rc = o ? options_check(o) : invalid("options", "given");
+  if (rc) return rc;
+  respool_buffer *b = calloc(1, sizeof *b);
+  if (!b) return fail(RESPOOL_NOMEM, "not enough memory for a buffer");
+  b->queue = respool_queue_ref(q);
+  b->o = *o;
+  if (!b->o.max_bytes) b->o.max_bytes = MAX_BYTES;
+  b->timer.at = TIMER_NEVER;
+  b->timer.run = run_timer;
+  pthread_mutex_init(&b->lock, NULL);
+  init_changed(&b->changed);
+  rc = timers_add(&q->store->timers, &b->timer);
+  if (rc) {
+    respool_queue_free(q);
+    free(b);
+    return rc;
+  }
+  buffers_add(b);
+  *out = b;
+  return 0;
+}
+
+static void wait_flushed(respool_buffer *b) {
+  while (b->flushing) pthread_cond_wait(&b->changed, &b->lock);
+}
+
+bool buffer_is_empty(respool_buffer *b) {
+  return !b->flushing && !b->hand.pushes && !b->open.pushes;
+}
+
+void buffer_destroy(respool_buffer *b) {
+  timers_remove(&b->queue->store->timers, &b->timer);
+  load_free(&b->open);
+  load_free(&b->hand);
+  pthread_mutex_destroy(&b->lock);
+  pthread_cond_destroy(&b->changed);
+  respool_queue_free(b->queue);
+  free(b);
+}
+
+void respool_buffer_free(respool_buffer *b) {
+  if (!b) return;
+  respool *s = b->queue->store;
+  if (store_check(s)) {
+    buffers_forget(s, b);
+    return;
+  }
+  pthread_mutex_lock(&b->lock);
+  wait_flushed(b);
+  while (!buffer_is_empty(b) && !flush_load(b, RESPOOL_FLUSH_CLOSE)) continue;
+  b->left = true;
+  pthread_mutex_unlock(&b->lock);
+  buffers_sweep(s);
+}
+
+respool *respool_buffer_store(const respool_buffer *b) {
+  return b->queue->store;
+}
+
+static int free_late(void *b) {
+  respool_buffer_free(b);
+  return 0;
+}
+
+void respool_buffer_discard(respool_buffer *b) {
+  respool_ticket *t;
+  if (!b) return;
+  if (respool_call(b->queue->store, free_late, NULL, b, &t))
+    respool_buffer_free(b);
+  else
+    respool_ticket_free(t);
+}
+
+/* ---- pushing ------------------------------------------------------------ */
+
+static uint64_t memory(const respool_buffer *b) {
+  return b->open.memory + b->held;
+}
+
+static int no_room(const respool_buffer *b) {
+  return fail(RESPOOL_FULL, "the buffer of queue \"%.120s\" is full%s%.80s",
+              b->queue->name, b->rc ? ": " : "", b->rc ? b->text : "");
+}
+
+static bool has_room(const respool_buffer *b, uint64_t size) {
+  return memory(b) + size + HEAD <= b->o.max_bytes || !memory(b);
+}
+
+/* With the lock: what waits is flushed now, as no other trigger may come. A
+   manual clock has no thread, so it is done here. */
+static void make_room(respool_buffer *b) {
+  respool *s = b->queue->store;
+  if (s->clock.manual) {
+    if (!b->retry_at) flush_load(b, RESPOOL_FLUSH_BYTES);
+    return;
+  }
+  if (!b->asked) b->asked = RESPOOL_FLUSH_BYTES;
+  timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
+}
+
+/* With the lock, given up meanwhile: until the next flush, a second at
+   most. */
+static void wait_change(respool_buffer *b, int64_t ms) {
+  struct timespec t;
+  clock_deadline(&t, ms < 1000 ? ms : 1000);
+  pthread_cond_timedwait(&b->changed, &b->lock, &t);
+}
+
+/* With the lock: room for `size` bytes more, waited for if asked. */
+static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
+  if (has_room(b, size)) return 0;
+  make_room(b);
+  int64_t end = clock_mono();
+  end = wait > INT64_MAX - end ? INT64_MAX : end + wait;
+  while (!has_room(b, size)) {
+    int64_t left = end - clock_mono();
+    if (wait == 0) return no_room(b);
+    if (left <= 0 || b->queue->store->clock.manual)
+      return fail(RESPOOL_TIMEOUT, "the buffer of queue \"%.120s\" had no "
+                  "room in time", b->queue->name);
+    wait_change(b, left);
+  }
+  return 0;
+}
+
+/* With the lock: counts a push and sees whether a flush is due. A manual
+   clock has no thread, so the flush is done here. */
+static void count_push(respool_buffer *b) {
+  respool *s = b->queue->store;
+  b->pushed++;
+  if (b->open.pushes++ == 0) b->open.first_at = buffer_now(b);
+  int reason = trigger(b);
+  if (!reason && b->open.pushes > 1) return;
+  if (reason && s->clock.manual && !b->retry_at) {
+    flush_load(b, reason);
+    return;
+  }
+  if (reason) b->asked = reason;
+  timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
+}
+
+static int buffer_check(respool_buffer *b, const respool_payload *it,
+                        const respool_push_options *o) {
+  if (!b) return fail(RESPOOL_INVALID, "the buffer is NULL");
+  int rc = queue_check(b->queue);
+  if (!rc) rc = push_check(b->queue->store, it, 1, o);
+  if (!rc) rc = push_fits(b->queue, it, o);
+  if (!rc && it->key.size && o->on_conflict == RESPOOL_CONFLICT_FAIL)
+    return invalid("on_conflict", "ignore or replace in a buffer");
+  return rc;
+}
+
+/* When a push was made, as far as its options make it matter. */
+static int64_t time_of(const respool_buffer *b,
+                       const respool_push_options *o) {
+  return is_timed(o) ? buffer_now(b) : 0;
+}
+
+int respool_buffer_push(respool_buffer *b, const respool_payload *it,
+                        const respool_push_options *o) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = buffer_check(b, it, o);
+  if (rc) return rc;
+  pthread_mutex_lock(&b->lock);
+  rc = await_room(b, payload_weight(it), o->wait);
+  if (!rc) rc = load_add(&b->open, it, o, time_of(b, o));
+  if (!rc) count_push(b);
+  pthread_mutex_unlock(&b->lock);
+  return rc;
+}
+
+/* ---- folding ------------------------------------------------------------ */
+
+int respool_buffer_find(respool_buffer *b, respool_bytes name,
+                        respool_bytes *body, uint64_t *version) {
+  int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
+  if (rc) return rc;
+  *body = (respool_bytes){NULL, 0};
+  *version = 0;
+  pthread_mutex_lock(&b->lock);
+  const slot *s = load_find(&b->open, name);
+  if (s) {
+    rc = copy_bytes(s->item.body, body);
+    *version = s->version;
+  }
+  pthread_mutex_unlock(&b->lock);
+  return rc;
+}
+
+static int fold(respool_buffer *b, respool_bytes name, uint64_t version,
+                const respool_payload *it, const respool_push_options *o) {
+  int rc = await_room(b, payload_weight(it), o->wait);
+  if (rc) return rc;
+  slot *s = load_find(&b->open, name); /* a wait may have flushed it */
+  if ((s ? s->version : 0) != version)
+    return fail(RESPOOL_BUSY, "the item was flushed or folded meanwhile");
+  rc = load_put(&b->open, &s, name, it, o, time_of(b, o));
+  if (!rc) s->version = ++b->versions;
+  return rc;
+}
+
+int respool_buffer_fold(respool_buffer *b, respool_bytes name,
+                        uint64_t version, const respool_payload *it,
+                        const respool_push_options *o) {
+  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
+  if (!o) o = &defaults;
+  int rc = buffer_check(b, it, o);
+  if (rc) return rc;
+  if (it->key.size) return invalid("key", "absent from a folded item");
+  if (!name.size) return invalid("name", "of 1 byte at least");
+  pthread_mutex_lock(&b->lock);
+  rc = fold(b, name, version, it, o);
+  if (!rc) count_push(b);
+  pthread_mutex_unlock(&b->lock);
+  return rc;
+}
+
+/* ---- the barrier -------------------------------------------------------- */
+
+int buffer_barrier(respool_buffer *b, int reason) {
+  int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
+  if (rc) return rc;
+  pthread_mutex_lock(&b->lock);
+  uint64_t target = b->pushed;
+  while (!rc && b->committed < target) {
+    if (b->flushing)
+      wait_flushed(b);
+    else
+      rc = flush_load(b, reason);
+  }
+  pthread_mutex_unlock(&b->lock);
+  if (rc) return rc;
+  return commit_flush(b->queue->store->env);
+}
+
+int respool_buffer_flush(respool_buffer *b) {
+  return buffer_barrier(b, RESPOOL_FLUSH_HAND);
+}
+
+int respool_buffer_drain(respool_buffer *b) {
+  return buffer_barrier(b, RESPOOL_FLUSH_CLOSE);
+}
+
+void buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
+  pthread_mutex_lock(&b->lock);
+  out->items = b->open.items + b->hand.items;
+  out->bytes = b->open.bytes + b->hand.bytes;
+  out->memory = memory(b);
+  out->pushed = b->pushed;
+  memcpy(out->flushes, b->flushes, sizeof out->flushes);
+  out->failures = b->failures;
+  out->error = b->rc;
+  strcpy(out->error_text, b->rc ? b->text : "");
+  pthread_mutex_unlock(&b->lock);
+}
+
+int respool_buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
+  int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
+  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
+  if (!rc) buffer_stat(b, out);
+  return rc;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handles behind the public verbs, and what the verbs share.
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include "base/clock.h"
+#include "engine.h"
+#include "base/random.h"
+#include "commit/ticket.h"
+#include "base/timer.h"
+
+/* The buffers of a store: see buffers.c. */
+typedef struct store_buffers {
+  pthread_mutex_t lock;
+  struct respool_buffer *first;
+  _Atomic uint64_t failures; /* of their flushes */
+} store_buffers;
+
+struct respool {
+  env *env;
+  struct clock clock;
+  struct random random;
+  timers timers;
+  timers calls;      /* of tickets, by a clock that is never manual */
+  struct clock real; /* which is this */
+  store_buffers buffers;
+  bool durable; /* verbs return when their effect is on disk */
+  bool read_only;
+  uint64_t max_bytes, max_item_bytes;
+  int pid;
+  unsigned forks; /* as counted when it was opened */
+  /* with the committer's lock: tickets that run, calls ever made */
+  int running;
+  int64_t called;
+};
+
+struct respool_queue {
+  respool *store;
+  _Atomic int refs; /* its owner, tickets, keepers */
+  /* What the last wait for items learnt at `idle_seen`: nothing since commit
+     `idle_at`, the next due at `idle_due`; and how often to look. Hints. */
+  _Atomic uint64_t idle_at;
+  _Atomic int64_t idle_seen, idle_due, idle_poll;
+  _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
+  notices notices;       /* letters that its pushes have made */
+  char name[RESPOOL_NAME_MAX + 1];
+};
+
+/* 0, or what is wrong with the handle: FORKED in another process. */
+int store_check(const respool *s);
+
+/* 0, or INVALID: names have 1..255 bytes. `what` names the argument. */
+int name_check(const char *name, const char *what);
+
+/* Says "<what> must be <rule>" and returns INVALID. */
+int invalid(const char *what, const char *rule);
+
+#define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)
+
+/* Runs an operation on the store; durable when the store is. INVALID when it
+   was opened read-only. */
+int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable);
+
+/* How many records one commit of a long removal takes. A disk that is full has
+   room for a small one, which gives back what the next needs. */
+typedef struct pace {
+  size_t page, most;
+} pace;
+
+/* After a run that came to `rc`: 0 when it may be tried again, slower. */
+int pace_after(pace *p, int rc);
+
+/* Runs a read. */
+int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
+
+/* ---- lot.c -------------------------------------------------------------- */
+
+/* Extends holds of a lot; `*lost` counts those that were. */
+int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
+                     hold *holds, size_t n, bool durable);
+
+int lot_check(respool_lot *lot); /* 0, BUSY, or as store_check */
+
+respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
+void lot_destroy(respool_lot *lot); /* with nobody at work on it */
+
+/* A ticket works on the lot from now on, or does not any more. */
+void lot_engage(respool_lot *lot, respool_ticket *t);
+void lot_disengage(respool_lot *lot);
+
+/* The mark that an outcome makes, its words kept in the lot. */
+int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
+                  mark *m);
+
+/* After a settle with these marks: what is settled is not settled again, what
+   is lost is not tried again. */
+void lot_close_holds(respool_lot *lot, const mark *marks);
+
+int lot_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
+
+/* Room for the marks of a lot that was filled; in its transaction, so that
+   nothing is leased for a lot that cannot be handed out. */
+int lot_make_marks(respool_lot *lot);
+
+/* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
+   On failure it is freed. */
+int lot_ready(respool_lot **lot);
+
+/* ---- settle.c ----------------------------------------------------------- */
+
+/* Releases and frees a lot that nobody asks for any more; with the
+   committer's lock held and its thread there. NULL is fine. */
+void lot_abandon(respool_lot *lot);
+
+/* ---- take.c ------------------------------------------------------------- */
+
+int take_check(const respool_take_options *o);
+claim_req take_request(const respool_take_options *o);
+
+/* Tells of the letters that the take of this lot has made; it is committed. */
+void take_tell_deaths(const claim_req *r, const respool_lot *lot);
+
+/* ---- queue.c ------------------------------------------------------------ */
+
+int queue_check(const respool_queue *q); /* 0, or as store_check */
+
+/* ---- push.c ------------------------------------------------------------- */
+
+int push_check(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o);
+
+/* Builds what a push stores; the batch is the caller's, also on failure. */
+int push_batch(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o, batch *b);
+append_req push_request(respool_queue *q, const batch *b,
+                        const respool_payload *first,
+                        const respool_push_options *o);
+
+/* 0, or TOO_LARGE when the item is over max_queue_bytes by itself. Cheap for
+   what is clearly below. */
+int push_fits(respool_queue *q, const respool_payload *it,
+              const respool_push_options *o);
+
+#endif

@@ -1,0 +1,281 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Handlers made of handlers: a chain calls one after the other, a fan-out
+-- all of them. A fan-out remembers with the item which have accepted it, so
+-- that a retry calls only the others; that memory is kept by processes that
+-- end, by death and by replay.
+--
+-- What accepted is known by its place: of handler "mail" in a fan-out that is
+-- third in a chain, "3.mail". While one runs, the item's third slot is the
+-- place of what runs.
+--
+-- What a handler of a fan-out gave to item:push is committed with the outcome
+-- of the item if that handler accepted it: also when the item is tried again,
+-- or dies, since that handler is not called for it again. What others pushed
+-- is forgotten. A chain that is such a handler accepts as a whole; pushes of
+-- a chain by itself are committed when the item is done.
+
+local core = require "respool.core"
+local compat = require "respool.support.compat"
+local handover = require "respool.consume.item_pushes"
+local memory = require "respool.consume.handler_memo"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+
+local lots = core.lot
+local NONE, DONE = outcome.NONE, outcome.DONE
+local RETRY, SNOOZE, DEAD = outcome.RETRY, outcome.SNOOZE, outcome.DEAD
+local RELEASE, DROP = outcome.RELEASE, outcome.DROP
+
+local M = {}
+
+---@alias respool.handler fun(payload: any, item: respool.item, ...): ...
+
+local function is_gone(item)
+  return lots.closed(item[1])
+end
+
+-- Whether a handler has marked the item by hand as not done.
+local function is_marked(item)
+  local v = lots.verdict(item[1], item[2])
+  return v ~= NONE and v ~= DONE
+end
+
+local function enter(item, step)
+  local outer = item[3]
+  item[3] = outer and outer .. "." .. step or tostring(step)
+  return outer
+end
+
+
+-- Chains.
+
+local run_chain
+
+-- Goes on to the next unless this one has not done its work.
+local function go_on(handlers, i, payload, item, outer, ...)
+  item[3] = outer
+  if i == #handlers or not outcome.is_done(...) or is_gone(item)
+     or is_marked(item) then
+    return ...
+  end
+  return run_chain(handlers, i + 1, payload, item, ...)
+end
+
+function run_chain(handlers, i, payload, item, ...)
+  local outer = enter(item, i)
+  return go_on(handlers, i, payload, item, outer,
+               handlers[i](payload, item, ...))
+end
+
+-- Each of the `n` arguments; a name that was mistyped is nil.
+local function check_handlers(of, list, n)
+  for i = 1, math.max(n, 1) do
+    options.argument(i, of, list[i], options.callable)
+  end
+end
+
+-- A handler that calls these in turn, each with the payload, the item and
+-- what the one before returned. The first that is not done ends it, and its
+-- outcome is the chain's; a retry calls all of them again. What they push is
+-- committed when the last is done.
+---@param ... respool.handler
+---@return respool.handler
+function M.chain(...)
+  local handlers = { ... }
+  check_handlers("respool.chain", handlers, select("#", ...))
+  return function(payload, item)
+    return run_chain(handlers, 1, payload, item)
+  end
+end
+
+
+-- What becomes of an item of which some handlers have not accepted.
+
+-- A handler's result that is not done: a verdict, with what it says.
+---@class respool.problem
+---@field verdict integer
+---@field explicit boolean an outcome, no error
+---@field text string with the handler's name
+---@field group string?
+---@field delay number?
+---@field box string?
+---@field trace string?
+
+local function problem_of(name, err, explicit, trace)
+  local failure = err ~= nil and outcome.describe(err) or {}
+  local o = explicit or { verdict = failure.final and DEAD or RETRY }
+  return {
+    verdict = o.verdict, explicit = explicit ~= nil, trace = trace,
+    text = ("%s: %s"):format(name, failure.text or "not accepted"),
+    group = o.group or failure.group, delay = o.delay or failure.delay,
+    box = o.box,
+  }
+end
+
+-- The heaviest verdict decides.
+local WEIGHT = { [DEAD] = 5, [RETRY] = 4, [SNOOZE] = 3, [RELEASE] = 2 }
+
+local function add_problem(all, p)
+  if WEIGHT[p.verdict] > WEIGHT[all.verdict] then all.verdict = p.verdict end
+  all.explicit = all.explicit and p.explicit
+  all.final = all.final or p.explicit and p.verdict == DEAD
+  if p.delay then all.delay = math.max(all.delay or 0, p.delay) end
+  all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
+  for _, field in ipairs { "group", "box", "trace" } do
+    all[field] = all[field] or p[field]
+  end
+end
+
+-- All problems as one: the texts together, the longest delay, else the first
+-- that has something to say.
+local function sum_up(problems)
+  local all = { verdict = RELEASE, explicit = true }
+  for _, p in ipairs(problems) do add_problem(all, p) end
+  return all
+end
+
+local function tell(err)
+  return err.message
+end
+
+-- An error for the work to judge, as that of a single handler; `decide` sees
+-- it with the texts of all.
+local function raise(all)
+  compat.rethrow(setmetatable({
+    message = all.text, group = all.group, retry_after = all.delay,
+    retryable = all.verdict ~= DEAD,
+  }, { __tostring = tell }), all.trace or "")
+end
+
+local function conclude(problems)
+  local all = sum_up(problems)
+  if all.verdict == SNOOZE then return outcome.snooze(all.delay) end
+  if all.verdict == RELEASE then return outcome.release() end
+  if all.final then
+    return outcome.dead { error = all.text, group = all.group, box = all.box }
+  end
+  if not all.explicit then raise(all) end
+  return outcome.retry {
+    delay = all.delay, error = all.text, group = all.group,
+  }
+end
+
+
+-- Fan-outs.
+
+-- Judges one handler: nil when it accepted, else its problem. To drop the
+-- item is to want no more of it, not even what was pushed: nil, true.
+local function judge(name, trace, ok, first, second)
+  if not ok then return problem_of(name, first, nil, trace) end
+  if outcome.is_done(first, second) then return nil end
+  if not outcome.is_outcome(first) then
+    return problem_of(name, second == nil and "returned false" or second)
+  end
+  if first.verdict == DROP then return nil, true end
+  return problem_of(name, first.error, first)
+end
+
+local function try(name, handler, payload, item)
+  local trace
+  local function catch(err)
+    trace = compat.traceback()
+    return err
+  end
+  local function results(ok, first, second)
+    if not ok and compat.is_interrupt(first) then error(first, 0) end
+    return judge(name, trace, ok, first, second)
+  end
+  return results(compat.xpcall(handler, catch, payload, item))
+end
+
+local function accept(item, from)
+  local lot, i, place = item[1], item[2], item[3]
+  memory.remember(lot, i, place)
+  handover.accept(lot, i, from, place)
+end
+
+-- Calls one that has not accepted yet, at its place. True to go on.
+local function serve(entry, payload, item, problems)
+  local lot, i, place = item[1], item[2], item[3]
+  if memory.recall(lot, i)[place] then return true end
+  local from = handover.count(lot)
+  local problem, dropped = try(entry.name, entry.handler, payload, item)
+  if is_gone(item) then return false end
+  local by_hand = not problem and #problems == 0 and is_marked(item)
+  if problem or dropped or by_hand then handover.forget(lot, i, from) end
+  if problem then
+    table.insert(problems, problem)
+  elseif not by_hand then
+    accept(item, from)
+  end
+  return not by_hand
+end
+
+local function call_all(entries, payload, item)
+  local problems = {}
+  for _, entry in ipairs(entries) do
+    local outer = enter(item, entry.name)
+    local more = serve(entry, payload, item, problems)
+    item[3] = outer
+    if not more then return end
+  end
+  if #problems > 0 then return conclude(problems) end
+  return true
+end
+
+-- Names with their handlers, in order: of a list its numbers, else sorted.
+local function entries_of(handlers)
+  local entries = {}
+  for name, handler in pairs(handlers) do
+    if type(name) ~= "string" and type(name) ~= "number"
+       or type(handler) ~= "function" then
+      compat.misuse("respool.fan_out: handlers must be functions by name")
+    end
+    entries[#entries + 1] = { name = tostring(name), key = name,
+                              handler = handler }
+  end
+  local is_list = #handlers == #entries
+  table.sort(entries, function(a, b)
+    if is_list then return a.key < b.key end
+    return a.name < b.name
+  end)
+  return entries
+end
+
+local function check_names(entries)
+  local names = {}
+  for i, entry in ipairs(entries) do
+    if names[entry.name] then
+      compat.misuse(("respool.fan_out: two handlers are named '%s'"):format(
+        entry.name))
+    end
+    names[i], names[entry.name] = entry.name, true
+  end
+  if #table.concat(names, ",") > memory.MOST / 2 then
+    compat.misuse("respool.fan_out: the names of handlers are too long")
+  end
+end
+
+-- A handler that calls all of these, by name or as a list. The item is done
+-- when all have accepted it; a retry calls only those that have not. One that
+-- says dead makes the item dead; the error names those that failed. What
+-- happens to the item is said by what they return or raise: a mark made by
+-- hand ends the fan-out. What one pushed is committed with the item's next
+-- outcome if that one accepted, whatever it is, and else forgotten; one whose
+-- push is refused has not accepted.
+---@param handlers table<string|integer, respool.handler>
+---@return respool.handler
+function M.fan_out(handlers)
+  options.argument(1, "respool.fan_out", handlers, options.table)
+  local entries = entries_of(handlers)
+  if #entries == 0 then
+    options.bad_argument(1, "respool.fan_out", "a table of handlers", {})
+  end
+  check_names(entries)
+  return function(payload, item)
+    return call_all(entries, payload, item)
+  end
+end
+
+return M

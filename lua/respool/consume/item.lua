@@ -1,0 +1,190 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Items of a lot: the lot and a number, nothing else until it is asked for. An
+-- item is good as long as its lot is open.
+
+local core = require "respool.core"
+local compat = require "respool.support.compat"
+local codec = require "respool.support.codec"
+local handover = require "respool.consume.item_pushes"
+local memory = require "respool.consume.handler_memo"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+local push = require "respool.produce.push"
+local upgrade = require "respool.produce.upgrade"
+local take = require "respool.consume.take"
+local verdict = require "respool.consume.decide"
+
+local lots = core.lot
+local fields = lots.fields
+
+local M = {}
+
+---@class respool.item
+---@field id integer
+---@field payload any
+---@field queue string name of the queue
+---@field priority integer
+---@field attempts integer failures so far
+---@field deliveries integer this one included
+---@field crashes integer leases that ran out
+---@field replays integer times it came back from a box
+---@field pushed_at number
+---@field expires_at number? nil: never
+---@field version integer of the payload, as pushed
+---@field key string?
+---@field error string? of the last failure
+---@field headers any
+---@field original any the payload before a replay's transform
+---@field memo string? what an earlier delivery left for this one
+local Item = {}
+local Methods = {}
+
+---@param lot userdata
+---@param i integer
+---@return respool.item
+function M.new(lot, i)
+  return setmetatable({ lot, i }, Item)
+end
+
+-- The kind of an item as an argument.
+---@param value any
+---@return respool.item?, string?
+function M.kind(value)
+  if getmetatable(value) == Item then return value end
+  return nil, "an item of a lot"
+end
+
+---@return respool.queue
+function M.queue_of(item)
+  return lots.beside(item[1]).queue
+end
+local queue_of = M.queue_of
+
+local function decoder(queue)
+  if queue.codec.native then return lots.payload end
+  return function(lot, i)
+    return codec.decode(queue.codec, lots.bytes(lot, i))
+  end
+end
+
+-- The function that reads the payload of item `i` of a lot of this queue:
+-- nil, why and perhaps the reason of its letter when there is none.
+---@param queue respool.queue
+---@return fun(lot: userdata, i: integer): any, string?, string?
+function M.reader(queue)
+  local read = decoder(queue)
+  return queue.version and upgrade.reader(queue, read) or read
+end
+
+
+-- Fields that are made of stored bytes.
+
+local derived = {}
+
+function derived.payload(item)
+  return (M.reader(queue_of(item))(item[1], item[2]))
+end
+
+function derived.queue(item)
+  return queue_of(item).name
+end
+
+function derived.headers(item)
+  return codec.headers(lots.field(item[1], item[2], fields.headers))
+end
+
+function derived.original(item)
+  local bytes = lots.field(item[1], item[2], fields.original)
+  if not bytes then return nil end
+  return (codec.decode(queue_of(item).codec, bytes))
+end
+
+function derived.memo(item)
+  return memory.memo(item[1], item[2])
+end
+
+function Item.__index(item, name)
+  if Methods[name] then return Methods[name] end
+  if derived[name] then return derived[name](item) end
+  local field = fields[name]
+  return field and lots.field(item[1], item[2], field)
+end
+
+function Item.__tostring(item)
+  return ("respool item %d of %s"):format(item.id, item.queue)
+end
+
+
+-- Outcomes: each marks, none settles; the last word counts.
+
+-- It is done.
+function Methods:done()
+  return lots.mark(self[1], self[2], outcome.DONE)
+end
+
+-- It failed and shall be tried again, after `delay` seconds or by policy.
+---@param given { delay: number?, error: any, group: string? }?
+function Methods:retry(given)
+  return verdict.apply(queue_of(self), self, outcome.retry(given))
+end
+
+-- It failed for good: a letter.
+---@param given { error: any, group: string?, box: string? }?
+function Methods:dead(given)
+  return verdict.apply(queue_of(self), self, outcome.dead(given))
+end
+
+-- It failed for good, without a letter.
+---@param given { error: any }?
+function Methods:drop(given)
+  return verdict.apply(queue_of(self), self, outcome.drop(given))
+end
+
+-- Ready again at once; nothing is spent.
+function Methods:release()
+  return verdict.apply(queue_of(self), self, outcome.release())
+end
+
+-- Ready again after `seconds`; nothing is spent.
+---@param seconds number
+function Methods:snooze(seconds)
+  return verdict.apply(queue_of(self), self, outcome.snooze(seconds))
+end
+
+-- Refused now, a push is the failure of the item that makes it, as it would
+-- be when it is refused by the settle.
+local function check_size(store, row)
+  local size = #row[2] + (row[3] and #row[3] or 0)
+  if size > store.max_item_bytes then
+    compat.misuse(("item:push: %d bytes are over max_item_bytes, %d"):format(
+      size, store.max_item_bytes))
+  end
+end
+
+-- Pushes in the commit that settles this item, if it is done then; in a
+-- fan-out, if the handler that pushes accepts it. In `work` a push that is
+-- refused then (EXISTS, FULL, NOT_FOUND) is the failure of this item, with
+-- that code as its group, and no other's: it is tried again as the policy
+-- says. A settle made by hand is refused as a whole.
+---@param queue respool.queue of the same store
+---@param payload any
+---@param given respool.push_options?
+function Methods:push(queue, payload, given)
+  options.argument(1, "item:push", queue, options.queue)
+  lots.settled(self[1], self[2]) -- raises when the lot is closed
+  local store = queue_of(self).store
+  local row = push.carried(store, queue, payload, push.read(given, 3))
+  check_size(store, row)
+  handover.add(self[1], self[2], row)
+end
+
+-- True once the queue's work is to stop: by stop(), by closing, or by a
+-- signal to a process of respool.work_processes.
+---@return boolean
+function Methods:stopping()
+  local beside = lots.beside(self[1])
+  return take.is_stopped(beside.queue, beside.stops)
+end
+
+return M

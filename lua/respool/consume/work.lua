@@ -1,0 +1,444 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The handler loop: take a lot, run the handler, settle, take the next in
+-- the same commit. That commit is not flushed before the handler goes on;
+-- the loop flushes when it idles and when it ends. When the store is closed
+-- meanwhile, by the handler or any hook, the loop ends as if stopped.
+
+local background = require "respool.replay.background"
+local core = require "respool.core"
+local closing = require "respool.observe.closing"
+local compat = require "respool.support.compat"
+local handover = require "respool.consume.item_pushes"
+local hooks = require "respool.observe.hooks"
+local item = require "respool.consume.item"
+local lot_of = require "respool.consume.batch"
+local merge = require "respool.produce.merge"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+local take = require "respool.consume.take"
+local verdict = require "respool.consume.decide"
+
+local lots = core.lot
+local beside, closed, new_item = lots.beside, lots.closed, item.new
+local observe = lots.observe
+local xpcall = compat.xpcall
+local huge, min = math.huge, math.min
+
+local M = {}
+
+---@class respool.work_options
+---@field lot integer? items a take; 100, in an ordered queue 1
+---@field stop_when_empty boolean? stop when nothing is ready nor waiting
+---@field deadline number? stop after so many seconds
+---@field wait number? stop when nothing came for so many seconds
+---@field max integer? stop after so many items
+---@field on_error fun(err: any, item: respool.item)? sees every failure
+---@field merge respool.merge|true|nil folds items of a lot with the same key
+--- before the handler sees them; true: as the queue's producers do. Items of
+--- which different handlers of a fan-out have accepted stay apart
+
+---@class respool.work_counts
+---@field items integer handed to the handler or found undecodable
+---@field done integer
+---@field failed integer to be retried, dead or dropped
+---@field released integer
+---@field snoozed integer
+---@field lost integer settled too late: the lease had run out
+---@field lots integer
+
+local FORM = {
+  of = "queue:work",
+  lot = options.whole(1, 2^31),
+  stop_when_empty = options.boolean,
+  deadline = options.seconds_or_huge,
+  wait = options.seconds_or_huge,
+  max = options.whole(1, huge),
+  on_error = options.callable,
+  merge = merge.work_kind,
+}
+
+M.form = FORM
+
+local LOTS_FORM = setmetatable({ of = "queue:work_lots" }, { __index = FORM })
+
+-- Lots of 100 make a commit cheap for each item. In an ordered queue a
+-- failure hands the rest of its lot back, and a crash would deliver again
+-- what came before, out of turn for whoever saw it: one by one.
+local LOT, ORDERED_LOT = 100, 1
+
+local function new_counts()
+  return {
+    items = 0, done = 0, failed = 0, released = 0, snoozed = 0, lost = 0,
+    lots = 0,
+  }
+end
+
+-- A traceback as far as the handler goes: what calls it is always the same.
+local function trim(trace)
+  return (trace:gsub("^%s+", "")
+    :gsub("\n[^\n]*%[C%]: in function '[^'\n]*xpcall'.*", ""))
+end
+
+-- The message handler keeps the traceback of the error it is called for.
+local function catcher(loop)
+  return function(err)
+    loop.trace = trim(compat.traceback())
+    return err
+  end
+end
+
+-- What handlers are timed by, in microseconds: a manual clock tells its own
+-- time, else observe() looks at the end for itself.
+local function clocks(store)
+  if not store.manual then return core.mono, nil end
+  local handle = store.handle
+  local function manual()
+    return handle:closed() and 0 or handle:now() * 1e6
+  end
+  return manual, manual
+end
+
+local function new_loop(queue, handler, serve, o)
+  local config, message, code = queue.handle:config()
+  if not config then return nil, message, code end
+  local loop = {
+    queue = queue, handler = handler, serve = serve, o = o,
+    stops = queue.stops, ordered = config.ordered == 1,
+    counts = new_counts(), unflushed = false,
+  }
+  loop.size = o.lot or loop.ordered and ORDERED_LOT or LOT
+  loop.merge = merge.of_work(queue, o.merge, loop.ordered)
+  loop.read, loop.catch = item.reader(queue), catcher(loop)
+  loop.start, loop.stop = clocks(queue.store)
+  loop.ends = o.deadline and queue.store.handle:now() + o.deadline
+  return loop
+end
+
+local function is_stopped(loop)
+  local queue = loop.queue
+  return take.is_stopped(queue, loop.stops)
+    or loop.ends and queue.store.handle:now() >= loop.ends
+end
+
+local function room(loop)
+  return min(loop.size, (loop.o.max or huge) - loop.counts.items)
+end
+
+local function is_over(loop)
+  return is_stopped(loop) or room(loop) <= 0
+end
+
+
+-- Serving a lot. The item that a handler is at is not served yet: when the
+-- store is closed or the program interrupted meanwhile, it is released.
+
+-- What the handler's call says: true when it went well, else an outcome, or
+-- an error and its trace.
+local function result_of(loop, ok, first, second)
+  if not ok then
+    if compat.is_interrupt(first) then error(first, 0) end
+    return false, nil, first, loop.trace
+  elseif outcome.is_done(first, second) then
+    return true
+  elseif outcome.is_outcome(first) then
+    return false, first
+  end
+  return false, nil, second == nil and "the handler returned false" or second
+end
+
+-- Was the store closed by the handler, or a hook?
+local function is_gone(loop, lot)
+  return loop.queue.stops ~= loop.stops and closed(lot)
+end
+
+-- Looks at what the handler's call returned, and marks an item that did not
+-- go well. True when it did.
+local function judge(loop, it, ...)
+  local well, explicit, err, trace = result_of(loop, ...)
+  if well or is_gone(loop, it[1]) then return well end
+  if not explicit then
+    verdict.fail(loop.queue, it, err, trace, loop.o.on_error)
+  elseif not lots.settled(it[1], it[2]) then
+    verdict.apply(loop.queue, it, explicit)
+  end
+  return false
+end
+
+-- Passes on what the handler returned, noting how long it took with `n` items
+-- since loop.started. The end of one call is the start of the next: to ask the
+-- clock again for every item would cost as much as to hand it out.
+local function timed(loop, lot, n, ...)
+  loop.started = observe(lot, n, loop.started, loop.stop and loop.stop())
+  return ...
+end
+
+-- Calls the handler for `n` items that are one. True when it went well.
+local function hand_out(loop, lot, it, payload, n)
+  local ok, a, b = timed(loop, lot, n,
+                         xpcall(loop.handler, loop.catch, payload, it))
+  if ok and a == nil and b == nil then return true end -- as most do
+  local well = judge(loop, it, ok, a, b)
+  loop.started = loop.start()
+  return well
+end
+
+local function serve_item(loop, lot, i)
+  local payload, problem, reason = loop.read(lot, i)
+  local it = new_item(lot, i)
+  if is_gone(loop, lot) then return false end -- by an upgrade
+  if payload == nil then
+    verdict.undecodable(loop.queue, it, problem, reason)
+    return false
+  end
+  return hand_out(loop, lot, it, payload, 1)
+end
+
+-- In an ordered queue nothing may follow an item that is not done.
+local function holds_up(lot, i, well)
+  local v = lots.verdict(lot, i)
+  return not (well and (v == outcome.NONE or v == outcome.DONE))
+end
+
+local function serve_items(loop, lot)
+  local state, counts = beside(lot), loop.counts
+  loop.started = loop.start()
+  for i = 1, #lot do
+    if is_stopped(loop) then return end
+    local well = serve_item(loop, lot, i)
+    if is_gone(loop, lot) then return end
+    state.served = i
+    counts.items = counts.items + 1
+    if loop.ordered and holds_up(lot, i, well) then return end
+  end
+end
+
+-- The groups that the items of a lot were merged into, and how many items
+-- are in none.
+local function merged(loop, lot)
+  return merge.gather(lot, loop.merge, loop.read, function(it, err)
+    verdict.fail(loop.queue, it, err, nil, loop.o.on_error)
+  end)
+end
+
+-- Serves a group; false when the lot is gone. One that went well is marked:
+-- what is not lies anywhere in the lot.
+local function serve_group(loop, lot, group)
+  local n = 1 + #beside(lot).followers[group.i]
+  local it = new_item(lot, group.i)
+  local well = hand_out(loop, lot, it, group.payload, n)
+  if is_gone(loop, lot) then return false end
+  if well and lots.verdict(lot, group.i) == outcome.NONE then it:done() end
+  loop.counts.items = loop.counts.items + n
+  return true
+end
+
+local function serve_groups(loop, lot)
+  local groups, refused = merged(loop, lot)
+  loop.counts.items = loop.counts.items + refused
+  loop.started = loop.start()
+  for _, group in ipairs(groups) do
+    if is_stopped(loop) or closed(lot) then return end
+    if not serve_group(loop, lot, group) then return end
+  end
+end
+
+local function fail_rest(loop, lot, err, trace)
+  for i = 1, #lot do
+    if lots.verdict(lot, i) == outcome.NONE then
+      verdict.fail(loop.queue, new_item(lot, i), err, trace, loop.o.on_error)
+    end
+    if closed(lot) then return end -- by a hook
+  end
+end
+
+-- Hands the lot over whole; what the handler has not marked shares the fate
+-- that its call decides.
+local function serve_lot(loop, lot)
+  local n = #lot
+  if loop.merge then merged(loop, lot) end
+  if closed(lot) then return end -- by a hook
+  loop.started = loop.start()
+  local well, explicit, err, trace = result_of(
+    loop, timed(loop, lot, n, xpcall(loop.handler, loop.catch, lot)))
+  loop.counts.items = loop.counts.items + n
+  if closed(lot) then return end
+  if well then
+    beside(lot).served = n
+  elseif explicit then
+    lot_of.mark_rest(lot, explicit)
+  else
+    fail_rest(loop, lot, err, trace)
+  end
+end
+
+
+-- From lot to lot.
+
+local function flush(loop)
+  if not loop.unflushed then return true end
+  loop.unflushed = false
+  return loop.queue.store.handle:flush()
+end
+
+local function count(loop, lot, code)
+  local c = loop.counts
+  local done, retry, release, snooze, dead, drop = lots.tally(lot)
+  c.lots = c.lots + 1
+  c.done = c.done + done
+  c.failed = c.failed + retry + dead + drop
+  c.released = c.released + release
+  c.snoozed = c.snoozed + snooze
+  if code == "LEASE_LOST" then
+    c.lost = c.lost + lots.lost(lot)
+    hooks.log(loop.queue.store, "warn", "leases were lost",
+              { queue = loop.queue.name, items = lots.lost(lot) })
+  end
+end
+
+-- Settles the lot, with a take of the next unless the work is over: as the
+-- core answers. When what items push is refused, those whose own push it is
+-- have failed.
+local function settle(loop, lot)
+  local o = not is_over(loop) and { items = room(loop) } or nil
+  local ok, a, b, c = lot_of.settle(lot, nil, o, true)
+  if ok or closed(lot) or not handover.is_any(lot) then return ok, a, b, c end
+  return lot_of.settle_apart(lot, true, a, b, function(i, err)
+    verdict.fail(loop.queue, new_item(lot, i), err, nil, loop.o.on_error)
+  end)
+end
+
+-- Settles the lot and takes the next unless the work is over. LEASE_LOST
+-- spoils a lot, not the work.
+---@return respool.lot?, string?, string?
+local function hand_over(loop, lot)
+  if closed(lot) then return nil end
+  lot_of.conclude(lot)
+  local ok, a, b, c = settle(loop, lot)
+  loop.unflushed = true
+  if closed(lot) then return nil end -- by a hook
+  count(loop, lot, not ok and b)
+  lot_of.shut(lot)
+  if loop.queue.handle:closed() then return nil end -- by the log
+  if not ok and b ~= "LEASE_LOST" then return nil, a, b end
+  local more = ok and a or c
+  return more and #more > 0 and more or nil
+end
+
+-- Whether nothing more can come by itself, when that is to end the work.
+local function is_drained(loop)
+  if not loop.o.stop_when_empty then return false end
+  local stats, message, code = loop.queue.handle:stat()
+  if not stats then return nil, message, code end
+  return stats.paused or stats.ready + stats.waiting == 0
+end
+
+local function next_slice(loop, waited)
+  local store = loop.queue.store
+  local slice = min(take.slice(store), (loop.o.wait or huge) - waited)
+  if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
+  return math.max(min(slice, background.wait(store)), 0)
+end
+
+-- Nothing came: true to go on waiting.
+local function idle(loop, waited)
+  local ok, message, code = flush(loop)
+  if not ok then return nil, message, code end
+  if waited >= (loop.o.wait or huge) then return false end
+  background.tick(loop.queue.store)
+  if loop.queue.handle:closed() then return false end -- by a hook
+  local drained
+  drained, message, code = is_drained(loop)
+  return drained == false, message, code
+end
+
+-- Waits for a lot; nil when the work is over.
+---@return respool.lot?, string?, string?
+local function await(loop)
+  local waited, slice, queue = 0, 0, loop.queue
+  while not is_over(loop) do
+    local lot, message, code = take.once(queue, { items = room(loop) }, slice)
+    if not lot then return nil, message, code end
+    if closed(lot) then return nil end -- by a hook
+    if #lot > 0 then return lot end
+    waited = waited + slice
+    local go_on
+    go_on, message, code = idle(loop, waited)
+    if not go_on then return nil, message, code end
+    slice = next_slice(loop, waited)
+  end
+end
+
+local function finish(loop, message, code)
+  if loop.queue.handle:closed() then return loop.counts end
+  if message then hooks.report(loop.queue.store, "work", message, code) end
+  if loop.queue.handle:closed() then -- by on_error or the log
+    return nil, message, code, loop.counts
+  end
+  local ok, flush_message, flush_code = flush(loop)
+  if message then return nil, message, code, loop.counts end
+  if not ok then return nil, flush_message, flush_code, loop.counts end
+  return loop.counts
+end
+
+local function cycle(loop)
+  local lot, message, code = await(loop)
+  while lot do
+    loop.lot = lot
+    local ok, m, c = lots.keep(lot)
+    if not ok then
+      lot:close()
+      return finish(loop, m, c)
+    end
+    loop.serve(loop, lot)
+    background.tick(loop.queue.store)
+    hooks.tell_failures(loop.queue.store)
+    lot, message, code = hand_over(loop, lot)
+    if not lot and not message then lot, message, code = await(loop) end
+  end
+  return finish(loop, message, code)
+end
+
+-- An error that is no item's, such as Ctrl-C: what was served is settled,
+-- the rest released.
+local function abandon(loop)
+  if loop.lot then loop.lot:close() end
+  if not loop.queue.handle:closed() then flush(loop) end
+end
+
+local function run(queue, handler, serve, o)
+  local loop, message, code = new_loop(queue, handler, serve, o)
+  if not loop then return nil, message, code end
+  local ok
+  ok, message, code = closing.enter(queue.store)
+  if not ok then return nil, message, code end
+  local results = { pcall(cycle, loop) }
+  if not results[1] then abandon(loop) end
+  ok, message, code = closing.leave(queue.store)
+  if not results[1] then error(results[2], 0) end
+  if not ok then return nil, message, code, loop.counts end
+  return compat.unpack(results, 2, 5)
+end
+
+-- Calls handler(payload, item) for item after item.
+---@param queue respool.queue
+---@param handler fun(payload: any, item: respool.item): ...
+---@param given respool.work_options?
+---@return respool.work_counts?, string?, string?, respool.work_counts?
+function M.work(queue, handler, given)
+  options.argument(1, "queue:work", handler, options.callable)
+  local o = options.read(FORM, given, 2)
+  return run(queue, handler, o.merge and serve_groups or serve_items, o)
+end
+
+-- Calls handler(lot) for lot after lot.
+---@param queue respool.queue
+---@param handler fun(lot: respool.lot): ...
+---@param given respool.work_options?
+---@return respool.work_counts?, string?, string?, respool.work_counts?
+function M.work_lots(queue, handler, given)
+  options.argument(1, "queue:work_lots", handler, options.callable)
+  return run(queue, handler, serve_lot, options.read(LOTS_FORM, given, 2))
+end
+
+return M

@@ -1,0 +1,284 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Work on several items at a time, in one thread: each is handled by a task
+-- of a loop (respool/http/loop.lua), so that a request which waits for its
+-- answer lets the others go on.
+--
+-- Items are taken in lots of as many as may be handled at once. A lot is
+-- settled when all its items are handled, and what is handled of it when the
+-- first of these outcomes is SETTLE_AFTER old: one slow item does not hold
+-- back what became of the others.
+
+local core = require "respool.core"
+local item_of = require "respool.consume.item"
+local loop_of = require "respool.http.loop"
+local lot_of = require "respool.consume.batch"
+local outcome = require "respool.support.outcome"
+local take = require "respool.consume.take"
+local verdict = require "respool.consume.decide"
+
+local lots = core.lot
+local now = loop_of.now
+local process = core.process
+
+local M = {}
+
+local SETTLE_AFTER = 0.1   -- seconds
+local IDLE = 0.05          -- of waiting for items when there is nothing to do
+local LOOK = 0.02          -- between looks for items while others are handled
+local TICK = 0.1           -- between two calls of `tick`
+local BYTES = 64 * 2^20    -- of payload a lot, but one item
+
+---@class respool.http.courier_options
+---@field concurrency integer items at a time; in an ordered queue 1
+---@field until_empty boolean? ends when nothing is ready nor waiting
+---@field deadline number seconds that items may take once it is to stop
+---@field tick fun(counts: respool.http.courier_counts)? called now and then
+
+---@class respool.http.courier_counts
+---@field done integer
+---@field failed integer to be retried, dead or dropped
+---@field released integer
+---@field snoozed integer
+---@field lost integer settled too late
+
+-- A lot with items that are not handled yet.
+---@class respool.http.consignment
+---@field lot respool.lot
+---@field next integer number of the first item not begun
+---@field left integer items not handled
+---@field since number? when the first outcome came that is not settled
+---@field running table<integer, respool.item>
+
+
+-- Handling an item.
+
+local function judge(courier, item, ok, first, second)
+  if ok and outcome.is_done(first, second) then return item:done() end
+  if ok and outcome.is_outcome(first) then
+    return verdict.apply(courier.queue, item, first)
+  end
+  local err = not ok and first or second
+  if err == nil then err = "the handler returned false" end
+  return verdict.fail(courier.queue, item, err)
+end
+
+local COUNTED = {
+  [outcome.DONE] = "done", [outcome.RELEASE] = "released",
+  [outcome.SNOOZE] = "snoozed",
+}
+
+local function handled(courier, part, i)
+  local name = COUNTED[lots.verdict(part.lot, i)] or "failed"
+  courier.counts[name] = courier.counts[name] + 1
+  courier.busy = courier.busy - 1
+  part.running[i], part.left = nil, part.left - 1
+  part.since = part.since or now()
+end
+
+local function handle(courier, part, i)
+  local payload, problem, reason = courier.read(part.lot, i)
+  local item = part.running[i]
+  if payload == nil then
+    verdict.undecodable(courier.queue, item, problem, reason)
+  else
+    local started = core.mono()
+    local results = { pcall(courier.handler, payload, item) }
+    lots.observe(part.lot, 1, started)
+    judge(courier, item, results[1], results[2], results[3])
+  end
+  handled(courier, part, i)
+end
+
+local function begin_next(courier, part)
+  local i = part.next
+  part.next, part.running[i] = i + 1, item_of.new(part.lot, i)
+  courier.busy = courier.busy + 1
+  courier.loop:spawn(handle, courier, part, i)
+end
+
+-- Begins as many items as there is room for.
+local function begin(courier)
+  for _, part in ipairs(courier.parts) do
+    while part.next <= #part.lot do
+      if courier.busy >= courier.most or courier.stopping then return end
+      begin_next(courier, part)
+    end
+  end
+end
+
+
+-- Lots.
+
+local function has_backlog(courier)
+  local last = courier.parts[#courier.parts]
+  return last ~= nil and last.next <= #last.lot
+end
+
+-- Takes a lot. True when there is one.
+local function fetch(courier, wait)
+  local lot, message, code = take.once(
+    courier.queue, { items = courier.most, bytes = BYTES }, wait)
+  if not lot then return nil, message, code end
+  if #lot == 0 then
+    courier.look_at = now() + LOOK
+    return false
+  end
+  take.track(lot, courier.queue)
+  local ok
+  ok, message, code = lots.keep(lot)
+  table.insert(courier.parts, {
+    lot = lot, next = 1, left = #lot, running = {},
+  })
+  if not ok then return nil, message, code end
+  return true
+end
+
+-- Commits what was handled of a lot; flush() makes it durable.
+local function settle(courier, part)
+  local ok, message, code = lot_of.settle(part.lot, nil, nil, true)
+  part.since, courier.unflushed = nil, courier.unflushed or now()
+  if ok then return true end
+  if code ~= "LEASE_LOST" then return nil, message, code end
+  courier.counts.lost = courier.counts.lost + lots.lost(part.lot)
+  return true
+end
+
+local function settle_due(courier)
+  local kept = {}
+  for _, part in ipairs(courier.parts) do
+    local due = part.since and now() - part.since >= SETTLE_AFTER
+    if part.left == 0 or due then
+      local ok, message, code = settle(courier, part)
+      if not ok then return nil, message, code end
+    end
+    if part.left == 0 then
+      lot_of.shut(part.lot)
+    else
+      kept[#kept + 1] = part
+    end
+  end
+  courier.parts = kept
+  return true
+end
+
+local function flush(courier)
+  courier.unflushed = nil
+  return courier.queue.store.handle:flush()
+end
+
+local function flush_due(courier)
+  if courier.unflushed and (courier.busy == 0
+     or now() - courier.unflushed >= SETTLE_AFTER) then
+    return flush(courier)
+  end
+  return true
+end
+
+
+-- The whole.
+
+-- Whether it is time to end: everything is over, or took too long.
+local function heed_signals(courier)
+  local signals = process.signals() - courier.signals
+  if signals == 0 then return false end
+  if not courier.stopping then
+    courier.stopping, courier.ends = true, now() + courier.o.deadline
+  end
+  return courier.busy == 0 or signals > 1 or now() >= courier.ends
+end
+
+local function is_drained(courier)
+  if not courier.o.until_empty or courier.busy > 0 then return false end
+  local stats, message, code = courier.queue.handle:stat()
+  if not stats then return nil, message, code end
+  return stats.paused or stats.ready + stats.waiting == 0
+end
+
+-- Sees that there is something to do. True when the work is over.
+local function supply(courier)
+  if courier.stopping or has_backlog(courier)
+     or courier.busy >= courier.most
+     or courier.busy > 0 and now() < courier.look_at then
+    return false
+  end
+  local wait = courier.busy == 0 and #courier.parts == 0 and IDLE or 0
+  local found, message, code = fetch(courier, wait)
+  if found == nil then return nil, message, code end
+  if found then return false end
+  return is_drained(courier)
+end
+
+local function pause_of(courier)
+  if courier.busy == 0 then return 0 end
+  return courier.busy < courier.most and LOOK or SETTLE_AFTER
+end
+
+local function tick(courier)
+  if not courier.o.tick or now() < courier.tick_at then return end
+  courier.tick_at = now() + TICK
+  courier.o.tick(courier.counts)
+end
+
+-- One round; true when the work is over.
+local function round(courier)
+  local over, message, code = supply(courier)
+  if over == nil then return nil, message, code end
+  begin(courier)
+  courier.loop:step(pause_of(courier))
+  local ok
+  ok, message, code = settle_due(courier)
+  if ok then ok, message, code = flush_due(courier) end
+  if not ok then return nil, message, code end
+  tick(courier)
+  return over or heed_signals(courier)
+end
+
+-- Hands back what is not handled; what an item has to remember goes along.
+local function abandon(courier)
+  for _, part in ipairs(courier.parts) do
+    for _, item in pairs(part.running) do item:release() end
+    courier.counts.released = courier.counts.released + part.left
+    lots.mark_rest(part.lot, outcome.RELEASE)
+    settle(courier, part)
+    lot_of.shut(part.lot)
+  end
+  courier.parts = {}
+end
+
+local function run(courier)
+  local over, message, code
+  repeat
+    over, message, code = round(courier)
+  until over ~= false
+  abandon(courier)
+  local ok, flush_message, flush_code = flush(courier)
+  if over == nil then return nil, message, code end
+  if not ok then return nil, flush_message, flush_code end
+  return courier.counts
+end
+
+-- Calls handler(payload, item) for item after item, several at a time, until
+-- SIGTERM or SIGINT: then what is being handled may come to its end for
+-- `deadline` seconds. A second signal ends it at once. What is not handled is
+-- released.
+---@param queue respool.queue
+---@param handler respool.handler
+---@param o respool.http.courier_options
+---@return respool.http.courier_counts?, string?, string?
+function M.run(queue, handler, o)
+  local config, message, code = queue.handle:config()
+  if not config then return nil, message, code end
+  local courier = {
+    queue = queue, handler = handler, o = o, loop = loop_of.new(),
+    read = item_of.reader(queue), parts = {}, busy = 0,
+    look_at = 0, tick_at = 0,
+    most = config.ordered == 1 and 1 or o.concurrency,
+    signals = process.signals(), stopping = false,
+    counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },
+  }
+  function queue.signal() return courier.stopping end
+  return run(courier)
+end
+
+return M

@@ -1,0 +1,109 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The options of respool.http, checked: URLs are taken apart, names of headers
+-- are in lower case.
+
+local body_of = require "respool.http.body"
+local message = require "respool.http.message"
+local options = require "respool.support.options"
+local url_of = require "respool.http.url"
+
+local M = {}
+
+local function span(value)
+  if options.seconds(value) and value > 0 then return value end
+  return nil, "a number of seconds above 0"
+end
+
+local function text(value)
+  if type(value) == "string" and value ~= "" then return value end
+  return nil, "a string that is not empty"
+end
+
+local function header_value(value)
+  if message.is_value(value) then return value end
+  return nil, "a header's value"
+end
+
+local EXPECTED_URL = "a URL, a list of URLs or a function"
+
+---@param list any[]
+---@return respool.http.url[]?, string?
+function M.urls(list)
+  local urls = {}
+  for i, value in ipairs(list) do
+    local url, expected = url_of.parse(value)
+    if not url then return nil, expected end
+    urls[i] = url
+  end
+  if #urls == 0 then return nil, EXPECTED_URL end
+  return urls
+end
+
+local function url(value)
+  if type(value) == "function" then return value end
+  if type(value) == "string" then value = { value } end
+  if type(value) ~= "table" then return nil, EXPECTED_URL end
+  return M.urls(value)
+end
+
+local function body(value)
+  if type(value) == "function" then return value end
+  if body_of.forms[value] then return body_of.forms[value] end
+  return nil, '"auto", "json", "raw", "cbor" or a function'
+end
+
+-- Headers by names in lower case; nil when one cannot be sent. Length and
+-- host are ours.
+---@param headers table
+---@return table<string, string>?
+function M.headers(headers)
+  local kept = {}
+  for name, value in pairs(headers) do
+    if type(value) == "number" then value = tostring(value) end
+    if not message.is_token(name) or not message.is_value(value) then
+      return nil
+    end
+    kept[name:lower()] = value
+  end
+  for _, name in ipairs { "host", "content-length", "transfer-encoding" } do
+    if kept[name] then return nil end
+  end
+  return kept
+end
+
+local function headers(value)
+  if type(value) == "function" then return value end
+  local kept = type(value) == "table" and M.headers(value)
+  if kept then return kept end
+  return nil, "a function, or a table of headers but Host, Content-Length "
+    .. "and Transfer-Encoding"
+end
+
+local function names(value)
+  local list = {}
+  for i, name in ipairs(type(value) == "table" and value or { false }) do
+    if not message.is_token(name) then
+      return nil, "a list of names of headers"
+    end
+    list[i] = name:lower()
+  end
+  return list
+end
+
+local MODES = { all = "all", any = "any", first = "first" }
+
+M.form = {
+  of = "respool.http", url = url, mode = options.choice(MODES), body = body,
+  content_type = header_value, headers = headers, pass = names, secret = text,
+  connect_timeout = span, timeout = span, max_retry_after = options.seconds,
+  per_url = options.whole(1, 2^31), ca_file = text,
+  on_request = options.callable,
+}
+
+M.defaults = {
+  mode = "all", body = body_of.forms.auto, connect_timeout = 5, timeout = 30,
+  max_retry_after = 3600, pass = {}, headers = {},
+}
+
+return M

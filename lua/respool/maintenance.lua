@@ -1,0 +1,92 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Care: what any process may do for a store now and then, and compaction,
+-- which a store needs that is open nowhere. Takes do the urgent
+-- part by themselves; this expires what nobody takes, applies retention to
+-- letters and history, frees the reader slots of dead processes, and runs the
+-- replays in the background that are due.
+
+local core = require "respool.core"
+local background = require "respool.replay.background"
+local hooks = require "respool.observe.hooks"
+local options = require "respool.support.options"
+
+local huge, max = math.huge, math.max
+
+local M = {}
+
+---@class respool.care
+---@field expired integer items that outlived their TTL
+---@field letters integer removed: older than keep_dead
+---@field history integer removed: beyond keep_done
+---@field windows integer keys whose dedup window has closed
+---@field readers integer slots of dead processes freed
+---@field replays integer turns that replays in the background have had
+---@field more boolean the time ran out before the work
+
+local function budget(value)
+  if options.seconds(value) and value > 0 then return value end
+  return nil, "a number of seconds above 0"
+end
+
+local FORM = { of = "store:maintain", seconds = budget }
+
+-- Lets replays that are due have their turns until none is, or the time is
+-- over.
+local function replay(store, ends)
+  local turns = 0
+  while not store.closing and background.wait(store) <= 0 do
+    if core.mono() >= ends then return turns, true end
+    background.tick(store)
+    turns = turns + 1
+  end
+  return turns, false
+end
+
+-- Cares for a store; `seconds` bounds the time of the call.
+---@param store respool.store
+---@param given { seconds: number? }?
+---@return respool.care?, string?, string?
+function M.maintain(store, given)
+  local o = options.read(FORM, given, 1)
+  local ends = o.seconds and core.mono() + o.seconds * 1e6 or huge
+  local care, message, code = store.handle:maintain(
+    o.seconds and max(o.seconds, 0.001))
+  if not care then return nil, message, code end
+  local late
+  care.replays, late = replay(store, ends)
+  care.more = care.more or late
+  hooks.log(store, "debug", "maintained", care)
+  return care
+end
+
+
+-- Compaction.
+
+local function directory(value)
+  if type(value) == "string" and value ~= "" and value ~= ":memory:"
+     and not value:find("\0", 1, true) then
+    return value
+  end
+  return nil, "the name of a directory"
+end
+
+local COMPACT = { of = "respool.compact", to = directory }
+
+---@class respool.compaction
+---@field before integer bytes of the data file
+---@field after integer
+
+-- Writes a store's data file anew, without the pages that are free: it never
+-- shrinks by itself. LOCKED when any process has the store open. With `to`
+-- the new file is made in that directory, as of one moment, whoever works on
+-- the store meanwhile: a backup; EXISTS when a store is there already.
+---@param path string
+---@param given { to: string? }?
+---@return respool.compaction?, string?, string?
+function M.compact(path, given)
+  options.argument(1, "respool.compact", path, directory)
+  return core.compact(path, options.read(COMPACT, given, 2).to)
+end
+
+return M

@@ -1,0 +1,232 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Health: a verdict on the storage, on reader slots, on each queue and on
+-- each buffer, and the worst of them for the store. Each figure has two bounds:
+-- above the first it is degraded, above the second unhealthy. A buffer is
+-- degraded while its flushes fail.
+
+local figures = require "respool.observe.stats"
+local options = require "respool.support.options"
+
+local huge = math.huge
+
+local M = {}
+
+---@alias respool.health_status "healthy"|"degraded"|"unhealthy"
+
+---@class respool.bounds
+---@field degraded number? above it; math.huge: never
+---@field unhealthy number?
+
+-- A bound given as a number is that of "degraded".
+---@class respool.health_options
+---@field write_seconds number|respool.bounds? of a durable write; 1, 10
+---@field read_seconds number|respool.bounds? 0.1, 1
+---@field store_fill number|respool.bounds? of max_bytes; 0.8, 0.95
+---@field readers number|respool.bounds? part of the slots; 0.8, 0.95
+---@field error_rate number|respool.bounds? of a queue's outcomes; 0.1, 0.5
+---@field oldest_age number|respool.bounds? seconds; 3600, never
+---@field fill number|respool.bounds? of a bounded queue; 0.8, 0.99
+---@field window number? seconds that error_rate looks back; 300
+---@field least integer? outcomes below which error_rate is not judged; 10
+
+---@class respool.health
+---@field status respool.health_status
+---@field components table storage, readers, queues by name, and if this handle
+--- has any, buffers by queue: see respool.buffered
+
+local LEVELS = { healthy = 1, degraded = 2, unhealthy = 3 }
+
+local function bound(value)
+  return type(value) == "number" and value >= 0
+end
+
+local function is_bounds(value)
+  if type(value) ~= "table" then return false end
+  for name, n in pairs(value) do
+    if name ~= "degraded" and name ~= "unhealthy" or not bound(n) then
+      return false
+    end
+  end
+  return true
+end
+
+local function bounds(value)
+  if bound(value) then return { degraded = value } end
+  if is_bounds(value) then return value end
+  return nil, "a number, or { degraded = number, unhealthy = number }"
+end
+
+local FORM = {
+  of = "store:health", window = options.seconds,
+  least = options.whole(1, huge), write_seconds = bounds,
+  read_seconds = bounds, store_fill = bounds, readers = bounds,
+  error_rate = bounds, oldest_age = bounds, fill = bounds,
+}
+
+local DEFAULTS = {
+  write_seconds = { 1, 10 }, read_seconds = { 0.1, 1 },
+  store_fill = { 0.8, 0.95 }, readers = { 0.8, 0.95 },
+  error_rate = { 0.1, 0.5 }, oldest_age = { 3600, huge },
+  fill = { 0.8, 0.99 },
+}
+local WINDOW, LEAST = 300, 10
+
+-- All bounds of a call: { degraded, unhealthy } by name.
+local function limits(o)
+  local all = {}
+  for name, default in pairs(DEFAULTS) do
+    local given = o[name] or {}
+    all[name] = {
+      given.degraded or default[1], given.unhealthy or default[2],
+    }
+  end
+  return all
+end
+
+-- What a figure means; one that is not there means nothing.
+local function judge(value, limit)
+  if value == nil or value <= math.min(limit[1], limit[2]) then
+    return "healthy"
+  end
+  return value > limit[2] and "unhealthy" or "degraded"
+end
+
+local function worst(a, b)
+  return LEVELS[b] > LEVELS[a] and b or a
+end
+
+-- A component: its figures, with the worst of what they mean.
+local function component(values, judged, limit)
+  local status = "healthy"
+  for _, name in ipairs(judged) do
+    status = worst(status, judge(values[name], limit[name]))
+  end
+  values.status = status
+  return values
+end
+
+
+-- The store.
+
+local function failed(message, code)
+  return { status = "unhealthy", error = message, code = code }
+end
+
+-- Writes and reads, and looks at what is in use.
+local function storage(store, stats, limit)
+  local read, write, code = store.handle:probe(store.read_only)
+  if not read then return failed(write, code) end
+  return component({
+    write_seconds = write, read_seconds = read,
+    store_fill = stats.used_bytes / stats.max_bytes,
+  }, { "write_seconds", "read_seconds", "store_fill" }, limit)
+end
+
+local function readers(stats, limit)
+  return {
+    status = judge(stats.readers / stats.max_readers, limit.readers),
+    used = stats.readers, max = stats.max_readers,
+  }
+end
+
+
+-- Queues. What was counted at earlier calls is kept with the store handle,
+-- back to the last call before the window.
+
+local function count(stats, at)
+  local failures = stats.retried + stats.died + stats.crashed
+  return { at = at, failures = failures, outcomes = failures + stats.done }
+end
+
+-- Forgets what lies before the window but for one, and, when the queue was
+-- made anew, all.
+local function trim(past, now, from)
+  local last = past[#past]
+  if last and last.outcomes > now.outcomes then
+    for i = #past, 1, -1 do past[i] = nil end
+  end
+  while past[2] and past[2].at <= from do table.remove(past, 1) end
+end
+
+-- Failures among a queue's outcomes since the window began; nil: too few to
+-- tell.
+local function error_rate(past, now, o)
+  trim(past, now, now.at - (o.window or WINDOW))
+  local first = past[1]
+  table.insert(past, now)
+  if not first then return nil end
+  local outcomes = now.outcomes - first.outcomes
+  if outcomes < (o.least or LEAST) then return nil end
+  return (now.failures - first.failures) / outcomes
+end
+
+local function queue(store, name, stats, o, limit)
+  local past = store.past[name] or {}
+  store.past[name] = past
+  local now = count(stats, store.handle:now())
+  return component({
+    error_rate = error_rate(past, now, o), oldest_age = stats.oldest_age,
+    fill = stats.fill, paused = stats.paused, ready = stats.ready,
+    leased = stats.leased, waiting = stats.waiting, dead = stats.dead,
+  }, { "error_rate", "oldest_age", "fill" }, limit)
+end
+
+local function queues(store, o, limit)
+  local all, message, code = figures.queues(store)
+  if not all then return nil, message, code end
+  local judged = {}
+  for name, stats in pairs(all) do
+    judged[name] = queue(store, name, stats, o, limit)
+  end
+  for name in pairs(store.past) do
+    if not all[name] then store.past[name] = nil end
+  end
+  return judged
+end
+
+
+-- Buffers.
+
+-- By queue; nil when there is none.
+local function buffers(store)
+  local all = figures.buffers(store)
+  for _, b in pairs(all) do
+    b.status = b.error and "degraded" or "healthy"
+  end
+  return next(all) and all
+end
+
+local function components(store, o)
+  local limit = limits(o)
+  local stats, message, code = store.handle:stat()
+  local judged
+  if stats then judged, message, code = queues(store, o, limit) end
+  if not judged then
+    return { storage = failed(message, code), queues = {} }
+  end
+  return {
+    storage = storage(store, stats, limit), readers = readers(stats, limit),
+    queues = judged, buffers = buffers(store),
+  }
+end
+
+-- The worst of what a table of components says.
+local function worst_of(parts, status)
+  for _, part in pairs(parts or {}) do status = worst(status, part.status) end
+  return status
+end
+
+-- How a store is. Never fails: a store that does not answer is unhealthy.
+---@param store respool.store
+---@param given respool.health_options?
+---@return respool.health
+function M.check(store, given)
+  local parts = components(store, options.read(FORM, given, 1))
+  local status = parts.storage.status
+  if parts.readers then status = worst(status, parts.readers.status) end
+  status = worst_of(parts.buffers, worst_of(parts.queues, status))
+  return { status = status, components = parts }
+end
+
+return M

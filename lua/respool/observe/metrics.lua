@@ -1,0 +1,282 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Metrics as text, for a scraper: the Prometheus text format 0.0.4 (content
+-- type "text/plain; version=0.0.4"), or OpenMetrics 1.0 when asked. Counters
+-- are those of the store, whoever has counted; only commits and buffers are
+-- this process's own.
+--
+-- Names of queues and boxes are labels, which are UTF-8. In a label \xHH, two
+-- digits, always stands for one byte: of a name that is not UTF-8 each byte
+-- from 80 on and each backslash is spelt so, and each backslash of one that
+-- has such a sequence in it already. No two names give one label.
+
+local core = require "respool.core"
+local figures = require "respool.observe.stats"
+
+local huge = math.huge
+
+local M = {}
+
+
+-- Text.
+
+local function spell(c)
+  return ("\\x%02x"):format(c:byte())
+end
+
+local function utf8_of(s)
+  local is_text = core.cbor.encode(s):byte() >= 0x60
+  if not is_text then return (s:gsub("[\128-\255\\]", spell)) end
+  return s:find "\\x%x%x" and s:gsub("\\", spell) or s
+end
+
+local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
+
+local function label(name, value)
+  local text = utf8_of(value)
+  return ('%s="%s"'):format(name, (text:gsub('[\\"\n]', ESCAPES)))
+end
+
+local function number(n)
+  if n == huge then return "+Inf" end
+  return (n % 1 == 0 and "%.0f" or "%.15g"):format(n)
+end
+
+-- Bounds are written as floats, as OpenMetrics wants them.
+local function bound(n)
+  return n ~= huge and n % 1 == 0 and ("%.1f"):format(n) or number(n)
+end
+
+-- The text so far. `open` is whether it is OpenMetrics, where a counter's
+-- family goes without the suffix of its samples.
+local function new_text(format)
+  return { open = format == "openmetrics" }
+end
+
+local function begin(text, name, kind, help)
+  if text.open and kind == "counter" then name = name:gsub("_total$", "") end
+  text[#text + 1] = ("# HELP %s %s"):format(name, help)
+  text[#text + 1] = ("# TYPE %s %s"):format(name, kind)
+end
+
+local function sample(text, name, labels, value)
+  local braces = labels ~= "" and ("{%s}"):format(labels) or ""
+  text[#text + 1] = ("%s%s %s"):format(name, braces, number(value))
+end
+
+local function joined(a, b)
+  return a ~= "" and a .. "," .. b or b
+end
+
+local function histogram(text, name, labels, h)
+  local sum = 0
+  for _, bucket in ipairs(h.buckets) do
+    sum = sum + bucket.count
+    sample(text, name .. "_bucket",
+           joined(labels, label("le", bound(bucket.upto))), sum)
+  end
+  sample(text, name .. "_sum", labels, h.sum)
+  sample(text, name .. "_count", labels, h.count)
+end
+
+
+-- Queues: family by family, in each queue by queue.
+
+local COUNTERS = {
+  { "respool_pushed_total", "pushed", "Items pushed." },
+  { "respool_delivered_total", "delivered", "Items handed out." },
+  { "respool_pushed_bytes_total", "pushed_bytes",
+    "Payload bytes of items pushed." },
+  { "respool_delivered_bytes_total", "delivered_bytes",
+    "Payload bytes of items handed out." },
+  { "respool_done_total", "done", "Items done." },
+  { "respool_retried_total", "retried", "Items to be tried again." },
+  { "respool_released_total", "released", "Items handed back unspent." },
+  { "respool_snoozed_total", "snoozed", "Items put off unspent." },
+  { "respool_expired_total", "expired", "Items that outlived their TTL." },
+  { "respool_removed_total", "removed",
+    "Items removed, purged, or dropped on failure." },
+  { "respool_dropped_total", "dropped",
+    "Items removed to make room for newer ones." },
+  { "respool_crashed_total", "crashed", "Items whose lease ran out." },
+  { "respool_lease_lost_total", "lease_lost",
+    "Outcomes that came after the lease had run out." },
+  { "respool_damaged_total", "damaged",
+    "Segments set aside as unreadable." },
+}
+
+local BY_REASON = {
+  { "respool_dead_total", "died_by", "Items that became dead letters." },
+  { "respool_flushes_total", "flushes", "Flushes of push buffers." },
+}
+
+local GAUGES = {
+  { "respool_oldest_age_seconds", "oldest_age",
+    "Age of the oldest item that was not handed out yet." },
+  { "respool_queue_bytes", "bytes", "Bytes stored for unsettled items." },
+  { "respool_kept_items", "kept", "Finished items kept as history." },
+  { "respool_kept_bytes", "kept_bytes", "Bytes kept as history." },
+}
+
+local HISTOGRAMS = {
+  { "respool_wait_seconds", "wait",
+    "Time from push to first delivery." },
+  { "respool_handler_seconds", "handle", "Time handlers took, by item." },
+}
+
+local STATES = { "ready", "leased", "waiting" }
+
+-- Calls each(name, labels, stats) for every queue.
+local function each_queue(all, each)
+  for _, name in ipairs(figures.sorted(all)) do
+    each(label("queue", name), all[name])
+  end
+end
+
+local function simple(text, all, families, kind)
+  for _, family in ipairs(families) do
+    begin(text, family[1], kind, family[3])
+    each_queue(all, function(labels, stats)
+      sample(text, family[1], labels, stats[family[2]])
+    end)
+  end
+end
+
+local function by_reason(text, all)
+  for _, family in ipairs(BY_REASON) do
+    begin(text, family[1], "counter", family[3])
+    each_queue(all, function(labels, stats)
+      local counts = stats[family[2]]
+      for _, reason in ipairs(figures.sorted(counts)) do
+        sample(text, family[1], joined(labels, label("reason", reason)),
+               counts[reason])
+      end
+    end)
+  end
+end
+
+local function by_state(text, all)
+  begin(text, "respool_items", "gauge", "Items by state.")
+  each_queue(all, function(labels, stats)
+    for _, state in ipairs(STATES) do
+      sample(text, "respool_items", joined(labels, label("state", state)),
+             stats[state])
+    end
+  end)
+end
+
+local function fill(text, all)
+  begin(text, "respool_fill_ratio", "gauge",
+        "Fill of a bounded queue, 1 when full.")
+  each_queue(all, function(labels, stats)
+    if stats.fill then
+      sample(text, "respool_fill_ratio", labels, stats.fill)
+    end
+  end)
+end
+
+local function histograms(text, all)
+  for _, family in ipairs(HISTOGRAMS) do
+    begin(text, family[1], "histogram", family[3])
+    each_queue(all, function(labels, stats)
+      histogram(text, family[1], labels, stats[family[2]])
+    end)
+  end
+end
+
+local function add_queues(text, all)
+  simple(text, all, COUNTERS, "counter")
+  by_reason(text, all)
+  by_state(text, all)
+  simple(text, all, GAUGES, "gauge")
+  fill(text, all)
+  histograms(text, all)
+end
+
+
+-- The store.
+
+local STORE_GAUGES = {
+  { "respool_map_bytes", "map_bytes", "Address space of the map." },
+  { "respool_file_bytes", "file_bytes", "High-water mark of the file." },
+  { "respool_used_bytes", "used_bytes", "Bytes of the file in use." },
+  { "respool_max_bytes", "max_bytes", "Bytes beyond which pushes fail." },
+  { "respool_readers", "readers", "Reader slots in use." },
+  { "respool_max_readers", "max_readers", "Reader slots there are." },
+}
+
+local function add_store(text, stats)
+  for _, family in ipairs(STORE_GAUGES) do
+    begin(text, family[1], "gauge", family[3])
+    sample(text, family[1], "", stats[family[2]])
+  end
+  begin(text, "respool_commit_seconds", "histogram",
+        "Time that commits of this process took.")
+  histogram(text, "respool_commit_seconds", "", stats.commits)
+  begin(text, "respool_commit_verbs", "histogram",
+        "Verbs of this process that shared a commit.")
+  histogram(text, "respool_commit_verbs", "", stats.commit_verbs)
+end
+
+local function add_boxes(text, letters)
+  begin(text, "respool_letters", "gauge", "Dead letters by box.")
+  for _, box in ipairs(figures.sorted(letters)) do
+    sample(text, "respool_letters", label("box", box), letters[box])
+  end
+end
+
+-- Letters by box.
+local function count_letters(store)
+  local boxes, message, code = store.handle:boxes()
+  if not boxes then return nil, message, code end
+  local letters = {}
+  for _, box in ipairs(boxes) do
+    letters[box], message, code = store.handle:dead_count(box)
+    if not letters[box] then return nil, message, code end
+  end
+  return letters
+end
+
+
+-- Buffers of this store handle.
+
+local BUFFERS = {
+  { "respool_buffered_items", "items", "gauge",
+    "Items waiting in push buffers of this process." },
+  { "respool_buffered_bytes", "bytes", "gauge",
+    "Bytes waiting in push buffers of this process." },
+  { "respool_flush_failures_total", "failures", "counter",
+    "Flushes of this process that failed, to be tried again." },
+}
+
+local function add_buffers(text, all)
+  for _, family in ipairs(BUFFERS) do
+    begin(text, family[1], family[3], family[4])
+    each_queue(all, function(labels, stats)
+      sample(text, family[1], labels, stats[family[2]])
+    end)
+  end
+end
+
+-- Everything there is to say about a store.
+---@param store respool.store
+---@param format "prometheus"|"openmetrics"
+---@return string?, string?, string?
+function M.text(store, format)
+  local all, stats, letters, message, code
+  all, message, code = figures.queues(store)
+  if not all then return nil, message, code end
+  stats, message, code = store.handle:stat()
+  if not stats then return nil, message, code end
+  letters, message, code = count_letters(store)
+  if not letters then return nil, message, code end
+  local text = new_text(format)
+  add_queues(text, all)
+  add_buffers(text, figures.buffers(store))
+  add_boxes(text, letters)
+  add_store(text, stats)
+  if text.open then text[#text + 1] = "# EOF" end
+  return table.concat(text, "\n") .. "\n"
+end
+
+return M

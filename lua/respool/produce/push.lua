@@ -1,0 +1,232 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Pushes: their options, and payloads made ready for the core.
+
+local core = require "respool.core"
+local compat = require "respool.support.compat"
+local codec = require "respool.support.codec"
+local hooks = require "respool.observe.hooks"
+local options = require "respool.support.options"
+local take = require "respool.consume.take"
+
+local M = {}
+
+-- The core's numbers: a conflict, and overflows.
+M.FAIL = 0
+M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
+
+---@class respool.push_options
+---@field priority integer? 0..255, highest first; 0 when not given
+---@field delay number? seconds
+---@field at number? seconds since 1970; not with delay
+---@field ttl number? seconds, or math.huge; the queue's when not given
+---@field headers table? given back with the item
+---@field key string? held until the item is done, dead, expired or removed;
+--- what has expired and is not leased the push itself ends
+---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
+---@field dedup number? seconds that the key is held at least
+---@field wait number? seconds for room, then TIMEOUT; math.huge: as long as it
+--- takes; when not given, that if the queue's overflow is "wait", else not at
+--- all. For what the queue could not hold if it were empty nobody waits: FULL,
+--- or for one item that is over max_queue_bytes by itself TOO_LARGE
+
+local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
+
+local function key(value)
+  if type(value) == "string" and #value >= 1 and #value <= 255 then
+    return value
+  end
+  return nil, "a string of 1 to 255 bytes"
+end
+
+M.form = {
+  of = "queue:push",
+  priority = options.whole(0, 255),
+  delay = options.seconds,
+  at = options.seconds,
+  ttl = options.seconds_or_huge,
+  headers = options.table,
+  key = key,
+  on_conflict = options.choice(CONFLICTS),
+  dedup = options.seconds,
+  wait = options.seconds_or_huge,
+}
+
+local NONE = {}
+
+local function check_key(o)
+  if not o.key and (o.on_conflict or o.dedup) then
+    compat.misuse("queue:push: options 'on_conflict' and 'dedup' need a 'key'")
+  end
+end
+
+-- Headers become bytes; times that exclude each other raise.
+local function finish(o)
+  if o.delay and o.at then
+    compat.misuse("queue:push: options 'delay' and 'at' exclude each other")
+  end
+  check_key(o)
+  if o.headers then o.headers = core.cbor.encode(o.headers) end
+  return o
+end
+
+-- Options as the core takes them. `n` is which argument they are.
+---@param given respool.push_options?
+---@param n integer
+---@return table
+function M.read(given, n)
+  if given == nil then return NONE end
+  return finish(options.read(M.form, given, n))
+end
+
+-- As read(); what belongs to one item is refused.
+---@param given respool.push_options?
+---@param n integer
+---@return table
+function M.read_many(given, n)
+  local o = M.read(given, n)
+  if o.key then
+    compat.misuse("queue:push_many: option 'key' is for a single push")
+  end
+  return o
+end
+
+-- Raises when there is no payload or the queue's check refuses it.
+---@param queue respool.queue
+---@param payload any
+function M.check(queue, payload)
+  if payload == nil then
+    options.bad_argument(1, "queue:push", "a payload", nil)
+  end
+  if queue.check then queue.check(payload) end
+end
+
+-- What the core stores for a payload: the value itself where it does the
+-- encoding, else bytes. Raises what check() raises.
+---@param queue respool.queue
+---@param payload any
+---@return any value, boolean? native
+function M.body(queue, payload)
+  M.check(queue, payload)
+  local c = queue.codec
+  if c.native then return payload, true end
+  return codec.encode(c, payload)
+end
+
+-- The options behind headers and key as the core takes them.
+---@param queue respool.queue
+---@param o table as read() returns them
+---@param wait number?
+function M.spread_options(queue, o, wait)
+  return o.priority, o.delay, o.at, o.ttl, queue.version, o.on_conflict,
+    o.dedup, wait
+end
+
+-- What the core takes behind a payload.
+---@param queue respool.queue
+---@param o table as read() returns them
+---@param wait number?
+function M.spread(queue, o, wait)
+  return o.headers, o.key, M.spread_options(queue, o, wait)
+end
+
+-- Whether it was the queue that had no room, which its consumers make, and not
+-- the store: FULL is said of both, by a message that begins with which.
+---@param message string
+---@return boolean
+function M.is_of_queue(message)
+  return message:find "^queue " ~= nil
+end
+
+-- How long a push that finds no room is to wait.
+local function patience(queue, o)
+  if o.wait then return o.wait end
+  local config = queue.handle:config()
+  return config and config.overflow == M.WAIT and math.huge or 0
+end
+
+-- Calls try(wait) once, and when there is no room again and again, each time
+-- with a wait short enough for the interpreter to notice Ctrl-C. The fourth
+-- value of try() tells that no wait would help.
+---@param queue respool.queue
+---@param o table as read() returns them
+---@param try fun(wait: number): any, string?, string?, boolean?
+function M.insist(queue, o, try)
+  local result, more, code, never = try(0)
+  if code ~= "FULL" or never then return result, more, code end
+  local left = patience(queue, o)
+  local ends = take.deadline(left)
+  while left > 0 do
+    result, more, code = try(take.slice(queue.store, left))
+    if code ~= "TIMEOUT" or queue.store.manual or take.is_ending() then
+      break
+    end
+    left = take.left(ends)
+  end
+  return result, more, code
+end
+
+-- Pushes by a method of the queue's handle.
+---@param queue respool.queue
+---@param verb "push"|"push_many"
+---@param value any
+---@param native boolean?
+---@param o table as read() returns them
+---@return integer?, string?, string?
+function M.send(queue, verb, value, native, o)
+  local handle = queue.handle
+  local first, more, code = M.insist(queue, o, function(wait)
+    return handle[verb](handle, value, native, M.spread(queue, o, wait))
+  end)
+  hooks.tell_pushed(queue.store, code)
+  return first, more, code
+end
+
+local function refuse_wait(o)
+  if o.wait then
+    compat.misuse("a push in the commit of a settle cannot 'wait'")
+  end
+end
+
+-- A push that a settle of `store` carries along, as the core takes it.
+---@param store respool.store
+---@param queue respool.queue
+---@param payload any
+---@param o table as read() returns them
+---@return table
+function M.carried(store, queue, payload, o)
+  if queue.store ~= store then
+    compat.misuse(("queue '%s' is of another store"):format(queue.name))
+  end
+  refuse_wait(o)
+  local value, native = M.body(queue, payload)
+  if native then value = core.cbor.encode(value) end
+  return { queue.handle, value, M.spread(queue, o) }
+end
+
+local function any(value)
+  return value
+end
+
+local CARRIED = { of = "lot:settle", queue = options.queue, payload = any }
+for name, kind in pairs(M.form) do CARRIED[name] = CARRIED[name] or kind end
+
+local function carry(store, entry)
+  local o = finish(options.read(CARRIED, entry, 1))
+  if not o.queue then
+    compat.misuse("lot:settle: a push must name its 'queue'")
+  end
+  return M.carried(store, o.queue, o.payload, o)
+end
+
+-- Entries { queue =, payload =, priority = ... } as the core takes them.
+---@param store respool.store
+---@param list table[]
+---@return table[]
+function M.carried_list(store, list)
+  local rows = {}
+  for i, entry in ipairs(list) do rows[i] = carry(store, entry) end
+  return rows
+end
+
+return M

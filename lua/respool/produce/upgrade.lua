@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Payload versions. Each push stores the version of its queue handle beside
+-- the payload; a handle with a version takes only payloads of that version,
+-- or what its `upgrade` makes of older ones. What it cannot take becomes a
+-- letter, its bytes as they were, for a program that can.
+
+local core = require "respool.core"
+local compat = require "respool.support.compat"
+local outcome = require "respool.support.outcome"
+
+local lots = core.lot
+local VERSION = lots.fields.version
+
+local M = {}
+
+-- The reason of such letters.
+M.REASON = "version"
+
+-- Options of a queue that make no sense without each other.
+---@param o table
+function M.check(o)
+  if o.upgrade and not o.version then
+    compat.misuse("store:queue: option 'upgrade' needs a 'version'")
+  end
+end
+
+-- Calls the user's upgrade; nil and why when there is nothing to be had.
+local function upgrade(queue, payload, from)
+  if not queue.upgrade then
+    return nil, ("payload version %d, and no upgrade to %d"):format(
+      from, queue.version)
+  end
+  local ok, result = compat.pcall(queue.upgrade, payload, from)
+  if not ok then
+    return nil, ("upgrade from version %d: %s"):format(
+      from, outcome.describe(result).text)
+  elseif result == nil then
+    return nil, ("upgrade from version %d returned nothing"):format(from)
+  end
+  return result
+end
+
+-- The reader of a queue with a version: a payload of it, or nil, why, and
+-- the reason of the letter to be.
+---@param queue respool.queue
+---@param read fun(lot: userdata, i: integer): any, string?
+---@return fun(lot: userdata, i: integer): any, string?, string?
+function M.reader(queue, read)
+  return function(lot, i)
+    local from = lots.field(lot, i, VERSION)
+    if from == queue.version then return read(lot, i) end
+    if from > queue.version then
+      return nil, ("payload version %d is newer than %d"):format(
+        from, queue.version), M.REASON
+    end
+    local payload, problem = read(lot, i)
+    if payload == nil then return nil, problem end
+    payload, problem = upgrade(queue, payload, from)
+    return payload, problem, M.REASON
+  end
+end
+
+return M

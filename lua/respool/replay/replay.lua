@@ -1,0 +1,455 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Replay: letters go back to a queue page by page, each page in one commit
+-- that also stores how far its job has come. Killed at any point, a job of
+-- the same name goes on from there, each letter once.
+--
+-- A job that was stopped or killed goes on with the letters there were when
+-- it began. One that has finished starts a new round, with new counts, over
+-- the letters that came since. A job is run by one process at a time.
+
+local compat = require "respool.support.compat"
+local core = require "respool.core"
+local options = require "respool.support.options"
+local page_of = require "respool.replay.replay_page"
+local take = require "respool.consume.take"
+
+local huge, min, max, mono = math.huge, math.min, math.max, core.mono
+
+local M = {}
+
+local RUNNING, STOPPED, FINISHED = 0, 1, 2
+local STATES = { [0] = "running", "stopped", "finished" }
+
+---@class respool.replay_options
+---@field job string? name to be resumed by
+---@field where fun(letter: respool.letter): any? which letters; all
+---@field transform fun(payload: any, letter: respool.letter): any?
+---@field version integer? of what transform returns; the letter's own
+---@field to respool.queue? each letter's own queue when not given
+---@field rate number? letters a second at most
+---@field limit integer? letters moved by this call at most
+---@field order "oldest"|"newest"? newest not with a job
+---@field dry_run boolean? only count, from none; where and transform are called
+---@field keep_attempts boolean?
+---@field on_progress fun(counts: respool.replay_counts): any? false stops
+---@field max_replays integer? letters that came back so often are skipped
+---@field on_finish fun(counts: respool.replay_counts, ...)? called at the end;
+--- with message and code when an error was the end
+
+---@class respool.replay_counts
+---@field seen integer
+---@field moved integer
+---@field skipped integer by where or max_replays
+---@field failed integer where, transform or the move failed, or it is damaged
+---@field gone integer taken by somebody else before they could be moved
+---@field by_group table<string, integer> moved ones; one that was taken by
+--- somebody else in the same moment may be among them
+---@field errors string[] the first few of the failures
+---@field state "running"|"stopped"|"finished"
+---@field dry_run boolean?
+
+M.form = {
+  of = "dead:replay",
+  job = options.name,
+  where = options.callable,
+  transform = options.callable,
+  version = options.whole(0, 2^53),
+  to = options.queue,
+  rate = function(value)
+    if type(value) == "number" and value > 0 and value < huge then
+      return value
+    end
+    return nil, "a number of letters a second, above 0"
+  end,
+  limit = options.whole(1, huge),
+  order = options.choice { oldest = "oldest", newest = "newest" },
+  dry_run = options.boolean,
+  keep_attempts = options.boolean,
+  on_progress = options.callable,
+  max_replays = options.whole(0, huge),
+  on_finish = options.callable,
+}
+
+local ERRORS = 10
+
+-- A page, which is one commit, grows up to PAGE_MOST while that takes less
+-- than QUICK seconds: its flush is shared by more letters. It stays at PAGE
+-- where a hook reads the letters, payloads and all, and in the background.
+local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
+
+
+-- Jobs.
+
+-- A stored job as the user sees it.
+---@return table?, string?, string?
+function M.job(store, name)
+  local job, message, code = store.handle:job_load(name)
+  if not job then return nil, message, code end
+  job.state = STATES[job.state]
+  return job
+end
+
+local function last_number(dead)
+  local letters, message, code = dead.store.handle:dead_list(dead.box, {
+    limit = 1, descending = true, no_body = true,
+  })
+  if not letters then return nil, message, code end
+  return letters[1] and letters[1].number or 0
+end
+
+local function new_job(run, name, cursor)
+  local upto, message, code = last_number(run.dead)
+  if not upto then return nil, message, code end
+  local now = run.store.handle:now()
+  return {
+    name = name, box = run.dead.box, to = run.o.to and run.o.to.name or "",
+    state = RUNNING, cursor = cursor, upto = upto, seen = 0, moved = 0,
+    skipped = 0, failed = 0, started_at = now, updated_at = now,
+  }
+end
+
+local function check_same(run, job)
+  local to = run.o.to and run.o.to.name or ""
+  if job.box ~= run.dead.box or job.to ~= to then
+    compat.misuse(("dead:replay: job '%s' replays box '%s' to %s"):format(
+      job.name, job.box, job.to == "" and "each letter's queue"
+        or ("queue '%s'"):format(job.to)))
+  end
+end
+
+-- The job to run: a new one, a new round of a finished one, or one to be
+-- gone on with.
+local function begin_job(run)
+  local name = run.o.job
+  if not name then return new_job(run, "", 0) end
+  local job, message, code = run.store.handle:job_load(name)
+  if not job and code == "NOT_FOUND" then return new_job(run, name, 0) end
+  if not job then return nil, message, code end
+  check_same(run, job)
+  if job.state == FINISHED then return new_job(run, name, job.cursor) end
+  job.state = RUNNING
+  if run.o.dry_run then
+    job.seen, job.moved, job.skipped, job.failed = 0, 0, 0, 0
+  end
+  return job
+end
+
+local function is_stored(run)
+  return run.o.job and not run.o.dry_run
+end
+
+local function save_job(run)
+  if not is_stored(run) then return true end
+  run.job.updated_at = run.store.handle:now()
+  return run.store.handle:job_save(run.job)
+end
+
+
+-- Committing a page.
+
+-- Brings the job to where the page ends.
+local function advance_job(run, page, moved)
+  local job = run.job
+  job.cursor = page.cursor
+  job.seen = job.seen + page.seen
+  job.moved = job.moved + moved
+  job.skipped = job.skipped + page.skipped
+  job.failed = job.failed + page.failed
+end
+
+local function copy(t)
+  local new = {}
+  for k, v in pairs(t) do new[k] = v end
+  return new
+end
+
+-- Moves the page's letters and stores the job, in one commit. How many there
+-- were.
+local function store_page(run, page)
+  local o, n = run.o, #page.moves
+  if o.dry_run then return n end
+  if n == 0 then
+    local ok, message, code = save_job(run)
+    return ok and n, message, code
+  end
+  return run.store.handle:dead_move(
+    run.dead.box, page.moves, o.to and o.to.handle, o.keep_attempts,
+    is_stored(run) and run.job or nil)
+end
+
+-- The job in hand moves on only when the page is stored, and counts, as the
+-- stored one does, the letters that were still there.
+local function commit(run, page)
+  local before = run.job
+  run.job = copy(before)
+  run.job.updated_at = run.store.handle:now()
+  advance_job(run, page, #page.moves)
+  local moved, message, code = store_page(run, page)
+  if not moved then
+    run.job = before
+    return nil, message, code
+  end
+  run.job.moved, page.moved = before.moved + moved, moved
+  return true
+end
+
+
+-- Counts, as the user sees them.
+
+local function new_counts(run)
+  return { by_group = {}, errors = {}, dry_run = run.o.dry_run or nil }
+end
+
+local function refresh(run)
+  local counts, job = run.counts, run.job
+  counts.seen, counts.moved = job.seen, job.moved
+  counts.skipped, counts.failed = job.skipped, job.failed
+  counts.gone = job.seen - job.moved - job.skipped - job.failed
+  counts.state = STATES[job.state]
+  return counts
+end
+
+-- Where letters were gone: of which groups they were is known if all are of
+-- one.
+local function trim_groups(by_group, page)
+  local group = next(by_group)
+  if page.moved < #page.moves and group and not next(by_group, group) then
+    by_group[group] = page.moved
+  end
+  return by_group
+end
+
+local function groups_of(page)
+  local by_group = copy(page.by_group or {})
+  for _, letter in ipairs(page.letters) do
+    local group = letter.group or ""
+    by_group[group] = (by_group[group] or 0) + 1
+  end
+  return trim_groups(by_group, page)
+end
+
+local function count_groups(counts, page)
+  for group, n in pairs(groups_of(page)) do
+    counts.by_group[group] = (counts.by_group[group] or 0) + n
+  end
+end
+
+local function count(run, page)
+  local counts = run.counts
+  count_groups(counts, page)
+  for _, line in ipairs(page.errors) do
+    if #counts.errors < ERRORS then table.insert(counts.errors, line) end
+  end
+  run.moved = run.moved + page.moved
+  run.left = run.left - page.moved
+  refresh(run)
+end
+
+
+-- The loop.
+
+-- Errors of one letter, not of the store.
+local OF_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
+
+-- The next page, by what this one took.
+local function grow(run, page)
+  if not page.by_group then return end
+  local quick = mono() - run.planned < QUICK * 1e6
+  run.size = quick and min(run.size * 2, run.most)
+    or max(math.floor(run.size / 2), PAGE)
+end
+
+-- A page for which the target has no room is tried again as smaller ones.
+local function shrink(run, page, code)
+  if code ~= "FULL" or page.seen <= PAGE then return false end
+  run.size, run.most = PAGE, PAGE
+  return true
+end
+
+-- Commits a page. One that fails for a letter's sake is read again letter by
+-- letter, until the one is found and counted.
+local function carry_out(run, page)
+  local ok, message, code = commit(run, page)
+  if not ok and shrink(run, page, code) then return true end
+  if not ok and OF_LETTER[code] then
+    if page.seen > 1 or page.by_group then
+      run.single = page.seen
+      return true
+    end
+    page_of.fail(page, page.letters[1], message)
+    page.moves, page.letters = {}, {}
+    ok, message, code = commit(run, page)
+  end
+  if not ok then return nil, message, code end
+  run.single = max(run.single - page.seen, 0)
+  grow(run, page)
+  count(run, page)
+  return true
+end
+
+-- Whether letters are moved without a look at them. A dry run looks: what is
+-- damaged would not move.
+local function is_blind(run)
+  local o = run.o
+  return not (o.where or o.transform or o.max_replays or o.rate or o.dry_run
+              or o.to and o.to.check) and run.codec.name == run.dead.codec.name
+end
+
+local function next_numbers(run, o)
+  o.limit = min(run.size, run.left)
+  local numbers, by_group, code =
+    run.store.handle:dead_numbers(run.dead.box, o)
+  if not numbers then return nil, by_group, code end
+  numbers.by_group = by_group
+  return numbers
+end
+
+local function next_letters(run)
+  local o, job = run.o, run.job
+  local newest = o.order == "newest"
+  local list = {
+    after = job.cursor, upto = not newest and job.upto or nil,
+    descending = newest,
+  }
+  run.planned = mono()
+  if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
+  local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
+  list.limit = run.single > 0 and 1 or size
+  return run.read(run.dead, list)
+end
+
+-- When the rate allows the next page.
+---@return number
+function M.due(run)
+  return run.started + (run.o.rate and run.moved / run.o.rate or 0)
+end
+
+-- Time in which nothing was moved, for another reason than the rate, is not
+-- made up for.
+function M.forget_delay(run)
+  run.started = run.started + max(run.store.handle:now() - M.due(run), 0)
+end
+
+-- Waits until the rate allows what has been moved so far. False when the
+-- process is to end first.
+local function meter(run)
+  local handle, slice = run.store.handle, take.slice(run.store)
+  local due = M.due(run)
+  local left = due - handle:now()
+  while left > 0 do
+    if take.is_ending() then return false end
+    local ok, message, code = handle:sleep(min(left, slice))
+    if not ok then return nil, message, code end
+    left = due - handle:now()
+  end
+  return true
+end
+
+-- Ends the job in this state. False, as there is no more to do.
+local function finish(run, state)
+  local job = run.job
+  job.state = state
+  if state == FINISHED then job.cursor = max(job.cursor, job.upto) end
+  local ok, message, code = save_job(run)
+  if not ok then return nil, message, code end
+  return false
+end
+
+local function is_stopped(run)
+  if run.left <= 0 then return true end
+  local hook = run.o.on_progress
+  return hook and hook(run.counts) == false
+end
+
+-- Moves one page, when the rate allows it: at once unless wait(run) sees to
+-- that. Whether there is more to do; nil, message, code after an error.
+---@return boolean?, string?, string?
+function M.step(run, wait)
+  local letters, message, code = next_letters(run)
+  if not letters then return nil, message, code end
+  if #letters == 0 then return finish(run, FINISHED) end
+  local ok = true
+  if wait then ok, message, code = wait(run) end
+  if ok == false then return finish(run, STOPPED) end
+  if ok then ok, message, code = carry_out(run, page_of.plan(run, letters)) end
+  if not ok then return nil, message, code end
+  if is_stopped(run) then return finish(run, STOPPED) end
+  return true
+end
+
+-- Ends a run before its time; its job can be gone on with.
+---@return false?, string?, string?
+function M.stop(run)
+  return finish(run, STOPPED)
+end
+
+-- The counts of a run that has ended, told to its hook.
+---@return respool.replay_counts
+function M.conclude(run, message, code)
+  local counts = refresh(run)
+  if run.o.on_finish then run.o.on_finish(counts, message, code) end
+  return counts
+end
+
+-- Raises when options exclude each other.
+function M.check(o)
+  if o.job and o.order == "newest" then
+    compat.misuse("dead:replay: a job goes from the oldest letter on")
+  end
+  if o.version and not o.transform then
+    compat.misuse("dead:replay: version is of what transform returns")
+  end
+end
+
+local function queue_names(store)
+  local names, message, code = store.handle:queues()
+  if not names then return nil, message, code end
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
+-- A run over the letters there are now. `read` lists pages of them.
+---@param dead respool.dead
+---@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param o table options as the form keeps them
+---@return table?, string?, string?
+function M.begin(dead, read, o)
+  local run = {
+    dead = dead, store = dead.store, read = read, o = o, single = 0,
+    size = PAGE, most = PAGE,
+    codec = o.to and o.to.codec or dead.codec, left = o.limit or huge,
+    moved = 0, started = dead.store:now(),
+  }
+  local message, code
+  run.job, message, code = begin_job(run)
+  if not run.job then return nil, message, code end
+  if o.dry_run then
+    run.queues, message, code = queue_names(run.store)
+    if not run.queues then return nil, message, code end
+  end
+  run.counts = new_counts(run)
+  refresh(run)
+  return run
+end
+
+-- Moves letters of a box back to a queue.
+---@param dead respool.dead
+---@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param given respool.replay_options?
+---@return respool.replay_counts?, string?, string?, respool.replay_counts?
+function M.run(dead, read, given)
+  local o = options.read(M.form, given, 1)
+  M.check(o)
+  local run, message, code = M.begin(dead, read, o)
+  if not run then return nil, message, code end
+  local more
+  run.most = PAGE_MOST
+  repeat more, message, code = M.step(run, meter) until not more
+  local counts = M.conclude(run, message, code)
+  if more == nil then return nil, message, code, counts end
+  return counts
+end
+
+return M

@@ -1,0 +1,118 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Pages of a replay: what is to become of letters that were listed, each
+-- skipped, failed or to be moved. What a page does to the counts of its job is
+-- kept apart until it is committed.
+
+local codec = require "respool.support.codec"
+local compat = require "respool.support.compat"
+local outcome = require "respool.support.outcome"
+
+local M = {}
+
+---@class respool.replay_page
+---@field cursor integer number of the last letter
+---@field seen integer
+---@field skipped integer
+---@field failed integer
+---@field errors string[]
+---@field moves table[]|integer[] as the core takes them
+---@field letters respool.letter[] to be moved; none where only numbers are known
+---@field by_group table<string, integer>? of those
+---@field moved integer? how many there were, once committed
+
+local function new_page(cursor)
+  return {
+    cursor = cursor, seen = 0, skipped = 0, failed = 0, errors = {},
+    moves = {}, letters = {},
+  }
+end
+
+-- Counts a letter as failed.
+---@param page respool.replay_page
+---@param letter respool.letter
+---@param err any
+function M.fail(page, letter, err)
+  page.failed = page.failed + 1
+  table.insert(page.errors, ("letter %d: %s"):format(
+    letter.number, outcome.describe(err).text))
+end
+
+local function is_wanted(o, letter)
+  if o.max_replays and letter.replays >= o.max_replays then return false end
+  return not o.where or o.where(letter)
+end
+
+-- A dry run tells what a move would.
+local function check_target(run, letter)
+  if not run.queues or run.o.to or run.queues[letter.queue] then return end
+  error(("there is no queue '%s'"):format(letter.queue), 0)
+end
+
+local function check_size(run, bytes)
+  local most = run.store.max_item_bytes
+  if #bytes > most then
+    error(("%d bytes are more than an item may have, %d"):format(
+      #bytes, most), 0)
+  end
+  return bytes
+end
+
+-- The payload's new bytes, or nil when they stay as they are.
+local function new_bytes(run, letter)
+  local o, payload = run.o, letter.payload
+  check_target(run, letter)
+  if o.transform then
+    payload = o.transform(payload, letter)
+    if payload == nil then error("transform returned nothing", 0) end
+  end
+  if o.to and o.to.check then o.to.check(payload) end
+  if not o.transform and run.codec.name == run.dead.codec.name then
+    return nil
+  end
+  return check_size(run, codec.encode(run.codec, payload))
+end
+
+-- Looks at one letter: skipped, failed, or to be moved.
+local function plan_letter(run, page, letter)
+  page.cursor, page.seen = letter.number, page.seen + 1
+  local ok, wanted = compat.pcall(is_wanted, run.o, letter)
+  if ok and not wanted then
+    page.skipped = page.skipped + 1
+    return
+  end
+  if letter.damaged then return M.fail(page, letter, "it is damaged") end
+  if not ok then return M.fail(page, letter, wanted) end
+  local made, bytes = compat.pcall(new_bytes, run, letter)
+  if not made then return M.fail(page, letter, bytes) end
+  table.insert(page.letters, letter)
+  table.insert(page.moves, {
+    letter.number, bytes, bytes and letter.header_bytes,
+    run.o.version or letter.version,
+  })
+end
+
+-- A page of letters that go back as they are, by their numbers. Should one
+-- of them fail, the page is read again letter by letter.
+local function plan_numbers(numbers)
+  local page = new_page(numbers[#numbers])
+  page.seen, page.moves, page.by_group = #numbers, numbers, numbers.by_group
+  return page
+end
+
+-- What is to be done with letters that were listed: of those that are moved at
+-- once, as many as are left of the limit.
+---@param run table of replay.begin()
+---@param letters respool.letter[]|integer[] numbers have a field `by_group`
+---@return respool.replay_page
+function M.plan(run, letters)
+  if letters.by_group then return plan_numbers(letters) end
+  local page = new_page(run.job.cursor)
+  for _, letter in ipairs(letters) do
+    if #page.moves >= run.left then break end
+    plan_letter(run, page, letter)
+  end
+  return page
+end
+
+return M

@@ -1,0 +1,196 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Option tables, checked at once and copied. A form names the function and
+-- its options, each with a kind: a function that turns the value given into
+-- the one kept, or returns nil and what was expected.
+
+local misuse = require "respool.support.compat".misuse
+
+local huge = math.huge
+
+local M = {}
+
+-- What a message may say of a value: payloads never come by here.
+local function show(value)
+  if type(value) == "string" then return ("%q"):format(value:sub(1, 40)) end
+  if type(value) == "number" then return tostring(value) end
+  return type(value) == "boolean" and tostring(value) or type(value)
+end
+
+-- Raises that argument `n` of a function is not what was expected.
+---@param n integer
+---@param of string such as "queue:push"
+---@param expected string
+---@param value any
+function M.bad_argument(n, of, expected, value)
+  misuse(("bad argument #%d to '%s' (%s expected, got %s)"):format(
+    n, of:match("[%w_]+$"), expected, show(value)))
+end
+
+local function read_option(form, name, value)
+  local kind = form[name]
+  if not kind then
+    misuse(("%s: unknown option '%s'"):format(form.of, tostring(name)))
+  end
+  local kept, expected = kind(value)
+  if kept == nil then
+    misuse(("%s: option '%s' must be %s, got %s"):format(
+      form.of, name, expected, show(value)))
+  end
+  return kept
+end
+
+-- The options as the form keeps them, in a new table. `n` is the argument
+-- they came as.
+---@param form table kinds by name; `of` names the function
+---@param given table?
+---@param n integer
+---@return table
+function M.read(form, given, n)
+  local kept = {}
+  if given == nil then return kept end
+  if type(given) ~= "table" then
+    M.bad_argument(n, form.of, "table of options", given)
+  end
+  for name, value in pairs(given) do
+    kept[name] = read_option(form, name, value)
+  end
+  return kept
+end
+
+
+-- Kinds.
+
+-- A whole number from `least` to `most`; math.huge where it means no limit.
+---@param least integer
+---@param most number
+---@return fun(value: any): any, string?
+function M.whole(least, most)
+  local expected = most == huge
+    and ("a whole number from %d, or math.huge"):format(least)
+    or ("a whole number from %d to %.0f"):format(least, most)
+  return function(value)
+    if type(value) ~= "number" or value < least or value > most
+       or value % 1 ~= 0 and value ~= huge then
+      return nil, expected
+    end
+    return value
+  end
+end
+
+local LONGEST = 2^53 / 1000 -- in seconds: beyond, a millisecond is lost
+
+local function is_span(value)
+  return type(value) == "number" and value >= 0 and value <= LONGEST
+end
+
+function M.seconds(value)
+  if is_span(value) then return value end
+  return nil, "a number of seconds, not negative"
+end
+
+function M.seconds_or_huge(value)
+  if is_span(value) or value == huge then return value end
+  return nil, "a number of seconds, not negative, or math.huge"
+end
+
+local UNITS = {
+  [""] = 1, B = 1, KB = 1e3, MB = 1e6, GB = 1e9, TB = 1e12,
+  KiB = 2^10, MiB = 2^20, GiB = 2^30, TiB = 2^40,
+}
+
+local function parse_size(text)
+  local number, unit = text:match("^(%d+%.?%d*) ?(%a*)$")
+  if not number or not UNITS[unit] then return nil end
+  return math.floor(tonumber(number) * UNITS[unit])
+end
+
+local function is_size(value)
+  return type(value) == "number" and value >= 1 and value <= 2^53
+    and value % 1 == 0
+end
+
+function M.size(value)
+  if type(value) == "string" then value = parse_size(value) end
+  if is_size(value) then return value end
+  return nil, [[a number of bytes or a string such as "64KiB"]]
+end
+
+function M.size_or_huge(value)
+  if value == huge then return value end
+  return M.size(value)
+end
+
+function M.boolean(value)
+  if type(value) == "boolean" then return value end
+  return nil, "true or false"
+end
+
+function M.callable(value)
+  if type(value) == "function" then return value end
+  return nil, "a function"
+end
+
+function M.table(value)
+  if type(value) == "table" then return value end
+  return nil, "a table"
+end
+
+function M.string(value)
+  if type(value) == "string" then return value end
+  return nil, "a string"
+end
+
+-- Names of queues, boxes and jobs.
+function M.name(value)
+  if type(value) == "string" and #value >= 1 and #value <= 255
+     and not value:find("\0", 1, true) then
+    return value
+  end
+  return nil, "a name of 1 to 255 bytes without NUL"
+end
+
+-- One of the keys of `values`, kept as the value there.
+---@param values table<string, any>
+---@return fun(value: any): any, string?
+function M.choice(values)
+  local names = {}
+  for name in pairs(values) do names[#names + 1] = ('"%s"'):format(name) end
+  table.sort(names)
+  local expected = table.concat(names, " or ")
+  return function(value)
+    if value ~= nil and values[value] ~= nil then return values[value] end
+    return nil, expected
+  end
+end
+
+
+-- Arguments that are no options.
+
+-- Argument `n` of a function, as its kind keeps it.
+---@param n integer
+---@param of string
+---@param value any
+---@param kind fun(value: any): any, string?
+function M.argument(n, of, value, kind)
+  local kept, expected = kind(value)
+  if kept == nil then M.bad_argument(n, of, expected, value) end
+  return kept
+end
+
+M.id = M.whole(1, 2^53)
+
+-- An object of ours, told by its class.
+local function object(name, expected)
+  return function(value)
+    local class = type(value) == "table" and getmetatable(value)
+    if type(class) == "table" and class.__name == name then return value end
+    return nil, expected
+  end
+end
+
+M.queue = object("respool.queue", "a queue")
+M.store = object("respool.store", "a store")
+M.dead = object("respool.dead", "dead letters such as queue.dead")
+
+return M

@@ -1,0 +1,127 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Outcomes: what a handler may return to say how it went, and what an error
+-- value says of itself.
+
+local options = require "respool.support.options"
+
+local M = {}
+
+-- The verdicts of the core.
+M.NONE, M.DONE, M.RETRY, M.RELEASE, M.SNOOZE, M.DEAD, M.DROP
+  = 0, 1, 2, 3, 4, 5, 6
+
+-- Outcomes as values: their fields are those of a mark.
+---@class respool.outcome
+---@field verdict integer
+---@field delay number?
+---@field error any
+---@field group string?
+---@field box string?
+local Outcome = {}
+
+---@param value any
+---@return boolean
+function M.is_outcome(value)
+  return type(value) == "table" and getmetatable(value) == Outcome
+end
+
+-- Whether a handler that returned this has done its work: nothing, or
+-- anything but an outcome, false[, err] or nil, err.
+---@return boolean
+function M.is_done(first, second)
+  if first == nil then return second == nil end
+  return first ~= false and not M.is_outcome(first)
+end
+
+local function any(value)
+  return value
+end
+
+local RETRY = {
+  of = "respool.retry", delay = options.seconds, error = any,
+  group = options.string,
+}
+local DEAD = {
+  of = "respool.dead", error = any, group = options.string, box = options.name,
+}
+local DROP = { of = "respool.drop", error = any }
+
+local function make(verdict, form, given)
+  local outcome = options.read(form, given, 1)
+  outcome.verdict = verdict
+  return setmetatable(outcome, Outcome)
+end
+
+-- It failed and shall be tried again: after `delay` seconds, or as the
+-- queue's policy says. An attempt is spent; at the limit it dies.
+---@param given { delay: number?, error: any, group: string? }?
+---@return respool.outcome
+function M.retry(given)
+  return make(M.RETRY, RETRY, given)
+end
+
+-- It failed for good: a letter now.
+---@param given { error: any, group: string?, box: string? }?
+---@return respool.outcome
+function M.dead(given)
+  return make(M.DEAD, DEAD, given)
+end
+
+-- It failed for good and is not worth a letter.
+---@param given { error: any }?
+---@return respool.outcome
+function M.drop(given)
+  return make(M.DROP, DROP, given)
+end
+
+-- Again after `seconds`; nothing is spent.
+---@param seconds number
+---@return respool.outcome
+function M.snooze(seconds)
+  options.argument(1, "respool.snooze", seconds, options.seconds)
+  return setmetatable({ verdict = M.SNOOZE, delay = seconds }, Outcome)
+end
+
+-- Ready again at once; nothing is spent.
+---@return respool.outcome
+function M.release()
+  return setmetatable({ verdict = M.RELEASE }, Outcome)
+end
+
+
+-- Errors.
+
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "an error without text"
+end
+
+local function fields_of(err)
+  return err.message, err.group, err.retryable, err.retry_after
+end
+
+---@class respool.failure
+---@field text string
+---@field group string?
+---@field final boolean true: not to be tried again
+---@field delay number? seconds, as the error itself asks for
+
+-- What an error says. It may be any value; a table may carry message,
+-- group, retryable and retry_after.
+---@param err any
+---@return respool.failure
+function M.describe(err)
+  local failure = { text = text_of(err), final = false }
+  if type(err) ~= "table" then return failure end
+  local ok, message, group, retryable, after = pcall(fields_of, err)
+  if not ok then return failure end
+  return {
+    text = text_of(message ~= nil and message or err),
+    group = type(group) == "string" and group or nil,
+    final = retryable == false,
+    delay = options.seconds(after),
+  }
+end
+
+return M

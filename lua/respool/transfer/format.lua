@@ -1,0 +1,405 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Archives: dumped letters or items as bytes, drawn in doc/archive.md. A
+-- header, records, and an end that counts them, as JSON Lines or as a CBOR
+-- sequence (RFC 8742). Each bears a checksum of itself and of all before it,
+-- so that what is changed, missing, doubled or cut off is found where it is.
+--
+-- A record is a letter or an item as the store lists them, with
+-- `bytes`, `header_bytes` and `original_bytes` as stored. The CBOR form keeps
+-- these; the JSON form shows what they mean where nothing is lost by it.
+
+local core = require "respool.core"
+local compat = require "respool.support.compat"
+local exact = require "respool.support.lossless_json"
+
+local cbor, sum = core.cbor, core.file.sum
+
+local M = {}
+
+M.FORMAT = 1
+
+---@class respool.archive_header
+---@field format integer
+---@field kind "letters"|"items"
+---@field codec string of the payloads
+---@field version integer of the payloads; a record may say another
+---@field store string id of the store they come from
+---@field source string the box, or the queue
+---@field moved boolean whether the dump was to remove them from there
+---@field first integer number or id of the first record
+---@field made_at number
+
+local FIELDS = {
+  "number", "id", "queue", "reason", "group", "error", "state", "priority",
+  "key", "version", "pushed_at", "visible_at", "expires_at", "died_at",
+  "first_failed_at", "attempts", "deliveries", "crashes", "replays",
+  "failures", "items", "memo",
+}
+
+
+-- What is written of a record.
+
+-- Whole seconds as the integers they are.
+local function shorten(value)
+  if type(value) == "number" and value % 1 == 0 then
+    return math.tointeger and math.tointeger(value) or value
+  end
+  return value
+end
+
+local function failures(history)
+  local list = {}
+  for i, failure in ipairs(history) do
+    list[i] = {}
+    for name, value in pairs(failure) do list[i][name] = shorten(value) end
+  end
+  return cbor.array(list)
+end
+
+local function common(record)
+  local out = {}
+  for _, name in ipairs(FIELDS) do out[name] = shorten(record[name]) end
+  if record.history and record.history[1] then
+    out.history = failures(record.history)
+  end
+  out.damaged = record.damaged or nil
+  return out
+end
+
+-- The value of CBOR, if encoding it makes the same of it again, and JSON can
+-- hold it.
+local function plain(bytes)
+  local value = cbor.decode(bytes)
+  if value == nil then return nil end
+  local ok, again = pcall(cbor.encode, value)
+  if ok and #again == #bytes and exact.fits(value) then return value end
+  return nil
+end
+
+-- What the JSON form calls the parts of a record, where their meaning is
+-- shown and where only their bytes.
+local PARTS = {
+  { "bytes", "payload", "body" },
+  { "header_bytes", "headers", "header_bytes" },
+  { "original_bytes", "original", "original_body" },
+}
+
+local function to_json(record, codec)
+  local out = common(record)
+  for i, part in ipairs(PARTS) do
+    local bytes = record[part[1]]
+    local is_cbor = i == 2 or codec == "cbor"
+    local value = nil
+    if bytes and is_cbor and not record.damaged then value = plain(bytes) end
+    if value ~= nil then
+      out[part[2]] = value
+    else
+      out[part[3]] = bytes
+    end
+  end
+  return exact.encode(out)
+end
+
+local function from_json(text)
+  local record, why = exact.decode(text)
+  if type(record) ~= "table" then return nil, why or "no object" end
+  for _, part in ipairs(PARTS) do
+    local value, bytes = record[part[2]], record[part[3]]
+    record[part[2]], record[part[3]] = nil, nil
+    if value ~= nil then bytes = cbor.encode(value) end
+    record[part[1]] = bytes
+  end
+  return record
+end
+
+local function to_cbor(record)
+  local out = common(record)
+  out.body, out.headers = record.bytes, record.header_bytes
+  out.original = record.original_bytes
+  return cbor.encode(out)
+end
+
+local function from_cbor(bytes)
+  local record, why = cbor.decode(bytes)
+  if type(record) ~= "table" then return nil, why or "no map" end
+  record.bytes, record.header_bytes = record.body, record.headers
+  record.original_bytes = record.original
+  record.body, record.headers, record.original = nil, nil, nil
+  return record
+end
+
+
+-- Frames: each of a form's entries with its sum. read() returns the entry's
+-- text and sum, nil at the end of the input, or nil and what is wrong.
+
+local function hex(bytes)
+  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+end
+M.hex = hex
+
+local JSON = { name = "json", suffix = ".jsonl" }
+
+function JSON.frame(text, check)
+  return ('%s,"sum":"%s"}\n'):format(text:sub(1, -2), hex(check))
+end
+
+function JSON.read(input)
+  local line, cut = input:line()
+  if not line then return nil, cut and "it is cut off" end
+  local text, check = line:match '^(.*),"sum":"(%x+)"}$'
+  if not text or #check ~= 16 then return nil, "it has no checksum" end
+  return text .. "}", (check:gsub("..", function(digits)
+    return string.char(tonumber(digits, 16))
+  end))
+end
+
+JSON.record, JSON.parse = to_json, from_json
+JSON.note, JSON.parse_note = exact.encode, exact.decode
+
+local CBOR = { name = "cbor", suffix = ".cbor" }
+
+local HEAD = "^\130\72(........)\90(....)$" -- [ sum, a byte string ]
+
+local function number32(n)
+  return string.char(math.floor(n / 2^24) % 256, math.floor(n / 2^16) % 256,
+                     math.floor(n / 2^8) % 256, n % 256)
+end
+
+function CBOR.frame(bytes, check)
+  return "\130\72" .. check .. "\90" .. number32(#bytes) .. bytes
+end
+
+function CBOR.read(input)
+  local head, cut = input:take(15)
+  if not head then return nil, cut and "it is cut off" end
+  local check, length = head:match(HEAD)
+  if not check then return nil, "it does not begin as one" end
+  local a, b, c, d = length:byte(1, 4)
+  local bytes = input:take(((a * 256 + b) * 256 + c) * 256 + d)
+  if not bytes then return nil, "it is cut off" end
+  return bytes, check
+end
+
+CBOR.record, CBOR.parse = to_cbor, from_cbor
+CBOR.note, CBOR.parse_note = cbor.encode, cbor.decode
+
+M.forms = { json = JSON, cbor = CBOR }
+
+
+-- Writing.
+
+---@class respool.archive_writer
+---@field count integer records so far
+local Writer = {}
+Writer.__index = Writer
+
+local function framed(self, text)
+  self.sum = sum(text, self.sum)
+  return self.form.frame(text, self.sum)
+end
+
+-- An archive in a form ("json", "cbor"); each function returns the bytes to
+-- be written next.
+---@param form string
+---@param header table without `format`
+---@return respool.archive_writer
+function M.write(form, header)
+  return setmetatable({
+    form = M.forms[form], header = header, count = 0, sum = nil,
+  }, Writer)
+end
+
+---@return string
+function Writer:start()
+  local header = { respool = "archive", format = M.FORMAT }
+  for name, value in pairs(self.header) do header[name] = shorten(value) end
+  return framed(self, self.form.note(header))
+end
+
+---@return string
+function Writer:record(record)
+  self.count = self.count + 1
+  return framed(self, self.form.record(record, self.header.codec))
+end
+
+---@return string
+function Writer:finish()
+  return framed(self, self.form.note { ["end"] = self.count })
+end
+
+
+-- Reading.
+
+---@class respool.archive_reader
+---@field header respool.archive_header? of the archive it is in
+---@field count integer records of that archive read so far
+local Reader = {}
+Reader.__index = Reader
+
+-- Archives, one behind the other, in an input with functions take(n) and
+-- line(), which return nil at its end, and true besides if that is in the
+-- middle.
+---@param form string
+---@param input table
+---@return respool.archive_reader
+function M.read(form, input)
+  return setmetatable({
+    form = M.forms[form], input = input, count = 0,
+  }, Reader)
+end
+
+local function corrupt(text, ...)
+  return nil, text:format(...), "CORRUPT"
+end
+
+-- The text of the next entry, once its sum has been found right. `what` is
+-- what it is called if not.
+local function entry(self, what)
+  local text, check = self.form.read(self.input)
+  if not text then
+    if not check then return nil end
+    return corrupt("%s is damaged: %s", what, check)
+  end
+  local right = sum(text, self.sum)
+  if check ~= right then
+    return corrupt("%s is damaged: its checksum does not hold", what)
+  end
+  self.sum = right
+  return text
+end
+
+local KINDS = { letters = true, items = true }
+
+local function check_header(header)
+  if type(header) ~= "table" or header.respool ~= "archive"
+     or type(header.format) ~= "number" then
+    return corrupt "this is no respool archive"
+  elseif header.format > M.FORMAT then
+    return nil, ("archive format %.0f is newer than %d, which this program "
+      .. "knows"):format(header.format, M.FORMAT), "VERSION"
+  elseif not KINDS[header.kind] or type(header.source) ~= "string"
+     or type(header.store) ~= "string" or type(header.codec) ~= "string" then
+    return corrupt "the header is damaged: it does not say what this is"
+  end
+  return header
+end
+
+-- The header of the next archive; nil when there is none.
+local function read_header(self)
+  self.sum, self.count, self.header = nil, 0, nil
+  local text, message, code = entry(self, "the header")
+  if not text then return nil, message, code end
+  local header
+  header, message, code = check_header(self.form.parse_note(text))
+  self.header = header
+  return header, message, code
+end
+Reader.start = read_header
+
+local function read_end(self, note)
+  if note["end"] ~= self.count then
+    return corrupt("the end counts %s records, not %d",
+                   tostring(note["end"]), self.count)
+  end
+  self.header = nil
+  local header, message, code = read_header(self)
+  if header then return self:next() end
+  return nil, message, code
+end
+
+local function is_number(value)
+  return type(value) == "number" and value >= 0
+end
+
+local function is_text(value)
+  return value == nil or type(value) == "string"
+end
+
+-- Whether a record can be told from others. A letter that is damaged may have
+-- nothing but its number.
+local function is_named(r)
+  return is_number(r.number) and (r.pushed_at == nil or is_number(r.pushed_at))
+    or is_number(r.id) and is_number(r.pushed_at)
+end
+
+local function is_record(r)
+  return type(r.bytes) == "string" and is_named(r) and is_text(r.key)
+    and is_text(r.header_bytes) and (r.died_at == nil or is_number(r.died_at))
+end
+
+local function parse(self, text)
+  local ok, record, why = compat.pcall(self.form.parse, text)
+  if not ok then return nil, tostring(record) end
+  if record and not record["end"] and not is_record(record) then
+    return nil, "it lacks what a record must have"
+  end
+  return record, why
+end
+
+-- The next record; nil at the end of the last archive; nil, message, code
+-- when what follows is no record: all before it was right. True besides when
+-- it is as it was written, but no record here: the next one may be.
+---@return table?, string?, string?, boolean?
+function Reader:next()
+  if not self.header then
+    local header, message, code = read_header(self)
+    if not header then return nil, message, code end
+  end
+  local what = ("record %d"):format(self.count + 1)
+  local text, message, code = entry(self, what)
+  if not text and message then return nil, message, code end
+  if not text then
+    return corrupt("it is cut off behind record %d", self.count)
+  end
+  local record, why = parse(self, text)
+  if record and record["end"] then return read_end(self, record) end
+  self.count = self.count + 1
+  if not record then
+    return nil, ("%s cannot be read: %s"):format(what, why), "CORRUPT", true
+  end
+  if record.version == nil then record.version = self.header.version end
+  return record
+end
+
+
+-- What cannot be an item again.
+
+local function is_set_aside(record)
+  return type(record.items) == "number" and record.items > 1
+    or record.number and record.reason == "undecodable"
+    and record.pushed_at == nil
+end
+
+-- Why a record cannot be pushed, if it is one of a letter whose payload is
+-- lost. Archives that do not say `damaged` are older.
+---@param record table
+---@return string?
+function M.problem(record)
+  if is_set_aside(record) then
+    return "it is a damaged segment that was set aside"
+  elseif record.damaged or record.reason == "damaged" then
+    return "it is damaged"
+  end
+end
+
+
+-- Identity.
+
+local function milliseconds(seconds)
+  return seconds and ("%.0f"):format(seconds * 1000) or ""
+end
+
+-- What tells a letter or item from all others of its store, whatever became
+-- of the store meanwhile: 8 bytes.
+---@param record table
+---@return string
+function M.print(record)
+  return sum(table.concat({
+    record.number and "letter" or "item", record.queue or "",
+    ("%.0f"):format(record.number or 0), ("%.0f"):format(record.id or 0),
+    milliseconds(record.pushed_at), milliseconds(record.died_at),
+  }, "\0"))
+end
+
+return M

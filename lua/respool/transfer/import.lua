@@ -1,0 +1,376 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Restoring: records that a dump wrote are pushed again, batch by batch as a
+-- reader gives them, each batch in one commit that also notes whose records
+-- they were: see respool/imported.lua. Killed at any point and begun again, it
+-- pushes each record once. What cannot be pushed is told, and what is behind
+-- it is pushed all the same.
+--
+-- A record becomes a new item with its payload, payload version, headers, key
+-- and priority, and the due and expiry times of an item. Its past does not
+-- come back: attempts, errors, history, and the payload before a transform.
+
+local compat = require "respool.support.compat"
+local imported = require "respool.transfer.import_log"
+local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
+local push = require "respool.produce.push"
+local record_of = require "respool.transfer.record"
+
+local M = {}
+
+-- A reader is a function, or an object whose read() is called as a method. It
+-- returns a list of records; nil at the end; or nil and what is wrong. A list
+-- with the `origin` of the batch that was dumped is pushed once; without, what
+-- it holds is new each time.
+---@class respool.reader
+---@field read fun(self: respool.reader): table?, string?, string?
+---@field accepted (fun(self: respool.reader, batch: table,
+--- failed: integer): ...)? the batch is on disk, but for records that failed;
+--- raising, or returning nil or false and why, ends the restoring
+
+---@class respool.restore_options
+---@field queue respool.queue
+---@field reader respool.reader|function
+---@field again boolean? pushes also what has been restored before
+---@field as_stored boolean? payloads may be of another codec than the queue's
+---@field on_conflict "fail"|"ignore"|"replace"? of a key that is held; "fail"
+---@field on_progress fun(counts: respool.restore_counts): any? false stops
+
+---@class respool.restore_counts
+---@field read integer
+---@field pushed integer
+---@field ignored integer their key was held, and on_conflict is "ignore"
+---@field known integer restored before
+---@field failed integer
+---@field errors string[] the first few of the failures
+
+local function reader(value)
+  if type(value) == "function" then return { read = value } end
+  if type(value) == "table" and type(value.read) == "function" then
+    return value
+  end
+  return nil, "a function or a table with a function 'read'"
+end
+
+local FORM = {
+  of = "respool.restore", queue = options.queue, reader = reader,
+  again = options.boolean, as_stored = options.boolean,
+  on_conflict = push.form.on_conflict, on_progress = options.callable,
+}
+
+local ERRORS = 10
+
+
+-- A batch. What is to be pushed: { record, at, bytes, options, known }; `at`
+-- is which it is of all that were read.
+
+local function fail(r, record, at, message)
+  local counts = r.counts
+  counts.failed, r.failed = counts.failed + 1, r.failed + 1
+  if #counts.errors >= ERRORS then return end
+  table.insert(counts.errors, ("%s: %s"):format(
+    record_of.name(record, at), message))
+end
+
+-- Whether a record can be told from others.
+local function is_marked(r, record)
+  return r.imported and type(record.number or record.id) == "number"
+    and type(record.pushed_at) == "number"
+end
+
+local function is_known(r, record)
+  if not is_marked(r, record) then return false end
+  return r.imported:has(record)
+end
+
+-- The entry of a record that can be pushed, or nil and why it cannot be.
+local function entry_of(r, record, known)
+  local ok, bytes, o = compat.pcall(record_of.plan, r.o.queue, record,
+                                    r.o.on_conflict)
+  if not ok then return nil, outcome.describe(bytes).text end
+  return {
+    record = record, at = r.counts.read, bytes = bytes, options = o,
+    known = known,
+  }
+end
+
+-- Adds a record, if it is to be pushed.
+local function plan_record(r, record, planned)
+  local sound, problem = compat.pcall(record_of.check, record)
+  if not sound then
+    fail(r, record, r.counts.read, outcome.describe(problem).text)
+    return true
+  end
+  local known, message, code = is_known(r, record)
+  if known == nil then return nil, message, code end
+  if known and not r.o.again then
+    r.counts.known = r.counts.known + 1
+    return true
+  end
+  local entry, why = entry_of(r, record, known)
+  if entry then
+    planned[#planned + 1] = entry
+  else
+    fail(r, record, r.counts.read, why)
+  end
+  return true
+end
+
+-- The records that are to be pushed.
+local function plan_batch(r, batch)
+  local planned = {}
+  for _, record in ipairs(batch) do
+    r.counts.read = r.counts.read + 1
+    local ok, message, code = plan_record(r, record, planned)
+    if not ok then return nil, message, code end
+  end
+  return planned
+end
+
+local COLUMNS = 9 -- of options that a step takes of push.spread()
+
+-- Whether an entry may be pushed by the same step as the one before it.
+local function is_alike(a, b)
+  if not a or a.record.key or b.record.key then return false end
+  for i = 1, COLUMNS do
+    if a.options[i] ~= b.options[i] then return false end
+  end
+  return true
+end
+
+-- Adds entries to a transaction, those alike by one step.
+local function add(r, tx, entries)
+  local i = 1
+  while i <= #entries do
+    local first, bodies = entries[i], {}
+    repeat
+      bodies[#bodies + 1] = entries[i].bytes
+      i = i + 1
+    until not entries[i] or not is_alike(first, entries[i])
+    local step, message, code = tx:push(
+      r.o.queue.handle, bodies, compat.unpack(first.options, 1, COLUMNS))
+    if not step then return nil, message, code end
+    first.step = step
+  end
+  return true
+end
+
+local function note(r, entries)
+  for _, e in ipairs(entries) do
+    local ok, message, code = true, nil, nil
+    if is_marked(r, e.record) then
+      ok, message, code = r.imported:note(e.record)
+    end
+    if not ok then return nil, message, code end
+  end
+  return true
+end
+
+local function transact(r, entries)
+  local ok, message, code = note(r, entries)
+  if not ok then return nil, message, code end
+  local tx
+  tx, message, code = r.store.handle:begin()
+  if not tx then return nil, message, code end
+  ok, message, code = add(r, tx, entries)
+  if ok and r.imported then ok, message, code = r.imported:add(tx) end
+  if ok then ok, message, code = tx:commit() end
+  for _, e in ipairs(ok and entries or {}) do
+    e.ignored = e.record.key ~= nil and tx:held(e.step)
+  end
+  tx:close()
+  return ok, message, code
+end
+
+-- Marks what was ignored as not imported, if it was not before. Whether there
+-- is any.
+local function forget(r, entries)
+  local any = false
+  for _, e in ipairs(entries) do
+    if e.ignored and not e.known and is_marked(r, e.record) then
+      local ok, message, code = r.imported:forget(e.record)
+      if not ok then return nil, message, code end
+      any = true
+    end
+  end
+  return any
+end
+
+-- That a key is held shows in the commit that also notes its record: the note
+-- is taken back by another.
+local function take_back(r, entries)
+  local any, message, code = forget(r, entries)
+  if not any then return any == false, message, code end
+  local tx, ok
+  tx, message, code = r.store.handle:begin()
+  if not tx then return nil, message, code end
+  ok, message, code = r.imported:add(tx)
+  if ok then ok, message, code = tx:commit() end
+  tx:close()
+  r.imported:committed(not ok)
+  return ok, message, code
+end
+
+local function count(r, entries)
+  local ignored = 0
+  for _, e in ipairs(entries) do
+    if e.ignored then ignored = ignored + 1 end
+  end
+  r.counts.ignored = r.counts.ignored + ignored
+  r.counts.pushed = r.counts.pushed + #entries - ignored
+end
+
+-- Pushes entries in one commit, with the note of it.
+local function commit(r, entries)
+  if #entries == 0 then return true end
+  local ok, message, code = transact(r, entries)
+  if r.imported then r.imported:committed(not ok) end
+  if not ok then return nil, message, code end
+  count(r, entries)
+  return take_back(r, entries)
+end
+
+-- Errors of one record, not of the store.
+local OF_RECORD = { EXISTS = true, TOO_LARGE = true }
+
+-- Pushes entries; when one of them cannot be, in halves, until it is found.
+local function carry_out(r, entries)
+  local ok, message, code = commit(r, entries)
+  if ok or not OF_RECORD[code] then return ok, message, code end
+  if #entries == 1 then
+    fail(r, entries[1].record, entries[1].at, message)
+    return true
+  end
+  local halves, middle = { {}, {} }, math.floor(#entries / 2)
+  for i, e in ipairs(entries) do
+    table.insert(halves[i <= middle and 1 or 2], e)
+  end
+  ok, message, code = carry_out(r, halves[1])
+  if ok then ok, message, code = carry_out(r, halves[2]) end
+  return ok, message, code
+end
+
+
+-- The loop.
+
+local function check_codec(r, origin)
+  local own = r.o.queue.codec.name
+  if r.o.as_stored or not origin.codec or origin.codec == own then
+    return true
+  end
+  return nil, ("the payloads are of codec '%s', those of queue '%s' of '%s'")
+    :format(origin.codec, r.o.queue.name, own), "VERSION"
+end
+
+local function is_same(a, b)
+  return a and a.store == b.store and a.kind == b.kind
+    and a.source == b.source
+end
+
+local function check_origin(origin)
+  local ok = type(origin) == "table"
+  for _, name in ipairs { "store", "kind", "source" } do
+    ok = ok and type(origin[name]) == "string"
+  end
+  if not ok then
+    compat.misuse("respool.restore: the 'origin' that the reader returned is "
+      .. "none that respool.dump gave")
+  end
+end
+
+-- Finds out what is known of the records of an origin.
+local function meet(r, origin)
+  if origin == nil then
+    r.imported, r.origin = nil, nil
+    return true
+  end
+  check_origin(origin)
+  local ok, message, code = check_codec(r, origin)
+  if not ok then return nil, message, code end
+  if is_same(r.origin, origin) then return true end
+  r.imported, message, code = imported.open(r.o.queue, origin)
+  r.origin = origin
+  return r.imported, message, code
+end
+
+-- Tells the reader what is on disk.
+local function tell_reader(r, batch)
+  local from = r.o.reader
+  local ok, first, message, code =
+    compat.pcall(from.accepted, from, batch, r.failed)
+  if not ok then return nil, outcome.describe(first).text, "IO" end
+  if outcome.is_done(first, message) then return true end
+  return nil, outcome.describe(message or "the reader refused").text,
+    code or "IO"
+end
+
+local function restore_batch(r, batch)
+  r.failed = 0
+  local ok, message, code = true, nil, nil
+  if #batch > 0 then ok, message, code = meet(r, batch.origin) end
+  if not ok then return nil, message, code end
+  local planned
+  planned, message, code = plan_batch(r, batch)
+  if not planned then return nil, message, code end
+  ok, message, code = carry_out(r, planned)
+  if not ok then return nil, message, code end
+  if not r.o.reader.accepted then return true end
+  ok, message, code = r.store.handle:flush()
+  if not ok then return nil, message, code end
+  return tell_reader(r, batch)
+end
+
+local function read(r)
+  local ok, batch, message, code = compat.pcall(r.o.reader.read, r.o.reader)
+  if not ok then return nil, outcome.describe(batch).text, "IO" end
+  if not batch and message ~= nil then
+    return nil, outcome.describe(message).text, code or "IO"
+  end
+  if batch ~= nil and type(batch) ~= "table" then
+    compat.misuse(("respool.restore: the reader returned a %s, not a list of "
+      .. "records"):format(type(batch)))
+  end
+  return batch
+end
+
+local function run(r)
+  local hook = r.o.on_progress
+  while true do
+    local batch, message, code = read(r)
+    if not batch then
+      if message then return nil, message, code, r.counts end
+      return r.counts
+    end
+    local ok
+    ok, message, code = restore_batch(r, batch)
+    if not ok then return nil, message, code, r.counts end
+    if hook and hook(r.counts) == false then return r.counts end
+  end
+end
+
+-- Restores what the reader gives into a queue. Returns counts; after an error,
+-- those up to it as a fourth value: that much is on disk.
+---@param given respool.restore_options
+---@return respool.restore_counts?, string?, string?, respool.restore_counts?
+function M.restore(given)
+  local o = options.read(FORM, given, 1)
+  if not o.queue or not o.reader then
+    compat.misuse "respool.restore: a 'queue' and a 'reader' are needed"
+  end
+  local lock, message, code = imported.lock(o.queue.store)
+  if not lock then return nil, message, code end
+  local r = {
+    o = o, store = o.queue.store, failed = 0,
+    counts = {
+      read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
+    },
+  }
+  local function leave(...)
+    lock:unlock()
+    return ...
+  end
+  return leave(compat.guard(run, r, leave))
+end
+
+return M

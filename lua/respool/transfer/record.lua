@@ -1,0 +1,114 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Records of a dump as what is pushed of them. A record may come from anywhere
+-- that a user has kept it: what is wrong with one is raised, to be told.
+
+local archive = require "respool.transfer.format"
+local codec = require "respool.support.codec"
+local core = require "respool.core"
+local options = require "respool.support.options"
+local push = require "respool.produce.push"
+
+local max = math.max
+
+local M = {}
+
+local NUMBER = options.whole(0, 2^53)
+
+-- The fields that are looked at, but for payload and headers.
+local KINDS = {
+  { "number", NUMBER }, { "id", NUMBER }, { "version", NUMBER },
+  { "queue", options.string }, { "bytes", options.string },
+  { "header_bytes", options.string },
+  { "key", push.form.key }, { "priority", push.form.priority },
+  { "pushed_at", options.seconds }, { "died_at", options.seconds },
+  { "visible_at", options.seconds }, { "expires_at", options.seconds_or_huge },
+}
+
+local function check_field(record, name, kind)
+  local value = record[name]
+  if value == nil then return end
+  local kept, expected = kind(value)
+  if kept ~= nil then return end
+  error(("its '%s' is not %s"):format(name, expected), 0)
+end
+
+-- Raises why a record cannot be pushed to any queue.
+---@param record any
+function M.check(record)
+  if type(record) ~= "table" then
+    error("it is no record, but a " .. type(record), 0)
+  end
+  for _, field in ipairs(KINDS) do check_field(record, field[1], field[2]) end
+  local problem = archive.problem(record)
+  if problem then error(problem, 0) end
+  if record.bytes == nil and record.payload == nil then
+    error("it has no payload", 0)
+  end
+end
+
+-- What a record is told by: its number or, `at` being which it is of all that
+-- were read, that.
+---@param record any
+---@param at integer
+---@return string
+function M.name(record, at)
+  local of = type(record) == "table" and record or {}
+  if NUMBER(of.number) then return ("letter %.0f"):format(of.number) end
+  if NUMBER(of.id) then return ("item %.0f"):format(of.id) end
+  return ("record %d"):format(at)
+end
+
+local function body(queue, record)
+  if queue.check or record.bytes == nil then
+    local payload = record.payload
+    if payload == nil then
+      payload = assert(codec.decode(queue.codec, record.bytes))
+    end
+    push.check(queue, payload)
+    if record.bytes == nil then return codec.encode(queue.codec, payload) end
+  end
+  return record.bytes
+end
+
+local function headers(record)
+  if record.header_bytes or record.headers == nil then
+    return record.header_bytes
+  end
+  return core.cbor.encode(record.headers)
+end
+
+-- What an item still has to live; a letter's time has come already.
+local function times(queue, record)
+  local now, o = queue.store:now(), {}
+  if record.number then return o end
+  if record.expires_at then o.ttl = max(record.expires_at - now, 0) end
+  if record.visible_at and record.visible_at > now then
+    o.at = record.visible_at
+  end
+  return o
+end
+
+local function check_version(queue, version)
+  if queue.version and version and version > queue.version then
+    error(("its payload version %.0f is newer than %.0f"):format(
+      version, queue.version), 0)
+  end
+end
+
+-- The body that a record is pushed with, and the options behind it as the core
+-- takes them. Raises why it cannot be.
+---@param queue respool.queue
+---@param record table that check() let pass
+---@param on_conflict integer?
+---@return string, table
+function M.plan(queue, record, on_conflict)
+  local o = times(queue, record)
+  check_version(queue, record.version)
+  local bytes = body(queue, record)
+  o.headers, o.key, o.priority = headers(record), record.key, record.priority
+  if record.key then o.on_conflict = on_conflict end
+  return bytes, { push.spread({ version = record.version }, o) }
+end
+
+return M

@@ -1,0 +1,300 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Sources: what a dump reads from, and takes away from when it moves. Letters
+-- are listed by number and removed; items are looked at or, to be moved,
+-- taken and put off, so that nobody else is handed what is being dumped.
+--
+-- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
+-- payload, headers and original. ticket(record) is what stands for it once it
+-- is written: what remove() wants of it. The field `damaged` of a list that
+-- next() returns tells numbers that cannot be read: of letters, those in the
+-- list that are damaged; of items, which are not in it.
+
+local core = require "respool.core"
+local codec = require "respool.support.codec"
+local outcome = require "respool.support.outcome"
+local take = require "respool.consume.take"
+
+local min, max, huge = math.min, math.max, math.huge
+local lots = core.lot
+
+local M = {}
+
+---@class respool.source
+---@field store respool.store
+---@field codec respool.codec
+---@field kind "letters"|"items"
+---@field name string the box, or the queue
+---@field total integer how many records there were when it began
+
+local PAGE = 100  -- records read at once
+local CHUNK = 500 -- removed in one commit
+
+-- Decodes in place.
+local function present(source, record)
+  record.original_bytes = record.original
+  return codec.present(source.codec, record)
+end
+
+local function present_all(source, records)
+  for _, record in ipairs(records) do present(source, record) end
+  return records
+end
+
+-- Removes numbers, from the last to the first: as long as any is there, the
+-- first one is.
+local function in_chunks(tickets, remove)
+  local removed = 0
+  for last = #tickets, 1, -CHUNK do
+    local numbers = {}
+    for i = last, math.max(last - CHUNK + 1, 1), -1 do
+      numbers[#numbers + 1] = tickets[i]
+    end
+    local n, message, code = remove(numbers)
+    if not n then return nil, message, code end
+    removed = removed + n
+  end
+  return removed
+end
+
+
+-- Letters.
+
+local Letters = {}
+Letters.__index = Letters
+
+local function last_number(source)
+  local list, message, code = source.store.handle:dead_list(source.name, {
+    limit = 1, descending = true, no_body = true,
+  })
+  if not list then return nil, message, code end
+  return list[1] and list[1].number or 0
+end
+
+-- Letters of one process at a time are moved: they have no lease.
+local function lock(store)
+  if store.path == ":memory:" then return { unlock = function() end } end
+  local held, message, code = core.file.lock(store.path .. "/dump.lock")
+  if held then return held end
+  if code == "LOCKED" then
+    message = ("another dump is moving letters of store '%s'"):format(
+      store.path)
+  end
+  return nil, message, code
+end
+
+-- The letters of a box. With `follow` also those that come later.
+---@param dead respool.dead
+---@param o { group: string?, remove: boolean?, follow: boolean? }
+---@return respool.source?, string?, string?
+function M.letters(dead, o)
+  local source = setmetatable({
+    store = dead.store, codec = dead.codec, kind = "letters",
+    name = dead.box, group = o.group, after = 0,
+  }, Letters)
+  local message, code
+  source.total, message, code = dead:count()
+  if not source.total then return nil, message, code end
+  source.upto, message, code = last_number(source)
+  if not source.upto then return nil, message, code end
+  if o.follow then source.upto = nil end
+  if o.remove then
+    source.lock, message, code = lock(dead.store)
+    if not source.lock then return nil, message, code end
+  end
+  return source
+end
+
+local function damaged_of(letters)
+  local numbers = {}
+  for _, letter in ipairs(letters) do
+    if letter.damaged then numbers[#numbers + 1] = letter.number end
+  end
+  return numbers
+end
+
+-- Up to `limit` records; none at the end, or as long as there are none.
+---@return table[]?, string?, string?
+function Letters:next(limit)
+  if self.upto and self.after >= self.upto then return {} end
+  local list, message, code = self.store.handle:dead_list(self.name, {
+    after = self.after, upto = self.upto, group = self.group,
+    limit = min(limit, PAGE),
+  })
+  if not list then return nil, message, code end
+  list.damaged = damaged_of(list)
+  local last = list[#list]
+  self.after = last and last.number or self.upto or self.after
+  return present_all(self, list)
+end
+
+function Letters.ticket(_, record)
+  return record.number
+end
+
+-- Removes letters; how many there were.
+---@return integer?, string?, string?
+function Letters:remove(tickets)
+  return in_chunks(tickets, function(numbers)
+    return self.store.handle:dead_remove(self.name, numbers)
+  end)
+end
+
+-- The record with a number, if it is there.
+function Letters:get(number)
+  local list, message, code =
+    self.store.handle:dead_get(self.name, number)
+  if list then return list[1] end
+  if code == "NOT_FOUND" then return nil end
+  return nil, message, code
+end
+
+-- Letters are held by nobody.
+function Letters.is_late()
+  return false
+end
+
+function Letters:close()
+  if self.lock then self.lock:unlock() end
+  return true
+end
+
+
+-- Items that are looked at.
+
+local Items = {}
+Items.__index = Items
+
+local STATES = { [0] = "ready", "leased", "waiting" }
+
+local function is_past(item, now)
+  return item.state ~= "waiting" or item.visible_at <= now
+end
+
+local function describe(source, item)
+  item.queue, item.state = source.name, STATES[item.state]
+  if is_past(item, source.store:now()) then item.visible_at = nil end
+  return present(source, item)
+end
+
+function Items:next(limit)
+  local list, message, code =
+    self.queue.handle:browse(self.cursor, nil, min(limit, PAGE))
+  if not list then return nil, message, code end
+  for _, item in ipairs(list) do describe(self, item) end
+  return list
+end
+
+function Items:get(id)
+  local list, message, code = self.queue.handle:get(id)
+  if not list and code ~= "NOT_FOUND" then return nil, message, code end
+  if not list then return nil end
+  list[1].queue = self.name
+  return list[1]
+end
+
+Items.is_late = Letters.is_late
+
+function Items.ticket()
+  return true
+end
+
+function Items.close()
+  return true
+end
+
+
+-- Items that are moved. They are taken and put off for a while, which spends
+-- nothing, so that nobody else gets them, and those of a dump that fails or is
+-- killed are ready again by themselves. In half of that time they are to be
+-- written, accepted and removed.
+
+local Taken = setmetatable({ get = Items.get }, { __index = Items })
+Taken.__index = Taken
+
+local LEAST, MOST = 20, 600 -- seconds that items are put off
+
+local KEPT = {
+  "id", "priority", "attempts", "deliveries", "crashes", "replays", "version",
+  "key", "pushed_at", "expires_at", "error", "headers", "original", "memo",
+}
+
+local function read_item(source, lot, i)
+  local item = { queue = source.name, state = "ready" }
+  for _, name in ipairs(KEPT) do
+    item[name] = lots.field(lot, i, lots.fields[name])
+  end
+  item.bytes = lots.bytes(lot, i)
+  return present(source, item)
+end
+
+-- The items of a lot, once they are put off.
+local function hold(source, lot)
+  local list = {}
+  for i = 1, #lot do list[i] = read_item(source, lot, i) end
+  local ok, message, code = lots.mark_rest(lot, outcome.SNOOZE, source.hold)
+  if ok then ok, message, code = lot:close() end
+  if not ok then return nil, message, code end
+  source.since = source.since or source.store:now()
+  source.left = source.left - #list
+  for _, item in ipairs(list) do source.ids[item.id] = true end
+  return list
+end
+
+-- Takes no more items than there were, lest a busy producer keep it for ever.
+function Taken:next(limit)
+  local o = { items = min(limit, PAGE, self.left), bytes = 4 * 2^20 }
+  if o.items <= 0 then return {} end
+  local lot, message, code = take.take(self.queue, o)
+  if not lot then return nil, message, code end
+  return hold(self, lot)
+end
+
+function Taken.ticket(_, item)
+  return item.id
+end
+
+-- Removes items; how many were there, and handed out to nobody meanwhile.
+-- From the last to the first, as letters.
+---@return integer?, string?, string?
+function Taken:remove(tickets)
+  local removed, message, code = in_chunks(tickets, function(ids)
+    return self.queue.handle:remove_many(ids)
+  end)
+  if not removed then return nil, message, code end
+  for _, id in ipairs(tickets) do self.ids[id] = nil end
+  if next(self.ids) == nil then self.since = nil end
+  return removed
+end
+
+-- Whether items are held so long that others may soon get them.
+function Taken:is_late()
+  return self.since ~= nil and self.store:now() - self.since > self.hold / 2
+end
+
+local function paused(queue)
+  return nil, ("queue '%s' is paused: nothing can be taken out of it")
+    :format(queue.name), "BUSY"
+end
+
+-- The items of a queue: all of them to be copied; to be moved, with `remove`,
+-- those that are ready.
+---@param queue respool.queue
+---@param o { remove: boolean?, follow: boolean? }
+---@param patience number? seconds that a writer wants to keep what it got
+---@return respool.source?, string?, string?
+function M.items(queue, o, patience)
+  local stats, message, code = queue.handle:stat()
+  if not stats then return nil, message, code end
+  if o.remove and stats.paused then return paused(queue) end
+  return setmetatable({
+    store = queue.store, codec = queue.codec, kind = "items",
+    name = queue.name, queue = queue, cursor = core.cursor(),
+    total = o.remove and stats.ready
+      or stats.ready + stats.leased + stats.waiting,
+    left = o.follow and huge or stats.ready, ids = {},
+    hold = min(max(2 * (patience or 0), LEAST), MOST),
+  }, o.remove and Taken or Items)
+end
+
+return M

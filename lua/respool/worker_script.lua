@@ -1,0 +1,78 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Job scripts: a Lua file that returns a table which says what is to be done
+-- with the items of a queue. The same file serves every way to run it.
+
+local compat = require "respool.support.compat"
+local options = require "respool.support.options"
+local policy = require "respool.policy"
+
+local M = {}
+
+---@class respool.job_script
+---@field queue string
+---@field options table? of store:queue
+---@field handle respool.handler
+---@field decide function? as in the options
+---@field dead_letter string|function? as in the options
+---@field replay table? of a replay of its dead letters
+
+local FORM = {
+  queue = options.name,
+  options = options.table,
+  handle = options.callable,
+  decide = policy.form.decide,
+  dead_letter = policy.form.dead_letter,
+  replay = options.table,
+}
+
+local NEEDED = { "queue", "handle" }
+
+local function check_needed(path, job, needed)
+  for _, name in ipairs(needed) do
+    if not job[name] then
+      compat.misuse(("%s: field '%s' is missing"):format(path, name))
+    end
+  end
+end
+
+local function check_twice(path, job)
+  for _, name in ipairs { "decide", "dead_letter" } do
+    if job[name] and job.options and job.options[name] then
+      compat.misuse(("%s: '%s' is given twice"):format(path, name))
+    end
+  end
+end
+
+-- Runs the file and checks what it returns. Raises what is wrong with it.
+---@param path string
+---@param needed string[]? fields it must have; queue and handle
+---@return respool.job_script
+function M.load(path, needed)
+  local chunk, message = loadfile(path)
+  if not chunk then compat.misuse("job script: " .. message) end
+  local given = chunk()
+  if type(given) ~= "table" then
+    compat.misuse(("%s: a job script returns a table, not %s"):format(
+      path, type(given)))
+  end
+  local form = setmetatable({ of = path }, { __index = FORM })
+  local job = options.read(form, given, 1)
+  check_needed(path, job, needed or NEEDED)
+  check_twice(path, job)
+  return job
+end
+
+-- Opens the queue that a job script is for.
+---@param store respool.store
+---@param job respool.job_script
+---@return respool.queue?, string?, string?
+function M.open(store, job)
+  local o = {}
+  for name, value in pairs(job.options or {}) do o[name] = value end
+  o.decide = job.decide or o.decide
+  o.dead_letter = job.dead_letter or o.dead_letter
+  return store:queue(job.queue, o)
+end
+
+return M

@@ -1,0 +1,237 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The command line as a whole: what holds for every command, what its
+-- arguments may look like, and that page and install leave nothing out.
+
+local arguments = require "respool.cli.arguments"
+local cli = require "spec.helper.cli"
+local commands = require "respool.cli.main".COMMANDS
+local helper = require "spec.helper"
+local output = require "respool.cli.output"
+local respool = require "respool"
+
+-- The lines of a help, and the commands below it.
+local function help_of(...)
+  local words = { ... }
+  words[#words + 1] = "--help"
+  local run = cli.run(words)
+  assert.same({ 0, "" }, { run.status, run.err })
+  return run.out
+end
+
+-- Calls with the words of every command and its help.
+local function each_help(fn)
+  for _, name in ipairs(commands) do
+    local text = help_of(name)
+    fn(name, text)
+    for line in (text:match "\nCommands:\n(.-)\n\n" or ""):gmatch "[^\n]+" do
+      local sub = line:match "^   (%l+)"
+      if sub then fn(name .. " " .. sub, help_of(name, sub)) end
+    end
+  end
+  for _, sub in ipairs { "list", "show", "cancel", "resume" } do
+    fn("replay " .. sub, help_of("replay", sub))
+  end
+end
+
+describe("respool", function()
+  it("tells its version", function()
+    assert.equal(("respool %s\n"):format(respool._VERSION),
+                 cli.run { "--version" }.out)
+  end)
+
+  it("lists every command in its help", function()
+    local text = help_of()
+    for _, name in ipairs(commands) do
+      assert.matches(("\n   %s +%%l[^\n]+\n"):format(name), text)
+    end
+    assert.equal(text, cli.run { "help" }.out)
+  end)
+
+  it("shows the help of a command", function()
+    assert.equal(help_of "push", cli.run { "help", "push" }.out)
+    assert.equal(help_of "push", cli.run { "--", "push", "--help" }.out)
+  end)
+
+  it("wants a command", function()
+    local run = cli.run {}
+    assert.same({ 2, "respool: a command is required (see respool --help)\n" },
+                { run.status, run.err })
+  end)
+
+  it("suggests what was meant", function()
+    local run = cli.run { "pus" }
+    assert.equal(2, run.status)
+    assert.matches("^respool: unknown command 'pus'; did you mean 'push'%?",
+                   run.err)
+    run = cli.run { "push", "--resme", "a", "b" }
+    assert.matches("^respool: unknown option '%-%-resme'; did you mean "
+      .. "'%-%-resume'%? %(see respool push %-%-help%)\n$", run.err)
+  end)
+
+  it("says in one line what it cannot open", function()
+    local dir = helper.dir()
+    helper.write(dir .. "/file", "")
+    for _, place in ipairs { dir .. "/none", dir .. "/file", dir } do
+      local run = cli.run { "ls", place }
+      assert.equal(1, run.status)
+      assert.matches("^respool: [^\n]+\n$", run.err)
+    end
+    assert.equal("file", helper.sh("ls " .. dir))
+  end)
+
+  it("ends quietly when nobody reads what it writes", function()
+    local place, dir = helper.location(), helper.dir()
+    local store = assert(helper.open(place))
+    assert(store:queue("q"):push_many { ("x"):rep(300000), 2 })
+    for _, trap in ipairs { "", "trap '' PIPE; " } do
+      helper.sh(([[{ %s%s bin/respool peek %s q --full 2>%s/err
+        echo $? >%s/status; } | true]]):format(
+        trap, helper.lua(), place, dir, dir))
+      assert.equal("141\n", helper.read(dir .. "/status"))
+      assert.equal("", helper.read(dir .. "/err"))
+    end
+  end)
+
+  it("says which module is missing", function()
+    local run = cli.run { "ls", "x", env = "LUA_PATH=" .. cli.quote(
+      helper.sh "pwd" .. "/lua/?.lua") }
+    assert.same({ 1, "respool: the Lua module 'argparse' is missing "
+      .. "(Debian package lua-argparse)\n" }, { run.status, run.err })
+  end)
+end)
+
+describe("The help of each command", function()
+  it("has an example", function()
+    each_help(function(name, text)
+      assert.truthy(text:find("\nExamples?[:,][^\n]*\n  "), name)
+      assert.truthy(text:find("respool " .. name:match "^%l+", 1, true), name)
+    end)
+  end)
+
+  it("fits 80 columns", function()
+    each_help(function(name, text)
+      for line in text:gmatch "[^\n]+" do
+        assert.is_true(#line <= 80, name .. ": " .. line)
+      end
+    end)
+  end)
+
+  it("is in the man page with all its options", function()
+    local page = helper.read "doc/respool.1":gsub("\\%-", "-"):gsub("\\f.", "")
+    each_help(function(name, text)
+      local section = page:match(
+        ("\n%%.SS \"?%s[ \"\n](.-)\n%%.S[SH] "):format(
+          name:match "^replay" or name:match "^%l+"))
+      assert.truthy(section, name)
+      for option in text:gmatch "%f[%-]%-%-[%l%-]+" do
+        assert.truthy(option == "--help" or section:find(option, 1, true),
+                      name .. " " .. option)
+      end
+      local sub = name:match " (%l+)$"
+      assert.truthy(not sub or section:find(sub, 1, true), name)
+    end)
+  end)
+end)
+
+describe("make install", function()
+  local dir
+
+  setup(function()
+    dir = helper.sh "mktemp -d"
+    helper.sh(("env -u MAKEFLAGS make -s install PREFIX=%s"):format(dir))
+  end)
+
+  teardown(function()
+    helper.sh("rm -rf " .. dir)
+  end)
+
+  it("installs every module", function()
+    local find = "cd %s && find respool* -name '*.lua' | sort"
+    assert.equal(helper.sh(find:format "lua"),
+                 helper.sh(find:format(dir .. "/share/lua/5.4")))
+  end)
+
+  it("installs a command that finds its modules from anywhere", function()
+    helper.sh(("ln -s %s/bin/respool %s/link"):format(dir, dir))
+    assert.equal("respool " .. respool._VERSION, helper.sh(
+      ("cd /; env -u LUA_PATH -u LUA_CPATH %s/link --version"):format(dir)))
+  end)
+
+  it("installs the man page", function()
+    assert.equal("", helper.sh(("diff doc/respool.1 %s/share/man/man1/")
+      :format(dir)))
+  end)
+end)
+
+describe("Arguments", function()
+  it("may be durations", function()
+    for text, seconds in pairs {
+      ["90"] = 90, ["90s"] = 90, ["5m"] = 300, ["2h"] = 7200, ["3d"] = 259200,
+      ["1w"] = 604800, ["1h30m"] = 5400, ["250ms"] = 0.25, ["1.5h"] = 5400,
+      ["0"] = 0,
+    } do
+      assert.equal(seconds, arguments.duration(text))
+    end
+    for _, text in ipairs { "", "h", "-5m", "5x", "1h30", "5 m", "1e3", "." } do
+      assert.is_nil((arguments.duration(text)))
+    end
+  end)
+
+  it("may be sizes", function()
+    for text, bytes in pairs {
+      ["4096"] = 4096, ["64KiB"] = 65536, ["1MB"] = 1e6, ["2k"] = 2048,
+      ["1G"] = 2^30, ["1.5M"] = 1572864,
+    } do
+      assert.equal(bytes, arguments.size(text))
+    end
+    for _, text in ipairs { "", "K", "-1", "1X", "0" } do
+      assert.is_nil((arguments.size(text)))
+    end
+  end)
+
+  it("may be moments", function()
+    for text, t in pairs {
+      ["2001-09-09T01:46:40Z"] = 1e9, ["2001-09-09 01:46:40Z"] = 1e9,
+      ["2001-09-09T03:46:40+02:00"] = 1e9, ["2001-09-08T21:16:40-0430"] = 1e9,
+      ["2001-09-09T01:46:40.5Z"] = 1e9 + 0.5, ["@1000000000"] = 1e9,
+      ["2024-02-29T00:00Z"] = 1709164800, ["1970-01-01T00:00:00Z"] = 0,
+      ["2001-09-09"] = os.time { year = 2001, month = 9, day = 9, hour = 0 },
+    } do
+      assert.equal(t, arguments.moment(text))
+    end
+    assert.near(os.time() - 7200, arguments.moment "2h ago", 2)
+    assert.near(os.time(), arguments.moment "now", 2)
+    for _, text in ipairs { "", "2023-02-29", "2001-13-01", "2001-01-01T25:00",
+                            "yesterday", "2001-01-01X", "@" } do
+      assert.is_nil((arguments.moment(text)))
+    end
+  end)
+end)
+
+describe("Output", function()
+  it("shows what a terminal would obey", function()
+    assert.equal([[a\x1b[2J\nb\x7f]], output.clean "a\27[2J\nb\127")
+    assert.equal([[é\x9b]], output.clean "é\194\155")
+    assert.equal([[\xffx]], output.clean "\255x")
+  end)
+
+  it("cuts by characters", function()
+    assert.equal("ääää", output.cut("ääää", 4))
+    assert.equal("äää…", output.cut("äääää", 4))
+  end)
+
+  it("writes figures to be read at a glance", function()
+    assert.equal("1,234,567", output.number(1234567))
+    assert.equal("-123", output.number(-123))
+    assert.equal("4.2 KiB", output.bytes(4300))
+    assert.equal("512 B", output.bytes(512))
+    assert.equal("12k", output.short(12345))
+    assert.equal("350ms", output.duration(0.35))
+    assert.equal("4.2s", output.duration(4.2))
+    assert.equal("3m05s", output.duration(185))
+    assert.equal("1h00m", output.duration(3599.9))
+    assert.equal("4d15h", output.duration(400000))
+    assert.equal("2001-09-09T01:46:40Z", output.time(1e9, true))
+  end)
+end)

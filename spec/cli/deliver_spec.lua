@@ -1,0 +1,284 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool deliver (D13), as a process, to an endpoint that answers as the path
+-- says.
+
+local cli = require "spec.helper.cli"
+local endpoint_of = require "spec.helper.http_endpoint"
+local helper = require "spec.helper"
+local respool = require "respool"
+local socket = require "socket"
+
+local path, store, q, endpoint
+
+-- The queue "hooks", with a policy that does not take long.
+local function open(options)
+  path = helper.location()
+  store = assert(helper.open(path))
+  local o = { retry = respool.backoff.constant { delay = 0.01 } }
+  for name, value in pairs(options or {}) do o[name] = value end
+  q = assert(store:queue("hooks", o))
+  endpoint = endpoint_of.start()
+end
+
+local function push(n)
+  for i = 1, n do q:push { n = i } end
+end
+
+local function words(actions, ...)
+  local list = { "deliver", path, "hooks", ... }
+  for action in actions:gmatch "%S+" do
+    list[#list + 1] = "--url"
+    list[#list + 1] = endpoint:url(action)
+  end
+  return list
+end
+
+-- Delivers until nothing is left.
+local function deliver(actions, ...)
+  return cli.run(words(actions, "--until-empty", ...))
+end
+
+-- Waits until the queue's figures are as wanted.
+local function await(wanted)
+  local deadline = socket.gettime() + 20
+  repeat
+    local s = q:stats()
+    if wanted(s) then return end
+    socket.sleep(0.01)
+  until socket.gettime() > deadline
+  error("it did not come to that")
+end
+
+local function await_requests(n)
+  await(function() return #endpoint:requests() >= n end)
+end
+
+local function connections()
+  local list, n = {}, 0
+  for _, r in ipairs(endpoint:requests()) do
+    if not list[r.connection] then n = n + 1 end
+    list[r.connection] = true
+  end
+  return n
+end
+
+describe("respool deliver", function()
+  it("delivers what is there, and tells how it went by URL", function()
+    open()
+    push(40)
+    local run = deliver "202 200"
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+    assert.matches("delivered +40\n", run.out)
+    assert.matches(endpoint:url "202" .. " +40 +0 +0 ", run.out)
+    assert.matches(endpoint:url "200" .. " +40 +0 +0 ", run.out)
+    assert.same({ 40, 0 }, { q:stats().done, q:length().total })
+    assert.equal(80, #endpoint:requests())
+  end)
+
+  it("ends with 1 when an item died", function()
+    open()
+    push(3)
+    local run = deliver "404"
+    assert.equal(1, run.status)
+    assert.matches("dead +3\n", run.out)
+    assert.same({ "404", 3 },
+                { q.dead:groups()[1].group, q.dead:groups()[1].count })
+  end)
+
+  it("tries again what may be accepted next time", function()
+    open()
+    push(3)
+    assert.equal(0, deliver("503,429,202").status)
+    assert.same({ 3, 6 }, { q:stats().done, q:stats().retried })
+  end)
+
+  it("calls no URL again that has accepted", function()
+    open()
+    push(20)
+    assert.equal(0, deliver("202 503,408,200").status)
+    local count = {}
+    for _, p in ipairs(endpoint:paths()) do count[p] = (count[p] or 0) + 1 end
+    assert.same({ ["202"] = 20, ["503,408,200"] = 60 }, count)
+  end)
+
+  it("asks several at a time, over connections used again", function()
+    open()
+    push(24)
+    deliver("late", "--concurrency", "8")
+    assert.equal(8, connections())
+    assert.equal(24, #endpoint:requests())
+  end)
+
+  it("goes on while one waits for its answer, and settles the others",
+     function()
+    open()
+    push(30)
+    local process = cli.start(words("each/hang,202", "--concurrency", "4"))
+    await(function(s) return s.done == 29 and s.leased == 1 end)
+    push(5)
+    await(function(s) return s.done == 34 and s.leased == 1 end)
+    assert.equal(137, process:kill())
+  end)
+
+  it("does not let a URL that is slow hold up the others", function()
+    open()
+    push(60)
+    local process = cli.start(words("hang 202", "--concurrency", "4"))
+    await(function()
+      local count = 0
+      for _, p in ipairs(endpoint:paths()) do
+        if p == "202" then count = count + 1 end
+      end
+      return count == 60
+    end)
+    assert.equal(0, q:stats().retried)
+    process:kill()
+    local again = {}
+    for _, p in ipairs(endpoint:paths()) do again[p] = (again[p] or 0) + 1 end
+    assert.same({ ["202"] = 60, hang = 3 }, again)
+  end)
+
+  it("keeps to the order of an ordered queue", function()
+    open { ordered = true }
+    push(5)
+    deliver("503,202", "--concurrency", "8")
+    local ids = {}
+    for i, r in ipairs(endpoint:requests()) do
+      ids[i] = r.headers["respool-id"]
+    end
+    assert.equal("1 1 2 2 3 3 4 4 5 5", table.concat(ids, " "))
+  end)
+
+  it("sends what intake took as it came", function()
+    open()
+    local text = '{ "b": [],\n "a": 1e2 }'
+    q:push(text, { headers = { ["content-type"] = "application/x+json",
+                               ["idempotency-key"] = "k1" } })
+    deliver "202"
+    local r = endpoint:requests()[1]
+    assert.same({ text, "application/x+json", "k1" },
+                { r.body, r.headers["content-type"],
+                  r.headers["idempotency-key"] })
+  end)
+
+  it("sends lines as respool push --raw left them", function()
+    open()
+    local pushed = cli.run { "push", "--raw", path, "lines", input = "ab\n5\n" }
+    assert.equal(0, pushed.status)
+    cli.run { "deliver", path, "lines", "--raw", "--until-empty",
+              "--content-type", "text/plain", "--url", endpoint:url "202" }
+    local got = {}
+    for i, r in ipairs(endpoint:requests()) do
+      got[i] = r.body .. " " .. r.headers["content-type"]
+    end
+    table.sort(got)
+    assert.same({ "5 text/plain", "ab text/plain" }, got)
+  end)
+
+  it("sends headers and a signature as asked for", function()
+    open()
+    q:push({ a = 1 }, { headers = { ["x-event"] = "push" } })
+    local list = words("202", "--until-empty", "--secret-env", "HOOK_SECRET",
+                       "--header", "Authorization: Bearer t", "--pass",
+                       "X-Event")
+    list.env = "HOOK_SECRET=abc"
+    assert.equal(0, cli.run(list).status)
+    local h = endpoint:requests()[1].headers
+    assert.same({ "Bearer t", "push" }, { h.authorization, h["x-event"] })
+    assert.matches("^v1=%x+$", h["respool-signature"])
+    assert.equal(64 + 3, #h["respool-signature"])
+  end)
+
+  it("limits attempts as asked for", function()
+    open()
+    push(1)
+    assert.equal(1, deliver("503", "--max-attempts", "2").status)
+    assert.equal(2, #endpoint:requests())
+    assert.equal("503", q.dead:oldest().group)
+  end)
+end)
+
+describe("The end of respool deliver", function()
+  it("waits for the answers in hand, and releases the rest", function()
+    open()
+    push(40)
+    local process = cli.start(words("late", "--concurrency", "3"))
+    await_requests(3)
+    assert.equal(0, process:kill "TERM")
+    local n, s = #endpoint:requests(), q:stats()
+    assert.same({ n, 40 - n, 0, 0 }, { s.done, s.ready, s.leased, s.retried })
+    assert.is_true(n <= 9)
+  end)
+
+  it("does not wait for ever, and spends nothing", function()
+    open()
+    push(2)
+    local process = cli.start(words("hang", "--deadline", "100ms"))
+    await_requests(2)
+    assert.equal(0, process:kill "INT")
+    assert.same({ 2, 0 }, { q:stats().ready, q:peek(1)[1].attempts })
+    assert.matches("released +2\n", process:output())
+  end)
+
+  it("comes at once with a second signal, which keeps what is known",
+     function()
+    open()
+    push(1)
+    local process = cli.start(words("202 hang", "--deadline", "1h"))
+    await_requests(2)
+    os.execute("kill -INT " .. process.pid)
+    assert.equal(0, process:kill "TERM")
+    assert.equal(1, q:stats().ready)
+    cli.run(words("202 hang", "--until-empty", "--max-attempts", "1",
+                  "--timeout", "50ms"))
+    local paths = endpoint:paths()
+    table.sort(paths)
+    assert.same({ "202", "hang", "hang" }, paths)
+  end)
+end)
+
+describe("The command line of respool deliver", function()
+  local function refused(status, text, ...)
+    local run = cli.run { "deliver", path, ... }
+    assert.equal(status, run.status)
+    assert.matches(text, run.err)
+    assert.equal(1, select(2, run.err:gsub("\n", "\n")))
+  end
+
+  it("is refused in one line when it is wrong", function()
+    open()
+    refused(2, "'%-%-url'", "hooks")
+    refused(2, "'ftp://x/' is not a URL with http:// or https://", "hooks",
+            "--url", "ftp://x/")
+    refused(2, "'x' is no header such as", "hooks", "--url", "http://x/",
+            "--header", "x")
+    refused(2, "%-%-header: 'Host' cannot be sent", "hooks", "--url",
+            "http://x/", "--header", "Host: y")
+    refused(2, "%-%-pass: 'a b' is no name of a header", "hooks", "--url",
+            "http://x/", "--pass", "a b")
+    refused(2, "%-%-connect%-timeout must be a number of seconds above 0",
+            "hooks", "--url", "http://x/", "--connect-timeout", "0")
+    refused(2, "begins with a dot", ".notes", "--url", "http://x/")
+    refused(2, "'%-%-mode' must be one of", "hooks", "--url", "http://x/",
+            "--mode", "some")
+    refused(2, "holds no secret", "hooks", "--url", "http://x/",
+            "--secret-env", "RESPOOL_NO_SUCH")
+    refused(2, "is not a duration", "hooks", "--url", "http://x/",
+            "--timeout", "soon")
+    refused(1, "there is no queue 'hook' in .*; did you mean 'hooks'%?",
+            "hook", "--url", "http://x/")
+  end)
+
+  it("is refused when there is no store", function()
+    path = helper.location()
+    refused(1, "there is no store", "hooks", "--url", "http://x/")
+  end)
+
+  it("has a help with an example", function()
+    local run = cli.run { "deliver", "--help" }
+    assert.equal(0, run.status)
+    assert.matches("Example:\n  respool deliver jobs.respool", run.out)
+  end)
+end)

@@ -1,0 +1,253 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool top, in a terminal and out of one, and what its screen is made of.
+
+local cli = require "spec.helper.cli"
+local dashboard = require "respool.cli.dashboard"
+local helper = require "spec.helper"
+local terminal = require "spec.helper.terminal"
+
+-- A store with two queues, closed; its path.
+local function filled()
+  local path = helper.location()
+  local store = assert(helper.open(path))
+  local mails = store:queue("mails", { max_attempts = 1 })
+  mails:push_many { 1, 2, 3 }
+  local lot = mails:take()
+  lot:retry { error = "no", group = "refused" }
+  lot:settle()
+  store:queue("orders"):push_many { 1, 2, 3, 4, 5 }
+  store:close()
+  return path
+end
+
+local function session(words, steps)
+  return terminal.session({ "top", (table.unpack or unpack)(words) }, steps)
+end
+
+local ENTER, LEAVE = "\27[?1049h", "\27[?1049l"
+
+-- Whether the screen that was there before is back, and the terminal's modes.
+local function given_back(result)
+  local _, entered = result.out:gsub("\27%[%?1049h", "")
+  local _, left = result.out:gsub("\27%[%?1049l", "")
+  return result.same and entered == left and entered > 0
+    and result.out:find("\27[?25h", 1, true) ~= nil
+end
+
+describe("respool top in a terminal", function()
+  it("shows queues and letters by group, and ends with q", function()
+    local result = session({ filled() }, {
+      { "expect", ENTER }, { "expect", "mails" }, { "expect", "orders" },
+      { "expect", "refused" }, { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+    assert.is_true(given_back(result))
+  end)
+
+  it("ends with Ctrl-C", function()
+    local result = session({ filled() }, {
+      { "expect", "orders" }, { "send", "\3" }, { "end" },
+    })
+    assert.equal(0, result.status)
+    assert.is_true(given_back(result))
+  end)
+
+  it("sorts by the key that is pressed, and the other way round", function()
+    local result = session({ filled() }, {
+      { "expect", "sorted by name" },
+      { "send", "r" }, { "expect", "\27[6;1Horders" },
+      { "expect", "\27[7;1Hmails" }, { "expect", "sorted by ready" },
+      { "send", "r" }, { "expect", "\27[6;1Hmails" },
+      { "expect", "reversed" }, { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+  end)
+
+  it("begins with the order that --sort says", function()
+    session({ filled(), "--sort", "ready" }, {
+      { "expect", "\27[6;1Horders" }, { "expect", "sorted by ready" },
+      { "send", "q" }, { "end" },
+    })
+  end)
+
+  it("draws anew when the window has another size", function()
+    local result = session({ filled(), "--interval", "60s" }, {
+      { "expect", "\27[20;1Hq quit" },
+      { "resize", 60, 12 }, { "expect", "\27[2J" },
+      { "expect", "\27[12;1Hq quit" }, { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+  end)
+
+  it("shows its keys on h, and goes back", function()
+    session({ filled() }, {
+      { "expect", "q quit" }, { "send", "h" },
+      { "expect", "look less often" }, { "send", "\27" },
+      { "expect", "orders" }, { "send", "q" }, { "end" },
+    })
+  end)
+
+  it("shows what changes, line by line", function()
+    local path = filled()
+    local store = assert(helper.open(path))
+    local result = session({ path, "--interval", "100ms" }, {
+      { "expect", "orders" }, { "send", " " }, { "expect", "STANDING STILL" },
+      { "send", " " }, { "expect", "q quit" }, { "send", "q" }, { "end" },
+    })
+    store:close()
+    local _, wiped = result.out:gsub("\27%[2J", "")
+    assert.is_true(wiped <= 2, "the screen is wiped only at first")
+  end)
+
+  it("gives the terminal back on a signal, and dies of it", function()
+    for _, number in ipairs { 15, 1, 2, 11 } do
+      local result = session({ filled() }, {
+        { "expect", "orders" }, { "kill", number }, { "end" },
+      })
+      assert.equal(-number, result.status)
+      assert.is_true(given_back(result))
+    end
+  end)
+
+  it("does not give it back when it is killed: the specs would see",
+     function()
+    local result = session({ filled() }, {
+      { "expect", "orders" }, { "kill", 9 }, { "end" },
+    })
+    assert.is_false(given_back(result))
+    assert.is_nil(result.out:find(LEAVE, 1, true))
+  end)
+
+  it("stops on Ctrl-Z with the terminal given back, and goes on", function()
+    local result = session({ filled() }, {
+      { "expect", "orders" }, { "send", "\26" }, { "expect", LEAVE },
+      { "kill", 18 }, { "expect", ENTER }, { "expect", "orders" },
+      { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+    assert.is_true(given_back(result))
+  end)
+
+  it("changes nothing in the store", function()
+    local path = filled()
+    local before = helper.read(path .. "/data.mdb")
+    session({ path, "--interval", "100ms" }, {
+      { "expect", "orders" }, { "send", "rdo" }, { "expect", "oldest" },
+      { "send", "q" }, { "end" },
+    })
+    assert.is_true(before == helper.read(path .. "/data.mdb"))
+  end)
+end)
+
+describe("respool top where there is no terminal", function()
+  it("prints one screen and ends", function()
+    local run = cli.run { "top", filled(), "--interval", "100ms" }
+    assert.equal(0, run.status)
+    assert.matches("2 queues: 7 ready", run.out)
+    assert.matches("\nmails +2 ", run.out)
+    assert.matches("1  mails +exhausted +refused", run.out)
+    assert.is_nil(run.out:find "\27")
+  end)
+
+  it("does so in ASCII where the locale is not UTF-8", function()
+    local run = cli.run {
+      "top", filled(), "--interval", "100ms", env = "LC_ALL=C",
+    }
+    assert.equal(0, run.status)
+    assert.is_nil(run.out:find "[\128-\255]")
+    run = cli.run {
+      "top", filled(), "--interval", "100ms", env = "LC_ALL=C.UTF-8",
+    }
+    assert.matches("▁", run.out)
+  end)
+
+  it("refuses an interval that is none, in one line", function()
+    local run = cli.run { "top", filled(), "--interval", "0s" }
+    assert.equal(2, run.status)
+    assert.matches("^respool: '0s' is not between[^\n]*\n$", run.err)
+  end)
+
+  it("says that there is no store", function()
+    local run = cli.run { "top", helper.location() }
+    assert.equal(1, run.status)
+    assert.matches("^respool: there is no store in [^\n]*\n$", run.err)
+  end)
+end)
+
+describe("a sparkline", function()
+  it("is as high as each number is of the highest", function()
+    assert.equal("▁▅█", dashboard.sparkline({ 0, 2, 4 }, 3))
+    assert.equal("_=#", dashboard.sparkline({ 0, 2, 4 }, 3, true))
+  end)
+
+  it("shows the last numbers, the newest on the right", function()
+    assert.equal("▁█", dashboard.sparkline({ 9, 0, 4 }, 2))
+    assert.equal("  █", dashboard.sparkline({ 4 }, 3))
+  end)
+
+  it("of nothing is flat", function()
+    assert.equal("▁▁", dashboard.sparkline({ 0, 0 }, 2))
+  end)
+end)
+
+describe("the screen of respool top", function()
+  local function queue(name, ready, rate)
+    return {
+      name = name, past = { rate }, pushed = rate, done = rate, failed = 0,
+      stats = {
+        ready = ready, leased = 0, waiting = 0, dead = 0, oldest_age = 0,
+        paused = false,
+      },
+    }
+  end
+
+  local function sample(n)
+    local all = {
+      at = 0, groups = {}, queues = {},
+      store = { used_bytes = 0, max_bytes = 1, readers = 1, max_readers = 2 },
+    }
+    for i = 1, n do
+      all.queues[i] = queue(("queue%03d"):format(i), i, i)
+    end
+    return all
+  end
+
+  local function view(columns, rows)
+    return {
+      path = "x", columns = columns, rows = rows, interval = 1, sort = "n",
+      first = 1,
+    }
+  end
+
+  local function width(s)
+    return select(2, s:gsub("[^\128-\191]", ""))
+  end
+
+  it("fits into every window", function()
+    for _, columns in ipairs { 1, 10, 40, 80, 81, 300 } do
+      for _, rows in ipairs { 1, 2, 5, 6, 7, 24, 200 } do
+        local lines = dashboard.draw(sample(50), view(columns, rows))
+        assert.equal(rows, #lines)
+        for _, line in ipairs(lines) do
+          assert.is_true(width(line.text) <= columns)
+        end
+      end
+    end
+  end)
+
+  it("shows as many queues as fit and says how many more there are",
+     function()
+    local lines = dashboard.draw(sample(50), view(80, 12))
+    assert.matches("^queue001", lines[6].text)
+    assert.matches("and 45 more", lines[11].text)
+  end)
+
+  it("shows a queue's name without what a terminal would obey", function()
+    local all = sample(1)
+    all.queues[1].name = "a\27[2Jb\nc"
+    for _, line in ipairs(dashboard.draw(all, view(80, 12))) do
+      assert.is_nil(line.text:find "%c")
+    end
+  end)
+end)

@@ -1,0 +1,78 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The command line as a process: run to its end, or left running. Words are
+-- passed as they are, whatever is in them.
+
+local assert = require "luassert"
+local helper = require "spec.helper"
+local json = require "respool.support.json"
+
+local M = {}
+
+local function quote(word)
+  return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+M.quote = quote
+
+local LAUNCHER = helper.sh "pwd" .. "/bin/respool"
+
+local function line_of(words)
+  local line = { quote(helper.lua()), quote(LAUNCHER) }
+  for i, word in ipairs(words) do line[i + 2] = quote(word) end
+  return table.concat(line, " ")
+end
+
+---@class respool.spec.run
+---@field status integer
+---@field out string
+---@field err string
+
+-- Runs `respool WORDS...` to its end; `input` is what it reads. The words may
+-- hold { input =, cwd =, env = "NAME=value ..." } by name.
+---@return respool.spec.run
+function M.run(words)
+  local dir = helper.dir()
+  helper.write(dir .. "/in", words.input or "")
+  local status = helper.sh(([[cd %s && env LUA_PATH=%s LUA_CPATH=%s %s \
+    timeout 60 %s <%s/in >%s/out 2>%s/err; echo $?]]):format(
+    quote(words.cwd or "."), quote(package.path), quote(package.cpath),
+    words.env or "", line_of(words), dir, dir, dir))
+  return {
+    status = tonumber(status), out = helper.read(dir .. "/out"),
+    err = helper.read(dir .. "/err"),
+  }
+end
+
+-- The values that a run has printed, one JSON text a line.
+function M.values(run)
+  assert.equal("", run.err)
+  assert.equal(0, run.status)
+  local list = {}
+  for line in run.out:gmatch "[^\n]+" do
+    list[#list + 1] = assert(json.decode(line))
+  end
+  return list
+end
+
+-- That a run printed nothing, and said in one line why.
+function M.assert_refused(run, status, pattern)
+  assert.equal(status, run.status)
+  assert.equal("", run.out)
+  assert.matches("^respool: [^\n]*\n$", run.err)
+  assert.matches(pattern, run.err)
+end
+
+-- Starts `respool WORDS...`, to be killed, expected to say something, or
+-- waited for: see helper.spawn. `input` is a file it reads, /dev/null if none.
+---@return table process
+function M.start(words)
+  return helper.spawn([[
+    local words = {}
+    for i = 1, #arg do words[i] = arg[i] end
+    arg = words
+    arg[0] = table.remove(words, 1)
+    dofile(arg[0])
+  ]], LAUNCHER, (table.unpack or unpack)(words)) -- luacheck: ignore
+end
+
+return M

@@ -1,0 +1,548 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool.http (D13): what is sent, what becomes of an item by the answer,
+-- and which of several URLs are called.
+
+local endpoint_of = require "spec.helper.http_endpoint"
+local helper = require "spec.helper"
+local respool = require "respool"
+local socket = require "socket"
+
+local empty = { stop_when_empty = true }
+
+local store, q, endpoint
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("hooks", {
+    max_attempts = 3, retry = respool.backoff.constant { delay = 1 },
+  }))
+  endpoint = endpoint_of.start()
+end)
+
+local function handler(actions, options)
+  local o = { url = endpoint:url(actions) }
+  for name, value in pairs(options or {}) do o[name] = value end
+  return respool.http(o)
+end
+
+local function urls(...)
+  local list = {}
+  for i = 1, select("#", ...) do
+    list[i] = endpoint:url((select(i, ...)))
+  end
+  return list
+end
+
+-- Delivers one payload, and returns what the endpoint got first.
+local function send(payload, options, push)
+  q:push(payload, push)
+  q:work(handler("202", options), empty)
+  return endpoint:requests()[1]
+end
+
+-- Tries a payload once; returns the item as it is then, its letter if dead.
+local function try(h)
+  q:push { n = 1 }
+  q:work(h, { max = 1 })
+  return q:peek(1)[1] or q:each()() or q.dead:oldest()
+end
+
+local function delay_of(item)
+  return item.visible_at - store:now()
+end
+
+describe("A request of respool.http", function()
+  it("is a POST of JSON, with what tells the item", function()
+    local r = send { b = { 1, 2 }, a = "ä", e = respool.array {} }
+    assert.same({ "POST", "/202", '{"a":"ä","b":[1,2],"e":[]}' },
+                { r.method, r.path, r.body })
+    local h = r.headers
+    assert.same({ "application/json", "hooks", "1", "1" },
+                { h["content-type"], h["respool-queue"], h["respool-id"],
+                  h["respool-attempt"] })
+    assert.equal(endpoint.base, "http://" .. h.host)
+    assert.matches("^hooks%-1%-%d+$", h["idempotency-key"])
+  end)
+
+  it("is the same for the next attempt but for its number", function()
+    q:push "x"
+    q:work(handler "503,202", empty)
+    local a, b = (table.unpack or unpack)(endpoint:requests()) -- luacheck: ignore
+    assert.same({ "1", "2" }, { a.headers["respool-attempt"],
+                                b.headers["respool-attempt"] })
+    assert.equal(a.headers["idempotency-key"], b.headers["idempotency-key"])
+    assert.equal(a.body, b.body)
+  end)
+
+  it("is the bytes of a string that came with its type", function()
+    local bytes = "a\0\255\r\n"
+    local r = send(bytes, nil, { headers = { ["Content-Type"] = "x/y" } })
+    assert.same({ "x/y", "5" },
+                { r.headers["content-type"], r.headers["content-length"] })
+  end)
+
+  it("is raw, CBOR, or what a function makes of it", function()
+    q:push "abc"
+    q:work(handler("202", { body = "raw" }), empty)
+    q:push "abc"
+    q:work(handler("202", { body = "cbor" }), empty)
+    q:push "abc"
+    q:work(handler("202", { body = function(payload, item)
+      return payload:upper() .. item.id, "text/x"
+    end }), empty)
+    local got = {}
+    for i, r in ipairs(endpoint:requests()) do
+      got[i] = { r.body, r.headers["content-type"] }
+    end
+    assert.same({
+      { "abc", "application/octet-stream" }, { "cabc", "application/cbor" },
+      { "ABC3", "text/x" },
+    }, got)
+  end)
+
+  it("is a letter when the payload has no such body", function()
+    q:push { 1 }
+    q:work(handler("202", { body = "raw" }), empty)
+    assert.same({ "rejected", "body" },
+                { q.dead:oldest().reason, q.dead:oldest().group })
+    assert.same({}, endpoint:requests())
+  end)
+
+  it("passes trace context on, and what else is asked for", function()
+    local r = send("x", { pass = { "X-Event" }, headers = { Extra = "1" } }, {
+      headers = { traceparent = "00-ab-cd-01", tracestate = "a=b",
+                  ["x-event"] = "push", other = "no", ["x-bad"] = "a\r\nb: c" },
+    })
+    local h = r.headers
+    assert.same({ "00-ab-cd-01", "a=b", "push", "1" },
+                { h.traceparent, h.tracestate, h["x-event"], h.extra })
+    assert.same({ nil, nil, nil }, { h.other, h["x-bad"], h.b })
+  end)
+
+  it("never lets a header of the item end its line", function()
+    local r = send("x", { pass = { "x-bad" } },
+                   { headers = { ["x-bad"] = "a\r\nb: c" } })
+    assert.same({}, { r.headers["x-bad"], r.headers.b })
+  end)
+
+  it("is signed over time and body", function()
+    local r = send({ a = 1 }, { secret = "it's a secret" })
+    local signed = r.headers["respool-timestamp"] .. "." .. r.body
+    local file = helper.dir() .. "/signed"
+    helper.write(file, signed)
+    local digest = helper.sh(
+      [[openssl dgst -sha256 -hmac "it's a secret" ]] .. file)
+    assert.equal("v1=" .. digest:match "(%x+)$",
+                 r.headers["respool-signature"])
+    assert.near(os.time(), tonumber(r.headers["respool-timestamp"]), 60)
+  end)
+
+  it("goes over a connection that is used again", function()
+    q:push_many { "1", "2", "3", "4", "5" }
+    q:work(handler "202", empty)
+    q:push_many { "6", "7" }
+    q:work(handler "chunked", empty)
+    local numbers = {}
+    for i, r in ipairs(endpoint:requests()) do numbers[i] = r.connection end
+    assert.same({ 1, 1, 1, 1, 1, 2, 2 }, numbers) -- one a handler
+  end)
+
+  it("spends nothing on a connection that the other side has left", function()
+    q:push_many { "1", "2", "3" }
+    assert.equal(3, q:work(handler "leave", { max = 3 }).done)
+    q:push_many { "1", "2" }
+    assert.equal(2, q:work(handler "bye", { max = 2 }).done)
+    q:push_many { "1", "2" }
+    assert.equal(2, q:work(handler "bare", { max = 2 }).done)
+  end)
+
+  -- One was kept for every host, without a bound: after a thousand hosts no
+  -- more could be opened, and every item for a new one died.
+  it("keeps few connections, whatever hosts it goes to", function()
+    local function descriptors()
+      return tonumber((helper.sh "ls /proc/$PPID/fd | wc -l"))
+    end
+    local port, before = endpoint.base:match "%d+$", descriptors()
+    local n = 0
+    for zeros = 0, 9 do -- another name of the same address
+      for more = 0, 9 do
+        n = n + 1
+        q:push(("127.%s0.%s0.1"):format(("0"):rep(zeros), ("0"):rep(more)))
+      end
+    end
+    local counts = q:work(respool.http {
+      url = function(host) return ("http://%s:%s/202"):format(host, port) end,
+    }, empty)
+    assert.equal(n, counts.done)
+    assert.is_true(descriptors() - before <= 64 + 2)
+    local seen = {}
+    for _, r in ipairs(endpoint:requests()) do seen[r.connection] = true end
+    assert.equal(n, #seen)
+  end)
+
+  it("says so when it cannot wait for one more socket", function()
+    local loop = require "respool.http.loop"
+    local most = loop.MOST_SOCKETS
+    loop.MOST_SOCKETS = 3
+    local item = try(handler "202")
+    loop.MOST_SOCKETS = most
+    assert.matches("too many open files: a socket must be among the first 3$",
+                   item.error)
+  end)
+
+  it("goes where the item says", function()
+    q:push("x", { headers = { url = endpoint:url "202" } })
+    q:push("y", { headers = { url = "nowhere" } })
+    q:work(respool.http {
+      url = function(_, item) return item.headers.url end,
+    }, empty)
+    assert.same({ "202" }, endpoint:paths())
+    assert.equal("url", q.dead:oldest().group)
+  end)
+
+  it("is told to on_request, without what may be secret", function()
+    local told = {}
+    q:push "x"
+    q:work(handler("202?token=1", { on_request = function(r)
+      told[#told + 1] = r
+    end }), empty)
+    assert.equal(1, #told)
+    assert.same({ endpoint:url "202", 202 }, { told[1].url, told[1].status })
+  end)
+end)
+
+describe("An answer", function()
+  it("of 2xx is done, however it comes", function()
+    for _, actions in ipairs { "200", "202", "204", "299", "chunked", "fat",
+                               "hints", "late", "bare" } do
+      q:push "x"
+      assert.equal(1, q:work(handler(actions), { max = 1 }).done)
+    end
+  end)
+
+  it("of 408, 425, 429 and 5xx is tried again by policy", function()
+    for i, status in ipairs { 408, 425, 429, 500, 502, 503, 599 } do
+      local item = try(handler(tostring(status)))
+      assert.same({ i, 1 }, { item.id, item.attempts })
+      assert.near(1, delay_of(item), 0.01)
+      assert.matches(("HTTP %d: said the endpoint$"):format(status), item.error)
+      q:remove(item.id)
+    end
+  end)
+
+  it("of other 4xx is a letter, its status the group", function()
+    for _, status in ipairs { 400, 401, 404, 409, 410, 422, 499 } do
+      local letter = try(handler(tostring(status)))
+      assert.same({ "rejected", tostring(status), 1 },
+                  { letter.reason, letter.group, #letter.history })
+      q.dead:remove(letter.number)
+    end
+  end)
+
+  it("of 3xx is a letter: no redirect is followed", function()
+    for _, status in ipairs { 301, 302, 303, 307, 308 } do
+      local letter = try(handler(tostring(status)))
+      assert.equal(tostring(status), letter.group)
+      assert.matches("redirects to http://127.0.0.1:9/else, which is not",
+                     letter.error)
+      q.dead:remove(letter.number)
+    end
+  end)
+
+  it("is a letter of its status when it is the last attempt", function()
+    q:push "x"
+    q:work(handler "503", empty)
+    local letter = q.dead:oldest()
+    assert.same({ "exhausted", "503", 3 },
+                { letter.reason, letter.group, #letter.history })
+  end)
+
+  it("with Retry-After is tried again after that", function()
+    assert.near(7, delay_of(try(handler "503~7")), 0.01)
+    q:purge()
+    assert.near(7, delay_of(try(handler "429~7")), 0.01)
+    q:purge()
+    assert.near(90, delay_of(try(handler "503~date")), 3)
+  end)
+
+  it("with a Retry-After beyond belief is tried again sooner", function()
+    assert.near(3600, delay_of(try(handler "503~999999999")), 0.01)
+    q:purge()
+    assert.near(5, delay_of(try(handler("503~999", {
+      max_retry_after = 5,
+    }))), 0.01)
+  end)
+
+  it("with a Retry-After that says nothing is tried again by policy",
+     function()
+    for _, value in ipairs { "0", "soon", "-5", "1e9" } do
+      assert.near(1, delay_of(try(handler("503~" .. value))), 0.01)
+      q:purge()
+    end
+  end)
+
+  it("that does not come is tried again", function()
+    local closed = assert(socket.bind("127.0.0.1", 0))
+    local _, port = closed:getsockname()
+    closed:close()
+    local ways = {
+      { handler "close", "closed" }, { handler "junk", "malformed" },
+      { handler "long", "malformed" },
+      { handler("hang", { timeout = 0.05 }), "timeout" },
+      { handler("late", { timeout = 0.05 }), "timeout" },
+      { respool.http { url = ("http://127.0.0.1:%d/"):format(port) },
+        "refused" },
+    }
+    for _, way in ipairs(ways) do
+      local item = try(way[1])
+      assert.equal(1, item.attempts)
+      q:remove(item.id)
+      q:push "x"
+      q:work(way[1], empty)
+      assert.same({ "exhausted", way[2] },
+                  { q.dead:oldest().reason, q.dead:oldest().group })
+      q.dead:remove(q.dead:oldest().number)
+    end
+  end)
+
+  -- A listener whose backlog is full does not answer a SYN.
+  it("is not waited for by the time of a connection", function()
+    local full = assert(socket.tcp4())
+    full:bind("127.0.0.1", 0)
+    full:listen(0)
+    local _, port = full:getsockname()
+    local held = {}
+    for i = 1, 4 do
+      held[i] = socket.tcp4()
+      held[i]:settimeout(0)
+      held[i]:connect("127.0.0.1", port)
+    end
+    local item = try(respool.http {
+      url = ("http://127.0.0.1:%d/"):format(port), connect_timeout = 0.1,
+      timeout = 60,
+    })
+    assert.matches("no connection within 0.1 s$", item.error)
+    full:close()
+    for i = 1, 4 do held[i]:close() end
+  end)
+end)
+
+describe("Mode all", function()
+  it("calls every URL, and again only those that have not accepted", function()
+    q:push "x"
+    local h = respool.http { url = urls("202", "503,202", "200,500") }
+    q:work(h, empty)
+    local paths = endpoint:paths()
+    table.sort(paths)
+    assert.same({ "200,500", "202", "503,202", "503,202" }, paths)
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("remembers in another process, and after a replay", function()
+    q:push "x"
+    q:work(respool.http { url = urls("202", "422,422,202") }, empty)
+    local letter = q.dead:oldest()
+    assert.equal("422", letter.group)
+    assert.matches("422,202: HTTP 422: said the endpoint$", letter.error)
+    store:flush()
+    q.dead:retry(letter.number)
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local store = assert(respool.open(arg[1], { clock = "manual" }))
+      store:advance(3600)
+      store:queue("hooks"):work(respool.http { url = { arg[2], arg[3] } },
+                                { max = 1 })
+      store:close()
+    ]], store.path, endpoint:url "202", endpoint:url "422,422,202")
+    assert.equal(0, process:wait())
+    local count = 0
+    for _, path in ipairs(endpoint:paths()) do
+      if path == "202" then count = count + 1 end
+    end
+    assert.equal(1, count)
+  end)
+
+  it("tells URLs apart that differ in their query only", function()
+    q:push "x"
+    q:work(respool.http { url = urls("503,202?a", "503,202?b") }, empty)
+    assert.equal(4, #endpoint:paths())
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("waits as long as the longest Retry-After", function()
+    assert.near(20, delay_of(try(respool.http {
+      url = urls("503~5", "429~20", "202"),
+    })), 0.01)
+  end)
+end)
+
+describe("Mode first", function()
+  it("calls in the order given until one accepts", function()
+    q:push_many { "1", "2" }
+    q:work(respool.http { mode = "first",
+                          url = urls("503", "202", "200") }, empty)
+    assert.same({ "503", "202", "503", "202" }, endpoint:paths())
+    assert.equal(2, q:stats().done)
+  end)
+
+  it("goes on after an answer that will not change", function()
+    assert.is_nil(try(respool.http { mode = "first",
+                                     url = urls("404", "202") }))
+    assert.equal(1, q:stats().done)
+  end)
+
+  it("is tried again if one URL may accept next time", function()
+    local item = try(respool.http { mode = "first",
+                                    url = urls("404", "503~9", "410") })
+    assert.equal(1, item.attempts)
+    assert.near(9, delay_of(item), 0.01)
+    assert.matches("404.*503.*410", item.error)
+  end)
+
+  it("is a letter when no URL ever will", function()
+    local letter = try(respool.http { mode = "first",
+                                      url = urls("404", "410") })
+    assert.same({ "rejected", "404" }, { letter.reason, letter.group })
+  end)
+end)
+
+describe("Mode any", function()
+  it("begins each item with another URL", function()
+    q:push_many { "1", "2", "3", "4" }
+    q:work(respool.http { mode = "any", url = urls("200", "201", "202") },
+           empty)
+    assert.same({ "200", "201", "202", "200" }, endpoint:paths())
+  end)
+
+  it("is content with one that accepts", function()
+    q:push_many { "1", "2" }
+    q:work(respool.http { mode = "any", url = urls("500", "202") }, empty)
+    assert.same({ "500", "202", "202" }, endpoint:paths())
+    assert.equal(2, q:stats().done)
+  end)
+end)
+
+describe("A handler of respool.http", function()
+  it("is a handler like any other", function()
+    q:push "x"
+    q:work(respool.fan_out {
+      web = respool.chain(handler "503,202", handler "200"),
+      log = function() end,
+    }, empty)
+    assert.same({ "503,202", "503,202", "200" }, endpoint:paths())
+  end)
+
+  it("stops between two URLs, with nothing spent or forgotten", function()
+    q:push "x"
+    local h
+    h = respool.http { url = urls("201", "202"), on_request = function()
+      q:stop()
+    end }
+    q:work(h, empty)
+    assert.same({ "201" }, endpoint:paths())
+    assert.equal(0, q:peek(1)[1].attempts)
+    q:work(h, empty)
+    assert.same({ "201", "202" }, endpoint:paths())
+  end)
+
+  it("refuses what it cannot do", function()
+    local wrong = {
+      { {}, "option 'url' is missing" },
+      { { url = "ftp://x/" }, "'url' must be a URL with http:// or https://" },
+      { { url = "http://a:b@x/" }, "without a user" },
+      { { url = {} }, "'url' must be a URL, a list" },
+      { { url = "http://x", mode = "some" }, '"all" or "any" or "first"' },
+      { { url = "http://x", timeout = 0 }, "seconds above 0" },
+      { { url = "http://x", body = "xml" }, "'body' must be" },
+      { { url = "http://x", headers = { Host = "y" } }, "but Host" },
+      { { url = "http://x", headers = { a = "b\nc" } }, "table of headers" },
+      { { url = "http://x", pass = { "a b" } }, "names of headers" },
+      { { url = "http://x", secret = "" }, "not empty" },
+      { { url = "http://x", retries = 1 }, "unknown option 'retries'" },
+    }
+    for _, case in ipairs(wrong) do
+      assert.error_matches(function() respool.http(case[1]) end, case[2])
+    end
+  end)
+end)
+
+describe("Retry-After", function()
+  local retry_after = require "respool.http.retry_after"
+  local noon = 1795348800 -- 2026-11-22T12:00:00Z
+
+  it("may be a date in each of the three forms of RFC 9110", function()
+    for _, text in ipairs {
+      "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+      "Sun Nov  6 08:49:37 1994",
+    } do
+      assert.equal(784111777, retry_after.date(text, noon))
+    end
+    assert.equal(60, retry_after.seconds("Sun, 22 Nov 2026 12:01:00 GMT",
+                                         noon, 3600))
+    assert.equal(3600, retry_after.seconds("Monday, 23-Nov-26 12:00:00 GMT",
+                                           noon, 3600))
+  end)
+
+  it("says nothing when it is past, or no date", function()
+    for _, text in ipairs {
+      "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Foo 2094 08:49:37 GMT",
+      "tomorrow", "", "1.5", "0",
+    } do
+      assert.is_nil(retry_after.seconds(text, noon, 3600))
+    end
+  end)
+end)
+
+-- A server with a certificate of its own making for the host "localhost".
+local TLS_SERVER = [[
+  local socket, ssl = require "socket", require "ssl"
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  print(select(2, listener:getsockname()))
+  io.stdout:flush()
+  local params = { mode = "server", protocol = "any", key = arg[1],
+                   certificate = arg[2] }
+  while true do
+    local client = ssl.wrap(listener:accept(), params)
+    if client:dohandshake() then
+      local length
+      for line in function() return client:receive() end do
+        length = length or line:match "^Content%-Length: (%d+)"
+        if line == "" then break end
+      end
+      if length and client:receive(tonumber(length)) then
+        client:send "HTTP/1.1 202 Fine\r\nContent-Length: 0\r\n\r\n"
+      end
+    end
+    client:close()
+  end
+]]
+
+describe("https", function()
+  local function certified()
+    local dir = helper.dir()
+    local key, certificate = dir .. "/key.pem", dir .. "/certificate.pem"
+    helper.sh(([[openssl req -x509 -newkey rsa:2048 -nodes -days 2 \
+      -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+      -keyout %s -out %s 2>%s/openssl.log]]):format(key, certificate, dir))
+    local server = helper.spawn(TLS_SERVER, key, certificate)
+    server:expect "\n"
+    return server:output():match "^%d+", certificate
+  end
+
+  it("is spoken to a host that proves who it is, and to no other", function()
+    local port, certificate = certified()
+    local url = ("https://localhost:%s/"):format(port)
+    q:push { 1 }
+    assert.equal(1, q:work(respool.http {
+      url = url, ca_file = certificate,
+    }, { max = 1 }).done)
+    local item = try(respool.http { url = url })
+    assert.matches("TLS: certificate verify failed", item.error)
+    q:purge()
+    item = try(respool.http {
+      url = ("https://127.0.0.1:%s/"):format(port), ca_file = certificate,
+    })
+    assert.matches("TLS: the certificate is not for this host", item.error)
+  end)
+end)

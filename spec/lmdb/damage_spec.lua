@@ -1,0 +1,400 @@
+-- SPDX-License-Identifier: MIT
+--
+-- G8: damaged bytes are set aside, counted and named; they stop nothing
+-- and never crash the program.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+local stored = require "spec.helper.stored"
+
+local store, q
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue("orders", {
+    codec = "raw", retry = respool.backoff.constant { delay = 5 },
+  }))
+end)
+
+-- Inverts a byte, the last if not told which, of the n-th value.
+local function flip(database, n, offset)
+  stored.damage(store.path, "flip", database, n, offset or -1)
+end
+
+-- Pushes lists of items, a segment each.
+local function push_segments(...)
+  for _, list in ipairs { ... } do assert(q:push_many(list)) end
+end
+
+-- Takes until there is nothing, and settles it all as done.
+local function drain()
+  local seen = {}
+  for lot in function()
+    local lot = assert(q:take { items = 100 })
+    return #lot > 0 and lot or nil
+  end do
+    for i = 1, #lot do table.insert(seen, lot:item(i).payload) end
+    lot:done()
+    assert(lot:settle())
+  end
+  return seen
+end
+
+local function die(...)
+  push_segments { ... }
+  local lot = assert(q:take { items = 100 })
+  lot:dead { error = "bad", group = "g" }
+  assert(lot:settle())
+end
+
+local function assert_found(pattern)
+  local findings = assert(store:check())
+  assert.is_true(#findings > 0)
+  for _, finding in ipairs(findings) do assert.matches(pattern, finding) end
+end
+
+local function assert_clean()
+  assert.same({}, store:check())
+end
+
+-- The number of items stands in the key: one too large was believed.
+describe("a segment whose key is damaged", function()
+  for offset = -2, -1 do
+    it("is told, and harms nobody: byte " .. offset, function()
+      push_segments({ "a", "b", "c" }, { "d", "e" }, { "f" })
+      stored.damage(store.path, "rekey", "segments", 1, offset)
+      for _, call in ipairs {
+        function() return q:take { items = 100 } end,
+        function() return q:peek(100) end,
+        function() return q:get(4) end,
+      } do
+        local found, _, code = call()
+        if not found then
+          assert.is_true(code == "CORRUPT" or code == "NOT_FOUND", code)
+        end
+      end
+      pcall(function() for _ in q:each() do end end) -- raises what it meets
+      local findings, _, code = store:check()
+      assert.is_true(code == "CORRUPT" or #findings > 0)
+    end)
+  end
+end)
+
+describe("a damaged segment", function()
+  it("is set aside as a letter, and the queue goes on", function()
+    push_segments({ "a", "b" }, { "c", "d", "e" }, { "f" })
+    flip("segments", 1)
+    assert.same({ "a", "b", "f" }, drain())
+    assert.equal(1, q.dead:count())
+    local letter = q.dead:get(1)
+    assert.same({ "undecodable", 3, 3, "orders" },
+                { letter.reason, letter.items, letter.id, letter.queue })
+    assert_clean()
+  end)
+
+  it("keeps its bytes in the letter", function()
+    push_segments { "first", "second" }
+    flip("segments", 0)
+    drain()
+    assert.matches("first.*secon", q.dead:get(1).bytes)
+  end)
+
+  it("is counted", function()
+    push_segments({ "a", "b" }, { "c" })
+    flip("segments", 0)
+    drain()
+    local s = q:stats()
+    assert.same({ 1, 2, 1, 0 }, { s.damaged, s.died, s.done, s.ready })
+  end)
+
+  it("is named by check, before anybody takes it", function()
+    push_segments({ "a" }, { "b" })
+    flip("segments", 1)
+    assert_found 'queue "orders".*id 2 is damaged'
+  end)
+
+  it("is passed over by peek and each, which change nothing", function()
+    push_segments({ "a" }, { "b" }, { "c" })
+    flip("segments", 1)
+    local peeked, walked = {}, {}
+    for i, item in ipairs(q:peek(10)) do peeked[i] = item.payload end
+    for item in q:each() do table.insert(walked, item.payload) end
+    assert.same({ "a", "c" }, peeked)
+    assert.same({ "a", "c" }, walked)
+    assert.equal(3, q:length().total)
+  end)
+
+  it("is told by peek and each, item by item", function()
+    push_segments({ "a" }, { "b", "c" }, { "d" })
+    flip("segments", 1)
+    local told = {}
+    for _ in q:each { on_damaged = function(ids)
+      for _, id in ipairs(ids) do table.insert(told, id) end
+    end } do end
+    assert.same({ 2, 3 }, told)
+    assert.same({ 2, 3 }, q:peek(10).damaged)
+    assert.is_nil(q:peek(1).damaged)
+  end)
+
+  it("is told where it is leased, and where it is all there is", function()
+    push_segments { "a", "b" }
+    local lot = q:take { items = 2 }
+    flip("segments", 0)
+    local told
+    for _ in q:each { on_damaged = function(ids) told = ids end } do end
+    assert.same({ 1, 2 }, told)
+    lot:close()
+  end)
+
+  it("is not taken for an item that is gone", function()
+    push_segments { "a" }
+    flip("segments", 0)
+    local item, _, code = q:get(1)
+    assert.is_nil(item)
+    assert.equal("CORRUPT", code)
+  end)
+
+  it("is set aside when it was delayed (G3)", function()
+    q:push("a", { delay = 60 })
+    q:push "b"
+    flip("segments", 1)
+    assert.same({ "b" }, drain())
+    store:advance(61)
+    assert.same({}, drain())
+    assert.same({ 1, 0 }, { q.dead:count(), q:length().total })
+    assert_clean()
+  end)
+
+  it("is set aside when it waits for a retry, with its history", function()
+    push_segments { "a", "b" }
+    local lot = q:take { items = 2 }
+    lot:retry { error = "busy" }
+    lot:settle()
+    flip("segments", 0)
+    store:advance(6)
+    assert.same({}, drain())
+    local letter = q.dead:get(1)
+    assert.same({ "undecodable", 2, 1 },
+                { letter.reason, letter.items, letter.attempts })
+    assert_clean()
+  end)
+
+  it("is set aside when its items expire (G4)", function()
+    q:push("a", { ttl = 60 })
+    q:push "b"
+    flip("segments", 0)
+    store:advance(61)
+    assert.same({ "b" }, drain())
+    assert.equal("undecodable", q.dead:get(1).reason)
+    assert_clean()
+  end)
+
+  it("is set aside when its lease runs out (D9)", function()
+    push_segments { "a", "b", "c" }
+    q:take { items = 3 }
+    flip("segments", 0)
+    store:advance(31)
+    assert.same({}, drain())
+    assert.same({ 0, 3 }, { q:length().total, q:stats().died })
+    assert_clean()
+  end)
+
+  it("does not hold up an ordered queue", function()
+    assert(store:queue("orders", { ordered = true }))
+    push_segments({ "a" }, { "b" }, { "c" })
+    flip("segments", 1)
+    assert.same({ "a", "c" }, drain())
+    assert_clean()
+  end)
+
+  it("may still be settled by who has taken it", function()
+    push_segments { "a", "b", "c" }
+    local lot = q:take { items = 3 }
+    flip("segments", 0)
+    lot:item(1):done()
+    lot:item(2):retry { error = "busy" }
+    lot:item(3):dead()
+    assert.is_true(lot:settle())
+    assert.same({ 1, 1, 1 },
+                { q:stats().done, q:length().waiting, q.dead:count() })
+    store:advance(6)
+    assert.same({}, drain())
+    assert.equal("undecodable", q.dead:get(2).reason)
+    assert_clean()
+  end)
+
+  it("may be purged", function()
+    push_segments({ "a" }, { "b" })
+    flip("segments", 0)
+    assert.equal(1, q:purge())
+    assert.same({ 1, 0 }, { q.dead:count(), q:length().total })
+    assert_clean()
+  end)
+
+  it("is no item that a replay could move", function()
+    push_segments({ "a", "b" }, { "c" })
+    flip("segments", 0)
+    flip("segments", 1)
+    drain()
+    assert.equal(2, q.dead:replay().failed)
+    assert.equal(2, q.dead:count())
+    assert.is_true(q.dead:remove(1))
+  end)
+
+  it("is found out whichever byte it is", function()
+    push_segments { "ab", "c" }
+    local size = q:stats().bytes
+    for at = 0, size - 1 do
+      q = assert(store:queue("q" .. at, { dead_letter = "orders" }))
+      push_segments { "ab", "c" }
+    end
+    for at = 0, size - 1 do flip("segments", at + 1, at) end
+    for at = 0, size - 1 do
+      q = assert(store:queue("q" .. at))
+      assert.same({}, drain())
+      assert.equal(2, q:stats().died)
+    end
+    assert.equal(size, store:dead "orders":count())
+    assert_clean()
+  end)
+end)
+
+describe("a damaged part of a large item", function()
+  local LARGE = ("x"):rep(40000)
+
+  it("makes a letter of the item alone", function()
+    push_segments { "a", LARGE, "c" }
+    flip("blobs", 1)
+    assert.same({ "a", "c" }, drain())
+    local letter = q.dead:get(1)
+    assert.same({ "undecodable", 1, 2 },
+                { letter.reason, letter.items, letter.id })
+    assert.same({ 1, 1 }, { q:stats().damaged, q:stats().died })
+  end)
+
+  it("does so when it is missing", function()
+    push_segments { "a", LARGE, "c" }
+    stored.damage(store.path, "del", "blobs", 1)
+    assert.same({ "a", "c" }, drain())
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("is named by check", function()
+    push_segments { LARGE }
+    flip("blobs", 2)
+    assert_found 'blob 1 of queue "orders".* is damaged'
+  end)
+
+  it("is named by check when the item is dead", function()
+    die(LARGE)
+    flip("blobs", 0)
+    assert_found 'blob 1 .*is damaged'
+  end)
+
+  it("leaves the letter to be read, and a replay to fail", function()
+    die("a", LARGE)
+    flip("blobs", 0)
+    assert.same({ "rejected", "bad" },
+                { q.dead:get(2).reason, q.dead:get(2).error })
+    local counts = q.dead:replay()
+    assert.same({ 1, 1, 1 }, { counts.moved, counts.failed, q.dead:count() })
+  end)
+end)
+
+describe("a damaged letter", function()
+  before_each(function()
+    die("a", "b", "c")
+    flip("letters", 1)
+  end)
+
+  it("is listed as damaged, with its bytes, the others as they are",
+     function()
+    local list = q.dead:list()
+    assert.same({ "a", "c" }, { list[1].payload, list[3].payload })
+    assert.same({ 2, "damaged" }, { list[2].number, list[2].reason })
+    assert.matches("rejected.*orders", list[2].bytes)
+  end)
+
+  it("says so, and has no payload", function()
+    local list = q.dead:list()
+    assert.same({ false, true, false },
+                { list[1].damaged, list[2].damaged, list[3].damaged })
+    assert.is_nil(list[2].payload)
+  end)
+
+  it("is named by check", function()
+    assert_found 'letter 2 of box "orders" is damaged'
+  end)
+
+  it("counts, in a group of its own", function()
+    assert.equal(3, q.dead:count())
+    assert.same({ { group = "g", reason = "rejected", count = 2 },
+                  { group = "", reason = "damaged", count = 1 } },
+                q.dead:groups())
+  end)
+
+  it("does not hold up a replay", function()
+    local counts = q.dead:replay()
+    assert.same({ 2, 1, 1 }, { counts.moved, counts.failed, q.dead:count() })
+    assert.same({ "a", "c" }, drain())
+  end)
+
+  it("leaves no count of a replay out, from the first page on", function()
+    local first
+    q.dead:replay { on_progress = function(counts)
+      first = first or { counts.seen, counts.moved, counts.skipped,
+                         counts.failed, counts.gone }
+    end }
+    assert.equal(5, #first)
+  end)
+
+  it("would not be moved, says a dry run", function()
+    local counts = q.dead:replay { dry_run = true }
+    assert.same({ 2, 1 }, { counts.moved, counts.failed })
+    assert.same({ "letter 2: it is damaged" }, counts.errors)
+  end)
+
+  it("is not handed to a transform, nor kept back by a where", function()
+    local seen = {}
+    local counts = q.dead:replay {
+      where = function(letter) return #letter.payload == 1 end,
+      transform = function(payload)
+        table.insert(seen, payload)
+        return payload
+      end,
+    }
+    assert.same({ "a", "c" }, seen)
+    assert.same({ "letter 2: it is damaged" }, counts.errors)
+  end)
+
+  it("is of no age to a purge with a predicate", function()
+    store:advance(60)
+    assert.equal(2, q.dead:purge {
+      older_than = 1, where = function() return true end,
+    })
+    assert.is_true(q.dead:oldest().damaged)
+  end)
+
+  it("is removed by hand", function()
+    assert.is_true(q.dead:remove(2))
+    assert.equal(2, q.dead:count())
+    assert_clean()
+  end)
+
+  it("stays where letters are purged by age or group", function()
+    store:advance(60)
+    assert.equal(2, q.dead:purge { older_than = 1, group = "g" })
+    assert.equal("damaged", q.dead:oldest().reason)
+  end)
+
+  it("is found out whichever byte it is", function()
+    for at = 0, #q.dead:get(2).bytes - 2 do
+      flip("letters", 1, at)
+      flip("letters", 1) -- as it was
+      assert.equal("damaged", q.dead:get(2).reason)
+      flip("letters", 1, at)
+      assert.equal("b", q.dead:get(2).payload)
+      flip("letters", 1)
+    end
+  end)
+end)

@@ -1,0 +1,319 @@
+-- SPDX-License-Identifier: MIT
+--
+-- doc/format.md, its second half, against a store: claims, letters, jobs,
+-- and the invariants, as spec/helper/stored.lua reads them.
+
+local helper = require "spec.helper"
+local stored = require "spec.helper.stored"
+
+local NULL, bytes = stored.NULL, stored.bytes
+local store, q
+
+before_each(function()
+  store, q = stored.orders()
+end)
+
+local function look()
+  return stored.read(store.path)
+end
+
+local function only(database)
+  return stored.only(store.path, database)
+end
+
+local function ms(seconds)
+  return math.floor((store:now() + (seconds or 0)) * 1000 + 0.5)
+end
+
+local function settle(...)
+  stored.settle(q, ...)
+end
+
+describe("a claim", function()
+  it("says who holds its items until when (D6)", function()
+    q:push_many { "a", "b", "c" }
+    q:take { items = 2 }
+    local c = only "claims"
+    assert.same({ queue = 1, space = 0, lane = 0, ["first id"] = 1 }, c.key)
+    assert.same({
+      ["last id"] = 2, state = 1, token = 1, visible_at = ms(30), left = 2,
+      attempts = 0, deliveries = 1, crashes = 0, delay = 0, history = NULL,
+      memo = NULL,
+    }, c.value)
+  end)
+
+  it("says when its items come again, and what they went through (E2)",
+     function()
+    q:push "a"
+    settle("retry", { error = "busy", group = "net" })
+    local c = only "claims".value
+    assert.same({ 2, 0, ms(5), 1, 1, 5000 }, { c.state, c.token,
+      c.visible_at, c.attempts, c.deliveries, c.delay })
+    local h = stored.record("history", c.history)
+    assert.equal(1, h.count)
+    assert.same({ at = ms(), error = "busy", group = "net", trace = NULL },
+                stored.record("failure", h["failure list"][1]))
+  end)
+
+  it("covers what is delayed", function()
+    q:push_many({ "a", "b" }, { delay = 60 })
+    local c = only "claims"
+    assert.same({ 1, 2, 2, ms(60) }, { c.key.space, c.value["last id"],
+      c.value.state, c.value.visible_at })
+  end)
+
+  it("knows no delay before the first retry, however it was pushed (E7)",
+     function()
+    q:push("a", { delay = 60 })
+    assert.equal(0, only "claims".value.delay)
+  end)
+
+  it("has one entry in due", function()
+    q:push("a", { delay = 60, priority = 3 })
+    assert.same({ queue = 1, lane = 3, visible_at = ms(60), space = 1,
+                  ["first id"] = 1 }, only "due".key)
+    assert.equal(NULL, only "due".value)
+  end)
+
+  it("keeps the first failure and the last three", function()
+    q:push "a"
+    for n = 1, 5 do
+      settle("retry", { delay = 0, error = "failure " .. n })
+    end
+    local h = stored.record("history", only "claims".value.history)
+    local errors = {}
+    for i, f in ipairs(h["failure list"]) do
+      errors[i] = stored.record("failure", f).error
+    end
+    assert.equal(5, h.count)
+    assert.same({ "failure 1", "failure 3", "failure 4", "failure 5" },
+                errors)
+  end)
+
+  it("has texts of 1,024 bytes at most, and bytes where not UTF-8",
+     function()
+    q:push_many { "a", "b" }
+    settle("retry", { error = ("x"):rep(5000), group = "\255" })
+    local h = stored.record("history", look().claims[1].value.history)
+    local f = stored.record("failure", h["failure list"][1])
+    assert.equal(1024, #f.error)
+    assert.same(bytes "\255", f.group)
+  end)
+end)
+
+describe("a letter", function()
+  it("tells what died, why, and after what", function()
+    q:push("a", { priority = 4 })
+    settle("retry", { delay = 0, error = "busy" })
+    local failed = ms()
+    store:advance(2)
+    settle("dead", { error = "bad", group = "poison" })
+    local l = only "letters".value
+    assert.same({ 1, "rejected", "poison", "orders", 1, 4, 1, "bad" },
+      { l["1"], l.reason, l.group, l["queue name"], l.id, l.priority, l.items,
+        l.error })
+    assert.same({ failed, ms(), failed },
+                { l.pushed_at, l.died_at, l.first_failed_at })
+    assert.same({ 1, 2, 0, 0 },
+                { l.attempts, l.deliveries, l.crashes, l["payload version"] })
+    assert.equal(2, stored.record("history", l.history).count)
+    assert.same(bytes "a", l.item)
+  end)
+
+  it("is summed (C8)", function()
+    q:push "a"
+    settle("dead")
+    assert.is_true(stored.is_summed(only "letters"))
+  end)
+
+  it("has null for what is not known of it", function()
+    q:push("a", { ttl = 1 })
+    store:advance(2)
+    q:take()
+    local l = only "letters".value
+    assert.same({ "expired", NULL, NULL, NULL, 0 },
+                { l.reason, l.group, l.error, l.history, l.first_failed_at })
+  end)
+
+  it("has a number that rises in its box, and is counted there", function()
+    q:push_many { "a", "b", "c" }
+    for _ = 1, 3 do settle("dead") end
+    q.dead:remove(2)
+    local found = look()
+    assert.same({ { box = 1, ["letter number"] = 1 },
+                  { box = 1, ["letter number"] = 3 } },
+                { found.letters[1].key, found.letters[2].key })
+    assert.equal("orders", found.boxes[1].key)
+    assert.same({ number = 1, ["next letter number"] = 4, count = 2 },
+                found.boxes[1].value)
+  end)
+end)
+
+describe("a replay job", function()
+  it("holds its cursor and counts", function()
+    q:push_many { "a", "b", "c" }
+    for _ = 1, 3 do settle("dead") end
+    assert(q.dead:replay {
+      job = "again", limit = 1, to = q,
+      where = function(letter) return letter.number > 1 end,
+    })
+    local j = only "jobs"
+    assert.equal("again", j.key)
+    assert.same({
+      box = "orders", to = "orders", state = 1, cursor = 2, upto = 3,
+      seen = 2, moved = 1, skipped = 1, failed = 0,
+      started_at = ms(), updated_at = ms(),
+    }, j.value)
+  end)
+
+  it("has null for a target that is each letter's own queue", function()
+    assert(q.dead:replay { job = "again" })
+    assert.same({ NULL, 2 }, { only "jobs".value.to, only "jobs".value.state })
+  end)
+end)
+
+
+-- The invariants, from the records alone.
+
+-- A line of ids: queue, space, lane.
+local function line_of(key)
+  return ("%d/%d/%d"):format(key.queue, key.space, key.lane)
+end
+
+local function is_set(bits, i)
+  local byte = bits:byte(math.floor(i / 8) + 1)
+  return math.floor(byte / 2 ^ (i % 8)) % 2 == 1
+end
+
+-- The unsettled ids of each line, from segments and bitmaps.
+local function unsettled(found)
+  local bitmaps, lines, last = {}, {}, {}
+  for _, r in ipairs(found.remaining) do
+    bitmaps[r.key_bytes] = r.value.bytes
+  end
+  for _, s in ipairs(found.segments) do
+    local line, first = line_of(s.key), s.key["first id"]
+    lines[line] = lines[line] or {}
+    assert.is_true(first > (last[line] or 0), "I1: segments overlap")
+    last[line] = first + s.key.count - 1
+    local bits, live = bitmaps[s.key_bytes], 0
+    for i = 0, s.key.count - 1 do
+      if not bits or is_set(bits, i) then
+        lines[line][first + i], live = 0, live + 1
+      end
+    end
+    assert.is_true(live > 0, "I4: a segment of nothing")
+    bitmaps[s.key_bytes] = nil
+  end
+  assert.is_nil(next(bitmaps), "I4: a bitmap of nothing")
+  return lines
+end
+
+-- Counts for each unsettled id the claims it is in.
+local function cover(found, lines)
+  for _, c in ipairs(found.claims) do
+    local ids, left = lines[line_of(c.key)] or {}, 0
+    for id = c.key["first id"], c.value["last id"] do
+      if ids[id] then ids[id], left = ids[id] + 1, left + 1 end
+    end
+    assert.equal(c.value.left, left, "I3: what is left of a claim")
+  end
+end
+
+local function due_of(claim)
+  return ("%s/%d/%d"):format(line_of(claim.key), claim.key["first id"],
+    claim.value and claim.value.visible_at or claim.key.visible_at)
+end
+
+local function assert_due(found)
+  local due = {}
+  for _, d in ipairs(found.due) do
+    due[due_of { key = d.key }] = true
+  end
+  for _, c in ipairs(found.claims) do
+    assert.is_true(due[due_of(c)], "I3: a claim is not due")
+  end
+  assert.equal(#found.claims, #found.due, "I3: due")
+end
+
+-- Every unsettled id is in one claim, but for those from the head on.
+local function assert_covered(found, lines)
+  local head = {}
+  for _, r in ipairs(found.queues) do
+    for _, lane in ipairs(r.value["lane list"]) do
+      lane = stored.record("lane", lane)
+      head[("%d/0/%d"):format(r.value.number, lane.priority)] = lane.head
+    end
+  end
+  for line, ids in pairs(lines) do
+    for id, claims in pairs(ids) do
+      local fresh = head[line] and id >= head[line]
+      assert.equal(fresh and 0 or 1, claims, "I2: item " .. id)
+    end
+  end
+end
+
+local function assert_account(found, lines)
+  local live = 0
+  for _, ids in pairs(lines) do
+    for _ in pairs(ids) do live = live + 1 end
+  end
+  local c = stored.record("counters", found.queues[1].value.counters)
+  assert.equal(c.pushed, live + c.done + c.died + c.expired + c.removed, "I5")
+  assert.equal(#found.letters,
+               found.boxes[1] and found.boxes[1].value.count or 0)
+end
+
+local function assert_sound()
+  local found = look()
+  local lines = unsettled(found)
+  cover(found, lines)
+  assert_due(found)
+  assert_covered(found, lines)
+  assert_account(found, lines)
+end
+
+-- Everything that may happen to a queue, drawn at random.
+local random, lots
+
+local function outcome(item)
+  local n = random(7)
+  if n == 1 then item:retry() end
+  if n == 2 then item:release() end
+  if n == 3 then item:snooze(random(40)) end
+  if n == 4 then item:dead() end
+  if n >= 6 then item:done() end
+end
+
+local events = {
+  function()
+    local list = {}
+    for i = 1, random(20) do list[i] = ("x"):rep(random(3000)) end
+    q:push_many(list, {
+      priority = random(3), ttl = random(4) == 1 and random(90) or nil,
+      delay = random(4) == 1 and random(60) or nil,
+    })
+  end,
+  function() q:push(("x"):rep(random(30000))) end,
+  function() table.insert(lots, (q:take { items = random(25) })) end,
+  function()
+    local lot = table.remove(lots, random(math.max(#lots, 1)))
+    for i = 1, lot and #lot or 0 do outcome(lot:item(i)) end
+    if lot then lot:settle() end
+  end,
+  function() store:advance(random(20)) end,
+  function() q:remove(random(200)) end,
+  function() q.dead:replay { limit = random(3), keep_attempts = true } end,
+}
+
+describe("the invariants", function()
+  it("hold in the records, whatever happens (I1 to I5)", function()
+    math.randomseed(helper.seed)
+    random, lots = math.random, {}
+    for step = 1, 200 do
+      events[random(#events)]()
+      if step % 20 == 0 then assert_sound() end
+    end
+    assert.is_true(q:stats().crashed > 0 and q:stats().expired > 0)
+  end)
+end)

@@ -1,0 +1,647 @@
+-- SPDX-License-Identifier: MIT
+
+local core = require "respool.core"
+local exact = require "respool.support.lossless_json"
+local helper = require "spec.helper"
+local respool = require "respool"
+local stored = require "spec.helper.stored"
+
+local array, cbor, null = respool.array, respool.cbor, respool.null
+
+local FORMS = {
+  { form = "json" }, { form = "cbor" }, { form = "json", gzip = true },
+  { form = "cbor", zstd = true },
+}
+
+local HARD = {
+  0, -1, 2^53, -2^53, 0.1, 1 / 3, 1e300, 5e-324, 1 / 0, -1 / 0, -0.0,
+  "", "text", "\0\1\n\"\\\127", "\255\254", "é/€", true, false, null,
+  {}, array {}, array { 1, null, array {} }, { a = { b = {} } },
+  { ["$base64"] = "x" }, { [1.5] = 1 }, { [7] = "seven" }, { ["\255"] = 1 },
+  { [true] = false }, ("x"):rep(70000),
+}
+if math.type then
+  for _, x in ipairs { 3.0, 1e15, math.maxinteger, math.mininteger } do
+    HARD[#HARD + 1] = x
+  end
+end
+
+local function deep(n)
+  local t = { 1 }
+  for _ = 1, n do t = { t } end
+  return t
+end
+HARD[#HARD + 1] = deep(40)
+
+local function queue_of(payloads)
+  local q = helper.store():queue "orders"
+  for _, payload in ipairs(payloads) do q:push(payload) end
+  return q
+end
+
+local function dump(q, dir, o)
+  local given = { store = q.store }
+  for name, value in pairs(o or {}) do given[name] = value end
+  local w = assert(respool.file_writer(dir, given))
+  local counts = assert(respool.dump { queue = q, writer = w })
+  return w.files, counts
+end
+
+local function restore(paths, q)
+  q = q or helper.store():queue "in"
+  local r = assert(respool.file_reader(paths))
+  local counts = assert(respool.restore { queue = q, reader = r })
+  return counts, r, q
+end
+
+local function bytes_of(q)
+  local list = {}
+  for item in q:each() do list[#list + 1] = item.bytes end
+  return list
+end
+
+local function upto(n)
+  local list = {}
+  for i = 1, n do list[i] = { n = i } end
+  return list
+end
+
+describe("an archive", function()
+  for _, o in ipairs(FORMS) do
+    local name = o.form .. (o.gzip and ", gzip" or o.zstd and ", zstd" or "")
+
+    it("keeps every payload as it is: " .. name, function()
+      local q = queue_of(HARD)
+      local files = dump(q, helper.dir() .. "/d", o)
+      local counts, r, to = restore(files)
+      assert.same({}, r.problems)
+      assert.equal(#HARD, counts.pushed)
+      local before, after = bytes_of(q), bytes_of(to)
+      for i in ipairs(HARD) do
+        assert.equal(#before[i], #after[i])
+        -- maps have no order
+        if type(HARD[i]) ~= "table" then
+          assert.equal(before[i], after[i])
+        end
+        assert.same(cbor.decode(before[i]), cbor.decode(after[i]))
+      end
+    end)
+
+    it("keeps bytes that are no CBOR: " .. name, function()
+      local store = helper.store()
+      local q = store:queue("orders", { codec = "raw" })
+      local given = { "plain", "", "\255\0", "{}", "5" }
+      for _, bytes in ipairs(given) do q:push(bytes) end
+      local files = dump(q, helper.dir(), o)
+      local r = respool.file_reader(files)
+      local to = helper.store():queue("in", { codec = "raw" })
+      assert(respool.restore { queue = to, reader = r })
+      assert.same(given, bytes_of(to))
+      -- and when the exporter took them for CBOR
+      files = dump(store:queue "orders", helper.dir(), o)
+      local _, _, other = restore(files)
+      assert.same(given, bytes_of(other))
+    end)
+  end
+
+  it("carries everything a letter has", function()
+    for _, o in ipairs { FORMS[1], FORMS[2] } do
+      local q = helper.store():queue("orders", { max_attempts = 2 })
+      q:push({ n = 1 }, { headers = { t = 1 }, key = "k", priority = 3 })
+      q:work(function(_, item)
+        item:retry { error = "no\n" .. item.attempts, group = "g" }
+      end, { stop_when_empty = true })
+      q.store:advance(4000)
+      q:work(function(_, item)
+        item:retry { error = "no\n" .. item.attempts, group = "g" }
+      end, { stop_when_empty = true })
+      q.dead:replay { transform = function() return { n = 2 } end }
+      q:work(function() return respool.dead { error = "\255", group = "h" } end,
+             { stop_when_empty = true })
+      local w = assert(respool.file_writer(helper.dir(), {
+        store = q.store, form = o.form,
+      }))
+      assert(respool.dump { box = q.dead, writer = w })
+      local there = assert(q.dead:oldest())
+      local record = assert(respool.file_reader(w.files)):read()[1]
+      for _, name in ipairs { "number", "id", "queue", "reason", "group",
+                              "error", "pushed_at", "died_at", "attempts",
+                              "first_failed_at", "deliveries", "crashes",
+                              "replays", "priority", "key", "failures",
+                              "history", "header_bytes", "bytes", "version" } do
+        assert.same(there[name], record[name])
+      end
+      assert.equal(cbor.encode { n = 1 }, record.original_bytes)
+      assert.equal("h", record.group)
+    end
+  end)
+
+  it("says in its header what it is", function()
+    local q = helper.store():queue("orders", { version = 4 })
+    q:push { n = 1 }
+    local path = dump(q, helper.dir())[1]
+    local header = assert(exact.decode(helper.read(path):match "^(.-)\n"))
+    assert.equal("archive", header.respool)
+    assert.equal(1, header.format)
+    assert.equal("items", header.kind)
+    assert.equal("cbor", header.codec)
+    assert.equal(4, header.version)
+    assert.equal(q.store:stats().id, header.store)
+    assert.equal("orders", header.source)
+    assert.is_false(header.moved)
+  end)
+
+  it("is plain JSON where a payload is plain", function()
+    local q = queue_of { { name = "Ada", n = 1, list = { 1, 2.5, null } } }
+    local line = helper.read(dump(q, helper.dir())[1]):match "\n(.-)\n"
+    assert.matches('"payload":{"list":[1,2.5,null],"n":1,"name":"Ada"}', line,
+                   1, true)
+  end)
+
+  it("is a CBOR sequence of checksums and byte strings", function()
+    local q = queue_of { { n = 1 } }
+    local text = helper.read(dump(q, helper.dir(), { form = "cbor" })[1])
+    local at, items = 1, {}
+    while at <= #text do
+      local a, b, c, d = text:byte(at + 11, at + 14)
+      local length = ((a * 256 + b) * 256 + c) * 256 + d
+      local pair = assert(cbor.decode(text:sub(at, at + 14 + length)))
+      items[#items + 1] = assert(cbor.decode(pair[2]))
+      at = at + 15 + length
+    end
+    assert.equal("archive", items[1].respool)
+    assert.equal(cbor.encode { n = 1 }, items[2].body)
+    assert.same({ ["end"] = 1 }, items[3])
+  end)
+
+  it("holds damaged letters, which are told, and those behind", function()
+    for _, form in ipairs { "json", "cbor" } do
+      local q = queue_of(upto(5))
+      q:work(function() return respool.dead() end, { stop_when_empty = true })
+      stored.damage(q.store.path, "flip", "letters", 1, -1)
+      local w = assert(respool.file_writer(helper.dir(), {
+        store = q.store, form = form,
+      }))
+      assert(respool.dump { box = q.dead, writer = w })
+      local record = assert(respool.file_reader(w.files)):read()[2]
+      assert.same({ 2, true, q.dead:get(2).bytes },
+                  { record.number, record.damaged, record.bytes })
+      local counts, r = restore(w.files)
+      assert.same({ "letter 2: it is damaged" }, counts.errors)
+      assert.same({ 4, 1, 0 }, { counts.pushed, counts.failed, #r.problems })
+    end
+  end)
+
+  it("of before damaged letters said so is read as one that does", function()
+    local archive = require "respool.transfer.format"
+    local old = {
+      { number = 1, id = 1, pushed_at = 5, died_at = 6, bytes = "1" },
+      { number = 2, id = 0, reason = "damaged", items = 1, bytes = "2" },
+      { number = 3, id = 3, reason = "undecodable", items = 1, died_at = 6,
+        bytes = "3" },
+      { number = 4, id = 3, reason = "undecodable", items = 7, died_at = 6,
+        bytes = "4" },
+      { number = 5, id = 9, reason = "undecodable", items = 1, pushed_at = 5,
+        died_at = 6, bytes = "5" }, -- its codec failed, not its bytes
+    }
+    for _, form in ipairs { "json", "cbor" } do
+      local w = archive.write(form, {
+        kind = "letters", codec = "raw", store = "s", source = "q",
+      })
+      local parts = { w:start() }
+      for _, record in ipairs(old) do parts[#parts + 1] = w:record(record) end
+      parts[#parts + 1] = w:finish()
+      local path = helper.dir() .. "/old"
+      helper.write(path, table.concat(parts))
+      local q = helper.store():queue("in", { codec = "raw" })
+      local counts, r = restore({ path }, q)
+      assert.same({}, r.problems)
+      assert.same({ "letter 2: it is damaged",
+                    "letter 3: it is a damaged segment that was set aside",
+                    "letter 4: it is a damaged segment that was set aside" },
+                  counts.errors)
+      assert.same({ "1", "5" }, bytes_of(q))
+    end
+  end)
+
+  it("may hold what cannot be read here; the rest can", function()
+    local core_sum, parts, sum = core.file.sum, {}, nil
+    local function add(text)
+      sum = core_sum(text, sum)
+      parts[#parts + 1] = ('%s,"sum":"%s"}\n'):format(text:sub(1, -2),
+        (sum:gsub(".", function(c) return ("%02x"):format(c:byte()) end)))
+    end
+    add('{"respool":"archive","format":1,"kind":"items","codec":"raw",'
+      .. '"store":"s","source":"q"}')
+    add '{"id":1,"pushed_at":5,"body":"one"}'
+    for _ = 1, 12 do add '{"id":2,"pushed_at":5}' end
+    add '{"id":3,"pushed_at":5,"body":"three"}'
+    add '{"end":14}'
+    local path = helper.dir() .. "/strange"
+    helper.write(path, table.concat(parts))
+    local q = helper.store():queue("in", { codec = "raw" })
+    local counts, r = restore({ path }, q)
+    assert.equal(2, counts.pushed)
+    assert.equal(path .. ": record 2 cannot be read: it lacks what a record "
+      .. "must have", r.problems[1])
+    assert.equal(path .. ": and 2 other records", r.problems[#r.problems])
+    assert.same({}, r.finished)
+    assert.same({ "one", "three" }, bytes_of(q))
+  end)
+
+  it("may follow another in one file", function()
+    local q = queue_of(upto(10))
+    local files = dump(q, helper.dir(), { rotate = 500 })
+    assert.is_true(#files > 1)
+    local all = helper.dir() .. "/all"
+    local texts = {}
+    for i, path in ipairs(files) do texts[i] = helper.read(path) end
+    helper.write(all, table.concat(texts))
+    local counts, r = restore { all }
+    assert.equal(10, counts.pushed)
+    assert.same({ all }, r.finished)
+  end)
+
+  it("of a newer format is refused, and stays", function()
+    for _, form in ipairs { "json", "cbor" } do
+      local archive = require "respool.transfer.format"
+      local path = helper.dir() .. "/new"
+      local format = archive.FORMAT
+      archive.FORMAT = format + 1
+      local w = archive.write(form, { kind = "items", codec = "cbor" })
+      local text = w:start()
+      archive.FORMAT = format
+      helper.write(path, text)
+      local r = assert(respool.file_reader({ path }, { delete = true }))
+      local q = helper.store():queue "in"
+      assert.equal(0, respool.restore { queue = q, reader = r }.pushed)
+      assert.equal(path .. ": archive format 2 is newer than 1, which this "
+        .. "program knows", r.problems[1])
+      assert.equal("VERSION", r.code)
+      assert.equal(text, helper.read(path))
+    end
+  end)
+end)
+
+-- What comes of a text: defined errors, and a prefix of what was dumped.
+local function check_damaged(text, path, n, exactly)
+  helper.write(path, text)
+  local r = assert(respool.file_reader { path })
+  local got, batch = 0, r:read()
+  while batch do
+    for _, record in ipairs(batch) do
+      got = got + 1
+      assert.same({ n = got }, cbor.decode(record.bytes))
+    end
+    r:accepted(batch, 0)
+    batch = r:read()
+  end
+  if #r.problems == 0 then
+    assert.is_true(exactly, "damage that was not noticed")
+    assert.equal(n, got)
+    assert.same({ path }, r.finished)
+  else
+    assert.same({}, r.finished)
+    assert.matches("^[^\n]+$", r.problems[1])
+    assert.is_true(r.code == "CORRUPT" or r.code == "VERSION")
+  end
+  return #r.problems > 0
+end
+
+local function flip(text, at)
+  return text:sub(1, at - 1) .. string.char((text:byte(at) + 1) % 256)
+    .. text:sub(at + 1)
+end
+
+describe("damage of an archive", function()
+  for _, o in ipairs(FORMS) do
+    local name = o.form .. (o.gzip and ", gzip" or o.zstd and ", zstd" or "")
+    local packed = o.gzip or o.zstd
+    -- Compressed files start a process for each read: fewer of them.
+    local step = packed and 7 or 1
+
+    it("is found at every byte: " .. name, function()
+      local text = helper.read(dump(queue_of(upto(3)), helper.dir(), o)[1])
+      local path, found = helper.dir() .. "/damaged", 0
+      for at = 1, #text, step do
+        -- a byte of gzip's header may mean nothing
+        if check_damaged(flip(text, at), path, 3, packed) then
+          found = found + 1
+        end
+      end
+      assert.is_true(found > #text / step * 0.8)
+      assert.is_false(check_damaged(text, path, 3, true)) -- the control
+    end)
+
+    it("is found wherever it is cut off: " .. name, function()
+      local text = helper.read(dump(queue_of(upto(3)), helper.dir(), o)[1])
+      local path = helper.dir() .. "/cut"
+      for n = 0, #text - 1, step do
+        check_damaged(text:sub(1, n), path, 3, packed)
+      end
+    end)
+  end
+
+  it("of its compression is blamed on that, by the file's name", function()
+    local dir = helper.dir()
+    local text = helper.read(dump(queue_of(upto(9)), dir, { gzip = true })[1])
+    local path = helper.dir() .. "/cut"
+    helper.write(path, text:sub(1, 60))
+    local _, r = restore { path }
+    assert.matches("^" .. path:gsub("%p", "%%%0")
+      .. ": the header is damaged: it is cut off %(gzip cannot unpack all of "
+      .. "the file%)$", r.problems[1])
+  end)
+
+  it("is found when a record is missing, doubled or moved", function()
+    local text = helper.read(dump(queue_of(upto(3)), helper.dir())[1])
+    local lines = {}
+    for line in text:gmatch "[^\n]*\n" do lines[#lines + 1] = line end
+    local path = helper.dir() .. "/damaged"
+    for _, order in ipairs { { 1, 2, 4, 5 }, { 1, 2, 2, 3, 4, 5 },
+                             { 1, 3, 2, 4, 5 }, { 1, 5 }, { 1, 2, 3, 4 } } do
+      local parts = {}
+      for i, k in ipairs(order) do parts[i] = lines[k] end
+      assert.is_true(check_damaged(table.concat(parts), path, 3, false))
+    end
+    assert.is_false(check_damaged(table.concat(lines), path, 3, true))
+  end)
+
+  it("lets what lies before it be restored, and the rest later", function()
+    local q = queue_of(upto(50))
+    local path = dump(q, helper.dir())[1]
+    local text = helper.read(path)
+    helper.write(path, flip(text, math.floor(#text / 2)))
+    local counts, r, to = restore { path }
+    assert.matches("record %d+ is damaged", r.problems[1])
+    assert.is_true(counts.pushed > 0 and counts.pushed < 50)
+    helper.write(path, text)
+    assert.equal(50 - counts.pushed, restore({ path }, to).pushed)
+    assert.equal(50, to:length().total)
+  end)
+end)
+
+describe("the file reader", function()
+  it("takes names of files", function()
+    for _, wrong in ipairs { { { 5 } }, { "x" }, { { "a", false } } } do
+      assert.error_matches(function() respool.file_reader(wrong[1]) end,
+                           "list of names of files expected")
+    end
+  end)
+end)
+
+describe("the file writer", function()
+  it("begins a new file when one is large enough", function()
+    local dir = helper.dir()
+    local files = dump(queue_of(upto(100)), dir, { rotate = "4KiB" })
+    assert.is_true(#files > 3)
+    for i, path in ipairs(files) do
+      local size = #helper.read(path)
+      assert.is_true(size < 4096 + 1000)
+      assert.is_true(i == #files or size >= 4096)
+    end
+    assert.equal(100, restore { dir }.pushed)
+  end)
+
+  it("publishes a file when it is old enough", function()
+    local q = helper.store():queue "orders"
+    local w = assert(respool.file_writer(helper.dir(), {
+      store = q.store, every = 60,
+    }))
+    local began, n, at = q.store:now(), 0, {}
+    respool.dump {
+      queue = q, remove = true, follow = true, writer = w,
+      on_progress = function()
+        if #w.files > #at then at[#at + 1] = q.store:now() - began end
+        n = n + 1
+        if n % 10 == 1 then q:push { n = n } end
+        return #w.files < 2
+      end,
+    }
+    assert.near(60, at[1], 12)
+    assert.near(120, q.store:now() - began, 24)
+  end)
+
+  it("names no two files alike", function()
+    local dir, q = helper.dir(), queue_of(upto(1)) -- time stands still
+    local seen = {}
+    for _ = 1, 20 do
+      local path = dump(q, dir)[1]
+      assert.is_nil(seen[path])
+      seen[path] = true
+    end
+  end)
+
+  it("takes another name when there is such a file already", function()
+    local names = require "respool.transfer.files"
+    local name, dir, n = names.name, helper.dir(), 0
+    finally(function() names.name = name end)
+    names.name = function(_, _, suffix)
+      n = n + 1
+      return ("same-%d%s"):format(n < 3 and 1 or n, suffix)
+    end
+    local w = assert(respool.file_writer(dir, { store = helper.store() }))
+    local q = queue_of(upto(1))
+    assert(respool.dump { queue = q, limit = 1, writer = {
+      write = function(_, batch)
+        local accepted = w:write(batch)
+        helper.write(dir .. "/same-1.jsonl", "somebody else's")
+        return accepted
+      end,
+      flush = function() return w:flush() end,
+    } })
+    assert.equal("somebody else's", helper.read(dir .. "/same-1.jsonl"))
+    assert.same({ dir .. "/same-3.jsonl" }, w.files)
+    assert.equal(1, restore(w.files).pushed)
+  end)
+
+  it("keeps names of queues out of other directories", function()
+    local q = helper.store():queue "../é x/\n.."
+    q:push { n = 1 }
+    local dir = helper.dir()
+    local path = dump(q, dir)[1]
+    assert.equal(dir, path:match "^(.*)/[%w._-]+$")
+    assert.equal(1, restore { dir }.pushed)
+  end)
+
+  it("writes nothing when there is nothing", function()
+    local dir = helper.dir()
+    assert.same({}, dump(helper.store():queue "orders", dir))
+    assert.same({}, core.file.list(dir))
+  end)
+
+  it("shows no file before it is whole", function()
+    local dir = helper.dir()
+    local w = assert(respool.file_writer(dir, { store = helper.store() }))
+    local q = queue_of(upto(10))
+    respool.dump { queue = q, remove = true, capacity = 2, writer = {
+      write = function(_, batch)
+        local n = w:write(batch)
+        assert.same({}, (require "respool.transfer.files".list(dir)))
+        assert.equal(0, restore { dir }.pushed)
+        return n
+      end,
+      flush = function() return w:flush() end,
+    } }
+    assert.equal(10, restore { dir }.pushed)
+  end)
+
+  it("tells of leftovers, which are never read", function()
+    local dir = helper.dir()
+    local path = dump(queue_of(upto(3)), dir)[1]
+    assert(os.rename(path, path .. ".part"))
+    local w = assert(respool.file_writer(dir, { store = helper.store() }))
+    assert.same({ path .. ".part" }, w.leftovers)
+    assert.equal(0, restore { dir }.pushed)
+    local counts, r = restore { path .. ".part" }
+    assert.equal(0, counts.pushed)
+    assert.matches("never finished", r.problems[1])
+  end)
+
+  it("removes what a killed dump had published, and writes the rest",
+     function()
+    for _, kind in ipairs { "letters", "items" } do
+      local q, dir = queue_of(upto(30)), helper.dir()
+      if kind == "letters" then
+        q:work(function() return respool.dead() end, { stop_when_empty = true })
+      end
+      local o = { remove = true, queue = kind == "items" and q or nil,
+                  box = kind == "letters" and q.dead or nil }
+      -- published, not removed: as when killed in between
+      local w = assert(respool.file_writer(dir, { store = q.store }))
+      o.limit = 20
+      o.writer = {
+        write = function(_, batch) return w:write(batch) end,
+        flush = function() w:flush() error("killed", 0) end,
+      }
+      assert.is_nil((respool.dump(o)))
+      assert.equal(1, #w.files)
+      w = assert(respool.file_writer(dir, { store = q.store }))
+      o.limit, o.writer = nil, w
+      local counts = assert(respool.dump(o))
+      assert.equal(20, counts.known)
+      assert.equal(10, counts.removed)
+      local total = restore { dir }
+      assert.equal(30, total.pushed)
+      assert.equal(0, total.known) -- no record is in two files
+      assert.equal(0, q:length().total + q:length().dead)
+    end
+  end)
+
+  it("does not take a copy for what a killed dump left", function()
+    local q, dir = queue_of(upto(3)), helper.dir()
+    dump(q, dir)
+    local w = assert(respool.file_writer(dir, { store = q.store }))
+    local counts = respool.dump { queue = q, remove = true, writer = w }
+    assert.equal(0, counts.known)
+    assert.equal(3, counts.removed)
+  end)
+
+  it("says what is missing or in the way", function()
+    local store = helper.store()
+    local w, message, code = respool.file_writer("/nowhere/at/all",
+                                                 { store = store })
+    assert.is_nil(w)
+    assert.matches("cannot create /nowhere/at/all", message)
+    assert.equal("NOT_FOUND", code)
+    local program = require "respool.transfer.files".programs.zstd
+    finally(function() program.name = "zstd" end)
+    program.name = "no-such-program"
+    w, message, code = respool.file_writer(helper.dir(), {
+      store = store, zstd = true,
+    })
+    assert.is_nil(w)
+    assert.equal("the program 'no-such-program' is missing (Debian package "
+      .. "zstd)", message)
+    assert.equal("NOT_FOUND", code)
+    assert.error_matches(function()
+      respool.file_writer(helper.dir(), {
+        store = store, gzip = true, zstd = true,
+      })
+    end, "exclude each other")
+  end)
+
+  it("accepts nothing when the disk takes nothing", function()
+    local device = io.open("/dev/full", "wb")
+    if not device then return pending "there is no /dev/full" end
+    device:close()
+    local q, dir = queue_of(upto(3)), helper.dir()
+    for _, o in ipairs { {}, { gzip = true } } do
+      local w = assert(respool.file_writer(dir, {
+        store = q.store, gzip = o.gzip,
+      }))
+      local files = require "respool.transfer.files"
+      local part = files.PART
+      finally(function() files.PART = part end)
+      local counts, message = respool.dump {
+        queue = q, remove = true, writer = {
+          write = function(_, batch)
+            local n = w:write(batch)
+            -- what is written from here on goes to a full device
+            w.open.stream:close()
+            w.open.stream = o.gzip
+              and io.popen("gzip -qc 2>/dev/null >/dev/full || cat >/dev/null",
+                           "w") or io.open("/dev/full", "wb")
+            os.remove(w.open.path .. part)
+            helper.write(w.open.path .. part, "")
+            w.open.stream:write(("x"):rep(100000))
+            return n
+          end,
+          flush = function() return w:flush() end,
+        },
+      }
+      assert.is_nil(counts)
+      assert.matches("cannot write", message)
+      q.store:advance(20)
+      assert.equal(3, q:length().ready)
+      w:abandon()
+      assert.same({}, core.file.list(dir))
+    end
+  end)
+end)
+
+describe("the file reader", function()
+  it("deletes files of which all is restored, and no others", function()
+    local q, dir = queue_of(upto(30)), helper.dir()
+    local files = dump(q, dir, { rotate = 1500 })
+    local text = helper.read(files[2])
+    helper.write(files[2], text:sub(1, -20))
+    local r = assert(respool.file_reader({ dir }, { delete = true }))
+    local to = helper.store():queue "in"
+    assert(respool.restore { queue = to, reader = r })
+    assert.same({ files[2]:match "[^/]*$" }, core.file.list(dir))
+    helper.write(files[2], text)
+    r = assert(respool.file_reader({ dir }, { delete = true }))
+    assert(respool.restore { queue = to, reader = r })
+    assert.same({}, core.file.list(dir))
+    assert.equal(30, to:length().total)
+  end)
+
+  it("keeps a file of which a record could not be pushed", function()
+    local q, dir = helper.store():queue "orders", helper.dir()
+    q:push({ n = 1 }, { key = "k" })
+    local path = dump(q, dir)[1]
+    local to = helper.store():queue "in"
+    to:push(0, { key = "k" })
+    local r = assert(respool.file_reader({ path }, { delete = true }))
+    assert.equal(1, respool.restore { queue = to, reader = r }.failed)
+    assert.equal(1, #core.file.list(dir))
+  end)
+
+  it("says which file is no archive", function()
+    local dir = helper.dir()
+    for name, text in pairs { text = "hello\n", empty = "", json = "{}\n",
+                              other = '{"a":1,"sum":"0000000000000000"}\n' } do
+      helper.write(dir .. "/" .. name, text)
+      local r = assert(respool.file_reader { dir .. "/" .. name })
+      assert.is_nil((r:read() or {})[1])
+      r:read()
+      assert.matches("^" .. dir:gsub("%p", "%%%0") .. "/" .. name .. ": ",
+                     r.problems[1])
+      assert.equal("CORRUPT", r.code)
+    end
+    local r = assert(respool.file_reader { dir .. "/nothing" })
+    assert.is_nil(r:read())
+    assert.equal("NOT_FOUND", r.code)
+  end)
+end)

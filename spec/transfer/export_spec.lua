@@ -1,0 +1,669 @@
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+local respool = require "respool"
+local stored = require "spec.helper.stored"
+local range = helper.range
+
+local null, array = respool.null, respool.array
+
+-- A queue on a manual clock whose items 1..n all became letters.
+local function letters(n, store)
+  local q = assert((store or helper.store()):queue "orders")
+  for i = 1, n do q:push({ n = i }, { headers = { trace = i } }) end
+  q:work(function(payload)
+    return respool.dead { error = "no " .. payload.n,
+                          group = payload.n % 2 == 0 and "even" or "odd" }
+  end, { stop_when_empty = true })
+  return q
+end
+
+local function numbers(q)
+  local list = {}
+  for item in q:each() do list[#list + 1] = item.payload.n end
+  table.sort(list)
+  return list
+end
+
+-- A writer that keeps what it is given.
+local function keeper()
+  local w = { batches = {} }
+  function w:write(batch) table.insert(self.batches, batch) end
+  return w
+end
+
+local function sizes(w)
+  local list = {}
+  for i, batch in ipairs(w.batches) do list[i] = #batch end
+  return list
+end
+
+describe("respool.dump", function()
+  it("hands letters over in batches, and copies them", function()
+    local q, w = letters(7), keeper()
+    local counts = assert(respool.dump {
+      box = q.dead, capacity = 3, writer = w,
+    })
+    assert.same({ total = 7, read = 7, written = 7, removed = 0, known = 0,
+                  lost = 0, damaged = 0, damaged_numbers = {}, batches = 3 },
+                counts)
+    assert.same({ 3, 3, 1 }, sizes(w))
+    local letter = w.batches[1][2]
+    assert.equal(2, letter.number)
+    assert.same({ n = 2 }, letter.payload)
+    assert.same({ trace = 2 }, letter.headers)
+    assert.equal("no 2", letter.error)
+    assert.equal("orders", w.batches[1].origin.source)
+    assert.equal(7, q.dead:count())
+  end)
+
+  it("removes what the writer accepted, and nothing else", function()
+    local q, calls = letters(7), 0
+    local counts, message, code, so_far = respool.dump {
+      store = q.store, box = "orders", remove = true, capacity = 3,
+      writer = function()
+        calls = calls + 1
+        if calls == 2 then return nil, "the shelf is full", "NOSPACE" end
+      end,
+    }
+    assert.is_nil(counts)
+    assert.equal("the shelf is full", message)
+    assert.equal("NOSPACE", code)
+    assert.equal(3, so_far.removed)
+    assert.equal(4, q.dead:oldest().number)
+    assert.equal(4, q.dead:count())
+  end)
+
+  it("takes a writer that raises for one that refuses", function()
+    local q = letters(2)
+    local counts, message, code = respool.dump {
+      box = q.dead, remove = true, writer = function() error("broken", 0) end,
+    }
+    assert.is_nil(counts)
+    assert.equal("broken", message)
+    assert.equal("IO", code)
+    assert.equal(2, q.dead:count())
+  end)
+
+  it("waits for a writer that accepts later", function()
+    local q, w = letters(5), { given = 0 }
+    function w:write(batch)
+      self.given = self.given + #batch
+      if self.given == 4 then return 3 end -- the first three
+      return 0
+    end
+    function w.flush()
+      assert.equal(2, q.dead:count())
+      return true
+    end
+    local counts = assert(respool.dump {
+      box = q.dead, remove = true, capacity = 2, writer = w,
+    })
+    assert.equal(5, counts.removed)
+  end)
+
+  it("does not remove what a writer never accepts", function()
+    local q = letters(2)
+    local counts, message = respool.dump {
+      box = q.dead, remove = true, writer = function() return 1 end,
+    }
+    assert.is_nil(counts)
+    assert.matches("not accepted all", message)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("hands a batch over when it has waited for the interval", function()
+    local q, w = letters(1), keeper()
+    local began, waited = q.store:now(), nil
+    respool.dump {
+      box = q.dead, follow = true, interval = 30, capacity = 10, writer = w,
+      on_progress = function(counts)
+        waited = q.store:now() - began
+        return counts.batches == 0
+      end,
+    }
+    assert.same({ 1 }, sizes(w))
+    assert.near(30, waited, 0.5)
+  end)
+
+  it("goes on with what comes when it follows", function()
+    local q, w, more = letters(2), keeper(), 0
+    respool.dump {
+      box = q.dead, follow = true, remove = true, writer = w,
+      on_progress = function(counts)
+        if counts.removed == 2 and more == 0 then
+          more = 1
+          letters(3, q.store)
+        end
+        return counts.removed < 5
+      end,
+    }
+    assert.same({ 2, 3 }, sizes(w))
+    assert.equal(0, q.dead:count())
+  end)
+
+  it("ends with the letters there were when it began", function()
+    local q, n = letters(4), 0
+    respool.dump { box = q.dead, capacity = 2, writer = function(batch)
+      n = n + #batch
+      letters(1, q.store)
+    end }
+    assert.equal(4, n)
+  end)
+
+  it("takes a group, and no more than the limit", function()
+    local q, w = letters(9), keeper()
+    respool.dump { box = q.dead, group = "odd", limit = 3, writer = w }
+    local got = {}
+    for i, letter in ipairs(w.batches[1]) do got[i] = letter.payload.n end
+    assert.same({ 1, 3, 5 }, got)
+  end)
+
+  it("copies the items of a queue in every state", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push({ n = 1 })
+    q:push({ n = 2 }, { delay = 60, priority = 3, key = "k", ttl = 90 })
+    local lot = q:take()
+    respool.dump { queue = q, writer = w }
+    local by_n = {}
+    for _, item in ipairs(w.batches[1]) do by_n[item.payload.n] = item end
+    assert.equal("leased", by_n[1].state)
+    assert.equal("waiting", by_n[2].state)
+    assert.equal("k", by_n[2].key)
+    assert.near(q.store:now() + 60, by_n[2].visible_at, 0.1)
+    assert.near(q.store:now() + 90, by_n[2].expires_at, 0.1)
+    lot:close()
+    assert.equal(2, q:length().total)
+  end)
+
+  it("moves the items that are ready, and leaves the others", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for i = 1, 5 do q:push({ n = i }) end
+    q:push({ n = 6 }, { delay = 60 })
+    local lot = q:take()
+    local counts = assert(respool.dump {
+      queue = q, remove = true, capacity = 2, writer = w,
+    })
+    assert.equal(4, counts.removed)
+    assert.same({ 1, 6 }, numbers(q))
+    lot:close()
+    assert.same({}, q.store:check())
+  end)
+
+  it("moves the items of an ordered queue", function()
+    local q, w = helper.store():queue("orders", { ordered = true }), keeper()
+    for i = 1, 5 do q:push({ n = i }) end
+    assert.equal(5, respool.dump {
+      queue = q, remove = true, capacity = 2, writer = w,
+    }.removed)
+    assert.equal(0, q:length().total)
+  end)
+
+  it("gives items back that the writer did not accept", function()
+    local q = helper.store():queue "orders"
+    for i = 1, 5 do q:push({ n = i }) end
+    respool.dump { queue = q, remove = true, writer = function()
+      return false, "no"
+    end }
+    assert.equal(5, q:length().waiting)
+    q.store:advance(20)
+    assert.equal(5, q:length().ready)
+    assert.equal(0, q:peek()[1].attempts)
+    assert.equal(0, q:peek()[1].crashes)
+  end)
+
+  it("says that nothing can be taken from a paused queue", function()
+    local q = helper.store():queue "orders"
+    q:pause()
+    local counts, message, code = respool.dump {
+      queue = q, remove = true, writer = keeper(),
+    }
+    assert.is_nil(counts)
+    assert.matches("'orders' is paused", message)
+    assert.equal("BUSY", code)
+  end)
+
+  it("counts letters that somebody else took meanwhile", function()
+    local q = letters(3)
+    local counts = assert(respool.dump {
+      box = q.dead, remove = true, writer = function() q.dead:retry(2) end,
+    })
+    assert.equal(2, counts.removed)
+    assert.equal(1, counts.lost)
+  end)
+
+  it("counts items that were handed to somebody else meanwhile", function()
+    local q, lot = helper.store():queue "orders", nil
+    for i = 1, 3 do q:push({ n = i }) end
+    local counts = assert(respool.dump {
+      queue = q, remove = true, writer = function()
+        q.store:advance(21)
+        lot = q:take()
+      end,
+    })
+    assert.equal(2, counts.removed)
+    assert.equal(1, counts.lost)
+    lot:close()
+    assert.equal(1, q:length().total)
+    assert.same({}, q.store:check())
+  end)
+
+  it("flushes the writer before others may get the items", function()
+    local q, flushed = helper.store():queue "orders", {}
+    for i = 1, 40 do q:push({ n = i }) end
+    local given = 0
+    local counts = assert(respool.dump {
+      queue = q, remove = true, capacity = 10, writer = {
+        write = function(_, batch)
+          given = given + #batch
+          q.store:advance(6)
+          return 0
+        end,
+        flush = function() table.insert(flushed, given) end,
+      },
+    })
+    assert.equal(40, counts.removed)
+    assert.same({ 20, 40 }, flushed)
+  end)
+
+  it("moves letters for one at a time", function()
+    local q = letters(1)
+    respool.dump { box = q.dead, remove = true, writer = function()
+      local counts, message, code = respool.dump {
+        box = q.dead, remove = true, writer = keeper(),
+      }
+      assert.is_nil(counts)
+      assert.matches("another dump", message)
+      assert.equal("LOCKED", code)
+    end }
+    assert.equal(0, q.dead:count())
+  end)
+
+  it("tells a writer where records come from, even when there are none",
+     function()
+    local w, q = keeper(), helper.store():queue "orders"
+    function w:begin(origin) self.origin = origin end
+    assert(respool.dump { queue = q, writer = w })
+    assert.same({ "items", "orders", 0 },
+                { w.origin.kind, w.origin.source, #w.batches })
+    function w.begin() error("no shelf", 0) end
+    local counts, message, code = respool.dump { queue = q, writer = w }
+    assert.same({ nil, "no shelf", "IO" }, { counts, message, code })
+  end)
+
+  it("copies damaged letters with their bytes, and counts them", function()
+    local q, w = letters(3), keeper()
+    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    local counts = assert(respool.dump { box = q.dead, writer = w })
+    assert.same({ 3, 1, { 2 } },
+                { counts.written, counts.damaged, counts.damaged_numbers })
+    local record = w.batches[1][2]
+    assert.is_true(record.damaged)
+    assert.is_nil(record.payload)
+    assert.equal(q.dead:get(2).bytes, record.bytes)
+  end)
+
+  it("does not move a damaged letter", function()
+    local q, w = letters(3), keeper()
+    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    local counts = assert(respool.dump {
+      box = q.dead, remove = true, writer = w,
+    })
+    assert.same({ 2, 2, 1, 0 }, { counts.written, counts.removed,
+                                  counts.damaged, counts.lost })
+    assert.equal(2, q.dead:oldest().number)
+    assert.equal(1, q.dead:count())
+  end)
+
+  it("counts the items of damaged segments, which it cannot copy", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for _ = 1, 3 do q:push_many { { n = 1 }, { n = 2 } } end
+    stored.damage(q.store.path, "flip", "segments", 1, -1)
+    local counts = assert(respool.dump { queue = q, writer = w })
+    assert.same({ 6, 4, 2, { 3, 4 } },
+                { counts.total, counts.written, counts.damaged,
+                  counts.damaged_numbers })
+  end)
+
+  it("refuses options that are none", function()
+    local q = letters(1)
+    local function refuses(o, pattern)
+      assert.error_matches(function() respool.dump(o) end, pattern)
+    end
+    refuses({ box = q.dead }, "a 'writer' is needed")
+    refuses({ writer = print }, "either a 'box' or a 'queue'")
+    refuses({ writer = print, queue = q, box = q.dead }, "either a 'box'")
+    refuses({ writer = print, box = "orders" }, "needs its 'store'")
+    refuses({ writer = print, queue = q, group = "x" }, "'group'")
+    refuses({ writer = print, queue = q, follow = true }, "'remove'")
+    refuses({ writer = 1, queue = q }, "'writer' must be")
+    refuses({ writer = print, queue = q, fast = 1 }, "unknown option 'fast'")
+    refuses({ writer = print, queue = q, capacity = 0 }, "'capacity'")
+  end)
+end)
+
+-- Hands what a keeper kept to restore().
+local function reader(w)
+  local i = 0
+  return function()
+    i = i + 1
+    return w.batches[i]
+  end
+end
+
+describe("respool.restore", function()
+  it("pushes what was dumped, with what belongs to it", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push({ n = 1 }, { headers = { a = 1 }, priority = 7, key = "k" })
+    q:push({ n = 2 }, { delay = 60, ttl = 90 })
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.same({ read = 2, pushed = 2, ignored = 0, known = 0, failed = 0,
+                  errors = {} }, counts)
+    local item = to:peek()[1]
+    assert.same({ n = 1 }, item.payload)
+    assert.same({ a = 1 }, item.headers)
+    assert.equal(7, item.priority)
+    assert.equal("k", item.key)
+    assert.equal(1, to:length().waiting)
+    to.store:advance(61)
+    local lot = to:take { items = 2 }
+    assert.equal(2, lot:item(2).payload.n)
+    assert.near(29, lot:item(2).expires_at - to.store:now(), 0.5)
+    lot:close()
+  end)
+
+  it("keeps payload versions, and refuses newer ones one by one", function()
+    local store, w = helper.store(), keeper()
+    for v = 1, 3 do
+      store:queue("orders", { version = v }):push { n = v }
+    end
+    respool.dump { queue = store:queue "orders", writer = w }
+    local to = store:queue("in", { version = 2, upgrade = function(payload)
+      return payload
+    end })
+    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.equal(2, counts.pushed)
+    assert.equal("item 3: its payload version 3 is newer than 2",
+                 counts.errors[1])
+    assert.equal(1, to:peek()[1].version)
+    to = store:queue("in", { version = 3, upgrade = function(p) return p end })
+    counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.equal(2, counts.known)
+    assert.same({ 1, 2, 3 }, numbers(to))
+  end)
+
+  it("pushes each letter once, whatever is restored twice", function()
+    local q, a, b = letters(1500), keeper(), keeper()
+    respool.dump { box = q.dead, limit = 1000, writer = a }
+    respool.dump { box = q.dead, writer = b }
+    local to = helper.store():queue "in"
+    assert.equal(1000, respool.restore { queue = to, reader = reader(a) }
+      .pushed)
+    local counts = respool.restore { queue = to, reader = reader(b) }
+    assert.equal(500, counts.pushed)
+    assert.equal(1000, counts.known)
+    assert.equal(0, respool.restore { queue = to, reader = reader(a) }.pushed)
+    assert.same(range(1500), numbers(to))
+  end)
+
+  it("pushes again when told to, and to another queue", function()
+    local q, w = letters(2), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    respool.restore { queue = to, reader = reader(w), again = true }
+    assert.same({ 1, 1, 2, 2 }, numbers(to))
+    respool.restore { queue = to.store:queue "x", reader = reader(w) }
+    assert.equal(2, to.store:queue "x":length().total)
+  end)
+
+  it("does not take another letter of the same number for it", function()
+    local store, w = helper.store(), keeper()
+    local q = letters(1, store)
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    w.batches[1][1].died_at = w.batches[1][1].died_at + 1
+    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.pushed)
+  end)
+
+  it("goes on behind what it cannot push, and later with that", function()
+    local store, w = helper.store(), keeper()
+    local q = store:queue "orders"
+    for i = 1, 9 do q:push({ n = i }, { key = "k" .. i }) end
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    local held = to:push({ n = 0 }, { key = "k5" })
+    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.equal(8, counts.pushed)
+    assert.equal(1, counts.failed)
+    assert.matches("^item 5: ", counts.errors[1])
+    to:remove(held)
+    counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.equal(1, counts.pushed)
+    assert.same(range(9), numbers(to))
+  end)
+
+  it("does what it is told with keys that are held", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push({ n = 1 }, { key = "k" })
+    respool.dump { queue = q, writer = w }
+    for conflict, left in pairs { ignore = 0, replace = 1 } do
+      local to = helper.store():queue "in"
+      to:push({ n = 0 }, { key = "k" })
+      respool.restore {
+        queue = to, reader = reader(w), on_conflict = conflict,
+      }
+      assert.same({ left }, numbers(to))
+    end
+  end)
+
+  it("counts what it ignored as that, and forgets it", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for i = 1, 3 do q:push({ n = i }, { key = "k" .. i }) end
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    to:push({ n = 0 }, { key = "k2" })
+    local o = { queue = to, on_conflict = "ignore" }
+    o.reader = reader(w)
+    local counts = assert(respool.restore(o))
+    assert.same({ 2, 1, 0 }, { counts.pushed, counts.ignored, counts.known })
+    o.reader, o.on_conflict = reader(w), "replace"
+    counts = assert(respool.restore(o))
+    assert.same({ 1, 0, 2 }, { counts.pushed, counts.ignored, counts.known })
+    assert.same({ 1, 2, 3 }, numbers(to))
+  end)
+
+  it("remembers what it pushed before, when that is ignored again", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push({ n = 1 }, { key = "k" })
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    assert.equal(1, respool.restore {
+      queue = to, reader = reader(w), again = true, on_conflict = "ignore",
+    }.ignored)
+    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.known)
+  end)
+
+  it("tells records that are none, and pushes those behind", function()
+    local to, given = helper.store():queue "in", false
+    local nan = 0 / 0
+    local counts = assert(respool.restore { queue = to, reader = function()
+      if given then return nil end
+      given = true
+      return {
+        { payload = { n = 1 } }, { payload = { n = 2 }, priority = 999 },
+        { id = 7, payload = { n = 2 }, key = ("k"):rep(300) },
+        { number = 8, payload = { n = 2 }, expires_at = nan }, 5, "six", false,
+        { bytes = 5 }, {}, { payload = { n = 2 }, version = "x" },
+        { id = 1.5, payload = { n = 2 } }, { payload = { n = 2 }, items = "x" },
+        { payload = print },
+      }
+    end })
+    assert.same({ 13, 2, 11 }, { counts.read, counts.pushed, counts.failed })
+    assert.equal("record 2: its 'priority' is not a whole number from 0 to 255",
+                 counts.errors[1])
+    assert.equal("item 7: its 'key' is not a string of 1 to 255 bytes",
+                 counts.errors[2])
+    assert.matches("^letter 8: its 'expires_at' is not a number of seconds",
+                   counts.errors[3])
+    assert.equal("record 5: it is no record, but a number", counts.errors[4])
+    assert.equal("record 9: it has no payload", counts.errors[8])
+    assert.same({ 1, 2 }, numbers(to))
+  end)
+
+  it("raises what its reader does wrong", function()
+    local to = helper.store():queue "in"
+    for _, given in ipairs { "text", 5, true, false } do
+      assert.error_matches(function()
+        respool.restore { queue = to, reader = function() return given end }
+      end, "the reader returned a " .. type(given) .. ", not a list of records")
+    end
+    assert.error_matches(function()
+      respool.restore { queue = to, reader = function()
+        return { { payload = 1 }, origin = { store = 1 } }
+      end }
+    end, "'origin' that the reader returned is none")
+    assert.equal(0, respool.restore {
+      queue = to, reader = function() end,
+    }.read)
+  end)
+
+  it("takes a reader's word for what it accepted", function()
+    local to, said = helper.store():queue "in", nil
+    local from = { n = 0 }
+    function from:read()
+      self.n = self.n + 1
+      return self.n < 3 and { { payload = { n = self.n } } } or nil
+    end
+    function from.accepted() said = true end
+    assert.equal(2, respool.restore { queue = to, reader = from }.pushed)
+    assert.is_true(said)
+    function from.accepted() return nil, "the tape is torn", "NOSPACE" end
+    from.n = 0
+    local counts, message, code = respool.restore { queue = to, reader = from }
+    assert.same({ nil, "the tape is torn", "NOSPACE" },
+                { counts, message, code })
+    function from.accepted() error("broken", 0) end
+    from.n = 0
+    assert.equal("broken",
+                 select(2, respool.restore { queue = to, reader = from }))
+  end)
+
+  it("forgets what was imported when its queue is purged", function()
+    local q, w = letters(2), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    to.store:queue ".imports":purge()
+    assert.equal(2, respool.restore { queue = to, reader = reader(w) }.pushed)
+  end)
+
+  it("honours the queue's check", function()
+    local q, w = letters(3), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue("in", { check = function(payload)
+      if payload.n == 2 then error("not two", 0) end
+    end })
+    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    assert.same({ "letter 2: not two" }, counts.errors)
+    assert.same({ 1, 3 }, numbers(to))
+  end)
+
+  it("takes payloads that were never dumped", function()
+    local to, given = helper.store():queue "in", false
+    local counts = assert(respool.restore { queue = to, reader = function()
+      if given then return nil end
+      given = true
+      return { { payload = { n = 1 } }, { payload = { n = 2 }, key = "k",
+                                          headers = { a = 1 } } }
+    end })
+    assert.equal(2, counts.pushed)
+    assert.same({ 1, 2 }, numbers(to))
+  end)
+
+  it("tells what the reader says, with what came before", function()
+    local to, n = helper.store():queue "in", 0
+    local counts, message, code, so_far = respool.restore {
+      queue = to, reader = function()
+        n = n + 1
+        if n == 2 then return nil, "the tape is torn", "CORRUPT" end
+        return { { payload = { n = 1 } } }
+      end,
+    }
+    assert.is_nil(counts)
+    assert.equal("the tape is torn", message)
+    assert.equal("CORRUPT", code)
+    assert.equal(1, so_far.pushed)
+  end)
+
+  it("stops when the queue is full, and goes on from there", function()
+    local q, w = letters(30), keeper()
+    respool.dump { box = q.dead, capacity = 10, writer = w }
+    local to = helper.store():queue("in", { max_items = 25 })
+    local counts, _, code, so_far = respool.restore {
+      queue = to, reader = reader(w),
+    }
+    assert.is_nil(counts)
+    assert.equal("FULL", code)
+    assert.equal(20, so_far.pushed)
+    to = to.store:queue("in", { max_items = math.huge })
+    assert.equal(10, respool.restore { queue = to, reader = reader(w) }.pushed)
+    assert.same(range(30), numbers(to))
+  end)
+
+  it("is done by one at a time in a store", function()
+    local q, w = letters(1), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = function()
+      local _, message, code = respool.restore {
+        queue = to, reader = reader(w),
+      }
+      assert.matches("another process restores", message)
+      assert.equal("LOCKED", code)
+    end }
+    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.pushed)
+  end)
+
+  it("refuses payloads of another codec unless told otherwise", function()
+    local q, w = letters(1), keeper()
+    respool.dump { box = q.dead, writer = w }
+    local to = helper.store():queue("in", { codec = "raw" })
+    local _, message, code = respool.restore { queue = to, reader = reader(w) }
+    assert.matches("codec 'cbor'", message)
+    assert.equal("VERSION", code)
+    assert.equal(1, respool.restore {
+      queue = to, reader = reader(w), as_stored = true,
+    }.pushed)
+    assert.equal(respool.cbor.encode { n = 1 }, to:peek()[1].payload)
+  end)
+
+  it("refuses options that are none", function()
+    local to = helper.store():queue "in"
+    assert.error_matches(function() respool.restore { queue = to } end,
+                         "a 'queue' and a 'reader'")
+    assert.error_matches(function()
+      respool.restore { queue = to, reader = 1 }
+    end, "'reader' must be")
+    assert.error_matches(function()
+      respool.restore { queue = to, reader = print, fast = 1 }
+    end, "unknown option 'fast'")
+  end)
+end)
+
+describe("an empty array and null", function()
+  it("survive a dump that keeps bytes", function()
+    local q, w = helper.store():queue "orders", keeper()
+    q:push { a = array {}, b = null }
+    respool.dump { queue = q, writer = w }
+    local to = helper.store():queue "in"
+    respool.restore { queue = to, reader = reader(w) }
+    local payload = to:peek()[1].payload
+    assert.equal(respool.array_mt, getmetatable(payload.a))
+    assert.equal(null, payload.b)
+  end)
+end)
