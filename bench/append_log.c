@@ -66,10 +66,10 @@ static void push(void *arg) {
 static void take(journal *q) {
   size_t n = q->b.group * q->b.size;
   off_t at = q->groups[q->head / q->b.group];
-  if (pread(q->fd, q->b.lot, n, at) != (ssize_t)n)
+  if (pread(q->fd, q->b.batch, n, at) != (ssize_t)n)
     bench_die("read: short");
   for (size_t i = 0; i < q->b.group; i++)
-    bench_expect(&q->b, q->b.lot + i * q->b.size, q->b.size, q->head + i);
+    bench_expect(&q->b, q->b.batch + i * q->b.size, q->b.size, q->head + i);
   record lease = { q->head, q->b.group, (int64_t)time(NULL) + 30,
                    ++q->token };
   append(q, &lease, sizeof lease);

@@ -123,12 +123,12 @@ void bench_init(bench *b, int argc, char **argv) {
   read_options(b, argc, argv);
   check_options(b);
   b->bytes = bench_bytes(b);
-  b->lot = bench_bytes(b);
+  b->batch = bench_bytes(b);
 }
 
 void bench_free(bench *b) {
   free(b->bytes);
-  free(b->lot);
+  free(b->batch);
 }
 
 const uint8_t *bench_stamp(const bench *b, uint8_t *bytes, uint64_t first) {

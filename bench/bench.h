@@ -22,7 +22,7 @@ typedef struct bench {
   int producers;     /* threads, where the subject can; 0: all on one */
   int consumers;
   uint8_t *bytes;    /* one group, for bench_stamp */
-  uint8_t *lot;      /* as much room again, for what is taken */
+  uint8_t *batch;      /* as much room again, for what is taken */
   int64_t wall, cpu; /* when the measured part began, in ns */
 } bench;
 

@@ -59,29 +59,29 @@ static void push_group(churn *c) {
     c->most = c->live;
 }
 
-static void mark(churn *c, respool_lot *lot, size_t i) {
+static void mark(churn *c, respool_batch *batch, size_t i) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  o.verdict = chance(c, 10) == 0 ? RESPOOL_RETRY : RESPOOL_DONE;
+  o.kind = chance(c, 10) == 0 ? RESPOOL_RETRY : RESPOOL_DONE;
   o.delay = (int64_t)chance(c, 1000);
-  must(respool_lot_mark(lot, i, &o), "mark");
-  if (o.verdict == RESPOOL_RETRY)
+  must(respool_batch_mark(batch, i, &o), "mark");
+  if (o.kind == RESPOOL_RETRY)
     return;
-  c->live -= respool_lot_item(lot, i)->body.size;
+  c->live -= respool_batch_item(batch, i)->body.size;
   c->n--;
 }
 
 /* False when only delayed items are left. */
-static bool drain_lot(churn *c) {
+static bool drain_batch(churn *c) {
   respool_take_options t = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   t.items = c->b.group;
-  must(respool_take(c->queue, &t, &lot), "take");
-  if (lot == NULL)
+  must(respool_take(c->queue, &t, &batch), "take");
+  if (batch == NULL)
     return false;
-  for (size_t i = 0; i < respool_lot_length(lot); i++)
-    mark(c, lot, i);
-  must(respool_lot_settle(lot, NULL, NULL), "settle");
-  respool_lot_free(lot);
+  for (size_t i = 0; i < respool_batch_length(batch); i++)
+    mark(c, batch, i);
+  must(respool_batch_settle(batch, NULL, NULL), "settle");
+  respool_batch_free(batch);
   return true;
 }
 
@@ -89,7 +89,7 @@ static void one_round(churn *c) {
   uint64_t least = c->b.backlog / (2 + chance(c, 50));
   while (c->n < c->b.backlog)
     push_group(c);
-  while (c->n > least && drain_lot(c))
+  while (c->n > least && drain_batch(c))
     must(respool_advance(c->store, 10), "advance");
   must(respool_advance(c->store, 1000), "advance");
 }

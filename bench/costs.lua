@@ -11,7 +11,7 @@ local M = {}
 local THREADS = 64
 local MANY, FEWER = 10000000, 1000000 -- items of the large backlog
 local ROOM = 2 * 2^30                 -- that MANY take on tmpfs
-local LETTERS = 100000
+local DEAD_LETTERS = 100000
 local CHURN = 200000
 
 local function program(o, key, name, more)
@@ -90,29 +90,30 @@ local function depth(o)
     report.times)
 end
 
-local function letters(o)
+local function dead_letters(o)
   report.progress "dead letters"
-  local more = ("--items %d --group 1000 --size 100"):format(LETTERS)
+  local more = ("--items %d --group 1000 --size 100"):format(DEAD_LETTERS)
   local measured = rounds.run(o, {
-    program(o, "mine", "letters"), program(o, "record", "letters_record"),
+    program(o, "mine", "dead_letters"), program(o, "record",
+      "dead_letters_record"),
   }, more)
   local to_done = rounds.median(measured, function(r)
     return r.mine.dead_ns / r.mine.done_ns
   end)
   local rate = rounds.value(measured, "mine", "rate")
   report.table {
-    { "dead letters, pages and lots of 1,000", "" },
-    { "replayed, letters/s", report.short(rate) },
-    { "LMDB, one record an item, letters/s",
+    { "dead letters, pages and batches of 1,000", "" },
+    { "replayed, dead letters/s", report.short(rate) },
+    { "LMDB, one record an item, dead letters/s",
       report.short(rounds.value(measured, "record", "rate")) },
-    { "settling a lot that is done",
+    { "settling a batch that is done",
       report.time(rounds.value(measured, "mine", "done_ns")) },
-    { "settling a lot that dies",
+    { "settling a batch that dies",
       report.time(rounds.value(measured, "mine", "dead_ns")) },
   }
-  report.goal("letters replayed a second", rate, "least", 600000,
+  report.goal("dead letters replayed a second", rate, "least", 600000,
               report.short)
-  report.goal("a lot that dies, to one that is done", to_done, "most", 3,
+  report.goal("a batch that dies, to one that is done", to_done, "most", 3,
               report.times)
 end
 
@@ -133,7 +134,7 @@ end
 function M.run(o)
   push(o)
   depth(o)
-  letters(o)
+  dead_letters(o)
   churn(o)
 end
 

@@ -23,7 +23,7 @@ typedef struct depth {
   uint64_t claims;
   respool *store;
   respool_queue *queue;
-  respool_lot **held;   /* one a claim */
+  respool_batch **held;   /* one a claim */
   int64_t ns[TURNS];
 } depth;
 
@@ -45,14 +45,14 @@ static void fill(depth *d, const respool_payload *items, uint64_t n) {
   }
 }
 
-static respool_lot *take(depth *d, uint64_t n) {
+static respool_batch *take(depth *d, uint64_t n) {
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   o.items = n;
-  must(respool_take(d->queue, &o, &lot), "take");
-  if (lot == NULL || respool_lot_length(lot) == 0)
+  must(respool_take(d->queue, &o, &batch), "take");
+  if (batch == NULL || respool_batch_length(batch) == 0)
     bench_die("%s: nothing to take", d->name);
-  return lot;
+  return batch;
 }
 
 static void claim(depth *d) {
@@ -78,7 +78,7 @@ static void open_depth(depth *d, const respool_payload *items) {
 
 static void close_depth(depth *d) {
   for (uint64_t i = 0; i < d->claims; i++)
-    respool_lot_free(d->held[i]);
+    respool_batch_free(d->held[i]);
   free(d->held);
   respool_queue_free(d->queue);
   respool_close(d->store);
@@ -86,11 +86,11 @@ static void close_depth(depth *d) {
 
 static void take_and_settle(depth *d, uint64_t n) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  respool_lot *lot = take(d, n);
-  done.verdict = RESPOOL_DONE;
-  must(respool_lot_mark_rest(lot, &done), "mark");
-  must(respool_lot_settle(lot, NULL, NULL), "settle");
-  respool_lot_free(lot);
+  respool_batch *batch = take(d, n);
+  done.kind = RESPOOL_DONE;
+  must(respool_batch_mark_rest(batch, &done), "mark");
+  must(respool_batch_settle(batch, NULL, NULL), "settle");
+  respool_batch_free(batch);
 }
 
 static int64_t turn(depth *d, const respool_payload *items, size_t group) {

@@ -2,7 +2,7 @@
 /*
  * Dead letters. By turns, a lot of --group items that is finished and one
  * whose every item fails for the last time, with its error; what the settle
- * takes of each, durable both. Then the letters, --items of them, replayed
+ * takes of each, durable both. Then the dead letters, --items of them, replayed
  * into the queue they came from: a page is listed without the payloads, and
  * moved in one durable commit.
  */
@@ -13,7 +13,7 @@
 #include "bench.h"
 #include "respool.h"
 
-enum { MOST_LOTS = 10000 };
+enum { MOST_BATCHES = 10000 };
 
 static const char error[] = "connection refused";
 
@@ -44,64 +44,64 @@ static void open_post(post *p) {
       (respool_bytes){ p->b.bytes + i * p->b.size, p->b.size };
 }
 
-static respool_lot *next_lot(post *p) {
+static respool_batch *next_batch(post *p) {
   respool_take_options t = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   uint64_t first;
   must(respool_push(p->queue, p->items, p->b.group, NULL, &first), "push");
   t.items = p->b.group;
-  must(respool_take(p->queue, &t, &lot), "take");
-  if (lot == NULL || respool_lot_length(lot) != p->b.group)
-    bench_die("a lot is missing");
-  return lot;
+  must(respool_take(p->queue, &t, &batch), "take");
+  if (batch == NULL || respool_batch_length(batch) != p->b.group)
+    bench_die("a batch is missing");
+  return batch;
 }
 
-static int64_t settle(post *p, int verdict) {
+static int64_t settle(post *p, int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  respool_lot *lot = next_lot(p);
-  o.verdict = verdict;
-  o.error = verdict == RESPOOL_DONE ? NULL : error;
+  respool_batch *batch = next_batch(p);
+  o.kind = kind;
+  o.error = kind == RESPOOL_DONE ? NULL : error;
   int64_t began = bench_now();
-  must(respool_lot_mark_rest(lot, &o), "mark");
-  must(respool_lot_settle(lot, NULL, NULL), "settle");
+  must(respool_batch_mark_rest(batch, &o), "mark");
+  must(respool_batch_settle(batch, NULL, NULL), "settle");
   int64_t ns = bench_now() - began;
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   return ns;
 }
 
-static uint64_t letters(post *p) {
+static uint64_t dead_letters(post *p) {
   uint64_t n;
   must(respool_dead_count(p->store, "bench", &n), "count");
   return n;
 }
 
-static void make_letters(post *p) {
-  static int64_t done[MOST_LOTS], dead[MOST_LOTS];
-  size_t lots = p->b.items / p->b.group;
-  if (lots > MOST_LOTS)
-    bench_die("at most %d groups", MOST_LOTS);
-  for (size_t i = 0; i < lots; i++) {
+static void make_dead_letters(post *p) {
+  static int64_t done[MOST_BATCHES], dead[MOST_BATCHES];
+  size_t batches = p->b.items / p->b.group;
+  if (batches > MOST_BATCHES)
+    bench_die("at most %d groups", MOST_BATCHES);
+  for (size_t i = 0; i < batches; i++) {
     done[i] = settle(p, RESPOOL_DONE);
     dead[i] = settle(p, RESPOOL_RETRY);
   }
-  if (letters(p) != p->b.items)
-    bench_die("%" PRIu64 " letters", letters(p));
+  if (dead_letters(p) != p->b.items)
+    bench_die("%" PRIu64 " dead letters", dead_letters(p));
   printf("done_ns %" PRId64 "\ndead_ns %" PRId64 "\n",
-         bench_median(done, lots), bench_median(dead, lots));
+         bench_median(done, batches), bench_median(dead, batches));
 }
 
-/* The numbers of the next page of letters. */
+/* The numbers of the next page of dead letters. */
 static size_t list_page(post *p, uint64_t after) {
   respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  respool_letters *l;
+  respool_dead_letters *l;
   o.after = after;
   o.limit = p->b.group;
   o.no_body = 1;
   must(respool_dead_list(p->store, "bench", &o, &l), "list");
-  size_t n = respool_letters_length(l);
+  size_t n = respool_dead_letters_length(l);
   for (size_t i = 0; i < n; i++)
-    p->moves[i].number = respool_letters_at(l, i)->number;
-  respool_letters_free(l);
+    p->moves[i].number = respool_dead_letters_at(l, i)->number;
+  respool_dead_letters_free(l);
   return n;
 }
 
@@ -112,15 +112,15 @@ static void replay(post *p) {
          "move");
     after = p->moves[n - 1].number;
   }
-  if (total != p->b.items || letters(p) != 0)
-    bench_die("%" PRIu64 " letters were moved", total);
+  if (total != p->b.items || dead_letters(p) != 0)
+    bench_die("%" PRIu64 " dead letters were moved", total);
 }
 
 int main(int argc, char **argv) {
   post p = { .store = NULL };
   bench_init(&p.b, argc, argv);
   open_post(&p);
-  make_letters(&p);
+  make_dead_letters(&p);
   bench_start(&p.b);
   replay(&p);
   bench_stop(&p.b, p.b.items);

@@ -3,7 +3,7 @@
  * respool through its C API. On one thread: push a group, take it under a
  * lease, settle it as done, each with its flush. With --producers and
  * --consumers, pipelined: each producer pushes group after group and goes on
- * when its push is on disk; each consumer settles one lot and takes the next
+ * when its push is on disk; each consumer settles one batch and takes the next
  * in the same commit, without waiting for the flush (DESIGN's "One flush a
  * group"). Producers stay at most AHEAD groups each ahead of the consumers,
  * so that both run at the pace of the slower. The measured part ends with a
@@ -68,17 +68,17 @@ static respool_take_options one_group(const life *q, int64_t wait) {
   return o;
 }
 
-static respool_lot *take(life *q, int64_t wait) {
+static respool_batch *take(life *q, int64_t wait) {
   respool_take_options o = one_group(q, wait);
-  respool_lot *lot;
-  must(respool_take(q->queue, &o, &lot), "take");
-  return lot;
+  respool_batch *batch;
+  must(respool_take(q->queue, &o, &batch), "take");
+  return batch;
 }
 
-static void mark_done(respool_lot *lot) {
+static void mark_done(respool_batch *batch) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
-  must(respool_lot_mark_rest(lot, &done), "mark");
+  done.kind = RESPOOL_DONE;
+  must(respool_batch_mark_rest(batch, &done), "mark");
 }
 
 
@@ -95,9 +95,9 @@ static void push(void *arg) {
   a->q->tail += a->q->b.group;
 }
 
-static void consume_in_order(life *q, respool_lot *lot) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    respool_bytes body = respool_lot_item(lot, i)->body;
+static void consume_in_order(life *q, respool_batch *batch) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    respool_bytes body = respool_batch_item(batch, i)->body;
     bench_expect(&q->b, body.data, body.size, q->head++);
   }
 }
@@ -106,13 +106,13 @@ static void drain(void *arg) {
   life *q = ((alone *)arg)->q;
   uint64_t until = q->head + q->b.group;
   while (q->head < until) {
-    respool_lot *lot = take(q, 0);
-    if (lot == NULL)
+    respool_batch *batch = take(q, 0);
+    if (batch == NULL)
       bench_die("nothing to take at item %llu", (unsigned long long)q->head);
-    consume_in_order(q, lot);
-    mark_done(lot);
-    must(respool_lot_settle(lot, NULL, NULL), "settle");
-    respool_lot_free(lot);
+    consume_in_order(q, batch);
+    mark_done(batch);
+    must(respool_batch_settle(batch, NULL, NULL), "settle");
+    respool_batch_free(batch);
   }
 }
 
@@ -161,23 +161,23 @@ static void see(life *q, uint64_t stamp) {
     bench_die("item %llu came twice", (unsigned long long)stamp);
 }
 
-static void consume(life *q, respool_lot *lot) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    respool_bytes body = respool_lot_item(lot, i)->body;
+static void consume(life *q, respool_batch *batch) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    respool_bytes body = respool_batch_item(batch, i)->body;
     see(q, bench_read(&q->b, body.data, body.size));
   }
-  mark_done(lot);
+  mark_done(batch);
 }
 
-/* Settles a lot; the next one comes with it, when there is one. */
-static respool_lot *hand_in(life *q, respool_lot *lot, bool more) {
+/* Settles a batch; the next one comes with it, when there is one. */
+static respool_batch *hand_in(life *q, respool_batch *batch, bool more) {
   respool_take_options t = one_group(q, 0);
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
-  respool_lot *next = NULL;
+  respool_batch *next = NULL;
   o.take = more ? &t : NULL;
   o.no_wait = 1;
-  must(respool_lot_settle(lot, &o, &next), "settle");
-  respool_lot_free(lot);
+  must(respool_batch_settle(batch, &o, &next), "settle");
+  respool_batch_free(batch);
   return next;
 }
 
@@ -191,13 +191,13 @@ static void count(life *q, uint64_t n) {
 
 static void *work(void *arg) {
   life *q = arg;
-  respool_lot *lot = NULL;
-  while (lot != NULL || !q->stopped) {
-    if (lot == NULL && (lot = take(q, PATIENCE)) == NULL)
+  respool_batch *batch = NULL;
+  while (batch != NULL || !q->stopped) {
+    if (batch == NULL && (batch = take(q, PATIENCE)) == NULL)
       continue;
-    uint64_t n = respool_lot_length(lot);
-    consume(q, lot);
-    lot = hand_in(q, lot, !q->stopped);
+    uint64_t n = respool_batch_length(batch);
+    consume(q, batch);
+    batch = hand_in(q, batch, !q->stopped);
     count(q, n);
     end_if_over(q);
   }
@@ -214,10 +214,10 @@ static void push_backlog(life *q) {
 
 /* Drains what is left; then every item that was pushed has been seen. */
 static void check_all(life *q) {
-  respool_lot *lot;
-  while ((lot = take(q, 0)) != NULL) {
-    consume(q, lot);
-    hand_in(q, lot, false);
+  respool_batch *batch;
+  while ((batch = take(q, 0)) != NULL) {
+    consume(q, batch);
+    hand_in(q, batch, false);
   }
   for (uint64_t i = 0; i < q->drawn; i++)
     if (!(q->seen[i / 64] >> i % 64 & 1))

@@ -79,7 +79,7 @@ static void take(table *q) {
   for (size_t i = 0; i < q->b.group; i++, op = MDB_NEXT) {
     must(mdb_cursor_get(c, &k, &v, op), "take");
     bench_expect(&q->b, v.mv_data, v.mv_size, q->head + i);
-    memcpy(q->b.lot + i * q->b.size, v.mv_data, v.mv_size);
+    memcpy(q->b.batch + i * q->b.size, v.mv_data, v.mv_size);
     put_lease(q, t, q->head + i, until);
   }
   mdb_cursor_close(c);

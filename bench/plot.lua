@@ -10,7 +10,7 @@ usage: lua bench/plot.lua SPEED.tsv >doc/speed.svg
 local W, H = 380, 250           -- of a panel's field
 local LEFT, TOP, GAP = 62, 52, 72
 local KEY = 30                  -- below the panels
-local LETTER = 6.6              -- how wide one is, about
+local DEAD_LETTER = 6.6              -- how wide one is, about
 
 local SUBJECTS = {
   { "pipelined", "respool, pipelined", "#d9480f", 3 },
@@ -135,7 +135,7 @@ local function draw_key()
     put('<line x1="%.0f" x2="%.0f" y1="%d" y2="%d" stroke="%s" '
         .. 'stroke-width="%d"/>', x, x + 20, y, y, subject[3], subject[4])
     put('<text x="%.0f" y="%d">%s</text>', x + 26, y + 4, subject[2])
-    x = x + 26 + LETTER * #subject[2] + 20
+    x = x + 26 + DEAD_LETTER * #subject[2] + 20
   end
 end
 

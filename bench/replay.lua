@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Letters replayed from Lua, as a subject of the benchmark: 100,000 items
+-- Dead letters replayed from Lua, as a subject of the benchmark: 100,000 items
 -- die, then dead:replay brings all of them back, durably. Prints what
 -- bench.h describes.
 
 local respool = require "respool"
 local socket = require "socket"
 
-local LETTERS, GROUP = 100000, 1000
+local DEAD_LETTERS, GROUP = 100000, 1000
 
 local function group()
   local list = {}
@@ -15,13 +15,13 @@ local function group()
 end
 
 local function kill_all(queue)
-  for _ = 1, LETTERS / GROUP do
+  for _ = 1, DEAD_LETTERS / GROUP do
     assert(queue:push_many(group()))
-    local lot = assert(queue:take { items = GROUP })
-    lot:dead { error = "connection refused" }
-    assert(lot:close())
+    local batch = assert(queue:take { items = GROUP })
+    batch:dead { error = "connection refused" }
+    assert(batch:close())
   end
-  assert(queue.dead:count() == LETTERS, "letters are missing")
+  assert(queue.dead:count() == DEAD_LETTERS, "dead letters are missing")
 end
 
 local dir
@@ -32,8 +32,8 @@ kill_all(queue)
 local wall, cpu = socket.gettime(), os.clock()
 local counts = assert(queue.dead:replay())
 wall, cpu = socket.gettime() - wall, os.clock() - cpu
-assert(counts.moved == LETTERS and queue.dead:count() == 0,
-       "not all letters were moved")
+assert(counts.moved == DEAD_LETTERS and queue.dead:count() == 0,
+       "not all dead letters were moved")
 store:close()
-print(("items %d\nwall_ns %.0f\ncpu_ns %.0f"):format(LETTERS, wall * 1e9,
+print(("items %d\nwall_ns %.0f\ncpu_ns %.0f"):format(DEAD_LETTERS, wall * 1e9,
                                                      cpu * 1e9))

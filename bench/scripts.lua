@@ -80,7 +80,7 @@ local function print_rest(o, lua, rows)
               CBOR, report.times)
   report.goal(lua.name .. ", CBOR to lua-cjson, decoding", decode, "least",
               CBOR, report.times)
-  report.goal(lua.name .. ", letters replayed a second", replay, "least",
+  report.goal(lua.name .. ", dead letters replayed a second", replay, "least",
               REPLAY, report.short)
 end
 
@@ -88,7 +88,7 @@ function M.run(o)
   local lives = { { "tables of five fields, in groups of 10,000", "items/s",
                     "CPU ns/item", "× CPU of the codec alone" } }
   local rest = { { "", "CBOR × cjson, encoding", "decoding",
-                   "letters replayed/s" } }
+                   "dead letters replayed/s" } }
   for _, lua in ipairs(present(o)) do
     report.progress("%s", lua.name)
     print_life(lua, life(o, lua), lives)

@@ -26,7 +26,7 @@ Exit status 1 when something did not stay flat or the store is damaged.
   --leak     1: workers keep all they handle. The control: it must fail
 ]]
 
-local REPLAY = 2       -- seconds between replays of the letters
+local REPLAY = 2       -- seconds between replays of the dead letters
 local SHOWN = 12       -- lines of samples
 
 -- How much higher the last third may be than the first: a factor, and a
@@ -169,7 +169,7 @@ end
 
 -- The run.
 
--- Meanwhile: the file, and the letters back to work.
+-- Meanwhile: the file, and the dead letters back to work.
 local function watch(o, store, windows)
   local dead, replayed = store:dead "soak", socket.gettime()
   while socket.gettime() < o.ends do

@@ -110,7 +110,7 @@ end
 
 function ROLES.worker()
   while now() < o["until"] do
-    assert(queue:work(handle, { lot = math.random(10, 500), wait = 0.5,
+    assert(queue:work(handle, { batch = math.random(10, 500), wait = 0.5,
                                 deadline = 1 }))
     note_memory()
   end

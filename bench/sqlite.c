@@ -93,7 +93,7 @@ static void read_group(table *q, int64_t now) {
     const void *body = sqlite3_column_blob(s, 1);
     bench_expect(&q->b, body, (size_t)sqlite3_column_bytes(s, 1),
                  (uint64_t)q->head + i);
-    memcpy(q->b.lot + i * q->b.size, body, q->b.size);
+    memcpy(q->b.batch + i * q->b.size, body, q->b.size);
   }
   must(q, sqlite3_reset(s), "take");
 }

@@ -9,7 +9,7 @@
  * write transaction; it returns 0, or a code of its own failure. A failure
  * that comes before anything was changed fails that operation alone. Once
  * something was changed, which `changes` tells, the transaction as a whole
- * must be given up. What a function fills (lots, pages) holds only when the
+ * must be given up. What a function fills (batches, pages) holds only when the
  * transaction ends well.
  */
 #ifndef ENGINE_H
@@ -31,17 +31,17 @@ typedef struct env {
 
 /* A queue's policy as stored. */
 typedef struct queue_config {
-  int64_t lease, max_hold, max_attempts, max_crashes, ttl, cooldown;
+  int64_t lease, max_lease, max_attempts, max_crashes, ttl, cooldown;
   int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
   int64_t overflow, keep_done, keep_done_bytes, keep_dead;
   respool_weights weights;
   respool_backoff backoff;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
 } queue_config;
 
 typedef struct append_req {
-  const batch *batch;
-  int lane;
+  const builder *builder;
+  int priority;
   int64_t delay, at, ttl;
   uint64_t attempts;  /* already spent; a replay that keeps them */
   respool_bytes memo; /* remembered from before a replay */
@@ -58,31 +58,31 @@ typedef struct append_req {
   uint64_t ending;    /* out: changes made to end what had expired; */
   bool only_ended;    /* nothing else was changed */
   _Atomic int64_t *bound; /* out: the queue's max_queue_bytes; may be NULL */
-  notices *notices;   /* of letters that it makes; NULL: nobody asks */
+  notices *notices;   /* of dead letters that it makes; NULL: nobody asks */
 } append_req;
 
 typedef struct claim_req {
   uint64_t items, bytes;
   int64_t lease; /* KEEP: the queue's */
-  respool_death_fn died; /* who is told, in the end, of letters made */
+  respool_death_fn died; /* who is told, in the end, of dead letters made */
   void *died_arg;
-  size_t deaths; /* noted in the lot, of earlier commits of the same take */
+  size_t deaths; /* noted in the batch, of earlier commits of the same take */
   bool more;     /* out: stopped early, there may be something yet */
 } claim_req;
 
 typedef struct settle_req {
-  respool_lot *lot;
+  respool_batch *batch;
   const mark *marks; /* an outcome for each of its items, or none */
   bool strict; /* any hold lost: LEASE_LOST and nothing happens */
   struct random *chance;
 } settle_req;
 
 typedef struct move_req {
-  const char *box, *to; /* to NULL: each letter's own queue */
+  const char *dlq, *to; /* to NULL: each dead letter's own queue */
   const respool_move *moves;
   size_t n;
   bool keep_attempts;
-  const respool_job *job;
+  const respool_replay *replay;
   uint64_t moved; /* out */
 } move_req;
 
@@ -127,10 +127,10 @@ typedef struct engine {
   int (*append)(txn *t, const char *queue, int64_t now, append_req *r);
   int (*outlook)(txn *t, const char *queue, int64_t now, outlook *out);
   int (*claim)(txn *t, const char *queue, int64_t now, claim_req *r,
-               respool_lot *lot);
+               respool_batch *batch);
   int (*settle)(txn *t, const char *queue, int64_t now, settle_req *r);
   int (*extend)(txn *t, const char *queue, int64_t now, int64_t lease,
-                uint64_t token, hold *holds, size_t n);
+                uint64_t token, batch_claim *claims, size_t n);
 
   /* looking, and removing by hand */
   int (*peek)(txn *t, const char *queue, int64_t now, size_t limit,
@@ -143,28 +143,28 @@ typedef struct engine {
   int (*purge)(txn *t, const char *queue, int64_t now, size_t limit,
                uint64_t *removed, bool *more);
 
-  /* letters and jobs */
-  int (*letters)(txn *t, const char *box, const respool_list_options *o,
-                 respool_letters *l);
-  int (*letter_count)(txn *t, const char *box, uint64_t *n);
+  /* dead letters and jobs */
+  int (*dead_letters)(txn *t, const char *dlq, const respool_list_options *o,
+                 respool_dead_letters *l);
+  int (*dead_count)(txn *t, const char *dlq, uint64_t *n);
   /* [group, reason, count], one after the other */
-  int (*letter_groups)(txn *t, const char *box, packer *out);
-  int (*letter_remove)(txn *t, const char *box, const uint64_t *numbers,
+  int (*dead_groups)(txn *t, const char *dlq, packer *out);
+  int (*dead_remove)(txn *t, const char *dlq, const uint64_t *numbers,
                        size_t n, uint64_t *removed);
-  int (*letter_purge)(txn *t, const char *box,
+  int (*dead_purge)(txn *t, const char *dlq,
                       const respool_purge_options *o, size_t limit,
                       uint64_t *after, uint64_t *removed, bool *more);
-  int (*letter_move)(txn *t, int64_t now, move_req *r);
-  int (*job_load)(txn *t, const char *name, respool_job *out);
-  int (*job_save)(txn *t, const respool_job *job);
-  int (*job_remove)(txn *t, const char *name);
+  int (*dead_move)(txn *t, int64_t now, move_req *r);
+  int (*replay_load)(txn *t, const char *name, respool_replay *out);
+  int (*replay_save)(txn *t, const respool_replay *replay);
+  int (*replay_remove)(txn *t, const char *name);
 
   /* history and care */
   int (*history)(txn *t, const char *queue, respool_moment *at, size_t limit,
                  respool_page *p);
-  int (*care)(txn *t, const char *queue, int64_t now, size_t limit,
-              respool_care *out);
-  int (*care_readers)(env *e, respool_care *out);
+  int (*maintenance)(txn *t, const char *queue, int64_t now, size_t limit,
+              respool_maintenance *out);
+  int (*free_readers)(env *e, respool_maintenance *out);
 
   /* writes a number that rises, and reads it */
   int (*probe_write)(txn *t, uint64_t *number);
@@ -177,7 +177,7 @@ typedef struct engine {
 } engine;
 
 /* What `names` lists. */
-enum { NAMES_QUEUES, NAMES_BOXES, NAMES_JOBS };
+enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS };
 
 extern const engine engine_lmdb;
 

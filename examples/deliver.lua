@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- A job script: delivers webhook events by HTTP. An item's payload is an event
--- { id, event, body }, its headers say where to: { url }. The body is kept as
--- the text it was, since a receiver may check a signature over it.
+-- A worker script: delivers webhook events by HTTP. An item's payload is an
+-- event { id, event, body }, its headers say where to: { url }. The body is
+-- kept as the text it was, since a receiver may check a signature over it.
 --
 -- Delivery is at least once: when an answer is lost, the event goes out once
 -- more. It therefore bears an Idempotency-Key by which a receiver knows it.
@@ -29,9 +29,9 @@ local function with_field(body, json)
   return "{" .. json .. (rest == "}" and "" or ",") .. rest
 end
 
-local function mend(event, letter)
-  local why = letter.error or ""
-  if letter.group == "410" then
+local function mend(event, dead_letter)
+  local why = dead_letter.error or ""
+  if dead_letter.group == "410" then
     event.event = "dependabot_alert"
   elseif why:find('"action"', 1, true) then
     event.body = with_field(event.body, '"action":"' .. event.event .. '"')

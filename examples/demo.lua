@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The demo: real webhook events are pushed, delivered by the job script
+-- The demo: real webhook events are pushed, delivered by the worker script
 -- deliver.lua to a receiver with bad days (endpoint.lua), retried, buried,
 -- mended and delivered again. At the end every event is accounted for, by the
 -- queue and by the receiver; when one is missing, the demo fails.
@@ -89,11 +89,11 @@ function Progress:finish()
   if terminal then print() end
 end
 
-local function print_letters(box)
+local function print_dead_letters(dlq)
   local row = "   %-9s  %-9s  %7s  %s"
-  say(row, "group", "reason", "letters", "the last one says")
-  for _, g in ipairs(box:groups()) do
-    local last = box:list { group = g.group, limit = 1, descending = true }[1]
+  say(row, "group", "reason", "dead_letters", "the last one says")
+  for _, g in ipairs(dlq:groups()) do
+    local last = dlq:list { group = g.group, limit = 1, descending = true }[1]
     say(row, g.group, g.reason, g.count, last.error)
   end
 end
@@ -161,14 +161,14 @@ local function deliver(queue, tally)
       tally[how] = tally[how] + 1
     end
     return ok, err
-  end, { lot = 10, stop_when_empty = true }))
+  end, { batch = 10, stop_when_empty = true }))
   progress:finish()
 end
 
-local function replay(box)
-  local counts = assert(box:replay(job.replay))
+local function replay(dlq)
+  local counts = assert(dlq:replay(job.replay))
   for _, line in ipairs(counts.errors) do say("   %s", line) end
-  say('   job "%s": %d letters seen, %d mended and moved back, %d left',
+  say('   job "%s": %d dead letters seen, %d mended and moved back, %d left',
     job.replay.job, counts.seen, counts.moved, counts.seen - counts.moved)
 end
 
@@ -192,7 +192,7 @@ local function account(queue, pushed, tally, counts)
     { "delivered after retries", tally.retried },
     { "delivered after a replay", tally.replayed },
     { "left in the queue", n.total },
-    { "left in the dead-letter box", n.dead },
+    { "left in the dead-letter DLQ", n.dead },
     { "missing", math.max(nowhere, unheard) },
     { "accepted by the endpoint", counts.accepted },
     { "  and once more, its answer lost", counts.again },
@@ -239,8 +239,8 @@ local function demo()
   push(queue, events, endpoint.url)
   step("2. They are delivered to %s", endpoint.url)
   deliver(queue, tally)
-  step "3. In the dead-letter box"
-  print_letters(queue.dead)
+  step "3. In the dead-letter DLQ"
+  print_dead_letters(queue.dead)
   step "4. A replay mends them"
   replay(queue.dead)
   step "5. They are delivered again"

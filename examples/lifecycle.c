@@ -44,87 +44,88 @@ static void push(respool_queue *orders) {
   printf("pushed   3 orders from id %" PRIu64 ", on disk\n", first);
 }
 
-static respool_lot *take(respool_queue *orders) {
+static respool_batch *take(respool_queue *orders) {
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   o.items = 100;
-  must(respool_take(orders, &o, &lot), "take");
-  expect(lot != NULL, "there is something to take");
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    const respool_item *item = respool_lot_item(lot, i);
+  must(respool_take(orders, &o, &batch), "take");
+  expect(batch != NULL, "there is something to take");
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    const respool_item *item = respool_batch_item(batch, i);
     printf("took     %" PRIu64 " \"%.*s\", delivery %" PRIu64
            ", failed %" PRIu64 " times\n", item->id, (int)item->body.size,
            (const char *)item->body.data, item->deliveries, item->attempts);
   }
-  return lot;
+  return batch;
 }
 
-static void mark(respool_lot *lot, size_t i, respool_outcome o) {
-  must(respool_lot_mark(lot, i, &o), "mark");
+static void mark(respool_batch *batch, size_t i, respool_outcome o) {
+  must(respool_batch_mark(batch, i, &o), "mark");
 }
 
-/* One commit for all outcomes; then the lot has served. */
-static void settle(respool_lot *lot) {
-  must(respool_lot_settle(lot, NULL, NULL), "settle");
-  respool_lot_free(lot);
+/* One commit for all outcomes; then the batch has served. */
+static void settle(respool_batch *batch) {
+  must(respool_batch_settle(batch, NULL, NULL), "settle");
+  respool_batch_free(batch);
 }
 
-static respool_outcome outcome(int verdict, const char *error) {
+static respool_outcome outcome(int kind, const char *error) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  o.verdict = verdict;
+  o.kind = kind;
   o.error = error;
   return o;
 }
 
-static void settle_each_its_way(respool_lot *lot) {
+static void settle_each_its_way(respool_batch *batch) {
   respool_outcome retry = outcome(RESPOOL_RETRY, "the pot is empty");
   respool_outcome dead = outcome(RESPOOL_DEAD, "we do not serve this");
-  expect(respool_lot_length(lot) == 3, "the lot has all three orders");
+  expect(respool_batch_length(batch) == 3, "the batch has all three orders");
   retry.delay = 0; /* at once; RESPOOL_KEEP asks the queue's policy */
   dead.group = "menu";
-  mark(lot, 0, outcome(RESPOOL_DONE, NULL));
-  mark(lot, 1, retry);
-  mark(lot, 2, dead);
-  settle(lot);
+  mark(batch, 0, outcome(RESPOOL_DONE, NULL));
+  mark(batch, 1, retry);
+  mark(batch, 2, dead);
+  settle(batch);
   printf("settled  one done, one to be tried again, one dead\n");
 }
 
-static void settle_done(respool_lot *lot) {
+static void settle_done(respool_batch *batch) {
   respool_outcome done = outcome(RESPOOL_DONE, NULL);
-  expect(respool_lot_length(lot) == 1, "the lot has one order");
-  must(respool_lot_mark_rest(lot, &done), "mark");
-  settle(lot);
+  expect(respool_batch_length(batch) == 1, "the batch has one order");
+  must(respool_batch_mark_rest(batch, &done), "mark");
+  settle(batch);
   printf("settled  done\n");
 }
 
 static void finish_retry(respool_queue *orders) {
-  respool_lot *lot = take(orders);
-  expect(respool_lot_item(lot, 0)->attempts == 1, "it failed once");
-  settle_done(lot);
+  respool_batch *batch = take(orders);
+  expect(respool_batch_item(batch, 0)->attempts == 1, "it failed once");
+  settle_done(batch);
 }
 
-/* The number of the only letter in the box. */
-static uint64_t read_letter(respool *store) {
-  respool_letters *letters;
-  must(respool_dead_list(store, "orders", NULL, &letters), "list");
-  expect(respool_letters_length(letters) == 1, "there is one letter");
-  const respool_letter *l = respool_letters_at(letters, 0);
+/* The number of the only dead letter in the DLQ. */
+static uint64_t read_dead(respool *store) {
+  respool_dead_letters *dead_letters;
+  must(respool_dead_list(store, "orders", NULL, &dead_letters), "list");
+  expect(respool_dead_letters_length(dead_letters) == 1,
+         "there is one dead letter");
+  const respool_dead_letter *l = respool_dead_letters_at(dead_letters, 0);
   uint64_t number = l->number;
-  printf("letter   %" PRIu64 " \"%.*s\", %.*s: %.*s\n", number,
+  printf("dead letter   %" PRIu64 " \"%.*s\", %.*s: %.*s\n", number,
          (int)l->body.size, (const char *)l->body.data,
          (int)l->reason.size, (const char *)l->reason.data,
          (int)l->error.size, (const char *)l->error.data);
-  respool_letters_free(letters);
+  respool_dead_letters_free(dead_letters);
   return number;
 }
 
-/* Sends the letter back to its queue as something that can be served. */
+/* Sends the dead letter back to its queue as something that can be served. */
 static void replay(respool *store) {
   respool_payload milk = text("milk");
-  respool_move move = { .number = read_letter(store), .payload = &milk };
+  respool_move move = { .number = read_dead(store), .payload = &milk };
   uint64_t moved;
   must(respool_dead_move(store, "orders", &move, 1, NULL, &moved), "replay");
-  expect(moved == 1, "the letter was moved");
+  expect(moved == 1, "the dead letter was moved");
   printf("replayed as \"milk\"\n");
 }
 

@@ -4,14 +4,14 @@
  *
  * A *store* is a directory that holds many *queues*. An *item* is a payload
  * (any bytes) with an id that rises within its queue and is never used
- * again. Items are pushed, taken under a *lease* as a *lot*, and settled:
+ * again. Items are pushed, taken under a *lease* as a *batch*, and settled:
  *
  *  push --> ready --take--> leased --done--> gone
  *            ^                | |-release--> ready    (nothing spent)
  *    due ----+                | |-retry----> waiting --due--> ready
  *            |                | |-snooze---> waiting --due--> ready
  *  delayed --+                | |-lease ran out--> ready   (crashes + 1)
- *                             | '-dead, limit, expired--> letter --> ready
+ *                             | '-dead, limit, expired--> dead letter --> ready
  *                                                               (replay)
  *
  * Delivery is at least once: an item leaves its queue only in the commit
@@ -24,7 +24,7 @@
  *   call answers RESPOOL_FORKED and closing it frees memory only. Open the
  *   store again in the child.
  * - Threads. A store and a queue may be used by any number of threads at
- *   once; a lot, a page of items or letters by one thread at a time.
+ *   once; a batch, a page of items or dead letters by one thread at a time.
  * - Processes. Any number may work on one store at the same time, on one
  *   machine, on a local file system (LMDB's lock file needs shared memory).
  * - Several handles on one store in one process share one environment.
@@ -107,10 +107,10 @@ RESPOOL_API const char *respool_error_text(void);
 /* Where a limit is asked for: there is none. */
 #define RESPOOL_UNLIMITED INT64_MAX
 
-#define RESPOOL_NAME_MAX 255     /* bytes in a queue, box or job name */
-#define RESPOOL_LANES 256        /* priorities 0..255, highest first */
+#define RESPOOL_NAME_MAX 255     /* bytes in a queue, DLQ or job name */
+#define RESPOOL_PRIORITIES 256        /* priorities 0..255, highest first */
 #define RESPOOL_LIST_MAX 64      /* delays in a RESPOOL_BACKOFF_LIST */
-#define RESPOOL_WEIGHTS_MAX 16   /* lanes with a weight of their own */
+#define RESPOOL_WEIGHTS_MAX 16   /* priorities with a weight of their own */
 
 
 /* ---- histograms -------------------------------------------------------- */
@@ -136,9 +136,9 @@ RESPOOL_API uint64_t respool_count_bound(int i);
 
 typedef struct respool respool;
 typedef struct respool_queue respool_queue;
-typedef struct respool_lot respool_lot;
+typedef struct respool_batch respool_batch;
 typedef struct respool_page respool_page;
-typedef struct respool_letters respool_letters;
+typedef struct respool_dead_letters respool_dead_letters;
 
 enum respool_sync {
   RESPOOL_SYNC_COMMIT = 0,  /* a verb returns when its effect is on disk */
@@ -178,9 +178,10 @@ typedef struct respool_options {
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
-/* Closes the handle; NULL is fine. Queues, lots and buffers opened from it must
-   be freed before; leases they held run out by themselves. Makes everything
-   durable that a relaxed commit left to the system. Never fails. */
+/* Closes the handle; NULL is fine. Queues, batches and buffers opened from it
+   must be freed before; leases they held run out by themselves. Makes
+   everything durable that a relaxed commit left to the system. Never fails.
+   */
 RESPOOL_API void respool_close(respool *s);
 
 /* A durability barrier: what was committed before the call, by this
@@ -191,7 +192,7 @@ RESPOOL_API int respool_flush(respool *s);
 RESPOOL_API int64_t respool_now(respool *s);
 
 /* Moves a manual clock by `ms`, which may be negative: a clock stepping
-   back. Leases kept by respool_lot_keep are renewed on the way, as they
+   back. Leases kept by respool_batch_keep are renewed on the way, as they
    would be by time passing. INVALID when the clock is not manual. */
 RESPOOL_API int respool_advance(respool *s, int64_t ms);
 
@@ -212,7 +213,8 @@ typedef struct respool_store_stats {
   unsigned max_readers;
   /* commits of this process since it opened the store, all handles */
   respool_histogram commits;        /* how long they took, flush included */
-  respool_histogram commit_verbs;   /* how many verbs shared one; no time */
+  respool_histogram commit_operations;   /* how many verbs shared one; no
+                                            time */
   char id[33]; /* of the store, in hex; a copied store has the same */
 } respool_store_stats;
 
@@ -228,17 +230,18 @@ RESPOOL_API int respool_probe(respool *s, uint64_t *write_us,
                               uint64_t *read_us);
 
 /* Microseconds since some fixed moment, by a clock that is never set: for
-   respool_lot_observe. */
+   respool_batch_observe. */
 RESPOOL_API uint64_t respool_mono(void);
 
-/* Calls `each` with the name of every queue (or box) of the store, in byte
+/* Calls `each` with the name of every queue (or DLQ) of the store, in byte
    order. A non-zero return stops the walk and is returned. The names are
    copied first, so `each` may call anything. */
 typedef int (*respool_name_fn)(void *arg, const char *name);
 RESPOOL_API int respool_queues(respool *s, respool_name_fn each, void *arg);
-RESPOOL_API int respool_boxes(respool *s, respool_name_fn each, void *arg);
+RESPOOL_API int respool_dead_letter_queues(respool *s, respool_name_fn each,
+                                           void *arg);
 
-/* Removes a queue with everything in it; its box stays. NOT_FOUND when
+/* Removes a queue with everything in it; its DLQ stays. NOT_FOUND when
    there is none; BUSY while items are leased. */
 RESPOOL_API int respool_queue_drop(respool *s, const char *name);
 
@@ -295,10 +298,10 @@ RESPOOL_API int64_t respool_backoff_delay(const respool_backoff *b,
 
 /* ---- queue ------------------------------------------------------------- */
 
-enum respool_fate {
-  RESPOOL_FATE_DEAD = 0,    /* becomes a letter */
-  RESPOOL_FATE_DROP = 1,    /* is gone, counted */
-  RESPOOL_FATE_COOLDOWN = 2 /* waits `cooldown`, then starts over */
+enum respool_limit_action {
+  RESPOOL_LIMIT_DEAD = 0,    /* becomes a dead letter */
+  RESPOOL_LIMIT_DROP = 1,    /* is gone, counted */
+  RESPOOL_LIMIT_COOLDOWN = 2 /* waits `cooldown`, then starts over */
 };
 
 /* What becomes of a push beyond max_items or max_queue_bytes, once what has
@@ -307,17 +310,17 @@ enum respool_fate {
 enum respool_overflow {
   RESPOOL_OVERFLOW_REJECT = 0,      /* FULL */
   RESPOOL_OVERFLOW_DROP_OLDEST = 1, /* the oldest fresh items make room */
-  RESPOOL_OVERFLOW_DEAD = 2,        /* it becomes letters, "overflow" */
+  RESPOOL_OVERFLOW_DEAD = 2,        /* it becomes dead letters, "overflow" */
   RESPOOL_OVERFLOW_WAIT = 3         /* as long as the push says, for room */
 };
 
-/* Shares of the lanes: while all have something ready, a lane of weight 5
-   hands out five items for one of a lane of weight 1. Lanes not named have
-   weight 1. With n 0 priority is strict. */
+/* Shares of the priorities: while all have something ready, a priority of
+   weight 5 hands out five items for one of a priority of weight 1. Priorities
+   not named have weight 1. With n 0 priority is strict. */
 typedef struct respool_weights {
   size_t n;
   struct {
-    int lane;       /* 0..255, each once */
+    int priority;       /* 0..255, each once */
     unsigned weight; /* 1..1000 */
   } of[RESPOOL_WEIGHTS_MAX];
 } respool_weights;
@@ -328,22 +331,22 @@ typedef struct respool_weights {
 typedef struct respool_queue_options {
   size_t size;
   int64_t lease;            /* 30,000; 1 .. 7 days */
-  int64_t max_hold;         /* 3,600,000: respool_lot_keep gives up then */
+  int64_t max_lease;         /* 3,600,000: respool_batch_keep gives up then */
   int64_t max_attempts;     /* 5; >= 1 or RESPOOL_UNLIMITED */
   int64_t max_crashes;      /* 3; >= 1 or RESPOOL_UNLIMITED */
   int64_t ttl;              /* RESPOOL_UNLIMITED: none */
-  int64_t cooldown;         /* 0; for RESPOOL_FATE_COOLDOWN */
-  int64_t on_exhausted;     /* RESPOOL_FATE_DEAD */
-  int64_t on_expire;        /* RESPOOL_FATE_DEAD, or DROP */
-  int64_t ordered;          /* 0; 1: strict order within a lane */
+  int64_t cooldown;         /* 0; for RESPOOL_LIMIT_COOLDOWN */
+  int64_t on_exhausted;     /* RESPOOL_LIMIT_DEAD */
+  int64_t on_expire;        /* RESPOOL_LIMIT_DEAD, or DROP */
+  int64_t ordered;          /* 0; 1: strict order within a priority */
   int64_t max_items;        /* RESPOOL_UNLIMITED; pushes beyond: FULL */
   int64_t max_queue_bytes;  /* RESPOOL_UNLIMITED; pushes beyond: FULL */
   int64_t overflow;         /* RESPOOL_OVERFLOW_REJECT */
   int64_t keep_done;        /* 0: how long done items are kept as history */
   int64_t keep_done_bytes;  /* RESPOOL_UNLIMITED: of history at most */
-  int64_t keep_dead;        /* RESPOOL_UNLIMITED: letters of its box */
+  int64_t keep_dead;        /* RESPOOL_UNLIMITED: dead letters of its DLQ */
   const respool_backoff *backoff; /* respool_backoff_default */
-  const char *box;          /* where its letters go: the queue's name */
+  const char *dlq;          /* where its dead letters go: the queue's name */
   const respool_weights *weights; /* strict priority */
 } respool_queue_options;
 
@@ -376,11 +379,11 @@ RESPOOL_API respool_queue *respool_queue_ref(respool_queue *q);
 RESPOOL_API respool *respool_queue_store(const respool_queue *q);
 
 /* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
-   `box` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
+   `DLQ` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
    theirs. */
 RESPOOL_API int respool_queue_config(respool_queue *q,
                                      respool_queue_options *out,
-                                     respool_backoff *backoff, char *box,
+                                     respool_backoff *backoff, char *dlq,
                                      respool_weights *weights);
 
 /* A paused queue hands nothing out, in any process; pushes go on. */
@@ -392,7 +395,7 @@ enum respool_flush_reason {
   RESPOOL_FLUSH_BYTES = 2,
   RESPOOL_FLUSH_PUSHES = 3,
   RESPOOL_FLUSH_INTERVAL = 4, /* since the first item not flushed */
-  RESPOOL_FLUSH_HAND = 5,     /* respool_buffer_flush */
+  RESPOOL_FLUSH_MANUAL = 5,     /* respool_buffer_flush */
   RESPOOL_FLUSH_CLOSE = 6,
   RESPOOL_FLUSH_REASONS = 7
 };
@@ -423,7 +426,7 @@ typedef struct respool_queue_stats {
   uint64_t ready;      /* takeable now, due items among them */
   uint64_t leased;
   uint64_t waiting;    /* delayed, or before a retry */
-  uint64_t dead;       /* letters in the queue's own box */
+  uint64_t dead;       /* dead letters in the queue's own DLQ */
   uint64_t bytes;      /* stored for unsettled items */
   int64_t next_due;    /* when the next waiting item is due; 0: none */
   int64_t oldest;      /* pushed_at of the oldest fresh item; 0: none */
@@ -432,8 +435,8 @@ typedef struct respool_queue_stats {
      + died + expired + removed at every commit */
   uint64_t pushed;
   uint64_t done;
-  uint64_t died;       /* became letters, other than by expiring */
-  uint64_t expired;    /* outlived their TTL: letters or dropped */
+  uint64_t died;       /* became dead letters, other than by expiring */
+  uint64_t expired;    /* outlived their TTL: dead letters or dropped */
   uint64_t removed;    /* removed, purged, or dropped on failure */
   /* events */
   uint64_t delivered;  /* deliveries of items */
@@ -448,7 +451,7 @@ typedef struct respool_queue_stats {
   uint64_t flushes[RESPOOL_FLUSH_REASONS]; /* of buffers, by reason */
   uint64_t died_by[RESPOOL_DEATHS];        /* of `died`, by reason */
   respool_histogram wait;   /* from push to first delivery */
-  respool_histogram handle; /* as told by respool_lot_observe */
+  respool_histogram handle; /* as told by respool_batch_observe */
   uint64_t kept;       /* finished items kept as history, now */
   uint64_t kept_bytes;
   uint64_t pushed_bytes;    /* of the bodies of `pushed` */
@@ -482,7 +485,7 @@ enum respool_conflict {
 
 typedef struct respool_push_options {
   size_t size;
-  int lane;       /* priority, 0..255; the highest is served first */
+  int priority;       /* priority, 0..255; the highest is served first */
   int64_t delay;  /* not before so long from now; >= 0 */
   int64_t at;     /* not before this time; 0: at once. Not with delay */
   int64_t ttl;    /* KEEP: the queue's; UNLIMITED: none; else >= 0 */
@@ -520,20 +523,21 @@ RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              uint64_t *first);
 
-/* A letter that a push has made. */
+/* A dead letter that a push has made. */
 typedef struct respool_notice {
   size_t size;
   uint64_t number;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
 } respool_notice;
 
 #define RESPOOL_NOTICE_INIT { .size = sizeof(respool_notice) }
 
-/* Begins (or with 0 ends) noting the letters that pushes by this handle make:
-   of what an `overflow` that buries had no room for, and of items that had
-   expired and were ended to make room or to free their key. Whether they were
-   pushed by themselves, in a transaction, with a settle, or flushed from a
-   buffer of the handle. A letter is noted once its commit has gone well. */
+/* Begins (or with 0 ends) noting the dead letters that pushes by this handle
+   make: of what an `overflow` that buries had no room for, and of items that
+   had expired and were ended to make room or to free their key. Whether they
+   were pushed by themselves, in a transaction, with a settle, or flushed from
+   a buffer of the handle. A dead letter is noted once its commit has gone
+   well. */
 RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
 
 /* Takes the oldest notice; `out->number` is 0 when there is none. Of more than
@@ -621,7 +625,7 @@ RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
    them: these are committed, the first ones, and the others stay. Items come
    to the queue in the order of their pushes, folded ones in the place of the
    first push under their name. Of those that a queue with overflow DEAD has no
-   room for each becomes a letter, the others are committed. */
+   room for each becomes a dead letter, the others are committed. */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
 /* The same for who is about to free the buffer, which cannot say what goes
@@ -684,7 +688,7 @@ enum respool_state {
   RESPOOL_WAITING = 2
 };
 
-/* An item as handed out. Everything it points to is borrowed from the lot
+/* An item as handed out. Everything it points to is borrowed from the batch
    or page it came in. */
 typedef struct respool_item {
   uint64_t id;
@@ -698,11 +702,11 @@ typedef struct respool_item {
   uint64_t attempts;       /* failures so far */
   uint64_t deliveries;     /* this one included */
   uint64_t crashes;        /* leases that ran out */
-  uint64_t replays;        /* times it came back from a box */
+  uint64_t replays;        /* times it came back from a DLQ */
   uint64_t version;        /* of the payload, as pushed */
   respool_bytes error;     /* of the last failure; empty: none */
   respool_bytes memo;      /* of the outcome that gave one last */
-  int lane;
+  int priority;
   int state;               /* enum respool_state */
 } respool_item;
 
@@ -726,7 +730,7 @@ RESPOOL_API int respool_get(respool_queue *q, uint64_t id, respool_page **p);
 
 /* Where a walk over items stands; zero it to begin. */
 typedef struct respool_cursor {
-  int phase, space, lane;
+  int phase, space, priority;
   uint64_t id;
 } respool_cursor;
 
@@ -753,12 +757,12 @@ RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
 
 /* ---- take and settle --------------------------------------------------- */
 
-/* Is told of each letter that a take has made: of an item that expired, that
-   crashed too often or whose bytes are damaged. Called after the commit, in
-   the thread that takes (with a ticket: that finishes it), before the call
-   returns, also when it found nothing to hand out. `box` is borrowed for the
+/* Is told of each dead letter that a take has made: of an item that expired,
+   that crashed too often or whose bytes are damaged. Called after the commit,
+   in the thread that takes (with a ticket: that finishes it), before the call
+   returns, also when it found nothing to hand out. `DLQ` is borrowed for the
    call. */
-typedef void (*respool_death_fn)(void *arg, const char *box,
+typedef void (*respool_death_fn)(void *arg, const char *dlq,
                                  uint64_t number);
 
 typedef struct respool_take_options {
@@ -774,44 +778,44 @@ typedef struct respool_take_options {
 #define RESPOOL_TAKE_OPTIONS_INIT \
   { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP, NULL, NULL }
 
-/* Hands out items under a lease: lanes from high to low; in each, what is
-   due first, then fresh items in push order. `*lot` is NULL when there is
-   nothing; otherwise it is the caller's, to be freed. A lot whose items
+/* Hands out items under a lease: priorities from high to low; in each, what is
+   due first, then fresh items in push order. `*batch` is NULL when there is
+   nothing; otherwise it is the caller's, to be freed. A batch whose items
    once saw their lease run out comes by itself, and after each further
    crash in halves, until a poisonous item is alone. */
 RESPOOL_API int respool_take(respool_queue *q, const respool_take_options *o,
-                             respool_lot **lot);
+                             respool_batch **batch);
 
-/* Frees a lot; NULL is fine. Items not settled stay leased until their
+/* Frees a batch; NULL is fine. Items not settled stay leased until their
    lease runs out: settle first. */
-RESPOOL_API void respool_lot_free(respool_lot *lot);
+RESPOOL_API void respool_batch_free(respool_batch *batch);
 
-RESPOOL_API size_t respool_lot_length(const respool_lot *lot);
+RESPOOL_API size_t respool_batch_length(const respool_batch *batch);
 
 /* Item `i` (from 0), borrowed; NULL when out of range. */
-RESPOOL_API const respool_item *respool_lot_item(const respool_lot *lot,
+RESPOOL_API const respool_item *respool_batch_item(const respool_batch *batch,
                                                  size_t i);
 
-enum respool_verdict {
+enum respool_outcome_kind {
   RESPOOL_NONE = 0,    /* not said yet */
   RESPOOL_DONE = 1,
   RESPOOL_RETRY = 2,   /* failed: an attempt is spent */
   RESPOOL_RELEASE = 3, /* ready again, nothing spent */
   RESPOOL_SNOOZE = 4,  /* ready after `delay`, nothing spent */
-  RESPOOL_DEAD = 5,    /* becomes a letter now */
-  RESPOOL_DROP = 6     /* failed for good and not worth a letter */
+  RESPOOL_DEAD = 5,    /* becomes a dead letter now */
+  RESPOOL_DROP = 6     /* failed for good and not worth a dead letter */
 };
 
 /* Strings may be NULL. `error` and `trace` are cut to 1 KiB each. */
 typedef struct respool_outcome {
   size_t size;
-  int verdict;        /* enum respool_verdict */
+  int kind;        /* enum respool_outcome_kind */
   int64_t delay;      /* RETRY: KEEP asks the policy; SNOOZE: >= 0 */
   const char *error;  /* what went wrong */
   const char *trace;  /* a traceback */
-  const char *group;  /* letters are counted by it */
+  const char *group;  /* dead letters are counted by it */
   const char *reason; /* DEAD: NULL is "rejected" */
-  const char *box;    /* NULL: the queue's */
+  const char *dlq;    /* NULL: the queue's */
   respool_bytes memo; /* remembered with the item, if it goes on */
 } respool_outcome;
 
@@ -823,16 +827,16 @@ typedef struct respool_outcome {
 
 /* Notes the outcome of item `i` in memory; the last word before a settle
    counts. INVALID for an item that is settled already. */
-RESPOOL_API int respool_lot_mark(respool_lot *lot, size_t i,
+RESPOOL_API int respool_batch_mark(respool_batch *batch, size_t i,
                                  const respool_outcome *o);
 
 /* Marks every item that has no mark yet. */
-RESPOOL_API int respool_lot_mark_rest(respool_lot *lot,
+RESPOOL_API int respool_batch_mark_rest(respool_batch *batch,
                                       const respool_outcome *o);
 
-/* The mark of item `i` (enum respool_verdict), and whether settled. */
-RESPOOL_API int respool_lot_verdict(const respool_lot *lot, size_t i);
-RESPOOL_API int respool_lot_settled(const respool_lot *lot, size_t i);
+/* The mark of item `i` (enum respool_outcome_kind), and whether settled. */
+RESPOOL_API int respool_batch_outcome(const respool_batch *batch, size_t i);
+RESPOOL_API int respool_batch_settled(const respool_batch *batch, size_t i);
 
 typedef struct respool_handover {
   respool_queue *queue; /* of the same store handle */
@@ -853,30 +857,30 @@ typedef struct respool_settle_options {
   { sizeof(respool_settle_options), NULL, 0, NULL, 0 }
 
 /* Commits the marks. Items without one stay leased. `*next` (may be NULL
-   without `take`) receives the lot of `take`, or NULL when there is nothing.
+   without `take`) receives the batch of `take`, or NULL when there is nothing.
    LEASE_LOST when the lease of some items had run out: these are unchanged
-   and counted by respool_lot_lost; with pushes nothing at all has happened,
+   and counted by respool_batch_lost; with pushes nothing at all has happened,
    without, the other items are settled and `*next` is written all the same.
    On any other error nothing has happened, except UNKNOWN_OUTCOME. */
-RESPOOL_API int respool_lot_settle(respool_lot *lot,
+RESPOOL_API int respool_batch_settle(respool_batch *batch,
                                    const respool_settle_options *o,
-                                   respool_lot **next);
+                                   respool_batch **next);
 
 /* Items found lost by the last settle or extend. */
-RESPOOL_API size_t respool_lot_lost(const respool_lot *lot);
+RESPOOL_API size_t respool_batch_lost(const respool_batch *batch);
 
-/* Notes how long a handler took with an item of the lot, in microseconds; the
+/* Notes how long a handler took with an item of the batch, in microseconds; the
    next settle adds it to the queue's histogram. */
-RESPOOL_API void respool_lot_observe(respool_lot *lot, uint64_t us);
+RESPOOL_API void respool_batch_observe(respool_batch *batch, uint64_t us);
 
 /* The lease ends `ms` from now (KEEP: the queue's lease). LEASE_LOST when
    part of it was lost; the rest is extended. */
-RESPOOL_API int respool_lot_extend(respool_lot *lot, int64_t ms);
+RESPOOL_API int respool_batch_extend(respool_batch *batch, int64_t ms);
 
-/* Renews the lease from a thread, each third of it, until the lot is
-   settled, respool_lot_unkeep or freed, or the queue's max_hold is over. */
-RESPOOL_API int respool_lot_keep(respool_lot *lot);
-RESPOOL_API void respool_lot_unkeep(respool_lot *lot);
+/* Renews the lease from a thread, each third of it, until the batch is
+   settled, respool_batch_unkeep or freed, or the queue's max_lease is over. */
+RESPOOL_API int respool_batch_keep(respool_batch *batch);
+RESPOOL_API void respool_batch_unkeep(respool_batch *batch);
 
 
 /* ---- dead letters ------------------------------------------------------- */
@@ -888,9 +892,9 @@ typedef struct respool_failure {
   respool_bytes trace;
 } respool_failure;
 
-/* Everything is borrowed from the respool_letters it came in. */
-typedef struct respool_letter {
-  uint64_t number;         /* rises within the box */
+/* Everything is borrowed from the respool_dead_letters it came in. */
+typedef struct respool_dead_letter {
+  uint64_t number;         /* rises within the DLQ */
   respool_bytes queue;     /* where it died */
   uint64_t id;             /* its id there */
   respool_bytes reason;    /* exhausted rejected expired crashed ... */
@@ -905,19 +909,20 @@ typedef struct respool_letter {
   uint64_t attempts, deliveries, crashes, replays;
   uint64_t items;          /* 1; more for a damaged segment set aside */
   uint64_t version;        /* of the payload */
-  int lane;
+  int priority;
   uint64_t failures;       /* all that happened */
   const respool_failure *history; /* the first and the last of them */
   size_t history_length;
-  int damaged; /* 1: the letter, or what it holds, cannot be read. `body` is
-                  the bytes there are, the letter cannot be moved. Of a
-                  letter's item known only without `no_body` */
-} respool_letter;
+  int damaged; /* 1: the dead letter, or what it holds,
+      cannot be read. `body` is
+                  the bytes there are, the dead letter cannot be moved. Of a
+                  dead letter's item known only without `no_body` */
+} respool_dead_letter;
 
-RESPOOL_API size_t respool_letters_length(const respool_letters *l);
-RESPOOL_API const respool_letter *respool_letters_at(const respool_letters *l,
-                                                     size_t i);
-RESPOOL_API void respool_letters_free(respool_letters *l);
+RESPOOL_API size_t respool_dead_letters_length(const respool_dead_letters *l);
+RESPOOL_API const respool_dead_letter *respool_dead_letters_at(
+    const respool_dead_letters *l, size_t i);
+RESPOOL_API void respool_dead_letters_free(respool_dead_letters *l);
 
 typedef struct respool_list_options {
   size_t size;
@@ -932,25 +937,25 @@ typedef struct respool_list_options {
 #define RESPOOL_LIST_OPTIONS_INIT \
   { sizeof(respool_list_options), 0, 0, 0, 0, 0, NULL }
 
-/* A box that was never written to is empty, not an error. CORRUPT where its
-   letters have come out of order. */
-RESPOOL_API int respool_dead_list(respool *s, const char *box,
+/* A DLQ that was never written to is empty, not an error. CORRUPT where its
+   dead letters have come out of order. */
+RESPOOL_API int respool_dead_list(respool *s, const char *dlq,
                                   const respool_list_options *o,
-                                  respool_letters **l);
-RESPOOL_API int respool_dead_get(respool *s, const char *box,
-                                 uint64_t number, respool_letters **l);
-RESPOOL_API int respool_dead_count(respool *s, const char *box, uint64_t *n);
+                                  respool_dead_letters **l);
+RESPOOL_API int respool_dead_get(respool *s, const char *dlq,
+                                 uint64_t number, respool_dead_letters **l);
+RESPOOL_API int respool_dead_count(respool *s, const char *dlq, uint64_t *n);
 
-/* Calls `each` for every (group, reason) of the box with its count. A
-   letter without a group counts under "". */
+/* Calls `each` for every (group, reason) of the DLQ with its count. A
+   dead letter without a group counts under "". */
 typedef int (*respool_group_fn)(void *arg, respool_bytes group,
                                 respool_bytes reason, uint64_t count);
-RESPOOL_API int respool_dead_groups(respool *s, const char *box,
+RESPOOL_API int respool_dead_groups(respool *s, const char *dlq,
                                     respool_group_fn each, void *arg);
 
-/* Removes the letters with these numbers, in one commit; `*removed` counts
+/* Removes the dead letters with these numbers, in one commit; `*removed` counts
    those that were there. */
-RESPOOL_API int respool_dead_remove(respool *s, const char *box,
+RESPOOL_API int respool_dead_remove(respool *s, const char *dlq,
                                     const uint64_t *numbers, size_t n,
                                     uint64_t *removed);
 
@@ -962,7 +967,7 @@ typedef struct respool_purge_options {
 
 #define RESPOOL_PURGE_OPTIONS_INIT { sizeof(respool_purge_options), 0, NULL }
 
-RESPOOL_API int respool_dead_purge(respool *s, const char *box,
+RESPOOL_API int respool_dead_purge(respool *s, const char *dlq,
                                    const respool_purge_options *o,
                                    uint64_t *removed);
 
@@ -977,58 +982,59 @@ typedef struct respool_move {
 } respool_move;
 
 /* The cursor and counts of a replay; stored under `name` when it has one. */
-typedef struct respool_job {
+typedef struct respool_replay {
   size_t size;
   char name[RESPOOL_NAME_MAX + 1];
-  char box[RESPOOL_NAME_MAX + 1];
-  char to[RESPOOL_NAME_MAX + 1]; /* "": each letter's own queue */
-  int state;                     /* enum respool_job_state */
-  uint64_t cursor;               /* letters up to it are dealt with */
-  uint64_t upto;                 /* the last letter when it began */
+  char dlq[RESPOOL_NAME_MAX + 1];
+  char to[RESPOOL_NAME_MAX + 1]; /* "": each dead letter's own queue */
+  int state;                     /* enum respool_replay_state */
+  uint64_t cursor;               /* dead letters up to it are dealt with */
+  uint64_t upto;                 /* the last dead letter when it began */
   uint64_t seen, moved, skipped, failed;
   int64_t started_at, updated_at;
-} respool_job;
+} respool_replay;
 
-enum respool_job_state {
-  RESPOOL_JOB_RUNNING = 0,
-  RESPOOL_JOB_STOPPED = 1,
-  RESPOOL_JOB_FINISHED = 2
+enum respool_replay_state {
+  RESPOOL_REPLAY_RUNNING = 0,
+  RESPOOL_REPLAY_STOPPED = 1,
+  RESPOOL_REPLAY_FINISHED = 2
 };
 
-#define RESPOOL_JOB_INIT { .size = sizeof(respool_job) }
+#define RESPOOL_REPLAY_INIT { .size = sizeof(respool_replay) }
 
 typedef struct respool_move_options {
   size_t size;
-  respool_queue *to;   /* NULL: each letter's own queue, by name */
+  respool_queue *to;   /* NULL: each dead letter's own queue, by name */
   int keep_attempts;   /* 1: attempts go on where they were */
-  const respool_job *job; /* stored in the same commit, its `moved` less the
-                             letters passed over; NULL: none */
+  const respool_replay *replay; /* stored in the same commit,
+      its `moved` less the
+                             dead letters passed over; NULL: none */
 } respool_move_options;
 
 #define RESPOOL_MOVE_OPTIONS_INIT \
   { sizeof(respool_move_options), NULL, 0, NULL }
 
-/* Moves letters back to a queue in one commit: each letter gone, its item
-   pushed with a new id, the job stored. A number that is no longer there is
-   passed over; `*moved` counts the others. An item takes its key up again, or
-   goes without it when another item holds it by now. A letter whose own queue
-   is gone makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved
-   then. */
-RESPOOL_API int respool_dead_move(respool *s, const char *box,
+/* Moves dead letters back to a queue in one commit: each dead letter gone,
+   its item pushed with a new id, the job stored. A number that is no longer
+   there is passed over; `*moved` counts the others. An item takes its key up
+   again, or goes without it when another item holds it by now. A dead letter
+   whose own queue is gone makes the call NOT_FOUND, a damaged one CORRUPT;
+   nothing has moved then. */
+RESPOOL_API int respool_dead_move(respool *s, const char *dlq,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,
                                   uint64_t *moved);
 
-RESPOOL_API int respool_job_load(respool *s, const char *name,
-                                 respool_job *out);
-RESPOOL_API int respool_job_save(respool *s, const respool_job *job);
-RESPOOL_API int respool_job_remove(respool *s, const char *name);
-RESPOOL_API int respool_jobs(respool *s, respool_name_fn each, void *arg);
+RESPOOL_API int respool_replay_load(respool *s, const char *name,
+                                 respool_replay *out);
+RESPOOL_API int respool_replay_save(respool *s, const respool_replay *replay);
+RESPOOL_API int respool_replay_remove(respool *s, const char *name);
+RESPOOL_API int respool_replays(respool *s, respool_name_fn each, void *arg);
 
 
 /* ---- transactions -------------------------------------------------------- */
 
-/* A list of pushes, outcomes and letter moves over any queues of a store,
+/* A list of pushes, outcomes and dead letter moves over any queues of a store,
    made in memory and applied in one commit, or not at all. One thread at a
    time. Nothing is locked meanwhile: what has changed in the store since
    shows when it commits. */
@@ -1044,14 +1050,14 @@ RESPOOL_API int respool_tx_push(respool_tx *tx, respool_queue *q,
                                 const respool_push_options *o,
                                 size_t *handle);
 
-/* Adds the outcome of item `i` of a lot, which must stay until the commit. A
+/* Adds the outcome of item `i` of a batch, which must stay until the commit. A
    later outcome of the same item replaces it. */
-RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_lot *lot, size_t i,
+RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
                                 const respool_outcome *o);
 
-/* Adds the move of a letter back to a queue (NULL: its own), or with `remove`
-   its removal. One that is gone by the commit makes it NOT_FOUND. */
-RESPOOL_API int respool_tx_letter(respool_tx *tx, const char *box,
+/* Adds the move of a dead letter back to a queue (NULL: its own), or with
+   `remove` its removal. One that is gone by the commit makes it NOT_FOUND. */
+RESPOOL_API int respool_tx_dead(respool_tx *tx, const char *dlq,
                                   uint64_t number, respool_queue *to,
                                   int remove);
 
@@ -1061,7 +1067,7 @@ RESPOOL_API size_t respool_tx_savepoint(const respool_tx *tx);
 RESPOOL_API void respool_tx_rollback(respool_tx *tx, size_t savepoint);
 
 /* Applies the list. LEASE_LOST when the lease of one of its items was lost,
-   INVALID when one was settled since by a settle of its lot; on any error but
+   INVALID when one was settled since by a settle of its batch; on any error but
    UNKNOWN_OUTCOME nothing has happened, and the list may be changed or
    committed again. Once committed it may only be freed. */
 RESPOOL_API int respool_tx_commit(respool_tx *tx);
@@ -1090,36 +1096,39 @@ typedef struct respool_moment {
 RESPOOL_API int respool_history(respool_queue *q, respool_moment *at,
                                 size_t limit, respool_page **p);
 
-typedef struct respool_care {
+typedef struct respool_maintenance {
   size_t size;
   uint64_t expired;  /* items that outlived their TTL */
-  uint64_t letters;  /* removed: older than keep_dead */
+  uint64_t dead_letters;  /* removed: older than keep_dead */
   uint64_t history;  /* removed: beyond keep_done or keep_done_bytes */
   uint64_t windows;  /* keys whose dedup window has closed */
   uint64_t readers;  /* slots of dead processes freed */
   int more;          /* the time ran out before the work */
-} respool_care;
+} respool_maintenance;
 
-#define RESPOOL_CARE_INIT { .size = sizeof(respool_care) }
+#define RESPOOL_MAINTENANCE_INIT { .size = sizeof(respool_maintenance) }
 
 /* Expires, applies retention, frees reader slots: for `ms` at most (0: until
    all is done), in commits of bounded size. Any process may, at any time;
    takes do the urgent part by themselves. Adds to what `out` holds. */
-RESPOOL_API int respool_maintain(respool *s, int64_t ms, respool_care *out);
+RESPOOL_API int respool_maintain(respool *s, int64_t ms,
+                                 respool_maintenance *out);
 
 
-/* ---- tickets --------------------------------------------------------------- */
+/* ---- tickets
+   --------------------------------------------------------------- */
 
 /* For programs that must not wait, such as those with an event loop: a verb is
    begun, runs in a thread of the library, and is looked after by polling. All
    tickets of a store share their commits. The thread is started by the first
    and ends with the last store handle of its environment.
 
-   What a verb is given is copied; queues, lots and transactions that it works
-   on may be freed meanwhile. While a ticket works on a lot or a transaction,
-   each verb on that answers BUSY, but a blocking settle, which waits; and of a
-   lot nothing is to be read but its length and items. A ticket is used by one thread at a time, the one that
-   also uses its lot; every ticket is freed before its store is closed. */
+ What a verb is given is copied; queues, batches and transactions that it
+   works on may be freed meanwhile. While a ticket works on a batch or a
+   transaction, each verb on that answers BUSY, but a blocking settle, which
+   waits; and of a batch nothing is to be read but its length and items. A
+   ticket is used by one thread at a time, the one that also uses its batch;
+   every ticket is freed before its store is closed. */
 typedef struct respool_ticket respool_ticket;
 
 /* As the blocking verbs of the same name; on failure there is no ticket. A
@@ -1133,10 +1142,10 @@ RESPOOL_API int respool_push_start(respool_queue *q,
 RESPOOL_API int respool_take_start(respool_queue *q,
                                    const respool_take_options *o,
                                    respool_ticket **t);
-RESPOOL_API int respool_lot_settle_start(respool_lot *lot,
+RESPOOL_API int respool_batch_settle_start(respool_batch *batch,
                                          const respool_settle_options *o,
                                          respool_ticket **t);
-RESPOOL_API int respool_lot_extend_start(respool_lot *lot, int64_t ms,
+RESPOOL_API int respool_batch_extend_start(respool_batch *batch, int64_t ms,
                                          respool_ticket **t);
 RESPOOL_API int respool_tx_commit_start(respool_tx *tx, respool_ticket **t);
 RESPOOL_API int respool_flush_start(respool *s, respool_ticket **t);
@@ -1158,14 +1167,14 @@ typedef struct respool_result {
   size_t size;
   uint64_t first;   /* of a push: the first id */
   int held;         /* of a push: as in respool_push_options */
-  respool_lot *lot; /* of a take, or of a settle with one: the caller's */
+  respool_batch *batch; /* of a take, or of a settle with one: the caller's */
   int never;        /* of a push: as there; also written with FULL */
 } respool_result;
 
 #define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
 
 /* Returns what the blocking verb would, once; BUSY before it is ready. `out`
-   may be NULL. As with respool_lot_settle, `out->lot` is also written with
+   may be NULL. As with respool_batch_settle, `out->batch` is also written with
    LEASE_LOST. */
 RESPOOL_API int respool_ticket_finish(respool_ticket *t, respool_result *out);
 
@@ -1219,11 +1228,11 @@ RESPOOL_API int respool_compact(const char *path, const char *to,
 
 typedef struct respool_salvage {
   size_t size;
-  uint64_t queues, items, letters; /* in the new store */
-  uint64_t set_aside;     /* items in damaged segments, now letters */
+  uint64_t queues, items, dead_letters; /* in the new store */
+  uint64_t set_aside;     /* items in damaged segments, now dead letters */
   uint64_t nameless;      /* of `items`, those in the queue "recovered" */
   uint64_t settled;       /* found, but known to have been settled: left */
-  uint64_t lost_items, lost_letters, lost_records; /* known to be lost */
+  uint64_t lost_items, lost_dead_letters, lost_records; /* known to be lost */
   uint64_t damaged_pages; /* that a tree of the old store led to */
 } respool_salvage;
 
@@ -1236,15 +1245,15 @@ typedef struct respool_salvage {
    line for what was lost, set aside or guessed; a non-zero return ends the
    repair and is returned. On failure `to` is removed again.
 
-   Queues keep their options, items their ids, lanes, times, attempts and
-   keys, letters their numbers and histories, jobs their cursors. Leases end:
-   what was leased is ready, nothing spent. A damaged segment whose bytes are
-   there becomes a letter, "undecodable"; the claim of an item, where it is
-   lost, is taken to have just become due. Items come to the queue "recovered",
-   with new ids, when their queue cannot be told, when others have their ids,
-   or when they are large and nothing leads to them; of these, some may have
-   been settled. A queue whose name is lost becomes "recovered-N". What is lost
-   counts as removed.
+   Queues keep their options, items their ids, priorities, times, attempts and
+ keys, dead letters their numbers and histories, jobs their cursors. Leases
+   end: what was leased is ready, nothing spent. A damaged segment whose bytes
+   are there becomes a dead letter, "undecodable"; the claim of an item, where
+   it is lost, is taken to have just become due. Items come to the queue
+   "recovered", with new ids, when their queue cannot be told, when others
+   have their ids, or when they are large and nothing leads to them; of these,
+   some may have been settled. A queue whose name is lost becomes
+   "recovered-N". What is lost counts as removed.
 
    Damage costs what it lies in: where a tree, a page or a key is damaged,
    records are looked for in all pages but those on the free list, and known by

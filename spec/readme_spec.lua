@@ -28,7 +28,7 @@ describe("README.md", function()
   it("opens with an example that works", function()
     local printed = {}
     local function print(...) printed[#printed + 1] = { ... } end
-    local block = read_blocks()[1]:gsub("jobs%.respool", helper.dir())
+    local block = read_blocks()[1]:gsub("shop%.respool", helper.dir())
     run(block, "print", print)
     assert.same({ { 1, "ada@example.org" } }, printed)
   end)

@@ -2,7 +2,7 @@
 /*
  * An arena: memory that is handed out piece by piece and freed at once.
  * Pieces never move, so what points into an arena stays valid until
- * arena_free. Lots and pages keep their items in one.
+ * arena_free. Batches and pages keep their items in one.
  */
 #ifndef ARENA_H
 #define ARENA_H

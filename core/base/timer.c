@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The list of timers and the thread that runs them; see timer.h. The list is
- * short (a timer for each lot in hand and each buffer), so the earliest is
+ * short (a timer for each batch in hand and each buffer), so the earliest is
  * looked for by walking it.
  */
 #include "base/timer.h"

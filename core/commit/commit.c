@@ -189,7 +189,7 @@ static void note_commit(committer *c, int64_t from, const op_list *group) {
   uint64_t n = 0;
   for (const op *o = group->first; o; o = o->next) n += o->wrote && !o->rc;
   histogram_add(&c->took, (uint64_t)(clock_mono_us() - from), 1);
-  histogram_count(&c->verbs, n);
+  histogram_count(&c->operations, n);
 }
 
 static bool any_unknown(const op_list *l) {
@@ -377,10 +377,10 @@ void commit_wait(env *e, uint64_t seen, int64_t ms) {
 }
 
 void commit_figures(env *e, respool_histogram *took,
-                    respool_histogram *verbs) {
+                    respool_histogram *operations) {
   committer *c = &e->commit;
   pthread_mutex_lock(&c->lock);
   *took = c->took;
-  *verbs = c->verbs;
+  *operations = c->operations;
   pthread_mutex_unlock(&c->lock);
 }

@@ -58,7 +58,7 @@ typedef struct committer {
   pthread_cond_t work; /* there may be something for it to lead */
   bool threaded, stopping;
   respool_histogram took;  /* commits, in microseconds */
-  respool_histogram verbs; /* operations that one did */
+  respool_histogram operations; /* operations that one did */
 } committer;
 
 void committer_init(committer *c);
@@ -94,7 +94,7 @@ int commit_read(struct env *e, int (*run)(struct txn *t, op *o), op *o);
 
 /* What commits of this process have taken and carried. */
 void commit_figures(struct env *e, respool_histogram *took,
-                    respool_histogram *verbs);
+                    respool_histogram *operations);
 
 /* The number of commits this process has made, and a wait for it to move
    away from `seen` or for `ms` to pass. */

@@ -7,10 +7,10 @@
  *   1. `op->done` and `orphan` change with the committer's lock held. All
  *      else belongs to the thread that holds the ticket, or once it is an
  *      orphan to the one that runs its operation.
- *   2. `refs` counts who may still ask: its holder, and each lot and
+ *   2. `refs` counts who may still ask: its holder, and each batch and
  *      transaction that it is at work on. Without any it is an orphan, freed
  *      as soon as its operation has ended.
- *   3. Of a lot that a running ticket works on nothing is read or changed but
+ *   3. Of a batch that a running ticket works on nothing is read or changed but
  *      its items; what became of it is noted when the ticket lands.
  */
 #ifndef TICKET_H
@@ -32,7 +32,7 @@ struct respool_ticket {
   char text[FAIL_LINE];
   /* Of the verb, each may be NULL: looks whether to start the operation;
      tells, with the lock held, whether it is to run again; notes what it did
-     to lots; gives its result, once; or says more of a failure; frees what is
+ to batches; gives its result, once; or says more of a failure; frees what is
      not taken. */
   void (*look)(respool_ticket *t);
   bool (*again)(respool_ticket *t);
@@ -65,10 +65,10 @@ void ticket_ended(respool_ticket *t);
 /* Waits until the operation has ended. */
 void ticket_await(respool_ticket *t);
 
-/* A lot or transaction asks no more. */
+/* A batch or transaction asks no more. */
 void ticket_drop(respool_ticket *t);
 
-/* 0 when the operation has ended and what it did is noted, for a lot or
+/* 0 when the operation has ended and what it did is noted, for a batch or
    transaction that asks and then knows of no ticket; BUSY while it runs. */
 int ticket_landed(respool_ticket *t, const char *what);
 

@@ -62,8 +62,9 @@ void queue_changed(txn *t, queue *q);
 void queues_store(txn *t); /* what changed */
 void queues_free(queue *q);
 void queues_forget(txn *t, queue *q); /* it was deleted */
-lane_state *queue_lane(const queue *q, int lane); /* NULL: it has no items */
-lane_state *queue_lane_make(txn *t, queue *q, int lane);
+priority_state *queue_priority(const queue *q,
+                               int priority); /* NULL: it has no items */
+priority_state *queue_priority_make(txn *t, queue *q, int priority);
 
 /* The queue's time: the wall clock, except that it never steps back. */
 int64_t queue_now(const queue *q, int64_t wall);
@@ -182,9 +183,10 @@ void claim_del(txn *t, const place *p, const claim *old);
 /* The claim whose range holds `id`. */
 bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c);
 
-/* Counts `n` items of a lane from one state to another. */
+/* Counts `n` items of a priority from one state to another. */
 enum count { COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_WAITING };
-void lane_count(txn *t, queue *q, int lane, enum count from, enum count to,
+void priority_count(txn *t, queue *q, int priority, enum count from,
+                    enum count to,
                 uint64_t n);
 
 /* Adds a failure to a packed history; memory is the arena's. */
@@ -196,11 +198,12 @@ bool claim_held(const claim *c, int64_t now);
 
 /* Its lease ran out without an outcome: it waits, and the token that held it
    is worth nothing any more. */
-void claim_lapse(txn *t, queue *q, int lane, claim *c);
+void claim_lapse(txn *t, queue *q, int priority, claim *c);
 
-/* The claim that a lot holds, if its lease is still the lot's: a queue that
+/* The claim that a batch holds, if its lease is still the batch's: a queue that
    was dropped and made anew, or a later lease, has taken it away. */
-bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
+bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
+                      uint64_t token,
                place *p, claim *c);
 
 /* Takes one unsettled item out of the claim that covers it, if any, and says
@@ -208,9 +211,11 @@ bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
 bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                  enum count *from);
 
-/* ---- order.c: the lane by id --------------------------------------------- */
+/* ---- order.c: the priority by id
+   --------------------------------------------- */
 
-/* A source of items in a lane: its earliest item, and how far it reaches. */
+/* A source of items in a priority: its earliest item, and how far it reaches.
+   */
 typedef struct source {
   uint64_t id, last;
   place claim; /* of a fresh one only the line */
@@ -225,37 +230,38 @@ typedef struct sources {
   uint64_t second;
 } sources;
 
-/* The lane's sources from id `from` on. */
-sources find_sources(txn *t, const queue *q, const lane_state *l,
+/* The priority's sources from id `from` on. */
+sources find_sources(txn *t, const queue *q, const priority_state *l,
                      uint64_t from);
 
-/* ---- letters.c ---------------------------------------------------------- */
+/* ---- dead letters.c
+   ---------------------------------------------------------- */
 
 /* Why and how something died. */
 typedef struct death {
-  const char *reason, *box; /* box NULL: the queue's */
+  const char *reason, *dlq; /* DLQ NULL: the queue's */
   respool_bytes group, error, history, memo;
   uint64_t attempts, deliveries, crashes, items;
   int64_t at;
 } death;
 
-void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
+void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
                  respool_bytes packed);
-box *box_find(txn *t, const char *name);
-box *box_make(txn *t, const char *name);
-void boxes_store(txn *t);
-void boxes_free(txn *t);
-void letter_delete(txn *t, box *x, uint64_t number); /* not its blob */
+dlq *dlq_find(txn *t, const char *name);
+dlq *dlq_make(txn *t, const char *name);
+void dlqs_store(txn *t);
+void dlqs_free(txn *t);
+void dead_delete(txn *t, dlq *x, uint64_t number); /* not its blob */
 
 /* ---- expiry.c: ends that nobody asked for ------------------------------- */
 
 /* Deals with what stopped a catch: expired, damaged, or a bad item. These
-   become letters, or are dropped, and leave their segments. Returns how many
-   items; the caller counts them out of their lane. */
+ become dead letters, or are dropped, and leave their segments. Returns how
+   many items; the caller counts them out of their priority. */
 size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from);
 
-/* Writes letters for items [from, end) of a page and takes the items out of
-   their segments. */
+/* Writes dead letters for items [from, end) of a page and takes the items out
+   of their segments. */
 void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
                size_t from, const death *d);
 
@@ -305,11 +311,12 @@ int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
 /* Whether the disk has no more room than what pushes leave to the others. */
 bool disk_is_short(txn *t);
 
-/* Room for settling to copy `more` bytes to letters and elsewhere; NOSPACE when
-   only that is left which lets takes, and settles that copy nothing, go on. */
+/* Room for settling to copy `more` bytes to dead letters and elsewhere;
+   NOSPACE when only that is left which lets takes, and settles that copy
+   nothing, go on. */
 int disk_copy(txn *t, uint64_t more);
 
-/* The same for the letters of a segment whose items have expired. */
+/* The same for the dead letters of a segment whose items have expired. */
 int expiry_room(txn *t, const queue *q, const place *at);
 
 /* ---- the seam: see engine.h --------------------------------------------- */
@@ -330,10 +337,10 @@ int lmdb_fits(txn *t, const char *name, append_req *r);
 int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r);
 int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out);
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
-               respool_lot *lot);
+               respool_batch *batch);
 int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r);
 int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
-                uint64_t token, hold *holds, size_t n);
+                uint64_t token, batch_claim *claims, size_t n);
 int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
               respool_page *p);
 int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
@@ -343,24 +350,24 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
 int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id);
 int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
                uint64_t *removed, bool *more);
-int lmdb_letters(txn *t, const char *box, const respool_list_options *o,
-                 respool_letters *l);
-int lmdb_letter_count(txn *t, const char *box, uint64_t *n);
-int lmdb_letter_groups(txn *t, const char *box, packer *out);
-int lmdb_letter_remove(txn *t, const char *box, const uint64_t *numbers,
+int lmdb_dead_list(txn *t, const char *dlq, const respool_list_options *o,
+                 respool_dead_letters *l);
+int lmdb_dead_count(txn *t, const char *dlq, uint64_t *n);
+int lmdb_dead_groups(txn *t, const char *dlq, packer *out);
+int lmdb_dead_remove(txn *t, const char *dlq, const uint64_t *numbers,
                        size_t n, uint64_t *removed);
-int lmdb_letter_purge(txn *t, const char *box,
+int lmdb_dead_purge(txn *t, const char *dlq,
                       const respool_purge_options *o, size_t limit,
                       uint64_t *after, uint64_t *removed, bool *more);
-int lmdb_letter_move(txn *t, int64_t wall, move_req *r);
-int lmdb_job_load(txn *t, const char *name, respool_job *out);
-int lmdb_job_save(txn *t, const respool_job *job);
-int lmdb_job_remove(txn *t, const char *name);
+int lmdb_dead_move(txn *t, int64_t wall, move_req *r);
+int lmdb_replay_load(txn *t, const char *name, respool_replay *out);
+int lmdb_replay_save(txn *t, const respool_replay *replay);
+int lmdb_replay_remove(txn *t, const char *name);
 int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
                  respool_page *p);
-int lmdb_care(txn *t, const char *name, int64_t wall, size_t limit,
-              respool_care *out);
-int lmdb_care_readers(env *e, respool_care *out);
+int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_maintenance *out);
+int lmdb_free_readers(env *e, respool_maintenance *out);
 int lmdb_stat(txn *t, respool_store_stats *out);
 int lmdb_check(txn *t, packer *findings);
 int lmdb_repair(const char *from, const char *to, respool_finding_fn each,

@@ -22,12 +22,12 @@ void notices_free(notices *l) {
   pthread_mutex_destroy(&l->lock);
 }
 
-void notices_add(notice **all, notices *to, const char *box,
+void notices_add(notice **all, notices *to, const char *dlq,
                  uint64_t number) {
   notice *one = malloc(sizeof *one);
   if (!one) return;
   *one = (notice){.to = to, .next = *all, .number = number};
-  strcpy(one->box, box);
+  strcpy(one->dlq, dlq);
   *all = one;
 }
 
@@ -82,7 +82,7 @@ bool notices_take(notices *l, respool_notice *out) {
   pthread_mutex_unlock(&l->lock);
   if (!one) return false;
   out->number = one->number;
-  strcpy(out->box, one->box);
+  strcpy(out->dlq, one->dlq);
   free(one);
   return true;
 }

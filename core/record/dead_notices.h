@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Notices: letters that pushes have made, for a program that wants to hear of
- * them. Each queue handle has a list of its own. A notice comes to its list
- * when the commit that made its letter has gone well; until then it belongs
- * to the transaction.
+ * Notices: dead letters that pushes have made, for a program that wants to
+ * hear of them. Each queue handle has a list of its own. A notice comes to
+ * its list when the commit that made its dead letter has gone well; until
+ * then it belongs to the transaction.
  */
 #ifndef NOTICES_H
 #define NOTICES_H
@@ -18,7 +18,7 @@ typedef struct notice {
   struct notices *to;
   struct notice *next;
   uint64_t number;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
 } notice;
 
 typedef struct notices {
@@ -32,8 +32,8 @@ void notices_init(notices *l);
 void notices_free(notices *l);
 
 /* Adds a notice to those of a transaction. One that there is no memory for is
-   not told of; its letter is there. */
-void notices_add(notice **all, notices *to, const char *box,
+   not told of; its dead letter is there. */
+void notices_add(notice **all, notices *to, const char *dlq,
                  uint64_t number);
 
 /* The transaction has committed, or has been given up: brings its notices to

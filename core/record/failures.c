@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The bounded list of failures that a claim carries from try to try and a
- * letter keeps. Its invariant: kept[0] is the first failure, the others are
- * the last ones in order.
+ * dead letter keeps. Its invariant: kept[0] is the first failure, the others
+ * are the last ones in order.
  */
 #include "record/failures.h"
 

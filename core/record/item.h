@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An item as bytes: what a segment holds for each of its items, and a
- * letter for its one. The forms are told apart by their CBOR head:
+ * dead letter for its one. The forms are told apart by their CBOR head:
  *
  *   bytes                                       the body, nothing else
  *   [body, headers, replays, original, key]     all but the body and
  *                                               replays may be null
  *   [blob, size]                                a blob of either above
  *   [bytes]                                     a damaged segment, set aside
- *                                               in a letter; no item
+ *                                               in a dead letter; no item
  */
 #ifndef ITEM_H
 #define ITEM_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages of items and of letters: growing arrays over one arena. Their
+ * Pages of items and of dead letters: growing arrays over one arena. Their
  * public readers are here too.
  */
 #include "record/page.h"
@@ -46,10 +46,10 @@ respool_item *page_add(respool_page *p, respool_bytes packed) {
   return &p->items[p->n++];
 }
 
-void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
+void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
                const segment *g) {
   *out = (respool_item){
-    .id = id, .lane = lane, .body = i->body, .headers = i->headers,
+    .id = id, .priority = priority, .body = i->body, .headers = i->headers,
     .original = i->original, .key = i->key, .replays = i->replays,
     .pushed_at = g->pushed_at, .expires_at = g->expires_at,
     .version = g->version};
@@ -82,62 +82,66 @@ void respool_page_free(respool_page *p) {
   free(p);
 }
 
-/* ---- letters ------------------------------------------------------------ */
+/* ---- dead letters
+   ------------------------------------------------------------ */
 
-void letters_clear(respool_letters *l) {
+void dead_letters_clear(respool_dead_letters *l) {
   arena_free(&l->memory);
-  free(l->letters);
+  free(l->dead_letters);
   memset(l, 0, sizeof *l);
 }
 
-respool_letter *letters_add(respool_letters *l) {
-  if (!room((void **)&l->letters, l->n, 1, &l->cap, sizeof *l->letters))
+respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
+  if (!room((void **)&l->dead_letters, l->n, 1, &l->cap,
+            sizeof *l->dead_letters))
     return NULL;
-  respool_letter *r = &l->letters[l->n++];
+  respool_dead_letter *r = &l->dead_letters[l->n++];
   memset(r, 0, sizeof *r);
   return r;
 }
 
-size_t respool_letters_length(const respool_letters *l) {
+size_t respool_dead_letters_length(const respool_dead_letters *l) {
   return l ? l->n : 0;
 }
 
-const respool_letter *respool_letters_at(const respool_letters *l, size_t i) {
-  return l && i < l->n ? &l->letters[i] : NULL;
+const respool_dead_letter *respool_dead_letters_at(
+    const respool_dead_letters *l, size_t i) {
+  return l && i < l->n ? &l->dead_letters[i] : NULL;
 }
 
-void respool_letters_free(respool_letters *l) {
+void respool_dead_letters_free(respool_dead_letters *l) {
   if (!l) return;
-  letters_clear(l);
+  dead_letters_clear(l);
   free(l);
 }
 
-/* ---- lots --------------------------------------------------------------- */
+/* ---- batches
+   --------------------------------------------------------------- */
 
-hold *lot_add_hold(respool_lot *lot) {
-  if (!room((void **)&lot->holds, lot->n_holds, 1, &lot->cap_holds,
-            sizeof *lot->holds))
+batch_claim *batch_add_claim(respool_batch *batch) {
+  if (!room((void **)&batch->claims, batch->n_claims, 1, &batch->cap_claims,
+            sizeof *batch->claims))
     return NULL;
-  hold *h = &lot->holds[lot->n_holds++];
+  batch_claim *h = &batch->claims[batch->n_claims++];
   memset(h, 0, sizeof *h);
   return h;
 }
 
-int lot_add_death(respool_lot *lot, const char *box, uint64_t number) {
-  if (!room((void **)&lot->died, lot->n_died, 1, &lot->cap_died,
-            sizeof *lot->died))
+int batch_add_death(respool_batch *batch, const char *dlq, uint64_t number) {
+  if (!room((void **)&batch->died, batch->n_died, 1, &batch->cap_died,
+            sizeof *batch->died))
     return RESPOOL_NOMEM;
-  obituary *d = &lot->died[lot->n_died++];
+  obituary *d = &batch->died[batch->n_died++];
   d->number = number;
-  strcpy(d->box, box);
+  strcpy(d->dlq, dlq);
   return 0;
 }
 
-void lot_clear(respool_lot *lot) {
-  page_clear(&lot->page);
-  free(lot->marks);
-  lot->marks = NULL;
-  lot->n_holds = 0;
-  lot->token = 0;
-  lot->lost = 0;
+void batch_clear(respool_batch *batch) {
+  page_clear(&batch->page);
+  free(batch->marks);
+  batch->marks = NULL;
+  batch->n_claims = 0;
+  batch->token = 0;
+  batch->lost = 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What leaves a transaction: items and letters copied into an arena of
- * their own, and the lot, which is a page of items with the claims it holds
+ * What leaves a transaction: items and dead letters copied into an arena of
+ * their own, and the batch, which is a page of items with the claims it holds
  * and the outcome marked for each item.
  */
 #ifndef PAGE_H
@@ -32,25 +32,25 @@ bool page_reserve(respool_page *p, size_t n);
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
 /* Fills what an item says of itself. */
-void page_fill(respool_item *out, uint64_t id, int lane, const item *i,
+void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
                const segment *g);
 
 /* Notes an item that was passed over; false when out of memory. */
 bool page_note_damaged(respool_page *p, uint64_t id);
 
-struct respool_letters {
+struct respool_dead_letters {
   arena memory;
-  respool_letter *letters;
+  respool_dead_letter *dead_letters;
   size_t n, cap;
 };
 
-respool_letter *letters_add(respool_letters *l);
-void letters_clear(respool_letters *l);
+respool_dead_letter *dead_letters_add(respool_dead_letters *l);
+void dead_letters_clear(respool_dead_letters *l);
 
-/* One claim in a lot: items [from, to) of its page. */
-typedef struct hold {
+/* One claim in a batch: items [from, to) of its page. */
+typedef struct batch_claim {
   uint32_t queue;
-  int space, lane;
+  int space, priority;
   uint64_t first; /* with the others the claim's key */
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
@@ -58,38 +58,38 @@ typedef struct hold {
   respool_bytes history, memo;
   bool lost; /* found so by the operation that ran last */
   bool over; /* nothing of it is held any more */
-} hold;
+} batch_claim;
 
 /* What was said of one item. */
 typedef struct mark {
-  int verdict;
+  int kind;
   bool settled;
   int64_t delay;
   const struct why *why; /* NULL: nothing more was said */
 } mark;
 
-/* The words of an outcome, kept in the lot's arena and shared by all items
+/* The words of an outcome, kept in the batch's arena and shared by all items
    that were marked together. */
 typedef struct why {
   respool_bytes error, trace, group, memo;
-  const char *reason, *box;
+  const char *reason, *dlq;
 } why;
 
-/* A letter made by a take. */
+/* A dead letter made by a take. */
 typedef struct obituary {
   uint64_t number;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
 } obituary;
 
-struct respool_lot {
+struct respool_batch {
   respool_page page;
   mark *marks;
-  hold *holds;
-  size_t n_holds, cap_holds;
-  obituary *died; /* letters of the take that filled it */
+  batch_claim *claims;
+  size_t n_claims, cap_claims;
+  obituary *died; /* dead letters of the take that filled it */
   size_t n_died, cap_died;
   uint64_t token;
-  int64_t lease, max_hold;
+  int64_t lease, max_lease;
   size_t lost;
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
@@ -98,8 +98,8 @@ struct respool_lot {
   bool doomed;       /* freed meanwhile: the ticket's to free */
 };
 
-hold *lot_add_hold(respool_lot *lot);
-int lot_add_death(respool_lot *lot, const char *box, uint64_t number);
-void lot_clear(respool_lot *lot); /* empty, ready to be filled again */
+batch_claim *batch_add_claim(respool_batch *batch);
+int batch_add_death(respool_batch *batch, const char *dlq, uint64_t number);
+void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
 
 #endif

@@ -59,19 +59,19 @@ int64_t segment_expiry(respool_bytes stored) {
 
 /* ---- building ---------------------------------------------------------- */
 
-void batch_init(batch *b, uint64_t payload_version) {
+void builder_init(builder *b, uint64_t payload_version) {
   memset(b, 0, sizeof *b);
   packer_init(&b->bytes);
   packer_init(&b->blobs);
   b->version = payload_version;
 }
 
-void batch_free(batch *b) {
+void builder_free(builder *b) {
   packer_free(&b->bytes);
   packer_free(&b->blobs);
   free(b->spans);
   free(b->bigs);
-  batch_init(b, 0);
+  builder_init(b, 0);
 }
 
 /* Room for one more element in a growing array. */
@@ -88,13 +88,13 @@ static void *grow(void *v, size_t n, size_t *cap, size_t size, int *rc) {
 }
 
 /* Where the items of the last segment begin. */
-static uint8_t *count_place(const batch *b, const span *s) {
+static uint8_t *count_place(const builder *b, const span *s) {
   size_t version = b->version < 24 ? 1 : b->version < 256 ? 2
                    : b->version < 65536 ? 3 : b->version >> 32 ? 9 : 5;
   return b->bytes.data + s->at + AT_EXPIRES + 9 + version;
 }
 
-static void close_span(batch *b) {
+static void close_span(builder *b) {
   if (b->rc || b->bytes.rc || !b->n_spans) return;
   span *s = &b->spans[b->n_spans - 1];
   uint8_t *count = count_place(b, s);
@@ -104,7 +104,7 @@ static void close_span(batch *b) {
   s->size = b->bytes.len - s->at;
 }
 
-static void open_span(batch *b) {
+static void open_span(builder *b) {
   close_span(b);
   b->spans = grow(b->spans, b->n_spans, &b->cap_spans, sizeof *b->spans,
                   &b->rc);
@@ -120,21 +120,21 @@ static void open_span(batch *b) {
 }
 
 /* Makes sure that the last segment has room for `n` bytes more. */
-static void need(batch *b, size_t n) {
+static void need(builder *b, size_t n) {
   span *s = b->n_spans ? &b->spans[b->n_spans - 1] : NULL;
   if (!s || s->count == SEGMENT_ITEMS ||
       b->bytes.len - s->at + n > SEGMENT_BYTES)
     open_span(b);
 }
 
-static void count_one(batch *b) {
+static void count_one(builder *b) {
   if (b->rc) return;
   b->spans[b->n_spans - 1].count++;
   b->n_items++;
 }
 
 /* Adds the item that lies packed in the blobs from `at` on. */
-static void add_ref(batch *b, size_t at) {
+static void add_ref(builder *b, size_t at) {
   b->bigs = grow(b->bigs, b->n_bigs, &b->cap_bigs, sizeof *b->bigs, &b->rc);
   need(b, ITEM_REF_SIZE);
   if (b->rc) return;
@@ -144,12 +144,12 @@ static void add_ref(batch *b, size_t at) {
   count_one(b);
 }
 
-void batch_expect(batch *b, uint64_t bytes, uint64_t n) {
+void builder_expect(builder *b, uint64_t bytes, uint64_t n) {
   uint64_t heads = n * 3 + (bytes / SEGMENT_BYTES + 2) * 64;
   if (n > 1 && bytes / n < ITEM_MAX) packer_reserve(&b->bytes, bytes + heads);
 }
 
-void batch_add(batch *b, const item *i) {
+void builder_add(builder *b, const item *i) {
   size_t bound = item_bound(i), at = b->blobs.len;
   b->body_bytes += i->body.size;
   if (bound > ITEM_MAX) {
@@ -162,10 +162,10 @@ void batch_add(batch *b, const item *i) {
   count_one(b);
 }
 
-bool batch_try(batch *b, const item *i) {
-  batch before = *b;
+bool builder_try(builder *b, const item *i) {
+  builder before = *b;
   uint64_t count = b->n_spans ? b->spans[b->n_spans - 1].count : 0;
-  batch_add(b, i);
+  builder_add(b, i);
   if (!b->rc && !b->bytes.rc && !b->blobs.rc) return true;
   b->rc = b->bytes.rc = b->blobs.rc = 0;
   b->bytes.len = before.bytes.len;
@@ -177,20 +177,20 @@ bool batch_try(batch *b, const item *i) {
   return false;
 }
 
-void batch_add_raw(batch *b, respool_bytes packed) {
+void builder_add_raw(builder *b, respool_bytes packed) {
   need(b, packed.size);
   pack_raw(&b->bytes, packed.data, packed.size);
   count_one(b);
 }
 
-int batch_end(batch *b) {
+int builder_end(builder *b) {
   close_span(b);
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
 }
 
 /* The bytes of the packed item `raw`, or of the next big one, which it stands
    for. */
-static uint64_t item_bytes(const batch *b, respool_bytes raw, size_t *next) {
+static uint64_t item_bytes(const builder *b, respool_bytes raw, size_t *next) {
   const big *g = *next < b->n_bigs ? &b->bigs[*next] : NULL;
   if (!g || b->bytes.data + g->ref != (const uint8_t *)raw.data)
     return raw.size;
@@ -198,7 +198,7 @@ static uint64_t item_bytes(const batch *b, respool_bytes raw, size_t *next) {
   return raw.size + g->size;
 }
 
-uint64_t batch_largest(const batch *b) {
+uint64_t builder_largest(const builder *b) {
   uint64_t largest = 0, head = 0;
   size_t next = 0;
   for (size_t i = 0; i < b->n_spans; i++) {
@@ -225,13 +225,13 @@ static size_t body_size(const void *packed, size_t size) {
 
 /* Adds the packed item `raw` of another batch, whose next big item is `g`;
    true when it was that. */
-static bool copy_item(batch *to, const batch *from, respool_bytes raw,
+static bool copy_item(builder *to, const builder *from, respool_bytes raw,
                       const big *g) {
   size_t at = to->blobs.len;
   const uint8_t *place = raw.data;
   if (!g || from->bytes.data + g->ref != place) {
     to->body_bytes += body_size(raw.data, raw.size);
-    batch_add_raw(to, raw);
+    builder_add_raw(to, raw);
     return false;
   }
   const uint8_t *packed = from->blobs.data + g->at;
@@ -241,21 +241,22 @@ static bool copy_item(batch *to, const batch *from, respool_bytes raw,
   return true;
 }
 
-int batch_split(const batch *from, uint64_t n, batch *first, batch *rest) {
+int builder_split(const builder *from, uint64_t n, builder *first,
+                  builder *rest) {
   size_t k = 0;
   for (size_t i = 0; i < from->n_spans; i++) {
     const span *s = &from->spans[i];
     segment g;
     read_segment((respool_bytes){from->bytes.data + s->at, s->size}, &g);
     for (uint64_t j = 0; j < g.count; j++) {
-      batch *to = first->n_items < n ? first : rest;
+      builder *to = first->n_items < n ? first : rest;
       const big *next = k < from->n_bigs ? &from->bigs[k] : NULL;
       k += copy_item(to, from, unpack_skip(&g.items), next);
       if (to->rc) return to->rc;
     }
   }
-  int rc = batch_end(first);
-  return rc ? rc : batch_end(rest);
+  int rc = builder_end(first);
+  return rc ? rc : builder_end(rest);
 }
 
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,

@@ -43,7 +43,7 @@ typedef struct big {
   size_t at, size; /* of the packed item, in batch.blobs */
 } big;
 
-typedef struct batch {
+typedef struct builder {
   packer bytes, blobs;
   span *spans;
   size_t n_spans, cap_spans;
@@ -53,31 +53,32 @@ typedef struct batch {
   uint64_t body_bytes; /* of all their bodies */
   uint64_t version;
   int rc; /* sticky: RESPOOL_NOMEM */
-} batch;
+} builder;
 
-void batch_init(batch *b, uint64_t payload_version);
-void batch_free(batch *b);
+void builder_init(builder *b, uint64_t payload_version);
+void builder_free(builder *b);
 
 /* `n` items of so many bytes together are about to be added. A hint. */
-void batch_expect(batch *b, uint64_t bytes, uint64_t n);
-void batch_add(batch *b, const item *i);
+void builder_expect(builder *b, uint64_t bytes, uint64_t n);
+void builder_add(builder *b, const item *i);
 
 /* The same, but for want of memory the batch stays as it was: false. */
-bool batch_try(batch *b, const item *i);
+bool builder_try(builder *b, const item *i);
 
 /* An item that is packed already, a reference among them. */
-void batch_add_raw(batch *b, respool_bytes packed);
+void builder_add_raw(builder *b, respool_bytes packed);
 
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
-int batch_end(batch *b);
+int builder_end(builder *b);
 
 /* The bytes that its largest item would take in a batch of its own; of an
    ended batch. */
-uint64_t batch_largest(const batch *b);
+uint64_t builder_largest(const builder *b);
 
 /* Copies an ended batch: the first `n` items to one, the rest to another,
    both new. 0 or RESPOOL_NOMEM. */
-int batch_split(const batch *from, uint64_t n, batch *first, batch *rest);
+int builder_split(const builder *from, uint64_t n, builder *first,
+                  builder *rest);
 
 /* Writes the times and the checksum into a copy of a span's bytes. */
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,

@@ -59,7 +59,7 @@ static int run_flush(txn *t, op *o) {
   part *first = f->b->hand.parts;
   for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
     respool_push_options left = part_options(p, buffer_now(f->b));
-    append_req r = push_request(q, &p->batch, &p->key, &left);
+    append_req r = push_request(q, &p->builder, &p->key, &left);
     r.apart = true;
     r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
     rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
@@ -431,7 +431,7 @@ int buffer_barrier(respool_buffer *b, int reason) {
 }
 
 int respool_buffer_flush(respool_buffer *b) {
-  return buffer_barrier(b, RESPOOL_FLUSH_HAND);
+  return buffer_barrier(b, RESPOOL_FLUSH_MANUAL);
 }
 
 int respool_buffer_drain(respool_buffer *b) {

@@ -30,7 +30,7 @@ static void slot_free(slot *s) {
 
 static void part_free(part *p) {
   bytes_free(p->key.key);
-  batch_free(&p->batch);
+  builder_free(&p->builder);
   free(p);
 }
 
@@ -70,8 +70,8 @@ int copy_bytes(respool_bytes from, respool_bytes *to) {
 #define SLOT_COST (sizeof(slot) + 2 * sizeof(slot *) + 5 * ALLOC)
 
 static uint64_t part_memory(const part *p) {
-  return PART_COST + p->key.key.size + p->batch.bytes.len +
-         p->batch.blobs.len;
+  return PART_COST + p->key.key.size + p->builder.bytes.len +
+         p->builder.blobs.len;
 }
 
 static uint64_t slot_memory(const slot *s) {
@@ -82,7 +82,7 @@ static uint64_t slot_memory(const slot *s) {
 
 static bool same_options(const respool_push_options *a,
                          const respool_push_options *b) {
-  return a->lane == b->lane && a->delay == b->delay && a->at == b->at &&
+  return a->priority == b->priority && a->delay == b->delay && a->at == b->at &&
          a->ttl == b->ttl && a->version == b->version;
 }
 
@@ -112,7 +112,7 @@ static part *add_part(load *l, const respool_payload *it,
   if (!p) return NULL;
   p->options = *o;
   p->begun = now;
-  batch_init(&p->batch, o->version);
+  builder_init(&p->builder, o->version);
   if (copy_bytes(it->key, &p->key.key)) {
     free(p);
     return NULL;
@@ -144,7 +144,7 @@ static part *part_for(load *l, const respool_payload *it,
 /* Takes the last part off again, if nothing came into it. */
 static void drop_empty_part(load *l) {
   part *last = l->last_part, **p = &l->parts, *before = NULL;
-  if (last->batch.n_items) return;
+  if (last->builder.n_items) return;
   for (; *p != last; p = &(*p)->next) before = *p;
   *p = NULL;
   l->last_part = before;
@@ -160,12 +160,12 @@ static inline int pack(load *l, const respool_payload *it,
   part *p = part_for(l, it, o, now);
   item i = {.body = it->body, .headers = it->headers, .key = it->key};
   if (!p) return no_memory();
-  uint64_t before = p->batch.bytes.len + p->batch.blobs.len;
-  if (!batch_try(&p->batch, &i)) {
+  uint64_t before = p->builder.bytes.len + p->builder.blobs.len;
+  if (!builder_try(&p->builder, &i)) {
     drop_empty_part(l);
     return no_memory();
   }
-  l->memory += p->batch.bytes.len + p->batch.blobs.len - before;
+  l->memory += p->builder.bytes.len + p->builder.blobs.len - before;
   p->bytes += payload_weight(it);
   if (now > p->since) p->since = now;
   return 0;
@@ -307,7 +307,7 @@ static int pack_slots(load *l) {
 
 int load_end(load *l) {
   int rc = pack_slots(l);
-  for (part *p = l->parts; p && !rc; p = p->next) rc = batch_end(&p->batch);
+  for (part *p = l->parts; p && !rc; p = p->next) rc = builder_end(&p->builder);
   return rc;
 }
 
@@ -315,22 +315,23 @@ int load_end(load *l) {
 
 bool load_halve(load *l) {
   part *p = l->parts;
-  part *rest = p->batch.n_items > 1 ? calloc(1, sizeof *rest) : NULL;
-  batch first;
+  part *rest = p->builder.n_items > 1 ? calloc(1, sizeof *rest) : NULL;
+  builder first;
   if (!rest) return false;
   rest->options = p->options;
   rest->begun = p->begun;
   rest->since = p->since;
-  batch_init(&first, p->batch.version);
-  batch_init(&rest->batch, p->batch.version);
-  if (batch_split(&p->batch, p->batch.n_items / 2, &first, &rest->batch)) {
-    batch_free(&first);
+  builder_init(&first, p->builder.version);
+  builder_init(&rest->builder, p->builder.version);
+  if (builder_split(&p->builder, p->builder.n_items / 2, &first,
+                    &rest->builder)) {
+    builder_free(&first);
     part_free(rest);
     return false;
   }
   l->memory -= part_memory(p);
-  batch_free(&p->batch);
-  p->batch = first;
+  builder_free(&p->builder);
+  p->builder = first;
   rest->bytes = p->bytes - p->bytes / 2;
   p->bytes /= 2;
   rest->next = p->next;
@@ -344,7 +345,7 @@ void load_shift(load *l) {
   part *p = l->parts;
   l->parts = p->next;
   if (!l->parts) l->last_part = NULL;
-  l->items -= p->batch.n_items;
+  l->items -= p->builder.n_items;
   l->bytes -= p->bytes;
   l->memory -= part_memory(p);
   part_free(p);

@@ -17,7 +17,7 @@ typedef struct part {
   respool_push_options options;
   int64_t begun, since; /* the time of the first and of the last push */
   respool_payload key; /* its key alone, copied; for a part of one */
-  batch batch;
+  builder builder;
   uint64_t bytes;      /* of payloads */
 } part;
 

@@ -80,7 +80,7 @@ static int flush_all(respool *s, int reason) {
 }
 
 int respool_buffers_flush(respool *s) {
-  return flush_all(s, RESPOOL_FLUSH_HAND);
+  return flush_all(s, RESPOOL_FLUSH_MANUAL);
 }
 
 int respool_buffers_drain(respool *s) {

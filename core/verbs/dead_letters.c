@@ -8,71 +8,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int box_check(const respool *s, const char *box) {
+static int dlq_check(const respool *s, const char *dlq) {
   int rc = store_check(s);
-  return rc ? rc : name_check(box, "box");
+  return rc ? rc : name_check(dlq, "dlq");
 }
 
 /* ---- listing ------------------------------------------------------------ */
 
 typedef struct list_op {
   op op;
-  const char *box;
+  const char *dlq;
   const respool_list_options *options;
-  respool_letters *letters;
+  respool_dead_letters *dead_letters;
   uint64_t count;
   packer groups;
 } list_op;
 
 static int run_list(txn *t, op *o) {
   list_op *p = (list_op *)o;
-  return engine_lmdb.letters(t, p->box, p->options, p->letters);
+  return engine_lmdb.dead_letters(t, p->dlq, p->options, p->dead_letters);
 }
 
-int respool_dead_list(respool *s, const char *box,
-                      const respool_list_options *o, respool_letters **out) {
+int respool_dead_list(respool *s, const char *dlq,
+                      const respool_list_options *o,
+                          respool_dead_letters **out) {
   static const respool_list_options defaults = RESPOOL_LIST_OPTIONS_INIT;
-  list_op p = {.box = box, .options = o ? o : &defaults};
-  int rc = box_check(s, box);
+  list_op p = {.dlq = dlq, .options = o ? o : &defaults};
+  int rc = dlq_check(s, dlq);
   if (!rc && p.options->size != sizeof *o)
     rc = invalid("options.size", "set by _INIT");
   if (rc) return rc;
-  p.letters = calloc(1, sizeof *p.letters);
-  if (!p.letters) return fail(RESPOOL_NOMEM, "not enough memory");
+  p.dead_letters = calloc(1, sizeof *p.dead_letters);
+  if (!p.dead_letters) return fail(RESPOOL_NOMEM, "not enough memory");
   rc = store_read(s, &p.op, run_list);
   if (rc)
-    respool_letters_free(p.letters);
+    respool_dead_letters_free(p.dead_letters);
   else
-    *out = p.letters;
+    *out = p.dead_letters;
   return rc;
 }
 
-int respool_dead_get(respool *s, const char *box, uint64_t number,
-                     respool_letters **out) {
+int respool_dead_get(respool *s, const char *dlq, uint64_t number,
+                     respool_dead_letters **out) {
   respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  respool_letters *l = NULL;
+  respool_dead_letters *l = NULL;
   o.after = number - 1;
   o.upto = number;
   o.limit = 1;
-  int rc = number ? respool_dead_list(s, box, &o, &l) : box_check(s, box);
+  int rc = number ? respool_dead_list(s, dlq, &o, &l) : dlq_check(s, dlq);
   if (rc) return rc;
-  if (respool_letters_length(l)) {
+  if (respool_dead_letters_length(l)) {
     *out = l;
     return 0;
   }
-  respool_letters_free(l);
-  return fail(RESPOOL_NOT_FOUND, "there is no letter %llu in box \"%.120s\"",
-              (unsigned long long)number, box);
+  respool_dead_letters_free(l);
+  return fail(RESPOOL_NOT_FOUND,
+              "there is no dead letter %llu in DLQ \"%.120s\"",
+              (unsigned long long)number, dlq);
 }
 
 static int run_count(txn *t, op *o) {
   list_op *p = (list_op *)o;
-  return engine_lmdb.letter_count(t, p->box, &p->count);
+  return engine_lmdb.dead_count(t, p->dlq, &p->count);
 }
 
-int respool_dead_count(respool *s, const char *box, uint64_t *n) {
-  list_op p = {.box = box};
-  int rc = box_check(s, box);
+int respool_dead_count(respool *s, const char *dlq, uint64_t *n) {
+  list_op p = {.dlq = dlq};
+  int rc = dlq_check(s, dlq);
   if (!rc) rc = store_read(s, &p.op, run_count);
   if (!rc) *n = p.count;
   return rc;
@@ -80,7 +82,7 @@ int respool_dead_count(respool *s, const char *box, uint64_t *n) {
 
 static int run_groups(txn *t, op *o) {
   list_op *p = (list_op *)o;
-  return engine_lmdb.letter_groups(t, p->box, &p->groups);
+  return engine_lmdb.dead_groups(t, p->dlq, &p->groups);
 }
 
 static int each_group(const packer *p, respool_group_fn each, void *arg) {
@@ -96,10 +98,10 @@ static int each_group(const packer *p, respool_group_fn each, void *arg) {
   return rc;
 }
 
-int respool_dead_groups(respool *s, const char *box, respool_group_fn each,
+int respool_dead_groups(respool *s, const char *dlq, respool_group_fn each,
                         void *arg) {
-  list_op p = {.box = box};
-  int rc = box_check(s, box);
+  list_op p = {.dlq = dlq};
+  int rc = dlq_check(s, dlq);
   if (rc) return rc;
   packer_init(&p.groups);
   rc = store_read(s, &p.op, run_groups);
@@ -112,7 +114,7 @@ int respool_dead_groups(respool *s, const char *box, respool_group_fn each,
 
 typedef struct drop_op {
   op op;
-  const char *box;
+  const char *dlq;
   const uint64_t *numbers;
   size_t n;
   const respool_purge_options *options;
@@ -124,13 +126,13 @@ typedef struct drop_op {
 
 static int run_remove(txn *t, op *o) {
   drop_op *p = (drop_op *)o;
-  return engine_lmdb.letter_remove(t, p->box, p->numbers, p->n, &p->removed);
+  return engine_lmdb.dead_remove(t, p->dlq, p->numbers, p->n, &p->removed);
 }
 
-int respool_dead_remove(respool *s, const char *box, const uint64_t *numbers,
+int respool_dead_remove(respool *s, const char *dlq, const uint64_t *numbers,
                         size_t n, uint64_t *removed) {
-  drop_op p = {.box = box, .numbers = numbers, .n = n};
-  int rc = box_check(s, box);
+  drop_op p = {.dlq = dlq, .numbers = numbers, .n = n};
+  int rc = dlq_check(s, dlq);
   if (!rc) rc = store_run(s, &p.op, run_remove, true);
   if (!rc && removed) *removed = p.removed;
   return rc;
@@ -139,17 +141,17 @@ int respool_dead_remove(respool *s, const char *box, const uint64_t *numbers,
 static int run_purge(txn *t, op *o) {
   drop_op *p = (drop_op *)o;
   p->after = p->from;
-  return engine_lmdb.letter_purge(t, p->box, p->options, p->pace.page,
+  return engine_lmdb.dead_purge(t, p->dlq, p->options, p->pace.page,
                                   &p->after, &p->removed, &p->more);
 }
 
-int respool_dead_purge(respool *s, const char *box,
+int respool_dead_purge(respool *s, const char *dlq,
                        const respool_purge_options *o, uint64_t *removed) {
   static const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
-  drop_op p = {.box = box, .options = o ? o : &all,
+  drop_op p = {.dlq = dlq, .options = o ? o : &all,
                .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
   uint64_t sum = 0;
-  int rc = box_check(s, box);
+  int rc = dlq_check(s, dlq);
   if (!rc && p.options->size != sizeof *o)
     rc = invalid("options.size", "set by _INIT");
   for (bool more = true; more && !rc;) {
@@ -175,15 +177,15 @@ typedef struct move_op {
 
 static int run_move(txn *t, op *o) {
   move_op *p = (move_op *)o;
-  return engine_lmdb.letter_move(t, respool_now(p->s), &p->req);
+  return engine_lmdb.dead_move(t, respool_now(p->s), &p->req);
 }
 
-static int job_check(const respool_job *j) {
-  if (j->size != sizeof *j) return invalid("job.size", "set by _INIT");
-  if (j->state < 0 || j->state > RESPOOL_JOB_FINISHED)
-    return invalid("job.state", "one of enum respool_job_state");
-  int rc = name_check(j->name, "job");
-  return rc ? rc : name_check(j->box, "job.box");
+static int replay_check(const respool_replay *j) {
+  if (j->size != sizeof *j) return invalid("replay.size", "set by _INIT");
+  if (j->state < 0 || j->state > RESPOOL_REPLAY_FINISHED)
+    return invalid("replay.state", "one of enum respool_replay_state");
+  int rc = name_check(j->name, "replay");
+  return rc ? rc : name_check(j->dlq, "replay.dlq");
 }
 
 static int move_check(respool *s, const respool_move *moves, size_t n,
@@ -195,20 +197,20 @@ static int move_check(respool *s, const respool_move *moves, size_t n,
     if (moves[i].payload && moves[i].payload->body.size > s->max_item_bytes)
       return fail(RESPOOL_TOO_LARGE, "a transformed item of %zu bytes is "
                   "over max_item_bytes", moves[i].payload->body.size);
-  return o->job ? job_check(o->job) : 0;
+  return o->replay ? replay_check(o->replay) : 0;
 }
 
-int respool_dead_move(respool *s, const char *box, const respool_move *moves,
+int respool_dead_move(respool *s, const char *dlq, const respool_move *moves,
                       size_t n, const respool_move_options *o,
                       uint64_t *moved) {
   static const respool_move_options defaults = RESPOOL_MOVE_OPTIONS_INIT;
   if (!o) o = &defaults;
-  int rc = box_check(s, box);
+  int rc = dlq_check(s, dlq);
   if (!rc) rc = move_check(s, moves, n, o);
   if (rc) return rc;
   move_op p = {.s = s, .req = {
-    .box = box, .to = o->to ? o->to->name : NULL, .moves = moves, .n = n,
-    .keep_attempts = o->keep_attempts, .job = o->job,
+    .dlq = dlq, .to = o->to ? o->to->name : NULL, .moves = moves, .n = n,
+    .keep_attempts = o->keep_attempts, .replay = o->replay,
   }};
   rc = store_run(s, &p.op, run_move, true);
   if (!rc && moved) *moved = p.req.moved;
@@ -217,45 +219,45 @@ int respool_dead_move(respool *s, const char *box, const respool_move *moves,
 
 /* ---- jobs --------------------------------------------------------------- */
 
-typedef struct job_op {
+typedef struct replay_op {
   op op;
   const char *name;
-  const respool_job *save;
-  respool_job out;
-} job_op;
+  const respool_replay *save;
+  respool_replay out;
+} replay_op;
 
 static int run_load(txn *t, op *o) {
-  job_op *p = (job_op *)o;
-  return engine_lmdb.job_load(t, p->name, &p->out);
+  replay_op *p = (replay_op *)o;
+  return engine_lmdb.replay_load(t, p->name, &p->out);
 }
 
-int respool_job_load(respool *s, const char *name, respool_job *out) {
-  job_op p = {.name = name, .out = RESPOOL_JOB_INIT};
+int respool_replay_load(respool *s, const char *name, respool_replay *out) {
+  replay_op p = {.name = name, .out = RESPOOL_REPLAY_INIT};
   int rc = store_check(s);
-  if (!rc) rc = name_check(name, "job");
+  if (!rc) rc = name_check(name, "replay");
   if (!rc) rc = store_read(s, &p.op, run_load);
   if (!rc) *out = p.out;
   return rc;
 }
 
 static int run_save(txn *t, op *o) {
-  return engine_lmdb.job_save(t, ((job_op *)o)->save);
+  return engine_lmdb.replay_save(t, ((replay_op *)o)->save);
 }
 
-int respool_job_save(respool *s, const respool_job *job) {
-  job_op p = {.save = job};
+int respool_replay_save(respool *s, const respool_replay *replay) {
+  replay_op p = {.save = replay};
   int rc = store_check(s);
-  if (!rc) rc = job_check(job);
+  if (!rc) rc = replay_check(replay);
   return rc ? rc : store_run(s, &p.op, run_save, true);
 }
 
 static int run_forget(txn *t, op *o) {
-  return engine_lmdb.job_remove(t, ((job_op *)o)->name);
+  return engine_lmdb.replay_remove(t, ((replay_op *)o)->name);
 }
 
-int respool_job_remove(respool *s, const char *name) {
-  job_op p = {.name = name};
+int respool_replay_remove(respool *s, const char *name) {
+  replay_op p = {.name = name};
   int rc = store_check(s);
-  if (!rc) rc = name_check(name, "job");
+  if (!rc) rc = name_check(name, "replay");
   return rc ? rc : store_run(s, &p.op, run_forget, true);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keeper renews leases while their handlers run: one timer a lot. What
- * it keeps are copies of the claims' places, so a lot may be settled or
- * freed meanwhile: renewing what is settled finds nothing, and to give a lot
+ * The keeper renews leases while their handlers run: one timer a batch. What
+ * it keeps are copies of the claims' places, so a batch may be settled or
+ * freed meanwhile: renewing what is settled finds nothing, and to give a batch
  * up does not wait for a renewal that is under way.
  */
 #include "verbs/store.h"
@@ -16,7 +16,7 @@ typedef struct keep {
   uint64_t token;
   int64_t lease, until; /* no renewal after that */
   size_t n;
-  hold holds[];
+  batch_claim claims[];
 } keep;
 
 /* Each third of the lease, so that two renewals may fail. */
@@ -27,30 +27,30 @@ static int64_t next_renewal(const keep *k, int64_t now) {
 
 static bool all_lost(const keep *k) {
   for (size_t i = 0; i < k->n; i++)
-    if (!k->holds[i].lost) return false;
+    if (!k->claims[i].lost) return false;
   return true;
 }
 
 static int64_t renew(timer *t) {
   keep *k = (keep *)t;
-  int rc = lot_extend_holds(k->queue, k->lease, k->token, k->holds, k->n,
+  int rc = batch_extend_claims(k->queue, k->lease, k->token, k->claims, k->n,
                             false);
   if (!rc && all_lost(k)) return TIMER_NEVER;
   return next_renewal(k, timers_now(&k->queue->store->timers));
 }
 
-static keep *keep_new(const respool_lot *lot) {
-  keep *k = calloc(1, sizeof *k + lot->n_holds * sizeof *lot->holds);
+static keep *keep_new(const respool_batch *batch) {
+  keep *k = calloc(1, sizeof *k + batch->n_claims * sizeof *batch->claims);
   if (!k) return NULL;
-  int64_t now = timers_now(&lot->queue->store->timers);
+  int64_t now = timers_now(&batch->queue->store->timers);
   k->timer.run = renew;
-  k->queue = respool_queue_ref(lot->queue);
-  k->token = lot->token;
-  k->lease = lot->lease;
-  k->until = lot->max_hold > INT64_MAX - now ? INT64_MAX
-                                             : now + lot->max_hold;
-  k->n = lot->n_holds;
-  memcpy(k->holds, lot->holds, lot->n_holds * sizeof *lot->holds);
+  k->queue = respool_queue_ref(batch->queue);
+  k->token = batch->token;
+  k->lease = batch->lease;
+  k->until = batch->max_lease > INT64_MAX - now ? INT64_MAX
+                                             : now + batch->max_lease;
+  k->n = batch->n_claims;
+  memcpy(k->claims, batch->claims, batch->n_claims * sizeof *batch->claims);
   k->timer.at = next_renewal(k, now);
   return k;
 }
@@ -60,23 +60,23 @@ static void keep_free(timer *t) {
   free(t);
 }
 
-int respool_lot_keep(respool_lot *lot) {
-  int rc = lot_check(lot);
-  if (rc || lot->keep) return rc;
-  keep *k = keep_new(lot);
+int respool_batch_keep(respool_batch *batch) {
+  int rc = batch_check(batch);
+  if (rc || batch->keep) return rc;
+  keep *k = keep_new(batch);
   if (!k) return fail(RESPOOL_NOMEM, "not enough memory to keep a lease");
-  rc = timers_add(&lot->queue->store->timers, &k->timer);
+  rc = timers_add(&batch->queue->store->timers, &k->timer);
   if (rc)
     keep_free(&k->timer);
   else
-    lot->keep = k;
+    batch->keep = k;
   return rc;
 }
 
-void respool_lot_unkeep(respool_lot *lot) {
-  if (!lot || !lot->keep) return;
-  keep *k = lot->keep;
-  lot->keep = NULL;
-  if (store_check(lot->queue->store)) return; /* the parent's */
-  timers_discard(&lot->queue->store->timers, &k->timer, keep_free);
+void respool_batch_unkeep(respool_batch *batch) {
+  if (!batch || !batch->keep) return;
+  keep *k = batch->keep;
+  batch->keep = NULL;
+  if (store_check(batch->queue->store)) return; /* the parent's */
+  timers_discard(&batch->queue->store->timers, &k->timer, keep_free);
 }

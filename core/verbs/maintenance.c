@@ -45,24 +45,25 @@ int respool_history(respool_queue *q, respool_moment *at, size_t limit,
 
 /* ---- maintenance -------------------------------------------------------- */
 
-typedef struct care_op {
+typedef struct maintenance_op {
   op op;
   respool *s;
   const char *name;
   pace pace;
-  respool_care out; /* of this run */
-} care_op;
+  respool_maintenance out; /* of this run */
+} maintenance_op;
 
-static int run_care(txn *t, op *o) {
-  care_op *c = (care_op *)o;
+static int run_maintain(txn *t, op *o) {
+  maintenance_op *c = (maintenance_op *)o;
   memset(&c->out, 0, sizeof c->out);
-  return engine_lmdb.care(t, c->name, respool_now(c->s), c->pace.page,
+  return engine_lmdb.maintenance(t, c->name, respool_now(c->s), c->pace.page,
                           &c->out);
 }
 
-static void add_care(respool_care *to, const respool_care *from) {
+static void add_maintenance(respool_maintenance *to,
+                            const respool_maintenance *from) {
   to->expired += from->expired;
-  to->letters += from->letters;
+  to->dead_letters += from->dead_letters;
   to->history += from->history;
   to->windows += from->windows;
 }
@@ -70,21 +71,22 @@ static void add_care(respool_care *to, const respool_care *from) {
 typedef struct round {
   respool *s;
   int64_t end; /* by the monotonic clock */
-  respool_care *out;
+  respool_maintenance *out;
 } round;
 
-static int care_for(void *arg, const char *name) {
+static int maintain_queue(void *arg, const char *name) {
   round *r = arg;
-  care_op c = {.s = r->s, .name = name, .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
+  maintenance_op c =
+      {.s = r->s, .name = name, .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
   int rc = 0;
   for (bool more = true; more && !rc;) {
     if (clock_mono() >= r->end) {
       r->out->more = 1;
       return 0;
     }
-    rc = store_run(r->s, &c.op, run_care, true);
+    rc = store_run(r->s, &c.op, run_maintain, true);
     if (!rc) {
-      add_care(r->out, &c.out);
+      add_maintenance(r->out, &c.out);
       more = c.out.more;
     }
     rc = pace_after(&c.pace, rc);
@@ -92,15 +94,15 @@ static int care_for(void *arg, const char *name) {
   return rc == RESPOOL_NOT_FOUND ? 0 : rc; /* dropped meanwhile? */
 }
 
-int respool_maintain(respool *s, int64_t ms, respool_care *out) {
+int respool_maintain(respool *s, int64_t ms, respool_maintenance *out) {
   int rc = store_check(s);
   if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
   if (!rc && ms < 0) rc = invalid("ms", "0 or more");
   if (rc) return rc;
   round r = {s, ms ? clock_mono() + ms : INT64_MAX, out};
   out->more = 0;
-  rc = respool_queues(s, care_for, &r);
-  return rc ? rc : engine_lmdb.care_readers(s->env, out);
+  rc = respool_queues(s, maintain_queue, &r);
+  return rc ? rc : engine_lmdb.free_readers(s->env, out);
 }
 
 /* ---- repair ------------------------------------------------------------- */

@@ -28,7 +28,7 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
   uint64_t sum = 0;
   if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
   if (n == 0) return invalid("items", "at least one");
-  if (o->lane < 0 || o->lane >= RESPOOL_LANES)
+  if (o->priority < 0 || o->priority >= RESPOOL_PRIORITIES)
     return invalid("priority", "0 to 255");
   if (o->delay < 0) return invalid("delay", "0 or more");
   if (o->at < 0) return invalid("at", "a time since 1970");
@@ -51,32 +51,32 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
 }
 
 /* Room for the whole push at once, as far as its size can be told. */
-static void expect_items(batch *b, const respool_payload *items, size_t n) {
+static void expect_items(builder *b, const respool_payload *items, size_t n) {
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++)
     sum += items[i].body.size + items[i].headers.size;
-  batch_expect(b, sum, n);
+  builder_expect(b, sum, n);
 }
 
-int push_batch(const respool *s, const respool_payload *items, size_t n,
-               const respool_push_options *o, batch *b) {
-  batch_init(b, o->version);
+int push_build(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o, builder *b) {
+  builder_init(b, o->version);
   int rc = push_check(s, items, n, o);
   if (rc) return rc;
   expect_items(b, items, n);
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
                .key = items[i].key};
-    batch_add(b, &it);
+    builder_add(b, &it);
   }
-  rc = batch_end(b);
+  rc = builder_end(b);
   return rc ? fail(rc, "not enough memory for a push") : 0;
 }
 
-append_req push_request(respool_queue *q, const batch *b,
+append_req push_request(respool_queue *q, const builder *b,
                         const respool_payload *first,
                         const respool_push_options *o) {
-  return (append_req){.batch = b, .lane = o->lane, .delay = o->delay,
+  return (append_req){.builder = b, .priority = o->priority, .delay = o->delay,
                       .at = o->at, .ttl = o->ttl,
                       .max_store = q->store->max_bytes, .bound = &q->bound,
                       .notices = q->notices.wanted ? &q->notices : NULL,
@@ -105,11 +105,11 @@ int push_fits(respool_queue *q, const respool_payload *it,
       (bound > ITEM_HEAD && size <= (uint64_t)bound - ITEM_HEAD))
     return 0;
   push_op p = {.q = q};
-  batch b;
-  int rc = push_batch(q->store, it, 1, o, &b);
+  builder b;
+  int rc = push_build(q->store, it, 1, o, &b);
   p.req = push_request(q, &b, it, o);
   if (!rc) rc = store_read(q->store, &p.op, run_fits);
-  batch_free(&b);
+  builder_free(&b);
   return rc;
 }
 
@@ -146,16 +146,16 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
                  const respool_push_options *o, uint64_t *first) {
   static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
   push_op p = {.q = q};
-  batch b;
+  builder b;
   if (!o) o = &defaults;
   int rc = queue_check(q);
   if (rc) return rc;
-  rc = push_batch(q->store, items, n, o, &b);
+  rc = push_build(q->store, items, n, o, &b);
   if (!rc) {
     p.req = push_request(q, &b, items, o);
     rc = push_waiting(&p, o->wait);
   }
-  batch_free(&b);
+  builder_free(&b);
   if (o->never) *o->never = rc == RESPOOL_FULL && p.req.never;
   if (!rc && first) *first = p.req.first;
   if (!rc && o->held) *o->held = p.req.held;
@@ -165,7 +165,7 @@ int respool_push(respool_queue *q, const respool_payload *items, size_t n,
 /* A push by ticket: the operation, and what it stores. */
 typedef struct push_ticket {
   push_op push;
-  batch batch;
+  builder builder;
 } push_ticket;
 
 static int finish_push(respool_ticket *t, respool_result *out) {
@@ -181,7 +181,7 @@ static void explain_push(respool_ticket *t, respool_result *out) {
 }
 
 static void dispose_push(respool_ticket *t) {
-  batch_free(&((push_ticket *)t->op)->batch);
+  builder_free(&((push_ticket *)t->op)->builder);
 }
 
 static int start_push(respool_ticket *t, respool_queue *q,
@@ -192,9 +192,9 @@ static int start_push(respool_ticket *t, respool_queue *q,
   t->finish = finish_push;
   t->explain = explain_push;
   p->push.q = q;
-  int rc = push_batch(q->store, items, n, o, &p->batch);
+  int rc = push_build(q->store, items, n, o, &p->builder);
   if (rc) return rc;
-  p->push.req = push_request(q, &p->batch, items, o);
+  p->push.req = push_request(q, &p->builder, items, o);
   rc = ticket_copy(t, &p->push.req.key);
   if (!rc) rc = ticket_pin(t, q);
   return rc ? rc : ticket_start(t, run_push, true);

@@ -18,13 +18,13 @@ static bool in(int64_t v, int64_t low, int64_t high) {
 static int weights_check(const respool_weights *w) {
   if (w->n > RESPOOL_WEIGHTS_MAX) return invalid("weights", "16 at most");
   for (size_t i = 0; i < w->n; i++) {
-    if (w->of[i].lane < 0 || w->of[i].lane >= RESPOOL_LANES)
-      return invalid("weights", "of lanes 0 to 255");
+    if (w->of[i].priority < 0 || w->of[i].priority >= RESPOOL_PRIORITIES)
+      return invalid("weights", "of priorities 0 to 255");
     if (w->of[i].weight < 1 || w->of[i].weight > 1000)
       return invalid("weights", "1 to 1000");
     for (size_t k = 0; k < i; k++)
-      if (w->of[k].lane == w->of[i].lane)
-        return invalid("weights", "given once a lane");
+      if (w->of[k].priority == w->of[i].priority)
+        return invalid("weights", "given once a priority");
   }
   return 0;
 }
@@ -33,16 +33,16 @@ static int policy_check(const respool_queue_options *o) {
   if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
   if (!in(o->lease, 1, LEASE_MAX))
     return invalid("lease", "1 ms to 7 days");
-  if (!in(o->max_hold, 1, INT64_MAX)) return invalid("max_hold", "positive");
+  if (!in(o->max_lease, 1, INT64_MAX)) return invalid("max_lease", "positive");
   if (!in(o->max_attempts, 1, INT64_MAX))
     return invalid("max_attempts", "at least 1");
   if (!in(o->max_crashes, 1, INT64_MAX))
     return invalid("max_crashes", "at least 1");
   if (!in(o->ttl, 0, INT64_MAX)) return invalid("ttl", "0 or more");
   if (!in(o->cooldown, 0, INT64_MAX)) return invalid("cooldown", "0 or more");
-  if (!in(o->on_exhausted, 0, RESPOOL_FATE_COOLDOWN))
+  if (!in(o->on_exhausted, 0, RESPOOL_LIMIT_COOLDOWN))
     return invalid("on_exhausted", "dead, drop or cooldown");
-  if (!in(o->on_expire, 0, RESPOOL_FATE_DROP))
+  if (!in(o->on_expire, 0, RESPOOL_LIMIT_DROP))
     return invalid("on_expire", "dead or drop");
   if (!in(o->ordered, 0, 1)) return invalid("ordered", "0 or 1");
   if (!in(o->max_items, 0, INT64_MAX))
@@ -58,7 +58,7 @@ static int policy_check(const respool_queue_options *o) {
   if (!in(o->keep_dead, 0, INT64_MAX))
     return invalid("keep_dead", "0 or more");
   int rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
-  if (!rc && o->box) rc = name_check(o->box, "box");
+  if (!rc && o->dlq) rc = name_check(o->dlq, "dlq");
   return !rc && o->weights ? weights_check(o->weights) : rc;
 }
 
@@ -167,7 +167,7 @@ static int run_config(txn *t, op *o) {
 }
 
 int respool_queue_config(respool_queue *q, respool_queue_options *out,
-                         respool_backoff *backoff, char *box,
+                         respool_backoff *backoff, char *dlq,
                          respool_weights *weights) {
   queue_op o = {.q = q};
   int rc = queue_check(q);
@@ -175,13 +175,13 @@ int respool_queue_config(respool_queue *q, respool_queue_options *out,
   if (rc) return rc;
   const queue_config *c = &o.config;
   *out = (respool_queue_options){
-    sizeof *out, c->lease, c->max_hold, c->max_attempts, c->max_crashes,
+    sizeof *out, c->lease, c->max_lease, c->max_attempts, c->max_crashes,
     c->ttl, c->cooldown, c->on_exhausted, c->on_expire, c->ordered,
     c->max_items, c->max_bytes, c->overflow, c->keep_done,
     c->keep_done_bytes, c->keep_dead, NULL, NULL, NULL,
   };
   if (backoff) *backoff = c->backoff;
-  if (box) strcpy(box, c->box);
+  if (dlq) strcpy(dlq, c->dlq);
   if (weights) *weights = c->weights;
   return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Settling a lot: its marks in one commit, with what is pushed and taken in
- * the same; at once, by ticket, or for a lot that nobody wants any more.
+ * Settling a batch: its marks in one commit, with what is pushed and taken in
+ * the same; at once, by ticket, or for a batch that nobody wants any more.
  */
 #include "verbs/store.h"
 
@@ -13,10 +13,10 @@ typedef struct settle_op {
   settle_req req;
   const respool_handover *pushes;
   append_req *appends;
-  batch *batches;
+  builder *builders;
   size_t n_pushes;
   claim_req take;
-  respool_lot *next; /* NULL: take nothing */
+  respool_batch *next; /* NULL: take nothing */
 } settle_op;
 
 static int run_settle(txn *t, op *o) {
@@ -28,7 +28,7 @@ static int run_settle(txn *t, op *o) {
                             &p->appends[i]);
   if (!rc && p->next)
     rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
-  return rc || !p->next ? rc : lot_make_marks(p->next);
+  return rc || !p->next ? rc : batch_make_marks(p->next);
 }
 
 static int add_push(settle_op *p, size_t i) {
@@ -38,16 +38,16 @@ static int add_push(settle_op *p, size_t i) {
   respool *s = p->q->store;
   if (!h->queue || h->queue->store->env != s->env)
     return invalid("push", "to a queue of the same store");
-  int rc = push_batch(s, h->items, h->n, o, &p->batches[i]);
+  int rc = push_build(s, h->items, h->n, o, &p->builders[i]);
   if (!rc)
-    p->appends[i] = push_request(h->queue, &p->batches[i], h->items, o);
+    p->appends[i] = push_request(h->queue, &p->builders[i], h->items, o);
   return rc;
 }
 
 static void free_pushes(settle_op *p) {
-  for (size_t i = 0; p->batches && i < p->n_pushes; i++)
-    batch_free(&p->batches[i]);
-  free(p->batches);
+  for (size_t i = 0; p->builders && i < p->n_pushes; i++)
+    builder_free(&p->builders[i]);
+  free(p->builders);
   free(p->appends);
 }
 
@@ -55,19 +55,20 @@ static int add_pushes(settle_op *p, const respool_settle_options *o) {
   int rc = 0;
   if (!o->n_pushes) return 0;
   p->pushes = o->pushes;
-  p->batches = calloc(o->n_pushes, sizeof *p->batches);
+  p->builders = calloc(o->n_pushes, sizeof *p->builders);
   p->appends = calloc(o->n_pushes, sizeof *p->appends);
-  if (!p->batches || !p->appends)
+  if (!p->builders || !p->appends)
     return fail(RESPOOL_NOMEM, "not enough memory for a push");
   p->n_pushes = o->n_pushes;
-  for (size_t i = 0; i < o->n_pushes; i++) batch_init(&p->batches[i], 0);
+  for (size_t i = 0; i < o->n_pushes; i++) builder_init(&p->builders[i], 0);
   for (size_t i = 0; i < o->n_pushes && !rc; i++) rc = add_push(p, i);
   return rc;
 }
 
-static settle_op settle_of(respool_lot *lot, const respool_settle_options *o) {
-  respool_queue *q = lot->queue;
-  return (settle_op){.q = q, .req = {.lot = lot, .marks = lot->marks,
+static settle_op settle_of(respool_batch *batch,
+                           const respool_settle_options *o) {
+  respool_queue *q = batch->queue;
+  return (settle_op){.q = q, .req = {.batch = batch, .marks = batch->marks,
                                      .strict = o->n_pushes > 0,
                                      .chance = &q->store->random}};
 }
@@ -77,11 +78,11 @@ static int settle_prepare(settle_op *p, const respool_settle_options *o) {
   int rc = add_pushes(p, o);
   if (rc || !o->take) return rc;
   p->take = take_request(o->take);
-  p->next = lot_new(p->q);
-  return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  p->next = batch_new(p->q);
+  return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a batch");
 }
 
-/* Of the letters that the take made, once that is committed. */
+/* Of the dead letters that the take made, once that is committed. */
 static void tell_deaths(settle_op *p) {
   if (!p->next) return;
   p->take.deaths = p->next->n_died;
@@ -89,44 +90,44 @@ static void tell_deaths(settle_op *p) {
 }
 
 static int settle_run(settle_op *p, const respool_settle_options *o,
-                      respool_lot **next) {
+                      respool_batch **next) {
   int rc = settle_prepare(p, o);
   if (!rc) rc = store_run(p->q->store, &p->op, run_settle, !o->no_wait);
   free_pushes(p);
   if (rc) {
-    respool_lot_free(p->next);
+    respool_batch_free(p->next);
     return rc;
   }
-  lot_close_holds(p->req.lot, p->req.lot->marks);
+  batch_close_claims(p->req.batch, p->req.batch->marks);
   tell_deaths(p);
-  rc = lot_ready(&p->next);
+  rc = batch_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;
 }
 
-/* Who may wait does so for a ticket that is at work on the lot. */
-static void settle_await(respool_lot *lot) {
-  if (lot && !queue_check(lot->queue) && lot->ticket)
-    ticket_await(lot->ticket);
+/* Who may wait does so for a ticket that is at work on the batch. */
+static void settle_await(respool_batch *batch) {
+  if (batch && !queue_check(batch->queue) && batch->ticket)
+    ticket_await(batch->ticket);
 }
 
-static int settle_check(respool_lot *lot, const respool_settle_options *o) {
-  int rc = lot_check(lot);
+static int settle_check(respool_batch *batch, const respool_settle_options *o) {
+  int rc = batch_check(batch);
   if (!rc && o->size != sizeof *o) rc = invalid("size", "set by _INIT");
   return !rc && o->take ? take_check(o->take) : rc;
 }
 
-int respool_lot_settle(respool_lot *lot, const respool_settle_options *o,
-                       respool_lot **next) {
+int respool_batch_settle(respool_batch *batch, const respool_settle_options *o,
+                       respool_batch **next) {
   static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
   if (!o) o = &defaults;
-  settle_await(lot);
-  int rc = settle_check(lot, o);
+  settle_await(batch);
+  int rc = settle_check(batch, o);
   if (!rc && o->take && !next) rc = invalid("next", "given with take");
   if (rc) return rc;
-  settle_op p = settle_of(lot, o);
+  settle_op p = settle_of(batch, o);
   rc = settle_run(&p, o, next);
-  return !rc && lot->lost ? lot_lost_error(lot->queue, lot->lost) : rc;
+  return !rc && batch->lost ? batch_lost_error(batch->queue, batch->lost) : rc;
 }
 
 /* ---- settling by ticket -------------------------------------------------- */
@@ -138,31 +139,31 @@ typedef struct settle_ticket {
 
 static void land_settle(respool_ticket *t) {
   settle_ticket *p = (settle_ticket *)t->op;
-  respool_lot *lot = p->settle.req.lot;
+  respool_batch *batch = p->settle.req.batch;
   if (!t->op->rc) {
-    lot_close_holds(lot, lot->marks);
-    p->lost = lot->lost;
+    batch_close_claims(batch, batch->marks);
+    p->lost = batch->lost;
   }
-  lot_disengage(lot);
+  batch_disengage(batch);
 }
 
 static int finish_settle(respool_ticket *t, respool_result *out) {
   settle_ticket *p = (settle_ticket *)t->op;
   tell_deaths(&p->settle);
-  int rc = lot_ready(&p->settle.next);
+  int rc = batch_ready(&p->settle.next);
   if (rc) return rc;
-  out->lot = p->settle.next;
+  out->batch = p->settle.next;
   p->settle.next = NULL;
-  return p->lost ? lot_lost_error(p->settle.q, p->lost) : 0;
+  return p->lost ? batch_lost_error(p->settle.q, p->lost) : 0;
 }
 
 static void dispose_settle(respool_ticket *t) {
   settle_op *p = (settle_op *)t->op;
   free_pushes(p);
   if (t->running && !p->op.rc)
-    lot_abandon(p->next);
+    batch_abandon(p->next);
   else
-    respool_lot_free(p->next);
+    respool_batch_free(p->next);
 }
 
 /* What the pushes borrow becomes the ticket's own. */
@@ -178,10 +179,10 @@ static int own_pushes(respool_ticket *t, settle_op *p) {
   return rc;
 }
 
-static int start_settle(respool_ticket *t, respool_lot *lot,
+static int start_settle(respool_ticket *t, respool_batch *batch,
                         const respool_settle_options *o) {
   settle_op *p = (settle_op *)t->op;
-  *p = settle_of(lot, o);
+  *p = settle_of(batch, o);
   p->op.ticket = t;
   t->dispose = dispose_settle;
   int rc = settle_prepare(p, o);
@@ -191,20 +192,20 @@ static int start_settle(respool_ticket *t, respool_lot *lot,
   if (rc) return rc;
   t->land = land_settle;
   t->finish = finish_settle;
-  lot_engage(lot, t);
+  batch_engage(batch, t);
   return 0;
 }
 
-int respool_lot_settle_start(respool_lot *lot,
+int respool_batch_settle_start(respool_batch *batch,
                              const respool_settle_options *o,
                              respool_ticket **out) {
   static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
   if (!o) o = &defaults;
-  int rc = settle_check(lot, o);
+  int rc = settle_check(batch, o);
   if (rc) return rc;
-  respool_ticket *t = ticket_new(lot->queue->store, sizeof(settle_ticket));
+  respool_ticket *t = ticket_new(batch->queue->store, sizeof(settle_ticket));
   if (!t) return RESPOOL_NOMEM;
-  rc = start_settle(t, lot, o);
+  rc = start_settle(t, batch, o);
   if (rc)
     ticket_drop(t);
   else
@@ -213,13 +214,13 @@ int respool_lot_settle_start(respool_lot *lot,
 }
 
 /* Nobody may ask: it is an orphan from the start. */
-static int start_release(respool_lot *lot) {
+static int start_release(respool_batch *batch) {
   static const respool_settle_options plain = RESPOOL_SETTLE_OPTIONS_INIT;
-  respool *s = lot->queue->store;
+  respool *s = batch->queue->store;
   respool_ticket *t = ticket_new(s, sizeof(settle_ticket));
   if (!t) return RESPOOL_NOMEM;
   settle_op *p = (settle_op *)t->op;
-  *p = settle_of(lot, &plain);
+  *p = settle_of(batch, &plain);
   p->op.ticket = t;
   p->op.run = run_settle;
   if (ticket_pin(t, p->q)) {
@@ -231,15 +232,15 @@ static int start_release(respool_lot *lot) {
   t->running = t->orphan = true;
   t->land = land_settle;
   t->dispose = dispose_settle;
-  lot->ticket = t;
-  lot->doomed = true;
+  batch->ticket = t;
+  batch->doomed = true;
   commit_start_locked(s->env, t->op, &s->running);
   return 0;
 }
 
-void lot_abandon(respool_lot *lot) {
-  if (lot_ready(&lot) || !lot) return;
-  for (size_t i = 0; i < lot->page.n; i++)
-    lot->marks[i] = (mark){RESPOOL_RELEASE, false, 0, NULL};
-  if (start_release(lot)) lot_destroy(lot); /* its lease runs out */
+void batch_abandon(respool_batch *batch) {
+  if (batch_ready(&batch) || !batch) return;
+  for (size_t i = 0; i < batch->page.n; i++)
+    batch->marks[i] = (mark){RESPOOL_RELEASE, false, 0, NULL};
+  if (start_release(batch)) batch_destroy(batch); /* its lease runs out */
 }

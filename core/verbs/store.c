@@ -201,7 +201,7 @@ int respool_store_stat(respool *s, respool_store_stats *out) {
   *out = o.out;
   out->size = sizeof *out;
   out->max_bytes = s->max_bytes;
-  commit_figures(s->env, &out->commits, &out->commit_verbs);
+  commit_figures(s->env, &out->commits, &out->commit_operations);
   return 0;
 }
 
@@ -250,12 +250,12 @@ int respool_queues(respool *s, respool_name_fn each, void *arg) {
   return list_names(s, NAMES_QUEUES, each, arg);
 }
 
-int respool_boxes(respool *s, respool_name_fn each, void *arg) {
-  return list_names(s, NAMES_BOXES, each, arg);
+int respool_dead_letter_queues(respool *s, respool_name_fn each, void *arg) {
+  return list_names(s, NAMES_DLQS, each, arg);
 }
 
-int respool_jobs(respool *s, respool_name_fn each, void *arg) {
-  return list_names(s, NAMES_JOBS, each, arg);
+int respool_replays(respool *s, respool_name_fn each, void *arg) {
+  return list_names(s, NAMES_REPLAYS, each, arg);
 }
 
 /* ---- check -------------------------------------------------------------- */

@@ -44,7 +44,7 @@ struct respool_queue {
   _Atomic uint64_t idle_at;
   _Atomic int64_t idle_seen, idle_due, idle_poll;
   _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
-  notices notices;       /* letters that its pushes have made */
+  notices notices;       /* dead letters that its pushes have made */
   char name[RESPOOL_NAME_MAX + 1];
 };
 
@@ -75,52 +75,54 @@ int pace_after(pace *p, int rc);
 /* Runs a read. */
 int store_read(respool *s, op *o, int (*run)(txn *t, op *o));
 
-/* ---- lot.c -------------------------------------------------------------- */
+/* ---- batch.c --------------------------------------------------------------
+   */
 
-/* Extends holds of a lot; `*lost` counts those that were. */
-int lot_extend_holds(respool_queue *q, int64_t lease, uint64_t token,
-                     hold *holds, size_t n, bool durable);
+/* Extends holds of a batch; `*lost` counts those that were. */
+int batch_extend_claims(respool_queue *q, int64_t lease, uint64_t token,
+                     batch_claim *claims, size_t n, bool durable);
 
-int lot_check(respool_lot *lot); /* 0, BUSY, or as store_check */
+int batch_check(respool_batch *batch); /* 0, BUSY, or as store_check */
 
-respool_lot *lot_new(respool_queue *q); /* NULL: out of memory */
-void lot_destroy(respool_lot *lot); /* with nobody at work on it */
+respool_batch *batch_new(respool_queue *q); /* NULL: out of memory */
+void batch_destroy(respool_batch *batch); /* with nobody at work on it */
 
-/* A ticket works on the lot from now on, or does not any more. */
-void lot_engage(respool_lot *lot, respool_ticket *t);
-void lot_disengage(respool_lot *lot);
+/* A ticket works on the batch from now on, or does not any more. */
+void batch_engage(respool_batch *batch, respool_ticket *t);
+void batch_disengage(respool_batch *batch);
 
-/* The mark that an outcome makes, its words kept in the lot. */
-int lot_make_mark(respool_lot *lot, size_t i, const respool_outcome *o,
+/* The mark that an outcome makes, its words kept in the batch. */
+int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
                   mark *m);
 
 /* After a settle with these marks: what is settled is not settled again, what
    is lost is not tried again. */
-void lot_close_holds(respool_lot *lot, const mark *marks);
+void batch_close_claims(respool_batch *batch, const mark *marks);
 
-int lot_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
+int batch_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
 
-/* Room for the marks of a lot that was filled; in its transaction, so that
-   nothing is leased for a lot that cannot be handed out. */
-int lot_make_marks(respool_lot *lot);
+/* Room for the marks of a batch that was filled; in its transaction, so that
+   nothing is leased for a batch that cannot be handed out. */
+int batch_make_marks(respool_batch *batch);
 
-/* Makes a lot that was filled ready to be marked; an empty one becomes NULL.
+/* Makes a batch that was filled ready to be marked; an empty one becomes NULL.
    On failure it is freed. */
-int lot_ready(respool_lot **lot);
+int batch_ready(respool_batch **batch);
 
 /* ---- settle.c ----------------------------------------------------------- */
 
-/* Releases and frees a lot that nobody asks for any more; with the
+/* Releases and frees a batch that nobody asks for any more; with the
    committer's lock held and its thread there. NULL is fine. */
-void lot_abandon(respool_lot *lot);
+void batch_abandon(respool_batch *batch);
 
 /* ---- take.c ------------------------------------------------------------- */
 
 int take_check(const respool_take_options *o);
 claim_req take_request(const respool_take_options *o);
 
-/* Tells of the letters that the take of this lot has made; it is committed. */
-void take_tell_deaths(const claim_req *r, const respool_lot *lot);
+/* Tells of the dead letters that the take of this batch has made; it is
+   committed. */
+void take_tell_deaths(const claim_req *r, const respool_batch *batch);
 
 /* ---- queue.c ------------------------------------------------------------ */
 
@@ -132,9 +134,9 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o);
 
 /* Builds what a push stores; the batch is the caller's, also on failure. */
-int push_batch(const respool *s, const respool_payload *items, size_t n,
-               const respool_push_options *o, batch *b);
-append_req push_request(respool_queue *q, const batch *b,
+int push_build(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o, builder *b);
+append_req push_request(respool_queue *q, const builder *b,
                         const respool_payload *first,
                         const respool_push_options *o);
 

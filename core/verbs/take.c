@@ -14,14 +14,14 @@ typedef struct take_op {
   op op;
   respool_queue *q;
   claim_req req;
-  respool_lot *lot;
+  respool_batch *batch;
 } take_op;
 
 static int run_take(txn *t, op *o) {
   take_op *p = (take_op *)o;
   int rc = engine_lmdb.claim(t, p->q->name, respool_now(p->q->store),
-                             &p->req, p->lot);
-  return rc ? rc : lot_make_marks(p->lot);
+                             &p->req, p->batch);
+  return rc ? rc : batch_make_marks(p->batch);
 }
 
 int take_check(const respool_take_options *o) {
@@ -38,29 +38,29 @@ claim_req take_request(const respool_take_options *o) {
                      .died_arg = o->died_arg};
 }
 
-void take_tell_deaths(const claim_req *r, const respool_lot *lot) {
+void take_tell_deaths(const claim_req *r, const respool_batch *batch) {
   for (size_t i = 0; r->died && i < r->deaths; i++)
-    r->died(r->died_arg, lot->died[i].box, lot->died[i].number);
+    r->died(r->died_arg, batch->died[i].dlq, batch->died[i].number);
 }
 
-/* One take; `*lot` is NULL when there was nothing. A lost take is a lease
+/* One take; `*batch` is NULL when there was nothing. A lost take is a lease
    that runs out, so it need not wait for the disk. */
 static int take_once(respool_queue *q, const respool_take_options *o,
-                     respool_lot **lot) {
+                     respool_batch **batch) {
   take_op p = {.q = q, .req = take_request(o)};
   int rc;
-  p.lot = lot_new(q);
-  if (!p.lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  p.batch = batch_new(q);
+  if (!p.batch) return fail(RESPOOL_NOMEM, "not enough memory for a batch");
   do {
     rc = store_run(q->store, &p.op, run_take, false);
-    if (!rc) p.req.deaths = p.lot->n_died;
-  } while (!rc && p.req.more && p.lot->page.n == 0);
-  take_tell_deaths(&p.req, p.lot);
-  if (!rc) rc = lot_ready(&p.lot);
+    if (!rc) p.req.deaths = p.batch->n_died;
+  } while (!rc && p.req.more && p.batch->page.n == 0);
+  take_tell_deaths(&p.req, p.batch);
+  if (!rc) rc = batch_ready(&p.batch);
   if (rc)
-    respool_lot_free(p.lot);
+    respool_batch_free(p.batch);
   else
-    *lot = p.lot;
+    *batch = p.batch;
   return rc;
 }
 
@@ -81,14 +81,14 @@ static int run_outlook(txn *t, op *o) {
 /* Takes if there is anything to take; a look costs no transaction that
    others would wait for. `*due` says how long until something is. */
 static int try_take(respool_queue *q, const respool_take_options *o,
-                    respool_lot **lot, int64_t *due) {
+                    respool_batch **batch, int64_t *due) {
   look_op p = {.q = q, .now = respool_now(q->store)};
-  *lot = NULL;
+  *batch = NULL;
   *due = INT64_MAX;
   int rc = store_read(q->store, &p.op, run_outlook);
   if (rc) return rc;
   if (p.out.next_due) *due = p.out.next_due - p.now;
-  return p.out.ready ? take_once(q, o, lot) : 0;
+  return p.out.ready ? take_once(q, o, batch) : 0;
 }
 
 static int64_t least(int64_t a, int64_t b) {
@@ -98,15 +98,15 @@ static int64_t least(int64_t a, int64_t b) {
 /* With a manual clock nothing comes by itself but what is due: a wait moves
    the clock there, or to its own end. An endless wait for nothing ends. */
 static int take_manual(respool_queue *q, const respool_take_options *o,
-                       respool_lot **lot) {
+                       respool_batch **batch) {
   int64_t left = o->wait, due;
-  int rc = try_take(q, o, lot, &due);
-  while (!rc && !*lot && left > 0) {
+  int rc = try_take(q, o, batch, &due);
+  while (!rc && !*batch && left > 0) {
     if (left == RESPOOL_UNLIMITED && due == INT64_MAX) break;
     int64_t step = due > 0 ? least(left, due) : left;
     timers_advance(&q->store->timers, &q->store->clock, step);
     left -= step;
-    rc = try_take(q, o, lot, &due);
+    rc = try_take(q, o, batch, &due);
   }
   return rc;
 }
@@ -142,14 +142,14 @@ static int64_t wait_end(int64_t wait) {
 }
 
 static int take_waiting(respool_queue *q, const respool_take_options *o,
-                        respool_lot **lot) {
+                        respool_batch **batch) {
   env *e = q->store->env;
   int64_t end = wait_end(o->wait), due;
   for (;;) {
     uint64_t seen = commit_version(e), last = e->engine->last_txn(e);
     if (!seen_idle(q, last)) {
-      int rc = try_take(q, o, lot, &due);
-      if (rc || *lot) return rc;
+      int rc = try_take(q, o, batch, &due);
+      if (rc || *batch) return rc;
       if (q->store->durable) rc = commit_flush(e);
       if (rc) return rc;
       note_idle(q, last, due);
@@ -161,9 +161,9 @@ static int take_waiting(respool_queue *q, const respool_take_options *o,
 }
 
 int respool_take(respool_queue *q, const respool_take_options *o,
-                 respool_lot **lot) {
+                 respool_batch **batch) {
   static const respool_take_options defaults = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *taken = NULL;
+  respool_batch *taken = NULL;
   int64_t due;
   if (!o) o = &defaults;
   int rc = queue_check(q);
@@ -175,7 +175,7 @@ int respool_take(respool_queue *q, const respool_take_options *o,
     rc = take_waiting(q, o, &taken);
   else
     rc = try_take(q, o, &taken, &due);
-  if (!rc) *lot = taken;
+  if (!rc) *batch = taken;
   return rc;
 }
 
@@ -203,14 +203,14 @@ static int any_ready(respool_queue *q, bool *ready) {
 
 static bool take_again(respool_ticket *t) {
   take_op *p = (take_op *)t->op;
-  if (!p->op.rc) p->req.deaths = p->lot->n_died;
-  return !p->op.rc && p->req.more && p->lot->page.n == 0;
+  if (!p->op.rc) p->req.deaths = p->batch->n_died;
+  return !p->op.rc && p->req.more && p->batch->page.n == 0;
 }
 
 static int start_take(respool_ticket *t) {
   take_op *p = (take_op *)t->op;
-  if (!p->lot) p->lot = lot_new(p->q);
-  if (!p->lot) return fail(RESPOOL_NOMEM, "not enough memory for a lot");
+  if (!p->batch) p->batch = batch_new(p->q);
+  if (!p->batch) return fail(RESPOOL_NOMEM, "not enough memory for a batch");
   return ticket_start(t, run_take, false);
 }
 
@@ -224,20 +224,20 @@ static void look_take(respool_ticket *t) {
 
 static int finish_take(respool_ticket *t, respool_result *out) {
   take_op *p = (take_op *)t->op;
-  if (p->lot) take_tell_deaths(&p->req, p->lot);
-  int rc = lot_ready(&p->lot);
+  if (p->batch) take_tell_deaths(&p->req, p->batch);
+  int rc = batch_ready(&p->batch);
   if (rc) return rc;
-  out->lot = p->lot;
-  p->lot = NULL;
+  out->batch = p->batch;
+  p->batch = NULL;
   return 0;
 }
 
 static void dispose_take(respool_ticket *t) {
   take_op *p = (take_op *)t->op;
   if (t->running && !p->op.rc)
-    lot_abandon(p->lot);
+    batch_abandon(p->batch);
   else
-    respool_lot_free(p->lot);
+    respool_batch_free(p->batch);
 }
 
 int respool_take_start(respool_queue *q, const respool_take_options *o,

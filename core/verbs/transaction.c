@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Transactions: steps gathered in memory, applied by one operation. Outcomes
- * of a lot's items are settled together, where the first of them stands; the
- * lot's own marks wait for their own settle.
+ * of a batch's items are settled together, where the first of them stands; the
+ * batch's own marks wait for their own settle.
  */
 #include "verbs/store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum step_kind { STEP_PUSH, STEP_MARK, STEP_LETTER };
+enum step_kind { STEP_PUSH, STEP_MARK, STEP_DEAD };
 
 typedef struct step {
   enum step_kind kind;
-  respool_queue *queue; /* NULL of a letter: its own, or to be removed */
-  batch batch;
+  respool_queue *queue; /* NULL of a dead letter: its own, or to be removed */
+  builder builder;
   respool_push_options options;
   respool_payload key;
   uint64_t first;       /* id, once applied */
   bool held;            /* and whether it was ignored */
-  respool_lot *lot;
+  respool_batch *batch;
   size_t i;
   mark mark;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
   uint64_t number;
   bool remove;
 } step;
@@ -56,7 +56,7 @@ int respool_tx_begin(respool *s, respool_tx **tx) {
 
 static void step_free(step *p) {
   if (p->kind != STEP_PUSH) return;
-  batch_free(&p->batch);
+  builder_free(&p->builder);
   free((void *)(uintptr_t)p->key.key.data);
 }
 
@@ -130,7 +130,7 @@ int respool_tx_push(respool_tx *tx, respool_queue *q,
   if (!p) return RESPOOL_NOMEM;
   p->queue = q;
   p->options = *o;
-  rc = push_batch(tx->store, items, n, o, &p->batch);
+  rc = push_build(tx->store, items, n, o, &p->builder);
   if (!rc) rc = copy_key(p, items[0].key);
   if (rc) {
     step_free(p);
@@ -141,33 +141,33 @@ int respool_tx_push(respool_tx *tx, respool_queue *q,
   return 0;
 }
 
-int respool_tx_mark(respool_tx *tx, respool_lot *lot, size_t i,
+int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
                     const respool_outcome *o) {
   mark m;
   int rc = tx_check(tx);
-  if (!rc && (!lot || !is_ours(tx, lot->queue)))
-    rc = invalid("lot", "of the same store");
-  if (!rc) rc = lot_make_mark(lot, i, o, &m);
+  if (!rc && (!batch || !is_ours(tx, batch->queue)))
+    rc = invalid("batch", "of the same store");
+  if (!rc) rc = batch_make_mark(batch, i, o, &m);
   if (rc) return rc;
   step *p = add_step(tx, STEP_MARK);
   if (!p) return RESPOOL_NOMEM;
-  p->queue = lot->queue;
-  p->lot = lot;
+  p->queue = batch->queue;
+  p->batch = batch;
   p->i = i;
   p->mark = m;
   tx->n++;
   return 0;
 }
 
-int respool_tx_letter(respool_tx *tx, const char *box, uint64_t number,
+int respool_tx_dead(respool_tx *tx, const char *dlq, uint64_t number,
                       respool_queue *to, int remove) {
   int rc = tx_check(tx);
-  if (!rc) rc = name_check(box, "box");
+  if (!rc) rc = name_check(dlq, "dlq");
   if (!rc && to && !is_ours(tx, to)) rc = invalid("to", "of the same store");
   if (rc) return rc;
-  step *p = add_step(tx, STEP_LETTER);
+  step *p = add_step(tx, STEP_DEAD);
   if (!p) return RESPOOL_NOMEM;
-  strcpy(p->box, box);
+  strcpy(p->dlq, dlq);
   p->queue = to;
   p->number = number;
   p->remove = remove;
@@ -180,12 +180,12 @@ int respool_tx_letter(respool_tx *tx, const char *box, uint64_t number,
 typedef struct tx_op {
   op op;
   respool_tx *tx;
-  mark **marks; /* for the step that settles its lot; else NULL */
+  mark **marks; /* for the step that settles its batch; else NULL */
 } tx_op;
 
 static int apply_push(txn *t, tx_op *x, step *p) {
   respool *s = x->tx->store;
-  append_req r = push_request(p->queue, &p->batch, &p->key, &p->options);
+  append_req r = push_request(p->queue, &p->builder, &p->key, &p->options);
   int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
   if (!rc) {
     p->first = r.first;
@@ -197,26 +197,27 @@ static int apply_push(txn *t, tx_op *x, step *p) {
 
 static int apply_marks(txn *t, respool_tx *tx, const step *p,
                        const mark *marks) {
-  settle_req r = {.lot = p->lot, .marks = marks, .strict = true,
+  settle_req r = {.batch = p->batch, .marks = marks, .strict = true,
                   .chance = &tx->store->random};
   return marks ? engine_lmdb.settle(t, p->queue->name,
                                     respool_now(tx->store), &r) : 0;
 }
 
-static int letter_gone(const step *p) {
-  return fail(RESPOOL_NOT_FOUND, "there is no letter %llu in box \"%.120s\"",
-              (unsigned long long)p->number, p->box);
+static int dead_gone(const step *p) {
+  return fail(RESPOOL_NOT_FOUND,
+              "there is no dead letter %llu in DLQ \"%.120s\"",
+              (unsigned long long)p->number, p->dlq);
 }
 
-static int apply_letter(txn *t, respool_tx *tx, const step *p) {
+static int apply_dead(txn *t, respool_tx *tx, const step *p) {
   respool_move m = {.number = p->number};
-  move_req r = {.box = p->box, .to = p->queue ? p->queue->name : NULL,
+  move_req r = {.dlq = p->dlq, .to = p->queue ? p->queue->name : NULL,
                 .moves = &m, .n = 1};
   uint64_t removed = 0;
   int rc = p->remove
-             ? engine_lmdb.letter_remove(t, p->box, &p->number, 1, &removed)
-             : engine_lmdb.letter_move(t, respool_now(tx->store), &r);
-  return rc || removed || r.moved ? rc : letter_gone(p);
+             ? engine_lmdb.dead_remove(t, p->dlq, &p->number, 1, &removed)
+             : engine_lmdb.dead_move(t, respool_now(tx->store), &r);
+  return rc || removed || r.moved ? rc : dead_gone(p);
 }
 
 static int run_tx(txn *t, op *o) {
@@ -229,36 +230,36 @@ static int run_tx(txn *t, op *o) {
     else if (p->kind == STEP_MARK)
       rc = apply_marks(t, x->tx, p, x->marks[i]);
     else
-      rc = apply_letter(t, x->tx, p);
+      rc = apply_dead(t, x->tx, p);
   }
   return rc;
 }
 
-/* The marks of a lot gather at its first step. */
+/* The marks of a batch gather at its first step. */
 static size_t first_of(const respool_tx *tx, size_t i) {
   size_t k = 0;
   while (tx->steps[k].kind != STEP_MARK ||
-         tx->steps[k].lot != tx->steps[i].lot)
+         tx->steps[k].batch != tx->steps[i].batch)
     k++;
   return k;
 }
 
-static const hold *hold_of(const respool_lot *lot, size_t i) {
-  const hold *h = lot->holds;
+static const batch_claim *claim_of(const respool_batch *batch, size_t i) {
+  const batch_claim *h = batch->claims;
   while (i >= h->to) h++;
   return h;
 }
 
 /* May the item still be settled? Since it was marked, or even before, its
-   lot may have been. */
+   batch may have been. */
 static int mark_check(const step *p) {
-  int rc = lot_check(p->lot);
+  int rc = batch_check(p->batch);
   if (rc) return rc;
-  if (p->lot->marks[p->i].settled)
+  if (p->batch->marks[p->i].settled)
     return invalid("item", "not settled yet");
-  if (!hold_of(p->lot, p->i)->over) return 0;
-  p->lot->lost = 1;
-  return lot_lost_error(p->lot->queue, p->lot->lost);
+  if (!claim_of(p->batch, p->i)->over) return 0;
+  p->batch->lost = 1;
+  return batch_lost_error(p->batch->queue, p->batch->lost);
 }
 
 static int gather_marks(respool_tx *tx, mark **marks) {
@@ -269,16 +270,16 @@ static int gather_marks(respool_tx *tx, mark **marks) {
     if (rc) return rc;
     size_t k = first_of(tx, i);
     if (!marks[k])
-      marks[k] = calloc(respool_lot_length(p->lot), sizeof **marks);
+      marks[k] = calloc(respool_batch_length(p->batch), sizeof **marks);
     if (!marks[k]) return fail(RESPOOL_NOMEM, "not enough memory");
     marks[k][p->i] = p->mark; /* the last word counts */
   }
   return 0;
 }
 
-static void close_lots(respool_tx *tx, mark **marks) {
+static void close_batches(respool_tx *tx, mark **marks) {
   for (size_t i = 0; i < tx->n; i++)
-    if (marks[i]) lot_close_holds(tx->steps[i].lot, marks[i]);
+    if (marks[i]) batch_close_claims(tx->steps[i].batch, marks[i]);
 }
 
 static int prepare(tx_op *x) {
@@ -288,7 +289,7 @@ static int prepare(tx_op *x) {
 }
 
 static void note_committed(tx_op *x) {
-  close_lots(x->tx, x->marks);
+  close_batches(x->tx, x->marks);
   x->tx->committed = true;
 }
 
@@ -317,12 +318,12 @@ static int pin_queues(respool_ticket *t, const respool_tx *tx) {
   return rc;
 }
 
-/* The ticket works on the transaction, and on each lot of its marks. */
+/* The ticket works on the transaction, and on each batch of its marks. */
 static void engage(tx_op *x, respool_ticket *t) {
   x->tx->ticket = t;
   t->refs++;
   for (size_t i = 0; i < x->tx->n; i++)
-    if (x->marks[i]) lot_engage(x->tx->steps[i].lot, t);
+    if (x->marks[i]) batch_engage(x->tx->steps[i].batch, t);
 }
 
 static void land_tx(respool_ticket *t) {
@@ -330,7 +331,7 @@ static void land_tx(respool_ticket *t) {
   respool_tx *tx = x->tx;
   if (!t->op->rc) note_committed(x);
   for (size_t i = 0; i < tx->n; i++)
-    if (x->marks[i]) lot_disengage(tx->steps[i].lot);
+    if (x->marks[i]) batch_disengage(tx->steps[i].batch);
   free_marks(x);
   tx->ticket = NULL;
   if (tx->doomed)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lots. The userdata is what the user holds, so that # works on it in every
+ * Batches. The userdata is what the user holds, so that # works on it in every
  * Lua; these functions are the lower half of its methods, and the table
  * beside it belongs to the Lua side. Items are numbered from 1.
  */
@@ -12,61 +12,61 @@
 #include "store.h"
 #include "ticket.h"
 
-static respool_lot *lot(lua_State *L) {
+static respool_batch *batch(lua_State *L) {
   return lhandle_object(L, 1, LLOT);
 }
 
-static void free_lot(void *l) {
-  respool_lot_free(l);
+static void free_batch(void *l) {
+  respool_batch_free(l);
 }
 
-handle *llot_new(lua_State *L, int beside) {
+handle *lbatch_new(lua_State *L, int beside) {
   luaL_checktype(L, beside, LUA_TTABLE);
-  handle *h = lhandle_new(L, LLOT, free_lot);
+  handle *h = lhandle_new(L, LLOT, free_batch);
   lua_pushvalue(L, beside);
   compat_set_beside(L, -2);
   return h;
 }
 
-/* beside(lot): the table it was made with; also of a closed lot. */
-static int lot_beside(lua_State *L) {
+/* beside(batch): the table it was made with; also of a closed batch. */
+static int batch_beside(lua_State *L) {
   luaL_checkudata(L, 1, LLOT);
   compat_get_beside(L, 1);
   return 1;
 }
 
-static int lot_length(lua_State *L) {
-  const respool_lot *l = lot(L);
-  lua_pushinteger(L, l ? (lua_Integer)respool_lot_length(l) : 0);
+static int batch_length(lua_State *L) {
+  const respool_batch *l = batch(L);
+  lua_pushinteger(L, l ? (lua_Integer)respool_batch_length(l) : 0);
   return 1;
 }
 
-size_t llot_number(lua_State *L, int index, const respool_lot *l) {
+size_t lbatch_number(lua_State *L, int index, const respool_batch *l) {
   lua_Integer i = luaL_checkinteger(L, index);
-  if (!l || i < 1 || (size_t)i > respool_lot_length(l))
-    lmisuse(L, "there is no item %d in this lot", (int)i);
+  if (!l || i < 1 || (size_t)i > respool_batch_length(l))
+    lmisuse(L, "there is no item %d in this batch", (int)i);
   return (size_t)i - 1;
 }
 
 /* The number of the item asked for at index 2. */
-static size_t item_number(lua_State *L, const respool_lot *l) {
-  return llot_number(L, 2, l);
+static size_t item_number(lua_State *L, const respool_batch *l) {
+  return lbatch_number(L, 2, l);
 }
 
 static const respool_item *item(lua_State *L) {
-  const respool_lot *l = lot(L);
-  return respool_lot_item(l, item_number(L, l));
+  const respool_batch *l = batch(L);
+  return respool_batch_item(l, item_number(L, l));
 }
 
-/* bytes(lot, i): the payload as it was stored. */
-static int lot_bytes(lua_State *L) {
+/* bytes(batch, i): the payload as it was stored. */
+static int batch_bytes(lua_State *L) {
   const respool_item *it = item(L);
   lua_pushlstring(L, it->body.data, it->body.size);
   return 1;
 }
 
-/* payload(lot, i): the payload, or nil and why it cannot be decoded. */
-static int lot_payload(lua_State *L) {
+/* payload(batch, i): the payload, or nil and why it cannot be decoded. */
+static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);
   if (lcbor_decode(L, it->body.data, it->body.size) == 0)
     return 1;
@@ -75,8 +75,8 @@ static int lot_payload(lua_State *L) {
   return 2;
 }
 
-/* field(lot, i, number): one of `fields`. */
-static int lot_field(lua_State *L) {
+/* field(batch, i, number): one of `fields`. */
+static int batch_field(lua_State *L) {
   const respool_item *it = item(L);
   lua_Integer f = luaL_checkinteger(L, 3);
   lua_Integer n = (lua_Integer)lua_tointeger(L, lua_upvalueindex(1));
@@ -92,54 +92,54 @@ static const char *text(lua_State *L, int index) {
   return luaL_optstring(L, index, NULL);
 }
 
-void llot_outcome(lua_State *L, int index, respool_outcome *o) {
-  o->verdict = (int)luaL_checkinteger(L, index);
+void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
+  o->kind = (int)luaL_checkinteger(L, index);
   o->delay = lrecord_span(L, index + 1);
   o->error = text(L, index + 2);
   o->trace = text(L, index + 3);
   o->group = text(L, index + 4);
   o->reason = text(L, index + 5);
-  o->box = text(L, index + 6);
+  o->dlq = text(L, index + 6);
   o->memo = lqueue_bytes(L, index + 7);
 }
 
-/* mark(lot, i, verdict, ...). */
-static int lot_mark(lua_State *L) {
-  respool_lot *l = lot(L);
+/* mark(batch, i, outcome, ...). */
+static int batch_mark(lua_State *L) {
+  respool_batch *l = batch(L);
   size_t i = item_number(L, l);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  llot_outcome(L, 3, &o);
-  return lresult(L, respool_lot_mark(l, i, &o));
+  lbatch_outcome(L, 3, &o);
+  return lresult(L, respool_batch_mark(l, i, &o));
 }
 
-/* mark_rest(lot, verdict, ...). */
-static int lot_mark_rest(lua_State *L) {
-  respool_lot *l = lot(L);
+/* mark_rest(batch, outcome, ...). */
+static int batch_mark_rest(lua_State *L) {
+  respool_batch *l = batch(L);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  llot_outcome(L, 2, &o);
-  return lresult(L, l ? respool_lot_mark_rest(l, &o) : 0);
+  lbatch_outcome(L, 2, &o);
+  return lresult(L, l ? respool_batch_mark_rest(l, &o) : 0);
 }
 
-static int lot_verdict(lua_State *L) {
-  const respool_lot *l = lot(L);
-  lua_pushinteger(L, respool_lot_verdict(l, item_number(L, l)));
+static int batch_outcome(lua_State *L) {
+  const respool_batch *l = batch(L);
+  lua_pushinteger(L, respool_batch_outcome(l, item_number(L, l)));
   return 1;
 }
 
-static int lot_settled(lua_State *L) {
-  const respool_lot *l = lot(L);
-  lua_pushboolean(L, respool_lot_settled(l, item_number(L, l)));
+static int batch_settled(lua_State *L) {
+  const respool_batch *l = batch(L);
+  lua_pushboolean(L, respool_batch_settled(l, item_number(L, l)));
   return 1;
 }
 
-/* tally(lot): how many items are settled as done, retry, release, snooze,
+/* tally(batch): how many items are settled as done, retry, release, snooze,
    dead, drop. */
-static int lot_tally(lua_State *L) {
-  const respool_lot *l = lot(L);
+static int batch_tally(lua_State *L) {
+  const respool_batch *l = batch(L);
   lua_Integer n[RESPOOL_DROP + 1] = { 0 };
-  for (size_t i = 0; l && i < respool_lot_length(l); i++)
-    if (respool_lot_settled(l, i))
-      n[respool_lot_verdict(l, i)]++;
+  for (size_t i = 0; l && i < respool_batch_length(l); i++)
+    if (respool_batch_settled(l, i))
+      n[respool_batch_outcome(l, i)]++;
   for (int v = RESPOOL_DONE; v <= RESPOOL_DROP; v++)
     lua_pushinteger(L, n[v]);
   return RESPOOL_DROP;
@@ -155,7 +155,7 @@ typedef struct parcel {
 
 #define ROW 11
 
-/* The push on the top: { queue, bytes, headers, key, lane, delay, at, ttl,
+/* The push on the top: { queue, bytes, headers, key, priority, delay, at, ttl,
    version, on_conflict, dedup }. */
 static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   int row = lua_gettop(L);
@@ -196,12 +196,12 @@ static int push_settled(lua_State *L, int rc, bool taken) {
   int n = lresult(L, rc);
   if (!taken)
     return n;
-  lua_pushvalue(L, -n - 1); /* the next lot lies below */
+  lua_pushvalue(L, -n - 1); /* the next batch lies below */
   return n + 1;
 }
 
-/* Pushes the shut lot beside the ticket at index 1. */
-static handle *push_lot_beside(lua_State *L, const lticket *t) {
+/* Pushes the shut batch beside the ticket at index 1. */
+static handle *push_batch_beside(lua_State *L, const lticket *t) {
   compat_get_beside(L, 1);
   lua_rawgeti(L, -1, 1);
   compat_get_beside(L, -1);
@@ -210,38 +210,38 @@ static handle *push_lot_beside(lua_State *L, const lticket *t) {
   return lua_touserdata(L, -1);
 }
 
-int llot_taken(lua_State *L, int rc, const respool_result *r, lticket *t) {
+int lbatch_taken(lua_State *L, int rc, const respool_result *r, lticket *t) {
   if (rc)
     return lfail(L, rc);
-  lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
+  lhandle_open(push_batch_beside(L, t), t->queue, r->batch);
   return 1;
 }
 
 static int end_settle(lua_State *L, int rc, const respool_result *r,
                       lticket *t) {
-  bool taken = t->queue && (r->lot || rc == 0);
+  bool taken = t->queue && (r->batch || rc == 0);
   if (taken)
-    lhandle_open(push_lot_beside(L, t), t->queue, r->lot);
+    lhandle_open(push_batch_beside(L, t), t->queue, r->batch);
   return push_settled(L, rc, taken);
 }
 
-/* The lot to take lies on the top, if any. A lot of nothing is settled. */
+/* The batch to take lies on the top, if any. A batch of nothing is settled. */
 static int start_settle(lua_State *L, const respool_settle_options *o,
                         handle *q) {
-  handle *lot = lhandle_check(L, 1, LLOT);
+  handle *batch = lhandle_check(L, 1, LLOT);
   int next = q ? lua_gettop(L) : 0;
   lticket *t = lticket_new(L, end_settle);
   t->queue = q;
   t->deaths = o->take ? o->take->died_arg : NULL;
-  int rc = respool_lot_settle_start(lot->object, o, &t->made);
-  return lticket_return(L, t, rc, lot, next);
+  int rc = respool_batch_settle_start(batch->object, o, &t->made);
+  return lticket_return(L, t, rc, batch, next);
 }
 
-/* settle(lot, no_wait, pushes): true. settle(lot, no_wait, pushes, queue,
-   beside, items, bytes, wait, lease): true and the next lot; after an error
+/* settle(batch, no_wait, pushes): true. settle(batch, no_wait, pushes, queue,
+   beside, items, bytes, wait, lease): true and the next batch; after an error
    too there may be one. */
-static int lot_settle(lua_State *L) {
-  respool_lot *l = lot(L), *next = NULL;
+static int batch_settle(lua_State *L) {
+  respool_batch *l = batch(L), *next = NULL;
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   handle *q = NULL, *h = NULL;
@@ -254,36 +254,36 @@ static int lot_settle(lua_State *L) {
     lqueue_take_options(L, 6, &take);
     ldeaths_watch(L, 5, &take);
     o.take = &take;
-    h = llot_new(L, 5);
+    h = lbatch_new(L, 5);
   }
   if (l && LSTARTS(L))
     return start_settle(L, &o, q);
-  int rc = l ? respool_lot_settle(l, &o, &next) : 0;
+  int rc = l ? respool_batch_settle(l, &o, &next) : 0;
   ldeaths_put(L, 5, take.died_arg);
   if (h && (next || rc == 0))
     lhandle_open(h, q, next);
   return push_settled(L, rc, h && h->open);
 }
 
-static int lot_lost(lua_State *L) {
-  const respool_lot *l = lot(L);
-  lua_pushinteger(L, l ? (lua_Integer)respool_lot_lost(l) : 0);
+static int batch_lost(lua_State *L) {
+  const respool_batch *l = batch(L);
+  lua_pushinteger(L, l ? (lua_Integer)respool_batch_lost(l) : 0);
   return 1;
 }
 
-/* observe(lot, n, started, ended): a handler took from `started` to `ended`,
+/* observe(batch, n, started, ended): a handler took from `started` to `ended`,
    in microseconds, with `n` items. Without `ended`, `started` is of mono(),
-   and it ended now. Returns when it ended. The lot may have been closed
+   and it ended now. Returns when it ended. The batch may have been closed
    meanwhile. */
-static int lot_observe(lua_State *L) {
-  respool_lot *l = ((handle *)luaL_checkudata(L, 1, LLOT))->object;
+static int batch_observe(lua_State *L) {
+  respool_batch *l = ((handle *)luaL_checkudata(L, 1, LLOT))->object;
   lua_Integer n = luaL_checkinteger(L, 2);
   double ended = lua_isnoneornil(L, 4) ? (double)respool_mono()
                                        : luaL_checknumber(L, 4);
   double us = ended - luaL_checknumber(L, 3);
   us = us > 0 && us < 9e18 ? us : 0; /* has the clock been set back? */
   for (lua_Integer i = 0; l && i < n; i++)
-    respool_lot_observe(l, (uint64_t)(us / (double)n + 0.5));
+    respool_batch_observe(l, (uint64_t)(us / (double)n + 0.5));
   lua_pushnumber(L, ended);
   return 1;
 }
@@ -291,51 +291,51 @@ static int lot_observe(lua_State *L) {
 static int start_extend(lua_State *L) {
   handle *l = lhandle_check(L, 1, LLOT);
   lticket *t = lticket_new(L, lticket_plain);
-  int rc = respool_lot_extend_start(l->object, lrecord_span(L, 2), &t->made);
+  int rc = respool_batch_extend_start(l->object, lrecord_span(L, 2), &t->made);
   return lticket_return(L, t, rc, l, 0);
 }
 
-static int lot_extend(lua_State *L) {
-  respool_lot *l = lot(L);
+static int batch_extend(lua_State *L) {
+  respool_batch *l = batch(L);
   if (l && LSTARTS(L))
     return start_extend(L);
-  return lresult(L, l ? respool_lot_extend(l, lrecord_span(L, 2)) : 0);
+  return lresult(L, l ? respool_batch_extend(l, lrecord_span(L, 2)) : 0);
 }
 
-static int lot_keep(lua_State *L) {
-  respool_lot *l = lot(L);
-  return lresult(L, l ? respool_lot_keep(l) : 0);
+static int batch_keep(lua_State *L) {
+  respool_batch *l = batch(L);
+  return lresult(L, l ? respool_batch_keep(l) : 0);
 }
 
-static int lot_unkeep(lua_State *L) {
-  respool_lot *l = lot(L);
+static int batch_unkeep(lua_State *L) {
+  respool_batch *l = batch(L);
   if (l)
-    respool_lot_unkeep(l);
+    respool_batch_unkeep(l);
   return 0;
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-  { "beside", lot_beside },
-  { "length", lot_length },
-  { "bytes", lot_bytes },
-  { "payload", lot_payload },
-  { "mark", lot_mark },
-  { "mark_rest", lot_mark_rest },
-  { "verdict", lot_verdict },
-  { "settled", lot_settled },
-  { "tally", lot_tally },
-  { "settle", lot_settle },
-  { "lost", lot_lost },
-  { "observe", lot_observe },
-  { "extend", lot_extend },
-  { "keep", lot_keep },
-  { "unkeep", lot_unkeep },
+  { "beside", batch_beside },
+  { "length", batch_length },
+  { "bytes", batch_bytes },
+  { "payload", batch_payload },
+  { "mark", batch_mark },
+  { "mark_rest", batch_mark_rest },
+  { "kind", batch_outcome },
+  { "settled", batch_settled },
+  { "tally", batch_tally },
+  { "settle", batch_settle },
+  { "lost", batch_lost },
+  { "observe", batch_observe },
+  { "extend", batch_extend },
+  { "keep", batch_keep },
+  { "unkeep", batch_unkeep },
   { NULL, NULL }
 };
 
 static const luaL_Reg WAITING[] = {
-  { "settle", lot_settle },
-  { "extend", lot_extend },
+  { "settle", batch_settle },
+  { "extend", batch_extend },
   { NULL, NULL }
 };
 
@@ -350,18 +350,18 @@ static void push_fields(lua_State *L) {
   lua_pushinteger(L, n);
 }
 
-/* Sets lot_type, whose __index the Lua side replaces by the methods, and
-   lot, the functions above with `field` and `fields`. */
-void llot_open(lua_State *L) {
+/* Sets batch_type, whose __index the Lua side replaces by the methods, and
+   batch, the functions above with `field` and `fields`. */
+void lbatch_open(lua_State *L) {
   lhandle_type(L, LLOT, FUNCTIONS);
-  lua_pushcfunction(L, lot_length);
+  lua_pushcfunction(L, batch_length);
   lua_setfield(L, -2, "__len");
   lua_getfield(L, -1, "__index");
   push_fields(L);
-  lua_pushcclosure(L, lot_field, 1);
+  lua_pushcclosure(L, batch_field, 1);
   lua_setfield(L, -3, "field");
   lua_setfield(L, -2, "fields");
-  lua_setfield(L, -3, "lot");
-  lua_setfield(L, -2, "lot_type");
-  lticket_starters(L, "lot", WAITING);
+  lua_setfield(L, -3, "batch");
+  lua_setfield(L, -2, "batch_type");
+  lticket_starters(L, "batch", WAITING);
 }

@@ -176,8 +176,8 @@ static int buffer_find(lua_State *L) {
   return 2;
 }
 
-/* fold(buffer, name, version, bytes, headers, lane, delay, at, ttl, version,
-   on_conflict, dedup, wait): true, or BUSY. */
+/* fold(buffer, name, version, bytes, headers, priority, delay, at, ttl,
+   version, on_conflict, dedup, wait): true, or BUSY. */
 static int buffer_fold(lua_State *L) {
   respool_buffer *b = buffer(L);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;

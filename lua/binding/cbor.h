@@ -12,8 +12,8 @@
 
 #include "base/cbor.h"
 
-/* Leaves the table { encode, decode, skip, array, array_mt, null } on the stack.
-   Comes before any other function here, once for each Lua state. */
+/* Leaves the table { encode, decode, skip, array, array_mt, null } on the
+   stack. Comes before any other function here, once for each Lua state. */
 void lcbor_open(lua_State *L);
 
 /* The state's packer, emptied; it belongs to the state and outlives an

@@ -12,7 +12,7 @@
 #include "ticket.h"
 
 /* methods(type): the table of its methods, such as those of "respool.queue";
-   of a lot they are core.lot. */
+   of a batch they are core.lot. */
 static int methods(lua_State *L) {
   luaL_getmetatable(L, luaL_checkstring(L, 1));
   if (!lua_isnil(L, -1))
@@ -33,7 +33,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "backoff_delay", lbackoff_delay },
   { "methods", methods },
   { "mono", mono },
-  { "compact", lcare_compact },
+  { "compact", lmaintenance_compact },
   { NULL, NULL }
 };
 
@@ -47,7 +47,7 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lstore_open(L);
   lqueue_open(L);
   ltake_open(L);
-  llot_open(L);
+  lbatch_open(L);
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);

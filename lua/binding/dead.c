@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dead letters: methods of a store that take the box's name.
+ * Dead letters: methods of a store that take the DLQ's name.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,36 +19,36 @@ static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
 }
 
-static const char *box(lua_State *L) {
+static const char *dlq(lua_State *L) {
   return luaL_checkstring(L, 2);
 }
 
 
 /* Reading. */
 
-static const record_field LETTER[] = {
-  RECORD(respool_letter, number, COUNT),
-  RECORD(respool_letter, queue, BYTES),
-  RECORD(respool_letter, id, COUNT),
-  RECORD(respool_letter, reason, BYTES),
-  RECORD(respool_letter, group, BYTES),
-  RECORD(respool_letter, error, BYTES),
-  RECORD(respool_letter, headers, BYTES),
-  RECORD(respool_letter, original, BYTES),
-  RECORD(respool_letter, pushed_at, TIME),
-  RECORD(respool_letter, died_at, TIME),
-  RECORD(respool_letter, first_failed_at, TIME),
-  RECORD(respool_letter, attempts, COUNT),
-  RECORD(respool_letter, deliveries, COUNT),
-  RECORD(respool_letter, crashes, COUNT),
-  RECORD(respool_letter, replays, COUNT),
-  RECORD(respool_letter, version, COUNT),
-  RECORD(respool_letter, key, BYTES),
-  RECORD(respool_letter, memo, BYTES),
-  RECORD(respool_letter, items, COUNT),
-  { "priority", offsetof(respool_letter, lane), RECORD_INT },
-  RECORD(respool_letter, failures, COUNT),
-  RECORD(respool_letter, damaged, FLAG),
+static const record_field DEAD[] = {
+  RECORD(respool_dead_letter, number, COUNT),
+  RECORD(respool_dead_letter, queue, BYTES),
+  RECORD(respool_dead_letter, id, COUNT),
+  RECORD(respool_dead_letter, reason, BYTES),
+  RECORD(respool_dead_letter, group, BYTES),
+  RECORD(respool_dead_letter, error, BYTES),
+  RECORD(respool_dead_letter, headers, BYTES),
+  RECORD(respool_dead_letter, original, BYTES),
+  RECORD(respool_dead_letter, pushed_at, TIME),
+  RECORD(respool_dead_letter, died_at, TIME),
+  RECORD(respool_dead_letter, first_failed_at, TIME),
+  RECORD(respool_dead_letter, attempts, COUNT),
+  RECORD(respool_dead_letter, deliveries, COUNT),
+  RECORD(respool_dead_letter, crashes, COUNT),
+  RECORD(respool_dead_letter, replays, COUNT),
+  RECORD(respool_dead_letter, version, COUNT),
+  RECORD(respool_dead_letter, key, BYTES),
+  RECORD(respool_dead_letter, memo, BYTES),
+  RECORD(respool_dead_letter, items, COUNT),
+  { "priority", offsetof(respool_dead_letter, priority), RECORD_INT },
+  RECORD(respool_dead_letter, failures, COUNT),
+  RECORD(respool_dead_letter, damaged, FLAG),
   RECORD_END
 };
 
@@ -60,32 +60,32 @@ static const record_field FAILURE[] = {
   RECORD_END
 };
 
-static void push_history(lua_State *L, const respool_letter *letter) {
+static void push_history(lua_State *L, const respool_dead_letter *dead) {
   lua_newtable(L);
-  for (size_t i = 0; i < letter->history_length; i++) {
-    lrecord_push(L, FAILURE, &letter->history[i]);
+  for (size_t i = 0; i < dead->history_length; i++) {
+    lrecord_push(L, FAILURE, &dead->history[i]);
     lua_rawseti(L, -2, (int)i + 1);
   }
 }
 
-static void push_letter(lua_State *L, const respool_letter *letter) {
-  lrecord_push(L, LETTER, letter);
-  lua_pushlstring(L, letter->body.data, letter->body.size);
+static void push_dead(lua_State *L, const respool_dead_letter *dead) {
+  lrecord_push(L, DEAD, dead);
+  lua_pushlstring(L, dead->body.data, dead->body.size);
   lua_setfield(L, -2, "bytes");
-  push_history(L, letter);
+  push_history(L, dead);
   lua_setfield(L, -2, "history");
 }
 
-static void free_letters(void *l) {
-  respool_letters_free(l);
+static void free_dead_letters(void *l) {
+  respool_dead_letters_free(l);
 }
 
-static int push_letters(lua_State *L, void **held) {
-  respool_letters *l = *held;
-  size_t n = respool_letters_length(l);
+static int push_dead_letters(lua_State *L, void **held) {
+  respool_dead_letters *l = *held;
+  size_t n = respool_dead_letters_length(l);
   lua_createtable(L, (int)n, 0);
   for (size_t i = 0; i < n; i++) {
-    push_letter(L, respool_letters_at(l, i));
+    push_dead(L, respool_dead_letters_at(l, i));
     lua_rawseti(L, -2, (int)i + 1);
   }
   lguard_free(held);
@@ -102,36 +102,36 @@ static const record_field LIST[] = {
   RECORD_END
 };
 
-/* Arguments and results of whatever may take long with a box. */
-typedef struct box_call {
+/* Arguments and results of whatever may take long with a DLQ. */
+typedef struct dlq_call {
   lcall call;
-  lname box;
+  lname dlq;
   char *group; /* its own copy */
   respool_list_options list;
   respool_purge_options purge;
-  respool_letters *letters;
+  respool_dead_letters *dead_letters;
   packer groups;
   uint64_t *numbers, n, removed;
-} box_call;
+} dlq_call;
 
-static void free_box(lcall *c) {
-  box_call *b = (box_call *)c;
-  respool_letters_free(b->letters);
+static void free_dlq(lcall *c) {
+  dlq_call *b = (dlq_call *)c;
+  respool_dead_letters_free(b->dead_letters);
   packer_free(&b->groups);
   free(b->numbers);
   free(b->group);
 }
 
-static box_call *new_box_call(lua_State *L) {
-  box_call *b = lcall_of_store(L, sizeof *b);
+static dlq_call *new_dlq_call(lua_State *L) {
+  dlq_call *b = lcall_of_store(L, sizeof *b);
   packer_init(&b->groups);
-  b->call.free = free_box;
-  lcall_name(L, 2, b->box);
+  b->call.free = free_dlq;
+  lcall_name(L, 2, b->dlq);
   return b;
 }
 
 /* A group's name that was read is the table's. */
-static const char *own_group(lua_State *L, box_call *b, const char *group) {
+static const char *own_group(lua_State *L, dlq_call *b, const char *group) {
   if (!group)
     return NULL;
   b->group = strdup(group);
@@ -141,30 +141,30 @@ static const char *own_group(lua_State *L, box_call *b, const char *group) {
 }
 
 static int run_list(lcall *c) {
-  box_call *b = (box_call *)c;
-  return respool_dead_list(c->store, b->box, &b->list, &b->letters);
+  dlq_call *b = (dlq_call *)c;
+  return respool_dead_list(c->store, b->dlq, &b->list, &b->dead_letters);
 }
 
 static int push_list(lua_State *L, lcall *c) {
-  box_call *b = (box_call *)c;
-  void **held = lguard(L, free_letters);
-  *held = b->letters;
-  b->letters = NULL;
-  return push_letters(L, held);
+  dlq_call *b = (dlq_call *)c;
+  void **held = lguard(L, free_dead_letters);
+  *held = b->dead_letters;
+  b->dead_letters = NULL;
+  return push_dead_letters(L, held);
 }
 
 /* With the options at index 3. */
-static box_call *new_list_call(lua_State *L) {
-  box_call *b = new_box_call(L);
+static dlq_call *new_list_call(lua_State *L) {
+  dlq_call *b = new_dlq_call(L);
   b->list = (respool_list_options)RESPOOL_LIST_OPTIONS_INIT;
   lrecord_read(L, 3, LIST, &b->list);
   b->list.group = own_group(L, b, b->list.group);
   return b;
 }
 
-/* dead_list(store, box, options): a list of letters. */
+/* dead_list(store, DLQ, options): a list of dead letters. */
 static int dead_list(lua_State *L) {
-  box_call *b = new_list_call(L);
+  dlq_call *b = new_list_call(L);
   return lcall_do(L, &b->call, run_list, push_list);
 }
 
@@ -183,13 +183,13 @@ static bool same_bytes(respool_bytes a, respool_bytes b) {
   return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
 }
 
-/* Letters of a group tend to lie together, and are counted together. */
-static void push_counts(lua_State *L, const respool_letters *l) {
-  size_t n = respool_letters_length(l), first = 0;
+/* Dead letters of a group tend to lie together, and are counted together. */
+static void push_counts(lua_State *L, const respool_dead_letters *l) {
+  size_t n = respool_dead_letters_length(l), first = 0;
   lua_newtable(L);
   for (size_t i = 1; i <= n; i++) {
-    respool_bytes group = respool_letters_at(l, first)->group;
-    if (i < n && same_bytes(group, respool_letters_at(l, i)->group))
+    respool_bytes group = respool_dead_letters_at(l, first)->group;
+    if (i < n && same_bytes(group, respool_dead_letters_at(l, i)->group))
       continue;
     add_count(L, group, i - first);
     first = i;
@@ -197,14 +197,14 @@ static void push_counts(lua_State *L, const respool_letters *l) {
 }
 
 static int push_numbers(lua_State *L, lcall *c) {
-  box_call *b = (box_call *)c;
-  void **held = lguard(L, free_letters);
-  respool_letters *l = *held = b->letters;
-  b->letters = NULL;
-  size_t n = respool_letters_length(l);
+  dlq_call *b = (dlq_call *)c;
+  void **held = lguard(L, free_dead_letters);
+  respool_dead_letters *l = *held = b->dead_letters;
+  b->dead_letters = NULL;
+  size_t n = respool_dead_letters_length(l);
   lua_createtable(L, (int)n, 0);
   for (size_t i = 0; i < n; i++) {
-    lrecord_push_count(L, respool_letters_at(l, i)->number);
+    lrecord_push_count(L, respool_dead_letters_at(l, i)->number);
     lua_rawseti(L, -2, (int)i + 1);
   }
   push_counts(L, l);
@@ -212,30 +212,30 @@ static int push_numbers(lua_State *L, lcall *c) {
   return 2;
 }
 
-/* dead_numbers(store, box, options): the numbers of letters, and how many
+/* dead_numbers(store, DLQ, options): the numbers of dead letters, and how many
    there are of each group. */
 static int dead_numbers(lua_State *L) {
-  box_call *b = new_list_call(L);
+  dlq_call *b = new_list_call(L);
   b->list.no_body = 1;
   return lcall_do(L, &b->call, run_list, push_numbers);
 }
 
-/* dead_get(store, box, number): a list of one letter. */
+/* dead_get(store, DLQ, number): a list of one dead letter. */
 static int dead_get(lua_State *L) {
   respool *s = store(L);
   uint64_t number = lrecord_count(L, 3);
-  void **held = lguard(L, free_letters);
-  respool_letters *l;
-  int rc = respool_dead_get(s, box(L), number, &l);
+  void **held = lguard(L, free_dead_letters);
+  respool_dead_letters *l;
+  int rc = respool_dead_get(s, dlq(L), number, &l);
   if (rc)
     return lfail(L, rc);
   *held = l;
-  return push_letters(L, held);
+  return push_dead_letters(L, held);
 }
 
 static int dead_count(lua_State *L) {
   uint64_t n;
-  int rc = respool_dead_count(store(L), box(L), &n);
+  int rc = respool_dead_count(store(L), dlq(L), &n);
   if (rc)
     return lfail(L, rc);
   lrecord_push_count(L, n);
@@ -263,12 +263,12 @@ static void push_group(lua_State *L, unpacker *u) {
 }
 
 static int run_groups(lcall *c) {
-  box_call *b = (box_call *)c;
-  return respool_dead_groups(c->store, b->box, add_group, &b->groups);
+  dlq_call *b = (dlq_call *)c;
+  return respool_dead_groups(c->store, b->dlq, add_group, &b->groups);
 }
 
 static int push_groups(lua_State *L, lcall *c) {
-  const packer *p = &((box_call *)c)->groups;
+  const packer *p = &((dlq_call *)c)->groups;
   lua_newtable(L);
   unpacker u;
   unpacker_init(&u, p->data, p->len);
@@ -279,29 +279,29 @@ static int push_groups(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* dead_groups(store, box): a list of { group, reason, count }. */
+/* dead_groups(store, DLQ): a list of { group, reason, count }. */
 static int dead_groups(lua_State *L) {
-  return lcall_do(L, &new_box_call(L)->call, run_groups, push_groups);
+  return lcall_do(L, &new_dlq_call(L)->call, run_groups, push_groups);
 }
 
 
 /* Removing. */
 
 static int run_remove(lcall *c) {
-  box_call *b = (box_call *)c;
-  return respool_dead_remove(c->store, b->box, b->numbers, b->n,
+  dlq_call *b = (dlq_call *)c;
+  return respool_dead_remove(c->store, b->dlq, b->numbers, b->n,
                              &b->removed);
 }
 
 static int push_removed(lua_State *L, lcall *c) {
-  lrecord_push_count(L, ((box_call *)c)->removed);
+  lrecord_push_count(L, ((dlq_call *)c)->removed);
   return 1;
 }
 
-/* dead_remove(store, box, numbers): how many were there. */
+/* dead_remove(store, DLQ, numbers): how many were there. */
 static int dead_remove(lua_State *L) {
   luaL_checktype(L, 3, LUA_TTABLE);
-  box_call *b = new_box_call(L);
+  dlq_call *b = new_dlq_call(L);
   b->n = lua_rawlen(L, 3);
   b->numbers = malloc((b->n + 1) * sizeof *b->numbers);
   if (!b->numbers)
@@ -321,13 +321,13 @@ static const record_field PURGE[] = {
 };
 
 static int run_purge(lcall *c) {
-  box_call *b = (box_call *)c;
-  return respool_dead_purge(c->store, b->box, &b->purge, &b->removed);
+  dlq_call *b = (dlq_call *)c;
+  return respool_dead_purge(c->store, b->dlq, &b->purge, &b->removed);
 }
 
-/* dead_purge(store, box, options): how many there were. */
+/* dead_purge(store, DLQ, options): how many there were. */
 static int dead_purge(lua_State *L) {
-  box_call *b = new_box_call(L);
+  dlq_call *b = new_dlq_call(L);
   b->purge = (respool_purge_options)RESPOOL_PURGE_OPTIONS_INIT;
   lrecord_read(L, 3, PURGE, &b->purge);
   b->purge.group = own_group(L, b, b->purge.group);
@@ -339,9 +339,9 @@ static int dead_purge(lua_State *L) {
 
 typedef struct move_call {
   lcall call;
-  lname box;
+  lname dlq;
   respool_move_options options;
-  respool_job job;
+  respool_replay replay;
   size_t n;
   respool_move *moves;
   respool_payload *payloads;
@@ -404,7 +404,7 @@ static void read_moves(lua_State *L, int index, move_call *m) {
 
 static int run_move(lcall *c) {
   move_call *m = (move_call *)c;
-  return respool_dead_move(c->store, m->box, m->moves, m->n, &m->options,
+  return respool_dead_move(c->store, m->dlq, m->moves, m->n, &m->options,
                            &m->moved);
 }
 
@@ -413,21 +413,21 @@ static int push_moved(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* dead_move(store, box, moves, to, keep_attempts, job): how many moved. */
+/* dead_move(store, DLQ, moves, to, keep_attempts, job): how many moved. */
 static int dead_move(lua_State *L) {
   lua_settop(L, 6);
   luaL_checktype(L, 3, LUA_TTABLE);
   respool_queue *to = lua_isnil(L, 4) ? NULL : lhandle_object(L, 4, LQUEUE);
   move_call *m = lcall_of_store(L, sizeof *m);
   m->options = (respool_move_options)RESPOOL_MOVE_OPTIONS_INIT;
-  m->job.size = sizeof m->job;
+  m->replay.size = sizeof m->replay;
   m->call.free = free_moves;
   if (to)
     m->options.to = respool_queue_ref(to);
   m->options.keep_attempts = lua_toboolean(L, 5);
   if (!lua_isnil(L, 6))
-    m->options.job = ljob_read(L, 6, &m->job);
-  lcall_name(L, 2, m->box);
+    m->options.replay = lreplay_read(L, 6, &m->replay);
+  lcall_name(L, 2, m->dlq);
   read_moves(L, 3, m);
   return lcall_do(L, &m->call, run_move, push_moved);
 }

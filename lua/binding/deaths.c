@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Letters that a take made, in a growing array; see deaths.h.
+ * Dead letters that a take made, in a growing array; see deaths.h.
  */
 #include "deaths.h"
 
@@ -12,7 +12,7 @@
 
 typedef struct death {
   uint64_t number;
-  char box[RESPOOL_NAME_MAX + 1];
+  char dlq[RESPOOL_NAME_MAX + 1];
 } death;
 
 typedef struct deaths {
@@ -38,15 +38,15 @@ static bool has_room(deaths *d) {
   return true;
 }
 
-/* One that there is no memory for is not told of; its letter is there. */
-static void gather(void *arg, const char *box, uint64_t number) {
+/* One that there is no memory for is not told of; its dead letter is there. */
+static void gather(void *arg, const char *dlq, uint64_t number) {
   deaths *d = arg;
   if (!has_room(d))
     return;
   death *one = &d->of[d->n++];
   one->number = number;
-  strncpy(one->box, box, RESPOOL_NAME_MAX);
-  one->box[RESPOOL_NAME_MAX] = '\0';
+  strncpy(one->dlq, dlq, RESPOOL_NAME_MAX);
+  one->dlq[RESPOOL_NAME_MAX] = '\0';
 }
 
 static bool is_watched(lua_State *L, int beside) {
@@ -71,8 +71,8 @@ void ldeaths_watch(lua_State *L, int beside, respool_take_options *o) {
 
 static void push_death(lua_State *L, const death *one) {
   lua_createtable(L, 0, 2);
-  lua_pushstring(L, one->box);
-  lua_setfield(L, -2, "box");
+  lua_pushstring(L, one->dlq);
+  lua_setfield(L, -2, "dlq");
   lrecord_push_count(L, one->number);
   lua_setfield(L, -2, "number");
 }

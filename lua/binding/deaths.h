@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deaths in a take: the letters that it made, for a queue that watches. They
- * are gathered in memory of C, as the core must not be left by an error, and
- * put beside the lot when it has returned.
+ * Deaths in a take: the dead letters that it made, for a queue that watches.
+ * They are gathered in memory of C, as the core must not be left by an error,
+ * and put beside the batch when it has returned.
  */
 #ifndef BINDING_DEATHS_H
 #define BINDING_DEATHS_H
@@ -10,11 +10,11 @@
 #include "compat.h"
 #include "respool.h"
 
-/* Has a take gather its letters, if the table at `beside` has a true field
+/* Has a take gather its dead letters, if the table at `beside` has a true field
    `watch`. Pushes one value, which is to stay until they are put. */
 void ldeaths_watch(lua_State *L, int beside, respool_take_options *o);
 
-/* Sets `died` in the table at `beside`: { { box =, number = }, ... }; nothing
+/* Sets `died` in the table at `beside`: { { DLQ =, number = }, ... }; nothing
    when there are none. `deaths` is the options' died_arg, or NULL. */
 void ldeaths_put(lua_State *L, int beside, const void *deaths);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The userdata of stores, queues and lots, and the tree they form: a lot
+ * The userdata of stores, queues and batches, and the tree they form: a batch
  * hangs below its queue, a queue below its store. Shutting a handle shuts
  * what hangs below it first, so nothing of the core is freed after what it
  * lives in, in whatever order finalizers run.
@@ -15,7 +15,7 @@
 
 #define LSTORE "respool.store"
 #define LQUEUE "respool.queue"
-#define LLOT "respool.lot"
+#define LLOT "respool.batch"
 
 typedef void (*lfree)(void *object);
 

@@ -10,37 +10,37 @@
 #include "ticket.h"
 
 static const record_field CARE[] = {
-  RECORD(respool_care, expired, COUNT),
-  RECORD(respool_care, letters, COUNT),
-  RECORD(respool_care, history, COUNT),
-  RECORD(respool_care, windows, COUNT),
-  RECORD(respool_care, readers, COUNT),
-  RECORD(respool_care, more, FLAG),
+  RECORD(respool_maintenance, expired, COUNT),
+  RECORD(respool_maintenance, dead_letters, COUNT),
+  RECORD(respool_maintenance, history, COUNT),
+  RECORD(respool_maintenance, windows, COUNT),
+  RECORD(respool_maintenance, readers, COUNT),
+  RECORD(respool_maintenance, more, FLAG),
   RECORD_END
 };
 
 /* maintain(store, seconds): a table of what was done; nil: all there is. */
-typedef struct care_call {
+typedef struct maintenance_call {
   lcall call;
   int64_t ms;
-  respool_care out;
-} care_call;
+  respool_maintenance out;
+} maintenance_call;
 
 static int run_maintain(lcall *c) {
-  care_call *m = (care_call *)c;
+  maintenance_call *m = (maintenance_call *)c;
   return respool_maintain(c->store, m->ms, &m->out);
 }
 
-static int push_care(lua_State *L, lcall *c) {
-  lrecord_push(L, CARE, &((care_call *)c)->out);
+static int push_maintenance(lua_State *L, lcall *c) {
+  lrecord_push(L, CARE, &((maintenance_call *)c)->out);
   return 1;
 }
 
 static int store_maintain(lua_State *L) {
-  care_call *c = lcall_of_store(L, sizeof *c);
+  maintenance_call *c = lcall_of_store(L, sizeof *c);
   c->ms = lrecord_span_or_zero(L, 2);
   c->out.size = sizeof c->out;
-  return lcall_do(L, &c->call, run_maintain, push_care);
+  return lcall_do(L, &c->call, run_maintain, push_maintenance);
 }
 
 /* probe(store, look): seconds that a read took, and a durable write before
@@ -78,7 +78,7 @@ static const record_field COMPACTION[] = {
 };
 
 /* compact(path, to): bytes before and after; `to` nil: in its place. */
-int lcare_compact(lua_State *L) {
+int lmaintenance_compact(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   respool_compaction done = RESPOOL_COMPACTION_INIT;
   int rc = respool_compact(path, luaL_optstring(L, 2, NULL), &done);
@@ -94,10 +94,10 @@ static const luaL_Reg METHODS[] = {
   { NULL, NULL }
 };
 
-void lcare_methods(lua_State *L) {
+void lmaintenance_methods(lua_State *L) {
   compat_register(L, METHODS);
 }
 
-void lcare_starters(lua_State *L) {
+void lmaintenance_starters(lua_State *L) {
   lticket_starters(L, "store", METHODS);
 }

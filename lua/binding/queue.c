@@ -22,7 +22,7 @@ static respool_queue *queue(lua_State *L) {
 
 static const record_field POLICY[] = {
   RECORD(respool_queue_options, lease, SPAN),
-  RECORD(respool_queue_options, max_hold, SPAN),
+  RECORD(respool_queue_options, max_lease, SPAN),
   RECORD(respool_queue_options, max_attempts, LIMIT),
   RECORD(respool_queue_options, max_crashes, LIMIT),
   RECORD(respool_queue_options, ttl, SPAN),
@@ -39,8 +39,8 @@ static const record_field POLICY[] = {
   RECORD_END
 };
 
-static const record_field BOX[] = {
-  RECORD(respool_queue_options, box, TEXT),
+static const record_field DLQ[] = {
+  RECORD(respool_queue_options, dlq, TEXT),
   RECORD_END
 };
 
@@ -60,13 +60,13 @@ static int number_at(lua_State *L, int index, int i) {
   return n;
 }
 
-/* The list at `index`: lane, weight, lane, weight ... */
+/* The list at `index`: priority, weight, priority, weight ... */
 static void read_weights(lua_State *L, int index, respool_weights *w) {
   luaL_checktype(L, index, LUA_TTABLE);
   w->n = lua_rawlen(L, index) / 2;
   luaL_argcheck(L, w->n <= RESPOOL_WEIGHTS_MAX, 3, "too many weights");
   for (int i = 0; i < (int)w->n; i++) {
-    w->of[i].lane = number_at(L, index, 2 * i + 1);
+    w->of[i].priority = number_at(L, index, 2 * i + 1);
     w->of[i].weight = (unsigned)number_at(L, index, 2 * i + 2);
   }
 }
@@ -74,7 +74,7 @@ static void read_weights(lua_State *L, int index, respool_weights *w) {
 void lqueue_options(lua_State *L, int index, respool_queue_options *o,
                     respool_backoff *backoff, respool_weights *weights) {
   lrecord_read(L, index, POLICY, o);
-  lrecord_read(L, index, BOX, o);
+  lrecord_read(L, index, DLQ, o);
   lua_getfield(L, index, "backoff");
   if (!lua_isnil(L, -1)) {
     lbackoff_get(L, lua_gettop(L), backoff);
@@ -107,12 +107,12 @@ static void push_backoff(lua_State *L, const respool_backoff *b) {
   lua_setfield(L, -2, "list");
 }
 
-/* A table of weights by lane. */
+/* A table of weights by priority. */
 static void push_weights(lua_State *L, const respool_weights *w) {
   lua_newtable(L);
   for (size_t i = 0; i < w->n; i++) {
     lua_pushinteger(L, (lua_Integer)w->of[i].weight);
-    lua_rawseti(L, -2, w->of[i].lane);
+    lua_rawseti(L, -2, w->of[i].priority);
   }
 }
 
@@ -120,14 +120,14 @@ static int queue_config(lua_State *L) {
   respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
   respool_backoff backoff;
   respool_weights weights;
-  char box[RESPOOL_NAME_MAX + 1];
-  int rc = respool_queue_config(queue(L), &o, &backoff, box,
+  char dlq[RESPOOL_NAME_MAX + 1];
+  int rc = respool_queue_config(queue(L), &o, &backoff, dlq,
                                 &weights);
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, POLICY, &o);
-  lua_pushstring(L, box);
-  lua_setfield(L, -2, "box");
+  lua_pushstring(L, dlq);
+  lua_setfield(L, -2, "dlq");
   push_backoff(L, &backoff);
   lua_setfield(L, -2, "backoff");
   push_weights(L, &weights);
@@ -194,7 +194,7 @@ static int queue_stat(lua_State *L) {
 /* Push. */
 
 void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
-  o->lane = (int)luaL_optinteger(L, index, 0);
+  o->priority = (int)luaL_optinteger(L, index, 0);
   o->delay = lrecord_span_or_zero(L, index + 1);
   o->at = lrecord_span_or_zero(L, index + 2);
   o->ttl = lrecord_span(L, index + 3);
@@ -278,7 +278,7 @@ respool_payload lqueue_payload(lua_State *L) {
   return item;
 }
 
-/* push(queue, payload, encode, headers, key, lane, delay, at, ttl, version,
+/* push(queue, payload, encode, headers, key, priority, delay, at, ttl, version,
    on_conflict, dedup, wait): the id, and "exists" when the item that holds
    the key has it. */
 static int queue_push(lua_State *L) {
@@ -311,12 +311,12 @@ static int queue_push_many(lua_State *L) {
   return push_items(L, q, items, n);
 }
 
-/* watch(queue): from now on its pushes note the letters that they make. */
+/* watch(queue): from now on its pushes note the dead letters that they make. */
 static int queue_watch(lua_State *L) {
   return lresult(L, respool_queue_watch(queue(L), 1));
 }
 
-/* notice(queue): box and number of the next such letter, or nothing. */
+/* notice(queue): DLQ and number of the next such dead letter, or nothing. */
 static int queue_notice(lua_State *L) {
   respool_notice n = RESPOOL_NOTICE_INIT;
   int rc = respool_queue_notice(queue(L), &n);
@@ -324,7 +324,7 @@ static int queue_notice(lua_State *L) {
     return lfail(L, rc);
   if (!n.number)
     return 0;
-  lua_pushstring(L, n.box);
+  lua_pushstring(L, n.dlq);
   lrecord_push_count(L, n.number);
   return 2;
 }

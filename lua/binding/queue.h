@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What stores, queues and lots share: options of queues, pushes and takes
+ * What stores, queues and batches share: options of queues, pushes and takes
  * as they lie in a table or on the stack, and items as records.
  */
 #ifndef BINDING_QUEUE_H
@@ -16,12 +16,12 @@
 extern const record_field LITEM_FIELDS[];
 
 /* Options of a queue from the table at `index`; a retry policy is read into
-   `backoff`, shares of lanes into `weights`. What they point to lives as long
-   as the table. */
+ `backoff`, shares of priorities into `weights`. What they point to lives as
+   long as the table. */
 void lqueue_options(lua_State *L, int index, respool_queue_options *o,
                     respool_backoff *backoff, respool_weights *weights);
 
-/* lane, delay, at, ttl, version, on_conflict, dedup, wait from `index` on;
+/* priority, delay, at, ttl, version, on_conflict, dedup, wait from `index` on;
    nil is the default. */
 void lqueue_push_options(lua_State *L, int index, respool_push_options *o);
 
@@ -36,16 +36,16 @@ void lqueue_take_options(lua_State *L, int index, respool_take_options *o);
 /* The string at `index`, borrowed; nil is no bytes. */
 respool_bytes lqueue_bytes(lua_State *L, int index);
 
-/* verdict, delay, error, trace, group, reason, box, memo from `index` on. */
-void llot_outcome(lua_State *L, int index, respool_outcome *o);
+/* outcome, delay, error, trace, group, reason, DLQ, memo from `index` on. */
+void lbatch_outcome(lua_State *L, int index, respool_outcome *o);
 
-/* The number at `index` of an item of the lot, made one from 0. */
-size_t llot_number(lua_State *L, int index, const respool_lot *l);
+/* The number at `index` of an item of the batch, made one from 0. */
+size_t lbatch_number(lua_State *L, int index, const respool_batch *l);
 
-/* Pushes a shut lot with the table at `beside`. */
-handle *llot_new(lua_State *L, int beside);
+/* Pushes a shut batch with the table at `beside`. */
+handle *lbatch_new(lua_State *L, int beside);
 
-/* The end of a ticket that takes: the lot beside it, opened. */
-int llot_taken(lua_State *L, int rc, const respool_result *r, lticket *t);
+/* The end of a ticket that takes: the batch beside it, opened. */
+int lbatch_taken(lua_State *L, int rc, const respool_result *r, lticket *t);
 
 #endif

@@ -10,12 +10,12 @@
 static const record_field SALVAGE[] = {
   RECORD(respool_salvage, queues, COUNT),
   RECORD(respool_salvage, items, COUNT),
-  RECORD(respool_salvage, letters, COUNT),
+  RECORD(respool_salvage, dead_letters, COUNT),
   RECORD(respool_salvage, set_aside, COUNT),
   RECORD(respool_salvage, nameless, COUNT),
   RECORD(respool_salvage, settled, COUNT),
   RECORD(respool_salvage, lost_items, COUNT),
-  RECORD(respool_salvage, lost_letters, COUNT),
+  RECORD(respool_salvage, lost_dead_letters, COUNT),
   RECORD(respool_salvage, lost_records, COUNT),
   RECORD(respool_salvage, damaged_pages, COUNT),
   RECORD_END

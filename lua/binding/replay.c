@@ -16,87 +16,88 @@ static respool *store(lua_State *L) {
 }
 
 static const record_field JOB[] = {
-  RECORD(respool_job, name, NAME),
-  RECORD(respool_job, box, NAME),
-  RECORD(respool_job, to, NAME),
-  RECORD(respool_job, state, INT),
-  RECORD(respool_job, cursor, COUNT),
-  RECORD(respool_job, upto, COUNT),
-  RECORD(respool_job, seen, COUNT),
-  RECORD(respool_job, moved, COUNT),
-  RECORD(respool_job, skipped, COUNT),
-  RECORD(respool_job, failed, COUNT),
-  RECORD(respool_job, started_at, TIME),
-  RECORD(respool_job, updated_at, TIME),
+  RECORD(respool_replay, name, NAME),
+  RECORD(respool_replay, dlq, NAME),
+  RECORD(respool_replay, to, NAME),
+  RECORD(respool_replay, state, INT),
+  RECORD(respool_replay, cursor, COUNT),
+  RECORD(respool_replay, upto, COUNT),
+  RECORD(respool_replay, seen, COUNT),
+  RECORD(respool_replay, moved, COUNT),
+  RECORD(respool_replay, skipped, COUNT),
+  RECORD(respool_replay, failed, COUNT),
+  RECORD(respool_replay, started_at, TIME),
+  RECORD(respool_replay, updated_at, TIME),
   RECORD_END
 };
 
-const respool_job *ljob_read(lua_State *L, int index, respool_job *job) {
-  lrecord_read(L, index, JOB, job);
-  return job;
+const respool_replay *lreplay_read(lua_State *L, int index,
+                                   respool_replay *replay) {
+  lrecord_read(L, index, JOB, replay);
+  return replay;
 }
 
-/* job_load(store, name): a table. */
-static int job_load(lua_State *L) {
+/* replay_load(store, name): a table. */
+static int replay_load(lua_State *L) {
   respool *s = store(L);
-  respool_job job = RESPOOL_JOB_INIT;
-  int rc = respool_job_load(s, luaL_checkstring(L, 2), &job);
+  respool_replay replay = RESPOOL_REPLAY_INIT;
+  int rc = respool_replay_load(s, luaL_checkstring(L, 2), &replay);
   if (rc)
     return lfail(L, rc);
-  lrecord_push(L, JOB, &job);
+  lrecord_push(L, JOB, &replay);
   return 1;
 }
 
-/* job_save(store, table). */
-typedef struct job_call {
+/* replay_save(store, table). */
+typedef struct replay_call {
   lcall call;
-  respool_job job;
+  respool_replay replay;
   lname name;
-} job_call;
+} replay_call;
 
 static int run_save(lcall *c) {
-  return respool_job_save(c->store, &((job_call *)c)->job);
+  return respool_replay_save(c->store, &((replay_call *)c)->replay);
 }
 
-static int job_save(lua_State *L) {
-  job_call *c = lcall_of_store(L, sizeof *c);
-  c->job.size = sizeof c->job;
-  ljob_read(L, 2, &c->job);
+static int replay_save(lua_State *L) {
+  replay_call *c = lcall_of_store(L, sizeof *c);
+  c->replay.size = sizeof c->replay;
+  lreplay_read(L, 2, &c->replay);
   return lcall_do(L, &c->call, run_save, lcall_true);
 }
 
 static int run_remove(lcall *c) {
-  return respool_job_remove(c->store, ((job_call *)c)->name);
+  return respool_replay_remove(c->store, ((replay_call *)c)->name);
 }
 
-static int job_remove(lua_State *L) {
-  job_call *c = lcall_of_store(L, sizeof *c);
+static int replay_remove(lua_State *L) {
+  replay_call *c = lcall_of_store(L, sizeof *c);
   lcall_name(L, 2, c->name);
   return lcall_do(L, &c->call, run_remove, lcall_true);
 }
 
-static int job_names(lua_State *L) {
-  return lnames_list(L, store(L), respool_jobs);
+static int replay_names(lua_State *L) {
+  return lnames_list(L, store(L), respool_replays);
 }
 
 static const luaL_Reg METHODS[] = {
-  { "job_load", job_load },
-  { "job_save", job_save },
-  { "job_remove", job_remove },
-  { "job_names", job_names },
+  { "replay_load", replay_load },
+  { "replay_save", replay_save },
+  { "replay_remove", replay_remove },
+  { "replay_names", replay_names },
   { NULL, NULL }
 };
 
-void ljob_methods(lua_State *L) {
+void lreplay_methods(lua_State *L) {
   compat_register(L, METHODS);
 }
 
 static const luaL_Reg WAITING[] = {
-  { "job_save", job_save },
-  { "job_remove", job_remove },
+  { "replay_save", replay_save },
+  { "replay_remove", replay_remove },
   { NULL, NULL }
 };
 
-void ljob_starters(lua_State *L) {
+void lreplay_starters(lua_State *L) {
   lticket_starters(L, "store", WAITING);
 }

@@ -9,6 +9,7 @@
 #include "respool.h"
 
 /* The job that the table at `index` describes; returns `job`. */
-const respool_job *ljob_read(lua_State *L, int index, respool_job *job);
+const respool_replay *lreplay_read(lua_State *L, int index,
+                                   respool_replay *replay);
 
 #endif

@@ -49,7 +49,7 @@ static void set_flushes(lua_State *L, const uint64_t *flushes) {
   static const char *const reasons[RESPOOL_FLUSH_REASONS] = {
     [RESPOOL_FLUSH_ITEMS] = "items", [RESPOOL_FLUSH_BYTES] = "bytes",
     [RESPOOL_FLUSH_PUSHES] = "pushes", [RESPOOL_FLUSH_INTERVAL] = "interval",
-    [RESPOOL_FLUSH_HAND] = "hand", [RESPOOL_FLUSH_CLOSE] = "close",
+    [RESPOOL_FLUSH_MANUAL] = "manual", [RESPOOL_FLUSH_CLOSE] = "close",
   };
   lua_createtable(L, 0, RESPOOL_FLUSH_REASONS - 1);
   for (int i = RESPOOL_FLUSH_NONE + 1; i < RESPOOL_FLUSH_REASONS; i++) {
@@ -97,5 +97,5 @@ void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats) {
 
 void lfigures_store(lua_State *L, const respool_store_stats *stats) {
   set_histogram(L, "commits", &stats->commits, &SECONDS);
-  set_histogram(L, "commit_verbs", &stats->commit_verbs, &COUNTS);
+  set_histogram(L, "commit_operations", &stats->commit_operations, &COUNTS);
 }

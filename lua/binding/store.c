@@ -141,8 +141,8 @@ static int store_queues(lua_State *L) {
   return lnames_list(L, store(L), respool_queues);
 }
 
-static int store_boxes(lua_State *L) {
-  return lnames_list(L, store(L), respool_boxes);
+static int store_dlqs(lua_State *L) {
+  return lnames_list(L, store(L), respool_dead_letter_queues);
 }
 
 typedef struct check_call {
@@ -191,7 +191,7 @@ static void free_queue(void *q) {
 
 typedef struct open_call {
   lcall call;
-  lname name, box;
+  lname name, dlq;
   respool_queue_options options;
   respool_backoff backoff;
   respool_weights weights;
@@ -215,13 +215,13 @@ static int push_queue(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* The box's name is the table's. */
-static void own_box(lua_State *L, open_call *c) {
-  if (!c->options.box)
+/* The DLQ's name is the table's. */
+static void own_dlq(lua_State *L, open_call *c) {
+  if (!c->options.dlq)
     return;
-  lua_pushstring(L, c->options.box);
-  lcall_name(L, -1, c->box);
-  c->options.box = c->box;
+  lua_pushstring(L, c->options.dlq);
+  lcall_name(L, -1, c->dlq);
+  c->options.dlq = c->dlq;
   lua_pop(L, 1);
 }
 
@@ -232,7 +232,7 @@ static int store_queue(lua_State *L) {
   c->call.free = free_made;
   lcall_name(L, 2, c->name);
   lqueue_options(L, 3, &c->options, &c->backoff, &c->weights);
-  own_box(L, c);
+  own_dlq(L, c);
   return lcall_do(L, &c->call, run_open, push_queue);
 }
 
@@ -258,7 +258,7 @@ static const luaL_Reg METHODS[] = {
   { "random", store_random },
   { "stat", store_stat },
   { "queues", store_queues },
-  { "boxes", store_boxes },
+  { "dead_letter_queues", store_dlqs },
   { "check", store_check },
   { "drop", store_drop },
   { "queue", store_queue },
@@ -279,15 +279,15 @@ void lstore_open(lua_State *L) {
   lhandle_type(L, LSTORE, METHODS);
   lua_getfield(L, -1, "__index");
   ldead_methods(L);
-  ljob_methods(L);
+  lreplay_methods(L);
   ltx_methods(L);
-  lcare_methods(L);
+  lmaintenance_methods(L);
   lbuffers_methods(L);
   lua_pop(L, 2);
   lticket_starters(L, "store", WAITING);
   ldead_starters(L);
-  ljob_starters(L);
-  lcare_starters(L);
+  lreplay_starters(L);
+  lmaintenance_starters(L);
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);
   lua_setfield(L, -2, "open");

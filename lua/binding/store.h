@@ -13,7 +13,7 @@
 void lstore_open(lua_State *L); /* open */
 void lqueue_open(lua_State *L);
 void ltake_open(lua_State *L);  /* cursor */
-void llot_open(lua_State *L);   /* lot, lot_type */
+void lbatch_open(lua_State *L);   /* batch, batch_type */
 void lbuffer_open(lua_State *L);
 void ltx_open(lua_State *L);
 void lprocess_open(lua_State *L); /* process */
@@ -26,16 +26,16 @@ void linput_open(lua_State *L);   /* input */
 void ltake_methods(lua_State *L);
 void lbuffer_methods(lua_State *L);
 void ldead_methods(lua_State *L);
-void ljob_methods(lua_State *L);
+void lreplay_methods(lua_State *L);
 void ltx_methods(lua_State *L);
-void lcare_methods(lua_State *L);
+void lmaintenance_methods(lua_State *L);
 void lbuffers_methods(lua_State *L);
 
 /* Those of a store that may wait, for the module on the top. */
 void ldead_starters(lua_State *L);
-void ljob_starters(lua_State *L);
-void lcare_starters(lua_State *L);
+void lreplay_starters(lua_State *L);
+void lmaintenance_starters(lua_State *L);
 void lbuffers_starters(lua_State *L);
-int lcare_compact(lua_State *L); /* compact */
+int lmaintenance_compact(lua_State *L); /* compact */
 
 #endif

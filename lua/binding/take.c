@@ -27,29 +27,29 @@ void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
 }
 
 static int start_take(lua_State *L, handle *q,
-                      const respool_take_options *o, int lot) {
-  lticket *t = lticket_new(L, llot_taken);
+                      const respool_take_options *o, int batch) {
+  lticket *t = lticket_new(L, lbatch_taken);
   t->queue = q;
   t->deaths = o->died_arg;
   int rc = respool_take_start(q->object, o, &t->made);
-  return lticket_return(L, t, rc, q, lot);
+  return lticket_return(L, t, rc, q, batch);
 }
 
-/* take(queue, beside, items, bytes, wait, lease): a lot. */
+/* take(queue, beside, items, bytes, wait, lease): a batch. */
 static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   lqueue_take_options(L, 3, &o);
   ldeaths_watch(L, 2, &o);
-  handle *h = llot_new(L, 2);
-  respool_lot *lot;
+  handle *h = lbatch_new(L, 2);
+  respool_batch *batch;
   if (LSTARTS(L))
     return start_take(L, q, &o, lua_gettop(L));
-  int rc = respool_take(q->object, &o, &lot);
+  int rc = respool_take(q->object, &o, &batch);
   ldeaths_put(L, 2, o.died_arg);
   if (rc)
     return lfail(L, rc);
-  lhandle_open(h, q, lot);
+  lhandle_open(h, q, batch);
   return 1;
 }
 
@@ -58,7 +58,7 @@ static int queue_take(lua_State *L) {
 
 const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, id, COUNT),
-  { "priority", offsetof(respool_item, lane), RECORD_INT },
+  { "priority", offsetof(respool_item, priority), RECORD_INT },
   RECORD(respool_item, attempts, COUNT),
   RECORD(respool_item, deliveries, COUNT),
   RECORD(respool_item, crashes, COUNT),

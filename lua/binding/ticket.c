@@ -22,16 +22,16 @@ lticket *lticket_new(lua_State *L, lticket_end end) {
 }
 
 int lticket_return(lua_State *L, lticket *t, int rc, handle *parent,
-                   int lot) {
+                   int batch) {
   if (rc)
     return lfail(L, rc);
   lhandle_open(&t->handle, parent, t->made);
-  if (!lot)
+  if (!batch)
     return 1;
   lua_newtable(L);
-  lua_pushvalue(L, lot);
+  lua_pushvalue(L, batch);
   lua_rawseti(L, -2, 1);
-  lua_pushvalue(L, lot - 1);
+  lua_pushvalue(L, batch - 1);
   lua_rawseti(L, -2, 2);
   compat_set_beside(L, -2);
   return 1;

@@ -29,16 +29,17 @@ struct lticket {
   handle handle;
   respool_ticket *made;  /* set by a start, then opened */
   lticket_end end;
-  handle *queue;         /* of a lot to come, which lies beside */
+  handle *queue;         /* of a batch to come, which lies beside */
   const void *deaths;    /* what ldeaths_put wants at the end */
   struct lcall *call;
 };
 
 /* Pushes a shut ticket. Once `made` is set, lticket_return opens it below
-   `parent` and returns it; or fails. A lot at `lot` (0: none) stays with it,
-   to be opened at the end, and so does what ldeaths_watch pushed before it. */
+ `parent` and returns it; or fails. A batch at `batch` (0: none) stays with
+   it, to be opened at the end, and so does what ldeaths_watch pushed before
+   it. */
 lticket *lticket_new(lua_State *L, lticket_end end);
-int lticket_return(lua_State *L, lticket *t, int rc, handle *parent, int lot);
+int lticket_return(lua_State *L, lticket *t, int rc, handle *parent, int batch);
 
 /* An end that is lresult. */
 int lticket_plain(lua_State *L, int rc, const respool_result *r, lticket *t);

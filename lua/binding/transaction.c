@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Transactions: steps gathered in the core, committed together. Beside the
- * userdata, by its number, lies the lot or queue that each step refers to:
+ * userdata, by its number, lies the batch or queue that each step refers to:
  * it must stay, and be open, until the commit.
  */
 #include "queue.h"
@@ -49,7 +49,7 @@ static int added(lua_State *L, const respool_tx *t, int rc, int index) {
   return 1;
 }
 
-/* push(tx, queue, list, headers, key, lane, delay, at, ttl, version,
+/* push(tx, queue, list, headers, key, priority, delay, at, ttl, version,
    on_conflict, dedup): pushes the bodies of the list. */
 static int tx_push(lua_State *L) {
   respool_tx *t = tx(L);
@@ -70,25 +70,25 @@ static int tx_push(lua_State *L) {
   return added(L, t, respool_tx_push(t, q, items, n, &o, NULL), 2);
 }
 
-/* mark(tx, lot, i, verdict, ...), as lot.mark. */
+/* mark(tx, batch, i, outcome, ...), as batch.mark. */
 static int tx_mark(lua_State *L) {
   respool_tx *t = tx(L);
-  respool_lot *l = lhandle_object(L, 2, LLOT);
-  size_t i = llot_number(L, 3, l);
+  respool_batch *l = lhandle_object(L, 2, LLOT);
+  size_t i = lbatch_number(L, 3, l);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  llot_outcome(L, 4, &o);
+  lbatch_outcome(L, 4, &o);
   return added(L, t, respool_tx_mark(t, l, i, &o), 2);
 }
 
-/* letter(tx, box, number, to, remove). */
-static int tx_letter(lua_State *L) {
+/* dead letter(tx, DLQ, number, to, remove). */
+static int tx_dead(lua_State *L) {
   respool_tx *t = tx(L);
-  const char *box = luaL_checkstring(L, 2);
+  const char *dlq = luaL_checkstring(L, 2);
   uint64_t number = lrecord_count(L, 3);
   lua_settop(L, 5);
   respool_queue *to = lua_isnil(L, 4) ? NULL : lhandle_object(L, 4, LQUEUE);
   int remove = lua_toboolean(L, 5);
-  return added(L, t, respool_tx_letter(t, box, number, to, remove), 4);
+  return added(L, t, respool_tx_dead(t, dlq, number, to, remove), 4);
 }
 
 /* steps(tx): how many there are. */
@@ -109,7 +109,7 @@ static int tx_rollback(lua_State *L) {
 
 static void check_open(lua_State *L, const handle *h) {
   if (h && !h->open)
-    lmisuse(L, "transaction: the lot of one of its items is closed");
+    lmisuse(L, "transaction: the batch of one of its items is closed");
 }
 
 static int start_commit(lua_State *L) {
@@ -151,7 +151,7 @@ static int tx_held(lua_State *L) {
 static const luaL_Reg METHODS[] = {
   { "push", tx_push },
   { "mark", tx_mark },
-  { "letter", tx_letter },
+  { "dead_letter", tx_dead },
   { "steps", tx_steps },
   { "rollback", tx_rollback },
   { "commit", tx_commit },

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Dead letters: what is in a box, and letters taken out of it by hand.
+-- Dead letters: what is in a DLQ, and dead letters taken out of it by hand.
 
 local background = require "respool.replay.background"
 local codec = require "respool.support.codec"
@@ -10,8 +10,8 @@ local replay = require "respool.replay.replay"
 
 local M = {}
 
----@class respool.letter
----@field number integer rises within the box
+---@class respool.dead_letter
+---@field number integer rises within the dlq
 ---@field queue string where it died
 ---@field id integer its id there
 ---@field payload any nil when it cannot be decoded
@@ -36,44 +36,46 @@ local M = {}
 ---@field history table[] the first and last of them: at, error, group, trace
 
 ---@class respool.dead
----@field box string
+---@field dlq string
 ---@field store respool.store
 ---@field codec respool.codec
----@field queue respool.queue? whose letters they are
+---@field queue respool.queue? whose dead_letters they are
 local Dead = { __name = "respool.dead" }
 Dead.__index = Dead
 
 ---@param store respool.store
----@param box string
+---@param dlq string
 ---@param of respool.codec
 ---@return respool.dead
-function M.new(store, box, of)
-  return setmetatable({ store = store, box = box, codec = of }, Dead)
+function M.new(store, dlq, of)
+  return setmetatable({ store = store, dlq = dlq, codec = of }, Dead)
 end
 
--- Another box of the same store.
----@param box string
+-- Another DLQ of the same store.
+---@param dlq string
 ---@return respool.dead
-function Dead:in_box(box)
-  return box == self.box and self or M.new(self.store, box, self.codec)
+function Dead:in_dlq(dlq)
+  return dlq == self.dlq and self or M.new(self.store, dlq, self.codec)
 end
 
--- Letters of one page, as the core takes the options.
----@return respool.letter[]?, string?, string?
+-- Dead letters of one page, as the core takes the options.
+---@return respool.dead_letter[]?, string?, string?
 function M.page(dead, o)
-  local letters, message, code = dead.store.handle:dead_list(dead.box, o)
-  if not letters then return nil, message, code end
-  for _, letter in ipairs(letters) do codec.present(dead.codec, letter) end
-  return letters
+  local dead_letters, message, code = dead.store.handle:dead_list(dead.dlq, o)
+  if not dead_letters then return nil, message, code end
+  for _,
+    dead_letter in ipairs(dead_letters) do codec.present(dead.codec,
+      dead_letter) end
+  return dead_letters
 end
 
 
 -- Looking.
 
--- How many letters there are.
+-- How many dead letters there are.
 ---@return integer?, string?, string?
 function Dead:count()
-  return self.store.handle:dead_count(self.box)
+  return self.store.handle:dead_count(self.dlq)
 end
 
 local function larger(a, b)
@@ -82,10 +84,11 @@ local function larger(a, b)
   return a.reason < b.reason
 end
 
--- Letters counted by group and reason, most first: { group, reason, count }.
+-- Dead letters counted by group and reason, most first: { group, reason,
+-- count }.
 ---@return table[]?, string?, string?
 function Dead:groups()
-  local groups, message, code = self.store.handle:dead_groups(self.box)
+  local groups, message, code = self.store.handle:dead_groups(self.dlq)
   if not groups then return nil, message, code end
   table.sort(groups, larger)
   return groups
@@ -99,10 +102,10 @@ local LIST = {
   descending = options.boolean,
 }
 
--- Up to `limit` (100) letters with numbers above `after`, below it when
+-- Up to `limit` (100) dead letters with numbers above `after`, below it when
 -- `descending`.
 ---@param given table?
----@return respool.letter[]?, string?, string?
+---@return respool.dead_letter[]?, string?, string?
 function Dead:list(given)
   return M.page(self, options.read(LIST, given, 1))
 end
@@ -111,9 +114,9 @@ local EACH = {
   of = "dead:each", group = options.string, descending = options.boolean,
 }
 
--- Iterates over the letters. A storage error is raised.
+-- Iterates over the dead letters. A storage error is raised.
 ---@param given table?
----@return fun(): respool.letter?
+---@return fun(): respool.dead_letter?
 function Dead:each(given)
   local o = options.read(EACH, given, 1)
   return page.each(function(last)
@@ -122,22 +125,23 @@ function Dead:each(given)
   end)
 end
 
--- The letter with this number.
+-- The dead letter with this number.
 ---@param number integer
----@return respool.letter?, string?, string?
+---@return respool.dead_letter?, string?, string?
 function Dead:get(number)
   options.argument(1, "dead:get", number, options.id)
-  local letters, message, code = self.store.handle:dead_get(self.box, number)
-  if not letters then return nil, message, code end
-  return codec.present(self.codec, letters[1])
+  local dead_letters, message,
+    code = self.store.handle:dead_get(self.dlq, number)
+  if not dead_letters then return nil, message, code end
+  return codec.present(self.codec, dead_letters[1])
 end
 
--- The letter that has been here longest; nil when there is none.
----@return respool.letter?, string?, string?
+-- The dead letter that has been here longest; nil when there is none.
+---@return respool.dead_letter?, string?, string?
 function Dead:oldest()
-  local letters, message, code = M.page(self, { limit = 1 })
-  if not letters then return nil, message, code end
-  return letters[1]
+  local dead_letters, message, code = M.page(self, { limit = 1 })
+  if not dead_letters then return nil, message, code end
+  return dead_letters[1]
 end
 
 
@@ -145,7 +149,8 @@ end
 
 local function found(dead, count, number)
   if count > 0 then return true end
-  return nil, ("there is no letter %d in box '%s'"):format(number, dead.box),
+  return nil,
+    ("there is no dead letter %d in DLQ '%s'"):format(number, dead.dlq),
     "NOT_FOUND"
 end
 
@@ -153,7 +158,7 @@ local RETRY = {
   of = "dead:retry", to = options.queue, keep_attempts = options.boolean,
 }
 
--- Moves one letter back to its queue, or to another, with its attempts
+-- Moves one dead letter back to its queue, or to another, with its attempts
 -- counted from none again unless `keep_attempts`. It takes its key up again,
 -- unless another item holds it by now: then it goes back without.
 ---@param number integer
@@ -163,18 +168,18 @@ function Dead:retry(number, given)
   options.argument(1, "dead:retry", number, options.id)
   local o = options.read(RETRY, given, 2)
   local moved, message, code = self.store.handle:dead_move(
-    self.box, { { number } }, o.to and o.to.handle, o.keep_attempts)
+    self.dlq, { { number } }, o.to and o.to.handle, o.keep_attempts)
   if not moved then return nil, message, code end
   return found(self, moved, number)
 end
 
--- Removes one letter.
+-- Removes one dead letter.
 ---@param number integer
 ---@return true?, string?, string?
 function Dead:remove(number)
   options.argument(1, "dead:remove", number, options.id)
   local removed, message, code =
-    self.store.handle:dead_remove(self.box, { number })
+    self.store.handle:dead_remove(self.dlq, { number })
   if not removed then return nil, message, code end
   return found(self, removed, number)
 end
@@ -186,14 +191,14 @@ local PURGE = {
   where = options.callable,
 }
 
--- The numbers of a page's letters that are to go.
-local function chosen(letters, o, died_before)
+-- The numbers of a page's dead letters that are to go.
+local function chosen(dead_letters, o, died_before)
   local numbers = {}
-  for _, letter in ipairs(letters) do
-    local died_at = letter.died_at or math.huge -- a damaged one: not known
+  for _, dead_letter in ipairs(dead_letters) do
+    local died_at = dead_letter.died_at or math.huge -- a damaged one: not known
     if (not died_before or died_at < died_before)
-       and o.where(letter) then
-      numbers[#numbers + 1] = letter.number
+       and o.where(dead_letter) then
+      numbers[#numbers + 1] = dead_letter.number
     end
   end
   return numbers
@@ -202,20 +207,20 @@ end
 local function purge_where(dead, o, died_before)
   local list, removed = { group = o.group }, 0
   while true do
-    local letters, message, code = M.page(dead, list)
-    if not letters then return nil, message, code end
-    if #letters == 0 then return removed end
-    list.after = letters[#letters].number
+    local dead_letters, message, code = M.page(dead, list)
+    if not dead_letters then return nil, message, code end
+    if #dead_letters == 0 then return removed end
+    list.after = dead_letters[#dead_letters].number
     local n
     n, message, code = dead.store.handle:dead_remove(
-      dead.box, chosen(letters, o, died_before))
+      dead.dlq, chosen(dead_letters, o, died_before))
     if not n then return nil, message, code end
     removed = removed + n
   end
 end
 
--- Removes the letters that died more than `older_than` seconds ago, are of
--- `group`, and for which where(letter) is true; what is not given lets all
+-- Removes the dead letters that died more than `older_than` seconds ago, are of
+-- `group`, and for which where(dead letter) is true; what is not given lets all
 -- pass. Returns how many.
 ---@param given { older_than: number?, group: string?, where: function? }?
 ---@return integer?, string?, string?
@@ -224,12 +229,12 @@ function Dead:purge(given)
   local died_before = o.older_than and self.store:now() - o.older_than
   if died_before and died_before <= 0 then return 0 end
   if o.where then return purge_where(self, o, died_before) end
-  return self.store.handle:dead_purge(self.box, {
+  return self.store.handle:dead_purge(self.dlq, {
     died_before = died_before, group = o.group,
   })
 end
 
--- Moves letters back to a queue: see respool/replay.lua.
+-- Moves dead letters back to a queue: see respool/replay.lua.
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 function Dead:replay(given)
@@ -245,7 +250,7 @@ function Dead:replay_every(given)
 end
 
 function Dead:__tostring()
-  return ("respool dead letters of %s"):format(self.box)
+  return ("respool dead letters of %s"):format(self.dlq)
 end
 
 return M

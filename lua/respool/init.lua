@@ -3,7 +3,7 @@
 -- respool: a durable queue that lives inside a Lua program.
 --
 --   local respool = require "respool"
---   local store = assert(respool.open("jobs.respool"))
+--   local store = assert(respool.open("shop.respool"))
 --   local mails = assert(store:queue("mails"))
 --   assert(mails:push({ to = "ada@example.org" }))
 --   mails:work(function(mail) print(mail.to) end, { stop_when_empty = true })
@@ -13,7 +13,7 @@
 
 local core = require "respool.core"
 local backoff = require "respool.support.backoff"
-local care = require "respool.maintenance"
+local maintenance = require "respool.maintenance"
 local dump = require "respool.transfer.export"
 local file_reader = require "respool.transfer.file_reader"
 local file_writer = require "respool.transfer.file_writer"
@@ -27,7 +27,7 @@ local store = require "respool.store"
 local M = { _VERSION = core.version }
 
 M.open = store.open
-M.compact = care.compact
+M.compact = maintenance.compact
 M.backoff = backoff
 
 -- What a handler may return.

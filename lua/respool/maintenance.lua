@@ -3,8 +3,8 @@
 -- Care: what any process may do for a store now and then, and compaction,
 -- which a store needs that is open nowhere. Takes do the urgent
 -- part by themselves; this expires what nobody takes, applies retention to
--- letters and history, frees the reader slots of dead processes, and runs the
--- replays in the background that are due.
+-- dead letters and history, frees the reader slots of dead processes, and
+-- runs the replays in the background that are due.
 
 local core = require "respool.core"
 local background = require "respool.replay.background"
@@ -15,9 +15,9 @@ local huge, max = math.huge, math.max
 
 local M = {}
 
----@class respool.care
+---@class respool.maintenance
 ---@field expired integer items that outlived their TTL
----@field letters integer removed: older than keep_dead
+---@field dead_letters integer removed: older than keep_dead
 ---@field history integer removed: beyond keep_done
 ---@field windows integer keys whose dedup window has closed
 ---@field readers integer slots of dead processes freed
@@ -46,18 +46,18 @@ end
 -- Cares for a store; `seconds` bounds the time of the call.
 ---@param store respool.store
 ---@param given { seconds: number? }?
----@return respool.care?, string?, string?
+---@return respool.maintenance?, string?, string?
 function M.maintain(store, given)
   local o = options.read(FORM, given, 1)
   local ends = o.seconds and core.mono() + o.seconds * 1e6 or huge
-  local care, message, code = store.handle:maintain(
+  local maintenance, message, code = store.handle:maintain(
     o.seconds and max(o.seconds, 0.001))
-  if not care then return nil, message, code end
+  if not maintenance then return nil, message, code end
   local late
-  care.replays, late = replay(store, ends)
-  care.more = care.more or late
-  hooks.log(store, "debug", "maintained", care)
-  return care
+  maintenance.replays, late = replay(store, ends)
+  maintenance.more = maintenance.more or late
+  hooks.log(store, "debug", "maintained", maintenance)
+  return maintenance
 end
 
 

@@ -38,16 +38,16 @@ local function exhausted(value)
 end
 
 local WEIGHTS = "weights of 1 to 1000 by priority, 16 at most"
-local is_lane, is_weight = options.whole(0, 255), options.whole(1, 1000)
+local is_priority, is_weight = options.whole(0, 255), options.whole(1, 1000)
 
 local function weights(value)
   if type(value) ~= "table" then return nil, WEIGHTS end
   local flat = {}
-  for lane, weight in pairs(value) do
-    if not (is_lane(lane) and is_weight(weight)) or #flat >= 32 then
+  for priority, weight in pairs(value) do
+    if not (is_priority(priority) and is_weight(weight)) or #flat >= 32 then
       return nil, WEIGHTS
     end
-    flat[#flat + 1], flat[#flat + 2] = lane, weight
+    flat[#flat + 1], flat[#flat + 2] = priority, weight
   end
   return flat
 end
@@ -71,15 +71,15 @@ local function keep(value)
   return nil, KEEP
 end
 
-local function box_or_function(value)
+local function dlq_or_function(value)
   if type(value) == "function" then return value end
-  return options.name(value), "the name of a box, or a function"
+  return options.name(value), "the name of a DLQ, or a function"
 end
 
 M.form = {
   of = "store:queue",
   lease = options.seconds,
-  max_hold = options.seconds,
+  max_lease = options.seconds,
   max_attempts = options.whole(1, huge),
   max_crashes = options.whole(1, huge),
   retry = retry_policy,
@@ -90,10 +90,10 @@ M.form = {
   max_items = options.whole(0, huge),
   max_queue_bytes = options.size_or_huge,
   overflow = options.choice { reject = 0, drop_oldest = 1, dead = 2, wait = 3 },
-  lanes = weights,
+  weights = weights,
   keep_done = keep,
   keep_dead = options.seconds_or_huge,
-  dead_letter = box_or_function,
+  dead_letter = dlq_or_function,
   decide = options.callable,
   on_handler_error = options.callable,
   on_dead = options.callable,
@@ -112,15 +112,15 @@ M.form = {
 function M.stored(o)
   local fate, kept = o.on_exhausted or {}, o.keep_done or {}
   return {
-    lease = o.lease, max_hold = o.max_hold, max_attempts = o.max_attempts,
+    lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
     on_exhausted = fate.fate, cooldown = fate.cooldown,
     ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
-    overflow = o.overflow, weights = o.lanes, keep_done = kept.seconds,
+    overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
     keep_done_bytes = kept.bytes, keep_dead = o.keep_dead,
     backoff = o.retry,
-    box = type(o.dead_letter) == "string" and o.dead_letter or nil,
+    dlq = type(o.dead_letter) == "string" and o.dead_letter or nil,
   }
 end
 
@@ -158,13 +158,13 @@ end
 ---@return table
 function M.told(c)
   return {
-    lease = c.lease, max_hold = c.max_hold, max_attempts = c.max_attempts,
+    lease = c.lease, max_lease = c.max_lease, max_attempts = c.max_attempts,
     max_crashes = c.max_crashes, ttl = c.ttl, ordered = c.ordered == 1,
     max_items = c.max_items, max_queue_bytes = c.max_queue_bytes,
     on_exhausted = FATES[c.on_exhausted] or { cooldown = c.cooldown },
-    overflow = OVERFLOWS[c.overflow], lanes = c.weights,
+    overflow = OVERFLOWS[c.overflow], weights = c.weights,
     keep_done = kept(c), keep_dead = c.keep_dead,
-    on_expire = FATES[c.on_expire], dead_letter = c.box,
+    on_expire = FATES[c.on_expire], dead_letter = c.dlq,
     retry = describe(c.backoff),
   }
 end

@@ -25,7 +25,7 @@ local M = {}
 ---@class respool.queue
 ---@field name string
 ---@field store respool.store
----@field dead respool.dead the letters of its box, as it was when opened
+---@field dead respool.dead the dead_letters of its dlq, as it was when opened
 ---@field history respool.history finished items, if it keeps them
 ---@field handle userdata
 ---@field codec respool.codec
@@ -79,7 +79,7 @@ function M.open(store, name, given)
     handle:watch()
     store.watched = true
   end
-  queue.dead = dead.new(store, config.box, queue.codec)
+  queue.dead = dead.new(store, config.dlq, queue.codec)
   queue.dead.queue = queue
   queue.history = history.new(queue)
   queue.version, queue.upgrade = o.version, o.upgrade
@@ -137,9 +137,9 @@ function Queue:push_many(list, given)
   return first, #values
 end
 
--- Takes items under a lease. The lot has length 0 when there is nothing.
+-- Takes items under a lease. The batch has length 0 when there is nothing.
 ---@param given respool.take_options?
----@return respool.lot?, string?, string?
+---@return respool.batch?, string?, string?
 function Queue:take(given)
   return take.take(self, options.read(take.form, given, 1))
 end
@@ -152,16 +152,16 @@ function Queue:work(handler, given)
   return work.work(self, handler, given)
 end
 
--- Calls handler(lot) for lot after lot.
----@param handler fun(lot: respool.lot): ...
+-- Calls handler(batch) for batch after batch.
+---@param handler fun(batch: respool.batch): ...
 ---@param given respool.work_options?
 ---@return respool.work_counts?, string?, string?, respool.work_counts?
-function Queue:work_lots(handler, given)
-  return work.work_lots(self, handler, given)
+function Queue:work_batches(handler, given)
+  return work.work_batches(self, handler, given)
 end
 
 -- Asks the running work of this handle to end: the item in hand is finished,
--- the rest of its lot released.
+-- the rest of its batch released.
 function Queue:stop()
   self.stops = self.stops + 1
 end
@@ -275,7 +275,7 @@ function Queue:stats()
   return stats
 end
 
--- Items by state; `total` is all that are not settled, `dead` the letters.
+-- Items by state; `total` is all that are not settled, `dead` the dead letters.
 ---@return table?, string?, string?
 function Queue:length()
   local s, message, code = self.handle:stat()

@@ -10,12 +10,12 @@ local M = {}
 ---@class respool.salvage
 ---@field queues integer in the new store, as the next two
 ---@field items integer
----@field letters integer
----@field set_aside integer items in damaged segments, now letters
+---@field dead_letters integer
+---@field set_aside integer items in damaged segments, now dead_letters
 ---@field nameless integer of `items`: in the queue "recovered"
 ---@field settled integer found, but known to have been settled
 ---@field lost_items integer known to be lost, as the next two
----@field lost_letters integer
+---@field lost_dead_letters integer
 ---@field lost_records integer
 ---@field damaged_pages integer
 ---@field findings string[] what was lost, set aside or guessed, a line each

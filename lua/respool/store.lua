@@ -3,7 +3,7 @@
 -- Stores: opening, closing, and what concerns more than one queue.
 
 local core = require "respool.core"
-local care = require "respool.maintenance"
+local maintenance = require "respool.maintenance"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
 local dead = require "respool.dead"
@@ -24,7 +24,7 @@ local M = {}
 ---@field read_only boolean
 ---@field max_item_bytes integer
 ---@field handle userdata
----@field lots table<respool.lot, true> open ones, weak
+---@field batches table<respool.batch, true> open ones, weak
 ---@field watched boolean? one of its queues has an on_dead hook
 ---@field queues_open table<respool.queue, true> weak
 ---@field buffered boolean? whether a queue of it was opened with a buffer
@@ -103,7 +103,7 @@ function M.open(path, given)
     read_only = o.read_only == true,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
     serving = closing.serving(), past = {},
-    lots = weak(), queues_open = weak(), transactions = weak(),
+    batches = weak(), queues_open = weak(), transactions = weak(),
     background = {}, on_error = o.on_error, log = o.log,
   }, Store)
 end
@@ -127,13 +127,13 @@ function Store:queues()
   return figures.names(self)
 end
 
--- Names of the boxes that hold or held letters.
+-- Names of the DLQs that hold or held dead letters.
 ---@return string[]?, string?, string?
-function Store:boxes()
-  return self.handle:boxes()
+function Store:dead_letter_queues()
+  return self.handle:dead_letter_queues()
 end
 
--- Removes a queue with everything in it; its box stays.
+-- Removes a queue with everything in it; its DLQ stays.
 ---@param name string
 ---@return true?, string?, string?
 function Store:drop_queue(name)
@@ -155,22 +155,22 @@ function Store:begin()
   return transaction.begin(self)
 end
 
-local BOX = { of = "store:dead", codec = codec.kind }
+local DLQ = { of = "store:dead", codec = codec.kind }
 
--- The letters of a box.
----@param box string
+-- The dead letters of a DLQ.
+---@param dlq string
 ---@param given { codec: any }?
 ---@return respool.dead
-function Store:dead(box, given)
-  options.argument(1, "store:dead", box, options.name)
-  local o = options.read(BOX, given, 2)
-  return dead.new(self, box, o.codec or codec.default)
+function Store:dead(dlq, given)
+  options.argument(1, "store:dead", dlq, options.name)
+  local o = options.read(DLQ, given, 2)
+  return dead.new(self, dlq, o.codec or codec.default)
 end
 
--- The replay jobs there are.
+-- The named replays there are.
 ---@return table[]?, string?, string?
 function Store:jobs()
-  local names, message, code = self.handle:job_names()
+  local names, message, code = self.handle:replay_names()
   if not names then return nil, message, code end
   local jobs = {}
   for _, name in ipairs(names) do
@@ -179,7 +179,7 @@ function Store:jobs()
   return jobs
 end
 
--- A replay job: its counts, and its state "running", "stopped", "finished".
+-- A named replay: its counts, and its state "running", "stopped", "finished".
 ---@param name string
 ---@return table?, string?, string?
 function Store:job(name)
@@ -187,12 +187,12 @@ function Store:job(name)
   return replay.job(self, name)
 end
 
--- Forgets a replay job; letters stay where they are.
+-- Forgets a named replay; dead letters stay where they are.
 ---@param name string
 ---@return true?, string?, string?
 function Store:remove_job(name)
   options.argument(1, "store:remove_job", name, options.name)
-  return self.handle:job_remove(name)
+  return self.handle:replay_remove(name)
 end
 
 -- A durability barrier: what was committed before, or pushed to a buffer of
@@ -237,9 +237,9 @@ end
 ---@param given respool.health_options?
 ---@return respool.health
 function Store:health(given)
-  local verdict = health.check(self, given)
+  local kind = health.check(self, given)
   hooks.tell_failures(self)
-  return verdict
+  return kind
 end
 
 -- The time by this store's clock, in seconds since 1970.
@@ -263,13 +263,13 @@ function Store:advance(seconds)
   return self.handle:advance(seconds)
 end
 
--- Expires items, applies retention to letters and history, frees the slots of
--- dead processes, replays what is due in the background: all there is to do,
--- or for `seconds`. Returns what it did.
+-- Expires items, applies retention to dead letters and history, frees the
+-- slots of dead processes, replays what is due in the background: all there
+-- is to do, or for `seconds`. Returns what it did.
 ---@param given { seconds: number? }?
----@return respool.care?, string?, string?
+---@return respool.maintenance?, string?, string?
 function Store:maintain(given)
-  local done, message, code = care.maintain(self, given)
+  local done, message, code = maintenance.maintain(self, given)
   hooks.tell_failures(self)
   return done, message, code
 end
@@ -280,7 +280,7 @@ function Store:check()
   return self.handle:check()
 end
 
--- Closes the store with its queues and lots: pushes are refused, work on it
+-- Closes the store with its queues and batches: pushes are refused, work on it
 -- stops, what is marked is settled, other leases are released, buffers are
 -- flushed. The store is closed whatever comes of it; when something could not
 -- be done, the fourth value counts what. A second close does nothing and

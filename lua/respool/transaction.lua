@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Transactions: pushes, outcomes and letter moves over any queues of a store,
--- gathered in memory, committed together or not at all. Nothing is locked
--- meanwhile; what has changed in the store since shows at the commit.
+-- Transactions: pushes, outcomes and dead letter moves over any queues of a
+-- store, gathered in memory, committed together or not at all. Nothing is
+-- locked meanwhile; what has changed in the store since shows at the commit.
 --
 -- For each step of the core's list, `steps` has what it was: a push, the
 -- outcome of an item, or true.
@@ -16,9 +16,9 @@ local item_of = require "respool.consume.item"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
+local batches = core.batch
 
 local M = {}
 
@@ -94,7 +94,7 @@ end
 
 -- An item and those that were merged into it.
 local function with_followers(item)
-  local followers = lots.beside(item[1]).followers
+  local followers = batches.beside(item[1]).followers
   local list = { item }
   for _, other in ipairs(followers and followers[item[2]] or {}) do
     list[#list + 1] = other
@@ -112,14 +112,14 @@ local function mark(tx, of, item, o)
     return tx.handle:mark(...)
   end
   for _, it in ipairs(with_followers(item)) do
-    add(tx, { item = it, verdict = o.verdict },
-        verdict.apply(queue, it, o, place))
+    add(tx, { item = it, kind = o.kind },
+        kind.apply(queue, it, o, place))
   end
 end
 
 ---@param item respool.item
 function Transaction:done(item)
-  mark(self, "done", item, { verdict = outcome.DONE })
+  mark(self, "done", item, { kind = outcome.DONE })
 end
 
 ---@param item respool.item
@@ -129,7 +129,7 @@ function Transaction:retry(item, given)
 end
 
 ---@param item respool.item
----@param given { error: any, group: string?, box: string? }?
+---@param given { error: any, group: string?, dlq: string? }?
 function Transaction:dead(item, given)
   mark(self, "dead", item, outcome.dead(given))
 end
@@ -152,55 +152,57 @@ function Transaction:snooze(item, seconds)
 end
 
 
--- Letters. One that is gone by the commit makes it NOT_FOUND.
+-- Dead letters. One that is gone by the commit makes it NOT_FOUND.
 
-local function letter(tx, of, dead, number, to, remove)
+local function dead_letter(tx, of, dead, number, to, remove)
   options.argument(1, "transaction:" .. of, dead, options.dead)
   options.argument(2, "transaction:" .. of, number, options.id)
   if dead.store ~= tx.store or to and to.store ~= tx.store then
-    compat.misuse("transaction:" .. of .. ": the letter is of another store")
+    compat.misuse("transaction:" .. of
+      .. ": the dead letter is of another store")
   end
-  add(tx, true, tx.handle:letter(dead.box, number, to and to.handle, remove))
+  add(tx, true,
+    tx.handle:dead_letter(dead.dlq, number, to and to.handle, remove))
 end
 
 local REPLAY = { of = "transaction:replay", to = options.queue }
 
--- Moves a letter back to its queue, or to another.
+-- Moves a dead letter back to its queue, or to another.
 ---@param dead respool.dead
 ---@param number integer
 ---@param given { to: respool.queue? }?
 function Transaction:replay(dead, number, given)
   local o = options.read(REPLAY, given, 3)
-  letter(self, "replay", dead, number, o.to, false)
+  dead_letter(self, "replay", dead, number, o.to, false)
 end
 
--- Removes a letter.
+-- Removes a dead letter.
 ---@param dead respool.dead
 ---@param number integer
 function Transaction:remove(dead, number)
-  letter(self, "remove", dead, number, nil, true)
+  dead_letter(self, "remove", dead, number, nil, true)
 end
 
 
 -- Ending.
 
--- What became of each item: the last verdict, by lot and number.
+-- What became of each item: the last outcome, by batch and number.
 local function outcomes(tx)
-  local by_lot = {}
+  local by_batch = {}
   for _, step in ipairs(tx.steps) do
     if step ~= true and step.item then
-      local lot, i = step.item[1], step.item[2]
-      by_lot[lot] = by_lot[lot] or {}
-      by_lot[lot][i] = step.verdict
+      local batch, i = step.item[1], step.item[2]
+      by_batch[batch] = by_batch[batch] or {}
+      by_batch[batch][i] = step.kind
     end
   end
-  return by_lot
+  return by_batch
 end
 
 -- What items pushed by themselves goes along with them.
-local function add_pushes(tx, by_lot)
-  for lot, verdicts in pairs(by_lot) do
-    for _, row in ipairs(handover.gather_for(lot, verdicts)) do
+local function add_pushes(tx, by_batch)
+  for batch, kinds in pairs(by_batch) do
+    for _, row in ipairs(handover.gather_for(batch, kinds)) do
       add_row(tx, { row[2] }, row)
     end
   end
@@ -213,32 +215,32 @@ local function has_pushes(tx)
   return false
 end
 
-local function publish(tx, by_lot)
+local function publish(tx, by_batch)
   for i, step in ipairs(tx.steps) do
     if step ~= true and step.n then
       step.id, step.held = tx.handle:id(i - 1), tx.handle:held(i - 1)
     end
   end
-  for lot in pairs(by_lot) do
-    lots.beside(lot).settled = true
-    hooks.tell_deaths(lot)
+  for batch in pairs(by_batch) do
+    batches.beside(batch).settled = true
+    hooks.tell_deaths(batch)
   end
   hooks.tell_pushed(tx.store)
 end
 
 local function commit(tx)
-  local n, by_lot = #tx.steps, outcomes(tx)
-  for lot in pairs(by_lot) do lots.length(lot) end -- raises when closed
+  local n, by_batch = #tx.steps, outcomes(tx)
+  for batch in pairs(by_batch) do batches.length(batch) end -- raises when closed
   if has_pushes(tx) and closing.refuses(tx.store) then
     return closing.refusal(tx.store)
   end
-  add_pushes(tx, by_lot)
+  add_pushes(tx, by_batch)
   local ok, message, code = tx.handle:commit()
   if not ok then
     rollback(tx, n)
     return nil, message, code
   end
-  publish(tx, by_lot)
+  publish(tx, by_batch)
   tx.handle:close()
   return true
 end

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Work in several processes: a parent that forks workers, each of which opens
--- the store, loads the job script and works on its queue. A worker that dies
+-- the store, loads the worker script and works on its queue. A worker that dies
 -- is replaced, after a pause that grows from 0.1 s to 30 s while it keeps on
 -- dying; one that comes to its end is not. On SIGTERM or SIGINT, or when the
 -- parent ends, a worker finishes the item in hand and releases the rest.
@@ -281,10 +281,10 @@ local function check_place(o)
   end
 end
 
--- Works on the queue of a job script in several processes until all have come
--- to their end, or SIGTERM or SIGINT stops them. Stores that are open in this
--- process are none of the workers'. A script or options that are wrong raise;
--- a store that cannot be opened is nil, message, code.
+-- Works on the queue of a worker script in several processes until all have
+-- come to their end, or SIGTERM or SIGINT stops them. Stores that are open in
+-- this process are none of the workers'. A script or options that are wrong
+-- raise; a store that cannot be opened is nil, message, code.
 ---@param given respool.work_processes_options
 ---@return respool.work_processes_counts?, string?, string?
 function M.run(given)

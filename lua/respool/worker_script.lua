@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Job scripts: a Lua file that returns a table which says what is to be done
+-- Worker scripts: a Lua file that returns a table which says what is to be done
 -- with the items of a queue. The same file serves every way to run it.
 
 local compat = require "respool.support.compat"
@@ -9,13 +9,13 @@ local policy = require "respool.policy"
 
 local M = {}
 
----@class respool.job_script
+---@class respool.worker_script
 ---@field queue string
 ---@field options table? of store:queue
 ---@field handle respool.handler
 ---@field decide function? as in the options
 ---@field dead_letter string|function? as in the options
----@field replay table? of a replay of its dead letters
+---@field replay table? of a replay of its dead dead_letters
 
 local FORM = {
   queue = options.name,
@@ -47,13 +47,13 @@ end
 -- Runs the file and checks what it returns. Raises what is wrong with it.
 ---@param path string
 ---@param needed string[]? fields it must have; queue and handle
----@return respool.job_script
+---@return respool.worker_script
 function M.load(path, needed)
   local chunk, message = loadfile(path)
-  if not chunk then compat.misuse("job script: " .. message) end
+  if not chunk then compat.misuse("worker script: " .. message) end
   local given = chunk()
   if type(given) ~= "table" then
-    compat.misuse(("%s: a job script returns a table, not %s"):format(
+    compat.misuse(("%s: a worker script returns a table, not %s"):format(
       path, type(given)))
   end
   local form = setmetatable({ of = path }, { __index = FORM })
@@ -63,9 +63,9 @@ function M.load(path, needed)
   return job
 end
 
--- Opens the queue that a job script is for.
+-- Opens the queue that a worker script is for.
 ---@param store respool.store
----@param job respool.job_script
+---@param job respool.worker_script
 ---@return respool.queue?, string?, string?
 function M.open(store, job)
   local o = {}

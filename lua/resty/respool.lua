@@ -161,9 +161,9 @@ local function losses(left)
   if left and left.buffered > 0 then
     text = ("; buffered items lost: %d"):format(left.buffered)
   end
-  if left and left.lots > 0 then
-    text = ("%s; lots not released, whose leases run out by themselves: %d")
-      :format(text, left.lots)
+  if left and left.batches > 0 then
+    text = ("%s; batches not released, whose leases run out by themselves: %d")
+      :format(text, left.batches)
   end
   return text
 end

@@ -35,21 +35,21 @@ static uint64_t drain(respool_queue *q) {
   static const int verdicts[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_DEAD};
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   uint64_t n = 0;
-  respool_lot *lot;
+  respool_batch *batch;
   o.items = 31;
   for (;;) {
-    WORKS(respool_take(q, &o, &lot));
-    if (!lot || wrong) return n;
-    for (size_t i = 0; i < respool_lot_length(lot); i++) {
+    WORKS(respool_take(q, &o, &batch));
+    if (!batch || wrong) return n;
+    for (size_t i = 0; i < respool_batch_length(batch); i++) {
       respool_outcome to = RESPOOL_OUTCOME_INIT;
-      const respool_item *it = respool_lot_item(lot, i);
-      to.verdict = it->attempts ? RESPOOL_DONE : verdicts[it->id % 3];
+      const respool_item *it = respool_batch_item(batch, i);
+      to.kind = it->attempts ? RESPOOL_DONE : verdicts[it->id % 3];
       to.delay = 0;
-      n += to.verdict != RESPOOL_RETRY;
-      WORKS(respool_lot_mark(lot, i, &to));
+      n += to.kind != RESPOOL_RETRY;
+      WORKS(respool_batch_mark(batch, i, &to));
     }
-    WORKS(respool_lot_settle(lot, NULL, NULL));
-    respool_lot_free(lot);
+    WORKS(respool_batch_settle(batch, NULL, NULL));
+    respool_batch_free(batch);
   }
 }
 
@@ -75,5 +75,5 @@ int main(void) {
   respool_queue_free(q);
   respool_close(s);
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

@@ -290,5 +290,5 @@ int main(void) {
   items_keep_their_order();
   many_threads_lose_nothing();
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fork while a store is open, a lot kept by a thread, a ticket not looked
+ * A fork while a store is open, a batch kept by a thread, a ticket not looked
  * after yet, buffers that cannot be flushed, one of them freed, and another
  * thread in the middle of its pushes. In the child every verb answers FORKED
  * and freeing what it inherited harms nobody; a store that it opens itself
@@ -18,10 +18,10 @@ enum { CHILDREN = 12, LEASE = 600 };
 static respool *s;
 static respool_queue *q, *little;
 static respool_buffer *buffer;
-static respool_lot *lot;
+static respool_batch *batch;
 static respool_page *page;
 static respool_ticket *ticket;
-static respool_letters *letters;
+static respool_dead_letters *dead_letters;
 static atomic_int enough;
 static uint64_t pushed_beside;
 
@@ -52,7 +52,7 @@ static void the_store_is_the_parents(void) {
   FORKED(respool_sleep(s, 1));
   FORKED(respool_store_stat(s, &stats));
   FORKED(respool_queues(s, any_name, NULL));
-  FORKED(respool_boxes(s, any_name, NULL));
+  FORKED(respool_dead_letter_queues(s, any_name, NULL));
   FORKED(respool_check(s, any_name, NULL));
   FORKED(respool_queue_open(s, "q", NULL, &other));
   FORKED(respool_queue_drop(s, "q"));
@@ -64,7 +64,7 @@ static void the_queue_is_the_parents(void) {
   respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
   respool_cursor at = {0};
   respool_page *p = NULL;
-  respool_lot *taken = NULL;
+  respool_batch *taken = NULL;
   FORKED(respool_queue_config(q, &o, NULL, NULL, NULL));
   FORKED(respool_queue_pause(q, 1));
   FORKED(respool_queue_stat(q, &stats));
@@ -78,24 +78,24 @@ static void the_queue_is_the_parents(void) {
   HOLDS(!p && !taken);
 }
 
-static void the_lot_is_the_parents(void) {
+static void the_batch_is_the_parents(void) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
-  FORKED(respool_lot_mark(lot, 0, &done));
-  FORKED(respool_lot_mark_rest(lot, &done));
-  FORKED(respool_lot_settle(lot, NULL, NULL));
-  FORKED(respool_lot_extend(lot, 1000));
-  FORKED(respool_lot_keep(lot));
+  done.kind = RESPOOL_DONE;
+  FORKED(respool_batch_mark(batch, 0, &done));
+  FORKED(respool_batch_mark_rest(batch, &done));
+  FORKED(respool_batch_settle(batch, NULL, NULL));
+  FORKED(respool_batch_extend(batch, 1000));
+  FORKED(respool_batch_keep(batch));
 }
 
-static void the_letters_are_the_parents(void) {
+static void the_dead_letters_are_the_parents(void) {
   const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
   const respool_move_options back = RESPOOL_MOVE_OPTIONS_INIT;
-  respool_job job = RESPOOL_JOB_INIT;
+  respool_replay replay = RESPOOL_REPLAY_INIT;
   respool_move move = {.number = 1};
-  respool_letters *l = NULL;
+  respool_dead_letters *l = NULL;
   uint64_t n = 1;
-  strcpy(job.name, "job");
+  strcpy(replay.name, "job");
   FORKED(respool_dead_list(s, "q", NULL, &l));
   FORKED(respool_dead_get(s, "q", 1, &l));
   FORKED(respool_dead_count(s, "q", &n));
@@ -103,10 +103,10 @@ static void the_letters_are_the_parents(void) {
   FORKED(respool_dead_remove(s, "q", &n, 1, &n));
   FORKED(respool_dead_purge(s, "q", &all, &n));
   FORKED(respool_dead_move(s, "q", &move, 1, &back, &n));
-  FORKED(respool_job_load(s, "job", &job));
-  FORKED(respool_job_save(s, &job));
-  FORKED(respool_job_remove(s, "job"));
-  FORKED(respool_jobs(s, any_name, NULL));
+  FORKED(respool_replay_load(s, "job", &replay));
+  FORKED(respool_replay_save(s, &replay));
+  FORKED(respool_replay_remove(s, "job"));
+  FORKED(respool_replays(s, any_name, NULL));
   HOLDS(!l && n == 1);
 }
 
@@ -136,8 +136,8 @@ static void the_ticket_is_the_parents(void) {
   FORKED(respool_ticket_finish(ticket, NULL));
   FORKED(respool_push_start(q, &item, 1, NULL, &t));
   FORKED(respool_take_start(q, NULL, &t));
-  FORKED(respool_lot_settle_start(lot, NULL, &t));
-  FORKED(respool_lot_extend_start(lot, 1000, &t));
+  FORKED(respool_batch_settle_start(batch, NULL, &t));
+  FORKED(respool_batch_extend_start(batch, 1000, &t));
   FORKED(respool_flush_start(s, &t));
   FORKED(respool_call(s, no_call, NULL, NULL, &t));
   HOLDS(!t);
@@ -145,13 +145,13 @@ static void the_ticket_is_the_parents(void) {
 
 /* What was read is the child's own copy. */
 static void free_all(void) {
-  HOLDS(respool_lot_length(lot) == 1);
+  HOLDS(respool_batch_length(batch) == 1);
   HOLDS(respool_page_item(page, 0)->body.size == item.body.size);
-  HOLDS(respool_letters_length(letters) == 1);
-  respool_lot_unkeep(lot);
-  respool_lot_free(lot);
+  HOLDS(respool_dead_letters_length(dead_letters) == 1);
+  respool_batch_unkeep(batch);
+  respool_batch_free(batch);
   respool_page_free(page);
-  respool_letters_free(letters);
+  respool_dead_letters_free(dead_letters);
   respool_ticket_free(ticket);
   respool_buffer_free(buffer);
   respool_queue_free(little);
@@ -162,19 +162,19 @@ static void free_all(void) {
 static void a_store_of_its_own_works(const char *dir) {
   respool *own = NULL;
   respool_queue *mine = NULL;
-  respool_lot *taken = NULL;
+  respool_batch *taken = NULL;
   respool_outcome done = RESPOOL_OUTCOME_INIT;
   WORKS(respool_open(dir, NULL, &own));
   if (!own) return;
   WORKS(respool_queue_open(own, "children", NULL, &mine));
   WORKS(respool_push(mine, &item, 1, NULL, NULL));
   WORKS(respool_take(mine, NULL, &taken));
-  HOLDS(respool_lot_length(taken) == 1);
-  done.verdict = RESPOOL_DONE;
-  WORKS(respool_lot_keep(taken));
-  WORKS(respool_lot_mark_rest(taken, &done));
-  WORKS(respool_lot_settle(taken, NULL, NULL));
-  respool_lot_free(taken);
+  HOLDS(respool_batch_length(taken) == 1);
+  done.kind = RESPOOL_DONE;
+  WORKS(respool_batch_keep(taken));
+  WORKS(respool_batch_mark_rest(taken, &done));
+  WORKS(respool_batch_settle(taken, NULL, NULL));
+  respool_batch_free(taken);
   respool_queue_free(mine);
   respool_close(own);
 }
@@ -186,15 +186,15 @@ static void be_child(const char *dir, int n) {
   alarm(20); /* a lock that stayed held is a failure, not a hang */
   the_store_is_the_parents();
   the_queue_is_the_parents();
-  the_lot_is_the_parents();
-  the_letters_are_the_parents();
+  the_batch_is_the_parents();
+  the_dead_letters_are_the_parents();
   the_ticket_is_the_parents();
   the_buffers_are_the_parents();
   if (n % 2) a_store_of_its_own_works(dir);
   free_all();
   if (n % 2 == 0) a_store_of_its_own_works(dir);
   fflush(stdout);
-  _exit(verdict());
+  _exit(kind());
 }
 
 
@@ -224,23 +224,23 @@ static void fill_buffers(void) {
   for (int i = 0; i < 3; i++) WORKS(respool_buffer_push(buffer, &item, NULL));
 }
 
-/* One item leased and kept, one letter, one page. */
+/* One item leased and kept, one dead letter, one page. */
 static void set_up(const char *dir) {
   respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
   respool_outcome dead = RESPOOL_OUTCOME_INIT;
   o.lease = LEASE;
-  dead.verdict = RESPOOL_DEAD;
+  dead.kind = RESPOOL_DEAD;
   WORKS(respool_open(dir, NULL, &s));
   WORKS(respool_queue_open(s, "q", &o, &q));
   for (int i = 0; i < 2; i++) WORKS(respool_push(q, &item, 1, NULL, NULL));
-  WORKS(respool_take(q, NULL, &lot));
-  WORKS(respool_lot_mark_rest(lot, &dead));
-  WORKS(respool_lot_settle(lot, NULL, NULL));
-  respool_lot_free(lot);
-  WORKS(respool_take(q, NULL, &lot));
-  WORKS(respool_lot_keep(lot));
+  WORKS(respool_take(q, NULL, &batch));
+  WORKS(respool_batch_mark_rest(batch, &dead));
+  WORKS(respool_batch_settle(batch, NULL, NULL));
+  respool_batch_free(batch);
+  WORKS(respool_take(q, NULL, &batch));
+  WORKS(respool_batch_keep(batch));
   WORKS(respool_get(q, 2, &page));
-  WORKS(respool_dead_list(s, "q", NULL, &letters));
+  WORKS(respool_dead_list(s, "q", NULL, &dead_letters));
   WORKS(respool_push_start(q, &item, 1, NULL, &ticket));
   fill_buffers();
 }
@@ -259,12 +259,12 @@ static void bear_children(const char *dir) {
 static void the_parent_goes_on(void) {
   respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
+  done.kind = RESPOOL_DONE;
   respool_sleep(s, LEASE * 3 / 2); /* its thread keeps the lease */
   HOLDS(respool_ticket_poll(ticket));
   WORKS(respool_ticket_finish(ticket, NULL));
-  WORKS(respool_lot_mark_rest(lot, &done));
-  WORKS(respool_lot_settle(lot, NULL, NULL));
+  WORKS(respool_batch_mark_rest(batch, &done));
+  WORKS(respool_batch_settle(batch, NULL, NULL));
   WORKS(respool_queue_stat(q, &stats));
   HOLDS(stats.pushed == pushed_beside + 3);
   HOLDS(stats.ready == pushed_beside + 1);
@@ -309,5 +309,5 @@ int main(void) {
     free_all();
   }
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

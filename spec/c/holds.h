@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the C programs of the specs share: HOLDS says on stdout what does not
- * hold, from any thread; verdict() is the exit status.
+ * hold, from any thread; outcome() is the exit status.
  */
 #ifndef HOLDS_H
 #define HOLDS_H
@@ -28,7 +28,7 @@ static inline void holds_not(const char *what, const char *file, int line) {
   printf("%s:%d: not so: %s\n", file, line, what);
 }
 
-static inline int verdict(void) {
+static inline int kind(void) {
   return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -16,9 +16,9 @@ enum {
   TAKERS = 4,
   PUSHES = 100, /* of each pusher */
   ITEMS = PUSHERS * PUSHES,
-  LOT = 16,
+  BATCH = 16,
   LEASE = 1000, /* ms; kept: renewed each third of it */
-  HOLD = 1300   /* for so long one lot is held */
+  HOLD = 1300   /* for so long one batch is held */
 };
 
 static respool *store;
@@ -87,78 +87,78 @@ static void pushes_share_commits(void) {
    the others are done. */
 static respool_outcome fate_of(const respool_item *i) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  o.verdict = RESPOOL_DONE;
+  o.kind = RESPOOL_DONE;
   if (i->id % 5 == 0 && i->attempts == 0)
-    o.verdict = RESPOOL_RETRY;
+    o.kind = RESPOOL_RETRY;
   else if (i->id % 7 == 0 && i->deliveries == 1)
-    o.verdict = RESPOOL_RELEASE;
+    o.kind = RESPOOL_RELEASE;
   else if (i->id % 11 == 0)
-    o.verdict = RESPOOL_DEAD;
+    o.kind = RESPOOL_DEAD;
   return o;
 }
 
-static void mark_all(respool_lot *lot) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    respool_outcome o = fate_of(respool_lot_item(lot, i));
-    WORKS(respool_lot_mark(lot, i, &o));
+static void mark_all(respool_batch *batch) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    respool_outcome o = fate_of(respool_batch_item(batch, i));
+    WORKS(respool_batch_mark(batch, i, &o));
   }
 }
 
 /* Counts what the settle has ended; a lost lease has ended nothing. */
-static void count_ended(const respool_lot *lot) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    int v = respool_lot_verdict(lot, i);
-    if (!respool_lot_settled(lot, i)) continue;
+static void count_ended(const respool_batch *batch) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    int v = respool_batch_outcome(batch, i);
+    if (!respool_batch_settled(batch, i)) continue;
     if (v == RESPOOL_RETRY) n_retried++;
     if (v != RESPOOL_DONE && v != RESPOOL_DEAD) continue;
-    HOLDS(atomic_fetch_add(&ended[respool_lot_item(lot, i)->id], 1) == 0);
+    HOLDS(atomic_fetch_add(&ended[respool_batch_item(batch, i)->id], 1) == 0);
     n_ended++;
   }
 }
 
-/* Settles a lot and, in the same commit, takes the next. */
-static respool_lot *settle_and_take(respool_lot *lot) {
-  respool_lot *next = NULL;
+/* Settles a batch and, in the same commit, takes the next. */
+static respool_batch *settle_and_take(respool_batch *batch) {
+  respool_batch *next = NULL;
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
-  take.items = LOT;
+  take.items = BATCH;
   o.take = &take;
-  int rc = respool_lot_settle(lot, &o, &next);
+  int rc = respool_batch_settle(batch, &o, &next);
   HOLDS(rc == 0 || rc == RESPOOL_LEASE_LOST);
-  count_ended(lot);
-  respool_lot_free(lot);
+  count_ended(batch);
+  respool_batch_free(batch);
   return next;
 }
 
 static void *take_and_settle(void *arg) {
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
-  take.items = LOT;
+  take.items = BATCH;
   take.wait = 20;
   while (n_ended < ITEMS) {
-    respool_lot *lot = NULL;
-    WORKS(respool_take(arg, &take, &lot));
-    while (lot) {
-      WORKS(respool_lot_keep(lot));
-      mark_all(lot);
-      lot = settle_and_take(lot);
+    respool_batch *batch = NULL;
+    WORKS(respool_take(arg, &take, &batch));
+    while (batch) {
+      WORKS(respool_batch_keep(batch));
+      mark_all(batch);
+      batch = settle_and_take(batch);
     }
   }
   return NULL;
 }
 
-/* Holds one lot for longer than its lease, which is kept. */
+/* Holds one batch for longer than its lease, which is kept. */
 static void *hold_on(void *arg) {
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot = NULL;
+  respool_batch *batch = NULL;
   take.items = 3;
   take.wait = 10000;
-  WORKS(respool_take(arg, &take, &lot));
-  WORKS(respool_lot_keep(lot));
+  WORKS(respool_take(arg, &take, &batch));
+  WORKS(respool_batch_keep(batch));
   pause_for(HOLD);
-  mark_all(lot);
-  WORKS(respool_lot_settle(lot, NULL, NULL));
-  count_ended(lot);
-  respool_lot_free(lot);
+  mark_all(batch);
+  WORKS(respool_batch_settle(batch, NULL, NULL));
+  count_ended(batch);
+  respool_batch_free(batch);
   return take_and_settle(arg);
 }
 
@@ -188,10 +188,10 @@ static int any_group(void *arg, respool_bytes group, respool_bytes reason,
   return 0;
 }
 
-static void look_through_letters(void) {
-  respool_letters *l = NULL;
+static void look_through_dead_letters(void) {
+  respool_dead_letters *l = NULL;
   WORKS(respool_dead_list(store, "busy", NULL, &l));
-  respool_letters_free(l);
+  respool_dead_letters_free(l);
   WORKS(respool_dead_groups(store, "busy", any_group, NULL));
 }
 
@@ -206,7 +206,7 @@ static void *look(void *arg) {
   do {
     account_agrees(arg);
     look_through_items(arg);
-    look_through_letters();
+    look_through_dead_letters();
   } while (n_ended < ITEMS);
   account_agrees(arg);
   return NULL;
@@ -240,5 +240,5 @@ int main(void) {
   }
   respool_close(store);
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

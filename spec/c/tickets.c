@@ -53,20 +53,20 @@ static respool_ticket *start_push(respool_queue *q) {
   return t;
 }
 
-static respool_lot *take(respool_queue *q, uint64_t n) {
+static respool_batch *take(respool_queue *q, uint64_t n) {
   respool_ticket *t = NULL;
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   respool_result r = RESPOOL_RESULT_INIT;
   o.items = n;
   WORKS(respool_take_start(q, &o, &t));
   WORKS(await(t, &r));
-  return r.lot;
+  return r.batch;
 }
 
-static void mark_done(respool_lot *lot) {
+static void mark_done(respool_batch *batch) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
-  WORKS(respool_lot_mark_rest(lot, &done));
+  done.kind = RESPOOL_DONE;
+  WORKS(respool_batch_mark_rest(batch, &done));
 }
 
 /* Waits for what nobody has a ticket for any more. */
@@ -103,23 +103,23 @@ static void settle_takes_the_next(void) {
   respool_handover push = {other, &item, 1, NULL};
   respool_result r = RESPOOL_RESULT_INIT;
   respool_ticket *t = NULL;
-  respool_lot *lot = take(q, 100);
-  HOLDS(respool_lot_length(lot) == 100);
-  mark_done(lot);
+  respool_batch *batch = take(q, 100);
+  HOLDS(respool_batch_length(batch) == 100);
+  mark_done(batch);
   more.items = MANY;
   o.take = &more;
   o.pushes = &push;
   o.n_pushes = 1;
-  WORKS(respool_lot_settle_start(lot, &o, &t));
+  WORKS(respool_batch_settle_start(batch, &o, &t));
   respool_queue_free(other); /* it has its own hold on it */
   WORKS(await(t, &r));
-  HOLDS(respool_lot_settled(lot, 99));
-  HOLDS(respool_lot_length(r.lot) == MANY - 100);
+  HOLDS(respool_batch_settled(batch, 99));
+  HOLDS(respool_batch_length(r.batch) == MANY - 100);
   HOLDS(stats_of("other").ready == 1 && stats_of("many").done == 100);
-  WORKS(respool_lot_extend_start(r.lot, 60000, &t));
+  WORKS(respool_batch_extend_start(r.batch, 60000, &t));
   WORKS(await(t, NULL));
-  respool_lot_free(r.lot);
-  respool_lot_free(lot);
+  respool_batch_free(r.batch);
+  respool_batch_free(batch);
   respool_queue_free(q);
 }
 
@@ -162,22 +162,22 @@ static void full_tells_whether_to_wait(void) {
   respool_queue_free(q);
 }
 
-static void a_lot_answers_busy(void) {
+static void a_batch_answers_busy(void) {
   respool_queue *q = open_queue("busy");
   respool_ticket *t = NULL, *second = NULL;
   WORKS(respool_push(q, &item, 1, NULL, NULL));
-  respool_lot *lot = take(q, 1);
-  WORKS(respool_lot_extend_start(lot, 60000, &t));
-  int rc = respool_lot_settle_start(lot, NULL, &second);
+  respool_batch *batch = take(q, 1);
+  WORKS(respool_batch_extend_start(batch, 60000, &t));
+  int rc = respool_batch_settle_start(batch, NULL, &second);
   HOLDS(rc == RESPOOL_BUSY || (rc == 0 && second)); /* it may have ended */
   if (second) WORKS(await(second, NULL));
   WORKS(await(t, NULL));
-  mark_done(lot);
-  WORKS(respool_lot_extend_start(lot, 60000, &t));
-  WORKS(respool_lot_settle(lot, NULL, NULL)); /* it waits */
-  HOLDS(respool_ticket_poll(t) && respool_lot_settled(lot, 0));
+  mark_done(batch);
+  WORKS(respool_batch_extend_start(batch, 60000, &t));
+  WORKS(respool_batch_settle(batch, NULL, NULL)); /* it waits */
+  HOLDS(respool_ticket_poll(t) && respool_batch_settled(batch, 0));
   WORKS(await(t, NULL));
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   respool_queue_free(q);
 }
 
@@ -192,14 +192,14 @@ static void a_take_waits_by_polling(void) {
   HOLDS(respool_ticket_finish(t, &r) == RESPOOL_BUSY);
   WORKS(respool_push(q, &item, 1, NULL, NULL));
   WORKS(await(t, &r));
-  HOLDS(respool_lot_length(r.lot) == 1);
-  respool_lot_free(r.lot);
+  HOLDS(respool_batch_length(r.batch) == 1);
+  respool_batch_free(r.batch);
   HOLDS(take(q, 1) == NULL);
   respool_queue_free(q);
 }
 
-static void count_death(void *arg, const char *box, uint64_t number) {
-  HOLDS(strcmp(box, "mortal") == 0 && number > 0);
+static void count_death(void *arg, const char *dlq, uint64_t number) {
+  HOLDS(strcmp(dlq, "mortal") == 0 && number > 0);
   ++*(int *)arg;
 }
 
@@ -224,15 +224,15 @@ static void takes_tell_of_deaths(void) {
   push_mortal(q);
   WORKS(respool_take_start(q, &o, &t));
   WORKS(await(t, &r));
-  HOLDS(!r.lot && deaths == 1);
+  HOLDS(!r.batch && deaths == 1);
   WORKS(respool_push(q, &item, 1, NULL, NULL));
-  respool_lot *lot = take(q, 1);
+  respool_batch *batch = take(q, 1);
   push_mortal(q);
-  mark_done(lot);
-  WORKS(respool_lot_settle_start(lot, &s, &t));
+  mark_done(batch);
+  WORKS(respool_batch_settle_start(batch, &s, &t));
   WORKS(await(t, &r));
-  HOLDS(!r.lot && deaths == 2);
-  respool_lot_free(lot);
+  HOLDS(!r.batch && deaths == 2);
+  respool_batch_free(batch);
   respool_queue_free(q);
 }
 
@@ -243,17 +243,17 @@ static void transactions_commit(void) {
   respool_tx *tx = NULL;
   size_t handle = 0;
   WORKS(respool_push(q, &item, 1, NULL, NULL));
-  respool_lot *lot = take(q, 1);
+  respool_batch *batch = take(q, 1);
   WORKS(respool_tx_begin(store, &tx));
   WORKS(respool_tx_push(tx, q, &item, 1, NULL, &handle));
-  done.verdict = RESPOOL_DONE;
-  WORKS(respool_tx_mark(tx, lot, 0, &done));
+  done.kind = RESPOOL_DONE;
+  WORKS(respool_tx_mark(tx, batch, 0, &done));
   WORKS(respool_tx_commit_start(tx, &t));
   WORKS(await(t, NULL));
-  HOLDS(respool_tx_id(tx, handle) == 2 && respool_lot_settled(lot, 0));
+  HOLDS(respool_tx_id(tx, handle) == 2 && respool_batch_settled(batch, 0));
   HOLDS(respool_tx_commit_start(tx, &t) == RESPOOL_INVALID);
   respool_tx_free(tx);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   respool_queue_free(q);
 }
 
@@ -322,16 +322,16 @@ static void abandoned_takes_release(void) {
 }
 
 /* In whatever order the handles are given up, the settle comes to its end. */
-static void abandoned_lots_settle(void) {
+static void abandoned_batches_settle(void) {
   for (int order = 0; order < 4; order++) {
     respool_queue *q = open_queue("given up");
     respool_ticket *t = NULL;
-    respool_lot *lot = take(q, 10);
-    mark_done(lot);
-    WORKS(respool_lot_settle_start(lot, NULL, &t));
+    respool_batch *batch = take(q, 10);
+    mark_done(batch);
+    WORKS(respool_batch_settle_start(batch, NULL, &t));
     if (order & 1) respool_queue_free(q);
     if (order & 2) respool_ticket_free(t);
-    respool_lot_free(lot);
+    respool_batch_free(batch);
     if (!(order & 2)) WORKS(await(t, NULL));
     if (!(order & 1)) respool_queue_free(q);
   }
@@ -344,14 +344,14 @@ static void abandoned_transactions_commit(void) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
   respool_ticket *t = NULL;
   respool_tx *tx = NULL;
-  respool_lot *lot = take(q, 1);
-  done.verdict = RESPOOL_DONE;
+  respool_batch *batch = take(q, 1);
+  done.kind = RESPOOL_DONE;
   WORKS(respool_tx_begin(store, &tx));
-  WORKS(respool_tx_mark(tx, lot, 0, &done));
+  WORKS(respool_tx_mark(tx, batch, 0, &done));
   WORKS(respool_tx_push(tx, q, &item, 1, NULL, NULL));
   WORKS(respool_tx_commit_start(tx, &t));
   respool_tx_free(tx);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   respool_ticket_free(t);
   respool_queue_free(q);
   drain();
@@ -407,14 +407,14 @@ static void *push_both_ways(void *arg) {
 static void *take_and_settle(void *arg) {
   for (int left = EACH; left > 0 && !wrong;) {
     respool_ticket *t = NULL;
-    respool_lot *lot = take(arg, 7);
-    if (!lot) continue;
-    WORKS(respool_lot_keep(lot));
-    mark_done(lot);
-    left -= (int)respool_lot_length(lot);
-    WORKS(respool_lot_settle_start(lot, NULL, &t));
+    respool_batch *batch = take(arg, 7);
+    if (!batch) continue;
+    WORKS(respool_batch_keep(batch));
+    mark_done(batch);
+    left -= (int)respool_batch_length(batch);
+    WORKS(respool_batch_settle_start(batch, NULL, &t));
     WORKS(await(t, NULL));
-    respool_lot_free(lot);
+    respool_batch_free(batch);
   }
   return NULL;
 }
@@ -443,14 +443,14 @@ int main(void) {
     settle_takes_the_next();
     errors_are_the_same();
     full_tells_whether_to_wait();
-    a_lot_answers_busy();
+    a_batch_answers_busy();
     a_take_waits_by_polling();
     takes_tell_of_deaths();
     transactions_commit();
     calls_run_other_verbs();
     abandoned_pushes_happen();
     abandoned_takes_release();
-    abandoned_lots_settle();
+    abandoned_batches_settle();
     abandoned_transactions_commit();
     discarded_buffers_flush(dir);
     close_waits_for_what_runs(dir);
@@ -458,5 +458,5 @@ int main(void) {
   }
   respool_close(store);
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

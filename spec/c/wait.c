@@ -31,20 +31,20 @@ static double cpu_ms(void) {
          (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e3;
 }
 
-static respool_lot *take_within(respool_queue *q, int64_t wait) {
+static respool_batch *take_within(respool_queue *q, int64_t wait) {
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot = NULL;
+  respool_batch *batch = NULL;
   o.wait = wait;
-  WORKS(respool_take(q, &o, &lot));
-  return lot;
+  WORKS(respool_take(q, &o, &batch));
+  return batch;
 }
 
-static void finish(respool_lot *lot) {
+static void finish(respool_batch *batch) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  done.verdict = RESPOOL_DONE;
-  WORKS(respool_lot_mark_rest(lot, &done));
-  WORKS(respool_lot_settle(lot, NULL, NULL));
-  respool_lot_free(lot);
+  done.kind = RESPOOL_DONE;
+  WORKS(respool_batch_mark_rest(batch, &done));
+  WORKS(respool_batch_settle(batch, NULL, NULL));
+  respool_batch_free(batch);
 }
 
 typedef struct waiter {
@@ -54,10 +54,10 @@ typedef struct waiter {
 
 static void *wait_for_one(void *arg) {
   waiter *w = arg;
-  respool_lot *lot = take_within(w->q, 20000);
+  respool_batch *batch = take_within(w->q, 20000);
   w->woken = now_ms();
-  HOLDS(respool_lot_length(lot) == 1);
-  if (lot) finish(lot);
+  HOLDS(respool_batch_length(batch) == 1);
+  if (batch) finish(batch);
   return NULL;
 }
 
@@ -114,5 +114,5 @@ int main(void) {
   respool_close(s);
   respool_close(other);
   remove_dir(dir);
-  return verdict();
+  return kind();
 }

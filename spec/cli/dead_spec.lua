@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool dead: letters looked at and taken out by hand.
+-- respool dead: dead letters looked at and taken out by hand.
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local stored = require "spec.helper.stored"
 
--- A store whose queue "mails" has five letters in box "lost"; its path.
+-- A store whose queue "mails" has five dead letters in DLQ "lost"; its path.
 local function filled()
   local path = helper.location()
   local store = assert(helper.open(path))
@@ -30,8 +30,8 @@ end
 
 local function numbers(...)
   local list = {}
-  for i, letter in ipairs(cli.values(dead("list", ...))) do
-    list[i] = letter.number
+  for i, dead_letter in ipairs(cli.values(dead("list", ...))) do
+    list[i] = dead_letter.number
   end
   return list
 end
@@ -41,7 +41,7 @@ local function refused(status, pattern, ...)
 end
 
 describe("respool dead list", function()
-  it("lists letters in a table, by box or by queue", function()
+  it("lists dead letters in a table, by DLQ or by queue", function()
     local path = filled()
     local run = dead("list", path, "lost")
     assert.matches("^NUMBER +QUEUE +ID +REASON +GROUP", run.out)
@@ -67,17 +67,17 @@ describe("respool dead list", function()
   it("says so when there are none", function()
     local run = dead("list", filled(), "other")
     assert.equal(0, run.status)
-    assert.equal("no letters\n", run.out)
+    assert.equal("no dead letters\n", run.out)
   end)
 
-  it("says that there is no such box", function()
-    refused(1, "no box 'losd' in .*did you mean 'lost'", "list", filled(),
+  it("says that there is no such DLQ", function()
+    refused(1, "no DLQ 'losd' in .*did you mean 'lost'", "list", filled(),
             "losd")
   end)
 end)
 
 describe("respool dead show", function()
-  it("shows a letter with its failures and payload", function()
+  it("shows a dead letter with its failures and payload", function()
     local run = dead("show", filled(), "lost", "2")
     assert.equal(0, run.status)
     assert.matches("item +2 of mails", run.out)
@@ -87,33 +87,33 @@ describe("respool dead show", function()
     assert.matches('payload\n  {\n    "n": 2\n  }\n', run.out, 1, true)
   end)
 
-  it("gives letters as JSON", function()
+  it("gives dead letters as JSON", function()
     local list = cli.values(dead("show", filled(), "lost", "1", "2", "--json"))
     assert.same({ n = 2 }, list[2].payload)
     assert.same({ trace = 2 }, list[2].headers)
     assert.equal(2, #list[2].history)
   end)
 
-  it("says that there is no such letter", function()
-    refused(1, "letter 9", "show", filled(), "lost", "9")
+  it("says that there is no such dead letter", function()
+    refused(1, "dead letter 9", "show", filled(), "lost", "9")
     refused(2, "not a whole number", "show", filled(), "lost", "first")
   end)
 end)
 
 describe("respool dead groups", function()
-  it("counts letters by group, of a box or of all", function()
+  it("counts dead letters by group, of a DLQ or of all", function()
     local path = filled()
     local run = dead("groups", path)
     assert.matches("\nlost +odd +exhausted +3\nlost +even +exhausted +2\n$",
                    run.out)
     local list = cli.values(dead("groups", path, "lost", "--json"))
-    assert.same({ box = "lost", group = "odd", reason = "exhausted",
+    assert.same({ dlq = "lost", group = "odd", reason = "exhausted",
                   count = 3 }, list[1])
   end)
 end)
 
 describe("respool dead retry", function()
-  it("moves letters back to their queue", function()
+  it("moves dead letters back to their queue", function()
     local path = filled()
     local run = dead("retry", path, "lost", "1", "3")
     assert.equal(0, run.status)
@@ -138,14 +138,14 @@ describe("respool dead retry", function()
     local run = dead("retry", path, "lost", "9", "1")
     assert.equal(1, run.status)
     assert.equal("1 retried\n", run.out)
-    assert.matches("^respool: there is no letter 9[^\n]*\n$", run.err)
+    assert.matches("^respool: there is no dead letter 9[^\n]*\n$", run.err)
     refused(1, "no queue 'nowhere'", "retry", path, "lost", "2", "--to",
             "nowhere")
   end)
 end)
 
 describe("respool dead remove", function()
-  it("removes letters by number", function()
+  it("removes dead letters by number", function()
     local path = filled()
     assert.equal("2 removed\n", dead("remove", path, "lost", "2", "4").out)
     assert.same({ 1, 3, 5 }, numbers(path, "lost", "--json"))
@@ -153,7 +153,7 @@ describe("respool dead remove", function()
 end)
 
 describe("respool dead purge", function()
-  it("wants to be told which letters", function()
+  it("wants to be told which dead letters", function()
     local path = filled()
     refused(2, "%-%-all", "purge", path, "lost")
     assert.same({ 1, 2, 3, 4, 5 }, numbers(path, "lost", "--json"))
@@ -178,14 +178,14 @@ describe("respool dead purge", function()
 end)
 
 describe("respool dead", function()
-  it("shows a damaged letter as that, and of no age", function()
+  it("shows a damaged dead letter as that, and of no age", function()
     local path = filled()
     stored.damage(path, "flip", "letters", 0, -1)
     local run = cli.run { "dead", "show", path, "mails", "1" }
     assert.matches("\nitem +not known\nreason +damaged\n", run.out)
     assert.is_nil(run.out:find("nil", 1, true))
     run = cli.run { "dead", "list", path, "mails" }
-    assert.matches("\n +1 +%- +%- +damaged +%- +%- +the letter's checksum",
+    assert.matches("\n +1 +%- +%- +damaged +%- +%- +the dead letter's checksum",
                    run.out)
     run = cli.run { "dead", "purge", path, "mails", "--older-than", "0",
                     "--dry-run" }

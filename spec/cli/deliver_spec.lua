@@ -151,7 +151,7 @@ describe("respool deliver", function()
     assert.equal("1 1 2 2 3 3 4 4 5 5", table.concat(ids, " "))
   end)
 
-  it("sends what intake took as it came", function()
+  it("sends what receive took as it came", function()
     open()
     local text = '{ "b": [],\n "a": 1e2 }'
     q:push(text, { headers = { ["content-type"] = "application/x+json",
@@ -279,6 +279,6 @@ describe("The command line of respool deliver", function()
   it("has a help with an example", function()
     local run = cli.run { "deliver", "--help" }
     assert.equal(0, run.status)
-    assert.matches("Example:\n  respool deliver jobs.respool", run.out)
+    assert.matches("Example:\n  respool deliver shop.respool", run.out)
   end)
 end)

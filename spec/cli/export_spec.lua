@@ -7,7 +7,7 @@ local json = require "respool.support.json"
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 
--- A store whose queue "mails" holds n items, or whose box holds n letters.
+-- A store whose queue "mails" holds n items, or whose DLQ holds n dead letters.
 local function store(n, dead)
   local path = helper.location()
   local s = assert(helper.open(path))
@@ -69,7 +69,7 @@ describe("respool export", function()
     assert.equal(100, q:length().ready)
   end)
 
-  it("moves letters with --dead and --remove", function()
+  it("moves dead letters with --dead and --remove", function()
     local path, q = store(5, true)
     local dir = helper.dir()
     local run = cli.run { "export", path, "mails", dir, "--dead", "--remove",
@@ -81,33 +81,33 @@ describe("respool export", function()
     assert.equal(0, q.dead:count())
   end)
 
-  it("keeps damaged letters in the box, and tells them", function()
+  it("keeps damaged dead letters in the DLQ, and tells them", function()
     local path, q = store(5, true)
     stored.damage(path, "flip", "letters", 1, -1)
     local copy = cli.run { "export", path, "mails", "--dead" }
     assert.equal(1, copy.status)
-    assert.equal("respool: 1 letters are damaged: an import passes over them: "
-      .. "2\n", copy.err)
+    assert.equal("respool: 1 dead letters are damaged: an import passes over "
+      .. "them: 2\n", copy.err)
     local dir = helper.dir()
     local run = cli.run { "export", path, "mails", dir, "--dead", "--remove" }
     assert.equal(1, run.status)
-    assert.equal("respool: 1 letters are damaged, and stay in the box: 2\n",
-                 run.err)
+    assert.equal("respool: 1 dead letters are damaged, and stay in the "
+      .. "DLQ: 2\n", run.err)
     assert.equal(1, q.dead:count())
     run = cli.run { "import", helper.location(), "in", dir }
     assert.same({ 0, "4 pushed, 0 imported before, 0 not imported\n" },
                 { run.status, run.out })
     run = cli.run { "import", helper.location(), "in", input = copy.out }
-    assert.same({ status = 1, err = "respool: letter 2: it is damaged\n",
+    assert.same({ status = 1, err = "respool: dead letter 2: it is damaged\n",
                   out = "4 pushed, 0 imported before, 1 not imported\n" }, run)
     run = cli.run { "import", "--verify", "x", "x", input = copy.out }
-    assert.same({ 1, "respool: letter 2: it is damaged\n" },
+    assert.same({ 1, "respool: dead letter 2: it is damaged\n" },
                 { run.status, run.err })
   end)
 
-  -- A moved file whose first record stays in the box is not taken for one
+  -- A moved file whose first record stays in the DLQ is not taken for one
   -- that a killed export left.
-  it("never removes a damaged letter, however often it runs", function()
+  it("never removes a damaged dead letter, however often it runs", function()
     local path, q = store(3, true)
     stored.damage(path, "flip", "letters", 0, -1)
     local dir = helper.dir()
@@ -133,8 +133,8 @@ describe("respool export", function()
     end)(json.decode(run.out)))
     run = cli.run { "export", path, "mails", helper.dir(), "--remove" }
     assert.equal(1, run.status)
-    assert.equal("respool: 5 items became letters: undecodable (see respool "
-      .. "dead list)\n", run.err)
+    assert.equal("respool: 5 items became dead letters: undecodable (see "
+      .. "respool dead list)\n", run.err)
     assert.same({ 0, 1 }, { q:length().total, q.dead:count() })
   end)
 
@@ -165,12 +165,12 @@ describe("respool export", function()
     assert.matches("it is cut off behind record %d+", run.err)
   end)
 
-  it("takes a box that is no queue by its name", function()
+  it("takes a DLQ that is no queue by its name", function()
     local path, q = store(2, true)
     q.store:drop_queue "mails"
     local run = cli.run { "export", path, "mails" }
     assert.equal(0, run.status)
-    assert.equal("letters", json.decode(lines(run.out)[1]).kind)
+    assert.equal("dead_letters", json.decode(lines(run.out)[1]).kind)
   end)
 
   it("says what stays when items are moved", function()
@@ -235,7 +235,7 @@ describe("respool export", function()
     local wrong = {
       { { "export" }, 2 }, { { "export", path }, 2 },
       { { "export", path .. "/no", "mails" }, 1, "there is no store" },
-      { { "export", path, "mial" }, 1, "no queue or box 'mial'" },
+      { { "export", path, "mial" }, 1, "no queue or DLQ 'mial'" },
       { { "export", path, "mails", "--remove" }, 2, "needs a DIRECTORY" },
       { { "export", path, "mails", "--json" }, 2, "--json needs a DIRECTORY" },
       { { "export", path, "mails", "--rotate", "1MB" }, 2,
@@ -411,7 +411,7 @@ describe("export and import killed", function()
   random = helper.seed
 
   for _, dead in ipairs { true, false } do
-    local what = dead and "letters" or "items"
+    local what = dead and "dead_letters" or "items"
 
     it("lose and double no " .. what, function()
       local path, q = store(N, dead)

@@ -16,8 +16,8 @@ local function filled()
              { priority = 3, headers = { trace = "t1" }, key = "k1" })
   mails:push_many { { to = "bob" }, { text = ("long "):rep(100) } }
   mails:push({ to = "later" }, { delay = 3600 })
-  local lot = mails:take()
-  lot:close()
+  local batch = mails:take()
+  batch:close()
   mails:take()
   store:queue("words", { codec = "raw" }):push "hello\27[31m"
   store:queue "empty"
@@ -303,7 +303,7 @@ describe("respool pause and resume", function()
     for _, words in ipairs {
       { "pause", path, ".notes" }, { "resume", path, ".notes" },
       { "remove", path, ".notes", "1" }, { "push", path, ".notes" },
-      { "intake", path, ".notes" }, { "replay", path, "words", "--to", ".x" },
+      { "receive", path, ".notes" }, { "replay", path, "words", "--to", ".x" },
       { "dead", "retry", path, "words", "1", "--to", ".x" },
     } do
       refused(words, 2, "'%.%l+' begins with a dot")

@@ -68,19 +68,19 @@ describe("a process that is killed", function()
     worker:kill()
     assert.equal(0, #q:take())
     store:advance(31)
-    local lot = q:take { items = 3 }
+    local batch = q:take { items = 3 }
     assert.same({ 2, 1, 2 },
-                { #lot, lot:item(1).crashes, lot:item(1).deliveries })
+                { #batch, batch:item(1).crashes, batch:item(1).deliveries })
     assert.same({}, store:check())
   end)
 
   it("has settled what it has settled, and not the rest", function()
     q:push_many { "a", "b", "c" }
     local worker = spawn [[
-      local lot = q:take { items = 3 }
-      lot:item(2):done()
-      lot:settle()
-      lot:item(3):done()
+      local batch = q:take { items = 3 }
+      batch:item(2):done()
+      batch:settle()
+      batch:item(3):done()
       print "took"
       q:take { wait = 99 }
     ]]
@@ -106,19 +106,19 @@ describe("a process that is killed", function()
   it("cannot settle what went to another meanwhile (D7)", function()
     q:push "a"
     local worker = spawn [[
-      local lot = q:take()
+      local batch = q:take()
       print "took"
       repeat until q:get(1).deliveries == 2
-      lot:done()
-      print((select(3, lot:settle())))
+      batch:done()
+      print((select(3, batch:settle())))
     ]]
     worker:expect "took"
     store:advance(31)
-    local lot = q:take()
+    local batch = q:take()
     assert.equal(0, worker:wait())
     assert.matches("LEASE_LOST", worker:output())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 end)
 
@@ -132,7 +132,7 @@ describe("processes that take at the same time", function()
     for i = 1, 4 do
       workers[i] = spawn([[
         print "ready"
-        q:work(function(n) note(n) end, { lot = 3, wait = 1 })
+        q:work(function(n) note(n) end, { batch = 3, wait = 1 })
       ]], log)
     end
     for _, worker in ipairs(workers) do worker:expect "ready" end
@@ -159,9 +159,9 @@ describe("the settings of a queue", function()
     q:push "a"
     local worker = spawn [[
       for _ = 1, 2 do
-        local lot = q:take { wait = 5 }
-        lot:retry { error = "no" }
-        lot:settle()
+        local batch = q:take { wait = 5 }
+        batch:retry { error = "no" }
+        batch:settle()
       end
       q:push "b"
       q:take()
@@ -175,10 +175,10 @@ describe("the settings of a queue", function()
   it("may be changed while others work", function()
     local worker = spawn [[
       print "ready"
-      local lot
-      repeat lot = q:take { wait = 9 } until #lot > 0
-      lot:retry { error = "no" }
-      lot:settle()
+      local batch
+      repeat batch = q:take { wait = 9 } until #batch > 0
+      batch:retry { error = "no" }
+      batch:settle()
     ]]
     worker:expect "ready"
     assert(store:queue("orders", { max_attempts = 1 }))
@@ -197,21 +197,21 @@ describe("the settings of a queue", function()
 end)
 
 describe("a replay that is killed", function()
-  local LETTERS = 1500
+  local DEAD_LETTERS = 1500
 
-  local function kill_letters()
+  local function kill_dead_letters()
     local list = {}
-    for i = 1, LETTERS do list[i] = i end
+    for i = 1, DEAD_LETTERS do list[i] = i end
     q:push_many(list)
-    local lot = q:take { items = LETTERS }
-    lot:dead()
-    lot:settle()
+    local batch = q:take { items = DEAD_LETTERS }
+    batch:dead()
+    batch:settle()
   end
 
-  it("goes on by its name, and moves each letter once (F15)", function()
+  it("goes on by its name, and moves each dead letter once (F15)", function()
     math.randomseed(helper.seed)
     open()
-    kill_letters()
+    kill_dead_letters()
     local kills, job = 0
     repeat
       local replay = spawn [[
@@ -232,7 +232,7 @@ describe("a replay that is killed", function()
       seen[item.payload] = true
       assert.equal(1, item.replays)
     end
-    assert.same({ LETTERS, 0, LETTERS },
+    assert.same({ DEAD_LETTERS, 0, DEAD_LETTERS },
                 { #seen, q.dead:count(), job.moved })
     assert.same({}, store:check())
   end)
@@ -264,27 +264,27 @@ local PUSHER = [[
 local WORKER = [[
   while true do
     local before = store:now()
-    local lot = assert(q:take { items = 50, wait = 1 })
+    local batch = assert(q:take { items = 50, wait = 1 })
     local times = ("%.3f %.3f"):format(before, store:now())
-    for i = 1, #lot do
-      local item = lot:item(i)
+    for i = 1, #batch do
+      local item = batch:item(i)
       note("took", item.id, item.payload, item.deliveries, item.crashes, times)
     end
     nap(0.02)
-    lot:done()
-    if #lot > 0 and lot:settle() then
-      for i = 1, #lot do note("done", lot:item(i).id) end
+    batch:done()
+    if #batch > 0 and batch:settle() then
+      for i = 1, #batch do note("done", batch:item(i).id) end
     end
-    lot:close()
+    batch:close()
   end
 ]]
 
--- As a user would write it; when the lot was taken is not known.
+-- As a user would write it; when the batch was taken is not known.
 local HANDLER = [[
   q:work(function(payload, item)
     note("took", item.id, payload, item.deliveries, item.crashes)
     if item.id % 10 == 0 then nap(0.002) end
-  end, { lot = 50 })
+  end, { batch = 50 })
 ]]
 
 -- Starts the process in this place of the crew, or another in its stead.

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool intake (D14), as a process, spoken to by bare sockets.
+-- respool receive (D14), as a process, spoken to by bare sockets.
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
@@ -9,10 +9,10 @@ local socket = require "socket"
 
 local path, server, port
 
--- Starts an intake of the queue "hooks" on a free port.
+-- Starts an receive of the queue "hooks" on a free port.
 local function start(...)
   path = path or helper.location()
-  server = cli.start { "intake", path, "hooks", "--bind", "127.0.0.1:0", ... }
+  server = cli.start { "receive", path, "hooks", "--bind", "127.0.0.1:0", ... }
   server:expect "listening on"
   port = tonumber(server:output():match "listening on http://[^\n]*:(%d+)")
 end
@@ -72,7 +72,7 @@ local function stop(signal)
   return server:kill(signal or "TERM")
 end
 
-describe("respool intake", function()
+describe("respool receive", function()
   it("pushes the body as it is, and answers 202 with the id", function()
     start()
     local status, text = ask(post("a\0\255\r\n",
@@ -160,7 +160,7 @@ describe("respool intake", function()
   end)
 end)
 
-describe("A connection to respool intake", function()
+describe("A connection to respool receive", function()
   it("is good for many requests, sent one behind the other", function()
     start()
     local s = connect()
@@ -245,7 +245,7 @@ describe("A connection to respool intake", function()
   end)
 end)
 
-describe("A request to respool intake", function()
+describe("A request to respool receive", function()
   it("is refused when it is too large", function()
     start("--max-body", "1000", "--max-header", "2000")
     local big = ("x"):rep(1001)
@@ -346,7 +346,7 @@ describe("A request to respool intake", function()
   end)
 end)
 
-describe("Many requests to respool intake at once", function()
+describe("Many requests to respool receive at once", function()
   it("are committed together, each answered with its id", function()
     start()
     local sockets, ids = {}, {}
@@ -372,7 +372,7 @@ describe("Many requests to respool intake at once", function()
   end)
 end)
 
-describe("The end of respool intake", function()
+describe("The end of respool receive", function()
   it("answers the request in hand, and lets nobody in", function()
     start()
     local idle, s = connect(), connect()
@@ -407,9 +407,9 @@ describe("The end of respool intake", function()
   end)
 end)
 
-describe("The command line of respool intake", function()
+describe("The command line of respool receive", function()
   local function refused(status, text, ...)
-    local run = cli.run { "intake", helper.location(), "hooks", ... }
+    local run = cli.run { "receive", helper.location(), "hooks", ... }
     assert.equal(status, run.status)
     assert.matches(text, run.err)
     assert.equal(1, select(2, run.err:gsub("\n", "\n")))
@@ -432,15 +432,15 @@ describe("The command line of respool intake", function()
 
   it("is warned of when strangers can push", function()
     path = helper.location()
-    server = cli.start { "intake", path, "hooks", "--bind", "0.0.0.0:0" }
+    server = cli.start { "receive", path, "hooks", "--bind", "0.0.0.0:0" }
     server:expect "listening on"
     assert.matches("warning: http://0.0.0.0:%d+ can be reached from other "
       .. "machines, and anybody may push", server:output())
   end)
 
   it("has a help with an example", function()
-    local run = cli.run { "intake", "--help" }
+    local run = cli.run { "receive", "--help" }
     assert.equal(0, run.status)
-    assert.matches("Example:\n  respool intake jobs.respool", run.out)
+    assert.matches("Example:\n  respool receive shop.respool", run.out)
   end)
 end)

@@ -10,7 +10,7 @@ local json = require "respool.support.json"
 local function filled()
   local path = helper.location()
   local store = assert(helper.open(path))
-  for i = 1, 3 do assert(store:queue("mails"):push("letter " .. i)) end
+  for i = 1, 3 do assert(store:queue("mails"):push("dead letter " .. i)) end
   assert(store:close())
   return path
 end
@@ -28,12 +28,12 @@ describe("respool repair", function()
     assert.same({ 0, "" }, { r.status, r.err })
     assert.matches("items +3", r.out)
     local store = assert(helper.open(to))
-    assert.equal("letter 2", store:queue("mails"):get(2).payload)
+    assert.equal("dead letter 2", store:queue("mails"):get(2).payload)
   end)
 
   it("lists what was set aside, and ends with 1", function()
     local from = filled()
-    damage(from, "letter 2")
+    damage(from, "dead letter 2")
     local r = cli.run { "repair", from, helper.location() }
     assert.equal(1, r.status)
     assert.matches('set aside: 1 item of queue "mails" from id 2', r.out)

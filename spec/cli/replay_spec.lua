@@ -17,8 +17,8 @@ before_each(function()
   q = assert(store:queue("q", { max_attempts = 1 }))
 end)
 
--- Letters whose payloads are { n = 1 } .. { n = n }, in groups by `of`.
-local function letters(n, of)
+-- Dead letters whose payloads are { n = 1 } .. { n = n }, in groups by `of`.
+local function dead_letters(n, of)
   local list = {}
   for i = 1, n do list[i] = { n = i } end
   assert(q:push_many(list))
@@ -40,7 +40,8 @@ local function queued(queue)
 end
 
 local function replay(words)
-  words = { "replay", place, (table.unpack or unpack)(words) } -- luacheck: ignore
+  words =
+    { "replay", place, (table.unpack or unpack)(words) } -- luacheck: ignore
   return cli.run(words)
 end
 
@@ -53,32 +54,32 @@ local function script(code)
 end
 
 describe("respool replay", function()
-  it("moves the letters of a box back to their queue", function()
-    letters(3)
+  it("moves the dead letters of a DLQ back to their queue", function()
+    dead_letters(3)
     local run = replay { "q" }
-    assert.same({ status = 0, out = "3 letters moved\n", err = "" }, run)
+    assert.same({ status = 0, out = "3 dead letters moved\n", err = "" }, run)
     assert.same({ 1, 2, 3 }, queued())
   end)
 
   it("filters by expression, group and limit", function()
-    letters(20, parity)
+    dead_letters(20, parity)
     local run = replay { "q", "--where", "payload.n > 5 and attempts == 0",
                          "--group", "odd", "--limit", "3" }
-    assert.equal("3 letters moved, 8 skipped\n", run.out)
+    assert.equal("3 dead letters moved, 8 skipped\n", run.out)
     assert.same({ 7, 9, 11 }, queued())
   end)
 
-  it("filters by when letters died", function()
-    letters(2)
-    assert.equal("0 letters moved, 2 skipped\n",
+  it("filters by when dead letters died", function()
+    dead_letters(2)
+    assert.equal("0 dead letters moved, 2 skipped\n",
                  replay { "q", "--until", "1h ago" }.out)
-    assert.equal("0 letters moved, 2 skipped\n",
+    assert.equal("0 dead letters moved, 2 skipped\n",
                  replay { "q", "--since", "2100-01-01T00:00:00Z" }.out)
-    assert.equal("2 letters moved\n", replay { "q", "--since", "1h" }.out)
+    assert.equal("2 dead letters moved\n", replay { "q", "--since", "1h" }.out)
   end)
 
   it("moves to another queue, which must be there", function()
-    letters(2)
+    dead_letters(2)
     local run = replay { "q", "--to", "r" }
     assert.equal(1, run.status)
     assert.matches("there is no queue 'r'", run.err)
@@ -88,26 +89,26 @@ describe("respool replay", function()
   end)
 
   it("uses filter and transform of a script besides its own", function()
-    letters(4)
+    dead_letters(4)
     local path = script [[return { queue = "q", replay = {
-      where = function(letter) return letter.payload.n > 1 end,
+      where = function(dead) return dead.payload.n > 1 end,
       transform = function(p) p.n = p.n * 10 return p end } }]]
     assert.equal(0, replay { "q", path, "--where", "payload.n < 4" }.status)
     assert.same({ 20, 30 }, queued())
   end)
 
   it("keeps to a rate", function()
-    letters(4)
+    dead_letters(4)
     local before = os.time()
     assert.equal(0, replay { "q", "--rate", "1" }.status)
     assert.is_true(os.time() - before >= 2)
   end)
 
   it("shows in a dry run what it would do, and does nothing", function()
-    letters(5, parity)
+    dead_letters(5, parity)
     local run = replay { "q", script(MEND), "--dry-run" }
     assert.equal(0, run.status)
-    assert.matches("^dry run: 5 of 5 letters would be moved\n", run.out)
+    assert.matches("^dry run: 5 of 5 dead letters would be moved\n", run.out)
     assert.matches("\nGROUP  LETTERS\nodd          3\neven         2\n",
                    run.out)
     assert.matches('\nletter 1, odd, before:\n  {\n    "n": 1\n  }\nafter:\n'
@@ -118,7 +119,7 @@ describe("respool replay", function()
   end)
 
   it("gives programs its counts as JSON", function()
-    letters(3, parity)
+    dead_letters(3, parity)
     local run = replay { "q", "--dry-run", "--json", "--where", "group=='odd'" }
     local counts = cjson.decode(run.out)
     assert.same({ 2, 1, 2 }, { counts.moved, counts.skipped,
@@ -126,43 +127,46 @@ describe("respool replay", function()
     assert.equal(3, counts.samples[2].before.n)
   end)
 
-  it("tells letters that its filter fails for, and fails", function()
-    letters(2)
+  it("tells dead letters that its filter fails for, and fails", function()
+    dead_letters(2)
     local run = replay { "q", "--where", "payload.n == 1 or payload.x.y" }
     assert.equal(1, run.status)
-    assert.matches("respool: letter 2: %-%-where:1: attempt to index", run.err)
+    assert.matches("respool: dead letter 2: %-%-where:1: attempt to index",
+      run.err)
     assert.same({ 1 }, queued())
   end)
 
-  it("tells a damaged letter, and moves the others", function()
-    letters(3)
+  it("tells a damaged dead letter, and moves the others", function()
+    dead_letters(3)
     stored.damage(place, "flip", "letters", 1, -1)
     local run = replay { "q", "--dry-run" }
-    assert.matches("^dry run: 2 of 3 letters would be moved, 1 failed\n",
+    assert.matches("^dry run: 2 of 3 dead letters would be moved, 1 failed\n",
                    run.out)
-    assert.equal("respool: letter 2: it is damaged\n", run.err)
-    assert.same({ status = 1, out = "2 letters moved, 1 failed\n",
-                  err = "respool: letter 2: it is damaged\n" }, replay { "q" })
+    assert.equal("respool: dead letter 2: it is damaged\n", run.err)
+    assert.same({ status = 1, out = "2 dead letters moved, 1 failed\n",
+                  err = "respool: dead letter 2: it is damaged\n" },
+                    replay { "q" })
     assert.same({ 1, 3 }, queued())
-    assert.same({ status = 0, out = "0 letters moved, 1 skipped\n", err = "" },
+    assert.same({ status = 0, out = "0 dead letters moved, 1 skipped\n",
+      err = "" },
                 replay { "q", "--since", "1h ago" })
   end)
 
-  it("says how many letters somebody else took meanwhile", function()
-    letters(300)
+  it("says how many dead letters somebody else took meanwhile", function()
+    dead_letters(300)
     local process = cli.start { "replay", place, "q", "--rate", "150" }
     repeat until q:length().ready > 0
     local removed = q.dead:purge()
     assert.equal(0, process:wait())
     assert.equal(300 - removed, #queued())
     local moved, gone =
-      process:output():match "^(%d+) letters moved,? ?(%d*)"
+      process:output():match "^(%d+) dead letters moved,? ?(%d*)"
     assert.equal(300 - removed, tonumber(moved))
     assert.is_true((tonumber(gone) or 0) <= removed)
   end)
 
   it("tells what is wrong with its script, not with itself", function()
-    letters(1)
+    dead_letters(1)
     local run = replay { "q", script "return { replay = { rate = 'x' } }" }
     assert.equal(2, run.status)
     assert.matches("^respool: [^\n]*/mend.lua: option 'rate' must be [^\n]*\n$",
@@ -172,7 +176,8 @@ describe("respool replay", function()
     assert.matches("/mend.lua: option 'where' must be a function", run.err)
     run = replay { "q", script [[return { replay = {
       transform = function() return { print } end } }]] }
-    assert.equal("respool: letter 1: cannot encode function at [1]\n", run.err)
+    assert.equal("respool: dead letter 1: cannot encode function at [1]\n",
+      run.err)
   end)
 
   it("filters payloads that are bytes, if told so", function()
@@ -180,12 +185,12 @@ describe("respool replay", function()
     assert(raw:push_many { "keep this", "a" })
     raw:work(function() return respool.dead() end, { stop_when_empty = true })
     local run = replay { "raw", "--raw", "--where", "payload:find 'keep'" }
-    assert.equal("1 letters moved, 1 skipped\n", run.out)
+    assert.equal("1 dead letters moved, 1 skipped\n", run.out)
     assert.equal("keep this", raw:peek()[1].payload)
   end)
 
   it("refuses expressions that are wrong or reach out", function()
-    letters(1)
+    dead_letters(1)
     for expression, problem in pairs {
       ["gruop == 1"] = "there is no field 'gruop'",
       ["os.exit()"] = "there is no field 'os'",
@@ -200,11 +205,11 @@ describe("respool replay", function()
     assert.equal(1, q.dead:count())
   end)
 
-  it("suggests the box that was meant", function()
+  it("suggests the DLQ that was meant", function()
     assert(store:queue "orders")
     local run = replay { "odrers" }
     assert.equal(1, run.status)
-    assert.matches("no box 'odrers' in '[^']+'; did you mean 'orders'%?",
+    assert.matches("no DLQ 'odrers' in '[^']+'; did you mean 'orders'%?",
                    run.err)
   end)
 end)
@@ -224,8 +229,8 @@ describe("respool replay --job", function()
     end
   end
 
-  it("moves each letter once, killed at any time and resumed", function()
-    letters(600)
+  it("moves each dead letter once, killed at any time and resumed", function()
+    dead_letters(600)
     local words = { "replay", place, "q", script(MEND), "--job", "j",
                     "--where", "payload.n ~= 7", "--rate", "1500" }
     local process = cli.start(words)
@@ -248,7 +253,7 @@ describe("respool replay --job", function()
   end)
 
   it("stops at SIGINT and says how to go on", function()
-    letters(50)
+    dead_letters(50)
     local process = cli.start { "replay", place, "q", "--job", "j",
                                 "--rate", "5" }
     wait_moved "j"
@@ -260,7 +265,7 @@ describe("respool replay --job", function()
   end)
 
   it("keeps to its limit when it is resumed", function()
-    letters(30)
+    dead_letters(30)
     local process = cli.start { "replay", place, "q", "--job", "j",
                                 "--rate", "5", "--limit", "7" }
     wait_moved "j"
@@ -268,12 +273,12 @@ describe("respool replay --job", function()
     assert.is_true(store:job "j".moved < 7)
     local resumed = cli.run { "replay", "resume", place, "j" }
     assert.equal(0, resumed.status)
-    assert.equal("7 letters moved\n", resumed.out)
+    assert.equal("7 dead letters moved\n", resumed.out)
     assert.equal(7, #queued())
   end)
 
   it("refuses to run one job twice at the same time", function()
-    letters(50)
+    dead_letters(50)
     local process = cli.start { "replay", place, "q", "--job", "j",
                                 "--rate", "2" }
     wait_moved "j"
@@ -283,7 +288,7 @@ describe("respool replay --job", function()
   end)
 
   it("is stopped by cancel, which forgets it", function()
-    letters(50)
+    dead_letters(50)
     local process = cli.start { "replay", place, "q", "--job", "j",
                                 "--rate", "5" }
     wait_moved "j"
@@ -297,7 +302,7 @@ describe("respool replay --job", function()
   end)
 
   it("is told apart from one that asks for something else", function()
-    letters(5)
+    dead_letters(5)
     replay { "q", "--job", "j", "--limit", "2" }
     local run = replay { "q", "--job", "j", "--group", "x" }
     assert.equal(1, run.status)
@@ -307,46 +312,46 @@ describe("respool replay --job", function()
 
   -- A job that was killed is begun again with the very same words.
   it("keeps to its limit in all its runs", function()
-    letters(30)
+    dead_letters(30)
     local words = { "replay", place, "q", "--job", "j", "--limit", "7" }
     local process = cli.start { "replay", place, "q", "--job", "j",
                                 "--limit", "7", "--rate", "5" }
     wait_moved "j"
     process:kill()
     assert.is_true(store:job "j".moved < 7)
-    assert.equal("7 letters moved\n", cli.run(words).out)
+    assert.equal("7 dead letters moved\n", cli.run(words).out)
     local run = cli.run(words)
     assert.equal(1, run.status)
-    assert.matches("^respool: job 'j' has moved the 7 letters of its limit",
-                   run.err)
+    assert.matches("^respool: job 'j' has moved the 7 dead letters of its "
+      .. "limit", run.err)
     assert.equal(7, #queued())
   end)
 
   it("goes on with a higher limit, or with none", function()
-    letters(9)
+    dead_letters(9)
     replay { "q", "--job", "j", "--limit", "2" }
-    assert.equal("5 letters moved\n",
+    assert.equal("5 dead letters moved\n",
                  replay { "q", "--job", "j", "--limit", "5" }.out)
     assert.equal(1, cli.run { "replay", "resume", place, "j" }.status)
-    assert.equal("9 letters moved\n", replay { "q", "--job", "j" }.out)
+    assert.equal("9 dead letters moved\n", replay { "q", "--job", "j" }.out)
   end)
 
   it("keeps to the limit of its script in all its runs", function()
-    letters(5)
+    dead_letters(5)
     local path = script "return { replay = { limit = 2 } }"
     assert.equal(0, replay { "q", path, "--job", "j" }.status)
     local run = replay { "q", path, "--job", "j" }
-    assert.matches("has moved the 2 letters", run.err)
+    assert.matches("has moved the 2 dead letters", run.err)
     run = replay { "q", path, "--job", "j", "--limit", "4", "--dry-run" }
-    assert.matches("^dry run: 2 of 2 letters would be moved\n", run.out)
+    assert.matches("^dry run: 2 of 2 dead letters would be moved\n", run.out)
     assert.equal(2, #queued())
   end)
 
   it("is listed with what it has done", function()
-    letters(3)
+    dead_letters(3)
     replay { "q", "--job", "j", "--where", "payload.n < 3" }
     local run = cli.run { "replay", "list", place }
-    assert.matches("^JOB%s+BOX%s+TO%s+STATE", run.out)
+    assert.matches("^JOB%s+DLQ%s+TO%s+STATE", run.out)
     assert.matches("\nj%s+q%s+%-%s+finished%s+3%s+2%s+1%s+0%s", run.out)
     run = cli.run { "replay", "show", place, "j" }
     assert.matches("\nwhere +payload.n < 3\n", run.out)

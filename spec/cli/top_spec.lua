@@ -13,9 +13,9 @@ local function filled()
   local store = assert(helper.open(path))
   local mails = store:queue("mails", { max_attempts = 1 })
   mails:push_many { 1, 2, 3 }
-  local lot = mails:take()
-  lot:retry { error = "no", group = "refused" }
-  lot:settle()
+  local batch = mails:take()
+  batch:retry { error = "no", group = "refused" }
+  batch:settle()
   store:queue("orders"):push_many { 1, 2, 3, 4, 5 }
   store:close()
   return path
@@ -36,7 +36,7 @@ local function given_back(result)
 end
 
 describe("respool top in a terminal", function()
-  it("shows queues and letters by group, and ends with q", function()
+  it("shows queues and dead letters by group, and ends with q", function()
     local result = session({ filled() }, {
       { "expect", ENTER }, { "expect", "mails" }, { "expect", "orders" },
       { "expect", "refused" }, { "send", "q" }, { "end" },

@@ -14,7 +14,7 @@ before_each(function()
   q = assert(store:queue("q", { max_attempts = 1 }))
 end)
 
--- A job script whose handler is this code; note() says that it was called.
+-- A worker script whose handler is this code; note() says that it was called.
 local function job(code)
   helper.write(dir .. "/job.lua", ([[
     local function note(word)
@@ -141,7 +141,7 @@ describe("respool work", function()
     local run = cli.run { "work", place, dir .. "/rate.lua" }
     assert.equal(1, run.status)
     assert.is_nil(run.err:find("bin/respool", 1, true))
-    assert.matches("/rate.lua: option 'rate' must be a number of letters",
+    assert.matches("/rate.lua: option 'rate' must be a number of dead letters",
                    run.err)
   end)
 

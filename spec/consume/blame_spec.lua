@@ -25,16 +25,16 @@ end
 local function work(poison, items)
   local takes = 0
   while true do
-    local lot = take(items)
-    if #lot == 0 then return takes end
+    local batch = take(items)
+    if #batch == 0 then return takes end
     takes = takes + 1
     local dies = false
-    for _, value in ipairs(payloads(lot)) do dies = dies or poison[value] end
+    for _, value in ipairs(payloads(batch)) do dies = dies or poison[value] end
     if dies then
       store:advance(31)
     else
-      lot:done()
-      assert(lot:settle())
+      batch:done()
+      assert(batch:settle())
     end
   end
 end
@@ -46,12 +46,12 @@ describe("a poisonous item (X2)", function()
     assert.equal(7, q:stats().done)
     assert.equal(0, q:length().total)
     assert.equal(1, q.dead:count())
-    local letter = q.dead:oldest()
-    assert.equal(5, letter.payload)
-    assert.equal("crashed", letter.reason)
-    assert.equal("the lease ran out", letter.error)
-    assert.equal(0, letter.attempts)
-    assert.equal(letter.crashes, letter.deliveries)
+    local dead_letter = q.dead:oldest()
+    assert.equal(5, dead_letter.payload)
+    assert.equal("crashed", dead_letter.reason)
+    assert.equal("the lease ran out", dead_letter.error)
+    assert.equal(0, dead_letter.attempts)
+    assert.equal(dead_letter.crashes, dead_letter.deliveries)
   end)
 
   it("dies alone even when one crash is the limit (guarantee 5)", function()
@@ -60,7 +60,8 @@ describe("a poisonous item (X2)", function()
     work({ [1] = true, [26] = true, [50] = true }, 50)
     assert.equal(47, q:stats().done)
     local dead = {}
-    for letter in q.dead:each() do dead[letter.payload] = letter.reason end
+    for dead_letter in q.dead:each() do dead[dead_letter.payload] =
+      dead_letter.reason end
     assert.same({ [1] = "crashed", [26] = "crashed", [50] = "crashed" }, dead)
   end)
 
@@ -103,16 +104,16 @@ end)
 describe("blame (guarantee 5, X3)", function()
   it("counts attempts, deliveries and crashes apart", function()
     q:push "a"
-    local lot
+    local batch
     for _ = 1, 2 do
-      lot = take()
-      lot:retry { delay = 0 }
-      lot:settle()
+      batch = take()
+      batch:retry { delay = 0 }
+      batch:settle()
     end
     for _ = 1, 3 do
-      lot = take()
-      lot:release()
-      lot:settle()
+      batch = take()
+      batch:release()
+      batch:settle()
     end
     take()
     store:advance(31)
@@ -124,10 +125,10 @@ describe("blame (guarantee 5, X3)", function()
     q = store:queue("orders", { max_attempts = 1, max_crashes = 1 })
     q:push "a"
     for i = 1, 30 do
-      local lot = take()
-      if i % 3 == 0 then lot:release() end
-      if i % 3 == 1 then lot:snooze(1) end
-      lot:close()
+      local batch = take()
+      if i % 3 == 0 then batch:release() end
+      if i % 3 == 1 then batch:snooze(1) end
+      batch:close()
       store:advance(1)
     end
     local item = q:get(1)
@@ -139,9 +140,9 @@ describe("blame (guarantee 5, X3)", function()
     q:push "a"
     take()
     store:advance(31)
-    local lot = take()
-    lot:retry { delay = 0 }
-    lot:settle()
+    local batch = take()
+    batch:retry { delay = 0 }
+    batch:settle()
     local item = take():item(1)
     assert.same({ 1, 1 }, { item.attempts, item.crashes })
     assert.equal(0, q.dead:count())

@@ -40,7 +40,7 @@ before_each(function()
   q:push("o")
 end)
 
-local function letter_after(h)
+local function dead_letter_after(h)
   q:work(h, empty)
   return q.dead:oldest()
 end
@@ -74,7 +74,7 @@ describe("respool.chain", function()
   end)
 
   it("has the outcome of the one that stopped it", function()
-    local l = letter_after(respool.chain(handler "a", function()
+    local l = dead_letter_after(respool.chain(handler "a", function()
       return respool.dead { group = "bad", error = "no" }
     end))
     assert.same({ "bad", "no" }, { l.group, l.error })
@@ -138,7 +138,7 @@ describe("respool.fan_out", function()
   end)
 
   it("remembers through death and replay", function()
-    letter_after(respool.fan_out {
+    dead_letter_after(respool.fan_out {
       a = handler "a", b = handler("b", function() return false end),
     })
     assert.equal("a b b b", called())
@@ -169,14 +169,14 @@ describe("respool.fan_out", function()
   -- not take its memory for theirs.
   it("remembers nothing of another item", function()
     q:push_many { "p", "q" }
-    local lot, h = q:take { items = 3 }, respool.fan_out {
+    local batch, h = q:take { items = 3 }, respool.fan_out {
       a = handler "a", b = respool.release,
     }
-    local item = lot:item(1)
-    assert.equal(respool.release().verdict, h(1, item).verdict)
+    local item = batch:item(1)
+    assert.equal(respool.release().kind, h(1, item).kind)
     item:release()
-    lot:release()
-    lot:settle()
+    batch:release()
+    batch:settle()
     for _, it in q:take { items = 3 }:each() do
       assert.equal(it.id == 1, it.memo ~= nil)
     end
@@ -192,10 +192,10 @@ describe("respool.fan_out", function()
   end)
 
   it("is dead when one says so", function()
-    local l = letter_after(respool.fan_out {
+    local l = dead_letter_after(respool.fan_out {
       a = handler("a", fail),
       b = handler("b", function()
-        return respool.dead { group = "bad", error = "no", box = "orders" }
+        return respool.dead { group = "bad", error = "no", dlq = "orders" }
       end),
       c = handler "c",
     })
@@ -205,7 +205,7 @@ describe("respool.fan_out", function()
   end)
 
   it("is dead when an error is not retryable", function()
-    local l = letter_after(respool.fan_out { a = function()
+    local l = dead_letter_after(respool.fan_out { a = function()
       error { message = "gone", retryable = false, group = "410" }
     end })
     assert.same({ "rejected", "410", "a: gone" },
@@ -214,7 +214,7 @@ describe("respool.fan_out", function()
 
   it("names those that failed, with the place of the first", function()
     local function unlucky() error "no luck" end
-    local l = letter_after(respool.fan_out {
+    local l = dead_letter_after(respool.fan_out {
       a = function() unlucky() end, b = handler "b",
       c = function() return nil, "nor here" end,
     })

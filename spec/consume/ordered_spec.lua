@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Strict order (D11, guarantee 9): within a lane of an ordered queue nothing
--- is delivered while an earlier item is leased or waiting.
+-- Strict order (D11, guarantee 9): within a priority of an ordered queue
+-- nothing is delivered while an earlier item is leased or waiting.
 
 local helper = require "spec.helper"
 local respool = require "respool"
@@ -26,32 +26,32 @@ end
 
 -- Takes up to n items, which become what `verb` says.
 local function settle(n, verb, argument)
-  local lot = take(n)
-  lot[verb](lot, argument)
-  assert(lot:settle())
-  return payloads(lot)
+  local batch = take(n)
+  batch[verb](batch, argument)
+  assert(batch:settle())
+  return payloads(batch)
 end
 
 describe("an ordered queue", function()
   it("hands out nothing while something is leased", function()
     q:push_many { 1, 2, 3 }
-    local lot = take(2)
-    assert.same({ 1, 2 }, payloads(lot))
+    local batch = take(2)
+    assert.same({ 1, 2 }, payloads(batch))
     assert.equal(0, #take())
-    lot:done()
-    lot:settle()
+    batch:done()
+    batch:settle()
     assert.same({ 3 }, payloads(take()))
   end)
 
-  it("hands out nothing while part of a lot is not settled", function()
+  it("hands out nothing while part of a batch is not settled", function()
     q:push_many { 1, 2, 3, 4 }
-    local lot = take(3)
-    lot:item(1):done()
-    lot:item(3):done()
-    lot:settle()
+    local batch = take(3)
+    batch:item(1):done()
+    batch:item(3):done()
+    batch:settle()
     assert.equal(0, #take())
-    lot:item(2):done()
-    lot:settle()
+    batch:item(2):done()
+    batch:settle()
     assert.same({ 4 }, payloads(take()))
   end)
 
@@ -68,10 +68,10 @@ describe("an ordered queue", function()
 
   it("waits for an item in the middle, then goes on behind it", function()
     q:push_many { 1, 2, 3, 4 }
-    local lot = take(3)
-    lot:item(2):retry { delay = 10 }
-    lot:done()
-    lot:settle()
+    local batch = take(3)
+    batch:item(2):retry { delay = 10 }
+    batch:done()
+    batch:settle()
     assert.equal(0, #take(9))
     store:advance(10)
     assert.same({ 2 }, settle(1, "done"))
@@ -97,7 +97,7 @@ describe("an ordered queue", function()
     assert.same({ "now" }, settle(1, "done"))
   end)
 
-  -- A look at the lane said that nothing could be taken as long as anything
+  -- A look at the priority said that nothing could be taken as long as anything
   -- waited there, whether before or behind the next item.
   it("does not wait for a delayed item that was pushed behind", function()
     q:push "now"
@@ -107,11 +107,11 @@ describe("an ordered queue", function()
 
   it("waits for the first of several that wait, not the soonest", function()
     q:push_many { 1, 2, 3 }
-    local lot = take(3)
-    lot:item(1):retry { delay = 30 }
-    lot:item(2):retry { delay = 10 }
-    lot:item(3):retry { delay = 20 }
-    lot:settle()
+    local batch = take(3)
+    batch:item(1):retry { delay = 30 }
+    batch:item(2):retry { delay = 10 }
+    batch:item(3):retry { delay = 20 }
+    batch:settle()
     store:advance(20)
     assert.equal(0, #take(9))
     store:advance(10)
@@ -121,10 +121,10 @@ describe("an ordered queue", function()
   -- What was due behind it hid the due time of the first.
   it("wakes one who waits when the first of them is due", function()
     q:push_many { 1, 2 }
-    local lot, due = take(2), store:now() + 60
-    lot:item(1):retry()
-    lot:item(2):retry { delay = 10 }
-    lot:settle()
+    local batch, due = take(2), store:now() + 60
+    batch:item(1):retry()
+    batch:item(2):retry { delay = 10 }
+    batch:settle()
     store:advance(20)
     assert.same({ 1 }, payloads(q:take { wait = 100 }))
     assert.near(due, store:now(), 0.01)
@@ -132,10 +132,10 @@ describe("an ordered queue", function()
 
   it("hands out again first what was released", function()
     q:push_many { 1, 2, 3 }
-    local lot = take(2)
-    lot:item(1):done()
-    lot:item(2):release()
-    lot:settle()
+    local batch = take(2)
+    batch:item(1):done()
+    batch:item(2):release()
+    batch:settle()
     assert.same({ 2 }, settle(1, "done"))
     assert.same({ 3 }, settle(1, "done"))
   end)
@@ -153,11 +153,11 @@ describe("an ordered queue", function()
     q:push_many { 1, 2, 3, 4 }
     take(4)
     store:advance(31)
-    local lot = take(9)
-    assert.same({ 1, 2 }, payloads(lot))
+    local batch = take(9)
+    assert.same({ 1, 2 }, payloads(batch))
     assert.equal(0, #take(9))
-    lot:retry { delay = 10 }
-    lot:settle()
+    batch:retry { delay = 10 }
+    batch:settle()
     assert.equal(0, #take(9))
   end)
 
@@ -201,7 +201,7 @@ describe("an ordered queue", function()
     assert.same({ 2 }, settle(9, "done"))
   end)
 
-  it("keeps each lane's order by itself", function()
+  it("keeps each priority's order by itself", function()
     q:push_many({ "high 1", "high 2" }, { priority = 1 })
     q:push_many { "low 1", "low 2" }
     assert.same({ "high 1" }, settle(1, "retry"))
@@ -229,7 +229,7 @@ describe("an ordered queue", function()
       calls = calls + 1
       if calls % 3 == 0 then error "now and then" end
       table.insert(done, n)
-    end, { stop_when_empty = true, lot = 7 })
+    end, { stop_when_empty = true, batch = 7 })
     assert.same(list, done)
   end)
 end)
@@ -243,26 +243,26 @@ describe("in any course of things an ordered queue", function()
     return list
   end
 
-  -- Ids of all that are not settled, by lane.
+  -- Ids of all that are not settled, by priority.
   local function unsettled()
-    local lanes = { [0] = {}, {} }
-    for item in q:each() do lanes[item.priority][item.id] = true end
-    return lanes
+    local weights = { [0] = {}, {} }
+    for item in q:each() do weights[item.priority][item.id] = true end
+    return weights
   end
 
-  -- A lot is the beginning of its lanes, of what has not died by now.
-  local function assert_in_order(lot, lanes)
+  -- A batch is the beginning of its priorities, of what has not died by now.
+  local function assert_in_order(batch, weights)
     local taken, last = { [0] = {}, {} }, { [0] = 0, 0 }
-    for i = 1, #lot do
-      local item = lot:item(i)
+    for i = 1, #batch do
+      local item = batch:item(i)
       assert.is_true(item.id > last[item.priority])
       taken[item.priority][item.id] = true
       last[item.priority] = item.id
     end
-    for lane, ids in pairs(lanes) do
+    for priority, ids in pairs(weights) do
       for id in pairs(ids) do
-        assert(id > last[lane] or taken[lane][id],
-               ("%d was taken before %d"):format(last[lane], id))
+        assert(id > last[priority] or taken[priority][id],
+               ("%d was taken before %d"):format(last[priority], id))
       end
     end
   end
@@ -285,12 +285,12 @@ describe("in any course of things an ordered queue", function()
       })
       return
     end
-    local lot = take(random(5))
-    assert_in_order(lot, unsettled())
-    for i = 1, #lot do
-      if what < 9 then VERBS[random(#VERBS)](lot:item(i)) end
+    local batch = take(random(5))
+    assert_in_order(batch, unsettled())
+    for i = 1, #batch do
+      if what < 9 then VERBS[random(#VERBS)](batch:item(i)) end
     end
-    lot:settle() -- or else the lease runs out
+    batch:settle() -- or else the lease runs out
     store:advance(random(0, 15))
   end
 
@@ -299,9 +299,9 @@ describe("in any course of things an ordered queue", function()
     for _ = 1, 600 do step() end
     store:advance(1000)
     while q:length().total > 0 do
-      local lot = take(50)
-      lot:done()
-      lot:settle()
+      local batch = take(50)
+      batch:done()
+      batch:settle()
       store:advance(31)
     end
     assert.is_true(q:stats().done > 100)

@@ -28,9 +28,9 @@ end
 
 -- Takes the one item and lets it fail.
 local function fail(given)
-  local lot = take()
-  lot:retry(given)
-  assert(lot:settle())
+  local batch = take()
+  batch:retry(given)
+  assert(batch:settle())
 end
 
 -- Seconds until the item is due.
@@ -136,17 +136,17 @@ describe("jitter (E7)", function()
 end)
 
 describe("attempts", function()
-  it("are limited; then the item is a letter (E1)", function()
+  it("are limited; then the item is a dead letter (E1)", function()
     queue { max_attempts = 3 }
     q:push "a"
     for i = 0, 2 do
       assert.equal(i, q:get(1).attempts)
       fail { delay = 0, error = "no " .. i }
     end
-    local letter = q.dead:oldest()
-    assert.equal("exhausted", letter.reason)
-    assert.equal("no 2", letter.error)
-    assert.equal(3, letter.attempts)
+    local dead_letter = q.dead:oldest()
+    assert.equal("exhausted", dead_letter.reason)
+    assert.equal("no 2", dead_letter.error)
+    assert.equal(3, dead_letter.attempts)
     assert.equal(0, q:length().total)
   end)
 
@@ -198,11 +198,11 @@ describe("waiting for a retry (E10)", function()
     queue { retry = backoff.constant { delay = 60 } }
     q:push_many { "a", "b", "c" }
     fail()
-    local lot = q:take { items = 9 }
+    local batch = q:take { items = 9 }
     assert.same({ "b", "c" },
-                { lot:item(1).payload, lot:item(2).payload })
-    lot:done()
-    lot:settle()
+                { batch:item(1).payload, batch:item(2).payload })
+    batch:done()
+    batch:settle()
     store:advance(60)
     assert.equal("a", take():item(1).payload)
   end)
@@ -265,9 +265,9 @@ describe("an item at its last attempt", function()
     queue { max_attempts = 1 }
     q:push "a"
     for _ = 1, 5 do
-      local lot = take()
-      lot:snooze(1)
-      lot:settle()
+      local batch = take()
+      batch:snooze(1)
+      batch:settle()
       store:advance(1)
     end
     assert.equal(0, q:get(1).attempts)
@@ -282,9 +282,10 @@ describe("an error decides for itself (E11)", function()
 
   it("whether it is worth a retry", function()
     work(function() error { message = "bad", retryable = false } end)
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     assert.same({ "rejected", 1, "bad" },
-                { letter.reason, letter.deliveries, letter.error })
+                { dead_letter.reason, dead_letter.deliveries,
+                  dead_letter.error })
   end)
 
   it("when it is to be tried again", function()
@@ -323,12 +324,13 @@ describe("decide (E8)", function()
     assert.equal(2, q.dead:oldest().attempts)
   end)
 
-  it("makes a letter of a group", function()
+  it("makes a dead letter of a group", function()
     decide(function(err) return "dead", err.kind end)
     work(function() error { message = "no", kind = "schema" } end)
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     assert.same({ "rejected", "schema", 1 },
-                { letter.reason, letter.group, letter.deliveries })
+                { dead_letter.reason, dead_letter.group,
+                  dead_letter.deliveries })
   end)
 
   it("hands an item back unspent", function()
@@ -357,8 +359,8 @@ describe("decide (E8)", function()
       calls = calls + 1
       error(calls == 1 and "odd" or "even", 0)
     end)
-    local letter = q.dead:oldest()
-    assert.equal("exhausted", letter.reason)
-    assert.matches("odd; decide: .*in decide", letter.history[1].error)
+    local dead_letter = q.dead:oldest()
+    assert.equal("exhausted", dead_letter.reason)
+    assert.matches("odd; decide: .*in decide", dead_letter.history[1].error)
   end)
 end)

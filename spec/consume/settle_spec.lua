@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Settling: each item of a lot its own outcome, in one commit, along with
+-- Settling: each item of a batch its own outcome, in one commit, along with
 -- pushes and the next take.
 
 local helper = require "spec.helper"
@@ -31,7 +31,7 @@ end
 local OUTCOMES = {
   { say = function(item) item:done() end },
   { say = function(item) item:drop { error = "junk" } end },
-  { say = function(item) item:dead { error = "bad" } end, letter = "bad" },
+  { say = function(item) item:dead { error = "bad" } end, dead_letter = "bad" },
   { say = function(item) item:retry { error = "busy" } end,
     state = "waiting", after = 60, attempts = 1, error = "busy" },
   { say = function(item) item:snooze(90) end, state = "waiting", after = 90 },
@@ -39,9 +39,9 @@ local OUTCOMES = {
   { say = function() end, state = "leased", after = 30 },
 }
 
-local function assert_became(id, o, letters)
+local function assert_became(id, o, dead_letters)
   local item = q:get(id)
-  assert.equal(o.letter, letters[id])
+  assert.equal(o.dead_letter, dead_letters[id])
   if not o.state then
     assert.is_nil(item)
     return
@@ -54,14 +54,15 @@ local function assert_became(id, o, letters)
   assert.equal(o.error, item.error)
 end
 
--- Deals with the lot as `outcomes` says, and looks what became of it.
-local function settle_and_look(lot, outcomes)
-  for i, o in ipairs(outcomes) do o.say(lot:item(i)) end
-  assert.is_true(lot:settle())
-  local letters = {}
-  for letter in q.dead:each() do letters[letter.id] = letter.error end
+-- Deals with the batch as `outcomes` says, and looks what became of it.
+local function settle_and_look(batch, outcomes)
+  for i, o in ipairs(outcomes) do o.say(batch:item(i)) end
+  assert.is_true(batch:settle())
+  local dead_letters = {}
+  for dead_letter in q.dead:each() do dead_letters[dead_letter.id] =
+    dead_letter.error end
   for i, o in ipairs(outcomes) do
-    assert_became(lot:item(i).id, o, letters)
+    assert_became(batch:item(i).id, o, dead_letters)
   end
 end
 
@@ -74,7 +75,7 @@ local function each_combination(f)
   end
 end
 
-describe("outcomes mixed in a lot (X1)", function()
+describe("outcomes mixed in a batch (X1)", function()
   -- The same for what has been pushed in different ways.
   local function in_every_combination(push)
     q = assert(helper.open(":memory:", { clock = "manual" })):queue(
@@ -82,9 +83,9 @@ describe("outcomes mixed in a lot (X1)", function()
     store = q.store
     each_combination(function(outcomes)
       push()
-      local lot = q:take { items = 3, wait = 1 }
-      assert.equal(3, #lot)
-      settle_and_look(lot, outcomes)
+      local batch = q:take { items = 3, wait = 1 }
+      assert.equal(3, #batch)
+      settle_and_look(batch, outcomes)
       assert.same({}, store:check())
       store:advance(100)
       q:purge()
@@ -112,13 +113,13 @@ describe("outcomes mixed in a lot (X1)", function()
   for _, verb in ipairs { "retry", "snooze" } do
     it("have each its own delay, also when all are " .. verb, function()
       q:push_many { 1, 2, 3 }
-      local lot = take(3)
+      local batch = take(3)
       for i = 1, 3 do
-        local item, delay, text = lot:item(i), 10 * i, "error " .. i
+        local item, delay, text = batch:item(i), 10 * i, "error " .. i
         if verb == "snooze" then item:snooze(delay) end
         if verb == "retry" then item:retry { delay = delay, error = text } end
       end
-      lot:settle()
+      batch:settle()
       for i = 1, 3 do
         assert.near(store:now() + 10 * i, q:get(i).visible_at, 0.01)
         assert.equal(verb == "retry" and "error " .. i or nil, q:get(i).error)
@@ -126,7 +127,7 @@ describe("outcomes mixed in a lot (X1)", function()
     end)
   end
 
-  it("hold within a large lot of which other items go on", function()
+  it("hold within a large batch of which other items go on", function()
     local list = {}
     for i = 1, 700 do list[i] = "item" end
     q:push_many(list)
@@ -150,10 +151,10 @@ describe("an outcome for whatever is not marked", function()
   for verb, arguments in pairs(VERBS) do
     it("leaves the marked ones alone: " .. verb, function()
       q:push_many { 1, 2, 3 }
-      local lot = take(3)
-      lot:item(2):dead { group = "marked" }
-      lot[verb](lot, arguments[1])
-      assert(lot:settle())
+      local batch = take(3)
+      batch:item(2):dead { group = "marked" }
+      batch[verb](batch, arguments[1])
+      assert(batch:settle())
       local left, length = LEFT[verb], q:length()
       assert.same({ left[1], left[2], left[3] + 1 },
                   { length.ready, length.waiting, length.dead })
@@ -161,56 +162,56 @@ describe("an outcome for whatever is not marked", function()
     end)
   end
 
-  it("moves a whole lot in one commit, whatever its size", function()
+  it("moves a whole batch in one commit, whatever its size", function()
     local list = {}
     for i = 1, 4000 do list[i] = i end
     q:push_many(list)
-    local lot, before = take(4000), last_txn()
-    lot:retry { error = "down" }
-    assert(lot:settle())
+    local batch, before = take(4000), last_txn()
+    batch:retry { error = "down" }
+    assert(batch:settle())
     assert.equal(before + 1, last_txn())
     store:advance(60)
     assert.same(list, payloads(take(4000)))
   end)
 end)
 
-describe("settling a lot bit by bit", function()
+describe("settling a batch bit by bit", function()
   it("leaves what is not marked leased, to be settled later", function()
     q:push_many { 1, 2, 3, 4 }
-    local lot = take(4)
+    local batch = take(4)
     for i = 1, 4 do
       assert.equal(5 - i, q:length().leased)
-      lot:item(i):done()
-      assert.is_true(lot:settle())
+      batch:item(i):done()
+      assert.is_true(batch:settle())
     end
     assert.equal(4, q:stats().done)
   end)
 
   it("does nothing where nothing is marked", function()
     q:push_many { 1, 2 }
-    local lot = take(2)
-    assert.is_true(lot:settle())
+    local batch = take(2)
+    assert.is_true(batch:settle())
     assert.equal(2, q:length().leased)
   end)
 
   it("counts an outcome once, however often it is settled", function()
     q:push_many { 1, 2 }
-    local lot = take(2)
-    lot:item(1):dead()
-    for _ = 1, 3 do assert.is_true(lot:settle()) end
+    local batch = take(2)
+    batch:item(1):dead()
+    for _ = 1, 3 do assert.is_true(batch:settle()) end
     assert.equal(1, q:stats().died)
   end)
 
   it("loses the rest alone when its lease is lost meanwhile", function()
     q:push_many { 1, 2, 3 }
-    local lot = take(3)
-    lot:item(1):done()
-    lot:settle()
+    local batch = take(3)
+    batch:item(1):done()
+    batch:settle()
     store:advance(31)
     take(3)
-    lot:done()
-    assert.equal("LEASE_LOST", code(lot:settle()))
-    assert.equal(2, lot.lost)
+    batch:done()
+    assert.equal("LEASE_LOST", code(batch:settle()))
+    assert.equal(2, batch.lost)
     assert.equal(1, q:stats().done)
   end)
 end)
@@ -224,10 +225,10 @@ describe("outcome, pushes and the next take (X6)", function()
   end)
 
   it("are one commit over several queues", function()
-    local lot, before = take(2), last_txn()
-    lot:item(1):done()
-    lot:item(2):dead()
-    local ok, more = lot:settle {
+    local batch, before = take(2), last_txn()
+    batch:item(1):done()
+    batch:item(2):dead()
+    local ok, more = batch:settle {
       push = { { queue = mails, payload = 1, priority = 7 },
                { queue = q, payload = "d" },
                { queue = mails, payload = 2, delay = 5, headers = { h = 1 } } },
@@ -242,69 +243,69 @@ describe("outcome, pushes and the next take (X6)", function()
   end)
 
   it("give the take what the same settle released", function()
-    local lot = take(3)
-    lot:release()
-    local _, more = lot:settle { take = { items = 2, lease = 5 } }
+    local batch = take(3)
+    batch:release()
+    local _, more = batch:settle { take = { items = 2, lease = 5 } }
     assert.same({ "a", "b" }, payloads(more))
     assert.near(store:now() + 5, q:get(1).visible_at, 0.01)
   end)
 
-  it("give an empty lot when there is nothing more to take", function()
-    local lot = take(3)
-    lot:done()
-    local _, more = lot:settle { take = { items = 2 } }
+  it("give an empty batch when there is nothing more to take", function()
+    local batch = take(3)
+    batch:done()
+    local _, more = batch:settle { take = { items = 2 } }
     assert.is_true(more == nil or #more == 0)
   end)
 
   it("fail together when the lease was lost", function()
     local stale = take(3)
     store:advance(31)
-    local lot = take(1)
+    local batch = take(1)
     stale:done()
     local push = { { queue = mails, payload = 1 } }
     assert.equal("LEASE_LOST", code(stale:settle { push = push }))
     assert.equal(0, mails:length().total)
     assert.equal(3, q:length().total)
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 
-  -- Two claims in one lot, of which one is handed out anew.
+  -- Two claims in one batch, of which one is handed out anew.
   local function half_lost()
     q:push("due", { priority = 9, delay = 1 })
     store:advance(1)
-    local lot = take(4)
-    assert.equal(4, #lot)
+    local batch = take(4)
+    assert.equal(4, #batch)
     store:advance(31)
     assert.same({ "due" }, payloads(take(4)))
-    lot:done()
-    return lot
+    batch:done()
+    return batch
   end
 
   it("fail together when part of the lease was lost", function()
-    local lot, push = half_lost(), { { queue = mails, payload = 1 } }
-    assert.equal("LEASE_LOST", code(lot:settle { push = push }))
-    assert.equal(1, lot.lost)
+    local batch, push = half_lost(), { { queue = mails, payload = 1 } }
+    assert.equal("LEASE_LOST", code(batch:settle { push = push }))
+    assert.equal(1, batch.lost)
     assert.same({ 0, 4 }, { mails:length().total, q:length().total })
   end)
 
   it("hold for the items that are not lost, without pushes", function()
-    local lot = half_lost()
+    local batch = half_lost()
     q:push "fresh"
-    local ok, _, why, more = lot:settle { take = { items = 9 } }
+    local ok, _, why, more = batch:settle { take = { items = 9 } }
     assert.is_nil(ok)
     assert.equal("LEASE_LOST", why)
-    assert.equal(1, lot.lost)
+    assert.equal(1, batch.lost)
     assert.same({ "fresh" }, payloads(more))
     assert.equal(3, q:stats().done)
   end)
 
   it("fail together when a queue has no room for a push", function()
     store:queue("mails", { max_items = 1 })
-    local lot = take(3)
-    lot:done()
+    local batch = take(3)
+    batch:done()
     local function push_two()
-      return lot:settle { push = { { queue = q, payload = "d" },
+      return batch:settle { push = { { queue = q, payload = "d" },
                                    { queue = mails, payload = 1 },
                                    { queue = mails, payload = 2 } },
                           take = { items = 1 } }
@@ -320,35 +321,35 @@ describe("outcome, pushes and the next take (X6)", function()
     store = helper.store { max_item_bytes = 1000 }
     q, mails = store:queue "orders", store:queue "mails"
     q:push "a"
-    local lot = take()
-    lot:done()
-    assert.equal("TOO_LARGE", code(lot:settle { push = {
+    local batch = take()
+    batch:done()
+    assert.equal("TOO_LARGE", code(batch:settle { push = {
       { queue = mails, payload = 1 },
       { queue = mails, payload = ("x"):rep(2000) } } }))
     assert.same({ 1, 0 }, { q:length().leased, mails:length().total })
   end)
 
   it("push for each item only when that one is done", function()
-    local lot = take(3)
-    for i, item in ipairs { lot:item(1), lot:item(2), lot:item(3) } do
+    local batch = take(3)
+    for i, item in ipairs { batch:item(1), batch:item(2), batch:item(3) } do
       item:push(mails, i)
     end
-    lot:item(1):done()
-    lot:item(3):retry()
-    lot:settle()
+    batch:item(1):done()
+    batch:item(3):retry()
+    batch:settle()
     assert.equal(1, mails:length().total)
-    lot:item(2):done()
-    lot:settle()
+    batch:item(2):done()
+    batch:settle()
     assert.equal(2, mails:length().total)
   end)
 end)
 
-describe("a lot that is left behind", function()
+describe("a batch that is left behind", function()
   it("is settled as marked and else released when closed", function()
     q:push_many { 1, 2, 3 }
-    local lot = take(3)
-    lot:item(2):dead()
-    assert.is_true(lot:close())
+    local batch = take(3)
+    batch:item(2):dead()
+    assert.is_true(batch:close())
     assert.same({ 2, 0, 1 },
                 { q:length().ready, q:length().leased, q:length().dead })
     assert.same({ 0, 0 }, { q:get(1).attempts, q:get(1).crashes })
@@ -356,10 +357,10 @@ describe("a lot that is left behind", function()
 
   it("answers LEASE_LOST when closed too late", function()
     q:push(1)
-    local lot = take()
+    local batch = take()
     store:advance(31)
     take()
-    assert.equal("LEASE_LOST", code(lot:close()))
+    assert.equal("LEASE_LOST", code(batch:close()))
     assert.equal(1, q:length().leased)
   end)
 
@@ -376,9 +377,9 @@ describe("a lot that is left behind", function()
 
   it("is settled when the store is closed", function()
     q:push_many { 1, 2, 3 }
-    local lots = { take(2), take() }
-    lots[1]:item(2):done()
-    lots[2]:retry()
+    local batches = { take(2), take() }
+    batches[1]:item(2):done()
+    batches[2]:retry()
     assert.is_true(store:close())
     store = assert(helper.open(store.path, { clock = "manual" }))
     q = store:queue "orders"

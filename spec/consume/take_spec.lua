@@ -19,23 +19,23 @@ local function take(n, lease)
   return assert(q:take { items = n or 1, lease = lease })
 end
 
--- Everything there is, taken in lots of changing size.
+-- Everything there is, taken in batches of changing size.
 local function drain()
   local seen, size = {}, 0
   repeat
     size = size % 7 + 1
-    local lot = take(size)
-    for _, value in ipairs(payloads(lot)) do table.insert(seen, value) end
-    lot:done()
-    lot:settle()
-  until #lot == 0
+    local batch = take(size)
+    for _, value in ipairs(payloads(batch)) do table.insert(seen, value) end
+    batch:done()
+    batch:settle()
+  until #batch == 0
   return seen
 end
 
-describe("lanes (G1)", function()
+describe("priorities (G1)", function()
   it("are served highest first, whatever was pushed when", function()
-    for _, lane in ipairs { 3, 0, 255, 3, 1 } do
-      q:push(lane, { priority = lane })
+    for _, priority in ipairs { 3, 0, 255, 3, 1 } do
+      q:push(priority, { priority = priority })
     end
     assert.same({ 255, 3, 3, 1, 0 }, payloads(take(9)))
   end)
@@ -50,16 +50,16 @@ describe("lanes (G1)", function()
   it("are kept by items that come back", function()
     q:push("high", { priority = 9 })
     q:push "low"
-    local lot = take()
-    lot:retry { delay = 10 }
-    lot:settle()
+    local batch = take()
+    batch:retry { delay = 10 }
+    batch:settle()
     store:advance(10)
     assert.same({ "high", "low" }, payloads(take(9)))
   end)
 end)
 
-describe("order in a lane (D11, guarantee 9)", function()
-  it("is that of pushing, over pushes and lots of any size", function()
+describe("order in a priority (D11, guarantee 9)", function()
+  it("is that of pushing, over pushes and batches of any size", function()
     for i = 0, 9 do
       local list = {}
       for k = 1, 30 do list[k] = 30 * i + k end
@@ -72,15 +72,15 @@ describe("order in a lane (D11, guarantee 9)", function()
     q:push_many(range(20))
     local first = {}
     for _ = 1, 30 do
-      local lot = take(3)
-      for _, item in lot:each() do
+      local batch = take(3)
+      for _, item in batch:each() do
         if item.deliveries == 1 then table.insert(first, item.payload) end
         if item.attempts == 0 and item.id % 4 == 0 then
           item:retry { delay = 0 }
         end
       end
-      lot:done()
-      lot:settle()
+      batch:done()
+      batch:settle()
     end
     assert.same(range(20), first)
   end)
@@ -94,7 +94,7 @@ describe("order in a lane (D11, guarantee 9)", function()
   end)
 end)
 
-describe("a lot", function()
+describe("a batch", function()
   it("holds items of several pushes (D3)", function()
     q:push "a"
     q:push_many { "b", "c" }
@@ -109,14 +109,15 @@ describe("a lot", function()
     assert.equal(0, #take(4999))
   end)
 
-  it("is bounded by bytes of payload over lanes and claims", function()
+  it("is bounded by bytes of payload over priorities and claims", function()
     q = store:queue("orders", { codec = "raw" })
     local kib = ("x"):rep(1024)
-    for lane = 0, 3 do q:push_many({ kib, kib }, { priority = lane }) end
+    for priority =
+      0, 3 do q:push_many({ kib, kib }, { priority = priority }) end
     assert.equal(3, #q:take { items = 9, bytes = "3KiB" })
-    local lot = take(2)
-    lot:release()
-    lot:settle()
+    local batch = take(2)
+    batch:release()
+    batch:settle()
     assert.equal(2, #q:take { items = 9, bytes = 3071 })
     assert.equal(3, #q:take { items = 9, bytes = "1MiB" })
   end)
@@ -161,21 +162,21 @@ describe("a lease (D6)", function()
 
   it("ends when extend says, sooner or later (D8)", function()
     q:push "a"
-    local lot = take()
-    assert.is_true(lot:extend(100))
+    local batch = take()
+    assert.is_true(batch:extend(100))
     store:advance(99)
     assert.equal(0, #take())
-    assert.is_true(lot:extend(3))
+    assert.is_true(batch:extend(3))
     store:advance(3)
     assert.equal(1, #take())
   end)
 
   it("is renewed by extend for what is not settled yet", function()
     q:push_many { 1, 2 }
-    local lot = take(2)
-    lot:item(1):done()
-    lot:settle()
-    assert.is_true(lot:extend(100))
+    local batch = take(2)
+    batch:item(1):done()
+    batch:settle()
+    assert.is_true(batch:extend(100))
     store:advance(99)
     assert.equal(0, #take())
     assert.equal(1, q:length().leased)
@@ -184,44 +185,44 @@ end)
 
 describe("keeping a lease (D8)", function()
   before_each(function()
-    q = store:queue("orders", { lease = 10, max_hold = 100 })
+    q = store:queue("orders", { lease = 10, max_lease = 100 })
     q:push "a"
   end)
 
-  it("renews it up to max_hold, then lets it run out", function()
-    local lot = take()
-    lot:keep()
+  it("renews it up to max_lease, then lets it run out", function()
+    local batch = take()
+    batch:keep()
     store:advance(100)
     assert.equal(0, #take())
     store:advance(11)
     assert.equal(1, #take())
-    assert.equal("LEASE_LOST", code(lot:extend()))
+    assert.equal("LEASE_LOST", code(batch:extend()))
   end)
 
-  it("ends with the lot: another delivery is not kept", function()
-    local lot = take()
-    lot:keep()
-    lot:release()
-    lot:settle()
+  it("ends with the batch: another delivery is not kept", function()
+    local batch = take()
+    batch:keep()
+    batch:release()
+    batch:settle()
     take()
     store:advance(10)
     assert.equal(1, #take())
   end)
 
-  it("ends when the lot is closed unsettled", function()
-    local lot = take()
-    lot:keep()
-    assert.is_true(lot:close())
+  it("ends when the batch is closed unsettled", function()
+    local batch = take()
+    batch:keep()
+    assert.is_true(batch:close())
     assert.equal(1, q:length().ready)
     store:advance(50)
     assert.equal(0, q:stats().crashed)
   end)
 
-  it("keeps each of several lots", function()
+  it("keeps each of several batches", function()
     q:push_many { "b", "c" }
-    local lots = { take(), take(), take() }
-    lots[1]:keep()
-    lots[3]:keep()
+    local batches = { take(), take(), take() }
+    batches[1]:keep()
+    batches[3]:keep()
     store:advance(50)
     assert.same({ "b" }, payloads(take(9)))
   end)
@@ -248,7 +249,7 @@ describe("a token (D7, guarantee 3)", function()
   }
   for verb, arguments in pairs(verbs) do
     it("that is stale makes " .. verb .. " change nothing", function()
-      local lot = take(2)
+      local batch = take(2)
       local before, length = q:get(1), q:length()
       stale[verb](stale, arguments[1])
       assert.equal("LEASE_LOST", code(stale:settle()))
@@ -256,8 +257,8 @@ describe("a token (D7, guarantee 3)", function()
       assert.same(before, q:get(1))
       assert.same(length, q:length())
       assert.equal(2, q:stats().lease_lost)
-      lot:done()
-      assert.is_true(lot:settle())
+      batch:done()
+      assert.is_true(batch:settle())
     end)
   end
 
@@ -270,9 +271,9 @@ describe("a token (D7, guarantee 3)", function()
   end)
 
   it("stays stale when the items are free again", function()
-    local lot = take(2)
-    lot:release()
-    lot:settle()
+    local batch = take(2)
+    batch:release()
+    batch:settle()
     stale:done()
     assert.equal("LEASE_LOST", code(stale:settle()))
     assert.equal(2, q:length().total)
@@ -290,15 +291,15 @@ describe("a token (D7, guarantee 3)", function()
     store:drop_queue "orders"
     q = store:queue "orders"
     q:push_many { "a", "b" }
-    local lot = take(2)
+    local batch = take(2)
     stale:done()
     assert.is_nil((stale:settle()))
     assert.equal(2, q:length().leased)
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 
-  it("is stale for the whole of a lot that is handed out in part", function()
+  it("is stale for the whole of a batch that is handed out in part", function()
     take(1)
     stale:done()
     assert.equal("LEASE_LOST", code(stale:settle()))

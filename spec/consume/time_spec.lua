@@ -97,9 +97,9 @@ describe("an item with a time to live (G4)", function()
     store:advance(10)
     assert.same({ "b" }, payloads(take(9)))
     assert.same({ a = "expired" }, reasons(q.dead))
-    local letter = q.dead:oldest()
-    assert.same({ 0, 0 }, { letter.attempts, letter.deliveries })
-    assert.near(store:now(), letter.died_at, 0.01)
+    local dead_letter = q.dead:oldest()
+    assert.same({ 0, 0 }, { dead_letter.attempts, dead_letter.deliveries })
+    assert.near(store:now(), dead_letter.died_at, 0.01)
     assert.equal(1, q:stats().expired)
     assert.equal(0, q:stats().died)
   end)
@@ -112,27 +112,27 @@ describe("an item with a time to live (G4)", function()
 
   it("dies while it is waiting, with what it went through", function()
     q:push("a", { ttl = 100 })
-    local lot = take()
-    lot:retry { delay = 60, error = "down" }
-    lot:settle()
+    local batch = take()
+    batch:retry { delay = 60, error = "down" }
+    batch:settle()
     store:advance(60)
-    lot = take()
-    lot:retry { delay = 60, error = "still down" }
-    lot:settle()
+    batch = take()
+    batch:retry { delay = 60, error = "still down" }
+    batch:settle()
     store:advance(60)
     assert.equal(0, #take())
-    local letter = q.dead:oldest()
-    assert.same({ "expired", 2, 2, "still down" }, { letter.reason,
-      letter.attempts, letter.deliveries, letter.error })
+    local dead_letter = q.dead:oldest()
+    assert.same({ "expired", 2, 2, "still down" }, { dead_letter.reason,
+      dead_letter.attempts, dead_letter.deliveries, dead_letter.error })
   end)
 
   -- Items of one segment that expired together all got the history of the
   -- first of them, and its counts.
   it("dies with its own history, not with its neighbour's", function()
     q:push_many({ "a", "b" }, { ttl = 10 })
-    local lot = take()
-    lot:retry { delay = 100, error = "of a" }
-    lot:settle()
+    local batch = take()
+    batch:retry { delay = 100, error = "of a" }
+    batch:settle()
     store:advance(10)
     q:push "c"
     assert.same({ "c" }, payloads(take(9)))
@@ -154,33 +154,33 @@ describe("an item with a time to live (G4)", function()
 
   it("lives on while it is leased, and may be done", function()
     q:push_many({ "a", "b" }, { ttl = 10 })
-    local lot = take(2)
+    local batch = take(2)
     store:advance(20)
     assert.equal(0, #take())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
     assert.same({ 2, 0 }, { q:stats().done, q:stats().expired })
   end)
 
   -- Looking passed over all that was past its time, held or not.
   it("can be looked at as long as it is leased", function()
     q:push("a", { ttl = 10 })
-    local lot = take()
+    local batch = take()
     store:advance(20)
     assert.equal("leased", assert(q:get(1)).state)
     local n = 0
     for _ in q:each { state = "leased" } do n = n + 1 end
-    assert.equal(#lot, n)
+    assert.equal(#batch, n)
   end)
 
   it("dies when its lease ends, however that ends", function()
     for i, ending in ipairs { "retry", "release", "crash" } do
       q:push(ending, { ttl = 10, priority = i })
     end
-    local lot = take(3)
-    lot:item(2):release()
-    lot:item(3):retry { delay = 0 }
-    lot:settle()
+    local batch = take(3)
+    batch:item(2):release()
+    batch:item(3):retry { delay = 0 }
+    batch:settle()
     store:advance(31)
     assert.equal(0, #take(9))
     assert.equal(0, #take(9))
@@ -239,7 +239,7 @@ describe("items that expired (G5)", function()
     assert.same({ 20000, 20000 }, { q:stats().expired, q.dead:count() })
   end)
 
-  it("are cleaned up behind a lane that always has something", function()
+  it("are cleaned up behind a priority that always has something", function()
     q:push_many({ 1, 2, 3 }, { ttl = 10 })
     q:push_many({ 4, 5, 6 }, { priority = 1 })
     store:advance(10)

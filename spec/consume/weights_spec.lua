@@ -1,44 +1,44 @@
 -- SPDX-License-Identifier: MIT
 --
--- Weighted lanes (G2): shares instead of strict priority.
+-- Weighted priorities (G2): shares instead of strict priority.
 
 local helper = require "spec.helper"
 
 local store, q
 
-local function queue(lanes)
-  q = assert(store:queue("orders", { lanes = lanes }))
+local function queue(weights)
+  q = assert(store:queue("orders", { weights = weights }))
   return q
 end
 
 local function fill(n, ...)
-  for _, lane in ipairs { ... } do
+  for _, priority in ipairs { ... } do
     local list = {}
-    for i = 1, n do list[i] = ("%d:%d"):format(lane, i) end
-    assert(q:push_many(list, { priority = lane }))
+    for i = 1, n do list[i] = ("%d:%d"):format(priority, i) end
+    assert(q:push_many(list, { priority = priority }))
   end
 end
 
--- Takes `n` items, `size` at a time, and counts them by lane.
+-- Takes `n` items, `size` at a time, and counts them by priority.
 local function shares(n, size)
   local counts, taken = {}, 0
   while taken < n do
-    local lot = assert(q:take { items = math.min(size, n - taken) })
-    assert.is_true(#lot > 0)
-    for i = 1, #lot do
-      local lane = lot:item(i).priority
-      counts[lane] = (counts[lane] or 0) + 1
+    local batch = assert(q:take { items = math.min(size, n - taken) })
+    assert.is_true(#batch > 0)
+    for i = 1, #batch do
+      local priority = batch:item(i).priority
+      counts[priority] = (counts[priority] or 0) + 1
     end
-    taken = taken + #lot
-    lot:done()
-    assert(lot:settle())
+    taken = taken + #batch
+    batch:done()
+    assert(batch:settle())
   end
   return counts
 end
 
 before_each(function() store = helper.store { sync = "relaxed" } end)
 
-describe("lanes with weights", function()
+describe("priorities with weights", function()
   it("share a take", function()
     queue { [9] = 5, [0] = 1 }
     fill(600, 9, 0)
@@ -57,19 +57,19 @@ describe("lanes with weights", function()
     assert.same({ [9] = 100, [5] = 40, [0] = 20 }, shares(160, 7))
   end)
 
-  it("leave no lane unserved for long", function()
+  it("leave no priority unserved for long", function()
     queue { [9] = 5, [0] = 1 }
     fill(50, 9, 0)
     for _ = 1, 8 do assert.equal(1, shares(6, 1)[0]) end
   end)
 
-  it("give a lane without a name the weight 1", function()
+  it("give a priority without a name the weight 1", function()
     queue { [9] = 3 }
     fill(100, 9, 4)
     assert.same({ [9] = 60, [4] = 20 }, shares(80, 4))
   end)
 
-  it("give what one lane has not to the others", function()
+  it("give what one priority has not to the others", function()
     queue { [9] = 5, [0] = 1 }
     fill(100, 0)
     assert.same({ [0] = 50 }, shares(50, 10))
@@ -78,31 +78,31 @@ describe("lanes with weights", function()
     assert.same({ [9] = 3, [0] = 50 }, counts)
   end)
 
-  it("keep the order within a lane", function()
+  it("keep the order within a priority", function()
     queue { [9] = 2, [0] = 1 }
     fill(30, 9, 0)
     local last = {}
     q:work(function(payload)
-      local lane, i = payload:match "(%d+):(%d+)"
-      assert.is_true(tonumber(i) > (last[lane] or 0))
-      last[lane] = tonumber(i)
-    end, { stop_when_empty = true, lot = 4 })
+      local priority, i = payload:match "(%d+):(%d+)"
+      assert.is_true(tonumber(i) > (last[priority] or 0))
+      last[priority] = tonumber(i)
+    end, { stop_when_empty = true, batch = 4 })
     assert.same({ ["9"] = 30, ["0"] = 30 }, last)
     assert.same({}, store:check())
   end)
 
   it("are kept in the store, and given up when told", function()
     queue { [9] = 5, [0] = 1 }
-    assert.same({ [9] = 5, [0] = 1 }, store:queue "orders":config().lanes)
+    assert.same({ [9] = 5, [0] = 1 }, store:queue "orders":config().weights)
     queue {}
-    assert.same({}, q:config().lanes)
+    assert.same({}, q:config().weights)
     fill(20, 9, 0)
     assert.same({ [9] = 20 }, shares(20, 3))
   end)
 
   it("are strict when there are none", function()
     queue()
-    assert.same({}, q:config().lanes)
+    assert.same({}, q:config().weights)
     fill(20, 9, 0)
     assert.same({ [9] = 20, [0] = 5 }, shares(25, 4))
   end)
@@ -110,11 +110,11 @@ describe("lanes with weights", function()
   it("refuse what are none", function()
     local many = {}
     for i = 1, 17 do many[i] = 1 end
-    for _, lanes in ipairs { 5, "5", { [256] = 1 }, { [-1] = 1 }, { a = 1 },
+    for _, weights in ipairs { 5, "5", { [256] = 1 }, { [-1] = 1 }, { a = 1 },
                              { [1] = 0 }, { [1] = 1001 }, { [1] = 1.5 },
                              many } do
-      assert.error_matches(function() queue(lanes) end,
-                           "option 'lanes' must be weights of 1 to 1000")
+      assert.error_matches(function() queue(weights) end,
+                           "option 'weights' must be weights of 1 to 1000")
     end
   end)
 end)

@@ -17,16 +17,16 @@ end
 
 -- From now on settles with pushes fail as on a disk that says so.
 local function refuse_pushes(code)
-  local settle = core.lot.settle
-  core.lot.settle = function(lot, no_wait, pushes, ...)
+  local settle = core.batch.settle
+  core.batch.settle = function(batch, no_wait, pushes, ...)
     if pushes then return nil, "the disk says " .. code, code end
-    return settle(lot, no_wait, pushes, ...)
+    return settle(batch, no_wait, pushes, ...)
   end
-  finally(function() core.lot.settle = settle end)
+  finally(function() core.batch.settle = settle end)
 end
 
 -- Works until empty; the handler fails as `f` does, on every item.
-local function letter_after(f, options)
+local function dead_letter_after(f, options)
   local q = queue({ "a" }, options or { max_attempts = 1 })
   q:work(f, empty)
   return q.dead:oldest(), q
@@ -41,17 +41,17 @@ describe("queue:work", function()
     end, empty)
     assert.same({ "a1", "b2", "c3" }, seen)
     assert.same({ items = 3, done = 3, failed = 0, released = 0, snoozed = 0,
-                  lost = 0, lots = 1 }, counts)
+                  lost = 0, batches = 1 }, counts)
     assert.equal(0, q:length().total)
   end)
 
-  it("takes lot after lot", function()
+  it("takes batch after batch", function()
     local list = {}
     for i = 1, 250 do list[i] = i end
     local q, sum = queue(list), 0
     local counts = q:work(function(n) sum = sum + n end, empty)
     assert.equal(250 * 251 / 2, sum)
-    assert.equal(3, counts.lots)
+    assert.equal(3, counts.batches)
     assert.equal(250, q:stats().done)
   end)
 
@@ -77,7 +77,7 @@ describe("queue:work", function()
 
   it("stops after so many items", function()
     local q = queue { 1, 2, 3, 4, 5 }
-    local counts = q:work(function() end, { lot = 2, max = 3 })
+    local counts = q:work(function() end, { batch = 2, max = 3 })
     assert.equal(3, counts.items)
     assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
                 q:length())
@@ -117,7 +117,7 @@ describe("queue:work", function()
   end)
 
   it("goes on after a lost lease", function()
-    local q = queue({ 1 }, { lease = 10, max_hold = 20 })
+    local q = queue({ 1 }, { lease = 10, max_lease = 20 })
     local calls = 0
     local counts = q:work(function()
       calls = calls + 1
@@ -135,7 +135,7 @@ describe("queue:work", function()
     assert.error_matches(function() q:work(5) end,
                          "bad argument #1 to 'work' %(a function expected")
     local wrong = {
-      lot = 0, stop_when_empty = 1, deadline = -1, wait = "x", max = 0,
+      batch = 0, stop_when_empty = 1, deadline = -1, wait = "x", max = 0,
       on_error = "x",
     }
     for name, value in pairs(wrong) do
@@ -144,8 +144,8 @@ describe("queue:work", function()
     end
     assert.error_matches(function() q:work(print, { workers = 2 }) end,
                          "queue:work: unknown option 'workers'")
-    assert.error_matches(function() q:work_lots(print, { lot = 0 }) end,
-                         "queue:work_lots: option 'lot' must be")
+    assert.error_matches(function() q:work_batches(print, { batch = 0 }) end,
+                         "queue:work_batches: option 'batch' must be")
   end)
 
   it("gives a storage error back as a value", function()
@@ -175,7 +175,7 @@ describe("queue:work", function()
   end)
 
   it("pushes nothing for an item whose lease was lost", function()
-    local q = queue({ "a" }, { lease = 10, max_hold = 20 })
+    local q = queue({ "a" }, { lease = 10, max_lease = 20 })
     local mails, calls = q.store:queue "mails", 0
     local counts = q:work(function(_, item)
       calls = calls + 1
@@ -214,10 +214,10 @@ describe("queue:work", function()
     end, empty)
     assert.same({ 2, 2, 4 }, { counts.done, counts.failed, counts.items })
     assert.same({ "there", "a", "c" }, helper.payloads(mails))
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     assert.same({ "b", "exhausted", "EXISTS" },
-                { letter.payload, letter.reason, letter.group })
-    assert.matches("^item:push: .*mails", letter.error)
+                { dead_letter.payload, dead_letter.reason, dead_letter.group })
+    assert.matches("^item:push: .*mails", dead_letter.error)
   end)
 
   it("hands over what has room", function()
@@ -275,17 +275,17 @@ describe("queue:work", function()
       table.insert(seen, n)
       item:push(few, n)
     end
-    local counts = q:work(move, { lot = 6, max = 6 })
+    local counts = q:work(move, { batch = 6, max = 6 })
     assert.same({ 2, 1, 3 }, { counts.done, counts.failed, counts.released })
     q.store:queue("few", { max_items = 99 })
     q.store:advance(1)
-    q:work(move, { lot = 6, max = 4 })
+    q:work(move, { batch = 6, max = 4 })
     assert.same({ 1, 2, 3, 4, 5, 6, 3, 4, 5, 6 }, seen)
     assert.same(helper.range(6), helper.payloads(few))
   end)
 
   it("hands over what others push beside a lost lease", function()
-    local q = queue({ 1 }, { lease = 10, max_hold = 20 })
+    local q = queue({ 1 }, { lease = 10, max_lease = 20 })
     local mails, seen = q.store:queue "mails", {}
     q:push("due", { priority = 9, delay = 1 })
     q.store:advance(1)
@@ -306,12 +306,12 @@ describe("queue:work", function()
      function()
     local q = queue { "a", "b" }
     local few = q.store:queue("few", { max_items = 1 })
-    local lot = q:take { items = 2 }
-    for payload, item in lot:each() do item:push(few, payload) end
-    lot:done()
-    assert.equal("FULL", helper.code(lot:settle()))
+    local batch = q:take { items = 2 }
+    for payload, item in batch:each() do item:push(few, payload) end
+    batch:done()
+    assert.equal("FULL", helper.code(batch:settle()))
     assert.same({ 2, 0 }, { q:length().leased, few:length().total })
-    assert.equal("FULL", helper.code(lot:close()))
+    assert.equal("FULL", helper.code(batch:close()))
     assert.same({ "a" }, helper.payloads(few))
     assert.same({ "b" }, helper.payloads(q))
     assert.equal(0, q:get(2).attempts)
@@ -319,12 +319,12 @@ describe("queue:work", function()
 
   it("pushes to no other store", function()
     local q, other = queue { 1 }, helper.store():queue "other"
-    local lot = q:take()
-    assert.error_matches(function() lot:item(1):push(other, 1) end,
+    local batch = q:take()
+    assert.error_matches(function() batch:item(1):push(other, 1) end,
                          "queue 'other' is of another store")
-    lot:done()
+    batch:done()
     assert.error_matches(function()
-      lot:settle { push = { { queue = other, payload = 1 } } }
+      batch:settle { push = { { queue = other, payload = 1 } } }
     end, "queue 'other' is of another store")
   end)
 
@@ -407,40 +407,41 @@ end)
 
 describe("an error", function()
   it("is kept with its traceback", function()
-    local letter = letter_after(function() error "boom" end)
-    assert.matches("work_spec.lua:%d+: boom", letter.error)
-    assert.equal("exhausted", letter.reason)
-    assert.equal(1, letter.attempts)
+    local dead_letter = dead_letter_after(function() error "boom" end)
+    assert.matches("work_spec.lua:%d+: boom", dead_letter.error)
+    assert.equal("exhausted", dead_letter.reason)
+    assert.equal(1, dead_letter.attempts)
     assert.matches("^stack traceback:.*work_spec.lua:%d+",
-                   letter.history[1].trace)
-    assert.is_nil(letter.history[1].trace:find "respool/work.lua")
-    assert.equal(letter.error, letter.history[1].error)
+                   dead_letter.history[1].trace)
+    assert.is_nil(dead_letter.history[1].trace:find "respool/work.lua")
+    assert.equal(dead_letter.error, dead_letter.history[1].error)
   end)
 
   it("may be any value", function()
     local speaking = setmetatable({}, { __tostring = function()
       return "I speak"
     end })
-    assert.equal("I speak", letter_after(function() error(speaking) end).error)
-    assert.equal("42", letter_after(function() error(42, 0) end).error)
-    assert.equal("nil", letter_after(function() error(nil) end).error)
+    assert.equal("I speak",
+      dead_letter_after(function() error(speaking) end).error)
+    assert.equal("42", dead_letter_after(function() error(42, 0) end).error)
+    assert.equal("nil", dead_letter_after(function() error(nil) end).error)
     local mute = setmetatable({}, { __tostring = error })
-    assert.is_string(letter_after(function() error(mute) end).error)
+    assert.is_string(dead_letter_after(function() error(mute) end).error)
   end)
 
   it("that is a table says message and group", function()
-    local letter = letter_after(function()
+    local dead_letter = dead_letter_after(function()
       return nil, { message = "no such sku", group = "data" }
     end)
-    assert.equal("no such sku", letter.error)
-    assert.equal("data", letter.group)
+    assert.equal("no such sku", dead_letter.error)
+    assert.equal("data", dead_letter.group)
   end)
 
   it("that is not retryable is the last", function()
-    local letter, q = letter_after(function()
+    local dead_letter, q = dead_letter_after(function()
       error { message = "no", retryable = false }
     end, { max_attempts = 5 })
-    assert.equal("rejected", letter.reason)
+    assert.equal("rejected", dead_letter.reason)
     assert.equal(1, q:stats().delivered)
   end)
 
@@ -503,9 +504,10 @@ describe("decide", function()
   end)
 
   it("may give up, with a group", function()
-    local letter = deciding(function() return "dead", "data" end).dead:oldest()
-    assert.equal("data", letter.group)
-    assert.equal("rejected", letter.reason)
+    local dead_letter =
+      deciding(function() return "dead", "data" end).dead:oldest()
+    assert.equal("data", dead_letter.group)
+    assert.equal("rejected", dead_letter.reason)
   end)
 
   it("may release and drop", function()
@@ -530,10 +532,10 @@ describe("decide", function()
 end)
 
 describe("dead_letter", function()
-  it("names the box that the store keeps", function()
-    local _, q = letter_after(function() error "no" end,
+  it("names the DLQ that the store keeps", function()
+    local _, q = dead_letter_after(function() error "no" end,
                               { max_attempts = 1, dead_letter = "morgue" })
-    assert.equal("morgue", q.dead.box)
+    assert.equal("morgue", q.dead.dlq)
     assert.equal(1, q.store:dead "morgue":count())
   end)
 
@@ -544,7 +546,7 @@ describe("dead_letter", function()
     return q
   end
 
-  it("as a function sees item and error, and names a box", function()
+  it("as a function sees item and error, and names a DLQ", function()
     local q = routed(function(item, err) return err.kind .. item.id end)
     assert.equal(1, q.store:dead "data1":count())
     assert.equal(0, q.dead:count())
@@ -556,7 +558,7 @@ describe("dead_letter", function()
     assert.equal(1, asked)
   end)
 
-  it("that raises leaves the queue's own box, and is told", function()
+  it("that raises leaves the queue's own DLQ, and is told", function()
     local q = routed(function() error("oops", 0) end)
     assert.equal("no; dead_letter: oops", q.dead:oldest().error)
     q = routed(function() return "" end)
@@ -565,13 +567,13 @@ describe("dead_letter", function()
 
   it("holds for what is marked by hand", function()
     local q = queue({ 1, 2 }, { dead_letter = function(item)
-      return "box " .. item.id
+      return "DLQ " .. item.id
     end })
-    local lot = q:take { items = 2 }
-    lot:item(1):dead()
-    lot:dead { error = "both" }
-    lot:settle()
-    assert.same({ "box 1", "box 2" }, q.store:boxes())
+    local batch = q:take { items = 2 }
+    batch:item(1):dead()
+    batch:dead { error = "both" }
+    batch:settle()
+    assert.same({ "DLQ 1", "DLQ 2" }, q.store:dead_letter_queues())
   end)
 end)
 
@@ -611,35 +613,35 @@ describe("queue:stop", function()
 end)
 
 describe("work on an ordered queue", function()
-  it("releases the rest of a lot when an item fails", function()
+  it("releases the rest of a batch when an item fails", function()
     local q, seen = queue({ 1, 2, 3 }, { ordered = true }), {}
     q:work(function(n, item)
       table.insert(seen, n)
       if n == 2 and item.attempts == 0 then error "wait" end
-    end, { lot = 3, stop_when_empty = true })
+    end, { batch = 3, stop_when_empty = true })
     assert.same({ 1, 2, 2, 3 }, seen)
   end)
 
   it("takes one item at a time when not told", function()
     local q = queue({ 1, 2, 3 }, { ordered = true })
-    assert.equal(3, q:work(function() end, empty).lots)
+    assert.equal(3, q:work(function() end, empty).batches)
   end)
 end)
 
-describe("queue:work_lots", function()
-  it("hands over lots whole", function()
+describe("queue:work_batches", function()
+  it("hands over batches whole", function()
     local q, sizes = queue { 1, 2, 3, 4, 5 }, {}
-    local counts = q:work_lots(function(lot)
-      table.insert(sizes, #lot)
-    end, { lot = 3, stop_when_empty = true })
+    local counts = q:work_batches(function(batch)
+      table.insert(sizes, #batch)
+    end, { batch = 3, stop_when_empty = true })
     assert.same({ 3, 2 }, sizes)
     assert.equal(5, counts.done)
   end)
 
   it("leaves each item the outcome it was given", function()
     local q = queue { 1, 2, 3 }
-    local counts = q:work_lots(function(lot)
-      for n, item in lot:each() do
+    local counts = q:work_batches(function(batch)
+      for n, item in batch:each() do
         if n == 2 then item:snooze(5) end
       end
     end, { max = 3 })
@@ -649,8 +651,8 @@ describe("queue:work_lots", function()
 
   it("fails what is not marked when the function fails", function()
     local q = queue { 1, 2, 3 }
-    local counts = q:work_lots(function(lot)
-      lot:item(1):done()
+    local counts = q:work_batches(function(batch)
+      batch:item(1):done()
       error "half way"
     end, { max = 3 })
     assert.equal(1, counts.done)
@@ -660,17 +662,18 @@ describe("queue:work_lots", function()
 
   it("gives an outcome to what is not marked", function()
     local q = queue { 1, 2 }
-    q:work_lots(function() return respool.dead { group = "g" } end, { max = 2 })
+    q:work_batches(function() return respool.dead { group = "g" } end,
+      { max = 2 })
     assert.same({ { group = "g", reason = "rejected", count = 2 } },
                 q.dead:groups())
   end)
 
   it("may settle and close by hand", function()
     local q = queue { 1, 2 }
-    q:work_lots(function(lot)
-      lot:done()
-      assert(lot:settle())
-      assert(lot:close())
+    q:work_batches(function(batch)
+      batch:done()
+      assert(batch:settle())
+      assert(batch:close())
     end, empty)
     assert.equal(0, q:length().total)
   end)

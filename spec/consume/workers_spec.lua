@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool.work_processes and job scripts: real processes, killed and stopped.
+-- respool.work_processes and worker scripts: real processes, killed and
+-- stopped.
 
 local helper = require "spec.helper"
 local respool = require "respool"
@@ -27,7 +28,7 @@ local PARENT = [[
   print("over", table.concat(words, ", "))
 ]]
 
--- What job scripts begin with: note() appends a line to dir/log.
+-- What worker scripts begin with: note() appends a line to dir/log.
 local JOB = [[
   local dir = %q
   local function note(...)
@@ -84,7 +85,7 @@ local function wait_for(is_so)
   error "this has not come to be"
 end
 
--- A letter for each child, as /proc has them: Z is a zombie.
+-- A dead letter for each child, as /proc has them: Z is a zombie.
 local function states_of_children(pid)
   return (helper.sh(([[
     for child in $(cat /proc/%d/task/%d/children); do
@@ -126,7 +127,7 @@ describe("respool.work_processes", function()
         while not exists "go" do nap(0.01) end
       end }
     ]]
-    local process = begin "workers = 2, work = { lot = 1 }"
+    local process = begin "workers = 2, work = { batch = 1 }"
     local victim = log(2)[1]:match "%d+$"
     helper.sh("kill -9 " .. victim)
     process:expect "signal 9"
@@ -151,7 +152,7 @@ describe("respool.work_processes", function()
         note("end", n)
       end }
     ]]
-    local process = begin "workers = 2, work = { lot = 3 }"
+    local process = begin "workers = 2, work = { batch = 3 }"
     log(2)
     signal(process, "TERM")
     finish(process)
@@ -214,7 +215,7 @@ describe("respool.work_processes", function()
         note "end"
       end }
     ]]
-    local process = begin "workers = 1, work = { lot = 2 }"
+    local process = begin "workers = 1, work = { batch = 2 }"
     log(1)
     process:kill()
     assert.same({ "begin", "end" }, log(2))
@@ -228,7 +229,7 @@ describe("respool.work_processes", function()
       return { queue = "orders", options = { max_crashes = 1 },
                handle = function(n) note(n) os.exit(7) end }
     ]]
-    local process = begin "workers = 1, work = { lot = 1 }"
+    local process = begin "workers = 1, work = { batch = 1 }"
     log(3)
     signal(process, "TERM")
     finish(process)
@@ -278,13 +279,13 @@ describe("respool.work_processes", function()
       local respool = require "respool"
       local store = assert(respool.open(arg[1] .. "/store"))
       local q = store:queue "orders"
-      local lot = q:take()
+      local batch = q:take()
       assert(respool.work_processes {
         store = store.path, script = arg[1] .. "/job.lua", workers = 2,
         work = { stop_when_empty = true },
       })
-      lot:done()
-      assert(lot:settle())
+      batch:done()
+      assert(batch:settle())
       print(q:stats().done)
       assert(store:close())
     ]], dir)
@@ -343,7 +344,7 @@ describe("respool.work_processes", function()
     refuses({ workers = 0 }, "'workers' must be")
     refuses({ deadline = -1 }, "'deadline' must be")
     refuses({ processes = 2 }, "unknown option 'processes'")
-    refuses({ work = { lots = 2 } }, "unknown option 'lots'")
+    refuses({ work = { batches = 2 } }, "unknown option 'batches'")
     refuses({ workers = 1 }, "unknown option 'handler'")
     refuses({ workers = 1, script = dir .. "/none" }, "cannot open")
     job [[ return { queue = "orders", handle = print } ]]
@@ -374,7 +375,7 @@ describe("respool.work_processes", function()
   end)
 end)
 
-describe("a job script", function()
+describe("a worker script", function()
   it("tells queue, options, handler and replay", function()
     job [[ return { queue = "orders", handle = print,
                     options = { max_attempts = 7 }, dead_letter = "grave",
@@ -382,7 +383,7 @@ describe("a job script", function()
     local loaded = script.load(dir .. "/job.lua")
     local opened = script.open(store, loaded)
     assert.same({ "orders", 7, "grave", 5 }, {
-      opened.name, opened:config().max_attempts, opened.dead.box,
+      opened.name, opened:config().max_attempts, opened.dead.dlq,
       loaded.replay.rate,
     })
     assert.is_nil(loaded.options.dead_letter)
@@ -390,7 +391,7 @@ describe("a job script", function()
 
   it("is refused when something is wrong with it", function()
     local wrong = {
-      ["return 5"] = "a job script returns a table, not number",
+      ["return 5"] = "a worker script returns a table, not number",
       ["return { queue = 'q' }"] = "field 'handle' is missing",
       ["return { handle = print }"] = "field 'queue' is missing",
       ["return { queue = '', handle = print }"] = "'queue' must be",
@@ -399,7 +400,7 @@ describe("a job script", function()
         "unknown option 'also'",
       ["return { queue = 'q', handle = print, decide = print,"
         .. " options = { decide = print } }"] = "'decide' is given twice",
-      ["return {"] = "job script: ",
+      ["return {"] = "worker script: ",
       ["error 'oops'"] = "oops",
     }
     for code, pattern in pairs(wrong) do

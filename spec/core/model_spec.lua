@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- A queue and its model (spec/helper/model.lua) under the same random operations. A
--- failure names its seed, and the operations are made fewer as long as it
--- stays: what is printed is a short story that ends with it.
+-- A queue and its model (spec/helper/model.lua) under the same random
+-- operations. A failure names its seed, and the operations are made fewer as
+-- long as it stays: what is printed is a short story that ends with it.
 --
 -- RESPOOL_SEED repeats a run; FAULT=long makes it 10^7 operations.
 
@@ -18,7 +18,8 @@ local CHAPTER = 5000 -- operations on one store
 local OFTEN = {}
 for name, times in pairs {
   push = 40, push_key = 8, take = 60, settle = 50, transact = 6, extend = 10,
-  advance = 30, remove = 10, retry_letter = 5, remove_letter = 4, replay = 3,
+  advance = 30, remove = 10, retry_dead_letter = 5, remove_dead_letter = 4,
+    replay = 3,
   purge = 2, step_back = 2,
 } do
   for _ = 1, times do OFTEN[#OFTEN + 1] = name end

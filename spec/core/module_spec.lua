@@ -142,13 +142,13 @@ describe("a store", function()
 end)
 
 describe("a closed store", function()
-  local store, q, lot
+  local store, q, batch
 
   before_each(function()
     store = helper.store()
     q = store:queue "orders"
     q:push_many { 1, 2 }
-    lot = q:take { items = 2 }
+    batch = q:take { items = 2 }
     assert.is_true(store:close())
   end)
 
@@ -169,17 +169,17 @@ describe("a closed store", function()
     refuses_use("queue", function() q:push(1) end)
     refuses_use("queue", function() q:take() end)
     refuses_use("queue", function() q:work(print) end)
-    refuses_use("lot", function() lot:done() end)
-    refuses_use("lot", function() lot:item(1) end)
-    refuses_use("lot", function() return #lot end)
+    refuses_use("batch", function() batch:done() end)
+    refuses_use("batch", function() batch:item(1) end)
+    refuses_use("batch", function() return #batch end)
   end)
 
   it("has settled what was marked and released the rest", function()
     local path = store.path
     store = assert(helper.open(path))
     q = store:queue "orders"
-    lot = q:take { items = 2 }
-    local first = lot:item(1)
+    batch = q:take { items = 2 }
+    local first = batch:item(1)
     first:done()
     store:close()
     store = assert(helper.open(path))
@@ -188,7 +188,7 @@ describe("a closed store", function()
   end)
 
   it("survives the collector in any order", function()
-    store, q, lot = nil, nil, nil
+    store, q, batch = nil, nil, nil
     collectgarbage()
     collectgarbage()
   end)
@@ -200,7 +200,7 @@ describe("store:queue", function()
 
   refuses("store:queue", function(o) store:queue("orders", o) end, {
     lease = { -1, nan, huge, "30", true },
-    max_hold = { -1, nan, huge, "1h" },
+    max_lease = { -1, nan, huge, "1h" },
     max_attempts = { 0, -1, 1.5, nan, "5" },
     max_crashes = { 0, 2.5, "3" },
     retry = { "fast", {}, 5 },
@@ -210,7 +210,7 @@ describe("store:queue", function()
     on_expire = { "keep", true, {} },
     ordered = { 1, "yes" },
     max_items = { -1, 0.5, "10" },
-    max_queue_bytes = { 0, -1, "lots" },
+    max_queue_bytes = { 0, -1, "batches" },
     overflow = { "drop", 1, true },
     keep_done = { -1, "1 day", {}, { days = 1 }, { seconds = -1 },
                   { seconds = 1, days = 1 }, true },
@@ -238,8 +238,8 @@ describe("store:queue", function()
       lease = 12.5, max_attempts = 7, max_crashes = huge, ttl = 60,
       on_exhausted = { cooldown = 4 }, on_expire = "drop", ordered = true,
       max_items = 10, max_queue_bytes = "1MiB", dead_letter = "morgue",
-      retry = retry, max_hold = 100, overflow = "drop_oldest",
-      lanes = { [9] = 5, [0] = 1 }, keep_done = "1GiB", keep_dead = 3600,
+      retry = retry, max_lease = 100, overflow = "drop_oldest",
+      weights = { [9] = 5, [0] = 1 }, keep_done = "1GiB", keep_dead = 3600,
     })
     assert.same({
       lease = 12.5, max_attempts = 7, max_crashes = huge, ttl = 60,
@@ -247,7 +247,7 @@ describe("store:queue", function()
       max_items = 10, max_queue_bytes = 2^20, dead_letter = "morgue",
       retry = { name = "linear", initial = 2, step = 3, factor = 0, max = 9,
                 list = {}, jitter = "none" },
-      max_hold = 100, overflow = "drop_oldest", lanes = { [9] = 5, [0] = 1 },
+      max_lease = 100, overflow = "drop_oldest", weights = { [9] = 5, [0] = 1 },
       keep_done = { seconds = huge, bytes = 2^30 }, keep_dead = 3600,
     }, store:queue "orders":config())
   end)
@@ -394,9 +394,9 @@ describe("a codec", function()
   it("raw stores the bytes as they are", function()
     local q = helper.store():queue("orders", { codec = "raw" })
     q:push_many { "a\0b", "" }
-    local lot = q:take { items = 2 }
-    assert.equal("a\0b", lot:item(1).payload)
-    assert.equal("", lot:item(2).payload)
+    local batch = q:take { items = 2 }
+    assert.equal("a\0b", batch:item(1).payload)
+    assert.equal("", batch:item(2).payload)
     assert.error_matches(function() q:push(5) end, "must be a string")
   end)
 
@@ -418,7 +418,7 @@ describe("a codec", function()
     assert.error_matches(function() q:push(1) end, "codec 'broken' encoded")
   end)
 
-  it("that raises or gives nothing makes letters too", function()
+  it("that raises or gives nothing makes dead letters too", function()
     local store = helper.store()
     local q = store:queue("orders", { codec = {
       name = "moody", encode = tostring,
@@ -427,25 +427,25 @@ describe("a codec", function()
     q:push_many { 1, 2 }
     for _ in q:take { items = 2 }:each() do error "decoded?" end
     store:close()
-    local letters = helper.open(store.path):dead "orders":list()
-    assert.equal("codec 'moody': not today", letters[1].error)
-    assert.equal("codec 'moody' decoded to nothing", letters[2].error)
+    local dead_letters = helper.open(store.path):dead "orders":list()
+    assert.equal("codec 'moody': not today", dead_letters[1].error)
+    assert.equal("codec 'moody' decoded to nothing", dead_letters[2].error)
   end)
 
-  it("that cannot decode makes letters, bytes untouched", function()
+  it("that cannot decode makes dead letters, bytes untouched", function()
     local store = helper.store()
     store:queue("orders", { codec = "raw" }):push_many { "\255", "\24\100" }
     local q = store:queue "orders"
     local seen = {}
-    local lot = q:take { items = 2 }
-    for payload in lot:each() do table.insert(seen, payload) end
-    lot:done()
-    lot:settle()
+    local batch = q:take { items = 2 }
+    for payload in batch:each() do table.insert(seen, payload) end
+    batch:done()
+    batch:settle()
     assert.same({ 100 }, seen)
-    local letter = q.dead:oldest()
-    assert.equal("undecodable", letter.reason)
-    assert.equal("\255", letter.bytes)
-    assert.is_nil(letter.payload)
+    local dead_letter = q.dead:oldest()
+    assert.equal("undecodable", dead_letter.reason)
+    assert.equal("\255", dead_letter.bytes)
+    assert.is_nil(dead_letter.payload)
   end)
 end)
 
@@ -567,11 +567,11 @@ describe("queue:take", function()
   end)
 
   it("gives a lot of nothing when there is nothing", function()
-    local lot = q:take { items = 5 }
-    assert.equal(0, #lot)
-    for _ in lot:each() do error "an item?" end
-    assert.is_true(lot:settle())
-    assert.is_true(lot:close())
+    local batch = q:take { items = 5 }
+    assert.equal(0, #batch)
+    for _ in batch:each() do error "an item?" end
+    assert.is_true(batch:settle())
+    assert.is_true(batch:close())
   end)
 
   it("waits for what is due", function()
@@ -588,23 +588,23 @@ describe("queue:take", function()
     assert.near(before + 5, q.store:now(), 0.1)
   end)
 
-  it("bounds a lot by bytes, but gives one item", function()
+  it("bounds a batch by bytes, but gives one item", function()
     q:push_many { ("x"):rep(100), ("x"):rep(100), ("x"):rep(100) }
     assert.equal(2, #q:take { items = 3, bytes = 250 })
     assert.equal(1, #q:take { items = 3, bytes = 1 })
   end)
 end)
 
-describe("a lot", function()
-  local q, lot
+describe("a batch", function()
+  local q, batch
   before_each(function()
     q = queue()
     q:push_many { "a", "b", "c" }
-    lot = q:take { items = 3 }
+    batch = q:take { items = 3 }
   end)
 
   it("gives items with what is known about them", function()
-    local item = lot:item(2)
+    local item = batch:item(2)
     assert.equal(2, item.id)
     assert.equal("b", item.payload)
     assert.equal("orders", item.queue)
@@ -622,15 +622,15 @@ describe("a lot", function()
 
   it("has no other items than its own", function()
     for _, i in ipairs { 0, 4, -1 } do
-      assert.error_matches(function() lot:item(i) end, "there is no item")
+      assert.error_matches(function() batch:item(i) end, "there is no item")
     end
   end)
 
   it("settles each item as it is marked", function()
-    lot:item(1):done()
-    lot:item(2):retry { delay = 5, error = "busy" }
-    lot:item(3):dead { error = "bad", group = "data" }
-    assert.is_true(lot:settle())
+    batch:item(1):done()
+    batch:item(2):retry { delay = 5, error = "busy" }
+    batch:item(3):dead { error = "bad", group = "data" }
+    assert.is_true(batch:settle())
     assert.same({ ready = 0, leased = 0, waiting = 1, dead = 1, total = 1 },
                 q:length())
     assert.equal("busy", q:get(2).error)
@@ -638,36 +638,36 @@ describe("a lot", function()
   end)
 
   it("walks over what is not settled yet", function()
-    lot:item(2):done()
-    lot:settle()
+    batch:item(2):done()
+    batch:settle()
     local seen = {}
-    for payload, item in lot:each() do
+    for payload, item in batch:each() do
       table.insert(seen, payload .. item.id)
     end
     assert.same({ "a1", "c3" }, seen)
   end)
 
   it("goes by the last word", function()
-    lot:item(1):dead()
-    lot:item(1):done()
-    lot:settle()
+    batch:item(1):dead()
+    batch:item(1):done()
+    batch:settle()
     assert.equal(0, q:length().dead)
-    assert.error_matches(function() lot:item(1):done() end, "settled")
+    assert.error_matches(function() batch:item(1):done() end, "settled")
   end)
 
   it("marks whatever is not marked yet", function()
-    lot:item(1):release()
-    lot:done()
-    lot:settle()
+    batch:item(1):release()
+    batch:done()
+    batch:settle()
     assert.same({ "ready" }, { q:get(1).state })
     assert.equal(1, q:length().total)
   end)
 
   it("snoozes, drops and releases", function()
-    lot:item(1):snooze(5)
-    lot:item(2):drop { error = "junk" }
-    lot:release()
-    lot:settle()
+    batch:item(1):snooze(5)
+    batch:item(2):drop { error = "junk" }
+    batch:release()
+    batch:settle()
     assert.equal("waiting", q:get(1).state)
     assert.is_nil(q:get(2))
     assert.equal("ready", q:get(3).state)
@@ -676,23 +676,23 @@ describe("a lot", function()
   end)
 
   it("refuses outcomes that are none", function()
-    local item = lot:item(1)
+    local item = batch:item(1)
     assert.error_matches(function() item:retry { delay = -1 } end, "'delay'")
     assert.error_matches(function() item:retry { later = 1 } end, "'later'")
     assert.error_matches(function() item:dead { group = 5 } end, "'group'")
     assert.error_matches(function() item:snooze() end, "bad argument #1")
-    assert.error_matches(function() lot:snooze(nan) end, "bad argument #1")
-    assert.error_matches(function() lot:settle { tkae = 1 } end, "'tkae'")
-    assert.error_matches(function() lot:settle { take = { wait = 1 } } end,
+    assert.error_matches(function() batch:snooze(nan) end, "bad argument #1")
+    assert.error_matches(function() batch:settle { tkae = 1 } end, "'tkae'")
+    assert.error_matches(function() batch:settle { take = { wait = 1 } } end,
                          "unknown option 'wait'")
-    assert.error_matches(function() lot:extend "x" end, "bad argument #1")
+    assert.error_matches(function() batch:extend "x" end, "bad argument #1")
   end)
 
-  it("hands over: outcome, follow-ups and the next lot at once", function()
+  it("hands over: outcome, follow-ups and the next batch at once", function()
     local next_queue = q.store:queue "mails"
     q:push "d"
-    lot:done()
-    local ok, more = lot:settle {
+    batch:done()
+    local ok, more = batch:settle {
       push = { { queue = next_queue, payload = { to = "a" }, priority = 3 } },
       take = { items = 10 },
     }
@@ -705,60 +705,60 @@ describe("a lot", function()
 
   it("pushes with an item only when that is done", function()
     local follow = q.store:queue "mails"
-    for i = 1, 3 do lot:item(i):push(follow, "mail " .. i) end
-    lot:item(1):done()
-    lot:item(2):retry()
-    lot:release()
-    lot:settle()
+    for i = 1, 3 do batch:item(i):push(follow, "mail " .. i) end
+    batch:item(1):done()
+    batch:item(2):retry()
+    batch:release()
+    batch:settle()
     assert.equal(1, follow:length().total)
     assert.equal("mail 1", follow:peek()[1].payload)
-    assert.error_matches(function() lot:item(2):push("mails", 1) end,
+    assert.error_matches(function() batch:item(2):push("mails", 1) end,
                          "bad argument #1 to 'push' %(a queue expected")
   end)
 
   it("changes nothing once its lease is lost", function()
     q.store:advance(31)
     local again = q:take { items = 3 }
-    lot:done()
-    local ok, message, code = lot:settle()
+    batch:done()
+    local ok, message, code = batch:settle()
     assert.is_nil(ok)
     assert.is_string(message)
     assert.equal("LEASE_LOST", code)
-    assert.equal(3, lot.lost)
+    assert.equal(3, batch.lost)
     assert.is_true(#again > 0)
     assert.equal(3, q:length().total)
   end)
 
   it("keeps its lease when extended", function()
     q.store:advance(20)
-    assert.is_true(lot:extend(60))
+    assert.is_true(batch:extend(60))
     q.store:advance(50)
     assert.equal(0, #q:take())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 
   it("keeps its lease by itself", function()
-    assert.is_true(lot:keep())
+    assert.is_true(batch:keep())
     q.store:advance(600)
     assert.equal(0, #q:take())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 
   it("settles what is marked and releases the rest when closed", function()
-    lot:item(1):done()
-    assert.is_true(lot:close())
-    assert.is_true(lot:close())
+    batch:item(1):done()
+    assert.is_true(batch:close())
+    assert.is_true(batch:close())
     assert.equal(2, q:length().ready)
-    assert.error_matches(function() lot:done() end, "closed lot")
+    assert.error_matches(function() batch:done() end, "closed batch")
   end)
 
   it("tells what it is", function()
-    assert.equal("respool lot of 3 from orders", tostring(lot))
-    assert.equal("respool item 1 of orders", tostring(lot:item(1)))
-    lot:close()
-    assert.equal("respool lot (closed)", tostring(lot))
+    assert.equal("respool batch of 3 from orders", tostring(batch))
+    assert.equal("respool item 1 of orders", tostring(batch:item(1)))
+    batch:close()
+    assert.equal("respool batch (closed)", tostring(batch))
   end)
 end)
 
@@ -780,11 +780,11 @@ if rawget(_G, "jit") then
   end
 
   describe("after a fork, in the child", function()
-    local q, lot
+    local q, batch
     before_each(function()
       q = queue()
       q:push_many { 1, 2 }
-      lot = q:take()
+      batch = q:take()
     end)
 
     it("every call says FORKED", function()
@@ -792,7 +792,7 @@ if rawget(_G, "jit") then
       assert.equal("FORKED FORKED FORKED FORKED FORKED", in_child(function()
         return table.concat({
           code(q.push, q, 1), code(q.take, q), code(q.work, q, print),
-          code(lot.settle, lot), code(q.dead.count, q.dead),
+          code(batch.settle, batch), code(q.dead.count, q.dead),
         }, " ")
       end))
     end)
@@ -800,12 +800,12 @@ if rawget(_G, "jit") then
     it("closing frees memory and nothing else", function()
       assert.equal("FORKED", in_child(function()
         local _, _, code = q.store:close()
-        q, lot = nil, nil
+        q, batch = nil, nil
         collectgarbage()
         return code
       end))
-      lot:done()
-      assert.is_true(lot:settle())
+      batch:done()
+      assert.is_true(batch:settle())
       assert.equal(1, q:length().total)
     end)
   end)
@@ -825,22 +825,22 @@ if _VERSION >= "Lua 5.4" then
       assert.matches("closed", tostring(kept))
     end)
 
-    it("closes a lot: settles what is marked, releases the rest", function()
+    it("closes a batch: settles what is marked, releases the rest", function()
       local q = queue()
       q:push_many { 1, 2 }
       scoped(function() return q:take { items = 2 } end,
-             function(lot) lot:item(2):done() end)
+             function(batch) batch:item(2):done() end)
       assert.equal(1, q:length().ready)
     end)
 
-    it("raises when a lot could not be settled", function()
+    it("raises when a batch could not be settled", function()
       local q = queue()
       q:push(1)
       assert.error_matches(function()
-        scoped(function() return q:take() end, function(lot)
+        scoped(function() return q:take() end, function(batch)
           q.store:advance(31)
           q:take()
-          lot:done()
+          batch:done()
         end)
       end, "lease")
     end)

@@ -15,7 +15,7 @@ before_each(function()
   q = assert(store:queue("orders", { max_attempts = 1 }))
 end)
 
--- Makes this many letters, of payloads 1 to n.
+-- Makes this many dead letters, of payloads 1 to n.
 local function die(n)
   local list = {}
   for i = 1, n do list[i] = i end
@@ -78,11 +78,11 @@ describe("dead:replay_every", function()
     local other = store:queue "other"
     q.dead:replay_every { interval = 10 }
     other:push_many { 1, 2, 3 }
-    other:work(function() end, { lot = 1, max = 3 })
+    other:work(function() end, { batch = 1, max = 3 })
     assert.equal(150, q:length().ready)
   end)
 
-  it("keeps the work from being empty while it finds letters", function()
+  it("keeps the work from being empty while it finds dead letters", function()
     die(250)
     q.dead:replay_every { interval = 10 }
     assert.equal(250, q:work(function() end, empty).done)
@@ -132,7 +132,7 @@ describe("dead:replay_every", function()
     local target = store:queue "target"
     q.dead:replay_every {
       interval = 10, to = target, job = "nightly",
-      where = function(letter) return letter.payload > 1 end,
+      where = function(dead_letter) return dead_letter.payload > 1 end,
       transform = function(n) return n * 10 end,
     }
     store:maintain()
@@ -204,7 +204,7 @@ describe("dead:replay_every", function()
     refuses({ interval = 1, wherever = print }, "unknown option 'wherever'")
     refuses({ interval = 1, job = "j", order = "newest" }, "a job goes from")
     assert.error_matches(function()
-      store:dead("box"):replay_every { interval = 1, while_below = 0.5 }
+      store:dead("dlq"):replay_every { interval = 1, while_below = 0.5 }
     end, "needs a queue")
     assert.is_nil(next(store.background))
   end)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Dead letters: how items come into a box, what is kept of them there, and
+-- Dead letters: how items come into a DLQ, what is kept of them there, and
 -- how they leave it.
 
 local helper = require "spec.helper"
@@ -30,13 +30,13 @@ end
 
 -- Takes up to n items, which all become what `verb` says.
 local function settle(n, verb, argument)
-  local lot = take(n)
-  lot[verb](lot, argument)
-  assert(lot:settle())
+  local batch = take(n)
+  batch[verb](batch, argument)
+  assert(batch:settle())
 end
 
--- n letters whose payloads count from 1, of a group.
-local function letters(n, group)
+-- n dead letters whose payloads count from 1, of a group.
+local function dead_letters(n, group)
   local list = {}
   for i = 1, n do list[i] = i end
   q:push_many(list)
@@ -45,7 +45,7 @@ end
 
 local function numbers(list)
   local found = {}
-  for i, letter in ipairs(list) do found[i] = letter.number end
+  for i, dead_letter in ipairs(list) do found[i] = dead_letter.number end
   return found
 end
 
@@ -56,7 +56,7 @@ local function fail_often(n, text)
   end
 end
 
-describe("a letter (F2, F18)", function()
+describe("a dead letter (F2, F18)", function()
   it("tells all that happened to its item", function()
     queue { max_attempts = 2 }
     q:push({ sku = "A-1" }, { headers = { trace = "t" }, priority = 4 })
@@ -66,21 +66,23 @@ describe("a letter (F2, F18)", function()
     settle(1, "retry", { error = "one", delay = 5 })
     store:advance(5)
     settle(1, "retry", { error = "two", group = "net" })
-    local letter = q.dead:get(1)
+    local dead_letter = q.dead:get(1)
     assert.same(
       { queue = "orders", id = 1, payload = { sku = "A-1" },
         headers = { trace = "t" }, priority = 4, reason = "exhausted",
         error = "two", group = "net", attempts = 2, deliveries = 3,
         crashes = 1, replays = 0, failures = 3, items = 1 },
-      { queue = letter.queue, id = letter.id, payload = letter.payload,
-        headers = letter.headers, priority = letter.priority,
-        reason = letter.reason, error = letter.error, group = letter.group,
-        attempts = letter.attempts, deliveries = letter.deliveries,
-        crashes = letter.crashes, replays = letter.replays,
-        failures = letter.failures, items = letter.items })
-    assert.near(pushed_at, letter.pushed_at, 0.01)
-    assert.near(pushed_at + 30, letter.first_failed_at, 0.01)
-    assert.near(pushed_at + 36, letter.died_at, 0.01)
+      { queue = dead_letter.queue, id = dead_letter.id,
+        payload = dead_letter.payload,
+        headers = dead_letter.headers, priority = dead_letter.priority,
+        reason = dead_letter.reason, error = dead_letter.error,
+          group = dead_letter.group,
+        attempts = dead_letter.attempts, deliveries = dead_letter.deliveries,
+        crashes = dead_letter.crashes, replays = dead_letter.replays,
+        failures = dead_letter.failures, items = dead_letter.items })
+    assert.near(pushed_at, dead_letter.pushed_at, 0.01)
+    assert.near(pushed_at + 30, dead_letter.first_failed_at, 0.01)
+    assert.near(pushed_at + 36, dead_letter.died_at, 0.01)
   end)
 
   it("bears the reason for each way to die", function()
@@ -99,34 +101,34 @@ describe("a letter (F2, F18)", function()
       end
     end
     local n = 0
-    for letter in q.dead:each() do
-      assert.equal(letter.payload, letter.reason)
+    for dead_letter in q.dead:each() do
+      assert.equal(dead_letter.payload, dead_letter.reason)
       n = n + 1
     end
     assert.equal(4, n)
   end)
 
-  it("goes straight to the box where the handler says so (F3)", function()
+  it("goes straight to the DLQ where the handler says so (F3)", function()
     q:push "a"
     settle(1, "dead", { error = "no such sku", group = "data" })
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     assert.same({ "rejected", "no such sku", "data", 0, 1 },
-                { letter.reason, letter.error, letter.group,
-                  letter.attempts, letter.deliveries })
+                { dead_letter.reason, dead_letter.error, dead_letter.group,
+                  dead_letter.attempts, dead_letter.deliveries })
   end)
 
   it("needs neither error nor group", function()
     q:push "a"
     settle(1, "dead")
-    local letter = q.dead:oldest()
-    assert.is_nil(letter.error)
-    assert.is_nil(letter.group)
+    local dead_letter = q.dead:oldest()
+    assert.is_nil(dead_letter.error)
+    assert.is_nil(dead_letter.group)
     assert.same({ { group = "", reason = "rejected", count = 1 } },
                 q.dead:groups())
   end)
 
   it("survives its queue and the store's being closed", function()
-    letters(3)
+    dead_letters(3)
     store:drop_queue "orders"
     store:close()
     store = assert(helper.open(store.path, { clock = "manual" }))
@@ -134,19 +136,20 @@ describe("a letter (F2, F18)", function()
   end)
 end)
 
-describe("the history of a letter", function()
+describe("the history of a dead letter", function()
   it("keeps the first and the last failures, and counts them all", function()
     queue { max_attempts = 9 }
     q:push "a"
     fail_often(9)
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     local errors = {}
-    for i, failure in ipairs(letter.history) do errors[i] = failure.error end
-    assert.equal(9, letter.failures)
+    for i,
+      failure in ipairs(dead_letter.history) do errors[i] = failure.error end
+    assert.equal(9, dead_letter.failures)
     assert.same({ "failure 1", "failure 7", "failure 8", "failure 9" },
                 errors)
-    assert.near(letter.first_failed_at, letter.history[1].at, 0.001)
-    assert.near(80, letter.history[4].at - letter.history[1].at, 0.01)
+    assert.near(dead_letter.first_failed_at, dead_letter.history[1].at, 0.001)
+    assert.near(80, dead_letter.history[4].at - dead_letter.history[1].at, 0.01)
   end)
 
   it("does not grow with the number of failures", function()
@@ -155,18 +158,18 @@ describe("the history of a letter", function()
     fail_often(10, ("x"):rep(900))
     local before = store:stats().used_bytes
     fail_often(290, ("x"):rep(900))
-    local letter = q.dead:oldest()
-    assert.equal(300, letter.failures)
-    assert.equal(4, #letter.history)
+    local dead_letter = q.dead:oldest()
+    assert.equal(300, dead_letter.failures)
+    assert.equal(4, #dead_letter.history)
     assert.is_true(store:stats().used_bytes <= before + 64 * 1024)
   end)
 
   it("cuts long texts", function()
     q:push "a"
     settle(1, "dead", { error = ("é"):rep(5000) })
-    local letter = q.dead:oldest()
-    assert.equal(("é"):rep(512), letter.error)
-    assert.equal(("é"):rep(512), letter.history[1].error)
+    local dead_letter = q.dead:oldest()
+    assert.equal(("é"):rep(512), dead_letter.error)
+    assert.equal(("é"):rep(512), dead_letter.history[1].error)
   end)
 
   it("keeps errors that are no text", function()
@@ -186,14 +189,14 @@ describe("the history of a letter", function()
   end)
 end)
 
-describe("boxes (F1)", function()
+describe("DLQs (F1)", function()
   it("are named by the queue, the item, or after the queue", function()
-    letters(1)
+    dead_letters(1)
     queue { dead_letter = "morgue" }
-    letters(2)
+    dead_letters(2)
     q:push "a"
-    settle(1, "dead", { box = "lawyers" })
-    assert.same({ "lawyers", "morgue", "orders" }, store:boxes())
+    settle(1, "dead", { dlq = "lawyers" })
+    assert.same({ "lawyers", "morgue", "orders" }, store:dead_letter_queues())
     assert.same({ 1, 2, 1 }, { store:dead "lawyers":count(),
       store:dead "morgue":count(), store:dead "orders":count() })
   end)
@@ -202,44 +205,46 @@ describe("boxes (F1)", function()
     queue { dead_letter = function(item, err) return item.payload .. err end }
     q:push_many { "a", "b" }
     settle(2, "dead", { error = "-x" })
-    assert.same({ "a-x", "b-x" }, store:boxes())
+    assert.same({ "a-x", "b-x" }, store:dead_letter_queues())
   end)
 
-  it("take the letters of several queues", function()
+  it("take the dead letters of several queues", function()
     for _, name in ipairs { "a", "b" } do
       q = store:queue(name, { dead_letter = "all" })
-      letters(2)
+      dead_letters(2)
     end
     local from = {}
-    for letter in store:dead "all":each() do
-      table.insert(from, letter.queue .. letter.id)
+    for dead_letter in store:dead "all":each() do
+      table.insert(from, dead_letter.queue .. dead_letter.id)
     end
     assert.same({ "a1", "a2", "b1", "b2" }, from)
   end)
 
-  it("number their letters, and no number twice", function()
-    letters(3)
+  it("number their dead letters, and no number twice", function()
+    dead_letters(3)
     q.dead:remove(3)
     q.dead:purge()
-    letters(1)
+    dead_letters(1)
     assert.same({ 4 }, numbers(q.dead:list()))
   end)
 end)
 
-describe("looking into a box", function()
+describe("looking into a DLQ", function()
   it("counts without reading it (F4)", function()
     assert.equal(0, q.dead:count())
-    letters(250)
+    dead_letters(250)
     assert.equal(250, q.dead:count())
     assert.equal(250, q:length().dead)
   end)
 
   it("pages through it from either end (F5)", function()
-    letters(250)
+    dead_letters(250)
     local seen, after = {}, nil
     repeat
       local page = q.dead:list { after = after, limit = 60 }
-      for _, letter in ipairs(page) do table.insert(seen, letter.number) end
+      for _,
+        dead_letter in ipairs(page) do table.insert(seen,
+          dead_letter.number) end
       after = page[#page] and page[#page].number
     until #page == 0
     assert.equal(250, #seen)
@@ -252,7 +257,7 @@ describe("looking into a box", function()
   end)
 
   it("gets one, or the oldest (F6)", function()
-    letters(3)
+    dead_letters(3)
     assert.equal(2, q.dead:get(2).payload)
     q.dead:remove(1)
     assert.equal(2, q.dead:oldest().number)
@@ -260,9 +265,9 @@ describe("looking into a box", function()
   end)
 
   it("counts by group and reason, most first (X5)", function()
-    letters(2, "net")
-    letters(3, "schema")
-    letters(1)
+    dead_letters(2, "net")
+    dead_letters(3, "schema")
+    dead_letters(1)
     queue { max_attempts = 1 }
     q:push "a"
     settle(1, "retry", { group = "net" })
@@ -285,7 +290,7 @@ describe("looking into a box", function()
   end)
 end)
 
-describe("a letter leaves its box", function()
+describe("a dead letter leaves its DLQ", function()
   it("as an item again, attempts and crashes from none (F7)", function()
     queue { max_attempts = 1 }
     q:push("a", { priority = 7, headers = { h = 1 } })
@@ -308,16 +313,16 @@ describe("a letter leaves its box", function()
   end)
 
   it("when it is removed (F8)", function()
-    letters(3)
+    dead_letters(3)
     assert.is_true(q.dead:remove(2))
     assert.equal("NOT_FOUND", code(q.dead:remove(2)))
     assert.same({ 1, 3 }, numbers(q.dead:list()))
   end)
 
   it("when it is purged by age (F9)", function()
-    letters(2)
+    dead_letters(2)
     store:advance(100)
-    letters(2)
+    dead_letters(2)
     store:advance(50)
     assert.equal(0, q.dead:purge { older_than = 151 })
     assert.equal(2, q.dead:purge { older_than = 149 })
@@ -325,19 +330,19 @@ describe("a letter leaves its box", function()
   end)
 
   it("when it is purged by group and predicate (F9)", function()
-    letters(4, "net")
-    letters(4, "schema")
-    assert.equal(1, q.dead:purge { group = "net", where = function(letter)
-      return letter.payload == 3
+    dead_letters(4, "net")
+    dead_letters(4, "schema")
+    assert.equal(1, q.dead:purge { group = "net", where = function(dead_letter)
+      return dead_letter.payload == 3
     end })
     assert.equal(3, q.dead:purge { group = "net" })
     assert.equal(4, q.dead:count())
     assert.equal(0, q.dead:purge { group = "nothing such" })
   end)
 
-  it("by nothing else: no letter goes away by itself (guarantee 6)",
+  it("by nothing else: no dead letter goes away by itself (guarantee 6)",
      function()
-    letters(3)
+    dead_letters(3)
     store:advance(1e9)
     q:push("b", { ttl = 1 })
     q:work(function() end, { stop_when_empty = true })
@@ -346,9 +351,9 @@ describe("a letter leaves its box", function()
   end)
 
   it("one of very many, in pages", function()
-    letters(2500)
-    assert.equal(1250, q.dead:purge { where = function(letter)
-      return letter.number % 2 == 0
+    dead_letters(2500)
+    assert.equal(1250, q.dead:purge { where = function(dead_letter)
+      return dead_letter.number % 2 == 0
     end })
     assert.equal(1250, q.dead:purge())
     assert.same({}, q.dead:list())

@@ -18,7 +18,8 @@ end)
 -- Does one item after the other, ten seconds apart: at 10, 20, 30 ...
 local function finish(list)
   q:push_many(list)
-  q:work(function() store:advance(10) end, { stop_when_empty = true, lot = 1 })
+  q:work(function() store:advance(10) end,
+    { stop_when_empty = true, batch = 1 })
 end
 
 local function ready(queue)

@@ -3,7 +3,7 @@
 local helper = require "spec.helper"
 local respool = require "respool"
 
--- A queue whose items 1..n all became letters, grouped odd and even.
+-- A queue whose items 1..n all became dead letters, grouped odd and even.
 local function queue(n, options)
   local q = assert(helper.store():queue("orders", options))
   local list = {}
@@ -16,9 +16,9 @@ local function queue(n, options)
   return q
 end
 
-local function numbers(letters)
+local function numbers(dead_letters)
   local list = {}
-  for i, letter in ipairs(letters) do list[i] = letter.number end
+  for i, dead_letter in ipairs(dead_letters) do list[i] = dead_letter.number end
   return list
 end
 
@@ -42,33 +42,33 @@ describe("dead letters", function()
 
   it("say what happened", function()
     local q = queue(0 + 1)
-    local letter = q.dead:get(1)
-    assert.equal(1, letter.number)
-    assert.equal("orders", letter.queue)
-    assert.equal(1, letter.id)
-    assert.same({ n = 1 }, letter.payload)
-    assert.equal(respool.cbor.encode { n = 1 }, letter.bytes)
-    assert.equal("rejected", letter.reason)
-    assert.equal("no 1", letter.error)
-    assert.equal("odd", letter.group)
-    assert.equal(1, letter.deliveries)
-    assert.equal(0, letter.crashes)
-    assert.equal(0, letter.replays)
-    assert.equal(1, letter.failures)
-    assert.equal("no 1", letter.history[1].error)
-    assert.near(q.store:now(), letter.died_at, 1)
-    assert.near(letter.died_at, letter.first_failed_at, 1)
+    local dead_letter = q.dead:get(1)
+    assert.equal(1, dead_letter.number)
+    assert.equal("orders", dead_letter.queue)
+    assert.equal(1, dead_letter.id)
+    assert.same({ n = 1 }, dead_letter.payload)
+    assert.equal(respool.cbor.encode { n = 1 }, dead_letter.bytes)
+    assert.equal("rejected", dead_letter.reason)
+    assert.equal("no 1", dead_letter.error)
+    assert.equal("odd", dead_letter.group)
+    assert.equal(1, dead_letter.deliveries)
+    assert.equal(0, dead_letter.crashes)
+    assert.equal(0, dead_letter.replays)
+    assert.equal(1, dead_letter.failures)
+    assert.equal("no 1", dead_letter.history[1].error)
+    assert.near(q.store:now(), dead_letter.died_at, 1)
+    assert.near(dead_letter.died_at, dead_letter.first_failed_at, 1)
   end)
 
   it("are walked over one by one, from either end", function()
     local dead, up, down = queue(250).dead, 0, {}
-    for letter in dead:each() do
+    for dead_letter in dead:each() do
       up = up + 1
-      assert.equal(up, letter.number)
+      assert.equal(up, dead_letter.number)
     end
     assert.equal(250, up)
-    for letter in dead:each { descending = true, group = "odd" } do
-      table.insert(down, letter.number)
+    for dead_letter in dead:each { descending = true, group = "odd" } do
+      table.insert(down, dead_letter.number)
     end
     assert.equal(125, #down)
     assert.equal(249, down[1])
@@ -100,7 +100,7 @@ describe("dead letters", function()
     assert.equal(0, q.dead:purge { older_than = 2^40 })
     assert.equal(1, q.dead:purge {
       group = "odd", older_than = 50,
-      where = function(letter) return letter.payload.n == 3 end,
+      where = function(dead_letter) return dead_letter.payload.n == 3 end,
     })
     assert.equal(2, q.dead:purge { group = "even", older_than = 50 })
     assert.equal(1, q.dead:purge())
@@ -130,7 +130,7 @@ describe("dead letters", function()
 end)
 
 describe("replay", function()
-  it("moves letters back, oldest first", function()
+  it("moves dead letters back, oldest first", function()
     local q = queue(3)
     local counts = q.dead:replay()
     assert.same({ seen = 3, moved = 3, skipped = 0, failed = 0, gone = 0,
@@ -159,8 +159,8 @@ describe("replay", function()
 
   it("filters", function()
     local q = queue(6)
-    local counts = q.dead:replay { where = function(letter)
-      return letter.group == "even"
+    local counts = q.dead:replay { where = function(dead_letter)
+      return dead_letter.group == "even"
     end }
     assert.equal(3, counts.moved)
     assert.equal(3, counts.skipped)
@@ -170,8 +170,8 @@ describe("replay", function()
 
   it("transforms, and keeps the original", function()
     local q = queue(1)
-    q.dead:replay { transform = function(payload, letter)
-      return { n = payload.n + 10, was = letter.error }
+    q.dead:replay { transform = function(payload, dead_letter)
+      return { n = payload.n + 10, was = dead_letter.error }
     end }
     local item = q:take():item(1)
     assert.same({ n = 11, was = "no 1" }, item.payload)
@@ -204,10 +204,10 @@ describe("replay", function()
     local counts = q.dead:replay { to = to }
     assert.equal(1, counts.moved)
     assert.equal(1, counts.failed)
-    assert.matches("^letter 1: .*not one", counts.errors[1])
+    assert.matches("^dead letter 1: .*not one", counts.errors[1])
   end)
 
-  it("skips letters that came back too often", function()
+  it("skips dead letters that came back too often", function()
     local q = queue(1)
     for replays = 0, 2 do
       local counts = q.dead:replay { max_replays = 2 }
@@ -217,18 +217,19 @@ describe("replay", function()
     assert.equal(2, q.dead:oldest().replays)
   end)
 
-  it("leaves a letter whose where or transform fails", function()
+  it("leaves a dead letter whose where or transform fails", function()
     local q = queue(3)
     local counts = q.dead:replay {
-      where = function(letter) return letter.payload.n > 1 or error "where" end,
+      where = function(dead_letter) return dead_letter.payload.n > 1
+        or error "where" end,
       transform = function(payload)
         if payload.n == 2 then return payload end
       end,
     }
     assert.equal(1, counts.moved)
     assert.equal(2, counts.failed)
-    assert.matches("^letter 1: .*where", counts.errors[1])
-    assert.equal("letter 3: transform returned nothing", counts.errors[2])
+    assert.matches("^dead letter 1: .*where", counts.errors[1])
+    assert.equal("dead letter 3: transform returned nothing", counts.errors[2])
     assert.equal(2, q.dead:count())
   end)
 
@@ -248,10 +249,10 @@ describe("replay", function()
     q.store:drop_queue "orders"
     local counts = q.store:dead "orders":replay { dry_run = true }
     assert.same({ 0, 2 }, { counts.moved, counts.failed })
-    assert.equal("letter 1: there is no queue 'orders'", counts.errors[1])
+    assert.equal("dead letter 1: there is no queue 'orders'", counts.errors[1])
   end)
 
-  it("fails letters that its transform makes too large", function()
+  it("fails dead letters that its transform makes too large", function()
     local q = assert(helper.store { max_item_bytes = 1000 }:queue "orders")
     q:push_many { 1, 2, 3 }
     q:work(function() return respool.dead() end, { stop_when_empty = true })
@@ -261,8 +262,8 @@ describe("replay", function()
     for _, dry_run in ipairs { true, false } do
       local counts = q.dead:replay { transform = grow, dry_run = dry_run }
       assert.same({ 2, 1 }, { counts.moved, counts.failed })
-      assert.matches("^letter 1: %d+ bytes are more than an item may have, "
-        .. "1000", counts.errors[1])
+      assert.matches("^dead letter 1: %d+ bytes are more than an item may "
+        .. "have, 1000", counts.errors[1])
     end
     assert.equal(1, q.dead:count())
   end)
@@ -272,8 +273,8 @@ describe("replay", function()
       local q = queue(300)
       local counts = q.dead:replay {
         job = "fix", where = where or nil, limit = 250,
-        transform = where and function(payload, letter)
-          if letter.number == 150 then q.dead:remove(149) end
+        transform = where and function(payload, dead_letter)
+          if dead_letter.number == 150 then q.dead:remove(149) end
           return payload
         end or nil,
         on_progress = function() q.dead:remove(201) end,
@@ -293,7 +294,7 @@ describe("replay", function()
     assert.near(before + 4, q.store:now(), 0.1)
   end)
 
-  it("of letters whose queue is gone counts them, and moves the others",
+  it("of dead letters whose queue is gone counts them, and moves the others",
      function()
     local q = queue(2)
     local other = q.store:queue("other", { dead_letter = "orders" })
@@ -350,7 +351,7 @@ describe("replay", function()
   end)
 end)
 
-describe("a replay job", function()
+describe("a named replay", function()
   it("stops where it is told and goes on from there", function()
     local q = queue(250)
     local counts = q.dead:replay {
@@ -378,7 +379,7 @@ describe("a replay job", function()
     q.dead:replay { job = "fix", where = function(l) return l.number < 3 end }
     local job = q.store:jobs()[1]
     assert.equal("fix", job.name)
-    assert.equal("orders", job.box)
+    assert.equal("orders", job.dlq)
     assert.equal("finished", job.state)
     assert.equal(3, job.seen)
     assert.equal(2, job.moved)
@@ -388,7 +389,7 @@ describe("a replay job", function()
     assert.same({}, q.store:jobs())
   end)
 
-  it("deals with the letters there were when it began", function()
+  it("deals with the dead letters there were when it began", function()
     local q = queue(150)
     q.dead:replay { job = "fix", on_progress = function() return false end }
     q:work(function() return respool.dead() end, { stop_when_empty = true })
@@ -406,18 +407,18 @@ describe("a replay job", function()
     assert.same({ 3 }, payloads(q))
   end)
 
-  it("stays with its box and target", function()
+  it("stays with its DLQ and target", function()
     local q = queue(1)
     q.dead:replay { job = "fix" }
     assert.error_matches(function()
       q.store:dead "other":replay { job = "fix" }
-    end, "job 'fix' replays box 'orders'")
+    end, "job 'fix' replays DLQ 'orders'")
     assert.error_matches(function()
       q.dead:replay { job = "fix", to = q.store:queue "mails" }
-    end, "to each letter's queue")
+    end, "to each dead letter's queue")
   end)
 
-  it("killed goes on where it was, each letter once", function()
+  it("killed goes on where it was, each dead letter once", function()
     local q = queue(1000)
     local path, dead = q.store.path, q.dead
     local runner = helper.spawn([[

@@ -21,11 +21,11 @@ static int any_verdict(actor *a, uint32_t tag) {
   return verdicts[act_chance(a, sizeof verdicts / sizeof *verdicts)];
 }
 
-/* Some of the lot now, with a push to the next queue, the others after; the
+/* Some of the batch now, with a push to the next queue, the others after; the
    first without waiting for the disk, half the time. */
-static void settle_in_two(actor *a, respool_lot *lot, respool_queue *next) {
+static void settle_in_two(actor *a, respool_batch *batch, respool_queue *next) {
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
-  size_t n = respool_lot_length(lot);
+  size_t n = respool_batch_length(batch);
   moved v = moved_together(a), rest = moved_together(a);
   parcel p;
   moved_pack(&v, &p, 2, FOLLOW);
@@ -34,34 +34,35 @@ static void settle_in_two(actor *a, respool_lot *lot, respool_queue *next) {
   o.n_pushes = 1;
   o.no_wait = (int)act_chance(a, 2);
   for (size_t i = 0; i < (n + 1) / 2; i++)
-    act_mark(&v, lot, i, ORDERS,
-         any_verdict(a, body_tag(respool_lot_item(lot, i)->body)));
-  MUST(a, respool_lot_settle(lot, &o, NULL));
+    act_mark(&v, batch, i, ORDERS,
+         any_verdict(a, body_tag(respool_batch_item(batch, i)->body)));
+  MUST(a, respool_batch_settle(batch, &o, NULL));
   if (!o.no_wait) moved_ack(&v);
   for (size_t i = (n + 1) / 2; i < n; i++)
-    act_mark(&rest, lot, i, ORDERS,
-         any_verdict(a, body_tag(respool_lot_item(lot, i)->body)));
-  MUST(a, respool_lot_settle(lot, NULL, NULL));
+    act_mark(&rest, batch, i, ORDERS,
+         any_verdict(a, body_tag(respool_batch_item(batch, i)->body)));
+  MUST(a, respool_batch_settle(batch, NULL, NULL));
   if (o.no_wait) MUST(a, respool_flush(a->s));
   moved_ack(&v);
   moved_ack(&rest);
 }
 
-/* Letters of a box go, so that the store stays small. */
-static void empty_box(actor *a, int place, size_t keep) {
-  respool_letters *l;
+/* Dead letters of a DLQ go, so that the store stays small. */
+static void empty_dlq(actor *a, int place, size_t keep) {
+  respool_dead_letters *l;
   moved v = moved_apart(a);
-  uint64_t upto[LOT];
+  uint64_t upto[BATCH];
   MUST(a, respool_dead_list(a->s, place_name(place), NULL, &l));
-  for (size_t i = keep; i < respool_letters_length(l) && v.n < LOT; i++) {
-    upto[v.n] = respool_letters_at(l, i)->number;
-    moved_add(&v, body_tag(respool_letters_at(l, i)->body), GONE, 0);
+  for (size_t i = keep; i < respool_dead_letters_length(l) &&
+       v.n < BATCH; i++) {
+    upto[v.n] = respool_dead_letters_at(l, i)->number;
+    moved_add(&v, body_tag(respool_dead_letters_at(l, i)->body), GONE, 0);
   }
   if (v.n)
     MUST(a, respool_dead_remove(a->s, place_name(place), upto, (size_t)v.n,
                                 NULL));
   moved_ack(&v);
-  respool_letters_free(l);
+  respool_dead_letters_free(l);
 }
 
 static void orders(actor *a) {
@@ -69,12 +70,12 @@ static void orders(actor *a) {
   for (int i = 0; act_going(a, i, a->rounds); i++) {
     act_push(a, q, ORDERS, 1 + (int)act_chance(a, 5), 0);
     act_push(a, q, ORDERS, 1, act_chance(a, 2) ? 400 : 0);
-    respool_lot *lot = act_take(a, q, 8);
-    if (lot) settle_in_two(a, lot, next);
-    respool_lot_free(lot);
+    respool_batch *batch = act_take(a, q, 8);
+    if (batch) settle_in_two(a, batch, next);
+    respool_batch_free(batch);
     if (act_chance(a, 3) == 0) act_drain(a, next, 3);
     if (act_chance(a, 3) == 0) MUST(a, respool_advance(a->s, 600));
-    empty_box(a, ORDERS, 4);
+    empty_dlq(a, ORDERS, 4);
   }
   respool_queue_free(q);
   respool_queue_free(next);
@@ -117,22 +118,22 @@ static void add_queue(moved *v, respool_queue *q, int place) {
   respool_page_free(p);
 }
 
-static void add_box(moved *v, int box) {
-  respool_letters *l;
-  MUST(v->a, respool_dead_list(v->a->s, place_name(box), NULL, &l));
-  for (size_t i = 0; i < respool_letters_length(l) && i < MOVED; i++)
-    moved_add(v, body_tag(respool_letters_at(l, i)->body), GONE, 0);
-  respool_letters_free(l);
+static void add_dlq(moved *v, int dlq) {
+  respool_dead_letters *l;
+  MUST(v->a, respool_dead_list(v->a->s, place_name(dlq), NULL, &l));
+  for (size_t i = 0; i < respool_dead_letters_length(l) && i < MOVED; i++)
+    moved_add(v, body_tag(respool_dead_letters_at(l, i)->body), GONE, 0);
+  respool_dead_letters_free(l);
 }
 
 static void maintain(actor *a) {
-  respool_care done = RESPOOL_CARE_INIT;
+  respool_maintenance done = RESPOOL_MAINTENANCE_INIT;
   MUST(a, respool_maintain(a->s, 0, &done));
 }
 
 static void expire(actor *a, respool_queue *q) {
   moved v = moved_apart(a);
-  add_queue(&v, q, BOX | SHORT);
+  add_queue(&v, q, DLQ | SHORT);
   MUST(a, respool_advance(a->s, 1500));
   maintain(a);
   moved_ack(&v);
@@ -140,7 +141,7 @@ static void expire(actor *a, respool_queue *q) {
 
 static void outlive(actor *a) {
   moved v = moved_apart(a);
-  add_box(&v, KEPT);
+  add_dlq(&v, KEPT);
   MUST(a, respool_advance(a->s, 20000));
   maintain(a);
   moved_ack(&v);
@@ -151,7 +152,7 @@ static void purge(actor *a, respool_queue *q) {
   add_queue(&v, q, GONE);
   MUST(a, respool_purge(q, NULL));
   moved_ack(&v);
-  add_box(&w, SHORT);
+  add_dlq(&w, SHORT);
   MUST(a, respool_dead_purge(a->s, "short", NULL, NULL));
   moved_ack(&w);
 }
@@ -166,18 +167,18 @@ static void remove_one(actor *a, respool_queue *q, uint64_t id) {
   moved_ack(&v);
 }
 
-/* Items that end as history or as letters. */
+/* Items that end as history or as dead letters. */
 static void end_kept(actor *a, respool_queue *q) {
-  respool_lot *lot = act_take(a, q, 3);
+  respool_batch *batch = act_take(a, q, 3);
   moved v = moved_together(a);
-  for (size_t i = 0; i < respool_lot_length(lot); i++)
-    act_mark(&v, lot, i, KEPT, i ? RESPOOL_DONE : RESPOOL_DEAD);
-  if (lot) MUST(a, respool_lot_settle(lot, NULL, NULL));
+  for (size_t i = 0; i < respool_batch_length(batch); i++)
+    act_mark(&v, batch, i, KEPT, i ? RESPOOL_DONE : RESPOOL_DEAD);
+  if (batch) MUST(a, respool_batch_settle(batch, NULL, NULL));
   moved_ack(&v);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
 }
 
-static void care(actor *a) {
+static void maintenance(actor *a) {
   respool_queue *q = act_queue(a, SHORT), *kept = act_queue(a, KEPT);
   for (int i = 0; act_going(a, i, a->rounds); i++) {
     uint64_t id = act_push(a, q, SHORT, 3, 0);
@@ -195,78 +196,79 @@ static void care(actor *a) {
   respool_queue_free(kept);
 }
 
-/* ---- letters: dead, replayed, moved in transactions --------------------- */
+/* ---- dead letters: dead, replayed, moved in transactions
+   --------------------- */
 
 static void kill_some(actor *a, respool_queue *q) {
-  respool_lot *lot = act_take(a, q, 8);
+  respool_batch *batch = act_take(a, q, 8);
   moved v = moved_together(a);
-  for (size_t i = 0; i < respool_lot_length(lot); i++)
-    act_mark(&v, lot, i, DEAD, RESPOOL_DEAD);
-  if (lot) MUST(a, respool_lot_settle(lot, NULL, NULL));
+  for (size_t i = 0; i < respool_batch_length(batch); i++)
+    act_mark(&v, batch, i, DEAD, RESPOOL_DEAD);
+  if (batch) MUST(a, respool_batch_settle(batch, NULL, NULL));
   moved_ack(&v);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
 }
 
-/* A page of a named replay: some letters back, one of them transformed. */
-static void replay(actor *a, const respool_letters *l, respool_queue *to,
-                   respool_job *job) {
+/* A page of a named replay: some dead letters back, one of them transformed. */
+static void replay(actor *a, const respool_dead_letters *l, respool_queue *to,
+                   respool_replay *replay) {
   respool_move moves[2] = {{.number = 0}, {.number = 0}};
-  respool_payload same = {.body = respool_letters_at(l, 1)->body};
+  respool_payload same = {.body = respool_dead_letters_at(l, 1)->body};
   respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
   moved v = moved_together(a);
   for (size_t i = 0; i < 2; i++) {
-    moves[i].number = job->cursor = respool_letters_at(l, i)->number;
-    moved_add(&v, body_tag(respool_letters_at(l, i)->body), AGAIN, 0);
+    moves[i].number = replay->cursor = respool_dead_letters_at(l, i)->number;
+    moved_add(&v, body_tag(respool_dead_letters_at(l, i)->body), AGAIN, 0);
   }
   moves[1].payload = &same;
   o.to = to;
-  o.job = job;
-  job->moved += 2;
+  o.replay = replay;
+  replay->moved += 2;
   MUST(a, respool_dead_move(a->s, "dead", moves, 2, &o, NULL));
   moved_ack(&v);
 }
 
-/* A letter back, a new item beside it, an outcome: all at once. */
+/* A dead letter back, a new item beside it, an outcome: all at once. */
 static void transact(actor *a, uint64_t number, uint32_t tag,
                      respool_queue *to) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  respool_lot *lot = act_take(a, to, 1);
+  respool_batch *batch = act_take(a, to, 1);
   respool_tx *tx;
   parcel p;
   moved v = moved_together(a);
-  done.verdict = RESPOOL_DONE;
+  done.kind = RESPOOL_DONE;
   MUST(a, respool_tx_begin(a->s, &tx));
   moved_pack(&v, &p, 2, AGAIN);
   MUST(a, respool_tx_push(tx, to, p.items, 2, NULL, NULL));
   moved_add(&v, tag, AGAIN, 0);
-  MUST(a, respool_tx_letter(tx, "dead", number, to, 0));
-  if (lot) {
-    moved_outcome(&v, respool_lot_item(lot, 0), AGAIN, RESPOOL_DONE);
-    MUST(a, respool_tx_mark(tx, lot, 0, &done));
+  MUST(a, respool_tx_dead(tx, "dead", number, to, 0));
+  if (batch) {
+    moved_outcome(&v, respool_batch_item(batch, 0), AGAIN, RESPOOL_DONE);
+    MUST(a, respool_tx_mark(tx, batch, 0, &done));
   }
   MUST(a, respool_tx_commit(tx));
   moved_ack(&v);
   respool_tx_free(tx);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
 }
 
-static void letters(actor *a) {
+static void dead_letters(actor *a) {
   respool_queue *q = act_queue(a, DEAD), *again = act_queue(a, AGAIN);
-  respool_job job = RESPOOL_JOB_INIT;
-  snprintf(job.name, sizeof job.name, "nightly");
-  snprintf(job.box, sizeof job.box, "dead");
+  respool_replay replay = RESPOOL_REPLAY_INIT;
+  snprintf(replay.name, sizeof replay.name, "nightly");
+  snprintf(replay.dlq, sizeof replay.dlq, "dead");
   for (int i = 0; act_going(a, i, a->rounds); i++) {
-    respool_letters *l;
+    respool_dead_letters *l;
     act_push(a, q, DEAD, 5, 0);
     kill_some(a, q);
     MUST(a, respool_dead_list(a->s, "dead", NULL, &l));
-    if (respool_letters_length(l) > 2) {
-      const respool_letter *third = respool_letters_at(l, 2);
-      replay(a, l, again, &job);
+    if (respool_dead_letters_length(l) > 2) {
+      const respool_dead_letter *third = respool_dead_letters_at(l, 2);
+      replay(a, l, again, &replay);
       transact(a, third->number, body_tag(third->body), again);
     }
-    respool_letters_free(l);
-    empty_box(a, DEAD, 3);
+    respool_dead_letters_free(l);
+    empty_dlq(a, DEAD, 3);
     act_drain(a, again, 4);
   }
   respool_queue_free(q);
@@ -337,13 +339,13 @@ static void shared(actor *a) {
   respool_queue *q = act_queue(a, SHARED);
   for (int i = 0; act_going(a, i, a->rounds * 2); i++) {
     act_push(a, q, SHARED, 1 + (int)act_chance(a, 3), 0);
-    respool_lot *lot = act_take(a, q, 1 + (int)act_chance(a, 4));
-    if (lot && act_chance(a, 3) == 0) { /* look around while it is held */
+    respool_batch *batch = act_take(a, q, 1 + (int)act_chance(a, 4));
+    if (batch && act_chance(a, 3) == 0) { /* look around while it is held */
       respool_page *p;
       MUST(a, respool_peek(q, 4, &p));
       respool_page_free(p);
     }
-    while (lot) lot = act_finish(a, lot, (int)act_chance(a, 2) * 2);
+    while (batch) batch = act_finish(a, batch, (int)act_chance(a, 2) * 2);
   }
   respool_queue_free(q);
 }
@@ -356,7 +358,8 @@ const char *const actor_kinds[] = {
 };
 
 static void (*const plays[])(actor *a) = {
-  shared, orders, lines, care, letters, twins, twins, latest, shared,
+  shared, orders, lines, maintenance, dead_letters, twins, twins, latest,
+      shared,
 };
 
 static void play(actor *a) {

@@ -6,7 +6,7 @@
 
 local respool = require "respool"
 
-local NOWHERE, IN_QUEUE, IN_BOX = 1, 2, 4
+local NOWHERE, IN_QUEUE, IN_DLQ = 1, 2, 4
 
 local function number(payload)
   return tonumber(payload:match "^item (%d%d)")
@@ -26,20 +26,20 @@ local WAYS = {
   { function(item) item:retry { delay = 0, error = "busy" } end, IN_QUEUE },
   { function(item) item:release() end, IN_QUEUE },
   { function(item) item:snooze(0) end, IN_QUEUE },
-  { function(item) item:dead { error = "bad", group = "g" } end, IN_BOX },
+  { function(item) item:dead { error = "bad", group = "g" } end, IN_DLQ },
   { function(item) item:drop() end, NOWHERE },
 }
 
-local function settle(ledger, lot)
+local function settle(ledger, batch)
   local places = {}
-  for i = 1, #lot do
-    local item = lot:item(i)
+  for i = 1, #batch do
+    local item = batch:item(i)
     local way = WAYS[i % #WAYS + 1]
     way[1](item)
     places[number(item.payload)] = way[2]
   end
   for n, place in pairs(places) do ledger.intend(n, place) end
-  assert(lot:settle())
+  assert(batch:settle())
   for n, place in pairs(places) do ledger.note(n, place) end
 end
 
@@ -50,10 +50,10 @@ local function transact(ledger, store, q)
 end
 
 local function replay(ledger, q)
-  for _, letter in ipairs(assert(q.dead:list())) do
-    local n = number(letter.payload)
+  for _, dead_letter in ipairs(assert(q.dead:list())) do
+    local n = number(dead_letter.payload)
     ledger.intend(n, IN_QUEUE)
-    assert(q.dead:retry(letter.number))
+    assert(q.dead:retry(dead_letter.number))
     ledger.note(n, IN_QUEUE)
   end
 end

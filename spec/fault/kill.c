@@ -252,14 +252,14 @@ static void look_for_slot(round *r) {
 
 /* Opening a store frees them, and so does maintenance, which would tell an
    actor with a clock of its own another time. */
-static void care_for_readers(round *r) {
+static void maintain_readers(round *r) {
   respool *s;
-  respool_care care = RESPOOL_CARE_INIT;
+  respool_maintenance maintenance = RESPOOL_MAINTENANCE_INIT;
   if (respool_open(r->dir, NULL, &s)) {
     report(r, WRONG_OPEN, respool_error_text());
     return;
   }
-  if (!r->clocks && respool_maintain(s, 0, &care))
+  if (!r->clocks && respool_maintain(s, 0, &maintenance))
     report(r, WRONG_AFTER, respool_error_text());
   respool_close(s);
 }
@@ -270,7 +270,7 @@ static void slots_are_freed(round *r) {
   snprintf(data, sizeof data, "%s/data.mdb", r->dir);
   if (stat(data, &st)) return; /* it was killed before there was a store? */
   if (!aside(r, look_for_slot)) r->sum->slots++;
-  if (!aside(r, care_for_readers))
+  if (!aside(r, maintain_readers))
     report(r, WRONG_CRASH, "maintenance");
   if (aside(r, look_for_slot)) return;
   r->sum->kept_slots++;
@@ -285,17 +285,17 @@ static int drain(void *arg, const char *name) {
   respool_queue_stats st = RESPOOL_QUEUE_STATS_INIT;
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  respool_lot *lot = NULL;
+  respool_batch *batch = NULL;
   o.items = 50;
-  done.verdict = RESPOOL_DONE;
+  done.kind = RESPOOL_DONE;
   int rc = respool_queue_find(r->s, name, &q);
   if (rc) return rc;
-  while (!(rc = respool_take(q, &o, &lot)) && lot) {
-    for (size_t i = 0; i < respool_lot_length(lot); i++)
-      r->sum->crashes += respool_lot_item(lot, i)->crashes;
-    respool_lot_mark_rest(lot, &done);
-    rc = respool_lot_settle(lot, NULL, NULL);
-    respool_lot_free(lot);
+  while (!(rc = respool_take(q, &o, &batch)) && batch) {
+    for (size_t i = 0; i < respool_batch_length(batch); i++)
+      r->sum->crashes += respool_batch_item(batch, i)->crashes;
+    respool_batch_mark_rest(batch, &done);
+    rc = respool_batch_settle(batch, NULL, NULL);
+    respool_batch_free(batch);
     if (rc) break;
   }
   if (!rc) rc = respool_queue_stat(q, &st);

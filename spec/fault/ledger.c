@@ -117,14 +117,14 @@ static int read_queue(void *arg, const char *name) {
   return 0;
 }
 
-static int read_box(void *arg, const char *name) {
+static int read_dlq(void *arg, const char *name) {
   respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  respool_letters *l;
+  respool_dead_letters *l;
   o.limit = LEDGER_ITEMS;
-  if (respool_dead_list(arg, name, &o, &l)) return fails("list a box"), 0;
-  for (size_t i = 0; i < respool_letters_length(l); i++)
-    see(respool_letters_at(l, i)->body, IN_BOX);
-  respool_letters_free(l);
+  if (respool_dead_list(arg, name, &o, &l)) return fails("list a DLQ"), 0;
+  for (size_t i = 0; i < respool_dead_letters_length(l); i++)
+    see(respool_dead_letters_at(l, i)->body, IN_DLQ);
+  respool_dead_letters_free(l);
   return 0;
 }
 
@@ -155,7 +155,7 @@ int ledger_verify(const char *path) {
   if (rc) return fails("open the store"), findings;
   if (respool_check(s, broken, NULL)) fails("check the store");
   if (respool_queues(s, read_queue, s)) fails("list queues");
-  if (respool_boxes(s, read_box, s)) fails("list boxes");
+  if (respool_dead_letter_queues(s, read_dlq, s)) fails("list DLQs");
   compare();
   respool_close(s);
   return findings;

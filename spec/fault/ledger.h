@@ -14,7 +14,7 @@
 
 #define LEDGER_ITEMS 64
 
-enum place { NOWHERE = 1, IN_QUEUE = 2, IN_BOX = 4 };
+enum place { NOWHERE = 1, IN_QUEUE = 2, IN_DLQ = 4 };
 
 void ledger_begin(void); /* once */
 void ledger_clear(void); /* all are nowhere */

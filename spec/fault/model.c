@@ -18,7 +18,7 @@ static const char *const names[QUEUES] = {
 };
 
 const char *place_name(int place) {
-  int queue = place & (BOX - 1);
+  int queue = place & (DLQ - 1);
   return queue < QUEUES ? names[queue] : "?";
 }
 
@@ -226,17 +226,17 @@ static int see_queue(void *arg, const char *name) {
   return 0;
 }
 
-static int see_box(void *arg, const char *name) {
+static int see_dlq(void *arg, const char *name) {
   look *k = arg;
   respool_list_options o = RESPOOL_LIST_OPTIONS_INIT;
-  respool_letters *l;
+  respool_dead_letters *l;
   o.limit = TAGS;
   if (failed(k, respool_dead_list(k->s, name, &o, &l), "list")) return 0;
-  for (size_t i = 0; i < respool_letters_length(l); i++) {
-    const respool_letter *x = respool_letters_at(l, i);
-    see(k, x->body, BOX | place_find(name), x->attempts, x->id);
+  for (size_t i = 0; i < respool_dead_letters_length(l); i++) {
+    const respool_dead_letter *x = respool_dead_letters_at(l, i);
+    see(k, x->body, DLQ | place_find(name), x->attempts, x->id);
   }
-  respool_letters_free(l);
+  respool_dead_letters_free(l);
   return 0;
 }
 
@@ -252,9 +252,9 @@ static void lost(look *k, uint32_t tag) {
   const life *l = &k->m->lives[tag];
   stage want = l->stages[l->acked], is = k->at[tag];
   found(k, WRONG_LOST, "tag %u is in %s%s after %u failures; stage %u of %u "
-        "(%s%s, %u) was acknowledged", tag, is.place & BOX ? "box " : "",
+        "(%s%s, %u) was acknowledged", tag, is.place & DLQ ? "DLQ " : "",
         place_name(is.place), is.attempts, l->acked, l->n - 1,
-        want.place & BOX ? "box " : "", place_name(want.place),
+        want.place & DLQ ? "DLQ " : "", place_name(want.place),
         want.attempts);
 }
 
@@ -291,7 +291,7 @@ void model_compare(const model *m, respool *s, wrong_fn *report, void *arg) {
   memset(k.seen, 0, n);
   memset(k.halves, 0, sizeof k.halves);
   failed(&k, respool_queues(s, see_queue, &k), "queues");
-  failed(&k, respool_boxes(s, see_box, &k), "boxes");
+  failed(&k, respool_dead_letter_queues(s, see_dlq, &k), "boxes");
   for (uint32_t tag = 0; tag < n; tag++) compare_tag(&k, tag);
 }
 
@@ -312,13 +312,13 @@ void model_check(const model *m, respool *s, wrong_fn *report, void *arg) {
 /* Takes one item, if there is any, and settles it as done. */
 static int use_one(respool_queue *q, bool *any) {
   respool_outcome done = RESPOOL_OUTCOME_INIT;
-  respool_lot *lot = NULL;
-  done.verdict = RESPOOL_DONE;
-  int rc = respool_take(q, NULL, &lot);
-  *any = lot != NULL;
-  if (!rc && lot) rc = respool_lot_mark_rest(lot, &done);
-  if (!rc && lot) rc = respool_lot_settle(lot, NULL, NULL);
-  respool_lot_free(lot);
+  respool_batch *batch = NULL;
+  done.kind = RESPOOL_DONE;
+  int rc = respool_take(q, NULL, &batch);
+  *any = batch != NULL;
+  if (!rc && batch) rc = respool_batch_mark_rest(batch, &done);
+  if (!rc && batch) rc = respool_batch_settle(batch, NULL, NULL);
+  respool_batch_free(batch);
   return rc;
 }
 

@@ -22,13 +22,13 @@ enum { TAGS = 1 << 15, STAGES = 24, UNITS = 1 << 16 };
 
 /* ---- places ------------------------------------------------------------- */
 
-/* A queue, or the box of the same name, or nowhere. */
+/* A queue, or the DLQ of the same name, or nowhere. */
 enum place {
   GONE, ORDERS, FOLLOW, LINES, SHORT, KEPT, DEAD, AGAIN, TWINS, LATEST, SHARED,
-  AFTER, QUEUES, BOX = 64
+  AFTER, QUEUES, DLQ = 64
 };
 
-const char *place_name(int place); /* of a queue or box */
+const char *place_name(int place); /* of a queue or DLQ */
 int place_find(const char *name);  /* of a queue; GONE: unknown */
 
 /* ---- lives -------------------------------------------------------------- */

@@ -74,7 +74,7 @@ static int open_all(life *l) {
   REPEAT(l, rc, "queue_open", respool_queue_open(l->s, "jobs", &o, &l->q));
   if (rc) return rc;
   o.keep_done = 3600000;
-  o.box = "lost";
+  o.dlq = "lost";
   REPEAT(l, rc, "queue_open",
          respool_queue_open(l->s, "keyed", &o, &l->keyed));
   return rc;
@@ -100,7 +100,7 @@ static void push_all(life *l) {
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   push(l, l->q, 0, 7, NULL);
   o.delay = 3600000;
-  o.lane = 3;
+  o.priority = 3;
   push(l, l->q, 8, 8, &o);
   o = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
   o.dedup = 60000;
@@ -109,7 +109,7 @@ static void push_all(life *l) {
   o = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
   o.ttl = 0;
   push(l, l->keyed, 10, 10, &o); /* dead by its first take */
-  ledger_intend(10, IN_BOX);
+  ledger_intend(10, IN_DLQ);
 }
 
 /* Has its thread seen an outcome that is unknown? It tries again then. */
@@ -147,36 +147,38 @@ static void push_buffered(life *l) {
 static const int VERDICTS[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RELEASE,
                                RESPOOL_SNOOZE, RESPOOL_DEAD, RESPOOL_DROP};
 
-static enum place place_after(const respool_item *i, int verdict) {
-  if (verdict == RESPOOL_DEAD) return IN_BOX;
-  if (verdict == RESPOOL_DONE || verdict == RESPOOL_DROP) return NOWHERE;
-  return verdict == RESPOOL_RETRY && i->attempts == 1 ? IN_BOX : IN_QUEUE;
+static enum place place_after(const respool_item *i, int kind) {
+  if (kind == RESPOOL_DEAD) return IN_DLQ;
+  if (kind == RESPOOL_DONE || kind == RESPOOL_DROP) return NOWHERE;
+  return kind == RESPOOL_RETRY && i->attempts == 1 ? IN_DLQ : IN_QUEUE;
 }
 
-static respool_outcome outcome(int verdict) {
+static respool_outcome outcome(int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  o.verdict = verdict;
+  o.kind = kind;
   o.delay = 0;
   o.error = "did not go well";
   o.group = "scenario";
-  if (verdict == RESPOOL_RETRY) o.memo = (respool_bytes){"memo", 4};
+  if (kind == RESPOOL_RETRY) o.memo = (respool_bytes){"memo", 4};
   return o;
 }
 
-/* Each item another outcome, from verdict `turn` on; -1 leaves an item. */
-static void mark_lot(life *l, respool_lot *lot, size_t turn, int *verdicts) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+/* Each item another outcome, from outcome `turn` on; -1 leaves an item. */
+static void mark_batch(life *l, respool_batch *batch, size_t turn,
+                       int *verdicts) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
     int rc;
     verdicts[i] = VERDICTS[(i + turn) % 6];
     respool_outcome o = outcome(verdicts[i]);
-    TRY(l, rc, "mark", respool_lot_mark(lot, i, &o));
+    TRY(l, rc, "mark", respool_batch_mark(batch, i, &o));
     if (rc) verdicts[i] = -1;
   }
 }
 
-static void note_lot(const respool_lot *lot, const int *verdicts, int rc) {
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
-    const respool_item *it = respool_lot_item(lot, i);
+static void note_batch(const respool_batch *batch, const int *verdicts,
+                       int rc) {
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
+    const respool_item *it = respool_batch_item(batch, i);
     int n = ledger_number(it->body);
     if (n >= 0 && verdicts[i] >= 0)
       ledger_note(n, place_after(it, verdicts[i]), rc);
@@ -184,10 +186,10 @@ static void note_lot(const respool_lot *lot, const int *verdicts, int rc) {
 }
 
 /* Settles with a follow-up and the next take in the same commit. */
-static respool_lot *settle(life *l, respool_lot *lot, size_t turn,
+static respool_batch *settle(life *l, respool_batch *batch, size_t turn,
                            int follow_up) {
   int verdicts[LEDGER_ITEMS], rc;
-  respool_lot *next = NULL;
+  respool_batch *next = NULL;
   respool_payload p = ledger_payload(follow_up);
   respool_handover h = {l->keyed, &p, 1, NULL};
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
@@ -196,86 +198,87 @@ static respool_lot *settle(life *l, respool_lot *lot, size_t turn,
   o.pushes = &h;
   o.n_pushes = 1;
   o.take = &take;
-  mark_lot(l, lot, turn, verdicts);
-  TRY(l, rc, "settle", respool_lot_settle(lot, &o, &next));
-  note_lot(lot, verdicts, rc);
+  mark_batch(l, batch, turn, verdicts);
+  TRY(l, rc, "settle", respool_batch_settle(batch, &o, &next));
+  note_batch(batch, verdicts, rc);
   ledger_note(follow_up, IN_QUEUE, rc);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   return next;
 }
 
-static respool_lot *take(life *l, respool_queue *q, uint64_t items) {
+static respool_batch *take(life *l, respool_queue *q, uint64_t items) {
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot = NULL;
+  respool_batch *batch = NULL;
   int rc;
   o.items = items;
-  TRY(l, rc, "take", respool_take(q, &o, &lot));
-  return lot;
+  TRY(l, rc, "take", respool_take(q, &o, &batch));
+  return batch;
 }
 
 static void work(life *l) {
   int rc;
-  respool_lot *lot = take(l, l->q, 6);
-  if (!lot) return;
-  TRY(l, rc, "extend", respool_lot_extend(lot, 60000));
-  REPEAT(l, rc, "keep", respool_lot_keep(lot));
-  respool_lot_unkeep(lot);
-  lot = settle(l, lot, 0, 14);
-  if (lot) lot = settle(l, lot, 3, 15);
-  if (lot) lot = settle(l, lot, 1, 16);
-  respool_lot_free(lot); /* its items stay leased */
+  respool_batch *batch = take(l, l->q, 6);
+  if (!batch) return;
+  TRY(l, rc, "extend", respool_batch_extend(batch, 60000));
+  REPEAT(l, rc, "keep", respool_batch_keep(batch));
+  respool_batch_unkeep(batch);
+  batch = settle(l, batch, 0, 14);
+  if (batch) batch = settle(l, batch, 3, 15);
+  if (batch) batch = settle(l, batch, 1, 16);
+  respool_batch_free(batch); /* its items stay leased */
 }
 
 static void transact(life *l) {
   respool_tx *tx;
-  respool_lot *lot = take(l, l->keyed, 1);
-  int rc, done = lot ? ledger_number(respool_lot_item(lot, 0)->body) : -1;
+  respool_batch *batch = take(l, l->keyed, 1);
+  int rc, done = batch ? ledger_number(respool_batch_item(batch, 0)->body) : -1;
   respool_outcome o = outcome(RESPOOL_DONE);
   respool_payload p = ledger_payload(17);
   REPEAT(l, rc, "tx_begin", respool_tx_begin(l->s, &tx));
   if (rc) return;
   TRY(l, rc, "tx_push", respool_tx_push(tx, l->q, &p, 1, NULL, NULL));
-  if (lot) TRY(l, rc, "tx_mark", respool_tx_mark(tx, lot, 0, &o));
+  if (batch) TRY(l, rc, "tx_mark", respool_tx_mark(tx, batch, 0, &o));
   TRY(l, rc, "tx_commit", respool_tx_commit(tx));
   ledger_note(17, IN_QUEUE, rc);
   if (done >= 0) ledger_note(done, NOWHERE, rc);
   respool_tx_free(tx);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
 }
 
-/* ---- letters ------------------------------------------------------------ */
+/* ---- dead letters
+   ------------------------------------------------------------ */
 
-static respool_letters *list(life *l, const char *box) {
-  respool_letters *letters = NULL;
+static respool_dead_letters *list(life *l, const char *dlq) {
+  respool_dead_letters *dead_letters = NULL;
   int rc;
   REPEAT(l, rc, "dead_list",
-         respool_dead_list(l->s, box, NULL, &letters));
-  return letters;
+         respool_dead_list(l->s, dlq, NULL, &dead_letters));
+  return dead_letters;
 }
 
-/* The first letter goes back to its queue with a job that counts it. */
-static void replay(life *l, const respool_letter *letter) {
-  respool_job job = RESPOOL_JOB_INIT;
-  respool_move move = {.number = letter->number};
+/* The first dead letter goes back to its queue with a job that counts it. */
+static void replay(life *l, const respool_dead_letter *dead) {
+  respool_replay replay = RESPOOL_REPLAY_INIT;
+  respool_move move = {.number = dead->number};
   respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
-  int rc, n = ledger_number(letter->body);
+  int rc, n = ledger_number(dead->body);
   uint64_t moved;
-  strcpy(job.name, "mend");
-  strcpy(job.box, "jobs");
-  job.cursor = letter->number;
-  o.job = &job;
+  strcpy(replay.name, "mend");
+  strcpy(replay.dlq, "jobs");
+  replay.cursor = dead->number;
+  o.replay = &replay;
   TRY(l, rc, "dead_move",
       respool_dead_move(l->s, "jobs", &move, 1, &o, &moved));
   if (n >= 0) ledger_note(n, IN_QUEUE, rc);
-  REPEAT(l, rc, "job_save", respool_job_save(l->s, &job));
-  REPEAT(l, rc, "job_load", respool_job_load(l->s, "mend", &job));
+  REPEAT(l, rc, "job_save", respool_replay_save(l->s, &replay));
+  REPEAT(l, rc, "job_load", respool_replay_load(l->s, "mend", &replay));
 }
 
-static void remove_letter(life *l, const respool_letter *letter) {
+static void remove_dead(life *l, const respool_dead_letter *dead) {
   uint64_t removed;
-  int rc, n = ledger_number(letter->body);
+  int rc, n = ledger_number(dead->body);
   TRY(l, rc, "dead_remove",
-      respool_dead_remove(l->s, "jobs", &letter->number, 1, &removed));
+      respool_dead_remove(l->s, "jobs", &dead->number, 1, &removed));
   if (n >= 0) ledger_note(n, NOWHERE, rc);
 }
 
@@ -285,17 +288,17 @@ static int each_group(void *arg, respool_bytes group, respool_bytes reason,
   return 0;
 }
 
-static void read_letters(life *l) {
-  respool_letters *letters = list(l, "jobs");
+static void read_dead_letters(life *l) {
+  respool_dead_letters *dead_letters = list(l, "jobs");
   int rc;
   uint64_t n;
   REPEAT(l, rc, "dead_groups",
          respool_dead_groups(l->s, "jobs", each_group, NULL));
   REPEAT(l, rc, "dead_count", respool_dead_count(l->s, "jobs", &n));
-  size_t length = letters ? respool_letters_length(letters) : 0;
-  if (length > 0) replay(l, respool_letters_at(letters, 0));
-  if (length > 1) remove_letter(l, respool_letters_at(letters, 1));
-  respool_letters_free(letters);
+  size_t length = dead_letters ? respool_dead_letters_length(dead_letters) : 0;
+  if (length > 0) replay(l, respool_dead_letters_at(dead_letters, 0));
+  if (length > 1) remove_dead(l, respool_dead_letters_at(dead_letters, 1));
+  respool_dead_letters_free(dead_letters);
 }
 
 /* ---- looking, removing, caring ------------------------------------------ */
@@ -337,8 +340,8 @@ static void remove_item(life *l) {
   if (p) respool_page_free(p);
 }
 
-static void care(life *l) {
-  respool_care c = RESPOOL_CARE_INIT;
+static void maintenance(life *l) {
+  respool_maintenance c = RESPOOL_MAINTENANCE_INIT;
   uint64_t write_us, read_us;
   int rc;
   REPEAT(l, rc, "maintain", respool_maintain(l->s, 0, &c));
@@ -354,10 +357,10 @@ int scenario_run(const char *path, enum fault f, int careless) {
     push_buffered(&l);
     work(&l);
     transact(&l);
-    read_letters(&l);
+    read_dead_letters(&l);
     look(&l);
     remove_item(&l);
-    care(&l);
+    maintenance(&l);
   }
   respool_queue_free(l.q);
   respool_queue_free(l.keyed);

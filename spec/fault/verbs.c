@@ -112,52 +112,53 @@ uint64_t act_push(actor *a, respool_queue *q, int place, int n,
 
 /* ---- taking and settling ------------------------------------------------ */
 
-respool_lot *act_take(actor *a, respool_queue *q, int n) {
+respool_batch *act_take(actor *a, respool_queue *q, int n) {
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   o.items = (uint64_t)n;
-  MUST(a, respool_take(q, &o, &lot));
-  return lot;
+  MUST(a, respool_take(q, &o, &batch));
+  return batch;
 }
 
-void moved_outcome(moved *v, const respool_item *it, int place, int verdict) {
+void moved_outcome(moved *v, const respool_item *it, int place, int kind) {
   uint32_t tag = body_tag(it->body);
   uint64_t attempts = it->attempts;
-  if (verdict == RESPOOL_RETRY && ++attempts == TRIES)
-    verdict = RESPOOL_DEAD;
-  if (verdict == RESPOOL_DEAD)
-    moved_add(v, tag, BOX | place, ANY);
-  else if (verdict == RESPOOL_DONE || verdict == RESPOOL_DROP)
+  if (kind == RESPOOL_RETRY && ++attempts == TRIES)
+    kind = RESPOOL_DEAD;
+  if (kind == RESPOOL_DEAD)
+    moved_add(v, tag, DLQ | place, ANY);
+  else if (kind == RESPOOL_DONE || kind == RESPOOL_DROP)
     moved_add(v, tag, GONE, 0);
   else
     moved_add(v, tag, place, attempts);
 }
 
-void act_mark(moved *v, respool_lot *lot, size_t i, int place, int verdict) {
+void act_mark(moved *v, respool_batch *batch, size_t i, int place, int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
-  o.verdict = verdict;
-  o.error = verdict == RESPOOL_DONE ? NULL : "went wrong";
-  o.group = verdict == RESPOOL_DEAD ? "hopeless" : NULL;
-  if (verdict == RESPOOL_SNOOZE) o.delay = 500;
-  moved_outcome(v, respool_lot_item(lot, i), place, verdict);
-  MUST(v->a, respool_lot_mark(lot, i, &o));
+  o.kind = kind;
+  o.error = kind == RESPOOL_DONE ? NULL : "went wrong";
+  o.group = kind == RESPOOL_DEAD ? "hopeless" : NULL;
+  if (kind == RESPOOL_SNOOZE) o.delay = 500;
+  moved_outcome(v, respool_batch_item(batch, i), place, kind);
+  MUST(v->a, respool_batch_mark(batch, i, &o));
 }
 
-respool_lot *act_finish(actor *a, respool_lot *lot, int n) {
+respool_batch *act_finish(actor *a, respool_batch *batch, int n) {
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
   respool_take_options more = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *next = NULL;
+  respool_batch *next = NULL;
   moved v = moved_together(a);
   more.items = (uint64_t)n;
   o.take = n ? &more : NULL;
-  for (size_t i = 0; i < respool_lot_length(lot); i++)
-    act_mark(&v, lot, i, 0, RESPOOL_DONE);
-  MUST(a, respool_lot_settle(lot, &o, &next));
+  for (size_t i = 0; i < respool_batch_length(batch); i++)
+    act_mark(&v, batch, i, 0, RESPOOL_DONE);
+  MUST(a, respool_batch_settle(batch, &o, &next));
   moved_ack(&v);
-  respool_lot_free(lot);
+  respool_batch_free(batch);
   return next;
 }
 
 void act_drain(actor *a, respool_queue *q, int n) {
-  for (respool_lot *lot = act_take(a, q, n); lot;) lot = act_finish(a, lot, n);
+  for (respool_batch *batch = act_take(a, q, n); batch;) batch =
+      act_finish(a, batch, n);
 }

@@ -8,7 +8,7 @@
 
 #include "actors.h"
 
-enum { LOT = 16, MOVED = 4 * LOT, TRIES = 3, DAY = 24 * 3600 * 1000 };
+enum { BATCH = 16, MOVED = 4 * BATCH, TRIES = 3, DAY = 24 * 3600 * 1000 };
 
 /* Ends the program when a call fails that must not. */
 #define MUST(a, call) act_must(a, call, #call)
@@ -35,28 +35,28 @@ void moved_ack(const moved *v);
 
 /* Items to be pushed; the bytes are the parcel's. */
 typedef struct parcel {
-  uint8_t bodies[LOT][BODY_MAX];
-  respool_payload items[LOT];
+  uint8_t bodies[BATCH][BODY_MAX];
+  respool_payload items[BATCH];
 } parcel;
 
 /* New tags, to be pushed to a place. */
 void moved_pack(moved *v, parcel *p, int n, int place);
 
 /* Where an outcome takes an item that is in `place`. */
-void moved_outcome(moved *v, const respool_item *it, int place, int verdict);
+void moved_outcome(moved *v, const respool_item *it, int place, int kind);
 
 void act_open(actor *a);
 respool_queue *act_queue(actor *a, int place);
 uint64_t act_push(actor *a, respool_queue *q, int place, int n,
                   int64_t delay);
-respool_lot *act_take(actor *a, respool_queue *q, int n);
-void act_mark(moved *v, respool_lot *lot, size_t i, int place, int verdict);
+respool_batch *act_take(actor *a, respool_queue *q, int n);
+void act_mark(moved *v, respool_batch *batch, size_t i, int place, int kind);
 
-/* Settles all of a lot as done and, when `n` is not 0, takes as many more in
+/* Settles all of a batch as done and, when `n` is not 0, takes as many more in
    the same commit. Frees it. */
-respool_lot *act_finish(actor *a, respool_lot *lot, int n);
+respool_batch *act_finish(actor *a, respool_batch *batch, int n);
 
-/* Finishes all of a queue, in lots of `n`. */
+/* Finishes all of a queue, in batches of `n`. */
 void act_drain(actor *a, respool_queue *q, int n);
 
 #endif

@@ -16,7 +16,7 @@ static void try_queue(respool_bytes b) {
   queue q;
   memset(&q, 0, sizeof q);
   queue_unpack(b, &q);
-  free(q.lanes);
+  free(q.priorities);
 }
 
 static void try_claim(respool_bytes b) {
@@ -35,9 +35,9 @@ static void try_claim(respool_bytes b) {
   packer_free(&p);
 }
 
-static void try_box(respool_bytes b) {
-  box x = {.count = 0};
-  box_unpack(b, &x);
+static void try_dlq(respool_bytes b) {
+  dlq x = {.count = 0};
+  dlq_unpack(b, &x);
 }
 
 static void try_item(respool_bytes b) {
@@ -50,16 +50,16 @@ static void try_item(respool_bytes b) {
   item_unpack_damaged(b, &damaged);
 }
 
-static void try_letter(respool_bytes b) {
-  letter l, again;
+static void try_dead(respool_bytes b) {
+  dead l, again;
   history h;
   packer p;
-  if (!letter_unpack(b, &l)) return;
+  if (!dead_unpack(b, &l)) return;
   history_read(l.history, &h);
   try_item(l.item);
   packer_init(&p);
-  letter_pack(&p, &l);
-  must(letter_unpack((respool_bytes){p.data, p.len}, &again));
+  dead_pack(&p, &l);
+  must(dead_unpack((respool_bytes){p.data, p.len}, &again));
   must(again.r.id == l.r.id && again.item.size == l.item.size);
   packer_free(&p);
 }
@@ -72,9 +72,9 @@ static void try_past(respool_bytes b) {
   if (past_unpack(b, &i, &u)) item_unpack(&u, &it, &r);
 }
 
-static void try_job(respool_bytes b) {
-  respool_job j = RESPOOL_JOB_INIT;
-  if (job_unpack(b, &j)) must(strlen(j.box) <= RESPOOL_NAME_MAX);
+static void try_replay(respool_bytes b) {
+  respool_replay j = RESPOOL_REPLAY_INIT;
+  if (replay_unpack(b, &j)) must(strlen(j.dlq) <= RESPOOL_NAME_MAX);
 }
 
 static void try_part(respool_bytes b) {
@@ -96,8 +96,8 @@ static void try_bits(respool_bytes b) {
 typedef void (*try_fn)(respool_bytes b);
 
 static const struct { try_fn run; bool summed; } TRIES[] = {
-  {try_queue, false}, {try_claim, false}, {try_box, false},
-  {try_letter, true}, {try_past, true}, {try_job, false},
+  {try_queue, false}, {try_claim, false}, {try_dlq, false},
+  {try_dead, true}, {try_past, true}, {try_replay, false},
   {try_part, true}, {try_bits, false}, {try_item, false},
 };
 

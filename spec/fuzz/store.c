@@ -49,17 +49,17 @@ static int push(respool_queue *q, size_t n, size_t size, int64_t delay) {
 static void settle(respool_queue *q) {
   static const int verdicts[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_DEAD};
   respool_take_options t = RESPOOL_TAKE_OPTIONS_INIT;
-  respool_lot *lot;
+  respool_batch *batch;
   t.items = 9;
-  must(!respool_take(q, &t, &lot) && lot, "take");
-  for (size_t i = 0; i < respool_lot_length(lot); i++) {
+  must(!respool_take(q, &t, &batch) && batch, "take");
+  for (size_t i = 0; i < respool_batch_length(batch); i++) {
     respool_outcome o = RESPOOL_OUTCOME_INIT;
-    o.verdict = verdicts[i % 3];
+    o.kind = verdicts[i % 3];
     o.error = "bad";
-    must(!respool_lot_mark(lot, i, &o), "mark");
+    must(!respool_batch_mark(batch, i, &o), "mark");
   }
-  must(!respool_lot_settle(lot, NULL, NULL), "settle");
-  respool_lot_free(lot);
+  must(!respool_batch_settle(batch, NULL, NULL), "settle");
+  respool_batch_free(batch);
 }
 
 static void fill(void) {
@@ -193,14 +193,14 @@ static void catch_all(void) {
 static void use(void) {
   respool *s;
   respool_queue *q;
-  respool_lot *lot;
+  respool_batch *batch;
   uint64_t n;
   alarm(PATIENCE);
   if (respool_open(from, NULL, &s)) _exit(0);
   respool_check(s, pass, NULL);
   if (!respool_queue_find(s, "jobs", &q)) {
     push(q, 1, 10, 0);
-    if (!respool_take(q, NULL, &lot)) respool_lot_free(lot);
+    if (!respool_take(q, NULL, &batch)) respool_batch_free(batch);
     respool_purge(q, &n);
     respool_queue_free(q);
   }

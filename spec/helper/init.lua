@@ -108,7 +108,8 @@ function M.range(n)
   return list
 end
 
--- The payloads of a lot, of the items or letters of a list, or of a queue.
+-- The payloads of a batch, of the items or dead letters of a list, or of a
+-- queue.
 function M.payloads(of)
   local list = {}
   if of.settle then
@@ -121,10 +122,11 @@ function M.payloads(of)
   return list
 end
 
--- Why the letters of a box died, by their payloads.
-function M.reasons(box)
+-- Why the dead letters of a DLQ died, by their payloads.
+function M.reasons(dlq)
   local list = {}
-  for letter in box:each() do list[letter.payload] = letter.reason end
+  for dead_letter in dlq:each() do list[dead_letter.payload] =
+    dead_letter.reason end
   return list
 end
 

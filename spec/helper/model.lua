@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --
 -- A plain model of a queue, beside a real one. It knows no segments, claims
--- or lanes' heads: a list of items, each with its due time, lease and counts,
--- times in milliseconds. An operation does the same to both and compares what
--- they say; chance comes from math.random, so that an operation with its seed
--- can be done again. What differs is an error that says how.
+-- or priorities' heads: a list of items, each with its due time, lease and
+-- counts, times in milliseconds. An operation does the same to both and
+-- compares what they say; chance comes from math.random, so that an operation
+-- with its seed can be done again. What differs is an error that says how.
 --
 -- The time is the store's manual clock; `wall` may step back, the queue's own
 -- time (`now`) does not, as long as the queue holds something.
@@ -36,8 +36,8 @@ end
 function M.new(location, seed, wrap)
   local m = setmetatable({
     location = location, seed = seed, wrap = wrap, wall = 0, now = 0,
-    next_id = 1, items = {}, lots = {}, letters = {}, keys = {},
-    last_letter = 0, taken = 0, said = {},
+    next_id = 1, items = {}, batches = {}, dead_letters = {}, keys = {},
+    last_dead_letter = 0, taken = 0, said = {},
     count = { pushed = 0, done = 0, died = 0, expired = 0, removed = 0 },
   }, M)
   m:open()
@@ -82,19 +82,19 @@ function M:is_available(item)
   return self:state_of(item) == "ready" and not self:is_expired(item)
 end
 
--- How many there are, the highest lane of them, and whether any crashed:
--- such come in lots of their own.
+-- How many there are, the highest priority of them, and whether any crashed:
+-- such come in batches of their own.
 function M:available()
-  local n, lane, crashed = 0, nil, false
+  local n, priority, crashed = 0, nil, false
   for _, item in pairs(self.items) do
     if self:is_available(item) then
       n = n + 1
-      lane = max(lane or 0, item.lane)
+      priority = max(priority or 0, item.priority)
     end
     crashed = crashed or self:state_of(item) == "ready"
       and (item.ends ~= nil or item.crashes > 0)
   end
-  return n, lane, crashed
+  return n, priority, crashed
 end
 
 -- What fell behind is forgotten with the last item.
@@ -105,7 +105,7 @@ end
 function M:add(id, payload, o)
   same(self.next_id, id, "id of a new item")
   self.items[id] = {
-    id = id, payload = payload, lane = o.lane or 0,
+    id = id, payload = payload, priority = o.priority or 0,
     due = self.now + (o.delay or 0), fresh = not o.delay, key = o.key,
     expires = o.ttl and self.now + o.ttl or huge, attempts = 0,
     deliveries = 0, crashes = 0,
@@ -122,37 +122,37 @@ function M:finish(item, counter)
   end
 end
 
--- Letters since the last look: those that `expected` names by their items'
+-- Dead letters since the last look: those that `expected` names by their items'
 -- ids, and those that a take makes by itself.
-function M:read_letters(expected)
-  for _, letter in ipairs(self.q.dead:list { after = self.last_letter,
+function M:read_dead_letters(expected)
+  for _, dead_letter in ipairs(self.q.dead:list { after = self.last_dead_letter,
                                              limit = 1e6 }) do
-    local item = self.items[letter.id]
-    if not item then differs("a letter of item %d", letter.id) end
-    same(item.payload, letter.payload, "payload of a letter")
-    same(item.deliveries, letter.deliveries, "deliveries in a letter")
-    if letter.reason == "expired" then
+    local item = self.items[dead_letter.id]
+    if not item then differs("a dead letter of item %d", dead_letter.id) end
+    same(item.payload, dead_letter.payload, "payload of a dead letter")
+    same(item.deliveries, dead_letter.deliveries, "deliveries in a dead letter")
+    if dead_letter.reason == "expired" then
       same(true, self:is_expired(item), "an item expired")
-    elseif letter.reason == "crashed" then
+    elseif dead_letter.reason == "crashed" then
       same(true, item.ends <= self.now and item.crashes + 1 >= MAX_CRASHES,
            "an item crashed")
     else
-      same(expected and expected[item.id], letter.reason, "a reason")
+      same(expected and expected[item.id], dead_letter.reason, "a reason")
       expected[item.id] = nil
     end
-    self:finish(item, letter.reason == "expired" and "expired" or "died")
-    self.letters[letter.number] = item
-    self.last_letter = letter.number
+    self:finish(item, dead_letter.reason == "expired" and "expired" or "died")
+    self.dead_letters[dead_letter.number] = item
+    self.last_dead_letter = dead_letter.number
   end
-  same(nil, next(expected or {}), "an item without a letter")
+  same(nil, next(expected or {}), "an item without a dead letter")
 end
 
 function M:wait(item, delay)
-  item.ends, item.lot, item.due = nil, nil, self.now + delay
+  item.ends, item.batch, item.due = nil, nil, self.now + delay
 end
 
 -- Outcomes: said to the store, and what becomes of the model's item then.
--- Those that make a letter note its reason in `expected`.
+-- Those that make a dead letter note its reason in `expected`.
 local OUTCOMES = {
   { "done", function(item) item:done() end,
     function(m, item) m:finish(item, "done") end },
@@ -182,24 +182,25 @@ local OPERATIONS = {}
 
 function OPERATIONS.push(m)
   m:tick()
-  local list, n, lane = {}, random(6), random(0, 2)
+  local list, n, priority = {}, random(6), random(0, 2)
   local delay = random(4) == 1 and random(40000) or nil
   local ttl = random(5) == 1 and random(90000) or nil
   local size = random(40) == 1 and 20000 or 0
-  m:say("push %d, lane %d, delay %s, ttl %s", n, lane, delay, ttl)
+  m:say("push %d, priority %d, delay %s, ttl %s", n, priority, delay, ttl)
   for i = 1, n do
     list[i] = ("%d/%d"):format(m.next_id + i - 1, random(9e6))
       .. ("x"):rep(size)
   end
   local first = assert(m.q:push_many(list, {
-    priority = lane, delay = delay and delay / 1000,
+    priority = priority, delay = delay and delay / 1000,
     ttl = ttl and ttl / 1000 }))
   for i = 1, n do
-    m:add(first + i - 1, list[i], { lane = lane, delay = delay, ttl = ttl })
+    m:add(first + i - 1, list[i],
+      { priority = priority, delay = delay, ttl = ttl })
   end
 end
 
--- What has expired and is not leased holds no key: the push makes a letter
+-- What has expired and is not leased holds no key: the push makes a dead letter
 -- of it.
 function OPERATIONS.push_key(m)
   local key = KEYS[random(#KEYS)]
@@ -216,7 +217,7 @@ function OPERATIONS.push_key(m)
   if held and how == "fail" then return same("EXISTS", code, "a held key") end
   if not id then differs("a push says %s", message) end
   if held and how == "ignore" then return same(held.id, id, "the holder") end
-  m:read_letters()
+  m:read_dead_letters()
   if over then same(nil, m.items[over.id], "what held the key and expired") end
   if held and not m:is_held(held) then m:finish(held, "removed") end
   m:add(id, payload, { key = key, ttl = ttl })
@@ -224,113 +225,115 @@ function OPERATIONS.push_key(m)
 end
 
 -- A taken item against the model's; it is leased in both then.
-function M:deliver(lot, taken)
+function M:deliver(batch, taken)
   local item = self.items[taken.id]
   if not item then differs("item %d is handed out", taken.id) end
   same(true, self:is_available(item), "an item is there to be taken")
   same(item.payload, taken.payload, "payload")
-  same(item.lane, taken.priority, "lane")
+  same(item.priority, taken.priority, "priority")
   same(item.attempts, taken.attempts, "attempts")
   same(item.deliveries + 1, taken.deliveries, "deliveries")
   same(item.crashes + (item.ends and 1 or 0), taken.crashes, "crashes")
   item.crashes, item.deliveries = taken.crashes, taken.deliveries
-  item.lot, item.ends = lot, self.now + LEASE
+  item.batch, item.ends = batch, self.now + LEASE
   return item
 end
 
--- First deliveries of a lane are in push order, whatever else is in the lot.
+-- First deliveries of a priority are in push order, whatever else is in the
+-- batch.
 function M:check_order(item)
   for _, other in pairs(self.items) do
     if item.fresh and other.fresh and other.deliveries == 0
-      and other.lane == item.lane and other.id < item.id
+      and other.priority == item.priority and other.id < item.id
       and self:is_available(other) then
       differs("item %d comes before %d", item.id, other.id)
     end
   end
 end
 
-function M:check_lot(lot, most)
-  self:read_letters()
-  local n, lane, crashed = self:available()
-  if not crashed then same(min(most, n), #lot, "items of a lot") end
-  same(n == 0, #lot == 0, "nothing to take")
-  if #lot > 0 then same(lane, lot:item(1).priority, "the first lane") end
+function M:check_batch(batch, most)
+  self:read_dead_letters()
+  local n, priority, crashed = self:available()
+  if not crashed then same(min(most, n), #batch, "items of a batch") end
+  same(n == 0, #batch == 0, "nothing to take")
+  if #batch > 0 then same(priority, batch:item(1).priority,
+    "the first priority") end
   local before = 255
-  for i = 1, #lot do
-    local item = self:deliver(lot, lot:item(i))
+  for i = 1, #batch do
+    local item = self:deliver(batch, batch:item(i))
     if item.deliveries == 1 then self:check_order(item) end
-    same(true, item.lane <= before, "lanes come from high to low")
-    before = item.lane
+    same(true, item.priority <= before, "priorities come from high to low")
+    before = item.priority
   end
-  self.taken = self.taken + #lot
-  if #lot > 0 then table.insert(self.lots, lot) end
+  self.taken = self.taken + #batch
+  if #batch > 0 then table.insert(self.batches, batch) end
 end
 
 function OPERATIONS.take(m)
   local most = random(12)
   m:say("take %d", most)
-  m:check_lot(assert(m.q:take { items = most }), most)
+  m:check_batch(assert(m.q:take { items = most }), most)
 end
 
 -- Whether another has been given the item, or may have been, since its
--- lease in this lot ran out.
-function M:is_lost(id, lot)
+-- lease in this batch ran out.
+function M:is_lost(id, batch)
   local item = self.items[id]
-  if not item or item.lot ~= lot then return true end
+  if not item or item.batch ~= batch then return true end
   return not self:is_held(item) and self.q:get(id).crashes > item.crashes
 end
 
 -- Marks some items, with one outcome or with many; those that expired and
 -- are not held cannot be looked at. Returns the outcomes that hold by the
 -- items' ids, and how many are lost.
-function M:mark(lot)
+function M:mark(batch)
   local holds, lost, one = {}, 0, random(3) == 1 and random(#OUTCOMES)
-  for i = 1, #lot do
-    local id = lot:item(i).id
+  for i = 1, #batch do
+    local id = batch:item(i).id
     local item = self.items[id]
     if (one or random(4) > 1) and not (item and self:is_expired(item)) then
       local outcome = OUTCOMES[one or random(#OUTCOMES)]
-      local gone = self:is_lost(id, lot)
+      local gone = self:is_lost(id, batch)
       self:say("  item %d %s%s", id, outcome[1], gone and ", lost" or "")
-      outcome[2](lot:item(i))
+      outcome[2](batch:item(i))
       if gone then lost = lost + 1 else holds[id] = outcome[3] end
     end
   end
   return holds, lost
 end
 
--- A lot is settled once; what is left of it runs out.
+-- A batch is settled once; what is left of it runs out.
 function OPERATIONS.settle(m)
-  if #m.lots == 0 then return end
+  if #m.batches == 0 then return end
   m:tick()
-  local lot, expected = table.remove(m.lots, random(#m.lots)), {}
-  m:say("settle a lot of %d", #lot)
-  local holds, lost = m:mark(lot)
+  local batch, expected = table.remove(m.batches, random(#m.batches)), {}
+  m:say("settle a lot of %d", #batch)
+  local holds, lost = m:mark(batch)
   local along, more = random(3) == 1, random(3) == 1
-  local ok, a, code, b = lot:settle {
+  local ok, a, code, b = batch:settle {
     push = along and { { queue = m.real, payload = "along" } } or nil,
     take = more and { items = 5 } or nil,
   }
   same(lost == 0 or nil, ok, "a settle")
   same(lost > 0 and "LEASE_LOST" or nil, code, "code of a settle")
-  same(lost, lot.lost, "items lost")
+  same(lost, batch.lost, "items lost")
   if ok and along then m:add(m.next_id, "along", {}) end
   if not ok and along then -- nothing has happened
-    m:read_letters()
-    lot:settle()
-    same(lost, lot.lost, "items lost again")
+    m:read_dead_letters()
+    batch:settle()
+    same(lost, batch.lost, "items lost again")
   end
   for id, becomes in pairs(holds) do becomes(m, m.items[id], expected) end
-  m:read_letters(expected)
-  if ok and a or b then m:check_lot(ok and a or b, 5) end
+  m:read_dead_letters(expected)
+  if ok and a or b then m:check_batch(ok and a or b, 5) end
 end
 
 -- A push, and the end of an item that is held, in one commit or not at all.
 function OPERATIONS.transact(m)
-  local lot = m.lots[random(max(#m.lots, 1))]
-  local taken = lot and lot:item(random(#lot))
+  local batch = m.batches[random(max(#m.batches, 1))]
+  local taken = batch and batch:item(random(#batch))
   local item = taken and m.items[taken.id]
-  if not item or item.lot ~= lot or not m:is_held(item) then return end
+  if not item or item.batch ~= batch or not m:is_held(item) then return end
   local fails = random(3) == 1
   m:say("transaction: push, item %d done%s", item.id, fails and ", fails" or "")
   local ok = pcall(m.store.transaction, m.store, function(tx)
@@ -342,23 +345,23 @@ function OPERATIONS.transact(m)
   if not ok then return end
   m:add(m.next_id, "follow-up", {})
   m:finish(item, "done")
-  for i, other in ipairs(m.lots) do -- its lot has done with it
-    if other == lot then table.remove(m.lots, i) end
+  for i, other in ipairs(m.batches) do -- its batch has done with it
+    if other == batch then table.remove(m.batches, i) end
   end
 end
 
 function OPERATIONS.extend(m)
-  local lot = m.lots[random(max(#m.lots, 1))]
-  for i = 1, lot and #lot or 0 do
-    local item = m.items[lot:item(i).id]
-    if not item or item.lot ~= lot or not m:is_held(item) then return end
+  local batch = m.batches[random(max(#m.batches, 1))]
+  for i = 1, batch and #batch or 0 do
+    local item = m.items[batch:item(i).id]
+    if not item or item.batch ~= batch or not m:is_held(item) then return end
   end
-  if not lot then return end
+  if not batch then return end
   local seconds = random(60)
-  m:say("extend a lot of %d by %d s", #lot, seconds)
-  same(true, (lot:extend(seconds)), "an extension")
-  for i = 1, #lot do
-    m.items[lot:item(i).id].ends = m.now + seconds * 1000
+  m:say("extend a lot of %d by %d s", #batch, seconds)
+  same(true, (batch:extend(seconds)), "an extension")
+  for i = 1, #batch do
+    m.items[batch:item(i).id].ends = m.now + seconds * 1000
   end
 end
 
@@ -401,70 +404,70 @@ function OPERATIONS.purge(m)
   same(0, n, "purged, beside the model")
 end
 
-local function lowest(letters)
+local function lowest(dead_letters)
   local least
-  for number in pairs(letters) do least = min(least or number, number) end
+  for number in pairs(dead_letters) do least = min(least or number, number) end
   return least
 end
 
 -- An item takes its key up again unless another holds it by now.
 function M:revive(number)
-  local item, id = self.letters[number], self.next_id
-  self.letters[number] = nil
+  local item, id = self.dead_letters[number], self.next_id
+  self.dead_letters[number] = nil
   self:tick()
   local key = not self.items[self.keys[item.key] or 0] and item.key or nil
-  self:add(id, item.payload, { lane = item.lane, key = key })
+  self:add(id, item.payload, { priority = item.priority, key = key })
   if key then self.keys[key] = id end
 end
 
-function OPERATIONS.retry_letter(m)
-  local number = lowest(m.letters)
+function OPERATIONS.retry_dead_letter(m)
+  local number = lowest(m.dead_letters)
   if not number then return end
-  m:say("letter %d goes back", number)
-  same(true, (m.q.dead:retry(number)), "a letter goes back")
+  m:say("dead letter %d goes back", number)
+  same(true, (m.q.dead:retry(number)), "a dead letter goes back")
   m:revive(number)
 end
 
-function OPERATIONS.remove_letter(m)
-  local number = lowest(m.letters)
+function OPERATIONS.remove_dead_letter(m)
+  local number = lowest(m.dead_letters)
   if not number then return end
-  m:say("letter %d is removed", number)
-  same(true, (m.q.dead:remove(number)), "a letter is removed")
-  m.letters[number] = nil
+  m:say("dead letter %d is removed", number)
+  same(true, (m.q.dead:remove(number)), "a dead letter is removed")
+  m.dead_letters[number] = nil
 end
 
--- A job that moves letters in their order: all, or those of odd numbers.
+-- A job that moves dead letters in their order: all, or those of odd numbers.
 function OPERATIONS.replay(m)
   local limit, odd = random(5), random(2) == 1
   m:say("replay %d%s", limit, odd and " of odd numbers" or "")
-  m.q.dead:replay { limit = limit, where = odd and function(letter)
-    return letter.number % 2 == 1
+  m.q.dead:replay { limit = limit, where = odd and function(dead_letter)
+    return dead_letter.number % 2 == 1
   end or nil }
   local left = {}
-  for number in pairs(m.letters) do
+  for number in pairs(m.dead_letters) do
     if not odd or number % 2 == 1 then left[#left + 1] = number end
   end
   table.sort(left)
   for i = 1, min(limit, #left) do m:revive(left[i]) end
 end
 
--- Closing releases what is leased, of lots that are still held: one that was
+-- Closing releases what is leased, of batches that are still held: one that was
 -- collected before is not. The new clock is set by the model's.
 function OPERATIONS.reopen(m)
   if m.location == ":memory:" then return end
   m:say "close and open"
-  local held = { m.lots }
+  local held = { m.batches }
   for _, item in pairs(m.items) do
-    held[#held + 1] = item.lot
-    if item.lot and (m:is_expired(item) or not m:is_lost(item.id, item.lot))
+    held[#held + 1] = item.batch
+    if item.batch and (m:is_expired(item) or not m:is_lost(item.id, item.batch))
     then
       m:wait(item, 0)
     end
   end
-  m.lots = {}
+  m.batches = {}
   local ok, message, code = m.store:close()
   if not ok and code ~= "LEASE_LOST" then
-    differs("close says %s, with %d lots", message, #held)
+    differs("close says %s, with %d batches", message, #held)
   end
   m:open()
   m.store:advance(m.base + m.wall / 1000 - m.store:now())
@@ -508,7 +511,7 @@ function M:compare()
 end
 
 function M:close()
-  for _, lot in ipairs(self.lots) do lot:close() end
+  for _, batch in ipairs(self.batches) do batch:close() end
   self.store:close()
 end
 

@@ -113,7 +113,7 @@ end
 local function read_table()
   local found = {}
   for line in PAGE:gmatch "[^\n]+" do
-    local name, key, value = line:match "^| `(%l+)` | ([^|]+) | (%a+).- |$"
+    local name, key, value = line:match "^| `(%l+)` | ([^|]+) | ([%a_]+).- |$"
     if name then
       local like = key:match "^as in `(%l+)`$"
       found[name] = {
@@ -126,7 +126,7 @@ end
 
 -- A line of a drawing without its label and the remark at its end.
 local function plain(line)
-  return (line:gsub("^%l+:", ""):gsub("^ +", ""):gsub("  .*", ""))
+  return (line:gsub("^[%l_]+:", ""):gsub("^ +", ""):gsub("  .*", ""))
 end
 
 -- The fields in the brackets that a drawing begins with. A list among them
@@ -156,7 +156,7 @@ local function read_drawings()
   for line in PAGE:gmatch "([^\n]*)\n" do
     heading = line:match "^## (.*)" or heading
     if line == "```" then drawing = not drawing end
-    local label = line:match "^(%l+):"
+    local label = line:match "^([%l_]+):"
     if label or line == "" or line == "```" then finish() end
     if drawing and line ~= "```" and line ~= "" then
       name = name or label or heading
@@ -192,7 +192,7 @@ local function split_key(name, bytes)
   return key
 end
 
-local WITH_FIXED = { segment = true, letter = true, part = true }
+local WITH_FIXED = { segment = true, dead_letter = true, part = true }
 
 local function split_value(kind, bytes)
   local value = M.decode(bytes, WITH_FIXED[kind])
@@ -266,9 +266,9 @@ end
 
 -- Takes one item and settles it with an outcome.
 function M.settle(q, outcome, ...)
-  local lot = assert(q:take())
-  lot[outcome](lot, ...)
-  assert(lot:settle())
+  local batch = assert(q:take())
+  batch[outcome](batch, ...)
+  assert(batch:settle())
 end
 
 return M

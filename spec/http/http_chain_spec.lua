@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Two stores in a row (D13, D14): intake, deliver, intake, deliver, endpoint,
+-- Two stores in a row (D13, D14): receive, deliver, receive, deliver, endpoint,
 -- each a process that is killed at random and started again. Every request
 -- that was answered 202 arrives. The same account is kept of a link that
 -- answers before it commits, and must find what that loses.
@@ -13,7 +13,7 @@ local socket = require "socket"
 
 local REQUESTS, TOGETHER, KILLS = 240, 8, 14
 
--- An intake that answers first and keeps what it was given in memory.
+-- An receive that answers first and keeps what it was given in memory.
 local CARELESS = [[
   local respool = require "respool"
   local server_of = require "respool.http.server"
@@ -62,14 +62,14 @@ local function begin(link)
   return link
 end
 
-local function intake(store)
+local function receiver(store)
   return begin { listens = true, start = function(port)
-    return cli.start { "intake", store.path, "hooks",
+    return cli.start { "receive", store.path, "hooks",
                        "--bind", "127.0.0.1:" .. port }
   end }
 end
 
-local function careless_intake(store)
+local function careless_receiver(store)
   return begin { listens = true, start = function(port)
     return helper.spawn(CARELESS, store.path, port)
   end }
@@ -94,14 +94,14 @@ local function url_of(link)
 end
 
 -- The row, first to last.
-local function new_chain(first_intake)
+local function new_chain(first_receiver)
   local chain = { endpoint = endpoint_of.start() }
   local a, b = new_store(), new_store()
   chain.queues = { queue_of(a), queue_of(b) }
-  chain[3] = intake(b)
+  chain[3] = receiver(b)
   chain[4] = deliver(b, chain.endpoint:url "202",
                      chain.endpoint:url "503,close,202")
-  chain[1] = first_intake(a)
+  chain[1] = first_receiver(a)
   chain[2] = deliver(a, url_of(chain[3]))
   return chain
 end
@@ -194,9 +194,9 @@ local function account(chain)
 end
 
 
-describe("intake, deliver, intake, deliver", function()
+describe("receive, deliver, receive, deliver", function()
   it("deliver each request to each URL once", function()
-    local chain = new_chain(intake)
+    local chain = new_chain(receiver)
     post_all(chain, function() end)
     settle(chain)
     assert.same({ 0, 0 }, { account(chain) })
@@ -209,7 +209,7 @@ describe("intake, deliver, intake, deliver", function()
       seed = (seed * 16807 + 11) % 2147483647
       return seed % n + 1
     end
-    local chain, kills = new_chain(intake), 0
+    local chain, kills = new_chain(receiver), 0
     post_all(chain, function()
       if kills == KILLS or random(2) == 1 then return end
       kills = kills + 1
@@ -228,7 +228,7 @@ describe("intake, deliver, intake, deliver", function()
   end)
 
   it("lose what is answered before it is committed", function()
-    local chain = new_chain(careless_intake)
+    local chain = new_chain(careless_receiver)
     post_all(chain, function() end)
     restart(chain[1])
     settle(chain)

@@ -33,8 +33,8 @@ http {
         }
         for i = 1, tonumber(ngx.var.arg_n) do q:push(i) end
         local counts = q:work(handler, { stop_when_empty = true })
-        local letter = q.dead:oldest()
-        ngx.say(counts.done, " ", letter and letter.group)
+        local dead = q.dead:oldest()
+        ngx.say(counts.done, " ", dead and dead.group)
         store:close()
       }
     }

@@ -41,7 +41,8 @@ local function send(payload, options, push)
   return endpoint:requests()[1]
 end
 
--- Tries a payload once; returns the item as it is then, its letter if dead.
+-- Tries a payload once; returns the item as it is then, its dead letter if
+-- dead.
 local function try(h)
   q:push { n = 1 }
   q:work(h, { max = 1 })
@@ -101,7 +102,7 @@ describe("A request of respool.http", function()
     }, got)
   end)
 
-  it("is a letter when the payload has no such body", function()
+  it("is a dead letter when the payload has no such body", function()
     q:push { 1 }
     q:work(handler("202", { body = "raw" }), empty)
     assert.same({ "rejected", "body" },
@@ -231,31 +232,32 @@ describe("An answer", function()
     end
   end)
 
-  it("of other 4xx is a letter, its status the group", function()
+  it("of other 4xx is a dead letter, its status the group", function()
     for _, status in ipairs { 400, 401, 404, 409, 410, 422, 499 } do
-      local letter = try(handler(tostring(status)))
+      local dead_letter = try(handler(tostring(status)))
       assert.same({ "rejected", tostring(status), 1 },
-                  { letter.reason, letter.group, #letter.history })
-      q.dead:remove(letter.number)
+                  { dead_letter.reason, dead_letter.group,
+                    #dead_letter.history })
+      q.dead:remove(dead_letter.number)
     end
   end)
 
-  it("of 3xx is a letter: no redirect is followed", function()
+  it("of 3xx is a dead letter: no redirect is followed", function()
     for _, status in ipairs { 301, 302, 303, 307, 308 } do
-      local letter = try(handler(tostring(status)))
-      assert.equal(tostring(status), letter.group)
+      local dead_letter = try(handler(tostring(status)))
+      assert.equal(tostring(status), dead_letter.group)
       assert.matches("redirects to http://127.0.0.1:9/else, which is not",
-                     letter.error)
-      q.dead:remove(letter.number)
+                     dead_letter.error)
+      q.dead:remove(dead_letter.number)
     end
   end)
 
-  it("is a letter of its status when it is the last attempt", function()
+  it("is a dead letter of its status when it is the last attempt", function()
     q:push "x"
     q:work(handler "503", empty)
-    local letter = q.dead:oldest()
+    local dead_letter = q.dead:oldest()
     assert.same({ "exhausted", "503", 3 },
-                { letter.reason, letter.group, #letter.history })
+                { dead_letter.reason, dead_letter.group, #dead_letter.history })
   end)
 
   it("with Retry-After is tried again after that", function()
@@ -342,11 +344,11 @@ describe("Mode all", function()
   it("remembers in another process, and after a replay", function()
     q:push "x"
     q:work(respool.http { url = urls("202", "422,422,202") }, empty)
-    local letter = q.dead:oldest()
-    assert.equal("422", letter.group)
-    assert.matches("422,202: HTTP 422: said the endpoint$", letter.error)
+    local dead_letter = q.dead:oldest()
+    assert.equal("422", dead_letter.group)
+    assert.matches("422,202: HTTP 422: said the endpoint$", dead_letter.error)
     store:flush()
-    q.dead:retry(letter.number)
+    q.dead:retry(dead_letter.number)
     local process = helper.spawn([[
       local respool = require "respool"
       local store = assert(respool.open(arg[1], { clock = "manual" }))
@@ -400,10 +402,11 @@ describe("Mode first", function()
     assert.matches("404.*503.*410", item.error)
   end)
 
-  it("is a letter when no URL ever will", function()
-    local letter = try(respool.http { mode = "first",
+  it("is a dead letter when no URL ever will", function()
+    local dead_letter = try(respool.http { mode = "first",
                                       url = urls("404", "410") })
-    assert.same({ "rejected", "404" }, { letter.reason, letter.group })
+    assert.same({ "rejected", "404" }, { dead_letter.reason,
+      dead_letter.group })
   end)
 end)
 

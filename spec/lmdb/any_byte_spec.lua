@@ -18,17 +18,17 @@ local TRY_ALL = [[
 
   local function settle_all(q)
     for _ = 1, 20 do
-      local lot = q:take { items = 100 }
-      if not lot or #lot == 0 then return end
-      for i = 1, #lot do
-        local item, n = lot:item(i), (lot:item(i).id + i) % 5
+      local batch = q:take { items = 100 }
+      if not batch or #batch == 0 then return end
+      for i = 1, #batch do
+        local item, n = batch:item(i), (batch:item(i).id + i) % 5
         if n == 0 then item:retry { error = "no" } end
         if n == 1 then item:dead() end
         if n == 2 then item:snooze(1) end
       end
-      lot:extend(5)
-      lot:done()
-      lot:settle()
+      batch:extend(5)
+      batch:done()
+      batch:settle()
     end
   end
 
@@ -82,14 +82,14 @@ local function fill()
   q:push_many { "a", "b", "c", "d", "e" }
   q:push_many { "f", ("x"):rep(40000) }
   q:push("soon", { delay = 60, ttl = 90, priority = 3, headers = { 1 } })
-  local lot = q:take { items = 4 }
-  lot:item(1):dead { error = "bad", group = "g" }
-  lot:item(2):retry { error = "busy" }
-  lot:item(3):done()
-  lot:settle()
-  lot = q:take()
-  lot:dead()
-  lot:settle()
+  local batch = q:take { items = 4 }
+  batch:item(1):dead { error = "bad", group = "g" }
+  batch:item(2):retry { error = "busy" }
+  batch:item(3):done()
+  batch:settle()
+  batch = q:take()
+  batch:dead()
+  batch:settle()
   q.dead:replay { job = "again", limit = 1 }
   store:close()
   return store.path

@@ -68,10 +68,10 @@ describe("respool.compact", function()
     local store = assert(helper.open(path))
     local mails = store:queue "mails"
     assert.equal(123, mails:push "next")
-    local lot = mails:take { items = 10 }
-    assert.equal(3, #lot)
-    lot:done()
-    assert(lot:settle())
+    local batch = mails:take { items = 10 }
+    assert.equal(3, #batch)
+    batch:done()
+    assert(batch:settle())
     assert.equal(0, mails:length().total)
   end)
 

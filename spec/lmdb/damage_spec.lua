@@ -29,22 +29,22 @@ end
 -- Takes until there is nothing, and settles it all as done.
 local function drain()
   local seen = {}
-  for lot in function()
-    local lot = assert(q:take { items = 100 })
-    return #lot > 0 and lot or nil
+  for batch in function()
+    local batch = assert(q:take { items = 100 })
+    return #batch > 0 and batch or nil
   end do
-    for i = 1, #lot do table.insert(seen, lot:item(i).payload) end
-    lot:done()
-    assert(lot:settle())
+    for i = 1, #batch do table.insert(seen, batch:item(i).payload) end
+    batch:done()
+    assert(batch:settle())
   end
   return seen
 end
 
 local function die(...)
   push_segments { ... }
-  local lot = assert(q:take { items = 100 })
-  lot:dead { error = "bad", group = "g" }
-  assert(lot:settle())
+  local batch = assert(q:take { items = 100 })
+  batch:dead { error = "bad", group = "g" }
+  assert(batch:settle())
 end
 
 local function assert_found(pattern)
@@ -81,18 +81,19 @@ describe("a segment whose key is damaged", function()
 end)
 
 describe("a damaged segment", function()
-  it("is set aside as a letter, and the queue goes on", function()
+  it("is set aside as a dead letter, and the queue goes on", function()
     push_segments({ "a", "b" }, { "c", "d", "e" }, { "f" })
     flip("segments", 1)
     assert.same({ "a", "b", "f" }, drain())
     assert.equal(1, q.dead:count())
-    local letter = q.dead:get(1)
+    local dead_letter = q.dead:get(1)
     assert.same({ "undecodable", 3, 3, "orders" },
-                { letter.reason, letter.items, letter.id, letter.queue })
+                { dead_letter.reason, dead_letter.items, dead_letter.id,
+                  dead_letter.queue })
     assert_clean()
   end)
 
-  it("keeps its bytes in the letter", function()
+  it("keeps its bytes in the dead letter", function()
     push_segments { "first", "second" }
     flip("segments", 0)
     drain()
@@ -138,12 +139,12 @@ describe("a damaged segment", function()
 
   it("is told where it is leased, and where it is all there is", function()
     push_segments { "a", "b" }
-    local lot = q:take { items = 2 }
+    local batch = q:take { items = 2 }
     flip("segments", 0)
     local told
     for _ in q:each { on_damaged = function(ids) told = ids end } do end
     assert.same({ 1, 2 }, told)
-    lot:close()
+    batch:close()
   end)
 
   it("is not taken for an item that is gone", function()
@@ -167,15 +168,15 @@ describe("a damaged segment", function()
 
   it("is set aside when it waits for a retry, with its history", function()
     push_segments { "a", "b" }
-    local lot = q:take { items = 2 }
-    lot:retry { error = "busy" }
-    lot:settle()
+    local batch = q:take { items = 2 }
+    batch:retry { error = "busy" }
+    batch:settle()
     flip("segments", 0)
     store:advance(6)
     assert.same({}, drain())
-    local letter = q.dead:get(1)
+    local dead_letter = q.dead:get(1)
     assert.same({ "undecodable", 2, 1 },
-                { letter.reason, letter.items, letter.attempts })
+                { dead_letter.reason, dead_letter.items, dead_letter.attempts })
     assert_clean()
   end)
 
@@ -209,12 +210,12 @@ describe("a damaged segment", function()
 
   it("may still be settled by who has taken it", function()
     push_segments { "a", "b", "c" }
-    local lot = q:take { items = 3 }
+    local batch = q:take { items = 3 }
     flip("segments", 0)
-    lot:item(1):done()
-    lot:item(2):retry { error = "busy" }
-    lot:item(3):dead()
-    assert.is_true(lot:settle())
+    batch:item(1):done()
+    batch:item(2):retry { error = "busy" }
+    batch:item(3):dead()
+    assert.is_true(batch:settle())
     assert.same({ 1, 1, 1 },
                 { q:stats().done, q:length().waiting, q.dead:count() })
     store:advance(6)
@@ -262,13 +263,13 @@ end)
 describe("a damaged part of a large item", function()
   local LARGE = ("x"):rep(40000)
 
-  it("makes a letter of the item alone", function()
+  it("makes a dead letter of the item alone", function()
     push_segments { "a", LARGE, "c" }
     flip("blobs", 1)
     assert.same({ "a", "c" }, drain())
-    local letter = q.dead:get(1)
+    local dead_letter = q.dead:get(1)
     assert.same({ "undecodable", 1, 2 },
-                { letter.reason, letter.items, letter.id })
+                { dead_letter.reason, dead_letter.items, dead_letter.id })
     assert.same({ 1, 1 }, { q:stats().damaged, q:stats().died })
   end)
 
@@ -291,7 +292,7 @@ describe("a damaged part of a large item", function()
     assert_found 'blob 1 .*is damaged'
   end)
 
-  it("leaves the letter to be read, and a replay to fail", function()
+  it("leaves the dead letter to be read, and a replay to fail", function()
     die("a", LARGE)
     flip("blobs", 0)
     assert.same({ "rejected", "bad" },
@@ -301,7 +302,7 @@ describe("a damaged part of a large item", function()
   end)
 end)
 
-describe("a damaged letter", function()
+describe("a damaged dead letter", function()
   before_each(function()
     die("a", "b", "c")
     flip("letters", 1)
@@ -323,7 +324,7 @@ describe("a damaged letter", function()
   end)
 
   it("is named by check", function()
-    assert_found 'letter 2 of box "orders" is damaged'
+    assert_found 'dead letter 2 of DLQ "orders" is damaged'
   end)
 
   it("counts, in a group of its own", function()
@@ -351,20 +352,20 @@ describe("a damaged letter", function()
   it("would not be moved, says a dry run", function()
     local counts = q.dead:replay { dry_run = true }
     assert.same({ 2, 1 }, { counts.moved, counts.failed })
-    assert.same({ "letter 2: it is damaged" }, counts.errors)
+    assert.same({ "dead letter 2: it is damaged" }, counts.errors)
   end)
 
   it("is not handed to a transform, nor kept back by a where", function()
     local seen = {}
     local counts = q.dead:replay {
-      where = function(letter) return #letter.payload == 1 end,
+      where = function(dead_letter) return #dead_letter.payload == 1 end,
       transform = function(payload)
         table.insert(seen, payload)
         return payload
       end,
     }
     assert.same({ "a", "c" }, seen)
-    assert.same({ "letter 2: it is damaged" }, counts.errors)
+    assert.same({ "dead letter 2: it is damaged" }, counts.errors)
   end)
 
   it("is of no age to a purge with a predicate", function()
@@ -381,7 +382,7 @@ describe("a damaged letter", function()
     assert_clean()
   end)
 
-  it("stays where letters are purged by age or group", function()
+  it("stays where dead letters are purged by age or group", function()
     store:advance(60)
     assert.equal(2, q.dead:purge { older_than = 1, group = "g" })
     assert.equal("damaged", q.dead:oldest().reason)

@@ -67,8 +67,8 @@ describe("the record of a queue", function()
     local r = entry.value
     r.policy = stored.record("policy", r.policy)
     r.counters = stored.record("counters", r.counters)
-    for i, lane in ipairs(r["lane list"]) do
-      r["lane list"][i] = stored.record("lane", lane)
+    for i, priority in ipairs(r["priority list"]) do
+      r["priority list"][i] = stored.record("priority", priority)
     end
     return r
   end
@@ -89,10 +89,10 @@ describe("the record of a queue", function()
     }))
     local p = record(only "queues").policy
     assert.same({ 30000, 3600000, 6, 2^63, 90000, 60000, 2, 1, 1, 7, 2^63 },
-      { p.lease, p.max_hold, p.max_attempts, p.max_crashes, p.ttl,
+      { p.lease, p.max_lease, p.max_attempts, p.max_crashes, p.ttl,
         p.cooldown, p.on_exhausted, p.on_expire, p.ordered, p.max_items,
         p.max_queue_bytes })
-    assert.equal("morgue", p.box)
+    assert.equal("morgue", p.dlq)
   end)
 
   it("holds the backoff", function()
@@ -132,7 +132,7 @@ describe("the record of a queue", function()
     assert.is_true(only "queues".value.paused)
   end)
 
-  it("lists the lanes that hold items, highest first", function()
+  it("lists the priorities that hold items, highest first", function()
     q:push_many({ "a", "b", "c" }, { priority = 2 })
     q:push("d", { priority = 9 })
     q:push("e", { priority = 2, delay = 60 })
@@ -142,7 +142,7 @@ describe("the record of a queue", function()
         credit = 0 },
       { priority = 2, head = 2, ready = 2, leased = 1, waiting = 1,
         credit = 0 },
-    }, record(only "queues")["lane list"])
+    }, record(only "queues")["priority list"])
   end)
 
   it("keeps its time when the wall clock steps back", function()
@@ -168,7 +168,7 @@ describe("a segment", function()
   it("holds the items of consecutive ids", function()
     q:push_many { "a", "b", "c" }
     local s = only "segments"
-    assert.same({ queue = 1, space = 0, lane = 0, ["first id"] = 1,
+    assert.same({ queue = 1, space = 0, priority = 0, ["first id"] = 1,
                   count = 3 }, s.key)
     assert.same({ bytes "a", bytes "b", bytes "c" }, s.value["item list"])
   end)
@@ -207,9 +207,9 @@ describe("a segment", function()
                 only "segments".value["item list"])
   end)
 
-  it("lies in the lane of its priority", function()
+  it("lies in the priority of its priority", function()
     q:push("a", { priority = 255 })
-    assert.equal(255, only "segments".key.lane)
+    assert.equal(255, only "segments".key.priority)
   end)
 
   it("lies in space 1 when it is delayed", function()
@@ -217,13 +217,13 @@ describe("a segment", function()
     assert.equal(1, only "segments".key.space)
   end)
 
-  it("lies in space 2 when it was parted from its lot", function()
+  it("lies in space 2 when it was parted from its batch", function()
     q:push_many { "a", "b", "c" }
-    local lot = q:take { items = 3 }
-    lot:item(2):snooze(60)
-    lot:settle()
+    local batch = q:take { items = 3 }
+    batch:item(2):snooze(60)
+    batch:settle()
     local parted = look().segments[2]
-    assert.same({ queue = 1, space = 2, lane = 0, ["first id"] = 2,
+    assert.same({ queue = 1, space = 2, priority = 0, ["first id"] = 2,
                   count = 1 }, parted.key)
     assert.same({ bytes "b" }, parted.value["item list"])
     assert.is_true(stored.is_summed(parted))
@@ -249,10 +249,10 @@ describe("the bitmap of a segment", function()
   it("is there once some of its items are settled, but not all", function()
     q:push_many { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j" }
     assert.same({}, look().remaining)
-    local lot = q:take { items = 9 }
-    lot:item(1):done()
-    lot:item(3):done()
-    lot:settle()
+    local batch = q:take { items = 9 }
+    batch:item(1):done()
+    batch:item(3):done()
+    batch:settle()
     local r = only "remaining"
     assert.equal(look().segments[1].key_bytes, r.key_bytes)
     assert.same(bytes "\250\3", r.value)
@@ -271,7 +271,7 @@ describe("an entry in expiries", function()
   it("is there for a segment that expires, until it has (G5)", function()
     q:push("a", { ttl = 90, priority = 3 })
     q:push "b"
-    assert.same({ queue = 1, expires_at = ms(90), space = 0, lane = 3,
+    assert.same({ queue = 1, expires_at = ms(90), space = 0, priority = 3,
                   ["first id"] = 1, count = 1 }, only "expiries".key)
     store:advance(91)
     q:take()

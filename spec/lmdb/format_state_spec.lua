@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- doc/format.md, its second half, against a store: claims, letters, jobs,
+-- doc/format.md, its second half, against a store: claims, dead letters, jobs,
 -- and the invariants, as spec/helper/stored.lua reads them.
 
 local helper = require "spec.helper"
@@ -34,7 +34,7 @@ describe("a claim", function()
     q:push_many { "a", "b", "c" }
     q:take { items = 2 }
     local c = only "claims"
-    assert.same({ queue = 1, space = 0, lane = 0, ["first id"] = 1 }, c.key)
+    assert.same({ queue = 1, space = 0, priority = 0, ["first id"] = 1 }, c.key)
     assert.same({
       ["last id"] = 2, state = 1, token = 1, visible_at = ms(30), left = 2,
       attempts = 0, deliveries = 1, crashes = 0, delay = 0, history = NULL,
@@ -70,7 +70,7 @@ describe("a claim", function()
 
   it("has one entry in due", function()
     q:push("a", { delay = 60, priority = 3 })
-    assert.same({ queue = 1, lane = 3, visible_at = ms(60), space = 1,
+    assert.same({ queue = 1, priority = 3, visible_at = ms(60), space = 1,
                   ["first id"] = 1 }, only "due".key)
     assert.equal(NULL, only "due".value)
   end)
@@ -101,7 +101,7 @@ describe("a claim", function()
   end)
 end)
 
-describe("a letter", function()
+describe("a dead letter", function()
   it("tells what died, why, and after what", function()
     q:push("a", { priority = 4 })
     settle("retry", { delay = 0, error = "busy" })
@@ -135,38 +135,38 @@ describe("a letter", function()
                 { l.reason, l.group, l.error, l.history, l.first_failed_at })
   end)
 
-  it("has a number that rises in its box, and is counted there", function()
+  it("has a number that rises in its DLQ, and is counted there", function()
     q:push_many { "a", "b", "c" }
     for _ = 1, 3 do settle("dead") end
     q.dead:remove(2)
     local found = look()
-    assert.same({ { box = 1, ["letter number"] = 1 },
-                  { box = 1, ["letter number"] = 3 } },
+    assert.same({ { DLQ = 1, ["dead letter number"] = 1 },
+                  { DLQ = 1, ["dead letter number"] = 3 } },
                 { found.letters[1].key, found.letters[2].key })
     assert.equal("orders", found.boxes[1].key)
-    assert.same({ number = 1, ["next letter number"] = 4, count = 2 },
+    assert.same({ number = 1, ["next dead letter number"] = 4, count = 2 },
                 found.boxes[1].value)
   end)
 end)
 
-describe("a replay job", function()
+describe("a named replay", function()
   it("holds its cursor and counts", function()
     q:push_many { "a", "b", "c" }
     for _ = 1, 3 do settle("dead") end
     assert(q.dead:replay {
       job = "again", limit = 1, to = q,
-      where = function(letter) return letter.number > 1 end,
+      where = function(dead_letter) return dead_letter.number > 1 end,
     })
     local j = only "jobs"
     assert.equal("again", j.key)
     assert.same({
-      box = "orders", to = "orders", state = 1, cursor = 2, upto = 3,
+      dlq = "orders", to = "orders", state = 1, cursor = 2, upto = 3,
       seen = 2, moved = 1, skipped = 1, failed = 0,
       started_at = ms(), updated_at = ms(),
     }, j.value)
   end)
 
-  it("has null for a target that is each letter's own queue", function()
+  it("has null for a target that is each dead letter's own queue", function()
     assert(q.dead:replay { job = "again" })
     assert.same({ NULL, 2 }, { only "jobs".value.to, only "jobs".value.state })
   end)
@@ -175,9 +175,9 @@ end)
 
 -- The invariants, from the records alone.
 
--- A line of ids: queue, space, lane.
+-- A line of ids: queue, space, priority.
 local function line_of(key)
-  return ("%d/%d/%d"):format(key.queue, key.space, key.lane)
+  return ("%d/%d/%d"):format(key.queue, key.space, key.priority)
 end
 
 local function is_set(bits, i)
@@ -240,9 +240,10 @@ end
 local function assert_covered(found, lines)
   local head = {}
   for _, r in ipairs(found.queues) do
-    for _, lane in ipairs(r.value["lane list"]) do
-      lane = stored.record("lane", lane)
-      head[("%d/0/%d"):format(r.value.number, lane.priority)] = lane.head
+    for _, priority in ipairs(r.value["priority list"]) do
+      priority = stored.record("priority", priority)
+      head[("%d/0/%d"):format(r.value.number, priority.priority)] =
+        priority.head
     end
   end
   for line, ids in pairs(lines) do
@@ -274,7 +275,7 @@ local function assert_sound()
 end
 
 -- Everything that may happen to a queue, drawn at random.
-local random, lots
+local random, batches
 
 local function outcome(item)
   local n = random(7)
@@ -295,11 +296,11 @@ local events = {
     })
   end,
   function() q:push(("x"):rep(random(30000))) end,
-  function() table.insert(lots, (q:take { items = random(25) })) end,
+  function() table.insert(batches, (q:take { items = random(25) })) end,
   function()
-    local lot = table.remove(lots, random(math.max(#lots, 1)))
-    for i = 1, lot and #lot or 0 do outcome(lot:item(i)) end
-    if lot then lot:settle() end
+    local batch = table.remove(batches, random(math.max(#batches, 1)))
+    for i = 1, batch and #batch or 0 do outcome(batch:item(i)) end
+    if batch then batch:settle() end
   end,
   function() store:advance(random(20)) end,
   function() q:remove(random(200)) end,
@@ -309,7 +310,7 @@ local events = {
 describe("the invariants", function()
   it("hold in the records, whatever happens (I1 to I5)", function()
     math.randomseed(helper.seed)
-    random, lots = math.random, {}
+    random, batches = math.random, {}
     for step = 1, 200 do
       events[random(#events)]()
       if step % 20 == 0 then assert_sound() end

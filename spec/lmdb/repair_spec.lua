@@ -45,29 +45,30 @@ local function items(name)
   return found
 end
 
-local function letters()
+local function dead_letters()
   local found = {}
   local queue = assert(store:queue("orders", { codec = "raw" }))
-  for letter in queue.dead:each() do
-    found[letter.number] = {
-      letter.id, letter.payload, letter.reason, letter.group, letter.error,
-      letter.attempts, letter.died_at, #letter.history,
-      letter.history[1] and letter.history[1].error,
+  for dead_letter in queue.dead:each() do
+    found[dead_letter.number] = {
+      dead_letter.id, dead_letter.payload, dead_letter.reason,
+        dead_letter.group, dead_letter.error,
+      dead_letter.attempts, dead_letter.died_at, #dead_letter.history,
+      dead_letter.history[1] and dead_letter.history[1].error,
     }
   end
   return found
 end
 
-local function settle_each_its_way(lot)
-  for i = 1, #lot do
-    local item = lot:item(i)
-    local verdict = i % 4
-    if verdict == 0 then item:done() end
-    if verdict == 1 then item:retry { error = "busy " .. i } end
-    if verdict == 2 then item:dead { error = "bad " .. i, group = "g" } end
-    if verdict == 3 then item:snooze(50) end
+local function settle_each_its_way(batch)
+  for i = 1, #batch do
+    local item = batch:item(i)
+    local kind = i % 4
+    if kind == 0 then item:done() end
+    if kind == 1 then item:retry { error = "busy " .. i } end
+    if kind == 2 then item:dead { error = "bad " .. i, group = "g" } end
+    if kind == 3 then item:snooze(50) end
   end
-  assert(lot:settle())
+  assert(batch:settle())
 end
 
 -- A store with something of everything.
@@ -105,11 +106,11 @@ describe("repair of a sound store", function()
     assert.equal(length + 1, done.items)
   end)
 
-  it("brings every letter back with its history", function()
-    local before = letters()
+  it("brings every dead letter back with its history", function()
+    local before = dead_letters()
     local done = repair()
-    assert.is_true(done.letters > 5)
-    assert.same(before, letters())
+    assert.is_true(done.dead_letters > 5)
+    assert.same(before, dead_letters())
   end)
 
   it("keeps the queues' options and counters", function()
@@ -125,15 +126,15 @@ describe("repair of a sound store", function()
   end)
 
   it("ends leases without spending anything", function()
-    local lot = q:take { items = 3 }
-    local id = lot:item(1).id
+    local batch = q:take { items = 3 }
+    local id = batch:item(1).id
     local from = store.path
     local to = helper.location()
     local sleeper = helper.spawn([[
       local respool = require "respool"
       local store = respool.open(arg[1])
-      local lot = store:queue("orders", { codec = "raw" }):take { items = 2 }
-      print(#lot == 2 and "leased"); io.stdout:flush()
+      local batch = store:queue("orders", { codec = "raw" }):take { items = 2 }
+      print(#batch == 2 and "leased"); io.stdout:flush()
       os.execute "sleep 60"]], from)
     sleeper:expect "leased"
     assert(store:close())
@@ -254,7 +255,7 @@ local function repair_copy(copy)
   return done, table.concat(done.findings, "\n")
 end
 
--- The payloads of all queues and letters, and how often each is there.
+-- The payloads of all queues and dead letters, and how often each is there.
 local function everything()
   local found = {}
   local function add(payload)
@@ -264,9 +265,9 @@ local function everything()
     local queue = assert(store:queue(name, { codec = "raw" }))
     for item in queue:each() do add(item.payload) end
   end
-  for _, name in ipairs(store:boxes()) do
-    for letter in store:dead(name, { codec = "raw" }):each() do
-      add(letter.payload or letter.bytes)
+  for _, name in ipairs(store:dead_letter_queues()) do
+    for dead_letter in store:dead(name, { codec = "raw" }):each() do
+      add(dead_letter.payload or dead_letter.bytes)
     end
   end
   return found
@@ -330,9 +331,9 @@ describe("repair of a store with a damaged bitmap", function()
     local list = {}
     for i = 1, 10 do list[i] = "item " .. i end
     q:push_many(list)
-    local lot = q:take { items = 10 }
-    lot:item(1):done()
-    assert(lot:settle())
+    local batch = q:take { items = 10 }
+    batch:item(1):done()
+    assert(batch:settle())
     path = close()
   end)
 
@@ -344,7 +345,7 @@ describe("repair of a store with a damaged bitmap", function()
     for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end
   end)
 
-  it("believes a lane that knows of more", function()
+  it("believes a priority that knows of more", function()
     open()
     q:push_many { "1", "2", "3", "4", "5", "6", "7", "8" }
     assert(q:remove(1))
@@ -365,21 +366,22 @@ describe("repair of a store with a damaged bitmap", function()
 end)
 
 describe("repair of a store from which records are gone", function()
-  it("counts what its queues and boxes had more", function()
+  it("counts what its queues and DLQs had more", function()
     open()
     q:push_many { "first", "second" }
     q:push "third"
-    local lot = q:take { items = 2 }
-    lot:item(1):dead { error = "no" }
-    lot:item(2):done()
-    assert(lot:settle())
+    local batch = q:take { items = 2 }
+    batch:item(1):dead { error = "no" }
+    batch:item(2):done()
+    assert(batch:settle())
     q:push "fourth"
     local copy = damaged(close(), "del", "segments", 0)
     stored.damage(copy, "del", "letters", 0)
     local done, said = repair_copy(copy)
-    assert.same({ 1, 1 }, { done.lost_items, done.lost_letters })
+    assert.same({ 1, 1 }, { done.lost_items, done.lost_dead_letters })
     assert.matches('queue "orders" has 1 items, where its record says 2', said)
-    assert.matches('box "orders" has 0 letters, where its record says 1', said)
+    assert.matches('DLQ "orders" has 0 dead letters, where its record says 1',
+      said)
   end)
 end)
 

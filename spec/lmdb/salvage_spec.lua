@@ -21,7 +21,7 @@ local function word(i)
 end
 
 -- Pushes lists of items of all sizes and settles some; returns the payloads
--- that are there, in queues and boxes, and all that ever were.
+-- that are there, in queues and DLQs, and all that ever were.
 local function populate()
   local there = {}
   local function push(n, size, options)
@@ -41,17 +41,17 @@ local function populate()
   push(3, 50000)
   local gone = {}
   for _ = 1, 25 do
-    local lot = q:take { items = math.random(20) }
-    for i = 1, #lot do
+    local batch = q:take { items = math.random(20) }
+    for i = 1, #batch do
       local way = math.random(4)
-      local item = lot:item(i)
+      local item = batch:item(i)
       if way == 1 then
         gone[item.payload] = true
         item:done()
       elseif way == 2 then item:dead { error = "no" }
       elseif way == 3 then item:retry { delay = 900 } end
     end
-    assert(lot:settle())
+    assert(batch:settle())
   end
   local left = {}
   for _, payload in ipairs(there) do
@@ -84,7 +84,7 @@ local function make(seed)
   return { left = left, all = all, path = path, bytes = bytes, at = at }
 end
 
--- The payloads of all queues and boxes of the repaired store.
+-- The payloads of all queues and DLQs of the repaired store.
 local function collect()
   local found = {}
   for _, name in ipairs(store:queues()) do
@@ -92,10 +92,10 @@ local function collect()
       found[#found + 1] = item.payload
     end
   end
-  for _, name in ipairs(store:boxes()) do
-    for letter in store:dead(name, { codec = "raw" }):each() do
-      if letter.reason ~= "undecodable" then
-        found[#found + 1] = letter.payload
+  for _, name in ipairs(store:dead_letter_queues()) do
+    for dead_letter in store:dead(name, { codec = "raw" }):each() do
+      if dead_letter.reason ~= "undecodable" then
+        found[#found + 1] = dead_letter.payload
       end
     end
   end

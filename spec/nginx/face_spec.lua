@@ -18,8 +18,8 @@ local ADMIN = [[
     require("resty.respool.http").metrics { store = "${store}" } } }
 ]]
 
--- Locations of intakes: options of intake() by path.
-local function intakes(by_path)
+-- Locations of intakes: options of receive() by path.
+local function receivers(by_path)
   local parts = { ADMIN }
   for path, options in pairs(by_path) do
     parts[#parts + 1] = ([[location = /%s { content_by_lua_block {
@@ -32,10 +32,10 @@ end
 local EXIT = 'exit_worker_by_lua_block { require("resty.respool").exit() }'
 
 local function start(by_path)
-  return nginx.start { http = EXIT, server = intakes(by_path or {}) }
+  return nginx.start { http = EXIT, server = receivers(by_path or {}) }
 end
 
--- Letters of a box: `n` of group "g", each with its number as payload.
+-- Dead letters of a DLQ: `n` of group "g", each with its number as payload.
 local function bury(n, count, policy)
   n:look(function(store)
     local q = store:queue("orders", policy)
@@ -45,7 +45,7 @@ local function bury(n, count, policy)
   end)
 end
 
-local function letters(n)
+local function dead_letters(n)
   return n:look(function(store) return store:dead "orders":count() end)
 end
 
@@ -130,7 +130,8 @@ describe("The HTTP face", function()
     assert.equal(405, select(2, n:request("/health", "-X POST")))
   end)
 
-  it("lists queues, items and letters, retries and removes these", function()
+  it("lists queues, items and dead letters, retries and removes these",
+    function()
     local n = start_face()
     n:post("/orders", '{"n":1}')
     n:look(function(store)
@@ -146,19 +147,20 @@ describe("The HTTP face", function()
     assert.equal(4, json(n:request "/admin/queues/orders").pushed)
     assert.equal("/w==", json(n:request "/admin/queues/orders/items")
                            .items[1].payload["$base64"])
-    assert.same({ { name = "orders", letters = 3 } },
-                json(n:request "/admin/boxes").boxes)
-    local box = "/admin/boxes/orders/"
-    local list = json(n:request(box .. "letters?limit=2")).letters
+    assert.same({ { name = "orders", dead_letters = 3 } },
+                json(n:request "/admin/dead").dead_letter_queues)
+    local dlq = "/admin/dead/orders/"
+    local list = json(n:request(dlq .. "items?limit=2")).dead_letters
     assert.same({ 2, 1, "g" },
                 { #list, list[1].payload.n, list[1].group })
-    assert.equal(3, json(n:request(box .. "groups")).groups[1].count)
-    assert.equal(1, json(n:request(box .. "letters/1")).payload.n)
-    assert.equal(200, select(2, n:request(box .. "letters/1/retry",
+    assert.equal(3, json(n:request(dlq .. "groups")).groups[1].count)
+    assert.equal(1, json(n:request(dlq .. "items/1")).payload.n)
+    assert.equal(200, select(2, n:request(dlq .. "items/1/retry",
                                           "-X POST")))
-    assert.equal(200, select(2, n:request(box .. "letters/2", "-X DELETE")))
-    assert.equal(1, json(n:request(box .. "replay?group=g", "-X POST")).moved)
-    assert.equal(404, select(2, n:request(box .. "letters/1")))
+    assert.equal(200,
+      select(2, n:request(dlq .. "items/2", "-X DELETE")))
+    assert.equal(1, json(n:request(dlq .. "replay?group=g", "-X POST")).moved)
+    assert.equal(404, select(2, n:request(dlq .. "items/1")))
     assert.equal(404, select(2, n:request "/admin/queues/none"))
     assert.equal(404, select(2, n:request "/admin/nothing"))
     local _, status, head = n:request("/admin/queues", "-X POST")
@@ -182,24 +184,24 @@ describe("A parameter", function()
       "limit=1;group=g", "group=g#x",
     } do
       assert.same({ 400, "PARAMETER" }, said(n:request(
-        "/", ("-X POST --request-target '/admin/boxes/orders/replay?%s'")
+        "/", ("-X POST --request-target '/admin/dead/orders/replay?%s'")
           :format(query))), query)
     end
-    assert.equal(3, letters(n))
+    assert.equal(3, dead_letters(n))
     assert.equal(1, cjson.decode((n:request(
-      "/admin/boxes/orders/replay?limit=1&group=g", "-X POST"))).moved)
-    assert.equal(2, letters(n))
+      "/admin/dead/orders/replay?limit=1&group=g", "-X POST"))).moved)
+    assert.equal(2, dead_letters(n))
   end)
 
   it("in the body is not taken for none", function()
     local n = start()
     bury(n, 2)
-    local box = "/admin/boxes/orders/"
-    assert.same({ 400, "BODY" }, said(n:post(box .. "replay", "limit=1")))
+    local dlq = "/admin/dead/orders/"
+    assert.same({ 400, "BODY" }, said(n:post(dlq .. "replay", "limit=1")))
     assert.same({ 400, "BODY" },
-                said(n:post(box .. "letters/1", "x", "-X DELETE")))
-    assert.equal(2, letters(n))
-    assert.equal(200, select(2, n:post(box .. "replay", "")))
+                said(n:post(dlq .. "items/1", "x", "-X DELETE")))
+    assert.equal(2, dead_letters(n))
+    assert.equal(200, select(2, n:post(dlq .. "replay", "")))
   end)
 
   it("is named by the answer that refuses it, whatever the route", function()
@@ -207,19 +209,20 @@ describe("A parameter", function()
     bury(n, 1)
     for path, name in pairs {
       ["queues?x=1"] = "x", ["queues/orders/items?limit=1001"] = "limit",
-      ["boxes/orders/letters?after=-1"] = "after",
-      ["boxes/orders/letters?order=old"] = "order",
-      ["boxes/orders/letters?group"] = "group",
-      ["boxes/orders/letters/1?limit=1"] = "limit",
+      ["dead/orders/items?after=-1"] = "after",
+      ["dead/orders/items?order=old"] = "order",
+      ["dead/orders/items?group"] = "group",
+      ["dead/orders/items/1?limit=1"] = "limit",
     } do
       local body, status = n:request("/admin/" .. path)
       assert.equal(400, status)
       assert.matches("parameter '" .. name .. "'", cjson.decode(body).message)
     end
-    assert.equal(404, select(2, n:request "/admin/boxes/orders/letters/0x1"))
+    assert.equal(404,
+      select(2, n:request "/admin/dead/orders/items/0x1"))
   end)
 
-  it("group may be empty, for letters without one", function()
+  it("group may be empty, for dead letters without one", function()
     local n = start()
     bury(n, 1)
     n:look(function(store)
@@ -228,7 +231,7 @@ describe("A parameter", function()
       q:work(function(_, item) item:dead {} end, { max = 1 })
     end)
     assert.equal(1, cjson.decode((n:request(
-      "/admin/boxes/orders/replay?group=", "-X POST"))).moved)
+      "/admin/dead/orders/replay?group=", "-X POST"))).moved)
     assert.equal("no group", n:look(function(store)
       return store:queue "orders":peek()[1].payload
     end))
@@ -240,10 +243,10 @@ describe("A replay that stops half way", function()
     local n = start()
     bury(n, 300, { max_attempts = 1 })
     n:look(function(store) store:queue("orders", { max_items = 150 }) end)
-    local body, status = n:request("/admin/boxes/orders/replay", "-X POST")
+    local body, status = n:request("/admin/dead/orders/replay", "-X POST")
     local told = cjson.decode(body)
     assert.same({ 429, "FULL" }, { status, told.error })
-    assert.equal(300 - letters(n), told.moved)
+    assert.equal(300 - dead_letters(n), told.moved)
     assert.is_true(told.moved > 0)
     assert.same({ g = told.moved }, told.by_group)
   end)
@@ -269,9 +272,9 @@ describe("What is told of a store", function()
   it("has lists where there is nothing", function()
     local n = start()
     for path, body in pairs {
-      queues = '{"queues":[]}', boxes = '{"boxes":[]}',
-      ["boxes/none/letters"] = '{"letters":[]}',
-      ["boxes/none/groups"] = '{"groups":[]}',
+      queues = '{"queues":[]}', dead = '{"dead_letter_queues":[]}',
+      ["dead/none/items"] = '{"dead_letters":[]}',
+      ["dead/none/groups"] = '{"groups":[]}',
     } do
       assert.equal(body .. "\n", (n:request("/admin/" .. path)))
     end
@@ -281,10 +284,11 @@ describe("What is told of a store", function()
       q:work(function(_, item) item:dead {} end, { max = 1 })
     end)
     assert.equal('{"items":[]}\n', (n:request "/admin/queues/orders/items"))
-    assert.matches('"history":[]', n:request "/admin/boxes/orders/letters/1",
+    assert.matches('"history":[]',
+      n:request "/admin/dead/orders/items/1",
                    1, true)
     assert.matches('"errors":[]',
-      n:request("/admin/boxes/orders/replay", "-X POST"), 1, true)
+      n:request("/admin/dead/orders/replay", "-X POST"), 1, true)
   end)
 
   it("has all figures of a queue", function()
@@ -312,14 +316,14 @@ describe("What is told of a store", function()
       return cjson.decode((n:request(path)))
     end
     assert.same(weird, get "/admin/queues".queues[1].name)
-    assert.same(weird, get "/admin/boxes".boxes[1].name)
-    local letter = get "/admin/boxes/we%FFird/letters/1"
-    assert.same({ ["$base64"] = "/w==" }, letter.history[1].error)
-    assert.same({ ["$base64"] = "/w==" }, letter.headers.t)
+    assert.same(weird, get "/admin/dead".dead_letter_queues[1].name)
+    local dead_letter = get "/admin/dead/we%FFird/items/1"
+    assert.same({ ["$base64"] = "/w==" }, dead_letter.history[1].error)
+    assert.same({ ["$base64"] = "/w==" }, dead_letter.headers.t)
     assert.same({ ["$base64"] = "Z/8=" },
-                get "/admin/boxes/we%FFird/groups".groups[1].group)
+                get "/admin/dead/we%FFird/groups".groups[1].group)
     assert.equal(0, get "/health".components.queues["$base64:d2X/aXJk"].ready)
-    local replayed = n:request("/admin/boxes/we%FFird/replay?group=g%FF",
+    local replayed = n:request("/admin/dead/we%FFird/replay?group=g%FF",
                                "-X POST")
     assert.same({ ["$base64:Z/8="] = 2 }, cjson.decode(replayed).by_group)
   end)
@@ -333,7 +337,7 @@ describe("A path", function()
     for _, path in ipairs {
       "//admin/queues/orders/items", "/%61dmin/queues/orders/items",
       "/x/../admin/queues/orders/items", "/admin/./queues//orders/items/",
-      "/admin/boxes/%2e%2e/queues/orders/items",
+      "/admin/dead/%2e%2e/queues/orders/items",
     } do
       assert.equal(plain, (n:request(path, "--path-as-is")), path)
     end
@@ -365,9 +369,9 @@ describe("A path", function()
       location /old/ { rewrite ^/old/(.*)$ /admin/queues/$1 last; }
     ]] }
     bury(n, 1)
-    assert.equal(403, select(2, n:request "/admin/boxes"))
+    assert.equal(403, select(2, n:request "/admin/dead"))
     assert.equal(404, select(2, n:request(
-      "/admin/queues/a%2Fb/../../boxes", "--path-as-is")))
+      "/admin/queues/a%2Fb/../../dead", "--path-as-is")))
     assert.equal(200, select(2, n:request "/old/orders"))
   end)
 
@@ -400,7 +404,7 @@ describe("HEAD", function()
   end)
 end)
 
-describe("An intake of JSON", function()
+describe("An receive of JSON", function()
   it("stores what was sent, or refuses it", function()
     local n = start { j = 'queue = "j", json = true' }
     for _, body in ipairs {
@@ -429,7 +433,7 @@ describe("An intake of JSON", function()
   end)
 end)
 
-describe("The function push of an intake", function()
+describe("The function push of an receive", function()
   it("cannot be made to fail but by the client's fault", function()
     local n = start { j = [[queue = "j", json = true, push = function(o)
       return { key = o.key } end]] }
@@ -444,7 +448,7 @@ describe("The function push of an intake", function()
   end)
 end)
 
-describe("The options of an intake", function()
+describe("The options of an receive", function()
   it("hold whoever has opened the queue before", function()
     local n = start {
       a = 'queue = "q"', b = 'queue = "q", options = { max_items = 2 }',
@@ -501,7 +505,7 @@ describe("The options of an intake", function()
   end)
 end)
 
-describe("A check of an intake", function()
+describe("A check of an receive", function()
   it("tells the client why, and nothing of where", function()
     local n = start {
       j = [[queue = "j", json = true, options = { check = function(o)

@@ -91,17 +91,17 @@ describe("inside nginx", function()
       location = / { content_by_lua_block {
         local orders, store = require "orders", require "store"
         for i = 1, 3 do assert(orders:push { n = i }) end
-        local lot = assert(orders:take { items = 2, wait = 1 })
-        assert(lot:extend(60))
-        for order, item in lot:each() do
+        local batch = assert(orders:take { items = 2, wait = 1 })
+        assert(batch:extend(60))
+        for order, item in batch:each() do
           if order.n == 1 then item:done() else item:dead { group = "no" } end
         end
-        local _, next_lot = assert(lot:settle { take = { items = 5 } })
+        local _, next_batch = assert(batch:settle { take = { items = 5 } })
         assert(store:transaction(function(tx)
-          for _, item in next_lot:each() do tx:done(item) end
+          for _, item in next_batch:each() do tx:done(item) end
           tx:push(orders, { n = 4 })
         end))
-        assert(next_lot:close() and lot:close())
+        assert(next_batch:close() and batch:close())
         assert(#orders:take() == 1) -- collected: its lease runs out
         assert(orders.dead:retry(1))
         assert(orders.dead:groups() and store:check()[1] == nil)
@@ -118,9 +118,9 @@ describe("inside nginx", function()
   it("a take wakes up for a push of another process", function()
     local n = nginx.start { http = OPEN, server = [[
       location = / { content_by_lua_block {
-        local lot = assert(require"orders":take { wait = 10 })
-        for order, item in lot:each() do ngx.print(order) item:done() end
-        assert(lot:close())
+        local batch = assert(require"orders":take { wait = 10 })
+        for order, item in batch:each() do ngx.print(order) item:done() end
+        assert(batch:close())
       } }
     ]] }
     local answer = nginx.beside(("curl -s http://127.0.0.1:%d/"):format(n.port))
@@ -379,7 +379,7 @@ describe("a worker in nginx", function()
 
   it("fails an item whose push is refused, and goes on", function()
     local n = nginx.start { http = consumer [[
-      options = { max_attempts = 1 }, lot = 20, handle = function(i, item)
+      options = { max_attempts = 1 }, batch = 20, handle = function(i, item)
         item:push(seen, i, i % 10 == 3 and { key = "three" } or nil)
       end]] }
     push_numbers(n, 40)
@@ -393,7 +393,7 @@ describe("a worker in nginx", function()
     end)
   end)
 
-  it("runs a job script", function()
+  it("runs a worker script", function()
     local dir = helper.dir()
     helper.write(dir .. "/job.lua", [[return { queue = "mails",
       handle = function(mail) return nil, { message = mail, retryable = false }
@@ -404,10 +404,10 @@ describe("a worker in nginx", function()
           store = "${store}", script = "%s/job.lua" })
       } ]]):format(dir) }
     n:look(function(store) store:queue("mails"):push "no" end)
-    n:await("a letter", function()
+    n:await("a dead letter", function()
       return n:look(function(store)
-        local letter = store:queue("mails").dead:oldest()
-        return letter and letter.error == "no"
+        local dead_letter = store:queue("mails").dead:oldest()
+        return dead_letter and dead_letter.error == "no"
       end)
     end)
   end)
@@ -575,7 +575,7 @@ describe("the life of nginx", function()
       handle = function(i, item)
         ngx.sleep(i <= 2 and 1 or 0.001)
         item:push(seen, i)
-      end, concurrency = 2, lot = 1, deadline = 2]] }
+      end, concurrency = 2, batch = 1, deadline = 2]] }
     push_numbers(n, 200)
     n:await("it is at work", function()
       return counts(n, "orders").leased > 0
@@ -695,8 +695,8 @@ describe("the page about nginx", function()
     local n = nginx.at(dir, port)
     n:await("the example is up", function() return n:is_up() end, 30)
     assert.equal(202, (select(2, n:post("/orders", "{}"))))
-    n:await("a letter", function()
-      return n:request "/admin/boxes/orders/letters":find '"no sku"'
+    n:await("a dead letter", function()
+      return n:request "/admin/dead/orders/items":find '"no sku"'
     end)
     n:stop()
     assert.is_truthy(stop():find "curl")

@@ -107,7 +107,7 @@ local function while_locked(n, fn)
   lock:close()
 end
 
-local function letter_of(n)
+local function dead_letter_of(n)
   return n:look(function(store)
     return store:queue("orders").dead:oldest()
   end)
@@ -149,7 +149,7 @@ describe("a handler that waits in a coroutine", function()
 
   it("does not keep the others of its worker from being killed", function()
     local n = start([[if n == 1 then ]] .. WAITS .. [[ else ngx.sleep(60) end]],
-                    "deadline = 0.2, concurrency = 2, lot = 1")
+                    "deadline = 0.2, concurrency = 2, batch = 1")
     push_numbers(n, 2)
     await_log(n, "begun 1")
     await_log(n, "begun 2")
@@ -182,9 +182,9 @@ describe("a handler that ends its light thread", function()
   local function other_two_are_handled(n)
     push_numbers(n, 3)
     await_done(n, 2)
-    n:await("a letter", function() return letter_of(n) end)
+    n:await("a dead letter", function() return dead_letter_of(n) end)
     assert.equal(0, counts(n).leased)
-    return letter_of(n).error
+    return dead_letter_of(n).error
   end
 
   it("fails its item, by ngx.exit", function()
@@ -208,7 +208,7 @@ describe("a handler that ends its light thread", function()
   it("is found out when its timer was one of two", function()
     local n = start([[
       if n == 1 then ngx.sleep(0.05) ngx.ctx = {} ngx.exit(200) end]],
-      "concurrency = 2, lot = 1")
+      "concurrency = 2, batch = 1")
     other_two_are_handled(n)
   end)
 
@@ -238,7 +238,7 @@ end)
 
 describe("many consumers", function()
   it("take one connection and one running timer", function()
-    local n = start("ngx.sleep(0.01)", "concurrency = 300, lot = 1",
+    local n = start("ngx.sleep(0.01)", "concurrency = 300, batch = 1",
                     { connections = 64 })
     push_numbers(n, 600)
     await_done(n, 600)
@@ -253,7 +253,7 @@ describe("many consumers", function()
       init_worker_by_lua_block {
         local threads, n = {}, 0
         assert(require("resty.respool.worker").start {
-          store = "${store}", queue = "orders", concurrency = 2, lot = 500,
+          store = "${store}", queue = "orders", concurrency = 2, batch = 500,
           handle = function()
             local thread = coroutine.running()
             if not threads[thread] then n, threads[thread] = n + 1, true end
@@ -335,8 +335,8 @@ describe("an old worker", function()
   end
 
   ends("a take that waits", [[
-    local lot = assert(require"clicks":take { wait = math.huge })
-    ngx.print(#lot == 0 and "through")]])
+    local batch = assert(require"clicks":take { wait = math.huge })
+    ngx.print(#batch == 0 and "through")]])
 
   ends("a push that waits for room", [[
     local small = assert(require"store":queue("small", {
@@ -382,7 +382,8 @@ describe("a phase that cannot wait", function()
 
   it("is told what has to wait in words of the API", function()
     local n = in_log "require'orders'.dead:retry(1)"
-    assert.is_truthy(said(n, "/log"):find "^nil PHASE moving letters has to")
+    assert.is_truthy(said(n,
+      "/log"):find "^nil PHASE moving dead letters has to")
   end)
 
   it("is told FULL by a full buffer that only a flush would help", function()

@@ -102,7 +102,7 @@ describe("on_dead", function()
     assert.equal("warn", logged("an item died")[1].level)
   end)
 
-  it("is told when the letter is there", function()
+  it("is told when the dead letter is there", function()
     local store, count = open(), nil
     local q
     q = queue(store, { on_dead = function() count = q.dead:count() end })
@@ -111,17 +111,17 @@ describe("on_dead", function()
     assert.equal(1, count)
   end)
 
-  it("is told of what was rejected, one by one or as a lot", function()
+  it("is told of what was rejected, one by one or as a batch", function()
     local q = queue(open())
     q:push_many { "a", "b", "c" }
-    local lot = q:take { items = 3 }
-    lot:item(1):dead { error = "x" }
-    lot:dead { error = "y", group = "g" }
+    local batch = q:take { items = 3 }
+    batch:item(1):dead { error = "x" }
+    batch:dead { error = "y", group = "g" }
     assert.same({}, deaths)
-    lot:settle()
+    batch:settle()
     assert.same({ { "a", "rejected", nil, "x" }, { "b", "rejected", "g", "y" },
                   { "c", "rejected", "g", "y" } }, deaths)
-    lot:close()
+    batch:close()
     assert.equal(3, #deaths)
   end)
 
@@ -136,13 +136,13 @@ describe("on_dead", function()
      function()
     local q = queue(open(), { max_attempts = 2 })
     q:push_many { "retried", "done", "dropped" }
-    local lot = q:take { items = 3 }
-    lot:item(1):dead()
-    lot:item(1):retry()
-    lot:item(2):dead()
-    lot:item(2):done()
-    lot:item(3):drop()
-    lot:settle()
+    local batch = q:take { items = 3 }
+    batch:item(1):dead()
+    batch:item(1):retry()
+    batch:item(2):dead()
+    batch:item(2):done()
+    batch:item(3):drop()
+    batch:settle()
     assert.same({}, deaths)
   end)
 
@@ -150,11 +150,11 @@ describe("on_dead", function()
     local store = open()
     local q = queue(store, { lease = 10 })
     q:push "a"
-    local lot = q:take()
-    lot:item(1):dead()
+    local batch = q:take()
+    batch:item(1):dead()
     store:advance(11)
     assert(q:take())
-    assert.is_nil(lot:settle())
+    assert.is_nil(batch:settle())
     assert.same({}, deaths)
   end)
 
@@ -163,8 +163,8 @@ describe("on_dead", function()
     local q = queue(store, { ttl = 5, dead_letter = "late" })
     q:push("a", { headers = { n = 1 } })
     store:advance(6)
-    local lot = q:take()
-    assert.equal(0, #lot)
+    local batch = q:take()
+    assert.equal(0, #batch)
     assert.same({ { "a", "expired" } }, deaths)
     assert.equal(1, store:dead("late"):count())
   end)
@@ -175,10 +175,10 @@ describe("on_dead", function()
     local q = queue(store)
     q:push "a"
     q:push("b", { ttl = 5 })
-    local lot = q:take()
+    local batch = q:take()
     store:advance(6)
-    lot:done()
-    local ok, more = lot:settle { take = {} }
+    batch:done()
+    local ok, more = batch:settle { take = {} }
     assert.is_true(ok)
     assert.equal(0, #more)
     assert.same({ { "b", "expired" } }, deaths)
@@ -194,7 +194,7 @@ describe("on_dead", function()
     assert.same({ { "a", "crashed", nil, "the lease ran out" } }, deaths)
   end)
 
-  -- Letters of pushes that had no room were told to nobody.
+  -- Dead letters of pushes that had no room were told to nobody.
   it("is told of what a full queue buries, however it was pushed", function()
     local store = open()
     local q = queue(store, { max_items = 1, overflow = "dead" })
@@ -204,9 +204,9 @@ describe("on_dead", function()
     q:push_many { "b", "c" }
     store:transaction(function(tx) tx:push(q, "d") end)
     jobs:push_many { 1, 2 }
-    local lot = jobs:take()
-    lot:done()
-    assert(lot:settle { push = { { queue = q, payload = "e" } } })
+    local batch = jobs:take()
+    batch:done()
+    assert(batch:settle { push = { { queue = q, payload = "e" } } })
     jobs:work(function(_, item) item:push(q, "f") end, empty)
     local told = {}
     for i, death in ipairs(deaths) do
@@ -311,7 +311,7 @@ describe("on_dead", function()
     local q
     q = queue(store, { on_dead = function() store:close() end })
     q:push_many { "a", "b" }
-    local counts = q:work(function() error "no" end, { lot = 1 })
+    local counts = q:work(function() error "no" end, { batch = 1 })
     assert.is_table(counts)
     local again = assert(helper.open(store.path, { clock = "manual" }))
     assert.equal(1, again:queue("orders"):length().ready)
@@ -324,12 +324,12 @@ describe("on_error", function()
     local q = open():queue("orders", {
       max_attempts = 1,
       decide = function() error("undecided", 0) end,
-      dead_letter = function() error("no box", 0) end,
+      dead_letter = function() error("no DLQ", 0) end,
     })
     q:push "a"
     q:work(function() error "no" end, empty)
     assert.same({ { message = "undecided", where = "decide" },
-                  { message = "no box", where = "dead_letter" } }, errors)
+                  { message = "no DLQ", where = "dead_letter" } }, errors)
   end)
 
   it("is told of a flush that failed, with its code", function()
@@ -370,7 +370,7 @@ end)
 describe("log", function()
   it("is told of leases that were lost in work", function()
     local store = open()
-    local q = store:queue("orders", { lease = 10, max_hold = 20 })
+    local q = store:queue("orders", { lease = 10, max_lease = 20 })
     q:push "a"
     local calls = 0
     q:work(function()
@@ -397,7 +397,7 @@ describe("log", function()
   end)
 end)
 
--- Whoever came after the store was closed met a closed lot, and work raised
+-- Whoever came after the store was closed met a closed batch, and work raised
 -- what is a misuse.
 describe("a function that closes the store", function()
   local store, q, calls
@@ -437,7 +437,7 @@ describe("a function that closes the store", function()
       queue(options)
       local ready, counts = ready_after(function(payload)
         if payload == "b" then fail() end
-      end, { lot = 3 })
+      end, { batch = 3 })
       assert.equal("b c", ready)
       assert.equal(0, counts.failed)
     end
@@ -450,7 +450,7 @@ describe("a function that closes the store", function()
     settles_first { decide = function() close() return "dead" end }
     settles_first { max_attempts = 1, dead_letter = function()
       close()
-      return "box"
+      return "dlq"
     end }
   end)
 
@@ -466,9 +466,9 @@ describe("a function that closes the store", function()
     end)))
   end)
 
-  it("may be on_dead, of the first of several letters", function()
+  it("may be on_dead, of the first of several dead letters", function()
     queue { max_attempts = 1, on_dead = close }
-    local ready, _, new = ready_after(fail, { lot = 2 })
+    local ready, _, new = ready_after(fail, { batch = 2 })
     assert.equal("c", ready)
     assert.equal(2, new:dead("orders"):count())
   end)
@@ -494,11 +494,11 @@ describe("a function that closes the store", function()
   it("may be the log that hears of lost leases", function()
     queue { store = { log = function(_, message)
       if message == "leases were lost" then close() end
-    end }, lease = 10, max_hold = 20 }
+    end }, lease = 10, max_lease = 20 }
     assert.equal("a b c", (ready_after(function()
       store:advance(100)
       assert.equal(1, #q:take { lease = 1000 })
-    end, { lot = 1 })))
+    end, { batch = 1 })))
   end)
 
   it("may be an upgrade, whose item no handler sees", function()
@@ -545,16 +545,16 @@ describe("a function that closes the store", function()
     end
   end)
 
-  it("may be called for lots", function()
+  it("may be called for batches", function()
     for _, options in ipairs {
       { on_handler_error = close }, { max_attempts = 1, dead_letter = close },
     } do
       queue(options)
-      assert.is_table(q:work_lots(fail, { lot = 3 }))
+      assert.is_table(q:work_batches(fail, { batch = 3 }))
       assert.equal(1, calls)
     end
     queue { dead_letter = close }
-    assert.is_table(q:work_lots(function() return respool.dead() end))
+    assert.is_table(q:work_batches(function() return respool.dead() end))
     assert.equal(1, calls)
   end)
 
@@ -563,7 +563,7 @@ describe("a function that closes the store", function()
     local full = store:queue("full", { max_items = 1 })
     local ready, counts, new = ready_after(function(payload, item)
       item:push(full, payload)
-    end, { lot = 3 })
+    end, { batch = 3 })
     assert.equal("b c", ready)
     assert.equal(0, counts.failed)
     assert.same({ "a" }, helper.payloads(new:queue "full"))
@@ -574,7 +574,7 @@ describe("a function that closes the store", function()
       calls = calls + 1
       store:close(10)
     end, max_attempts = 1 }
-    local ready, counts, new = ready_after(fail, { lot = 2 })
+    local ready, counts, new = ready_after(fail, { batch = 2 })
     assert.equal("b c", ready)
     assert.equal(1, counts.failed)
     assert.equal(1, new:dead("orders"):count())

@@ -82,10 +82,10 @@ describe("store:metrics", function()
     assert.equal(1, m["respool_items{queue=orders,state=ready}"])
     assert.equal(1, m["respool_items{queue=orders,state=leased}"])
     assert.equal(0, m["respool_items{queue=orders,state=waiting}"])
-    assert.equal(1, m["respool_letters{box=orders}"])
+    assert.equal(1, m["respool_dead_items{dlq=orders}"])
     assert.equal(8, m["respool_oldest_age_seconds{queue=orders}"])
     assert.equal(q:stats().bytes, m["respool_queue_bytes{queue=orders}"])
-    assert.equal(0, m["respool_kept_items{queue=orders}"])
+    assert.equal(0, m["respool_history_items{queue=orders}"])
   end)
 
   it("counts payload bytes in and out, of large items too (I2)", function()
@@ -120,7 +120,7 @@ describe("store:metrics", function()
     b:flush()
     local m = metrics(store)
     assert.equal(2, m["respool_flushes_total{queue=orders,reason=items}"])
-    assert.equal(1, m["respool_flushes_total{queue=orders,reason=hand}"])
+    assert.equal(1, m["respool_flushes_total{queue=orders,reason=manual}"])
     assert.equal(0, m["respool_flushes_total{queue=orders,reason=close}"])
     assert.equal(0, m["respool_buffered_items{queue=orders}"])
     assert.equal(5, m["respool_pushed_total{queue=orders}"])
@@ -133,7 +133,7 @@ describe("store:metrics", function()
     local m = metrics(store)
     assert.equal(2, m["respool_commit_seconds_count{}"] - before)
     assert.equal(m["respool_commit_seconds_count{}"],
-                 m["respool_commit_verbs_bucket{le=1.0}"])
+                 m["respool_commit_operations_bucket{le=1.0}"])
     local stats = store:stats()
     assert.equal(stats.map_bytes, m["respool_map_bytes{}"])
     assert.equal(stats.file_bytes, m["respool_file_bytes{}"])
@@ -167,15 +167,15 @@ describe("store:metrics", function()
 
   -- A queue whose name was what another's bytes are spelt as gave its series
   -- a second time.
-  it("gives each queue and box a series of its own", function()
+  it("gives each queue and DLQ a series of its own", function()
     local names = { "\255", [[\xff]], [[\xFF]], [[\\xff]], [[\x5cxff]], [[\]],
                     "\\\255", [[\x5c]], "\252", "ü", [[\xc3\xbc]], [[ü\xff]] }
     for i, name in ipairs(names) do
       local named = store:queue(name)
       for _ = 1, i do named:push(1) end
-      local lot = named:take()
-      lot:dead()
-      assert(lot:settle())
+      local batch = named:take()
+      batch:dead()
+      assert(batch:settle())
     end
     for _, format in ipairs { "prometheus", "openmetrics" } do
       local seen, n = {}, 0
@@ -185,13 +185,13 @@ describe("store:metrics", function()
         if series then seen[series], n = true, n + 1 end
       end
       assert.is_true(n > 100)
-      local pushed, boxes = {}, 0
+      local pushed, dlqs = {}, 0
       for series, value in pairs(metrics(store, format)) do
         if series:find "^respool_pushed_total" then pushed[value] = true end
-        if series:find "^respool_letters" then boxes = boxes + 1 end
+        if series:find "^respool_dead_items" then dlqs = dlqs + 1 end
       end
       for i = 1, #names do assert.is_true(pushed[i], names[i]) end
-      assert.equal(#names, boxes)
+      assert.equal(#names, dlqs)
     end
   end)
 
@@ -274,9 +274,9 @@ describe("queue:stats", function()
     assert.near(0, q:stats().handle.sum, 0.001)
   end)
 
-  it("gives each item of a lot its part of the time", function()
+  it("gives each item of a batch its part of the time", function()
     q:push_many { 1, 2, 3, 4 }
-    q:work_lots(function() store:advance(8) end, { stop_when_empty = true })
+    q:work_batches(function() store:advance(8) end, { stop_when_empty = true })
     local h = q:stats().handle
     assert.equal(4, h.count)
     assert.near(8, h.sum, 0.001)

@@ -72,11 +72,11 @@ describe("a queue that rejects", function()
     queue { max_items = 2 }
     assert(q:push("a", { delay = 60 }))
     push "b"
-    local lot = assert(q:take())
+    local batch = assert(q:take())
     local _, _, code = q:push "c"
     assert.equal("FULL", code)
-    lot:done()
-    assert(lot:settle())
+    batch:done()
+    assert(batch:settle())
     push "c"
   end)
 
@@ -97,8 +97,8 @@ describe("a queue that rejects", function()
 end)
 
 -- A push that could never fit waited for room for ever; in a buffer, with all
--- that came behind it. The item went on to the letters of a queue that buries,
--- which no replay could bring back.
+-- that came behind it. The item went on to the dead letters of a queue that
+-- buries, which no replay could bring back.
 describe("an item that is larger than its queue may be", function()
   local BIG = ("x"):rep(200)
   local POLICIES = { "reject", "drop_oldest", "dead", "wait" }
@@ -136,11 +136,11 @@ describe("an item that is larger than its queue may be", function()
       jobs:push "job"
       local function pushes(tx) tx:push(q, BIG) end
       assert.equal("TOO_LARGE", helper.code(store:transaction(pushes)))
-      local lot = assert(jobs:take())
-      lot:done()
-      assert.equal("TOO_LARGE", helper.code(lot:settle {
+      local batch = assert(jobs:take())
+      batch:done()
+      assert.equal("TOO_LARGE", helper.code(batch:settle {
         push = { { queue = q, payload = BIG } } }))
-      lot:close()
+      batch:close()
     end)
   end)
 
@@ -310,9 +310,9 @@ describe("items that have expired in a full queue", function()
     end))
     store:advance(10)
     assert(jobs:push "job")
-    local lot = assert(jobs:take())
-    lot:done()
-    assert(lot:settle { push = { { queue = q, payload = "b", ttl = 10 } } })
+    local batch = assert(jobs:take())
+    batch:done()
+    assert(batch:settle { push = { { queue = q, payload = "b", ttl = 10 } } })
     store:advance(10)
     local b = assert(store:queue("orders", { buffer = {} }))
     assert(b:push "c")
@@ -325,11 +325,11 @@ describe("items that have expired in a full queue", function()
      function()
     queue { max_items = 2, lease = 60 }
     fill(2)
-    local lot = assert(q:take { items = 2 })
+    local batch = assert(q:take { items = 2 })
     store:advance(10)
     assert.equal("FULL", helper.code(q:push "a"))
-    lot:item(1):done()
-    assert(lot:settle())
+    batch:item(1):done()
+    assert(batch:settle())
     push "a"
     assert.equal("FULL", helper.code(q:push "b"))
     store:advance(50) -- the other lease runs out
@@ -354,15 +354,15 @@ describe("items that have expired in a full queue", function()
     queue { max_items = 4, overflow = "drop_oldest" }
     fill(1)
     push("a", "b", "c")
-    local lot = assert(q:take { items = 2 })
-    assert.equal("old", lot:item(1).payload)
+    local batch = assert(q:take { items = 2 })
+    assert.equal("old", batch:item(1).payload)
     store:advance(10)
-    lot:item(1):release()
-    assert(lot:settle()) -- "old" is ready again, "a" leased
+    batch:item(1):release()
+    assert(batch:settle()) -- "old" is ready again, "a" leased
     assert.equal("FULL", helper.code(q:push_many { "d", "e", "f", "g" }))
     assert.equal("bc", payloads())
     assert.equal(0, q:stats().dropped)
-    lot:close()
+    batch:close()
   end)
 
   it("do not take along what a refused push was to replace", function()
@@ -423,11 +423,11 @@ describe("a queue that drops its oldest", function()
     queue { max_items = 2, overflow = "drop_oldest" }
     assert(q:push("a", { delay = 60 }))
     push "b"
-    local lot = assert(q:take())
+    local batch = assert(q:take())
     local _, _, code = q:push "c"
     assert.equal("FULL", code)
-    lot:release()
-    assert(lot:settle())
+    batch:release()
+    assert(batch:settle())
     assert.equal(2, q:length().total)
   end)
 
@@ -441,15 +441,15 @@ describe("a queue that drops its oldest", function()
 end)
 
 describe("a queue that buries what is too much", function()
-  it("makes letters of it, for the reason overflow", function()
+  it("makes dead letters of it, for the reason overflow", function()
     queue { max_items = 2, overflow = "dead" }
     push("a", "b")
     assert.equal(3, q:push "c")
     assert.equal("ab", payloads())
-    local letter = q.dead:oldest()
-    assert.equal("overflow", letter.reason)
-    assert.equal("c", letter.payload)
-    assert.equal(3, letter.id)
+    local dead_letter = q.dead:oldest()
+    assert.equal("overflow", dead_letter.reason)
+    assert.equal("c", dead_letter.payload)
+    assert.equal(3, dead_letter.id)
     assert.equal(1, q:stats().died_by.overflow)
   end)
 
@@ -501,7 +501,7 @@ describe("a queue that lets pushes wait", function()
       local store = assert(respool.open(arg[1], { sync = "relaxed" }))
       local n = 0
       assert(store:queue("orders"):work(function() n = n + 1 end,
-                                        { lot = 2, max = 50, deadline = 30 }))
+                                        { batch = 2, max = 50, deadline = 30 }))
       io.write(n)
     ]], location)
     for i = 1, 50 do assert(q:push(i, { wait = 30 })) end
@@ -522,11 +522,11 @@ describe("a push in a settle", function()
   it("cannot wait", function()
     queue()
     push "a"
-    local lot = assert(q:take())
+    local batch = assert(q:take())
     assert.error_matches(function()
-      lot:settle { push = { { queue = q, payload = "b", wait = 5 } } }
+      batch:settle { push = { { queue = q, payload = "b", wait = 5 } } }
     end, "cannot 'wait'")
-    lot:close()
+    batch:close()
   end)
 end)
 

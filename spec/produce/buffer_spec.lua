@@ -114,8 +114,8 @@ describe("a buffered queue", function()
     assert(q:flush())
     push(1)
     assert(q:flush())
-    assert.same({ hand = 1 }, flushes())
-    assert.equal(1, q:stats().flushes.hand)
+    assert.same({ manual = 1 }, flushes())
+    assert.equal(1, q:stats().flushes.manual)
   end)
 
   it("has the triggers that the manual tells", function()
@@ -495,8 +495,8 @@ describe("a flush into a queue whose overflow is dead", function()
     assert(q:flush())
     assert.same({ "1", "2", "3", "4", "5" }, payloads(q))
     assert.same({ "6", "7", "8", "9", "10", "11", "12" }, payloads(q.dead))
-    assert.same({ hand = 1 }, flushes())
-    assert.equal(1, q:stats().flushes.hand)
+    assert.same({ manual = 1 }, flushes())
+    assert.equal(1, q:stats().flushes.manual)
     assert.same({}, store:check())
   end)
 
@@ -563,13 +563,13 @@ describe("a flush that fails", function()
     end
     local seen = {}
     while not q:flush() do
-      local lot = assert(q:take { items = 5 })
-      for payload in lot:each() do
+      local batch = assert(q:take { items = 5 })
+      for payload in batch:each() do
         seen[#seen + 1] = tonumber(payload:sub(1, 2))
         assert.equal(2 + (#seen % 10 == 0 and 20000 or #seen), #payload)
       end
-      lot:done()
-      assert(lot:settle())
+      batch:done()
+      assert(batch:settle())
     end
     assert.equal(50, #seen + ready())
     for i, n in ipairs(seen) do assert.equal(i, n) end
@@ -657,7 +657,7 @@ describe("a flush that fails", function()
       assert(other:work(function()
         table.insert(seen, #told)
         if #told == 0 then store:advance(0.15) end
-      end, { lot = 1, wait = 0 }))
+      end, { batch = 1, wait = 0 }))
       assert.same({ 0, 1 }, seen)
     end)
     is_told_by("maintain", function() assert(store:maintain()) end)
@@ -775,10 +775,10 @@ describe("a buffered queue that is collected", function()
   end)
 
   local function take_all()
-    local lot = assert(q:take { items = 9 })
-    lot:done()
-    assert(lot:settle())
-    return #lot
+    local batch = assert(q:take { items = 9 })
+    batch:done()
+    assert(batch:settle())
+    return #batch
   end
 
   it("leaves what has no room to its store", function()

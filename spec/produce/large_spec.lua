@@ -39,10 +39,10 @@ local function take(n)
 end
 
 local function settle(verb, argument)
-  local lot = take(9)
-  assert.is_true(#lot > 0)
-  lot[verb](lot, argument)
-  assert.is_true(lot:settle())
+  local batch = take(9)
+  assert.is_true(#batch > 0)
+  batch[verb](batch, argument)
+  assert.is_true(batch:settle())
 end
 
 local SIZES = {
@@ -55,12 +55,12 @@ describe("a payload", function()
     it(("of %d bytes comes back as it was"):format(size), function()
       local before, after = payload(9, 8), payload(10, 9)
       q:push_many { before, payload(size), after }
-      local lot = take(3)
-      assert_same_bytes(before, lot:item(1).payload)
-      assert_same_bytes(payload(size), lot:item(2).payload)
-      assert_same_bytes(after, lot:item(3).payload)
-      lot:done()
-      lot:settle()
+      local batch = take(3)
+      assert_same_bytes(before, batch:item(1).payload)
+      assert_same_bytes(payload(size), batch:item(2).payload)
+      assert_same_bytes(after, batch:item(3).payload)
+      batch:done()
+      batch:settle()
       assert.equal(0, q:stats().bytes)
     end)
   end
@@ -147,14 +147,14 @@ describe("a large payload survives", function()
     assert_there()
   end)
 
-  it("being parted from its lot", function()
+  it("being parted from its batch", function()
     q:push_many { payload(50000, 1), payload(50, 2), payload(70000, 3) }
-    local lot = take(4)
-    lot:item(1):retry { delay = 5 }
-    lot:item(2):retry { delay = 3 }
-    lot:item(4):release()
-    lot:done()
-    lot:settle()
+    local batch = take(4)
+    batch:item(1):retry { delay = 5 }
+    batch:item(2):retry { delay = 3 }
+    batch:item(4):release()
+    batch:done()
+    batch:settle()
     assert_same_bytes(payload(70000, 3), take():item(1).payload)
     store:advance(3)
     assert_same_bytes(payload(50000, 1), take():item(1).payload)
@@ -194,10 +194,10 @@ describe("a large payload survives", function()
 
   it("a hand-over to another queue", function()
     local other = store:queue("done", { codec = "raw" })
-    local lot = take()
-    lot:done()
-    assert.is_true(lot:settle { push = { {
-      queue = other, payload = lot:item(1).payload } } })
+    local batch = take()
+    batch:done()
+    assert.is_true(batch:settle { push = { {
+      queue = other, payload = batch:item(1).payload } } })
     assert_same_bytes(large, other:peek()[1].payload)
   end)
 end)
@@ -227,9 +227,9 @@ describe("the bytes of large payloads are free again", function()
 
   it("as soon as the item itself is done", function()
     q:push_many { payload(MIB, 1), payload(MIB, 2), payload(MIB, 3) }
-    local lot = take(3)
-    lot:item(2):done()
-    lot:settle()
+    local batch = take(3)
+    batch:item(2):done()
+    batch:settle()
     assert.is_true(store:stats().used_bytes < before + 2 * MIB + 64 * KIB)
     assert_same_bytes(payload(MIB, 3), q:get(3).payload)
   end)
@@ -266,7 +266,7 @@ describe("the bytes of large payloads are free again", function()
     assert.equal(4, q:stats().expired)
   end)
 
-  it("when their letters are removed or purged", function()
+  it("when their dead letters are removed or purged", function()
     after(function()
       settle "dead"
       assert.is_true(store:stats().used_bytes > before + 3 * MIB)
@@ -275,7 +275,7 @@ describe("the bytes of large payloads are free again", function()
     end)
   end)
 
-  it("when they come back from the box and are done", function()
+  it("when they come back from the DLQ and are done", function()
     after(function()
       settle "dead"
       q.dead:replay { transform = function(old) return old .. "!" end }

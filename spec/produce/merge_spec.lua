@@ -283,7 +283,8 @@ describe("work with merge", function()
       assert(q:purge())
     end
     assert.equal(2, q.dead:count())
-    for letter in q.dead:each() do assert.equal("why", letter.error) end
+    for dead_letter in q.dead:each() do assert.equal("why",
+      dead_letter.error) end
   end)
 
   it("settles folded items as the handler marks the first", function()
@@ -379,7 +380,7 @@ describe("work with merge", function()
     assert.equal("b", q:get(2).payload.k)
   end)
 
-  it("makes letters of what it cannot decode", function()
+  it("makes dead letters of what it cannot decode", function()
     items { "a", 1 }
     local raw = assert(store:queue("sums", { codec = "raw" }))
     assert(raw:push "\255")
@@ -401,11 +402,11 @@ describe("work with merge", function()
                          "option 'merge' must be true or { key = function")
   end)
 
-  it("folds lots too", function()
+  it("folds batches too", function()
     items({ "a", 1 }, { "b", 2 }, { "a", 3 })
     local seen = {}
-    local counts = q:work_lots(function(lot)
-      for p, item in lot:each() do
+    local counts = q:work_batches(function(batch)
+      for p, item in batch:each() do
         table.insert(seen, p.k .. p.n)
         if p.k == "a" then item:dead { error = "bad" } end
       end
@@ -416,21 +417,21 @@ describe("work with merge", function()
     assert.equal(2, q.dead:count())
   end)
 
-  it("settles a folded lot by the first items' marks", function()
+  it("settles a folded batch by the first items' marks", function()
     items({ "a", 1 }, { "b", 2 }, { "a", 3 })
-    q:work_lots(function(lot)
-      lot:item(1):release()
-      assert(lot:settle())
-      for _, item in lot:each() do assert.equal(2, item.id) end
+    q:work_batches(function(batch)
+      batch:item(1):release()
+      assert(batch:settle())
+      for _, item in batch:each() do assert.equal(2, item.id) end
     end, { merge = SUM, max = 3 })
     assert.equal(2, q:length().ready)
   end)
 
-  it("goes over many lots", function()
+  it("goes over many batches", function()
     items()
     for i = 1, 1000 do assert(q:push { k = "k" .. i % 7, n = 1 }) end
     local sum, calls = 0, 0
-    work(function(p) sum, calls = sum + p.n, calls + 1 end, { lot = 100 })
+    work(function(p) sum, calls = sum + p.n, calls + 1 end, { batch = 100 })
     assert.equal(1000, sum)
     assert.equal(70, calls)
     assert.same({}, store:check())

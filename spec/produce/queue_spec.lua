@@ -30,9 +30,9 @@ local function take(n)
 end
 
 local function done(n)
-  local lot = take(n)
-  lot:done()
-  assert(lot:settle())
+  local batch = take(n)
+  batch:done()
+  assert(batch:settle())
 end
 
 describe("pushing (A1, A4)", function()
@@ -97,11 +97,11 @@ describe("ids", function()
     assert.equal(4, q:push(4))
   end)
 
-  it("are new ones for items that come back from a box", function()
+  it("are new ones for items that come back from a DLQ", function()
     q:push "a"
-    local lot = take()
-    lot:dead()
-    lot:settle()
+    local batch = take()
+    batch:dead()
+    batch:settle()
     assert(q.dead:retry(1))
     assert.equal("NOT_FOUND", code(q:get(1)))
     assert.equal("a", q:get(2).payload)
@@ -112,13 +112,13 @@ describe("headers (C13)", function()
   it("stay with their item through failure, death and replay", function()
     local headers = { trace = "00-4bf9", hops = { 1, 2 } }
     q:push("a", { headers = headers })
-    local lot = take()
-    lot:retry { delay = 0 }
-    lot:settle()
-    lot = take()
-    assert.same(headers, lot:item(1).headers)
-    lot:dead()
-    lot:settle()
+    local batch = take()
+    batch:retry { delay = 0 }
+    batch:settle()
+    batch = take()
+    assert.same(headers, batch:item(1).headers)
+    batch:dead()
+    batch:settle()
     assert.same(headers, q.dead:oldest().headers)
     q.dead:replay()
     assert.same(headers, q:peek()[1].headers)
@@ -147,12 +147,12 @@ describe("many queues in one store (A3)", function()
     assert.same({ "B", "a", "a\255", "b", "orders", "é" }, store:queues())
   end)
 
-  it("are dropped with what is in them, not with their box", function()
+  it("are dropped with what is in them, not with their DLQ", function()
     q:push_many { 1, 2, 3, 4 }
-    local lot = take(2)
-    lot:item(1):dead()
-    lot:item(2):retry { delay = 9 }
-    lot:settle()
+    local batch = take(2)
+    batch:item(1):dead()
+    batch:item(2):retry { delay = 9 }
+    batch:settle()
     store:queue "mails":push "stays"
     assert(store:drop_queue "orders")
     assert.same({ "mails" }, store:queues())
@@ -162,10 +162,10 @@ describe("many queues in one store (A3)", function()
 
   it("are not dropped while items are leased", function()
     q:push_many { 1, 2 }
-    local lot = take()
+    local batch = take()
     assert.equal("BUSY", code(store:drop_queue "orders"))
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
     assert.is_true(store:drop_queue "orders")
   end)
 
@@ -192,10 +192,10 @@ describe("a policy", function()
     })
     q = store:queue "orders"
     q:push "a"
-    local lot = take()
+    local batch = take()
     assert.near(store:now() + 7, q:get(1).visible_at, 0.01)
-    lot:retry()
-    lot:settle()
+    batch:retry()
+    batch:settle()
     assert.equal(1, store:dead "morgue":count())
   end)
 
@@ -219,9 +219,9 @@ describe("a policy", function()
   it("governs items that were pushed before it", function()
     q:push "a"
     store:queue("orders", { max_attempts = 1 })
-    local lot = take()
-    lot:retry()
-    lot:settle()
+    local batch = take()
+    batch:retry()
+    batch:settle()
     assert.equal("exhausted", q.dead:oldest().reason)
   end)
 end)
@@ -240,11 +240,11 @@ describe("a paused queue", function()
 
   it("lets what is leased be settled", function()
     q:push_many { 1, 2 }
-    local lot = take(2)
+    local batch = take(2)
     q:pause()
-    lot:item(1):done()
-    lot:item(2):release()
-    local ok, more = lot:settle { take = { items = 9 } }
+    batch:item(1):done()
+    batch:item(2):release()
+    local ok, more = batch:settle { take = { items = 9 } }
     assert.is_true(ok)
     assert.is_true(more == nil or #more == 0)
     assert.equal(0, #take())
@@ -274,7 +274,7 @@ describe("a queue that is opened again", function()
     local options = {
       lease = 5, max_attempts = math.huge, ttl = 60, max_items = 10,
       retry = respool.backoff.exponential { initial = 2, max = 60 },
-      lanes = { [9] = 5, [3] = 2, [0] = 1 }, dead_letter = "morgue",
+      weights = { [9] = 5, [3] = 2, [0] = 1 }, dead_letter = "morgue",
       on_exhausted = { cooldown = 5 }, keep_done = "1MiB",
     }
     assert(store:queue("mails", options))
@@ -283,17 +283,19 @@ describe("a queue that is opened again", function()
     assert(store:queue("mails", { ttl = 60 }))
     assert(store:queue "mails")
     assert.equal(before, commits())
-    local lanes = {}
-    for _, lane in ipairs { 0, 3, 9 } do lanes[lane] = options.lanes[lane] end
-    assert(store:queue("mails", { lanes = lanes }))
+    local weights = {}
+    for _,
+      priority in ipairs { 0, 3, 9 } do weights[priority] =
+        options.weights[priority] end
+    assert(store:queue("mails", { weights = weights }))
     assert.equal(before, commits())
   end)
 
   it("gets what differs, and keeps the rest", function()
-    assert(store:queue("mails", { lease = 5, ttl = 60, lanes = { [1] = 2 } }))
+    assert(store:queue("mails", { lease = 5, ttl = 60, weights = { [1] = 2 } }))
     local before = commits()
     for _, change in ipairs { { lease = 6 }, { ttl = math.huge },
-      { lanes = { [1] = 3 } }, { dead_letter = "morgue" },
+      { weights = { [1] = 3 } }, { dead_letter = "morgue" },
       { retry = respool.backoff.list { 1, 2 } },
       { retry = respool.backoff.list { 1, 3 } } } do
       assert(store:queue("mails", change))
@@ -302,7 +304,7 @@ describe("a queue that is opened again", function()
     end
     local config = store:queue("mails"):config()
     assert.same({ 6, math.huge, "morgue", { [1] = 3 }, { 1, 3 } },
-      { config.lease, config.ttl, config.dead_letter, config.lanes,
+      { config.lease, config.ttl, config.dead_letter, config.weights,
         config.retry.list })
   end)
 
@@ -327,14 +329,14 @@ describe("a queue that is opened again", function()
 end)
 
 describe("a queue with bounds (A8)", function()
-  it("counts ready, leased and waiting items, but no letters", function()
+  it("counts ready, leased and waiting items, but no dead letters", function()
     q = store:queue("orders", { max_items = 3 })
     q:push_many { 1, 2 }
     q:push(3, { delay = 60 })
-    local lot = take()
+    local batch = take()
     assert.equal("FULL", code(q:push(4)))
-    lot:dead()
-    lot:settle()
+    batch:dead()
+    batch:settle()
     assert(q:push(4))
     assert.equal("FULL", code(q:push(5)))
   end)
@@ -369,10 +371,10 @@ describe("a queue in memory (C2)", function()
     q = store:queue("orders", { retry = respool.backoff.constant {
       delay = 5 } })
     q:push_many { "a", "b" }
-    local lot = take(2)
-    lot:item(1):retry()
-    lot:item(2):done()
-    lot:settle()
+    local batch = take(2)
+    batch:item(1):retry()
+    batch:item(2):done()
+    batch:settle()
     assert.equal("a", q:take { wait = 9 }:item(1).payload)
   end)
 end)

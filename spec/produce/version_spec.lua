@@ -77,14 +77,14 @@ describe("an older payload", function()
     assert.equal(2, q:stats().done)
   end)
 
-  it("is upgraded wherever a lot is read", function()
+  it("is upgraded wherever a batch is read", function()
     assert(queue { version = 1 }:push "a")
     local q = queue { version = 2, upgrade = upgrade }
-    local lot = assert(q:take())
-    assert.equal("a", lot:item(1).payload.name)
-    for payload in lot:each() do assert.equal("a", payload.name) end
-    assert.equal(1, lot:item(1).version)
-    lot:close()
+    local batch = assert(q:take())
+    assert.equal("a", batch:item(1).payload.name)
+    for payload in batch:each() do assert.equal("a", payload.name) end
+    assert.equal(1, batch:item(1).version)
+    batch:close()
   end)
 
   it("is shown as it is stored", function()
@@ -94,38 +94,38 @@ describe("an older payload", function()
     assert.equal("a", q:get(1).payload)
   end)
 
-  it("is a letter when there is no upgrade", function()
+  it("is a dead letter when there is no upgrade", function()
     assert(queue { version = 1 }:push "a")
     local q = queue { version = 2 }
     assert.same({}, work(q))
-    local letter = q.dead:oldest()
-    assert.equal("version", letter.reason)
-    assert.equal("payload version 1, and no upgrade to 2", letter.error)
-    assert.equal(1, letter.version)
-    assert.equal("a", letter.payload)
+    local dead_letter = q.dead:oldest()
+    assert.equal("version", dead_letter.reason)
+    assert.equal("payload version 1, and no upgrade to 2", dead_letter.error)
+    assert.equal(1, dead_letter.version)
+    assert.equal("a", dead_letter.payload)
     assert.equal(1, q:stats().died_by.version)
   end)
 
-  it("is a letter when the upgrade raises, its bytes untouched", function()
+  it("is a dead letter when the upgrade raises, its bytes untouched", function()
     assert(queue { version = 1, codec = "raw" }:push "\1\2")
     local q = queue { version = 2, codec = "raw", upgrade = function()
       error("no such field", 0)
     end }
     assert.same({}, work(q))
-    local letter = q.dead:oldest()
-    assert.equal("version", letter.reason)
-    assert.equal("upgrade from version 1: no such field", letter.error)
-    assert.equal("\1\2", letter.bytes)
+    local dead_letter = q.dead:oldest()
+    assert.equal("version", dead_letter.reason)
+    assert.equal("upgrade from version 1: no such field", dead_letter.error)
+    assert.equal("\1\2", dead_letter.bytes)
   end)
 
-  it("is a letter when the upgrade returns nothing", function()
+  it("is a dead letter when the upgrade returns nothing", function()
     assert(queue { version = 1 }:push "a")
     local q = queue { version = 2, upgrade = function() end }
     assert.same({}, work(q))
     assert.matches("returned nothing", q.dead:oldest().error)
   end)
 
-  it("is a letter for another reason when it cannot be decoded", function()
+  it("is a dead letter for another reason when it cannot be decoded", function()
     assert(queue { version = 1, codec = "raw" }:push "\255")
     local q = queue { version = 2, upgrade = upgrade }
     assert.same({}, work(q))
@@ -165,7 +165,7 @@ describe("a payload that a replay transforms", function()
     return q
   end
 
-  it("is of its letter's version, if nothing else is said", function()
+  it("is of its dead letter's version, if nothing else is said", function()
     assert.equal(1, mend({}):peek()[1].version)
   end)
 
@@ -183,14 +183,14 @@ describe("a payload that a replay transforms", function()
 end)
 
 describe("a newer payload", function()
-  it("is a letter, upgrade or not", function()
+  it("is a dead letter, upgrade or not", function()
     assert(queue { version = 3 }:push "a")
     local q = queue { version = 2, upgrade = upgrade }
     assert.same({}, work(q))
-    local letter = q.dead:oldest()
-    assert.equal("version", letter.reason)
-    assert.equal("payload version 3 is newer than 2", letter.error)
-    assert.equal(3, letter.version)
+    local dead_letter = q.dead:oldest()
+    assert.equal("version", dead_letter.reason)
+    assert.equal("payload version 3 is newer than 2", dead_letter.error)
+    assert.equal(3, dead_letter.version)
   end)
 
   it("is handled by who knows it, after a replay", function()
@@ -201,12 +201,12 @@ describe("a newer payload", function()
     assert.same({ "a" }, work(queue { version = 3 }))
   end)
 
-  it("is marked by a lot's each", function()
+  it("is marked by a batch's each", function()
     assert(queue { version = 3 }:push "a")
     local q = queue { version = 2 }
-    local lot = assert(q:take())
-    for _ in lot:each() do error "nothing to see" end
-    assert(lot:settle())
+    local batch = assert(q:take())
+    for _ in batch:each() do error "nothing to see" end
+    assert(batch:settle())
     assert.equal("version", q.dead:oldest().reason)
   end)
 end)

@@ -58,13 +58,13 @@ describe("a clock that steps back", function()
 
   it("leaves a live lease its time", function()
     q:push_many { "a", "b" }
-    local lot = take()
+    local batch = take()
     store:advance(-3600)
     take()
     store:advance(29)
     assert.equal(0, #take())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
   end)
 
   -- Renewals were planned by the wall clock, leases ran by the queue's.
@@ -153,11 +153,11 @@ describe("a clock that jumps ahead", function()
     q:push("d", { delay = 60 })
     local seen = {}
     repeat
-      local lot = take()
-      for _, value in ipairs(payloads(lot)) do seen[value] = true end
-      lot:done()
-      lot:settle()
-    until #lot == 0
+      local batch = take()
+      for _, value in ipairs(payloads(batch)) do seen[value] = true end
+      batch:done()
+      batch:settle()
+    until #batch == 0
     assert.same({ a = true, b = true, c = true }, seen)
     store:advance(60)
     assert.same({ "d" }, payloads(take()))

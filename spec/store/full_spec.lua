@@ -29,7 +29,7 @@ local function payload(i, size)
   return ("%d:"):format(i) .. ("x"):rep(size + i % 7)
 end
 
--- Pushes lots of payloads, then single ones, until the store is full.
+-- Pushes batches of payloads, then single ones, until the store is full.
 -- Returns how many there are.
 local function fill(size, options)
   local n, step = 0, 50
@@ -48,22 +48,22 @@ local function fill(size, options)
   return n
 end
 
--- Takes until nothing is left; `settle` deals with each lot.
+-- Takes until nothing is left; `settle` deals with each batch.
 local function drain(settle)
   local idle = 0
   while q:length().total > 0 do
-    local lot = assert(q:take { items = 37 })
-    idle = #lot == 0 and idle + 1 or 0
+    local batch = assert(q:take { items = 37 })
+    idle = #batch == 0 and idle + 1 or 0
     assert.is_true(idle < 20, "nothing comes any more")
-    if #lot > 0 then settle(lot) end
-    if #lot == 0 then store:advance(5) end
+    if #batch > 0 then settle(batch) end
+    if #batch == 0 then store:advance(5) end
   end
 end
 
 local function settle_as(verb, argument)
-  return function(lot)
-    lot[verb](lot, argument)
-    assert(lot:settle())
+  return function(batch)
+    batch[verb](batch, argument)
+    assert(batch:settle())
   end
 end
 
@@ -164,18 +164,18 @@ describe("a full disk", function()
   plain_it("lets items be dead, tried again, and done", function()
     small_disk(function()
       local n, i = fill_disk(1000), 0
-      drain(function(lot)
+      drain(function(batch)
         i = i + 1
         local verb = i > 60 and "done"
           or ({ "dead", "retry", "done" })[i % 3 + 1]
-        settle_as(verb)(lot)
+        settle_as(verb)(batch)
       end)
       assert.equal(n, q:stats().done + q:stats().died)
     end)
   end)
 
-  -- Each item of a lot that was less than a quarter of its segment was copied
-  -- to a segment of its own when it was put off, whole lots with them. On a
+  -- Each item of a batch that was less than a quarter of its segment was copied
+  -- to a segment of its own when it was put off, whole batches with them. On a
   -- full disk the copies took the room that is kept for settling, and then
   -- nothing went on. So it was after `respool export --remove`.
   for _, verb in ipairs { "snooze", "retry" } do
@@ -185,53 +185,53 @@ describe("a full disk", function()
         local n = fill_disk(20, 2000)
         local before = store:stats().file_bytes
         while q:length().ready > 0 do
-          local lot = q:take { items = 100 }
-          settle_as(verb, verb == "snooze" and 20 or { delay = 20 })(lot)
+          local batch = q:take { items = 100 }
+          settle_as(verb, verb == "snooze" and 20 or { delay = 20 })(batch)
         end
         assert.is_true(store:stats().file_bytes < before + 2^19)
         store:advance(20)
-        drain(function(lot)
-          for i, item in lot:each() do
+        drain(function(batch)
+          for i, item in batch:each() do
             if #i % 7 == 0 then item:dead() end
           end
-          settle_as "done"(lot)
+          settle_as "done"(batch)
         end)
         assert.equal(n, q:stats().done + q:stats().died)
       end)
     end)
   end
 
-  -- Letters of small items are larger than the items.
-  plain_it("keeps room for what copies nothing when letters fill it",
+  -- Dead letters of small items are larger than the items.
+  plain_it("keeps room for what copies nothing when dead letters fill it",
            function()
     small_disk(function()
       local n = fill_disk(20, 2000)
-      local ok, message, code, lot
+      local ok, message, code, batch
       repeat
-        lot = assert(q:take { items = 100 })
-        lot:dead { error = ("x"):rep(100), group = "g" }
-        ok, message, code = lot:settle()
+        batch = assert(q:take { items = 100 })
+        batch:dead { error = ("x"):rep(100), group = "g" }
+        ok, message, code = batch:settle()
       until not ok
       assert.equal("NOSPACE", code)
       assert.matches("no space left on the device for store", message)
       local died = q:stats().died
       assert.is_true(died > 1000 and died < n - 1000)
-      for _, item in lot:each() do item:done() end
-      assert(lot:settle())
+      for _, item in batch:each() do item:done() end
+      assert(batch:settle())
       drain(settle_as "done")
       assert.same({ n, died }, { q:stats().done + died, q.dead:count() })
     end)
   end)
 
-  -- One take made letters of more than the disk had room for, and each that
-  -- followed tried the same.
+  -- One take made dead letters of more than the disk had room for, and each
+  -- that followed tried the same.
   plain_it("buries what has expired as far as there is room", function()
     small_disk(function()
       q = queue("orders", { ttl = 10 })
       local n = fill_disk(20, 2000)
-      local lot, message, code
+      local batch, message, code
       store:advance(11)
-      repeat lot, message, code = q:take() until not lot
+      repeat batch, message, code = q:take() until not batch
       assert.equal("NOSPACE", code)
       assert.matches("no space left on the device for store", message)
       local died = q.dead:purge()
@@ -245,7 +245,8 @@ describe("a full disk", function()
   end)
 
   -- A purge that needed more pages for its commit than there were did nothing.
-  plain_it("gives back what letters take, few at a time if need be", function()
+  plain_it("gives back what dead letters take, few at a time if need be",
+    function()
     small_disk(function()
       math.randomseed(1)
       for _ = 1, 4 do
@@ -253,11 +254,11 @@ describe("a full disk", function()
         os.execute(("dd if=/dev/zero of=%s/../rest bs=4k 2>/dev/null"):format(
           store.path))
         while q:length().total > 0 do
-          local lot = assert(q:take())
-          lot:dead { error = "no" }
-          if not lot:settle() then -- its letter needs room
-            for _, item in lot:each() do item:done() end
-            assert(lot:settle())
+          local batch = assert(q:take())
+          batch:dead { error = "no" }
+          if not batch:settle() then -- its dead letter needs room
+            for _, item in batch:each() do item:done() end
+            assert(batch:settle())
           end
         end
         assert.is_true(q.dead:count() > 100)
@@ -270,12 +271,12 @@ describe("a full disk", function()
   plain_it("harms nothing that was there", function()
     small_disk(function()
       local n, i = fill_disk(300), 0
-      drain(function(lot)
-        for found in lot:each() do
+      drain(function(batch)
+        for found in batch:each() do
           i = i + 1
           assert.equal(payload(i, 300), found)
         end
-        settle_as "done"(lot)
+        settle_as "done"(batch)
       end)
       assert.equal(n, i)
     end)
@@ -304,12 +305,12 @@ describe("a full store", function()
 
   it("has everything that was acknowledged, as it was pushed", function()
     local n, i = fill(300), 0
-    drain(function(lot)
-      for found in lot:each() do
+    drain(function(batch)
+      for found in batch:each() do
         i = i + 1
         assert.equal(payload(i, 300), found)
       end
-      settle_as "done"(lot)
+      settle_as "done"(batch)
     end)
     assert.equal(n, i)
     assert_room(n, 300)
@@ -325,7 +326,7 @@ describe("a full store", function()
       assert_room(n, size)
     end)
 
-    it("makes letters of everything, items" .. of, function()
+    it("makes dead letters of everything, items" .. of, function()
       q = queue("orders", { max_attempts = 1 })
       local n = fill(size)
       drain(settle_as("retry", { error = "no", group = "full" }))
@@ -335,14 +336,14 @@ describe("a full store", function()
     end)
   end
 
-  it("lets whole lots be tried again, released and snoozed", function()
+  it("lets whole batches be tried again, released and snoozed", function()
     local n = fill(500)
     local rounds = 0
-    drain(function(lot)
+    drain(function(batch)
       rounds = rounds + 1
       local verb = rounds > 200 and "done"
         or ({ "retry", "release", "snooze" })[rounds % 3 + 1]
-      settle_as(verb, verb == "snooze" and 3 or nil)(lot)
+      settle_as(verb, verb == "snooze" and 3 or nil)(batch)
     end)
     assert.equal(n, q:stats().done + q:stats().died)
     assert_room(n, 500)
@@ -357,9 +358,9 @@ describe("a full store", function()
       function(item) item:snooze(math.random(30)) end,
       function(item) item:dead { error = "bad" } end,
     }
-    drain(function(lot)
-      for _, item in lot:each() do SAY[math.random(#SAY)](item) end
-      assert(lot:settle())
+    drain(function(batch)
+      for _, item in batch:each() do SAY[math.random(#SAY)](item) end
+      assert(batch:settle())
     end)
     assert.equal(n, q:stats().done + q:stats().died)
     assert.equal(q:stats().died, q.dead:count())
@@ -393,15 +394,15 @@ describe("a full store", function()
 
   it("refuses a settle that pushes, as a whole", function()
     local n = fill(1000)
-    local lot = q:take { items = 3 }
-    lot:done()
+    local batch = q:take { items = 3 }
+    batch:done()
     local list = {}
     for i = 1, 5 do list[i] = { queue = q, payload = payload(i, 1000) } end
-    local ok, _, code = lot:settle { push = list }
+    local ok, _, code = batch:settle { push = list }
     assert.is_nil(ok)
     assert.equal("FULL", code)
     assert.same({ 3, n }, { q:length().leased, q:length().total })
-    assert.is_true(lot:settle())
+    assert.is_true(batch:settle())
     assert.equal(3, q:stats().done)
   end)
 

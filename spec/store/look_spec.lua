@@ -28,9 +28,9 @@ local function take(n)
 end
 
 local function done(n)
-  local lot = take(n)
-  lot:done()
-  assert(lot:settle())
+  local batch = take(n)
+  batch:done()
+  assert(batch:settle())
 end
 
 -- pushed = unsettled + done + died + expired + removed (I5).
@@ -40,12 +40,13 @@ local function assert_balanced(stats)
 end
 
 describe("peeking (D2)", function()
-  it("shows what a take would give: lanes, then due, then fresh", function()
+  it("shows what a take would give: priorities, then due, then fresh",
+    function()
     q:push_many { "a", "b", "c" }
     q:push("high", { priority = 5 })
-    local lot = take(2)
-    lot:release()
-    lot:settle()
+    local batch = take(2)
+    batch:release()
+    batch:settle()
     take()
     assert.same({ "a", "b", "c" }, payloads(q:peek(9)))
     assert.same({ "a", "b" }, payloads(q:peek(2)))
@@ -81,11 +82,11 @@ describe("getting an item", function()
     assert.equal("ready", item.state)
     assert.equal(3, item.priority)
     assert.near(store:now() + 500, item.expires_at, 0.01)
-    local lot = take()
+    local batch = take()
     assert.equal("leased", q:get(1).state)
     assert.near(store:now() + 30, q:get(1).visible_at, 0.01)
-    lot:retry { delay = 8, error = "busy" }
-    lot:settle()
+    batch:retry { delay = 8, error = "busy" }
+    batch:settle()
     item = q:get(1)
     assert.equal("waiting", item.state)
     assert.near(store:now() + 8, item.visible_at, 0.01)
@@ -123,16 +124,16 @@ describe("removing an item", function()
 
   it("answers BUSY while it is leased, not once that ran out", function()
     q:push_many { 1, 2 }
-    local lot = take(2)
+    local batch = take(2)
     assert.equal("BUSY", code(q:remove(1)))
     store:advance(31)
     assert(q:remove(1))
-    lot:done()
-    assert.equal("LEASE_LOST", code(lot:settle()))
+    batch:done()
+    assert.equal("LEASE_LOST", code(batch:settle()))
     assert_balanced(q:stats())
   end)
 
-  it("leaves no letter", function()
+  it("leaves no dead letter", function()
     q:push(1)
     q:remove(1)
     assert.equal(0, q.dead:count())
@@ -141,14 +142,14 @@ end)
 
 describe("browsing (H10)", function()
   before_each(function()
-    for lane = 0, 2 do
-      q:push_many(range(150), { priority = lane })
-      q:push_many(range(30), { priority = lane, delay = 10 })
+    for priority = 0, 2 do
+      q:push_many(range(150), { priority = priority })
+      q:push_many(range(30), { priority = priority, delay = 10 })
     end
-    local lot = take(120)
-    for i = 1, 120, 3 do lot:item(i):retry { delay = 50 } end
-    for i = 2, 120, 3 do lot:item(i):done() end
-    lot:settle()
+    local batch = take(120)
+    for i = 1, 120, 3 do batch:item(i):retry { delay = 50 } end
+    for i = 2, 120, 3 do batch:item(i):done() end
+    batch:settle()
   end)
 
   local function count(state)
@@ -168,12 +169,12 @@ describe("browsing (H10)", function()
     assert.equal(500, count())
   end)
 
-  -- A page that ended with the last item of a claim, or of a lane, let the
-  -- next claim or lane be passed over.
+  -- A page that ended with the last item of a claim, or of a priority, let the
+  -- next claim or priority be passed over.
   it("misses nothing where one page ends and the next begins", function()
     q:purge()
     for i = 1, 205 do q:push(i, { delay = 10 }) end
-    for lane = 0, 2 do q:push_many(range(100), { priority = lane }) end
+    for priority = 0, 2 do q:push_many(range(100), { priority = priority }) end
     assert.equal(205, count "waiting")
     assert.equal(300, count "ready")
   end)
@@ -192,21 +193,21 @@ describe("purging", function()
   it("removes all but what is leased, which can be settled", function()
     q:push_many(range(6000))
     q:push_many(range(10), { delay = 60 })
-    local lot = take(10)
+    local batch = take(10)
     assert.equal(6000, q:purge())
     assert.same({ ready = 0, leased = 10, waiting = 0, dead = 0, total = 10 },
                 q:length())
-    lot:done()
-    assert.is_true(lot:settle())
+    batch:done()
+    assert.is_true(batch:settle())
     assert.equal(0, q:stats().bytes)
     assert_balanced(q:stats())
   end)
 
-  it("leaves letters where they are", function()
+  it("leaves dead letters where they are", function()
     q:push(1)
-    local lot = take()
-    lot:dead()
-    lot:settle()
+    local batch = take()
+    batch:dead()
+    batch:settle()
     assert.equal(0, q:purge())
     assert.equal(1, q.dead:count())
   end)
@@ -218,14 +219,14 @@ describe("figures (H9, I5)", function()
     q:push_many(range(10))
     q:push("late", { delay = 60 })
     q:push("old", { ttl = 5, priority = 1, delay = 1 })
-    local lot = take(6)
-    lot:item(1):done()
-    lot:item(2):dead()
-    lot:item(3):drop()
-    lot:item(4):retry { delay = 90 }
-    lot:item(5):snooze(90)
-    lot:item(6):release()
-    lot:settle()
+    local batch = take(6)
+    batch:item(1):done()
+    batch:item(2):dead()
+    batch:item(3):drop()
+    batch:item(4):retry { delay = 90 }
+    batch:item(5):snooze(90)
+    batch:item(6):release()
+    batch:settle()
     store:advance(10)
     take() -- buries the expired one
     q:remove(9)

@@ -17,7 +17,7 @@ end)
 local it = helper.checked(it)
 
 local NOTHING = {
-  expired = 0, letters = 0, history = 0, windows = 0, readers = 0,
+  expired = 0, dead_letters = 0, history = 0, windows = 0, readers = 0,
   replays = 0, more = false,
 }
 
@@ -39,7 +39,8 @@ describe("store:maintain", function()
     assert.equal(0, store:maintain().expired)
   end)
 
-  it("removes letters older than keep_dead, in every queue's box", function()
+  it("removes dead letters older than keep_dead, in every queue's DLQ",
+    function()
     for _, name in ipairs { "a", "b" } do
       local q = store:queue(name, { keep_dead = 100 })
       q:push_many { 1, 2 }
@@ -50,17 +51,17 @@ describe("store:maintain", function()
       store:advance(20)
     end
     store:advance(25)
-    assert.equal(3, store:maintain().letters)
+    assert.equal(3, store:maintain().dead_letters)
     assert.equal(0, store:queue("a").dead:count())
     assert.equal(1, store:queue("b").dead:count())
   end)
 
-  it("keeps letters for ever when not told", function()
+  it("keeps dead letters for ever when not told", function()
     local q = store:queue "orders"
     q:push(1)
     q:work(function() return respool.dead() end, { max = 1 })
     store:advance(10 * 365 * 86400)
-    assert.equal(0, store:maintain().letters)
+    assert.equal(0, store:maintain().dead_letters)
     assert.equal(1, q.dead:count())
   end)
 
@@ -69,9 +70,9 @@ describe("store:maintain", function()
     q:push_many(range(2500))
     q:work(function() end, { stop_when_empty = true })
     store:advance(61)
-    local care = store:maintain()
-    assert.equal(2500, care.history)
-    assert.is_false(care.more)
+    local maintenance = store:maintain()
+    assert.equal(2500, maintenance.history)
+    assert.is_false(maintenance.more)
     assert.equal(0, q.history:count())
   end)
 
@@ -106,9 +107,9 @@ describe("store:maintain", function()
     q:push_many(range(250))
     q:work(function() error "no" end, { stop_when_empty = true })
     q.dead:replay_every { interval = 60 }
-    local care = store:maintain()
-    assert.is_true(care.replays >= 3)
-    assert.is_false(care.more)
+    local maintenance = store:maintain()
+    assert.is_true(maintenance.replays >= 3)
+    assert.is_false(maintenance.more)
     assert.equal(250, q:length().ready)
     assert.equal(0, store:maintain().replays)
   end)
@@ -116,13 +117,13 @@ describe("store:maintain", function()
   it("stops when its time is over, and says that there is more", function()
     local q = store:queue("orders", { keep_done = 60 })
     q:push_many(range(20000))
-    q:work(function() end, { stop_when_empty = true, lot = 1000 })
+    q:work(function() end, { stop_when_empty = true, batch = 1000 })
     store:advance(61)
-    local care = store:maintain { seconds = 0.000001 }
-    assert.is_true(care.more)
-    assert.is_true(care.history < 20000)
+    local maintenance = store:maintain { seconds = 0.000001 }
+    assert.is_true(maintenance.more)
+    assert.is_true(maintenance.history < 20000)
     local rest = store:maintain()
-    assert.equal(20000, care.history + rest.history)
+    assert.equal(20000, maintenance.history + rest.history)
     assert.is_false(rest.more)
   end)
 

@@ -104,7 +104,7 @@ describe("an archive", function()
     end)
   end
 
-  it("carries everything a letter has", function()
+  it("carries everything a dead letter has", function()
     for _, o in ipairs { FORMS[1], FORMS[2] } do
       local q = helper.store():queue("orders", { max_attempts = 2 })
       q:push({ n = 1 }, { headers = { t = 1 }, key = "k", priority = 3 })
@@ -121,7 +121,7 @@ describe("an archive", function()
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = o.form,
       }))
-      assert(respool.dump { box = q.dead, writer = w })
+      assert(respool.dump { dlq = q.dead, writer = w })
       local there = assert(q.dead:oldest())
       local record = assert(respool.file_reader(w.files)):read()[1]
       for _, name in ipairs { "number", "id", "queue", "reason", "group",
@@ -174,7 +174,7 @@ describe("an archive", function()
     assert.same({ ["end"] = 1 }, items[3])
   end)
 
-  it("holds damaged letters, which are told, and those behind", function()
+  it("holds damaged dead letters, which are told, and those behind", function()
     for _, form in ipairs { "json", "cbor" } do
       local q = queue_of(upto(5))
       q:work(function() return respool.dead() end, { stop_when_empty = true })
@@ -182,17 +182,18 @@ describe("an archive", function()
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = form,
       }))
-      assert(respool.dump { box = q.dead, writer = w })
+      assert(respool.dump { dlq = q.dead, writer = w })
       local record = assert(respool.file_reader(w.files)):read()[2]
       assert.same({ 2, true, q.dead:get(2).bytes },
                   { record.number, record.damaged, record.bytes })
       local counts, r = restore(w.files)
-      assert.same({ "letter 2: it is damaged" }, counts.errors)
+      assert.same({ "dead letter 2: it is damaged" }, counts.errors)
       assert.same({ 4, 1, 0 }, { counts.pushed, counts.failed, #r.problems })
     end
   end)
 
-  it("of before damaged letters said so is read as one that does", function()
+  it("of before damaged dead letters said so is read as one that does",
+    function()
     local archive = require "respool.transfer.format"
     local old = {
       { number = 1, id = 1, pushed_at = 5, died_at = 6, bytes = "1" },
@@ -206,7 +207,7 @@ describe("an archive", function()
     }
     for _, form in ipairs { "json", "cbor" } do
       local w = archive.write(form, {
-        kind = "letters", codec = "raw", store = "s", source = "q",
+        kind = "dead_letters", codec = "raw", store = "s", source = "q",
       })
       local parts = { w:start() }
       for _, record in ipairs(old) do parts[#parts + 1] = w:record(record) end
@@ -216,9 +217,10 @@ describe("an archive", function()
       local q = helper.store():queue("in", { codec = "raw" })
       local counts, r = restore({ path }, q)
       assert.same({}, r.problems)
-      assert.same({ "letter 2: it is damaged",
-                    "letter 3: it is a damaged segment that was set aside",
-                    "letter 4: it is a damaged segment that was set aside" },
+      assert.same({ "dead letter 2: it is damaged",
+                    "dead letter 3: it is a damaged segment that was set aside",
+                    "dead letter 4: it is a damaged segment that was set "
+                      .. "aside" },
                   counts.errors)
       assert.same({ "1", "5" }, bytes_of(q))
     end
@@ -500,13 +502,13 @@ describe("the file writer", function()
 
   it("removes what a killed dump had published, and writes the rest",
      function()
-    for _, kind in ipairs { "letters", "items" } do
+    for _, kind in ipairs { "dead_letters", "items" } do
       local q, dir = queue_of(upto(30)), helper.dir()
-      if kind == "letters" then
+      if kind == "dead_letters" then
         q:work(function() return respool.dead() end, { stop_when_empty = true })
       end
       local o = { remove = true, queue = kind == "items" and q or nil,
-                  box = kind == "letters" and q.dead or nil }
+                  dlq = kind == "dead_letters" and q.dead or nil }
       -- published, not removed: as when killed in between
       local w = assert(respool.file_writer(dir, { store = q.store }))
       o.limit = 20

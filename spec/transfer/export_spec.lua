@@ -7,8 +7,8 @@ local range = helper.range
 
 local null, array = respool.null, respool.array
 
--- A queue on a manual clock whose items 1..n all became letters.
-local function letters(n, store)
+-- A queue on a manual clock whose items 1..n all became dead letters.
+local function dead_letters(n, store)
   local q = assert((store or helper.store()):queue "orders")
   for i = 1, n do q:push({ n = i }, { headers = { trace = i } }) end
   q:work(function(payload)
@@ -39,28 +39,28 @@ local function sizes(w)
 end
 
 describe("respool.dump", function()
-  it("hands letters over in batches, and copies them", function()
-    local q, w = letters(7), keeper()
+  it("hands dead letters over in batches, and copies them", function()
+    local q, w = dead_letters(7), keeper()
     local counts = assert(respool.dump {
-      box = q.dead, capacity = 3, writer = w,
+      dlq = q.dead, capacity = 3, writer = w,
     })
     assert.same({ total = 7, read = 7, written = 7, removed = 0, known = 0,
                   lost = 0, damaged = 0, damaged_numbers = {}, batches = 3 },
                 counts)
     assert.same({ 3, 3, 1 }, sizes(w))
-    local letter = w.batches[1][2]
-    assert.equal(2, letter.number)
-    assert.same({ n = 2 }, letter.payload)
-    assert.same({ trace = 2 }, letter.headers)
-    assert.equal("no 2", letter.error)
+    local dead_letter = w.batches[1][2]
+    assert.equal(2, dead_letter.number)
+    assert.same({ n = 2 }, dead_letter.payload)
+    assert.same({ trace = 2 }, dead_letter.headers)
+    assert.equal("no 2", dead_letter.error)
     assert.equal("orders", w.batches[1].origin.source)
     assert.equal(7, q.dead:count())
   end)
 
   it("removes what the writer accepted, and nothing else", function()
-    local q, calls = letters(7), 0
+    local q, calls = dead_letters(7), 0
     local counts, message, code, so_far = respool.dump {
-      store = q.store, box = "orders", remove = true, capacity = 3,
+      store = q.store, dlq = "orders", remove = true, capacity = 3,
       writer = function()
         calls = calls + 1
         if calls == 2 then return nil, "the shelf is full", "NOSPACE" end
@@ -75,9 +75,9 @@ describe("respool.dump", function()
   end)
 
   it("takes a writer that raises for one that refuses", function()
-    local q = letters(2)
+    local q = dead_letters(2)
     local counts, message, code = respool.dump {
-      box = q.dead, remove = true, writer = function() error("broken", 0) end,
+      dlq = q.dead, remove = true, writer = function() error("broken", 0) end,
     }
     assert.is_nil(counts)
     assert.equal("broken", message)
@@ -86,7 +86,7 @@ describe("respool.dump", function()
   end)
 
   it("waits for a writer that accepts later", function()
-    local q, w = letters(5), { given = 0 }
+    local q, w = dead_letters(5), { given = 0 }
     function w:write(batch)
       self.given = self.given + #batch
       if self.given == 4 then return 3 end -- the first three
@@ -97,15 +97,15 @@ describe("respool.dump", function()
       return true
     end
     local counts = assert(respool.dump {
-      box = q.dead, remove = true, capacity = 2, writer = w,
+      dlq = q.dead, remove = true, capacity = 2, writer = w,
     })
     assert.equal(5, counts.removed)
   end)
 
   it("does not remove what a writer never accepts", function()
-    local q = letters(2)
+    local q = dead_letters(2)
     local counts, message = respool.dump {
-      box = q.dead, remove = true, writer = function() return 1 end,
+      dlq = q.dead, remove = true, writer = function() return 1 end,
     }
     assert.is_nil(counts)
     assert.matches("not accepted all", message)
@@ -113,10 +113,10 @@ describe("respool.dump", function()
   end)
 
   it("hands a batch over when it has waited for the interval", function()
-    local q, w = letters(1), keeper()
+    local q, w = dead_letters(1), keeper()
     local began, waited = q.store:now(), nil
     respool.dump {
-      box = q.dead, follow = true, interval = 30, capacity = 10, writer = w,
+      dlq = q.dead, follow = true, interval = 30, capacity = 10, writer = w,
       on_progress = function(counts)
         waited = q.store:now() - began
         return counts.batches == 0
@@ -127,13 +127,13 @@ describe("respool.dump", function()
   end)
 
   it("goes on with what comes when it follows", function()
-    local q, w, more = letters(2), keeper(), 0
+    local q, w, more = dead_letters(2), keeper(), 0
     respool.dump {
-      box = q.dead, follow = true, remove = true, writer = w,
+      dlq = q.dead, follow = true, remove = true, writer = w,
       on_progress = function(counts)
         if counts.removed == 2 and more == 0 then
           more = 1
-          letters(3, q.store)
+          dead_letters(3, q.store)
         end
         return counts.removed < 5
       end,
@@ -142,20 +142,21 @@ describe("respool.dump", function()
     assert.equal(0, q.dead:count())
   end)
 
-  it("ends with the letters there were when it began", function()
-    local q, n = letters(4), 0
-    respool.dump { box = q.dead, capacity = 2, writer = function(batch)
+  it("ends with the dead letters there were when it began", function()
+    local q, n = dead_letters(4), 0
+    respool.dump { dlq = q.dead, capacity = 2, writer = function(batch)
       n = n + #batch
-      letters(1, q.store)
+      dead_letters(1, q.store)
     end }
     assert.equal(4, n)
   end)
 
   it("takes a group, and no more than the limit", function()
-    local q, w = letters(9), keeper()
-    respool.dump { box = q.dead, group = "odd", limit = 3, writer = w }
+    local q, w = dead_letters(9), keeper()
+    respool.dump { dlq = q.dead, group = "odd", limit = 3, writer = w }
     local got = {}
-    for i, letter in ipairs(w.batches[1]) do got[i] = letter.payload.n end
+    for i,
+      dead_letter in ipairs(w.batches[1]) do got[i] = dead_letter.payload.n end
     assert.same({ 1, 3, 5 }, got)
   end)
 
@@ -163,7 +164,7 @@ describe("respool.dump", function()
     local q, w = helper.store():queue "orders", keeper()
     q:push({ n = 1 })
     q:push({ n = 2 }, { delay = 60, priority = 3, key = "k", ttl = 90 })
-    local lot = q:take()
+    local batch = q:take()
     respool.dump { queue = q, writer = w }
     local by_n = {}
     for _, item in ipairs(w.batches[1]) do by_n[item.payload.n] = item end
@@ -172,7 +173,7 @@ describe("respool.dump", function()
     assert.equal("k", by_n[2].key)
     assert.near(q.store:now() + 60, by_n[2].visible_at, 0.1)
     assert.near(q.store:now() + 90, by_n[2].expires_at, 0.1)
-    lot:close()
+    batch:close()
     assert.equal(2, q:length().total)
   end)
 
@@ -180,13 +181,13 @@ describe("respool.dump", function()
     local q, w = helper.store():queue "orders", keeper()
     for i = 1, 5 do q:push({ n = i }) end
     q:push({ n = 6 }, { delay = 60 })
-    local lot = q:take()
+    local batch = q:take()
     local counts = assert(respool.dump {
       queue = q, remove = true, capacity = 2, writer = w,
     })
     assert.equal(4, counts.removed)
     assert.same({ 1, 6 }, numbers(q))
-    lot:close()
+    batch:close()
     assert.same({}, q.store:check())
   end)
 
@@ -223,27 +224,27 @@ describe("respool.dump", function()
     assert.equal("BUSY", code)
   end)
 
-  it("counts letters that somebody else took meanwhile", function()
-    local q = letters(3)
+  it("counts dead letters that somebody else took meanwhile", function()
+    local q = dead_letters(3)
     local counts = assert(respool.dump {
-      box = q.dead, remove = true, writer = function() q.dead:retry(2) end,
+      dlq = q.dead, remove = true, writer = function() q.dead:retry(2) end,
     })
     assert.equal(2, counts.removed)
     assert.equal(1, counts.lost)
   end)
 
   it("counts items that were handed to somebody else meanwhile", function()
-    local q, lot = helper.store():queue "orders", nil
+    local q, batch = helper.store():queue "orders", nil
     for i = 1, 3 do q:push({ n = i }) end
     local counts = assert(respool.dump {
       queue = q, remove = true, writer = function()
         q.store:advance(21)
-        lot = q:take()
+        batch = q:take()
       end,
     })
     assert.equal(2, counts.removed)
     assert.equal(1, counts.lost)
-    lot:close()
+    batch:close()
     assert.equal(1, q:length().total)
     assert.same({}, q.store:check())
   end)
@@ -266,11 +267,11 @@ describe("respool.dump", function()
     assert.same({ 20, 40 }, flushed)
   end)
 
-  it("moves letters for one at a time", function()
-    local q = letters(1)
-    respool.dump { box = q.dead, remove = true, writer = function()
+  it("moves dead letters for one at a time", function()
+    local q = dead_letters(1)
+    respool.dump { dlq = q.dead, remove = true, writer = function()
       local counts, message, code = respool.dump {
-        box = q.dead, remove = true, writer = keeper(),
+        dlq = q.dead, remove = true, writer = keeper(),
       }
       assert.is_nil(counts)
       assert.matches("another dump", message)
@@ -291,10 +292,10 @@ describe("respool.dump", function()
     assert.same({ nil, "no shelf", "IO" }, { counts, message, code })
   end)
 
-  it("copies damaged letters with their bytes, and counts them", function()
-    local q, w = letters(3), keeper()
+  it("copies damaged dead letters with their bytes, and counts them", function()
+    local q, w = dead_letters(3), keeper()
     stored.damage(q.store.path, "flip", "letters", 1, -1)
-    local counts = assert(respool.dump { box = q.dead, writer = w })
+    local counts = assert(respool.dump { dlq = q.dead, writer = w })
     assert.same({ 3, 1, { 2 } },
                 { counts.written, counts.damaged, counts.damaged_numbers })
     local record = w.batches[1][2]
@@ -303,11 +304,11 @@ describe("respool.dump", function()
     assert.equal(q.dead:get(2).bytes, record.bytes)
   end)
 
-  it("does not move a damaged letter", function()
-    local q, w = letters(3), keeper()
+  it("does not move a damaged dead letter", function()
+    local q, w = dead_letters(3), keeper()
     stored.damage(q.store.path, "flip", "letters", 1, -1)
     local counts = assert(respool.dump {
-      box = q.dead, remove = true, writer = w,
+      dlq = q.dead, remove = true, writer = w,
     })
     assert.same({ 2, 2, 1, 0 }, { counts.written, counts.removed,
                                   counts.damaged, counts.lost })
@@ -326,14 +327,14 @@ describe("respool.dump", function()
   end)
 
   it("refuses options that are none", function()
-    local q = letters(1)
+    local q = dead_letters(1)
     local function refuses(o, pattern)
       assert.error_matches(function() respool.dump(o) end, pattern)
     end
-    refuses({ box = q.dead }, "a 'writer' is needed")
-    refuses({ writer = print }, "either a 'box' or a 'queue'")
-    refuses({ writer = print, queue = q, box = q.dead }, "either a 'box'")
-    refuses({ writer = print, box = "orders" }, "needs its 'store'")
+    refuses({ dlq = q.dead }, "a 'writer' is needed")
+    refuses({ writer = print }, "either a 'DLQ' or a 'queue'")
+    refuses({ writer = print, queue = q, dlq = q.dead }, "either a 'DLQ'")
+    refuses({ writer = print, dlq = "orders" }, "needs its 'store'")
     refuses({ writer = print, queue = q, group = "x" }, "'group'")
     refuses({ writer = print, queue = q, follow = true }, "'remove'")
     refuses({ writer = 1, queue = q }, "'writer' must be")
@@ -368,10 +369,10 @@ describe("respool.restore", function()
     assert.equal("k", item.key)
     assert.equal(1, to:length().waiting)
     to.store:advance(61)
-    local lot = to:take { items = 2 }
-    assert.equal(2, lot:item(2).payload.n)
-    assert.near(29, lot:item(2).expires_at - to.store:now(), 0.5)
-    lot:close()
+    local batch = to:take { items = 2 }
+    assert.equal(2, batch:item(2).payload.n)
+    assert.near(29, batch:item(2).expires_at - to.store:now(), 0.5)
+    batch:close()
   end)
 
   it("keeps payload versions, and refuses newer ones one by one", function()
@@ -394,10 +395,10 @@ describe("respool.restore", function()
     assert.same({ 1, 2, 3 }, numbers(to))
   end)
 
-  it("pushes each letter once, whatever is restored twice", function()
-    local q, a, b = letters(1500), keeper(), keeper()
-    respool.dump { box = q.dead, limit = 1000, writer = a }
-    respool.dump { box = q.dead, writer = b }
+  it("pushes each dead letter once, whatever is restored twice", function()
+    local q, a, b = dead_letters(1500), keeper(), keeper()
+    respool.dump { dlq = q.dead, limit = 1000, writer = a }
+    respool.dump { dlq = q.dead, writer = b }
     local to = helper.store():queue "in"
     assert.equal(1000, respool.restore { queue = to, reader = reader(a) }
       .pushed)
@@ -409,8 +410,8 @@ describe("respool.restore", function()
   end)
 
   it("pushes again when told to, and to another queue", function()
-    local q, w = letters(2), keeper()
-    respool.dump { box = q.dead, writer = w }
+    local q, w = dead_letters(2), keeper()
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
     respool.restore { queue = to, reader = reader(w) }
     respool.restore { queue = to, reader = reader(w), again = true }
@@ -419,10 +420,10 @@ describe("respool.restore", function()
     assert.equal(2, to.store:queue "x":length().total)
   end)
 
-  it("does not take another letter of the same number for it", function()
+  it("does not take another dead letter of the same number for it", function()
     local store, w = helper.store(), keeper()
-    local q = letters(1, store)
-    respool.dump { box = q.dead, writer = w }
+    local q = dead_letters(1, store)
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
     respool.restore { queue = to, reader = reader(w) }
     w.batches[1][1].died_at = w.batches[1][1].died_at + 1
@@ -508,8 +509,8 @@ describe("respool.restore", function()
                  counts.errors[1])
     assert.equal("item 7: its 'key' is not a string of 1 to 255 bytes",
                  counts.errors[2])
-    assert.matches("^letter 8: its 'expires_at' is not a number of seconds",
-                   counts.errors[3])
+    assert.matches("^dead letter 8: its 'expires_at' is not a number of "
+      .. "seconds", counts.errors[3])
     assert.equal("record 5: it is no record, but a number", counts.errors[4])
     assert.equal("record 9: it has no payload", counts.errors[8])
     assert.same({ 1, 2 }, numbers(to))
@@ -554,8 +555,8 @@ describe("respool.restore", function()
   end)
 
   it("forgets what was imported when its queue is purged", function()
-    local q, w = letters(2), keeper()
-    respool.dump { box = q.dead, writer = w }
+    local q, w = dead_letters(2), keeper()
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
     respool.restore { queue = to, reader = reader(w) }
     to.store:queue ".imports":purge()
@@ -563,13 +564,13 @@ describe("respool.restore", function()
   end)
 
   it("honours the queue's check", function()
-    local q, w = letters(3), keeper()
-    respool.dump { box = q.dead, writer = w }
+    local q, w = dead_letters(3), keeper()
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue("in", { check = function(payload)
       if payload.n == 2 then error("not two", 0) end
     end })
     local counts = assert(respool.restore { queue = to, reader = reader(w) })
-    assert.same({ "letter 2: not two" }, counts.errors)
+    assert.same({ "dead letter 2: not two" }, counts.errors)
     assert.same({ 1, 3 }, numbers(to))
   end)
 
@@ -601,8 +602,8 @@ describe("respool.restore", function()
   end)
 
   it("stops when the queue is full, and goes on from there", function()
-    local q, w = letters(30), keeper()
-    respool.dump { box = q.dead, capacity = 10, writer = w }
+    local q, w = dead_letters(30), keeper()
+    respool.dump { dlq = q.dead, capacity = 10, writer = w }
     local to = helper.store():queue("in", { max_items = 25 })
     local counts, _, code, so_far = respool.restore {
       queue = to, reader = reader(w),
@@ -616,8 +617,8 @@ describe("respool.restore", function()
   end)
 
   it("is done by one at a time in a store", function()
-    local q, w = letters(1), keeper()
-    respool.dump { box = q.dead, writer = w }
+    local q, w = dead_letters(1), keeper()
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
     respool.restore { queue = to, reader = function()
       local _, message, code = respool.restore {
@@ -630,8 +631,8 @@ describe("respool.restore", function()
   end)
 
   it("refuses payloads of another codec unless told otherwise", function()
-    local q, w = letters(1), keeper()
-    respool.dump { box = q.dead, writer = w }
+    local q, w = dead_letters(1), keeper()
+    respool.dump { dlq = q.dead, writer = w }
     local to = helper.store():queue("in", { codec = "raw" })
     local _, message, code = respool.restore { queue = to, reader = reader(w) }
     assert.matches("codec 'cbor'", message)

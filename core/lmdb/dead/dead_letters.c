@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boxes and letters: burying, listing, counting, removing. A box is made by
- * its first letter. Its record carries the next number and the count, and
+ * DLQs and dead letters: burying, listing, counting, removing. A DLQ is made by
+ * its first dead letter. Its record carries the next number and the count, and
  * like a queue's is stored once a transaction.
  */
 #include "lmdb/parts.h"
@@ -9,72 +9,72 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LETTER_SIZE 512 /* mostly, without its item and history */
+#define DEAD_SIZE 512 /* mostly, without its item and history */
 
-/* ---- boxes -------------------------------------------------------------- */
+/* ---- DLQs -------------------------------------------------------------- */
 
-static box *box_new(txn *t, const char *name) {
-  box *x = calloc(1, sizeof *x);
+static dlq *dlq_new(txn *t, const char *name) {
+  dlq *x = calloc(1, sizeof *x);
   if (!x) {
     txn_spoil(t, RESPOOL_NOMEM);
     return NULL;
   }
   strcpy(x->name, name);
-  x->next = t->boxes;
-  t->boxes = x;
+  x->next = t->dlqs;
+  t->dlqs = x;
   return x;
 }
 
-box *box_find(txn *t, const char *name) {
+dlq *dlq_find(txn *t, const char *name) {
   respool_bytes v;
-  for (box *x = t->boxes; x; x = x->next)
+  for (dlq *x = t->dlqs; x; x = x->next)
     if (!strcmp(x->name, name)) return x;
-  if (!txn_get(t, DB_BOXES, phrase_of(name), &v)) return NULL;
-  box *x = box_new(t, name);
-  if (x && !box_unpack(v, x)) txn_spoil(t, RESPOOL_CORRUPT);
+  if (!txn_get(t, DB_DLQS, phrase_of(name), &v)) return NULL;
+  dlq *x = dlq_new(t, name);
+  if (x && !dlq_unpack(v, x)) txn_spoil(t, RESPOOL_CORRUPT);
   return t->rc ? NULL : x;
 }
 
-box *box_make(txn *t, const char *name) {
-  box *x = box_find(t, name);
+dlq *dlq_make(txn *t, const char *name) {
+  dlq *x = dlq_find(t, name);
   if (x || t->rc) return x;
-  x = box_new(t, name);
+  x = dlq_new(t, name);
   if (!x) return NULL;
-  x->id = (uint32_t)meta_number(t, "next box");
+  x->id = (uint32_t)meta_number(t, "next DLQ");
   x->next_number = 1;
   x->dirty = true;
   return x;
 }
 
-void boxes_store(txn *t) {
+void dlqs_store(txn *t) {
   packer p;
   packer_init(&p);
-  for (box *x = t->boxes; x; x = x->next) {
+  for (dlq *x = t->dlqs; x; x = x->next) {
     if (!x->dirty) continue;
     packer_reset(&p);
-    box_pack(&p, x);
-    txn_put_packed(t, DB_BOXES, phrase_of(x->name), &p);
+    dlq_pack(&p, x);
+    txn_put_packed(t, DB_DLQS, phrase_of(x->name), &p);
   }
   packer_free(&p);
 }
 
-void boxes_free(txn *t) {
-  while (t->boxes) {
-    box *next = t->boxes->next;
-    free(t->boxes);
-    t->boxes = next;
+void dlqs_free(txn *t) {
+  while (t->dlqs) {
+    dlq *next = t->dlqs->next;
+    free(t->dlqs);
+    t->dlqs = next;
   }
 }
 
 /* ---- burying ------------------------------------------------------------ */
 
-static void put_letter(txn *t, box *x, const letter *l) {
-  key k = letter_key(x->id, x->next_number++);
+static void put_dead(txn *t, dlq *x, const dead *l) {
+  key k = dead_key(x->id, x->next_number++);
   packer p;
   packer_init(&p);
-  packer_reserve(&p, LETTER_SIZE + l->item.size + l->history.size);
-  letter_pack(&p, l);
-  txn_put_packed(t, DB_LETTERS, key_bytes(&k), &p);
+  packer_reserve(&p, DEAD_SIZE + l->item.size + l->history.size);
+  dead_pack(&p, l);
+  txn_put_packed(t, DB_DEAD_LETTERS, key_bytes(&k), &p);
   packer_free(&p);
   x->count++;
   x->dirty = true;
@@ -88,18 +88,18 @@ static void count_death(queue *q, const death *d) {
   q->counters.died_by[i] += d->items;
 }
 
-void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
+void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
                  respool_bytes packed) {
-  const char *name = d->box ? d->box : q->config.box;
-  box *x = box_make(t, name);
+  const char *name = d->dlq ? d->dlq : q->config.dlq;
+  dlq *x = dlq_make(t, name);
   if (!x) return;
-  letter l = {.history = d->history, .item = packed, .memo = d->memo};
+  dead l = {.history = d->history, .item = packed, .memo = d->memo};
   l.r.reason = phrase_of(d->reason);
   l.r.group = phrase_cut(d->group, HISTORY_TEXT);
   l.r.error = phrase_cut(d->error, HISTORY_TEXT);
   l.r.queue = phrase_of(q->name);
   l.r.id = i->id;
-  l.r.lane = i->lane;
+  l.r.priority = i->priority;
   l.r.items = d->items;
   l.r.version = i->version;
   l.r.pushed_at = i->pushed_at;
@@ -108,9 +108,9 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
   l.r.attempts = d->attempts;
   l.r.deliveries = d->deliveries;
   l.r.crashes = d->crashes;
-  put_letter(t, x, &l);
+  put_dead(t, x, &l);
   if (t->witness)
-    txn_spoil(t, lot_add_death(t->witness, x->name, x->next_number - 1));
+    txn_spoil(t, batch_add_death(t->witness, x->name, x->next_number - 1));
   if (t->listener)
     notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
   count_death(q, d);
@@ -120,7 +120,7 @@ void letter_bury(txn *t, queue *q, const death *d, const respool_item *i,
 
 /* ---- reading ------------------------------------------------------------ */
 
-static int copy_strings(arena *a, respool_letter *r) {
+static int copy_strings(arena *a, respool_dead_letter *r) {
   respool_bytes *all[] = {&r->reason, &r->group, &r->error, &r->queue};
   int rc = 0;
   for (size_t i = 0; i < sizeof all / sizeof *all && !rc; i++)
@@ -128,7 +128,8 @@ static int copy_strings(arena *a, respool_letter *r) {
   return rc;
 }
 
-static int copy_history(arena *a, respool_letter *r, respool_bytes packed) {
+static int copy_history(arena *a, respool_dead_letter *r,
+                        respool_bytes packed) {
   history h;
   respool_bytes copy;
   int rc = arena_copy(a, packed, &copy);
@@ -149,7 +150,7 @@ static respool_bytes unreadable(respool_bytes packed) {
 }
 
 /* The body and what goes with it. */
-static int copy_item(txn *t, arena *a, respool_letter *r,
+static int copy_item(txn *t, arena *a, respool_dead_letter *r,
                      respool_bytes packed) {
   respool_page p = {.memory = *a};
   respool_bytes copy, raw;
@@ -170,25 +171,25 @@ static int copy_item(txn *t, arena *a, respool_letter *r,
   return rc ? rc : t->rc;
 }
 
-static void damaged_letter(respool_letter *r) {
+static void damaged_dead(respool_dead_letter *r) {
   memset(r, 0, sizeof *r);
   r->reason = phrase_of("damaged");
-  r->error = phrase_of("the letter's checksum does not hold");
+  r->error = phrase_of("the dead letter's checksum does not hold");
   r->items = 1;
   r->damaged = 1;
 }
 
-/* Adds a letter to a list, everything copied. */
-static int add_letter(txn *t, respool_letters *out, uint64_t number,
+/* Adds a dead letter to a list, everything copied. */
+static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
                       respool_bytes stored, bool no_body) {
-  letter l;
-  respool_letter *r = letters_add(out);
+  dead l;
+  respool_dead_letter *r = dead_letters_add(out);
   if (!r) return RESPOOL_NOMEM;
-  bool whole = letter_unpack(stored, &l);
+  bool whole = dead_unpack(stored, &l);
   if (whole)
     *r = l.r;
   else
-    damaged_letter(r);
+    damaged_dead(r);
   r->number = number;
   if (!whole) return arena_copy(&out->memory, stored, &r->body);
   int rc = copy_strings(&out->memory, r);
@@ -200,24 +201,24 @@ static int add_letter(txn *t, respool_letters *out, uint64_t number,
 
 /* Is it of the group asked for? A damaged one is of none. */
 static bool in_group(respool_bytes stored, const char *group) {
-  letter l;
+  dead l;
   if (!group) return true;
-  return letter_unpack(stored, &l) && phrase_is(l.r.group, group);
+  return dead_unpack(stored, &l) && phrase_is(l.r.group, group);
 }
 
 /* ---- listing ------------------------------------------------------------ */
 
-/* The letters of a box, one after the other. */
-typedef struct letter_walk {
+/* The dead letters of a DLQ, one after the other. */
+typedef struct dead_walk {
   cur c;
-  uint32_t box;
+  uint32_t dlq;
   uint64_t number;
   bool down, begun;
-} letter_walk;
+} dead_walk;
 
-static bool letter_move(letter_walk *w) {
+static bool dead_move(dead_walk *w) {
   if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
-  key k = letter_key(w->box, w->number);
+  key k = dead_key(w->dlq, w->number);
   w->begun = true;
   return w->down ? cur_floor(&w->c, key_bytes(&k))
                  : cur_seek(&w->c, key_bytes(&k));
@@ -225,12 +226,12 @@ static bool letter_move(letter_walk *w) {
 
 /* In a tree that has come out of order a walk may not end: then it is an
    error. */
-static bool letter_next(letter_walk *w) {
+static bool dead_next(dead_walk *w) {
   uint32_t of;
   uint64_t before = w->number;
   bool first = !w->begun;
-  if (!letter_move(w) || !letter_key_read(w->c.key, &of, &w->number) ||
-      of != w->box)
+  if (!dead_move(w) || !dead_key_read(w->c.key, &of, &w->number) ||
+      of != w->dlq)
     return false;
   if (first && w->number == before) return true;
   if (w->down ? w->number < before : w->number > before) return true;
@@ -238,13 +239,13 @@ static bool letter_next(letter_walk *w) {
   return false;
 }
 
-static void letter_open(letter_walk *w, txn *t, uint32_t of, uint64_t from,
+static void dead_open(dead_walk *w, txn *t, uint32_t of, uint64_t from,
                         bool down) {
   memset(w, 0, sizeof *w);
-  w->box = of;
+  w->dlq = of;
   w->down = down;
   w->number = from;
-  cur_open(&w->c, t, DB_LETTERS);
+  cur_open(&w->c, t, DB_DEAD_LETTERS);
 }
 
 static uint64_t first_number(const respool_list_options *o) {
@@ -256,51 +257,51 @@ static bool past(const respool_list_options *o, uint64_t number) {
   return !o->descending && o->upto && number > o->upto;
 }
 
-int lmdb_letters(txn *t, const char *name, const respool_list_options *o,
-                 respool_letters *out) {
-  letter_walk w;
+int lmdb_dead_list(txn *t, const char *name, const respool_list_options *o,
+                 respool_dead_letters *out) {
+  dead_walk w;
   uint64_t limit = o->limit ? o->limit : 100;
-  box *x = box_find(t, name);
+  dlq *x = dlq_find(t, name);
   if (!x || (o->descending && o->after == 1)) return t->rc;
-  letter_open(&w, t, x->id, first_number(o), o->descending);
+  dead_open(&w, t, x->id, first_number(o), o->descending);
   int rc = 0;
-  while (!rc && out->n < limit && letter_next(&w) && !past(o, w.number))
+  while (!rc && out->n < limit && dead_next(&w) && !past(o, w.number))
     if (in_group(w.c.value, o->group))
-      rc = add_letter(t, out, w.number, w.c.value, o->no_body);
+      rc = add_dead(t, out, w.number, w.c.value, o->no_body);
   cur_close(&w.c);
   return rc ? rc : t->rc;
 }
 
-int lmdb_letter_count(txn *t, const char *name, uint64_t *n) {
-  box *x = box_find(t, name);
+int lmdb_dead_count(txn *t, const char *name, uint64_t *n) {
+  dlq *x = dlq_find(t, name);
   if (!t->rc) *n = x ? x->count : 0;
   return t->rc;
 }
 
 /* ---- removing ----------------------------------------------------------- */
 
-void letter_delete(txn *t, box *x, uint64_t number) {
-  key k = letter_key(x->id, number);
-  txn_del(t, DB_LETTERS, key_bytes(&k));
+void dead_delete(txn *t, dlq *x, uint64_t number) {
+  key k = dead_key(x->id, number);
+  txn_del(t, DB_DEAD_LETTERS, key_bytes(&k));
   x->count--;
   x->dirty = true;
 }
 
-static void remove_one(txn *t, box *x, uint64_t number, respool_bytes v) {
-  letter l;
-  uint64_t blob = letter_unpack(v, &l) ? blob_of(l.item).number : 0;
-  letter_delete(t, x, number);
+static void remove_one(txn *t, dlq *x, uint64_t number, respool_bytes v) {
+  dead l;
+  uint64_t blob = dead_unpack(v, &l) ? blob_of(l.item).number : 0;
+  dead_delete(t, x, number);
   if (blob) blob_del(t, blob);
 }
 
-int lmdb_letter_remove(txn *t, const char *name, const uint64_t *numbers,
+int lmdb_dead_remove(txn *t, const char *name, const uint64_t *numbers,
                        size_t n, uint64_t *removed) {
   respool_bytes v;
   *removed = 0;
-  box *x = box_find(t, name);
+  dlq *x = dlq_find(t, name);
   for (size_t i = 0; x && i < n && !t->rc; i++) {
-    key k = letter_key(x->id, numbers[i]);
-    if (!txn_get(t, DB_LETTERS, key_bytes(&k), &v)) continue;
+    key k = dead_key(x->id, numbers[i]);
+    if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) continue;
     remove_one(t, x, numbers[i], v);
     ++*removed;
   }
@@ -308,31 +309,31 @@ int lmdb_letter_remove(txn *t, const char *name, const uint64_t *numbers,
 }
 
 static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
-  letter l;
+  dead l;
   if (!o->died_before && !o->group) return true;
-  if (!letter_unpack(v, &l)) return false;
+  if (!dead_unpack(v, &l)) return false;
   if (o->died_before && l.r.died_at >= o->died_before) return false;
   return !o->group || phrase_is(l.r.group, o->group);
 }
 
-int lmdb_letter_purge(txn *t, const char *name,
+int lmdb_dead_purge(txn *t, const char *name,
                       const respool_purge_options *o, size_t limit,
                       uint64_t *after, uint64_t *removed, bool *more) {
-  letter_walk w;
+  dead_walk w;
   size_t looked = 0;
   *removed = 0;
   *more = false;
-  box *x = box_find(t, name);
+  dlq *x = dlq_find(t, name);
   if (!x) return t->rc;
   uint64_t numbers[REMOVAL_PAGE];
   size_t n = 0;
-  letter_open(&w, t, x->id, *after + 1, false);
-  while (looked < limit && letter_next(&w)) {
+  dead_open(&w, t, x->id, *after + 1, false);
+  while (looked < limit && dead_next(&w)) {
     looked++;
     *after = w.number;
     if (to_be_purged(w.c.value, o)) numbers[n++] = w.number;
   }
   cur_close(&w.c);
   *more = looked == limit;
-  return t->rc ? t->rc : lmdb_letter_remove(t, name, numbers, n, removed);
+  return t->rc ? t->rc : lmdb_dead_remove(t, name, numbers, n, removed);
 }

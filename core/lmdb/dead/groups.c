@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Letters counted by group and reason: one walk over a box with a hash
+ * Dead letters counted by group and reason: one walk over a DLQ with a hash
  * table (open addressing, linear probing) of what was seen. The names point
  * into the map, which holds still during a read.
  */
@@ -47,7 +47,7 @@ static bool grow(table *h) {
   return true;
 }
 
-static int count_letter(table *h, respool_bytes name, respool_bytes reason) {
+static int count_dead(table *h, respool_bytes name, respool_bytes reason) {
   if (h->n * 2 >= h->cap && !grow(h)) return RESPOOL_NOMEM;
   group *g = slot_of(h, name, reason);
   if (!g->count) {
@@ -59,25 +59,25 @@ static int count_letter(table *h, respool_bytes name, respool_bytes reason) {
   return 0;
 }
 
-/* A letter that cannot be read counts too, under its own reason. */
-static int count_box(txn *t, const box *x, table *h) {
-  key start = letter_key(x->id, 0);
+/* A dead letter that cannot be read counts too, under its own reason. */
+static int count_dlq(txn *t, const dlq *x, table *h) {
+  key start = dead_key(x->id, 0);
   uint32_t of;
   uint64_t number, before = 0;
-  letter l;
+  dead l;
   int rc = 0;
   cur c;
-  cur_open(&c, t, DB_LETTERS);
+  cur_open(&c, t, DB_DEAD_LETTERS);
   bool found = cur_seek(&c, key_bytes(&start));
-  while (found && !rc && letter_key_read(c.key, &of, &number) &&
+  while (found && !rc && dead_key_read(c.key, &of, &number) &&
          of == x->id) {
     if (number <= before) txn_spoil(t, RESPOOL_CORRUPT); /* out of order? */
     before = number;
-    if (!letter_unpack(c.value, &l)) {
+    if (!dead_unpack(c.value, &l)) {
       l.r.group = phrase_of(NULL);
       l.r.reason = phrase_of("damaged");
     }
-    rc = count_letter(h, l.r.group, l.r.reason);
+    rc = count_dead(h, l.r.group, l.r.reason);
     found = cur_next(&c);
   }
   cur_close(&c);
@@ -95,11 +95,11 @@ static void pack_groups(packer *out, const table *h) {
   }
 }
 
-int lmdb_letter_groups(txn *t, const char *name, packer *out) {
+int lmdb_dead_groups(txn *t, const char *name, packer *out) {
   table h = {NULL, 0, 0};
-  const box *x = box_find(t, name);
+  const dlq *x = dlq_find(t, name);
   if (!x) return t->rc;
-  int rc = count_box(t, x, &h);
+  int rc = count_dlq(t, x, &h);
   if (!rc) pack_groups(out, &h);
   free(h.slots);
   txn_spoil(t, rc ? rc : out->rc);

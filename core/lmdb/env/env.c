@@ -321,7 +321,7 @@ int env_begin(env *base, bool write, txn **out) {
 }
 
 static void env_end(txn *t) {
-  boxes_free(t);
+  dlqs_free(t);
   pthread_rwlock_unlock(&t->env->life);
   free(t);
 }
@@ -329,7 +329,7 @@ static void env_end(txn *t) {
 int env_commit(txn *t) {
   lmdb_env *e = t->env;
   queues_store(t);
-  boxes_store(t);
+  dlqs_store(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
   if (rc) {

@@ -18,18 +18,18 @@
 enum db {
   DB_META,      /* name -> format version, store id, counters */
   DB_QUEUES,    /* name -> policy, state, counters */
-  DB_SEGMENTS,  /* queue, space, lane, first id, count -> segment */
+  DB_SEGMENTS,  /* queue, space, priority, first id, count -> segment */
   DB_REMAINING, /* segment key -> bitmap of its unsettled items */
-  DB_CLAIMS,    /* queue, space, lane, first id -> claim */
-  DB_DUE,       /* queue, lane, visible_at, space, first id -> null */
+  DB_CLAIMS,    /* queue, space, priority, first id -> claim */
+  DB_DUE,       /* queue, priority, visible_at, space, first id -> null */
   DB_EXPIRIES,  /* queue, expires_at, segment key -> null */
   DB_KEYS,      /* queue, key -> holder */
   DB_WINDOWS,   /* queue, until, key -> null */
   DB_BLOBS,     /* blob, part -> part */
   DB_HISTORY,   /* queue, done_at, id -> finished item */
-  DB_BOXES,     /* name -> box */
-  DB_LETTERS,   /* box, number -> letter */
-  DB_JOBS,      /* name -> replay job */
+  DB_DLQS,     /* name -> DLQ */
+  DB_DEAD_LETTERS,   /* DLQ, number -> dead letter */
+  DB_JOBS,      /* name -> named replay */
   DB_COUNT
 };
 
@@ -63,8 +63,8 @@ struct txn {
   uint64_t changes;
   uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
-  struct box *boxes;
-  respool_lot *witness; /* the lot of the take that runs; NULL: none does */
+  struct dlq *dlqs;
+  respool_batch *witness; /* the batch of the take that runs; NULL: none does */
   notices *listener;    /* of the push that runs; NULL: none, or unasked */
   notice *notices;      /* to be posted when it has committed */
 };

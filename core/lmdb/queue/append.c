@@ -21,12 +21,13 @@
 
 static uint64_t unsettled(const queue *q) {
   uint64_t n = 0;
-  for (size_t i = 0; i < q->n_lanes; i++)
-    n += q->lanes[i].ready + q->lanes[i].leased + q->lanes[i].waiting;
+  for (size_t i = 0; i < q->n_priorities; i++)
+    n += q->priorities[i].ready + q->priorities[i].leased +
+        q->priorities[i].waiting;
   return n;
 }
 
-static uint64_t batch_size(const batch *b) {
+static uint64_t builder_size(const builder *b) {
   return b->bytes.len + b->blobs.len;
 }
 
@@ -34,14 +35,14 @@ static bool over(uint64_t have, uint64_t more, int64_t limit) {
   return limit != RESPOOL_UNLIMITED && have + more > (uint64_t)limit;
 }
 
-static bool has_room(const queue *q, const batch *b) {
+static bool has_room(const queue *q, const builder *b) {
   return !over(unsettled(q), b->n_items, q->config.max_items) &&
-         !over(q->bytes, batch_size(b), q->config.max_bytes);
+         !over(q->bytes, builder_size(b), q->config.max_bytes);
 }
 
-static bool fits_empty(const queue *q, const batch *b) {
+static bool fits_empty(const queue *q, const builder *b) {
   return !over(0, b->n_items, q->config.max_items) &&
-         !over(0, batch_size(b), q->config.max_bytes);
+         !over(0, builder_size(b), q->config.max_bytes);
 }
 
 /* Says that there is no room for `more` of what has this bound, or when the
@@ -56,19 +57,19 @@ static int full_of(const queue *q, const char *bound, int64_t limit,
               bound, (long long)limit);
 }
 
-static int no_room(const queue *q, const batch *b) {
+static int no_room(const queue *q, const builder *b) {
   const queue_config *c = &q->config;
   if (over(unsettled(q), b->n_items, c->max_items))
     return full_of(q, "max_items", c->max_items, b->n_items);
-  return full_of(q, "max_queue_bytes", c->max_bytes, batch_size(b));
+  return full_of(q, "max_queue_bytes", c->max_bytes, builder_size(b));
 }
 
 /* An item that is larger than the queue may be will never fit. */
 static int check_sizes(const queue *q, append_req *r) {
   int64_t limit = q->config.max_bytes;
   if (r->bound) *r->bound = limit;
-  if (!over(0, batch_size(r->batch), limit)) return 0;
-  uint64_t size = batch_largest(r->batch);
+  if (!over(0, builder_size(r->builder), limit)) return 0;
+  uint64_t size = builder_largest(r->builder);
   if (!over(0, size, limit)) return 0;
   return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
               "max_queue_bytes of queue \"%.120s\", %lld",
@@ -123,7 +124,7 @@ static uint64_t in_pages(uint64_t size) {
   return (size + PAGE_HEAD + PAGE - 1) / PAGE * PAGE;
 }
 
-static uint64_t stored_size(const batch *b) {
+static uint64_t stored_size(const builder *b) {
   uint64_t size = b->blobs.len + b->blobs.len / 64;
   for (size_t i = 0; i < b->n_spans; i++) size += in_pages(b->spans[i].size);
   return size + size / 8;
@@ -136,7 +137,7 @@ static int store_room(txn *t, const append_req *r) {
                                                    : t->env->map_size;
   uint64_t reserve = limit / RESERVE_SHARE;
   if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
-  uint64_t more = stored_size(r->batch);
+  uint64_t more = stored_size(r->builder);
   if (fits(t, more, limit - reserve)) {
     t->env->used += more;
     return disk_room(t, more);
@@ -164,25 +165,25 @@ static int64_t expiry_time(const queue *q, const append_req *r, int64_t now) {
 
 static void claim_until(txn *t, const line *l, const append_req *r,
                         uint64_t first, int64_t due) {
-  claim c = {.last = first + r->batch->n_items - 1, .state = CLAIM_WAITING,
-             .visible_at = due, .left = r->batch->n_items,
+  claim c = {.last = first + r->builder->n_items - 1, .state = CLAIM_WAITING,
+             .visible_at = due, .left = r->builder->n_items,
              .attempts = r->attempts, .memo = r->memo};
   place p = {*l, first, 0};
   claim_put(t, &p, &c);
 }
 
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
-  uint64_t first = q->next_id, n = r->batch->n_items;
+  uint64_t first = q->next_id, n = r->builder->n_items;
   int64_t due = due_time(q, r, now);
   bool parked = due > now || r->attempts > 0 || r->memo.size > 0;
-  line l = {q->id, parked ? SPACE_DELAYED : SPACE_READY, r->lane};
-  lane_count(t, q, r->lane, COUNT_NONE,
+  line l = {q->id, parked ? SPACE_DELAYED : SPACE_READY, r->priority};
+  priority_count(t, q, r->priority, COUNT_NONE,
              parked ? COUNT_WAITING : COUNT_READY, n);
   segments_append(t, q, r, &l, first, now, expiry_time(q, r, now));
   if (parked) claim_until(t, &l, r, first, due);
   q->next_id += n;
   q->counters.pushed += n;
-  q->counters.pushed_bytes += r->batch->body_bytes;
+  q->counters.pushed_bytes += r->builder->body_bytes;
   if (r->reason) q->counters.flushes[r->reason]++;
   queue_changed(t, q);
   if (!t->rc) r->first = first;
@@ -228,13 +229,13 @@ static bool key_held(txn *t, queue *q, append_req *r, int64_t now,
 
 /* ---- overflow ----------------------------------------------------------- */
 
-/* The lane whose next fresh item was pushed first; NULL: none has any. */
-static lane_state *oldest_lane(txn *t, queue *q, uint64_t *id) {
-  lane_state *oldest = NULL;
+/* The priority whose next fresh item was pushed first; NULL: none has any. */
+static priority_state *oldest_priority(txn *t, queue *q, uint64_t *id) {
+  priority_state *oldest = NULL;
   *id = UINT64_MAX;
-  for (size_t i = 0; i < q->n_lanes; i++) {
-    lane_state *l = &q->lanes[i];
-    line here = {q->id, SPACE_READY, l->lane};
+  for (size_t i = 0; i < q->n_priorities; i++) {
+    priority_state *l = &q->priorities[i];
+    line here = {q->id, SPACE_READY, l->priority};
     uint64_t first = l->ready ? first_live(t, &here, l->head) : UINT64_MAX;
     if (first >= *id) continue;
     *id = first;
@@ -245,15 +246,15 @@ static lane_state *oldest_lane(txn *t, queue *q, uint64_t *id) {
 
 static bool drop_oldest(txn *t, queue *q, int64_t now) {
   uint64_t id;
-  const lane_state *l = oldest_lane(t, q, &id);
+  const priority_state *l = oldest_priority(t, q, &id);
   if (!l || t->rc) return false;
-  line here = {q->id, SPACE_READY, l->lane};
+  line here = {q->id, SPACE_READY, l->priority};
   if (!item_remove(t, q, &here, id, now)) return false;
   q->counters.dropped++;
   return true;
 }
 
-/* The push becomes letters: its items are appended and die at once. */
+/* The push becomes dead letters: its items are appended and die at once. */
 static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   append_req fresh = *r;
   fresh.delay = fresh.at = 0;
@@ -263,14 +264,14 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   if (rc) return rc;
   respool_page p;
   page_init(&p);
-  line l = {q->id, SPACE_READY, r->lane};
+  line l = {q->id, SPACE_READY, r->priority};
   catch c = {.page = &p, .line = l, .from = fresh.first,
              .upto = UINT64_MAX, .want = UINT64_MAX};
   death d = {.reason = "overflow", .items = 1, .at = now,
              .error = phrase_of("the queue was full")};
   while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
   bury_page(t, q, &l, &p, 0, &d);
-  lane_count(t, q, r->lane, COUNT_READY, COUNT_NONE, p.n);
+  priority_count(t, q, r->priority, COUNT_READY, COUNT_NONE, p.n);
   q->counters.died += p.n;
   page_clear(&p);
   r->first = fresh.first;
@@ -287,12 +288,13 @@ static int append_apart(txn *t, queue *q, append_req *r, int64_t now);
 
 /* The first half of the items, then the rest. */
 static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
-                         batch *half) {
+                         builder *half) {
   append_req first = *r, rest = *r;
-  first.batch = &half[0];
-  rest.batch = &half[1];
+  first.builder = &half[0];
+  rest.builder = &half[1];
   rest.reason = 0;
-  int rc = batch_split(r->batch, r->batch->n_items / 2, &half[0], &half[1]);
+  int rc =
+      builder_split(r->builder, r->builder->n_items / 2, &half[0], &half[1]);
   if (rc) return fail(rc, "not enough memory for a push");
   rc = append_apart(t, q, &first, now);
   if (!rc) rc = append_apart(t, q, &rest, now);
@@ -300,17 +302,17 @@ static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
   return rc;
 }
 
-/* What fits is appended, what does not becomes letters. */
+/* What fits is appended, what does not becomes dead letters. */
 static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
-  batch half[2];
-  if (has_room(q, r->batch)) return append_items(t, q, r, now);
-  if (r->batch->n_items == 1 || is_brimful(q))
+  builder half[2];
+  if (has_room(q, r->builder)) return append_items(t, q, r, now);
+  if (r->builder->n_items == 1 || is_brimful(q))
     return append_dead(t, q, r, now);
-  batch_init(&half[0], r->batch->version);
-  batch_init(&half[1], r->batch->version);
+  builder_init(&half[0], r->builder->version);
+  builder_init(&half[1], r->builder->version);
   int rc = append_halves(t, q, r, now, half);
-  batch_free(&half[0]);
-  batch_free(&half[1]);
+  builder_free(&half[0]);
+  builder_free(&half[1]);
   return rc;
 }
 
@@ -319,9 +321,9 @@ static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
     return r->apart ? append_apart(t, q, r, now) : append_dead(t, q, r, now);
   if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
-    return no_room(q, r->batch);
-  while (!has_room(q, r->batch))
-    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r->batch);
+    return no_room(q, r->builder);
+  while (!has_room(q, r->builder))
+    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r->builder);
   return append_items(t, q, r, now);
 }
 
@@ -330,17 +332,17 @@ static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
 /* Ends what has expired until the push has room. As each step frees an item
    that nobody holds, about as many will do as it has items. */
 static void make_room(txn *t, queue *q, append_req *r, int64_t now) {
-  uint64_t left = EXPIRE_MAX + r->batch->n_items, before = t->changes;
-  while (left-- > 0 && !has_room(q, r->batch) && expiry_sweep(t, q, now, 1))
+  uint64_t left = EXPIRE_MAX + r->builder->n_items, before = t->changes;
+  while (left-- > 0 && !has_room(q, r->builder) && expiry_sweep(t, q, now, 1))
     continue;
   r->ending += t->changes - before;
 }
 
 static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
-  r->never = !fits_empty(q, r->batch);
+  r->never = !fits_empty(q, r->builder);
   if (!r->never) make_room(t, q, r, now);
   if (t->rc) return t->rc;
-  return has_room(q, r->batch) ? append_items(t, q, r, now)
+  return has_room(q, r->builder) ? append_items(t, q, r, now)
                                : overflow(t, q, r, now);
 }
 

@@ -98,8 +98,8 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
 
 /* ---- peek --------------------------------------------------------------- */
 
-static bool peek_due(look *k, int lane) {
-  place lowest = {{k->q->id, 0, lane}, 0, 0};
+static bool peek_due(look *k, int priority) {
+  place lowest = {{k->q->id, 0, priority}, 0, 0};
   key start = due_key_of(&lowest, 0);
   due_key d;
   claim c;
@@ -107,7 +107,7 @@ static bool peek_due(look *k, int lane) {
   cur_open(&at, k->t, DB_DUE);
   bool found = cur_seek(&at, key_bytes(&start)), more = true;
   while (found && more && due_key_read(at.key, &d) && d.at <= k->now &&
-         d.claim.line.queue == k->q->id && d.claim.line.lane == lane) {
+         d.claim.line.queue == k->q->id && d.claim.line.priority == priority) {
     if (claim_get(k->t, &d.claim, &c))
       more = look_at(k, &d.claim.line, d.claim.first, c.last, &c);
     found = cur_next(&at);
@@ -116,15 +116,15 @@ static bool peek_due(look *k, int lane) {
   return more;
 }
 
-static bool look_fresh(look *k, const lane_state *l, uint64_t from) {
-  line here = {k->q->id, SPACE_READY, l->lane};
+static bool look_fresh(look *k, const priority_state *l, uint64_t from) {
+  line here = {k->q->id, SPACE_READY, l->priority};
   if (!l->ready) return true;
   if (from < l->head) from = l->head;
   return look_at(k, &here, from, UINT64_MAX, NULL);
 }
 
 /* In strict order, up to what is leased or waits. */
-static bool peek_ordered(look *k, const lane_state *l) {
+static bool peek_ordered(look *k, const priority_state *l) {
   bool more = true;
   uint64_t from = 0;
   while (more && !k->t->rc) {
@@ -141,9 +141,9 @@ static bool peek_ordered(look *k, const lane_state *l) {
   return more;
 }
 
-static bool peek_lane(look *k, const lane_state *l) {
+static bool peek_priority(look *k, const priority_state *l) {
   if (k->q->config.ordered) return peek_ordered(k, l);
-  return peek_due(k, l->lane) && look_fresh(k, l, 0);
+  return peek_due(k, l->priority) && look_fresh(k, l, 0);
 }
 
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
@@ -160,8 +160,8 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
   queue *q = look_open(&k, t, name, wall, p, limit, &rc);
   if (!q) return rc;
   bool more = limit > 0;
-  for (size_t i = 0; i < q->n_lanes && more; i++)
-    more = peek_lane(&k, &q->lanes[i]);
+  for (size_t i = 0; i < q->n_priorities && more; i++)
+    more = peek_priority(&k, &q->priorities[i]);
   return t->rc;
 }
 
@@ -177,9 +177,9 @@ static bool is_live(txn *t, const line *l, uint64_t id) {
 }
 
 bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
-  for (size_t i = 0; i < q->n_lanes; i++)
+  for (size_t i = 0; i < q->n_priorities; i++)
     for (int space = 0; space < SPACE_COUNT; space++) {
-      *l = (line){q->id, space, q->lanes[i].lane};
+      *l = (line){q->id, space, q->priorities[i].priority};
       if (is_live(t, l, id)) return true;
     }
   return false;
@@ -212,12 +212,12 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 /* ---- browsing by state -------------------------------------------------- */
 
 /* Phase 0 walks the claims in the order of their keys, phase 1 the fresh
-   items lane by lane; `id` is the next to be looked at. */
+   items priority by priority; `id` is the next to be looked at. */
 enum { PHASE_CLAIMS, PHASE_FRESH, PHASE_END };
 
 static bool next_claim(look *k, const respool_cursor *at, place *p,
                        claim *c) {
-  place from = {{k->q->id, at->space, at->lane}, at->id, 0};
+  place from = {{k->q->id, at->space, at->priority}, at->id, 0};
   key start = claim_key(&from);
   cur s;
   cur_open(&s, k->t, DB_CLAIMS);
@@ -230,14 +230,14 @@ static bool next_claim(look *k, const respool_cursor *at, place *p,
 
 /* A claim that the last page ended in is gone on with. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
-  line l = {k->q->id, at->space, at->lane};
+  line l = {k->q->id, at->space, at->priority};
   if (at->id > 0 && claim_cover(k->t, &l, at->id, p, c)) return true;
   return next_claim(k, at, p, c);
 }
 
 static bool is_behind(const respool_cursor *a, const respool_cursor *b) {
   if (a->space != b->space) return a->space < b->space;
-  if (a->lane != b->lane) return a->lane < b->lane;
+  if (a->priority != b->priority) return a->priority < b->priority;
   return a->id < b->id;
 }
 
@@ -245,7 +245,7 @@ static bool is_behind(const respool_cursor *a, const respool_cursor *b) {
 static void advance(look *k, respool_cursor *at, const place *p,
                     uint64_t last, size_t before, bool more) {
   at->space = p->line.space;
-  at->lane = p->line.lane;
+  at->priority = p->line.priority;
   if (more)
     at->id = last + 1;
   else if (k->page->n > before) /* ended within it? */
@@ -262,7 +262,7 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
     size_t before = k->page->n;
     uint64_t from = p.first;
     respool_cursor was = *at;
-    if (at->space == p.line.space && at->lane == p.line.lane &&
+    if (at->space == p.line.space && at->priority == p.line.priority &&
         at->id > from)
       from = at->id;
     p.first = from;
@@ -273,18 +273,18 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
       txn_spoil(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
-    *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_LANES, 0};
+    *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_PRIORITIES, 0};
 }
 
 static void browse_fresh(look *k, int state, respool_cursor *at) {
   bool more = true;
-  for (size_t i = 0; i < k->q->n_lanes && more; i++) {
-    const lane_state *l = &k->q->lanes[i];
-    if (l->lane > at->lane || (state >= 0 && state != RESPOOL_READY))
+  for (size_t i = 0; i < k->q->n_priorities && more; i++) {
+    const priority_state *l = &k->q->priorities[i];
+    if (l->priority > at->priority || (state >= 0 && state != RESPOOL_READY))
       continue;
-    uint64_t from = l->lane == at->lane ? at->id : 0;
+    uint64_t from = l->priority == at->priority ? at->id : 0;
     size_t before = k->page->n;
-    place p = {{k->q->id, 0, l->lane}, from, 0};
+    place p = {{k->q->id, 0, l->priority}, from, 0};
     more = look_fresh(k, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }

@@ -76,7 +76,7 @@ bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
 
 /* ---- counts by state ---------------------------------------------------- */
 
-static uint64_t *counter(lane_state *l, enum count which) {
+static uint64_t *counter(priority_state *l, enum count which) {
   switch (which) {
     case COUNT_READY: return &l->ready;
     case COUNT_LEASED: return &l->leased;
@@ -85,9 +85,10 @@ static uint64_t *counter(lane_state *l, enum count which) {
   }
 }
 
-void lane_count(txn *t, queue *q, int lane, enum count from, enum count to,
+void priority_count(txn *t, queue *q, int priority, enum count from,
+                    enum count to,
                 uint64_t n) {
-  lane_state *l = queue_lane_make(t, q, lane);
+  priority_state *l = queue_priority_make(t, q, priority);
   if (!l || n == 0) return;
   uint64_t *less = counter(l, from), *more = counter(l, to);
   if (less) *less -= *less < n ? *less : n;
@@ -99,13 +100,13 @@ bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                  enum count *from) {
   place p;
   claim old;
-  const lane_state *lane = queue_lane(q, l->lane);
+  const priority_state *priority = queue_priority(q, l->priority);
   *from = COUNT_READY;
-  if (l->space == SPACE_READY && lane && id >= lane->head) return true;
+  if (l->space == SPACE_READY && priority && id >= priority->head) return true;
   if (!claim_cover(t, l, id, &p, &old) || claim_held(&old, now))
     return false;
   claim c = old;
-  if (c.state == CLAIM_LEASED) claim_lapse(t, q, l->lane, &c);
+  if (c.state == CLAIM_LEASED) claim_lapse(t, q, l->priority, &c);
   *from = COUNT_WAITING;
   c.left--;
   if (c.left)
@@ -115,9 +116,10 @@ bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
   return true;
 }
 
-bool hold_find(txn *t, const queue *q, const hold *h, uint64_t token,
+bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
+                      uint64_t token,
                place *p, claim *c) {
-  *p = (place){{h->queue, h->space, h->lane}, h->first, 0};
+  *p = (place){{h->queue, h->space, h->priority}, h->first, 0};
   return h->queue == q->id && claim_get(t, p, c) &&
          c->state == CLAIM_LEASED && c->token == token;
 }
@@ -126,12 +128,12 @@ bool claim_held(const claim *c, int64_t now) {
   return c->state == CLAIM_LEASED && c->visible_at > now;
 }
 
-void claim_lapse(txn *t, queue *q, int lane, claim *c) {
+void claim_lapse(txn *t, queue *q, int priority, claim *c) {
   c->crashes++;
   c->state = CLAIM_WAITING;
   c->token = 0;
   q->counters.crashed += c->left;
-  lane_count(t, q, lane, COUNT_LEASED, COUNT_WAITING, c->left);
+  priority_count(t, q, priority, COUNT_LEASED, COUNT_WAITING, c->left);
 }
 
 /* ---- history ------------------------------------------------------------ */

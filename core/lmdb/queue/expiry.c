@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Ends that nobody asked for: items that outlived their TTL, segments and
- * items whose bytes are damaged. Each becomes a letter with its reason (or
+ * items whose bytes are damaged. Each becomes a dead letter with its reason (or
  * is dropped, where the queue says so for the expired), is counted, and
  * leaves its segment; nothing vanishes and nothing stops the queue.
  */
@@ -26,7 +26,7 @@ void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
                size_t from, const death *d) {
   for (size_t i = from; i < p->n; i++) {
     unique_release(t, q, &p->items[i], d->at);
-    letter_bury(t, q, d, &p->items[i], p->packed[i]);
+    dead_bury(t, q, d, &p->items[i], p->packed[i]);
   }
   settle_page(t, q, l, p, from);
 }
@@ -57,19 +57,19 @@ static death death_of(const claim *c, const char *reason, int64_t now) {
 static void end_expired(txn *t, queue *q, const line *l,
                         const respool_page *p, const claim *c, int64_t now) {
   death d = death_of(c, "expired", now);
-  if (q->config.on_expire == RESPOOL_FATE_DROP)
+  if (q->config.on_expire == RESPOOL_LIMIT_DROP)
     drop_page(t, q, l, p, now);
   else
     bury_page(t, q, l, p, 0, &d);
   q->counters.expired += p->n;
 }
 
-/* A letter is larger than a small item. */
-#define LETTER_COST 160
+/* A dead letter is larger than a small item. */
+#define DEAD_COST 160
 
 int expiry_room(txn *t, const queue *q, const place *at) {
-  if (q->config.on_expire == RESPOOL_FATE_DROP) return 0;
-  return disk_copy(t, SEGMENT_BYTES + (uint64_t)at->count * LETTER_COST);
+  if (q->config.on_expire == RESPOOL_LIMIT_DROP) return 0;
+  return disk_copy(t, SEGMENT_BYTES + (uint64_t)at->count * DEAD_COST);
 }
 
 /* ---- what stops a catch ------------------------------------------------- */
@@ -93,7 +93,7 @@ static size_t lose_expired(txn *t, queue *q, catch *c, const claim *from) {
   return n;
 }
 
-/* The bytes of a segment as they are, in one letter for its items. */
+/* The bytes of a segment as they are, in one dead letter for its items. */
 static void bury_segment(txn *t, queue *q, const catch *c,
                          const uint64_t *ids, size_t n, const claim *from) {
   respool_bytes v;
@@ -104,11 +104,11 @@ static void bury_segment(txn *t, queue *q, const catch *c,
     item_pack_damaged(&p, v);
   txn_spoil(t, p.rc);
   death d = death_of(from, "undecodable", c->now);
-  respool_item i = {.id = ids[0], .lane = c->line.lane};
+  respool_item i = {.id = ids[0], .priority = c->line.priority};
   d.items = n;
   d.error = phrase_of("the segment's checksum does not hold");
   if (!t->rc)
-    letter_bury(t, q, &d, &i, (respool_bytes){p.data, p.len});
+    dead_bury(t, q, &d, &i, (respool_bytes){p.data, p.len});
   packer_free(&p);
 }
 
@@ -172,7 +172,7 @@ static bool expire_item(txn *t, queue *q, const line *l,
   if (claimed) claim_own(t, &a, &c);
   bool ends = !*held && !t->rc && claims_part(t, q, l, id, now, &from);
   if (ends) {
-    lane_count(t, q, l->lane, from, COUNT_NONE, 1);
+    priority_count(t, q, l->priority, from, COUNT_NONE, 1);
     end_expired(t, q, l, &one, claimed ? &c : NULL, now);
     queue_changed(t, q);
   }

@@ -137,12 +137,12 @@ int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
 
 /* ---- care --------------------------------------------------------------- */
 
-/* Letters die in the order of their numbers, so the oldest come first. */
-static uint64_t letters_sweep(txn *t, queue *q, int64_t now, size_t limit,
+/* Dead letters die in the order of their numbers, so the oldest come first. */
+static uint64_t dead_sweep(txn *t, queue *q, int64_t now, size_t limit,
                               bool *more) {
   respool_purge_options o = RESPOOL_PURGE_OPTIONS_INIT;
   respool_list_options first = RESPOOL_LIST_OPTIONS_INIT;
-  respool_letters l;
+  respool_dead_letters l;
   uint64_t after = 0, removed = 0;
   int64_t keep = q->config.keep_dead;
   if (keep == RESPOOL_UNLIMITED || keep >= now) return 0;
@@ -150,17 +150,17 @@ static uint64_t letters_sweep(txn *t, queue *q, int64_t now, size_t limit,
   first.limit = 1;
   first.no_body = 1;
   memset(&l, 0, sizeof l);
-  lmdb_letters(t, q->config.box, &first, &l);
-  bool old = l.n && l.letters[0].died_at < o.died_before;
-  letters_clear(&l);
+  lmdb_dead_list(t, q->config.dlq, &first, &l);
+  bool old = l.n && l.dead_letters[0].died_at < o.died_before;
+  dead_letters_clear(&l);
   if (old)
-    lmdb_letter_purge(t, q->config.box, &o, limit, &after, &removed, more);
+    lmdb_dead_purge(t, q->config.dlq, &o, limit, &after, &removed, more);
   *more = *more && removed > 0;
   return removed;
 }
 
-int lmdb_care(txn *t, const char *name, int64_t wall, size_t limit,
-              respool_care *out) {
+int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_maintenance *out) {
   int rc = 0, past = (int)limit;
   bool more = false;
   queue *q = queue_find(t, name, &rc);
@@ -171,16 +171,16 @@ int lmdb_care(txn *t, const char *name, int64_t wall, size_t limit,
   out->more = expiry_sweep(t, q, now, (int)limit);
   out->more |= unique_sweep(t, q, now, (int)limit);
   out->history += history_sweep(t, q, now, &past);
-  out->letters += letters_sweep(t, q, now, limit, &more);
+  out->dead_letters += dead_sweep(t, q, now, limit, &more);
   out->more |= more || past == 0;
   out->expired += q->counters.expired - expired;
   out->windows += windows - txn_entries(t, DB_WINDOWS);
   return t->rc;
 }
 
-int lmdb_care_readers(env *e, respool_care *out) {
-  int dead = 0;
-  int rc = txn_env_readers((lmdb_env *)e, &dead);
-  if (!rc) out->readers += (uint64_t)dead;
+int lmdb_free_readers(env *e, respool_maintenance *out) {
+  int n = 0;
+  int rc = txn_env_readers((lmdb_env *)e, &n);
+  if (!rc) out->readers += (uint64_t)n;
   return rc;
 }

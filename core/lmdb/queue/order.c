@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strict order: nothing of a lane is handed out while an earlier item of it
- * is leased or waiting. So a take looks for the lane's earliest item, among
+ * Strict order: nothing of a priority is handed out while an earlier item of it
+ * is leased or waiting. So a take looks for the priority's earliest item, among
  * the claims of all spaces and the fresh ones, and hands out from there up to
  * where the next source begins.
  */
@@ -47,15 +47,15 @@ static bool claim_source(txn *t, const line *l, uint64_t from, sources *s) {
   return true;
 }
 
-sources find_sources(txn *t, const queue *q, const lane_state *l,
+sources find_sources(txn *t, const queue *q, const priority_state *l,
                      uint64_t from) {
   sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
   for (int space = 0; space < SPACE_COUNT; space++) {
-    line here = {q->id, space, l->lane};
+    line here = {q->id, space, l->priority};
     claim_source(t, &here, from, &s);
   }
   if (l->ready) {
-    line here = {q->id, SPACE_READY, l->lane};
+    line here = {q->id, SPACE_READY, l->priority};
     source n = {.last = UINT64_MAX, .fresh = true};
     n.id = first_live(t, &here, l->head > from ? l->head : from);
     n.claim.line = here;
@@ -64,24 +64,24 @@ sources find_sources(txn *t, const queue *q, const lane_state *l,
   return s;
 }
 
-int64_t order_due(txn *t, const queue *q, const lane_state *l) {
+int64_t order_due(txn *t, const queue *q, const priority_state *l) {
   sources s = find_sources(t, q, l, 0);
   if (s.first.id == UINT64_MAX) return INT64_MAX;
   return s.first.fresh ? 0 : s.first.due;
 }
 
-void grab_ordered(grab *g, int lane) {
+void grab_ordered(grab *g, int priority) {
   for (;;) {
-    const lane_state *l = queue_lane(g->q, lane);
+    const priority_state *l = queue_priority(g->q, priority);
     if (!l || grab_full(g)) return;
     sources s = find_sources(g->t, g->q, l, 0);
     if (s.first.id == UINT64_MAX) return;
     uint64_t upto = s.second - 1; /* at least the first itself */
-    size_t before = g->lot->page.n;
+    size_t before = g->batch->page.n;
     if (s.first.fresh)
-      grab_fresh(g, lane, upto);
+      grab_fresh(g, priority, upto);
     else if (s.first.due > g->now || !grab_claim_due(g, &s.first.claim, upto))
       return;
-    if (g->lot->page.n > before) return; /* else it was buried: go on */
+    if (g->batch->page.n > before) return; /* else it was buried: go on */
   }
 }

@@ -13,25 +13,25 @@
 
 static void config_default(queue_config *c, const char *name) {
   *c = (queue_config){
-    .lease = 30000, .max_hold = 3600000, .max_attempts = 5,
+    .lease = 30000, .max_lease = 3600000, .max_attempts = 5,
     .max_crashes = 3, .ttl = RESPOOL_UNLIMITED,
     .max_items = RESPOOL_UNLIMITED, .max_bytes = RESPOOL_UNLIMITED,
     .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
   };
   respool_backoff_default(&c->backoff);
-  strcpy(c->box, name);
+  strcpy(c->dlq, name);
 }
 
 static void take_over(int64_t *to, int64_t from) {
   if (from != RESPOOL_KEEP) *to = from;
 }
 
-/* By lane, so that one policy is stored in one way. */
+/* By priority, so that one policy is stored in one way. */
 static void weights_apply(respool_weights *to, const respool_weights *from) {
   *to = (respool_weights){.n = 0};
   for (size_t i = 0; i < from->n; i++) {
     size_t k = to->n++;
-    for (; k > 0 && to->of[k - 1].lane > from->of[i].lane; k--)
+    for (; k > 0 && to->of[k - 1].priority > from->of[i].priority; k--)
       to->of[k] = to->of[k - 1];
     to->of[k] = from->of[i];
   }
@@ -39,7 +39,7 @@ static void weights_apply(respool_weights *to, const respool_weights *from) {
 
 static void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->lease, o->lease);
-  take_over(&c->max_hold, o->max_hold);
+  take_over(&c->max_lease, o->max_lease);
   take_over(&c->max_attempts, o->max_attempts);
   take_over(&c->max_crashes, o->max_crashes);
   take_over(&c->ttl, o->ttl);
@@ -55,7 +55,7 @@ static void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->keep_dead, o->keep_dead);
   if (o->backoff) c->backoff = *o->backoff;
   if (o->weights) weights_apply(&c->weights, o->weights);
-  if (o->box) strcpy(c->box, o->box);
+  if (o->dlq) strcpy(c->dlq, o->dlq);
 }
 
 int lmdb_queue_open(txn *t, const char *name,
@@ -105,9 +105,9 @@ int lmdb_queue_pause(txn *t, const char *name, bool paused) {
 
 /* Claims that are due count as ready. They are found by their time, so this
    costs what is due, not what waits. */
-static void count_due(txn *t, const queue *q, int lane, int64_t now,
+static void count_due(txn *t, const queue *q, int priority, int64_t now,
                       respool_queue_stats *s) {
-  place lowest = {{q->id, 0, lane}, 0, 0};
+  place lowest = {{q->id, 0, priority}, 0, 0};
   key start = due_key_of(&lowest, 0);
   due_key d;
   claim c;
@@ -115,7 +115,7 @@ static void count_due(txn *t, const queue *q, int lane, int64_t now,
   cur_open(&at, t, DB_DUE);
   bool found = cur_seek(&at, key_bytes(&start));
   while (found && due_key_read(at.key, &d) && d.claim.line.queue == q->id &&
-         d.claim.line.lane == lane && d.at <= now) {
+         d.claim.line.priority == priority && d.at <= now) {
     if (claim_get(t, &d.claim, &c)) {
       uint64_t *from = c.state == CLAIM_LEASED ? &s->leased : &s->waiting;
       *from -= c.left;
@@ -123,21 +123,22 @@ static void count_due(txn *t, const queue *q, int lane, int64_t now,
     }
     found = cur_next(&at);
   }
-  if (found && d.claim.line.queue == q->id && d.claim.line.lane == lane &&
+  if (found && d.claim.line.queue == q->id && d.claim.line.priority
+      == priority &&
       (!s->next_due || d.at < s->next_due))
     s->next_due = d.at;
   cur_close(&at);
 }
 
-static void count_lane(txn *t, const queue *q, const lane_state *l,
+static void count_priority(txn *t, const queue *q, const priority_state *l,
                        int64_t now, respool_queue_stats *s) {
-  line here = {q->id, SPACE_READY, l->lane};
+  line here = {q->id, SPACE_READY, l->priority};
   segment g;
   walk w;
   s->ready += l->ready;
   s->leased += l->leased;
   s->waiting += l->waiting;
-  count_due(t, q, l->lane, now, s);
+  count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
   walk_open(&w, t, &here, l->head);
   if (walk_next(&w) && segment_open(w.value, &g) &&
@@ -153,11 +154,11 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
   if (!q) return rc;
   int64_t now = queue_now(q, wall);
   *out = q->counters;
-  for (size_t i = 0; i < q->n_lanes; i++)
-    count_lane(t, q, &q->lanes[i], now, out);
+  for (size_t i = 0; i < q->n_priorities; i++)
+    count_priority(t, q, &q->priorities[i], now, out);
   out->bytes = q->bytes;
   out->paused = q->paused;
-  return lmdb_letter_count(t, q->config.box, &out->dead);
+  return lmdb_dead_count(t, q->config.dlq, &out->dead);
 }
 
 /* The store's id as text; "" when it has none that can be read. */
@@ -183,8 +184,9 @@ int lmdb_stat(txn *t, respool_store_stats *out) {
 
 /* 0 when nothing is left in the queue. */
 static int check_empty(const queue *q, const char *name) {
-  for (size_t i = 0; i < q->n_lanes; i++)
-    if (q->lanes[i].ready || q->lanes[i].leased || q->lanes[i].waiting)
+  for (size_t i = 0; i < q->n_priorities; i++)
+    if (q->priorities[i].ready || q->priorities[i].leased ||
+        q->priorities[i].waiting)
       return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
   return 0;
 }
@@ -219,7 +221,7 @@ int lmdb_queue_drop(txn *t, const char *name) {
 }
 
 int lmdb_names(txn *t, int which, packer *out) {
-  static const enum db dbs[] = {DB_QUEUES, DB_BOXES, DB_JOBS};
+  static const enum db dbs[] = {DB_QUEUES, DB_DLQS, DB_JOBS};
   cur c;
   size_t left = txn_entries(t, dbs[which]);
   pack_array(out, left);
@@ -236,33 +238,33 @@ int lmdb_names(txn *t, int which, packer *out) {
 
 /* ---- jobs --------------------------------------------------------------- */
 
-static int no_job(const char *name) {
-  return fail(RESPOOL_NOT_FOUND, "there is no replay job \"%.160s\"", name);
+static int no_replay(const char *name) {
+  return fail(RESPOOL_NOT_FOUND, "there is no named replay \"%.160s\"", name);
 }
 
-int lmdb_job_load(txn *t, const char *name, respool_job *out) {
+int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
   respool_bytes v;
   if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
-    return t->rc ? t->rc : no_job(name);
-  if (!job_unpack(v, out))
-    return fail(RESPOOL_CORRUPT, "replay job \"%.160s\" is damaged", name);
+    return t->rc ? t->rc : no_replay(name);
+  if (!replay_unpack(v, out))
+    return fail(RESPOOL_CORRUPT, "named replay \"%.160s\" is damaged", name);
   strcpy(out->name, name);
   return 0;
 }
 
-int lmdb_job_save(txn *t, const respool_job *job) {
+int lmdb_replay_save(txn *t, const respool_replay *replay) {
   packer p;
   packer_init(&p);
-  job_pack(&p, job);
-  txn_put_packed(t, DB_JOBS, phrase_of(job->name), &p);
+  replay_pack(&p, replay);
+  txn_put_packed(t, DB_JOBS, phrase_of(replay->name), &p);
   packer_free(&p);
   return t->rc;
 }
 
-int lmdb_job_remove(txn *t, const char *name) {
+int lmdb_replay_remove(txn *t, const char *name) {
   respool_bytes v;
   if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
-    return t->rc ? t->rc : no_job(name);
+    return t->rc ? t->rc : no_replay(name);
   txn_del(t, DB_JOBS, phrase_of(name));
   return t->rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Removing items by hand: one by its id, or all that are not leased. What
- * is removed leaves no letter; a damaged segment on the way does.
+ * is removed leaves no dead letter; a damaged segment on the way does.
  */
 #include "lmdb/parts.h"
 
@@ -24,7 +24,7 @@ bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now) {
   enum count from;
   if (!claims_part(t, q, l, id, now, &from)) return false;
   drop_item(t, q, l, id, now);
-  lane_count(t, q, l->lane, from, COUNT_NONE, 1);
+  priority_count(t, q, l->priority, from, COUNT_NONE, 1);
   q->counters.removed++;
   queue_changed(t, q);
   return true;
@@ -81,9 +81,9 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
 static void purge_claim(sweep *s, const place *p, const claim *old) {
   uint64_t last;
   claim c = *old;
-  if (c.state == CLAIM_LEASED) claim_lapse(s->t, s->q, p->line.lane, &c);
+  if (c.state == CLAIM_LEASED) claim_lapse(s->t, s->q, p->line.priority, &c);
   uint64_t n = purge_range(s, &p->line, p->first, c.last, &c, &last);
-  lane_count(s->t, s->q, p->line.lane, COUNT_WAITING, COUNT_NONE, n);
+  priority_count(s->t, s->q, p->line.priority, COUNT_WAITING, COUNT_NONE, n);
   c.left -= n < c.left ? n : c.left;
   if (c.left)
     claim_move(s->t, p, old, &c);
@@ -114,14 +114,14 @@ static void purge_claims(sweep *s) {
 }
 
 static void purge_fresh(sweep *s) {
-  for (size_t i = 0; i < s->q->n_lanes && s->left; i++) {
-    lane_state *lane = &s->q->lanes[i];
-    line l = {s->q->id, SPACE_READY, lane->lane};
+  for (size_t i = 0; i < s->q->n_priorities && s->left; i++) {
+    priority_state *priority = &s->q->priorities[i];
+    line l = {s->q->id, SPACE_READY, priority->priority};
     uint64_t last = 0;
-    if (!lane->ready) continue;
-    uint64_t n = purge_range(s, &l, lane->head, UINT64_MAX, NULL, &last);
-    if (last) lane->head = last + 1;
-    lane_count(s->t, s->q, l.lane, COUNT_READY, COUNT_NONE, n);
+    if (!priority->ready) continue;
+    uint64_t n = purge_range(s, &l, priority->head, UINT64_MAX, NULL, &last);
+    if (last) priority->head = last + 1;
+    priority_count(s->t, s->q, l.priority, COUNT_READY, COUNT_NONE, n);
   }
 }
 

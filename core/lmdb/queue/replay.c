@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replay: letters become items again, each in the commit in which its letter
- * goes. Runs of letters that go to the same queue on the same terms are
- * pushed together. An item takes its key up again, by itself.
+ * Replay: dead letters become items again, each in the commit in which its
+ * dead letter goes. Runs of dead letters that go to the same queue on the
+ * same terms are pushed together. An item takes its key up again, by itself.
  */
 #include "lmdb/parts.h"
 
@@ -11,9 +11,9 @@
 
 /* A run of items on their way to one queue. */
 typedef struct run {
-  batch items;
+  builder items;
   queue *to;
-  int lane;
+  int priority;
   uint64_t attempts;
   arena memory;
   respool_bytes memo;
@@ -22,20 +22,21 @@ typedef struct run {
 } run;
 
 static int flush_run(txn *t, int64_t wall, run *r) {
-  append_req a = {.batch = &r->items, .lane = r->lane, .ttl = RESPOOL_KEEP,
+  append_req a =
+      {.builder = &r->items, .priority = r->priority, .ttl = RESPOOL_KEEP,
                   .attempts = r->attempts, .memo = r->memo};
-  int rc = batch_end(&r->items);
+  int rc = builder_end(&r->items);
   if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
   if (!rc && r->key.size)
     unique_hold(t, r->to, r->key, (holder){a.first, r->until});
   r->key.size = 0;
   uint64_t version = r->items.version;
-  batch_free(&r->items);
-  batch_init(&r->items, version);
+  builder_free(&r->items);
+  builder_init(&r->items, version);
   return rc;
 }
 
-static queue *target(txn *t, const move_req *r, const letter *l, int *rc) {
+static queue *target(txn *t, const move_req *r, const dead *l, int *rc) {
   char name[RESPOOL_NAME_MAX + 1];
   if (r->to) return queue_find(t, r->to, rc);
   size_t n = l->r.queue.size < sizeof name ? l->r.queue.size : 0;
@@ -44,23 +45,23 @@ static queue *target(txn *t, const move_req *r, const letter *l, int *rc) {
   return queue_find(t, name, rc);
 }
 
-/* Begins a new run where the letter goes another way than the last. */
+/* Begins a new run where the dead letter goes another way than the last. */
 static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
-                const letter *l) {
+                const dead *l) {
   uint64_t attempts = m->keep_attempts ? l->r.attempts : 0;
-  if (r->to == q && r->lane == l->r.lane && r->attempts == attempts &&
+  if (r->to == q && r->priority == l->r.priority && r->attempts == attempts &&
       r->items.version == l->r.version && !r->memo.size && !l->memo.size)
     return 0;
   int rc = flush_run(t, wall, r);
   if (!rc) rc = arena_copy(&r->memory, l->memo, &r->memo);
   r->to = q;
-  r->lane = l->r.lane;
+  r->priority = l->r.priority;
   r->attempts = attempts;
   r->items.version = l->r.version;
   return rc;
 }
 
-/* The letter's item with one more replay, and with another body if it was
+/* The dead letter's item with one more replay, and with another body if it was
    transformed; the first body stays as the original. */
 static void renew(item *i, const respool_move *m) {
   i->replays++;
@@ -71,13 +72,13 @@ static void renew(item *i, const respool_move *m) {
 }
 
 static int damaged(uint64_t number, const char *of) {
-  return fail(RESPOOL_CORRUPT, "letter %llu of box \"%.120s\" is damaged",
+  return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ \"%.120s\" is damaged",
               (unsigned long long)number, of);
 }
 
 /* Is a key free, or held by nobody but the item that died? Says how long its
    window goes on. */
-static bool is_free(txn *t, const run *r, const letter *l, respool_bytes name,
+static bool is_free(txn *t, const run *r, const dead *l, respool_bytes name,
                     int64_t wall, int64_t *until) {
   holder h;
   *until = 0;
@@ -88,29 +89,29 @@ static bool is_free(txn *t, const run *r, const letter *l, respool_bytes name,
 
 /* An item with a key is a run of its own. Somebody else may hold the key by
    now: the item goes without it then. */
-static int add_with_key(txn *t, int64_t wall, run *r, const letter *l,
+static int add_with_key(txn *t, int64_t wall, run *r, const dead *l,
                         item *i) {
   int64_t until;
   if (!is_free(t, r, l, i->key, wall, &until)) {
     i->key.size = 0;
-    batch_add(&r->items, i);
+    builder_add(&r->items, i);
     return 0;
   }
   int rc = flush_run(t, wall, r);
-  batch_add(&r->items, i);
+  builder_add(&r->items, i);
   r->key = i->key;
   r->until = until;
   return rc ? rc : flush_run(t, wall, r);
 }
 
-static int add(txn *t, int64_t wall, run *r, const letter *l, item *i) {
+static int add(txn *t, int64_t wall, run *r, const dead *l, item *i) {
   if (i->key.size) return add_with_key(t, wall, r, l, i);
-  batch_add(&r->items, i);
+  builder_add(&r->items, i);
   return 0;
 }
 
 static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
-                      const respool_move *m, const letter *l) {
+                      const respool_move *m, const dead *l) {
   respool_page p;
   item i;
   unpacker u;
@@ -125,53 +126,53 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
     if (b.number) blob_del(t, b.number);
   }
   page_clear(&p);
-  if (rc == ITEM_BAD) bad = damaged(m->number, req->box);
+  if (rc == ITEM_BAD) bad = damaged(m->number, req->dlq);
   return bad ? bad : t->rc;
 }
 
-static int move_one(txn *t, int64_t wall, move_req *req, box *x, run *r,
+static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
                     const respool_move *m) {
   respool_bytes v, copy;
-  letter l;
+  dead l;
   arena a;
   int rc = 0;
-  key k = letter_key(x->id, m->number);
-  if (!txn_get(t, DB_LETTERS, key_bytes(&k), &v)) return t->rc;
+  key k = dead_key(x->id, m->number);
+  if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) return t->rc;
   arena_init(&a);
   rc = arena_copy(&a, v, &copy);
-  if (!rc && !letter_unpack(copy, &l))
-    rc = damaged(m->number, req->box);
+  if (!rc && !dead_unpack(copy, &l))
+    rc = damaged(m->number, req->dlq);
   if (m->payload) l.r.version = m->version;
   queue *q = rc ? NULL : target(t, req, &l, &rc);
   if (q) rc = turn(t, wall, req, r, q, &l);
   if (!rc) rc = add_to_run(t, wall, r, req, m, &l);
   if (!rc) {
-    letter_delete(t, x, m->number);
+    dead_delete(t, x, m->number);
     req->moved++;
   }
   arena_free(&a);
   return rc;
 }
 
-/* The job counts on all letters; those that were gone are taken off. */
-static int save_job(txn *t, const move_req *req) {
-  respool_job job = *req->job;
+/* The job counts on all dead letters; those that were gone are taken off. */
+static int save_replay(txn *t, const move_req *req) {
+  respool_replay replay = *req->replay;
   uint64_t gone = req->n - req->moved;
-  job.moved -= gone < job.moved ? gone : job.moved;
-  return lmdb_job_save(t, &job);
+  replay.moved -= gone < replay.moved ? gone : replay.moved;
+  return lmdb_replay_save(t, &replay);
 }
 
-int lmdb_letter_move(txn *t, int64_t wall, move_req *req) {
+int lmdb_dead_move(txn *t, int64_t wall, move_req *req) {
   run r = {.to = NULL};
   int rc = 0;
   req->moved = 0;
-  box *x = box_find(t, req->box);
-  batch_init(&r.items, 0);
+  dlq *x = dlq_find(t, req->dlq);
+  builder_init(&r.items, 0);
   for (size_t i = 0; x && i < req->n && !rc && !t->rc; i++)
     rc = move_one(t, wall, req, x, &r, &req->moves[i]);
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
-  batch_free(&r.items);
+  builder_free(&r.items);
   arena_free(&r.memory);
-  if (!rc && req->job) rc = save_job(t, req);
+  if (!rc && req->replay) rc = save_replay(t, req);
   return rc ? rc : t->rc;
 }

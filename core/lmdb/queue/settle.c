@@ -4,7 +4,7 @@
  * place, so that a whole claim moves as one small record and copies nothing:
  * what is still held, else what is released, else what waits for the same
  * time for the same reason. Every other item leaves its segment: done and
- * dropped ones for good, dead ones to a letter, those that wait by
+ * dropped ones for good, dead ones to a dead letter, those that wait by
  * themselves to a segment of one and a claim of their own, under their id.
  */
 #include "lmdb/parts.h"
@@ -28,7 +28,7 @@ typedef struct work {
   txn *t;
   queue *q;
   settle_req *r;
-  const hold *h;
+  const batch_claim *h;
   place p;
   claim c;          /* as stored */
   int64_t now;
@@ -51,13 +51,13 @@ static const mark *mark_of(const work *w, size_t i) {
 static enum fate failed(const work *w) {
   const queue_config *c = &w->q->config;
   if (w->c.attempts + 1 < (uint64_t)c->max_attempts) return FATE_RETRY;
-  if (c->on_exhausted == RESPOOL_FATE_DROP) return FATE_DROP;
-  return c->on_exhausted == RESPOOL_FATE_COOLDOWN ? FATE_COOLDOWN
+  if (c->on_exhausted == RESPOOL_LIMIT_DROP) return FATE_DROP;
+  return c->on_exhausted == RESPOOL_LIMIT_COOLDOWN ? FATE_COOLDOWN
                                                   : FATE_EXHAUSTED;
 }
 
 static enum fate fate_of(const work *w, const mark *m) {
-  switch (m->verdict) {
+  switch (m->kind) {
     case RESPOOL_DONE: return FATE_DONE;
     case RESPOOL_RETRY: return failed(w);
     case RESPOOL_RELEASE: return FATE_RELEASE;
@@ -69,7 +69,7 @@ static enum fate fate_of(const work *w, const mark *m) {
 }
 
 static void find_fates(work *w) {
-  const mark *marks = w->r->lot->marks;
+  const mark *marks = w->r->batch->marks;
   for (size_t i = w->h->from; i < w->h->to; i++) {
     enum fate f = marks[i].settled ? FATE_PAST : fate_of(w, mark_of(w, i));
     w->fates[i - w->h->from] = (uint8_t)f;
@@ -111,7 +111,7 @@ static bool worth_keeping(const work *w, uint64_t n) {
   walk s;
   bool worth = true;
   if (w->p.line.space == SPACE_SOLO) return true;
-  walk_open(&s, w->t, &w->p.line, w->r->lot->page.items[w->h->from].id);
+  walk_open(&s, w->t, &w->p.line, w->r->batch->page.items[w->h->from].id);
   if (walk_next(&s)) worth = s.at.count <= n * WORTH_KEEPING;
   walk_close(&s);
   return worth || disk_is_short(w->t);
@@ -140,7 +140,7 @@ static int64_t retry_delay(const work *w, const mark *m) {
 
 static respool_bytes add_failure(work *w, const mark *m) {
   if (!w->failures.size || m->why != w->told)
-    w->failures = history_with(w->t, &w->r->lot->page.memory, w->c.history,
+    w->failures = history_with(w->t, &w->r->batch->page.memory, w->c.history,
                                w->now, m->why);
   w->told = m->why;
   return w->failures;
@@ -172,7 +172,7 @@ static claim going_on(work *w, enum fate f, const mark *m) {
 /* ---- items that leave --------------------------------------------------- */
 
 static void bury(work *w, size_t i, const mark *m, enum fate f) {
-  const respool_page *p = &w->r->lot->page;
+  const respool_page *p = &w->r->batch->page;
   death d = {.reason = f == FATE_EXHAUSTED ? "exhausted" : "rejected",
              .items = 1, .at = w->now, .history = w->c.history,
              .attempts = w->c.attempts, .deliveries = w->c.deliveries,
@@ -180,19 +180,19 @@ static void bury(work *w, size_t i, const mark *m, enum fate f) {
   if (f == FATE_EXHAUSTED) d.attempts++;
   if (m->why) {
     if (f == FATE_DEAD && m->why->reason) d.reason = m->why->reason;
-    d.box = m->why->box;
+    d.dlq = m->why->dlq;
     d.group = m->why->group;
     d.error = m->why->error;
     if (m->why->memo.size) d.memo = m->why->memo;
   }
   if (d.error.size || f == FATE_EXHAUSTED) d.history = add_failure(w, m);
   unique_release(w->t, w->q, &p->items[i], w->now);
-  letter_bury(w->t, w->q, &d, &p->items[i], p->packed[i]);
+  dead_bury(w->t, w->q, &d, &p->items[i], p->packed[i]);
 }
 
 /* The item is over: its blob goes, and its key is free. */
 static void give_up(work *w, size_t i, enum fate f) {
-  const respool_page *p = &w->r->lot->page;
+  const respool_page *p = &w->r->batch->page;
   bool keep = f == FATE_DONE && w->q->config.keep_done > 0;
   bool plain = !p->items[i].key.size && p->packed[i].size != ITEM_REF_SIZE;
   if (plain && !keep) return;
@@ -207,7 +207,7 @@ static void give_up(work *w, size_t i, enum fate f) {
 
 /* A segment and a claim of its own, under the same id. */
 static void park(work *w, size_t i, const mark *m, enum fate f) {
-  const respool_page *page = &w->r->lot->page;
+  const respool_page *page = &w->r->batch->page;
   place p = {w->p.line, page->items[i].id, 1};
   claim c = going_on(w, f, m);
   p.line.space = SPACE_SOLO;
@@ -219,7 +219,7 @@ static void park(work *w, size_t i, const mark *m, enum fate f) {
 
 static void leave(work *w, size_t i, enum fate f) {
   const mark *m = mark_of(w, i);
-  w->ids[w->n_ids++] = w->r->lot->page.items[i].id;
+  w->ids[w->n_ids++] = w->r->batch->page.items[i].id;
   if (f == FATE_DONE || f == FATE_DROP)
     give_up(w, i, f);
   else if (f == FATE_DEAD || f == FATE_EXHAUSTED)
@@ -257,13 +257,15 @@ static void park_others(work *w) {
 
 /* ---- room for those that move ------------------------------------------- */
 
-#define MOVE_COST 256 /* of keys, a claim or a letter's own, a share of pages */
+#define MOVE_COST 256 /* of keys, a claim or a dead letter's own, a share of
+                         pages */
 
 static bool moves(const work *w, enum fate f) {
   return f == FATE_DEAD || f == FATE_EXHAUSTED || (waits(f) && f != w->stay);
 }
 
-/* What a letter tells it tells twice: of its death and of its last failure. */
+/* What a dead letter tells it tells twice: of its death and of its last
+   failure. */
 static uint64_t told(const why *y) {
   return y ? 2 * (y->error.size + y->group.size + y->trace.size) : 0;
 }
@@ -275,7 +277,7 @@ static int room_to_move(const work *w) {
     return 0;
   for (size_t i = w->h->from; i < w->h->to; i++)
     if (moves(w, fate_at(w, i)))
-      more += w->r->lot->page.packed[i].size + w->c.history.size +
+      more += w->r->batch->page.packed[i].size + w->c.history.size +
               told(mark_of(w, i)->why) + MOVE_COST;
   return disk_copy(w->t, more);
 }
@@ -301,15 +303,15 @@ static void settle_claim(work *w) {
 
 static void count(work *w) {
   respool_queue_stats *s = &w->q->counters;
-  int lane = w->p.line.lane;
-  uint64_t dead = w->n[FATE_DEAD] + w->n[FATE_EXHAUSTED];
+  int priority = w->p.line.priority;
+  uint64_t n_dead = w->n[FATE_DEAD] + w->n[FATE_EXHAUSTED];
   uint64_t wait = w->n[FATE_RELEASE] + w->n[FATE_RETRY] +
                   w->n[FATE_SNOOZE] + w->n[FATE_COOLDOWN];
-  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_WAITING, wait);
-  lane_count(w->t, w->q, lane, COUNT_LEASED, COUNT_NONE, ended(w));
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_WAITING, wait);
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, ended(w));
   s->done += w->n[FATE_DONE];
   s->removed += w->n[FATE_DROP];
-  s->died += dead;
+  s->died += n_dead;
   s->released += w->n[FATE_RELEASE];
   s->retried += w->n[FATE_RETRY] + w->n[FATE_COOLDOWN];
   s->snoozed += w->n[FATE_SNOOZE];
@@ -318,16 +320,16 @@ static void count(work *w) {
 
 /* ---- settle ------------------------------------------------------------- */
 
-static uint64_t count_marked(const settle_req *r, const hold *h) {
+static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
   uint64_t n = 0;
   for (size_t i = h->from; i < h->to; i++)
-    n += !r->lot->marks[i].settled && r->marks[i].verdict;
+    n += !r->batch->marks[i].settled && r->marks[i].kind;
   return n;
 }
 
-/* Is the lease still this lot's? Loads the claim, history copied. */
+/* Is the lease still this batch's? Loads the claim, history copied. */
 static bool find_claim(work *w) {
-  if (!hold_find(w->t, w->q, w->h, w->r->lot->token, &w->p, &w->c))
+  if (!batch_claim_find(w->t, w->q, w->h, w->r->batch->token, &w->p, &w->c))
     return false;
   w->c.history = w->h->history;
   w->c.memo = w->h->memo;
@@ -345,7 +347,7 @@ static int settle_items(work *w) {
   return 0;
 }
 
-static int settle_hold(work *w) {
+static int settle_batch_claim(work *w) {
   size_t n = w->h->to - w->h->from;
   int rc = 0;
   w->ids = malloc(n * (sizeof *w->ids + sizeof *w->fates));
@@ -364,8 +366,8 @@ static int settle_hold(work *w) {
 /* Notes which holds are lost, without changing anything in the store. */
 static size_t find_lost(txn *t, queue *q, settle_req *r) {
   size_t lost = 0;
-  for (size_t i = 0; i < r->lot->n_holds; i++) {
-    hold *h = &r->lot->holds[i];
+  for (size_t i = 0; i < r->batch->n_claims; i++) {
+    batch_claim *h = &r->batch->claims[i];
     work w = {.t = t, .q = q, .r = r, .h = h};
     uint64_t marked = h->over || find_claim(&w) ? 0 : count_marked(r, h);
     h->lost = marked > 0;
@@ -382,25 +384,25 @@ static int lost_all(const queue *q, size_t lost) {
 
 int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   int rc = 0;
-  respool_lot *lot = r->lot;
+  respool_batch *batch = r->batch;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   int64_t now = queue_tick(t, q, wall);
-  lot->lost = find_lost(t, q, r);
+  batch->lost = find_lost(t, q, r);
   if (t->rc) return t->rc;
-  if (lot->lost && r->strict) return lost_all(q, lot->lost);
-  if (lot->observed.count) {
-    histogram_merge(&q->counters.handle, &lot->observed);
+  if (batch->lost && r->strict) return lost_all(q, batch->lost);
+  if (batch->observed.count) {
+    histogram_merge(&q->counters.handle, &batch->observed);
     queue_changed(t, q);
   }
-  if (lot->lost) {
-    q->counters.lease_lost += lot->lost;
+  if (batch->lost) {
+    q->counters.lease_lost += batch->lost;
     queue_changed(t, q);
   }
-  for (size_t i = 0; i < lot->n_holds && !t->rc && !rc; i++) {
-    hold *h = &lot->holds[i];
+  for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
+    batch_claim *h = &batch->claims[i];
     work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (!h->over && !h->lost && find_claim(&w)) rc = settle_hold(&w);
+    if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w);
   }
   return t->rc ? t->rc : rc;
 }

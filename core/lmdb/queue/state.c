@@ -2,8 +2,8 @@
 /*
  * The state of queues. A record is loaded once a transaction, changed in
  * memory and stored when the transaction commits, so a group of operations
- * on one queue writes it once. Lanes that hold nothing leave the record: a
- * lane's head matters only while it has items.
+ * on one queue writes it once. Priorities that hold nothing leave the record: a
+ * priority's head matters only while it has items.
  */
 #include "lmdb/parts.h"
 
@@ -71,13 +71,13 @@ void queue_changed(txn *t, queue *q) {
   t->changes++;
 }
 
-static void drop_empty_lanes(queue *q) {
+static void drop_empty_priorities(queue *q) {
   size_t n = 0;
-  for (size_t i = 0; i < q->n_lanes; i++) {
-    lane_state *l = &q->lanes[i];
-    if (l->ready || l->leased || l->waiting) q->lanes[n++] = *l;
+  for (size_t i = 0; i < q->n_priorities; i++) {
+    priority_state *l = &q->priorities[i];
+    if (l->ready || l->leased || l->waiting) q->priorities[n++] = *l;
   }
-  q->n_lanes = n;
+  q->n_priorities = n;
 }
 
 void queues_store(txn *t) {
@@ -86,7 +86,7 @@ void queues_store(txn *t) {
   for (queue *q = t->queues; q; q = q->next) {
     if (!q->dirty) continue;
     packer_reset(&p);
-    drop_empty_lanes(q);
+    drop_empty_priorities(q);
     queue_pack(&p, q);
       txn_put_packed(t, DB_QUEUES, key_of(q->name), &p);
     q->dirty = false;
@@ -97,7 +97,7 @@ void queues_store(txn *t) {
 void queues_free(queue *q) {
   while (q) {
     queue *next = q->next;
-    free(q->lanes);
+    free(q->priorities);
     free(q);
     q = next;
   }
@@ -111,26 +111,29 @@ void queues_forget(txn *t, queue *q) {
   queues_free(q);
 }
 
-/* ---- lanes -------------------------------------------------------------- */
+/* ---- priorities
+   -------------------------------------------------------------- */
 
-lane_state *queue_lane(const queue *q, int lane) {
-  for (size_t i = 0; i < q->n_lanes; i++)
-    if (q->lanes[i].lane == lane) return &q->lanes[i];
+priority_state *queue_priority(const queue *q, int priority) {
+  for (size_t i = 0; i < q->n_priorities; i++)
+    if (q->priorities[i].priority == priority) return &q->priorities[i];
   return NULL;
 }
 
-lane_state *queue_lane_make(txn *t, queue *q, int lane) {
-  lane_state *l = queue_lane(q, lane);
+priority_state *queue_priority_make(txn *t, queue *q, int priority) {
+  priority_state *l = queue_priority(q, priority);
   if (l) return l;
-  lane_state *bigger = realloc(q->lanes, (q->n_lanes + 1) * sizeof *l);
+  priority_state *bigger =
+      realloc(q->priorities, (q->n_priorities + 1) * sizeof *l);
   if (!bigger) {
     txn_spoil(t, RESPOOL_NOMEM);
     return NULL;
   }
-  q->lanes = bigger;
-  size_t i = q->n_lanes++;
-  for (; i > 0 && bigger[i - 1].lane < lane; i--) bigger[i] = bigger[i - 1];
-  bigger[i] = (lane_state){.lane = lane, .head = q->next_id};
+  q->priorities = bigger;
+  size_t i = q->n_priorities++;
+  for (; i > 0 && bigger[i - 1].priority < priority; i--)
+    bigger[i] = bigger[i - 1];
+  bigger[i] = (priority_state){.priority = priority, .head = q->next_id};
   return &bigger[i];
 }
 
@@ -149,7 +152,7 @@ bool queue_stepped(const queue *q, int64_t wall) {
    counted on from the last of them; until nothing is left whose time could
    be told wrong. */
 int64_t queue_tick(txn *t, queue *q, int64_t wall) {
-  if (!q->n_lanes && q->clock_offset) {
+  if (!q->n_priorities && q->clock_offset) {
     q->clock_offset = 0;
     q->clock_last = wall;
     queue_changed(t, q);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Take: lanes from high to low; in each, claims that are due, oldest first,
- * then fresh items from the head. Whatever is handed out becomes a claim
- * with this take's token. Costs the same whatever the backlog: every step
- * finds its claim or segment by key.
+ * Take: priorities from high to low; in each, claims that are due, oldest
+ * first, then fresh items from the head. Whatever is handed out becomes a
+ * claim with this take's token. Costs the same whatever the backlog: every
+ * step finds its claim or segment by key.
  *
  * A claim whose lease ran out has crashed. It comes alone, and is handed
  * out in halves, so that after a few crashes a poisonous item is by itself;
@@ -18,7 +18,7 @@
 #define EXPECT_MAX 65536 /* items */
 
 static uint64_t room_left(const grab *g) {
-  return g->cap - g->lot->page.n;
+  return g->cap - g->batch->page.n;
 }
 
 bool grab_full(const grab *g) {
@@ -28,14 +28,14 @@ bool grab_full(const grab *g) {
 /* Makes room at once for as many as may come, instead of step by step. */
 static void expect_items(grab *g, uint64_t want, uint64_t there) {
   uint64_t n = want < there ? want : there;
-  if (n < EXPECT_MAX) page_reserve(&g->lot->page, n);
+  if (n < EXPECT_MAX) page_reserve(&g->batch->page, n);
 }
 
 /* ---- catching ----------------------------------------------------------- */
 
 /* What a range of ids gave. */
 typedef struct yield {
-  size_t from;    /* its first item in the lot */
+  size_t from;    /* its first item in the batch */
   uint64_t got;
   uint64_t bytes; /* of bodies */
   uint64_t lost;  /* expired or damaged, dealt with */
@@ -45,7 +45,7 @@ typedef struct yield {
 
 static catch catch_from(grab *g, const line *l, uint64_t from, uint64_t upto,
                         uint64_t want) {
-  catch c = {.page = &g->lot->page, .line = *l, .from = from, .upto = upto,
+  catch c = {.page = &g->batch->page, .line = *l, .from = from, .upto = upto,
              .want = want, .bytes = g->r->bytes, .weight = g->weight,
              .now = g->now};
   return c;
@@ -67,7 +67,7 @@ static bool clear_way(grab *g, catch *c, int what, const claim *of,
    `of` is the claim they were in, if any. */
 static yield catch_items(grab *g, const line *l, uint64_t from,
                          uint64_t upto, uint64_t want, const claim *of) {
-  yield y = {.from = g->lot->page.n};
+  yield y = {.from = g->batch->page.n};
   catch c = catch_from(g, l, from, upto, want);
   int what;
   do
@@ -83,10 +83,10 @@ static yield catch_items(grab *g, const line *l, uint64_t from,
   return y;
 }
 
-static void fill_items(grab *g, const yield *y, const hold *h) {
+static void fill_items(grab *g, const yield *y, const batch_claim *h) {
   respool_bytes error = history_error(h->history);
-  for (size_t i = y->from; i < g->lot->page.n; i++) {
-    respool_item *out = &g->lot->page.items[i];
+  for (size_t i = y->from; i < g->batch->page.n; i++) {
+    respool_item *out = &g->batch->page.items[i];
     out->attempts = h->attempts;
     out->deliveries = h->deliveries;
     out->crashes = h->crashes;
@@ -100,7 +100,7 @@ static void fill_items(grab *g, const yield *y, const hold *h) {
 /* How long items waited for their first delivery; those of a segment, which
    were pushed together, are counted together. */
 static void note_waits(grab *g, const yield *y) {
-  const respool_page *p = &g->lot->page;
+  const respool_page *p = &g->batch->page;
   for (size_t i = y->from, n; i < p->n; i += n) {
     int64_t waited = g->now - p->items[i].pushed_at;
     for (n = 1; i + n < p->n; n++)
@@ -110,22 +110,22 @@ static void note_waits(grab *g, const yield *y) {
   }
 }
 
-/* The lot holds what became of the claim. */
-static void add_hold(grab *g, const place *p, const claim *c,
+/* The batch holds what became of the claim. */
+static void add_claim(grab *g, const place *p, const claim *c,
                      const yield *y) {
-  hold *h = lot_add_hold(g->lot);
+  batch_claim *h = batch_add_claim(g->batch);
   if (!h) {
     txn_spoil(g->t, RESPOOL_NOMEM);
     return;
   }
-  *h = (hold){.queue = p->line.queue, .space = p->line.space,
-              .lane = p->line.lane, .first = p->first,
-              .from = y->from, .to = g->lot->page.n,
+  *h = (batch_claim){.queue = p->line.queue, .space = p->line.space,
+              .priority = p->line.priority, .first = p->first,
+              .from = y->from, .to = g->batch->page.n,
               .attempts = c->attempts, .crashes = c->crashes,
               .deliveries = c->deliveries, .delay = c->delay};
-  txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->history,
+  txn_spoil(g->t, arena_copy(&g->batch->page.memory, c->history,
                              &h->history));
-  txn_spoil(g->t, arena_copy(&g->lot->page.memory, c->memo, &h->memo));
+  txn_spoil(g->t, arena_copy(&g->batch->page.memory, c->memo, &h->memo));
   fill_items(g, y, h);
   g->q->counters.delivered += y->got;
   g->q->counters.delivered_bytes += y->bytes;
@@ -139,7 +139,7 @@ static claim leased(const grab *g, const claim *c, const yield *y) {
   out.last = y->last;
   out.left = y->got;
   out.state = CLAIM_LEASED;
-  out.token = g->lot->token;
+  out.token = g->batch->token;
   out.visible_at = g->until;
   out.deliveries++;
   return out;
@@ -147,32 +147,33 @@ static claim leased(const grab *g, const claim *c, const yield *y) {
 
 /* ---- claims that are due ------------------------------------------------ */
 
-bool first_due(txn *t, const queue *q, int lane, due_key *d) {
-  place lowest = {{q->id, 0, lane}, 0, 0};
+bool first_due(txn *t, const queue *q, int priority, due_key *d) {
+  place lowest = {{q->id, 0, priority}, 0, 0};
   key k = due_key_of(&lowest, 0);
   cur c;
   cur_open(&c, t, DB_DUE);
   bool found = cur_seek(&c, key_bytes(&k)) && due_key_read(c.key, d) &&
-               d->claim.line.queue == q->id && d->claim.line.lane == lane;
+               d->claim.line.queue == q->id && d->claim.line.priority
+                   == priority;
   cur_close(&c);
   return found;
 }
 
 static bool load_claim(grab *g, const place *p, claim *c) {
   if (!claim_get(g->t, p, c)) return false;
-  claim_own(g->t, &g->lot->page.memory, c);
+  claim_own(g->t, &g->batch->page.memory, c);
   return !g->t->rc;
 }
 
 /* A lease that ran out: nobody said how it went. */
-static void note_crash(grab *g, claim *c, int lane) {
+static void note_crash(grab *g, claim *c, int priority) {
   static const why ran_out = {.error = {"the lease ran out", 17}};
-  c->history = history_with(g->t, &g->lot->page.memory, c->history,
+  c->history = history_with(g->t, &g->batch->page.memory, c->history,
                             c->visible_at, &ran_out);
-  claim_lapse(g->t, g->q, lane, c);
+  claim_lapse(g->t, g->q, priority, c);
 }
 
-/* A single item at the limit of crashes becomes a letter. */
+/* A single item at the limit of crashes becomes a dead letter. */
 static void bury_crashed(grab *g, const place *p, const claim *old,
                          const claim *c) {
   yield y = catch_items(g, &p->line, p->first, c->last, 1, c);
@@ -180,10 +181,11 @@ static void bury_crashed(grab *g, const place *p, const claim *old,
              .history = c->history, .error = history_error(c->history),
              .attempts = c->attempts, .deliveries = c->deliveries,
              .crashes = c->crashes};
-  bury_page(g->t, g->q, &p->line, &g->lot->page, y.from, &d);
-  g->lot->page.n = y.from;
+  bury_page(g->t, g->q, &p->line, &g->batch->page, y.from, &d);
+  g->batch->page.n = y.from;
   g->q->counters.died += y.got;
-  lane_count(g->t, g->q, p->line.lane, COUNT_WAITING, COUNT_NONE, c->left);
+  priority_count(g->t, g->q, p->line.priority, COUNT_WAITING, COUNT_NONE,
+                 c->left);
   claim_del(g->t, p, old);
 }
 
@@ -214,16 +216,16 @@ static void keep_claim(grab *g, const place *p, const claim *old, claim *c,
    not leased any more in `c`. */
 static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
                        uint64_t upto, uint64_t want) {
-  int lane = p->line.lane;
+  int priority = p->line.priority;
   expect_items(g, want, c->left);
   yield y = catch_items(g, &p->line, p->first, upto, want, c);
   if (g->t->rc) return;
   uint64_t gone = y.got + y.lost;
   uint64_t rest = (y.all && upto == c->last) || gone >= c->left
                       ? 0 : c->left - gone;
-  lane_count(g->t, g->q, lane, COUNT_WAITING, COUNT_NONE,
+  priority_count(g->t, g->q, priority, COUNT_WAITING, COUNT_NONE,
              c->left - rest - y.got);
-  lane_count(g->t, g->q, lane, COUNT_WAITING, COUNT_LEASED, y.got);
+  priority_count(g->t, g->q, priority, COUNT_WAITING, COUNT_LEASED, y.got);
   if (y.got == 0) {
     keep_claim(g, p, old, c, rest);
     return;
@@ -231,7 +233,7 @@ static void grab_claim(grab *g, const place *p, const claim *old, claim *c,
   claim now = leased(g, c, &y);
   claim_move(g->t, p, old, &now);
   if (rest) put_rest(g, p, old, c, &y, rest);
-  add_hold(g, p, &now, &y);
+  add_claim(g, p, &now, &y);
 }
 
 bool grab_claim_due(grab *g, const place *p, uint64_t upto) {
@@ -239,12 +241,12 @@ bool grab_claim_due(grab *g, const place *p, uint64_t upto) {
   if (!load_claim(g, p, &old)) return false;
   bool crashed = old.state == CLAIM_LEASED;
   bool alone = crashed || old.crashes > 0;
-  if (alone && g->lot->page.n > 0) {
+  if (alone && g->batch->page.n > 0) {
     g->full = true;
     return false;
   }
   c = old;
-  if (crashed) note_crash(g, &c, p->line.lane);
+  if (crashed) note_crash(g, &c, p->line.priority);
   if (crashed && c.left == 1 &&
       c.crashes >= (uint64_t)g->q->config.max_crashes) {
     bury_crashed(g, p, &old, &c);
@@ -253,58 +255,59 @@ bool grab_claim_due(grab *g, const place *p, uint64_t upto) {
   uint64_t want = crashed ? (c.left + 1) / 2 : c.left;
   if (want > room_left(g)) want = room_left(g);
   grab_claim(g, p, &old, &c, upto < c.last ? upto : c.last, want);
-  if (alone && g->lot->page.n > 0) g->full = true;
+  if (alone && g->batch->page.n > 0) g->full = true;
   return true;
 }
 
-static void grab_due(grab *g, int lane) {
+static void grab_due(grab *g, int priority) {
   due_key d;
-  while (!grab_full(g) && first_due(g->t, g->q, lane, &d) && d.at <= g->now)
+  while (!grab_full(g) && first_due(g->t, g->q, priority, &d) && d.at <= g->now)
     if (!grab_claim_due(g, &d.claim, UINT64_MAX)) return;
 }
 
 /* ---- fresh items -------------------------------------------------------- */
 
-void grab_fresh(grab *g, int lane, uint64_t upto) {
-  lane_state *l = queue_lane(g->q, lane);
+void grab_fresh(grab *g, int priority, uint64_t upto) {
+  priority_state *l = queue_priority(g->q, priority);
   if (grab_full(g) || !l || l->ready == 0) return;
-  line here = {g->q->id, SPACE_READY, lane};
+  line here = {g->q->id, SPACE_READY, priority};
   expect_items(g, room_left(g), l->ready);
   yield y = catch_items(g, &here, l->head, upto, room_left(g), NULL);
   if (g->t->rc) return;
-  lane_count(g->t, g->q, lane, COUNT_READY, COUNT_NONE, y.lost);
+  priority_count(g->t, g->q, priority, COUNT_READY, COUNT_NONE, y.lost);
   if (y.last) l->head = y.last + 1;
   if (y.got == 0) return;
   static const claim fresh;
   claim c = leased(g, &fresh, &y);
-  place p = {here, g->lot->page.items[y.from].id, 0};
-  lane_count(g->t, g->q, lane, COUNT_READY, COUNT_LEASED, y.got);
+  place p = {here, g->batch->page.items[y.from].id, 0};
+  priority_count(g->t, g->q, priority, COUNT_READY, COUNT_LEASED, y.got);
   claim_put(g->t, &p, &c);
-  add_hold(g, &p, &c, &y);
+  add_claim(g, &p, &c, &y);
 }
 
 /* ---- the take ----------------------------------------------------------- */
 
-/* Lanes change while items are taken, so the next is found by number. */
-int lane_below(const queue *q, int lane) {
-  for (size_t i = 0; i < q->n_lanes; i++)
-    if (q->lanes[i].lane < lane) return q->lanes[i].lane;
+/* Priorities change while items are taken, so the next is found by number. */
+int priority_below(const queue *q, int priority) {
+  for (size_t i = 0; i < q->n_priorities; i++)
+    if (q->priorities[i].priority < priority) return q->priorities[i].priority;
   return -1;
 }
 
-void grab_lane(grab *g, int lane) {
+void grab_priority(grab *g, int priority) {
   if (g->q->config.ordered) {
-    grab_ordered(g, lane);
+    grab_ordered(g, priority);
     return;
   }
-  grab_due(g, lane);
-  grab_fresh(g, lane, UINT64_MAX);
+  grab_due(g, priority);
+  grab_fresh(g, priority, UINT64_MAX);
 }
 
-static void grab_lanes(grab *g) {
-  int lane = lane_below(g->q, RESPOOL_LANES);
-  for (; lane >= 0 && !grab_full(g); lane = lane_below(g->q, lane))
-    grab_lane(g, lane);
+static void grab_priorities(grab *g) {
+  int priority = priority_below(g->q, RESPOOL_PRIORITIES);
+  for (; priority >= 0 &&
+       !grab_full(g); priority = priority_below(g->q, priority))
+    grab_priority(g, priority);
 }
 
 static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
@@ -321,33 +324,33 @@ static bool sweep(txn *t, queue *q, int64_t now) {
 }
 
 static int grab_items(txn *t, queue *q, int64_t now, claim_req *r,
-                      respool_lot *lot) {
-  grab g = {t, q, lot, r, now, lease_end(q, r->lease, now), 0,
+                      respool_batch *batch) {
+  grab g = {t, q, batch, r, now, lease_end(q, r->lease, now), 0,
             r->items, false, 0};
-  lot->token = q->next_token;
-  lot->lease = g.until - now;
-  lot->max_hold = q->config.max_hold;
+  batch->token = q->next_token;
+  batch->lease = g.until - now;
+  batch->max_lease = q->config.max_lease;
   if (q->config.weights.n) grab_shares(&g);
-  grab_lanes(&g);
-  if (!lot->page.n) return g.rc;
+  grab_priorities(&g);
+  if (!batch->page.n) return g.rc;
   q->next_token++;
   queue_changed(t, q);
   return 0;
 }
 
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
-               respool_lot *lot) {
+               respool_batch *batch) {
   int rc = 0;
-  lot_clear(lot);
-  lot->n_died = r->deaths;
+  batch_clear(batch);
+  batch->n_died = r->deaths;
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_tick(t, q, wall);
   uint64_t expired = q->counters.expired;
-  t->witness = lot;
+  t->witness = batch;
   r->more = sweep(t, q, now);
-  rc = grab_items(t, q, now, r, lot);
+  rc = grab_items(t, q, now, r, batch);
   t->witness = NULL;
   if (q->counters.expired > expired) rc = 0; /* a step, so no failure */
   return t->rc ? t->rc : rc;
@@ -362,14 +365,14 @@ static void note_due(outlook *out, int64_t at, int64_t now) {
     out->next_due = at;
 }
 
-static void look_at_lane(txn *t, const queue *q, const lane_state *l,
+static void look_at_priority(txn *t, const queue *q, const priority_state *l,
                          int64_t now, outlook *out) {
   due_key d;
   if (q->config.ordered)
     note_due(out, order_due(t, q, l), now);
   else if (l->ready)
     out->ready = true;
-  else if (first_due(t, q, l->lane, &d))
+  else if (first_due(t, q, l->priority, &d))
     note_due(out, d.at, now);
 }
 
@@ -388,25 +391,25 @@ int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_now(q, wall);
-  for (size_t i = 0; i < q->n_lanes; i++)
-    look_at_lane(t, q, &q->lanes[i], now, out);
+  for (size_t i = 0; i < q->n_priorities; i++)
+    look_at_priority(t, q, &q->priorities[i], now, out);
   look_at_clock(t, q, wall, out);
   if (out->next_due) out->next_due -= now - wall;
   return t->rc;
 }
 
 int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
-                uint64_t token, hold *holds, size_t n) {
+                uint64_t token, batch_claim *claims, size_t n) {
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   int64_t until = lease_end(q, lease, queue_tick(t, q, wall));
   for (size_t i = 0; i < n; i++) {
-    hold *h = &holds[i];
+    batch_claim *h = &claims[i];
     claim c;
     place p;
     if (h->over) continue;
-    h->lost = !hold_find(t, q, h, token, &p, &c);
+    h->lost = !batch_claim_find(t, q, h, token, &p, &c);
     if (h->lost) continue;
     claim longer = c;
     longer.visible_at = until;

@@ -11,41 +11,42 @@
 typedef struct grab {
   txn *t;
   queue *q;
-  respool_lot *lot;
+  respool_batch *batch;
   claim_req *r;
   int64_t now, until;
   uint64_t weight; /* bytes of bodies so far */
-  uint64_t cap;    /* items that the lot may reach now */
+  uint64_t cap;    /* items that the batch may reach now */
   bool full;
   int rc; /* NOSPACE: what has expired stays where it is, and ends the take */
 } grab;
 
-/* Nothing more fits in the lot, or may. */
+/* Nothing more fits in the batch, or may. */
 bool grab_full(const grab *g);
 
 /* Hands out a claim that is due, up to id `upto`; false when it must wait for
    a lot of its own. */
 bool grab_claim_due(grab *g, const place *p, uint64_t upto);
 
-/* Hands out a lane's fresh items, up to id `upto`. */
-void grab_fresh(grab *g, int lane, uint64_t upto);
+/* Hands out a priority's fresh items, up to id `upto`. */
+void grab_fresh(grab *g, int priority, uint64_t upto);
 
-/* Hands out what a lane has, up to the cap. */
-void grab_lane(grab *g, int lane);
+/* Hands out what a priority has, up to the cap. */
+void grab_priority(grab *g, int priority);
 
-/* The lane below this one that holds items; -1: none. */
-int lane_below(const queue *q, int lane);
+/* The priority below this one that holds items; -1: none. */
+int priority_below(const queue *q, int priority);
 
-/* Hands out of all lanes by their weights. */
+/* Hands out of all priorities by their weights. */
 void grab_shares(grab *g);
 
-/* The earliest time a claim of the lane is due; false: it has none. */
-bool first_due(txn *t, const queue *q, int lane, due_key *d);
+/* The earliest time a claim of the priority is due; false: it has none. */
+bool first_due(txn *t, const queue *q, int priority, due_key *d);
 
-/* When the lane's earliest item may go; 0: at once, INT64_MAX: it has none. */
-int64_t order_due(txn *t, const queue *q, const lane_state *l);
+/* When the priority's earliest item may go; 0: at once, INT64_MAX: it has
+   none. */
+int64_t order_due(txn *t, const queue *q, const priority_state *l);
 
-/* Hands out from the lane's earliest source, if that may go. */
-void grab_ordered(grab *g, int lane);
+/* Hands out from the priority's earliest source, if that may go. */
+void grab_ordered(grab *g, int priority);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Blobs: packed items too large for a segment, in parts of at most four
  * pages, each with its checksum. A blob belongs to whatever holds its
- * reference: the item moves between segments and letters, the blob stays.
+ * reference: the item moves between segments and dead letters, the blob stays.
  */
 #include "lmdb/parts.h"
 

@@ -52,7 +52,7 @@ static int add_item(txn *t, catch *c, segment *g, uint64_t id) {
     return CATCH_FULL;
   }
   if (rc == ITEM_BAD) memset(&i, 0, sizeof i);
-  page_fill(out, id, c->line.lane, &i, g);
+  page_fill(out, id, c->line.priority, &i, g);
   return rc == ITEM_BAD ? CATCH_BAD_ITEM : CATCH_END;
 }
 

@@ -48,14 +48,14 @@ respool_bytes key_bytes(const key *k) {
 static void add_line(key *k, const line *l) {
   add(k, l->queue, 4);
   add(k, (uint64_t)l->space, 1);
-  add(k, (uint64_t)l->lane, 1);
+  add(k, (uint64_t)l->priority, 1);
 }
 
 static line read_line(reader *r) {
   line l;
   l.queue = (uint32_t)field(r, 4);
   l.space = (int)field(r, 1);
-  l.lane = (int)field(r, 1);
+  l.priority = (int)field(r, 1);
   return l;
 }
 
@@ -89,7 +89,7 @@ key claim_key(const place *p) {
 key due_key_of(const place *p, int64_t visible_at) {
   key k = {.n = 0};
   add(&k, p->line.queue, 4);
-  add(&k, (uint64_t)p->line.lane, 1);
+  add(&k, (uint64_t)p->line.priority, 1);
   add(&k, (uint64_t)visible_at, 8);
   add(&k, (uint64_t)p->line.space, 1);
   add(&k, p->first, 8);
@@ -111,9 +111,9 @@ key blob_key(uint64_t number, uint32_t part) {
   return k;
 }
 
-key letter_key(uint32_t box, uint64_t number) {
+key dead_key(uint32_t dlq, uint64_t number) {
   key k = {.n = 0};
-  add(&k, box, 4);
+  add(&k, dlq, 4);
   add(&k, number, 8);
   return k;
 }
@@ -166,7 +166,7 @@ bool claim_key_read(respool_bytes b, place *p) {
 bool due_key_read(respool_bytes b, due_key *d) {
   reader r = reader_of(b);
   d->claim.line.queue = (uint32_t)field(&r, 4);
-  d->claim.line.lane = (int)field(&r, 1);
+  d->claim.line.priority = (int)field(&r, 1);
   d->at = (int64_t)field(&r, 8);
   d->claim.line.space = (int)field(&r, 1);
   d->claim.first = field(&r, 8);
@@ -207,15 +207,16 @@ bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
   return r.ok && r.left <= RESPOOL_NAME_MAX;
 }
 
-bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number) {
+bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *number) {
   reader r = reader_of(b);
-  *box = (uint32_t)field(&r, 4);
+  *dlq = (uint32_t)field(&r, 4);
   *number = field(&r, 8);
   return at_end(&r);
 }
 
 bool same_line(const line *a, const line *b) {
-  return a->queue == b->queue && a->space == b->space && a->lane == b->lane;
+  return a->queue == b->queue && a->space == b->space && a->priority
+      == b->priority;
 }
 
 uint64_t place_last(const place *p) {

@@ -16,16 +16,16 @@ typedef struct key {
 } key;
 
 enum space {
-  SPACE_READY = 0,   /* reached from its lane's head */
+  SPACE_READY = 0,   /* reached from its priority's head */
   SPACE_DELAYED = 1, /* pushed with a due time: reached through its claim */
-  SPACE_SOLO = 2,    /* parted from its lot: reached through its claim */
+  SPACE_SOLO = 2,    /* parted from its batch: reached through its claim */
   SPACE_COUNT
 };
 
-/* A line of ids: one space of one lane of one queue. */
+/* A line of ids: one space of one priority of one queue. */
 typedef struct line {
   uint32_t queue;
-  int space, lane;
+  int space, priority;
 } line;
 
 /* Where a segment or a claim lies. Of a claim `count` is 0. */
@@ -47,7 +47,7 @@ key claim_key(const place *p);
 key due_key_of(const place *p, int64_t visible_at);
 key expiry_key(const place *p, int64_t expires_at);
 key blob_key(uint64_t number, uint32_t part);
-key letter_key(uint32_t box, uint64_t number);
+key dead_key(uint32_t dlq, uint64_t number);
 key history_key(uint32_t queue, int64_t done_at, uint64_t id);
 key unique_key(uint32_t queue, respool_bytes name);
 key window_key(uint32_t queue, int64_t until, respool_bytes name);
@@ -62,7 +62,7 @@ bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
                       uint64_t *id);
 bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
                      respool_bytes *name);
-bool letter_key_read(respool_bytes b, uint32_t *box, uint64_t *number);
+bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *number);
 
 bool same_line(const line *a, const line *b);
 uint64_t place_last(const place *p); /* last id of a segment */

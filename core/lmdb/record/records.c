@@ -9,14 +9,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-static void expect(unpacker *u, bool holds) {
-  if (!holds && !u->rc) u->rc = RESPOOL_CORRUPT;
+static void expect(unpacker *u, bool claims) {
+  if (!claims && !u->rc) u->rc = RESPOOL_CORRUPT;
 }
 
 /* A priority: an index where it is used. */
-static int lane_number(unpacker *u) {
+static int priority_number(unpacker *u) {
   uint64_t n = unpack_uint(u);
-  expect(u, n < RESPOOL_LANES);
+  expect(u, n < RESPOOL_PRIORITIES);
   return u->rc ? 0 : (int)n;
 }
 
@@ -54,7 +54,7 @@ static void backoff_unpack(unpacker *u, respool_backoff *b) {
 static void weights_pack(packer *p, const respool_weights *w) {
   pack_map(p, w->n);
   for (size_t i = 0; i < w->n; i++) {
-    pack_int(p, w->of[i].lane);
+    pack_int(p, w->of[i].priority);
     pack_uint(p, w->of[i].weight);
   }
 }
@@ -65,14 +65,14 @@ static void weights_unpack(unpacker *u, respool_weights *w) {
   expect(u, n <= RESPOOL_WEIGHTS_MAX);
   w->n = u->rc ? 0 : n;
   for (size_t i = 0; i < w->n; i++) {
-    w->of[i].lane = lane_number(u);
+    w->of[i].priority = priority_number(u);
     w->of[i].weight = (unsigned)unpack_uint(u);
   }
 }
 
 /* The numbers of a policy in their stored order. */
 #define CONFIG_NUMBERS(X) \
-  X(lease) X(max_hold) X(max_attempts) X(max_crashes) X(ttl) X(cooldown) \
+  X(lease) X(max_lease) X(max_attempts) X(max_crashes) X(ttl) X(cooldown) \
   X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes) \
   X(overflow) X(keep_done) X(keep_done_bytes) X(keep_dead)
 
@@ -82,7 +82,7 @@ static void config_pack(packer *p, const queue_config *c) {
   CONFIG_NUMBERS(PACK)
 #undef PACK
   backoff_pack(p, &c->backoff);
-  pack_phrase(p, phrase_of(c->box));
+  pack_phrase(p, phrase_of(c->dlq));
   weights_pack(p, &c->weights);
 }
 
@@ -113,7 +113,7 @@ static void config_unpack(unpacker *u, queue_config *c) {
   CONFIG_NUMBERS(UNPACK)
 #undef UNPACK
   backoff_unpack(u, &c->backoff);
-  name_unpack(u, c->box);
+  name_unpack(u, c->dlq);
   weights_unpack(u, &c->weights);
 }
 
@@ -170,9 +170,9 @@ static void counters_unpack(unpacker *u, respool_queue_stats *s) {
   histogram_unpack(u, &s->handle);
 }
 
-static void lane_pack(packer *p, const lane_state *l) {
+static void priority_pack(packer *p, const priority_state *l) {
   pack_array(p, 6);
-  pack_int(p, l->lane);
+  pack_int(p, l->priority);
   pack_uint(p, l->head);
   pack_uint(p, l->ready);
   pack_uint(p, l->leased);
@@ -180,9 +180,9 @@ static void lane_pack(packer *p, const lane_state *l) {
   pack_int(p, l->credit);
 }
 
-static void lane_unpack(unpacker *u, lane_state *l) {
+static void priority_unpack(unpacker *u, priority_state *l) {
   expect(u, unpack_array(u) == 6);
-  l->lane = lane_number(u);
+  l->priority = priority_number(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
@@ -190,17 +190,17 @@ static void lane_unpack(unpacker *u, lane_state *l) {
   l->credit = unpack_int(u);
 }
 
-static void lanes_unpack(unpacker *u, queue *q) {
+static void priorities_unpack(unpacker *u, queue *q) {
   size_t n = unpack_array(u);
-  expect(u, n <= RESPOOL_LANES);
+  expect(u, n <= RESPOOL_PRIORITIES);
   if (u->rc || !n) return;
-  q->lanes = calloc(n, sizeof *q->lanes);
-  if (!q->lanes) {
+  q->priorities = calloc(n, sizeof *q->priorities);
+  if (!q->priorities) {
     u->rc = RESPOOL_NOMEM;
     return;
   }
-  for (size_t i = 0; i < n; i++) lane_unpack(u, &q->lanes[i]);
-  q->n_lanes = n;
+  for (size_t i = 0; i < n; i++) priority_unpack(u, &q->priorities[i]);
+  q->n_priorities = n;
 }
 
 void queue_pack(packer *p, const queue *q) {
@@ -214,8 +214,9 @@ void queue_pack(packer *p, const queue *q) {
   pack_int(p, q->clock_offset);
   pack_uint(p, q->bytes);
   counters_pack(p, &q->counters);
-  pack_array(p, q->n_lanes);
-  for (size_t i = 0; i < q->n_lanes; i++) lane_pack(p, &q->lanes[i]);
+  pack_array(p, q->n_priorities);
+  for (size_t i = 0; i < q->n_priorities; i++) priority_pack(p,
+                                                             &q->priorities[i]);
 }
 
 int queue_unpack(respool_bytes b, queue *q) {
@@ -231,11 +232,11 @@ int queue_unpack(respool_bytes b, queue *q) {
   q->clock_offset = unpack_int(&u);
   q->bytes = unpack_uint(&u);
   counters_unpack(&u, &q->counters);
-  lanes_unpack(&u, q);
+  priorities_unpack(&u, q);
   return u.rc;
 }
 
-/* ---- claim and box ------------------------------------------------------ */
+/* ---- claim and DLQ ------------------------------------------------------ */
 
 static void memo_pack(packer *p, respool_bytes memo) {
   if (memo.size)
@@ -290,14 +291,14 @@ bool claim_unpack(respool_bytes b, claim *c) {
   return u.rc == 0;
 }
 
-void box_pack(packer *p, const box *x) {
+void dlq_pack(packer *p, const dlq *x) {
   pack_array(p, 3);
   pack_uint(p, x->id);
   pack_uint(p, x->next_number);
   pack_uint(p, x->count);
 }
 
-bool box_unpack(respool_bytes b, box *x) {
+bool dlq_unpack(respool_bytes b, dlq *x) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
   expect(&u, unpack_array(&u) == 3);
@@ -331,10 +332,11 @@ static void sum_open(unpacker *u, respool_bytes b, size_t n) {
   if (!u->rc) expect(u, sum == XXH3_64bits(u->at, b.size - SUM_END));
 }
 
-/* ---- letter ------------------------------------------------------------- */
+/* ---- dead letter
+   ------------------------------------------------------------- */
 
-void letter_pack(packer *p, const letter *l) {
-  const respool_letter *r = &l->r;
+void dead_pack(packer *p, const dead *l) {
+  const respool_dead_letter *r = &l->r;
   size_t start = p->len;
   pack_array(p, 19);
   pack_fixed(p, 0);
@@ -343,7 +345,7 @@ void letter_pack(packer *p, const letter *l) {
   pack_phrase(p, r->group);
   pack_phrase(p, r->queue);
   pack_uint(p, r->id);
-  pack_int(p, r->lane);
+  pack_int(p, r->priority);
   pack_uint(p, r->items);
   pack_int(p, r->pushed_at);
   pack_int(p, r->died_at);
@@ -362,8 +364,8 @@ void letter_pack(packer *p, const letter *l) {
   sum_put(p, start);
 }
 
-bool letter_unpack(respool_bytes b, letter *l) {
-  respool_letter *r = &l->r;
+bool dead_unpack(respool_bytes b, dead *l) {
+  respool_dead_letter *r = &l->r;
   unpacker u;
   memset(l, 0, sizeof *l);
   sum_open(&u, b, 19);
@@ -372,7 +374,7 @@ bool letter_unpack(respool_bytes b, letter *l) {
   r->group = unpack_phrase(&u);
   r->queue = unpack_phrase(&u);
   r->id = unpack_uint(&u);
-  r->lane = lane_number(&u);
+  r->priority = priority_number(&u);
   r->items = unpack_uint(&u);
   r->pushed_at = unpack_int(&u);
   r->died_at = unpack_int(&u);
@@ -397,7 +399,7 @@ void past_pack(packer *p, const respool_item *i, respool_bytes packed) {
   pack_int(p, i->pushed_at);
   pack_uint(p, i->attempts);
   pack_uint(p, i->deliveries);
-  pack_int(p, i->lane);
+  pack_int(p, i->priority);
   pack_uint(p, i->version);
   pack_raw(p, packed.data, packed.size);
   sum_put(p, start);
@@ -409,16 +411,16 @@ bool past_unpack(respool_bytes b, respool_item *i, unpacker *u) {
   i->pushed_at = unpack_int(u);
   i->attempts = unpack_uint(u);
   i->deliveries = unpack_uint(u);
-  i->lane = lane_number(u);
+  i->priority = priority_number(u);
   i->version = unpack_uint(u);
   return u->rc == 0;
 }
 
 /* ---- job ---------------------------------------------------------------- */
 
-void job_pack(packer *p, const respool_job *j) {
+void replay_pack(packer *p, const respool_replay *j) {
   pack_array(p, 11);
-  pack_phrase(p, phrase_of(j->box));
+  pack_phrase(p, phrase_of(j->dlq));
   pack_phrase(p, phrase_of(j->to));
   pack_int(p, j->state);
   pack_uint(p, j->cursor);
@@ -431,11 +433,11 @@ void job_pack(packer *p, const respool_job *j) {
   pack_int(p, j->updated_at);
 }
 
-bool job_unpack(respool_bytes b, respool_job *j) {
+bool replay_unpack(respool_bytes b, respool_replay *j) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
   expect(&u, unpack_array(&u) == 11);
-  name_unpack(&u, j->box);
+  name_unpack(&u, j->dlq);
   name_unpack(&u, j->to);
   j->state = (int)unpack_uint(&u);
   j->cursor = unpack_uint(&u);

@@ -12,12 +12,12 @@
 
 #define FORMAT_VERSION 1
 
-typedef struct lane_state {
-  int lane;
+typedef struct priority_state {
+  int priority;
   uint64_t head; /* the next id to be handed out for the first time */
   uint64_t ready, leased, waiting;
-  int64_t credit; /* of its share, where lanes have weights */
-} lane_state;
+  int64_t credit; /* of its share, where priorities have weights */
+} priority_state;
 
 /* A queue: its policy, state and counters. */
 typedef struct queue {
@@ -31,8 +31,8 @@ typedef struct queue {
   int64_t clock_last, clock_offset;
   uint64_t bytes;
   respool_queue_stats counters; /* only those since the queue was made */
-  lane_state *lanes;            /* highest first */
-  size_t n_lanes;
+  priority_state *priorities;            /* highest first */
+  size_t n_priorities;
 } queue;
 
 enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2 };
@@ -48,17 +48,17 @@ typedef struct claim {
   respool_bytes history, memo;
 } claim;
 
-typedef struct box {
-  struct box *next;
+typedef struct dlq {
+  struct dlq *next;
   bool dirty;
   char name[RESPOOL_NAME_MAX + 1];
   uint32_t id;
   uint64_t next_number;
   uint64_t count;
-} box;
+} dlq;
 
 void queue_pack(packer *p, const queue *q);
-int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; lanes
+int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; priorities
                                                 are malloc'ed */
 
 /* Are they one policy, as it is stored? */
@@ -67,29 +67,29 @@ bool config_equal(const queue_config *a, const queue_config *b);
 void claim_pack(packer *p, const claim *c);
 bool claim_unpack(respool_bytes b, claim *c);
 
-void box_pack(packer *p, const box *x);
-bool box_unpack(respool_bytes b, box *x);
+void dlq_pack(packer *p, const dlq *x);
+bool dlq_unpack(respool_bytes b, dlq *x);
 
-/* A letter is [checksum, rest of the fields ...]; its item is packed as in
+/* A dead letter is [checksum, rest of the fields ...]; its item is packed as in
    a segment, its history as in a claim. */
-typedef struct letter {
-  respool_letter r; /* all but body, headers, original, replays, history */
+typedef struct dead {
+  respool_dead_letter r; /* all but body, headers, original, replays, history */
   respool_bytes history;
   respool_bytes item;
   respool_bytes memo;
-} letter;
+} dead;
 
-void letter_pack(packer *p, const letter *l);
-bool letter_unpack(respool_bytes b, letter *l); /* verifies the checksum */
+void dead_pack(packer *p, const dead *l);
+bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
 
-/* A finished item: [checksum, pushed_at, attempts, deliveries, lane, payload
-   version, item]; when it was done and its id are in the key. Unpacking stops
-   before the item. */
+/* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
+   payload version, item]; when it was done and its id are in the key.
+   Unpacking stops before the item. */
 void past_pack(packer *p, const respool_item *i, respool_bytes packed);
 bool past_unpack(respool_bytes b, respool_item *i, unpacker *u);
 
-void job_pack(packer *p, const respool_job *j);
-bool job_unpack(respool_bytes b, respool_job *j);
+void replay_pack(packer *p, const respool_replay *j);
+bool replay_unpack(respool_bytes b, respool_replay *j);
 
 /* Parts of blobs: [checksum, bytes]. */
 #define BLOB_PART 16300

@@ -108,7 +108,7 @@ static uint8_t *put_segment(txn *t, queue *q, const place *p,
 }
 
 /* Gives the batch's big items their blobs, in the span that was stored. */
-static void put_bigs(txn *t, queue *q, const batch *b, const span *s,
+static void put_bigs(txn *t, queue *q, const builder *b, const span *s,
                      uint8_t *stored, size_t *next) {
   while (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
     const big *g = &b->bigs[(*next)++];
@@ -117,7 +117,7 @@ static void put_bigs(txn *t, queue *q, const batch *b, const span *s,
   }
 }
 
-static void put_blobs(txn *t, const batch *b, const span *s,
+static void put_blobs(txn *t, const builder *b, const span *s,
                       const uint8_t *stored, size_t next) {
   for (; next < b->n_bigs && b->bigs[next].ref < s->at + s->size; next++) {
     const big *g = &b->bigs[next];
@@ -132,7 +132,7 @@ static void put_blobs(txn *t, const batch *b, const span *s,
 
 /* The value may lie in a page of this transaction that other writes move,
    so a span with big items is completed in a copy before it is stored. */
-static void append_big(txn *t, queue *q, const batch *b, const span *s,
+static void append_big(txn *t, queue *q, const builder *b, const span *s,
                        const place *p, int64_t now, int64_t expires_at,
                        size_t *next) {
   uint8_t copy[SEGMENT_BYTES];
@@ -144,7 +144,7 @@ static void append_big(txn *t, queue *q, const batch *b, const span *s,
   put_segment(t, q, p, copy, s->size);
 }
 
-static void append_span(txn *t, queue *q, const batch *b, const span *s,
+static void append_span(txn *t, queue *q, const builder *b, const span *s,
                         const place *p, int64_t now, int64_t expires_at,
                         size_t *next) {
   if (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
@@ -157,7 +157,7 @@ static void append_span(txn *t, queue *q, const batch *b, const span *s,
 
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
                     uint64_t first, int64_t now, int64_t expires_at) {
-  const batch *b = r->batch;
+  const builder *b = r->builder;
   size_t next_big = 0;
   for (size_t i = 0; i < b->n_spans && !t->rc; i++) {
     const span *s = &b->spans[i];
@@ -171,17 +171,17 @@ int segments_append(txn *t, queue *q, const append_req *r, const line *l,
 
 void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
                      const respool_item *i) {
-  batch b;
-  batch_init(&b, i->version);
-  batch_add_raw(&b, packed);
-  int rc = batch_end(&b);
+  builder b;
+  builder_init(&b, i->version);
+  builder_add_raw(&b, packed);
+  int rc = builder_end(&b);
   txn_spoil(t, rc);
   if (!rc) {
     segment_seal(b.bytes.data, b.bytes.len, i->pushed_at, i->expires_at);
     put_segment(t, q, p, b.bytes.data, b.bytes.len);
     put_expiry(t, p, i->expires_at);
   }
-  batch_free(&b);
+  builder_free(&b);
 }
 
 /* ---- settling ----------------------------------------------------------- */

@@ -32,8 +32,8 @@ static void found(audit *a, const char *fmt, ...) {
 }
 
 #define ULL(n) ((unsigned long long)(n))
-#define PLACE "queue \"%s\" space %d lane %d id %llu"
-#define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.lane, \
+#define PLACE "queue \"%s\" space %d priority %d id %llu"
+#define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.priority, \
                        ULL((p)->first)
 
 /* ---- the trees under the records ---------------------------------------- */
@@ -118,7 +118,7 @@ static void check_items(audit *a, const walk *w) {
 /* Every unsettled item below the head, and every parked one, is in exactly
    one claim; at or above the head in none. */
 static void check_cover(audit *a, const walk *w) {
-  const lane_state *l = queue_lane(a->q, w->at.line.lane);
+  const priority_state *l = queue_priority(a->q, w->at.line.priority);
   uint64_t head = w->at.line.space == SPACE_READY
                       ? (l ? l->head : UINT64_MAX) : UINT64_MAX;
   for (uint32_t i = 0; i < w->at.count; i++) {
@@ -148,8 +148,8 @@ static void check_segment(audit *a, const walk *w, const place *before) {
   check_cover(a, w);
 }
 
-static void check_segments(audit *a, int space, int lane) {
-  line l = {a->q->id, space, lane};
+static void check_segments(audit *a, int space, int priority) {
+  line l = {a->q->id, space, priority};
   place before = {.count = 0};
   walk w;
   walk_open(&w, a->t, &l, 0);
@@ -177,16 +177,16 @@ static void check_claim(audit *a, const place *p, const claim *c) {
 }
 
 static void count_claim(const place *p, const claim *c,
-                        lane_state *sums) {
-  lane_state *s = &sums[p->line.lane];
+                        priority_state *sums) {
+  priority_state *s = &sums[p->line.priority];
   if (c->state == CLAIM_LEASED)
     s->leased += c->left;
   else
     s->waiting += c->left;
 }
 
-static void check_claims(audit *a, lane_state *sums) {
-  place from = {{a->q->id, 0, 0}, 0, 0}, p, before = {.line.lane = -1};
+static void check_claims(audit *a, priority_state *sums) {
+  place from = {{a->q->id, 0, 0}, 0, 0}, p, before = {.line.priority = -1};
   key start = claim_key(&from);
   claim c;
   uint64_t last = 0;
@@ -211,16 +211,16 @@ static void check_claims(audit *a, lane_state *sums) {
 
 /* ---- a queue: I5 -------------------------------------------------------- */
 
-static void check_lane(audit *a, const lane_state *l,
-                       const lane_state *sums) {
-  line here = {a->q->id, SPACE_READY, l->lane};
+static void check_priority(audit *a, const priority_state *l,
+                       const priority_state *sums) {
+  line here = {a->q->id, SPACE_READY, l->priority};
   uint64_t fresh = count_live(a->t, &here, l->head, UINT64_MAX);
-  if (fresh != l->ready || l->leased != sums[l->lane].leased ||
-      l->waiting != sums[l->lane].waiting)
-    found(a, "queue \"%s\" lane %d counts %llu ready, %llu leased, %llu "
-          "waiting; there are %llu, %llu, %llu", a->q->name, l->lane,
+  if (fresh != l->ready || l->leased != sums[l->priority].leased ||
+      l->waiting != sums[l->priority].waiting)
+    found(a, "queue \"%s\" priority %d counts %llu ready, %llu leased, %llu "
+          "waiting; there are %llu, %llu, %llu", a->q->name, l->priority,
           ULL(l->ready), ULL(l->leased), ULL(l->waiting), ULL(fresh),
-          ULL(sums[l->lane].leased), ULL(sums[l->lane].waiting));
+          ULL(sums[l->priority].leased), ULL(sums[l->priority].waiting));
 }
 
 static void check_balance(audit *a) {
@@ -234,16 +234,16 @@ static void check_balance(audit *a) {
 static void check_queue(audit *a, queue *q) {
   a->q = q;
   a->live = 0;
-  lane_state *sums = calloc(RESPOOL_LANES, sizeof *sums);
+  priority_state *sums = calloc(RESPOOL_PRIORITIES, sizeof *sums);
   if (!sums) {
     txn_spoil(a->t, RESPOOL_NOMEM);
     return;
   }
   check_claims(a, sums);
-  for (size_t i = 0; i < q->n_lanes; i++) {
+  for (size_t i = 0; i < q->n_priorities; i++) {
     for (int space = 0; space < SPACE_COUNT; space++)
-      check_segments(a, space, q->lanes[i].lane);
-    check_lane(a, &q->lanes[i], sums);
+      check_segments(a, space, q->priorities[i].priority);
+    check_priority(a, &q->priorities[i], sums);
   }
   check_balance(a);
   free(sums);
@@ -295,49 +295,49 @@ static void check_remaining(audit *a) {
   cur_close(&c);
 }
 
-static void check_letter(audit *a, const box *x, uint64_t number,
+static void check_dead(audit *a, const dlq *x, uint64_t number,
                          respool_bytes stored) {
-  letter l;
-  if (!letter_unpack(stored, &l)) {
-    found(a, "letter %llu of box \"%s\" is damaged: its checksum does not "
+  dead l;
+  if (!dead_unpack(stored, &l)) {
+    found(a, "dead letter %llu of DLQ \"%s\" is damaged: its checksum does not "
           "hold", ULL(number), x->name);
     return;
   }
   blob_ref r = blob_of(l.item);
   if (r.number && !blob_sound(a, r))
-    found(a, "blob %llu of letter %llu of box \"%s\" is damaged",
+    found(a, "blob %llu of dead letter %llu of DLQ \"%s\" is damaged",
           ULL(r.number), ULL(number), x->name);
 }
 
-static void check_letters(audit *a, const box *x) {
-  key start = letter_key(x->id, 0);
+static void check_dead_letters(audit *a, const dlq *x) {
+  key start = dead_key(x->id, 0);
   uint32_t of;
   uint64_t number, n = 0;
   cur c;
-  cur_open(&c, a->t, DB_LETTERS);
+  cur_open(&c, a->t, DB_DEAD_LETTERS);
   bool more = cur_seek(&c, key_bytes(&start));
-  for (; more && letter_key_read(c.key, &of, &number) && of == x->id;
+  for (; more && dead_key_read(c.key, &of, &number) && of == x->id;
        more = cur_next(&c), n++)
-    check_letter(a, x, number, c.value);
+    check_dead(a, x, number, c.value);
   cur_close(&c);
   if (n != x->count)
-    found(a, "box \"%s\" counts %llu letters, there are %llu", x->name,
+    found(a, "DLQ \"%s\" counts %llu dead letters, there are %llu", x->name,
           ULL(x->count), ULL(n));
 }
 
-static void check_boxes(audit *a) {
+static void check_dlqs(audit *a) {
   cur c;
-  cur_open(&c, a->t, DB_BOXES);
+  cur_open(&c, a->t, DB_DLQS);
   for (bool more = cur_first(&c); more; more = cur_next(&c)) {
-    box x = {.count = 0};
+    dlq x = {.count = 0};
     size_t n = c.key.size < sizeof x.name ? c.key.size : 0;
     memcpy(x.name, c.key.data, n);
     if (!n)
-      found(a, "the record of a box has no name that a box can have");
-    else if (box_unpack(c.value, &x))
-      check_letters(a, &x);
+      found(a, "the record of a DLQ has no name that a DLQ can have");
+    else if (dlq_unpack(c.value, &x))
+      check_dead_letters(a, &x);
     else
-      found(a, "the record of box \"%s\" is damaged", x.name);
+      found(a, "the record of DLQ \"%s\" is damaged", x.name);
   }
   cur_close(&c);
 }
@@ -348,7 +348,7 @@ int lmdb_check(txn *t, packer *findings) {
     check_queues(&a);
     check_due(&a);
     check_remaining(&a);
-    check_boxes(&a);
+    check_dlqs(&a);
   }
   txn_spoil(t, findings->rc);
   return t->rc;

@@ -68,7 +68,7 @@ static void rehome(const sieve *v, const place *p) {
   segment g;
   if (!q) return;
   uint32_t count = read_at(v, p, &g) ? (uint32_t)g.count : p->count;
-  place to = {{q->id, SPACE_READY, p->line.lane}, q->next_id, count};
+  place to = {{q->id, SPACE_READY, p->line.priority}, q->next_id, count};
   uint64_t n = count_live(v->t, &p->line, p->first, place_last(p));
   copy(v, DB_SEGMENTS, p, &to);
   if (count == p->count) copy(v, DB_REMAINING, p, &to);
@@ -141,10 +141,10 @@ static bool same_item(const sieve *v, const line *l, uint64_t id,
   return !sound || salvage_equal(mine, other);
 }
 
-/* An item that was parted from its lot is no longer where it came from, even
+/* An item that was parted from its batch is no longer where it came from, even
    if the bitmap that says so is lost. True when it stays parted. */
 static bool part(const sieve *v, const place *p, int space) {
-  line l = {p->line.queue, space, p->line.lane};
+  line l = {p->line.queue, space, p->line.priority};
   segment g;
   if (first_live(v->t, &l, p->first) != p->first) return true;
   if (!read_at(v, p, &g)) {
@@ -170,10 +170,10 @@ static void part_line(const sieve *v, const line *l) {
 static void sift_queue(salvage *s, queue *q) {
   sieve v = {s, s->t, q};
   for (int space = 0; space < SPACE_COUNT; space++)
-    for (int lane = 0; lane < RESPOOL_LANES; lane++)
-      sift_line(&v, &(line){q->id, space, lane});
-  for (int lane = 0; lane < RESPOOL_LANES; lane++)
-    part_line(&v, &(line){q->id, SPACE_SOLO, lane});
+    for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
+      sift_line(&v, &(line){q->id, space, priority});
+  for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
+    part_line(&v, &(line){q->id, SPACE_SOLO, priority});
 }
 
 /* ---- queues ------------------------------------------------------------- */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The blobs of a store of salvaged records (see salvage.h). A blob is an item:
- * one to which nothing leads is one whose segment or letter was lost. (Or one
- * that was settled, where the free list is lost as well; that was said.)
+ * one to which nothing leads is one whose segment or dead letter was lost.
+ * (Or one that was settled, where the free list is lost as well; that was
+ * said.)
  */
 #include "lmdb/repair/salvage.h"
 
@@ -49,9 +50,9 @@ static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
   }
 }
 
-static void refer_letter(salvage *s, const cur *c, refer_fn refer) {
-  letter l;
-  if (!letter_unpack(c->value, &l)) return;
+static void refer_dead(salvage *s, const cur *c, refer_fn refer) {
+  dead l;
+  if (!dead_unpack(c->value, &l)) return;
   blob_ref b = blob_of(l.item);
   if (b.number) refer(s, b);
 }
@@ -78,7 +79,7 @@ static void each_record(salvage *s, enum db db,
 static void find_used(salvage *s, refer_fn refer) {
   s->used.n = 0;
   each_record(s, DB_SEGMENTS, refer_segment, refer);
-  each_record(s, DB_LETTERS, refer_letter, refer);
+  each_record(s, DB_DEAD_LETTERS, refer_dead, refer);
   each_record(s, DB_HISTORY, refer_past, refer);
 }
 
@@ -134,7 +135,7 @@ static void adopt(salvage *s, blob_ref b) {
 /* What cannot be read of those that were looked for everywhere may be the
    remains of what was settled. */
 static void lose(salvage *s, uint64_t n, bool sure) {
-  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_LETTERS] ||
+  bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_DEAD_LETTERS] ||
                s->hole[DB_HISTORY];
   if (!n || !holes) return;
   if (sure) s->out->lost_items += n;

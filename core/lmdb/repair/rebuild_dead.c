@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The boxes of a store of salvaged records (see salvage.h); then all of it in
- * order. Boxes come before queues, whose damaged segments become letters.
+ * The DLQs of a store of salvaged records (see salvage.h); then all of it in
+ * order. DLQs come before queues, whose damaged segments become dead letters.
  */
 #include "lmdb/repair/salvage.h"
 
@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- boxes -------------------------------------------------------------- */
+/* ---- DLQs -------------------------------------------------------------- */
 
-/* Ids are not used again: not those of letters, if the queue's own number is
-   an old one. */
-static void see_id(salvage *s, const letter *l) {
+/* Ids are not used again: not those of dead letters, if the queue's own
+   number is an old one. */
+static void see_id(salvage *s, const dead *l) {
   char name[RESPOOL_NAME_MAX + 1];
   int rc = 0;
   if (!s->hole[DB_QUEUES] || l->r.queue.size >= sizeof name) return;
@@ -25,62 +25,64 @@ static void see_id(salvage *s, const letter *l) {
   queue_changed(s->t, q);
 }
 
-/* The letter whose blob is lost is lost as well. */
-static bool keep_letter(salvage *s, cur *c, uint64_t number, const box *x) {
-  letter l;
+/* The dead letter whose blob is lost is lost as well. */
+static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
+  dead l;
   blob_ref b = {0, 0};
-  if (letter_unpack(c->value, &l)) {
+  if (dead_unpack(c->value, &l)) {
     b = blob_of(l.item);
     see_id(s, &l);
   }
   if (!b.number || salvage_has_blob(s, b)) return true;
-  s->out->lost_letters++;
-  salvage_say(s, "lost: letter %llu of box \"%.200s\", whose blob is damaged",
+  s->out->lost_dead_letters++;
+  salvage_say(s,
+              "lost: dead letter %llu of DLQ \"%.200s\", whose blob is damaged",
               ULL(number), x->name);
   cur_del(c);
   return false;
 }
 
-static void rebuild_box(salvage *s, box *x) {
-  key start = letter_key(x->id, 0);
+static void rebuild_dlq(salvage *s, dlq *x) {
+  key start = dead_key(x->id, 0);
   uint32_t of;
   uint64_t number = 0, told = x->count;
   cur c;
   x->count = 0;
-  cur_open(&c, s->t, DB_LETTERS);
+  cur_open(&c, s->t, DB_DEAD_LETTERS);
   while (cur_seek(&c, key_bytes(&start)) &&
-         letter_key_read(c.key, &of, &number) && of == x->id) {
-    x->count += keep_letter(s, &c, number, x);
-    start = letter_key(x->id, number + 1);
+         dead_key_read(c.key, &of, &number) && of == x->id) {
+    x->count += keep_dead(s, &c, number, x);
+    start = dead_key(x->id, number + 1);
   }
   cur_close(&c);
   if (number >= x->next_number && x->count) x->next_number = number + 1;
   x->dirty = true;
-  s->out->letters += x->count;
-  if (x->count == told || s->hole[DB_BOXES]) return;
-  if (x->count < told) s->fewer_letters += told - x->count;
-  salvage_say(s, "counted: box \"%.200s\" has %llu letters, where its record "
+  s->out->dead_letters += x->count;
+  if (x->count == told || s->hole[DB_DLQS]) return;
+  if (x->count < told) s->fewer_dead_letters += told - x->count;
+  salvage_say(s,
+              "counted: DLQ \"%.200s\" has %llu dead letters, where its record "
               "says %llu", x->name, ULL(x->count), ULL(told));
 }
 
-static void name_boxes(salvage *s) {
+static void name_dlqs(salvage *s) {
   uint32_t id = 0;
   uint64_t number;
   for (;;) {
-    key start = letter_key(id + 1, 0);
+    key start = dead_key(id + 1, 0);
     cur c;
-    cur_open(&c, s->t, DB_LETTERS);
+    cur_open(&c, s->t, DB_DEAD_LETTERS);
     bool found = cur_seek(&c, key_bytes(&start)) &&
-                 letter_key_read(c.key, &id, &number);
+                 dead_key_read(c.key, &id, &number);
     cur_close(&c);
     if (!found || !salvage_commit(s)) return;
-    if (salvage_has_owner(s, BOXES, id)) continue;
+    if (salvage_has_owner(s, DLQS, id)) continue;
     char name[RESPOOL_NAME_MAX + 1];
     snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
-    box *x = box_make(s->t, name);
+    dlq *x = dlq_make(s->t, name);
     if (x) x->id = id;
     s->out->lost_records++;
-    salvage_say(s, "lost: the name of a box, now \"%s\"", name);
+    salvage_say(s, "lost: the name of a DLQ, now \"%s\"", name);
   }
 }
 
@@ -129,9 +131,9 @@ void salvage_each(salvage *s, int which,
   packer_free(&p);
 }
 
-static void box_named(salvage *s, const char *name) {
-  box *x = box_find(s->t, name);
-  if (x) rebuild_box(s, x);
+static void dlq_named(salvage *s, const char *name) {
+  dlq *x = dlq_find(s->t, name);
+  if (x) rebuild_dlq(s, x);
 }
 
 /* What is missing, and was not missed otherwise. */
@@ -139,14 +141,15 @@ static void count_lost(salvage *s) {
   respool_salvage *o = s->out;
   uint64_t known = o->lost_items + o->set_aside + o->nameless;
   if (s->fewer_items > known) o->lost_items += s->fewer_items - known;
-  if (s->fewer_letters > o->lost_letters) o->lost_letters = s->fewer_letters;
+  if (s->fewer_dead_letters > o->lost_dead_letters) o->lost_dead_letters =
+      s->fewer_dead_letters;
 }
 
 void salvage_rebuild(salvage *s) {
-  if (salvage_commit(s)) name_boxes(s);
+  if (salvage_commit(s)) name_dlqs(s);
   if (!s->rc) salvage_sift(s);
   if (!s->rc) salvage_blobs(s);
-  if (salvage_commit(s)) salvage_each(s, NAMES_BOXES, box_named);
+  if (salvage_commit(s)) salvage_each(s, NAMES_DLQS, dlq_named);
   if (!s->rc) salvage_queues(s);
   if (!s->rc) salvage_sweep_blobs(s);
   if (!s->rc) sweep_bitmaps(s);

@@ -15,7 +15,7 @@ typedef struct rebuild {
   salvage *s;
   txn *t;
   queue *q;
-  uint64_t heads[RESPOOL_LANES];
+  uint64_t heads[RESPOOL_PRIORITIES];
   uint64_t told;    /* items that its record knew of */
   uint64_t live;    /* items that there are */
   uint64_t highest; /* id */
@@ -51,7 +51,7 @@ static void lose_item(rebuild *r, const line *l, uint64_t id) {
   settle_one(r, l, id);
 }
 
-/* The segment's bytes become a letter, as they would when it is taken. */
+/* The segment's bytes become a dead letter, as they would when it is taken. */
 static void set_aside(rebuild *r, const walk *w) {
   catch c = {.line = w->at.line, .from = w->at.first,
              .upto = place_last(&w->at), .now = r->q->clock_last,
@@ -63,7 +63,7 @@ static void set_aside(rebuild *r, const walk *w) {
               "whose segment is damaged", w->live.set,
               w->live.set == 1 ? "" : "s", r->q->name, ULL(w->at.first));
   r->s->out->set_aside += w->live.set;
-  r->s->out->letters++;
+  r->s->out->dead_letters++;
   arena a;
   arena_init(&a);
   if (covered) claim_own(r->t, &a, &cl);
@@ -142,10 +142,10 @@ static void doubt_claim(rebuild *r, const place *p) {
 }
 
 /* What is ready is in no claim, but counted. */
-static void doubt_lanes(rebuild *r) {
-  for (size_t i = 0; i < r->q->n_lanes; i++) {
-    const lane_state *l = &r->q->lanes[i];
-    doubt_range(r, &(line){r->q->id, SPACE_READY, l->lane}, l->head,
+static void doubt_priorities(rebuild *r) {
+  for (size_t i = 0; i < r->q->n_priorities; i++) {
+    const priority_state *l = &r->q->priorities[i];
+    doubt_range(r, &(line){r->q->id, SPACE_READY, l->priority}, l->head,
                 UINT64_MAX, l->ready);
   }
 }
@@ -166,9 +166,9 @@ static void renew_lease(rebuild *r, claim *c) {
 }
 
 static void note_claim(rebuild *r, const line *l, const claim *c) {
-  lane_count(r->t, r->q, l->lane, COUNT_NONE, COUNT_WAITING, c->left);
-  if (l->space == SPACE_READY && c->last >= r->heads[l->lane])
-    r->heads[l->lane] = c->last + 1;
+  priority_count(r->t, r->q, l->priority, COUNT_NONE, COUNT_WAITING, c->left);
+  if (l->space == SPACE_READY && c->last >= r->heads[l->priority])
+    r->heads[l->priority] = c->last + 1;
   r->live += c->left;
 }
 
@@ -236,7 +236,7 @@ static bool is_covered(rebuild *r, const line *l, uint64_t id) {
 
 static void cover_segment(rebuild *r, const walk *w) {
   const line *l = &w->at.line;
-  uint64_t head = l->space == SPACE_READY ? r->heads[l->lane] : UINT64_MAX;
+  uint64_t head = l->space == SPACE_READY ? r->heads[l->priority] : UINT64_MAX;
   uint64_t first = 0, last = 0, n = 0, id = w->at.first;
   for (; id <= place_last(&w->at) && id < head; id++) {
     bool live = bits_has(&w->live, (uint32_t)(id - w->at.first));
@@ -250,7 +250,8 @@ static void cover_segment(rebuild *r, const walk *w) {
   if (n) take_in(r, l, first, last, n);
 }
 
-/* ---- lanes and counts: I5 ----------------------------------------------- */
+/* ---- priorities and counts: I5
+   ----------------------------------------------- */
 
 static void count_bytes(rebuild *r, const walk *w) {
   segment g;
@@ -267,7 +268,7 @@ static void count_bytes(rebuild *r, const walk *w) {
 
 static void count_segment(rebuild *r, const walk *w) {
   const line *l = &w->at.line;
-  uint64_t n = 0, head = r->heads[l->lane];
+  uint64_t n = 0, head = r->heads[l->priority];
   int64_t expires_at = segment_expiry(w->value);
   count_bytes(r, w);
   for (uint32_t i = 0; i < w->at.count; i++)
@@ -278,7 +279,7 @@ static void count_segment(rebuild *r, const walk *w) {
     txn_put_null(r->t, DB_EXPIRIES, key_bytes(&k));
   }
   if (l->space != SPACE_READY || !n) return;
-  lane_count(r->t, r->q, l->lane, COUNT_NONE, COUNT_READY, n);
+  priority_count(r->t, r->q, l->priority, COUNT_NONE, COUNT_READY, n);
   r->live += n;
 }
 
@@ -342,34 +343,36 @@ static void mend_windows(rebuild *r) {
 /* ---- a queue ------------------------------------------------------------ */
 
 static void take_heads(rebuild *r) {
-  for (size_t i = 0; i < r->q->n_lanes; i++) {
-    const lane_state *l = &r->q->lanes[i];
-    r->heads[l->lane] = l->head;
+  for (size_t i = 0; i < r->q->n_priorities; i++) {
+    const priority_state *l = &r->q->priorities[i];
+    r->heads[l->priority] = l->head;
     r->told += l->ready + l->leased + l->waiting;
   }
-  free(r->q->lanes);
-  r->q->lanes = NULL;
-  r->q->n_lanes = 0;
+  free(r->q->priorities);
+  r->q->priorities = NULL;
+  r->q->n_priorities = 0;
 }
 
 static void give_heads(rebuild *r) {
-  for (size_t i = 0; i < r->q->n_lanes; i++)
-    r->q->lanes[i].head = r->heads[r->q->lanes[i].lane];
+  for (size_t i = 0; i < r->q->n_priorities; i++)
+    r->q->priorities[i].head = r->heads[r->q->priorities[i].priority];
 }
 
 /* For each line of the queue, whether it holds something or not. */
 static void each_place(rebuild *r, void (*each)(rebuild *r, const line *l)) {
   for (int space = 0; space < SPACE_COUNT; space++)
-    for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++) {
-      line l = {r->q->id, space, lane};
+    for (int priority = 0; priority < RESPOOL_PRIORITIES &&
+         !r->t->rc; priority++) {
+      line l = {r->q->id, space, priority};
       each(r, &l);
     }
 }
 
 static void each_space(rebuild *r, segment_fn each) {
   for (int space = 0; space < SPACE_COUNT; space++)
-    for (int lane = 0; lane < RESPOOL_LANES && !r->t->rc; lane++)
-      each_segment(r, &(line){r->q->id, space, lane}, 0, UINT64_MAX, each);
+    for (int priority = 0; priority < RESPOOL_PRIORITIES &&
+         !r->t->rc; priority++)
+      each_segment(r, &(line){r->q->id, space, priority}, 0, UINT64_MAX, each);
 }
 
 /* Damage that nothing else shows, as in a bitmap. A queue to which nothing was
@@ -386,7 +389,7 @@ static void compare(const rebuild *r) {
 
 static void rebuild_queue(salvage *s, queue *q) {
   rebuild r = {.s = s, .t = s->t, .q = q};
-  if (!s->hole[DB_QUEUES]) doubt_lanes(&r);
+  if (!s->hole[DB_QUEUES]) doubt_priorities(&r);
   each_place(&r, doubt_claims);
   take_heads(&r);
   each_space(&r, look_into);

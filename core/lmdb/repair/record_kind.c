@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of queues and boxes; nobody makes that many. */
+/* Numbers of queues and DLQs; nobody makes that many. */
 #define FAMILY_END ((uint32_t)1 << 31)
 
 static bool is_family(uint32_t number) {
@@ -23,13 +23,13 @@ bool form_name(respool_bytes b) {
 bool form_queue(const node *n, queue *q) {
   memset(q, 0, sizeof *q);
   int rc = form_name(n->key) ? queue_unpack(n->value, q) : RESPOOL_CORRUPT;
-  free(q->lanes);
-  q->lanes = NULL;
+  free(q->priorities);
+  q->priorities = NULL;
   return rc == 0 && is_family(q->id);
 }
 
-bool form_box(const node *n, box *x) {
-  return form_name(n->key) && box_unpack(n->value, x) && is_family(x->id);
+bool form_dlq(const node *n, dlq *x) {
+  return form_name(n->key) && dlq_unpack(n->value, x) && is_family(x->id);
 }
 
 bool form_place(const node *n, place *p) {
@@ -83,12 +83,12 @@ static bool is_past(const node *n) {
          at < (int64_t)NUMBER_END && past_unpack(n->value, &i, &u);
 }
 
-static bool is_letter(const node *n) {
+static bool is_dead(const node *n) {
   uint32_t of;
   uint64_t number;
-  letter l;
-  return letter_key_read(n->key, &of, &number) && is_family(of) &&
-         is_id(number) && letter_unpack(n->value, &l);
+  dead l;
+  return dead_key_read(n->key, &of, &number) && is_family(of) &&
+         is_id(number) && dead_unpack(n->value, &l);
 }
 
 static bool is_part(const node *n) {
@@ -101,19 +101,19 @@ static bool is_part(const node *n) {
 
 bool form_is(enum db db, const node *n) {
   queue q;
-  box x = {.count = 0};
-  respool_job j;
+  dlq x = {.count = 0};
+  respool_replay j;
   if (!n->value.data || n->tree) return false;
   switch (db) {
     case DB_QUEUES: return form_queue(n, &q);
-    case DB_BOXES: return form_box(n, &x);
-    case DB_JOBS: return form_name(n->key) && job_unpack(n->value, &j);
+    case DB_DLQS: return form_dlq(n, &x);
+    case DB_JOBS: return form_name(n->key) && replay_unpack(n->value, &j);
     case DB_SEGMENTS: return is_segment(n);
     case DB_REMAINING: return is_remaining(n);
     case DB_CLAIMS: return is_claim(n);
     case DB_KEYS: return is_holder(n);
     case DB_HISTORY: return is_past(n);
-    case DB_LETTERS: return is_letter(n);
+    case DB_DEAD_LETTERS: return is_dead(n);
     case DB_BLOBS: return is_part(n);
     default: return false;
   }
@@ -139,16 +139,16 @@ bool form_read(enum db db, const node *n, node *out) {
 
 bool form_is_later(enum db db, respool_bytes v, respool_bytes old) {
   claim a, b;
-  box x = {.count = 0}, y = {.count = 0};
+  dlq x = {.count = 0}, y = {.count = 0};
   queue q = {.id = 0}, r = {.id = 0};
   if (db == DB_CLAIMS && claim_unpack(v, &a) && claim_unpack(old, &b))
     return a.deliveries > b.deliveries;
-  if (db == DB_BOXES && box_unpack(v, &x) && box_unpack(old, &y))
+  if (db == DB_DLQS && dlq_unpack(v, &x) && dlq_unpack(old, &y))
     return x.next_number > y.next_number;
   if (db != DB_QUEUES) return false;
   int rc = queue_unpack(v, &q), old_rc = queue_unpack(old, &r);
-  free(q.lanes);
-  free(r.lanes);
+  free(q.priorities);
+  free(r.priorities);
   return !rc && !old_rc && q.next_id + q.next_token > r.next_id + r.next_token;
 }
 
@@ -158,15 +158,15 @@ bool form_segment(const node *n, respool_bytes *v, segment *g) {
          g->count <= SEGMENT_ITEMS;
 }
 
-bool form_letter(const node *n, respool_bytes *v, letter *l) {
+bool form_dead(const node *n, respool_bytes *v, dead *l) {
   *v = whole_value(n);
-  return v->data && letter_unpack(*v, l);
+  return v->data && dead_unpack(*v, l);
 }
 
 bool form_is_astray(enum db db, const node *n) {
   respool_bytes v;
   segment g;
-  letter l;
+  dead l;
   return (db == DB_SEGMENTS && form_segment(n, &v, &g)) ||
-         (db == DB_LETTERS && form_letter(n, &v, &l));
+         (db == DB_DEAD_LETTERS && form_dead(n, &v, &l));
 }

@@ -2,7 +2,7 @@
 /*
  * What a record is, told by its form, of a store that may be damaged anywhere:
  * keys have fixed sizes and bounds, values are CBOR of a certain shape, and
- * segments, letters, parts of blobs and history bear checksums.
+ * segments, dead letters, parts of blobs and history bear checksums.
  */
 #ifndef FORMS_H
 #define FORMS_H
@@ -20,18 +20,19 @@ bool form_is(enum db db, const node *n);
    where it ends. */
 bool form_read(enum db db, const node *n, node *out);
 
-bool form_name(respool_bytes b);                 /* of a queue or box */
-bool form_queue(const node *n, queue *q);        /* without its lanes */
-bool form_box(const node *n, box *x);
+bool form_name(respool_bytes b);                 /* of a queue or DLQ */
+bool form_queue(const node *n, queue *q);        /* without its priorities */
+bool form_dlq(const node *n, dlq *x);
 bool form_place(const node *n, place *p);        /* the key of a segment */
 
 /* Of two versions of a record that bears no checksum and that nothing tells
    to be the valid one: is this the later? */
 bool form_is_later(enum db db, respool_bytes v, respool_bytes old);
 
-/* The items of a segment, or the letter, that a value is, whatever its key. */
+/* The items of a segment, or the dead letter, that a value is, whatever its
+   key. */
 bool form_segment(const node *n, respool_bytes *v, segment *g);
-bool form_letter(const node *n, respool_bytes *v, letter *l);
+bool form_dead(const node *n, respool_bytes *v, dead *l);
 
 /* Is it such a one, of that database? */
 bool form_is_astray(enum db db, const node *n);

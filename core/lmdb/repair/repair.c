@@ -47,7 +47,7 @@ static void salvage_all(salvage *s) {
   if (s->t) env_abort(s->t);
   s->t = NULL;
   free(s->owners[QUEUES].of);
-  free(s->owners[BOXES].of);
+  free(s->owners[DLQS].of);
   free(s->used.of);
   if (!s->rc) s->rc = env_sync(s->to);
 }

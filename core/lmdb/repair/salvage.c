@@ -17,7 +17,7 @@
 
 #define COMMIT_BYTES ((uint64_t)8 << 20)
 
-enum { NEXT_QUEUE, NEXT_BOX, NEXT_BLOB };
+enum { NEXT_QUEUE, NEXT_DLQ, NEXT_BLOB };
 
 static const char *const names[DB_COUNT] = {
   "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
@@ -26,8 +26,8 @@ static const char *const names[DB_COUNT] = {
 
 /* In this order; what is not in it is made anew. */
 static const enum db copied[] = {
-  DB_QUEUES, DB_BOXES, DB_JOBS, DB_REMAINING, DB_SEGMENTS, DB_CLAIMS,
-  DB_KEYS, DB_HISTORY, DB_LETTERS, DB_BLOBS,
+  DB_QUEUES, DB_DLQS, DB_JOBS, DB_REMAINING, DB_SEGMENTS, DB_CLAIMS,
+  DB_KEYS, DB_HISTORY, DB_DEAD_LETTERS, DB_BLOBS,
 };
 #define COPIED (sizeof copied / sizeof *copied)
 
@@ -50,7 +50,7 @@ bool salvage_commit(salvage *s) {
   return !s->rc;
 }
 
-/* ---- what belongs to a queue or a box ----------------------------------- */
+/* ---- what belongs to a queue or a DLQ ----------------------------------- */
 
 bool salvage_has_owner(salvage *s, int kind, uint32_t number) {
   return numbers_has(&s->owners[kind], number);
@@ -62,16 +62,16 @@ static void add_owner(salvage *s, int kind, uint32_t number) {
     txn_spoil(s->t, RESPOOL_NOMEM);
 }
 
-/* The keys of these begin with the number of a queue or box. One that nobody
-   has is damaged, if all queues or boxes are known. */
+/* The keys of these begin with the number of a queue or DLQ. One that nobody
+   has is damaged, if all queues or DLQs are known. */
 static bool has_owner(salvage *s, enum db db, const node *n) {
   static const bool owned[DB_COUNT] = {
     [DB_SEGMENTS] = true, [DB_REMAINING] = true, [DB_CLAIMS] = true,
-    [DB_KEYS] = true, [DB_HISTORY] = true, [DB_LETTERS] = true,
+    [DB_KEYS] = true, [DB_HISTORY] = true, [DB_DEAD_LETTERS] = true,
   };
-  int kind = db == DB_LETTERS ? BOXES : QUEUES;
+  int kind = db == DB_DEAD_LETTERS ? DLQS : QUEUES;
   const uint8_t *b = n->key.data;
-  if (!owned[db] || s->hole[kind == BOXES ? DB_BOXES : DB_QUEUES]) return true;
+  if (!owned[db] || s->hole[kind == DLQS ? DB_DLQS : DB_QUEUES]) return true;
   return salvage_has_owner(s, kind, (uint32_t)b[0] << 24 |
                                         (uint32_t)b[1] << 16 |
                                         (uint32_t)b[2] << 8 | b[3]);
@@ -86,7 +86,7 @@ static void see_number(salvage *s, int which, uint64_t number) {
 /* New numbers are above all that a record bears. */
 static void see_numbers(salvage *s, enum db db, const node *n) {
   queue q;
-  box x = {.count = 0};
+  dlq x = {.count = 0};
   place p;
   uint64_t number;
   uint32_t id;
@@ -97,12 +97,12 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   if ((db == DB_SEGMENTS && form_place(n, &p)) ||
       (db == DB_CLAIMS && claim_key_read(n->key, &p)))
     see_number(s, NEXT_QUEUE, p.line.queue);
-  if (db == DB_BOXES && form_box(n, &x)) {
-    see_number(s, NEXT_BOX, x.id);
-    add_owner(s, BOXES, x.id);
+  if (db == DB_DLQS && form_dlq(n, &x)) {
+    see_number(s, NEXT_DLQ, x.id);
+    add_owner(s, DLQS, x.id);
   }
-  if (db == DB_LETTERS && letter_key_read(n->key, &id, &number))
-    see_number(s, NEXT_BOX, id);
+  if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &id, &number))
+    see_number(s, NEXT_DLQ, id);
   if (db == DB_BLOBS && blob_key_read(n->key, &number, &id))
     see_number(s, NEXT_BLOB, number);
 }
@@ -163,9 +163,9 @@ static void miss_segment(salvage *s, const node *n, const place *p) {
               ULL(place_last(p)));
 }
 
-static void miss_letter(salvage *s, uint32_t of, uint64_t number) {
-  s->missing_letters++;
-  salvage_say(s, "missing: letter %llu of box number %u, which is damaged",
+static void miss_dead(salvage *s, uint32_t of, uint64_t number) {
+  s->missing_dead++;
+  salvage_say(s, "missing: dead letter %llu of DLQ number %u, which is damaged",
               ULL(number), of);
 }
 
@@ -181,8 +181,8 @@ static void lose(salvage *s, enum db db, const node *n) {
   uint64_t number;
   if (db == DB_SEGMENTS && form_place(n, &p))
     miss_segment(s, n, &p);
-  else if (db == DB_LETTERS && letter_key_read(n->key, &of, &number))
-    miss_letter(s, of, number);
+  else if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &of, &number))
+    miss_dead(s, of, number);
   else {
     s->out->lost_records++;
     salvage_say(s, "lost: a record of \"%s\", which is damaged%s", names[db],
@@ -272,13 +272,13 @@ static bool copy_found(void *arg, const node *n) {
   return false;
 }
 
-/* Of queues and boxes an older version is better than none. */
+/* Of queues and DLQs an older version is better than none. */
 static bool copy_older(void *arg, const node *n) {
   salvage *s = arg;
   if (s->hole[DB_QUEUES] && form_is(DB_QUEUES, n))
     put(s, DB_QUEUES, n, true);
-  else if (s->hole[DB_BOXES] && form_is(DB_BOXES, n))
-    put(s, DB_BOXES, n, true);
+  else if (s->hole[DB_DLQS] && form_is(DB_DLQS, n))
+    put(s, DB_DLQS, n, true);
   return true;
 }
 
@@ -291,12 +291,14 @@ static void store_number(salvage *s, const char *name, int which) {
   packer_free(&p);
 }
 
-/* ---- values that lost their key or leaf ---------------------------------------- */
+/* ---- values that lost their key or leaf
+   ---------------------------------------- */
 
 static uint64_t last_id(salvage *s, uint32_t of) {
   uint64_t last = 0;
-  for (int i = 0; i < SPACE_COUNT * RESPOOL_LANES; i++) {
-    place p = {{of, i / RESPOOL_LANES, i % RESPOOL_LANES}, NUMBER_END, 0};
+  for (int i = 0; i < SPACE_COUNT * RESPOOL_PRIORITIES; i++) {
+    place p =
+        {{of, i / RESPOOL_PRIORITIES, i % RESPOOL_PRIORITIES}, NUMBER_END, 0};
     line l = p.line;
     key k = segment_key(&p);
     cur c;
@@ -339,46 +341,46 @@ static void adopt_segment(salvage *s, respool_bytes v, const segment *g) {
   put(s, DB_SEGMENTS, &n, false);
 }
 
-static uint64_t last_letter(salvage *s, uint32_t of) {
-  key end = letter_key(of, UINT64_MAX);
+static uint64_t last_dead(salvage *s, uint32_t of) {
+  key end = dead_key(of, UINT64_MAX);
   uint32_t found;
   uint64_t number;
   cur c;
-  cur_open(&c, s->t, DB_LETTERS);
+  cur_open(&c, s->t, DB_DEAD_LETTERS);
   bool any = cur_floor(&c, key_bytes(&end)) &&
-             letter_key_read(c.key, &found, &number) && found == of;
+             dead_key_read(c.key, &found, &number) && found == of;
   cur_close(&c);
   return any ? number : 0;
 }
 
-/* A letter knows its queue; its box is taken to bear that name. */
-static void adopt_letter(salvage *s, respool_bytes v, const letter *l) {
+/* A dead letter knows its queue; its DLQ is taken to bear that name. */
+static void adopt_dead(salvage *s, respool_bytes v, const dead *l) {
   char name[RESPOOL_NAME_MAX + 1];
   if (!form_name(l->r.queue)) return;
   memcpy(name, l->r.queue.data, l->r.queue.size);
   name[l->r.queue.size] = '\0';
-  box *x = box_make(s->t, name);
+  dlq *x = dlq_make(s->t, name);
   if (!x) return;
-  add_owner(s, BOXES, x->id);
-  uint64_t number = last_letter(s, x->id);
+  add_owner(s, DLQS, x->id);
+  uint64_t number = last_dead(s, x->id);
   if (number >= x->next_number) x->next_number = number + 1;
-  key k = letter_key(x->id, x->next_number++);
+  key k = dead_key(x->id, x->next_number++);
   node n = {.key = key_bytes(&k), .value = v};
   x->dirty = true;
-  if (s->missing_letters) s->missing_letters--;
-  put(s, DB_LETTERS, &n, false);
+  if (s->missing_dead) s->missing_dead--;
+  put(s, DB_DEAD_LETTERS, &n, false);
 }
 
 static bool adopt(void *arg, const node *n) {
   salvage *s = arg;
   respool_bytes v;
   segment g;
-  letter l;
+  dead l;
   if (s->rc || !s->t) return true;
   if (s->hole[DB_SEGMENTS] && form_segment(n, &v, &g))
     adopt_segment(s, v, &g);
-  else if (s->hole[DB_LETTERS] && form_letter(n, &v, &l))
-    adopt_letter(s, v, &l);
+  else if (s->hole[DB_DEAD_LETTERS] && form_dead(n, &v, &l))
+    adopt_dead(s, v, &l);
   return true;
 }
 
@@ -408,7 +410,7 @@ static bool any_hole(const salvage *s) {
 
 static void store_numbers(salvage *s) {
   store_number(s, "next queue", NEXT_QUEUE);
-  store_number(s, "next box", NEXT_BOX);
+  store_number(s, "next DLQ", NEXT_DLQ);
   store_number(s, "next blob", NEXT_BLOB);
 }
 
@@ -419,7 +421,7 @@ void salvage_copy(salvage *s) {
   if (any_hole(s) && !s->idle_known)
     salvage_say(s, "the free list is damaged: what was settled may be back");
   if (any_hole(s)) pages_scan(&s->pages, SCAN_LOST, copy_found, s);
-  if (s->hole[DB_QUEUES] || s->hole[DB_BOXES])
+  if (s->hole[DB_QUEUES] || s->hole[DB_DLQS])
     pages_scan(&s->pages, SCAN_IDLE, copy_older, s);
   store_numbers(s);
   if (any_hole(s)) pages_scan(&s->pages, SCAN_AGAIN, adopt_missing, s);
@@ -429,6 +431,6 @@ void salvage_copy(salvage *s) {
                 SALVAGE_QUEUE "\"", ULL(s->out->nameless));
   if (!s->rc) s->rc = s->pages.rc;
   s->out->lost_items = s->missing_items;
-  s->out->lost_letters = s->missing_letters;
+  s->out->lost_dead_letters = s->missing_dead;
   s->out->damaged_pages = s->pages.damaged;
 }

@@ -22,10 +22,10 @@ typedef struct salvage {
   bool hole[DB_COUNT];   /* not all of it could be read */
   bool idle_known;       /* the free list could */
   bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
-  uint64_t missing_items, missing_letters; /* not where they should be */
-  uint64_t fewer_items, fewer_letters;     /* than queues and boxes tell */
-  uint64_t next[3];      /* numbers of queues, boxes, blobs: above all */
-  numbers owners[2];     /* queues and boxes: see salvage_has_owner */
+  uint64_t missing_items, missing_dead; /* not where they should be */
+  uint64_t fewer_items, fewer_dead_letters;     /* than queues and DLQs tell */
+  uint64_t next[3];      /* numbers of queues, DLQs, blobs: above all */
+  numbers owners[2];     /* queues and DLQs: see salvage_has_owner */
   numbers used;          /* blobs that something refers to */
   respool_finding_fn each;
   void *arg;
@@ -40,7 +40,7 @@ void salvage_copy(salvage *s);
 void salvage_rebuild(salvage *s);
 
 /* Its parts: queues get names and their segments are sifted (sift.c); blobs
-   that nothing leads to are found (reblob.c); boxes are made right (rebox.c),
+   that nothing leads to are found (reblob.c); DLQs are made right (rebox.c),
    then queues (rebuild.c); last, blobs that are no longer used go. */
 void salvage_sift(salvage *s);
 void salvage_blobs(salvage *s);
@@ -50,8 +50,8 @@ void salvage_sweep_blobs(salvage *s);
 /* Is a blob there, and whole? */
 bool salvage_has_blob(salvage *s, blob_ref b);
 
-/* Is there a queue, or a box, of that number? */
-enum { QUEUES, BOXES };
+/* Is there a queue, or a DLQ, of that number? */
+enum { QUEUES, DLQS };
 bool salvage_has_owner(salvage *s, int kind, uint32_t number);
 
 /* Removes a segment with its bitmap. */
@@ -59,7 +59,7 @@ void salvage_remove_segment(txn *t, const place *p);
 
 bool salvage_equal(respool_bytes a, respool_bytes b);
 
-/* Calls `each` for the names of queues or boxes, a commit each. */
+/* Calls `each` for the names of queues or DLQs, a commit each. */
 void salvage_each(salvage *s, int which,
                   void (*each)(salvage *s, const char *name));
 

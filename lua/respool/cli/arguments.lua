@@ -45,12 +45,12 @@ end
 ---@return string
 function M.text_of(err)
   return (tostring(err):gsub("%s*\n%s*", " ")
-    :gsub("^(letter %d+: ).-bin/respool:%d+: ", "%1")
+    :gsub("^(dead letter %d+: ).-bin/respool:%d+: ", "%1")
     :gsub("^.-bin/respool:%d+: ", "")
     :gsub("^%a+:%a[%w_]*: ", ""))
 end
 
--- The same of what may be an option of a job script, which is named then.
+-- The same of what may be an option of a worker script, which is named then.
 ---@param err any
 ---@param path string? of the script
 ---@return string
@@ -205,7 +205,7 @@ end
 
 -- Names.
 
--- A name of a queue, box or job.
+-- A name of a queue, DLQ or job.
 ---@return string?, string?
 function M.name(text)
   local name, expected = options.name(text)
@@ -319,18 +319,19 @@ function M.queue(store, name, given)
   return (M.check(store:queue(name, o)))
 end
 
--- The letters of a box that must be there: those of a queue are, by its name
--- and where they lie, even when it never had one.
+-- The dead letters of a DLQ that must be there: those of a queue are, by its
+-- name and where they lie, even when it never had one.
 ---@param store respool.store
 ---@param name string
 ---@param given { codec: any }?
 ---@return respool.dead
-function M.box(store, name, given)
-  local names, queues = M.check(store:boxes()), M.check(store:queues())
+function M.dlq(store, name, given)
+  local names = M.check(store:dead_letter_queues())
+  local queues = M.check(store:queues())
   if M.has(names, name) then return store:dead(name, given) end
   if M.has(queues, name) then return M.queue(store, name, given).dead end
   for _, queue in ipairs(queues) do names[#names + 1] = queue end
-  missing(store, "box", name, names)
+  missing(store, "DLQ", name, names)
 end
 
 return M

@@ -24,7 +24,7 @@ function M.options(command)
   command:epilog("It reads everything and changes nothing; others may go on "
     .. "working. The exit status is 0 when nothing is wrong, 1 when something "
     .. "is, 2 when the store cannot be checked.\n\n"
-    .. "Example:\n  respool check jobs.respool")
+    .. "Example:\n  respool check shop.respool")
 end
 
 
@@ -37,13 +37,13 @@ local function figure(value, message)
 end
 
 local function counts(store)
-  local n = { queues = 0, items = 0, letters = 0 }
+  local n = { queues = 0, items = 0, dead_letters = 0 }
   for _, stats in pairs(figure(figures.queues(store))) do
     n.queues = n.queues + 1
     n.items = n.items + stats.ready + stats.leased + stats.waiting
   end
-  for _, box in ipairs(figure(store:boxes())) do
-    n.letters = n.letters + figure(store:dead(box):count())
+  for _, dlq in ipairs(figure(store:dead_letter_queues())) do
+    n.dead_letters = n.dead_letters + figure(store:dead(dlq):count())
   end
   n.bytes = figure(store:stats()).file_bytes
   return n
@@ -176,7 +176,7 @@ local function show(io, path, found, counted, full)
   local looked = counted
     and ("%s in %s, %s, %s"):format(
       several(counted.items, "item"), several(counted.queues, "queue"),
-      several(counted.letters, "letter"), output.bytes(counted.bytes))
+      several(counted.dead_letters, "dead letter"), output.bytes(counted.bytes))
     or "not read to the end"
   io.stdout:write(("%s: %s\n"):format(path, looked))
   if #found == 0 then return io.stdout:write "nothing is wrong\n" end

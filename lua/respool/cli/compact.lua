@@ -5,7 +5,7 @@
 -- it by itself; the store is the old one then.
 
 local arguments = require "respool.cli.arguments"
-local care = require "respool.maintenance"
+local maintenance = require "respool.maintenance"
 local child = require "respool.cli.child"
 local compat = require "respool.support.compat"
 local output = require "respool.cli.output"
@@ -23,8 +23,8 @@ function M.options(command)
     .. "opens it meanwhile waits; room for both files is needed. With --to "
     .. "others go on working, and the copy is the store as of one moment: a "
     .. "backup.\n\n"
-    .. "Examples:\n  respool compact jobs.respool\n"
-    .. "  respool compact jobs.respool --to /backup/jobs.respool")
+    .. "Examples:\n  respool compact shop.respool\n"
+    .. "  respool compact shop.respool --to /backup/shop.respool")
 end
 
 local function size_of(path)
@@ -37,7 +37,8 @@ end
 
 local function in_child(args)
   return child.run(function()
-    local done, message, code = care.compact(args.store, { to = args.to })
+    local done, message,
+      code = maintenance.compact(args.store, { to = args.to })
     return done or { failed = message, code = code }
   end, args.tick)
 end

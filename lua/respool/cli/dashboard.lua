@@ -181,12 +181,12 @@ local function add_queues(lines, sample, view, room)
 end
 
 
--- Letters.
+-- Dead letters.
 
 local function add_groups(lines, sample, view, room)
   if #sample.groups == 0 or room < 2 then return end
   local title = ("%7s  %s  %s  %s"):format(
-    "LETTERS", fit("BOX", 16), fit("REASON", 12), "GROUP")
+    "LETTERS", fit("DLQ", 16), fit("REASON", 12), "GROUP")
   lines[#lines + 1] = { text = "" }
   lines[#lines + 1] = { text = fit(title, view.columns), style = "reverse" }
   for i = 1, math.min(#sample.groups, room - 1) do
@@ -194,7 +194,7 @@ local function add_groups(lines, sample, view, room)
     local group = g.group ~= "" and name_of(g.group, view.ascii) or "-"
     lines[#lines + 1] = { text = ("%7s  %s  %s  %s"):format(
       output.short(g.count),
-      fit(name_of(g.box, view.ascii), 16, false, view.ascii),
+      fit(name_of(g.dlq, view.ascii), 16, false, view.ascii),
       fit(g.reason, 12), group) }
   end
 end
@@ -282,10 +282,10 @@ function M.draw(sample, view)
   if view.help then return clip(help(view), view) end
   local lines = head(sample, view)
   local room = view.rows - #lines - 2 -- without titles and the last line
-  local letters = math.min(#sample.groups + 2, math.max(room / 3, 4))
-  letters = #sample.groups > 0 and math.floor(letters) or 0
-  add_queues(lines, sample, view, math.max(room - letters, 1))
-  add_groups(lines, sample, view, letters - 1)
+  local dead_letters = math.min(#sample.groups + 2, math.max(room / 3, 4))
+  dead_letters = #sample.groups > 0 and math.floor(dead_letters) or 0
+  add_queues(lines, sample, view, math.max(room - dead_letters, 1))
+  add_groups(lines, sample, view, dead_letters - 1)
   if view.rows < math.huge then
     for i = #lines, view.rows, -1 do lines[i] = nil end
     while #lines < view.rows - 1 do lines[#lines + 1] = { text = "" } end

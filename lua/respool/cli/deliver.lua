@@ -35,7 +35,7 @@ local function add_request(command)
     .. "is not called for it again; any: until one accepts, each item begins "
     .. "with another; first: until one accepts, in the order given.")
     :choices { "all", "any", "first" }:default "all"
-  command:option("--body", "auto: what intake took goes as it came, anything "
+  command:option("--body", "auto: what receive took goes as it came, anything "
     .. "else as JSON.")
     :choices { "auto", "json", "cbor", "raw" }:default "auto"
   command:flag("--raw", "Payloads are bare bytes, as respool push --raw "
@@ -98,7 +98,7 @@ Stops on Ctrl-C or SIGTERM when what is in hand is through; a second one stops
 at once. The exit status is 1 when an item died.
 
 Example:
-  respool deliver jobs.respool hooks --url https://example.org/hook \
+  respool deliver shop.respool hooks --url https://example.org/hook \
     --secret-env HOOK_SECRET --concurrency 32]]
 end
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool export: letters or items into archive files, or one archive to the
--- standard output. What is moved is removed file by file, each when it is on
--- disk under its name.
+-- respool export: dead letters or items into archive files, or one archive to
+-- the standard output. What is moved is removed file by file, each when it is
+-- on disk under its name.
 
 local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"
@@ -14,18 +14,19 @@ local progress = require "respool.cli.progress"
 
 local check = arguments.check
 
-local M = { summary = "write letters or items to files" }
+local M = { summary = "write dead letters or items to files" }
 
 function M.options(command)
   arguments.add_store(command)
-  command:argument("name", "Name of a queue or a box."):argname "QUEUE|BOX"
+  command:argument("name", "Name of a queue or a DLQ."):argname "QUEUE|DLQ"
     :convert(arguments.name)
   command:argument("directory", "Where the files go, made when missing; "
     .. "without it, one archive is written to the standard output.")
     :argname "DIRECTORY":args "?"
-  command:flag("--dead", "The letters of the box, where a queue has the same "
+  command:flag("--dead",
+    "The dead letters of the DLQ, where a queue has the same "
     .. "name.")
-  command:option("--group", "Only letters of this group."):argname "GROUP"
+  command:option("--group", "Only dead letters of this group."):argname "GROUP"
   command:option("--limit", "No more than so many."):argname "N"
     :convert(arguments.whole(1))
   command:flag("--remove", "Move: remove from the store what is in a file "
@@ -43,34 +44,34 @@ function M.options(command)
     :choices { "cbor", "raw" }
   output.add_json(command)
   command:epilog [[
-A queue's name exports its items, a box's name its letters. The names of the
-files written go to the standard output. A file that is being written ends in
-.part; what a killed export leaves of one can be deleted. With --remove, items
-that are waiting or leased stay. Run again into the same directory, it finishes
-what was killed; items that had been in hand are ready again after 20 s, or
-twice --every.
+A queue's name exports its items, a DLQ's name its dead letters. The names of
+the files written go to the standard output. A file that is being written ends
+in .part; what a killed export leaves of one can be deleted. With --remove,
+items that are waiting or leased stay. Run again into the same directory, it
+finishes what was killed; items that had been in hand are ready again after
+20 s, or twice --every.
 
-What is damaged is told, and makes the exit status 1. Damaged items are in no
-archive; damaged letters are in it with the bytes there are, which import passes
-over, and with --remove they stay in the box.
+Damage is reported, and makes the exit status 1. Damaged items are in no
+archive; damaged dead letters are in it with the bytes that are left. Import
+passes over them, and with --remove they stay in the DLQ.
 
 Examples:
-  respool export jobs.respool mails --dead --remove --zstd dead/
-  respool export jobs.respool mails >mails.jsonl]]
+  respool export shop.respool mails --dead --remove --zstd dead/
+  respool export shop.respool mails >mails.jsonl]]
 end
 
 
 -- What is exported.
 
 local function check_name(args, store, queues)
-  local names = check(store:boxes())
+  local names = check(store:dead_letter_queues())
   for _, name in ipairs(queues) do names[#names + 1] = name end
   if arguments.has(names, args.name) then return end
-  arguments.fail(("there is no queue or box '%s' in '%s'%s"):format(
+  arguments.fail(("there is no queue or DLQ '%s' in '%s'%s"):format(
     args.name, store.path, arguments.suggestion(args.name, names)))
 end
 
--- What becomes a letter while a queue is moved is counted in `died`.
+-- What becomes a dead letter while a queue is moved is counted in `died`.
 local function find_source(args, store, died)
   local o, queues = { codec = args.codec }, check(store:queues())
   check_name(args, store, queues)
@@ -81,7 +82,7 @@ local function find_source(args, store, died)
     end
     return { queue = check(store:queue(args.name, o)) }
   end
-  return { box = arguments.box(store, args.name, o) }
+  return { dlq = arguments.dlq(store, args.name, o) }
 end
 
 -- Options that mean nothing without files, or without another.
@@ -174,13 +175,13 @@ local function new_printer(args, io, writer)
 end
 
 local function noun_of(o)
-  return o.queue and "items" or "letters"
+  return o.queue and "items" or "dead letters"
 end
 
 local function tell_damaged(io, o, counts)
   if counts.damaged == 0 then return end
   local what = o.queue and "are damaged, and in no archive"
-    or o.remove and "are damaged, and stay in the box"
+    or o.remove and "are damaged, and stay in the DLQ"
     or "are damaged: an import passes over them"
   say(io, "%s %s %s: %s", output.number(counts.damaged), noun_of(o), what,
       output.ranges(counts.damaged_numbers, counts.damaged))
@@ -190,7 +191,7 @@ end
 local function tell_died(io, died)
   local bad = false
   for reason, n in pairs(died) do
-    say(io, "%s items became letters: %s (see respool dead list)",
+    say(io, "%s items became dead letters: %s (see respool dead list)",
         output.number(n), reason)
     bad = bad or reason ~= "expired"
   end

@@ -12,7 +12,7 @@ local M = {}
 ---@field advice string
 
 local SET_ASIDE = "Go on working: what meets the damage sets it aside as a "
-  .. "letter with its bytes, and the rest of the queue goes on. Then see "
+  .. "dead letter with its bytes, and the rest of the queue goes on. Then see "
   .. "`respool dead list`. Look for a failing disk."
 local COUNTED = "Nothing is lost by it, but figures and limits are wrong. "
   .. "`respool repair` makes a new store where they are right. Report it: a "
@@ -22,7 +22,8 @@ local REPORT = "Keep a copy of the store and report it: this is a program "
 local RESTORE = "Stop what uses the store and keep a copy of it. Restore a "
   .. "backup, or save what can be read with `respool repair`. Look for a "
   .. "failing disk, and for programs that touch the file."
-local LOST = "Records are no longer found by their keys: items or letters may "
+local LOST =
+  "Records are no longer found by their keys: items or dead letters may "
   .. "be lost."
 
 -- In this order: the first whose words are in a finding is its kind.
@@ -64,19 +65,19 @@ M.KINDS = {
     "The queue wakes up for nothing.", REPORT },
   { "bitmap-stray", "a bitmap .* belongs to no segment",
     "A little room is lost.", REPORT },
-  { "lane-count", "lane .* counts",
+  { "priority-count", "priority .* counts",
     "A queue's figures do not agree with its items.", COUNTED },
   { "balance", "was pushed .* are gone and",
     "Items have come without being counted.", COUNTED },
-  { "letter-damaged", "letter .* is damaged",
+  { "letter-damaged", "dead letter .* is damaged",
     "A dead letter's bytes have changed.",
     "`respool dead remove` removes it. Look for a failing disk." },
-  { "box-damaged", "the record of box .* is damaged",
-    "The letters of a box cannot be found by its name.", RESTORE },
-  { "box-count", "box .* counts",
-    "A box holds more letters than it says.", COUNTED },
+  { "DLQ-damaged", "the record of DLQ .* is damaged",
+    "The dead letters of a DLQ cannot be found by its name.", RESTORE },
+  { "DLQ-count", "DLQ .* counts",
+    "A DLQ holds more dead letters than it says.", COUNTED },
   { "nameless", "has no name that",
-    "A queue or a box is there that nobody can open.", RESTORE },
+    "A queue or a DLQ is there that nobody can open.", RESTORE },
   { "tree-damaged", "^database .* counts",
     LOST .. " A page of LMDB's file is one of an earlier time. Nothing else "
       .. "was looked at.", RESTORE },
@@ -95,13 +96,14 @@ local OTHER = { "other", "", "Something in the store is not as it should be.",
 
 -- Where fewer are there than were counted, the others are gone.
 local MISSING = {
-  ["box-count"] = { "letters-missing", "",
-    "Letters that were counted are not there: they may be lost.", RESTORE },
-  ["lane-count"] = { "items-missing", "",
+  ["DLQ-count"] = { "letters-missing", "",
+    "Dead letters that were counted are not there: they may be lost.",
+      RESTORE },
+  ["priority-count"] = { "items-missing", "",
     "Items that were counted are not there: they may be lost.", RESTORE },
 }
-MISSING["claim-count"] = MISSING["lane-count"]
-MISSING.balance = MISSING["lane-count"]
+MISSING["claim-count"] = MISSING["priority-count"]
+MISSING.balance = MISSING["priority-count"]
 
 -- The sum of the whole numbers in a text.
 local function sum(text)

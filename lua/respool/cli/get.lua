@@ -16,7 +16,7 @@ function M.options(command)
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
-  command:epilog "Example:\n  respool get jobs.respool mails 42"
+  command:epilog "Example:\n  respool get shop.respool mails 42"
 end
 
 function M.run(args, io)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool health: a verdict on a store, its status the exit status.
+-- respool health: a outcome on a store, its status the exit status.
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
@@ -21,10 +21,10 @@ function M.options(command)
   output.add_json(command)
   command:epilog("The exit status is 0 when it is healthy, 1 degraded, "
     .. "2 unhealthy; a store that cannot be opened is unhealthy.\n\n"
-    .. "Example:\n  respool health jobs.respool --watch 10s || page-somebody")
+    .. "Example:\n  respool health shop.respool --watch 10s || page-somebody")
 end
 
-local function verdict(args, io)
+local function kind(args, io)
   local store, message, code = store_of.open(args.store, {
     create = false, read_only = not args.probe,
   })
@@ -88,7 +88,7 @@ function M.run(args, io)
   if args.store == "" or args.store == ":memory:" then
     arguments.open(io, args.store, show.LOOK) -- says why not
   end
-  local health = verdict(args, io)
+  local health = kind(args, io)
   if args.json then
     output.json(io, health)
   else

@@ -33,14 +33,15 @@ function M.options(command)
   command:epilog [[
 The store and the queue are made when missing. Each record bears a checksum: of
 a file that is damaged or cut off, what lies before the damage is imported, and
-the exit status is 1. A record that cannot be pushed, such as a damaged letter,
+the exit status is 1. A record that cannot be pushed,
+  such as a damaged dead letter,
 is told, and those behind it are pushed. Importing a file twice, or again after
 a crash, pushes each of its records once.
 
 Examples:
-  respool import jobs.respool mails dead/
-  ssh old-host respool export jobs.respool mails | \
-    respool import jobs.respool mails]]
+  respool import shop.respool mails dead/
+  ssh old-host respool export shop.respool mails | \
+    respool import shop.respool mails]]
 end
 
 
@@ -74,7 +75,7 @@ local function check_record(counts, record)
   counts.failed = counts.failed + 1
   if #counts.errors < ERRORS then
     table.insert(counts.errors, ("%s %.0f: %s"):format(
-      record.number and "letter" or "item", record.number or record.id,
+      record.number and "dead letter" or "item", record.number or record.id,
       problem))
   end
 end

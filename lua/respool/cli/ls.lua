@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool ls: the queues and boxes of a store, or the items of a queue.
+-- respool ls: the queues and DLQs of a store, or the items of a queue.
 
 local arguments = require "respool.cli.arguments"
 local figures = require "respool.observe.stats"
@@ -22,23 +22,23 @@ function M.options(command)
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
-  command:epilog("Examples:\n  respool ls jobs.respool\n"
-    .. "  respool ls jobs.respool mails --state waiting")
+  command:epilog("Examples:\n  respool ls shop.respool\n"
+    .. "  respool ls shop.respool mails --state waiting")
 end
 
 
--- Queues and boxes.
+-- Queues and DLQs.
 
--- Boxes that are no queue's, with how many letters they hold.
-local function other_boxes(store, queues)
+-- DLQs that are no queue's, with how many dead letters they hold.
+local function other_dlqs(store, queues)
   local own, others = {}, {}
   for name in pairs(queues) do
     local queue = store:queue(name)
-    if queue then own[queue.dead.box] = true end
+    if queue then own[queue.dead.dlq] = true end
   end
-  for _, box in ipairs(arguments.check(store:boxes())) do
-    if not own[box] then
-      others[box] = arguments.check(store:dead(box):count())
+  for _, dlq in ipairs(arguments.check(store:dead_letter_queues())) do
+    if not own[dlq] then
+      others[dlq] = arguments.check(store:dead(dlq):count())
     end
   end
   return others
@@ -72,15 +72,15 @@ local function show_queues(io, queues)
   end
 end
 
-local function show_boxes(io, boxes)
+local function show_dlqs(io, dlqs)
   local rows = {}
-  for _, name in ipairs(figures.sorted(boxes)) do
-    rows[#rows + 1] = { name, output.number(boxes[name]) }
+  for _, name in ipairs(figures.sorted(dlqs)) do
+    rows[#rows + 1] = { name, output.number(dlqs[name]) }
   end
   if #rows == 0 then return end
   io.stdout:write "\n"
   output.table(io, {
-    { title = "OTHER BOX" }, { title = "LETTERS", right = true },
+    { title = "OTHER DLQ" }, { title = "LETTERS", right = true },
   }, rows)
 end
 
@@ -94,16 +94,16 @@ end
 
 local function list_queues(io, store, args)
   local queues = arguments.check(figures.queues(store))
-  local boxes = other_boxes(store, queues)
+  local dlqs = other_dlqs(store, queues)
   if not args.json then
     show_queues(io, queues)
-    return show_boxes(io, boxes)
+    return show_dlqs(io, dlqs)
   end
   for _, name in ipairs(figures.sorted(queues)) do
     queue_json(io, name, queues[name])
   end
-  for _, name in ipairs(figures.sorted(boxes)) do
-    output.json(io, { box = name, letters = boxes[name] })
+  for _, name in ipairs(figures.sorted(dlqs)) do
+    output.json(io, { dlq = name, dead_letters = dlqs[name] })
   end
 end
 

@@ -25,7 +25,7 @@ local COMMANDS = {
   "dead", "remove", "pause", "resume", "maintain", "check",
   "repair", "compact",
   "export", "import",
-  "deliver", "intake",
+  "deliver", "receive",
 }
 M.COMMANDS = COMMANDS
 
@@ -35,7 +35,7 @@ local EPILOG = [[
 STORE is the directory of a store. `respool help COMMAND` says more.
 
 Example:
-  echo '{"to":"ada@example.org"}' | respool push jobs.respool mails]]
+  echo '{"to":"ada@example.org"}' | respool push shop.respool mails]]
 
 
 -- The parser. It answers --help and --version by itself, and exits.

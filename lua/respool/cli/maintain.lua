@@ -13,28 +13,28 @@ function M.options(command)
   command:option("--seconds", "Stop after so long, such as 30s.")
     :argname "DURATION":convert(arguments.duration)
   output.add_json(command)
-  command:epilog("Ends what has outlived its TTL, removes letters and history "
-    .. "that are older than their queues keep them, and frees the reader "
-    .. "slots of processes that have died. Work on a queue does the urgent "
-    .. "part by itself; run this now and then where nothing works.\n\n"
-    .. "Example:\n  respool maintain jobs.respool --seconds 30")
+  command:epilog("Ends what has outlived its TTL, removes dead letters and "
+    .. "history that are older than their queues keep them, and frees the "
+    .. "reader slots of processes that have died. Work on a queue does the "
+    .. "urgent part by itself; run this now and then where nothing works.\n\n"
+    .. "Example:\n  respool maintain shop.respool --seconds 30")
 end
 
 local SLICE = 1 -- seconds between two showings
-local COUNTS = { "expired", "letters", "history", "windows", "readers" }
+local COUNTS = { "expired", "dead_letters", "history", "windows", "readers" }
 local WORDS = {
-  expired = "items expired", letters = "letters removed",
+  expired = "items expired", dead_letters = "dead letters removed",
   history = "finished items forgotten", windows = "keys free again",
   readers = "reader slots freed",
 }
 
-local function add(sums, care)
+local function add(sums, maintenance)
   local all = 0
   for _, name in ipairs(COUNTS) do
-    sums[name] = (sums[name] or 0) + care[name]
+    sums[name] = (sums[name] or 0) + maintenance[name]
     all = all + sums[name]
   end
-  sums.more = care.more
+  sums.more = maintenance.more
   return all
 end
 
@@ -44,11 +44,11 @@ local function care_for(store, io, seconds)
   local sums = {}
   repeat
     local left = seconds - bar:elapsed()
-    local care = arguments.check(store:maintain {
+    local maintenance = arguments.check(store:maintain {
       seconds = math.max(math.min(SLICE, left), 0.001),
     })
-    bar:update(add(sums, care))
-  until not care.more or bar:elapsed() >= seconds
+    bar:update(add(sums, maintenance))
+  until not maintenance.more or bar:elapsed() >= seconds
   bar:clear()
   return sums
 end

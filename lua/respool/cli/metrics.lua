@@ -14,7 +14,7 @@ function M.options(command)
     .. "Commits are counted by the process that makes them, so here they are "
     .. "none.\n\n"
     .. "Example, for node_exporter's textfile collector:\n"
-    .. "  respool metrics jobs.respool >respool.prom.new &&\n"
+    .. "  respool metrics shop.respool >respool.prom.new &&\n"
     .. "    mv respool.prom.new respool.prom")
 end
 

@@ -11,7 +11,7 @@ function M.options(command)
   arguments.add_queue(command, true)
   command:epilog("It holds for every process and lasts until `respool resume`. "
     .. "Pushes go on, and leases that are held.\n\n"
-    .. "Example:\n  respool pause jobs.respool mails")
+    .. "Example:\n  respool pause shop.respool mails")
 end
 
 function M.run(args, io)

@@ -17,7 +17,7 @@ function M.options(command)
   output.add_full(command)
   output.add_json(command)
   command:epilog("Nothing is taken, and nothing changes.\n\n"
-    .. "Example:\n  respool peek jobs.respool mails -n 3")
+    .. "Example:\n  respool peek shop.respool mails -n 3")
 end
 
 function M.run(args, io)

@@ -66,8 +66,8 @@ go on, such as 12, and says so. A push without it begins at the beginning, and
 keeps the place anew; of a pipe a place is kept only with --resume or --restart.
 
 Examples:
-  respool push jobs.respool mails mails.jsonl --batch 5000
-  zcat events.gz | respool push jobs.respool events - --key id --resume]]
+  respool push shop.respool mails mails.jsonl --batch 5000
+  zcat events.gz | respool push shop.respool events - --key id --resume]]
 end
 
 

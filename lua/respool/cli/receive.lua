@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool intake: an HTTP server that pushes what is posted to it. What it
+-- respool receive: an HTTP server that pushes what is posted to it. What it
 -- answers is in respool/http/intake.lua, how it serves in
 -- respool/http/server.lua.
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local intake_of = require "respool.http.receive"
+local receive = require "respool.http.receive"
 local message = require "respool.http.message"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
@@ -82,7 +82,7 @@ the loopback, behind a proxy. Stops on Ctrl-C or SIGTERM when the requests in
 hand are answered.
 
 Example:
-  respool intake jobs.respool hooks --bind 127.0.0.1:9876 &
+  respool receive shop.respool hooks --bind 127.0.0.1:9876 &
   curl -d '{"to":"ada@example.org"}' -H 'Content-Type: application/json' \
     http://127.0.0.1:9876/]]
 end
@@ -90,26 +90,26 @@ end
 
 -- Serving.
 
-local function new_intake(args, io)
+local function new_receiver(args, io)
   local store = arguments.open(io, args.store, {
     create = true, max_bytes = args.max_bytes,
   })
   local queue = arguments.check(store:queue(args.queue))
-  return intake_of.new {
+  return receive.new {
     queue = queue, json = args.json, keep = args.keep, dedup = args.dedup,
     secret = secret.of(args),
   }
 end
 
-local function listen(args, io, intake)
+local function listen(args, io, receiver)
   local server, why = server_of.listen {
     host = args.bind.host, port = args.bind.port,
     max_head = args.max_header, max_body = args.max_body,
     max_connections = args.max_connections,
     timeout = args.timeout, idle = args.idle,
-    admit = function(request) return intake:admit(request) end,
-    answer = function(request) return intake:answer(request) end,
-    round = function() return intake:commit() end,
+    admit = function(request) return receiver:admit(request) end,
+    answer = function(request) return receiver:answer(request) end,
+    round = function() return receiver:commit() end,
     on_error = function(err)
       io.stderr:write(("respool: a request failed: %s\n"):format(
         output.clean(tostring(err))))
@@ -119,7 +119,7 @@ local function listen(args, io, intake)
     arguments.fail(("cannot listen on %s:%d: %s"):format(
       args.bind.host, args.bind.port, why))
   end
-  intake.loop = server.loop
+  receiver.loop = server.loop
   return server
 end
 
@@ -145,14 +145,14 @@ local function is_over(state, server, deadline)
     or core.mono() / 1e6 >= state.ends
 end
 
-local function serve(args, io, server, intake)
+local function serve(args, io, server, receiver)
   local bar = progress.new(io, { noun = "accepted" })
   local state = { signals = process.signals() }
   process.watch()
   local ok, err = pcall(function()
     while not is_over(state, server, args.deadline) do
       server:step(SLICE)
-      bar:update(intake.accepted, nil, ("%s refused, %d connections"):format(
+      bar:update(receiver.accepted, nil, ("%s refused, %d connections"):format(
         output.short(server.refused), server.connections))
     end
   end)
@@ -162,12 +162,12 @@ local function serve(args, io, server, intake)
 end
 
 function M.run(args, io)
-  local intake = new_intake(args, io)
-  local server = listen(args, io, intake)
+  local receiver = new_receiver(args, io)
+  local server = listen(args, io, receiver)
   announce(args, io, server)
-  serve(args, io, server, intake)
+  serve(args, io, server, receiver)
   output.fields(io, {
-    { "accepted", output.number(intake.accepted) },
+    { "accepted", output.number(receiver.accepted) },
     { "refused", output.number(server.refused) },
     { "unanswered", output.number(server.active) },
   })

@@ -14,7 +14,7 @@ function M.options(command)
     :args "+":convert(arguments.whole(1))
   command:epilog("An item that is leased is not removed. The others are, "
     .. "and the exit status is 1.\n\n"
-    .. "Example:\n  respool remove jobs.respool mails 42 43")
+    .. "Example:\n  respool remove shop.respool mails 42 43")
 end
 
 function M.run(args, io)

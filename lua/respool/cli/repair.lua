@@ -16,17 +16,19 @@ function M.options(command)
   command:epilog("FROM is only read, and nobody may have it open. Everything "
     .. "whose bytes are whole comes back with its id, its attempts and its "
     .. "queue's options; leases end, nothing is spent. A line says what was "
-    .. "lost, set aside as a letter, or guessed. The exit status is 0 when "
-    .. "nothing was lost, 1 when something was or the repair failed.\n\n"
-    .. "Example:\n  respool repair jobs.respool jobs.repaired")
+
+      .. "lost, set aside as a dead letter, or guessed. The exit status is 0 "
+    .. "when nothing was lost, 1 when something was or the repair failed.\n\n"
+    .. "Example:\n  respool repair shop.respool shop.repaired")
 end
 
 local COUNTS = {
-  { "queues", "queues" }, { "items", "items" }, { "letters", "letters" },
+  { "queues", "queues" }, { "items", "items" },
+    { "dead_letters", "dead letters" },
   { "nameless", "of them, in \"recovered\"" },
-  { "set_aside", "items set aside as letters" },
+  { "set_aside", "items set aside as dead letters" },
   { "settled", "older copies left" }, { "lost_items", "items lost" },
-  { "lost_letters", "letters lost" },
+  { "lost_dead_letters", "dead letters lost" },
   { "lost_records", "other records lost" },
   { "damaged_pages", "pages damaged" },
 }
@@ -57,7 +59,7 @@ function M.run(args, io)
   else
     show(io, done)
   end
-  return done.lost_items + done.lost_letters + done.lost_records
+  return done.lost_items + done.lost_dead_letters + done.lost_records
     + done.set_aside > 0 and 1 or 0
 end
 

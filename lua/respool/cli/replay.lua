@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool replay: letters of a box back to a queue, or what would be moved.
+-- respool replay: dead letters of a DLQ back to a queue, or what would be
+-- moved.
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
@@ -19,17 +20,17 @@ local M = { summary = "move dead letters back to a queue" }
 -- Options.
 
 local SUMMARIES = {
-  list = "List the replay jobs of a store.",
-  show = "Show a replay job.",
-  cancel = "Forget a replay job, which stops it; the letters stay.",
-  resume = "Go on with a replay job that was stopped or killed.",
+  list = "List the named replays of a store.",
+  show = "Show a named replay.",
+  cancel = "Forget a named replay, which stops it; the dead letters stay.",
+  resume = "Go on with a named replay that was stopped or killed.",
 }
 
 local EXAMPLES = {
-  list = "respool replay list jobs.respool",
-  show = "respool replay show jobs.respool mend --json",
-  cancel = "respool replay cancel jobs.respool mend",
-  resume = "respool replay resume jobs.respool mend",
+  list = "respool replay list shop.respool",
+  show = "respool replay show shop.respool mend --json",
+  cancel = "respool replay cancel shop.respool mend",
+  resume = "respool replay resume shop.respool mend",
 }
 
 local function job_options(command, name)
@@ -44,24 +45,27 @@ local function job_options(command, name)
 end
 
 local function filter_options(command)
-  command:option("--where", "A Lua expression over the fields of a letter: "
+  command:option("--where",
+    "A Lua expression over the fields of a dead letter: "
     .. "payload, headers, queue, id, reason, group, error, attempts, age ...")
     :argname "EXPRESSION"
-  command:option("--group", "Only letters of this group."):argname "GROUP"
-  command:option("--since", "Only letters that died at this time or later: "
+  command:option("--group", "Only dead letters of this group."):argname "GROUP"
+  command:option("--since",
+    "Only dead letters that died at this time or later: "
     .. "2026-01-31T12:00Z, '2h ago'."):argname "TIME"
     :convert(arguments.moment)
-  command:option("--until", "Only letters that died before this time.")
+  command:option("--until", "Only dead letters that died before this time.")
     :argname "TIME":convert(arguments.moment):target "upto"
 end
 
 local function run_options(command)
-  command:option("--limit", "Letters moved at most; by a job in all its runs.")
+  command:option("--limit",
+    "Dead letters moved at most; by a job in all its runs.")
     :argname "N"
     :convert(arguments.whole(1))
-  command:option("--rate", "Letters a second at most."):argname "N"
+  command:option("--rate", "Dead letters a second at most."):argname "N"
     :convert(arguments.positive)
-  command:option("--to", "Queue to move them to; each letter's own.")
+  command:option("--to", "Queue to move them to; each dead letter's own.")
     :argname "QUEUE":convert(arguments.own_name)
   command:flag("--dry-run", "Move nothing: show counts by group, and a sample "
     .. "before and after the transform.")
@@ -79,9 +83,9 @@ function M.options(command, words)
     return job_options(command, words[1])
   end
   arguments.add_store(command)
-  command:argument("box", "Box of the letters: a queue's name, as a rule.")
-    :argname "BOX":convert(arguments.name)
-  command:argument("script", "Job script, whose `replay` table may have "
+  command:argument("dlq", "DLQ of the dead letters: a queue's name, as a rule.")
+    :argname "DLQ":convert(arguments.name)
+  command:argument("script", "Worker script, whose `replay` table may have "
     .. "where, transform, rate, limit, keep_attempts and max_replays.")
     :argname "SCRIPT":args "?"
   filter_options(command)
@@ -91,8 +95,8 @@ respool replay list STORE, show STORE JOB, cancel STORE JOB and resume STORE
 JOB are about replays with a name: see `respool replay list --help`.
 
 Examples:
-  respool replay jobs.respool mails --group timeout --dry-run
-  respool replay jobs.respool mails mend.lua --job mend --rate 100
+  respool named replays.respool mails --group timeout --dry-run
+  respool named replays.respool mails mend.lua --job mend --rate 100
       --where 'payload.amount > 100 and age < 86400']]
 end
 
@@ -110,7 +114,7 @@ end
 
 local NOT_KNOWN = 0 / 0 -- neither before nor after any time
 
--- Whether a letter is wanted, by all that was said of it.
+-- Whether a dead letter is wanted, by all that was said of it.
 local function filter(run)
   local asked, scripted = run.asked, run.script.replay.where
   if scripted and type(scripted) ~= "function" then
@@ -122,32 +126,32 @@ local function filter(run)
     local first = check(run.dead:list { limit = 1 })[1]
     if first then where_of.try(expression, first) end
   end
-  return function(letter)
-    local died_at = letter.died_at or NOT_KNOWN
-    return (not asked.group or letter.group == asked.group)
+  return function(dead_letter)
+    local died_at = dead_letter.died_at or NOT_KNOWN
+    return (not asked.group or dead_letter.group == asked.group)
       and (not asked.since or died_at >= asked.since)
       and (not asked.upto or died_at < asked.upto)
-      and (not scripted or scripted(letter))
-      and (not expression or expression(letter))
+      and (not scripted or scripted(dead_letter))
+      and (not expression or expression(dead_letter))
   end
 end
 
 -- Keeps the first few payloads as they were and as they become.
 local SAMPLE = 3
 
-local function add_sample(run, letter, before, after)
+local function add_sample(run, dead_letter, before, after)
   if #run.samples == SAMPLE then return end
   table.insert(run.samples, {
-    number = letter.number, group = letter.group, before = before,
+    number = dead_letter.number, group = dead_letter.group, before = before,
     after = after,
   })
 end
 
 local function sampled_where(run, where)
-  return function(letter)
-    local wanted = where(letter)
-    if wanted and not letter.damaged then
-      add_sample(run, letter, letter.payload or letter.bytes)
+  return function(dead_letter)
+    local wanted = where(dead_letter)
+    if wanted and not dead_letter.damaged then
+      add_sample(run, dead_letter, dead_letter.payload or dead_letter.bytes)
     end
     return wanted
   end
@@ -155,10 +159,10 @@ end
 
 -- The transform may change the payload in place.
 local function sampled_transform(run, transform)
-  return function(payload, letter)
+  return function(payload, dead_letter)
     local ok, bytes = pcall(core.cbor.encode, payload)
-    local after = transform(payload, letter)
-    add_sample(run, letter, ok and core.cbor.decode(bytes) or nil, after)
+    local after = transform(payload, dead_letter)
+    add_sample(run, dead_letter, ok and core.cbor.decode(bytes) or nil, after)
     return after
   end
 end
@@ -196,8 +200,8 @@ local function left_of(run)
   local limit = run.asked.limit or run.script.replay.limit
   if type(limit) ~= "number" then return limit end
   if limit > run.moved then return limit - run.moved end
-  arguments.fail(("job '%s' has moved the %s letters of its limit; run again "
-    .. "with a higher --limit it goes on"):format(
+  arguments.fail(("job '%s' has moved the %s dead letters of its limit; run "
+    .. "again with a higher --limit it goes on"):format(
     run.asked.job, output.number(limit)))
 end
 
@@ -231,10 +235,11 @@ local function new_run(args, io, store, asked)
   local codec = {
     codec = asked.raw and "raw" or (run.script.options or {}).codec,
   }
-  run.dead = arguments.box(store, asked.box, codec)
+  run.dead = arguments.dlq(store, asked.dlq, codec)
   run.to = asked.to and arguments.queue(store, asked.to, codec)
   run.progress = progress.new(io, {
-    noun = "letters", total = not asked.job and check(run.dead:count()) or nil,
+    noun = "dead letters", total = not asked.job and check(run.dead:count())
+      or nil,
   })
   return run
 end
@@ -277,7 +282,8 @@ local function show_sample(run, sample)
 end
 
 local function show_dry_run(run, counts)
-  run.io.stdout:write(("dry run: %s of %s letters would be moved%s\n"):format(
+  run.io.stdout:write((
+    "dry run: %s of %s dead letters would be moved%s\n"):format(
     output.number(counts.moved), output.number(counts.seen),
     count_words(counts)))
   show_groups(run.io, counts)
@@ -305,7 +311,7 @@ local function show(run, counts)
   elseif run.args.dry_run then
     show_dry_run(run, counts)
   else
-    run.io.stdout:write(("%s letters moved%s\n"):format(
+    run.io.stdout:write(("%s dead letters moved%s\n"):format(
       output.number(counts.moved), count_words(counts)))
   end
 end
@@ -360,7 +366,7 @@ end
 local function begin(args, io)
   local store = arguments.open(io, args.store)
   local asked = {
-    box = args.box, script = whole_path(args.script), where = args.where,
+    dlq = args.dlq, script = whole_path(args.script), where = args.where,
     group = args.group, since = args.since, upto = args.upto, to = args.to,
     limit = args.limit, rate = args.rate, raw = args.raw, job = args.job,
   }

@@ -54,7 +54,7 @@ local function job_of(store, name)
   return job
 end
 
--- How many letters the job has moved, in the round that is not finished.
+-- How many dead letters the job has moved, in the round that is not finished.
 local function moved_by(job)
   return job and job.state ~= "finished" and job.moved or 0
 end
@@ -69,7 +69,7 @@ end
 
 -- What a job is asked. What differs makes it another one, but for `limit` and
 -- `rate`: those given last hold.
-local ASKED = { "box", "script", "where", "group", "since", "upto", "to",
+local ASKED = { "dlq", "script", "where", "group", "since", "upto", "to",
                 "limit", "rate", "raw" }
 local FREE = { limit = true, rate = true }
 
@@ -101,7 +101,7 @@ local function save(store, name, asked)
   notes.save(store, KIND, name, note)
 end
 
--- Notes that this process runs the job, as asked. How many letters it has
+-- Notes that this process runs the job, as asked. How many dead letters it has
 -- moved so far.
 ---@param store respool.store
 ---@param name string
@@ -115,15 +115,15 @@ function M.begin(store, name, asked)
   return moved_by(job)
 end
 
--- What a job was asked, and how many letters it has moved so far; noted as run
--- by this process from now on.
+-- What a job was asked, and how many dead letters it has moved so far; noted
+-- as run by this process from now on.
 ---@param store respool.store
 ---@param name string
 ---@return table, integer
 function M.resume(store, name)
   local job, note = job_of(store, name), notes.get(store, KIND, name)
   if not job and not note then
-    arguments.fail(("there is no replay job '%s'"):format(name))
+    arguments.fail(("there is no named replay '%s'"):format(name))
   elseif not note then
     arguments.fail(("job '%s' was begun by a program: only that knows its "
       .. "filter"):format(name))
@@ -147,10 +147,10 @@ end
 ---@param store respool.store
 ---@param name string
 function M.mark_stopped(store, name)
-  local job = store.handle:job_load(name)
+  local job = store.handle:replay_load(name)
   if not job then return end
   job.state = 1
-  check(store.handle:job_save(job))
+  check(store.handle:replay_save(job))
 end
 
 -- Forgets a job.
@@ -190,12 +190,12 @@ function M.list(args, io)
   local jobs, rows = check(store:jobs()), {}
   for i, job in ipairs(jobs) do
     row_of(store, job)
-    rows[i] = { job.name, job.box, job.to, job.state, job.seen, job.moved,
+    rows[i] = { job.name, job.dlq, job.to, job.state, job.seen, job.moved,
                 job.skipped, job.failed, output.time(job.updated_at) }
   end
   if args.json then return output.json(io, core.cbor.array(jobs)) end
   output.table(io, {
-    { title = "JOB" }, { title = "BOX" }, { title = "TO" },
+    { title = "JOB" }, { title = "DLQ" }, { title = "TO" },
     { title = "STATE" }, { title = "SEEN", right = true },
     { title = "MOVED", right = true }, { title = "SKIPPED", right = true },
     { title = "FAILED", right = true }, { title = "UPDATED" },
@@ -219,13 +219,14 @@ function M.show(args, io)
   local job = row_of(store, (check(store:job(args.job))))
   if args.json then return output.json(io, job) end
   local rows = {
-    { "job", job.name }, { "box", job.box },
-    { "to", job.to ~= "" and job.to or "each letter's own queue" },
+    { "job", job.name }, { "dlq", job.dlq },
+    { "to", job.to ~= "" and job.to or "each dead letter's own queue" },
     { "state", job.state .. (job.pid and (" (process %d)"):format(job.pid)
       or "") },
     { "seen", job.seen }, { "moved", job.moved }, { "skipped", job.skipped },
     { "failed", job.failed },
-    { "place", ("letter %d of those up to %d"):format(job.cursor, job.upto) },
+    { "place",
+      ("dead letter %d of those up to %d"):format(job.cursor, job.upto) },
     { "started", output.time(job.started_at) },
     { "updated", output.time(job.updated_at) },
   }
@@ -240,15 +241,15 @@ function M.cancel(args, io)
   local pid = runner(notes.get(store, KIND, args.job))
   local start = pid and start_of(pid)
   if not M.forget(store, args.job) then
-    arguments.fail(("there is no replay job '%s'"):format(args.job))
+    arguments.fail(("there is no named replay '%s'"):format(args.job))
   end
   local ends = core.mono() / 1e6 + PATIENCE
   while pid and start_of(pid) == start and core.mono() / 1e6 < ends do
     core.process.nap(0.05)
   end
   M.forget(store, args.job)
-  io.stdout:write(("job '%s' is cancelled; letters that it has not moved stay"
-    .. "\n"):format(output.clean(args.job)))
+  io.stdout:write(("job '%s' is cancelled; dead letters that it has not moved "
+    .. "stay\n"):format(output.clean(args.job)))
 end
 
 return M

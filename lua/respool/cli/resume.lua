@@ -9,7 +9,7 @@ local M = { summary = "let a paused queue go on" }
 function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
-  command:epilog "Example:\n  respool resume jobs.respool mails"
+  command:epilog "Example:\n  respool resume shop.respool mails"
 end
 
 function M.run(args, io)

@@ -13,7 +13,7 @@ local M = {}
 ---@field store table as store:stats gives it
 ---@field commits number? a second
 ---@field queues respool.cli.queue_sample[] by name
----@field groups table[] letters: box, group, reason, count; most first
+---@field groups table[] dead_letters: dlq, group, reason, count; most first
 
 ---@class respool.cli.queue_sample
 ---@field name string
@@ -29,14 +29,14 @@ local Sampler = {}
 Sampler.__index = Sampler
 
 local PAST = 240     -- moments
-local SHARE = 0.05   -- of the time, for reading boxes through
+local SHARE = 0.05   -- of the time, for reading DLQs through
 local GROUPS = 100   -- at most
 
 ---@param store respool.store
 ---@return respool.cli.sampler
 function M.new(store)
   return setmetatable({
-    handle = store, known = {}, groups = {}, groups_at = 0, boxes = {},
+    handle = store, known = {}, groups = {}, groups_at = 0, dlqs = {},
   }, Sampler)
 end
 
@@ -88,38 +88,39 @@ local function queues(sampler, all, at)
 end
 
 
--- Letters. Counting them by group reads their box through, so a box is read
--- when its count has changed, and all this takes but a share of the time.
+-- Dead letters. Counting them by group reads their DLQ through, so a DLQ is
+-- read when its count has changed, and all this takes but a share of the
+-- time.
 
 local function most_first(a, b)
   if a.count ~= b.count then return a.count > b.count end
-  if a.box ~= b.box then return a.box < b.box end
+  if a.dlq ~= b.dlq then return a.dlq < b.dlq end
   if a.group ~= b.group then return a.group < b.group end
   return a.reason < b.reason
 end
 
-local function read_box(sampler, name)
-  local dead, known = sampler.handle:dead(name), sampler.boxes[name]
+local function read_dlq(sampler, name)
+  local dead, known = sampler.handle:dead(name), sampler.dlqs[name]
   local count, message = dead:count()
   if not count then return nil, message end
   if known and known.count == count then return known end
   local groups
   groups, message = dead:groups()
   if not groups then return nil, message end
-  for _, g in ipairs(groups) do g.box = name end
+  for _, g in ipairs(groups) do g.dlq = name end
   return { count = count, groups = groups }
 end
 
-local function read_boxes(sampler)
-  local names, message = sampler.handle:boxes()
+local function read_dlqs(sampler)
+  local names, message = sampler.handle:dead_letter_queues()
   if not names then return nil, message end
-  local boxes, all = {}, {}
+  local dlqs, all = {}, {}
   for _, name in ipairs(names) do
-    boxes[name], message = read_box(sampler, name)
-    if not boxes[name] then return nil, message end
-    for _, g in ipairs(boxes[name].groups) do all[#all + 1] = g end
+    dlqs[name], message = read_dlq(sampler, name)
+    if not dlqs[name] then return nil, message end
+    for _, g in ipairs(dlqs[name].groups) do all[#all + 1] = g end
   end
-  sampler.boxes = boxes
+  sampler.dlqs = dlqs
   table.sort(all, most_first)
   for i = #all, GROUPS + 1, -1 do all[i] = nil end
   return all
@@ -127,7 +128,7 @@ end
 
 local function groups(sampler, at)
   if at < sampler.groups_at then return sampler.groups end
-  local all, message = read_boxes(sampler)
+  local all, message = read_dlqs(sampler)
   if not all then return nil, message end
   local now = seconds()
   sampler.groups, sampler.groups_at = all, now + (now - at) / SHARE
@@ -144,15 +145,15 @@ function Sampler:sample()
   local all
   all, message = figures.queues(self.handle)
   if not all then return nil, message end
-  local letters
-  letters, message = groups(self, at)
-  if not letters then return nil, message end
+  local dead_letters
+  dead_letters, message = groups(self, at)
+  if not dead_letters then return nil, message end
   local commits = self.txn
     and rate(stats.last_txn, self.txn, at - self.at) or nil
   self.txn, self.at = stats.last_txn, at
   return {
     at = self.handle:now(), store = stats, commits = commits,
-    queues = queues(self, all, at), groups = letters,
+    queues = queues(self, all, at), groups = dead_letters,
   }
 end
 

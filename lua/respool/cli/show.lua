@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- How commands show items and letters. For programs a record is as the
+-- How commands show items and dead letters. For programs a record is as the
 -- library gives it, but for the stored bytes where there is a payload. For
 -- people it is names and values, then what it carries, a part after the other.
 
@@ -55,7 +55,7 @@ local function put(list, name, value)
   if value ~= nil and value ~= 0 then list[#list + 1] = { name, value } end
 end
 
--- What an item and a letter have in common.
+-- What an item and a dead letter have in common.
 local function common(list, r, now)
   put(list, "pushed", moment(now, r.pushed_at))
   put(list, "expires", moment(now, r.expires_at))
@@ -109,10 +109,10 @@ local function failure(f)
   return ("%s  %s%s"):format(output.time(f.at), group, f.error or "-")
 end
 
-local function history(io, letter, full)
-  if #letter.history == 0 then return end
+local function history(io, dead_letter, full)
+  if #dead_letter.history == 0 then return end
   io.stdout:write("failures\n")
-  for _, f in ipairs(letter.history) do
+  for _, f in ipairs(dead_letter.history) do
     local line = output.clean(failure(f))
     io.stdout:write("  ", full and line or output.cut(line, 200), "\n")
     for trace in (full and f.trace or ""):gmatch "[^\n]+" do
@@ -120,32 +120,33 @@ local function history(io, letter, full)
       io.stdout:write("    ", output.clean(trace), "\n")
     end
   end
-  if letter.failures > #letter.history then
+  if dead_letter.failures > #dead_letter.history then
     io.stdout:write(("  … and %d between them\n"):format(
-      letter.failures - #letter.history))
+      dead_letter.failures - #dead_letter.history))
   end
 end
 
--- A letter as names and values, then its failures, headers and payload.
+-- A dead letter as names and values, then its failures, headers and payload.
 ---@param io respool.cli.io
----@param letter respool.letter
+---@param dead_letter respool.dead_letter
 ---@param o { now: number, full: boolean? }
-function M.letter(io, letter, o)
+function M.dead_letter(io, dead_letter, o)
   local list = {
-    { "letter", letter.number },
-    { "item", letter.queue and ("%d of %s"):format(letter.id, letter.queue)
+    { "dead letter", dead_letter.number },
+    { "item", dead_letter.queue
+      and ("%d of %s"):format(dead_letter.id, dead_letter.queue)
       or "not known" },
-    { "reason", letter.reason },
+    { "reason", dead_letter.reason },
   }
-  put(list, "group", letter.group)
-  put(list, "error", letter.error)
-  put(list, "died", moment(o.now, letter.died_at))
-  put(list, "first failed", moment(o.now, letter.first_failed_at))
-  put(list, "items", letter.items > 1 and letter.items or nil)
-  common(list, letter, o.now)
+  put(list, "group", dead_letter.group)
+  put(list, "error", dead_letter.error)
+  put(list, "died", moment(o.now, dead_letter.died_at))
+  put(list, "first failed", moment(o.now, dead_letter.first_failed_at))
+  put(list, "items", dead_letter.items > 1 and dead_letter.items or nil)
+  common(list, dead_letter, o.now)
   output.fields(io, list)
-  history(io, letter, o.full)
-  parts(io, letter, o)
+  history(io, dead_letter, o.full)
+  parts(io, dead_letter, o)
 end
 
 -- Columns that are left for a payload beside what else a row shows.

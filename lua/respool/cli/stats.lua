@@ -16,8 +16,8 @@ function M.options(command)
   command:argument("queue", "Of this queue, with its policy.")
     :argname "QUEUE":args "?":convert(arguments.name)
   output.add_json(command)
-  command:epilog("Examples:\n  respool stats jobs.respool\n"
-    .. "  respool stats jobs.respool mails")
+  command:epilog("Examples:\n  respool stats shop.respool\n"
+    .. "  respool stats shop.respool mails")
 end
 
 
@@ -48,7 +48,7 @@ local function of_store(io, store, args)
   local s = arguments.check(store:stats())
   local queues = arguments.check(figures.queues(store))
   if args.json then
-    s.commits, s.commit_verbs = nil, nil -- of this process: there are none
+    s.commits, s.commit_operations = nil, nil -- of this process: there are none
     return output.json(io, { store = s, queues = queues })
   end
   output.fields(io, {
@@ -122,7 +122,7 @@ local function counter_fields(stats)
 end
 
 local SPANS = {
-  lease = true, max_hold = true, ttl = true, keep_done = true,
+  lease = true, max_lease = true, ttl = true, keep_done = true,
   keep_dead = true,
 }
 

@@ -39,7 +39,7 @@ function M.options(command)
   command:flag("--once", "Print one screen after one interval, and end.")
   command:epilog("Nothing in the store changes. Press h for the keys, q to "
     .. "quit. Where input or output is no terminal it acts as with --once.\n\n"
-    .. "Example:\n  respool top jobs.respool --sort oldest")
+    .. "Example:\n  respool top shop.respool --sort oldest")
 end
 
 -- Whether the terminal's characters are UTF-8, as the locale says.

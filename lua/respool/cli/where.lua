@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Filters as people write them: a Lua expression over the fields of a letter,
--- which are its globals, such as
+-- Filters as people write them: a Lua expression over the fields of a dead
+-- letter, which are its globals, such as
 --
 --   reason == "exhausted" and payload.amount > 100 and age < 86400
 --
@@ -14,7 +14,7 @@ local null = require "respool.core".cbor.null
 
 local M = {}
 
--- Fields that a letter has or may have.
+-- Fields that a dead letter has or may have.
 local FIELDS = {}
 for name in ([[number queue id payload headers original reason group error
     pushed_at died_at first_failed_at attempts deliveries crashes replays
@@ -47,21 +47,21 @@ local function compile(expression, env)
   return chunk and setfenv(chunk, env), message -- luacheck: ignore
 end
 
--- A function of a letter and the time. Ends the command when the expression
--- is none. What it raises names the mistake.
+-- A function of a dead letter and the time. Ends the command when the
+-- expression is none. What it raises names the mistake.
 ---@param expression string
 ---@param now number
----@return fun(letter: respool.letter): any
+---@return fun(dead_letter: respool.dead_letter): any
 function M.compile(expression, now)
-  local letter
+  local dead_letter
   local known = tools()
   local function field(_, name)
     if known[name] ~= nil then return known[name] end
-    if name == "age" then return now - letter.died_at end
+    if name == "age" then return now - dead_letter.died_at end
     if not FIELDS[name] then
       error(("there is no field '%s'"):format(tostring(name)), 0)
     end
-    return letter[name]
+    return dead_letter[name]
   end
   local env = setmetatable({}, {
     __index = field, __metatable = false,
@@ -70,17 +70,17 @@ function M.compile(expression, now)
   local chunk, message = compile(expression, env)
   if not chunk then arguments.misuse(message) end
   return function(of)
-    letter = of
+    dead_letter = of
     return chunk()
   end
 end
 
--- Ends the command when the expression fails for a letter because of a
+-- Ends the command when the expression fails for a dead letter because of a
 -- name that is none: it would for all of them.
----@param where fun(letter: respool.letter): any
----@param letter respool.letter
-function M.try(where, letter)
-  local ok, problem = compat.pcall(where, letter)
+---@param where fun(dead_letter: respool.dead_letter): any
+---@param dead_letter respool.dead_letter
+function M.try(where, dead_letter)
+  local ok, problem = compat.pcall(where, dead_letter)
   if not ok and tostring(problem):find("^there is no field") then
     arguments.misuse("--where: " .. problem)
   end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool work: the handler of a job script, in processes of its own, with
+-- respool work: the handler of a worker script, in processes of its own, with
 -- one line that says how the queue is. What died, a worker or an item, is
 -- told by the exit status.
 
@@ -13,11 +13,12 @@ local script = require "respool.worker_script"
 
 local check = arguments.check
 
-local M = { summary = "work on a queue by a job script" }
+local M = { summary = "work on a queue by a worker script" }
 
 function M.options(command)
   arguments.add_store(command)
-  command:argument("script", "Job script: a Lua file that returns { queue =, "
+  command:argument("script",
+    "Worker script: a Lua file that returns { queue =, "
     .. "handle = function(payload, item) end, ... }."):argname "SCRIPT"
   command:option("--workers", "Processes that work.", "1"):argname "N"
     :convert(arguments.whole(1, 1000))
@@ -30,10 +31,10 @@ function M.options(command)
 SIGINT (Ctrl-C) and SIGTERM stop it cleanly: each worker finishes the item in
 hand and gives the rest back. A second one stops it now. A worker that dies is
 replaced. The exit status is 1 when a worker died, or an item did and became a
-letter; `respool dead` shows those.
+dead letter; `respool dead` shows those.
 
 Example:
-  respool work jobs.respool deliver.lua --workers 4 --until-empty]]
+  respool work shop.respool deliver.lua --workers 4 --until-empty]]
 end
 
 
@@ -122,7 +123,7 @@ local function work(args, watch)
   local ok, counts, message = pcall(processes.run, {
     store = args.store, script = args.script, workers = args.workers,
     deadline = args.deadline, open = { create = false },
-    work = { stop_when_empty = args.until_empty, lot = args.lot },
+    work = { stop_when_empty = args.until_empty, batch = args.batch },
     on_exit = function(exit) tell_exit(watch, exit) end,
     on_tick = function(alive)
       watch.alive = alive

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Lots: the items of one take. The userdata is made by the core; here are
+-- Batches: the items of one take. The userdata is made by the core; here are
 -- its methods. Marks are kept in memory until settle() commits them.
 
 local closing = require "respool.observe.closing"
@@ -12,16 +12,16 @@ local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local take = require "respool.consume.take"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 local compat = require "respool.support.compat"
 
-local lots = core.lot
-local beside = lots.beside
+local batches = core.batch
+local beside = batches.beside
 local NONE, DONE, RELEASE = outcome.NONE, outcome.DONE, outcome.RELEASE
 
 local M = {}
 
----@class respool.lot
+---@class respool.batch
 ---@field lost integer items whose lease the last settle or extend found lost
 local Methods = {}
 
@@ -32,18 +32,18 @@ local Methods = {}
 ---@param i integer
 ---@return respool.item
 function Methods:item(i)
-  lots.settled(self, i) -- raises when there is none
+  batches.settled(self, i) -- raises when there is none
   return item.new(self, i)
 end
 
-local function each_group(lot, groups)
+local function each_group(batch, groups)
   local k = 0
   return function()
     while k < #groups do
       k = k + 1
       local group = groups[k]
-      if not lots.settled(lot, group.i) then
-        return group.payload, item.new(lot, group.i)
+      if not batches.settled(batch, group.i) then
+        return group.payload, item.new(batch, group.i)
       end
     end
   end
@@ -56,14 +56,14 @@ end
 function Methods:each()
   local i, n, state = 0, #self, beside(self)
   if state.groups then return each_group(self, state.groups) end
-  local read, new, settled = item.reader(state.queue), item.new, lots.settled
+  local read, new, settled = item.reader(state.queue), item.new, batches.settled
   return function()
     while i < n do
       i = i + 1
       if not (state.settled and settled(self, i)) then
         local payload, problem, reason = read(self, i)
         if payload ~= nil then return payload, new(self, i) end
-        verdict.undecodable(state.queue, new(self, i), problem, reason)
+        kind.undecodable(state.queue, new(self, i), problem, reason)
       end
     end
   end
@@ -74,24 +74,24 @@ end
 
 -- Gives every unmarked item the outcome; one by one only when the queue's
 -- `dead_letter` or `on_dead` wants to see each.
-function M.mark_rest(lot, o)
-  local queue = beside(lot).queue
+function M.mark_rest(batch, o)
+  local queue = beside(batch).queue
   if not queue.route and not queue.on_dead then
     local failure = o.error ~= nil and outcome.describe(o.error) or {}
-    return lots.mark_rest(lot, o.verdict, o.delay, failure.text, nil,
-                          o.group or failure.group, nil, o.box)
+    return batches.mark_rest(batch, o.kind, o.delay, failure.text, nil,
+                          o.group or failure.group, nil, o.dlq)
   end
-  for i = 1, #lot do
-    if lots.verdict(lot, i) == NONE then
-      verdict.apply(queue, item.new(lot, i), o)
+  for i = 1, #batch do
+    if batches.kind(batch, i) == NONE then
+      kind.apply(queue, item.new(batch, i), o)
     end
-    if lots.closed(lot) then break end -- by a hook
+    if batches.closed(batch) then break end -- by a hook
   end
   return true
 end
 
 function Methods:done()
-  return lots.mark_rest(self, DONE)
+  return batches.mark_rest(self, DONE)
 end
 
 ---@param given { delay: number?, error: any, group: string? }?
@@ -99,7 +99,7 @@ function Methods:retry(given)
   return M.mark_rest(self, outcome.retry(given))
 end
 
----@param given { error: any, group: string?, box: string? }?
+---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
   return M.mark_rest(self, outcome.dead(given))
 end
@@ -110,7 +110,7 @@ function Methods:drop(given)
 end
 
 function Methods:release()
-  return lots.mark_rest(self, RELEASE)
+  return batches.mark_rest(self, RELEASE)
 end
 
 ---@param seconds number
@@ -121,22 +121,22 @@ end
 
 -- Settling.
 
--- The next lot is known to the store before a hook may close it.
-local function told(lot, ok, a, b, c)
-  local next_lot = ok and a or c
-  if next_lot then take.track(next_lot, beside(lot).queue) end
-  hooks.tell_deaths(lot)
-  if next_lot then hooks.tell_buried(beside(next_lot)) end
+-- The next batch is known to the store before a hook may close it.
+local function told(batch, ok, a, b, c)
+  local next_batch = ok and a or c
+  if next_batch then take.track(next_batch, beside(batch).queue) end
+  hooks.tell_deaths(batch)
+  if next_batch then hooks.tell_buried(beside(next_batch)) end
   return ok, a, b, c
 end
 
 -- Items that were merged into another share its outcome.
-local function share_outcomes(lot)
-  for i, followers in pairs(beside(lot).followers or {}) do
-    local v = lots.verdict(lot, i)
+local function share_outcomes(batch)
+  for i, followers in pairs(beside(batch).followers or {}) do
+    local v = batches.kind(batch, i)
     for _, other in ipairs(v ~= NONE and followers or {}) do
-      if lots.verdict(lot, other[2]) == NONE then
-        lots.mark(lot, other[2], v)
+      if batches.kind(batch, other[2]) == NONE then
+        batches.mark(batch, other[2], v)
       end
     end
   end
@@ -145,55 +145,55 @@ end
 -- Commits the marks; `o` (as a take's form keeps it) takes more in the same
 -- commit, `no_wait` leaves the flush to a later commit.
 ---@return true?, any, any, any as the core answers
-function M.settle(lot, rows, o, no_wait)
-  share_outcomes(lot)
-  local pushes = handover.gather(lot, rows)
-  beside(lot).settled = true
-  if not o then return told(lot, lots.settle(lot, no_wait, pushes)) end
-  local queue = beside(lot).queue
-  return told(lot, lots.settle(lot, no_wait, pushes, queue.handle,
+function M.settle(batch, rows, o, no_wait)
+  share_outcomes(batch)
+  local pushes = handover.gather(batch, rows)
+  beside(batch).settled = true
+  if not o then return told(batch, batches.settle(batch, no_wait, pushes)) end
+  local queue = beside(batch).queue
+  return told(batch, batches.settle(batch, no_wait, pushes, queue.handle,
                                take.beside(queue), o.items, o.bytes, nil,
                                o.lease))
 end
 
 -- After a settle that failed with `message` and `code`: settles the items
 -- that push apart from each other, see handover.apart(), then the rest.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param no_wait boolean
 ---@param message string
 ---@param code string
 ---@param fail fun(i: integer, err: table)?
 ---@return true?, string?, string?
-function M.settle_apart(lot, no_wait, message, code, fail)
+function M.settle_apart(batch, no_wait, message, code, fail)
   local ok
-  ok, message, code = handover.apart(lot, message, code, fail)
-  if lots.closed(lot) then return true end -- by a hook
-  local settled, m, c = M.settle(lot, nil, nil, no_wait)
+  ok, message, code = handover.apart(batch, message, code, fail)
+  if batches.closed(batch) then return true end -- by a hook
+  local settled, m, c = M.settle(batch, nil, nil, no_wait)
   if not ok then return nil, message, code end
   return settled, m, c
 end
 
 local SETTLE = {
-  of = "lot:settle", take = options.table, push = options.table,
+  of = "batch:settle", take = options.table, push = options.table,
 }
 
--- A lot of nothing has nothing to settle, but more may be taken.
-local function settle_nothing(lot, rows, o)
-  if rows then compat.misuse("lot:settle: no items to push along with") end
+-- A batch of nothing has nothing to settle, but more may be taken.
+local function settle_nothing(batch, rows, o)
+  if rows then compat.misuse("batch:settle: no items to push along with") end
   if not o then return true end
-  local next_lot, message, code = take.take(beside(lot).queue, o)
-  if not next_lot then return nil, message, code end
-  return true, next_lot
+  local next_batch, message, code = take.take(beside(batch).queue, o)
+  if not next_batch then return nil, message, code end
+  return true, next_batch
 end
 
 -- Commits the marks in one commit. `take` takes more in the same commit and
 -- returns it as a second value; `push` is a list of { queue =, payload =, ...
 -- } pushed in it. Items without a mark stay leased. LEASE_LOST: some leases
 -- had run out, `lost` of them; with pushes nothing has happened then, else
--- the other items are settled, and a fourth value is the lot of `take`.
+-- the other items are settled, and a fourth value is the batch of `take`.
 -- CLOSED: the store is closing and takes no more; nothing has happened.
 ---@param given { take: respool.take_options?, push: table[]? }?
----@return true?, any, string?, respool.lot?
+---@return true?, any, string?, respool.batch?
 function Methods:settle(given)
   local o = options.read(SETTLE, given, 1)
   local more = o.take and options.read(take.carried_form, o.take, 1)
@@ -209,33 +209,33 @@ function Methods:settle(given)
 end
 
 -- Marks what a handler has dealt with as done, releases the rest.
-function M.conclude(lot)
-  share_outcomes(lot)
-  local served = beside(lot).served
-  for i = 1, served < #lot and served or 0 do
-    if lots.verdict(lot, i) == NONE then lots.mark(lot, i, DONE) end
+function M.conclude(batch)
+  share_outcomes(batch)
+  local served = beside(batch).served
+  for i = 1, served < #batch and served or 0 do
+    if batches.kind(batch, i) == NONE then batches.mark(batch, i, DONE) end
   end
-  return lots.mark_rest(lot, served < #lot and RELEASE or DONE)
+  return batches.mark_rest(batch, served < #batch and RELEASE or DONE)
 end
 
--- Frees the lot as it is.
-function M.shut(lot)
-  beside(lot).queue.store.lots[lot] = nil
-  lots.close(lot)
+-- Frees the batch as it is.
+function M.shut(batch)
+  beside(batch).queue.store.batches[batch] = nil
+  batches.close(batch)
 end
 
--- Settles what is marked, releases the rest, and closes the lot, whatever
+-- Settles what is marked, releases the rest, and closes the batch, whatever
 -- comes of it. An item whose push is refused is released as well. A second
--- close does nothing. A lot that is only collected as garbage settles nothing:
--- its lease runs out.
+-- close does nothing. A batch that is only collected as garbage settles
+-- nothing: its lease runs out.
 ---@return true?, string?, string?
 function Methods:close()
-  if lots.closed(self) then return true end
+  if batches.closed(self) then return true end
   local ok, message, code = true, nil, nil
   if #self > 0 then
     M.conclude(self)
     ok, message, code = M.settle(self)
-    if not ok and not lots.closed(self) and handover.is_any(self) then
+    if not ok and not batches.closed(self) and handover.is_any(self) then
       M.settle_apart(self, false, message, code)
     end
   end
@@ -248,35 +248,36 @@ end
 ---@return true?, string?, string?
 function Methods:extend(seconds)
   if seconds ~= nil then
-    options.argument(1, "lot:extend", seconds, options.seconds)
+    options.argument(1, "batch:extend", seconds, options.seconds)
   end
-  return lots.extend(self, seconds)
+  return batches.extend(self, seconds)
 end
 
--- Renews the lease in the background until the lot is settled or closed, or
--- the queue's max_hold is over.
+-- Renews the lease in the background until the batch is settled or closed, or
+-- the queue's max_lease is over.
 ---@return true?, string?, string?
 function Methods:keep()
-  return lots.keep(self)
+  return batches.keep(self)
 end
 
 
-local Lot = core.lot_type
+local Lot = core.batch_type
 
-function Lot.__index(lot, name)
-  if name == "lost" then return lots.lost(lot) end
+function Lot.__index(batch, name)
+  if name == "lost" then return batches.lost(batch) end
   return Methods[name]
 end
 
-function Lot.__tostring(lot)
-  if lots.closed(lot) then return "respool lot (closed)" end
-  return ("respool lot of %d from %s"):format(#lot, beside(lot).queue.name)
+function Lot.__tostring(batch)
+  if batches.closed(batch) then return "respool batch (closed)" end
+  return ("respool batch of %d from %s"):format(#batch,
+    beside(batch).queue.name)
 end
 
--- Leaving the scope closes the lot; what could not be settled is raised,
+-- Leaving the scope closes the batch; what could not be settled is raised,
 -- unless another error is on its way or this is another process.
-function Lot.__close(lot, err)
-  local ok, message, code = lot:close()
+function Lot.__close(batch, err)
+  local ok, message, code = batch:close()
   if not ok and err == nil and code ~= "FORKED" then
     error("respool: " .. message, 0)
   end

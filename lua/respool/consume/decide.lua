@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- What becomes of an item that failed: the queue's `decide` is asked first,
--- its policy otherwise, and `dead_letter` names the box of what dies. When
+-- its policy otherwise, and `dead_letter` names the DLQ of what dies. When
 -- one of these functions raises, the policy holds and the history tells. When
 -- one of them closes the store, the item has been released by that.
 
@@ -13,7 +13,7 @@ local memory = require "respool.consume.handler_memo"
 local outcome = require "respool.support.outcome"
 local options = require "respool.support.options"
 
-local lots = core.lot
+local batches = core.batch
 local DEAD, RETRY = outcome.DEAD, outcome.RETRY
 
 local M = {}
@@ -29,7 +29,7 @@ local function call(queue, name, f, ...)
 end
 
 
--- Boxes.
+-- DLQs.
 
 local function is_last_attempt(queue, item)
   local config = queue.handle:config()
@@ -43,20 +43,20 @@ end
 
 -- Why an item with this mark will die; nil when it will not.
 local function reason_of(queue, item, mark)
-  if mark.verdict == DEAD then return mark.reason or "rejected" end
-  if mark.verdict == RETRY and is_last_attempt(queue, item) then
+  if mark.kind == DEAD then return mark.reason or "rejected" end
+  if mark.kind == RETRY and is_last_attempt(queue, item) then
     return "exhausted"
   end
 end
 
--- The box that `dead_letter` names.
+-- The DLQ that `dead_letter` names.
 local function route(queue, item, mark, err)
-  local ok, box = call(queue, "dead_letter", queue.route, item, err)
-  if ok and box ~= nil and not options.name(box) then
-    ok, box = false, "dead_letter: returned no name of a box"
+  local ok, dlq = call(queue, "dead_letter", queue.route, item, err)
+  if ok and dlq ~= nil and not options.name(dlq) then
+    ok, dlq = false, "dead_letter: returned no name of a DLQ"
   end
-  if ok then return box end
-  add_text(mark, box)
+  if ok then return dlq end
+  add_text(mark, dlq)
 end
 
 -- Sees to what is asked, and told, only of an item that will die. False when
@@ -64,13 +64,13 @@ end
 local function foresee(queue, item, mark, err)
   local reason = reason_of(queue, item, mark)
   if not reason then return true end
-  if queue.route and not mark.box then
-    mark.box = route(queue, item, mark, err)
+  if queue.route and not mark.dlq then
+    mark.dlq = route(queue, item, mark, err)
   end
-  if lots.closed(item[1]) then return false end
+  if batches.closed(item[1]) then return false end
   hooks.note_death(queue, item, {
-    item = item, verdict = mark.verdict, reason = reason, group = mark.group,
-    error = mark.error, box = mark.box,
+    item = item, kind = mark.kind, reason = reason, group = mark.group,
+    error = mark.error, dlq = mark.dlq,
   })
   return true
 end
@@ -79,44 +79,44 @@ local function place_one(queue, item, mark, err, place)
   if (queue.route or queue.on_dead) and not foresee(queue, item, mark, err) then
     return true
   end
-  local lot, i = item[1], item[2]
-  return place(lot, i, mark.verdict, mark.delay, mark.error, mark.trace,
-               mark.group, mark.reason, mark.box, memory.of(lot, i))
+  local batch, i = item[1], item[2]
+  return place(batch, i, mark.kind, mark.delay, mark.error, mark.trace,
+               mark.group, mark.reason, mark.dlq, memory.of(batch, i))
 end
 
 -- Items that were merged into this one share what is said of it.
 local function place_followers(queue, item, mark, err, place)
-  local lot = item[1]
-  local followers = lots.beside(lot).followers
+  local batch = item[1]
+  local followers = batches.beside(batch).followers
   for _, other in ipairs(followers and followers[item[2]] or {}) do
-    if lots.closed(lot) then return end -- by a hook
+    if batches.closed(batch) then return end -- by a hook
     local same = {}
     for name, value in pairs(mark) do same[name] = value end
-    memory.share(lot, item[2], other[2])
+    memory.share(batch, item[2], other[2])
     place_one(queue, other, same, err, place)
   end
 end
 
--- Marks the item. `mark` has verdict, delay, error (text), trace, group,
--- reason, box; `err` is the error as the handler gave it. `place` marks it
--- elsewhere than in its lot. What the item is to remember goes along.
----@param place fun(lot: userdata, i: integer, ...): any
+-- Marks the item. `mark` has outcome, delay, error (text), trace, group,
+-- reason, DLQ; `err` is the error as the handler gave it. `place` marks it
+-- elsewhere than in its batch. What the item is to remember goes along.
+---@param place fun(batch: userdata, i: integer, ...): any
 ---@return any, string?, string?
 function M.place(queue, item, mark, err, place)
-  lots.settled(item[1], item[2]) -- raises when the lot is closed
+  batches.settled(item[1], item[2]) -- raises when the batch is closed
   place_followers(queue, item, mark, err, place)
-  if lots.closed(item[1]) then return true end -- by a hook
+  if batches.closed(item[1]) then return true end -- by a hook
   return place_one(queue, item, mark, err, place)
 end
 
-local function mark_in_lot(lot, i, ...)
-  handover.note_mark(lot, i, ...)
-  return lots.mark(lot, i, ...)
+local function mark_in_batch(batch, i, ...)
+  handover.note_mark(batch, i, ...)
+  return batches.mark(batch, i, ...)
 end
 
 ---@return true?, string?, string?
 function M.mark(queue, item, mark, err)
-  return M.place(queue, item, mark, err, mark_in_lot)
+  return M.place(queue, item, mark, err, mark_in_batch)
 end
 
 -- Marks the item with an outcome value.
@@ -125,9 +125,9 @@ end
 function M.apply(queue, item, o, place)
   local failure = o.error ~= nil and outcome.describe(o.error) or {}
   return M.place(queue, item, {
-    verdict = o.verdict, delay = o.delay, error = failure.text,
-    group = o.group or failure.group, box = o.box,
-  }, o.error, place or mark_in_lot)
+    kind = o.kind, delay = o.delay, error = failure.text,
+    group = o.group or failure.group, dlq = o.dlq,
+  }, o.error, place or mark_in_batch)
 end
 
 
@@ -146,11 +146,11 @@ local CHECKS = {
 }
 
 local function take_decision(mark, decision, detail)
-  local verdict, name = DECISIONS[decision][1], DECISIONS[decision][2]
+  local kind, name = DECISIONS[decision][1], DECISIONS[decision][2]
   if detail ~= nil and name and CHECKS[name](detail) == nil then
     return add_text(mark, ("decide: bad %s for '%s'"):format(name, decision))
   end
-  mark.verdict, mark.delay = verdict, nil
+  mark.kind, mark.delay = kind, nil
   if name and detail ~= nil then mark[name] = detail end
 end
 
@@ -168,17 +168,17 @@ end
 local function tell(queue, item, err, text)
   hooks.log(queue.store, "info", "a handler failed",
             { queue = queue.name, id = item.id, error = text })
-  if lots.closed(item[1]) then return end
+  if batches.closed(item[1]) then return end
   hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
              item)
 end
 
 -- Asks who has a say, as long as none has closed the store.
 local function consult(queue, item, mark, err, on_error)
-  if queue.decide and not lots.closed(item[1]) then
+  if queue.decide and not batches.closed(item[1]) then
     decide(queue, item, mark, err)
   end
-  if on_error and not lots.closed(item[1]) then
+  if on_error and not batches.closed(item[1]) then
     local ok, problem = call(queue, "on_error", on_error, err, item)
     if not ok then add_text(mark, problem) end
   end
@@ -189,26 +189,26 @@ end
 ---@param trace string?
 ---@param on_error function?
 function M.fail(queue, item, err, trace, on_error)
-  local lot, i = item[1], item[2]
+  local batch, i = item[1], item[2]
   local failure = outcome.describe(err)
-  if lots.closed(lot) then return true end
+  if batches.closed(batch) then return true end
   local mark = {
-    verdict = failure.final and DEAD or RETRY, delay = failure.delay,
+    kind = failure.final and DEAD or RETRY, delay = failure.delay,
     error = failure.text, group = failure.group, trace = trace,
   }
   tell(queue, item, err, failure.text)
   consult(queue, item, mark, err, on_error)
-  if lots.closed(lot) or lots.settled(lot, i) then return true end
+  if batches.closed(batch) or batches.settled(batch, i) then return true end
   return M.mark(queue, item, mark, err)
 end
 
--- Marks an item whose payload cannot be had: a letter with its bytes.
+-- Marks an item whose payload cannot be had: a dead letter with its bytes.
 ---@param problem string
 ---@param reason string? "undecodable"
 function M.undecodable(queue, item, problem, reason)
-  if lots.closed(item[1]) then return true end -- by an upgrade
+  if batches.closed(item[1]) then return true end -- by an upgrade
   return M.mark(queue, item, {
-    verdict = DEAD, reason = reason or "undecodable", error = problem,
+    kind = DEAD, reason = reason or "undecodable", error = problem,
   }, problem)
 end
 

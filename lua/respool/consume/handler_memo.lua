@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
 -- What an item is to remember if it goes on: which handlers of a fan-out have
--- accepted it, by their places. It lies beside the lot, by the item's number,
+-- accepted it, by their places. It lies beside the batch, by the item's number,
 -- until a mark takes it along; then it is the item's memo, kept by processes
 -- that end, by death and by replay.
 
 local core = require "respool.core"
 
-local lots = core.lot
+local batches = core.batch
 local cbor = core.cbor
 
 local M = {}
@@ -15,43 +15,43 @@ local M = {}
 M.MOST = 4096 -- bytes, as in respool.h
 
 -- Bytes for the mark of an item to which this delivery has added something.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@return string?
-function M.of(lot, i)
-  local memos = lots.beside(lot).memos
+function M.of(batch, i)
+  local memos = batches.beside(batch).memos
   return memos and memos[i]
 end
 
 -- The same, else what an earlier delivery left.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@return string?
-function M.memo(lot, i)
-  return M.of(lot, i) or lots.field(lot, i, lots.fields.memo)
+function M.memo(batch, i)
+  return M.of(batch, i) or batches.field(batch, i, batches.fields.memo)
 end
 
-local function set(lot, i, memo)
-  local state = lots.beside(lot)
+local function set(batch, i, memo)
+  local state = batches.beside(batch)
   state.memos = state.memos or {}
   state.memos[i] = memo
 end
 
 -- An item that was merged into another remembers the same.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@param follower integer
-function M.share(lot, i, follower)
-  local memo = M.of(lot, i)
-  if memo then set(lot, follower, memo) end
+function M.share(batch, i, follower)
+  local memo = M.of(batch, i)
+  if memo then set(batch, follower, memo) end
 end
 
 -- The places of those that have accepted, as a list and as a set.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@return table
-function M.recall(lot, i)
-  local accepted, memo = {}, M.memo(lot, i)
+function M.recall(batch, i)
+  local accepted, memo = {}, M.memo(batch, i)
   local list = memo and cbor.decode(memo)
   for _, place in ipairs(type(list) == "table" and list or {}) do
     accepted[#accepted + 1] = place
@@ -61,31 +61,31 @@ function M.recall(lot, i)
 end
 
 -- Adds a place.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@param place string
-function M.remember(lot, i, place)
+function M.remember(batch, i, place)
   local list = {}
-  for k, name in ipairs(M.recall(lot, i)) do list[k] = name end
+  for k, name in ipairs(M.recall(batch, i)) do list[k] = name end
   list[#list + 1] = place
   local memo = cbor.encode(list)
   if #memo > M.MOST then
     error("respool.fan_out: names of handlers over 4096 bytes", 0)
   end
-  set(lot, i, memo)
+  set(batch, i, memo)
 end
 
 -- Takes places out that this delivery has added.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param i integer
 ---@param places table<string, boolean>
-function M.forget(lot, i, places)
+function M.forget(batch, i, places)
   if next(places) == nil then return end
   local list = {}
-  for _, name in ipairs(M.recall(lot, i)) do
+  for _, name in ipairs(M.recall(batch, i)) do
     if not places[name] then list[#list + 1] = name end
   end
-  set(lot, i, #list > 0 and cbor.encode(list) or nil)
+  set(batch, i, #list > 0 and cbor.encode(list) or nil)
 end
 
 return M

@@ -22,7 +22,7 @@ local memory = require "respool.consume.handler_memo"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 
-local lots = core.lot
+local batches = core.batch
 local NONE, DONE = outcome.NONE, outcome.DONE
 local RETRY, SNOOZE, DEAD = outcome.RETRY, outcome.SNOOZE, outcome.DEAD
 local RELEASE, DROP = outcome.RELEASE, outcome.DROP
@@ -32,12 +32,12 @@ local M = {}
 ---@alias respool.handler fun(payload: any, item: respool.item, ...): ...
 
 local function is_gone(item)
-  return lots.closed(item[1])
+  return batches.closed(item[1])
 end
 
 -- Whether a handler has marked the item by hand as not done.
 local function is_marked(item)
-  local v = lots.verdict(item[1], item[2])
+  local v = batches.kind(item[1], item[2])
   return v ~= NONE and v ~= DONE
 end
 
@@ -92,37 +92,37 @@ end
 
 -- What becomes of an item of which some handlers have not accepted.
 
--- A handler's result that is not done: a verdict, with what it says.
+-- A handler's result that is not done: a outcome, with what it says.
 ---@class respool.problem
----@field verdict integer
+---@field kind integer
 ---@field explicit boolean an outcome, no error
 ---@field text string with the handler's name
 ---@field group string?
 ---@field delay number?
----@field box string?
+---@field dlq string?
 ---@field trace string?
 
 local function problem_of(name, err, explicit, trace)
   local failure = err ~= nil and outcome.describe(err) or {}
-  local o = explicit or { verdict = failure.final and DEAD or RETRY }
+  local o = explicit or { kind = failure.final and DEAD or RETRY }
   return {
-    verdict = o.verdict, explicit = explicit ~= nil, trace = trace,
+    kind = o.kind, explicit = explicit ~= nil, trace = trace,
     text = ("%s: %s"):format(name, failure.text or "not accepted"),
     group = o.group or failure.group, delay = o.delay or failure.delay,
-    box = o.box,
+    dlq = o.dlq,
   }
 end
 
--- The heaviest verdict decides.
+-- The heaviest outcome decides.
 local WEIGHT = { [DEAD] = 5, [RETRY] = 4, [SNOOZE] = 3, [RELEASE] = 2 }
 
 local function add_problem(all, p)
-  if WEIGHT[p.verdict] > WEIGHT[all.verdict] then all.verdict = p.verdict end
+  if WEIGHT[p.kind] > WEIGHT[all.kind] then all.kind = p.kind end
   all.explicit = all.explicit and p.explicit
-  all.final = all.final or p.explicit and p.verdict == DEAD
+  all.final = all.final or p.explicit and p.kind == DEAD
   if p.delay then all.delay = math.max(all.delay or 0, p.delay) end
   all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
-  for _, field in ipairs { "group", "box", "trace" } do
+  for _, field in ipairs { "group", "dlq", "trace" } do
     all[field] = all[field] or p[field]
   end
 end
@@ -130,7 +130,7 @@ end
 -- All problems as one: the texts together, the longest delay, else the first
 -- that has something to say.
 local function sum_up(problems)
-  local all = { verdict = RELEASE, explicit = true }
+  local all = { kind = RELEASE, explicit = true }
   for _, p in ipairs(problems) do add_problem(all, p) end
   return all
 end
@@ -144,16 +144,16 @@ end
 local function raise(all)
   compat.rethrow(setmetatable({
     message = all.text, group = all.group, retry_after = all.delay,
-    retryable = all.verdict ~= DEAD,
+    retryable = all.kind ~= DEAD,
   }, { __tostring = tell }), all.trace or "")
 end
 
 local function conclude(problems)
   local all = sum_up(problems)
-  if all.verdict == SNOOZE then return outcome.snooze(all.delay) end
-  if all.verdict == RELEASE then return outcome.release() end
+  if all.kind == SNOOZE then return outcome.snooze(all.delay) end
+  if all.kind == RELEASE then return outcome.release() end
   if all.final then
-    return outcome.dead { error = all.text, group = all.group, box = all.box }
+    return outcome.dead { error = all.text, group = all.group, dlq = all.dlq }
   end
   if not all.explicit then raise(all) end
   return outcome.retry {
@@ -172,7 +172,7 @@ local function judge(name, trace, ok, first, second)
   if not outcome.is_outcome(first) then
     return problem_of(name, second == nil and "returned false" or second)
   end
-  if first.verdict == DROP then return nil, true end
+  if first.kind == DROP then return nil, true end
   return problem_of(name, first.error, first)
 end
 
@@ -190,20 +190,20 @@ local function try(name, handler, payload, item)
 end
 
 local function accept(item, from)
-  local lot, i, place = item[1], item[2], item[3]
-  memory.remember(lot, i, place)
-  handover.accept(lot, i, from, place)
+  local batch, i, place = item[1], item[2], item[3]
+  memory.remember(batch, i, place)
+  handover.accept(batch, i, from, place)
 end
 
 -- Calls one that has not accepted yet, at its place. True to go on.
 local function serve(entry, payload, item, problems)
-  local lot, i, place = item[1], item[2], item[3]
-  if memory.recall(lot, i)[place] then return true end
-  local from = handover.count(lot)
+  local batch, i, place = item[1], item[2], item[3]
+  if memory.recall(batch, i)[place] then return true end
+  local from = handover.count(batch)
   local problem, dropped = try(entry.name, entry.handler, payload, item)
   if is_gone(item) then return false end
   local by_hand = not problem and #problems == 0 and is_marked(item)
-  if problem or dropped or by_hand then handover.forget(lot, i, from) end
+  if problem or dropped or by_hand then handover.forget(batch, i, from) end
   if problem then
     table.insert(problems, problem)
   elseif not by_hand then

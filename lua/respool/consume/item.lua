@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Items of a lot: the lot and a number, nothing else until it is asked for. An
--- item is good as long as its lot is open.
+-- Items of a batch: the batch and a number, nothing else until it is asked
+-- for. An item is good as long as its batch is open.
 
 local core = require "respool.core"
 local compat = require "respool.support.compat"
@@ -13,10 +13,10 @@ local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local upgrade = require "respool.produce.upgrade"
 local take = require "respool.consume.take"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
-local fields = lots.fields
+local batches = core.batch
+local fields = batches.fields
 
 local M = {}
 
@@ -28,7 +28,7 @@ local M = {}
 ---@field attempts integer failures so far
 ---@field deliveries integer this one included
 ---@field crashes integer leases that ran out
----@field replays integer times it came back from a box
+---@field replays integer times it came back from a dlq
 ---@field pushed_at number
 ---@field expires_at number? nil: never
 ---@field version integer of the payload, as pushed
@@ -40,11 +40,11 @@ local M = {}
 local Item = {}
 local Methods = {}
 
----@param lot userdata
+---@param batch userdata
 ---@param i integer
 ---@return respool.item
-function M.new(lot, i)
-  return setmetatable({ lot, i }, Item)
+function M.new(batch, i)
+  return setmetatable({ batch, i }, Item)
 end
 
 -- The kind of an item as an argument.
@@ -52,26 +52,26 @@ end
 ---@return respool.item?, string?
 function M.kind(value)
   if getmetatable(value) == Item then return value end
-  return nil, "an item of a lot"
+  return nil, "an item of a batch"
 end
 
 ---@return respool.queue
 function M.queue_of(item)
-  return lots.beside(item[1]).queue
+  return batches.beside(item[1]).queue
 end
 local queue_of = M.queue_of
 
 local function decoder(queue)
-  if queue.codec.native then return lots.payload end
-  return function(lot, i)
-    return codec.decode(queue.codec, lots.bytes(lot, i))
+  if queue.codec.native then return batches.payload end
+  return function(batch, i)
+    return codec.decode(queue.codec, batches.bytes(batch, i))
   end
 end
 
 -- The function that reads the payload of item `i` of a lot of this queue:
--- nil, why and perhaps the reason of its letter when there is none.
+-- nil, why and perhaps the reason of its dead letter when there is none.
 ---@param queue respool.queue
----@return fun(lot: userdata, i: integer): any, string?, string?
+---@return fun(batch: userdata, i: integer): any, string?, string?
 function M.reader(queue)
   local read = decoder(queue)
   return queue.version and upgrade.reader(queue, read) or read
@@ -91,11 +91,11 @@ function derived.queue(item)
 end
 
 function derived.headers(item)
-  return codec.headers(lots.field(item[1], item[2], fields.headers))
+  return codec.headers(batches.field(item[1], item[2], fields.headers))
 end
 
 function derived.original(item)
-  local bytes = lots.field(item[1], item[2], fields.original)
+  local bytes = batches.field(item[1], item[2], fields.original)
   if not bytes then return nil end
   return (codec.decode(queue_of(item).codec, bytes))
 end
@@ -108,7 +108,7 @@ function Item.__index(item, name)
   if Methods[name] then return Methods[name] end
   if derived[name] then return derived[name](item) end
   local field = fields[name]
-  return field and lots.field(item[1], item[2], field)
+  return field and batches.field(item[1], item[2], field)
 end
 
 function Item.__tostring(item)
@@ -120,36 +120,36 @@ end
 
 -- It is done.
 function Methods:done()
-  return lots.mark(self[1], self[2], outcome.DONE)
+  return batches.mark(self[1], self[2], outcome.DONE)
 end
 
 -- It failed and shall be tried again, after `delay` seconds or by policy.
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
-  return verdict.apply(queue_of(self), self, outcome.retry(given))
+  return kind.apply(queue_of(self), self, outcome.retry(given))
 end
 
--- It failed for good: a letter.
----@param given { error: any, group: string?, box: string? }?
+-- It failed for good: a dead letter.
+---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
-  return verdict.apply(queue_of(self), self, outcome.dead(given))
+  return kind.apply(queue_of(self), self, outcome.dead(given))
 end
 
--- It failed for good, without a letter.
+-- It failed for good, without a dead letter.
 ---@param given { error: any }?
 function Methods:drop(given)
-  return verdict.apply(queue_of(self), self, outcome.drop(given))
+  return kind.apply(queue_of(self), self, outcome.drop(given))
 end
 
 -- Ready again at once; nothing is spent.
 function Methods:release()
-  return verdict.apply(queue_of(self), self, outcome.release())
+  return kind.apply(queue_of(self), self, outcome.release())
 end
 
 -- Ready again after `seconds`; nothing is spent.
 ---@param seconds number
 function Methods:snooze(seconds)
-  return verdict.apply(queue_of(self), self, outcome.snooze(seconds))
+  return kind.apply(queue_of(self), self, outcome.snooze(seconds))
 end
 
 -- Refused now, a push is the failure of the item that makes it, as it would
@@ -172,7 +172,7 @@ end
 ---@param given respool.push_options?
 function Methods:push(queue, payload, given)
   options.argument(1, "item:push", queue, options.queue)
-  lots.settled(self[1], self[2]) -- raises when the lot is closed
+  batches.settled(self[1], self[2]) -- raises when the batch is closed
   local store = queue_of(self).store
   local row = push.carried(store, queue, payload, push.read(given, 3))
   check_size(store, row)
@@ -183,7 +183,7 @@ end
 -- signal to a process of respool.work_processes.
 ---@return boolean
 function Methods:stopping()
-  local beside = lots.beside(self[1])
+  local beside = batches.beside(self[1])
   return take.is_stopped(beside.queue, beside.stops)
 end
 

@@ -30,7 +30,7 @@ M.form = {
 
 -- What may be taken in the commit of a settle, which waits for nothing.
 M.carried_form = {
-  of = "lot:settle", items = items, bytes = options.size,
+  of = "batch:settle", items = items, bytes = options.size,
   lease = options.seconds,
 }
 
@@ -86,9 +86,9 @@ function M.is_stopped(queue, stops)
     or ending ~= nil and ending()
 end
 
--- The table beside a lot. `stops` is the state of the queue's stop() that
--- the lot belongs to; `served` how many items a handler has dealt with;
--- `watch` whether on_dead wants to know of letters that the take makes.
+-- The table beside a batch. `stops` is the state of the queue's stop() that
+-- the batch belongs to; `served` how many items a handler has dealt with;
+-- `watch` whether on_dead wants to know of dead letters that the take makes.
 ---@param queue respool.queue
 ---@return table
 function M.beside(queue)
@@ -98,45 +98,45 @@ function M.beside(queue)
   }
 end
 
--- Lots are known to their store, which settles them when it is closed.
----@return respool.lot
-function M.track(lot, queue)
-  queue.store.lots[lot] = true
-  return lot
+-- Batches are known to their store, which settles them when it is closed.
+---@return respool.batch
+function M.track(batch, queue)
+  queue.store.batches[batch] = true
+  return batch
 end
 
--- A lot by one call into the core, of length 0 when nothing came. A hook that
+-- A batch by one call into the core, of length 0 when nothing came. A hook that
 -- it calls may have closed it.
 ---@param queue respool.queue
 ---@param o table options as the form keeps them
 ---@param wait number seconds
----@return respool.lot?, string?, string?
+---@return respool.batch?, string?, string?
 function M.once(queue, o, wait)
   local state = M.beside(queue)
-  local lot, message, code = queue.handle:take(state, o.items, o.bytes, wait,
+  local batch, message, code = queue.handle:take(state, o.items, o.bytes, wait,
                                                o.lease)
-  if not lot then return nil, message, code end
-  if #lot > 0 then M.track(lot, queue) end
+  if not batch then return nil, message, code end
+  if #batch > 0 then M.track(batch, queue) end
   hooks.tell_buried(state)
   hooks.tell_failures(queue.store)
-  return lot
+  return batch
 end
 
--- A lot, of length 0 when nothing came within `o.wait` seconds.
+-- A batch, of length 0 when nothing came within `o.wait` seconds.
 ---@param queue respool.queue
 ---@param o table
----@return respool.lot?, string?, string?
+---@return respool.batch?, string?, string?
 function M.take(queue, o)
   local left, manual = o.wait or 0, queue.store.manual
   local ends = M.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end
     local wait = left > 0 and M.slice(queue.store, left) or 0
-    local lot, message, code = M.once(queue, o, wait)
-    if not lot then return nil, message, code end
+    local batch, message, code = M.once(queue, o, wait)
+    if not batch then return nil, message, code end
     left = manual and left - wait or M.left(ends)
-    if left <= 0 or queue.handle:closed() or #lot > 0 or M.is_ending() then
-      return lot
+    if left <= 0 or queue.handle:closed() or #batch > 0 or M.is_ending() then
+      return batch
     end
   end
 end

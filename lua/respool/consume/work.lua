@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- The handler loop: take a lot, run the handler, settle, take the next in
+-- The handler loop: take a batch, run the handler, settle, take the next in
 -- the same commit. That commit is not flushed before the handler goes on;
 -- the loop flushes when it idles and when it ends. When the store is closed
 -- meanwhile, by the handler or any hook, the loop ends as if stopped.
@@ -12,29 +12,29 @@ local compat = require "respool.support.compat"
 local handover = require "respool.consume.item_pushes"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
-local lot_of = require "respool.consume.batch"
+local batch_of = require "respool.consume.batch"
 local merge = require "respool.produce.merge"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
-local beside, closed, new_item = lots.beside, lots.closed, item.new
-local observe = lots.observe
+local batches = core.batch
+local beside, closed, new_item = batches.beside, batches.closed, item.new
+local observe = batches.observe
 local xpcall = compat.xpcall
 local huge, min = math.huge, math.min
 
 local M = {}
 
 ---@class respool.work_options
----@field lot integer? items a take; 100, in an ordered queue 1
+---@field batch integer? items a take; 100, in an ordered queue 1
 ---@field stop_when_empty boolean? stop when nothing is ready nor waiting
 ---@field deadline number? stop after so many seconds
 ---@field wait number? stop when nothing came for so many seconds
 ---@field max integer? stop after so many items
 ---@field on_error fun(err: any, item: respool.item)? sees every failure
----@field merge respool.merge|true|nil folds items of a lot with the same key
+---@field merge respool.merge|true|nil folds items of a batch with the same key
 --- before the handler sees them; true: as the queue's producers do. Items of
 --- which different handlers of a fan-out have accepted stay apart
 
@@ -45,11 +45,11 @@ local M = {}
 ---@field released integer
 ---@field snoozed integer
 ---@field lost integer settled too late: the lease had run out
----@field lots integer
+---@field batches integer
 
 local FORM = {
   of = "queue:work",
-  lot = options.whole(1, 2^31),
+  batch = options.whole(1, 2^31),
   stop_when_empty = options.boolean,
   deadline = options.seconds_or_huge,
   wait = options.seconds_or_huge,
@@ -60,17 +60,18 @@ local FORM = {
 
 M.form = FORM
 
-local LOTS_FORM = setmetatable({ of = "queue:work_lots" }, { __index = FORM })
+local BATCHES_FORM =
+  setmetatable({ of = "queue:work_batches" }, { __index = FORM })
 
--- Lots of 100 make a commit cheap for each item. In an ordered queue a
--- failure hands the rest of its lot back, and a crash would deliver again
+-- Batches of 100 make a commit cheap for each item. In an ordered queue a
+-- failure hands the rest of its batch back, and a crash would deliver again
 -- what came before, out of turn for whoever saw it: one by one.
-local LOT, ORDERED_LOT = 100, 1
+local BATCH, ORDERED_BATCH = 100, 1
 
 local function new_counts()
   return {
     items = 0, done = 0, failed = 0, released = 0, snoozed = 0, lost = 0,
-    lots = 0,
+    batches = 0,
   }
 end
 
@@ -107,7 +108,7 @@ local function new_loop(queue, handler, serve, o)
     stops = queue.stops, ordered = config.ordered == 1,
     counts = new_counts(), unflushed = false,
   }
-  loop.size = o.lot or loop.ordered and ORDERED_LOT or LOT
+  loop.size = o.batch or loop.ordered and ORDERED_BATCH or BATCH
   loop.merge = merge.of_work(queue, o.merge, loop.ordered)
   loop.read, loop.catch = item.reader(queue), catcher(loop)
   loop.start, loop.stop = clocks(queue.store)
@@ -130,7 +131,7 @@ local function is_over(loop)
 end
 
 
--- Serving a lot. The item that a handler is at is not served yet: when the
+-- Serving a batch. The item that a handler is at is not served yet: when the
 -- store is closed or the program interrupted meanwhile, it is released.
 
 -- What the handler's call says: true when it went well, else an outcome, or
@@ -148,8 +149,8 @@ local function result_of(loop, ok, first, second)
 end
 
 -- Was the store closed by the handler, or a hook?
-local function is_gone(loop, lot)
-  return loop.queue.stops ~= loop.stops and closed(lot)
+local function is_gone(loop, batch)
+  return loop.queue.stops ~= loop.stops and closed(batch)
 end
 
 -- Looks at what the handler's call returned, and marks an item that did not
@@ -158,9 +159,9 @@ local function judge(loop, it, ...)
   local well, explicit, err, trace = result_of(loop, ...)
   if well or is_gone(loop, it[1]) then return well end
   if not explicit then
-    verdict.fail(loop.queue, it, err, trace, loop.o.on_error)
-  elseif not lots.settled(it[1], it[2]) then
-    verdict.apply(loop.queue, it, explicit)
+    kind.fail(loop.queue, it, err, trace, loop.o.on_error)
+  elseif not batches.settled(it[1], it[2]) then
+    kind.apply(loop.queue, it, explicit)
   end
   return false
 end
@@ -168,14 +169,14 @@ end
 -- Passes on what the handler returned, noting how long it took with `n` items
 -- since loop.started. The end of one call is the start of the next: to ask the
 -- clock again for every item would cost as much as to hand it out.
-local function timed(loop, lot, n, ...)
-  loop.started = observe(lot, n, loop.started, loop.stop and loop.stop())
+local function timed(loop, batch, n, ...)
+  loop.started = observe(batch, n, loop.started, loop.stop and loop.stop())
   return ...
 end
 
 -- Calls the handler for `n` items that are one. True when it went well.
-local function hand_out(loop, lot, it, payload, n)
-  local ok, a, b = timed(loop, lot, n,
+local function hand_out(loop, batch, it, payload, n)
+  local ok, a, b = timed(loop, batch, n,
                          xpcall(loop.handler, loop.catch, payload, it))
   if ok and a == nil and b == nil then return true end -- as most do
   local well = judge(loop, it, ok, a, b)
@@ -183,97 +184,97 @@ local function hand_out(loop, lot, it, payload, n)
   return well
 end
 
-local function serve_item(loop, lot, i)
-  local payload, problem, reason = loop.read(lot, i)
-  local it = new_item(lot, i)
-  if is_gone(loop, lot) then return false end -- by an upgrade
+local function serve_item(loop, batch, i)
+  local payload, problem, reason = loop.read(batch, i)
+  local it = new_item(batch, i)
+  if is_gone(loop, batch) then return false end -- by an upgrade
   if payload == nil then
-    verdict.undecodable(loop.queue, it, problem, reason)
+    kind.undecodable(loop.queue, it, problem, reason)
     return false
   end
-  return hand_out(loop, lot, it, payload, 1)
+  return hand_out(loop, batch, it, payload, 1)
 end
 
 -- In an ordered queue nothing may follow an item that is not done.
-local function holds_up(lot, i, well)
-  local v = lots.verdict(lot, i)
+local function holds_up(batch, i, well)
+  local v = batches.kind(batch, i)
   return not (well and (v == outcome.NONE or v == outcome.DONE))
 end
 
-local function serve_items(loop, lot)
-  local state, counts = beside(lot), loop.counts
+local function serve_items(loop, batch)
+  local state, counts = beside(batch), loop.counts
   loop.started = loop.start()
-  for i = 1, #lot do
+  for i = 1, #batch do
     if is_stopped(loop) then return end
-    local well = serve_item(loop, lot, i)
-    if is_gone(loop, lot) then return end
+    local well = serve_item(loop, batch, i)
+    if is_gone(loop, batch) then return end
     state.served = i
     counts.items = counts.items + 1
-    if loop.ordered and holds_up(lot, i, well) then return end
+    if loop.ordered and holds_up(batch, i, well) then return end
   end
 end
 
--- The groups that the items of a lot were merged into, and how many items
+-- The groups that the items of a batch were merged into, and how many items
 -- are in none.
-local function merged(loop, lot)
-  return merge.gather(lot, loop.merge, loop.read, function(it, err)
-    verdict.fail(loop.queue, it, err, nil, loop.o.on_error)
+local function merged(loop, batch)
+  return merge.gather(batch, loop.merge, loop.read, function(it, err)
+    kind.fail(loop.queue, it, err, nil, loop.o.on_error)
   end)
 end
 
--- Serves a group; false when the lot is gone. One that went well is marked:
--- what is not lies anywhere in the lot.
-local function serve_group(loop, lot, group)
-  local n = 1 + #beside(lot).followers[group.i]
-  local it = new_item(lot, group.i)
-  local well = hand_out(loop, lot, it, group.payload, n)
-  if is_gone(loop, lot) then return false end
-  if well and lots.verdict(lot, group.i) == outcome.NONE then it:done() end
+-- Serves a group; false when the batch is gone. One that went well is marked:
+-- what is not lies anywhere in the batch.
+local function serve_group(loop, batch, group)
+  local n = 1 + #beside(batch).followers[group.i]
+  local it = new_item(batch, group.i)
+  local well = hand_out(loop, batch, it, group.payload, n)
+  if is_gone(loop, batch) then return false end
+  if well and batches.kind(batch, group.i) == outcome.NONE then it:done() end
   loop.counts.items = loop.counts.items + n
   return true
 end
 
-local function serve_groups(loop, lot)
-  local groups, refused = merged(loop, lot)
+local function serve_groups(loop, batch)
+  local groups, refused = merged(loop, batch)
   loop.counts.items = loop.counts.items + refused
   loop.started = loop.start()
   for _, group in ipairs(groups) do
-    if is_stopped(loop) or closed(lot) then return end
-    if not serve_group(loop, lot, group) then return end
+    if is_stopped(loop) or closed(batch) then return end
+    if not serve_group(loop, batch, group) then return end
   end
 end
 
-local function fail_rest(loop, lot, err, trace)
-  for i = 1, #lot do
-    if lots.verdict(lot, i) == outcome.NONE then
-      verdict.fail(loop.queue, new_item(lot, i), err, trace, loop.o.on_error)
+local function fail_rest(loop, batch, err, trace)
+  for i = 1, #batch do
+    if batches.kind(batch, i) == outcome.NONE then
+      kind.fail(loop.queue, new_item(batch, i), err, trace, loop.o.on_error)
     end
-    if closed(lot) then return end -- by a hook
+    if closed(batch) then return end -- by a hook
   end
 end
 
--- Hands the lot over whole; what the handler has not marked shares the fate
+-- Hands the batch over whole; what the handler has not marked shares the fate
 -- that its call decides.
-local function serve_lot(loop, lot)
-  local n = #lot
-  if loop.merge then merged(loop, lot) end
-  if closed(lot) then return end -- by a hook
+local function serve_batch(loop, batch)
+  local n = #batch
+  if loop.merge then merged(loop, batch) end
+  if closed(batch) then return end -- by a hook
   loop.started = loop.start()
   local well, explicit, err, trace = result_of(
-    loop, timed(loop, lot, n, xpcall(loop.handler, loop.catch, lot)))
+    loop, timed(loop, batch, n, xpcall(loop.handler, loop.catch, batch)))
   loop.counts.items = loop.counts.items + n
-  if closed(lot) then return end
+  if closed(batch) then return end
   if well then
-    beside(lot).served = n
+    beside(batch).served = n
   elseif explicit then
-    lot_of.mark_rest(lot, explicit)
+    batch_of.mark_rest(batch, explicit)
   else
-    fail_rest(loop, lot, err, trace)
+    fail_rest(loop, batch, err, trace)
   end
 end
 
 
--- From lot to lot.
+-- From batch to batch.
 
 local function flush(loop)
   if not loop.unflushed then return true end
@@ -281,44 +282,45 @@ local function flush(loop)
   return loop.queue.store.handle:flush()
 end
 
-local function count(loop, lot, code)
+local function count(loop, batch, code)
   local c = loop.counts
-  local done, retry, release, snooze, dead, drop = lots.tally(lot)
-  c.lots = c.lots + 1
+  local done, retry, release, snooze, dead, drop = batches.tally(batch)
+  c.batches = c.batches + 1
   c.done = c.done + done
   c.failed = c.failed + retry + dead + drop
   c.released = c.released + release
   c.snoozed = c.snoozed + snooze
   if code == "LEASE_LOST" then
-    c.lost = c.lost + lots.lost(lot)
+    c.lost = c.lost + batches.lost(batch)
     hooks.log(loop.queue.store, "warn", "leases were lost",
-              { queue = loop.queue.name, items = lots.lost(lot) })
+              { queue = loop.queue.name, items = batches.lost(batch) })
   end
 end
 
--- Settles the lot, with a take of the next unless the work is over: as the
+-- Settles the batch, with a take of the next unless the work is over: as the
 -- core answers. When what items push is refused, those whose own push it is
 -- have failed.
-local function settle(loop, lot)
+local function settle(loop, batch)
   local o = not is_over(loop) and { items = room(loop) } or nil
-  local ok, a, b, c = lot_of.settle(lot, nil, o, true)
-  if ok or closed(lot) or not handover.is_any(lot) then return ok, a, b, c end
-  return lot_of.settle_apart(lot, true, a, b, function(i, err)
-    verdict.fail(loop.queue, new_item(lot, i), err, nil, loop.o.on_error)
+  local ok, a, b, c = batch_of.settle(batch, nil, o, true)
+  if ok or closed(batch) or not handover.is_any(batch) then return ok, a, b,
+    c end
+  return batch_of.settle_apart(batch, true, a, b, function(i, err)
+    kind.fail(loop.queue, new_item(batch, i), err, nil, loop.o.on_error)
   end)
 end
 
--- Settles the lot and takes the next unless the work is over. LEASE_LOST
--- spoils a lot, not the work.
----@return respool.lot?, string?, string?
-local function hand_over(loop, lot)
-  if closed(lot) then return nil end
-  lot_of.conclude(lot)
-  local ok, a, b, c = settle(loop, lot)
+-- Settles the batch and takes the next unless the work is over. LEASE_LOST
+-- spoils a batch, not the work.
+---@return respool.batch?, string?, string?
+local function hand_over(loop, batch)
+  if closed(batch) then return nil end
+  batch_of.conclude(batch)
+  local ok, a, b, c = settle(loop, batch)
   loop.unflushed = true
-  if closed(lot) then return nil end -- by a hook
-  count(loop, lot, not ok and b)
-  lot_of.shut(lot)
+  if closed(batch) then return nil end -- by a hook
+  count(loop, batch, not ok and b)
+  batch_of.shut(batch)
   if loop.queue.handle:closed() then return nil end -- by the log
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
   local more = ok and a or c
@@ -352,15 +354,15 @@ local function idle(loop, waited)
   return drained == false, message, code
 end
 
--- Waits for a lot; nil when the work is over.
----@return respool.lot?, string?, string?
+-- Waits for a batch; nil when the work is over.
+---@return respool.batch?, string?, string?
 local function await(loop)
   local waited, slice, queue = 0, 0, loop.queue
   while not is_over(loop) do
-    local lot, message, code = take.once(queue, { items = room(loop) }, slice)
-    if not lot then return nil, message, code end
-    if closed(lot) then return nil end -- by a hook
-    if #lot > 0 then return lot end
+    local batch, message, code = take.once(queue, { items = room(loop) }, slice)
+    if not batch then return nil, message, code end
+    if closed(batch) then return nil end -- by a hook
+    if #batch > 0 then return batch end
     waited = waited + slice
     local go_on
     go_on, message, code = idle(loop, waited)
@@ -382,19 +384,19 @@ local function finish(loop, message, code)
 end
 
 local function cycle(loop)
-  local lot, message, code = await(loop)
-  while lot do
-    loop.lot = lot
-    local ok, m, c = lots.keep(lot)
+  local batch, message, code = await(loop)
+  while batch do
+    loop.batch = batch
+    local ok, m, c = batches.keep(batch)
     if not ok then
-      lot:close()
+      batch:close()
       return finish(loop, m, c)
     end
-    loop.serve(loop, lot)
+    loop.serve(loop, batch)
     background.tick(loop.queue.store)
     hooks.tell_failures(loop.queue.store)
-    lot, message, code = hand_over(loop, lot)
-    if not lot and not message then lot, message, code = await(loop) end
+    batch, message, code = hand_over(loop, batch)
+    if not batch and not message then batch, message, code = await(loop) end
   end
   return finish(loop, message, code)
 end
@@ -402,7 +404,7 @@ end
 -- An error that is no item's, such as Ctrl-C: what was served is settled,
 -- the rest released.
 local function abandon(loop)
-  if loop.lot then loop.lot:close() end
+  if loop.batch then loop.batch:close() end
   if not loop.queue.handle:closed() then flush(loop) end
 end
 
@@ -431,14 +433,14 @@ function M.work(queue, handler, given)
   return run(queue, handler, o.merge and serve_groups or serve_items, o)
 end
 
--- Calls handler(lot) for lot after lot.
+-- Calls handler(batch) for batch after batch.
 ---@param queue respool.queue
----@param handler fun(lot: respool.lot): ...
+---@param handler fun(batch: respool.batch): ...
 ---@param given respool.work_options?
 ---@return respool.work_counts?, string?, string?, respool.work_counts?
-function M.work_lots(queue, handler, given)
-  options.argument(1, "queue:work_lots", handler, options.callable)
-  return run(queue, handler, serve_lot, options.read(LOTS_FORM, given, 2))
+function M.work_batches(queue, handler, given)
+  options.argument(1, "queue:work_batches", handler, options.callable)
+  return run(queue, handler, serve_batch, options.read(BATCHES_FORM, given, 2))
 end
 
 return M

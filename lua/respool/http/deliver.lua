@@ -4,7 +4,7 @@
 -- of a loop (respool/http/loop.lua), so that a request which waits for its
 -- answer lets the others go on.
 --
--- Items are taken in lots of as many as may be handled at once. A lot is
+-- Items are taken in batches of as many as may be handled at once. A batch is
 -- settled when all its items are handled, and what is handled of it when the
 -- first of these outcomes is SETTLE_AFTER old: one slow item does not hold
 -- back what became of the others.
@@ -12,12 +12,12 @@
 local core = require "respool.core"
 local item_of = require "respool.consume.item"
 local loop_of = require "respool.http.loop"
-local lot_of = require "respool.consume.batch"
+local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
+local batches = core.batch
 local now = loop_of.now
 local process = core.process
 
@@ -27,7 +27,7 @@ local SETTLE_AFTER = 0.1   -- seconds
 local IDLE = 0.05          -- of waiting for items when there is nothing to do
 local LOOK = 0.02          -- between looks for items while others are handled
 local TICK = 0.1           -- between two calls of `tick`
-local BYTES = 64 * 2^20    -- of payload a lot, but one item
+local BYTES = 64 * 2^20    -- of payload a batch, but one item
 
 ---@class respool.http.courier_options
 ---@field concurrency integer items at a time; in an ordered queue 1
@@ -42,9 +42,9 @@ local BYTES = 64 * 2^20    -- of payload a lot, but one item
 ---@field snoozed integer
 ---@field lost integer settled too late
 
--- A lot with items that are not handled yet.
+-- A batch with items that are not handled yet.
 ---@class respool.http.consignment
----@field lot respool.lot
+---@field batch respool.batch
 ---@field next integer number of the first item not begun
 ---@field left integer items not handled
 ---@field since number? when the first outcome came that is not settled
@@ -56,11 +56,11 @@ local BYTES = 64 * 2^20    -- of payload a lot, but one item
 local function judge(courier, item, ok, first, second)
   if ok and outcome.is_done(first, second) then return item:done() end
   if ok and outcome.is_outcome(first) then
-    return verdict.apply(courier.queue, item, first)
+    return kind.apply(courier.queue, item, first)
   end
   local err = not ok and first or second
   if err == nil then err = "the handler returned false" end
-  return verdict.fail(courier.queue, item, err)
+  return kind.fail(courier.queue, item, err)
 end
 
 local COUNTED = {
@@ -69,7 +69,7 @@ local COUNTED = {
 }
 
 local function handled(courier, part, i)
-  local name = COUNTED[lots.verdict(part.lot, i)] or "failed"
+  local name = COUNTED[batches.kind(part.batch, i)] or "failed"
   courier.counts[name] = courier.counts[name] + 1
   courier.busy = courier.busy - 1
   part.running[i], part.left = nil, part.left - 1
@@ -77,14 +77,14 @@ local function handled(courier, part, i)
 end
 
 local function handle(courier, part, i)
-  local payload, problem, reason = courier.read(part.lot, i)
+  local payload, problem, reason = courier.read(part.batch, i)
   local item = part.running[i]
   if payload == nil then
-    verdict.undecodable(courier.queue, item, problem, reason)
+    kind.undecodable(courier.queue, item, problem, reason)
   else
     local started = core.mono()
     local results = { pcall(courier.handler, payload, item) }
-    lots.observe(part.lot, 1, started)
+    batches.observe(part.batch, 1, started)
     judge(courier, item, results[1], results[2], results[3])
   end
   handled(courier, part, i)
@@ -92,7 +92,7 @@ end
 
 local function begin_next(courier, part)
   local i = part.next
-  part.next, part.running[i] = i + 1, item_of.new(part.lot, i)
+  part.next, part.running[i] = i + 1, item_of.new(part.batch, i)
   courier.busy = courier.busy + 1
   courier.loop:spawn(handle, courier, part, i)
 end
@@ -100,7 +100,7 @@ end
 -- Begins as many items as there is room for.
 local function begin(courier)
   for _, part in ipairs(courier.parts) do
-    while part.next <= #part.lot do
+    while part.next <= #part.batch do
       if courier.busy >= courier.most or courier.stopping then return end
       begin_next(courier, part)
     end
@@ -108,39 +108,39 @@ local function begin(courier)
 end
 
 
--- Lots.
+-- Batches.
 
 local function has_backlog(courier)
   local last = courier.parts[#courier.parts]
-  return last ~= nil and last.next <= #last.lot
+  return last ~= nil and last.next <= #last.batch
 end
 
--- Takes a lot. True when there is one.
+-- Takes a batch. True when there is one.
 local function fetch(courier, wait)
-  local lot, message, code = take.once(
+  local batch, message, code = take.once(
     courier.queue, { items = courier.most, bytes = BYTES }, wait)
-  if not lot then return nil, message, code end
-  if #lot == 0 then
+  if not batch then return nil, message, code end
+  if #batch == 0 then
     courier.look_at = now() + LOOK
     return false
   end
-  take.track(lot, courier.queue)
+  take.track(batch, courier.queue)
   local ok
-  ok, message, code = lots.keep(lot)
+  ok, message, code = batches.keep(batch)
   table.insert(courier.parts, {
-    lot = lot, next = 1, left = #lot, running = {},
+    batch = batch, next = 1, left = #batch, running = {},
   })
   if not ok then return nil, message, code end
   return true
 end
 
--- Commits what was handled of a lot; flush() makes it durable.
+-- Commits what was handled of a batch; flush() makes it durable.
 local function settle(courier, part)
-  local ok, message, code = lot_of.settle(part.lot, nil, nil, true)
+  local ok, message, code = batch_of.settle(part.batch, nil, nil, true)
   part.since, courier.unflushed = nil, courier.unflushed or now()
   if ok then return true end
   if code ~= "LEASE_LOST" then return nil, message, code end
-  courier.counts.lost = courier.counts.lost + lots.lost(part.lot)
+  courier.counts.lost = courier.counts.lost + batches.lost(part.batch)
   return true
 end
 
@@ -153,7 +153,7 @@ local function settle_due(courier)
       if not ok then return nil, message, code end
     end
     if part.left == 0 then
-      lot_of.shut(part.lot)
+      batch_of.shut(part.batch)
     else
       kept[#kept + 1] = part
     end
@@ -239,9 +239,9 @@ local function abandon(courier)
   for _, part in ipairs(courier.parts) do
     for _, item in pairs(part.running) do item:release() end
     courier.counts.released = courier.counts.released + part.left
-    lots.mark_rest(part.lot, outcome.RELEASE)
+    batches.mark_rest(part.batch, outcome.RELEASE)
     settle(courier, part)
-    lot_of.shut(part.lot)
+    batch_of.shut(part.batch)
   end
   courier.parts = {}
 end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the intake answers: a POST, whatever its path, is pushed, and answered
+-- What the receive answers: a POST, whatever its path, is pushed, and answered
 -- 202 with the item's id after the commit. Requests that came together are
 -- committed together.
 --
@@ -16,15 +16,15 @@ local sign = require "respool.http.sign"
 
 local M = {}
 
----@class respool.http.intake_options
+---@class respool.http.receiver_options
 ---@field queue respool.queue
 ---@field json boolean bodies are decoded; else kept as they are
 ---@field keep string[] names of headers to be kept with the item
 ---@field dedup number seconds that an Idempotency-Key is known at least
 ---@field secret string? requests must be signed with
 
----@class respool.http.intake
----@field o respool.http.intake_options
+---@class respool.http.receiver
+---@field o respool.http.receiver_options
 ---@field loop respool.http.loop set when there is one
 ---@field pending table[] requests whose commit is to come
 ---@field accepted integer
@@ -64,8 +64,8 @@ end
 
 -- Looking.
 
-local function look(intake, path)
-  local store = intake.o.queue.store
+local function look(receiver, path)
+  local store = receiver.o.queue.store
   if path == "/health" then
     local health = store:health()
     return { status = health.status == "unhealthy" and 503 or 200,
@@ -91,19 +91,19 @@ end
 
 -- The type belongs to bytes: by it they are known as what is to be sent on
 -- as it is. A value that was decoded has none.
-local function kept_headers(intake, request)
+local function kept_headers(receiver, request)
   local headers = {}
-  for _, name in ipairs(intake.keep) do
+  for _, name in ipairs(receiver.keep) do
     headers[name] = request.headers[name]
   end
-  headers["content-type"] = not intake.o.json
+  headers["content-type"] = not receiver.o.json
     and (request.headers["content-type"] or OCTETS) or nil
   return next(headers) and headers or nil
 end
 
 -- What is pushed for a request; nil and the reply when nothing can be.
-local function entry_of(intake, request)
-  local o, payload = intake.o, request.body
+local function entry_of(receiver, request)
+  local o, payload = receiver.o, request.body
   if o.secret and not is_signed(request, o.secret) then
     return nil, http.error(401, "the signature is missing or wrong")
   end
@@ -115,7 +115,7 @@ local function entry_of(intake, request)
   local key = request.headers["idempotency-key"]
   if key == "" then key = nil end
   return { payload = payload, options = {
-    headers = kept_headers(intake, request), key = key,
+    headers = kept_headers(receiver, request), key = key,
     on_conflict = key and "ignore", dedup = key and o.dedup,
   } }
 end
@@ -206,8 +206,8 @@ function Intake:commit()
   return #self.pending > 0
 end
 
----@param o respool.http.intake_options
----@return respool.http.intake
+---@param o respool.http.receiver_options
+---@return respool.http.receiver
 function M.new(o)
   if o.secret then sign.check() end
   local keep = {}

@@ -2,7 +2,7 @@
 --
 -- URLs that a request can go to: http and https (RFC 3986, section 3). What
 -- may be a secret of a URL, its user, query and fragment, is not in `label`,
--- which is what errors, letters and figures call it.
+-- which is what errors, dead letters and figures call it.
 
 local M = {}
 

@@ -20,13 +20,13 @@ local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 
-local lots = core.lot
+local batches = core.batch
 
 local M = {}
 
 ---@class respool.close_left
 ---@field handlers integer still running at the deadline
----@field lots integer that could not be settled or released
+---@field batches integer that could not be settled or released
 ---@field buffered integer items that could not be flushed, those included of
 --- queue handles that were collected
 
@@ -71,19 +71,19 @@ end
 
 -- Before Lua 5.2 a weak table still has what is about to be collected, and
 -- its finalizer may close it while it is being closed here.
-local function close_lot(lot)
-  local ran, ok, message, code = compat.pcall(lot.close, lot)
+local function close_batch(batch)
+  local ran, ok, message, code = compat.pcall(batch.close, batch)
   if ran then return ok, message, code end
-  if not lots.closed(lot) then error(ok, 0) end
+  if not batches.closed(batch) then error(ok, 0) end
   return true
 end
 
--- Settles what open lots have marked, releases the rest. Returns how many
+-- Settles what open batches have marked, releases the rest. Returns how many
 -- could not be, and the first error.
-local function close_lots(store)
+local function close_batches(store)
   local failed, message, code = 0, nil, nil
-  for lot in pairs(store.lots) do
-    local ok, m, c = close_lot(lot)
+  for batch in pairs(store.batches) do
+    local ok, m, c = close_batch(batch)
     if not ok then
       failed = failed + 1
       message, code = message or m, code or c
@@ -140,7 +140,7 @@ end
 -- could not be, and why.
 local function conclude(store, late)
   local left, trouble, message, code = { handlers = late }, {}
-  left.lots, message, code = close_lots(store)
+  left.batches, message, code = close_batches(store)
   note(trouble, message, code)
   left.buffered, message, code = drain_until(store)
   note(trouble, message, code)

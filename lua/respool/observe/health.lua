@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Health: a verdict on the storage, on reader slots, on each queue and on
+-- Health: a outcome on the storage, on reader slots, on each queue and on
 -- each buffer, and the worst of them for the store. Each figure has two bounds:
 -- above the first it is degraded, above the second unhealthy. A buffer is
 -- degraded while its flushes fail.

@@ -9,7 +9,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local outcome = require "respool.support.outcome"
 
-local lots = core.lot
+local batches = core.batch
 
 local M = {}
 
@@ -73,15 +73,15 @@ end
 -- are settled.
 
 ---@class respool.death
----@field item respool.item|respool.letter the letter of one that ended in a
+---@field item respool.item|respool.dead_letter the dead_letter of one that ended in a
 --- take: it had expired, had crashed too often, or its bytes are damaged; or
 --- in a push: a full queue that buries had no room for it, or it had expired
 --- and was in the way
----@field verdict integer? that it was marked with
+---@field kind integer? that it was marked with
 ---@field reason string exhausted, rejected, undecodable, version ...
 ---@field group string?
 ---@field error string?
----@field box string? nil: the queue's
+---@field dlq string? nil: the queue's
 
 -- Notes, for a queue with an on_dead hook, what the mark of an item means.
 ---@param queue respool.queue
@@ -89,7 +89,7 @@ end
 ---@param death respool.death
 function M.note_death(queue, item, death)
   if not queue.on_dead then return end
-  local beside = lots.beside(item[1])
+  local beside = batches.beside(item[1])
   beside.deaths = beside.deaths or {}
   beside.deaths[item[2]] = death
 end
@@ -103,12 +103,12 @@ local function tell_death(queue, death)
   M.call(queue.store, "on_dead", queue.on_dead, death)
 end
 
-local function tell_letter(queue, box, number)
-  local letter = queue.dead:in_box(box):get(number)
-  if not letter then return end
+local function tell_dead_letter(queue, dlq, number)
+  local dead_letter = queue.dead:in_dlq(dlq):get(number)
+  if not dead_letter then return end
   tell_death(queue, {
-    item = letter, reason = letter.reason, group = letter.group,
-    error = letter.error, box = box,
+    item = dead_letter, reason = dead_letter.reason, group = dead_letter.group,
+    error = dead_letter.error, dlq = dlq,
   })
 end
 
@@ -121,42 +121,42 @@ local function listeners(store)
   return list
 end
 
--- What became letters in pushes of this store's handles, whoever made them:
--- those that its buffers have flushed meanwhile are told of with the next verb
--- that may read them, so not after one whose `code` is "PHASE".
+-- What became dead letters in pushes of this store's handles, whoever made
+-- them: those that its buffers have flushed meanwhile are told of with the
+-- next verb that may read them, so not after one whose `code` is "PHASE".
 ---@param store respool.store
 ---@param code string?
 function M.tell_pushed(store, code)
   if not store.watched or code == "PHASE" then return end
   for _, queue in ipairs(listeners(store)) do
     while not queue.handle:closed() do -- by a hook
-      local box, number = queue.handle:notice()
-      if not box then break end
-      tell_letter(queue, box, number)
+      local dlq, number = queue.handle:notice()
+      if not dlq then break end
+      tell_dead_letter(queue, dlq, number)
     end
   end
 end
 
--- What became letters in a take; `state` is the table beside its lot.
+-- What became dead letters in a take; `state` is the table beside its batch.
 ---@param state table
 function M.tell_buried(state)
   local queue, died = state.queue, state.died or {}
   state.died = nil
   for _, d in ipairs(died) do
     if queue.handle:closed() then return end -- by a hook
-    tell_letter(queue, d.box, d.number)
+    tell_dead_letter(queue, d.dlq, d.number)
   end
   M.tell_pushed(queue.store)
 end
 
 -- Takes out what has been settled as it was marked when it was noted.
-local function died(lot, deaths)
+local function died(batch, deaths)
   local list = {}
-  for i = 1, #lot do
+  for i = 1, #batch do
     local death = deaths[i]
-    if death and lots.settled(lot, i) then
+    if death and batches.settled(batch, i) then
       deaths[i] = nil
-      if lots.verdict(lot, i) == death.verdict then
+      if batches.kind(batch, i) == death.kind then
         list[#list + 1] = death
       end
     end
@@ -165,11 +165,11 @@ local function died(lot, deaths)
 end
 
 -- After a settle: tells of the items that have died.
----@param lot respool.lot
-function M.tell_deaths(lot)
-  local beside = lots.beside(lot)
-  for _, death in ipairs(beside.deaths and died(lot, beside.deaths) or {}) do
-    if lots.closed(lot) then return end -- by a hook
+---@param batch respool.batch
+function M.tell_deaths(batch)
+  local beside = batches.beside(batch)
+  for _, death in ipairs(beside.deaths and died(batch, beside.deaths) or {}) do
+    if batches.closed(batch) then return end -- by a hook
     tell_death(beside.queue, death)
   end
   M.tell_pushed(beside.queue.store)

@@ -5,7 +5,7 @@
 -- are those of the store, whoever has counted; only commits and buffers are
 -- this process's own.
 --
--- Names of queues and boxes are labels, which are UTF-8. In a label \xHH, two
+-- Names of queues and DLQs are labels, which are UTF-8. In a label \xHH, two
 -- digits, always stands for one byte: of a name that is not UTF-8 each byte
 -- from 80 on and each backslash is spelt so, and each backslash of one that
 -- has such a sequence in it already. No two names give one label.
@@ -114,7 +114,7 @@ local GAUGES = {
   { "respool_oldest_age_seconds", "oldest_age",
     "Age of the oldest item that was not handed out yet." },
   { "respool_queue_bytes", "bytes", "Bytes stored for unsettled items." },
-  { "respool_kept_items", "kept", "Finished items kept as history." },
+  { "respool_history_items", "kept", "Finished items kept as history." },
   { "respool_kept_bytes", "kept_bytes", "Bytes kept as history." },
 }
 
@@ -213,28 +213,28 @@ local function add_store(text, stats)
   begin(text, "respool_commit_seconds", "histogram",
         "Time that commits of this process took.")
   histogram(text, "respool_commit_seconds", "", stats.commits)
-  begin(text, "respool_commit_verbs", "histogram",
+  begin(text, "respool_commit_operations", "histogram",
         "Verbs of this process that shared a commit.")
-  histogram(text, "respool_commit_verbs", "", stats.commit_verbs)
+  histogram(text, "respool_commit_operations", "", stats.commit_operations)
 end
 
-local function add_boxes(text, letters)
-  begin(text, "respool_letters", "gauge", "Dead letters by box.")
-  for _, box in ipairs(figures.sorted(letters)) do
-    sample(text, "respool_letters", label("box", box), letters[box])
+local function add_dlqs(text, dead_letters)
+  begin(text, "respool_dead_items", "gauge", "Dead letters by DLQ.")
+  for _, dlq in ipairs(figures.sorted(dead_letters)) do
+    sample(text, "respool_dead_items", label("dlq", dlq), dead_letters[dlq])
   end
 end
 
--- Letters by box.
-local function count_letters(store)
-  local boxes, message, code = store.handle:boxes()
-  if not boxes then return nil, message, code end
-  local letters = {}
-  for _, box in ipairs(boxes) do
-    letters[box], message, code = store.handle:dead_count(box)
-    if not letters[box] then return nil, message, code end
+-- Dead letters by DLQ.
+local function count_dead_letters(store)
+  local dlqs, message, code = store.handle:dead_letter_queues()
+  if not dlqs then return nil, message, code end
+  local dead_letters = {}
+  for _, dlq in ipairs(dlqs) do
+    dead_letters[dlq], message, code = store.handle:dead_count(dlq)
+    if not dead_letters[dlq] then return nil, message, code end
   end
-  return letters
+  return dead_letters
 end
 
 
@@ -263,17 +263,17 @@ end
 ---@param format "prometheus"|"openmetrics"
 ---@return string?, string?, string?
 function M.text(store, format)
-  local all, stats, letters, message, code
+  local all, stats, dead_letters, message, code
   all, message, code = figures.queues(store)
   if not all then return nil, message, code end
   stats, message, code = store.handle:stat()
   if not stats then return nil, message, code end
-  letters, message, code = count_letters(store)
-  if not letters then return nil, message, code end
+  dead_letters, message, code = count_dead_letters(store)
+  if not dead_letters then return nil, message, code end
   local text = new_text(format)
   add_queues(text, all)
   add_buffers(text, figures.buffers(store))
-  add_boxes(text, letters)
+  add_dlqs(text, dead_letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end
   return table.concat(text, "\n") .. "\n"

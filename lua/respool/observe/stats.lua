@@ -17,7 +17,7 @@ local M = {}
 ---@field ready integer
 ---@field leased integer
 ---@field waiting integer
----@field dead integer letters in its box
+---@field dead integer dead_letters in its dlq
 ---@field bytes integer stored for items not settled
 ---@field next_due number?
 ---@field oldest number? when the oldest item not yet taken was pushed

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Merging: items with the same key become one. A producer folds a push into
--- the unflushed item of its buffer, a consumer the items of a lot before a
+-- the unflushed item of its buffer, a consumer the items of a batch before a
 -- handler sees them; these are settled alike.
 
 local core = require "respool.core"
@@ -10,9 +10,9 @@ local compat = require "respool.support.compat"
 local item = require "respool.consume.item"
 local memory = require "respool.consume.handler_memo"
 local push = require "respool.produce.push"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
+local batches = core.batch
 
 local M = {}
 
@@ -152,31 +152,31 @@ local function with_memo(by_memo, memo)
   return by_memo[memo or ""]
 end
 
--- Folds the items of a lot into groups, in the order of their first items.
+-- Folds the items of a batch into groups, in the order of their first items.
 -- What has no payload is marked; fail(item, err) is called for what cannot
 -- be folded.
----@param lot respool.lot
+---@param batch respool.batch
 ---@param merge respool.merge
----@param read fun(lot: respool.lot, i: integer): any, string?, string?
+---@param read fun(batch: respool.batch, i: integer): any, string?, string?
 ---@param fail fun(it: respool.item, err: any)
 ---@return respool.merge_group[] groups, integer refused
-function M.gather(lot, merge, read, fail)
-  local state, by_memo, refused = lots.beside(lot), {}, 0
+function M.gather(batch, merge, read, fail)
+  local state, by_memo, refused = batches.beside(batch), {}, 0
   state.groups, state.followers = {}, {}
-  for i = 1, #lot do
-    local it = item.new(lot, i)
-    local by_name = with_memo(by_memo, memory.memo(lot, i))
-    local payload, problem, reason = read(lot, i)
+  for i = 1, #batch do
+    local it = item.new(batch, i)
+    local by_name = with_memo(by_memo, memory.memo(batch, i))
+    local payload, problem, reason = read(batch, i)
     local ok, err
-    if lots.closed(lot) then break end -- by an upgrade
+    if batches.closed(batch) then break end -- by an upgrade
     if payload ~= nil then
       ok, err = compat.pcall(add, merge, state, by_name, it, payload)
       if not ok then fail(it, err) end
     else
-      verdict.undecodable(state.queue, it, problem, reason)
+      kind.undecodable(state.queue, it, problem, reason)
     end
     refused = refused + (ok and 0 or 1)
-    if lots.closed(lot) then break end -- by a hook
+    if batches.closed(batch) then break end -- by a hook
   end
   return state.groups, refused
 end

@@ -208,13 +208,13 @@ local function any(value)
   return value
 end
 
-local CARRIED = { of = "lot:settle", queue = options.queue, payload = any }
+local CARRIED = { of = "batch:settle", queue = options.queue, payload = any }
 for name, kind in pairs(M.form) do CARRIED[name] = CARRIED[name] or kind end
 
 local function carry(store, entry)
   local o = finish(options.read(CARRIED, entry, 1))
   if not o.queue then
-    compat.misuse("lot:settle: a push must name its 'queue'")
+    compat.misuse("batch:settle: a push must name its 'queue'")
   end
   return M.carried(store, o.queue, o.payload, o)
 end

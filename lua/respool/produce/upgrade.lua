@@ -3,18 +3,18 @@
 -- Payload versions. Each push stores the version of its queue handle beside
 -- the payload; a handle with a version takes only payloads of that version,
 -- or what its `upgrade` makes of older ones. What it cannot take becomes a
--- letter, its bytes as they were, for a program that can.
+-- dead letter, its bytes as they were, for a program that can.
 
 local core = require "respool.core"
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"
 
-local lots = core.lot
-local VERSION = lots.fields.version
+local batches = core.batch
+local VERSION = batches.fields.version
 
 local M = {}
 
--- The reason of such letters.
+-- The reason of such dead letters.
 M.REASON = "version"
 
 -- Options of a queue that make no sense without each other.
@@ -42,19 +42,19 @@ local function upgrade(queue, payload, from)
 end
 
 -- The reader of a queue with a version: a payload of it, or nil, why, and
--- the reason of the letter to be.
+-- the reason of the dead letter to be.
 ---@param queue respool.queue
----@param read fun(lot: userdata, i: integer): any, string?
----@return fun(lot: userdata, i: integer): any, string?, string?
+---@param read fun(batch: userdata, i: integer): any, string?
+---@return fun(batch: userdata, i: integer): any, string?, string?
 function M.reader(queue, read)
-  return function(lot, i)
-    local from = lots.field(lot, i, VERSION)
-    if from == queue.version then return read(lot, i) end
+  return function(batch, i)
+    local from = batches.field(batch, i, VERSION)
+    if from == queue.version then return read(batch, i) end
     if from > queue.version then
       return nil, ("payload version %d is newer than %d"):format(
         from, queue.version), M.REASON
     end
-    local payload, problem = read(lot, i)
+    local payload, problem = read(batch, i)
     if payload == nil then return nil, problem end
     payload, problem = upgrade(queue, payload, from)
     return payload, problem, M.REASON

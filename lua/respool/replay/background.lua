@@ -3,7 +3,7 @@
 -- Replays in the background: rounds at an interval, a page at a time, run by
 -- whoever works on a queue of the store or maintains it. There is no thread:
 -- where nobody works, nothing is replayed. Each process that registers a
--- replay runs it; a letter is moved once all the same.
+-- replay runs it; a dead letter is moved once all the same.
 
 local compat = require "respool.support.compat"
 local hooks = require "respool.observe.hooks"
@@ -55,7 +55,7 @@ local function check(dead, o)
   end
 end
 
--- Registers a replay with the store of the box.
+-- Registers a replay with the store of the DLQ.
 ---@param dead respool.dead
 ---@param read function as in replay.begin()
 ---@param given respool.background_options
@@ -96,7 +96,7 @@ local function conclude(b, now, message, code)
   end
 end
 
--- Begins a round when it is time and there is a letter.
+-- Begins a round when it is time and there is a dead letter.
 local function begin(b, now)
   if now < b.next_at then return end
   local n, message, code = b.dead:count()

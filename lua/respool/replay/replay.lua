@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- Replay: letters go back to a queue page by page, each page in one commit
+-- Replay: dead letters go back to a queue page by page, each page in one commit
 -- that also stores how far its job has come. Killed at any point, a job of
--- the same name goes on from there, each letter once.
+-- the same name goes on from there, each dead letter once.
 --
--- A job that was stopped or killed goes on with the letters there were when
--- it began. One that has finished starts a new round, with new counts, over
--- the letters that came since. A job is run by one process at a time.
+-- A job that was stopped or killed goes on with the dead letters there were
+-- when it began. One that has finished starts a new round, with new counts,
+-- over the dead letters that came since. A job is run by one process at a
+-- time.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -23,17 +24,17 @@ local STATES = { [0] = "running", "stopped", "finished" }
 
 ---@class respool.replay_options
 ---@field job string? name to be resumed by
----@field where fun(letter: respool.letter): any? which letters; all
----@field transform fun(payload: any, letter: respool.letter): any?
----@field version integer? of what transform returns; the letter's own
----@field to respool.queue? each letter's own queue when not given
----@field rate number? letters a second at most
----@field limit integer? letters moved by this call at most
+---@field where fun(dead_letter: respool.dead_letter): any? which dead_letters; all
+---@field transform fun(payload: any, dead_letter: respool.dead_letter): any?
+---@field version integer? of what transform returns; the dead_letter's own
+---@field to respool.queue? each dead_letter's own queue when not given
+---@field rate number? dead_letters a second at most
+---@field limit integer? dead_letters moved by this call at most
 ---@field order "oldest"|"newest"? newest not with a job
 ---@field dry_run boolean? only count, from none; where and transform are called
 ---@field keep_attempts boolean?
 ---@field on_progress fun(counts: respool.replay_counts): any? false stops
----@field max_replays integer? letters that came back so often are skipped
+---@field max_replays integer? dead_letters that came back so often are skipped
 ---@field on_finish fun(counts: respool.replay_counts, ...)? called at the end;
 --- with message and code when an error was the end
 
@@ -60,7 +61,7 @@ M.form = {
     if type(value) == "number" and value > 0 and value < huge then
       return value
     end
-    return nil, "a number of letters a second, above 0"
+    return nil, "a number of dead letters a second, above 0"
   end,
   limit = options.whole(1, huge),
   order = options.choice { oldest = "oldest", newest = "newest" },
@@ -74,8 +75,9 @@ M.form = {
 local ERRORS = 10
 
 -- A page, which is one commit, grows up to PAGE_MOST while that takes less
--- than QUICK seconds: its flush is shared by more letters. It stays at PAGE
--- where a hook reads the letters, payloads and all, and in the background.
+-- than QUICK seconds: its flush is shared by more dead letters. It stays at
+-- PAGE where a hook reads the dead letters, payloads and all, and in the
+-- background.
 local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 
 
@@ -84,18 +86,18 @@ local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 -- A stored job as the user sees it.
 ---@return table?, string?, string?
 function M.job(store, name)
-  local job, message, code = store.handle:job_load(name)
+  local job, message, code = store.handle:replay_load(name)
   if not job then return nil, message, code end
   job.state = STATES[job.state]
   return job
 end
 
 local function last_number(dead)
-  local letters, message, code = dead.store.handle:dead_list(dead.box, {
+  local dead_letters, message, code = dead.store.handle:dead_list(dead.dlq, {
     limit = 1, descending = true, no_body = true,
   })
-  if not letters then return nil, message, code end
-  return letters[1] and letters[1].number or 0
+  if not dead_letters then return nil, message, code end
+  return dead_letters[1] and dead_letters[1].number or 0
 end
 
 local function new_job(run, name, cursor)
@@ -103,7 +105,7 @@ local function new_job(run, name, cursor)
   if not upto then return nil, message, code end
   local now = run.store.handle:now()
   return {
-    name = name, box = run.dead.box, to = run.o.to and run.o.to.name or "",
+    name = name, dlq = run.dead.dlq, to = run.o.to and run.o.to.name or "",
     state = RUNNING, cursor = cursor, upto = upto, seen = 0, moved = 0,
     skipped = 0, failed = 0, started_at = now, updated_at = now,
   }
@@ -111,9 +113,9 @@ end
 
 local function check_same(run, job)
   local to = run.o.to and run.o.to.name or ""
-  if job.box ~= run.dead.box or job.to ~= to then
-    compat.misuse(("dead:replay: job '%s' replays box '%s' to %s"):format(
-      job.name, job.box, job.to == "" and "each letter's queue"
+  if job.dlq ~= run.dead.dlq or job.to ~= to then
+    compat.misuse(("dead:replay: job '%s' replays DLQ '%s' to %s"):format(
+      job.name, job.dlq, job.to == "" and "each dead letter's queue"
         or ("queue '%s'"):format(job.to)))
   end
 end
@@ -123,7 +125,7 @@ end
 local function begin_job(run)
   local name = run.o.job
   if not name then return new_job(run, "", 0) end
-  local job, message, code = run.store.handle:job_load(name)
+  local job, message, code = run.store.handle:replay_load(name)
   if not job and code == "NOT_FOUND" then return new_job(run, name, 0) end
   if not job then return nil, message, code end
   check_same(run, job)
@@ -139,10 +141,10 @@ local function is_stored(run)
   return run.o.job and not run.o.dry_run
 end
 
-local function save_job(run)
+local function save_replay(run)
   if not is_stored(run) then return true end
   run.job.updated_at = run.store.handle:now()
-  return run.store.handle:job_save(run.job)
+  return run.store.handle:replay_save(run.job)
 end
 
 
@@ -164,22 +166,22 @@ local function copy(t)
   return new
 end
 
--- Moves the page's letters and stores the job, in one commit. How many there
--- were.
+-- Moves the page's dead letters and stores the job, in one commit. How many
+-- there were.
 local function store_page(run, page)
   local o, n = run.o, #page.moves
   if o.dry_run then return n end
   if n == 0 then
-    local ok, message, code = save_job(run)
+    local ok, message, code = save_replay(run)
     return ok and n, message, code
   end
   return run.store.handle:dead_move(
-    run.dead.box, page.moves, o.to and o.to.handle, o.keep_attempts,
+    run.dead.dlq, page.moves, o.to and o.to.handle, o.keep_attempts,
     is_stored(run) and run.job or nil)
 end
 
 -- The job in hand moves on only when the page is stored, and counts, as the
--- stored one does, the letters that were still there.
+-- stored one does, the dead letters that were still there.
 local function commit(run, page)
   local before = run.job
   run.job = copy(before)
@@ -210,8 +212,8 @@ local function refresh(run)
   return counts
 end
 
--- Where letters were gone: of which groups they were is known if all are of
--- one.
+-- Where dead letters were gone: of which groups they were is known if all are
+-- of one.
 local function trim_groups(by_group, page)
   local group = next(by_group)
   if page.moved < #page.moves and group and not next(by_group, group) then
@@ -222,8 +224,8 @@ end
 
 local function groups_of(page)
   local by_group = copy(page.by_group or {})
-  for _, letter in ipairs(page.letters) do
-    local group = letter.group or ""
+  for _, dead_letter in ipairs(page.dead_letters) do
+    local group = dead_letter.group or ""
     by_group[group] = (by_group[group] or 0) + 1
   end
   return trim_groups(by_group, page)
@@ -249,8 +251,8 @@ end
 
 -- The loop.
 
--- Errors of one letter, not of the store.
-local OF_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
+-- Errors of one dead letter, not of the store.
+local OF_DEAD_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
 
 -- The next page, by what this one took.
 local function grow(run, page)
@@ -267,18 +269,18 @@ local function shrink(run, page, code)
   return true
 end
 
--- Commits a page. One that fails for a letter's sake is read again letter by
--- letter, until the one is found and counted.
+-- Commits a page. One that fails for a dead letter's sake is read again dead
+-- letter by dead letter, until the one is found and counted.
 local function carry_out(run, page)
   local ok, message, code = commit(run, page)
   if not ok and shrink(run, page, code) then return true end
-  if not ok and OF_LETTER[code] then
+  if not ok and OF_DEAD_LETTER[code] then
     if page.seen > 1 or page.by_group then
       run.single = page.seen
       return true
     end
-    page_of.fail(page, page.letters[1], message)
-    page.moves, page.letters = {}, {}
+    page_of.fail(page, page.dead_letters[1], message)
+    page.moves, page.dead_letters = {}, {}
     ok, message, code = commit(run, page)
   end
   if not ok then return nil, message, code end
@@ -288,8 +290,8 @@ local function carry_out(run, page)
   return true
 end
 
--- Whether letters are moved without a look at them. A dry run looks: what is
--- damaged would not move.
+-- Whether dead letters are moved without a look at them. A dry run looks:
+-- what is damaged would not move.
 local function is_blind(run)
   local o = run.o
   return not (o.where or o.transform or o.max_replays or o.rate or o.dry_run
@@ -299,13 +301,13 @@ end
 local function next_numbers(run, o)
   o.limit = min(run.size, run.left)
   local numbers, by_group, code =
-    run.store.handle:dead_numbers(run.dead.box, o)
+    run.store.handle:dead_numbers(run.dead.dlq, o)
   if not numbers then return nil, by_group, code end
   numbers.by_group = by_group
   return numbers
 end
 
-local function next_letters(run)
+local function next_dead_letters(run)
   local o, job = run.o, run.job
   local newest = o.order == "newest"
   local list = {
@@ -351,7 +353,7 @@ local function finish(run, state)
   local job = run.job
   job.state = state
   if state == FINISHED then job.cursor = max(job.cursor, job.upto) end
-  local ok, message, code = save_job(run)
+  local ok, message, code = save_replay(run)
   if not ok then return nil, message, code end
   return false
 end
@@ -366,13 +368,14 @@ end
 -- that. Whether there is more to do; nil, message, code after an error.
 ---@return boolean?, string?, string?
 function M.step(run, wait)
-  local letters, message, code = next_letters(run)
-  if not letters then return nil, message, code end
-  if #letters == 0 then return finish(run, FINISHED) end
+  local dead_letters, message, code = next_dead_letters(run)
+  if not dead_letters then return nil, message, code end
+  if #dead_letters == 0 then return finish(run, FINISHED) end
   local ok = true
   if wait then ok, message, code = wait(run) end
   if ok == false then return finish(run, STOPPED) end
-  if ok then ok, message, code = carry_out(run, page_of.plan(run, letters)) end
+  if ok then ok, message,
+    code = carry_out(run, page_of.plan(run, dead_letters)) end
   if not ok then return nil, message, code end
   if is_stopped(run) then return finish(run, STOPPED) end
   return true
@@ -395,7 +398,7 @@ end
 -- Raises when options exclude each other.
 function M.check(o)
   if o.job and o.order == "newest" then
-    compat.misuse("dead:replay: a job goes from the oldest letter on")
+    compat.misuse("dead:replay: a job goes from the oldest dead letter on")
   end
   if o.version and not o.transform then
     compat.misuse("dead:replay: version is of what transform returns")
@@ -410,9 +413,9 @@ local function queue_names(store)
   return set
 end
 
--- A run over the letters there are now. `read` lists pages of them.
+-- A run over the dead letters there are now. `read` lists pages of them.
 ---@param dead respool.dead
----@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param read fun(dead: respool.dead, o: table): respool.dead_letter[]?, ...
 ---@param o table options as the form keeps them
 ---@return table?, string?, string?
 function M.begin(dead, read, o)
@@ -434,9 +437,9 @@ function M.begin(dead, read, o)
   return run
 end
 
--- Moves letters of a box back to a queue.
+-- Moves dead letters of a DLQ back to a queue.
 ---@param dead respool.dead
----@param read fun(dead: respool.dead, o: table): respool.letter[]?, ...
+---@param read fun(dead: respool.dead, o: table): respool.dead_letter[]?, ...
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 function M.run(dead, read, given)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Pages of a replay: what is to become of letters that were listed, each
+-- Pages of a replay: what is to become of dead letters that were listed, each
 -- skipped, failed or to be moved. What a page does to the counts of its job is
 -- kept apart until it is committed.
 
@@ -11,42 +11,43 @@ local outcome = require "respool.support.outcome"
 local M = {}
 
 ---@class respool.replay_page
----@field cursor integer number of the last letter
+---@field cursor integer number of the last dead_letter
 ---@field seen integer
 ---@field skipped integer
 ---@field failed integer
 ---@field errors string[]
 ---@field moves table[]|integer[] as the core takes them
----@field letters respool.letter[] to be moved; none where only numbers are known
+---@field dead_letters respool.dead_letter[] to be moved; none where only numbers are known
 ---@field by_group table<string, integer>? of those
 ---@field moved integer? how many there were, once committed
 
 local function new_page(cursor)
   return {
     cursor = cursor, seen = 0, skipped = 0, failed = 0, errors = {},
-    moves = {}, letters = {},
+    moves = {}, dead_letters = {},
   }
 end
 
--- Counts a letter as failed.
+-- Counts a dead letter as failed.
 ---@param page respool.replay_page
----@param letter respool.letter
+---@param dead_letter respool.dead_letter
 ---@param err any
-function M.fail(page, letter, err)
+function M.fail(page, dead_letter, err)
   page.failed = page.failed + 1
-  table.insert(page.errors, ("letter %d: %s"):format(
-    letter.number, outcome.describe(err).text))
+  table.insert(page.errors, ("dead letter %d: %s"):format(
+    dead_letter.number, outcome.describe(err).text))
 end
 
-local function is_wanted(o, letter)
-  if o.max_replays and letter.replays >= o.max_replays then return false end
-  return not o.where or o.where(letter)
+local function is_wanted(o, dead_letter)
+  if o.max_replays
+    and dead_letter.replays >= o.max_replays then return false end
+  return not o.where or o.where(dead_letter)
 end
 
 -- A dry run tells what a move would.
-local function check_target(run, letter)
-  if not run.queues or run.o.to or run.queues[letter.queue] then return end
-  error(("there is no queue '%s'"):format(letter.queue), 0)
+local function check_target(run, dead_letter)
+  if not run.queues or run.o.to or run.queues[dead_letter.queue] then return end
+  error(("there is no queue '%s'"):format(dead_letter.queue), 0)
 end
 
 local function check_size(run, bytes)
@@ -59,11 +60,11 @@ local function check_size(run, bytes)
 end
 
 -- The payload's new bytes, or nil when they stay as they are.
-local function new_bytes(run, letter)
-  local o, payload = run.o, letter.payload
-  check_target(run, letter)
+local function new_bytes(run, dead_letter)
+  local o, payload = run.o, dead_letter.payload
+  check_target(run, dead_letter)
   if o.transform then
-    payload = o.transform(payload, letter)
+    payload = o.transform(payload, dead_letter)
     if payload == nil then error("transform returned nothing", 0) end
   end
   if o.to and o.to.check then o.to.check(payload) end
@@ -73,44 +74,45 @@ local function new_bytes(run, letter)
   return check_size(run, codec.encode(run.codec, payload))
 end
 
--- Looks at one letter: skipped, failed, or to be moved.
-local function plan_letter(run, page, letter)
-  page.cursor, page.seen = letter.number, page.seen + 1
-  local ok, wanted = compat.pcall(is_wanted, run.o, letter)
+-- Looks at one dead letter: skipped, failed, or to be moved.
+local function plan_dead_letter(run, page, dead_letter)
+  page.cursor, page.seen = dead_letter.number, page.seen + 1
+  local ok, wanted = compat.pcall(is_wanted, run.o, dead_letter)
   if ok and not wanted then
     page.skipped = page.skipped + 1
     return
   end
-  if letter.damaged then return M.fail(page, letter, "it is damaged") end
-  if not ok then return M.fail(page, letter, wanted) end
-  local made, bytes = compat.pcall(new_bytes, run, letter)
-  if not made then return M.fail(page, letter, bytes) end
-  table.insert(page.letters, letter)
+  if dead_letter.damaged then return M.fail(page, dead_letter,
+    "it is damaged") end
+  if not ok then return M.fail(page, dead_letter, wanted) end
+  local made, bytes = compat.pcall(new_bytes, run, dead_letter)
+  if not made then return M.fail(page, dead_letter, bytes) end
+  table.insert(page.dead_letters, dead_letter)
   table.insert(page.moves, {
-    letter.number, bytes, bytes and letter.header_bytes,
-    run.o.version or letter.version,
+    dead_letter.number, bytes, bytes and dead_letter.header_bytes,
+    run.o.version or dead_letter.version,
   })
 end
 
--- A page of letters that go back as they are, by their numbers. Should one
--- of them fail, the page is read again letter by letter.
+-- A page of dead letters that go back as they are, by their numbers. Should one
+-- of them fail, the page is read again dead letter by dead letter.
 local function plan_numbers(numbers)
   local page = new_page(numbers[#numbers])
   page.seen, page.moves, page.by_group = #numbers, numbers, numbers.by_group
   return page
 end
 
--- What is to be done with letters that were listed: of those that are moved at
--- once, as many as are left of the limit.
+-- What is to be done with dead letters that were listed: of those that are
+-- moved at once, as many as are left of the limit.
 ---@param run table of replay.begin()
----@param letters respool.letter[]|integer[] numbers have a field `by_group`
+---@param dead_letters respool.dead_letter[]|integer[] numbers have a field `by_group`
 ---@return respool.replay_page
-function M.plan(run, letters)
-  if letters.by_group then return plan_numbers(letters) end
+function M.plan(run, dead_letters)
+  if dead_letters.by_group then return plan_numbers(dead_letters) end
   local page = new_page(run.job.cursor)
-  for _, letter in ipairs(letters) do
+  for _, dead_letter in ipairs(dead_letters) do
     if #page.moves >= run.left then break end
-    plan_letter(run, page, letter)
+    plan_dead_letter(run, page, dead_letter)
   end
   return page
 end

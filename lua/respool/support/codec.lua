@@ -90,8 +90,8 @@ function M.headers(bytes)
   return headers
 end
 
--- Decodes an item or a letter in place. Its headers stay beside as bytes; what
--- is damaged has no payload.
+-- Decodes an item or a dead letter in place. Its headers stay beside as
+-- bytes; what is damaged has no payload.
 ---@param codec respool.codec
 ---@param record table as the core gives it
 ---@return table record

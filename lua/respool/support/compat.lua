@@ -7,7 +7,7 @@ local core = require "respool.core"
 local M = {}
 
 -- Errors of misuse are raised at the innermost line outside this directory.
-core.home(debug.getinfo(1, "S").source)
+core.home((debug.getinfo(1, "S").source:gsub("support/", "")))
 
 ---@type fun(message: string)
 M.misuse = core.misuse

@@ -253,7 +253,7 @@ function M.encode(value, indent)
   return write(value, indent, 0)
 end
 
--- A copy of an item or a letter for JSON: without the stored bytes, unless
+-- A copy of an item or a dead letter for JSON: without the stored bytes, unless
 -- there is no payload, and with its history as a list.
 ---@param record table
 ---@return table

@@ -141,7 +141,7 @@ function M.string(value)
   return nil, "a string"
 end
 
--- Names of queues, boxes and jobs.
+-- Names of queues, DLQs and jobs.
 function M.name(value)
   if type(value) == "string" and #value >= 1 and #value <= 255
      and not value:find("\0", 1, true) then

@@ -7,17 +7,17 @@ local options = require "respool.support.options"
 
 local M = {}
 
--- The verdicts of the core.
+-- The outcomes of the core.
 M.NONE, M.DONE, M.RETRY, M.RELEASE, M.SNOOZE, M.DEAD, M.DROP
   = 0, 1, 2, 3, 4, 5, 6
 
 -- Outcomes as values: their fields are those of a mark.
 ---@class respool.outcome
----@field verdict integer
+---@field kind integer
 ---@field delay number?
 ---@field error any
 ---@field group string?
----@field box string?
+---@field dlq string?
 local Outcome = {}
 
 ---@param value any
@@ -43,13 +43,13 @@ local RETRY = {
   group = options.string,
 }
 local DEAD = {
-  of = "respool.dead", error = any, group = options.string, box = options.name,
+  of = "respool.dead", error = any, group = options.string, dlq = options.name,
 }
 local DROP = { of = "respool.drop", error = any }
 
-local function make(verdict, form, given)
+local function make(kind, form, given)
   local outcome = options.read(form, given, 1)
-  outcome.verdict = verdict
+  outcome.kind = kind
   return setmetatable(outcome, Outcome)
 end
 
@@ -61,14 +61,14 @@ function M.retry(given)
   return make(M.RETRY, RETRY, given)
 end
 
--- It failed for good: a letter now.
----@param given { error: any, group: string?, box: string? }?
+-- It failed for good: a dead letter now.
+---@param given { error: any, group: string?, dlq: string? }?
 ---@return respool.outcome
 function M.dead(given)
   return make(M.DEAD, DEAD, given)
 end
 
--- It failed for good and is not worth a letter.
+-- It failed for good and is not worth a dead letter.
 ---@param given { error: any }?
 ---@return respool.outcome
 function M.drop(given)
@@ -80,13 +80,13 @@ end
 ---@return respool.outcome
 function M.snooze(seconds)
   options.argument(1, "respool.snooze", seconds, options.seconds)
-  return setmetatable({ verdict = M.SNOOZE, delay = seconds }, Outcome)
+  return setmetatable({ kind = M.SNOOZE, delay = seconds }, Outcome)
 end
 
 -- Ready again at once; nothing is spent.
 ---@return respool.outcome
 function M.release()
-  return setmetatable({ verdict = M.RELEASE }, Outcome)
+  return setmetatable({ kind = M.RELEASE }, Outcome)
 end
 
 

@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Dumps: letters of a box, or items of a queue, handed batch by batch to a
+-- Dumps: dead letters of a DLQ, or items of a queue, handed batch by batch to a
 -- writer of the user's. They are copied, or with `remove` moved: then what
 -- the writer has accepted is removed, and nothing else. A crash in between
 -- leaves a record in both places, never in none.
 --
--- What is damaged is counted. A letter is copied with the bytes there are and
--- `damaged`, but not moved: nobody could make an item of it again. An item is
--- not copied; one that a move meets becomes a letter, of which the queue's
--- on_dead tells.
+-- What is damaged is counted. A dead letter is copied with the bytes there
+-- are and `damaged`, but not moved: nobody could make an item of it again. An
+-- item is not copied; one that a move meets becomes a dead letter, of which
+-- the queue's on_dead tells.
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
@@ -39,11 +39,11 @@ local M = {}
 --- that it accepted before; second, tickets of those that are still there
 
 ---@class respool.dump_options
----@field store respool.store? of a box given by name
----@field box string|respool.dead? the letters to dump; or
+---@field store respool.store? of a dlq given by name
+---@field dlq string|respool.dead? the dead_letters to dump; or
 ---@field queue respool.queue? the queue whose items to dump
----@field codec any? of letters of a box given by name
----@field group string? of letters
+---@field codec any? of dead_letters of a dlq given by name
+---@field group string? of dead_letters
 ---@field limit integer? records at most
 ---@field remove boolean? moves what the writer has accepted
 ---@field follow boolean? goes on with what comes, until it is stopped
@@ -58,9 +58,9 @@ local M = {}
 ---@field written integer accepted by the writer
 ---@field removed integer
 ---@field known integer removed, as they had been written by an earlier dump
----@field lost integer written, but not removed: letters that somebody else
+---@field lost integer written, but not removed: dead_letters that somebody else
 --- took meanwhile, items that were handed out to others
----@field damaged integer letters copied as mere bytes or not moved, items not
+---@field damaged integer dead_letters copied as mere bytes or not moved, items not
 --- copied
 ---@field damaged_numbers integer[] the first hundred of these
 ---@field batches integer
@@ -77,14 +77,14 @@ local function writer(value)
   return nil, "a function or a table with a function 'write'"
 end
 
-local function box(value)
+local function dlq(value)
   return options.name(value) or options.dead(value),
-    "the name of a box, or dead letters such as queue.dead"
+    "the name of a DLQ, or dead letters such as queue.dead"
 end
 
 local FORM = {
   of = "respool.dump",
-  store = options.store, box = box, queue = options.queue, codec = codec.kind,
+  store = options.store, dlq = dlq, queue = options.queue, codec = codec.kind,
   group = options.string, limit = options.whole(1, huge),
   remove = options.boolean, follow = options.boolean,
   capacity = options.whole(1, 2^31), interval = options.seconds,
@@ -95,12 +95,12 @@ local CAPACITY, SLICE = 500, 0.05
 
 local function check(o)
   if not o.writer then compat.misuse "respool.dump: a 'writer' is needed" end
-  if (o.box == nil) == (o.queue == nil) then
-    compat.misuse "respool.dump: either a 'box' or a 'queue' is needed"
-  elseif type(o.box) == "string" and not o.store then
-    compat.misuse "respool.dump: a 'box' by name needs its 'store'"
+  if (o.dlq == nil) == (o.queue == nil) then
+    compat.misuse "respool.dump: either a 'DLQ' or a 'queue' is needed"
+  elseif type(o.dlq) == "string" and not o.store then
+    compat.misuse "respool.dump: a 'DLQ' by name needs its 'store'"
   elseif o.queue and o.group then
-    compat.misuse "respool.dump: option 'group' is for letters"
+    compat.misuse "respool.dump: option 'group' is for dead letters"
   elseif o.queue and o.follow and not o.remove then
     compat.misuse "respool.dump: of a queue, 'follow' needs 'remove'"
   end
@@ -108,11 +108,11 @@ end
 
 local function open_source(o)
   if o.queue then return source_of.items(o.queue, o, o.writer.patience) end
-  local dead = o.box
+  local dead = o.dlq
   if type(dead) == "string" then
     dead = o.store:dead(dead, { codec = o.codec })
   end
-  return source_of.letters(dead, o)
+  return source_of.dead_letters(dead, o)
 end
 
 
@@ -303,8 +303,8 @@ end
 -- Where records come from; restore() tells them apart by it.
 ---@class respool.origin
 ---@field store string id of the store
----@field kind "letters"|"items"
----@field source string the box, or the queue
+---@field kind "dead_letters"|"items"
+---@field source string the dlq, or the queue
 ---@field codec string name of the codec of the payloads
 ---@field moved boolean whether they are removed once they are accepted
 
@@ -355,7 +355,7 @@ local function dump(o, source)
   return d.counts
 end
 
--- Dumps a box or a queue. Returns counts; after an error, those up to it as a
+-- Dumps a DLQ or a queue. Returns counts; after an error, those up to it as a
 -- fourth value: all that was accepted is removed then, if it was to be.
 ---@param given respool.dump_options
 ---@return respool.dump_counts?, string?, string?, respool.dump_counts?

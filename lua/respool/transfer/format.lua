@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
--- Archives: dumped letters or items as bytes, drawn in doc/archive.md. A
+-- Archives: dumped dead letters or items as bytes, drawn in doc/archive.md. A
 -- header, records, and an end that counts them, as JSON Lines or as a CBOR
 -- sequence (RFC 8742). Each bears a checksum of itself and of all before it,
 -- so that what is changed, missing, doubled or cut off is found where it is.
 --
--- A record is a letter or an item as the store lists them, with
+-- A record is a dead letter or an item as the store lists them, with
 -- `bytes`, `header_bytes` and `original_bytes` as stored. The CBOR form keeps
 -- these; the JSON form shows what they mean where nothing is lost by it.
 
@@ -21,11 +21,11 @@ M.FORMAT = 1
 
 ---@class respool.archive_header
 ---@field format integer
----@field kind "letters"|"items"
+---@field kind "dead_letters"|"items"
 ---@field codec string of the payloads
 ---@field version integer of the payloads; a record may say another
 ---@field store string id of the store they come from
----@field source string the box, or the queue
+---@field source string the dlq, or the queue
 ---@field moved boolean whether the dump was to remove them from there
 ---@field first integer number or id of the first record
 ---@field made_at number
@@ -269,7 +269,7 @@ local function entry(self, what)
   return text
 end
 
-local KINDS = { letters = true, items = true }
+local KINDS = { dead_letters = true, items = true }
 
 local function check_header(header)
   if type(header) ~= "table" or header.respool ~= "archive"
@@ -316,8 +316,8 @@ local function is_text(value)
   return value == nil or type(value) == "string"
 end
 
--- Whether a record can be told from others. A letter that is damaged may have
--- nothing but its number.
+-- Whether a record can be told from others. A dead letter that is damaged may
+-- have nothing but its number.
 local function is_named(r)
   return is_number(r.number) and (r.pushed_at == nil or is_number(r.pushed_at))
     or is_number(r.id) and is_number(r.pushed_at)
@@ -371,7 +371,7 @@ local function is_set_aside(record)
     and record.pushed_at == nil
 end
 
--- Why a record cannot be pushed, if it is one of a letter whose payload is
+-- Why a record cannot be pushed, if it is one of a dead letter whose payload is
 -- lost. Archives that do not say `damaged` are older.
 ---@param record table
 ---@return string?
@@ -390,13 +390,13 @@ local function milliseconds(seconds)
   return seconds and ("%.0f"):format(seconds * 1000) or ""
 end
 
--- What tells a letter or item from all others of its store, whatever became
--- of the store meanwhile: 8 bytes.
+-- What tells a dead letter or item from all others of its store, whatever
+-- became of the store meanwhile: 8 bytes.
 ---@param record table
 ---@return string
 function M.print(record)
   return sum(table.concat({
-    record.number and "letter" or "item", record.queue or "",
+    record.number and "dead_letter" or "item", record.queue or "",
     ("%.0f"):format(record.number or 0), ("%.0f"):format(record.id or 0),
     milliseconds(record.pushed_at), milliseconds(record.died_at),
   }, "\0"))

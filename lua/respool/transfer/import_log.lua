@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- What has been restored: so that each letter or item of a store is pushed to
--- a queue once, whatever is restored twice: a file by mistake, one that was
--- half done when the process was killed, or two files that overlap.
+-- What has been restored: so that each dead letter or item of a store is
+-- pushed to a queue once, whatever is restored twice: a file by mistake, one
+-- that was half done when the process was killed, or two files that overlap.
 --
 -- The queue ".imports" of the target's store keeps a chart for each
 -- 1,024 numbers of an origin: an item that is never due, whose key names

@@ -54,7 +54,7 @@ end
 ---@return string
 function M.name(record, at)
   local of = type(record) == "table" and record or {}
-  if NUMBER(of.number) then return ("letter %.0f"):format(of.number) end
+  if NUMBER(of.number) then return ("dead letter %.0f"):format(of.number) end
   if NUMBER(of.id) then return ("item %.0f"):format(of.id) end
   return ("record %d"):format(at)
 end
@@ -78,7 +78,7 @@ local function headers(record)
   return core.cbor.encode(record.headers)
 end
 
--- What an item still has to live; a letter's time has come already.
+-- What an item still has to live; a dead letter's time has come already.
 local function times(queue, record)
   local now, o = queue.store:now(), {}
   if record.number then return o end

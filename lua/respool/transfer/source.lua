@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: MIT
 --
--- Sources: what a dump reads from, and takes away from when it moves. Letters
--- are listed by number and removed; items are looked at or, to be moved,
--- taken and put off, so that nobody else is handed what is being dumped.
+-- Sources: what a dump reads from, and takes away from when it moves. Dead
+-- letters are listed by number and removed; items are looked at or, to be
+-- moved, taken and put off, so that nobody else is handed what is being
+-- dumped.
 --
 -- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
 -- payload, headers and original. ticket(record) is what stands for it once it
 -- is written: what remove() wants of it. The field `damaged` of a list that
--- next() returns tells numbers that cannot be read: of letters, those in the
--- list that are damaged; of items, which are not in it.
+-- next() returns tells numbers that cannot be read: of dead letters, those in
+-- the list that are damaged; of items, which are not in it.
 
 local core = require "respool.core"
 local codec = require "respool.support.codec"
@@ -16,15 +17,15 @@ local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
 
 local min, max, huge = math.min, math.max, math.huge
-local lots = core.lot
+local batches = core.batch
 
 local M = {}
 
 ---@class respool.source
 ---@field store respool.store
 ---@field codec respool.codec
----@field kind "letters"|"items"
----@field name string the box, or the queue
+---@field kind "dead_letters"|"items"
+---@field name string the dlq, or the queue
 ---@field total integer how many records there were when it began
 
 local PAGE = 100  -- records read at once
@@ -58,7 +59,7 @@ local function in_chunks(tickets, remove)
 end
 
 
--- Letters.
+-- Dead letters.
 
 local Letters = {}
 Letters.__index = Letters
@@ -71,26 +72,26 @@ local function last_number(source)
   return list[1] and list[1].number or 0
 end
 
--- Letters of one process at a time are moved: they have no lease.
+-- Dead letters of one process at a time are moved: they have no lease.
 local function lock(store)
   if store.path == ":memory:" then return { unlock = function() end } end
   local held, message, code = core.file.lock(store.path .. "/dump.lock")
   if held then return held end
   if code == "LOCKED" then
-    message = ("another dump is moving letters of store '%s'"):format(
+    message = ("another dump is moving dead letters of store '%s'"):format(
       store.path)
   end
   return nil, message, code
 end
 
--- The letters of a box. With `follow` also those that come later.
+-- The dead letters of a DLQ. With `follow` also those that come later.
 ---@param dead respool.dead
 ---@param o { group: string?, remove: boolean?, follow: boolean? }
 ---@return respool.source?, string?, string?
-function M.letters(dead, o)
+function M.dead_letters(dead, o)
   local source = setmetatable({
-    store = dead.store, codec = dead.codec, kind = "letters",
-    name = dead.box, group = o.group, after = 0,
+    store = dead.store, codec = dead.codec, kind = "dead_letters",
+    name = dead.dlq, group = o.group, after = 0,
   }, Letters)
   local message, code
   source.total, message, code = dead:count()
@@ -105,10 +106,10 @@ function M.letters(dead, o)
   return source
 end
 
-local function damaged_of(letters)
+local function damaged_of(dead_letters)
   local numbers = {}
-  for _, letter in ipairs(letters) do
-    if letter.damaged then numbers[#numbers + 1] = letter.number end
+  for _, dead_letter in ipairs(dead_letters) do
+    if dead_letter.damaged then numbers[#numbers + 1] = dead_letter.number end
   end
   return numbers
 end
@@ -132,7 +133,7 @@ function Letters.ticket(_, record)
   return record.number
 end
 
--- Removes letters; how many there were.
+-- Removes dead letters; how many there were.
 ---@return integer?, string?, string?
 function Letters:remove(tickets)
   return in_chunks(tickets, function(numbers)
@@ -149,7 +150,7 @@ function Letters:get(number)
   return nil, message, code
 end
 
--- Letters are held by nobody.
+-- Dead letters are held by nobody.
 function Letters.is_late()
   return false
 end
@@ -219,21 +220,22 @@ local KEPT = {
   "key", "pushed_at", "expires_at", "error", "headers", "original", "memo",
 }
 
-local function read_item(source, lot, i)
+local function read_item(source, batch, i)
   local item = { queue = source.name, state = "ready" }
   for _, name in ipairs(KEPT) do
-    item[name] = lots.field(lot, i, lots.fields[name])
+    item[name] = batches.field(batch, i, batches.fields[name])
   end
-  item.bytes = lots.bytes(lot, i)
+  item.bytes = batches.bytes(batch, i)
   return present(source, item)
 end
 
--- The items of a lot, once they are put off.
-local function hold(source, lot)
+-- The items of a batch, once they are put off.
+local function hold(source, batch)
   local list = {}
-  for i = 1, #lot do list[i] = read_item(source, lot, i) end
-  local ok, message, code = lots.mark_rest(lot, outcome.SNOOZE, source.hold)
-  if ok then ok, message, code = lot:close() end
+  for i = 1, #batch do list[i] = read_item(source, batch, i) end
+  local ok, message,
+    code = batches.mark_rest(batch, outcome.SNOOZE, source.hold)
+  if ok then ok, message, code = batch:close() end
   if not ok then return nil, message, code end
   source.since = source.since or source.store:now()
   source.left = source.left - #list
@@ -245,9 +247,9 @@ end
 function Taken:next(limit)
   local o = { items = min(limit, PAGE, self.left), bytes = 4 * 2^20 }
   if o.items <= 0 then return {} end
-  local lot, message, code = take.take(self.queue, o)
-  if not lot then return nil, message, code end
-  return hold(self, lot)
+  local batch, message, code = take.take(self.queue, o)
+  if not batch then return nil, message, code end
+  return hold(self, batch)
 end
 
 function Taken.ticket(_, item)
@@ -255,7 +257,7 @@ function Taken.ticket(_, item)
 end
 
 -- Removes items; how many were there, and handed out to nobody meanwhile.
--- From the last to the first, as letters.
+-- From the last to the first, as dead letters.
 ---@return integer?, string?, string?
 function Taken:remove(tickets)
   local removed, message, code = in_chunks(tickets, function(ids)

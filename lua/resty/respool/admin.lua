@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Queues, items, boxes and letters as JSON, below the path `prefix`:
+-- Queues, items, DLQs and dead letters as JSON, below the path `prefix`:
 --
 --   GET    queues   queues/NAME   queues/NAME/items?limit=
---   GET    boxes    boxes/NAME/groups
---   GET    boxes/NAME/letters?limit=&after=&group=&order=newest
---   GET    boxes/NAME/letters/N
---   DELETE boxes/NAME/letters/N
---   POST   boxes/NAME/letters/N/retry
---   POST   boxes/NAME/replay?limit=&group=
+--   GET    DLQs    DLQs/NAME/groups
+--   GET    DLQs/NAME/dead letters?limit=&after=&group=&order=newest
+--   GET    DLQs/NAME/dead letters/N
+--   DELETE DLQs/NAME/dead letters/N
+--   POST   DLQs/NAME/dead letters/N/retry
+--   POST   DLQs/NAME/replay?limit=&group=
 --
 -- Whoever reaches the location may do all of this. A request that is not
 -- understood to the last parameter does nothing.
@@ -74,48 +74,48 @@ local function list_items(store, name, o)
   reply.answer(200, { items = records(items) })
 end
 
-local function list_boxes(store)
-  local names, message, code = store:boxes()
+local function list_dlqs(store)
+  local names, message, code = store:dead_letter_queues()
   local list = list_of {}
   for i, name in ipairs(names or {}) do
     local n
     n, message, code = store:dead(name):count()
     if not n then return reply.fail(message, code) end
-    list[i] = { name = name, letters = n }
+    list[i] = { name = name, dead_letters = n }
   end
   if not names then return reply.fail(message, code) end
-  reply.answer(200, { boxes = list })
+  reply.answer(200, { dead_letter_queues = list })
 end
 
-local function list_letters(store, box, o)
-  local letters, message, code = store:dead(box):list {
+local function list_dead_letters(store, dlq, o)
+  local dead_letters, message, code = store:dead(dlq):list {
     after = o.after, group = o.group, limit = o.limit or PAGE,
     descending = o.order == "newest",
   }
-  if not letters then return reply.fail(message, code) end
-  reply.answer(200, { letters = records(letters) })
+  if not dead_letters then return reply.fail(message, code) end
+  reply.answer(200, { dead_letters = records(dead_letters) })
 end
 
-local function list_groups(store, box)
-  local groups, message, code = store:dead(box):groups()
+local function list_groups(store, dlq)
+  local groups, message, code = store:dead(dlq):groups()
   if not groups then return reply.fail(message, code) end
   reply.answer(200, { groups = list_of(groups) })
 end
 
-local function show_letter(store, box, _, number)
-  local letter, message, code = store:dead(box):get(number)
-  if not letter then return reply.fail(message, code) end
-  reply.answer(200, json.record(letter))
+local function show_dead_letter(store, dlq, _, number)
+  local dead_letter, message, code = store:dead(dlq):get(number)
+  if not dead_letter then return reply.fail(message, code) end
+  reply.answer(200, json.record(dead_letter))
 end
 
-local function retry_letter(store, box, _, number)
-  local ok, message, code = store:dead(box):retry(number)
+local function retry_dead_letter(store, dlq, _, number)
+  local ok, message, code = store:dead(dlq):retry(number)
   if not ok then return reply.fail(message, code) end
   reply.answer(200, { number = number, retried = true })
 end
 
-local function remove_letter(store, box, _, number)
-  local ok, message, code = store:dead(box):remove(number)
+local function remove_dead_letter(store, dlq, _, number)
+  local ok, message, code = store:dead(dlq):remove(number)
   if not ok then return reply.fail(message, code) end
   reply.answer(200, { number = number, removed = true })
 end
@@ -128,11 +128,11 @@ local function fail_replay(message, code, counts)
   reply.fail(message, code, counts)
 end
 
-local function replay_box(store, box, o)
-  local where = o.group and function(letter)
-    return (letter.group or "") == o.group
+local function replay_dlq(store, dlq, o)
+  local where = o.group and function(dead_letter)
+    return (dead_letter.group or "") == o.group
   end
-  local counts, message, code, so_far = store:dead(box):replay {
+  local counts, message, code, so_far = store:dead(dlq):replay {
     limit = o.limit, where = where,
   }
   if not counts then return fail_replay(message, code, so_far) end
@@ -160,7 +160,7 @@ end
 local number = whole(1, LARGEST)
 local limit = whole(1, MOST)
 
-local LETTERS = {
+local DEAD_LETTERS = {
   limit = limit, after = whole(0, LARGEST), group = text,
   order = options.choice { newest = "newest", oldest = "oldest" },
 }
@@ -207,20 +207,23 @@ end
 -- Requests.
 
 -- By method and path, with the parameters taken; a NAME is any one segment, a
--- NUMBER is one of a letter.
+-- NUMBER is one of a dead letter.
 local ROUTES = {
   { "GET", "queues", fn = list_queues },
   { "GET", "queues", "NAME", fn = show_queue },
   { "GET", "queues", "NAME", "items", fn = list_items,
     takes = { limit = limit } },
-  { "GET", "boxes", fn = list_boxes },
-  { "GET", "boxes", "NAME", "letters", fn = list_letters, takes = LETTERS },
-  { "GET", "boxes", "NAME", "groups", fn = list_groups },
-  { "POST", "boxes", "NAME", "replay", fn = replay_box,
+  { "GET", "dead", fn = list_dlqs },
+  { "GET", "dead", "NAME", "items", fn = list_dead_letters,
+    takes = DEAD_LETTERS },
+  { "GET", "dead", "NAME", "groups", fn = list_groups },
+  { "POST", "dead", "NAME", "replay", fn = replay_dlq,
     takes = { limit = number, group = text } },
-  { "GET", "boxes", "NAME", "letters", "NUMBER", fn = show_letter },
-  { "DELETE", "boxes", "NAME", "letters", "NUMBER", fn = remove_letter },
-  { "POST", "boxes", "NAME", "letters", "NUMBER", "retry", fn = retry_letter },
+  { "GET", "dead", "NAME", "items", "NUMBER", fn = show_dead_letter },
+  { "DELETE", "dead", "NAME", "items", "NUMBER",
+    fn = remove_dead_letter },
+  { "POST", "dead", "NAME", "items", "NUMBER", "retry",
+    fn = retry_dead_letter },
 }
 
 local function as_it_is(segment)

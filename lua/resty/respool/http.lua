@@ -29,9 +29,9 @@ core.home(debug.getinfo(1, "S").source)
 local M = {}
 
 
--- Intake.
+-- Receive.
 
----@class respool.intake_options
+---@class respool.receiver_options
 ---@field store string|respool.store
 ---@field open respool.open_options? of a path
 ---@field queue string
@@ -52,7 +52,7 @@ local function push_kind(value)
   return value
 end
 
-local INTAKE = {
+local RECEIVER = {
   of = "http.intake",
   store = resty.store_kind, open = options.table, queue = options.name,
   options = options.table, max_body = options.size, json = options.boolean,
@@ -102,8 +102,8 @@ end
 -- The options, of which the queue's are checked, whoever has opened it. Its
 -- handle is shared by requests: what these bring of functions is their own.
 local function read_options(given)
-  local o = options.read(INTAKE, given, 1)
-  reply.need(INTAKE, o, "store", "queue")
+  local o = options.read(RECEIVER, given, 1)
+  reply.need(RECEIVER, o, "store", "queue")
   local kept, shared = options.read(policy.form, o.options, 1), {}
   if kept.buffer then
     compat.misuse "http.intake: a buffered push is not on disk with its 202"
@@ -159,8 +159,8 @@ end
 -- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 422
 -- what `check`, `push` or the codec raised, or options of `push` that are none;
 -- 429 the queue is full: come back; 503 the store cannot store.
----@param given respool.intake_options
-function M.intake(given)
+---@param given respool.receiver_options
+function M.receive(given)
   local o = read_options(given)
   if not reply.allows "POST" then return end
   local body = read_body(o.max_body or MAX_BODY)
@@ -201,7 +201,7 @@ function M.health(given)
   reply.answer(health.status == "unhealthy" and 503 or 200, health)
 end
 
--- Queues and letters as JSON: see resty/respool/admin.lua.
+-- Queues and dead letters as JSON: see resty/respool/admin.lua.
 M.admin = admin.serve
 
 return M

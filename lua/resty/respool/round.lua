@@ -13,12 +13,12 @@
 
 local core = require "respool.core"
 local item = require "respool.consume.item"
-local lot_of = require "respool.consume.batch"
+local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
-local verdict = require "respool.consume.decide"
+local kind = require "respool.consume.decide"
 
-local lots = core.lot
+local batches = core.batch
 local max, min = math.max, math.min
 
 core.home(debug.getinfo(1, "S").source)
@@ -33,7 +33,7 @@ local LATE = 1 -- seconds after which a timer that was armed does not come
 
 -- `round`: the one it is at work in, or nil
 ---@class respool.consumer
----@field queue respool.queue its own handle, so that its lots are told apart
+---@field queue respool.queue its own handle, so that its batches are told apart
 ---@field round respool.round?
 ---@field thread thread?
 
@@ -110,7 +110,7 @@ end
 local function work(consumer, round)
   local worker = round.worker
   local ok, counts = pcall(consumer.queue.work, consumer.queue, worker.handle,
-                           { lot = worker.lot, max = share(worker),
+                           { batch = worker.batch, max = share(worker),
                              wait = IDLE })
   if ok and counts then
     round.items = round.items + counts.items
@@ -151,50 +151,50 @@ local function forget(consumer)
   consumer.round, consumer.thread = nil, nil
 end
 
--- The open lots of consumers.
+-- The open batches of consumers.
 local function held(consumers)
   local list, queues = {}, {}
   for _, consumer in ipairs(consumers) do queues[consumer.queue] = true end
   local any = consumers[1]
-  for lot in pairs(any and any.queue.store.lots or {}) do
-    if queues[lots.beside(lot).queue] and not lots.closed(lot) then
-      list[#list + 1] = lot
+  for batch in pairs(any and any.queue.store.batches or {}) do
+    if queues[batches.beside(batch).queue] and not batches.closed(batch) then
+      list[#list + 1] = batch
     end
   end
   return list
 end
 
-local function close(lot, open)
-  open[lot] = true
-  local ok, message = lot:close()
-  if not ok and open[lot] then
+local function close(batch, open)
+  open[batch] = true
+  local ok, message = batch:close()
+  if not ok and open[batch] then
     ngx.log(ngx.ERR, "respool: ", message)
   end
-  open[lot] = nil
+  open[batch] = nil
 end
 
--- Settles what is marked in lots and releases the rest: all at once, to share
--- commits. What could not be in time is left to its lease.
+-- Settles what is marked in batches and releases the rest: all at once, to
+-- share commits. What could not be in time is left to its lease.
 local function release(round, list)
   local open, n, ends = {}, 0, now() + RELEASE
-  for _, lot in ipairs(list) do ngx.thread.spawn(close, lot, open) end
+  for _, batch in ipairs(list) do ngx.thread.spawn(close, batch, open) end
   while next(open) and now() < ends do pause(round, SOON) end
-  for lot in pairs(open) do
-    open[lot], n = nil, n + 1
-    lot_of.shut(lot)
+  for batch in pairs(open) do
+    open[batch], n = nil, n + 1
+    batch_of.shut(batch)
   end
   if n > 0 then
-    log(round.worker, "lots not released in time, whose leases run out by "
+    log(round.worker, "batches not released in time, whose leases run out by "
         .. "themselves: ", n)
   end
 end
 
 
 -- What a consumer was at when its thread ended.
-local function fail_in_hand(lot, why)
-  local i = lots.beside(lot).served + 1
-  if i <= #lot and lots.verdict(lot, i) == outcome.NONE then
-    verdict.fail(lots.beside(lot).queue, item.new(lot, i), why)
+local function fail_in_hand(batch, why)
+  local i = batches.beside(batch).served + 1
+  if i <= #batch and batches.kind(batch, i) == outcome.NONE then
+    kind.fail(batches.beside(batch).queue, item.new(batch, i), why)
   end
 end
 
@@ -203,8 +203,8 @@ local function recover(round, consumers, why)
   log(round.worker, why)
   local list = held(consumers)
   for _, consumer in ipairs(consumers) do forget(consumer) end
-  for _, lot in ipairs(list) do
-    local ok, message = pcall(fail_in_hand, lot, why)
+  for _, batch in ipairs(list) do
+    local ok, message = pcall(fail_in_hand, batch, why)
     if not ok then log(round.worker, message) end
   end
   release(round, list)

@@ -97,11 +97,12 @@ end
 local NAMES = {
   flush = "a flush", drain = "a flush", push_many = "a durable push",
   push = "a durable push", commit = "a commit", queue = "opening a queue",
-  stat = "store:stats", probe = "store:health", dead_move = "moving letters",
-  dead_list = "listing letters", dead_numbers = "listing letters",
-  dead_groups = "listing groups", dead_purge = "purging letters",
-  dead_remove = "removing letters", drop = "dropping a queue",
-  job_save = "a replay", job_remove = "removing a job",
+  stat = "store:stats", probe = "store:health",
+    dead_move = "moving dead letters",
+  dead_list = "listing dead letters", dead_numbers = "listing dead letters",
+  dead_groups = "listing groups", dead_purge = "purging dead letters",
+  dead_remove = "removing dead letters", drop = "dropping a queue",
+  replay_save = "a replay", replay_remove = "removing a job",
   browse = "listing items", settle = "a settle", take = "a take",
 }
 
@@ -186,7 +187,7 @@ local METHODS = {
   store = core.methods "respool.store",
   buffer = core.methods "respool.buffer",
   transaction = core.methods "respool.transaction",
-  lot = core.lot,
+  batch = core.batch,
 }
 
 local flush_in_place = METHODS.store.flush

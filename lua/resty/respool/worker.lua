@@ -24,7 +24,7 @@ local M = {}
 ---@field options table? of the queue
 ---@field handle respool.handler?
 ---@field concurrency integer? handlers at a time, of this process; 1
----@field lot integer? items that each takes at once; 10, if ordered 1
+---@field batch integer? items that each takes at once; 10, if ordered 1
 ---@field deadline number? seconds that a handler may go on when nginx wants
 --- the worker to end; 5
 
@@ -37,18 +37,18 @@ local FORM = {
   options = options.table,
   handle = options.callable,
   concurrency = options.whole(1, 1000),
-  lot = work.form.lot,
+  batch = work.form.batch,
   deadline = options.seconds,
 }
 
-local LOT, DEADLINE = 10, 5
+local BATCH, DEADLINE = 10, 5
 local CARE = 1 -- seconds between looks whether all is well
 
 -- `before`: the round before, while consumers are at work in it
 ---@class respool.worker
 ---@field store respool.store
 ---@field handle respool.handler
----@field lot integer
+---@field batch integer
 ---@field deadline number
 ---@field consumers respool.consumer[]
 ---@field stopping boolean
@@ -89,9 +89,9 @@ local function new_consumer(worker, job)
   return { queue = queue }
 end
 
-local function default_lot(queue)
+local function default_batch(queue)
   local config = queue:config()
-  return config and config.ordered and 1 or LOT
+  return config and config.ordered and 1 or BATCH
 end
 
 -- Only one of nginx's workers replays in the background.
@@ -123,7 +123,7 @@ function M.start(given)
     worker.consumers[i], message, code = new_consumer(worker, job)
     if not worker.consumers[i] then return nil, message, code end
   end
-  worker.lot = o.lot or default_lot(worker.consumers[1].queue)
+  worker.batch = o.batch or default_batch(worker.consumers[1].queue)
   replay(worker, job)
   local ok
   ok, message = ngx.timer.every(CARE, look_after, worker)
