@@ -23,7 +23,7 @@ local function receivers(by_path)
   local parts = { ADMIN }
   for path, options in pairs(by_path) do
     parts[#parts + 1] = ([[location = /%s { content_by_lua_block {
-      require("resty.respool.http").intake { store = "${store}", %s } } }]])
+      require("resty.respool.http").receive { store = "${store}", %s } } }]])
       :format(path, options)
   end
   return table.concat(parts, "\n")
@@ -61,13 +61,13 @@ end
 
 local FACE = [[
   location = /orders { content_by_lua_block {
-    require("resty.respool.http").intake {
+    require("resty.respool.http").receive {
       store = "${store}", queue = "orders", json = true, max_body = 100,
       options = { max_items = 3, max_attempts = 1, check = function(order)
         if order.bad then error("it is bad", 0) end end },
       push = function(order) return { key = order.key } end } } }
   location = /raw { content_by_lua_block {
-    require("resty.respool.http").intake {
+    require("resty.respool.http").receive {
       store = "${store}", queue = "raw" } } }
   location = /metrics { content_by_lua_block {
     require("resty.respool.http").metrics { store = "${store}" } } }

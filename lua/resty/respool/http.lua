@@ -5,7 +5,7 @@
 -- for nginx to say (allow, auth_basic, auth_request ...).
 --
 --   location = /orders  { content_by_lua_block {
---     require("resty.respool.http").intake { store = "…", queue = "orders" } } }
+--     require("resty.respool.http").receive { store = "…", queue = "orders" } } }
 --   location = /metrics { content_by_lua_block {
 --     require("resty.respool.http").metrics { store = "…" } } }
 --
@@ -53,7 +53,7 @@ local function push_kind(value)
 end
 
 local RECEIVER = {
-  of = "http.intake",
+  of = "http.receive",
   store = resty.store_kind, open = options.table, queue = options.name,
   options = options.table, max_body = options.size, json = options.boolean,
   push = push_kind,
@@ -106,7 +106,7 @@ local function read_options(given)
   reply.need(RECEIVER, o, "store", "queue")
   local kept, shared = options.read(policy.form, o.options, 1), {}
   if kept.buffer then
-    compat.misuse "http.intake: a buffered push is not on disk with its 202"
+    compat.misuse "http.receive: a buffered push is not on disk with its 202"
   end
   for name, value in pairs(o.options or {}) do shared[name] = value end
   o.check, o.codec, o.options = kept.check, kept.codec or codec.default, shared
@@ -168,7 +168,7 @@ function M.receive(given)
   if payload == nil then return end
   local ok, value, how = pcall(entry_of, o, payload)
   if ok then return push(o, value, how) end
-  ngx.log(ngx.INFO, "respool: http.intake refused a payload: ",
+  ngx.log(ngx.INFO, "respool: http.receive refused a payload: ",
           outcome.describe(value).text)
   reply.refuse(422, "CHECK", reason(value))
 end
