@@ -210,8 +210,8 @@ static void kill_some(actor *a, respool_queue *q) {
 }
 
 /* A page of a named replay: some dead letters back, one of them transformed. */
-static void replay(actor *a, const respool_dead_letters *l, respool_queue *to,
-                   respool_replay *replay) {
+static void replay_page(actor *a, const respool_dead_letters *l,
+                        respool_queue *to, respool_replay *replay) {
   respool_move moves[2] = {{.number = 0}, {.number = 0}};
   respool_payload same = {.body = respool_dead_letters_at(l, 1)->body};
   respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;
@@ -264,7 +264,7 @@ static void dead_letters(actor *a) {
     MUST(a, respool_dead_list(a->s, "dead", NULL, &l));
     if (respool_dead_letters_length(l) > 2) {
       const respool_dead_letter *third = respool_dead_letters_at(l, 2);
-      replay(a, l, again, &replay);
+      replay_page(a, l, again, &replay);
       transact(a, third->number, body_tag(third->body), again);
     }
     respool_dead_letters_free(l);
