@@ -26,7 +26,7 @@ CORE = base/error base/clock base/random record/backoff base/cbor base/arena \
   lmdb/repair/conflicts lmdb/repair/rebuild_blobs lmdb/repair/rebuild_dead \
   lmdb/repair/rebuild_queues lmdb/repair/repair
 BINDING = core result handle ticket record stats names backoff cbor store \
-  queue buffer buffer_list deaths take batch dead replay maintenance \
+  queue buffer buffer_list take batch dead replay maintenance \
   transaction process file terminal input repair
 LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
   respool/policy.lua respool/support/backoff.lua respool/support/codec.lua \

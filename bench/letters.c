@@ -60,7 +60,7 @@ static int64_t settle(post *p, int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   respool_batch *batch = next_batch(p);
   o.kind = kind;
-  o.error = kind == RESPOOL_DONE ? NULL : error;
+  o.error = respool_text(kind == RESPOOL_DONE ? NULL : error);
   int64_t began = bench_now();
   must(respool_batch_mark_rest(batch, &o), "mark");
   must(respool_batch_settle(batch, NULL, NULL), "settle");

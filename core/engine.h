@@ -64,9 +64,7 @@ typedef struct append_req {
 typedef struct claim_req {
   uint64_t items, bytes;
   int64_t lease; /* KEEP: the queue's */
-  respool_death_fn died; /* who is told, in the end, of dead letters made */
-  void *died_arg;
-  size_t deaths; /* noted in the batch, of earlier commits of the same take */
+  notices *notices; /* of dead letters that it makes; NULL: nobody asks */
   bool more;     /* out: stopped early, there may be something yet */
 } claim_req;
 
@@ -75,6 +73,7 @@ typedef struct settle_req {
   const mark *marks; /* an outcome for each of its items, or none */
   bool strict; /* any hold lost: LEASE_LOST and nothing happens */
   struct random *chance;
+  notices *notices; /* of dead letters that it makes; NULL: nobody asks */
 } settle_req;
 
 typedef struct move_req {

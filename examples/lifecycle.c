@@ -72,7 +72,7 @@ static void settle(respool_batch *batch) {
 static respool_outcome outcome(int kind, const char *error) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   o.kind = kind;
-  o.error = error;
+  o.error = respool_text(error);
   return o;
 }
 
@@ -81,7 +81,7 @@ static void settle_each_its_way(respool_batch *batch) {
   respool_outcome dead = outcome(RESPOOL_DEAD, "we do not serve this");
   expect(respool_batch_length(batch) == 3, "the batch has all three orders");
   retry.delay = 0; /* at once; RESPOOL_KEEP asks the queue's policy */
-  dead.group = "menu";
+  dead.group = respool_text("menu");
   mark(batch, 0, outcome(RESPOOL_DONE, NULL));
   mark(batch, 1, retry);
   mark(batch, 2, dead);

@@ -43,6 +43,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -471,6 +472,12 @@ typedef struct respool_bytes {
   size_t size;
 } respool_bytes;
 
+/* The bytes of a C string, borrowed; of NULL none. */
+static inline respool_bytes respool_text(const char *text) {
+  respool_bytes b = { text, text ? strlen(text) : 0 };
+  return b;
+}
+
 typedef struct respool_payload {
   respool_bytes body;
   respool_bytes headers; /* opaque metadata, given back with the item */
@@ -523,7 +530,7 @@ RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              uint64_t *first);
 
-/* A dead letter that a push has made. */
+/* A dead letter that a handle of a queue has made. */
 typedef struct respool_notice {
   size_t size;
   uint64_t number;
@@ -532,12 +539,13 @@ typedef struct respool_notice {
 
 #define RESPOOL_NOTICE_INIT { .size = sizeof(respool_notice) }
 
-/* Begins (or with 0 ends) noting the dead letters that pushes by this handle
-   make: of what an `overflow` that buries had no room for, and of items that
-   had expired and were ended to make room or to free their key. Whether they
-   were pushed by themselves, in a transaction, with a settle, or flushed from
-   a buffer of the handle. A dead letter is noted once its commit has gone
-   well. */
+/* Begins (or with 0 ends) noting the dead letters that this handle makes: by
+   settles of its batches; by its takes, of items that expired, crashed too often
+   or whose bytes are damaged; by its pushes, of items that a full queue with
+   overflow DEAD has no room for, and of expired items that were ended to make
+   room or to free their key. This includes pushes and settles in a transaction,
+   pushes with a settle and flushes of a buffer. A dead letter is noted when its
+   commit has succeeded. */
 RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
 
 /* Takes the oldest notice; `out->number` is 0 when there is none. Of more than
@@ -757,26 +765,16 @@ RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);
 
 /* ---- take and settle --------------------------------------------------- */
 
-/* Is told of each dead letter that a take has made: of an item that expired,
-   that crashed too often or whose bytes are damaged. Called after the commit,
-   in the thread that takes (with a ticket: that finishes it), before the call
-   returns, also when it found nothing to hand out. `DLQ` is borrowed for the
-   call. */
-typedef void (*respool_death_fn)(void *arg, const char *dlq,
-                                 uint64_t number);
-
 typedef struct respool_take_options {
   size_t size;
   uint64_t items;     /* at most; 0: 1 */
   uint64_t bytes;     /* of payload at most, but one item; 0: no bound */
   int64_t wait;       /* for something to come; 0: not at all */
   int64_t lease;      /* KEEP: the queue's */
-  respool_death_fn died; /* NULL: nobody is told */
-  void *died_arg;
 } respool_take_options;
 
 #define RESPOOL_TAKE_OPTIONS_INIT \
-  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP, NULL, NULL }
+  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
 
 /* Hands out items under a lease: priorities from high to low; in each, what is
    due first, then fresh items in push order. `*batch` is NULL when there is
@@ -806,22 +804,23 @@ enum respool_outcome_kind {
   RESPOOL_DROP = 6     /* failed for good and not worth a dead letter */
 };
 
-/* Strings may be NULL. `error` and `trace` are cut to 1 KiB each. */
+/* What is not known is empty or NULL. `error`, `trace` and `group` may hold any
+   byte; each is cut to 1 KiB, at a whole UTF-8 character. */
 typedef struct respool_outcome {
   size_t size;
   int kind;        /* enum respool_outcome_kind */
   int64_t delay;      /* RETRY: KEEP asks the policy; SNOOZE: >= 0 */
-  const char *error;  /* what went wrong */
-  const char *trace;  /* a traceback */
-  const char *group;  /* dead letters are counted by it */
-  const char *reason; /* DEAD: NULL is "rejected" */
-  const char *dlq;    /* NULL: the queue's */
-  respool_bytes memo; /* remembered with the item, if it goes on */
+  respool_bytes error; /* what went wrong */
+  respool_bytes trace; /* a traceback */
+  respool_bytes group; /* dead letters are counted by it */
+  const char *reason;  /* DEAD: NULL is "rejected" */
+  const char *dlq;     /* NULL: the queue's */
+  respool_bytes memo;  /* remembered with the item, if it goes on */
 } respool_outcome;
 
 #define RESPOOL_OUTCOME_INIT \
-  { sizeof(respool_outcome), 0, RESPOOL_KEEP, NULL, NULL, NULL, NULL, NULL, \
-    { NULL, 0 } }
+  { sizeof(respool_outcome), 0, RESPOOL_KEEP, { NULL, 0 }, { NULL, 0 }, \
+    { NULL, 0 }, NULL, NULL, { NULL, 0 } }
 
 #define RESPOOL_MEMO_MAX 4096
 
@@ -931,11 +930,11 @@ typedef struct respool_list_options {
   uint64_t limit;     /* 0: 100 */
   int descending;     /* 1: newest first */
   int no_body;        /* 1: leave body, headers, original empty */
-  const char *group;  /* only this group; NULL: all */
+  respool_bytes group; /* only this group, "" too; data NULL: all */
 } respool_list_options;
 
 #define RESPOOL_LIST_OPTIONS_INIT \
-  { sizeof(respool_list_options), 0, 0, 0, 0, 0, NULL }
+  { sizeof(respool_list_options), 0, 0, 0, 0, 0, { NULL, 0 } }
 
 /* A DLQ that was never written to is empty, not an error. CORRUPT where its
    dead letters have come out of order. */
@@ -962,10 +961,11 @@ RESPOOL_API int respool_dead_remove(respool *s, const char *dlq,
 typedef struct respool_purge_options {
   size_t size;
   int64_t died_before; /* 0: whenever */
-  const char *group;   /* NULL: all */
+  respool_bytes group; /* only this group, "" too; data NULL: all */
 } respool_purge_options;
 
-#define RESPOOL_PURGE_OPTIONS_INIT { sizeof(respool_purge_options), 0, NULL }
+#define RESPOOL_PURGE_OPTIONS_INIT \
+  { sizeof(respool_purge_options), 0, { NULL, 0 } }
 
 RESPOOL_API int respool_dead_purge(respool *s, const char *dlq,
                                    const respool_purge_options *o,

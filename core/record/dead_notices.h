@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Notices: dead letters that pushes have made, for a program that wants to
- * hear of them. Each queue handle has a list of its own. A notice comes to
- * its list when the commit that made its dead letter has gone well; until
- * then it belongs to the transaction.
+ * Notices of dead letters, for a program that wants to know of them. Each
+ * queue handle has a list of its own. A notice is added to its list when the
+ * commit that made the dead letter has succeeded; until then it belongs to
+ * the transaction.
  */
 #ifndef NOTICES_H
 #define NOTICES_H

@@ -14,9 +14,12 @@ respool_bytes phrase_of(const char *s) {
   return (respool_bytes){s, s ? strlen(s) : 0};
 }
 
+bool phrase_same(respool_bytes a, respool_bytes b) {
+  return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
+}
+
 bool phrase_is(respool_bytes s, const char *other) {
-  size_t n = strlen(other);
-  return s.size == n && (n == 0 || memcmp(s.data, other, n) == 0);
+  return phrase_same(s, phrase_of(other));
 }
 
 respool_bytes phrase_cut(respool_bytes s, size_t max) {

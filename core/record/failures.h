@@ -46,5 +46,6 @@ respool_bytes phrase_cut(respool_bytes s, size_t max);
 /* From C strings and back; NULL is empty. */
 respool_bytes phrase_of(const char *s);
 bool phrase_is(respool_bytes s, const char *other);
+bool phrase_same(respool_bytes a, respool_bytes b);
 
 #endif

@@ -127,16 +127,6 @@ batch_claim *batch_add_claim(respool_batch *batch) {
   return h;
 }
 
-int batch_add_death(respool_batch *batch, const char *dlq, uint64_t number) {
-  if (!room((void **)&batch->died, batch->n_died, 1, &batch->cap_died,
-            sizeof *batch->died))
-    return RESPOOL_NOMEM;
-  obituary *d = &batch->died[batch->n_died++];
-  d->number = number;
-  strcpy(d->dlq, dlq);
-  return 0;
-}
-
 void batch_clear(respool_batch *batch) {
   page_clear(&batch->page);
   free(batch->marks);

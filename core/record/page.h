@@ -75,19 +75,11 @@ typedef struct why {
   const char *reason, *dlq;
 } why;
 
-/* A dead letter made by a take. */
-typedef struct obituary {
-  uint64_t number;
-  char dlq[RESPOOL_NAME_MAX + 1];
-} obituary;
-
 struct respool_batch {
   respool_page page;
   mark *marks;
   batch_claim *claims;
   size_t n_claims, cap_claims;
-  obituary *died; /* dead letters of the take that filled it */
-  size_t n_died, cap_died;
   uint64_t token;
   int64_t lease, max_lease;
   size_t lost;
@@ -99,7 +91,6 @@ struct respool_batch {
 };
 
 batch_claim *batch_add_claim(respool_batch *batch);
-int batch_add_death(respool_batch *batch, const char *dlq, uint64_t number);
 void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
 
 #endif

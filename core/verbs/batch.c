@@ -24,7 +24,6 @@ respool_batch *batch_new(respool_queue *q) {
 void batch_destroy(respool_batch *batch) {
   batch_clear(batch);
   free(batch->claims);
-  free(batch->died);
   free(batch);
 }
 
@@ -94,8 +93,8 @@ static int outcome_check(const respool_outcome *o) {
   return 0;
 }
 
-static int copy_text(arena *a, const char *text, respool_bytes *to) {
-  return arena_copy(a, phrase_cut(phrase_of(text), HISTORY_TEXT), to);
+static int copy_text(arena *a, respool_bytes text, respool_bytes *to) {
+  return arena_copy(a, phrase_cut(text, HISTORY_TEXT), to);
 }
 
 static int copy_name(arena *a, const char *name, const char **to) {
@@ -111,8 +110,8 @@ static int copy_why(respool_batch *batch, const respool_outcome *o,
                     const why **out) {
   arena *a = &batch->page.memory;
   *out = NULL;
-  if (!o->error && !o->trace && !o->group && !o->reason && !o->dlq &&
-      !o->memo.size)
+  if (!o->error.size && !o->trace.size && !o->group.size && !o->reason &&
+      !o->dlq && !o->memo.size)
     return 0;
   why *w = arena_alloc(a, sizeof *w);
   if (!w) return RESPOOL_NOMEM;
@@ -230,8 +229,7 @@ static size_t count_lost(const respool_batch *batch) {
   size_t n = 0;
   for (size_t i = 0; i < batch->n_claims; i++)
     for (size_t k = batch->claims[i].from; k < batch->claims[i].to; k++)
-      n += !batch->claims[i].over && batch->claims[i].lost &&
-           !batch->marks[k].settled;
+      n += batch->claims[i].lost && !batch->marks[k].settled;
   return n;
 }
 

@@ -79,7 +79,7 @@ append_req push_request(respool_queue *q, const builder *b,
   return (append_req){.builder = b, .priority = o->priority, .delay = o->delay,
                       .at = o->at, .ttl = o->ttl,
                       .max_store = q->store->max_bytes, .bound = &q->bound,
-                      .notices = q->notices.wanted ? &q->notices : NULL,
+                      .notices = queue_notices(q),
                       .key = first->key,
                       .on_conflict = o->on_conflict, .dedup = o->dedup};
 }

@@ -145,6 +145,10 @@ int respool_queue_notice(respool_queue *q, respool_notice *out) {
   return rc;
 }
 
+notices *queue_notices(respool_queue *q) {
+  return q->notices.wanted ? &q->notices : NULL;
+}
+
 int queue_check(const respool_queue *q) {
   if (!q) return fail(RESPOOL_INVALID, "the queue is NULL");
   return store_check(q->store);

@@ -70,23 +70,17 @@ static settle_op settle_of(respool_batch *batch,
   respool_queue *q = batch->queue;
   return (settle_op){.q = q, .req = {.batch = batch, .marks = batch->marks,
                                      .strict = o->n_pushes > 0,
-                                     .chance = &q->store->random}};
+                                     .chance = &q->store->random,
+                                     .notices = queue_notices(q)}};
 }
 
 /* All that is needed before the operation runs. */
 static int settle_prepare(settle_op *p, const respool_settle_options *o) {
   int rc = add_pushes(p, o);
   if (rc || !o->take) return rc;
-  p->take = take_request(o->take);
+  p->take = take_request(p->q, o->take);
   p->next = batch_new(p->q);
   return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a batch");
-}
-
-/* Of the dead letters that the take made, once that is committed. */
-static void tell_deaths(settle_op *p) {
-  if (!p->next) return;
-  p->take.deaths = p->next->n_died;
-  take_tell_deaths(&p->take, p->next);
 }
 
 static int settle_run(settle_op *p, const respool_settle_options *o,
@@ -99,7 +93,6 @@ static int settle_run(settle_op *p, const respool_settle_options *o,
     return rc;
   }
   batch_close_claims(p->req.batch, p->req.batch->marks);
-  tell_deaths(p);
   rc = batch_ready(&p->next);
   if (!rc && next) *next = p->next;
   return rc;
@@ -149,7 +142,6 @@ static void land_settle(respool_ticket *t) {
 
 static int finish_settle(respool_ticket *t, respool_result *out) {
   settle_ticket *p = (settle_ticket *)t->op;
-  tell_deaths(&p->settle);
   int rc = batch_ready(&p->settle.next);
   if (rc) return rc;
   out->batch = p->settle.next;

@@ -44,7 +44,7 @@ struct respool_queue {
   _Atomic uint64_t idle_at;
   _Atomic int64_t idle_seen, idle_due, idle_poll;
   _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
-  notices notices;       /* dead letters that its pushes have made */
+  notices notices;       /* dead letters that this handle has made */
   char name[RESPOOL_NAME_MAX + 1];
 };
 
@@ -118,15 +118,14 @@ void batch_abandon(respool_batch *batch);
 /* ---- take.c ------------------------------------------------------------- */
 
 int take_check(const respool_take_options *o);
-claim_req take_request(const respool_take_options *o);
-
-/* Tells of the dead letters that the take of this batch has made; it is
-   committed. */
-void take_tell_deaths(const claim_req *r, const respool_batch *batch);
+claim_req take_request(respool_queue *q, const respool_take_options *o);
 
 /* ---- queue.c ------------------------------------------------------------ */
 
 int queue_check(const respool_queue *q); /* 0, or as store_check */
+
+/* The list for notices of dead letters; NULL when nobody asks for them. */
+notices *queue_notices(respool_queue *q);
 
 /* ---- push.c ------------------------------------------------------------- */
 

@@ -32,30 +32,22 @@ int take_check(const respool_take_options *o) {
   return 0;
 }
 
-claim_req take_request(const respool_take_options *o) {
+claim_req take_request(respool_queue *q, const respool_take_options *o) {
   return (claim_req){.items = o->items ? o->items : 1, .bytes = o->bytes,
-                     .lease = o->lease, .died = o->died,
-                     .died_arg = o->died_arg};
-}
-
-void take_tell_deaths(const claim_req *r, const respool_batch *batch) {
-  for (size_t i = 0; r->died && i < r->deaths; i++)
-    r->died(r->died_arg, batch->died[i].dlq, batch->died[i].number);
+                     .lease = o->lease, .notices = queue_notices(q)};
 }
 
 /* One take; `*batch` is NULL when there was nothing. A lost take is a lease
    that runs out, so it need not wait for the disk. */
 static int take_once(respool_queue *q, const respool_take_options *o,
                      respool_batch **batch) {
-  take_op p = {.q = q, .req = take_request(o)};
+  take_op p = {.q = q, .req = take_request(q, o)};
   int rc;
   p.batch = batch_new(q);
   if (!p.batch) return fail(RESPOOL_NOMEM, "not enough memory for a batch");
   do {
     rc = store_run(q->store, &p.op, run_take, false);
-    if (!rc) p.req.deaths = p.batch->n_died;
   } while (!rc && p.req.more && p.batch->page.n == 0);
-  take_tell_deaths(&p.req, p.batch);
   if (!rc) rc = batch_ready(&p.batch);
   if (rc)
     respool_batch_free(p.batch);
@@ -202,8 +194,7 @@ static int any_ready(respool_queue *q, bool *ready) {
 }
 
 static bool take_again(respool_ticket *t) {
-  take_op *p = (take_op *)t->op;
-  if (!p->op.rc) p->req.deaths = p->batch->n_died;
+  const take_op *p = (take_op *)t->op;
   return !p->op.rc && p->req.more && p->batch->page.n == 0;
 }
 
@@ -224,7 +215,6 @@ static void look_take(respool_ticket *t) {
 
 static int finish_take(respool_ticket *t, respool_result *out) {
   take_op *p = (take_op *)t->op;
-  if (p->batch) take_tell_deaths(&p->req, p->batch);
   int rc = batch_ready(&p->batch);
   if (rc) return rc;
   out->batch = p->batch;
@@ -253,7 +243,7 @@ int respool_take_start(respool_queue *q, const respool_take_options *o,
   if (!t) return RESPOOL_NOMEM;
   take_ticket *p = (take_ticket *)t->op;
   p->take.q = q;
-  p->take.req = take_request(o);
+  p->take.req = take_request(q, o);
   p->end = wait_end(o->wait);
   t->look = look_take;
   t->again = take_again;

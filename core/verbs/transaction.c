@@ -198,7 +198,8 @@ static int apply_push(txn *t, tx_op *x, step *p) {
 static int apply_marks(txn *t, respool_tx *tx, const step *p,
                        const mark *marks) {
   settle_req r = {.batch = p->batch, .marks = marks, .strict = true,
-                  .chance = &tx->store->random};
+                  .chance = &tx->store->random,
+                  .notices = queue_notices(p->queue)};
   return marks ? engine_lmdb.settle(t, p->queue->name,
                                     respool_now(tx->store), &r) : 0;
 }

@@ -7,7 +7,6 @@
 #include "queue.h"
 
 #include "cbor.h"
-#include "deaths.h"
 #include "result.h"
 #include "store.h"
 #include "ticket.h"
@@ -95,9 +94,9 @@ static const char *text(lua_State *L, int index) {
 void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
   o->kind = (int)luaL_checkinteger(L, index);
   o->delay = lrecord_span(L, index + 1);
-  o->error = text(L, index + 2);
-  o->trace = text(L, index + 3);
-  o->group = text(L, index + 4);
+  o->error = lqueue_bytes(L, index + 2);
+  o->trace = lqueue_bytes(L, index + 3);
+  o->group = lqueue_bytes(L, index + 4);
   o->reason = text(L, index + 5);
   o->dlq = text(L, index + 6);
   o->memo = lqueue_bytes(L, index + 7);
@@ -201,19 +200,16 @@ static int push_settled(lua_State *L, int rc, bool taken) {
 }
 
 /* Pushes the shut batch beside the ticket at index 1. */
-static handle *push_batch_beside(lua_State *L, const lticket *t) {
+static handle *push_batch_beside(lua_State *L) {
   compat_get_beside(L, 1);
   lua_rawgeti(L, -1, 1);
-  compat_get_beside(L, -1);
-  ldeaths_put(L, lua_gettop(L), t->deaths);
-  lua_pop(L, 1);
   return lua_touserdata(L, -1);
 }
 
 int lbatch_taken(lua_State *L, int rc, const respool_result *r, lticket *t) {
   if (rc)
     return lfail(L, rc);
-  lhandle_open(push_batch_beside(L, t), t->queue, r->batch);
+  lhandle_open(push_batch_beside(L), t->queue, r->batch);
   return 1;
 }
 
@@ -221,7 +217,7 @@ static int end_settle(lua_State *L, int rc, const respool_result *r,
                       lticket *t) {
   bool taken = t->queue && (r->batch || rc == 0);
   if (taken)
-    lhandle_open(push_batch_beside(L, t), t->queue, r->batch);
+    lhandle_open(push_batch_beside(L), t->queue, r->batch);
   return push_settled(L, rc, taken);
 }
 
@@ -232,7 +228,6 @@ static int start_settle(lua_State *L, const respool_settle_options *o,
   int next = q ? lua_gettop(L) : 0;
   lticket *t = lticket_new(L, end_settle);
   t->queue = q;
-  t->deaths = o->take ? o->take->died_arg : NULL;
   int rc = respool_batch_settle_start(batch->object, o, &t->made);
   return lticket_return(L, t, rc, batch, next);
 }
@@ -252,14 +247,12 @@ static int batch_settle(lua_State *L) {
   if (!lua_isnil(L, 4)) {
     q = lhandle_check(L, 4, LQUEUE);
     lqueue_take_options(L, 6, &take);
-    ldeaths_watch(L, 5, &take);
     o.take = &take;
     h = lbatch_new(L, 5);
   }
   if (l && LSTARTS(L))
     return start_settle(L, &o, q);
   int rc = l ? respool_batch_settle(l, &o, &next) : 0;
-  ldeaths_put(L, 5, take.died_arg);
   if (h && (next || rc == 0))
     lhandle_open(h, q, next);
   return push_settled(L, rc, h && h->open);

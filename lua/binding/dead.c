@@ -98,7 +98,7 @@ static const record_field LIST[] = {
   RECORD(respool_list_options, limit, COUNT),
   RECORD(respool_list_options, descending, FLAG),
   RECORD(respool_list_options, no_body, FLAG),
-  RECORD(respool_list_options, group, TEXT),
+  RECORD(respool_list_options, group, BYTES),
   RECORD_END
 };
 
@@ -131,13 +131,15 @@ static dlq_call *new_dlq_call(lua_State *L) {
 }
 
 /* A group's name that was read is the table's. */
-static const char *own_group(lua_State *L, dlq_call *b, const char *group) {
-  if (!group)
-    return NULL;
-  b->group = strdup(group);
+static respool_bytes own_group(lua_State *L, dlq_call *b,
+                               respool_bytes group) {
+  if (!group.data)
+    return group;
+  b->group = malloc(group.size + 1);
   if (!b->group)
     luaL_error(L, "not enough memory");
-  return b->group;
+  memcpy(b->group, group.data, group.size);
+  return (respool_bytes){ b->group, group.size };
 }
 
 static int run_list(lcall *c) {
@@ -245,14 +247,14 @@ static int dead_count(lua_State *L) {
 static int add_group(void *arg, respool_bytes group, respool_bytes reason,
                      uint64_t count) {
   packer *p = arg;
-  pack_text(p, group.data, group.size);
-  pack_text(p, reason.data, reason.size);
+  pack_bytes(p, group.data, group.size);
+  pack_bytes(p, reason.data, reason.size);
   pack_uint(p, count);
   return p->rc;
 }
 
 static void push_group(lua_State *L, unpacker *u) {
-  respool_bytes group = unpack_text(u), reason = unpack_text(u);
+  respool_bytes group = unpack_bytes(u), reason = unpack_bytes(u);
   lua_createtable(L, 0, 3);
   lua_pushlstring(L, group.data, group.size);
   lua_setfield(L, -2, "group");
@@ -316,7 +318,7 @@ static int dead_remove(lua_State *L) {
 
 static const record_field PURGE[] = {
   RECORD(respool_purge_options, died_before, TIME),
-  RECORD(respool_purge_options, group, TEXT),
+  RECORD(respool_purge_options, group, BYTES),
   RECORD_END
 };
 

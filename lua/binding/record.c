@@ -126,7 +126,10 @@ static void read_field(lua_State *L, const record_field *f, void *at) {
   case RECORD_INT: SET(int) = small(L, top); break;
   case RECORD_UINT: SET(unsigned) = (unsigned)small(L, top); break;
   case RECORD_FLAG: SET(int) = lua_toboolean(L, top); break;
-  case RECORD_BYTES: break;
+  case RECORD_BYTES:
+    luaL_checktype(L, top, LUA_TSTRING);
+    SET(respool_bytes).data = lua_tolstring(L, top, &SET(respool_bytes).size);
+    break;
   case RECORD_TEXT:
     luaL_checktype(L, top, LUA_TSTRING); /* no number: its text is lost */
     SET(const char *) = lua_tostring(L, top);

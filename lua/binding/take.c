@@ -4,7 +4,6 @@
  */
 #include "queue.h"
 
-#include "deaths.h"
 #include "handle.h"
 #include "result.h"
 #include "store.h"
@@ -30,7 +29,6 @@ static int start_take(lua_State *L, handle *q,
                       const respool_take_options *o, int batch) {
   lticket *t = lticket_new(L, lbatch_taken);
   t->queue = q;
-  t->deaths = o->died_arg;
   int rc = respool_take_start(q->object, o, &t->made);
   return lticket_return(L, t, rc, q, batch);
 }
@@ -40,13 +38,11 @@ static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   lqueue_take_options(L, 3, &o);
-  ldeaths_watch(L, 2, &o);
   handle *h = lbatch_new(L, 2);
   respool_batch *batch;
   if (LSTARTS(L))
     return start_take(L, q, &o, lua_gettop(L));
   int rc = respool_take(q->object, &o, &batch);
-  ldeaths_put(L, 2, o.died_arg);
   if (rc)
     return lfail(L, rc);
   lhandle_open(h, q, batch);

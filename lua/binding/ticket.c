@@ -31,8 +31,6 @@ int lticket_return(lua_State *L, lticket *t, int rc, handle *parent,
   lua_newtable(L);
   lua_pushvalue(L, batch);
   lua_rawseti(L, -2, 1);
-  lua_pushvalue(L, batch - 1);
-  lua_rawseti(L, -2, 2);
   compat_set_beside(L, -2);
   return 1;
 }

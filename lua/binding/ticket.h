@@ -30,14 +30,12 @@ struct lticket {
   respool_ticket *made;  /* set by a start, then opened */
   lticket_end end;
   handle *queue;         /* of a batch to come, which lies beside */
-  const void *deaths;    /* what ldeaths_put wants at the end */
   struct lcall *call;
 };
 
 /* Pushes a shut ticket. Once `made` is set, lticket_return opens it below
  `parent` and returns it; or fails. A batch at `batch` (0: none) stays with
-   it, to be opened at the end, and so does what ldeaths_watch pushed before
-   it. */
+   it, to be opened at the end. */
 lticket *lticket_new(lua_State *L, lticket_end end);
 int lticket_return(lua_State *L, lticket *t, int rc, handle *parent, int batch);
 

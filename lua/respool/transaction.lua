@@ -223,9 +223,8 @@ local function publish(tx, by_batch)
   end
   for batch in pairs(by_batch) do
     batches.beside(batch).settled = true
-    hooks.tell_deaths(batch)
   end
-  hooks.tell_pushed(tx.store)
+  hooks.tell_dead(tx.store)
 end
 
 local function commit(tx)

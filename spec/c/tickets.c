@@ -198,9 +198,10 @@ static void a_take_waits_by_polling(void) {
   respool_queue_free(q);
 }
 
-static void count_death(void *arg, const char *dlq, uint64_t number) {
-  HOLDS(strcmp(dlq, "mortal") == 0 && number > 0);
-  ++*(int *)arg;
+static int is_noted(respool_queue *q) {
+  respool_notice n = RESPOOL_NOTICE_INIT;
+  WORKS(respool_queue_notice(q, &n));
+  return n.number > 0 && strcmp(n.dlq, "mortal") == 0;
 }
 
 /* One that outlives its TTL before it is handed out. */
@@ -211,27 +212,25 @@ static void push_mortal(respool_queue *q) {
   for (int i = 0; i < 5; i++) nap();
 }
 
-static void takes_tell_of_deaths(void) {
+static void takes_note_dead_letters(void) {
   respool_queue *q = open_queue("mortal");
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
   respool_settle_options s = RESPOOL_SETTLE_OPTIONS_INIT;
   respool_result r = RESPOOL_RESULT_INIT;
   respool_ticket *t = NULL;
-  int deaths = 0;
-  o.died = count_death;
-  o.died_arg = &deaths;
   s.take = &o;
+  WORKS(respool_queue_watch(q, 1));
   push_mortal(q);
   WORKS(respool_take_start(q, &o, &t));
   WORKS(await(t, &r));
-  HOLDS(!r.batch && deaths == 1);
+  HOLDS(!r.batch && is_noted(q));
   WORKS(respool_push(q, &item, 1, NULL, NULL));
   respool_batch *batch = take(q, 1);
   push_mortal(q);
   mark_done(batch);
   WORKS(respool_batch_settle_start(batch, &s, &t));
   WORKS(await(t, &r));
-  HOLDS(!r.batch && deaths == 2);
+  HOLDS(!r.batch && is_noted(q) && !is_noted(q));
   respool_batch_free(batch);
   respool_queue_free(q);
 }
@@ -445,7 +444,7 @@ int main(void) {
     full_tells_whether_to_wait();
     a_batch_answers_busy();
     a_take_waits_by_polling();
-    takes_tell_of_deaths();
+    takes_note_dead_letters();
     transactions_commit();
     calls_run_other_verbs();
     abandoned_pushes_happen();

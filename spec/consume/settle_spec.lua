@@ -344,6 +344,58 @@ describe("outcome, pushes and the next take (X6)", function()
   end)
 end)
 
+describe("a lease that a settle has found lost", function()
+  -- The second settle and extend answered true, with nothing lost.
+  it("stays lost for every later settle and extend", function()
+    q:push_many { 1, 2 }
+    local batch = take(2)
+    store:advance(31)
+    local other = take(2)
+    batch:done()
+    for _ = 1, 2 do
+      assert.equal("LEASE_LOST", code(batch:settle()))
+      assert.equal(2, batch.lost)
+      assert.equal("LEASE_LOST", code(batch:extend()))
+    end
+    assert.equal(2, q:stats().lease_lost)
+    other:close()
+  end)
+end)
+
+describe("an error and its group", function()
+  local texts = { "a\0b", "\0", "\255\0\1", "ä\0€" }
+
+  -- They were C strings on their way to the core.
+  it("may hold any byte", function()
+    q:push_many(texts)
+    local batch = take(#texts)
+    for i, text in ipairs(texts) do
+      batch:item(i):dead { error = text, group = text }
+    end
+    assert(batch:settle())
+    for i, text in ipairs(texts) do
+      local dead = q.dead:get(i)
+      assert.same({ text, text, text },
+                  { dead.error, dead.group, dead.history[1].error })
+      local found = {}
+      for d in q.dead:each { group = text } do found[#found + 1] = d.number end
+      assert.same({ i }, found)
+    end
+    assert.equal(#texts, #q.dead:groups())
+    assert.equal(1, q.dead:purge { group = "a\0b" })
+  end)
+
+  it("are cut to 1 KiB at a whole character", function()
+    q:push(1)
+    local text = ("x"):rep(1022) .. "€"
+    local batch = take()
+    batch:item(1):dead { error = text, group = text }
+    assert(batch:settle())
+    local dead = q.dead:oldest()
+    assert.same({ 1022, 1022 }, { #dead.error, #dead.group })
+  end)
+end)
+
 describe("a batch that is left behind", function()
   it("is settled as marked and else released when closed", function()
     q:push_many { 1, 2, 3 }

@@ -112,7 +112,7 @@ describe("a dead letter (F2, F18)", function()
     q:push "a"
     settle(1, "dead", { error = "no such sku", group = "data" })
     local dead_letter = q.dead:oldest()
-    assert.same({ "rejected", "no such sku", "data", 0, 1 },
+    assert.same({ "rejected", "no such sku", "data", 1, 1 },
                 { dead_letter.reason, dead_letter.error, dead_letter.group,
                   dead_letter.attempts, dead_letter.deliveries })
   end)

@@ -157,8 +157,8 @@ static respool_outcome outcome(int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   o.kind = kind;
   o.delay = 0;
-  o.error = "did not go well";
-  o.group = "scenario";
+  o.error = respool_text("did not go well");
+  o.group = respool_text("scenario");
   if (kind == RESPOOL_RETRY) o.memo = (respool_bytes){"memo", 4};
   return o;
 }

@@ -136,8 +136,8 @@ void moved_outcome(moved *v, const respool_item *it, int place, int kind) {
 void act_mark(moved *v, respool_batch *batch, size_t i, int place, int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   o.kind = kind;
-  o.error = kind == RESPOOL_DONE ? NULL : "went wrong";
-  o.group = kind == RESPOOL_DEAD ? "hopeless" : NULL;
+  o.error = respool_text(kind == RESPOOL_DONE ? NULL : "went wrong");
+  o.group = respool_text(kind == RESPOOL_DEAD ? "hopeless" : NULL);
   if (kind == RESPOOL_SNOOZE) o.delay = 500;
   moved_outcome(v, respool_batch_item(batch, i), place, kind);
   MUST(v->a, respool_batch_mark(batch, i, &o));

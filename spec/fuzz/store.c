@@ -55,7 +55,7 @@ static void settle(respool_queue *q) {
   for (size_t i = 0; i < respool_batch_length(batch); i++) {
     respool_outcome o = RESPOOL_OUTCOME_INIT;
     o.kind = verdicts[i % 3];
-    o.error = "bad";
+    o.error = respool_text("bad");
     must(!respool_batch_mark(batch, i, &o), "mark");
   }
   must(!respool_batch_settle(batch, NULL, NULL), "settle");

@@ -109,8 +109,6 @@ void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
   l.r.deliveries = d->deliveries;
   l.r.crashes = d->crashes;
   put_dead(t, x, &l);
-  if (t->witness)
-    txn_spoil(t, batch_add_death(t->witness, x->name, x->next_number - 1));
   if (t->listener)
     notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
   count_death(q, d);
@@ -200,10 +198,10 @@ static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
 }
 
 /* Is it of the group asked for? A damaged one is of none. */
-static bool in_group(respool_bytes stored, const char *group) {
+static bool in_group(respool_bytes stored, respool_bytes group) {
   dead l;
-  if (!group) return true;
-  return dead_unpack(stored, &l) && phrase_is(l.r.group, group);
+  if (!group.data) return true;
+  return dead_unpack(stored, &l) && phrase_same(l.r.group, group);
 }
 
 /* ---- listing ------------------------------------------------------------ */
@@ -310,10 +308,10 @@ int lmdb_dead_remove(txn *t, const char *name, const uint64_t *numbers,
 
 static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
   dead l;
-  if (!o->died_before && !o->group) return true;
+  if (!o->died_before && !o->group.data) return true;
   if (!dead_unpack(v, &l)) return false;
   if (o->died_before && l.r.died_at >= o->died_before) return false;
-  return !o->group || phrase_is(l.r.group, o->group);
+  return !o->group.data || phrase_same(l.r.group, o->group);
 }
 
 int lmdb_dead_purge(txn *t, const char *name,

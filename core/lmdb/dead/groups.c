@@ -20,17 +20,13 @@ typedef struct table {
   size_t n, cap; /* cap is a power of two */
 } table;
 
-static bool same(respool_bytes a, respool_bytes b) {
-  return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
-}
-
 static group *slot_of(const table *h, respool_bytes name,
                       respool_bytes reason) {
   uint64_t seed = XXH3_64bits(reason.data, reason.size);
   uint64_t sum = XXH3_64bits_withSeed(name.data, name.size, seed);
   size_t i = (size_t)sum & (h->cap - 1);
-  while (h->slots[i].count && !(same(h->slots[i].name, name) &&
-                                same(h->slots[i].reason, reason)))
+  while (h->slots[i].count && !(phrase_same(h->slots[i].name, name) &&
+                                phrase_same(h->slots[i].reason, reason)))
     i = (i + 1) & (h->cap - 1);
   return &h->slots[i];
 }

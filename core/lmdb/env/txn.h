@@ -64,8 +64,7 @@ struct txn {
   uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
   struct dlq *dlqs;
-  respool_batch *witness; /* the batch of the take that runs; NULL: none does */
-  notices *listener;    /* of the push that runs; NULL: none, or unasked */
+  notices *listener;    /* of the operation that runs; NULL: unasked */
   notice *notices;      /* to be posted when it has committed */
 };
 

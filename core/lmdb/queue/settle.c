@@ -175,9 +175,8 @@ static void bury(work *w, size_t i, const mark *m, enum fate f) {
   const respool_page *p = &w->r->batch->page;
   death d = {.reason = f == FATE_EXHAUSTED ? "exhausted" : "rejected",
              .items = 1, .at = w->now, .history = w->c.history,
-             .attempts = w->c.attempts, .deliveries = w->c.deliveries,
+             .attempts = w->c.attempts + 1, .deliveries = w->c.deliveries,
              .crashes = w->c.crashes, .memo = w->c.memo};
-  if (f == FATE_EXHAUSTED) d.attempts++;
   if (m->why) {
     if (f == FATE_DEAD && m->why->reason) d.reason = m->why->reason;
     d.dlq = m->why->dlq;
@@ -363,15 +362,21 @@ static int settle_batch_claim(work *w) {
   return rc;
 }
 
-/* Notes which holds are lost, without changing anything in the store. */
-static size_t find_lost(txn *t, queue *q, settle_req *r) {
+/* Notes which claims are lost, without changing anything in the store. One
+   that was found lost before stays so. Returns how many marked items are in
+   lost claims; `*fresh` counts those that were not known to be. */
+static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh) {
   size_t lost = 0;
+  *fresh = 0;
   for (size_t i = 0; i < r->batch->n_claims; i++) {
     batch_claim *h = &r->batch->claims[i];
     work w = {.t = t, .q = q, .r = r, .h = h};
-    uint64_t marked = h->over || find_claim(&w) ? 0 : count_marked(r, h);
-    h->lost = marked > 0;
-    lost += marked;
+    size_t marked = (size_t)count_marked(r, h);
+    if (!h->over) {
+      h->lost = marked && !find_claim(&w);
+      if (h->lost) *fresh += marked;
+    }
+    if (h->lost) lost += marked;
   }
   return lost;
 }
@@ -388,21 +393,24 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   int64_t now = queue_tick(t, q, wall);
-  batch->lost = find_lost(t, q, r);
+  size_t fresh;
+  batch->lost = find_lost(t, q, r, &fresh);
   if (t->rc) return t->rc;
   if (batch->lost && r->strict) return lost_all(q, batch->lost);
   if (batch->observed.count) {
     histogram_merge(&q->counters.handle, &batch->observed);
     queue_changed(t, q);
   }
-  if (batch->lost) {
-    q->counters.lease_lost += batch->lost;
+  if (fresh) {
+    q->counters.lease_lost += fresh;
     queue_changed(t, q);
   }
+  t->listener = r->notices;
   for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
     batch_claim *h = &batch->claims[i];
     work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
     if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w);
   }
+  t->listener = NULL;
   return t->rc ? t->rc : rc;
 }

@@ -342,16 +342,15 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
                respool_batch *batch) {
   int rc = 0;
   batch_clear(batch);
-  batch->n_died = r->deaths;
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_tick(t, q, wall);
   uint64_t expired = q->counters.expired;
-  t->witness = batch;
+  t->listener = r->notices;
   r->more = sweep(t, q, now);
   rc = grab_items(t, q, now, r, batch);
-  t->witness = NULL;
+  t->listener = NULL;
   if (q->counters.expired > expired) rc = 0; /* a step, so no failure */
   return t->rc ? t->rc : rc;
 }

@@ -73,10 +73,10 @@ end
 -- Marks, for whatever is not marked yet.
 
 -- Gives every unmarked item the outcome; one by one only when the queue's
--- `dead_letter` or `on_dead` wants to see each.
+-- `dead_letter` is a function, which sees each.
 function M.mark_rest(batch, o)
   local queue = beside(batch).queue
-  if not queue.route and not queue.on_dead then
+  if not queue.route then
     local failure = o.error ~= nil and outcome.describe(o.error) or {}
     return batches.mark_rest(batch, o.kind, o.delay, failure.text, nil,
                           o.group or failure.group, nil, o.dlq)
@@ -125,8 +125,7 @@ end
 local function told(batch, ok, a, b, c)
   local next_batch = ok and a or c
   if next_batch then take.track(next_batch, beside(batch).queue) end
-  hooks.tell_deaths(batch)
-  if next_batch then hooks.tell_buried(beside(next_batch)) end
+  hooks.tell_dead(beside(batch).queue.store)
   return ok, a, b, c
 end
 

@@ -41,12 +41,9 @@ local function add_text(mark, text)
   mark.error = mark.error and ("%s; %s"):format(mark.error, text) or text
 end
 
--- Why an item with this mark will die; nil when it will not.
-local function reason_of(queue, item, mark)
-  if mark.kind == DEAD then return mark.reason or "rejected" end
-  if mark.kind == RETRY and is_last_attempt(queue, item) then
-    return "exhausted"
-  end
+local function will_die(queue, item, mark)
+  return mark.kind == DEAD
+    or mark.kind == RETRY and is_last_attempt(queue, item)
 end
 
 -- The DLQ that `dead_letter` names.
@@ -59,27 +56,13 @@ local function route(queue, item, mark, err)
   add_text(mark, dlq)
 end
 
--- Sees to what is asked, and told, only of an item that will die. False when
--- the store was closed meanwhile.
-local function foresee(queue, item, mark, err)
-  local reason = reason_of(queue, item, mark)
-  if not reason then return true end
-  if queue.route and not mark.dlq then
-    mark.dlq = route(queue, item, mark, err)
-  end
-  if batches.closed(item[1]) then return false end
-  hooks.note_death(queue, item, {
-    item = item, kind = mark.kind, reason = reason, group = mark.group,
-    error = mark.error, dlq = mark.dlq,
-  })
-  return true
-end
 
 local function place_one(queue, item, mark, err, place)
-  if (queue.route or queue.on_dead) and not foresee(queue, item, mark, err) then
-    return true
-  end
   local batch, i = item[1], item[2]
+  if queue.route and not mark.dlq and will_die(queue, item, mark) then
+    mark.dlq = route(queue, item, mark, err)
+    if batches.closed(batch) then return true end -- by dead_letter
+  end
   return place(batch, i, mark.kind, mark.delay, mark.error, mark.trace,
                mark.group, mark.reason, mark.dlq, memory.of(batch, i))
 end

@@ -253,7 +253,7 @@ local function commit(batch, list, from, to)
   tx:close()
   if not ok then return nil, message, code end
   beside(batch).settled = true
-  hooks.tell_deaths(batch)
+  hooks.tell_dead(beside(batch).queue.store)
   return true
 end
 

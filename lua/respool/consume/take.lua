@@ -88,14 +88,10 @@ end
 
 -- The table beside a batch. `stops` is the state of the queue's stop() that
 -- the batch belongs to; `served` how many items a handler has dealt with;
--- `watch` whether on_dead wants to know of dead letters that the take makes.
 ---@param queue respool.queue
 ---@return table
 function M.beside(queue)
-  return {
-    queue = queue, stops = queue.stops, served = 0,
-    watch = queue.on_dead ~= nil,
-  }
+  return { queue = queue, stops = queue.stops, served = 0 }
 end
 
 -- Batches are known to their store, which settles them when it is closed.
@@ -117,7 +113,7 @@ function M.once(queue, o, wait)
                                                o.lease)
   if not batch then return nil, message, code end
   if #batch > 0 then M.track(batch, queue) end
-  hooks.tell_buried(state)
+  hooks.tell_dead(queue.store)
   hooks.tell_failures(queue.store)
   return batch
 end

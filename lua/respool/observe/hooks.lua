@@ -6,10 +6,7 @@
 -- ends the work; hooks that would come later are not called then.
 
 local compat = require "respool.support.compat"
-local core = require "respool.core"
 local outcome = require "respool.support.outcome"
-
-local batches = core.batch
 
 local M = {}
 
@@ -69,50 +66,30 @@ function M.call(store, name, hook, ...)
 end
 
 
--- Items that are about to die: known when they are marked, true when they
--- are settled.
+-- Dead letters.
 
 ---@class respool.death
----@field item respool.item|respool.dead_letter the dead_letter of one that ended in a
---- take: it had expired, had crashed too often, or its bytes are damaged; or
---- in a push: a full queue that buries had no room for it, or it had expired
---- and was in the way
----@field kind integer? that it was marked with
----@field reason string exhausted, rejected, undecodable, version ...
+---@field item respool.dead_letter
+---@field reason string exhausted, rejected, undecodable, version, crashed ...
 ---@field group string?
 ---@field error string?
----@field dlq string? nil: the queue's
-
--- Notes, for a queue with an on_dead hook, what the mark of an item means.
----@param queue respool.queue
----@param item respool.item
----@param death respool.death
-function M.note_death(queue, item, death)
-  if not queue.on_dead then return end
-  local beside = batches.beside(item[1])
-  beside.deaths = beside.deaths or {}
-  beside.deaths[item[2]] = death
-end
-
-local function tell_death(queue, death)
-  M.log(queue.store, "warn", "an item died", {
-    queue = queue.name, id = death.item.id, reason = death.reason,
-    group = death.group, error = death.error,
-  })
-  if queue.handle:closed() then return end -- by the log
-  M.call(queue.store, "on_dead", queue.on_dead, death)
-end
+---@field dlq string where the dead letter is
 
 local function tell_dead_letter(queue, dlq, number)
   local dead_letter = queue.dead:in_dlq(dlq):get(number)
   if not dead_letter then return end
-  tell_death(queue, {
+  M.log(queue.store, "warn", "an item died", {
+    queue = queue.name, id = dead_letter.id, reason = dead_letter.reason,
+    group = dead_letter.group, error = dead_letter.error,
+  })
+  if queue.handle:closed() then return end -- by the log
+  M.call(queue.store, "on_dead", queue.on_dead, {
     item = dead_letter, reason = dead_letter.reason, group = dead_letter.group,
     error = dead_letter.error, dlq = dlq,
   })
 end
 
--- Handles of a store that are to be told of deaths.
+-- The open queue handles of a store that have an on_dead hook.
 local function listeners(store)
   local list = {}
   for queue in pairs(store.queues_open) do
@@ -121,13 +98,7 @@ local function listeners(store)
   return list
 end
 
--- What became dead letters in pushes of this store's handles, whoever made
--- them: those that its buffers have flushed meanwhile are told of with the
--- next verb that may read them, so not after one whose `code` is "PHASE".
----@param store respool.store
----@param code string?
-function M.tell_pushed(store, code)
-  if not store.watched or code == "PHASE" then return end
+local function tell_all_dead(store)
   for _, queue in ipairs(listeners(store)) do
     while not queue.handle:closed() do -- by a hook
       local dlq, number = queue.handle:notice()
@@ -137,42 +108,20 @@ function M.tell_pushed(store, code)
   end
 end
 
--- What became dead letters in a take; `state` is the table beside its batch.
----@param state table
-function M.tell_buried(state)
-  local queue, died = state.queue, state.died or {}
-  state.died = nil
-  for _, d in ipairs(died) do
-    if queue.handle:closed() then return end -- by a hook
-    tell_dead_letter(queue, d.dlq, d.number)
+-- Calls on_dead for the dead letters that handles of this store have made
+-- since the last call, background flushes of buffers included. A verb that
+-- answered `code` "PHASE" could not read them; the next verb does. A verb that
+-- a hook calls leaves its dead letters to the call that is under way.
+---@param store respool.store
+---@param code string?
+function M.tell_dead(store, code)
+  if not store.watched or store.telling or code == "PHASE" then return end
+  local function stop()
+    store.telling = nil
   end
-  M.tell_pushed(queue.store)
-end
-
--- Takes out what has been settled as it was marked when it was noted.
-local function died(batch, deaths)
-  local list = {}
-  for i = 1, #batch do
-    local death = deaths[i]
-    if death and batches.settled(batch, i) then
-      deaths[i] = nil
-      if batches.kind(batch, i) == death.kind then
-        list[#list + 1] = death
-      end
-    end
-  end
-  return list
-end
-
--- After a settle: tells of the items that have died.
----@param batch respool.batch
-function M.tell_deaths(batch)
-  local beside = batches.beside(batch)
-  for _, death in ipairs(beside.deaths and died(batch, beside.deaths) or {}) do
-    if batches.closed(batch) then return end -- by a hook
-    tell_death(beside.queue, death)
-  end
-  M.tell_pushed(beside.queue.store)
+  store.telling = true
+  compat.guard(tell_all_dead, store, stop)
+  stop()
 end
 
 return M

@@ -212,7 +212,7 @@ end
 function M.flush(queue)
   local ok, message, code = queue.buffer:flush()
   M.report(queue)
-  hooks.tell_pushed(queue.store, code)
+  hooks.tell_dead(queue.store, code)
   return ok, message, code
 end
 

@@ -178,7 +178,7 @@ function M.send(queue, verb, value, native, o)
   local first, more, code = M.insist(queue, o, function(wait)
     return handle[verb](handle, value, native, M.spread(queue, o, wait))
   end)
-  hooks.tell_pushed(queue.store, code)
+  hooks.tell_dead(queue.store, code)
   return first, more, code
 end
 
