@@ -15,13 +15,15 @@ CORE = base/error base/clock base/random record/backoff base/cbor base/arena \
   verbs/queue verbs/push verbs/take verbs/batch verbs/settle \
   verbs/transaction verbs/dead_letters verbs/maintenance lmdb/env/directory \
   lmdb/env/create lmdb/env/env lmdb/repair/compact lmdb/env/open \
-  lmdb/env/txn lmdb/record/key_codec lmdb/record/records lmdb/queue/state \
-  lmdb/record/segments lmdb/queue/unique_key lmdb/record/blobs \
-  lmdb/queue/claims lmdb/record/item_reader lmdb/queue/append \
-  lmdb/queue/take lmdb/queue/order lmdb/queue/weights lmdb/queue/settle \
-  lmdb/queue/expiry lmdb/queue/browse lmdb/queue/purge lmdb/queue/history \
-  lmdb/dead/dead_letters lmdb/dead/groups lmdb/queue/replay \
-  lmdb/queue/policy lmdb/engine lmdb/repair/check lmdb/env/nodes \
+  lmdb/env/txn lmdb/record/key_codec lmdb/record/records lmdb/record/meta \
+  lmdb/record/names lmdb/record/segments lmdb/record/blobs \
+  lmdb/record/item_reader lmdb/dead/dead_letters lmdb/dead/groups \
+  lmdb/dead/named_replay lmdb/queue/state lmdb/queue/unit \
+  lmdb/queue/unique_key lmdb/queue/claims lmdb/queue/find lmdb/queue/room \
+  lmdb/queue/end_items lmdb/queue/expiry lmdb/queue/purge \
+  lmdb/queue/history lmdb/queue/append lmdb/queue/order lmdb/queue/weights \
+  lmdb/queue/deliver lmdb/queue/take lmdb/queue/settle lmdb/queue/browse \
+  lmdb/queue/replay lmdb/queue/policy lmdb/maintain lmdb/engine lmdb/repair/check lmdb/env/nodes \
   lmdb/env/pages lmdb/repair/record_kind base/id_set lmdb/repair/salvage \
   lmdb/repair/conflicts lmdb/repair/rebuild_blobs lmdb/repair/rebuild_dead \
   lmdb/repair/rebuild_queues lmdb/repair/repair

@@ -2,7 +2,26 @@
 /*
  * The embedded engine's face at the seam.
  */
-#include "lmdb/parts.h"
+#include "engine.h"
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/dead/groups.h"
+#include "lmdb/dead/named_replay.h"
+#include "lmdb/env/env.h"
+#include "lmdb/maintain.h"
+#include "lmdb/queue/append.h"
+#include "lmdb/queue/browse.h"
+#include "lmdb/queue/history.h"
+#include "lmdb/queue/policy.h"
+#include "lmdb/queue/purge.h"
+#include "lmdb/queue/replay.h"
+#include "lmdb/queue/settle.h"
+#include "lmdb/queue/take.h"
+#include "lmdb/queue/unit.h"
+#include "lmdb/record/meta.h"
+#include "lmdb/record/names.h"
+#include "lmdb/repair/check.h"
+#include "lmdb/repair/compact.h"
+#include "lmdb/repair/repair.h"
 
 static uint64_t changes(const txn *t) {
   return t->changes;
@@ -12,10 +31,10 @@ const engine engine_lmdb = {
   .open = env_open,
   .close = env_close,
   .compact = lmdb_compact,
-  .begin = env_begin,
+  .begin = unit_begin,
   .changes = changes,
-  .commit = env_commit,
-  .abort = env_abort,
+  .commit = unit_commit,
+  .abort = unit_abort,
   .sync = env_sync,
   .last_txn = env_last,
   .queue_open = lmdb_queue_open,

@@ -4,7 +4,11 @@
  * its first dead letter. Its record carries the next number and the count, and
  * like a queue's is stored once a transaction.
  */
-#include "lmdb/parts.h"
+#include "lmdb/dead/dead_letters.h"
+
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/item_reader.h"
+#include "lmdb/record/meta.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,9 @@
  * table (open addressing, linear probing) of what was seen. The names point
  * into the map, which holds still during a read.
  */
-#include "lmdb/parts.h"
+#include "lmdb/dead/groups.h"
+
+#include "lmdb/dead/dead_letters.h"
 
 #include <stdlib.h>
 #include <string.h>

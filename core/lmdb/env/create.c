@@ -4,7 +4,10 @@
  * is whole and on disk; and the format version that tells a store from other
  * programs' LMDB.
  */
-#include "lmdb/parts.h"
+#include "lmdb/env/create.h"
+
+#include "lmdb/env/directory.h"
+#include "lmdb/env/open.h"
 
 #include "base/fault.h"
 

@@ -5,7 +5,9 @@
  * while its data file is replaced. The lock is flock's on the directory: it
  * needs no file, no right to write, and ends with the process.
  */
-#include "lmdb/parts.h"
+#include "lmdb/env/directory.h"
+
+#include "base/error.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,11 @@
  * A child of fork finds its parent's entries and leaves them alone: they
  * are told apart by their pid.
  */
-#include "lmdb/parts.h"
+#include "lmdb/env/env.h"
+
+#include "lmdb/env/create.h"
+#include "lmdb/env/directory.h"
+#include "lmdb/env/open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,9 +65,14 @@ static lmdb_env *env_new(const char *path, const respool_options *o) {
   return e;
 }
 
+static void env_drop_states(lmdb_env *e) {
+  if (e->states) e->states_free(e->states);
+  e->states = NULL;
+}
+
 static void env_free(lmdb_env *e) {
+  env_drop_states(e);
   txn_env_close(e);
-  queues_free(e->queues);
   pthread_rwlock_destroy(&e->life);
   committer_destroy(&e->base.commit);
   free(e->path);
@@ -273,8 +282,7 @@ static int env_mend(lmdb_env *e) {
   pthread_rwlock_wrlock(&e->life);
   if (e->broken) {
     txn_env_close(e);
-    queues_free(e->queues);
-    e->queues = NULL;
+    env_drop_states(e);
     rc = env_start(e);
   }
   pthread_rwlock_unlock(&e->life);
@@ -282,15 +290,6 @@ static int env_mend(lmdb_env *e) {
   if (!rc && is_lost(e))
     rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
   return rc;
-}
-
-/* States of queues from the commit before this transaction hold still. */
-static void inherit_queues(lmdb_env *e, txn *t) {
-  if (e->queues && txn_follows(t, e->queues_txn))
-    t->queues = e->queues;
-  else
-    queues_free(e->queues);
-  e->queues = NULL;
 }
 
 /* Begins; once more when the environment turned out to need mending. */
@@ -315,45 +314,13 @@ int env_begin(env *base, bool write, txn **out) {
     free(t);
     return rc;
   }
-  if (write) inherit_queues(e, t);
   *out = t;
   return 0;
 }
 
-static void env_end(txn *t) {
-  dlqs_free(t);
+void env_end(txn *t) {
   pthread_rwlock_unlock(&t->env->life);
   free(t);
-}
-
-int env_commit(txn *t) {
-  lmdb_env *e = t->env;
-  queues_store(t);
-  dlqs_store(t);
-  size_t number = txn_number(t);
-  int rc = txn_commit(t);
-  if (rc) {
-    queues_free(t->queues);
-    notices_drop(t->notices);
-  } else {
-    notices_post(t->notices);
-    e->queues = t->queues;
-    e->queues_txn = number;
-  }
-  env_end(t);
-  return rc;
-}
-
-void env_abort(txn *t) {
-  lmdb_env *e = t->env;
-  if (t->write && !t->changes) { /* what was loaded holds still? */
-    e->queues = t->queues;
-    e->queues_txn = txn_number(t) - 1;
-  } else
-    queues_free(t->queues);
-  notices_drop(t->notices);
-  txn_abort(t);
-  env_end(t);
 }
 
 int env_sync(env *base) {
@@ -394,34 +361,4 @@ uint64_t env_last(env *base) {
   uint64_t last = e->mdb ? txn_env_last(e) : 0;
   pthread_rwlock_unlock(&e->life);
   return last;
-}
-
-/* The number under `name`, or 1. */
-static uint64_t meta_get(txn *t, respool_bytes name) {
-  respool_bytes v;
-  unpacker u;
-  if (!txn_get(t, DB_META, name, &v)) return 1;
-  unpacker_init(&u, v.data, v.size);
-  return unpack_uint(&u);
-}
-
-uint64_t meta_number(txn *t, const char *name) {
-  respool_bytes k = phrase_of(name);
-  uint64_t n = meta_get(t, k);
-  packer p;
-  packer_init(&p);
-  pack_uint(&p, n + 1);
-  txn_put_packed(t, DB_META, k, &p);
-  packer_free(&p);
-  return n;
-}
-
-int lmdb_probe_write(txn *t, uint64_t *number) {
-  *number = meta_number(t, "next probe");
-  return t->rc;
-}
-
-int lmdb_probe_read(txn *t, uint64_t *number) {
-  *number = meta_get(t, phrase_of("next probe")) - 1;
-  return t->rc;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Opening LMDB's environments, and what may be wrong with one: a lock file
- * left half made, a data file that was cut off, another program's. See txn.h.
+ * left half made, a data file that was cut off, another program's. See open.h.
  */
-#include "lmdb/env/txn.h"
+#include "lmdb/env/open.h"
 
 #include "lmdb/env/pages.h"
 

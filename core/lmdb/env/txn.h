@@ -51,8 +51,9 @@ typedef struct lmdb_env {
   uint64_t used;         /* bytes, as last counted and added to since */
   uint64_t used_at;      /* commit of the count */
   uint64_t disk_end;     /* the disk has room for the file up to here */
-  struct queue *queues;  /* states as of commit `queues_txn` */
-  size_t queues_txn;
+  void *states;          /* kept by queue/unit.c, as of commit `states_txn` */
+  size_t states_txn;
+  void (*states_free)(void *states);
 } lmdb_env;
 
 struct txn {
@@ -67,28 +68,6 @@ struct txn {
   notices *listener;    /* of the operation that runs; NULL: unasked */
   notice *notices;      /* to be posted when it has committed */
 };
-
-/* ---- open.c: opening and closing, as far as LMDB is concerned ------------ */
-
-/* The environment, with the gate of its directory shut, then its databases.
-   `look` is called in the transaction in which these are opened, or made when
-   the store is new; what it writes is committed with them. What fails leaves
-   the environment closed; LOCK_STALE asks for another try of both. */
-#define LOCK_STALE (-2)
-int txn_env_open(lmdb_env *e);
-int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
-void txn_env_close(lmdb_env *e);
-
-/* Makes a whole store in a file that nobody else knows of, durably; `look` is
-   called as above. The environment is closed again. */
-int txn_env_make(lmdb_env *e, const char *file,
-                 int (*look)(txn *t, bool fresh));
-
-/* Opens only to be copied, when no other process can have it open: takes no
-   locks. */
-int txn_env_open_alone(lmdb_env *e);
-
-/* ---- txn.c -------------------------------------------------------------- */
 
 /* A failure of LMDB's in words, and as a code of ours. */
 int txn_env_fail(const lmdb_env *e, const char *what, int rc);
@@ -138,9 +117,8 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
 
-/* Entries of a database, and what it is called. */
+/* The number of entries of a database. */
 size_t txn_entries(txn *t, enum db db);
-const char *db_name(enum db db);
 
 /* A cursor. Every move is false when there is nothing, leaving key and
    value as they were. Close it before the transaction ends. */

@@ -4,148 +4,28 @@
  * over them all. Refuses before it changes anything but what has expired:
  * that makes room, and frees its key, before a push is refused for it.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/append.h"
 
-/* What settling and dead-lettering may still use when pushes are refused. */
-#define RESERVE_SHARE 16
-#define RESERVE_MAX ((uint64_t)64 << 20)
-
-#define DISK_MIN ((uint64_t)1 << 20) /* of the disk, for the same */
-
-/* Of that, what is left to takes, and to settles that copy nothing. */
-#define DISK_LAST ((uint64_t)256 << 10)
-
-#define RECOUNT 1024 /* commits after which free pages are counted again */
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/end_items.h"
+#include "lmdb/queue/expiry.h"
+#include "lmdb/queue/find.h"
+#include "lmdb/queue/purge.h"
+#include "lmdb/queue/room.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
+#include "lmdb/record/segments.h"
 
 #define EXPIRE_MAX 64 /* expired segments ended by one push, and one an item */
 
-static uint64_t unsettled(const queue *q) {
-  uint64_t n = 0;
-  for (size_t i = 0; i < q->n_priorities; i++)
-    n += q->priorities[i].ready + q->priorities[i].leased +
-        q->priorities[i].waiting;
-  return n;
+/* ---- room --------------------------------------------------------------- */
+
+static bool has_room(const queue *q, const append_req *r) {
+  return queue_has_room(q, builder_demand(r->builder));
 }
 
-static uint64_t builder_size(const builder *b) {
-  return b->bytes.len + b->blobs.len;
-}
-
-static bool over(uint64_t have, uint64_t more, int64_t limit) {
-  return limit != RESPOOL_UNLIMITED && have + more > (uint64_t)limit;
-}
-
-static bool has_room(const queue *q, const builder *b) {
-  return !over(unsettled(q), b->n_items, q->config.max_items) &&
-         !over(q->bytes, builder_size(b), q->config.max_bytes);
-}
-
-static bool fits_empty(const queue *q, const builder *b) {
-  return !over(0, b->n_items, q->config.max_items) &&
-         !over(0, builder_size(b), q->config.max_bytes);
-}
-
-/* Says that there is no room for `more` of what has this bound, or when the
-   empty queue would not have any either, that there never is. */
-static int full_of(const queue *q, const char *bound, int64_t limit,
-                   uint64_t more) {
-  if (over(0, more, limit))
-    return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld, it can "
-                "never hold %llu at once", q->name, bound, (long long)limit,
-                (unsigned long long)more);
-  return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld", q->name,
-              bound, (long long)limit);
-}
-
-static int no_room(const queue *q, const builder *b) {
-  const queue_config *c = &q->config;
-  if (over(unsettled(q), b->n_items, c->max_items))
-    return full_of(q, "max_items", c->max_items, b->n_items);
-  return full_of(q, "max_queue_bytes", c->max_bytes, builder_size(b));
-}
-
-/* An item that is larger than the queue may be will never fit. */
-static int check_sizes(const queue *q, append_req *r) {
-  int64_t limit = q->config.max_bytes;
-  if (r->bound) *r->bound = limit;
-  if (!over(0, builder_size(r->builder), limit)) return 0;
-  uint64_t size = builder_largest(r->builder);
-  if (!over(0, size, limit)) return 0;
-  return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
-              "max_queue_bytes of queue \"%.120s\", %lld",
-              (unsigned long long)size, q->name, (long long)limit);
-}
-
-/* Counting free pages costs more than a push, so between counts what was
-   pushed since is taken for used. */
-static bool fits(txn *t, uint64_t more, uint64_t limit) {
-  lmdb_env *e = t->env;
-  if (txn_high_water(t) + more <= limit) return true;
-  if (e->used && txn_number(t) - e->used_at < RECOUNT &&
-      e->used + more <= limit)
-    return true;
-  e->used = txn_used(t);
-  e->used_at = txn_number(t);
-  return e->used + more <= limit;
-}
-
-static uint64_t disk_reserve(txn *t) {
-  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
-  if (reserve > RESERVE_MAX) return RESERVE_MAX;
-  return reserve < DISK_MIN ? DISK_MIN : reserve;
-}
-
-bool disk_is_short(txn *t) {
-  return !txn_claim_disk(t, 0, disk_reserve(t));
-}
-
-static int no_space(const txn *t) {
-  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "\"%.120s\"", t->env->path);
-}
-
-int disk_copy(txn *t, uint64_t more) {
-  return txn_claim_disk(t, more, DISK_LAST) ? 0 : no_space(t);
-}
-
-/* A disk that is full refuses pushes while there is still room for what
-   settling and dead-lettering write. */
-static int disk_room(txn *t, uint64_t more) {
-  return txn_claim_disk(t, more, disk_reserve(t)) ? 0 : no_space(t);
-}
-
-/* What a batch takes of the file: LMDB gives a value that fills half a page
-   or more pages of its own. */
-#define PAGE ((uint64_t)4096)
-#define PAGE_HEAD 16
-
-static uint64_t in_pages(uint64_t size) {
-  if (size < PAGE / 2) return size;
-  return (size + PAGE_HEAD + PAGE - 1) / PAGE * PAGE;
-}
-
-static uint64_t stored_size(const builder *b) {
-  uint64_t size = b->blobs.len + b->blobs.len / 64;
-  for (size_t i = 0; i < b->n_spans; i++) size += in_pages(b->spans[i].size);
-  return size + size / 8;
-}
-
-/* Where the map is smaller than max_bytes, it is the limit. */
-static int store_room(txn *t, const append_req *r) {
-  if (!r->max_store) return 0;
-  uint64_t limit = r->max_store < t->env->map_size ? r->max_store
-                                                   : t->env->map_size;
-  uint64_t reserve = limit / RESERVE_SHARE;
-  if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
-  uint64_t more = stored_size(r->builder);
-  if (fits(t, more, limit - reserve)) {
-    t->env->used += more;
-    return disk_room(t, more);
-  }
-  return fail(RESPOOL_FULL, "store \"%.120s\" is full: %s %llu",
-              t->env->path, limit < r->max_store ? "its map has"
-                                                 : "max_bytes is",
-              (unsigned long long)limit);
+static int no_room(const queue *q, const append_req *r) {
+  return queue_full(q, builder_demand(r->builder));
 }
 
 /* ---- times -------------------------------------------------------------- */
@@ -278,10 +158,8 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   return t->rc;
 }
 
-/* Nothing more fits, however small. */
-static bool is_brimful(const queue *q) {
-  return over(unsettled(q), 1, q->config.max_items) ||
-         over(q->bytes, 1, q->config.max_bytes);
+static bool is_full(const queue *q) {
+  return !queue_has_room(q, (demand){1, 1});
 }
 
 static int append_apart(txn *t, queue *q, append_req *r, int64_t now);
@@ -305,8 +183,8 @@ static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
 /* What fits is appended, what does not becomes dead letters. */
 static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
   builder half[2];
-  if (has_room(q, r->builder)) return append_items(t, q, r, now);
-  if (r->builder->n_items == 1 || is_brimful(q))
+  if (has_room(q, r)) return append_items(t, q, r, now);
+  if (r->builder->n_items == 1 || is_full(q))
     return append_dead(t, q, r, now);
   builder_init(&half[0], r->builder->version);
   builder_init(&half[1], r->builder->version);
@@ -321,9 +199,9 @@ static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
     return r->apart ? append_apart(t, q, r, now) : append_dead(t, q, r, now);
   if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
-    return no_room(q, r->builder);
-  while (!has_room(q, r->builder))
-    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r->builder);
+    return no_room(q, r);
+  while (!has_room(q, r))
+    if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r);
   return append_items(t, q, r, now);
 }
 
@@ -333,17 +211,17 @@ static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
    that nobody holds, about as many will do as it has items. */
 static void make_room(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t left = EXPIRE_MAX + r->builder->n_items, before = t->changes;
-  while (left-- > 0 && !has_room(q, r->builder) && expiry_sweep(t, q, now, 1))
+  while (left-- > 0 && !has_room(q, r) && expiry_sweep(t, q, now, 1))
     continue;
   r->ending += t->changes - before;
 }
 
 static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
-  r->never = !fits_empty(q, r->builder);
+  r->never = !queue_could_hold(q, builder_demand(r->builder));
   if (!r->never) make_room(t, q, r, now);
   if (t->rc) return t->rc;
-  return has_room(q, r->builder) ? append_items(t, q, r, now)
-                               : overflow(t, q, r, now);
+  return has_room(q, r) ? append_items(t, q, r, now)
+                        : overflow(t, q, r, now);
 }
 
 static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
@@ -360,11 +238,11 @@ static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
 int lmdb_fits(txn *t, const char *name, append_req *r) {
   int rc = 0;
   const queue *q = queue_find(t, name, &rc);
-  return q ? check_sizes(q, r) : rc;
+  return q ? queue_check_sizes(q, r) : rc;
 }
 
 static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
-  int rc = check_sizes(q, r);
+  int rc = queue_check_sizes(q, r);
   if (!rc) rc = store_room(t, r);
   if (rc) return rc;
   int64_t now = queue_tick(t, q, wall);

@@ -3,7 +3,13 @@
  * Looking at items without taking them. Nothing changes; damaged items are
  * passed over and noted, expired ones passed over.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/browse.h"
+
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/find.h"
+#include "lmdb/queue/order.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/item_reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -167,30 +173,6 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
 
 /* ---- one by id ---------------------------------------------------------- */
 
-static bool is_live(txn *t, const line *l, uint64_t id) {
-  walk w;
-  walk_open(&w, t, l, id);
-  bool live = walk_next(&w) && w.at.first <= id &&
-              bits_has(&w.live, (uint32_t)(id - w.at.first));
-  walk_close(&w);
-  return live;
-}
-
-bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
-  for (size_t i = 0; i < q->n_priorities; i++)
-    for (int space = 0; space < SPACE_COUNT; space++) {
-      *l = (line){q->id, space, q->priorities[i].priority};
-      if (is_live(t, l, id)) return true;
-    }
-  return false;
-}
-
-int item_gone(txn *t, const queue *q, uint64_t id) {
-  return t->rc ? t->rc
-               : fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue "
-                      "\"%.120s\"", (unsigned long long)id, q->name);
-}
-
 int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
              respool_page *p) {
   int rc = 0;
@@ -215,24 +197,11 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
    items priority by priority; `id` is the next to be looked at. */
 enum { PHASE_CLAIMS, PHASE_FRESH, PHASE_END };
 
-static bool next_claim(look *k, const respool_cursor *at, place *p,
-                       claim *c) {
-  place from = {{k->q->id, at->space, at->priority}, at->id, 0};
-  key start = claim_key(&from);
-  cur s;
-  cur_open(&s, k->t, DB_CLAIMS);
-  bool found = cur_seek(&s, key_bytes(&start)) &&
-               claim_key_read(s.key, p) && p->line.queue == k->q->id &&
-               claim_unpack(s.value, c);
-  cur_close(&s);
-  return found;
-}
-
 /* A claim that the last page ended in is gone on with. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
   line l = {k->q->id, at->space, at->priority};
   if (at->id > 0 && claim_cover(k->t, &l, at->id, p, c)) return true;
-  return next_claim(k, at, p, c);
+  return claim_next(k->t, k->q, (place){l, at->id, 0}, p, c);
 }
 
 static bool is_behind(const respool_cursor *a, const respool_cursor *b) {

@@ -6,7 +6,9 @@
  *
  *   every claim has exactly one entry in `due`, at its visible_at.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/claims.h"
+
+#include "lmdb/queue/state.h"
 
 #include <string.h>
 
@@ -71,6 +73,28 @@ bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
                same_line(&p->line, l) && claim_unpack(at.value, c) &&
                c->last >= id;
   cur_close(&at);
+  return found;
+}
+
+bool claim_next(txn *t, const queue *q, place from, place *p, claim *c) {
+  key k = claim_key(&from);
+  cur at;
+  cur_open(&at, t, DB_CLAIMS);
+  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
+               p->line.queue == q->id && claim_unpack(at.value, c);
+  cur_close(&at);
+  return found;
+}
+
+bool claim_first_due(txn *t, const queue *q, int priority, due_key *d) {
+  place lowest = {{q->id, 0, priority}, 0, 0};
+  key k = due_key_of(&lowest, 0);
+  cur c;
+  cur_open(&c, t, DB_DUE);
+  bool found = cur_seek(&c, key_bytes(&k)) && due_key_read(c.key, d) &&
+               d->claim.line.queue == q->id && d->claim.line.priority
+                   == priority;
+  cur_close(&c);
   return found;
 }
 

@@ -3,7 +3,11 @@
  * History: finished items that a queue keeps for a while, by the time they
  * were done. Nothing here touches what is not finished.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/history.h"
+
+#include "lmdb/queue/state.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/item_reader.h"
 
 #include <string.h>
 
@@ -51,15 +55,9 @@ static void forget(txn *t, queue *q, cur *c) {
   queue_changed(t, q);
 }
 
-static bool any(const queue *q, int64_t done_at, int64_t now) {
-  (void)q, (void)done_at, (void)now;
-  return true;
-}
-
-/* Forgets from the oldest on what `goes`, `*limit` at most. */
-static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit,
-                      bool (*goes)(const queue *q, int64_t done_at,
-                                   int64_t now)) {
+/* Deletes from the oldest on what is beyond its time, or all; `*limit` at
+   most. */
+static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit, bool all) {
   key start = history_key(q->id, 0, 0);
   uint32_t of;
   int64_t done_at;
@@ -69,7 +67,7 @@ static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit,
   cur_open(&c, t, DB_HISTORY);
   while (*limit > 0 && cur_seek(&c, key_bytes(&start)) &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id &&
-         goes(q, done_at, now)) {
+         (all || beyond(q, done_at, now))) {
     forget(t, q, &c);
     n++;
     --*limit;
@@ -79,11 +77,11 @@ static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit,
 }
 
 uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit) {
-  return sweep(t, q, now, limit, beyond);
+  return sweep(t, q, now, limit, false);
 }
 
-void history_drop(txn *t, queue *q, int *limit) {
-  sweep(t, q, 0, limit, any);
+uint64_t history_drop(txn *t, queue *q, int *limit) {
+  return sweep(t, q, 0, limit, true);
 }
 
 /* ---- looking ------------------------------------------------------------ */
@@ -133,54 +131,4 @@ int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
   }
   cur_close(&c);
   return t->rc;
-}
-
-/* ---- care --------------------------------------------------------------- */
-
-/* Dead letters die in the order of their numbers, so the oldest come first. */
-static uint64_t dead_sweep(txn *t, queue *q, int64_t now, size_t limit,
-                              bool *more) {
-  respool_purge_options o = RESPOOL_PURGE_OPTIONS_INIT;
-  respool_list_options first = RESPOOL_LIST_OPTIONS_INIT;
-  respool_dead_letters l;
-  uint64_t after = 0, removed = 0;
-  int64_t keep = q->config.keep_dead;
-  if (keep == RESPOOL_UNLIMITED || keep >= now) return 0;
-  o.died_before = now - keep;
-  first.limit = 1;
-  first.no_body = 1;
-  memset(&l, 0, sizeof l);
-  lmdb_dead_list(t, q->config.dlq, &first, &l);
-  bool old = l.n && l.dead_letters[0].died_at < o.died_before;
-  dead_letters_clear(&l);
-  if (old)
-    lmdb_dead_purge(t, q->config.dlq, &o, limit, &after, &removed, more);
-  *more = *more && removed > 0;
-  return removed;
-}
-
-int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,
-              respool_maintenance *out) {
-  int rc = 0, past = (int)limit;
-  bool more = false;
-  queue *q = queue_find(t, name, &rc);
-  if (!q) return rc;
-  int64_t now = queue_tick(t, q, wall);
-  uint64_t expired = q->counters.expired;
-  size_t windows = txn_entries(t, DB_WINDOWS);
-  out->more = expiry_sweep(t, q, now, (int)limit);
-  out->more |= unique_sweep(t, q, now, (int)limit);
-  out->history += history_sweep(t, q, now, &past);
-  out->dead_letters += dead_sweep(t, q, now, limit, &more);
-  out->more |= more || past == 0;
-  out->expired += q->counters.expired - expired;
-  out->windows += windows - txn_entries(t, DB_WINDOWS);
-  return t->rc;
-}
-
-int lmdb_free_readers(env *e, respool_maintenance *out) {
-  int n = 0;
-  int rc = txn_env_readers((lmdb_env *)e, &n);
-  if (!rc) out->readers += (uint64_t)n;
-  return rc;
 }

@@ -5,7 +5,10 @@
  * the claims of all spaces and the fresh ones, and hands out from there up to
  * where the next source begins.
  */
-#include "lmdb/queue/take.h"
+#include "lmdb/queue/order.h"
+
+#include "lmdb/queue/claims.h"
+#include "lmdb/record/segments.h"
 
 /* The first claim of a line that ends at `from` or behind. */
 static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
@@ -68,20 +71,4 @@ int64_t order_due(txn *t, const queue *q, const priority_state *l) {
   sources s = find_sources(t, q, l, 0);
   if (s.first.id == UINT64_MAX) return INT64_MAX;
   return s.first.fresh ? 0 : s.first.due;
-}
-
-void grab_ordered(grab *g, int priority) {
-  for (;;) {
-    const priority_state *l = queue_priority(g->q, priority);
-    if (!l || grab_full(g)) return;
-    sources s = find_sources(g->t, g->q, l, 0);
-    if (s.first.id == UINT64_MAX) return;
-    uint64_t upto = s.second - 1; /* at least the first itself */
-    size_t before = g->batch->page.n;
-    if (s.first.fresh)
-      grab_fresh(g, priority, upto);
-    else if (s.first.due > g->now || !grab_claim_due(g, &s.first.claim, upto))
-      return;
-    if (g->batch->page.n > before) return; /* else it was buried: go on */
-  }
 }

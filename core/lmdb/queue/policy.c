@@ -3,7 +3,15 @@
  * Queues as a whole: making them with their policy, pausing, counting,
  * dropping; and the lists of names.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/policy.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/expiry.h"
+#include "lmdb/queue/history.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
+#include "lmdb/record/segments.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -161,25 +169,6 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
   return lmdb_dead_count(t, q->config.dlq, &out->dead);
 }
 
-/* The store's id as text; "" when it has none that can be read. */
-static void read_id(txn *t, char out[33]) {
-  respool_bytes v, id = {NULL, 0};
-  if (txn_get(t, DB_META, (respool_bytes){"store", 5}, &v)) {
-    unpacker u;
-    unpacker_init(&u, v.data, v.size);
-    id = unpack_bytes(&u);
-  }
-  out[0] = '\0';
-  for (size_t i = 0; i < id.size && i < 16; i++)
-    snprintf(&out[2 * i], 3, "%02x", ((const uint8_t *)id.data)[i]);
-}
-
-int lmdb_stat(txn *t, respool_store_stats *out) {
-  txn_env_stat(t, out);
-  read_id(t, out->id);
-  return t->rc;
-}
-
 /* ---- dropping and listing ----------------------------------------------- */
 
 /* 0 when nothing is left in the queue. */
@@ -220,51 +209,4 @@ int lmdb_queue_drop(txn *t, const char *name) {
   return t->rc;
 }
 
-int lmdb_names(txn *t, int which, packer *out) {
-  static const enum db dbs[] = {DB_QUEUES, DB_DLQS, DB_JOBS};
-  cur c;
-  size_t left = txn_entries(t, dbs[which]);
-  pack_array(out, left);
-  cur_open(&c, t, dbs[which]);
-  bool found = left > 0 && cur_first(&c);
-  while (found) {
-    pack_phrase(out, c.key);
-    found = cur_next(&c);
-  }
-  cur_close(&c);
-  txn_spoil(t, out->rc);
-  return t->rc;
-}
-
 /* ---- jobs --------------------------------------------------------------- */
-
-static int no_replay(const char *name) {
-  return fail(RESPOOL_NOT_FOUND, "there is no named replay \"%.160s\"", name);
-}
-
-int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
-  respool_bytes v;
-  if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
-    return t->rc ? t->rc : no_replay(name);
-  if (!replay_unpack(v, out))
-    return fail(RESPOOL_CORRUPT, "named replay \"%.160s\" is damaged", name);
-  strcpy(out->name, name);
-  return 0;
-}
-
-int lmdb_replay_save(txn *t, const respool_replay *replay) {
-  packer p;
-  packer_init(&p);
-  replay_pack(&p, replay);
-  txn_put_packed(t, DB_JOBS, phrase_of(replay->name), &p);
-  packer_free(&p);
-  return t->rc;
-}
-
-int lmdb_replay_remove(txn *t, const char *name) {
-  respool_bytes v;
-  if (!txn_get(t, DB_JOBS, phrase_of(name), &v))
-    return t->rc ? t->rc : no_replay(name);
-  txn_del(t, DB_JOBS, phrase_of(name));
-  return t->rc;
-}

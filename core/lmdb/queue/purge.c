@@ -3,7 +3,13 @@
  * Removing items by hand: one by its id, or all that are not leased. What
  * is removed leaves no dead letter; a damaged segment on the way does.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/purge.h"
+
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/end_items.h"
+#include "lmdb/queue/find.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/segments.h"
 
 /* ---- one ---------------------------------------------------------------- */
 
@@ -91,15 +97,9 @@ static void purge_claim(sweep *s, const place *p, const claim *old) {
     claim_del(s->t, p, old);
 }
 
-static bool next_claim(sweep *s, place *p, claim *c, arena *a) {
-  key from = claim_key(p);
-  cur at;
-  cur_open(&at, s->t, DB_CLAIMS);
-  bool found = cur_seek(&at, key_bytes(&from)) &&
-               claim_key_read(at.key, p) && p->line.queue == s->q->id &&
-               claim_unpack(at.value, c);
+static bool next(sweep *s, place *p, claim *c, arena *a) {
+  bool found = claim_next(s->t, s->q, *p, p, c);
   if (found) claim_own(s->t, a, c);
-  cur_close(&at);
   return found && !s->t->rc;
 }
 
@@ -108,7 +108,7 @@ static void purge_claims(sweep *s) {
   arena a;
   claim c;
   arena_init(&a);
-  for (; s->left && next_claim(s, &p, &c, &a); p.first++)
+  for (; s->left && next(s, &p, &c, &a); p.first++)
     if (!claim_held(&c, s->now)) purge_claim(s, &p, &c);
   arena_free(&a);
 }

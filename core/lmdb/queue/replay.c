@@ -4,7 +4,15 @@
  * dead letter goes. Runs of dead letters that go to the same queue on the
  * same terms are pushed together. An item takes its key up again, by itself.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/replay.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/dead/named_replay.h"
+#include "lmdb/queue/append.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/item_reader.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,16 @@
  * dropped ones for good, dead ones to a dead letter, those that wait by
  * themselves to a segment of one and a claim of their own, under their id.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/settle.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/history.h"
+#include "lmdb/queue/room.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/segments.h"
 
 #include "base/random.h"
 

@@ -5,7 +5,9 @@
  * on one queue writes it once. Priorities that hold nothing leave the record: a
  * priority's head matters only while it has items.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/state.h"
+
+#include "lmdb/record/meta.h"
 
 #include <stdlib.h>
 #include <string.h>

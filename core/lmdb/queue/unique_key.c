@@ -5,7 +5,9 @@
  * is asked of the item itself, so a key can never outlive what it names; the
  * records are only found faster, and are forgotten when they say nothing.
  */
-#include "lmdb/parts.h"
+#include "lmdb/queue/unique_key.h"
+
+#include "lmdb/queue/find.h"
 
 static bool get_holder(txn *t, const queue *q, respool_bytes name,
                        holder *h) {

@@ -4,7 +4,7 @@
  * pages, each with its checksum. A blob belongs to whatever holds its
  * reference: the item moves between segments and dead letters, the blob stays.
  */
-#include "lmdb/parts.h"
+#include "lmdb/record/blobs.h"
 
 #include <string.h>
 

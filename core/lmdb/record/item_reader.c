@@ -4,7 +4,10 @@
  * a page, verified there, and its items are added to the page one by one.
  * Nothing in a page points into the map.
  */
-#include "lmdb/parts.h"
+#include "lmdb/record/item_reader.h"
+
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/segments.h"
 
 #include <string.h>
 

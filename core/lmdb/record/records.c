@@ -5,6 +5,8 @@
  */
 #include "lmdb/record/records.h"
 
+#include "lmdb/env/create.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>

@@ -10,8 +10,6 @@
 #include "record/failures.h"
 #include "lmdb/record/key_codec.h"
 
-#define FORMAT_VERSION 1
-
 typedef struct priority_state {
   int priority;
   uint64_t head; /* the next id to be handed out for the first time */

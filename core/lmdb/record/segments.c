@@ -5,7 +5,10 @@
  * them; it is the only truth about it. A segment whose items expire has an
  * entry in `expiries`, as long as it exists.
  */
-#include "lmdb/parts.h"
+#include "lmdb/record/segments.h"
+
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/meta.h"
 
 #include <string.h>
 

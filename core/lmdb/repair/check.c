@@ -5,7 +5,14 @@
  * one is unsound nothing else is looked at, as whatever is there would be told
  * as lost. Changes nothing. Each finding is one line of text.
  */
-#include "lmdb/parts.h"
+#include "lmdb/repair/check.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/env/open.h"
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/segments.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

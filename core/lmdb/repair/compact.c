@@ -14,7 +14,11 @@
  * The lock is of the open file, not of the process (F_OFD_SETLK): closing
  * another descriptor of the file does not lose it.
  */
-#include "lmdb/parts.h"
+#include "lmdb/repair/compact.h"
+
+#include "lmdb/env/directory.h"
+#include "lmdb/env/env.h"
+#include "lmdb/env/open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,7 +159,8 @@ static int fill_from(const copy *c, env *from) {
   int rc = env_begin(from, false, &t);
   if (rc) return rc;
   rc = txn_env_copy((lmdb_env *)from, c->fd);
-  env_abort(t);
+  txn_abort(t);
+  env_end(t);
   return rc;
 }
 

@@ -5,7 +5,11 @@
  * both be right, what is sound stays or goes to a queue of its own, so that a
  * damaged key costs no item.
  */
-#include "lmdb/repair/salvage.h"
+#include "lmdb/repair/conflicts.h"
+
+#include "lmdb/queue/policy.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/segments.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,11 @@
  * (Or one that was settled, where the free list is lost as well; that was
  * said.)
  */
-#include "lmdb/repair/salvage.h"
+#include "lmdb/repair/rebuild_blobs.h"
+
+#include "lmdb/queue/state.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/record/segments.h"
 
 #include <stdlib.h>
 

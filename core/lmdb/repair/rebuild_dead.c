@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DLQs of a store of salvaged records (see salvage.h); then all of it in
- * order. DLQs come before queues, whose damaged segments become dead letters.
+ * The DLQs of a store of salvaged records (see salvage.h). They come before
+ * queues, whose damaged segments become dead letters.
  */
-#include "lmdb/repair/salvage.h"
+#include "lmdb/repair/rebuild_dead.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/blobs.h"
+#include "lmdb/repair/rebuild_blobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- DLQs -------------------------------------------------------------- */
 
 /* Ids are not used again: not those of dead letters, if the queue's own
    number is an old one. */
@@ -65,7 +68,7 @@ static void rebuild_dlq(salvage *s, dlq *x) {
               "says %llu", x->name, ULL(x->count), ULL(told));
 }
 
-static void name_dlqs(salvage *s) {
+void salvage_name_dlqs(salvage *s) {
   uint32_t id = 0;
   uint64_t number;
   for (;;) {
@@ -86,73 +89,11 @@ static void name_dlqs(salvage *s) {
   }
 }
 
-/* Bitmaps of segments that did not come along, or under another key. */
-static void sweep_bitmaps(salvage *s) {
-  place p = {{0, 0, 0}, 0, 0};
-  respool_bytes v;
-  uint64_t n = 0;
-  for (;;) {
-    key k = segment_key(&p);
-    cur c;
-    cur_open(&c, s->t, DB_REMAINING);
-    bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
-    cur_close(&c);
-    if (!found || s->t->rc) break;
-    k = segment_key(&p);
-    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
-      txn_del(s->t, DB_REMAINING, key_bytes(&k));
-      n++;
-    }
-    p.count++; /* the next key */
-  }
-  if (n)
-    salvage_say(s, "lost: what %llu segment%s had settled; it may be back",
-                ULL(n), n == 1 ? "" : "s");
-}
-
-/* ---- all ----------------------------------------------------------------- */
-
-/* Calls `each` for the names in a database, a commit each. */
-void salvage_each(salvage *s, int which,
-                  void (*each)(salvage *s, const char *name)) {
-  char name[RESPOOL_NAME_MAX + 1];
-  packer p;
-  unpacker u;
-  packer_init(&p);
-  if (lmdb_names(s->t, which, &p)) s->rc = s->t->rc;
-  unpacker_init(&u, p.data, p.len);
-  for (size_t n = unpack_array(&u); n > 0 && !s->rc; n--) {
-    respool_bytes b = unpack_phrase(&u);
-    memcpy(name, b.data, b.size);
-    name[b.size] = '\0';
-    each(s, name);
-    salvage_commit(s);
-  }
-  packer_free(&p);
-}
-
 static void dlq_named(salvage *s, const char *name) {
   dlq *x = dlq_find(s->t, name);
   if (x) rebuild_dlq(s, x);
 }
 
-/* What is missing, and was not missed otherwise. */
-static void count_lost(salvage *s) {
-  respool_salvage *o = s->out;
-  uint64_t known = o->lost_items + o->set_aside + o->nameless;
-  if (s->fewer_items > known) o->lost_items += s->fewer_items - known;
-  if (s->fewer_dead_letters > o->lost_dead_letters) o->lost_dead_letters =
-      s->fewer_dead_letters;
-}
-
-void salvage_rebuild(salvage *s) {
-  if (salvage_commit(s)) name_dlqs(s);
-  if (!s->rc) salvage_sift(s);
-  if (!s->rc) salvage_blobs(s);
-  if (salvage_commit(s)) salvage_each(s, NAMES_DLQS, dlq_named);
-  if (!s->rc) salvage_queues(s);
-  if (!s->rc) salvage_sweep_blobs(s);
-  if (!s->rc) sweep_bitmaps(s);
-  count_lost(s);
-  salvage_commit(s);
+void salvage_dlqs(salvage *s) {
+  salvage_each(s, NAMES_DLQS, dlq_named);
 }

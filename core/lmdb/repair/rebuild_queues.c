@@ -4,7 +4,13 @@
  * a queue at a time, from its segments, bitmaps and claims alone: what can be
  * derived from them is made anew. Numbers refer to doc/format.md.
  */
-#include "lmdb/repair/salvage.h"
+#include "lmdb/repair/rebuild_queues.h"
+
+#include "lmdb/queue/claims.h"
+#include "lmdb/queue/end_items.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/segments.h"
+#include "lmdb/repair/rebuild_blobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

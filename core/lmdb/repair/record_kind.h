@@ -4,11 +4,11 @@
  * keys have fixed sizes and bounds, values are CBOR of a certain shape, and
  * segments, dead letters, parts of blobs and history bear checksums.
  */
-#ifndef FORMS_H
-#define FORMS_H
+#ifndef RECORD_KIND_H
+#define RECORD_KIND_H
 
 #include "lmdb/env/pages.h"
-#include "lmdb/parts.h"
+#include "lmdb/record/records.h"
 
 /* What no id or number of ours comes to: Lua counts as far. */
 #define NUMBER_END ((uint64_t)1 << 53)

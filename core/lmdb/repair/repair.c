@@ -3,7 +3,15 @@
  * Repair: an old store that is only read, a new one that is made of it; see
  * respool_repair. What is not finished is removed again.
  */
-#include "lmdb/repair/salvage.h"
+#include "lmdb/repair/repair.h"
+
+#include "lmdb/env/directory.h"
+#include "lmdb/env/env.h"
+#include "lmdb/queue/unit.h"
+#include "lmdb/repair/conflicts.h"
+#include "lmdb/repair/rebuild_blobs.h"
+#include "lmdb/repair/rebuild_dead.h"
+#include "lmdb/repair/rebuild_queues.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,11 +48,60 @@ static void remove_to(const char *to, bool there) {
   if (!there) rmdir(to);
 }
 
+/* ---- making the invariants hold ------------------------------------------ */
+
+/* Bitmaps of segments that did not come along, or under another key. */
+static void sweep_bitmaps(salvage *s) {
+  place p = {{0, 0, 0}, 0, 0};
+  respool_bytes v;
+  uint64_t n = 0;
+  for (;;) {
+    key k = segment_key(&p);
+    cur c;
+    cur_open(&c, s->t, DB_REMAINING);
+    bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
+    cur_close(&c);
+    if (!found || s->t->rc) break;
+    k = segment_key(&p);
+    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
+      txn_del(s->t, DB_REMAINING, key_bytes(&k));
+      n++;
+    }
+    p.count++; /* the next key */
+  }
+  if (n)
+    salvage_say(s, "lost: what %llu segment%s had settled; it may be back",
+                ULL(n), n == 1 ? "" : "s");
+}
+
+/* What is missing, and was not missed otherwise. */
+static void count_lost(salvage *s) {
+  respool_salvage *o = s->out;
+  uint64_t known = o->lost_items + o->set_aside + o->nameless;
+  if (s->fewer_items > known) o->lost_items += s->fewer_items - known;
+  if (s->fewer_dead_letters > o->lost_dead_letters) o->lost_dead_letters =
+      s->fewer_dead_letters;
+}
+
+static void salvage_rebuild(salvage *s) {
+  if (salvage_commit(s)) salvage_name_dlqs(s);
+  if (!s->rc) salvage_sift(s);
+  if (!s->rc) salvage_blobs(s);
+  if (salvage_commit(s)) salvage_dlqs(s);
+  if (!s->rc) salvage_queues(s);
+  if (!s->rc) salvage_sweep_blobs(s);
+  if (!s->rc) sweep_bitmaps(s);
+  count_lost(s);
+  salvage_commit(s);
+}
+
+/* ---- all ----------------------------------------------------------------- */
+
 static void salvage_all(salvage *s) {
-  s->rc = env_begin(s->to, true, &s->t);
+  s->rc = unit_begin(s->to, true, &s->t);
   if (!s->rc) salvage_copy(s);
   if (!s->rc) salvage_rebuild(s);
-  if (s->t) env_abort(s->t);
+  if (s->t) unit_abort(s->t);
   s->t = NULL;
   free(s->owners[QUEUES].of);
   free(s->owners[DLQS].of);

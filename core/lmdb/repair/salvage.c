@@ -7,8 +7,15 @@
  * their kind by their form and mostly bear a checksum; last, values that lost
  * their key or their leaf. A record that is there already stays.
  */
-#include "lmdb/repair/record_kind.h"
 #include "lmdb/repair/salvage.h"
+
+#include "lmdb/repair/record_kind.h"
+
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/queue/policy.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/queue/unit.h"
+#include "lmdb/record/names.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,12 +49,31 @@ void salvage_say(salvage *s, const char *fmt, ...) {
 
 bool salvage_commit(salvage *s) {
   if (!s->t) return false;
-  int rc = env_commit(s->t);
+  int rc = unit_commit(s->t);
   s->t = NULL;
   s->pending = 0;
-  if (!rc && !s->rc) rc = env_begin(s->to, true, &s->t);
+  if (!rc && !s->rc) rc = unit_begin(s->to, true, &s->t);
   if (rc) s->rc = rc;
   return !s->rc;
+}
+
+/* Calls `each` for the names in a database, a commit each. */
+void salvage_each(salvage *s, int which,
+                  void (*each)(salvage *s, const char *name)) {
+  char name[RESPOOL_NAME_MAX + 1];
+  packer p;
+  unpacker u;
+  packer_init(&p);
+  if (lmdb_names(s->t, which, &p)) s->rc = s->t->rc;
+  unpacker_init(&u, p.data, p.len);
+  for (size_t n = unpack_array(&u); n > 0 && !s->rc; n--) {
+    respool_bytes b = unpack_phrase(&u);
+    memcpy(name, b.data, b.size);
+    name[b.size] = '\0';
+    each(s, name);
+    salvage_commit(s);
+  }
+  packer_free(&p);
 }
 
 /* ---- what belongs to a queue or a DLQ ----------------------------------- */

@@ -9,7 +9,7 @@
 
 #include "base/id_set.h"
 #include "lmdb/env/pages.h"
-#include "lmdb/parts.h"
+#include "lmdb/record/records.h"
 
 #define ULL(n) ((unsigned long long)(n)) /* for %llu */
 
@@ -35,20 +35,6 @@ typedef struct salvage {
 
 /* Copies what can be read. */
 void salvage_copy(salvage *s);
-
-/* Makes the invariants hold. */
-void salvage_rebuild(salvage *s);
-
-/* Its parts: queues get names and their segments are sifted (sift.c); blobs
-   that nothing leads to are found (reblob.c); DLQs are made right (rebox.c),
-   then queues (rebuild.c); last, blobs that are no longer used go. */
-void salvage_sift(salvage *s);
-void salvage_blobs(salvage *s);
-void salvage_queues(salvage *s);
-void salvage_sweep_blobs(salvage *s);
-
-/* Is a blob there, and whole? */
-bool salvage_has_blob(salvage *s, blob_ref b);
 
 /* Is there a queue, or a DLQ, of that number? */
 enum { QUEUES, DLQS };

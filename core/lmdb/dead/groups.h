@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dead letters counted by group and reason.
+ */
+#ifndef GROUPS_H
+#define GROUPS_H
+
+#include "lmdb/env/txn.h"
+
+int lmdb_dead_groups(txn *t, const char *dlq, packer *out);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The records of named replays.
+ */
+#ifndef NAMED_REPLAY_H
+#define NAMED_REPLAY_H
+
+#include "lmdb/env/txn.h"
+
+int lmdb_replay_load(txn *t, const char *name, respool_replay *out);
+int lmdb_replay_save(txn *t, const respool_replay *replay);
+int lmdb_replay_remove(txn *t, const char *name);
+
+#endif

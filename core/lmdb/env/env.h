@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open environments: the registry of this process, and the transactions of
+ * LMDB alone. Operations on queues use queue/unit.h, which also keeps the
+ * states of queues.
+ */
+#ifndef ENV_H
+#define ENV_H
+
+#include "lmdb/env/txn.h"
+
+int env_open(const char *path, const respool_options *o, env **e);
+void env_close(env *e);
+
+/* Begins a transaction; reopens the environment first where it must be. */
+int env_begin(env *e, bool write, txn **t);
+void env_end(txn *t); /* frees it, after txn_commit or txn_abort */
+
+int env_sync(env *e);
+uint64_t env_last(env *e);          /* number of the last commit */
+bool env_is_open(const char *path); /* by this process or another */
+
+/* Locks a store's directory against opening; LOCKED when the store is open in
+   this process. */
+int env_shut(const char *path, int *gate);
+
+#endif

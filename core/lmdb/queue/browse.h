@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at items without taking them.
+ */
+#ifndef BROWSE_H
+#define BROWSE_H
+
+#include "lmdb/env/txn.h"
+
+int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
+              respool_page *p);
+int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
+             respool_page *p);
+int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
+                size_t limit, respool_cursor *at, respool_page *p);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Claims: which ids are out of the line, until when and why.
+ */
+#ifndef CLAIMS_H
+#define CLAIMS_H
+
+#include "lmdb/record/records.h"
+#include "record/page.h"
+
+bool claim_get(txn *t, const place *p, claim *c);
+/* Copies what a claim borrows from the map, which a change may move. */
+void claim_own(txn *t, arena *a, claim *c);
+void claim_put(txn *t, const place *p, const claim *c);
+/* Replaces `old`, which is at the same place. */
+void claim_move(txn *t, const place *p, const claim *old, const claim *c);
+void claim_del(txn *t, const place *p, const claim *old);
+
+/* The claim whose range holds `id`. */
+bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c);
+
+/* The first claim of the queue at or behind place `from`. */
+bool claim_next(txn *t, const queue *q, place from, place *p, claim *c);
+
+/* The claim of a priority that is due first; false: it has none. */
+bool claim_first_due(txn *t, const queue *q, int priority, due_key *d);
+
+/* Counts `n` items of a priority from one state to another. */
+enum count { COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_WAITING };
+void priority_count(txn *t, queue *q, int priority, enum count from,
+                    enum count to, uint64_t n);
+
+/* Adds a failure to packed failures; memory is the arena's. */
+respool_bytes history_with(txn *t, arena *a, respool_bytes old, int64_t at,
+                           const why *w);
+
+/* Has the claim a lease that has not run out? */
+bool claim_held(const claim *c, int64_t now);
+
+/* Its lease ran out without an outcome: it waits, and its token is no longer
+   current. */
+void claim_lapse(txn *t, queue *q, int priority, claim *c);
+
+/* The claim that a batch holds. False when its lease is no longer the
+   batch's: the queue was dropped and made anew, or leased it again. */
+bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
+                      uint64_t token, place *p, claim *c);
+
+/* Takes one unsettled item out of the claim that covers it, if any, and says
+   in which state it counted; false when it is leased. */
+bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
+                 enum count *from);
+
+#endif

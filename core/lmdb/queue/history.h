@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * History: finished items that a queue keeps.
+ */
+#ifndef LMDB_HISTORY_H
+#define LMDB_HISTORY_H
+
+#include "lmdb/record/records.h"
+
+void history_keep(txn *t, queue *q, const respool_item *i,
+                  respool_bytes packed, int64_t now);
+
+/* Deletes items beyond the queue's time or bytes, or all of them; returns
+   their number. `limit` is lowered by it. */
+uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit);
+uint64_t history_drop(txn *t, queue *q, int *limit);
+
+int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
+                 respool_page *p);
+
+#endif

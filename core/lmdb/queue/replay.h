@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replay: dead letters become items again.
+ */
+#ifndef LMDB_REPLAY_H
+#define LMDB_REPLAY_H
+
+#include "lmdb/env/txn.h"
+
+int lmdb_dead_move(txn *t, int64_t wall, move_req *r);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settle: the outcomes of a batch.
+ */
+#ifndef LMDB_SETTLE_H
+#define LMDB_SETTLE_H
+
+#include "lmdb/env/txn.h"
+
+int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r);
+
+#endif

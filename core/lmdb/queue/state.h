@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of queues: loaded once a transaction, changed in memory, stored
+ * when the transaction commits.
+ */
+#ifndef STATE_H
+#define STATE_H
+
+#include "lmdb/record/records.h"
+
+/* Loads it; NULL with NOT_FOUND when there is none. */
+queue *queue_find(txn *t, const char *name, int *rc);
+queue *queue_make(txn *t, const char *name);
+void queue_changed(txn *t, queue *q);
+void queues_store(txn *t); /* those that changed */
+void queues_free(queue *q);
+void queues_forget(txn *t, queue *q); /* it was deleted */
+
+/* NULL: the priority has no items. */
+priority_state *queue_priority(const queue *q, int priority);
+priority_state *queue_priority_make(txn *t, queue *q, int priority);
+
+/* The queue's time: the wall clock, except that it never goes back. */
+int64_t queue_now(const queue *q, int64_t wall);
+int64_t queue_tick(txn *t, queue *q, int64_t wall); /* and stores it */
+bool queue_stepped(const queue *q, int64_t wall);
+
+/* `ms` after `now`, or the end of time. */
+int64_t time_after(int64_t now, int64_t ms);
+
+#endif

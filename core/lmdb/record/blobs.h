@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blobs: packed items too large for a segment.
+ */
+#ifndef BLOBS_H
+#define BLOBS_H
+
+#include "lmdb/record/records.h"
+
+void blob_put(txn *t, uint64_t number, respool_bytes data);
+bool blob_get(txn *t, blob_ref r, void *into); /* false: damaged, missing */
+void blob_del(txn *t, uint64_t number);
+
+/* The reference in a packed item; number 0 when there is none. */
+blob_ref blob_of(respool_bytes packed);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Items out of segments: copies the unsettled items of a range of ids to a
+ * page.
+ */
+#ifndef ITEM_READER_H
+#define ITEM_READER_H
+
+#include "lmdb/record/records.h"
+#include "record/page.h"
+
+enum { ITEM_OK, ITEM_BAD, ITEM_SHORT /* of memory: t->rc */ };
+
+/* Reads one packed item, from its blob if it has one. */
+int items_read(txn *t, respool_page *p, unpacker *u, item *i,
+               respool_bytes *packed);
+
+typedef struct catch {
+  respool_page *page;
+  line line;
+  uint64_t from, upto; /* the range; from moves on */
+  uint64_t want;       /* items at most */
+  uint64_t bytes;      /* of bodies at most, but one item; 0: no bound */
+  int64_t now;         /* segments that expired by then stop the reader */
+  uint64_t got, weight;
+  uint64_t last;       /* the last id that was passed */
+  place at;            /* the segment the reader stopped in */
+} catch;
+
+/* Why the reader stopped. At EXPIRED and DAMAGED the segment `at` is not
+   passed: end its items and skip it, or stop. A BAD_ITEM is passed: it is the
+   last of the page and not counted in `got`. */
+enum {
+  CATCH_END, CATCH_FULL, CATCH_EXPIRED, CATCH_DAMAGED, CATCH_BAD_ITEM
+};
+int items_catch(txn *t, catch *c);
+void catch_pass(catch *c);
+
+/* The unsettled ids of segment `at` that lie in the range: their number, and
+   the ids in `ids`, SEGMENT_ITEMS long. */
+size_t items_live(txn *t, const catch *c, uint64_t *ids);
+
+#endif

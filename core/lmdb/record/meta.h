@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store's own records: its id, the numbers it gives out, its figures.
+ */
+#ifndef META_H
+#define META_H
+
+#include "lmdb/env/txn.h"
+
+/* The next number under a name: 1, 2, ... */
+uint64_t meta_number(txn *t, const char *name);
+
+/* A number that rises with each write, for health checks. */
+int lmdb_probe_write(txn *t, uint64_t *number);
+int lmdb_probe_read(txn *t, uint64_t *number);
+
+int lmdb_stat(txn *t, respool_store_stats *out);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Segments in the store: reading them in the order of ids, appending, and
+ * taking settled items out.
+ */
+#ifndef SEGMENTS_H
+#define SEGMENTS_H
+
+#include "lmdb/record/records.h"
+
+/* Reads the segments of a line, from the one that holds `id` or the next
+   behind it. */
+typedef struct walk {
+  cur c;
+  place at;            /* this segment */
+  respool_bytes value;
+  bits live;           /* its unsettled items */
+} walk;
+
+void walk_open(walk *w, txn *t, const line *l, uint64_t id);
+void walk_close(walk *w);
+bool walk_next(walk *w); /* also to the first; false at the end */
+
+/* The first unsettled id at or behind `from`; UINT64_MAX: none. */
+uint64_t first_live(txn *t, const line *l, uint64_t from);
+
+/* The number of unsettled ids from `from` to `upto`. */
+uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto);
+
+/* Stores a push; its ids begin at `first`. */
+int segments_append(txn *t, queue *q, const append_req *r, const line *l,
+                    uint64_t first, int64_t now, int64_t expires_at);
+
+/* Takes items out of their segments: `ids` rise and are unsettled. A segment
+   that becomes empty is deleted. */
+void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
+                     size_t n);
+
+/* Stores a segment of one item, packed already. */
+void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
+                     const respool_item *i);
+
+#endif
