@@ -842,6 +842,9 @@ typedef struct respool_handover {
   const respool_payload *items;
   size_t n;
   const respool_push_options *options; /* NULL: defaults */
+  size_t item; /* 1 + the number of the item in the batch that it belongs to:
+                  it is left out when the lease of that one is lost. 0: it
+                  belongs to the batch */
 } respool_handover;
 
 typedef struct respool_settle_options {
@@ -858,12 +861,27 @@ typedef struct respool_settle_options {
 /* Commits the marks. Items without one stay leased. `*next` (may be NULL
    without `take`) receives the batch of `take`, or NULL when there is nothing.
    LEASE_LOST when the lease of some items had run out: these are unchanged
-   and counted by respool_batch_lost; with pushes nothing at all has happened,
-   without, the other items are settled and `*next` is written all the same.
-   On any other error nothing has happened, except UNKNOWN_OUTCOME. */
+   and counted by respool_batch_lost. With pushes that belong to the batch
+   nothing at all has happened, else the other items are settled and `*next` is
+   written all the same. On any other error nothing has happened, except
+   UNKNOWN_OUTCOME; of EXISTS, FULL, NOT_FOUND and TOO_LARGE
+   respool_batch_refused says which pushes they were. */
 RESPOOL_API int respool_batch_settle(respool_batch *batch,
                                    const respool_settle_options *o,
                                    respool_batch **next);
+
+/* A push that made a settle fail: its place among the pushes, and why. */
+typedef struct respool_refusal {
+  size_t push;
+  int code;
+  const char *message;
+} respool_refusal;
+
+/* The pushes that were refused by the last settle, `*n` of them: all that
+   failed, each beside the others. Borrowed from the batch until the next
+   settle; NULL when there are none. */
+RESPOOL_API const respool_refusal *respool_batch_refused(
+    const respool_batch *batch, size_t *n);
 
 /* Items found lost by the last settle or extend. */
 RESPOOL_API size_t respool_batch_lost(const respool_batch *batch);

@@ -134,4 +134,5 @@ void batch_clear(respool_batch *batch) {
   batch->n_claims = 0;
   batch->token = 0;
   batch->lost = 0;
+  batch->n_refused = 0;
 }

@@ -83,6 +83,8 @@ struct respool_batch {
   uint64_t token;
   int64_t lease, max_lease;
   size_t lost;
+  respool_refusal *refused; /* pushes of the last settle; in the arena */
+  size_t n_refused;
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
   struct keep *keep; /* set while the lease is renewed */

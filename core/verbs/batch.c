@@ -172,8 +172,20 @@ size_t respool_batch_lost(const respool_batch *batch) {
   return batch ? batch->lost : 0;
 }
 
+const respool_refusal *respool_batch_refused(const respool_batch *batch,
+                                             size_t *n) {
+  *n = batch ? batch->n_refused : 0;
+  return *n ? batch->refused : NULL;
+}
+
 void respool_batch_observe(respool_batch *batch, uint64_t us) {
   if (batch) histogram_add(&batch->observed, us, 1);
+}
+
+const batch_claim *batch_claim_of(const respool_batch *batch, size_t i) {
+  const batch_claim *h = batch->claims;
+  while (i >= h->to) h++;
+  return h;
 }
 
 /* ---- after a settle ----------------------------------------------------- */

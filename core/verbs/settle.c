@@ -6,6 +6,7 @@
 #include "verbs/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct settle_op {
   op op;
@@ -19,13 +20,61 @@ typedef struct settle_op {
   respool_batch *next; /* NULL: take nothing */
 } settle_op;
 
+/* ---- its pushes --------------------------------------------------------- */
+
+/* Is it the fault of one push? Any other error would be that of all. */
+static bool is_refusal(int rc) {
+  return rc == RESPOOL_EXISTS || rc == RESPOOL_FULL ||
+         rc == RESPOOL_NOT_FOUND || rc == RESPOOL_TOO_LARGE;
+}
+
+/* Notes that push `i` was refused, in the words of the last error. */
+static int note_refusal(settle_op *p, size_t i, int rc) {
+  respool_batch *batch = p->req.batch;
+  arena *a = &batch->page.memory;
+  const char *text = respool_error_text();
+  respool_bytes copy;
+  if (!batch->n_refused)
+    batch->refused = arena_alloc(a, p->n_pushes * sizeof *batch->refused);
+  if (!batch->refused ||
+      arena_copy(a, (respool_bytes){text, strlen(text) + 1}, &copy))
+    return fail(RESPOOL_NOMEM, "not enough memory for a batch");
+  batch->refused[batch->n_refused++] = (respool_refusal){i, rc, copy.data};
+  return 0;
+}
+
+/* 0, or the first refusal as the error of the settle. */
+static int refusal_error(const respool_batch *batch) {
+  if (!batch->n_refused) return 0;
+  return fail(batch->refused[0].code, "%s", batch->refused[0].message);
+}
+
+/* Is the lease of the item lost that the push belongs to? */
+static bool is_left_out(const settle_op *p, size_t i) {
+  size_t owner = p->pushes[i].item;
+  return owner && batch_claim_of(p->req.batch, owner - 1)->lost;
+}
+
+/* Tries all pushes, also behind one that was refused. */
+static int run_pushes(txn *t, settle_op *p, int64_t now) {
+  for (size_t i = 0; i < p->n_pushes; i++) {
+    if (is_left_out(p, i)) continue;
+    int rc = engine_lmdb.append(t, p->pushes[i].queue->name, now,
+                                &p->appends[i]);
+    if (is_refusal(rc)) rc = note_refusal(p, i, rc);
+    if (rc) return rc;
+  }
+  return refusal_error(p->req.batch);
+}
+
+/* ---- the operation ------------------------------------------------------ */
+
 static int run_settle(txn *t, op *o) {
   settle_op *p = (settle_op *)o;
   int64_t now = respool_now(p->q->store);
+  p->req.batch->n_refused = 0;
   int rc = engine_lmdb.settle(t, p->q->name, now, &p->req);
-  for (size_t i = 0; i < p->n_pushes && !rc; i++)
-    rc = engine_lmdb.append(t, p->pushes[i].queue->name, now,
-                            &p->appends[i]);
+  if (!rc) rc = run_pushes(t, p, now);
   if (!rc && p->next)
     rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
   return rc || !p->next ? rc : batch_make_marks(p->next);
@@ -38,6 +87,9 @@ static int add_push(settle_op *p, size_t i) {
   respool *s = p->q->store;
   if (!h->queue || h->queue->store->env != s->env)
     return invalid("push", "to a queue of the same store");
+  if (h->item > p->req.batch->page.n)
+    return invalid("push", "of an item of the batch");
+  if (!h->item) p->req.strict = true;
   int rc = push_build(s, h->items, h->n, o, &p->builders[i]);
   if (!rc)
     p->appends[i] = push_request(h->queue, &p->builders[i], h->items, o);
@@ -61,15 +113,17 @@ static int add_pushes(settle_op *p, const respool_settle_options *o) {
     return fail(RESPOOL_NOMEM, "not enough memory for a push");
   p->n_pushes = o->n_pushes;
   for (size_t i = 0; i < o->n_pushes; i++) builder_init(&p->builders[i], 0);
-  for (size_t i = 0; i < o->n_pushes && !rc; i++) rc = add_push(p, i);
-  return rc;
+  for (size_t i = 0; i < o->n_pushes && !rc; i++) {
+    rc = add_push(p, i);
+    if (is_refusal(rc)) rc = note_refusal(p, i, rc);
+  }
+  return rc ? rc : refusal_error(p->req.batch);
 }
 
-static settle_op settle_of(respool_batch *batch,
-                           const respool_settle_options *o) {
+static settle_op settle_of(respool_batch *batch) {
   respool_queue *q = batch->queue;
+  batch->n_refused = 0;
   return (settle_op){.q = q, .req = {.batch = batch, .marks = batch->marks,
-                                     .strict = o->n_pushes > 0,
                                      .chance = &q->store->random,
                                      .notices = queue_notices(q)}};
 }
@@ -118,7 +172,7 @@ int respool_batch_settle(respool_batch *batch, const respool_settle_options *o,
   int rc = settle_check(batch, o);
   if (!rc && o->take && !next) rc = invalid("next", "given with take");
   if (rc) return rc;
-  settle_op p = settle_of(batch, o);
+  settle_op p = settle_of(batch);
   rc = settle_run(&p, o, next);
   return !rc && batch->lost ? batch_lost_error(batch->queue, batch->lost) : rc;
 }
@@ -163,7 +217,8 @@ static int own_pushes(respool_ticket *t, settle_op *p) {
   respool_handover *own = arena_alloc(&t->memory, p->n_pushes * sizeof *own);
   int rc = own ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a push");
   for (size_t i = 0; i < p->n_pushes && !rc; i++) {
-    own[i] = (respool_handover){.queue = p->pushes[i].queue};
+    own[i] = (respool_handover){.queue = p->pushes[i].queue,
+                                .item = p->pushes[i].item};
     rc = ticket_pin(t, own[i].queue);
     if (!rc) rc = ticket_copy(t, &p->appends[i].key);
   }
@@ -174,7 +229,7 @@ static int own_pushes(respool_ticket *t, settle_op *p) {
 static int start_settle(respool_ticket *t, respool_batch *batch,
                         const respool_settle_options *o) {
   settle_op *p = (settle_op *)t->op;
-  *p = settle_of(batch, o);
+  *p = settle_of(batch);
   p->op.ticket = t;
   t->dispose = dispose_settle;
   int rc = settle_prepare(p, o);
@@ -207,12 +262,11 @@ int respool_batch_settle_start(respool_batch *batch,
 
 /* Nobody may ask: it is an orphan from the start. */
 static int start_release(respool_batch *batch) {
-  static const respool_settle_options plain = RESPOOL_SETTLE_OPTIONS_INIT;
   respool *s = batch->queue->store;
   respool_ticket *t = ticket_new(s, sizeof(settle_ticket));
   if (!t) return RESPOOL_NOMEM;
   settle_op *p = (settle_op *)t->op;
-  *p = settle_of(batch, &plain);
+  *p = settle_of(batch);
   p->op.ticket = t;
   p->op.run = run_settle;
   if (ticket_pin(t, p->q)) {

@@ -99,6 +99,9 @@ int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
    is lost is not tried again. */
 void batch_close_claims(respool_batch *batch, const mark *marks);
 
+/* The claim that holds item `i`. */
+const batch_claim *batch_claim_of(const respool_batch *batch, size_t i);
+
 int batch_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
 
 /* Room for the marks of a batch that was filled; in its transaction, so that

@@ -245,12 +245,6 @@ static size_t first_of(const respool_tx *tx, size_t i) {
   return k;
 }
 
-static const batch_claim *claim_of(const respool_batch *batch, size_t i) {
-  const batch_claim *h = batch->claims;
-  while (i >= h->to) h++;
-  return h;
-}
-
 /* May the item still be settled? Since it was marked, or even before, its
    batch may have been. */
 static int mark_check(const step *p) {
@@ -258,7 +252,7 @@ static int mark_check(const step *p) {
   if (rc) return rc;
   if (p->batch->marks[p->i].settled)
     return invalid("item", "not settled yet");
-  if (!claim_of(p->batch, p->i)->over) return 0;
+  if (!batch_claim_of(p->batch, p->i)->over) return 0;
   p->batch->lost = 1;
   return batch_lost_error(p->batch->queue, p->batch->lost);
 }

@@ -155,7 +155,8 @@ typedef struct parcel {
 #define ROW 11
 
 /* The push on the top: { queue, bytes, headers, key, priority, delay, at, ttl,
-   version, on_conflict, dedup }. */
+   version, on_conflict, dedup, item = the number of the item of the batch
+   that it belongs to, if any }. */
 static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
@@ -171,6 +172,8 @@ static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   h->items = &p->item;
   h->n = 1;
   h->options = &p->options;
+  lua_getfield(L, row, "item");
+  h->item = (size_t)lua_tointeger(L, -1);
   lua_settop(L, row);
 }
 
@@ -258,6 +261,26 @@ static int batch_settle(lua_State *L) {
   return push_settled(L, rc, h && h->open);
 }
 
+/* refused(batch): a list of { push =, code =, message = }, of the pushes that
+   made the last settle fail. */
+static int batch_refused(lua_State *L) {
+  const respool_batch *l = batch(L);
+  size_t n;
+  const respool_refusal *list = respool_batch_refused(l, &n);
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)list[i].push + 1);
+    lua_setfield(L, -2, "push");
+    lua_pushstring(L, respool_errname(list[i].code));
+    lua_setfield(L, -2, "code");
+    lua_pushstring(L, list[i].message);
+    lua_setfield(L, -2, "message");
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
 static int batch_lost(lua_State *L) {
   const respool_batch *l = batch(L);
   lua_pushinteger(L, l ? (lua_Integer)respool_batch_lost(l) : 0);
@@ -319,6 +342,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "tally", batch_tally },
   { "settle", batch_settle },
   { "lost", batch_lost },
+  { "refused", batch_refused },
   { "observe", batch_observe },
   { "extend", batch_extend },
   { "keep", batch_keep },
