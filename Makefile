@@ -4,75 +4,58 @@
 
 CC ?= cc
 CFLAGS ?= -O2 -g
+STRIP ?= strip
 PREFIX ?= /usr/local
 LUA ?= lua5.4
 BUILD ?= build
 
-CORE = base/error base/clock base/random record/backoff base/cbor base/arena \
-  record/item record/segment base/histogram record/failures record/page \
-  record/dead_notices base/thread commit/commit commit/ticket base/timer \
-  verbs/lease verbs/buffer_fill verbs/buffer verbs/store verbs/buffer_list \
-  verbs/queue verbs/push verbs/take verbs/batch verbs/settle \
-  verbs/transaction verbs/dead_letters verbs/maintenance lmdb/env/directory \
-  lmdb/env/create lmdb/env/env lmdb/repair/compact lmdb/env/open \
-  lmdb/env/txn lmdb/record/key_codec lmdb/record/records lmdb/record/meta \
-  lmdb/record/names lmdb/record/segments lmdb/record/blobs \
-  lmdb/record/item_reader lmdb/dead/dead_letters lmdb/dead/groups \
-  lmdb/dead/named_replay lmdb/queue/state lmdb/queue/unit \
-  lmdb/queue/unique_key lmdb/queue/claims lmdb/queue/find lmdb/queue/room \
-  lmdb/queue/end_items lmdb/queue/expiry lmdb/queue/purge \
-  lmdb/queue/history lmdb/queue/append lmdb/queue/order lmdb/queue/weights \
-  lmdb/queue/deliver lmdb/queue/take lmdb/queue/settle lmdb/queue/browse \
-  lmdb/queue/replay lmdb/queue/policy lmdb/maintain lmdb/engine lmdb/repair/check lmdb/env/nodes \
-  lmdb/env/pages lmdb/repair/record_kind base/id_set lmdb/repair/salvage \
-  lmdb/repair/conflicts lmdb/repair/rebuild_blobs lmdb/repair/rebuild_dead \
-  lmdb/repair/rebuild_queues lmdb/repair/repair
+# The C core, by room; a room knows only those above it.
+base = error clock random cbor arena histogram thread timer id_set
+record = backoff item segment failures page dead_notices
+commit = commit ticket
+verbs = lease buffer_fill buffer store buffer_list queue push take batch \
+  settle transaction dead_letters maintenance
+lmdb/env = directory create env open txn nodes pages
+lmdb/record = key_codec records meta names segments blobs item_reader
+lmdb/dead = dead_letters groups named_replay
+lmdb/queue = state unit unique_key claims find room end_items expiry purge \
+  history append order weights deliver take settle browse replay policy
+lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
+  rebuild_dead rebuild_queues repair
+lmdb = maintain engine
+ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/dead lmdb/queue \
+  lmdb/repair lmdb
+CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
+
 BINDING = core result handle ticket record stats names backoff cbor store \
   queue buffer buffer_list take batch dead replay maintenance \
   transaction process file terminal input repair
-LUA_FILES = respool/init.lua respool/store.lua respool/queue.lua \
-  respool/policy.lua respool/support/backoff.lua respool/support/codec.lua \
-  respool/produce/push.lua respool/produce/upgrade.lua \
-  respool/produce/merge.lua respool/produce/buffer.lua \
-  respool/consume/take.lua respool/consume/batch.lua \
-  respool/consume/item.lua respool/consume/item_pushes.lua \
-  respool/consume/handler_memo.lua respool/consume/decide.lua \
-  respool/support/outcome.lua respool/support/pages.lua \
-  respool/consume/work.lua respool/dead.lua respool/replay/replay.lua \
-  respool/replay/replay_page.lua respool/transaction.lua \
-  respool/consume/handlers.lua respool/replay/background.lua \
-  respool/worker_script.lua respool/worker_processes.lua \
-  respool/observe/hooks.lua respool/observe/stats.lua \
-  respool/observe/metrics.lua respool/observe/health.lua respool/history.lua \
-  respool/maintenance.lua respool/repair.lua respool/observe/closing.lua \
-  respool/support/options.lua respool/support/compat.lua \
-  respool/support/lossless_json.lua respool/transfer/format.lua \
-  respool/transfer/files.lua respool/transfer/file_writer.lua \
-  respool/transfer/file_reader.lua respool/transfer/import_log.lua \
-  respool/transfer/source.lua respool/transfer/export.lua \
-  respool/transfer/import.lua respool/transfer/record.lua \
-  respool/cli/export.lua respool/cli/import.lua respool/support/json.lua \
-  respool/cli/main.lua respool/cli/arguments.lua respool/cli/output.lua \
-  respool/cli/progress.lua respool/cli/streams.lua respool/cli/push.lua \
-  respool/cli/records.lua respool/cli/notes.lua respool/cli/work.lua \
-  respool/cli/replay.lua respool/cli/replay_jobs.lua respool/cli/where.lua \
-  respool/cli/show.lua respool/cli/each.lua respool/cli/ls.lua \
-  respool/cli/peek.lua respool/cli/get.lua respool/cli/stats.lua \
-  respool/cli/health.lua respool/cli/metrics.lua respool/cli/dead.lua \
-  respool/cli/remove.lua respool/cli/pause.lua respool/cli/resume.lua \
-  respool/cli/maintain.lua respool/cli/child.lua respool/cli/check.lua \
-  respool/cli/findings.lua respool/cli/compact.lua respool/cli/sampler.lua \
-  respool/cli/dashboard.lua respool/cli/top.lua respool/http/handler.lua \
-  respool/http/options.lua respool/http/body.lua respool/http/url.lua \
-  respool/http/retry_after.lua respool/http/sign.lua \
-  respool/http/message.lua respool/http/client.lua respool/http/sockets.lua \
-  respool/http/cosockets.lua respool/http/tls.lua respool/http/loop.lua \
-  respool/http/deliver.lua respool/http/limit.lua respool/http/server.lua \
-  respool/http/receive.lua respool/cli/deliver.lua respool/cli/receive.lua \
-  respool/cli/secret.lua respool/cli/repair.lua resty/respool.lua \
-  resty/respool/waiting.lua resty/respool/worker.lua resty/respool/round.lua \
-  resty/respool/threads.lua resty/respool/reply.lua resty/respool/http.lua \
-  resty/respool/admin.lua
+
+# The Lua modules, by folder.
+respool = init store queue dead history transaction policy worker_script \
+  worker_processes maintenance repair
+respool/support = backoff codec outcome pages options compat lossless_json \
+  json
+respool/observe = hooks stats metrics health closing
+respool/produce = push upgrade merge buffer
+respool/consume = take batch item item_pushes handler_memo decide work \
+  handlers
+respool/replay = replay replay_page background
+respool/transfer = format files file_writer file_reader import_log source \
+  export import record
+respool/http = handler options body url retry_after sign message client \
+  sockets cosockets tls loop deliver limit server receive
+respool/cli = main arguments output progress streams notes records each show \
+  where child findings sampler dashboard push work replay replay_jobs ls peek \
+  get stats top health metrics dead remove pause resume maintain check repair \
+  compact export import deliver receive secret
+resty/respool = waiting worker round threads reply http admin
+resty = respool
+FOLDERS = respool respool/support respool/observe respool/produce \
+  respool/consume respool/replay respool/transfer respool/http respool/cli \
+  resty/respool resty
+LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
+
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
   opener reader brim
@@ -117,66 +100,80 @@ FUZZ_SECONDS ?= 60
 ATTACKS = $(FAULT_C:%=$(BUILD)/spec/fault/%)
 VERSION = $(shell sed -n 's/.* RESPOOL_VERSION_STRING "\(.*\)"/\1/p' \
             include/respool.h)
+SONAME = librespool.so.0
 
 .DEFAULT_GOAL = all
 
-# build/deps.mk says which Luas there are. It is made, and all that is missing
-# installed, when a target needs it; make then starts over with it.
+# A step is one short line; V=1 shows the commands instead, -s nothing.
+is_silent = $(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS))))
+step = $(if $(V),,@$(if $(is_silent),,echo '  $(1)	$(2)';))
+
+# Only `make deps` and `make deps-test` install packages, and the two commands
+# of the README that call them: `make demo` and `make test`.
 deps:
-	@rm -f build/deps.mk; $(MAKE) -s build/deps.mk
-build/deps.mk: .ci/deps
-	@mkdir -p $(@D)
-	@CC='$(CC)' sh .ci/deps >$@.new && mv $@.new $@
-ifdef LUA_INCDIR # LuaRocks says which Lua
+	@CC='$(CC)' sh .ci/deps install build command
+deps-test:
+	@CC='$(CC)' sh .ci/deps install build command test
+
+# The Luas that there are.
+ifdef LUA_INCDIR # LuaRocks says which one
 LUAS = rock$(subst /,-,$(LUA_INCDIR))
 INC_$(LUAS) = -I$(LUA_INCDIR)
-else ifneq ($(filter-out clean deps env help,$(or $(MAKECMDGOALS),all)),)
-include build/deps.mk
+else
+LUAS := $(strip $(foreach v,5.4 jit 5.3 5.1,$(if $(shell \
+  pkg-config --exists lua$(v) 2>/dev/null && echo yes),$(v:jit=luajit))))
+$(foreach v,$(LUAS),$(eval INC_$(v) := \
+  $(shell pkg-config --cflags lua$(v:luajit=jit))))
 endif
 
 all: $(LIBRARY) $(filter $(BUILD)/5.4/% $(BUILD)/luajit/%,$(MODULES))
+	@$(if $(LUAS),,CC='$(CC)' sh .ci/deps tell lua)
 lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/core.so
 luajit: $(BUILD)/luajit/respool/core.so
 
-$(BUILD)/core/%.o: core/%.c
+$(BUILD)/tools: # what every build needs is there
+	@$(if $(LUA_INCDIR),,CC='$(CC)' sh .ci/deps check build)
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/core/%.o: core/%.c | $(BUILD)/tools
 	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(call step,CC,$<)$(COMPILE) -c $< -o $@
 $(BUILD)/core.a: $(CORE_O)
-	rm -f $@; $(AR) rcs $@ $^
+	$(call step,AR,$@)rm -f $@; $(AR) rcs $@ $^
 # One object whose only global names are the public ones.
 $(BUILD)/librespool.a: $(CORE_O)
-	$(CC) -r -nostdlib $^ -o $(BUILD)/respool.o
-	objcopy --localize-hidden $(BUILD)/respool.o
-	rm -f $@; $(AR) rcs $@ $(BUILD)/respool.o
+	$(call step,AR,$@)$(CC) -r -nostdlib $^ -o $(BUILD)/respool.o && \
+	  objcopy --localize-hidden $(BUILD)/respool.o && \
+	  rm -f $@ && $(AR) rcs $@ $(BUILD)/respool.o
 $(BUILD)/librespool.so: $(CORE_O)
-	$(SHARED) -Wl,-soname,librespool.so.0 -Wl,-z,defs $^ $(LIBS) -o $@
+	$(call step,LINK,$@)$(SHARED) -Wl,-soname,$(SONAME) -Wl,-z,defs $^ \
+	  $(LIBS) -o $@
 
 define module
-$(BUILD)/$(1)/binding/%.o: lua/binding/%.c
+$(BUILD)/$(1)/binding/%.o: lua/binding/%.c | $(BUILD)/tools
 	@mkdir -p $$(@D)
-	$$(COMPILE) $(INC_$(1)) -c $$< -o $$@
+	$$(call step,CC,$$< ($(1)))$$(COMPILE) $(INC_$(1)) -c $$< -o $$@
 $(BUILD)/$(1)/respool/core.so: $(BINDING:%=$(BUILD)/$(1)/binding/%.o) \
                                $(BUILD)/core.a
 	@mkdir -p $$(@D)
-	$$(SHARED) $$^ -Wl,--exclude-libs,ALL $$(LIBS) -o $$@
+	$$(call step,LINK,$$@)$$(SHARED) $$^ -Wl,--exclude-libs,ALL $$(LIBS) -o $$@
 endef
 $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 
 # Examples are built as a user would, the C specs see the insides.
 $(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
-	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
 	@mkdir -p $(@D)
-	$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
-	$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
 
 # Power cuts and kills; the core that is killed has points for it.
 $(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c
 	@mkdir -p $(@D)
-	$(COMPILE) -shared $^ $(LDFLAGS) -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) -shared $^ $(LDFLAGS) -ldl -o $@
 ACTORS = $(patsubst %,spec/fault/%.c,actors verbs model)
 $(BUILD)/spec/fault/workload: spec/fault/workload.c $(ACTORS) $(BUILD)/core.a
 $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
@@ -186,39 +183,41 @@ $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
 $(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
 $(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
-	$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) $(LIBS) -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) $(filter %.c %.a,$^) $(LDFLAGS) $(LIBS) \
+	  -ldl -o $@
 $(BUILD)/points/%.o: core/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
+	$(call step,CC,$< (points))$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
 $(BUILD)/points.a: $(CORE:%=$(BUILD)/points/%.o)
-	rm -f $@; $(AR) rcs $@ $^
+	$(call step,AR,$@)rm -f $@; $(AR) rcs $@ $^
 
 # Programs in whose world calls fail; they bring an allocator of their own,
 # so no sanitizer goes with them.
 FAILING_O = $(patsubst %,$(BUILD)/fault/%.o,faults ledger)
 $(BUILD)/fault/%.o: spec/fault/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) -fvisibility=default $(INC_5.4) -c $< -o $@
+	$(call step,CC,$<)$(COMPILE) -fvisibility=default $(INC_5.4) -c $< -o $@
 $(BUILD)/fault/failing: $(BUILD)/fault/failing.o $(BUILD)/fault/scenario.o \
                         $(FAILING_O) $(BUILD)/core.a
-	$(LINK) $^ $(LIBS) -o $@
+	$(call step,LINK,$@)$(LINK) $^ $(LIBS) -o $@
 $(BUILD)/fault/failing_lua: $(BUILD)/fault/failing_lua.o $(FAILING_O) \
                             $(BUILD)/core.a
-	$(LINK) $^ $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+	$(call step,LINK,$@)$(LINK) $^ $(LIBS) $$(pkg-config --libs lua5.4) -o $@
 
 # Fuzz targets; without libFuzzer their main goes over the corpus.
 FUZZ_MAIN = spec/fuzz/replay.c
 $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
                  $(BINDING:%=$(BUILD)/5.4/binding/%.o)
 	@mkdir -p $(@D)
-	$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) $(BUILD)/core.a $(LDFLAGS) \
-	  $(LIBS) $$(pkg-config --libs lua5.4) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) \
+	  $(BUILD)/core.a $(LDFLAGS) $(LIBS) $$(pkg-config --libs lua5.4) -o $@
 
--include $(wildcard $(addprefix $(BUILD)/,*.d */*.d */*/*.d */*/*/*.d \
-  */*/*/*/*.d))
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-demo: all
-	$(call run,lua5.4) examples/demo.lua
+demo: deps
+	@$(MAKE) --no-print-directory run-demo
+run-demo: all
+	@$(call run,lua5.4) examples/demo.lua
 bench: all $(BENCH_C:%=$(BUILD)/bench/%)
 	$(if $(filter-out quick,$(BENCH)),$(error BENCH=quick, or nothing))
 	$(call run,lua5.4) bench/run.lua $(if $(filter quick,$(BENCH)),--quick) \
@@ -231,7 +230,9 @@ bench-nginx: all
 	$(call run,lua5.4) bench/nginx.lua
 run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
 
-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
+test: deps-test
+	@$(MAKE) --no-print-directory run-test
+run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
       $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) spec/run \
 	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
@@ -243,7 +244,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	luacheck -q lua bin/respool spec examples bench
+	@luacheck -q lua bin/respool spec examples bench
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
@@ -290,30 +291,48 @@ run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share
+Q = $(if $(V),,@)
 install: all
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include include/respool.h
-	install -D -m 644 -t $(lib) $(BUILD)/librespool.a
-	install -m 755 $(BUILD)/librespool.so $(lib)/librespool.so.0
-	ln -sf librespool.so.0 $(lib)/librespool.so
-	install -d $(lib)/pkgconfig
-	printf '%s\n' 'Name: respool' 'Description: durable queue' \
-	  'Version: $(VERSION)' 'Cflags: -I$(PREFIX)/include' \
-	  'Libs: -L$(PREFIX)/lib -lrespool' \
-	  'Libs.private: $(LIBS) -pthread' >$(lib)/pkgconfig/respool.pc
-	$(call install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4)
-	$(if $(filter luajit,$(LUAS)),\
-	  $(call install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
-	install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
-	sed -i -e '1s/lua5.4/$(LUA)/' \
+	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/include include/respool.h
+	$(Q)install -D -m 644 -t $(lib) $(BUILD)/librespool.a
+	$(Q)$(STRIP) --strip-debug $(lib)/librespool.a
+	$(Q)$(install_stripped) $(BUILD)/librespool.so \
+	  $(lib)/librespool.so.$(VERSION)
+	$(Q)ln -sf librespool.so.$(VERSION) $(lib)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(lib)/librespool.so
+	$(Q)install -d $(lib)/pkgconfig
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' \
+	  'libdir=$${prefix}/lib' '' 'Name: respool' \
+	  'Description: Durable queue in a directory, with retries' \
+	  'Version: $(VERSION)' 'Requires.private: lmdb libcbor libxxhash' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lrespool' \
+	  'Libs.private: -lm -pthread' >$(lib)/pkgconfig/respool.pc
+	$(Q)$(if $(filter 5.4,$(LUAS)),$(call \
+	  install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4))
+	$(Q)$(if $(filter luajit,$(LUAS)),$(call \
+	  install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
+	$(Q)install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
+	$(Q)sed -i -e '1s/lua5.4/$(LUA)/' \
 	  -e 's|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
 	  $(DESTDIR)$(PREFIX)/bin/respool
-	install -D -m 644 -t $(share)/man/man1 doc/respool.1
+	$(Q)install -D -m 644 -t $(share)/man/man1 doc/respool.1
+	@$(if $(is_silent),,sh .ci/deps tell command)
+install_stripped = install -D -m 755 -s --strip-program=$(STRIP)
+install_lua = cd lua && for f in $(LUA_FILES); do \
+    install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
+  $(install_stripped) $(BUILD)/$(1)/respool/core.so $(3)/respool/core.so
+INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
+  $(addprefix lib/,librespool.a librespool.so $(SONAME) \
+    librespool.so.$(VERSION) pkgconfig/respool.pc) \
+  $(foreach v,5.4 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
+    lib/lua/$(v)/respool/core.so)
+uninstall:
+	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED) && for v in 5.4 5.1; do \
+	  find share/lua/$$v/respool share/lua/$$v/resty lib/lua/$$v/respool \
+	    -depth -type d -empty -delete 2>/dev/null; done; true
 rock: $(MODULES)
 rock-install: rock
 	$(call install_lua,$(LUAS),$(INST_LUADIR),$(INST_LIBDIR))
-install_lua = cd lua && for f in $(LUA_FILES); do \
-    install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
-  install -D -m 755 $(BUILD)/$(1)/respool/core.so $(3)/respool/core.so
 
 # The tree as it stands, for `eval "$(make env)"`.
 env:
@@ -324,10 +343,11 @@ env:
 clean:
 	rm -rf build
 help:
-	@echo 'all      library and modules for Lua 5.4 and LuaJIT, in build/'
+	@echo 'all      library and modules for Lua 5.4 and LuaJIT, in build/;'
+	@echo '         V=1 shows the commands'
 	@echo 'lua5.1 lua5.3 lua5.4 luajit   the module for one Lua'
-	@echo 'demo     real webhooks, delivered, retried, dead, replayed'
-	@echo 'test     set-up, lint, specs under every Lua that is there'
+	@echo 'demo     deps; real webhooks, delivered, retried, dead, replayed'
+	@echo 'test     deps-test, lint, specs under every Lua that is there'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
 	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
@@ -336,12 +356,13 @@ help:
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
-	@echo 'deps     install what is missing (Debian)'
-	@echo 'install  into PREFIX=$(PREFIX)'
+	@echo 'deps     install what the build, the demo and the command need'
+	@echo 'deps-test   install what the specs need as well (both: Debian)'
+	@echo 'install  into PREFIX=$(PREFIX); uninstall removes that'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo test fault fuzz run-fuzz bench bench-nginx soak asan \
-  tsan run-asan run-tsan lint install deps env help clean rock rock-install \
-  lua5.1 lua5.3 lua5.4 luajit
+.PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench bench-nginx \
+  soak asan tsan run-asan run-tsan lint install uninstall deps deps-test env \
+  help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -162,6 +162,25 @@ describe("make install", function()
     assert.equal("", helper.sh(("diff doc/respool.1 %s/share/man/man1/")
       :format(dir)))
   end)
+
+  it("installs a stripped library that pkg-config and the linker find", function()
+    helper.write(dir .. "/main.c", [[
+      #include <respool.h>
+      int main(void) { return respool_errname(0) == 0; }
+    ]])
+    assert.equal("0", helper.sh(([[cd %s && export PKG_CONFIG_PATH=$PWD/lib/pkgconfig
+      cc main.c $(pkg-config --cflags --libs respool) -o main 2>&1 &&
+      LD_LIBRARY_PATH=lib ./main; echo $?]]):format(dir)))
+    local library = dir .. "/lib/librespool.so"
+    assert.equal(library .. "." .. respool._VERSION,
+                 helper.sh("readlink -f " .. library))
+    assert.equal("", helper.sh("nm " .. library .. " 2>/dev/null"))
+  end)
+
+  it("is undone by make uninstall", function()
+    helper.sh(("env -u MAKEFLAGS make -s uninstall PREFIX=%s"):format(dir))
+    assert.equal("", helper.sh(("find %s -name '*respool*'"):format(dir)))
+  end)
 end)
 
 describe("Arguments", function()
