@@ -183,8 +183,8 @@ $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
 $(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
 $(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $(filter %.c %.a,$^) $(LDFLAGS) $(LIBS) \
-	  -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
+	  $(LIBS) -ldl -o $@
 $(BUILD)/points/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(call step,CC,$< (points))$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
