@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-bool numbers_add(numbers *l, uint64_t number) {
+bool id_set_add(id_set *l, uint64_t number) {
   if (l->n == l->cap) {
     size_t cap = l->cap ? l->cap * 2 : 64;
     uint64_t *bigger = realloc(l->of, cap * sizeof *bigger);
@@ -22,7 +22,7 @@ static int by_size(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-bool numbers_has(numbers *l, uint64_t number) {
+bool id_set_has(id_set *l, uint64_t number) {
   if (!l->n) return false;
   if (!l->sorted) qsort(l->of, l->n, sizeof *l->of, by_size);
   l->sorted = true;

@@ -3,21 +3,21 @@
  * A set of numbers that grows and is asked. Start with all zeros, end with
  * free(of).
  */
-#ifndef NUMBERS_H
-#define NUMBERS_H
+#ifndef ID_SET_H
+#define ID_SET_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct numbers {
+typedef struct id_set {
   uint64_t *of;
   size_t n, cap;
   bool sorted; /* as the first question needs it */
-} numbers;
+} id_set;
 
 /* False for want of memory. One that is there may be added once more. */
-bool numbers_add(numbers *l, uint64_t number);
-bool numbers_has(numbers *l, uint64_t number);
+bool id_set_add(id_set *l, uint64_t number);
+bool id_set_has(id_set *l, uint64_t number);
 
 #endif

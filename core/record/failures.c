@@ -49,9 +49,9 @@ respool_bytes unpack_phrase(unpacker *u) {
 static void failure_pack(packer *p, const respool_failure *f) {
   pack_array(p, 4);
   pack_int(p, f->at);
-  pack_phrase(p, phrase_cut(f->error, HISTORY_TEXT));
-  pack_phrase(p, phrase_cut(f->group, HISTORY_TEXT));
-  pack_phrase(p, phrase_cut(f->trace, HISTORY_TEXT));
+  pack_phrase(p, phrase_cut(f->error, FAILURE_TEXT));
+  pack_phrase(p, phrase_cut(f->group, FAILURE_TEXT));
+  pack_phrase(p, phrase_cut(f->trace, FAILURE_TEXT));
 }
 
 static void failure_unpack(unpacker *u, respool_failure *f) {
@@ -62,7 +62,7 @@ static void failure_unpack(unpacker *u, respool_failure *f) {
   f->trace = unpack_phrase(u);
 }
 
-bool history_read(respool_bytes packed, history *h) {
+bool failures_read(respool_bytes packed, failure_list *h) {
   h->count = h->n = 0;
   if (!packed.size) return true;
   unpacker u;
@@ -70,13 +70,13 @@ bool history_read(respool_bytes packed, history *h) {
   if (unpack_array(&u) != 2) return false;
   h->count = unpack_uint(&u);
   size_t n = unpack_array(&u);
-  if (u.rc || n > HISTORY_MAX) return false;
+  if (u.rc || n > FAILURES_MAX) return false;
   for (size_t i = 0; i < n; i++) failure_unpack(&u, &h->kept[i]);
   h->n = n;
   return u.rc == 0;
 }
 
-int64_t history_first(respool_bytes packed) {
+int64_t failures_first(respool_bytes packed) {
   unpacker u;
   if (!packed.size) return 0;
   unpacker_init(&u, packed.data, packed.size);
@@ -88,12 +88,12 @@ int64_t history_first(respool_bytes packed) {
   return u.rc ? 0 : at;
 }
 
-void history_add(packer *p, respool_bytes old, const respool_failure *f) {
-  history h;
-  if (!history_read(old, &h)) h.count = h.n = 0;
-  if (h.n == HISTORY_MAX) { /* the oldest of the last ones goes */
-    memmove(&h.kept[HISTORY_FIRST], &h.kept[HISTORY_FIRST + 1],
-            (HISTORY_LAST - 1) * sizeof h.kept[0]);
+void failures_add(packer *p, respool_bytes old, const respool_failure *f) {
+  failure_list h;
+  if (!failures_read(old, &h)) h.count = h.n = 0;
+  if (h.n == FAILURES_MAX) { /* the oldest of the last ones goes */
+    memmove(&h.kept[FAILURES_FIRST], &h.kept[FAILURES_FIRST + 1],
+            (FAILURES_LAST - 1) * sizeof h.kept[0]);
     h.n--;
   }
   h.kept[h.n++] = *f;
@@ -103,8 +103,8 @@ void history_add(packer *p, respool_bytes old, const respool_failure *f) {
   for (size_t i = 0; i < h.n; i++) failure_pack(p, &h.kept[i]);
 }
 
-respool_bytes history_error(respool_bytes packed) {
-  history h;
-  if (!history_read(packed, &h) || !h.n) return (respool_bytes){NULL, 0};
+respool_bytes failures_error(respool_bytes packed) {
+  failure_list h;
+  if (!failures_read(packed, &h) || !h.n) return (respool_bytes){NULL, 0};
   return h.kept[h.n - 1].error;
 }

@@ -8,33 +8,33 @@
  * whose texts are cut to HISTORY_TEXT bytes; group and trace may be null.
  * A text that is not UTF-8 is stored as bytes.
  */
-#ifndef HISTORY_H
-#define HISTORY_H
+#ifndef FAILURES_H
+#define FAILURES_H
 
 #include "base/cbor.h"
 
-#define HISTORY_TEXT 1024
-#define HISTORY_FIRST 1
-#define HISTORY_LAST 3
-#define HISTORY_MAX (HISTORY_FIRST + HISTORY_LAST)
+#define FAILURE_TEXT 1024
+#define FAILURES_FIRST 1
+#define FAILURES_LAST 3
+#define FAILURES_MAX (FAILURES_FIRST + FAILURES_LAST)
 
-typedef struct history {
+typedef struct failure_list {
   uint64_t count; /* all that happened */
   size_t n;       /* of these, kept */
-  respool_failure kept[HISTORY_MAX];
-} history;
+  respool_failure kept[FAILURES_MAX];
+} failure_list;
 
 /* Empty bytes read as no failures; false when damaged. */
-bool history_read(respool_bytes packed, history *h);
+bool failures_read(respool_bytes packed, failure_list *h);
 
 /* When the first of them was; 0: there is none. */
-int64_t history_first(respool_bytes packed);
+int64_t failures_first(respool_bytes packed);
 
 /* `old` with `f` added, appended to `p`. Damaged bytes start afresh. */
-void history_add(packer *p, respool_bytes old, const respool_failure *f);
+void failures_add(packer *p, respool_bytes old, const respool_failure *f);
 
 /* The error of the last failure; empty when there was none. */
-respool_bytes history_error(respool_bytes packed);
+respool_bytes failures_error(respool_bytes packed);
 
 /* A text, or bytes where it is not UTF-8, or null where empty. */
 void pack_phrase(packer *p, respool_bytes s);

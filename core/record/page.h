@@ -55,7 +55,7 @@ typedef struct batch_claim {
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
   int64_t delay; /* before this try */
-  respool_bytes history, memo;
+  respool_bytes failures, memo;
   bool lost; /* found so by the operation that ran last */
   bool over; /* nothing of it is held any more */
 } batch_claim;

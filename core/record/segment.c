@@ -69,8 +69,8 @@ void builder_init(builder *b, uint64_t payload_version) {
 void builder_free(builder *b) {
   packer_free(&b->bytes);
   packer_free(&b->blobs);
-  free(b->spans);
-  free(b->bigs);
+  free(b->segments);
+  free(b->large);
   builder_init(b, 0);
 }
 
@@ -88,15 +88,15 @@ static void *grow(void *v, size_t n, size_t *cap, size_t size, int *rc) {
 }
 
 /* Where the items of the last segment begin. */
-static uint8_t *count_place(const builder *b, const span *s) {
+static uint8_t *count_place(const builder *b, const built_segment *s) {
   size_t version = b->version < 24 ? 1 : b->version < 256 ? 2
                    : b->version < 65536 ? 3 : b->version >> 32 ? 9 : 5;
   return b->bytes.data + s->at + AT_EXPIRES + 9 + version;
 }
 
 static void close_span(builder *b) {
-  if (b->rc || b->bytes.rc || !b->n_spans) return;
-  span *s = &b->spans[b->n_spans - 1];
+  if (b->rc || b->bytes.rc || !b->n_segments) return;
+  built_segment *s = &b->segments[b->n_segments - 1];
   uint8_t *count = count_place(b, s);
   count[0] = 0x99;
   count[1] = (uint8_t)(s->count >> 8);
@@ -106,10 +106,10 @@ static void close_span(builder *b) {
 
 static void open_span(builder *b) {
   close_span(b);
-  b->spans = grow(b->spans, b->n_spans, &b->cap_spans, sizeof *b->spans,
-                  &b->rc);
+  b->segments = grow(b->segments, b->n_segments, &b->cap_segments,
+                     sizeof *b->segments, &b->rc);
   if (b->rc) return;
-  b->spans[b->n_spans++] = (span){b->bytes.len, 0, 0};
+  b->segments[b->n_segments++] = (built_segment){b->bytes.len, 0, 0};
   pack_array(&b->bytes, 6);
   pack_fixed(&b->bytes, 0);
   pack_uint(&b->bytes, SEGMENT_FORMAT);
@@ -121,7 +121,7 @@ static void open_span(builder *b) {
 
 /* Makes sure that the last segment has room for `n` bytes more. */
 static void need(builder *b, size_t n) {
-  span *s = b->n_spans ? &b->spans[b->n_spans - 1] : NULL;
+  built_segment *s = b->n_segments ? &b->segments[b->n_segments - 1] : NULL;
   if (!s || s->count == SEGMENT_ITEMS ||
       b->bytes.len - s->at + n > SEGMENT_BYTES)
     open_span(b);
@@ -129,17 +129,18 @@ static void need(builder *b, size_t n) {
 
 static void count_one(builder *b) {
   if (b->rc) return;
-  b->spans[b->n_spans - 1].count++;
+  b->segments[b->n_segments - 1].count++;
   b->n_items++;
 }
 
 /* Adds the item that lies packed in the blobs from `at` on. */
 static void add_ref(builder *b, size_t at) {
-  b->bigs = grow(b->bigs, b->n_bigs, &b->cap_bigs, sizeof *b->bigs, &b->rc);
+  b->large =
+      grow(b->large, b->n_large, &b->cap_large, sizeof *b->large, &b->rc);
   need(b, ITEM_REF_SIZE);
   if (b->rc) return;
-  big *g = &b->bigs[b->n_bigs++];
-  *g = (big){b->bytes.len, at, b->blobs.len - at};
+  large_item *g = &b->large[b->n_large++];
+  *g = (large_item){b->bytes.len, at, b->blobs.len - at};
   item_pack_ref(&b->bytes, (blob_ref){0, g->size});
   count_one(b);
 }
@@ -164,16 +165,16 @@ void builder_add(builder *b, const item *i) {
 
 bool builder_try(builder *b, const item *i) {
   builder before = *b;
-  uint64_t count = b->n_spans ? b->spans[b->n_spans - 1].count : 0;
+  uint64_t count = b->n_segments ? b->segments[b->n_segments - 1].count : 0;
   builder_add(b, i);
   if (!b->rc && !b->bytes.rc && !b->blobs.rc) return true;
   b->rc = b->bytes.rc = b->blobs.rc = 0;
   b->bytes.len = before.bytes.len;
   b->blobs.len = before.blobs.len;
-  b->n_spans = before.n_spans;
-  b->n_bigs = before.n_bigs;
+  b->n_segments = before.n_segments;
+  b->n_large = before.n_large;
   b->n_items = before.n_items;
-  if (b->n_spans) b->spans[b->n_spans - 1].count = count;
+  if (b->n_segments) b->segments[b->n_segments - 1].count = count;
   return false;
 }
 
@@ -191,7 +192,7 @@ int builder_end(builder *b) {
 /* The bytes of the packed item `raw`, or of the next big one, which it stands
    for. */
 static uint64_t item_bytes(const builder *b, respool_bytes raw, size_t *next) {
-  const big *g = *next < b->n_bigs ? &b->bigs[*next] : NULL;
+  const large_item *g = *next < b->n_large ? &b->large[*next] : NULL;
   if (!g || b->bytes.data + g->ref != (const uint8_t *)raw.data)
     return raw.size;
   ++*next;
@@ -201,8 +202,8 @@ static uint64_t item_bytes(const builder *b, respool_bytes raw, size_t *next) {
 uint64_t builder_largest(const builder *b) {
   uint64_t largest = 0, head = 0;
   size_t next = 0;
-  for (size_t i = 0; i < b->n_spans; i++) {
-    const span *s = &b->spans[i];
+  for (size_t i = 0; i < b->n_segments; i++) {
+    const built_segment *s = &b->segments[i];
     segment g;
     read_segment((respool_bytes){b->bytes.data + s->at, s->size}, &g);
     head = (uint64_t)(g.items.at - (b->bytes.data + s->at));
@@ -226,7 +227,7 @@ static size_t body_size(const void *packed, size_t size) {
 /* Adds the packed item `raw` of another batch, whose next big item is `g`;
    true when it was that. */
 static bool copy_item(builder *to, const builder *from, respool_bytes raw,
-                      const big *g) {
+                      const large_item *g) {
   size_t at = to->blobs.len;
   const uint8_t *place = raw.data;
   if (!g || from->bytes.data + g->ref != place) {
@@ -244,13 +245,13 @@ static bool copy_item(builder *to, const builder *from, respool_bytes raw,
 int builder_split(const builder *from, uint64_t n, builder *first,
                   builder *rest) {
   size_t k = 0;
-  for (size_t i = 0; i < from->n_spans; i++) {
-    const span *s = &from->spans[i];
+  for (size_t i = 0; i < from->n_segments; i++) {
+    const built_segment *s = &from->segments[i];
     segment g;
     read_segment((respool_bytes){from->bytes.data + s->at, s->size}, &g);
     for (uint64_t j = 0; j < g.count; j++) {
       builder *to = first->n_items < n ? first : rest;
-      const big *next = k < from->n_bigs ? &from->bigs[k] : NULL;
+      const large_item *next = k < from->n_large ? &from->large[k] : NULL;
       k += copy_item(to, from, unpack_skip(&g.items), next);
       if (to->rc) return to->rc;
     }

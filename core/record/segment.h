@@ -33,22 +33,22 @@ bool segment_open(respool_bytes stored, segment *g);
 /* The expiry time alone, without verifying. */
 int64_t segment_expiry(respool_bytes stored);
 
-typedef struct span {
+typedef struct built_segment {
   size_t at, size; /* in batch.bytes */
   uint64_t count;
-} span;
+} built_segment;
 
-typedef struct big {
+typedef struct large_item {
   size_t ref;      /* of its reference, in batch.bytes */
   size_t at, size; /* of the packed item, in batch.blobs */
-} big;
+} large_item;
 
 typedef struct builder {
   packer bytes, blobs;
-  span *spans;
-  size_t n_spans, cap_spans;
-  big *bigs;
-  size_t n_bigs, cap_bigs;
+  built_segment *segments;
+  size_t n_segments, cap_segments;
+  large_item *large;
+  size_t n_large, cap_large;
   uint64_t n_items;
   uint64_t body_bytes; /* of all their bodies */
   uint64_t version;

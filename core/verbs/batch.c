@@ -94,7 +94,7 @@ static int outcome_check(const respool_outcome *o) {
 }
 
 static int copy_text(arena *a, respool_bytes text, respool_bytes *to) {
-  return arena_copy(a, phrase_cut(text, HISTORY_TEXT), to);
+  return arena_copy(a, phrase_cut(text, FAILURE_TEXT), to);
 }
 
 static int copy_name(arena *a, const char *name, const char **to) {

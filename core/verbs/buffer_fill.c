@@ -65,8 +65,8 @@ int copy_bytes(respool_bytes from, respool_bytes *to) {
 
 #define ALLOC 24       /* of malloc's own, and what it rounds up */
 #define FIRST_BYTES 256 /* that a batch has to begin with */
-#define PART_COST \
-  (sizeof(part) + FIRST_BYTES + 4 * sizeof(span) + 4 * ALLOC)
+#define PART_COST                                                              \
+  (sizeof(part) + FIRST_BYTES + 4 * sizeof(built_segment) + 4 * ALLOC)
 #define SLOT_COST (sizeof(slot) + 2 * sizeof(slot *) + 5 * ALLOC)
 
 static uint64_t part_memory(const part *p) {

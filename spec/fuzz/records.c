@@ -21,11 +21,11 @@ static void try_queue(respool_bytes b) {
 
 static void try_claim(respool_bytes b) {
   claim c, again;
-  history h;
+  failure_list h;
   packer p;
   if (!claim_unpack(b, &c)) return;
-  history_read(c.history, &h);
-  history_error(c.history);
+  failures_read(c.failures, &h);
+  failures_error(c.failures);
   if (c.state != CLAIM_LEASED && c.state != CLAIM_WAITING) return;
   packer_init(&p);
   claim_pack(&p, &c);
@@ -52,10 +52,10 @@ static void try_item(respool_bytes b) {
 
 static void try_dead(respool_bytes b) {
   dead l, again;
-  history h;
+  failure_list h;
   packer p;
   if (!dead_unpack(b, &l)) return;
-  history_read(l.history, &h);
+  failures_read(l.failures, &h);
   try_item(l.item);
   packer_init(&p);
   dead_pack(&p, &l);
@@ -69,7 +69,7 @@ static void try_past(respool_bytes b) {
   unpacker u;
   item it;
   blob_ref r;
-  if (past_unpack(b, &i, &u)) item_unpack(&u, &it, &r);
+  if (history_unpack(b, &i, &u)) item_unpack(&u, &it, &r);
 }
 
 static void try_replay(respool_bytes b) {

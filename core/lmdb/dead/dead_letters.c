@@ -20,7 +20,7 @@
 static dlq *dlq_new(txn *t, const char *name) {
   dlq *x = calloc(1, sizeof *x);
   if (!x) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return NULL;
   }
   strcpy(x->name, name);
@@ -35,7 +35,7 @@ dlq *dlq_find(txn *t, const char *name) {
     if (!strcmp(x->name, name)) return x;
   if (!txn_get(t, DB_DLQS, phrase_of(name), &v)) return NULL;
   dlq *x = dlq_new(t, name);
-  if (x && !dlq_unpack(v, x)) txn_spoil(t, RESPOOL_CORRUPT);
+  if (x && !dlq_unpack(v, x)) txn_fail(t, RESPOOL_CORRUPT);
   return t->rc ? NULL : x;
 }
 
@@ -76,7 +76,7 @@ static void put_dead(txn *t, dlq *x, const dead *l) {
   key k = dead_key(x->id, x->next_number++);
   packer p;
   packer_init(&p);
-  packer_reserve(&p, DEAD_SIZE + l->item.size + l->history.size);
+  packer_reserve(&p, DEAD_SIZE + l->item.size + l->failures.size);
   dead_pack(&p, l);
   txn_put_packed(t, DB_DEAD_LETTERS, key_bytes(&k), &p);
   packer_free(&p);
@@ -92,15 +92,15 @@ static void count_death(queue *q, const death *d) {
   q->counters.died_by[i] += d->items;
 }
 
-void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
-                 respool_bytes packed) {
+void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
+             respool_bytes packed) {
   const char *name = d->dlq ? d->dlq : q->config.dlq;
   dlq *x = dlq_make(t, name);
   if (!x) return;
-  dead l = {.history = d->history, .item = packed, .memo = d->memo};
+  dead l = {.failures = d->failures, .item = packed, .memo = d->memo};
   l.r.reason = phrase_of(d->reason);
-  l.r.group = phrase_cut(d->group, HISTORY_TEXT);
-  l.r.error = phrase_cut(d->error, HISTORY_TEXT);
+  l.r.group = phrase_cut(d->group, FAILURE_TEXT);
+  l.r.error = phrase_cut(d->error, FAILURE_TEXT);
   l.r.queue = phrase_of(q->name);
   l.r.id = i->id;
   l.r.priority = i->priority;
@@ -108,13 +108,13 @@ void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
   l.r.version = i->version;
   l.r.pushed_at = i->pushed_at;
   l.r.died_at = d->at;
-  l.r.first_failed_at = history_first(d->history);
+  l.r.first_failed_at = failures_first(d->failures);
   l.r.attempts = d->attempts;
   l.r.deliveries = d->deliveries;
   l.r.crashes = d->crashes;
   put_dead(t, x, &l);
-  if (t->listener)
-    notices_add(&t->notices, t->listener, x->name, x->next_number - 1);
+  if (t->notices_to)
+    notices_add(&t->notices, t->notices_to, x->name, x->next_number - 1);
   count_death(q, d);
   uint64_t size = blob_of(packed).size; /* it leaves the queue */
   q->bytes -= size < q->bytes ? size : q->bytes;
@@ -130,12 +130,12 @@ static int copy_strings(arena *a, respool_dead_letter *r) {
   return rc;
 }
 
-static int copy_history(arena *a, respool_dead_letter *r,
-                        respool_bytes packed) {
-  history h;
+static int copy_failures(arena *a, respool_dead_letter *r,
+                         respool_bytes packed) {
+  failure_list h;
   respool_bytes copy;
   int rc = arena_copy(a, packed, &copy);
-  if (rc || !history_read(copy, &h) || !h.n) return rc;
+  if (rc || !failures_read(copy, &h) || !h.n) return rc;
   respool_failure *f = arena_alloc(a, h.n * sizeof *f);
   if (!f) return RESPOOL_NOMEM;
   memcpy(f, h.kept, h.n * sizeof *f);
@@ -161,7 +161,7 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
   int rc = arena_copy(&p.memory, packed, &copy);
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
-    r->damaged = items_read(t, &p, &u, &i, &raw) != ITEM_OK;
+    r->damaged = item_read(t, &p, &u, &i, &raw) != ITEM_OK;
     if (r->damaged) i = (item){.body = unreadable(copy)};
     r->body = i.body;
     r->headers = i.headers;
@@ -195,7 +195,7 @@ static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
   r->number = number;
   if (!whole) return arena_copy(&out->memory, stored, &r->body);
   int rc = copy_strings(&out->memory, r);
-  if (!rc) rc = copy_history(&out->memory, r, l.history);
+  if (!rc) rc = copy_failures(&out->memory, r, l.failures);
   if (!rc) rc = arena_copy(&out->memory, l.memo, &r->memo);
   if (!rc && !no_body) rc = copy_item(t, &out->memory, r, l.item);
   return rc;
@@ -211,14 +211,14 @@ static bool in_group(respool_bytes stored, respool_bytes group) {
 /* ---- listing ------------------------------------------------------------ */
 
 /* The dead letters of a DLQ, one after the other. */
-typedef struct dead_walk {
+typedef struct dlq_cursor {
   cur c;
   uint32_t dlq;
   uint64_t number;
   bool down, begun;
-} dead_walk;
+} dlq_cursor;
 
-static bool dead_move(dead_walk *w) {
+static bool dlq_cursor_move(dlq_cursor *w) {
   if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
   key k = dead_key(w->dlq, w->number);
   w->begun = true;
@@ -228,21 +228,21 @@ static bool dead_move(dead_walk *w) {
 
 /* In a tree that has come out of order a walk may not end: then it is an
    error. */
-static bool dead_next(dead_walk *w) {
+static bool dlq_cursor_next(dlq_cursor *w) {
   uint32_t of;
   uint64_t before = w->number;
   bool first = !w->begun;
-  if (!dead_move(w) || !dead_key_read(w->c.key, &of, &w->number) ||
+  if (!dlq_cursor_move(w) || !dead_key_read(w->c.key, &of, &w->number) ||
       of != w->dlq)
     return false;
   if (first && w->number == before) return true;
   if (w->down ? w->number < before : w->number > before) return true;
-  txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  txn_fail(w->c.t, RESPOOL_CORRUPT);
   return false;
 }
 
-static void dead_open(dead_walk *w, txn *t, uint32_t of, uint64_t from,
-                        bool down) {
+static void dlq_cursor_open(dlq_cursor *w, txn *t, uint32_t of, uint64_t from,
+                            bool down) {
   memset(w, 0, sizeof *w);
   w->dlq = of;
   w->down = down;
@@ -255,19 +255,20 @@ static uint64_t first_number(const respool_list_options *o) {
   return o->after ? o->after - 1 : UINT64_MAX;
 }
 
-static bool past(const respool_list_options *o, uint64_t number) {
+static bool is_beyond(const respool_list_options *o, uint64_t number) {
   return !o->descending && o->upto && number > o->upto;
 }
 
 int lmdb_dead_list(txn *t, const char *name, const respool_list_options *o,
                  respool_dead_letters *out) {
-  dead_walk w;
+  dlq_cursor w;
   uint64_t limit = o->limit ? o->limit : 100;
   dlq *x = dlq_find(t, name);
   if (!x || (o->descending && o->after == 1)) return t->rc;
-  dead_open(&w, t, x->id, first_number(o), o->descending);
+  dlq_cursor_open(&w, t, x->id, first_number(o), o->descending);
   int rc = 0;
-  while (!rc && out->n < limit && dead_next(&w) && !past(o, w.number))
+  while (!rc && out->n < limit && dlq_cursor_next(&w) &&
+         !is_beyond(o, w.number))
     if (in_group(w.c.value, o->group))
       rc = add_dead(t, out, w.number, w.c.value, o->no_body);
   cur_close(&w.c);
@@ -321,21 +322,21 @@ static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
 int lmdb_dead_purge(txn *t, const char *name,
                       const respool_purge_options *o, size_t limit,
                       uint64_t *after, uint64_t *removed, bool *more) {
-  dead_walk w;
-  size_t looked = 0;
+  dlq_cursor w;
+  size_t look_rc = 0;
   *removed = 0;
   *more = false;
   dlq *x = dlq_find(t, name);
   if (!x) return t->rc;
   uint64_t numbers[REMOVAL_PAGE];
   size_t n = 0;
-  dead_open(&w, t, x->id, *after + 1, false);
-  while (looked < limit && dead_next(&w)) {
-    looked++;
+  dlq_cursor_open(&w, t, x->id, *after + 1, false);
+  while (look_rc < limit && dlq_cursor_next(&w)) {
+    look_rc++;
     *after = w.number;
     if (to_be_purged(w.c.value, o)) numbers[n++] = w.number;
   }
   cur_close(&w.c);
-  *more = looked == limit;
+  *more = look_rc == limit;
   return t->rc ? t->rc : lmdb_dead_remove(t, name, numbers, n, removed);
 }

@@ -10,14 +10,14 @@
 /* Why and how an item died. */
 typedef struct death {
   const char *reason, *dlq; /* DLQ NULL: the queue's */
-  respool_bytes group, error, history, memo;
+  respool_bytes group, error, failures, memo;
   uint64_t attempts, deliveries, crashes, items;
   int64_t at;
 } death;
 
 /* Writes a dead letter for an item of a queue. */
-void dead_bury(txn *t, queue *q, const death *d, const respool_item *i,
-               respool_bytes packed);
+void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
+             respool_bytes packed);
 
 dlq *dlq_find(txn *t, const char *name);
 dlq *dlq_make(txn *t, const char *name);

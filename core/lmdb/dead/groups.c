@@ -69,7 +69,7 @@ static int count_dlq(txn *t, const dlq *x, table *h) {
   bool found = cur_seek(&c, key_bytes(&start));
   while (found && !rc && dead_key_read(c.key, &of, &number) &&
          of == x->id) {
-    if (number <= before) txn_spoil(t, RESPOOL_CORRUPT); /* out of order? */
+    if (number <= before) txn_fail(t, RESPOOL_CORRUPT); /* out of order? */
     before = number;
     if (!dead_unpack(c.value, &l)) {
       l.r.group = phrase_of(NULL);
@@ -100,6 +100,6 @@ int lmdb_dead_groups(txn *t, const char *name, packer *out) {
   int rc = count_dlq(t, x, &h);
   if (!rc) pack_groups(out, &h);
   free(h.slots);
-  txn_spoil(t, rc ? rc : out->rc);
+  txn_fail(t, rc ? rc : out->rc);
   return t->rc;
 }

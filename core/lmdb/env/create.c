@@ -29,7 +29,7 @@ static int write_format(txn *t) {
   uint8_t id[16];
   packer p;
   packer_init(&p);
-  if (getrandom(id, sizeof id, 0) != sizeof id) txn_spoil(t, RESPOOL_IO);
+  if (getrandom(id, sizeof id, 0) != sizeof id) txn_fail(t, RESPOOL_IO);
   pack_uint(&p, FORMAT_VERSION);
   txn_put_packed(t, DB_META, format_name, &p);
   packer_reset(&p);

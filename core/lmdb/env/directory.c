@@ -88,14 +88,14 @@ int dir_find(const char *path, bool create, struct stat *st) {
 
 /* ---- the gate ----------------------------------------------------------- */
 
-int gate_enter(const char *path, int how, int *gate) {
+int dir_lock(const char *path, int how, int *lock) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
   if (fd < 0) return dir_fail(path, errno);
   do
     rc = flock(fd, how);
   while (rc && errno == EINTR);
   if (!rc) {
-    *gate = fd;
+    *lock = fd;
     return 0;
   }
   rc = errno;
@@ -107,7 +107,7 @@ int gate_enter(const char *path, int how, int *gate) {
 }
 
 /* A child that another thread has forked meanwhile holds it no longer. */
-void gate_leave(int gate) {
-  flock(gate, LOCK_UN);
-  close(gate);
+void dir_unlock(int lock) {
+  flock(lock, LOCK_UN);
+  close(lock);
 }

@@ -23,7 +23,7 @@ int dir_find(const char *path, bool create, struct stat *st);
 
 /* Locks the directory; `how` is LOCK_EX, or LOCK_EX | LOCK_NB, which returns
    LOCKED when another process holds the lock. */
-int gate_enter(const char *path, int how, int *gate);
-void gate_leave(int gate);
+int dir_lock(const char *path, int how, int *lock);
+void dir_unlock(int lock);
 
 #endif

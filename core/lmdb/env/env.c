@@ -61,7 +61,7 @@ static lmdb_env *env_new(const char *path, const respool_options *o) {
   e->read_only = o->read_only;
   e->refs = 1;
   committer_init(&e->base.commit);
-  pthread_rwlock_init(&e->life, NULL);
+  pthread_rwlock_init(&e->reopen_lock, NULL);
   return e;
 }
 
@@ -73,7 +73,7 @@ static void env_drop_states(lmdb_env *e) {
 static void env_free(lmdb_env *e) {
   env_drop_states(e);
   txn_env_close(e);
-  pthread_rwlock_destroy(&e->life);
+  pthread_rwlock_destroy(&e->reopen_lock);
   committer_destroy(&e->base.commit);
   free(e->path);
   free(e);
@@ -83,16 +83,16 @@ static void env_free(lmdb_env *e) {
    replaced before LMDB's own locks tell that it is open. 2. Nobody waits at
    LMDB's lock file for the first to open it, who may be killed before it has
    written there what the others need. */
-static int open_within_gate(lmdb_env *e) {
-  int gate, rc = gate_enter(e->path, LOCK_EX, &gate);
+static int open_locked(lmdb_env *e) {
+  int lock, rc = dir_lock(e->path, LOCK_EX, &lock);
   if (rc) return rc;
   int error = dir_look(e->path);
-  if (error == ENOENT && !e->read_only && !e->broken)
+  if (error == ENOENT && !e->read_only && !e->must_reopen)
     rc = store_make(e);
   else if (error)
     rc = dir_fail(e->path, error);
   if (!rc) rc = txn_env_open(e);
-  gate_leave(gate);
+  dir_unlock(lock);
   return rc;
 }
 
@@ -108,10 +108,10 @@ static bool try_again(int rc, int n) {
 static int env_start(lmdb_env *e) {
   int rc, n = 0;
   do {
-    rc = open_within_gate(e);
+    rc = open_locked(e);
     if (!rc) rc = txn_env_use(e, format_check);
   } while (try_again(rc, ++n));
-  if (!rc) e->broken = false;
+  if (!rc) e->must_reopen = false;
   if (rc != LOCK_STALE) return rc;
   return fail(RESPOOL_BUSY, "the lock file of store \"%.120s\" was left half "
               "made: close the store everywhere, and open it again", e->path);
@@ -173,24 +173,24 @@ static int open_dir(const char *path, const respool_options *o,
 
 /* Tries to shut the gate of a directory that holds a store which nobody in
    this process has open; who opens it then waits at the gate. */
-static int try_shut(const char *path, int *gate) {
+static int try_lock(const char *path, int *lock) {
   struct stat st;
   int rc = dir_find(path, false, &st);
   if (rc) return rc;
   if (find_open(&st))
     return fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
                 path);
-  return gate_enter(path, LOCK_EX | LOCK_NB, gate);
+  return dir_lock(path, LOCK_EX | LOCK_NB, lock);
 }
 
 /* The gate is passed in moments, unless somebody else has shut it. */
-int env_shut(const char *path, int *gate) {
+int store_lock_exclusive(const char *path, int *lock) {
   static const struct timespec pause = {0, 10000000};
   int rc = RESPOOL_LOCKED;
   for (int i = 0; i < 100 && rc == RESPOOL_LOCKED; i++) {
     if (i > 0) nanosleep(&pause, NULL);
     pthread_mutex_lock(&registry_lock);
-    rc = try_shut(path, gate);
+    rc = try_lock(path, lock);
     pthread_mutex_unlock(&registry_lock);
   }
   return rc;
@@ -271,33 +271,33 @@ void env_close(env *base) {
 /* ---- transactions ------------------------------------------------------- */
 
 /* To be opened again before it is used? */
-static bool is_lost(const lmdb_env *e) {
-  return e->broken || !e->mdb;
+static bool needs_reopen(const lmdb_env *e) {
+  return e->must_reopen || !e->mdb;
 }
 
 /* Opens again what an I/O error left in doubt. */
-static int env_mend(lmdb_env *e) {
+static int env_reopen(lmdb_env *e) {
   int rc = 0;
-  pthread_rwlock_unlock(&e->life);
-  pthread_rwlock_wrlock(&e->life);
-  if (e->broken) {
+  pthread_rwlock_unlock(&e->reopen_lock);
+  pthread_rwlock_wrlock(&e->reopen_lock);
+  if (e->must_reopen) {
     txn_env_close(e);
     env_drop_states(e);
     rc = env_start(e);
   }
-  pthread_rwlock_unlock(&e->life);
-  pthread_rwlock_rdlock(&e->life);
-  if (!rc && is_lost(e))
+  pthread_rwlock_unlock(&e->reopen_lock);
+  pthread_rwlock_rdlock(&e->reopen_lock);
+  if (!rc && needs_reopen(e))
     rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
   return rc;
 }
 
 /* Begins; once more when the environment turned out to need mending. */
 static int begin(lmdb_env *e, bool write, txn *t) {
-  int rc = is_lost(e) ? env_mend(e) : 0;
+  int rc = needs_reopen(e) ? env_reopen(e) : 0;
   if (!rc) rc = txn_begin(e, write, t);
-  if (rc && e->broken && e->mdb) {
-    rc = env_mend(e);
+  if (rc && e->must_reopen && e->mdb) {
+    rc = env_reopen(e);
     if (!rc) rc = txn_begin(e, write, t);
   }
   return rc;
@@ -307,10 +307,10 @@ int env_begin(env *base, bool write, txn **out) {
   lmdb_env *e = (lmdb_env *)base;
   txn *t = malloc(sizeof *t);
   if (!t) return fail(RESPOOL_NOMEM, "not enough memory for a transaction");
-  pthread_rwlock_rdlock(&e->life);
+  pthread_rwlock_rdlock(&e->reopen_lock);
   int rc = begin(e, write, t);
   if (rc) {
-    pthread_rwlock_unlock(&e->life);
+    pthread_rwlock_unlock(&e->reopen_lock);
     free(t);
     return rc;
   }
@@ -319,17 +319,17 @@ int env_begin(env *base, bool write, txn **out) {
 }
 
 void env_end(txn *t) {
-  pthread_rwlock_unlock(&t->env->life);
+  pthread_rwlock_unlock(&t->env->reopen_lock);
   free(t);
 }
 
 int env_sync(env *base) {
   lmdb_env *e = (lmdb_env *)base;
-  pthread_rwlock_rdlock(&e->life);
-  int rc = is_lost(e) ? env_mend(e) : 0;
+  pthread_rwlock_rdlock(&e->reopen_lock);
+  int rc = needs_reopen(e) ? env_reopen(e) : 0;
   if (!rc) rc = txn_env_sync(e);
-  if (rc == RESPOOL_UNKNOWN_OUTCOME) e->broken = true;
-  pthread_rwlock_unlock(&e->life);
+  if (rc == RESPOOL_UNKNOWN_OUTCOME) e->must_reopen = true;
+  pthread_rwlock_unlock(&e->reopen_lock);
   return rc;
 }
 
@@ -357,8 +357,8 @@ bool env_is_open(const char *path) {
 
 uint64_t env_last(env *base) {
   lmdb_env *e = (lmdb_env *)base;
-  pthread_rwlock_rdlock(&e->life);
+  pthread_rwlock_rdlock(&e->reopen_lock);
   uint64_t last = e->mdb ? txn_env_last(e) : 0;
-  pthread_rwlock_unlock(&e->life);
+  pthread_rwlock_unlock(&e->reopen_lock);
   return last;
 }

@@ -22,6 +22,6 @@ bool env_is_open(const char *path); /* by this process or another */
 
 /* Locks a store's directory against opening; LOCKED when the store is open in
    this process. */
-int env_shut(const char *path, int *gate);
+int store_lock_exclusive(const char *path, int *lock);
 
 #endif

@@ -78,8 +78,8 @@ static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
   if (is_behind(t, last)) return LOCK_STALE;
   rc = open_dbis(e, t->mdb, t->write, &fresh);
   if (rc) return rc;
-  e->looked = look(t, fresh);
-  return e->looked ? LOOKED : t->rc ? EIO : 0;
+  e->look_rc = look(t, fresh);
+  return e->look_rc ? LOOKED : t->rc ? EIO : 0;
 }
 
 static int try_databases(lmdb_env *e, bool write,
@@ -126,9 +126,9 @@ static int look_within(lmdb_env *e) {
   MDB_txn *reader;
   int rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &reader);
   if (rc) return rc;
-  e->looked = look_for_pages(e);
+  e->look_rc = look_for_pages(e);
   mdb_txn_abort(reader);
-  return e->looked ? LOOKED : 0;
+  return e->look_rc ? LOOKED : 0;
 }
 
 /* A file that was cut off would end the process at the first look beyond its
@@ -174,7 +174,7 @@ int txn_env_make(lmdb_env *e, const char *file,
                  int (*look)(txn *t, bool fresh)) {
   int rc = make(e, file, look);
   txn_env_close(e);
-  if (rc == LOOKED) return e->looked;
+  if (rc == LOOKED) return e->look_rc;
   return rc ? txn_env_fail(e, "make", rc) : 0;
 }
 
@@ -209,7 +209,7 @@ static bool data_begins_well(const lmdb_env *e) {
 /* Closes what could not be opened, and says why. */
 static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
-  if (rc == LOOKED) return e->looked;
+  if (rc == LOOKED) return e->look_rc;
   if (rc == LOCK_STALE) return rc;
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "

@@ -33,13 +33,13 @@ int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
 }
 
 /* The first failure of a transaction stays. */
-static void txn_fail(txn *t, int rc) {
+static void check_lmdb(txn *t, int rc) {
   if (t->rc || rc == 0) return;
   t->changes++;
   t->rc = txn_env_fail(t->env, t->write ? "write" : "read", rc);
 }
 
-void txn_spoil(txn *t, int rc) {
+void txn_fail(txn *t, int rc) {
   if (t->rc || rc == 0) return;
   t->changes++;
   t->rc = fail(rc, "cannot use store \"%.120s\": %s", t->env->path,
@@ -199,7 +199,7 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
     rc = begin_once(e, write, t);
   }
   if (rc && write) txn_end_turn(e);
-  if (rc == MDB_PANIC || rc == MDB_MAP_RESIZED) e->broken = true;
+  if (rc == MDB_PANIC || rc == MDB_MAP_RESIZED) e->must_reopen = true;
   return rc ? txn_env_fail(e, write ? "write" : "read", rc) : 0;
 }
 
@@ -239,7 +239,7 @@ int txn_commit(txn *t) {
   if (code == RESPOOL_FULL || code == RESPOOL_NOSPACE ||
       code == RESPOOL_NOMEM)
     return code; /* 2 */
-  t->env->broken = true;
+  t->env->must_reopen = true;
   return RESPOOL_UNKNOWN_OUTCOME; /* 3 */
 }
 
@@ -272,7 +272,7 @@ bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
   if (t->rc) return false;
   MDB_val k = to_val(key), v;
   int rc = mdb_get(t->mdb, t->env->dbis[db], &k, &v);
-  if (rc != MDB_NOTFOUND) txn_fail(t, rc);
+  if (rc != MDB_NOTFOUND) check_lmdb(t, rc);
   if (rc) return false;
   *value = to_bytes(v);
   return true;
@@ -282,7 +282,7 @@ void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
   if (t->rc) return;
   MDB_val k = to_val(key), v = to_val(value);
   t->changes++;
-  txn_fail(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, 0));
+  check_lmdb(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, 0));
 }
 
 void txn_put_null(txn *t, enum db db, respool_bytes key) {
@@ -290,7 +290,7 @@ void txn_put_null(txn *t, enum db db, respool_bytes key) {
 }
 
 void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p) {
-  txn_spoil(t, p->rc);
+  txn_fail(t, p->rc);
   txn_put(t, db, key, (respool_bytes){p->data, p->len});
 }
 
@@ -298,7 +298,7 @@ void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
   if (t->rc) return NULL;
   MDB_val k = to_val(key), v = {size, NULL};
   t->changes++;
-  txn_fail(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, MDB_RESERVE));
+  check_lmdb(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, MDB_RESERVE));
   return t->rc ? NULL : v.mv_data;
 }
 
@@ -308,12 +308,12 @@ void txn_del(txn *t, enum db db, respool_bytes key) {
   int rc = mdb_del(t->mdb, t->env->dbis[db], &k, NULL);
   if (rc == MDB_NOTFOUND) return;
   t->changes++;
-  txn_fail(t, rc);
+  check_lmdb(t, rc);
 }
 
 size_t txn_entries(txn *t, enum db db) {
   MDB_stat st;
-  if (!t->rc) txn_fail(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
+  if (!t->rc) check_lmdb(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
   return t->rc ? 0 : st.ms_entries;
 }
 
@@ -322,7 +322,7 @@ size_t txn_entries(txn *t, enum db db) {
 void cur_open(cur *c, txn *t, enum db db) {
   memset(c, 0, sizeof *c);
   c->t = t;
-  if (!t->rc) txn_fail(t, mdb_cursor_open(t->mdb, t->env->dbis[db], &c->mdb));
+  if (!t->rc) check_lmdb(t, mdb_cursor_open(t->mdb, t->env->dbis[db], &c->mdb));
 }
 
 void cur_close(cur *c) {
@@ -334,7 +334,7 @@ static bool move(cur *c, MDB_val k, MDB_cursor_op how) {
   if (c->t->rc) return false;
   MDB_val v;
   int rc = mdb_cursor_get(c->mdb, &k, &v, how);
-  if (rc != MDB_NOTFOUND) txn_fail(c->t, rc);
+  if (rc != MDB_NOTFOUND) check_lmdb(c->t, rc);
   if (rc) return false;
   c->key = to_bytes(k);
   c->value = to_bytes(v);
@@ -368,7 +368,7 @@ bool cur_prev(cur *c) {
 void cur_del(cur *c) {
   if (c->t->rc) return;
   c->t->changes++;
-  txn_fail(c->t, mdb_cursor_del(c->mdb, 0));
+  check_lmdb(c->t, mdb_cursor_del(c->mdb, 0));
 }
 
 bool key_rises(respool_bytes from, respool_bytes to) {

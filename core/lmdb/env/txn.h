@@ -16,20 +16,20 @@
 #include "engine.h"
 
 enum db {
-  DB_META,      /* name -> format version, store id, counters */
-  DB_QUEUES,    /* name -> policy, state, counters */
-  DB_SEGMENTS,  /* queue, space, priority, first id, count -> segment */
-  DB_REMAINING, /* segment key -> bitmap of its unsettled items */
-  DB_CLAIMS,    /* queue, space, priority, first id -> claim */
-  DB_DUE,       /* queue, priority, visible_at, space, first id -> null */
-  DB_EXPIRIES,  /* queue, expires_at, segment key -> null */
-  DB_KEYS,      /* queue, key -> holder */
-  DB_WINDOWS,   /* queue, until, key -> null */
-  DB_BLOBS,     /* blob, part -> part */
-  DB_HISTORY,   /* queue, done_at, id -> finished item */
-  DB_DLQS,     /* name -> DLQ */
-  DB_DEAD_LETTERS,   /* DLQ, number -> dead letter */
-  DB_JOBS,      /* name -> named replay */
+  DB_META,         /* name -> format version, store id, counters */
+  DB_QUEUES,       /* name -> policy, state, counters */
+  DB_SEGMENTS,     /* queue, space, priority, first id, count -> segment */
+  DB_REMAINING,    /* segment key -> bitmap of its unsettled items */
+  DB_CLAIMS,       /* queue, space, priority, first id -> claim */
+  DB_DUE,          /* queue, priority, visible_at, space, first id -> null */
+  DB_EXPIRIES,     /* queue, expires_at, segment key -> null */
+  DB_KEYS,         /* queue, key -> holder */
+  DB_WINDOWS,      /* queue, until, key -> null */
+  DB_BLOBS,        /* blob, part -> part */
+  DB_HISTORY,      /* queue, done_at, id -> finished item */
+  DB_DLQS,         /* name -> DLQ */
+  DB_DEAD_LETTERS, /* DLQ, number -> dead letter */
+  DB_REPLAYS,      /* name -> named replay */
   DB_COUNT
 };
 
@@ -37,11 +37,11 @@ typedef struct lmdb_env {
   env base;
   MDB_env *mdb;
   MDB_dbi dbis[DB_COUNT];
-  pthread_rwlock_t life; /* held for writing while it is opened again */
-  bool broken;           /* an I/O error: to be opened again before use */
+  pthread_rwlock_t reopen_lock; /* held for writing while it is opened again */
+  bool must_reopen; /* an I/O error: to be opened again before use */
   bool memory;
   bool read_only;
-  int looked; /* what the look at its format came to */
+  int look_rc; /* what the look at its format came to */
   unsigned max_readers;
   size_t map_size;
   char *path;
@@ -65,7 +65,7 @@ struct txn {
   uint64_t claimed;     /* of the disk, for pages to come */
   struct queue *queues; /* loaded so far */
   struct dlq *dlqs;
-  notices *listener;    /* of the operation that runs; NULL: unasked */
+  notices *notices_to;  /* of the operation that runs; NULL: unasked */
   notice *notices;      /* to be posted when it has committed */
 };
 
@@ -101,7 +101,7 @@ bool txn_follows(const txn *t, size_t last);
 size_t txn_number(const txn *t);
 
 /* Notes a failure from outside LMDB, if it is the first; 0 is none. */
-void txn_spoil(txn *t, int rc);
+void txn_fail(txn *t, int rc);
 
 /* Point access. `txn_get` is false when there is none. */
 bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);

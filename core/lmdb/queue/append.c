@@ -55,12 +55,12 @@ static void claim_until(txn *t, const line *l, const append_req *r,
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t first = q->next_id, n = r->builder->n_items;
   int64_t due = due_time(q, r, now);
-  bool parked = due > now || r->attempts > 0 || r->memo.size > 0;
-  line l = {q->id, parked ? SPACE_DELAYED : SPACE_READY, r->priority};
+  bool waits = due > now || r->attempts > 0 || r->memo.size > 0;
+  line l = {q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority};
   priority_count(t, q, r->priority, COUNT_NONE,
-             parked ? COUNT_WAITING : COUNT_READY, n);
+                 waits ? COUNT_WAITING : COUNT_READY, n);
   segments_append(t, q, r, &l, first, now, expiry_time(q, r, now));
-  if (parked) claim_until(t, &l, r, first, due);
+  if (waits) claim_until(t, &l, r, first, due);
   q->next_id += n;
   q->counters.pushed += n;
   q->counters.pushed_bytes += r->builder->body_bytes;
@@ -81,8 +81,8 @@ static bool end_expired_item(txn *t, queue *q, append_req *r, uint64_t id,
 }
 
 /* What a push with a key that is held comes to: true when it goes on. */
-static bool resolve(txn *t, queue *q, append_req *r, const holder *h,
-                    int64_t now, int *rc) {
+static bool resolve_conflict(txn *t, queue *q, append_req *r,
+                             const key_owner *h, int64_t now, int *rc) {
   line l;
   if (r->on_conflict == RESPOOL_CONFLICT_FAIL) {
     *rc = fail(RESPOOL_EXISTS, "item %llu of queue \"%.120s\" holds this key",
@@ -101,9 +101,9 @@ static bool resolve(txn *t, queue *q, append_req *r, const holder *h,
 
 /* Is the key held, once an item that has expired is ended? In its window a
    key is held all the same. */
-static bool key_held(txn *t, queue *q, append_req *r, int64_t now,
-                     holder *h) {
-  return unique_held(t, q, r->key, now, h) &&
+static bool key_is_taken(txn *t, queue *q, append_req *r, int64_t now,
+                         key_owner *h) {
+  return key_in_use(t, q, r->key, now, h) &&
          (h->until > now || !end_expired_item(t, q, r, h->id, now));
 }
 
@@ -116,7 +116,7 @@ static priority_state *oldest_priority(txn *t, queue *q, uint64_t *id) {
   for (size_t i = 0; i < q->n_priorities; i++) {
     priority_state *l = &q->priorities[i];
     line here = {q->id, SPACE_READY, l->priority};
-    uint64_t first = l->ready ? first_live(t, &here, l->head) : UINT64_MAX;
+    uint64_t first = l->ready ? first_unsettled(t, &here, l->head) : UINT64_MAX;
     if (first >= *id) continue;
     *id = first;
     oldest = l;
@@ -136,25 +136,28 @@ static bool drop_oldest(txn *t, queue *q, int64_t now) {
 
 /* The push becomes dead letters: its items are appended and die at once. */
 static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
-  append_req fresh = *r;
-  fresh.delay = fresh.at = 0;
-  fresh.attempts = 0;
-  fresh.ttl = RESPOOL_UNLIMITED;
-  int rc = append_items(t, q, &fresh, now);
+  append_req now_due = *r;
+  now_due.delay = now_due.at = 0;
+  now_due.attempts = 0;
+  now_due.ttl = RESPOOL_UNLIMITED;
+  int rc = append_items(t, q, &now_due, now);
   if (rc) return rc;
   respool_page p;
   page_init(&p);
   line l = {q->id, SPACE_READY, r->priority};
-  catch c = {.page = &p, .line = l, .from = fresh.first,
-             .upto = UINT64_MAX, .want = UINT64_MAX};
+  item_reader c = {.page = &p,
+                   .line = l,
+                   .from = now_due.first,
+                   .upto = UINT64_MAX,
+                   .want = UINT64_MAX};
   death d = {.reason = "overflow", .items = 1, .at = now,
              .error = phrase_of("the queue was full")};
-  while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
-  bury_page(t, q, &l, &p, 0, &d);
+  while (read_items(t, &c) == READ_BAD_ITEM) continue;
+  dead_letter_page(t, q, &l, &p, 0, &d);
   priority_count(t, q, r->priority, COUNT_READY, COUNT_NONE, p.n);
   q->counters.died += p.n;
   page_clear(&p);
-  r->first = fresh.first;
+  r->first = now_due.first;
   return t->rc;
 }
 
@@ -162,7 +165,7 @@ static bool is_full(const queue *q) {
   return !queue_has_room(q, (demand){1, 1});
 }
 
-static int append_apart(txn *t, queue *q, append_req *r, int64_t now);
+static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now);
 
 /* The first half of the items, then the rest. */
 static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
@@ -174,14 +177,14 @@ static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
   int rc =
       builder_split(r->builder, r->builder->n_items / 2, &half[0], &half[1]);
   if (rc) return fail(rc, "not enough memory for a push");
-  rc = append_apart(t, q, &first, now);
-  if (!rc) rc = append_apart(t, q, &rest, now);
+  rc = append_one_by_one(t, q, &first, now);
+  if (!rc) rc = append_one_by_one(t, q, &rest, now);
   r->first = first.first;
   return rc;
 }
 
 /* What fits is appended, what does not becomes dead letters. */
-static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
+static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now) {
   builder half[2];
   if (has_room(q, r)) return append_items(t, q, r, now);
   if (r->builder->n_items == 1 || is_full(q))
@@ -197,7 +200,8 @@ static int append_apart(txn *t, queue *q, append_req *r, int64_t now) {
 /* A push for which the queue has no room, by the queue's policy. */
 static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
-    return r->apart ? append_apart(t, q, r, now) : append_dead(t, q, r, now);
+    return r->apart ? append_one_by_one(t, q, r, now)
+                    : append_dead(t, q, r, now);
   if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
     return no_room(q, r);
   while (!has_room(q, r))
@@ -225,13 +229,14 @@ static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
 }
 
 static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
-  holder h;
+  key_owner h;
   int rc = 0;
-  if (key_held(t, q, r, now, &h) && !resolve(t, q, r, &h, now, &rc))
+  if (key_is_taken(t, q, r, now, &h) &&
+      !resolve_conflict(t, q, r, &h, now, &rc))
     return rc ? rc : t->rc;
   rc = append_where_room(t, q, r, now);
-  h = (holder){r->first, r->dedup ? time_after(now, r->dedup) : 0};
-  if (!rc) unique_hold(t, q, r->key, h);
+  h = (key_owner){r->first, r->dedup ? time_after(now, r->dedup) : 0};
+  if (!rc) key_assign(t, q, r->key, h);
   return rc ? rc : t->rc;
 }
 
@@ -245,7 +250,7 @@ static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
   int rc = queue_check_sizes(q, r);
   if (!rc) rc = store_room(t, r);
   if (rc) return rc;
-  int64_t now = queue_tick(t, q, wall);
+  int64_t now = queue_advance_clock(t, q, wall);
   return r->key.size ? append_unique(t, q, r, now)
                      : append_where_room(t, q, r, now);
 }
@@ -257,9 +262,9 @@ int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r) {
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   uint64_t before = t->changes;
-  t->listener = r->notices;
+  t->notices_to = r->notices;
   rc = append_to(t, q, r, wall);
-  t->listener = NULL;
+  t->notices_to = NULL;
   r->only_ended = t->changes - before == r->ending;
   return rc;
 }

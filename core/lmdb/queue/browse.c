@@ -31,10 +31,10 @@ static int state_of(const look *k, const claim *c) {
 }
 
 static void fill(look *k, size_t from, const claim *c) {
-  respool_bytes past = {NULL, 0};
-  if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->history, &past));
-  respool_bytes error = history_error(past), memo = {NULL, 0};
-  if (c) txn_spoil(k->t, arena_copy(&k->page->memory, c->memo, &memo));
+  respool_bytes failures = {NULL, 0};
+  if (c) txn_fail(k->t, arena_copy(&k->page->memory, c->failures, &failures));
+  respool_bytes error = failures_error(failures), memo = {NULL, 0};
+  if (c) txn_fail(k->t, arena_copy(&k->page->memory, c->memo, &memo));
   for (size_t i = from; i < k->page->n && c; i++) {
     respool_item *out = &k->page->items[i];
     out->attempts = c->attempts;
@@ -53,35 +53,35 @@ static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
   const respool_page *p = k->page;
   for (size_t i = from; i < p->n; least = p->items[i++].id + 1)
     if (p->items[i].id < least || p->items[i].id > most)
-      txn_spoil(k->t, RESPOOL_CORRUPT);
+      txn_fail(k->t, RESPOOL_CORRUPT);
 }
 
 /* Notes the items of a segment that is passed over. */
-static void note_segment(look *k, const catch *c) {
+static void note_segment(look *k, const item_reader *c) {
   uint64_t *ids = malloc(SEGMENT_ITEMS * sizeof *ids);
   if (!ids) {
-    txn_spoil(k->t, RESPOOL_NOMEM);
+    txn_fail(k->t, RESPOOL_NOMEM);
     return;
   }
-  size_t n = items_live(k->t, c, ids);
+  size_t n = reader_unsettled(k->t, c, ids);
   for (size_t i = 0; i < n; i++)
-    if (!page_note_damaged(k->page, ids[i])) txn_spoil(k->t, RESPOOL_NOMEM);
+    if (!page_note_damaged(k->page, ids[i])) txn_fail(k->t, RESPOOL_NOMEM);
   free(ids);
 }
 
-static void pass(look *k, catch *c) {
+static void pass(look *k, item_reader *c) {
   uint64_t from = c->from;
-  catch_pass(c);
-  if (c->from <= from) txn_spoil(k->t, RESPOOL_CORRUPT);
+  reader_skip_segment(c);
+  if (c->from <= from) txn_fail(k->t, RESPOOL_CORRUPT);
 }
 
 /* Passes over what stopped a catch. */
-static void pass_over(look *k, catch *c, int what) {
-  if (what == CATCH_DAMAGED) note_segment(k, c);
-  if (what == CATCH_BAD_ITEM) {
-    if (!page_note_damaged(k->page, c->last)) txn_spoil(k->t, RESPOOL_NOMEM);
+static void pass_over(look *k, item_reader *c, int what) {
+  if (what == READ_DAMAGED) note_segment(k, c);
+  if (what == READ_BAD_ITEM) {
+    if (!page_note_damaged(k->page, c->last)) txn_fail(k->t, RESPOOL_NOMEM);
     k->page->n--;
-  } else if (what == CATCH_DAMAGED || what == CATCH_EXPIRED)
+  } else if (what == READ_DAMAGED || what == READ_EXPIRED)
     pass(k, c);
 }
 
@@ -90,16 +90,20 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
                     const claim *c) {
   size_t before = k->page->n;
   bool held = c && claim_held(c, k->now); /* then it has not expired yet */
-  catch got = {.page = k->page, .line = *l, .from = from, .upto = upto,
-               .want = k->limit - k->page->n, .now = held ? 0 : k->now};
+  item_reader got = {.page = k->page,
+                     .line = *l,
+                     .from = from,
+                     .upto = upto,
+                     .want = k->limit - k->page->n,
+                     .now = held ? 0 : k->now};
   int what;
   do {
-    what = items_catch(k->t, &got);
+    what = read_items(k->t, &got);
     pass_over(k, &got, what);
-  } while (what != CATCH_END && what != CATCH_FULL);
+  } while (what != READ_END && what != READ_FULL);
   check_order(k, before, from, upto);
   fill(k, before, c);
-  return what == CATCH_END && !k->t->rc;
+  return what == READ_END && !k->t->rc;
 }
 
 /* ---- peek --------------------------------------------------------------- */
@@ -182,13 +186,13 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
   claim c;
   queue *q = look_open(&k, t, name, wall, p, 1, &rc);
   if (!q) return rc;
-  if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
+  if (!find_item(t, q, id, &l)) return item_not_found(t, q, id);
   bool claimed = claim_cover(t, &l, id, &owner, &c);
   look_at(&k, &l, id, id, claimed ? &c : NULL);
   if (!p->n && p->n_damaged)
     return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
                 (unsigned long long)id, name);
-  return p->n ? t->rc : item_gone(t, q, id);
+  return p->n ? t->rc : item_not_found(t, q, id);
 }
 
 /* ---- browsing by state -------------------------------------------------- */
@@ -239,7 +243,7 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
       more = look_at(k, &p.line, from, c.last, &c);
     advance(k, at, &p, c.last, before, more);
     if (is_behind(at, &was) || (more && !is_behind(&was, at)))
-      txn_spoil(k->t, RESPOOL_CORRUPT); /* out of order? */
+      txn_fail(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
     *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_PRIORITIES, 0};

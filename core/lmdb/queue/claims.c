@@ -17,13 +17,13 @@ bool claim_get(txn *t, const place *p, claim *c) {
   respool_bytes v;
   if (!txn_get(t, DB_CLAIMS, key_bytes(&k), &v)) return false;
   if (claim_unpack(v, c)) return true;
-  txn_spoil(t, RESPOOL_CORRUPT);
+  txn_fail(t, RESPOOL_CORRUPT);
   return false;
 }
 
 void claim_own(txn *t, arena *a, claim *c) {
-  txn_spoil(t, arena_copy(a, c->history, &c->history));
-  txn_spoil(t, arena_copy(a, c->memo, &c->memo));
+  txn_fail(t, arena_copy(a, c->failures, &c->failures));
+  txn_fail(t, arena_copy(a, c->memo, &c->memo));
 }
 
 static void put_record(txn *t, const place *p, const claim *c) {
@@ -120,8 +120,8 @@ void priority_count(txn *t, queue *q, int priority, enum count from,
   queue_changed(t, q);
 }
 
-bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
-                 enum count *from) {
+bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
+                     enum count *from) {
   place p;
   claim old;
   const priority_state *priority = queue_priority(q, l->priority);
@@ -162,18 +162,18 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c) {
 
 /* ---- history ------------------------------------------------------------ */
 
-respool_bytes history_with(txn *t, arena *a, respool_bytes old, int64_t at,
-                           const why *w) {
+respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
+                            const why *w) {
   static const why nothing;
   if (!w) w = &nothing;
   respool_failure f = {at, w->error, w->group, w->trace};
   respool_bytes packed = {NULL, 0};
   packer p;
   packer_init(&p);
-  history_add(&p, old, &f);
-  txn_spoil(t, p.rc);
+  failures_add(&p, old, &f);
+  txn_fail(t, p.rc);
   if (!p.rc)
-    txn_spoil(t, arena_copy(a, (respool_bytes){p.data, p.len}, &packed));
+    txn_fail(t, arena_copy(a, (respool_bytes){p.data, p.len}, &packed));
   packer_free(&p);
   return packed;
 }

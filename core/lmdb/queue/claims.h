@@ -31,8 +31,8 @@ void priority_count(txn *t, queue *q, int priority, enum count from,
                     enum count to, uint64_t n);
 
 /* Adds a failure to packed failures; memory is the arena's. */
-respool_bytes history_with(txn *t, arena *a, respool_bytes old, int64_t at,
-                           const why *w);
+respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
+                            const why *w);
 
 /* Has the claim a lease that has not run out? */
 bool claim_held(const claim *c, int64_t now);
@@ -48,7 +48,7 @@ bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
 
 /* Takes one unsettled item out of the claim that covers it, if any, and says
    in which state it counted; false when it is leased. */
-bool claims_part(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
-                 enum count *from);
+bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
+                     enum count *from);
 
 #endif

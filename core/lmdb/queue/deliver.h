@@ -10,7 +10,7 @@
 #include "record/page.h"
 
 /* A take in progress. */
-typedef struct grab {
+typedef struct take_run {
   txn *t;
   queue *q;
   respool_batch *batch;
@@ -20,16 +20,16 @@ typedef struct grab {
   uint64_t cap;    /* items that the batch may reach now */
   bool full;
   int rc; /* NOSPACE: expired items stay where they are, and end the take */
-} grab;
+} take_run;
 
 /* Can the batch hold no more, or must it not? */
-bool grab_full(const grab *g);
+bool take_is_full(const take_run *run);
 
 /* Delivers a claim that is due, up to id `upto`; false when it must wait for
    a batch of its own. */
-bool grab_claim_due(grab *g, const place *p, uint64_t upto);
+bool deliver_due_claim(take_run *run, const place *p, uint64_t upto);
 
 /* Delivers a priority's new items, up to id `upto`. */
-void grab_fresh(grab *g, int priority, uint64_t upto);
+void deliver_new_items(take_run *run, int priority, uint64_t upto);
 
 #endif

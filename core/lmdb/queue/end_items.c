@@ -19,18 +19,18 @@ static void settle_page(txn *t, queue *q, const line *l,
                         const respool_page *p, size_t from) {
   size_t n = p->n - from;
   uint64_t *ids = n ? malloc(n * sizeof *ids) : NULL;
-  if (n && !ids) txn_spoil(t, RESPOOL_NOMEM);
+  if (n && !ids) txn_fail(t, RESPOOL_NOMEM);
   if (!ids) return;
   for (size_t i = 0; i < n; i++) ids[i] = p->items[from + i].id;
   segments_settle(t, q, l, ids, n);
   free(ids);
 }
 
-void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
-               size_t from, const death *d) {
+void dead_letter_page(txn *t, queue *q, const line *l, const respool_page *p,
+                      size_t from, const death *d) {
   for (size_t i = from; i < p->n; i++) {
-    unique_release(t, q, &p->items[i], d->at);
-    dead_bury(t, q, d, &p->items[i], p->packed[i]);
+    key_release(t, q, &p->items[i], d->at);
+    dlq_add(t, q, d, &p->items[i], p->packed[i]);
   }
   settle_page(t, q, l, p, from);
 }
@@ -39,7 +39,7 @@ void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
                int64_t now) {
   for (size_t i = 0; i < p->n; i++) {
     blob_ref r = blob_of(p->packed[i]);
-    unique_release(t, q, &p->items[i], now);
+    key_release(t, q, &p->items[i], now);
     if (r.number) blob_del(t, r.number);
     q->bytes -= r.size < q->bytes ? r.size : q->bytes;
   }
@@ -49,30 +49,31 @@ void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
 static death death_of(const claim *c, const char *reason, int64_t now) {
   death d = {.reason = reason, .items = 1, .at = now};
   if (!c) return d;
-  d.history = c->history;
+  d.failures = c->failures;
   d.memo = c->memo;
-  d.error = history_error(c->history);
+  d.error = failures_error(c->failures);
   d.attempts = c->attempts;
   d.deliveries = c->deliveries;
   d.crashes = c->crashes;
   return d;
 }
 
-void end_expired(txn *t, queue *q, const line *l,
-                        const respool_page *p, const claim *c, int64_t now) {
+void expire_page(txn *t, queue *q, const line *l, const respool_page *p,
+                 const claim *c, int64_t now) {
   death d = death_of(c, "expired", now);
   if (q->config.on_expire == RESPOOL_LIMIT_DROP)
     drop_page(t, q, l, p, now);
   else
-    bury_page(t, q, l, p, 0, &d);
+    dead_letter_page(t, q, l, p, 0, &d);
   q->counters.expired += p->n;
 }
 
 /* All of the segment that is in the range, which has expired. */
-static size_t lose_expired(txn *t, queue *q, catch *c, const claim *from) {
+static size_t end_expired_segment(txn *t, queue *q, item_reader *c,
+                                  const claim *from) {
   respool_page p;
   page_init(&p);
-  catch all = *c;
+  item_reader all = *c;
   all.page = &p;
   all.now = 0; /* nothing has expired by then */
   all.want = UINT64_MAX;
@@ -80,41 +81,42 @@ static size_t lose_expired(txn *t, queue *q, catch *c, const claim *from) {
   all.got = 0;
   uint64_t end = place_last(&c->at);
   if (all.upto > end) all.upto = end;
-  while (items_catch(t, &all) == CATCH_BAD_ITEM) continue;
-  end_expired(t, q, &c->line, &p, from, c->now);
+  while (read_items(t, &all) == READ_BAD_ITEM) continue;
+  expire_page(t, q, &c->line, &p, from, c->now);
   size_t n = p.n;
   page_clear(&p);
   return n;
 }
 
 /* The bytes of a segment as they are, in one dead letter for its items. */
-static void bury_segment(txn *t, queue *q, const catch *c,
-                         const uint64_t *ids, size_t n, const claim *from) {
+static void dead_letter_segment(txn *t, queue *q, const item_reader *c,
+                                const uint64_t *ids, size_t n,
+                                const claim *from) {
   respool_bytes v;
   key k = segment_key(&c->at);
   packer p;
   packer_init(&p);
   if (txn_get(t, DB_SEGMENTS, key_bytes(&k), &v))
     item_pack_damaged(&p, v);
-  txn_spoil(t, p.rc);
+  txn_fail(t, p.rc);
   death d = death_of(from, "undecodable", c->now);
   respool_item i = {.id = ids[0], .priority = c->line.priority};
   d.items = n;
   d.error = phrase_of("the segment's checksum does not hold");
-  if (!t->rc)
-    dead_bury(t, q, &d, &i, (respool_bytes){p.data, p.len});
+  if (!t->rc) dlq_add(t, q, &d, &i, (respool_bytes){p.data, p.len});
   packer_free(&p);
 }
 
-static size_t lose_segment(txn *t, queue *q, catch *c, const claim *from) {
+static size_t end_damaged_segment(txn *t, queue *q, item_reader *c,
+                                  const claim *from) {
   uint64_t *ids = malloc(SEGMENT_ITEMS * sizeof *ids);
   if (!ids) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return 0;
   }
-  size_t n = items_live(t, c, ids);
+  size_t n = reader_unsettled(t, c, ids);
   if (n) {
-    bury_segment(t, q, c, ids, n, from);
+    dead_letter_segment(t, q, c, ids, n, from);
     segments_settle(t, q, &c->line, ids, n);
   }
   q->counters.died += n;
@@ -124,24 +126,26 @@ static size_t lose_segment(txn *t, queue *q, catch *c, const claim *from) {
 }
 
 /* The last item of the page, whose bytes could not be read. */
-static size_t lose_item(txn *t, queue *q, catch *c, const claim *from) {
+static size_t end_damaged_item(txn *t, queue *q, item_reader *c,
+                               const claim *from) {
   death d = death_of(from, "undecodable", c->now);
   d.error = phrase_of("the item's bytes are damaged");
-  bury_page(t, q, &c->line, c->page, c->page->n - 1, &d);
+  dead_letter_page(t, q, &c->line, c->page, c->page->n - 1, &d);
   c->page->n--;
   q->counters.died++;
   q->counters.damaged++;
   return 1;
 }
 
-size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from) {
+size_t end_unreadable(txn *t, queue *q, item_reader *c, int what,
+                      const claim *from) {
   size_t n;
-  if (what == CATCH_BAD_ITEM)
-    n = lose_item(t, q, c, from);
+  if (what == READ_BAD_ITEM)
+    n = end_damaged_item(t, q, c, from);
   else {
-    n = what == CATCH_EXPIRED ? lose_expired(t, q, c, from)
-                              : lose_segment(t, q, c, from);
-    catch_pass(c);
+    n = what == READ_EXPIRED ? end_expired_segment(t, q, c, from)
+                             : end_damaged_segment(t, q, c, from);
+    reader_skip_segment(c);
   }
   queue_changed(t, q);
   return n;

@@ -11,8 +11,8 @@
 
 /* Writes dead letters for items [from, end) of a page and takes the items out
    of their segments. */
-void bury_page(txn *t, queue *q, const line *l, const respool_page *p,
-               size_t from, const death *d);
+void dead_letter_page(txn *t, queue *q, const line *l, const respool_page *p,
+                      size_t from, const death *d);
 
 /* Takes the items of a page out of their segments, with their blobs, and
    frees their keys. */
@@ -21,11 +21,12 @@ void drop_page(txn *t, queue *q, const line *l, const respool_page *p,
 
 /* Ends the items of a page, which have expired, by the queue's policy; `from`
    is their claim, if any. */
-void end_expired(txn *t, queue *q, const line *l, const respool_page *p,
+void expire_page(txn *t, queue *q, const line *l, const respool_page *p,
                  const claim *from, int64_t now);
 
 /* Ends the items that stopped a reader, expired or damaged. Returns their
    number; the caller counts them out of their priority. */
-size_t catch_lose(txn *t, queue *q, catch *c, int what, const claim *from);
+size_t end_unreadable(txn *t, queue *q, item_reader *c, int what,
+                      const claim *from);
 
 #endif

@@ -28,10 +28,10 @@ static bool expire_item(txn *t, queue *q, const line *l,
   bool claimed = claim_cover(t, l, id, &owner, &c);
   *held = claimed && claim_held(&c, now) ? c.visible_at : 0;
   if (claimed) claim_own(t, &a, &c);
-  bool ends = !*held && !t->rc && claims_part(t, q, l, id, now, &from);
+  bool ends = !*held && !t->rc && claims_take_out(t, q, l, id, now, &from);
   if (ends) {
     priority_count(t, q, l->priority, from, COUNT_NONE, 1);
-    end_expired(t, q, l, &one, claimed ? &c : NULL, now);
+    expire_page(t, q, l, &one, claimed ? &c : NULL, now);
     queue_changed(t, q);
   }
   arena_free(&a);
@@ -45,9 +45,12 @@ static int64_t expire_segment(txn *t, queue *q, const place *at,
   int64_t first = 0, held;
   respool_page p;
   page_init(&p);
-  catch c = {.page = &p, .line = at->line, .from = at->first,
-             .upto = place_last(at), .want = UINT64_MAX};
-  while (items_catch(t, &c) == CATCH_BAD_ITEM) continue;
+  item_reader c = {.page = &p,
+                   .line = at->line,
+                   .from = at->first,
+                   .upto = place_last(at),
+                   .want = UINT64_MAX};
+  while (read_items(t, &c) == READ_BAD_ITEM) continue;
   for (size_t i = 0; i < p.n && !t->rc; i++) {
     expire_item(t, q, &at->line, &p, i, now, &held);
     if (held && (!first || held < first)) first = held;
@@ -57,11 +60,11 @@ static int64_t expire_segment(txn *t, queue *q, const place *at,
 }
 
 /* Has the segment that holds the item expired? Read only, not verified. */
-static bool is_past(txn *t, const line *l, uint64_t id, int64_t now) {
-  walk w;
-  walk_open(&w, t, l, id);
-  int64_t at = walk_next(&w) ? segment_expiry(w.value) : 0;
-  walk_close(&w);
+static bool has_expired(txn *t, const line *l, uint64_t id, int64_t now) {
+  segment_cursor w;
+  segments_open(&w, t, l, id);
+  int64_t at = segments_next(&w) ? segment_expiry(w.value) : 0;
+  segments_close(&w);
   return at && at <= now;
 }
 
@@ -69,12 +72,12 @@ bool item_expire(txn *t, queue *q, uint64_t id, int64_t now) {
   line l;
   int64_t held;
   if (!txn_entries(t, DB_EXPIRIES) || !find_item(t, q, id, &l) ||
-      !is_past(t, &l, id, now))
+      !has_expired(t, &l, id, now))
     return false;
   respool_page p;
   page_init(&p);
-  catch c = {.page = &p, .line = l, .from = id, .upto = id, .want = 1};
-  items_catch(t, &c);
+  item_reader c = {.page = &p, .line = l, .from = id, .upto = id, .want = 1};
+  read_items(t, &c);
   bool ended = p.n == 1 && expire_item(t, q, &l, &p, 0, now, &held);
   page_clear(&p);
   return ended && !t->rc;

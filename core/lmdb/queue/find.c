@@ -6,25 +6,25 @@
 
 #include "lmdb/record/segments.h"
 
-static bool is_live(txn *t, const line *l, uint64_t id) {
-  walk w;
-  walk_open(&w, t, l, id);
-  bool live = walk_next(&w) && w.at.first <= id &&
-              bits_has(&w.live, (uint32_t)(id - w.at.first));
-  walk_close(&w);
-  return live;
+static bool is_unsettled(txn *t, const line *l, uint64_t id) {
+  segment_cursor w;
+  segments_open(&w, t, l, id);
+  bool unsettled = segments_next(&w) && w.at.first <= id &&
+                   bits_has(&w.unsettled, (uint32_t)(id - w.at.first));
+  segments_close(&w);
+  return unsettled;
 }
 
 bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
   for (size_t i = 0; i < q->n_priorities; i++)
     for (int space = 0; space < SPACE_COUNT; space++) {
       *l = (line){q->id, space, q->priorities[i].priority};
-      if (is_live(t, l, id)) return true;
+      if (is_unsettled(t, l, id)) return true;
     }
   return false;
 }
 
-int item_gone(txn *t, const queue *q, uint64_t id) {
+int item_not_found(txn *t, const queue *q, uint64_t id) {
   return t->rc ? t->rc
                : fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue "
                       "\"%.120s\"", (unsigned long long)id, q->name);

@@ -9,6 +9,6 @@
 
 /* The line that an unsettled item lies in. */
 bool find_item(txn *t, const queue *q, uint64_t id, line *l);
-int item_gone(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
+int item_not_found(txn *t, const queue *q, uint64_t id); /* says NOT_FOUND */
 
 #endif

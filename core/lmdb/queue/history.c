@@ -16,7 +16,7 @@ void history_keep(txn *t, queue *q, const respool_item *i,
   key k = history_key(q->id, now, i->id);
   packer p;
   packer_init(&p);
-  past_pack(&p, i, packed);
+  history_pack(&p, i, packed);
   txn_put_packed(t, DB_HISTORY, key_bytes(&k), &p);
   q->counters.kept++;
   q->counters.kept_bytes += p.len + blob_of(packed).size;
@@ -42,7 +42,7 @@ static blob_ref blob_kept(respool_bytes v) {
   item it;
   blob_ref r = {0, 0};
   unpacker u;
-  if (past_unpack(v, &i, &u)) item_unpack(&u, &it, &r);
+  if (history_unpack(v, &i, &u)) item_unpack(&u, &it, &r);
   return r;
 }
 
@@ -86,19 +86,19 @@ uint64_t history_drop(txn *t, queue *q, int *limit) {
 
 /* ---- looking ------------------------------------------------------------ */
 
-static void add_past(txn *t, respool_page *p, const cur *c, int64_t done_at,
-                     uint64_t id) {
+static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
+                         uint64_t id) {
   respool_bytes copy, packed;
   respool_item i;
   item it;
   unpacker u;
-  txn_spoil(t, arena_copy(&p->memory, c->value, &copy));
-  if (t->rc || !past_unpack(copy, &i, &u) ||
-      items_read(t, p, &u, &it, &packed) != ITEM_OK)
+  txn_fail(t, arena_copy(&p->memory, c->value, &copy));
+  if (t->rc || !history_unpack(copy, &i, &u) ||
+      item_read(t, p, &u, &it, &packed) != ITEM_OK)
     return;
   respool_item *out = page_add(p, packed);
   if (!out) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return;
   }
   *out = i;
@@ -125,7 +125,7 @@ int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
   bool found = cur_seek(&c, key_bytes(&start));
   while (found && p->n < limit && !t->rc &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id) {
-    add_past(t, p, &c, done_at, id);
+    add_finished(t, p, &c, done_at, id);
     *at = (respool_moment){done_at, id + 1};
     found = cur_next(&c);
   }

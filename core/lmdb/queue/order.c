@@ -37,7 +37,7 @@ static bool claim_source(txn *t, const line *l, uint64_t from, sources *s) {
   source n = {.fresh = false};
   claim c;
   if (!claim_from(t, l, from, &n.claim, &c)) return false;
-  n.id = first_live(t, l, n.claim.first > from ? n.claim.first : from);
+  n.id = first_unsettled(t, l, n.claim.first > from ? n.claim.first : from);
   n.last = c.last;
   n.due = c.visible_at;
   n.leased = c.state == CLAIM_LEASED;
@@ -60,7 +60,7 @@ sources find_sources(txn *t, const queue *q, const priority_state *l,
   if (l->ready) {
     line here = {q->id, SPACE_READY, l->priority};
     source n = {.last = UINT64_MAX, .fresh = true};
-    n.id = first_live(t, &here, l->head > from ? l->head : from);
+    n.id = first_unsettled(t, &here, l->head > from ? l->head : from);
     n.claim.line = here;
     add_source(&s, &n);
   }

@@ -142,17 +142,17 @@ static void count_priority(txn *t, const queue *q, const priority_state *l,
                        int64_t now, respool_queue_stats *s) {
   line here = {q->id, SPACE_READY, l->priority};
   segment g;
-  walk w;
+  segment_cursor w;
   s->ready += l->ready;
   s->leased += l->leased;
   s->waiting += l->waiting;
   count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
-  walk_open(&w, t, &here, l->head);
-  if (walk_next(&w) && segment_open(w.value, &g) &&
+  segments_open(&w, t, &here, l->head);
+  if (segments_next(&w) && segment_open(w.value, &g) &&
       (!s->oldest || g.pushed_at < s->oldest))
     s->oldest = g.pushed_at;
-  walk_close(&w);
+  segments_close(&w);
 }
 
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
@@ -181,10 +181,10 @@ static int check_empty(const queue *q, const char *name) {
 }
 
 /* Finished items, and keys in their windows. */
-static bool forget_past(txn *t, queue *q, int limit) {
+static bool forget_finished(txn *t, queue *q, int limit) {
   int left = limit;
   history_drop(t, q, &left);
-  return unique_sweep(t, q, INT64_MAX, limit) || left == 0;
+  return key_sweep(t, q, INT64_MAX, limit) || left == 0;
 }
 
 int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more) {
@@ -192,7 +192,7 @@ int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more) {
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   rc = check_empty(q, name);
-  if (!rc) *more = forget_past(t, q, limit);
+  if (!rc) *more = forget_finished(t, q, limit);
   return rc ? rc : t->rc;
 }
 
@@ -202,7 +202,7 @@ int lmdb_queue_drop(txn *t, const char *name) {
   if (!q) return rc;
   rc = check_empty(q, name);
   if (rc) return rc;
-  forget_past(t, q, INT_MAX); /* what came since it was forgotten */
+  forget_finished(t, q, INT_MAX); /* what came since it was forgotten */
   expiry_forget(t, q);
   txn_del(t, DB_QUEUES, phrase_of(name));
   queues_forget(t, q);

@@ -17,9 +17,9 @@ static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
                       int64_t now) {
   respool_page p;
   page_init(&p);
-  catch c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
-  int what = items_catch(t, &c);
-  if (what == CATCH_DAMAGED) /* its bytes are lost, the item leaves */
+  item_reader c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
+  int what = read_items(t, &c);
+  if (what == READ_DAMAGED) /* its bytes are lost, the item leaves */
     segments_settle(t, q, l, &id, 1);
   else
     drop_page(t, q, l, &p, now);
@@ -28,7 +28,7 @@ static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
 
 bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now) {
   enum count from;
-  if (!claims_part(t, q, l, id, now, &from)) return false;
+  if (!claims_take_out(t, q, l, id, now, &from)) return false;
   drop_item(t, q, l, id, now);
   priority_count(t, q, l->priority, from, COUNT_NONE, 1);
   q->counters.removed++;
@@ -41,8 +41,8 @@ int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id) {
   line l;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  if (!find_item(t, q, id, &l)) return item_gone(t, q, id);
-  if (!item_remove(t, q, &l, id, queue_tick(t, q, wall)) && !t->rc)
+  if (!find_item(t, q, id, &l)) return item_not_found(t, q, id);
+  if (!item_remove(t, q, &l, id, queue_advance_clock(t, q, wall)) && !t->rc)
     return fail(RESPOOL_BUSY, "item %llu of queue \"%.120s\" is leased",
                 (unsigned long long)id, q->name);
   return t->rc;
@@ -65,15 +65,15 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
                             uint64_t upto, const claim *of, uint64_t *last) {
   respool_page p;
   page_init(&p);
-  catch c = {.page = &p, .line = *l, .from = from, .upto = upto,
-             .want = s->left};
+  item_reader c = {
+      .page = &p, .line = *l, .from = from, .upto = upto, .want = s->left};
   uint64_t lost = 0;
   int what;
   do {
-    what = items_catch(s->t, &c);
-    if (what == CATCH_DAMAGED || what == CATCH_BAD_ITEM)
-      lost += catch_lose(s->t, s->q, &c, what, of);
-  } while (!s->t->rc && what != CATCH_END && what != CATCH_FULL);
+    what = read_items(s->t, &c);
+    if (what == READ_DAMAGED || what == READ_BAD_ITEM)
+      lost += end_unreadable(s->t, s->q, &c, what, of);
+  } while (!s->t->rc && what != READ_END && what != READ_FULL);
   drop_page(s->t, s->q, l, &p, s->now);
   uint64_t n = p.n;
   page_clear(&p);
@@ -130,7 +130,7 @@ int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  sweep s = {t, q, queue_tick(t, q, wall), limit, 0};
+  sweep s = {t, q, queue_advance_clock(t, q, wall), limit, 0};
   purge_claims(&s);
   purge_fresh(&s);
   if (s.removed) queue_changed(t, q);

@@ -36,7 +36,7 @@ static int flush_run(txn *t, int64_t wall, run *r) {
   int rc = builder_end(&r->items);
   if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
   if (!rc && r->key.size)
-    unique_hold(t, r->to, r->key, (holder){a.first, r->until});
+    key_assign(t, r->to, r->key, (key_owner){a.first, r->until});
   r->key.size = 0;
   uint64_t version = r->items.version;
   builder_free(&r->items);
@@ -88,9 +88,9 @@ static int damaged(uint64_t number, const char *of) {
    window goes on. */
 static bool is_free(txn *t, const run *r, const dead *l, respool_bytes name,
                     int64_t wall, int64_t *until) {
-  holder h;
+  key_owner h;
   *until = 0;
-  if (!unique_held(t, r->to, name, queue_now(r->to, wall), &h)) return true;
+  if (!key_in_use(t, r->to, name, queue_now(r->to, wall), &h)) return true;
   *until = h.until;
   return h.id == l->r.id && phrase_is(l->r.queue, r->to->name);
 }
@@ -126,7 +126,7 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
   respool_bytes packed;
   page_init(&p);
   unpacker_init(&u, l->item.data, l->item.size);
-  int bad = 0, rc = items_read(t, &p, &u, &i, &packed);
+  int bad = 0, rc = item_read(t, &p, &u, &i, &packed);
   if (rc == ITEM_OK) {
     renew(&i, m);
     bad = add(t, wall, r, l, &i);

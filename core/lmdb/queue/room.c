@@ -126,7 +126,8 @@ static uint64_t in_pages(uint64_t size) {
 
 static uint64_t stored_size(const builder *b) {
   uint64_t size = b->blobs.len + b->blobs.len / 64;
-  for (size_t i = 0; i < b->n_spans; i++) size += in_pages(b->spans[i].size);
+  for (size_t i = 0; i < b->n_segments; i++)
+    size += in_pages(b->segments[i].size);
   return size + size / 8;
 }
 

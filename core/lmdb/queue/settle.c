@@ -27,13 +27,22 @@
 
 /* What becomes of an item once policy and limits have been asked. PAST was
    settled before. */
-enum fate {
-  FATE_HELD, FATE_DONE, FATE_DROP, FATE_DEAD, FATE_EXHAUSTED,
-  FATE_RELEASE, FATE_RETRY, FATE_SNOOZE, FATE_COOLDOWN, FATE_PAST, FATE_COUNT
+enum outcome {
+  STILL_LEASED,
+  OUTCOME_DONE,
+  OUTCOME_DROP,
+  OUTCOME_DEAD,
+  OUTCOME_EXHAUSTED,
+  OUTCOME_RELEASE,
+  OUTCOME_RETRY,
+  OUTCOME_SNOOZE,
+  OUTCOME_COOLDOWN,
+  ALREADY_SETTLED,
+  OUTCOME_COUNT
 };
 
 /* The settling of one hold. */
-typedef struct work {
+typedef struct settling {
   txn *t;
   queue *q;
   settle_req *r;
@@ -41,61 +50,62 @@ typedef struct work {
   place p;
   claim c;          /* as stored */
   int64_t now;
-  enum fate stay;   /* FATE_COUNT: none */
-  uint64_t staying; /* items */
-  uint64_t n[FATE_COUNT];
-  uint8_t *fates;   /* of each item of the hold */
+  enum outcome kept; /* FATE_COUNT: none */
+  uint64_t n_kept;   /* items */
+  uint64_t n[OUTCOME_COUNT];
+  uint8_t *outcomes; /* of each item of the hold */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
-  const why *told;  /* items marked together fail alike: the last such */
+  const why *text;        /* items marked together fail alike: the last such */
   respool_bytes failures; /* history, with what it says */
-} work;
+} settling;
 
-static const mark *mark_of(const work *w, size_t i) {
+static const mark *mark_of(const settling *w, size_t i) {
   return &w->r->marks[i];
 }
 
 /* ---- fates -------------------------------------------------------------- */
 
-static enum fate failed(const work *w) {
+static enum outcome outcome_of_failure(const settling *w) {
   const queue_config *c = &w->q->config;
-  if (w->c.attempts + 1 < (uint64_t)c->max_attempts) return FATE_RETRY;
-  if (c->on_exhausted == RESPOOL_LIMIT_DROP) return FATE_DROP;
-  return c->on_exhausted == RESPOOL_LIMIT_COOLDOWN ? FATE_COOLDOWN
-                                                  : FATE_EXHAUSTED;
+  if (w->c.attempts + 1 < (uint64_t)c->max_attempts) return OUTCOME_RETRY;
+  if (c->on_exhausted == RESPOOL_LIMIT_DROP) return OUTCOME_DROP;
+  return c->on_exhausted == RESPOOL_LIMIT_COOLDOWN ? OUTCOME_COOLDOWN
+                                                   : OUTCOME_EXHAUSTED;
 }
 
-static enum fate fate_of(const work *w, const mark *m) {
+static enum outcome outcome_of(const settling *w, const mark *m) {
   switch (m->kind) {
-    case RESPOOL_DONE: return FATE_DONE;
-    case RESPOOL_RETRY: return failed(w);
-    case RESPOOL_RELEASE: return FATE_RELEASE;
-    case RESPOOL_SNOOZE: return FATE_SNOOZE;
-    case RESPOOL_DEAD: return FATE_DEAD;
-    case RESPOOL_DROP: return FATE_DROP;
-    default: return FATE_HELD;
+    case RESPOOL_DONE: return OUTCOME_DONE;
+    case RESPOOL_RETRY: return outcome_of_failure(w);
+    case RESPOOL_RELEASE: return OUTCOME_RELEASE;
+    case RESPOOL_SNOOZE: return OUTCOME_SNOOZE;
+    case RESPOOL_DEAD: return OUTCOME_DEAD;
+    case RESPOOL_DROP: return OUTCOME_DROP;
+    default: return STILL_LEASED;
   }
 }
 
-static void find_fates(work *w) {
+static void find_outcomes(settling *w) {
   const mark *marks = w->r->batch->marks;
   for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum fate f = marks[i].settled ? FATE_PAST : fate_of(w, mark_of(w, i));
-    w->fates[i - w->h->from] = (uint8_t)f;
-    w->n[f]++;
+    enum outcome o =
+        marks[i].settled ? ALREADY_SETTLED : outcome_of(w, mark_of(w, i));
+    w->outcomes[i - w->h->from] = (uint8_t)o;
+    w->n[o]++;
   }
 }
 
-static enum fate fate_at(const work *w, size_t i) {
-  return w->fates[i - w->h->from];
+static enum outcome outcome_at(const settling *w, size_t i) {
+  return w->outcomes[i - w->h->from];
 }
 
 /* Do all items of this fate wait alike? */
-static bool alike(const work *w, enum fate f) {
+static bool same_reason_and_delay(const settling *w, enum outcome o) {
   const mark *one = NULL;
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
-    if (fate_at(w, i) != f) continue;
+    if (outcome_at(w, i) != o) continue;
     if (one && (m->why != one->why || m->delay != one->delay)) return false;
     one = m;
   }
@@ -104,10 +114,10 @@ static bool alike(const work *w, enum fate f) {
 
 /* Released items go back as they came, unless one has something to remember:
    a claim has one memo for all its items. */
-static bool forgetful(const work *w) {
+static bool releases_keep_memo(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
-    if (fate_at(w, i) == FATE_RELEASE && m->why && m->why->memo.size)
+    if (outcome_at(w, i) == OUTCOME_RELEASE && m->why && m->why->memo.size)
       return false;
   }
   return true;
@@ -116,63 +126,65 @@ static bool forgetful(const work *w) {
 /* Would a few waiting items keep a large segment alive? They may where the
    disk is short of room: copies of them need some at once, and what is gained
    when the segment goes comes too late. */
-static bool worth_keeping(const work *w, uint64_t n) {
-  walk s;
+static bool worth_keeping(const settling *w, uint64_t n) {
+  segment_cursor s;
   bool worth = true;
   if (w->p.line.space == SPACE_SOLO) return true;
-  walk_open(&s, w->t, &w->p.line, w->r->batch->page.items[w->h->from].id);
-  if (walk_next(&s)) worth = s.at.count <= n * WORTH_KEEPING;
-  walk_close(&s);
+  segments_open(&s, w->t, &w->p.line, w->r->batch->page.items[w->h->from].id);
+  if (segments_next(&s)) worth = s.at.count <= n * WORTH_KEEPING;
+  segments_close(&s);
   return worth || disk_is_short(w->t);
 }
 
-static void choose_stay(work *w) {
-  static const enum fate waiting[] = {FATE_RETRY, FATE_SNOOZE,
-                                      FATE_COOLDOWN};
-  w->stay = w->n[FATE_HELD] ? FATE_HELD : FATE_COUNT;
-  if (w->stay == FATE_COUNT && w->n[FATE_RELEASE] && forgetful(w))
-    w->stay = FATE_RELEASE;
-  for (size_t i = 0; i < 3 && w->stay == FATE_COUNT; i++) {
-    enum fate f = waiting[i];
-    if (w->n[f] && alike(w, f) && worth_keeping(w, w->n[f])) w->stay = f;
+static void choose_kept_outcome(settling *w) {
+  static const enum outcome waiting[] = {OUTCOME_RETRY, OUTCOME_SNOOZE,
+                                         OUTCOME_COOLDOWN};
+  w->kept = w->n[STILL_LEASED] ? STILL_LEASED : OUTCOME_COUNT;
+  if (w->kept == OUTCOME_COUNT && w->n[OUTCOME_RELEASE] &&
+      releases_keep_memo(w))
+    w->kept = OUTCOME_RELEASE;
+  for (size_t i = 0; i < 3 && w->kept == OUTCOME_COUNT; i++) {
+    enum outcome o = waiting[i];
+    if (w->n[o] && same_reason_and_delay(w, o) && worth_keeping(w, w->n[o]))
+      w->kept = o;
   }
-  if (w->stay != FATE_COUNT) w->staying = w->n[w->stay];
+  if (w->kept != OUTCOME_COUNT) w->n_kept = w->n[w->kept];
 }
 
 /* ---- what a claim becomes ----------------------------------------------- */
 
-static int64_t retry_delay(const work *w, const mark *m) {
+static int64_t retry_delay(const settling *w, const mark *m) {
   if (m->delay != RESPOOL_KEEP) return m->delay;
   return respool_backoff_delay(&w->q->config.backoff, w->c.attempts + 1,
                                w->c.delay, random_next(w->r->chance));
 }
 
-static respool_bytes add_failure(work *w, const mark *m) {
-  if (!w->failures.size || m->why != w->told)
-    w->failures = history_with(w->t, &w->r->batch->page.memory, w->c.history,
-                               w->now, m->why);
-  w->told = m->why;
+static respool_bytes add_failure(settling *w, const mark *m) {
+  if (!w->failures.size || m->why != w->text)
+    w->failures = failures_with(w->t, &w->r->batch->page.memory, w->c.failures,
+                                w->now, m->why);
+  w->text = m->why;
   return w->failures;
 }
 
 /* The claim as it goes on with this fate. */
-static claim going_on(work *w, enum fate f, const mark *m) {
+static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   claim c = w->c;
   int64_t delay = 0;
-  if (f == FATE_HELD) return c;
+  if (o == STILL_LEASED) return c;
   c.state = CLAIM_WAITING;
   c.token = 0;
   if (m->why && m->why->memo.size) c.memo = m->why->memo;
-  if (f == FATE_RETRY) {
+  if (o == OUTCOME_RETRY) {
     delay = c.delay = retry_delay(w, m);
     c.attempts++;
-    c.history = add_failure(w, m);
-  } else if (f == FATE_COOLDOWN) {
+    c.failures = add_failure(w, m);
+  } else if (o == OUTCOME_COOLDOWN) {
     delay = w->q->config.cooldown;
     c.attempts = 0;
     c.delay = 0;
-    c.history = add_failure(w, m);
-  } else if (f == FATE_SNOOZE)
+    c.failures = add_failure(w, m);
+  } else if (o == OUTCOME_SNOOZE)
     delay = m->delay;
   c.visible_at = time_after(w->now, delay);
   return c;
@@ -180,32 +192,37 @@ static claim going_on(work *w, enum fate f, const mark *m) {
 
 /* ---- items that leave --------------------------------------------------- */
 
-static void bury(work *w, size_t i, const mark *m, enum fate f) {
+static void dead_letter_item(settling *w, size_t i, const mark *m,
+                             enum outcome o) {
   const respool_page *p = &w->r->batch->page;
-  death d = {.reason = f == FATE_EXHAUSTED ? "exhausted" : "rejected",
-             .items = 1, .at = w->now, .history = w->c.history,
-             .attempts = w->c.attempts + 1, .deliveries = w->c.deliveries,
-             .crashes = w->c.crashes, .memo = w->c.memo};
+  death d = {.reason = o == OUTCOME_EXHAUSTED ? "exhausted" : "rejected",
+             .items = 1,
+             .at = w->now,
+             .failures = w->c.failures,
+             .attempts = w->c.attempts + 1,
+             .deliveries = w->c.deliveries,
+             .crashes = w->c.crashes,
+             .memo = w->c.memo};
   if (m->why) {
-    if (f == FATE_DEAD && m->why->reason) d.reason = m->why->reason;
+    if (o == OUTCOME_DEAD && m->why->reason) d.reason = m->why->reason;
     d.dlq = m->why->dlq;
     d.group = m->why->group;
     d.error = m->why->error;
     if (m->why->memo.size) d.memo = m->why->memo;
   }
-  if (d.error.size || f == FATE_EXHAUSTED) d.history = add_failure(w, m);
-  unique_release(w->t, w->q, &p->items[i], w->now);
-  dead_bury(w->t, w->q, &d, &p->items[i], p->packed[i]);
+  if (d.error.size || o == OUTCOME_EXHAUSTED) d.failures = add_failure(w, m);
+  key_release(w->t, w->q, &p->items[i], w->now);
+  dlq_add(w->t, w->q, &d, &p->items[i], p->packed[i]);
 }
 
 /* The item is over: its blob goes, and its key is free. */
-static void give_up(work *w, size_t i, enum fate f) {
+static void finish_item(settling *w, size_t i, enum outcome o) {
   const respool_page *p = &w->r->batch->page;
-  bool keep = f == FATE_DONE && w->q->config.keep_done > 0;
+  bool keep = o == OUTCOME_DONE && w->q->config.keep_done > 0;
   bool plain = !p->items[i].key.size && p->packed[i].size != ITEM_REF_SIZE;
   if (plain && !keep) return;
   blob_ref r = blob_of(p->packed[i]);
-  unique_release(w->t, w->q, &p->items[i], w->now);
+  key_release(w->t, w->q, &p->items[i], w->now);
   if (keep)
     history_keep(w->t, w->q, &p->items[i], p->packed[i], w->now);
   else if (r.number)
@@ -214,10 +231,11 @@ static void give_up(work *w, size_t i, enum fate f) {
 }
 
 /* A segment and a claim of its own, under the same id. */
-static void park(work *w, size_t i, const mark *m, enum fate f) {
+static void requeue_alone(settling *w, size_t i, const mark *m,
+                          enum outcome o) {
   const respool_page *page = &w->r->batch->page;
   place p = {w->p.line, page->items[i].id, 1};
-  claim c = going_on(w, f, m);
+  claim c = requeued_claim(w, o, m);
   p.line.space = SPACE_SOLO;
   c.last = p.first;
   c.left = 1;
@@ -225,104 +243,107 @@ static void park(work *w, size_t i, const mark *m, enum fate f) {
   claim_put(w->t, &p, &c);
 }
 
-static void leave(work *w, size_t i, enum fate f) {
+static void remove_item(settling *w, size_t i, enum outcome o) {
   const mark *m = mark_of(w, i);
   w->ids[w->n_ids++] = w->r->batch->page.items[i].id;
-  if (f == FATE_DONE || f == FATE_DROP)
-    give_up(w, i, f);
-  else if (f == FATE_DEAD || f == FATE_EXHAUSTED)
-    bury(w, i, m, f);
+  if (o == OUTCOME_DONE || o == OUTCOME_DROP)
+    finish_item(w, i, o);
+  else if (o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED)
+    dead_letter_item(w, i, m, o);
 }
 
 /* First those that are over leave their segments, then those that wait move
    in, lest a segment of one is both. */
-static void leave_segments(work *w) {
+static void remove_from_segments(settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum fate f = fate_at(w, i);
-    if (f != FATE_PAST && f != w->stay) leave(w, i, f);
+    enum outcome o = outcome_at(w, i);
+    if (o != ALREADY_SETTLED && o != w->kept) remove_item(w, i, o);
   }
   segments_settle(w->t, w->q, &w->p.line, w->ids, w->n_ids);
 }
 
-static bool waits(enum fate f) {
-  return f == FATE_RELEASE || f == FATE_RETRY || f == FATE_SNOOZE ||
-         f == FATE_COOLDOWN;
+static bool is_requeued(enum outcome o) {
+  return o == OUTCOME_RELEASE || o == OUTCOME_RETRY || o == OUTCOME_SNOOZE ||
+         o == OUTCOME_COOLDOWN;
 }
 
 /* Items that are over. */
-static uint64_t ended(const work *w) {
-  return w->n[FATE_DONE] + w->n[FATE_DROP] + w->n[FATE_DEAD] +
-         w->n[FATE_EXHAUSTED];
+static uint64_t n_ended(const settling *w) {
+  return w->n[OUTCOME_DONE] + w->n[OUTCOME_DROP] + w->n[OUTCOME_DEAD] +
+         w->n[OUTCOME_EXHAUSTED];
 }
 
-static void park_others(work *w) {
-  if (w->n_ids == ended(w)) return;
+static void requeue_others(settling *w) {
+  if (w->n_ids == n_ended(w)) return;
   for (size_t i = w->h->from; i < w->h->to && !w->t->rc; i++) {
-    enum fate f = fate_at(w, i);
-    if (f != w->stay && waits(f)) park(w, i, mark_of(w, i), f);
+    enum outcome o = outcome_at(w, i);
+    if (o != w->kept && is_requeued(o)) requeue_alone(w, i, mark_of(w, i), o);
   }
 }
 
 /* ---- room for those that move ------------------------------------------- */
 
-#define MOVE_COST 256 /* of keys, a claim or a dead letter's own, a share of
+#define COPY_COST                                                              \
+  256 /* of keys, a claim or a dead letter's own, a share of
                          pages */
 
-static bool moves(const work *w, enum fate f) {
-  return f == FATE_DEAD || f == FATE_EXHAUSTED || (waits(f) && f != w->stay);
+static bool is_copied(const settling *w, enum outcome o) {
+  return o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED ||
+         (is_requeued(o) && o != w->kept);
 }
 
 /* What a dead letter tells it tells twice: of its death and of its last
    failure. */
-static uint64_t told(const why *y) {
+static uint64_t text_size(const why *y) {
   return y ? 2 * (y->error.size + y->group.size + y->trace.size) : 0;
 }
 
-static int room_to_move(const work *w) {
+static int room_to_copy(const settling *w) {
   uint64_t more = 0;
-  if (w->n[FATE_DONE] + w->n[FATE_DROP] + w->n[FATE_PAST] + w->staying ==
+  if (w->n[OUTCOME_DONE] + w->n[OUTCOME_DROP] + w->n[ALREADY_SETTLED] +
+          w->n_kept ==
       w->h->to - w->h->from)
     return 0;
   for (size_t i = w->h->from; i < w->h->to; i++)
-    if (moves(w, fate_at(w, i)))
-      more += w->r->batch->page.packed[i].size + w->c.history.size +
-              told(mark_of(w, i)->why) + MOVE_COST;
+    if (is_copied(w, outcome_at(w, i)))
+      more += w->r->batch->page.packed[i].size + w->c.failures.size +
+              text_size(mark_of(w, i)->why) + COPY_COST;
   return disk_copy(w->t, more);
 }
 
 /* ---- the claim ---------------------------------------------------------- */
 
-static const mark *mark_staying(const work *w) {
+static const mark *kept_mark(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++)
-    if (fate_at(w, i) == w->stay) return mark_of(w, i);
+    if (outcome_at(w, i) == w->kept) return mark_of(w, i);
   return NULL;
 }
 
 /* Before any of its items move, as they may come to lie in its place. */
-static void settle_claim(work *w) {
-  if (!w->staying) {
+static void settle_claim(settling *w) {
+  if (!w->n_kept) {
     claim_del(w->t, &w->p, &w->c);
     return;
   }
-  claim c = going_on(w, w->stay, mark_staying(w));
-  c.left = w->staying;
+  claim c = requeued_claim(w, w->kept, kept_mark(w));
+  c.left = w->n_kept;
   claim_move(w->t, &w->p, &w->c, &c);
 }
 
-static void count(work *w) {
+static void count(settling *w) {
   respool_queue_stats *s = &w->q->counters;
   int priority = w->p.line.priority;
-  uint64_t n_dead = w->n[FATE_DEAD] + w->n[FATE_EXHAUSTED];
-  uint64_t wait = w->n[FATE_RELEASE] + w->n[FATE_RETRY] +
-                  w->n[FATE_SNOOZE] + w->n[FATE_COOLDOWN];
+  uint64_t n_dead = w->n[OUTCOME_DEAD] + w->n[OUTCOME_EXHAUSTED];
+  uint64_t wait = w->n[OUTCOME_RELEASE] + w->n[OUTCOME_RETRY] +
+                  w->n[OUTCOME_SNOOZE] + w->n[OUTCOME_COOLDOWN];
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_WAITING, wait);
-  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, ended(w));
-  s->done += w->n[FATE_DONE];
-  s->removed += w->n[FATE_DROP];
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, n_ended(w));
+  s->done += w->n[OUTCOME_DONE];
+  s->removed += w->n[OUTCOME_DROP];
   s->died += n_dead;
-  s->released += w->n[FATE_RELEASE];
-  s->retried += w->n[FATE_RETRY] + w->n[FATE_COOLDOWN];
-  s->snoozed += w->n[FATE_SNOOZE];
+  s->released += w->n[OUTCOME_RELEASE];
+  s->retried += w->n[OUTCOME_RETRY] + w->n[OUTCOME_COOLDOWN];
+  s->snoozed += w->n[OUTCOME_SNOOZE];
   queue_changed(w->t, w->q);
 }
 
@@ -336,36 +357,36 @@ static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
 }
 
 /* Is the lease still this batch's? Loads the claim, history copied. */
-static bool find_claim(work *w) {
+static bool find_claim(settling *w) {
   if (!batch_claim_find(w->t, w->q, w->h, w->r->batch->token, &w->p, &w->c))
     return false;
-  w->c.history = w->h->history;
+  w->c.failures = w->h->failures;
   w->c.memo = w->h->memo;
   return true;
 }
 
-static int settle_items(work *w) {
-  choose_stay(w);
-  int rc = room_to_move(w);
+static int settle_items(settling *w) {
+  choose_kept_outcome(w);
+  int rc = room_to_copy(w);
   if (rc) return rc;
   settle_claim(w);
-  leave_segments(w);
-  park_others(w);
+  remove_from_segments(w);
+  requeue_others(w);
   count(w);
   return 0;
 }
 
-static int settle_batch_claim(work *w) {
+static int settle_batch_claim(settling *w) {
   size_t n = w->h->to - w->h->from;
   int rc = 0;
-  w->ids = malloc(n * (sizeof *w->ids + sizeof *w->fates));
+  w->ids = malloc(n * (sizeof *w->ids + sizeof *w->outcomes));
   if (!w->ids) {
-    txn_spoil(w->t, RESPOOL_NOMEM);
+    txn_fail(w->t, RESPOOL_NOMEM);
     return w->t->rc;
   }
-  w->fates = (uint8_t *)(w->ids + n);
-  find_fates(w);
-  if (w->n[FATE_HELD] + w->n[FATE_PAST] < n) /* any marked? */
+  w->outcomes = (uint8_t *)(w->ids + n);
+  find_outcomes(w);
+  if (w->n[STILL_LEASED] + w->n[ALREADY_SETTLED] < n) /* any marked? */
     rc = settle_items(w);
   free(w->ids);
   return rc;
@@ -379,7 +400,7 @@ static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh) {
   *fresh = 0;
   for (size_t i = 0; i < r->batch->n_claims; i++) {
     batch_claim *h = &r->batch->claims[i];
-    work w = {.t = t, .q = q, .r = r, .h = h};
+    settling w = {.t = t, .q = q, .r = r, .h = h};
     size_t marked = (size_t)count_marked(r, h);
     if (!h->over) {
       h->lost = marked && !find_claim(&w);
@@ -401,7 +422,7 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   respool_batch *batch = r->batch;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  int64_t now = queue_tick(t, q, wall);
+  int64_t now = queue_advance_clock(t, q, wall);
   size_t fresh;
   batch->lost = find_lost(t, q, r, &fresh);
   if (t->rc) return t->rc;
@@ -414,12 +435,12 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
     q->counters.lease_lost += fresh;
     queue_changed(t, q);
   }
-  t->listener = r->notices;
+  t->notices_to = r->notices;
   for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
     batch_claim *h = &batch->claims[i];
-    work w = {.t = t, .q = q, .r = r, .h = h, .now = now};
+    settling w = {.t = t, .q = q, .r = r, .h = h, .now = now};
     if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w);
   }
-  t->listener = NULL;
+  t->notices_to = NULL;
   return t->rc ? t->rc : rc;
 }

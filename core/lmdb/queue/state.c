@@ -23,7 +23,7 @@ static respool_bytes key_of(const char *name) {
 static queue *queue_new(txn *t, const char *name) {
   queue *q = calloc(1, sizeof *q);
   if (!q) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return NULL;
   }
   strcpy(q->name, name);
@@ -44,7 +44,7 @@ static queue *queue_load(txn *t, const char *name) {
   int rc = queue_unpack(v, q);
   if (rc == RESPOOL_CORRUPT)
     t->rc = fail(rc, "the record of queue \"%.120s\" is damaged", name);
-  txn_spoil(t, rc); /* out of memory? */
+  txn_fail(t, rc); /* out of memory? */
   return t->rc ? NULL : q;
 }
 
@@ -128,7 +128,7 @@ priority_state *queue_priority_make(txn *t, queue *q, int priority) {
   priority_state *bigger =
       realloc(q->priorities, (q->n_priorities + 1) * sizeof *l);
   if (!bigger) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return NULL;
   }
   q->priorities = bigger;
@@ -146,21 +146,21 @@ int64_t queue_now(const queue *q, int64_t wall) {
   return now > q->clock_last ? now : q->clock_last;
 }
 
-bool queue_stepped(const queue *q, int64_t wall) {
+bool queue_clock_went_back(const queue *q, int64_t wall) {
   return queue_now(q, wall) - (wall + q->clock_offset) >= STEP;
 }
 
 /* Since the times seen so far only rise, a wall clock that fell behind is
    counted on from the last of them; until nothing is left whose time could
    be told wrong. */
-int64_t queue_tick(txn *t, queue *q, int64_t wall) {
+int64_t queue_advance_clock(txn *t, queue *q, int64_t wall) {
   if (!q->n_priorities && q->clock_offset) {
     q->clock_offset = 0;
     q->clock_last = wall;
     queue_changed(t, q);
   }
   int64_t now = queue_now(q, wall);
-  if (queue_stepped(q, wall)) {
+  if (queue_clock_went_back(q, wall)) {
     q->clock_offset = now - wall;
     q->counters.clock_steps++;
     queue_changed(t, q);

@@ -22,8 +22,8 @@ priority_state *queue_priority_make(txn *t, queue *q, int priority);
 
 /* The queue's time: the wall clock, except that it never goes back. */
 int64_t queue_now(const queue *q, int64_t wall);
-int64_t queue_tick(txn *t, queue *q, int64_t wall); /* and stores it */
-bool queue_stepped(const queue *q, int64_t wall);
+int64_t queue_advance_clock(txn *t, queue *q, int64_t wall); /* and stores it */
+bool queue_clock_went_back(const queue *q, int64_t wall);
 
 /* `ms` after `now`, or the end of time. */
 int64_t time_after(int64_t now, int64_t ms);

@@ -21,11 +21,11 @@
 
 /* ---- a priority --------------------------------------------------------- */
 
-static void grab_due(grab *g, int priority) {
+static void deliver_due(take_run *run, int priority) {
   due_key d;
-  while (!grab_full(g) && claim_first_due(g->t, g->q, priority, &d) &&
-         d.at <= g->now)
-    if (!grab_claim_due(g, &d.claim, UINT64_MAX)) return;
+  while (!take_is_full(run) && claim_first_due(run->t, run->q, priority, &d) &&
+         d.at <= run->now)
+    if (!deliver_due_claim(run, &d.claim, UINT64_MAX)) return;
 }
 
 /* Priorities change while items are taken, so the next is found by number. */
@@ -36,50 +36,53 @@ static int priority_below(const queue *q, int priority) {
 }
 
 /* Delivers from the priority's earliest source, if that may be delivered. */
-static void grab_ordered(grab *g, int priority) {
+static void deliver_ordered(take_run *run, int priority) {
   for (;;) {
-    const priority_state *l = queue_priority(g->q, priority);
-    if (!l || grab_full(g)) return;
-    sources s = find_sources(g->t, g->q, l, 0);
+    const priority_state *l = queue_priority(run->q, priority);
+    if (!l || take_is_full(run)) return;
+    sources s = find_sources(run->t, run->q, l, 0);
     if (s.first.id == UINT64_MAX) return;
     uint64_t upto = s.second - 1; /* at least the first itself */
-    size_t before = g->batch->page.n;
+    size_t before = run->batch->page.n;
     if (s.first.fresh)
-      grab_fresh(g, priority, upto);
-    else if (s.first.due > g->now || !grab_claim_due(g, &s.first.claim, upto))
+      deliver_new_items(run, priority, upto);
+    else if (s.first.due > run->now ||
+             !deliver_due_claim(run, &s.first.claim, upto))
       return;
-    if (g->batch->page.n > before) return; /* else it was buried: go on */
+    if (run->batch->page.n > before) return; /* else it was buried: go on */
   }
 }
 
-static void grab_priority(grab *g, int priority) {
-  if (g->q->config.ordered) {
-    grab_ordered(g, priority);
+static void deliver_priority(take_run *run, int priority) {
+  if (run->q->config.ordered) {
+    deliver_ordered(run, priority);
     return;
   }
-  grab_due(g, priority);
-  grab_fresh(g, priority, UINT64_MAX);
+  deliver_due(run, priority);
+  deliver_new_items(run, priority, UINT64_MAX);
 }
 
-static void grab_priorities(grab *g) {
+static void deliver_priorities(take_run *run) {
   int priority = RESPOOL_PRIORITIES;
-  while (!grab_full(g) && (priority = priority_below(g->q, priority)) >= 0)
-    grab_priority(g, priority);
+  while (!take_is_full(run) &&
+         (priority = priority_below(run->q, priority)) >= 0)
+    deliver_priority(run, priority);
 }
 
 /* ---- by weights ---------------------------------------------------------- */
 
-static void take_share(grab *g, const share *s) {
-  uint64_t end = g->cap, mine = g->batch->page.n + s->items;
-  g->cap = mine < end ? mine : end;
-  grab_priority(g, s->priority);
-  g->cap = end;
+static void deliver_share(take_run *run, const share *s) {
+  uint64_t end = run->cap, mine = run->batch->page.n + s->items;
+  run->cap = mine < end ? mine : end;
+  deliver_priority(run, s->priority);
+  run->cap = end;
 }
 
-static void grab_shares(grab *g) {
+static void deliver_shares(take_run *run) {
   shares d;
-  weights_share(g->t, g->q, g->now, g->cap, &d);
-  for (size_t i = 0; i < d.n && !grab_full(g); i++) take_share(g, &d.of[i]);
+  weights_share(run->t, run->q, run->now, run->cap, &d);
+  for (size_t i = 0; i < d.n && !take_is_full(run); i++)
+    deliver_share(run, &d.of[i]);
 }
 
 /* ---- the take ----------------------------------------------------------- */
@@ -92,21 +95,21 @@ static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
 static bool sweep(txn *t, queue *q, int64_t now) {
   int limit = SWEEP;
   bool more = expiry_sweep(t, q, now, SWEEP);
-  unique_sweep(t, q, now, SWEEP);
+  key_sweep(t, q, now, SWEEP);
   history_sweep(t, q, now, &limit);
   return more;
 }
 
-static int grab_items(txn *t, queue *q, int64_t now, claim_req *r,
+static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
                       respool_batch *batch) {
-  grab g = {t, q, batch, r, now, lease_end(q, r->lease, now), 0,
-            r->items, false, 0};
+  take_run run = {t, q,        batch, r, now, lease_end(q, r->lease, now),
+                  0, r->items, false, 0};
   batch->token = q->next_token;
-  batch->lease = g.until - now;
+  batch->lease = run.until - now;
   batch->max_lease = q->config.max_lease;
-  if (q->config.weights.n) grab_shares(&g);
-  grab_priorities(&g);
-  if (!batch->page.n) return g.rc;
+  if (q->config.weights.n) deliver_shares(&run);
+  deliver_priorities(&run);
+  if (!batch->page.n) return run.rc;
   q->next_token++;
   queue_changed(t, q);
   return 0;
@@ -119,12 +122,12 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
-  int64_t now = queue_tick(t, q, wall);
+  int64_t now = queue_advance_clock(t, q, wall);
   uint64_t expired = q->counters.expired;
-  t->listener = r->notices;
+  t->notices_to = r->notices;
   r->more = sweep(t, q, now);
-  rc = grab_items(t, q, now, r, batch);
-  t->listener = NULL;
+  rc = fill_batch(t, q, now, r, batch);
+  t->notices_to = NULL;
   if (q->counters.expired > expired) rc = 0; /* a step, so no failure */
   return t->rc ? t->rc : rc;
 }
@@ -154,7 +157,7 @@ static void look_at_priority(txn *t, const queue *q, const priority_state *l,
 static void look_at_clock(txn *t, const queue *q, int64_t wall,
                           outlook *out) {
   int64_t expiry;
-  if (queue_stepped(q, wall)) out->ready = true;
+  if (queue_clock_went_back(q, wall)) out->ready = true;
   if (first_expiry(t, q, &expiry)) note_due(out, expiry, queue_now(q, wall));
 }
 
@@ -176,7 +179,7 @@ int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  int64_t until = lease_end(q, lease, queue_tick(t, q, wall));
+  int64_t until = lease_end(q, lease, queue_advance_clock(t, q, wall));
   for (size_t i = 0; i < n; i++) {
     batch_claim *h = &claims[i];
     claim c;

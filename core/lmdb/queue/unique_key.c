@@ -9,8 +9,8 @@
 
 #include "lmdb/queue/find.h"
 
-static bool get_holder(txn *t, const queue *q, respool_bytes name,
-                       holder *h) {
+static bool get_owner(txn *t, const queue *q, respool_bytes name,
+                      key_owner *h) {
   unpacker u;
   respool_bytes v;
   key k = unique_key(q->id, name);
@@ -22,14 +22,14 @@ static bool get_holder(txn *t, const queue *q, respool_bytes name,
   return u.rc == 0;
 }
 
-bool unique_held(txn *t, const queue *q, respool_bytes name, int64_t now,
-                 holder *h) {
+bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
+                key_owner *h) {
   line l;
-  return get_holder(t, q, name, h) &&
+  return get_owner(t, q, name, h) &&
          (h->until > now || find_item(t, q, h->id, &l));
 }
 
-void unique_hold(txn *t, const queue *q, respool_bytes name, holder h) {
+void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h) {
   packer p;
   key k = unique_key(q->id, name);
   packer_init(&p);
@@ -48,24 +48,23 @@ static void forget(txn *t, const queue *q, respool_bytes name) {
   txn_del(t, DB_KEYS, key_bytes(&k));
 }
 
-void unique_release(txn *t, const queue *q, const respool_item *i,
-                    int64_t now) {
-  holder h;
-  if (!i->key.size || !get_holder(t, q, i->key, &h)) return;
+void key_release(txn *t, const queue *q, const respool_item *i, int64_t now) {
+  key_owner h;
+  if (!i->key.size || !get_owner(t, q, i->key, &h)) return;
   if (h.id == i->id && h.until <= now) forget(t, q, i->key);
 }
 
 /* The window `k` has closed: its key goes, unless a later push holds it. */
 static void close_window(txn *t, const queue *q, respool_bytes name,
                          int64_t until) {
-  holder h;
+  key_owner h;
   line l;
-  if (get_holder(t, q, name, &h) && h.until == until &&
+  if (get_owner(t, q, name, &h) && h.until == until &&
       !find_item(t, q, h.id, &l))
     forget(t, q, name);
 }
 
-bool unique_sweep(txn *t, queue *q, int64_t now, int limit) {
+bool key_sweep(txn *t, queue *q, int64_t now, int limit) {
   respool_bytes none = {NULL, 0}, name;
   key start = window_key(q->id, 0, none);
   uint32_t of;

@@ -7,21 +7,20 @@
 
 #include "lmdb/record/records.h"
 
-typedef struct holder {
+typedef struct key_owner {
   uint64_t id;
   int64_t until; /* end of its window; 0: none */
-} holder;
+} key_owner;
 
 /* Is the key in use, by an unsettled item or within its window? */
-bool unique_held(txn *t, const queue *q, respool_bytes name, int64_t now,
-                 holder *h);
-void unique_hold(txn *t, const queue *q, respool_bytes name, holder h);
+bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
+                key_owner *h);
+void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h);
 
 /* The item is settled; its key is free unless its window goes on. */
-void unique_release(txn *t, const queue *q, const respool_item *i,
-                    int64_t now);
+void key_release(txn *t, const queue *q, const respool_item *i, int64_t now);
 
 /* Forgets windows that have closed; true when there are more. */
-bool unique_sweep(txn *t, queue *q, int64_t now, int limit);
+bool key_sweep(txn *t, queue *q, int64_t now, int limit);
 
 #endif

@@ -13,10 +13,11 @@
 
 /* Copies one segment into the arena and opens it there; false when it is
    damaged or memory is short (then `t->rc` is set). */
-static bool items_open(txn *t, respool_page *p, const walk *w, segment *g) {
+static bool copy_segment(txn *t, respool_page *p, const segment_cursor *w,
+                         segment *g) {
   respool_bytes copy;
   int rc = arena_copy(&p->memory, w->value, &copy);
-  txn_spoil(t, rc);
+  txn_fail(t, rc);
   return !rc && segment_open(copy, g) && g->count == w->at.count;
 }
 
@@ -25,7 +26,7 @@ static int fetch(txn *t, respool_page *p, blob_ref r, item *i) {
   unpacker u;
   char *into = r.size > SIZE_MAX ? NULL : arena_alloc(&p->memory, r.size);
   if (!into) {
-    txn_spoil(t, RESPOOL_NOMEM);
+    txn_fail(t, RESPOOL_NOMEM);
     return ITEM_SHORT;
   }
   if (!blob_get(t, r, into)) return ITEM_BAD;
@@ -33,8 +34,8 @@ static int fetch(txn *t, respool_page *p, blob_ref r, item *i) {
   return item_unpack(&u, i, &r) && !r.number ? ITEM_OK : ITEM_BAD;
 }
 
-int items_read(txn *t, respool_page *p, unpacker *u, item *i,
-               respool_bytes *packed) {
+int item_read(txn *t, respool_page *p, unpacker *u, item *i,
+              respool_bytes *packed) {
   blob_ref r;
   const uint8_t *start = u->at;
   if (!item_unpack(u, i, &r)) return ITEM_BAD;
@@ -44,95 +45,95 @@ int items_read(txn *t, respool_page *p, unpacker *u, item *i,
 
 /* Adds the next item of a segment to the page. One whose bytes are damaged
    is added too, with an empty body. */
-static int add_item(txn *t, catch *c, segment *g, uint64_t id) {
+static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
   item i;
   respool_bytes packed = {NULL, 0};
-  int rc = items_read(t, c->page, &g->items, &i, &packed);
-  if (rc == ITEM_SHORT) return CATCH_FULL;
+  int rc = item_read(t, c->page, &g->items, &i, &packed);
+  if (rc == ITEM_SHORT) return READ_FULL;
   respool_item *out = page_add(c->page, packed);
   if (!out) {
-    txn_spoil(t, RESPOOL_NOMEM);
-    return CATCH_FULL;
+    txn_fail(t, RESPOOL_NOMEM);
+    return READ_FULL;
   }
   if (rc == ITEM_BAD) memset(&i, 0, sizeof i);
   page_fill(out, id, c->line.priority, &i, g);
-  return rc == ITEM_BAD ? CATCH_BAD_ITEM : CATCH_END;
+  return rc == ITEM_BAD ? READ_BAD_ITEM : READ_END;
 }
 
 /* Would one more of this size be too much? The first never is. */
-static bool too_heavy(const catch *c, size_t size) {
+static bool too_heavy(const item_reader *c, size_t size) {
   return c->bytes && c->weight + size > c->bytes && c->page->n > 1;
 }
 
-static int catch_item(txn *t, catch *c, segment *g, uint64_t id) {
+static int read_one(txn *t, item_reader *c, segment *g, uint64_t id) {
   int rc = add_item(t, c, g, id);
-  if (rc == CATCH_FULL) return rc;
+  if (rc == READ_FULL) return rc;
   size_t size = c->page->items[c->page->n - 1].body.size;
-  if (rc == CATCH_END && too_heavy(c, size)) {
+  if (rc == READ_END && too_heavy(c, size)) {
     c->page->n--;
-    return CATCH_FULL;
+    return READ_FULL;
   }
   c->weight += size;
   c->last = id;
   c->from = id + 1;
-  if (rc == CATCH_END) c->got++;
+  if (rc == READ_END) c->got++;
   return rc;
 }
 
-static bool wanted(const catch *c, const walk *w, uint64_t id) {
+static bool wanted(const item_reader *c, const segment_cursor *w, uint64_t id) {
   return id >= c->from && id <= c->upto &&
-         bits_has(&w->live, (uint32_t)(id - w->at.first));
+         bits_has(&w->unsettled, (uint32_t)(id - w->at.first));
 }
 
-static bool any_wanted(const catch *c, const walk *w) {
+static bool any_wanted(const item_reader *c, const segment_cursor *w) {
   for (uint64_t id = w->at.first; id <= place_last(&w->at); id++)
     if (wanted(c, w, id)) return true;
   return false;
 }
 
-static int catch_segment(txn *t, catch *c, const walk *w) {
+static int read_segment(txn *t, item_reader *c, const segment_cursor *w) {
   segment g;
   c->at = w->at;
-  if (!any_wanted(c, w)) return CATCH_END;
-  if (c->got == c->want) return CATCH_FULL;
-  if (!items_open(t, c->page, w, &g)) return CATCH_DAMAGED;
-  if (g.expires_at && g.expires_at <= c->now) return CATCH_EXPIRED;
+  if (!any_wanted(c, w)) return READ_END;
+  if (c->got == c->want) return READ_FULL;
+  if (!copy_segment(t, c->page, w, &g)) return READ_DAMAGED;
+  if (g.expires_at && g.expires_at <= c->now) return READ_EXPIRED;
   for (uint32_t i = 0; i < w->at.count; i++) {
     uint64_t id = w->at.first + i;
     if (!wanted(c, w, id)) {
       unpack_skip(&g.items);
       continue;
     }
-    if (c->got == c->want) return CATCH_FULL;
-    int rc = catch_item(t, c, &g, id);
-    if (rc != CATCH_END) return rc;
+    if (c->got == c->want) return READ_FULL;
+    int rc = read_one(t, c, &g, id);
+    if (rc != READ_END) return rc;
   }
-  return CATCH_END;
+  return READ_END;
 }
 
-int items_catch(txn *t, catch *c) {
-  walk w;
-  int rc = CATCH_END;
-  walk_open(&w, t, &c->line, c->from);
-  while (rc == CATCH_END && walk_next(&w) && w.at.first <= c->upto)
-    rc = catch_segment(t, c, &w);
-  walk_close(&w);
-  return t->rc ? CATCH_FULL : rc;
+int read_items(txn *t, item_reader *c) {
+  segment_cursor w;
+  int rc = READ_END;
+  segments_open(&w, t, &c->line, c->from);
+  while (rc == READ_END && segments_next(&w) && w.at.first <= c->upto)
+    rc = read_segment(t, c, &w);
+  segments_close(&w);
+  return t->rc ? READ_FULL : rc;
 }
 
-void catch_pass(catch *c) {
+void reader_skip_segment(item_reader *c) {
   uint64_t end = place_last(&c->at);
   c->last = end < c->upto ? end : c->upto;
   c->from = c->last + 1;
 }
 
-size_t items_live(txn *t, const catch *c, uint64_t *ids) {
-  walk w;
+size_t reader_unsettled(txn *t, const item_reader *c, uint64_t *ids) {
+  segment_cursor w;
   size_t n = 0;
-  walk_open(&w, t, &c->line, c->at.first);
-  if (walk_next(&w) && w.at.first == c->at.first)
+  segments_open(&w, t, &c->line, c->at.first);
+  if (segments_next(&w) && w.at.first == c->at.first)
     for (uint64_t id = w.at.first; id <= place_last(&w.at); id++)
       if (wanted(c, &w, id)) ids[n++] = id;
-  walk_close(&w);
+  segments_close(&w);
   return n;
 }

@@ -12,10 +12,10 @@
 enum { ITEM_OK, ITEM_BAD, ITEM_SHORT /* of memory: t->rc */ };
 
 /* Reads one packed item, from its blob if it has one. */
-int items_read(txn *t, respool_page *p, unpacker *u, item *i,
-               respool_bytes *packed);
+int item_read(txn *t, respool_page *p, unpacker *u, item *i,
+              respool_bytes *packed);
 
-typedef struct catch {
+typedef struct item_reader {
   respool_page *page;
   line line;
   uint64_t from, upto; /* the range; from moves on */
@@ -25,19 +25,17 @@ typedef struct catch {
   uint64_t got, weight;
   uint64_t last;       /* the last id that was passed */
   place at;            /* the segment the reader stopped in */
-} catch;
+} item_reader;
 
 /* Why the reader stopped. At EXPIRED and DAMAGED the segment `at` is not
    passed: end its items and skip it, or stop. A BAD_ITEM is passed: it is the
    last of the page and not counted in `got`. */
-enum {
-  CATCH_END, CATCH_FULL, CATCH_EXPIRED, CATCH_DAMAGED, CATCH_BAD_ITEM
-};
-int items_catch(txn *t, catch *c);
-void catch_pass(catch *c);
+enum { READ_END, READ_FULL, READ_EXPIRED, READ_DAMAGED, READ_BAD_ITEM };
+int read_items(txn *t, item_reader *c);
+void reader_skip_segment(item_reader *c);
 
 /* The unsettled ids of segment `at` that lie in the range: their number, and
    the ids in `ids`, SEGMENT_ITEMS long. */
-size_t items_live(txn *t, const catch *c, uint64_t *ids);
+size_t reader_unsettled(txn *t, const item_reader *c, uint64_t *ids);
 
 #endif

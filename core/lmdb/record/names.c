@@ -7,7 +7,7 @@
 #include "lmdb/record/records.h"
 
 int lmdb_names(txn *t, int which, packer *out) {
-  static const enum db dbs[] = {DB_QUEUES, DB_DLQS, DB_JOBS};
+  static const enum db dbs[] = {DB_QUEUES, DB_DLQS, DB_REPLAYS};
   cur c;
   size_t left = txn_entries(t, dbs[which]);
   pack_array(out, left);
@@ -18,6 +18,6 @@ int lmdb_names(txn *t, int which, packer *out) {
     found = cur_next(&c);
   }
   cur_close(&c);
-  txn_spoil(t, out->rc);
+  txn_fail(t, out->rc);
   return t->rc;
 }

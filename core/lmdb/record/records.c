@@ -263,14 +263,14 @@ void claim_pack(packer *p, const claim *c) {
   pack_uint(p, c->deliveries);
   pack_uint(p, c->crashes);
   pack_int(p, c->delay);
-  if (c->history.size)
-    pack_raw(p, c->history.data, c->history.size);
+  if (c->failures.size)
+    pack_raw(p, c->failures.data, c->failures.size);
   else
     pack_null(p);
   memo_pack(p, c->memo);
 }
 
-static respool_bytes history_unpack(unpacker *u) {
+static respool_bytes failures_unpack(unpacker *u) {
   if (unpack_null(u)) return (respool_bytes){NULL, 0};
   return unpack_skip(u);
 }
@@ -288,7 +288,7 @@ bool claim_unpack(respool_bytes b, claim *c) {
   c->deliveries = unpack_uint(&u);
   c->crashes = unpack_uint(&u);
   c->delay = unpack_int(&u);
-  c->history = history_unpack(&u);
+  c->failures = failures_unpack(&u);
   c->memo = memo_unpack(&u);
   return u.rc == 0;
 }
@@ -357,8 +357,8 @@ void dead_pack(packer *p, const dead *l) {
   pack_uint(p, r->crashes);
   pack_uint(p, r->version);
   pack_phrase(p, r->error);
-  if (l->history.size)
-    pack_raw(p, l->history.data, l->history.size);
+  if (l->failures.size)
+    pack_raw(p, l->failures.data, l->failures.size);
   else
     pack_null(p);
   pack_raw(p, l->item.data, l->item.size);
@@ -386,7 +386,7 @@ bool dead_unpack(respool_bytes b, dead *l) {
   r->crashes = unpack_uint(&u);
   r->version = unpack_uint(&u);
   r->error = unpack_phrase(&u);
-  l->history = history_unpack(&u);
+  l->failures = failures_unpack(&u);
   l->item = unpack_skip(&u);
   l->memo = memo_unpack(&u);
   return u.rc == 0;
@@ -394,7 +394,7 @@ bool dead_unpack(respool_bytes b, dead *l) {
 
 /* ---- history ------------------------------------------------------------ */
 
-void past_pack(packer *p, const respool_item *i, respool_bytes packed) {
+void history_pack(packer *p, const respool_item *i, respool_bytes packed) {
   size_t start = p->len;
   pack_array(p, 7);
   pack_fixed(p, 0);
@@ -407,7 +407,7 @@ void past_pack(packer *p, const respool_item *i, respool_bytes packed) {
   sum_put(p, start);
 }
 
-bool past_unpack(respool_bytes b, respool_item *i, unpacker *u) {
+bool history_unpack(respool_bytes b, respool_item *i, unpacker *u) {
   memset(i, 0, sizeof *i);
   sum_open(u, b, 7);
   i->pushed_at = unpack_int(u);

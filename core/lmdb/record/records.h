@@ -43,7 +43,7 @@ typedef struct claim {
   uint64_t left; /* items of the range that are not settled */
   uint64_t attempts, deliveries, crashes;
   int64_t delay; /* the last one, for decorrelated jitter */
-  respool_bytes history, memo;
+  respool_bytes failures, memo;
 } claim;
 
 typedef struct dlq {
@@ -72,7 +72,7 @@ bool dlq_unpack(respool_bytes b, dlq *x);
    a segment, its history as in a claim. */
 typedef struct dead {
   respool_dead_letter r; /* all but body, headers, original, replays, history */
-  respool_bytes history;
+  respool_bytes failures;
   respool_bytes item;
   respool_bytes memo;
 } dead;
@@ -83,8 +83,8 @@ bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
 /* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
    payload version, item]; when it was done and its id are in the key.
    Unpacking stops before the item. */
-void past_pack(packer *p, const respool_item *i, respool_bytes packed);
-bool past_unpack(respool_bytes b, respool_item *i, unpacker *u);
+void history_pack(packer *p, const respool_item *i, respool_bytes packed);
+bool history_unpack(respool_bytes b, respool_item *i, unpacker *u);
 
 void replay_pack(packer *p, const respool_replay *j);
 bool replay_unpack(respool_bytes b, respool_replay *j);

@@ -14,45 +14,45 @@
 
 /* ---- walking ------------------------------------------------------------ */
 
-static void read_live(walk *w) {
+static void read_unsettled(segment_cursor *w) {
   respool_bytes v;
   key k = segment_key(&w->at);
   if (!txn_get(w->c.t, DB_REMAINING, key_bytes(&k), &v) ||
-      !bits_unpack(v, w->at.count, &w->live))
-    bits_fill(&w->live, w->at.count);
+      !bits_unpack(v, w->at.count, &w->unsettled))
+    bits_fill(&w->unsettled, w->at.count);
 }
 
 /* Reads the key that the cursor stands at, if it is of this line. One that no
    segment has is the store's damage. */
-static bool read_place(walk *w, place *p) {
+static bool read_place(segment_cursor *w, place *p) {
   bool sound = segment_key_read(w->c.key, p);
   if (!same_line(&p->line, &w->at.line)) return false;
-  if (!sound) txn_spoil(w->c.t, RESPOOL_CORRUPT);
+  if (!sound) txn_fail(w->c.t, RESPOOL_CORRUPT);
   return sound;
 }
 
 /* Takes over what the cursor stands at. */
-static bool arrive(walk *w) {
+static bool arrive(segment_cursor *w) {
   place p;
   if (!read_place(w, &p)) return false;
   w->at = p;
   w->value = w->c.value;
-  read_live(w);
+  read_unsettled(w);
   return true;
 }
 
-void walk_open(walk *w, txn *t, const line *l, uint64_t id) {
+void segments_open(segment_cursor *w, txn *t, const line *l, uint64_t id) {
   cur_open(&w->c, t, DB_SEGMENTS);
   w->at = (place){*l, id, 0};
-  w->live.count = 0;
+  w->unsettled.count = 0;
 }
 
-void walk_close(walk *w) {
+void segments_close(segment_cursor *w) {
   cur_close(&w->c);
 }
 
 /* The segment that holds an id is the last that begins at or before it. */
-static bool first_segment(walk *w) {
+static bool first_segment(segment_cursor *w) {
   uint64_t id = w->at.first;
   place p = w->at;
   p.count = UINT16_MAX;
@@ -64,32 +64,32 @@ static bool first_segment(walk *w) {
   return cur_seek(&w->c, key_bytes(&k)) && arrive(w);
 }
 
-bool walk_next(walk *w) {
+bool segments_next(segment_cursor *w) {
   if (w->at.count == 0) return first_segment(w);
   return cur_next(&w->c) && arrive(w);
 }
 
-uint64_t first_live(txn *t, const line *l, uint64_t from) {
-  walk w;
+uint64_t first_unsettled(txn *t, const line *l, uint64_t from) {
+  segment_cursor w;
   uint64_t found = UINT64_MAX;
-  walk_open(&w, t, l, from);
-  while (found == UINT64_MAX && walk_next(&w))
+  segments_open(&w, t, l, from);
+  while (found == UINT64_MAX && segments_next(&w))
     for (uint32_t i = 0; i < w.at.count && found == UINT64_MAX; i++)
-      if (w.at.first + i >= from && bits_has(&w.live, i))
+      if (w.at.first + i >= from && bits_has(&w.unsettled, i))
         found = w.at.first + i;
-  walk_close(&w);
+  segments_close(&w);
   return found;
 }
 
-uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto) {
+uint64_t count_unsettled(txn *t, const line *l, uint64_t from, uint64_t upto) {
   uint64_t n = 0;
-  walk w;
-  walk_open(&w, t, l, from);
-  while (walk_next(&w) && w.at.first <= upto)
+  segment_cursor w;
+  segments_open(&w, t, l, from);
+  while (segments_next(&w) && w.at.first <= upto)
     for (uint32_t i = 0; i < w.at.count; i++)
       n += w.at.first + i >= from && w.at.first + i <= upto &&
-           bits_has(&w.live, i);
-  walk_close(&w);
+           bits_has(&w.unsettled, i);
+  segments_close(&w);
   return n;
 }
 
@@ -111,19 +111,19 @@ static uint8_t *put_segment(txn *t, queue *q, const place *p,
 }
 
 /* Gives the batch's big items their blobs, in the span that was stored. */
-static void put_bigs(txn *t, queue *q, const builder *b, const span *s,
-                     uint8_t *stored, size_t *next) {
-  while (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
-    const big *g = &b->bigs[(*next)++];
+static void put_large(txn *t, queue *q, const builder *b,
+                      const built_segment *s, uint8_t *stored, size_t *next) {
+  while (*next < b->n_large && b->large[*next].ref < s->at + s->size) {
+    const large_item *g = &b->large[(*next)++];
     item_patch_ref(stored + (g->ref - s->at), meta_number(t, "next blob"));
     q->bytes += g->size;
   }
 }
 
-static void put_blobs(txn *t, const builder *b, const span *s,
+static void put_blobs(txn *t, const builder *b, const built_segment *s,
                       const uint8_t *stored, size_t next) {
-  for (; next < b->n_bigs && b->bigs[next].ref < s->at + s->size; next++) {
-    const big *g = &b->bigs[next];
+  for (; next < b->n_large && b->large[next].ref < s->at + s->size; next++) {
+    const large_item *g = &b->large[next];
     unpacker u;
     unpacker_init(&u, stored + (g->ref - s->at), ITEM_REF_SIZE);
     item i;
@@ -135,23 +135,23 @@ static void put_blobs(txn *t, const builder *b, const span *s,
 
 /* The value may lie in a page of this transaction that other writes move,
    so a span with big items is completed in a copy before it is stored. */
-static void append_big(txn *t, queue *q, const builder *b, const span *s,
-                       const place *p, int64_t now, int64_t expires_at,
-                       size_t *next) {
+static void append_large(txn *t, queue *q, const builder *b,
+                         const built_segment *s, const place *p, int64_t now,
+                         int64_t expires_at, size_t *next) {
   uint8_t copy[SEGMENT_BYTES];
   size_t first = *next;
   memcpy(copy, b->bytes.data + s->at, s->size);
-  put_bigs(t, q, b, s, copy, next);
+  put_large(t, q, b, s, copy, next);
   put_blobs(t, b, s, copy, first);
   segment_seal(copy, s->size, now, expires_at);
   put_segment(t, q, p, copy, s->size);
 }
 
-static void append_span(txn *t, queue *q, const builder *b, const span *s,
-                        const place *p, int64_t now, int64_t expires_at,
-                        size_t *next) {
-  if (*next < b->n_bigs && b->bigs[*next].ref < s->at + s->size) {
-    append_big(t, q, b, s, p, now, expires_at, next);
+static void append_one(txn *t, queue *q, const builder *b,
+                       const built_segment *s, const place *p, int64_t now,
+                       int64_t expires_at, size_t *next) {
+  if (*next < b->n_large && b->large[*next].ref < s->at + s->size) {
+    append_large(t, q, b, s, p, now, expires_at, next);
     return;
   }
   uint8_t *to = put_segment(t, q, p, b->bytes.data + s->at, s->size);
@@ -161,11 +161,11 @@ static void append_span(txn *t, queue *q, const builder *b, const span *s,
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
                     uint64_t first, int64_t now, int64_t expires_at) {
   const builder *b = r->builder;
-  size_t next_big = 0;
-  for (size_t i = 0; i < b->n_spans && !t->rc; i++) {
-    const span *s = &b->spans[i];
+  size_t next_large = 0;
+  for (size_t i = 0; i < b->n_segments && !t->rc; i++) {
+    const built_segment *s = &b->segments[i];
     place p = {*l, first, (uint32_t)s->count};
-    append_span(t, q, b, s, &p, now, expires_at, &next_big);
+    append_one(t, q, b, s, &p, now, expires_at, &next_large);
     put_expiry(t, &p, expires_at);
     first += s->count;
   }
@@ -178,7 +178,7 @@ void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
   builder_init(&b, i->version);
   builder_add_raw(&b, packed);
   int rc = builder_end(&b);
-  txn_spoil(t, rc);
+  txn_fail(t, rc);
   if (!rc) {
     segment_seal(b.bytes.data, b.bytes.len, i->pushed_at, i->expires_at);
     put_segment(t, q, p, b.bytes.data, b.bytes.len);
@@ -189,40 +189,41 @@ void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
 
 /* ---- settling ----------------------------------------------------------- */
 
-static void delete_segment(walk *w, queue *q) {
+static void delete_segment(segment_cursor *w, queue *q) {
   txn *t = w->c.t;
   key k = segment_key(&w->at);
   int64_t expires_at = segment_expiry(w->value);
   q->bytes -= w->value.size < q->bytes ? w->value.size : q->bytes;
   cur_del(&w->c);
-  if (w->live.set < w->live.count || txn_entries(t, DB_REMAINING))
+  if (w->unsettled.set < w->unsettled.count || txn_entries(t, DB_REMAINING))
     txn_del(t, DB_REMAINING, key_bytes(&k));
   if (!expires_at) return;
   k = expiry_key(&w->at, expires_at);
   txn_del(t, DB_EXPIRIES, key_bytes(&k));
 }
 
-static void put_live(walk *w) {
+static void put_unsettled(segment_cursor *w) {
   key k = segment_key(&w->at);
   packer p;
   packer_init(&p);
-  bits_pack(&p, &w->live);
+  bits_pack(&p, &w->unsettled);
   txn_put_packed(w->c.t, DB_REMAINING, key_bytes(&k), &p);
   packer_free(&p);
 }
 
 /* Settles those of `ids` that lie in this segment; how many they were. */
-static size_t settle_here(walk *w, queue *q, const uint64_t *ids, size_t n) {
+static size_t settle_here(segment_cursor *w, queue *q, const uint64_t *ids,
+                          size_t n) {
   size_t here = 0;
   while (here < n && ids[here] <= place_last(&w->at)) here++;
-  if (here == w->live.set) { /* all that was left? */
+  if (here == w->unsettled.set) { /* all that was left? */
     delete_segment(w, q);
     return here;
   }
   for (size_t i = 0; i < here; i++)
     if (ids[i] >= w->at.first)
-      bits_clear(&w->live, (uint32_t)(ids[i] - w->at.first));
-  put_live(w);
+      bits_clear(&w->unsettled, (uint32_t)(ids[i] - w->at.first));
+  put_unsettled(w);
   return here;
 }
 
@@ -230,11 +231,11 @@ void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
                      size_t n) {
   size_t i = 0;
   while (i < n && !t->rc) {
-    walk w;
-    walk_open(&w, t, l, ids[i]);
-    bool found = walk_next(&w);
+    segment_cursor w;
+    segments_open(&w, t, l, ids[i]);
+    bool found = segments_next(&w);
     if (found) i += settle_here(&w, q, ids + i, n - i);
-    walk_close(&w);
+    segments_close(&w);
     if (!found) break;
   }
 }

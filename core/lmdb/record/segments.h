@@ -10,22 +10,22 @@
 
 /* Reads the segments of a line, from the one that holds `id` or the next
    behind it. */
-typedef struct walk {
+typedef struct segment_cursor {
   cur c;
   place at;            /* this segment */
   respool_bytes value;
-  bits live;           /* its unsettled items */
-} walk;
+  bits unsettled; /* its unsettled items */
+} segment_cursor;
 
-void walk_open(walk *w, txn *t, const line *l, uint64_t id);
-void walk_close(walk *w);
-bool walk_next(walk *w); /* also to the first; false at the end */
+void segments_open(segment_cursor *w, txn *t, const line *l, uint64_t id);
+void segments_close(segment_cursor *w);
+bool segments_next(segment_cursor *w); /* also to the first; false at the end */
 
 /* The first unsettled id at or behind `from`; UINT64_MAX: none. */
-uint64_t first_live(txn *t, const line *l, uint64_t from);
+uint64_t first_unsettled(txn *t, const line *l, uint64_t from);
 
 /* The number of unsettled ids from `from` to `upto`. */
-uint64_t count_live(txn *t, const line *l, uint64_t from, uint64_t upto);
+uint64_t count_unsettled(txn *t, const line *l, uint64_t from, uint64_t upto);
 
 /* Stores a push; its ids begin at `first`. */
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,

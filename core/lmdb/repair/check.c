@@ -23,7 +23,7 @@ typedef struct audit {
   txn *t;
   packer *out;
   queue *q;          /* under the glass */
-  uint64_t live;     /* its items, as counted */
+  uint64_t unsettled; /* its items, as counted */
 } audit;
 
 __attribute__((format(printf, 2, 3)))
@@ -98,7 +98,7 @@ static bool blob_sound(audit *a, blob_ref r) {
   return sound;
 }
 
-static void check_items(audit *a, const walk *w) {
+static void check_items(audit *a, const segment_cursor *w) {
   segment g;
   if (!segment_open(w->value, &g)) {
     found(a, "the segment at " PLACE " is damaged: its checksum does not "
@@ -116,7 +116,7 @@ static void check_items(audit *a, const walk *w) {
             PLACE_OF(a, &w->at));
       return;
     }
-    if (r.number && bits_has(&w->live, i) && !blob_sound(a, r))
+    if (r.number && bits_has(&w->unsettled, i) && !blob_sound(a, r))
       found(a, "blob %llu of " PLACE " is damaged", ULL(r.number),
             PLACE_OF(a, &w->at));
   }
@@ -124,7 +124,7 @@ static void check_items(audit *a, const walk *w) {
 
 /* Every unsettled item below the head, and every parked one, is in exactly
    one claim; at or above the head in none. */
-static void check_cover(audit *a, const walk *w) {
+static void check_cover(audit *a, const segment_cursor *w) {
   const priority_state *l = queue_priority(a->q, w->at.line.priority);
   uint64_t head = w->at.line.space == SPACE_READY
                       ? (l ? l->head : UINT64_MAX) : UINT64_MAX;
@@ -132,20 +132,21 @@ static void check_cover(audit *a, const walk *w) {
     place p;
     claim c;
     uint64_t id = w->at.first + i;
-    if (!bits_has(&w->live, i)) continue;
+    if (!bits_has(&w->unsettled, i)) continue;
     bool covered = claim_cover(a->t, &w->at.line, id, &p, &c);
     if (covered == (id >= head))
       found(a, "item %llu in " PLACE " is %s a claim", ULL(id),
             PLACE_OF(a, &w->at), covered ? "fresh but in" : "in no place of");
-    a->live++;
+    a->unsettled++;
   }
 }
 
-static void check_segment(audit *a, const walk *w, const place *before) {
+static void check_segment(audit *a, const segment_cursor *w,
+                          const place *before) {
   if (same_line(&w->at.line, &before->line) && before->count &&
       place_last(before) >= w->at.first)
     found(a, "segments overlap at " PLACE, PLACE_OF(a, &w->at));
-  if (w->live.set == 0)
+  if (w->unsettled.set == 0)
     found(a, "the segment at " PLACE " holds nothing unsettled",
           PLACE_OF(a, &w->at));
   if (place_last(&w->at) >= a->q->next_id)
@@ -158,13 +159,13 @@ static void check_segment(audit *a, const walk *w, const place *before) {
 static void check_segments(audit *a, int space, int priority) {
   line l = {a->q->id, space, priority};
   place before = {.count = 0};
-  walk w;
-  walk_open(&w, a->t, &l, 0);
-  while (walk_next(&w)) {
+  segment_cursor w;
+  segments_open(&w, a->t, &l, 0);
+  while (segments_next(&w)) {
     check_segment(a, &w, &before);
     before = w.at;
   }
-  walk_close(&w);
+  segments_close(&w);
 }
 
 /* ---- claims: I3 and their counts ---------------------------------------- */
@@ -172,10 +173,10 @@ static void check_segments(audit *a, int space, int priority) {
 static void check_claim(audit *a, const place *p, const claim *c) {
   respool_bytes v;
   key k = due_key_of(p, c->visible_at);
-  uint64_t live = count_live(a->t, &p->line, p->first, c->last);
-  if (live != c->left)
+  uint64_t unsettled = count_unsettled(a->t, &p->line, p->first, c->last);
+  if (unsettled != c->left)
     found(a, "the claim at " PLACE " counts %llu items, there are %llu",
-          PLACE_OF(a, p), ULL(c->left), ULL(live));
+          PLACE_OF(a, p), ULL(c->left), ULL(unsettled));
   if (!txn_get(a->t, DB_DUE, key_bytes(&k), &v))
     found(a, "the claim at " PLACE " has no due time", PLACE_OF(a, p));
   if (c->token >= a->q->next_token)
@@ -221,7 +222,7 @@ static void check_claims(audit *a, priority_state *sums) {
 static void check_priority(audit *a, const priority_state *l,
                        const priority_state *sums) {
   line here = {a->q->id, SPACE_READY, l->priority};
-  uint64_t fresh = count_live(a->t, &here, l->head, UINT64_MAX);
+  uint64_t fresh = count_unsettled(a->t, &here, l->head, UINT64_MAX);
   if (fresh != l->ready || l->leased != sums[l->priority].leased ||
       l->waiting != sums[l->priority].waiting)
     found(a, "queue \"%s\" priority %d counts %llu ready, %llu leased, %llu "
@@ -233,17 +234,19 @@ static void check_priority(audit *a, const priority_state *l,
 static void check_balance(audit *a) {
   const respool_queue_stats *s = &a->q->counters;
   uint64_t gone = s->done + s->died + s->expired + s->removed;
-  if (s->pushed != gone + a->live)
-    found(a, "queue \"%s\" was pushed %llu items; %llu are gone and %llu "
-          "are there", a->q->name, ULL(s->pushed), ULL(gone), ULL(a->live));
+  if (s->pushed != gone + a->unsettled)
+    found(a,
+          "queue \"%s\" was pushed %llu items; %llu are gone and %llu "
+          "are there",
+          a->q->name, ULL(s->pushed), ULL(gone), ULL(a->unsettled));
 }
 
 static void check_queue(audit *a, queue *q) {
   a->q = q;
-  a->live = 0;
+  a->unsettled = 0;
   priority_state *sums = calloc(RESPOOL_PRIORITIES, sizeof *sums);
   if (!sums) {
-    txn_spoil(a->t, RESPOOL_NOMEM);
+    txn_fail(a->t, RESPOOL_NOMEM);
     return;
   }
   check_claims(a, sums);
@@ -357,6 +360,6 @@ int lmdb_check(txn *t, packer *findings) {
     check_remaining(&a);
     check_dlqs(&a);
   }
-  txn_spoil(t, findings->rc);
+  txn_fail(t, findings->rc);
   return t->rc;
 }

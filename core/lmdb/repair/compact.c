@@ -140,15 +140,15 @@ static int replace(const char *path, respool_compaction *out) {
 }
 
 static int compact_here(const char *path, respool_compaction *out) {
-  int gate, lock = -1;
-  int rc = env_shut(path, &gate);
+  int lock, alone = -1;
+  int rc = store_lock_exclusive(path, &lock);
   if (rc) return rc;
-  rc = lock_alone(path, &lock);
+  rc = lock_alone(path, &alone);
   if (!rc) {
     rc = replace(path, out);
-    close(lock);
+    close(alone);
   }
-  gate_leave(gate);
+  dir_unlock(lock);
   return rc;
 }
 
@@ -193,15 +193,15 @@ static int compact_to(const char *path, const char *to,
                       respool_compaction *out) {
   respool_options o = RESPOOL_OPTIONS_INIT;
   env *from;
-  int gate;
+  int lock;
   o.read_only = 1;
   int rc = env_open(path, &o, &from);
   if (rc) return rc;
   rc = dir_make(to);
-  if (!rc) rc = gate_enter(to, LOCK_EX | LOCK_NB, &gate);
+  if (!rc) rc = dir_lock(to, LOCK_EX | LOCK_NB, &lock);
   if (!rc) {
     rc = fill_dir(from, path, to, out);
-    gate_leave(gate);
+    dir_unlock(lock);
   }
   env_close(from);
   return rc;

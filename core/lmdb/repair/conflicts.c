@@ -14,14 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct sieve {
+typedef struct conflicts {
   salvage *s;
   txn *t;
   queue *q;
-} sieve;
+} conflicts;
 
 /* The first segment of a line at or behind a place. */
-static bool seek(const sieve *v, place *p) {
+static bool seek(const conflicts *v, place *p) {
   line l = p->line;
   key k = segment_key(p);
   cur c;
@@ -32,14 +32,14 @@ static bool seek(const sieve *v, place *p) {
   return found;
 }
 
-static bool is_there(const sieve *v, const place *p) {
+static bool is_there(const conflicts *v, const place *p) {
   key k = segment_key(p);
   respool_bytes b;
   return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b);
 }
 
 /* What is stored there, if it is sound. Borrowed from the map. */
-static bool read_at(const sieve *v, const place *p, segment *g) {
+static bool read_at(const conflicts *v, const place *p, segment *g) {
   key k = segment_key(p);
   respool_bytes b;
   return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b) && segment_open(b, g) &&
@@ -52,7 +52,7 @@ void salvage_remove_segment(txn *t, const place *p) {
   txn_del(t, DB_REMAINING, key_bytes(&k));
 }
 
-static void copy(const sieve *v, enum db db, const place *from,
+static void copy(const conflicts *v, enum db db, const place *from,
                  const place *to) {
   key k = segment_key(from), n = segment_key(to);
   respool_bytes b, own;
@@ -60,20 +60,20 @@ static void copy(const sieve *v, enum db db, const place *from,
   arena_init(&a);
   if (txn_get(v->t, db, key_bytes(&k), &b)) {
     int rc = arena_copy(&a, b, &own);
-    txn_spoil(v->t, rc);
+    txn_fail(v->t, rc);
     if (!rc) txn_put(v->t, db, key_bytes(&n), own);
   }
   arena_free(&a);
 }
 
 /* To another queue, with ids of its own; nothing that was settled. */
-static void rehome(const sieve *v, const place *p) {
+static void move_to_recovered(const conflicts *v, const place *p) {
   queue *q = salvage_queue(v->s);
   segment g;
   if (!q) return;
   uint32_t count = read_at(v, p, &g) ? (uint32_t)g.count : p->count;
   place to = {{q->id, SPACE_READY, p->line.priority}, q->next_id, count};
-  uint64_t n = count_live(v->t, &p->line, p->first, place_last(p));
+  uint64_t n = count_unsettled(v->t, &p->line, p->first, place_last(p));
   copy(v, DB_SEGMENTS, p, &to);
   if (count == p->count) copy(v, DB_REMAINING, p, &to);
   salvage_remove_segment(v->t, p);
@@ -87,7 +87,7 @@ static void rehome(const sieve *v, const place *p) {
 
 /* A sound segment knows how many its items are; a key may not. False when
    there is one in its place. */
-static bool mend_count(const sieve *v, place *p, uint64_t count) {
+static bool mend_count(const conflicts *v, place *p, uint64_t count) {
   place to = {p->line, p->first, (uint32_t)count};
   if (to.count == p->count) return true;
   if (is_there(v, &to)) return false;
@@ -98,17 +98,17 @@ static bool mend_count(const sieve *v, place *p, uint64_t count) {
 }
 
 /* A damaged segment ends where another begins. */
-static void cut(const sieve *v, const place *p, uint64_t end) {
+static void cut(const conflicts *v, const place *p, uint64_t end) {
   place to = {p->line, p->first, (uint32_t)(end - p->first)};
   if (!to.count) {
-    rehome(v, p);
+    move_to_recovered(v, p);
     return;
   }
   copy(v, DB_SEGMENTS, p, &to);
   salvage_remove_segment(v->t, p);
 }
 
-static void sift_line(const sieve *v, const line *l) {
+static void resolve_line(const conflicts *v, const line *l) {
   place p = {*l, 0, 0}, last = {*l, 0, 1};
   bool last_sound = true;
   while (!v->t->rc && seek(v, &p)) {
@@ -119,7 +119,7 @@ static void sift_line(const sieve *v, const line *l) {
     bool overlaps = here.first <= place_last(&last);
     p.count = here.count > p.count ? here.count + 1 : p.count + 1;
     if (!alone || (overlaps && last_sound)) {
-      rehome(v, &here);
+      move_to_recovered(v, &here);
       continue;
     }
     if (overlaps) cut(v, &last, here.first);
@@ -132,52 +132,52 @@ static void sift_line(const sieve *v, const line *l) {
 
 /* Is an item the one that a segment of one holds? Taken to be, where it is
    damaged. */
-static bool same_item(const sieve *v, const line *l, uint64_t id,
+static bool same_item(const conflicts *v, const line *l, uint64_t id,
                       segment *one) {
   respool_bytes mine = unpack_skip(&one->items), other = {NULL, 0};
   segment g;
-  walk w;
-  walk_open(&w, v->t, l, id);
-  bool sound = walk_next(&w) && segment_open(w.value, &g);
+  segment_cursor w;
+  segments_open(&w, v->t, l, id);
+  bool sound = segments_next(&w) && segment_open(w.value, &g);
   for (uint64_t at = w.at.first; sound && at <= id; at++)
     other = unpack_skip(&g.items);
-  walk_close(&w);
+  segments_close(&w);
   return !sound || salvage_equal(mine, other);
 }
 
 /* An item that was parted from its batch is no longer where it came from, even
    if the bitmap that says so is lost. True when it stays parted. */
-static bool part(const sieve *v, const place *p, int space) {
+static bool resolve_solo(const conflicts *v, const place *p, int space) {
   line l = {p->line.queue, space, p->line.priority};
   segment g;
-  if (first_live(v->t, &l, p->first) != p->first) return true;
+  if (first_unsettled(v->t, &l, p->first) != p->first) return true;
   if (!read_at(v, p, &g)) {
     salvage_remove_segment(v->t, p);
     return false;
   }
   if (!same_item(v, &l, p->first, &g)) {
-    rehome(v, p);
+    move_to_recovered(v, p);
     return false;
   }
   segments_settle(v->t, v->q, &l, &p->first, 1);
   return true;
 }
 
-static void part_line(const sieve *v, const line *l) {
+static void resolve_solo_line(const conflicts *v, const line *l) {
   place p = {*l, 0, 0};
   while (!v->t->rc && seek(v, &p)) {
-    if (part(v, &p, SPACE_READY)) part(v, &p, SPACE_DELAYED);
+    if (resolve_solo(v, &p, SPACE_READY)) resolve_solo(v, &p, SPACE_DELAYED);
     p.count++;
   }
 }
 
-static void sift_queue(salvage *s, queue *q) {
-  sieve v = {s, s->t, q};
+static void resolve_queue(salvage *s, queue *q) {
+  conflicts v = {s, s->t, q};
   for (int space = 0; space < SPACE_COUNT; space++)
     for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
-      sift_line(&v, &(line){q->id, space, priority});
+      resolve_line(&v, &(line){q->id, space, priority});
   for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
-    part_line(&v, &(line){q->id, SPACE_SOLO, priority});
+    resolve_solo_line(&v, &(line){q->id, SPACE_SOLO, priority});
 }
 
 /* ---- queues ------------------------------------------------------------- */
@@ -214,13 +214,13 @@ static void name_queues(salvage *s) {
   salvage_commit(s);
 }
 
-static void sift_named(salvage *s, const char *name) {
+static void resolve_named(salvage *s, const char *name) {
   int rc = 0;
   queue *q = queue_find(s->t, name, &rc);
-  if (q) sift_queue(s, q);
+  if (q) resolve_queue(s, q);
 }
 
-void salvage_sift(salvage *s) {
+void salvage_conflicts(salvage *s) {
   if (salvage_commit(s)) name_queues(s);
-  if (!s->rc) salvage_each(s, NAMES_QUEUES, sift_named);
+  if (!s->rc) salvage_each(s, NAMES_QUEUES, resolve_named);
 }

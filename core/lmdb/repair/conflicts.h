@@ -9,6 +9,6 @@
 
 /* Names queues whose records are lost, and resolves conflicts in each queue.
    */
-void salvage_sift(salvage *s);
+void salvage_conflicts(salvage *s);
 
 #endif

@@ -20,18 +20,18 @@
 static bool is_sound(salvage *s, blob_ref b) {
   if (b.size == 0 || b.size > (uint64_t)1 << 31) return false;
   void *into = malloc(b.size);
-  if (!into) txn_spoil(s->t, RESPOOL_NOMEM);
+  if (!into) txn_fail(s->t, RESPOOL_NOMEM);
   bool sound = into && blob_get(s->t, b, into);
   free(into);
   return sound;
 }
 
 static void use(salvage *s, blob_ref b) {
-  if (!numbers_add(&s->used, b.number)) txn_spoil(s->t, RESPOOL_NOMEM);
+  if (!id_set_add(&s->used, b.number)) txn_fail(s->t, RESPOOL_NOMEM);
 }
 
 bool salvage_has_blob(salvage *s, blob_ref b) {
-  return numbers_has(&s->used, b.number);
+  return id_set_has(&s->used, b.number);
 }
 
 /* ---- what refers to them ------------------------------------------------ */
@@ -40,17 +40,17 @@ typedef void (*refer_fn)(salvage *s, blob_ref b);
 
 static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
   segment g;
-  bits live;
+  bits unsettled;
   respool_bytes v;
   if (!segment_open(c->value, &g) || g.count > SEGMENT_ITEMS) return;
   if (!txn_get(s->t, DB_REMAINING, c->key, &v) ||
-      !bits_unpack(v, (uint32_t)g.count, &live))
-    bits_fill(&live, (uint32_t)g.count);
+      !bits_unpack(v, (uint32_t)g.count, &unsettled))
+    bits_fill(&unsettled, (uint32_t)g.count);
   for (uint32_t i = 0; i < g.count; i++) {
     item it;
     blob_ref b;
     if (!item_unpack(&g.items, &it, &b)) return;
-    if (b.number && bits_has(&live, i)) refer(s, b);
+    if (b.number && bits_has(&unsettled, i)) refer(s, b);
   }
 }
 
@@ -61,12 +61,12 @@ static void refer_dead(salvage *s, const cur *c, refer_fn refer) {
   if (b.number) refer(s, b);
 }
 
-static void refer_past(salvage *s, const cur *c, refer_fn refer) {
+static void refer_history(salvage *s, const cur *c, refer_fn refer) {
   respool_item i;
   item it;
   blob_ref b = {0, 0};
   unpacker u;
-  if (past_unpack(c->value, &i, &u)) item_unpack(&u, &it, &b);
+  if (history_unpack(c->value, &i, &u)) item_unpack(&u, &it, &b);
   if (b.number) refer(s, b);
 }
 
@@ -84,7 +84,7 @@ static void find_used(salvage *s, refer_fn refer) {
   s->used.n = 0;
   each_record(s, DB_SEGMENTS, refer_segment, refer);
   each_record(s, DB_DEAD_LETTERS, refer_dead, refer);
-  each_record(s, DB_HISTORY, refer_past, refer);
+  each_record(s, DB_HISTORY, refer_history, refer);
 }
 
 /* ---- those that are not ------------------------------------------------- */
@@ -129,7 +129,7 @@ static void adopt(salvage *s, blob_ref b) {
   respool_item i = {.pushed_at = clock_now(&now)};
   packer_init(&p);
   item_pack_ref(&p, b);
-  txn_spoil(s->t, p.rc);
+  txn_fail(s->t, p.rc);
   if (!p.rc) segment_put_one(s->t, q, &to, (respool_bytes){p.data, p.len}, &i);
   packer_free(&p);
   queue_changed(s->t, q);
@@ -157,7 +157,7 @@ void salvage_blobs(salvage *s) {
   uint64_t number = 0, lost = 0;
   find_used(s, use);
   while (!s->t->rc && (number = next_blob(s, number))) {
-    if (numbers_has(&s->used, number)) continue;
+    if (id_set_has(&s->used, number)) continue;
     blob_ref b = {number, size_of(s, number)};
     if (is_sound(s, b)) {
       adopt(s, b);
@@ -174,5 +174,5 @@ void salvage_sweep_blobs(salvage *s) {
   uint64_t number = 0;
   find_used(s, use);
   while (!s->t->rc && (number = next_blob(s, number)))
-    if (!numbers_has(&s->used, number)) blob_del(s->t, number);
+    if (!id_set_has(&s->used, number)) blob_del(s->t, number);
 }

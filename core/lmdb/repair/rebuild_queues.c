@@ -23,23 +23,23 @@ typedef struct rebuild {
   queue *q;
   uint64_t heads[RESPOOL_PRIORITIES];
   uint64_t told;    /* items that its record knew of */
-  uint64_t live;    /* items that there are */
+  uint64_t unsettled; /* items that there are */
   uint64_t highest; /* id */
 } rebuild;
 
 /* Calls `each` for the segments that have some id of a range; it may delete
    them. */
-typedef void (*segment_fn)(rebuild *r, const walk *w);
+typedef void (*segment_fn)(rebuild *r, const segment_cursor *w);
 
 static void each_segment(rebuild *r, const line *l, uint64_t from,
                          uint64_t upto, segment_fn each) {
   for (;;) {
-    walk w;
-    walk_open(&w, r->t, l, from);
-    bool found = walk_next(&w) && w.at.first <= upto;
+    segment_cursor w;
+    segments_open(&w, r->t, l, from);
+    bool found = segments_next(&w) && w.at.first <= upto;
     if (found) each(r, &w);
     from = found ? place_last(&w.at) + 1 : 0;
-    walk_close(&w);
+    segments_close(&w);
     if (!found) return;
   }
 }
@@ -58,26 +58,31 @@ static void lose_item(rebuild *r, const line *l, uint64_t id) {
 }
 
 /* The segment's bytes become a dead letter, as they would when it is taken. */
-static void set_aside(rebuild *r, const walk *w) {
-  catch c = {.line = w->at.line, .from = w->at.first,
-             .upto = place_last(&w->at), .now = r->q->clock_last,
-             .at = w->at};
+static void set_aside(rebuild *r, const segment_cursor *w) {
+  item_reader c = {.line = w->at.line,
+                   .from = w->at.first,
+                   .upto = place_last(&w->at),
+                   .now = r->q->clock_last,
+                   .at = w->at};
   claim cl;
   place p;
   bool covered = claim_cover(r->t, &w->at.line, w->at.first, &p, &cl);
-  salvage_say(r->s, "set aside: %u item%s of queue \"%.200s\" from id %llu, "
-              "whose segment is damaged", w->live.set,
-              w->live.set == 1 ? "" : "s", r->q->name, ULL(w->at.first));
-  r->s->out->set_aside += w->live.set;
+  salvage_say(r->s,
+              "set aside: %u item%s of queue \"%.200s\" from id %llu, "
+              "whose segment is damaged",
+              w->unsettled.set, w->unsettled.set == 1 ? "" : "s", r->q->name,
+              ULL(w->at.first));
+  r->s->out->set_aside += w->unsettled.set;
   r->s->out->dead_letters++;
   arena a;
   arena_init(&a);
   if (covered) claim_own(r->t, &a, &cl);
-  catch_lose(r->t, r->q, &c, CATCH_DAMAGED, covered ? &cl : NULL);
+  end_unreadable(r->t, r->q, &c, READ_DAMAGED, covered ? &cl : NULL);
   arena_free(&a);
 }
 
-static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
+static void check_blobs(rebuild *r, const segment_cursor *w,
+                        respool_bytes copy) {
   segment g;
   if (!segment_open(copy, &g) || g.count != w->at.count) {
     set_aside(r, w);
@@ -87,7 +92,7 @@ static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
     item it;
     blob_ref b;
     bool whole = item_unpack(&g.items, &it, &b);
-    if (bits_has(&w->live, i) &&
+    if (bits_has(&w->unsettled, i) &&
         (!whole || (b.number && !salvage_has_blob(r->s, b))))
       lose_item(r, &w->at.line, w->at.first + i);
     if (!whole) return;
@@ -95,13 +100,13 @@ static void check_blobs(rebuild *r, const walk *w, respool_bytes copy) {
 }
 
 /* Looks into a segment; what it says is copied, as losing an item moves it. */
-static void look_into(rebuild *r, const walk *w) {
+static void look_into(rebuild *r, const segment_cursor *w) {
   arena a;
   respool_bytes copy;
   arena_init(&a);
   int rc = arena_copy(&a, w->value, &copy);
-  txn_spoil(r->t, rc);
-  if (w->live.set == 0)
+  txn_fail(r->t, rc);
+  if (w->unsettled.set == 0)
     salvage_remove_segment(r->t, &w->at);
   else if (!rc)
     check_blobs(r, w, copy);
@@ -122,7 +127,7 @@ static uint64_t next_claim(rebuild *r, place *p) {
   return found ? p->first : UINT64_MAX;
 }
 
-static void forget_bitmap(rebuild *r, const walk *w) {
+static void forget_bitmap(rebuild *r, const segment_cursor *w) {
   key k = segment_key(&w->at);
   txn_del(r->t, DB_REMAINING, key_bytes(&k));
 }
@@ -132,10 +137,10 @@ static void forget_bitmap(rebuild *r, const walk *w) {
    something not at all. */
 static void doubt_range(rebuild *r, const line *l, uint64_t first,
                         uint64_t last, uint64_t told) {
-  uint64_t n = count_live(r->t, l, first, last);
+  uint64_t n = count_unsettled(r->t, l, first, last);
   if (n >= told || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
   each_segment(r, l, first, last, forget_bitmap);
-  if (count_live(r->t, l, first, last) == n) return;
+  if (count_unsettled(r->t, l, first, last) == n) return;
   salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
               "where there should be %llu; what was settled may be back",
               ULL(n), r->q->name, ULL(first), ULL(told));
@@ -175,7 +180,7 @@ static void note_claim(rebuild *r, const line *l, const claim *c) {
   priority_count(r->t, r->q, l->priority, COUNT_NONE, COUNT_WAITING, c->left);
   if (l->space == SPACE_READY && c->last >= r->heads[l->priority])
     r->heads[l->priority] = c->last + 1;
-  r->live += c->left;
+  r->unsettled += c->left;
 }
 
 /* A claim ends where the next begins, and holds what is there. */
@@ -187,7 +192,7 @@ static void mend_claim(rebuild *r, const place *p, uint64_t end) {
   if (!claim_get(r->t, p, &c)) return;
   claim_own(r->t, &a, &c);
   if (c.last >= end) c.last = end - 1;
-  c.left = count_live(r->t, &p->line, p->first, c.last);
+  c.left = count_unsettled(r->t, &p->line, p->first, c.last);
   renew_lease(r, &c);
   if (c.left) {
     claim_put(r->t, p, &c);
@@ -231,7 +236,7 @@ static void take_in(rebuild *r, const line *l, uint64_t first, uint64_t last,
   }
   r->s->out->settled += n;
   for (uint64_t id = first; id <= last; id++)
-    if (first_live(r->t, l, id) == id) settle_one(r, l, id);
+    if (first_unsettled(r->t, l, id) == id) settle_one(r, l, id);
 }
 
 static bool is_covered(rebuild *r, const line *l, uint64_t id) {
@@ -240,16 +245,16 @@ static bool is_covered(rebuild *r, const line *l, uint64_t id) {
   return claim_cover(r->t, l, id, &p, &c);
 }
 
-static void cover_segment(rebuild *r, const walk *w) {
+static void cover_segment(rebuild *r, const segment_cursor *w) {
   const line *l = &w->at.line;
   uint64_t head = l->space == SPACE_READY ? r->heads[l->priority] : UINT64_MAX;
   uint64_t first = 0, last = 0, n = 0, id = w->at.first;
   for (; id <= place_last(&w->at) && id < head; id++) {
-    bool live = bits_has(&w->live, (uint32_t)(id - w->at.first));
-    bool covered = live && is_covered(r, l, id);
+    bool unsettled = bits_has(&w->unsettled, (uint32_t)(id - w->at.first));
+    bool covered = unsettled && is_covered(r, l, id);
     if (covered && n) take_in(r, l, first, last, n);
     if (covered) n = 0;
-    if (!live || covered) continue;
+    if (!unsettled || covered) continue;
     if (!n++) first = id;
     last = id;
   }
@@ -259,7 +264,7 @@ static void cover_segment(rebuild *r, const walk *w) {
 /* ---- priorities and counts: I5
    ----------------------------------------------- */
 
-static void count_bytes(rebuild *r, const walk *w) {
+static void count_bytes(rebuild *r, const segment_cursor *w) {
   segment g;
   r->q->bytes += w->value.size;
   if (!segment_open(w->value, &g)) return;
@@ -267,18 +272,18 @@ static void count_bytes(rebuild *r, const walk *w) {
     item it;
     blob_ref b;
     if (!item_unpack(&g.items, &it, &b)) return;
-    if (!b.number || !bits_has(&w->live, i)) continue;
+    if (!b.number || !bits_has(&w->unsettled, i)) continue;
     r->q->bytes += b.size;
   }
 }
 
-static void count_segment(rebuild *r, const walk *w) {
+static void count_segment(rebuild *r, const segment_cursor *w) {
   const line *l = &w->at.line;
   uint64_t n = 0, head = r->heads[l->priority];
   int64_t expires_at = segment_expiry(w->value);
   count_bytes(r, w);
   for (uint32_t i = 0; i < w->at.count; i++)
-    n += bits_has(&w->live, i) && w->at.first + i >= head;
+    n += bits_has(&w->unsettled, i) && w->at.first + i >= head;
   if (place_last(&w->at) > r->highest) r->highest = place_last(&w->at);
   if (expires_at) {
     key k = expiry_key(&w->at, expires_at);
@@ -286,7 +291,7 @@ static void count_segment(rebuild *r, const walk *w) {
   }
   if (l->space != SPACE_READY || !n) return;
   priority_count(r->t, r->q, l->priority, COUNT_NONE, COUNT_READY, n);
-  r->live += n;
+  r->unsettled += n;
 }
 
 /* Lost items count as removed; where more came back than were gone, as
@@ -294,10 +299,10 @@ static void count_segment(rebuild *r, const walk *w) {
 static void balance(rebuild *r) {
   respool_queue_stats *c = &r->q->counters;
   uint64_t gone = c->done + c->died + c->expired + c->removed;
-  if (c->pushed > gone + r->live)
-    c->removed += c->pushed - gone - r->live;
+  if (c->pushed > gone + r->unsettled)
+    c->removed += c->pushed - gone - r->unsettled;
   else
-    c->pushed = gone + r->live;
+    c->pushed = gone + r->unsettled;
 }
 
 static void count_history(rebuild *r) {
@@ -316,7 +321,7 @@ static void count_history(rebuild *r) {
     item it;
     blob_ref b = {0, 0};
     unpacker u;
-    if (past_unpack(cu.value, &i, &u)) item_unpack(&u, &it, &b);
+    if (history_unpack(cu.value, &i, &u)) item_unpack(&u, &it, &b);
     if (id > r->highest) r->highest = id;
     c->kept++;
     c->kept_bytes += cu.value.size + b.size;
@@ -384,13 +389,15 @@ static void each_space(rebuild *r, segment_fn each) {
 /* Damage that nothing else shows, as in a bitmap. A queue to which nothing was
    pushed is one that the repair has made. */
 static void compare(const rebuild *r) {
-  if (r->live == r->told || r->s->hole[DB_QUEUES] ||
+  if (r->unsettled == r->told || r->s->hole[DB_QUEUES] ||
       !r->q->counters.pushed)
     return;
-  if (r->live < r->told) r->s->fewer_items += r->told - r->live;
-  salvage_say(r->s, "counted: queue \"%.200s\" has %llu items, where its "
-              "record says %llu%s", r->q->name, ULL(r->live), ULL(r->told),
-              r->live > r->told ? "; what was settled may be back" : "");
+  if (r->unsettled < r->told) r->s->fewer_items += r->told - r->unsettled;
+  salvage_say(r->s,
+              "counted: queue \"%.200s\" has %llu items, where its "
+              "record says %llu%s",
+              r->q->name, ULL(r->unsettled), ULL(r->told),
+              r->unsettled > r->told ? "; what was settled may be back" : "");
 }
 
 static void rebuild_queue(salvage *s, queue *q) {
@@ -409,7 +416,7 @@ static void rebuild_queue(salvage *s, queue *q) {
   compare(&r);
   balance(&r);
   if (r.highest >= q->next_id) q->next_id = r.highest + 1;
-  s->out->items += r.live;
+  s->out->items += r.unsettled;
   s->out->queues++;
   queue_changed(s->t, q);
 }

@@ -16,23 +16,23 @@ static bool is_id(uint64_t id) {
   return id > 0 && id < NUMBER_END;
 }
 
-bool form_name(respool_bytes b) {
+bool is_name(respool_bytes b) {
   return b.size > 0 && b.size <= RESPOOL_NAME_MAX && !memchr(b.data, 0, b.size);
 }
 
-bool form_queue(const node *n, queue *q) {
+bool record_queue(const node *n, queue *q) {
   memset(q, 0, sizeof *q);
-  int rc = form_name(n->key) ? queue_unpack(n->value, q) : RESPOOL_CORRUPT;
+  int rc = is_name(n->key) ? queue_unpack(n->value, q) : RESPOOL_CORRUPT;
   free(q->priorities);
   q->priorities = NULL;
   return rc == 0 && is_family(q->id);
 }
 
-bool form_dlq(const node *n, dlq *x) {
-  return form_name(n->key) && dlq_unpack(n->value, x) && is_family(x->id);
+bool record_dlq(const node *n, dlq *x) {
+  return is_name(n->key) && dlq_unpack(n->value, x) && is_family(x->id);
 }
 
-bool form_place(const node *n, place *p) {
+bool record_place(const node *n, place *p) {
   return segment_key_read(n->key, p) && is_family(p->line.queue) &&
          p->line.space < SPACE_COUNT && p->count > 0 &&
          p->count <= SEGMENT_ITEMS && is_id(p->first);
@@ -41,7 +41,8 @@ bool form_place(const node *n, place *p) {
 static bool is_segment(const node *n) {
   place p;
   segment g;
-  return form_place(n, &p) && segment_open(n->value, &g) && g.count == p.count;
+  return record_place(n, &p) && segment_open(n->value, &g) &&
+         g.count == p.count;
 }
 
 /* Something is left of a segment, and nothing beyond its end. */
@@ -49,7 +50,7 @@ static bool is_remaining(const node *n) {
   place p;
   bits b;
   uint32_t set = 0;
-  if (!form_place(n, &p) || !bits_unpack(n->value, p.count, &b)) return false;
+  if (!record_place(n, &p) || !bits_unpack(n->value, p.count, &b)) return false;
   for (uint32_t i = 0; i < p.count; i++) set += bits_has(&b, i);
   return set > 0 && set == b.set;
 }
@@ -63,7 +64,7 @@ static bool is_claim(const node *n) {
          (c.state == CLAIM_LEASED || c.state == CLAIM_WAITING);
 }
 
-static bool is_holder(const node *n) {
+static bool is_key_owner(const node *n) {
   unpacker u;
   if (n->key.size < 5 || n->key.size > RESPOOL_NAME_MAX + 4) return false;
   unpacker_init(&u, n->value.data, n->value.size);
@@ -73,14 +74,14 @@ static bool is_holder(const node *n) {
   return u.rc == 0 && u.at == u.end;
 }
 
-static bool is_past(const node *n) {
+static bool is_history(const node *n) {
   uint32_t of;
   int64_t at;
   uint64_t id;
   respool_item i;
   unpacker u;
   return history_key_read(n->key, &of, &at, &id) && is_id(id) && at >= 0 &&
-         at < (int64_t)NUMBER_END && past_unpack(n->value, &i, &u);
+         at < (int64_t)NUMBER_END && history_unpack(n->value, &i, &u);
 }
 
 static bool is_dead(const node *n) {
@@ -99,20 +100,20 @@ static bool is_part(const node *n) {
          part_unpack(n->value, &data);
 }
 
-bool form_is(enum db db, const node *n) {
+bool record_is(enum db db, const node *n) {
   queue q;
   dlq x = {.count = 0};
   respool_replay j;
   if (!n->value.data || n->tree) return false;
   switch (db) {
-    case DB_QUEUES: return form_queue(n, &q);
-    case DB_DLQS: return form_dlq(n, &x);
-    case DB_JOBS: return form_name(n->key) && replay_unpack(n->value, &j);
+    case DB_QUEUES: return record_queue(n, &q);
+    case DB_DLQS: return record_dlq(n, &x);
+    case DB_REPLAYS: return is_name(n->key) && replay_unpack(n->value, &j);
     case DB_SEGMENTS: return is_segment(n);
     case DB_REMAINING: return is_remaining(n);
     case DB_CLAIMS: return is_claim(n);
-    case DB_KEYS: return is_holder(n);
-    case DB_HISTORY: return is_past(n);
+    case DB_KEYS: return is_key_owner(n);
+    case DB_HISTORY: return is_history(n);
     case DB_DEAD_LETTERS: return is_dead(n);
     case DB_BLOBS: return is_part(n);
     default: return false;
@@ -128,16 +129,16 @@ static respool_bytes whole_value(const node *n) {
   return u.rc ? (respool_bytes){NULL, 0} : v;
 }
 
-bool form_read(enum db db, const node *n, node *out) {
+bool record_read(enum db db, const node *n, node *out) {
   *out = *n;
-  if (form_is(db, n)) return true;
+  if (record_is(db, n)) return true;
   out->value = whole_value(n);
-  if (form_is(db, out)) return true;
+  if (record_is(db, out)) return true;
   *out = *n;
   return false;
 }
 
-bool form_is_later(enum db db, respool_bytes v, respool_bytes old) {
+bool record_is_later(enum db db, respool_bytes v, respool_bytes old) {
   claim a, b;
   dlq x = {.count = 0}, y = {.count = 0};
   queue q = {.id = 0}, r = {.id = 0};
@@ -152,21 +153,21 @@ bool form_is_later(enum db db, respool_bytes v, respool_bytes old) {
   return !rc && !old_rc && q.next_id + q.next_token > r.next_id + r.next_token;
 }
 
-bool form_segment(const node *n, respool_bytes *v, segment *g) {
+bool record_segment(const node *n, respool_bytes *v, segment *g) {
   *v = whole_value(n);
   return v->data && segment_open(*v, g) && g->count > 0 &&
          g->count <= SEGMENT_ITEMS;
 }
 
-bool form_dead(const node *n, respool_bytes *v, dead *l) {
+bool record_dead(const node *n, respool_bytes *v, dead *l) {
   *v = whole_value(n);
   return v->data && dead_unpack(*v, l);
 }
 
-bool form_is_astray(enum db db, const node *n) {
+bool record_is_astray(enum db db, const node *n) {
   respool_bytes v;
   segment g;
   dead l;
-  return (db == DB_SEGMENTS && form_segment(n, &v, &g)) ||
-         (db == DB_DEAD_LETTERS && form_dead(n, &v, &l));
+  return (db == DB_SEGMENTS && record_segment(n, &v, &g)) ||
+         (db == DB_DEAD_LETTERS && record_dead(n, &v, &l));
 }

@@ -14,27 +14,27 @@
 #define NUMBER_END ((uint64_t)1 << 53)
 
 /* Is it a record of that database? */
-bool form_is(enum db db, const node *n);
+bool record_is(enum db db, const node *n);
 
 /* The same of a record, or of one whose length is damaged: a value says itself
    where it ends. */
-bool form_read(enum db db, const node *n, node *out);
+bool record_read(enum db db, const node *n, node *out);
 
-bool form_name(respool_bytes b);                 /* of a queue or DLQ */
-bool form_queue(const node *n, queue *q);        /* without its priorities */
-bool form_dlq(const node *n, dlq *x);
-bool form_place(const node *n, place *p);        /* the key of a segment */
+bool is_name(respool_bytes b);              /* of a queue or DLQ */
+bool record_queue(const node *n, queue *q); /* without its priorities */
+bool record_dlq(const node *n, dlq *x);
+bool record_place(const node *n, place *p); /* the key of a segment */
 
 /* Of two versions of a record that bears no checksum and that nothing tells
    to be the valid one: is this the later? */
-bool form_is_later(enum db db, respool_bytes v, respool_bytes old);
+bool record_is_later(enum db db, respool_bytes v, respool_bytes old);
 
 /* The items of a segment, or the dead letter, that a value is, whatever its
    key. */
-bool form_segment(const node *n, respool_bytes *v, segment *g);
-bool form_dead(const node *n, respool_bytes *v, dead *l);
+bool record_segment(const node *n, respool_bytes *v, segment *g);
+bool record_dead(const node *n, respool_bytes *v, dead *l);
 
 /* Is it such a one, of that database? */
-bool form_is_astray(enum db db, const node *n);
+bool record_is_astray(enum db db, const node *n);
 
 #endif

@@ -85,7 +85,7 @@ static void count_lost(salvage *s) {
 
 static void salvage_rebuild(salvage *s) {
   if (salvage_commit(s)) salvage_name_dlqs(s);
-  if (!s->rc) salvage_sift(s);
+  if (!s->rc) salvage_conflicts(s);
   if (!s->rc) salvage_blobs(s);
   if (salvage_commit(s)) salvage_dlqs(s);
   if (!s->rc) salvage_queues(s);

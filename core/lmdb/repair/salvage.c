@@ -33,8 +33,8 @@ static const char *const names[DB_COUNT] = {
 
 /* In this order; what is not in it is made anew. */
 static const enum db copied[] = {
-  DB_QUEUES, DB_DLQS, DB_JOBS, DB_REMAINING, DB_SEGMENTS, DB_CLAIMS,
-  DB_KEYS, DB_HISTORY, DB_DEAD_LETTERS, DB_BLOBS,
+    DB_QUEUES, DB_DLQS, DB_REPLAYS, DB_REMAINING,    DB_SEGMENTS,
+    DB_CLAIMS, DB_KEYS, DB_HISTORY, DB_DEAD_LETTERS, DB_BLOBS,
 };
 #define COPIED (sizeof copied / sizeof *copied)
 
@@ -79,13 +79,13 @@ void salvage_each(salvage *s, int which,
 /* ---- what belongs to a queue or a DLQ ----------------------------------- */
 
 bool salvage_has_owner(salvage *s, int kind, uint32_t number) {
-  return numbers_has(&s->owners[kind], number);
+  return id_set_has(&s->owners[kind], number);
 }
 
 static void add_owner(salvage *s, int kind, uint32_t number) {
   if (!salvage_has_owner(s, kind, number) &&
-      !numbers_add(&s->owners[kind], number))
-    txn_spoil(s->t, RESPOOL_NOMEM);
+      !id_set_add(&s->owners[kind], number))
+    txn_fail(s->t, RESPOOL_NOMEM);
 }
 
 /* The keys of these begin with the number of a queue or DLQ. One that nobody
@@ -116,14 +116,14 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   place p;
   uint64_t number;
   uint32_t id;
-  if (db == DB_QUEUES && form_queue(n, &q)) {
+  if (db == DB_QUEUES && record_queue(n, &q)) {
     see_number(s, NEXT_QUEUE, q.id);
     add_owner(s, QUEUES, q.id);
   }
-  if ((db == DB_SEGMENTS && form_place(n, &p)) ||
+  if ((db == DB_SEGMENTS && record_place(n, &p)) ||
       (db == DB_CLAIMS && claim_key_read(n->key, &p)))
     see_number(s, NEXT_QUEUE, p.line.queue);
-  if (db == DB_DLQS && form_dlq(n, &x)) {
+  if (db == DB_DLQS && record_dlq(n, &x)) {
     see_number(s, NEXT_DLQ, x.id);
     add_owner(s, DLQS, x.id);
   }
@@ -143,7 +143,7 @@ static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   if (s->rc || !s->t) return true;
   if (!has_owner(s, db, n)) return false;
   if (txn_get(s->t, db, n->key, &old) &&
-      !(scanned && form_is_later(db, n->value, old)))
+      !(scanned && record_is_later(db, n->value, old)))
     return salvage_equal(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
@@ -162,7 +162,7 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
   for (bool more = cur_first(&c); more; more = cur_next(&c)) {
     node n = {.key = c.key, .value = c.value};
     queue q;
-    if (!form_queue(&n, &q) || q.id != id) continue;
+    if (!record_queue(&n, &q) || q.id != id) continue;
     memcpy(name, c.key.data, c.key.size);
     name[c.key.size] = '\0';
     break;
@@ -176,16 +176,16 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
 static void miss_segment(salvage *s, const node *n, const place *p) {
   char name[RESPOOL_NAME_MAX + 1];
   respool_bytes v;
-  bits live;
+  bits unsettled;
   if (!txn_get(s->t, DB_REMAINING, n->key, &v) ||
-      !bits_unpack(v, p->count, &live))
-    bits_fill(&live, p->count);
-  s->missing_items += live.set;
-  salvage_say(s, "missing: %u item%s of queue \"%.200s\" from id %llu to %llu, "
-              "whose segment cannot be read", live.set,
-              live.set == 1 ? "" : "s",
-              salvage_queue_name(s, p->line.queue, name),
-              ULL(p->first),
+      !bits_unpack(v, p->count, &unsettled))
+    bits_fill(&unsettled, p->count);
+  s->missing_items += unsettled.set;
+  salvage_say(s,
+              "missing: %u item%s of queue \"%.200s\" from id %llu to %llu, "
+              "whose segment cannot be read",
+              unsettled.set, unsettled.set == 1 ? "" : "s",
+              salvage_queue_name(s, p->line.queue, name), ULL(p->first),
               ULL(place_last(p)));
 }
 
@@ -205,7 +205,7 @@ static void lose(salvage *s, enum db db, const node *n) {
   place p;
   uint32_t of;
   uint64_t number;
-  if (db == DB_SEGMENTS && form_place(n, &p))
+  if (db == DB_SEGMENTS && record_place(n, &p))
     miss_segment(s, n, &p);
   else if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &of, &number))
     miss_dead(s, of, number);
@@ -228,10 +228,10 @@ static bool copy_record(void *arg, const node *n) {
   place p;
   node r;
   if (e->s->rc) return true;
-  if (form_read(e->db, n, &r)) return put(e->s, e->db, &r, false);
-  if (e->db == DB_SEGMENTS && form_place(n, &p) && n->value.size > 0)
+  if (record_read(e->db, n, &r)) return put(e->s, e->db, &r, false);
+  if (e->db == DB_SEGMENTS && record_place(n, &p) && n->value.size > 0)
     put(e->s, e->db, n, false);
-  else if (!form_is_astray(e->db, n))
+  else if (!record_is_astray(e->db, n))
     lose(e->s, e->db, n);
   e->s->hole[e->db] = e->wrong = true;
   return false;
@@ -293,7 +293,7 @@ static bool copy_found(void *arg, const node *n) {
   salvage *s = arg;
   node r;
   for (size_t i = 0; i < COPIED && !s->rc; i++)
-    if (s->hole[copied[i]] && form_read(copied[i], n, &r))
+    if (s->hole[copied[i]] && record_read(copied[i], n, &r))
       return put(s, copied[i], &r, true);
   return false;
 }
@@ -301,9 +301,9 @@ static bool copy_found(void *arg, const node *n) {
 /* Of queues and DLQs an older version is better than none. */
 static bool copy_older(void *arg, const node *n) {
   salvage *s = arg;
-  if (s->hole[DB_QUEUES] && form_is(DB_QUEUES, n))
+  if (s->hole[DB_QUEUES] && record_is(DB_QUEUES, n))
     put(s, DB_QUEUES, n, true);
-  else if (s->hole[DB_DLQS] && form_is(DB_DLQS, n))
+  else if (s->hole[DB_DLQS] && record_is(DB_DLQS, n))
     put(s, DB_DLQS, n, true);
   return true;
 }
@@ -382,7 +382,7 @@ static uint64_t last_dead(salvage *s, uint32_t of) {
 /* A dead letter knows its queue; its DLQ is taken to bear that name. */
 static void adopt_dead(salvage *s, respool_bytes v, const dead *l) {
   char name[RESPOOL_NAME_MAX + 1];
-  if (!form_name(l->r.queue)) return;
+  if (!is_name(l->r.queue)) return;
   memcpy(name, l->r.queue.data, l->r.queue.size);
   name[l->r.queue.size] = '\0';
   dlq *x = dlq_make(s->t, name);
@@ -403,9 +403,9 @@ static bool adopt(void *arg, const node *n) {
   segment g;
   dead l;
   if (s->rc || !s->t) return true;
-  if (s->hole[DB_SEGMENTS] && form_segment(n, &v, &g))
+  if (s->hole[DB_SEGMENTS] && record_segment(n, &v, &g))
     adopt_segment(s, v, &g);
-  else if (s->hole[DB_DEAD_LETTERS] && form_dead(n, &v, &l))
+  else if (s->hole[DB_DEAD_LETTERS] && record_dead(n, &v, &l))
     adopt_dead(s, v, &l);
   return true;
 }
@@ -415,7 +415,7 @@ static bool is_stored(const salvage *s, const node *n) {
   node r;
   respool_bytes v;
   for (size_t i = 0; i < COPIED; i++)
-    if (s->hole[copied[i]] && form_read(copied[i], n, &r) &&
+    if (s->hole[copied[i]] && record_read(copied[i], n, &r) &&
         txn_get(s->t, copied[i], r.key, &v))
       return salvage_equal(v, r.value);
   return false;

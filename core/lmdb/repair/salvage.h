@@ -25,8 +25,8 @@ typedef struct salvage {
   uint64_t missing_items, missing_dead; /* not where they should be */
   uint64_t fewer_items, fewer_dead_letters;     /* than queues and DLQs tell */
   uint64_t next[3];      /* numbers of queues, DLQs, blobs: above all */
-  numbers owners[2];     /* queues and DLQs: see salvage_has_owner */
-  numbers used;          /* blobs that something refers to */
+  id_set owners[2];      /* queues and DLQs: see salvage_has_owner */
+  id_set used;           /* blobs that something refers to */
   respool_finding_fn each;
   void *arg;
   respool_salvage *out;
