@@ -114,7 +114,7 @@ describe("a dead letter", function()
         l.error })
     assert.same({ failed, ms(), failed },
                 { l.pushed_at, l.died_at, l.first_failed_at })
-    assert.same({ 1, 2, 0, 0 },
+    assert.same({ 2, 2, 0, 0 },
                 { l.attempts, l.deliveries, l.crashes, l["payload version"] })
     assert.equal(2, stored.record("history", l.history).count)
     assert.same(bytes "a", l.item)
