@@ -430,7 +430,9 @@ typedef struct respool_queue_stats {
   uint64_t dead;       /* dead letters in the queue's own DLQ */
   uint64_t bytes;      /* stored for unsettled items */
   int64_t next_due;    /* when the next waiting item is due; 0: none */
-  int64_t oldest;      /* pushed_at of the oldest fresh item; 0: none */
+  int64_t oldest;      /* since when the item that has been ready longest is
+                          ready: its push, its due time, or the end of the
+                          lease it was under; 0: none is ready */
   int paused;
   /* since the queue was made; pushed = ready + leased + waiting + done
      + died + expired + removed at every commit */
@@ -478,10 +480,25 @@ static inline respool_bytes respool_text(const char *text) {
   return b;
 }
 
+/* Where and when an item was first pushed. It stays through retries,
+   dead-lettering, replay, export and import, and repair. */
+typedef struct respool_origin {
+  respool_bytes queue; /* at most 255 bytes. Empty: the item was first pushed
+                          here, and its own queue, id and pushed_at are the
+                          origin */
+  uint64_t id;
+  int64_t pushed_at;
+} respool_origin;
+
 typedef struct respool_payload {
   respool_bytes body;
   respool_bytes headers; /* opaque metadata, given back with the item */
   respool_bytes key;     /* 1..255 bytes, or empty; see respool_push */
+  respool_bytes codec;   /* names the encoding of the body, at most 255 bytes,
+                            so that a reader can tell; empty: CBOR. The
+                            library itself never decodes a body */
+  respool_origin origin; /* of an item pushed again from elsewhere; an empty
+                            queue: it is new */
 } respool_payload;
 
 enum respool_conflict {
@@ -716,6 +733,8 @@ typedef struct respool_item {
   respool_bytes memo;      /* of the outcome that gave one last */
   int priority;
   int state;               /* enum respool_state */
+  respool_bytes codec;     /* of the body; empty: CBOR */
+  respool_origin origin;   /* an empty queue: this item's own */
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */
@@ -930,10 +949,12 @@ typedef struct respool_dead_letter {
   uint64_t failures;       /* all that happened */
   const respool_failure *history; /* the first and the last of them */
   size_t history_length;
-  int damaged; /* 1: the dead letter, or what it holds,
-      cannot be read. `body` is
-                  the bytes there are, the dead letter cannot be moved. Of a
-                  dead letter's item known only without `no_body` */
+  int damaged; /* 1: the dead letter, or the item in it, cannot be read.
+                  `body` is the bytes there are; the dead letter cannot be
+                  moved. Damage of the item is known only without `no_body` */
+  respool_bytes codec;     /* of the body; empty: CBOR */
+  respool_origin origin;   /* without `no_body`; an empty queue: `queue`, `id`
+                              and `pushed_at` */
 } respool_dead_letter;
 
 RESPOOL_API size_t respool_dead_letters_length(const respool_dead_letters *l);
@@ -947,7 +968,8 @@ typedef struct respool_list_options {
   uint64_t upto;      /* numbers up to it; 0: all. Ascending only */
   uint64_t limit;     /* 0: 100 */
   int descending;     /* 1: newest first */
-  int no_body;        /* 1: leave body, headers, original empty */
+  int no_body;        /* 1: leave body, headers, original, codec, origin
+                         empty */
   respool_bytes group; /* only this group, "" too; data NULL: all */
 } respool_list_options;
 

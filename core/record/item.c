@@ -6,7 +6,11 @@
 
 #include <string.h>
 
-#define HEADS_MAX 64 /* the heads of the longest form together */
+#define HEADS_MAX 96 /* the heads of the longest form together */
+
+static bool is_marked(const item *i) {
+  return i->codec.size || i->origin.queue.size;
+}
 
 static bool is_plain(const item *i) {
   return !i->headers.size && !i->original.size && !i->replays &&
@@ -15,7 +19,7 @@ static bool is_plain(const item *i) {
 
 size_t item_bound(const item *i) {
   return i->body.size + i->headers.size + i->original.size + i->key.size +
-         HEADS_MAX;
+         i->codec.size + i->origin.queue.size + HEADS_MAX;
 }
 
 static void pack_optional(packer *p, respool_bytes b) {
@@ -25,17 +29,31 @@ static void pack_optional(packer *p, respool_bytes b) {
     pack_null(p);
 }
 
-void item_pack(packer *p, const item *i) {
-  if (is_plain(i)) {
-    pack_bytes(p, i->body.data, i->body.size);
+static void pack_origin(packer *p, const respool_origin *o) {
+  if (!o->queue.size) {
+    pack_null(p);
     return;
   }
-  pack_array(p, 5);
+  pack_array(p, 3);
+  pack_bytes(p, o->queue.data, o->queue.size);
+  pack_uint(p, o->id);
+  pack_int(p, o->pushed_at);
+}
+
+void item_pack(packer *p, const item *i) {
+  bool plain = is_plain(i), marked = is_marked(i);
+  size_t n = 1u + (plain ? 0u : 4u) + (marked ? 2u : 0u);
+  if (n > 1) pack_array(p, n);
   pack_bytes(p, i->body.data, i->body.size);
-  pack_optional(p, i->headers);
-  pack_uint(p, i->replays);
-  pack_optional(p, i->original);
-  pack_optional(p, i->key);
+  if (!plain) {
+    pack_optional(p, i->headers);
+    pack_uint(p, i->replays);
+    pack_optional(p, i->original);
+    pack_optional(p, i->key);
+  }
+  if (!marked) return;
+  pack_optional(p, i->codec);
+  pack_origin(p, &i->origin);
 }
 
 void item_pack_ref(packer *p, blob_ref r) {
@@ -53,6 +71,16 @@ static respool_bytes unpack_optional(unpacker *u) {
   return unpack_bytes(u);
 }
 
+static respool_origin unpack_origin(unpacker *u) {
+  respool_origin o = {.queue = {NULL, 0}};
+  if (unpack_null(u)) return o;
+  if (unpack_array(u) != 3) u->rc = RESPOOL_CORRUPT;
+  o.queue = unpack_bytes(u);
+  o.id = unpack_uint(u);
+  o.pushed_at = unpack_int(u);
+  return o;
+}
+
 bool item_unpack(unpacker *u, item *i, blob_ref *r) {
   memset(i, 0, sizeof *i);
   memset(r, 0, sizeof *r);
@@ -67,11 +95,17 @@ bool item_unpack(unpacker *u, item *i, blob_ref *r) {
     return u->rc == 0 && r->number > 0;
   }
   i->body = unpack_bytes(u);
-  i->headers = unpack_optional(u);
-  i->replays = unpack_uint(u);
-  i->original = unpack_optional(u);
-  i->key = unpack_optional(u);
-  return u->rc == 0 && n == 5;
+  if (n != 3) {
+    i->headers = unpack_optional(u);
+    i->replays = unpack_uint(u);
+    i->original = unpack_optional(u);
+    i->key = unpack_optional(u);
+  }
+  if (n != 5) {
+    i->codec = unpack_optional(u);
+    i->origin = unpack_origin(u);
+  }
+  return u->rc == 0 && (n == 3 || n == 5 || n == 7);
 }
 
 void item_pack_damaged(packer *p, respool_bytes segment) {

@@ -6,6 +6,10 @@
  *   bytes                                       the body, nothing else
  *   [body, headers, replays, original, key]     all but the body and
  *                                               replays may be null
+ *   [body, codec, origin]                       of a codec other than CBOR, or
+ *   [body, headers, replays, original, key,     first pushed elsewhere: an
+ *    codec, origin]                             origin is null, or
+ *                                               [queue, id, pushed_at]
  *   [blob, size]                                a blob of either above
  *   [bytes]                                     a damaged segment, set aside
  *                                               in a dead letter; no item
@@ -16,8 +20,9 @@
 #include "base/cbor.h"
 
 typedef struct item {
-  respool_bytes body, headers, original, key;
+  respool_bytes body, headers, original, key, codec;
   uint64_t replays;
+  respool_origin origin;
 } item;
 
 /* Where an item lies that is too large for a segment. */

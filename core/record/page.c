@@ -52,7 +52,7 @@ void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
     .id = id, .priority = priority, .body = i->body, .headers = i->headers,
     .original = i->original, .key = i->key, .replays = i->replays,
     .pushed_at = g->pushed_at, .expires_at = g->expires_at,
-    .version = g->version};
+    .version = g->version, .codec = i->codec, .origin = i->origin};
 }
 
 bool page_note_damaged(respool_page *p, uint64_t id) {

@@ -20,6 +20,8 @@ static void payload_free(const respool_payload *it) {
   bytes_free(it->body);
   bytes_free(it->headers);
   bytes_free(it->key);
+  bytes_free(it->codec);
+  bytes_free(it->origin.queue);
 }
 
 static void slot_free(slot *s) {
@@ -74,8 +76,12 @@ static uint64_t part_memory(const part *p) {
          p->builder.blobs.len;
 }
 
+static uint64_t payload_memory(const respool_payload *it) {
+  return payload_weight(it) + it->codec.size + it->origin.queue.size;
+}
+
 static uint64_t slot_memory(const slot *s) {
-  return SLOT_COST + s->name.size + payload_weight(&s->item);
+  return SLOT_COST + s->name.size + payload_memory(&s->item);
 }
 
 /* ---- parts -------------------------------------------------------------- */
@@ -158,7 +164,8 @@ __attribute__((always_inline))
 static inline int pack(load *l, const respool_payload *it,
                        const respool_push_options *o, int64_t now) {
   part *p = part_for(l, it, o, now);
-  item i = {.body = it->body, .headers = it->headers, .key = it->key};
+  item i = {.body = it->body, .headers = it->headers, .key = it->key,
+            .codec = it->codec, .origin = it->origin};
   if (!p) return no_memory();
   uint64_t before = p->builder.bytes.len + p->builder.blobs.len;
   if (!builder_try(&p->builder, &i)) {
@@ -226,6 +233,10 @@ static int copy_payload(const respool_payload *from, respool_payload *to) {
   int rc = copy_bytes(from->body, &to->body);
   if (!rc) rc = copy_bytes(from->headers, &to->headers);
   if (!rc) rc = copy_bytes(from->key, &to->key);
+  if (!rc) rc = copy_bytes(from->codec, &to->codec);
+  if (!rc) rc = copy_bytes(from->origin.queue, &to->origin.queue);
+  to->origin.id = from->origin.id;
+  to->origin.pushed_at = from->origin.pushed_at;
   if (rc) payload_free(to);
   return rc;
 }
@@ -236,9 +247,9 @@ static int fill_slot(load *l, slot *s, const respool_payload *it,
   respool_payload copy;
   int rc = copy_payload(it, &copy);
   if (rc) return rc;
-  uint64_t more = payload_weight(&copy) - payload_weight(&s->item);
-  l->bytes += more; /* which wraps around when it is less */
-  l->memory += more;
+  /* differences wrap around when it is less */
+  l->bytes += payload_weight(&copy) - payload_weight(&s->item);
+  l->memory += payload_memory(&copy) - payload_memory(&s->item);
   payload_free(&s->item);
   s->item = copy;
   s->options = *o;

@@ -6,7 +6,7 @@
 
 #define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
 #define ROOM_POLL 50 /* ms between looks for room */
-#define ITEM_HEAD 256 /* bytes more that an item may take when it is stored */
+#define ITEM_HEAD 1024 /* bytes more that an item may take when it is stored */
 
 static int unique_check(const respool_payload *items, size_t n,
                         const respool_push_options *o) {
@@ -23,6 +23,16 @@ static int unique_check(const respool_payload *items, size_t n,
   return 0;
 }
 
+static int marks_check(const respool_payload *items, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    if (items[i].codec.size > RESPOOL_NAME_MAX)
+      return invalid("codec", "at most 255 bytes");
+    if (items[i].origin.queue.size > RESPOOL_NAME_MAX)
+      return invalid("origin.queue", "at most 255 bytes");
+  }
+  return 0;
+}
+
 int push_check(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o) {
   uint64_t sum = 0;
@@ -35,6 +45,7 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
   if (o->at && o->delay) return invalid("at", "given without delay");
   if (o->ttl < 0 && o->ttl != RESPOOL_KEEP) return invalid("ttl", "0 or more");
   int rc = unique_check(items, n, o);
+  if (!rc) rc = marks_check(items, n);
   if (rc) return rc;
   for (size_t i = 0; i < n; i++) {
     uint64_t size = items[i].body.size + items[i].headers.size;
@@ -66,7 +77,8 @@ int push_build(const respool *s, const respool_payload *items, size_t n,
   expect_items(b, items, n);
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
-               .key = items[i].key};
+               .key = items[i].key, .codec = items[i].codec,
+               .origin = items[i].origin};
     builder_add(b, &it);
   }
   rc = builder_end(b);

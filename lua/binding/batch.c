@@ -64,9 +64,14 @@ static int batch_bytes(lua_State *L) {
   return 1;
 }
 
-/* payload(batch, i): the payload, or nil and why it cannot be decoded. */
+/* payload(batch, i): the payload, or nil and why it cannot be decoded; nil
+   alone where the codec is another than CBOR. */
 static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);
+  if (it->codec.size) {
+    lua_pushnil(L);
+    return 1;
+  }
   if (lcbor_decode(L, it->body.data, it->body.size) == 0)
     return 1;
   lua_pushnil(L);
@@ -152,11 +157,11 @@ typedef struct parcel {
   respool_push_options options;
 } parcel;
 
-#define ROW 11
+#define ROW 12
 
-/* The push on the top: { queue, bytes, headers, key, priority, delay, at, ttl,
-   version, on_conflict, dedup, item = the number of the item of the batch
-   that it belongs to, if any }. */
+/* The push on the top: { queue, bytes, codec, headers, key, priority, delay,
+   at, ttl, version, on_conflict, dedup, item = the number of the item of the
+   batch that it belongs to, if any }. */
 static void read_push(lua_State *L, respool_handover *h, parcel *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
@@ -164,11 +169,12 @@ static void read_push(lua_State *L, respool_handover *h, parcel *p) {
     lua_rawgeti(L, row, i);
   lua_pushnil(L); /* no wait */
   h->queue = lhandle_object(L, row + 1, LQUEUE);
-  p->item.body = lqueue_bytes(L, row + 2);
-  p->item.headers = lqueue_bytes(L, row + 3);
-  p->item.key = lqueue_bytes(L, row + 4);
+  p->item = (respool_payload){ .body = lqueue_bytes(L, row + 2),
+                               .codec = lqueue_bytes(L, row + 3),
+                               .headers = lqueue_bytes(L, row + 4),
+                               .key = lqueue_bytes(L, row + 5) };
   p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, row + 5, &p->options);
+  lqueue_push_options(L, row + 6, &p->options);
   h->items = &p->item;
   h->n = 1;
   h->options = &p->options;

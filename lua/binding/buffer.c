@@ -77,12 +77,13 @@ typedef struct pusher {
   const handle *buffer;
   const respool *store;
   uint64_t version;  /* of the payloads */
-  bool encode;       /* any value, as CBOR; else strings alone */
+  bool encode;       /* any value, as CBOR; else strings alone, */
+  respool_bytes codec; /* of this codec */
   uint64_t failures; /* of the store's flushes, when it was last asked */
 } pusher;
 
 #define LONG_WAY lua_upvalueindex(3)
-#define REPORT lua_upvalueindex(4)
+#define REPORT lua_upvalueindex(4) /* the fifth keeps the codec's name */
 
 /* Calls the function at `f` with all arguments. */
 static int call_instead(lua_State *L, int f) {
@@ -112,7 +113,7 @@ static bool read_payload(lua_State *L, bool encode, respool_bytes *body) {
 static int short_push(lua_State *L) {
   pusher *p = lua_touserdata(L, lua_upvalueindex(1));
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  respool_payload item = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+  respool_payload item = { .codec = p->codec };
   respool_buffer *b = check_open(L, p->buffer);
   o.version = p->version;
   if (!read_payload(L, p->encode, &item.body) ||
@@ -128,8 +129,8 @@ static int short_push(lua_State *L) {
   return 1;
 }
 
-/* pusher(buffer, version, encode, long_way, report): push(queue, payload,
-   options), which calls long_way(queue, payload, options) for what it cannot
+/* pusher(buffer, version, codec, long_way, report): push(queue, payload,
+   options), with the codec as in queue.push, which calls long_way(queue, payload, options) for what it cannot
    do, and report(queue) after flushes that failed. */
 static int buffer_pusher(lua_State *L) {
   const handle *h = luaL_checkudata(L, 1, LBUFFER);
@@ -137,12 +138,16 @@ static int buffer_pusher(lua_State *L) {
   luaL_checktype(L, 4, LUA_TFUNCTION);
   luaL_checktype(L, 5, LUA_TFUNCTION);
   pusher *p = lua_newuserdata(L, sizeof *p);
-  *p = (pusher){ h, s, lua_isnil(L, 2) ? 0 : lrecord_count(L, 2),
-                 lua_toboolean(L, 3), 0 };
+  *p = (pusher){ .buffer = h, .store = s, .encode = lua_isboolean(L, 3) };
+  if (!lua_isnil(L, 2))
+    p->version = lrecord_count(L, 2);
+  if (!p->encode)
+    p->codec = lqueue_bytes(L, 3);
   lua_pushvalue(L, 1); /* keeps the handle */
   lua_pushvalue(L, 4);
   lua_pushvalue(L, 5);
-  lua_pushcclosure(L, short_push, 4);
+  lua_pushvalue(L, 3);
+  lua_pushcclosure(L, short_push, 5);
   return 1;
 }
 
@@ -176,16 +181,17 @@ static int buffer_find(lua_State *L) {
   return 2;
 }
 
-/* fold(buffer, name, version, bytes, headers, priority, delay, at, ttl,
+/* fold(buffer, name, version, bytes, codec, headers, priority, delay, at, ttl,
    version, on_conflict, dedup, wait): true, or BUSY. */
 static int buffer_fold(lua_State *L) {
   respool_buffer *b = buffer(L);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   respool_bytes under = name(L);
   uint64_t version = lrecord_count(L, 3);
-  respool_payload item = { lqueue_bytes(L, 4), lqueue_bytes(L, 5),
-                           { NULL, 0 } };
-  lqueue_push_options(L, 6, &o);
+  respool_payload item = { .body = lqueue_bytes(L, 4),
+                           .codec = lqueue_bytes(L, 5),
+                           .headers = lqueue_bytes(L, 6) };
+  lqueue_push_options(L, 7, &o);
   return lresult(L, respool_buffer_fold(b, under, version, &item, &o));
 }
 

@@ -49,6 +49,12 @@ static const record_field DEAD[] = {
   { "priority", offsetof(respool_dead_letter, priority), RECORD_INT },
   RECORD(respool_dead_letter, failures, COUNT),
   RECORD(respool_dead_letter, damaged, FLAG),
+  RECORD(respool_dead_letter, codec, BYTES),
+  { "origin_queue", offsetof(respool_dead_letter, origin.queue),
+    RECORD_BYTES },
+  { "origin_id", offsetof(respool_dead_letter, origin.id), RECORD_COUNT },
+  { "origin_pushed_at", offsetof(respool_dead_letter, origin.pushed_at),
+    RECORD_TIME },
   RECORD_END
 };
 
@@ -355,6 +361,7 @@ static void free_moves(lcall *c) {
   for (size_t i = 0; m->payloads && i < m->n; i++) {
     free((void *)(uintptr_t)m->payloads[i].body.data);
     free((void *)(uintptr_t)m->payloads[i].headers.data);
+    free((void *)(uintptr_t)m->payloads[i].codec.data);
   }
   free(m->payloads);
   free(m->moves);
@@ -372,8 +379,8 @@ static respool_bytes own_bytes(lua_State *L, int index) {
   return b;
 }
 
-/* The move on the top: { number, bytes, headers, version }; no bytes, or a
-   number alone: as it is. */
+/* The move on the top: { number, bytes, codec, headers, version }; no bytes,
+   or a number alone: as it is. */
 static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
   int row = lua_gettop(L);
   if (lua_type(L, row) == LUA_TNUMBER) {
@@ -381,13 +388,14 @@ static void read_move(lua_State *L, respool_move *m, respool_payload *p) {
     return;
   }
   luaL_checktype(L, row, LUA_TTABLE);
-  for (int i = 1; i <= 4; i++)
+  for (int i = 1; i <= 5; i++)
     lua_rawgeti(L, row, i);
   m->number = lrecord_count(L, row + 1);
-  m->version = lua_isnil(L, row + 4) ? 0 : lrecord_count(L, row + 4);
+  m->version = lua_isnil(L, row + 5) ? 0 : lrecord_count(L, row + 5);
   m->payload = lua_isnil(L, row + 2) ? NULL : p;
   p->body = own_bytes(L, row + 2);
-  p->headers = own_bytes(L, row + 3);
+  p->codec = own_bytes(L, row + 3);
+  p->headers = own_bytes(L, row + 4);
   lua_settop(L, row);
 }
 

@@ -270,15 +270,29 @@ static int push_items(lua_State *L, respool_queue *q,
   return push_first(L, rc, &r, NULL);
 }
 
+/* Where payloads are encoded here, by the codec at index 3. */
+static packer *encoder(lua_State *L) {
+  return lua_isboolean(L, 3) && lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+}
+
+/* What goes with the body of each payload of a push. */
+static respool_payload around_body(lua_State *L, const packer *p) {
+  respool_payload item = { .headers = lqueue_bytes(L, 4),
+                           .key = lqueue_bytes(L, 5) };
+  if (!p)
+    item.codec = lqueue_bytes(L, 3);
+  return item;
+}
+
 respool_payload lqueue_payload(lua_State *L) {
-  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
-  respool_payload item = { add_body(L, 2, p), lqueue_bytes(L, 4),
-                           lqueue_bytes(L, 5) };
+  packer *p = encoder(L);
+  respool_payload item = around_body(L, p);
+  item.body = add_body(L, 2, p);
   locate(&item, 1, p);
   return item;
 }
 
-/* push(queue, payload, encode, headers, key, priority, delay, at, ttl, version,
+/* push(queue, payload, codec, headers, key, priority, delay, at, ttl, version,
    on_conflict, dedup, wait): the id, and "exists" when the item that holds
    the key has it. */
 static int queue_push(lua_State *L) {
@@ -290,10 +304,9 @@ static int queue_push(lua_State *L) {
 static void add_bodies(lua_State *L, respool_payload *items, size_t n,
                        packer *p) {
   for (size_t i = 0; i < n; i++) {
+    items[i] = around_body(L, p);
     lua_rawgeti(L, 2, (int)i + 1);
     items[i].body = add_body(L, lua_gettop(L), p);
-    items[i].headers = lqueue_bytes(L, 4);
-    items[i].key = lqueue_bytes(L, 5);
     lua_pop(L, 1);
   }
 }
@@ -305,7 +318,7 @@ static int queue_push_many(lua_State *L) {
   lua_settop(L, 13);
   size_t n = lua_rawlen(L, 2);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
-  packer *p = lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+  packer *p = encoder(L);
   add_bodies(L, items, n, p);
   locate(items, n, p);
   return push_items(L, q, items, n);

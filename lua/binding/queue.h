@@ -25,9 +25,10 @@ void lqueue_options(lua_State *L, int index, respool_queue_options *o,
    nil is the default. */
 void lqueue_push_options(lua_State *L, int index, respool_push_options *o);
 
-/* payload, encode, headers, key from index 2 on: with `encode` any value as
-   CBOR, which stands until the next call that makes a Lua object; without, a
-   string. */
+/* payload, codec, headers, key from index 2 on. Where the codec is `true` the
+   payload is any value, encoded as CBOR, which stands until the next call that
+   makes a Lua object; else the payload is a string, the codec its name or
+   nil. */
 respool_payload lqueue_payload(lua_State *L);
 
 /* items, bytes, wait, lease from `index` on; nil is the default. */

@@ -69,6 +69,11 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, original, BYTES),
   RECORD(respool_item, memo, BYTES),
   RECORD(respool_item, state, INT),
+  RECORD(respool_item, codec, BYTES),
+  { "origin_queue", offsetof(respool_item, origin.queue), RECORD_BYTES },
+  { "origin_id", offsetof(respool_item, origin.id), RECORD_COUNT },
+  { "origin_pushed_at", offsetof(respool_item, origin.pushed_at),
+    RECORD_TIME },
   RECORD_END
 };
 

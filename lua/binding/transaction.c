@@ -49,22 +49,52 @@ static int added(lua_State *L, const respool_tx *t, int rc, int index) {
   return 1;
 }
 
-/* push(tx, queue, list, headers, key, priority, delay, at, ttl, version,
-   on_conflict, dedup): pushes the bodies of the list. */
+/* The origin at the top: { queue =, id =, pushed_at = }, or nil; its queue is
+   borrowed from the table. */
+static respool_origin origin_on_top(lua_State *L) {
+  int at = lua_gettop(L);
+  respool_origin o = { .queue = { NULL, 0 } };
+  if (!lua_istable(L, at))
+    return o;
+  lua_getfield(L, at, "queue");
+  lua_getfield(L, at, "id");
+  lua_getfield(L, at, "pushed_at");
+  o.queue = lqueue_bytes(L, at + 1);
+  o.id = lrecord_count(L, at + 2);
+  o.pushed_at = lrecord_span(L, at + 3);
+  lua_settop(L, at);
+  return o;
+}
+
+/* The payload whose bytes are on the top; its origin is number `i` of the list
+   at index 15, if there is one. */
+static respool_payload payload_on_top(lua_State *L, int i) {
+  respool_payload item = { .body = lqueue_bytes(L, lua_gettop(L)),
+                           .codec = lqueue_bytes(L, 4),
+                           .headers = lqueue_bytes(L, 5),
+                           .key = lqueue_bytes(L, 6) };
+  if (!lua_istable(L, 15))
+    return item;
+  lua_rawgeti(L, 15, i);
+  item.origin = origin_on_top(L);
+  lua_pop(L, 1);
+  return item;
+}
+
+/* push(tx, queue, list, codec, headers, key, priority, delay, at, ttl, version,
+   on_conflict, dedup, nil, origins): pushes the bodies of the list. */
 static int tx_push(lua_State *L) {
   respool_tx *t = tx(L);
   respool_queue *q = lhandle_object(L, 2, LQUEUE);
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 13); /* no wait */
+  lua_settop(L, 15);
   size_t n = lua_rawlen(L, 3);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, 6, &o);
+  lqueue_push_options(L, 7, &o);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 3, (int)i + 1); /* the list keeps it */
-    items[i].body = lqueue_bytes(L, lua_gettop(L));
-    items[i].headers = lqueue_bytes(L, 4);
-    items[i].key = lqueue_bytes(L, 5);
+    items[i] = payload_on_top(L, (int)i + 1);
     lua_pop(L, 1);
   }
   return added(L, t, respool_tx_push(t, q, items, n, &o, NULL), 2);

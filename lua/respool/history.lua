@@ -50,13 +50,7 @@ end
 local function present(queue, item)
   item.queue, item.done_at = queue.name, item.visible_at
   item.visible_at, item.state = nil, nil
-  item.header_bytes = item.headers
-  item.headers = codec.headers(item.headers)
-  item.payload = codec.decode(queue.codec, item.bytes)
-  if item.original then
-    item.original = codec.decode(queue.codec, item.original)
-  end
-  return item
+  return codec.present(queue.codec, item)
 end
 
 -- A page of items done from `o.from` on and before `o.to`, behind `o.after`.
@@ -146,17 +140,19 @@ local function transformed(run, item)
   return payload
 end
 
--- The bytes to push, and their version: as they are stored, if they may be.
+-- The bytes to push, their version and the name of their codec: as they are
+-- stored, if they may be.
 local function body(run, item)
   local target, payload = run.target, item.payload
   if run.o.transform then
     payload = transformed(run, item)
   elseif target.codec.name == run.queue.codec.name then
     if target.check then target.check(payload) end
-    return item.bytes, item.version
+    return item.bytes, item.version, item.codec
   end
   push.check(target, payload)
-  return codec.encode(target.codec, payload), target.version
+  return codec.encode(target.codec, payload), target.version,
+    codec.mark(target.codec)
 end
 
 local function is_wanted(run, item)
@@ -178,10 +174,11 @@ local function plan_item(run, planned, item)
     planned.skipped = planned.skipped + 1
     return
   end
-  local made, bytes, version = compat.pcall(body, run, item)
+  local made, bytes, version, mark = compat.pcall(body, run, item)
   if not made then return fail(planned, item, bytes) end
-  table.insert(planned.copies,
-               { item = item, bytes = bytes, version = version })
+  table.insert(planned.copies, {
+    item = item, bytes = bytes, version = version, codec = mark,
+  })
 end
 
 -- What is to be done with a page, at most so many pushes.
@@ -199,7 +196,7 @@ end
 
 local function add_copy(run, tx, c)
   local o = { headers = c.item.header_bytes, priority = c.item.priority }
-  return tx:push(run.target.handle, { c.bytes },
+  return tx:push(run.target.handle, { c.bytes }, c.codec,
                  push.spread({ version = c.version }, o))
 end
 

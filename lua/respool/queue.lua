@@ -103,18 +103,18 @@ function Queue:push(payload, given)
   local o = push.read(given, 2)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.buffer then return buffer.push(self, payload, o) end
-  local value, native = push.body(self, payload)
-  local id, more, code = push.send(self, "push", value, native, o)
+  local value, by = push.body(self, payload)
+  local id, more, code = push.send(self, "push", value, by, o)
   hooks.tell_failures(self.store)
   return id, more, code
 end
 
 local function bodies(queue, list)
-  local values, native = {}, nil
+  local values, by = {}, nil
   for i = 1, #list do
-    values[i], native = push.body(queue, list[i])
+    values[i], by = push.body(queue, list[i])
   end
-  return values, native
+  return values, by
 end
 
 -- Pushes all payloads of the list in one commit, or none; their ids follow
@@ -130,8 +130,8 @@ function Queue:push_many(list, given)
   local o = push.read_many(given, 2)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.buffer then return buffer.push_many(self, list, o) end
-  local values, native = bodies(self, list)
-  local first, message, code = push.send(self, "push_many", values, native, o)
+  local values, by = bodies(self, list)
+  local first, message, code = push.send(self, "push_many", values, by, o)
   hooks.tell_failures(self.store)
   if not first then return nil, message, code end
   return first, #values
@@ -176,12 +176,7 @@ local NUMBERS = { ready = 0, leased = 1, waiting = 2 }
 -- and all there is when it cannot be decoded.
 local function present(queue, item)
   item.queue, item.state = queue.name, STATES[item.state]
-  item.headers = codec.headers(item.headers)
-  item.payload = codec.decode(queue.codec, item.bytes)
-  if item.original then
-    item.original = codec.decode(queue.codec, item.original)
-  end
-  return item
+  return codec.present(queue.codec, item)
 end
 
 local function present_all(queue, items, message, code)

@@ -56,7 +56,7 @@ end
 -- A push as push.carried() makes it, with all its bodies.
 local function add_row(tx, bodies, row)
   return add(tx, { n = #bodies }, tx.handle:push(
-    row[1], bodies, compat.unpack(row, 3, 11)))
+    row[1], bodies, compat.unpack(row, 3, 12)))
 end
 
 -- Pushes in the commit, past the buffer if the queue has one.

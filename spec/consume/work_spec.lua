@@ -330,7 +330,8 @@ describe("queue:work", function()
 
   it("sets aside what cannot be decoded and goes on", function()
     local q = queue()
-    q.store:queue("orders", { codec = "raw" }):push_many { "\255", "\1" }
+    helper.push_bytes(q, "\255")
+    helper.push_bytes(q, "\1")
     local seen = {}
     local counts = q:work(function(n) table.insert(seen, n) end, empty)
     assert.same({ 1 }, seen)

@@ -434,8 +434,9 @@ describe("a codec", function()
 
   it("that cannot decode makes dead letters, bytes untouched", function()
     local store = helper.store()
-    store:queue("orders", { codec = "raw" }):push_many { "\255", "\24\100" }
     local q = store:queue "orders"
+    helper.push_bytes(q, "\255")
+    helper.push_bytes(q, "\24\100")
     local seen = {}
     local batch = q:take { items = 2 }
     for payload in batch:each() do table.insert(seen, payload) end

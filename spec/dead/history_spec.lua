@@ -94,7 +94,7 @@ describe("the history of a queue", function()
   it("holds the large and the unreadable", function()
     local raw = store:queue("orders", { codec = "raw" })
     raw:push(("x"):rep(100000))
-    raw:push "\255"
+    helper.push_bytes(raw, "\255")
     raw:work(function() end, { stop_when_empty = true })
     assert.equal(100000, #raw.history:list()[1].payload)
     local items = q.history:list()

@@ -108,6 +108,11 @@ function M.range(n)
   return list
 end
 
+-- Pushes bytes without the name of a codec, which stand for CBOR.
+function M.push_bytes(queue, bytes)
+  return assert(queue.handle:push(bytes))
+end
+
 -- The payloads of a batch, of the items or dead letters of a list, or of a
 -- queue.
 function M.payloads(of)

@@ -255,6 +255,11 @@ function M.bytes(s)
   return { bytes = s }
 end
 
+-- A payload of the queue `orders` as an item is stored.
+function M.item(s)
+  return { M.bytes(s), M.bytes "raw", M.NULL }
+end
+
 -- A fresh store and its queue `orders`.
 function M.orders()
   local store = helper.store()

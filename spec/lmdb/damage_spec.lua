@@ -246,7 +246,9 @@ describe("a damaged segment", function()
     push_segments { "ab", "c" }
     local size = q:stats().bytes
     for at = 0, size - 1 do
-      q = assert(store:queue("q" .. at, { dead_letter = "orders" }))
+      q = assert(store:queue("q" .. at, {
+        dead_letter = "orders", codec = "raw",
+      }))
       push_segments { "ab", "c" }
     end
     for at = 0, size - 1 do flip("segments", at + 1, at) end

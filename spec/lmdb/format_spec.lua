@@ -9,6 +9,7 @@ local stored = require "spec.helper.stored"
 
 local NULL, bytes, page = stored.NULL, stored.bytes, stored.page
 local store, q
+local unpack = table.unpack or unpack -- luacheck: ignore
 
 before_each(function()
   store, q = stored.orders()
@@ -170,7 +171,8 @@ describe("a segment", function()
     local s = only "segments"
     assert.same({ queue = 1, space = 0, priority = 0, ["first id"] = 1,
                   count = 3 }, s.key)
-    assert.same({ bytes "a", bytes "b", bytes "c" }, s.value["item list"])
+    assert.same({ stored.item "a", stored.item "b", stored.item "c" },
+                s.value["item list"])
   end)
 
   it("tells when it was pushed and when it expires", function()
@@ -195,16 +197,33 @@ describe("a segment", function()
     q:push("a", { headers = { 1 } })
     settle("dead")
     assert(q.dead:replay { transform = function() return "b" end })
-    assert.same({ { bytes "b", bytes "\129\1", 1, bytes "a", NULL } },
-                only "segments".value["item list"])
+    local item = only "segments".value["item list"][1]
+    assert.same({ bytes "b", bytes "\129\1", 1, bytes "a", NULL },
+                { unpack(item, 1, 5) })
   end)
 
   it("has null for headers and original that there are not", function()
     q:push "a"
     settle("dead")
     assert(q.dead:replay())
-    assert.same({ { bytes "a", NULL, 1, NULL, NULL } },
-                only "segments".value["item list"])
+    local item = only "segments".value["item list"][1]
+    assert.same({ bytes "a", NULL, 1, NULL, NULL }, { unpack(item, 1, 5) })
+  end)
+
+  it("holds the codec's name and the origin of an item", function()
+    local pushed_at = ms()
+    q:push "a"
+    store:advance(5)
+    settle("dead")
+    assert(q.dead:replay())
+    local item = only "segments".value["item list"][1]
+    assert.same({ bytes "raw", { bytes "orders", 1, pushed_at } },
+                { item[6], item[7] })
+  end)
+
+  it("holds a body alone where nothing else is known", function()
+    assert(store:queue("orders", { codec = "cbor" }):push "a")
+    assert.same({ bytes "\97a" }, only "segments".value["item list"])
   end)
 
   it("lies in the priority of its priority", function()
@@ -225,12 +244,13 @@ describe("a segment", function()
     local parted = look().segments[2]
     assert.same({ queue = 1, space = 2, priority = 0, ["first id"] = 2,
                   count = 1 }, parted.key)
-    assert.same({ bytes "b" }, parted.value["item list"])
+    assert.same({ stored.item "b" }, parted.value["item list"])
     assert.is_true(stored.is_summed(parted))
   end)
 
   it("is no larger than it may be", function()
     local small, large = {}, {}
+    q = assert(store:queue("orders", { codec = "cbor" }))
     for i = 1, 9000 do small[i] = "x" end
     for i = 1, 300 do large[i] = ("x"):rep(200) end
     q:push_many(small)
@@ -290,7 +310,7 @@ describe("a blob", function()
       whole = whole .. entry.value.bytes.bytes
     end
     assert.same({ { 1, #whole } }, found.segments[1].value["item list"])
-    assert.same(bytes(("x"):rep(40000)), stored.decode(whole))
+    assert.same(stored.item(("x"):rep(40000)), stored.decode(whole))
   end)
 
   it("stays where it is when its item dies, and goes when that does",

@@ -117,7 +117,7 @@ describe("a dead letter", function()
     assert.same({ 2, 2, 0, 0 },
                 { l.attempts, l.deliveries, l.crashes, l["payload version"] })
     assert.equal(2, stored.record("history", l.history).count)
-    assert.same(bytes "a", l.item)
+    assert.same(stored.item "a", l.item)
   end)
 
   it("is summed (C8)", function()

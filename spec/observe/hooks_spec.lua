@@ -127,7 +127,7 @@ describe("on_dead", function()
 
   it("is told of what cannot be decoded", function()
     local store = open()
-    store:queue("orders", { codec = "raw" }):push "\255"
+    helper.push_bytes(store:queue "orders", "\255")
     queue(store):work(function() end, empty)
     assert.equal("undecodable", deaths[1][2])
   end)

@@ -382,8 +382,7 @@ describe("work with merge", function()
 
   it("makes dead letters of what it cannot decode", function()
     items { "a", 1 }
-    local raw = assert(store:queue("sums", { codec = "raw" }))
-    assert(raw:push "\255")
+    helper.push_bytes(q, "\255")
     local counts = work(function() end)
     assert.equal(2, counts.items)
     assert.equal("undecodable", q.dead:oldest().reason)

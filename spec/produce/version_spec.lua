@@ -126,7 +126,7 @@ describe("an older payload", function()
   end)
 
   it("is a dead letter for another reason when it cannot be decoded", function()
-    assert(queue { version = 1, codec = "raw" }:push "\255")
+    helper.push_bytes(queue { version = 1 }, "\255")
     local q = queue { version = 2, upgrade = upgrade }
     assert.same({}, work(q))
     assert.equal("undecodable", q.dead:oldest().reason)

@@ -168,6 +168,8 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
     r->original = i.original;
     r->key = i.key;
     r->replays = i.replays;
+    r->codec = i.codec;
+    r->origin = i.origin;
   }
   *a = p.memory;
   return rc ? rc : t->rc;

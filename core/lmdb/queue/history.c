@@ -109,6 +109,8 @@ static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
   out->original = it.original;
   out->key = it.key;
   out->replays = it.replays;
+  out->codec = it.codec;
+  out->origin = it.origin;
 }
 
 int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,

@@ -111,6 +111,10 @@ int lmdb_queue_pause(txn *t, const char *name, bool paused) {
 
 /* ---- counts ------------------------------------------------------------- */
 
+static void note_ready_since(respool_queue_stats *s, int64_t since) {
+  if (!s->oldest || since < s->oldest) s->oldest = since;
+}
+
 /* Claims that are due count as ready. They are found by their time, so this
    costs what is due, not what waits. */
 static void count_due(txn *t, const queue *q, int priority, int64_t now,
@@ -128,6 +132,7 @@ static void count_due(txn *t, const queue *q, int priority, int64_t now,
       uint64_t *from = c.state == CLAIM_LEASED ? &s->leased : &s->waiting;
       *from -= c.left;
       s->ready += c.left;
+      note_ready_since(s, d.at);
     }
     found = cur_next(&at);
   }
@@ -149,9 +154,8 @@ static void count_priority(txn *t, const queue *q, const priority_state *l,
   count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
   segments_open(&w, t, &here, l->head);
-  if (segments_next(&w) && segment_open(w.value, &g) &&
-      (!s->oldest || g.pushed_at < s->oldest))
-    s->oldest = g.pushed_at;
+  if (segments_next(&w) && segment_open(w.value, &g))
+    note_ready_since(s, g.pushed_at);
   segments_close(&w);
 }
 

@@ -69,13 +69,16 @@ static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
   return rc;
 }
 
-/* The dead letter's item with one more replay, and with another body if it was
-   transformed; the first body stays as the original. */
-static void renew(item *i, const respool_move *m) {
+/* The dead letter's item with its origin and one more replay, and with another
+   body if it was transformed; the first body stays as the original. */
+static void renew(item *i, const dead *l, const respool_move *m) {
   i->replays++;
+  if (!i->origin.queue.size)
+    i->origin = (respool_origin){l->r.queue, l->r.id, l->r.pushed_at};
   if (!m->payload) return;
   if (!i->original.size) i->original = i->body;
   i->body = m->payload->body;
+  i->codec = m->payload->codec;
   if (m->payload->headers.size) i->headers = m->payload->headers;
 }
 
@@ -128,7 +131,7 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
   unpacker_init(&u, l->item.data, l->item.size);
   int bad = 0, rc = item_read(t, &p, &u, &i, &packed);
   if (rc == ITEM_OK) {
-    renew(&i, m);
+    renew(&i, l, m);
     bad = add(t, wall, r, l, &i);
     blob_ref b = blob_of(l->item);
     if (b.number) blob_del(t, b.number);

@@ -30,6 +30,8 @@ local M = {}
 ---@field crashes integer leases that ran out
 ---@field replays integer times it came back from a dlq
 ---@field pushed_at number
+---@field origin respool.origin where and when it was first pushed
+---@field codec string? of the payload; nil: CBOR
 ---@field expires_at number? nil: never
 ---@field version integer of the payload, as pushed
 ---@field key string?
@@ -62,9 +64,17 @@ end
 local queue_of = M.queue_of
 
 local function decoder(queue)
-  if queue.codec.native then return batches.payload end
+  local own = queue.codec
+  local function decode(batch, i)
+    return codec.decode(own, batches.bytes(batch, i),
+                        batches.field(batch, i, fields.codec))
+  end
+  if not own.native then return decode end
+  local quick = batches.payload
   return function(batch, i)
-    return codec.decode(queue.codec, batches.bytes(batch, i))
+    local payload, problem = quick(batch, i)
+    if payload ~= nil or problem then return payload, problem end
+    return decode(batch, i)
   end
 end
 
@@ -97,7 +107,23 @@ end
 function derived.original(item)
   local bytes = batches.field(item[1], item[2], fields.original)
   if not bytes then return nil end
-  return (codec.decode(queue_of(item).codec, bytes))
+  return (codec.decode(queue_of(item).codec, bytes,
+                       batches.field(item[1], item[2], fields.codec)))
+end
+
+function derived.origin(item)
+  local function field(name)
+    return batches.field(item[1], item[2], fields[name])
+  end
+  if not field "origin_queue" then
+    return {
+      queue = item.queue, id = item.id, pushed_at = item.pushed_at,
+    }
+  end
+  return {
+    queue = field "origin_queue", id = field "origin_id",
+    pushed_at = field "origin_pushed_at",
+  }
 end
 
 function derived.memo(item)
@@ -155,7 +181,7 @@ end
 -- Refused now, a push is the failure of the item that makes it, as it would
 -- be when it is refused by the settle.
 local function check_size(store, row)
-  local size = #row[2] + (row[3] and #row[3] or 0)
+  local size = #row[2] + (row[4] and #row[4] or 0)
   if size > store.max_item_bytes then
     compat.misuse(("item:push: %d bytes are over max_item_bytes, %d"):format(
       size, store.max_item_bytes))

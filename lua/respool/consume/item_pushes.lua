@@ -219,7 +219,7 @@ local function add_mark(tx, batch, i)
 end
 
 local function add_push(tx, row)
-  return tx:push(row[1], { row[2] }, compat.unpack(row, 3, 11))
+  return tx:push(row[1], { row[2] }, compat.unpack(row, 3, 12))
 end
 
 -- Adds an item, as it is marked, with its pushes.

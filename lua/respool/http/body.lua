@@ -69,11 +69,12 @@ local function printable(text)
   end))
 end
 
--- The same for each delivery of an item, another for any other item: also
--- for those of other stores.
+-- The same for each delivery of an item, also after a replay or an import into
+-- another store; another for any other item.
 local function identity(item)
-  return ("%s-%d-%.0f"):format(printable(item.queue), item.id,
-                               item.pushed_at * 1000)
+  local origin = item.origin
+  return ("%s-%d-%.0f"):format(printable(origin.queue), origin.id,
+                               origin.pushed_at * 1000)
 end
 
 -- The headers of an item's delivery, by their names in lower case. `names`

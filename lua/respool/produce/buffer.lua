@@ -91,8 +91,8 @@ end
 -- What Queue.push does for a payload without options; `long_way` is
 -- Queue.push, for all else.
 local function short_push(queue, long_way)
-  return queue.buffer:pusher(queue.version, queue.codec.native, long_way,
-                             M.report)
+  return queue.buffer:pusher(
+    queue.version, queue.codec.native or queue.codec.name, long_way, M.report)
 end
 
 -- Gives the queue its buffer, if the options ask for one.
@@ -164,9 +164,9 @@ local function push_one(queue, payload, o)
     compat.misuse("queue:push: in a buffered queue a 'key' needs "
                   .. "'on_conflict' \"ignore\" or \"replace\"")
   end
-  local value, native = push.body(queue, payload)
+  local value, by = push.body(queue, payload)
   return put(queue, o, function(wait)
-    return queue.buffer:push(value, native, push.spread(queue, o, wait))
+    return queue.buffer:push(value, by, push.spread(queue, o, wait))
   end)
 end
 

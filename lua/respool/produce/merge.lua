@@ -78,7 +78,8 @@ end
 -- Producers.
 
 local function decode(queue, bytes)
-  local payload, problem = codec.decode(queue.codec, bytes)
+  local own = queue.codec
+  local payload, problem = codec.decode(own, bytes, codec.mark(own))
   if payload == nil then compat.misuse("merge: " .. problem) end
   return payload
 end
@@ -102,8 +103,8 @@ function M.fold(queue, name, payload, o, wait)
     end
     local ok, message
     ok, message, code = buffer:fold(
-      name, version, codec.encode(queue.codec, both), o.headers,
-      push.spread_options(queue, o, wait))
+      name, version, codec.encode(queue.codec, both), codec.mark(queue.codec),
+      o.headers, push.spread_options(queue, o, wait))
     if code ~= "BUSY" then return ok, message, code end
   end
 end

@@ -101,16 +101,17 @@ function M.check(queue, payload)
   if queue.check then queue.check(payload) end
 end
 
--- What the core stores for a payload: the value itself where it does the
--- encoding, else bytes. Raises what check() raises.
+-- A payload as the core takes it: the value itself and true where the core
+-- encodes it, else bytes and the name of the codec. Raises what check()
+-- raises.
 ---@param queue respool.queue
 ---@param payload any
----@return any value, boolean? native
+---@return any value, true|string codec
 function M.body(queue, payload)
   M.check(queue, payload)
   local c = queue.codec
   if c.native then return payload, true end
-  return codec.encode(c, payload)
+  return codec.encode(c, payload), c.name
 end
 
 -- The options behind headers and key as the core takes them.
@@ -170,13 +171,13 @@ end
 ---@param queue respool.queue
 ---@param verb "push"|"push_many"
 ---@param value any
----@param native boolean?
+---@param by true|string the codec, as body() returns it
 ---@param o table as read() returns them
 ---@return integer?, string?, string?
-function M.send(queue, verb, value, native, o)
+function M.send(queue, verb, value, by, o)
   local handle = queue.handle
   local first, more, code = M.insist(queue, o, function(wait)
-    return handle[verb](handle, value, native, M.spread(queue, o, wait))
+    return handle[verb](handle, value, by, M.spread(queue, o, wait))
   end)
   hooks.tell_dead(queue.store, code)
   return first, more, code
@@ -199,9 +200,9 @@ function M.carried(store, queue, payload, o)
     compat.misuse(("queue '%s' is of another store"):format(queue.name))
   end
   refuse_wait(o)
-  local value, native = M.body(queue, payload)
-  if native then value = core.cbor.encode(value) end
-  return { queue.handle, value, M.spread(queue, o) }
+  local value, by = M.body(queue, payload)
+  if by == true then value, by = core.cbor.encode(value), nil end
+  return { queue.handle, value, by, M.spread(queue, o) }
 end
 
 local function any(value)

@@ -6,6 +6,7 @@
 -- dead letter, its bytes as they were, for a program that can.
 
 local core = require "respool.core"
+local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"
 
@@ -15,7 +16,7 @@ local VERSION = batches.fields.version
 local M = {}
 
 -- The reason of such dead letters.
-M.REASON = "version"
+M.REASON = codec.VERSION
 
 -- Options of a queue that make no sense without each other.
 ---@param o table
@@ -54,8 +55,8 @@ function M.reader(queue, read)
       return nil, ("payload version %d is newer than %d"):format(
         from, queue.version), M.REASON
     end
-    local payload, problem = read(batch, i)
-    if payload == nil then return nil, problem end
+    local payload, problem, reason = read(batch, i)
+    if payload == nil then return nil, problem, reason end
     payload, problem = upgrade(queue, payload, from)
     return payload, problem, M.REASON
   end

@@ -59,7 +59,17 @@ local function check_size(run, bytes)
   return bytes
 end
 
--- The payload's new bytes, or nil when they stay as they are.
+-- The name that is stored with new bytes. Where both codecs are "raw" these
+-- stand for what the stored ones did.
+local function new_mark(run, dead_letter)
+  if run.codec == codec.raw and run.dead.codec == codec.raw then
+    return dead_letter.codec
+  end
+  return codec.mark(run.codec)
+end
+
+-- The payload's new bytes and the name of their codec, or nil when they stay
+-- as they are.
 local function new_bytes(run, dead_letter)
   local o, payload = run.o, dead_letter.payload
   check_target(run, dead_letter)
@@ -71,7 +81,9 @@ local function new_bytes(run, dead_letter)
   if not o.transform and run.codec.name == run.dead.codec.name then
     return nil
   end
-  return check_size(run, codec.encode(run.codec, payload))
+  if payload == nil then error("its payload cannot be decoded", 0) end
+  return check_size(run, codec.encode(run.codec, payload)),
+    new_mark(run, dead_letter)
 end
 
 -- Looks at one dead letter: skipped, failed, or to be moved.
@@ -85,11 +97,11 @@ local function plan_dead_letter(run, page, dead_letter)
   if dead_letter.damaged then return M.fail(page, dead_letter,
     "it is damaged") end
   if not ok then return M.fail(page, dead_letter, wanted) end
-  local made, bytes = compat.pcall(new_bytes, run, dead_letter)
+  local made, bytes, mark = compat.pcall(new_bytes, run, dead_letter)
   if not made then return M.fail(page, dead_letter, bytes) end
   table.insert(page.dead_letters, dead_letter)
   table.insert(page.moves, {
-    dead_letter.number, bytes, bytes and dead_letter.header_bytes,
+    dead_letter.number, bytes, mark, bytes and dead_letter.header_bytes,
     run.o.version or dead_letter.version,
   })
 end

@@ -2,6 +2,11 @@
 --
 -- Codecs: how a payload becomes the bytes that are stored, and back. "cbor"
 -- is done by the core without a string in between; `native` says so.
+--
+-- The name of the codec is stored with each payload, none for "cbor", and the
+-- payload is read by that, whatever the codec of the queue handle. A codec of
+-- the user's is known to handles with a codec of that name only. A handle with
+-- the codec "raw" reads every payload as the bytes that are stored.
 
 local core = require "respool.core"
 local compat = require "respool.support.compat"
@@ -34,14 +39,20 @@ end
 
 local NAMED = { cbor = CBOR, raw = RAW }
 
-local EXPECTED = '"cbor", "raw" or { name =, encode =, decode = }'
+local EXPECTED = '"cbor", "raw" or { name =, encode =, decode = } with '
+  .. "another name"
+
+local function is_name(value)
+  return type(value) == "string" and #value >= 1 and #value <= 255
+    and not NAMED[value]
+end
 
 -- The kind of a codec option.
 ---@param value any
 ---@return respool.codec?, string?
 function M.kind(value)
   if type(value) == "string" then return NAMED[value], EXPECTED end
-  if type(value) ~= "table" or type(value.name) ~= "string"
+  if type(value) ~= "table" or not is_name(value.name)
      or type(value.encode) ~= "function"
      or type(value.decode) ~= "function" then
     return nil, EXPECTED
@@ -50,6 +61,26 @@ function M.kind(value)
 end
 
 M.default, M.raw = CBOR, RAW
+
+-- The name that is stored with a payload; nil for CBOR.
+---@param codec respool.codec
+---@return string?
+function M.mark(codec)
+  return not codec.native and codec.name or nil
+end
+
+-- The codec by which a handle with the codec `own` reads a payload with this
+-- mark; nil when it knows none of that name.
+---@param own respool.codec
+---@param mark string?
+---@return respool.codec?
+function M.reading(own, mark)
+  if own == RAW or mark == own.name then return own end
+  return NAMED[mark or "cbor"]
+end
+
+-- The reason of a dead letter whose codec or payload version is not known.
+M.VERSION = "version"
 
 -- The bytes of a payload. Raises when it has none.
 ---@param codec respool.codec
@@ -64,11 +95,18 @@ function M.encode(codec, payload)
   return bytes
 end
 
--- The payload of bytes, or nil and why there is none.
----@param codec respool.codec
+-- The payload of bytes with this mark, as a handle with the codec `own` reads
+-- it; or nil, why there is none, and perhaps the reason of its dead letter.
+---@param own respool.codec
 ---@param bytes string
----@return any, string?
-function M.decode(codec, bytes)
+---@param mark string?
+---@return any, string?, string?
+function M.decode(own, bytes, mark)
+  local codec = M.reading(own, mark)
+  if not codec then
+    return nil, ("the payload is of codec '%s', which this handle does not "
+      .. "know"):format(mark), M.VERSION
+  end
   local ok, payload, problem = pcall(codec.decode, bytes)
   if not ok then
     return nil, ("codec '%s': %s"):format(codec.name, tostring(payload))
@@ -90,19 +128,43 @@ function M.headers(bytes)
   return headers
 end
 
--- Decodes an item or a dead letter in place. Its headers stay beside as
--- bytes; what is damaged has no payload.
----@param codec respool.codec
----@param record table as the core gives it
+-- Where and when an item was first pushed. It stays through retries,
+-- dead-lettering, replay, export and import.
+---@class respool.origin
+---@field queue string
+---@field id integer
+---@field pushed_at number
+
+-- The origin of a record as the core gives it: its own when none is stored.
+-- Damaged records have none.
+local function origin_of(record)
+  if record.origin_queue then
+    return {
+      queue = record.origin_queue, id = record.origin_id,
+      pushed_at = record.origin_pushed_at,
+    }
+  elseif record.queue and record.pushed_at then
+    return {
+      queue = record.queue, id = record.id, pushed_at = record.pushed_at,
+    }
+  end
+end
+
+-- Decodes an item or a dead letter in place. `header_bytes` keeps the encoded
+-- headers. Damaged records get no payload.
+---@param own respool.codec
+---@param record table as the core gives it, with the name of its queue
 ---@return table record
-function M.present(codec, record)
+function M.present(own, record)
   record.header_bytes = record.headers
   record.headers = M.headers(record.headers)
+  record.origin = origin_of(record)
+  record.origin_queue, record.origin_id, record.origin_pushed_at = nil, nil, nil
   if not record.damaged then
-    record.payload = M.decode(codec, record.bytes)
+    record.payload = M.decode(own, record.bytes, record.codec)
   end
   if record.original then
-    record.original = M.decode(codec, record.original)
+    record.original = M.decode(own, record.original, record.codec)
   end
   return record
 end

@@ -57,8 +57,23 @@ local function failures(history)
   return cbor.array(list)
 end
 
-local function common(record)
-  local out = {}
+-- The origin of a record, where that is not the record itself.
+local function foreign_origin(record)
+  local o = record.origin
+  if o == nil or o.queue == record.queue and o.id == record.id
+     and o.pushed_at == record.pushed_at then
+    return nil
+  end
+  return {
+    queue = o.queue, id = shorten(o.id), pushed_at = shorten(o.pushed_at),
+  }
+end
+
+-- What both forms write; `codec` is that of the archive.
+local function common(record, codec)
+  local out = { origin = foreign_origin(record) }
+  local own = record.codec or "cbor"
+  if own ~= codec then out.codec = own end
   for _, name in ipairs(FIELDS) do out[name] = shorten(record[name]) end
   if record.history and record.history[1] then
     out.history = failures(record.history)
@@ -86,10 +101,10 @@ local PARTS = {
 }
 
 local function to_json(record, codec)
-  local out = common(record)
+  local out = common(record, codec)
   for i, part in ipairs(PARTS) do
     local bytes = record[part[1]]
-    local is_cbor = i == 2 or codec == "cbor"
+    local is_cbor = i == 2 or record.codec == nil
     local value = nil
     if bytes and is_cbor and not record.damaged then value = plain(bytes) end
     if value ~= nil then
@@ -113,8 +128,8 @@ local function from_json(text)
   return record
 end
 
-local function to_cbor(record)
-  local out = common(record)
+local function to_cbor(record, codec)
+  local out = common(record, codec)
   out.body, out.headers = record.bytes, record.header_bytes
   out.original = record.original_bytes
   return cbor.encode(out)
@@ -325,7 +340,8 @@ end
 
 local function is_record(r)
   return type(r.bytes) == "string" and is_named(r) and is_text(r.key)
-    and is_text(r.header_bytes) and (r.died_at == nil or is_number(r.died_at))
+    and is_text(r.header_bytes) and is_text(r.codec)
+    and (r.died_at == nil or is_number(r.died_at))
 end
 
 local function parse(self, text)
@@ -359,6 +375,8 @@ function Reader:next()
     return nil, ("%s cannot be read: %s"):format(what, why), "CORRUPT", true
   end
   if record.version == nil then record.version = self.header.version end
+  if record.codec == nil then record.codec = self.header.codec end
+  if record.codec == "cbor" then record.codec = nil end
   return record
 end
 

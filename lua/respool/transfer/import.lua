@@ -62,8 +62,8 @@ local FORM = {
 local ERRORS = 10
 
 
--- A batch. What is to be pushed: { record, at, bytes, options, known }; `at`
--- is which it is of all that were read.
+-- A batch. What is to be pushed: { record, at, push, known }; `at` is which it
+-- is of all that were read, `push` as record.plan() makes it.
 
 local function fail(r, record, at, message)
   local counts = r.counts
@@ -86,12 +86,11 @@ end
 
 -- The entry of a record that can be pushed, or nil and why it cannot be.
 local function entry_of(r, record, known)
-  local ok, bytes, o = compat.pcall(record_of.plan, r.o.queue, record,
-                                    r.o.on_conflict)
-  if not ok then return nil, outcome.describe(bytes).text end
+  local ok, planned = compat.pcall(record_of.plan, r.o.queue, record,
+                                   r.o.on_conflict)
+  if not ok then return nil, outcome.describe(planned).text end
   return {
-    record = record, at = r.counts.read, bytes = bytes, options = o,
-    known = known,
+    record = record, at = r.counts.read, push = planned, known = known,
   }
 end
 
@@ -128,13 +127,14 @@ local function plan_batch(r, batch)
   return planned
 end
 
-local COLUMNS = 9 -- of options that a step takes of push.spread()
+-- Arguments of a step behind its bodies: codec to dedup, no wait, the origins.
+local COLUMNS, ORIGINS = 10, 12
 
 -- Whether an entry may be pushed by the same step as the one before it.
 local function is_alike(a, b)
   if not a or a.record.key or b.record.key then return false end
   for i = 1, COLUMNS do
-    if a.options[i] ~= b.options[i] then return false end
+    if a.push.args[i] ~= b.push.args[i] then return false end
   end
   return true
 end
@@ -143,13 +143,16 @@ end
 local function add(r, tx, entries)
   local i = 1
   while i <= #entries do
-    local first, bodies = entries[i], {}
+    local first, bodies, origins = entries[i], {}, {}
     repeat
-      bodies[#bodies + 1] = entries[i].bytes
+      bodies[#bodies + 1] = entries[i].push.bytes
+      origins[#bodies] = entries[i].push.origin
       i = i + 1
     until not entries[i] or not is_alike(first, entries[i])
+    local args = first.push.args
+    args[ORIGINS] = origins
     local step, message, code = tx:push(
-      r.o.queue.handle, bodies, compat.unpack(first.options, 1, COLUMNS))
+      r.o.queue.handle, bodies, compat.unpack(args, 1, ORIGINS))
     if not step then return nil, message, code end
     first.step = step
   end

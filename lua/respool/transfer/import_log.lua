@@ -71,7 +71,7 @@ end
 -- nothing is found by its key but by pushing.
 local function load(self, range)
   local id, held, code =
-    self.queue.handle:push("", false, spread(self, range, IGNORE))
+    self.queue.handle:push("", "raw", spread(self, range, IGNORE))
   if not id then return nil, held, code end
   if held ~= "exists" then return "" end
   local items, message
@@ -131,7 +131,7 @@ end
 function Imported:add(tx)
   for range, bytes in pairs(self.changed) do
     local step, message, code = tx:push(
-      self.queue.handle, { bytes }, spread(self, range, REPLACE))
+      self.queue.handle, { bytes }, "raw", spread(self, range, REPLACE))
     if not step then return nil, message, code end
   end
   return true

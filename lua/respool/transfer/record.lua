@@ -19,7 +19,7 @@ local NUMBER = options.whole(0, 2^53)
 local KINDS = {
   { "number", NUMBER }, { "id", NUMBER }, { "version", NUMBER },
   { "queue", options.string }, { "bytes", options.string },
-  { "header_bytes", options.string },
+  { "header_bytes", options.string }, { "codec", options.string },
   { "key", push.form.key }, { "priority", push.form.priority },
   { "pushed_at", options.seconds }, { "died_at", options.seconds },
   { "visible_at", options.seconds }, { "expires_at", options.seconds_or_huge },
@@ -33,6 +33,21 @@ local function check_field(record, name, kind)
   error(("its '%s' is not %s"):format(name, expected), 0)
 end
 
+local ORIGIN = {
+  { "queue", options.name }, { "id", options.id },
+  { "pushed_at", options.seconds },
+}
+
+local function check_origin(origin)
+  if origin == nil then return end
+  if type(origin) ~= "table" then error("its 'origin' is not a table", 0) end
+  for _, field in ipairs(ORIGIN) do
+    if not field[2](origin[field[1]]) then
+      error(("its origin's '%s' is missing or wrong"):format(field[1]), 0)
+    end
+  end
+end
+
 -- Raises why a record cannot be pushed to any queue.
 ---@param record any
 function M.check(record)
@@ -40,6 +55,7 @@ function M.check(record)
     error("it is no record, but a " .. type(record), 0)
   end
   for _, field in ipairs(KINDS) do check_field(record, field[1], field[2]) end
+  check_origin(record.origin)
   local problem = archive.problem(record)
   if problem then error(problem, 0) end
   if record.bytes == nil and record.payload == nil then
@@ -59,16 +75,30 @@ function M.name(record, at)
   return ("record %d"):format(at)
 end
 
+-- Where and when the item was first pushed, if the record says so.
+---@param record table
+---@return respool.origin?
+local function origin(record)
+  local o = record.origin
+  if o == nil then o = record end
+  if o.queue and o.id and o.pushed_at then
+    return { queue = o.queue, id = o.id, pushed_at = o.pushed_at }
+  end
+end
+
+-- The bytes to push and the name of their codec.
 local function body(queue, record)
   if queue.check or record.bytes == nil then
     local payload = record.payload
     if payload == nil then
-      payload = assert(codec.decode(queue.codec, record.bytes))
+      payload = assert(codec.decode(queue.codec, record.bytes, record.codec))
     end
     push.check(queue, payload)
-    if record.bytes == nil then return codec.encode(queue.codec, payload) end
+    if record.bytes == nil then
+      return codec.encode(queue.codec, payload), codec.mark(queue.codec)
+    end
   end
-  return record.bytes
+  return record.bytes, record.codec
 end
 
 local function headers(record)
@@ -96,19 +126,26 @@ local function check_version(queue, version)
   end
 end
 
--- The body that a record is pushed with, and the options behind it as the core
--- takes them. Raises why it cannot be.
+---@class respool.planned_push
+---@field bytes string
+---@field origin respool.origin?
+---@field args table codec, headers and so on, as the core takes them
+
+-- What is to be pushed of a record. Raises why it cannot be.
 ---@param queue respool.queue
 ---@param record table that check() let pass
 ---@param on_conflict integer?
----@return string, table
+---@return respool.planned_push
 function M.plan(queue, record, on_conflict)
   local o = times(queue, record)
   check_version(queue, record.version)
-  local bytes = body(queue, record)
+  local bytes, mark = body(queue, record)
   o.headers, o.key, o.priority = headers(record), record.key, record.priority
   if record.key then o.on_conflict = on_conflict end
-  return bytes, { push.spread({ version = record.version }, o) }
+  return {
+    bytes = bytes, origin = origin(record),
+    args = { mark, push.spread({ version = record.version }, o) },
+  }
 end
 
 return M

@@ -1,0 +1,187 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What stays with an item wherever it goes: its origin, and the name of the
+-- codec that its payload was encoded with.
+
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local store, q, origin
+
+before_each(function()
+  store = helper.store()
+  q = assert(store:queue "orders")
+  assert(q:push "before")
+  origin = { queue = "orders", id = 2, pushed_at = store:now() }
+  assert(q:push "tea")
+  assert(q:remove(1))
+  store:advance(5)
+end)
+
+local it = helper.checked(it)
+
+-- Takes the one item and gives it an outcome; returns its origin.
+local function settle(queue, outcome, ...)
+  local batch = assert(queue:take())
+  local item = batch:item(1)
+  local found = item.origin
+  item[outcome](item, ...)
+  assert(batch:settle())
+  return found
+end
+
+describe("the origin of an item", function()
+  it("is where and when it was pushed", function()
+    assert.same(origin, q:get(2).origin)
+    assert.same(origin, q:peek()[1].origin)
+    assert.same(origin, settle(q, "done"))
+  end)
+
+  it("stays through a retry", function()
+    settle(q, "retry", { delay = 1 })
+    store:advance(1)
+    assert.same(origin, settle(q, "done"))
+  end)
+
+  it("stays with its dead letter, and through replays", function()
+    local other = assert(store:queue "other")
+    settle(q, "dead")
+    assert.same(origin, q.dead:oldest().origin)
+    assert(q.dead:replay { to = other })
+    assert.same(origin, settle(other, "dead"))
+    assert.same(origin, other.dead:oldest().origin)
+    assert(other.dead:replay { to = q, transform = function() return "x" end })
+    assert.same(origin, settle(q, "done"))
+  end)
+
+  it("stays with finished items, whose copies are new ones", function()
+    q = assert(store:queue("orders", { keep_done = 60 }))
+    settle(q, "done")
+    assert.same(origin, q.history:list()[1].origin)
+    assert.equal(1, q.history:replay().pushed)
+    assert.same({ queue = "orders", id = 3, pushed_at = store:now() },
+                q:peek()[1].origin)
+  end)
+
+  it("stays with large items", function()
+    local now = store:now()
+    local id = q:push(("x"):rep(50000))
+    assert(q:remove(2))
+    settle(q, "dead")
+    assert(q.dead:replay())
+    assert.same({ queue = "orders", id = id, pushed_at = now },
+                q:peek()[1].origin)
+  end)
+
+  for _, form in ipairs { "json", "cbor" } do
+    it("goes through " .. form .. " files into another store", function()
+      settle(q, "dead")
+      assert(q.dead:replay())
+      settle(q, "dead")
+      local dir = helper.dir()
+      local writer = respool.file_writer(dir, { store = store, form = form })
+      assert(respool.dump { dlq = q.dead, writer = writer })
+      local there = assert(helper.store():queue "there")
+      assert.equal(1, respool.restore {
+        queue = there, reader = respool.file_reader { dir },
+      }.pushed)
+      assert.same(origin, there:peek()[1].origin)
+    end)
+  end
+
+  it("is what a record without one is of itself", function()
+    local batches = {
+      { { bytes = "\97x", queue = "far", id = 7, pushed_at = 12.5 } },
+    }
+    respool.restore { queue = q, reader = function()
+      return table.remove(batches)
+    end }
+    assert.same({ queue = "far", id = 7, pushed_at = 12.5 },
+                q:get(3).origin)
+  end)
+
+  it("makes the idempotency key of its deliveries", function()
+    local headers = require "respool.http.body".headers
+    local function key()
+      return headers(q:take():item(1), {})["idempotency-key"]
+    end
+    local first = key()
+    store:advance(60)
+    settle(q, "dead")
+    assert(q.dead:replay())
+    assert.equal(first, key())
+  end)
+end)
+
+describe("the codec of a payload", function()
+  local raw, own
+
+  before_each(function()
+    q:purge()
+    raw = assert(store:queue("orders", { codec = "raw" }))
+    own = assert(store:queue("orders", { codec = {
+      name = "own", encode = tostring, decode = function(s) return s .. "!" end,
+    } }))
+  end)
+
+  it("is that of its push, whatever handle takes it", function()
+    raw:push "0"
+    own:push "1"
+    q:push(7)
+    for _, queue in ipairs { own, raw } do
+      local list = {}
+      for i, item in ipairs(queue:peek(3)) do list[i] = item.payload end
+      assert.same(queue == own and { "0", "1!", 7 } or { "0", "1", "\7" }, list)
+    end
+  end)
+
+  it("goes with a push of every kind", function()
+    raw:push_many { "0" }
+    store:transaction(function(tx) tx:push(raw, "0") end)
+    local batch = raw:take()
+    batch:item(1):push(raw, "0")
+    batch:done()
+    assert(batch:settle { push = { { queue = raw, payload = "0" } } })
+    local buffered = assert(store:queue("orders", {
+      codec = "raw", buffer = { items = 9 },
+    }))
+    buffered:push "0"
+    buffered:push("0", { priority = 1 })
+    assert(buffered:flush())
+    local found = helper.payloads(q:take { items = 9 })
+    assert.same({ "0", "0", "0", "0", "0" }, found)
+  end)
+
+  it("that a handle does not know makes a dead letter, reason version",
+     function()
+    own:push "1"
+    assert.is_nil(q:peek()[1].payload)
+    assert.equal("own", q:peek()[1].codec)
+    local counts = q:work(print, { stop_when_empty = true })
+    assert.equal(1, counts.failed)
+    local dead_letter = own.dead:oldest()
+    assert.equal("version", dead_letter.reason)
+    assert.equal("1!", dead_letter.payload)
+    assert.matches("codec 'own'", dead_letter.error)
+  end)
+
+  it("stays through replay and transform", function()
+    raw:push "0"
+    settle(q, "dead")
+    assert(raw.dead:replay { transform = function(s) return s .. "1" end })
+    assert.equal("01", q:peek()[1].payload)
+    settle(q, "dead")
+    assert(q.dead:replay())
+    assert.equal("01", q:peek()[1].payload)
+  end)
+
+  it("is stored under a name that is no other's", function()
+    for _, name in ipairs { "cbor", "raw", "" } do
+      assert.error_matches(function()
+        store:queue("orders", { codec = {
+          name = name, encode = tostring, decode = tostring,
+        } })
+      end, "another name")
+    end
+  end)
+end)
