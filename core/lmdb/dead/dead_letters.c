@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DLQs and dead letters: burying, listing, counting, removing. A DLQ is made by
- * its first dead letter. Its record carries the next number and the count, and
- * like a queue's is stored once a transaction.
+ * DLQs and dead letters: adding, listing, counting, removing. A DLQ is made by
+ * its first dead letter. Its record holds the next number and the count, and
+ * like a queue's it is stored once a transaction.
  */
 #include "lmdb/dead/dead_letters.h"
 
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEAD_SIZE 512 /* mostly, without its item and history */
+#define DEAD_SIZE 512 /* of most, without item and failures */
 
 /* ---- DLQs -------------------------------------------------------------- */
 
@@ -70,7 +70,7 @@ void dlqs_free(txn *t) {
   }
 }
 
-/* ---- burying ------------------------------------------------------------ */
+/* ---- adding ------------------------------------------------------------- */
 
 static void put_dead(txn *t, dlq *x, const dead *l) {
   key k = dead_key(x->id, x->next_number++);
@@ -145,13 +145,13 @@ static int copy_failures(arena *a, respool_dead_letter *r,
   return 0;
 }
 
-/* What cannot be read as an item is shown as the bytes that it is. */
+/* An item that cannot be read is shown as its bytes. */
 static respool_bytes unreadable(respool_bytes packed) {
   respool_bytes bytes;
   return item_unpack_damaged(packed, &bytes) ? bytes : packed;
 }
 
-/* The body and what goes with it. */
+/* Copies the body, headers, original and key. */
 static int copy_item(txn *t, arena *a, respool_dead_letter *r,
                      respool_bytes packed) {
   respool_page p = {.memory = *a};
@@ -183,7 +183,7 @@ static void damaged_dead(respool_dead_letter *r) {
   r->damaged = 1;
 }
 
-/* Adds a dead letter to a list, everything copied. */
+/* Adds a copy of a dead letter to a list. */
 static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
                       respool_bytes stored, bool no_body) {
   dead l;
@@ -203,7 +203,7 @@ static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
   return rc;
 }
 
-/* Is it of the group asked for? A damaged one is of none. */
+/* Is it in the group asked for? A damaged dead letter is in none. */
 static bool in_group(respool_bytes stored, respool_bytes group) {
   dead l;
   if (!group.data) return true;
@@ -212,7 +212,7 @@ static bool in_group(respool_bytes stored, respool_bytes group) {
 
 /* ---- listing ------------------------------------------------------------ */
 
-/* The dead letters of a DLQ, one after the other. */
+/* Reads the dead letters of a DLQ in order. */
 typedef struct dlq_cursor {
   cur c;
   uint32_t dlq;
@@ -228,8 +228,8 @@ static bool dlq_cursor_move(dlq_cursor *w) {
                  : cur_seek(&w->c, key_bytes(&k));
 }
 
-/* In a tree that has come out of order a walk may not end: then it is an
-   error. */
+/* Numbers that do not rise (or fall) come from a damaged tree, in which a walk
+   may never end: that is an error. */
 static bool dlq_cursor_next(dlq_cursor *w) {
   uint32_t of;
   uint64_t before = w->number;

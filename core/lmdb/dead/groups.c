@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Dead letters counted by group and reason: one walk over a DLQ with a hash
- * table (open addressing, linear probing) of what was seen. The names point
- * into the map, which holds still during a read.
+ * table (open addressing, linear probing). The names point into the map,
+ * which does not change during a read.
  */
 #include "lmdb/dead/groups.h"
 
@@ -57,7 +57,7 @@ static int count_dead(table *h, respool_bytes name, respool_bytes reason) {
   return 0;
 }
 
-/* A dead letter that cannot be read counts too, under its own reason. */
+/* Dead letters that cannot be read count too, by the reason "damaged". */
 static int count_dlq(txn *t, const dlq *x, table *h) {
   key start = dead_key(x->id, 0);
   uint32_t of;

@@ -365,6 +365,29 @@ bool cur_prev(cur *c) {
   return move(c, (MDB_val){0, NULL}, MDB_PREV);
 }
 
+static bool look_up(txn *t, enum db db, respool_bytes from,
+                    bool (*move_to)(cur *c, respool_bytes key),
+                    respool_bytes *key, respool_bytes *value) {
+  cur c;
+  cur_open(&c, t, db);
+  bool found = move_to(&c, from);
+  cur_close(&c);
+  if (!found) return false;
+  *key = c.key;
+  *value = c.value;
+  return true;
+}
+
+bool txn_seek(txn *t, enum db db, respool_bytes from, respool_bytes *key,
+              respool_bytes *value) {
+  return look_up(t, db, from, cur_seek, key, value);
+}
+
+bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
+               respool_bytes *value) {
+  return look_up(t, db, from, cur_floor, key, value);
+}
+
 void cur_del(cur *c) {
   if (c->t->rc) return;
   c->t->changes++;

@@ -117,6 +117,13 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
 
+/* The first record at or after a key, and the last at or before it; false
+   when there is none. */
+bool txn_seek(txn *t, enum db db, respool_bytes from, respool_bytes *key,
+              respool_bytes *value);
+bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
+               respool_bytes *value);
+
 /* The number of entries of a database. */
 size_t txn_entries(txn *t, enum db db);
 

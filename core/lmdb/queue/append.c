@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Append: the next ids, the segments, and for what is not due yet one claim
- * over them all. Refuses before it changes anything but what has expired:
- * that makes room, and frees its key, before a push is refused for it.
+ * Append: a push gets the next ids and its segments, and one claim over all
+ * its items if they are not due yet. Expired items end first, which makes room
+ * and frees keys; apart from that a push that is refused changes nothing.
  */
 #include "lmdb/queue/append.h"
 
@@ -80,7 +80,8 @@ static bool end_expired_item(txn *t, queue *q, append_req *r, uint64_t id,
   return ended;
 }
 
-/* What a push with a key that is held comes to: true when it goes on. */
+/* Applies on_conflict to a key in use. Returns true if the push may proceed.
+   */
 static bool resolve_conflict(txn *t, queue *q, append_req *r,
                              const key_owner *h, int64_t now, int *rc) {
   line l;
@@ -99,8 +100,8 @@ static bool resolve_conflict(txn *t, queue *q, append_req *r,
   return true;
 }
 
-/* Is the key held, once an item that has expired is ended? In its window a
-   key is held all the same. */
+/* Is the key in use, once an expired item has ended? Within its window a key
+   stays in use. */
 static bool key_is_taken(txn *t, queue *q, append_req *r, int64_t now,
                          key_owner *h) {
   return key_in_use(t, q, r->key, now, h) &&
@@ -109,7 +110,7 @@ static bool key_is_taken(txn *t, queue *q, append_req *r, int64_t now,
 
 /* ---- overflow ----------------------------------------------------------- */
 
-/* The priority whose next fresh item was pushed first; NULL: none has any. */
+/* The priority with the oldest new item; NULL: there is none. */
 static priority_state *oldest_priority(txn *t, queue *q, uint64_t *id) {
   priority_state *oldest = NULL;
   *id = UINT64_MAX;
@@ -134,7 +135,7 @@ static bool drop_oldest(txn *t, queue *q, int64_t now) {
   return true;
 }
 
-/* The push becomes dead letters: its items are appended and die at once. */
+/* Turns a push into dead letters: its items are appended and die at once. */
 static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   append_req now_due = *r;
   now_due.delay = now_due.at = 0;
@@ -183,7 +184,7 @@ static int append_halves(txn *t, queue *q, append_req *r, int64_t now,
   return rc;
 }
 
-/* What fits is appended, what does not becomes dead letters. */
+/* Items that fit are appended; the others become dead letters. */
 static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now) {
   builder half[2];
   if (has_room(q, r)) return append_items(t, q, r, now);
@@ -197,7 +198,7 @@ static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now) {
   return rc;
 }
 
-/* A push for which the queue has no room, by the queue's policy. */
+/* Applies the queue's overflow policy to a push without room. */
 static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
     return r->apart ? append_one_by_one(t, q, r, now)
@@ -211,8 +212,9 @@ static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
 
 /* ---- append ------------------------------------------------------------- */
 
-/* Ends what has expired until the push has room. As each step frees an item
-   that nobody holds, about as many will do as it has items. */
+/* Ends expired items until the push has room. Each step frees at least one
+   item that is not leased, so about as many steps as the push has items will
+   do. */
 static void make_room(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t left = EXPIRE_MAX + r->builder->n_items, before = t->changes;
   while (left-- > 0 && !has_room(q, r) && expiry_sweep(t, q, now, 1))

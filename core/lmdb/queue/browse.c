@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking at items without taking them. Nothing changes; damaged items are
- * passed over and noted, expired ones passed over.
+ * Looking at items without taking them: peek, get, browse. Nothing changes;
+ * expired items are skipped, damaged ones are skipped and noted.
  */
 #include "lmdb/queue/browse.h"
 
@@ -47,8 +47,8 @@ static void fill(look *k, size_t from, const claim *c) {
   }
 }
 
-/* Items that do not follow each other, or lie outside of their range, come
-   from segments that have come out of order, where a look may not end. */
+/* Items out of order or outside their range come from segments that are out of
+   order; there a look may never end, so it is an error. */
 static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
   const respool_page *p = k->page;
   for (size_t i = from; i < p->n; least = p->items[i++].id + 1)
@@ -56,7 +56,7 @@ static void check_order(look *k, size_t from, uint64_t least, uint64_t most) {
       txn_fail(k->t, RESPOOL_CORRUPT);
 }
 
-/* Notes the items of a segment that is passed over. */
+/* Notes the items of a segment that is skipped. */
 static void note_segment(look *k, const item_reader *c) {
   uint64_t *ids = malloc(SEGMENT_ITEMS * sizeof *ids);
   if (!ids) {
@@ -75,7 +75,7 @@ static void pass(look *k, item_reader *c) {
   if (c->from <= from) txn_fail(k->t, RESPOOL_CORRUPT);
 }
 
-/* Passes over what stopped a catch. */
+/* Skips what stopped the reader. */
 static void pass_over(look *k, item_reader *c, int what) {
   if (what == READ_DAMAGED) note_segment(k, c);
   if (what == READ_BAD_ITEM) {
@@ -133,7 +133,7 @@ static bool look_fresh(look *k, const priority_state *l, uint64_t from) {
   return look_at(k, &here, from, UINT64_MAX, NULL);
 }
 
-/* In strict order, up to what is leased or waits. */
+/* In strict order, up to the first item that is leased or waits. */
 static bool peek_ordered(look *k, const priority_state *l) {
   bool more = true;
   uint64_t from = 0;
@@ -197,11 +197,11 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 
 /* ---- browsing by state -------------------------------------------------- */
 
-/* Phase 0 walks the claims in the order of their keys, phase 1 the fresh
-   items priority by priority; `id` is the next to be looked at. */
+/* First the claims in the order of their keys, then the new items, priority by
+   priority; `id` is the next one. */
 enum { PHASE_CLAIMS, PHASE_FRESH, PHASE_END };
 
-/* A claim that the last page ended in is gone on with. */
+/* Continues in the claim that the last page ended in. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
   line l = {k->q->id, at->space, at->priority};
   if (at->id > 0 && claim_cover(k->t, &l, at->id, p, c)) return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Claims: which ids are out of the line, until when, and why. A claim lies
- * under its place in `claims`, where its range is found by id, and under its
- * time in `due`. Both are written here only, so that they never part:
+ * Claims: which ids are out of the line, until when, and why. A claim is
+ * stored by its place in `claims`, where its range is found by id, and by its
+ * time in `due`. Both are written here only. Invariant:
  *
  *   every claim has exactly one entry in `due`, at its visible_at.
  */
@@ -67,35 +67,27 @@ void claim_del(txn *t, const place *p, const claim *old) {
 bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
   place wanted = {*l, id, 0};
   key k = claim_key(&wanted);
-  cur at;
-  cur_open(&at, t, DB_CLAIMS);
-  bool found = cur_floor(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
-               same_line(&p->line, l) && claim_unpack(at.value, c) &&
-               c->last >= id;
-  cur_close(&at);
-  return found;
+  respool_bytes found, v;
+  return txn_floor(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
+         claim_key_read(found, p) && same_line(&p->line, l) &&
+         claim_unpack(v, c) && c->last >= id;
 }
 
 bool claim_next(txn *t, const queue *q, place from, place *p, claim *c) {
   key k = claim_key(&from);
-  cur at;
-  cur_open(&at, t, DB_CLAIMS);
-  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
-               p->line.queue == q->id && claim_unpack(at.value, c);
-  cur_close(&at);
-  return found;
+  respool_bytes found, v;
+  return txn_seek(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
+         claim_key_read(found, p) && p->line.queue == q->id &&
+         claim_unpack(v, c);
 }
 
 bool claim_first_due(txn *t, const queue *q, int priority, due_key *d) {
   place lowest = {{q->id, 0, priority}, 0, 0};
   key k = due_key_of(&lowest, 0);
-  cur c;
-  cur_open(&c, t, DB_DUE);
-  bool found = cur_seek(&c, key_bytes(&k)) && due_key_read(c.key, d) &&
-               d->claim.line.queue == q->id && d->claim.line.priority
-                   == priority;
-  cur_close(&c);
-  return found;
+  respool_bytes found, none;
+  return txn_seek(t, DB_DUE, key_bytes(&k), &found, &none) &&
+         due_key_read(found, d) && d->claim.line.queue == q->id &&
+         d->claim.line.priority == priority;
 }
 
 /* ---- counts by state ---------------------------------------------------- */
@@ -160,7 +152,7 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c) {
   priority_count(t, q, priority, COUNT_LEASED, COUNT_WAITING, c->left);
 }
 
-/* ---- history ------------------------------------------------------------ */
+/* ---- failures ----------------------------------------------------------- */
 
 respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
                             const why *w) {

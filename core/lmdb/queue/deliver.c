@@ -26,19 +26,19 @@ bool take_is_full(const take_run *run) {
   return run->full || run->t->rc || room_left(run) == 0;
 }
 
-/* Makes room at once for as many as may come, instead of step by step. */
+/* Allocates room for all items that may come, instead of step by step. */
 static void expect_items(take_run *run, uint64_t want, uint64_t there) {
   uint64_t n = want < there ? want : there;
   if (n < EXPECT_MAX) page_reserve(&run->batch->page, n);
 }
 
-/* What a range of ids gave. */
+/* The result of reading a range of ids. */
 typedef struct range_result {
   size_t from;    /* its first item in the batch */
   uint64_t n;
   uint64_t bytes; /* of bodies */
-  uint64_t lost;  /* expired or damaged, dealt with */
-  uint64_t last;  /* id that was passed last; 0: none */
+  uint64_t lost;  /* expired or damaged, now ended */
+  uint64_t last;  /* the last id passed; 0: none */
   bool all;       /* nothing unsettled is left in the range */
 } range_result;
 
@@ -55,7 +55,8 @@ static item_reader reader_of(take_run *run, const line *l, uint64_t from,
   return c;
 }
 
-/* Deals with what stopped a catch; false when there is no room for that. */
+/* Ends the items that stopped the reader; false when there is no room for
+   their dead letters. */
 static bool clear_way(take_run *run, item_reader *c, int what, const claim *of,
                       range_result *got) {
   if (what == READ_EXPIRED) run->rc = expiry_room(run->t, run->q, &c->at);
@@ -67,8 +68,8 @@ static bool clear_way(take_run *run, item_reader *c, int what, const claim *of,
   return true;
 }
 
-/* Catches up to `want` items of a range, dealing with what is in the way.
-   `of` is the claim they were in, if any. */
+/* Reads up to `want` items of a range into the batch, and ends those that
+   expired or are damaged. `of` is the claim they were in, if any. */
 static range_result deliver_range(take_run *run, const line *l, uint64_t from,
                                   uint64_t upto, uint64_t want,
                                   const claim *of) {
@@ -116,7 +117,7 @@ static void note_waits(take_run *run, const range_result *got) {
   }
 }
 
-/* The batch holds what became of the claim. */
+/* Adds a claim with its new lease to the batch. */
 static void add_claim(take_run *run, const place *p, const claim *c,
                       const range_result *got) {
   batch_claim *h = batch_add_claim(run->batch);
@@ -163,7 +164,7 @@ static bool load_claim(take_run *run, const place *p, claim *c) {
   return !run->t->rc;
 }
 
-/* A lease that ran out: nobody said how it went. */
+/* Records a crash: the lease ran out before an outcome was given. */
 static void note_crash(take_run *run, claim *c, int priority) {
   static const why ran_out = {.error = {"the lease ran out", 17}};
   c->failures = failures_with(run->t, &run->batch->page.memory, c->failures,
@@ -191,7 +192,7 @@ static void dead_letter_crashed(take_run *run, const place *p, const claim *old,
   claim_del(run->t, p, old);
 }
 
-/* What of a claim was not handed out goes on as a claim of its own. */
+/* The items of a claim that were not delivered become a new claim. */
 static void put_rest(take_run *run, const place *p, const claim *old,
                      const claim *c, const range_result *got, uint64_t rest) {
   bool crashed = old->state == CLAIM_LEASED;
@@ -202,7 +203,8 @@ static void put_rest(take_run *run, const place *p, const claim *old,
   claim_put(run->t, &q, &r);
 }
 
-/* Nothing of it could be handed out: all lost, or the next is too heavy. */
+/* No item was delivered: all were expired or damaged, or the next one exceeds
+   the byte limit. */
 static void keep_claim(take_run *run, const place *p, const claim *old,
                        claim *c, uint64_t rest) {
   if (rest == 0) {
@@ -214,8 +216,8 @@ static void keep_claim(take_run *run, const place *p, const claim *old,
   claim_move(run->t, p, old, c);
 }
 
-/* Hands out up to `want` items of a claim, which is `old` in the store and
-   not leased any more in `c`. */
+/* Delivers up to `want` items of a claim, which is `old` in the store and no
+   longer leased in `c`. */
 static void deliver_claim(take_run *run, const place *p, const claim *old,
                           claim *c, uint64_t upto, uint64_t want) {
   int priority = p->line.priority;

@@ -68,7 +68,7 @@ void expire_page(txn *t, queue *q, const line *l, const respool_page *p,
   q->counters.expired += p->n;
 }
 
-/* All of the segment that is in the range, which has expired. */
+/* Ends the items of the range in a segment that has expired. */
 static size_t end_expired_segment(txn *t, queue *q, item_reader *c,
                                   const claim *from) {
   respool_page p;
@@ -88,7 +88,7 @@ static size_t end_expired_segment(txn *t, queue *q, item_reader *c,
   return n;
 }
 
-/* The bytes of a segment as they are, in one dead letter for its items. */
+/* Keeps the bytes of a damaged segment in one dead letter for its items. */
 static void dead_letter_segment(txn *t, queue *q, const item_reader *c,
                                 const uint64_t *ids, size_t n,
                                 const claim *from) {
@@ -125,7 +125,7 @@ static size_t end_damaged_segment(txn *t, queue *q, item_reader *c,
   return n;
 }
 
-/* The last item of the page, whose bytes could not be read. */
+/* Ends the last item of the page, whose bytes could not be read. */
 static size_t end_damaged_item(txn *t, queue *q, item_reader *c,
                                const claim *from) {
   death d = death_of(from, "undecodable", c->now);

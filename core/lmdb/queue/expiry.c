@@ -13,8 +13,8 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
 
-/* Ends one item of a page by itself, with what its claim knows of it: true.
-   One that is leased stays, and `*held` is when its lease ends. */
+/* Ends one item of a page, with the counts and failures of its claim. False
+   when it is leased: then `*held` is when its lease ends. */
 static bool expire_item(txn *t, queue *q, const line *l,
                         const respool_page *p, size_t i, int64_t now,
                         int64_t *held) {
@@ -38,8 +38,8 @@ static bool expire_item(txn *t, queue *q, const line *l,
   return ends;
 }
 
-/* Ends what is not leased of a segment that has expired. Returns when the
-   first lease on the rest ends, or 0 when there is none. */
+/* Ends the items of an expired segment that are not leased. Returns when the
+   first lease on the others ends, or 0 when there are none. */
 static int64_t expire_segment(txn *t, queue *q, const place *at,
                               int64_t now) {
   int64_t first = 0, held;
@@ -59,7 +59,7 @@ static int64_t expire_segment(txn *t, queue *q, const place *at,
   return first;
 }
 
-/* Has the segment that holds the item expired? Read only, not verified. */
+/* Has the segment that holds the item expired? Does not verify it. */
 static bool has_expired(txn *t, const line *l, uint64_t id, int64_t now) {
   segment_cursor w;
   segments_open(&w, t, l, id);
@@ -88,14 +88,10 @@ static bool first_entry(txn *t, const queue *q, place *at,
                         int64_t *expires_at) {
   place zero = {{q->id, 0, 0}, 0, 0};
   key start = expiry_key(&zero, 0);
-  cur c;
-  if (!txn_entries(t, DB_EXPIRIES)) return false;
-  cur_open(&c, t, DB_EXPIRIES);
-  bool found = cur_seek(&c, key_bytes(&start)) &&
-               expiry_key_read(c.key, at, expires_at) &&
-               at->line.queue == q->id;
-  cur_close(&c);
-  return found;
+  respool_bytes found, none;
+  return txn_entries(t, DB_EXPIRIES) &&
+         txn_seek(t, DB_EXPIRIES, key_bytes(&start), &found, &none) &&
+         expiry_key_read(found, at, expires_at) && at->line.queue == q->id;
 }
 
 bool first_expiry(txn *t, const queue *q, int64_t *at) {

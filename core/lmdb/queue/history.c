@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * History: finished items that a queue keeps for a while, by the time they
- * were done. Nothing here touches what is not finished.
+ * History: finished items that a queue keeps for a while, ordered by the time
+ * they were done.
  */
 #include "lmdb/queue/history.h"
 

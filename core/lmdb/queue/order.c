@@ -1,27 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strict order: nothing of a priority is handed out while an earlier item of it
- * is leased or waiting. So a take looks for the priority's earliest item, among
- * the claims of all spaces and the fresh ones, and hands out from there up to
- * where the next source begins.
+ * Strict order: no item of a priority is delivered while an earlier one is
+ * leased or waits. So a take looks for the priority's earliest item, among the
+ * claims of all spaces and the new items, and delivers from there up to where
+ * the next source begins.
  */
 #include "lmdb/queue/order.h"
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/record/segments.h"
 
-/* The first claim of a line that ends at `from` or behind. */
-static bool claim_from(txn *t, const line *l, uint64_t from, place *p,
-                       claim *c) {
-  place start = {*l, from, 0};
-  key k = claim_key(&start);
-  cur at;
-  if (claim_cover(t, l, from, p, c)) return true;
-  cur_open(&at, t, DB_CLAIMS);
-  bool found = cur_seek(&at, key_bytes(&k)) && claim_key_read(at.key, p) &&
-               same_line(&p->line, l) && claim_unpack(at.value, c);
-  cur_close(&at);
-  return found;
+/* The first claim of a line that ends at or behind `from`. */
+static bool claim_from(txn *t, const queue *q, const line *l, uint64_t from,
+                       place *p, claim *c) {
+  return claim_cover(t, l, from, p, c) ||
+         (claim_next(t, q, (place){*l, from, 0}, p, c) &&
+          same_line(&p->line, l));
 }
 
 static void add_source(sources *s, const source *new) {
@@ -33,18 +27,19 @@ static void add_source(sources *s, const source *new) {
 }
 
 /* The earliest item of a line's claims from `from` on. */
-static bool claim_source(txn *t, const line *l, uint64_t from, sources *s) {
+static bool claim_source(txn *t, const queue *q, const line *l,
+                         uint64_t from, sources *s) {
   source n = {.fresh = false};
   claim c;
-  if (!claim_from(t, l, from, &n.claim, &c)) return false;
+  if (!claim_from(t, q, l, from, &n.claim, &c)) return false;
   n.id = first_unsettled(t, l, n.claim.first > from ? n.claim.first : from);
   n.last = c.last;
   n.due = c.visible_at;
   n.leased = c.state == CLAIM_LEASED;
   if (n.id > c.last) /* nothing left of it there? */
-    return c.last < UINT64_MAX && claim_source(t, l, c.last + 1, s);
+    return c.last < UINT64_MAX && claim_source(t, q, l, c.last + 1, s);
   add_source(s, &n);
-  if (c.last < s->second && claim_from(t, l, c.last + 1, &n.claim, &c) &&
+  if (c.last < s->second && claim_from(t, q, l, c.last + 1, &n.claim, &c) &&
       n.claim.first < s->second)
     s->second = n.claim.first;
   return true;
@@ -55,7 +50,7 @@ sources find_sources(txn *t, const queue *q, const priority_state *l,
   sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
   for (int space = 0; space < SPACE_COUNT; space++) {
     line here = {q->id, space, l->priority};
-    claim_source(t, &here, from, &s);
+    claim_source(t, q, &here, from, &s);
   }
   if (l->ready) {
     line here = {q->id, SPACE_READY, l->priority};

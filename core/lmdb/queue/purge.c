@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removing items by hand: one by its id, or all that are not leased. What
- * is removed leaves no dead letter; a damaged segment on the way does.
+ * Removing items by hand: one by its id, or all that are not leased. Removed
+ * items leave no dead letter; damaged ones do.
  */
 #include "lmdb/queue/purge.h"
 
@@ -19,7 +19,7 @@ static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
   page_init(&p);
   item_reader c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
   int what = read_items(t, &c);
-  if (what == READ_DAMAGED) /* its bytes are lost, the item leaves */
+  if (what == READ_DAMAGED) /* no item can be read: it leaves */
     segments_settle(t, q, l, &id, 1);
   else
     drop_page(t, q, l, &p, now);
@@ -50,7 +50,7 @@ int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id) {
 
 /* ---- all ---------------------------------------------------------------- */
 
-/* A part of a purge, in one commit. */
+/* The part of a purge that is one commit. */
 typedef struct sweep {
   txn *t;
   queue *q;
@@ -59,8 +59,8 @@ typedef struct sweep {
   uint64_t removed;
 } sweep;
 
-/* Removes items of a range, up to what is left; how many, and where it
-   stopped. */
+/* Removes items of a range, up to what is left; returns their number, and
+   where it stopped. */
 static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
                             uint64_t upto, const claim *of, uint64_t *last) {
   respool_page p;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replay: dead letters become items again, each in the commit in which its
- * dead letter goes. Runs of dead letters that go to the same queue on the
- * same terms are pushed together. An item takes its key up again, by itself.
+ * Replay: dead letters become items again, each in the commit that deletes its
+ * dead letter. Dead letters in a row that go to the same queue with the same
+ * priority and counts are pushed together as a run. An item with a key is
+ * pushed by itself.
  */
 #include "lmdb/queue/replay.h"
 
@@ -26,7 +27,7 @@ typedef struct run {
   arena memory;
   respool_bytes memo;
   respool_bytes key; /* of its one item; or empty */
-  int64_t until;     /* how long the window of the key goes on; 0: none */
+  int64_t until;     /* end of the key's window; 0: none */
 } run;
 
 static int flush_run(txn *t, int64_t wall, run *r) {
@@ -53,7 +54,7 @@ static queue *target(txn *t, const move_req *r, const dead *l, int *rc) {
   return queue_find(t, name, rc);
 }
 
-/* Begins a new run where the dead letter goes another way than the last. */
+/* Begins a new run if the dead letter does not fit the last one. */
 static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
                 const dead *l) {
   uint64_t attempts = m->keep_attempts ? l->r.attempts : 0;
@@ -69,8 +70,8 @@ static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
   return rc;
 }
 
-/* The dead letter's item with its origin and one more replay, and with another
-   body if it was transformed; the first body stays as the original. */
+/* Counts a replay, sets the origin, and puts the transformed body in place of
+   the item's own; the first body stays as the original. */
 static void renew(item *i, const dead *l, const respool_move *m) {
   i->replays++;
   if (!i->origin.queue.size)
@@ -87,8 +88,8 @@ static int damaged(uint64_t number, const char *of) {
               (unsigned long long)number, of);
 }
 
-/* Is a key free, or held by nobody but the item that died? Says how long its
-   window goes on. */
+/* Is a key free, or owned by the item that died? `*until` is the end of its
+   window. */
 static bool is_free(txn *t, const run *r, const dead *l, respool_bytes name,
                     int64_t wall, int64_t *until) {
   key_owner h;
@@ -98,8 +99,8 @@ static bool is_free(txn *t, const run *r, const dead *l, respool_bytes name,
   return h.id == l->r.id && phrase_is(l->r.queue, r->to->name);
 }
 
-/* An item with a key is a run of its own. Somebody else may hold the key by
-   now: the item goes without it then. */
+/* An item with a key is a run of its own. If another item owns the key by now,
+   this one goes without. */
 static int add_with_key(txn *t, int64_t wall, run *r, const dead *l,
                         item *i) {
   int64_t until;
@@ -165,7 +166,8 @@ static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
   return rc;
 }
 
-/* The job counts on all dead letters; those that were gone are taken off. */
+/* The named replay has counted all dead letters; those that were gone are
+   subtracted. */
 static int save_replay(txn *t, const move_req *req) {
   respool_replay replay = *req->replay;
   uint64_t gone = req->n - req->moved;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys that callers chose. A key is held by one item of its queue as long as
- * that is not over, and until its window closes if it has one. Who holds it
- * is asked of the item itself, so a key can never outlive what it names; the
- * records are only found faster, and are forgotten when they say nothing.
+ * Keys that callers chose. A key belongs to one item of its queue until that
+ * is settled, and until its window closes if it has one. Whether the item is
+ * settled is read from its segment, so a key never outlives its item; records
+ * of keys that are free again are deleted when they are met.
  */
 #include "lmdb/queue/unique_key.h"
 
@@ -54,7 +54,7 @@ void key_release(txn *t, const queue *q, const respool_item *i, int64_t now) {
   if (h.id == i->id && h.until <= now) forget(t, q, i->key);
 }
 
-/* The window `k` has closed: its key goes, unless a later push holds it. */
+/* A window has closed: its key is freed, unless a later push owns it. */
 static void close_window(txn *t, const queue *q, respool_bytes name,
                          int64_t until) {
   key_owner h;

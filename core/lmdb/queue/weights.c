@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Weighted priorities: smooth weighted round robin, as nginx does it for
- * upstreams. For each item of the batch every priority that has something earns
- * its weight in credit; the one with most gives the item and pays the sum.
- * Credit is stored with the priority, so shares hold over many small takes too.
+ * upstreams. For each item of the batch every priority that has items earns
+ * its weight in credit; the one with most credit gives the item and pays the
+ * sum of the weights. Credit is stored with the priority, so that shares hold
+ * over many small takes too.
  */
 #include "lmdb/queue/weights.h"
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/state.h"
 
-#define ROUNDS 4096 /* items dealt out one by one; the rest goes alike */
+#define ROUNDS 4096 /* items dealt one by one; more are dealt in proportion */
 
 static int64_t weight_of(const respool_weights *w, int priority) {
   for (size_t i = 0; i < w->n; i++)
@@ -47,7 +48,7 @@ static void deal_one(shares *d) {
   best->items++;
 }
 
-/* How much each priority may give of `items`. */
+/* Computes how many of `items` each priority may give. */
 static void deal_out(shares *d, uint64_t items) {
   uint64_t rounds = items < ROUNDS ? items : ROUNDS;
   for (uint64_t i = 0; i < rounds; i++) deal_one(d);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blobs: packed items too large for a segment, in parts of at most four
- * pages, each with its checksum. A blob belongs to whatever holds its
- * reference: the item moves between segments and dead letters, the blob stays.
+ * pages, each with its checksum. A blob belongs to the record that refers to
+ * it: the item moves between segments and dead letters, the blob stays.
  */
 #include "lmdb/record/blobs.h"
 
@@ -18,14 +18,14 @@ void blob_put(txn *t, uint64_t number, respool_bytes data) {
     key k = blob_key(number, part);
     packer_reset(&p);
     part_pack(&p, (respool_bytes){at, n});
-      txn_put_packed(t, DB_BLOBS, key_bytes(&k), &p);
+    txn_put_packed(t, DB_BLOBS, key_bytes(&k), &p);
     at += n;
     left -= n;
   }
   packer_free(&p);
 }
 
-/* One part to its place; false when it is damaged or does not fit there. */
+/* Copies one part to its place; false when it is damaged or does not fit. */
 static bool copy_part(const cur *c, blob_ref r, uint32_t part, size_t *at,
                       char *into) {
   uint64_t number;
@@ -39,7 +39,7 @@ static bool copy_part(const cur *c, blob_ref r, uint32_t part, size_t *at,
   return true;
 }
 
-/* Parts may each be whole and yet of another blob. */
+/* Each part may be sound and yet belong to another blob. */
 static bool is_packed_item(const void *data, size_t size) {
   item i;
   blob_ref inner;

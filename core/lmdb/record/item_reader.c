@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Items on their way out of segments: a segment is copied into the arena of
- * a page, verified there, and its items are added to the page one by one.
- * Nothing in a page points into the map.
+ * Reading items out of segments: a segment is copied into the arena of a page
+ * and verified there, then its items are added to the page one by one. Nothing
+ * in a page points into the map.
  */
 #include "lmdb/record/item_reader.h"
 
@@ -43,8 +43,8 @@ int item_read(txn *t, respool_page *p, unpacker *u, item *i,
   return r.number ? fetch(t, p, r, i) : ITEM_OK;
 }
 
-/* Adds the next item of a segment to the page. One whose bytes are damaged
-   is added too, with an empty body. */
+/* Adds the next item of a segment to the page; a damaged one with an empty
+   body. */
 static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
   item i;
   respool_bytes packed = {NULL, 0};
@@ -60,7 +60,7 @@ static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
   return rc == ITEM_BAD ? READ_BAD_ITEM : READ_END;
 }
 
-/* Would one more of this size be too much? The first never is. */
+/* Would one more body exceed the byte limit? The first never does. */
 static bool too_heavy(const item_reader *c, size_t size) {
   return c->bytes && c->weight + size > c->bytes && c->page->n > 1;
 }

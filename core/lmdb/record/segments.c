@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segments in the store. A segment exists as long as one of its items is
- * not settled. Which are is told by `remaining`, once that is not all of
- * them; it is the only truth about it. A segment whose items expire has an
+ * Segments in the store. A segment exists as long as one of its items is not
+ * settled. Once the first of them is, its bitmap in `remaining` says which are
+ * left, and is the only record of that. A segment whose items expire has an
  * entry in `expiries`, as long as it exists.
  */
 #include "lmdb/record/segments.h"
@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-/* ---- walking ------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------ */
 
 static void read_unsettled(segment_cursor *w) {
   respool_bytes v;
@@ -22,8 +22,8 @@ static void read_unsettled(segment_cursor *w) {
     bits_fill(&w->unsettled, w->at.count);
 }
 
-/* Reads the key that the cursor stands at, if it is of this line. One that no
-   segment has is the store's damage. */
+/* Reads the key under the cursor, if it is of this line. A key that no segment
+   can have is damage. */
 static bool read_place(segment_cursor *w, place *p) {
   bool sound = segment_key_read(w->c.key, p);
   if (!same_line(&p->line, &w->at.line)) return false;
@@ -31,7 +31,7 @@ static bool read_place(segment_cursor *w, place *p) {
   return sound;
 }
 
-/* Takes over what the cursor stands at. */
+/* Reads the record under the cursor. */
 static bool arrive(segment_cursor *w) {
   place p;
   if (!read_place(w, &p)) return false;
@@ -110,7 +110,7 @@ static uint8_t *put_segment(txn *t, queue *q, const place *p,
   return to;
 }
 
-/* Gives the batch's big items their blobs, in the span that was stored. */
+/* Numbers the blobs of the large items in a segment. */
 static void put_large(txn *t, queue *q, const builder *b,
                       const built_segment *s, uint8_t *stored, size_t *next) {
   while (*next < b->n_large && b->large[*next].ref < s->at + s->size) {
@@ -133,8 +133,8 @@ static void put_blobs(txn *t, const builder *b, const built_segment *s,
   }
 }
 
-/* The value may lie in a page of this transaction that other writes move,
-   so a span with big items is completed in a copy before it is stored. */
+/* A stored value may lie in a page of this transaction that other writes move,
+   so a segment with large items is completed in a copy before it is stored. */
 static void append_large(txn *t, queue *q, const builder *b,
                          const built_segment *s, const place *p, int64_t now,
                          int64_t expires_at, size_t *next) {
@@ -211,7 +211,7 @@ static void put_unsettled(segment_cursor *w) {
   packer_free(&p);
 }
 
-/* Settles those of `ids` that lie in this segment; how many they were. */
+/* Settles the `ids` that lie in this segment; returns their number. */
 static size_t settle_here(segment_cursor *w, queue *q, const uint64_t *ids,
                           size_t n) {
   size_t here = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The invariants, looked at from the records alone; doc/format.md numbers
- * them. Before them the trees, on which every look at a record relies: where
- * one is unsound nothing else is looked at, as whatever is there would be told
- * as lost. Changes nothing. Each finding is one line of text.
+ * Checking the invariants from the records alone; doc/format.md numbers them.
+ * The trees come first, as every look-up relies on them: where one is damaged
+ * nothing else is checked, as records that are there would be reported as
+ * lost. Changes nothing. Each finding is one line of text.
  */
 #include "lmdb/repair/check.h"
 
@@ -22,7 +22,7 @@
 typedef struct audit {
   txn *t;
   packer *out;
-  queue *q;          /* under the glass */
+  queue *q;          /* being checked */
   uint64_t unsettled; /* its items, as counted */
 } audit;
 
@@ -45,13 +45,13 @@ static void found(audit *a, const char *fmt, ...) {
 
 /* ---- the trees under the records ---------------------------------------- */
 
-/* Whether a search for its key ends where the walk met the record. */
+/* Does a search for the record's key find it where the cursor is? */
 static bool is_found(const cur *c, enum db db) {
   respool_bytes v;
   return txn_get(c->t, db, c->key, &v) && v.data == c->value.data;
 }
 
-/* Walks a tree as long as keys rise and each is found by a search: where a page
+/* Reads a tree as long as keys rise and each is found by a search: where a page
    lies in the place of another, pages may lead in a circle. True at the end. */
 static bool walk_tree(audit *a, enum db db, uint64_t *n) {
   respool_bytes before = {"", 0};
@@ -122,8 +122,8 @@ static void check_items(audit *a, const segment_cursor *w) {
   }
 }
 
-/* Every unsettled item below the head, and every parked one, is in exactly
-   one claim; at or above the head in none. */
+/* Every unsettled item below the head, and every one of spaces 1 and 2, is in
+   exactly one claim; items at or above the head are in none. */
 static void check_cover(audit *a, const segment_cursor *w) {
   const priority_state *l = queue_priority(a->q, w->at.line.priority);
   uint64_t head = w->at.line.space == SPACE_READY
@@ -277,7 +277,7 @@ static void check_queues(audit *a) {
   cur_close(&c);
 }
 
-/* ---- what must belong to something -------------------------------------- */
+/* ---- records that belong to others -------------------------------------- */
 
 static void check_due(audit *a) {
   due_key d;

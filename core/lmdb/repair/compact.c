@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compaction: the data file written anew without its free pages, in its place
- * or beside it.
+ * Compaction: writes the data file anew without its free pages, in its place
+ * or to another directory.
  *
- * In its place. Whoever has a store open holds byte 0 of LMDB's lock file,
- * shared, for as long; whoever opens one passes the gate of its directory
- * first. With the gate shut and that byte locked for ourselves nobody has the
- * store open and nobody opens it, so what is copied is all there is. LMDB
- * knows the number of the last commit from its lock file, where it is wrong
- * now; the first to open a store writes the lock file anew, and the next to
- * come is the first.
+ * In its place. A process that has a store open holds a shared lock on byte 0
+ * of LMDB's lock file; one that opens a store first locks its directory. With
+ * the directory and that byte locked by us no process has the store open or
+ * can open it, so the copy is complete. The number of the last commit in the
+ * lock file is then wrong; but the first process to open a store writes the
+ * lock file anew, and the next one to open this store is the first.
  *
- * The lock is of the open file, not of the process (F_OFD_SETLK): closing
+ * The lock belongs to the open file, not to the process (F_OFD_SETLK): closing
  * another descriptor of the file does not lose it.
  */
 #include "lmdb/repair/compact.h"
@@ -31,10 +30,10 @@
 #define NEW_NAME "compact.mdb" /* of the file until it is whole */
 #define FILE_MODE 0640
 
-/* A copy being made in directory `dir`. */
+/* A copy in the making, in directory `dir`. */
 typedef struct copy {
   const char *dir;
-  char *data, *made; /* names: data.mdb, and what is to become it */
+  char *data, *made; /* names: data.mdb, and the new file */
   int fd;
 } copy;
 
@@ -54,7 +53,7 @@ static int copy_open(copy *c, const char *dir) {
   return c->fd < 0 ? compact_fail(c->made, "make", errno) : 0;
 }
 
-/* Who could use the store before can use it after. */
+/* Gives the copy the owner and mode of the old file. */
 static int copy_own(const copy *c, const struct stat *old) {
   struct stat st;
   if (fstat(c->fd, &st)) return compact_fail(c->made, "look at", errno);
@@ -66,8 +65,9 @@ static int copy_own(const copy *c, const struct stat *old) {
   return 0;
 }
 
-/* Ensures: 1. what is published is on disk. 2. The name is on disk when this
-   returns 0. 3. At any moment `data` is the old file or the new one. */
+/* Ensures: 1. The data is on disk before it is published. 2. The name is on
+   disk when this returns 0. 3. At any moment `data` is the old file or the new
+   one. */
 static int copy_publish(const copy *c, uint64_t *size) {
   struct stat st;
   if (fsync(c->fd) || fstat(c->fd, &st)) /* 1 */
@@ -80,7 +80,7 @@ static int copy_publish(const copy *c, uint64_t *size) {
   return 0;
 }
 
-/* Removes what was not published. */
+/* Closes the copy; removes it unless it was published. */
 static void copy_close(copy *c, bool published) {
   if (c->fd >= 0) {
     close(c->fd);
@@ -92,7 +92,7 @@ static void copy_close(copy *c, bool published) {
 
 /* ---- in its place ------------------------------------------------------- */
 
-/* Locks out every process that has the store open. */
+/* Locks the store; LOCKED when another process has it open. */
 static int lock_alone(const char *path, int *out) {
   struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
   char *name = dir_file(path, "lock.mdb");
@@ -152,7 +152,7 @@ static int compact_here(const char *path, respool_compaction *out) {
   return rc;
 }
 
-/* ---- beside it ---------------------------------------------------------- */
+/* ---- to another directory ----------------------------------------------- */
 
 static int fill_from(const copy *c, env *from) {
   txn *t;
@@ -173,7 +173,7 @@ static int data_size(const char *path, uint64_t *size) {
   return rc;
 }
 
-/* With the gate of `to` shut: nobody makes a store there meanwhile. */
+/* With the directory `to` locked, so that no process makes a store there. */
 static int fill_dir(env *from, const char *path, const char *to,
                     respool_compaction *out) {
   respool_compaction done = *out;

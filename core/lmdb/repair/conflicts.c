@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segments that contradict one another in a store of salvaged records (see
- * salvage.h). Their keys bear no checksum, their values do: where two cannot
- * both be right, what is sound stays or goes to a queue of its own, so that a
- * damaged key costs no item.
+ * Segments of a salvaged store (see salvage.h) that contradict one another.
+ * Their values have a checksum, their keys have none: where two cannot both be
+ * right, sound segments stay or move to a queue of their own, so that a damaged
+ * key loses no item.
  */
 #include "lmdb/repair/conflicts.h"
 
@@ -24,12 +24,9 @@ typedef struct conflicts {
 static bool seek(const conflicts *v, place *p) {
   line l = p->line;
   key k = segment_key(p);
-  cur c;
-  cur_open(&c, v->t, DB_SEGMENTS);
-  bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, p) &&
-               same_line(&p->line, &l);
-  cur_close(&c);
-  return found;
+  respool_bytes found, b;
+  return txn_seek(v->t, DB_SEGMENTS, key_bytes(&k), &found, &b) &&
+         segment_key_read(found, p) && same_line(&p->line, &l);
 }
 
 static bool is_there(const conflicts *v, const place *p) {
@@ -38,7 +35,7 @@ static bool is_there(const conflicts *v, const place *p) {
   return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b);
 }
 
-/* What is stored there, if it is sound. Borrowed from the map. */
+/* Reads the segment at a place, borrowed from the map; false: damaged. */
 static bool read_at(const conflicts *v, const place *p, segment *g) {
   key k = segment_key(p);
   respool_bytes b;
@@ -66,7 +63,7 @@ static void copy(const conflicts *v, enum db db, const place *from,
   arena_free(&a);
 }
 
-/* To another queue, with ids of its own; nothing that was settled. */
+/* Moves the unsettled items of a segment to another queue, with new ids. */
 static void move_to_recovered(const conflicts *v, const place *p) {
   queue *q = salvage_queue(v->s);
   segment g;
@@ -85,8 +82,8 @@ static void move_to_recovered(const conflicts *v, const place *p) {
               "there are others", ULL(n), v->q->name, ULL(p->first));
 }
 
-/* A sound segment knows how many its items are; a key may not. False when
-   there is one in its place. */
+/* Corrects the count in a key from the sound segment under it. False when
+   another segment has that key. */
 static bool mend_count(const conflicts *v, place *p, uint64_t count) {
   place to = {p->line, p->first, (uint32_t)count};
   if (to.count == p->count) return true;
@@ -97,7 +94,7 @@ static bool mend_count(const conflicts *v, place *p, uint64_t count) {
   return true;
 }
 
-/* A damaged segment ends where another begins. */
+/* Shortens a damaged segment so that it ends where the next begins. */
 static void cut(const conflicts *v, const place *p, uint64_t end) {
   place to = {p->line, p->first, (uint32_t)(end - p->first)};
   if (!to.count) {
@@ -128,9 +125,9 @@ static void resolve_line(const conflicts *v, const line *l) {
   }
 }
 
-/* ---- parted items ------------------------------------------------------- */
+/* ---- items in segments of one ------------------------------------------- */
 
-/* Is an item the one that a segment of one holds? Taken to be, where it is
+/* Is an item the one that a segment of one holds? True as well where it is
    damaged. */
 static bool same_item(const conflicts *v, const line *l, uint64_t id,
                       segment *one) {
@@ -145,8 +142,9 @@ static bool same_item(const conflicts *v, const line *l, uint64_t id,
   return !sound || salvage_equal(mine, other);
 }
 
-/* An item that was parted from its batch is no longer where it came from, even
-   if the bitmap that says so is lost. True when it stays parted. */
+/* An item that moved to a segment of its own is settled where it came from,
+   even if the bitmap that says so is lost. True when it stays in its own
+   segment. */
 static bool resolve_solo(const conflicts *v, const place *p, int space) {
   line l = {p->line.queue, space, p->line.priority};
   segment g;
@@ -182,7 +180,8 @@ static void resolve_queue(salvage *s, queue *q) {
 
 /* ---- queues ------------------------------------------------------------- */
 
-/* A queue whose record is lost bears its number, and the default policy. */
+/* Names a queue whose record is lost by its number; it gets the default
+   policy. */
 static void name_queue(salvage *s, uint32_t id) {
   static const respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
   char name[RESPOOL_NAME_MAX + 1];
@@ -196,16 +195,16 @@ static void name_queue(salvage *s, uint32_t id) {
   salvage_say(s, "lost: the name and policy of a queue, now \"%s\"", name);
 }
 
-/* The numbers of the queues that have segments, each once. */
+/* The next number of a queue that has segments. */
 static bool next_queue(salvage *s, uint32_t *id) {
   place from = {{*id + 1, 0, 0}, 0, 0}, p;
   key k = segment_key(&from);
-  cur c;
-  cur_open(&c, s->t, DB_SEGMENTS);
-  bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
-  cur_close(&c);
-  if (found) *id = p.line.queue;
-  return found;
+  respool_bytes found, b;
+  if (!txn_seek(s->t, DB_SEGMENTS, key_bytes(&k), &found, &b) ||
+      !segment_key_read(found, &p))
+    return false;
+  *id = p.line.queue;
+  return true;
 }
 
 static void name_queues(salvage *s) {

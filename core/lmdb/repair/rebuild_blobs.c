@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The blobs of a store of salvaged records (see salvage.h). A blob is an item:
- * one to which nothing leads is one whose segment or dead letter was lost.
- * (Or one that was settled, where the free list is lost as well; that was
- * said.)
+ * The blobs of a salvaged store (see salvage.h). A blob holds an item; a blob
+ * that no record refers to belonged to a segment or dead letter that was lost,
+ * so its item goes to the queue for recovered items. (Where the free list is
+ * lost too the item may have been settled; the caller has reported that.)
  */
 #include "lmdb/repair/rebuild_blobs.h"
 
@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 
-/* ---- those that are used ------------------------------------------------ */
+/* ---- blobs in use ------------------------------------------------------- */
 
 static bool is_sound(salvage *s, blob_ref b) {
   if (b.size == 0 || b.size > (uint64_t)1 << 31) return false;
@@ -34,7 +34,7 @@ bool salvage_has_blob(salvage *s, blob_ref b) {
   return id_set_has(&s->used, b.number);
 }
 
-/* ---- what refers to them ------------------------------------------------ */
+/* ---- references --------------------------------------------------------- */
 
 typedef void (*refer_fn)(salvage *s, blob_ref b);
 
@@ -87,20 +87,17 @@ static void find_used(salvage *s, refer_fn refer) {
   each_record(s, DB_HISTORY, refer_history, refer);
 }
 
-/* ---- those that are not ------------------------------------------------- */
+/* ---- blobs without a reference ------------------------------------------ */
 
 /* The first number above `after`; 0: there is none. */
 static uint64_t next_blob(salvage *s, uint64_t after) {
   key start = blob_key(after + 1, 0);
-  uint64_t number = 0;
+  uint64_t number;
   uint32_t part;
-  cur c;
-  cur_open(&c, s->t, DB_BLOBS);
-  if (!cur_seek(&c, key_bytes(&start)) ||
-      !blob_key_read(c.key, &number, &part))
-    number = 0;
-  cur_close(&c);
-  return number;
+  respool_bytes found, v;
+  return txn_seek(s->t, DB_BLOBS, key_bytes(&start), &found, &v) &&
+                 blob_key_read(found, &number, &part)
+             ? number : 0;
 }
 
 static uint64_t size_of(salvage *s, uint64_t number) {
@@ -118,7 +115,7 @@ static uint64_t size_of(salvage *s, uint64_t number) {
   return size;
 }
 
-/* An item whose queue, and when it was pushed, nobody knows. */
+/* Appends an item whose queue and time are not known. */
 static void adopt(salvage *s, blob_ref b) {
   queue *q = salvage_queue(s);
   struct clock now;
@@ -136,8 +133,8 @@ static void adopt(salvage *s, blob_ref b) {
   s->out->nameless++;
 }
 
-/* What cannot be read of those that were looked for everywhere may be the
-   remains of what was settled. */
+/* Reports damaged blobs. Those found by searching the whole file may be the
+   remains of settled items: then they are not counted as lost. */
 static void lose(salvage *s, uint64_t n, bool sure) {
   bool holes = s->hole[DB_SEGMENTS] || s->hole[DB_DEAD_LETTERS] ||
                s->hole[DB_HISTORY];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DLQs of a store of salvaged records (see salvage.h). They come before
- * queues, whose damaged segments become dead letters.
+ * The DLQs of a salvaged store (see salvage.h). They come before the queues,
+ * whose damaged segments become dead letters.
  */
 #include "lmdb/repair/rebuild_dead.h"
 
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ids are not used again: not those of dead letters, if the queue's own
-   number is an old one. */
+/* Ids are never reused: raises the next id of a queue, whose record may be an
+   old one, above that of a dead letter. */
 static void see_id(salvage *s, const dead *l) {
   char name[RESPOOL_NAME_MAX + 1];
   int rc = 0;
@@ -28,7 +28,7 @@ static void see_id(salvage *s, const dead *l) {
   queue_changed(s->t, q);
 }
 
-/* The dead letter whose blob is lost is lost as well. */
+/* Deletes a dead letter whose blob is lost; false then. */
 static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
   dead l;
   blob_ref b = {0, 0};
@@ -73,12 +73,10 @@ void salvage_name_dlqs(salvage *s) {
   uint64_t number;
   for (;;) {
     key start = dead_key(id + 1, 0);
-    cur c;
-    cur_open(&c, s->t, DB_DEAD_LETTERS);
-    bool found = cur_seek(&c, key_bytes(&start)) &&
-                 dead_key_read(c.key, &id, &number);
-    cur_close(&c);
-    if (!found || !salvage_commit(s)) return;
+    respool_bytes found, v;
+    if (!txn_seek(s->t, DB_DEAD_LETTERS, key_bytes(&start), &found, &v) ||
+        !dead_key_read(found, &id, &number) || !salvage_commit(s))
+      return;
     if (salvage_has_owner(s, DLQS, id)) continue;
     char name[RESPOOL_NAME_MAX + 1];
     snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);

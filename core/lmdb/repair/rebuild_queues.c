@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making the invariants hold in a store of salvaged records (see salvage.h),
- * a queue at a time, from its segments, bitmaps and claims alone: what can be
- * derived from them is made anew. Numbers refer to doc/format.md.
+ * Makes the invariants hold in the queues of a salvaged store (see salvage.h),
+ * from their segments, bitmaps and claims alone: all that can be derived from
+ * these is made anew. The numbers I1, I2, ... are those of doc/format.md.
  */
 #include "lmdb/repair/rebuild_queues.h"
 
@@ -22,12 +22,12 @@ typedef struct rebuild {
   txn *t;
   queue *q;
   uint64_t heads[RESPOOL_PRIORITIES];
-  uint64_t told;    /* items that its record knew of */
-  uint64_t unsettled; /* items that there are */
+  uint64_t told;    /* items by its record */
+  uint64_t unsettled; /* items found */
   uint64_t highest; /* id */
 } rebuild;
 
-/* Calls `each` for the segments that have some id of a range; it may delete
+/* Calls `each` for the segments that hold an id of a range; `each` may delete
    them. */
 typedef void (*segment_fn)(rebuild *r, const segment_cursor *w);
 
@@ -57,7 +57,7 @@ static void lose_item(rebuild *r, const line *l, uint64_t id) {
   settle_one(r, l, id);
 }
 
-/* The segment's bytes become a dead letter, as they would when it is taken. */
+/* Turns the segment's bytes into a dead letter, as a take would. */
 static void set_aside(rebuild *r, const segment_cursor *w) {
   item_reader c = {.line = w->at.line,
                    .from = w->at.first,
@@ -99,7 +99,7 @@ static void check_blobs(rebuild *r, const segment_cursor *w,
   }
 }
 
-/* Looks into a segment; what it says is copied, as losing an item moves it. */
+/* Checks a copy of a segment's items, as losing an item moves the segment. */
 static void look_into(rebuild *r, const segment_cursor *w) {
   arena a;
   respool_bytes copy;
@@ -119,12 +119,10 @@ static void look_into(rebuild *r, const segment_cursor *w) {
 static uint64_t next_claim(rebuild *r, place *p) {
   line l = p->line;
   key k = claim_key(p);
-  cur c;
-  cur_open(&c, r->t, DB_CLAIMS);
-  bool found = cur_seek(&c, key_bytes(&k)) && claim_key_read(c.key, p) &&
-               same_line(&p->line, &l);
-  cur_close(&c);
-  return found ? p->first : UINT64_MAX;
+  respool_bytes found, v;
+  return txn_seek(r->t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
+                 claim_key_read(found, p) && same_line(&p->line, &l)
+             ? p->first : UINT64_MAX;
 }
 
 static void forget_bitmap(rebuild *r, const segment_cursor *w) {
@@ -132,9 +130,9 @@ static void forget_bitmap(rebuild *r, const segment_cursor *w) {
   txn_del(r->t, DB_REMAINING, key_bytes(&k));
 }
 
-/* Of a range `told` items should be left. Where bitmaps tell of less, and no
-   segment is missing, one of them is damaged: better something twice than
-   something not at all. */
+/* A range should have `told` unsettled items. Where its bitmaps say fewer, and
+   no segment is missing, a bitmap is damaged, and all are deleted: better to
+   deliver an item twice than never. */
 static void doubt_range(rebuild *r, const line *l, uint64_t first,
                         uint64_t last, uint64_t told) {
   uint64_t n = count_unsettled(r->t, l, first, last);
@@ -152,7 +150,7 @@ static void doubt_claim(rebuild *r, const place *p) {
     doubt_range(r, &p->line, p->first, c.last, c.left);
 }
 
-/* What is ready is in no claim, but counted. */
+/* Ready items are in no claim, but in the count of their priority. */
 static void doubt_priorities(rebuild *r) {
   for (size_t i = 0; i < r->q->n_priorities; i++) {
     const priority_state *l = &r->q->priorities[i];
@@ -183,7 +181,7 @@ static void note_claim(rebuild *r, const line *l, const claim *c) {
   r->unsettled += c->left;
 }
 
-/* A claim ends where the next begins, and holds what is there. */
+/* Corrects a claim: it ends where the next begins, and counts its items. */
 static void mend_claim(rebuild *r, const place *p, uint64_t end) {
   claim c;
   arena a;
@@ -212,18 +210,18 @@ static void mend_claims(rebuild *r, const line *l) {
   }
 }
 
-/* ---- I2: what no claim covers ------------------------------------------- */
+/* ---- I2: items that no claim covers ------------------------------------- */
 
-/* What no claim reaches was settled, if all claims are at hand and there is a
-   reason for it to be here: its bitmap is lost, or it is an older copy. */
+/* Was an item that no claim covers settled? Yes, if all claims were recovered
+   and its segment is explained: its bitmap is lost, or it is an older copy. */
 static bool was_settled(const salvage *s) {
   bool all_claims = !s->hole[DB_CLAIMS] && !s->hole[DB_QUEUES];
   bool older = s->hole[DB_SEGMENTS] && !s->idle_known;
   return all_claims && (s->hole[DB_REMAINING] || older);
 }
 
-/* Items [first, last] of a segment, `n` of them unsettled, that are reached
-   through no claim. */
+/* Covers items [first, last] of a segment, `n` of them unsettled, by a claim,
+   or settles them. */
 static void take_in(rebuild *r, const line *l, uint64_t first, uint64_t last,
                     uint64_t n) {
   place p = {*l, first, 0};
@@ -294,8 +292,8 @@ static void count_segment(rebuild *r, const segment_cursor *w) {
   r->unsettled += n;
 }
 
-/* Lost items count as removed; where more came back than were gone, as
-   pushed once more. */
+/* Lost items count as removed; items beyond the number that was pushed count as
+   pushed again. */
 static void balance(rebuild *r) {
   respool_queue_stats *c = &r->q->counters;
   uint64_t gone = c->done + c->died + c->expired + c->removed;
@@ -369,7 +367,7 @@ static void give_heads(rebuild *r) {
     r->q->priorities[i].head = r->heads[r->q->priorities[i].priority];
 }
 
-/* For each line of the queue, whether it holds something or not. */
+/* Calls `each` for every line of the queue, also empty ones. */
 static void each_place(rebuild *r, void (*each)(rebuild *r, const line *l)) {
   for (int space = 0; space < SPACE_COUNT; space++)
     for (int priority = 0; priority < RESPOOL_PRIORITIES &&
@@ -386,8 +384,8 @@ static void each_space(rebuild *r, segment_fn each) {
       each_segment(r, &(line){r->q->id, space, priority}, 0, UINT64_MAX, each);
 }
 
-/* Damage that nothing else shows, as in a bitmap. A queue to which nothing was
-   pushed is one that the repair has made. */
+/* Reports damage that only the counts show, as in a bitmap. A queue to which
+   nothing was pushed was made by the repair. */
 static void compare(const rebuild *r) {
   if (r->unsettled == r->told || r->s->hole[DB_QUEUES] ||
       !r->q->counters.pushed)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Telling records by their form; see forms.h. */
+/* Recognising records by their form; see record_kind.h. */
 #include "lmdb/repair/record_kind.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of queues and DLQs; nobody makes that many. */
+/* Above all numbers of queues and DLQs. */
 #define FAMILY_END ((uint32_t)1 << 31)
 
 static bool is_family(uint32_t number) {
@@ -45,7 +45,7 @@ static bool is_segment(const node *n) {
          g.count == p.count;
 }
 
-/* Something is left of a segment, and nothing beyond its end. */
+/* Some item is unsettled, and no bit is set beyond the end. */
 static bool is_remaining(const node *n) {
   place p;
   bits b;
@@ -120,7 +120,7 @@ bool record_is(enum db db, const node *n) {
   }
 }
 
-/* A value as far as it says itself that it goes; data NULL: it does not. */
+/* A value up to the end that its own form gives; data NULL: none. */
 static respool_bytes whole_value(const node *n) {
   unpacker u;
   if (!n->room.data) return n->room;

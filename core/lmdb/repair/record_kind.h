@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a record is, told by its form, of a store that may be damaged anywhere:
+ * Recognising a record by its form, in a store that may be damaged anywhere:
  * keys have fixed sizes and bounds, values are CBOR of a certain shape, and
- * segments, dead letters, parts of blobs and history bear checksums.
+ * segments, dead letters, parts of blobs and history have checksums.
  */
 #ifndef RECORD_KIND_H
 #define RECORD_KIND_H
@@ -10,14 +10,14 @@
 #include "lmdb/env/pages.h"
 #include "lmdb/record/records.h"
 
-/* What no id or number of ours comes to: Lua counts as far. */
+/* Above every id and number: Lua counts so far. */
 #define NUMBER_END ((uint64_t)1 << 53)
 
-/* Is it a record of that database? */
+/* Is it a record of database `db`? */
 bool record_is(enum db db, const node *n);
 
-/* The same of a record, or of one whose length is damaged: a value says itself
-   where it ends. */
+/* The same, also of a record whose length is damaged: a value says itself where
+   it ends. `*out` is the record with its right length. */
 bool record_read(enum db db, const node *n, node *out);
 
 bool is_name(respool_bytes b);              /* of a queue or DLQ */
@@ -25,16 +25,14 @@ bool record_queue(const node *n, queue *q); /* without its priorities */
 bool record_dlq(const node *n, dlq *x);
 bool record_place(const node *n, place *p); /* the key of a segment */
 
-/* Of two versions of a record that bears no checksum and that nothing tells
-   to be the valid one: is this the later? */
+/* Of two versions of a record without a checksum: is `v` the later? */
 bool record_is_later(enum db db, respool_bytes v, respool_bytes old);
 
-/* The items of a segment, or the dead letter, that a value is, whatever its
-   key. */
+/* Is a value a segment, or a dead letter, whatever its key? */
 bool record_segment(const node *n, respool_bytes *v, segment *g);
 bool record_dead(const node *n, respool_bytes *v, dead *l);
 
-/* Is it such a one, of that database? */
+/* Is it such a value, in its own database? */
 bool record_is_astray(enum db db, const node *n);
 
 #endif

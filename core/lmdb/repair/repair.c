@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Repair: an old store that is only read, a new one that is made of it; see
- * respool_repair. What is not finished is removed again.
+ * Repair: makes a new store of a damaged one, which is only read; see
+ * respool_repair. A new store that could not be finished is removed. The steps
+ * and their order are here: copy the records (salvage.c), then make the
+ * invariants hold: names and conflicts of segments, blobs, DLQs, queues, and
+ * last the blobs and bitmaps that are no longer used.
  */
 #include "lmdb/repair/repair.h"
 
@@ -22,7 +25,7 @@
 
 #define MAX_BYTES ((uint64_t)16 << 30)
 
-/* 0 when there is nothing in `to`; `*there` says whether it is there. */
+/* 0 when `to` is empty or missing; `*there`: it exists. */
 static int check_to(const char *to, bool *there) {
   DIR *d = opendir(to);
   int n = 0;
@@ -50,18 +53,16 @@ static void remove_to(const char *to, bool there) {
 
 /* ---- making the invariants hold ------------------------------------------ */
 
-/* Bitmaps of segments that did not come along, or under another key. */
+/* Removes bitmaps whose segment was not recovered or has another key. */
 static void sweep_bitmaps(salvage *s) {
   place p = {{0, 0, 0}, 0, 0};
-  respool_bytes v;
+  respool_bytes found, v;
   uint64_t n = 0;
   for (;;) {
     key k = segment_key(&p);
-    cur c;
-    cur_open(&c, s->t, DB_REMAINING);
-    bool found = cur_seek(&c, key_bytes(&k)) && segment_key_read(c.key, &p);
-    cur_close(&c);
-    if (!found || s->t->rc) break;
+    if (!txn_seek(s->t, DB_REMAINING, key_bytes(&k), &found, &v) ||
+        !segment_key_read(found, &p))
+      break;
     k = segment_key(&p);
     if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
       txn_del(s->t, DB_REMAINING, key_bytes(&k));
@@ -74,7 +75,7 @@ static void sweep_bitmaps(salvage *s) {
                 ULL(n), n == 1 ? "" : "s");
 }
 
-/* What is missing, and was not missed otherwise. */
+/* Counts items and dead letters as lost that were not counted yet. */
 static void count_lost(salvage *s) {
   respool_salvage *o = s->out;
   uint64_t known = o->lost_items + o->set_aside + o->nameless;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copying the records of a damaged store; see salvage.h. The trees come
- * first: what they hold is what was there at the last commit. Where a tree
- * could not be read as a whole, leaves that nothing reached, or that have
- * something wrong, are looked through for records of its kind, which tell
- * their kind by their form and mostly bear a checksum; last, values that lost
- * their key or their leaf. A record that is there already stays.
+ * Copying the records of a damaged store; see salvage.h. The trees come first:
+ * they hold the last commit. Where a tree could not be read completely, leaves
+ * that no tree leads to, or that are damaged, are searched for records of its
+ * kind, which are recognised by their form and mostly have a checksum; last,
+ * values that lost their key or their leaf. A record that was copied already
+ * is not replaced.
  */
 #include "lmdb/repair/salvage.h"
 
@@ -31,7 +31,7 @@ static const char *const names[DB_COUNT] = {
   "keys", "windows", "blobs", "history", "boxes", "letters", "jobs",
 };
 
-/* In this order; what is not in it is made anew. */
+/* In this order; the other databases are made anew. */
 static const enum db copied[] = {
     DB_QUEUES, DB_DLQS, DB_REPLAYS, DB_REMAINING,    DB_SEGMENTS,
     DB_CLAIMS, DB_KEYS, DB_HISTORY, DB_DEAD_LETTERS, DB_BLOBS,
@@ -57,7 +57,6 @@ bool salvage_commit(salvage *s) {
   return !s->rc;
 }
 
-/* Calls `each` for the names in a database, a commit each. */
 void salvage_each(salvage *s, int which,
                   void (*each)(salvage *s, const char *name)) {
   char name[RESPOOL_NAME_MAX + 1];
@@ -76,7 +75,7 @@ void salvage_each(salvage *s, int which,
   packer_free(&p);
 }
 
-/* ---- what belongs to a queue or a DLQ ----------------------------------- */
+/* ---- records that belong to a queue or a DLQ ---------------------------- */
 
 bool salvage_has_owner(salvage *s, int kind, uint32_t number) {
   return id_set_has(&s->owners[kind], number);
@@ -88,8 +87,8 @@ static void add_owner(salvage *s, int kind, uint32_t number) {
     txn_fail(s->t, RESPOOL_NOMEM);
 }
 
-/* The keys of these begin with the number of a queue or DLQ. One that nobody
-   has is damaged, if all queues or DLQs are known. */
+/* Keys of these databases begin with the number of a queue or DLQ. If all
+   queues or DLQs are known and none has that number, the key is damaged. */
 static bool has_owner(salvage *s, enum db db, const node *n) {
   static const bool owned[DB_COUNT] = {
     [DB_SEGMENTS] = true, [DB_REMAINING] = true, [DB_CLAIMS] = true,
@@ -109,7 +108,7 @@ static void see_number(salvage *s, int which, uint64_t number) {
   if (number >= s->next[which]) s->next[which] = number + 1;
 }
 
-/* New numbers are above all that a record bears. */
+/* New numbers will be above all that are in use. */
 static void see_numbers(salvage *s, enum db db, const node *n) {
   queue q;
   dlq x = {.count = 0};
@@ -137,7 +136,7 @@ bool salvage_equal(respool_bytes a, respool_bytes b) {
   return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
-/* True when it is there now. */
+/* Copies a record; true when the new store has it now. */
 static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   respool_bytes old;
   if (s->rc || !s->t) return true;
@@ -171,8 +170,7 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
   return name;
 }
 
-/* A segment whose bytes are not where they should be, and how many of its
-   items were not settled. */
+/* Counts and reports the unsettled items of a segment without its bytes. */
 static void miss_segment(salvage *s, const node *n, const place *p) {
   char name[RESPOOL_NAME_MAX + 1];
   respool_bytes v;
@@ -195,7 +193,7 @@ static void miss_dead(salvage *s, uint32_t of, uint64_t number) {
               ULL(number), of);
 }
 
-/* Without it, which items are settled is told by less than before. */
+/* These databases say which items are settled. */
 static const char *settled_hint(enum db db) {
   bool told = db == DB_REMAINING || db == DB_CLAIMS;
   return told ? "; what was settled may be back" : "";
@@ -219,10 +217,10 @@ static void lose(salvage *s, enum db db, const node *n) {
 typedef struct errand {
   salvage *s;
   enum db db;
-  bool wrong; /* some records, of which that was said */
+  bool wrong; /* some records were damaged, and reported */
 } errand;
 
-/* A damaged segment that still has bytes is kept, to be set aside. */
+/* A damaged segment that still has bytes is copied, to be set aside. */
 static bool copy_record(void *arg, const node *n) {
   errand *e = arg;
   place p;
@@ -254,8 +252,8 @@ static bool all_known(const salvage *s) {
   return true;
 }
 
-/* Finds the trees; of the commit before where the last one's cannot be. A store
-   has had all of them from the first. */
+/* Finds the trees, if need be those of the commit before the last. Every store
+   has all of them. */
 static void find_trees(salvage *s) {
   pages *p = &s->pages;
   bool whole = pages_walk(p, p->main, note_tree, s) && all_known(s);
@@ -271,8 +269,6 @@ static void find_trees(salvage *s) {
   pages_walk(p, p->main_before, note_tree, s);
 }
 
-/* Which items of a segment are settled is told elsewhere; where that is lost
-   they all count as not settled. */
 static void lose_page(salvage *s, enum db db) {
   salvage_say(s, "a page of \"%s\" is damaged: looked for everywhere%s",
               names[db], settled_hint(db));
@@ -287,7 +283,7 @@ static void copy_trees(salvage *s) {
   }
 }
 
-/* ---- leaves that nothing reached ---------------------------------------- */
+/* ---- leaves that no tree leads to --------------------------------------- */
 
 static bool copy_found(void *arg, const node *n) {
   salvage *s = arg;
@@ -298,7 +294,7 @@ static bool copy_found(void *arg, const node *n) {
   return false;
 }
 
-/* Of queues and DLQs an older version is better than none. */
+/* An older version of a queue or DLQ is better than none. */
 static bool copy_older(void *arg, const node *n) {
   salvage *s = arg;
   if (s->hole[DB_QUEUES] && record_is(DB_QUEUES, n))
@@ -317,8 +313,7 @@ static void store_number(salvage *s, const char *name, int which) {
   packer_free(&p);
 }
 
-/* ---- values that lost their key or leaf
-   ---------------------------------------- */
+/* ---- values that lost their key or leaf --------------------------------- */
 
 static uint64_t last_id(salvage *s, uint32_t of) {
   uint64_t last = 0;
@@ -327,12 +322,11 @@ static uint64_t last_id(salvage *s, uint32_t of) {
         {{of, i / RESPOOL_PRIORITIES, i % RESPOOL_PRIORITIES}, NUMBER_END, 0};
     line l = p.line;
     key k = segment_key(&p);
-    cur c;
-    cur_open(&c, s->t, DB_SEGMENTS);
-    if (cur_floor(&c, key_bytes(&k)) && segment_key_read(c.key, &p) &&
-        same_line(&p.line, &l) && place_last(&p) > last)
+    respool_bytes found, v;
+    if (txn_floor(s->t, DB_SEGMENTS, key_bytes(&k), &found, &v) &&
+        segment_key_read(found, &p) && same_line(&p.line, &l) &&
+        place_last(&p) > last)
       last = place_last(&p);
-    cur_close(&c);
   }
   return last;
 }
@@ -369,17 +363,15 @@ static void adopt_segment(salvage *s, respool_bytes v, const segment *g) {
 
 static uint64_t last_dead(salvage *s, uint32_t of) {
   key end = dead_key(of, UINT64_MAX);
-  uint32_t found;
+  uint32_t x;
   uint64_t number;
-  cur c;
-  cur_open(&c, s->t, DB_DEAD_LETTERS);
-  bool any = cur_floor(&c, key_bytes(&end)) &&
-             dead_key_read(c.key, &found, &number) && found == of;
-  cur_close(&c);
-  return any ? number : 0;
+  respool_bytes found, v;
+  return txn_floor(s->t, DB_DEAD_LETTERS, key_bytes(&end), &found, &v) &&
+                 dead_key_read(found, &x, &number) && x == of
+             ? number : 0;
 }
 
-/* A dead letter knows its queue; its DLQ is taken to bear that name. */
+/* A dead letter names its queue; it goes to the DLQ of that name. */
 static void adopt_dead(salvage *s, respool_bytes v, const dead *l) {
   char name[RESPOOL_NAME_MAX + 1];
   if (!is_name(l->r.queue)) return;
@@ -410,7 +402,7 @@ static bool adopt(void *arg, const node *n) {
   return true;
 }
 
-/* Is it in its place? */
+/* Was it copied under its key? */
 static bool is_stored(const salvage *s, const node *n) {
   node r;
   respool_bytes v;

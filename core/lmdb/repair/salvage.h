@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Salvage: what can be read of a damaged store, brought into a new one. First
- * the records are copied, each verified, then the new store's invariants are
- * made to hold (sift.c, rebuild.c). See respool_repair for what that means.
+ * Salvage: copies all that can be read of a damaged store to a new one, each
+ * record verified. repair.c then makes the new store's invariants hold. See
+ * respool_repair.
  */
 #ifndef SALVAGE_H
 #define SALVAGE_H
@@ -23,14 +23,15 @@ typedef struct salvage {
   bool idle_known;       /* the free list could */
   bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
   uint64_t missing_items, missing_dead; /* not where they should be */
-  uint64_t fewer_items, fewer_dead_letters;     /* than queues and DLQs tell */
+  /* Fewer than the records of queues and DLQs say. */
+  uint64_t fewer_items, fewer_dead_letters;
   uint64_t next[3];      /* numbers of queues, DLQs, blobs: above all */
   id_set owners[2];      /* queues and DLQs: see salvage_has_owner */
   id_set used;           /* blobs that something refers to */
   respool_finding_fn each;
   void *arg;
   respool_salvage *out;
-  int rc;                /* of what is no damage */
+  int rc;                /* of failures other than damage */
 } salvage;
 
 /* Copies what can be read. */
@@ -59,7 +60,7 @@ bool salvage_commit(salvage *s);
 /* The name of a queue by its number, as far as that is known. */
 const char *salvage_queue_name(salvage *s, uint32_t id, char *name);
 
-/* Where items go whose queue or ids cannot be told; NULL on failure. */
+/* The queue for items whose own queue or ids are lost; NULL on failure. */
 #define SALVAGE_QUEUE "recovered"
 queue *salvage_queue(salvage *s);
 
