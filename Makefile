@@ -45,10 +45,10 @@ respool/transfer = format files file_writer file_reader import_log source \
   export import record
 respool/http = handler options body url retry_after sign message client \
   sockets cosockets tls loop deliver limit server receive
-respool/cli = main arguments output progress streams notes records each show \
-  where child findings sampler dashboard push work replay replay_jobs ls peek \
-  get stats top health metrics dead remove pause resume maintain check repair \
-  compact export import deliver receive secret
+respool/cli = main parser arguments output progress streams notes records \
+  each show where child findings sampler dashboard push work \
+  replay named_replays ls peek get stats top health metrics dead remove pause \
+  resume maintain check repair compact export import deliver receive secret
 resty/respool = waiting worker round threads reply http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
@@ -224,6 +224,9 @@ bench: all $(BENCH_C:%=$(BUILD)/bench/%)
 	  --out $(BUILD)/bench/speed.tsv
 	$(if $(PLOT),lua5.4 bench/plot.lua $(BUILD)/bench/speed.tsv \
 	  >$(BUILD)/speed.svg && mv $(BUILD)/speed.svg doc/speed.svg)
+man: all
+	@$(call run,lua5.4) doc/man.lua >doc/respool.1.new && \
+	  mv doc/respool.1.new doc/respool.1
 soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 bench-nginx: all
@@ -244,7 +247,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	@luacheck -q lua bin/respool spec examples bench
+	@luacheck -q lua bin/respool spec examples bench doc/man.lua
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
@@ -355,6 +358,7 @@ help:
 	@echo 'bench    speed, as ratios; BENCH=quick; PLOT=1: doc/speed.svg anew'
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
+	@echo 'man      doc/respool.1 anew, from the help of the commands'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what the build, the demo and the command need'
 	@echo 'deps-test   install what the specs need as well (both: Debian)'
@@ -363,6 +367,6 @@ help:
 	@echo 'clean    remove build/'
 
 .PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench bench-nginx \
-  soak asan tsan run-asan run-tsan lint install uninstall deps deps-test env \
+  man soak asan tsan run-asan run-tsan lint install uninstall deps deps-test env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

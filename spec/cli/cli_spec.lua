@@ -5,7 +5,7 @@
 
 local arguments = require "respool.cli.arguments"
 local cli = require "spec.helper.cli"
-local commands = require "respool.cli.main".COMMANDS
+local commands = require "respool.cli.parser".COMMANDS
 local helper = require "spec.helper"
 local output = require "respool.cli.output"
 local respool = require "respool"
@@ -29,7 +29,7 @@ local function each_help(fn)
       if sub then fn(name .. " " .. sub, help_of(name, sub)) end
     end
   end
-  for _, sub in ipairs { "list", "show", "cancel", "resume" } do
+  for _, sub in ipairs { "list", "show", "cancel", "resume", "forget" } do
     fn("replay " .. sub, help_of("replay", sub))
   end
 end
@@ -117,6 +117,13 @@ describe("The help of each command", function()
     end)
   end)
 
+  it("is what the man page is made of", function()
+    assert.equal(helper.read "doc/respool.1", helper.sh(
+      ("LUA_PATH=%s LUA_CPATH=%s %s doc/man.lua"):format(
+        cli.quote(package.path), cli.quote(package.cpath), helper.lua()))
+      .. "\n")
+  end)
+
   it("is in the man page with all its options", function()
     local page = helper.read "doc/respool.1":gsub("\\%-", "-"):gsub("\\f.", "")
     each_help(function(name, text)
@@ -163,12 +170,13 @@ describe("make install", function()
       :format(dir)))
   end)
 
-  it("installs a stripped library that pkg-config and the linker find", function()
+  it("installs a stripped library that pkg-config knows", function()
     helper.write(dir .. "/main.c", [[
       #include <respool.h>
       int main(void) { return respool_errname(0) == 0; }
     ]])
-    assert.equal("0", helper.sh(([[cd %s && export PKG_CONFIG_PATH=$PWD/lib/pkgconfig
+    assert.equal("0", helper.sh(([[cd %s
+      export PKG_CONFIG_PATH=$PWD/lib/pkgconfig
       cc main.c $(pkg-config --cflags --libs respool) -o main 2>&1 &&
       LD_LIBRARY_PATH=lib ./main; echo $?]]):format(dir)))
     local library = dir .. "/lib/librespool.so"

@@ -86,13 +86,13 @@ describe("respool export", function()
     stored.damage(path, "flip", "letters", 1, -1)
     local copy = cli.run { "export", path, "mails", "--dead" }
     assert.equal(1, copy.status)
-    assert.equal("respool: 1 dead letters are damaged: an import passes over "
-      .. "them: 2\n", copy.err)
+    assert.equal("respool: 1 dead letter damaged, an import passes over them: "
+      .. "2\n", copy.err)
     local dir = helper.dir()
     local run = cli.run { "export", path, "mails", dir, "--dead", "--remove" }
     assert.equal(1, run.status)
-    assert.equal("respool: 1 dead letters are damaged, and stay in the "
-      .. "DLQ: 2\n", run.err)
+    assert.equal("respool: 1 dead letter damaged, left in the DLQ: 2\n",
+                 run.err)
     assert.equal(1, q.dead:count())
     run = cli.run { "import", helper.location(), "in", dir }
     assert.same({ 0, "4 pushed, 0 imported before, 0 not imported\n" },
@@ -124,7 +124,7 @@ describe("respool export", function()
     stored.damage(path, "flip", "segments", 0, -1)
     local run = cli.run { "export", path, "mails" }
     assert.equal(1, run.status)
-    assert.equal("respool: 5 items are damaged, and in no archive: 1-5\n",
+    assert.equal("respool: 5 items damaged, not exported: 1-5\n",
                  run.err)
     assert.equal(4, #lines(run.out))
     run = cli.run { "export", path, "mails", helper.dir(), "--json" }
@@ -133,7 +133,7 @@ describe("respool export", function()
     end)(json.decode(run.out)))
     run = cli.run { "export", path, "mails", helper.dir(), "--remove" }
     assert.equal(1, run.status)
-    assert.equal("respool: 5 items became dead letters: undecodable (see "
+    assert.equal("respool: 5 items dead-lettered: undecodable (see "
       .. "respool dead list)\n", run.err)
     assert.same({ 0, 1 }, { q:length().total, q.dead:count() })
   end)
@@ -341,7 +341,7 @@ describe("respool import", function()
     cli.run { "export", path, "mails", dir, "--gzip" }
     local to = helper.location()
     local run = cli.run { "import", "--verify", to, "mails", dir }
-    assert.equal("3 records in 1 whole files\n", run.out)
+    assert.equal("3 records in 1 whole file\n", run.out)
     assert.is_nil((core.file.kind(to)))
   end)
 

@@ -85,7 +85,7 @@ describe("respool ls", function()
     for _, words in ipairs { { "ls", path, "more" },
                              { "peek", path, "more", "-n", "9" } } do
       local run = cli.run(words)
-      assert.equal("respool: 3 items are damaged and not shown: 1-3\n", run.err)
+      assert.equal("respool: 3 items damaged and not shown: 1-3\n", run.err)
       assert.equal(0, run.status)
     end
   end)
@@ -350,7 +350,7 @@ describe("each of these commands", function()
 
   it("tells that no number here is negative", function()
     refused({ "get", filled(), "mails", "-1" }, 2,
-            "'%-1' is below 0, which nothing here can be")
+            "'%-1' is below 0, which no option or argument may be")
   end)
 
   it("tells what it does not know in one line, with status 2", function()

@@ -69,7 +69,7 @@ describe("respool push", function()
     }
     assert.equal(1, run.status)
     assert.matches("^respool: line 2: [^\n]+\nrespool: line 4: not UTF%-8\n"
-      .. "respool: 2 of 4 lines were not pushed\n$", run.err)
+      .. "respool: 2 of 4 lines not pushed\n$", run.err)
     assert.is_nil(run.err:find "secret")
     assert_numbers(2)
   end)
@@ -207,7 +207,7 @@ describe("respool push", function()
     local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
       ("%s bin/respool push %s k %s --key n"):format(helper.lua(), place,
         file '{"n":1}\n{"n":1}\n{"n":1}\n'))))
-    assert.matches("1 lines pushed %(2 ignored, as their keys are held%) in",
+    assert.matches("1 line pushed %(2 ignored: the key is in use%) in",
                    shown)
   end)
 

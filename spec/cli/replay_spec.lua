@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool replay, as a process.
+-- respool replay.
 
 local cjson = require "cjson"
 local cli = require "spec.helper.cli"
@@ -63,7 +63,7 @@ describe("respool replay", function()
 
   it("filters by expression, group and limit", function()
     dead_letters(20, parity)
-    local run = replay { "q", "--where", "payload.n > 5 and attempts == 0",
+    local run = replay { "q", "--where", "payload.n > 5 and deliveries == 1",
                          "--group", "odd", "--limit", "3" }
     assert.equal("3 dead letters moved, 8 skipped\n", run.out)
     assert.same({ 7, 9, 11 }, queued())
@@ -109,10 +109,10 @@ describe("respool replay", function()
     local run = replay { "q", script(MEND), "--dry-run" }
     assert.equal(0, run.status)
     assert.matches("^dry run: 5 of 5 dead letters would be moved\n", run.out)
-    assert.matches("\nGROUP  LETTERS\nodd          3\neven         2\n",
+    assert.matches("\nGROUP  DEAD\nodd       3\neven      2\n",
                    run.out)
-    assert.matches('\nletter 1, odd, before:\n  {\n    "n": 1\n  }\nafter:\n'
-      .. '  {\n    "mended": true,\n    "n": 1\n  }\n', run.out)
+    assert.matches('\ndead letter 1, odd, before:\n  {\n    "n": 1\n  }\n'
+      .. 'after:\n  {\n    "mended": true,\n    "n": 1\n  }\n', run.out)
     assert.equal(5, q.dead:count())
     assert.is_nil(q.dead:get(1).payload.mended)
     assert.equal(0, q:length().total)
@@ -185,7 +185,7 @@ describe("respool replay", function()
     assert(raw:push_many { "keep this", "a" })
     raw:work(function() return respool.dead() end, { stop_when_empty = true })
     local run = replay { "raw", "--raw", "--where", "payload:find 'keep'" }
-    assert.equal("1 dead letters moved, 1 skipped\n", run.out)
+    assert.equal("1 dead letter moved, 1 skipped\n", run.out)
     assert.equal("keep this", raw:peek()[1].payload)
   end)
 
@@ -214,13 +214,13 @@ describe("respool replay", function()
   end)
 end)
 
-describe("respool replay --job", function()
+describe("respool replay --name", function()
   local function state(name)
     local run = cli.run { "replay", "show", place, name, "--json" }
     return run.status == 0 and cjson.decode(run.out) or nil
   end
 
-  -- Waits until the job has moved something, or fails to.
+  -- Waits until the replay has moved something, or fails to.
   local function wait_moved(name)
     for _ = 1, 200 do
       local job = store:job(name)
@@ -231,7 +231,7 @@ describe("respool replay --job", function()
 
   it("moves each dead letter once, killed at any time and resumed", function()
     dead_letters(600)
-    local words = { "replay", place, "q", script(MEND), "--job", "j",
+    local words = { "replay", place, "q", script(MEND), "--name", "j",
                     "--where", "payload.n ~= 7", "--rate", "1500" }
     local process = cli.start(words)
     wait_moved "j"
@@ -254,19 +254,19 @@ describe("respool replay --job", function()
 
   it("stops at SIGINT and says how to go on", function()
     dead_letters(50)
-    local process = cli.start { "replay", place, "q", "--job", "j",
+    local process = cli.start { "replay", place, "q", "--name", "j",
                                 "--rate", "5" }
     wait_moved "j"
     helper.sh("kill -INT " .. process.pid)
     assert.equal(130, process:wait())
-    assert.matches("stopped; respool replay resume %S+ j goes on",
+    assert.matches("stopped; `respool replay resume %S+ j` goes on",
                    process:output())
     assert.equal("stopped", state("j").state)
   end)
 
   it("keeps to its limit when it is resumed", function()
     dead_letters(30)
-    local process = cli.start { "replay", place, "q", "--job", "j",
+    local process = cli.start { "replay", place, "q", "--name", "j",
                                 "--rate", "5", "--limit", "7" }
     wait_moved "j"
     process:kill()
@@ -277,44 +277,64 @@ describe("respool replay --job", function()
     assert.equal(7, #queued())
   end)
 
-  it("refuses to run one job twice at the same time", function()
+  it("refuses to run a named replay twice at the same time", function()
     dead_letters(50)
-    local process = cli.start { "replay", place, "q", "--job", "j",
+    local process = cli.start { "replay", place, "q", "--name", "j",
                                 "--rate", "2" }
     wait_moved "j"
     local run = cli.run { "replay", "resume", place, "j" }
     assert.equal(1, run.status)
-    assert.matches("is being run by process " .. process.pid, run.err)
+    assert.matches("named replay 'j' is run by process " .. process.pid,
+                   run.err)
   end)
 
-  it("is stopped by cancel, which forgets it", function()
-    dead_letters(50)
-    local process = cli.start { "replay", place, "q", "--job", "j",
+  it("is stopped by cancel, and can be resumed", function()
+    dead_letters(20)
+    local process = cli.start { "replay", place, "q", "--name", "j",
                                 "--rate", "5" }
     wait_moved "j"
     local run = cli.run { "replay", "cancel", place, "j" }
     assert.equal(0, run.status)
     assert.equal(1, process:wait())
-    assert.matches("job 'j' was cancelled", process:output())
+    assert.matches("named replay 'j' was cancelled", process:output())
+    assert.equal("stopped", state("j").state)
+    local left = q.dead:count()
+    assert.is_true(left > 0)
+    cli.assert_refused(cli.run { "replay", "cancel", place, "j" }, 1,
+                       "named replay 'j' is not running")
+    assert.equal(0, replay { "q", "--name", "j" }.status)
+    assert.equal(20, #queued())
+  end)
+
+  it("is removed by forget, unless it is running", function()
+    dead_letters(20)
+    local process = cli.start { "replay", place, "q", "--name", "j",
+                                "--rate", "5" }
+    wait_moved "j"
+    cli.assert_refused(cli.run { "replay", "forget", place, "j" }, 1,
+                       "named replay 'j' is run by process " .. process.pid)
+    process:kill()
+    assert.equal("named replay 'j' is forgotten; dead letters that it has not "
+      .. "moved stay\n", cli.run { "replay", "forget", place, "j" }.out)
     assert.same({}, store:jobs())
     assert.is_true(q.dead:count() > 0)
-    assert.equal(1, cli.run { "replay", "cancel", place, "j" }.status)
+    assert.equal(1, cli.run { "replay", "forget", place, "j" }.status)
   end)
 
   it("is told apart from one that asks for something else", function()
     dead_letters(5)
-    replay { "q", "--job", "j", "--limit", "2" }
-    local run = replay { "q", "--job", "j", "--group", "x" }
+    replay { "q", "--name", "j", "--limit", "2" }
+    local run = replay { "q", "--name", "j", "--group", "x" }
     assert.equal(1, run.status)
-    assert.matches("job 'j' is not finished, and was asked for something else",
+    assert.matches("named replay 'j' is not finished and has other options",
                    run.err)
   end)
 
-  -- A job that was killed is begun again with the very same words.
+  -- A named replay that was killed is begun again with the very same words.
   it("keeps to its limit in all its runs", function()
     dead_letters(30)
-    local words = { "replay", place, "q", "--job", "j", "--limit", "7" }
-    local process = cli.start { "replay", place, "q", "--job", "j",
+    local words = { "replay", place, "q", "--name", "j", "--limit", "7" }
+    local process = cli.start { "replay", place, "q", "--name", "j",
                                 "--limit", "7", "--rate", "5" }
     wait_moved "j"
     process:kill()
@@ -322,36 +342,36 @@ describe("respool replay --job", function()
     assert.equal("7 dead letters moved\n", cli.run(words).out)
     local run = cli.run(words)
     assert.equal(1, run.status)
-    assert.matches("^respool: job 'j' has moved the 7 dead letters of its "
-      .. "limit", run.err)
+    assert.matches("^respool: named replay 'j' has moved 7 dead letters, "
+      .. "its limit", run.err)
     assert.equal(7, #queued())
   end)
 
   it("goes on with a higher limit, or with none", function()
     dead_letters(9)
-    replay { "q", "--job", "j", "--limit", "2" }
+    replay { "q", "--name", "j", "--limit", "2" }
     assert.equal("5 dead letters moved\n",
-                 replay { "q", "--job", "j", "--limit", "5" }.out)
+                 replay { "q", "--name", "j", "--limit", "5" }.out)
     assert.equal(1, cli.run { "replay", "resume", place, "j" }.status)
-    assert.equal("9 dead letters moved\n", replay { "q", "--job", "j" }.out)
+    assert.equal("9 dead letters moved\n", replay { "q", "--name", "j" }.out)
   end)
 
   it("keeps to the limit of its script in all its runs", function()
     dead_letters(5)
     local path = script "return { replay = { limit = 2 } }"
-    assert.equal(0, replay { "q", path, "--job", "j" }.status)
-    local run = replay { "q", path, "--job", "j" }
-    assert.matches("has moved the 2 dead letters", run.err)
-    run = replay { "q", path, "--job", "j", "--limit", "4", "--dry-run" }
+    assert.equal(0, replay { "q", path, "--name", "j" }.status)
+    local run = replay { "q", path, "--name", "j" }
+    assert.matches("has moved 2 dead letters", run.err)
+    run = replay { "q", path, "--name", "j", "--limit", "4", "--dry-run" }
     assert.matches("^dry run: 2 of 2 dead letters would be moved\n", run.out)
     assert.equal(2, #queued())
   end)
 
   it("is listed with what it has done", function()
     dead_letters(3)
-    replay { "q", "--job", "j", "--where", "payload.n < 3" }
+    replay { "q", "--name", "j", "--where", "payload.n < 3" }
     local run = cli.run { "replay", "list", place }
-    assert.matches("^JOB%s+DLQ%s+TO%s+STATE", run.out)
+    assert.matches("^NAME%s+DLQ%s+TO%s+STATE", run.out)
     assert.matches("\nj%s+q%s+%-%s+finished%s+3%s+2%s+1%s+0%s", run.out)
     run = cli.run { "replay", "show", place, "j" }
     assert.matches("\nwhere +payload.n < 3\n", run.out)
@@ -363,8 +383,8 @@ describe("respool replay --job", function()
       end)() }.out)
   end)
 
-  it("says that there is no such job", function()
-    for _, verb in ipairs { "show", "cancel", "resume" } do
+  it("says that there is no such replay", function()
+    for _, verb in ipairs { "show", "cancel", "resume", "forget" } do
       local run = cli.run { "replay", verb, place, "none" }
       assert.equal(1, run.status)
       assert.matches("^respool: [^\n]+\n$", run.err)

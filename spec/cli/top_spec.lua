@@ -165,7 +165,8 @@ describe("respool top where there is no terminal", function()
   it("refuses an interval that is none, in one line", function()
     local run = cli.run { "top", filled(), "--interval", "0s" }
     assert.equal(2, run.status)
-    assert.matches("^respool: '0s' is not between[^\n]*\n$", run.err)
+    assert.matches("^respool: %-%-interval: '0s' is not between[^\n]*\n$",
+                   run.err)
   end)
 
   it("says that there is no store", function()

@@ -29,7 +29,7 @@ static void settle_in_two(actor *a, respool_batch *batch, respool_queue *next) {
   moved v = moved_together(a), rest = moved_together(a);
   parcel p;
   moved_pack(&v, &p, 2, FOLLOW);
-  respool_handover h = {next, p.items, 2, NULL};
+  respool_handover h = {next, p.items, 2, NULL, 0};
   o.pushes = &h;
   o.n_pushes = 1;
   o.no_wait = (int)act_chance(a, 2);

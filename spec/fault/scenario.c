@@ -191,7 +191,7 @@ static respool_batch *settle(life *l, respool_batch *batch, size_t turn,
   int verdicts[LEDGER_ITEMS], rc;
   respool_batch *next = NULL;
   respool_payload p = ledger_payload(follow_up);
-  respool_handover h = {l->keyed, &p, 1, NULL};
+  respool_handover h = {l->keyed, &p, 1, NULL, 0};
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
   take.items = 4;

@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- The command line as a process: run to its end, or left running. Words are
--- passed as they are, whatever is in them.
+-- The command line: run to its end, within this process or as one of its own,
+-- or left running. Words are passed as they are, whatever is in them.
 
 local assert = require "luassert"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
+local process = require "respool.core".process
+
+local load = loadstring or load -- luacheck: ignore
 
 local M = {}
 
@@ -27,10 +30,10 @@ end
 ---@field out string
 ---@field err string
 
--- Runs `respool WORDS...` to its end; `input` is what it reads. The words may
--- hold { input =, cwd =, env = "NAME=value ..." } by name.
+-- Runs `respool WORDS...` to its end, as a process; `input` is what it reads.
+-- The words may hold { input =, cwd =, env = "NAME=value ..." } by name.
 ---@return respool.spec.run
-function M.run(words)
+function M.process(words)
   local dir = helper.dir()
   helper.write(dir .. "/in", words.input or "")
   local status = helper.sh(([[cd %s && env LUA_PATH=%s LUA_CPATH=%s %s \
@@ -40,6 +43,61 @@ function M.run(words)
   return {
     status = tonumber(status), out = helper.read(dir .. "/out"),
     err = helper.read(dir .. "/err"),
+  }
+end
+
+-- A writer that keeps what is written: see respool/cli/streams.lua.
+local Writer = {}
+Writer.__index = Writer
+
+function Writer:write(...)
+  for _, text in ipairs { ... } do
+    self[#self + 1] = tostring(text)
+  end
+  return self
+end
+
+function Writer.flush() end
+
+function Writer.isatty()
+  return false
+end
+
+function Writer.size()
+  return 80, 24
+end
+
+local function writer()
+  return setmetatable({}, Writer)
+end
+
+-- Calls the command line from where bin/respool does, as errors see it.
+local launch = load([[
+  local status = require "respool.cli.main".main(...)
+  return status
+]], "@bin/respool")
+
+-- The same within this process, which is faster. What the command reads and
+-- writes goes through an io of its own.
+---@return respool.spec.run
+function M.run(words)
+  if words.env or words.cwd then return M.process(words) end
+  local input = assert(io.tmpfile())
+  input:write(words.input or "")
+  input:seek "set"
+  local streams = setmetatable({
+    stdin = input, stdout = writer(), stderr = writer(), stores = {},
+  }, { __index = io })
+  local argv, stdin = {}, io.stdin
+  for i, word in ipairs(words) do argv[i] = tostring(word) end
+  rawset(io, "stdin", input)
+  local status = launch(argv, streams)
+  rawset(io, "stdin", stdin)
+  process.unwatch()
+  input:close()
+  return {
+    status = status, out = table.concat(streams.stdout),
+    err = table.concat(streams.stderr),
   }
 end
 

@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What commands have in common of their arguments: durations, sizes, moments
--- and whole numbers as people write them, the store and the queue that are
--- meant, and the one way to end with an error.
+-- Arguments that commands share: durations, sizes, times and whole numbers as
+-- people write them, the store and the queue, and the way to end with an error.
 
 local options = require "respool.support.options"
 local store_of = require "respool.store"
@@ -39,18 +38,20 @@ function M.misuse(message)
   M.fail(message, 2)
 end
 
--- What the library raised, in one line, without our own place and the name of
--- its function.
+-- The text of an error that the library raised, in one line, without the place
+-- in our own code and the name of the function. Where a module was not found,
+-- without the list of places where it was looked for.
 ---@param err any
 ---@return string
 function M.text_of(err)
-  return (tostring(err):gsub("%s*\n%s*", " ")
+  return (tostring(err):gsub("(module '[^'\n]+' not found):.*", "%1")
+    :gsub("%s*\n%s*", " ")
     :gsub("^(dead letter %d+: ).-bin/respool:%d+: ", "%1")
     :gsub("^.-bin/respool:%d+: ", "")
     :gsub("^%a+:%a[%w_]*: ", ""))
 end
 
--- The same of what may be an option of a worker script, which is named then.
+-- The same; where the error is about an option, the worker script is named.
 ---@param err any
 ---@param path string? of the script
 ---@return string
@@ -60,7 +61,7 @@ function M.text_with(err, path)
   return ("%s: %s"):format(path, text)
 end
 
--- What the library returns: passed on, or the end of the command.
+-- Passes on what the library returned, or ends the command with its error.
 ---@return any ...
 function M.check(ok, ...)
   if not ok then M.fail(tostring((...))) end
@@ -205,7 +206,7 @@ end
 
 -- Names.
 
--- A name of a queue, DLQ or job.
+-- A name of a queue, a DLQ or a named replay.
 ---@return string?, string?
 function M.name(text)
   local name, expected = options.name(text)
@@ -213,8 +214,8 @@ function M.name(text)
   return nil, ("'%.40s' is not %s"):format(text, expected)
 end
 
--- A name of a queue that is to be changed: those that begin with a dot are
--- the command line's own.
+-- A name of a queue that a command changes. Names that begin with a dot are
+-- reserved for the command line.
 ---@return string?, string?
 function M.own_name(text)
   local name, why = M.name(text)
@@ -237,7 +238,7 @@ function M.add_queue(command, changed)
 end
 
 
--- Stores and what is in them.
+-- Stores, queues and DLQs.
 
 -- Opens a store, which must be there unless `create`. It is closed when the
 -- command ends.
@@ -250,7 +251,7 @@ function M.open(io, path, given)
   for name, value in pairs(given or {}) do o[name] = value end
   if path == "" then M.misuse("the name of a store cannot be empty") end
   if path == ":memory:" then
-    M.misuse("a store in memory is nobody else's: name a directory")
+    M.misuse("a store in memory cannot be shared: name a directory")
   end
   local store, message, code = store_of.open(path, o)
   if not store and code == "NOT_FOUND" then
@@ -306,7 +307,7 @@ local function missing(store, kind, name, names)
     kind, name, store.path, M.suggestion(name, names)))
 end
 
--- A queue that must be there: to look at one must not make it.
+-- Opens a queue that must exist: looking at a queue must not create it.
 ---@param store respool.store
 ---@param name string
 ---@param given table? options of store:queue
@@ -319,8 +320,8 @@ function M.queue(store, name, given)
   return (M.check(store:queue(name, o)))
 end
 
--- The dead letters of a DLQ that must be there: those of a queue are, by its
--- name and where they lie, even when it never had one.
+-- Opens a DLQ that must exist, by its name or that of its queue. A queue has a
+-- DLQ even before it has dead letters.
 ---@param store respool.store
 ---@param name string
 ---@param given { codec: any }?

@@ -168,19 +168,17 @@ local function show_kind(io, list, full)
   wrapped(io, "  do:   ", list[1].advice)
 end
 
-local function several(n, noun)
-  return ("%s %s%s"):format(output.number(n), noun, n == 1 and "" or "s")
-end
-
 local function show(io, path, found, counted, full)
   local looked = counted
     and ("%s in %s, %s, %s"):format(
-      several(counted.items, "item"), several(counted.queues, "queue"),
-      several(counted.dead_letters, "dead letter"), output.bytes(counted.bytes))
+      output.count(counted.items, "item"),
+      output.count(counted.queues, "queue"),
+      output.count(counted.dead_letters, "dead letter"),
+      output.bytes(counted.bytes))
     or "not read to the end"
   io.stdout:write(("%s: %s\n"):format(path, looked))
   if #found == 0 then return io.stdout:write "nothing is wrong\n" end
-  io.stdout:write(several(#found, "finding"), "\n")
+  io.stdout:write(output.count(#found, "finding"), "\n")
   for _, list in ipairs(by_kind(found)) do show_kind(io, list, full) end
 end
 

@@ -65,7 +65,7 @@ end
 
 local function run_compact(io, args)
   local bar = progress.new(io, {
-    noun = "bytes", total = size_of(args.store .. "/data.mdb"),
+    noun = "byte", total = size_of(args.store .. "/data.mdb"),
   })
   args.made = (args.to or args.store) .. "/compact.mdb"
   function args.tick() bar:update(size_of(args.made)) end

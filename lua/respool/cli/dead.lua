@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool dead: dead letters, looked at and taken out by hand. Many at once
--- are the business of respool replay.
+-- respool dead: dead letters are shown, retried and removed one by one. respool
+-- replay moves many of them.
 
 local arguments = require "respool.cli.arguments"
 local each = require "respool.cli.each"
@@ -90,9 +90,10 @@ end
 
 local COLUMNS = {
   { title = "NUMBER", right = true }, { title = "QUEUE" },
-  { title = "ID", right = true }, { title = "REASON" }, { title = "GROUP" },
-  { title = "DIED", right = true }, { title = "ERROR" },
-  { title = "PAYLOAD" },
+  { title = "ID", right = true }, { title = "REASON" },
+  { title = "GROUP", cut = true },
+  { title = "DIED", right = true }, { title = "ERROR", cut = true },
+  { title = "PAYLOAD", cut = true },
 }
 
 local function row(dead_letter, now, how)
@@ -102,7 +103,7 @@ local function row(dead_letter, now, how)
     dead_letter.id > 0 and output.number(dead_letter.id) or nil,
     dead_letter.reason, dead_letter.group,
     dead_letter.died_at and show.ago(now, dead_letter.died_at) .. " ago",
-    err and (how.full and err or output.cut(err, 40)),
+    err and (how.full and err or output.cut(err, 72)),
     output.line(dead_letter.payload, dead_letter.bytes, how),
   }
 end
@@ -129,7 +130,7 @@ local function list(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
   local dead = arguments.dlq(store, args.dlq, { codec = show.codec(args) })
   local now, rows = store:now(), {}
-  local how = { full = args.full, columns = show.columns_left(io, 100) }
+  local how = { full = args.full }
   walk(dead, args, args.limit or args.json and math.huge or LIMIT,
        function(dead_letter)
     if args.json then return output.json(io, show.plain(dead_letter)) end
@@ -177,7 +178,7 @@ local function groups(args, io)
   if #rows == 0 then return io.stdout:write "no dead letters\n" and nil end
   output.table(io, {
     { title = "DLQ" }, { title = "GROUP" }, { title = "REASON" },
-    { title = "LETTERS", right = true },
+    { title = "DEAD", right = true },
   }, rows)
 end
 
@@ -206,11 +207,12 @@ end
 
 local function count(store, dead, args, io)
   local before = args.older_than and store:now() - args.older_than
-  local bar, n, seen = progress.new(io, { noun = "dead letters" }), 0, 0
+  local bar, n, seen = progress.new(io, { noun = "dead letter" }), 0, 0
   for dead_letter in dead:each { group = args.group } do
     seen = seen + 1
-    if not before or (dead_letter.died_at or math.huge) < before then n = n
-      + 1 end
+    if not before or (dead_letter.died_at or math.huge) < before then
+      n = n + 1
+    end
     bar:update(seen)
   end
   bar:clear()
@@ -220,7 +222,7 @@ end
 local function purge(args, io)
   if not (args.older_than or args.group or args.all) then
     arguments.misuse(
-      "say which dead letters: --older-than, --group, or --all of them")
+      "which dead letters? give --older-than, --group or --all")
   end
   local store = arguments.open(io, args.store,
                                args.dry_run and show.LOOK or nil)

@@ -233,7 +233,7 @@ end
 
 -- Works until a signal, or until the queue is empty.
 local function deliver(args, io, queue, handler, figures)
-  local bar = progress.new(io, { noun = "delivered" })
+  local bar = progress.new(io, { noun = "item" })
   local function tick(counts)
     bar:update(counts.done, nil, more(figures, counts))
   end

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
--- One thing done to many: what fails is told, and the others are done.
+-- An action on each of several things; a failure does not stop the others.
 
 local M = {}
 
--- Calls act(one) for each; says how many were `done`, such as "removed".
--- Returns the exit status.
+-- Calls act(one) for each, and reports failures and how many were `done`, such
+-- as "removed". Returns the exit status.
 ---@param io respool.cli.io
 ---@param all any[]
 ---@param done string
@@ -21,7 +21,7 @@ function M.run(io, all, done, act)
       io.stderr:write("respool: ", message, "\n")
     end
   end
-  io.stdout:write(("%d %s\n"):format(n, done))
+  if n > 0 then io.stdout:write(("%d %s\n"):format(n, done)) end
   return n == #all and 0 or 1
 end
 

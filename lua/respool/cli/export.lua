@@ -175,15 +175,15 @@ local function new_printer(args, io, writer)
 end
 
 local function noun_of(o)
-  return o.queue and "items" or "dead letters"
+  return o.queue and "item" or "dead letter"
 end
 
 local function tell_damaged(io, o, counts)
   if counts.damaged == 0 then return end
-  local what = o.queue and "are damaged, and in no archive"
-    or o.remove and "are damaged, and stay in the DLQ"
-    or "are damaged: an import passes over them"
-  say(io, "%s %s %s: %s", output.number(counts.damaged), noun_of(o), what,
+  local what = o.queue and "not exported"
+    or o.remove and "left in the DLQ"
+    or "an import passes over them"
+  say(io, "%s damaged, %s: %s", output.count(counts.damaged, noun_of(o)), what,
       output.ranges(counts.damaged_numbers, counts.damaged))
 end
 
@@ -191,8 +191,8 @@ end
 local function tell_died(io, died)
   local bad = false
   for reason, n in pairs(died) do
-    say(io, "%s items became dead letters: %s (see respool dead list)",
-        output.number(n), reason)
+    say(io, "%s dead-lettered: %s (see respool dead list)",
+        output.count(n, "item"), reason)
     bad = bad or reason ~= "expired"
   end
   return bad
@@ -200,8 +200,8 @@ end
 
 local function tell_left(io, o, counts)
   if counts.lost > 0 then
-    say(io, "%d %s are in a file and were not removed: others took them "
-      .. "meanwhile", counts.lost, noun_of(o))
+    say(io, "%s in a file but not removed: another process took them",
+        output.count(counts.lost, noun_of(o)))
   end
   if not o.queue or not o.remove then return end
   local length = check(o.queue:length())
@@ -217,8 +217,9 @@ local function summary(args, io, o, writer, counts)
     counts.damaged_numbers = core.cbor.array(counts.damaged_numbers)
     output.json(io, counts)
   elseif args.directory and io.stderr:isatty() then
-    io.stderr:write(("%s %s written to %d files, %s removed\n"):format(
-      output.number(counts.written), noun_of(o), #writer.files,
+    io.stderr:write(("%s written to %s, %s removed\n"):format(
+      output.count(counts.written, noun_of(o)),
+      output.count(#writer.files, "file"),
       output.number(counts.removed + counts.known)))
   end
   tell_damaged(io, o, counts)

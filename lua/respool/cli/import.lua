@@ -127,8 +127,9 @@ local function summary(args, io, reader, counts)
     counts.errors = core.cbor.array(counts.errors)
     return output.json(io, counts)
   elseif args.verify then
-    io.stdout:write(("%s records in %d whole files\n"):format(
-      output.number(counts.read), #reader.finished))
+    io.stdout:write(("%s in %s\n"):format(
+      output.count(counts.read, "record"),
+      output.count(#reader.finished, "whole file")))
   else
     local ignored = counts.ignored > 0 and (" %s ignored,"):format(
       output.number(counts.ignored)) or ""
@@ -144,7 +145,7 @@ end
 local STOPPED = 130
 
 local function new_hook(io)
-  local shown = progress.new(io, { noun = "records" })
+  local shown = progress.new(io, { noun = "record" })
   local signals = core.process.signals()
   local function is_stopped()
     return core.process.signals() > signals

@@ -40,7 +40,7 @@ end
 
 -- Cares slice by slice until there is no more to do, or no more time.
 local function care_for(store, io, seconds)
-  local bar = progress.new(io, { noun = "records" })
+  local bar = progress.new(io, { noun = "record" })
   local sums = {}
   repeat
     local left = seconds - bar:elapsed()

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- What commands show: tables and figures for people, JSON for programs.
--- What comes from a payload or an error may hold anything, also what a
--- terminal would obey: control characters are shown, not sent.
+-- The output of commands: tables and figures for people, JSON for programs.
+-- Payloads and errors may hold any bytes, so control characters are shown as
+-- escapes and never sent to the terminal.
 
 local json = require "respool.support.json"
 
@@ -58,6 +58,14 @@ function M.number(n)
   if not digits then return s end
   digits = digits:reverse():gsub("(%d%d%d)", "%1,"):reverse()
   return sign .. digits:gsub("^,", "")
+end
+
+-- A number of things: "1 line", "2 lines".
+---@param n number
+---@param noun string one of them
+---@return string
+function M.count(n, noun)
+  return ("%s %s%s"):format(M.number(n), noun, n == 1 and "" or "s")
 end
 
 local function sized(n, unit, step, names)
@@ -188,7 +196,8 @@ end
 
 ---@class respool.cli.column
 ---@field title string
----@field right boolean? numbers stand right
+---@field right boolean? aligned to the right, as numbers are
+---@field cut boolean? cut on a terminal that is too narrow for the table
 
 local function cell(value)
   if value == nil or value == "" then return "-" end
@@ -211,6 +220,21 @@ local function widths(columns, lines)
   return most
 end
 
+local LEAST = 12 -- columns that a cut cell keeps
+
+-- Narrows columns that may be cut until the table fits the terminal.
+local function fit(io, columns, most)
+  if not io.stdout:isatty() then return end
+  local excess = 2 * (#columns - 1) - (io.stdout:size())
+  for _, n in ipairs(most) do excess = excess + n end
+  for i = #columns, 1, -1 do
+    if columns[i].cut and excess > 0 then
+      local less = math.min(excess, math.max(most[i] - LEAST, 0))
+      most[i], excess = most[i] - less, excess - less
+    end
+  end
+end
+
 -- Writes rows under titles. Each row is a list of cells, strings or numbers.
 ---@param io respool.cli.io
 ---@param columns respool.cli.column[]
@@ -224,21 +248,22 @@ function M.table(io, columns, rows)
     lines[#lines + 1] = line
   end
   local most = widths(columns, lines)
+  fit(io, columns, most)
   for _, line in ipairs(lines) do
     local parts = {}
     for i, column in ipairs(columns) do
-      parts[i] = pad(line[i], most[i], column.right)
+      parts[i] = pad(M.cut(line[i], most[i]), most[i], column.right)
     end
     io.stdout:write((table.concat(parts, "  "):gsub("%s+$", "")), "\n")
   end
 end
 
--- The same of things that may be none, or more than are shown unless asked for.
+-- Writes a table that may have no rows, or more than are shown by default.
 ---@param io respool.cli.io
 ---@param columns respool.cli.column[]
 ---@param rows any[][]
----@param what string what they are
----@param limit integer|false most that are shown; false: all that were asked for
+---@param what string plural noun for the rows
+---@param limit integer|false how many are shown by default; false: all
 function M.first_rows(io, columns, rows, what, limit)
   if #rows == 0 then
     io.stdout:write("no ", what, "\n")

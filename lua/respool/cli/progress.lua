@@ -17,7 +17,7 @@ local PAUSE = 0.2    -- seconds between two showings
 local SETTLED = 2    -- seconds before the rate is trusted with an ETA
 
 ---@class respool.cli.progress_options
----@field noun string? what is counted: "items"
+---@field noun string? what is counted; "item"
 ---@field total number? of what `of` counts
 ---@field silent boolean?
 
@@ -28,7 +28,7 @@ local SETTLED = 2    -- seconds before the rate is trusted with an ETA
 function M.new(io, o)
   o = o or {}
   return setmetatable({
-    io = io, noun = o.noun or "items", total = o.total,
+    io = io, noun = o.noun or "item", total = o.total,
     shown = not o.silent and io.stderr:isatty(),
     began = core.mono() / 1e6, next_at = 0, n = 0,
   }, Progress)
@@ -63,8 +63,8 @@ function Progress:update(n, of, more)
   self.n = n
   if not self.shown or core.mono() / 1e6 < self.next_at then return end
   self.next_at = core.mono() / 1e6 + PAUSE
-  self:show(("%s %s, %s/s%s%s"):format(
-    output.number(n), self.noun, output.short(self:rate()),
+  self:show(("%s, %s/s%s%s"):format(
+    output.count(n, self.noun), output.short(self:rate()),
     eta(self, of or n), more and ", " .. more or ""))
 end
 

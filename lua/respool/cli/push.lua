@@ -392,7 +392,7 @@ end
 local function show_progress(run)
   local size = run.records:size()
   run.progress = progress.new(run.io, {
-    noun = run.noun .. "s", total = size and size - run.from,
+    noun = run.noun, total = size and size - run.from,
   })
 end
 
@@ -401,15 +401,16 @@ local function summary(run)
   p.n = run.pushed
   if p.shown then
     p:clear()
-    run.io.stderr:write(("%s %ss pushed%s in %s, %s/s\n"):format(
-      output.number(run.pushed), run.noun,
-      run.ignored > 0 and (" (%s ignored, as their keys are held)"):format(
+    run.io.stderr:write(("%s pushed%s in %s, %s/s\n"):format(
+      output.count(run.pushed, run.noun),
+      run.ignored > 0 and (" (%s ignored: the key is in use)"):format(
         output.number(run.ignored)) or "",
       output.duration(p:elapsed()), output.short(p:rate())))
   end
   if run.bad > 0 then
-    run.io.stderr:write(("respool: %d of %d %ss were not pushed\n"):format(
-      run.bad, run.pushed + run.ignored + run.bad, run.noun))
+    run.io.stderr:write(("respool: %s of %s not pushed\n"):format(
+      output.number(run.bad),
+      output.count(run.pushed + run.ignored + run.bad, run.noun)))
   end
 end
 

@@ -146,7 +146,7 @@ local function is_over(state, server, deadline)
 end
 
 local function serve(args, io, server, receiver)
-  local bar = progress.new(io, { noun = "accepted" })
+  local bar = progress.new(io, { noun = "request" })
   local state = { signals = process.signals() }
   process.watch()
   local ok, err = pcall(function()

@@ -6,7 +6,7 @@
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local jobs = require "respool.cli.replay_jobs"
+local named = require "respool.cli.named_replays"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
 local script = require "respool.worker_script"
@@ -22,8 +22,9 @@ local M = { summary = "move dead letters back to a queue" }
 local SUMMARIES = {
   list = "List the named replays of a store.",
   show = "Show a named replay.",
-  cancel = "Forget a named replay, which stops it; the dead letters stay.",
-  resume = "Go on with a named replay that was stopped or killed.",
+  cancel = "Stop a named replay that is running; it can be resumed.",
+  resume = "Go on with a named replay that was stopped or interrupted.",
+  forget = "Remove a named replay that is not running; the dead letters stay.",
 }
 
 local EXAMPLES = {
@@ -31,17 +32,19 @@ local EXAMPLES = {
   show = "respool replay show shop.respool mend --json",
   cancel = "respool replay cancel shop.respool mend",
   resume = "respool replay resume shop.respool mend",
+  forget = "respool replay forget shop.respool mend",
 }
 
-local function job_options(command, name)
-  local sub = command:command(name, SUMMARIES[name])
+-- The options of list, show and the others, which are about named replays.
+local function named_options(command, action)
+  local sub = command:command(action, SUMMARIES[action])
   arguments.add_store(sub)
-  if name ~= "list" then
-    sub:argument("job", "Name of the job."):argname "JOB"
+  if action ~= "list" then
+    sub:argument("name", "Name of the replay."):argname "NAME"
       :convert(arguments.name)
   end
-  if name ~= "cancel" then output.add_json(sub) end
-  sub:epilog("Example:\n  " .. EXAMPLES[name])
+  if action ~= "cancel" and action ~= "forget" then output.add_json(sub) end
+  sub:epilog("Example:\n  " .. EXAMPLES[action])
 end
 
 local function filter_options(command)
@@ -59,18 +62,17 @@ local function filter_options(command)
 end
 
 local function run_options(command)
-  command:option("--limit",
-    "Dead letters moved at most; by a job in all its runs.")
-    :argname "N"
-    :convert(arguments.whole(1))
-  command:option("--rate", "Dead letters a second at most."):argname "N"
-    :convert(arguments.positive)
-  command:option("--to", "Queue to move them to; each dead letter's own.")
+  command:option("-n --limit",
+    "Move at most so many dead letters; a named replay counts all its runs.")
+    :argname "N":convert(arguments.whole(1))
+  command:option("--rate", "Move at most so many dead letters a second.")
+    :argname "N":convert(arguments.positive)
+  command:option("--to", "Move them to this queue, not each to its own.")
     :argname "QUEUE":convert(arguments.own_name)
   command:flag("--dry-run", "Move nothing: show counts by group, and a sample "
     .. "before and after the transform.")
-  command:option("--job", "A name, by which the replay goes on after it was "
-    .. "stopped or killed, or run again."):argname "NAME"
+  command:option("--name", "Keep the replay's progress in the store under "
+    .. "this name: it can be stopped, killed, and resumed."):argname "NAME"
     :convert(arguments.name)
   command:flag("--raw", "Payloads are text or bytes, not CBOR.")
   output.add_json(command)
@@ -80,7 +82,7 @@ end
 function M.options(command, words)
   if SUMMARIES[words[1]] then
     command:command_target "action"
-    return job_options(command, words[1])
+    return named_options(command, words[1])
   end
   arguments.add_store(command)
   command:argument("dlq", "DLQ of the dead letters: a queue's name, as a rule.")
@@ -91,12 +93,19 @@ function M.options(command, words)
   filter_options(command)
   run_options(command)
   command:epilog [[
-respool replay list STORE, show STORE JOB, cancel STORE JOB and resume STORE
-JOB are about replays with a name: see `respool replay list --help`.
+`respool replay list STORE` lists named replays. `show STORE NAME`, `cancel
+STORE NAME`, `resume STORE NAME` and `forget STORE NAME` show one, stop it, go
+on with it and remove it.
+
+A named replay that has not finished goes on when it is run again or resumed.
+The dead letters that it moved before count towards --limit; --rate and --limit
+may change from run to run, its other options may not. A dead letter that is
+damaged counts as failed, and the exit status is 1. One that somebody else
+removed or replayed meanwhile counts as gone.
 
 Examples:
-  respool named replays.respool mails --group timeout --dry-run
-  respool named replays.respool mails mend.lua --job mend --rate 100
+  respool replay shop.respool mails --group timeout --dry-run
+  respool replay shop.respool mails mend.lua --name mend --rate 100
       --where 'payload.amount > 100 and age < 86400']]
 end
 
@@ -105,11 +114,9 @@ end
 
 local function load_script(path)
   if not path then return { replay = {} } end
-  local ok, job = pcall(script.load, path, { "replay" })
-  if not ok then
-    arguments.misuse(arguments.text_of(job))
-  end
-  return job
+  local ok, loaded = pcall(script.load, path, { "replay" })
+  if not ok then arguments.misuse(arguments.text_of(loaded)) end
+  return loaded
 end
 
 local NOT_KNOWN = 0 / 0 -- neither before nor after any time
@@ -175,15 +182,15 @@ local function take_samples(run, o)
   end
 end
 
-local LOOK = 0.2 -- seconds between looks whether the job is cancelled
+local LOOK = 0.2 -- seconds between looks whether the replay is cancelled
 
 local function is_cancelled(run)
   local now = core.mono() / 1e6
-  if not run.asked.job or run.args.dry_run or now < run.next_look then
+  if not run.asked.name or run.args.dry_run or now < run.next_look then
     return false
   end
   run.next_look = now + LOOK
-  return jobs.is_cancelled(run.store, run.asked.job)
+  return named.is_cancelled(run.store, run.asked.name)
 end
 
 local function on_progress(run)
@@ -195,17 +202,17 @@ local function on_progress(run)
   end
 end
 
--- What is left of the limit: a job keeps to it in all its runs.
+-- What is left of the limit: a named replay keeps to it in all its runs.
 local function left_of(run)
   local limit = run.asked.limit or run.script.replay.limit
   if type(limit) ~= "number" then return limit end
   if limit > run.moved then return limit - run.moved end
-  arguments.fail(("job '%s' has moved the %s dead letters of its limit; run "
-    .. "again with a higher --limit it goes on"):format(
-    run.asked.job, output.number(limit)))
+  arguments.fail(("named replay '%s' has moved %s, its limit; a higher --limit "
+    .. "lets it go on"):format(run.asked.name,
+    output.count(limit, "dead letter")))
 end
 
--- Of a background replay, not of one that is asked for.
+-- Options of a replay in the background, which this is not.
 local NOT_NOW = { interval = true, while_below = true, job = true }
 
 local function replay_options(run)
@@ -216,7 +223,7 @@ local function replay_options(run)
   o.where = filter(run)
   o.to = run.to
   o.limit = left_of(run)
-  o.rate, o.job = asked.rate or o.rate, asked.job
+  o.rate, o.job = asked.rate or o.rate, asked.name
   o.dry_run = run.args.dry_run
   o.on_progress = on_progress(run)
   if o.dry_run then
@@ -226,7 +233,7 @@ local function replay_options(run)
   return o
 end
 
--- `asked` are the options that a job keeps, as they were given or noted.
+-- `asked` are the options that a named replay keeps.
 local function new_run(args, io, store, asked)
   local run = {
     args = args, io = io, store = store, asked = asked, samples = {},
@@ -238,8 +245,8 @@ local function new_run(args, io, store, asked)
   run.dead = arguments.dlq(store, asked.dlq, codec)
   run.to = asked.to and arguments.queue(store, asked.to, codec)
   run.progress = progress.new(io, {
-    noun = "dead letters", total = not asked.job and check(run.dead:count())
-      or nil,
+    noun = "dead letter",
+    total = not asked.name and check(run.dead:count()) or nil,
   })
   return run
 end
@@ -265,14 +272,15 @@ local function show_groups(io, counts)
     return a[2] > b[2] or a[2] == b[2] and a[1] < b[1]
   end)
   io.stdout:write "\n"
-  output.table(io, { { title = "GROUP" }, { title = "LETTERS", right = true } },
-               rows)
+  output.table(io, {
+    { title = "GROUP" }, { title = "DEAD", right = true },
+  }, rows)
 end
 
 local function show_sample(run, sample)
   local out, o = run.io.stdout, { indent = 2, full = run.args.full }
   local transformed = run.script.replay.transform ~= nil
-  out:write(("\nletter %d%s%s\n"):format(sample.number,
+  out:write(("\ndead letter %d%s%s\n"):format(sample.number,
     sample.group and ", " .. output.clean(sample.group) or "",
     transformed and ", before:" or ":"))
   out:write(output.pretty(sample.before, nil, o), "\n")
@@ -283,8 +291,8 @@ end
 
 local function show_dry_run(run, counts)
   run.io.stdout:write((
-    "dry run: %s of %s dead letters would be moved%s\n"):format(
-    output.number(counts.moved), output.number(counts.seen),
+    "dry run: %s of %s would be moved%s\n"):format(
+    output.number(counts.moved), output.count(counts.seen, "dead letter"),
     count_words(counts)))
   show_groups(run.io, counts)
   for _, sample in ipairs(run.samples) do show_sample(run, sample) end
@@ -311,8 +319,8 @@ local function show(run, counts)
   elseif run.args.dry_run then
     show_dry_run(run, counts)
   else
-    run.io.stdout:write(("%s dead letters moved%s\n"):format(
-      output.number(counts.moved), count_words(counts)))
+    run.io.stdout:write(("%s moved%s\n"):format(
+      output.count(counts.moved, "dead letter"), count_words(counts)))
   end
 end
 
@@ -323,12 +331,12 @@ local INTERRUPTED = 130
 
 local function interrupted(run)
   run.progress:clear()
-  if not run.asked.job or run.args.dry_run then
+  if not run.asked.name or run.args.dry_run then
     arguments.fail("stopped", INTERRUPTED)
   end
-  jobs.mark_stopped(run.store, run.asked.job)
-  arguments.fail(("stopped; respool replay resume %s %s goes on"):format(
-    run.args.store, run.asked.job), INTERRUPTED)
+  named.mark_stopped(run.store, run.asked.name)
+  arguments.fail(("stopped; `respool replay resume %s %s` goes on"):format(
+    run.args.store, run.asked.name), INTERRUPTED)
 end
 
 -- Options that the library refuses are the script's.
@@ -348,9 +356,9 @@ local function replay(run)
   end
   check(counts, message)
   if run.cancelled then
-    jobs.forget(run.store, run.asked.job)
+    named.mark_stopped(run.store, run.asked.name)
     run.progress:clear()
-    arguments.fail(("job '%s' was cancelled"):format(run.asked.job))
+    arguments.fail(("named replay '%s' was cancelled"):format(run.asked.name))
   end
   show(run, counts)
   return counts.failed > 0 and 1 or 0
@@ -368,21 +376,21 @@ local function begin(args, io)
   local asked = {
     dlq = args.dlq, script = whole_path(args.script), where = args.where,
     group = args.group, since = args.since, upto = args.upto, to = args.to,
-    limit = args.limit, rate = args.rate, raw = args.raw, job = args.job,
+    limit = args.limit, rate = args.rate, raw = args.raw, name = args.name,
   }
   local run = new_run(args, io, store, asked)
-  if args.job and args.dry_run then
-    run.moved = jobs.moved(store, args.job)
-  elseif args.job then
-    run.moved = jobs.begin(store, args.job, asked)
+  if args.name and args.dry_run then
+    run.moved = named.moved(store, args.name)
+  elseif args.name then
+    run.moved = named.begin(store, args.name, asked)
   end
   return replay(run)
 end
 
 local function resume(args, io)
   local store = arguments.open(io, args.store)
-  local asked, moved = jobs.resume(store, args.job)
-  asked.job = args.job
+  local asked, moved = named.resume(store, args.name)
+  asked.name = args.name
   local run = new_run(args, io, store, asked)
   run.moved = moved
   return replay(run)
@@ -390,7 +398,7 @@ end
 
 function M.run(args, io)
   if args.action == "resume" then return resume(args, io) end
-  return (jobs[args.action] or begin)(args, io)
+  return (named[args.action] or begin)(args, io)
 end
 
 return M

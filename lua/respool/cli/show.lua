@@ -30,8 +30,8 @@ M.plain = json.record
 ---@param ids integer[]
 function M.damaged(io, ids)
   if #ids == 0 then return end
-  io.stderr:write(("respool: %s items are damaged and not shown: %s\n"):format(
-    output.number(#ids), output.ranges(ids)))
+  io.stderr:write(("respool: %s damaged and not shown: %s\n"):format(
+    output.count(#ids, "item"), output.ranges(ids)))
 end
 
 -- How long ago a moment was.

@@ -5,8 +5,8 @@
 --
 --   reason == "exhausted" and payload.amount > 100 and age < 86400
 --
--- Besides these it sees string, math and a few functions, and nothing that
--- reaches out of it. A name that is none of them is an error, not nil.
+-- Besides these it sees string, math and a few functions that have no effect
+-- elsewhere. Any other name is an error, not nil.
 
 local compat = require "respool.support.compat"
 local arguments = require "respool.cli.arguments"
@@ -39,7 +39,7 @@ local function tools()
 end
 
 local function compile(expression, env)
-  local text = "return " .. expression .. "\n"
+  local text = "return " .. expression
   if not setfenv then -- luacheck: ignore
     return load(text, "=--where", "t", env)
   end
@@ -47,8 +47,8 @@ local function compile(expression, env)
   return chunk and setfenv(chunk, env), message -- luacheck: ignore
 end
 
--- A function of a dead letter and the time. Ends the command when the
--- expression is none. What it raises names the mistake.
+-- Compiles an expression into a function of a dead letter. Ends the command if
+-- its syntax is wrong.
 ---@param expression string
 ---@param now number
 ---@return fun(dead_letter: respool.dead_letter): any
@@ -75,8 +75,8 @@ function M.compile(expression, now)
   end
 end
 
--- Ends the command when the expression fails for a dead letter because of a
--- name that is none: it would for all of them.
+-- Ends the command if the expression uses an unknown name, which would fail for
+-- every dead letter.
 ---@param where fun(dead_letter: respool.dead_letter): any
 ---@param dead_letter respool.dead_letter
 function M.try(where, dead_letter)

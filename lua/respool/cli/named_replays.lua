@@ -1,0 +1,282 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Named replays. The store keeps how far a named replay has come. A note keeps
+-- its options, so that its name is enough to resume it, the process that runs
+-- it, and whether somebody has cancelled it.
+
+local arguments = require "respool.cli.arguments"
+local notes = require "respool.cli.notes"
+local output = require "respool.cli.output"
+local core = require "respool.core"
+
+local check = arguments.check
+
+local M = {}
+
+local KIND = "replay"
+
+
+-- Who runs a named replay: a process id and the time when that process began.
+
+-- When a process began, in ticks of the system; nil when it has ended.
+local function start_of(pid)
+  local file = io.open(("/proc/%s/stat"):format(pid))
+  if not file then return nil end
+  local text = file:read "*a" or "" -- it may end at any time
+  file:close()
+  local n = 2
+  for field in (text:match "^.*%)%s+(.*)$" or ""):gmatch "%S+" do
+    n = n + 1
+    if n == 22 then return field end
+  end
+end
+
+local function own_pid()
+  local file = assert(io.open "/proc/self/stat")
+  local pid = file:read "*n"
+  file:close()
+  return math.floor(pid)
+end
+
+-- The process that runs the named replay of this note; nil when none does.
+local function runner(note)
+  if note and note.pid and start_of(note.pid) == note.start then
+    return note.pid
+  end
+end
+
+
+-- Beginning and ending.
+
+local function fail(name, what, ...)
+  arguments.fail(("named replay '%s' "):format(name) .. what:format(...))
+end
+
+local function missing(store, name)
+  local names = {}
+  for i, replay in ipairs(check(store:jobs())) do names[i] = replay.name end
+  arguments.fail(("there is no named replay '%s' in '%s'%s"):format(
+    name, store.path, arguments.suggestion(name, names)))
+end
+
+-- What the store keeps of a named replay; nil when there is none.
+local function load(store, name)
+  local replay, message, code = store:job(name)
+  if not replay and code ~= "NOT_FOUND" then arguments.fail(message) end
+  return replay
+end
+
+local function is_finished(replay)
+  return replay ~= nil and replay.state == "finished"
+end
+
+local function moved_by(replay)
+  return replay and not is_finished(replay) and replay.moved or 0
+end
+
+-- How many dead letters a named replay has moved in the round that is not
+-- finished; 0 when there is no such replay.
+---@param store respool.store
+---@param name string
+---@return integer
+function M.moved(store, name)
+  return moved_by(load(store, name))
+end
+
+-- The options that a named replay keeps. All but `limit` and `rate`, which may
+-- change from run to run, tell it from another one.
+local ASKED = { "dlq", "script", "where", "group", "since", "upto", "to",
+                "limit", "rate", "raw" }
+local FREE = { limit = true, rate = true }
+
+local function differs(a, b)
+  for _, name in ipairs(ASKED) do
+    if not FREE[name] and a[name] ~= b[name] then return true end
+  end
+  return false
+end
+
+local function check_idle(name, note)
+  local pid = runner(note)
+  if pid and pid ~= own_pid() then fail(name, "is run by process %d", pid) end
+end
+
+local function check_same(name, replay, note, asked)
+  if replay and not is_finished(replay)
+     and (not note or differs(note, asked)) then
+    fail(name, "is not finished and has other options: resume or forget it")
+  end
+end
+
+local function save(store, name, asked)
+  local note = { pid = own_pid() }
+  note.start = start_of(note.pid)
+  for _, field in ipairs(ASKED) do note[field] = asked[field] end
+  notes.save(store, KIND, name, note)
+end
+
+-- Notes that this process runs the replay with these options. Returns how many
+-- dead letters it has moved so far.
+---@param store respool.store
+---@param name string
+---@param asked table
+---@return integer
+function M.begin(store, name, asked)
+  local replay, note = load(store, name), notes.get(store, KIND, name)
+  check_idle(name, note)
+  check_same(name, replay, note, asked)
+  save(store, name, asked)
+  return moved_by(replay)
+end
+
+-- The options of a named replay, and how many dead letters it has moved so far.
+-- From now on this process runs it.
+---@param store respool.store
+---@param name string
+---@return table, integer
+function M.resume(store, name)
+  local replay, note = load(store, name), notes.get(store, KIND, name)
+  if not replay and not note then missing(store, name) end
+  if not note then
+    fail(name, "was begun by a program, which alone knows its filter")
+  elseif is_finished(replay) then
+    fail(name, "has finished")
+  end
+  check_idle(name, note)
+  save(store, name, note)
+  return note, moved_by(replay)
+end
+
+-- Whether somebody has cancelled the named replay that this process runs.
+---@param store respool.store
+---@param name string
+---@return boolean
+function M.is_cancelled(store, name)
+  local note = notes.get(store, KIND, name)
+  return note == nil or note.cancelled == true
+end
+
+-- Stores that a named replay is not running any more.
+---@param store respool.store
+---@param name string
+function M.mark_stopped(store, name)
+  local replay = store.handle:replay_load(name)
+  if not replay then return end
+  replay.state = 1
+  check(store.handle:replay_save(replay))
+end
+
+
+-- The commands.
+
+-- A replay that claims to run, but that no process runs, was interrupted.
+local function state(replay, note)
+  if replay.state == "running" and note and not runner(note) then
+    return "interrupted"
+  end
+  return replay.state
+end
+
+local function complete(store, replay)
+  local note = notes.get(store, KIND, replay.name)
+  replay.state, replay.asked = state(replay, note), note
+  replay.pid = runner(note)
+  if note then
+    note.pid, note.start, note.cancelled = nil, nil, nil
+  end
+  return replay
+end
+
+local COLUMNS = {
+  { title = "NAME" }, { title = "DLQ" }, { title = "TO" }, { title = "STATE" },
+  { title = "SEEN", right = true }, { title = "MOVED", right = true },
+  { title = "SKIPPED", right = true }, { title = "FAILED", right = true },
+  { title = "UPDATED" },
+}
+
+function M.list(args, io)
+  local store = arguments.open(io, args.store)
+  local replays, rows = check(store:jobs()), {}
+  for i, r in ipairs(replays) do
+    complete(store, r)
+    rows[i] = { r.name, r.dlq, r.to, r.state, r.seen, r.moved, r.skipped,
+                r.failed, output.time(r.updated_at) }
+  end
+  if args.json then return output.json(io, core.cbor.array(replays)) end
+  output.first_rows(io, COLUMNS, rows, "named replays", false)
+end
+
+local function asked_rows(rows, asked)
+  for _, name in ipairs { "script", "where", "group", "since", "upto", "limit",
+                          "rate", "raw" } do
+    local value = asked and asked[name]
+    if name == "since" or name == "upto" then
+      value = value and output.time(value)
+      name = name == "upto" and "until" or name
+    end
+    if value then rows[#rows + 1] = { name, value } end
+  end
+end
+
+function M.show(args, io)
+  local store = arguments.open(io, args.store)
+  local replay = load(store, args.name) or missing(store, args.name)
+  complete(store, replay)
+  if args.json then return output.json(io, replay) end
+  local rows = {
+    { "name", replay.name }, { "dlq", replay.dlq },
+    { "to", replay.to ~= "" and replay.to or "each dead letter's own queue" },
+    { "state", replay.state .. (replay.pid
+      and (" (process %d)"):format(replay.pid) or "") },
+    { "seen", replay.seen }, { "moved", replay.moved },
+    { "skipped", replay.skipped }, { "failed", replay.failed },
+    { "place", ("dead letter %d of those up to %d"):format(
+      replay.cursor, replay.upto) },
+    { "started", output.time(replay.started_at) },
+    { "updated", output.time(replay.updated_at) },
+  }
+  asked_rows(rows, replay.asked)
+  output.fields(io, rows)
+end
+
+local PATIENCE = 5 -- seconds that a running replay has to notice
+
+local function await_end(pid)
+  local start, ends = start_of(pid), core.mono() / 1e6 + PATIENCE
+  while start and start_of(pid) == start and core.mono() / 1e6 < ends do
+    core.process.nap(0.05)
+  end
+end
+
+-- Stops the process that runs a named replay, which can be resumed later.
+function M.cancel(args, io)
+  local store = arguments.open(io, args.store)
+  local note = notes.get(store, KIND, args.name)
+  local pid = runner(note)
+  if not load(store, args.name) and not note then
+    missing(store, args.name)
+  elseif not note then
+    fail(args.name, "was begun by a program, which alone can stop it")
+  elseif not pid then
+    fail(args.name, "is not running")
+  end
+  note.cancelled = true
+  notes.save(store, KIND, args.name, note)
+  await_end(pid)
+  io.stdout:write(("named replay '%s' is cancelled; `respool replay resume` "
+    .. "goes on with it\n"):format(output.clean(args.name)))
+end
+
+-- Removes what the store keeps of a named replay.
+function M.forget(args, io)
+  local store = arguments.open(io, args.store)
+  check_idle(args.name, notes.get(store, KIND, args.name))
+  local had = notes.remove(store, KIND, args.name)
+  local ok, message, code = store:remove_job(args.name)
+  if not ok and code ~= "NOT_FOUND" then arguments.fail(message) end
+  if not had and not ok then missing(store, args.name) end
+  io.stdout:write(("named replay '%s' is forgotten; dead letters that it has "
+    .. "not moved stay\n"):format(output.clean(args.name)))
+end
+
+return M
