@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An arena: memory that is handed out piece by piece and freed at once.
- * Pieces never move, so what points into an arena stays valid until
- * arena_free. Batches and pages keep their items in one.
+ * An arena: memory that is allocated piece by piece and freed at once. Pieces
+ * never move, so pointers into an arena stay valid until arena_free. Batches
+ * and pages keep their items in one.
  */
 #ifndef ARENA_H
 #define ARENA_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The packer and the unpacker of cbor.h. libcbor makes and reads the heads;
- * around it stand the growing buffer, the bounds, and a guard for each place
- * where libcbor 0.8 differs from RFC 8949. What reads never looks beyond
+ * this file adds the growing buffer, the bounds, and a guard for each place
+ * where libcbor 0.8 differs from RFC 8949. The unpacker never reads beyond
  * `end`, and leaves `at` on the head that it could not read.
  */
 #include "base/cbor.h"
@@ -37,7 +37,7 @@ void packer_reset(packer *p) {
   p->rc = 0;
 }
 
-/* Makes room for more than `n` further bytes, at least doubling. A failure
+/* Makes room for more than `n` bytes, at least doubling the buffer. A failure
    leaves no room at all, so that every later step comes here again. */
 static bool enlarge(packer *p, size_t n) {
   if (p->rc != 0) return false;
@@ -79,7 +79,7 @@ enum { UINT = 0, NEGINT = 0x20, BYTES = 0x40, TEXT = 0x60, ARRAY = 0x80,
        MAP = 0xa0 }; /* major types, in place in the initial byte */
 
 static size_t long_head(uint8_t major, uint64_t v, uint8_t *at) {
-  size_t n = (size_t)v; /* lengths come as such */
+  size_t n = (size_t)v; /* a length is a size_t there */
   switch (major) {
     case UINT: return cbor_encode_uint(v, at, HEAD_MAX);
     case NEGINT: return cbor_encode_negint(v, at, HEAD_MAX);
@@ -135,7 +135,7 @@ void pack_text(packer *p, const void *data, size_t n) {
   pack_chars(p, TEXT, data, n);
 }
 
-/* Copies n characters and tells whether they are ASCII. */
+/* Copies n characters; true if they are ASCII. */
 static inline bool copy_ascii(uint8_t *to, const uint8_t *s, size_t n) {
   uint64_t word, seen = 0;
   for (; n >= sizeof word; n -= sizeof word) {
@@ -323,9 +323,9 @@ static bool corrupt(unpacker *u) {
 _Static_assert(CBOR_UINT == 0 && CBOR_TEXT == 3 && CBOR_TAG == 6,
                "the first kinds are the major types");
 
-/* A head that is one byte, which most are: libcbor's switch and callback
-   are a tenth of the time of decoding. Besides, libcbor 0.8 takes tags 6 to
-   20 for malformed, though it is only their meaning that is unassigned. */
+/* Reads a head of one byte, as most are: libcbor's switch and callback take a
+   tenth of the time of decoding. Also, libcbor 0.8 rejects tags 6 to 20 as
+   malformed, though only their meaning is unassigned. */
 static inline bool read_short(unpacker *u, cbor_head *h) {
   if (u->at == u->end) return false;
   unsigned first = *u->at, low = first & 0x1f;
@@ -392,7 +392,7 @@ respool_bytes unpack_text(unpacker *u) {
   return expect(u, CBOR_TEXT, &h) ? h.bytes : (respool_bytes){NULL, 0};
 }
 
-/* How many elements, when there are bytes for them at `size` each. */
+/* A count of elements, if there are bytes for them at `size` each. */
 static size_t unpack_count(unpacker *u, enum cbor_kind kind, size_t size) {
   cbor_head h;
   if (!expect(u, kind, &h)) return 0;
@@ -448,14 +448,14 @@ static bool skip_items(unpacker *u, uint64_t n, int depth) {
   return true;
 }
 
-/* Eats a break when it is next. */
+/* Reads a break if it is next. */
 static bool at_break(unpacker *u) {
   if (u->at == u->end || *u->at != 0xff) return false;
   u->at++;
   return true;
 }
 
-/* Up to the break, in groups of `size`: a map has no key without value. */
+/* Skips to the break, in groups of `size`: a map has no key without value. */
 static bool skip_open(unpacker *u, uint64_t size, int depth) {
   if (depth >= DEPTH_MAX) return corrupt(u);
   while (!at_break(u))
@@ -509,7 +509,7 @@ static uint32_t load32(const uint8_t *s) {
   return word;
 }
 
-/* By words, the last of which overlaps the one before. */
+/* Compares words; the last one may overlap the one before. */
 static bool all_ascii(const uint8_t *s, size_t n) {
   uint64_t seen = 0;
   if (n >= 8) {
@@ -533,9 +533,9 @@ static bool between(uint8_t b, uint8_t low, uint8_t high) {
   return b >= low && b <= high;
 }
 
-/* Bytes of the sequence at `s`, of which `n` > 0 are there; 0 when it is
-   none. The second byte's bounds keep out what is overlong, a surrogate,
-   or over U+10FFFF (RFC 3629, section 4). */
+/* The length of the UTF-8 sequence at `s`, which has `n` > 0 bytes; 0 when it
+   is none. The bounds of the second byte exclude overlong forms, surrogates
+   and numbers over U+10FFFF (RFC 3629, section 4). */
 static size_t sequence(const uint8_t *s, size_t n) {
   uint8_t lead = s[0], low = 0x80, high = 0xbf;
   size_t size = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;

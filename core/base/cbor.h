@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * CBOR (RFC 8949) as the core writes and reads it: a packer that appends to
- * a growing buffer, an unpacker that walks bounded bytes. Heads are made and
+ * a growing buffer, an unpacker that reads bounded bytes. Heads are made and
  * read by libcbor's streaming half. Both carry a sticky error: after the
- * first failure every step is a no-op, and `rc` is looked at once, at the
- * end. Neither allocates what a length field asks for.
+ * first failure every step is a no-op, and `rc` is read once, at the end.
+ * Neither allocates the size that a length field asks for.
  */
 #ifndef CBOR_H
 #define CBOR_H
@@ -23,7 +23,7 @@ typedef struct packer {
 
 void packer_init(packer *p);
 void packer_free(packer *p);
-void packer_reserve(packer *p, size_t n); /* a hint: so much is to come */
+void packer_reserve(packer *p, size_t n); /* a hint */
 void packer_reset(packer *p); /* empty, memory kept, error forgotten */
 
 /* `n` more bytes at the end, uninitialised; NULL after an error. */
@@ -40,8 +40,8 @@ void pack_string(packer *p, const void *data, size_t n); /* text where it
 void pack_array(packer *p, size_t n);
 void pack_map(packer *p, size_t n);
 
-/* A map whose length shows only at its end: the place that open returns,
-   the pairs, then close with their number. */
+/* A map whose length is known only at its end: open, the pairs, then close
+   with the place that open returned and their number. */
 size_t pack_map_open(packer *p);
 void pack_map_close(packer *p, size_t at, size_t n);
 
@@ -67,7 +67,7 @@ typedef struct cbor_head {
 
 typedef struct unpacker {
   const uint8_t *at, *end;
-  int rc; /* 0 or RESPOOL_CORRUPT; who finds sense missing may set it */
+  int rc; /* 0 or RESPOOL_CORRUPT; a caller that finds a bad value may set it */
 } unpacker;
 
 void unpacker_init(unpacker *u, const void *data, size_t n);
@@ -87,7 +87,7 @@ size_t unpack_array(unpacker *u);
 size_t unpack_map(unpacker *u);
 double unpack_double(unpacker *u);
 bool unpack_bool(unpacker *u);
-bool unpack_null(unpacker *u); /* eats a null and says so, else stays */
+bool unpack_null(unpacker *u); /* reads a null, if it is next */
 enum cbor_kind unpack_peek(unpacker *u); /* kind of the next head, unread;
                                             CBOR_BREAK at end or error */
 

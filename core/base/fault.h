@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Points at which a test may end the process, in a build with RESPOOL_FAULTS;
- * the test program says what happens there. Otherwise they are nothing.
+ * the test program defines what happens there. In other builds they are empty.
  */
 #ifndef FAULT_H
 #define FAULT_H

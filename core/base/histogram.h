@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Histograms of durations and of counts, and the names that counters go by.
+ * Histograms of durations and of counts, and the names of counters.
  */
 #ifndef HISTOGRAM_H
 #define HISTOGRAM_H

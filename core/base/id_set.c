@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A set of numbers; see numbers.h. */
+/* A set of numbers; see id_set.h. */
 #include "base/id_set.h"
 
 #include <stdlib.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A set of numbers that grows and is asked. Start with all zeros, end with
- * free(of).
+ * A set of numbers that only grows. Start with all zeros, end with free(of).
  */
 #ifndef ID_SET_H
 #define ID_SET_H
@@ -13,10 +12,10 @@
 typedef struct id_set {
   uint64_t *of;
   size_t n, cap;
-  bool sorted; /* as the first question needs it */
+  bool sorted; /* by the first call of id_set_has */
 } id_set;
 
-/* False for want of memory. One that is there may be added once more. */
+/* False when out of memory. Adding a number twice is allowed. */
 bool id_set_add(id_set *l, uint64_t number);
 bool id_set_has(id_set *l, uint64_t number);
 

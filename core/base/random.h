@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chance for jitter: a seeded sequence that any number of threads draw from.
- * The same seed gives the same sequence. Not for secrets.
+ * Random numbers for jitter: a seeded sequence, shared by any number of
+ * threads. The same seed gives the same sequence. Not for secrets.
  */
 #ifndef RANDOM_H
 #define RANDOM_H

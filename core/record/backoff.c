@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Retry policies: from the number of a failure to a delay, by plain
- * arithmetic. Every delay lies in [0, max]: what would be larger is cut to
- * max first, then jitter makes it smaller, or spreads it below the cap. A
- * double becomes a number of milliseconds in one place, saturate().
+ * arithmetic. Every delay lies in [0, max]: a larger one is cut to max first,
+ * then jitter makes it smaller, or spreads it below the cap. A double becomes a
+ * number of milliseconds in one place, saturate().
  */
 #include <math.h>
 
@@ -174,7 +174,7 @@ static int64_t jitter(const respool_backoff *b, int64_t d, double u) {
   return d;
 }
 
-/* The first delay counts as following one of `initial`. */
+/* The delay before the first is taken to be `initial`. */
 static int64_t decorrelate(const respool_backoff *b, int64_t previous,
                            double u) {
   int64_t from = previous > b->initial ? previous : b->initial;

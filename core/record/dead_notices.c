@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists of notices; see notices.h.
+ * Lists of notices; see dead_notices.h.
  */
 #include "record/dead_notices.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define NOTICES_MAX 10000 /* in a list that nobody asks */
+#define NOTICES_MAX 10000 /* in a list that is never read */
 
 void notices_init(notices *l) {
   pthread_mutex_init(&l->lock, NULL);

@@ -5,8 +5,8 @@
  * commit that made the dead letter has succeeded; until then it belongs to
  * the transaction.
  */
-#ifndef NOTICES_H
-#define NOTICES_H
+#ifndef DEAD_NOTICES_H
+#define DEAD_NOTICES_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,13 +31,13 @@ typedef struct notices {
 void notices_init(notices *l);
 void notices_free(notices *l);
 
-/* Adds a notice to those of a transaction. One that there is no memory for is
-   not told of; its dead letter is there. */
+/* Adds a notice to those of a transaction. Out of memory it is left out: the
+   dead letter itself is stored all the same. */
 void notices_add(notice **all, notices *to, const char *dlq,
                  uint64_t number);
 
-/* The transaction has committed, or has been given up: brings its notices to
-   their lists, or drops them. */
+/* Adds a transaction's notices to their lists, after it committed, or drops
+   them. */
 void notices_post(notice *all);
 void notices_drop(notice *all);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bounded list of failures that a claim carries from try to try and a
- * dead letter keeps. Its invariant: kept[0] is the first failure, the others
+ * The bounded list of failures that a claim carries from attempt to attempt
+ * and a dead letter keeps. Invariant: kept[0] is the first failure, the others
  * are the last ones in order.
  */
 #include "record/failures.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The failures of an item, bounded: the first and the last few whole, the
- * others counted. Packed it is one CBOR array,
+ * The failures of an item, bounded: the first and the last few are kept, the
+ * others counted. Packed they are one CBOR array,
  *
  *   [count, [[at, error, group, trace], ...]]
  *
- * whose texts are cut to HISTORY_TEXT bytes; group and trace may be null.
+ * whose texts are cut to FAILURE_TEXT bytes; group and trace may be null.
  * A text that is not UTF-8 is stored as bytes.
  */
 #ifndef FAILURES_H
@@ -19,18 +19,18 @@
 #define FAILURES_MAX (FAILURES_FIRST + FAILURES_LAST)
 
 typedef struct failure_list {
-  uint64_t count; /* all that happened */
-  size_t n;       /* of these, kept */
+  uint64_t count; /* of all failures */
+  size_t n;       /* kept */
   respool_failure kept[FAILURES_MAX];
 } failure_list;
 
 /* Empty bytes read as no failures; false when damaged. */
 bool failures_read(respool_bytes packed, failure_list *h);
 
-/* When the first of them was; 0: there is none. */
+/* The time of the first failure; 0: there is none. */
 int64_t failures_first(respool_bytes packed);
 
-/* `old` with `f` added, appended to `p`. Damaged bytes start afresh. */
+/* Packs the failures `old` and `f` into `p`. Damaged `old` counts as none. */
 void failures_add(packer *p, respool_bytes old, const respool_failure *f);
 
 /* The error of the last failure; empty when there was none. */

@@ -89,7 +89,7 @@ bool item_unpack(unpacker *u, item *i, blob_ref *r) {
     return u->rc == 0;
   }
   size_t n = unpack_array(u);
-  if (n == 2) { /* lies elsewhere? */
+  if (n == 2) { /* in a blob? */
     r->number = unpack_uint(u);
     r->size = unpack_uint(u);
     return u->rc == 0 && r->number > 0;

@@ -11,8 +11,8 @@
  *    codec, origin]                             origin is null, or
  *                                               [queue, id, pushed_at]
  *   [blob, size]                                a blob of either above
- *   [bytes]                                     a damaged segment, set aside
- *                                               in a dead letter; no item
+ *   [bytes]                                     a damaged segment that a dead
+ *                                               letter keeps; no item
  */
 #ifndef ITEM_H
 #define ITEM_H
@@ -25,26 +25,26 @@ typedef struct item {
   respool_origin origin;
 } item;
 
-/* Where an item lies that is too large for a segment. */
+/* The blob of an item that is too large for a segment. */
 typedef struct blob_ref {
-  uint64_t number; /* 0: it does not */
+  uint64_t number; /* 0: no blob */
   uint64_t size;   /* of the packed item */
 } blob_ref;
 
-/* No packed item is larger than this for its content. */
+/* An upper bound of the packed size. */
 size_t item_bound(const item *i);
 
 void item_pack(packer *p, const item *i);
 void item_pack_ref(packer *p, blob_ref r); /* ITEM_REF_SIZE bytes */
 
-/* Writes the number of a reference packed before it was known. */
+/* Sets the number of a reference that was packed before it was known. */
 void item_patch_ref(uint8_t *ref, uint64_t number);
 
-/* Reads one item of any form. Of a reference only `*r` is set, of the
-   others `*i`, borrowing from the input. False when it is none. */
+/* Reads one item of any form: a reference to `*r`, the others to `*i`, which
+   borrows from the input. False when it is none. */
 bool item_unpack(unpacker *u, item *i, blob_ref *r);
 
-/* The bytes of a segment that was set aside. */
+/* The bytes of a damaged segment. */
 void item_pack_damaged(packer *p, respool_bytes segment);
 bool item_unpack_damaged(respool_bytes packed, respool_bytes *segment);
 

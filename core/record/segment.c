@@ -94,7 +94,7 @@ static uint8_t *count_place(const builder *b, const built_segment *s) {
   return b->bytes.data + s->at + AT_EXPIRES + 9 + version;
 }
 
-static void close_span(builder *b) {
+static void close_segment(builder *b) {
   if (b->rc || b->bytes.rc || !b->n_segments) return;
   built_segment *s = &b->segments[b->n_segments - 1];
   uint8_t *count = count_place(b, s);
@@ -104,8 +104,8 @@ static void close_span(builder *b) {
   s->size = b->bytes.len - s->at;
 }
 
-static void open_span(builder *b) {
-  close_span(b);
+static void open_segment(builder *b) {
+  close_segment(b);
   b->segments = grow(b->segments, b->n_segments, &b->cap_segments,
                      sizeof *b->segments, &b->rc);
   if (b->rc) return;
@@ -119,12 +119,12 @@ static void open_span(builder *b) {
   packer_grow(&b->bytes, COUNT_SIZE);
 }
 
-/* Makes sure that the last segment has room for `n` bytes more. */
+/* Begins another segment if the last one has no room for `n` more bytes. */
 static void need(builder *b, size_t n) {
   built_segment *s = b->n_segments ? &b->segments[b->n_segments - 1] : NULL;
   if (!s || s->count == SEGMENT_ITEMS ||
       b->bytes.len - s->at + n > SEGMENT_BYTES)
-    open_span(b);
+    open_segment(b);
 }
 
 static void count_one(builder *b) {
@@ -133,7 +133,7 @@ static void count_one(builder *b) {
   b->n_items++;
 }
 
-/* Adds the item that lies packed in the blobs from `at` on. */
+/* Adds a reference to the item packed in the blobs from `at` on. */
 static void add_ref(builder *b, size_t at) {
   b->large =
       grow(b->large, b->n_large, &b->cap_large, sizeof *b->large, &b->rc);
@@ -185,12 +185,12 @@ void builder_add_raw(builder *b, respool_bytes packed) {
 }
 
 int builder_end(builder *b) {
-  close_span(b);
+  close_segment(b);
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
 }
 
-/* The bytes of the packed item `raw`, or of the next big one, which it stands
-   for. */
+/* The size of the packed item `raw`, or of the next large item, if `raw` is its
+   reference. */
 static uint64_t item_bytes(const builder *b, respool_bytes raw, size_t *next) {
   const large_item *g = *next < b->n_large ? &b->large[*next] : NULL;
   if (!g || b->bytes.data + g->ref != (const uint8_t *)raw.data)
@@ -224,8 +224,8 @@ static size_t body_size(const void *packed, size_t size) {
   return i.body.size;
 }
 
-/* Adds the packed item `raw` of another batch, whose next big item is `g`;
-   true when it was that. */
+/* Adds the packed item `raw` of another builder, whose next large item is `g`;
+   true when `raw` was the reference to it. */
 static bool copy_item(builder *to, const builder *from, respool_bytes raw,
                       const large_item *g) {
   size_t at = to->blobs.len;

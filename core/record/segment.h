@@ -5,11 +5,11 @@
  *
  *   [checksum, format, pushed_at, expires_at, payload version, [item, ...]]
  *
- * The first four and the count of items have fixed places, so that they can
- * be written when the commit knows them. The checksum is XXH3-64 (xxHash
- * 0.8, seed 0) of all bytes behind it.
+ * The first four fields and the count of items have fixed places, so that
+ * they can be written once the commit knows them. The checksum is XXH3-64
+ * (xxHash 0.8, seed 0) of all bytes behind it.
  *
- * A batch is what one push becomes: its segments back to back, sealed later.
+ * A builder makes the segments of a push, back to back; the commit seals them.
  */
 #ifndef SEGMENT_H
 #define SEGMENT_H
@@ -24,23 +24,23 @@ typedef struct segment {
   int64_t pushed_at, expires_at; /* expires_at 0: never */
   uint64_t version;              /* of the payload */
   uint64_t count;
-  unpacker items;                /* at the first */
+  unpacker items;                /* positioned at the first */
 } segment;
 
 /* Reads and verifies; false when damaged. Borrows from the input. */
 bool segment_open(respool_bytes stored, segment *g);
 
-/* The expiry time alone, without verifying. */
+/* Reads the expiry time alone, without verifying. */
 int64_t segment_expiry(respool_bytes stored);
 
 typedef struct built_segment {
-  size_t at, size; /* in batch.bytes */
+  size_t at, size; /* in builder.bytes */
   uint64_t count;
 } built_segment;
 
 typedef struct large_item {
-  size_t ref;      /* of its reference, in batch.bytes */
-  size_t at, size; /* of the packed item, in batch.blobs */
+  size_t ref;      /* of its reference, in builder.bytes */
+  size_t at, size; /* of the packed item, in builder.blobs */
 } large_item;
 
 typedef struct builder {
@@ -58,29 +58,28 @@ typedef struct builder {
 void builder_init(builder *b, uint64_t payload_version);
 void builder_free(builder *b);
 
-/* `n` items of so many bytes together are about to be added. A hint. */
+/* A hint: `n` items of so many bytes in all will be added. */
 void builder_expect(builder *b, uint64_t bytes, uint64_t n);
 void builder_add(builder *b, const item *i);
 
-/* The same, but for want of memory the batch stays as it was: false. */
+/* The same; false when out of memory, with the builder unchanged. */
 bool builder_try(builder *b, const item *i);
 
-/* An item that is packed already, a reference among them. */
+/* Adds an item, or a reference, that is packed already. */
 void builder_add_raw(builder *b, respool_bytes packed);
 
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
 int builder_end(builder *b);
 
-/* The bytes that its largest item would take in a batch of its own; of an
-   ended batch. */
+/* The bytes that the largest item would take alone. After builder_end. */
 uint64_t builder_largest(const builder *b);
 
-/* Copies an ended batch: the first `n` items to one, the rest to another,
-   both new. 0 or RESPOOL_NOMEM. */
+/* Copies the first `n` items to one new builder, the others to another. After
+   builder_end. 0 or RESPOOL_NOMEM. */
 int builder_split(const builder *from, uint64_t n, builder *first,
                   builder *rest);
 
-/* Writes the times and the checksum into a copy of a span's bytes. */
+/* Writes the times and the checksum into the bytes of a segment. */
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,
                   int64_t expires_at);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A new store: its file is made under another name and gets its own when it
- * is whole and on disk; and the format version that tells a store from other
- * programs' LMDB.
+ * Making a new store: its data file is made under another name and renamed
+ * once it is complete and on disk. The format version tells a store from
+ * another program's LMDB.
  */
 #include "lmdb/env/create.h"
 
@@ -67,8 +67,8 @@ static int lock_file(const char *path) {
   return fd;
 }
 
-/* With the file `made` locked, which may have become `data` meanwhile: then
-   what bears its name now is a leftover. */
+/* With the file `made` locked. Another process may have renamed its own to
+   `data` by now: then the file `made` is a leftover. */
 static int make_file(lmdb_env *e, const char *made, const char *data) {
   if (dir_look(e->path) != ENOENT) {
     unlink(made);
@@ -81,10 +81,9 @@ static int make_file(lmdb_env *e, const char *made, const char *data) {
   return rc;
 }
 
-/* Makes the file of a new store under another name, and gives it its own when
-   it is whole and on disk: what a crash, a power cut or a full disk leaves
-   behind is no store yet, and the next to come starts over. One process at a
-   time. */
+/* Makes the file of a new store under another name, and renames it when it is
+   complete and on disk: a crash, a power cut or a full disk leaves no store,
+   and the next process starts over. One process at a time. */
 int store_make(lmdb_env *e) {
   char *made = dir_file(e->path, "data.mdb.new");
   char *data = dir_file(e->path, "data.mdb");

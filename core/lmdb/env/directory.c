@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The directory that a store is: finding and making it, its entries made
- * durable, and its gate, a lock that is held while the store is opened and
- * while its data file is replaced. The lock is flock's on the directory: it
- * needs no file, no right to write, and ends with the process.
+ * The directory of a store: finding and making it, making its entries
+ * durable, and its lock, which is held while the store is opened and while its
+ * data file is replaced. The lock is flock's on the directory: it needs no
+ * file and no right to write, and ends with the process.
  */
 #include "lmdb/env/directory.h"
 
@@ -86,7 +86,7 @@ int dir_find(const char *path, bool create, struct stat *st) {
   return 0;
 }
 
-/* ---- the gate ----------------------------------------------------------- */
+/* ---- the lock ----------------------------------------------------------- */
 
 int dir_lock(const char *path, int how, int *lock) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
@@ -106,7 +106,8 @@ int dir_lock(const char *path, int how, int *lock) {
   return dir_fail(path, rc);
 }
 
-/* A child that another thread has forked meanwhile holds it no longer. */
+/* Unlocks first: a child that another thread forked still has the descriptor.
+   */
 void dir_unlock(int lock) {
   flock(lock, LOCK_UN);
   close(lock);

@@ -8,7 +8,7 @@
 #include "lmdb/env/txn.h"
 
 #define NODE_HEAD 8
-#define REFERENCE 8 /* bytes that stand for a value in overflow pages */
+#define REFERENCE 8 /* bytes that refer to a value in overflow pages */
 
 /* ---- numbers ------------------------------------------------------------ */
 
@@ -85,15 +85,15 @@ static bool has_node(const page *p, unsigned at) {
          at + NODE_HEAD + node_key(p->b + at).size <= p->size;
 }
 
-/* How many places there are; 0 when that is damaged. */
+/* The number of places; 0 when it is damaged. */
 static unsigned count_places(const page *p) {
   unsigned lower = page_lower(p->b);
   bool fits = lower >= PAGE_HEAD && lower % 2 == 0 && lower <= p->size;
   return fits ? (lower - PAGE_HEAD) / 2 : 0;
 }
 
-/* Takes over the places that lead to nodes; true when these lie packed from
-   where the free space ends to the end of the page. */
+/* Reads the places that lead to nodes; true when these are packed from the end
+   of the free space to the end of the page. */
 static bool read_places(const page *p, nodes *ns) {
   unsigned n = count_places(p), lowest = p->size;
   uint64_t taken = 0;
@@ -117,8 +117,9 @@ static bool is_there(const nodes *ns, unsigned at) {
   return false;
 }
 
-/* The nodes one after another, without their places; true when the last ends
-   where the page does. Adds those that no place leads to, if asked to. */
+/* Reads the nodes one after another, without their places; true when the last
+   ends at the end of the page. With `add` it adds those that no place leads to.
+   */
 static bool read_packed(const page *p, nodes *ns, bool add) {
   uint64_t at = page_upper(p->b);
   while (at < p->size) {
@@ -142,8 +143,8 @@ static bool is_ordered(const page *p, const nodes *ns) {
   return true;
 }
 
-/* The longest run of keys that rise, with others between them: of each node
-   how long the longest is that ends there, and what it comes from. */
+/* The longest rising sequence of keys, with others between them: for each node
+   the length of the longest that ends there, and the node before it. */
 typedef struct chain {
   uint16_t length, from;
 } chain;
@@ -160,7 +161,7 @@ static unsigned find_chain(const page *p, const nodes *ns, chain *c) {
   return best;
 }
 
-/* A key that does not rise is damaged: the fewest that can be. They come
+/* Keys that do not rise are damaged: as few as possible. These nodes come
    last. */
 static bool sort_out(const page *p, nodes *ns) {
   chain *c = calloc(ns->n, sizeof *c);

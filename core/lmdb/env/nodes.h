@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The nodes of a leaf or branch of LMDB's, of a page that may be damaged. A
- * page begins with its own number, a pad, flags, and where its free space
- * begins and ends; then it has two bytes for the place of each node, in the
- * order of their keys, and at its other end the nodes themselves, packed. So
- * most of what can be wrong with it shows, and can be gone round.
+ * The nodes of a leaf or branch of LMDB's file, which may be damaged. A page
+ * begins with its own number, a pad, flags, and where its free space begins
+ * and ends; then it has two bytes for the place of each node, in the order of
+ * their keys, and at its other end the nodes themselves, packed. So most damage
+ * shows, and can be worked around.
  *
  * A node is four sixteen-bit numbers, its key and its value; in a branch the
  * first three are the number of a child, and there is no value.
@@ -26,15 +26,15 @@ enum page_kind { PAGE_BRANCH = 1, PAGE_LEAF = 2, PAGE_OVERFLOW = 4,
 #define NODE_TREE 0x02 /* its value describes a tree */
 
 typedef struct nodes {
-  bool sound;      /* all is as LMDB writes it */
+  bool sound;      /* the page is as LMDB writes it */
   unsigned n;
   unsigned placed; /* the first so many, in order; the others have damaged
                       keys, or no place of their own */
   uint16_t at[];
 } nodes;
 
-/* What a page holds if it is of that kind, to be freed; `ordered` when its
-   keys have to rise. NULL: no memory. */
+/* Reads the nodes of a page of that kind, to be freed; with `ordered` its keys
+   must rise. NULL: out of memory. */
 nodes *nodes_read(const uint8_t *page, uint32_t size, enum page_kind kind,
                   bool ordered);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening LMDB's environments, and what may be wrong with one: a lock file
- * left half made, a data file that was cut off, another program's. See open.h.
+ * Opening LMDB's environment, and what may be wrong with it: a lock file left
+ * half made, a data file cut off, another program's data. See open.h.
  */
 #include "lmdb/env/open.h"
 
@@ -33,8 +33,8 @@ static unsigned env_flags(const lmdb_env *e) {
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
-/* Another program's LMDB has entries, but not our first database. NOTFOUND
-   when there is something to be made. */
+/* Another program's LMDB has entries, but not our first database. NOTFOUND when
+   databases have to be made. */
 static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
   unsigned flags = write ? MDB_CREATE : 0;
   MDB_dbi root;
@@ -53,7 +53,7 @@ static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
   return rc;
 }
 
-/* An error of ours, told from LMDB's by being none of its numbers. */
+/* `look` failed: none of LMDB's error numbers. */
 #define LOOKED (-1)
 
 static uint64_t last_commit(const lmdb_env *e) {
@@ -61,10 +61,11 @@ static uint64_t last_commit(const lmdb_env *e) {
   return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
 }
 
-/* A transaction learns from LMDB's lock file which commit is the last. That
-   number is written when the first to open the environment has done so; were
-   it killed before, who waited there goes on with none, and would commit over
-   what there is. Requires: `last`, read from the data before it began. */
+/* A transaction reads the number of the last commit from LMDB's lock file. The
+   first process to open the environment writes it there; if that was killed
+   before, a process that waited goes on without the number, and would
+   overwrite the last commits. `last` is read from the data before the
+   transaction begins. */
 static bool is_behind(const txn *t, uint64_t last) {
   return mdb_txn_id(t->mdb) < last + (t->write ? 1 : 0);
 }
@@ -95,7 +96,7 @@ static int try_databases(lmdb_env *e, bool write,
   return rc;
 }
 
-/* A store that is whole is only read, which waits for no writer. */
+/* A whole store is opened by a read, which waits for no writer. */
 static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   int rc = try_databases(e, false, look);
   if (e->read_only) return rc;
@@ -104,8 +105,9 @@ static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
 
-/* Does the file hold every page that is in use? What was free may be cut off
-   by rights: pages that a commit took and gave back are not written. */
+/* Does the file hold every page that is in use? Free pages may rightly be
+   missing at its end: a page that a commit took and freed again is not written.
+   */
 static int look_for_pages(lmdb_env *e) {
   pages p;
   char path[4096];
@@ -131,8 +133,8 @@ static int look_within(lmdb_env *e) {
   return e->look_rc ? LOOKED : 0;
 }
 
-/* A file that was cut off would end the process at the first look beyond its
-   end. Never shortens a file that grows meanwhile. */
+/* In a file that was cut off, an access beyond its end would kill the process
+   (SIGBUS). Never shortens a file that is growing. */
 static int guard_end(lmdb_env *e) {
   MDB_envinfo info;
   MDB_stat st;
@@ -160,7 +162,7 @@ static int set_up(lmdb_env *e) {
   return rc;
 }
 
-/* The small map serves the making only. */
+/* Uses LMDB's small default map, which is enough to make a store. */
 static int make(lmdb_env *e, const char *file,
                 int (*look)(txn *t, bool fresh)) {
   int rc = mdb_env_create(&e->mdb);
@@ -178,7 +180,7 @@ int txn_env_make(lmdb_env *e, const char *file,
   return rc ? txn_env_fail(e, "make", rc) : 0;
 }
 
-/* Where address space is scarce (ulimit -v, valgrind) a smaller map does. */
+/* Halves the map where address space is scarce (ulimit -v, valgrind). */
 static bool try_smaller(lmdb_env *e, int rc) {
   if ((rc != ENOMEM && rc != EINVAL) || e->map_size <= MAP_MIN) return false;
   txn_env_close(e);
@@ -186,8 +188,8 @@ static bool try_smaller(lmdb_env *e, int rc) {
   return true;
 }
 
-/* Is there a meta page of LMDB's here? Its magic number stands behind its
-   head, the size of all pages six words later. */
+/* Is there a meta page of LMDB's? Its magic number comes after its head, the
+   page size six words later. */
 static bool is_meta(int fd, off_t at, uint32_t *size) {
   uint32_t words[7];
   if (pread(fd, words, sizeof words, at + 16) != sizeof words) return false;
@@ -195,7 +197,7 @@ static bool is_meta(int fd, off_t at, uint32_t *size) {
   return words[0] == 0xbeefc0de;
 }
 
-/* Does the data file begin as LMDB's do, with two of them? */
+/* Does the data file begin with two meta pages, as LMDB's do? */
 static bool data_begins_well(const lmdb_env *e) {
   char path[4096];
   uint32_t size;
@@ -206,7 +208,7 @@ static bool data_begins_well(const lmdb_env *e) {
   return well;
 }
 
-/* Closes what could not be opened, and says why. */
+/* Closes the environment and reports why it could not be opened. */
 static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
   if (rc == LOOKED) return e->look_rc;
@@ -226,7 +228,7 @@ int txn_env_open(lmdb_env *e) {
     rc = set_up(e);
   while (try_smaller(e, rc));
   if (rc == MDB_INVALID && data_begins_well(e))
-    rc = LOCK_STALE; /* it is not the data that is invalid */
+    rc = LOCK_STALE; /* the lock file is invalid, not the data */
   return rc ? open_fail(e, rc) : 0;
 }
 
@@ -234,7 +236,7 @@ int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   int rc = mdb_reader_check(e->mdb, NULL);
   if (!rc) rc = guard_end(e);
   if (!rc) rc = open_databases(e, look);
-  if (rc == EINVAL) rc = LOCK_STALE; /* the mutexes in it are none */
+  if (rc == EINVAL) rc = LOCK_STALE; /* its mutexes are not initialised */
   return rc ? open_fail(e, rc) : 0;
 }
 

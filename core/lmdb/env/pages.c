@@ -13,7 +13,7 @@
 #include "lmdb/env/nodes.h"
 
 #define DEPTH_MAX 32
-#define VALUE_MAX ((uint64_t)1 << 24) /* no record of ours is larger */
+#define VALUE_MAX ((uint64_t)1 << 24) /* larger than any record */
 
 #define MAGIC 0xbeefc0deu
 #define DATA_VERSION 1u
@@ -47,7 +47,7 @@ static uint8_t *new_page(pages *p, uint64_t n) {
   return b;
 }
 
-/* Reads `n` pages; false where the file ends or the disk fails. */
+/* Reads `n` pages; false at the end of the file or when the disk fails. */
 static bool read_pages(const pages *p, uint64_t at, uint64_t n, uint8_t *to) {
   size_t left = (size_t)n * p->size;
   off_t from = (off_t)(at * p->size);
@@ -72,15 +72,14 @@ static uint64_t pages_for(const pages *p, uint64_t size) {
   return (size + PAGE_HEAD + p->size - 1) / p->size;
 }
 
-/* Overflow pages: `n` as far as their first says, `room` as many as may
-   belong to it. */
+/* Overflow pages: `n` by the count in the first, `room` as many as may belong
+   to it. */
 typedef struct run {
   uint64_t at, n, room;
 } run;
 
-/* The run that begins at a page and should hold `size` bytes; false when it
-   is not what it should be. Where what its first page says is at odds with
-   the size, either may be damaged. */
+/* The run that begins at a page and should hold `size` bytes; false when it is
+   damaged. Where its first page contradicts the size, either may be damaged. */
 static bool find_run(pages *p, uint64_t at, uint64_t size, run *r) {
   uint8_t first[PAGE_HEAD];
   uint64_t most = pages_for(p, VALUE_MAX), n = pages_for(p, size);
@@ -97,7 +96,7 @@ static bool find_run(pages *p, uint64_t at, uint64_t size, run *r) {
   return r->n > 0 && r->room <= left;
 }
 
-/* Nobody else has it. */
+/* Does no other value have it? */
 static bool is_free(const pages *p, const run *r) {
   for (uint64_t i = 0; i < r->n; i++)
     if (bit(p->seen, r->at + i)) return false;
@@ -128,7 +127,7 @@ static bool is_right(node_fn each, void *arg, node *n, uint32_t size) {
   return each(arg, n);
 }
 
-/* A value in overflow pages: they are its own unless it is wrong there. */
+/* Reads a value in overflow pages; they belong to it unless it is damaged. */
 static bool give_big(pages *p, uint64_t at, uint32_t size, node *n,
                      node_fn each, void *arg) {
   run r;
@@ -142,8 +141,7 @@ static bool give_big(pages *p, uint64_t at, uint32_t size, node *n,
   return right;
 }
 
-/* Gives a leaf's node to `each`, which says whether it is what it should
-   be. */
+/* Calls `each` for a node of a leaf; true if `each` finds it sound. */
 static bool give_node(pages *p, const uint8_t *b, const uint8_t *at,
                       node_fn each, void *arg) {
   const uint8_t *value = node_value(at);
@@ -162,12 +160,12 @@ typedef struct descent {
   pages *p;
   node_fn each;
   void *arg;
-  bool ordered; /* trees of numbers are kept in another order than bytes */
+  bool ordered; /* the free list orders keys as numbers, not as bytes */
   uint64_t records;
 } descent;
 
-/* A leaf that is not all it should be is looked through again by the scan,
-   as if nothing had reached it. */
+/* A damaged leaf is searched again by the scan, like one that no tree leads to.
+   */
 static bool walk_leaf(descent *d, const uint8_t *b, uint64_t at,
                       const nodes *ns) {
   bool whole = ns->sound;
@@ -188,9 +186,9 @@ static bool walk_branch(descent *d, const uint8_t *b, const nodes *ns,
   return whole;
 }
 
-/* The nodes of a page that should be a leaf or branch. One whose head is
-   damaged is known by how its nodes lie. NULL: it is neither, or there is no
-   memory. */
+/* The nodes of a page that should be a leaf or branch. A damaged head is made
+   good from the position of the nodes. NULL: it is neither, or out of memory.
+   */
 static nodes *find_nodes(const descent *d, const uint8_t *b, uint64_t at,
                          enum page_kind *kind) {
   static const enum page_kind kinds[] = {PAGE_LEAF, PAGE_BRANCH};
@@ -211,7 +209,7 @@ static bool walk_nodes(descent *d, const uint8_t *b, uint64_t at, int depth) {
   bool whole = ns && (kind == PAGE_LEAF ? walk_leaf(d, b, at, ns)
                                         : walk_branch(d, b, ns, depth));
   if (!ns || !ns->sound || !is_page(b, at, kind)) d->p->damaged++;
-  if (!ns) clear_bit(d->p->seen, at); /* somebody else's */
+  if (!ns) clear_bit(d->p->seen, at); /* another page of the file */
   free(ns);
   return whole;
 }
@@ -251,7 +249,7 @@ tree pages_tree(const node *n) {
 
 /* ---- the free list ------------------------------------------------------ */
 
-/* For each commit a count and so many page numbers, which fall. */
+/* A record of the free list: a count and that many page numbers, falling. */
 static bool add_idle(void *arg, const node *n) {
   pages *p = arg;
   const uint8_t *b = n->value.data;
@@ -352,22 +350,22 @@ static void set_trees(pages *p, const uint8_t *a, const uint8_t *b) {
   }
 }
 
-/* The page size stands in the free tree's record, whose pad is unused. */
+/* The page size is stored in the pad of the free tree's record. */
 static uint32_t size_in(const uint8_t *meta) {
   uint32_t size = get32(meta + PAGE_HEAD + META_SIZE);
   bool fits = size >= 512 && size <= 65536 && !(size & (size - 1));
   return fits ? size : 0;
 }
 
-#define META_BYTES 512 /* of a meta page, as many as matter */
+#define META_BYTES 512 /* bytes of a meta page that are used */
 
-/* Is there one at that place of the file? */
+/* Reads the meta page at a place of the file; false: there is none. */
 static bool read_meta(const pages *p, uint64_t at, uint8_t *b) {
   memset(b, 0, META_BYTES);
   return pread(p->fd, b, META_BYTES, (off_t)at) == META_BYTES && is_meta(b);
 }
 
-/* The second page tells how large the first is, and all others. */
+/* Finds the second meta page, which begins where the first page ends. */
 static bool read_second(pages *p, uint32_t told, uint8_t *b) {
   p->size = told ? told : 4096;
   if (read_meta(p, p->size, b)) return true;
@@ -379,8 +377,8 @@ static bool read_second(pages *p, uint32_t told, uint8_t *b) {
   return false;
 }
 
-/* Of two commits the later number is the last; a page that cannot be read
-   counts for nothing. Their numbers are neighbours, or both 0 in a new file. */
+/* The meta page with the higher number is the last commit's; one that cannot be
+   read is ignored. Their numbers are neighbours, or both 0 in a new file. */
 static void read_metas(pages *p) {
   uint8_t a[META_BYTES], b[META_BYTES];
   bool first = read_meta(p, 0, a);

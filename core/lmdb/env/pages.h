@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LMDB's file read without LMDB, which trusts what it reads: every number in
- * a page is checked before it is used, a page that is not what it should be
- * is passed over and counted, and none is visited twice. So a damaged file
- * gives what is readable in it and harms nobody.
+ * Reads LMDB's file without LMDB, which trusts every byte: here every number
+ * in a page is checked before it is used, a damaged page is skipped and
+ * counted, and no page is read twice. So all that is readable in a damaged
+ * file is found, and nothing in it does harm.
  *
  * The layout is that of LMDB 0.9 (data version 1) on a machine with 64 bits
  * and the byte order of this one; see mdb.c, "struct MDB_page".
@@ -31,24 +31,23 @@ typedef struct pages {
   uint64_t n;         /* pages to look at */
   uint8_t *seen;      /* a bit each: reached by a walk, and sound */
   uint8_t *idle;      /* a bit each: on the free list */
-  uint8_t *scanned;   /* a bit each: looked through by SCAN_LOST */
+  uint8_t *scanned;   /* a bit each: searched by SCAN_LOST */
   tree free, main;    /* of the last commit */
   tree free_before, main_before; /* of the one before */
-  bool unsure;        /* which commit was the last: a record is damaged */
+  bool unsure;        /* the last commit is not known: a meta page is damaged */
   uint64_t damaged;   /* pages that a walk could not read */
-  uint64_t missing;   /* those it looked for behind the end of the file */
+  uint64_t missing;   /* pages behind the end of the file */
   int rc;             /* sticky: NOMEM, IO */
 } pages;
 
-/* A record. `value` is what its length says; `room` is all that may belong to
-   it, for when that is damaged; both have data NULL when it cannot be read. */
+/* A record. `value` has the length in the node; `room` is all that may belong
+   to it, in case the length is damaged; both have data NULL when unreadable. */
 typedef struct node {
   respool_bytes key, value, room;
   bool tree; /* the value describes a tree: see pages_tree */
 } node;
 
-/* Returns whether the record is what it should be. The bytes last while it
-   runs. */
+/* Returns whether the record is sound. Its bytes are valid during the call. */
 typedef bool (*node_fn)(void *arg, const node *n);
 
 /* Opens the file; 0, NOT_FOUND, IO, NOMEM. Without a readable first page its
@@ -56,9 +55,9 @@ typedef bool (*node_fn)(void *arg, const node *n);
 int pages_open(pages *p, const char *path);
 void pages_close(pages *p);
 
-/* Calls `each` for the records of a tree in order, without those whose keys
-   are out of order; false when not all of it could be read, or `each` found
-   something that is not what it should be. */
+/* Calls `each` for the records of a tree in order, without those whose keys are
+   out of order; false when part of it could not be read, or `each` found a
+   damaged record. */
 bool pages_walk(pages *p, tree t, node_fn each, void *arg);
 
 /* The tree that a record describes. */
@@ -70,15 +69,15 @@ bool pages_whole(pages *p);
 /* Reads the free list; false when part of it could not be read. */
 bool pages_read_free(pages *p, tree t);
 
-/* Calls `each` for all that is in leaves, sound or not, which
-   - no walk has reached, or found sound, and that are not on the free list;
-   - SCAN_LOST has looked through, as far as values are small;
-   - as the first, also on the free list, as far as values are small. */
+/* Calls `each` for the records of leaves, sound or not:
+   - of those that no tree leads to, or that are damaged, and that are not free;
+   - of those that SCAN_LOST has searched, as far as values are small;
+   - as the first, but free ones too, as far as values are small. */
 enum scan { SCAN_LOST, SCAN_AGAIN, SCAN_IDLE };
 void pages_scan(pages *p, enum scan which, node_fn each, void *arg);
 
-/* Calls `each`, with `room` only, for what lies in overflow pages that nothing
-   has reached. */
+/* Calls `each`, with `room` only, for values in overflow pages that no record
+   leads to. */
 void pages_scan_values(pages *p, node_fn each, void *arg);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing and reading of keys, field by field. The reader's sticky state is
- * its `ok`: a key too short or too long is of another form.
+ * Writing and reading keys, field by field. The reader's sticky state is `ok`:
+ * a key that is too short or too long is of another form.
  */
 #include "lmdb/record/key_codec.h"
 

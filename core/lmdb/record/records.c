@@ -15,7 +15,7 @@ static void expect(unpacker *u, bool claims) {
   if (!claims && !u->rc) u->rc = RESPOOL_CORRUPT;
 }
 
-/* A priority: an index where it is used. */
+/* A priority; bounded, as it is used as an index. */
 static int priority_number(unpacker *u) {
   uint64_t n = unpack_uint(u);
   expect(u, n < RESPOOL_PRIORITIES);
