@@ -70,8 +70,8 @@ end
 
 function Progress:show(now)
   local s = self.queue:stats()
-  local text = ("   %3d delivered  %3d ready  %3d waiting  %3d tried again" ..
-    "  %3d dead  %4.1f s"):format(s.done, s.ready + s.leased, s.waiting,
+  local text = ("   %3d delivered  %3d ready  %3d retrying  %3d tried again" ..
+    "  %3d dead  %4.1f s"):format(s.done, s.ready + s.leased, s.retrying,
     s.retried, s.dead, now - self.began)
   io.write(terminal and "\r\27[K" or "", text, terminal and "" or "\n")
   io.flush()

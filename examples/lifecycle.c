@@ -136,7 +136,8 @@ static void account(respool_queue *orders) {
          " died\n", s.pushed, s.done, s.died);
   expect(s.pushed == 4 && s.done == 3 && s.died == 1,
          "three orders and a replay were pushed; three done, one died");
-  expect(s.ready + s.leased + s.waiting + s.dead == 0, "nothing is left");
+  expect(s.ready + s.leased + s.scheduled + s.retrying + s.dead == 0,
+         "nothing is left");
 }
 
 int main(int argc, char **argv) {

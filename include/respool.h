@@ -8,8 +8,8 @@
  *
  *  push --> ready --take--> leased --done--> gone
  *            ^                | |-release--> ready    (nothing spent)
- *    due ----+                | |-retry----> waiting --due--> ready
- *            |                | |-snooze---> waiting --due--> ready
+ *    due ----+                | |-retry---> retrying --due--> ready
+ *            |                | |-snooze-> scheduled --due--> ready
  *  delayed --+                | |-lease ran out--> ready   (crashes + 1)
  *                             | '-dead, limit, expired--> dead letter --> ready
  *                                                               (replay)
@@ -426,16 +426,17 @@ typedef struct respool_queue_stats {
   /* items by state, now */
   uint64_t ready;      /* takeable now, due items among them */
   uint64_t leased;
-  uint64_t waiting;    /* delayed, or before a retry */
+  uint64_t scheduled;  /* waiting for their time: delayed or snoozed */
+  uint64_t retrying;   /* waiting for their time, and have failed before */
   uint64_t dead;       /* dead letters in the queue's own DLQ */
   uint64_t bytes;      /* stored for unsettled items */
-  int64_t next_due;    /* when the next waiting item is due; 0: none */
+  int64_t next_due;    /* when the next item that waits is due; 0: none */
   int64_t oldest;      /* since when the item that has been ready longest is
                           ready: its push, its due time, or the end of the
                           lease it was under; 0: none is ready */
   int paused;
-  /* since the queue was made; pushed = ready + leased + waiting + done
-     + died + expired + removed at every commit */
+  /* since the queue was made; pushed = ready + leased + scheduled +
+     retrying + done + died + expired + removed at every commit */
   uint64_t pushed;
   uint64_t done;
   uint64_t died;       /* became dead letters, other than by expiring */
@@ -557,10 +558,10 @@ typedef struct respool_notice {
 #define RESPOOL_NOTICE_INIT { .size = sizeof(respool_notice) }
 
 /* Begins (or with 0 ends) noting the dead letters that this handle makes: by
-   settles of its batches; by its takes, of items that expired, crashed too often
-   or whose bytes are damaged; by its pushes, of items that a full queue with
-   overflow DEAD has no room for, and of expired items that were ended to make
-   room or to free their key. This includes pushes and settles in a transaction,
+   settles of its batches; by its takes, of items that expired, crashed too
+   often or whose bytes are damaged; by its pushes, of items that a full
+   queue with overflow DEAD has no room for, and of expired items that were
+   ended to make room or to free their key. This includes pushes and settles in a transaction,
    pushes with a settle and flushes of a buffer. A dead letter is noted when its
    commit has succeeded. */
 RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
@@ -710,7 +711,8 @@ RESPOOL_API int respool_flush_failed(respool *s, respool_failure_fn each,
 enum respool_state {
   RESPOOL_READY = 0,
   RESPOOL_LEASED = 1,
-  RESPOOL_WAITING = 2
+  RESPOOL_SCHEDULED = 2, /* waits for its time, and has not failed before */
+  RESPOOL_RETRYING = 3   /* waits for its time after a failure or a crash */
 };
 
 /* An item as handed out. Everything it points to is borrowed from the batch

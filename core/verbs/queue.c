@@ -292,8 +292,8 @@ int respool_get(respool_queue *q, uint64_t id, respool_page **p) {
 int respool_browse(respool_queue *q, int state, size_t limit,
                    respool_cursor *at, respool_page **p) {
   look_op o = {.q = q, .state = state, .limit = limit, .at = *at};
-  if (state < -1 || state > RESPOOL_WAITING)
-    return invalid("state", "ready, leased, waiting or -1");
+  if (state < -1 || state > RESPOOL_RETRYING)
+    return invalid("state", "of enum respool_state or -1");
   if (limit == 0) return invalid("limit", "at least 1");
   int rc = look(&o, run_browse, p);
   if (!rc) *at = o.at;

@@ -153,7 +153,8 @@ static int queue_pause(lua_State *L) {
 static const record_field STATS[] = {
   RECORD(respool_queue_stats, ready, COUNT),
   RECORD(respool_queue_stats, leased, COUNT),
-  RECORD(respool_queue_stats, waiting, COUNT),
+  RECORD(respool_queue_stats, scheduled, COUNT),
+  RECORD(respool_queue_stats, retrying, COUNT),
   RECORD(respool_queue_stats, dead, COUNT),
   RECORD(respool_queue_stats, bytes, COUNT),
   RECORD(respool_queue_stats, next_due, TIME),

@@ -169,8 +169,10 @@ end
 
 -- Looking.
 
-local STATES = { [0] = "ready", "leased", "waiting" }
-local NUMBERS = { ready = 0, leased = 1, waiting = 2 }
+local STATES = { [0] = "ready", "leased", "scheduled", "retrying" }
+local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
+
+---@alias respool.item_state "ready"|"leased"|"scheduled"|"retrying"
 
 -- What is stored, decoded in place. `bytes` stays: the payload as stored,
 -- and all there is when it cannot be decoded.
@@ -216,7 +218,7 @@ local PAGE = 100
 -- Iterates over the items, of one state or all. Those that move meanwhile
 -- may be seen twice or not at all. Those whose bytes are damaged are passed
 -- over; on_damaged(ids) is told of them. A storage error is raised.
----@param given { state: "ready"|"leased"|"waiting"?, on_damaged: function? }?
+---@param given { state: respool.item_state?, on_damaged: function? }?
 ---@return fun(): table?
 function Queue:each(given)
   local o = options.read(EACH, given, 1)
@@ -276,8 +278,9 @@ function Queue:length()
   local s, message, code = self.handle:stat()
   if not s then return nil, message, code end
   return {
-    ready = s.ready, leased = s.leased, waiting = s.waiting, dead = s.dead,
-    total = s.ready + s.leased + s.waiting,
+    ready = s.ready, leased = s.leased, scheduled = s.scheduled,
+    retrying = s.retrying, dead = s.dead,
+    total = s.ready + s.leased + s.scheduled + s.retrying,
   }
 end
 

@@ -198,7 +198,8 @@ static void look_through_dead_letters(void) {
 static void account_agrees(respool_queue *q) {
   respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
   WORKS(respool_queue_stat(q, &s));
-  HOLDS(s.pushed == s.ready + s.leased + s.waiting + s.done + s.died);
+  HOLDS(s.pushed == s.ready + s.leased + s.scheduled + s.retrying
+        + s.done + s.died);
   WORKS(respool_check(store, no_finding, NULL));
 }
 

@@ -100,7 +100,7 @@ static void settle_takes_the_next(void) {
   respool_queue *q = open_queue("many"), *other = open_queue("other");
   respool_take_options more = RESPOOL_TAKE_OPTIONS_INIT;
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
-  respool_handover push = {other, &item, 1, NULL};
+  respool_handover push = {.queue = other, .items = &item, .n = 1};
   respool_result r = RESPOOL_RESULT_INIT;
   respool_ticket *t = NULL;
   respool_batch *batch = take(q, 100);

@@ -317,8 +317,8 @@ describe("the kinds of findings", function()
     assert.equal("DLQ-count",
       kind 'DLQ "q" counts 9 dead letters, there are 10')
     for text, least in pairs {
-      ['queue "5" priority 0 counts %d ready, 0 leased, 1 waiting; there are '
-        .. '3, 1, 2'] = 5,
+      ['queue "5" priority 0 counts %d ready, 0 leased, 1 scheduled, '
+        .. '0 retrying; there are 3, 1, 2, 0'] = 5,
       ['the claim at queue "q" space 1 priority 9 id 7 counts %d items, there '
         .. 'are 5'] = 5,
       ['queue "a" was pushed %d items; 3 are gone and 4 are there'] = 7,

@@ -179,7 +179,8 @@ describe("respool export", function()
     local run = cli.run { "export", path, "mails", helper.dir(), "--remove",
                           "--gzip", "--form", "cbor" }
     assert.equal(0, run.status)
-    assert.equal("respool: 1 items stay: 0 ready, 1 waiting, 0 leased\n",
+    assert.equal("respool: 1 items stay: 0 ready, 1 scheduled, 0 "
+                 .. "retrying, 0 leased\n",
                  run.err)
   end)
 

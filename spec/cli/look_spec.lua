@@ -33,9 +33,9 @@ describe("respool ls", function()
   it("lists queues in a table", function()
     local run = cli.run { "ls", filled() }
     assert.equal(0, run.status)
-    assert.matches("^QUEUE +READY +LEASED +WAITING", run.out)
-    assert.matches("\nmails +2 +1 +1 +0 ", run.out)
-    assert.matches("\nempty +0 +0 +0 +0 ", run.out)
+    assert.matches("^QUEUE +READY +LEASED +SCHEDULED +RETRYING", run.out)
+    assert.matches("\nmails +2 +1 +1 +0 +0 ", run.out)
+    assert.matches("\nempty +0 +0 +0 +0 +0 ", run.out)
   end)
 
   it("lists queues as JSON, one a line", function()
@@ -59,7 +59,7 @@ describe("respool ls", function()
   it("lists only items of a state, and so many", function()
     local path = filled()
     local list = cli.values(cli.run {
-      "ls", path, "mails", "--state", "waiting", "--json",
+      "ls", path, "mails", "--state", "scheduled", "--json",
     })
     assert.equal(1, #list)
     assert.same({ to = "later" }, list[1].payload)
@@ -72,7 +72,7 @@ describe("respool ls", function()
     local out = cli.run { "ls", filled(), "mails" }.out
     assert.is_nil(out:find("false", 1, true))
     assert.matches("ready +%d+ +0 +%S+ +%- +{", out)
-    assert.matches("waiting +0 +0 +%S+ +1h00m +{", out)
+    assert.matches("scheduled +0 +0 +%S+ +1h00m +{", out)
   end)
 
   it("says which items are damaged, as peek does", function()

@@ -135,7 +135,7 @@ describe("respool push", function()
               "--ttl", "3d", input = "1\n" }
     local item = items()[1]
     assert.equal(9, item.priority)
-    assert.equal("waiting", item.state)
+    assert.equal("scheduled", item.state)
     assert.near(7200, item.visible_at - item.pushed_at, 1)
   end)
 

@@ -197,7 +197,8 @@ describe("the screen of respool top", function()
     return {
       name = name, past = { rate }, pushed = rate, done = rate, failed = 0,
       stats = {
-        ready = ready, leased = 0, waiting = 0, dead = 0, oldest_age = 0,
+        ready = ready, leased = 0, scheduled = 0, retrying = 0,
+        dead = 0, oldest_age = 0,
         paused = false,
       },
     }

@@ -33,8 +33,8 @@ local OUTCOMES = {
   { say = function(item) item:drop { error = "junk" } end },
   { say = function(item) item:dead { error = "bad" } end, dead_letter = "bad" },
   { say = function(item) item:retry { error = "busy" } end,
-    state = "waiting", after = 60, attempts = 1, error = "busy" },
-  { say = function(item) item:snooze(90) end, state = "waiting", after = 90 },
+    state = "retrying", after = 60, attempts = 1, error = "busy" },
+  { say = function(item) item:snooze(90) end, state = "scheduled", after = 90 },
   { say = function(item) item:release() end, state = "ready", after = 0 },
   { say = function() end, state = "leased", after = 30 },
 }
@@ -134,8 +134,9 @@ describe("outcomes mixed in a batch (X1)", function()
     local outcomes = {}
     for i = 1, 700 do outcomes[i] = OUTCOMES[i % 7 + 1] end
     settle_and_look(take(700), outcomes)
-    assert.same({ 100, 100, 200, 400 }, { q:length().ready, q:length().leased,
-      q:length().waiting, q:length().total })
+    local n = q:length()
+    assert.same({ 100, 100, 100, 100, 400 },
+                { n.ready, n.leased, n.scheduled, n.retrying, n.total })
   end)
 end)
 
@@ -157,7 +158,8 @@ describe("an outcome for whatever is not marked", function()
       assert(batch:settle())
       local left, length = LEFT[verb], q:length()
       assert.same({ left[1], left[2], left[3] + 1 },
-                  { length.ready, length.waiting, length.dead })
+                  { length.ready, length.scheduled + length.retrying,
+                    length.dead })
       assert.equal(1, #q.dead:list { group = "marked" })
     end)
   end
@@ -238,7 +240,7 @@ describe("outcome, pushes and the next take (X6)", function()
     assert.equal(before + 1, last_txn())
     assert.same({ "c", "d" }, payloads(more))
     assert.equal(7, mails:get(1).priority)
-    assert.same({ "waiting", { h = 1 } },
+    assert.same({ "scheduled", { h = 1 } },
                 { mails:get(2).state, mails:get(2).headers })
   end)
 

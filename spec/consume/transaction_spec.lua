@@ -74,7 +74,8 @@ describe("store:transaction", function()
       tx:dead(batch:item(4), { group = "bad", error = "no" })
       tx:drop(batch:item(5))
     end)
-    assert.same({ ready = 1, leased = 0, waiting = 2, dead = 1, total = 3 },
+    assert.same({ ready = 1, leased = 0, scheduled = 1, retrying = 1,
+                  dead = 1, total = 3 },
                 orders:length())
     assert.equal("later", orders:get(1).error)
     assert.equal("bad", orders.dead:oldest().group)

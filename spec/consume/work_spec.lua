@@ -79,7 +79,8 @@ describe("queue:work", function()
     local q = queue { 1, 2, 3, 4, 5 }
     local counts = q:work(function() end, { batch = 2, max = 3 })
     assert.equal(3, counts.items)
-    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+    assert.same({ ready = 2, leased = 0, scheduled = 0, retrying = 0,
+                  dead = 0, total = 2 },
                 q:length())
   end)
 
@@ -382,11 +383,11 @@ describe("a handler's word", function()
     assert.equal(1, after(respool.dead()).dead)
     assert.equal(0, after(respool.drop()).total)
     local length, item = after(respool.retry { delay = 7, error = "busy" })
-    assert.equal(1, length.waiting)
+    assert.equal(1, length.retrying)
     assert.equal("busy", item.error)
     assert.equal(1, item.attempts)
     length, item = after(respool.snooze(7))
-    assert.equal(1, length.waiting)
+    assert.equal(1, length.scheduled)
     assert.equal(0, item.attempts)
     length, item = after(respool.release())
     assert.equal(1, length.ready)
@@ -396,7 +397,7 @@ describe("a handler's word", function()
   it("stands when the item was marked by hand", function()
     local q = queue { 1 }
     q:work(function(_, item) item:snooze(5) end, { max = 1 })
-    assert.equal(1, q:length().waiting)
+    assert.equal(1, q:length().scheduled)
   end)
 
   it("that it raised weighs more than its mark", function()
@@ -474,7 +475,8 @@ describe("an error", function()
         if n == 2 then error("interrupted!", 0) end
       end)
     end, "interrupted!")
-    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+    assert.same({ ready = 2, leased = 0, scheduled = 0, retrying = 0,
+                  dead = 0, total = 2 },
                 q:length())
     assert.equal(0, q:get(2).attempts)
   end)
@@ -496,7 +498,7 @@ describe("decide", function()
   it("may leave it to the policy", function()
     local q = deciding(function() end)
     assert.equal(1, q:get(1).attempts)
-    assert.equal("waiting", q:get(1).state)
+    assert.equal("retrying", q:get(1).state)
   end)
 
   it("may retry, at a time of its own", function()
@@ -608,7 +610,8 @@ describe("queue:stop", function()
     local path = q.store.path
     q:work(function(n) if n == 2 then q.store:close() end end)
     local again = assert(helper.open(path)):queue "orders"
-    assert.same({ ready = 2, leased = 0, waiting = 0, dead = 0, total = 2 },
+    assert.same({ ready = 2, leased = 0, scheduled = 0, retrying = 0,
+                  dead = 0, total = 2 },
                 again:length())
   end)
 end)
@@ -693,7 +696,8 @@ describe("the lua interpreter's Ctrl-C", function()
     q:push "a"
     worker:expect "got a"
     assert.are_not.equal(0, worker:kill "INT")
-    assert.same({ ready = 0, leased = 0, waiting = 0, dead = 0, total = 0 },
+    assert.same({ ready = 0, leased = 0, scheduled = 0, retrying = 0,
+                  dead = 0, total = 0 },
                 q:length())
   end)
 end)

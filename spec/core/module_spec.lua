@@ -183,7 +183,8 @@ describe("a closed store", function()
     first:done()
     store:close()
     store = assert(helper.open(path))
-    assert.same({ ready = 1, leased = 0, waiting = 0, dead = 0, total = 1 },
+    assert.same({ ready = 1, leased = 0, scheduled = 0, retrying = 0,
+                  dead = 0, total = 1 },
                 store:queue "orders":length())
   end)
 
@@ -331,7 +332,7 @@ describe("queue:push", function()
   it("waits with what is delayed", function()
     q:push("later", { delay = 10 })
     q:push("then", { at = q.store:now() + 20 })
-    assert.equal(2, q:length().waiting)
+    assert.equal(2, q:length().scheduled)
     q.store:advance(10)
     assert.equal("later", q:take():item(1).payload)
     q.store:advance(10)
@@ -472,7 +473,7 @@ describe("looking at a queue", function()
     q:take()
     assert.equal("leased", q:get(1).state)
     assert.equal("ready", q:get(2).state)
-    assert.equal("waiting", q:get(3).state)
+    assert.equal("scheduled", q:get(3).state)
     assert.equal("c", q:get(3).payload)
     local item, _, code = q:get(4)
     assert.is_nil(item)
@@ -485,13 +486,13 @@ describe("looking at a queue", function()
     q:push_many(list)
     q:push(251, { delay = 5 })
     q:take { items = 10 }
-    local count = { ready = 0, leased = 0, waiting = 0 }
+    local count = { ready = 0, leased = 0, scheduled = 0 }
     local seen = {}
     for item in q:each() do
       count[item.state] = count[item.state] + 1
       seen[item.payload] = true
     end
-    assert.same({ ready = 240, leased = 10, waiting = 1 }, count)
+    assert.same({ ready = 240, leased = 10, scheduled = 1 }, count)
     assert.equal(251, #seen)
     local n = 0
     for item in q:each { state = "leased" } do
@@ -504,7 +505,8 @@ describe("looking at a queue", function()
   it("counts by state", function()
     q:push_many { 1, 2, 3 }
     q:take()
-    assert.same({ ready = 2, leased = 1, waiting = 0, dead = 0, total = 3 },
+    assert.same({ ready = 2, leased = 1, scheduled = 0, retrying = 0,
+                  dead = 0, total = 3 },
                 q:length())
     local stats = q:stats()
     assert.equal(3, stats.pushed)
@@ -632,7 +634,8 @@ describe("a batch", function()
     batch:item(2):retry { delay = 5, error = "busy" }
     batch:item(3):dead { error = "bad", group = "data" }
     assert.is_true(batch:settle())
-    assert.same({ ready = 0, leased = 0, waiting = 1, dead = 1, total = 1 },
+    assert.same({ ready = 0, leased = 0, scheduled = 0, retrying = 1,
+                  dead = 1, total = 1 },
                 q:length())
     assert.equal("busy", q:get(2).error)
     assert.equal("data", q.dead:oldest().group)
@@ -669,7 +672,7 @@ describe("a batch", function()
     batch:item(2):drop { error = "junk" }
     batch:release()
     batch:settle()
-    assert.equal("waiting", q:get(1).state)
+    assert.equal("scheduled", q:get(1).state)
     assert.is_nil(q:get(2))
     assert.equal("ready", q:get(3).state)
     assert.equal(0, q:get(1).attempts)

@@ -299,7 +299,7 @@ static int drain(void *arg, const char *name) {
     if (rc) break;
   }
   if (!rc) rc = respool_queue_stat(q, &st);
-  if (!rc && st.leased + st.ready + st.waiting)
+  if (!rc && st.leased + st.ready + st.scheduled + st.retrying)
     report(r, WRONG_AFTER, "a queue that cannot be drained");
   respool_queue_free(q);
   return rc;

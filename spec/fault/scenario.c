@@ -330,7 +330,7 @@ static void remove_item(life *l) {
   respool_cursor at = {0};
   int rc;
   REPEAT(l, rc, "browse",
-         respool_browse(l->q, RESPOOL_WAITING, 1, &at, &p));
+         respool_browse(l->q, RESPOOL_SCHEDULED, 1, &at, &p));
   if (!rc && respool_page_length(p)) {
     const respool_item *i = respool_page_item(p, 0);
     TRY(l, rc, "remove", respool_remove(l->q, i->id));

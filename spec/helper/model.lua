@@ -75,7 +75,8 @@ end
 function M:state_of(item)
   if self:is_held(item) then return "leased" end
   if item.ends or item.due <= self.now then return "ready" end
-  return "waiting"
+  if item.attempts > 0 or item.crashes > 0 then return "retrying" end
+  return "scheduled"
 end
 
 function M:is_available(item)
@@ -495,14 +496,15 @@ end
 
 function M:compare()
   local length, stats, expired = self.q:length(), self.q:stats(), false
-  local count = { ready = 0, leased = 0, waiting = 0 }
+  local count = { ready = 0, leased = 0, scheduled = 0, retrying = 0 }
   for _, item in pairs(self.items) do
     self:look_at(item)
     expired = expired or self:is_expired(item)
     local state = self:state_of(item)
     count[state] = count[state] + 1
   end
-  same(count.ready + count.leased + count.waiting, length.total, "items")
+  same(count.ready + count.leased + count.scheduled + count.retrying,
+       length.total, "items")
   for name, n in pairs(count) do
     if not expired then same(n, length[name], name) end
   end

@@ -217,7 +217,7 @@ describe("a damaged segment", function()
     batch:item(3):dead()
     assert.is_true(batch:settle())
     assert.same({ 1, 1, 1 },
-                { q:stats().done, q:length().waiting, q.dead:count() })
+                { q:stats().done, q:length().retrying, q.dead:count() })
     store:advance(6)
     assert.same({}, drain())
     assert.equal("undecodable", q.dead:get(2).reason)

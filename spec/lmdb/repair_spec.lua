@@ -120,7 +120,7 @@ describe("repair of a sound store", function()
     assert.equal(1, s.pushed)
     local after = store:queue("orders"):stats()
     for _, name in ipairs { "pushed", "done", "died", "bytes", "retried",
-                            "ready", "waiting" } do
+                            "ready", "scheduled", "retrying" } do
       assert.equal(before[name], after[name], name)
     end
   end)

@@ -163,7 +163,7 @@ describe("while another process holds the writer lock", function()
     local answer = nginx.beside(("curl -s http://127.0.0.1:%d/dump"):format(
       n.port))
     n:await("items are held", function()
-      return counts(n, "orders").waiting == 2
+      return counts(n, "orders").scheduled == 2
     end)
     local let_go = hold_lock(n)
     helper.write(n.dir .. "/locked", "")
@@ -172,7 +172,7 @@ describe("while another process holds the writer lock", function()
     end
     let_go()
     assert.equal("2", answer())
-    assert.equal(0, counts(n, "orders").waiting)
+    assert.equal(0, counts(n, "orders").scheduled)
   end)
 
   -- A worker that came by a reload stood in init_worker_by_lua.

@@ -60,7 +60,7 @@ describe("store:health", function()
     assert.is_true(h.components.readers.used >= 1)
     assert.same({
       status = "healthy", oldest_age = 0, paused = false, ready = 0,
-      leased = 0, waiting = 0, dead = 0,
+      leased = 0, scheduled = 0, retrying = 0, dead = 0,
     }, h.components.queues.orders)
   end)
 

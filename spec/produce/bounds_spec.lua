@@ -34,7 +34,8 @@ local function it(title, body)
     body()
     assert.same({}, store:check())
     local s = q:stats()
-    assert.equal(s.pushed, s.ready + s.leased + s.waiting + s.done + s.died
+    assert.equal(s.pushed, s.ready + s.leased + s.scheduled + s.retrying
+      + s.done + s.died
                  + s.expired + s.removed)
   end)
 end

@@ -200,7 +200,7 @@ describe("a key", function()
     assert(batch:settle())
     _, _, code = push("b", "k")
     assert.equal("EXISTS", code)
-    assert.equal(1, q:length().waiting)
+    assert.equal(1, q:length().retrying)
   end)
 
   it("is held by a delayed item", function()

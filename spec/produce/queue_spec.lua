@@ -329,7 +329,7 @@ describe("a queue that is opened again", function()
 end)
 
 describe("a queue with bounds (A8)", function()
-  it("counts ready, leased and waiting items, but no dead letters", function()
+  it("counts items by state, but no dead letters", function()
     q = store:queue("orders", { max_items = 3 })
     q:push_many { 1, 2 }
     q:push(3, { delay = 60 })

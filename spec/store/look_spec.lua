@@ -35,8 +35,8 @@ end
 
 -- pushed = unsettled + done + died + expired + removed (I5).
 local function assert_balanced(stats)
-  assert.equal(stats.pushed, stats.ready + stats.leased + stats.waiting
-    + stats.done + stats.died + stats.expired + stats.removed)
+  assert.equal(stats.pushed, stats.ready + stats.leased + stats.scheduled
+    + stats.retrying + stats.done + stats.died + stats.expired + stats.removed)
 end
 
 describe("peeking (D2)", function()
@@ -88,7 +88,7 @@ describe("getting an item", function()
     batch:retry { delay = 8, error = "busy" }
     batch:settle()
     item = q:get(1)
-    assert.equal("waiting", item.state)
+    assert.equal("retrying", item.state)
     assert.near(store:now() + 8, item.visible_at, 0.01)
     assert.equal("busy", item.error)
     assert.same({ 1, 1, 0 }, { item.attempts, item.deliveries, item.crashes })
@@ -165,7 +165,7 @@ describe("browsing (H10)", function()
   it("sees every item of a state once", function()
     assert.equal(330, count "ready")
     assert.equal(40, count "leased")
-    assert.equal(130, count "waiting")
+    assert.equal(130, count "scheduled" + count "retrying")
     assert.equal(500, count())
   end)
 
@@ -175,14 +175,14 @@ describe("browsing (H10)", function()
     q:purge()
     for i = 1, 205 do q:push(i, { delay = 10 }) end
     for priority = 0, 2 do q:push_many(range(100), { priority = priority }) end
-    assert.equal(205, count "waiting")
+    assert.equal(205, count "scheduled")
     assert.equal(300, count "ready")
   end)
 
   it("agrees with the length by state (H9)", function()
     store:advance(10)
     local length = q:length()
-    for _, state in ipairs { "ready", "leased", "waiting" } do
+    for _, state in ipairs { "ready", "leased", "scheduled", "retrying" } do
       assert.equal(length[state], count(state))
     end
     assert.equal(420, length.ready)
@@ -195,7 +195,8 @@ describe("purging", function()
     q:push_many(range(10), { delay = 60 })
     local batch = take(10)
     assert.equal(6000, q:purge())
-    assert.same({ ready = 0, leased = 10, waiting = 0, dead = 0, total = 10 },
+    assert.same({ ready = 0, leased = 10, scheduled = 0, retrying = 0,
+                  dead = 0, total = 10 },
                 q:length())
     batch:done()
     assert.is_true(batch:settle())
@@ -238,13 +239,14 @@ describe("figures (H9, I5)", function()
     assert.same(
       { pushed = 12, done = 1, died = 1, expired = 1, removed = 2,
         delivered = 7, retried = 1, released = 1, snoozed = 1, crashed = 0,
-        ready = 3, leased = 1, waiting = 3, dead = 2 },
+        ready = 3, leased = 1, scheduled = 2, retrying = 1, dead = 2 },
       { pushed = stats.pushed, done = stats.done, died = stats.died,
         expired = stats.expired, removed = stats.removed,
         delivered = stats.delivered, retried = stats.retried,
         released = stats.released, snoozed = stats.snoozed,
         crashed = stats.crashed, ready = stats.ready, leased = stats.leased,
-        waiting = stats.waiting, dead = stats.dead })
+        scheduled = stats.scheduled, retrying = stats.retrying,
+        dead = stats.dead })
     assert_balanced(stats)
   end)
 
@@ -275,9 +277,9 @@ describe("figures (H9, I5)", function()
     q:push_many { 3, 4, 5 }
     take(3)
     assert.same({ 0, 3, 2 }, { q:length().ready, q:length().leased,
-                               q:length().waiting })
+                               q:length().scheduled })
     store:advance(31)
     assert.same({ 5, 0, 0 }, { q:length().ready, q:length().leased,
-                               q:length().waiting })
+                               q:length().scheduled })
   end)
 end)

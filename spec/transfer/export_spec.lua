@@ -169,7 +169,7 @@ describe("respool.dump", function()
     local by_n = {}
     for _, item in ipairs(w.batches[1]) do by_n[item.payload.n] = item end
     assert.equal("leased", by_n[1].state)
-    assert.equal("waiting", by_n[2].state)
+    assert.equal("scheduled", by_n[2].state)
     assert.equal("k", by_n[2].key)
     assert.near(q.store:now() + 60, by_n[2].visible_at, 0.1)
     assert.near(q.store:now() + 90, by_n[2].expires_at, 0.1)
@@ -206,7 +206,7 @@ describe("respool.dump", function()
     respool.dump { queue = q, remove = true, writer = function()
       return false, "no"
     end }
-    assert.equal(5, q:length().waiting)
+    assert.equal(5, q:length().scheduled)
     q.store:advance(20)
     assert.equal(5, q:length().ready)
     assert.equal(0, q:peek()[1].attempts)
@@ -367,7 +367,7 @@ describe("respool.restore", function()
     assert.same({ a = 1 }, item.headers)
     assert.equal(7, item.priority)
     assert.equal("k", item.key)
-    assert.equal(1, to:length().waiting)
+    assert.equal(1, to:length().scheduled)
     to.store:advance(61)
     local batch = to:take { items = 2 }
     assert.equal(2, batch:item(2).payload.n)

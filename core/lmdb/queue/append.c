@@ -58,7 +58,8 @@ static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   bool waits = due > now || r->attempts > 0 || r->memo.size > 0;
   line l = {q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority};
   priority_count(t, q, r->priority, COUNT_NONE,
-                 waits ? COUNT_WAITING : COUNT_READY, n);
+                 !waits ? COUNT_READY
+                 : r->attempts ? COUNT_RETRYING : COUNT_SCHEDULED, n);
   segments_append(t, q, r, &l, first, now, expiry_time(q, r, now));
   if (waits) claim_until(t, &l, r, first, due);
   q->next_id += n;

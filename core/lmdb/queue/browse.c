@@ -27,7 +27,8 @@ typedef struct look {
 
 static int state_of(const look *k, const claim *c) {
   if (!c || c->visible_at <= k->now) return RESPOOL_READY;
-  return c->state == CLAIM_LEASED ? RESPOOL_LEASED : RESPOOL_WAITING;
+  if (c->state == CLAIM_LEASED) return RESPOOL_LEASED;
+  return claim_has_failed(c) ? RESPOOL_RETRYING : RESPOOL_SCHEDULED;
 }
 
 static void fill(look *k, size_t from, const claim *c) {

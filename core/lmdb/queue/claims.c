@@ -96,9 +96,18 @@ static uint64_t *counter(priority_state *l, enum count which) {
   switch (which) {
     case COUNT_READY: return &l->ready;
     case COUNT_LEASED: return &l->leased;
-    case COUNT_WAITING: return &l->waiting;
+    case COUNT_SCHEDULED: return &l->scheduled;
+    case COUNT_RETRYING: return &l->retrying;
     default: return NULL;
   }
+}
+
+enum count claim_count_waiting(const claim *c) {
+  return claim_has_failed(c) ? COUNT_RETRYING : COUNT_SCHEDULED;
+}
+
+enum count claim_count(const claim *c) {
+  return c->state == CLAIM_LEASED ? COUNT_LEASED : claim_count_waiting(c);
 }
 
 void priority_count(txn *t, queue *q, int priority, enum count from,
@@ -123,7 +132,7 @@ bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
     return false;
   claim c = old;
   if (c.state == CLAIM_LEASED) claim_lapse(t, q, l->priority, &c);
-  *from = COUNT_WAITING;
+  *from = claim_count(&c);
   c.left--;
   if (c.left)
     claim_move(t, &p, &old, &c);
@@ -149,7 +158,7 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c) {
   c->state = CLAIM_WAITING;
   c->token = 0;
   q->counters.crashed += c->left;
-  priority_count(t, q, priority, COUNT_LEASED, COUNT_WAITING, c->left);
+  priority_count(t, q, priority, COUNT_LEASED, claim_count(c), c->left);
 }
 
 /* ---- failures ----------------------------------------------------------- */

@@ -26,9 +26,17 @@ bool claim_next(txn *t, const queue *q, place from, place *p, claim *c);
 bool claim_first_due(txn *t, const queue *q, int priority, due_key *d);
 
 /* Counts `n` items of a priority from one state to another. */
-enum count { COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_WAITING };
+enum count {
+  COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_SCHEDULED, COUNT_RETRYING
+};
 void priority_count(txn *t, queue *q, int priority, enum count from,
                     enum count to, uint64_t n);
+
+/* The state in which the items of a claim count. */
+enum count claim_count(const claim *c);
+
+/* The same once they wait. */
+enum count claim_count_waiting(const claim *c);
 
 /* Adds a failure to packed failures; memory is the arena's. */
 respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,

@@ -187,7 +187,7 @@ static void dead_letter_crashed(take_run *run, const place *p, const claim *old,
   dead_letter_page(run->t, run->q, &p->line, &run->batch->page, got.from, &d);
   run->batch->page.n = got.from;
   run->q->counters.died += got.n;
-  priority_count(run->t, run->q, p->line.priority, COUNT_WAITING, COUNT_NONE,
+  priority_count(run->t, run->q, p->line.priority, claim_count(c), COUNT_NONE,
                  c->left);
   claim_del(run->t, p, old);
 }
@@ -227,9 +227,9 @@ static void deliver_claim(take_run *run, const place *p, const claim *old,
   uint64_t gone = got.n + got.lost;
   uint64_t rest =
       (got.all && upto == c->last) || gone >= c->left ? 0 : c->left - gone;
-  priority_count(run->t, run->q, priority, COUNT_WAITING, COUNT_NONE,
+  priority_count(run->t, run->q, priority, claim_count(c), COUNT_NONE,
                  c->left - rest - got.n);
-  priority_count(run->t, run->q, priority, COUNT_WAITING, COUNT_LEASED, got.n);
+  priority_count(run->t, run->q, priority, claim_count(c), COUNT_LEASED, got.n);
   if (got.n == 0) {
     keep_claim(run, p, old, c, rest);
     return;

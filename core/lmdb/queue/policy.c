@@ -129,8 +129,9 @@ static void count_due(txn *t, const queue *q, int priority, int64_t now,
   while (found && due_key_read(at.key, &d) && d.claim.line.queue == q->id &&
          d.claim.line.priority == priority && d.at <= now) {
     if (claim_get(t, &d.claim, &c)) {
-      uint64_t *from = c.state == CLAIM_LEASED ? &s->leased : &s->waiting;
-      *from -= c.left;
+      enum count from = claim_count(&c);
+      *(from == COUNT_LEASED ? &s->leased : from == COUNT_RETRYING
+        ? &s->retrying : &s->scheduled) -= c.left;
       s->ready += c.left;
       note_ready_since(s, d.at);
     }
@@ -150,7 +151,8 @@ static void count_priority(txn *t, const queue *q, const priority_state *l,
   segment_cursor w;
   s->ready += l->ready;
   s->leased += l->leased;
-  s->waiting += l->waiting;
+  s->scheduled += l->scheduled;
+  s->retrying += l->retrying;
   count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
   segments_open(&w, t, &here, l->head);
@@ -178,8 +180,7 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
 /* 0 when nothing is left in the queue. */
 static int check_empty(const queue *q, const char *name) {
   for (size_t i = 0; i < q->n_priorities; i++)
-    if (q->priorities[i].ready || q->priorities[i].leased ||
-        q->priorities[i].waiting)
+    if (priority_items(&q->priorities[i]))
       return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
   return 0;
 }

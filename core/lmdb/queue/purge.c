@@ -89,7 +89,7 @@ static void purge_claim(sweep *s, const place *p, const claim *old) {
   claim c = *old;
   if (c.state == CLAIM_LEASED) claim_lapse(s->t, s->q, p->line.priority, &c);
   uint64_t n = purge_range(s, &p->line, p->first, c.last, &c, &last);
-  priority_count(s->t, s->q, p->line.priority, COUNT_WAITING, COUNT_NONE, n);
+  priority_count(s->t, s->q, p->line.priority, claim_count(&c), COUNT_NONE, n);
   c.left -= n < c.left ? n : c.left;
   if (c.left)
     claim_move(s->t, p, old, &c);

@@ -23,8 +23,7 @@
 static uint64_t unsettled(const queue *q) {
   uint64_t n = 0;
   for (size_t i = 0; i < q->n_priorities; i++)
-    n += q->priorities[i].ready + q->priorities[i].leased +
-        q->priorities[i].waiting;
+    n += priority_items(&q->priorities[i]);
   return n;
 }
 

@@ -334,9 +334,11 @@ static void count(settling *w) {
   respool_queue_stats *s = &w->q->counters;
   int priority = w->p.line.priority;
   uint64_t n_dead = w->n[OUTCOME_DEAD] + w->n[OUTCOME_EXHAUSTED];
-  uint64_t wait = w->n[OUTCOME_RELEASE] + w->n[OUTCOME_RETRY] +
-                  w->n[OUTCOME_SNOOZE] + w->n[OUTCOME_COOLDOWN];
-  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_WAITING, wait);
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_RETRYING,
+                 w->n[OUTCOME_RETRY] + w->n[OUTCOME_COOLDOWN]);
+  priority_count(w->t, w->q, priority, COUNT_LEASED,
+                 claim_count_waiting(&w->c),
+                 w->n[OUTCOME_RELEASE] + w->n[OUTCOME_SNOOZE]);
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, n_ended(w));
   s->done += w->n[OUTCOME_DONE];
   s->removed += w->n[OUTCOME_DROP];

@@ -35,6 +35,28 @@ static void queue_link(txn *t, queue *q) {
   t->queues = q;
 }
 
+/* Counts which of the items of a priority that wait have failed before: its
+   record does not say. */
+static void count_retrying(txn *t, const queue *q, priority_state *l) {
+  place from = {{q->id, 0, 0}, 0, 0}, p;
+  key start = claim_key(&from);
+  claim c;
+  cur at;
+  cur_open(&at, t, DB_CLAIMS);
+  bool more = cur_seek(&at, key_bytes(&start));
+  for (; more && claim_key_read(at.key, &p) && p.line.queue == q->id;
+       more = cur_next(&at)) {
+    if (p.line.priority != l->priority || !claim_unpack(at.value, &c) ||
+        c.state == CLAIM_LEASED || !claim_has_failed(&c))
+      continue;
+    uint64_t n = c.left < l->scheduled ? c.left : l->scheduled;
+    l->scheduled -= n;
+    l->retrying += n;
+  }
+  cur_close(&at);
+  l->untold = false;
+}
+
 static queue *queue_load(txn *t, const char *name) {
   respool_bytes v;
   if (!txn_get(t, DB_QUEUES, key_of(name), &v)) return NULL;
@@ -45,6 +67,8 @@ static queue *queue_load(txn *t, const char *name) {
   if (rc == RESPOOL_CORRUPT)
     t->rc = fail(rc, "the record of queue \"%.120s\" is damaged", name);
   txn_fail(t, rc); /* out of memory? */
+  for (size_t i = 0; i < q->n_priorities && !t->rc; i++)
+    if (q->priorities[i].untold) count_retrying(t, q, &q->priorities[i]);
   return t->rc ? NULL : q;
 }
 
@@ -77,7 +101,7 @@ static void drop_empty_priorities(queue *q) {
   size_t n = 0;
   for (size_t i = 0; i < q->n_priorities; i++) {
     priority_state *l = &q->priorities[i];
-    if (l->ready || l->leased || l->waiting) q->priorities[n++] = *l;
+    if (priority_items(l)) q->priorities[n++] = *l;
   }
   q->n_priorities = n;
 }

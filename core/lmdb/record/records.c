@@ -173,23 +173,33 @@ static void counters_unpack(unpacker *u, respool_queue_stats *s) {
 }
 
 static void priority_pack(packer *p, const priority_state *l) {
-  pack_array(p, 6);
+  pack_array(p, 7);
   pack_int(p, l->priority);
   pack_uint(p, l->head);
   pack_uint(p, l->ready);
   pack_uint(p, l->leased);
-  pack_uint(p, l->waiting);
+  pack_uint(p, l->scheduled + l->retrying);
   pack_int(p, l->credit);
+  pack_uint(p, l->retrying);
+}
+
+uint64_t priority_items(const priority_state *l) {
+  return l->ready + l->leased + l->scheduled + l->retrying;
 }
 
 static void priority_unpack(unpacker *u, priority_state *l) {
-  expect(u, unpack_array(u) == 6);
+  size_t n = unpack_array(u);
+  expect(u, n == 6 || n == 7);
   l->priority = priority_number(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
-  l->waiting = unpack_uint(u);
+  l->scheduled = unpack_uint(u);
   l->credit = unpack_int(u);
+  l->untold = n == 6 && l->scheduled;
+  if (n == 7) l->retrying = unpack_uint(u);
+  expect(u, l->retrying <= l->scheduled);
+  l->scheduled -= l->retrying;
 }
 
 static void priorities_unpack(unpacker *u, queue *q) {
@@ -250,6 +260,10 @@ static void memo_pack(packer *p, respool_bytes memo) {
 static respool_bytes memo_unpack(unpacker *u) {
   if (unpack_null(u)) return (respool_bytes){NULL, 0};
   return unpack_bytes(u);
+}
+
+bool claim_has_failed(const claim *c) {
+  return c->attempts > 0 || c->failures.size > 0;
 }
 
 void claim_pack(packer *p, const claim *c) {

@@ -13,9 +13,13 @@
 typedef struct priority_state {
   int priority;
   uint64_t head; /* the next id to be handed out for the first time */
-  uint64_t ready, leased, waiting;
+  uint64_t ready, leased, scheduled, retrying;
   int64_t credit; /* of its share, where priorities have weights */
+  bool untold;    /* written before `retrying` was: all count as scheduled */
 } priority_state;
+
+/* The unsettled items of a priority. */
+uint64_t priority_items(const priority_state *l);
 
 /* A queue: its policy, state and counters. */
 typedef struct queue {
@@ -45,6 +49,9 @@ typedef struct claim {
   int64_t delay; /* the last one, for decorrelated jitter */
   respool_bytes failures, memo;
 } claim;
+
+/* Has any of its items failed or crashed before? */
+bool claim_has_failed(const claim *c);
 
 typedef struct dlq {
   struct dlq *next;

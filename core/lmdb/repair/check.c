@@ -189,8 +189,10 @@ static void count_claim(const place *p, const claim *c,
   priority_state *s = &sums[p->line.priority];
   if (c->state == CLAIM_LEASED)
     s->leased += c->left;
+  else if (claim_has_failed(c))
+    s->retrying += c->left;
   else
-    s->waiting += c->left;
+    s->scheduled += c->left;
 }
 
 static void check_claims(audit *a, priority_state *sums) {
@@ -223,12 +225,14 @@ static void check_priority(audit *a, const priority_state *l,
                        const priority_state *sums) {
   line here = {a->q->id, SPACE_READY, l->priority};
   uint64_t fresh = count_unsettled(a->t, &here, l->head, UINT64_MAX);
-  if (fresh != l->ready || l->leased != sums[l->priority].leased ||
-      l->waiting != sums[l->priority].waiting)
+  const priority_state *sum = &sums[l->priority];
+  if (fresh != l->ready || l->leased != sum->leased ||
+      l->scheduled != sum->scheduled || l->retrying != sum->retrying)
     found(a, "queue \"%s\" priority %d counts %llu ready, %llu leased, %llu "
-          "waiting; there are %llu, %llu, %llu", a->q->name, l->priority,
-          ULL(l->ready), ULL(l->leased), ULL(l->waiting), ULL(fresh),
-          ULL(sums[l->priority].leased), ULL(sums[l->priority].waiting));
+          "scheduled, %llu retrying; there are %llu, %llu, %llu, %llu",
+          a->q->name, l->priority, ULL(l->ready), ULL(l->leased),
+          ULL(l->scheduled), ULL(l->retrying), ULL(fresh), ULL(sum->leased),
+          ULL(sum->scheduled), ULL(sum->retrying));
 }
 
 static void check_balance(audit *a) {

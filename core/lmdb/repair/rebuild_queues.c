@@ -175,7 +175,8 @@ static void renew_lease(rebuild *r, claim *c) {
 }
 
 static void note_claim(rebuild *r, const line *l, const claim *c) {
-  priority_count(r->t, r->q, l->priority, COUNT_NONE, COUNT_WAITING, c->left);
+  priority_count(r->t, r->q, l->priority, COUNT_NONE, claim_count(c),
+                 c->left);
   if (l->space == SPACE_READY && c->last >= r->heads[l->priority])
     r->heads[l->priority] = c->last + 1;
   r->unsettled += c->left;
@@ -355,7 +356,7 @@ static void take_heads(rebuild *r) {
   for (size_t i = 0; i < r->q->n_priorities; i++) {
     const priority_state *l = &r->q->priorities[i];
     r->heads[l->priority] = l->head;
-    r->told += l->ready + l->leased + l->waiting;
+    r->told += priority_items(l);
   }
   free(r->q->priorities);
   r->q->priorities = NULL;

@@ -40,7 +40,8 @@ local function counts(store)
   local n = { queues = 0, items = 0, dead_letters = 0 }
   for _, stats in pairs(figure(figures.queues(store))) do
     n.queues = n.queues + 1
-    n.items = n.items + stats.ready + stats.leased + stats.waiting
+    n.items = n.items + stats.ready + stats.leased + stats.scheduled
+      + stats.retrying
   end
   for _, dlq in ipairs(figure(store:dead_letter_queues())) do
     n.dead_letters = n.dead_letters + figure(store:dead(dlq):count())

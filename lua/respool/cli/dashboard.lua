@@ -32,7 +32,8 @@ M.SORTS = {
   n = { "name", function(q) return q.name end, up = true },
   r = { "ready", function(q) return q.stats.ready end },
   l = { "leased", function(q) return q.stats.leased end },
-  w = { "waiting", function(q) return q.stats.waiting end },
+  s = { "scheduled", function(q) return q.stats.scheduled end },
+  y = { "retrying", function(q) return q.stats.retrying end },
   d = { "dead", function(q) return q.stats.dead end },
   o = { "oldest", function(q) return q.stats.oldest_age end },
   i = { "in", function(q) return q.pushed or 0 end },
@@ -112,11 +113,11 @@ end
 
 -- Title, width, and the sort that is marked at it.
 local COLUMNS = {
-  { "READY", 6, "r" }, { "LEASED", 6, "l" }, { "WAITING", 7, "w" },
-  { "DEAD", 5, "d" }, { "OLDEST", 6, "o" }, { "IN/S", 6, "i" },
-  { "DONE/S", 6, "t" }, { "FAIL/S", 6, "f" },
+  { "READY", 6, "r" }, { "LEASED", 6, "l" }, { "SCHED", 6, "s" },
+  { "RETRY", 6, "y" }, { "DEAD", 5, "d" }, { "OLDEST", 6, "o" },
+  { "IN/S", 6, "i" }, { "DONE/S", 6, "t" }, { "FAIL/S", 6, "f" },
 }
-local NUMBERS = 56 -- columns of these, each with a gap before it
+local NUMBERS = 62 -- columns of these, each with a gap before it
 local NAME_LEAST, NAME_MOST, SPARK_LEAST = 12, 32, 8
 
 local function name_width(queues, view)
@@ -142,8 +143,8 @@ end
 local function cells(q)
   local s = q.stats
   return {
-    output.short(s.ready), output.short(s.leased), output.short(s.waiting),
-    output.short(s.dead),
+    output.short(s.ready), output.short(s.leased), output.short(s.scheduled),
+    output.short(s.retrying), output.short(s.dead),
     s.oldest and output.duration(s.oldest_age) or "-",
     per_second(q.pushed), per_second(q.done), per_second(q.failed),
   }
@@ -203,7 +204,7 @@ end
 -- The whole.
 
 local function sums(queues)
-  local sum = { ready = 0, leased = 0, waiting = 0, dead = 0 }
+  local sum = { ready = 0, leased = 0, scheduled = 0, retrying = 0, dead = 0 }
   local rates = { pushed = 0, done = 0, failed = 0 }
   for _, q in ipairs(queues) do
     for name in pairs(sum) do sum[name] = sum[name] + q.stats[name] end
@@ -220,11 +221,12 @@ local function head(sample, view)
       name_of(view.path, view.ascii),
       os.date("%H:%M:%S", math.floor(sample.at)),
       output.duration(view.interval), view.held and "  STANDING STILL" or "") },
-    { text = ("%d queue%s: %s ready, %s leased, %s waiting, %s dead; "
-        .. "in %s/s, done %s/s, failed %s/s"):format(
+    { text = ("%d queue%s: %s ready, %s leased, %s scheduled, "
+        .. "%s retrying, %s dead; in %s/s, done %s/s, failed %s/s"):format(
       #sample.queues, #sample.queues == 1 and "" or "s", n(sum.ready),
-      n(sum.leased), n(sum.waiting), n(sum.dead), per_second(rates.pushed),
-      per_second(rates.done), per_second(rates.failed)) },
+      n(sum.leased), n(sum.scheduled), n(sum.retrying), n(sum.dead),
+      per_second(rates.pushed), per_second(rates.done),
+      per_second(rates.failed)) },
     { text = ("%s used, %.0f%% of %s; %s commits/s; %d of %d reader slots")
       :format(output.bytes(s.used_bytes), 100 * s.used_bytes / s.max_bytes,
               output.bytes(s.max_bytes), per_second(sample.commits),
@@ -250,7 +252,8 @@ local HELP = {
   "  + -       look less often, more often",
   "  up down   other queues, when there are more than fit",
   "  Ctrl-L    draw anew", "",
-  "  sort by   n name     r ready      l leased   w waiting   d dead",
+  "  sort by   n name     r ready      l leased   s scheduled",
+  "            y retrying d dead",
   "            o oldest   i in/s       t done/s   f fail/s",
   "            the same key once more turns the order round", "",
   "  OLDEST    how long the oldest item waits that was not yet handed out",

@@ -47,7 +47,8 @@ function M.options(command)
 A queue's name exports its items, a DLQ's name its dead letters. The names of
 the files written go to the standard output. A file that is being written ends
 in .part; what a killed export leaves of one can be deleted. With --remove,
-items that are waiting or leased stay. Run again into the same directory, it
+items that are scheduled, retrying or leased stay. Run again into the same
+directory, it
 finishes what was killed; items that had been in hand are ready again after
 20 s, or twice --every.
 
@@ -206,8 +207,9 @@ local function tell_left(io, o, counts)
   if not o.queue or not o.remove then return end
   local length = check(o.queue:length())
   if length.total > 0 then
-    say(io, "%d items stay: %d ready, %d waiting, %d leased", length.total,
-        length.ready, length.waiting, length.leased)
+    say(io, "%d items stay: %d ready, %d scheduled, %d retrying, %d leased",
+        length.total, length.ready, length.scheduled, length.retrying,
+        length.leased)
   end
 end
 

@@ -16,14 +16,14 @@ function M.options(command)
   command:argument("queue", "List the items of this queue.")
     :argname "QUEUE":args "?":convert(arguments.name)
   command:option("--state", "Only items in this state.")
-    :choices { "ready", "leased", "waiting" }
+    :choices { "ready", "leased", "scheduled", "retrying" }
   command:option("-n --limit", "List so many items (100, all with --json).")
     :argname "N":convert(arguments.whole(1))
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
   command:epilog("Examples:\n  respool ls shop.respool\n"
-    .. "  respool ls shop.respool mails --state waiting")
+    .. "  respool ls shop.respool mails --state retrying")
 end
 
 
@@ -47,7 +47,7 @@ end
 local function queue_row(name, s)
   local n = output.number
   return {
-    name, n(s.ready), n(s.leased), n(s.waiting), n(s.dead),
+    name, n(s.ready), n(s.leased), n(s.scheduled), n(s.retrying), n(s.dead),
     s.oldest and output.duration(s.oldest_age), output.bytes(s.bytes),
     s.paused and "yes" or nil,
   }
@@ -55,8 +55,9 @@ end
 
 local QUEUES = {
   { title = "QUEUE" }, { title = "READY", right = true },
-  { title = "LEASED", right = true }, { title = "WAITING", right = true },
-  { title = "DEAD", right = true }, { title = "OLDEST", right = true },
+  { title = "LEASED", right = true }, { title = "SCHEDULED", right = true },
+  { title = "RETRYING", right = true }, { title = "DEAD", right = true },
+  { title = "OLDEST", right = true },
   { title = "BYTES", right = true }, { title = "PAUSED" },
 }
 
@@ -86,8 +87,9 @@ end
 
 local function queue_json(io, name, s)
   output.json(io, {
-    queue = name, ready = s.ready, leased = s.leased, waiting = s.waiting,
-    dead = s.dead, bytes = s.bytes, oldest = s.oldest, paused = s.paused,
+    queue = name, ready = s.ready, leased = s.leased, scheduled = s.scheduled,
+    retrying = s.retrying, dead = s.dead, bytes = s.bytes, oldest = s.oldest,
+    paused = s.paused,
     oldest_age = s.oldest and s.oldest_age or nil,
   })
 end

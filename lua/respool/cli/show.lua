@@ -87,7 +87,7 @@ local function parts(io, r, o)
   end
 end
 
-local DUE = { leased = "lease until", waiting = "due" }
+local DUE = { leased = "lease until", scheduled = "due", retrying = "due" }
 
 -- An item as names and values, then its headers and payload.
 ---@param io respool.cli.io

@@ -86,7 +86,7 @@ local function spread(h)
     upto(below(h, 0.95), h))
 end
 
-local STATES = { "ready", "leased", "waiting", "dead" }
+local STATES = { "ready", "leased", "scheduled", "retrying", "dead" }
 
 local function state_fields(stats, now)
   local list = {}

@@ -32,8 +32,8 @@ function M.options(command)
   command:option("--interval", "Look so often, such as 500ms.", "2s")
     :argname "DURATION":convert(interval)
   command:option("--sort", "Sort queues by this.", "name"):choices {
-    "name", "ready", "leased", "waiting", "dead", "oldest", "in", "done",
-    "failed",
+    "name", "ready", "leased", "scheduled", "retrying", "dead", "oldest",
+    "in", "done", "failed",
   }
   command:flag("--ascii", "Draw with ASCII characters only.")
   command:flag("--once", "Print one screen after one interval, and end.")

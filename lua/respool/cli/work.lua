@@ -80,12 +80,14 @@ local function rate(watch, stats, now)
 end
 
 local function status_line(watch, stats, now)
-  return ("%s: %d worker%s, %s done, %s/s, %s died; %s ready, %s waiting")
+  return ("%s: %d worker%s, %s done, %s/s, %s died; %s ready, %s retrying, "
+    .. "%s scheduled")
     :format(watch.queue.name, watch.alive, watch.alive == 1 and "" or "s",
       output.number(since(watch, stats, "done")),
       output.short(rate(watch, stats, now)),
       output.number(since(watch, stats, "died")),
-      output.number(stats.ready), output.number(stats.waiting))
+      output.number(stats.ready), output.number(stats.retrying),
+      output.number(stats.scheduled))
 end
 
 local function show(watch)

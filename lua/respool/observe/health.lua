@@ -168,7 +168,8 @@ local function queue(store, name, stats, o, limit)
   return component({
     error_rate = error_rate(past, now, o), oldest_age = stats.oldest_age,
     fill = stats.fill, paused = stats.paused, ready = stats.ready,
-    leased = stats.leased, waiting = stats.waiting, dead = stats.dead,
+    leased = stats.leased, scheduled = stats.scheduled,
+    retrying = stats.retrying, dead = stats.dead,
   }, { "error_rate", "oldest_age", "fill" }, limit)
 end
 

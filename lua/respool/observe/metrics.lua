@@ -124,7 +124,7 @@ local HISTOGRAMS = {
   { "respool_handler_seconds", "handle", "Time handlers took, by item." },
 }
 
-local STATES = { "ready", "leased", "waiting" }
+local STATES = { "ready", "leased", "scheduled", "retrying" }
 
 -- Calls each(name, labels, stats) for every queue.
 local function each_queue(all, each)

@@ -16,7 +16,8 @@ local M = {}
 ---@class respool.queue_stats
 ---@field ready integer
 ---@field leased integer
----@field waiting integer
+---@field scheduled integer waiting for their time: delayed or snoozed
+---@field retrying integer waiting for their time after a failure or a crash
 ---@field dead integer dead_letters in its dlq
 ---@field bytes integer stored for items not settled
 ---@field next_due number?
@@ -59,7 +60,8 @@ local M = {}
 local BUFFERED = { "items", "bytes", "memory", "failures" }
 
 local function fill(stats, config)
-  local items = stats.ready + stats.leased + stats.waiting
+  local items = stats.ready + stats.leased + stats.scheduled
+    + stats.retrying
   if config.max_items == huge and config.max_queue_bytes == huge then
     return nil
   end

@@ -166,10 +166,11 @@ end
 local Items = {}
 Items.__index = Items
 
-local STATES = { [0] = "ready", "leased", "waiting" }
+local STATES = { [0] = "ready", "leased", "scheduled", "retrying" }
 
 local function is_past(item, now)
-  return item.state ~= "waiting" or item.visible_at <= now
+  return item.state == "ready" or item.state == "leased"
+    or item.visible_at <= now
 end
 
 local function describe(source, item)
@@ -293,7 +294,7 @@ function M.items(queue, o, patience)
     store = queue.store, codec = queue.codec, kind = "items",
     name = queue.name, queue = queue, cursor = core.cursor(),
     total = o.remove and stats.ready
-      or stats.ready + stats.leased + stats.waiting,
+      or stats.ready + stats.leased + stats.scheduled + stats.retrying,
     left = o.follow and huge or stats.ready, ids = {},
     hold = min(max(2 * (patience or 0), LEAST), MOST),
   }, o.remove and Taken or Items)

@@ -43,7 +43,8 @@ local function list_queues(store)
   local list = list_of {}
   for name, s in pairs(all) do
     list[#list + 1] = {
-      name = name, ready = s.ready, leased = s.leased, waiting = s.waiting,
+      name = name, ready = s.ready, leased = s.leased,
+      scheduled = s.scheduled, retrying = s.retrying,
       dead = s.dead, paused = s.paused, oldest_age = s.oldest_age,
       fill = s.fill,
     }
