@@ -98,11 +98,26 @@ describe("queue:work", function()
     assert.near(before + 5, q.store:now(), 0.1)
   end)
 
-  it("does not wait for what others hold, nor on a paused queue", function()
+  it("stops when empty only once nothing is leased by others", function()
     local q = queue { 1, 2 }
     q:take()
-    assert.equal(1, q:work(function() end, empty).done)
+    assert.equal(2, q:work(function() end, empty).done)
+    assert.equal(0, q:length().total)
+  end)
+
+  it("stops when empty although items are scheduled for later", function()
+    local q = queue { 1 }
+    q:push(2, { delay = 86400 })
     q:push(3)
+    local counts = q:work(function(n)
+      if n == 3 then return respool.snooze(3600) end
+    end, empty)
+    assert.same({ 1, 1 }, { counts.done, counts.snoozed })
+    assert.equal(2, q:length().scheduled)
+  end)
+
+  it("does not wait on a paused queue", function()
+    local q = queue { 1 }
     q:pause()
     assert.equal(0, q:work(function() end, empty).done)
   end)

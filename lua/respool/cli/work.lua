@@ -22,7 +22,8 @@ function M.options(command)
     .. "handle = function(payload, item) end, ... }."):argname "SCRIPT"
   command:option("--workers", "Processes that work.", "1"):argname "N"
     :convert(arguments.whole(1, 1000))
-  command:flag("--until-empty", "Stop when nothing is ready nor waiting.")
+  command:flag("--until-empty", "Stop when nothing is ready, "
+    .. "leased or retrying; items scheduled for later are left.")
   command:option("--lot", "Items that a worker takes at once.")
     :argname "N":convert(arguments.whole(1, 2^20))
   command:option("--deadline", "From a signal until workers are killed.", "10s")
@@ -112,11 +113,14 @@ end
 local function conclude(watch)
   local stats = check(watch.queue:stats())
   watch.progress:clear()
-  watch.io.stderr:write(("%s: %s done, %s retried, %s died, in %s\n"):format(
+  local later = stats.scheduled > 0
+    and ("; %s scheduled for later"):format(output.number(stats.scheduled))
+    or ""
+  watch.io.stderr:write(("%s: %s done, %s retried, %s died, in %s%s\n"):format(
     watch.queue.name, output.number(since(watch, stats, "done")),
     output.number(since(watch, stats, "retried")),
     output.number(since(watch, stats, "died")),
-    output.duration(watch.progress:elapsed())))
+    output.duration(watch.progress:elapsed()), later))
   return since(watch, stats, "died") > 0
 end
 

@@ -29,7 +29,8 @@ local M = {}
 
 ---@class respool.work_options
 ---@field batch integer? items a take; 100, in an ordered queue 1
----@field stop_when_empty boolean? stop when nothing is ready nor waiting
+---@field stop_when_empty boolean? stop when nothing is ready, leased by
+--- anybody, or retrying; items scheduled for later are not waited for
 ---@field deadline number? stop after so many seconds
 ---@field wait number? stop when nothing came for so many seconds
 ---@field max integer? stop after so many items
@@ -327,12 +328,13 @@ local function hand_over(loop, batch)
   return more and #more > 0 and more or nil
 end
 
--- Whether nothing more can come by itself, when that is to end the work.
+-- Whether the queue is empty but for items scheduled for later, when that is to
+-- end the work. A paused queue ends it, too.
 local function is_drained(loop)
   if not loop.o.stop_when_empty then return false end
   local stats, message, code = loop.queue.handle:stat()
   if not stats then return nil, message, code end
-  return stats.paused or stats.ready + stats.waiting == 0
+  return stats.paused or stats.ready + stats.leased + stats.retrying == 0
 end
 
 local function next_slice(loop, waited)

@@ -31,7 +31,7 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 
 ---@class respool.http.courier_options
 ---@field concurrency integer items at a time; in an ordered queue 1
----@field until_empty boolean? ends when nothing is ready nor waiting
+---@field until_empty boolean? ends when nothing is ready, leased or retrying
 ---@field deadline number seconds that items may take once it is to stop
 ---@field tick fun(counts: respool.http.courier_counts)? called now and then
 
@@ -192,7 +192,7 @@ local function is_drained(courier)
   if not courier.o.until_empty or courier.busy > 0 then return false end
   local stats, message, code = courier.queue.handle:stat()
   if not stats then return nil, message, code end
-  return stats.paused or stats.ready + stats.waiting == 0
+  return stats.paused or stats.ready + stats.leased + stats.retrying == 0
 end
 
 -- Sees that there is something to do. True when the work is over.
