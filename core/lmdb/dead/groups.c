@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dead letters counted by group and reason: one walk over a DLQ with a hash
+ * Dead letters counted by group and reason: one pass over a DLQ with a hash
  * table (open addressing, linear probing). The names point into the map,
  * which does not change during a read.
  */

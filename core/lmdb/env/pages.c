@@ -366,8 +366,8 @@ static bool read_meta(const pages *p, uint64_t at, uint8_t *b) {
 }
 
 /* Finds the second meta page, which begins where the first page ends. */
-static bool read_second(pages *p, uint32_t told, uint8_t *b) {
-  p->size = told ? told : 4096;
+static bool read_second(pages *p, uint32_t first, uint8_t *b) {
+  p->size = first ? first : 4096;
   if (read_meta(p, p->size, b)) return true;
   for (uint32_t size = 512; size <= 65536; size *= 2)
     if (read_meta(p, size, b) && get64(b) == 1) {

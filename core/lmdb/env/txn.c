@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is done with an open environment. See txn.h; errors of LMDB become
- * codes of ours here and nowhere else.
+ * Transactions, records and cursors of an open environment; see txn.h. Errors
+ * of LMDB become respool's codes here and nowhere else.
  */
 #include "lmdb/env/txn.h"
 
@@ -32,7 +32,7 @@ int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
               mdb_strerror(rc));
 }
 
-/* The first failure of a transaction stays. */
+/* Keeps the first failure of a transaction. */
 static void check_lmdb(txn *t, int rc) {
   if (t->rc || rc == 0) return;
   t->changes++;
@@ -48,11 +48,12 @@ void txn_fail(txn *t, int rc) {
 
 /* ---- turns -------------------------------------------------------------- */
 
-/* Writers of several processes wait here, and so never at LMDB's mutex. That
-   is a robust one of glibc's, which loses a waiter's wake-up when the waiter
-   is killed just as it comes: the others may then sleep for good. A lock of a
-   file is handed on by the system. Where there is none, or it sees a deadlock
-   between stores that is none, LMDB's mutex still keeps writers apart. */
+/* Writers of several processes wait here, and so never at LMDB's mutex. That is
+   a robust mutex of glibc's, which loses a wake-up when the waiter is killed
+   just as it comes: the other waiters may then sleep for ever. The kernel
+   passes a file lock on. Where locks are not supported, or the kernel reports a
+   deadlock between stores where there is none, LMDB's mutex still keeps writers
+   apart. */
 static void take_turn(const lmdb_env *e, short type) {
   mdb_filehandle_t fd;
   struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_len = 1};
@@ -72,7 +73,7 @@ void txn_end_turn(const lmdb_env *e) {
 
 /* ---- the environment ---------------------------------------------------- */
 
-/* LMDB says INCOMPATIBLE when it has not met all pages that are in use. */
+/* LMDB returns INCOMPATIBLE when it did not find all pages in use. */
 int txn_env_copy(lmdb_env *e, int fd) {
   int rc = mdb_env_copyfd2(e->mdb, fd, MDB_CP_COMPACT);
   if (rc == MDB_INCOMPATIBLE) rc = MDB_CORRUPTED;
@@ -138,8 +139,8 @@ uint64_t txn_used(txn *t) {
 
 #define DISK_STEP ((uint64_t)1 << 20)
 
-/* Blocks for the file up to `end`, which its size does not tell: 0, or what
-   went wrong. */
+/* Allocates blocks for the file up to `end`, without changing its size; 0 or
+   errno. */
 static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
   mdb_filehandle_t fd;
   int rc;
@@ -165,7 +166,7 @@ bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
   if (rc == ENOSPC || rc == EDQUOT) { /* is there room within the file? */
     if (from - txn_used(t) < t->claimed + more + reserve) return false;
   } else if (rc)
-    e->disk_end = UINT64_MAX; /* a file system that cannot? */
+    e->disk_end = UINT64_MAX; /* not supported by the file system? */
   t->claimed += more;
   return true;
 }
@@ -203,9 +204,9 @@ int txn_begin(lmdb_env *e, bool write, txn *t) {
   return rc ? txn_env_fail(e, write ? "write" : "read", rc) : 0;
 }
 
-/* Did the disk take a part of the pages only, as one does that is full? LMDB
-   calls that EIO, too, but no call has failed with it then. Nothing refers to
-   those pages, unless it was the meta page: then LMDB refuses to go on. */
+/* Did a full disk take only part of the pages? LMDB returns EIO for that too,
+   but then no call has failed with EIO. Nothing refers to those pages, unless
+   it was the meta page: then LMDB refuses to go on. */
 static bool was_cut_short(lmdb_env *e, int rc, int error) {
   MDB_txn *next;
   if (rc != EIO || error == EIO || mdb_txn_begin(e->mdb, NULL, 0, &next))
@@ -214,7 +215,7 @@ static bool was_cut_short(lmdb_env *e, int rc, int error) {
   return true;
 }
 
-/* LMDB's commit, with the turn given back. */
+/* Commits, and ends this process's turn to write. */
 static int commit_pages(txn *t) {
   errno = 0;
   int rc = mdb_txn_commit(t->mdb);
@@ -226,8 +227,8 @@ static int commit_pages(txn *t) {
 
 /* Ensures: 1. 0 means that the data is flushed and the commit visible; it
    is durable after the next flush. 2. FULL, NOSPACE, NOMEM mean that nothing
-   has changed. 3. After anything else nobody knows, and the environment is
-   marked to be opened again. */
+   has changed. 3. After anything else the outcome is unknown, and the
+   environment is marked to be opened again. */
 int txn_commit(txn *t) {
   if (t->rc) {
     txn_abort(t);

@@ -23,7 +23,7 @@ enum db {
   DB_CLAIMS,       /* queue, space, priority, first id -> claim */
   DB_DUE,          /* queue, priority, visible_at, space, first id -> null */
   DB_EXPIRIES,     /* queue, expires_at, segment key -> null */
-  DB_KEYS,         /* queue, key -> holder */
+  DB_KEYS,         /* queue, key -> owner */
   DB_WINDOWS,      /* queue, until, key -> null */
   DB_BLOBS,        /* blob, part -> part */
   DB_HISTORY,      /* queue, done_at, id -> finished item */

@@ -127,7 +127,7 @@ static bool peek_due(look *k, int priority) {
   return more;
 }
 
-static bool look_fresh(look *k, const priority_state *l, uint64_t from) {
+static bool look_at_new(look *k, const priority_state *l, uint64_t from) {
   line here = {k->q->id, SPACE_READY, l->priority};
   if (!l->ready) return true;
   if (from < l->head) from = l->head;
@@ -143,7 +143,7 @@ static bool peek_ordered(look *k, const priority_state *l) {
     claim c;
     if (s.first.id == UINT64_MAX || s.first.due > k->now) return true;
     uint64_t upto = s.second - 1 < s.first.last ? s.second - 1 : s.first.last;
-    bool claimed = !s.first.fresh && claim_get(k->t, &s.first.claim, &c);
+    bool claimed = !s.first.is_new && claim_get(k->t, &s.first.claim, &c);
     more = look_at(k, &s.first.claim.line, s.first.id, upto,
                    claimed ? &c : NULL);
     if (upto == UINT64_MAX) break;
@@ -154,7 +154,7 @@ static bool peek_ordered(look *k, const priority_state *l) {
 
 static bool peek_priority(look *k, const priority_state *l) {
   if (k->q->config.ordered) return peek_ordered(k, l);
-  return peek_due(k, l->priority) && look_fresh(k, l, 0);
+  return peek_due(k, l->priority) && look_at_new(k, l, 0);
 }
 
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
@@ -200,7 +200,7 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 
 /* First the claims in the order of their keys, then the new items, priority by
    priority; `id` is the next one. */
-enum { PHASE_CLAIMS, PHASE_FRESH, PHASE_END };
+enum { PHASE_CLAIMS, PHASE_NEW, PHASE_END };
 
 /* Continues in the claim that the last page ended in. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
@@ -247,10 +247,10 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
       txn_fail(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
-    *at = (respool_cursor){PHASE_FRESH, 0, RESPOOL_PRIORITIES, 0};
+    *at = (respool_cursor){PHASE_NEW, 0, RESPOOL_PRIORITIES, 0};
 }
 
-static void browse_fresh(look *k, int state, respool_cursor *at) {
+static void browse_new(look *k, int state, respool_cursor *at) {
   bool more = true;
   for (size_t i = 0; i < k->q->n_priorities && more; i++) {
     const priority_state *l = &k->q->priorities[i];
@@ -259,7 +259,7 @@ static void browse_fresh(look *k, int state, respool_cursor *at) {
     uint64_t from = l->priority == at->priority ? at->id : 0;
     size_t before = k->page->n;
     place p = {{k->q->id, 0, l->priority}, from, 0};
-    more = look_fresh(k, l, from);
+    more = look_at_new(k, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }
   if (more) at->phase = PHASE_END;
@@ -271,6 +271,6 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
   look k;
   if (!look_open(&k, t, name, wall, p, limit, &rc)) return rc;
   if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
-  if (at->phase == PHASE_FRESH && p->n < limit) browse_fresh(&k, state, at);
+  if (at->phase == PHASE_NEW && p->n < limit) browse_new(&k, state, at);
   return t->rc;
 }

@@ -274,8 +274,8 @@ void deliver_new_items(take_run *run, int priority, uint64_t upto) {
   priority_count(run->t, run->q, priority, COUNT_READY, COUNT_NONE, got.lost);
   if (got.last) l->head = got.last + 1;
   if (got.n == 0) return;
-  static const claim fresh;
-  claim c = leased(run, &fresh, &got);
+  static const claim none;
+  claim c = leased(run, &none, &got);
   place p = {here, run->batch->page.items[got.from].id, 0};
   priority_count(run->t, run->q, priority, COUNT_READY, COUNT_LEASED, got.n);
   claim_put(run->t, &p, &c);

@@ -29,7 +29,7 @@ static void add_source(sources *s, const source *new) {
 /* The earliest item of a line's claims from `from` on. */
 static bool claim_source(txn *t, const queue *q, const line *l,
                          uint64_t from, sources *s) {
-  source n = {.fresh = false};
+  source n = {.is_new = false};
   claim c;
   if (!claim_from(t, q, l, from, &n.claim, &c)) return false;
   n.id = first_unsettled(t, l, n.claim.first > from ? n.claim.first : from);
@@ -54,7 +54,7 @@ sources find_sources(txn *t, const queue *q, const priority_state *l,
   }
   if (l->ready) {
     line here = {q->id, SPACE_READY, l->priority};
-    source n = {.last = UINT64_MAX, .fresh = true};
+    source n = {.last = UINT64_MAX, .is_new = true};
     n.id = first_unsettled(t, &here, l->head > from ? l->head : from);
     n.claim.line = here;
     add_source(&s, &n);
@@ -65,5 +65,5 @@ sources find_sources(txn *t, const queue *q, const priority_state *l,
 int64_t order_due(txn *t, const queue *q, const priority_state *l) {
   sources s = find_sources(t, q, l, 0);
   if (s.first.id == UINT64_MAX) return INT64_MAX;
-  return s.first.fresh ? 0 : s.first.due;
+  return s.first.is_new ? 0 : s.first.due;
 }

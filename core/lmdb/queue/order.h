@@ -10,9 +10,9 @@
 /* A source of items in a priority: its earliest item, and its last id. */
 typedef struct source {
   uint64_t id, last;
-  place claim; /* of a fresh one only the line */
+  place claim; /* of new items only the line */
   int64_t due;
-  bool fresh, leased;
+  bool is_new, leased;
 } source;
 
 /* The earliest source, if `first.id` is not UINT64_MAX, and where another

@@ -113,7 +113,7 @@ static void purge_claims(sweep *s) {
   arena_free(&a);
 }
 
-static void purge_fresh(sweep *s) {
+static void purge_new(sweep *s) {
   for (size_t i = 0; i < s->q->n_priorities && s->left; i++) {
     priority_state *priority = &s->q->priorities[i];
     line l = {s->q->id, SPACE_READY, priority->priority};
@@ -132,7 +132,7 @@ int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
   if (!q) return rc;
   sweep s = {t, q, queue_advance_clock(t, q, wall), limit, 0};
   purge_claims(&s);
-  purge_fresh(&s);
+  purge_new(&s);
   if (s.removed) queue_changed(t, q);
   *removed = s.removed;
   *more = s.left == 0;

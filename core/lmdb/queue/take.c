@@ -44,7 +44,7 @@ static void deliver_ordered(take_run *run, int priority) {
     if (s.first.id == UINT64_MAX) return;
     uint64_t upto = s.second - 1; /* at least the first itself */
     size_t before = run->batch->page.n;
-    if (s.first.fresh)
+    if (s.first.is_new)
       deliver_new_items(run, priority, upto);
     else if (s.first.due > run->now ||
              !deliver_due_claim(run, &s.first.claim, upto))

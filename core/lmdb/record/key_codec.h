@@ -3,8 +3,8 @@
  * Keys: fixed-size fields, big-endian, so that LMDB's byte order is the
  * order of the numbers. doc/format.md draws them.
  */
-#ifndef KEYS_H
-#define KEYS_H
+#ifndef KEY_CODEC_H
+#define KEY_CODEC_H
 
 #include "lmdb/env/txn.h"
 
@@ -18,17 +18,17 @@ typedef struct key {
 enum space {
   SPACE_READY = 0,   /* reached from its priority's head */
   SPACE_DELAYED = 1, /* pushed with a due time: reached through its claim */
-  SPACE_SOLO = 2,    /* parted from its batch: reached through its claim */
+  SPACE_SOLO = 2,    /* alone in a segment: reached through its claim */
   SPACE_COUNT
 };
 
-/* A line of ids: one space of one priority of one queue. */
+/* A line of ids: a space of a priority of a queue. */
 typedef struct line {
   uint32_t queue;
   int space, priority;
 } line;
 
-/* Where a segment or a claim lies. Of a claim `count` is 0. */
+/* The place of a segment or a claim; of a claim `count` is 0. */
 typedef struct place {
   line line;
   uint64_t first;

@@ -12,9 +12,9 @@
 
 typedef struct priority_state {
   int priority;
-  uint64_t head; /* the next id to be handed out for the first time */
+  uint64_t head; /* the next id to be delivered for the first time */
   uint64_t ready, leased, scheduled, retrying;
-  int64_t credit; /* of its share, where priorities have weights */
+  int64_t credit; /* see queue/weights.c */
   bool untold;    /* written before `retrying` was: all count as scheduled */
 } priority_state;
 
@@ -40,7 +40,7 @@ typedef struct queue {
 enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2 };
 
 typedef struct claim {
-  uint64_t last; /* id; the first is in the key */
+  uint64_t last; /* the last id; the first is in the key */
   int state;
   uint64_t token;
   int64_t visible_at;
@@ -66,7 +66,7 @@ void queue_pack(packer *p, const queue *q);
 int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; priorities
                                                 are malloc'ed */
 
-/* Are they one policy, as it is stored? */
+/* Are two policies equal, as stored? */
 bool config_equal(const queue_config *a, const queue_config *b);
 
 void claim_pack(packer *p, const claim *c);
@@ -76,9 +76,9 @@ void dlq_pack(packer *p, const dlq *x);
 bool dlq_unpack(respool_bytes b, dlq *x);
 
 /* A dead letter is [checksum, rest of the fields ...]; its item is packed as in
-   a segment, its history as in a claim. */
+   a segment, its failures as in a claim. */
 typedef struct dead {
-  respool_dead_letter r; /* all but body, headers, original, replays, history */
+  respool_dead_letter r; /* without body, headers, original, replays, history */
   respool_bytes failures;
   respool_bytes item;
   respool_bytes memo;
@@ -88,7 +88,7 @@ void dead_pack(packer *p, const dead *l);
 bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
 
 /* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
-   payload version, item]; when it was done and its id are in the key.
+   payload version, item]; the time when it was done and its id are in the key.
    Unpacking stops before the item. */
 void history_pack(packer *p, const respool_item *i, respool_bytes packed);
 bool history_unpack(respool_bytes b, respool_item *i, unpacker *u);
@@ -101,8 +101,8 @@ bool replay_unpack(respool_bytes b, respool_replay *j);
 void part_pack(packer *p, respool_bytes data);
 bool part_unpack(respool_bytes b, respool_bytes *data);
 
-/* The settled bits of a segment, as a CBOR byte string. A set bit stands
-   for an item that is not settled. */
+/* The bitmap of a segment, as a CBOR byte string. A set bit stands for an
+   unsettled item. */
 typedef struct bits {
   uint32_t count, set;
   uint8_t b[SEGMENT_ITEMS / 8];

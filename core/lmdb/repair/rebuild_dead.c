@@ -48,7 +48,7 @@ static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
 static void rebuild_dlq(salvage *s, dlq *x) {
   key start = dead_key(x->id, 0);
   uint32_t of;
-  uint64_t number = 0, told = x->count;
+  uint64_t number = 0, counted = x->count;
   cur c;
   x->count = 0;
   cur_open(&c, s->t, DB_DEAD_LETTERS);
@@ -61,11 +61,11 @@ static void rebuild_dlq(salvage *s, dlq *x) {
   if (number >= x->next_number && x->count) x->next_number = number + 1;
   x->dirty = true;
   s->out->dead_letters += x->count;
-  if (x->count == told || s->hole[DB_DLQS]) return;
-  if (x->count < told) s->fewer_dead_letters += told - x->count;
+  if (x->count == counted || s->hole[DB_DLQS]) return;
+  if (x->count < counted) s->fewer_dead_letters += counted - x->count;
   salvage_say(s,
               "counted: DLQ \"%.200s\" has %llu dead letters, where its record "
-              "says %llu", x->name, ULL(x->count), ULL(told));
+              "says %llu", x->name, ULL(x->count), ULL(counted));
 }
 
 void salvage_name_dlqs(salvage *s) {

@@ -22,7 +22,7 @@ typedef struct rebuild {
   txn *t;
   queue *q;
   uint64_t heads[RESPOOL_PRIORITIES];
-  uint64_t told;    /* items by its record */
+  uint64_t counted;    /* items by its record */
   uint64_t unsettled; /* items found */
   uint64_t highest; /* id */
 } rebuild;
@@ -130,18 +130,18 @@ static void forget_bitmap(rebuild *r, const segment_cursor *w) {
   txn_del(r->t, DB_REMAINING, key_bytes(&k));
 }
 
-/* A range should have `told` unsettled items. Where its bitmaps say fewer, and
-   no segment is missing, a bitmap is damaged, and all are deleted: better to
-   deliver an item twice than never. */
+/* A range should have `counted` unsettled items. Where its bitmaps say fewer,
+   and no segment is missing, a bitmap is damaged, and all are deleted: better
+   to deliver an item twice than never. */
 static void doubt_range(rebuild *r, const line *l, uint64_t first,
-                        uint64_t last, uint64_t told) {
+                        uint64_t last, uint64_t counted) {
   uint64_t n = count_unsettled(r->t, l, first, last);
-  if (n >= told || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
+  if (n >= counted || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
   each_segment(r, l, first, last, forget_bitmap);
   if (count_unsettled(r->t, l, first, last) == n) return;
   salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
               "where there should be %llu; what was settled may be back",
-              ULL(n), r->q->name, ULL(first), ULL(told));
+              ULL(n), r->q->name, ULL(first), ULL(counted));
 }
 
 static void doubt_claim(rebuild *r, const place *p) {
@@ -356,7 +356,7 @@ static void take_heads(rebuild *r) {
   for (size_t i = 0; i < r->q->n_priorities; i++) {
     const priority_state *l = &r->q->priorities[i];
     r->heads[l->priority] = l->head;
-    r->told += priority_items(l);
+    r->counted += priority_items(l);
   }
   free(r->q->priorities);
   r->q->priorities = NULL;
@@ -388,15 +388,16 @@ static void each_space(rebuild *r, segment_fn each) {
 /* Reports damage that only the counts show, as in a bitmap. A queue to which
    nothing was pushed was made by the repair. */
 static void compare(const rebuild *r) {
-  if (r->unsettled == r->told || r->s->hole[DB_QUEUES] ||
+  if (r->unsettled == r->counted || r->s->hole[DB_QUEUES] ||
       !r->q->counters.pushed)
     return;
-  if (r->unsettled < r->told) r->s->fewer_items += r->told - r->unsettled;
+  if (r->unsettled < r->counted) r->s->fewer_items += r->counted - r->unsettled;
   salvage_say(r->s,
               "counted: queue \"%.200s\" has %llu items, where its "
               "record says %llu%s",
-              r->q->name, ULL(r->unsettled), ULL(r->told),
-              r->unsettled > r->told ? "; what was settled may be back" : "");
+              r->q->name, ULL(r->unsettled), ULL(r->counted),
+              r->unsettled > r->counted ? "; what was settled may be back"
+                                        : "");
 }
 
 static void rebuild_queue(salvage *s, queue *q) {

@@ -12,6 +12,7 @@
 #include "lmdb/repair/record_kind.h"
 
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/env/open.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unit.h"
@@ -25,11 +26,6 @@
 #define COMMIT_BYTES ((uint64_t)8 << 20)
 
 enum { NEXT_QUEUE, NEXT_DLQ, NEXT_BLOB };
-
-static const char *const names[DB_COUNT] = {
-  "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
-  "keys", "windows", "blobs", "history", "boxes", "letters", "jobs",
-};
 
 /* In this order; the other databases are made anew. */
 static const enum db copied[] = {
@@ -209,7 +205,7 @@ static void lose(salvage *s, enum db db, const node *n) {
     miss_dead(s, of, number);
   else {
     s->out->lost_records++;
-    salvage_say(s, "lost: a record of \"%s\", which is damaged%s", names[db],
+    salvage_say(s, "lost: a record of \"%s\", which is damaged%s", db_name(db),
                 settled_hint(db));
   }
 }
@@ -238,8 +234,7 @@ static bool copy_record(void *arg, const node *n) {
 static bool note_tree(void *arg, const node *n) {
   salvage *s = arg;
   for (int i = 0; i < DB_COUNT; i++)
-    if (n->key.size == strlen(names[i]) &&
-        !memcmp(n->key.data, names[i], n->key.size)) {
+    if (phrase_is(n->key, db_name((enum db)i))) {
       if (!s->trees[i].known) s->trees[i] = pages_tree(n);
       return s->trees[i].known;
     }
@@ -271,7 +266,7 @@ static void find_trees(salvage *s) {
 
 static void lose_page(salvage *s, enum db db) {
   salvage_say(s, "a page of \"%s\" is damaged: looked for everywhere%s",
-              names[db], settled_hint(db));
+              db_name(db), settled_hint(db));
 }
 
 static void copy_trees(salvage *s) {
