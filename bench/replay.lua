@@ -17,7 +17,7 @@ end
 local function kill_all(queue)
   for _ = 1, DEAD_LETTERS / GROUP do
     assert(queue:push_many(group()))
-    local batch = assert(queue:take { items = GROUP })
+    local batch = assert(queue:take { limit = GROUP })
     batch:dead { error = "connection refused" }
     assert(batch:close())
   end

@@ -110,8 +110,8 @@ end
 
 function ROLES.worker()
   while now() < o["until"] do
-    assert(queue:work(handle, { batch = math.random(10, 500), wait = 0.5,
-                                deadline = 1 }))
+    assert(queue:work(handle, { batch = math.random(10, 500), timeout = 0.5,
+                                seconds = 1 }))
     note_memory()
   end
 end

@@ -48,7 +48,7 @@ local function drain(queue, o)
   assert(queue:work(function(e)
     seen = seen + 1
     assert(e.id == seen, "an event came out of turn")
-  end, { batch = o.group, max = o.items }))
+  end, { batch = o.group, limit = o.items }))
   assert(seen == o.items, "events are missing")
 end
 

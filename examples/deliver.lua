@@ -52,5 +52,5 @@ return {
     },
   },
   handle = deliver,
-  replay = { job = "mend", transform = mend },
+  replay = { name = "mend", transform = mend },
 }

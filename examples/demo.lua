@@ -93,7 +93,7 @@ local function print_dead_letters(dlq)
   local row = "   %-9s  %-9s  %7s  %s"
   say(row, "group", "reason", "dead_letters", "the last one says")
   for _, g in ipairs(dlq:groups()) do
-    local last = dlq:list { group = g.group, limit = 1, descending = true }[1]
+    local last = dlq:list { group = g.group, limit = 1, order = "newest" }[1]
     say(row, g.group, g.reason, g.count, last.error)
   end
 end
@@ -169,7 +169,7 @@ local function replay(dlq)
   local counts = assert(dlq:replay(job.replay))
   for _, line in ipairs(counts.errors) do say("   %s", line) end
   say('   job "%s": %d dead letters seen, %d mended and moved back, %d left',
-    job.replay.job, counts.seen, counts.moved, counts.seen - counts.moved)
+    job.replay.name, counts.seen, counts.moved, counts.seen - counts.moved)
 end
 
 

@@ -94,31 +94,44 @@ function Dead:groups()
   return groups
 end
 
+local order = options.choice { oldest = "oldest", newest = "newest" }
+
+-- The options of a list as the core takes them.
+local function core_list(o)
+  o.descending, o.order = o.order == "newest", nil
+  return o
+end
+
 local LIST = {
   of = "dead:list",
   after = options.whole(0, 2^53),
   limit = options.whole(1, 2^31),
   group = options.string,
-  descending = options.boolean,
+  order = order,
 }
 
--- Up to `limit` (100) dead letters with numbers above `after`, below it when
--- `descending`.
----@param given table?
+---@class respool.dead_list_options
+---@field after integer? numbers behind it, in the order asked for
+---@field limit integer? 100
+---@field group string?
+---@field order "oldest"|"newest"? oldest first
+
+-- Up to `limit` (100) dead letters behind the number `after`.
+---@param given respool.dead_list_options?
 ---@return respool.dead_letter[]?, string?, string?
 function Dead:list(given)
-  return M.page(self, options.read(LIST, given, 1))
+  return M.page(self, core_list(options.read(LIST, given, 1)))
 end
 
 local EACH = {
-  of = "dead:each", group = options.string, descending = options.boolean,
+  of = "dead:each", group = options.string, order = order,
 }
 
 -- Iterates over the dead letters. A storage error is raised.
----@param given table?
+---@param given { group: string?, order: "oldest"|"newest"? }?
 ---@return fun(): respool.dead_letter?
 function Dead:each(given)
-  local o = options.read(EACH, given, 1)
+  local o = core_list(options.read(EACH, given, 1))
   return page.each(function(last)
     o.after = last[#last] and last[#last].number
     return M.page(self, o)

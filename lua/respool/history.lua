@@ -15,7 +15,7 @@ local huge, min = math.huge, math.min
 
 local M = {}
 
----@class respool.past_item
+---@class respool.finished_item
 ---@field id integer
 ---@field queue string
 ---@field done_at number
@@ -53,14 +53,14 @@ local function present(queue, item)
   return codec.present(queue.codec, item)
 end
 
--- A page of items done from `o.from` on and before `o.to`, behind `o.after`.
+-- A page of items done from `o.since` on and before `o.before`, behind `o.after`.
 local function read(queue, o, limit)
-  local from, id = o.from or 0, 0
+  local from, id = o.since or 0, 0
   if o.after then from, id = o.after.done_at, o.after.id + 1 end
   local items, message, code = queue.handle:history(from, id, limit)
   if not items then return nil, message, code end
   for i, item in ipairs(items) do
-    if o.to and item.visible_at >= o.to then
+    if o.before and item.visible_at >= o.before then
       for k = #items, i, -1 do items[k] = nil end
       break
     end
@@ -77,7 +77,7 @@ function History:count()
   return stats.kept
 end
 
-local function past_item(value)
+local function finished_item(value)
   if type(value) == "table" and type(value.done_at) == "number"
      and type(value.id) == "number" then
     return value
@@ -86,28 +86,34 @@ local function past_item(value)
 end
 
 local LIST = {
-  of = "history:list", from = options.seconds, to = options.seconds,
-  limit = options.whole(1, 2^31), after = past_item,
+  of = "history:list", since = options.seconds, before = options.seconds,
+  limit = options.whole(1, 2^31), after = finished_item,
 }
 
--- Up to `limit` (100) items that were done from the time `from` on and before
--- `to`; those behind the item `after`.
----@param given { from: number?, to: number?, limit: integer?, after: table? }?
----@return respool.past_item[]?, string?, string?
+---@class respool.history_list_options
+---@field since respool.seconds? a time: items done then and later
+---@field before respool.seconds? a time: items done earlier
+---@field limit integer? 100
+---@field after respool.finished_item? only those behind it
+
+-- Up to `limit` items that were done from the time `since` on and before the
+-- time `before`.
+---@param given respool.history_list_options?
+---@return respool.finished_item[]?, string?, string?
 function History:list(given)
   local o = options.read(LIST, given, 1)
   return read(self.queue, o, o.limit or 100)
 end
 
 local EACH = {
-  of = "history:each", from = options.seconds, to = options.seconds,
+  of = "history:each", since = options.seconds, before = options.seconds,
 }
 local PAGE = 100
 
--- Iterates over the items done from `from` on and before `to`. A storage
--- error is raised.
----@param given { from: number?, to: number? }?
----@return fun(): respool.past_item?
+-- Iterates over the items done from the time `since` on and before the time
+-- `before`. A storage error is raised.
+---@param given { since: respool.seconds?, before: respool.seconds? }?
+---@return fun(): respool.finished_item?
 function History:each(given)
   local o = options.read(EACH, given, 1)
   return page.each(function(last)
@@ -119,17 +125,25 @@ end
 
 -- Replay.
 
----@class respool.past_counts
+---@class respool.history_counts
 ---@field seen integer
 ---@field pushed integer
 ---@field skipped integer by `where`
 ---@field failed integer `where` or `transform` failed
 ---@field errors string[] the first few of the failures
 
+---@class respool.history_replay_options
+---@field since respool.seconds? as in list()
+---@field before respool.seconds?
+---@field where (fun(item: respool.finished_item): any, any)? which items; all
+---@field transform (fun(payload: any, item: respool.finished_item): any, any)?
+---@field to respool.queue? the queue to push to; their own
+---@field limit integer? items to push at most
+
 local REPLAY = {
-  of = "history:replay", from = options.seconds, to = options.seconds,
+  of = "history:replay", since = options.seconds, before = options.seconds,
   where = options.callable, transform = options.callable,
-  queue = options.queue, limit = options.whole(1, huge),
+  to = options.queue, limit = options.whole(1, huge),
 }
 
 local ERRORS = 10
@@ -228,7 +242,7 @@ end
 
 local function new_run(queue, o)
   return {
-    queue = queue, o = o, target = o.queue or queue, left = o.limit or huge,
+    queue = queue, o = o, target = o.to or queue, left = o.limit or huge,
     counts = { seen = 0, pushed = 0, skipped = 0, failed = 0, errors = {} },
   }
 end
@@ -243,11 +257,11 @@ end
 -- page, each page in one commit; the kept ones stay. What was pushed before
 -- an error is told as a fourth value. Nothing remembers how far it came: a
 -- crash in between leaves the copies that were pushed.
----@param given table? from, to, where, transform, queue, limit
----@return respool.past_counts?, string?, string?, respool.past_counts?
+---@param given respool.history_replay_options?
+---@return respool.history_counts?, string?, string?, respool.history_counts?
 function History:replay(given)
   local run = new_run(self.queue, options.read(REPLAY, given, 1))
-  run.o.to = min(run.o.to or huge, last_moment(self.queue))
+  run.o.before = min(run.o.before or huge, last_moment(self.queue))
   while run.left > 0 do
     local items, message, code = read(self.queue, run.o, PAGE)
     if not items then return nil, message, code, run.counts end

@@ -14,14 +14,14 @@
 local core = require "respool.core"
 local backoff = require "respool.support.backoff"
 local maintenance = require "respool.maintenance"
-local dump = require "respool.transfer.export"
+local export = require "respool.transfer.export"
 local file_reader = require "respool.transfer.file_reader"
 local file_writer = require "respool.transfer.file_writer"
 local handlers = require "respool.consume.handlers"
 local outcome = require "respool.support.outcome"
 local processes = require "respool.worker_processes"
 local repair = require "respool.repair"
-local restore = require "respool.transfer.import"
+local import = require "respool.transfer.import"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
@@ -50,7 +50,7 @@ M.work_processes = processes.run
 -- A new store of what can be read of a damaged one.
 M.repair = repair.repair
 -- Out to a storage of the user's, and in again; files are one such.
-M.dump, M.restore = dump.dump, restore.restore
+M.export, M.import = export.export, import.import
 M.file_writer, M.file_reader = file_writer.new, file_reader.new
 
 -- CBOR as payloads use it; null and the mark of arrays.

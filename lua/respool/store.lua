@@ -168,30 +168,30 @@ function Store:dead(dlq, given)
 end
 
 -- The named replays there are.
----@return table[]?, string?, string?
-function Store:jobs()
+---@return respool.named_replay[]?, string?, string?
+function Store:replays()
   local names, message, code = self.handle:replay_names()
   if not names then return nil, message, code end
-  local jobs = {}
+  local list = {}
   for _, name in ipairs(names) do
-    jobs[#jobs + 1] = replay.job(self, name)
+    list[#list + 1] = replay.stored(self, name)
   end
-  return jobs
+  return list
 end
 
 -- A named replay: its counts, and its state "running", "stopped", "finished".
 ---@param name string
----@return table?, string?, string?
-function Store:job(name)
-  options.argument(1, "store:job", name, options.name)
-  return replay.job(self, name)
+---@return respool.named_replay?, string?, string?
+function Store:replay(name)
+  options.argument(1, "store:replay", name, options.name)
+  return replay.stored(self, name)
 end
 
 -- Forgets a named replay; dead letters stay where they are.
 ---@param name string
 ---@return true?, string?, string?
-function Store:remove_job(name)
-  options.argument(1, "store:remove_job", name, options.name)
+function Store:remove_replay(name)
+  options.argument(1, "store:remove_replay", name, options.name)
   return self.handle:replay_remove(name)
 end
 

@@ -20,7 +20,7 @@ local M = {}
 
 ---@class respool.work_processes_options
 ---@field store string path
----@field script string path of a job script
+---@field script string path of a worker script
 ---@field open respool.open_options? of the store
 ---@field work respool.work_options?
 ---@field workers integer? 4
@@ -80,21 +80,21 @@ local function check(ok, message, code)
 end
 
 -- Only one of the workers replays in the background.
-local function replay(queue, job, index)
-  if index == 1 and job.replay and job.replay.interval then
-    queue.dead:replay_every(job.replay)
+local function replay(queue, worker, index)
+  if index == 1 and worker.replay and worker.replay.interval then
+    queue.dead:replay_every(worker.replay)
   end
 end
 
 local function prepare(team, index)
-  local job = script.load(team.o.script)
+  local worker = script.load(team.o.script)
   local store = check(store_of.open(team.o.store, team.o.open))
-  local queue = check(script.open(store, job))
+  local queue = check(script.open(store, worker))
   function queue.signal()
     return process.signals() > team.signals
   end
-  replay(queue, job, index)
-  return store, queue, job
+  replay(queue, worker, index)
+  return store, queue, worker
 end
 
 -- Code and text of an error, as the parent reads them.
@@ -105,11 +105,11 @@ end
 
 -- Runs a worker in this process, which it ends.
 local function be_worker(team, index, pipe)
-  local ok, store, queue, job = pcall(prepare, team, index)
+  local ok, store, queue, worker = pcall(prepare, team, index)
   if not ok then process.exit(UNABLE, pipe, last_words(store)) end
   local problem
   ok, problem = pcall(function()
-    check(queue:work(job.handle, team.o.work))
+    check(queue:work(worker.handle, team.o.work))
     check(store:close())
   end)
   process.exit(ok and 0 or FAILED, pipe, not ok and last_words(problem) or nil)

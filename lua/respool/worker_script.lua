@@ -28,17 +28,17 @@ local FORM = {
 
 local NEEDED = { "queue", "handle" }
 
-local function check_needed(path, job, needed)
+local function check_needed(path, worker, needed)
   for _, name in ipairs(needed) do
-    if not job[name] then
+    if not worker[name] then
       compat.misuse(("%s: field '%s' is missing"):format(path, name))
     end
   end
 end
 
-local function check_twice(path, job)
+local function check_twice(path, worker)
   for _, name in ipairs { "decide", "dead_letter" } do
-    if job[name] and job.options and job.options[name] then
+    if worker[name] and worker.options and worker.options[name] then
       compat.misuse(("%s: '%s' is given twice"):format(path, name))
     end
   end
@@ -57,22 +57,22 @@ function M.load(path, needed)
       path, type(given)))
   end
   local form = setmetatable({ of = path }, { __index = FORM })
-  local job = options.read(form, given, 1)
-  check_needed(path, job, needed or NEEDED)
-  check_twice(path, job)
-  return job
+  local worker = options.read(form, given, 1)
+  check_needed(path, worker, needed or NEEDED)
+  check_twice(path, worker)
+  return worker
 end
 
 -- Opens the queue that a worker script is for.
 ---@param store respool.store
----@param job respool.worker_script
+---@param worker respool.worker_script
 ---@return respool.queue?, string?, string?
-function M.open(store, job)
+function M.open(store, worker)
   local o = {}
-  for name, value in pairs(job.options or {}) do o[name] = value end
-  o.decide = job.decide or o.decide
-  o.dead_letter = job.dead_letter or o.dead_letter
-  return store:queue(job.queue, o)
+  for name, value in pairs(worker.options or {}) do o[name] = value end
+  o.decide = worker.decide or o.decide
+  o.dead_letter = worker.dead_letter or o.dead_letter
+  return store:queue(worker.queue, o)
 end
 
 return M

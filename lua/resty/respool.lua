@@ -198,7 +198,7 @@ local function in_place(name)
   end
 end
 
-for _, name in ipairs { "compact", "repair", "dump", "restore", "file_writer",
+for _, name in ipairs { "compact", "repair", "export", "import", "file_writer",
                         "file_reader" } do
   in_place(name)
 end

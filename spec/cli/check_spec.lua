@@ -175,7 +175,7 @@ describe("respool check", function()
     local q, list = store:queue "mails", {}
     for i = 1, 1000 do list[i] = MARK .. i end
     q:push_many(list)
-    local batch = q:take { items = 1000 }
+    local batch = q:take { limit = 1000 }
     batch:dead { error = "bad", group = "g" }
     assert(batch:settle())
     store:close()

@@ -114,12 +114,12 @@ describe("respool peek", function()
     assert.is_nil(list[1].bytes)
   end)
 
-  it("shows bytes that are no CBOR, but nothing a terminal obeys", function()
-    local run = cli.run { "peek", filled(), "words", "--raw" }
-    assert.matches("hello\\u001b[31m", run.out, 1, true)
-    run = cli.run { "peek", filled(), "words" }
-    assert.matches("cannot be decoded", run.out)
-    assert.is_nil(run.out:find "\27")
+  it("shows raw bytes, but nothing a terminal obeys", function()
+    for _, raw in ipairs { "--raw", "--json" } do
+      local run = cli.run { "peek", filled(), "words", raw }
+      assert.matches("hello\\u001b[31m", run.out, 1, true)
+      assert.is_nil(run.out:find "\27")
+    end
   end)
 end)
 

@@ -21,7 +21,7 @@ local PRELUDE = [[
     file:flush()
   end
   local function nap(seconds)
-    assert(store:queue "nothing"):take { wait = seconds }
+    assert(store:queue "nothing"):take { timeout = seconds }
   end
   io.stdout:setvbuf "no"
 ]]
@@ -59,7 +59,7 @@ end
 describe("a process that is killed", function()
   before_each(function() open { clock = "manual" } end)
 
-  local TAKE = [[ q:take { items = 3 }; print "took"; q:take { wait = 99 } ]]
+  local TAKE = [[ q:take { limit = 3 }; print "took"; q:take { timeout = 99 } ]]
 
   it("loses its leases, nothing else: the items come back (D9)", function()
     q:push_many { "a", "b", "c" }
@@ -68,7 +68,7 @@ describe("a process that is killed", function()
     worker:kill()
     assert.equal(0, #q:take())
     store:advance(31)
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     assert.same({ 2, 1, 2 },
                 { #batch, batch:item(1).crashes, batch:item(1).deliveries })
     assert.same({}, store:check())
@@ -77,12 +77,12 @@ describe("a process that is killed", function()
   it("has settled what it has settled, and not the rest", function()
     q:push_many { "a", "b", "c" }
     local worker = spawn [[
-      local batch = q:take { items = 3 }
+      local batch = q:take { limit = 3 }
       batch:item(2):done()
       batch:settle()
       batch:item(3):done()
       print "took"
-      q:take { wait = 99 }
+      q:take { timeout = 99 }
     ]]
     worker:expect "took"
     worker:kill()
@@ -95,7 +95,7 @@ describe("a process that is killed", function()
   it("keeps no lease by its thread any more (D8)", function()
     q:push "a"
     local worker = spawn [[
-      q:work(function() print "took"; q:take { wait = 99 } end)
+      q:work(function() print "took"; q:take { timeout = 99 } end)
     ]]
     worker:expect "took"
     worker:kill()
@@ -132,7 +132,7 @@ describe("processes that take at the same time", function()
     for i = 1, 4 do
       workers[i] = spawn([[
         print "ready"
-        q:work(function(n) note(n) end, { batch = 3, wait = 1 })
+        q:work(function(n) note(n) end, { batch = 3, timeout = 1 })
       ]], log)
     end
     for _, worker in ipairs(workers) do worker:expect "ready" end
@@ -159,7 +159,7 @@ describe("the settings of a queue", function()
     q:push "a"
     local worker = spawn [[
       for _ = 1, 2 do
-        local batch = q:take { wait = 5 }
+        local batch = q:take { timeout = 5 }
         batch:retry { error = "no" }
         batch:settle()
       end
@@ -176,7 +176,7 @@ describe("the settings of a queue", function()
     local worker = spawn [[
       print "ready"
       local batch
-      repeat batch = q:take { wait = 9 } until #batch > 0
+      repeat batch = q:take { timeout = 9 } until #batch > 0
       batch:retry { error = "no" }
       batch:settle()
     ]]
@@ -190,7 +190,7 @@ describe("the settings of a queue", function()
   it("hold when it is paused (D5)", function()
     q:push "a"
     q:pause()
-    local worker = spawn [[ print(#q:take { wait = 0.1 }) ]]
+    local worker = spawn [[ print(#q:take { timeout = 0.1 }) ]]
     worker:wait()
     assert.equal("0\n", worker:output())
   end)
@@ -203,7 +203,7 @@ describe("a replay that is killed", function()
     local list = {}
     for i = 1, DEAD_LETTERS do list[i] = i end
     q:push_many(list)
-    local batch = q:take { items = DEAD_LETTERS }
+    local batch = q:take { limit = DEAD_LETTERS }
     batch:dead()
     batch:settle()
   end
@@ -216,14 +216,14 @@ describe("a replay that is killed", function()
     repeat
       local replay = spawn [[
         print "begun"
-        assert(q.dead:replay { job = "again", rate = 2000, on_progress =
+        assert(q.dead:replay { name = "again", rate = 2000, on_progress =
           function(counts) print(counts.moved) end })
         print "finished"
       ]]
       replay:expect "begun"
       pause(0.02 + math.random() * 0.12)
       if replay:kill() == 137 then kills = kills + 1 end
-      job = store:job "again"
+      job = store:replay "again"
     until job and job.state == "finished"
     assert.is_true(kills > 2)
     local seen = {}
@@ -264,7 +264,7 @@ local PUSHER = [[
 local WORKER = [[
   while true do
     local before = store:now()
-    local batch = assert(q:take { items = 50, wait = 1 })
+    local batch = assert(q:take { limit = 50, timeout = 1 })
     local times = ("%.3f %.3f"):format(before, store:now())
     for i = 1, #batch do
       local item = batch:item(i)

@@ -116,7 +116,7 @@ describe("respool receive", function()
     local once = post("x", "Idempotency-Key: k1\r\n")
     local _, first = ask(once)
     local q, store = queue()
-    q:work(function() end, { max = 1 })
+    q:work(function() end, { limit = 1 })
     store:close()
     stop()
     start()
@@ -135,9 +135,9 @@ describe("respool receive", function()
     q:push { a = 1 }
     local url = ("http://127.0.0.1:%d/"):format(port)
     assert.equal(1, q:work(respool.http { url = url, secret = "s3cret" },
-                           { max = 1 }).done)
+                           { limit = 1 }).done)
     q:push { a = 1 }
-    q:work(respool.http { url = url, secret = "other" }, { max = 1 })
+    q:work(respool.http { url = url, secret = "other" }, { limit = 1 })
     assert.equal("401", q.dead:oldest().group)
     assert.equal(401, (ask(post "x")))
     assert.equal(401, (ask(post("x", "Respool-Timestamp: 1\r\n"

@@ -223,7 +223,7 @@ describe("respool replay --name", function()
   -- Waits until the replay has moved something, or fails to.
   local function wait_moved(name)
     for _ = 1, 200 do
-      local job = store:job(name)
+      local job = store:replay(name)
       if job and job.moved > 0 then return end
       helper.sh "sleep 0.01"
     end
@@ -248,7 +248,7 @@ describe("respool replay --name", function()
     assert.equal("finished", state("j").state)
     assert.equal(1, q.dead:count())
     assert.equal(599, #queued())
-    assert.equal(599, assert(store:job "j").moved)
+    assert.equal(599, assert(store:replay "j").moved)
     assert.equal(7, q.dead:oldest().payload.n)
   end)
 
@@ -270,7 +270,7 @@ describe("respool replay --name", function()
                                 "--rate", "5", "--limit", "7" }
     wait_moved "j"
     process:kill()
-    assert.is_true(store:job "j".moved < 7)
+    assert.is_true(store:replay "j".moved < 7)
     local resumed = cli.run { "replay", "resume", place, "j" }
     assert.equal(0, resumed.status)
     assert.equal("7 dead letters moved\n", resumed.out)
@@ -316,7 +316,7 @@ describe("respool replay --name", function()
     process:kill()
     assert.equal("named replay 'j' is forgotten; dead letters that it has not "
       .. "moved stay\n", cli.run { "replay", "forget", place, "j" }.out)
-    assert.same({}, store:jobs())
+    assert.same({}, store:replays())
     assert.is_true(q.dead:count() > 0)
     assert.equal(1, cli.run { "replay", "forget", place, "j" }.status)
   end)
@@ -338,7 +338,7 @@ describe("respool replay --name", function()
                                 "--limit", "7", "--rate", "5" }
     wait_moved "j"
     process:kill()
-    assert.is_true(store:job "j".moved < 7)
+    assert.is_true(store:replay "j".moved < 7)
     assert.equal("7 dead letters moved\n", cli.run(words).out)
     local run = cli.run(words)
     assert.equal(1, run.status)

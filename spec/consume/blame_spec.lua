@@ -17,7 +17,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 -- A worker that dies whenever it has one of `poison` in its hands; it is

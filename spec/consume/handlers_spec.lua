@@ -65,7 +65,7 @@ describe("respool.chain", function()
       function(_, item) item:retry() end,
     }
     for _, way in ipairs(ways) do
-      q:work(respool.chain(handler("a", way), handler "b"), { max = 1 })
+      q:work(respool.chain(handler("a", way), handler "b"), { limit = 1 })
       assert.equal("a", called())
       store:advance(5)
       q:purge()
@@ -121,7 +121,7 @@ describe("respool.fan_out", function()
 
   it("remembers in another process", function()
     q:work(respool.fan_out { a = handler "a", b = shaky("b", 1, fail) },
-           { max = 1 })
+           { limit = 1 })
     store:flush()
     local process = helper.spawn([[
       local respool = require "respool"
@@ -169,7 +169,7 @@ describe("respool.fan_out", function()
   -- not take its memory for theirs.
   it("remembers nothing of another item", function()
     q:push_many { "p", "q" }
-    local batch, h = q:take { items = 3 }, respool.fan_out {
+    local batch, h = q:take { limit = 3 }, respool.fan_out {
       a = handler "a", b = respool.release,
     }
     local item = batch:item(1)
@@ -177,7 +177,7 @@ describe("respool.fan_out", function()
     item:release()
     batch:release()
     batch:settle()
-    for _, it in q:take { items = 3 }:each() do
+    for _, it in q:take { limit = 3 }:each() do
       assert.equal(it.id == 1, it.memo ~= nil)
     end
   end)
@@ -228,7 +228,7 @@ describe("respool.fan_out", function()
       a = function() return respool.retry { delay = 20 } end,
       b = function() return respool.retry { delay = 60 } end,
       c = function() return respool.snooze(40) end,
-    }, { max = 1 })
+    }, { limit = 1 })
     assert.near(before + 60, q:get(1).visible_at, 0.1)
     assert.equal(1, q:get(1).attempts)
   end)
@@ -236,7 +236,7 @@ describe("respool.fan_out", function()
   it("spends nothing when all only snooze", function()
     q:work(respool.fan_out {
       function() return respool.snooze(5) end, respool.release,
-    }, { max = 1 })
+    }, { limit = 1 })
     assert.equal(0, q:get(1).attempts)
     assert.near(store:now() + 5, q:get(1).visible_at, 0.1)
   end)
@@ -246,7 +246,7 @@ describe("respool.fan_out", function()
       a = handler "a",
       b = handler("b", function(_, item) item:retry { delay = 7 } end),
       c = handler "c",
-    }, { max = 1 })
+    }, { limit = 1 })
     assert.equal("a b", called())
     assert.near(store:now() + 7, q:get(1).visible_at, 0.1)
     store:advance(7)
@@ -311,7 +311,7 @@ describe("what a fan-out pushes", function()
 
   -- Works on the item once, and lets what it waits for come.
   local function once(h)
-    q:work(h, { max = 1 })
+    q:work(h, { limit = 1 })
     store:advance(100)
   end
 

@@ -21,7 +21,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 -- Takes up to n items, which become what `verb` says.
@@ -126,7 +126,7 @@ describe("an ordered queue", function()
     batch:item(2):retry { delay = 10 }
     batch:settle()
     store:advance(20)
-    assert.same({ 1 }, payloads(q:take { wait = 100 }))
+    assert.same({ 1 }, payloads(q:take { timeout = 100 }))
     assert.near(due, store:now(), 0.01)
   end)
 

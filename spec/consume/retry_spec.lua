@@ -198,7 +198,7 @@ describe("waiting for a retry (E10)", function()
     queue { retry = backoff.constant { delay = 60 } }
     q:push_many { "a", "b", "c" }
     fail()
-    local batch = q:take { items = 9 }
+    local batch = q:take { limit = 9 }
     assert.same({ "b", "c" },
                 { batch:item(1).payload, batch:item(2).payload })
     batch:done()

@@ -20,7 +20,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 local function last_txn()
@@ -83,7 +83,7 @@ describe("outcomes mixed in a batch (X1)", function()
     store = q.store
     each_combination(function(outcomes)
       push()
-      local batch = q:take { items = 3, wait = 1 }
+      local batch = q:take { limit = 3, timeout = 1 }
       assert.equal(3, #batch)
       settle_and_look(batch, outcomes)
       assert.same({}, store:check())
@@ -234,7 +234,7 @@ describe("outcome, pushes and the next take (X6)", function()
       push = { { queue = mails, payload = 1, priority = 7 },
                { queue = q, payload = "d" },
                { queue = mails, payload = 2, delay = 5, headers = { h = 1 } } },
-      take = { items = 9 },
+      take = { limit = 9 },
     }
     assert.is_true(ok)
     assert.equal(before + 1, last_txn())
@@ -247,7 +247,7 @@ describe("outcome, pushes and the next take (X6)", function()
   it("give the take what the same settle released", function()
     local batch = take(3)
     batch:release()
-    local _, more = batch:settle { take = { items = 2, lease = 5 } }
+    local _, more = batch:settle { take = { limit = 2, lease = 5 } }
     assert.same({ "a", "b" }, payloads(more))
     assert.near(store:now() + 5, q:get(1).visible_at, 0.01)
   end)
@@ -255,7 +255,7 @@ describe("outcome, pushes and the next take (X6)", function()
   it("give an empty batch when there is nothing more to take", function()
     local batch = take(3)
     batch:done()
-    local _, more = batch:settle { take = { items = 2 } }
+    local _, more = batch:settle { take = { limit = 2 } }
     assert.is_true(more == nil or #more == 0)
   end)
 
@@ -294,7 +294,7 @@ describe("outcome, pushes and the next take (X6)", function()
   it("hold for the items that are not lost, without pushes", function()
     local batch = half_lost()
     q:push "fresh"
-    local ok, _, why, more = batch:settle { take = { items = 9 } }
+    local ok, _, why, more = batch:settle { take = { limit = 9 } }
     assert.is_nil(ok)
     assert.equal("LEASE_LOST", why)
     assert.equal(1, batch.lost)
@@ -310,7 +310,7 @@ describe("outcome, pushes and the next take (X6)", function()
       return batch:settle { push = { { queue = q, payload = "d" },
                                    { queue = mails, payload = 1 },
                                    { queue = mails, payload = 2 } },
-                          take = { items = 1 } }
+                          take = { limit = 1 } }
     end
     assert.equal("FULL", code(push_two()))
     assert.same({ 3, 0 }, { q:length().leased, mails:length().total })

@@ -16,7 +16,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n, lease)
-  return assert(q:take { items = n or 1, lease = lease })
+  return assert(q:take { limit = n or 1, lease = lease })
 end
 
 -- Everything there is, taken in batches of changing size.
@@ -114,18 +114,18 @@ describe("a batch", function()
     local kib = ("x"):rep(1024)
     for priority =
       0, 3 do q:push_many({ kib, kib }, { priority = priority }) end
-    assert.equal(3, #q:take { items = 9, bytes = "3KiB" })
+    assert.equal(3, #q:take { limit = 9, bytes = "3KiB" })
     local batch = take(2)
     batch:release()
     batch:settle()
-    assert.equal(2, #q:take { items = 9, bytes = 3071 })
-    assert.equal(3, #q:take { items = 9, bytes = "1MiB" })
+    assert.equal(2, #q:take { limit = 9, bytes = 3071 })
+    assert.equal(3, #q:take { limit = 9, bytes = "1MiB" })
   end)
 
   it("holds one item at least, however large", function()
     q:push_many { ("x"):rep(100), "y", ("x"):rep(300), "z" }
     local sizes = {}
-    for i = 1, 3 do sizes[i] = #q:take { items = 9, bytes = 50 } end
+    for i = 1, 3 do sizes[i] = #q:take { limit = 9, bytes = 50 } end
     assert.same({ 1, 1, 1 }, sizes)
     assert.equal(1, #take(9))
   end)

@@ -22,7 +22,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 local function reopen()

@@ -66,7 +66,7 @@ describe("store:transaction", function()
 
   it("gives items every outcome", function()
     orders:push_many { "retry", "release", "snooze", "dead", "drop" }
-    local batch = orders:take { items = 5 }
+    local batch = orders:take { limit = 5 }
     store:transaction(function(tx)
       tx:retry(batch:item(1), { delay = 5, error = "later" })
       tx:release(batch:item(2))
@@ -96,7 +96,7 @@ describe("store:transaction", function()
 
   it("carries along what an item pushed that it settles as done", function()
     orders:push_many { 1, 2 }
-    local batch = orders:take { items = 2 }
+    local batch = orders:take { limit = 2 }
     batch:item(1):push(mails, "one")
     batch:item(2):push(mails, "two")
     store:transaction(function(tx)
@@ -108,7 +108,7 @@ describe("store:transaction", function()
 
   it("moves dead letters and removes them", function()
     orders:push_many { "a", "b", "c" }
-    orders:work(function() return respool.dead() end, { max = 3 })
+    orders:work(function() return respool.dead() end, { limit = 3 })
     assert(store:transaction(function(tx)
       tx:replay(orders.dead, 1)
       tx:replay(orders.dead, 2, { to = mails })
@@ -265,7 +265,7 @@ describe("store:transaction", function()
   it("pushes nothing while the store is closing", function()
     local said
     local co = coroutine.wrap(function()
-      orders:work(function() coroutine.yield() end, { max = 1 })
+      orders:work(function() coroutine.yield() end, { limit = 1 })
     end)
     orders:push("o")
     co()
@@ -318,7 +318,7 @@ describe("an error in a transaction", function()
     q:push("o")
     q:work(function()
       store:transaction(function() unlucky() end)
-    end, { max = 1 })
+    end, { limit = 1 })
     assert.matches("unlucky", q.dead:oldest().history[1].trace)
   end)
 
@@ -495,8 +495,8 @@ describe("misuse of a transaction", function()
     refuses("unknown option 'too'",
             function(tx) tx:replay(orders.dead, 1, { too = orders }) end)
     refuses("list of payloads", function(tx) tx:push_many(orders, {}) end)
-    refuses("cannot 'wait'",
-            function(tx) tx:push(orders, 1, { wait = 1 }) end)
+    refuses("takes no 'timeout'",
+            function(tx) tx:push(orders, 1, { timeout = 1 }) end)
     refuses("commit: it ends with its function",
             function(tx) tx:commit() end)
     refuses("rollback: it ends with its function",

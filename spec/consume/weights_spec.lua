@@ -23,7 +23,7 @@ end
 local function shares(n, size)
   local counts, taken = {}, 0
   while taken < n do
-    local batch = assert(q:take { items = math.min(size, n - taken) })
+    local batch = assert(q:take { limit = math.min(size, n - taken) })
     assert.is_true(#batch > 0)
     for i = 1, #batch do
       local priority = batch:item(i).priority

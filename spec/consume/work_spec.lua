@@ -77,7 +77,7 @@ describe("queue:work", function()
 
   it("stops after so many items", function()
     local q = queue { 1, 2, 3, 4, 5 }
-    local counts = q:work(function() end, { batch = 2, max = 3 })
+    local counts = q:work(function() end, { batch = 2, limit = 3 })
     assert.equal(3, counts.items)
     assert.same({ ready = 2, leased = 0, scheduled = 0, retrying = 0,
                   dead = 0, total = 2 },
@@ -86,7 +86,7 @@ describe("queue:work", function()
 
   it("stops at its deadline", function()
     local q = queue { 1, 2, 3 }
-    local counts = q:work(function() q.store:advance(4) end, { deadline = 6 })
+    local counts = q:work(function() q.store:advance(4) end, { seconds = 6 })
     assert.equal(2, counts.done)
     assert.equal(1, q:length().ready)
   end)
@@ -94,7 +94,7 @@ describe("queue:work", function()
   it("stops when nothing came for so long", function()
     local q = queue { 1 }
     local before = q.store:now()
-    assert.equal(1, q:work(function() end, { wait = 5 }).done)
+    assert.equal(1, q:work(function() end, { timeout = 5 }).done)
     assert.near(before + 5, q.store:now(), 0.1)
   end)
 
@@ -151,7 +151,7 @@ describe("queue:work", function()
     assert.error_matches(function() q:work(5) end,
                          "bad argument #1 to 'work' %(a function expected")
     local wrong = {
-      batch = 0, stop_when_empty = 1, deadline = -1, wait = "x", max = 0,
+      batch = 0, stop_when_empty = 1, seconds = -1, timeout = "x", limit = 0,
       on_error = "x",
     }
     for name, value in pairs(wrong) do
@@ -239,7 +239,8 @@ describe("queue:work", function()
   it("hands over what has room", function()
     local q = queue(helper.range(11))
     local few = q.store:queue("few", { max_items = 10 })
-    local counts = q:work(function(n, item) item:push(few, n) end, { max = 11 })
+    local counts = q:work(function(n, item) item:push(few, n) end,
+                          { limit = 11 })
     assert.same({ 10, 1 }, { counts.done, counts.failed })
     assert.same(helper.range(10), helper.payloads(few))
     assert.matches("full", q:get(11).error)
@@ -251,7 +252,7 @@ describe("queue:work", function()
     local few = q.store:queue("few", { max_items = 3 })
     q:work(function(n, item)
       for k = 1, n do item:push(few, n * 10 + k) end
-    end, { max = 3 })
+    end, { limit = 3 })
     assert.same({ 11, 21, 22 }, helper.payloads(few))
     assert.equal(1, q:get(3).attempts)
   end)
@@ -263,7 +264,7 @@ describe("queue:work", function()
     assert(q.store:drop_queue "gone")
     local counts = q:work(function(n, item)
       if n == 1 then item:push(gone, 1) end
-    end, { max = 2 })
+    end, { limit = 2 })
     assert.same({ 1, 1 }, { counts.done, counts.failed })
     assert.matches("gone", q:get(1).error)
   end)
@@ -279,7 +280,7 @@ describe("queue:work", function()
     })
     local full = q.store:queue("full", { max_items = 0 })
     q:work(function(_, item) item:push(full, 1) end,
-           { max = 1, on_error = note })
+           { limit = 1, on_error = note })
     assert.same({ "FULLfull", "FULLfull", "FULLfull" }, codes)
     assert.equal("no room", q.dead:oldest().group)
   end)
@@ -291,11 +292,11 @@ describe("queue:work", function()
       table.insert(seen, n)
       item:push(few, n)
     end
-    local counts = q:work(move, { batch = 6, max = 6 })
+    local counts = q:work(move, { batch = 6, limit = 6 })
     assert.same({ 2, 1, 3 }, { counts.done, counts.failed, counts.released })
     q.store:queue("few", { max_items = 99 })
     q.store:advance(1)
-    q:work(move, { batch = 6, max = 4 })
+    q:work(move, { batch = 6, limit = 4 })
     assert.same({ 1, 2, 3, 4, 5, 6, 3, 4, 5, 6 }, seen)
     assert.same(helper.range(6), helper.payloads(few))
   end)
@@ -312,7 +313,7 @@ describe("queue:work", function()
         q.store:advance(100)
         assert.equal(1, #q:take { lease = 1000 })
       end
-    end, { max = 2 })
+    end, { limit = 2 })
     assert.same({ "due", 1 }, seen)
     assert.same({ 1, 1 }, { counts.done, counts.lost })
     assert.same({ 1 }, helper.payloads(mails))
@@ -322,7 +323,7 @@ describe("queue:work", function()
      function()
     local q = queue { "a", "b" }
     local few = q.store:queue("few", { max_items = 1 })
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     for payload, item in batch:each() do item:push(few, payload) end
     batch:done()
     assert.equal("FULL", helper.code(batch:settle()))
@@ -372,7 +373,7 @@ end)
 
 describe("a handler's word", function()
   local function counts_after(f)
-    return queue { 1 }:work(f, { max = 1 })
+    return queue { 1 }:work(f, { limit = 1 })
   end
 
   it("is done when it returns anything that is no failure", function()
@@ -392,7 +393,7 @@ describe("a handler's word", function()
   it("may be an outcome", function()
     local function after(outcome)
       local q = queue { 1 }
-      q:work(function() return outcome end, { max = 1 })
+      q:work(function() return outcome end, { limit = 1 })
       return q:length(), q:get(1)
     end
     assert.equal(1, after(respool.dead()).dead)
@@ -411,13 +412,13 @@ describe("a handler's word", function()
 
   it("stands when the item was marked by hand", function()
     local q = queue { 1 }
-    q:work(function(_, item) item:snooze(5) end, { max = 1 })
+    q:work(function(_, item) item:snooze(5) end, { limit = 1 })
     assert.equal(1, q:length().scheduled)
   end)
 
   it("that it raised weighs more than its mark", function()
     local q = queue { 1 }
-    q:work(function(_, item) item:done(); error "after all" end, { max = 1 })
+    q:work(function(_, item) item:done(); error "after all" end, { limit = 1 })
     assert.equal(1, q:get(1).attempts)
   end)
 end)
@@ -464,21 +465,21 @@ describe("an error", function()
 
   it("says when to come again", function()
     local q = queue { 1 }
-    q:work(function() error { retry_after = 60 } end, { max = 1 })
+    q:work(function() error { retry_after = 60 } end, { limit = 1 })
     assert.near(q.store:now() + 60, q:stats().next_due, 0.01)
   end)
 
   it("is shown to on_error", function()
     local q, seen = queue { "a" }, {}
     local function on_error(err, item) table.insert(seen, err .. item.id) end
-    q:work(function() error("no", 0) end, { max = 1, on_error = on_error })
+    q:work(function() error("no", 0) end, { limit = 1, on_error = on_error })
     assert.same({ "no1" }, seen)
   end)
 
   it("of on_error itself is kept too", function()
     local q = queue { "a" }
     q:work(function() error("no", 0) end, {
-      max = 1, on_error = function() error("worse", 0) end,
+      limit = 1, on_error = function() error("worse", 0) end,
     })
     assert.equal("no; on_error: worse", q:get(1).error)
   end)
@@ -500,7 +501,7 @@ end)
 describe("decide", function()
   local function deciding(decide)
     local q = queue({ "a" }, { max_attempts = 5, decide = decide })
-    q:work(function() error({ code = 7 }, 0) end, { max = 1 })
+    q:work(function() error({ code = 7 }, 0) end, { limit = 1 })
     return q
   end
 
@@ -587,7 +588,7 @@ describe("dead_letter", function()
     local q = queue({ 1, 2 }, { dead_letter = function(item)
       return "DLQ " .. item.id
     end })
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     batch:item(1):dead()
     batch:dead { error = "both" }
     batch:settle()
@@ -663,7 +664,7 @@ describe("queue:work_batches", function()
       for n, item in batch:each() do
         if n == 2 then item:snooze(5) end
       end
-    end, { max = 3 })
+    end, { limit = 3 })
     assert.equal(2, counts.done)
     assert.equal(1, counts.snoozed)
   end)
@@ -673,7 +674,7 @@ describe("queue:work_batches", function()
     local counts = q:work_batches(function(batch)
       batch:item(1):done()
       error "half way"
-    end, { max = 3 })
+    end, { limit = 3 })
     assert.equal(1, counts.done)
     assert.equal(2, counts.failed)
     assert.equal(1, q:get(2).attempts)
@@ -682,7 +683,7 @@ describe("queue:work_batches", function()
   it("gives an outcome to what is not marked", function()
     local q = queue { 1, 2 }
     q:work_batches(function() return respool.dead { group = "g" } end,
-      { max = 2 })
+      { limit = 2 })
     assert.same({ { group = "g", reason = "rejected", count = 2 } },
                 q.dead:groups())
   end)

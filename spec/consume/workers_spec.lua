@@ -260,7 +260,7 @@ describe("respool.work_processes", function()
 
   it("replays in the background, in one of the workers", function()
     q:push_many { 1, 2 }
-    q:work(function() return respool.dead() end, { max = 2 })
+    q:work(function() return respool.dead() end, { limit = 2 })
     job [[
       return { queue = "orders", handle = function(n) note(n) end,
                replay = { interval = 60 } }

@@ -148,7 +148,7 @@ describe("a closed store", function()
     store = helper.store()
     q = store:queue "orders"
     q:push_many { 1, 2 }
-    batch = q:take { items = 2 }
+    batch = q:take { limit = 2 }
     assert.is_true(store:close())
   end)
 
@@ -178,7 +178,7 @@ describe("a closed store", function()
     local path = store.path
     store = assert(helper.open(path))
     q = store:queue "orders"
-    batch = q:take { items = 2 }
+    batch = q:take { limit = 2 }
     local first = batch:item(1)
     first:done()
     store:close()
@@ -285,7 +285,7 @@ describe("queue:push", function()
     at = { -1, nan, huge },
     ttl = { -1, nan, "1" },
     headers = { 5, "x" },
-    wait = { -1, nan, "1" },
+    timeout = { -1, nan, "1" },
   })
 
   it("returns ids that rise", function()
@@ -316,7 +316,7 @@ describe("queue:push", function()
                      { a = { 1, 2 } }, respool.null }
     q:push_many(values)
     local seen = {}
-    for payload in q:take { items = 20 }:each() do
+    for payload in q:take { limit = 20 }:each() do
       table.insert(seen, payload)
     end
     assert.same(values, seen)
@@ -395,7 +395,7 @@ describe("a codec", function()
   it("raw stores the bytes as they are", function()
     local q = helper.store():queue("orders", { codec = "raw" })
     q:push_many { "a\0b", "" }
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     assert.equal("a\0b", batch:item(1).payload)
     assert.equal("", batch:item(2).payload)
     assert.error_matches(function() q:push(5) end, "must be a string")
@@ -426,7 +426,7 @@ describe("a codec", function()
       decode = function(s) if s == "1" then error("not today", 0) end end,
     } })
     q:push_many { 1, 2 }
-    for _ in q:take { items = 2 }:each() do error "decoded?" end
+    for _ in q:take { limit = 2 }:each() do error "decoded?" end
     store:close()
     local dead_letters = helper.open(store.path):dead "orders":list()
     assert.equal("codec 'moody': not today", dead_letters[1].error)
@@ -439,7 +439,7 @@ describe("a codec", function()
     helper.push_bytes(q, "\255")
     helper.push_bytes(q, "\24\100")
     local seen = {}
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     for payload in batch:each() do table.insert(seen, payload) end
     batch:done()
     batch:settle()
@@ -485,7 +485,7 @@ describe("looking at a queue", function()
     for i = 1, 250 do list[i] = i end
     q:push_many(list)
     q:push(251, { delay = 5 })
-    q:take { items = 10 }
+    q:take { limit = 10 }
     local count = { ready = 0, leased = 0, scheduled = 0 }
     local seen = {}
     for item in q:each() do
@@ -558,9 +558,9 @@ describe("queue:take", function()
   before_each(function() q = queue() end)
 
   refuses("queue:take", function(o) q:take(o) end, {
-    items = { 0, -1, 1.5, "x", huge },
+    limit = { 0, -1, 1.5, "x", huge },
     bytes = { 0, -1, "x" },
-    wait = { -1, nan, "1" },
+    timeout = { -1, nan, "1" },
     lease = { -1, nan, huge, "x" },
   })
 
@@ -570,7 +570,7 @@ describe("queue:take", function()
   end)
 
   it("gives a lot of nothing when there is nothing", function()
-    local batch = q:take { items = 5 }
+    local batch = q:take { limit = 5 }
     assert.equal(0, #batch)
     for _ in batch:each() do error "an item?" end
     assert.is_true(batch:settle())
@@ -580,21 +580,21 @@ describe("queue:take", function()
   it("waits for what is due", function()
     q:push("later", { delay = 100 })
     local before = q.store:now()
-    assert.equal("later", q:take { wait = 200 }:item(1).payload)
+    assert.equal("later", q:take { timeout = 200 }:item(1).payload)
     assert.near(before + 100, q.store:now(), 1)
   end)
 
   it("waits no longer than told", function()
     q:push("later", { delay = 100 })
     local before = q.store:now()
-    assert.equal(0, #q:take { wait = 5 })
+    assert.equal(0, #q:take { timeout = 5 })
     assert.near(before + 5, q.store:now(), 0.1)
   end)
 
   it("bounds a batch by bytes, but gives one item", function()
     q:push_many { ("x"):rep(100), ("x"):rep(100), ("x"):rep(100) }
-    assert.equal(2, #q:take { items = 3, bytes = 250 })
-    assert.equal(1, #q:take { items = 3, bytes = 1 })
+    assert.equal(2, #q:take { limit = 3, bytes = 250 })
+    assert.equal(1, #q:take { limit = 3, bytes = 1 })
   end)
 end)
 
@@ -603,7 +603,7 @@ describe("a batch", function()
   before_each(function()
     q = queue()
     q:push_many { "a", "b", "c" }
-    batch = q:take { items = 3 }
+    batch = q:take { limit = 3 }
   end)
 
   it("gives items with what is known about them", function()
@@ -687,8 +687,8 @@ describe("a batch", function()
     assert.error_matches(function() item:snooze() end, "bad argument #1")
     assert.error_matches(function() batch:snooze(nan) end, "bad argument #1")
     assert.error_matches(function() batch:settle { tkae = 1 } end, "'tkae'")
-    assert.error_matches(function() batch:settle { take = { wait = 1 } } end,
-                         "unknown option 'wait'")
+    assert.error_matches(function() batch:settle { take = { timeout = 1 } } end,
+                         "unknown option 'timeout'")
     assert.error_matches(function() batch:extend "x" end, "bad argument #1")
   end)
 
@@ -698,7 +698,7 @@ describe("a batch", function()
     batch:done()
     local ok, more = batch:settle {
       push = { { queue = next_queue, payload = { to = "a" }, priority = 3 } },
-      take = { items = 10 },
+      take = { limit = 10 },
     }
     assert.is_true(ok)
     assert.equal("d", more:item(1).payload)
@@ -722,7 +722,7 @@ describe("a batch", function()
 
   it("changes nothing once its lease is lost", function()
     q.store:advance(31)
-    local again = q:take { items = 3 }
+    local again = q:take { limit = 3 }
     batch:done()
     local ok, message, code = batch:settle()
     assert.is_nil(ok)
@@ -832,7 +832,7 @@ if _VERSION >= "Lua 5.4" then
     it("closes a batch: settles what is marked, releases the rest", function()
       local q = queue()
       q:push_many { 1, 2 }
-      scoped(function() return q:take { items = 2 } end,
+      scoped(function() return q:take { limit = 2 } end,
              function(batch) batch:item(2):done() end)
       assert.equal(1, q:length().ready)
     end)

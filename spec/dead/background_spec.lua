@@ -20,7 +20,7 @@ local function die(n)
   local list = {}
   for i = 1, n do list[i] = i end
   q:push_many(list)
-  q:work(function() return respool.dead() end, { max = n })
+  q:work(function() return respool.dead() end, { limit = n })
 end
 
 -- Collects what it is told.
@@ -43,7 +43,7 @@ describe("dead:replay_every", function()
     q:work(function()
       table.insert(at, store:now() - before)
       if #at == 2 then return respool.dead() end
-    end, { wait = 200 })
+    end, { timeout = 200 })
     assert.same({
       { seen = 2, moved = 2, state = "finished" },
       { seen = 1, moved = 1, state = "finished" },
@@ -78,7 +78,7 @@ describe("dead:replay_every", function()
     local other = store:queue "other"
     q.dead:replay_every { interval = 10 }
     other:push_many { 1, 2, 3 }
-    other:work(function() end, { batch = 1, max = 3 })
+    other:work(function() end, { batch = 1, limit = 3 })
     assert.equal(150, q:length().ready)
   end)
 
@@ -112,7 +112,7 @@ describe("dead:replay_every", function()
       store:advance(2)
     end
     assert.equal(200, target:length().ready)
-    target:work(function() end, { max = 100 })
+    target:work(function() end, { limit = 100 })
     store:advance(2)
     store:maintain()
     assert.equal(150, target:length().ready)
@@ -131,27 +131,27 @@ describe("dead:replay_every", function()
     die(3)
     local target = store:queue "target"
     q.dead:replay_every {
-      interval = 10, to = target, job = "nightly",
+      interval = 10, to = target, name = "nightly",
       where = function(dead_letter) return dead_letter.payload > 1 end,
       transform = function(n) return n * 10 end,
     }
     store:maintain()
     assert.equal(20, target:peek()[1].payload)
     assert.same({ "finished", 2, 1 }, {
-      store:job("nightly").state, store:job("nightly").moved,
-      store:job("nightly").skipped,
+      store:replay("nightly").state, store:replay("nightly").moved,
+      store:replay("nightly").skipped,
     })
   end)
 
   it("stops", function()
     die(150)
-    local replay = q.dead:replay_every { interval = 10, job = "j" }
+    local replay = q.dead:replay_every { interval = 10, name = "j" }
     background.tick(store)
     assert.is_true(replay:stop())
     store:advance(100)
     store:maintain()
     assert.equal(50, q.dead:count())
-    assert.equal("stopped", store:job("j").state)
+    assert.equal("stopped", store:replay("j").state)
     assert.is_true(replay:stop())
   end)
 
@@ -190,7 +190,7 @@ describe("dead:replay_every", function()
     q.dead:replay_every { interval = 10, on_finish = function()
       store:close()
     end }
-    assert(q:work(function() end, { wait = 100 }))
+    assert(q:work(function() end, { timeout = 100 }))
     assert.error_matches(function() q:push(1) end, "closed")
   end)
 
@@ -202,7 +202,8 @@ describe("dead:replay_every", function()
     refuses({ interval = 0 }, "'interval' must be a number of seconds above 0")
     refuses({ interval = 1, while_below = 2 }, "'while_below' must be a share")
     refuses({ interval = 1, wherever = print }, "unknown option 'wherever'")
-    refuses({ interval = 1, job = "j", order = "newest" }, "a job goes from")
+    refuses({ interval = 1, name = "j", order = "newest" },
+            "a named replay goes from")
     assert.error_matches(function()
       store:dead("dlq"):replay_every { interval = 1, while_below = 0.5 }
     end, "needs a queue")

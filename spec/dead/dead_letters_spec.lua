@@ -25,7 +25,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 -- Takes up to n items, which all become what `verb` says.
@@ -251,8 +251,8 @@ describe("looking into a DLQ", function()
     assert.same({ 1, 125, 250 }, { seen[1], seen[125], seen[250] })
     assert.equal(100, #q.dead:list())
     assert.same({ 3, 2 }, numbers(q.dead:list {
-      after = 4, limit = 2, descending = true }))
-    assert.same({}, q.dead:list { after = 1, descending = true })
+      after = 4, limit = 2, order = "newest" }))
+    assert.same({}, q.dead:list { after = 1, order = "newest" })
     assert.same({}, q.dead:list { after = 250 })
   end)
 

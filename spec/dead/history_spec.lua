@@ -60,7 +60,7 @@ describe("the history of a queue", function()
 
   it("does not have what died, was removed or is not done", function()
     q:push_many { "dead", "removed", "leased", "ready" }
-    q:work(function() return respool.dead() end, { max = 1 })
+    q:work(function() return respool.dead() end, { limit = 1 })
     q:remove(2)
     q:take()
     assert.same({}, q.history:list())
@@ -68,7 +68,7 @@ describe("the history of a queue", function()
 
   it("lists by time: from it on, and before it", function()
     finish { "a", "b", "c", "d" }
-    local items = q.history:list { from = start + 20, to = start + 40 }
+    local items = q.history:list { since = start + 20, before = start + 40 }
     assert.same({ "b", "c" }, payloads(items))
   end)
 
@@ -87,7 +87,7 @@ describe("the history of a queue", function()
     for item in q.history:each() do seen[#seen + 1] = item.payload end
     assert.same(list, seen)
     local before = 0
-    for _ in q.history:each { to = start } do before = before + 1 end
+    for _ in q.history:each { before = start } do before = before + 1 end
     assert.equal(0, before)
   end)
 
@@ -127,7 +127,7 @@ describe("the history of a queue", function()
   it("never takes unfinished items with it", function()
     q = store:queue("orders", { keep_done = "1B" })
     q:push_many { "a", "b" }
-    q:work(function() end, { max = 1 })
+    q:work(function() end, { limit = 1 })
     store:maintain()
     assert.same({ "b" }, ready(q))
     assert.equal(0, q.history:count())
@@ -164,7 +164,7 @@ describe("the history of a queue", function()
   end)
 
   it("refuses what is no time and no item", function()
-    local wrong = { from = "x", to = -1, limit = 0, after = 5 }
+    local wrong = { since = "x", before = -1, limit = 0, after = 5 }
     for name, value in pairs(wrong) do
       assert.error_matches(function() q.history:list { [name] = value } end,
                            "history:list: option '" .. name .. "' must be")
@@ -187,7 +187,7 @@ describe("a replay of history", function()
 
   it("takes a span of time", function()
     finish { "a", "b", "c", "d" }
-    q.history:replay { from = start + 20, to = start + 40 }
+    q.history:replay { since = start + 20, before = start + 40 }
     assert.same({ "b", "c" }, ready(q))
   end)
 
@@ -197,7 +197,7 @@ describe("a replay of history", function()
     local counts = q.history:replay {
       where = function(item) return item.payload % 2 == 0 end,
       transform = function(n) return n * 10 end,
-      queue = other,
+      to = other,
     }
     assert.equal(2, counts.pushed)
     assert.equal(2, counts.skipped)
@@ -228,7 +228,7 @@ describe("a replay of history", function()
   it("goes to a queue of another codec decoded and encoded", function()
     local raw = store:queue("raw", { codec = "raw" })
     finish { "a" }
-    q.history:replay { queue = raw }
+    q.history:replay { to = raw }
     assert.equal("a", raw:peek()[1].bytes)
   end)
 
@@ -238,7 +238,7 @@ describe("a replay of history", function()
       check = function(n) if n == 4 then error("not 4", 0) end end,
     })
     local counts = q.history:replay {
-      queue = checked,
+      to = checked,
       where = function(item) if item.payload == 1 then error("1!", 0) end
         return true end,
       transform = function(n) if n ~= 2 then return n end end,
@@ -264,7 +264,7 @@ describe("a replay of history", function()
     for i = 1, 150 do list[i] = i end
     q:push_many(list)
     q:work(function() end, { stop_when_empty = true })
-    local ok, _, code, counts = q.history:replay { queue = small }
+    local ok, _, code, counts = q.history:replay { to = small }
     assert.is_nil(ok)
     assert.equal("FULL", code)
     assert.equal(100, counts.pushed)

@@ -36,7 +36,7 @@ describe("dead letters", function()
                   { group = "even", reason = "rejected", count = 2 } },
                 dead:groups())
     assert.same({ 3, 4 }, numbers(dead:list { after = 2, limit = 2 }))
-    assert.same({ 5, 4 }, numbers(dead:list { descending = true, limit = 2 }))
+    assert.same({ 5, 4 }, numbers(dead:list { order = "newest", limit = 2 }))
     assert.same({ 4 }, numbers(dead:list { after = 2, group = "even" }))
   end)
 
@@ -67,7 +67,7 @@ describe("dead letters", function()
       assert.equal(up, dead_letter.number)
     end
     assert.equal(250, up)
-    for dead_letter in dead:each { descending = true, group = "odd" } do
+    for dead_letter in dead:each { order = "newest", group = "odd" } do
       table.insert(down, dead_letter.number)
     end
     assert.equal(125, #down)
@@ -235,13 +235,13 @@ describe("replay", function()
 
   it("changes nothing in a dry run", function()
     local q = queue(4)
-    local counts = q.dead:replay { dry_run = true, job = "fix", limit = 3 }
+    local counts = q.dead:replay { dry_run = true, name = "fix", limit = 3 }
     assert.equal(3, counts.moved)
     assert.is_true(counts.dry_run)
     assert.same({ odd = 2, even = 1 }, counts.by_group)
     assert.equal(4, q.dead:count())
     assert.equal(0, q:length().total)
-    assert.same({}, q.store:jobs())
+    assert.same({}, q.store:replays())
   end)
 
   it("says in a dry run what could not be moved", function()
@@ -272,7 +272,7 @@ describe("replay", function()
     for _, where in ipairs { false, function() return true end } do
       local q = queue(300)
       local counts = q.dead:replay {
-        job = "fix", where = where or nil, limit = 250,
+        name = "fix", where = where or nil, limit = 250,
         transform = where and function(payload, dead_letter)
           if dead_letter.number == 150 then q.dead:remove(149) end
           return payload
@@ -282,7 +282,7 @@ describe("replay", function()
       local gone = where and 1 or 0
       assert.same({ 250, gone }, { counts.moved, counts.gone })
       assert.same({ 250, 250 + gone },
-                  { q.store:job "fix".moved, q.store:job "fix".seen })
+                  { q.store:replay "fix".moved, q.store:replay "fix".seen })
       assert.equal(250, q:length().ready)
     end
   end)
@@ -335,7 +335,7 @@ describe("replay", function()
   it("refuses options that are none", function()
     local dead = queue(1).dead
     local wrong = {
-      job = "", where = 1, transform = "x", to = "orders", rate = 0,
+      name = "", where = 1, transform = "x", to = "orders", rate = 0,
       limit = 0, order = "random", dry_run = 1, keep_attempts = 1,
       on_progress = 1, max_replays = -1,
     }
@@ -346,7 +346,7 @@ describe("replay", function()
     assert.error_matches(function() dead:replay { fast = 1 } end,
                          "unknown option 'fast'")
     assert.error_matches(function()
-      dead:replay { job = "x", order = "newest" }
+      dead:replay { name = "x", order = "newest" }
     end, "oldest")
   end)
 end)
@@ -355,12 +355,12 @@ describe("a named replay", function()
   it("stops where it is told and goes on from there", function()
     local q = queue(250)
     local counts = q.dead:replay {
-      job = "fix", on_progress = function() return false end,
+      name = "fix", on_progress = function() return false end,
     }
     assert.equal("stopped", counts.state)
     assert.equal(100, counts.moved)
-    assert.equal("stopped", q.store:job "fix".state)
-    counts = q.dead:replay { job = "fix" }
+    assert.equal("stopped", q.store:replay "fix".state)
+    counts = q.dead:replay { name = "fix" }
     assert.equal("finished", counts.state)
     assert.equal(250, counts.moved)
     assert.equal(250, q:length().ready)
@@ -368,53 +368,53 @@ describe("a named replay", function()
 
   it("that was stopped is counted from none by a dry run", function()
     local q = queue(250)
-    q.dead:replay { job = "fix", on_progress = function() return false end }
-    local counts = q.dead:replay { job = "fix", dry_run = true }
+    q.dead:replay { name = "fix", on_progress = function() return false end }
+    local counts = q.dead:replay { name = "fix", dry_run = true }
     assert.same({ 150, 150 }, { counts.seen, counts.moved })
-    assert.equal(100, q.store:job "fix".moved)
+    assert.equal(100, q.store:replay "fix".moved)
   end)
 
   it("is listed, with its counts", function()
     local q = queue(3)
-    q.dead:replay { job = "fix", where = function(l) return l.number < 3 end }
-    local job = q.store:jobs()[1]
+    q.dead:replay { name = "fix", where = function(l) return l.number < 3 end }
+    local job = q.store:replays()[1]
     assert.equal("fix", job.name)
     assert.equal("orders", job.dlq)
     assert.equal("finished", job.state)
     assert.equal(3, job.seen)
     assert.equal(2, job.moved)
     assert.equal(1, job.skipped)
-    assert.equal("NOT_FOUND", select(3, q.store:job "other"))
-    assert.is_true(q.store:remove_job "fix")
-    assert.same({}, q.store:jobs())
+    assert.equal("NOT_FOUND", select(3, q.store:replay "other"))
+    assert.is_true(q.store:remove_replay "fix")
+    assert.same({}, q.store:replays())
   end)
 
   it("deals with the dead letters there were when it began", function()
     local q = queue(150)
-    q.dead:replay { job = "fix", on_progress = function() return false end }
+    q.dead:replay { name = "fix", on_progress = function() return false end }
     q:work(function() return respool.dead() end, { stop_when_empty = true })
-    assert.equal(150, q.dead:replay { job = "fix" }.moved)
+    assert.equal(150, q.dead:replay { name = "fix" }.moved)
     assert.equal(100, q.dead:count())
   end)
 
   it("that has finished starts a new round over what came since", function()
     local q = queue(2)
-    q.dead:replay { job = "fix", where = function() return false end }
+    q.dead:replay { name = "fix", where = function() return false end }
     q:push { n = 3 }
     q:work(function() return respool.dead() end, { stop_when_empty = true })
-    local counts = q.dead:replay { job = "fix" }
+    local counts = q.dead:replay { name = "fix" }
     assert.equal(1, counts.seen)
     assert.same({ 3 }, payloads(q))
   end)
 
   it("stays with its DLQ and target", function()
     local q = queue(1)
-    q.dead:replay { job = "fix" }
+    q.dead:replay { name = "fix" }
     assert.error_matches(function()
-      q.store:dead "other":replay { job = "fix" }
-    end, "job 'fix' replays DLQ 'orders'")
+      q.store:dead "other":replay { name = "fix" }
+    end, "replay 'fix' moves DLQ 'orders'")
     assert.error_matches(function()
-      q.dead:replay { job = "fix", to = q.store:queue "mails" }
+      q.dead:replay { name = "fix", to = q.store:queue "mails" }
     end, "to each dead letter's queue")
   end)
 
@@ -424,13 +424,13 @@ describe("a named replay", function()
     local runner = helper.spawn([[
       local store = assert(require "respool".open(arg[1]))
       io.stdout:setvbuf "no"
-      store:dead "orders":replay { job = "fix", rate = 1000,
+      store:dead "orders":replay { name = "fix", rate = 1000,
         on_progress = function(counts) print("moved " .. counts.moved) end }
     ]], path)
     runner:expect "moved 300"
     assert.equal(128 + 9, runner:kill())
-    assert.equal("running", q.store:job "fix".state)
-    local counts = dead:replay { job = "fix" }
+    assert.equal("running", q.store:replay "fix".state)
+    local counts = dead:replay { name = "fix" }
     assert.equal(1000, counts.moved)
     assert.equal(0, dead:count())
     local seen = {}

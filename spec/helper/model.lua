@@ -273,7 +273,7 @@ end
 function OPERATIONS.take(m)
   local most = random(12)
   m:say("take %d", most)
-  m:check_batch(assert(m.q:take { items = most }), most)
+  m:check_batch(assert(m.q:take { limit = most }), most)
 end
 
 -- Whether another has been given the item, or may have been, since its

@@ -45,7 +45,7 @@ end
 -- dead.
 local function try(h)
   q:push { n = 1 }
-  q:work(h, { max = 1 })
+  q:work(h, { limit = 1 })
   return q:peek(1)[1] or q:each()() or q.dead:oldest()
 end
 
@@ -151,11 +151,11 @@ describe("A request of respool.http", function()
 
   it("spends nothing on a connection that the other side has left", function()
     q:push_many { "1", "2", "3" }
-    assert.equal(3, q:work(handler "leave", { max = 3 }).done)
+    assert.equal(3, q:work(handler "leave", { limit = 3 }).done)
     q:push_many { "1", "2" }
-    assert.equal(2, q:work(handler "bye", { max = 2 }).done)
+    assert.equal(2, q:work(handler "bye", { limit = 2 }).done)
     q:push_many { "1", "2" }
-    assert.equal(2, q:work(handler "bare", { max = 2 }).done)
+    assert.equal(2, q:work(handler "bare", { limit = 2 }).done)
   end)
 
   -- One was kept for every host, without a bound: after a thousand hosts no
@@ -218,7 +218,7 @@ describe("An answer", function()
     for _, actions in ipairs { "200", "202", "204", "299", "chunked", "fat",
                                "hints", "late", "bare" } do
       q:push "x"
-      assert.equal(1, q:work(handler(actions), { max = 1 }).done)
+      assert.equal(1, q:work(handler(actions), { limit = 1 }).done)
     end
   end)
 
@@ -354,7 +354,7 @@ describe("Mode all", function()
       local store = assert(respool.open(arg[1], { clock = "manual" }))
       store:advance(3600)
       store:queue("hooks"):work(respool.http { url = { arg[2], arg[3] } },
-                                { max = 1 })
+                                { limit = 1 })
       store:close()
     ]], store.path, endpoint:url "202", endpoint:url "422,422,202")
     assert.equal(0, process:wait())
@@ -539,7 +539,7 @@ describe("https", function()
     q:push { 1 }
     assert.equal(1, q:work(respool.http {
       url = url, ca_file = certificate,
-    }, { max = 1 }).done)
+    }, { limit = 1 }).done)
     local item = try(respool.http { url = url })
     assert.matches("TLS: certificate verify failed", item.error)
     q:purge()

@@ -18,7 +18,7 @@ local TRY_ALL = [[
 
   local function settle_all(q)
     for _ = 1, 20 do
-      local batch = q:take { items = 100 }
+      local batch = q:take { limit = 100 }
       if not batch or #batch == 0 then return end
       for i = 1, #batch do
         local item, n = batch:item(i), (batch:item(i).id + i) % 5
@@ -48,12 +48,12 @@ local TRY_ALL = [[
     settle_all(q)
     for _ in q.dead:each() do end
     q.dead:groups()
-    q.dead:replay { job = "again", limit = 2 }
+    q.dead:replay { name = "again", limit = 2 }
     q.dead:retry(1)
     q:remove(3)
     q:purge()
     q.dead:purge()
-    store:jobs()
+    store:replays()
     store:drop_queue "orders"
   end
 
@@ -82,7 +82,7 @@ local function fill()
   q:push_many { "a", "b", "c", "d", "e" }
   q:push_many { "f", ("x"):rep(40000) }
   q:push("soon", { delay = 60, ttl = 90, priority = 3, headers = { 1 } })
-  local batch = q:take { items = 4 }
+  local batch = q:take { limit = 4 }
   batch:item(1):dead { error = "bad", group = "g" }
   batch:item(2):retry { error = "busy" }
   batch:item(3):done()
@@ -90,7 +90,7 @@ local function fill()
   batch = q:take()
   batch:dead()
   batch:settle()
-  q.dead:replay { job = "again", limit = 1 }
+  q.dead:replay { name = "again", limit = 1 }
   store:close()
   return store.path
 end

@@ -68,7 +68,7 @@ describe("respool.compact", function()
     local store = assert(helper.open(path))
     local mails = store:queue "mails"
     assert.equal(123, mails:push "next")
-    local batch = mails:take { items = 10 }
+    local batch = mails:take { limit = 10 }
     assert.equal(3, #batch)
     batch:done()
     assert(batch:settle())

@@ -30,7 +30,7 @@ end
 local function drain()
   local seen = {}
   for batch in function()
-    local batch = assert(q:take { items = 100 })
+    local batch = assert(q:take { limit = 100 })
     return #batch > 0 and batch or nil
   end do
     for i = 1, #batch do table.insert(seen, batch:item(i).payload) end
@@ -42,7 +42,7 @@ end
 
 local function die(...)
   push_segments { ... }
-  local batch = assert(q:take { items = 100 })
+  local batch = assert(q:take { limit = 100 })
   batch:dead { error = "bad", group = "g" }
   assert(batch:settle())
 end
@@ -64,7 +64,7 @@ describe("a segment whose key is damaged", function()
       push_segments({ "a", "b", "c" }, { "d", "e" }, { "f" })
       stored.damage(store.path, "rekey", "segments", 1, offset)
       for _, call in ipairs {
-        function() return q:take { items = 100 } end,
+        function() return q:take { limit = 100 } end,
         function() return q:peek(100) end,
         function() return q:get(4) end,
       } do
@@ -139,7 +139,7 @@ describe("a damaged segment", function()
 
   it("is told where it is leased, and where it is all there is", function()
     push_segments { "a", "b" }
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     flip("segments", 0)
     local told
     for _ in q:each { on_damaged = function(ids) told = ids end } do end
@@ -168,7 +168,7 @@ describe("a damaged segment", function()
 
   it("is set aside when it waits for a retry, with its history", function()
     push_segments { "a", "b" }
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     batch:retry { error = "busy" }
     batch:settle()
     flip("segments", 0)
@@ -192,7 +192,7 @@ describe("a damaged segment", function()
 
   it("is set aside when its lease runs out (D9)", function()
     push_segments { "a", "b", "c" }
-    q:take { items = 3 }
+    q:take { limit = 3 }
     flip("segments", 0)
     store:advance(31)
     assert.same({}, drain())
@@ -210,7 +210,7 @@ describe("a damaged segment", function()
 
   it("may still be settled by who has taken it", function()
     push_segments { "a", "b", "c" }
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     flip("segments", 0)
     batch:item(1):done()
     batch:item(2):retry { error = "busy" }

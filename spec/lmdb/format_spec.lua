@@ -137,7 +137,7 @@ describe("the record of a queue", function()
     q:push_many({ "a", "b", "c" }, { priority = 2 })
     q:push("d", { priority = 9 })
     q:push("e", { priority = 2, delay = 60 })
-    assert(q:take { items = 2 })
+    assert(q:take { limit = 2 })
     assert.same({
       { priority = 9, head = 5, ready = 0, leased = 1, waiting = 0,
         credit = 0, retrying = 0 },
@@ -238,7 +238,7 @@ describe("a segment", function()
 
   it("lies in space 2 when it was parted from its batch", function()
     q:push_many { "a", "b", "c" }
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     batch:item(2):snooze(60)
     batch:settle()
     local parted = look().segments[2]
@@ -269,7 +269,7 @@ describe("the bitmap of a segment", function()
   it("is there once some of its items are settled, but not all", function()
     q:push_many { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j" }
     assert.same({}, look().remaining)
-    local batch = q:take { items = 9 }
+    local batch = q:take { limit = 9 }
     batch:item(1):done()
     batch:item(3):done()
     batch:settle()

@@ -32,7 +32,7 @@ end
 describe("a claim", function()
   it("says who holds its items until when (D6)", function()
     q:push_many { "a", "b", "c" }
-    q:take { items = 2 }
+    q:take { limit = 2 }
     local c = only "claims"
     assert.same({ queue = 1, space = 0, priority = 0, ["first id"] = 1 }, c.key)
     assert.same({
@@ -154,7 +154,7 @@ describe("a named replay", function()
     q:push_many { "a", "b", "c" }
     for _ = 1, 3 do settle("dead") end
     assert(q.dead:replay {
-      job = "again", limit = 1, to = q,
+      name = "again", limit = 1, to = q,
       where = function(dead_letter) return dead_letter.number > 1 end,
     })
     local j = only "jobs"
@@ -167,7 +167,7 @@ describe("a named replay", function()
   end)
 
   it("has null for a target that is each dead letter's own queue", function()
-    assert(q.dead:replay { job = "again" })
+    assert(q.dead:replay { name = "again" })
     assert.same({ NULL, 2 }, { only "jobs".value.to, only "jobs".value.state })
   end)
 end)
@@ -296,7 +296,7 @@ local events = {
     })
   end,
   function() q:push(("x"):rep(random(30000))) end,
-  function() table.insert(batches, (q:take { items = random(25) })) end,
+  function() table.insert(batches, (q:take { limit = random(25) })) end,
   function()
     local batch = table.remove(batches, random(math.max(#batches, 1)))
     for i = 1, batch and #batch or 0 do outcome(batch:item(i)) end

@@ -82,9 +82,9 @@ local function fill()
   q:push("later", { delay = 3600, headers = { trace = "4bf9" } })
   q:push("short-lived", { ttl = 5000 })
   q:push("once", { key = "k", on_conflict = "ignore", dedup = 600 })
-  settle_each_its_way(q:take { items = 40 })
+  settle_each_its_way(q:take { limit = 40 })
   store:advance(6)
-  settle_each_its_way(q:take { items = 10 })
+  settle_each_its_way(q:take { limit = 10 })
   store:queue("other", { max_attempts = 7, keep_done = 600, lease = 9 })
     :push { a = 1 }
 end
@@ -126,14 +126,14 @@ describe("repair of a sound store", function()
   end)
 
   it("ends leases without spending anything", function()
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     local id = batch:item(1).id
     local from = store.path
     local to = helper.location()
     local sleeper = helper.spawn([[
       local respool = require "respool"
       local store = respool.open(arg[1])
-      local batch = store:queue("orders", { codec = "raw" }):take { items = 2 }
+      local batch = store:queue("orders", { codec = "raw" }):take { limit = 2 }
       print(#batch == 2 and "leased"); io.stdout:flush()
       os.execute "sleep 60"]], from)
     sleeper:expect "leased"
@@ -331,7 +331,7 @@ describe("repair of a store with a damaged bitmap", function()
     local list = {}
     for i = 1, 10 do list[i] = "item " .. i end
     q:push_many(list)
-    local batch = q:take { items = 10 }
+    local batch = q:take { limit = 10 }
     batch:item(1):done()
     assert(batch:settle())
     path = close()
@@ -370,7 +370,7 @@ describe("repair of a store from which records are gone", function()
     open()
     q:push_many { "first", "second" }
     q:push "third"
-    local batch = q:take { items = 2 }
+    local batch = q:take { limit = 2 }
     batch:item(1):dead { error = "no" }
     batch:item(2):done()
     assert(batch:settle())

@@ -41,7 +41,7 @@ local function populate()
   push(3, 50000)
   local gone = {}
   for _ = 1, 25 do
-    local batch = q:take { items = math.random(20) }
+    local batch = q:take { limit = math.random(20) }
     for i = 1, #batch do
       local way = math.random(4)
       local item = batch:item(i)

@@ -41,7 +41,7 @@ local function bury(n, count, policy)
     local q = store:queue("orders", policy)
     for i = 1, count do q:push(i) end
     q:work(function(_, item) item:dead { group = "g", error = "no" } end,
-           { max = count })
+           { limit = count })
   end)
 end
 
@@ -139,7 +139,7 @@ describe("The HTTP face", function()
       for _ = 1, 2 do orders:push { n = 2 } end
       orders:work(function(_, item)
         item:dead { group = "g", error = "no" }
-      end, { max = 3 })
+      end, { limit = 3 })
       orders:push "\255"
     end)
     local orders = json(n:request "/admin/queues").queues[1]
@@ -228,7 +228,7 @@ describe("A parameter", function()
     n:look(function(store)
       local q = store:queue "orders"
       q:push "no group"
-      q:work(function(_, item) item:dead {} end, { max = 1 })
+      q:work(function(_, item) item:dead {} end, { limit = 1 })
     end)
     assert.equal(1, cjson.decode((n:request(
       "/admin/dead/orders/replay?group=", "-X POST"))).moved)
@@ -281,7 +281,7 @@ describe("What is told of a store", function()
     n:look(function(store)
       local q = store:queue "orders"
       q:push(1)
-      q:work(function(_, item) item:dead {} end, { max = 1 })
+      q:work(function(_, item) item:dead {} end, { limit = 1 })
     end)
     assert.equal('{"items":[]}\n', (n:request "/admin/queues/orders/items"))
     assert.matches('"history":[]',
@@ -309,7 +309,7 @@ describe("What is told of a store", function()
       for _ = 1, 2 do q:push("x", { headers = { t = "\255" } }) end
       q:work(function(_, item)
         item:dead { error = "\255", group = "g\255" }
-      end, { max = 2 })
+      end, { limit = 2 })
     end)
     local weird = { ["$base64"] = "d2X/aXJk" }
     local function get(path)
@@ -532,7 +532,7 @@ end)
 describe("What is full", function()
   it("is the queue with 429, the store with 503", function()
     local n = start {
-      q = 'queue = "q", options = { max_items = 1 }, push = { wait = 0.05 }',
+      q = 'queue = "q", options = { max_items = 1 }, push = { timeout = 0.05 }',
       s = 'queue = "s", open = { max_bytes = "1MiB" }',
     }
     local pushed, body = 0, ("x"):rep(200000)

@@ -91,12 +91,12 @@ describe("inside nginx", function()
       location = / { content_by_lua_block {
         local orders, store = require "orders", require "store"
         for i = 1, 3 do assert(orders:push { n = i }) end
-        local batch = assert(orders:take { items = 2, wait = 1 })
+        local batch = assert(orders:take { limit = 2, timeout = 1 })
         assert(batch:extend(60))
         for order, item in batch:each() do
           if order.n == 1 then item:done() else item:dead { group = "no" } end
         end
-        local _, next_batch = assert(batch:settle { take = { items = 5 } })
+        local _, next_batch = assert(batch:settle { take = { limit = 5 } })
         assert(store:transaction(function(tx)
           for _, item in next_batch:each() do tx:done(item) end
           tx:push(orders, { n = 4 })
@@ -118,7 +118,7 @@ describe("inside nginx", function()
   it("a take wakes up for a push of another process", function()
     local n = nginx.start { http = OPEN, server = [[
       location = / { content_by_lua_block {
-        local batch = assert(require"orders":take { wait = 10 })
+        local batch = assert(require"orders":take { timeout = 10 })
         for order, item in batch:each() do ngx.print(order) item:done() end
         assert(batch:close())
       } }
@@ -149,8 +149,8 @@ describe("while another process holds the writer lock", function()
   -- remove_many was the one verb of a dump that had no ticket.
   it("items that are dumped are removed without standing still", function()
     local n = nginx.start { http = OPEN, server = PUSH .. [[
-      location = /dump { content_by_lua_block {
-        local counts = assert(require "resty.respool".dump {
+      location = /export { content_by_lua_block {
+        local counts = assert(require "resty.respool".export {
           queue = require "orders", remove = true, writer = function()
             local file
             repeat ngx.sleep(0.01) file = io.open "${dir}/locked" until file
@@ -160,7 +160,7 @@ describe("while another process holds the writer lock", function()
       } } ]] }
     n:request "/push"
     n:request "/push"
-    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/dump"):format(
+    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/export"):format(
       n.port))
     n:await("items are held", function()
       return counts(n, "orders").scheduled == 2
@@ -243,8 +243,8 @@ describe("a phase that cannot yield", function()
     local calls = {
       "compact('${store}', { to = '${dir}/copy' })",
       "repair('${store}', '${dir}/mended')", "file_writer '${dir}/dumped'",
-      "file_reader { '${dir}/dumped' }", "dump { queue = require'orders' }",
-      "restore { queue = require'orders' }",
+      "file_reader { '${dir}/dumped' }", "export { queue = require'orders' }",
+      "import { to = require'orders' }",
     }
     local said = {}
     for i, call in ipairs(calls) do
@@ -652,7 +652,7 @@ describe("the life of nginx", function()
       lua_check_client_abort on;
       location = /take { content_by_lua_block {
         ngx.on_abort(function() ngx.exit(499) end)
-        require"orders":take { wait = 60 }
+        require"orders":take { timeout = 60 }
       } } ]] .. PUSH }
     for _ = 1, 5 do
       n:request("/take", "-m 0.05")

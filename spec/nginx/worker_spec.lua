@@ -335,7 +335,7 @@ describe("an old worker", function()
   end
 
   ends("a take that waits", [[
-    local batch = assert(require"clicks":take { wait = math.huge })
+    local batch = assert(require"clicks":take { timeout = math.huge })
     ngx.print(#batch == 0 and "through")]])
 
   ends("a push that waits for room", [[
@@ -351,7 +351,7 @@ describe("an old worker", function()
   ends("a replay at a rate", [[
     local q = assert(require"store":queue "slow")
     q:push_many { 1, 2, 3 }
-    q:work(function(_, item) item:dead() end, { max = 3 })
+    q:work(function(_, item) item:dead() end, { limit = 3 })
     local counts = assert(q.dead:replay { rate = 0.01 })
     ngx.print(counts.state == "stopped" and "through")]])
 end)

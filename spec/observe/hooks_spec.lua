@@ -114,7 +114,7 @@ describe("on_dead", function()
   it("is told of what was rejected, one by one or as a batch", function()
     local q = queue(open())
     q:push_many { "a", "b", "c" }
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     batch:item(1):dead { error = "x" }
     batch:dead { error = "y", group = "g" }
     assert.same({}, deaths)
@@ -136,7 +136,7 @@ describe("on_dead", function()
      function()
     local q = queue(open(), { max_attempts = 2 })
     q:push_many { "retried", "done", "dropped" }
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     batch:item(1):dead()
     batch:item(1):retry()
     batch:item(2):dead()
@@ -288,7 +288,7 @@ describe("on_dead", function()
       q:push "a"
       store:advance(6)
       if how == "take" then
-        assert(q:take { wait = 5 })
+        assert(q:take { timeout = 5 })
       else
         assert.equal(0, q:work(function() end).items)
       end

@@ -55,7 +55,7 @@ local function live()
   q:work(function(payload)
     store:advance(3)
     if payload == "dead" then error "no" end
-  end, { max = 2 })
+  end, { limit = 2 })
   q:take()
 end
 
@@ -92,8 +92,8 @@ describe("store:metrics", function()
     local raw = store:queue("raw", { codec = "raw" })
     raw:push("12345", { headers = { not_counted = true } })
     raw:push_many { "", ("x"):rep(100000) }
-    raw:take { items = 1 }:close()
-    assert.equal(3, #raw:take { items = 3 })
+    raw:take { limit = 1 }:close()
+    assert.equal(3, #raw:take { limit = 3 })
     local m = metrics(store)
     assert.equal(100005, m["respool_pushed_bytes_total{queue=raw}"])
     assert.equal(100010, m["respool_delivered_bytes_total{queue=raw}"])

@@ -90,7 +90,7 @@ describe("a queue that rejects", function()
   it("lets a push wait until its time is over", function()
     queue { max_items = 1 }
     push "a"
-    local id, message, code = q:push("b", { wait = 5 })
+    local id, message, code = q:push("b", { timeout = 5 })
     assert.is_nil(id)
     assert.equal('queue "orders" had no room in time', message)
     assert.equal("TIMEOUT", code)
@@ -210,7 +210,7 @@ describe("a list that the empty queue could not hold", function()
     assert.equal('queue "orders" is full: max_items is 2, it can never hold '
                  .. '3 at once', message)
     assert.equal("FULL", code)
-    assert.equal("FULL", helper.code(q:push_many({ 1, 2, 3 }, { wait = 9 })))
+    assert.equal("FULL", helper.code(q:push_many({ 1, 2, 3 }, { timeout = 9 })))
     queue { max_items = math.huge, max_queue_bytes = 150 }
     first, message, code = q:push_many { ("x"):rep(80), ("y"):rep(80) }
     assert.is_nil(first)
@@ -223,7 +223,7 @@ describe("a list that the empty queue could not hold", function()
     store = assert(helper.open(helper.location(), { sync = "relaxed" }))
     queue { max_items = 0, overflow = "wait" }
     assert.equal("FULL", helper.code(q:push "a"))
-    assert.equal("FULL", helper.code(q:push("a", { wait = 9 })))
+    assert.equal("FULL", helper.code(q:push("a", { timeout = 9 })))
   end)
 end)
 
@@ -235,7 +235,7 @@ describe("a push whose wait is over", function()
     queue { max_items = 1, overflow = "wait" }
     push "a"
     for _, wait in ipairs { 0.0001, 0.05, 0.1, 0.2, 0.25, 0.3 } do
-      assert.equal("TIMEOUT", helper.code(q:push("b", { wait = wait })))
+      assert.equal("TIMEOUT", helper.code(q:push("b", { timeout = wait })))
     end
   end)
 end)
@@ -326,7 +326,7 @@ describe("items that have expired in a full queue", function()
      function()
     queue { max_items = 2, lease = 60 }
     fill(2)
-    local batch = assert(q:take { items = 2 })
+    local batch = assert(q:take { limit = 2 })
     store:advance(10)
     assert.equal("FULL", helper.code(q:push "a"))
     batch:item(1):done()
@@ -355,7 +355,7 @@ describe("items that have expired in a full queue", function()
     queue { max_items = 4, overflow = "drop_oldest" }
     fill(1)
     push("a", "b", "c")
-    local batch = assert(q:take { items = 2 })
+    local batch = assert(q:take { limit = 2 })
     assert.equal("old", batch:item(1).payload)
     store:advance(10)
     batch:item(1):release()
@@ -478,7 +478,7 @@ describe("a queue that lets pushes wait", function()
   it("says when there was no room in time", function()
     queue { max_items = 1, overflow = "wait" }
     push "a"
-    local _, _, code = q:push("b", { wait = 5 })
+    local _, _, code = q:push("b", { timeout = 5 })
     assert.equal("TIMEOUT", code)
     _, _, code = q:push "b" -- on a manual clock nobody can make room
     assert.equal("TIMEOUT", code)
@@ -487,9 +487,9 @@ describe("a queue that lets pushes wait", function()
   it("does not wait when told so", function()
     queue { max_items = 1, overflow = "wait" }
     push "a"
-    local _, _, code = q:push("b", { wait = 0 })
+    local _, _, code = q:push("b", { timeout = 0 })
     assert.equal("FULL", code)
-    _, _, code = q:push_many({ "b" }, { wait = 0 })
+    _, _, code = q:push_many({ "b" }, { timeout = 0 })
     assert.equal("FULL", code)
   end)
 
@@ -502,10 +502,11 @@ describe("a queue that lets pushes wait", function()
       local store = assert(respool.open(arg[1], { sync = "relaxed" }))
       local n = 0
       assert(store:queue("orders"):work(function() n = n + 1 end,
-                                        { batch = 2, max = 50, deadline = 30 }))
+                                        { batch = 2, limit = 50,
+                                          seconds = 30 }))
       io.write(n)
     ]], location)
-    for i = 1, 50 do assert(q:push(i, { wait = 30 })) end
+    for i = 1, 50 do assert(q:push(i, { timeout = 30 })) end
     assert.equal(0, process:wait())
     assert.equal("50", process:output())
   end)
@@ -514,7 +515,7 @@ describe("a queue that lets pushes wait", function()
     store = assert(helper.open(helper.location(), { sync = "relaxed" }))
     queue { max_items = 1 }
     push "a"
-    local _, _, code = q:push("b", { wait = 0.02 })
+    local _, _, code = q:push("b", { timeout = 0.02 })
     assert.equal("TIMEOUT", code)
   end)
 end)
@@ -525,8 +526,8 @@ describe("a push in a settle", function()
     push "a"
     local batch = assert(q:take())
     assert.error_matches(function()
-      batch:settle { push = { { queue = q, payload = "b", wait = 5 } } }
-    end, "cannot 'wait'")
+      batch:settle { push = { { queue = q, payload = "b", timeout = 5 } } }
+    end, "takes no 'timeout'")
     batch:close()
   end)
 end)

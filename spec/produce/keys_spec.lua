@@ -168,7 +168,7 @@ describe("a key", function()
     store:advance(5)
     assert.equal(4, push("new", "j", "ignore"))
     assert.same({ j = "expired" }, helper.reasons(q.dead))
-    assert.same({ "new" }, payloads(assert(q:take { items = 9 })))
+    assert.same({ "new" }, payloads(assert(q:take { limit = 9 })))
     assert.equal(3, q.dead:count())
   end)
 
@@ -250,7 +250,7 @@ describe("a key", function()
     batch:done()
     assert(batch:settle { push = { { queue = q, payload = "a", key = "k" } } })
     assert(q:push "work")
-    batch = assert(q:take { items = 2 })
+    batch = assert(q:take { limit = 2 })
     batch:done()
     local ok, _, code =
       batch:settle { push = { { queue = q, payload = "b", key = "k" } } }
@@ -313,7 +313,7 @@ end)
 
 describe("the key of a dead letter that goes back", function()
   local function die()
-    local batch = q:take { items = 9 }
+    local batch = q:take { limit = 9 }
     batch:dead()
     assert(batch:settle())
   end

@@ -35,7 +35,7 @@ local function assert_same_bytes(expected, got)
 end
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 local function settle(verb, argument)

@@ -70,7 +70,7 @@ describe("a merging queue", function()
       q:flush()
       q:work(function(p, item)
         seen[item.priority] = (seen[item.priority] or "") .. p.n
-      end, { wait = 0 })
+      end, { timeout = 0 })
     end
     assert.same({ [0] = "369", "147", "258" }, seen)
   end)
@@ -261,7 +261,7 @@ describe("work with merge", function()
     items({ "a", 1 }, { "b", 1 }, { "a", 1 })
     local told = 0
     local counts = work(function(p) if p.k == "a" then error "no" end end, {
-      max = 3, on_error = function() told = told + 1 end })
+      limit = 3, on_error = function() told = told + 1 end })
     assert.equal(2, counts.failed)
     assert.equal(1, counts.done)
     assert.equal(1, told)
@@ -278,7 +278,7 @@ describe("work with merge", function()
       local counts = work(function()
         return outcome == "snooze" and respool.snooze(5)
           or respool[outcome] { error = "why" }
-      end, { max = 2 })
+      end, { limit = 2 })
       assert.equal(2, counts.failed + counts.snoozed)
       assert(q:purge())
     end
@@ -289,14 +289,14 @@ describe("work with merge", function()
 
   it("settles folded items as the handler marks the first", function()
     items({ "a", 1 }, { "a", 1 })
-    work(function(_, item) item:release() end, { max = 2 })
+    work(function(_, item) item:release() end, { limit = 2 })
     assert.equal(2, q:length().ready)
     work(function(_, item) item:retry { delay = 3, error = "later" } end,
-         { max = 2 })
+         { limit = 2 })
     assert.equal(2, q:length().retrying)
     assert.equal("later", q:get(2).error)
     store:advance(3)
-    work(function(_, item) item:done() end, { max = 2 })
+    work(function(_, item) item:done() end, { limit = 2 })
     assert.equal(0, q:length().total)
   end)
 
@@ -324,7 +324,7 @@ describe("work with merge", function()
   it("blames the item that cannot be folded, alone", function()
     items({ "a", 1 }, { "a" }, { "a", 2 })
     local seen
-    local counts = work(function(p) seen = p.n end, { max = 3 })
+    local counts = work(function(p) seen = p.n end, { limit = 3 })
     assert.equal(3, seen)
     assert.equal(2, counts.done)
     assert.equal(1, counts.failed)
@@ -347,7 +347,7 @@ describe("work with merge", function()
   it("keeps items apart that handlers of a fan-out have accepted", function()
     items { "a", 1 }
     local h, seen = mail_and_sms()
-    work(h, { max = 1 })
+    work(h, { limit = 1 })
     seen.is_down = false
     store:advance(10)
     for _, n in ipairs { 10, 20 } do q:push { k = "a", n = n } end
@@ -358,7 +358,7 @@ describe("work with merge", function()
   it("folds items of which the same handlers have accepted", function()
     items({ "a", 1 }, { "a", 2 })
     local h, seen = mail_and_sms()
-    work(h, { max = 2 })
+    work(h, { limit = 2 })
     seen.is_down = false
     store:advance(10)
     work(h)
@@ -373,7 +373,7 @@ describe("work with merge", function()
       item:push(sums, p)
       if p.k == "b" then item:push(sums, p) end
       seen[#seen + 1] = p.k .. p.n
-    end, { max = 4 })
+    end, { limit = 4 })
     assert.equal("a4 b2 c4", table.concat(seen, " "))
     assert.same({ 3, 1 }, { counts.done, counts.failed })
     assert.equal(2, sums:length().total)
@@ -422,7 +422,7 @@ describe("work with merge", function()
       batch:item(1):release()
       assert(batch:settle())
       for _, item in batch:each() do assert.equal(2, item.id) end
-    end, { merge = SUM, max = 3 })
+    end, { merge = SUM, limit = 3 })
     assert.equal(2, q:length().ready)
   end)
 

@@ -80,10 +80,10 @@ describe("the origin of an item", function()
       settle(q, "dead")
       local dir = helper.dir()
       local writer = respool.file_writer(dir, { store = store, form = form })
-      assert(respool.dump { dlq = q.dead, writer = writer })
+      assert(respool.export { dlq = q.dead, writer = writer })
       local there = assert(helper.store():queue "there")
-      assert.equal(1, respool.restore {
-        queue = there, reader = respool.file_reader { dir },
+      assert.equal(1, respool.import {
+        to = there, reader = respool.file_reader { dir },
       }.pushed)
       assert.same(origin, there:peek()[1].origin)
     end)
@@ -93,7 +93,7 @@ describe("the origin of an item", function()
     local batches = {
       { { bytes = "\97x", queue = "far", id = 7, pushed_at = 12.5 } },
     }
-    respool.restore { queue = q, reader = function()
+    respool.import { to = q, reader = function()
       return table.remove(batches)
     end }
     assert.same({ queue = "far", id = 7, pushed_at = 12.5 },
@@ -148,7 +148,7 @@ describe("the codec of a payload", function()
     buffered:push "0"
     buffered:push("0", { priority = 1 })
     assert(buffered:flush())
-    local found = helper.payloads(q:take { items = 9 })
+    local found = helper.payloads(q:take { limit = 9 })
     assert.same({ "0", "0", "0", "0", "0" }, found)
   end)
 

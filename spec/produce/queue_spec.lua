@@ -26,7 +26,7 @@ local function reopen()
 end
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 local function done(n)
@@ -234,7 +234,7 @@ describe("a paused queue", function()
     local other = assert(helper.open(store.path, { clock = "manual" }))
     assert.equal(0, #other:queue "orders":take())
     store:advance(5)
-    assert.equal(0, #q:take { wait = 5 })
+    assert.equal(0, #q:take { timeout = 5 })
     assert.equal(2, q:length().ready)
   end)
 
@@ -244,7 +244,7 @@ describe("a paused queue", function()
     q:pause()
     batch:item(1):done()
     batch:item(2):release()
-    local ok, more = batch:settle { take = { items = 9 } }
+    local ok, more = batch:settle { take = { limit = 9 } }
     assert.is_true(ok)
     assert.is_true(more == nil or #more == 0)
     assert.equal(0, #take())
@@ -375,6 +375,6 @@ describe("a queue in memory (C2)", function()
     batch:item(1):retry()
     batch:item(2):done()
     batch:settle()
-    assert.equal("a", q:take { wait = 9 }:item(1).payload)
+    assert.equal("a", q:take { timeout = 9 }:item(1).payload)
   end)
 end)

@@ -17,7 +17,7 @@ end)
 local it = helper.checked(it)
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 describe("a clock that steps back", function()
@@ -44,7 +44,7 @@ describe("a clock that steps back", function()
   it("strands nothing for one who waits", function()
     q:push("a", { delay = 60 })
     store:advance(-3600)
-    assert.same({ "a" }, payloads(q:take { wait = 61 }))
+    assert.same({ "a" }, payloads(q:take { timeout = 61 }))
   end)
 
   it("strands no lease of a worker that died", function()
@@ -125,7 +125,7 @@ describe("a clock that steps back", function()
     local mine = other:queue "orders"
     mine:push "b"
     other:advance(60)
-    assert.equal(2, #mine:take { items = 9 })
+    assert.equal(2, #mine:take { limit = 9 })
   end)
 
   -- Once the wall clock had passed the last time that was stored, it counted

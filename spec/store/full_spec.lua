@@ -52,7 +52,7 @@ end
 local function drain(settle)
   local idle = 0
   while q:length().total > 0 do
-    local batch = assert(q:take { items = 37 })
+    local batch = assert(q:take { limit = 37 })
     idle = #batch == 0 and idle + 1 or 0
     assert.is_true(idle < 20, "nothing comes any more")
     if #batch > 0 then settle(batch) end
@@ -185,7 +185,7 @@ describe("a full disk", function()
         local n = fill_disk(20, 2000)
         local before = store:stats().file_bytes
         while q:length().ready > 0 do
-          local batch = q:take { items = 100 }
+          local batch = q:take { limit = 100 }
           settle_as(verb, verb == "snooze" and 20 or { delay = 20 })(batch)
         end
         assert.is_true(store:stats().file_bytes < before + 2^19)
@@ -208,7 +208,7 @@ describe("a full disk", function()
       local n = fill_disk(20, 2000)
       local ok, message, code, batch
       repeat
-        batch = assert(q:take { items = 100 })
+        batch = assert(q:take { limit = 100 })
         batch:dead { error = ("x"):rep(100), group = "g" }
         ok, message, code = batch:settle()
       until not ok
@@ -370,7 +370,7 @@ describe("a full store", function()
   it("hands out again what crashed, in halves", function()
     local n = fill(1000)
     for _ = 1, 5 do
-      q:take { items = n }
+      q:take { limit = n }
       store:advance(31)
     end
     drain(settle_as "done")
@@ -380,7 +380,7 @@ describe("a full store", function()
   it("buries what has expired", function()
     local n = fill(1000, { ttl = 10 })
     store:advance(10)
-    assert.equal(0, #q:take { items = 10 })
+    assert.equal(0, #q:take { limit = 10 })
     for _ = 1, 20 do q:take() end
     assert.same({ n, 0 }, { q.dead:count(), q:length().total })
     assert_room(n, 1000)
@@ -394,7 +394,7 @@ describe("a full store", function()
 
   it("refuses a settle that pushes, as a whole", function()
     local n = fill(1000)
-    local batch = q:take { items = 3 }
+    local batch = q:take { limit = 3 }
     batch:done()
     local list = {}
     for i = 1, 5 do list[i] = { queue = q, payload = payload(i, 1000) } end

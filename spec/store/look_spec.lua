@@ -24,7 +24,7 @@ local function reopen()
 end
 
 local function take(n)
-  return assert(q:take { items = n or 1 })
+  return assert(q:take { limit = n or 1 })
 end
 
 local function done(n)

@@ -45,7 +45,7 @@ describe("store:maintain", function()
       local q = store:queue(name, { keep_dead = 100 })
       q:push_many { 1, 2 }
       for n = 1, 2 do
-        q:work(function() return respool.dead() end, { max = 1 })
+        q:work(function() return respool.dead() end, { limit = 1 })
         if n == 1 then store:advance(60) end
       end
       store:advance(20)
@@ -59,7 +59,7 @@ describe("store:maintain", function()
   it("keeps dead letters for ever when not told", function()
     local q = store:queue "orders"
     q:push(1)
-    q:work(function() return respool.dead() end, { max = 1 })
+    q:work(function() return respool.dead() end, { limit = 1 })
     store:advance(10 * 365 * 86400)
     assert.equal(0, store:maintain().dead_letters)
     assert.equal(1, q.dead:count())

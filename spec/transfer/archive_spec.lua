@@ -43,14 +43,14 @@ local function dump(q, dir, o)
   local given = { store = q.store }
   for name, value in pairs(o or {}) do given[name] = value end
   local w = assert(respool.file_writer(dir, given))
-  local counts = assert(respool.dump { queue = q, writer = w })
+  local counts = assert(respool.export { queue = q, writer = w })
   return w.files, counts
 end
 
 local function restore(paths, q)
   q = q or helper.store():queue "in"
   local r = assert(respool.file_reader(paths))
-  local counts = assert(respool.restore { queue = q, reader = r })
+  local counts = assert(respool.import { to = q, reader = r })
   return counts, r, q
 end
 
@@ -95,7 +95,7 @@ describe("an archive", function()
       local files = dump(q, helper.dir(), o)
       local r = respool.file_reader(files)
       local to = helper.store():queue("in", { codec = "raw" })
-      assert(respool.restore { queue = to, reader = r })
+      assert(respool.import { to = to, reader = r })
       assert.same(given, bytes_of(to))
       -- and when the exporter took them for CBOR
       files = dump(store:queue "orders", helper.dir(), o)
@@ -121,7 +121,7 @@ describe("an archive", function()
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = o.form,
       }))
-      assert(respool.dump { dlq = q.dead, writer = w })
+      assert(respool.export { dlq = q.dead, writer = w })
       local there = assert(q.dead:oldest())
       local record = assert(respool.file_reader(w.files)):read()[1]
       for _, name in ipairs { "number", "id", "queue", "reason", "group",
@@ -182,7 +182,7 @@ describe("an archive", function()
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = form,
       }))
-      assert(respool.dump { dlq = q.dead, writer = w })
+      assert(respool.export { dlq = q.dead, writer = w })
       local record = assert(respool.file_reader(w.files)):read()[2]
       assert.same({ 2, true, q.dead:get(2).bytes },
                   { record.number, record.damaged, record.bytes })
@@ -276,7 +276,7 @@ describe("an archive", function()
       helper.write(path, text)
       local r = assert(respool.file_reader({ path }, { delete = true }))
       local q = helper.store():queue "in"
-      assert.equal(0, respool.restore { queue = q, reader = r }.pushed)
+      assert.equal(0, respool.import { to = q, reader = r }.pushed)
       assert.equal(path .. ": archive format 2 is newer than 1, which this "
         .. "program knows", r.problems[1])
       assert.equal("VERSION", r.code)
@@ -411,7 +411,7 @@ describe("the file writer", function()
       store = q.store, every = 60,
     }))
     local began, n, at = q.store:now(), 0, {}
-    respool.dump {
+    respool.export {
       queue = q, remove = true, follow = true, writer = w,
       on_progress = function()
         if #w.files > #at then at[#at + 1] = q.store:now() - began end
@@ -444,7 +444,7 @@ describe("the file writer", function()
     end
     local w = assert(respool.file_writer(dir, { store = helper.store() }))
     local q = queue_of(upto(1))
-    assert(respool.dump { queue = q, limit = 1, writer = {
+    assert(respool.export { queue = q, limit = 1, writer = {
       write = function(_, batch)
         local accepted = w:write(batch)
         helper.write(dir .. "/same-1.jsonl", "somebody else's")
@@ -476,7 +476,7 @@ describe("the file writer", function()
     local dir = helper.dir()
     local w = assert(respool.file_writer(dir, { store = helper.store() }))
     local q = queue_of(upto(10))
-    respool.dump { queue = q, remove = true, capacity = 2, writer = {
+    respool.export { queue = q, remove = true, batch = 2, writer = {
       write = function(_, batch)
         local n = w:write(batch)
         assert.same({}, (require "respool.transfer.files".list(dir)))
@@ -516,11 +516,11 @@ describe("the file writer", function()
         write = function(_, batch) return w:write(batch) end,
         flush = function() w:flush() error("killed", 0) end,
       }
-      assert.is_nil((respool.dump(o)))
+      assert.is_nil((respool.export(o)))
       assert.equal(1, #w.files)
       w = assert(respool.file_writer(dir, { store = q.store }))
       o.limit, o.writer = nil, w
-      local counts = assert(respool.dump(o))
+      local counts = assert(respool.export(o))
       assert.equal(20, counts.known)
       assert.equal(10, counts.removed)
       local total = restore { dir }
@@ -534,7 +534,7 @@ describe("the file writer", function()
     local q, dir = queue_of(upto(3)), helper.dir()
     dump(q, dir)
     local w = assert(respool.file_writer(dir, { store = q.store }))
-    local counts = respool.dump { queue = q, remove = true, writer = w }
+    local counts = respool.export { queue = q, remove = true, writer = w }
     assert.equal(0, counts.known)
     assert.equal(3, counts.removed)
   end)
@@ -575,7 +575,7 @@ describe("the file writer", function()
       local files = require "respool.transfer.files"
       local part = files.PART
       finally(function() files.PART = part end)
-      local counts, message = respool.dump {
+      local counts, message = respool.export {
         queue = q, remove = true, writer = {
           write = function(_, batch)
             local n = w:write(batch)
@@ -610,11 +610,11 @@ describe("the file reader", function()
     helper.write(files[2], text:sub(1, -20))
     local r = assert(respool.file_reader({ dir }, { delete = true }))
     local to = helper.store():queue "in"
-    assert(respool.restore { queue = to, reader = r })
+    assert(respool.import { to = to, reader = r })
     assert.same({ files[2]:match "[^/]*$" }, core.file.list(dir))
     helper.write(files[2], text)
     r = assert(respool.file_reader({ dir }, { delete = true }))
-    assert(respool.restore { queue = to, reader = r })
+    assert(respool.import { to = to, reader = r })
     assert.same({}, core.file.list(dir))
     assert.equal(30, to:length().total)
   end)
@@ -626,7 +626,7 @@ describe("the file reader", function()
     local to = helper.store():queue "in"
     to:push(0, { key = "k" })
     local r = assert(respool.file_reader({ path }, { delete = true }))
-    assert.equal(1, respool.restore { queue = to, reader = r }.failed)
+    assert.equal(1, respool.import { to = to, reader = r }.failed)
     assert.equal(1, #core.file.list(dir))
   end)
 

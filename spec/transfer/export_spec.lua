@@ -38,11 +38,11 @@ local function sizes(w)
   return list
 end
 
-describe("respool.dump", function()
+describe("respool.export", function()
   it("hands dead letters over in batches, and copies them", function()
     local q, w = dead_letters(7), keeper()
-    local counts = assert(respool.dump {
-      dlq = q.dead, capacity = 3, writer = w,
+    local counts = assert(respool.export {
+      dlq = q.dead, batch = 3, writer = w,
     })
     assert.same({ total = 7, read = 7, written = 7, removed = 0, known = 0,
                   lost = 0, damaged = 0, damaged_numbers = {}, batches = 3 },
@@ -53,14 +53,14 @@ describe("respool.dump", function()
     assert.same({ n = 2 }, dead_letter.payload)
     assert.same({ trace = 2 }, dead_letter.headers)
     assert.equal("no 2", dead_letter.error)
-    assert.equal("orders", w.batches[1].origin.source)
+    assert.equal("orders", w.batches[1].source.name)
     assert.equal(7, q.dead:count())
   end)
 
   it("removes what the writer accepted, and nothing else", function()
     local q, calls = dead_letters(7), 0
-    local counts, message, code, so_far = respool.dump {
-      store = q.store, dlq = "orders", remove = true, capacity = 3,
+    local counts, message, code, so_far = respool.export {
+      store = q.store, dlq = "orders", remove = true, batch = 3,
       writer = function()
         calls = calls + 1
         if calls == 2 then return nil, "the shelf is full", "NOSPACE" end
@@ -76,7 +76,7 @@ describe("respool.dump", function()
 
   it("takes a writer that raises for one that refuses", function()
     local q = dead_letters(2)
-    local counts, message, code = respool.dump {
+    local counts, message, code = respool.export {
       dlq = q.dead, remove = true, writer = function() error("broken", 0) end,
     }
     assert.is_nil(counts)
@@ -96,15 +96,15 @@ describe("respool.dump", function()
       assert.equal(2, q.dead:count())
       return true
     end
-    local counts = assert(respool.dump {
-      dlq = q.dead, remove = true, capacity = 2, writer = w,
+    local counts = assert(respool.export {
+      dlq = q.dead, remove = true, batch = 2, writer = w,
     })
     assert.equal(5, counts.removed)
   end)
 
   it("does not remove what a writer never accepts", function()
     local q = dead_letters(2)
-    local counts, message = respool.dump {
+    local counts, message = respool.export {
       dlq = q.dead, remove = true, writer = function() return 1 end,
     }
     assert.is_nil(counts)
@@ -115,8 +115,8 @@ describe("respool.dump", function()
   it("hands a batch over when it has waited for the interval", function()
     local q, w = dead_letters(1), keeper()
     local began, waited = q.store:now(), nil
-    respool.dump {
-      dlq = q.dead, follow = true, interval = 30, capacity = 10, writer = w,
+    respool.export {
+      dlq = q.dead, follow = true, interval = 30, batch = 10, writer = w,
       on_progress = function(counts)
         waited = q.store:now() - began
         return counts.batches == 0
@@ -128,7 +128,7 @@ describe("respool.dump", function()
 
   it("goes on with what comes when it follows", function()
     local q, w, more = dead_letters(2), keeper(), 0
-    respool.dump {
+    respool.export {
       dlq = q.dead, follow = true, remove = true, writer = w,
       on_progress = function(counts)
         if counts.removed == 2 and more == 0 then
@@ -144,7 +144,7 @@ describe("respool.dump", function()
 
   it("ends with the dead letters there were when it began", function()
     local q, n = dead_letters(4), 0
-    respool.dump { dlq = q.dead, capacity = 2, writer = function(batch)
+    respool.export { dlq = q.dead, batch = 2, writer = function(batch)
       n = n + #batch
       dead_letters(1, q.store)
     end }
@@ -153,7 +153,7 @@ describe("respool.dump", function()
 
   it("takes a group, and no more than the limit", function()
     local q, w = dead_letters(9), keeper()
-    respool.dump { dlq = q.dead, group = "odd", limit = 3, writer = w }
+    respool.export { dlq = q.dead, group = "odd", limit = 3, writer = w }
     local got = {}
     for i,
       dead_letter in ipairs(w.batches[1]) do got[i] = dead_letter.payload.n end
@@ -165,7 +165,7 @@ describe("respool.dump", function()
     q:push({ n = 1 })
     q:push({ n = 2 }, { delay = 60, priority = 3, key = "k", ttl = 90 })
     local batch = q:take()
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local by_n = {}
     for _, item in ipairs(w.batches[1]) do by_n[item.payload.n] = item end
     assert.equal("leased", by_n[1].state)
@@ -182,8 +182,8 @@ describe("respool.dump", function()
     for i = 1, 5 do q:push({ n = i }) end
     q:push({ n = 6 }, { delay = 60 })
     local batch = q:take()
-    local counts = assert(respool.dump {
-      queue = q, remove = true, capacity = 2, writer = w,
+    local counts = assert(respool.export {
+      queue = q, remove = true, batch = 2, writer = w,
     })
     assert.equal(4, counts.removed)
     assert.same({ 1, 6 }, numbers(q))
@@ -194,8 +194,8 @@ describe("respool.dump", function()
   it("moves the items of an ordered queue", function()
     local q, w = helper.store():queue("orders", { ordered = true }), keeper()
     for i = 1, 5 do q:push({ n = i }) end
-    assert.equal(5, respool.dump {
-      queue = q, remove = true, capacity = 2, writer = w,
+    assert.equal(5, respool.export {
+      queue = q, remove = true, batch = 2, writer = w,
     }.removed)
     assert.equal(0, q:length().total)
   end)
@@ -203,7 +203,7 @@ describe("respool.dump", function()
   it("gives items back that the writer did not accept", function()
     local q = helper.store():queue "orders"
     for i = 1, 5 do q:push({ n = i }) end
-    respool.dump { queue = q, remove = true, writer = function()
+    respool.export { queue = q, remove = true, writer = function()
       return false, "no"
     end }
     assert.equal(5, q:length().scheduled)
@@ -216,7 +216,7 @@ describe("respool.dump", function()
   it("says that nothing can be taken from a paused queue", function()
     local q = helper.store():queue "orders"
     q:pause()
-    local counts, message, code = respool.dump {
+    local counts, message, code = respool.export {
       queue = q, remove = true, writer = keeper(),
     }
     assert.is_nil(counts)
@@ -226,7 +226,7 @@ describe("respool.dump", function()
 
   it("counts dead letters that somebody else took meanwhile", function()
     local q = dead_letters(3)
-    local counts = assert(respool.dump {
+    local counts = assert(respool.export {
       dlq = q.dead, remove = true, writer = function() q.dead:retry(2) end,
     })
     assert.equal(2, counts.removed)
@@ -236,7 +236,7 @@ describe("respool.dump", function()
   it("counts items that were handed to somebody else meanwhile", function()
     local q, batch = helper.store():queue "orders", nil
     for i = 1, 3 do q:push({ n = i }) end
-    local counts = assert(respool.dump {
+    local counts = assert(respool.export {
       queue = q, remove = true, writer = function()
         q.store:advance(21)
         batch = q:take()
@@ -253,8 +253,8 @@ describe("respool.dump", function()
     local q, flushed = helper.store():queue "orders", {}
     for i = 1, 40 do q:push({ n = i }) end
     local given = 0
-    local counts = assert(respool.dump {
-      queue = q, remove = true, capacity = 10, writer = {
+    local counts = assert(respool.export {
+      queue = q, remove = true, batch = 10, writer = {
         write = function(_, batch)
           given = given + #batch
           q.store:advance(6)
@@ -269,12 +269,12 @@ describe("respool.dump", function()
 
   it("moves dead letters for one at a time", function()
     local q = dead_letters(1)
-    respool.dump { dlq = q.dead, remove = true, writer = function()
-      local counts, message, code = respool.dump {
+    respool.export { dlq = q.dead, remove = true, writer = function()
+      local counts, message, code = respool.export {
         dlq = q.dead, remove = true, writer = keeper(),
       }
       assert.is_nil(counts)
-      assert.matches("another dump", message)
+      assert.matches("another export", message)
       assert.equal("LOCKED", code)
     end }
     assert.equal(0, q.dead:count())
@@ -283,19 +283,19 @@ describe("respool.dump", function()
   it("tells a writer where records come from, even when there are none",
      function()
     local w, q = keeper(), helper.store():queue "orders"
-    function w:begin(origin) self.origin = origin end
-    assert(respool.dump { queue = q, writer = w })
+    function w:begin(origin) self.source = origin end
+    assert(respool.export { queue = q, writer = w })
     assert.same({ "items", "orders", 0 },
-                { w.origin.kind, w.origin.source, #w.batches })
+                { w.source.kind, w.source.name, #w.batches })
     function w.begin() error("no shelf", 0) end
-    local counts, message, code = respool.dump { queue = q, writer = w }
+    local counts, message, code = respool.export { queue = q, writer = w }
     assert.same({ nil, "no shelf", "IO" }, { counts, message, code })
   end)
 
   it("copies damaged dead letters with their bytes, and counts them", function()
     local q, w = dead_letters(3), keeper()
     stored.damage(q.store.path, "flip", "letters", 1, -1)
-    local counts = assert(respool.dump { dlq = q.dead, writer = w })
+    local counts = assert(respool.export { dlq = q.dead, writer = w })
     assert.same({ 3, 1, { 2 } },
                 { counts.written, counts.damaged, counts.damaged_numbers })
     local record = w.batches[1][2]
@@ -307,7 +307,7 @@ describe("respool.dump", function()
   it("does not move a damaged dead letter", function()
     local q, w = dead_letters(3), keeper()
     stored.damage(q.store.path, "flip", "letters", 1, -1)
-    local counts = assert(respool.dump {
+    local counts = assert(respool.export {
       dlq = q.dead, remove = true, writer = w,
     })
     assert.same({ 2, 2, 1, 0 }, { counts.written, counts.removed,
@@ -320,7 +320,7 @@ describe("respool.dump", function()
     local q, w = helper.store():queue "orders", keeper()
     for _ = 1, 3 do q:push_many { { n = 1 }, { n = 2 } } end
     stored.damage(q.store.path, "flip", "segments", 1, -1)
-    local counts = assert(respool.dump { queue = q, writer = w })
+    local counts = assert(respool.export { queue = q, writer = w })
     assert.same({ 6, 4, 2, { 3, 4 } },
                 { counts.total, counts.written, counts.damaged,
                   counts.damaged_numbers })
@@ -329,17 +329,17 @@ describe("respool.dump", function()
   it("refuses options that are none", function()
     local q = dead_letters(1)
     local function refuses(o, pattern)
-      assert.error_matches(function() respool.dump(o) end, pattern)
+      assert.error_matches(function() respool.export(o) end, pattern)
     end
     refuses({ dlq = q.dead }, "a 'writer' is needed")
-    refuses({ writer = print }, "either a 'DLQ' or a 'queue'")
-    refuses({ writer = print, queue = q, dlq = q.dead }, "either a 'DLQ'")
+    refuses({ writer = print }, "either a 'dlq' or a 'queue'")
+    refuses({ writer = print, queue = q, dlq = q.dead }, "either a 'dlq'")
     refuses({ writer = print, dlq = "orders" }, "needs its 'store'")
     refuses({ writer = print, queue = q, group = "x" }, "'group'")
     refuses({ writer = print, queue = q, follow = true }, "'remove'")
     refuses({ writer = 1, queue = q }, "'writer' must be")
     refuses({ writer = print, queue = q, fast = 1 }, "unknown option 'fast'")
-    refuses({ writer = print, queue = q, capacity = 0 }, "'capacity'")
+    refuses({ writer = print, queue = q, batch = 0 }, "'batch'")
   end)
 end)
 
@@ -352,14 +352,14 @@ local function reader(w)
   end
 end
 
-describe("respool.restore", function()
+describe("respool.import", function()
   it("pushes what was dumped, with what belongs to it", function()
     local q, w = helper.store():queue "orders", keeper()
     q:push({ n = 1 }, { headers = { a = 1 }, priority = 7, key = "k" })
     q:push({ n = 2 }, { delay = 60, ttl = 90 })
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local to = helper.store():queue "in"
-    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    local counts = assert(respool.import { to = to, reader = reader(w) })
     assert.same({ read = 2, pushed = 2, ignored = 0, known = 0, failed = 0,
                   errors = {} }, counts)
     local item = to:peek()[1]
@@ -369,7 +369,7 @@ describe("respool.restore", function()
     assert.equal("k", item.key)
     assert.equal(1, to:length().scheduled)
     to.store:advance(61)
-    local batch = to:take { items = 2 }
+    local batch = to:take { limit = 2 }
     assert.equal(2, batch:item(2).payload.n)
     assert.near(29, batch:item(2).expires_at - to.store:now(), 0.5)
     batch:close()
@@ -380,69 +380,69 @@ describe("respool.restore", function()
     for v = 1, 3 do
       store:queue("orders", { version = v }):push { n = v }
     end
-    respool.dump { queue = store:queue "orders", writer = w }
+    respool.export { queue = store:queue "orders", writer = w }
     local to = store:queue("in", { version = 2, upgrade = function(payload)
       return payload
     end })
-    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    local counts = assert(respool.import { to = to, reader = reader(w) })
     assert.equal(2, counts.pushed)
     assert.equal("item 3: its payload version 3 is newer than 2",
                  counts.errors[1])
     assert.equal(1, to:peek()[1].version)
     to = store:queue("in", { version = 3, upgrade = function(p) return p end })
-    counts = assert(respool.restore { queue = to, reader = reader(w) })
+    counts = assert(respool.import { to = to, reader = reader(w) })
     assert.equal(2, counts.known)
     assert.same({ 1, 2, 3 }, numbers(to))
   end)
 
   it("pushes each dead letter once, whatever is restored twice", function()
     local q, a, b = dead_letters(1500), keeper(), keeper()
-    respool.dump { dlq = q.dead, limit = 1000, writer = a }
-    respool.dump { dlq = q.dead, writer = b }
+    respool.export { dlq = q.dead, limit = 1000, writer = a }
+    respool.export { dlq = q.dead, writer = b }
     local to = helper.store():queue "in"
-    assert.equal(1000, respool.restore { queue = to, reader = reader(a) }
+    assert.equal(1000, respool.import { to = to, reader = reader(a) }
       .pushed)
-    local counts = respool.restore { queue = to, reader = reader(b) }
+    local counts = respool.import { to = to, reader = reader(b) }
     assert.equal(500, counts.pushed)
     assert.equal(1000, counts.known)
-    assert.equal(0, respool.restore { queue = to, reader = reader(a) }.pushed)
+    assert.equal(0, respool.import { to = to, reader = reader(a) }.pushed)
     assert.same(range(1500), numbers(to))
   end)
 
   it("pushes again when told to, and to another queue", function()
     local q, w = dead_letters(2), keeper()
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = reader(w) }
-    respool.restore { queue = to, reader = reader(w), again = true }
+    respool.import { to = to, reader = reader(w) }
+    respool.import { to = to, reader = reader(w), again = true }
     assert.same({ 1, 1, 2, 2 }, numbers(to))
-    respool.restore { queue = to.store:queue "x", reader = reader(w) }
+    respool.import { to = to.store:queue "x", reader = reader(w) }
     assert.equal(2, to.store:queue "x":length().total)
   end)
 
   it("does not take another dead letter of the same number for it", function()
     local store, w = helper.store(), keeper()
     local q = dead_letters(1, store)
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = reader(w) }
+    respool.import { to = to, reader = reader(w) }
     w.batches[1][1].died_at = w.batches[1][1].died_at + 1
-    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.pushed)
+    assert.equal(1, respool.import { to = to, reader = reader(w) }.pushed)
   end)
 
   it("goes on behind what it cannot push, and later with that", function()
     local store, w = helper.store(), keeper()
     local q = store:queue "orders"
     for i = 1, 9 do q:push({ n = i }, { key = "k" .. i }) end
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local to = helper.store():queue "in"
     local held = to:push({ n = 0 }, { key = "k5" })
-    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    local counts = assert(respool.import { to = to, reader = reader(w) })
     assert.equal(8, counts.pushed)
     assert.equal(1, counts.failed)
     assert.matches("^item 5: ", counts.errors[1])
     to:remove(held)
-    counts = assert(respool.restore { queue = to, reader = reader(w) })
+    counts = assert(respool.import { to = to, reader = reader(w) })
     assert.equal(1, counts.pushed)
     assert.same(range(9), numbers(to))
   end)
@@ -450,12 +450,12 @@ describe("respool.restore", function()
   it("does what it is told with keys that are held", function()
     local q, w = helper.store():queue "orders", keeper()
     q:push({ n = 1 }, { key = "k" })
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     for conflict, left in pairs { ignore = 0, replace = 1 } do
       local to = helper.store():queue "in"
       to:push({ n = 0 }, { key = "k" })
-      respool.restore {
-        queue = to, reader = reader(w), on_conflict = conflict,
+      respool.import {
+        to = to, reader = reader(w), on_conflict = conflict,
       }
       assert.same({ left }, numbers(to))
     end
@@ -464,15 +464,15 @@ describe("respool.restore", function()
   it("counts what it ignored as that, and forgets it", function()
     local q, w = helper.store():queue "orders", keeper()
     for i = 1, 3 do q:push({ n = i }, { key = "k" .. i }) end
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local to = helper.store():queue "in"
     to:push({ n = 0 }, { key = "k2" })
-    local o = { queue = to, on_conflict = "ignore" }
+    local o = { to = to, on_conflict = "ignore" }
     o.reader = reader(w)
-    local counts = assert(respool.restore(o))
+    local counts = assert(respool.import(o))
     assert.same({ 2, 1, 0 }, { counts.pushed, counts.ignored, counts.known })
     o.reader, o.on_conflict = reader(w), "replace"
-    counts = assert(respool.restore(o))
+    counts = assert(respool.import(o))
     assert.same({ 1, 0, 2 }, { counts.pushed, counts.ignored, counts.known })
     assert.same({ 1, 2, 3 }, numbers(to))
   end)
@@ -480,19 +480,19 @@ describe("respool.restore", function()
   it("remembers what it pushed before, when that is ignored again", function()
     local q, w = helper.store():queue "orders", keeper()
     q:push({ n = 1 }, { key = "k" })
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = reader(w) }
-    assert.equal(1, respool.restore {
-      queue = to, reader = reader(w), again = true, on_conflict = "ignore",
+    respool.import { to = to, reader = reader(w) }
+    assert.equal(1, respool.import {
+      to = to, reader = reader(w), again = true, on_conflict = "ignore",
     }.ignored)
-    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.known)
+    assert.equal(1, respool.import { to = to, reader = reader(w) }.known)
   end)
 
   it("tells records that are none, and pushes those behind", function()
     local to, given = helper.store():queue "in", false
     local nan = 0 / 0
-    local counts = assert(respool.restore { queue = to, reader = function()
+    local counts = assert(respool.import { to = to, reader = function()
       if given then return nil end
       given = true
       return {
@@ -520,16 +520,16 @@ describe("respool.restore", function()
     local to = helper.store():queue "in"
     for _, given in ipairs { "text", 5, true, false } do
       assert.error_matches(function()
-        respool.restore { queue = to, reader = function() return given end }
+        respool.import { to = to, reader = function() return given end }
       end, "the reader returned a " .. type(given) .. ", not a list of records")
     end
     assert.error_matches(function()
-      respool.restore { queue = to, reader = function()
-        return { { payload = 1 }, origin = { store = 1 } }
+      respool.import { to = to, reader = function()
+        return { { payload = 1 }, source = { store = 1 } }
       end }
-    end, "'origin' that the reader returned is none")
-    assert.equal(0, respool.restore {
-      queue = to, reader = function() end,
+    end, "'source' that the reader returned is none")
+    assert.equal(0, respool.import {
+      to = to, reader = function() end,
     }.read)
   end)
 
@@ -541,42 +541,42 @@ describe("respool.restore", function()
       return self.n < 3 and { { payload = { n = self.n } } } or nil
     end
     function from.accepted() said = true end
-    assert.equal(2, respool.restore { queue = to, reader = from }.pushed)
+    assert.equal(2, respool.import { to = to, reader = from }.pushed)
     assert.is_true(said)
     function from.accepted() return nil, "the tape is torn", "NOSPACE" end
     from.n = 0
-    local counts, message, code = respool.restore { queue = to, reader = from }
+    local counts, message, code = respool.import { to = to, reader = from }
     assert.same({ nil, "the tape is torn", "NOSPACE" },
                 { counts, message, code })
     function from.accepted() error("broken", 0) end
     from.n = 0
     assert.equal("broken",
-                 select(2, respool.restore { queue = to, reader = from }))
+                 select(2, respool.import { to = to, reader = from }))
   end)
 
   it("forgets what was imported when its queue is purged", function()
     local q, w = dead_letters(2), keeper()
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = reader(w) }
+    respool.import { to = to, reader = reader(w) }
     to.store:queue ".imports":purge()
-    assert.equal(2, respool.restore { queue = to, reader = reader(w) }.pushed)
+    assert.equal(2, respool.import { to = to, reader = reader(w) }.pushed)
   end)
 
   it("honours the queue's check", function()
     local q, w = dead_letters(3), keeper()
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue("in", { check = function(payload)
       if payload.n == 2 then error("not two", 0) end
     end })
-    local counts = assert(respool.restore { queue = to, reader = reader(w) })
+    local counts = assert(respool.import { to = to, reader = reader(w) })
     assert.same({ "dead letter 2: not two" }, counts.errors)
     assert.same({ 1, 3 }, numbers(to))
   end)
 
   it("takes payloads that were never dumped", function()
     local to, given = helper.store():queue "in", false
-    local counts = assert(respool.restore { queue = to, reader = function()
+    local counts = assert(respool.import { to = to, reader = function()
       if given then return nil end
       given = true
       return { { payload = { n = 1 } }, { payload = { n = 2 }, key = "k",
@@ -588,8 +588,8 @@ describe("respool.restore", function()
 
   it("tells what the reader says, with what came before", function()
     local to, n = helper.store():queue "in", 0
-    local counts, message, code, so_far = respool.restore {
-      queue = to, reader = function()
+    local counts, message, code, so_far = respool.import {
+      to = to, reader = function()
         n = n + 1
         if n == 2 then return nil, "the tape is torn", "CORRUPT" end
         return { { payload = { n = 1 } } }
@@ -603,55 +603,55 @@ describe("respool.restore", function()
 
   it("stops when the queue is full, and goes on from there", function()
     local q, w = dead_letters(30), keeper()
-    respool.dump { dlq = q.dead, capacity = 10, writer = w }
+    respool.export { dlq = q.dead, batch = 10, writer = w }
     local to = helper.store():queue("in", { max_items = 25 })
-    local counts, _, code, so_far = respool.restore {
-      queue = to, reader = reader(w),
+    local counts, _, code, so_far = respool.import {
+      to = to, reader = reader(w),
     }
     assert.is_nil(counts)
     assert.equal("FULL", code)
     assert.equal(20, so_far.pushed)
     to = to.store:queue("in", { max_items = math.huge })
-    assert.equal(10, respool.restore { queue = to, reader = reader(w) }.pushed)
+    assert.equal(10, respool.import { to = to, reader = reader(w) }.pushed)
     assert.same(range(30), numbers(to))
   end)
 
   it("is done by one at a time in a store", function()
     local q, w = dead_letters(1), keeper()
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = function()
-      local _, message, code = respool.restore {
-        queue = to, reader = reader(w),
+    respool.import { to = to, reader = function()
+      local _, message, code = respool.import {
+        to = to, reader = reader(w),
       }
       assert.matches("another process restores", message)
       assert.equal("LOCKED", code)
     end }
-    assert.equal(1, respool.restore { queue = to, reader = reader(w) }.pushed)
+    assert.equal(1, respool.import { to = to, reader = reader(w) }.pushed)
   end)
 
   it("refuses payloads of another codec unless told otherwise", function()
     local q, w = dead_letters(1), keeper()
-    respool.dump { dlq = q.dead, writer = w }
+    respool.export { dlq = q.dead, writer = w }
     local to = helper.store():queue("in", { codec = "raw" })
-    local _, message, code = respool.restore { queue = to, reader = reader(w) }
+    local _, message, code = respool.import { to = to, reader = reader(w) }
     assert.matches("codec 'cbor'", message)
     assert.equal("VERSION", code)
-    assert.equal(1, respool.restore {
-      queue = to, reader = reader(w), as_stored = true,
+    assert.equal(1, respool.import {
+      to = to, reader = reader(w), as_stored = true,
     }.pushed)
     assert.equal(respool.cbor.encode { n = 1 }, to:peek()[1].payload)
   end)
 
   it("refuses options that are none", function()
     local to = helper.store():queue "in"
-    assert.error_matches(function() respool.restore { queue = to } end,
-                         "a 'queue' and a 'reader'")
+    assert.error_matches(function() respool.import { to = to } end,
+                         "options 'to' and 'reader'")
     assert.error_matches(function()
-      respool.restore { queue = to, reader = 1 }
+      respool.import { to = to, reader = 1 }
     end, "'reader' must be")
     assert.error_matches(function()
-      respool.restore { queue = to, reader = print, fast = 1 }
+      respool.import { to = to, reader = print, fast = 1 }
     end, "unknown option 'fast'")
   end)
 end)
@@ -660,9 +660,9 @@ describe("an empty array and null", function()
   it("survive a dump that keeps bytes", function()
     local q, w = helper.store():queue "orders", keeper()
     q:push { a = array {}, b = null }
-    respool.dump { queue = q, writer = w }
+    respool.export { queue = q, writer = w }
     local to = helper.store():queue "in"
-    respool.restore { queue = to, reader = reader(w) }
+    respool.import { to = to, reader = reader(w) }
     local payload = to:peek()[1].payload
     assert.equal(respool.array_mt, getmetatable(payload.a))
     assert.equal(null, payload.b)

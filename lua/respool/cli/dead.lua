@@ -113,7 +113,8 @@ local function walk(dead, args, limit, each_dead_letter)
   local after, n = args.after, 0
   while n < limit do
     local page = arguments.check(dead:list {
-      after = after, group = args.group, descending = args.newest,
+      after = after, group = args.group,
+      order = args.newest and "newest" or nil,
       limit = math.min(limit - n, LIMIT),
     })
     if #page == 0 then return end

@@ -7,7 +7,7 @@
 local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
-local dump = require "respool.transfer.export"
+local transfer = require "respool.transfer.export"
 local file_writer = require "respool.transfer.file_writer"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
@@ -107,17 +107,17 @@ end
 
 local function stream_writer(io, form, store)
   local w = { files = {}, leftovers = {} }
-  local origin, open
+  local source, open
 
   function w:begin(from) -- luacheck: no self
-    origin = from
+    source = from
   end
 
   -- With the first record, should there be one.
   local function start(record)
     open = archive.write(form, {
-      kind = origin.kind, codec = origin.codec, store = origin.store,
-      source = origin.source, moved = false, made_at = store:now(),
+      kind = source.kind, codec = source.codec, store = source.store,
+      source = source.name, moved = false, made_at = store:now(),
       first = record.number or record.id, version = record.version,
     })
     io.stdout:write(open:start())
@@ -253,9 +253,9 @@ local function run(args, io, o, writer, died)
   local print_files = new_printer(args, io, writer)
   local ended
   o.writer, o.remove, o.follow = writer, args.remove, args.follow
-  o.group, o.limit, o.capacity = args.group, args.limit, CAPACITY
+  o.group, o.limit, o.batch = args.group, args.limit, CAPACITY
   o.on_progress, ended = new_hook(io, o, print_files)
-  local counts, message, _, so_far = dump.dump(o)
+  local counts, message, _, so_far = transfer.export(o)
   local stopped = ended()
   if counts and (args.directory or not stopped) then
     writer:finish()

@@ -9,7 +9,7 @@ local core = require "respool.core"
 local file_reader = require "respool.transfer.file_reader"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
-local restore = require "respool.transfer.import"
+local transfer = require "respool.transfer.import"
 
 local check = arguments.check
 
@@ -97,8 +97,8 @@ local function import(args, io, reader, hook)
   local store = arguments.open(io, args.store, { create = true })
   local queue =
     check(store:queue(args.queue, { version = args.payload_version }))
-  return restore.restore {
-    queue = queue, reader = reader, again = args.again, as_stored = true,
+  return transfer.import {
+    to = queue, reader = reader, again = args.again, as_stored = true,
     on_conflict = args.on_conflict, on_progress = hook,
   }
 end

@@ -54,14 +54,14 @@ end
 
 local function missing(store, name)
   local names = {}
-  for i, replay in ipairs(check(store:jobs())) do names[i] = replay.name end
+  for i, replay in ipairs(check(store:replays())) do names[i] = replay.name end
   arguments.fail(("there is no named replay '%s' in '%s'%s"):format(
     name, store.path, arguments.suggestion(name, names)))
 end
 
 -- What the store keeps of a named replay; nil when there is none.
 local function load(store, name)
-  local replay, message, code = store:job(name)
+  local replay, message, code = store:replay(name)
   if not replay and code ~= "NOT_FOUND" then arguments.fail(message) end
   return replay
 end
@@ -196,7 +196,7 @@ local COLUMNS = {
 
 function M.list(args, io)
   local store = arguments.open(io, args.store)
-  local replays, rows = check(store:jobs()), {}
+  local replays, rows = check(store:replays()), {}
   for i, r in ipairs(replays) do
     complete(store, r)
     rows[i] = { r.name, r.dlq, r.to, r.state, r.seen, r.moved, r.skipped,
@@ -272,7 +272,7 @@ function M.forget(args, io)
   local store = arguments.open(io, args.store)
   check_idle(args.name, notes.get(store, KIND, args.name))
   local had = notes.remove(store, KIND, args.name)
-  local ok, message, code = store:remove_job(args.name)
+  local ok, message, code = store:remove_replay(args.name)
   if not ok and code ~= "NOT_FOUND" then arguments.fail(message) end
   if not had and not ok then missing(store, args.name) end
   io.stdout:write(("named replay '%s' is forgotten; dead letters that it has "

@@ -13,6 +13,7 @@
 --    is taken for all of it.
 
 local arguments = require "respool.cli.arguments"
+local codec = require "respool.support.codec"
 local core = require "respool.core"
 local json = require "respool.support.json"
 local notes = require "respool.cli.notes"
@@ -375,7 +376,9 @@ local function new_run(args, io)
   local file, name = open_input(io, args)
   local format = args.raw and "raw" or args.cbor and "cbor" or "json"
   local store = arguments.open(io, args.store, { create = true })
-  local queue = check(store:queue(args.queue, { codec = "raw" }))
+  local queue = check(store:queue(args.queue, {
+    codec = codec.encoded_as(args.raw and "raw" or "cbor"),
+  }))
   local run = {
     args = args, io = io, store = store, queue = queue, format = format,
     decode = DECODERS[format], noun = args.cbor and "value" or "line",

@@ -213,7 +213,7 @@ local function left_of(run)
 end
 
 -- Options of a replay in the background, which this is not.
-local NOT_NOW = { interval = true, while_below = true, job = true }
+local NOT_NOW = { interval = true, while_below = true, name = true }
 
 local function replay_options(run)
   local o, asked = {}, run.asked
@@ -223,7 +223,7 @@ local function replay_options(run)
   o.where = filter(run)
   o.to = run.to
   o.limit = left_of(run)
-  o.rate, o.job = asked.rate or o.rate, asked.name
+  o.rate, o.name = asked.rate or o.rate, asked.name
   o.dry_run = run.args.dry_run
   o.on_progress = on_progress(run)
   if o.dry_run then

@@ -18,7 +18,7 @@ local M = {}
 local FIELDS = {}
 for name in ([[number queue id payload headers original reason group error
     pushed_at died_at first_failed_at attempts deliveries crashes replays
-    priority items failures history bytes]]):gmatch "%S+" do
+    priority items failures history bytes origin codec]]):gmatch "%S+" do
   FIELDS[name] = true
 end
 

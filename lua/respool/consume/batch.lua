@@ -151,7 +151,7 @@ function M.settle(batch, rows, o, no_wait)
   if not o then return told(batch, batches.settle(batch, no_wait, pushes)) end
   local queue = beside(batch).queue
   return told(batch, batches.settle(batch, no_wait, pushes, queue.handle,
-                               take.beside(queue), o.items, o.bytes, nil,
+                               take.beside(queue), o.limit, o.bytes, nil,
                                o.lease))
 end
 

@@ -13,24 +13,24 @@ local max, min = math.max, math.min
 local M = {}
 
 ---@class respool.take_options
----@field items integer? at most; 1 when not given
+---@field limit integer? items at most; 1 when not given
 ---@field bytes integer|string? of payload at most, but one item
----@field wait number? seconds for something to come; 0 when not given
+---@field timeout respool.seconds? for something to come; 0 when not given
 ---@field lease number? seconds; the queue's when not given
 
-local items = options.whole(1, 2^31)
+local limit = options.whole(1, 2^31)
 
 M.form = {
   of = "queue:take",
-  items = items,
+  limit = limit,
   bytes = options.size,
-  wait = options.seconds_or_huge,
+  timeout = options.seconds_or_huge,
   lease = options.seconds,
 }
 
 -- What may be taken in the commit of a settle, which waits for nothing.
 M.carried_form = {
-  of = "batch:settle", items = items, bytes = options.size,
+  of = "batch:settle", limit = limit, bytes = options.size,
   lease = options.seconds,
 }
 
@@ -109,7 +109,7 @@ end
 ---@return respool.batch?, string?, string?
 function M.once(queue, o, wait)
   local state = M.beside(queue)
-  local batch, message, code = queue.handle:take(state, o.items, o.bytes, wait,
+  local batch, message, code = queue.handle:take(state, o.limit, o.bytes, wait,
                                                o.lease)
   if not batch then return nil, message, code end
   if #batch > 0 then M.track(batch, queue) end
@@ -118,12 +118,12 @@ function M.once(queue, o, wait)
   return batch
 end
 
--- A batch, of length 0 when nothing came within `o.wait` seconds.
+-- A batch, of length 0 when nothing came within `o.timeout` seconds.
 ---@param queue respool.queue
 ---@param o table
 ---@return respool.batch?, string?, string?
 function M.take(queue, o)
-  local left, manual = o.wait or 0, queue.store.manual
+  local left, manual = o.timeout or 0, queue.store.manual
   local ends = M.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end

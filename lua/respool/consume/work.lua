@@ -31,9 +31,9 @@ local M = {}
 ---@field batch integer? items a take; 100, in an ordered queue 1
 ---@field stop_when_empty boolean? stop when nothing is ready, leased by
 --- anybody, or retrying; items scheduled for later are not waited for
----@field deadline number? stop after so many seconds
----@field wait number? stop when nothing came for so many seconds
----@field max integer? stop after so many items
+---@field seconds respool.seconds? stop after so long
+---@field timeout respool.seconds? stop when nothing came for so long
+---@field limit integer? stop after so many items
 ---@field on_error fun(err: any, item: respool.item)? sees every failure
 ---@field merge respool.merge|true|nil folds items of a batch with the same key
 --- before the handler sees them; true: as the queue's producers do. Items of
@@ -52,9 +52,9 @@ local FORM = {
   of = "queue:work",
   batch = options.whole(1, 2^31),
   stop_when_empty = options.boolean,
-  deadline = options.seconds_or_huge,
-  wait = options.seconds_or_huge,
-  max = options.whole(1, huge),
+  seconds = options.seconds_or_huge,
+  timeout = options.seconds_or_huge,
+  limit = options.whole(1, huge),
   on_error = options.callable,
   merge = merge.work_kind,
 }
@@ -113,7 +113,7 @@ local function new_loop(queue, handler, serve, o)
   loop.merge = merge.of_work(queue, o.merge, loop.ordered)
   loop.read, loop.catch = item.reader(queue), catcher(loop)
   loop.start, loop.stop = clocks(queue.store)
-  loop.ends = o.deadline and queue.store.handle:now() + o.deadline
+  loop.ends = o.seconds and queue.store.handle:now() + o.seconds
   return loop
 end
 
@@ -124,7 +124,7 @@ local function is_stopped(loop)
 end
 
 local function room(loop)
-  return min(loop.size, (loop.o.max or huge) - loop.counts.items)
+  return min(loop.size, (loop.o.limit or huge) - loop.counts.items)
 end
 
 local function is_over(loop)
@@ -302,7 +302,7 @@ end
 -- core answers. When what items push is refused, those whose own push it is
 -- have failed.
 local function settle(loop, batch)
-  local o = not is_over(loop) and { items = room(loop) } or nil
+  local o = not is_over(loop) and { limit = room(loop) } or nil
   local ok, a, b, c = batch_of.settle(batch, nil, o, true)
   if ok or closed(batch) or not handover.is_any(batch) then return ok, a, b,
     c end
@@ -339,7 +339,7 @@ end
 
 local function next_slice(loop, waited)
   local store = loop.queue.store
-  local slice = min(take.slice(store), (loop.o.wait or huge) - waited)
+  local slice = min(take.slice(store), (loop.o.timeout or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
   return math.max(min(slice, background.wait(store)), 0)
 end
@@ -348,7 +348,7 @@ end
 local function idle(loop, waited)
   local ok, message, code = flush(loop)
   if not ok then return nil, message, code end
-  if waited >= (loop.o.wait or huge) then return false end
+  if waited >= (loop.o.timeout or huge) then return false end
   background.tick(loop.queue.store)
   if loop.queue.handle:closed() then return false end -- by a hook
   local drained
@@ -361,7 +361,7 @@ end
 local function await(loop)
   local waited, slice, queue = 0, 0, loop.queue
   while not is_over(loop) do
-    local batch, message, code = take.once(queue, { items = room(loop) }, slice)
+    local batch, message, code = take.once(queue, { limit = room(loop) }, slice)
     if not batch then return nil, message, code end
     if closed(batch) then return nil end -- by a hook
     if #batch > 0 then return batch end

@@ -177,7 +177,7 @@ end
 
 -- Each for itself, so that one that cannot be pushed harms no other.
 local function push_alone(queue, entry)
-  entry.options.wait = 0
+  entry.options.timeout = 0
   local ok, id, message, code = pcall(queue.push, queue, entry.payload,
                                       entry.options)
   if not ok then

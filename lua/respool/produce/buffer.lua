@@ -92,7 +92,8 @@ end
 -- Queue.push, for all else.
 local function short_push(queue, long_way)
   return queue.buffer:pusher(
-    queue.version, queue.codec.native or queue.codec.name, long_way, M.report)
+    queue.version, queue.codec.native or codec.mark(queue.codec), long_way,
+    M.report)
 end
 
 -- Gives the queue its buffer, if the options ask for one.

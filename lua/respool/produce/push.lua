@@ -25,10 +25,10 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 --- what has expired and is not leased the push itself ends
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
----@field wait number? seconds for room, then TIMEOUT; math.huge: as long as it
---- takes; when not given, that if the queue's overflow is "wait", else not at
---- all. For what the queue could not hold if it were empty nobody waits: FULL,
---- or for one item that is over max_queue_bytes by itself TOO_LARGE
+---@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
+--- it takes; when not given, that if the queue's overflow is "wait", else 0. What
+--- an empty queue could not hold is FULL at once, one item over max_queue_bytes
+--- TOO_LARGE
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
 
@@ -49,7 +49,7 @@ M.form = {
   key = key,
   on_conflict = options.choice(CONFLICTS),
   dedup = options.seconds,
-  wait = options.seconds_or_huge,
+  timeout = options.seconds_or_huge,
 }
 
 local NONE = {}
@@ -106,12 +106,12 @@ end
 -- raises.
 ---@param queue respool.queue
 ---@param payload any
----@return any value, true|string codec
+---@return any value, true|string|nil codec
 function M.body(queue, payload)
   M.check(queue, payload)
   local c = queue.codec
   if c.native then return payload, true end
-  return codec.encode(c, payload), c.name
+  return codec.encode(c, payload), codec.mark(c)
 end
 
 -- The options behind headers and key as the core takes them.
@@ -141,7 +141,7 @@ end
 
 -- How long a push that finds no room is to wait.
 local function patience(queue, o)
-  if o.wait then return o.wait end
+  if o.timeout then return o.timeout end
   local config = queue.handle:config()
   return config and config.overflow == M.WAIT and math.huge or 0
 end
@@ -183,9 +183,9 @@ function M.send(queue, verb, value, by, o)
   return first, more, code
 end
 
-local function refuse_wait(o)
-  if o.wait then
-    compat.misuse("a push in the commit of a settle cannot 'wait'")
+local function refuse_timeout(o)
+  if o.timeout then
+    compat.misuse("a push in the commit of a settle takes no 'timeout'")
   end
 end
 
@@ -199,7 +199,7 @@ function M.carried(store, queue, payload, o)
   if queue.store ~= store then
     compat.misuse(("queue '%s' is of another store"):format(queue.name))
   end
-  refuse_wait(o)
+  refuse_timeout(o)
   local value, by = M.body(queue, payload)
   if by == true then value, by = core.cbor.encode(value), nil end
   return { queue.handle, value, by, M.spread(queue, o) }

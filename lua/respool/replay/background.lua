@@ -71,7 +71,7 @@ function M.register(dead, read, given)
   return b
 end
 
--- Ends it; a round that is under way can be gone on with if it has a job.
+-- Ends it; a round that is under way can be gone on with if it has a name.
 ---@return true?, string?, string?
 function Background:stop()
   local run = self.run
@@ -91,7 +91,7 @@ local function conclude(b, now, message, code)
   local run = b.run
   b.run, b.next_at = nil, now + b.o.interval
   if message then hooks.report(b.dead.store, "replay", message, code) end
-  if run and (message or run.job.seen > 0) then
+  if run and (message or run.progress.seen > 0) then
     replay.conclude(run, message, code)
   end
 end

@@ -1,13 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Replay: dead letters go back to a queue page by page, each page in one commit
--- that also stores how far its job has come. Killed at any point, a job of
--- the same name goes on from there, each dead letter once.
+-- that also stores how far it has come, if it has a name. Killed at any point, a
+-- replay of the same name goes on from there, each dead letter once.
 --
--- A job that was stopped or killed goes on with the dead letters there were
--- when it began. One that has finished starts a new round, with new counts,
--- over the dead letters that came since. A job is run by one process at a
--- time.
+-- A named replay that was stopped or killed goes on with the dead letters there
+-- were when it began. One that has finished starts a new round, with new counts,
+-- over the dead letters that came since. It is run by one process at a time.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -23,14 +22,14 @@ local RUNNING, STOPPED, FINISHED = 0, 1, 2
 local STATES = { [0] = "running", "stopped", "finished" }
 
 ---@class respool.replay_options
----@field job string? name to be resumed by
+---@field name string? to be resumed by
 ---@field where fun(dead_letter: respool.dead_letter): any? which dead_letters; all
 ---@field transform fun(payload: any, dead_letter: respool.dead_letter): any?
 ---@field version integer? of what transform returns; the dead_letter's own
 ---@field to respool.queue? each dead_letter's own queue when not given
 ---@field rate number? dead_letters a second at most
 ---@field limit integer? dead_letters moved by this call at most
----@field order "oldest"|"newest"? newest not with a job
+---@field order "oldest"|"newest"? newest not with a name
 ---@field dry_run boolean? only count, from none; where and transform are called
 ---@field keep_attempts boolean?
 ---@field on_progress fun(counts: respool.replay_counts): any? false stops
@@ -52,7 +51,7 @@ local STATES = { [0] = "running", "stopped", "finished" }
 
 M.form = {
   of = "dead:replay",
-  job = options.name,
+  name = options.name,
   where = options.callable,
   transform = options.callable,
   version = options.whole(0, 2^53),
@@ -81,15 +80,29 @@ local ERRORS = 10
 local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 
 
--- Jobs.
+-- Progress, which a named replay stores.
 
--- A stored job as the user sees it.
----@return table?, string?, string?
-function M.job(store, name)
-  local job, message, code = store.handle:replay_load(name)
-  if not job then return nil, message, code end
-  job.state = STATES[job.state]
-  return job
+---@class respool.named_replay
+---@field name string
+---@field dlq string
+---@field to string "": each dead letter's own queue
+---@field state "running"|"stopped"|"finished"
+---@field cursor integer dead letters up to this number are dealt with
+---@field upto integer the last dead letter when it began
+---@field seen integer
+---@field moved integer
+---@field skipped integer
+---@field failed integer
+---@field started_at number
+---@field updated_at number
+
+-- A stored replay as the user sees it.
+---@return respool.named_replay?, string?, string?
+function M.stored(store, name)
+  local progress, message, code = store.handle:replay_load(name)
+  if not progress then return nil, message, code end
+  progress.state = STATES[progress.state]
+  return progress
 end
 
 local function last_number(dead)
@@ -100,7 +113,7 @@ local function last_number(dead)
   return dead_letters[1] and dead_letters[1].number or 0
 end
 
-local function new_job(run, name, cursor)
+local function new_progress(run, name, cursor)
   local upto, message, code = last_number(run.dead)
   if not upto then return nil, message, code end
   local now = run.store.handle:now()
@@ -111,53 +124,59 @@ local function new_job(run, name, cursor)
   }
 end
 
-local function check_same(run, job)
+local function check_same(run, progress)
   local to = run.o.to and run.o.to.name or ""
-  if job.dlq ~= run.dead.dlq or job.to ~= to then
-    compat.misuse(("dead:replay: job '%s' replays DLQ '%s' to %s"):format(
-      job.name, job.dlq, job.to == "" and "each dead letter's queue"
-        or ("queue '%s'"):format(job.to)))
+  if progress.dlq ~= run.dead.dlq or progress.to ~= to then
+    compat.misuse(("dead:replay: replay '%s' moves DLQ '%s' to %s"):format(
+      progress.name, progress.dlq,
+      progress.to == "" and "each dead letter's queue"
+        or ("queue '%s'"):format(progress.to)))
   end
 end
 
--- The job to run: a new one, a new round of a finished one, or one to be
--- gone on with.
-local function begin_job(run)
-  local name = run.o.job
-  if not name then return new_job(run, "", 0) end
-  local job, message, code = run.store.handle:replay_load(name)
-  if not job and code == "NOT_FOUND" then return new_job(run, name, 0) end
-  if not job then return nil, message, code end
-  check_same(run, job)
-  if job.state == FINISHED then return new_job(run, name, job.cursor) end
-  job.state = RUNNING
-  if run.o.dry_run then
-    job.seen, job.moved, job.skipped, job.failed = 0, 0, 0, 0
+-- The progress to begin with: new, a new round of a finished replay, or that
+-- of one to be gone on with.
+local function begin_progress(run)
+  local name = run.o.name
+  if not name then return new_progress(run, "", 0) end
+  local progress, message, code = run.store.handle:replay_load(name)
+  if not progress and code == "NOT_FOUND" then
+    return new_progress(run, name, 0)
   end
-  return job
+  if not progress then return nil, message, code end
+  check_same(run, progress)
+  if progress.state == FINISHED then
+    return new_progress(run, name, progress.cursor)
+  end
+  progress.state = RUNNING
+  if run.o.dry_run then
+    progress.seen, progress.moved = 0, 0
+    progress.skipped, progress.failed = 0, 0
+  end
+  return progress
 end
 
 local function is_stored(run)
-  return run.o.job and not run.o.dry_run
+  return run.o.name and not run.o.dry_run
 end
 
 local function save_replay(run)
   if not is_stored(run) then return true end
-  run.job.updated_at = run.store.handle:now()
-  return run.store.handle:replay_save(run.job)
+  run.progress.updated_at = run.store.handle:now()
+  return run.store.handle:replay_save(run.progress)
 end
 
 
 -- Committing a page.
 
--- Brings the job to where the page ends.
-local function advance_job(run, page, moved)
-  local job = run.job
-  job.cursor = page.cursor
-  job.seen = job.seen + page.seen
-  job.moved = job.moved + moved
-  job.skipped = job.skipped + page.skipped
-  job.failed = job.failed + page.failed
+-- The progress is then where the page ends.
+local function advance(run, page, moved)
+  local progress = run.progress
+  progress.cursor = page.cursor
+  progress.seen = progress.seen + page.seen
+  progress.moved = progress.moved + moved
+  progress.skipped = progress.skipped + page.skipped
+  progress.failed = progress.failed + page.failed
 end
 
 local function copy(t)
@@ -166,8 +185,8 @@ local function copy(t)
   return new
 end
 
--- Moves the page's dead letters and stores the job, in one commit. How many
--- there were.
+-- Moves the page's dead letters and stores the progress, in one commit. How
+-- many there were.
 local function store_page(run, page)
   local o, n = run.o, #page.moves
   if o.dry_run then return n end
@@ -177,22 +196,22 @@ local function store_page(run, page)
   end
   return run.store.handle:dead_move(
     run.dead.dlq, page.moves, o.to and o.to.handle, o.keep_attempts,
-    is_stored(run) and run.job or nil)
+    is_stored(run) and run.progress or nil)
 end
 
--- The job in hand moves on only when the page is stored, and counts, as the
+-- The progress advances only when the page is stored, and counts, as the
 -- stored one does, the dead letters that were still there.
 local function commit(run, page)
-  local before = run.job
-  run.job = copy(before)
-  run.job.updated_at = run.store.handle:now()
-  advance_job(run, page, #page.moves)
+  local before = run.progress
+  run.progress = copy(before)
+  run.progress.updated_at = run.store.handle:now()
+  advance(run, page, #page.moves)
   local moved, message, code = store_page(run, page)
   if not moved then
-    run.job = before
+    run.progress = before
     return nil, message, code
   end
-  run.job.moved, page.moved = before.moved + moved, moved
+  run.progress.moved, page.moved = before.moved + moved, moved
   return true
 end
 
@@ -204,11 +223,12 @@ local function new_counts(run)
 end
 
 local function refresh(run)
-  local counts, job = run.counts, run.job
-  counts.seen, counts.moved = job.seen, job.moved
-  counts.skipped, counts.failed = job.skipped, job.failed
-  counts.gone = job.seen - job.moved - job.skipped - job.failed
-  counts.state = STATES[job.state]
+  local counts, progress = run.counts, run.progress
+  counts.seen, counts.moved = progress.seen, progress.moved
+  counts.skipped, counts.failed = progress.skipped, progress.failed
+  counts.gone = progress.seen - progress.moved - progress.skipped
+    - progress.failed
+  counts.state = STATES[progress.state]
   return counts
 end
 
@@ -308,10 +328,10 @@ local function next_numbers(run, o)
 end
 
 local function next_dead_letters(run)
-  local o, job = run.o, run.job
+  local o, progress = run.o, run.progress
   local newest = o.order == "newest"
   local list = {
-    after = job.cursor, upto = not newest and job.upto or nil,
+    after = progress.cursor, upto = not newest and progress.upto or nil,
     descending = newest,
   }
   run.planned = mono()
@@ -348,11 +368,13 @@ local function meter(run)
   return true
 end
 
--- Ends the job in this state. False, as there is no more to do.
+-- Ends the replay in this state. False, as there is no more to do.
 local function finish(run, state)
-  local job = run.job
-  job.state = state
-  if state == FINISHED then job.cursor = max(job.cursor, job.upto) end
+  local progress = run.progress
+  progress.state = state
+  if state == FINISHED then
+    progress.cursor = max(progress.cursor, progress.upto)
+  end
   local ok, message, code = save_replay(run)
   if not ok then return nil, message, code end
   return false
@@ -381,7 +403,7 @@ function M.step(run, wait)
   return true
 end
 
--- Ends a run before its time; its job can be gone on with.
+-- Ends a run before its time; a named one can be gone on with.
 ---@return false?, string?, string?
 function M.stop(run)
   return finish(run, STOPPED)
@@ -397,8 +419,9 @@ end
 
 -- Raises when options exclude each other.
 function M.check(o)
-  if o.job and o.order == "newest" then
-    compat.misuse("dead:replay: a job goes from the oldest dead letter on")
+  if o.name and o.order == "newest" then
+    compat.misuse("dead:replay: a named replay goes from the oldest dead "
+      .. "letter on")
   end
   if o.version and not o.transform then
     compat.misuse("dead:replay: version is of what transform returns")
@@ -426,8 +449,8 @@ function M.begin(dead, read, o)
     moved = 0, started = dead.store:now(),
   }
   local message, code
-  run.job, message, code = begin_job(run)
-  if not run.job then return nil, message, code end
+  run.progress, message, code = begin_progress(run)
+  if not run.progress then return nil, message, code end
   if o.dry_run then
     run.queues, message, code = queue_names(run.store)
     if not run.queues then return nil, message, code end

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Pages of a replay: what is to become of dead letters that were listed, each
--- skipped, failed or to be moved. What a page does to the counts of its job is
+-- skipped, failed or to be moved. What a page does to the counts of its replay is
 -- kept apart until it is committed.
 
 local codec = require "respool.support.codec"
@@ -121,7 +121,7 @@ end
 ---@return respool.replay_page
 function M.plan(run, dead_letters)
   if dead_letters.by_group then return plan_numbers(dead_letters) end
-  local page = new_page(run.job.cursor)
+  local page = new_page(run.progress.cursor)
   for _, dead_letter in ipairs(dead_letters) do
     if #page.moves >= run.left then break end
     plan_dead_letter(run, page, dead_letter)

@@ -37,6 +37,11 @@ function RAW.decode(bytes)
   return bytes
 end
 
+-- For payloads that are CBOR already.
+local ENCODED = {
+  name = "cbor", encode = RAW.encode, decode = core.cbor.decode,
+}
+
 local NAMED = { cbor = CBOR, raw = RAW }
 
 local EXPECTED = '"cbor", "raw" or { name =, encode =, decode = } with '
@@ -52,6 +57,7 @@ end
 ---@return respool.codec?, string?
 function M.kind(value)
   if type(value) == "string" then return NAMED[value], EXPECTED end
+  if value == ENCODED or value == RAW then return value end
   if type(value) ~= "table" or not is_name(value.name)
      or type(value.encode) ~= "function"
      or type(value.decode) ~= "function" then
@@ -62,11 +68,23 @@ end
 
 M.default, M.raw = CBOR, RAW
 
+local encoded = { cbor = ENCODED, raw = RAW } -- by name
+
+-- A codec of this name for payloads that have been encoded by it already.
+---@param name string
+---@return respool.codec
+function M.encoded_as(name)
+  encoded[name] = encoded[name] or {
+    name = name, encode = RAW.encode, decode = RAW.decode,
+  }
+  return encoded[name]
+end
+
 -- The name that is stored with a payload; nil for CBOR.
 ---@param codec respool.codec
 ---@return string?
 function M.mark(codec)
-  return not codec.native and codec.name or nil
+  return codec.name ~= "cbor" and codec.name or nil
 end
 
 -- The codec by which a handle with the codec `own` reads a payload with this

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Dumps: dead letters of a DLQ, or items of a queue, handed batch by batch to a
+-- Exports: dead letters of a DLQ, or items of a queue, handed batch by batch to a
 -- writer of the user's. They are copied, or with `remove` moved: then what
 -- the writer has accepted is removed, and nothing else. A crash in between
 -- leaves a record in both places, never in none.
@@ -22,12 +22,12 @@ local huge, min = math.huge, math.min
 local M = {}
 
 -- A writer is a function, or an object whose write() is called as a method.
--- It is given a list of records with an `origin`, and says how it went as
+-- It is given a list of records with a `source`, and says how it went as
 -- handlers do: returning is accepting; raising, or returning nil or false and
--- why, ends the dump. One that needs longer returns how many are accepted by
+-- why, ends the export. One that needs longer returns how many are accepted by
 -- now of all that it was given, counted from the first one not accepted yet.
 ---@class respool.writer
----@field begin (fun(self: respool.writer, origin: respool.origin))? called
+---@field begin (fun(self: respool.writer, source: respool.record_source))? called
 --- before anything is read, also when there is nothing
 ---@field write fun(self: respool.writer, batch: table): ...
 ---@field patience number? seconds for which it may keep what it was given; of
@@ -35,29 +35,29 @@ local M = {}
 ---@field flush (fun(self: respool.writer): ...)? accepts all it was given
 ---@field due (fun(self: respool.writer): boolean)? wants to be flushed
 ---@field known (fun(self: respool.writer, source: table,
---- origin: respool.origin): function, any[])? asked when moving: tells records
+--- from: respool.record_source): function, any[])? asked when moving: tells records
 --- that it accepted before; second, tickets of those that are still there
 
----@class respool.dump_options
+---@class respool.export_options
 ---@field store respool.store? of a dlq given by name
----@field dlq string|respool.dead? the dead_letters to dump; or
----@field queue respool.queue? the queue whose items to dump
+---@field dlq string|respool.dead? the dead_letters to export; or
+---@field queue respool.queue? the queue whose items to export
 ---@field codec any? of dead_letters of a dlq given by name
 ---@field group string? of dead_letters
 ---@field limit integer? records at most
 ---@field remove boolean? moves what the writer has accepted
 ---@field follow boolean? goes on with what comes, until it is stopped
----@field capacity integer? records in a batch at most; 500
+---@field batch integer? records in a batch at most; 500
 ---@field interval number? seconds that a batch may wait for more; 0
 ---@field writer respool.writer|function
----@field on_progress fun(counts: respool.dump_counts): any? false stops
+---@field on_progress fun(counts: respool.export_counts): any? false stops
 
----@class respool.dump_counts
+---@class respool.export_counts
 ---@field total integer records there were at the beginning
 ---@field read integer
 ---@field written integer accepted by the writer
 ---@field removed integer
----@field known integer removed, as they had been written by an earlier dump
+---@field known integer removed, as they had been written by an earlier export
 ---@field lost integer written, but not removed: dead_letters that somebody else
 --- took meanwhile, items that were handed out to others
 ---@field damaged integer dead_letters copied as mere bytes or not moved, items not
@@ -83,26 +83,26 @@ local function dlq(value)
 end
 
 local FORM = {
-  of = "respool.dump",
+  of = "respool.export",
   store = options.store, dlq = dlq, queue = options.queue, codec = codec.kind,
   group = options.string, limit = options.whole(1, huge),
   remove = options.boolean, follow = options.boolean,
-  capacity = options.whole(1, 2^31), interval = options.seconds,
+  batch = options.whole(1, 2^31), interval = options.seconds,
   writer = writer, on_progress = options.callable,
 }
 
-local CAPACITY, SLICE = 500, 0.05
+local BATCH, SLICE = 500, 0.05
 
 local function check(o)
-  if not o.writer then compat.misuse "respool.dump: a 'writer' is needed" end
+  if not o.writer then compat.misuse "respool.export: a 'writer' is needed" end
   if (o.dlq == nil) == (o.queue == nil) then
-    compat.misuse "respool.dump: either a 'DLQ' or a 'queue' is needed"
+    compat.misuse "respool.export: either a 'dlq' or a 'queue' is needed"
   elseif type(o.dlq) == "string" and not o.store then
-    compat.misuse "respool.dump: a 'DLQ' by name needs its 'store'"
+    compat.misuse "respool.export: a 'dlq' by name needs its 'store'"
   elseif o.queue and o.group then
-    compat.misuse "respool.dump: option 'group' is for dead letters"
+    compat.misuse "respool.export: option 'group' is for dead letters"
   elseif o.queue and o.follow and not o.remove then
-    compat.misuse "respool.dump: of a queue, 'follow' needs 'remove'"
+    compat.misuse "respool.export: of a queue, 'follow' needs 'remove'"
   end
 end
 
@@ -153,7 +153,7 @@ end
 local function hand_over(d)
   local batch = d.batch
   if #batch == 0 then return true end
-  batch.origin = d.origin
+  batch.source = d.from
   d.batch, d.since = {}, nil
   for _, record in ipairs(batch) do
     d.pending[#d.pending + 1] = d.source:ticket(record)
@@ -181,7 +181,7 @@ end
 
 -- The loop.
 
--- Of records the ones that an earlier dump has not written. It may have been
+-- Of records the ones that an earlier export has not written. It may have been
 -- killed before it removed them, while somebody else held them.
 local function drop_known(d, records)
   if not d.known then return records end
@@ -219,7 +219,7 @@ end
 
 local function gather(d)
   local o = d.o
-  local room = min((o.capacity or CAPACITY) - #d.batch,
+  local room = min((o.batch or BATCH) - #d.batch,
                    (o.limit or huge) - d.counts.read)
   if room <= 0 then return 0 end
   local records, message, code = d.source:next(room)
@@ -241,7 +241,7 @@ end
 -- Hands over what is full or has waited; flushes what must not wait.
 local function pass_on(d, n)
   local ok, message, code = true, nil, nil
-  if #d.batch >= (d.o.capacity or CAPACITY) or n == 0 and has_waited(d) then
+  if #d.batch >= (d.o.batch or BATCH) or n == 0 and has_waited(d) then
     ok, message, code = hand_over(d)
   end
   local due = d.o.writer.due
@@ -289,9 +289,9 @@ local function run(d)
   return flush(d)
 end
 
-local function new_dump(o, source, origin)
+local function new_export(o, source, from)
   return {
-    o = o, source = source, store = source.store, origin = origin,
+    o = o, source = source, store = source.store, from = from,
     batch = {}, pending = {},
     counts = {
       total = source.total, read = 0, written = 0, removed = 0, known = 0,
@@ -300,24 +300,24 @@ local function new_dump(o, source, origin)
   }
 end
 
--- Where records come from; restore() tells them apart by it.
----@class respool.origin
+-- Where records come from; import() tells them apart by it.
+---@class respool.record_source
 ---@field store string id of the store
 ---@field kind "dead_letters"|"items"
----@field source string the dlq, or the queue
----@field codec string name of the codec of the payloads
+---@field name string of the DLQ, or the queue
+---@field codec string name of the codec of the DLQ's or queue's handle
 ---@field moved boolean whether they are removed once they are accepted
 
-local function origin_of(source, o)
+local function describe(source, o)
   local stats, message, code = source.store:stats()
   if not stats then return nil, message, code end
   return {
-    store = stats.id, kind = source.kind, source = source.name,
+    store = stats.id, kind = source.kind, name = source.name,
     codec = source.codec.name, moved = o.remove == true,
   }
 end
 
--- Takes away what an earlier dump had written before it was killed.
+-- Takes away what an earlier export had written before it was killed.
 local function remove_known(d, tickets)
   local removed, message, code = d.source:remove(tickets)
   if not removed then return nil, message, code end
@@ -326,12 +326,12 @@ local function remove_known(d, tickets)
 end
 
 local function begin(o, source)
-  local origin, message, code = origin_of(source, o)
-  if not origin then return nil, message, code end
-  local d = new_dump(o, source, origin)
+  local from, message, code = describe(source, o)
+  if not from then return nil, message, code end
+  local d = new_export(o, source, from)
   if not o.remove or not o.writer.known then return d end
   local tickets
-  d.known, tickets, code = o.writer:known(source, origin)
+  d.known, tickets, code = o.writer:known(source, from)
   if not d.known then return nil, tickets, code end
   return remove_known(d, tickets)
 end
@@ -340,12 +340,12 @@ end
 local function introduce(d)
   local w = d.o.writer
   if not w.begin then return true end
-  local ok, problem = compat.pcall(w.begin, w, d.origin)
+  local ok, problem = compat.pcall(w.begin, w, d.from)
   if ok then return true end
   return fail(outcome.describe(problem).text)
 end
 
-local function dump(o, source)
+local function export(o, source)
   local d, message, code = begin(o, source)
   if not d then return nil, message, code end
   local ok
@@ -355,11 +355,11 @@ local function dump(o, source)
   return d.counts
 end
 
--- Dumps a DLQ or a queue. Returns counts; after an error, those up to it as a
+-- Exports a DLQ or a queue. Returns counts; after an error, those up to it as a
 -- fourth value: all that was accepted is removed then, if it was to be.
----@param given respool.dump_options
----@return respool.dump_counts?, string?, string?, respool.dump_counts?
-function M.dump(given)
+---@param given respool.export_options
+---@return respool.export_counts?, string?, string?, respool.export_counts?
+function M.export(given)
   local o = options.read(FORM, given, 1)
   check(o)
   local source, message, code = open_source(o)
@@ -369,7 +369,9 @@ function M.dump(given)
     if closed or not (...) then return ... end
     return nil, why, which, (...)
   end
-  return leave(compat.guard(function() return dump(o, source) end, nil, leave))
+  return leave(compat.guard(function()
+    return export(o, source)
+  end, nil, leave))
 end
 
 return M

@@ -186,16 +186,16 @@ function M.open(path)
 end
 
 
--- The reader, as respool.restore() wants it.
+-- The reader, as respool.import() wants it.
 
 ---@class respool.file_reader
 ---@field problems string[] what was wrong with files
----@field finished string[] files of which all is restored
+---@field finished string[] files of which all is imported
 local Reader = {}
 Reader.__index = Reader
 
 ---@class respool.file_reader_options
----@field delete boolean? removes each file of which all is restored
+---@field delete boolean? removes each file of which all is imported
 ---@field records integer? in a batch at most; 500
 ---@field bytes integer|string? of payload in a batch at most; 4 MiB
 
@@ -245,8 +245,8 @@ end
 local function new_batch(current)
   local header = current.reader.header
   return {
-    file = current, origin = header and {
-      store = header.store, kind = header.kind, source = header.source,
+    file = current, source = header and {
+      store = header.store, kind = header.kind, name = header.source,
       codec = header.codec, moved = header.moved,
     },
   }

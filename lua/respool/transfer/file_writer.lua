@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- The file writer: dumps into a directory, file after file. It accepts
+-- The file writer: exports into a directory, file after file. It accepts
 -- records when the file that holds them is whole:
 --
 -- Ensures: 1 a file is begun under a name that no other has (O_EXCL), as
@@ -9,7 +9,7 @@
 -- NAME reads all of it, and what was removed from the store is in a file.
 --
 -- Killed between 3 and the removal, the store still has records that a file
--- holds, too. The next dump of the same source into the same directory finds
+-- holds, too. The next export of the same source into the same directory finds
 -- this out (known), and removes them without writing them again.
 
 local archive = require "respool.transfer.format"
@@ -70,10 +70,10 @@ local function open_stream(w, path)
     :format(w.program.name, files.quote(path)), "w")
 end
 
-local function begin(w, record, origin)
+local function begin(w, record, from)
   local header = {
-    kind = origin.kind, codec = origin.codec, store = origin.store,
-    source = origin.source, moved = origin.moved, made_at = w.store:now(),
+    kind = from.kind, codec = from.codec, store = from.store,
+    source = from.name, moved = from.moved, made_at = w.store:now(),
     first = record.number or record.id, version = record.version,
   }
   local path, message, code = create(w, header)
@@ -150,11 +150,11 @@ local function publish(w)
 end
 
 
--- The writer, as respool.dump() wants it.
+-- The writer, as respool.export() wants it.
 
-local function write_record(w, record, origin)
+local function write_record(w, record, from)
   if not w.open then
-    local ok, message, code = begin(w, record, origin)
+    local ok, message, code = begin(w, record, from)
     if ok then ok, message, code = put(w, w.open.archive:start()) end
     if not ok then return nil, message, code end
   end
@@ -173,7 +173,7 @@ end
 function Writer:write(batch)
   local accepted = 0
   for _, record in ipairs(batch) do
-    local n, message, code = write_record(self, record, batch.origin)
+    local n, message, code = write_record(self, record, batch.source)
     if not n then return nil, message, code end
     accepted = accepted + n
   end
@@ -196,11 +196,11 @@ function Writer:abandon()
 end
 
 
--- What an earlier dump published and did not come to remove.
+-- What an earlier export published and did not come to remove.
 
-local function is_same(header, origin)
-  return header.moved and header.store == origin.store
-    and header.kind == origin.kind and header.source == origin.source
+local function is_same(header, from)
+  return header.moved and header.store == from.store
+    and header.kind == from.kind and header.source == from.name
 end
 
 -- Whether the source still has a record.
@@ -218,12 +218,12 @@ end
 
 -- Adds the prints of a file's records, if its first one is still in the
 -- source, and the numbers of those that are; what is damaged stays there.
-local function add_known(path, source, origin, prints, numbers)
+local function add_known(path, source, from, prints, numbers)
   local reader, message, code = file_reader.open(path)
   if not reader and code == "CORRUPT" then return true end
   if not reader then return nil, message, code end
   local header = reader:start()
-  if not header or not is_same(header, origin) then
+  if not header or not is_same(header, from) then
     reader:close()
     return true
   end
@@ -245,15 +245,15 @@ end
 -- A function that tells records which a published file holds. What is no
 -- archive, or damaged, holds nothing that is known, or what is before.
 ---@param source respool.source
----@param origin respool.origin
+---@param from respool.record_source
 ---@return (fun(record: table): boolean)?, integer[]|string, string?
-function Writer:known(source, origin)
+function Writer:known(source, from)
   local paths, message, code = files.list(self.directory)
   if not paths then return nil, message, code end
   local prints, numbers = {}, {}
   for _, path in ipairs(paths) do
     local ok
-    ok, message, code = add_known(path, source, origin, prints, numbers)
+    ok, message, code = add_known(path, source, from, prints, numbers)
     if not ok then return nil, message, code end
   end
   return function(record)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Archives: dumped dead letters or items as bytes, drawn in doc/archive.md. A
+-- Archives: exported dead letters or items as bytes, drawn in doc/archive.md. A
 -- header, records, and an end that counts them, as JSON Lines or as a CBOR
 -- sequence (RFC 8742). Each bears a checksum of itself and of all before it,
 -- so that what is changed, missing, doubled or cut off is found where it is.
@@ -26,7 +26,7 @@ M.FORMAT = 1
 ---@field version integer of the payloads; a record may say another
 ---@field store string id of the store they come from
 ---@field source string the dlq, or the queue
----@field moved boolean whether the dump was to remove them from there
+---@field moved boolean whether the export was to remove them from there
 ---@field first integer number or id of the first record
 ---@field made_at number
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Restoring: records that a dump wrote are pushed again, batch by batch as a
+-- Importing: records that an export wrote are pushed again, batch by batch as a
 -- reader gives them, each batch in one commit that also notes whose records
 -- they were: see respool/imported.lua. Killed at any point and begun again, it
 -- pushes each record once. What cannot be pushed is told, and what is behind
@@ -21,27 +21,27 @@ local M = {}
 
 -- A reader is a function, or an object whose read() is called as a method. It
 -- returns a list of records; nil at the end; or nil and what is wrong. A list
--- with the `origin` of the batch that was dumped is pushed once; without, what
+-- with the `source` of the batch that was exported is pushed once; without, what
 -- it holds is new each time.
 ---@class respool.reader
 ---@field read fun(self: respool.reader): table?, string?, string?
 ---@field accepted (fun(self: respool.reader, batch: table,
 --- failed: integer): ...)? the batch is on disk, but for records that failed;
---- raising, or returning nil or false and why, ends the restoring
+--- raising, or returning nil or false and why, ends the import
 
----@class respool.restore_options
----@field queue respool.queue
+---@class respool.import_options
+---@field to respool.queue the queue to push to
 ---@field reader respool.reader|function
----@field again boolean? pushes also what has been restored before
+---@field again boolean? pushes also what has been imported before
 ---@field as_stored boolean? payloads may be of another codec than the queue's
 ---@field on_conflict "fail"|"ignore"|"replace"? of a key that is held; "fail"
----@field on_progress fun(counts: respool.restore_counts): any? false stops
+---@field on_progress fun(counts: respool.import_counts): any? false stops
 
----@class respool.restore_counts
+---@class respool.import_counts
 ---@field read integer
 ---@field pushed integer
 ---@field ignored integer their key was held, and on_conflict is "ignore"
----@field known integer restored before
+---@field known integer imported before
 ---@field failed integer
 ---@field errors string[] the first few of the failures
 
@@ -54,7 +54,7 @@ local function reader(value)
 end
 
 local FORM = {
-  of = "respool.restore", queue = options.queue, reader = reader,
+  of = "respool.import", to = options.queue, reader = reader,
   again = options.boolean, as_stored = options.boolean,
   on_conflict = push.form.on_conflict, on_progress = options.callable,
 }
@@ -86,7 +86,7 @@ end
 
 -- The entry of a record that can be pushed, or nil and why it cannot be.
 local function entry_of(r, record, known)
-  local ok, planned = compat.pcall(record_of.plan, r.o.queue, record,
+  local ok, planned = compat.pcall(record_of.plan, r.o.to, record,
                                    r.o.on_conflict)
   if not ok then return nil, outcome.describe(planned).text end
   return {
@@ -152,7 +152,7 @@ local function add(r, tx, entries)
     local args = first.push.args
     args[ORIGINS] = origins
     local step, message, code = tx:push(
-      r.o.queue.handle, bodies, compat.unpack(args, 1, ORIGINS))
+      r.o.to.handle, bodies, compat.unpack(args, 1, ORIGINS))
     if not step then return nil, message, code end
     first.step = step
   end
@@ -257,43 +257,43 @@ end
 
 -- The loop.
 
-local function check_codec(r, origin)
-  local own = r.o.queue.codec.name
-  if r.o.as_stored or not origin.codec or origin.codec == own then
+local function check_codec(r, source)
+  local own = r.o.to.codec.name
+  if r.o.as_stored or not source.codec or source.codec == own then
     return true
   end
   return nil, ("the payloads are of codec '%s', those of queue '%s' of '%s'")
-    :format(origin.codec, r.o.queue.name, own), "VERSION"
+    :format(source.codec, r.o.to.name, own), "VERSION"
 end
 
 local function is_same(a, b)
   return a and a.store == b.store and a.kind == b.kind
-    and a.source == b.source
+    and a.name == b.name
 end
 
-local function check_origin(origin)
-  local ok = type(origin) == "table"
-  for _, name in ipairs { "store", "kind", "source" } do
-    ok = ok and type(origin[name]) == "string"
+local function check_source(source)
+  local ok = type(source) == "table"
+  for _, name in ipairs { "store", "kind", "name" } do
+    ok = ok and type(source[name]) == "string"
   end
   if not ok then
-    compat.misuse("respool.restore: the 'origin' that the reader returned is "
-      .. "none that respool.dump gave")
+    compat.misuse("respool.import: the 'source' that the reader returned is "
+      .. "none that respool.export gave")
   end
 end
 
--- Finds out what is known of the records of an origin.
-local function meet(r, origin)
-  if origin == nil then
-    r.imported, r.origin = nil, nil
+-- Finds out what is known of the records of a source.
+local function meet(r, source)
+  if source == nil then
+    r.imported, r.source = nil, nil
     return true
   end
-  check_origin(origin)
-  local ok, message, code = check_codec(r, origin)
+  check_source(source)
+  local ok, message, code = check_codec(r, source)
   if not ok then return nil, message, code end
-  if is_same(r.origin, origin) then return true end
-  r.imported, message, code = imported.open(r.o.queue, origin)
-  r.origin = origin
+  if is_same(r.source, source) then return true end
+  r.imported, message, code = imported.open(r.o.to, source)
+  r.source = source
   return r.imported, message, code
 end
 
@@ -308,10 +308,10 @@ local function tell_reader(r, batch)
     code or "IO"
 end
 
-local function restore_batch(r, batch)
+local function import_batch(r, batch)
   r.failed = 0
   local ok, message, code = true, nil, nil
-  if #batch > 0 then ok, message, code = meet(r, batch.origin) end
+  if #batch > 0 then ok, message, code = meet(r, batch.source) end
   if not ok then return nil, message, code end
   local planned
   planned, message, code = plan_batch(r, batch)
@@ -331,7 +331,7 @@ local function read(r)
     return nil, outcome.describe(message).text, code or "IO"
   end
   if batch ~= nil and type(batch) ~= "table" then
-    compat.misuse(("respool.restore: the reader returned a %s, not a list of "
+    compat.misuse(("respool.import: the reader returned a %s, not a list of "
       .. "records"):format(type(batch)))
   end
   return batch
@@ -346,25 +346,25 @@ local function run(r)
       return r.counts
     end
     local ok
-    ok, message, code = restore_batch(r, batch)
+    ok, message, code = import_batch(r, batch)
     if not ok then return nil, message, code, r.counts end
     if hook and hook(r.counts) == false then return r.counts end
   end
 end
 
--- Restores what the reader gives into a queue. Returns counts; after an error,
+-- Imports what the reader gives into a queue. Returns counts; after an error,
 -- those up to it as a fourth value: that much is on disk.
----@param given respool.restore_options
----@return respool.restore_counts?, string?, string?, respool.restore_counts?
-function M.restore(given)
+---@param given respool.import_options
+---@return respool.import_counts?, string?, string?, respool.import_counts?
+function M.import(given)
   local o = options.read(FORM, given, 1)
-  if not o.queue or not o.reader then
-    compat.misuse "respool.restore: a 'queue' and a 'reader' are needed"
+  if not o.to or not o.reader then
+    compat.misuse "respool.import: options 'to' and 'reader' are needed"
   end
-  local lock, message, code = imported.lock(o.queue.store)
+  local lock, message, code = imported.lock(o.to.store)
   if not lock then return nil, message, code end
   local r = {
-    o = o, store = o.queue.store, failed = 0,
+    o = o, store = o.to.store, failed = 0,
     counts = {
       read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
     },

@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- What has been restored: so that each dead letter or item of a store is
--- pushed to a queue once, whatever is restored twice: a file by mistake, one
+-- What has been imported: so that each dead letter or item of a store is
+-- pushed to a queue once, whatever is imported twice: a file by mistake, one
 -- that was half done when the process was killed, or two files that overlap.
 --
 -- The queue ".imports" of the target's store keeps a chart for each
--- 1,024 numbers of an origin: an item that is never due, whose key names
--- origin, target and range, and whose payload has 8 bytes for each number: the
--- print of the record that was restored, or zeroes. A chart is replaced in the
--- commit of the pushes it tells of. One process at a time restores into a
+-- 1,024 numbers of a source: an item that is never due, whose key names
+-- source, target and range, and whose payload has 8 bytes for each number: the
+-- print of the record that was imported, or zeroes. A chart is replaced in the
+-- commit of the pushes it tells of. One process at a time imports into a
 -- store, so that none replaces what another has written.
 
 local archive = require "respool.transfer.format"
@@ -32,30 +32,30 @@ local IGNORE, REPLACE = 1, 2
 local Imported = {}
 Imported.__index = Imported
 
--- A lock on the restoring into a store; unlock() ends it.
+-- A lock on imports into a store; unlock() ends it.
 ---@param store respool.store
 ---@return table?, string?, string?
 function M.lock(store)
   if store.path == ":memory:" then return { unlock = function() end } end
-  local held, message, code = core.file.lock(store.path .. "/restore.lock")
+  local held, message, code = core.file.lock(store.path .. "/import.lock")
   if held then return held end
   if code == "LOCKED" then
-    message = ("another process restores into store '%s'"):format(store.path)
+    message = ("another process imports into store '%s'"):format(store.path)
   end
   return nil, message, code
 end
 
--- What is known of the records of an origin that were pushed to a queue.
+-- What is known of the records of a source that were pushed to a queue.
 ---@param target respool.queue
----@param origin respool.origin
+---@param source respool.record_source
 ---@return respool.imported?, string?, string?
-function M.open(target, origin)
+function M.open(target, source)
   local queue, message, code = target.store:queue(M.QUEUE, { codec = "raw" })
   if not queue then return nil, message, code end
   return setmetatable({
     queue = queue, charts = {}, changed = {},
     prefix = archive.hex(core.file.sum(table.concat({
-      origin.store, origin.kind, origin.source, target.name,
+      source.store, source.kind, source.name, target.name,
     }, "\0"))),
   }, Imported)
 end

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Sources: what a dump reads from, and takes away from when it moves. Dead
+-- Sources: what an export reads from, and takes away from when it moves. Dead
 -- letters are listed by number and removed; items are looked at or, to be
 -- moved, taken and put off, so that nobody else is handed what is being
--- dumped.
+-- exported.
 --
 -- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
 -- payload, headers and original. ticket(record) is what stands for it once it
@@ -75,10 +75,10 @@ end
 -- Dead letters of one process at a time are moved: they have no lease.
 local function lock(store)
   if store.path == ":memory:" then return { unlock = function() end } end
-  local held, message, code = core.file.lock(store.path .. "/dump.lock")
+  local held, message, code = core.file.lock(store.path .. "/export.lock")
   if held then return held end
   if code == "LOCKED" then
-    message = ("another dump is moving dead letters of store '%s'"):format(
+    message = ("another export is moving dead letters of store '%s'"):format(
       store.path)
   end
   return nil, message, code
@@ -207,7 +207,7 @@ end
 
 
 -- Items that are moved. They are taken and put off for a while, which spends
--- nothing, so that nobody else gets them, and those of a dump that fails or is
+-- nothing, so that nobody else gets them, and those of an export that fails or is
 -- killed are ready again by themselves. In half of that time they are to be
 -- written, accepted and removed.
 
@@ -246,8 +246,8 @@ end
 
 -- Takes no more items than there were, lest a busy producer keep it for ever.
 function Taken:next(limit)
-  local o = { items = min(limit, PAGE, self.left), bytes = 4 * 2^20 }
-  if o.items <= 0 then return {} end
+  local o = { limit = min(limit, PAGE, self.left), bytes = 4 * 2^20 }
+  if o.limit <= 0 then return {} end
   local batch, message, code = take.take(self.queue, o)
   if not batch then return nil, message, code end
   return hold(self, batch)

@@ -91,7 +91,7 @@ end
 local function list_dead_letters(store, dlq, o)
   local dead_letters, message, code = store:dead(dlq):list {
     after = o.after, group = o.group, limit = o.limit or PAGE,
-    descending = o.order == "newest",
+    order = o.order,
   }
   if not dead_letters then return reply.fail(message, code) end
   reply.answer(200, { dead_letters = records(dead_letters) })

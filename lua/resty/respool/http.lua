@@ -110,7 +110,8 @@ local function read_options(given)
   end
   for name, value in pairs(o.options or {}) do shared[name] = value end
   o.check, o.codec, o.options = kept.check, kept.codec or codec.default, shared
-  shared.check, shared.codec = nil, not o.codec.native and "raw" or nil
+  shared.check = nil
+  shared.codec = not o.codec.native and codec.encoded_as(o.codec.name) or nil
   return o
 end
 

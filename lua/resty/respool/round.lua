@@ -110,8 +110,8 @@ end
 local function work(consumer, round)
   local worker = round.worker
   local ok, counts = pcall(consumer.queue.work, consumer.queue, worker.handle,
-                           { batch = worker.batch, max = share(worker),
-                             wait = IDLE })
+                           { batch = worker.batch, limit = share(worker),
+                             timeout = IDLE })
   if ok and counts then
     round.items = round.items + counts.items
     return
