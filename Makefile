@@ -11,18 +11,18 @@ BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
 base = error clock random cbor arena histogram thread timer id_set
-record = backoff item segment failures page dead_notices
+record = backoff item segment failures page batch dead_notices
 commit = commit ticket
-verbs = lease buffer_fill buffer store buffer_list queue push take batch \
-  settle transaction dead_letters maintenance
-lmdb/env = directory create env open txn nodes pages
+verbs = engines open calls lease buffer_fill buffer store buffer_list queue \
+  push take batch settle transaction dead_letters maintenance
+lmdb/env = directory create env open txn commits nodes pages
 lmdb/record = key_codec records meta names segments blobs item_reader
 lmdb/dead = dead_letters groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
   history append order weights deliver take settle browse replay policy
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
-lmdb = maintain engine
+lmdb = maintain apply look engine
 ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/dead lmdb/queue \
   lmdb/repair lmdb
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))

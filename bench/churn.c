@@ -48,12 +48,11 @@ static size_t any_size(churn *c) {
 }
 
 static void push_group(churn *c) {
-  uint64_t first;
   for (size_t i = 0; i < c->b.group; i++) {
     c->items[i].body = (respool_bytes){ c->bytes, any_size(c) };
     c->live += c->items[i].body.size;
   }
-  must(respool_push(c->queue, c->items, c->b.group, NULL, &first), "push");
+  must(respool_push(c->queue, c->items, c->b.group, NULL, NULL), "push");
   c->n += c->b.group;
   if (c->live > c->most)
     c->most = c->live;

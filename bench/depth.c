@@ -33,8 +33,7 @@ static void must(int rc, const char *what) {
 }
 
 static void push(depth *d, const respool_payload *items, size_t n) {
-  uint64_t first;
-  must(respool_push(d->queue, items, n, NULL, &first), "push");
+  must(respool_push(d->queue, items, n, NULL, NULL), "push");
 }
 
 static void fill(depth *d, const respool_payload *items, uint64_t n) {

@@ -47,8 +47,7 @@ static void open_post(post *p) {
 static respool_batch *next_batch(post *p) {
   respool_take_options t = RESPOOL_TAKE_OPTIONS_INIT;
   respool_batch *batch;
-  uint64_t first;
-  must(respool_push(p->queue, p->items, p->b.group, NULL, &first), "push");
+  must(respool_push(p->queue, p->items, p->b.group, NULL, NULL), "push");
   t.items = p->b.group;
   must(respool_take(p->queue, &t, &batch), "take");
   if (batch == NULL || respool_batch_length(batch) != p->b.group)

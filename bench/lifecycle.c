@@ -56,9 +56,8 @@ static void group_init(group *g, const bench *b, uint8_t *bytes) {
 }
 
 static void push_group(life *q, const group *g, uint64_t first) {
-  uint64_t id;
   bench_stamp(&q->b, g->bytes, first);
-  must(respool_push(q->queue, g->items, q->b.group, NULL, &id), "push");
+  must(respool_push(q->queue, g->items, q->b.group, NULL, NULL), "push");
 }
 
 static respool_take_options one_group(const life *q, int64_t wait) {

@@ -65,8 +65,7 @@ static void open_pair(pair *p) {
 
 static void push(pair *p) {
   respool_payload item = { .body = { p->b.bytes, p->b.size } };
-  uint64_t id;
-  must(respool_push(p->queue, &item, 1, NULL, &id), "push");
+  must(respool_push(p->queue, &item, 1, NULL, NULL), "push");
 }
 
 static void push_bare(pair *p) {

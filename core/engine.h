@@ -1,31 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine seam: what a storage engine must do for the verbs above it. It
- * lies at the state machine (append, claim, settle, ...), not at get and
- * put, so that a server may implement the same list. The time is passed in.
+ * lies at the state machine (append, claim, settle, ...), not at get and put,
+ * and its requests are data, so that an engine may merge them, run them
+ * again, or send them to a server in one round trip.
  *
- * An engine's work is done in its transactions: one writer at a time, any
- * number of readers. A function here that changes things is called in a
- * write transaction; it returns 0, or a code of its own failure. A failure
- * that comes before anything was changed fails that operation alone. Once
- * something was changed, which `changes` tells, the transaction as a whole
- * must be given up. What a function fills (batches, pages) holds only when the
- * transaction ends well.
+ * Writes are units of steps, which an engine applies in groups; reads are
+ * queries. A step and a query hold their arguments and, once the engine has
+ * run them, their results, which mean something only when the unit or query
+ * came to 0. What they point to is the caller's and stays as it is until
+ * then; an engine may run a unit several times, so each run sets all results
+ * anew.
  */
 #ifndef ENGINE_H
 #define ENGINE_H
 
-#include "commit/commit.h"
-#include "record/dead_notices.h"
-#include "record/page.h"
+#include <pthread.h>
 
-typedef struct txn txn;
+#include "base/error.h"
+#include "record/batch.h"
+#include "record/dead_notices.h"
+
+/* The time of a unit or query by the engine's own clock, read when it runs.
+   Any other is a manual clock's, in milliseconds since 1970. */
+#define SERVER_TIME INT64_MIN
 
 /* What all engines share of an open environment; an engine's own begins
    with it. */
 typedef struct env {
   const struct engine *engine;
-  committer commit;
+  struct committer *commit;
+  void (*closing)(struct env *e); /* called before it is closed; or NULL */
   int pid; /* of the process that opened it */
 } env;
 
@@ -39,6 +44,19 @@ typedef struct queue_config {
   char dlq[RESPOOL_NAME_MAX + 1];
 } queue_config;
 
+/* ---- steps --------------------------------------------------------------- */
+
+/* Why one step of a unit was refused; rc 0: it was not. */
+typedef struct refusal {
+  int rc;
+  failure failure;
+} refusal;
+
+static inline void refusal_note(refusal *r, int rc) {
+  r->rc = rc;
+  failure_keep(&r->failure);
+}
+
 typedef struct append_req {
   const builder *builder;
   int priority;
@@ -46,138 +64,296 @@ typedef struct append_req {
   uint64_t attempts;  /* already spent; a replay that keeps them */
   respool_bytes memo; /* remembered from before a replay */
   uint64_t max_store; /* pushes must leave the store below; 0: any */
-  respool_bytes key;  /* of the batch's one item, or empty */
+  respool_bytes key;  /* of the builder's one item, or empty */
   int on_conflict;
   int64_t dedup;
   int reason;         /* enum respool_flush_reason */
   bool apart;         /* pushed item by item: where all have no room, some
                          may overflow, not all must */
-  uint64_t first;     /* out; of an item that was ignored, its twin's */
-  bool held;          /* out: it was ignored */
-  bool never;         /* out, when FULL: the empty queue has no room either */
-  uint64_t ending;    /* out: changes made to end what had expired; */
-  bool only_ended;    /* nothing else was changed */
-  _Atomic int64_t *bound; /* out: the queue's max_queue_bytes; may be NULL */
-  notices *notices;   /* of dead letters that it makes; NULL: nobody asks */
+  _Atomic int64_t *bound; /* set to the queue's max_queue_bytes; or NULL */
+  notices *notices;   /* of dead letters that it makes; or NULL */
+  const batch_claim *owner; /* left out if the unit's settle has found that
+                               lease lost; or NULL */
+  refusal *refusal;   /* result: EXISTS, FULL, NOT_FOUND or TOO_LARGE, after
+                         which the other steps are tried still; NULL: the unit
+                         ends there */
+  uint64_t first;     /* result: the first id; a duplicate's, its twin's */
+  bool held;          /* result: ignored, as its key was in use */
+  bool never;         /* result, when FULL: an empty queue has no room either */
+  uint64_t ending;    /* the LMDB engine's own: changes that ended expired */
+  bool only_ended;    /* items; nothing else was changed */
 } append_req;
 
 typedef struct claim_req {
-  uint64_t items, bytes;
-  int64_t lease; /* KEEP: the queue's */
-  notices *notices; /* of dead letters that it makes; NULL: nobody asks */
-  bool more;     /* out: stopped early, there may be something yet */
+  uint64_t items, bytes; /* at most; bytes 0: no bound */
+  int64_t lease;         /* KEEP: the queue's */
+  notices *notices;      /* of dead letters that it makes; or NULL */
+  respool_batch *batch;  /* result: what was taken; emptied first */
+  bool more;             /* result: stopped early, there may be something yet */
+  int64_t due_in;        /* result, when nothing was taken: milliseconds until
+                            something may be; INT64_MAX: nothing is waiting */
 } claim_req;
 
 typedef struct settle_req {
-  respool_batch *batch;
-  const mark *marks; /* an outcome for each of its items, or none */
-  bool strict; /* any hold lost: LEASE_LOST and nothing happens */
+  respool_batch *batch; /* result: `lost`, of it and of its claims */
+  const mark *marks;    /* an outcome for each item, or none; or NULL: */
+  mark all;             /* this for each */
+  bool strict;          /* any lease lost: LEASE_LOST and nothing happens */
   struct random *chance;
-  notices *notices; /* of dead letters that it makes; NULL: nobody asks */
+  notices *notices;     /* of dead letters that it makes; or NULL */
 } settle_req;
+
+typedef struct extend_req {
+  int64_t lease;       /* from now; KEEP: the queue's */
+  uint64_t token;
+  batch_claim *claims; /* result: `lost` */
+  size_t n;
+} extend_req;
+
+typedef struct remove_req {
+  const uint64_t *ids;
+  size_t n;
+  bool strict;      /* one that is gone or leased fails the step */
+  uint64_t removed; /* result */
+} remove_req;
+
+/* One page of a long removal. */
+typedef struct purge_req {
+  size_t limit;     /* records, about */
+  bool first;       /* of a drop: the first page, BUSY if items are leased */
+  uint64_t removed; /* result */
+  bool more;        /* result: there is another page */
+} purge_req;
+
+typedef struct dead_remove_req {
+  const uint64_t *numbers;
+  size_t n;
+  bool strict;      /* one that is gone fails the step */
+  uint64_t removed; /* result */
+} dead_remove_req;
+
+typedef struct dead_purge_req {
+  const respool_purge_options *options;
+  size_t limit;     /* dead letters looked at, REMOVAL_PAGE at most */
+  uint64_t from;    /* only numbers above */
+  uint64_t upto;    /* result: the last number looked at */
+  uint64_t removed; /* result */
+  bool more;        /* result: there is another page */
+} dead_purge_req;
 
 typedef struct move_req {
   const char *dlq, *to; /* to NULL: each dead letter's own queue */
   const respool_move *moves;
   size_t n;
+  bool strict;    /* one that is gone fails the step */
   bool keep_attempts;
-  const respool_replay *replay;
-  uint64_t moved; /* out */
+  const respool_replay *replay; /* saved with it; or NULL */
+  uint64_t moved; /* result */
 } move_req;
-
-/* When something may be taken. */
-typedef struct outlook {
-  bool ready;
-  int64_t next_due; /* wall time of the next waiting or leased; 0: none */
-} outlook;
 
 /* Records that one commit of a removal takes at most. */
 #define REMOVAL_PAGE 1000
 
+typedef enum step_kind {
+  STEP_APPEND,        /* FULL, TOO_LARGE, EXISTS, NOT_FOUND */
+  STEP_CLAIM,
+  STEP_SETTLE,
+  STEP_EXTEND,
+  STEP_REMOVE,
+  STEP_PURGE,         /* all items that are not leased */
+  STEP_QUEUE_OPEN,    /* makes the queue, or changes its policy */
+  STEP_QUEUE_PAUSE,
+  STEP_QUEUE_DROP,    /* pauses the queue, removes a page of what is in it,
+                         and with the last one the queue */
+  STEP_DEAD_REMOVE,
+  STEP_DEAD_PURGE,
+  STEP_DEAD_MOVE,
+  STEP_REPLAY_SAVE,
+  STEP_REPLAY_REMOVE,
+  STEP_MAINTAIN,      /* a page of what a queue's maintenance has to do */
+  STEP_PROBE          /* writes a number that rises */
+} step_kind;
+
+typedef struct step {
+  step_kind kind;
+  const char *name; /* of its queue, DLQ or named replay */
+  union {
+    append_req append;
+    claim_req claim;
+    settle_req settle;
+    extend_req extend;
+    remove_req remove;
+    purge_req purge; /* and drop */
+    const respool_queue_options *policy;
+    bool paused;
+    dead_remove_req dead_remove;
+    dead_purge_req dead_purge;
+    move_req move;
+    const respool_replay *replay;
+    struct {
+      size_t limit;
+      respool_maintenance out; /* result */
+    } maintain;
+    uint64_t probe;            /* result */
+  };
+} step;
+
+/* ---- units --------------------------------------------------------------- */
+
+/* Steps that stand or fall together. */
+typedef struct unit {
+  step *steps;
+  size_t n;
+  int64_t now;       /* or SERVER_TIME */
+  bool durable;      /* over when it is on disk, and what it has seen of
+                        others' work, too */
+  bool barrier;      /* and all that was committed before it */
+  int rc;            /* result */
+  failure failure;   /* result: what was wrong, if rc is not 0 */
+  size_t failed;     /* result: the step that failed, if one did */
+  bool wrote;        /* result: it changed something */
+  bool needs_flush;  /* the LMDB engine's own */
+  _Atomic bool done; /* from here on the committer's; see commit.h */
+  void (*ended)(struct unit *u);
+  void *owner;
+  pthread_cond_t wake;
+  struct unit *next;
+} unit;
+
+typedef struct unit_list {
+  unit *first, **end;
+} unit_list;
+
+static inline void unit_list_init(unit_list *l) {
+  l->first = NULL;
+  l->end = &l->first;
+}
+
+static inline void unit_list_add(unit_list *l, unit *u) {
+  u->next = NULL;
+  *l->end = u;
+  l->end = &u->next;
+}
+
+static inline unit *unit_list_pop(unit_list *l) {
+  unit *u = l->first;
+  if (!u) return NULL;
+  l->first = u->next;
+  if (!l->first) l->end = &l->first;
+  return u;
+}
+
+/* What a unit came to; the words of a failure are this thread's last. */
+static inline void unit_note(unit *u, int rc) {
+  u->rc = rc;
+  if (rc) failure_keep(&u->failure);
+}
+
+/* ---- queries ------------------------------------------------------------- */
+
+typedef enum query_kind {
+  QUERY_AGREES,       /* would STEP_QUEUE_OPEN change nothing? NOT_FOUND */
+  QUERY_POLICY,
+  QUERY_QUEUE_STAT,
+  QUERY_FITS,         /* TOO_LARGE: an item that the queue can never hold */
+  QUERY_OUTLOOK,
+  QUERY_PEEK,
+  QUERY_GET,
+  QUERY_BROWSE,
+  QUERY_HISTORY,
+  QUERY_DEAD_LIST,
+  QUERY_DEAD_COUNT,
+  QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
+  QUERY_REPLAY,
+  QUERY_QUEUES,       /* an array of names */
+  QUERY_DLQS,         /* the same */
+  QUERY_REPLAYS,      /* the same */
+  QUERY_PROBE,        /* reads what STEP_PROBE wrote last */
+  QUERY_STORE_STAT,
+  QUERY_CHECK         /* findings, texts one after the other */
+} query_kind;
+
+/* Whether a claim is worth its while. An engine whose claim costs no more
+   than a look says `ready` without looking, as the claim answers the rest. */
+typedef struct outlook {
+  bool ready;
+  int64_t due_in;   /* as in claim_req, when it is not ready */
+  int64_t next_due; /* the LMDB engine's own */
+} outlook;
+
+typedef struct look_req {
+  uint64_t id;   /* of GET */
+  int state;     /* of BROWSE */
+  size_t limit;
+  union {
+    respool_cursor cursor;         /* of BROWSE: from, and result: upto */
+    respool_moment moment; /* of HISTORY: the same */
+  };
+  respool_page *page; /* result */
+} look_req;
+
+typedef struct query {
+  query_kind kind;
+  const char *name; /* of its queue, DLQ or named replay */
+  int64_t now;      /* or SERVER_TIME */
+  union {
+    struct {
+      const respool_queue_options *options;
+      bool yes; /* result */
+    } agrees;
+    queue_config *policy;           /* result */
+    respool_queue_stats *queue_stat; /* result */
+    append_req *fits;
+    outlook outlook; /* result */
+    look_req look;
+    struct {
+      const respool_list_options *options;
+      respool_dead_letters *out; /* result */
+    } dead_list;
+    uint64_t number;                /* result: of a count or probe */
+    packer *texts;                  /* result */
+    respool_replay *replay;         /* result */
+    respool_store_stats *store_stat; /* result */
+  };
+} query;
+
+/* ---- the engine ---------------------------------------------------------- */
+
+/* Functions that return int return 0 or an error code, with fail() called. */
 typedef struct engine {
-  int (*open)(const char *path, const respool_options *o, env **e);
+  /* Opens an environment, or shares one that is open in this process. Where
+     it has no committer yet, `first` is called before anybody else has it;
+     when that fails so does the opening. */
+  int (*open)(const char *path, const respool_options *o,
+              int (*first)(env *e), env **e);
+
+  /* Gives up one handle; the last one closes the environment. */
   void (*close)(env *e);
+
+  /* Runs the units of `group` in their order, each on its own or many in one
+     transaction. A unit that fails changes nothing, except that an append
+     may end expired items. Moves those whose outcome is final to `ended`, the
+     others to `kept`, where those that earlier calls kept lie. Without a
+     group it finishes all that are kept. One call at a time. */
+  void (*apply)(env *e, unit_list *group, unit_list *kept, unit_list *ended);
+
+  int (*look)(env *e, query *q);
+
+  /* Waits until something that concerns the queue may have been committed
+     since `*seen`, or for `ms`; then sets `*seen`. 0 in `*seen` is never up
+     to date. */
+  int (*wait)(env *e, const char *queue, uint64_t *seen, int64_t ms);
+
+  /* Everything that was committed before is on disk on return. */
+  int (*flush)(env *e);
+
+  /* Upkeep of the store as a whole; NULL: there is none. */
+  int (*maintain)(env *e, respool_maintenance *out);
+
+  /* Of a store in files; NULL where there are none. */
   int (*compact)(const char *path, const char *to, respool_compaction *out);
-
-  int (*begin)(env *e, bool write, txn **t);
-  uint64_t (*changes)(const txn *t); /* rises with each; and on errors */
-  int (*commit)(txn *t);         /* ends it, also on failure */
-  void (*abort)(txn *t);
-  int (*sync)(env *e);           /* what was committed is on disk */
-  uint64_t (*last_txn)(env *e);  /* cheap, also across processes */
-
-  /* queues */
-  int (*queue_open)(txn *t, const char *name, const respool_queue_options *o);
-  /* whether an open with these options would change nothing */
-  int (*queue_agrees)(txn *t, const char *name,
-                      const respool_queue_options *o, bool *agrees);
-  int (*queue_config)(txn *t, const char *name, queue_config *out);
-  int (*queue_stat)(txn *t, const char *name, int64_t now,
-                    respool_queue_stats *out);
-  int (*queue_pause)(txn *t, const char *name, bool paused);
-  /* of an empty one: what it remembers, `limit` records at most; itself */
-  int (*queue_forget)(txn *t, const char *name, int limit, bool *more);
-  int (*queue_drop)(txn *t, const char *name);
-  int (*names)(txn *t, int which, packer *out); /* array of texts */
-
-  /* life of an item */
-  /* TOO_LARGE for a push with an item that the queue could never hold */
-  int (*fits)(txn *t, const char *queue, append_req *r);
-  int (*append)(txn *t, const char *queue, int64_t now, append_req *r);
-  int (*outlook)(txn *t, const char *queue, int64_t now, outlook *out);
-  int (*claim)(txn *t, const char *queue, int64_t now, claim_req *r,
-               respool_batch *batch);
-  int (*settle)(txn *t, const char *queue, int64_t now, settle_req *r);
-  int (*extend)(txn *t, const char *queue, int64_t now, int64_t lease,
-                uint64_t token, batch_claim *claims, size_t n);
-
-  /* looking, and removing by hand */
-  int (*peek)(txn *t, const char *queue, int64_t now, size_t limit,
-              respool_page *p);
-  int (*get)(txn *t, const char *queue, int64_t now, uint64_t id,
-             respool_page *p);
-  int (*browse)(txn *t, const char *queue, int64_t now, int state,
-                size_t limit, respool_cursor *at, respool_page *p);
-  int (*remove)(txn *t, const char *queue, int64_t now, uint64_t id);
-  int (*purge)(txn *t, const char *queue, int64_t now, size_t limit,
-               uint64_t *removed, bool *more);
-
-  /* dead letters and jobs */
-  int (*dead_letters)(txn *t, const char *dlq, const respool_list_options *o,
-                 respool_dead_letters *l);
-  int (*dead_count)(txn *t, const char *dlq, uint64_t *n);
-  /* [group, reason, count], one after the other */
-  int (*dead_groups)(txn *t, const char *dlq, packer *out);
-  int (*dead_remove)(txn *t, const char *dlq, const uint64_t *numbers,
-                       size_t n, uint64_t *removed);
-  int (*dead_purge)(txn *t, const char *dlq,
-                      const respool_purge_options *o, size_t limit,
-                      uint64_t *after, uint64_t *removed, bool *more);
-  int (*dead_move)(txn *t, int64_t now, move_req *r);
-  int (*replay_load)(txn *t, const char *name, respool_replay *out);
-  int (*replay_save)(txn *t, const respool_replay *replay);
-  int (*replay_remove)(txn *t, const char *name);
-
-  /* history and care */
-  int (*history)(txn *t, const char *queue, respool_moment *at, size_t limit,
-                 respool_page *p);
-  int (*maintenance)(txn *t, const char *queue, int64_t now, size_t limit,
-              respool_maintenance *out);
-  int (*free_readers)(env *e, respool_maintenance *out);
-
-  /* writes a number that rises, and reads it */
-  int (*probe_write)(txn *t, uint64_t *number);
-  int (*probe_read)(txn *t, uint64_t *number);
-
-  int (*stat)(txn *t, respool_store_stats *out);
-  int (*check)(txn *t, packer *findings); /* texts, one after the other */
   int (*repair)(const char *from, const char *to, respool_finding_fn each,
                 void *arg, respool_salvage *out);
 } engine;
-
-/* What `names` lists. */
-enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS };
-
-extern const engine engine_lmdb;
 
 #endif

@@ -39,9 +39,9 @@ static respool_payload text(const char *s) {
 
 static void push(respool_queue *orders) {
   respool_payload items[] = { text("tea"), text("coffee"), text("gravel") };
-  uint64_t first;
-  must(respool_push(orders, items, 3, NULL, &first), "push");
-  printf("pushed   3 orders from id %" PRIu64 ", on disk\n", first);
+  respool_result r = RESPOOL_RESULT_INIT;
+  must(respool_push(orders, items, 3, NULL, &r), "push");
+  printf("pushed   3 orders from id %" PRIu64 ", on disk\n", r.first);
 }
 
 static respool_batch *take(respool_queue *orders) {

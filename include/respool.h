@@ -99,6 +99,10 @@ RESPOOL_API const char *respool_strerror(int code);
    thread. After a call that succeeded its content means nothing. */
 RESPOOL_API const char *respool_error_text(void);
 
+/* 1 when the last failing call of this thread failed for the store as a whole,
+   else 0. Tells a FULL store (max_bytes, or its map) from a full queue. */
+RESPOOL_API int respool_error_of_store(void);
+
 
 /* ---- values in options ----------------------------------------------- */
 
@@ -518,18 +522,25 @@ typedef struct respool_push_options {
   int on_conflict;  /* enum respool_conflict, for a payload with a key */
   int64_t dedup;    /* the key is held so long at least; >= 0 */
   int64_t wait;     /* for room in a full queue; then TIMEOUT. 0: FULL */
-  int *held;        /* out of respool_push: 1 when IGNORE pushed nothing,
-                       else 0. May be NULL */
-  int *never;       /* out of respool_push, FULL: 1 when the empty queue has
-                       no room either, else 0. May be NULL */
 } respool_push_options;
 
 #define RESPOOL_PUSH_OPTIONS_INIT \
-  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0, NULL, \
-    NULL }
+  { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0 }
+
+/* What a push answers, or a ticket, besides its code. */
+typedef struct respool_result {
+  size_t size;
+  uint64_t first;   /* of a push: the first id */
+  int duplicate;    /* of a push: 1 when IGNORE pushed nothing, else 0 */
+  respool_batch *batch; /* of a ticket that takes: the caller's, or NULL */
+  int never_fits;   /* of a push that answered FULL: 1 when an empty queue has
+                       no room for it either, else 0 */
+} respool_result;
+
+#define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
 
 /* Pushes `n` items in one commit, all or nothing, with consecutive ids from
-   `*first`. On return they are on disk (unless the store is relaxed). The
+   `out->first`; `out` may be NULL. On return they are on disk (unless the store is relaxed). The
    payloads are copied before the call returns. FULL when the store, the
    queue's max_items or max_queue_bytes has no room, once items that have
    expired are ended, as far as that helps; TOO_LARGE for an item over
@@ -546,7 +557,7 @@ typedef struct respool_push_options {
    key from then on. Found by key, whatever the backlog. */
 RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
-                             uint64_t *first);
+                             respool_result *out);
 
 /* A dead letter that a handle of a queue has made. */
 typedef struct respool_notice {
@@ -1119,7 +1130,7 @@ RESPOOL_API uint64_t respool_tx_id(const respool_tx *tx, size_t handle);
 
 /* Whether a push, after the commit, pushed nothing because its key was held
    (IGNORE): 1, and its id is the other item's. */
-RESPOOL_API int respool_tx_held(const respool_tx *tx, size_t handle);
+RESPOOL_API int respool_tx_duplicate(const respool_tx *tx, size_t handle);
 
 /* Frees the list; NULL is fine. Not committed, it never happened. */
 RESPOOL_API void respool_tx_free(respool_tx *tx);
@@ -1203,17 +1214,6 @@ RESPOOL_API int respool_call(respool *s, int (*run)(void *arg),
 
 /* 1 when the ticket is ready to be finished, else 0. Never waits. */
 RESPOOL_API int respool_ticket_poll(respool_ticket *t);
-
-/* What a ticket answers besides its code. */
-typedef struct respool_result {
-  size_t size;
-  uint64_t first;   /* of a push: the first id */
-  int held;         /* of a push: as in respool_push_options */
-  respool_batch *batch; /* of a take, or of a settle with one: the caller's */
-  int never;        /* of a push: as there; also written with FULL */
-} respool_result;
-
-#define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
 
 /* Returns what the blocking verb would, once; BUSY before it is ready. `out`
    may be NULL. As with respool_batch_settle, `out->batch` is also written with

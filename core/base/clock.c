@@ -22,6 +22,14 @@ int64_t clock_now(const struct clock *c) {
   return c->manual ? atomic_load(&c->ms) : read_clock(CLOCK_REALTIME);
 }
 
+int64_t clock_wall(void) {
+  return read_clock(CLOCK_REALTIME);
+}
+
+int64_t time_after(int64_t now, int64_t ms) {
+  return ms > INT64_MAX - now ? INT64_MAX : now + ms;
+}
+
 static int64_t add(int64_t a, int64_t b) {
   int64_t sum;
   if (!__builtin_add_overflow(a, b, &sum))

@@ -23,6 +23,9 @@ void clock_init(struct clock *c, bool manual);
 /* Milliseconds since 1970, UTC. Any thread. */
 int64_t clock_now(const struct clock *c);
 
+/* The same by the system's clock. */
+int64_t clock_wall(void);
+
 /* Moves a manual clock, forth or back; it stops at the ends of its range.
    Any thread. */
 void clock_advance(struct clock *c, int64_t ms);
@@ -32,6 +35,9 @@ int64_t clock_mono(void);
 
 /* The same in microseconds. */
 int64_t clock_mono_us(void);
+
+/* `ms`, which is 0 or more, after `now`, or the end of time. */
+int64_t time_after(int64_t now, int64_t ms);
 
 /* The moment `ms` from now, for a wait on CLOCK_MONOTONIC. A negative wait
    is over at once, one too long to be told ends in about a century. */

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char line[FAIL_LINE];
+static _Thread_local failure last;
 
 const char *respool_errname(int code) {
   switch (code) {
@@ -35,11 +35,15 @@ const char *respool_strerror(int code) {
 }
 
 const char *respool_error_text(void) {
-  return line;
+  return last.text;
+}
+
+int respool_error_of_store(void) {
+  return last.of_store;
 }
 
 static void keep_on_one_line(void) {
-  for (char *p = line; *p; p++)
+  for (char *p = last.text; *p; p++)
     if ((unsigned char)*p < 0x20 || *p == 0x7f)
       *p = '?';
 }
@@ -50,13 +54,31 @@ int fail(int code, const char *fmt, ...) {
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  fail_text(text);
+  strcpy(last.text, text);
+  last.of_store = false;
+  keep_on_one_line();
   return code;
 }
 
-void fail_text(const char *text) {
-  size_t n = strnlen(text, FAIL_LINE - 1);
-  memmove(line, text, n);
-  line[n] = '\0';
-  keep_on_one_line();
+int fail_of_store(int code) {
+  last.of_store = true;
+  return code;
+}
+
+int invalid(const char *what, const char *rule) {
+  return fail(RESPOOL_INVALID, "%s must be %s", what, rule);
+}
+
+int size_check(size_t size, size_t expected, const char *macro) {
+  if (size == expected) return 0;
+  return fail(RESPOOL_INVALID, "size is %zu, expected %zu: initialise with %s",
+              size, expected, macro);
+}
+
+void failure_keep(failure *f) {
+  *f = last;
+}
+
+void failure_tell(const failure *f) {
+  last = *f;
 }

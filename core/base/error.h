@@ -7,6 +7,8 @@
 #ifndef ERROR_H
 #define ERROR_H
 
+#include <stdbool.h>
+
 #include "respool.h"
 
 enum { FAIL_LINE = 256 }; /* bytes of a line, its NUL included */
@@ -15,8 +17,23 @@ enum { FAIL_LINE = 256 }; /* bytes of a line, its NUL included */
 int fail(int code, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Keeps a line that is made already: what another thread that ran this
-   one's operation had to say. `line` may be respool_error_text(). */
-void fail_text(const char *line);
+/* Marks the failure just noted as the store's, not a queue's. */
+int fail_of_store(int code);
+
+/* Says "<what> must be <rule>" and returns INVALID. */
+int invalid(const char *what, const char *rule);
+
+/* Says that an options struct was not made by its _INIT macro, if so. */
+int size_check(size_t size, size_t expected, const char *macro);
+#define SIZE_CHECK(o, macro) size_check((o)->size, sizeof *(o), #macro)
+
+/* All that is known of a thread's last failure, to be given to another. */
+typedef struct failure {
+  char text[FAIL_LINE];
+  bool of_store;
+} failure;
+
+void failure_keep(failure *f);       /* from this thread */
+void failure_tell(const failure *f); /* to this thread */
 
 #endif

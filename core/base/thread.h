@@ -11,4 +11,7 @@
 /* Starts a thread to be joined; 0 or an error number. */
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
+/* A condition whose timed waits go by CLOCK_MONOTONIC. */
+void cond_init_monotonic(pthread_cond_t *c);
+
 #endif

@@ -14,14 +14,10 @@
 #define LINGER 1000 /* ms that an idle thread waits for more work */
 
 void timers_init(timers *ts, const struct clock *clock) {
-  pthread_condattr_t a;
   memset(ts, 0, sizeof *ts);
   ts->clock = clock;
   pthread_mutex_init(&ts->lock, NULL);
-  pthread_condattr_init(&a);
-  pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-  pthread_cond_init(&ts->changed, &a);
-  pthread_condattr_destroy(&a);
+  cond_init_monotonic(&ts->changed);
 }
 
 int64_t timers_now(const timers *ts) {
@@ -52,7 +48,7 @@ static void run_timer(timers *ts, timer *t) {
   int64_t again = t->run(t);
   pthread_mutex_lock(&ts->lock);
   t->busy = false;
-  if (t->free) {
+  if (t->discarded) {
     unlink_timer(ts, t);
     t->free(t);
     return;
@@ -122,8 +118,7 @@ int timers_add(timers *ts, timer *t) {
   pthread_mutex_lock(&ts->lock);
   int rc = start_thread(ts);
   if (!rc) {
-    t->busy = t->moved = false;
-    t->free = NULL;
+    t->busy = t->moved = t->discarded = false;
     t->next = ts->list;
     ts->list = t;
     wake_for(ts, t->at);
@@ -149,13 +144,13 @@ void timers_remove(timers *ts, timer *t) {
   pthread_mutex_unlock(&ts->lock);
 }
 
-void timers_discard(timers *ts, timer *t, void (*free)(timer *self)) {
+void timers_discard(timers *ts, timer *t) {
   pthread_mutex_lock(&ts->lock);
   if (t->busy)
-    t->free = free;
+    t->discarded = true;
   else {
     unlink_timer(ts, t);
-    free(t);
+    t->free(t);
   }
   pthread_mutex_unlock(&ts->lock);
 }

@@ -23,7 +23,8 @@ typedef struct timer {
   int64_t (*run)(struct timer *self);
   bool busy;
   bool moved; /* armed while it ran */
-  void (*free)(struct timer *self); /* set: discarded while it ran */
+  void (*free)(struct timer *self); /* of one that may be discarded */
+  bool discarded;                   /* while it ran */
 } timer;
 
 typedef struct timers {
@@ -54,8 +55,8 @@ void timers_arm(timers *ts, timer *t, int64_t at);
 void timers_remove(timers *ts, timer *t);
 
 /* The same without a wait: one that is running finishes, for the last time.
-   It is freed by `free`, which takes no lock of a timer, here or then. */
-void timers_discard(timers *ts, timer *t, void (*free)(timer *self));
+   t->free(t), which takes no lock of a timer, is called here or then. */
+void timers_discard(timers *ts, timer *t);
 
 /* Moves a manual clock on, running what is due on the way; or back, and the
    timers with it, as they are to run after so long. */

@@ -8,17 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Grows an array to hold `more` than `n`; false when out of memory. */
-static bool room(void **v, size_t n, size_t more, size_t *cap, size_t size) {
-  if (more <= *cap - n) return true;
-  size_t wanted = *cap ? *cap * 2 : 8;
-  if (wanted < n + more) wanted = n + more;
-  void *bigger = realloc(*v, wanted * size);
-  if (!bigger) return false;
-  *v = bigger;
-  *cap = wanted;
-  return true;
-}
+#include "base/array.h"
 
 /* ---- items -------------------------------------------------------------- */
 
@@ -36,8 +26,8 @@ void page_clear(respool_page *p) {
 
 bool page_reserve(respool_page *p, size_t n) {
   size_t cap = p->cap;
-  return room((void **)&p->packed, p->n, n, &cap, sizeof *p->packed) &&
-         room((void **)&p->items, p->n, n, &p->cap, sizeof *p->items);
+  return array_room((void **)&p->packed, p->n, n, &cap, sizeof *p->packed) &&
+         array_room((void **)&p->items, p->n, n, &p->cap, sizeof *p->items);
 }
 
 respool_item *page_add(respool_page *p, respool_bytes packed) {
@@ -56,7 +46,7 @@ void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
 }
 
 bool page_note_damaged(respool_page *p, uint64_t id) {
-  if (!room((void **)&p->damaged, p->n_damaged, 1, &p->cap_damaged,
+  if (!array_room((void **)&p->damaged, p->n_damaged, 1, &p->cap_damaged,
             sizeof *p->damaged))
     return false;
   p->damaged[p->n_damaged++] = id;
@@ -82,8 +72,7 @@ void respool_page_free(respool_page *p) {
   free(p);
 }
 
-/* ---- dead letters
-   ------------------------------------------------------------ */
+/* ---- dead letters -------------------------------------------------------- */
 
 void dead_letters_clear(respool_dead_letters *l) {
   arena_free(&l->memory);
@@ -92,7 +81,7 @@ void dead_letters_clear(respool_dead_letters *l) {
 }
 
 respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
-  if (!room((void **)&l->dead_letters, l->n, 1, &l->cap,
+  if (!array_room((void **)&l->dead_letters, l->n, 1, &l->cap,
             sizeof *l->dead_letters))
     return NULL;
   respool_dead_letter *r = &l->dead_letters[l->n++];
@@ -113,26 +102,4 @@ void respool_dead_letters_free(respool_dead_letters *l) {
   if (!l) return;
   dead_letters_clear(l);
   free(l);
-}
-
-/* ---- batches
-   --------------------------------------------------------------- */
-
-batch_claim *batch_add_claim(respool_batch *batch) {
-  if (!room((void **)&batch->claims, batch->n_claims, 1, &batch->cap_claims,
-            sizeof *batch->claims))
-    return NULL;
-  batch_claim *h = &batch->claims[batch->n_claims++];
-  memset(h, 0, sizeof *h);
-  return h;
-}
-
-void batch_clear(respool_batch *batch) {
-  page_clear(&batch->page);
-  free(batch->marks);
-  batch->marks = NULL;
-  batch->n_claims = 0;
-  batch->token = 0;
-  batch->lost = 0;
-  batch->n_refused = 0;
 }

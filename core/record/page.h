@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What leaves a transaction: items and dead letters copied into an arena of
- * their own, and the batch, which is a page of items with the claims it holds
- * and the outcome marked for each item.
+ * Items and dead letters, copied out of a transaction into an arena.
  */
 #ifndef PAGE_H
 #define PAGE_H
 
 #include "base/arena.h"
-#include "base/histogram.h"
 #include "record/failures.h"
 #include "record/segment.h"
 
@@ -46,53 +43,5 @@ struct respool_dead_letters {
 
 respool_dead_letter *dead_letters_add(respool_dead_letters *l);
 void dead_letters_clear(respool_dead_letters *l);
-
-/* One claim in a batch: items [from, to) of its page. */
-typedef struct batch_claim {
-  uint32_t queue;
-  int space, priority;
-  uint64_t first; /* with the others the claim's key */
-  size_t from, to;
-  uint64_t attempts, crashes, deliveries;
-  int64_t delay; /* before this try */
-  respool_bytes failures, memo;
-  bool lost; /* found so by the operation that ran last */
-  bool over; /* nothing of it is held any more */
-} batch_claim;
-
-/* What was said of one item. */
-typedef struct mark {
-  int kind;
-  bool settled;
-  int64_t delay;
-  const struct why *why; /* NULL: nothing more was said */
-} mark;
-
-/* The words of an outcome, kept in the batch's arena and shared by all items
-   that were marked together. */
-typedef struct why {
-  respool_bytes error, trace, group, memo;
-  const char *reason, *dlq;
-} why;
-
-struct respool_batch {
-  respool_page page;
-  mark *marks;
-  batch_claim *claims;
-  size_t n_claims, cap_claims;
-  uint64_t token;
-  int64_t lease, max_lease;
-  size_t lost;
-  respool_refusal *refused; /* pushes of the last settle; in the arena */
-  size_t n_refused;
-  respool_histogram observed; /* since the last settle */
-  respool_queue *queue;
-  struct keep *keep; /* set while the lease is renewed */
-  struct respool_ticket *ticket; /* at work on it */
-  bool doomed;       /* freed meanwhile: the ticket's to free */
-};
-
-batch_claim *batch_add_claim(respool_batch *batch);
-void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The batch: marking what became of its items, extending its lease.
+ * The batch: making and freeing it, marking the outcome of its items.
  */
-#include "verbs/store.h"
+#include "verbs/batch.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +10,17 @@
 int batch_check(respool_batch *batch) {
   if (!batch) return fail(RESPOOL_INVALID, "the batch is NULL");
   int rc = queue_check(batch->queue);
-  return !rc && batch->ticket ? ticket_landed(batch->ticket, "batch") : rc;
+  return !rc && batch->ticket ? ticket_applied(batch->ticket, "batch") : rc;
 }
 
 /* ---- making and freeing ------------------------------------------------- */
 
 respool_batch *batch_new(respool_queue *q) {
   respool_batch *batch = calloc(1, sizeof *batch);
-  if (batch) batch->queue = q;
+  if (batch)
+    batch->queue = q;
+  else
+    fail(RESPOOL_NOMEM, "not enough memory for a batch");
   return batch;
 }
 
@@ -25,6 +28,14 @@ void batch_destroy(respool_batch *batch) {
   batch_clear(batch);
   free(batch->claims);
   free(batch);
+}
+
+void respool_batch_unkeep(respool_batch *batch) {
+  if (!batch || !batch->renewal) return;
+  timer *renewal = batch->renewal;
+  batch->renewal = NULL;
+  if (store_check(batch->queue->store)) return; /* the parent's */
+  timers_discard(&batch->queue->store->timers, renewal);
 }
 
 void respool_batch_free(respool_batch *batch) {
@@ -38,12 +49,12 @@ void respool_batch_free(respool_batch *batch) {
   if (!store_check(batch->queue->store)) ticket_drop(batch->ticket);
 }
 
-void batch_engage(respool_batch *batch, respool_ticket *t) {
+void batch_attach(respool_batch *batch, respool_ticket *t) {
   batch->ticket = t;
   t->refs++;
 }
 
-void batch_disengage(respool_batch *batch) {
+void batch_detach(respool_batch *batch) {
   respool_ticket *t = batch->ticket;
   batch->ticket = NULL;
   if (batch->doomed)
@@ -59,13 +70,23 @@ int batch_make_marks(respool_batch *batch) {
       : fail(RESPOOL_NOMEM, "not enough memory for a batch");
 }
 
-int batch_ready(respool_batch **batch) {
-  respool_batch *l = *batch;
-  int rc = l ? batch_make_marks(l) : 0;
-  if (!rc && (!l || l->page.n)) return 0;
-  respool_batch_free(l);
-  *batch = NULL;
-  return rc;
+/* ---- what a take asks for ----------------------------------------------- */
+
+int take_check(const respool_take_options *o) {
+  int rc = SIZE_CHECK(o, RESPOOL_TAKE_OPTIONS_INIT);
+  if (rc) return rc;
+  if (o->wait < 0) return invalid("wait", "0 or more");
+  if (o->lease != RESPOOL_KEEP && (o->lease < 1 || o->lease > LEASE_MAX))
+    return invalid("lease", "1 ms to 7 days");
+  return 0;
+}
+
+step take_step(const respool_take_options *o, respool_batch *batch) {
+  return (step){.kind = STEP_CLAIM, .name = batch->queue->name,
+                .claim = {.items = o->items ? o->items : 1,
+                          .bytes = o->bytes, .lease = o->lease,
+                          .notices = queue_notices(batch->queue),
+                          .batch = batch}};
 }
 
 /* ---- marking ------------------------------------------------------------ */
@@ -79,7 +100,8 @@ const respool_item *respool_batch_item(const respool_batch *batch, size_t i) {
 }
 
 static int outcome_check(const respool_outcome *o) {
-  if (o->size != sizeof *o) return invalid("outcome.size", "set by _INIT");
+  int rc = SIZE_CHECK(o, RESPOOL_OUTCOME_INIT);
+  if (rc) return rc;
   if (o->kind < RESPOOL_NONE || o->kind > RESPOOL_DROP)
     return invalid("kind", "one of enum respool_outcome_kind");
   if (o->kind == RESPOOL_SNOOZE && o->delay < 0)
@@ -133,7 +155,9 @@ int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
   if (!rc) rc = outcome_check(o);
   if (rc) return rc;
   if (i >= batch->page.n) return invalid("index", "within the batch");
-  if (batch->marks[i].settled) return invalid("item", "not settled yet");
+  if (batch->marks[i].settled)
+    return fail(RESPOOL_INVALID, "item %llu is already settled",
+                (unsigned long long)batch->page.items[i].id);
   rc = copy_why(batch, o, &w);
   if (rc) return fail(rc, "not enough memory for an outcome");
   *m = (mark){o->kind, false, o->delay, w};
@@ -182,8 +206,8 @@ void respool_batch_observe(respool_batch *batch, uint64_t us) {
   if (batch) histogram_add(&batch->observed, us, 1);
 }
 
-const batch_claim *batch_claim_of(const respool_batch *batch, size_t i) {
-  const batch_claim *h = batch->claims;
+batch_claim *batch_claim_of(const respool_batch *batch, size_t i) {
+  batch_claim *h = batch->claims;
   while (i >= h->to) h++;
   return h;
 }
@@ -211,100 +235,4 @@ int batch_lost_error(const respool_queue *q, size_t lost) {
   return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
               "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
               q->name);
-}
-
-/* ---- extending ---------------------------------------------------------- */
-
-typedef struct extend_op {
-  op op;
-  respool_queue *q;
-  int64_t lease;
-  uint64_t token;
-  batch_claim *claims;
-  size_t n;
-} extend_op;
-
-static int run_extend(txn *t, op *o) {
-  extend_op *p = (extend_op *)o;
-  return engine_lmdb.extend(t, p->q->name, respool_now(p->q->store),
-                            p->lease, p->token, p->claims, p->n);
-}
-
-int batch_extend_claims(respool_queue *q, int64_t lease, uint64_t token,
-                     batch_claim *claims, size_t n, bool durable) {
-  extend_op o = {.q = q, .lease = lease, .token = token, .claims = claims,
-                 .n = n};
-  return store_run(q->store, &o.op, run_extend, durable);
-}
-
-static size_t count_lost(const respool_batch *batch) {
-  size_t n = 0;
-  for (size_t i = 0; i < batch->n_claims; i++)
-    for (size_t k = batch->claims[i].from; k < batch->claims[i].to; k++)
-      n += batch->claims[i].lost && !batch->marks[k].settled;
-  return n;
-}
-
-static int extend_check(respool_batch *batch, int64_t ms) {
-  int rc = batch_check(batch);
-  if (!rc && ms != RESPOOL_KEEP && (ms < 1 || ms > LEASE_MAX))
-    rc = invalid("lease", "1 ms to 7 days");
-  return rc;
-}
-
-int respool_batch_extend(respool_batch *batch, int64_t ms) {
-  int rc = extend_check(batch, ms);
-  if (rc) return rc;
-  rc = batch_extend_claims(batch->queue, ms, batch->token, batch->claims,
-                        batch->n_claims, true);
-  if (rc) return rc;
-  batch->lost = count_lost(batch);
-  return batch->lost ? batch_lost_error(batch->queue, batch->lost) : 0;
-}
-
-typedef struct extend_ticket {
-  extend_op extend;
-  respool_batch *batch;
-  size_t lost; /* once it has landed */
-} extend_ticket;
-
-static void land_extend(respool_ticket *t) {
-  extend_ticket *p = (extend_ticket *)t->op;
-  if (!t->op->rc) p->batch->lost = p->lost = count_lost(p->batch);
-  batch_disengage(p->batch);
-}
-
-static int finish_extend(respool_ticket *t, respool_result *out) {
-  const extend_ticket *p = (extend_ticket *)t->op;
-  (void)out;
-  return p->lost ? batch_lost_error(p->extend.q, p->lost) : 0;
-}
-
-static int start_extend(respool_ticket *t, respool_batch *batch, int64_t ms) {
-  extend_ticket *p = (extend_ticket *)t->op;
-  p->batch = batch;
-  p->extend = (extend_op){.op = p->extend.op, .q = batch->queue, .lease = ms,
-                          .token = batch->token, .claims = batch->claims,
-                          .n = batch->n_claims};
-  int rc = ticket_pin(t, batch->queue);
-  if (!rc) rc = ticket_start(t, run_extend, true);
-  if (rc) return rc;
-  t->land = land_extend;
-  t->finish = finish_extend;
-  batch_engage(batch, t);
-  return 0;
-}
-
-int respool_batch_extend_start(respool_batch *batch, int64_t ms,
-                             respool_ticket **out) {
-  int rc = extend_check(batch, ms);
-  if (rc) return rc;
-  respool_ticket *t = ticket_new(batch->queue->store, sizeof(extend_ticket));
-  if (!t) return RESPOOL_NOMEM;
-  rc = start_extend(t, batch, ms);
-  if (rc)
-    ticket_drop(t);
-  else
-    *out = t;
-  return rc;
 }

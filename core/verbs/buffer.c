@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_BYTES ((uint64_t)64 << 20)
+#include "base/thread.h"
+
+#define BUFFER_BYTES ((uint64_t)64 << 20) /* max_bytes, if not given */
 #define RETRY_MIN 100   /* ms */
 #define RETRY_MAX 30000
 #define HEAD 16         /* bytes that an item takes beside its payload */
@@ -31,55 +33,58 @@ static bool reached(uint64_t have, uint64_t limit) {
 
 /* The trigger that the open load has reached, or 0. */
 static int trigger(const respool_buffer *b) {
-  if (reached(b->open.items, b->o.items)) return RESPOOL_FLUSH_ITEMS;
-  if (reached(b->open.bytes, b->o.bytes)) return RESPOOL_FLUSH_BYTES;
-  if (reached(b->open.pushes, b->o.pushes)) return RESPOOL_FLUSH_PUSHES;
+  if (reached(b->filling.items, b->o.items)) return RESPOOL_FLUSH_ITEMS;
+  if (reached(b->filling.bytes, b->o.bytes)) return RESPOOL_FLUSH_BYTES;
+  if (reached(b->filling.pushes, b->o.pushes)) return RESPOOL_FLUSH_PUSHES;
   return RESPOOL_FLUSH_NONE;
 }
 
 static int64_t interval_end(const respool_buffer *b) {
-  if (!b->o.interval || !b->open.pushes) return TIMER_NEVER;
-  if (b->o.interval > TIMER_NEVER - b->open.first_at) return TIMER_NEVER;
-  return b->open.first_at + b->o.interval;
+  if (!b->o.interval || !b->filling.pushes) return TIMER_NEVER;
+  return time_after(b->filling.first_at, b->o.interval);
 }
 
 /* ---- flushing ----------------------------------------------------------- */
 
-typedef struct flush_op {
-  op op;
+/* A flush on its way: a step for each part of the load. */
+typedef struct flush {
   respool_buffer *b;
   int reason;
-  bool first_only; /* the first part of the load, not all */
-} flush_op;
+} flush;
 
-static int run_flush(txn *t, op *o) {
-  flush_op *f = (flush_op *)o;
-  respool_queue *q = f->b->queue;
-  int rc = 0;
-  part *first = f->b->hand.parts;
-  for (part *p = first; p && !rc; p = f->first_only ? NULL : p->next) {
-    respool_push_options left = part_options(p, buffer_now(f->b));
-    append_req r = push_request(q, &p->builder, &p->key, &left);
-    r.apart = true;
-    r.reason = p == first ? f->reason : RESPOOL_FLUSH_NONE;
-    rc = engine_lmdb.append(t, q->name, respool_now(q->store), &r);
-    if (rc == RESPOOL_TOO_LARGE) rc = RESPOOL_FULL; /* the bound was lowered */
-    o->relies |= r.held;
+/* The steps of the first `n` parts. */
+static void make_steps(const flush *f, step *steps, size_t n) {
+  push_group *p = f->b->flushing_fill.groups;
+  for (size_t i = 0; i < n; i++, p = p->next) {
+    respool_push_options left = group_options(p, buffer_now(f->b));
+    steps[i] = push_step(f->b->queue, &p->builder, p->key, &left);
+    steps[i].append.apart = true;
+    steps[i].append.reason = i ? RESPOOL_FLUSH_NONE : f->reason;
   }
-  return rc;
+}
+
+/* Commits the first `n` parts of the load. */
+static int commit_groups(flush *f, size_t n) {
+  step *steps = calloc(n, sizeof *steps);
+  if (!steps) return fail(RESPOOL_NOMEM, "not enough memory for a flush");
+  unit u = {.steps = steps, .n = n, .durable = true};
+  make_steps(f, steps, n);
+  int rc = store_commit(f->b->queue->store, &u);
+  free(steps);
+  return rc == RESPOOL_TOO_LARGE ? RESPOOL_FULL : rc; /* bound lowered? */
 }
 
 /* Takes the open load off, unless one is still in hand. */
-static void take_load(respool_buffer *b) {
-  if (b->hand.pushes) return;
-  b->hand = b->open;
-  b->held = b->hand.memory;
-  memset(&b->open, 0, sizeof b->open);
+static void take_fill(respool_buffer *b) {
+  if (b->flushing_fill.pushes) return;
+  b->flushing_fill = b->filling;
+  b->flushing_memory = b->flushing_fill.memory;
+  memset(&b->filling, 0, sizeof b->filling);
 }
 
 static void note_failure(respool_buffer *b, int rc) {
-  strcpy(b->text, respool_error_text());
-  b->failure = rc;
+  failure_keep(&b->failure);
+  b->failed = rc;
   b->failures++;
   b->queue->store->buffers.failures++;
   b->retry = b->retry ? b->retry * 2 : RETRY_MIN;
@@ -96,30 +101,31 @@ static void note_result(respool_buffer *b, int rc, int reason) {
   }
   b->flushes[reason]++;
   b->retry = b->retry_at = 0;
-  b->committed += b->hand.pushes;
-  load_free(&b->hand);
-  b->held = 0;
+  b->committed += b->flushing_fill.pushes;
+  fill_free(&b->flushing_fill);
+  b->flushing_memory = 0;
 }
 
-static int commit_hand(flush_op *f) {
-  return store_run(f->b->queue->store, &f->op, run_flush, true);
+static size_t count_groups(const buffer_fill *l) {
+  size_t n = 0;
+  for (const push_group *p = l->groups; p; p = p->next) n++;
+  return n;
 }
 
 /* There is no room for the whole load: as much of it as there is room for,
    in order, so that a load larger than the queue may be gets there too. */
-static int flush_some(flush_op *f) {
+static int flush_some(flush *f) {
   respool_buffer *b = f->b;
   int rc = 0;
-  f->first_only = true;
-  while (b->hand.parts && !rc) {
-    rc = commit_hand(f);
-    if (rc == RESPOOL_FULL && load_halve(&b->hand)) {
+  while (b->flushing_fill.groups && !rc) {
+    rc = commit_groups(f, 1);
+    if (rc == RESPOOL_FULL && fill_halve(&b->flushing_fill)) {
       rc = 0;
     } else if (!rc) {
       f->reason = RESPOOL_FLUSH_NONE;
       pthread_mutex_lock(&b->lock);
-      load_shift(&b->hand);
-      b->held = b->hand.memory;
+      fill_shift(&b->flushing_fill);
+      b->flushing_memory = b->flushing_fill.memory;
       pthread_mutex_unlock(&b->lock);
     }
   }
@@ -127,15 +133,15 @@ static int flush_some(flush_op *f) {
 }
 
 /* One flush; with the lock held, which is given up meanwhile. */
-static int flush_load(respool_buffer *b, int reason) {
-  flush_op f = {.b = b, .reason = reason};
-  take_load(b);
-  if (!b->hand.pushes) return 0;
+static int flush_fill(respool_buffer *b, int reason) {
+  flush f = {.b = b, .reason = reason};
+  take_fill(b);
+  if (!b->flushing_fill.pushes) return 0;
   b->flushing = true;
-  b->asked = RESPOOL_FLUSH_NONE;
+  b->flush_reason = RESPOOL_FLUSH_NONE;
   pthread_mutex_unlock(&b->lock);
-  int rc = load_end(&b->hand);
-  if (!rc) rc = commit_hand(&f);
+  int rc = fill_end(&b->flushing_fill);
+  if (!rc) rc = commit_groups(&f, count_groups(&b->flushing_fill));
   if (rc == RESPOOL_FULL) rc = flush_some(&f);
   pthread_mutex_lock(&b->lock);
   b->flushing = false;
@@ -146,13 +152,13 @@ static int flush_load(respool_buffer *b, int reason) {
 
 /* When the timer is to look again. */
 static int64_t next_look(const respool_buffer *b, int64_t now) {
-  if (b->hand.pushes && b->retry_at) return b->retry_at;
-  if (b->asked || trigger(b)) return now;
+  if (b->flushing_fill.pushes && b->retry_at) return b->retry_at;
+  if (b->flush_reason || trigger(b)) return now;
   return interval_end(b);
 }
 
 static int reason_now(const respool_buffer *b, int64_t now) {
-  if (b->asked) return b->asked;
+  if (b->flush_reason) return b->flush_reason;
   if (trigger(b)) return trigger(b);
   return interval_end(b) <= now ? RESPOOL_FLUSH_INTERVAL
                                 : RESPOOL_FLUSH_NONE;
@@ -163,9 +169,9 @@ static int64_t run_timer(timer *t) {
   pthread_mutex_lock(&b->lock);
   int64_t now = buffer_now(b);
   int reason = reason_now(b, now);
-  bool again = b->hand.pushes && b->retry_at <= now;
+  bool again = b->flushing_fill.pushes && b->retry_at <= now;
   if (!b->flushing && (reason || again) && !(b->retry_at > now))
-    flush_load(b, reason ? reason : RESPOOL_FLUSH_INTERVAL);
+    flush_fill(b, reason ? reason : RESPOOL_FLUSH_INTERVAL);
   now = buffer_now(b);
   int64_t next = b->flushing ? now + 1 : next_look(b, now);
   pthread_mutex_unlock(&b->lock);
@@ -175,45 +181,46 @@ static int64_t run_timer(timer *t) {
 /* ---- opening ------------------------------------------------------------ */
 
 static int options_check(const respool_buffer_options *o) {
-  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  int rc = SIZE_CHECK(o, RESPOOL_BUFFER_OPTIONS_INIT);
+  if (rc) return rc;
   if (o->interval < 0) return invalid("interval", "0 or more");
   bool timed = o->interval && o->interval != RESPOOL_UNLIMITED;
   if (!o->items && !o->bytes && !o->pushes && !timed)
-    return invalid("buffer", "given a trigger");
+    return fail(RESPOOL_INVALID, "a buffer needs items, bytes, pushes or "
+                "interval");
   return 0;
 }
 
-static void init_changed(pthread_cond_t *changed) {
-  pthread_condattr_t a;
-  pthread_condattr_init(&a);
-  pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-  pthread_cond_init(changed, &a);
-  pthread_condattr_destroy(&a);
+static void free_buffer(respool_buffer *b) {
+  fill_free(&b->filling);
+  fill_free(&b->flushing_fill);
+  pthread_mutex_destroy(&b->lock);
+  pthread_cond_destroy(&b->changed);
+  respool_queue_free(b->queue);
+  free(b);
 }
 
-int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
-                        respool_buffer **out) {
+int buffer_new(respool_queue *q, const respool_buffer_options *o,
+               respool_buffer **out) {
   int rc = queue_check(q);
   if (!rc) rc = o ? options_check(o) : invalid("options", "given");
   if (rc) return rc;
   respool_buffer *b = calloc(1, sizeof *b);
   if (!b) return fail(RESPOOL_NOMEM, "not enough memory for a buffer");
   b->queue = respool_queue_ref(q);
+  b->refs = 1;
   b->o = *o;
-  if (!b->o.max_bytes) b->o.max_bytes = MAX_BYTES;
+  if (!b->o.max_bytes) b->o.max_bytes = BUFFER_BYTES;
   b->timer.at = TIMER_NEVER;
   b->timer.run = run_timer;
   pthread_mutex_init(&b->lock, NULL);
-  init_changed(&b->changed);
+  cond_init_monotonic(&b->changed);
   rc = timers_add(&q->store->timers, &b->timer);
-  if (rc) {
-    respool_queue_free(q);
-    free(b);
-    return rc;
-  }
-  buffers_add(b);
-  *out = b;
-  return 0;
+  if (rc)
+    free_buffer(b);
+  else
+    *out = b;
+  return rc;
 }
 
 static void wait_flushed(respool_buffer *b) {
@@ -221,61 +228,44 @@ static void wait_flushed(respool_buffer *b) {
 }
 
 bool buffer_is_empty(respool_buffer *b) {
-  return !b->flushing && !b->hand.pushes && !b->open.pushes;
+  return !b->flushing && !b->flushing_fill.pushes && !b->filling.pushes;
 }
 
 void buffer_destroy(respool_buffer *b) {
   timers_remove(&b->queue->store->timers, &b->timer);
-  load_free(&b->open);
-  load_free(&b->hand);
-  pthread_mutex_destroy(&b->lock);
-  pthread_cond_destroy(&b->changed);
+  free_buffer(b);
+}
+
+void buffer_forget(respool_buffer *b) {
+  if (pthread_mutex_trylock(&b->lock)) return;
+  if (b->flushing) return;
+  fill_free(&b->filling);
+  fill_free(&b->flushing_fill);
   respool_queue_free(b->queue);
   free(b);
 }
 
-void respool_buffer_free(respool_buffer *b) {
-  if (!b) return;
-  respool *s = b->queue->store;
-  if (store_check(s)) {
-    buffers_forget(s, b);
-    return;
-  }
+void buffer_orphan(respool_buffer *b) {
   pthread_mutex_lock(&b->lock);
   wait_flushed(b);
-  while (!buffer_is_empty(b) && !flush_load(b, RESPOOL_FLUSH_CLOSE)) continue;
-  b->left = true;
+  while (!buffer_is_empty(b) && !flush_fill(b, RESPOOL_FLUSH_CLOSE)) continue;
+  b->orphaned = true;
   pthread_mutex_unlock(&b->lock);
-  buffers_sweep(s);
 }
 
 respool *respool_buffer_store(const respool_buffer *b) {
   return b->queue->store;
 }
 
-static int free_late(void *b) {
-  respool_buffer_free(b);
-  return 0;
-}
-
-void respool_buffer_discard(respool_buffer *b) {
-  respool_ticket *t;
-  if (!b) return;
-  if (respool_call(b->queue->store, free_late, NULL, b, &t))
-    respool_buffer_free(b);
-  else
-    respool_ticket_free(t);
-}
-
 /* ---- pushing ------------------------------------------------------------ */
 
 static uint64_t memory(const respool_buffer *b) {
-  return b->open.memory + b->held;
+  return b->filling.memory + b->flushing_memory;
 }
 
 static int no_room(const respool_buffer *b) {
   return fail(RESPOOL_FULL, "the buffer of queue \"%.120s\" is full%s%.80s",
-              b->queue->name, b->rc ? ": " : "", b->rc ? b->text : "");
+              b->queue->name, b->rc ? ": " : "", b->rc ? b->failure.text : "");
 }
 
 static bool has_room(const respool_buffer *b, uint64_t size) {
@@ -287,10 +277,10 @@ static bool has_room(const respool_buffer *b, uint64_t size) {
 static void make_room(respool_buffer *b) {
   respool *s = b->queue->store;
   if (s->clock.manual) {
-    if (!b->retry_at) flush_load(b, RESPOOL_FLUSH_BYTES);
+    if (!b->retry_at) flush_fill(b, RESPOOL_FLUSH_BYTES);
     return;
   }
-  if (!b->asked) b->asked = RESPOOL_FLUSH_BYTES;
+  if (!b->flush_reason) b->flush_reason = RESPOOL_FLUSH_BYTES;
   timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
 }
 
@@ -306,8 +296,7 @@ static void wait_change(respool_buffer *b, int64_t ms) {
 static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
   if (has_room(b, size)) return 0;
   make_room(b);
-  int64_t end = clock_mono();
-  end = wait > INT64_MAX - end ? INT64_MAX : end + wait;
+  int64_t end = time_after(clock_mono(), wait);
   while (!has_room(b, size)) {
     int64_t left = end - clock_mono();
     if (wait == 0) return no_room(b);
@@ -324,14 +313,14 @@ static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
 static void count_push(respool_buffer *b) {
   respool *s = b->queue->store;
   b->pushed++;
-  if (b->open.pushes++ == 0) b->open.first_at = buffer_now(b);
+  if (b->filling.pushes++ == 0) b->filling.first_at = buffer_now(b);
   int reason = trigger(b);
-  if (!reason && b->open.pushes > 1) return;
+  if (!reason && b->filling.pushes > 1) return;
   if (reason && s->clock.manual && !b->retry_at) {
-    flush_load(b, reason);
+    flush_fill(b, reason);
     return;
   }
-  if (reason) b->asked = reason;
+  if (reason) b->flush_reason = reason;
   timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
 }
 
@@ -360,7 +349,7 @@ int respool_buffer_push(respool_buffer *b, const respool_payload *it,
   if (rc) return rc;
   pthread_mutex_lock(&b->lock);
   rc = await_room(b, payload_weight(it), o->wait);
-  if (!rc) rc = load_add(&b->open, it, o, time_of(b, o));
+  if (!rc) rc = fill_add(&b->filling, it, o, time_of(b, o));
   if (!rc) count_push(b);
   pthread_mutex_unlock(&b->lock);
   return rc;
@@ -375,7 +364,7 @@ int respool_buffer_find(respool_buffer *b, respool_bytes name,
   *body = (respool_bytes){NULL, 0};
   *version = 0;
   pthread_mutex_lock(&b->lock);
-  const slot *s = load_find(&b->open, name);
+  const merge_slot *s = fill_find(&b->filling, name);
   if (s) {
     rc = copy_bytes(s->item.body, body);
     *version = s->version;
@@ -388,10 +377,10 @@ static int fold(respool_buffer *b, respool_bytes name, uint64_t version,
                 const respool_payload *it, const respool_push_options *o) {
   int rc = await_room(b, payload_weight(it), o->wait);
   if (rc) return rc;
-  slot *s = load_find(&b->open, name); /* a wait may have flushed it */
+  merge_slot *s = fill_find(&b->filling, name); /* a wait may have flushed it */
   if ((s ? s->version : 0) != version)
     return fail(RESPOOL_BUSY, "the item was flushed or folded meanwhile");
-  rc = load_put(&b->open, &s, name, it, o, time_of(b, o));
+  rc = fill_put(&b->filling, &s, name, it, o, time_of(b, o));
   if (!rc) s->version = ++b->versions;
   return rc;
 }
@@ -423,11 +412,12 @@ int buffer_barrier(respool_buffer *b, int reason) {
     if (b->flushing)
       wait_flushed(b);
     else
-      rc = flush_load(b, reason);
+      rc = flush_fill(b, reason);
   }
   pthread_mutex_unlock(&b->lock);
   if (rc) return rc;
-  return commit_flush(b->queue->store->env);
+  env *e = b->queue->store->env;
+  return e->engine->flush(e);
 }
 
 int respool_buffer_flush(respool_buffer *b) {
@@ -438,22 +428,31 @@ int respool_buffer_drain(respool_buffer *b) {
   return buffer_barrier(b, RESPOOL_FLUSH_CLOSE);
 }
 
+void buffer_discard_unflushed(respool_buffer *b) {
+  timers_remove(&b->queue->store->timers, &b->timer); /* nobody else flushes */
+  buffer_barrier(b, RESPOOL_FLUSH_CLOSE);
+  pthread_mutex_lock(&b->lock);
+  fill_free(&b->filling);
+  fill_free(&b->flushing_fill);
+  pthread_mutex_unlock(&b->lock);
+}
+
 void buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
   pthread_mutex_lock(&b->lock);
-  out->items = b->open.items + b->hand.items;
-  out->bytes = b->open.bytes + b->hand.bytes;
+  out->items = b->filling.items + b->flushing_fill.items;
+  out->bytes = b->filling.bytes + b->flushing_fill.bytes;
   out->memory = memory(b);
   out->pushed = b->pushed;
   memcpy(out->flushes, b->flushes, sizeof out->flushes);
   out->failures = b->failures;
   out->error = b->rc;
-  strcpy(out->error_text, b->rc ? b->text : "");
+  strcpy(out->error_text, b->rc ? b->failure.text : "");
   pthread_mutex_unlock(&b->lock);
 }
 
 int respool_buffer_stat(respool_buffer *b, respool_buffer_stats *out) {
   int rc = b ? queue_check(b->queue) : invalid("buffer", "given");
-  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
+  if (!rc) rc = SIZE_CHECK(out, RESPOOL_BUFFER_STATS_INIT);
   if (!rc) buffer_stat(b, out);
   return rc;
 }

@@ -6,7 +6,7 @@
 #define BUFFER_H
 
 #include "verbs/buffer_fill.h"
-#include "verbs/store.h"
+#include "verbs/push.h"
 
 struct respool_buffer {
   timer timer;
@@ -14,24 +14,31 @@ struct respool_buffer {
   respool_buffer_options o;
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  load open;
-  load hand;           /* taken off, not committed yet */
-  uint64_t held;       /* the memory of `hand` */
+  buffer_fill filling;
+  buffer_fill flushing_fill; /* taken off, not committed yet */
+  uint64_t flushing_memory;  /* of `flushing_fill` */
   bool flushing;
-  int asked;           /* the reason of a flush that is due now, or 0 */
+  int flush_reason;    /* of a flush that is due now, or 0 */
   int64_t retry, retry_at;
   uint64_t pushed, committed, versions;
   uint64_t flushes[RESPOOL_FLUSH_REASONS];
-  uint64_t failures, told;
+  uint64_t failures, failures_reported;
   int rc;              /* of the last flush */
-  int failure;         /* of the last one that failed, with its text */
-  char text[FAIL_LINE];
-  bool left;           /* freed by its owner: the store's, until it is empty */
-  int refs;            /* the owner's or the store's, and who walks by */
+  int failed;          /* rc of the last one that failed */
+  failure failure;     /* and what was wrong */
+  bool orphaned;       /* freed by its owner: the store's, until it is empty */
+  int refs;            /* the owner's or the store's, and of each walk */
   struct respool_buffer *next; /* with refs by the lock of the list */
 };
 
-/* What has been pushed before is committed and on disk, or why not. */
+/* A new buffer, with one reference. */
+int buffer_new(respool_queue *q, const respool_buffer_options *o,
+               respool_buffer **out);
+
+/* Its owner frees it: flushes as far as it can, and leaves it an orphan. */
+void buffer_orphan(respool_buffer *b);
+
+/* Commits what was pushed before, and flushes it to disk. */
 int buffer_barrier(respool_buffer *b, int reason);
 
 void buffer_stat(respool_buffer *b, respool_buffer_stats *out);
@@ -42,21 +49,10 @@ bool buffer_is_empty(respool_buffer *b);
 /* Frees its memory; nobody uses it any more. */
 void buffer_destroy(respool_buffer *b);
 
-/* ---- buffers.c ---------------------------------------------------------- */
+/* The same in a child process: but for what a thread of the parent was at. */
+void buffer_forget(respool_buffer *b);
 
-void buffers_init(respool *s);
-
-/* A new buffer, with its owner's reference, joins the list of its store. */
-void buffers_add(respool_buffer *b);
-
-/* Destroys those that were left and are empty now. */
-void buffers_sweep(respool *s);
-
-/* At the end of a store: what was left is tried once more, then freed. */
-void buffers_end(respool *s);
-
-/* In a child process: frees the memory of a buffer, or of all that were left
-   (NULL), but for what a thread of the parent was at when it forked. */
-void buffers_forget(respool *s, respool_buffer *b);
+/* Tries to flush it for the last time, and empties it. */
+void buffer_discard_unflushed(respool_buffer *b);
 
 #endif

@@ -24,24 +24,24 @@ static void payload_free(const respool_payload *it) {
   bytes_free(it->origin.queue);
 }
 
-static void slot_free(slot *s) {
+static void slot_free(merge_slot *s) {
   bytes_free(s->name);
   payload_free(&s->item);
   free(s);
 }
 
-static void part_free(part *p) {
-  bytes_free(p->key.key);
+static void group_free(push_group *p) {
+  bytes_free(p->key);
   builder_free(&p->builder);
   free(p);
 }
 
-void load_free(load *l) {
-  for (part *p = l->parts, *next; p; p = next) {
+void fill_free(buffer_fill *l) {
+  for (push_group *p = l->groups, *next; p; p = next) {
     next = p->next;
-    part_free(p);
+    group_free(p);
   }
-  for (slot *s = l->slots, *next; s; s = next) {
+  for (merge_slot *s = l->slots, *next; s; s = next) {
     next = s->next;
     slot_free(s);
   }
@@ -67,12 +67,12 @@ int copy_bytes(respool_bytes from, respool_bytes *to) {
 
 #define ALLOC 24       /* of malloc's own, and what it rounds up */
 #define FIRST_BYTES 256 /* that a batch has to begin with */
-#define PART_COST                                                              \
-  (sizeof(part) + FIRST_BYTES + 4 * sizeof(built_segment) + 4 * ALLOC)
-#define SLOT_COST (sizeof(slot) + 2 * sizeof(slot *) + 5 * ALLOC)
+#define GROUP_COST \
+  (sizeof(push_group) + FIRST_BYTES + 4 * sizeof(built_segment) + 4 * ALLOC)
+#define SLOT_COST (sizeof(merge_slot) + 2 * sizeof(merge_slot *) + 5 * ALLOC)
 
-static uint64_t part_memory(const part *p) {
-  return PART_COST + p->key.key.size + p->builder.bytes.len +
+static uint64_t group_memory(const push_group *p) {
+  return GROUP_COST + p->key.size + p->builder.bytes.len +
          p->builder.blobs.len;
 }
 
@@ -80,11 +80,11 @@ static uint64_t payload_memory(const respool_payload *it) {
   return payload_weight(it) + it->codec.size + it->origin.queue.size;
 }
 
-static uint64_t slot_memory(const slot *s) {
+static uint64_t slot_memory(const merge_slot *s) {
   return SLOT_COST + s->name.size + payload_memory(&s->item);
 }
 
-/* ---- parts -------------------------------------------------------------- */
+/* ---- groups -------------------------------------------------------------- */
 
 static bool same_options(const respool_push_options *a,
                          const respool_push_options *b) {
@@ -101,7 +101,7 @@ static int64_t less(int64_t time, int64_t gone) {
   return time > gone ? time - gone : 0;
 }
 
-respool_push_options part_options(const part *p, int64_t now) {
+respool_push_options group_options(const push_group *p, int64_t now) {
   respool_push_options o = p->options;
   if (!is_timed(&o) || now <= p->since) return o;
   int64_t gone = now - p->since;
@@ -111,24 +111,24 @@ respool_push_options part_options(const part *p, int64_t now) {
   return o;
 }
 
-/* A new part at the end of the load. */
-static part *add_part(load *l, const respool_payload *it,
+/* A new group at the end of the load. */
+static push_group *add_group(buffer_fill *l, const respool_payload *it,
                       const respool_push_options *o, int64_t now) {
-  part *p = calloc(1, sizeof *p);
+  push_group *p = calloc(1, sizeof *p);
   if (!p) return NULL;
   p->options = *o;
   p->begun = now;
   builder_init(&p->builder, o->version);
-  if (copy_bytes(it->key, &p->key.key)) {
+  if (copy_bytes(it->key, &p->key)) {
     free(p);
     return NULL;
   }
-  if (l->last_part)
-    l->last_part->next = p;
+  if (l->last_group)
+    l->last_group->next = p;
   else
-    l->parts = p;
-  l->last_part = p;
-  l->memory += part_memory(p);
+    l->groups = p;
+  l->last_group = p;
+  l->memory += group_memory(p);
   return p;
 }
 
@@ -136,40 +136,40 @@ static bool near(int64_t a, int64_t b) {
   return a - b < NEAR && b - a < NEAR;
 }
 
-/* The part that takes an item; one with a key is by itself. */
-static part *part_for(load *l, const respool_payload *it,
+/* The group that takes an item; one with a key is by itself. */
+static push_group *group_for(buffer_fill *l, const respool_payload *it,
                       const respool_push_options *o, int64_t now) {
-  part *p = l->last_part;
-  if (p && !p->key.key.size && !it->key.size &&
+  push_group *p = l->last_group;
+  if (p && !p->key.size && !it->key.size &&
       same_options(&p->options, o) &&
       (now == p->begun || near(now, p->begun)))
     return p;
-  return add_part(l, it, o, now);
+  return add_group(l, it, o, now);
 }
 
-/* Takes the last part off again, if nothing came into it. */
-static void drop_empty_part(load *l) {
-  part *last = l->last_part, **p = &l->parts, *before = NULL;
+/* Takes the last group off again, if nothing came into it. */
+static void drop_empty_group(buffer_fill *l) {
+  push_group *last = l->last_group, **p = &l->groups, *before = NULL;
   if (last->builder.n_items) return;
   for (; *p != last; p = &(*p)->next) before = *p;
   *p = NULL;
-  l->last_part = before;
-  l->memory -= part_memory(last);
-  part_free(last);
+  l->last_group = before;
+  l->memory -= group_memory(last);
+  group_free(last);
 }
 
-/* Adds to the parts what is counted already. For want of memory the load
-   stays as it was. Part of load_add, as that is what every push pays for. */
+/* Adds to the groups what is counted already. For want of memory the load
+   stays as it was. Part of fill_add, as that is what every push pays for. */
 __attribute__((always_inline))
-static inline int pack(load *l, const respool_payload *it,
+static inline int pack(buffer_fill *l, const respool_payload *it,
                        const respool_push_options *o, int64_t now) {
-  part *p = part_for(l, it, o, now);
+  push_group *p = group_for(l, it, o, now);
   item i = {.body = it->body, .headers = it->headers, .key = it->key,
             .codec = it->codec, .origin = it->origin};
   if (!p) return no_memory();
   uint64_t before = p->builder.bytes.len + p->builder.blobs.len;
   if (!builder_try(&p->builder, &i)) {
-    drop_empty_part(l);
+    drop_empty_group(l);
     return no_memory();
   }
   l->memory += p->builder.bytes.len + p->builder.blobs.len - before;
@@ -178,10 +178,10 @@ static inline int pack(load *l, const respool_payload *it,
   return 0;
 }
 
-int load_add(load *l, const respool_payload *it,
+int fill_add(buffer_fill *l, const respool_payload *it,
              const respool_push_options *o, int64_t now) {
-  slot *s = NULL;
-  if (l->slots) return load_put(l, &s, (respool_bytes){NULL, 0}, it, o, now);
+  merge_slot *s = NULL;
+  if (l->slots) return fill_put(l, &s, (respool_bytes){NULL, 0}, it, o, now);
   int rc = pack(l, it, o, now);
   if (rc) return rc;
   l->items++;
@@ -195,35 +195,35 @@ uint64_t payload_weight(const respool_payload *it) {
 
 /* ---- slots -------------------------------------------------------------- */
 
-static slot **bucket(const load *l, respool_bytes name) {
+static merge_slot **bucket(const buffer_fill *l, respool_bytes name) {
   uint64_t sum = XXH3_64bits(name.data, name.size);
   return &l->buckets[sum & (l->n_buckets - 1)];
 }
 
-slot *load_find(const load *l, respool_bytes name) {
-  slot *s = l->n_buckets ? *bucket(l, name) : NULL;
+merge_slot *fill_find(const buffer_fill *l, respool_bytes name) {
+  merge_slot *s = l->n_buckets ? *bucket(l, name) : NULL;
   while (s && (s->name.size != name.size ||
                memcmp(s->name.data, name.data, name.size)))
     s = s->chain;
   return s;
 }
 
-static void chain_slot(load *l, slot *s) {
-  slot **first = bucket(l, s->name);
+static void chain_slot(buffer_fill *l, merge_slot *s) {
+  merge_slot **first = bucket(l, s->name);
   s->chain = *first;
   *first = s;
 }
 
 /* As many buckets as slots, or twice as many. */
-static int grow_buckets(load *l) {
+static int grow_buckets(buffer_fill *l) {
   if (l->n_slots < l->n_buckets) return 0;
   size_t n = l->n_buckets ? l->n_buckets * 2 : 64;
-  slot **buckets = calloc(n, sizeof *buckets);
+  merge_slot **buckets = calloc(n, sizeof *buckets);
   if (!buckets) return no_memory();
   free(l->buckets);
   l->buckets = buckets;
   l->n_buckets = n;
-  for (slot *s = l->slots; s; s = s->next)
+  for (merge_slot *s = l->slots; s; s = s->next)
     if (s->name.size) chain_slot(l, s);
   return 0;
 }
@@ -242,7 +242,7 @@ static int copy_payload(const respool_payload *from, respool_payload *to) {
 }
 
 /* Gives a slot its new content. */
-static int fill_slot(load *l, slot *s, const respool_payload *it,
+static int fill_slot(buffer_fill *l, merge_slot *s, const respool_payload *it,
                      const respool_push_options *o, int64_t now) {
   respool_payload copy;
   int rc = copy_payload(it, &copy);
@@ -258,8 +258,8 @@ static int fill_slot(load *l, slot *s, const respool_payload *it,
 }
 
 /* A slot as it will be found, with nothing in it. */
-static int new_slot(load *l, respool_bytes name, slot **out) {
-  slot *s = calloc(1, sizeof *s);
+static int new_slot(buffer_fill *l, respool_bytes name, merge_slot **out) {
+  merge_slot *s = calloc(1, sizeof *s);
   int rc = s ? copy_bytes(name, &s->name) : no_memory();
   if (!rc) rc = grow_buckets(l);
   if (!rc)
@@ -269,7 +269,7 @@ static int new_slot(load *l, respool_bytes name, slot **out) {
   return rc;
 }
 
-static void join_slot(load *l, slot *s) {
+static void join_slot(buffer_fill *l, merge_slot *s) {
   if (l->last_slot)
     l->last_slot->next = s;
   else
@@ -282,11 +282,11 @@ static void join_slot(load *l, slot *s) {
   chain_slot(l, s);
 }
 
-int load_put(load *l, slot **s, respool_bytes name,
+int fill_put(buffer_fill *l, merge_slot **s, respool_bytes name,
              const respool_payload *it, const respool_push_options *o,
              int64_t now) {
   if (*s) return fill_slot(l, *s, it, o, now);
-  slot *added;
+  merge_slot *added;
   int rc = new_slot(l, name, &added);
   if (rc) return rc;
   rc = fill_slot(l, added, it, o, now);
@@ -302,10 +302,10 @@ int load_put(load *l, slot **s, respool_bytes name,
 /* ---- the end ------------------------------------------------------------ */
 
 /* Folded items become ordinary ones; they can be folded no more. */
-static int pack_slots(load *l) {
+static int pack_slots(buffer_fill *l) {
   int rc = 0;
   while (l->slots && !rc) {
-    slot *s = l->slots;
+    merge_slot *s = l->slots;
     rc = pack(l, &s->item, &s->options, s->since);
     if (rc) break;
     l->slots = s->next;
@@ -316,17 +316,17 @@ static int pack_slots(load *l) {
   return rc;
 }
 
-int load_end(load *l) {
+int fill_end(buffer_fill *l) {
   int rc = pack_slots(l);
-  for (part *p = l->parts; p && !rc; p = p->next) rc = builder_end(&p->builder);
+  for (push_group *p = l->groups; p && !rc; p = p->next) rc = builder_end(&p->builder);
   return rc;
 }
 
-/* ---- in smaller parts --------------------------------------------------- */
+/* ---- in smaller groups --------------------------------------------------- */
 
-bool load_halve(load *l) {
-  part *p = l->parts;
-  part *rest = p->builder.n_items > 1 ? calloc(1, sizeof *rest) : NULL;
+bool fill_halve(buffer_fill *l) {
+  push_group *p = l->groups;
+  push_group *rest = p->builder.n_items > 1 ? calloc(1, sizeof *rest) : NULL;
   builder first;
   if (!rest) return false;
   rest->options = p->options;
@@ -337,27 +337,27 @@ bool load_halve(load *l) {
   if (builder_split(&p->builder, p->builder.n_items / 2, &first,
                     &rest->builder)) {
     builder_free(&first);
-    part_free(rest);
+    group_free(rest);
     return false;
   }
-  l->memory -= part_memory(p);
+  l->memory -= group_memory(p);
   builder_free(&p->builder);
   p->builder = first;
   rest->bytes = p->bytes - p->bytes / 2;
   p->bytes /= 2;
   rest->next = p->next;
   p->next = rest;
-  if (l->last_part == p) l->last_part = rest;
-  l->memory += part_memory(p) + part_memory(rest);
+  if (l->last_group == p) l->last_group = rest;
+  l->memory += group_memory(p) + group_memory(rest);
   return true;
 }
 
-void load_shift(load *l) {
-  part *p = l->parts;
-  l->parts = p->next;
-  if (!l->parts) l->last_part = NULL;
+void fill_shift(buffer_fill *l) {
+  push_group *p = l->groups;
+  l->groups = p->next;
+  if (!l->groups) l->last_group = NULL;
   l->items -= p->builder.n_items;
   l->bytes -= p->bytes;
-  l->memory -= part_memory(p);
-  part_free(p);
+  l->memory -= group_memory(p);
+  group_free(p);
 }

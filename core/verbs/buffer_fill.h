@@ -5,73 +5,73 @@
  * lie in slots, found by name, and so does all that comes behind the first of
  * them, for the order's sake; they join the batches when the load ends.
  */
-#ifndef LOAD_H
-#define LOAD_H
+#ifndef BUFFER_FILL_H
+#define BUFFER_FILL_H
 
 #include "record/segment.h"
 
 /* Items that were pushed with the same options, in one batch. Where these
    have a delay or a ttl of their own, at nearly the same time. */
-typedef struct part {
-  struct part *next;
+typedef struct push_group {
+  struct push_group *next;
   respool_push_options options;
   int64_t begun, since; /* the time of the first and of the last push */
-  respool_payload key; /* its key alone, copied; for a part of one */
+  respool_bytes key;   /* copied; for a group of one */
   builder builder;
   uint64_t bytes;      /* of payloads */
-} part;
+} push_group;
 
 /* An item by itself: under a name, that which was folded last. */
-typedef struct slot {
-  struct slot *next;  /* in order of the first push */
-  struct slot *chain; /* of the same bucket */
+typedef struct merge_slot {
+  struct merge_slot *next;  /* in order of the first push */
+  struct merge_slot *chain; /* of the same bucket */
   respool_bytes name; /* without bytes: it cannot be found */
   respool_payload item;
   respool_push_options options;
   int64_t since;
   uint64_t version;
-} slot;
+} merge_slot;
 
-typedef struct load {
-  part *parts, *last_part;
-  slot *slots, *last_slot;
-  slot **buckets;        /* of slots by name; n_buckets is a power of two */
+typedef struct buffer_fill {
+  push_group *groups, *last_group;
+  merge_slot *slots, *last_slot;
+  merge_slot **buckets;        /* of slots by name; n_buckets is a power of two */
   size_t n_buckets, n_slots; /* slots that have a name */
   uint64_t items, bytes, pushes;
   uint64_t memory;       /* what it takes of it, near enough */
   int64_t first_at;
-} load;
+} buffer_fill;
 
-void load_free(load *l); /* back to empty */
+void fill_free(buffer_fill *l); /* back to empty */
 
 /* Whether the options of a push mean a time from it on. */
 bool is_timed(const respool_push_options *o);
 
 /* Adds an item; 0 or RESPOOL_NOMEM, as of all here that return int. `now` is
    the time if its options are timed. */
-int load_add(load *l, const respool_payload *it,
+int fill_add(buffer_fill *l, const respool_payload *it,
              const respool_push_options *o, int64_t now);
 
 /* The slot under `name`; NULL when there is none. */
-slot *load_find(const load *l, respool_bytes name);
+merge_slot *fill_find(const buffer_fill *l, respool_bytes name);
 
 /* Gives the slot `*s` new content; NULL: adds one. */
-int load_put(load *l, slot **s, respool_bytes name,
+int fill_put(buffer_fill *l, merge_slot **s, respool_bytes name,
              const respool_payload *it, const respool_push_options *o,
              int64_t now);
 
 /* Ends all batches. May be called again. */
-int load_end(load *l);
+int fill_end(buffer_fill *l);
 
-/* The options of a part, with what is left of their times at `now`. */
-respool_push_options part_options(const part *p, int64_t now);
+/* The options of a group, with what is left of their times at `now`. */
+respool_push_options group_options(const push_group *p, int64_t now);
 
-/* Makes two parts of the first of an ended load; false when it is a single
+/* Makes two groups of the first of an ended load; false when it is a single
    item, or memory is out. */
-bool load_halve(load *l);
+bool fill_halve(buffer_fill *l);
 
-/* Forgets the first part, with what it counts. */
-void load_shift(load *l);
+/* Forgets the first group, with what it counts. */
+void fill_shift(buffer_fill *l);
 
 /* A copy that is the caller's to free(). */
 int copy_bytes(respool_bytes from, respool_bytes *to);

@@ -5,18 +5,18 @@
  * walks along the list holds a reference to the one it looks at, so that the
  * list is not locked meanwhile.
  */
-#include "verbs/buffer.h"
+#include "verbs/buffer_list.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "verbs/buffer.h"
 
 void buffers_init(respool *s) {
   pthread_mutex_init(&s->buffers.lock, NULL);
 }
 
-void buffers_add(respool_buffer *b) {
+static void add_buffer(respool_buffer *b) {
   store_buffers *all = &b->queue->store->buffers;
-  b->refs = 1;
   pthread_mutex_lock(&all->lock);
   b->next = all->first;
   all->first = b;
@@ -38,18 +38,18 @@ static void unref(respool *s, respool_buffer *b) {
   if (over) buffer_destroy(b);
 }
 
-/* One that was left lasts as long as there is something in it. */
+/* A buffer freed while not empty is kept until its items are flushed. */
 static void pass(respool *s, respool_buffer *b) {
   pthread_mutex_lock(&b->lock);
-  bool over = b->left && buffer_is_empty(b);
-  if (over) b->left = false;
+  bool over = b->orphaned && buffer_is_empty(b);
+  if (over) b->orphaned = false;
   pthread_mutex_unlock(&b->lock);
   if (over) unref(s, b);
   unref(s, b);
 }
 
 /* The buffer behind `b`, which is done with; the first behind NULL. */
-static respool_buffer *step(respool *s, respool_buffer *b) {
+static respool_buffer *next_buffer(respool *s, respool_buffer *b) {
   pthread_mutex_lock(&s->buffers.lock);
   respool_buffer *next = b ? b->next : s->buffers.first;
   if (next) next->refs++;
@@ -58,24 +58,59 @@ static respool_buffer *step(respool *s, respool_buffer *b) {
   return next;
 }
 
-void buffers_sweep(respool *s) {
+/* Destroys orphans that are empty now. */
+static void sweep(respool *s) {
   respool_buffer *b = NULL;
-  while ((b = step(s, b)) != NULL) continue;
+  while ((b = next_buffer(s, b)) != NULL) continue;
+}
+
+/* ---- a buffer's life ---------------------------------------------------- */
+
+int respool_buffer_open(respool_queue *q, const respool_buffer_options *o,
+                        respool_buffer **out) {
+  int rc = buffer_new(q, o, out);
+  if (!rc) add_buffer(*out);
+  return rc;
+}
+
+void respool_buffer_free(respool_buffer *b) {
+  if (!b) return;
+  respool *s = b->queue->store;
+  if (store_check(s)) {
+    buffers_forget(s, b);
+    return;
+  }
+  buffer_orphan(b);
+  sweep(s);
+}
+
+static int free_late(void *b) {
+  respool_buffer_free(b);
+  return 0;
+}
+
+void respool_buffer_discard(respool_buffer *b) {
+  respool_ticket *t;
+  if (!b) return;
+  if (respool_call(b->queue->store, free_late, NULL, b, &t))
+    respool_buffer_free(b);
+  else
+    respool_ticket_free(t);
 }
 
 /* ---- flushing ----------------------------------------------------------- */
 
 static int flush_all(respool *s, int reason) {
-  char text[FAIL_LINE] = "";
+  failure first;
   int rc = store_check(s);
   if (rc) return rc;
-  for (respool_buffer *b = NULL; (b = step(s, b)) != NULL;) {
+  for (respool_buffer *b = NULL; (b = next_buffer(s, b)) != NULL;) {
     int failed = buffer_barrier(b, reason);
     if (!failed || rc) continue;
     rc = failed;
-    strcpy(text, respool_error_text());
+    failure_keep(&first);
   }
-  if (rc) fail_text(text);
+  if (rc) failure_tell(&first);
   return rc;
 }
 
@@ -91,7 +126,7 @@ int respool_buffers_drain(respool *s) {
 
 int respool_buffers(respool *s, respool_buffer_fn each, void *arg) {
   int rc = store_check(s);
-  for (respool_buffer *b = NULL; !rc && (b = step(s, b)) != NULL;) {
+  for (respool_buffer *b = NULL; !rc && (b = next_buffer(s, b)) != NULL;) {
     respool_buffer_stats stats = RESPOOL_BUFFER_STATS_INIT;
     buffer_stat(b, &stats);
     rc = each(arg, b->queue->name, &stats);
@@ -104,14 +139,14 @@ uint64_t respool_flush_failures(const respool *s) {
   return s->buffers.failures;
 }
 
-/* What is to be told of a buffer; false: nothing. */
+/* Reads flush failures not yet reported; false if there are none. */
 static bool note_failure(respool_buffer *b, respool_flush_failure *f) {
   pthread_mutex_lock(&b->lock);
   f->queue = b->queue->name;
-  f->times = b->failures - b->told;
-  f->error = b->failure;
-  strcpy(f->error_text, b->text);
-  b->told = b->failures;
+  f->times = b->failures - b->failures_reported;
+  f->error = b->failed;
+  strcpy(f->error_text, b->failure.text);
+  b->failures_reported = b->failures;
   pthread_mutex_unlock(&b->lock);
   return f->times > 0;
 }
@@ -119,7 +154,7 @@ static bool note_failure(respool_buffer *b, respool_flush_failure *f) {
 int respool_flush_failed(respool *s, respool_failure_fn each, void *arg) {
   respool_flush_failure f;
   int rc = store_check(s);
-  for (respool_buffer *b = NULL; !rc && (b = step(s, b)) != NULL;) {
+  for (respool_buffer *b = NULL; !rc && (b = next_buffer(s, b)) != NULL;) {
     if (note_failure(b, &f)) rc = each(arg, &f);
     if (rc) pass(s, b);
   }
@@ -128,29 +163,15 @@ int respool_flush_failed(respool *s, respool_failure_fn each, void *arg) {
 
 /* ---- the end ------------------------------------------------------------ */
 
-static void give_up(respool *s, respool_buffer *b) {
-  timers_remove(&s->timers, &b->timer); /* nobody else flushes it then */
-  buffer_barrier(b, RESPOOL_FLUSH_CLOSE);
-  pthread_mutex_lock(&b->lock);
-  load_free(&b->open);
-  load_free(&b->hand);
-  pthread_mutex_unlock(&b->lock);
-}
-
 void buffers_end(respool *s) {
-  for (respool_buffer *b = NULL; (b = step(s, b)) != NULL;)
-    if (b->left) give_up(s, b);
+  for (respool_buffer *b = NULL; (b = next_buffer(s, b)) != NULL;)
+    if (b->orphaned) buffer_discard_unflushed(b);
   pthread_mutex_destroy(&s->buffers.lock);
 }
 
 static void forget(store_buffers *all, respool_buffer *b) {
   unlink_buffer(all, b);
-  if (pthread_mutex_trylock(&b->lock)) return;
-  if (b->flushing) return;
-  load_free(&b->open);
-  load_free(&b->hand);
-  respool_queue_free(b->queue);
-  free(b);
+  buffer_forget(b);
 }
 
 void buffers_forget(respool *s, respool_buffer *b) {
@@ -159,7 +180,7 @@ void buffers_forget(respool *s, respool_buffer *b) {
   if (b) forget(all, b);
   for (respool_buffer *p = b ? NULL : all->first, *next; p; p = next) {
     next = p->next;
-    if (p->left) forget(all, p);
+    if (p->orphaned) forget(all, p);
   }
   pthread_mutex_unlock(&all->lock);
 }

@@ -1,50 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Dead letters: listing, counting, removing, and moving them back; and the
- * jobs that remember how far a replay has come.
+ * named replays, which remember how far a replay has come.
  */
-#include "verbs/store.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "verbs/queue.h"
 
 static int dlq_check(const respool *s, const char *dlq) {
   int rc = store_check(s);
   return rc ? rc : name_check(dlq, "dlq");
 }
 
-/* ---- listing ------------------------------------------------------------ */
-
-typedef struct list_op {
-  op op;
-  const char *dlq;
-  const respool_list_options *options;
-  respool_dead_letters *dead_letters;
-  uint64_t count;
-  packer groups;
-} list_op;
-
-static int run_list(txn *t, op *o) {
-  list_op *p = (list_op *)o;
-  return engine_lmdb.dead_letters(t, p->dlq, p->options, p->dead_letters);
+static int dead_gone(const char *dlq, uint64_t number) {
+  return fail(RESPOOL_NOT_FOUND,
+              "there is no dead letter %llu in DLQ \"%.120s\"",
+              (unsigned long long)number, dlq);
 }
+
+/* ---- listing ------------------------------------------------------------ */
 
 int respool_dead_list(respool *s, const char *dlq,
                       const respool_list_options *o,
-                          respool_dead_letters **out) {
+                      respool_dead_letters **out) {
   static const respool_list_options defaults = RESPOOL_LIST_OPTIONS_INIT;
-  list_op p = {.dlq = dlq, .options = o ? o : &defaults};
+  if (!o) o = &defaults;
   int rc = dlq_check(s, dlq);
-  if (!rc && p.options->size != sizeof *o)
-    rc = invalid("options.size", "set by _INIT");
+  if (!rc) rc = SIZE_CHECK(o, RESPOOL_LIST_OPTIONS_INIT);
   if (rc) return rc;
-  p.dead_letters = calloc(1, sizeof *p.dead_letters);
-  if (!p.dead_letters) return fail(RESPOOL_NOMEM, "not enough memory");
-  rc = store_read(s, &p.op, run_list);
+  respool_dead_letters *l = calloc(1, sizeof *l);
+  if (!l) return fail(RESPOOL_NOMEM, "not enough memory");
+  query look = {.kind = QUERY_DEAD_LIST, .name = dlq,
+                .dead_list = {.options = o, .out = l}};
+  rc = store_look(s, &look);
   if (rc)
-    respool_dead_letters_free(p.dead_letters);
+    respool_dead_letters_free(l);
   else
-    *out = p.dead_letters;
+    *out = l;
   return rc;
 }
 
@@ -62,27 +55,15 @@ int respool_dead_get(respool *s, const char *dlq, uint64_t number,
     return 0;
   }
   respool_dead_letters_free(l);
-  return fail(RESPOOL_NOT_FOUND,
-              "there is no dead letter %llu in DLQ \"%.120s\"",
-              (unsigned long long)number, dlq);
-}
-
-static int run_count(txn *t, op *o) {
-  list_op *p = (list_op *)o;
-  return engine_lmdb.dead_count(t, p->dlq, &p->count);
+  return dead_gone(dlq, number);
 }
 
 int respool_dead_count(respool *s, const char *dlq, uint64_t *n) {
-  list_op p = {.dlq = dlq};
+  query look = {.kind = QUERY_DEAD_COUNT, .name = dlq};
   int rc = dlq_check(s, dlq);
-  if (!rc) rc = store_read(s, &p.op, run_count);
-  if (!rc) *n = p.count;
+  if (!rc) rc = store_look(s, &look);
+  if (!rc) *n = look.number;
   return rc;
-}
-
-static int run_groups(txn *t, op *o) {
-  list_op *p = (list_op *)o;
-  return engine_lmdb.dead_groups(t, p->dlq, &p->groups);
 }
 
 static int each_group(const packer *p, respool_group_fn each, void *arg) {
@@ -100,68 +81,48 @@ static int each_group(const packer *p, respool_group_fn each, void *arg) {
 
 int respool_dead_groups(respool *s, const char *dlq, respool_group_fn each,
                         void *arg) {
-  list_op p = {.dlq = dlq};
+  packer groups;
+  query look = {.kind = QUERY_DEAD_GROUPS, .name = dlq, .texts = &groups};
   int rc = dlq_check(s, dlq);
   if (rc) return rc;
-  packer_init(&p.groups);
-  rc = store_read(s, &p.op, run_groups);
-  if (!rc) rc = each_group(&p.groups, each, arg);
-  packer_free(&p.groups);
+  packer_init(&groups);
+  rc = store_look(s, &look);
+  if (!rc) rc = each_group(&groups, each, arg);
+  packer_free(&groups);
   return rc;
 }
 
 /* ---- removing ----------------------------------------------------------- */
 
-typedef struct drop_op {
-  op op;
-  const char *dlq;
-  const uint64_t *numbers;
-  size_t n;
-  const respool_purge_options *options;
-  uint64_t after, removed;
-  uint64_t from; /* `after` of the run before */
-  pace pace;
-  bool more;
-} drop_op;
-
-static int run_remove(txn *t, op *o) {
-  drop_op *p = (drop_op *)o;
-  return engine_lmdb.dead_remove(t, p->dlq, p->numbers, p->n, &p->removed);
-}
-
 int respool_dead_remove(respool *s, const char *dlq, const uint64_t *numbers,
                         size_t n, uint64_t *removed) {
-  drop_op p = {.dlq = dlq, .numbers = numbers, .n = n};
+  step p = {.kind = STEP_DEAD_REMOVE, .name = dlq,
+            .dead_remove = {.numbers = numbers, .n = n}};
   int rc = dlq_check(s, dlq);
-  if (!rc) rc = store_run(s, &p.op, run_remove, true);
-  if (!rc && removed) *removed = p.removed;
+  if (!rc) rc = store_commit_step(s, &p, true);
+  if (!rc && removed) *removed = p.dead_remove.removed;
   return rc;
-}
-
-static int run_purge(txn *t, op *o) {
-  drop_op *p = (drop_op *)o;
-  p->after = p->from;
-  return engine_lmdb.dead_purge(t, p->dlq, p->options, p->pace.page,
-                                  &p->after, &p->removed, &p->more);
 }
 
 int respool_dead_purge(respool *s, const char *dlq,
                        const respool_purge_options *o, uint64_t *removed) {
   static const respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
-  drop_op p = {.dlq = dlq, .options = o ? o : &all,
-               .pace = {REMOVAL_PAGE, REMOVAL_PAGE}};
+  step p = {.kind = STEP_DEAD_PURGE, .name = dlq,
+            .dead_purge.options = o ? o : &all};
+  dead_purge_req *r = &p.dead_purge;
+  commit_size size = {REMOVAL_PAGE, REMOVAL_PAGE};
   uint64_t sum = 0;
   int rc = dlq_check(s, dlq);
-  if (!rc && p.options->size != sizeof *o)
-    rc = invalid("options.size", "set by _INIT");
+  if (!rc) rc = SIZE_CHECK(r->options, RESPOOL_PURGE_OPTIONS_INIT);
   for (bool more = true; more && !rc;) {
-    rc = store_run(s, &p.op, run_purge, true);
+    r->limit = size.page;
+    rc = store_commit_step(s, &p, true);
     if (!rc) {
-      sum += p.removed;
-      p.from = p.after;
-      more = p.more;
+      sum += r->removed;
+      r->from = r->upto;
+      more = r->more;
     }
-    rc = pace_after(&p.pace, rc);
+    rc = adjust_commit_size(&size, rc);
   }
   if (!rc && removed) *removed = sum;
   return rc;
@@ -169,28 +130,19 @@ int respool_dead_purge(respool *s, const char *dlq,
 
 /* ---- moving ------------------------------------------------------------- */
 
-typedef struct move_op {
-  op op;
-  respool *s;
-  move_req req;
-} move_op;
-
-static int run_move(txn *t, op *o) {
-  move_op *p = (move_op *)o;
-  return engine_lmdb.dead_move(t, respool_now(p->s), &p->req);
-}
-
-static int replay_check(const respool_replay *j) {
-  if (j->size != sizeof *j) return invalid("replay.size", "set by _INIT");
-  if (j->state < 0 || j->state > RESPOOL_REPLAY_FINISHED)
+static int replay_check(const respool_replay *r) {
+  int rc = SIZE_CHECK(r, RESPOOL_REPLAY_INIT);
+  if (rc) return rc;
+  if (r->state < 0 || r->state > RESPOOL_REPLAY_FINISHED)
     return invalid("replay.state", "one of enum respool_replay_state");
-  int rc = name_check(j->name, "replay");
-  return rc ? rc : name_check(j->dlq, "replay.dlq");
+  rc = name_check(r->name, "replay");
+  return rc ? rc : name_check(r->dlq, "replay.dlq");
 }
 
 static int move_check(respool *s, const respool_move *moves, size_t n,
                       const respool_move_options *o) {
-  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
+  int rc = SIZE_CHECK(o, RESPOOL_MOVE_OPTIONS_INIT);
+  if (rc) return rc;
   if (o->to && o->to->store->env != s->env)
     return invalid("to", "a queue of the same store");
   for (size_t i = 0; i < n; i++)
@@ -208,56 +160,38 @@ int respool_dead_move(respool *s, const char *dlq, const respool_move *moves,
   int rc = dlq_check(s, dlq);
   if (!rc) rc = move_check(s, moves, n, o);
   if (rc) return rc;
-  move_op p = {.s = s, .req = {
+  step p = {.kind = STEP_DEAD_MOVE, .name = dlq, .move = {
     .dlq = dlq, .to = o->to ? o->to->name : NULL, .moves = moves, .n = n,
     .keep_attempts = o->keep_attempts, .replay = o->replay,
   }};
-  rc = store_run(s, &p.op, run_move, true);
-  if (!rc && moved) *moved = p.req.moved;
+  rc = store_commit_step(s, &p, true);
+  if (!rc && moved) *moved = p.move.moved;
   return rc;
 }
 
-/* ---- jobs --------------------------------------------------------------- */
-
-typedef struct replay_op {
-  op op;
-  const char *name;
-  const respool_replay *save;
-  respool_replay out;
-} replay_op;
-
-static int run_load(txn *t, op *o) {
-  replay_op *p = (replay_op *)o;
-  return engine_lmdb.replay_load(t, p->name, &p->out);
-}
+/* ---- named replays ------------------------------------------------------ */
 
 int respool_replay_load(respool *s, const char *name, respool_replay *out) {
-  replay_op p = {.name = name, .out = RESPOOL_REPLAY_INIT};
+  respool_replay replay = RESPOOL_REPLAY_INIT;
+  query look = {.kind = QUERY_REPLAY, .name = name, .replay = &replay};
   int rc = store_check(s);
   if (!rc) rc = name_check(name, "replay");
-  if (!rc) rc = store_read(s, &p.op, run_load);
-  if (!rc) *out = p.out;
+  if (!rc) rc = store_look(s, &look);
+  if (!rc) *out = replay;
   return rc;
-}
-
-static int run_save(txn *t, op *o) {
-  return engine_lmdb.replay_save(t, ((replay_op *)o)->save);
 }
 
 int respool_replay_save(respool *s, const respool_replay *replay) {
-  replay_op p = {.save = replay};
+  step p = {.kind = STEP_REPLAY_SAVE, .name = replay->name,
+            .replay = replay};
   int rc = store_check(s);
   if (!rc) rc = replay_check(replay);
-  return rc ? rc : store_run(s, &p.op, run_save, true);
-}
-
-static int run_forget(txn *t, op *o) {
-  return engine_lmdb.replay_remove(t, ((replay_op *)o)->name);
+  return rc ? rc : store_commit_step(s, &p, true);
 }
 
 int respool_replay_remove(respool *s, const char *name) {
-  replay_op p = {.name = name};
+  step p = {.kind = STEP_REPLAY_REMOVE, .name = name};
   int rc = store_check(s);
   if (!rc) rc = name_check(name, "replay");
-  return rc ? rc : store_run(s, &p.op, run_forget, true);
+  return rc ? rc : store_commit_step(s, &p, true);
 }

@@ -3,156 +3,164 @@
  * Settling a batch: its marks in one commit, with what is pushed and taken in
  * the same; at once, by ticket, or for a batch that nobody wants any more.
  */
-#include "verbs/store.h"
+#include "verbs/settle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct settle_op {
-  op op;
-  respool_queue *q;
-  settle_req req;
-  const respool_handover *pushes;
-  append_req *appends;
-  builder *builders;
+#include "verbs/push.h"
+
+static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
+
+/* The steps are the settle, the pushes, and the take, if there is one. */
+typedef struct settling {
+  unit unit;
+  respool_batch *batch;
+  respool_queue *queue; /* its */
+  step plain;         /* of a settle alone */
+  builder *builders;  /* of the pushes, and why they were refused */
+  refusal *refusals;
   size_t n_pushes;
-  claim_req take;
   respool_batch *next; /* NULL: take nothing */
-} settle_op;
+  size_t lost;         /* once the result was noted */
+} settling;
 
-/* ---- its pushes --------------------------------------------------------- */
-
-/* Is it the fault of one push? Any other error would be that of all. */
-static bool is_refusal(int rc) {
-  return rc == RESPOOL_EXISTS || rc == RESPOOL_FULL ||
-         rc == RESPOOL_NOT_FOUND || rc == RESPOOL_TOO_LARGE;
+static void settle_init(settling *p, respool_batch *batch, mark all,
+                        const mark *marks) {
+  batch->n_refused = 0;
+  p->batch = batch;
+  p->queue = batch->queue;
+  p->plain = (step){.kind = STEP_SETTLE, .name = batch->queue->name,
+                    .settle = {.batch = batch, .marks = marks, .all = all,
+                               .chance = &batch->queue->store->random,
+                               .notices = queue_notices(batch->queue)}};
+  p->unit.steps = &p->plain;
+  p->unit.n = 1;
 }
 
-/* Notes that push `i` was refused, in the words of the last error. */
-static int note_refusal(settle_op *p, size_t i, int rc) {
-  respool_batch *batch = p->req.batch;
-  arena *a = &batch->page.memory;
-  const char *text = respool_error_text();
-  respool_bytes copy;
-  if (!batch->n_refused)
-    batch->refused = arena_alloc(a, p->n_pushes * sizeof *batch->refused);
-  if (!batch->refused ||
-      arena_copy(a, (respool_bytes){text, strlen(text) + 1}, &copy))
-    return fail(RESPOOL_NOMEM, "not enough memory for a batch");
-  batch->refused[batch->n_refused++] = (respool_refusal){i, rc, copy.data};
+/* ---- pushes and a take beside it ---------------------------------------- */
+
+static step handover_step(settling *p, const respool_handover *h, size_t i,
+                          const respool_push_options *o) {
+  step s = push_step(h->queue, &p->builders[i], h->items->key, o);
+  s.append.refusal = &p->refusals[i];
+  if (h->item) s.append.owner = batch_claim_of(p->batch, h->item - 1);
+  return s;
+}
+
+static int add_push(settling *p, const respool_handover *h) {
+  static const respool_push_options plain = RESPOOL_PUSH_OPTIONS_INIT;
+  const respool_push_options *o = h->options ? h->options : &plain;
+  respool *s = p->batch->queue->store;
+  size_t i = p->n_pushes;
+  if (!h->queue || h->queue->store->env != s->env)
+    return invalid("push", "to a queue of the same store");
+  if (h->item > p->batch->page.n)
+    return invalid("push", "of an item of the batch");
+  if (!h->item) p->unit.steps->settle.strict = true;
+  p->n_pushes++;
+  int rc = push_build(s, h->items, h->n, o, &p->builders[i]);
+  if (!rc) p->unit.steps[p->unit.n++] = handover_step(p, h, i, o);
+  if (rc != RESPOOL_TOO_LARGE) return rc;
+  refusal_note(&p->refusals[i], rc);
   return 0;
 }
 
-/* 0, or the first refusal as the error of the settle. */
-static int refusal_error(const respool_batch *batch) {
-  if (!batch->n_refused) return 0;
-  return fail(batch->refused[0].code, "%s", batch->refused[0].message);
-}
-
-/* Is the lease of the item lost that the push belongs to? */
-static bool is_left_out(const settle_op *p, size_t i) {
-  size_t owner = p->pushes[i].item;
-  return owner && batch_claim_of(p->req.batch, owner - 1)->lost;
-}
-
-/* Tries all pushes, also behind one that was refused. */
-static int run_pushes(txn *t, settle_op *p, int64_t now) {
-  for (size_t i = 0; i < p->n_pushes; i++) {
-    if (is_left_out(p, i)) continue;
-    int rc = engine_lmdb.append(t, p->pushes[i].queue->name, now,
-                                &p->appends[i]);
-    if (is_refusal(rc)) rc = note_refusal(p, i, rc);
-    if (rc) return rc;
+static int make_steps(settling *p, const respool_settle_options *o) {
+  step *steps = calloc(o->n_pushes + 2, sizeof *steps);
+  p->builders = calloc(o->n_pushes + 1, sizeof *p->builders);
+  p->refusals = calloc(o->n_pushes + 1, sizeof *p->refusals);
+  if (!steps || !p->builders || !p->refusals) {
+    free(steps);
+    return fail(RESPOOL_NOMEM, "not enough memory to settle");
   }
-  return refusal_error(p->req.batch);
+  *steps = p->plain;
+  p->unit.steps = steps;
+  return 0;
 }
 
-/* ---- the operation ------------------------------------------------------ */
-
-static int run_settle(txn *t, op *o) {
-  settle_op *p = (settle_op *)o;
-  int64_t now = respool_now(p->q->store);
-  p->req.batch->n_refused = 0;
-  int rc = engine_lmdb.settle(t, p->q->name, now, &p->req);
-  if (!rc) rc = run_pushes(t, p, now);
-  if (!rc && p->next)
-    rc = engine_lmdb.claim(t, p->q->name, now, &p->take, p->next);
-  return rc || !p->next ? rc : batch_make_marks(p->next);
+static int copy_refusal(arena *a, size_t push, const refusal *r,
+                        respool_refusal *to) {
+  const char *text = r->failure.text;
+  respool_bytes copy;
+  if (arena_copy(a, (respool_bytes){text, strlen(text) + 1}, &copy))
+    return fail(RESPOOL_NOMEM, "not enough memory to settle");
+  *to = (respool_refusal){push, r->rc, copy.data};
+  return 0;
 }
 
-static int add_push(settle_op *p, size_t i) {
-  static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
-  const respool_handover *h = &p->pushes[i];
-  const respool_push_options *o = h->options ? h->options : &defaults;
-  respool *s = p->q->store;
-  if (!h->queue || h->queue->store->env != s->env)
-    return invalid("push", "to a queue of the same store");
-  if (h->item > p->req.batch->page.n)
-    return invalid("push", "of an item of the batch");
-  if (!h->item) p->req.strict = true;
-  int rc = push_build(s, h->items, h->n, o, &p->builders[i]);
-  if (!rc)
-    p->appends[i] = push_request(h->queue, &p->builders[i], h->items, o);
-  return rc;
-}
-
-static void free_pushes(settle_op *p) {
-  for (size_t i = 0; p->builders && i < p->n_pushes; i++)
-    builder_free(&p->builders[i]);
-  free(p->builders);
-  free(p->appends);
-}
-
-static int add_pushes(settle_op *p, const respool_settle_options *o) {
-  int rc = 0;
-  if (!o->n_pushes) return 0;
-  p->pushes = o->pushes;
-  p->builders = calloc(o->n_pushes, sizeof *p->builders);
-  p->appends = calloc(o->n_pushes, sizeof *p->appends);
-  if (!p->builders || !p->appends)
-    return fail(RESPOOL_NOMEM, "not enough memory for a push");
-  p->n_pushes = o->n_pushes;
-  for (size_t i = 0; i < o->n_pushes; i++) builder_init(&p->builders[i], 0);
-  for (size_t i = 0; i < o->n_pushes && !rc; i++) {
-    rc = add_push(p, i);
-    if (is_refusal(rc)) rc = note_refusal(p, i, rc);
+/* Notes in the batch which pushes were refused; returns the first refusal, or
+   0 when there are none. */
+static int note_refusals(settling *p) {
+  respool_batch *batch = p->batch;
+  arena *a = &batch->page.memory;
+  int first = 0, rc = 0;
+  for (size_t i = 0; i < p->n_pushes && !rc; i++) {
+    const refusal *r = &p->refusals[i];
+    if (!r->rc) continue;
+    if (!first) batch->refused = arena_alloc(a, p->n_pushes *
+                                             sizeof *batch->refused);
+    if (!batch->refused) return fail(RESPOOL_NOMEM, "not enough memory");
+    if (!first) failure_tell(&r->failure);
+    if (!first) first = r->rc;
+    rc = copy_refusal(a, i, r, &batch->refused[batch->n_refused]);
+    if (!rc) batch->n_refused++;
   }
-  return rc ? rc : refusal_error(p->req.batch);
+  return rc ? rc : first;
 }
 
-static settle_op settle_of(respool_batch *batch) {
-  respool_queue *q = batch->queue;
-  batch->n_refused = 0;
-  return (settle_op){.q = q, .req = {.batch = batch, .marks = batch->marks,
-                                     .chance = &q->store->random,
-                                     .notices = queue_notices(q)}};
+static int add_pushes(settling *p, const respool_settle_options *o) {
+  int rc = make_steps(p, o);
+  for (size_t i = 0; i < o->n_pushes && !rc; i++)
+    rc = add_push(p, &o->pushes[i]);
+  return rc ? rc : note_refusals(p);
 }
 
-/* All that is needed before the operation runs. */
-static int settle_prepare(settle_op *p, const respool_settle_options *o) {
+static int add_steps(settling *p, const respool_settle_options *o) {
+  if (!o->n_pushes && !o->take) return 0;
   int rc = add_pushes(p, o);
   if (rc || !o->take) return rc;
-  p->take = take_request(p->q, o->take);
-  p->next = batch_new(p->q);
-  return p->next ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a batch");
+  p->next = batch_new(p->queue);
+  if (!p->next) return RESPOOL_NOMEM;
+  p->unit.steps[p->unit.n++] = take_step(o->take, p->next);
+  return 0;
 }
 
-static int settle_run(settle_op *p, const respool_settle_options *o,
+static void free_steps(settling *p) {
+  for (size_t i = 0; i < p->n_pushes; i++) builder_free(&p->builders[i]);
+  free(p->builders);
+  free(p->refusals);
+  if (p->unit.steps != &p->plain) free(p->unit.steps);
+}
+
+static int settle_prepare(settling *p, respool_batch *batch,
+                          const respool_settle_options *o) {
+  settle_init(p, batch, (mark){.kind = RESPOOL_NONE}, batch->marks);
+  p->unit.durable = !o->no_wait;
+  return add_steps(p, o);
+}
+
+/* ---- at once ------------------------------------------------------------ */
+
+static int settle_run(settling *p, const respool_settle_options *o,
                       respool_batch **next) {
-  int rc = settle_prepare(p, o);
-  if (!rc) rc = store_run(p->q->store, &p->op, run_settle, !o->no_wait);
-  free_pushes(p);
-  if (rc) {
-    respool_batch_free(p->next);
-    return rc;
+  int rc = settle_prepare(p, p->batch, o);
+  if (!rc) {
+    rc = store_commit(p->queue->store, &p->unit);
+    if (rc) note_refusals(p);
   }
-  batch_close_claims(p->req.batch, p->req.batch->marks);
-  rc = batch_ready(&p->next);
-  if (!rc && next) *next = p->next;
+  if (rc)
+    respool_batch_free(p->next);
+  else {
+    batch_close_claims(p->batch, p->batch->marks);
+    rc = batch_ready(&p->next);
+    if (!rc && next) *next = p->next;
+  }
+  free_steps(p);
   return rc;
 }
 
-/* Who may wait does so for a ticket that is at work on the batch. */
+/* Waits until no ticket uses the batch. */
 static void settle_await(respool_batch *batch) {
   if (batch && !queue_check(batch->queue) && batch->ticket)
     ticket_await(batch->ticket);
@@ -160,133 +168,133 @@ static void settle_await(respool_batch *batch) {
 
 static int settle_check(respool_batch *batch, const respool_settle_options *o) {
   int rc = batch_check(batch);
-  if (!rc && o->size != sizeof *o) rc = invalid("size", "set by _INIT");
+  if (!rc) rc = SIZE_CHECK(o, RESPOOL_SETTLE_OPTIONS_INIT);
   return !rc && o->take ? take_check(o->take) : rc;
 }
 
 int respool_batch_settle(respool_batch *batch, const respool_settle_options *o,
-                       respool_batch **next) {
-  static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
+                         respool_batch **next) {
   if (!o) o = &defaults;
   settle_await(batch);
   int rc = settle_check(batch, o);
   if (!rc && o->take && !next) rc = invalid("next", "given with take");
   if (rc) return rc;
-  settle_op p = settle_of(batch);
+  settling p = {.batch = batch};
   rc = settle_run(&p, o, next);
   return !rc && batch->lost ? batch_lost_error(batch->queue, batch->lost) : rc;
 }
 
-/* ---- settling by ticket -------------------------------------------------- */
+/* ---- by ticket ---------------------------------------------------------- */
 
-typedef struct settle_ticket {
-  settle_op settle;
-  size_t lost; /* once it has landed */
-} settle_ticket;
-
-static void land_settle(respool_ticket *t) {
-  settle_ticket *p = (settle_ticket *)t->op;
-  respool_batch *batch = p->settle.req.batch;
-  if (!t->op->rc) {
-    batch_close_claims(batch, batch->marks);
-    p->lost = batch->lost;
-  }
-  batch_disengage(batch);
+static void apply_settle(respool_ticket *t) {
+  settling *p = (settling *)t->unit;
+  if (!t->unit->rc) {
+    batch_close_claims(p->batch, p->batch->marks);
+    p->lost = p->batch->lost;
+  } else
+    note_refusals(p);
+  batch_detach(p->batch);
 }
 
 static int finish_settle(respool_ticket *t, respool_result *out) {
-  settle_ticket *p = (settle_ticket *)t->op;
-  int rc = batch_ready(&p->settle.next);
+  settling *p = (settling *)t->unit;
+  respool_batch *next = p->next;
+  p->next = NULL;
+  int rc = batch_ready(&next);
   if (rc) return rc;
-  out->batch = p->settle.next;
-  p->settle.next = NULL;
-  return p->lost ? batch_lost_error(p->settle.q, p->lost) : 0;
+  out->batch = next;
+  return p->lost ? batch_lost_error(p->queue, p->lost) : 0;
 }
 
 static void dispose_settle(respool_ticket *t) {
-  settle_op *p = (settle_op *)t->op;
-  free_pushes(p);
-  if (t->running && !p->op.rc)
-    batch_abandon(p->next);
+  settling *p = (settling *)t->unit;
+  free_steps(p);
+  if (t->started && !t->unit->rc)
+    batch_abandon_locked(p->next);
   else
     respool_batch_free(p->next);
 }
 
 /* What the pushes borrow becomes the ticket's own. */
-static int own_pushes(respool_ticket *t, settle_op *p) {
-  respool_handover *own = arena_alloc(&t->memory, p->n_pushes * sizeof *own);
-  int rc = own ? 0 : fail(RESPOOL_NOMEM, "not enough memory for a push");
+static int own_pushes(respool_ticket *t, const respool_settle_options *o) {
+  settling *p = (settling *)t->unit;
+  int rc = 0;
   for (size_t i = 0; i < p->n_pushes && !rc; i++) {
-    own[i] = (respool_handover){.queue = p->pushes[i].queue,
-                                .item = p->pushes[i].item};
-    rc = ticket_pin(t, own[i].queue);
-    if (!rc) rc = ticket_copy(t, &p->appends[i].key);
+    rc = queue_pin(t, o->pushes[i].queue);
+    if (!rc) rc = ticket_copy(t, &p->unit.steps[1 + i].append.key);
   }
-  p->pushes = own;
   return rc;
 }
 
 static int start_settle(respool_ticket *t, respool_batch *batch,
                         const respool_settle_options *o) {
-  settle_op *p = (settle_op *)t->op;
-  *p = settle_of(batch);
-  p->op.ticket = t;
+  settling *p = (settling *)t->unit;
   t->dispose = dispose_settle;
-  int rc = settle_prepare(p, o);
-  if (!rc) rc = own_pushes(t, p);
-  if (!rc) rc = ticket_pin(t, p->q);
-  if (!rc) rc = ticket_start(t, run_settle, !o->no_wait);
+  int rc = settle_prepare(p, batch, o);
+  if (!rc) rc = own_pushes(t, o);
+  if (!rc) rc = store_start(t);
   if (rc) return rc;
-  t->land = land_settle;
+  t->apply_result = apply_settle;
   t->finish = finish_settle;
-  batch_engage(batch, t);
+  batch_attach(batch, t);
   return 0;
 }
 
 int respool_batch_settle_start(respool_batch *batch,
-                             const respool_settle_options *o,
-                             respool_ticket **out) {
-  static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
+                               const respool_settle_options *o,
+                               respool_ticket **out) {
   if (!o) o = &defaults;
   int rc = settle_check(batch, o);
   if (rc) return rc;
-  respool_ticket *t = ticket_new(batch->queue->store, sizeof(settle_ticket));
+  respool_ticket *t = queue_ticket(batch->queue, sizeof(settling));
   if (!t) return RESPOOL_NOMEM;
-  rc = start_settle(t, batch, o);
-  if (rc)
-    ticket_drop(t);
-  else
-    *out = t;
-  return rc;
+  return ticket_give(t, start_settle(t, batch, o), out);
 }
 
-/* Nobody may ask: it is an orphan from the start. */
-static int start_release(respool_batch *batch) {
-  respool *s = batch->queue->store;
-  respool_ticket *t = ticket_new(s, sizeof(settle_ticket));
-  if (!t) return RESPOOL_NOMEM;
-  settle_op *p = (settle_op *)t->op;
-  *p = settle_of(batch);
-  p->op.ticket = t;
-  p->op.run = run_settle;
-  if (ticket_pin(t, p->q)) {
-    arena_free(&t->memory);
-    free(t);
-    return RESPOOL_NOMEM;
+/* ---- of a batch that nobody wants --------------------------------------- */
+
+static void apply_release(respool_ticket *t) {
+  batch_detach(((settling *)t->unit)->batch);
+}
+
+/* Where it cannot be released, its lease runs out. */
+static void release(respool_batch *batch) {
+  respool_ticket *t = queue_ticket(batch->queue, sizeof(settling));
+  if (!t) {
+    batch_destroy(batch);
+    return;
   }
-  t->refs = 0;
-  t->running = t->orphan = true;
-  t->land = land_settle;
-  t->dispose = dispose_settle;
+  settling *p = (settling *)t->unit;
+  settle_init(p, batch, (mark){.kind = RESPOOL_RELEASE}, NULL);
+  p->unit.now = store_time(batch->queue->store);
+  t->apply_result = apply_release;
   batch->ticket = t;
   batch->doomed = true;
-  commit_start_locked(s->env, t->op, &s->running);
-  return 0;
+  ticket_start_orphan(t);
+}
+
+void batch_abandon_locked(respool_batch *batch) {
+  if (batch && batch->page.n)
+    release(batch);
+  else
+    respool_batch_free(batch);
 }
 
 void batch_abandon(respool_batch *batch) {
-  if (batch_ready(&batch) || !batch) return;
-  for (size_t i = 0; i < batch->page.n; i++)
-    batch->marks[i] = (mark){RESPOOL_RELEASE, false, 0, NULL};
-  if (start_release(batch)) batch_destroy(batch); /* its lease runs out */
+  env *e = batch->queue->store->env;
+  commit_lock(e);
+  batch_abandon_locked(batch);
+  commit_unlock(e);
+}
+
+int batch_ready(respool_batch **batch) {
+  respool_batch *b = *batch;
+  int rc = b ? batch_make_marks(b) : 0;
+  if (!rc && b && b->page.n) return 0;
+  if (rc)
+    batch_abandon(b);
+  else
+    respool_batch_free(b);
+  *batch = NULL;
+  return rc;
 }

@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store: opening and closing it, its clock, its names, its figures.
+ * The store: what all verbs do with it, its clock, its names, its figures.
  */
-#include "verbs/buffer.h"
+#include "verbs/store.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define MAX_BYTES ((uint64_t)16 << 30)
-#define MIN_BYTES ((uint64_t)1 << 20)
-#define MAX_ITEM_BYTES ((uint64_t)64 << 20)
-#define TOP_ITEM_BYTES ((uint64_t)1 << 30)
+/* ---- the handle --------------------------------------------------------- */
 
-/* ---- what the verbs share ----------------------------------------------- */
-
-/* Counts the forks that led to this process; cheaper to ask than the pid. */
+/* Cheaper to ask than the pid. */
 static _Atomic unsigned forks;
 
 static void count_fork(void) {
@@ -26,15 +19,20 @@ static void watch_forks(void) {
   pthread_atfork(NULL, NULL, count_fork);
 }
 
+void store_count_forks(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
+}
+
+unsigned store_forks(void) {
+  return forks;
+}
+
 int store_check(const respool *s) {
   if (!s) return fail(RESPOOL_INVALID, "the store is NULL");
   if (s->forks == forks) return 0;
   return fail(RESPOOL_FORKED, "the store was opened by process %d: open it "
               "again in this one", s->pid);
-}
-
-int invalid(const char *what, const char *rule) {
-  return fail(RESPOOL_INVALID, "%s must be %s", what, rule);
 }
 
 int name_check(const char *name, const char *what) {
@@ -43,15 +41,47 @@ int name_check(const char *name, const char *what) {
   return 0;
 }
 
-int store_run(respool *s, op *o, int (*run)(txn *t, op *o), bool durable) {
-  if (s->read_only)
-    return fail(RESPOOL_INVALID, "the store was opened read_only");
-  o->run = run;
-  o->durable = durable && s->durable;
-  return commit_op(s->env, o);
+/* ---- units and queries -------------------------------------------------- */
+
+int64_t store_time(const respool *s) {
+  return s->clock.manual ? clock_now(&s->clock) : SERVER_TIME;
 }
 
-int pace_after(pace *p, int rc) {
+static int unit_ready(const respool *s, unit *u) {
+  if (s->read_only)
+    return fail(RESPOOL_INVALID, "the store was opened read_only");
+  u->now = store_time(s);
+  u->durable = u->durable && s->durable;
+  return 0;
+}
+
+int store_commit(respool *s, unit *u) {
+  int rc = unit_ready(s, u);
+  return rc ? rc : commit_unit(s->env, u);
+}
+
+int store_commit_step(respool *s, step *p, bool durable) {
+  unit u = {.steps = p, .n = 1, .durable = durable};
+  return store_commit(s, &u);
+}
+
+respool_ticket *store_ticket(respool *s, size_t size) {
+  respool_ticket *t = ticket_new(s->env, &s->running, size);
+  if (t) t->store = s;
+  return t;
+}
+
+int store_start(respool_ticket *t) {
+  int rc = unit_ready(t->store, t->unit);
+  return rc ? rc : ticket_start(t);
+}
+
+int store_look(respool *s, query *q) {
+  q->now = store_time(s);
+  return s->env->engine->look(s->env, q);
+}
+
+int adjust_commit_size(commit_size *p, int rc) {
   if (!rc) {
     p->page = p->page < p->most / 2 ? p->page * 2 : p->most;
     return 0;
@@ -61,90 +91,9 @@ int pace_after(pace *p, int rc) {
   return 0;
 }
 
-int store_read(respool *s, op *o, int (*run)(txn *t, op *o)) {
-  return commit_read(s->env, run, o);
-}
-
-/* ---- open and close ----------------------------------------------------- */
-
-static int options_check(const char *path, const respool_options *o) {
-  bool memory = !strcmp(path, ":memory:");
-  if (o->size != sizeof *o) return invalid("options.size", "set by _INIT");
-  if (o->sync < 0 || o->sync > RESPOOL_SYNC_NONE)
-    return invalid("sync", "commit, relaxed or none");
-  if (o->sync == RESPOOL_SYNC_NONE && !memory)
-    return invalid("sync", "commit or relaxed, but for \":memory:\"");
-  if (o->max_bytes && o->max_bytes < MIN_BYTES)
-    return invalid("max_bytes", "at least 1 MiB");
-  if (o->max_bytes > (uint64_t)1 << 44)
-    return invalid("max_bytes", "at most 16 TiB");
-  if (o->max_item_bytes > TOP_ITEM_BYTES)
-    return invalid("max_item_bytes", "at most 1 GiB");
-  if (o->read_only && memory)
-    return invalid("read_only", "0 for \":memory:\"");
-  if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
-  return 0;
-}
-
-static respool *store_new(const respool_options *o) {
-  respool *s = calloc(1, sizeof *s);
-  if (!s) return NULL;
-  clock_init(&s->clock, o->manual_clock);
-  random_init(&s->random, o->seed);
-  timers_init(&s->timers, &s->clock);
-  clock_init(&s->real, false);
-  timers_init(&s->calls, &s->real);
-  buffers_init(s);
-  s->read_only = o->read_only;
-  s->durable = o->sync == RESPOOL_SYNC_COMMIT;
-  s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
-  s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
-                                        : MAX_ITEM_BYTES;
-  s->pid = getpid();
-  s->forks = forks;
-  return s;
-}
-
-int respool_open(const char *path, const respool_options *o, respool **out) {
-  static const respool_options defaults = RESPOOL_OPTIONS_INIT;
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, watch_forks);
-  if (!o) o = &defaults;
-  if (!path || !*path) return invalid("path", "a directory's name");
-  int rc = options_check(path, o);
-  if (rc) return rc;
-  respool *s = store_new(o);
-  if (!s) return fail(RESPOOL_NOMEM, "not enough memory for a store");
-  respool_options full = *o;
-  full.max_bytes = s->max_bytes;
-  rc = engine_lmdb.open(path, &full, &s->env);
-  if (rc) {
-    timers_stop(&s->calls);
-    timers_stop(&s->timers);
-    free(s);
-    return rc;
-  }
-  if (!strcmp(path, ":memory:")) s->durable = false;
-  *out = s;
-  return 0;
-}
-
-void respool_close(respool *s) {
-  if (!s) return;
-  if (s->forks == forks) {
-    commit_drain(s->env, &s->running);
-    timers_stop(&s->calls);
-    buffers_end(s);
-    timers_stop(&s->timers);
-    s->env->engine->close(s->env);
-  } else
-    buffers_forget(s, NULL);
-  free(s);
-}
-
 int respool_flush(respool *s) {
   int rc = store_check(s);
-  return rc ? rc : commit_flush(s->env);
+  return rc ? rc : s->env->engine->flush(s->env);
 }
 
 /* ---- clock and chance --------------------------------------------------- */
@@ -183,40 +132,20 @@ double respool_random(respool *s) {
 
 /* ---- figures ------------------------------------------------------------ */
 
-typedef struct stat_op {
-  op op;
-  respool_store_stats out;
-} stat_op;
-
-static int run_stat(txn *t, op *o) {
-  return engine_lmdb.stat(t, &((stat_op *)o)->out);
-}
-
 int respool_store_stat(respool *s, respool_store_stats *out) {
-  stat_op o = {.out = RESPOOL_STORE_STATS_INIT};
+  respool_store_stats stats = RESPOOL_STORE_STATS_INIT;
+  query q = {.kind = QUERY_STORE_STAT, .store_stat = &stats};
   int rc = store_check(s);
-  if (!rc && out->size != sizeof *out) rc = invalid("size", "set by _INIT");
-  if (!rc) rc = store_read(s, &o.op, run_stat);
+  if (!rc) rc = SIZE_CHECK(out, RESPOOL_STORE_STATS_INIT);
+  if (!rc) rc = store_look(s, &q);
   if (rc) return rc;
-  *out = o.out;
+  *out = stats;
   out->size = sizeof *out;
   out->max_bytes = s->max_bytes;
-  commit_figures(s->env, &out->commits, &out->commit_operations);
   return 0;
 }
 
 /* ---- names -------------------------------------------------------------- */
-
-typedef struct names_op {
-  op op;
-  int which;
-  packer out;
-} names_op;
-
-static int run_names(txn *t, op *o) {
-  names_op *n = (names_op *)o;
-  return engine_lmdb.names(t, n->which, &n->out);
-}
 
 static int each_name(const packer *p, respool_name_fn each, void *arg) {
   char name[RESPOOL_NAME_MAX + 1];
@@ -234,40 +163,32 @@ static int each_name(const packer *p, respool_name_fn each, void *arg) {
   return rc;
 }
 
-static int list_names(respool *s, int which, respool_name_fn each,
+static int list_names(respool *s, query_kind kind, respool_name_fn each,
                       void *arg) {
-  names_op o = {.which = which};
+  packer names;
+  query q = {.kind = kind, .texts = &names};
   int rc = store_check(s);
   if (rc) return rc;
-  packer_init(&o.out);
-  rc = store_read(s, &o.op, run_names);
-  if (!rc) rc = each_name(&o.out, each, arg);
-  packer_free(&o.out);
+  packer_init(&names);
+  rc = store_look(s, &q);
+  if (!rc) rc = each_name(&names, each, arg);
+  packer_free(&names);
   return rc;
 }
 
 int respool_queues(respool *s, respool_name_fn each, void *arg) {
-  return list_names(s, NAMES_QUEUES, each, arg);
+  return list_names(s, QUERY_QUEUES, each, arg);
 }
 
 int respool_dead_letter_queues(respool *s, respool_name_fn each, void *arg) {
-  return list_names(s, NAMES_DLQS, each, arg);
+  return list_names(s, QUERY_DLQS, each, arg);
 }
 
 int respool_replays(respool *s, respool_name_fn each, void *arg) {
-  return list_names(s, NAMES_REPLAYS, each, arg);
+  return list_names(s, QUERY_REPLAYS, each, arg);
 }
 
 /* ---- check -------------------------------------------------------------- */
-
-typedef struct check_op {
-  op op;
-  packer out;
-} check_op;
-
-static int run_check(txn *t, op *o) {
-  return engine_lmdb.check(t, &((check_op *)o)->out);
-}
 
 static int each_finding(const packer *p, respool_finding_fn each,
                         void *arg) {
@@ -285,12 +206,13 @@ static int each_finding(const packer *p, respool_finding_fn each,
 }
 
 int respool_check(respool *s, respool_finding_fn each, void *arg) {
-  check_op o;
+  packer findings;
+  query q = {.kind = QUERY_CHECK, .texts = &findings};
   int rc = store_check(s);
   if (rc) return rc;
-  packer_init(&o.out);
-  rc = store_read(s, &o.op, run_check);
-  if (!rc) rc = each_finding(&o.out, each, arg);
-  packer_free(&o.out);
+  packer_init(&findings);
+  rc = store_look(s, &q);
+  if (!rc) rc = each_finding(&findings, each, arg);
+  packer_free(&findings);
   return rc;
 }

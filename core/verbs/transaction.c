@@ -1,35 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transactions: steps gathered in memory, applied by one operation. Outcomes
- * of a batch's items are settled together, where the first of them stands; the
+ * Transactions: changes gathered in memory, committed as one unit. Outcomes of
+ * a batch's items are settled together, where the first of them stands; the
  * batch's own marks wait for their own settle.
  */
-#include "verbs/store.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-enum step_kind { STEP_PUSH, STEP_MARK, STEP_DEAD };
+#include "base/array.h"
+#include "verbs/batch.h"
+#include "verbs/push.h"
 
-typedef struct step {
-  enum step_kind kind;
+enum change_kind { CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD };
+
+typedef struct change {
+  enum change_kind kind;
   respool_queue *queue; /* NULL of a dead letter: its own, or to be removed */
   builder builder;
   respool_push_options options;
-  respool_payload key;
-  uint64_t first;       /* id, once applied */
-  bool held;            /* and whether it was ignored */
+  respool_bytes key;
+  uint64_t first;       /* id, once committed */
+  bool duplicate;       /* and whether it was ignored */
   respool_batch *batch;
   size_t i;
   mark mark;
   char dlq[RESPOOL_NAME_MAX + 1];
-  uint64_t number;
+  respool_move move;    /* of a dead letter */
   bool remove;
-} step;
+} change;
 
 struct respool_tx {
   respool *store;
-  step *steps;
+  change *changes;
   size_t n, cap;
   bool committed;
   respool_ticket *ticket; /* at work on it */
@@ -39,9 +41,9 @@ struct respool_tx {
 static int tx_check(respool_tx *tx) {
   if (!tx) return fail(RESPOOL_INVALID, "the transaction is NULL");
   int rc = store_check(tx->store);
-  if (!rc && tx->ticket) rc = ticket_landed(tx->ticket, "transaction");
-  if (rc) return rc;
-  return tx->committed ? invalid("transaction", "not committed yet") : 0;
+  if (!rc && tx->ticket) rc = ticket_applied(tx->ticket, "transaction");
+  if (rc || !tx->committed) return rc;
+  return fail(RESPOOL_INVALID, "the transaction is already committed");
 }
 
 int respool_tx_begin(respool *s, respool_tx **tx) {
@@ -54,15 +56,15 @@ int respool_tx_begin(respool *s, respool_tx **tx) {
   return 0;
 }
 
-static void step_free(step *p) {
-  if (p->kind != STEP_PUSH) return;
+static void change_free(change *p) {
+  if (p->kind != CHANGE_PUSH) return;
   builder_free(&p->builder);
-  free((void *)(uintptr_t)p->key.key.data);
+  free((void *)(uintptr_t)p->key.data);
 }
 
 void respool_tx_rollback(respool_tx *tx, size_t savepoint) {
   if (!tx || tx_check(tx)) return;
-  while (tx->n > savepoint) step_free(&tx->steps[--tx->n]);
+  while (tx->n > savepoint) change_free(&tx->changes[--tx->n]);
 }
 
 size_t respool_tx_savepoint(const respool_tx *tx) {
@@ -70,8 +72,8 @@ size_t respool_tx_savepoint(const respool_tx *tx) {
 }
 
 static void destroy(respool_tx *tx) {
-  while (tx->n > 0) step_free(&tx->steps[--tx->n]);
-  free(tx->steps);
+  while (tx->n > 0) change_free(&tx->changes[--tx->n]);
+  free(tx->changes);
   free(tx);
 }
 
@@ -85,20 +87,15 @@ void respool_tx_free(respool_tx *tx) {
   if (!store_check(tx->store)) ticket_drop(tx->ticket);
 }
 
-/* ---- adding steps ------------------------------------------------------- */
+/* ---- adding changes ----------------------------------------------------- */
 
-static step *add_step(respool_tx *tx, enum step_kind kind) {
-  if (tx->n == tx->cap) {
-    size_t cap = tx->cap ? tx->cap * 2 : 8;
-    step *bigger = realloc(tx->steps, cap * sizeof *bigger);
-    if (!bigger) {
-      fail(RESPOOL_NOMEM, "not enough memory for a transaction");
-      return NULL;
-    }
-    tx->steps = bigger;
-    tx->cap = cap;
+static change *add_change(respool_tx *tx, enum change_kind kind) {
+  if (!array_room((void **)&tx->changes, tx->n, 1, &tx->cap,
+                  sizeof *tx->changes)) {
+    fail(RESPOOL_NOMEM, "not enough memory for a transaction");
+    return NULL;
   }
-  step *p = &tx->steps[tx->n];
+  change *p = &tx->changes[tx->n];
   memset(p, 0, sizeof *p);
   p->kind = kind;
   return p;
@@ -108,12 +105,12 @@ static bool is_ours(const respool_tx *tx, const respool_queue *q) {
   return q && q->store->env == tx->store->env;
 }
 
-static int copy_key(step *p, respool_bytes key) {
+static int copy_key(change *p, respool_bytes key) {
   if (!key.size) return 0;
   void *copy = malloc(key.size);
   if (!copy) return fail(RESPOOL_NOMEM, "not enough memory for a key");
   memcpy(copy, key.data, key.size);
-  p->key.key = (respool_bytes){copy, key.size};
+  p->key = (respool_bytes){copy, key.size};
   return 0;
 }
 
@@ -126,14 +123,14 @@ int respool_tx_push(respool_tx *tx, respool_queue *q,
   if (!rc && !is_ours(tx, q)) rc = invalid("queue", "of the same store");
   if (!rc && o->wait) rc = invalid("wait", "0 in a transaction");
   if (rc) return rc;
-  step *p = add_step(tx, STEP_PUSH);
+  change *p = add_change(tx, CHANGE_PUSH);
   if (!p) return RESPOOL_NOMEM;
   p->queue = q;
   p->options = *o;
   rc = push_build(tx->store, items, n, o, &p->builder);
   if (!rc) rc = copy_key(p, items[0].key);
   if (rc) {
-    step_free(p);
+    change_free(p);
     return rc;
   }
   if (handle) *handle = tx->n;
@@ -149,7 +146,7 @@ int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
     rc = invalid("batch", "of the same store");
   if (!rc) rc = batch_make_mark(batch, i, o, &m);
   if (rc) return rc;
-  step *p = add_step(tx, STEP_MARK);
+  change *p = add_change(tx, CHANGE_MARK);
   if (!p) return RESPOOL_NOMEM;
   p->queue = batch->queue;
   p->batch = batch;
@@ -165,93 +162,41 @@ int respool_tx_dead(respool_tx *tx, const char *dlq, uint64_t number,
   if (!rc) rc = name_check(dlq, "dlq");
   if (!rc && to && !is_ours(tx, to)) rc = invalid("to", "of the same store");
   if (rc) return rc;
-  step *p = add_step(tx, STEP_DEAD);
+  change *p = add_change(tx, CHANGE_DEAD);
   if (!p) return RESPOOL_NOMEM;
   strcpy(p->dlq, dlq);
   p->queue = to;
-  p->number = number;
+  p->move.number = number;
   p->remove = remove;
   tx->n++;
   return 0;
 }
 
-/* ---- applying ----------------------------------------------------------- */
+/* ---- the unit ----------------------------------------------------------- */
 
-typedef struct tx_op {
-  op op;
+typedef struct tx_unit {
+  unit unit;
   respool_tx *tx;
-  mark **marks; /* for the step that settles its batch; else NULL */
-} tx_op;
+  mark **marks; /* for the change that settles its batch; else NULL */
+} tx_unit;
 
-static int apply_push(txn *t, tx_op *x, step *p) {
-  respool *s = x->tx->store;
-  append_req r = push_request(p->queue, &p->builder, &p->key, &p->options);
-  int rc = engine_lmdb.append(t, p->queue->name, respool_now(s), &r);
-  if (!rc) {
-    p->first = r.first;
-    p->held = r.held;
-  }
-  x->op.relies |= r.held || rc == RESPOOL_EXISTS;
-  return rc;
-}
-
-static int apply_marks(txn *t, respool_tx *tx, const step *p,
-                       const mark *marks) {
-  settle_req r = {.batch = p->batch, .marks = marks, .strict = true,
-                  .chance = &tx->store->random,
-                  .notices = queue_notices(p->queue)};
-  return marks ? engine_lmdb.settle(t, p->queue->name,
-                                    respool_now(tx->store), &r) : 0;
-}
-
-static int dead_gone(const step *p) {
-  return fail(RESPOOL_NOT_FOUND,
-              "there is no dead letter %llu in DLQ \"%.120s\"",
-              (unsigned long long)p->number, p->dlq);
-}
-
-static int apply_dead(txn *t, respool_tx *tx, const step *p) {
-  respool_move m = {.number = p->number};
-  move_req r = {.dlq = p->dlq, .to = p->queue ? p->queue->name : NULL,
-                .moves = &m, .n = 1};
-  uint64_t removed = 0;
-  int rc = p->remove
-             ? engine_lmdb.dead_remove(t, p->dlq, &p->number, 1, &removed)
-             : engine_lmdb.dead_move(t, respool_now(tx->store), &r);
-  return rc || removed || r.moved ? rc : dead_gone(p);
-}
-
-static int run_tx(txn *t, op *o) {
-  tx_op *x = (tx_op *)o;
-  int rc = 0;
-  for (size_t i = 0; i < x->tx->n && !rc; i++) {
-    step *p = &x->tx->steps[i];
-    if (p->kind == STEP_PUSH)
-      rc = apply_push(t, x, p);
-    else if (p->kind == STEP_MARK)
-      rc = apply_marks(t, x->tx, p, x->marks[i]);
-    else
-      rc = apply_dead(t, x->tx, p);
-  }
-  return rc;
-}
-
-/* The marks of a batch gather at its first step. */
+/* The marks of a batch gather at its first change. */
 static size_t first_of(const respool_tx *tx, size_t i) {
   size_t k = 0;
-  while (tx->steps[k].kind != STEP_MARK ||
-         tx->steps[k].batch != tx->steps[i].batch)
+  while (tx->changes[k].kind != CHANGE_MARK ||
+         tx->changes[k].batch != tx->changes[i].batch)
     k++;
   return k;
 }
 
 /* May the item still be settled? Since it was marked, or even before, its
    batch may have been. */
-static int mark_check(const step *p) {
+static int mark_check(const change *p) {
   int rc = batch_check(p->batch);
   if (rc) return rc;
   if (p->batch->marks[p->i].settled)
-    return invalid("item", "not settled yet");
+    return fail(RESPOOL_INVALID, "item %llu is already settled",
+                (unsigned long long)p->batch->page.items[p->i].id);
   if (!batch_claim_of(p->batch, p->i)->over) return 0;
   p->batch->lost = 1;
   return batch_lost_error(p->batch->queue, p->batch->lost);
@@ -259,8 +204,8 @@ static int mark_check(const step *p) {
 
 static int gather_marks(respool_tx *tx, mark **marks) {
   for (size_t i = 0; i < tx->n; i++) {
-    const step *p = &tx->steps[i];
-    if (p->kind != STEP_MARK) continue;
+    const change *p = &tx->changes[i];
+    if (p->kind != CHANGE_MARK) continue;
     int rc = mark_check(p);
     if (rc) return rc;
     size_t k = first_of(tx, i);
@@ -272,35 +217,83 @@ static int gather_marks(respool_tx *tx, mark **marks) {
   return 0;
 }
 
-static void close_batches(respool_tx *tx, mark **marks) {
-  for (size_t i = 0; i < tx->n; i++)
-    if (marks[i]) batch_close_claims(tx->steps[i].batch, marks[i]);
+static step dead_step(const change *p) {
+  step s = {.name = p->dlq};
+  if (p->remove) {
+    s.kind = STEP_DEAD_REMOVE;
+    s.dead_remove = (dead_remove_req){&p->move.number, 1, true, 0};
+  } else {
+    s.kind = STEP_DEAD_MOVE;
+    s.move = (move_req){.dlq = p->dlq, .moves = &p->move, .n = 1,
+                        .to = p->queue ? p->queue->name : NULL,
+                        .strict = true};
+  }
+  return s;
 }
 
-static int prepare(tx_op *x) {
+static step settle_step(respool_tx *tx, const change *p, const mark *marks) {
+  return (step){.kind = STEP_SETTLE, .name = p->queue->name,
+                .settle = {.batch = p->batch, .marks = marks, .strict = true,
+                           .chance = &tx->store->random,
+                           .notices = queue_notices(p->queue)}};
+}
+
+static void make_steps(tx_unit *x) {
+  for (size_t i = 0; i < x->tx->n; i++) {
+    const change *p = &x->tx->changes[i];
+    step *s = &x->unit.steps[x->unit.n];
+    if (p->kind == CHANGE_MARK && !x->marks[i]) continue;
+    x->unit.n++;
+    if (p->kind == CHANGE_PUSH)
+      *s = push_step(p->queue, &p->builder, p->key, &p->options);
+    else if (p->kind == CHANGE_MARK)
+      *s = settle_step(x->tx, p, x->marks[i]);
+    else
+      *s = dead_step(p);
+  }
+}
+
+static int prepare(tx_unit *x) {
+  x->unit.durable = true;
+  x->unit.steps = calloc(x->tx->n + 1, sizeof *x->unit.steps);
   x->marks = calloc(x->tx->n + 1, sizeof *x->marks);
-  if (!x->marks) return fail(RESPOOL_NOMEM, "not enough memory");
-  return gather_marks(x->tx, x->marks);
+  if (!x->marks || !x->unit.steps)
+    return fail(RESPOOL_NOMEM, "not enough memory");
+  int rc = gather_marks(x->tx, x->marks);
+  if (!rc) make_steps(x);
+  return rc;
 }
 
-static void note_committed(tx_op *x) {
-  close_batches(x->tx, x->marks);
+/* The steps are in the order of the changes that have one. */
+static void note_committed(tx_unit *x) {
+  const step *s = x->unit.steps;
+  for (size_t i = 0; i < x->tx->n; i++) {
+    change *p = &x->tx->changes[i];
+    if (p->kind == CHANGE_MARK && !x->marks[i]) continue;
+    if (p->kind == CHANGE_PUSH) {
+      p->first = s->append.first;
+      p->duplicate = s->append.held;
+    } else if (p->kind == CHANGE_MARK)
+      batch_close_claims(p->batch, x->marks[i]);
+    s++;
+  }
   x->tx->committed = true;
 }
 
-static void free_marks(tx_op *x) {
+static void free_unit(tx_unit *x) {
   for (size_t i = 0; x->marks && i < x->tx->n; i++) free(x->marks[i]);
   free(x->marks);
+  free(x->unit.steps);
 }
 
 int respool_tx_commit(respool_tx *tx) {
   int rc = tx_check(tx);
   if (rc) return rc;
-  tx_op x = {.tx = tx};
+  tx_unit x = {.tx = tx};
   rc = prepare(&x);
-  if (!rc) rc = store_run(tx->store, &x.op, run_tx, true);
+  if (!rc) rc = store_commit(tx->store, &x.unit);
   if (!rc) note_committed(&x);
-  free_marks(&x);
+  free_unit(&x);
   return rc;
 }
 
@@ -309,25 +302,25 @@ int respool_tx_commit(respool_tx *tx) {
 static int pin_queues(respool_ticket *t, const respool_tx *tx) {
   int rc = 0;
   for (size_t i = 0; i < tx->n && !rc; i++)
-    if (tx->steps[i].queue) rc = ticket_pin(t, tx->steps[i].queue);
+    if (tx->changes[i].queue) rc = queue_pin(t, tx->changes[i].queue);
   return rc;
 }
 
 /* The ticket works on the transaction, and on each batch of its marks. */
-static void engage(tx_op *x, respool_ticket *t) {
+static void attach(tx_unit *x, respool_ticket *t) {
   x->tx->ticket = t;
   t->refs++;
   for (size_t i = 0; i < x->tx->n; i++)
-    if (x->marks[i]) batch_engage(x->tx->steps[i].batch, t);
+    if (x->marks[i]) batch_attach(x->tx->changes[i].batch, t);
 }
 
-static void land_tx(respool_ticket *t) {
-  tx_op *x = (tx_op *)t->op;
+static void apply_tx(respool_ticket *t) {
+  tx_unit *x = (tx_unit *)t->unit;
   respool_tx *tx = x->tx;
-  if (!t->op->rc) note_committed(x);
+  if (!t->unit->rc) note_committed(x);
   for (size_t i = 0; i < tx->n; i++)
-    if (x->marks[i]) batch_disengage(tx->steps[i].batch);
-  free_marks(x);
+    if (x->marks[i]) batch_detach(tx->changes[i].batch);
+  free_unit(x);
   tx->ticket = NULL;
   if (tx->doomed)
     destroy(tx);
@@ -338,30 +331,30 @@ static void land_tx(respool_ticket *t) {
 int respool_tx_commit_start(respool_tx *tx, respool_ticket **out) {
   int rc = tx_check(tx);
   if (rc) return rc;
-  respool_ticket *t = ticket_new(tx->store, sizeof(tx_op));
+  respool_ticket *t = store_ticket(tx->store, sizeof(tx_unit));
   if (!t) return RESPOOL_NOMEM;
-  tx_op *x = (tx_op *)t->op;
+  tx_unit *x = (tx_unit *)t->unit;
   x->tx = tx;
   rc = prepare(x);
   if (!rc) rc = pin_queues(t, tx);
-  if (!rc) rc = ticket_start(t, run_tx, true);
+  if (!rc) rc = store_start(t);
   if (rc) {
-    free_marks(x);
+    free_unit(x);
     ticket_drop(t);
     return rc;
   }
-  t->land = land_tx;
-  engage(x, t);
+  t->apply_result = apply_tx;
+  attach(x, t);
   *out = t;
   return 0;
 }
 
 uint64_t respool_tx_id(const respool_tx *tx, size_t handle) {
   if (!tx || !tx->committed || handle >= tx->n) return 0;
-  return tx->steps[handle].first;
+  return tx->changes[handle].first;
 }
 
-int respool_tx_held(const respool_tx *tx, size_t handle) {
+int respool_tx_duplicate(const respool_tx *tx, size_t handle) {
   if (!tx || !tx->committed || handle >= tx->n) return 0;
-  return tx->steps[handle].held;
+  return tx->changes[handle].duplicate;
 }

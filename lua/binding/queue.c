@@ -240,11 +240,11 @@ static int push_first(lua_State *L, int rc, const respool_result *r,
   (void)t;
   if (rc) {
     int n = lfail(L, rc);
-    lua_pushboolean(L, r->never);
+    lua_pushboolean(L, r->never_fits);
     return n + 1;
   }
   lrecord_push_count(L, r->first);
-  if (!r->held)
+  if (!r->duplicate)
     return 1;
   lua_pushliteral(L, "exists");
   return 2;
@@ -265,9 +265,7 @@ static int push_items(lua_State *L, respool_queue *q,
   lqueue_push_options(L, 6, &o);
   if (LSTARTS(L))
     return start_push(L, items, n, &o);
-  o.held = &r.held;
-  o.never = &r.never;
-  int rc = respool_push(q, items, n, &o, &r.first);
+  int rc = respool_push(q, items, n, &o, &r);
   return push_first(L, rc, &r, NULL);
 }
 

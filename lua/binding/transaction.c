@@ -174,7 +174,7 @@ static int tx_id(lua_State *L) {
 /* held(tx, step): whether a push was ignored, as its key was held. */
 static int tx_held(lua_State *L) {
   const respool_tx *t = tx(L);
-  lua_pushboolean(L, respool_tx_held(t, lrecord_count(L, 2)));
+  lua_pushboolean(L, respool_tx_duplicate(t, lrecord_count(L, 2)));
   return 1;
 }
 

@@ -21,11 +21,11 @@ static void shrink(respool *s) {
 static uint64_t fill(respool_queue *q) {
   static char body[900];
   respool_payload items[10];
-  uint64_t n = 0, first;
+  uint64_t n = 0;
   int rc;
   for (int i = 0; i < 10; i++)
     items[i] = (respool_payload){.body = {body, sizeof body - (size_t)i}};
-  while ((rc = respool_push(q, items, 10, NULL, &first)) == 0) n += 10;
+  while ((rc = respool_push(q, items, 10, NULL, NULL)) == 0) n += 10;
   HOLDS(rc == RESPOOL_FULL);
   return n;
 }

@@ -51,9 +51,14 @@ static void a_failure_keeps_one_short_line(void) {
 }
 
 static void a_line_may_be_said_again(void) {
-  fail(RESPOOL_IO, "disk");
-  fail_text(respool_error_text());
+  failure kept;
+  fail_of_store(fail(RESPOOL_FULL, "disk"));
+  failure_keep(&kept);
+  fail(RESPOOL_IO, "tape");
+  HOLDS(!respool_error_of_store());
+  failure_tell(&kept);
   HOLDS(strcmp(respool_error_text(), "disk") == 0);
+  HOLDS(respool_error_of_store());
   fail(RESPOOL_IO, "store: %s", respool_error_text());
   HOLDS(strcmp(respool_error_text(), "store: disk") == 0);
 }

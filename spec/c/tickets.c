@@ -147,17 +147,15 @@ static void full_tells_whether_to_wait(void) {
   WORKS(respool_queue_open(store, "bounded", &o, &q));
   WORKS(await(start_push(q), NULL));
   for (size_t n = 1; n <= 2; n++) {
-    int never = -1;
     respool_ticket *t = NULL;
     respool_result r = RESPOOL_RESULT_INIT;
-    respool_push_options p = RESPOOL_PUSH_OPTIONS_INIT;
-    p.never = &never;
-    HOLDS(respool_push(q, items, n, &p, NULL) == RESPOOL_FULL);
-    HOLDS(never == (n == 2));
-    r.never = -1;
+    r.never_fits = -1;
+    HOLDS(respool_push(q, items, n, NULL, &r) == RESPOOL_FULL);
+    HOLDS(r.never_fits == (n == 2));
+    r.never_fits = -1;
     WORKS(respool_push_start(q, items, n, NULL, &t));
     HOLDS(await(t, &r) == RESPOOL_FULL);
-    HOLDS(r.never == (n == 2));
+    HOLDS(r.never_fits == (n == 2));
   }
   respool_queue_free(q);
 }

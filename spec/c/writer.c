@@ -3,8 +3,8 @@
  * Another process that holds the writer lock of a store, from when it says
  * "held" until a file is there, but not for ever.
  */
-#include "engine.h"
 #include "holds.h"
+#include "lmdb/queue/unit.h"
 #include "verbs/store.h"
 
 int main(int argc, char **argv) {
@@ -12,12 +12,12 @@ int main(int argc, char **argv) {
   txn *t = NULL;
   if (argc != 3) return EXIT_FAILURE;
   WORKS(respool_open(argv[1], NULL, &s));
-  if (s) WORKS(s->env->engine->begin(s->env, true, &t));
+  if (s) WORKS(unit_begin(s->env, true, &t));
   puts(t ? "held" : "not held");
   fflush(stdout);
   alarm(20);
   while (s && access(argv[2], F_OK)) respool_sleep(s, 1);
-  if (t) s->env->engine->abort(t);
+  if (t) unit_abort(t);
   respool_close(s);
   return kind();
 }

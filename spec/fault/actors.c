@@ -283,15 +283,15 @@ static void push_twin(actor *a, respool_queue *q, int n) {
   char key[16];
   parcel p;
   moved v = moved_apart(a);
-  int held = 0;
+  respool_result r = RESPOOL_RESULT_INIT;
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   int size = snprintf(key, sizeof key, "%d", n);
   o.on_conflict = RESPOOL_CONFLICT_IGNORE;
-  o.held = &held;
   moved_pack(&v, &p, 1, TWINS);
   p.items[0].key = (respool_bytes){key, (size_t)size};
-  MUST(a, respool_push(q, p.items, 1, &o, &v.of[0].id));
-  if (!held) {
+  MUST(a, respool_push(q, p.items, 1, &o, &r));
+  v.of[0].id = r.first;
+  if (!r.duplicate) {
     moved_ack(&v);
     return;
   }
@@ -321,7 +321,9 @@ static void latest(actor *a) {
     moved_pack(&v, &p, 1, LATEST);
     p.items[0].key = (respool_bytes){"key", 3};
     if (holder != UINT32_MAX) moved_add(&v, holder, GONE, 0);
-    MUST(a, respool_push(q, p.items, 1, &o, &v.of[0].id));
+    respool_result r = RESPOOL_RESULT_INIT;
+    MUST(a, respool_push(q, p.items, 1, &o, &r));
+    v.of[0].id = r.first;
     moved_ack(&v);
     holder = v.of[0].tag;
     if (i % 4 == 3) {

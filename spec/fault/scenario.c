@@ -84,15 +84,14 @@ static int open_all(life *l) {
 static void push(life *l, respool_queue *q, int from, int to,
                  const respool_push_options *o) {
   respool_payload items[LEDGER_ITEMS];
-  uint64_t first;
   int rc;
   for (int n = from; n <= to; n++) items[n - from] = ledger_payload(n);
   if (o && o->dedup) items[0].key = (respool_bytes){"key", 3};
   size_t count = (size_t)(to - from + 1);
   if (l->careless)
-    rc = respool_push(q, items, count, o, &first), rc = 0;
+    rc = respool_push(q, items, count, o, NULL), rc = 0;
   else
-    TRY(l, rc, "push", respool_push(q, items, count, o, &first));
+    TRY(l, rc, "push", respool_push(q, items, count, o, NULL));
   for (int n = from; n <= to; n++) ledger_note(n, IN_QUEUE, rc);
 }
 

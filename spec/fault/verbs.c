@@ -100,14 +100,14 @@ uint64_t act_push(actor *a, respool_queue *q, int place, int n,
   parcel p;
   moved v = moved_together(a);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  uint64_t first;
+  respool_result r = RESPOOL_RESULT_INIT;
   o.delay = delay;
   moved_pack(&v, &p, n, place);
   if (a->boast) moved_ack(&v);
-  MUST(a, respool_push(q, p.items, (size_t)n, &o, &first));
-  for (int i = 0; i < n; i++) v.of[i].id = first + (unsigned)i;
+  MUST(a, respool_push(q, p.items, (size_t)n, &o, &r));
+  for (int i = 0; i < n; i++) v.of[i].id = r.first + (unsigned)i;
   moved_ack(&v);
-  return first;
+  return r.first;
 }
 
 /* ---- taking and settling ------------------------------------------------ */

@@ -38,12 +38,11 @@ static int push(respool_queue *q, size_t n, size_t size, int64_t delay) {
   static char body[40000];
   respool_payload items[20];
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  uint64_t first;
   memset(body, 'b', sizeof body);
   o.delay = delay;
   for (size_t i = 0; i < n; i++)
     items[i] = (respool_payload){.body = {body, size}};
-  return respool_push(q, items, n, &o, &first);
+  return respool_push(q, items, n, &o, NULL);
 }
 
 static void settle(respool_queue *q) {

@@ -54,13 +54,12 @@ static lmdb_env *env_new(const char *path, const respool_options *o) {
     free(e);
     return NULL;
   }
-  e->base.engine = &engine_lmdb;
   e->base.pid = getpid();
   e->max_readers = o->max_readers ? o->max_readers : 256;
   e->map_size = map_size(o->max_bytes);
   e->read_only = o->read_only;
   e->refs = 1;
-  committer_init(&e->base.commit);
+  commits_init(&e->commits);
   pthread_rwlock_init(&e->reopen_lock, NULL);
   return e;
 }
@@ -74,7 +73,7 @@ static void env_free(lmdb_env *e) {
   env_drop_states(e);
   txn_env_close(e);
   pthread_rwlock_destroy(&e->reopen_lock);
-  committer_destroy(&e->base.commit);
+  commits_destroy(&e->commits);
   free(e->path);
   free(e);
 }
@@ -138,6 +137,14 @@ static void registry_remove(lmdb_env *e) {
   if (*p) *p = e->next;
 }
 
+/* What comes first when the verbs open an environment; it may be open already
+   for a copy. */
+static int attach(lmdb_env *e, const engine *g, int (*first)(env *e)) {
+  if (!first || e->base.commit) return 0;
+  e->base.engine = g;
+  return first(&e->base);
+}
+
 /* One more handle on an environment that is open already. */
 static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   if (e->read_only && !o->read_only)
@@ -149,16 +156,21 @@ static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
 }
 
 /* With the registry locked. */
-static int open_dir(const char *path, const respool_options *o,
+static int open_dir(const engine *g, const char *path,
+                    const respool_options *o, int (*first)(env *e),
                     lmdb_env **out) {
   struct stat st;
   int rc = dir_find(path, !o->no_create && !o->read_only, &st);
   if (rc) return rc;
   lmdb_env *e = find_open(&st);
-  if (e) return share(e, o, out);
+  if (e) {
+    rc = attach(e, g, first);
+    return rc ? rc : share(e, o, out);
+  }
   e = env_new(path, o);
   if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
   rc = env_start(e);
+  if (!rc) rc = attach(e, g, first);
   if (rc) {
     env_free(e);
     return rc;
@@ -208,7 +220,8 @@ static void unlink_files(const char *dir) {
 }
 
 /* A private store whose files have no name any more once it is open. */
-static int open_memory(const respool_options *o, lmdb_env **out) {
+static int open_memory(const engine *g, const respool_options *o,
+                       int (*first)(env *e), lmdb_env **out) {
   char shm[] = "/dev/shm/respool-XXXXXX", tmp[] = "/tmp/respool-XXXXXX";
   char *dir = mkdtemp(shm);
   if (!dir) dir = mkdtemp(tmp);
@@ -219,6 +232,7 @@ static int open_memory(const respool_options *o, lmdb_env **out) {
     e->memory = true;
     rc = env_start(e);
     unlink_files(dir);
+    if (!rc) rc = attach(e, g, first);
   }
   if (rc) {
     if (e) env_free(e);
@@ -243,13 +257,14 @@ static void prepare(void) {
   keep_memory();
 }
 
-int env_open(const char *path, const respool_options *o, env **e) {
+int env_open(const engine *g, const char *path, const respool_options *o,
+             int (*first)(env *e), env **e) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, prepare);
   lmdb_env *opened = NULL;
   pthread_mutex_lock(&registry_lock);
-  int rc = strcmp(path, ":memory:") ? open_dir(path, o, &opened)
-                                    : open_memory(o, &opened);
+  int rc = strcmp(path, ":memory:") ? open_dir(g, path, o, first, &opened)
+                                    : open_memory(g, o, first, &opened);
   pthread_mutex_unlock(&registry_lock);
   if (!rc) *e = &opened->base;
   return rc;
@@ -258,10 +273,9 @@ int env_open(const char *path, const respool_options *o, env **e) {
 void env_close(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_mutex_lock(&registry_lock);
-  bool last = --e->refs == 0;
-  if (last) {
+  if (--e->refs == 0) {
     registry_remove(e);
-    commit_stop(base);
+    if (base->closing) base->closing(base);
     if (e->mdb) txn_env_sync(e);
     env_free(e);
   }

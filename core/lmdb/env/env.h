@@ -9,7 +9,10 @@
 
 #include "lmdb/env/txn.h"
 
-int env_open(const char *path, const respool_options *o, env **e);
+/* As the engine's open; `g` is the engine. Without `first` it is opened for a
+   copy, and not by the verbs. */
+int env_open(const engine *g, const char *path, const respool_options *o,
+             int (*first)(env *e), env **e);
 void env_close(env *e);
 
 /* Begins a transaction; reopens the environment first where it must be. */

@@ -14,6 +14,8 @@
 #include <pthread.h>
 
 #include "engine.h"
+#include "base/clock.h"
+#include "lmdb/env/commits.h"
 
 enum db {
   DB_META,         /* name -> format version, store id, counters */
@@ -35,6 +37,7 @@ enum db {
 
 typedef struct lmdb_env {
   env base;
+  commits commits;
   MDB_env *mdb;
   MDB_dbi dbis[DB_COUNT];
   pthread_rwlock_t reopen_lock; /* held for writing while it is opened again */
@@ -56,7 +59,7 @@ typedef struct lmdb_env {
   void (*states_free)(void *states);
 } lmdb_env;
 
-struct txn {
+typedef struct txn {
   lmdb_env *env;
   MDB_txn *mdb;
   bool write;
@@ -67,7 +70,7 @@ struct txn {
   struct dlq *dlqs;
   notices *notices_to;  /* of the operation that runs; NULL: unasked */
   notice *notices;      /* to be posted when it has committed */
-};
+} txn;
 
 /* A failure of LMDB's in words, and as a code of ours. */
 int txn_env_fail(const lmdb_env *e, const char *what, int rc);

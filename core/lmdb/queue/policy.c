@@ -9,11 +9,11 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/purge.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/segments.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -192,22 +192,26 @@ static bool forget_finished(txn *t, queue *q, int limit) {
   return key_sweep(t, q, INT64_MAX, limit) || left == 0;
 }
 
-int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more) {
-  int rc = 0;
-  queue *q = queue_find(t, name, &rc);
-  if (!q) return rc;
-  rc = check_empty(q, name);
-  if (!rc) *more = forget_finished(t, q, limit);
-  return rc ? rc : t->rc;
+/* Takes nothing more out of the queue, unless something is leased. */
+static int begin_drop(txn *t, queue *q, const char *name, int64_t wall) {
+  respool_queue_stats s;
+  int rc = lmdb_queue_stat(t, name, wall, &s);
+  if (!rc && s.leased)
+    return fail(RESPOOL_BUSY, "queue \"%.120s\" has %llu leased item%s", name,
+                (unsigned long long)s.leased, s.leased == 1 ? "" : "s");
+  q->paused = true;
+  queue_changed(t, q);
+  return rc;
 }
 
-int lmdb_queue_drop(txn *t, const char *name) {
+int lmdb_queue_drop(txn *t, const char *name, int64_t wall, purge_req *r) {
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
-  if (!q) return rc;
-  rc = check_empty(q, name);
-  if (rc) return rc;
-  forget_finished(t, q, INT_MAX); /* what came since it was forgotten */
+  if (q && r->first) rc = begin_drop(t, q, name, wall);
+  if (!rc) rc = lmdb_purge(t, name, wall, r->limit, &r->removed, &r->more);
+  if (!rc && !r->more) rc = check_empty(q, name); /* resumed meanwhile? */
+  if (!rc && !r->more) r->more = forget_finished(t, q, (int)r->limit);
+  if (rc || r->more) return rc;
   expiry_forget(t, q);
   txn_del(t, DB_QUEUES, phrase_of(name));
   queues_forget(t, q);

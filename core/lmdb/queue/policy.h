@@ -14,7 +14,6 @@ int lmdb_queue_config(txn *t, const char *name, queue_config *out);
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
                     respool_queue_stats *out);
 int lmdb_queue_pause(txn *t, const char *name, bool paused);
-int lmdb_queue_forget(txn *t, const char *name, int limit, bool *more);
-int lmdb_queue_drop(txn *t, const char *name);
+int lmdb_queue_drop(txn *t, const char *name, int64_t wall, purge_req *r);
 
 #endif

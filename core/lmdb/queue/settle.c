@@ -60,8 +60,16 @@ typedef struct settling {
   respool_bytes failures; /* history, with what it says */
 } settling;
 
+static const mark *mark_in(const settle_req *r, size_t i) {
+  return r->marks ? &r->marks[i] : &r->all;
+}
+
+static bool is_settled(const settle_req *r, size_t i) {
+  return r->batch->marks && r->batch->marks[i].settled;
+}
+
 static const mark *mark_of(const settling *w, size_t i) {
-  return &w->r->marks[i];
+  return mark_in(w->r, i);
 }
 
 /* ---- fates -------------------------------------------------------------- */
@@ -87,10 +95,9 @@ static enum outcome outcome_of(const settling *w, const mark *m) {
 }
 
 static void find_outcomes(settling *w) {
-  const mark *marks = w->r->batch->marks;
   for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum outcome o =
-        marks[i].settled ? ALREADY_SETTLED : outcome_of(w, mark_of(w, i));
+    enum outcome o = is_settled(w->r, i) ? ALREADY_SETTLED
+                                         : outcome_of(w, mark_of(w, i));
     w->outcomes[i - w->h->from] = (uint8_t)o;
     w->n[o]++;
   }
@@ -354,7 +361,7 @@ static void count(settling *w) {
 static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
   uint64_t n = 0;
   for (size_t i = h->from; i < h->to; i++)
-    n += !r->batch->marks[i].settled && r->marks[i].kind;
+    n += !is_settled(r, i) && mark_in(r, i)->kind;
   return n;
 }
 

@@ -193,6 +193,3 @@ int64_t queue_advance_clock(txn *t, queue *q, int64_t wall) {
   return now;
 }
 
-int64_t time_after(int64_t now, int64_t ms) {
-  return ms > INT64_MAX - now ? INT64_MAX : now + ms;
-}

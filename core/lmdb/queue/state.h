@@ -25,7 +25,4 @@ int64_t queue_now(const queue *q, int64_t wall);
 int64_t queue_advance_clock(txn *t, queue *q, int64_t wall); /* and stores it */
 bool queue_clock_went_back(const queue *q, int64_t wall);
 
-/* `ms` after `now`, or the end of time. */
-int64_t time_after(int64_t now, int64_t ms);
-
 #endif

@@ -163,14 +163,14 @@ static void look_at_clock(txn *t, const queue *q, int64_t wall,
 
 int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   int rc = 0;
-  memset(out, 0, sizeof *out);
+  *out = (outlook){.due_in = INT64_MAX};
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
   int64_t now = queue_now(q, wall);
   for (size_t i = 0; i < q->n_priorities; i++)
     look_at_priority(t, q, &q->priorities[i], now, out);
   look_at_clock(t, q, wall, out);
-  if (out->next_due) out->next_due -= now - wall;
+  out->due_in = out->next_due ? out->next_due - now : INT64_MAX;
   return t->rc;
 }
 

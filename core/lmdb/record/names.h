@@ -7,6 +7,8 @@
 
 #include "lmdb/env/txn.h"
 
+enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS };
+
 int lmdb_names(txn *t, int which, packer *out); /* an array of texts */
 
 #endif

@@ -195,7 +195,7 @@ static int compact_to(const char *path, const char *to,
   env *from;
   int lock;
   o.read_only = 1;
-  int rc = env_open(path, &o, &from);
+  int rc = env_open(NULL, path, &o, NULL, &from);
   if (rc) return rc;
   rc = dir_make(to);
   if (!rc) rc = dir_lock(to, LOCK_EX | LOCK_NB, &lock);

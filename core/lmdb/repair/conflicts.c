@@ -9,6 +9,7 @@
 
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
 
 #include <stdio.h>

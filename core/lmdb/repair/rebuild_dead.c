@@ -7,6 +7,7 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/record/names.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/repair/rebuild_blobs.h"
 

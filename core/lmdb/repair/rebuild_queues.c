@@ -9,6 +9,7 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
 #include "lmdb/repair/rebuild_blobs.h"
 

@@ -115,7 +115,7 @@ static int fill(salvage *s, const char *to) {
   respool_options o = RESPOOL_OPTIONS_INIT;
   uint64_t size = s->pages.n * s->pages.size;
   o.max_bytes = size > MAX_BYTES / 2 ? size * 2 : MAX_BYTES;
-  int rc = env_open(to, &o, &s->to);
+  int rc = env_open(NULL, to, &o, NULL, &s->to);
   if (rc) return rc;
   salvage_all(s);
   env_close(s->to);

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Applying units: a group in one transaction. A commit flushes the data; what
+ * makes the commit itself durable is the flush of the next one, or one of its
+ * own when nothing is waiting. A durable unit is over after that, another one
+ * after the commit. In between it is kept.
+ */
+#include "lmdb/apply.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "lmdb/dead/dead_letters.h"
+#include "lmdb/dead/named_replay.h"
+#include "lmdb/env/env.h"
+#include "lmdb/maintain.h"
+#include "lmdb/queue/append.h"
+#include "lmdb/queue/policy.h"
+#include "lmdb/queue/purge.h"
+#include "lmdb/queue/replay.h"
+#include "lmdb/queue/settle.h"
+#include "lmdb/queue/take.h"
+#include "lmdb/queue/unit.h"
+#include "lmdb/record/meta.h"
+
+#define POLL_MIN 1  /* ms between looks for other processes' commits */
+#define POLL_MAX 50
+
+/* ---- steps -------------------------------------------------------------- */
+
+/* Is it the fault of one push? Any other error would be that of all. */
+static bool is_refusal(int rc) {
+  return rc == RESPOOL_EXISTS || rc == RESPOOL_FULL ||
+         rc == RESPOOL_NOT_FOUND || rc == RESPOOL_TOO_LARGE;
+}
+
+static int append(txn *t, unit *u, step *s, int64_t now) {
+  append_req *r = &s->append;
+  if (r->owner && r->owner->lost) return 0;
+  int rc = lmdb_append(t, s->name, now, r);
+  if (r->held || rc == RESPOOL_EXISTS) u->needs_flush = true;
+  if (!r->refusal || !is_refusal(rc)) return rc;
+  refusal_note(r->refusal, rc);
+  return 0;
+}
+
+static void forget_refusals(unit *u) {
+  for (size_t i = 0; i < u->n; i++)
+    if (u->steps[i].kind == STEP_APPEND && u->steps[i].append.refusal)
+      u->steps[i].append.refusal->rc = 0;
+}
+
+/* The first refusal that was noted, as the error of the unit. */
+static int refused(unit *u) {
+  for (size_t i = 0; i < u->n; i++) {
+    const step *s = &u->steps[i];
+    if (s->kind != STEP_APPEND || !s->append.refusal) continue;
+    if (!s->append.refusal->rc) continue;
+    u->failed = i;
+    failure_tell(&s->append.refusal->failure);
+    return s->append.refusal->rc;
+  }
+  return 0;
+}
+
+/* An empty take says when to come again. */
+static int take(txn *t, step *s, int64_t now) {
+  claim_req *r = &s->claim;
+  outlook next;
+  int rc = lmdb_claim(t, s->name, now, r, r->batch);
+  if (rc || r->more || r->batch->page.n) return rc;
+  rc = lmdb_outlook(t, s->name, now, &next);
+  r->due_in = next.due_in;
+  return rc;
+}
+
+static bool is_passed_over(int rc) {
+  return rc == RESPOOL_NOT_FOUND || rc == RESPOOL_BUSY; /* gone, or leased */
+}
+
+static int remove_items(txn *t, step *s, int64_t now) {
+  remove_req *r = &s->remove;
+  int rc = 0;
+  r->removed = 0;
+  for (size_t i = 0; i < r->n && !rc; i++) {
+    rc = lmdb_remove(t, s->name, now, r->ids[i]);
+    if (!rc)
+      r->removed++;
+    else if (!r->strict && is_passed_over(rc))
+      rc = 0;
+  }
+  return rc;
+}
+
+static int all_found(const step *s, const uint64_t *number, uint64_t n,
+                     uint64_t found) {
+  if (found == n) return 0;
+  return fail(RESPOOL_NOT_FOUND,
+              "there is no dead letter %llu in DLQ \"%.120s\"",
+              (unsigned long long)*number, s->name);
+}
+
+static int remove_dead(txn *t, step *s) {
+  dead_remove_req *r = &s->dead_remove;
+  int rc = lmdb_dead_remove(t, s->name, r->numbers, r->n, &r->removed);
+  if (rc || !r->strict) return rc;
+  return all_found(s, r->numbers, r->n, r->removed);
+}
+
+static int purge_dead(txn *t, step *s) {
+  dead_purge_req *r = &s->dead_purge;
+  r->upto = r->from;
+  return lmdb_dead_purge(t, s->name, r->options, r->limit, &r->upto,
+                         &r->removed, &r->more);
+}
+
+static int move_dead(txn *t, step *s, int64_t now) {
+  move_req *r = &s->move;
+  int rc = lmdb_dead_move(t, now, r);
+  if (rc || !r->strict) return rc;
+  return all_found(s, &r->moves->number, r->n, r->moved);
+}
+
+static int maintain(txn *t, step *s, int64_t now) {
+  memset(&s->maintain.out, 0, sizeof s->maintain.out);
+  return lmdb_maintain(t, s->name, now, s->maintain.limit, &s->maintain.out);
+}
+
+static int run_step(txn *t, unit *u, step *s, int64_t now) {
+  switch (s->kind) {
+    case STEP_APPEND: return append(t, u, s, now);
+    case STEP_CLAIM: return take(t, s, now);
+    case STEP_SETTLE: return lmdb_settle(t, s->name, now, &s->settle);
+    case STEP_EXTEND:
+      return lmdb_extend(t, s->name, now, s->extend.lease, s->extend.token,
+                         s->extend.claims, s->extend.n);
+    case STEP_REMOVE: return remove_items(t, s, now);
+    case STEP_PURGE:
+      return lmdb_purge(t, s->name, now, s->purge.limit, &s->purge.removed,
+                        &s->purge.more);
+    case STEP_QUEUE_OPEN: return lmdb_queue_open(t, s->name, s->policy);
+    case STEP_QUEUE_PAUSE: return lmdb_queue_pause(t, s->name, s->paused);
+    case STEP_QUEUE_DROP: return lmdb_queue_drop(t, s->name, now, &s->purge);
+    case STEP_DEAD_REMOVE: return remove_dead(t, s);
+    case STEP_DEAD_PURGE: return purge_dead(t, s);
+    case STEP_DEAD_MOVE: return move_dead(t, s, now);
+    case STEP_REPLAY_SAVE: return lmdb_replay_save(t, s->replay);
+    case STEP_REPLAY_REMOVE: return lmdb_replay_remove(t, s->name);
+    case STEP_MAINTAIN: return maintain(t, s, now);
+    case STEP_PROBE: return lmdb_probe_write(t, &s->probe);
+  }
+  return fail(RESPOOL_INVALID, "a step of an unknown kind");
+}
+
+/* ---- a group ------------------------------------------------------------ */
+
+static int run_steps(txn *t, unit *u) {
+  int64_t now = u->now == SERVER_TIME ? clock_wall() : u->now;
+  int rc = 0;
+  u->needs_flush = false;
+  forget_refusals(u);
+  for (size_t i = 0; i < u->n && !rc; i++) {
+    u->failed = i;
+    rc = run_step(t, u, &u->steps[i], now);
+  }
+  return rc ? rc : refused(u);
+}
+
+/* What a lone push that found no room has ended stays so, or it would be ended
+   again with every try. */
+static bool stays(const unit *u) {
+  return u->n == 1 && u->steps->kind == STEP_APPEND &&
+         u->rc == RESPOOL_FULL && u->steps->append.only_ended;
+}
+
+/* Runs the units in `t`; false when one failed after it had changed
+   something that is not to stay, which spoils the transaction for all. */
+static bool run_all(txn *t, unit_list *group) {
+  for (unit *u = group->first; u; u = u->next) {
+    uint64_t before = t->changes;
+    unit_note(u, run_steps(t, u));
+    u->wrote = t->changes != before;
+    if (u->rc && u->wrote && !stays(u)) return false;
+  }
+  return true;
+}
+
+static void note_all(unit_list *l, int rc) {
+  for (unit *u = l->first; u; u = u->next) unit_note(u, rc);
+}
+
+/* Commits what the group did, if anything. */
+static int commit_group(txn *t, unit_list *group, bool *committed) {
+  if (!t->changes) {
+    unit_abort(t);
+    return 0;
+  }
+  FAULT_POINT("ran");
+  int rc = unit_commit(t);
+  FAULT_POINT("committed");
+  if (rc)
+    note_all(group, rc);
+  else
+    *committed = true;
+  return rc;
+}
+
+/* One transaction for the whole group; false asks for one each. */
+static bool run_together(lmdb_env *e, unit_list *group, bool *committed) {
+  txn *t;
+  int rc = unit_begin(&e->base, true, &t);
+  FAULT_POINT("begun");
+  if (rc) {
+    note_all(group, rc);
+    return true;
+  }
+  if (run_all(t, group))
+    rc = commit_group(t, group, committed);
+  else {
+    unit_abort(t);
+    rc = RESPOOL_BUSY;
+  }
+  return !rc || rc == RESPOOL_UNKNOWN_OUTCOME || !group->first->next;
+}
+
+/* Whether anything was committed. */
+static bool run_group(lmdb_env *e, unit_list *group) {
+  bool committed = false;
+  if (run_together(e, group, &committed)) return committed;
+  for (unit *u = group->first, *next; u; u = next) {
+    unit_list alone;
+    next = u->next;
+    unit_list_init(&alone);
+    unit_list_add(&alone, u);
+    run_together(e, &alone, &committed);
+    u->next = next;
+  }
+  return committed;
+}
+
+/* ---- who is over, and when ---------------------------------------------- */
+
+/* The units of `l` are on disk now (rc 0), or nobody knows. */
+static void end_all(unit_list *l, int rc, unit_list *ended) {
+  for (unit *u; (u = unit_list_pop(l));) {
+    if (rc) unit_note(u, rc);
+    unit_list_add(ended, u);
+  }
+}
+
+/* Sorts a group that ran: which units wait for a flush, which are over. */
+static void sort_group(const commits *c, unit_list *group, unit_list *kept,
+                       unit_list *ended) {
+  for (unit *u; (u = unit_list_pop(group));) {
+    bool due = u->barrier ? c->unflushed : u->wrote;
+    bool waits = u->durable && (u->needs_flush || (due && !u->rc));
+    unit_list_add(waits ? kept : ended, u);
+  }
+}
+
+/* Counts a commit that was begun at `from` with the units it carried. */
+static void note_commit(commits *c, int64_t from, const unit_list *group) {
+  uint64_t n = 0;
+  for (const unit *u = group->first; u; u = u->next) n += u->wrote && !u->rc;
+  histogram_add(&c->took, (uint64_t)(clock_mono_us() - from), 1);
+  histogram_count(&c->operations, n);
+  c->version++;
+  pthread_cond_broadcast(&c->changed);
+}
+
+static bool any_unknown(const unit_list *l) {
+  for (const unit *u = l->first; u; u = u->next)
+    if (u->rc == RESPOOL_UNKNOWN_OUTCOME) return true;
+  return false;
+}
+
+static void set_applying(commits *c, bool applying) {
+  pthread_mutex_lock(&c->lock);
+  c->applying = applying;
+  pthread_mutex_unlock(&c->lock);
+}
+
+/* Runs a group, whose flush also serves the one before. */
+static void apply_group(lmdb_env *e, unit_list *group, unit_list *kept,
+                        unit_list *ended) {
+  commits *c = &e->commits;
+  int64_t from = clock_mono_us();
+  bool committed = run_group(e, group);
+  pthread_mutex_lock(&c->lock);
+  if (committed) note_commit(c, from, group);
+  if (committed || any_unknown(group)) {
+    c->unflushed = true;
+    end_all(kept, committed ? 0 : RESPOOL_UNKNOWN_OUTCOME, ended);
+  }
+  sort_group(c, group, kept, ended);
+  c->applying = false;
+  pthread_mutex_unlock(&c->lock);
+}
+
+static void flush_kept(lmdb_env *e, unit_list *kept, unit_list *ended) {
+  commits *c = &e->commits;
+  FAULT_POINT("flush");
+  int rc = env_sync(&e->base);
+  FAULT_POINT("flushed");
+  pthread_mutex_lock(&c->lock);
+  if (!rc) c->unflushed = false;
+  c->applying = false;
+  pthread_mutex_unlock(&c->lock);
+  end_all(kept, rc, ended);
+}
+
+void lmdb_apply(env *base, unit_list *group, unit_list *kept,
+                unit_list *ended) {
+  lmdb_env *e = (lmdb_env *)base;
+  set_applying(&e->commits, true);
+  if (group->first)
+    apply_group(e, group, kept, ended);
+  else
+    flush_kept(e, kept, ended);
+}
+
+/* ---- flushing and waiting ----------------------------------------------- */
+
+int lmdb_flush(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  commits *c = &e->commits;
+  pthread_mutex_lock(&c->lock);
+  bool needed = c->unflushed || c->applying;
+  uint64_t version = c->version;
+  pthread_mutex_unlock(&c->lock);
+  if (!needed) return 0;
+  int rc = env_sync(base);
+  pthread_mutex_lock(&c->lock);
+  if (!rc && c->version == version && !c->applying) c->unflushed = false;
+  pthread_mutex_unlock(&c->lock);
+  return rc;
+}
+
+/* Commits of this process wake those who wait; those of others show in the
+   number of the last transaction, looked at ever more rarely. */
+int lmdb_wait(env *base, const char *name, uint64_t *seen, int64_t ms) {
+  commits *c = &((lmdb_env *)base)->commits;
+  int64_t end = time_after(clock_mono(), ms), poll = POLL_MIN, left;
+  uint64_t last = env_last(base) + 1;
+  (void)name; /* any commit may concern it */
+  while (last == *seen && (left = end - clock_mono()) > 0) {
+    struct timespec until;
+    clock_deadline(&until, left < poll ? left : poll);
+    pthread_mutex_lock(&c->lock);
+    if (env_last(base) + 1 == *seen)
+      pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    pthread_mutex_unlock(&c->lock);
+    if (poll < POLL_MAX) poll = poll * 2 < POLL_MAX ? poll * 2 : POLL_MAX;
+    last = env_last(base) + 1;
+  }
+  *seen = last;
+  return 0;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filling and emptying a batch; see batch.h.
+ */
+#include "record/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+
+batch_claim *batch_add_claim(respool_batch *batch) {
+  if (!array_room((void **)&batch->claims, batch->n_claims, 1,
+                  &batch->cap_claims, sizeof *batch->claims))
+    return NULL;
+  batch_claim *h = &batch->claims[batch->n_claims++];
+  memset(h, 0, sizeof *h);
+  return h;
+}
+
+void batch_clear(respool_batch *batch) {
+  page_clear(&batch->page);
+  free(batch->marks);
+  batch->marks = NULL;
+  batch->n_claims = 0;
+  batch->token = 0;
+  batch->lost = 0;
+  batch->n_refused = 0;
+}

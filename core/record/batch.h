@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The batch: the items of one take, with the claims that hold them and the
+ * outcome marked for each.
+ */
+#ifndef BATCH_H
+#define BATCH_H
+
+#include "base/histogram.h"
+#include "record/page.h"
+
+/* One claim in a batch: items [from, to) of its page. */
+typedef struct batch_claim {
+  uint32_t queue;
+  int space, priority;
+  uint64_t first; /* with the others the claim's key */
+  size_t from, to;
+  uint64_t attempts, crashes, deliveries;
+  int64_t delay; /* before this try */
+  respool_bytes failures, memo;
+  bool lost; /* found so by the operation that ran last */
+  bool over; /* nothing of it is held any more */
+} batch_claim;
+
+/* The outcome marked for one item. */
+typedef struct mark {
+  int kind;
+  bool settled;
+  int64_t delay;
+  const struct why *why; /* or NULL */
+} mark;
+
+/* The texts of an outcome, in the batch's arena and shared by all items that
+   were marked together. */
+typedef struct why {
+  respool_bytes error, trace, group, memo;
+  const char *reason, *dlq;
+} why;
+
+struct respool_batch {
+  respool_page page;
+  mark *marks;
+  batch_claim *claims;
+  size_t n_claims, cap_claims;
+  uint64_t token;
+  int64_t lease, max_lease;
+  size_t lost;
+  respool_refusal *refused; /* pushes of the last settle; in the arena */
+  size_t n_refused;
+  respool_histogram observed; /* since the last settle */
+  respool_queue *queue;
+  struct timer *renewal; /* set while the lease is renewed */
+  struct respool_ticket *ticket; /* at work on it */
+  bool doomed;       /* freed meanwhile: the ticket's to free */
+};
+
+batch_claim *batch_add_claim(respool_batch *batch);
+void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The batch's handle, and what a take asks for.
+ */
+#ifndef VERBS_BATCH_H
+#define VERBS_BATCH_H
+
+#include "verbs/queue.h"
+
+int batch_check(respool_batch *batch); /* 0, BUSY, or as store_check */
+
+respool_batch *batch_new(respool_queue *q); /* NULL: fail() was called */
+void batch_destroy(respool_batch *batch); /* with no ticket at work on it */
+
+/* A ticket works on the batch from now on, or does not any more. */
+void batch_attach(respool_batch *batch, respool_ticket *t);
+void batch_detach(respool_batch *batch);
+
+/* The mark that an outcome makes, its texts kept in the batch. */
+int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
+                    mark *m);
+
+/* After a settle with these marks: what is settled is not settled again, what
+   is lost is not tried again. */
+void batch_close_claims(respool_batch *batch, const mark *marks);
+
+/* The claim that holds item `i`. */
+batch_claim *batch_claim_of(const respool_batch *batch, size_t i);
+
+int batch_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
+
+/* Makes room for the marks of a batch that was filled. NOMEM. */
+int batch_make_marks(respool_batch *batch);
+
+int take_check(const respool_take_options *o);
+step take_step(const respool_take_options *o, respool_batch *batch);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing a store.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verbs/buffer_list.h"
+#include "verbs/engines.h"
+#include "verbs/store.h"
+
+#define MAX_BYTES ((uint64_t)16 << 30)
+#define MIN_BYTES ((uint64_t)1 << 20)
+#define MAX_ITEM_BYTES ((uint64_t)64 << 20)
+#define TOP_ITEM_BYTES ((uint64_t)1 << 30)
+
+static int options_check(const char *path, const respool_options *o) {
+  bool memory = !strcmp(path, ":memory:");
+  int rc = SIZE_CHECK(o, RESPOOL_OPTIONS_INIT);
+  if (rc) return rc;
+  if (o->sync < 0 || o->sync > RESPOOL_SYNC_NONE)
+    return invalid("sync", "commit, relaxed or none");
+  if (o->sync == RESPOOL_SYNC_NONE && !memory)
+    return invalid("sync", "commit or relaxed, but for \":memory:\"");
+  if (o->max_bytes && o->max_bytes < MIN_BYTES)
+    return invalid("max_bytes", "at least 1 MiB");
+  if (o->max_bytes > (uint64_t)1 << 44)
+    return invalid("max_bytes", "at most 16 TiB");
+  if (o->max_item_bytes > TOP_ITEM_BYTES)
+    return invalid("max_item_bytes", "at most 1 GiB");
+  if (o->read_only && memory)
+    return invalid("read_only", "0 for \":memory:\"");
+  if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
+  return 0;
+}
+
+static respool *store_new(const respool_options *o) {
+  respool *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  clock_init(&s->clock, o->manual_clock);
+  random_init(&s->random, o->seed);
+  timers_init(&s->timers, &s->clock);
+  clock_init(&s->real, false);
+  timers_init(&s->calls, &s->real);
+  buffers_init(s);
+  s->read_only = o->read_only;
+  s->durable = o->sync == RESPOOL_SYNC_COMMIT;
+  s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
+  s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
+                                        : MAX_ITEM_BYTES;
+  s->pid = getpid();
+  s->forks = store_forks();
+  return s;
+}
+
+int respool_open(const char *path, const respool_options *o, respool **out) {
+  static const respool_options defaults = RESPOOL_OPTIONS_INIT;
+  store_count_forks();
+  if (!o) o = &defaults;
+  if (!path || !*path) return invalid("path", "a directory's name");
+  int rc = options_check(path, o);
+  if (rc) return rc;
+  respool *s = store_new(o);
+  if (!s) return fail(RESPOOL_NOMEM, "not enough memory for a store");
+  respool_options full = *o;
+  full.max_bytes = s->max_bytes;
+  rc = engine_of(path)->open(path, &full, commit_open, &s->env);
+  if (rc) {
+    timers_stop(&s->calls);
+    timers_stop(&s->timers);
+    free(s);
+    return rc;
+  }
+  if (!strcmp(path, ":memory:")) s->durable = false;
+  *out = s;
+  return 0;
+}
+
+void respool_close(respool *s) {
+  if (!s) return;
+  if (!store_check(s)) {
+    commit_drain(s->env, &s->running);
+    timers_stop(&s->calls);
+    buffers_end(s);
+    timers_stop(&s->timers);
+    s->env->engine->close(s->env);
+  } else
+    buffers_forget(s, NULL);
+  free(s);
+}
