@@ -153,8 +153,8 @@ static int settle_run(settling *p, const respool_settle_options *o,
     respool_batch_free(p->next);
   else {
     batch_close_claims(p->batch, p->batch->marks);
-    rc = batch_ready(&p->next);
-    if (!rc && next) *next = p->next;
+    (void)batch_ready(&p->next, true); /* or nothing was taken */
+    if (next) *next = p->next;
   }
   free_steps(p);
   return rc;
@@ -200,8 +200,7 @@ static int finish_settle(respool_ticket *t, respool_result *out) {
   settling *p = (settling *)t->unit;
   respool_batch *next = p->next;
   p->next = NULL;
-  int rc = batch_ready(&next);
-  if (rc) return rc;
+  (void)batch_ready(&next, false);
   out->batch = next;
   return p->lost ? batch_lost_error(p->queue, p->lost) : 0;
 }
@@ -210,7 +209,7 @@ static void dispose_settle(respool_ticket *t) {
   settling *p = (settling *)t->unit;
   free_steps(p);
   if (t->started && !t->unit->rc)
-    batch_abandon_locked(p->next);
+    batch_abandon(p->next);
   else
     respool_batch_free(p->next);
 }
@@ -257,7 +256,7 @@ static void apply_release(respool_ticket *t) {
   batch_detach(((settling *)t->unit)->batch);
 }
 
-/* Where it cannot be released, its lease runs out. */
+/* In the background. Where it cannot be released, its lease runs out. */
 static void release(respool_batch *batch) {
   respool_ticket *t = queue_ticket(batch->queue, sizeof(settling));
   if (!t) {
@@ -273,28 +272,37 @@ static void release(respool_batch *batch) {
   ticket_start_orphan(t);
 }
 
-void batch_abandon_locked(respool_batch *batch) {
+void batch_abandon(respool_batch *batch) {
   if (batch && batch->page.n)
     release(batch);
   else
     respool_batch_free(batch);
 }
 
-void batch_abandon(respool_batch *batch) {
+static void abandon(respool_batch *batch) {
   env *e = batch->queue->store->env;
   commit_lock(e);
-  batch_abandon_locked(batch);
+  batch_abandon(batch);
   commit_unlock(e);
 }
 
-int batch_ready(respool_batch **batch) {
+static void release_now(respool_batch *batch) {
+  settling p = {.batch = batch};
+  settle_init(&p, batch, (mark){.kind = RESPOOL_RELEASE}, NULL);
+  (void)store_commit(batch->queue->store, &p.unit);
+  batch_destroy(batch);
+}
+
+int batch_ready(respool_batch **batch, bool may_wait) {
   respool_batch *b = *batch;
   int rc = b ? batch_make_marks(b) : 0;
   if (!rc && b && b->page.n) return 0;
-  if (rc)
-    batch_abandon(b);
-  else
+  if (!rc)
     respool_batch_free(b);
+  else if (may_wait)
+    release_now(b);
+  else
+    abandon(b);
   *batch = NULL;
   return rc;
 }

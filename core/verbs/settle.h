@@ -8,12 +8,12 @@
 #include "verbs/batch.h"
 
 /* Makes a batch that was filled ready to be marked; an empty one becomes NULL.
-   On failure it becomes NULL, too, and its items are released. */
-int batch_ready(respool_batch **batch);
+   On failure it becomes NULL, too, and its items are released, in the
+   background unless the caller may wait. */
+int batch_ready(respool_batch **batch, bool may_wait);
 
-/* Releases and frees a batch in the background. The other one is for when the
-   committer's lock is held; NULL is fine then. */
+/* Releases and frees a batch in the background, with the committer's lock
+   held. NULL is fine. */
 void batch_abandon(respool_batch *batch);
-void batch_abandon_locked(respool_batch *batch);
 
 #endif

@@ -32,7 +32,7 @@ static int take_once(respool_queue *q, const respool_take_options *o,
     return rc;
   }
   *due = p.claim.due_in;
-  rc = batch_ready(&batch);
+  rc = batch_ready(&batch, true);
   if (!rc) *out = batch;
   return rc;
 }
@@ -193,7 +193,7 @@ static int finish_take(respool_ticket *t, respool_result *out) {
   take_ticket *p = (take_ticket *)t->unit;
   respool_batch *batch = p->step.claim.batch;
   p->step.claim.batch = NULL;
-  int rc = batch_ready(&batch);
+  int rc = batch_ready(&batch, false);
   if (!rc) out->batch = batch;
   return rc;
 }
@@ -201,7 +201,7 @@ static int finish_take(respool_ticket *t, respool_result *out) {
 static void dispose_take(respool_ticket *t) {
   respool_batch *batch = ((take_ticket *)t->unit)->step.claim.batch;
   if (t->started && !t->unit->rc)
-    batch_abandon_locked(batch);
+    batch_abandon(batch);
   else
     respool_batch_free(batch);
 }
