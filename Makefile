@@ -13,8 +13,8 @@ BUILD ?= build
 base = error clock random cbor arena histogram thread timer id_set
 record = backoff item segment failures page batch dead_notices
 commit = commit ticket
-verbs = engines open calls lease buffer_fill buffer store buffer_list queue \
-  push take batch settle transaction dead_letters maintenance
+verbs = engines open files calls lease buffer_fill buffer store buffer_list \
+  queue push take batch settle transaction dead_letters maintenance
 lmdb/env = directory create env open txn commits nodes pages
 lmdb/record = key_codec records meta names segments blobs item_reader
 lmdb/dead = dead_letters groups named_replay

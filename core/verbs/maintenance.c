@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has to be done now and then to a store: maintenance, a probe of the
- * storage, repair and compaction.
+ * Maintenance: what has to be done now and then to a store, and a probe of
+ * the storage.
  */
-#include <string.h>
-
-#include "verbs/engines.h"
 #include "verbs/store.h"
+
+#include <string.h>
 
 /* ---- maintenance -------------------------------------------------------- */
 
@@ -77,40 +76,4 @@ int respool_probe(respool *s, uint64_t *write_us, uint64_t *read_us) {
   if (write_us) *write_us = between - from;
   *read_us = respool_mono() - between;
   return 0;
-}
-
-/* ---- stores in files ---------------------------------------------------- */
-
-static int not_in_files(const char *path, const char *verb) {
-  return fail(RESPOOL_INVALID, "store \"%.160s\" is not in files of its own: "
-              "there is nothing to %s", path, verb);
-}
-
-int respool_repair(const char *from, const char *to, respool_finding_fn each,
-                   void *arg, respool_salvage *out) {
-  if (!from || !*from) return invalid("from", "a directory's name");
-  if (!to || !*to || !strcmp(to, ":memory:"))
-    return invalid("to", "a directory's name");
-  if (!out) return invalid("out", "given");
-  int rc = SIZE_CHECK(out, RESPOOL_SALVAGE_INIT);
-  if (rc) return rc;
-  const engine *g = engine_of(from);
-  if (!g->repair) return not_in_files(from, "repair");
-  respool_salvage counts = RESPOOL_SALVAGE_INIT;
-  rc = g->repair(from, to, each, arg, &counts);
-  if (!rc) *out = counts;
-  return rc;
-}
-
-int respool_compact(const char *path, const char *to,
-                    respool_compaction *out) {
-  if (!path || !*path || !strcmp(path, ":memory:"))
-    return invalid("path", "a directory's name");
-  if (to && (!*to || !strcmp(to, ":memory:")))
-    return invalid("to", "a directory's name");
-  int rc = SIZE_CHECK(out, RESPOOL_COMPACTION_INIT);
-  if (rc) return rc;
-  const engine *g = engine_of(path);
-  return g->compact ? g->compact(path, to, out)
-                    : not_in_files(path, "compact");
 }
