@@ -10,7 +10,7 @@ LUA ?= lua5.4
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
-base = error clock random cbor arena histogram thread timer id_set
+base = error clock random cbor arena array histogram thread timer id_set
 record = backoff item segment failures page batch dead_notices
 commit = commit ticket
 verbs = engines open files calls lease buffer_fill buffer store buffer_list \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A manual clock is one atomic number, so that tests may move it while other
- * threads read it. Everything else asks the system.
+ * threads read it. All else asks the system.
  */
 #include "base/clock.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Error codes and what is said about them. Names and general messages come
- * from RESPOOL_ERRORS. The detailed line belongs to a thread; it is always
- * one line: control bytes that a name or path brought along become '?'.
+ * Error codes and their messages. Names and general messages come from
+ * RESPOOL_ERRORS. The detailed message belongs to a thread and is always one
+ * line: control bytes of a name or path become '?'.
  */
 #include "base/error.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The line behind respool_error_text: one for each thread, kept until the
- * next failure. Whoever finds out what went wrong says so with fail(), whose
- * result is the code, so that a failure reads `return fail(code, ...)`.
+ * next failure. The function that detects a failure calls fail(), which
+ * returns the code, so that a failure reads `return fail(code, ...)`.
  */
 #ifndef ERROR_H
 #define ERROR_H
@@ -13,7 +13,7 @@
 
 enum { FAIL_LINE = 256 }; /* bytes of a line, its NUL included */
 
-/* Keeps the formatted line, cut to FAIL_LINE, and returns `code`. */
+/* Keeps the formatted line, cut to FAIL_LINE bytes, and returns `code`. */
 int fail(int code, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -2,16 +2,12 @@
 /* A set of numbers; see id_set.h. */
 #include "base/id_set.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 
 bool id_set_add(id_set *l, uint64_t number) {
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? l->cap * 2 : 64;
-    uint64_t *bigger = realloc(l->of, cap * sizeof *bigger);
-    if (!bigger) return false;
-    l->of = bigger;
-    l->cap = cap;
-  }
+  if (!array_grow(&l->of, l->n, 1, &l->cap, sizeof *l->of)) return false;
   l->of[l->n++] = number;
   l->sorted = false;
   return true;

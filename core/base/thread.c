@@ -9,7 +9,7 @@
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg) {
   sigset_t all, old;
   sigfillset(&all);
-  sigdelset(&all, SIGSEGV); /* those that a thread brings upon itself */
+  sigdelset(&all, SIGSEGV); /* signals that a thread causes itself */
   sigdelset(&all, SIGBUS);
   sigdelset(&all, SIGFPE);
   sigdelset(&all, SIGILL);

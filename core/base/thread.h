@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads of the library's own. They are started when something needs them,
- * so after the host has forked, and leave the host's signals alone.
+ * The library's own threads. They start when they are needed, so after the
+ * host has forked, and block the host's signals.
  */
 #ifndef THREAD_H
 #define THREAD_H

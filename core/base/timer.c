@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The list of timers and the thread that runs them; see timer.h. The list is
- * short (a timer for each batch in hand and each buffer), so the earliest is
- * looked for by walking it.
+ * short (a timer for each taken batch and each buffer), so the earliest is
+ * found by a linear search.
  */
 #include "base/timer.h"
 
@@ -40,7 +40,7 @@ static timer *earliest(const timers *ts) {
   return first;
 }
 
-/* Runs one, without the lock. */
+/* Runs a timer, without the lock. */
 static void run_timer(timers *ts, timer *t) {
   t->busy = true;
   t->moved = false;
@@ -54,12 +54,12 @@ static void run_timer(timers *ts, timer *t) {
     return;
   }
   if (!t->moved || again < t->at) t->at = again;
-  pthread_cond_broadcast(&ts->changed); /* for who waits to remove it */
+  pthread_cond_broadcast(&ts->changed); /* a thread may wait to remove it */
 }
 
 /* ---- the thread --------------------------------------------------------- */
 
-/* Sleeps until `wake_at`; a timer for before that wakes it. */
+/* Sleeps until `wake_at`; an earlier timer that is added wakes it. */
 static void sleep_until(timers *ts, int64_t now, int64_t wake_at) {
   struct timespec t;
   clock_deadline(&t, wake_at - now);
@@ -67,7 +67,7 @@ static void sleep_until(timers *ts, int64_t now, int64_t wake_at) {
   pthread_cond_timedwait(&ts->changed, &ts->lock, &t);
 }
 
-/* One round; false when there has been nothing to do for a while. */
+/* One round; false when there was nothing to do for LINGER. */
 static bool run_round(timers *ts) {
   timer *t = earliest(ts);
   int64_t now = timers_now(ts);
@@ -164,7 +164,7 @@ void timers_advance(timers *ts, struct clock *clock, int64_t ms) {
   pthread_mutex_lock(&ts->lock);
   int64_t now = clock_now(clock);
   if (ms < 0) step_back(ts, -ms);
-  int64_t end = ms > INT64_MAX - now ? INT64_MAX : now + ms;
+  int64_t end = time_after(now, ms);
   for (timer *t; (t = earliest(ts)) && t->at <= end;) {
     if (t->at > now) clock_advance(clock, t->at - now);
     run_timer(ts, t);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Things to be done at a time: leases to renew, buffers to flush. One thread
- * a store runs them; it is started by the first and leaves some time after
- * the last. With a manual clock there is no thread: moving the clock stops
- * at each time, runs what is due and goes on.
+ * Timers: leases to renew, buffers to flush. One thread a store runs them; the
+ * first timer starts it, and it ends some time after the last. With a manual
+ * clock there is no thread: moving the clock stops at the time of each timer
+ * and runs it.
  */
 #ifndef TIMER_H
 #define TIMER_H
@@ -15,8 +15,8 @@
 
 #define TIMER_NEVER INT64_MAX
 
-/* Embedded at the head of what it is for. `run` is called without the lock,
-   by one thread at a time; it returns when it is to run again. */
+/* Embedded at the head of the object it serves. `run` is called without the
+   lock, by one thread at a time; it returns the time to run again. */
 typedef struct timer {
   struct timer *next;
   int64_t at; /* by timers_now */
@@ -32,7 +32,7 @@ typedef struct timers {
   pthread_cond_t changed;
   const struct clock *clock;
   timer *list;
-  int64_t wake_at; /* until when the thread sleeps, if nothing comes */
+  int64_t wake_at; /* the thread sleeps until then */
   pthread_t thread;
   bool started;    /* there is a thread to join */
   bool running;    /* and it has not left its loop */
@@ -42,24 +42,24 @@ typedef struct timers {
 void timers_init(timers *ts, const struct clock *clock);
 void timers_stop(timers *ts); /* joins the thread */
 
-/* The time that timers go by: a manual clock's, or one that never steps. */
+/* The time of timers: the manual clock's, or the monotonic one. */
 int64_t timers_now(const timers *ts);
 
 /* Adds a timer to run at its `at`; 0 or RESPOOL_NOMEM. */
 int timers_add(timers *ts, timer *t);
 
-/* Lets it run at `at`, if that is sooner than it would. */
+/* Makes it run at `at`, if that is sooner than its time. */
 void timers_arm(timers *ts, timer *t, int64_t at);
 
-/* After this it does not run any more. Not from within `run`. */
+/* Removes it; waits while it runs. Not from within `run`. */
 void timers_remove(timers *ts, timer *t);
 
-/* The same without a wait: one that is running finishes, for the last time.
+/* The same without a wait: a timer that is running finishes its last run.
    t->free(t), which takes no lock of a timer, is called here or then. */
 void timers_discard(timers *ts, timer *t);
 
-/* Moves a manual clock on, running what is due on the way; or back, and the
-   timers with it, as they are to run after so long. */
+/* Moves a manual clock forward, running the timers that become due; or back,
+   and the timers with it, as they wait for a span of time. */
 void timers_advance(timers *ts, struct clock *clock, int64_t ms);
 
 #endif

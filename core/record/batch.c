@@ -10,7 +10,7 @@
 #include "base/array.h"
 
 batch_claim *batch_add_claim(respool_batch *batch) {
-  if (!array_room((void **)&batch->claims, batch->n_claims, 1,
+  if (!array_grow(&batch->claims, batch->n_claims, 1,
                   &batch->cap_claims, sizeof *batch->claims))
     return NULL;
   batch_claim *h = &batch->claims[batch->n_claims++];

@@ -13,13 +13,13 @@
 typedef struct batch_claim {
   uint32_t queue;
   int space, priority;
-  uint64_t first; /* with the others the claim's key */
+  uint64_t first; /* with the fields above: the claim's key */
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
-  int64_t delay; /* before this try */
+  int64_t delay; /* before this attempt */
   respool_bytes failures, memo;
-  bool lost; /* found so by the operation that ran last */
-  bool over; /* nothing of it is held any more */
+  bool lost; /* found lost by the last operation */
+  bool over; /* all its items are settled */
 } batch_claim;
 
 /* The outcome marked for one item. */
@@ -51,7 +51,7 @@ struct respool_batch {
   respool_queue *queue;
   struct timer *renewal; /* set while the lease is renewed */
   struct respool_ticket *ticket; /* at work on it */
-  bool doomed;       /* freed meanwhile: the ticket's to free */
+  bool doomed;       /* freed by its owner: the ticket frees it */
 };
 
 batch_claim *batch_add_claim(respool_batch *batch);

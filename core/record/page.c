@@ -26,8 +26,8 @@ void page_clear(respool_page *p) {
 
 bool page_reserve(respool_page *p, size_t n) {
   size_t cap = p->cap;
-  return array_room((void **)&p->packed, p->n, n, &cap, sizeof *p->packed) &&
-         array_room((void **)&p->items, p->n, n, &p->cap, sizeof *p->items);
+  return array_grow(&p->packed, p->n, n, &cap, sizeof *p->packed) &&
+         array_grow(&p->items, p->n, n, &p->cap, sizeof *p->items);
 }
 
 respool_item *page_add(respool_page *p, respool_bytes packed) {
@@ -46,7 +46,7 @@ void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
 }
 
 bool page_note_damaged(respool_page *p, uint64_t id) {
-  if (!array_room((void **)&p->damaged, p->n_damaged, 1, &p->cap_damaged,
+  if (!array_grow(&p->damaged, p->n_damaged, 1, &p->cap_damaged,
             sizeof *p->damaged))
     return false;
   p->damaged[p->n_damaged++] = id;
@@ -81,7 +81,7 @@ void dead_letters_clear(respool_dead_letters *l) {
 }
 
 respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
-  if (!array_room((void **)&l->dead_letters, l->n, 1, &l->cap,
+  if (!array_grow(&l->dead_letters, l->n, 1, &l->cap,
             sizeof *l->dead_letters))
     return NULL;
   respool_dead_letter *r = &l->dead_letters[l->n++];

@@ -12,9 +12,9 @@
 struct respool_page {
   arena memory;
   respool_item *items;
-  respool_bytes *packed; /* each item's stored form, beside it */
+  respool_bytes *packed; /* the stored form of each item */
   size_t n, cap;
-  uint64_t *damaged; /* ids passed over */
+  uint64_t *damaged; /* ids that were skipped */
   size_t n_damaged, cap_damaged;
 };
 
@@ -24,15 +24,15 @@ void page_clear(respool_page *p); /* frees what it holds */
 /* Makes room for `n` more items; false when out of memory. */
 bool page_reserve(respool_page *p, size_t n);
 
-/* One more item, to be filled, with its stored form; NULL when out of
-   memory. */
+/* Adds an item, to be filled in, with its stored form; NULL when out of memory.
+   */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
-/* Fills what an item says of itself. */
+/* Fills in the fields that the stored item has. */
 void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
                const segment *g);
 
-/* Notes an item that was passed over; false when out of memory. */
+/* Notes a damaged item that was skipped; false when out of memory. */
 bool page_note_damaged(respool_page *p, uint64_t id);
 
 struct respool_dead_letters {

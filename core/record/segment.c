@@ -4,6 +4,8 @@
  */
 #include "record/segment.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -74,19 +76,6 @@ void builder_free(builder *b) {
   builder_init(b, 0);
 }
 
-/* Room for one more element in a growing array. */
-static void *grow(void *v, size_t n, size_t *cap, size_t size, int *rc) {
-  if (n < *cap) return v;
-  size_t wanted = *cap ? *cap * 2 : 4;
-  void *bigger = realloc(v, wanted * size);
-  if (!bigger) {
-    *rc = RESPOOL_NOMEM;
-    return v;
-  }
-  *cap = wanted;
-  return bigger;
-}
-
 /* Where the items of the last segment begin. */
 static uint8_t *count_place(const builder *b, const built_segment *s) {
   size_t version = b->version < 24 ? 1 : b->version < 256 ? 2
@@ -106,8 +95,9 @@ static void close_segment(builder *b) {
 
 static void open_segment(builder *b) {
   close_segment(b);
-  b->segments = grow(b->segments, b->n_segments, &b->cap_segments,
-                     sizeof *b->segments, &b->rc);
+  if (!array_grow(&b->segments, b->n_segments, 1, &b->cap_segments,
+                  sizeof *b->segments))
+    b->rc = RESPOOL_NOMEM;
   if (b->rc) return;
   b->segments[b->n_segments++] = (built_segment){b->bytes.len, 0, 0};
   pack_array(&b->bytes, 6);
@@ -135,8 +125,8 @@ static void count_one(builder *b) {
 
 /* Adds a reference to the item packed in the blobs from `at` on. */
 static void add_ref(builder *b, size_t at) {
-  b->large =
-      grow(b->large, b->n_large, &b->cap_large, sizeof *b->large, &b->rc);
+  if (!array_grow(&b->large, b->n_large, 1, &b->cap_large, sizeof *b->large))
+    b->rc = RESPOOL_NOMEM;
   need(b, ITEM_REF_SIZE);
   if (b->rc) return;
   large_item *g = &b->large[b->n_large++];

@@ -90,7 +90,7 @@ void respool_tx_free(respool_tx *tx) {
 /* ---- adding changes ----------------------------------------------------- */
 
 static change *add_change(respool_tx *tx, enum change_kind kind) {
-  if (!array_room((void **)&tx->changes, tx->n, 1, &tx->cap,
+  if (!array_grow(&tx->changes, tx->n, 1, &tx->cap,
                   sizeof *tx->changes)) {
     fail(RESPOOL_NOMEM, "not enough memory for a transaction");
     return NULL;

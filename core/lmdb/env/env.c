@@ -2,13 +2,13 @@
 /*
  * Open environments. LMDB lets a process open one environment twice and
  * then loses its locks, so there is one registry for the process, by device
- * and inode, counted, behind a mutex. Opening passes the gate of the store's
- * directory, which is shut while its data file is replaced. An environment
- * that saw an I/O error is closed and opened again before it is used: what is
- * then on disk is what happened.
+ * and inode, counted, behind a mutex. The store's directory is locked while the
+ * store is opened and while its data file is replaced. After an I/O error the
+ * environment is closed and opened again before it is used: the data then on
+ * disk is the outcome.
  *
- * A child of fork finds its parent's entries and leaves them alone: they
- * are told apart by their pid.
+ * A child of fork inherits its parent's entries and never uses them: entries
+ * are distinguished by their pid.
  */
 #include "lmdb/env/env.h"
 
@@ -31,7 +31,7 @@
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_env *registry;
 
-/* A fork while another thread holds the lock would leave it held. */
+/* In a child of fork: another thread of the parent may have held the lock. */
 static void fresh_lock(void) {
   pthread_mutex_init(&registry_lock, NULL);
 }
@@ -78,10 +78,10 @@ static void env_free(lmdb_env *e) {
   free(e);
 }
 
-/* One at a time, with the gate shut. Ensures: 1. No file is opened that is
-   replaced before LMDB's own locks tell that it is open. 2. Nobody waits at
-   LMDB's lock file for the first to open it, who may be killed before it has
-   written there what the others need. */
+/* Opens with the directory locked, one process at a time. Ensures: 1. No file
+   is opened that is replaced before LMDB's own locks show that it is open.
+   2. No process waits at LMDB's lock file for the first one to open it, which
+   may be killed before it has filled the lock file. */
 static int open_locked(lmdb_env *e) {
   int lock, rc = dir_lock(e->path, LOCK_EX, &lock);
   if (rc) return rc;
@@ -95,8 +95,8 @@ static int open_locked(lmdb_env *e) {
   return rc;
 }
 
-/* A lock file that another program left half made is made anew by the first to
-   come when all have closed it. */
+/* A lock file that was left half made is made anew by the first process to open
+   the store after all have closed it. */
 static bool try_again(int rc, int n) {
   struct timespec pause = {0, n * 1000000L};
   if (rc != LOCK_STALE || n > OPEN_TRIES) return false;
@@ -145,7 +145,7 @@ static int attach(lmdb_env *e, const engine *g, int (*first)(env *e)) {
   return first(&e->base);
 }
 
-/* One more handle on an environment that is open already. */
+/* Another handle on an environment that is open already. */
 static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   if (e->read_only && !o->read_only)
     return fail(RESPOOL_BUSY, "store \"%.160s\" is open in this process, "
@@ -155,7 +155,7 @@ static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   return 0;
 }
 
-/* With the registry locked. */
+/* Opens a directory. The caller holds the registry's lock. */
 static int open_dir(const engine *g, const char *path,
                     const respool_options *o, int (*first)(env *e),
                     lmdb_env **out) {
@@ -183,8 +183,8 @@ static int open_dir(const engine *g, const char *path,
   return 0;
 }
 
-/* Tries to shut the gate of a directory that holds a store which nobody in
-   this process has open; who opens it then waits at the gate. */
+/* Tries to lock the directory of a store that this process does not have open.
+   Processes that open the store then wait for the lock. */
 static int try_lock(const char *path, int *lock) {
   struct stat st;
   int rc = dir_find(path, false, &st);
@@ -195,7 +195,8 @@ static int try_lock(const char *path, int *lock) {
   return dir_lock(path, LOCK_EX | LOCK_NB, lock);
 }
 
-/* The gate is passed in moments, unless somebody else has shut it. */
+/* A process that opens the store holds the lock for a moment only, so this
+   tries for a second. */
 int store_lock_exclusive(const char *path, int *lock) {
   static const struct timespec pause = {0, 10000000};
   int rc = RESPOOL_LOCKED;
@@ -219,7 +220,7 @@ static void unlink_files(const char *dir) {
   rmdir(dir);
 }
 
-/* A private store whose files have no name any more once it is open. */
+/* Opens a private store, whose files are unlinked once it is open. */
 static int open_memory(const engine *g, const respool_options *o,
                        int (*first)(env *e), lmdb_env **out) {
   char shm[] = "/dev/shm/respool-XXXXXX", tmp[] = "/tmp/respool-XXXXXX";
@@ -243,10 +244,10 @@ static int open_memory(const engine *g, const respool_options *o,
   return 0;
 }
 
-/* A transaction needs much memory and gives it all back. glibc returns that
-   to the system each time, to fetch it anew, page fault by page fault: a fifth
-   of the time. Once it has seen a block of this size come and go, it keeps
-   twice as much (mallopt(3), "dynamic mmap threshold"). */
+/* A transaction allocates much memory and frees it all. glibc returns it to the
+   system each time, and gets it back by page faults: a fifth of the time. Once
+   a block of this size has been freed, glibc keeps twice as much (mallopt(3),
+   "dynamic mmap threshold"). */
 static void keep_memory(void) {
   void *volatile block = malloc((size_t)4 << 20);
   free(block);
@@ -284,12 +285,12 @@ void env_close(env *base) {
 
 /* ---- transactions ------------------------------------------------------- */
 
-/* To be opened again before it is used? */
+/* Must the environment be reopened before use? */
 static bool needs_reopen(const lmdb_env *e) {
   return e->must_reopen || !e->mdb;
 }
 
-/* Opens again what an I/O error left in doubt. */
+/* Reopens the environment after an I/O error, whose outcome is unknown. */
 static int env_reopen(lmdb_env *e) {
   int rc = 0;
   pthread_rwlock_unlock(&e->reopen_lock);
@@ -306,7 +307,7 @@ static int env_reopen(lmdb_env *e) {
   return rc;
 }
 
-/* Begins; once more when the environment turned out to need mending. */
+/* Begins; tries once more when the environment had to be reopened. */
 static int begin(lmdb_env *e, bool write, txn *t) {
   int rc = needs_reopen(e) ? env_reopen(e) : 0;
   if (!rc) rc = txn_begin(e, write, t);
@@ -347,9 +348,9 @@ int env_sync(env *base) {
   return rc;
 }
 
-/* LMDB holds a lock on its lock file while it is open. A process does not see
-   its own, and would give it up by closing the file: the registry comes
-   first. */
+/* LMDB locks its lock file while it is open. A process does not see its own
+   lock, and would lose it by closing the file: so the registry is asked first.
+   */
 bool env_is_open(const char *path) {
   struct stat st;
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The only door to LMDB. A txn carries a sticky `rc`: after the first
- * failure every step is a no-op that finds nothing, and txn_commit gives it
- * back, so that the code above is straight lines. Values that are read point
- * into the map (or into a page of this transaction) and are valid until the
- * next change in the same transaction; keys and values that are written are
- * copied.
+ * Transactions of LMDB. A txn carries a sticky `rc`: after the first failure
+ * every step is a no-op that finds nothing, and txn_commit returns it, so that
+ * the code above is straight lines. Values that are read point into the map (or
+ * into a page of this transaction) and are valid until the next change in the
+ * same transaction; keys and values that are written are copied.
  */
 #ifndef TXN_H
 #define TXN_H
@@ -44,7 +43,7 @@ typedef struct lmdb_env {
   bool must_reopen; /* an I/O error: to be opened again before use */
   bool memory;
   bool read_only;
-  int look_rc; /* what the look at its format came to */
+  int look_rc; /* the result of the look at its format */
   unsigned max_readers;
   size_t map_size;
   char *path;
@@ -65,17 +64,18 @@ typedef struct txn {
   bool write;
   int rc;               /* sticky */
   uint64_t changes;
-  uint64_t claimed;     /* of the disk, for pages to come */
+  uint64_t claimed;     /* of the disk, for pages still to be written */
   struct queue *queues; /* loaded so far */
   struct dlq *dlqs;
-  notices *notices_to;  /* of the operation that runs; NULL: unasked */
+  notices *notices_to;  /* of the operation that runs, or NULL */
   notice *notices;      /* to be posted when it has committed */
 } txn;
 
-/* A failure of LMDB's in words, and as a code of ours. */
+/* Reports an error of LMDB; returns respool's code for it. */
 int txn_env_fail(const lmdb_env *e, const char *what, int rc);
 
-/* Begins a write when it is this process's turn, which ends with the other. */
+/* Waits for this process's turn and begins a write; txn_end_turn ends the turn.
+   */
 int txn_begin_write(lmdb_env *e, MDB_txn **t);
 void txn_end_turn(const lmdb_env *e);
 
@@ -89,21 +89,20 @@ void txn_env_stat(txn *t, respool_store_stats *out);
 uint64_t txn_high_water(txn *t); /* bytes of the file ever used */
 uint64_t txn_used(txn *t);       /* without those on the free list */
 
-/* Makes sure that the disk has room for `more` bytes beyond what this
-   transaction asked for before, and for `reserve` bytes more, which only
-   settling and dead-lettering use. False when it is full; true as well where
-   that cannot be known. */
+/* Allocates `more` bytes on the disk, beyond those that this transaction asked
+   for before, and `reserve` bytes for settling and dead-lettering. False when
+   the disk is full; true as well where that cannot be known. */
 bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
 
 int txn_begin(lmdb_env *e, bool write, txn *t);
-int txn_commit(txn *t); /* 0, or why nothing (or nobody knows what) is */
+int txn_commit(txn *t); /* 0; else nothing has changed, or UNKNOWN_OUTCOME */
 void txn_abort(txn *t);
 
-/* True when the transaction follows commit `last` with none between. */
+/* Was `last` the commit just before this transaction? */
 bool txn_follows(const txn *t, size_t last);
 size_t txn_number(const txn *t);
 
-/* Notes a failure from outside LMDB, if it is the first; 0 is none. */
+/* Notes a failure other than LMDB's, if it is the first; 0 is none. */
 void txn_fail(txn *t, int rc);
 
 /* Point access. `txn_get` is false when there is none. */
@@ -111,10 +110,10 @@ bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
 void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
 void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
 
-/* Puts CBOR's null: the key is all there is to say. */
+/* Puts CBOR's null: the key alone is the record. */
 void txn_put_null(txn *t, enum db db, respool_bytes key);
 
-/* Puts what was packed, and with it the packer's error. */
+/* Puts packed bytes, or notes the packer's error. */
 void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
@@ -130,8 +129,8 @@ bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
 /* The number of entries of a database. */
 size_t txn_entries(txn *t, enum db db);
 
-/* A cursor. Every move is false when there is nothing, leaving key and
-   value as they were. Close it before the transaction ends. */
+/* A cursor. A move returns false when there is no record there, and leaves key
+   and value as they were. Close it before the transaction ends. */
 typedef struct cur {
   txn *t;
   MDB_cursor *mdb;
@@ -145,9 +144,9 @@ bool cur_seek(cur *c, respool_bytes key);  /* first at or after */
 bool cur_floor(cur *c, respool_bytes key); /* last at or before */
 bool cur_next(cur *c);
 bool cur_prev(cur *c);
-void cur_del(cur *c); /* where it stands; then seek again, or next */
+void cur_del(cur *c); /* the record under it; then seek again, or next */
 
-/* Whether a key comes after another in a database that is sound. */
+/* Is `from` before `to` in the order of a sound database? */
 bool key_rises(respool_bytes from, respool_bytes to);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Queues as a whole: making them with their policy, pausing, counting,
- * dropping; and the lists of names.
+ * dropping.
  */
 #include "lmdb/queue/policy.h"
 
@@ -34,7 +34,7 @@ static void take_over(int64_t *to, int64_t from) {
   if (from != RESPOOL_KEEP) *to = from;
 }
 
-/* By priority, so that one policy is stored in one way. */
+/* Sorts weights by priority, so that equal policies are stored alike. */
 static void weights_apply(respool_weights *to, const respool_weights *from) {
   *to = (respool_weights){.n = 0};
   for (size_t i = 0; i < from->n; i++) {
@@ -115,8 +115,8 @@ static void note_ready_since(respool_queue_stats *s, int64_t since) {
   if (!s->oldest || since < s->oldest) s->oldest = since;
 }
 
-/* Claims that are due count as ready. They are found by their time, so this
-   costs what is due, not what waits. */
+/* Counts claims that are due as ready. They are found by their time, so the
+   cost is that of the due claims, not of all that wait. */
 static void count_due(txn *t, const queue *q, int priority, int64_t now,
                       respool_queue_stats *s) {
   place lowest = {{q->id, 0, priority}, 0, 0};
@@ -177,7 +177,7 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
 
 /* ---- dropping and listing ----------------------------------------------- */
 
-/* 0 when nothing is left in the queue. */
+/* BUSY when the queue holds items. */
 static int check_empty(const queue *q, const char *name) {
   for (size_t i = 0; i < q->n_priorities; i++)
     if (priority_items(&q->priorities[i]))
@@ -185,7 +185,8 @@ static int check_empty(const queue *q, const char *name) {
   return 0;
 }
 
-/* Finished items, and keys in their windows. */
+/* Deletes finished items, and keys in their windows; true when there may be
+   more. */
 static bool forget_finished(txn *t, queue *q, int limit) {
   int left = limit;
   history_drop(t, q, &left);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Settle: the outcome of items. Of what a claim held, one group may stay in
- * place, so that a whole claim moves as one small record and copies nothing:
- * what is still held, else what is released, else what waits for the same
- * time for the same reason. Every other item leaves its segment: done and
- * dropped ones for good, dead ones to a dead letter, those that wait by
- * themselves to a segment of one and a claim of their own, under their id.
+ * Settle: the outcome of items. One group of the items of a claim may be kept
+ * in place, so that a whole claim moves as one small record and copies nothing:
+ * those still leased, else those released, else those that wait equally long
+ * for the same reason. Every other item leaves its segment: done and dropped
+ * ones for good, dead ones to a dead letter, each that waits to a segment and a
+ * claim of its own, under its id.
  */
 #include "lmdb/queue/settle.h"
 
@@ -22,11 +22,10 @@
 
 #include <stdlib.h>
 
-/* Fewer than this share of a segment's items do not keep it alive. */
+/* A segment is kept for waiting items if they are one in so many of its own. */
 #define WORTH_KEEPING 4
 
-/* What becomes of an item once policy and limits have been asked. PAST was
-   settled before. */
+/* What becomes of an item, by its mark and the queue's policy and limits. */
 enum outcome {
   STILL_LEASED,
   OUTCOME_DONE,
@@ -41,7 +40,7 @@ enum outcome {
   OUTCOME_COUNT
 };
 
-/* The settling of one hold. */
+/* The settling of one claim of a batch. */
 typedef struct settling {
   txn *t;
   queue *q;
@@ -50,14 +49,15 @@ typedef struct settling {
   place p;
   claim c;          /* as stored */
   int64_t now;
-  enum outcome kept; /* FATE_COUNT: none */
+  enum outcome kept; /* OUTCOME_COUNT: none */
   uint64_t n_kept;   /* items */
   uint64_t n[OUTCOME_COUNT];
-  uint8_t *outcomes; /* of each item of the hold */
+  uint8_t *outcomes; /* of each item of the claim */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
-  const why *text;        /* items marked together fail alike: the last such */
-  respool_bytes failures; /* history, with what it says */
+  const why *text;        /* the text of the last one in `failures` */
+  respool_bytes failures; /* the claim's and one more, shared by
+                             items that were marked together */
 } settling;
 
 static const mark *mark_in(const settle_req *r, size_t i) {
@@ -72,7 +72,7 @@ static const mark *mark_of(const settling *w, size_t i) {
   return mark_in(w->r, i);
 }
 
-/* ---- fates -------------------------------------------------------------- */
+/* ---- outcomes ----------------------------------------------------------- */
 
 static enum outcome outcome_of_failure(const settling *w) {
   const queue_config *c = &w->q->config;
@@ -107,7 +107,7 @@ static enum outcome outcome_at(const settling *w, size_t i) {
   return w->outcomes[i - w->h->from];
 }
 
-/* Do all items of this fate wait alike? */
+/* Do all items of this outcome have the same text and delay? */
 static bool same_reason_and_delay(const settling *w, enum outcome o) {
   const mark *one = NULL;
   for (size_t i = w->h->from; i < w->h->to; i++) {
@@ -119,8 +119,8 @@ static bool same_reason_and_delay(const settling *w, enum outcome o) {
   return true;
 }
 
-/* Released items go back as they came, unless one has something to remember:
-   a claim has one memo for all its items. */
+/* Released items stay together unless one has a memo of its own: a claim has
+   one memo for all its items. */
 static bool releases_keep_memo(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
@@ -130,9 +130,9 @@ static bool releases_keep_memo(const settling *w) {
   return true;
 }
 
-/* Would a few waiting items keep a large segment alive? They may where the
-   disk is short of room: copies of them need some at once, and what is gained
-   when the segment goes comes too late. */
+/* Is a segment worth keeping for `n` waiting items? Not for a few items of a
+   large one; but always where the disk is short of room, as copying them needs
+   room at once, while the segment's own is free only after the commit. */
 static bool worth_keeping(const settling *w, uint64_t n) {
   segment_cursor s;
   bool worth = true;
@@ -174,7 +174,7 @@ static respool_bytes add_failure(settling *w, const mark *m) {
   return w->failures;
 }
 
-/* The claim as it goes on with this fate. */
+/* The claim as it continues with this outcome. */
 static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   claim c = w->c;
   int64_t delay = 0;
@@ -197,7 +197,7 @@ static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   return c;
 }
 
-/* ---- items that leave --------------------------------------------------- */
+/* ---- items that leave their segment ------------------------------------- */
 
 static void dead_letter_item(settling *w, size_t i, const mark *m,
                              enum outcome o) {
@@ -222,7 +222,7 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
   dlq_add(w->t, w->q, &d, &p->items[i], p->packed[i]);
 }
 
-/* The item is over: its blob goes, and its key is free. */
+/* Ends a done or dropped item: frees its blob and its key. */
 static void finish_item(settling *w, size_t i, enum outcome o) {
   const respool_page *p = &w->r->batch->page;
   bool keep = o == OUTCOME_DONE && w->q->config.keep_done > 0;
@@ -237,7 +237,7 @@ static void finish_item(settling *w, size_t i, enum outcome o) {
   w->q->bytes -= r.size < w->q->bytes ? r.size : w->q->bytes;
 }
 
-/* A segment and a claim of its own, under the same id. */
+/* Moves an item to a segment and a claim of its own, under the same id. */
 static void requeue_alone(settling *w, size_t i, const mark *m,
                           enum outcome o) {
   const respool_page *page = &w->r->batch->page;
@@ -259,8 +259,8 @@ static void remove_item(settling *w, size_t i, enum outcome o) {
     dead_letter_item(w, i, m, o);
 }
 
-/* First those that are over leave their segments, then those that wait move
-   in, lest a segment of one is both. */
+/* All items leave before any moves to a segment of its own, because a segment
+   of one could otherwise be removed after it was written. */
 static void remove_from_segments(settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     enum outcome o = outcome_at(w, i);
@@ -274,7 +274,7 @@ static bool is_requeued(enum outcome o) {
          o == OUTCOME_COOLDOWN;
 }
 
-/* Items that are over. */
+/* The number of items that are done, dropped or dead. */
 static uint64_t n_ended(const settling *w) {
   return w->n[OUTCOME_DONE] + w->n[OUTCOME_DROP] + w->n[OUTCOME_DEAD] +
          w->n[OUTCOME_EXHAUSTED];
@@ -288,7 +288,7 @@ static void requeue_others(settling *w) {
   }
 }
 
-/* ---- room for those that move ------------------------------------------- */
+/* ---- room for items that are copied ------------------------------------- */
 
 #define COPY_COST                                                              \
   256 /* of keys, a claim or a dead letter's own, a share of
@@ -299,8 +299,8 @@ static bool is_copied(const settling *w, enum outcome o) {
          (is_requeued(o) && o != w->kept);
 }
 
-/* What a dead letter tells it tells twice: of its death and of its last
-   failure. */
+/* A dead letter stores the error twice: as its reason and in its last failure.
+   */
 static uint64_t text_size(const why *y) {
   return y ? 2 * (y->error.size + y->group.size + y->trace.size) : 0;
 }
@@ -326,7 +326,7 @@ static const mark *kept_mark(const settling *w) {
   return NULL;
 }
 
-/* Before any of its items move, as they may come to lie in its place. */
+/* Before any of its items move: one may get the claim's own place. */
 static void settle_claim(settling *w) {
   if (!w->n_kept) {
     claim_del(w->t, &w->p, &w->c);
@@ -365,7 +365,8 @@ static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
   return n;
 }
 
-/* Is the lease still this batch's? Loads the claim, history copied. */
+/* Loads the claim, with the failures that the batch has; false when its lease
+   is lost. */
 static bool find_claim(settling *w) {
   if (!batch_claim_find(w->t, w->q, w->h, w->r->batch->token, &w->p, &w->c))
     return false;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The state of queues. A record is loaded once a transaction, changed in
- * memory and stored when the transaction commits, so a group of operations
- * on one queue writes it once. Priorities that hold nothing leave the record: a
+ * memory and stored when the transaction commits, so a group of operations on
+ * one queue writes it once. Priorities without items are not stored: a
  * priority's head matters only while it has items.
  */
 #include "lmdb/queue/state.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP 1000 /* a clock that goes back less only stands still */
+#define STEP 1000 /* ms; a clock that goes back by less stands still instead */
 
 /* ---- loading and storing ------------------------------------------------ */
 
@@ -114,7 +114,7 @@ void queues_store(txn *t) {
     packer_reset(&p);
     drop_empty_priorities(q);
     queue_pack(&p, q);
-      txn_put_packed(t, DB_QUEUES, key_of(q->name), &p);
+    txn_put_packed(t, DB_QUEUES, key_of(q->name), &p);
     q->dirty = false;
   }
   packer_free(&p);
@@ -137,8 +137,7 @@ void queues_forget(txn *t, queue *q) {
   queues_free(q);
 }
 
-/* ---- priorities
-   -------------------------------------------------------------- */
+/* ---- priorities --------------------------------------------------------- */
 
 priority_state *queue_priority(const queue *q, int priority) {
   for (size_t i = 0; i < q->n_priorities; i++)
@@ -174,9 +173,8 @@ bool queue_clock_went_back(const queue *q, int64_t wall) {
   return queue_now(q, wall) - (wall + q->clock_offset) >= STEP;
 }
 
-/* Since the times seen so far only rise, a wall clock that fell behind is
-   counted on from the last of them; until nothing is left whose time could
-   be told wrong. */
+/* The queue's time never goes back: when the wall clock does, an offset makes
+   up for it, until the queue is empty. */
 int64_t queue_advance_clock(txn *t, queue *q, int64_t wall) {
   if (!q->n_priorities && q->clock_offset) {
     q->clock_offset = 0;

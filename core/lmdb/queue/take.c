@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-#define SWEEP 64 /* expired segments ended by one take */
+#define SWEEP 64 /* segments of expired items ended by one take */
 
 /* ---- a priority --------------------------------------------------------- */
 
@@ -49,7 +49,7 @@ static void deliver_ordered(take_run *run, int priority) {
     else if (s.first.due > run->now ||
              !deliver_due_claim(run, &s.first.claim, upto))
       return;
-    if (run->batch->page.n > before) return; /* else it was buried: go on */
+    if (run->batch->page.n > before) return; /* else it died: go on */
   }
 }
 
@@ -91,7 +91,7 @@ static int64_t lease_end(const queue *q, int64_t lease, int64_t now) {
   return time_after(now, lease == RESPOOL_KEEP ? q->config.lease : lease);
 }
 
-/* Ends what has outlived its time; true when there is more. */
+/* Ends expired items, keys and history; true if more are left. */
 static bool sweep(txn *t, queue *q, int64_t now) {
   int limit = SWEEP;
   bool more = expiry_sweep(t, q, now, SWEEP);
@@ -128,7 +128,7 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   r->more = sweep(t, q, now);
   rc = fill_batch(t, q, now, r, batch);
   t->notices_to = NULL;
-  if (q->counters.expired > expired) rc = 0; /* a step, so no failure */
+  if (q->counters.expired > expired) rc = 0; /* progress, so not a failure */
   return t->rc ? t->rc : rc;
 }
 
@@ -152,8 +152,8 @@ static void look_at_priority(txn *t, const queue *q, const priority_state *l,
     note_due(out, d.at, now);
 }
 
-/* What has expired is to be ended as well, and a step of the clock noted: for
-   both a take has to write. */
+/* A take must write, and so is due, also when items have expired or the clock
+   went back. */
 static void look_at_clock(txn *t, const queue *q, int64_t wall,
                           outlook *out) {
   int64_t expiry;
