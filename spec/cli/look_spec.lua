@@ -121,6 +121,18 @@ describe("respool peek", function()
       assert.is_nil(run.out:find "\27")
     end
   end)
+
+  it("shows the bytes of a codec that it does not know", function()
+    local path = helper.location()
+    local function same(text) return text end
+    local rot = { name = "rot13", encode = same, decode = same }
+    assert(helper.open(path)):queue("q", { codec = rot }):push "uryyb\27"
+    local run = cli.run { "peek", path, "q" }
+    assert.matches('payload (cannot be decoded)\n  "uryyb\\u001b"', run.out, 1,
+                   true)
+    run = cli.run { "peek", path, "q", "--raw" }
+    assert.matches("payload\n  \"uryyb", run.out, 1, true)
+  end)
 end)
 
 describe("respool get", function()
