@@ -46,7 +46,7 @@ respool/transfer = format files file_writer file_reader import_log source \
 respool/http = handler options body url retry_after sign message client \
   sockets cosockets tls loop deliver limit server receive
 respool/cli = main parser arguments output progress streams notes records \
-  each show where child findings sampler dashboard push work \
+  each show where child findings sampler dashboard failure_log push work \
   replay named_replays ls peek get stats top health metrics dead remove pause \
   resume maintain check repair compact export import deliver receive secret
 resty/respool = waiting worker round threads reply http admin
@@ -231,7 +231,7 @@ soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 bench-nginx: all
 	$(call run,lua5.4) bench/nginx.lua
-run = eval "$$($(MAKE) -s env LUA=$(1))"; $(1)
+run = eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=$(1))"; $(1)
 
 test: deps-test
 	@$(MAKE) --no-print-directory run-test

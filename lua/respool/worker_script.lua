@@ -44,6 +44,15 @@ local function check_twice(path, worker)
   end
 end
 
+-- Lets the script require modules that lie beside it.
+local function add_folder(path)
+  local folder = path:match "^(.*)/[^/]*$" or "."
+  local places = ("%s/?.lua;%s/?/init.lua;"):format(folder, folder)
+  if package.path:sub(1, #places) ~= places then
+    package.path = places .. package.path
+  end
+end
+
 -- Runs the file and checks what it returns. Raises what is wrong with it.
 ---@param path string
 ---@param needed string[]? fields it must have; queue and handle
@@ -51,6 +60,7 @@ end
 function M.load(path, needed)
   local chunk, message = loadfile(path)
   if not chunk then compat.misuse("worker script: " .. message) end
+  add_folder(path)
   local given = chunk()
   if type(given) ~= "table" then
     compat.misuse(("%s: a worker script returns a table, not %s"):format(

@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool work, as a process.
+-- respool work.
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
+local json = require "respool.support.json"
+local respool = require "respool"
 
 local dir, place, store, q
 
@@ -63,6 +65,90 @@ describe("respool work", function()
     assert.equal(1, run.status)
     assert.matches("q: 1 done, 0 retried, 1 died", run.err)
     assert.equal(1, q.dead:count())
+  end)
+
+  it("writes a line for each failure, and the dead letters by group", function()
+    assert(store:queue("q", {
+      max_attempts = 2, retry = respool.backoff.constant { delay = 0.01 },
+    }))
+    push(2)
+    local path = job [[
+      if payload.n == 1 then error({ message = "no\27", group = "smtp" }) end
+      error("odd", 0)
+    ]]
+    local run = cli.run { "work", place, path, "--until-empty" }
+    assert.equal(1, run.status)
+    for _, line in ipairs {
+      "respool: q: item 1 failed, attempt 1 [smtp]: no\\x1b\n",
+      "respool: q: item 1 failed, attempt 2 [smtp]: no\\x1b\n",
+      "respool: q: item 2 failed, attempt 2: odd\n",
+      "\n  1 died: smtp\n", "\n  1 died: odd\n",
+      "\n  see: respool dead groups " .. place .. " q\n",
+    } do
+      assert.truthy(run.err:find(line, 1, true), run.err)
+    end
+    assert.is_nil(run.err:find "stack traceback")
+  end)
+
+  it("writes tracebacks if asked, or nothing", function()
+    push(1)
+    local path = job "error 'x'"
+    local run = cli.run { "work", place, path, "--until-empty", "-v" }
+    assert.matches("attempt 1: [^\n]+job.lua:7: x\n    stack traceback:\n",
+                   run.err)
+    push(1)
+    run = cli.run { "work", place, path, "--until-empty", "-q" }
+    assert.same({ status = 1, out = "", err = "" }, run)
+  end)
+
+  it("writes JSON for programs", function()
+    push(1)
+    q:push({}, { delay = 3600 })
+    local run = cli.run { "work", place, job "error('x', 0)", "--until-empty",
+                          "--log", "json" }
+    local lines = {}
+    for line in run.err:gmatch "[^\n]+" do
+      lines[#lines + 1] = json.decode(line)
+    end
+    assert.equal(2, #lines)
+    local failed, ended = lines[1], lines[2]
+    assert.same({ "a handler failed", "q", 1, 1, "x" },
+      { failed.message, failed.queue, failed.id, failed.attempt, failed.error })
+    assert.is_nil(failed.trace)
+    assert.same({ 0, 1, 1, { x = 1 } },
+                { ended.done, ended.died, ended.scheduled, ended.groups })
+  end)
+
+  it("says how many lines it left out", function()
+    push(50)
+    local run = cli.run { "work", place, job "error('x', 0)", "--until-empty" }
+    assert.is_true(select(2, run.err:gsub(" failed, attempt", "")) < 50)
+    local left_out = 0
+    for n in run.err:gmatch "respool: (%d+) more lines not shown\n" do
+      left_out = left_out + tonumber(n)
+    end
+    assert.equal(50, left_out + select(2, run.err:gsub(" failed, attempt", "")))
+  end)
+
+  it("says how many items are scheduled for later", function()
+    push(1)
+    q:push({}, { delay = 3600 })
+    local run = cli.run { "work", place, job "", "--until-empty" }
+    assert.matches("^q: 1 done, 0 retried, 0 died, in %S+; 1 scheduled\n$",
+                   run.err)
+  end)
+
+  it("lets a script require what lies beside it", function()
+    push(1)
+    helper.write(dir .. "/neighbour.lua", "return function() end")
+    local path = job ""
+    helper.write(path, [[local near = require "neighbour"
+      return { queue = "q", handle = function() near() end }]])
+    assert.equal(0, cli.run { "work", place, path, "--until-empty" }.status)
+    helper.write(path, "require 'no.such'")
+    local run = cli.run { "work", place, path, "--until-empty" }
+    assert.same({ 2, ("respool: %s:1: module 'no.such' not found\n"):format(
+      path) }, { run.status, run.err })
   end)
 
   it("replaces a worker that died, and fails", function()

@@ -78,10 +78,12 @@ local launch = load([[
 ]], "@bin/respool")
 
 -- The same within this process, which is faster. What the command reads and
--- writes goes through an io of its own.
+-- writes goes through an io of its own. Workers write past it.
 ---@return respool.spec.run
 function M.run(words)
-  if words.env or words.cwd then return M.process(words) end
+  if words.env or words.cwd or words[1] == "work" then
+    return M.process(words)
+  end
   local input = assert(io.tmpfile())
   input:write(words.input or "")
   input:seek "set"

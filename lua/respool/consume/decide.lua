@@ -148,9 +148,11 @@ local function decide(queue, item, mark, err)
   end
 end
 
-local function tell(queue, item, err, text)
-  hooks.log(queue.store, "info", "a handler failed",
-            { queue = queue.name, id = item.id, error = text })
+local function tell(queue, item, err, mark)
+  hooks.log(queue.store, "info", "a handler failed", {
+    queue = queue.name, id = item.id, attempt = item.attempts + 1,
+    error = mark.error, group = mark.group, trace = mark.trace,
+  })
   if batches.closed(item[1]) then return end
   hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
              item)
@@ -179,7 +181,7 @@ function M.fail(queue, item, err, trace, on_error)
     kind = failure.final and DEAD or RETRY, delay = failure.delay,
     error = failure.text, group = failure.group, trace = trace,
   }
-  tell(queue, item, err, failure.text)
+  tell(queue, item, err, mark)
   consult(queue, item, mark, err, on_error)
   if batches.closed(batch) or batches.settled(batch, i) then return true end
   return M.mark(queue, item, mark, err)

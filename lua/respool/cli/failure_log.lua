@@ -1,0 +1,140 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What the workers of respool work write to stderr: a line for each handler
+-- that failed and for each warning, as text or JSON. A worker that writes more
+-- than a few lines a second leaves lines out, and says how many.
+
+local core = require "respool.core"
+local json = require "respool.support.json"
+local output = require "respool.cli.output"
+
+local M = {}
+
+---@class respool.cli.log_form
+---@field json boolean? a JSON object a line
+---@field verbose boolean? also tracebacks and what is of interest otherwise
+---@field quiet boolean? nothing
+
+local SPAN, MOST = 1, 20 -- seconds, and lines in so many
+
+-- Adds --quiet, --verbose and --log.
+function M.add_options(command)
+  command:mutex(
+    command:flag("-q --quiet", "Write no line for a failure, and no summary."),
+    command:flag("-v --verbose", "Also write the tracebacks of failures, and "
+      .. "what the store logs otherwise."))
+  command:option("--log", "How lines for failures are written: text, or a "
+    .. "JSON object a line.", "text"):choices { "text", "json" }
+end
+
+-- How the lines are written, by the arguments of a command.
+---@return respool.cli.log_form
+function M.form_of(args)
+  return {
+    json = args.log == "json", verbose = args.verbose, quiet = args.quiet,
+  }
+end
+
+
+-- One event as text.
+
+local FAILED, CLOSED = "a handler failed", "store closed"
+
+local function failure_text(f)
+  local group = f.group and f.group ~= f.error and (" [%s]"):format(f.group)
+    or ""
+  return ("%s: item %d failed, attempt %d%s: %s"):format(
+    f.queue, f.id, f.attempt, group, f.error)
+end
+
+-- Fields by name, such as "queue=q reason=expired".
+local function fields_text(fields)
+  local names, parts = {}, {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    parts[i] = ("%s=%s"):format(name, tostring(fields[name]))
+  end
+  return table.concat(parts, " ")
+end
+
+local function traceback(trace)
+  local lines = {}
+  for line in (trace or ""):gmatch "[^\n]+" do
+    lines[#lines + 1] = "\n    " .. output.clean((line:gsub("\t", "  ")))
+  end
+  return table.concat(lines)
+end
+
+local function text_of(form, message, f)
+  if message ~= FAILED then
+    return ("respool: %s"):format(output.clean(
+      ("%s (%s)"):format(message, fields_text(f))))
+  end
+  return "respool: " .. output.clean(failure_text(f))
+    .. (form.verbose and traceback(f.trace) or "")
+end
+
+
+-- One event as JSON.
+
+local function json_of(form, level, message, fields)
+  local event = { time = os.time(), level = level, message = message }
+  for name, value in pairs(fields) do
+    if name ~= "trace" or form.verbose then event[name] = value end
+  end
+  return json.encode(event)
+end
+
+
+-- Lines.
+
+local function is_shown(form, level, message)
+  return form.verbose or message == FAILED or level == "warn"
+    or level == "error"
+end
+
+-- Says how many lines were left out, and begins a new span.
+local function report_left_out(state, write, form)
+  if state.left_out > 0 then
+    local text = ("%s not shown"):format(
+      output.count(state.left_out, "more line"))
+    write(form.json and json_of(form, "warn", text, {})
+      or "respool: " .. text)
+  end
+  state.began, state.n, state.left_out = core.mono() / 1e6, 0, 0
+end
+
+-- Whether one more line may be written.
+local function admit(state, write, form)
+  if core.mono() / 1e6 - state.began >= SPAN then
+    report_left_out(state, write, form)
+  end
+  state.n = state.n + 1
+  if state.n <= MOST then return true end
+  state.left_out = state.left_out + 1
+end
+
+-- A log hook that writes lines. It is called in the workers.
+---@param io respool.cli.io
+---@param form respool.cli.log_form
+---@return fun(level: respool.level, message: string, fields: table)
+function M.new(io, form)
+  local state = { began = 0, n = 0, left_out = 0 }
+  -- Over the status line that the parent may have written.
+  local before = io.stderr:isatty() and "\r\27[K" or ""
+  local function write(line)
+    io.stderr:write(before .. line .. "\n")
+    io.stderr:flush()
+  end
+  return function(level, message, fields)
+    if message == CLOSED then report_left_out(state, write, form) end
+    if not is_shown(form, level, message) or not admit(state, write, form) then
+      return
+    end
+    write(form.json and json_of(form, level, message, fields)
+      or text_of(form, message, fields))
+  end
+end
+
+return M
