@@ -47,7 +47,10 @@ describe("on_handler_error", function()
     local entries = logged "a handler failed"
     assert.equal(2, #entries)
     assert.equal("info", entries[1].level)
-    assert.same({ queue = "orders", id = 1, error = "no" }, entries[1].fields)
+    local fields = entries[1].fields
+    assert.matches("^stack traceback:", fields.trace)
+    fields.trace = nil
+    assert.same({ queue = "orders", id = 1, attempt = 1, error = "no" }, fields)
   end)
 
   it("does not see an outcome that the handler chose", function()
