@@ -282,7 +282,7 @@ describe("respool.work_processes", function()
       local batch = q:take()
       assert(respool.work_processes {
         store = store.path, script = arg[1] .. "/job.lua", workers = 2,
-        work = { wait = 0.2 },
+        work = { timeout = 0.2 },
       })
       batch:done()
       assert(batch:settle())

@@ -72,7 +72,7 @@ local LOOK = 0.25 -- seconds between looks at the figures
 
 -- The number of the newest dead letter.
 local function newest_dead(queue)
-  local list = check(queue.dead:list { descending = true, limit = 1 })
+  local list = check(queue.dead:list { order = "newest", limit = 1 })
   return list[1] and list[1].number or 0
 end
 
