@@ -68,8 +68,7 @@ typedef struct append_req {
   int on_conflict;
   int64_t dedup;
   int reason;         /* enum respool_flush_reason */
-  bool apart;         /* pushed item by item: where all have no room, some
-                         may overflow, not all must */
+  bool partial_ok;    /* without room for all items only some may overflow */
   _Atomic int64_t *bound; /* set to the queue's max_queue_bytes; or NULL */
   notices *notices;   /* of dead letters that it makes; or NULL */
   const batch_claim *owner; /* left out if the unit's settle has found that
@@ -78,10 +77,10 @@ typedef struct append_req {
                          which the other steps are tried still; NULL: the unit
                          ends there */
   uint64_t first;     /* result: the first id; a duplicate's, its twin's */
-  bool held;          /* result: ignored, as its key was in use */
-  bool never;         /* result, when FULL: an empty queue has no room either */
-  uint64_t ending;    /* the LMDB engine's own: changes that ended expired */
-  bool only_ended;    /* items; nothing else was changed */
+  bool duplicate;     /* result: ignored, as its key was in use */
+  bool never_fits;    /* result, when FULL: an empty queue has no room either */
+  uint64_t expired_changes; /* the LMDB engine's own: changes that ended */
+  bool only_expired;        /* expired items; nothing else was changed */
 } append_req;
 
 typedef struct claim_req {
@@ -99,7 +98,7 @@ typedef struct settle_req {
   const mark *marks;    /* an outcome for each item, or none; or NULL: */
   mark all;             /* this for each */
   bool strict;          /* any lease lost: LEASE_LOST and nothing happens */
-  struct random *chance;
+  struct random *random;
   notices *notices;     /* of dead letters that it makes; or NULL */
 } settle_req;
 

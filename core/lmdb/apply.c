@@ -39,7 +39,7 @@ static int append(txn *t, unit *u, step *s, int64_t now) {
   append_req *r = &s->append;
   if (r->owner && r->owner->lost) return 0;
   int rc = lmdb_append(t, s->name, now, r);
-  if (r->held || rc == RESPOOL_EXISTS) u->needs_flush = true;
+  if (r->duplicate || rc == RESPOOL_EXISTS) u->needs_flush = true;
   if (!r->refusal || !is_refusal(rc)) return rc;
   refusal_note(r->refusal, rc);
   return 0;
@@ -170,8 +170,8 @@ static int run_steps(txn *t, unit *u) {
 /* What a lone push that found no room has ended stays so, or it would be ended
    again with every try. */
 static bool stays(const unit *u) {
-  return u->n == 1 && u->steps->kind == STEP_APPEND &&
-         u->rc == RESPOOL_FULL && u->steps->append.only_ended;
+  return u->n == 1 && u->steps->kind == STEP_APPEND && u->rc == RESPOOL_FULL &&
+         u->steps->append.only_expired;
 }
 
 /* Runs the units in `t`; false when one failed after it had changed

@@ -27,15 +27,15 @@ typedef struct mark {
   int kind;
   bool settled;
   int64_t delay;
-  const struct why *why; /* or NULL */
+  const struct outcome_text *text; /* or NULL */
 } mark;
 
 /* The texts of an outcome, in the batch's arena and shared by all items that
    were marked together. */
-typedef struct why {
+typedef struct outcome_text {
   respool_bytes error, trace, group, memo;
   const char *reason, *dlq;
-} why;
+} outcome_text;
 
 struct respool_batch {
   respool_page page;

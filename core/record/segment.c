@@ -174,7 +174,7 @@ void builder_add_raw(builder *b, respool_bytes packed) {
   count_one(b);
 }
 
-int builder_end(builder *b) {
+int builder_finish(builder *b) {
   close_segment(b);
   return b->rc ? b->rc : b->bytes.rc ? b->bytes.rc : b->blobs.rc;
 }
@@ -246,8 +246,8 @@ int builder_split(const builder *from, uint64_t n, builder *first,
       if (to->rc) return to->rc;
     }
   }
-  int rc = builder_end(first);
-  return rc ? rc : builder_end(rest);
+  int rc = builder_finish(first);
+  return rc ? rc : builder_finish(rest);
 }
 
 void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,

@@ -69,13 +69,13 @@ bool builder_try(builder *b, const item *i);
 void builder_add_raw(builder *b, respool_bytes packed);
 
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
-int builder_end(builder *b);
+int builder_finish(builder *b);
 
-/* The bytes that the largest item would take alone. After builder_end. */
+/* The bytes that the largest item would take alone. After builder_finish. */
 uint64_t builder_largest(const builder *b);
 
 /* Copies the first `n` items to one new builder, the others to another. After
-   builder_end. 0 or RESPOOL_NOMEM. */
+   builder_finish. 0 or RESPOOL_NOMEM. */
 int builder_split(const builder *from, uint64_t n, builder *first,
                   builder *rest);
 

@@ -128,14 +128,14 @@ static int copy_name(arena *a, const char *name, const char **to) {
 }
 
 /* The words of an outcome into the batch; NULL in `*out` when it has none. */
-static int copy_why(respool_batch *batch, const respool_outcome *o,
-                    const why **out) {
+static int copy_outcome_text(respool_batch *batch, const respool_outcome *o,
+                             const outcome_text **out) {
   arena *a = &batch->page.memory;
   *out = NULL;
   if (!o->error.size && !o->trace.size && !o->group.size && !o->reason &&
       !o->dlq && !o->memo.size)
     return 0;
-  why *w = arena_alloc(a, sizeof *w);
+  outcome_text *w = arena_alloc(a, sizeof *w);
   if (!w) return RESPOOL_NOMEM;
   memset(w, 0, sizeof *w);
   int rc = copy_text(a, o->error, &w->error);
@@ -150,7 +150,7 @@ static int copy_why(respool_batch *batch, const respool_outcome *o,
 
 int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
                   mark *m) {
-  const why *w;
+  const outcome_text *w;
   int rc = batch_check(batch);
   if (!rc) rc = outcome_check(o);
   if (rc) return rc;
@@ -158,7 +158,7 @@ int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
   if (batch->marks[i].settled)
     return fail(RESPOOL_INVALID, "item %llu is already settled",
                 (unsigned long long)batch->page.items[i].id);
-  rc = copy_why(batch, o, &w);
+  rc = copy_outcome_text(batch, o, &w);
   if (rc) return fail(rc, "not enough memory for an outcome");
   *m = (mark){o->kind, false, o->delay, w};
   return 0;
@@ -173,10 +173,10 @@ int respool_batch_mark(respool_batch *batch, size_t i,
 }
 
 int respool_batch_mark_rest(respool_batch *batch, const respool_outcome *o) {
-  const why *w;
+  const outcome_text *w;
   int rc = batch_check(batch);
   if (!rc) rc = outcome_check(o);
-  if (!rc) rc = copy_why(batch, o, &w);
+  if (!rc) rc = copy_outcome_text(batch, o, &w);
   if (rc) return rc;
   for (size_t i = 0; i < batch->page.n; i++)
     if (!batch->marks[i].settled && batch->marks[i].kind == RESPOOL_NONE)

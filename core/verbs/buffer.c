@@ -58,7 +58,7 @@ static void make_steps(const flush *f, step *steps, size_t n) {
   for (size_t i = 0; i < n; i++, p = p->next) {
     respool_push_options left = group_options(p, buffer_now(f->b));
     steps[i] = push_step(f->b->queue, &p->builder, p->key, &left);
-    steps[i].append.apart = true;
+    steps[i].append.partial_ok = true;
     steps[i].append.reason = i ? RESPOOL_FLUSH_NONE : f->reason;
   }
 }

@@ -92,7 +92,7 @@ int push_build(const respool *s, const respool_payload *items, size_t n,
                .origin = items[i].origin};
     builder_add(b, &it);
   }
-  rc = builder_end(b);
+  rc = builder_finish(b);
   return rc ? fail(rc, "not enough memory for a push") : 0;
 }
 
@@ -139,7 +139,7 @@ static int push_waiting(respool_queue *q, step *p, int64_t wait) {
     int rc = wait ? e->engine->wait(e, q->name, &seen, 0) : 0;
     if (!rc) rc = store_commit_step(s, p, true);
     int64_t left = end - clock_mono();
-    if (rc != RESPOOL_FULL || wait == 0 || p->append.never) return rc;
+    if (rc != RESPOOL_FULL || wait == 0 || p->append.never_fits) return rc;
     if (left <= 0 || s->clock.manual)
       return fail(RESPOOL_TIMEOUT, "queue \"%.120s\" had no room in time",
                   q->name);
@@ -151,10 +151,10 @@ static int push_waiting(respool_queue *q, step *p, int64_t wait) {
 
 static void note_result(const append_req *r, int rc, respool_result *out) {
   if (rc)
-    out->never_fits = rc == RESPOOL_FULL && r->never;
+    out->never_fits = rc == RESPOOL_FULL && r->never_fits;
   else {
     out->first = r->first;
-    out->duplicate = r->held;
+    out->duplicate = r->duplicate;
   }
 }
 

@@ -30,9 +30,12 @@ static void settle_init(settling *p, respool_batch *batch, mark all,
   batch->n_refused = 0;
   p->batch = batch;
   p->queue = batch->queue;
-  p->plain = (step){.kind = STEP_SETTLE, .name = batch->queue->name,
-                    .settle = {.batch = batch, .marks = marks, .all = all,
-                               .chance = &batch->queue->store->random,
+  p->plain = (step){.kind = STEP_SETTLE,
+                    .name = batch->queue->name,
+                    .settle = {.batch = batch,
+                               .marks = marks,
+                               .all = all,
+                               .random = &batch->queue->store->random,
                                .notices = queue_notices(batch->queue)}};
   p->unit.steps = &p->plain;
   p->unit.n = 1;

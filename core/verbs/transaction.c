@@ -232,9 +232,12 @@ static step dead_step(const change *p) {
 }
 
 static step settle_step(respool_tx *tx, const change *p, const mark *marks) {
-  return (step){.kind = STEP_SETTLE, .name = p->queue->name,
-                .settle = {.batch = p->batch, .marks = marks, .strict = true,
-                           .chance = &tx->store->random,
+  return (step){.kind = STEP_SETTLE,
+                .name = p->queue->name,
+                .settle = {.batch = p->batch,
+                           .marks = marks,
+                           .strict = true,
+                           .random = &tx->store->random,
                            .notices = queue_notices(p->queue)}};
 }
 
@@ -272,7 +275,7 @@ static void note_committed(tx_unit *x) {
     if (p->kind == CHANGE_MARK && !x->marks[i]) continue;
     if (p->kind == CHANGE_PUSH) {
       p->first = s->append.first;
-      p->duplicate = s->append.held;
+      p->duplicate = s->append.duplicate;
     } else if (p->kind == CHANGE_MARK)
       batch_close_claims(p->batch, x->marks[i]);
     s++;

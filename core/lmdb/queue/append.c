@@ -77,7 +77,7 @@ static bool end_expired_item(txn *t, queue *q, append_req *r, uint64_t id,
                              int64_t now) {
   uint64_t before = t->changes;
   bool ended = item_expire(t, q, id, now);
-  r->ending += t->changes - before;
+  r->expired_changes += t->changes - before;
   return ended;
 }
 
@@ -93,7 +93,7 @@ static bool resolve_conflict(txn *t, queue *q, append_req *r,
   }
   if (r->on_conflict == RESPOOL_CONFLICT_IGNORE) {
     r->first = h->id;
-    r->held = true;
+    r->duplicate = true;
     return false;
   }
   if (!end_expired_item(t, q, r, h->id, now) && find_item(t, q, h->id, &l))
@@ -202,9 +202,9 @@ static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now) {
 /* Applies the queue's overflow policy to a push without room. */
 static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
   if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
-    return r->apart ? append_one_by_one(t, q, r, now)
-                    : append_dead(t, q, r, now);
-  if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never)
+    return r->partial_ok ? append_one_by_one(t, q, r, now)
+                         : append_dead(t, q, r, now);
+  if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never_fits)
     return no_room(q, r);
   while (!has_room(q, r))
     if (!drop_oldest(t, q, now)) return t->rc ? t->rc : no_room(q, r);
@@ -220,12 +220,12 @@ static void make_room(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t left = EXPIRE_MAX + r->builder->n_items, before = t->changes;
   while (left-- > 0 && !has_room(q, r) && expiry_sweep(t, q, now, 1))
     continue;
-  r->ending += t->changes - before;
+  r->expired_changes += t->changes - before;
 }
 
 static int append_where_room(txn *t, queue *q, append_req *r, int64_t now) {
-  r->never = !queue_could_hold(q, builder_demand(r->builder));
-  if (!r->never) make_room(t, q, r, now);
+  r->never_fits = !queue_could_hold(q, builder_demand(r->builder));
+  if (!r->never_fits) make_room(t, q, r, now);
   if (t->rc) return t->rc;
   return has_room(q, r) ? append_items(t, q, r, now)
                         : overflow(t, q, r, now);
@@ -260,14 +260,14 @@ static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
 
 int lmdb_append(txn *t, const char *name, int64_t wall, append_req *r) {
   int rc = 0;
-  r->held = r->never = false;
-  r->ending = 0;
+  r->duplicate = r->never_fits = false;
+  r->expired_changes = 0;
   queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
   uint64_t before = t->changes;
   t->notices_to = r->notices;
   rc = append_to(t, q, r, wall);
   t->notices_to = NULL;
-  r->only_ended = t->changes - before == r->ending;
+  r->only_expired = t->changes - before == r->expired_changes;
   return rc;
 }

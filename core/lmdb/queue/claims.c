@@ -164,8 +164,8 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c) {
 /* ---- failures ----------------------------------------------------------- */
 
 respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
-                            const why *w) {
-  static const why nothing;
+                            const outcome_text *w) {
+  static const outcome_text nothing;
   if (!w) w = &nothing;
   respool_failure f = {at, w->error, w->group, w->trace};
   respool_bytes packed = {NULL, 0};

@@ -40,7 +40,7 @@ enum count claim_count_waiting(const claim *c);
 
 /* Adds a failure to packed failures; memory is the arena's. */
 respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
-                            const why *w);
+                            const outcome_text *w);
 
 /* Has the claim a lease that has not run out? */
 bool claim_held(const claim *c, int64_t now);

@@ -166,7 +166,7 @@ static bool load_claim(take_run *run, const place *p, claim *c) {
 
 /* Records a crash: the lease ran out before an outcome was given. */
 static void note_crash(take_run *run, claim *c, int priority) {
-  static const why ran_out = {.error = {"the lease ran out", 17}};
+  static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
   c->failures = failures_with(run->t, &run->batch->page.memory, c->failures,
                               c->visible_at, &ran_out);
   claim_lapse(run->t, run->q, priority, c);

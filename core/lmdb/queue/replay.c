@@ -34,7 +34,7 @@ static int flush_run(txn *t, int64_t wall, run *r) {
   append_req a =
       {.builder = &r->items, .priority = r->priority, .ttl = RESPOOL_KEEP,
                   .attempts = r->attempts, .memo = r->memo};
-  int rc = builder_end(&r->items);
+  int rc = builder_finish(&r->items);
   if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
   if (!rc && r->key.size)
     key_assign(t, r->to, r->key, (key_owner){a.first, r->until});

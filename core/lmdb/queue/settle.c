@@ -55,7 +55,7 @@ typedef struct settling {
   uint8_t *outcomes; /* of each item of the claim */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
-  const why *text;        /* the text of the last one in `failures` */
+  const outcome_text *text; /* the text of the last one in `failures` */
   respool_bytes failures; /* the claim's and one more, shared by
                              items that were marked together */
 } settling;
@@ -113,7 +113,7 @@ static bool same_reason_and_delay(const settling *w, enum outcome o) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
     if (outcome_at(w, i) != o) continue;
-    if (one && (m->why != one->why || m->delay != one->delay)) return false;
+    if (one && (m->text != one->text || m->delay != one->delay)) return false;
     one = m;
   }
   return true;
@@ -124,7 +124,7 @@ static bool same_reason_and_delay(const settling *w, enum outcome o) {
 static bool releases_keep_memo(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
     const mark *m = mark_of(w, i);
-    if (outcome_at(w, i) == OUTCOME_RELEASE && m->why && m->why->memo.size)
+    if (outcome_at(w, i) == OUTCOME_RELEASE && m->text && m->text->memo.size)
       return false;
   }
   return true;
@@ -163,14 +163,14 @@ static void choose_kept_outcome(settling *w) {
 static int64_t retry_delay(const settling *w, const mark *m) {
   if (m->delay != RESPOOL_KEEP) return m->delay;
   return respool_backoff_delay(&w->q->config.backoff, w->c.attempts + 1,
-                               w->c.delay, random_next(w->r->chance));
+                               w->c.delay, random_next(w->r->random));
 }
 
 static respool_bytes add_failure(settling *w, const mark *m) {
-  if (!w->failures.size || m->why != w->text)
+  if (!w->failures.size || m->text != w->text)
     w->failures = failures_with(w->t, &w->r->batch->page.memory, w->c.failures,
-                                w->now, m->why);
-  w->text = m->why;
+                                w->now, m->text);
+  w->text = m->text;
   return w->failures;
 }
 
@@ -181,7 +181,7 @@ static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   if (o == STILL_LEASED) return c;
   c.state = CLAIM_WAITING;
   c.token = 0;
-  if (m->why && m->why->memo.size) c.memo = m->why->memo;
+  if (m->text && m->text->memo.size) c.memo = m->text->memo;
   if (o == OUTCOME_RETRY) {
     delay = c.delay = retry_delay(w, m);
     c.attempts++;
@@ -210,12 +210,12 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
              .deliveries = w->c.deliveries,
              .crashes = w->c.crashes,
              .memo = w->c.memo};
-  if (m->why) {
-    if (o == OUTCOME_DEAD && m->why->reason) d.reason = m->why->reason;
-    d.dlq = m->why->dlq;
-    d.group = m->why->group;
-    d.error = m->why->error;
-    if (m->why->memo.size) d.memo = m->why->memo;
+  if (m->text) {
+    if (o == OUTCOME_DEAD && m->text->reason) d.reason = m->text->reason;
+    d.dlq = m->text->dlq;
+    d.group = m->text->group;
+    d.error = m->text->error;
+    if (m->text->memo.size) d.memo = m->text->memo;
   }
   if (d.error.size || o == OUTCOME_EXHAUSTED) d.failures = add_failure(w, m);
   key_release(w->t, w->q, &p->items[i], w->now);
@@ -301,7 +301,7 @@ static bool is_copied(const settling *w, enum outcome o) {
 
 /* A dead letter stores the error twice: as its reason and in its last failure.
    */
-static uint64_t text_size(const why *y) {
+static uint64_t text_size(const outcome_text *y) {
   return y ? 2 * (y->error.size + y->group.size + y->trace.size) : 0;
 }
 
@@ -314,7 +314,7 @@ static int room_to_copy(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++)
     if (is_copied(w, outcome_at(w, i)))
       more += w->r->batch->page.packed[i].size + w->c.failures.size +
-              text_size(mark_of(w, i)->why) + COPY_COST;
+              text_size(mark_of(w, i)->text) + COPY_COST;
   return disk_copy(w->t, more);
 }
 

@@ -177,7 +177,7 @@ void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
   builder b;
   builder_init(&b, i->version);
   builder_add_raw(&b, packed);
-  int rc = builder_end(&b);
+  int rc = builder_finish(&b);
   txn_fail(t, rc);
   if (!rc) {
     segment_seal(b.bytes.data, b.bytes.len, i->pushed_at, i->expires_at);
