@@ -295,10 +295,10 @@ describe("the kinds of findings", function()
 
   it("tell an item that nobody gets from one that two may get", function()
     assert.equal("item-lost", findings.explain(
-      'item 3 in queue "a" space 0 priority 0 id 1 is in no place of a claim'
+      'item 3 in queue "a" space 0 priority 0 id 1 is not in a claim'
     ).kind)
     assert.equal("item-twice", findings.explain(
-      'item 3 in queue "a" space 0 priority 0 id 1 is fresh but in a claim'
+      'item 3 in queue "a" space 0 priority 0 id 1 is new but in a claim'
     ).kind)
   end)
 

@@ -339,7 +339,7 @@ describe("repair of a store with a damaged bitmap", function()
 
   it("believes a claim that knows of more", function()
     local _, said = repair_copy(damaged(path, "flip", "remaining", 0, 1))
-    assert.matches("where there should be 9; what was settled may be back",
+    assert.matches("where there should be 9; settled items may be back",
                    said)
     local left = items()
     for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end
@@ -350,7 +350,7 @@ describe("repair of a store with a damaged bitmap", function()
     q:push_many { "1", "2", "3", "4", "5", "6", "7", "8" }
     assert(q:remove(1))
     local _, said = repair_copy(damaged(close(), "flip", "remaining", 0, 1))
-    assert.matches("where there should be 7; what was settled may be back",
+    assert.matches("where there should be 7; settled items may be back",
                    said)
     local left = items()
     for id = 2, 8 do assert.equal(tostring(id), left[id][1]) end
@@ -358,7 +358,7 @@ describe("repair of a store with a damaged bitmap", function()
 
   it("does not believe one that goes beyond the end", function()
     local _, said = repair_copy(damaged(path, "flip", "remaining", 0, 2))
-    assert.matches('a record of "remaining".*what was settled may be back',
+    assert.matches('a record of "remaining".*settled items may be back',
                    said)
     local left = items()
     for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end

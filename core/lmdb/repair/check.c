@@ -76,8 +76,8 @@ static bool check_tree(audit *a, enum db db) {
     found(a, "database \"%s\" counts %llu records, there are %llu",
           db_name(db), ULL(counted), ULL(n));
   else
-    found(a, "database \"%s\" is out of order: of %llu records only %llu "
-          "come before one that lies where none is looked for",
+    found(a, "database \"%s\" is out of order: of %llu records a search "
+          "finds only the first %llu",
           db_name(db), ULL(counted), ULL(n));
   return false;
 }
@@ -136,7 +136,7 @@ static void check_cover(audit *a, const segment_cursor *w) {
     bool covered = claim_cover(a->t, &w->at.line, id, &p, &c);
     if (covered == (id >= head))
       found(a, "item %llu in " PLACE " is %s a claim", ULL(id),
-            PLACE_OF(a, &w->at), covered ? "fresh but in" : "in no place of");
+            PLACE_OF(a, &w->at), covered ? "new but in" : "not in");
     a->unsettled++;
   }
 }
@@ -147,7 +147,7 @@ static void check_segment(audit *a, const segment_cursor *w,
       place_last(before) >= w->at.first)
     found(a, "segments overlap at " PLACE, PLACE_OF(a, &w->at));
   if (w->unsettled.set == 0)
-    found(a, "the segment at " PLACE " holds nothing unsettled",
+    found(a, "the segment at " PLACE " has no unsettled item",
           PLACE_OF(a, &w->at));
   if (place_last(&w->at) >= a->q->next_id)
     found(a, "the segment at " PLACE " lies beyond the next id",

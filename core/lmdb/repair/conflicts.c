@@ -79,8 +79,8 @@ static void move_to_recovered(const conflicts *v, const place *p) {
   queue_changed(v->t, q);
   v->s->out->nameless += n;
   salvage_say(v->s, "moved: up to %llu items of queue \"%.200s\" from id %llu "
-              "to queue \"" SALVAGE_QUEUE "\": where they say they belong "
-              "there are others", ULL(n), v->q->name, ULL(p->first));
+              "to queue \"" SALVAGE_QUEUE "\": their ids belong to other "
+              "items", ULL(n), v->q->name, ULL(p->first));
 }
 
 /* Corrects the count in a key from the sound segment under it. False when

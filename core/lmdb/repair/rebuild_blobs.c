@@ -140,7 +140,7 @@ static void lose(salvage *s, uint64_t n, bool sure) {
                s->hole[DB_HISTORY];
   if (!n || !holes) return;
   if (sure) s->out->lost_items += n;
-  salvage_say(s, "%s: %llu large item%s to which nothing leads any more",
+  salvage_say(s, "%s: %llu large item%s whose segment or dead letter is lost",
               sure ? "lost" : "perhaps lost", ULL(n),
               n == 1 ? "" : "s");
 }

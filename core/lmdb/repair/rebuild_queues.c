@@ -141,7 +141,7 @@ static void doubt_range(rebuild *r, const line *l, uint64_t first,
   each_segment(r, l, first, last, forget_bitmap);
   if (count_unsettled(r->t, l, first, last) == n) return;
   salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
-              "where there should be %llu; what was settled may be back",
+              "where there should be %llu; settled items may be back",
               ULL(n), r->q->name, ULL(first), ULL(counted));
 }
 
@@ -397,7 +397,7 @@ static void compare(const rebuild *r) {
               "counted: queue \"%.200s\" has %llu items, where its "
               "record says %llu%s",
               r->q->name, ULL(r->unsettled), ULL(r->counted),
-              r->unsettled > r->counted ? "; what was settled may be back"
+              r->unsettled > r->counted ? "; settled items may be back"
                                         : "");
 }
 

@@ -71,8 +71,9 @@ static void sweep_bitmaps(salvage *s) {
     p.count++; /* the next key */
   }
   if (n)
-    salvage_say(s, "lost: what %llu segment%s had settled; it may be back",
-                ULL(n), n == 1 ? "" : "s");
+    salvage_say(s, "lost: the bitmap%s of %llu segment%s; settled items may be "
+                "back",
+                n == 1 ? "" : "s", ULL(n), n == 1 ? "" : "s");
 }
 
 /* Counts items and dead letters as lost that were not counted yet. */

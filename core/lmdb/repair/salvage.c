@@ -191,8 +191,8 @@ static void miss_dead(salvage *s, uint32_t of, uint64_t number) {
 
 /* These databases say which items are settled. */
 static const char *settled_hint(enum db db) {
-  bool told = db == DB_REMAINING || db == DB_CLAIMS;
-  return told ? "; what was settled may be back" : "";
+  bool says = db == DB_REMAINING || db == DB_CLAIMS;
+  return says ? "; settled items may be back" : "";
 }
 
 static void lose(salvage *s, enum db db, const node *n) {
@@ -254,18 +254,18 @@ static void find_trees(salvage *s) {
   bool whole = pages_walk(p, p->main, note_tree, s) && all_known(s);
   s->idle_known = pages_read_free(p, p->free);
   if (p->unsure)
-    salvage_say(s, "a record of the last two commits is damaged: what came "
-                "last may be missing, what was settled may be back");
+    salvage_say(s, "a record of the last two commits is damaged: the "
+                "last changes may be missing, settled items may be back");
   if (whole) return;
   for (int i = 0; i < DB_COUNT; i++) s->hole[i] = true;
-  salvage_say(s, "the list of databases is damaged: looked for everywhere");
+  salvage_say(s, "the list of databases is damaged: searching the whole file");
   if (all_known(s)) return;
   s->idle_known = false;
   pages_walk(p, p->main_before, note_tree, s);
 }
 
 static void lose_page(salvage *s, enum db db) {
-  salvage_say(s, "a page of \"%s\" is damaged: looked for everywhere%s",
+  salvage_say(s, "a page of \"%s\" is damaged: searching the whole file%s",
               db_name(db), settled_hint(db));
 }
 
@@ -432,7 +432,7 @@ void salvage_copy(salvage *s) {
   find_trees(s);
   copy_trees(s);
   if (any_hole(s) && !s->idle_known)
-    salvage_say(s, "the free list is damaged: what was settled may be back");
+    salvage_say(s, "the free list is damaged: settled items may be back");
   if (any_hole(s)) pages_scan(&s->pages, SCAN_LOST, copy_found, s);
   if (s->hole[DB_QUEUES] || s->hole[DB_DLQS])
     pages_scan(&s->pages, SCAN_IDLE, copy_older, s);
