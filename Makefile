@@ -27,8 +27,8 @@ ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/dead lmdb/queue \
   lmdb/repair lmdb
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 
-BINDING = core result handle ticket record stats names backoff cbor store \
-  queue buffer buffer_list take batch dead replay maintenance \
+BINDING = core result handle ticket record stats names backoff cbor options \
+  store queue buffer buffer_list take batch dead replay maintenance \
   transaction process file terminal input repair
 
 # The Lua modules, by folder.

@@ -4,11 +4,11 @@
  * Lua; these functions are the lower half of its methods, and the table
  * beside it belongs to the Lua side. Items are numbered from 1.
  */
-#include "queue.h"
+#include "batch.h"
 
 #include "cbor.h"
+#include "options.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 static respool_batch *batch(lua_State *L) {

@@ -7,11 +7,13 @@
  */
 #include <stdlib.h>
 
+#include "buffer.h"
+
 #include "cbor.h"
+#include "handle.h"
 #include "stats.h"
-#include "queue.h"
+#include "options.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 #define LBUFFER "respool.buffer"
@@ -129,9 +131,10 @@ static int short_push(lua_State *L) {
   return 1;
 }
 
-/* pusher(buffer, version, codec, long_way, report): push(queue, payload,
-   options), with the codec as in queue.push, which calls long_way(queue, payload, options) for what it cannot
-   do, and report(queue) after flushes that failed. */
+/* pusher(buffer, version, codec, long_way, report): the function
+   push(queue, payload, options), with the codec as in queue.push; it calls
+   long_way(queue, payload, options) for pushes that it cannot do, and
+   report(queue) after flushes that failed. */
 static int buffer_pusher(lua_State *L) {
   const handle *h = luaL_checkudata(L, 1, LBUFFER);
   const respool *s = respool_buffer_store(check_open(L, h));

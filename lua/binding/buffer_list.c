@@ -4,6 +4,8 @@
  * could be flushed. What the core tells of them through a callback is packed
  * as it is, one behind the other, and made into Lua values afterwards.
  */
+#include "buffer_list.h"
+
 #include <string.h>
 
 #include "stats.h"
@@ -11,7 +13,6 @@
 #include "names.h"
 #include "record.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 static respool *store(lua_State *L) {

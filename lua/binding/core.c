@@ -4,12 +4,23 @@
  * half of require "respool" and no API of its own.
  */
 #include "backoff.h"
+#include "batch.h"
+#include "buffer.h"
 #include "cbor.h"
 #include "compat.h"
+#include "file.h"
 #include "handle.h"
+#include "input.h"
+#include "maintenance.h"
+#include "process.h"
+#include "queue.h"
+#include "repair.h"
 #include "result.h"
 #include "store.h"
+#include "take.h"
+#include "terminal.h"
 #include "ticket.h"
+#include "transaction.h"
 
 /* methods(type): the table of its methods, such as those of "respool.queue";
    of a batch they are core.lot. */

@@ -2,6 +2,8 @@
 /*
  * Dead letters: methods of a store that take the DLQ's name.
  */
+#include "dead.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +11,9 @@
 #include "handle.h"
 #include "replay.h"
 #include "names.h"
-#include "queue.h"
+#include "options.h"
 #include "record.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 static respool *store(lua_State *L) {

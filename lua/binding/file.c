@@ -4,7 +4,8 @@
  * A file is made once, under a name that nobody else has; what is in it
  * reaches the disk before it gets the name under which others look for it.
  */
-#include "store.h"
+
+#include "file.h"
 
 #include <dirent.h>
 #include <errno.h>

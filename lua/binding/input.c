@@ -4,7 +4,8 @@
  * wait for more that stdio's reads imply. Takes files of Lua's io that are
  * read by nothing else, as it passes by their buffers.
  */
-#include "store.h"
+
+#include "input.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -3,10 +3,11 @@
  * Care: what is done to a store now and then, a probe of its storage, and
  * compaction.
  */
+#include "maintenance.h"
+
 #include "handle.h"
 #include "record.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 static const record_field CARE[] = {

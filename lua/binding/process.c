@@ -5,7 +5,8 @@
  * SIGTERM and SIGINT, while watched, are only counted; Lua asks for the
  * count between two steps.
  */
-#include "store.h"
+
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,11 +6,11 @@
 
 #include <stdlib.h>
 
-#include "backoff.h"
-#include "cbor.h"
-#include "stats.h"
+#include "buffer.h"
+#include "options.h"
 #include "result.h"
-#include "store.h"
+#include "stats.h"
+#include "take.h"
 #include "ticket.h"
 
 static respool_queue *queue(lua_State *L) {
@@ -20,30 +20,6 @@ static respool_queue *queue(lua_State *L) {
 
 /* Policy. */
 
-static const record_field POLICY[] = {
-  RECORD(respool_queue_options, lease, SPAN),
-  RECORD(respool_queue_options, max_lease, SPAN),
-  RECORD(respool_queue_options, max_attempts, LIMIT),
-  RECORD(respool_queue_options, max_crashes, LIMIT),
-  RECORD(respool_queue_options, ttl, SPAN),
-  RECORD(respool_queue_options, cooldown, SPAN),
-  RECORD(respool_queue_options, on_exhausted, LIMIT),
-  RECORD(respool_queue_options, on_expire, LIMIT),
-  RECORD(respool_queue_options, ordered, LIMIT),
-  RECORD(respool_queue_options, max_items, LIMIT),
-  RECORD(respool_queue_options, max_queue_bytes, LIMIT),
-  RECORD(respool_queue_options, overflow, LIMIT),
-  RECORD(respool_queue_options, keep_done, SPAN),
-  RECORD(respool_queue_options, keep_done_bytes, LIMIT),
-  RECORD(respool_queue_options, keep_dead, SPAN),
-  RECORD_END
-};
-
-static const record_field DLQ[] = {
-  RECORD(respool_queue_options, dlq, TEXT),
-  RECORD_END
-};
-
 static const record_field BACKOFF[] = {
   RECORD(respool_backoff, kind, INT),
   RECORD(respool_backoff, jitter, INT),
@@ -52,41 +28,6 @@ static const record_field BACKOFF[] = {
   { "max", offsetof(respool_backoff, max), RECORD_LIMIT },
   RECORD_END
 };
-
-static int number_at(lua_State *L, int index, int i) {
-  lua_rawgeti(L, index, i);
-  int n = (int)luaL_checkinteger(L, -1);
-  lua_pop(L, 1);
-  return n;
-}
-
-/* The list at `index`: priority, weight, priority, weight ... */
-static void read_weights(lua_State *L, int index, respool_weights *w) {
-  luaL_checktype(L, index, LUA_TTABLE);
-  w->n = lua_rawlen(L, index) / 2;
-  luaL_argcheck(L, w->n <= RESPOOL_WEIGHTS_MAX, 3, "too many weights");
-  for (int i = 0; i < (int)w->n; i++) {
-    w->of[i].priority = number_at(L, index, 2 * i + 1);
-    w->of[i].weight = (unsigned)number_at(L, index, 2 * i + 2);
-  }
-}
-
-void lqueue_options(lua_State *L, int index, respool_queue_options *o,
-                    respool_backoff *backoff, respool_weights *weights) {
-  lrecord_read(L, index, POLICY, o);
-  lrecord_read(L, index, DLQ, o);
-  lua_getfield(L, index, "backoff");
-  if (!lua_isnil(L, -1)) {
-    lbackoff_get(L, lua_gettop(L), backoff);
-    o->backoff = backoff;
-  }
-  lua_getfield(L, index, "weights");
-  if (!lua_isnil(L, -1)) {
-    read_weights(L, lua_gettop(L), weights);
-    o->weights = weights;
-  }
-  lua_pop(L, 2);
-}
 
 static void push_delays(lua_State *L, const respool_backoff *b) {
   lua_newtable(L);
@@ -125,7 +66,7 @@ static int queue_config(lua_State *L) {
                                 &weights);
   if (rc)
     return lfail(L, rc);
-  lrecord_push(L, POLICY, &o);
+  lrecord_push(L, LPOLICY_FIELDS, &o);
   lua_pushstring(L, dlq);
   lua_setfield(L, -2, "dlq");
   push_backoff(L, &backoff);
@@ -194,46 +135,6 @@ static int queue_stat(lua_State *L) {
 
 /* Push. */
 
-void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
-  o->priority = (int)luaL_optinteger(L, index, 0);
-  o->delay = lrecord_span_or_zero(L, index + 1);
-  o->at = lrecord_span_or_zero(L, index + 2);
-  o->ttl = lrecord_span(L, index + 3);
-  if (!lua_isnoneornil(L, index + 4))
-    o->version = lrecord_count(L, index + 4);
-  o->on_conflict = (int)luaL_optinteger(L, index + 5, RESPOOL_CONFLICT_FAIL);
-  o->dedup = lrecord_span_or_zero(L, index + 6);
-  o->wait = lrecord_span_or_zero(L, index + 7);
-}
-
-respool_bytes lqueue_bytes(lua_State *L, int index) {
-  respool_bytes b = { NULL, 0 };
-  if (!lua_isnoneornil(L, index)) {
-    luaL_checktype(L, index, LUA_TSTRING); /* no number: its text is lost */
-    b.data = lua_tolstring(L, index, &b.size);
-  }
-  return b;
-}
-
-/* The payload at `index`: a string as it is, or any value as CBOR, packed
-   behind the others, where locate() will find it. */
-static respool_bytes add_body(lua_State *L, int index, packer *p) {
-  if (!p)
-    return lqueue_bytes(L, index);
-  size_t before = p->len;
-  lcbor_encode(L, index, p);
-  return (respool_bytes){ NULL, p->len - before };
-}
-
-/* Packed bodies get their addresses once the packer has stopped growing. */
-static void locate(respool_payload *items, size_t n, const packer *p) {
-  const uint8_t *at = p ? p->data : NULL;
-  for (size_t i = 0; p && i < n; i++) {
-    items[i].body.data = at;
-    at += items[i].body.size;
-  }
-}
-
 /* The first id; or nil, message, code, and true where no wait would help. */
 static int push_first(lua_State *L, int rc, const respool_result *r,
                       lticket *t) {
@@ -269,28 +170,6 @@ static int push_items(lua_State *L, respool_queue *q,
   return push_first(L, rc, &r, NULL);
 }
 
-/* Where payloads are encoded here, by the codec at index 3. */
-static packer *encoder(lua_State *L) {
-  return lua_isboolean(L, 3) && lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
-}
-
-/* What goes with the body of each payload of a push. */
-static respool_payload around_body(lua_State *L, const packer *p) {
-  respool_payload item = { .headers = lqueue_bytes(L, 4),
-                           .key = lqueue_bytes(L, 5) };
-  if (!p)
-    item.codec = lqueue_bytes(L, 3);
-  return item;
-}
-
-respool_payload lqueue_payload(lua_State *L) {
-  packer *p = encoder(L);
-  respool_payload item = around_body(L, p);
-  item.body = add_body(L, 2, p);
-  locate(&item, 1, p);
-  return item;
-}
-
 /* push(queue, payload, codec, headers, key, priority, delay, at, ttl, version,
    on_conflict, dedup, wait): the id, and "exists" when the item that holds
    the key has it. */
@@ -300,16 +179,6 @@ static int queue_push(lua_State *L) {
   return push_items(L, q, &item, 1);
 }
 
-static void add_bodies(lua_State *L, respool_payload *items, size_t n,
-                       packer *p) {
-  for (size_t i = 0; i < n; i++) {
-    items[i] = around_body(L, p);
-    lua_rawgeti(L, 2, (int)i + 1);
-    items[i].body = add_body(L, lua_gettop(L), p);
-    lua_pop(L, 1);
-  }
-}
-
 /* push_many(queue, list, ...): the first id. As push, for each of a list. */
 static int queue_push_many(lua_State *L) {
   respool_queue *q = queue(L);
@@ -317,9 +186,7 @@ static int queue_push_many(lua_State *L) {
   lua_settop(L, 13);
   size_t n = lua_rawlen(L, 2);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
-  packer *p = encoder(L);
-  add_bodies(L, items, n, p);
-  locate(items, n, p);
+  lqueue_payloads(L, items, n);
   return push_items(L, q, items, n);
 }
 

@@ -2,10 +2,11 @@
 /*
  * Repair: a new store of what can be read of a damaged one.
  */
+#include "repair.h"
+
 #include "names.h"
 #include "record.h"
 #include "result.h"
-#include "store.h"
 
 static const record_field SALVAGE[] = {
   RECORD(respool_salvage, queues, COUNT),

@@ -8,7 +8,6 @@
 #include "names.h"
 #include "record.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 static respool *store(lua_State *L) {

@@ -2,11 +2,12 @@
 /*
  * Taking items from a queue, and looking at them without taking.
  */
-#include "queue.h"
+#include "take.h"
 
+#include "batch.h"
 #include "handle.h"
+#include "options.h"
 #include "result.h"
-#include "store.h"
 #include "ticket.h"
 
 #define LCURSOR "respool.cursor"
@@ -17,13 +18,6 @@ static respool_queue *queue(lua_State *L) {
 
 
 /* Taking. */
-
-void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
-  o->items = lua_isnoneornil(L, index) ? 1 : lrecord_count(L, index);
-  o->bytes = lua_isnoneornil(L, index + 1) ? 0 : lrecord_count(L, index + 1);
-  o->wait = lrecord_span_or_zero(L, index + 2);
-  o->lease = lrecord_span(L, index + 3);
-}
 
 static int start_take(lua_State *L, handle *q,
                       const respool_take_options *o, int batch) {
@@ -51,31 +45,6 @@ static int queue_take(lua_State *L) {
 
 
 /* Looking. */
-
-const record_field LITEM_FIELDS[] = {
-  RECORD(respool_item, id, COUNT),
-  { "priority", offsetof(respool_item, priority), RECORD_INT },
-  RECORD(respool_item, attempts, COUNT),
-  RECORD(respool_item, deliveries, COUNT),
-  RECORD(respool_item, crashes, COUNT),
-  RECORD(respool_item, replays, COUNT),
-  RECORD(respool_item, version, COUNT),
-  RECORD(respool_item, key, BYTES),
-  RECORD(respool_item, pushed_at, TIME),
-  RECORD(respool_item, expires_at, TIME),
-  RECORD(respool_item, visible_at, TIME),
-  RECORD(respool_item, error, BYTES),
-  RECORD(respool_item, headers, BYTES),
-  RECORD(respool_item, original, BYTES),
-  RECORD(respool_item, memo, BYTES),
-  RECORD(respool_item, state, INT),
-  RECORD(respool_item, codec, BYTES),
-  { "origin_queue", offsetof(respool_item, origin.queue), RECORD_BYTES },
-  { "origin_id", offsetof(respool_item, origin.id), RECORD_COUNT },
-  { "origin_pushed_at", offsetof(respool_item, origin.pushed_at),
-    RECORD_TIME },
-  RECORD_END
-};
 
 static void push_item(lua_State *L, const respool_item *item) {
   lrecord_push(L, LITEM_FIELDS, item);

@@ -6,7 +6,8 @@
  * by SIGKILL, the terminal is as it was: signals that end it give it back
  * first, and so does exit.
  */
-#include "store.h"
+
+#include "terminal.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "result.h"
-#include "store.h"
 
 static void free_ticket(void *t) {
   respool_ticket_free(t);

@@ -4,10 +4,13 @@
  * userdata, by its number, lies the batch or queue that each step refers to:
  * it must stay, and be open, until the commit.
  */
-#include "queue.h"
+#include "transaction.h"
+
+#include "batch.h"
+#include "handle.h"
+#include "options.h"
 
 #include "result.h"
-#include "store.h"
 
 #define LTX "respool.transaction"
 

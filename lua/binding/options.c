@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options of queues, pushes and takes, and payloads, as they lie on the stack;
+ * the fields of an item.
+ */
+#include "options.h"
+
+#include "backoff.h"
+#include "cbor.h"
+
+
+/* Queues. */
+
+const record_field LPOLICY_FIELDS[] = {
+  RECORD(respool_queue_options, lease, SPAN),
+  RECORD(respool_queue_options, max_lease, SPAN),
+  RECORD(respool_queue_options, max_attempts, LIMIT),
+  RECORD(respool_queue_options, max_crashes, LIMIT),
+  RECORD(respool_queue_options, ttl, SPAN),
+  RECORD(respool_queue_options, cooldown, SPAN),
+  RECORD(respool_queue_options, on_exhausted, LIMIT),
+  RECORD(respool_queue_options, on_expire, LIMIT),
+  RECORD(respool_queue_options, ordered, LIMIT),
+  RECORD(respool_queue_options, max_items, LIMIT),
+  RECORD(respool_queue_options, max_queue_bytes, LIMIT),
+  RECORD(respool_queue_options, overflow, LIMIT),
+  RECORD(respool_queue_options, keep_done, SPAN),
+  RECORD(respool_queue_options, keep_done_bytes, LIMIT),
+  RECORD(respool_queue_options, keep_dead, SPAN),
+  RECORD_END
+};
+
+static const record_field DLQ[] = {
+  RECORD(respool_queue_options, dlq, TEXT),
+  RECORD_END
+};
+
+static int number_at(lua_State *L, int index, int i) {
+  lua_rawgeti(L, index, i);
+  int n = (int)luaL_checkinteger(L, -1);
+  lua_pop(L, 1);
+  return n;
+}
+
+/* The list at `index`: priority, weight, priority, weight ... */
+static void read_weights(lua_State *L, int index, respool_weights *w) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  w->n = lua_rawlen(L, index) / 2;
+  luaL_argcheck(L, w->n <= RESPOOL_WEIGHTS_MAX, 3, "too many weights");
+  for (int i = 0; i < (int)w->n; i++) {
+    w->of[i].priority = number_at(L, index, 2 * i + 1);
+    w->of[i].weight = (unsigned)number_at(L, index, 2 * i + 2);
+  }
+}
+
+void lqueue_options(lua_State *L, int index, respool_queue_options *o,
+                    respool_backoff *backoff, respool_weights *weights) {
+  lrecord_read(L, index, LPOLICY_FIELDS, o);
+  lrecord_read(L, index, DLQ, o);
+  lua_getfield(L, index, "backoff");
+  if (!lua_isnil(L, -1)) {
+    lbackoff_get(L, lua_gettop(L), backoff);
+    o->backoff = backoff;
+  }
+  lua_getfield(L, index, "weights");
+  if (!lua_isnil(L, -1)) {
+    read_weights(L, lua_gettop(L), weights);
+    o->weights = weights;
+  }
+  lua_pop(L, 2);
+}
+
+
+/* Pushes. */
+
+void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
+  o->priority = (int)luaL_optinteger(L, index, 0);
+  o->delay = lrecord_span_or_zero(L, index + 1);
+  o->at = lrecord_span_or_zero(L, index + 2);
+  o->ttl = lrecord_span(L, index + 3);
+  if (!lua_isnoneornil(L, index + 4))
+    o->version = lrecord_count(L, index + 4);
+  o->on_conflict = (int)luaL_optinteger(L, index + 5, RESPOOL_CONFLICT_FAIL);
+  o->dedup = lrecord_span_or_zero(L, index + 6);
+  o->wait = lrecord_span_or_zero(L, index + 7);
+}
+
+respool_bytes lqueue_bytes(lua_State *L, int index) {
+  respool_bytes b = { NULL, 0 };
+  if (!lua_isnoneornil(L, index)) {
+    luaL_checktype(L, index, LUA_TSTRING); /* no number: its text is lost */
+    b.data = lua_tolstring(L, index, &b.size);
+  }
+  return b;
+}
+
+/* The payload at `index`: a string as it is, or any value as CBOR, packed
+   behind the others, where locate() will find it. */
+static respool_bytes add_body(lua_State *L, int index, packer *p) {
+  if (!p)
+    return lqueue_bytes(L, index);
+  size_t before = p->len;
+  lcbor_encode(L, index, p);
+  return (respool_bytes){ NULL, p->len - before };
+}
+
+/* Packed bodies get their addresses once the packer has stopped growing. */
+static void locate(respool_payload *items, size_t n, const packer *p) {
+  const uint8_t *at = p ? p->data : NULL;
+  for (size_t i = 0; p && i < n; i++) {
+    items[i].body.data = at;
+    at += items[i].body.size;
+  }
+}
+
+/* Where payloads are encoded here, by the codec at index 3. */
+static packer *encoder(lua_State *L) {
+  return lua_isboolean(L, 3) && lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
+}
+
+/* What goes with the body of each payload of a push. */
+static respool_payload around_body(lua_State *L, const packer *p) {
+  respool_payload item = { .headers = lqueue_bytes(L, 4),
+                           .key = lqueue_bytes(L, 5) };
+  if (!p)
+    item.codec = lqueue_bytes(L, 3);
+  return item;
+}
+
+respool_payload lqueue_payload(lua_State *L) {
+  packer *p = encoder(L);
+  respool_payload item = around_body(L, p);
+  item.body = add_body(L, 2, p);
+  locate(&item, 1, p);
+  return item;
+}
+
+static void add_bodies(lua_State *L, respool_payload *items, size_t n,
+                       packer *p) {
+  for (size_t i = 0; i < n; i++) {
+    items[i] = around_body(L, p);
+    lua_rawgeti(L, 2, (int)i + 1);
+    items[i].body = add_body(L, lua_gettop(L), p);
+    lua_pop(L, 1);
+  }
+}
+
+void lqueue_payloads(lua_State *L, respool_payload *items, size_t n) {
+  packer *p = encoder(L);
+  add_bodies(L, items, n, p);
+  locate(items, n, p);
+}
+
+
+/* Takes. */
+
+void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
+  o->items = lua_isnoneornil(L, index) ? 1 : lrecord_count(L, index);
+  o->bytes = lua_isnoneornil(L, index + 1) ? 0 : lrecord_count(L, index + 1);
+  o->wait = lrecord_span_or_zero(L, index + 2);
+  o->lease = lrecord_span(L, index + 3);
+}
+
+
+/* Items. */
+
+const record_field LITEM_FIELDS[] = {
+  RECORD(respool_item, id, COUNT),
+  { "priority", offsetof(respool_item, priority), RECORD_INT },
+  RECORD(respool_item, attempts, COUNT),
+  RECORD(respool_item, deliveries, COUNT),
+  RECORD(respool_item, crashes, COUNT),
+  RECORD(respool_item, replays, COUNT),
+  RECORD(respool_item, version, COUNT),
+  RECORD(respool_item, key, BYTES),
+  RECORD(respool_item, pushed_at, TIME),
+  RECORD(respool_item, expires_at, TIME),
+  RECORD(respool_item, visible_at, TIME),
+  RECORD(respool_item, error, BYTES),
+  RECORD(respool_item, headers, BYTES),
+  RECORD(respool_item, original, BYTES),
+  RECORD(respool_item, memo, BYTES),
+  RECORD(respool_item, state, INT),
+  RECORD(respool_item, codec, BYTES),
+  { "origin_queue", offsetof(respool_item, origin.queue), RECORD_BYTES },
+  { "origin_id", offsetof(respool_item, origin.id), RECORD_COUNT },
+  { "origin_pushed_at", offsetof(respool_item, origin.pushed_at),
+    RECORD_TIME },
+  RECORD_END
+};
