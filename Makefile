@@ -11,7 +11,7 @@ BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
 base = error clock random cbor arena array histogram thread timer id_set
-record = backoff item segment failures page batch dead_notices
+record = backoff item segment failures page batch policy outcome dead_notices
 commit = commit ticket
 verbs = engines open files calls lease buffer_fill buffer store buffer_list \
   queue push take batch settle transaction dead_letters maintenance

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "record/batch.h"
 #include "record/dead_notices.h"
+#include "record/policy.h"
 
 /* The time of a unit or query by the engine's own clock, read when it runs.
    Any other is a manual clock's, in milliseconds since 1970. */
@@ -33,16 +34,6 @@ typedef struct env {
   void (*closing)(struct env *e); /* called before it is closed; or NULL */
   int pid; /* of the process that opened it */
 } env;
-
-/* A queue's policy as stored. */
-typedef struct queue_config {
-  int64_t lease, max_lease, max_attempts, max_crashes, ttl, cooldown;
-  int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
-  int64_t overflow, keep_done, keep_done_bytes, keep_dead;
-  respool_weights weights;
-  respool_backoff backoff;
-  char dlq[RESPOOL_NAME_MAX + 1];
-} queue_config;
 
 /* ---- steps --------------------------------------------------------------- */
 

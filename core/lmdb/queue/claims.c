@@ -9,6 +9,7 @@
 #include "lmdb/queue/claims.h"
 
 #include "lmdb/queue/state.h"
+#include "record/outcome.h"
 
 #include <string.h>
 
@@ -165,16 +166,7 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c) {
 
 respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
                             const outcome_text *w) {
-  static const outcome_text nothing;
-  if (!w) w = &nothing;
-  respool_failure f = {at, w->error, w->group, w->trace};
   respool_bytes packed = {NULL, 0};
-  packer p;
-  packer_init(&p);
-  failures_add(&p, old, &f);
-  txn_fail(t, p.rc);
-  if (!p.rc)
-    txn_fail(t, arena_copy(a, (respool_bytes){p.data, p.len}, &packed));
-  packer_free(&p);
+  txn_fail(t, outcome_add_failure(a, old, at, w, &packed));
   return packed;
 }

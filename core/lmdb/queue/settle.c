@@ -17,6 +17,7 @@
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/segments.h"
+#include "record/outcome.h"
 
 #include "base/random.h"
 
@@ -24,21 +25,6 @@
 
 /* A segment is kept for waiting items if they are one in so many of its own. */
 #define WORTH_KEEPING 4
-
-/* What becomes of an item, by its mark and the queue's policy and limits. */
-enum outcome {
-  STILL_LEASED,
-  OUTCOME_DONE,
-  OUTCOME_DROP,
-  OUTCOME_DEAD,
-  OUTCOME_EXHAUSTED,
-  OUTCOME_RELEASE,
-  OUTCOME_RETRY,
-  OUTCOME_SNOOZE,
-  OUTCOME_COOLDOWN,
-  ALREADY_SETTLED,
-  OUTCOME_COUNT
-};
 
 /* The settling of one claim of a batch. */
 typedef struct settling {
@@ -49,10 +35,9 @@ typedef struct settling {
   place p;
   claim c;          /* as stored */
   int64_t now;
+  claim_outcomes x;
   enum outcome kept; /* OUTCOME_COUNT: none */
   uint64_t n_kept;   /* items */
-  uint64_t n[OUTCOME_COUNT];
-  uint8_t *outcomes; /* of each item of the claim */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
   const outcome_text *text; /* the text of the last one in `failures` */
@@ -60,80 +45,11 @@ typedef struct settling {
                              items that were marked together */
 } settling;
 
-static const mark *mark_in(const settle_req *r, size_t i) {
-  return r->marks ? &r->marks[i] : &r->all;
-}
-
-static bool is_settled(const settle_req *r, size_t i) {
-  return r->batch->marks && r->batch->marks[i].settled;
-}
-
-static const mark *mark_of(const settling *w, size_t i) {
-  return mark_in(w->r, i);
-}
-
-/* ---- outcomes ----------------------------------------------------------- */
-
-static enum outcome outcome_of_failure(const settling *w) {
-  const queue_config *c = &w->q->config;
-  if (w->c.attempts + 1 < (uint64_t)c->max_attempts) return OUTCOME_RETRY;
-  if (c->on_exhausted == RESPOOL_LIMIT_DROP) return OUTCOME_DROP;
-  return c->on_exhausted == RESPOOL_LIMIT_COOLDOWN ? OUTCOME_COOLDOWN
-                                                   : OUTCOME_EXHAUSTED;
-}
-
-static enum outcome outcome_of(const settling *w, const mark *m) {
-  switch (m->kind) {
-    case RESPOOL_DONE: return OUTCOME_DONE;
-    case RESPOOL_RETRY: return outcome_of_failure(w);
-    case RESPOOL_RELEASE: return OUTCOME_RELEASE;
-    case RESPOOL_SNOOZE: return OUTCOME_SNOOZE;
-    case RESPOOL_DEAD: return OUTCOME_DEAD;
-    case RESPOOL_DROP: return OUTCOME_DROP;
-    default: return STILL_LEASED;
-  }
-}
-
-static void find_outcomes(settling *w) {
-  for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum outcome o = is_settled(w->r, i) ? ALREADY_SETTLED
-                                         : outcome_of(w, mark_of(w, i));
-    w->outcomes[i - w->h->from] = (uint8_t)o;
-    w->n[o]++;
-  }
-}
-
-static enum outcome outcome_at(const settling *w, size_t i) {
-  return w->outcomes[i - w->h->from];
-}
-
-/* Do all items of this outcome have the same text and delay? */
-static bool same_reason_and_delay(const settling *w, enum outcome o) {
-  const mark *one = NULL;
-  for (size_t i = w->h->from; i < w->h->to; i++) {
-    const mark *m = mark_of(w, i);
-    if (outcome_at(w, i) != o) continue;
-    if (one && (m->text != one->text || m->delay != one->delay)) return false;
-    one = m;
-  }
-  return true;
-}
-
-/* Released items stay together unless one has a memo of its own: a claim has
-   one memo for all its items. */
-static bool releases_keep_memo(const settling *w) {
-  for (size_t i = w->h->from; i < w->h->to; i++) {
-    const mark *m = mark_of(w, i);
-    if (outcome_at(w, i) == OUTCOME_RELEASE && m->text && m->text->memo.size)
-      return false;
-  }
-  return true;
-}
-
 /* Is a segment worth keeping for `n` waiting items? Not for a few items of a
    large one; but always where the disk is short of room, as copying them needs
    room at once, while the segment's own is free only after the commit. */
-static bool worth_keeping(const settling *w, uint64_t n) {
+static bool worth_keeping(void *arg, uint64_t n) {
+  const settling *w = arg;
   segment_cursor s;
   bool worth = true;
   if (w->p.line.space == SPACE_SOLO) return true;
@@ -144,27 +60,11 @@ static bool worth_keeping(const settling *w, uint64_t n) {
 }
 
 static void choose_kept_outcome(settling *w) {
-  static const enum outcome waiting[] = {OUTCOME_RETRY, OUTCOME_SNOOZE,
-                                         OUTCOME_COOLDOWN};
-  w->kept = w->n[STILL_LEASED] ? STILL_LEASED : OUTCOME_COUNT;
-  if (w->kept == OUTCOME_COUNT && w->n[OUTCOME_RELEASE] &&
-      releases_keep_memo(w))
-    w->kept = OUTCOME_RELEASE;
-  for (size_t i = 0; i < 3 && w->kept == OUTCOME_COUNT; i++) {
-    enum outcome o = waiting[i];
-    if (w->n[o] && same_reason_and_delay(w, o) && worth_keeping(w, w->n[o]))
-      w->kept = o;
-  }
-  if (w->kept != OUTCOME_COUNT) w->n_kept = w->n[w->kept];
+  w->kept = outcomes_choose_kept(&w->x, worth_keeping, w);
+  if (w->kept != OUTCOME_COUNT) w->n_kept = w->x.n[w->kept];
 }
 
 /* ---- what a claim becomes ----------------------------------------------- */
-
-static int64_t retry_delay(const settling *w, const mark *m) {
-  if (m->delay != RESPOOL_KEEP) return m->delay;
-  return respool_backoff_delay(&w->q->config.backoff, w->c.attempts + 1,
-                               w->c.delay, random_next(w->r->random));
-}
 
 static respool_bytes add_failure(settling *w, const mark *m) {
   if (!w->failures.size || m->text != w->text)
@@ -174,26 +74,23 @@ static respool_bytes add_failure(settling *w, const mark *m) {
   return w->failures;
 }
 
+/* A random number only where the delay depends on it. */
+static double chance_of(const settling *w, enum outcome o, const mark *m) {
+  return o == OUTCOME_RETRY && m->delay == RESPOOL_KEEP
+             ? random_next(w->r->random) : 0;
+}
+
 /* The claim as it continues with this outcome. */
 static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   claim c = w->c;
-  int64_t delay = 0;
   if (o == STILL_LEASED) return c;
   c.state = CLAIM_WAITING;
   c.token = 0;
   if (m->text && m->text->memo.size) c.memo = m->text->memo;
-  if (o == OUTCOME_RETRY) {
-    delay = c.delay = retry_delay(w, m);
-    c.attempts++;
-    c.failures = add_failure(w, m);
-  } else if (o == OUTCOME_COOLDOWN) {
-    delay = w->q->config.cooldown;
-    c.attempts = 0;
-    c.delay = 0;
-    c.failures = add_failure(w, m);
-  } else if (o == OUTCOME_SNOOZE)
-    delay = m->delay;
-  c.visible_at = time_after(w->now, delay);
+  if (outcome_adds_failure(o, m)) c.failures = add_failure(w, m);
+  int64_t wait = outcome_wait(o, m, &w->q->config, chance_of(w, o, m),
+                              &c.attempts, &c.delay);
+  c.visible_at = time_after(w->now, wait);
   return c;
 }
 
@@ -217,7 +114,7 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
     d.error = m->text->error;
     if (m->text->memo.size) d.memo = m->text->memo;
   }
-  if (d.error.size || o == OUTCOME_EXHAUSTED) d.failures = add_failure(w, m);
+  if (outcome_adds_failure(o, m)) d.failures = add_failure(w, m);
   key_release(w->t, w->q, &p->items[i], w->now);
   dlq_add(w->t, w->q, &d, &p->items[i], p->packed[i]);
 }
@@ -251,7 +148,7 @@ static void requeue_alone(settling *w, size_t i, const mark *m,
 }
 
 static void remove_item(settling *w, size_t i, enum outcome o) {
-  const mark *m = mark_of(w, i);
+  const mark *m = outcomes_mark(&w->x, i);
   w->ids[w->n_ids++] = w->r->batch->page.items[i].id;
   if (o == OUTCOME_DONE || o == OUTCOME_DROP)
     finish_item(w, i, o);
@@ -263,28 +160,18 @@ static void remove_item(settling *w, size_t i, enum outcome o) {
    of one could otherwise be removed after it was written. */
 static void remove_from_segments(settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++) {
-    enum outcome o = outcome_at(w, i);
+    enum outcome o = outcomes_at(&w->x, i);
     if (o != ALREADY_SETTLED && o != w->kept) remove_item(w, i, o);
   }
   segments_settle(w->t, w->q, &w->p.line, w->ids, w->n_ids);
 }
 
-static bool is_requeued(enum outcome o) {
-  return o == OUTCOME_RELEASE || o == OUTCOME_RETRY || o == OUTCOME_SNOOZE ||
-         o == OUTCOME_COOLDOWN;
-}
-
-/* The number of items that are done, dropped or dead. */
-static uint64_t n_ended(const settling *w) {
-  return w->n[OUTCOME_DONE] + w->n[OUTCOME_DROP] + w->n[OUTCOME_DEAD] +
-         w->n[OUTCOME_EXHAUSTED];
-}
-
 static void requeue_others(settling *w) {
-  if (w->n_ids == n_ended(w)) return;
+  if (w->n_ids == outcomes_ended(&w->x)) return;
   for (size_t i = w->h->from; i < w->h->to && !w->t->rc; i++) {
-    enum outcome o = outcome_at(w, i);
-    if (o != w->kept && is_requeued(o)) requeue_alone(w, i, mark_of(w, i), o);
+    enum outcome o = outcomes_at(&w->x, i);
+    if (o != w->kept && outcome_requeues(o))
+      requeue_alone(w, i, outcomes_mark(&w->x, i), o);
   }
 }
 
@@ -296,7 +183,7 @@ static void requeue_others(settling *w) {
 
 static bool is_copied(const settling *w, enum outcome o) {
   return o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED ||
-         (is_requeued(o) && o != w->kept);
+         (outcome_requeues(o) && o != w->kept);
 }
 
 /* A dead letter stores the error twice: as its reason and in its last failure.
@@ -307,14 +194,14 @@ static uint64_t text_size(const outcome_text *y) {
 
 static int room_to_copy(const settling *w) {
   uint64_t more = 0;
-  if (w->n[OUTCOME_DONE] + w->n[OUTCOME_DROP] + w->n[ALREADY_SETTLED] +
+  if (w->x.n[OUTCOME_DONE] + w->x.n[OUTCOME_DROP] + w->x.n[ALREADY_SETTLED] +
           w->n_kept ==
       w->h->to - w->h->from)
     return 0;
   for (size_t i = w->h->from; i < w->h->to; i++)
-    if (is_copied(w, outcome_at(w, i)))
+    if (is_copied(w, outcomes_at(&w->x, i)))
       more += w->r->batch->page.packed[i].size + w->c.failures.size +
-              text_size(mark_of(w, i)->text) + COPY_COST;
+              text_size(outcomes_mark(&w->x, i)->text) + COPY_COST;
   return disk_copy(w->t, more);
 }
 
@@ -322,7 +209,7 @@ static int room_to_copy(const settling *w) {
 
 static const mark *kept_mark(const settling *w) {
   for (size_t i = w->h->from; i < w->h->to; i++)
-    if (outcome_at(w, i) == w->kept) return mark_of(w, i);
+    if (outcomes_at(&w->x, i) == w->kept) return outcomes_mark(&w->x, i);
   return NULL;
 }
 
@@ -340,28 +227,34 @@ static void settle_claim(settling *w) {
 static void count(settling *w) {
   respool_queue_stats *s = &w->q->counters;
   int priority = w->p.line.priority;
-  uint64_t n_dead = w->n[OUTCOME_DEAD] + w->n[OUTCOME_EXHAUSTED];
+  uint64_t n_dead = w->x.n[OUTCOME_DEAD] + w->x.n[OUTCOME_EXHAUSTED];
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_RETRYING,
-                 w->n[OUTCOME_RETRY] + w->n[OUTCOME_COOLDOWN]);
+                 w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN]);
   priority_count(w->t, w->q, priority, COUNT_LEASED,
                  claim_count_waiting(&w->c),
-                 w->n[OUTCOME_RELEASE] + w->n[OUTCOME_SNOOZE]);
-  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, n_ended(w));
-  s->done += w->n[OUTCOME_DONE];
-  s->removed += w->n[OUTCOME_DROP];
+                 w->x.n[OUTCOME_RELEASE] + w->x.n[OUTCOME_SNOOZE]);
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, outcomes_ended(&w->x));
+  s->done += w->x.n[OUTCOME_DONE];
+  s->removed += w->x.n[OUTCOME_DROP];
   s->died += n_dead;
-  s->released += w->n[OUTCOME_RELEASE];
-  s->retried += w->n[OUTCOME_RETRY] + w->n[OUTCOME_COOLDOWN];
-  s->snoozed += w->n[OUTCOME_SNOOZE];
+  s->released += w->x.n[OUTCOME_RELEASE];
+  s->retried += w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN];
+  s->snoozed += w->x.n[OUTCOME_SNOOZE];
   queue_changed(w->t, w->q);
 }
 
 /* ---- settle ------------------------------------------------------------- */
 
+static claim_outcomes outcomes_in(const settle_req *r, const batch_claim *h) {
+  return (claim_outcomes){.batch = r->batch, .marks = r->marks, .all = &r->all,
+                          .from = h->from, .to = h->to};
+}
+
 static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
+  claim_outcomes x = outcomes_in(r, h);
   uint64_t n = 0;
   for (size_t i = h->from; i < h->to; i++)
-    n += !is_settled(r, i) && mark_in(r, i)->kind;
+    n += !outcomes_is_settled(&x, i) && outcomes_mark(&x, i)->kind;
   return n;
 }
 
@@ -389,14 +282,15 @@ static int settle_items(settling *w) {
 static int settle_batch_claim(settling *w) {
   size_t n = w->h->to - w->h->from;
   int rc = 0;
-  w->ids = malloc(n * (sizeof *w->ids + sizeof *w->outcomes));
+  w->ids = malloc(n * (sizeof *w->ids + sizeof *w->x.of));
   if (!w->ids) {
     txn_fail(w->t, RESPOOL_NOMEM);
     return w->t->rc;
   }
-  w->outcomes = (uint8_t *)(w->ids + n);
-  find_outcomes(w);
-  if (w->n[STILL_LEASED] + w->n[ALREADY_SETTLED] < n) /* any marked? */
+  w->x = outcomes_in(w->r, w->h);
+  w->x.of = (uint8_t *)(w->ids + n);
+  outcomes_find(&w->x, &w->q->config, w->c.attempts);
+  if (w->x.n[STILL_LEASED] + w->x.n[ALREADY_SETTLED] < n) /* any marked? */
     rc = settle_items(w);
   free(w->ids);
   return rc;

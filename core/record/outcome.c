@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Outcomes; see outcome.h.
+ */
+#include "record/outcome.h"
+
+/* ---- of one item -------------------------------------------------------- */
+
+static enum outcome outcome_of_failure(const queue_config *c,
+                                       uint64_t attempts) {
+  if (attempts + 1 < (uint64_t)c->max_attempts) return OUTCOME_RETRY;
+  if (c->on_exhausted == RESPOOL_LIMIT_DROP) return OUTCOME_DROP;
+  return c->on_exhausted == RESPOOL_LIMIT_COOLDOWN ? OUTCOME_COOLDOWN
+                                                   : OUTCOME_EXHAUSTED;
+}
+
+enum outcome outcome_of(const mark *m, const queue_config *c,
+                        uint64_t attempts) {
+  switch (m->kind) {
+    case RESPOOL_DONE: return OUTCOME_DONE;
+    case RESPOOL_RETRY: return outcome_of_failure(c, attempts);
+    case RESPOOL_RELEASE: return OUTCOME_RELEASE;
+    case RESPOOL_SNOOZE: return OUTCOME_SNOOZE;
+    case RESPOOL_DEAD: return OUTCOME_DEAD;
+    case RESPOOL_DROP: return OUTCOME_DROP;
+    default: return STILL_LEASED;
+  }
+}
+
+bool outcome_requeues(enum outcome o) {
+  return o == OUTCOME_RELEASE || o == OUTCOME_RETRY || o == OUTCOME_SNOOZE ||
+         o == OUTCOME_COOLDOWN;
+}
+
+bool outcome_ends(enum outcome o) {
+  return o == OUTCOME_DONE || o == OUTCOME_DROP || o == OUTCOME_DEAD ||
+         o == OUTCOME_EXHAUSTED;
+}
+
+bool outcome_adds_failure(enum outcome o, const mark *m) {
+  return o == OUTCOME_RETRY || o == OUTCOME_COOLDOWN ||
+         o == OUTCOME_EXHAUSTED ||
+         (o == OUTCOME_DEAD && m->text && m->text->error.size);
+}
+
+int outcome_add_failure(arena *a, respool_bytes old, int64_t at,
+                        const outcome_text *w, respool_bytes *out) {
+  static const outcome_text nothing;
+  if (!w) w = &nothing;
+  respool_failure f = {at, w->error, w->group, w->trace};
+  packer p;
+  packer_init(&p);
+  failures_add(&p, old, &f);
+  int rc = p.rc;
+  if (!rc) rc = arena_copy(a, (respool_bytes){p.data, p.len}, out);
+  packer_free(&p);
+  return rc;
+}
+
+int64_t outcome_wait(enum outcome o, const mark *m, const queue_config *c,
+                     double chance, uint64_t *attempts, int64_t *delay) {
+  if (o == OUTCOME_RETRY) {
+    int64_t wait = m->delay != RESPOOL_KEEP
+                       ? m->delay
+                       : respool_backoff_delay(&c->backoff, *attempts + 1,
+                                               *delay, chance);
+    ++*attempts;
+    return *delay = wait;
+  }
+  if (o == OUTCOME_COOLDOWN) {
+    *attempts = 0;
+    *delay = 0;
+    return c->cooldown;
+  }
+  return o == OUTCOME_SNOOZE ? m->delay : 0;
+}
+
+/* ---- of a claim --------------------------------------------------------- */
+
+const mark *outcomes_mark(const claim_outcomes *x, size_t i) {
+  return x->marks ? &x->marks[i] : x->all;
+}
+
+enum outcome outcomes_at(const claim_outcomes *x, size_t i) {
+  return x->of[i - x->from];
+}
+
+bool outcomes_is_settled(const claim_outcomes *x, size_t i) {
+  return x->batch->marks && x->batch->marks[i].settled;
+}
+
+void outcomes_find(claim_outcomes *x, const queue_config *c,
+                   uint64_t attempts) {
+  for (size_t i = x->from; i < x->to; i++) {
+    enum outcome o = outcomes_is_settled(x, i)
+                         ? ALREADY_SETTLED
+                         : outcome_of(outcomes_mark(x, i), c, attempts);
+    x->of[i - x->from] = (uint8_t)o;
+    x->n[o]++;
+  }
+}
+
+uint64_t outcomes_ended(const claim_outcomes *x) {
+  return x->n[OUTCOME_DONE] + x->n[OUTCOME_DROP] + x->n[OUTCOME_DEAD] +
+         x->n[OUTCOME_EXHAUSTED];
+}
+
+/* Do all items of this outcome have the same text and delay? */
+static bool same_mark(const claim_outcomes *x, enum outcome o) {
+  const mark *one = NULL;
+  for (size_t i = x->from; i < x->to; i++) {
+    const mark *m = outcomes_mark(x, i);
+    if (outcomes_at(x, i) != o) continue;
+    if (one && (m->text != one->text || m->delay != one->delay)) return false;
+    one = m;
+  }
+  return true;
+}
+
+/* Has an item of this outcome a memo of its own? A claim has one memo for all
+   its items. */
+static bool has_memo(const claim_outcomes *x, enum outcome o) {
+  for (size_t i = x->from; i < x->to; i++) {
+    const mark *m = outcomes_mark(x, i);
+    if (outcomes_at(x, i) == o && m->text && m->text->memo.size) return true;
+  }
+  return false;
+}
+
+enum outcome outcomes_choose_kept(const claim_outcomes *x,
+                                  bool (*worth)(void *arg, uint64_t n),
+                                  void *arg) {
+  static const enum outcome waiting[] = {OUTCOME_RETRY, OUTCOME_SNOOZE,
+                                         OUTCOME_COOLDOWN};
+  if (x->n[STILL_LEASED]) return STILL_LEASED;
+  if (x->n[OUTCOME_RELEASE] && !has_memo(x, OUTCOME_RELEASE))
+    return OUTCOME_RELEASE;
+  for (size_t i = 0; i < 3; i++) {
+    enum outcome o = waiting[i];
+    if (x->n[o] && same_mark(x, o) && worth(arg, x->n[o])) return o;
+  }
+  return OUTCOME_COUNT;
+}
