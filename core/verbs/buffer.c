@@ -263,9 +263,13 @@ static uint64_t memory(const respool_buffer *b) {
   return b->filling.memory + b->flushing_memory;
 }
 
+/* A buffer is full for its queue or, when its flushes fail for the store, for
+   that. */
 static int no_room(const respool_buffer *b) {
-  return fail(RESPOOL_FULL, "the buffer of queue \"%.120s\" is full%s%.80s",
+  bool of_store = b->rc && (b->rc != RESPOOL_FULL || b->failure.of_store);
+  int rc = fail(RESPOOL_FULL, "the buffer of queue \"%.120s\" is full%s%.80s",
               b->queue->name, b->rc ? ": " : "", b->rc ? b->failure.text : "");
+  return of_store ? fail_of_store(rc) : rc;
 }
 
 static bool has_room(const respool_buffer *b, uint64_t size) {

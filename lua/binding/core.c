@@ -31,6 +31,13 @@ static int methods(lua_State *L) {
   return 1;
 }
 
+/* error_of_store(): whether the last failing call of this thread failed for the
+   store as a whole; tells a FULL store from a full queue. */
+static int error_of_store(lua_State *L) {
+  lua_pushboolean(L, respool_error_of_store());
+  return 1;
+}
+
 /* mono(): microseconds of a clock that is never set. */
 static int mono(lua_State *L) {
   lua_pushnumber(L, (double)respool_mono());
@@ -44,6 +51,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "backoff_delay", lbackoff_delay },
   { "methods", methods },
   { "mono", mono },
+  { "error_of_store", error_of_store },
   { "compact", lmaintenance_compact },
   { NULL, NULL }
 };

@@ -169,6 +169,25 @@ describe("many queues in one store (A3)", function()
     assert.is_true(store:drop_queue "orders")
   end)
 
+  -- It removed the items that were not leased, in commits of their own, and
+  -- answered BUSY for the others then.
+  it("are unchanged when they could not be dropped", function()
+    q:push_many { 1, 2, 3, 4 }
+    take(1)
+    local before = q:stats()
+    local _, message = store:drop_queue "orders"
+    assert.equal('queue "orders" has 1 leased item', message)
+    assert.same(before, q:stats())
+    assert.equal(2, take(1):item(1).payload)
+  end)
+
+  it("are dropped when the leases of their items have run out", function()
+    q:push_many { 1, 2 }
+    take(1)
+    store:advance(30)
+    assert.is_true(store:drop_queue "orders")
+  end)
+
   it("begin anew under the name of a dropped one", function()
     store:queue("orders", { lease = 7 }):push "old"
     store:drop_queue "orders"

@@ -86,8 +86,8 @@ bool disk_is_short(txn *t) {
 }
 
 static int no_space(const txn *t) {
-  return fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "\"%.120s\"", t->env->path);
+  return fail_of_store(fail(RESPOOL_NOSPACE, "no space left on the device for store "
+              "\"%.120s\"", t->env->path));
 }
 
 int disk_copy(txn *t, uint64_t more) {
@@ -142,10 +142,10 @@ int store_room(txn *t, const append_req *r) {
     t->env->used += more;
     return disk_room(t, more);
   }
-  return fail(RESPOOL_FULL, "store \"%.120s\" is full: %s %llu",
-              t->env->path, limit < r->max_store ? "its map has"
-                                                 : "max_bytes is",
-              (unsigned long long)limit);
+  return fail_of_store(fail(
+      RESPOOL_FULL, "store \"%.120s\" is full: %s %llu", t->env->path,
+      limit < r->max_store ? "its map has" : "max_bytes is",
+      (unsigned long long)limit));
 }
 
 /* ---- expired items ------------------------------------------------------ */

@@ -9,9 +9,9 @@
 -- 2. A request with an Idempotency-Key that is known is answered with the id
 --    of its item, and nothing is pushed.
 
+local core = require "respool.core"
 local http = require "respool.http.server"
 local json = require "respool.support.json"
-local push = require "respool.produce.push"
 local sign = require "respool.http.sign"
 
 local M = {}
@@ -122,13 +122,13 @@ end
 
 local BUSY = { ["Retry-After"] = RETRY_AFTER }
 
--- The answer to a push that failed. A queue that is full is emptied by its
+-- The answer to the push that failed last. A queue that is full is emptied by its
 -- consumers, so the client is to slow down; a store that is full is not the
 -- client's affair.
-local function refusal(message, code)
+local function refusal(code)
   if code == "TOO_LARGE" then
     return http.error(413, "the item is too large")
-  elseif code == "FULL" and push.is_of_queue(message) then
+  elseif code == "FULL" and not core.error_of_store() then
     return http.error(429, "the queue is full", BUSY)
   elseif code == "FULL" or code == "NOSPACE" then
     return http.error(503, "the store is full", BUSY)
@@ -178,12 +178,12 @@ end
 -- Each for itself, so that one that cannot be pushed harms no other.
 local function push_alone(queue, entry)
   entry.options.timeout = 0
-  local ok, id, message, code = pcall(queue.push, queue, entry.payload,
+  local ok, id, _, code = pcall(queue.push, queue, entry.payload,
                                       entry.options)
   if not ok then
     entry.reply = http.error(400, "it cannot be stored")
   elseif not id then
-    entry.reply = refusal(message, code)
+    entry.reply = refusal(code)
   else
     entry.reply = accepted(id)
   end

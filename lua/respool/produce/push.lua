@@ -131,14 +131,6 @@ function M.spread(queue, o, wait)
   return o.headers, o.key, M.spread_options(queue, o, wait)
 end
 
--- Whether it was the queue that had no room, which its consumers make, and not
--- the store: FULL is said of both, by a message that begins with which.
----@param message string
----@return boolean
-function M.is_of_queue(message)
-  return message:find "^queue " ~= nil
-end
-
 -- How long a push that finds no room is to wait.
 local function patience(queue, o)
   if o.timeout then return o.timeout end

@@ -4,9 +4,9 @@
 -- JSON, and the stores and queues they are about.
 
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local json = require "respool.support.json"
 local options = require "respool.support.options"
-local push = require "respool.produce.push"
 local resty = require "resty.respool"
 
 local M = {}
@@ -47,17 +47,17 @@ local STATUS = { TOO_LARGE = 413, NOT_FOUND = 404, EXISTS = 409 }
 
 -- A full queue asks to come back, once consumers have made room; so does a
 -- store that cannot take anything.
-local function status_of(message, code)
+local function status_of(code)
   if code == "FULL" or code == "TIMEOUT" then
-    return push.is_of_queue(message) and 429 or 503
+    return core.error_of_store() and 503 or 429
   end
   return STATUS[code] or 503
 end
 
--- What a verb could not do.
+-- Answers for the verb that failed last.
 ---@param beside table?
 function M.fail(message, code, beside)
-  local status = status_of(message, code)
+  local status = status_of(code)
   if status == 429 or status == 503 then ngx.header["Retry-After"] = 1 end
   M.refuse(status, code, message, beside)
 end
