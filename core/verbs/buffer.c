@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The producer's buffer. Pushes go to the open load; a flush takes the load
- * off and commits it as one operation, while the next is filled. Invariants:
+ * The producer's buffer. Pushes go to one fill; a flush takes it off and
+ * commits it as one unit, while the next fill is begun. Invariants:
  *
- *   1. At most one flush runs, so loads are committed in push order.
- *   2. A load, or a part of one that had no room as a whole, leaves memory
+ *   1. At most one flush runs, so fills are committed in push order.
+ *   2. A fill, or the groups of one that had no room as a whole, leaves memory
  *      only when its commit returned 0, or with the store.
- *   3. `committed` counts the pushes whose loads left; a barrier waits for it
+ *   3. `committed` counts the pushes whose fills left; a barrier waits for it
  *      to reach `pushed` as it was.
  */
 #include "verbs/buffer.h"
@@ -31,7 +31,7 @@ static bool reached(uint64_t have, uint64_t limit) {
   return limit && have >= limit;
 }
 
-/* The trigger that the open load has reached, or 0. */
+/* The trigger that has been reached, or 0. */
 static int trigger(const respool_buffer *b) {
   if (reached(b->filling.items, b->o.items)) return RESPOOL_FLUSH_ITEMS;
   if (reached(b->filling.bytes, b->o.bytes)) return RESPOOL_FLUSH_BYTES;
@@ -46,7 +46,7 @@ static int64_t interval_end(const respool_buffer *b) {
 
 /* ---- flushing ----------------------------------------------------------- */
 
-/* A flush on its way: a step for each part of the load. */
+/* A flush on its way: a step for each part of the fill. */
 typedef struct flush {
   respool_buffer *b;
   int reason;
@@ -63,7 +63,7 @@ static void make_steps(const flush *f, step *steps, size_t n) {
   }
 }
 
-/* Commits the first `n` parts of the load. */
+/* Commits the first `n` parts of the fill. */
 static int commit_groups(flush *f, size_t n) {
   step *steps = calloc(n, sizeof *steps);
   if (!steps) return fail(RESPOOL_NOMEM, "not enough memory for a flush");
@@ -74,7 +74,7 @@ static int commit_groups(flush *f, size_t n) {
   return rc == RESPOOL_TOO_LARGE ? RESPOOL_FULL : rc; /* bound lowered? */
 }
 
-/* Takes the open load off, unless one is still in hand. */
+/* Takes the fill off, unless one is still being flushed. */
 static void take_fill(respool_buffer *b) {
   if (b->flushing_fill.pushes) return;
   b->flushing_fill = b->filling;
@@ -112,8 +112,8 @@ static size_t count_groups(const buffer_fill *l) {
   return n;
 }
 
-/* There is no room for the whole load: as much of it as there is room for,
-   in order, so that a load larger than the queue may be gets there too. */
+/* There is no room for the whole fill: commits as much of it as there is room
+   for, in order, so that also a fill larger than the queue gets there. */
 static int flush_some(flush *f) {
   respool_buffer *b = f->b;
   int rc = 0;
@@ -132,7 +132,7 @@ static int flush_some(flush *f) {
   return rc;
 }
 
-/* One flush; with the lock held, which is given up meanwhile. */
+/* One flush. Called with the lock, which is released while it commits. */
 static int flush_fill(respool_buffer *b, int reason) {
   flush f = {.b = b, .reason = reason};
   take_fill(b);
@@ -276,8 +276,8 @@ static bool has_room(const respool_buffer *b, uint64_t size) {
   return memory(b) + size + HEAD <= b->o.max_bytes || !memory(b);
 }
 
-/* With the lock: what waits is flushed now, as no other trigger may come. A
-   manual clock has no thread, so it is done here. */
+/* Flushes what was pushed, as no other trigger may come. Called with the lock.
+   A manual clock has no thread, so it is done here. */
 static void make_room(respool_buffer *b) {
   respool *s = b->queue->store;
   if (s->clock.manual) {
@@ -288,15 +288,16 @@ static void make_room(respool_buffer *b) {
   timers_arm(&s->timers, &b->timer, next_look(b, buffer_now(b)));
 }
 
-/* With the lock, given up meanwhile: until the next flush, a second at
-   most. */
+/* Waits for the next flush, one second at most. Called with the lock, which is
+   released while waiting. */
 static void wait_change(respool_buffer *b, int64_t ms) {
   struct timespec t;
   clock_deadline(&t, ms < 1000 ? ms : 1000);
   pthread_cond_timedwait(&b->changed, &b->lock, &t);
 }
 
-/* With the lock: room for `size` bytes more, waited for if asked. */
+/* Makes sure of room for `size` bytes more, waiting `wait`. Called with the
+   lock. */
 static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
   if (has_room(b, size)) return 0;
   make_room(b);
@@ -312,8 +313,8 @@ static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
   return 0;
 }
 
-/* With the lock: counts a push and sees whether a flush is due. A manual
-   clock has no thread, so the flush is done here. */
+/* Counts a push and sees whether a flush is due. Called with the lock. A
+   manual clock has no thread, so the flush is done here. */
 static void count_push(respool_buffer *b) {
   respool *s = b->queue->store;
   b->pushed++;

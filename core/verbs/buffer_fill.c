@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gathering items for a flush; see load.h.
+ * Gathering items for a flush; see buffer_fill.h.
  */
 #include "verbs/buffer_fill.h"
 
@@ -111,7 +111,7 @@ respool_push_options group_options(const push_group *p, int64_t now) {
   return o;
 }
 
-/* A new group at the end of the load. */
+/* A new group at the end of the fill. */
 static push_group *add_group(buffer_fill *l, const respool_payload *it,
                       const respool_push_options *o, int64_t now) {
   push_group *p = calloc(1, sizeof *p);
@@ -158,7 +158,7 @@ static void drop_empty_group(buffer_fill *l) {
   group_free(last);
 }
 
-/* Adds to the groups what is counted already. For want of memory the load
+/* Adds to the groups what is counted already. For want of memory the fill
    stays as it was. Part of fill_add, as that is what every push pays for. */
 __attribute__((always_inline))
 static inline int pack(buffer_fill *l, const respool_payload *it,
@@ -319,7 +319,7 @@ static int pack_slots(buffer_fill *l) {
 int fill_end(buffer_fill *l) {
   int rc = pack_slots(l);
   for (push_group *p = l->groups; p && !rc; p = p->next)
-    rc = builder_finish(&p->builder);
+    rc = builder_end(&p->builder);
   return rc;
 }
 

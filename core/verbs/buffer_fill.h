@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A load: what a buffer gathers for one flush. Items lie in batches, a batch
- * for each run of pushes with the same options. Those that may yet be folded
- * lie in slots, found by name, and so does all that comes behind the first of
- * them, for the order's sake; they join the batches when the load ends.
+ * A fill: what a buffer gathers for one flush. Items lie in groups, one for
+ * each run of pushes with the same options. Items that may still be merged lie
+ * in slots, found by name. To keep the order, so do all items behind the first
+ * of them; they join the groups when the fill ends.
  */
 #ifndef BUFFER_FILL_H
 #define BUFFER_FILL_H
 
 #include "record/segment.h"
 
-/* Items that were pushed with the same options, in one batch. Where these
-   have a delay or a ttl of their own, at nearly the same time. */
+/* Items that were pushed with the same options and, where these have a delay
+   or a ttl, at nearly the same time. */
 typedef struct push_group {
   struct push_group *next;
   respool_push_options options;
@@ -21,7 +21,7 @@ typedef struct push_group {
   uint64_t bytes;      /* of payloads */
 } push_group;
 
-/* An item by itself: under a name, that which was folded last. */
+/* An item by itself; with a name, the item that was merged last. */
 typedef struct merge_slot {
   struct merge_slot *next;  /* in order of the first push */
   struct merge_slot *chain; /* of the same bucket */
@@ -35,16 +35,17 @@ typedef struct merge_slot {
 typedef struct buffer_fill {
   push_group *groups, *last_group;
   merge_slot *slots, *last_slot;
-  merge_slot **buckets;        /* of slots by name; n_buckets is a power of two */
-  size_t n_buckets, n_slots; /* slots that have a name */
+  merge_slot **buckets;  /* of slots by name */
+  size_t n_buckets;      /* a power of two */
+  size_t n_slots;        /* that have a name */
   uint64_t items, bytes, pushes;
-  uint64_t memory;       /* what it takes of it, near enough */
+  uint64_t memory;       /* that it takes, nearly */
   int64_t first_at;
 } buffer_fill;
 
 void fill_free(buffer_fill *l); /* back to empty */
 
-/* Whether the options of a push mean a time from it on. */
+/* Do the options of a push count from its time? */
 bool is_timed(const respool_push_options *o);
 
 /* Adds an item; 0 or RESPOOL_NOMEM, as of all here that return int. `now` is
@@ -60,17 +61,17 @@ int fill_put(buffer_fill *l, merge_slot **s, respool_bytes name,
              const respool_payload *it, const respool_push_options *o,
              int64_t now);
 
-/* Ends all batches. May be called again. */
+/* Ends all groups. May be called again. */
 int fill_end(buffer_fill *l);
 
 /* The options of a group, with what is left of their times at `now`. */
 respool_push_options group_options(const push_group *p, int64_t now);
 
-/* Makes two groups of the first of an ended load; false when it is a single
-   item, or memory is out. */
+/* Halves the first group of an ended fill; false when it is a single item, or
+   memory is out. */
 bool fill_halve(buffer_fill *l);
 
-/* Forgets the first group, with what it counts. */
+/* Removes the first group. */
 void fill_shift(buffer_fill *l);
 
 /* A copy that is the caller's to free(). */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The buffers of a store: those in use, and those that were freed with items
- * that could not be flushed, which stay with the store until they can. Who
- * walks along the list holds a reference to the one it looks at, so that the
- * list is not locked meanwhile.
+ * The buffers of a store: those in use, and orphans, which were freed with
+ * items that could not be flushed and stay until they can. A walk along the
+ * list holds a reference to the buffer it is at, so that the list need not be
+ * locked meanwhile.
  */
 #include "verbs/buffer_list.h"
 
