@@ -107,7 +107,7 @@ static uint64_t count_items(const state *s, int q) {
 static int append(memory_env *e, step *p, int64_t now) {
   append_req *r = &p->append;
   int q = find_queue(&e->state, p->name), rc = 0;
-  r->held = r->never = false;
+  r->duplicate = r->never_fits = false;
   if (q < 0) return no_queue(p->name);
   queue *to = &e->state.queues[q];
   if (to->config.max_items != RESPOOL_UNLIMITED &&
@@ -209,12 +209,12 @@ static int settle_entry(memory_env *e, entry *x, const queue_config *c,
   int rc = 0;
   if (o == STILL_LEASED || o == ALREADY_SETTLED) return 0;
   if (outcome_adds_failure(o, m)) {
-    rc = outcome_add_failure(&e->memory, x->failures, now, m->why,
+    rc = outcome_add_failure(&e->memory, x->failures, now, m->text,
                              &x->failures);
     x->error = failures_error(x->failures);
   }
-  if (!rc && m->why && m->why->memo.size)
-    rc = arena_copy(&e->memory, m->why->memo, &x->memo);
+  if (!rc && m->text && m->text->memo.size)
+    rc = arena_copy(&e->memory, m->text->memo, &x->memo);
   x->token = 0;
   if (outcome_requeues(o))
     x->due = now + outcome_wait(o, m, c, chance, &x->attempts, &x->delay);
@@ -232,7 +232,7 @@ static int settle_claim(memory_env *e, int q, const settle_req *r,
   entry *at = find_leased(&e->state, q, h->first, r->batch->token);
   outcomes_find(&x, c, h->attempts);
   return settle_entry(e, at, c, (enum outcome)of, outcomes_mark(&x, h->from),
-                      random_next(r->chance), now);
+                      random_next(r->random), now);
 }
 
 static int settle(memory_env *e, step *p, int64_t now) {
