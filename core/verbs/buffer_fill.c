@@ -319,7 +319,7 @@ static int pack_slots(buffer_fill *l) {
 int fill_end(buffer_fill *l) {
   int rc = pack_slots(l);
   for (push_group *p = l->groups; p && !rc; p = p->next)
-    rc = builder_end(&p->builder);
+    rc = builder_finish(&p->builder);
   return rc;
 }
 
