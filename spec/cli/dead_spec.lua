@@ -54,6 +54,14 @@ describe("respool dead list", function()
                  timeless(dead("list", path, "mails").out))
   end)
 
+  it("fits a terminal", function()
+    local run = cli.run { "dead", "list", filled(), "lost", columns = 80 }
+    for line in run.out:gmatch "[^\n]+" do
+      assert.is_true(select(2, line:gsub("[^\128-\191]", "")) <= 80, line)
+    end
+    assert.matches("{\"n\":1}", run.out)
+  end)
+
   it("lists some of them", function()
     local path = filled()
     assert.same({ 1, 2, 3, 4, 5 }, numbers(path, "lost", "--json"))

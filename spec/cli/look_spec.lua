@@ -56,6 +56,26 @@ describe("respool ls", function()
     assert.matches(("long "):rep(100), run.out, 1, true)
   end)
 
+  it("lists the errors of items that failed", function()
+    local path = helper.location()
+    local store = assert(helper.open(path))
+    local q = store:queue "q"
+    q:push_many { 1, 2 }
+    q:work(function(n) error("no " .. n, 0) end, { limit = 1 })
+    local run = cli.run { "ls", path, "q", "--state", "retrying" }
+    assert.matches("DUE IN  ERROR  PAYLOAD\n", run.out)
+    assert.matches("  no 1   1\n", run.out)
+    assert.is_nil(cli.run { "ls", path, "q", "--state", "ready" }.out
+      :find "ERROR")
+  end)
+
+  it("fits a terminal", function()
+    local run = cli.run { "ls", filled(), "mails", columns = 80 }
+    for line in run.out:gmatch "[^\n]+" do
+      assert.is_true(select(2, line:gsub("[^\128-\191]", "")) <= 80, line)
+    end
+  end)
+
   it("lists only items of a state, and so many", function()
     local path = filled()
     local list = cli.values(cli.run {
@@ -173,6 +193,9 @@ describe("respool stats", function()
     local run = cli.run { "stats", filled(), "mails" }
     assert.matches("\nlease +1h00m\n", run.out)
     assert.matches("\npushed +4\n", run.out)
+    assert.matches("\nwaited +mean %S+, p50 ≤ %S+, p95 ≤ %S+\n", run.out)
+    assert.matches("\nretry +{[^\n]+}\n", run.out)
+    assert.is_nil(run.out:find("weights", 1, true))
   end)
 
   it("gives both as JSON", function()
@@ -200,10 +223,12 @@ describe("respool health", function()
     local store = assert(helper.open(path))
     local full = store:queue("full", { max_items = 10 })
     full:push_many { 1, 2, 3, 4, 5, 6, 7, 8, 9 }
+    store:queue "empty"
     store:close()
     local run = cli.run { "health", path }
     assert.equal(1, run.status)
-    assert.matches("queue full +degraded", run.out)
+    assert.matches("PART +STATUS\nqueue full +degraded.*\nqueue empty",
+                   run.out)
   end)
 
   it("is 2 for an unhealthy one, and for one that does not open", function()

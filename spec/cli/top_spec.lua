@@ -83,7 +83,7 @@ describe("respool top in a terminal", function()
   it("shows its keys on h, and goes back", function()
     session({ filled() }, {
       { "expect", "q quit" }, { "send", "h" },
-      { "expect", "look less often" }, { "send", "\27" },
+      { "expect", "refresh less often" }, { "send", "\27" },
       { "expect", "orders" }, { "send", "q" }, { "end" },
     })
   end)
@@ -243,6 +243,34 @@ describe("the screen of respool top", function()
     local lines = dashboard.draw(sample(50), view(80, 12))
     assert.matches("^queue001", lines[6].text)
     assert.matches("and 45 more", lines[11].text)
+  end)
+
+  it("shows a sparkline at 80 columns", function()
+    local all = sample(2)
+    for i = 1, 20 do all.queues[1].past[i] = i end
+    local lines = dashboard.draw(all, view(80, 24))
+    assert.matches("DONE/S *$", lines[5].text)
+    assert.matches("▄.*█$", lines[6].text)
+  end)
+
+  it("shows queues in 40 columns and 10 rows, whatever died", function()
+    local all = sample(9)
+    for i = 1, 9 do
+      all.groups[i] = { dlq = "q", group = "g", reason = "r", count = i }
+    end
+    local lines = dashboard.draw(all, view(40, 10))
+    assert.matches("^QUEUE.*READY.*DEAD.*DONE/S", lines[5].text)
+    for i = 1, 3 do assert.matches("^queue00" .. i, lines[5 + i].text) end
+  end)
+
+  it("says that it stands still, however long the store's path", function()
+    for columns = 14, 120 do
+      local held = view(columns, 24)
+      held.path, held.held = ("/long"):rep(40), true
+      local text = dashboard.draw(sample(1), held)[1].text
+      assert.matches("STANDING STILL", text)
+      assert.is_true(width(text) <= columns)
+    end
   end)
 
   it("shows a queue's name without what a terminal would obey", function()

@@ -59,16 +59,16 @@ end
 
 function Writer.flush() end
 
-function Writer.isatty()
-  return false
+function Writer:isatty()
+  return self.columns ~= nil
 end
 
-function Writer.size()
-  return 80, 24
+function Writer:size()
+  return self.columns or 80, 24
 end
 
-local function writer()
-  return setmetatable({}, Writer)
+local function writer(columns)
+  return setmetatable({ columns = columns }, Writer)
 end
 
 -- Calls the command line from where bin/respool does, as errors see it.
@@ -78,7 +78,8 @@ local launch = load([[
 ]], "@bin/respool")
 
 -- The same within this process, which is faster. What the command reads and
--- writes goes through an io of its own. Workers write past it.
+-- writes goes through an io of its own; { columns = n } makes its stdout a
+-- terminal. Workers write past it.
 ---@return respool.spec.run
 function M.run(words)
   if words.env or words.cwd or words[1] == "work" then
@@ -88,7 +89,8 @@ function M.run(words)
   input:write(words.input or "")
   input:seek "set"
   local streams = setmetatable({
-    stdin = input, stdout = writer(), stderr = writer(), stores = {},
+    stdin = input, stdout = writer(words.columns), stderr = writer(),
+    stores = {},
   }, { __index = io })
   local argv, stdin = {}, io.stdin
   for i, word in ipairs(words) do argv[i] = tostring(word) end

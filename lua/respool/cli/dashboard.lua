@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- The screen of respool top: a sample made into lines. Nothing here reads the
--- store or writes to a terminal.
+-- The screen of respool top: the lines that show a sample. Nothing here reads
+-- the store or writes to a terminal.
 
 local output = require "respool.cli.output"
 
@@ -111,67 +111,92 @@ end
 
 -- Queues.
 
--- Title, width, and the sort that is marked at it.
+-- Title, width, the sort that is marked at it, and the value. Where the screen
+-- is narrow the columns with a high `last` are left out first.
 local COLUMNS = {
-  { "READY", 6, "r" }, { "LEASED", 6, "l" }, { "SCHED", 6, "s" },
-  { "RETRY", 6, "y" }, { "DEAD", 5, "d" }, { "OLDEST", 6, "o" },
-  { "IN/S", 6, "i" }, { "DONE/S", 6, "t" }, { "FAIL/S", 6, "f" },
+  { "READY", 5, "r", function(q) return output.short(q.stats.ready) end,
+    last = 1 },
+  { "LEASED", 6, "l", function(q) return output.short(q.stats.leased) end,
+    last = 4 },
+  { "SCHED", 5, "s", function(q) return output.short(q.stats.scheduled) end,
+    last = 9 },
+  { "RETRY", 5, "y", function(q) return output.short(q.stats.retrying) end,
+    last = 6 },
+  { "DEAD", 5, "d", function(q) return output.short(q.stats.dead) end,
+    last = 2 },
+  { "OLDEST", 6, "o", function(q)
+    return q.stats.oldest and output.duration(q.stats.oldest_age) or "-"
+  end, last = 5 },
+  { "IN/S", 5, "i", function(q) return per_second(q.pushed) end, last = 7 },
+  { "DONE/S", 6, "t", function(q) return per_second(q.done) end, last = 3 },
+  { "FAIL/S", 6, "f", function(q) return per_second(q.failed) end, last = 8 },
 }
-local NUMBERS = 62 -- columns of these, each with a gap before it
-local NAME_LEAST, NAME_MOST, SPARK_LEAST = 12, 32, 8
+local NAME_LEAST, NAME_MOST, SPARK_LEAST, SPARK_MOST = 12, 32, 8, 60
 
-local function name_width(queues, view)
+-- The columns that fit beside a name, and how wide they are together.
+local function columns_of(view)
+  local list, taken = {}, 0
+  for i, c in ipairs(COLUMNS) do
+    list[i], taken = c, taken + c[2] + 1
+  end
+  while NAME_LEAST + taken > view.columns and #list > 1 do
+    local drop = 1
+    for i, c in ipairs(list) do
+      if c.last > list[drop].last then drop = i end
+    end
+    taken = taken - list[drop][2] - 1
+    table.remove(list, drop)
+  end
+  return list, taken
+end
+
+-- The layout of the table: its columns, and the widths of name and sparkline.
+local function layout_of(queues, view)
+  local columns, taken = columns_of(view)
   local most = 8
   for _, q in ipairs(queues) do
     local mark = q.stats.paused and 9 or 0
     most = math.max(most, width(name_of(q.name, view.ascii)) + mark)
   end
-  local room = view.columns - NUMBERS - 1 - SPARK_LEAST
-  return math.min(most, NAME_MOST, math.max(room, NAME_LEAST))
+  local room = view.columns - taken - 1 - SPARK_LEAST
+  local names = math.min(most, NAME_MOST, math.max(room, NAME_LEAST))
+  local spark = math.min(view.columns - names - taken - 1, SPARK_MOST)
+  return { columns = columns, names = names, spark = math.max(spark, 0) }
 end
 
-local function titles(view, names)
-  local line = fit(view.sort == "n" and "QUEUE*" or "QUEUE", names)
-  for _, c in ipairs(COLUMNS) do
+local function titles(view, layout)
+  local line = fit(view.sort == "n" and "QUEUE*" or "QUEUE", layout.names)
+  for _, c in ipairs(layout.columns) do
     local mark = view.sort == c[3] and #c[1] < c[2] and "*" or ""
     line = line .. " " .. fit(c[1] .. mark, c[2], true)
   end
-  return { text = fit(line .. " DONE/S OVER TIME", view.columns),
-           style = "reverse" }
+  local over = layout.spark >= 16 and "DONE/S OVER TIME" or "DONE/S"
+  if layout.spark >= #over then line = line .. " " .. over end
+  return { text = fit(line, view.columns), style = "reverse" }
 end
 
-local function cells(q)
-  local s = q.stats
-  return {
-    output.short(s.ready), output.short(s.leased), output.short(s.scheduled),
-    output.short(s.retrying), output.short(s.dead),
-    s.oldest and output.duration(s.oldest_age) or "-",
-    per_second(q.pushed), per_second(q.done), per_second(q.failed),
-  }
-end
-
-local function queue_line(q, view, names)
+local function queue_line(q, view, layout)
   local name = name_of(q.name, view.ascii)
   if q.stats.paused then
-    name = cut(name, names - 9, view.ascii) .. " (paused)"
+    name = cut(name, layout.names - 9, view.ascii) .. " (paused)"
   end
-  local line = fit(name, names, false, view.ascii)
-  for i, cell in ipairs(cells(q)) do
-    line = line .. " " .. fit(cell, COLUMNS[i][2], true, view.ascii)
+  local line = fit(name, layout.names, false, view.ascii)
+  for _, c in ipairs(layout.columns) do
+    line = line .. " " .. fit(c[4](q), c[2], true, view.ascii)
   end
-  local room = math.min(view.columns - width(line) - 1, 60)
-  if room < 1 then return { text = line } end
-  return { text = line .. " " .. M.sparkline(q.past, room, view.ascii) }
+  if layout.spark < 1 then return { text = line } end
+  return { text = line .. " " .. M.sparkline(q.past, layout.spark,
+                                             view.ascii) }
 end
 
 local function add_queues(lines, sample, view, room)
   local sorted = M.sorted(sample.queues, view)
-  local names = name_width(sorted, view)
-  lines[#lines + 1] = titles(view, names)
+  local layout = layout_of(sorted, view)
+  lines[#lines + 1] = titles(view, layout)
   local last = math.min(#sorted, view.first + room - 1)
   if last < #sorted then last = last - 1 end
   for i = view.first, last do
-    lines[#lines + 1] = queue_line(sorted[i], view, names)
+    lines[#lines + 1] = queue_line(sorted[i], view, layout)
   end
   if last < #sorted then
     lines[#lines + 1] = { text = ("  and %d more (arrow keys)"):format(
@@ -187,7 +212,7 @@ end
 local function add_groups(lines, sample, view, room)
   if #sample.groups == 0 or room < 2 then return end
   local title = ("%7s  %s  %s  %s"):format(
-    "LETTERS", fit("DLQ", 16), fit("REASON", 12), "GROUP")
+    "DEAD", fit("DLQ", 16), fit("REASON", 12), "GROUP")
   lines[#lines + 1] = { text = "" }
   lines[#lines + 1] = { text = fit(title, view.columns), style = "reverse" }
   for i = 1, math.min(#sample.groups, room - 1) do
@@ -213,24 +238,43 @@ local function sums(queues)
   return sum, rates
 end
 
+-- The path of the store, cut at its beginning to so many columns.
+local function path_of(view, columns)
+  local path = name_of(view.path, view.ascii)
+  if width(path) <= columns then return path end
+  if columns < 2 then return "" end
+  local from = 0
+  for at in path:gmatch "()[^\128-\191]" do
+    if width(path:sub(at)) == columns - 1 then from = at end
+  end
+  return (view.ascii and "~" or "…") .. path:sub(from)
+end
+
+local function heading(sample, view)
+  local rest = ("  %s  every %s%s"):format(
+    os.date("%H:%M:%S", math.floor(sample.at)), output.duration(view.interval),
+    view.held and "  STANDING STILL" or "")
+  local name = "respool top  "
+  if #name + #rest > view.columns then
+    return cut(view.held and "STANDING STILL" or name, view.columns, view.ascii)
+  end
+  return name .. path_of(view, view.columns - #name - #rest) .. rest
+end
+
 local function head(sample, view)
   local sum, rates = sums(sample.queues)
   local s, n = sample.store, output.number
   return {
-    { style = "bold", text = ("respool top  %s  %s  every %s%s"):format(
-      name_of(view.path, view.ascii),
-      os.date("%H:%M:%S", math.floor(sample.at)),
-      output.duration(view.interval), view.held and "  STANDING STILL" or "") },
-    { text = ("%d queue%s: %s ready, %s leased, %s scheduled, "
-        .. "%s retrying, %s dead; in %s/s, done %s/s, failed %s/s"):format(
-      #sample.queues, #sample.queues == 1 and "" or "s", n(sum.ready),
-      n(sum.leased), n(sum.scheduled), n(sum.retrying), n(sum.dead),
+    { style = "bold", text = heading(sample, view) },
+    { text = ("%s: %s ready, %s leased, %s scheduled, %s retrying, %s dead")
+      :format(output.count(#sample.queues, "queue"), n(sum.ready),
+              n(sum.leased), n(sum.scheduled), n(sum.retrying), n(sum.dead)) },
+    { text = ("in %s/s, done %s/s, failed %s/s; %s used, %.0f%% of %s; "
+        .. "%s commits/s; %d of %d reader slots"):format(
       per_second(rates.pushed), per_second(rates.done),
-      per_second(rates.failed)) },
-    { text = ("%s used, %.0f%% of %s; %s commits/s; %d of %d reader slots")
-      :format(output.bytes(s.used_bytes), 100 * s.used_bytes / s.max_bytes,
-              output.bytes(s.max_bytes), per_second(sample.commits),
-              s.readers, s.max_readers) },
+      per_second(rates.failed), output.bytes(s.used_bytes),
+      100 * s.used_bytes / s.max_bytes, output.bytes(s.max_bytes),
+      per_second(sample.commits), s.readers, s.max_readers) },
     { text = "" },
   }
 end
@@ -248,14 +292,14 @@ local HELP = {
   "respool top", "",
   "  q         quit, as do Esc and Ctrl-C",
   "  h ?       this help, and back",
-  "  space     stand still, and go on",
-  "  + -       look less often, more often",
-  "  up down   other queues, when there are more than fit",
-  "  Ctrl-L    draw anew", "",
+  "  space     pause and resume the display",
+  "  + -       refresh less often, more often",
+  "  up down   scroll the list of queues",
+  "  Ctrl-L    redraw", "",
   "  sort by   n name     r ready      l leased   s scheduled",
   "            y retrying d dead",
   "            o oldest   i in/s       t done/s   f fail/s",
-  "            the same key once more turns the order round", "",
+  "            the same key again reverses the order", "",
   "  OLDEST    how long the oldest item waits that was not yet handed out",
   "  FAIL/S    retries, deaths and leases that ran out",
 }
@@ -285,8 +329,8 @@ function M.draw(sample, view)
   if view.help then return clip(help(view), view) end
   local lines = head(sample, view)
   local room = view.rows - #lines - 2 -- without titles and the last line
-  local dead_letters = math.min(#sample.groups + 2, math.max(room / 3, 4))
-  dead_letters = #sample.groups > 0 and math.floor(dead_letters) or 0
+  local dead_letters = math.floor(math.min(#sample.groups + 2, room / 3))
+  if #sample.groups == 0 or dead_letters < 3 then dead_letters = 0 end
   add_queues(lines, sample, view, math.max(room - dead_letters, 1))
   add_groups(lines, sample, view, dead_letters - 1)
   if view.rows < math.huge then

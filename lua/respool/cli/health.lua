@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool health: a outcome on a store, its status the exit status.
+-- respool health: the health of a store, which is also the exit status.
 
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
@@ -9,15 +9,15 @@ local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 local store_of = require "respool.store"
 
-local M = { summary = "say how a store is" }
+local M = { summary = "show a store's health" }
 
 local STATUS = { healthy = 0, degraded = 1, unhealthy = 2 }
 
 function M.options(command)
   arguments.add_store(command)
-  command:option("--watch", "Watch so long before judging the rate of errors.")
+  command:option("--watch", "Measure the error rate over so long.")
     :argname "DURATION":convert(arguments.duration)
-  command:flag("--probe", "Also write a small record, durably.")
+  command:flag("--probe", "Also write a small record, flushed to disk.")
   output.add_json(command)
   command:epilog("The exit status is 0 when it is healthy, 1 degraded, "
     .. "2 unhealthy; a store that cannot be opened is unhealthy.\n\n"
@@ -69,6 +69,16 @@ local function queue_note(q)
   return table.concat(notes, ", ")
 end
 
+local function worst_first(rows)
+  local sorted = {}
+  for status = 2, 0, -1 do
+    for _, row in ipairs(rows) do
+      if STATUS[row[2]] == status then sorted[#sorted + 1] = row end
+    end
+  end
+  return sorted
+end
+
 local function rows_of(health)
   local parts = health.components
   local rows = { { "storage", parts.storage.status,
@@ -81,7 +91,7 @@ local function rows_of(health)
     local q = parts.queues[name]
     rows[#rows + 1] = { "queue " .. name, q.status, queue_note(q) }
   end
-  return rows
+  return worst_first(rows)
 end
 
 function M.run(args, io)

@@ -81,7 +81,7 @@ local function show_dlqs(io, dlqs)
   if #rows == 0 then return end
   io.stdout:write "\n"
   output.table(io, {
-    { title = "OTHER DLQ" }, { title = "LETTERS", right = true },
+    { title = "OTHER DLQ" }, { title = "DEAD", right = true },
   }, rows)
 end
 
@@ -116,14 +116,17 @@ local ITEMS = {
   { title = "ID", right = true }, { title = "STATE" },
   { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
   { title = "AGE", right = true }, { title = "DUE IN", right = true },
-  { title = "PAYLOAD" },
+  { title = "ERROR", cut = true }, { title = "PAYLOAD", cut = true },
 }
+local ERROR = 7 -- the column, which is shown where an item has an error
 
 local function item_row(item, now, how)
   local due = item.state ~= "ready" and item.visible_at or nil
   return {
     output.number(item.id), item.state, item.priority, item.attempts,
     show.ago(now, item.pushed_at), due and output.duration(due - now),
+    item.error and (how.full and item.error or output.cut(item.error, 72))
+      or false,
     output.line(item.payload, item.bytes, how),
   }
 end
@@ -131,7 +134,7 @@ end
 local function list_items(io, queue, args)
   local limit = args.limit or not args.json and LIMIT or math.huge
   local now, n, rows = queue.store:now(), 0, {}
-  local how = { full = args.full, columns = show.columns_left(io, 56) }
+  local how = { full = args.full }
   local damaged = {}
   local function on_damaged(ids)
     for _, id in ipairs(ids) do damaged[#damaged + 1] = id end
@@ -149,10 +152,22 @@ local function list_items(io, queue, args)
   return rows
 end
 
+-- The columns; without that of errors when no item has one.
+local function columns_of(rows)
+  local columns = { (table.unpack or unpack)(ITEMS) }
+  for _, row in ipairs(rows) do
+    if row[ERROR] then return columns end
+  end
+  table.remove(columns, ERROR)
+  for _, row in ipairs(rows) do table.remove(row, ERROR) end
+  return columns
+end
+
 local function show_items(io, queue, args)
   local rows = list_items(io, queue, args)
   if args.json then return end
-  output.first_rows(io, ITEMS, rows, "items", not args.limit and LIMIT)
+  output.first_rows(io, columns_of(rows), rows, "items",
+                    not args.limit and LIMIT)
 end
 
 function M.run(args, io)

@@ -200,7 +200,7 @@ end
 ---@field cut boolean? cut on a terminal that is too narrow for the table
 
 local function cell(value)
-  if value == nil or value == "" then return "-" end
+  if not value or value == "" then return "-" end
   return M.clean(tostring(value))
 end
 

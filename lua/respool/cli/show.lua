@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- How commands show items and dead letters. For programs a record is as the
--- library gives it, but for the stored bytes where there is a payload. For
--- people it is names and values, then what it carries, a part after the other.
+-- How commands show items and dead letters. For programs a record has the
+-- fields that the library gives it, and the stored bytes only where there is no
+-- payload. For people it is names and values, then headers and payload.
 
 local json = require "respool.support.json"
 local output = require "respool.cli.output"
@@ -147,15 +147,6 @@ function M.dead_letter(io, dead_letter, o)
   output.fields(io, list)
   history(io, dead_letter, o.full)
   parts(io, dead_letter, o)
-end
-
--- Columns that are left for a payload beside what else a row shows.
----@param io respool.cli.io
----@param taken integer
----@return integer
-function M.columns_left(io, taken)
-  if not io.stdout:isatty() then return 72 end
-  return math.max((io.stdout:size()) - taken, 20)
 end
 
 return M

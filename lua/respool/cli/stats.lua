@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool stats: what a store has counted, or one queue.
+-- respool stats: the counters of a store, or those of a queue and its policy.
 
 local arguments = require "respool.cli.arguments"
 local figures = require "respool.observe.stats"
@@ -9,11 +9,11 @@ local show = require "respool.cli.show"
 
 local huge = math.huge
 
-local M = { summary = "show everything counted" }
+local M = { summary = "show counters and settings" }
 
 function M.options(command)
   arguments.add_store(command)
-  command:argument("queue", "Of this queue, with its policy.")
+  command:argument("queue", "Show this queue, with its policy.")
     :argname "QUEUE":args "?":convert(arguments.name)
   output.add_json(command)
   command:epilog("Examples:\n  respool stats shop.respool\n"
@@ -64,7 +64,7 @@ end
 
 -- A queue.
 
--- The bound below which lies the given part of what a histogram counts.
+-- The bound of a histogram below which the given part of its counts lies.
 local function below(h, part)
   local seen = 0
   for _, bucket in ipairs(h.buckets) do
@@ -75,13 +75,13 @@ local function below(h, part)
 end
 
 local function upto(seconds, h)
-  if seconds < huge then return "up to " .. output.duration(seconds) end
-  return "over " .. output.duration(h.buckets[#h.buckets - 1].upto)
+  if seconds < huge then return "≤ " .. output.duration(seconds) end
+  return "> " .. output.duration(h.buckets[#h.buckets - 1].upto)
 end
 
 local function spread(h)
   if h.count == 0 then return nil end
-  return ("mean %s, half %s, 95%% %s"):format(
+  return ("mean %s, p50 %s, p95 %s"):format(
     output.duration(h.sum / h.count), upto(below(h, 0.5), h),
     upto(below(h, 0.95), h))
 end
@@ -126,8 +126,11 @@ local SPANS = {
   keep_dead = true,
 }
 
-local function told(name, value)
-  if type(value) == "table" then return output.line(value) end
+-- A setting as text; nil for a table without entries.
+local function setting(name, value)
+  if type(value) == "table" then
+    return next(value) and output.line(value, nil, { full = true })
+  end
   if value == huge then return "no limit" end
   if SPANS[name] then return output.duration(value) end
   return tostring(value)
@@ -136,7 +139,8 @@ end
 local function policy_fields(config)
   local list = {}
   for _, name in ipairs(figures.sorted(config)) do
-    list[#list + 1] = { name, told(name, config[name]) }
+    local text = setting(name, config[name])
+    if text then list[#list + 1] = { name, text } end
   end
   return list
 end
@@ -150,7 +154,7 @@ local function of_queue(io, store, args)
     return output.json(io, stats)
   end
   output.fields(io, state_fields(stats, store:now()))
-  io.stdout:write "\nsince it was made\n"
+  io.stdout:write "\nsince the queue was made\n"
   output.fields(io, counter_fields(stats))
   io.stdout:write "\npolicy\n"
   output.fields(io, policy_fields(config))
