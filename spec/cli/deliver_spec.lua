@@ -181,8 +181,8 @@ describe("respool deliver", function()
     open()
     q:push({ a = 1 }, { headers = { ["x-event"] = "push" } })
     local list = words("202", "--until-empty", "--secret-env", "HOOK_SECRET",
-                       "--header", "Authorization: Bearer t", "--pass",
-                       "X-Event")
+                       "--header", "Authorization: Bearer t",
+                       "--forward-header", "X-Event")
     list.env = "HOOK_SECRET=abc"
     assert.equal(0, cli.run(list).status)
     local h = endpoint:requests()[1].headers
@@ -252,12 +252,12 @@ describe("The command line of respool deliver", function()
     refused(2, "'%-%-url'", "hooks")
     refused(2, "'ftp://x/' is not a URL with http:// or https://", "hooks",
             "--url", "ftp://x/")
-    refused(2, "'x' is no header such as", "hooks", "--url", "http://x/",
+    refused(2, "'x' is not a header such as", "hooks", "--url", "http://x/",
             "--header", "x")
     refused(2, "%-%-header: 'Host' cannot be sent", "hooks", "--url",
             "http://x/", "--header", "Host: y")
-    refused(2, "%-%-pass: 'a b' is no name of a header", "hooks", "--url",
-            "http://x/", "--pass", "a b")
+    refused(2, "%-%-forward%-header: 'a b' is not a name of a header",
+            "hooks", "--url", "http://x/", "--forward-header", "a b")
     refused(2, "%-%-connect%-timeout must be a number of seconds above 0",
             "hooks", "--url", "http://x/", "--connect-timeout", "0")
     refused(2, "begins with a dot", ".notes", "--url", "http://x/")

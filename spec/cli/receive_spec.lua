@@ -91,7 +91,7 @@ describe("respool receive", function()
   end)
 
   it("keeps the headers that are to be kept", function()
-    start("--keep", "X-GitHub-Event", "--keep", "x-b")
+    start("--keep-header", "X-GitHub-Event", "--keep-header", "x-b")
     ask(post("x", "Traceparent: 00-ab-cd-01\r\nTracestate: a=b\r\n"
       .. "Idempotency-Key: k\r\nx-github-event: push\r\n"))
     assert.same({
@@ -416,8 +416,8 @@ describe("The command line of respool receive", function()
   end
 
   it("is refused in one line when it is wrong", function()
-    refused(2, "is no address such as 127.0.0.1:9876", "--bind", "here")
-    refused(2, "is no name of a header", "--keep", "a b")
+    refused(2, "is not an address such as 127.0.0.1:9876", "--bind", "here")
+    refused(2, "is not a name of a header", "--keep-header", "a b")
     refused(2, "holds no secret", "--secret-env", "RESPOOL_NO_SUCH")
     refused(2, "cannot read the secret", "--secret-file", "/no/such")
     refused(2, "is not a size", "--max-body", "much")

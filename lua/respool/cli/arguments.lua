@@ -25,14 +25,14 @@ function M.is_failure(err)
   return getmetatable(err) == Failure
 end
 
--- Ends the command: something went wrong.
+-- Ends the command with a failure.
 ---@param message string one line
 ---@param status integer? 1
 function M.fail(message, status)
   error(setmetatable({ message = message, status = status or 1 }, Failure), 0)
 end
 
--- Ends the command: what was asked for is wrong.
+-- Ends the command because its arguments are wrong.
 ---@param message string one line
 function M.misuse(message)
   M.fail(message, 2)
@@ -99,7 +99,8 @@ local UNITS = {
   ms = 0.001, s = 1, m = 60, min = 60, h = 3600, d = 86400, w = 604800,
 }
 
--- Seconds of a text such as 90, 90s, 1.5h, 1h30m, 3d; nil when it is none.
+-- Seconds of a text such as 90, 90s, 1.5h, 1h30m, 3d; nil if it is none of
+-- these.
 local function seconds_of(text)
   if text:match "^%d+%.?%d*$" then return tonumber(text) end
   local sum, rest = 0, text
@@ -167,7 +168,7 @@ local function is_date(y, m, d)
     and not (m == 2 and d == 29 and not leap)
 end
 
--- Hours, minutes, seconds and zone of what follows a date; nil when wrong.
+-- Seconds of the day and zone of the text after a date; nil when wrong.
 local function clock_of(text)
   if text == "" then return 0, "" end
   local h, min, rest = text:match "^[T ](%d%d):(%d%d)(.*)$"

@@ -17,14 +17,17 @@ local M = { summary = "look for damage in a store" }
 function M.options(command)
   arguments.add_store(command)
   command:flag("--full", "Show every finding, however many.")
-  command:option("--timeout", "Give up after so long, such as 30s; 0 for "
-    .. "never. Without it, a minute and a second for every 10 MB.")
+  command:option("--timeout", "Give up after so long, such as 30s; 0: never. "
+    .. "By default a minute, and a second more for every 10 MB.")
     :argname "DURATION":convert(arguments.duration)
   output.add_json(command)
-  command:epilog("It reads everything and changes nothing; others may go on "
-    .. "working. The exit status is 0 when nothing is wrong, 1 when something "
-    .. "is, 2 when the store cannot be checked.\n\n"
-    .. "Example:\n  respool check shop.respool")
+  command:epilog [[
+It reads the whole store and changes nothing; other processes may go on
+working. The exit status is 0 when nothing is wrong, 1 when something is, 2
+when the store cannot be checked.
+
+Example:
+  respool check shop.respool]]
 end
 
 
@@ -52,7 +55,7 @@ end
 
 local UNREADABLE = "the store cannot be read through: "
 
--- What is found, and how much was looked at. A figure that cannot be had is a
+-- The findings, and how much was looked at. A figure that cannot be had is a
 -- finding, unless the check has some already, which say why.
 local function look(path)
   local store, message, code = store_of.open(path, { read_only = true })
@@ -69,7 +72,7 @@ end
 
 -- In the parent.
 
--- The lines that were found, and counts; or nil and why nobody knows. A signal
+-- The findings and counts; or nil and why there are none. A signal
 -- that somebody sent says nothing about the store.
 local function outcome(ended)
   if ended.crash then

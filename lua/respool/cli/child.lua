@@ -34,8 +34,8 @@ local function answer(f, pipe, file)
   core.process.exit(0, pipe)
 end
 
--- Waits until it has ended; calls tick() meanwhile. Raises "interrupted!" once
--- there are more signals than before.
+-- Waits until it has ended, and calls tick() while it waits. Raises
+-- "interrupted!" once there are more signals than before.
 local function await(pid, signals, tick)
   while true do
     if core.process.signals() > signals then error("interrupted!", 0) end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool compact: the data file written anew, without what is free in it.
+-- respool compact: writes the data file again without its free space.
 -- A child does it: it can be ended at any moment, and a damaged file may end
 -- it by itself; the store is the old one then.
 
@@ -18,13 +18,15 @@ function M.options(command)
   command:option("--to", "Leave the store as it is, and put the smaller copy "
     .. "into this directory."):argname "DIR"
   output.add_json(command)
-  command:epilog("A store never shrinks by itself: what is done makes room for "
-    .. "what comes. Without --to nobody may have the store open, and whoever "
-    .. "opens it meanwhile waits; room for both files is needed. With --to "
-    .. "others go on working, and the copy is the store as of one moment: a "
-    .. "backup.\n\n"
-    .. "Examples:\n  respool compact shop.respool\n"
-    .. "  respool compact shop.respool --to /backup/shop.respool")
+  command:epilog [[
+The file of a store never shrinks by itself: freed space is used again. Without
+--to no other process may have the store open; those that open it wait until
+the end, and the disk needs room for both files. With --to other processes go
+on working, and the copy is a consistent backup.
+
+Examples:
+  respool compact shop.respool
+  respool compact shop.respool --to /backup/shop.respool]]
 end
 
 local function size_of(path)
@@ -43,7 +45,7 @@ local function in_child(args)
   end, args.tick)
 end
 
--- What an ended child has left half done is no use to anybody.
+-- Removes the incomplete copy that a killed child has left.
 local function clean(made)
   os.remove(made)
 end

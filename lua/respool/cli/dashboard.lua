@@ -27,7 +27,7 @@ local M = {}
 
 -- Sorting.
 
--- By the key that asks for it: a name, and what is sorted by.
+-- By the key that selects it: a name, and the value to sort by.
 M.SORTS = {
   n = { "name", function(q) return q.name end, up = true },
   r = { "ready", function(q) return q.stats.ready end },

@@ -14,7 +14,7 @@ local M = { summary = "show, retry or remove dead letters" }
 local LIMIT = 100
 
 
--- What is asked for.
+-- Options.
 
 local function add_dlq(command)
   arguments.add_store(command)
@@ -31,11 +31,11 @@ end
 local function list_options(command)
   add_dlq(command)
   command:option("--group", "Only dead letters of this group."):argname "GROUP"
-  command:option("--after", "Only dead letters behind this number.")
+  command:option("--after", "Only dead letters after this number.")
     :argname "NUMBER":convert(arguments.whole(0))
   command:option("-n --limit", "List so many (100, all with --json).")
     :argname "N":convert(arguments.whole(1))
-  command:flag("--newest", "The newest first; --after then means before.")
+  command:flag("--newest", "Newest first; --after then means before.")
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
@@ -60,13 +60,16 @@ end
 
 local function retry_options(command)
   add_numbers(command)
-  command:option("--to", "Retry in this queue, not in their own.")
+  command:option("--to", "Move them to this queue, not each to its own.")
     :argname "QUEUE":convert(arguments.own_name)
   command:flag("--keep-attempts",
-               "Attempts go on from where they were, not from none.")
-  command:epilog("Many dead letters, with a filter, a rate and a change of "
-    .. "their payload: respool replay.\n\n"
-    .. "Example:\n  respool dead retry shop.respool mails 7 8")
+               "Keep the counts of attempts instead of setting them to 0.")
+  command:epilog [[
+respool replay moves many dead letters, with a filter, a rate and changed
+payloads.
+
+Example:
+  respool dead retry shop.respool mails 7 8]]
 end
 
 local function remove_options(command)
@@ -76,13 +79,15 @@ end
 
 local function purge_options(command)
   add_dlq(command)
-  command:option("--older-than", "Only dead letters that died so long ago.")
+  command:option("--older-than",
+                 "Only dead letters that died at least so long ago.")
     :argname "DURATION":convert(arguments.duration)
   command:option("--group", "Only dead letters of this group."):argname "GROUP"
-  command:flag("--all", "Every dead letter of the DLQ.")
+  command:flag("--all", "Remove every dead letter of the DLQ.")
   command:flag("--dry-run", "Only count them.")
-  command:epilog("Example:\n  respool dead purge shop.respool mails "
-    .. "--older-than 30d")
+  command:epilog [[
+Example:
+  respool dead purge shop.respool mails --older-than 30d]]
 end
 
 

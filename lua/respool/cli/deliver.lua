@@ -29,53 +29,55 @@ local function url(text)
 end
 
 local function add_request(command)
-  command:option("--url", "Where to; may be given again.")
+  command:option("--url", "Deliver to this URL; may be given more than once.")
     :argname "URL":count "+":convert(url)
-  command:option("--mode", "all: to every URL, one that has accepted an item "
-    .. "is not called for it again; any: until one accepts, each item begins "
-    .. "with another; first: until one accepts, in the order given.")
+  command:option("--mode", "With several URLs. all: deliver to every URL, once "
+    .. "to each; any: until one accepts, starting at another URL for each "
+    .. "item; first: until one accepts, in the order given.")
     :choices { "all", "any", "first" }:default "all"
-  command:option("--body", "auto: what receive took goes as it came, anything "
-    .. "else as JSON.")
+  command:option("--body", "Send payloads so. auto: the bytes that receive "
+    .. "stored, other payloads as JSON.")
     :choices { "auto", "json", "cbor", "raw" }:default "auto"
-  command:flag("--raw", "Payloads are bare bytes, as respool push --raw "
-    .. "leaves them.")
-  command:option("--content-type", "Instead of what --body says.")
+  command:flag("--raw", "Send payloads as the bytes that are stored.")
+  command:option("--content-type", "Send this Content-Type.")
     :argname "TYPE"
-  command:option("--header", "To be sent besides; may be given again.")
+  command:option("--header", "Add this header; may be given more than once.")
     :argname "'NAME: VALUE'":count "*"
-  command:option("--pass", "Header of the item to be sent, besides "
-    .. "traceparent, tracestate and idempotency-key; may be given again.")
-    :argname "NAME":count "*"
+  command:option("--forward-header", "Also send this header of the item. "
+    .. "traceparent, tracestate and idempotency-key are always sent; may be "
+    .. "given more than once."):argname "NAME":count "*"
 end
 
 local function add_trust(command)
   secret.add_options(command, "Sign requests")
-  command:option("--ca-file", "Certificates to trust, instead of the system's.")
+  command:option("--ca-file", "Trust these certificates, not the system's.")
     :argname "FILE"
 end
 
 local function add_times(command)
-  command:option("--connect-timeout", "For a connection.", "5s")
+  command:option("--connect-timeout", "Give up connecting after so long.",
+                 "5s")
     :argname "TIME":convert(arguments.duration)
-  command:option("--timeout", "For an answer.", "30s")
+  command:option("--timeout", "Wait so long for an answer.", "30s")
     :argname "TIME":convert(arguments.duration)
-  command:option("--max-retry-after", "As far as Retry-After is believed.",
-                 "1h"):argname "TIME":convert(arguments.duration)
+  command:option("--max-retry-after", "Wait at most so long when an answer "
+    .. "asks for it by Retry-After.", "1h")
+    :argname "TIME":convert(arguments.duration)
 end
 
 local function add_work(command)
-  command:option("--concurrency", "Items at a time.", "16"):argname "N"
-    :convert(arguments.whole(1, CONCURRENCY_MOST))
-  command:option("--per-url", "Requests at a time to one of several URLs in "
-    .. "mode all, so that a slow one does not hold up the others; three "
-    .. "quarters of --concurrency.")
+  command:option("--concurrency", "Deliver so many items at once.", "16")
     :argname "N":convert(arguments.whole(1, CONCURRENCY_MOST))
-  command:option("--max-attempts", "Of an item, until it is dead; kept with "
-    .. "the queue."):argname "N":convert(arguments.whole(1, 2^31))
+  command:option("--per-url", "In mode all, send at most so many requests to "
+    .. "one URL at once, so that a slow one does not delay the others. By "
+    .. "default three quarters of --concurrency.")
+    :argname "N":convert(arguments.whole(1, CONCURRENCY_MOST))
+  command:option("--max-attempts", "Dead-letter an item after so many failed "
+    .. "attempts. This is stored with the queue.")
+    :argname "N":convert(arguments.whole(1, 2^31))
   command:flag("--until-empty", "Stop when nothing is left to deliver.")
-  command:option("--deadline", "For items in hand, once it is to stop.", "10s")
-    :argname "TIME":convert(arguments.duration)
+  command:option("--deadline", "After a signal, let deliveries under way go on "
+    .. "for so long.", "10s"):argname "TIME":convert(arguments.duration)
 end
 
 function M.options(command)
@@ -86,16 +88,16 @@ function M.options(command)
   add_times(command)
   add_work(command)
   command:epilog [[
-Each item is a POST with the headers Respool-Queue, Respool-Id,
-Respool-Attempt, Idempotency-Key and, given a secret, Respool-Timestamp
-and Respool-Signature: "v1=" and the HMAC-SHA256, in hex, of the timestamp,
-a full stop and the body. 2xx accepts; 408, 425, 429, 5xx and no answer are
-tried again by the queue's policy or after Retry-After; anything else, 3xx
-too, makes the item a dead letter whose group is the status. Delivery is at
-least once; a receiver knows an item again by its Idempotency-Key.
+Each item is a POST with the headers Respool-Queue, Respool-Id, Respool-Attempt,
+Idempotency-Key and, given a secret, Respool-Timestamp and Respool-Signature:
+"v1=" and the HMAC-SHA256, in hex, of the timestamp, a full stop and the body.
+2xx accepts the item. After 408, 425, 429, 5xx or no answer it is retried by the
+queue's policy or as Retry-After says. Any other answer, 3xx included, makes it
+a dead letter whose group is the status. Delivery is at least once: a receiver
+recognises a repeated item by its Idempotency-Key.
 
-Stops on Ctrl-C or SIGTERM when what is in hand is through; a second one stops
-at once. The exit status is 1 when an item died.
+Ctrl-C or SIGTERM stops it after the deliveries under way; a second signal stops
+it at once. The exit status is 1 when an item died.
 
 Example:
   respool deliver shop.respool hooks --url https://example.org/hook \
@@ -103,14 +105,14 @@ Example:
 end
 
 
--- What was asked for.
+-- The options of the handler.
 
 local function headers_of(args)
   local headers = {}
   for _, line in ipairs(args.header) do
     local name, value = line:match "^([^:%s]+):%s*(.-)%s*$"
     if not name then
-      arguments.misuse(("'%s' is no header such as 'Name: value'"):format(
+      arguments.misuse(("'%s' is not a header such as 'Name: value'"):format(
         output.clean(line:match "^[^:]*")))
     elseif not form.headers { [name] = value } then
       arguments.misuse(("--header: '%s' cannot be sent, or is set by the "
@@ -121,17 +123,17 @@ local function headers_of(args)
   return headers
 end
 
-local function passed(args)
-  for _, name in ipairs(args.pass) do
+local function forwarded(args)
+  for _, name in ipairs(args.forward_header) do
     if not http_message.is_token(name) then
-      arguments.misuse(("--pass: '%s' is no name of a header"):format(
-        output.clean(name)))
+      arguments.misuse(("--forward-header: '%s' is not a name of a header")
+        :format(output.clean(name)))
     end
   end
-  return args.pass
+  return args.forward_header
 end
 
--- What the handler says of an option, as one of the command line.
+-- An error of the handler about an option, with the name it has here.
 local function in_words(text)
   return (text:gsub("^respool%.http: ", "")
     :gsub("^option '([%w_]+)'", function(name)
@@ -144,7 +146,7 @@ local function handler_of(args, on_request)
   local ok, handler = pcall(http.handler, {
     url = args.url, mode = args.mode, body = args.raw and "raw" or args.body,
     content_type = args.content_type, headers = headers_of(args),
-    pass = passed(args), secret = secret.of(args),
+    pass = forwarded(args), secret = secret.of(args),
     connect_timeout = args.connect_timeout, timeout = args.timeout,
     max_retry_after = args.max_retry_after, ca_file = args.ca_file,
     per_url = args.per_url or math.max(1, math.floor(args.concurrency * 0.75)),
@@ -156,7 +158,7 @@ local function handler_of(args, on_request)
 end
 
 
--- What is shown.
+-- Progress.
 
 -- Requests by URL, in the order of their first.
 local function new_figures()

@@ -20,41 +20,42 @@ function M.options(command)
   arguments.add_store(command)
   command:argument("name", "Name of a queue or a DLQ."):argname "QUEUE|DLQ"
     :convert(arguments.name)
-  command:argument("directory", "Where the files go, made when missing; "
-    .. "without it, one archive is written to the standard output.")
-    :argname "DIRECTORY":args "?"
-  command:flag("--dead",
-    "The dead letters of the DLQ, where a queue has the same "
-    .. "name.")
+  command:argument("directory", "Write files into this directory, which is "
+    .. "made when missing. Without it one archive is written to the standard "
+    .. "output."):argname "DIRECTORY":args "?"
+  command:flag("--dead", "Export the dead letters of the DLQ, where a queue "
+    .. "has the same name.")
   command:option("--group", "Only dead letters of this group."):argname "GROUP"
-  command:option("--limit", "No more than so many."):argname "N"
-    :convert(arguments.whole(1))
-  command:flag("--remove", "Move: remove from the store what is in a file "
-    .. "that is whole and on disk.")
-  command:flag("--follow", "Go on with what comes, until Ctrl-C.")
+  command:option("-n --limit", "Export at most so many.")
+    :argname "N":convert(arguments.whole(1))
+  command:flag("--remove", "Move: remove from the store what is in a complete "
+    .. "file on disk.")
+  command:flag("--follow", "Go on with new items or dead letters until Ctrl-C.")
   command:option("--form", "json: JSON Lines; cbor: a CBOR sequence.", "json")
     :choices { "json", "cbor" }
-  command:option("--rotate", "Begin a new file after so many bytes, before "
-    .. "compression; 64MiB."):argname "BYTES":convert(arguments.size)
-  command:option("--every", "Publish a file when it is so old: 90, 5m, 1h.")
+  command:option("--rotate", "Begin a new file after so many bytes before "
+    .. "compression. (default: 64MiB)"):argname "BYTES":convert(arguments.size)
+  command:option("--every", "Complete a file after so long: 90, 5m, 1h.")
     :argname "SECONDS":convert(arguments.duration)
   command:mutex(command:flag("--gzip", "Compress with gzip."),
                 command:flag("--zstd", "Compress with zstd."))
-  command:option("--codec", "What payloads are: cbor, or raw bytes.", "cbor")
+  command:option("--codec", "Payloads are CBOR, or raw bytes.", "cbor")
     :choices { "cbor", "raw" }
   output.add_json(command)
   command:epilog [[
 A queue's name exports its items, a DLQ's name its dead letters. The names of
-the files written go to the standard output. A file that is being written ends
-in .part; what a killed export leaves of one can be deleted. With --remove,
-items that are scheduled, retrying or leased stay. Run again into the same
-directory, it
-finishes what was killed; items that had been in hand are ready again after
-20 s, or twice --every.
+completed files go to the standard output. A file that is being written has the
+suffix .part; one that a killed export left can be deleted. With --remove, items
+that are scheduled, retrying or leased stay in the queue. Run again into the
+same directory, it completes what was interrupted; items that the interrupted
+export had taken are ready again after 20 s, or twice --every.
 
-Damage is reported, and makes the exit status 1. Damaged items are in no
-archive; damaged dead letters are in it with the bytes that are left. Import
-passes over them, and with --remove they stay in the DLQ.
+Damage is reported, and makes the exit status 1. Damaged items are not exported.
+Damaged dead letters are, with the bytes that are left; an import passes over
+them, and with --remove they stay in the DLQ. Damaged items that --remove finds
+in a queue become dead letters. An archive on the standard output that Ctrl-C or
+an error cut off has no end mark, by which import recognises it. --json needs a
+DIRECTORY, as the output is the archive otherwise.
 
 Examples:
   respool export shop.respool mails --dead --remove --zstd dead/

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What respool check may find: each kind with what it means and what to do.
--- A finding's kind is told by its words, which are those of the core's check.
+-- The findings of respool check: each kind with its meaning and what to do. The
+-- kind of a finding is recognised by the words of the core's check.
 
 local M = {}
 

@@ -19,9 +19,12 @@ function M.options(command)
     :argname "DURATION":convert(arguments.duration)
   command:flag("--probe", "Also write a small record, flushed to disk.")
   output.add_json(command)
-  command:epilog("The exit status is 0 when it is healthy, 1 degraded, "
-    .. "2 unhealthy; a store that cannot be opened is unhealthy.\n\n"
-    .. "Example:\n  respool health shop.respool --watch 10s || page-somebody")
+  command:epilog [[
+The exit status is 0 when it is healthy, 1 degraded, 2 unhealthy; a store that
+cannot be opened is unhealthy.
+
+Example:
+  respool health shop.respool --watch 10s || page-somebody]]
 end
 
 local function kind(args, io)

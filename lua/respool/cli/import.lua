@@ -19,24 +19,25 @@ function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
   command:argument("files", "Files that an export wrote, or directories of "
-    .. "them; - or nothing is stdin."):argname "FILE":args "*"
-  command:flag("--again", "Import also what this queue got from an import "
-    .. "before.")
-  command:flag("--delete", "Delete each file of which all is imported.")
-  command:flag("--verify", "Only read the files and check them.")
-  command:option("--on-conflict", "What becomes of a record whose key an item "
-    .. "of the queue has: fail tells it, ignore passes over it, replace "
-    .. "removes that item.", "fail"):choices { "fail", "ignore", "replace" }
-  command:option("--payload-version", "Refuse records of newer payloads.")
+    .. "them. - or nothing reads stdin."):argname "FILE":args "*"
+  command:flag("--again", "Also import records that were imported into this "
+    .. "queue before.")
+  command:flag("--delete", "Delete each file that is imported completely.")
+  command:flag("--verify", "Only read and check the files.")
+  command:option("--on-conflict", "When an item of the queue has the key of a "
+    .. "record: fail reports it, ignore passes over the record, replace "
+    .. "removes the item.", "fail"):choices { "fail", "ignore", "replace" }
+  command:option("--payload-version",
+                 "Refuse records with a newer payload version.")
     :argname "N":convert(arguments.whole(0))
   output.add_json(command)
   command:epilog [[
-The store and the queue are made when missing. Each record bears a checksum: of
-a file that is damaged or cut off, what lies before the damage is imported, and
-the exit status is 1. A record that cannot be pushed,
-  such as a damaged dead letter,
-is told, and those behind it are pushed. Importing a file twice, or again after
-a crash, pushes each of its records once.
+The store and the queue are made when missing. Each record has a checksum. Of a
+file that is damaged or cut off, the records before the damage are imported, and
+the exit status is 1. A record that cannot be pushed, such as a damaged dead
+letter, is reported, and the others are pushed. Importing a file twice, or again
+after a crash, pushes each of its records once. With --on-conflict ignore, the
+records that were passed over are counted apart and are not known as imported.
 
 Examples:
   respool import shop.respool mails dead/
@@ -45,9 +46,9 @@ Examples:
 end
 
 
--- What there is to read.
+-- The files to read.
 
--- A name that is wrong is told before anything is made or pushed.
+-- Wrong names are reported before anything is made or pushed.
 local function check_paths(paths)
   for _, path in ipairs(paths) do
     local kind, message = true, nil
@@ -67,7 +68,7 @@ end
 
 local ERRORS = 10
 
--- Counts a record that an import would tell.
+-- Counts a record that an import would report.
 local function check_record(counts, record)
   local problem = archive.problem(record)
   counts.read = counts.read + 1
@@ -104,7 +105,7 @@ local function import(args, io, reader, hook)
 end
 
 
--- Telling.
+-- Reports.
 
 local function say(io, text, ...)
   io.stderr:write("respool: ", output.clean(text:format(...)), "\n")

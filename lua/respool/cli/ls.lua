@@ -22,8 +22,10 @@ function M.options(command)
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
-  command:epilog("Examples:\n  respool ls shop.respool\n"
-    .. "  respool ls shop.respool mails --state retrying")
+  command:epilog [[
+Examples:
+  respool ls shop.respool
+  respool ls shop.respool mails --state retrying]]
 end
 
 

@@ -3,13 +3,13 @@
 -- The command line. Each command is a module of respool.cli.*, with
 --
 --   summary                 one line, for the list of commands
---   options(command, words) describes it to argparse; `words` are what follows
---                           the command's name, for commands with subcommands
---   run(args, io)           does it; returns the exit status
+--   options(command, words) adds its options to argparse; `words` follow the
+--                           command's name, for commands with subcommands
+--   run(args, io)           runs it; returns the exit status
 --
--- The status is 0 when all went well, 1 when something did not, 2 when what
--- was asked for was wrong. What a command writes goes through `io`, which
--- looks like Lua's io: see respool/cli/streams.lua.
+-- The exit status is 0 for success, 1 for a failure, 2 for a wrong command
+-- line. Commands read and write through `io`, which has the interface of Lua's
+-- io: see respool/cli/streams.lua.
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"

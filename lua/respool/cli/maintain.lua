@@ -13,11 +13,14 @@ function M.options(command)
   command:option("--seconds", "Stop after so long, such as 30s.")
     :argname "DURATION":convert(arguments.duration)
   output.add_json(command)
-  command:epilog("Ends what has outlived its TTL, removes dead letters and "
-    .. "history that are older than their queues keep them, and frees the "
-    .. "reader slots of processes that have died. Work on a queue does the "
-    .. "urgent part by itself; run this now and then where nothing works.\n\n"
-    .. "Example:\n  respool maintain shop.respool --seconds 30")
+  command:epilog [[
+Expires items past their TTL, removes dead letters and history that are older
+than their queues keep them, and frees the reader slots of processes that have
+died. Work on a queue does the urgent part by itself; run this now and then
+where nothing works on the store.
+
+Example:
+  respool maintain shop.respool --seconds 30]]
 end
 
 local SLICE = 1 -- seconds between two showings

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool metrics: everything counted, as text for a scraper.
+-- respool metrics: counters and figures as text for Prometheus.
 
 local arguments = require "respool.cli.arguments"
 local show = require "respool.cli.show"
@@ -9,13 +9,14 @@ local M = { summary = "print metrics for Prometheus" }
 
 function M.options(command)
   arguments.add_store(command)
-  command:flag("--openmetrics", "OpenMetrics text, not Prometheus 0.0.4.")
-  command:epilog("Counters are those of the store, whoever has counted. "
-    .. "Commits are counted by the process that makes them, so here they are "
-    .. "none.\n\n"
-    .. "Example, for node_exporter's textfile collector:\n"
-    .. "  respool metrics shop.respool >respool.prom.new &&\n"
-    .. "    mv respool.prom.new respool.prom")
+  command:flag("--openmetrics", "Write OpenMetrics text, not Prometheus 0.0.4.")
+  command:epilog [[
+Counters are stored and include all processes. Commits are counted by each
+process for itself, so they are absent here.
+
+Example, for node_exporter's textfile collector:
+  respool metrics shop.respool >respool.prom.new &&
+    mv respool.prom.new respool.prom]]
 end
 
 function M.run(args, io)

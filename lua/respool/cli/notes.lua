@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Notes: what a command keeps in the store to go on from, such as how far a
--- file has been pushed. A note is an item of the queue ".notes" under a key of
--- its own: a newer one replaces it, in the same commit as what it tells of.
--- Notes wait for a time that nobody lives to see, so no take hands them out.
+-- Notes: state that commands keep in the store, such as how far a file has
+-- been pushed. A note is an item of the queue ".notes" with a key of its own. A
+-- newer note replaces it in the same commit as the work it describes. Notes are
+-- scheduled for a time in the far future, so no take delivers them.
 
 local arguments = require "respool.cli.arguments"
 
@@ -23,7 +23,7 @@ local function key_of(kind, name)
   return ("%s %d %s"):format(kind, #name, name:sub(-TAIL))
 end
 
--- The queue of notes; nil when nobody has put one yet.
+-- The queue of notes; nil before the first note.
 local function opened(store)
   local queue, message, code = store:queue(M.QUEUE, { create = false })
   if code == "NOT_FOUND" then return nil end

@@ -275,7 +275,7 @@ function M.first_rows(io, columns, rows, what, limit)
   end
 end
 
--- Writes names and what they stand for, a pair a line.
+-- Writes names and values, a pair a line.
 ---@param io respool.cli.io
 ---@param pairs_of any[][] { name, value }
 function M.fields(io, pairs_of)
@@ -304,7 +304,7 @@ end
 
 -- Adds --full.
 function M.add_full(command)
-  command:flag("--full", "Show payloads whole, however long.")
+  command:flag("--full", "Do not cut long payloads and errors.")
 end
 
 return M

@@ -1,17 +1,20 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool pause: a queue hands nothing out until it is resumed.
+-- respool pause: stops deliveries from a queue until it is resumed.
 
 local arguments = require "respool.cli.arguments"
 
-local M = { summary = "stop a queue from handing items out" }
+local M = { summary = "stop deliveries from a queue" }
 
 function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
-  command:epilog("It holds for every process and lasts until `respool resume`. "
-    .. "Pushes go on, and leases that are held.\n\n"
-    .. "Example:\n  respool pause shop.respool mails")
+  command:epilog [[
+A pause holds for all processes until `respool resume`. Pushes are accepted,
+and leased items can be settled.
+
+Example:
+  respool pause shop.respool mails]]
 end
 
 function M.run(args, io)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool peek: the items that a take would hand out next.
+-- respool peek: the items that a take would deliver next.
 
 local arguments = require "respool.cli.arguments"
 local output = require "respool.cli.output"
@@ -16,8 +16,11 @@ function M.options(command)
   show.add_raw(command)
   output.add_full(command)
   output.add_json(command)
-  command:epilog("Nothing is taken, and nothing changes.\n\n"
-    .. "Example:\n  respool peek shop.respool mails -n 3")
+  command:epilog [[
+Nothing is taken, and nothing changes.
+
+Example:
+  respool peek shop.respool mails -n 3]]
 end
 
 function M.run(args, io)

@@ -2,7 +2,7 @@
 --
 -- Progress of long work: one line on a terminal, written over a few times a
 -- second, with the rate and, where the total is known, when it will be done.
--- Where nobody looks there is nothing.
+-- Without a terminal nothing is shown.
 
 local core = require "respool.core"
 local output = require "respool.cli.output"

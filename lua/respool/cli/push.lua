@@ -6,7 +6,7 @@
 -- 1. Each batch is committed together with how far it takes the input: a note,
 --    see respool/cli/notes.lua. So at any moment the store holds the records
 --    up to there and no other, and --resume goes on behind them.
--- 2. A record that cannot be pushed is told with its number and why, and
+-- 2. A record that cannot be pushed is reported with its number and why, and
 --    counted; the others are pushed.
 -- 3. What --resume finds at the end of the input without an end of its own,
 --    and that may go on, is left for the next run, so that no part of a record
@@ -23,7 +23,7 @@ local records = require "respool.cli.records"
 
 local check = arguments.check
 
-local M = { summary = "push lines of a file, or of a pipe" }
+local M = { summary = "push the lines of a file or of a pipe" }
 
 local BATCH = 1000
 local BYTES = 2^22   -- of payload, after which a batch is committed anyway
@@ -32,39 +32,42 @@ local PATIENCE = 0.2 -- seconds that what has come waits for more
 function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
-  command:argument("file", "Input: JSON Lines; - or nothing is stdin.")
+  command:argument("file", "Input: JSON Lines. - or nothing reads stdin.")
     :argname "FILE":args "?"
   command:mutex(
-    command:flag("--raw", "Each line is a payload, whatever bytes it is."),
-    command:flag("--cbor", "The input is a CBOR sequence (RFC 8742)."))
-  command:option("--key", "Where in the payload the key of its item is, "
-    .. "such as user.id; an item is pushed once while its key is held.")
+    command:flag("--raw", "Push each line as it is, without decoding it."),
+    command:flag("--cbor", "Read a CBOR sequence (RFC 8742)."))
+  command:option("--key", "Use the value at this path of the payload, such as "
+    .. "user.id, as the item's key: a second item with the same key is not "
+    .. "pushed while the first one is in the queue.")
     :argname "PATH"
-  command:option("--on-conflict", "What a key that is held does to a line.")
+  command:option("--on-conflict", "What to do with a line whose key is in use.")
     :choices { "ignore", "replace", "fail" }:default "ignore"
-  command:option("--priority", "0 to 255, highest first."):argname "N"
-    :convert(arguments.whole(0, 255))
-  command:option("--delay", "Not to be taken before so long: 90s, 5m, 2h.")
+  command:option("--priority", "Give the items this priority, 0 to 255.")
+    :argname "N":convert(arguments.whole(0, 255))
+  command:option("--delay", "Schedule the items for later: 90s, 5m, 2h.")
     :argname "TIME":convert(arguments.duration)
-  command:option("--ttl", "How long the items are good for.")
+  command:option("--ttl", "Expire the items after so long.")
     :argname "TIME":convert(arguments.duration)
-  command:option("--batch", "Lines a commit.", tostring(BATCH)):argname "N"
-    :convert(arguments.whole(1, 100000))
+  command:option("--batch", "Commit so many lines together.", tostring(BATCH))
+    :argname "N":convert(arguments.whole(1, 100000))
   command:mutex(
     command:flag("--resume", "Go on where the last push of this file into "
-      .. "this queue stopped, however it ended."),
-    command:flag("--restart", "As --resume, but from the beginning: what was "
-      .. "kept of the place is forgotten."))
-  command:flag("--whole", "With --resume or --restart: the input is whole, "
-    .. "push its last line even if no newline ends it.")
+      .. "this queue ended or was interrupted."),
+    command:flag("--restart", "As --resume, but from the beginning of the "
+      .. "file."))
+  command:flag("--whole", "With --resume or --restart: also push a last line "
+    .. "without a newline.")
   command:epilog [[
-The store and the queue are made when missing. A line that is no JSON is told
-with its number, and the others are pushed; the exit status is 1 then.
+The store and the queue are made when missing. A line that is not valid JSON is
+reported with its number, and the others are pushed; the exit status is 1 then.
+Lines that were ignored because their keys are in use are counted apart.
 
-How far a file was pushed is kept with each commit. --resume goes on there, and
-is for files that grow: it leaves a last line that no newline ends and that may
-go on, such as 12, and says so. A push without it begins at the beginning, and
-keeps the place anew; of a pipe a place is kept only with --resume or --restart.
+The place up to which a file has been pushed is stored with each commit, and
+--resume goes on there. It is for files that grow: a last line without a newline
+that may not be complete is left for the next run, and reported. A push without
+--resume begins at the beginning of the file. For a pipe the place is stored
+only with --resume or --restart.
 
 Examples:
   respool push shop.respool mails mails.jsonl --batch 5000
@@ -72,7 +75,7 @@ Examples:
 end
 
 
--- From a record to what is pushed.
+-- Decoding of records.
 
 local DECODERS = {}
 
@@ -94,7 +97,7 @@ function DECODERS.raw(bytes)
   return bytes
 end
 
--- The key that a payload has at a path such as user.id.
+-- The key at a path of a payload, such as user.id.
 local function key_at(payload, path)
   local at = payload
   for name in path:gmatch "[^.]+" do
@@ -219,7 +222,7 @@ end
 -- Errors of one item, not of the queue or the store.
 local OF_ITEM = { EXISTS = true, TOO_LARGE = true }
 
--- One by one: an item that will not go is told, and the place moves on.
+-- Commits items one by one: one that is refused is reported and passed over.
 local function commit_each(run, batch, place)
   for i, entry in ipairs(batch) do
     local to = i == #batch and place or entry.place
@@ -232,7 +235,7 @@ local function commit_each(run, batch, place)
   end
 end
 
--- What did not come to a push, for the progress.
+-- Counts of lines that were not pushed, for the progress line.
 local function asides(run)
   local list = {}
   if run.ignored > 0 then list[1] = ("%d ignored"):format(run.ignored) end

@@ -26,60 +26,61 @@ local function address(text)
   if not host then host, port = "127.0.0.1", text:match "^(%d+)$" end
   port = tonumber(port)
   if port and port <= 65535 then return { host = host, port = port } end
-  return nil, ("'%s' is no address such as 127.0.0.1:9876"):format(
+  return nil, ("'%s' is not an address such as 127.0.0.1:9876"):format(
     output.clean(text))
 end
 
 local function header_name(text)
   if message.is_token(text) then return text end
-  return nil, ("'%s' is no name of a header"):format(output.clean(text))
+  return nil, ("'%s' is not a name of a header"):format(output.clean(text))
 end
 
 local function add_limits(command)
-  command:option("--max-bytes", "Of the store; beyond: 503.", "16GiB")
+  command:option("--max-bytes", "Size of the store; when it is full the answer "
+    .. "is 503.", "16GiB"):argname "SIZE":convert(arguments.size)
+  command:option("--max-body", "Refuse larger bodies with 413.", "1MiB")
     :argname "SIZE":convert(arguments.size)
-  command:option("--max-body", "Of a request; beyond: 413.", "1MiB")
+  command:option("--max-header", "Refuse larger headers with 431.", "16KiB")
     :argname "SIZE":convert(arguments.size)
-  command:option("--max-header", "Of a request; beyond: 431.", "16KiB")
-    :argname "SIZE":convert(arguments.size)
-  command:option("--max-connections", "At a time; beyond: 503.", "256")
+  command:option("--max-connections", "Refuse more connections with 503.",
+                 "256")
     :argname "N":convert(arguments.whole(1, server_of.MOST_CONNECTIONS))
-  command:option("--timeout", "For a request to come; beyond: 408.", "30s")
+  command:option("--timeout", "Refuse requests that take longer to arrive with "
+    .. "408.", "30s"):argname "TIME":convert(arguments.duration)
+  command:option("--idle", "Close unused connections after so long.", "60s")
     :argname "TIME":convert(arguments.duration)
-  command:option("--idle", "How long an unused connection is kept.", "60s")
-    :argname "TIME":convert(arguments.duration)
-  command:option("--deadline", "For requests in hand, once it is to stop.",
-                 "10s"):argname "TIME":convert(arguments.duration)
+  command:option("--deadline", "After a signal, let requests under way go on "
+    .. "for so long.", "10s"):argname "TIME":convert(arguments.duration)
 end
 
 function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
-  command:option("--bind", "Where to listen; port 0 is any that is free.",
+  command:option("--bind", "Listen there; port 0 is any free one.",
                  "127.0.0.1:9876"):argname "ADDRESS:PORT":convert(address)
     :show_default(true)
-  command:flag("--json", "Bodies are JSON: decoded, and 400 when they are not. "
-    .. "Without it a body is kept byte by byte.")
-  command:option("--keep", "Header to be kept with the item, besides "
+  command:flag("--json", "Decode bodies as JSON, and refuse others with 400. "
+    .. "By default a body is stored as it is.")
+  command:option("--keep-header", "Also store this header with the item. "
     .. "traceparent, tracestate, idempotency-key and, without --json, "
-    .. "content-type; may be given again.")
+    .. "content-type are always stored; may be given more than once.")
     :argname "NAME":count "*":convert(header_name)
-  command:option("--dedup", "How long an Idempotency-Key is known, at least.",
-                 "1h"):argname "TIME":convert(arguments.duration)
-  secret.add_options(command, "Take in only what is signed")
+  command:option("--dedup", "Recognise an Idempotency-Key for at least so "
+    .. "long.", "1h"):argname "TIME":convert(arguments.duration)
+  secret.add_options(command, "Accept only requests signed")
   add_limits(command)
   command:epilog [[
-Any POST is pushed, whatever its path, and answered 202 with {"id":N} once it
-is on disk. The body is the payload, a string, and its Content-Type a header of
+A POST to any path is pushed, and answered 202 with {"id":N} once it is on disk.
+The body is the payload, a string, and its Content-Type is stored as a header of
 the item, so that respool deliver sends the same bytes on. A client that got no
-answer repeats its request with the same Idempotency-Key: it is pushed once.
-429 says that the queue is full, 503 that the store is, with Retry-After. GET
-/health and /metrics tell how it is. The store and the queue are made when
-missing.
+answer repeats its request with the same Idempotency-Key: it is pushed once. The
+answer is 429 when the queue is full and 503 when the store is, with
+Retry-After. GET /health and /metrics report on the store. The store and the
+queue are made when missing.
 
-There is no TLS, and nothing but --secret-file to keep strangers out: listen on
-the loopback, behind a proxy. Stops on Ctrl-C or SIGTERM when the requests in
-hand are answered.
+There is no TLS, and only --secret-file keeps strangers out: listen on the
+loopback, behind a proxy. Ctrl-C or SIGTERM stops it after the requests under
+way.
 
 Example:
   respool receive shop.respool hooks --bind 127.0.0.1:9876 &
@@ -96,7 +97,8 @@ local function new_receiver(args, io)
   })
   local queue = arguments.check(store:queue(args.queue))
   return receive.new {
-    queue = queue, json = args.json, keep = args.keep, dedup = args.dedup,
+    queue = queue, json = args.json, keep = args.keep_header,
+    dedup = args.dedup,
     secret = secret.of(args),
   }
 end

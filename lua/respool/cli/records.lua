@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The records of an input: its lines, or the values of a CBOR sequence (RFC
--- 8742). A record is told with its number, from 1, and where it ends, in bytes
--- from the beginning of the input, so that reading can go on from there.
+-- 8742). Each record has its number, from 1, and the place where it ends, in
+-- bytes from the beginning of the input, so that reading can go on from there.
 
 local core = require "respool.core"
 local arguments = require "respool.cli.arguments"
@@ -70,7 +70,7 @@ local function wait(r, seconds)
   return ready
 end
 
--- What there is; nil after a signal.
+-- Reads what is available; nil after a signal.
 local function read(r)
   local chunk, message, code = input.read(r.file)
   if not chunk and code ~= "INTERRUPTED" then
@@ -116,7 +116,7 @@ local function record(r, stop, after)
   return found
 end
 
--- What is left at the end of the input.
+-- The incomplete record at the end of the input.
 local function last(r)
   if r.at > #r.buffer and not r.dropped then return nil end
   local found = record(r, #r.buffer, #r.buffer + 1)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool remove: items that are not leased, by their ids.
+-- respool remove: removes items by their ids.
 
 local arguments = require "respool.cli.arguments"
 local each = require "respool.cli.each"
@@ -12,9 +12,11 @@ function M.options(command)
   arguments.add_queue(command, true)
   command:argument("ids", "Ids of the items."):argname "ID"
     :args "+":convert(arguments.whole(1))
-  command:epilog("An item that is leased is not removed. The others are, "
-    .. "and the exit status is 1.\n\n"
-    .. "Example:\n  respool remove shop.respool mails 42 43")
+  command:epilog [[
+A leased item is not removed; the others are, and the exit status is 1.
+
+Example:
+  respool remove shop.respool mails 42 43]]
 end
 
 function M.run(args, io)

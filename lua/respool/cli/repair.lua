@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool repair: a new store of what can be read of a damaged one.
+-- respool repair: makes a new store of what is readable in a damaged one.
 
 local arguments = require "respool.cli.arguments"
 local output = require "respool.cli.output"
@@ -10,16 +10,18 @@ local M = { summary = "save what can be read of a damaged store" }
 
 function M.options(command)
   command:argument("from", "The damaged store."):args(1)
-  command:argument("to", "A directory for the new one: not there yet, or "
-    .. "empty."):args(1)
+  command:argument("to", "A directory for the new store, which does not "
+    .. "exist yet or is empty."):args(1)
   output.add_json(command)
-  command:epilog("FROM is only read, and nobody may have it open. Everything "
-    .. "whose bytes are whole comes back with its id, its attempts and its "
-    .. "queue's options; leases end, nothing is spent. A line says what was "
+  command:epilog [[
+FROM is only read; no process may have it open. All undamaged items come back
+with their ids and attempts, and queues with their options; leases end, and
+nothing counts as a failure. What was lost, set aside as a dead letter or
+guessed is reported, a line each. The exit status is 0 when nothing was lost, 1
+when something was or the repair failed.
 
-      .. "lost, set aside as a dead letter, or guessed. The exit status is 0 "
-    .. "when nothing was lost, 1 when something was or the repair failed.\n\n"
-    .. "Example:\n  respool repair shop.respool shop.repaired")
+Example:
+  respool repair shop.respool shop.repaired]]
 end
 
 local COUNTS = {

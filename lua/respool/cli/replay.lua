@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool replay: dead letters of a DLQ back to a queue, or what would be
--- moved.
+-- respool replay: moves dead letters of a DLQ back to a queue, or shows what
+-- would be moved.
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
@@ -49,8 +49,9 @@ end
 
 local function filter_options(command)
   command:option("--where",
-    "A Lua expression over the fields of a dead letter: "
-    .. "payload, headers, queue, id, reason, group, error, attempts, age ...")
+    "Only dead letters for which this Lua expression is true. Its variables "
+    .. "are their fields: payload, headers, queue, id, reason, group, error, "
+    .. "attempts, age ...")
     :argname "EXPRESSION"
   command:option("--group", "Only dead letters of this group."):argname "GROUP"
   command:option("--since",
@@ -69,12 +70,12 @@ local function run_options(command)
     :argname "N":convert(arguments.positive)
   command:option("--to", "Move them to this queue, not each to its own.")
     :argname "QUEUE":convert(arguments.own_name)
-  command:flag("--dry-run", "Move nothing: show counts by group, and a sample "
+  command:flag("--dry-run", "Move nothing; show counts by group, and payloads "
     .. "before and after the transform.")
   command:option("--name", "Keep the replay's progress in the store under "
     .. "this name: it can be stopped, killed, and resumed."):argname "NAME"
     :convert(arguments.name)
-  command:flag("--raw", "Payloads are text or bytes, not CBOR.")
+  command:flag("--raw", "Read payloads as the bytes that are stored.")
   output.add_json(command)
   output.add_full(command)
 end
@@ -85,9 +86,9 @@ function M.options(command, words)
     return named_options(command, words[1])
   end
   arguments.add_store(command)
-  command:argument("dlq", "DLQ of the dead letters: a queue's name, as a rule.")
+  command:argument("dlq", "Name of the DLQ; by default that of its queue.")
     :argname "DLQ":convert(arguments.name)
-  command:argument("script", "Worker script, whose `replay` table may have "
+  command:argument("script", "Worker script. Its `replay` table may have "
     .. "where, transform, rate, limit, keep_attempts and max_replays.")
     :argname "SCRIPT":args "?"
   filter_options(command)
@@ -110,7 +111,7 @@ Examples:
 end
 
 
--- What is asked.
+-- The options of a replay.
 
 local function load_script(path)
   if not path then return { replay = {} } end
@@ -252,7 +253,7 @@ local function new_run(args, io, store, asked)
 end
 
 
--- What came of it.
+-- The result.
 
 local function count_words(counts)
   local words = {}

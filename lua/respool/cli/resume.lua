@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool resume: a paused queue hands items out again.
+-- respool resume: lets a paused queue deliver again.
 
 local arguments = require "respool.cli.arguments"
 
-local M = { summary = "let a paused queue go on" }
+local M = { summary = "let a paused queue deliver again" }
 
 function M.options(command)
   arguments.add_store(command)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What respool top knows: the figures of a store as of one moment, how fast
+-- The data of respool top: the figures of a store at one moment, how fast
 -- they have changed since the moment before, and how fast they did until then.
 
 local core = require "respool.core"
@@ -51,7 +51,7 @@ local function failures(stats)
   return stats.retried + stats.died + stats.crashed
 end
 
--- A second, of what rose from one count to another; nil when it did not, as
+-- The rate at which a count rose, per second; nil if it fell, as
 -- in a queue that was dropped and made anew.
 local function rate(now, before, span)
   if now < before or span <= 0 then return nil end

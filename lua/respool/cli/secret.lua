@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The secret of signatures. It comes from a file or from the environment, not
--- from the command line, which everybody can read who may list processes.
+-- from the command line, which every user who may list processes can read.
 
 local arguments = require "respool.cli.arguments"
 
 local M = {}
 
--- Adds the two ways to give one. `what` is what it is for.
+-- Adds --secret-file and --secret-env. `what` begins their description.
 ---@param what string
 function M.add_options(command, what)
   command:mutex(

@@ -11,7 +11,7 @@ local M = {}
 
 -- Adds --raw.
 function M.add_raw(command)
-  command:flag("--raw", "Payloads are text or bytes, not CBOR.")
+  command:flag("--raw", "Read payloads as the bytes that are stored.")
 end
 
 -- The codec that --raw asks for.
@@ -25,7 +25,7 @@ M.LOOK = { read_only = true }
 
 M.plain = json.record
 
--- Says which items were passed over.
+-- Reports damaged items, which are not shown.
 ---@param io respool.cli.io
 ---@param ids integer[]
 function M.damaged(io, ids)
@@ -55,7 +55,7 @@ local function put(list, name, value)
   if value ~= nil and value ~= 0 then list[#list + 1] = { name, value } end
 end
 
--- What an item and a dead letter have in common.
+-- The fields that items and dead letters share.
 local function common(list, r, now)
   put(list, "pushed", moment(now, r.pushed_at))
   put(list, "expires", moment(now, r.expires_at))

@@ -16,8 +16,10 @@ function M.options(command)
   command:argument("queue", "Show this queue, with its policy.")
     :argname "QUEUE":args "?":convert(arguments.name)
   output.add_json(command)
-  command:epilog("Examples:\n  respool stats shop.respool\n"
-    .. "  respool stats shop.respool mails")
+  command:epilog [[
+Examples:
+  respool stats shop.respool
+  respool stats shop.respool mails]]
 end
 
 

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- What a command reads from and writes to. It looks like Lua's io, but for
--- writes, which raise what goes wrong: whoever reads our output may end at any
--- time, and a disk may be full. Stores that a command opened belong here too,
--- so that each end of it closes them.
+-- The input and output of a command. They have the interface of Lua's io, but
+-- writes raise errors: the reader of our output may end at any time, and a disk
+-- may be full. The stores that a command opened belong here too, so that they
+-- are closed however it ends.
 
 local core = require "respool.core"
 
@@ -73,7 +73,7 @@ function M.new()
   }, { __index = io })
 end
 
--- Closes what a command has opened and writes out what is buffered; 0.
+-- Closes the stores that a command opened and flushes its output; returns 0.
 ---@param streams respool.cli.io
 ---@return integer
 function M.close(streams)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool top: a live view of a store. Where nobody can look at it live, one
--- look.
+-- respool top: a live view of a store, or one screen where there is no
+-- terminal.
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
@@ -29,17 +29,20 @@ end
 
 function M.options(command)
   arguments.add_store(command)
-  command:option("--interval", "Look so often, such as 500ms.", "2s")
+  command:option("--interval", "Refresh so often, such as 500ms.", "2s")
     :argname "DURATION":convert(interval)
-  command:option("--sort", "Sort queues by this.", "name"):choices {
+  command:option("--sort", "Sort queues by this column.", "name"):choices {
     "name", "ready", "leased", "scheduled", "retrying", "dead", "oldest",
     "in", "done", "failed",
   }
   command:flag("--ascii", "Draw with ASCII characters only.")
   command:flag("--once", "Print one screen after one interval, and end.")
-  command:epilog("Nothing in the store changes. Press h for the keys, q to "
-    .. "quit. Where input or output is no terminal it acts as with --once.\n\n"
-    .. "Example:\n  respool top shop.respool --sort oldest")
+  command:epilog [[
+Press h for the keys, q to quit. Nothing in the store changes. If input or
+output is not a terminal, it acts as with --once.
+
+Example:
+  respool top shop.respool --sort oldest]]
 end
 
 -- Whether the terminal's characters are UTF-8, as the locale says.
@@ -111,7 +114,7 @@ local function draw(live, io)
 end
 
 
--- Keys: what each does to what is shown. True: the end.
+-- Keys: the effect of each on the view. True ends the view.
 
 local function quit()
   return true
@@ -173,7 +176,7 @@ local function sort_by(live, key)
   view.sort, view.first = key, 1
 end
 
--- The keys in what was typed: an escape sequence is one.
+-- The keys in a text that was typed; an escape sequence is one key.
 local function each_key(typed)
   local at = 1
   return function()
@@ -201,7 +204,7 @@ local function seconds()
   return core.mono() / 1e6
 end
 
--- What cannot be read now is told, and tried again.
+-- A failure is shown, and the next refresh tries again.
 local function look(live)
   local sample, message = live.watch:sample()
   live.sample = sample or live.sample
