@@ -865,6 +865,10 @@ RESPOOL_API int respool_batch_mark(respool_batch *batch, size_t i,
 RESPOOL_API int respool_batch_mark_rest(respool_batch *batch,
                                       const respool_outcome *o);
 
+/* Marks every item that is not settled, whether it has a mark or not. */
+RESPOOL_API int respool_batch_mark_all(respool_batch *batch,
+                                     const respool_outcome *o);
+
 /* The mark of item `i` (enum respool_outcome_kind), and whether settled. */
 RESPOOL_API int respool_batch_outcome(const respool_batch *batch, size_t i);
 RESPOOL_API int respool_batch_settled(const respool_batch *batch, size_t i);
@@ -914,6 +918,10 @@ typedef struct respool_refusal {
    settle; NULL when there are none. */
 RESPOOL_API const respool_refusal *respool_batch_refused(
     const respool_batch *batch, size_t *n);
+
+/* Items that are not settled, but for those whose lease a settle has found
+   lost. */
+RESPOOL_API size_t respool_batch_held(const respool_batch *batch);
 
 /* Items found lost by the last settle or extend. */
 RESPOOL_API size_t respool_batch_lost(const respool_batch *batch);

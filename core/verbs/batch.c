@@ -172,16 +172,34 @@ int respool_batch_mark(respool_batch *batch, size_t i,
   return rc;
 }
 
-int respool_batch_mark_rest(respool_batch *batch, const respool_outcome *o) {
+static int mark_many(respool_batch *batch, const respool_outcome *o,
+                     bool all) {
   const outcome_text *w;
   int rc = batch_check(batch);
   if (!rc) rc = outcome_check(o);
   if (!rc) rc = copy_outcome_text(batch, o, &w);
   if (rc) return rc;
   for (size_t i = 0; i < batch->page.n; i++)
-    if (!batch->marks[i].settled && batch->marks[i].kind == RESPOOL_NONE)
+    if (!batch->marks[i].settled &&
+        (all || batch->marks[i].kind == RESPOOL_NONE))
       batch->marks[i] = (mark){o->kind, false, o->delay, w};
   return 0;
+}
+
+int respool_batch_mark_rest(respool_batch *batch, const respool_outcome *o) {
+  return mark_many(batch, o, false);
+}
+
+int respool_batch_mark_all(respool_batch *batch, const respool_outcome *o) {
+  return mark_many(batch, o, true);
+}
+
+size_t respool_batch_held(const respool_batch *batch) {
+  size_t n = 0;
+  for (size_t i = 0; batch && i < batch->n_claims; i++)
+    for (size_t k = batch->claims[i].from; k < batch->claims[i].to; k++)
+      n += !batch->claims[i].over && !batch->marks[k].settled;
+  return n;
 }
 
 int respool_batch_outcome(const respool_batch *batch, size_t i) {

@@ -92,22 +92,39 @@ static int batch_field(lua_State *L) {
 
 /* Marks. */
 
-static const char *text(lua_State *L, int index) {
-  return luaL_optstring(L, index, NULL);
+/* A field of the mark at `index`, which keeps the string. */
+static respool_bytes bytes_in(lua_State *L, int index, const char *name) {
+  lua_getfield(L, index, name);
+  respool_bytes b = lqueue_bytes(L, lua_gettop(L));
+  lua_pop(L, 1);
+  return b;
+}
+
+static const char *text_in(lua_State *L, int index, const char *name) {
+  return bytes_in(L, index, name).data;
 }
 
 void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
-  o->kind = (int)luaL_checkinteger(L, index);
-  o->delay = lrecord_span(L, index + 1);
-  o->error = lqueue_bytes(L, index + 2);
-  o->trace = lqueue_bytes(L, index + 3);
-  o->group = lqueue_bytes(L, index + 4);
-  o->reason = text(L, index + 5);
-  o->dlq = text(L, index + 6);
-  o->memo = lqueue_bytes(L, index + 7);
+  if (lua_type(L, index) == LUA_TNUMBER) {
+    o->kind = (int)luaL_checkinteger(L, index);
+    return;
+  }
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_getfield(L, index, "kind");
+  lua_getfield(L, index, "delay");
+  o->kind = (int)luaL_checkinteger(L, -2);
+  o->delay = lrecord_span(L, lua_gettop(L));
+  lua_pop(L, 2);
+  o->error = bytes_in(L, index, "error");
+  o->trace = bytes_in(L, index, "trace");
+  o->group = bytes_in(L, index, "group");
+  o->reason = text_in(L, index, "reason");
+  o->dlq = text_in(L, index, "dlq");
+  o->memo = bytes_in(L, index, "memo");
 }
 
-/* mark(batch, i, outcome, ...). */
+/* mark(batch, i, mark): a mark is its kind, or a table with kind, delay, error,
+   trace, group, reason, dlq, memo. */
 static int batch_mark(lua_State *L) {
   respool_batch *l = batch(L);
   size_t i = item_number(L, l);
@@ -116,12 +133,27 @@ static int batch_mark(lua_State *L) {
   return lresult(L, respool_batch_mark(l, i, &o));
 }
 
-/* mark_rest(batch, outcome, ...). */
+/* mark_rest(batch, mark): every item that has no mark yet. */
 static int batch_mark_rest(lua_State *L) {
   respool_batch *l = batch(L);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   lbatch_outcome(L, 2, &o);
   return lresult(L, l ? respool_batch_mark_rest(l, &o) : 0);
+}
+
+/* mark_all(batch, mark): every item that is not settled. */
+static int batch_mark_all(lua_State *L) {
+  respool_batch *l = batch(L);
+  respool_outcome o = RESPOOL_OUTCOME_INIT;
+  lbatch_outcome(L, 2, &o);
+  return lresult(L, l ? respool_batch_mark_all(l, &o) : 0);
+}
+
+/* held(batch): items not settled, whose lease is not known to be lost. */
+static int batch_held(lua_State *L) {
+  const respool_batch *l = batch(L);
+  lua_pushinteger(L, (lua_Integer)respool_batch_held(l));
+  return 1;
 }
 
 static int batch_outcome(lua_State *L) {
@@ -343,6 +375,8 @@ static const luaL_Reg FUNCTIONS[] = {
   { "payload", batch_payload },
   { "mark", batch_mark },
   { "mark_rest", batch_mark_rest },
+  { "mark_all", batch_mark_all },
+  { "held", batch_held },
   { "kind", batch_outcome },
   { "settled", batch_settled },
   { "tally", batch_tally },

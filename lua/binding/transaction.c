@@ -103,7 +103,7 @@ static int tx_push(lua_State *L) {
   return added(L, t, respool_tx_push(t, q, items, n, &o, NULL), 2);
 }
 
-/* mark(tx, batch, i, outcome, ...), as batch.mark. */
+/* mark(tx, batch, i, mark), as batch.mark. */
 static int tx_mark(lua_State *L) {
   respool_tx *t = tx(L);
   respool_batch *l = lhandle_object(L, 2, LLOT);

@@ -105,7 +105,7 @@ function Queue:push(payload, given)
   if self.buffer then return buffer.push(self, payload, o) end
   local value, by = push.body(self, payload)
   local id, more, code = push.send(self, "push", value, by, o)
-  hooks.tell_failures(self.store)
+  hooks.drain(self.store)
   return id, more, code
 end
 
@@ -132,7 +132,7 @@ function Queue:push_many(list, given)
   if self.buffer then return buffer.push_many(self, list, o) end
   local values, by = bodies(self, list)
   local first, message, code = push.send(self, "push_many", values, by, o)
-  hooks.tell_failures(self.store)
+  hooks.drain(self.store)
   if not first then return nil, message, code end
   return first, #values
 end
@@ -268,7 +268,7 @@ function Queue:stats()
   local stats, message, code = figures.queue(self.store, self.handle)
   if not stats then return nil, message, code end
   if self.buffer then stats.buffer = buffer.stats(self) end
-  hooks.tell_failures(self.store)
+  hooks.drain(self.store)
   return stats
 end
 
@@ -298,7 +298,7 @@ end
 function Queue:flush()
   if self.buffer then return buffer.flush(self) end
   local ok, message, code = self.store.handle:flush()
-  hooks.tell_failures(self.store)
+  hooks.drain(self.store)
   return ok, message, code
 end
 

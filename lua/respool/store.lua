@@ -32,6 +32,7 @@ local M = {}
 ---@field transactions table<thread, respool.transaction> running ones, weak
 ---@field background table<respool.background, true> replays
 ---@field serving table<any, integer> loops at work by coroutine, weak
+---@field hooks table<any, integer> hooks that are running by coroutine, weak
 ---@field past table<string, table[]> what health() has seen of queues
 ---@field closing table? while it is closing, and after
 ---@field on_error fun(err: respool.internal_error)?
@@ -102,7 +103,7 @@ function M.open(path, given)
     path = path, manual = o.clock == true, handle = handle,
     read_only = o.read_only == true,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
-    serving = closing.serving(), past = {},
+    serving = weak(), hooks = weak(), past = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
     background = {}, on_error = o.on_error, log = o.log,
   }, Store)
@@ -201,14 +202,14 @@ end
 ---@return true?, string?, string?
 function Store:flush()
   local ok, message, code = self.handle:flush(self.buffered)
-  hooks.tell_failures(self)
+  hooks.drain(self)
   return ok, message, code
 end
 
 ---@return table?, string?, string?
 function Store:stats()
   local stats, message, code = self.handle:stat()
-  hooks.tell_failures(self)
+  hooks.drain(self)
   return stats, message, code
 end
 
@@ -226,7 +227,7 @@ local METRICS = {
 function Store:metrics(given)
   local o = options.read(METRICS, given, 1)
   local text, message, code = metrics.text(self, o.format or "prometheus")
-  hooks.tell_failures(self)
+  hooks.drain(self)
   return text, message, code
 end
 
@@ -238,7 +239,7 @@ end
 ---@return respool.health
 function Store:health(given)
   local kind = health.check(self, given)
-  hooks.tell_failures(self)
+  hooks.drain(self)
   return kind
 end
 
@@ -270,7 +271,7 @@ end
 ---@return respool.maintenance?, string?, string?
 function Store:maintain(given)
   local done, message, code = maintenance.maintain(self, given)
-  hooks.tell_failures(self)
+  hooks.drain(self)
   return done, message, code
 end
 

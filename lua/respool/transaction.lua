@@ -8,15 +8,16 @@
 -- outcome of an item, or true.
 
 local core = require "respool.core"
+local batch_state = require "respool.consume.batch_state"
 local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
-local handover = require "respool.consume.item_pushes"
+local decide = require "respool.consume.decide"
 local hooks = require "respool.observe.hooks"
 local item_of = require "respool.consume.item"
+local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
-local kind = require "respool.consume.decide"
 
 local batches = core.batch
 
@@ -92,28 +93,19 @@ end
 -- Outcomes: each is the item's when the transaction commits; the last word
 -- counts. Until then the item is as it was.
 
--- An item and those that were merged into it.
-local function with_followers(item)
-  local followers = batches.beside(item[1]).followers
-  local list = { item }
-  for _, other in ipairs(followers and followers[item[2]] or {}) do
-    list[#list + 1] = other
-  end
-  return list
-end
-
 local function mark(tx, of, item, o)
   options.argument(1, "transaction:" .. of, item, item_of.kind)
   local queue = item_of.queue_of(item)
   if queue.store ~= tx.store then
     compat.misuse("transaction:" .. of .. ": the item is of another store")
   end
-  local function place(...)
-    return tx.handle:mark(...)
-  end
-  for _, it in ipairs(with_followers(item)) do
-    add(tx, { item = it, kind = o.kind },
-        kind.apply(queue, it, o, place))
+  local batch = item[1]
+  for _, m in ipairs(decide.marks(queue, item, decide.mark_of(o), o.error)) do
+    local i = m.item[2]
+    local memos = batch_state.of(batch).memos
+    m.mark.memo = memos and memos[i]
+    add(tx, { item = m.item, kind = o.kind },
+        tx.handle:mark(batch, i, m.mark))
   end
 end
 
@@ -202,7 +194,7 @@ end
 -- What items pushed by themselves goes along with them.
 local function add_pushes(tx, by_batch)
   for batch, kinds in pairs(by_batch) do
-    for _, row in ipairs(handover.gather_for(batch, kinds)) do
+    for _, row in ipairs(item_pushes.gather_for(batch, kinds)) do
       add_row(tx, { row[2] }, row)
     end
   end
@@ -215,16 +207,12 @@ local function has_pushes(tx)
   return false
 end
 
-local function publish(tx, by_batch)
+local function publish(tx)
   for i, step in ipairs(tx.steps) do
     if step ~= true and step.n then
       step.id, step.held = tx.handle:id(i - 1), tx.handle:held(i - 1)
     end
   end
-  for batch in pairs(by_batch) do
-    batches.beside(batch).settled = true
-  end
-  hooks.tell_dead(tx.store)
 end
 
 local function commit(tx)
@@ -239,8 +227,9 @@ local function commit(tx)
     rollback(tx, n)
     return nil, message, code
   end
-  publish(tx, by_batch)
+  publish(tx)
   tx.handle:close()
+  hooks.drain(tx.store)
   return true
 end
 

@@ -69,8 +69,8 @@ describe("an ordered queue", function()
   it("waits for an item in the middle, then goes on behind it", function()
     q:push_many { 1, 2, 3, 4 }
     local batch = take(3)
-    batch:item(2):retry { delay = 10 }
     batch:done()
+    batch:item(2):retry { delay = 10 }
     batch:settle()
     assert.equal(0, #take(9))
     store:advance(10)

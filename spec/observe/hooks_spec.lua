@@ -118,8 +118,8 @@ describe("on_dead", function()
     local q = queue(open())
     q:push_many { "a", "b", "c" }
     local batch = q:take { limit = 3 }
-    batch:item(1):dead { error = "x" }
     batch:dead { error = "y", group = "g" }
+    batch:item(1):dead { error = "x" }
     assert.same({}, deaths)
     batch:settle()
     assert.same({ { "a", "rejected", nil, "x" }, { "b", "rejected", "g", "y" },

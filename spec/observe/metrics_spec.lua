@@ -55,7 +55,7 @@ local function live()
   q:work(function(payload)
     store:advance(3)
     if payload == "dead" then error "no" end
-  end, { limit = 2 })
+  end, { batch = 2, limit = 2 })
   q:take()
 end
 
@@ -276,7 +276,8 @@ describe("queue:stats", function()
 
   it("gives each item of a batch its part of the time", function()
     q:push_many { 1, 2, 3, 4 }
-    q:work_batches(function() store:advance(8) end, { stop_when_empty = true })
+    q:work_batches(function() store:advance(8) end,
+                   { batch = 4, stop_when_empty = true })
     local h = q:stats().handle
     assert.equal(4, h.count)
     assert.near(8, h.sum, 0.001)

@@ -150,10 +150,10 @@ describe("a large payload survives", function()
   it("being parted from its batch", function()
     q:push_many { payload(50000, 1), payload(50, 2), payload(70000, 3) }
     local batch = take(4)
+    batch:done()
     batch:item(1):retry { delay = 5 }
     batch:item(2):retry { delay = 3 }
     batch:item(4):release()
-    batch:done()
     batch:settle()
     assert_same_bytes(payload(70000, 3), take():item(1).payload)
     store:advance(3)

@@ -3,37 +3,40 @@
 -- Batches: the items of one take. The userdata is made by the core; here are
 -- its methods. Marks are kept in memory until settle() commits them.
 
+local batch_state = require "respool.consume.batch_state"
 local closing = require "respool.observe.closing"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
-local handover = require "respool.consume.item_pushes"
+local decide = require "respool.consume.decide"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
+local item_pushes = require "respool.consume.item_pushes"
+local nearest = require "respool.support.nearest"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local take = require "respool.consume.take"
-local kind = require "respool.consume.decide"
-local compat = require "respool.support.compat"
 
 local batches = core.batch
-local beside = batches.beside
 local NONE, DONE, RELEASE = outcome.NONE, outcome.DONE, outcome.RELEASE
 
 local M = {}
 
+-- A sequence of items: `batch[1]`, `#batch`, and in Lua 5.3 and later ipairs.
 ---@class respool.batch
 ---@field lost integer items whose lease the last settle or extend found lost
+---@field [integer] respool.item
 local Methods = {}
 
 
 -- Items.
 
--- The item at `i`, from 1.
+-- The item at `i`, from 1; raises when there is none.
 ---@param i integer
 ---@return respool.item
 function Methods:item(i)
-  batches.settled(self, i) -- raises when there is none
-  return item.new(self, i)
+  batches.settled(self, i)
+  return item.at(self, i)
 end
 
 local function each_group(batch, groups)
@@ -43,7 +46,7 @@ local function each_group(batch, groups)
       k = k + 1
       local group = groups[k]
       if not batches.settled(batch, group.i) then
-        return group.payload, item.new(batch, group.i)
+        return group.payload, item.new(batch, group.i, group.payload)
       end
     end
   end
@@ -54,122 +57,163 @@ end
 -- payload version that the queue does not take, reason "version".
 ---@return fun(): any, respool.item
 function Methods:each()
-  local i, n, state = 0, #self, beside(self)
+  local i, n, state = 0, #self, batch_state.of(self)
   if state.groups then return each_group(self, state.groups) end
-  local read, new, settled = item.reader(state.queue), item.new, batches.settled
+  local read = item.reader(state.queue)
   return function()
     while i < n do
       i = i + 1
-      if not (state.settled and settled(self, i)) then
+      if not batches.settled(self, i) then
         local payload, problem, reason = read(self, i)
-        if payload ~= nil then return payload, new(self, i) end
-        kind.undecodable(state.queue, new(self, i), problem, reason)
+        local it = item.new(self, i, payload)
+        if payload ~= nil then return payload, it end
+        decide.undecodable(state.queue, it, problem, reason)
       end
     end
   end
 end
 
 
--- Marks, for whatever is not marked yet.
+-- Marks: the last one given to an item counts, whether the batch or the item
+-- gave it.
 
--- Gives every unmarked item the outcome; one by one only when the queue's
--- `dead_letter` is a function, which sees each.
-function M.mark_rest(batch, o)
-  local queue = beside(batch).queue
-  if not queue.route then
-    local failure = o.error ~= nil and outcome.describe(o.error) or {}
-    return batches.mark_rest(batch, o.kind, o.delay, failure.text, nil,
-                          o.group or failure.group, nil, o.dlq)
-  end
+-- Gives an outcome to every item for which wanted(i) is true, one by one, as
+-- the queue's `dead_letter` is a function that sees each.
+local function apply_one_by_one(batch, queue, o, wanted)
   for i = 1, #batch do
-    if batches.kind(batch, i) == NONE then
-      kind.apply(queue, item.new(batch, i), o)
+    if closing.is_immediate(queue.store) then break end -- by `dead_letter`
+    if not batches.settled(batch, i) and wanted(i) then
+      decide.apply(queue, item.new(batch, i), o)
     end
-    if batches.closed(batch) then break end -- by a hook
   end
   return true
 end
 
+local function any()
+  return true
+end
+
+-- Gives an outcome to every item that is not settled.
+local function mark_all(batch, o)
+  local queue = batch_state.queue(batch)
+  if queue.route then return apply_one_by_one(batch, queue, o, any) end
+  return batch_state.mark_all(batch, decide.mark_of(o))
+end
+
+-- Gives an outcome to every item that has no mark yet.
+---@param batch respool.batch
+---@param o respool.outcome
+---@return true?, string?, string?
+function M.mark_rest(batch, o)
+  local queue = batch_state.queue(batch)
+  if not queue.route then
+    return batch_state.mark_rest(batch, decide.mark_of(o))
+  end
+  return apply_one_by_one(batch, queue, o, function(i)
+    return batches.kind(batch, i) == NONE
+  end)
+end
+
 function Methods:done()
-  return batches.mark_rest(self, DONE)
+  return batch_state.mark_all(self, { kind = DONE })
 end
 
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
-  return M.mark_rest(self, outcome.retry(given))
+  return mark_all(self, outcome.retry(given))
 end
 
 ---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
-  return M.mark_rest(self, outcome.dead(given))
+  return mark_all(self, outcome.dead(given))
 end
 
 ---@param given { error: any }?
 function Methods:drop(given)
-  return M.mark_rest(self, outcome.drop(given))
+  return mark_all(self, outcome.drop(given))
 end
 
 function Methods:release()
-  return batches.mark_rest(self, RELEASE)
+  return mark_all(self, outcome.release())
 end
 
 ---@param seconds number
 function Methods:snooze(seconds)
-  return M.mark_rest(self, outcome.snooze(seconds))
+  return mark_all(self, outcome.snooze(seconds))
 end
 
 
 -- Settling.
 
--- The next batch is known to the store before a hook may close it.
-local function told(batch, ok, a, b, c)
-  local next_batch = ok and a or c
-  if next_batch then take.track(next_batch, beside(batch).queue) end
-  hooks.tell_dead(beside(batch).queue.store)
-  return ok, a, b, c
-end
-
 -- Items that were merged into another share its outcome.
 local function share_outcomes(batch)
-  for i, followers in pairs(beside(batch).followers or {}) do
-    local v = batches.kind(batch, i)
-    for _, other in ipairs(v ~= NONE and followers or {}) do
+  for i, followers in pairs(batch_state.of(batch).followers or {}) do
+    local kind = batches.kind(batch, i)
+    for _, other in ipairs(kind ~= NONE and followers or {}) do
       if batches.kind(batch, other[2]) == NONE then
-        batches.mark(batch, other[2], v)
+        batches.mark(batch, other[2], kind)
       end
     end
   end
 end
 
--- Commits the marks; `o` (as a take's form keeps it) takes more in the same
--- commit, `no_wait` leaves the flush to a later commit.
+-- The batch that was taken in the same commit is known to the store before a
+-- hook may close it.
+local function after_settle(batch, ok, a, b, c)
+  local next_batch = ok and a or c
+  local queue = batch_state.queue(batch)
+  if next_batch then take.track(next_batch, queue) end
+  hooks.drain(queue.store)
+  return ok, a, b, c
+end
+
+local function settle_once(batch, rows, o, no_wait)
+  if not o then
+    return after_settle(batch, batches.settle(batch, no_wait, rows))
+  end
+  local queue = batch_state.queue(batch)
+  return after_settle(batch, batches.settle(
+    batch, no_wait, rows, queue.handle, batch_state.new(queue), o.limit,
+    o.bytes, nil, o.lease))
+end
+
+-- Commits the marks with the pushes of the items, and `rows` of the batch's
+-- own; `o` (as a take's form keeps it) takes more in the same commit, `no_wait`
+-- leaves the flush to a later commit.
 ---@return true?, any, any, any as the core answers
 function M.settle(batch, rows, o, no_wait)
   share_outcomes(batch)
-  local pushes = handover.gather(batch, rows)
-  beside(batch).settled = true
-  if not o then return told(batch, batches.settle(batch, no_wait, pushes)) end
-  local queue = beside(batch).queue
-  return told(batch, batches.settle(batch, no_wait, pushes, queue.handle,
-                               take.beside(queue), o.limit, o.bytes, nil,
-                               o.lease))
+  return settle_once(batch, item_pushes.gather(batch, rows), o, no_wait)
 end
 
--- After a settle that failed with `message` and `code`: settles the items
--- that push apart from each other, see handover.apart(), then the rest.
+-- How often items whose pushes are refused are set aside before all items that
+-- push are released.
+local ROUNDS = 5
+
+-- The same; items whose pushes are refused are settled without them: released,
+-- or as fail(i, err) marks them. The last two values are the first refusal.
+-- When it fails otherwise, all items that push are released.
 ---@param batch respool.batch
+---@param o table?
 ---@param no_wait boolean
----@param message string
----@param code string
 ---@param fail fun(i: integer, err: table)?
----@return true?, string?, string?
-function M.settle_apart(batch, no_wait, message, code, fail)
-  local ok
-  ok, message, code = handover.apart(batch, message, code, fail)
-  if batches.closed(batch) then return true end -- by a hook
-  local settled, m, c = M.settle(batch, nil, nil, no_wait)
-  if not ok then return nil, message, code end
-  return settled, m, c
+---@return true?, any, any, any, string?, string?
+function M.settle_items(batch, o, no_wait, fail)
+  local refusal, refusal_code
+  for round = 1, ROUNDS + 2 do
+    share_outcomes(batch)
+    if round > ROUNDS then item_pushes.release_all(batch) end
+    local rows = item_pushes.gather(batch)
+    local ok, a, b, c = settle_once(batch, rows, o, no_wait)
+    if ok or not rows or b == "LEASE_LOST" then
+      return ok, a, b, c, refusal, refusal_code
+    elseif not item_pushes.settle_aside(batch, rows, fail) then
+      item_pushes.release_all(batch)
+      settle_once(batch, nil, nil, no_wait)
+      return nil, a, b
+    end
+    refusal, refusal_code = refusal or a, refusal_code or b
+  end
 end
 
 local SETTLE = {
@@ -177,67 +221,89 @@ local SETTLE = {
 }
 
 -- A batch of nothing has nothing to settle, but more may be taken.
-local function settle_nothing(batch, rows, o)
-  if rows then compat.misuse("batch:settle: no items to push along with") end
+local function settle_nothing(batch, o)
   if not o then return true end
-  local next_batch, message, code = take.take(beside(batch).queue, o)
+  local next_batch, message, code =
+    take.take(batch_state.queue(batch), o)
   if not next_batch then return nil, message, code end
   return true, next_batch
+end
+
+local function any_marked(batch)
+  for i = 1, #batch do
+    if not batches.settled(batch, i) and batches.kind(batch, i) ~= NONE then
+      return true
+    end
+  end
+  return false
 end
 
 -- Commits the marks in one commit. `take` takes more in the same commit and
 -- returns it as a second value; `push` is a list of { queue =, payload =, ...
 -- } pushed in it. Items without a mark stay leased. LEASE_LOST: some leases
--- had run out, `lost` of them; with pushes nothing has happened then, else
+-- had run out, `lost` of them; with `push` nothing has happened then, else
 -- the other items are settled, and a fourth value is the batch of `take`.
 -- CLOSED: the store is closing and takes no more; nothing has happened.
+-- When a settle with `push` fails, the items lose their marks: what is closed
+-- afterwards is released, and no outcome is committed without its pushes.
 ---@param given { take: respool.take_options?, push: table[]? }?
 ---@return true?, any, string?, respool.batch?
 function Methods:settle(given)
   local o = options.read(SETTLE, given, 1)
   local more = o.take and options.read(take.carried_form, o.take, 1)
-  local queue = beside(self).queue
-  local rows = o.push and push.carried_list(queue.store, o.push)
-  if more and closing.refuses(queue.store) then
-    return closing.refusal(queue.store)
+  local store = batch_state.queue(self).store
+  local rows = o.push and push.carried_list(store, o.push)
+  if rows and not any_marked(self) then
+    compat.misuse("batch:settle: no item is marked to push along with")
   end
-  if #self == 0 then return settle_nothing(self, rows, more) end
+  if more and closing.refuses(store) then return closing.refusal(store) end
+  if #self == 0 then return settle_nothing(self, more) end
   local ok, a, b, c = M.settle(self, rows, more, false)
-  if ok then return true, a end
+  if ok and more then return true, a end
+  if ok then return true end
+  if rows and not batches.closed(self) then batches.mark_all(self, NONE) end
   return nil, a, b, c
 end
 
--- Marks what a handler has dealt with as done, releases the rest.
-function M.conclude(batch)
+-- Marks the items that a handler has dealt with as done, and releases the rest,
+-- where they have no mark.
+---@param batch respool.batch
+function M.default_marks(batch)
   share_outcomes(batch)
-  local served = beside(batch).served
-  for i = 1, served < #batch and served or 0 do
+  local handled = batch_state.of(batch).handled
+  for i = 1, handled < #batch and handled or 0 do
     if batches.kind(batch, i) == NONE then batches.mark(batch, i, DONE) end
   end
-  return batches.mark_rest(batch, served < #batch and RELEASE or DONE)
+  batch_state.mark_rest(batch, {
+    kind = handled < #batch and RELEASE or DONE,
+  })
 end
 
 -- Frees the batch as it is.
+---@param batch respool.batch
 function M.shut(batch)
-  beside(batch).queue.store.batches[batch] = nil
+  batch_state.queue(batch).store.batches[batch] = nil
   batches.close(batch)
 end
 
--- Settles what is marked, releases the rest, and closes the batch, whatever
--- comes of it. An item whose push is refused is released as well. A second
--- close does nothing. A batch that is only collected as garbage settles
--- nothing: its lease runs out.
+-- Settles what has to be settled at a close.
+local function settle_rest(batch)
+  if batches.held(batch) == 0 then return true end
+  M.default_marks(batch)
+  local ok, message, code, _, refusal, refusal_code =
+    M.settle_items(batch, nil, false)
+  if ok and refusal then return nil, refusal, refusal_code end
+  return ok, message, code
+end
+
+-- Settles what is marked, releases the rest, and closes the batch in any case.
+-- An item whose push is refused is released as well. A second close does
+-- nothing. A batch that is only collected as garbage settles nothing: its lease
+-- runs out.
 ---@return true?, string?, string?
 function Methods:close()
   if batches.closed(self) then return true end
-  local ok, message, code = true, nil, nil
-  if #self > 0 then
-    M.conclude(self)
-    ok, message, code = M.settle(self)
-    if not ok and not batches.closed(self) and handover.is_any(self) then
-      M.settle_apart(self, false, message, code)
-    end
-  end
+  local ok, message, code = settle_rest(self)
   M.shut(self)
   return ok, message, code
 end
@@ -260,22 +326,36 @@ function Methods:keep()
 end
 
 
-local Lot = core.batch_type
+local Batch = core.batch_type
 
-function Lot.__index(batch, name)
-  if name == "lost" then return batches.lost(batch) end
-  return Methods[name]
+local function unknown(name)
+  local names = { lost = true }
+  for method in pairs(Methods) do names[method] = true end
+  compat.misuse(nearest.message("a batch has no field", name, names))
 end
 
-function Lot.__tostring(batch)
+function Batch.__index(batch, name)
+  if Methods[name] then return Methods[name] end
+  if name == "lost" then return batches.lost(batch) end
+  if type(name) == "string" then unknown(name) end
+  if type(name) == "number" and name >= 1 and name <= #batch
+     and name % 1 == 0 then
+    return item.at(batch, name)
+  end
+end
+
+function Batch.__tostring(batch)
   if batches.closed(batch) then return "respool batch (closed)" end
   return ("respool batch of %d from %s"):format(#batch,
-    beside(batch).queue.name)
+    batch_state.queue(batch).name)
 end
 
--- Leaving the scope closes the batch; what could not be settled is raised,
--- unless another error is on its way or this is another process.
-function Lot.__close(batch, err)
+-- Leaving the scope closes the batch, and raises what could not be settled. On
+-- the way of an error every item is released, marked or not.
+function Batch.__close(batch, err)
+  if err ~= nil and not batches.closed(batch) then
+    batch_state.mark_all(batch, { kind = RELEASE })
+  end
   local ok, message, code = batch:close()
   if not ok and err == nil and code ~= "FORKED" then
     error("respool: " .. message, 0)

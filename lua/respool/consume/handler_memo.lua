@@ -1,10 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
--- What an item is to remember if it goes on: which handlers of a fan-out have
--- accepted it, by their places. It lies beside the batch, by the item's number,
--- until a mark takes it along; then it is the item's memo, kept by processes
--- that end, by death and by replay.
+-- Handler memo: which handlers of a fan-out have accepted an item, by their
+-- places. It is kept in the state of the batch until the mark of the item
+-- stores it; then it is the item's memo, which survives the process, death and
+-- replay.
 
+local batch_state = require "respool.consume.batch_state"
 local core = require "respool.core"
 
 local batches = core.batch
@@ -14,43 +15,36 @@ local M = {}
 
 M.MOST = 4096 -- bytes, as in respool.h
 
--- Bytes for the mark of an item to which this delivery has added something.
----@param batch respool.batch
----@param i integer
----@return string?
-function M.of(batch, i)
-  local memos = batches.beside(batch).memos
-  return memos and memos[i]
-end
-
--- The same, else what an earlier delivery left.
+-- The memo of an item: that of this delivery, else what an earlier one stored.
 ---@param batch respool.batch
 ---@param i integer
 ---@return string?
 function M.memo(batch, i)
-  return M.of(batch, i) or batches.field(batch, i, batches.fields.memo)
+  local memos = batch_state.of(batch).memos
+  return memos and memos[i]
+    or batches.field(batch, i, batches.fields.memo)
 end
 
 local function set(batch, i, memo)
-  local state = batches.beside(batch)
+  local state = batch_state.of(batch)
   state.memos = state.memos or {}
   state.memos[i] = memo
 end
 
--- An item that was merged into another remembers the same.
+-- An item that was merged into another gets the same memo.
 ---@param batch respool.batch
 ---@param i integer
 ---@param follower integer
 function M.share(batch, i, follower)
-  local memo = M.of(batch, i)
-  if memo then set(batch, follower, memo) end
+  local memos = batch_state.of(batch).memos
+  if memos and memos[i] then set(batch, follower, memos[i]) end
 end
 
--- The places of those that have accepted, as a list and as a set.
+-- The places of the handlers that have accepted, as a list and as a set.
 ---@param batch respool.batch
 ---@param i integer
 ---@return table
-function M.recall(batch, i)
+function M.accepted_by(batch, i)
   local accepted, memo = {}, M.memo(batch, i)
   local list = memo and cbor.decode(memo)
   for _, place in ipairs(type(list) == "table" and list or {}) do
@@ -60,13 +54,13 @@ function M.recall(batch, i)
   return accepted
 end
 
--- Adds a place.
+-- The handler at this place has accepted.
 ---@param batch respool.batch
 ---@param i integer
 ---@param place string
-function M.remember(batch, i, place)
+function M.add_accepted(batch, i, place)
   local list = {}
-  for k, name in ipairs(M.recall(batch, i)) do list[k] = name end
+  for k, name in ipairs(M.accepted_by(batch, i)) do list[k] = name end
   list[#list + 1] = place
   local memo = cbor.encode(list)
   if #memo > M.MOST then
@@ -75,14 +69,14 @@ function M.remember(batch, i, place)
   set(batch, i, memo)
 end
 
--- Takes places out that this delivery has added.
+-- The handlers at these places, of this delivery, have not accepted after all.
 ---@param batch respool.batch
 ---@param i integer
 ---@param places table<string, boolean>
-function M.forget(batch, i, places)
+function M.remove_accepted(batch, i, places)
   if next(places) == nil then return end
   local list = {}
-  for _, name in ipairs(M.recall(batch, i)) do
+  for _, name in ipairs(M.accepted_by(batch, i)) do
     if not places[name] then list[#list + 1] = name end
   end
   set(batch, i, #list > 0 and cbor.encode(list) or nil)

@@ -16,9 +16,11 @@
 -- a chain by itself are committed when the item is done.
 
 local core = require "respool.core"
+local batch_state = require "respool.consume.batch_state"
+local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
-local handover = require "respool.consume.item_pushes"
-local memory = require "respool.consume.handler_memo"
+local handler_memo = require "respool.consume.handler_memo"
+local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 
@@ -32,7 +34,9 @@ local M = {}
 ---@alias respool.handler fun(payload: any, item: respool.item, ...): ...
 
 local function is_gone(item)
-  return batches.closed(item[1])
+  local batch = item[1]
+  return batches.closed(batch)
+    or closing.is_immediate(batch_state.queue(batch).store)
 end
 
 -- Whether a handler has marked the item by hand as not done.
@@ -90,9 +94,9 @@ function M.chain(...)
 end
 
 
--- What becomes of an item of which some handlers have not accepted.
+-- The outcome of an item that some handlers have not accepted.
 
--- A handler's result that is not done: a outcome, with what it says.
+-- A handler's result other than done: its kind and what it says.
 ---@class respool.problem
 ---@field kind integer
 ---@field explicit boolean an outcome, no error
@@ -148,7 +152,7 @@ local function raise(all)
   }, { __tostring = tell }), all.trace or "")
 end
 
-local function conclude(problems)
+local function combined_outcome(problems)
   local all = sum_up(problems)
   if all.kind == SNOOZE then return outcome.snooze(all.delay) end
   if all.kind == RELEASE then return outcome.release() end
@@ -191,19 +195,19 @@ end
 
 local function accept(item, from)
   local batch, i, place = item[1], item[2], item[3]
-  memory.remember(batch, i, place)
-  handover.accept(batch, i, from, place)
+  handler_memo.add_accepted(batch, i, place)
+  item_pushes.accept(batch, i, from, place)
 end
 
 -- Calls one that has not accepted yet, at its place. True to go on.
 local function serve(entry, payload, item, problems)
   local batch, i, place = item[1], item[2], item[3]
-  if memory.recall(batch, i)[place] then return true end
-  local from = handover.count(batch)
+  if handler_memo.accepted_by(batch, i)[place] then return true end
+  local from = item_pushes.count(batch, i)
   local problem, dropped = try(entry.name, entry.handler, payload, item)
   if is_gone(item) then return false end
   local by_hand = not problem and #problems == 0 and is_marked(item)
-  if problem or dropped or by_hand then handover.forget(batch, i, from) end
+  if problem or dropped or by_hand then item_pushes.forget(batch, i, from) end
   if problem then
     table.insert(problems, problem)
   elseif not by_hand then
@@ -220,7 +224,7 @@ local function call_all(entries, payload, item)
     item[3] = outer
     if not more then return end
   end
-  if #problems > 0 then return conclude(problems) end
+  if #problems > 0 then return combined_outcome(problems) end
   return true
 end
 
@@ -252,7 +256,7 @@ local function check_names(entries)
     end
     names[i], names[entry.name] = entry.name, true
   end
-  if #table.concat(names, ",") > memory.MOST / 2 then
+  if #table.concat(names, ",") > handler_memo.MOST / 2 then
     compat.misuse("respool.fan_out: the names of handlers are too long")
   end
 end

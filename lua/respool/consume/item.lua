@@ -4,16 +4,18 @@
 -- for. An item is good as long as its batch is open.
 
 local core = require "respool.core"
+local batch_state = require "respool.consume.batch_state"
 local compat = require "respool.support.compat"
 local codec = require "respool.support.codec"
-local handover = require "respool.consume.item_pushes"
-local memory = require "respool.consume.handler_memo"
+local decide = require "respool.consume.decide"
+local handler_memo = require "respool.consume.handler_memo"
+local item_pushes = require "respool.consume.item_pushes"
+local nearest = require "respool.support.nearest"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local upgrade = require "respool.produce.upgrade"
 local take = require "respool.consume.take"
-local kind = require "respool.consume.decide"
 
 local batches = core.batch
 local fields = batches.fields
@@ -42,11 +44,30 @@ local M = {}
 local Item = {}
 local Methods = {}
 
+-- The item's slots: batch, number, the place of the handler of a fan-out or
+-- chain that is running, the payload once it is decoded.
+---@param batch userdata
+---@param i integer
+---@param payload any
+---@return respool.item
+function M.new(batch, i, payload)
+  return setmetatable({ batch, i, false, payload }, Item)
+end
+
+-- The same item object for the same number, as long as somebody has it.
 ---@param batch userdata
 ---@param i integer
 ---@return respool.item
-function M.new(batch, i)
-  return setmetatable({ batch, i }, Item)
+function M.at(batch, i)
+  local state = batch_state.of(batch)
+  local items = state.items or setmetatable({}, { __mode = "v" })
+  state.items = items
+  local it = items[i]
+  if not it then
+    it = M.new(batch, i)
+    items[i] = it
+  end
+  return it
 end
 
 -- The kind of an item as an argument.
@@ -59,7 +80,7 @@ end
 
 ---@return respool.queue
 function M.queue_of(item)
-  return batches.beside(item[1]).queue
+  return batch_state.queue(item[1])
 end
 local queue_of = M.queue_of
 
@@ -78,7 +99,7 @@ local function decoder(queue)
   end
 end
 
--- The function that reads the payload of item `i` of a lot of this queue:
+-- The function that reads the payload of item `i` of a batch of this queue:
 -- nil, why and perhaps the reason of its dead letter when there is none.
 ---@param queue respool.queue
 ---@return fun(batch: userdata, i: integer): any, string?, string?
@@ -93,7 +114,10 @@ end
 local derived = {}
 
 function derived.payload(item)
-  return (M.reader(queue_of(item))(item[1], item[2]))
+  if item[4] == nil then
+    item[4] = M.reader(queue_of(item))(item[1], item[2])
+  end
+  return item[4]
 end
 
 function derived.queue(item)
@@ -127,14 +151,24 @@ function derived.origin(item)
 end
 
 function derived.memo(item)
-  return memory.memo(item[1], item[2])
+  return handler_memo.memo(item[1], item[2])
+end
+
+-- A name that no item has is misuse: most likely it is mistyped.
+local function unknown(name)
+  local names = {}
+  for _, known in ipairs { Methods, derived, fields } do
+    for field in pairs(known) do names[field] = true end
+  end
+  compat.misuse(nearest.message("an item has no field", name, names))
 end
 
 function Item.__index(item, name)
   if Methods[name] then return Methods[name] end
   if derived[name] then return derived[name](item) end
   local field = fields[name]
-  return field and batches.field(item[1], item[2], field)
+  if field then return batches.field(item[1], item[2], field) end
+  if type(name) == "string" then unknown(name) end
 end
 
 function Item.__tostring(item)
@@ -152,30 +186,30 @@ end
 -- It failed and shall be tried again, after `delay` seconds or by policy.
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
-  return kind.apply(queue_of(self), self, outcome.retry(given))
+  return decide.apply(queue_of(self), self, outcome.retry(given))
 end
 
 -- It failed for good: a dead letter.
 ---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
-  return kind.apply(queue_of(self), self, outcome.dead(given))
+  return decide.apply(queue_of(self), self, outcome.dead(given))
 end
 
 -- It failed for good, without a dead letter.
 ---@param given { error: any }?
 function Methods:drop(given)
-  return kind.apply(queue_of(self), self, outcome.drop(given))
+  return decide.apply(queue_of(self), self, outcome.drop(given))
 end
 
 -- Ready again at once; nothing is spent.
 function Methods:release()
-  return kind.apply(queue_of(self), self, outcome.release())
+  return decide.apply(queue_of(self), self, outcome.release())
 end
 
 -- Ready again after `seconds`; nothing is spent.
 ---@param seconds number
 function Methods:snooze(seconds)
-  return kind.apply(queue_of(self), self, outcome.snooze(seconds))
+  return decide.apply(queue_of(self), self, outcome.snooze(seconds))
 end
 
 -- Refused now, a push is the failure of the item that makes it, as it would
@@ -202,15 +236,15 @@ function Methods:push(queue, payload, given)
   local store = queue_of(self).store
   local row = push.carried(store, queue, payload, push.read(given, 3))
   check_size(store, row)
-  handover.add(self[1], self[2], row)
+  item_pushes.add(self[1], self[2], row)
 end
 
 -- True once the queue's work is to stop: by stop(), by closing, or by a
 -- signal to a process of respool.work_processes.
 ---@return boolean
 function Methods:stopping()
-  local beside = batches.beside(self[1])
-  return take.is_stopped(beside.queue, beside.stops)
+  local state = batch_state.of(self[1])
+  return take.is_stopped(state.queue, state.stops)
 end
 
 return M

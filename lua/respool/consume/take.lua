@@ -4,6 +4,7 @@
 -- interpreter to notice Ctrl-C.
 
 local core = require "respool.core"
+local batch_state = require "respool.consume.batch_state"
 local closing = require "respool.observe.closing"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
@@ -86,14 +87,6 @@ function M.is_stopped(queue, stops)
     or ending ~= nil and ending()
 end
 
--- The table beside a batch. `stops` is the state of the queue's stop() that
--- the batch belongs to; `served` how many items a handler has dealt with;
----@param queue respool.queue
----@return table
-function M.beside(queue)
-  return { queue = queue, stops = queue.stops, served = 0 }
-end
-
 -- Batches are known to their store, which settles them when it is closed.
 ---@return respool.batch
 function M.track(batch, queue)
@@ -101,20 +94,17 @@ function M.track(batch, queue)
   return batch
 end
 
--- A batch by one call into the core, of length 0 when nothing came. A hook that
--- it calls may have closed it.
+-- A batch by one call into the core, of length 0 when nothing came.
 ---@param queue respool.queue
 ---@param o table options as the form keeps them
 ---@param wait number seconds
 ---@return respool.batch?, string?, string?
 function M.once(queue, o, wait)
-  local state = M.beside(queue)
-  local batch, message, code = queue.handle:take(state, o.limit, o.bytes, wait,
-                                               o.lease)
+  local batch, message, code = queue.handle:take(
+    batch_state.new(queue), o.limit, o.bytes, wait, o.lease)
   if not batch then return nil, message, code end
   if #batch > 0 then M.track(batch, queue) end
-  hooks.tell_dead(queue.store)
-  hooks.tell_failures(queue.store)
+  hooks.drain(queue.store)
   return batch
 end
 
@@ -131,7 +121,7 @@ function M.take(queue, o)
     local batch, message, code = M.once(queue, o, wait)
     if not batch then return nil, message, code end
     left = manual and left - wait or M.left(ends)
-    if left <= 0 or queue.handle:closed() or #batch > 0 or M.is_ending() then
+    if left <= 0 or queue.store.closing or #batch > 0 or M.is_ending() then
       return batch
     end
   end

@@ -2,33 +2,39 @@
 --
 -- The handler loop: take a batch, run the handler, settle, take the next in
 -- the same commit. That commit is not flushed before the handler goes on;
--- the loop flushes when it idles and when it ends. When the store is closed
--- meanwhile, by the handler or any hook, the loop ends as if stopped.
+-- the loop flushes when it idles and when it ends. When the handler or a hook
+-- closes the store, the loop ends as if stopped, and closes it.
+--
+-- A handler may yield, and another coroutine close the store meanwhile: then
+-- the batch is closed, and what touches it raises. The loop ends there.
 
 local background = require "respool.replay.background"
+local batch_of = require "respool.consume.batch"
+local batch_state = require "respool.consume.batch_state"
 local core = require "respool.core"
 local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
-local handover = require "respool.consume.item_pushes"
+local decide = require "respool.consume.decide"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
-local batch_of = require "respool.consume.batch"
 local merge = require "respool.produce.merge"
+local merge_batch = require "respool.consume.merge_batch"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
-local kind = require "respool.consume.decide"
 
 local batches = core.batch
-local beside, closed, new_item = batches.beside, batches.closed, item.new
+local state_of, closed, new_item = batch_state.of, batches.closed, item.new
 local observe = batches.observe
 local xpcall = compat.xpcall
-local huge, min = math.huge, math.min
+local floor, huge = math.floor, math.huge
+local max, min = math.max, math.min
 
 local M = {}
 
 ---@class respool.work_options
----@field batch integer? items a take; 100, in an ordered queue 1
+---@field batch integer? items a take. When not given, as many as take about
+--- 50 ms: it begins with one and grows; in an ordered queue always 1
 ---@field stop_when_empty boolean? stop when nothing is ready, leased by
 --- anybody, or retrying; items scheduled for later are not waited for
 ---@field seconds respool.seconds? stop after so long
@@ -64,10 +70,15 @@ M.form = FORM
 local BATCHES_FORM =
   setmetatable({ of = "queue:work_batches" }, { __index = FORM })
 
--- Batches of 100 make a commit cheap for each item. In an ordered queue a
--- failure hands the rest of its batch back, and a crash would deliver again
--- what came before, out of turn for whoever saw it: one by one.
-local BATCH, ORDERED_BATCH = 100, 1
+-- A large batch makes a commit cheap for each item, a small one leaves items to
+-- other workers: a batch is to take about AIM. Items that are to be merged must
+-- be taken together, so that batches begin large there. In an ordered queue a
+-- failure releases the rest of its batch, and a crash would deliver again what
+-- came before, out of turn: one by one.
+local AIM = 50000 -- microseconds
+local GROWTH = 4  -- of a batch to the next, at most
+local MOST, MERGE_BATCH, ORDERED_BATCH = 1000, 100, 1
+local BYTES = 16 * 2^20 -- of payload a batch, where its size is ours to choose
 
 local function new_counts()
   return {
@@ -109,8 +120,10 @@ local function new_loop(queue, handler, serve, o)
     stops = queue.stops, ordered = config.ordered == 1,
     counts = new_counts(), unflushed = false,
   }
-  loop.size = o.batch or loop.ordered and ORDERED_BATCH or BATCH
-  loop.merge = merge.of_work(queue, o.merge, loop.ordered)
+  loop.merge = merge_batch.of_work(queue, o.merge, loop.ordered)
+  loop.size = o.batch or loop.ordered and ORDERED_BATCH
+    or queue.batch_size or loop.merge and MERGE_BATCH or 1
+  loop.adapts = not o.batch and not loop.ordered
   loop.read, loop.catch = item.reader(queue), catcher(loop)
   loop.start, loop.stop = clocks(queue.store)
   loop.ends = o.seconds and queue.store.handle:now() + o.seconds
@@ -132,7 +145,23 @@ local function is_over(loop)
 end
 
 
--- Serving a batch. The item that a handler is at is not served yet: when the
+-- The next batch is as many items as take about AIM, but no more than GROWTH
+-- times as many as this one, of `n` items, which took so long.
+local function adapt(loop, n, took)
+  if not loop.adapts or n == 0 then return end
+  local fit = took > 0 and floor(n * AIM / took) or MOST
+  local most = n < loop.size and loop.size or n * GROWTH -- were there no more?
+  loop.size = max(min(fit, most, MOST), 1)
+  loop.queue.batch_size = loop.size
+end
+
+-- What to take next.
+local function wanted(loop)
+  return { limit = room(loop), bytes = loop.adapts and BYTES or nil }
+end
+
+
+-- Serving a batch. The item that a handler is at is not handled yet: when the
 -- store is closed or the program interrupted meanwhile, it is released.
 
 -- What the handler's call says: true when it went well, else an outcome, or
@@ -149,67 +178,73 @@ local function result_of(loop, ok, first, second)
   return false, nil, second == nil and "the handler returned false" or second
 end
 
--- Was the store closed by the handler, or a hook?
-local function is_gone(loop, batch)
-  return loop.queue.stops ~= loop.stops and closed(batch)
-end
-
--- Looks at what the handler's call returned, and marks an item that did not
--- go well. True when it did.
-local function judge(loop, it, ...)
+-- Marks an item whose handler did not return normally. True when it did.
+local function record_result(loop, it, ...)
   local well, explicit, err, trace = result_of(loop, ...)
-  if well or is_gone(loop, it[1]) then return well end
+  if well or closed(it[1]) then return well end
   if not explicit then
-    kind.fail(loop.queue, it, err, trace, loop.o.on_error)
+    decide.fail(loop.queue, it, err, trace, loop.o.on_error)
   elseif not batches.settled(it[1], it[2]) then
-    kind.apply(loop.queue, it, explicit)
+    decide.apply(loop.queue, it, explicit)
   end
   return false
 end
 
 -- Passes on what the handler returned, noting how long it took with `n` items
 -- since loop.started. The end of one call is the start of the next: to ask the
--- clock again for every item would cost as much as to hand it out.
+-- clock again for every item would cost as much as to deliver it.
 local function timed(loop, batch, n, ...)
   loop.started = observe(batch, n, loop.started, loop.stop and loop.stop())
   return ...
 end
 
 -- Calls the handler for `n` items that are one. True when it went well.
-local function hand_out(loop, batch, it, payload, n)
+local function call_handler(loop, batch, it, payload, n)
   local ok, a, b = timed(loop, batch, n,
                          xpcall(loop.handler, loop.catch, payload, it))
   if ok and a == nil and b == nil then return true end -- as most do
-  local well = judge(loop, it, ok, a, b)
+  local well = record_result(loop, it, ok, a, b)
   loop.started = loop.start()
   return well
 end
 
 local function serve_item(loop, batch, i)
   local payload, problem, reason = loop.read(batch, i)
-  local it = new_item(batch, i)
-  if is_gone(loop, batch) then return false end -- by an upgrade
+  local it = new_item(batch, i, payload)
+  if closing.is_immediate(loop.queue.store) then return false end -- by a codec
   if payload == nil then
-    kind.undecodable(loop.queue, it, problem, reason)
+    decide.undecodable(loop.queue, it, problem, reason)
     return false
   end
-  return hand_out(loop, batch, it, payload, 1)
+  return call_handler(loop, batch, it, payload, 1)
 end
 
 -- In an ordered queue nothing may follow an item that is not done.
 local function holds_up(batch, i, well)
-  local v = batches.kind(batch, i)
-  return not (well and (v == outcome.NONE or v == outcome.DONE))
+  local kind = batches.kind(batch, i)
+  return not (well and (kind == outcome.NONE or kind == outcome.DONE))
+end
+
+-- Whether the store is closed, or is to be closed with item `i` released.
+local function is_cut_off(loop, batch, i)
+  if closed(batch) then return true end
+  if not closing.is_immediate(loop.queue.store) then return false end
+  if not batches.settled(batch, i) then
+    decide.apply(loop.queue, new_item(batch, i), outcome.release())
+  end
+  return true
 end
 
 local function serve_items(loop, batch)
-  local state, counts = beside(batch), loop.counts
+  local state, counts = state_of(batch), loop.counts
   loop.started = loop.start()
   for i = 1, #batch do
     if is_stopped(loop) then return end
     local well = serve_item(loop, batch, i)
-    if is_gone(loop, batch) then return end
-    state.served = i
+    if loop.queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
+      return
+    end
+    state.handled = i
     counts.items = counts.items + 1
     if loop.ordered and holds_up(batch, i, well) then return end
   end
@@ -218,18 +253,18 @@ end
 -- The groups that the items of a batch were merged into, and how many items
 -- are in none.
 local function merged(loop, batch)
-  return merge.gather(batch, loop.merge, loop.read, function(it, err)
-    kind.fail(loop.queue, it, err, nil, loop.o.on_error)
+  return merge_batch.gather(batch, loop.merge, loop.read, function(it, err)
+    decide.fail(loop.queue, it, err, nil, loop.o.on_error)
   end)
 end
 
--- Serves a group; false when the batch is gone. One that went well is marked:
--- what is not lies anywhere in the batch.
+-- Serves a group; false when the work is cut off. One that went well is marked,
+-- as its items lie anywhere in the batch.
 local function serve_group(loop, batch, group)
-  local n = 1 + #beside(batch).followers[group.i]
-  local it = new_item(batch, group.i)
-  local well = hand_out(loop, batch, it, group.payload, n)
-  if is_gone(loop, batch) then return false end
+  local n = 1 + #batch_state.followers(batch, group.i)
+  local it = new_item(batch, group.i, group.payload)
+  local well = call_handler(loop, batch, it, group.payload, n)
+  if is_cut_off(loop, batch, group.i) then return false end
   if well and batches.kind(batch, group.i) == outcome.NONE then it:done() end
   loop.counts.items = loop.counts.items + n
   return true
@@ -238,40 +273,44 @@ end
 local function serve_groups(loop, batch)
   local groups, refused = merged(loop, batch)
   loop.counts.items = loop.counts.items + refused
+  if closing.is_immediate(loop.queue.store) then -- by key, with or upgrade
+    batches.mark_all(batch, outcome.RELEASE)
+    return
+  end
   loop.started = loop.start()
   for _, group in ipairs(groups) do
-    if is_stopped(loop) or closed(batch) then return end
+    if is_stopped(loop) then return end
     if not serve_group(loop, batch, group) then return end
   end
 end
 
 local function fail_rest(loop, batch, err, trace)
   for i = 1, #batch do
+    if closing.is_immediate(loop.queue.store) then break end -- by a hook
     if batches.kind(batch, i) == outcome.NONE then
-      kind.fail(loop.queue, new_item(batch, i), err, trace, loop.o.on_error)
+      decide.fail(loop.queue, new_item(batch, i), err, trace, loop.o.on_error)
     end
-    if closed(batch) then return end -- by a hook
   end
 end
 
--- Hands the batch over whole; what the handler has not marked shares the fate
--- that its call decides.
+-- Delivers the batch as a whole; the handler's call decides for the items that
+-- the handler has not marked.
 local function serve_batch(loop, batch)
   local n = #batch
   if loop.merge then merged(loop, batch) end
-  if closed(batch) then return end -- by a hook
   loop.started = loop.start()
   local well, explicit, err, trace = result_of(
     loop, timed(loop, batch, n, xpcall(loop.handler, loop.catch, batch)))
   loop.counts.items = loop.counts.items + n
-  if closed(batch) then return end
+  if closed(batch) or closing.is_immediate(loop.queue.store) then return end
   if well then
-    beside(batch).served = n
+    state_of(batch).handled = n
   elseif explicit then
     batch_of.mark_rest(batch, explicit)
   else
     fail_rest(loop, batch, err, trace)
   end
+  if closing.is_immediate(loop.queue.store) then batch:release() end
 end
 
 
@@ -299,15 +338,13 @@ local function count(loop, batch, code)
 end
 
 -- Settles the batch, with a take of the next unless the work is over: as the
--- core answers. When what items push is refused, those whose own push it is
--- have failed.
+-- core answers. Items whose push is refused have failed.
 local function settle(loop, batch)
-  local o = not is_over(loop) and { limit = room(loop) } or nil
-  local ok, a, b, c = batch_of.settle(batch, nil, o, true)
-  if ok or closed(batch) or not handover.is_any(batch) then return ok, a, b,
-    c end
-  return batch_of.settle_apart(batch, true, a, b, function(i, err)
-    kind.fail(loop.queue, new_item(batch, i), err, nil, loop.o.on_error)
+  local o = not is_over(loop) and wanted(loop) or nil
+  return batch_of.settle_items(batch, o, true, function(i, err)
+    if closing.is_immediate(loop.queue.store) then return end
+    decide.fail(loop.queue, new_item(batch, i), err, nil, loop.o.on_error)
+    is_cut_off(loop, batch, i)
   end)
 end
 
@@ -316,13 +353,11 @@ end
 ---@return respool.batch?, string?, string?
 local function hand_over(loop, batch)
   if closed(batch) then return nil end
-  batch_of.conclude(batch)
+  batch_of.default_marks(batch)
   local ok, a, b, c = settle(loop, batch)
   loop.unflushed = true
-  if closed(batch) then return nil end -- by a hook
   count(loop, batch, not ok and b)
   batch_of.shut(batch)
-  if loop.queue.handle:closed() then return nil end -- by the log
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
   local more = ok and a or c
   return more and #more > 0 and more or nil
@@ -348,9 +383,8 @@ end
 local function idle(loop, waited)
   local ok, message, code = flush(loop)
   if not ok then return nil, message, code end
-  if waited >= (loop.o.timeout or huge) then return false end
   background.tick(loop.queue.store)
-  if loop.queue.handle:closed() then return false end -- by a hook
+  if waited >= (loop.o.timeout or huge) then return false end
   local drained
   drained, message, code = is_drained(loop)
   return drained == false, message, code
@@ -361,9 +395,8 @@ end
 local function await(loop)
   local waited, slice, queue = 0, 0, loop.queue
   while not is_over(loop) do
-    local batch, message, code = take.once(queue, { limit = room(loop) }, slice)
+    local batch, message, code = take.once(queue, wanted(loop), slice)
     if not batch then return nil, message, code end
-    if closed(batch) then return nil end -- by a hook
     if #batch > 0 then return batch end
     waited = waited + slice
     local go_on
@@ -374,15 +407,17 @@ local function await(loop)
 end
 
 local function finish(loop, message, code)
-  if loop.queue.handle:closed() then return loop.counts end
   if message then hooks.report(loop.queue.store, "work", message, code) end
-  if loop.queue.handle:closed() then -- by on_error or the log
-    return nil, message, code, loop.counts
-  end
   local ok, flush_message, flush_code = flush(loop)
   if message then return nil, message, code, loop.counts end
   if not ok then return nil, flush_message, flush_code, loop.counts end
   return loop.counts
+end
+
+local function serve(loop, batch)
+  local n, began = #batch, loop.start()
+  loop.serve(loop, batch)
+  adapt(loop, n, loop.start() - began)
 end
 
 local function cycle(loop)
@@ -394,30 +429,41 @@ local function cycle(loop)
       batch:close()
       return finish(loop, m, c)
     end
-    loop.serve(loop, batch)
+    serve(loop, batch)
     background.tick(loop.queue.store)
-    hooks.tell_failures(loop.queue.store)
+    hooks.drain(loop.queue.store)
     batch, message, code = hand_over(loop, batch)
     if not batch and not message then batch, message, code = await(loop) end
   end
   return finish(loop, message, code)
 end
 
--- An error that is no item's, such as Ctrl-C: what was served is settled,
+-- An error that is no item's, such as Ctrl-C: what was handled is settled,
 -- the rest released.
 local function abandon(loop)
   if loop.batch then loop.batch:close() end
   if not loop.queue.handle:closed() then flush(loop) end
 end
 
-local function run(queue, handler, serve, o)
-  local loop, message, code = new_loop(queue, handler, serve, o)
+-- Runs the cycle; one that another coroutine has cut off by closing the store
+-- ends as if stopped.
+local function run_cycle(loop)
+  local results = { pcall(cycle, loop) }
+  if results[1] then return results end
+  if loop.queue.handle:closed() and not compat.is_interrupt(results[2]) then
+    return { true, loop.counts }
+  end
+  abandon(loop)
+  return results
+end
+
+local function run(queue, handler, serve_with, o)
+  local loop, message, code = new_loop(queue, handler, serve_with, o)
   if not loop then return nil, message, code end
   local ok
   ok, message, code = closing.enter(queue.store)
   if not ok then return nil, message, code end
-  local results = { pcall(cycle, loop) }
-  if not results[1] then abandon(loop) end
+  local results = run_cycle(loop)
   ok, message, code = closing.leave(queue.store)
   if not results[1] then error(results[2], 0) end
   if not ok then return nil, message, code, loop.counts end

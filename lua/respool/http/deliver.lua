@@ -10,12 +10,12 @@
 -- back what became of the others.
 
 local core = require "respool.core"
+local decide = require "respool.consume.decide"
 local item_of = require "respool.consume.item"
 local loop_of = require "respool.http.loop"
 local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
-local kind = require "respool.consume.decide"
 
 local batches = core.batch
 local now = loop_of.now
@@ -56,11 +56,11 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 local function judge(courier, item, ok, first, second)
   if ok and outcome.is_done(first, second) then return item:done() end
   if ok and outcome.is_outcome(first) then
-    return kind.apply(courier.queue, item, first)
+    return decide.apply(courier.queue, item, first)
   end
   local err = not ok and first or second
   if err == nil then err = "the handler returned false" end
-  return kind.fail(courier.queue, item, err)
+  return decide.fail(courier.queue, item, err)
 end
 
 local COUNTED = {
@@ -80,7 +80,7 @@ local function handle(courier, part, i)
   local payload, problem, reason = courier.read(part.batch, i)
   local item = part.running[i]
   if payload == nil then
-    kind.undecodable(courier.queue, item, problem, reason)
+    decide.undecodable(courier.queue, item, problem, reason)
   else
     local started = core.mono()
     local results = { pcall(courier.handler, payload, item) }
@@ -124,7 +124,6 @@ local function fetch(courier, wait)
     courier.look_at = now() + LOOK
     return false
   end
-  take.track(batch, courier.queue)
   local ok
   ok, message, code = batches.keep(batch)
   table.insert(courier.parts, {
@@ -136,7 +135,10 @@ end
 
 -- Commits what was handled of a batch; flush() makes it durable.
 local function settle(courier, part)
-  local ok, message, code = batch_of.settle(part.batch, nil, nil, true)
+  local ok, message, code = batch_of.settle_items(part.batch, nil, true,
+    function(i, err)
+      decide.fail(courier.queue, item_of.new(part.batch, i), err)
+    end)
   part.since, courier.unflushed = nil, courier.unflushed or now()
   if ok then return true end
   if code ~= "LEASE_LOST" then return nil, message, code end

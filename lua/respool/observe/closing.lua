@@ -5,15 +5,15 @@
 -- end, with their pushes. What was given to the store by then is on disk or
 -- told to be missing; leases are released.
 --
--- Lua runs one thing at a time, so who may be running besides the caller are
--- handlers that yielded. A handler that itself closes the store cannot be
--- waited for: given a deadline it goes on, and its work closes the store when
--- it ends; given none, the store is closed at once and the item in hand
--- released.
+-- Lua runs one thing at a time: besides the caller only handlers that yielded
+-- may be running. A handler or a hook that closes the store asks for it: its
+-- work, or the verb that called the hook, closes the store at its end. Until
+-- then a handler goes on if a deadline was given; without one, work ends at
+-- once and the item in hand is released.
 --
--- Who closes a store that is being closed has nothing to do: it is under way,
--- until its deadline at most. One that cannot come to its end, because it
--- raised an error or nobody runs it any more, is given up.
+-- A second close returns at once: the first is in progress and ends at its
+-- deadline at the latest. One that cannot end, because it raised an error or
+-- its coroutine is not resumed any more, is given up.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -30,16 +30,7 @@ local M = {}
 ---@field buffered integer items that could not be flushed, those included of
 --- queue handles that were collected
 
--- Who runs: a coroutine, or in the older Luas the main one.
-local function runner()
-  return coroutine.running() or "main"
-end
-
--- A new store's table of runners that are at work, with how many loops each.
----@return table
-function M.serving()
-  return setmetatable({}, { __mode = "k" })
-end
+local runner = hooks.runner
 
 
 -- While the store is closing.
@@ -59,7 +50,16 @@ function M.refuses(store)
     and not admits(store)
 end
 
--- What such a push is answered.
+-- Whether work is to end at once, and release the item in hand: a handler or a
+-- hook has closed the store without a deadline.
+---@param store respool.store
+---@return boolean
+function M.is_immediate(store)
+  local closing = store.closing
+  return closing ~= nil and closing.immediate
+end
+
+-- The answer to such a push.
 ---@param store respool.store
 ---@return nil, string, string
 function M.refusal(store)
@@ -153,7 +153,7 @@ local function conclude(store, late)
   return left, trouble.message, trouble.code
 end
 
--- Closes the store whatever comes of it. `late` is how many handlers were
+-- Closes the store in any case. `late` is how many handlers were
 -- waited for in vain. Only an error of the interpreter's, such as Ctrl-C,
 -- leaves it to the next.
 local function finish(store, late)
@@ -185,20 +185,27 @@ function M.enter(store)
   return true
 end
 
--- A loop has ended. Closes the store if that was left to it; nil and why when
--- this went wrong.
+-- Closes the store, as was asked for, once this coroutine is neither at work nor
+-- in a hook; other handlers may go on until the deadline.
+local function finish_asked(store)
+  local closing = store.closing
+  if store.handle:closed() or closing.finishing or store.serving[runner()]
+     or not none_serving(store) and store.handle:now() < closing.ends then
+    return true
+  end
+  return finish(store, 0)
+end
+
+-- A loop has ended. Closes the store if that was asked for; nil and why when
+-- this failed.
 ---@param store respool.store
 ---@return true?, string?, string?
 function M.leave(store)
   local who = runner()
   local loops = (store.serving[who] or 0) - 1
   store.serving[who] = loops > 0 and loops or nil
-  local closing = store.closing
-  if not closing or closing.finishing or not closing.deferred then
-    return true
-  end
-  if none_serving(store) or store.handle:now() >= closing.ends then
-    return finish(store, 0)
+  if store.closing and store.closing.asked and not hooks.is_running(store) then
+    return finish_asked(store)
   end
   return true
 end
@@ -226,7 +233,7 @@ local function let_run(store, pause)
   end
 end
 
--- The same, known to be under way as long as there is who waits.
+-- The same; the close is in progress as long as the waiting coroutine lives.
 local function wait(store, pause)
   local closing = store.closing
   closing.waiting = setmetatable({ runner() }, { __mode = "v" })
@@ -235,18 +242,21 @@ local function wait(store, pause)
   end)
 end
 
--- Whether a close that was begun will come to its end without the caller.
+-- Whether a close that was begun will end without the caller.
 local function is_under_way(store)
   local closing = store.closing
   if not closing or closing.given_up then return false end
   if closing.finishing then return true end
+  if closing.immediate then return closing.by[1] == runner() end
   if store.handle:now() >= closing.ends then return false end
-  if closing.deferred then return not none_serving(store) end
+  if closing.asked then
+    return not none_serving(store) or next(store.hooks) ~= nil
+  end
   return closing.waiting ~= nil and closing.waiting[1] ~= nil
 end
 
--- What is under way will not be gone on with: the next to close the store
--- closes it.
+-- Nobody will go on with the close in progress: the next close closes the
+-- store.
 ---@param store respool.store
 function M.give_up(store)
   if store.closing then store.closing.given_up = true end
@@ -266,11 +276,13 @@ function M.close(store, deadline, pause)
   end
   if store.handle:closed() or is_under_way(store) then return true end
   begin(store, deadline or 0)
-  if not deadline then return finish(store, 0) end
-  if store.serving[runner()] then
-    store.closing.deferred = true
+  if store.serving[runner()] or hooks.is_running(store) then
+    store.closing.immediate = deadline == nil
+    store.closing.by = setmetatable({ runner() }, { __mode = "v" })
+    store.closing.asked = function() return finish_asked(store) end
     return true
   end
+  if not deadline then return finish(store, 0) end
   if pause then wait(store, pause) end
   if store.handle:closed() or store.closing.finishing then
     return true -- by who was waited for

@@ -2,8 +2,8 @@
 --
 -- Hooks: functions of the user's that are told what happens. None of them can
 -- harm the work: an error that one raises goes to on_error, once, and an error
--- that on_error or log raises goes nowhere. One may close the store, which
--- ends the work; hooks that would come later are not called then.
+-- that on_error or log raises goes nowhere. A hook that closes the store asks
+-- for it: the verb that is running closes it at its end, see closing.lua.
 
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"
@@ -17,13 +17,43 @@ local M = {}
 
 ---@alias respool.level "debug"|"info"|"warn"|"error"
 
+-- Who runs: a coroutine, or in the older Luas the main one.
+---@return any
+function M.runner()
+  return coroutine.running() or "main"
+end
+
+local runner = M.runner
+
+-- Whether a hook is running in this coroutine.
+---@param store respool.store
+---@return boolean
+function M.is_running(store)
+  return store.hooks[runner()] ~= nil
+end
+
+-- compat.pcall(), with the function known to be a hook that is running.
+---@param store respool.store
+---@param hook function
+---@return boolean, any ...
+function M.pcall(store, hook, ...)
+  local running, who = store.hooks, runner()
+  local before = running[who]
+  running[who] = (before or 0) + 1
+  local function leave(...)
+    running[who] = before
+    return ...
+  end
+  return leave(compat.pcall(hook, ...))
+end
+
 -- Tells the log hook of a store.
 ---@param store respool.store
 ---@param level respool.level
 ---@param message string
 ---@param fields table?
 function M.log(store, level, message, fields)
-  if store.log then compat.pcall(store.log, level, message, fields or {}) end
+  if store.log then M.pcall(store, store.log, level, message, fields or {}) end
 end
 
 -- Tells on_error what nobody else would be told, and the log.
@@ -34,13 +64,12 @@ end
 function M.report(store, where, message, code)
   M.log(store, "error", message, { where = where, code = code })
   if not store.on_error then return end
-  compat.pcall(store.on_error,
-               { message = message, code = code, where = where })
+  M.pcall(store, store.on_error,
+          { message = message, code = code, where = where })
 end
 
 -- Tells on_error of flushes that failed in the background since it was told
--- last, those of one buffer together. Who calls it must bear that on_error
--- closes the store.
+-- last, those of one buffer together.
 ---@param store respool.store
 function M.tell_failures(store)
   local handle = store.handle
@@ -61,7 +90,7 @@ end
 ---@param hook function?
 function M.call(store, name, hook, ...)
   if not hook then return end
-  local ok, err = compat.pcall(hook, ...)
+  local ok, err = M.pcall(store, hook, ...)
   if not ok then M.report(store, name, outcome.describe(err).text) end
 end
 
@@ -82,7 +111,6 @@ local function tell_dead_letter(queue, dlq, number)
     queue = queue.name, id = dead_letter.id, reason = dead_letter.reason,
     group = dead_letter.group, error = dead_letter.error,
   })
-  if queue.handle:closed() then return end -- by the log
   M.call(queue.store, "on_dead", queue.on_dead, {
     item = dead_letter, reason = dead_letter.reason, group = dead_letter.group,
     error = dead_letter.error, dlq = dlq,
@@ -100,7 +128,7 @@ end
 
 local function tell_all_dead(store)
   for _, queue in ipairs(listeners(store)) do
-    while not queue.handle:closed() do -- by a hook
+    while not store.closing do
       local dlq, number = queue.handle:notice()
       if not dlq then break end
       tell_dead_letter(queue, dlq, number)
@@ -109,19 +137,32 @@ local function tell_all_dead(store)
 end
 
 -- Calls on_dead for the dead letters that handles of this store have made
--- since the last call, background flushes of buffers included. A verb that
--- answered `code` "PHASE" could not read them; the next verb does. A verb that
--- a hook calls leaves its dead letters to the call that is under way.
----@param store respool.store
----@param code string?
-function M.tell_dead(store, code)
-  if not store.watched or store.telling or code == "PHASE" then return end
+-- since the last call, background flushes of buffers included.
+local function tell_dead(store)
+  if not store.watched or store.telling then return end
   local function stop()
     store.telling = nil
   end
   store.telling = true
   compat.guard(tell_all_dead, store, stop)
   stop()
+end
+
+-- To be called at the end of each verb: calls the hooks for what has happened
+-- since the last call, then closes the store if a hook has asked for it. A verb
+-- that answered `code` "PHASE" could read nothing; the next verb does. A verb
+-- that a hook calls leaves all this to the verb that called the hook.
+---@param store respool.store
+---@param code string?
+function M.drain(store, code)
+  if not (store.watched or store.buffered or store.closing)
+     or M.is_running(store) or code == "PHASE" then
+    return
+  end
+  tell_dead(store)
+  M.tell_failures(store)
+  local asked = store.closing and store.closing.asked
+  if asked then asked() end
 end
 
 return M

@@ -115,7 +115,7 @@ end
 -- Tells on_error of flushes that failed since it was told last.
 ---@param queue respool.queue
 function M.report(queue)
-  hooks.tell_failures(queue.store)
+  hooks.drain(queue.store)
 end
 
 ---@class respool.buffer_stats
@@ -213,7 +213,7 @@ end
 function M.flush(queue)
   local ok, message, code = queue.buffer:flush()
   M.report(queue)
-  hooks.tell_dead(queue.store, code)
+  hooks.drain(queue.store, code)
   return ok, message, code
 end
 

@@ -4,15 +4,9 @@
 -- the unflushed item of its buffer, a consumer the items of a batch before a
 -- handler sees them; these are settled alike.
 
-local core = require "respool.core"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
-local item = require "respool.consume.item"
-local memory = require "respool.consume.handler_memo"
 local push = require "respool.produce.push"
-local kind = require "respool.consume.decide"
-
-local batches = core.batch
 
 local M = {}
 
@@ -107,79 +101,6 @@ function M.fold(queue, name, payload, o, wait)
       o.headers, push.spread_options(queue, o, wait))
     if code ~= "BUSY" then return ok, message, code end
   end
-end
-
-
--- Consumers.
-
----@class respool.merge_group
----@field i integer the first item, whose outcome is that of all
----@field payload any
-
--- Adds an item to the groups; raises what `key` and `with` raise. `by_name`
--- has those of items that remember the same: what has been accepted of one
--- must not pass for accepted of another.
-local function add(merge, state, by_name, it, payload)
-  local name, i = M.key(merge, payload), it[2]
-  local group = name and by_name[name]
-  if group then
-    group.payload = M.combine(merge, group.payload, payload)
-    table.insert(state.followers[group.i], it)
-    return
-  end
-  group = { i = i, payload = payload }
-  table.insert(state.groups, group)
-  state.followers[i] = {}
-  if name then by_name[name] = group end
-end
-
--- What `work` merges by, given as work_kind() keeps it.
----@param queue respool.queue
----@param given respool.merge|true|nil
----@param ordered boolean
----@return respool.merge?
-function M.of_work(queue, given, ordered)
-  if given and ordered then
-    compat.misuse("queue:work: option 'merge' is not for an ordered queue")
-  elseif given == true and not queue.merge then
-    compat.misuse("queue:work: option 'merge' is true, but the queue has none")
-  end
-  return given == true and queue.merge or given or nil
-end
-
--- The groups by name of items with this memory.
-local function with_memo(by_memo, memo)
-  by_memo[memo or ""] = by_memo[memo or ""] or {}
-  return by_memo[memo or ""]
-end
-
--- Folds the items of a batch into groups, in the order of their first items.
--- What has no payload is marked; fail(item, err) is called for what cannot
--- be folded.
----@param batch respool.batch
----@param merge respool.merge
----@param read fun(batch: respool.batch, i: integer): any, string?, string?
----@param fail fun(it: respool.item, err: any)
----@return respool.merge_group[] groups, integer refused
-function M.gather(batch, merge, read, fail)
-  local state, by_memo, refused = batches.beside(batch), {}, 0
-  state.groups, state.followers = {}, {}
-  for i = 1, #batch do
-    local it = item.new(batch, i)
-    local by_name = with_memo(by_memo, memory.memo(batch, i))
-    local payload, problem, reason = read(batch, i)
-    local ok, err
-    if batches.closed(batch) then break end -- by an upgrade
-    if payload ~= nil then
-      ok, err = compat.pcall(add, merge, state, by_name, it, payload)
-      if not ok then fail(it, err) end
-    else
-      kind.undecodable(state.queue, it, problem, reason)
-    end
-    refused = refused + (ok and 0 or 1)
-    if batches.closed(batch) then break end -- by a hook
-  end
-  return state.groups, refused
 end
 
 return M

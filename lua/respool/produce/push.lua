@@ -171,7 +171,7 @@ function M.send(queue, verb, value, by, o)
   local first, more, code = M.insist(queue, o, function(wait)
     return handle[verb](handle, value, by, M.spread(queue, o, wait))
   end)
-  hooks.tell_dead(queue.store, code)
+  hooks.drain(queue.store, code)
   return first, more, code
 end
 

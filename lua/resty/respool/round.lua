@@ -12,11 +12,12 @@
 -- resty/respool/threads.lua. A handler that cannot be killed loses its items.
 
 local core = require "respool.core"
-local item = require "respool.consume.item"
 local batch_of = require "respool.consume.batch"
+local batch_state = require "respool.consume.batch_state"
+local decide = require "respool.consume.decide"
+local item = require "respool.consume.item"
 local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
-local kind = require "respool.consume.decide"
 
 local batches = core.batch
 local max, min = math.max, math.min
@@ -157,7 +158,7 @@ local function held(consumers)
   for _, consumer in ipairs(consumers) do queues[consumer.queue] = true end
   local any = consumers[1]
   for batch in pairs(any and any.queue.store.batches or {}) do
-    if queues[batches.beside(batch).queue] and not batches.closed(batch) then
+    if queues[batch_state.queue(batch)] and not batches.closed(batch) then
       list[#list + 1] = batch
     end
   end
@@ -192,9 +193,9 @@ end
 
 -- What a consumer was at when its thread ended.
 local function fail_in_hand(batch, why)
-  local i = batches.beside(batch).served + 1
+  local i = batch_state.of(batch).handled + 1
   if i <= #batch and batches.kind(batch, i) == outcome.NONE then
-    kind.fail(batches.beside(batch).queue, item.new(batch, i), why)
+    decide.fail(batch_state.queue(batch), item.new(batch, i), why)
   end
 end
 
