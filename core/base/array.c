@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Arrays that grow; see array.h. */
+/* Growing arrays; see array.h. */
 #include "base/array.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool array_grow(void *array, size_t n, size_t more, size_t *cap, size_t size) {
-  if (more <= *cap - n) return true;
+bool array_enlarge(void *array, size_t n, size_t more, size_t *cap,
+                   size_t size) {
   size_t wanted = *cap ? *cap * 2 : 8;
   if (wanted < n + more) wanted = n + more;
   void *first; /* of any type, so it is copied as bytes */

@@ -31,7 +31,7 @@ bool page_reserve(respool_page *p, size_t n) {
 }
 
 respool_item *page_add(respool_page *p, respool_bytes packed) {
-  if (!page_reserve(p, 1)) return NULL;
+  if (p->n == p->cap && !page_reserve(p, 1)) return NULL;
   p->packed[p->n] = packed;
   return &p->items[p->n++];
 }
@@ -47,7 +47,7 @@ void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
 
 bool page_note_damaged(respool_page *p, uint64_t id) {
   if (!array_grow(&p->damaged, p->n_damaged, 1, &p->cap_damaged,
-            sizeof *p->damaged))
+                  sizeof *p->damaged))
     return false;
   p->damaged[p->n_damaged++] = id;
   return true;
