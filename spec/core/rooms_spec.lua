@@ -13,9 +13,6 @@ local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 local EXCEPTIONS = [[
 lua/respool/consume/work -> lua/respool/replay/background
 lua/respool/init -> lua/respool/http/handler
-lua/respool/produce/merge -> lua/respool/consume/decide
-lua/respool/produce/merge -> lua/respool/consume/handler_memo
-lua/respool/produce/merge -> lua/respool/consume/item
 lua/respool/produce/push -> lua/respool/consume/take
 ]]
 
