@@ -30,6 +30,7 @@ local M = {}
 ---@field buffered boolean? whether a queue of it was opened with a buffer
 ---@field failures integer? flushes that on_error was told of
 ---@field transactions table<thread, respool.transaction> running ones, weak
+---@field ticker table? what work ticks now and then; by background
 ---@field background table<respool.background, true> replays
 ---@field serving table<any, integer> loops at work by coroutine, weak
 ---@field hooks table<any, integer> hooks that are running by coroutine, weak

@@ -15,7 +15,7 @@ local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local upgrade = require "respool.produce.upgrade"
-local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local batches = core.batch
 local fields = batches.fields
@@ -244,7 +244,7 @@ end
 ---@return boolean
 function Methods:stopping()
   local state = batch_state.of(self[1])
-  return take.is_stopped(state.queue, state.stops)
+  return timing.is_stopped(state.queue, state.stops)
 end
 
 return M

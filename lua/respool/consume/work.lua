@@ -8,7 +8,6 @@
 -- A handler may yield, and another coroutine close the store meanwhile: then
 -- the batch is closed, and what touches it raises. The loop ends there.
 
-local background = require "respool.replay.background"
 local batch_of = require "respool.consume.batch"
 local batch_state = require "respool.consume.batch_state"
 local core = require "respool.core"
@@ -22,6 +21,7 @@ local merge_batch = require "respool.consume.merge_batch"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local batches = core.batch
 local state_of, closed, new_item = batch_state.of, batches.closed, item.new
@@ -132,7 +132,7 @@ end
 
 local function is_stopped(loop)
   local queue = loop.queue
-  return take.is_stopped(queue, loop.stops)
+  return timing.is_stopped(queue, loop.stops)
     or loop.ends and queue.store.handle:now() >= loop.ends
 end
 
@@ -372,18 +372,25 @@ local function is_drained(loop)
   return stats.paused or stats.ready + stats.leased + stats.retrying == 0
 end
 
+-- What else is to be done now and then for the store, as replays are.
+local function tick(loop)
+  local store = loop.queue.store
+  if store.ticker then store.ticker.tick(store) end
+end
+
 local function next_slice(loop, waited)
   local store = loop.queue.store
-  local slice = min(take.slice(store), (loop.o.timeout or huge) - waited)
+  local slice = min(timing.slice(store), (loop.o.timeout or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
-  return math.max(min(slice, background.wait(store)), 0)
+  local ticker = store.ticker
+  return max(min(slice, ticker and ticker.wait(store) or huge), 0)
 end
 
 -- Nothing came: true to go on waiting.
 local function idle(loop, waited)
   local ok, message, code = flush(loop)
   if not ok then return nil, message, code end
-  background.tick(loop.queue.store)
+  tick(loop)
   if waited >= (loop.o.timeout or huge) then return false end
   local drained
   drained, message, code = is_drained(loop)
@@ -430,7 +437,7 @@ local function cycle(loop)
       return finish(loop, m, c)
     end
     serve(loop, batch)
-    background.tick(loop.queue.store)
+    tick(loop)
     hooks.drain(loop.queue.store)
     batch, message, code = hand_over(loop, batch)
     if not batch and not message then batch, message, code = await(loop) end

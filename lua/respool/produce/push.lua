@@ -7,7 +7,7 @@ local compat = require "respool.support.compat"
 local codec = require "respool.support.codec"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
-local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local M = {}
 
@@ -148,13 +148,13 @@ function M.insist(queue, o, try)
   local result, more, code, never = try(0)
   if code ~= "FULL" or never then return result, more, code end
   local left = patience(queue, o)
-  local ends = take.deadline(left)
+  local ends = timing.deadline(left)
   while left > 0 do
-    result, more, code = try(take.slice(queue.store, left))
-    if code ~= "TIMEOUT" or queue.store.manual or take.is_ending() then
+    result, more, code = try(timing.slice(queue.store, left))
+    if code ~= "TIMEOUT" or queue.store.manual or timing.is_ending() then
       break
     end
-    left = take.left(ends)
+    left = timing.left(ends)
   end
   return result, more, code
 end

@@ -68,6 +68,7 @@ function M.register(dead, read, given)
     next_at = dead.store:now(),
   }, Background)
   dead.store.background[b] = true
+  dead.store.ticker = M -- work calls its tick()
   return b
 end
 

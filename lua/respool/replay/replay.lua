@@ -12,7 +12,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
-local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local huge, min, max, mono = math.huge, math.min, math.max, core.mono
 
@@ -356,11 +356,11 @@ end
 -- Waits until the rate allows what has been moved so far. False when the
 -- process is to end first.
 local function meter(run)
-  local handle, slice = run.store.handle, take.slice(run.store)
+  local handle, slice = run.store.handle, timing.slice(run.store)
   local due = M.due(run)
   local left = due - handle:now()
   while left > 0 do
-    if take.is_ending() then return false end
+    if timing.is_ending() then return false end
     local ok, message, code = handle:sleep(min(left, slice))
     if not ok then return nil, message, code end
     left = due - handle:now()

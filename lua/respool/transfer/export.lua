@@ -15,7 +15,7 @@ local compat = require "respool.support.compat"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local source_of = require "respool.transfer.source"
-local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local huge, min = math.huge, math.min
 
@@ -254,12 +254,12 @@ end
 
 local function wait(d)
   local slice = d.store.manual and (d.o.interval or 1) or SLICE
-  return d.store.handle:sleep(min(slice, take.slice(d.store)))
+  return d.store.handle:sleep(min(slice, timing.slice(d.store)))
 end
 
 local function is_stopped(d)
   if d.counts.read >= (d.o.limit or huge) then return true end
-  if d.o.follow and take.is_ending() then return true end
+  if d.o.follow and timing.is_ending() then return true end
   local hook = d.o.on_progress
   return hook ~= nil and hook(d.counts) == false
 end

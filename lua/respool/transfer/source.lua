@@ -235,7 +235,9 @@ local function hold(source, batch)
   local list = {}
   for i = 1, #batch do list[i] = read_item(source, batch, i) end
   local ok, message,
-    code = batches.mark_rest(batch, outcome.SNOOZE, source.hold)
+    code = batches.mark_rest(batch, {
+      kind = outcome.SNOOZE, delay = source.hold,
+    })
   if ok then ok, message, code = batch:close() end
   if not ok then return nil, message, code end
   source.since = source.since or source.store:now()

@@ -13,7 +13,7 @@
 -- wants the worker process to end.
 
 local core = require "respool.core"
-local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local min, select, type = math.min, select, type
 
@@ -214,6 +214,6 @@ METHODS.store.flush = with_place(METHODS.store.flush, flush_in_place)
 METHODS.store.close_in_place = METHODS.store.close
 METHODS.store.close = close
 
-take.set_ending(function() return ngx.worker.exiting() end)
+timing.set_ending(function() return ngx.worker.exiting() end)
 
 return M

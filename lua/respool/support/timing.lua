@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Waiting in slices short enough for the interpreter to notice Ctrl-C, and the
+-- reasons to stop waiting.
+
+local core = require "respool.core"
+
+local max, min = math.max, math.min
+
+local M = {}
+
+local SLICE = 0.05
+local MANUAL_SLICE = 3600 -- a manual clock is moved, not slept
+
+local LEAST = 0.001 -- the core counts milliseconds, and 0 is no wait
+
+-- How long one call into the core may wait, of the seconds that are left.
+---@param store respool.store
+---@param left number? math.huge when not given
+---@return number
+function M.slice(store, left)
+  local slice = store.manual and MANUAL_SLICE or SLICE
+  return max(min(left or slice, slice), LEAST)
+end
+
+-- The end of a wait of so many seconds, which begins now; and how many are
+-- left of it: by a clock that never steps, as sums of slices are not exact.
+---@param wait number
+---@return number
+function M.deadline(wait)
+  return core.mono() + wait * 1e6
+end
+
+---@param ends number
+---@return number
+function M.left(ends)
+  return (ends - core.mono()) / 1e6
+end
+
+local ending -- tells whether the host of this process wants it to end
+
+-- Gives a host its say: once fn() is true, work stops, and what waits for
+-- more than a commit waits no longer.
+---@param fn fun(): boolean
+function M.set_ending(fn)
+  ending = fn
+end
+
+---@return boolean
+function M.is_ending()
+  return ending ~= nil and ending()
+end
+
+-- Whether work that began at `stops` is to end: by stop(), by closing, by a
+-- signal to this process, or with its host.
+---@param queue respool.queue
+---@param stops integer
+---@return boolean
+function M.is_stopped(queue, stops)
+  return queue.stops ~= stops or queue.signal ~= nil and queue.signal()
+    or ending ~= nil and ending()
+end
+
+return M
