@@ -209,9 +209,10 @@ local function chosen(dead_letters, o, died_before)
   local numbers = {}
   for _, dead_letter in ipairs(dead_letters) do
     local died_at = dead_letter.died_at or math.huge -- a damaged one: not known
-    if (not died_before or died_at < died_before)
-       and o.where(dead_letter) then
-      numbers[#numbers + 1] = dead_letter.number
+    if not died_before or died_at < died_before then
+      local wanted, err = o.where(dead_letter)
+      if wanted == nil and err ~= nil then error(err, 0) end
+      if wanted then numbers[#numbers + 1] = dead_letter.number end
     end
   end
   return numbers
@@ -261,6 +262,8 @@ end
 function Dead:replay_every(given)
   return background.register(self, M.page, given)
 end
+
+options.guard_methods(Dead, "dead")
 
 function Dead:__tostring()
   return ("respool dead letters of %s"):format(self.dlq)

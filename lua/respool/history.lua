@@ -86,13 +86,13 @@ local function finished_item(value)
 end
 
 local LIST = {
-  of = "history:list", since = options.seconds, before = options.seconds,
+  of = "history:list", since = options.time, before = options.time,
   limit = options.whole(1, 2^31), after = finished_item,
 }
 
 ---@class respool.history_list_options
----@field since respool.seconds? a time: items done then and later
----@field before respool.seconds? a time: items done earlier
+---@field since number? a time: items done then and later
+---@field before number? a time: items done earlier
 ---@field limit integer? 100
 ---@field after respool.finished_item? only those behind it
 
@@ -106,13 +106,13 @@ function History:list(given)
 end
 
 local EACH = {
-  of = "history:each", since = options.seconds, before = options.seconds,
+  of = "history:each", since = options.time, before = options.time,
 }
 local PAGE = 100
 
 -- Iterates over the items done from the time `since` on and before the time
 -- `before`. A storage error is raised.
----@param given { since: respool.seconds?, before: respool.seconds? }?
+---@param given { since: number?, before: number? }?
 ---@return fun(): respool.finished_item?
 function History:each(given)
   local o = options.read(EACH, given, 1)
@@ -133,35 +133,29 @@ end
 ---@field errors string[] the first few of the failures
 
 ---@class respool.history_replay_options
----@field since respool.seconds? as in list()
----@field before respool.seconds?
+---@field since number? as in list()
+---@field before number?
 ---@field where (fun(item: respool.finished_item): any, any)? which items; all
 ---@field transform (fun(payload: any, item: respool.finished_item): any, any)?
 ---@field to respool.queue? the queue to push to; their own
 ---@field limit integer? items to push at most
 
 local REPLAY = {
-  of = "history:replay", since = options.seconds, before = options.seconds,
+  of = "history:replay", since = options.time, before = options.time,
   where = options.callable, transform = options.callable,
   to = options.queue, limit = options.whole(1, huge),
 }
 
 local ERRORS = 10
 
-local function transformed(run, item)
-  local payload = run.o.transform(item.payload, item)
-  if payload == nil then error("transform returned nothing", 0) end
-  return payload
-end
-
 -- The bytes to push, their version and the name of their codec: as they are
 -- stored, if they may be.
 local function body(run, item)
   local target, payload = run.target, item.payload
   if run.o.transform then
-    payload = transformed(run, item)
+    payload = outcome.transformed(run.o.transform, payload, item)
   elseif target.codec.name == run.queue.codec.name then
-    if target.check then target.check(payload) end
+    if target.validate then push.validate(target.validate, payload) end
     return item.bytes, item.version, item.codec
   end
   push.check(target, payload)
@@ -170,7 +164,10 @@ local function body(run, item)
 end
 
 local function is_wanted(run, item)
-  return not run.o.where or run.o.where(item)
+  if not run.o.where then return true end
+  local wanted, err = run.o.where(item)
+  if wanted == nil and err ~= nil then error(err, 0) end
+  return wanted
 end
 
 local function fail(planned, item, err)
@@ -274,6 +271,8 @@ function History:replay(given)
   end
   return run.counts
 end
+
+options.guard_methods(History, "history")
 
 function History:__tostring()
   return ("respool history of %s"):format(self.queue.name)

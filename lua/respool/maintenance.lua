@@ -24,12 +24,7 @@ local M = {}
 ---@field replays integer turns that replays in the background have had
 ---@field more boolean the time ran out before the work
 
-local function budget(value)
-  if options.seconds(value) and value > 0 then return value end
-  return nil, "a number of seconds above 0"
-end
-
-local FORM = { of = "store:maintain", seconds = budget }
+local FORM = { of = "store:maintain", seconds = options.positive_seconds }
 
 -- Lets replays that are due have their turns until none is, or the time is
 -- over.

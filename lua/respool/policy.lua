@@ -6,7 +6,6 @@
 local backoff = require "respool.support.backoff"
 local buffer = require "respool.produce.buffer"
 local codec = require "respool.support.codec"
-local core = require "respool.core"
 local merge = require "respool.produce.merge"
 local options = require "respool.support.options"
 
@@ -14,8 +13,11 @@ local huge = math.huge
 
 local M = {}
 
+-- A policy of respool.backoff, or one in the words of config().
 local function retry_policy(value)
   if backoff.is_policy(value) then return value end
+  local policy = type(value) == "table" and backoff.described(value)
+  if policy then return policy end
   return nil, "a policy of respool.backoff"
 end
 
@@ -66,7 +68,7 @@ local function keep(value)
   elseif type(value) == "string" and options.size(value) then
     return { seconds = huge, bytes = options.size(value) }
   elseif options.seconds_or_huge(value) then
-    return { seconds = value, bytes = huge }
+    return { seconds = options.seconds_or_huge(value), bytes = huge }
   end
   return nil, KEEP
 end
@@ -78,8 +80,8 @@ end
 
 M.form = {
   of = "store:queue",
-  lease = options.seconds,
-  max_lease = options.seconds,
+  lease = options.lease,
+  max_lease = options.seconds_or_huge,
   max_attempts = options.whole(1, huge),
   max_crashes = options.whole(1, huge),
   retry = retry_policy,
@@ -97,7 +99,7 @@ M.form = {
   decide = options.callable,
   on_handler_error = options.callable,
   on_dead = options.callable,
-  check = options.callable,
+  validate = options.callable,
   codec = codec.kind,
   buffer = buffer.kind,
   merge = merge.kind,
@@ -127,33 +129,41 @@ end
 local OVERFLOWS = { [0] = "reject", "drop_oldest", "dead", "wait" }
 local FATES = { [DEAD] = "dead", [DROP] = "drop" }
 
-local KINDS = {
-  [0] = "constant", "linear", "exponential", "polynomial", "fibonacci",
-  "list", "decorrelated",
-}
-local JITTERS = { [0] = "none", "full", "equal" }
-
-local function seconds_of(list)
-  local seconds = core.cbor.array {}
-  for i, ms in ipairs(list) do seconds[i] = ms / 1000 end
-  return seconds
-end
-
--- A retry policy told: the constructor's name and its options.
-local function describe(b)
-  return {
-    name = KINDS[b.kind], initial = b.initial / 1000, step = b.step / 1000,
-    factor = b.factor, max = b.max / 1000, list = seconds_of(b.list),
-    jitter = JITTERS[b.jitter] or b.ratio,
-  }
-end
-
 local function kept(c)
   if c.keep_done_bytes == huge then return c.keep_done end
   return { seconds = c.keep_done, bytes = c.keep_done_bytes }
 end
 
--- The stored policy as the core gives it, in the words of the options.
+local function show(value)
+  if type(value) == "number" then return ("%.14g"):format(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  local parts = {}
+  for name, v in pairs(value) do
+    parts[#parts + 1] = ("%s = %s"):format(name, show(v))
+  end
+  table.sort(parts)
+  return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+-- What is different of two policies, as the core gives them: lines such as
+-- "max_items 10 -> 20", in the order of the options.
+---@param before table
+---@param after table
+---@return string[]
+function M.changes(before, after)
+  local old, new, list = M.told(before), M.told(after), {}
+  for name, value in pairs(new) do
+    local was, is = show(old[name]), show(value)
+    if was ~= is then
+      list[#list + 1] = ("%s %s -> %s"):format(name, was, is)
+    end
+  end
+  table.sort(list)
+  return list
+end
+
+-- The stored policy as the core gives it, in the words of the options: it can be
+-- given back to store:queue.
 ---@param c table
 ---@return table
 function M.told(c)
@@ -165,7 +175,7 @@ function M.told(c)
     overflow = OVERFLOWS[c.overflow], weights = c.weights,
     keep_done = kept(c), keep_dead = c.keep_dead,
     on_expire = FATES[c.on_expire], dead_letter = c.dlq,
-    retry = describe(c.backoff),
+    retry = backoff.describe(c.backoff),
   }
 end
 

@@ -43,15 +43,41 @@ local M = {}
 local Queue = { __name = "respool.queue" }
 Queue.__index = Queue
 
+-- The core's queue as it is stored; nil, message, code when there is none.
+local function find(store, name)
+  local handle, message, code = store.handle:find(name)
+  if not handle then return nil, message, code end
+  return handle, handle:config()
+end
+
+-- A policy that was there and is now another: whoever opens the queue with
+-- other options changes it for all programs.
+local function tell_change(store, name, before, after)
+  local changes = policy.changes(before, after)
+  if #changes == 0 then return end
+  hooks.log(store, "warn", "the stored policy of a queue was changed",
+            { queue = name, changes = table.concat(changes, ", ") })
+end
+
 -- The core's queue. One that is not to be made is found first.
 local function handle_of(store, name, o)
   local stored = policy.stored(o)
-  if o.create == false or store.read_only then
-    local handle, message, code = store.handle:find(name)
-    if not handle or next(stored) == nil then return handle, message, code end
-    handle:close()
+  local given = next(stored) ~= nil
+  local before
+  if given or o.create == false or store.read_only then
+    local handle, config, code = find(store, name)
+    if not handle and (o.create == false or store.read_only
+                       or code ~= "NOT_FOUND") then
+      return nil, config, code
+    end
+    if handle and not given then return handle end
+    if handle then handle:close() end
+    before = handle and config
   end
-  return store.handle:queue(name, stored)
+  local handle, message, code = store.handle:queue(name, stored)
+  if not handle then return nil, message, code end
+  if before then tell_change(store, name, before, handle:config()) end
+  return handle
 end
 
 -- Opens a queue of a store.
@@ -71,7 +97,7 @@ function M.open(store, name, given)
   if not config then return nil, message, code end
   local queue = setmetatable({
     name = name, store = store, handle = handle, stops = 0,
-    codec = o.codec or codec.default, check = o.check, decide = o.decide,
+    codec = o.codec or codec.default, validate = o.validate, decide = o.decide,
     route = type(o.dead_letter) == "function" and o.dead_letter or nil,
     on_handler_error = o.on_handler_error, on_dead = o.on_dead,
   }, Queue)
@@ -106,7 +132,9 @@ function Queue:push(payload, given)
   local value, by = push.body(self, payload)
   local id, more, code = push.send(self, "push", value, by, o)
   hooks.drain(self.store)
-  return id, more, code
+  if id == nil then return nil, more, code end
+  if more then return id, more end
+  return id
 end
 
 local function bodies(queue, list)
@@ -299,8 +327,10 @@ function Queue:flush()
   if self.buffer then return buffer.flush(self) end
   local ok, message, code = self.store.handle:flush()
   hooks.drain(self.store)
-  return ok, message, code
+  return options.one(ok, message, code)
 end
+
+options.guard_methods(Queue, "queue")
 
 function Queue:__tostring()
   local state = self.handle:closed() and " (closed)" or ""

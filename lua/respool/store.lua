@@ -10,11 +10,14 @@ local dead = require "respool.dead"
 local figures = require "respool.observe.stats"
 local health = require "respool.observe.health"
 local hooks = require "respool.observe.hooks"
+local logger = require "respool.observe.logger"
 local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local queue = require "respool.queue"
 local replay = require "respool.replay.replay"
 local transaction = require "respool.transaction"
+
+local one = options.one
 
 local M = {}
 
@@ -59,7 +62,8 @@ end
 ---@field max_item_bytes integer|string?
 ---@field seed integer? of the jitter
 ---@field on_error fun(err: respool.internal_error)?
----@field log fun(level: respool.level, message: string, fields: table)?
+---@field log respool.log|false? warnings and errors are a line each on stderr, a
+--- few a second at most; a function gets all there is to say; false: silence
 local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },
@@ -71,8 +75,17 @@ local FORM = {
   max_item_bytes = options.size,
   seed = options.whole(0, 2^53 - 1),
   on_error = options.callable,
-  log = options.callable,
+  log = function(value)
+    if value == false or type(value) == "function" then return value end
+    return nil, "a function, or false"
+  end,
 }
+
+-- The log that a store is given: the default one, the user's, or none.
+local function log_of(o)
+  if o.log == nil then return logger.new() end
+  return o.log or nil
+end
 
 local MAX_ITEM_BYTES = 64 * 2^20 -- the core's default
 
@@ -106,7 +119,7 @@ function M.open(path, given)
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
     serving = weak(), hooks = weak(), past = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
-    background = {}, on_error = o.on_error, log = o.log,
+    background = {}, on_error = o.on_error, log = log_of(o),
   }, Store)
 end
 
@@ -118,8 +131,9 @@ end
 ---@return respool.queue?, string?, string?
 function Store:queue(name, given)
   local q, message, code = queue.open(self, name, given)
-  if q then self.queues_open[q] = true end
-  return q, message, code
+  if not q then return nil, message, code end
+  self.queues_open[q] = true
+  return q
 end
 
 -- Names of the queues there are; without those that begin with a dot, in
@@ -204,14 +218,14 @@ end
 function Store:flush()
   local ok, message, code = self.handle:flush(self.buffered)
   hooks.drain(self)
-  return ok, message, code
+  return one(ok, message, code)
 end
 
 ---@return table?, string?, string?
 function Store:stats()
   local stats, message, code = self.handle:stat()
   hooks.drain(self)
-  return stats, message, code
+  return one(stats, message, code)
 end
 
 local METRICS = {
@@ -229,7 +243,7 @@ function Store:metrics(given)
   local o = options.read(METRICS, given, 1)
   local text, message, code = metrics.text(self, o.format or "prometheus")
   hooks.drain(self)
-  return text, message, code
+  return one(text, message, code)
 end
 
 -- How the store is: { status =, components = { storage, readers, queues,
@@ -273,7 +287,7 @@ end
 function Store:maintain(given)
   local done, message, code = maintenance.maintain(self, given)
   hooks.drain(self)
-  return done, message, code
+  return one(done, message, code)
 end
 
 -- Verifies invariants and checksums; returns what is wrong, a line each.
@@ -313,6 +327,8 @@ function Store:__close(err)
     error("respool: " .. message, 0)
   end
 end
+
+options.guard_methods(Store, "store")
 
 function Store:__tostring()
   local state = self.handle:closed() and " (closed)" or ""

@@ -285,6 +285,8 @@ function M.begin(store)
   return new(store, false)
 end
 
+local FUNCTION = "the function of the transaction"
+
 -- The coroutine that runs, as a key.
 local function runner(store)
   return coroutine.running() or store
@@ -295,16 +297,30 @@ local function or_true(...)
   return ...
 end
 
--- Within another: its steps are that one's, unless fn raises.
+-- What is returned for a function that said no; its third result is a code.
+local function refused(why, _, _, code)
+  return nil, why, type(code) == "string" and code or nil
+end
+
+-- Within another: its steps are that one's, unless fn raises or says no.
 local function join(tx, fn)
   local n = #tx.steps
-  return or_true(compat.guard(fn, tx, function()
+  local function undo()
     if not tx.handle:closed() then rollback(tx, n) end
-  end))
+  end
+  local function finish(...)
+    local why = outcome.refusal(FUNCTION, ...)
+    if not why then return or_true(...) end
+    undo()
+    return refused(why, ...)
+  end
+  return finish(compat.guard(fn, tx, undo))
 end
 
 local function run(tx, fn)
   local function finish(...)
+    local why = outcome.refusal(FUNCTION, ...)
+    if why then return refused(why, ...) end
     local ok, message, code = commit(tx)
     if not ok then return nil, message, code end
     return or_true(...)
@@ -314,9 +330,11 @@ end
 
 -- Calls fn(tx) and commits. Returns what fn returned, true when that was
 -- nothing; or nil, message, code when the commit failed. When fn raises,
--- nothing has happened and the error goes on. Within the fn of another
+-- nothing has happened and the error goes on. When it returns nil and an error,
+-- or false, nothing has happened, and that is returned as nil, message and the
+-- code that fn returned third, if any. Within the fn of another
 -- transaction of the store, in the same coroutine, it joins that one: an
--- error that is caught there undoes the inner one only.
+-- error that is caught there, or a no, undoes the inner one only.
 ---@param store respool.store
 ---@param fn fun(tx: respool.transaction): ...
 ---@return any ...

@@ -15,7 +15,8 @@ local closing = require "respool.observe.closing"
 local core = require "respool.core"
 local waiting = require "resty.respool.waiting"
 local compat = require "respool.support.compat"
-local figures = require "respool.observe.stats"
+local logger = require "respool.observe.logger"
+local stats = require "respool.observe.stats"
 local options = require "respool.support.options"
 local respool = require "respool"
 
@@ -27,9 +28,9 @@ local M = setmetatable({}, { __index = respool })
 local opened = setmetatable({}, { __mode = "k" }) -- stores of this worker
 local shared = {} -- by path
 
--- Nobody else would hear of what goes wrong inside.
-local function to_error_log(err)
-  ngx.log(ngx.ERR, "respool: ", err.where, ": ", err.message)
+-- Warnings and errors go to the error log.
+local function to_error_log(level, line)
+  ngx.log(level == "error" and ngx.ERR or ngx.WARN, line)
 end
 
 local OPENS = { init_worker = true, exit_worker = true }
@@ -54,7 +55,7 @@ local function with_log(given)
   if o.clock then
     compat.misuse "respool.open: inside nginx time does not stand still"
   end
-  o.on_error = o.on_error or to_error_log
+  if o.log == nil then o.log = logger.new(to_error_log) end
   return o
 end
 
@@ -80,8 +81,8 @@ local function health(store, given)
   return getmetatable(store).health(store, given)
 end
 
--- As respool.open; errors that nobody would be told go to nginx's error log
--- unless there is an `on_error`.
+-- As respool.open; without a `log` warnings and errors go to nginx's error
+-- log.
 ---@param path string
 ---@param given respool.open_options?
 ---@return respool.store?, string?, string?
@@ -140,7 +141,7 @@ local EXIT = { of = "respool.exit", deadline = options.seconds }
 
 local function buffered(store)
   local n = 0
-  for _, of in pairs(figures.buffers(store)) do n = n + of.items end
+  for _, of in pairs(stats.buffers(store)) do n = n + of.items end
   return n
 end
 

@@ -174,11 +174,11 @@ describe("a bad policy", function()
   it("names an option of a wrong type", function()
     raises("expected a table of options, got number", "constant", 5)
     raises("'delay' must be a number, got nil", "constant")
-    raises("'delay' must be a number, got string", "constant",
+    raises("'delay' must be seconds or a time", "constant",
            { delay = "5" })
     raises("'factor' must be a number, got boolean", "exponential",
            { factor = true })
-    raises("delay 2 must be a number, got string", "list", { 5, "x" })
+    raises("delay 2 must be seconds or a time", "list", { 5, "x" })
   end)
 
   it("names an option out of range", function()

@@ -237,7 +237,7 @@ describe("store:transaction", function()
 
   it("honours check and codec of a queue", function()
     local raw = store:queue("raw", {
-      codec = "raw", check = function(s) assert(#s < 3, "too long") end,
+      codec = "raw", validate = function(s) assert(#s < 3, "too long") end,
     })
     assert.error_matches(function()
       store:transaction(function(tx) tx:push(raw, "abc") end)

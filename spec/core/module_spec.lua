@@ -201,13 +201,13 @@ describe("store:queue", function()
 
   refuses("store:queue", function(o) store:queue("orders", o) end, {
     lease = { -1, nan, huge, "30", true },
-    max_lease = { -1, nan, huge, "1h" },
+    max_lease = { -1, nan, "1x" },
     max_attempts = { 0, -1, 1.5, nan, "5" },
     max_crashes = { 0, 2.5, "3" },
     retry = { "fast", {}, 5 },
     on_exhausted = { "gone", {}, { cooldown = -1 },
                      { cooldown = 1, dead = true }, 1 },
-    ttl = { -1, nan, "1d" },
+    ttl = { -1, nan, "d1" },
     on_expire = { "keep", true, {} },
     ordered = { 1, "yes" },
     max_items = { -1, 0.5, "10" },
@@ -215,10 +215,10 @@ describe("store:queue", function()
     overflow = { "drop", 1, true },
     keep_done = { -1, "1 day", {}, { days = 1 }, { seconds = -1 },
                   { seconds = 1, days = 1 }, true },
-    keep_dead = { -1, nan, "1d" },
+    keep_dead = { -1, nan, "1 d" },
     dead_letter = { "", ("x"):rep(256), 5 },
     decide = { "dead", {} },
-    check = { "string", true },
+    validate = { "string", true },
     codec = { "json", {}, { name = "x" }, 5 },
   })
 
@@ -246,11 +246,35 @@ describe("store:queue", function()
       lease = 12.5, max_attempts = 7, max_crashes = huge, ttl = 60,
       on_exhausted = { cooldown = 4 }, on_expire = "drop", ordered = true,
       max_items = 10, max_queue_bytes = 2^20, dead_letter = "morgue",
-      retry = { name = "linear", initial = 2, step = 3, factor = 0, max = 9,
-                list = {}, jitter = "none" },
+      retry = { name = "linear", initial = 2, step = 3, max = 9,
+                jitter = "none" },
       max_lease = 100, overflow = "drop_oldest", weights = { [9] = 5, [0] = 1 },
       keep_done = { seconds = huge, bytes = 2^30 }, keep_dead = 3600,
     }, store:queue "orders":config())
+  end)
+
+  it("can be given what it is told of its policy", function()
+    for _, retry in ipairs {
+      respool.backoff.constant { delay = "90s", jitter = 0.25 },
+      respool.backoff.linear { step = 3 }, respool.backoff.exponential(),
+      respool.backoff.polynomial { power = 3 }, respool.backoff.fibonacci(),
+      respool.backoff.list { 1, "5m", jitter = "full" },
+      respool.backoff.decorrelated { max = 60 },
+    } do
+      local told = assert(store:queue("orders", {
+        retry = retry, keep_done = "1h", max_lease = huge,
+      })):config()
+      assert.same(told, assert(store:queue("again", told)):config())
+    end
+  end)
+
+  it("takes lengths of time as text", function()
+    local config = assert(store:queue("orders", {
+      lease = "90s", ttl = "1h30m", keep_dead = "30d",
+      on_exhausted = { cooldown = "250ms" },
+    })):config()
+    assert.same({ 90, 5400, 30 * 86400, { cooldown = 0.25 } },
+      { config.lease, config.ttl, config.keep_dead, config.on_exhausted })
   end)
 
   it("leaves what is not given as it was", function()
@@ -380,7 +404,7 @@ end)
 
 describe("a check", function()
   it("refuses a push with its own message", function()
-    local q = helper.store():queue("orders", { check = function(order)
+    local q = helper.store():queue("orders", { validate = function(order)
       if not order.sku then error("an order needs a sku", 0) end
     end })
     assert.error_matches(function() q:push {} end, "an order needs a sku")

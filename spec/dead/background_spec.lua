@@ -199,7 +199,7 @@ describe("dead:replay_every", function()
       assert.error_matches(function() q.dead:replay_every(o) end, pattern)
     end
     refuses({}, "option 'interval' is missing")
-    refuses({ interval = 0 }, "'interval' must be a number of seconds above 0")
+    refuses({ interval = 0 }, "'interval' must be seconds or a time")
     refuses({ interval = 1, while_below = 2 }, "'while_below' must be a share")
     refuses({ interval = 1, wherever = print }, "unknown option 'wherever'")
     refuses({ interval = 1, name = "j", order = "newest" },

@@ -235,7 +235,7 @@ describe("a replay of history", function()
   it("counts what its functions refuse and goes on", function()
     finish { 1, 2, 3, 4 }
     local checked = store:queue("checked", {
-      check = function(n) if n == 4 then error("not 4", 0) end end,
+      validate = function(n) if n == 4 then error("not 4", 0) end end,
     })
     local counts = q.history:replay {
       to = checked,

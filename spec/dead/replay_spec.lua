@@ -198,7 +198,7 @@ describe("replay", function()
 
   it("leaves what the target's check refuses", function()
     local q = queue(2)
-    local to = q.store:queue("strict", { check = function(payload)
+    local to = q.store:queue("strict", { validate = function(payload)
       assert(payload.n ~= 1, "not one")
     end })
     local counts = q.dead:replay { to = to }

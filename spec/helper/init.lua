@@ -71,7 +71,9 @@ end
 -- A store to be closed after the spec, which also gets what open() returns
 -- on failure.
 function M.open(location, options)
-  local store, message, code = respool.open(location, options)
+  local o = { log = false }
+  for name, value in pairs(options or {}) do o[name] = value end
+  local store, message, code = respool.open(location, o)
   if store then table.insert(made.stores, store) end
   return store, message, code
 end

@@ -63,7 +63,7 @@ local FACE = [[
   location = /orders { content_by_lua_block {
     require("resty.respool.http").receive {
       store = "${store}", queue = "orders", json = true, max_body = 100,
-      options = { max_items = 3, max_attempts = 1, check = function(order)
+      options = { max_items = 3, max_attempts = 1, validate = function(order)
         if order.bad then error("it is bad", 0) end end },
       push = function(order) return { key = order.key } end } } }
   location = /raw { content_by_lua_block {
@@ -464,7 +464,7 @@ describe("The options of an receive", function()
   it("are checked with every request", function()
     local n = start {
       a = 'queue = "q"', b = 'queue = "q", options = { max_itemz = 2 }',
-      c = 'queue = "q", options = { check = 1 }',
+      c = 'queue = "q", options = { validate = 1 }',
       d = 'queue = "q", push = { x = 1 }',
     }
     assert.equal(202, select(2, n:post("/a", "x")))
@@ -508,7 +508,7 @@ end)
 describe("A check of an receive", function()
   it("tells the client why, and nothing of where", function()
     local n = start {
-      j = [[queue = "j", json = true, options = { check = function(o)
+      j = [[queue = "j", json = true, options = { validate = function(o)
         if o == 1 then error("no sku") end
         if o == 2 then error({ message = "no price" }) end
         if o == 3 then error({}) end

@@ -46,7 +46,7 @@ describe("on_handler_error", function()
     assert.same({ { "no", 1, 0 }, { "no", 1, 1 } }, seen)
     local entries = logged "a handler failed"
     assert.equal(2, #entries)
-    assert.equal("info", entries[1].level)
+    assert.equal("warn", entries[1].level)
     local fields = entries[1].fields
     assert.matches("^stack traceback:", fields.trace)
     fields.trace = nil

@@ -184,7 +184,7 @@ describe("a merging queue", function()
   end)
 
   it("knows a payload that its check refuses", function()
-    queue { check = function(p) assert(p.n > 0, "not positive") end }
+    queue { validate = function(p) assert(p.n > 0, "not positive") end }
     assert.error_matches(function() push { "a", 0 } end, "not positive")
   end)
 

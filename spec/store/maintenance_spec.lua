@@ -154,7 +154,7 @@ describe("store:maintain", function()
   it("refuses a time that is none", function()
     for _, value in ipairs { 0, -1, "x" } do
       assert.error_matches(function() store:maintain { seconds = value } end,
-        "store:maintain: option 'seconds' must be a number of seconds above 0")
+        "store:maintain: option 'seconds' must be seconds or a time")
     end
     assert.error_matches(function() store:maintain { x = 1 } end,
                          "store:maintain: unknown option 'x'")

@@ -124,7 +124,8 @@ describe("a store whose disk is gone", function()
   end)
 
   it("can be closed", function()
-    assert.matches("^" .. GONE .. "close\t%a+\n0$", run "close")
+    assert.matches("^" .. GONE .. "respool: error: [^\n]+\nclose\t%a+\n0$",
+                   run "close")
   end)
 
   it("can be collected", function()

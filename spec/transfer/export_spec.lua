@@ -566,7 +566,7 @@ describe("respool.import", function()
   it("honours the queue's check", function()
     local q, w = dead_letters(3), keeper()
     respool.export { dlq = q.dead, writer = w }
-    local to = helper.store():queue("in", { check = function(payload)
+    local to = helper.store():queue("in", { validate = function(payload)
       if payload.n == 2 then error("not two", 0) end
     end })
     local counts = assert(respool.import { to = to, reader = reader(w) })

@@ -5,6 +5,7 @@
 
 local options = require "respool.support.options"
 local store_of = require "respool.store"
+local suggestion = require "respool.support.suggestion"
 
 local M = {}
 
@@ -95,28 +96,11 @@ function M.positive(text)
   return nil, ("'%s' is not a number above 0"):format(text)
 end
 
-local UNITS = {
-  ms = 0.001, s = 1, m = 60, min = 60, h = 3600, d = 86400, w = 604800,
-}
-
--- Seconds of a text such as 90, 90s, 1.5h, 1h30m, 3d; nil if it is none of
--- these.
-local function seconds_of(text)
-  if text:match "^%d+%.?%d*$" then return tonumber(text) end
-  local sum, rest = 0, text
-  repeat
-    local number, unit, more = rest:match "^(%d+%.?%d*)(%a+)(.*)$"
-    if not UNITS[unit] then return nil end
-    sum, rest = sum + tonumber(number) * UNITS[unit], more
-  until rest == ""
-  return sum
-end
-
 -- A duration in seconds: 90, 90s, 5m, 2h, 3d, 1h30m, 250ms.
 ---@return number?, string?
 function M.duration(text)
-  local seconds = seconds_of(text)
-  if seconds and options.seconds(seconds) then return seconds end
+  local seconds = options.seconds(tonumber(text) or text)
+  if seconds then return seconds end
   return nil, ("'%s' is not a duration such as 90s, 5m, 2h or 3d"):format(text)
 end
 
@@ -196,7 +180,7 @@ end
 ---@return number?, string?
 function M.moment(text)
   local ago = text:match "^(%S+) ago$" or text
-  local seconds = text ~= "" and seconds_of(ago)
+  local seconds = text ~= "" and options.seconds(tonumber(ago) or ago)
   local t = text == "now" and os.time() or seconds and os.time() - seconds
     or tonumber(text:match "^@(%d+%.?%d*)$" or "") or iso(text)
   if t then return t end
@@ -262,35 +246,7 @@ function M.open(io, path, given)
   return store
 end
 
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local corner = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local cost = a:byte(i) == b:byte(j) and 0 or 1
-      corner, row[j] = row[j],
-        math.min(row[j] + 1, row[j - 1] + 1, corner + cost)
-    end
-  end
-  return row[#b]
-end
-
--- "; did you mean 'orders'?" when one of the names is close, else "".
----@param name string
----@param names string[]
----@return string
-function M.suggestion(name, names)
-  local best, least
-  for _, other in ipairs(names) do
-    local d = distance(name, other)
-    if d <= math.max(1, math.floor(#name / 3)) and (not least or d < least) then
-      best, least = other, d
-    end
-  end
-  return best and ("; did you mean '%s'?"):format(best) or ""
-end
+M.suggestion = suggestion.suggestion
 
 -- Whether a list of names has this one.
 ---@param names string[]

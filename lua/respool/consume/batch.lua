@@ -305,7 +305,7 @@ function Methods:close()
   if batches.closed(self) then return true end
   local ok, message, code = settle_rest(self)
   M.shut(self)
-  return ok, message, code
+  return options.one(ok, message, code)
 end
 
 -- The lease ends `seconds` from now; without, the queue's lease from now.
@@ -313,7 +313,7 @@ end
 ---@return true?, string?, string?
 function Methods:extend(seconds)
   if seconds ~= nil then
-    options.argument(1, "batch:extend", seconds, options.seconds)
+    seconds = options.argument(1, "batch:extend", seconds, options.lease)
   end
   return batches.extend(self, seconds)
 end

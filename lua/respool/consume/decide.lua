@@ -144,11 +144,12 @@ local CHECKS = {
 
 local function take_decision(mark, decision, detail)
   local kind, name = DECISIONS[decision][1], DECISIONS[decision][2]
-  if detail ~= nil and name and CHECKS[name](detail) == nil then
+  local kept = name and detail ~= nil and CHECKS[name](detail) or nil
+  if kept == nil and name and detail ~= nil then
     return add_text(mark, ("decide: bad %s for '%s'"):format(name, decision))
   end
   mark.kind, mark.delay = kind, nil
-  if name and detail ~= nil then mark[name] = detail end
+  if kept ~= nil then mark[name] = kept end
 end
 
 local function ask_decide(queue, item, mark, err)

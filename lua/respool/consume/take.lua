@@ -14,7 +14,7 @@ local M = {}
 ---@field limit integer? items at most; 1 when not given
 ---@field bytes integer|string? of payload at most, but one item
 ---@field timeout respool.seconds? for something to come; 0 when not given
----@field lease number? seconds; the queue's when not given
+---@field lease respool.seconds? from 1 ms to 7 days; the queue's
 
 local limit = options.whole(1, 2^31)
 
@@ -23,13 +23,13 @@ M.form = {
   limit = limit,
   bytes = options.size,
   timeout = options.seconds_or_huge,
-  lease = options.seconds,
+  lease = options.lease,
 }
 
 -- What may be taken in the commit of a settle, which waits for nothing.
 M.carried_form = {
   of = "batch:settle", limit = limit, bytes = options.size,
-  lease = options.seconds,
+  lease = options.lease,
 }
 
 -- Batches are known to their store, which settles them when it is closed.

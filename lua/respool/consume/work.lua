@@ -474,7 +474,8 @@ local function run(queue, handler, serve_with, o)
   ok, message, code = closing.leave(queue.store)
   if not results[1] then error(results[2], 0) end
   if not ok then return nil, message, code, loop.counts end
-  return compat.unpack(results, 2, 5)
+  if results[2] then return results[2] end
+  return nil, compat.unpack(results, 3, 5)
 end
 
 -- Calls handler(payload, item) for item after item.

@@ -11,7 +11,7 @@ local url_of = require "respool.http.url"
 local M = {}
 
 local function span(value)
-  if options.seconds(value) and value > 0 then return value end
+  if options.positive_seconds(value) then return options.seconds(value) end
   return nil, "a number of seconds above 0"
 end
 

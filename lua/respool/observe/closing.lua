@@ -269,7 +269,7 @@ end
 ---@return true?, string?, string?, respool.close_left?
 function M.close(store, deadline, pause)
   if deadline ~= nil then
-    options.argument(1, "store:close", deadline, options.seconds)
+    deadline = options.argument(1, "store:close", deadline, options.seconds)
   end
   if pause ~= nil then
     options.argument(2, "store:close", pause, options.callable)

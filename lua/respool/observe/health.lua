@@ -37,24 +37,22 @@ local M = {}
 
 local LEVELS = { healthy = 1, degraded = 2, unhealthy = 3 }
 
+-- A figure, or text where it is a length of time.
 local function bound(value)
-  return type(value) == "number" and value >= 0
+  return options.seconds_or_huge(value)
 end
 
-local function is_bounds(value)
-  if type(value) ~= "table" then return false end
-  for name, n in pairs(value) do
-    if name ~= "degraded" and name ~= "unhealthy" or not bound(n) then
-      return false
-    end
-  end
-  return true
-end
+local BOUNDS = "a number, or { degraded = number, unhealthy = number }"
 
 local function bounds(value)
-  if bound(value) then return { degraded = value } end
-  if is_bounds(value) then return value end
-  return nil, "a number, or { degraded = number, unhealthy = number }"
+  if bound(value) then return { degraded = bound(value) } end
+  if type(value) ~= "table" then return nil, BOUNDS end
+  local kept = {}
+  for name, n in pairs(value) do
+    kept[name] = (name == "degraded" or name == "unhealthy") and bound(n) or nil
+    if not kept[name] then return nil, BOUNDS end
+  end
+  return kept
 end
 
 local FORM = {

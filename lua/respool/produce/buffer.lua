@@ -36,10 +36,9 @@ local M = {}
 --- have to wait and cannot, say FULL
 
 local function interval(value)
-  if options.seconds(value) and value >= 0.001 or value == huge then
-    return value
-  end
-  return nil, "a number of seconds from 0.001, or math.huge"
+  local seconds = options.seconds_or_huge(value)
+  if seconds and seconds >= 0.001 then return seconds end
+  return nil, [[seconds or a time such as "200ms", from 1 ms, or math.huge]]
 end
 
 local FORM = {
@@ -106,7 +105,7 @@ function M.open(queue, o)
   if not handle then return nil, message, code end
   queue.buffer, queue.merge, queue.store.buffered = handle, o.merge, true
   local shortens = queue.codec.native or queue.codec == codec.raw
-  if shortens and not queue.check and not o.merge then
+  if shortens and not queue.validate and not o.merge then
     queue.push = short_push(queue, queue.push)
   end
   return true
@@ -157,7 +156,7 @@ local function put(queue, o, try)
     end
   end
   M.report(queue)
-  return ok, message, code
+  return options.one(ok, message, code)
 end
 
 local function push_one(queue, payload, o)
@@ -214,7 +213,7 @@ function M.flush(queue)
   local ok, message, code = queue.buffer:flush()
   M.report(queue)
   hooks.drain(queue.store, code)
-  return ok, message, code
+  return options.one(ok, message, code)
 end
 
 return M

@@ -7,6 +7,7 @@ local compat = require "respool.support.compat"
 local codec = require "respool.support.codec"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
 local timing = require "respool.support.timing"
 
 local M = {}
@@ -43,7 +44,7 @@ M.form = {
   of = "queue:push",
   priority = options.whole(0, 255),
   delay = options.seconds,
-  at = options.seconds,
+  at = options.time,
   ttl = options.seconds_or_huge,
   headers = options.table,
   key = key,
@@ -91,14 +92,27 @@ function M.read_many(given, n)
   return o
 end
 
--- Raises when there is no payload or the queue's check refuses it.
+-- Says no to a payload by raising, or by returning false, or nil and why.
+---@alias respool.validate fun(payload: any): any, any
+
+-- Raises why a function of the user's refuses a payload.
+---@param validate respool.validate
+---@param payload any
+function M.validate(validate, payload)
+  local why = outcome.refusal("validate", validate(payload))
+  if why then compat.misuse("the payload is refused: " .. why) end
+end
+
+local NO_PAYLOAD = { ["function"] = true, thread = true }
+
+-- Raises when there is no payload or the queue's `validate` refuses it.
 ---@param queue respool.queue
 ---@param payload any
 function M.check(queue, payload)
-  if payload == nil then
-    options.bad_argument(1, "queue:push", "a payload", nil)
+  if payload == nil or queue.codec.native and NO_PAYLOAD[type(payload)] then
+    options.bad_argument(1, "queue:push", "a payload", payload)
   end
-  if queue.check then queue.check(payload) end
+  if queue.validate then M.validate(queue.validate, payload) end
 end
 
 -- A payload as the core takes it: the value itself and true where the core

@@ -32,10 +32,11 @@ local function upgrade(queue, payload, from)
     return nil, ("payload version %d, and no upgrade to %d"):format(
       from, queue.version)
   end
-  local ok, result = compat.pcall(queue.upgrade, payload, from)
-  if not ok then
-    return nil, ("upgrade from version %d: %s"):format(
-      from, outcome.describe(result).text)
+  local ok, result, err = compat.pcall(queue.upgrade, payload, from)
+  local why = not ok and outcome.describe(result).text
+    or outcome.refusal("upgrade", result, err)
+  if why then
+    return nil, ("upgrade from version %d: %s"):format(from, why)
   elseif result == nil then
     return nil, ("upgrade from version %d returned nothing"):format(from)
   end

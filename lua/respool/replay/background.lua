@@ -22,10 +22,7 @@ local M = {}
 
 local FORM = setmetatable({
   of = "dead:replay_every",
-  interval = function(value)
-    if options.seconds(value) and value > 0 then return value end
-    return nil, "a number of seconds above 0"
-  end,
+  interval = options.positive_seconds,
   while_below = function(value)
     if type(value) == "number" and value > 0 and value <= 1 then
       return value

@@ -315,7 +315,8 @@ end
 local function is_blind(run)
   local o = run.o
   return not (o.where or o.transform or o.max_replays or o.rate or o.dry_run
-              or o.to and o.to.check) and run.codec.name == run.dead.codec.name
+              or o.to and o.to.validate)
+    and run.codec.name == run.dead.codec.name
 end
 
 local function next_numbers(run, o)

@@ -7,6 +7,7 @@
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"
+local push = require "respool.produce.push"
 
 local M = {}
 
@@ -38,10 +39,16 @@ function M.fail(page, dead_letter, err)
     dead_letter.number, outcome.describe(err).text))
 end
 
+-- Calls the function of a user's that chooses; raises what it fails with.
 local function is_wanted(o, dead_letter)
-  if o.max_replays
-    and dead_letter.replays >= o.max_replays then return false end
-  return not o.where or o.where(dead_letter)
+  if o.max_replays and dead_letter.replays >= o.max_replays then
+    return false
+  elseif not o.where then
+    return true
+  end
+  local wanted, err = o.where(dead_letter)
+  if wanted == nil and err ~= nil then error(err, 0) end
+  return wanted
 end
 
 -- A dry run tells what a move would.
@@ -74,10 +81,9 @@ local function new_bytes(run, dead_letter)
   local o, payload = run.o, dead_letter.payload
   check_target(run, dead_letter)
   if o.transform then
-    payload = o.transform(payload, dead_letter)
-    if payload == nil then error("transform returned nothing", 0) end
+    payload = outcome.transformed(o.transform, payload, dead_letter)
   end
-  if o.to and o.to.check then o.to.check(payload) end
+  if o.to and o.to.validate then push.validate(o.to.validate, payload) end
   if not o.transform and run.codec.name == run.dead.codec.name then
     return nil
   end

@@ -6,6 +6,7 @@
 -- one of the constructors at the end, which take seconds.
 
 local core = require "respool.core"
+local spans = require "respool.support.options"
 
 local floor, huge = math.floor, math.huge
 
@@ -39,6 +40,10 @@ local function number(value)
 end
 
 local function time(value)
+  if type(value) == "string" then
+    value = spans.seconds(value)
+    if not value then return nil, 'must be seconds or a time such as "5m"' end
+  end
   local seconds, message = number(value)
   if not seconds then return nil, message end
   local ms = floor(seconds * 1000 + 0.5)
@@ -221,6 +226,61 @@ M.list = constructor("list", LIST)
 ---@param options { initial: number?, max: number? }
 ---@return respool.backoff.policy
 M.decorrelated = constructor("decorrelated", DECORRELATED)
+
+
+-- Policies in words, as queue:config() tells them: { name = "exponential",
+-- initial = 1, ... }, in seconds; of a list { name = "list", list = { ... } }.
+
+local FORMS = {
+  constant = CONSTANT, linear = LINEAR, exponential = EXPONENTIAL,
+  polynomial = POLYNOMIAL, fibonacci = FIBONACCI, list = LIST,
+  decorrelated = DECORRELATED,
+}
+
+local JITTER_NAMES = { [0] = "none", "full", "equal" }
+
+local function told(policy, name)
+  if name == "jitter" then
+    return JITTER_NAMES[policy.jitter] or policy.ratio
+  end
+  local option = OPTIONS[name]
+  local value = policy[option.field]
+  return option.read == time and value / 1000 or value
+end
+
+-- A policy as the core gives it.
+---@param policy table
+---@return table
+function M.describe(policy)
+  for name, form in pairs(FORMS) do
+    if form.kind == policy.kind then
+      local words = { name = name }
+      for _, option in ipairs(form) do words[option] = told(policy, option) end
+      if form.listed then
+        words.list = {}
+        for i, ms in ipairs(policy.list) do words.list[i] = ms / 1000 end
+      end
+      return words
+    end
+  end
+end
+
+-- The policy of such words; nil when they are none.
+---@param words table
+---@return respool.backoff.policy?
+function M.described(words)
+  if not FORMS[words.name] then return nil end
+  local options = {}
+  for name, value in pairs(words) do
+    if name == "list" and words.name == "list" and type(value) == "table" then
+      for i, seconds in ipairs(value) do options[i] = seconds end
+    elseif name ~= "name" then
+      options[name] = value
+    end
+  end
+  local ok, policy = pcall(M[words.name], options)
+  return ok and policy or nil
+end
 
 -- Whether `value` is a policy made here.
 ---@param value any

@@ -5,6 +5,7 @@
 -- the one kept, or returns nil and what was expected.
 
 local misuse = require "respool.support.compat".misuse
+local suggestion = require "respool.support.suggestion".suggestion
 
 local huge = math.huge
 
@@ -27,11 +28,28 @@ function M.bad_argument(n, of, expected, value)
     n, of:match("[%w_]+$"), expected, show(value)))
 end
 
-local function read_option(form, name, value)
-  local kind = form[name]
-  if not kind then
-    misuse(("%s: unknown option '%s'"):format(form.of, tostring(name)))
+-- The names that a form knows, those of the form that it extends among them.
+local function names_of(form)
+  local names, seen = {}, { of = true }
+  while type(form) == "table" do
+    for name in pairs(form) do
+      if not seen[name] then names[#names + 1], seen[name] = name, true end
+    end
+    form = (getmetatable(form) or {}).__index
   end
+  table.sort(names)
+  return names
+end
+
+local function unknown(form, name)
+  local known = type(name) == "string" and suggestion(name, names_of(form))
+  misuse(("%s: unknown option '%s'%s"):format(form.of, tostring(name),
+                                              known or ""))
+end
+
+local function read_option(form, name, value)
+  local kind = name ~= "of" and form[name]
+  if not kind then unknown(form, name) end
   local kept, expected = kind(value)
   if kept == nil then
     misuse(("%s: option '%s' must be %s, got %s"):format(
@@ -80,18 +98,67 @@ end
 
 local LONGEST = 2^53 / 1000 -- in seconds: beyond, a millisecond is lost
 
-local function is_span(value)
-  return type(value) == "number" and value >= 0 and value <= LONGEST
+-- A length of time: a number of seconds, or text such as "250ms", "90s", "5m",
+-- "1h30m", "30d".
+---@alias respool.seconds number|string
+
+local SPANS = {
+  ms = 0.001, s = 1, m = 60, min = 60, h = 3600, d = 86400, w = 604800,
+}
+
+-- The seconds of a text; nil when it is no length of time.
+local function parse_span(text)
+  local sum, rest = 0, text
+  repeat
+    local number, unit, more = rest:match "^(%d+%.?%d*)(%a+)(.*)$"
+    if not SPANS[unit] then return nil end
+    sum, rest = sum + tonumber(number) * SPANS[unit], more
+  until rest == ""
+  return sum
 end
 
+local function span(value)
+  if type(value) == "string" then value = parse_span(value) end
+  if type(value) == "number" and value >= 0 and value <= LONGEST then
+    return value
+  end
+end
+
+local SPAN = [[seconds or a time such as "5m"]]
+
 function M.seconds(value)
-  if is_span(value) then return value end
-  return nil, "a number of seconds, not negative"
+  local seconds = span(value)
+  if seconds then return seconds end
+  return nil, SPAN .. ", not negative"
 end
 
 function M.seconds_or_huge(value)
-  if is_span(value) or value == huge then return value end
-  return nil, "a number of seconds, not negative, or math.huge"
+  if value == huge then return value end
+  local seconds = span(value)
+  if seconds then return seconds end
+  return nil, SPAN .. ", not negative, or math.huge"
+end
+
+-- Above 0.
+function M.positive_seconds(value)
+  local seconds = span(value)
+  if seconds and seconds > 0 then return seconds end
+  return nil, SPAN .. ", above 0"
+end
+
+-- The length of a lease.
+function M.lease(value)
+  local seconds = span(value)
+  if seconds and seconds >= 0.001 and seconds <= 7 * 86400 then
+    return seconds
+  end
+  return nil, SPAN .. ", from 1 ms to 7 days"
+end
+
+-- A moment.
+function M.time(value)
+  if type(value) == "number" and span(value) then return value end
+  return nil, "a time in seconds since 1970"
 end
 
 local UNITS = {
@@ -141,7 +208,7 @@ function M.string(value)
   return nil, "a string"
 end
 
--- Names of queues, DLQs and jobs.
+-- Names of queues, DLQs and replays.
 function M.name(value)
   if type(value) == "string" and #value >= 1 and #value <= 255
      and not value:find("\0", 1, true) then
@@ -187,6 +254,30 @@ local function object(name, expected)
     if type(class) == "table" and class.__name == name then return value end
     return nil, expected
   end
+end
+
+-- Lets the methods of a class raise what is wrong when they are called with a
+-- dot instead of a colon. `of` names an object of the class in messages.
+---@param class table
+---@param of string
+function M.guard_methods(class, of)
+  for name, method in pairs(class) do
+    if type(method) == "function" and not name:find "^__" then
+      class[name] = function(self, ...)
+        if getmetatable(self) ~= class then
+          misuse(("%s.%s: call it with a colon, %s:%s(...)"):format(
+            of, name, of, name))
+        end
+        return method(self, ...)
+      end
+    end
+  end
+end
+
+-- What a verb returns: its one value; or nil, message and code.
+function M.one(value, message, code)
+  if value == nil then return nil, message, code end
+  return value
 end
 
 M.queue = object("respool.queue", "a queue")

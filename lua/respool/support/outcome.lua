@@ -34,8 +34,29 @@ function M.is_done(first, second)
   return first ~= false and not M.is_outcome(first)
 end
 
+-- Why a function of the user's says no, given what it returned: nil and an
+-- error, or false. Nil when it does not.
+---@param name string of the function, for one that says no more than false
+---@return string?
+function M.refusal(name, first, second)
+  if first ~= false and (first ~= nil or second == nil) then return nil end
+  if second == nil then return name .. " returned false" end
+  return M.describe(second).text
+end
+
 local function any(value)
   return value
+end
+
+-- What a function of the user's makes of a payload; raises when it says no.
+---@param transform fun(payload: any, record: table): any, any
+---@return any
+function M.transformed(transform, payload, record)
+  local new, err = transform(payload, record)
+  if new == nil and err == nil then error("transform returned nothing", 0) end
+  local why = M.refusal("transform", new, err)
+  if why then error(why, 0) end
+  return new
 end
 
 local RETRY = {
@@ -79,7 +100,7 @@ end
 ---@param seconds number
 ---@return respool.outcome
 function M.snooze(seconds)
-  options.argument(1, "respool.snooze", seconds, options.seconds)
+  seconds = options.argument(1, "respool.snooze", seconds, options.seconds)
   return setmetatable({ kind = M.SNOOZE, delay = seconds }, Outcome)
 end
 

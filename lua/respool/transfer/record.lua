@@ -21,8 +21,8 @@ local KINDS = {
   { "queue", options.string }, { "bytes", options.string },
   { "header_bytes", options.string }, { "codec", options.string },
   { "key", push.form.key }, { "priority", push.form.priority },
-  { "pushed_at", options.seconds }, { "died_at", options.seconds },
-  { "visible_at", options.seconds }, { "expires_at", options.seconds_or_huge },
+  { "pushed_at", options.time }, { "died_at", options.time },
+  { "visible_at", options.time }, { "expires_at", options.seconds_or_huge },
 }
 
 local function check_field(record, name, kind)
@@ -35,7 +35,7 @@ end
 
 local ORIGIN = {
   { "queue", options.name }, { "id", options.id },
-  { "pushed_at", options.seconds },
+  { "pushed_at", options.time },
 }
 
 local function check_origin(origin)
@@ -88,7 +88,7 @@ end
 
 -- The bytes to push and the name of their codec.
 local function body(queue, record)
-  if queue.check or record.bytes == nil then
+  if queue.validate or record.bytes == nil then
     local payload = record.payload
     if payload == nil then
       payload = assert(codec.decode(queue.codec, record.bytes, record.codec))

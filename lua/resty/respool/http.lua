@@ -109,15 +109,16 @@ local function read_options(given)
     compat.misuse "http.receive: a buffered push is not on disk with its 202"
   end
   for name, value in pairs(o.options or {}) do shared[name] = value end
-  o.check, o.codec, o.options = kept.check, kept.codec or codec.default, shared
-  shared.check = nil
+  o.validate, o.options = kept.validate, shared
+  o.codec = kept.codec or codec.default
+  shared.validate = nil
   shared.codec = not o.codec.native and codec.encoded_as(o.codec.name) or nil
   return o
 end
 
 -- What is pushed for a payload, and how. What raises here refuses it.
 local function entry_of(o, payload)
-  if o.check then o.check(payload) end
+  if o.validate then pushes.validate(o.validate, payload) end
   local how = o.push
   if type(how) == "function" then how = how(payload) end
   pushes.read(how, 2)
@@ -158,7 +159,7 @@ end
 
 -- Takes a POST whose body becomes an item: 202 and its id, once it is on disk.
 -- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 422
--- what `check`, `push` or the codec raised, or options of `push` that are none;
+-- what `validate`, `push` or the codec raised, or options of `push` that are none;
 -- 429 the queue is full: come back; 503 the store cannot store.
 ---@param given respool.receiver_options
 function M.receive(given)

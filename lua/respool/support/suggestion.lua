@@ -1,0 +1,38 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Suggestions: of the names there are, the one that was probably meant.
+
+local M = {}
+
+-- How many letters differ, are missing or are too many.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local corner = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      corner, row[j] = row[j],
+        math.min(row[j] + 1, row[j - 1] + 1, corner + cost)
+    end
+  end
+  return row[#b]
+end
+
+-- "; did you mean 'orders'?" when one of the names is close, else "".
+---@param name string
+---@param names string[]
+---@return string
+function M.suggestion(name, names)
+  local best, least
+  for _, other in ipairs(names) do
+    local d = distance(name, other)
+    if d <= math.max(1, math.floor(#name / 3)) and (not least or d < least) then
+      best, least = other, d
+    end
+  end
+  return best and ("; did you mean '%s'?"):format(best) or ""
+end
+
+return M
