@@ -110,7 +110,8 @@ local function mark_many(batch, mark, mark_core, wanted)
     for name, value in pairs(mark) do own[name] = value end
     M.mark(batch, i, own)
   end
-  return ok, message, code
+  if not ok then return nil, message, code end
+  return ok
 end
 
 local function any()
@@ -127,7 +128,8 @@ function M.mark_all(batch, mark)
   for i, dead in pairs(of(batch).unreadable or NONE) do
     if not batches.settled(batch, i) then M.mark(batch, i, dead) end
   end
-  return ok, message, code
+  if not ok then return nil, message, code end
+  return ok
 end
 
 -- Marks an item that cannot be read, as a dead letter.

@@ -124,7 +124,7 @@ end
 function M.apply(queue, item, o)
   local ok, message, code = M.mark(queue, item, M.mark_of(o), o.error)
   hooks.drain(queue.store)
-  return ok, message, code
+  return options.one(ok, message, code)
 end
 
 
@@ -178,7 +178,7 @@ function M.fail(queue, item, err, trace, on_error)
     kind = failure.final and DEAD or RETRY, delay = failure.delay,
     error = failure.text, group = failure.group, trace = trace,
   }
-  hooks.log(queue.store, "info", "a handler failed", {
+  hooks.log(queue.store, "warn", "a handler failed", {
     queue = queue.name, id = item.id, attempt = item.attempts + 1,
     error = mark.error, group = mark.group, trace = mark.trace,
   })
