@@ -23,9 +23,12 @@ lmdb/queue = state unit unique_key claims find room end_items expiry purge \
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb = maintain apply look engine
+postgres = libpq values error url statement connection run taken call schema
 ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/dead lmdb/queue \
-  lmdb/repair lmdb
+  lmdb/repair lmdb postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
+# The schema of a store in PostgreSQL, in the order in which it is run.
+SCHEMA = tables common push take settle queue look remove maintain check roles
 
 BINDING = core result handle ticket record stats names backoff cbor options \
   store queue buffer buffer_list take batch dead replay maintenance \
@@ -58,7 +61,7 @@ LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
-  opener reader brim seam
+  opener reader brim seam libpq_abi postgres_verbs postgres_model
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing
@@ -84,12 +87,13 @@ ASAN_SPECS = spec/core/leaves_spec.lua spec/core/seam_spec.lua \
   spec/lmdb/compact_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
-C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core $(WARN) $(CPPFLAGS)
+C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote $(BUILD) $(WARN) \
+  $(CPPFLAGS)
 COMPILE = $(CC) $(C) -pthread -fPIC -fno-plt -fvisibility=hidden -MMD -MP \
   $(CFLAGS)
 LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 SHARED = $(LINK) -shared -Wl,-z,nodelete
-LIBS = -llmdb -lcbor -lxxhash -lm
+LIBS = -llmdb -lcbor -lxxhash -lm -ldl
 
 CORE_O = $(CORE:%=$(BUILD)/core/%.o)
 LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
@@ -138,6 +142,13 @@ $(BUILD)/tools: # what every build needs is there
 $(BUILD)/core/%.o: core/%.c | $(BUILD)/tools
 	@mkdir -p $(@D)
 	$(call step,CC,$<)$(COMPILE) -c $< -o $@
+$(BUILD)/postgres/schema_text.h: $(SCHEMA:%=core/postgres/sql/%.sql)
+	@mkdir -p $(@D)
+	$(call step,SQL,$@){ echo 'static const char schema_text[] ='; \
+	  sed -e '/^ *--/d' -e '/^$$/d' -e 's/[\\"]/\\&/g' -e 's/^/"/' \
+	    -e 's/$$/\\n"/' $^; echo ';'; } >$@
+$(BUILD)/core/postgres/schema.o $(BUILD)/points/postgres/schema.o lint: \
+  $(BUILD)/postgres/schema_text.h
 $(BUILD)/core.a: $(CORE_O)
 	$(call step,AR,$@)rm -f $@; $(AR) rcs $@ $^
 # One object whose only global names are the public ones.
@@ -171,6 +182,13 @@ VERBS_O = $(filter-out $(BUILD)/core/lmdb/% %/engines.o,$(CORE_O))
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
+KIT = spec/c/postgres_kit.c $(BUILD)/core.a
+$(BUILD)/spec/postgres_%: spec/c/postgres_%.c $(KIT)
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+$(BUILD)/bench/postgres: bench/postgres.c $(KIT)
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
@@ -237,6 +255,9 @@ soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 bench-nginx: all
 	$(call run,lua5.4) bench/nginx.lua
+bench-postgres: $(BUILD)/bench/postgres
+	@url=$$(BUILD=$(BUILD) spec/postgres/server start) && \
+	  $< "$$url" $(or $(SECONDS),2); BUILD=$(BUILD) spec/postgres/server stop
 run = eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=$(1))"; $(1)
 
 test: deps-test
@@ -256,6 +277,7 @@ lint:
 	@luacheck -q lua bin/respool spec examples bench doc/man.lua
 	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \
+	    spec/c/postgres_kit.c \
 	    $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
 	@for c in $(BINDING:%=lua/binding/%.c); do \
@@ -316,7 +338,7 @@ install: all
 	  'Description: Durable queue in a directory, with retries' \
 	  'Version: $(VERSION)' 'Requires.private: lmdb libcbor libxxhash' \
 	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lrespool' \
-	  'Libs.private: -lm -pthread' >$(lib)/pkgconfig/respool.pc
+	  'Libs.private: -lm -ldl -pthread' >$(lib)/pkgconfig/respool.pc
 	$(Q)$(if $(filter 5.4,$(LUAS)),$(call \
 	  install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4))
 	$(Q)$(if $(filter luajit,$(LUAS)),$(call \
@@ -366,6 +388,7 @@ help:
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'man      doc/respool.1 anew, from the help of the commands'
+	@echo 'bench-postgres   a store in PostgreSQL against a row an item'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what the build, the demo and the command need'
 	@echo 'deps-test   install what the specs need as well (both: Debian)'
@@ -373,7 +396,8 @@ help:
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
-.PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench bench-nginx \
+.PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench \
+  bench-nginx bench-postgres \
   man soak asan tsan run-asan run-tsan lint install uninstall deps deps-test env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

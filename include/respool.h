@@ -79,7 +79,8 @@ extern "C" {
   X(BUSY, -14, "busy") \
   X(INVALID, -15, "invalid argument") \
   X(NOMEM, -16, "not enough memory") \
-  X(EXISTS, -17, "an item with this key is there already")
+  X(EXISTS, -17, "an item with this key is there already") \
+  X(DENIED, -18, "permission denied by the database server")
 
 enum respool_error {
 #define RESPOOL_ENUM(name, code, text) RESPOOL_##name = (code),

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls that happen once; see call.h.
+ *
+ * Ensures: 1 a call that answers 0 has happened, once; 2 one that answers
+ * another code but UNKNOWN_OUTCOME has not happened and never will; 3 whatever
+ * the connection does meanwhile.
+ */
+#include "postgres/call.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define PATIENCE 10000
+#define RESOLVE 30000
+#define TRIES 5          /* after deadlocks and the like */
+#define ID_BLOCK 65536
+#define SLOTS 64         /* that maintenance leaves alone */
+#define SLOT_USES 300
+#define SLOT_TURNS 128
+
+void session_init(session *l, const url *u, _Atomic bool *prepare,
+               struct random *chance) {
+  memset(l, 0, sizeof *l);
+  connection_init(&l->at, u, prepare);
+  l->chance = chance;
+  l->patience = PATIENCE;
+  l->resolve = RESOLVE;
+  l->slot = (int)(random_next(chance) * SLOTS);
+}
+
+void session_close(session *l) {
+  connection_close(&l->at);
+}
+
+int session_slot(session *l) {
+  unsigned turn = ++l->used / SLOT_USES % SLOT_TURNS;
+  return l->slot + (int)turn * SLOTS;
+}
+
+/* ---- ids of calls ------------------------------------------------------- */
+
+static void put_time(uint8_t id[16], int64_t ms) {
+  for (int i = 5; i >= 0; i--, ms >>= 8) id[i] = (uint8_t)ms;
+}
+
+static int64_t wall_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void call_first_id(int64_t at, uint8_t id[16]) {
+  memset(id, 0, 16);
+  put_time(id, at);
+}
+
+/* A UUID of version 7 (RFC 9562): the time, then 74 random bits. */
+void call_new_id(call *k, struct random *chance) {
+  uint64_t a = (uint64_t)(random_next(chance) * 0x1p53);
+  uint64_t b = (uint64_t)(random_next(chance) * 0x1p53);
+  put_time(k->id, wall_now());
+  for (int i = 6; i < 11; i++, a >>= 8) k->id[i] = (uint8_t)a;
+  for (int i = 11; i < 16; i++, b >>= 8) k->id[i] = (uint8_t)b;
+  k->id[6] = (uint8_t)(0x70 | (k->id[6] & 0x0f));
+  k->id[8] = (uint8_t)(0x80 | (k->id[8] & 0x3f));
+}
+
+void call_clear(call *k) {
+  for (size_t i = 0; i < k->n; i++) request_clear(&k->requests[i]);
+  free(k->answer);
+  k->answer = NULL;
+  k->n_answer = 0;
+}
+
+/* ---- finding out -------------------------------------------------------- */
+
+static void nap(const session *l, int64_t ms) {
+  double share = 0.5 + random_next(l->chance) / 2;
+  int64_t us = (int64_t)((double)ms * 1000 * share);
+  struct timespec t = {us / 1000000, us % 1000000 * 1000};
+  nanosleep(&t, NULL);
+}
+
+static int keep_answer(call *k, const PGresult *r) {
+  size_t n = value_count(r, 0, 1);
+  k->answer = calloc(n + 1, sizeof *k->answer);
+  if (!k->answer) return RESPOOL_NOMEM;
+  for (size_t i = 0; i < n; i++) k->answer[i] = value_element(r, 0, 1, i);
+  k->n_answer = n;
+  return 0;
+}
+
+/* Asks once whether the call has happened: 1 yes, 0 no and never, -1 nobody
+   answers. */
+static int ask(session *l, call *k, const values *v, int64_t deadline) {
+  request r = {.statement = STATEMENT_RESOLVE, .values = (values *)v};
+  pg_failure f;
+  if (connection_run(&l->at, &r, 1, false, deadline, &f)) return -1;
+  int happened = value_bool(r.result, 0, 0);
+  if (happened && keep_answer(k, r.result)) happened = -1;
+  request_clear(&r);
+  return happened;
+}
+
+static int find_out(session *l, call *k) {
+  int64_t end = clock_mono() + l->resolve, pause = 10;
+  int happened = -1;
+  values v;
+  values_init(&v);
+  put_uuid(&v, k->id);
+  values_end(&v);
+  while (happened < 0 && clock_mono() < end) {
+    happened = ask(l, k, &v, end);
+    if (happened >= 0) break;
+    nap(l, pause);
+    pause = pause * 2 < 1000 ? pause * 2 : 1000;
+  }
+  values_free(&v);
+  return happened;
+}
+
+/* ---- running ------------------------------------------------------------ */
+
+static int unknown(const session *l, const char *why) {
+  return fail(RESPOOL_UNKNOWN_OUTCOME, "%.80s: %.150s", l->at.url->shown, why);
+}
+
+/* A new id for another try, as the old one was given up. The values borrow
+   the id, so they follow. */
+static void renew(session *l, call *k) {
+  if (k->changes) call_new_id(k, l->chance);
+}
+
+enum next { AGAIN, OVER };
+
+/* What becomes of a call that the connection broke under. */
+static enum next after_break(session *l, call *k, int64_t end, int *rc) {
+  if (k->changes && k->why.sent) {
+    int happened = find_out(l, k);
+    if (happened < 0) *rc = unknown(l, k->why.text);
+    k->resolved = happened > 0;
+    if (happened) return OVER;
+    renew(l, k);
+  }
+  if (clock_mono() < end) {
+    nap(l, 50);
+    return AGAIN;
+  }
+  *rc = failure_code(&k->why, l->at.url->shown);
+  return OVER;
+}
+
+static enum next after_failure(session *l, call *k, int tries, int64_t end,
+                               int *rc) {
+  if (k->why.broken) return after_break(l, k, end, rc);
+  if (failure_passes(&k->why) && tries < TRIES) {
+    nap(l, 5 << tries);
+    renew(l, k);
+    return AGAIN;
+  }
+  *rc = failure_code(&k->why, l->at.url->shown);
+  return OVER;
+}
+
+/* The server has committed, but says that a standby may not have it. */
+static int look_at_warning(session *l, const call *k) {
+  if (!l->at.doubtful) return 0;
+  l->at.doubtful = false;
+  if (!k->changes) return 0;
+  return unknown(l, "the commit did not wait for a standby");
+}
+
+int call_run(session *l, call *k) {
+  int64_t end = clock_mono() + l->patience;
+  int rc = 0;
+  if (l->at.c && l->at.pid != getpid())
+    return fail(RESPOOL_FORKED, "%s", respool_strerror(RESPOOL_FORKED));
+  k->resolved = false;
+  for (size_t i = 0; i < k->n; i++) {
+    rc = values_end(k->requests[i].values);
+    if (rc) return fail(rc, "%s", respool_strerror(rc));
+  }
+  for (int tries = 0;; tries++) {
+    if (!connection_run(&l->at, k->requests, k->n, k->relaxed,
+                        clock_mono() + l->patience, &k->why))
+      return look_at_warning(l, k);
+    if (after_failure(l, k, tries, end, &rc) == OVER) return rc;
+  }
+}
+
+/* ---- ids of items ------------------------------------------------------- */
+
+static int fetch_block(session *l) {
+  values v;
+  request r = {.statement = STATEMENT_IDS, .values = &v};
+  call k = {.requests = &r, .n = 1};
+  values_init(&v);
+  int rc = call_run(l, &k);
+  uint64_t block = rc ? 0 : (uint64_t)value_int(r.result, 0, 0);
+  call_clear(&k);
+  values_free(&v);
+  if (rc) return rc;
+  if (block < l->ids_end)
+    return fail(RESPOOL_CORRUPT, "%.120s has gone back: it gives out ids "
+                "again", l->at.url->shown);
+  l->next_id = block;
+  l->ids_end = block + ID_BLOCK;
+  return 0;
+}
+
+/* Ids of one call may cross into the next block when no other client came in
+   between; else what is left of the old one is passed over. */
+int session_ids(session *l, uint64_t n, uint64_t *first) {
+  if (n > ID_BLOCK)
+    return fail(RESPOOL_TOO_LARGE, "%llu items at once, %d at most",
+                (unsigned long long)n, ID_BLOCK);
+  if (l->next_id + n > l->ids_end || !l->ids_end) {
+    int rc = fetch_block(l);
+    if (rc) return rc;
+  }
+  *first = l->next_id;
+  l->next_id += n;
+  return 0;
+}

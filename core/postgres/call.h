@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A call: requests that stand or fall as one, and that happen once. What was
+ * in flight when a connection broke is found out by the call's row, which the
+ * requests write in their own transaction: inserting it once more waits for
+ * that transaction if it is still under way, and keeps it from happening if
+ * it has not. UNKNOWN_OUTCOME is left for where no server can be reached in
+ * time, and for a commit of which the server says that a standby may not have
+ * it.
+ *
+ * A session is one connection with what belongs to it; a store has several.
+ */
+#ifndef CALL_H
+#define CALL_H
+
+#include "base/random.h"
+#include "postgres/connection.h"
+
+typedef struct session {
+  connection at;
+  struct random *chance;
+  int64_t patience;     /* ms that an answer may take; 0: 10 s */
+  int64_t resolve;      /* ms to find out what happened; 0: 30 s */
+  int slot;             /* of counters: this one's own */
+  unsigned used;        /* updates of them so far */
+  uint64_t next_id, ids_end; /* what is left of its block */
+} session;
+
+void session_init(session *l, const url *u, _Atomic bool *prepare,
+               struct random *chance);
+void session_close(session *l);
+
+/* Another slot after some hundred updates: see tables.sql. */
+int session_slot(session *l);
+
+typedef struct call {
+  request *requests;
+  size_t n;
+  bool relaxed; /* its commit need not wait for the disk */
+  bool changes; /* its requests write rows of `id`, the first that of step 0;
+                   else it may be sent again, as a look or a take may */
+  uint8_t id[16];   /* made by call_new_id before the values are */
+  bool resolved;    /* out: it happened, but the results were lost; */
+  int64_t *answer;  /* then what the requests noted, to be freed */
+  size_t n_answer;
+  pg_failure why;      /* out: what it was refused by */
+} call;
+
+/* A new id; they rise with time, so that old rows lie together. */
+void call_new_id(call *k, struct random *chance);
+void call_first_id(int64_t at, uint8_t id[16]); /* the least of that time */
+
+/* Runs it: 0, or a code with the line told by fail(). FORKED in another
+   process than the session's. Refusals by the policy's version, or by items
+   that are to be expired first, are BUSY with `why` set. */
+int call_run(session *l, call *k);
+
+/* Clears the results and what was answered. */
+void call_clear(call *k);
+
+/* `n` consecutive ids, from the block of the session. CORRUPT where the server
+   gives out a block that is older than one seen: its data has gone back. */
+int session_ids(session *l, uint64_t n, uint64_t *first);
+
+#endif

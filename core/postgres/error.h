@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a server's refusal, or the loss of a connection, means to respool.
+ */
+#ifndef POSTGRES_ERROR_H
+#define POSTGRES_ERROR_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "postgres/libpq.h"
+
+typedef struct pg_failure {
+  char sqlstate[6];       /* "": the server has not said */
+  char text[FAIL_LINE];   /* one line, for respool_error_text */
+  char detail[64];        /* of class RS: numbers for the client */
+  bool broken;            /* the connection is of no use any more */
+  bool sent;              /* the request may have reached the server */
+} pg_failure;
+
+/* Reads a result that is an error. */
+void failure_read(pg_failure *f, const PGresult *r);
+
+/* The connection broke; `why` is what libpq or the system says. */
+void failure_broken(pg_failure *f, bool sent, const char *why);
+
+/* To be tried again as a whole, on the same connection: a deadlock, a
+   serialization failure. */
+bool failure_passes(const pg_failure *f);
+
+/* Refused by the queue's functions, with these digits. */
+#define REFUSED_POLICY "RS030"  /* settled by an old version of the policy */
+#define REFUSED_EXPIRED "RS031" /* expired items are to be ended first */
+bool failure_is(const pg_failure *f, const char *sqlstate);
+
+/* The respool code, with the line told by fail(). `store` names the store in
+   it. */
+int failure_code(const pg_failure *f, const char *store);
+
+#endif

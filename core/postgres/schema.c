@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The schema's text is made of the files in sql/ when the library is built.
+ */
+#include "postgres/schema.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "postgres/schema_text.h"
+
+#define MAKING 60000 /* ms that it may take */
+
+/* Only one process makes or changes schemas of a database at a time. A lock on
+   the schema itself would stop readers behind it. */
+static const char lock[] =
+    "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL client_min_messages = "
+    "error; SELECT pg_advisory_xact_lock(8243121037);";
+
+static char *script(const url *u) {
+  static const char form[] =
+      "%s CREATE SCHEMA %s; SET LOCAL search_path = %s, pg_temp;\n%s\nCOMMIT";
+  size_t n = sizeof form + sizeof lock + 2 * strlen(u->quoted) +
+             sizeof schema_text;
+  char *text = malloc(n);
+  if (text)
+    snprintf(text, n, form, lock, u->quoted, u->quoted, schema_text);
+  return text;
+}
+
+static int run(session *l, const char *sql, pg_failure *f) {
+  int64_t end = clock_mono() + MAKING;
+  if (!connection_script(&l->at, sql, end, f)) return 0;
+  pg_failure rolled_back;
+  if (!f->broken) connection_script(&l->at, "ROLLBACK", end, &rolled_back);
+  return -1;
+}
+
+/* Another process was first, as the schema is there. */
+static bool is_there(const pg_failure *f) {
+  return failure_is(f, "42P06");
+}
+
+static int grant(session *l, bool *roles) {
+  char sql[256];
+  pg_failure f;
+  snprintf(sql, sizeof sql, "BEGIN; SET LOCAL search_path = %s, pg_temp; "
+           "SELECT v1_grant(); COMMIT", l->at.url->quoted);
+  *roles = !run(l, sql, &f);
+  return *roles || !f.broken ? 0 : failure_code(&f, l->at.url->shown);
+}
+
+int schema_make(session *l, bool *roles) {
+  pg_failure f;
+  *roles = false;
+  char *sql = script(l->at.url);
+  if (!sql) return fail(RESPOOL_NOMEM, "not enough memory for a schema");
+  int failed = run(l, sql, &f);
+  free(sql);
+  if (failed && is_there(&f)) return schema_check(l);
+  return failed ? failure_code(&f, l->at.url->shown) : grant(l, roles);
+}
+
+int schema_drop(session *l) {
+  char sql[256];
+  pg_failure f;
+  snprintf(sql, sizeof sql, "SET client_min_messages = error; DROP SCHEMA "
+           "IF EXISTS %s CASCADE", l->at.url->quoted);
+  return run(l, sql, &f) ? failure_code(&f, l->at.url->shown) : 0;
+}
+
+/* A number of the table meta; -1 where it says nothing. */
+static int meta_number(session *l, const char *name, long *n) {
+  values v;
+  request r = {.statement = STATEMENT_META, .values = &v};
+  call k = {.requests = &r, .n = 1};
+  char text[16] = "-1";
+  values_init(&v);
+  put_text(&v, name);
+  int rc = call_run(l, &k);
+  if (!rc) {
+    respool_bytes b = value_bytes(r.result, 0, 0);
+    if (b.size > 0 && b.size < sizeof text) {
+      memcpy(text, b.data, b.size);
+      text[b.size] = '\0';
+    }
+    *n = atol(text);
+  }
+  call_clear(&k);
+  values_free(&v);
+  return rc;
+}
+
+int schema_check(session *l) {
+  long format, oldest;
+  int rc = meta_number(l, "format", &format);
+  if (!rc) rc = meta_number(l, "oldest_client", &oldest);
+  if (rc == RESPOOL_VERSION)
+    return fail(rc, "there is no store in %.120s: `respool init` makes one",
+                l->at.url->shown);
+  if (rc) return rc;
+  if (format < 1 || oldest > SCHEMA_FORMAT)
+    return fail(RESPOOL_VERSION, "%.120s has format %ld, this is respool "
+                RESPOOL_VERSION_STRING " for format %d", l->at.url->shown,
+                format, SCHEMA_FORMAT);
+  return 0;
+}

@@ -1,0 +1,85 @@
+-- SPDX-License-Identifier: MIT
+-- The invariants of DESIGN section 4, as far as they have a meaning here, one
+-- line for each that is broken. One statement, so one snapshot. Checksums are
+-- the client's to verify.
+CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  WITH alive AS ( -- every live id
+    SELECT x.first + i AS id, x.first, x.queue FROM run x,
+      generate_series(0, x.n - 1) AS i
+    WHERE x.bits IS NULL OR get_bit(x.bits, i) = 1)
+  SELECT format('run %s: %s ids, %s live, %s bits set', x.first, x.n, x.live,
+      ones(x.bits)) FROM run x
+    WHERE x.n < 1 OR x.live < 1 OR x.skip < 0 OR x.n > 4096
+      OR x.live <> coalesce(ones(x.bits), x.n)
+      OR length(x.bits) <> x.n
+  UNION ALL
+  SELECT format('item %s is in %s runs', i.id, count(*)) FROM alive i
+    GROUP BY i.id HAVING count(*) > 1
+  UNION ALL
+  SELECT format('run %s belongs to no queue', x.first) FROM run x
+    WHERE NOT EXISTS (SELECT FROM queue u WHERE u.id = x.queue)
+  UNION ALL
+  SELECT format('run %s: state %s, fresh %s, epoch %s', x.first, x.state,
+      x.fresh, x.epoch) FROM run x
+    WHERE (x.fresh = 1) <> (x.state = 0) OR x.state NOT IN (0, 1, 2)
+      OR (x.state = 1 AND x.epoch <= 0) OR (x.state <> 1 AND x.epoch > 0)
+      OR (x.fresh = 1 AND x.deliveries > 0)
+  UNION ALL
+  SELECT format('run %s: its priority %s is not one of its queue', x.first,
+      x.priority) FROM run x JOIN queue u ON u.id = x.queue
+    WHERE NOT x.priority = ANY (u.priorities)
+  UNION ALL
+  SELECT format('run %s has no place in the order of its queue', x.first)
+    FROM run x JOIN queue u ON u.id = x.queue
+    WHERE u.ordered AND x.seq IS NULL
+  UNION ALL
+  SELECT format('run %s: a checksum table of %s bytes, %s stored', x.first,
+      12 * (x.skip + x.n), octet_length(x.bytes)) FROM run x
+    WHERE octet_length(x.bytes) < 12 * (x.skip + x.n)
+  UNION ALL
+  SELECT format('queue "%s": %s items, its counters say %s', u.name,
+      coalesce(r.live, 0), coalesce(y.live, 0))
+    FROM queue u
+    LEFT JOIN (SELECT queue, sum(live) AS live FROM run GROUP BY queue) r
+      ON r.queue = u.id
+    LEFT JOIN (SELECT queue, sum(pushed - done - died - expired - removed)
+      AS live FROM tally GROUP BY queue) y ON y.queue = u.id
+    WHERE coalesce(r.live, 0) <> coalesce(y.live, 0)
+  UNION ALL
+  SELECT format('queue "%s": %s bytes, its counters say %s', u.name,
+      coalesce(r.bytes, 0), coalesce(y.bytes, 0))
+    FROM queue u
+    LEFT JOIN (SELECT queue, sum(octet_length(bytes)) AS bytes FROM run
+      GROUP BY queue) r ON r.queue = u.id
+    LEFT JOIN (SELECT queue, sum(bytes) AS bytes FROM tally GROUP BY queue) y
+      ON y.queue = u.id
+    WHERE coalesce(r.bytes, 0) <> coalesce(y.bytes, 0)
+  UNION ALL
+  SELECT format('queue "%s": %s items and %s bytes of history, its counters '
+      'say %s and %s', u.name, coalesce(h.kept, 0), coalesce(h.bytes, 0),
+      coalesce(y.kept, 0), coalesce(y.bytes, 0))
+    FROM queue u
+    LEFT JOIN (SELECT queue, sum(kept) AS kept,
+      sum(octet_length(bytes)) AS bytes FROM history GROUP BY queue) h
+      ON h.queue = u.id
+    LEFT JOIN (SELECT queue, sum(kept) AS kept, sum(kept_bytes) AS bytes
+      FROM tally GROUP BY queue) y ON y.queue = u.id
+    WHERE coalesce(h.kept, 0) <> coalesce(y.kept, 0)
+      OR coalesce(h.bytes, 0) <> coalesce(y.bytes, 0)
+  UNION ALL
+  SELECT format('a key of queue %s is held by item %s, which is over',
+      h.queue, h.item) FROM held h
+    WHERE h.until = 0 AND NOT EXISTS (
+      SELECT FROM run x WHERE x.first = h.item AND x.key = h.key)
+  UNION ALL
+  SELECT format('DLQ "%s": %s dead letters, its counter says %s', b.name,
+      count(d.number), b.count)
+    FROM dlq b LEFT JOIN dead d ON d.dlq = b.id
+    GROUP BY b.id, b.name, b.count, b.next_number
+    HAVING count(d.number) <> b.count OR max(d.number) >= b.next_number
+  UNION ALL
+  SELECT format('run %s: token %s was not given out yet', x.first, x.epoch)
+    FROM run x, token k WHERE abs(x.epoch) > k.last_value
+  UNION ALL
+  SELECT format('run %s: its ids were not given out yet', x.first)
+    FROM run x, ids k WHERE x.first + x.n > k.last_value + 65536 $$;

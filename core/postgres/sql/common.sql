@@ -1,0 +1,143 @@
+-- SPDX-License-Identifier: MIT
+-- What the verbs share. Refusals are exceptions of class RS whose last two
+-- digits are the respool code, so that the unit falls as a whole.
+
+-- Answers of take and looks: one row that says how things are (kind 0), then
+-- a row for each run, to be put in the order of `place`.
+CREATE TYPE v1_taken AS (
+  kind int2,        -- 0 head, 1 run, 2 crashed too often, 3 expired
+  place int4,
+  token int8,       -- head: of the batch; 0: nothing was taken
+  now int8,         -- head
+  next_due int8,    -- head: when something is due; NULL: nothing waits
+  low_due int8,     -- head: marks for the next take
+  low_fresh int8,
+  policy int4,      -- head: version of the queue's policy
+  credits int8[],   -- head: of weighted priorities
+  first int8, n int4, live int4, skip int4, bits varbit,
+  due int8, state int2, priority int2,
+  attempts int4, deliveries int4, crashes int4, delay int8,
+  pushed_at int8, expires_at int8, version int8,
+  lapses int8[], history bytea, memo bytea, bytes bytea);
+
+CREATE FUNCTION now_ms(wall int8) RETURNS int8 LANGUAGE sql VOLATILE AS $$
+  SELECT coalesce(wall,
+    floor(date_part('epoch', clock_timestamp()) * 1000)::int8) $$;
+
+-- `ms` from `t`, or the end of time.
+CREATE FUNCTION after(t int8, ms int8) RETURNS int8 LANGUAGE sql IMMUTABLE AS
+  $$ SELECT t + least(ms, 4000000000000000000) $$;
+
+CREATE FUNCTION refuse(code text, message text, detail text DEFAULT '')
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, DETAIL = detail;
+END $$;
+
+CREATE FUNCTION no_queue(q int4) RETURNS void LANGUAGE sql AS
+  $$ SELECT refuse('RS007', 'queue ' || q || ' is gone') $$;
+
+-- A unit has happened when its transaction commits: each of its steps that
+-- has an answer to keep writes a row of `call`, the first with step 0. A
+-- client whose connection broke asks by inserting that row itself, void: this
+-- waits for a transaction that is under way; if the unit did not happen it
+-- never will, as its own row is refused from then on.
+CREATE FUNCTION note(call uuid, step int2, answer int8[]) RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO call (id, step, answer)
+    VALUES (note.call, note.step, note.answer) $$;
+
+CREATE FUNCTION v1_resolve(call uuid, OUT happened boolean, OUT answer int8[])
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO call (id, step) VALUES (v1_resolve.call, 0)
+    ON CONFLICT DO NOTHING;
+  SELECT bool_and(c.answer IS NOT NULL), array_agg(e ORDER BY c.step, i)
+      FILTER (WHERE e IS NOT NULL) INTO happened, answer
+    FROM call c LEFT JOIN unnest(c.answer) WITH ORDINALITY AS u(e, i) ON true
+    WHERE c.id = v1_resolve.call;
+END $$;
+
+-- Where entry `i` of a run's bytes ends.
+CREATE FUNCTION entry_end(bytes bytea, i int4) RETURNS int4
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT ('x' || encode(substring(bytes FROM 12 * i + 1 FOR 4), 'hex'))
+    ::bit(32)::int4 $$;
+
+-- Entries `a` to `b`, not included, of a run's bytes of `total` entries.
+CREATE FUNCTION slice(bytes bytea, total int4, a int4, b int4) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  size int4 := octet_length(bytes);
+  base int4 := entry_end(bytes, total - 1) - (size - 12 * total);
+  start int4 := CASE WHEN a = 0 THEN base ELSE entry_end(bytes, a - 1) END;
+BEGIN
+  RETURN substring(bytes FROM 12 * a + 1 FOR 12 * (b - a)) ||
+    substring(bytes FROM 12 * total + start - base + 1
+              FOR entry_end(bytes, b - 1) - start);
+END $$;
+
+-- How many ids hold the first `k` live ones.
+CREATE FUNCTION reach(bits varbit, k int4) RETURNS int4
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  left_over int4 := k;
+BEGIN
+  FOR i IN 0 .. length(bits) - 1 LOOP
+    left_over := left_over - get_bit(bits, i);
+    IF left_over = 0 THEN RETURN i + 1; END IF;
+  END LOOP;
+  RETURN length(bits);
+END $$;
+
+CREATE FUNCTION ones(bits varbit) RETURNS int4 LANGUAGE sql IMMUTABLE AS
+  $$ SELECT length(replace(bits::text, '0', '')) $$;
+
+-- Live items of a run that fit into `room` bytes; at least `least_of`.
+CREATE FUNCTION fitting(bytes bytea, total int4, skip int4, bits varbit,
+                        room int8, least_of int4) RETURNS int4
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  head bytea := substring(bytes FROM 1 FOR 12 * total);
+  was int4 := CASE WHEN skip = 0 THEN entry_end(head, total - 1) -
+                (octet_length(bytes) - 12 * total)
+              ELSE entry_end(head, skip - 1) END;
+  got int4 := 0;
+  sum int8 := 0;
+  ends int4;
+BEGIN
+  FOR i IN skip .. total - 1 LOOP
+    ends := entry_end(head, i);
+    IF bits IS NULL OR get_bit(bits, i - skip) = 1 THEN
+      sum := sum + ends - was;
+      EXIT WHEN sum > room AND got >= least_of;
+      got := got + 1;
+    END IF;
+    was := ends;
+  END LOOP;
+  RETURN got;
+END $$;
+
+CREATE FUNCTION plus(a int8[], b int8[]) RETURNS int8[]
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT array_agg(coalesce(x, 0) + coalesce(y, 0) ORDER BY i)
+  FROM unnest(a, b) WITH ORDINALITY AS u(x, y, i) $$;
+
+CREATE FUNCTION series_add(q int4, which int2, slot_no int4, more int8[])
+RETURNS void LANGUAGE sql AS $$
+  INSERT INTO series AS s (queue, what, slot, counts)
+    VALUES (q, which, slot_no, more)
+    ON CONFLICT (queue, what, slot)
+    DO UPDATE SET counts = plus(s.counts, excluded.counts) $$;
+
+-- Items of a queue that are over lose their keys, but for open windows.
+CREATE FUNCTION release_keys(q int4, t int8, keys bytea[], items int8[])
+RETURNS void LANGUAGE sql AS $$
+  DELETE FROM held h WHERE h.queue = q AND h.key = ANY (keys)
+    AND h.item = ANY (items) AND h.until <= t $$;
+
+-- A row for counters that none was found for: to be updated once more.
+CREATE FUNCTION tally_make(q int4, slot_no int4) RETURNS void LANGUAGE sql
+AS $$
+  INSERT INTO tally (queue, slot) VALUES (q, slot_no)
+    ON CONFLICT DO NOTHING $$;

@@ -1,0 +1,208 @@
+-- SPDX-License-Identifier: MIT
+-- Looking: each function is one statement, so one snapshot. Rows are those of
+-- v1_taken, kind 1, without a token.
+
+CREATE FUNCTION shown(x run, place int8) RETURNS v1_taken
+LANGUAGE sql STABLE AS $$
+  SELECT 1::int2, place::int4, NULL::int8, NULL::int8, NULL::int8,
+    NULL::int8, NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live,
+    x.skip, x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
+    x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
+    x.history, x.memo, x.bytes $$;
+
+-- Runs in the order in which a take would hand them out, until they hold
+-- `want` items.
+CREATE FUNCTION v1_peek(q int4, wall int8, want int4)
+RETURNS SETOF v1_taken LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+  p queue; t int8 := now_ms(wall); pr int2; fr int2; x run; w int4 := want;
+  place int4 := 0;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  FOREACH pr IN ARRAY p.priorities LOOP
+    IF p.ordered THEN
+      FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
+          AND r.seq IS NOT NULL ORDER BY r.seq, r.first LOOP
+        EXIT WHEN w <= 0 OR x.due > t;
+        CONTINUE WHEN x.expires_at <= t;
+        place := place + 1;
+        w := w - x.live;
+        RETURN NEXT shown(x, place);
+      END LOOP;
+    ELSE
+      FOR fr IN 0 .. 1 LOOP
+        FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
+            AND r.fresh = fr AND r.due <= t ORDER BY r.due, r.first LOOP
+          EXIT WHEN w <= 0;
+          CONTINUE WHEN x.expires_at <= t;
+          place := place + 1;
+          w := w - x.live;
+          RETURN NEXT shown(x, place);
+        END LOOP;
+      END LOOP;
+    END IF;
+  END LOOP;
+END $$;
+
+-- The run that holds an item: runs have 4,096 ids at most.
+CREATE FUNCTION run_of(q int4, id int8) RETURNS int8 LANGUAGE sql STABLE AS $$
+  SELECT x.first FROM run x
+  WHERE x.first <= id AND x.first > id - 4096 AND x.first + x.n > id
+    AND x.queue = q
+    AND (x.bits IS NULL OR get_bit(x.bits, (id - x.first)::int4) = 1)
+  ORDER BY x.first DESC LIMIT 1 $$;
+
+CREATE FUNCTION v1_get(q int4, id int8) RETURNS SETOF v1_taken
+LANGUAGE sql STABLE AS $$
+  SELECT (shown(x, 1)).* FROM run x WHERE x.first = run_of(q, id) $$;
+
+-- Further runs behind a place in the order of priority (from the highest),
+-- waiting before fresh, due and first: `at_id` is the next id in a run that
+-- was left half way. `want`: enum respool_state, -1 for all.
+CREATE FUNCTION v1_browse(q int4, wall int8, want int4, max_items int4,
+  at_priority int2, at_fresh int2, at_due int8, at_id int8)
+RETURNS SETOF v1_taken LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+  p queue; t int8 := now_ms(wall); pr int2; fr int2; x run; place int4 := 0;
+  w int4 := max_items; here boolean;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  FOREACH pr IN ARRAY p.priorities LOOP
+    CONTINUE WHEN pr > at_priority;
+    FOR fr IN 0 .. 1 LOOP
+      here := pr = at_priority AND fr = at_fresh;
+      CONTINUE WHEN pr = at_priority AND fr < at_fresh;
+      FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
+          AND r.fresh = fr AND r.due >= CASE WHEN here THEN at_due ELSE 0 END
+          ORDER BY r.due, r.first LOOP
+        EXIT WHEN w <= 0;
+        CONTINUE WHEN here AND x.due = at_due AND x.first + x.n <= at_id;
+        CONTINUE WHEN want >= 0 AND want <> CASE WHEN x.due <= t THEN 0
+                                                 ELSE x.state END;
+        place := place + 1;
+        w := w - x.live;
+        IF here AND x.due = at_due AND at_id > x.first THEN
+          w := w + (at_id - x.first)::int4;
+        END IF;
+        RETURN NEXT shown(x, place);
+      END LOOP;
+    END LOOP;
+  END LOOP;
+END $$;
+
+-- Counts of a queue. Unsettled items are known from the counters, so only
+-- runs that are not fresh are counted.
+CREATE FUNCTION v1_stat(q int4, wall int8,
+  OUT now int8, OUT paused boolean, OUT policy int4, OUT ready int8,
+  OUT leased int8, OUT scheduled int8, OUT retrying int8, OUT dead int8,
+  OUT bytes int8, OUT oldest int8, OUT next_due int8,
+  OUT pushed int8, OUT done int8, OUT died int8, OUT expired int8,
+  OUT removed int8, OUT dropped int8, OUT delivered int8, OUT retried int8,
+  OUT released int8, OUT snoozed int8, OUT crashed int8, OUT lease_lost int8,
+  OUT damaged int8, OUT kept int8, OUT kept_bytes int8,
+  OUT pushed_bytes int8, OUT delivered_bytes int8,
+  OUT flushes int8[], OUT died_by int8[], OUT wait int8[], OUT handle int8[])
+LANGUAGE sql STABLE AS $$
+  WITH t AS MATERIALIZED (SELECT now_ms(wall) AS now),
+  p AS (SELECT u.* FROM queue u WHERE u.id = q),
+  y AS (
+    SELECT sum(y.bytes)::int8 AS bytes, sum(y.pushed)::int8 AS pushed,
+      sum(y.done)::int8 AS done, sum(y.died)::int8 AS died,
+      sum(y.expired)::int8 AS expired, sum(y.removed)::int8 AS removed,
+      sum(y.dropped)::int8 AS dropped, sum(y.delivered)::int8 AS delivered,
+      sum(y.retried)::int8 AS retried, sum(y.released)::int8 AS released,
+      sum(y.snoozed)::int8 AS snoozed, sum(y.crashed)::int8 AS crashed,
+      sum(y.lease_lost)::int8 AS lease_lost, sum(y.damaged)::int8 AS damaged,
+      sum(y.kept)::int8 AS kept, sum(y.kept_bytes)::int8 AS kept_bytes,
+      sum(y.pushed_bytes)::int8 AS pushed_bytes,
+      sum(y.delivered_bytes)::int8 AS delivered_bytes
+    FROM tally y WHERE y.queue = q),
+  used AS (
+    SELECT coalesce(sum(x.live), 0) AS all_of,
+      coalesce(sum(x.live) FILTER (WHERE x.due > t.now AND x.state = 1), 0)
+        AS leased,
+      coalesce(sum(x.live) FILTER (
+        WHERE x.due > t.now AND x.state = 2 AND x.attempts = 0), 0)
+        AS scheduled,
+      coalesce(sum(x.live) FILTER (
+        WHERE x.due > t.now AND x.state = 2 AND x.attempts > 0), 0)
+        AS retrying,
+      min(x.due) FILTER (WHERE x.due > t.now) AS next_due
+    FROM t, p, unnest(p.priorities) AS pr
+    JOIN run x ON x.queue = q AND x.priority = pr AND x.fresh = 0),
+  old AS (
+    SELECT min((SELECT x.due FROM run x WHERE x.queue = q AND x.priority = pr
+      AND x.fresh = 1 ORDER BY x.due LIMIT 1)) AS oldest
+    FROM p, unnest(p.priorities) AS pr),
+  s AS (
+    SELECT g.what, (SELECT array_agg(v.total ORDER BY v.i) FROM (
+        SELECT e.i, sum(e.count)::int8 AS total FROM series z,
+          unnest(z.counts) WITH ORDINALITY AS e(count, i)
+        WHERE z.queue = q AND z.what = g.what GROUP BY e.i) v) AS counts
+    FROM generate_series(0, 3) AS g(what))
+  SELECT t.now, p.paused, p.version,
+    (coalesce(y.pushed - y.done - y.died - y.expired - y.removed, 0)
+      - used.leased - used.scheduled - used.retrying)::int8,
+    used.leased::int8, used.scheduled::int8, used.retrying::int8,
+    coalesce((SELECT d.count FROM dlq d WHERE d.name = p.dlq), 0),
+    coalesce(y.bytes, 0), old.oldest, used.next_due,
+    coalesce(y.pushed, 0), coalesce(y.done, 0), coalesce(y.died, 0),
+    coalesce(y.expired, 0), coalesce(y.removed, 0), coalesce(y.dropped, 0),
+    coalesce(y.delivered, 0), coalesce(y.retried, 0),
+    coalesce(y.released, 0), coalesce(y.snoozed, 0), coalesce(y.crashed, 0),
+    coalesce(y.lease_lost, 0), coalesce(y.damaged, 0), coalesce(y.kept, 0),
+    coalesce(y.kept_bytes, 0), coalesce(y.pushed_bytes, 0),
+    coalesce(y.delivered_bytes, 0),
+    (SELECT counts FROM s WHERE what = 0),
+    (SELECT counts FROM s WHERE what = 1),
+    (SELECT counts FROM s WHERE what = 2),
+    (SELECT counts FROM s WHERE what = 3)
+  FROM t, p, y, used, old $$;
+
+-- Finished items from a moment on, as runs: the one that ends the page may
+-- hold more than were asked for.
+CREATE FUNCTION v1_history(q int4, at int8, id int8, want int4)
+RETURNS SETOF history LANGUAGE sql STABLE AS $$
+  SELECT h.* FROM history h
+  WHERE h.queue = q AND h.done_at >= at
+    AND (h.done_at > at OR h.first + h.n > id)
+  ORDER BY h.done_at, h.first LIMIT want $$;
+
+-- Dead letters by number, from `behind` on; `grp` NULL: of any group.
+CREATE FUNCTION v1_dead_list(dlq text, behind int8, upto int8, want int8,
+                             down boolean, grp bytea)
+RETURNS TABLE (number int8, record bytea) LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+  box int4 := (SELECT b.id FROM dlq b WHERE b.name = v1_dead_list.dlq);
+BEGIN
+  IF down THEN
+    RETURN QUERY SELECT d.number, d.record FROM dead d
+      WHERE d.dlq = box AND (behind = 0 OR d.number < behind)
+        AND (v1_dead_list.grp IS NULL OR d.grp = v1_dead_list.grp)
+      ORDER BY d.number DESC LIMIT want;
+  ELSE
+    RETURN QUERY SELECT d.number, d.record FROM dead d
+      WHERE d.dlq = box AND d.number > behind
+        AND (upto = 0 OR d.number <= upto)
+        AND (v1_dead_list.grp IS NULL OR d.grp = v1_dead_list.grp)
+      ORDER BY d.number LIMIT want;
+  END IF;
+END $$;
+
+CREATE FUNCTION v1_dead_count(dlq text) RETURNS int8 LANGUAGE sql STABLE AS $$
+  SELECT coalesce((SELECT b.count FROM dlq b
+    WHERE b.name = v1_dead_count.dlq), 0) $$;
+
+CREATE FUNCTION v1_dead_groups(dlq text)
+RETURNS TABLE (grp bytea, reason bytea, count int8) LANGUAGE sql STABLE AS $$
+  SELECT d.grp, d.reason, count(*) FROM dead d
+  WHERE d.dlq = (SELECT b.id FROM dlq b WHERE b.name = v1_dead_groups.dlq)
+  GROUP BY d.grp, d.reason $$;
+
+CREATE FUNCTION v1_replay_load(name text) RETURNS bytea LANGUAGE sql STABLE
+AS $$ SELECT r.record FROM replay r WHERE r.name = v1_replay_load.name $$;

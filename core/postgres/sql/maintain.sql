@@ -1,0 +1,120 @@
+-- SPDX-License-Identifier: MIT
+-- Maintenance of one queue, a page at a time, by whoever comes; and of what
+-- belongs to no queue. Expired items that become dead letters are the
+-- client's work: v1_expire.
+
+CREATE FUNCTION v1_maintain(q int4, wall int8, page int4,
+  OUT windows int8, OUT history int8, OUT dead_letters int8,
+  OUT more boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  p queue; t int8 := now_ms(wall); size int8; d record;
+  held_bytes int8; items int8;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  WITH closed AS (
+    SELECT h.key FROM held h WHERE h.queue = q AND h.until > 0
+      AND h.until <= t ORDER BY h.until LIMIT page FOR UPDATE SKIP LOCKED),
+  gone AS (
+    DELETE FROM held h USING closed c WHERE h.queue = q AND h.key = c.key
+      AND NOT EXISTS (SELECT FROM run x WHERE x.first = h.item) RETURNING 1),
+  kept AS (
+    UPDATE held h SET until = 0 FROM closed c WHERE h.queue = q
+      AND h.key = c.key
+      AND EXISTS (SELECT FROM run x WHERE x.first = h.item) RETURNING 1)
+  SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept)
+    INTO windows;
+  more := windows = page;
+
+  SELECT coalesce(sum(y.kept_bytes), 0) INTO held_bytes
+    FROM tally y WHERE y.queue = q;
+  WITH old AS (
+    SELECT h.done_at, h.first, octet_length(h.bytes) AS size,
+        sum(octet_length(h.bytes)) OVER (ORDER BY h.done_at, h.first) -
+          octet_length(h.bytes) AS before
+      FROM (SELECT * FROM history h WHERE h.queue = q
+            ORDER BY h.done_at, h.first LIMIT page) h),
+  gone AS (
+    DELETE FROM history h USING old o WHERE h.queue = q
+      AND h.done_at = o.done_at AND h.first = o.first
+      AND (h.done_at <= t - p.keep_done OR
+           held_bytes - o.before > p.keep_done_bytes)
+      RETURNING h.kept, o.size)
+  SELECT coalesce(sum(g.kept), 0), coalesce(sum(g.size), 0), count(*)
+    INTO items, size, history FROM gone g;
+  more := more OR history = page;
+  history := items;
+  IF items > 0 THEN
+    INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
+      VALUES (q, -1, -items, -size) ON CONFLICT (queue, slot) DO UPDATE
+      SET kept = y.kept + excluded.kept,
+          kept_bytes = y.kept_bytes + excluded.kept_bytes;
+  END IF;
+
+  dead_letters := 0;
+  IF p.keep_dead IS NOT NULL AND EXISTS (
+      SELECT FROM (SELECT e.died_at FROM dead e
+        WHERE e.dlq = (SELECT b.id FROM dlq b WHERE b.name = p.dlq)
+        ORDER BY e.number LIMIT 1) f WHERE f.died_at < t - p.keep_dead) THEN
+    d := v1_dead_purge(p.dlq, 0, page, t - p.keep_dead, NULL);
+    dead_letters := d.removed;
+    more := more OR d.removed = page;
+  END IF;
+  PERFORM fold(q);
+END $$;
+
+-- Moves the counters of slots from 64 on, which clients leave behind, to slot
+-- -1; and what is in no priority any more is forgotten.
+CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
+  WITH gone AS (
+    DELETE FROM tally y USING (
+      SELECT z.slot FROM tally z WHERE z.queue = q AND z.slot >= 64
+      ORDER BY z.slot FOR UPDATE SKIP LOCKED) s
+    WHERE y.queue = q AND y.slot = s.slot RETURNING y.*)
+  INSERT INTO tally AS y
+    SELECT q, -1, sum(bytes), sum(pushed), sum(done), sum(died),
+      sum(expired), sum(removed), sum(dropped), sum(delivered),
+      sum(retried), sum(released), sum(snoozed), sum(crashed),
+      sum(lease_lost), sum(damaged), sum(kept), sum(kept_bytes),
+      sum(pushed_bytes), sum(delivered_bytes) FROM gone
+    HAVING count(*) > 0
+    ON CONFLICT (queue, slot) DO UPDATE SET
+      bytes = y.bytes + excluded.bytes, pushed = y.pushed + excluded.pushed,
+      done = y.done + excluded.done, died = y.died + excluded.died,
+      expired = y.expired + excluded.expired,
+      removed = y.removed + excluded.removed,
+      dropped = y.dropped + excluded.dropped,
+      delivered = y.delivered + excluded.delivered,
+      retried = y.retried + excluded.retried,
+      released = y.released + excluded.released,
+      snoozed = y.snoozed + excluded.snoozed,
+      crashed = y.crashed + excluded.crashed,
+      lease_lost = y.lease_lost + excluded.lease_lost,
+      damaged = y.damaged + excluded.damaged, kept = y.kept + excluded.kept,
+      kept_bytes = y.kept_bytes + excluded.kept_bytes,
+      pushed_bytes = y.pushed_bytes + excluded.pushed_bytes,
+      delivered_bytes = y.delivered_bytes + excluded.delivered_bytes $$;
+
+-- Calls older than `before`, the first possible id of that time.
+CREATE FUNCTION v1_forget_calls(before uuid, page int4) RETURNS int8
+LANGUAGE sql AS $$
+  WITH gone AS (
+    DELETE FROM call WHERE id IN (
+      SELECT c.id FROM call c WHERE c.id < before ORDER BY c.id LIMIT page)
+    RETURNING 1)
+  SELECT count(*) FROM gone $$;
+
+-- Who keeps vacuum from removing dead rows: the oldest transaction, and how
+-- old it is in seconds; dead rows of the table of runs.
+CREATE FUNCTION v1_horizon(OUT pid int4, OUT seconds float8,
+                           OUT dead_rows int8)
+LANGUAGE sql STABLE AS $$
+  SELECT a.pid, extract(epoch FROM clock_timestamp() - a.xact_start),
+    (SELECT s.n_dead_tup FROM pg_stat_all_tables s
+      WHERE s.relid = 'run'::regclass)
+  FROM (SELECT 1) one LEFT JOIN LATERAL (
+    SELECT * FROM pg_stat_activity b WHERE b.backend_xmin IS NOT NULL
+      AND b.pid <> pg_backend_pid()
+    ORDER BY age(b.backend_xmin) DESC LIMIT 1) a ON true $$;

@@ -1,0 +1,301 @@
+-- SPDX-License-Identifier: MIT
+-- Push: runs with ids that the client owns. A group of pushes alike is one
+-- call. Keys, and queues with bounds, are looked after here.
+
+-- Room of a queue: what it holds, as all committed and this transaction have
+-- left it. The caller has locked the queue, so that pushes to it come one at
+-- a time; settles under way count as not done.
+CREATE FUNCTION load_of(q int4, OUT items int8, OUT bytes int8)
+LANGUAGE sql AS $$
+  SELECT coalesce(sum(y.pushed - y.done - y.died - y.expired - y.removed), 0),
+    coalesce(sum(y.bytes), 0) FROM tally y WHERE y.queue = q $$;
+
+-- Ends items that have expired, `max_runs` runs at most, where the queue
+-- drops such; how many runs.
+CREATE FUNCTION drop_expired(q int4, slot_no int4, t int8, max_runs int4)
+RETURNS int4 LANGUAGE plpgsql AS $$
+DECLARE
+  went int4; items int8; size int8; keys bytea[]; firsts int8[];
+BEGIN
+  WITH old AS (
+    SELECT x.ctid AS tid FROM run x WHERE x.queue = q AND x.expires_at <= t
+      AND x.state <> 1 LIMIT max_runs FOR UPDATE SKIP LOCKED),
+  gone AS (
+    DELETE FROM run x USING old WHERE x.ctid = old.tid
+      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+  SELECT count(*), sum(g.live), sum(g.size),
+      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
+    INTO went, items, size, keys, firsts FROM gone g;
+  IF went = 0 THEN RETURN 0; END IF;
+  IF keys IS NOT NULL THEN
+    PERFORM release_keys(q, t, keys, firsts);
+  END IF;
+  INSERT INTO tally AS y (queue, slot, expired, bytes)
+    VALUES (q, slot_no, items, -size)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET expired = y.expired + excluded.expired,
+        bytes = y.bytes + excluded.bytes;
+  RETURN went;
+END $$;
+
+-- Removes the `k` oldest items of the queue's oldest fresh run; false: it has
+-- none. Locked ones are passed over.
+CREATE FUNCTION drop_oldest(p queue, slot_no int4, t int8, k int8)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  r record; oldest record; since int8; items int4; size int8 := 0;
+BEGIN
+  FOR i IN 1 .. cardinality(p.priorities) LOOP
+    SELECT x.ctid AS tid, x.first, x.due, x.live, x.n, x.bits, x.key,
+        octet_length(x.bytes) AS size INTO r
+      FROM run x WHERE x.queue = p.id AND x.priority = p.priorities[i]
+        AND x.fresh = 1 ORDER BY x.due, x.first LIMIT 1
+      FOR UPDATE SKIP LOCKED;
+    IF FOUND AND (since IS NULL OR r.due < since) THEN
+      oldest := r;
+      since := r.due;
+    END IF;
+  END LOOP;
+  IF since IS NULL THEN RETURN false; END IF;
+  items := least(k, oldest.live);
+  IF items = oldest.live THEN
+    DELETE FROM run x WHERE x.ctid = oldest.tid;
+    size := oldest.size;
+    IF oldest.key IS NOT NULL THEN
+      PERFORM release_keys(p.id, t, ARRAY[oldest.key], ARRAY[oldest.first]);
+    END IF;
+  ELSE
+    k := CASE WHEN oldest.bits IS NULL THEN items
+              ELSE reach(oldest.bits, items + 1) - 1 END;
+    UPDATE run x SET first = x.first + k, n = x.n - k, live = x.live - items,
+        skip = x.skip + k, bits = substring(x.bits FROM k::int4 + 1)
+      WHERE x.ctid = oldest.tid;
+  END IF;
+  INSERT INTO tally AS y (queue, slot, removed, dropped, bytes)
+    VALUES (p.id, slot_no, items, items, -size)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET removed = y.removed + excluded.removed,
+        dropped = y.dropped + excluded.dropped,
+        bytes = y.bytes + excluded.bytes;
+  RETURN true;
+END $$;
+
+-- Makes room for `items` in a queue with bounds, or refuses. The detail of
+-- the refusal: enum respool_overflow, items and bytes that there is room for,
+-- and 1 where the empty queue had no room either.
+CREATE FUNCTION make_room(p queue, slot_no int4, t int8, items int8,
+                          size int8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  has record; tries int8 := 64 + items; never boolean;
+BEGIN
+  PERFORM FROM queue u WHERE u.id = p.id FOR NO KEY UPDATE;
+  never := items > p.max_items OR size > p.max_bytes;
+  LOOP
+    has := load_of(p.id);
+    IF has.items + items <= coalesce(p.max_items, has.items + items) AND
+       has.bytes + size <= coalesce(p.max_bytes, has.bytes + size) THEN
+      RETURN;
+    END IF;
+    EXIT WHEN never IS TRUE OR tries <= 0;
+    IF EXISTS (SELECT FROM run x WHERE x.queue = p.id AND x.expires_at <= t
+                 AND x.state <> 1) THEN
+      IF NOT p.drop_expired THEN
+        PERFORM refuse('RS031', 'expired items are to be ended first');
+      END IF;
+      tries := tries - drop_expired(p.id, slot_no, t, 1) - 1;
+    ELSE
+      EXIT WHEN p.overflow <> 1 OR NOT drop_oldest(p, slot_no, t,
+        greatest(1, has.items + items - coalesce(p.max_items, has.items)));
+    END IF;
+  END LOOP;
+  PERFORM refuse('RS001', CASE
+      WHEN has.items + items > p.max_items
+        THEN format('queue "%s" is full: max_items is %s', p.name,
+                    p.max_items)
+      ELSE format('queue "%s" is full: max_queue_bytes is %s', p.name,
+                  p.max_bytes) END ||
+    CASE WHEN items > p.max_items
+      THEN format(', it can never hold %s at once', items)
+    WHEN size > p.max_bytes
+      THEN format(', it can never hold %s at once', size) ELSE '' END,
+    concat_ws(' ', p.overflow, coalesce(p.max_items - has.items, -1),
+      coalesce(p.max_bytes - has.bytes, -1), (never IS TRUE)::int4));
+END $$;
+
+-- A key is being pushed: the id of the item that holds it if nothing is to be
+-- pushed; NULL: go on, the key is the new item's.
+CREATE FUNCTION take_key(p queue, slot_no int4, t int8, name bytea,
+                         item int8, on_conflict int2, dedup int8)
+RETURNS int8 LANGUAGE plpgsql AS $$
+DECLARE
+  h record; r record; window_end int8 := 0;
+BEGIN
+  IF dedup > 0 THEN window_end := after(t, dedup); END IF;
+  INSERT INTO held (queue, key, item, until)
+    VALUES (p.id, name, take_key.item, window_end) ON CONFLICT DO NOTHING;
+  IF FOUND THEN RETURN NULL; END IF;
+  SELECT x.item, x.until INTO h FROM held x
+    WHERE x.queue = p.id AND x.key = name FOR UPDATE;
+  IF NOT FOUND THEN -- given up between the two statements
+    RETURN take_key(p, slot_no, t, name, item, on_conflict, dedup);
+  END IF;
+  SELECT x.ctid AS tid, x.expires_at <= t AND (x.state <> 1 OR x.due <= t)
+      AS past, x.state = 1 AND x.due > t AS leased,
+      octet_length(x.bytes) AS size INTO r
+    FROM run x WHERE x.first = h.item AND x.queue = p.id FOR UPDATE;
+  IF r.tid IS NOT NULL AND r.past AND h.until <= t THEN
+    IF NOT p.drop_expired THEN
+      PERFORM refuse('RS031', 'an expired item holds the key',
+                     h.item::text);
+    END IF;
+    DELETE FROM run x WHERE x.ctid = r.tid;
+    INSERT INTO tally AS y (queue, slot, expired, bytes)
+      VALUES (p.id, slot_no, 1, -r.size)
+      ON CONFLICT (queue, slot) DO UPDATE
+      SET expired = y.expired + excluded.expired,
+          bytes = y.bytes + excluded.bytes;
+  ELSIF r.tid IS NOT NULL OR h.until > t THEN
+    IF on_conflict = 0 THEN
+      PERFORM refuse('RS017', format(
+        'item %s of queue "%s" holds this key', h.item, p.name));
+    ELSIF on_conflict = 1 THEN
+      RETURN h.item;
+    ELSIF r.tid IS NOT NULL AND NOT r.leased THEN
+      DELETE FROM run x WHERE x.ctid = r.tid;
+      INSERT INTO tally AS y (queue, slot, removed, bytes)
+        VALUES (p.id, slot_no, 1, -r.size)
+        ON CONFLICT (queue, slot) DO UPDATE
+        SET removed = y.removed + excluded.removed,
+            bytes = y.bytes + excluded.bytes;
+    END IF;
+  END IF;
+  UPDATE held x SET item = take_key.item, until = window_end
+    WHERE x.queue = p.id AND x.key = name;
+  RETURN NULL;
+END $$;
+
+-- The queue has a priority, or items with a TTL, that it had not before.
+CREATE FUNCTION queue_learn(q int4, pr int2, limited boolean) RETURNS void
+LANGUAGE sql AS $$
+  UPDATE queue u SET expires = u.expires OR limited,
+      priorities = array(SELECT DISTINCT e FROM unnest(u.priorities || pr) e
+                         ORDER BY e DESC)
+    WHERE u.id = q $$;
+
+-- The push of what is not plain. What has no result is assigned to `done`, as
+-- that costs PL/pgSQL a tenth of PERFORM.
+CREATE FUNCTION push_special(p queue, slot_no int4, now int8,
+  priority int2, delay int8, due_at int8, ttl int8, version int8,
+  attempts int4, memo bytea, key bytea, on_conflict int2, dedup int8,
+  firsts int8[], ns int4[], bodies bytea[], items int8, size int8,
+  OUT first int8, OUT held boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  due int8; parked boolean; expires int8; place int8; done text;
+BEGIN
+  held := false;
+  first := firsts[1];
+  IF key IS NOT NULL THEN
+    first := take_key(p, slot_no, now, key, first, on_conflict, dedup);
+    held := first IS NOT NULL;
+    IF held THEN RETURN; END IF;
+    first := firsts[1];
+  END IF;
+  IF p.max_items IS NOT NULL OR p.max_bytes IS NOT NULL THEN
+    done := make_room(p, slot_no, now, items, size);
+  END IF;
+  ttl := coalesce(ttl, p.ttl, -1);
+  IF ttl >= 0 THEN expires := after(now, ttl); END IF;
+  IF NOT priority = ANY (p.priorities) OR (ttl >= 0 AND NOT p.expires) THEN
+    done := queue_learn(p.id, priority, ttl >= 0);
+  END IF;
+  due := greatest(now, coalesce(due_at, after(now, delay)));
+  parked := due > now OR attempts > 0 OR memo IS NOT NULL;
+  IF p.ordered THEN place := nextval('token'); END IF;
+  INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
+      queue, n, live, attempts, priority, fresh, state, key, memo, bytes)
+    SELECT x.f, due, 0, now, expires, place, version, p.id, x.c, x.c,
+      attempts, priority, CASE WHEN parked THEN 0 ELSE 1 END,
+      CASE WHEN parked THEN 2 ELSE 0 END, key, memo, x.b
+    FROM unnest(firsts, ns, bodies) AS x(f, c, b);
+END $$;
+
+-- Pushes runs of `items` items and `size` bytes together, all or nothing.
+-- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
+-- With a key there is one item. Answers the first id, or that of the item
+-- that holds the key and `held`; when it is; and, if `ask`, whether a consumer
+-- waits.
+CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
+  priority int2, delay int8, due_at int8, ttl int8, version int8,
+  attempts int4, memo bytea, reason int2, body_bytes int8,
+  key bytea, on_conflict int2, dedup int8, ask boolean, items int8, size int8,
+  firsts int8[], ns int4[], bodies bytea[],
+  OUT first int8, OUT held boolean, OUT ring boolean, OUT now int8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  p queue; d record; done text;
+BEGIN
+  done := pg_advisory_xact_lock_shared('run'::regclass::oid::int4, q);
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN done := no_queue(q); END IF;
+  now := now_ms(wall);
+  first := firsts[1];
+  IF delay = 0 AND attempts = 0 AND NOT p.ordered AND key IS NULL AND
+     priority = ANY (p.priorities) AND memo IS NULL AND coalesce(due_at, ttl,
+       p.ttl, p.max_items, p.max_bytes) IS NULL THEN
+    held := false;
+    INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
+        priority, fresh, state, bytes)
+      SELECT x.f, now, 0, now, version, q, x.c, x.c, priority, 1, 0, x.b
+      FROM unnest(firsts, ns, bodies) AS x(f, c, b);
+  ELSE
+    d := push_special(p, slot_no, now, priority, delay, due_at, ttl, version,
+      attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, items,
+      size);
+    first := d.first;
+    held := d.held;
+  END IF;
+  IF NOT held THEN
+    LOOP
+      UPDATE tally y SET pushed = y.pushed + items, bytes = y.bytes + size,
+          pushed_bytes = y.pushed_bytes + body_bytes
+        WHERE y.queue = q AND y.slot = slot_no;
+      EXIT WHEN FOUND;
+      done := tally_make(q, slot_no);
+    END LOOP;
+    IF reason > 0 THEN
+      done := series_add(q, 0::int2, slot_no,
+        array_fill(0::int8, ARRAY[reason]) || 1::int8);
+    END IF;
+  END IF;
+  IF call IS NOT NULL THEN
+    INSERT INTO call (id, step, answer)
+      VALUES (call, step, ARRAY[first, held::int4::int8]);
+  END IF;
+  IF ask THEN
+    ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > now);
+  END IF;
+END $$;
+
+-- What a full queue buries of a push: counted as pushed and died at once.
+CREATE FUNCTION v1_push_dead(q int4, slot_no int4, call uuid, step int2,
+  body_bytes int8, dlqs text[], groups bytea[], reasons bytea[], died_at int8,
+  records bytea[], OUT numbers int8[])
+LANGUAGE plpgsql AS $$
+DECLARE
+  many int8 := cardinality(records);
+BEGIN
+  numbers := bury(dlqs, groups, reasons, v1_push_dead.died_at, records);
+  INSERT INTO tally AS y (queue, slot, pushed, died, pushed_bytes)
+    VALUES (q, slot_no, many, many, v1_push_dead.body_bytes)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET pushed = y.pushed + excluded.pushed, died = y.died + excluded.died,
+        pushed_bytes = y.pushed_bytes + excluded.pushed_bytes;
+  PERFORM series_add(q, 1::int2, slot_no,
+                     ARRAY[0, 0, 0, 0, many]);
+  IF v1_push_dead.call IS NOT NULL THEN
+    PERFORM note(v1_push_dead.call, step, numbers);
+  END IF;
+END $$;

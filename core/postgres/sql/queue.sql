@@ -1,0 +1,116 @@
+-- SPDX-License-Identifier: MIT
+-- Queues as a whole.
+
+CREATE FUNCTION v1_queue(name text) RETURNS SETOF queue LANGUAGE sql STABLE
+AS $$ SELECT u.* FROM queue u WHERE u.name = v1_queue.name $$;
+
+-- Makes a queue (`seen` 0) or replaces the policy that has version `seen`;
+-- BUSY when another has come first: read it and try again.
+CREATE FUNCTION v1_queue_save(name text, seen int4, config bytea,
+  ordered boolean, overflow int2, drop_expired boolean, lease int8,
+  max_crashes int8, ttl int8, max_items int8, max_bytes int8, keep_done int8,
+  keep_done_bytes int8, keep_dead int8, weights int4[], dlq text,
+  OUT id int4, OUT version int4)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  was queue;
+BEGIN
+  IF seen = 0 THEN
+    INSERT INTO queue AS u (name, config, ordered, overflow, drop_expired,
+        lease, max_crashes, ttl, max_items, max_bytes, keep_done,
+        keep_done_bytes, keep_dead, weights, dlq)
+      VALUES (name, config, ordered, overflow, drop_expired, lease,
+        max_crashes, ttl, max_items, max_bytes, keep_done, keep_done_bytes,
+        keep_dead, weights, dlq)
+      ON CONFLICT DO NOTHING RETURNING u.id, u.version INTO id, version;
+  ELSE
+    SELECT u.* INTO was FROM queue u WHERE u.name = v1_queue_save.name
+      FOR UPDATE;
+    UPDATE queue u SET version = seen + 1, config = v1_queue_save.config,
+        ordered = v1_queue_save.ordered, overflow = v1_queue_save.overflow,
+        drop_expired = v1_queue_save.drop_expired,
+        lease = v1_queue_save.lease, max_crashes = v1_queue_save.max_crashes,
+        ttl = v1_queue_save.ttl, max_items = v1_queue_save.max_items,
+        max_bytes = v1_queue_save.max_bytes,
+        keep_done = v1_queue_save.keep_done,
+        keep_done_bytes = v1_queue_save.keep_done_bytes,
+        keep_dead = v1_queue_save.keep_dead,
+        weights = v1_queue_save.weights, dlq = v1_queue_save.dlq
+      WHERE u.id = was.id AND u.version = seen
+      RETURNING u.id, u.version INTO id, version;
+    IF id IS NOT NULL AND ordered AND NOT was.ordered THEN
+      UPDATE run x SET seq = 0 WHERE x.queue = was.id AND x.seq IS NULL;
+    END IF;
+  END IF;
+  IF id IS NULL THEN
+    PERFORM refuse('RS014', format('queue "%s" was changed meanwhile', name));
+  END IF;
+END $$;
+
+CREATE FUNCTION v1_queue_pause(name text, paused boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE queue u SET paused = v1_queue_pause.paused
+    WHERE u.name = v1_queue_pause.name;
+  IF NOT FOUND THEN
+    PERFORM refuse('RS007', format('there is no queue "%s"', name));
+  END IF;
+END $$;
+
+-- Removes an empty queue with what is remembered of it. BUSY, and nothing has
+-- changed, while it holds items. Waits for pushes under way; later ones find
+-- the queue gone.
+CREATE FUNCTION v1_queue_drop(name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  q int4;
+BEGIN
+  SELECT u.id INTO q FROM queue u WHERE u.name = v1_queue_drop.name;
+  IF q IS NULL THEN
+    PERFORM refuse('RS007', format('there is no queue "%s"', name));
+  END IF;
+  PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, q);
+  PERFORM FROM queue u WHERE u.id = q FOR UPDATE;
+  IF EXISTS (SELECT FROM run x WHERE x.queue = q) THEN
+    PERFORM refuse('RS014', format('queue "%s" still holds items', name));
+  END IF;
+  DELETE FROM history h WHERE h.queue = q;
+  DELETE FROM held h WHERE h.queue = q;
+  DELETE FROM tally y WHERE y.queue = q;
+  DELETE FROM series s WHERE s.queue = q;
+  DELETE FROM bell b WHERE b.queue = q;
+  DELETE FROM queue u WHERE u.id = q;
+END $$;
+
+-- 0 queues, 1 DLQs, 2 named replays; in byte order.
+CREATE FUNCTION v1_names(which int4) RETURNS SETOF text LANGUAGE sql STABLE
+AS $$
+  SELECT n.name FROM (
+    SELECT name FROM queue WHERE which = 0 UNION ALL
+    SELECT name FROM dlq WHERE which = 1 UNION ALL
+    SELECT name FROM replay WHERE which = 2) n ORDER BY n.name COLLATE "C" $$;
+
+-- A consumer waits for so long: pushes answer `ring`.
+CREATE FUNCTION v1_bell(q int4, ms int8) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO bell AS b (queue, until) VALUES (q, now_ms(NULL) + ms)
+    ON CONFLICT (queue) DO UPDATE
+    SET until = greatest(b.until, excluded.until) $$;
+
+-- Wakes those that listen, with the queue's id. Never part of a push: NOTIFY
+-- makes the commits of a database wait for one another.
+CREATE FUNCTION v1_channel() RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT 'respool_' || 'run'::regclass::oid $$;
+CREATE FUNCTION v1_ring(q int4) RETURNS void LANGUAGE sql AS $$
+  SELECT pg_notify(v1_channel(), q::text) $$;
+
+-- A block of ids; 65,536 from here on.
+CREATE FUNCTION v1_ids() RETURNS int8 LANGUAGE sql AS
+  $$ SELECT nextval('ids') $$;
+
+CREATE FUNCTION v1_probe_write() RETURNS int8 LANGUAGE sql AS
+  $$ UPDATE probe SET number = number + 1 RETURNING number $$;
+CREATE FUNCTION v1_probe_read() RETURNS int8 LANGUAGE sql STABLE AS
+  $$ SELECT number FROM probe $$;
+
+CREATE FUNCTION v1_meta(name text) RETURNS text LANGUAGE sql STABLE AS
+  $$ SELECT m.value FROM meta m WHERE m.name = v1_meta.name $$;

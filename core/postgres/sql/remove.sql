@@ -1,0 +1,170 @@
+-- SPDX-License-Identifier: MIT
+-- Removing by hand, and what dead letters and named replays change.
+
+-- Takes items out of the queue; how many, and how many are leased. Those that
+-- are gone count as neither.
+CREATE FUNCTION v1_remove(q int4, slot_no int4, wall int8, call uuid,
+                          step int2, ids int8[],
+                          OUT removed int8, OUT busy int8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  t int8 := now_ms(wall); id int8; x run; size int8 := 0; lapsed int8 := 0;
+  at int4; h int8;
+BEGIN
+  removed := 0;
+  busy := 0;
+  FOR id IN SELECT DISTINCT u.id FROM unnest(ids) AS u(id) ORDER BY u.id LOOP
+    LOOP
+      h := run_of(q, id);
+      EXIT WHEN h IS NULL;
+      SELECT r.* INTO x FROM run r WHERE r.first = h FOR UPDATE;
+      EXIT WHEN FOUND AND run_of(q, id) = h;
+    END LOOP;
+    CONTINUE WHEN h IS NULL;
+    IF x.state = 1 AND x.due > t THEN
+      busy := busy + 1;
+      CONTINUE;
+    END IF;
+    removed := removed + 1;
+    IF x.state = 1 THEN lapsed := lapsed + x.live; END IF;
+    IF x.live = 1 THEN
+      DELETE FROM run r WHERE r.first = x.first;
+      size := size + octet_length(x.bytes);
+      IF x.key IS NOT NULL THEN
+        PERFORM release_keys(q, t, ARRAY[x.key], ARRAY[x.first]);
+      END IF;
+    ELSE
+      at := (id - x.first)::int4;
+      UPDATE run r SET live = r.live - 1,
+          bits = set_bit(coalesce(r.bits, repeat('1', r.n)::varbit), at, 0),
+          state = CASE WHEN r.state = 1 THEN 2 ELSE r.state END,
+          epoch = CASE WHEN r.state = 1 THEN -r.epoch ELSE r.epoch END,
+          crashes = r.crashes + CASE WHEN r.state = 1 THEN 1 ELSE 0 END,
+          lapses = CASE WHEN r.state = 1 THEN (r.lapses || r.due)[1:16]
+                        ELSE r.lapses END
+        WHERE r.first = x.first;
+    END IF;
+  END LOOP;
+  IF removed > 0 THEN
+    INSERT INTO tally AS y (queue, slot, removed, crashed, bytes)
+      VALUES (q, slot_no, removed, lapsed, -size)
+      ON CONFLICT (queue, slot) DO UPDATE
+      SET removed = y.removed + excluded.removed,
+          crashed = y.crashed + excluded.crashed,
+          bytes = y.bytes + excluded.bytes;
+  END IF;
+  IF call IS NOT NULL THEN
+    PERFORM note(call, step, ARRAY[removed, busy]);
+  END IF;
+END $$;
+
+-- Removes up to `max_runs` runs that are not leased; `more`: there may be
+-- others.
+CREATE FUNCTION v1_purge(q int4, slot_no int4, wall int8, max_runs int4,
+                         OUT removed int8, OUT more boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  t int8 := now_ms(wall); went int8; size int8; keys bytea[]; firsts int8[];
+  pr int2; fr int2; tids tid[] := '{}'; got tid[];
+BEGIN
+  FOREACH pr IN ARRAY (SELECT u.priorities FROM queue u WHERE u.id = q) LOOP
+    FOR fr IN 0 .. 1 LOOP
+      got := array(SELECT x.ctid FROM run x WHERE x.queue = q
+        AND x.priority = pr AND x.fresh = fr
+        AND NOT (x.state = 1 AND x.due > t)
+        ORDER BY x.due, x.first LIMIT max_runs - cardinality(tids)
+        FOR UPDATE SKIP LOCKED);
+      tids := tids || got;
+    END LOOP;
+  END LOOP;
+  WITH gone AS (
+    DELETE FROM run x WHERE x.ctid = ANY (tids)
+      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+  SELECT count(*), coalesce(sum(g.live), 0), coalesce(sum(g.size), 0),
+      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
+    INTO went, removed, size, keys, firsts FROM gone g;
+  IF keys IS NOT NULL THEN
+    PERFORM release_keys(q, t, keys, firsts);
+  END IF;
+  INSERT INTO tally AS y (queue, slot, removed, bytes)
+    VALUES (q, slot_no, removed, -size)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET removed = y.removed + excluded.removed,
+        bytes = y.bytes + excluded.bytes;
+  more := went = max_runs;
+END $$;
+
+-- Dead letters with these numbers go; how many there were. `strict`: all of
+-- them, or NOT_FOUND and nothing has happened: that is how a move, whose
+-- pushes are in the same unit, is sure of each. The same one lock at a time.
+CREATE FUNCTION v1_dead_remove(dlq text, call uuid, step int2,
+                               numbers int8[], strict boolean, OUT removed int8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  box int4;
+BEGIN
+  SELECT b.id INTO box FROM dlq b WHERE b.name = v1_dead_remove.dlq
+    FOR NO KEY UPDATE;
+  WITH gone AS (DELETE FROM dead d WHERE d.dlq = box
+    AND d.number = ANY (numbers) RETURNING 1)
+  SELECT count(*) INTO removed FROM gone;
+  IF strict AND removed < cardinality(numbers) THEN
+    PERFORM refuse('RS007', format(
+      'a dead letter of DLQ "%s" is gone', v1_dead_remove.dlq));
+  END IF;
+  UPDATE dlq b SET count = b.count - removed WHERE b.id = box;
+  IF call IS NOT NULL THEN PERFORM note(call, step, ARRAY[removed]); END IF;
+END $$;
+
+-- Looks at `page` dead letters behind `behind` and removes those that died
+-- before (0: whenever) and are of the group (NULL: any).
+CREATE FUNCTION v1_dead_purge(dlq text, behind int8, page int4, before int8,
+  grp bytea, OUT last_number int8, OUT removed int8, OUT more boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  box int4; looked int8;
+BEGIN
+  SELECT b.id INTO box FROM dlq b WHERE b.name = v1_dead_purge.dlq
+    FOR NO KEY UPDATE;
+  SELECT max(d.number), count(*) INTO last_number, looked FROM (
+    SELECT d.number FROM dead d WHERE d.dlq = box AND d.number > behind
+    ORDER BY d.number LIMIT page) d;
+  WITH gone AS (DELETE FROM dead d WHERE d.dlq = box AND d.number > behind
+    AND d.number <= last_number AND (before = 0 OR d.died_at < before)
+    AND (v1_dead_purge.grp IS NULL OR d.grp = v1_dead_purge.grp) RETURNING 1)
+  SELECT count(*) INTO removed FROM gone;
+  UPDATE dlq b SET count = b.count - removed WHERE b.id = box;
+  last_number := coalesce(last_number, behind);
+  more := looked = page;
+END $$;
+
+-- Stores a named replay. `seen` is the record it replaces; NULL: whatever
+-- there is. BUSY when it is another: cancelled, or another runner's.
+CREATE FUNCTION v1_replay_save(name text, call uuid, step int2, record bytea,
+                               seen bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO replay AS r (name, record)
+    VALUES (v1_replay_save.name, v1_replay_save.record)
+    ON CONFLICT (name) DO UPDATE SET record = excluded.record
+    WHERE seen IS NULL OR r.record = seen;
+  IF NOT FOUND THEN
+    PERFORM refuse('RS014', format('named replay "%s" was changed',
+                                   v1_replay_save.name));
+  END IF;
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+CREATE FUNCTION v1_replay_remove(name text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM replay r WHERE r.name = v1_replay_remove.name;
+  IF NOT FOUND THEN
+    PERFORM refuse('RS007', format('there is no named replay "%s"', name));
+  END IF;
+END $$;

@@ -1,0 +1,57 @@
+-- SPDX-License-Identifier: MIT
+-- Last: what is hot plans by index alone and once; no function trusts the
+-- caller's search_path; nobody but the owner touches a table. Where this role
+-- may make roles, those that applications are given: SCHEMA_push pushes and
+-- looks, SCHEMA_work also takes and settles, SCHEMA_admin does everything.
+DO $$
+DECLARE
+  f record;
+BEGIN
+  FOR f IN SELECT p.oid::regprocedure AS of, p.proname AS name FROM pg_proc p
+      WHERE p.pronamespace = current_schema()::regnamespace LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.of);
+    CONTINUE WHEN f.name NOT LIKE 'v1\_%';
+    EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, '
+                   'pg_temp', f.of, current_schema());
+    IF f.name IN ('v1_push', 'v1_take', 'v1_done', 'v1_settle', 'v1_extend',
+                  'v1_expire', 'v1_remove', 'v1_purge') THEN
+      EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off '
+                     'SET plan_cache_mode = force_generic_plan', f.of);
+    ELSE
+      EXECUTE format('ALTER FUNCTION %s SET jit = off', f.of);
+    END IF;
+  END LOOP;
+END $$;
+
+CREATE FUNCTION v1_grant() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  s text := current_schema(); f record; r text; may boolean;
+BEGIN
+  SELECT u.rolcreaterole OR u.rolsuper INTO may FROM pg_roles u
+    WHERE u.rolname = current_user;
+  IF NOT may THEN RETURN false; END IF;
+  FOREACH r IN ARRAY ARRAY['_push', '_work', '_admin'] LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles u WHERE u.rolname = s || r) THEN
+      EXECUTE format('CREATE ROLE %I NOLOGIN', s || r);
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, s || r);
+  END LOOP;
+  FOR f IN SELECT p.oid::regprocedure AS of, p.proname AS name FROM pg_proc p
+      WHERE p.pronamespace = s::regnamespace AND p.proname LIKE 'v1\_%'
+        AND p.proname <> 'v1_grant' LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
+    IF f.name IN ('v1_push', 'v1_push_dead', 'v1_expire', 'v1_ids',
+        'v1_resolve', 'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',
+        'v1_stat', 'v1_names') THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', f.of,
+                     s || '_push', s || '_work');
+    ELSIF f.name IN ('v1_take', 'v1_done', 'v1_settle', 'v1_extend',
+        'v1_observe', 'v1_bell', 'v1_peek', 'v1_get', 'v1_maintain',
+        'v1_probe_read', 'v1_probe_write') THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
+                     s || '_work');
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+REVOKE ALL ON FUNCTION v1_grant() FROM PUBLIC;

@@ -1,0 +1,248 @@
+-- SPDX-License-Identifier: MIT
+-- Settle: the outcomes of a batch, as the client has worked them out, applied
+-- to runs that are still under its token. Each is compared under its lock.
+
+-- Numbers are given under the DLQ's lock, so that they rise in the order of
+-- commits and no replay passes one over.
+CREATE FUNCTION bury(dlqs text[], groups bytea[], reasons bytea[], t int8,
+                     records bytea[]) RETURNS int8[] LANGUAGE plpgsql AS $$
+DECLARE
+  numbers int8[]; d record; number int8; box int4;
+BEGIN
+  FOR d IN SELECT x.name, array_agg(x.i ORDER BY x.i) AS of
+      FROM unnest(dlqs) WITH ORDINALITY AS x(name, i)
+      GROUP BY x.name ORDER BY x.name LOOP
+    INSERT INTO dlq AS b (name, next_number, count)
+      VALUES (d.name, 1 + cardinality(d.of), cardinality(d.of))
+      ON CONFLICT (name) DO UPDATE
+      SET next_number = b.next_number + cardinality(d.of),
+          count = b.count + cardinality(d.of)
+      RETURNING b.id, b.next_number - cardinality(d.of) INTO box, number;
+    INSERT INTO dead (dlq, number, died_at, grp, reason, record)
+      SELECT box, number + x.i - 1, t, groups[x.at], reasons[x.at],
+        records[x.at]
+      FROM unnest(d.of) WITH ORDINALITY AS x(at, i);
+    FOR i IN 1 .. cardinality(d.of) LOOP
+      numbers[d.of[i]] := number + i - 1;
+    END LOOP;
+  END LOOP;
+  RETURN coalesce(numbers, '{}');
+END $$;
+
+-- Keeps items of runs as history: all live ones, or those of `bits`.
+CREATE FUNCTION keep_history(q int4, slot_no int4, t int8, firsts int8[],
+                             which varbit[]) RETURNS void
+LANGUAGE sql AS $$
+  WITH kept AS (
+    INSERT INTO history
+      SELECT q, t, x.first, x.pushed_at, x.version, x.n, x.skip,
+        CASE WHEN f.bits IS NULL THEN x.live ELSE ones(f.bits) END,
+        x.attempts, x.deliveries, x.priority, coalesce(f.bits, x.bits),
+        x.bytes
+      FROM unnest(firsts, which) AS f(first, bits)
+      JOIN run x ON x.first = f.first
+      ON CONFLICT DO NOTHING
+      RETURNING kept, octet_length(bytes) AS size)
+  INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
+    SELECT q, slot_no, coalesce(sum(k.kept), 0), coalesce(sum(k.size), 0)
+    FROM kept k
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET kept = y.kept + excluded.kept,
+        kept_bytes = y.kept_bytes + excluded.kept_bytes $$;
+
+-- Whole runs that are done; answers which are lost. `keep`: as history.
+CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
+                        tok int8, keep boolean, strict boolean, firsts int8[],
+                        OUT lost int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  items int8; size int8; keys bytea[]; went int8[]; done text;
+BEGIN
+  IF keep THEN
+    PERFORM FROM run x WHERE x.first = ANY (firsts) AND x.epoch = tok
+      AND x.state = 1 ORDER BY x.first FOR UPDATE;
+    PERFORM keep_history(q, slot_no, now_ms(wall),
+      array(SELECT x.first FROM run x WHERE x.first = ANY (firsts)
+              AND x.epoch = tok AND x.state = 1), NULL);
+  END IF;
+  WITH gone AS (
+    DELETE FROM run x WHERE x.first = ANY (firsts) AND x.epoch = tok
+      AND x.state = 1
+      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+  SELECT sum(g.live), sum(g.size), array_agg(g.first),
+      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL)
+    INTO items, size, went, keys FROM gone g;
+  lost := '{}';
+  IF cardinality(firsts) > coalesce(cardinality(went), 0) THEN
+    IF strict THEN
+      done := refuse('RS005', 'the lease is no longer held');
+    END IF;
+    lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(went));
+  END IF;
+  IF keys IS NOT NULL THEN
+    done := release_keys(q, now_ms(wall), keys, went);
+  END IF;
+  IF items IS NOT NULL THEN
+    LOOP
+      UPDATE tally y SET done = y.done + items, bytes = y.bytes - size
+        WHERE y.queue = q AND y.slot = slot_no;
+      EXIT WHEN FOUND;
+      done := tally_make(q, slot_no);
+    END LOOP;
+  END IF;
+  IF v1_done.call IS NOT NULL THEN
+    INSERT INTO call (id, step, answer) VALUES (v1_done.call, v1_done.step,
+      cardinality(lost)::int8 || lost);
+  END IF;
+END $$;
+
+-- Any outcomes. An entry of the r_ arrays for each run of the batch:
+--   live     items that stay in it; 0: the run goes
+--   bits     which, of its n; NULL: all that were live
+--   wait     ms until it is due; NULL: it stays leased
+--   attempts, delay, history, memo   as they are from now on
+--   counts   seven each: done, dropped, died, expired, released, retried,
+--            snoozed items
+--   kept     done items for the history, of its n; NULL: none
+-- s_ arrays: items that go on by themselves, under their ids, out of run
+-- s_run. d_ arrays: dead letters, of run d_run; d_by: enum respool_death, or
+-- -1; d_items: how many items each stands for. `policy`: the version of the
+-- queue's policy that the client has worked with. `damaged`: runs set aside.
+CREATE FUNCTION v1_settle(q int4, slot_no int4, wall int8, call uuid,
+  step int2, policy int4, tok int8, strict boolean, damaged int4,
+  r_first int8[], r_live int4[], r_bits varbit[], r_wait int8[],
+  r_attempts int4[], r_delay int8[], r_history bytea[], r_memo bytea[],
+  r_counts int4[], r_kept varbit[],
+  s_run int8[], s_first int8[], s_wait int8[], s_attempts int4[],
+  s_delay int8[], s_history bytea[], s_memo bytea[],
+  d_run int8[], d_dlq text[], d_group bytea[], d_reason bytea[],
+  d_by int4[], d_items int4[], d_record bytea[],
+  OUT lost int8[], OUT numbers int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  t int8 := now_ms(wall); have int8[]; keys bytea[]; size int8; c int8[];
+  version int4; d record;
+BEGIN
+  SELECT u.version INTO version FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  IF version <> policy THEN
+    PERFORM refuse('RS030', 'the policy has changed');
+  END IF;
+  have := array(SELECT x.first FROM run x WHERE x.first = ANY (r_first)
+    AND x.epoch = tok AND x.state = 1 AND x.queue = q
+    ORDER BY x.first FOR UPDATE);
+  lost := array(SELECT unnest(r_first) EXCEPT SELECT unnest(have));
+  IF strict AND lost <> '{}' THEN
+    PERFORM refuse('RS005', 'the lease is no longer held');
+  END IF;
+  numbers := '{}';
+  IF r_kept IS NOT NULL AND have <> '{}' THEN
+    PERFORM keep_history(q, slot_no, t,
+      array_agg(f.first ORDER BY f.first), array_agg(f.kept ORDER BY f.first))
+      FROM unnest(r_first, r_kept) AS f(first, kept)
+      WHERE f.kept IS NOT NULL AND f.first = ANY (have) HAVING count(*) > 0;
+  END IF;
+  WITH said AS (
+    SELECT * FROM unnest(r_first, r_live, r_bits, r_wait, r_attempts,
+        r_delay, r_history, r_memo)
+      AS f(first, live, bits, wait, attempts, delay, history, memo)
+      WHERE f.first = ANY (have)),
+  stay AS (
+    UPDATE run x SET
+        first = x.first + h.lead, n = x.n - h.lead, skip = x.skip + h.lead,
+        bits = substring(h.bits FROM h.lead + 1), live = h.live,
+        due = CASE WHEN h.wait IS NULL THEN x.due ELSE after(t, h.wait) END,
+        state = CASE WHEN h.wait IS NULL THEN 1 ELSE 2 END,
+        epoch = CASE WHEN h.wait IS NULL THEN tok ELSE -tok END,
+        attempts = h.attempts, delay = h.delay, history = h.history,
+        memo = h.memo, lapses = CASE
+          WHEN h.history IS NOT DISTINCT FROM x.history THEN x.lapses END
+      FROM (SELECT s.*, CASE WHEN s.bits IS NULL THEN 0
+              ELSE position(B'1' IN s.bits) - 1 END AS lead FROM said s) h
+      WHERE x.first = h.first AND h.live > 0
+      RETURNING h.first AS was, x.*),
+  gone AS (
+    DELETE FROM run x USING said h WHERE x.first = h.first AND h.live = 0
+      RETURNING x.first AS was, x.*),
+  parted AS (
+    INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
+        delay, queue, n, live, attempts, deliveries, crashes, priority,
+        fresh, state, history, memo, bytes)
+      SELECT s.first, after(t, s.wait), -tok, x.pushed_at, x.expires_at,
+        x.seq, x.version, s.delay, q, 1, 1, s.attempts, x.deliveries,
+        x.crashes, x.priority, 0, 2, s.history, s.memo,
+        slice(x.bytes, x.skip + x.n, x.skip + (s.first - x.first)::int4,
+              x.skip + (s.first - x.first)::int4 + 1)
+      FROM unnest(s_run, s_first, s_wait, s_attempts, s_delay, s_history,
+                  s_memo) AS s(run, first, wait, attempts, delay, history,
+                               memo)
+      JOIN (SELECT * FROM stay UNION ALL SELECT * FROM gone) x
+        ON x.was = s.run
+      RETURNING octet_length(bytes) AS size)
+  SELECT coalesce((SELECT sum(p.size) FROM parted p), 0) -
+      coalesce((SELECT sum(octet_length(g.bytes)) FROM gone g), 0),
+      (SELECT array_agg(g.key) FROM gone g WHERE g.key IS NOT NULL)
+    INTO size, keys;
+  IF keys IS NOT NULL THEN
+    PERFORM release_keys(q, t, keys, have);
+  END IF;
+  IF cardinality(d_run) > 0 THEN
+    SELECT array_agg(x.dlq ORDER BY x.i) AS dlqs,
+        array_agg(x.grp ORDER BY x.i) AS groups,
+        array_agg(x.reason ORDER BY x.i) AS reasons,
+        array_agg(x.record ORDER BY x.i) AS records INTO d
+      FROM unnest(d_run, d_dlq, d_group, d_reason, d_record)
+        WITH ORDINALITY AS x(run, dlq, grp, reason, record, i)
+      WHERE x.run = ANY (have);
+    numbers := bury(coalesce(d.dlqs, '{}'), d.groups, d.reasons, t,
+                    d.records);
+    PERFORM series_add(q, 1::int2, slot_no,
+      array(SELECT coalesce(sum(x.items) FILTER (WHERE x.by = g.no), 0)::int8
+        FROM generate_series(0, 6) AS g(no)
+        LEFT JOIN unnest(d_run, d_by, d_items) AS x(run, by, items)
+          ON x.run = ANY (have)
+        GROUP BY g.no ORDER BY g.no));
+  END IF;
+  SELECT array_agg(s.total ORDER BY s.no) INTO c FROM (
+    SELECT (x.i - 1) % 7 AS no, sum(x.count) FILTER (
+        WHERE r_first[(x.i - 1) / 7 + 1] = ANY (have)) AS total
+    FROM unnest(r_counts) WITH ORDINALITY AS x(count, i) GROUP BY 1) s;
+  INSERT INTO tally AS y (queue, slot, bytes, done, removed, died, expired,
+      released, retried, snoozed, damaged)
+    VALUES (q, slot_no, size, coalesce(c[1], 0), coalesce(c[2], 0),
+      coalesce(c[3], 0), coalesce(c[4], 0), coalesce(c[5], 0),
+      coalesce(c[6], 0), coalesce(c[7], 0), damaged)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET bytes = y.bytes + excluded.bytes, done = y.done + excluded.done,
+        removed = y.removed + excluded.removed,
+        died = y.died + excluded.died, expired = y.expired + excluded.expired,
+        released = y.released + excluded.released,
+        retried = y.retried + excluded.retried,
+        snoozed = y.snoozed + excluded.snoozed,
+        damaged = y.damaged + excluded.damaged;
+  IF call IS NOT NULL THEN
+    PERFORM note(call, step, cardinality(lost)::int8 || lost || numbers);
+  END IF;
+END $$;
+
+-- Counters that are told now and then: outcomes that came too late (items),
+-- bytes of bodies delivered, histograms of waits and of handlers (count, sum,
+-- buckets); NULL: none.
+CREATE FUNCTION v1_observe(q int4, slot_no int4, late int8,
+  delivered_bytes int8, wait int8[], handle int8[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO tally AS y (queue, slot, lease_lost, delivered_bytes)
+    VALUES (q, slot_no, late, v1_observe.delivered_bytes)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET lease_lost = y.lease_lost + excluded.lease_lost,
+        delivered_bytes = y.delivered_bytes + excluded.delivered_bytes;
+  IF wait IS NOT NULL THEN
+    PERFORM series_add(q, 2::int2, slot_no, wait);
+  END IF;
+  IF handle IS NOT NULL THEN
+    PERFORM series_add(q, 3::int2, slot_no, handle);
+  END IF;
+END $$;

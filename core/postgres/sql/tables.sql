@@ -1,0 +1,195 @@
+-- SPDX-License-Identifier: MIT
+-- A store in PostgreSQL, format 1: its tables. The files of this folder are
+-- run in one transaction, in the order that the Makefile lists them, with
+-- search_path on the new schema; none names it.
+--
+-- A *run* is a row: consecutive ids with their items inside. Fresh, leased
+-- and waiting items lie in the same table; the columns in front of `bytes`
+-- say where a run stands, and an UPDATE of those copies no item (values over
+-- 2 KB lie in TOAST). The client computes: outcomes, delays, histories, dead
+-- letters. The server compares and applies.
+--
+-- Times are milliseconds since 1970 by the server's clock. A parameter `wall`
+-- replaces that clock where a store's clock is moved by hand; NULL: it is not.
+--
+-- Order of locks, the same in every function: queue, run (by first), held,
+-- dlq (by id), tally.
+
+CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
+
+-- Ids of items are handed out by the clients, from blocks of 65,536.
+CREATE SEQUENCE ids INCREMENT 65536 START 65536 MAXVALUE 9007199254675456;
+-- Tokens of leases, and places in ordered queues: they only rise.
+CREATE SEQUENCE token;
+
+-- The policy twice: as the client stores it, and the numbers that functions
+-- need. NULL: no limit.
+CREATE TABLE queue (
+  id int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  version int4 NOT NULL DEFAULT 1,         -- rises with each change
+  paused boolean NOT NULL DEFAULT false,
+  expires boolean NOT NULL DEFAULT false,  -- items with a TTL were pushed
+  ordered boolean NOT NULL,
+  overflow int2 NOT NULL,                  -- enum respool_overflow
+  drop_expired boolean NOT NULL,
+  lease int8 NOT NULL,
+  max_crashes int8 NOT NULL,
+  ttl int8,
+  max_items int8,
+  max_bytes int8,
+  keep_done int8 NOT NULL,
+  keep_done_bytes int8,
+  keep_dead int8,
+  priorities int2[] NOT NULL DEFAULT '{}', -- that were pushed, highest first
+  weights int4[],                          -- priority, weight, ...; or NULL
+  dlq text NOT NULL,
+  name text NOT NULL UNIQUE,
+  config bytea NOT NULL
+);
+
+-- `bytes`: an entry of 12 bytes for each item (where it ends, its checksum),
+-- then the items, see run.h. A run that is cut keeps its bytes and skips the
+-- first `skip`; the part that was cut off has a copy of its own.
+CREATE TABLE run (
+  first int8 PRIMARY KEY,
+  due int8 NOT NULL,       -- since when ready, when due, or the lease's end
+  epoch int8 NOT NULL,     -- the lease's token; minus that when it is over
+  pushed_at int8 NOT NULL,
+  expires_at int8,
+  seq int8,                -- place in an ordered queue
+  version int8 NOT NULL,   -- of the payloads
+  delay int8 NOT NULL DEFAULT 0,
+  queue int4 NOT NULL,
+  n int4 NOT NULL,         -- ids, from first on
+  live int4 NOT NULL,      -- of these, not settled
+  skip int4 NOT NULL DEFAULT 0,
+  attempts int4 NOT NULL DEFAULT 0,
+  deliveries int4 NOT NULL DEFAULT 0,
+  crashes int4 NOT NULL DEFAULT 0,
+  priority int2 NOT NULL,
+  fresh int2 NOT NULL,     -- 1 until the first delivery
+  state int2 NOT NULL,     -- 0 fresh, 1 leased, 2 waiting
+  bits varbit,             -- of n, a 1 for each live; NULL: all are
+  lapses int8[],           -- ends of leases that are not in the history yet
+  key bytea,               -- of its one item
+  history bytea,
+  memo bytea,
+  bytes bytea NOT NULL
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+        toast.autovacuum_vacuum_scale_factor = 0,
+        toast.autovacuum_vacuum_threshold = 20000,
+        toast.autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE run ALTER bytes SET STORAGE EXTERNAL;
+-- Each hot statement can use one index alone: settle the primary key, take
+-- run_due (of an ordered queue run_seq), expiry run_expires.
+CREATE INDEX run_due ON run (queue, priority, fresh, due, first);
+CREATE INDEX run_seq ON run (queue, priority, seq, first)
+  WHERE seq IS NOT NULL;
+CREATE INDEX run_expires ON run (queue, expires_at)
+  WHERE expires_at IS NOT NULL AND state <> 1;
+
+-- All counters of a queue, each of them the sum over the slots. A client uses
+-- a slot of its own, and another after some hundred updates, so that no row
+-- has a long chain of dead versions.
+CREATE TABLE tally (
+  queue int4 NOT NULL,
+  slot int4 NOT NULL,
+  bytes int8 NOT NULL DEFAULT 0,           -- in run.bytes
+  pushed int8 NOT NULL DEFAULT 0,
+  done int8 NOT NULL DEFAULT 0,
+  died int8 NOT NULL DEFAULT 0,
+  expired int8 NOT NULL DEFAULT 0,
+  removed int8 NOT NULL DEFAULT 0,
+  dropped int8 NOT NULL DEFAULT 0,
+  delivered int8 NOT NULL DEFAULT 0,
+  retried int8 NOT NULL DEFAULT 0,
+  released int8 NOT NULL DEFAULT 0,
+  snoozed int8 NOT NULL DEFAULT 0,
+  crashed int8 NOT NULL DEFAULT 0,
+  lease_lost int8 NOT NULL DEFAULT 0,
+  damaged int8 NOT NULL DEFAULT 0,
+  kept int8 NOT NULL DEFAULT 0,
+  kept_bytes int8 NOT NULL DEFAULT 0,
+  pushed_bytes int8 NOT NULL DEFAULT 0,
+  delivered_bytes int8 NOT NULL DEFAULT 0,
+  PRIMARY KEY (queue, slot)
+) WITH (fillfactor = 10);
+-- Counters by number that are told less often: flushes by reason, deaths by
+-- reason, histograms.
+CREATE TABLE series (
+  queue int4 NOT NULL,
+  what int2 NOT NULL, -- 0 flushes, 1 died_by, 2 wait, 3 handle
+  slot int4 NOT NULL,
+  counts int8[] NOT NULL,
+  PRIMARY KEY (queue, what, slot)
+) WITH (fillfactor = 10);
+
+-- Keys that callers chose: held until their item is over, and till `until`.
+CREATE TABLE held (
+  queue int4 NOT NULL,
+  item int8 NOT NULL,
+  until int8 NOT NULL, -- 0: no window
+  key bytea NOT NULL,
+  PRIMARY KEY (queue, key)
+);
+CREATE INDEX held_until ON held (queue, until) WHERE until > 0;
+
+CREATE TABLE dlq (
+  id int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  next_number int8 NOT NULL DEFAULT 1,
+  count int8 NOT NULL DEFAULT 0,
+  name text NOT NULL UNIQUE
+) WITH (fillfactor = 10);
+-- `record` is the dead letter as doc/format.md has it; group and reason are
+-- in it too.
+CREATE TABLE dead (
+  dlq int4 NOT NULL,
+  number int8 NOT NULL,
+  died_at int8 NOT NULL,
+  grp bytea NOT NULL,
+  reason bytea NOT NULL,
+  record bytea NOT NULL,
+  PRIMARY KEY (dlq, number)
+);
+
+-- Finished items that a queue keeps, as runs.
+CREATE TABLE history (
+  queue int4 NOT NULL,
+  done_at int8 NOT NULL,
+  first int8 NOT NULL,
+  pushed_at int8 NOT NULL,
+  version int8 NOT NULL,
+  n int4 NOT NULL,
+  skip int4 NOT NULL,
+  kept int4 NOT NULL,
+  attempts int4 NOT NULL,
+  deliveries int4 NOT NULL,
+  priority int2 NOT NULL,
+  bits varbit,
+  bytes bytea NOT NULL,
+  PRIMARY KEY (queue, done_at, first)
+);
+ALTER TABLE history ALTER bytes SET STORAGE EXTERNAL;
+
+CREATE TABLE replay (name text PRIMARY KEY, record bytea NOT NULL);
+
+-- What has happened, see v1_resolve. Ids begin with the time.
+CREATE TABLE call (
+  id uuid,
+  step int2,
+  answer int8[], -- NULL: it has not, and cannot any more
+  PRIMARY KEY (id, step)
+) WITH (autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_threshold = 20000);
+
+-- Consumers that wait: pushes answer whether to ring.
+CREATE UNLOGGED TABLE bell (queue int4 PRIMARY KEY, until int8 NOT NULL)
+  WITH (fillfactor = 10);
+
+CREATE TABLE probe (number int8 NOT NULL) WITH (fillfactor = 10);
+INSERT INTO probe VALUES (0);
+
+INSERT INTO meta VALUES
+  ('format', '1'), ('oldest_client', '1'),
+  ('store', md5(random()::text || clock_timestamp() || pg_backend_pid()));

@@ -1,0 +1,482 @@
+-- SPDX-License-Identifier: MIT
+-- Take: priorities from high to low, or by weights; in each, runs that are
+-- due, oldest first, then fresh ones. Whole runs stay where they are, the
+-- last is cut. SKIP LOCKED only speeds up: what is handed out is locked and
+-- looked at again under its lock.
+--
+-- A run whose lease ran out has crashed. It comes alone, and in halves, so
+-- that after a few crashes a poison item is by itself; only then its crashes
+-- count against the limit.
+
+-- Cuts the first `k` live items off a run that the caller has locked; they
+-- get a row of their own, leased. The rest begins with a live item, as the id
+-- of another may be a run of its own. Answers the bytes of the copy.
+CREATE FUNCTION cut(tid tid, k int4, tok int8, t int8, lease_end int8)
+RETURNS int8 LANGUAGE plpgsql AS $$
+DECLARE
+  r run; m int4; to_rest int4; part bytea; lapsed boolean;
+BEGIN
+  SELECT x.* INTO r FROM run x WHERE x.ctid = cut.tid;
+  m := CASE WHEN r.bits IS NULL THEN k ELSE reach(r.bits, k) END;
+  to_rest := m + CASE WHEN r.bits IS NULL THEN 0
+    ELSE position(B'1' IN substring(r.bits FROM m + 1)) - 1 END;
+  lapsed := r.state = 1;
+  part := slice(r.bytes, r.skip + r.n, r.skip, r.skip + m);
+  IF lapsed THEN
+    r.crashes := r.crashes + 1;
+    r.lapses := (r.lapses || r.due)[1:16];
+  END IF;
+  UPDATE run x SET first = x.first + to_rest, n = x.n - to_rest,
+      live = x.live - k, skip = x.skip + to_rest,
+      bits = substring(x.bits FROM to_rest + 1),
+      state = CASE WHEN lapsed THEN 2 ELSE x.state END,
+      due = CASE WHEN lapsed THEN t ELSE x.due END,
+      epoch = CASE WHEN lapsed THEN -x.epoch ELSE x.epoch END,
+      crashes = r.crashes, lapses = r.lapses
+    WHERE x.ctid = cut.tid;
+  INSERT INTO run VALUES (r.first, lease_end, tok, r.pushed_at, r.expires_at,
+    r.seq, r.version, r.delay, r.queue, m, k, 0, r.attempts,
+    r.deliveries + 1, r.crashes, r.priority, 0, 1,
+    substring(r.bits FROM 1 FOR m), r.lapses, r.key, r.history, r.memo,
+    part);
+  RETURN octet_length(part);
+END $$;
+
+-- How much each of these priorities may give of `want` items: smooth weighted
+-- round robin. Whole rounds at once, the rest one by one. Without credits the
+-- first item is drawn, so that many small clients keep the shares too.
+CREATE FUNCTION deal(weights int8[], credits int8[], want int4,
+                     OUT shares int4[], OUT credits_left int8[])
+LANGUAGE plpgsql AS $$
+DECLARE
+  n int4 := cardinality(weights); total int8 := 0; best int4; left_over int4;
+  draw float8;
+BEGIN
+  FOR i IN 1 .. n LOOP total := total + weights[i]; END LOOP;
+  FOR i IN 1 .. n LOOP
+    shares[i] := (want / total) * weights[i];
+  END LOOP;
+  left_over := want % total;
+  credits_left := credits;
+  IF credits_left IS NULL THEN
+    credits_left := array_fill(0::int8, ARRAY[n]);
+    draw := random() * total;
+    FOR i IN 1 .. n LOOP
+      credits_left[i] := weights[i];
+      IF draw >= 0 THEN best := i; END IF;
+      draw := draw - weights[i];
+    END LOOP;
+    IF left_over > 0 THEN
+      credits_left[best] := credits_left[best] - total;
+      shares[best] := shares[best] + 1;
+      left_over := left_over - 1;
+    END IF;
+  END IF;
+  FOR k IN 1 .. left_over LOOP
+    best := 1;
+    FOR i IN 1 .. n LOOP
+      credits_left[i] := credits_left[i] + weights[i];
+      IF credits_left[i] > credits_left[best] THEN best := i; END IF;
+    END LOOP;
+    credits_left[best] := credits_left[best] - total;
+    shares[best] := shares[best] + 1;
+  END LOOP;
+END $$;
+
+-- The priorities to serve and how much of each: those with something by their
+-- shares, then all.
+CREATE FUNCTION plan_of(p queue, t int8, want int4, credits int8[],
+  OUT priorities int2[], OUT caps int4[], OUT credits_left int8[])
+LANGUAGE plpgsql AS $$
+DECLARE
+  has int4[] := '{}'; w int8[]; c int8[]; dealt record; at int4;
+BEGIN
+  priorities := '{}';
+  caps := '{}';
+  IF cardinality(credits) <> cardinality(p.priorities) THEN
+    credits := NULL;
+  END IF;
+  credits_left := coalesce(credits,
+    array_fill(0::int8, ARRAY[cardinality(p.priorities)]));
+  FOR i IN 1 .. cardinality(p.priorities) LOOP
+    IF EXISTS (SELECT FROM run x WHERE x.queue = p.id
+          AND x.priority = p.priorities[i] AND x.fresh = 1) OR
+        EXISTS (SELECT FROM run x WHERE x.queue = p.id AND x.due <= t
+          AND x.priority = p.priorities[i] AND x.fresh = 0) THEN
+      has := has || i;
+      w := w || coalesce((SELECT p.weights[2 * g]
+        FROM generate_series(1, cardinality(p.weights) / 2) g
+        WHERE p.weights[2 * g - 1] = p.priorities[i]), 1)::int8;
+      c := c || coalesce(credits_left[i], 0);
+    END IF;
+  END LOOP;
+  IF cardinality(has) > 1 THEN
+    dealt := deal(w, CASE WHEN credits IS NOT NULL THEN c END, want);
+    FOR i IN 1 .. cardinality(has) LOOP
+      at := has[i];
+      priorities := priorities || p.priorities[at];
+      caps := caps || dealt.shares[i];
+      credits_left[at] := dealt.credits_left[i];
+    END LOOP;
+  END IF;
+  priorities := priorities || p.priorities;
+  caps := caps || array_fill(want, ARRAY[cardinality(p.priorities)]);
+END $$;
+
+-- Of a priority in strict order: the rows that may be handed out, `want`
+-- items at most, and how many of the last. The caller has the queue's order
+-- for itself, so what is found leased is leased; it is looked at again under
+-- its lock, for the settle of a lease that ran out.
+CREATE FUNCTION pick_ordered(q int4, pr int2, t int8, want int4,
+  OUT tids tid[], OUT live int4[], OUT next_due int8)
+LANGUAGE plpgsql AS $$
+DECLARE
+  r record; c refcursor; w int4 := want;
+BEGIN
+  LOOP
+    tids := '{}';
+    live := '{}';
+    OPEN c FOR SELECT x.ctid AS tid, x.due, x.epoch, x.live, x.fresh,
+        x.state, x.crashes, x.expires_at FROM run x
+      WHERE x.queue = q AND x.priority = pr AND x.seq IS NOT NULL
+      ORDER BY x.seq, x.first;
+    LOOP
+      FETCH c INTO r;
+      EXIT WHEN NOT FOUND;
+      IF r.due > t THEN
+        IF tids = '{}' THEN next_due := r.due; END IF;
+        EXIT;
+      END IF;
+      EXIT WHEN tids <> '{}' AND r.fresh = 0;
+      PERFORM FROM run x WHERE x.ctid = r.tid AND x.epoch = r.epoch
+        AND x.live = r.live FOR UPDATE;
+      IF NOT FOUND THEN tids := NULL; EXIT; END IF; -- it has moved: again
+      tids := tids || r.tid;
+      live := live || r.live;
+      w := w - r.live;
+      EXIT WHEN w <= 0 OR r.fresh = 0;
+    END LOOP;
+    CLOSE c;
+    EXIT WHEN tids IS NOT NULL;
+    w := want;
+  END LOOP;
+END $$;
+
+-- The take of what v1_take cannot hand out at once.
+CREATE FUNCTION take_special(p queue, q int4, slot_no int4, t int8, want int4,
+  room int8, lease_ms int8, mark_due int8, mark_fresh int8, credit int8[])
+RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  tok int8; lease_end int8; h v1_taken; r record; c refcursor; opened boolean;
+  done text;
+  pri int2[]; caps int4[]; pr int2; fr int2; cap int4; low int8; picked record;
+  k int4; w int4 := want; got int4 := 0; fits int4; nth int4;
+  filled boolean := false; crashed_items int8 := 0;
+  sum int8 := 0;   -- bytes handed out
+  size int8 := 0;  -- bytes copied
+  place_no int4 := 0; tids tid[] := '{}'; kinds int2[] := '{}';
+  places int4[] := '{}'; cut_first int8[] := '{}'; cut_place int4[] := '{}';
+BEGIN
+  h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
+  IF p.paused THEN RETURN NEXT h; RETURN; END IF;
+  lease_end := after(t, coalesce(lease_ms, p.lease));
+  IF p.expires AND EXISTS (SELECT FROM run x WHERE x.queue = q
+      AND x.expires_at <= t AND x.state <> 1) THEN
+    IF p.drop_expired THEN
+      PERFORM drop_expired(q, slot_no, t, 64);
+    ELSE
+      tids := array(SELECT x.ctid FROM run x WHERE x.queue = q
+        AND x.expires_at <= t AND x.state <> 1 LIMIT 64
+        FOR UPDATE SKIP LOCKED);
+      place_no := cardinality(tids);
+      kinds := array_fill(3::int2, ARRAY[place_no]);
+      places := array(SELECT generate_series(1, place_no));
+    END IF;
+  END IF;
+  pri := p.priorities;
+  IF p.weights IS NOT NULL THEN
+    picked := plan_of(p, t, want, credit);
+    pri := picked.priorities; caps := picked.caps;
+    h.credits := picked.credits_left;
+  END IF;
+  IF p.ordered THEN
+    PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, q);
+  END IF;
+  <<lines>>
+  FOR i IN 1 .. cardinality(pri) LOOP
+    pr := pri[i];
+    cap := w;
+    IF caps IS NOT NULL THEN cap := least(w, caps[i]); END IF;
+    FOR fr IN 0 .. 1 LOOP
+      CONTINUE WHEN cap = 0;
+      IF p.ordered THEN
+        CONTINUE WHEN fr = 1;
+        picked := pick_ordered(q, pr, t, cap);
+        h.next_due := least(h.next_due, picked.next_due);
+        CONTINUE WHEN picked.tids = '{}';
+        OPEN c FOR SELECT x.ctid AS tid, x.first, x.due, x.live, x.state,
+            x.crashes, x.expires_at, x.n, x.skip, x.bits,
+            octet_length(x.bytes) AS size
+          FROM unnest(picked.tids) WITH ORDINALITY AS f(tid, i)
+          JOIN run x ON x.ctid = f.tid ORDER BY f.i;
+      ELSE
+        low := coalesce(CASE WHEN fr = 0 THEN mark_due ELSE mark_fresh END,
+                        0);
+        SELECT x.ctid AS tid, x.first, x.due, x.live, x.state, x.crashes,
+            x.expires_at, x.n, x.skip, x.bits, octet_length(x.bytes) AS size
+          INTO r FROM run x WHERE x.queue = q AND x.priority = pr
+            AND x.fresh = fr AND x.due >= low AND x.due <= t
+          ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        IF fr = 0 THEN h.low_due := least(h.low_due, r.due);
+        ELSE h.low_fresh := least(h.low_fresh, r.due); END IF;
+      END IF;
+      nth := 0;
+      opened := p.ordered;
+      LOOP
+        IF nth > 0 OR p.ordered THEN -- most takes need no more than one
+          IF NOT opened THEN
+            opened := true;
+            OPEN c FOR SELECT x.ctid AS tid, x.first, x.due, x.live, x.state,
+                x.crashes, x.expires_at, x.n, x.skip, x.bits,
+                octet_length(x.bytes) AS size
+              FROM run x WHERE x.queue = q AND x.priority = pr
+                AND x.fresh = fr AND x.due >= r.due AND x.due <= t
+                AND (x.due, x.first) > (r.due, r.first)
+              ORDER BY x.due, x.first FOR UPDATE SKIP LOCKED;
+          END IF;
+          FETCH c INTO r;
+          EXIT WHEN NOT FOUND;
+        END IF;
+        nth := nth + 1;
+        CONTINUE WHEN caps IS NOT NULL AND r.tid = ANY (tids); -- its share
+        k := least(r.live, cap);
+        IF r.expires_at <= t THEN
+          IF r.state = 1 AND place_no < 64 THEN -- the others are seen to
+            place_no := place_no + 1;
+            tids := tids || r.tid;
+            kinds := kinds || 3::int2;
+            places := places || place_no;
+          END IF;
+          CONTINUE;
+        ELSIF r.state = 1 OR r.crashes > 0 THEN
+          IF got > 0 THEN filled := true; EXIT; END IF;
+          IF r.state = 1 AND r.live = 1 AND r.crashes + 1 >= p.max_crashes
+          THEN
+            crashed_items := crashed_items + 1;
+            place_no := place_no + 1;
+            tids := tids || r.tid;
+            kinds := kinds || 2::int2;
+            places := places || place_no;
+            CONTINUE;
+          END IF;
+          IF r.state = 1 THEN
+            crashed_items := crashed_items + r.live;
+            k := least(k, (r.live + 1) / 2);
+          END IF;
+          filled := true;
+        END IF;
+        IF room IS NOT NULL AND r.size > room - sum THEN
+          SELECT fitting(x.bytes, r.skip + r.n, r.skip, r.bits,
+              room - sum, CASE WHEN got = 0 THEN 1 ELSE 0 END) INTO fits
+            FROM run x WHERE x.ctid = r.tid;
+          IF fits < k THEN filled := true; END IF;
+          k := least(k, fits);
+          EXIT WHEN k = 0;
+        END IF;
+        IF tok IS NULL THEN tok := nextval('token'); END IF;
+        place_no := place_no + 1;
+        IF k = r.live THEN
+          tids := tids || r.tid;
+          kinds := kinds || 1::int2;
+          places := places || place_no;
+          sum := sum + r.size;
+        ELSE
+          size := size + cut(r.tid, k, tok, t, lease_end);
+          cut_first := cut_first || r.first;
+          cut_place := cut_place || place_no;
+        END IF;
+        got := got + k; cap := cap - k; w := w - k;
+        EXIT WHEN cap = 0 OR filled OR k < r.live;
+      END LOOP;
+      IF opened THEN CLOSE c; END IF;
+      EXIT lines WHEN w = 0 OR filled;
+    END LOOP;
+  END LOOP;
+  IF tids = '{}' AND cut_first = '{}' THEN
+    IF NOT p.ordered THEN
+      FOREACH pr IN ARRAY p.priorities LOOP
+        h.next_due := least(h.next_due, (SELECT x.due FROM run x
+          WHERE x.queue = q AND x.priority = pr AND x.fresh = 0 AND x.due > t
+          ORDER BY x.due LIMIT 1));
+      END LOOP;
+    END IF;
+    h.next_due := least(h.next_due, (SELECT x.expires_at FROM run x
+      WHERE x.queue = q AND x.expires_at > t AND x.state <> 1
+      ORDER BY x.expires_at LIMIT 1));
+    RETURN NEXT h;
+    RETURN;
+  END IF;
+  IF tok IS NULL THEN tok := nextval('token'); END IF;
+  h.token := tok;
+  RETURN NEXT h;
+  IF cardinality(tids) = 1 THEN
+    UPDATE run x SET fresh = 0, due = lease_end, epoch = tok, state = 1,
+        deliveries = x.deliveries + CASE WHEN kinds[1] = 1 THEN 1 ELSE 0 END,
+        crashes = x.crashes + CASE WHEN x.state = 1 THEN 1 ELSE 0 END,
+        lapses = CASE WHEN x.state = 1
+          THEN (x.lapses || x.due)[1:16] ELSE x.lapses END
+      WHERE x.ctid = tids[1]
+      RETURNING kinds[1], places[1], tok, NULL, NULL, NULL, NULL, NULL, NULL,
+        x.first, x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority,
+        x.attempts, x.deliveries, x.crashes, x.delay, x.pushed_at,
+        x.expires_at, x.version, x.lapses, x.history, x.memo, x.bytes INTO h;
+    RETURN NEXT h;
+  ELSIF tids <> '{}' THEN
+    RETURN QUERY UPDATE run x SET fresh = 0, due = lease_end,
+        epoch = tok, deliveries = x.deliveries + CASE WHEN f.kind = 1
+          THEN 1 ELSE 0 END, state = 1,
+        crashes = x.crashes + CASE WHEN x.state = 1 THEN 1 ELSE 0 END,
+        lapses = CASE WHEN x.state = 1
+          THEN (x.lapses || x.due)[1:16] ELSE x.lapses END
+      FROM unnest(tids, kinds, places) AS f(tid, kind, place)
+      WHERE x.ctid = f.tid
+      RETURNING f.kind, f.place, tok, NULL::int8, NULL::int8, NULL::int8,
+        NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
+        x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
+        x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
+        x.history, x.memo, x.bytes;
+  END IF;
+  IF cut_first <> '{}' THEN
+    RETURN QUERY SELECT 1::int2, f.place, tok, NULL::int8, NULL::int8,
+        NULL::int8, NULL::int8, NULL::int4, NULL::int8[], x.first, x.n,
+        x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
+        x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
+        x.version, x.lapses, x.history, x.memo, x.bytes
+      FROM unnest(cut_first, cut_place) AS f(first, place)
+      JOIN run x ON x.first = f.first;
+  END IF;
+  LOOP
+    UPDATE tally y SET delivered = y.delivered + got, bytes = y.bytes + size,
+        crashed = y.crashed + crashed_items
+      WHERE y.queue = q AND y.slot = slot_no;
+    EXIT WHEN FOUND;
+    done := tally_make(q, slot_no);
+  END LOOP;
+END $$;
+
+-- Takes up to `want` items, of `room` bytes together if not NULL, for
+-- `lease_ms` (NULL: the queue's). The marks are those of a take before, or
+-- NULL for a full look. Runs of kinds 2 and 3 are leased too, to be buried
+-- by a settle under the token.
+--
+-- Where the first run there is has as many items as are wanted, as with items
+-- pushed and taken one by one, few steps do: PL/pgSQL prepares each expression
+-- anew in each transaction.
+CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
+  lease_ms int8, mark_due int8, mark_fresh int8, credit int8[])
+RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  p queue; t int8; tok int8; r record; h v1_taken; done text;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  t := now_ms(wall);
+  IF p.paused OR p.ordered OR p.expires OR p.weights IS NOT NULL OR
+     cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
+      lease_ms, mark_due, mark_fresh, credit);
+    RETURN;
+  END IF;
+  SELECT x.ctid AS tid, x.due, x.live, x.state, x.crashes INTO r FROM run x
+    WHERE x.queue = q AND x.priority = p.priorities[1] AND x.fresh = 0
+      AND x.due >= coalesce(mark_due, 0) AND x.due <= t
+    ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    SELECT x.ctid AS tid, x.due, x.live, x.state, x.crashes INTO r FROM run x
+      WHERE x.queue = q AND x.priority = p.priorities[1] AND x.fresh = 1
+        AND x.due >= coalesce(mark_fresh, 0) AND x.due <= t
+      ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
+  END IF;
+  IF r.live IS DISTINCT FROM want OR r.state = 1 OR r.crashes > 0 THEN
+    RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
+      lease_ms, mark_due, mark_fresh, credit);
+    RETURN;
+  END IF;
+  tok := nextval('token');
+  RETURN NEXT (0, NULL, tok, t, NULL,
+    CASE WHEN r.state = 2 THEN r.due END,
+    CASE WHEN r.state = 0 THEN r.due END, p.version, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL)::v1_taken;
+  UPDATE run x SET fresh = 0, due = after(t, coalesce(lease_ms, p.lease)),
+      epoch = tok, state = 1, deliveries = x.deliveries + 1
+    WHERE x.ctid = r.tid
+    RETURNING 1::int2, 1, tok, NULL, NULL, NULL, NULL, NULL, NULL, x.first,
+      x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
+      x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
+      x.lapses, x.history, x.memo, x.bytes INTO h;
+  RETURN NEXT h;
+  LOOP
+    UPDATE tally y SET delivered = y.delivered + want
+      WHERE y.queue = q AND y.slot = slot_no;
+    EXIT WHEN FOUND;
+    done := tally_make(q, slot_no);
+  END LOOP;
+END $$;
+
+-- Leases up to `max_runs` runs that have expired, for burial (kind 3), or
+-- drops them where the queue says so; with `item` only the run that holds it.
+-- Also such as were leased when they expired and are not any more.
+CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
+                          item int8)
+RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  p queue; t int8; tok int8; h v1_taken; went int4;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  t := now_ms(wall);
+  h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
+  IF p.drop_expired THEN
+    went := drop_expired(q, slot_no, t, max_runs);
+    h.n := went;
+    RETURN NEXT h;
+    RETURN;
+  END IF;
+  tok := nextval('token');
+  h.token := tok;
+  RETURN NEXT h;
+  RETURN QUERY
+    WITH old AS (
+      SELECT x.ctid AS tid FROM run x WHERE x.queue = q AND x.expires_at <= t
+        AND x.state <> 1 AND (item IS NULL OR x.first = item)
+        LIMIT max_runs FOR UPDATE SKIP LOCKED)
+    UPDATE run x SET fresh = 0, due = after(t, p.lease), epoch = tok,
+        state = 1
+      FROM old WHERE x.ctid = old.tid
+      RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8,
+        NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
+        x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
+        x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
+        x.history, x.memo, x.bytes;
+END $$;
+
+-- Leases go on to `lease_ms` from now; answers which are lost.
+CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
+                          firsts int8[], OUT lost int8[], OUT now int8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  now := now_ms(wall);
+  WITH longer AS (
+    UPDATE run x SET due = after(v1_extend.now, coalesce(lease_ms,
+        (SELECT u.lease FROM queue u WHERE u.id = q)))
+      WHERE x.first = ANY (firsts) AND x.epoch = tok AND x.state = 1
+      RETURNING x.first)
+  SELECT array(SELECT unnest(firsts) EXCEPT SELECT l.first FROM longer l)
+    INTO lost;
+END $$;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#include "postgres/statement.h"
+
+#include <stdio.h>
+
+static const struct {
+  const char *name, *function;
+  int parameters;
+} statements[] = {
+#define ENTRY(name, function, n) {#name, function, n},
+  STATEMENTS(ENTRY)
+#undef ENTRY
+};
+
+const char *statement_name(enum statement s) {
+  return statements[s].name;
+}
+
+void statement_text(enum statement s, const char *quoted_schema, bool relaxed,
+                    char text[STATEMENT_TEXT]) {
+  size_t size = STATEMENT_TEXT;
+  int n = snprintf(text, size, "SELECT t.* FROM %s%s.%s(", relaxed
+                   ? "(SELECT set_config('synchronous_commit', 'off', true) "
+                     "OFFSET 0) s, " : "", quoted_schema,
+                   statements[s].function);
+  for (int i = 1; i <= statements[s].parameters; i++)
+    n += snprintf(text + n, size - (size_t)n, "%s$%d", i > 1 ? ", " : "", i);
+  snprintf(text + n, size - (size_t)n, ") t");
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading of v1_taken, in the order of its columns.
+ */
+#include "postgres/taken.h"
+
+#include <string.h>
+
+enum column {
+  KIND, PLACE, TOKEN, NOW, NEXT_DUE, LOW_DUE, LOW_FRESH, POLICY, CREDITS,
+  FIRST, N, LIVE, SKIP, BITS, DUE, STATE, PRIORITY, ATTEMPTS, DELIVERIES,
+  CRASHES, DELAY, PUSHED_AT, EXPIRES_AT, VERSION, LAPSES, HISTORY, MEMO, BYTES
+};
+
+bool taken_head_read(const PGresult *r, taken_head *h) {
+  if (pq.ntuples(r) < 1 || value_int(r, 0, KIND) != TAKEN_HEAD) return false;
+  *h = (taken_head){
+    .token = (uint64_t)value_int(r, 0, TOKEN), .now = value_int(r, 0, NOW),
+    .next_due = value_int(r, 0, NEXT_DUE),
+    .low_due = value_int(r, 0, LOW_DUE),
+    .low_fresh = value_int(r, 0, LOW_FRESH),
+    .policy = (int32_t)value_int(r, 0, POLICY)};
+  return true;
+}
+
+static uint32_t count(const PGresult *r, int row, int column) {
+  return (uint32_t)value_int(r, row, column);
+}
+
+/* A varbit: its length in bits, then the bits. */
+static bool read_bits(const PGresult *r, int row, taken *t) {
+  respool_bytes b = value_bytes(r, row, BITS);
+  t->bits = NULL;
+  if (!b.data) return true;
+  t->bits = (const uint8_t *)b.data + 4;
+  return b.size >= 4 + (t->n + 7) / 8;
+}
+
+bool taken_read(const PGresult *r, int row, taken *t) {
+  int kind = (int)value_int(r, row, KIND);
+  if (kind == TAKEN_HEAD || value_null(r, row, FIRST)) return false;
+  *t = (taken){
+    .kind = kind, .place = (int)value_int(r, row, PLACE),
+    .first = (uint64_t)value_int(r, row, FIRST), .n = count(r, row, N),
+    .live = count(r, row, LIVE), .skip = count(r, row, SKIP),
+    .due = value_int(r, row, DUE), .state = (int)value_int(r, row, STATE),
+    .priority = (int)value_int(r, row, PRIORITY),
+    .attempts = count(r, row, ATTEMPTS),
+    .deliveries = count(r, row, DELIVERIES),
+    .crashes = count(r, row, CRASHES),
+    .version = (uint64_t)value_int(r, row, VERSION),
+    .delay = value_int(r, row, DELAY),
+    .pushed_at = value_int(r, row, PUSHED_AT),
+    .expires_at = value_int(r, row, EXPIRES_AT),
+    .n_lapses = value_count(r, row, LAPSES),
+    .history = value_bytes(r, row, HISTORY),
+    .memo = value_bytes(r, row, MEMO), .bytes = value_bytes(r, row, BYTES),
+    .row = row};
+  return read_bits(r, row, t);
+}
+
+int64_t taken_lapse(const PGresult *r, const taken *t, size_t i) {
+  return value_element(r, t->row, LAPSES, i);
+}
+
+bool taken_live(const taken *t, uint32_t i) {
+  return i < t->n && (!t->bits || run_bit(t->bits, i));
+}

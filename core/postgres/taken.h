@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rows of v1_taken: what a take, an expiry or a look answers.
+ */
+#ifndef TAKEN_H
+#define TAKEN_H
+
+#include "postgres/run.h"
+#include "postgres/values.h"
+
+enum taken_kind {
+  TAKEN_HEAD, TAKEN_RUN,
+  TAKEN_CRASHED, /* to be buried: its last item has crashed too often */
+  TAKEN_EXPIRED  /* to be buried, or dropped */
+};
+
+/* The first row. Times are the server's. */
+typedef struct taken_head {
+  uint64_t token;       /* 0: nothing was taken */
+  int64_t now, next_due; /* next_due 0: nothing waits */
+  int64_t low_due, low_fresh; /* 0: nothing was there */
+  int32_t policy;
+} taken_head;
+
+/* A run; all is borrowed from the result. */
+typedef struct taken {
+  int kind, place;
+  uint64_t first;
+  uint32_t n, live, skip;
+  const uint8_t *bits; /* NULL: all n are live */
+  int64_t due;
+  int state, priority; /* state 0 fresh, 1 leased, 2 waiting */
+  uint64_t attempts, deliveries, crashes, version;
+  int64_t delay, pushed_at, expires_at;
+  size_t n_lapses; /* leases that ran out and are not in the history yet */
+  respool_bytes history, memo, bytes;
+  int row;
+} taken;
+
+/* False: the answer is no such row. */
+bool taken_head_read(const PGresult *r, taken_head *h);
+bool taken_read(const PGresult *r, int row, taken *t);
+int64_t taken_lapse(const PGresult *r, const taken *t, size_t i);
+
+bool taken_live(const taken *t, uint32_t i); /* of n */
+
+#endif

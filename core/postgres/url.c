@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading of URLs; see url.h. Our parameters are taken out of the text, the
+ * rest is libpq's to read.
+ */
+#include "postgres/url.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "postgres/libpq.h"
+
+#define SCHEMA_MAX 63 /* bytes of a name, as PostgreSQL has it */
+
+/* `options` is not among them: PgBouncer refuses it. */
+static const struct {
+  const char *key, *value;
+} defaults[] = {
+  {"connect_timeout", "2"}, {"target_session_attrs", "read-write"},
+  {"keepalives_idle", "5"}, {"tcp_user_timeout", "5000"},
+  {"application_name", "respool/" RESPOOL_VERSION_STRING},
+  {"client_encoding", "UTF8"},
+};
+
+bool url_is(const char *path) {
+  return !strncmp(path, "postgres://", 11) ||
+         !strncmp(path, "postgresql://", 13);
+}
+
+static int hex(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c = (char)(c | 0x20);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %41 and the like, in place. */
+static void decode(char *s) {
+  char *to = s;
+  for (; *s; s++) {
+    if (*s == '%' && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
+      *to++ = (char)(hex(s[1]) * 16 + hex(s[2]));
+      s += 2;
+    } else
+      *to++ = *s;
+  }
+  *to = '\0';
+}
+
+/* Takes the parameter out of the URL's query: its value, to be freed, or
+   NULL. */
+static char *take_out(char *text, const char *name) {
+  size_t n = strlen(name);
+  char *p = strchr(text, '?');
+  while (p) {
+    char *start = p + 1, *end = start + strcspn(start, "&");
+    if (!strncmp(start, name, n) && start[n] == '=') {
+      char *value = strndup(start + n + 1, (size_t)(end - start) - n - 1);
+      if (*end)
+        memmove(start, end + 1, strlen(end + 1) + 1);
+      else
+        *p = '\0';
+      if (value) decode(value);
+      return value;
+    }
+    p = *end ? end : NULL;
+  }
+  return NULL;
+}
+
+static char *quote(const char *name) {
+  char *q = malloc(2 * strlen(name) + 3), *to = q;
+  if (!q) return NULL;
+  *to++ = '"';
+  for (; *name; name++) {
+    if (*name == '"') *to++ = '"';
+    *to++ = *name;
+  }
+  *to++ = '"';
+  *to = '\0';
+  return q;
+}
+
+static int add(url *u, const char *key, const char *value) {
+  if (u->n == URL_OPTIONS) return fail(RESPOOL_INVALID, "too many options");
+  u->keys[u->n] = strdup(key);
+  u->values[u->n] = strdup(value);
+  u->n++;
+  return u->keys[u->n - 1] && u->values[u->n - 1] ? 0 : RESPOOL_NOMEM;
+}
+
+static const char *value_of(const url *u, const char *key) {
+  for (size_t i = 0; i < u->n; i++)
+    if (!strcmp(u->keys[i], key)) return u->values[i];
+  return NULL;
+}
+
+static int add_all(url *u, const pg_option *o) {
+  int rc = 0;
+  for (; o->keyword && !rc; o++)
+    if (o->val) rc = add(u, o->keyword, o->val);
+  for (size_t i = 0; i < sizeof defaults / sizeof *defaults && !rc; i++)
+    if (!value_of(u, defaults[i].key))
+      rc = add(u, defaults[i].key, defaults[i].value);
+  return rc;
+}
+
+/* libpq's message may quote the URL, password and all: it is not told. */
+static int read_options(url *u, const char *text) {
+  char *message = NULL;
+  pg_option *o = pq.conninfoParse(text, &message);
+  if (message) pq.freemem(message);
+  if (!o)
+    return fail(RESPOOL_INVALID, "a URL that PostgreSQL does not "
+                "understand: postgres://user@host/database?option=value");
+  int rc = add_all(u, o);
+  pq.conninfoFree(o);
+  return rc;
+}
+
+static int show(url *u) {
+  const char *host = value_of(u, "host"), *name = value_of(u, "dbname");
+  if (!host) host = "";
+  if (!name) name = value_of(u, "user");
+  if (!name) name = "";
+  size_t n = strlen(host) + strlen(name) + strlen(u->schema) + 32;
+  u->shown = malloc(n);
+  if (!u->shown) return RESPOOL_NOMEM;
+  stpcpy(stpcpy(stpcpy(stpcpy(stpcpy(stpcpy(u->shown, "postgres://"), host),
+         "/"), name), "?schema="), u->schema);
+  return 0;
+}
+
+static int parse(char *text, url *u) {
+  char *prepare = take_out(text, "prepare");
+  u->prepare = !prepare || strcmp(prepare, "no");
+  free(prepare);
+  u->listen = take_out(text, "listen");
+  u->schema = take_out(text, "schema");
+  if (!u->schema) u->schema = strdup("respool");
+  if (!u->schema) return RESPOOL_NOMEM;
+  size_t n = strlen(u->schema);
+  if (n < 1 || n > SCHEMA_MAX)
+    return fail(RESPOOL_INVALID, "schema: a name of 1 to 63 bytes expected");
+  u->quoted = quote(u->schema);
+  if (!u->quoted) return RESPOOL_NOMEM;
+  int rc = read_options(u, text);
+  return rc ? rc : show(u);
+}
+
+int url_parse(const char *text, url *u) {
+  memset(u, 0, sizeof *u);
+  int rc = libpq_load();
+  if (rc) return rc;
+  char *copy = strdup(text);
+  rc = copy ? parse(copy, u) : RESPOOL_NOMEM;
+  free(copy);
+  return rc == RESPOOL_NOMEM ? fail(rc, "not enough memory for a URL") : rc;
+}
+
+void url_free(url *u) {
+  for (size_t i = 0; i < u->n; i++) {
+    free(u->keys[i]);
+    free(u->values[i]);
+  }
+  free(u->schema);
+  free(u->quoted);
+  free(u->listen);
+  free(u->shown);
+  memset(u, 0, sizeof *u);
+}

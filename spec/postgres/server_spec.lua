@@ -1,0 +1,49 @@
+-- SPDX-License-Identifier: MIT
+-- What runs in the server, without the engine on top of it: verbs, races and
+-- plans in C programs, on a cluster of their own.
+
+local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
+
+local function run(command)
+  local pipe = assert(io.popen(command .. "; echo $?"))
+  local said = pipe:read "*a"
+  pipe:close()
+  return said
+end
+
+local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
+
+local function installed()
+  return run("ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1") == "0\n"
+end
+
+describe("the server half of a store in PostgreSQL", function()
+  if not installed() then
+    pending("needs the package postgresql")
+    return
+  end
+
+  local url
+
+  setup(function()
+    url = run(server .. "start 2>&1"):match "^(postgres://%S+)"
+    assert.is_string(url)
+  end)
+
+  teardown(function() run(server .. "stop") end)
+
+  it("declares libpq as it is", function()
+    assert.equal("0\n", run(build .. "/spec/libpq_abi 2>&1"))
+  end)
+
+  it("has the semantics of the verbs", function()
+    assert.equal("0\n", run(build .. "/spec/postgres_verbs '" .. url ..
+                            "' 2>&1"))
+  end)
+
+  it("keeps its invariants under eight connections", function()
+    local said = run(build .. "/spec/postgres_model '" .. url ..
+                     "' 8 5 2>&1")
+    assert.matches("^seed %d+\n%d+ pushed[^\n]*\n0\n$", said)
+  end)
+end)
