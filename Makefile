@@ -73,18 +73,11 @@ BENCH_C = machine lifecycle one_record append_log sqlite push depth \
 SPECS = spec
 SHORT_SPECS = spec/consume/backoff_spec.lua spec/core/cbor_spec.lua \
   spec/core/module_spec.lua
-ASAN_SPECS = spec/core/leaves_spec.lua spec/core/seam_spec.lua \
-  spec/core/lifecycle_spec.lua \
-  spec/core/buffers_spec.lua spec/core/cbor_core_spec.lua \
-  spec/consume/backoff_spec.lua spec/core/cbor_spec.lua \
-  spec/core/module_spec.lua spec/core/threads_spec.lua \
-  spec/lmdb/format_spec.lua spec/lmdb/format_state_spec.lua \
-  spec/lmdb/damage_spec.lua spec/store/path_spec.lua \
-  spec/lmdb/any_byte_spec.lua spec/produce/buffer_spec.lua \
-  spec/produce/keys_spec.lua spec/produce/bounds_spec.lua \
-  spec/consume/transaction_spec.lua spec/dead/history_spec.lua \
-  spec/observe/hooks_spec.lua spec/store/read_only_spec.lua \
-  spec/lmdb/compact_spec.lua
+ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
+  core/lifecycle core/cbor core/module consume/backoff consume/transaction \
+  produce/buffer produce/keys produce/bounds dead/history observe/hooks \
+  store/path store/read_only lmdb/format lmdb/format_state lmdb/damage \
+  lmdb/any_byte lmdb/compact)
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote $(BUILD) $(WARN) \

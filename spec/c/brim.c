@@ -53,17 +53,11 @@ static uint64_t drain(respool_queue *q) {
   }
 }
 
-int main(void) {
-  char *dir = fresh_dir();
-  respool *s;
-  respool_queue *q;
+/* What was drained and purged makes room for as much again, each time. */
+static void a_full_map_is_drained_and_fills_again(respool *s,
+                                                  respool_queue *q) {
   respool_purge_options all = RESPOOL_PURGE_OPTIONS_INIT;
-  respool_options o = RESPOOL_OPTIONS_INIT;
   uint64_t n, removed;
-  o.sync = RESPOOL_SYNC_RELAXED;
-  WORKS(respool_open(dir, &o, &s));
-  shrink(s);
-  WORKS(respool_queue_open(s, "jobs", NULL, &q));
   for (int i = 0; i < 5; i++) {
     n = fill(q);
     HOLDS(n > 1000);
@@ -72,8 +66,20 @@ int main(void) {
     HOLDS(removed > n / 4);
     WORKS(respool_check(s, no_finding, NULL));
   }
+}
+
+int main(void) {
+  char *dir = fresh_dir();
+  respool *s;
+  respool_queue *q;
+  respool_options o = RESPOOL_OPTIONS_INIT;
+  o.sync = RESPOOL_SYNC_RELAXED;
+  WORKS(respool_open(dir, &o, &s));
+  shrink(s);
+  WORKS(respool_queue_open(s, "jobs", NULL, &q));
+  CHECK(a_full_map_is_drained_and_fills_again(s, q));
   respool_queue_free(q);
   respool_close(s);
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

@@ -281,14 +281,14 @@ static void many_threads_lose_nothing(void) {
 int main(void) {
   dir = fresh_dir();
   setvbuf(stdout, NULL, _IOLBF, 0);
-  what_is_left_is_flushed_by_hand();
-  what_is_left_is_tried_again();
-  what_is_left_is_tried_at_the_end();
-  what_never_fits_does_no_harm();
-  failures_are_told_once();
-  an_unlimited_interval_never_comes();
-  items_keep_their_order();
-  many_threads_lose_nothing();
+  CHECK(what_is_left_is_flushed_by_hand());
+  CHECK(what_is_left_is_tried_again());
+  CHECK(what_is_left_is_tried_at_the_end());
+  CHECK(what_never_fits_does_no_harm());
+  CHECK(failures_are_told_once());
+  CHECK(an_unlimited_interval_never_comes());
+  CHECK(items_keep_their_order());
+  CHECK(many_threads_lose_nothing());
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

@@ -7,20 +7,13 @@
  * everything does.
  */
 #include "base/cbor.h"
+#include "holds.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int wrong;
-
-#define HOLDS(x) ((x) ? (void)0 : report(#x, __LINE__))
-
-static void report(const char *what, int line) {
-  wrong++;
-  printf("%s:%d: not so: %s\n", __FILE__, line, what);
-}
 
 /* A block of n bytes that ends where the heap's own bytes begin. */
 static uint8_t *block(const void *data, size_t n) {
@@ -377,22 +370,22 @@ static void a_fault_is_found_wherever_it_lies(void) {
 }
 
 int main(void) {
-  numbers_take_their_shortest_head();
-  strings_bring_their_bytes();
-  a_map_may_be_counted_last();
-  every_half_stays_itself();
-  a_float_takes_the_least_bytes_that_keep_it();
-  a_packer_out_of_memory_stays_so();
-  what_was_packed_comes_back();
-  another_kind_is_an_error_that_sticks();
-  a_length_beyond_the_end_is_an_error();
-  an_error_set_from_outside_stops_it();
-  tags_of_any_number_are_read();
-  one_item_is_skipped_whole();
-  a_prefix_of_an_item_is_none();
-  nesting_ends_at_64();
-  each_code_point_has_one_spelling();
-  a_sequence_goes_on_to_its_end();
-  a_fault_is_found_wherever_it_lies();
-  return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+  CHECK(numbers_take_their_shortest_head());
+  CHECK(strings_bring_their_bytes());
+  CHECK(a_map_may_be_counted_last());
+  CHECK(every_half_stays_itself());
+  CHECK(a_float_takes_the_least_bytes_that_keep_it());
+  CHECK(a_packer_out_of_memory_stays_so());
+  CHECK(what_was_packed_comes_back());
+  CHECK(another_kind_is_an_error_that_sticks());
+  CHECK(a_length_beyond_the_end_is_an_error());
+  CHECK(an_error_set_from_outside_stops_it());
+  CHECK(tags_of_any_number_are_read());
+  CHECK(one_item_is_skipped_whole());
+  CHECK(a_prefix_of_an_item_is_none());
+  CHECK(nesting_ends_at_64());
+  CHECK(each_code_point_has_one_spelling());
+  CHECK(a_sequence_goes_on_to_its_end());
+  CHECK(a_fault_is_found_wherever_it_lies());
+  return exit_status();
 }

@@ -194,7 +194,7 @@ static void be_child(const char *dir, int n) {
   free_all();
   if (n % 2 == 0) a_store_of_its_own_works(dir);
   fflush(stdout);
-  _exit(kind());
+  _exit(exit_status());
 }
 
 
@@ -303,11 +303,11 @@ int main(void) {
     bear_children(dir);
     enough = 1;
     pthread_join(beside, NULL);
-    the_parent_goes_on();
-    each_buffered_item_is_there_once();
-    the_children_did_their_work();
+    CHECK(the_parent_goes_on());
+    CHECK(each_buffered_item_is_there_once());
+    CHECK(the_children_did_their_work());
     free_all();
   }
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the C programs of the specs share: HOLDS says on stdout what does not
- * hold, from any thread; outcome() is the exit status.
+ * What the C programs of the specs share. A program is a list of checks; each
+ * writes a line, "holds: ..." or "WRONG: ...". HOLDS says on stdout what does
+ * not hold, from any thread.
  */
 #ifndef HOLDS_H
 #define HOLDS_H
@@ -28,7 +29,23 @@ static inline void holds_not(const char *what, const char *file, int line) {
   printf("%s:%d: not so: %s\n", file, line, what);
 }
 
-static inline int kind(void) {
+/* Runs a check, which is a call of a function that is named by what holds. */
+#define CHECK(call) do { \
+    int before_ = wrong; \
+    call; \
+    checked(#call, wrong == before_); \
+  } while (0)
+
+static inline void checked(const char *call, int well) {
+  char text[120];
+  size_t n = strcspn(call, "(");
+  snprintf(text, sizeof text, "%.*s", (int)n, call);
+  for (char *c = text; *c; c++)
+    if (*c == '_') *c = ' ';
+  printf("%s: %s\n", well ? "holds" : "WRONG", text);
+}
+
+static inline int exit_status(void) {
   return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -12,15 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
-
-static int wrong;
-
-#define HOLDS(x) ((x) ? (void)0 : report(#x, __LINE__))
-
-static void report(const char *what, int line) {
-  wrong++;
-  printf("%s:%d: not so: %s\n", __FILE__, line, what);
-}
+#include "holds.h"
 
 
 /* ---- errors ------------------------------------------------------------ */
@@ -259,18 +251,18 @@ static void a_bad_field_is_named(void) {
 }
 
 int main(void) {
-  each_code_has_its_texts();
-  a_failure_keeps_one_short_line();
-  a_line_may_be_said_again();
-  a_line_belongs_to_its_thread();
-  a_manual_clock_moves_only_by_hand();
-  a_deadline_lies_ahead();
-  a_seed_repeats_its_sequence();
-  the_sequence_is_splitmix64();
-  no_delay_leaves_its_range();
-  whole_numbers_stay_exact();
-  nothing_grows_to_nothing();
-  the_default_is_what_the_header_says();
-  a_bad_field_is_named();
-  return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+  CHECK(each_code_has_its_texts());
+  CHECK(a_failure_keeps_one_short_line());
+  CHECK(a_line_may_be_said_again());
+  CHECK(a_line_belongs_to_its_thread());
+  CHECK(a_manual_clock_moves_only_by_hand());
+  CHECK(a_deadline_lies_ahead());
+  CHECK(a_seed_repeats_its_sequence());
+  CHECK(the_sequence_is_splitmix64());
+  CHECK(no_delay_leaves_its_range());
+  CHECK(whole_numbers_stay_exact());
+  CHECK(nothing_grows_to_nothing());
+  CHECK(the_default_is_what_the_header_says());
+  CHECK(a_bad_field_is_named());
+  return exit_status();
 }

@@ -245,5 +245,5 @@ int main(void) {
   }
   respool_queue_free(q);
   respool_close(s);
-  return kind();
+  return exit_status();
 }

@@ -236,10 +236,10 @@ int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   WORKS(respool_open(dir, NULL, &store));
   if (!wrong) {
-    pushes_share_commits();
-    every_item_ends_once();
+    CHECK(pushes_share_commits());
+    CHECK(every_item_ends_once());
   }
   respool_close(store);
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

@@ -436,24 +436,24 @@ int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   WORKS(respool_open(dir, NULL, &store));
   if (!wrong) {
-    pushes_share_commits();
-    settle_takes_the_next();
-    errors_are_the_same();
-    full_tells_whether_to_wait();
-    a_batch_answers_busy();
-    a_take_waits_by_polling();
-    takes_note_dead_letters();
-    transactions_commit();
-    calls_run_other_verbs();
-    abandoned_pushes_happen();
-    abandoned_takes_release();
-    abandoned_batches_settle();
-    abandoned_transactions_commit();
-    discarded_buffers_flush(dir);
-    close_waits_for_what_runs(dir);
-    both_kinds_go_on_together();
+    CHECK(pushes_share_commits());
+    CHECK(settle_takes_the_next());
+    CHECK(errors_are_the_same());
+    CHECK(full_tells_whether_to_wait());
+    CHECK(a_batch_answers_busy());
+    CHECK(a_take_waits_by_polling());
+    CHECK(takes_note_dead_letters());
+    CHECK(transactions_commit());
+    CHECK(calls_run_other_verbs());
+    CHECK(abandoned_pushes_happen());
+    CHECK(abandoned_takes_release());
+    CHECK(abandoned_batches_settle());
+    CHECK(abandoned_transactions_commit());
+    CHECK(discarded_buffers_flush(dir));
+    CHECK(close_waits_for_what_runs(dir));
+    CHECK(both_kinds_go_on_together());
   }
   respool_close(store);
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

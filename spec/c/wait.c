@@ -106,13 +106,13 @@ int main(void) {
   WORKS(respool_queue_open(s, "q", NULL, &q));
   WORKS(respool_queue_open(other, "q", NULL, &same));
   if (!wrong) {
-    a_push_wakes_at_once(same, q);
-    waiting_costs_nothing(q);
+    CHECK(a_push_wakes_at_once(same, q));
+    CHECK(waiting_costs_nothing(q));
   }
   respool_queue_free(q);
   respool_queue_free(same);
   respool_close(s);
   respool_close(other);
   remove_dir(dir);
-  return kind();
+  return exit_status();
 }

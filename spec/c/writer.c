@@ -19,5 +19,5 @@ int main(int argc, char **argv) {
   while (s && access(argv[2], F_OK)) respool_sleep(s, 1);
   if (t) unit_abort(t);
   respool_close(s);
-  return kind();
+  return exit_status();
 }

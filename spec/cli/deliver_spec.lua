@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool deliver (D13), as a process, to an endpoint that answers as the path
+-- respool deliver, as a process, to an endpoint that answers as the path
 -- says.
 
 local cli = require "spec.helper.cli"

@@ -61,7 +61,7 @@ describe("a process that is killed", function()
 
   local TAKE = [[ q:take { limit = 3 }; print "took"; q:take { timeout = 99 } ]]
 
-  it("loses its leases, nothing else: the items come back (D9)", function()
+  it("loses its leases, nothing else: the items come back", function()
     q:push_many { "a", "b", "c" }
     local worker = spawn(TAKE)
     worker:expect "took"
@@ -92,7 +92,7 @@ describe("a process that is killed", function()
     assert.equal("NOT_FOUND", code)
   end)
 
-  it("keeps no lease by its thread any more (D8)", function()
+  it("keeps no lease by its thread any more", function()
     q:push "a"
     local worker = spawn [[
       q:work(function() print "took"; q:take { timeout = 99 } end)
@@ -103,7 +103,7 @@ describe("a process that is killed", function()
     assert.equal(1, #q:take())
   end)
 
-  it("cannot settle what went to another meanwhile (D7)", function()
+  it("cannot settle what went to another meanwhile", function()
     q:push "a"
     local worker = spawn [[
       local batch = q:take()
@@ -151,7 +151,7 @@ end)
 describe("the settings of a queue", function()
   before_each(function() open { clock = "manual" } end)
 
-  it("are honoured by every process (D5)", function()
+  it("are honoured by every process", function()
     assert(store:queue("orders", {
       lease = 77, max_attempts = 2, dead_letter = "morgue",
       retry = respool.backoff.constant { delay = 0 },
@@ -187,7 +187,7 @@ describe("the settings of a queue", function()
     assert.equal(1, q.dead:count())
   end)
 
-  it("hold when it is paused (D5)", function()
+  it("hold when it is paused", function()
     q:push "a"
     q:pause()
     local worker = spawn [[ print(#q:take { timeout = 0.1 }) ]]
@@ -208,7 +208,7 @@ describe("a replay that is killed", function()
     batch:settle()
   end
 
-  it("goes on by its name, and moves each dead letter once (F15)", function()
+  it("goes on by its name, and moves each dead letter once", function()
     math.randomseed(helper.seed)
     open()
     kill_dead_letters()

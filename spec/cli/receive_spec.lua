@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool receive (D14), as a process, spoken to by bare sockets.
+-- respool receive, as a process, spoken to by bare sockets.
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"

@@ -39,7 +39,7 @@ local function work(poison, items)
   end
 end
 
-describe("a poisonous item (X2)", function()
+describe("a poisonous item", function()
   it("ends up alone and dies, its neighbours get done", function()
     q:push_many(range(8))
     work({ [5] = true }, 8)
@@ -101,7 +101,7 @@ describe("a poisonous item (X2)", function()
   end)
 end)
 
-describe("blame (guarantee 5, X3)", function()
+describe("blame (guarantee 5)", function()
   it("counts attempts, deliveries and crashes apart", function()
     q:push "a"
     local batch

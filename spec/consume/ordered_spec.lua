@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Strict order (D11, guarantee 9): within a priority of an ordered queue
+-- Strict order (guarantee 9): within a priority of an ordered queue
 -- nothing is delivered while an earlier item is leased or waiting.
 
 local helper = require "spec.helper"

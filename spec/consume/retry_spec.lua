@@ -58,21 +58,21 @@ end
 
 describe("a retry policy without jitter", function()
   local SAYS = {
-    ["constant (E3)"] = { backoff.constant { delay = 2.5 },
+    ["constant"] = { backoff.constant { delay = 2.5 },
                           { 2.5, 2.5, 2.5, 2.5 } },
-    ["linear (E4)"] = { backoff.linear { initial = 2, step = 3, max = 10 },
+    ["linear"] = { backoff.linear { initial = 2, step = 3, max = 10 },
                         { 2, 5, 8, 10, 10 } },
-    ["exponential with a cap (E5)"] = {
+    ["exponential with a cap"] = {
       backoff.exponential { initial = 1, max = 30 },
       { 1, 2, 4, 8, 16, 30, 30 } },
-    ["exponential of another base (E5)"] = {
+    ["exponential of another base"] = {
       backoff.exponential { initial = 2, factor = 1.5, max = 100 },
       { 2, 3, 4.5, 6.75 } },
-    ["polynomial (E6)"] = { backoff.polynomial { initial = 2, power = 2 },
+    ["polynomial"] = { backoff.polynomial { initial = 2, power = 2 },
                             { 2, 8, 18, 32 } },
-    ["fibonacci (E6)"] = { backoff.fibonacci { initial = 1, max = 12 },
+    ["fibonacci"] = { backoff.fibonacci { initial = 1, max = 12 },
                            { 1, 1, 2, 3, 5, 8, 12, 12 } },
-    ["list of delays (E6)"] = { backoff.list { 5, 30, 300 },
+    ["list of delays"] = { backoff.list { 5, 30, 300 },
                                 { 5, 30, 300, 300 } },
   }
   for name, case in pairs(SAYS) do
@@ -86,7 +86,7 @@ describe("a retry policy without jitter", function()
   end)
 end)
 
-describe("jitter (E7)", function()
+describe("jitter", function()
   -- Due times in each other's range, and not always the same.
   local function assert_between(list, low, high)
     local least, most = math.huge, 0
@@ -136,7 +136,7 @@ describe("jitter (E7)", function()
 end)
 
 describe("attempts", function()
-  it("are limited; then the item is a dead letter (E1)", function()
+  it("are limited; then the item is a dead letter", function()
     queue { max_attempts = 3 }
     q:push "a"
     for i = 0, 2 do
@@ -157,7 +157,7 @@ describe("attempts", function()
     assert.equal("exhausted", q.dead:oldest().reason)
   end)
 
-  it("are counted in the store (E2)", function()
+  it("are counted in the store", function()
     queue { max_attempts = 3 }
     q:push "a"
     fail { delay = 0 }
@@ -170,14 +170,14 @@ describe("attempts", function()
     assert.equal(3, q.dead:oldest().attempts)
   end)
 
-  it("without a limit go on, and no due time overflows (E12)", function()
+  it("without a limit go on, and no due time overflows", function()
     local list = waits(backoff.exponential { factor = 10, max = 1e12 }, 16)
     assert.same({ 1, 1e11, 1e12, 1e12 }, { list[1], list[12], list[13],
                                            list[16] })
     assert.equal(16, q:get(1).attempts)
   end)
 
-  it("up to 10,000 give delays within the cap (E12)", function()
+  it("up to 10,000 give delays within the cap", function()
     for _, policy in ipairs {
       backoff.exponential { factor = 1e6, max = 86400 },
       backoff.polynomial { power = 90, max = 86400 },
@@ -193,7 +193,7 @@ describe("attempts", function()
   end)
 end)
 
-describe("waiting for a retry (E10)", function()
+describe("waiting for a retry", function()
   it("lets others go on", function()
     queue { retry = backoff.constant { delay = 60 } }
     q:push_many { "a", "b", "c" }
@@ -234,7 +234,7 @@ describe("waiting for a retry (E10)", function()
 end)
 
 describe("an item at its last attempt", function()
-  it("cools down and starts over, where the queue says so (E9)", function()
+  it("cools down and starts over, where the queue says so", function()
     queue { max_attempts = 2, on_exhausted = { cooldown = 600 },
             retry = backoff.list { 5, 7 } }
     q:push "a"
@@ -252,7 +252,7 @@ describe("an item at its last attempt", function()
     assert.equal(7, take():item(1).deliveries)
   end)
 
-  it("is dropped, where the queue says so (E13)", function()
+  it("is dropped, where the queue says so", function()
     queue { max_attempts = 2, on_exhausted = "drop" }
     q:push "a"
     fail { delay = 0 }
@@ -274,7 +274,7 @@ describe("an item at its last attempt", function()
   end)
 end)
 
-describe("an error decides for itself (E11)", function()
+describe("an error decides for itself", function()
   before_each(function()
     queue { retry = backoff.constant { delay = 5 }, max_attempts = 3 }
     q:push "a"
@@ -299,7 +299,7 @@ describe("an error decides for itself (E11)", function()
   end)
 end)
 
-describe("decide (E8)", function()
+describe("decide", function()
   local function decide(f)
     queue { max_attempts = 2, retry = backoff.constant { delay = 5 },
             decide = f }
@@ -345,7 +345,7 @@ describe("decide (E8)", function()
     assert.equal(4, q:stats().released)
   end)
 
-  it("drops an item (E13)", function()
+  it("drops an item", function()
     decide(function() return "drop" end)
     work(function() error "junk" end)
     assert.same({ 0, 0, 1 },

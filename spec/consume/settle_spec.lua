@@ -75,7 +75,7 @@ local function each_combination(f)
   end
 end
 
-describe("outcomes mixed in a batch (X1)", function()
+describe("outcomes mixed in a batch", function()
   -- The same for what has been pushed in different ways.
   local function in_every_combination(push)
     q = assert(helper.open(":memory:", { clock = "manual" })):queue(
@@ -218,7 +218,7 @@ describe("settling a batch bit by bit", function()
   end)
 end)
 
-describe("outcome, pushes and the next take (X6)", function()
+describe("outcome, pushes and the next take", function()
   local mails
 
   before_each(function()

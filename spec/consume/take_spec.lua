@@ -32,7 +32,7 @@ local function drain()
   return seen
 end
 
-describe("priorities (G1)", function()
+describe("priorities", function()
   it("are served highest first, whatever was pushed when", function()
     for _, priority in ipairs { 3, 0, 255, 3, 1 } do
       q:push(priority, { priority = priority })
@@ -58,7 +58,7 @@ describe("priorities (G1)", function()
   end)
 end)
 
-describe("order in a priority (D11, guarantee 9)", function()
+describe("order in a priority (guarantee 9)", function()
   it("is that of pushing, over pushes and batches of any size", function()
     for i = 0, 9 do
       local list = {}
@@ -95,7 +95,7 @@ describe("order in a priority (D11, guarantee 9)", function()
 end)
 
 describe("a batch", function()
-  it("holds items of several pushes (D3)", function()
+  it("holds items of several pushes", function()
     q:push "a"
     q:push_many { "b", "c" }
     q:push("d", { priority = 1 })
@@ -131,7 +131,7 @@ describe("a batch", function()
   end)
 end)
 
-describe("a lease (D6)", function()
+describe("a lease", function()
   it("keeps its items from all other takes", function()
     q:push_many { 1, 2, 3 }
     take(2)
@@ -140,7 +140,7 @@ describe("a lease (D6)", function()
     assert.equal(0, #take(9))
   end)
 
-  it("that ran out hands them out again, crashes counted (D9)", function()
+  it("that ran out hands them out again, crashes counted", function()
     q:push "a"
     take()
     store:advance(30)
@@ -160,7 +160,7 @@ describe("a lease (D6)", function()
     assert.same({ 1 }, payloads(take(9)))
   end)
 
-  it("ends when extend says, sooner or later (D8)", function()
+  it("ends when extend says, sooner or later", function()
     q:push "a"
     local batch = take()
     assert.is_true(batch:extend(100))
@@ -183,7 +183,7 @@ describe("a lease (D6)", function()
   end)
 end)
 
-describe("keeping a lease (D8)", function()
+describe("keeping a lease", function()
   before_each(function()
     q = store:queue("orders", { lease = 10, max_lease = 100 })
     q:push "a"
@@ -234,7 +234,7 @@ describe("keeping a lease (D8)", function()
   end)
 end)
 
-describe("a token (D7, guarantee 3)", function()
+describe("a token (guarantee 3)", function()
   local stale
 
   before_each(function()

@@ -31,7 +31,7 @@ local function reopen()
   queue()
 end
 
-describe("an item with a delay (G3)", function()
+describe("an item with a delay", function()
   it("comes when it is over, not before", function()
     q:push("a", { delay = 10 })
     store:advance(9.999)
@@ -90,7 +90,7 @@ describe("an item with a delay (G3)", function()
   end)
 end)
 
-describe("an item with a time to live (G4)", function()
+describe("an item with a time to live", function()
   it("dies when that is over while it is ready", function()
     q:push("a", { ttl = 10 })
     q:push "b"
@@ -227,7 +227,7 @@ describe("an item with a time to live (G4)", function()
   end)
 end)
 
-describe("items that expired (G5)", function()
+describe("items that expired", function()
   it("make room for what is behind them, however many", function()
     local list = {}
     for i = 1, 20000 do list[i] = i end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Weighted priorities (G2): shares instead of strict priority.
+-- Weighted priorities: shares instead of strict priority.
 
 local helper = require "spec.helper"
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- History: finished items that a queue keeps (H7), and copies of them pushed
+-- History: finished items that a queue keeps, and copies of them pushed
 -- again.
 
 local helper = require "spec.helper"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool.http (D13): what is sent, what becomes of an item by the answer,
+-- respool.http: what is sent, what becomes of an item by the answer,
 -- and which of several URLs are called.
 
 local endpoint_of = require "spec.helper.http_endpoint"

@@ -155,7 +155,7 @@ describe("a damaged segment", function()
     assert.equal("CORRUPT", code)
   end)
 
-  it("is set aside when it was delayed (G3)", function()
+  it("is set aside when it was delayed", function()
     q:push("a", { delay = 60 })
     q:push "b"
     flip("segments", 1)
@@ -180,7 +180,7 @@ describe("a damaged segment", function()
     assert_clean()
   end)
 
-  it("is set aside when its items expire (G4)", function()
+  it("is set aside when its items expire", function()
     q:push("a", { ttl = 60 })
     q:push "b"
     flip("segments", 0)
@@ -190,7 +190,7 @@ describe("a damaged segment", function()
     assert_clean()
   end)
 
-  it("is set aside when its lease runs out (D9)", function()
+  it("is set aside when its lease runs out", function()
     push_segments { "a", "b", "c" }
     q:take { limit = 3 }
     flip("segments", 0)

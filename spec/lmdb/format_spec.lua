@@ -45,7 +45,7 @@ describe("the page", function()
     assert.matches("fourteen named databases", page.text)
   end)
 
-  it("tells the format version of a new store (C7)", function()
+  it("tells the format version of a new store", function()
     local meta = {}
     for _, entry in ipairs(look().meta) do meta[entry.key] = entry.value end
     assert.equal(tonumber(page.text:match "Format version: (%d+)"),
@@ -183,7 +183,7 @@ describe("a segment", function()
     assert.same({ 1, 0 }, { s.value["1"], s.value["payload version"] })
   end)
 
-  it("is summed, with its fixed fields where they are drawn (C8)", function()
+  it("is summed, with its fixed fields where they are drawn", function()
     q:push_many { "a", "b" }
     local s = only "segments"
     assert.is_true(stored.is_summed(s))
@@ -193,7 +193,7 @@ describe("a segment", function()
     assert.equal("\0\153\0\2", s.bytes:sub(30, 33))
   end)
 
-  it("holds headers, replays and the original of an item (C13)", function()
+  it("holds headers, replays and the original of an item", function()
     q:push("a", { headers = { 1 } })
     settle("dead")
     assert(q.dead:replay { transform = function() return "b" end })
@@ -288,7 +288,7 @@ describe("the bitmap of a segment", function()
 end)
 
 describe("an entry in expiries", function()
-  it("is there for a segment that expires, until it has (G5)", function()
+  it("is there for a segment that expires, until it has", function()
     q:push("a", { ttl = 90, priority = 3 })
     q:push "b"
     assert.same({ queue = 1, expires_at = ms(90), space = 0, priority = 3,

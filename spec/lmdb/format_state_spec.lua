@@ -30,7 +30,7 @@ local function settle(...)
 end
 
 describe("a claim", function()
-  it("says who holds its items until when (D6)", function()
+  it("says who holds its items until when", function()
     q:push_many { "a", "b", "c" }
     q:take { limit = 2 }
     local c = only "claims"
@@ -42,7 +42,7 @@ describe("a claim", function()
     }, c.value)
   end)
 
-  it("says when its items come again, and what they went through (E2)",
+  it("says when its items come again, and what they went through",
      function()
     q:push "a"
     settle("retry", { error = "busy", group = "net" })
@@ -62,7 +62,7 @@ describe("a claim", function()
       c.value.state, c.value.visible_at })
   end)
 
-  it("knows no delay before the first retry, however it was pushed (E7)",
+  it("knows no delay before the first retry, however it was pushed",
      function()
     q:push("a", { delay = 60 })
     assert.equal(0, only "claims".value.delay)
@@ -120,7 +120,7 @@ describe("a dead letter", function()
     assert.same(stored.item "a", l.item)
   end)
 
-  it("is summed (C8)", function()
+  it("is summed", function()
     q:push "a"
     settle("dead")
     assert.is_true(stored.is_summed(only "letters"))

@@ -87,7 +87,7 @@ describe("The HTTP face", function()
     return cjson.decode(body), status
   end
 
-  it("takes a body in with 202 and its id (X19)", function()
+  it("takes a body in with 202 and its id", function()
     local n = start_face()
     local answer, status = json(n:post("/orders", '{"sku":"A-1"}'))
     assert.same({ { id = 1 }, 202 }, { answer, status })

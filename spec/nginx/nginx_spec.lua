@@ -59,7 +59,7 @@ end
 
 
 describe("inside nginx", function()
-  it("a durable push yields and answers with its id (X19)", function()
+  it("a durable push yields and answers with its id", function()
     local n = nginx.start { http = OPEN, server = PUSH }
     local body, status = n:request "/push?n=1"
     assert.same({ "1", 200 }, { body, status })
@@ -67,7 +67,7 @@ describe("inside nginx", function()
     assert.equal(2, counts(n, "orders").ready)
   end)
 
-  it("pushes of many requests share commits (X19)", function()
+  it("pushes of many requests share commits", function()
     local n = nginx.start { http = OPEN, server = PUSH }
     n:request "/push"
     local before = n:look(function(s) return s:stats().last_txn end)
@@ -78,7 +78,7 @@ describe("inside nginx", function()
     assert.is_true(after - before < answered / 2)
   end)
 
-  it("a buffered push in log_by_lua is there at the exit (X19)", function()
+  it("a buffered push in log_by_lua is there at the exit", function()
     local n = nginx.start { http = OPEN, server = PUSH }
     local answered = n:load("/click", "-c 16 -t 1 -d 1s")
     n:stop "QUIT"
@@ -200,7 +200,7 @@ describe("a phase that cannot yield", function()
     ]]):format(call)
   end
 
-  it("is told so by a durable push (X19)", function()
+  it("is told so by a durable push", function()
     local n = nginx.start { http = OPEN, server = [[
       location = /log { return 204; log_by_lua_block { ]]
         .. say "require'orders':push(1)" .. [[ } }
@@ -239,7 +239,7 @@ describe("a phase that cannot yield", function()
     let_go()
   end)
 
-  it("is told so by work on files (X19)", function()
+  it("is told so by work on files", function()
     local calls = {
       "compact('${store}', { to = '${dir}/copy' })",
       "repair('${store}', '${dir}/mended')", "file_writer '${dir}/dumped'",
@@ -309,7 +309,7 @@ describe("a phase that cannot yield", function()
     end
   end)
 
-  it("opens no store in init_by_lua, for a reason (X19)", function()
+  it("opens no store in init_by_lua, for a reason", function()
     local n = nginx.try { http = [[
       init_by_lua_block { assert(require("resty.respool").open "${store}") }
     ]] }
@@ -369,7 +369,7 @@ local function each_seen_once(n, count)
 end
 
 describe("a worker in nginx", function()
-  it("hands out everything, by many at a time (X19)", function()
+  it("hands out everything, by many at a time", function()
     local n = nginx.start { workers = 2, http = consumer(HANDLE
       .. ", concurrency = 4") }
     push_numbers(n, 500)
@@ -547,7 +547,7 @@ local function none_lost(n, unique)
 end
 
 describe("the life of nginx", function()
-  it("a reload under load loses nothing (X19)", function()
+  it("a reload under load loses nothing", function()
     local n = nginx.start { http = OPEN, server = PUSH, workers = 2 }
     local first = n:workers()
     local stop = pushers(n)

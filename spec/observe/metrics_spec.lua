@@ -226,7 +226,7 @@ describe("store:metrics", function()
 end)
 
 describe("queue:stats", function()
-  it("tells the fill and the age of the oldest item (A9)", function()
+  it("tells the fill and the age of the oldest item", function()
     local small = store:queue("small", { max_items = 4 })
     assert.equal(0, small:stats().oldest_age)
     small:push_many { 1, 2 }

@@ -55,7 +55,7 @@ describe("pushing (A1, A4)", function()
     assert.equal(before + 1, store:stats().last_txn)
   end)
 
-  it("stores all of them or none (A4)", function()
+  it("stores all of them or none", function()
     q = store:queue("orders", { max_items = 3 })
     q:push_many { 1, 2 }
     assert.equal("FULL", code(q:push_many { 3, 4 }))
@@ -108,7 +108,7 @@ describe("ids", function()
   end)
 end)
 
-describe("headers (C13)", function()
+describe("headers", function()
   it("stay with their item through failure, death and replay", function()
     local headers = { trace = "00-4bf9", hops = { 1, 2 } }
     q:push("a", { headers = headers })
@@ -132,7 +132,7 @@ describe("headers (C13)", function()
   end)
 end)
 
-describe("many queues in one store (A3)", function()
+describe("many queues in one store", function()
   it("keep their items apart", function()
     for i = 1, 40 do store:queue("q" .. i):push_many { i, -i } end
     for i = 1, 40 do
@@ -347,7 +347,7 @@ describe("a queue that is opened again", function()
   end)
 end)
 
-describe("a queue with bounds (A8)", function()
+describe("a queue with bounds", function()
   it("counts items by state, but no dead letters", function()
     q = store:queue("orders", { max_items = 3 })
     q:push_many { 1, 2 }
@@ -384,7 +384,7 @@ describe("a queue with bounds (A8)", function()
   end)
 end)
 
-describe("a queue in memory (C2)", function()
+describe("a queue in memory", function()
   it("behaves like any other", function()
     store = assert(helper.open(":memory:", { clock = "manual" }))
     q = store:queue("orders", { retry = respool.backoff.constant {

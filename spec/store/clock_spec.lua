@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- A clock that does not run as clocks should: a lease or a delay ends after
--- its length all the same, and nothing is stranded (G6).
+-- its length all the same, and nothing is stranded.
 
 local helper = require "spec.helper"
 local payloads, reasons = helper.payloads, helper.reasons

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Closing a store (H4, H5): what was given to it is on disk, leases are
--- handed back, and handlers may come to their end (A10).
+-- handed back, and handlers may come to their end.
 
 local helper = require "spec.helper"
 local respool = require "respool"
@@ -164,7 +164,7 @@ describe("a store that is closed by a handler", function()
     assert.same({ "a", "b" }, payloads(again()))
   end)
 
-  it("lets the handler push and end when given time (A10)", function()
+  it("lets the handler push and end when given time", function()
     q:push_many { "a", "b" }
     local counts = q:work(function(payload)
       assert.is_true(store:close(10))

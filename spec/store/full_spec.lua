@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- A full store (guarantee 7, X7): it refuses pushes, and everything else
+-- A full store (guarantee 7): it refuses pushes, and everything else
 -- goes on until there is room again.
 
 local helper = require "spec.helper"

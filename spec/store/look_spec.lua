@@ -39,7 +39,7 @@ local function assert_balanced(stats)
     + stats.retrying + stats.done + stats.died + stats.expired + stats.removed)
 end
 
-describe("peeking (D2)", function()
+describe("peeking", function()
   it("shows what a take would give: priorities, then due, then fresh",
     function()
     q:push_many { "a", "b", "c" }
@@ -140,7 +140,7 @@ describe("removing an item", function()
   end)
 end)
 
-describe("browsing (H10)", function()
+describe("browsing", function()
   before_each(function()
     for priority = 0, 2 do
       q:push_many(range(150), { priority = priority })
@@ -179,7 +179,7 @@ describe("browsing (H10)", function()
     assert.equal(300, count "ready")
   end)
 
-  it("agrees with the length by state (H9)", function()
+  it("agrees with the length by state", function()
     store:advance(10)
     local length = q:length()
     for _, state in ipairs { "ready", "leased", "scheduled", "retrying" } do

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Care: one call that does what is to be done, bounded in time, and reports
--- it (H8).
+-- it.
 
 local helper = require "spec.helper"
 local respool = require "respool"

@@ -204,7 +204,7 @@ describe("the format version", function()
 
   before_each(function() path = new_store() end)
 
-  it("of a newer program is refused, and both are told (C7)", function()
+  it("of a newer program is refused, and both are told", function()
     stored.damage(path, "put", "meta", "format", "02")
     local message = assert_refused("VERSION", path)
     assert.matches("format 2.*up to 1", message)

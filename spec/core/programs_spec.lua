@@ -1,0 +1,33 @@
+-- SPDX-License-Identifier: MIT
+--
+-- C programs that check what Lua cannot reach, or not at the same time. Each
+-- writes a line for each of its checks.
+
+local helper = require "spec.helper"
+
+local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
+
+-- What each program is about, and how many checks it has.
+local PROGRAMS = {
+  { "leaves", "errors, clocks, random numbers and backoff", 13 },
+  { "cbor", "the core's CBOR", 17 },
+  { "threads", "threads on one store", 2 },
+  { "tickets", "tickets", 16 },
+  { "buffers", "the buffers of a store", 8 },
+  { "fork", "a fork of a process that has a store open", 3 },
+  { "brim", "a store whose map is full", 1 },
+  { "wait", "takes that wait in one process", 2 },
+}
+
+describe("the program about", function()
+  for _, program in ipairs(PROGRAMS) do
+    local name, subject, n = program[1], program[2], program[3]
+    it(subject .. " holds", function()
+      local said = helper.sh(("%s/spec/%s 2>&1; echo $?"):format(build, name))
+      local status = said:match "(%d+)$"
+      local _, held = said:gsub("holds: ", "")
+      assert.same({ "0", n }, { status, held }, said)
+      assert.is_nil(said:match "WRONG: [^\n]+", said)
+    end)
+  end
+end)
