@@ -123,7 +123,7 @@ describe("a process that is killed", function()
 end)
 
 describe("processes that take at the same time", function()
-  it("never get the same item (D4, D5)", function()
+  it("never get the same item", function()
     open()
     local list, log, workers = {}, new_log(), {}
     for i = 1, 300 do list[i] = i end

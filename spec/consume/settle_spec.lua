@@ -4,27 +4,21 @@
 -- pushes and the next take.
 
 local helper = require "spec.helper"
+local queue_of = require "spec.helper.queue"
 local respool = require "respool"
 local payloads, code = helper.payloads, helper.code
 
-local store, q
+local t
 
 before_each(function()
-  store = helper.store()
-  q = assert(store:queue("orders", {
-    retry = respool.backoff.constant { delay = 60 },
-  }))
+  t = queue_of.new { retry = respool.backoff.constant { delay = 60 } }
 end)
 
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local it = helper.checked(it)
 
-local function take(n)
-  return assert(q:take { limit = n or 1 })
-end
-
 local function last_txn()
-  return store:stats().last_txn
+  return t.store:stats().last_txn
 end
 
 -- What is to become of an item, by the word said of it.
@@ -40,14 +34,14 @@ local OUTCOMES = {
 }
 
 local function assert_became(id, o, dead_letters)
-  local item = q:get(id)
+  local item = t.q:get(id)
   assert.equal(o.dead_letter, dead_letters[id])
   if not o.state then
     assert.is_nil(item)
     return
   end
   assert.equal(o.state, item.state)
-  assert.near(store:now() + o.after, item.visible_at, 0.01)
+  assert.near(t.store:now() + o.after, item.visible_at, 0.01)
   assert.equal(o.attempts or 0, item.attempts)
   assert.same({ 1, 0, "item" }, { item.deliveries, item.crashes,
                                   item.payload })
@@ -59,7 +53,7 @@ local function settle_and_look(batch, outcomes)
   for i, o in ipairs(outcomes) do o.say(batch:item(i)) end
   assert.is_true(batch:settle())
   local dead_letters = {}
-  for dead_letter in q.dead:each() do dead_letters[dead_letter.id] =
+  for dead_letter in t.q.dead:each() do dead_letters[dead_letter.id] =
     dead_letter.error end
   for i, o in ipairs(outcomes) do
     assert_became(batch:item(i).id, o, dead_letters)
@@ -78,42 +72,44 @@ end
 describe("outcomes mixed in a batch", function()
   -- The same for what has been pushed in different ways.
   local function in_every_combination(push)
-    q = assert(helper.open(":memory:", { clock = "manual" })):queue(
+    t.q = assert(helper.open(":memory:", { clock = "manual" })):queue(
       "orders", { retry = respool.backoff.constant { delay = 60 } })
-    store = q.store
+    t.store = t.q.store
     each_combination(function(outcomes)
       push()
-      local batch = q:take { limit = 3, timeout = 1 }
+      local batch = t.q:take { limit = 3, timeout = 1 }
       assert.equal(3, #batch)
       settle_and_look(batch, outcomes)
-      assert.same({}, store:check())
-      store:advance(100)
-      q:purge()
+      assert.same({}, t.store:check())
+      t.store:advance(100)
+      t.q:purge()
     end)
   end
 
   it("hold for items of one push, in every combination", function()
-    in_every_combination(function() q:push_many { "item", "item", "item" } end)
+    in_every_combination(function()
+      t.q:push_many { "item", "item", "item" }
+    end)
   end)
 
   it("hold for items of several pushes", function()
     in_every_combination(function()
-      q:push("item", { priority = 2 })
-      q:push("item", { priority = 2 })
-      q:push("item", { priority = 1 })
+      t.q:push("item", { priority = 2 })
+      t.q:push("item", { priority = 2 })
+      t.q:push("item", { priority = 1 })
     end)
   end)
 
   it("hold for items that were delayed", function()
     in_every_combination(function()
-      q:push_many({ "item", "item", "item" }, { delay = 1 })
+      t.q:push_many({ "item", "item", "item" }, { delay = 1 })
     end)
   end)
 
   for _, verb in ipairs { "retry", "snooze" } do
     it("have each its own delay, also when all are " .. verb, function()
-      q:push_many { 1, 2, 3 }
-      local batch = take(3)
+      t.q:push_many { 1, 2, 3 }
+      local batch = t:take(3)
       for i = 1, 3 do
         local item, delay, text = batch:item(i), 10 * i, "error " .. i
         if verb == "snooze" then item:snooze(delay) end
@@ -121,8 +117,8 @@ describe("outcomes mixed in a batch", function()
       end
       batch:settle()
       for i = 1, 3 do
-        assert.near(store:now() + 10 * i, q:get(i).visible_at, 0.01)
-        assert.equal(verb == "retry" and "error " .. i or nil, q:get(i).error)
+        assert.near(t.store:now() + 10 * i, t.q:get(i).visible_at, 0.01)
+        assert.equal(verb == "retry" and "error " .. i or nil, t.q:get(i).error)
       end
     end)
   end
@@ -130,11 +126,11 @@ describe("outcomes mixed in a batch", function()
   it("hold within a large batch of which other items go on", function()
     local list = {}
     for i = 1, 700 do list[i] = "item" end
-    q:push_many(list)
+    t.q:push_many(list)
     local outcomes = {}
     for i = 1, 700 do outcomes[i] = OUTCOMES[i % 7 + 1] end
-    settle_and_look(take(700), outcomes)
-    local n = q:length()
+    settle_and_look(t:take(700), outcomes)
+    local n = t.q:length()
     assert.same({ 100, 100, 100, 100, 400 },
                 { n.ready, n.leased, n.scheduled, n.retrying, n.total })
   end)
@@ -151,70 +147,70 @@ describe("an outcome of a batch", function()
   }
   for verb, arguments in pairs(VERBS) do
     it("is that of all its items, marked before or not: " .. verb, function()
-      q:push_many { 1, 2, 3 }
-      local batch = take(3)
+      t.q:push_many { 1, 2, 3 }
+      local batch = t:take(3)
       batch:item(2):dead { group = "marked" }
       batch[verb](batch, arguments[1])
       assert(batch:settle())
-      local left, length = LEFT[verb], q:length()
+      local left, length = LEFT[verb], t.q:length()
       assert.same(left,
                   { length.ready, length.scheduled + length.retrying,
                     length.dead })
-      assert.equal(0, #q.dead:list { group = "marked" })
+      assert.equal(0, #t.q.dead:list { group = "marked" })
     end)
   end
 
   it("moves a whole batch in one commit, whatever its size", function()
     local list = {}
     for i = 1, 4000 do list[i] = i end
-    q:push_many(list)
-    local batch, before = take(4000), last_txn()
+    t.q:push_many(list)
+    local batch, before = t:take(4000), last_txn()
     batch:retry { error = "down" }
     assert(batch:settle())
     assert.equal(before + 1, last_txn())
-    store:advance(60)
-    assert.same(list, payloads(take(4000)))
+    t.store:advance(60)
+    assert.same(list, payloads(t:take(4000)))
   end)
 end)
 
 describe("settling a batch bit by bit", function()
   it("leaves what is not marked leased, to be settled later", function()
-    q:push_many { 1, 2, 3, 4 }
-    local batch = take(4)
+    t.q:push_many { 1, 2, 3, 4 }
+    local batch = t:take(4)
     for i = 1, 4 do
-      assert.equal(5 - i, q:length().leased)
+      assert.equal(5 - i, t.q:length().leased)
       batch:item(i):done()
       assert.is_true(batch:settle())
     end
-    assert.equal(4, q:stats().done)
+    assert.equal(4, t.q:stats().done)
   end)
 
   it("does nothing where nothing is marked", function()
-    q:push_many { 1, 2 }
-    local batch = take(2)
+    t.q:push_many { 1, 2 }
+    local batch = t:take(2)
     assert.is_true(batch:settle())
-    assert.equal(2, q:length().leased)
+    assert.equal(2, t.q:length().leased)
   end)
 
   it("counts an outcome once, however often it is settled", function()
-    q:push_many { 1, 2 }
-    local batch = take(2)
+    t.q:push_many { 1, 2 }
+    local batch = t:take(2)
     batch:item(1):dead()
     for _ = 1, 3 do assert.is_true(batch:settle()) end
-    assert.equal(1, q:stats().died)
+    assert.equal(1, t.q:stats().died)
   end)
 
   it("loses the rest alone when its lease is lost meanwhile", function()
-    q:push_many { 1, 2, 3 }
-    local batch = take(3)
+    t.q:push_many { 1, 2, 3 }
+    local batch = t:take(3)
     batch:item(1):done()
     batch:settle()
-    store:advance(31)
-    take(3)
+    t.store:advance(31)
+    t:take(3)
     batch:done()
     assert.equal("LEASE_LOST", code(batch:settle()))
     assert.equal(2, batch.lost)
-    assert.equal(1, q:stats().done)
+    assert.equal(1, t.q:stats().done)
   end)
 end)
 
@@ -222,17 +218,17 @@ describe("outcome, pushes and the next take", function()
   local mails
 
   before_each(function()
-    mails = store:queue "mails"
-    q:push_many { "a", "b", "c" }
+    mails = t.store:queue "mails"
+    t.q:push_many { "a", "b", "c" }
   end)
 
   it("are one commit over several queues", function()
-    local batch, before = take(2), last_txn()
+    local batch, before = t:take(2), last_txn()
     batch:item(1):done()
     batch:item(2):dead()
     local ok, more = batch:settle {
       push = { { queue = mails, payload = 1, priority = 7 },
-               { queue = q, payload = "d" },
+               { queue = t.q, payload = "d" },
                { queue = mails, payload = 2, delay = 5, headers = { h = 1 } } },
       take = { limit = 9 },
     }
@@ -245,41 +241,41 @@ describe("outcome, pushes and the next take", function()
   end)
 
   it("give the take what the same settle released", function()
-    local batch = take(3)
+    local batch = t:take(3)
     batch:release()
     local _, more = batch:settle { take = { limit = 2, lease = 5 } }
     assert.same({ "a", "b" }, payloads(more))
-    assert.near(store:now() + 5, q:get(1).visible_at, 0.01)
+    assert.near(t.store:now() + 5, t.q:get(1).visible_at, 0.01)
   end)
 
   it("give an empty batch when there is nothing more to take", function()
-    local batch = take(3)
+    local batch = t:take(3)
     batch:done()
     local _, more = batch:settle { take = { limit = 2 } }
     assert.is_true(more == nil or #more == 0)
   end)
 
   it("fail together when the lease was lost", function()
-    local stale = take(3)
-    store:advance(31)
-    local batch = take(1)
+    local stale = t:take(3)
+    t.store:advance(31)
+    local batch = t:take(1)
     stale:done()
     local push = { { queue = mails, payload = 1 } }
     assert.equal("LEASE_LOST", code(stale:settle { push = push }))
     assert.equal(0, mails:length().total)
-    assert.equal(3, q:length().total)
+    assert.equal(3, t.q:length().total)
     batch:done()
     assert.is_true(batch:settle())
   end)
 
   -- Two claims in one batch, of which one is handed out anew.
   local function half_lost()
-    q:push("due", { priority = 9, delay = 1 })
-    store:advance(1)
-    local batch = take(4)
+    t.q:push("due", { priority = 9, delay = 1 })
+    t.store:advance(1)
+    local batch = t:take(4)
     assert.equal(4, #batch)
-    store:advance(31)
-    assert.same({ "due" }, payloads(take(4)))
+    t.store:advance(31)
+    assert.same({ "due" }, payloads(t:take(4)))
     batch:done()
     return batch
   end
@@ -288,51 +284,51 @@ describe("outcome, pushes and the next take", function()
     local batch, push = half_lost(), { { queue = mails, payload = 1 } }
     assert.equal("LEASE_LOST", code(batch:settle { push = push }))
     assert.equal(1, batch.lost)
-    assert.same({ 0, 4 }, { mails:length().total, q:length().total })
+    assert.same({ 0, 4 }, { mails:length().total, t.q:length().total })
   end)
 
   it("hold for the items that are not lost, without pushes", function()
     local batch = half_lost()
-    q:push "fresh"
+    t.q:push "fresh"
     local ok, _, why, more = batch:settle { take = { limit = 9 } }
     assert.is_nil(ok)
     assert.equal("LEASE_LOST", why)
     assert.equal(1, batch.lost)
     assert.same({ "fresh" }, payloads(more))
-    assert.equal(3, q:stats().done)
+    assert.equal(3, t.q:stats().done)
   end)
 
   it("fail together when a queue has no room for a push", function()
-    store:queue("mails", { max_items = 1 })
-    local batch = take(3)
+    t.store:queue("mails", { max_items = 1 })
+    local batch = t:take(3)
     local function push_two()
       batch:done()
-      return batch:settle { push = { { queue = q, payload = "d" },
+      return batch:settle { push = { { queue = t.q, payload = "d" },
                                    { queue = mails, payload = 1 },
                                    { queue = mails, payload = 2 } },
                           take = { limit = 1 } }
     end
     assert.equal("FULL", code(push_two()))
-    assert.same({ 3, 0 }, { q:length().leased, mails:length().total })
-    store:queue("mails", { max_items = 2 })
+    assert.same({ 3, 0 }, { t.q:length().leased, mails:length().total })
+    t.store:queue("mails", { max_items = 2 })
     assert.is_true(push_two())
-    assert.same({ 3, 2 }, { q:stats().done, mails:length().total })
+    assert.same({ 3, 2 }, { t.q:stats().done, mails:length().total })
   end)
 
   it("fail together when a push is too large", function()
-    store = helper.store { max_item_bytes = 1000 }
-    q, mails = store:queue "orders", store:queue "mails"
-    q:push "a"
-    local batch = take()
+    t.store = helper.store { max_item_bytes = 1000 }
+    t.q, mails = t.store:queue "orders", t.store:queue "mails"
+    t.q:push "a"
+    local batch = t:take()
     batch:done()
     assert.equal("TOO_LARGE", code(batch:settle { push = {
       { queue = mails, payload = 1 },
       { queue = mails, payload = ("x"):rep(2000) } } }))
-    assert.same({ 1, 0 }, { q:length().leased, mails:length().total })
+    assert.same({ 1, 0 }, { t.q:length().leased, mails:length().total })
   end)
 
   it("push for each item only when that one is done", function()
-    local batch = take(3)
+    local batch = t:take(3)
     for i, item in ipairs { batch:item(1), batch:item(2), batch:item(3) } do
       item:push(mails, i)
     end
@@ -349,17 +345,17 @@ end)
 describe("a lease that a settle has found lost", function()
   -- The second settle and extend answered true, with nothing lost.
   it("stays lost for every later settle and extend", function()
-    q:push_many { 1, 2 }
-    local batch = take(2)
-    store:advance(31)
-    local other = take(2)
+    t.q:push_many { 1, 2 }
+    local batch = t:take(2)
+    t.store:advance(31)
+    local other = t:take(2)
     batch:done()
     for _ = 1, 2 do
       assert.equal("LEASE_LOST", code(batch:settle()))
       assert.equal(2, batch.lost)
       assert.equal("LEASE_LOST", code(batch:extend()))
     end
-    assert.equal(2, q:stats().lease_lost)
+    assert.equal(2, t.q:stats().lease_lost)
     other:close()
   end)
 end)
@@ -369,76 +365,78 @@ describe("an error and its group", function()
 
   -- They were C strings on their way to the core.
   it("may hold any byte", function()
-    q:push_many(texts)
-    local batch = take(#texts)
+    t.q:push_many(texts)
+    local batch = t:take(#texts)
     for i, text in ipairs(texts) do
       batch:item(i):dead { error = text, group = text }
     end
     assert(batch:settle())
     for i, text in ipairs(texts) do
-      local dead = q.dead:get(i)
+      local dead = t.q.dead:get(i)
       assert.same({ text, text, text },
                   { dead.error, dead.group, dead.history[1].error })
       local found = {}
-      for d in q.dead:each { group = text } do found[#found + 1] = d.number end
+      for d in t.q.dead:each { group = text } do
+        found[#found + 1] = d.number
+      end
       assert.same({ i }, found)
     end
-    assert.equal(#texts, #q.dead:groups())
-    assert.equal(1, q.dead:purge { group = "a\0b" })
+    assert.equal(#texts, #t.q.dead:groups())
+    assert.equal(1, t.q.dead:purge { group = "a\0b" })
   end)
 
   it("are cut to 1 KiB at a whole character", function()
-    q:push(1)
+    t.q:push(1)
     local text = ("x"):rep(1022) .. "€"
-    local batch = take()
+    local batch = t:take()
     batch:item(1):dead { error = text, group = text }
     assert(batch:settle())
-    local dead = q.dead:oldest()
+    local dead = t.q.dead:oldest()
     assert.same({ 1022, 1022 }, { #dead.error, #dead.group })
   end)
 end)
 
 describe("a batch that is left behind", function()
   it("is settled as marked and else released when closed", function()
-    q:push_many { 1, 2, 3 }
-    local batch = take(3)
+    t.q:push_many { 1, 2, 3 }
+    local batch = t:take(3)
     batch:item(2):dead()
     assert.is_true(batch:close())
     assert.same({ 2, 0, 1 },
-                { q:length().ready, q:length().leased, q:length().dead })
-    assert.same({ 0, 0 }, { q:get(1).attempts, q:get(1).crashes })
+                { t.q:length().ready, t.q:length().leased, t.q:length().dead })
+    assert.same({ 0, 0 }, { t.q:get(1).attempts, t.q:get(1).crashes })
   end)
 
   it("answers LEASE_LOST when closed too late", function()
-    q:push(1)
-    local batch = take()
-    store:advance(31)
-    take()
+    t.q:push(1)
+    local batch = t:take()
+    t.store:advance(31)
+    t:take()
     assert.equal("LEASE_LOST", code(batch:close()))
-    assert.equal(1, q:length().leased)
+    assert.equal(1, t.q:length().leased)
   end)
 
   it("settles nothing as garbage: its lease runs out", function()
-    q:push_many { 1, 2 }
-    take(2):item(1):done()
+    t.q:push_many { 1, 2 }
+    t:take(2):item(1):done()
     collectgarbage()
     collectgarbage()
-    assert.equal(2, q:length().leased)
-    store:advance(30)
-    assert.equal(2, q:length().ready)
-    assert.equal(1, take():item(1).crashes)
+    assert.equal(2, t.q:length().leased)
+    t.store:advance(30)
+    assert.equal(2, t.q:length().ready)
+    assert.equal(1, t:take():item(1).crashes)
   end)
 
   it("is settled when the store is closed", function()
-    q:push_many { 1, 2, 3 }
-    local batches = { take(2), take() }
+    t.q:push_many { 1, 2, 3 }
+    local batches = { t:take(2), t:take() }
     batches[1]:item(2):done()
     batches[2]:retry()
-    assert.is_true(store:close())
-    store = assert(helper.open(store.path, { clock = "manual" }))
-    q = store:queue "orders"
-    assert.same({ "ready", 0 }, { q:get(1).state, q:get(1).attempts })
-    assert.equal("NOT_FOUND", code(q:get(2)))
-    assert.equal(1, q:get(3).attempts)
+    assert.is_true(t.store:close())
+    t.store = assert(helper.open(t.store.path, { clock = "manual" }))
+    t.q = t.store:queue "orders"
+    assert.same({ "ready", 0 }, { t.q:get(1).state, t.q:get(1).attempts })
+    assert.equal("NOT_FOUND", code(t.q:get(2)))
+    assert.equal(1, t.q:get(3).attempts)
   end)
 end)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- G1, G2: the program does the work, and its own controls; under one Lua it
+-- The program does the work, and its own controls; under one Lua it
 -- does so once.
 
 if _VERSION ~= "Lua 5.4" then return end

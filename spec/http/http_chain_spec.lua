@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Two stores in a row (D13, D14): receive, deliver, receive, deliver, endpoint,
+-- Two stores in a row: receive, deliver, receive, deliver, endpoint,
 -- each a process that is killed at random and started again. Every request
 -- that was answered 202 arrives. The same account is kept of a link that
 -- answers before it commits, and must find what that loses.

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- G8: damaged bytes are set aside, counted and named; they stop nothing
+-- Damaged bytes are set aside, counted and named; they stop nothing
 -- and never crash the program.
 
 local helper = require "spec.helper"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Bounds (A8, A9, A11): what becomes of a push beyond max_items or
+-- Bounds: what becomes of a push beyond max_items or
 -- max_queue_bytes, and how full a queue says it is.
 
 local helper = require "spec.helper"

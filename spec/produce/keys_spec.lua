@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Keys (A2, X13): at most one item of a queue holds a key. It is held until
+-- Keys: at most one item of a queue holds a key. It is held until
 -- the item is over, or for a window.
 
 local helper = require "spec.helper"

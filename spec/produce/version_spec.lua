@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Payload versions (C6, F17): stored with each push, upgraded on take, and
+-- Payload versions: stored with each push, upgraded on take, and
 -- never handed to a program that does not know them.
 
 local helper = require "spec.helper"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Closing a store (H4, H5): what was given to it is on disk, leases are
+-- Closing a store: what was given to it is on disk, leases are
 -- handed back, and handlers may come to their end.
 
 local helper = require "spec.helper"

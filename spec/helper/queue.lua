@@ -1,0 +1,67 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A queue under test: `t.q` in a fresh store `t.store` on a manual clock, and
+-- what specs do with it again and again.
+
+local assert = require "luassert"
+local helper = require "spec.helper"
+
+local M = {}
+
+---@class respool.spec.queue
+---@field store respool.store
+---@field q respool.queue
+---@field options table? of the queue
+local Test = {}
+Test.__index = Test
+
+-- Opens the queue with these options from now on, or with those of before.
+function Test:queue(options)
+  self.options = options or self.options
+  self.q = assert(self.store:queue("orders", self.options))
+  return self.q
+end
+
+-- A fresh store with the queue "orders".
+---@param options table? of the queue
+---@param of_store table?
+---@return respool.spec.queue
+function M.new(options, of_store)
+  local t = setmetatable({ store = helper.store(of_store) }, Test)
+  t:queue(options or {})
+  return t
+end
+
+-- Takes up to n items; 1.
+function Test:take(n, lease)
+  return assert(self.q:take { limit = n or 1, lease = lease })
+end
+
+-- Takes up to n items and settles them all by a method of batches. Returns
+-- their payloads.
+function Test:settle(n, verb, given)
+  local batch = self:take(n)
+  local payloads = helper.payloads(batch)
+  batch[verb](batch, given)
+  assert(batch:settle())
+  return payloads
+end
+
+function Test:done(n)
+  return self:settle(n, "done")
+end
+
+-- Lets up to n items fail, to be retried.
+function Test:fail(n, given)
+  return self:settle(n, "retry", given)
+end
+
+-- Closes the store and opens it again, on a manual clock of its own.
+function Test:reopen()
+  local location = self.store.path
+  assert(self.store:close())
+  self.store = assert(helper.open(location, { clock = "manual" }))
+  self:queue()
+end
+
+return M
