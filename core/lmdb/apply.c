@@ -19,6 +19,7 @@
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/replay.h"
+#include "lmdb/queue/room.h"
 #include "lmdb/queue/settle.h"
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
@@ -127,6 +128,14 @@ static int maintain(txn *t, step *s, int64_t now) {
   return lmdb_maintain(t, s->name, now, s->maintain.limit, &s->maintain.out);
 }
 
+#define PROBE_ROOM ((uint64_t)16384) /* what a small push may take */
+
+/* Where a push would find no room on the disk, the probe finds none. */
+static int probe(txn *t, step *s) {
+  int rc = disk_room(t, PROBE_ROOM);
+  return rc ? rc : lmdb_probe_write(t, &s->probe);
+}
+
 static int run_step(txn *t, unit *u, step *s, int64_t now) {
   switch (s->kind) {
     case STEP_APPEND: return append(t, u, s, now);
@@ -148,7 +157,7 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_REPLAY_SAVE: return lmdb_replay_save(t, s->replay);
     case STEP_REPLAY_REMOVE: return lmdb_replay_remove(t, s->name);
     case STEP_MAINTAIN: return maintain(t, s, now);
-    case STEP_PROBE: return lmdb_probe_write(t, &s->probe);
+    case STEP_PROBE: return probe(t, s);
   }
   return fail(RESPOOL_INVALID, "a step of an unknown kind");
 }

@@ -156,7 +156,7 @@ describe("dead:replay_every", function()
   end)
 
   it("tells an error, and tries again after the interval", function()
-    local target = store:queue("target", { max_items = 1 })
+    local target = store:queue("target", { max_items = 0 })
     die(2)
     local list, hook = told()
     q.dead:replay_every { interval = 10, to = target, on_finish = hook }

@@ -318,13 +318,13 @@ describe("replay", function()
     assert.equal(3, q.dead:count())
   end)
 
-  it("fills its target up to a page, however large the pages grew", function()
+  it("fills its target, however large the pages grew", function()
     local q = queue(700)
     local to = q.store:queue("small", { max_items = 450 })
     local _, _, code, so_far = q.dead:replay { to = to }
     assert.equal("FULL", code)
-    assert.equal(400, so_far.moved)
-    assert.equal(300, q.dead:count())
+    assert.equal(450, so_far.moved)
+    assert.equal(250, q.dead:count())
   end)
 
   it("counts groups over all its pages", function()
@@ -348,6 +348,44 @@ describe("replay", function()
     assert.error_matches(function()
       dead:replay { name = "x", order = "newest" }
     end, "oldest")
+  end)
+end)
+
+describe("a replay into a bounded queue", function()
+  local function died(n, options)
+    local q = queue(n)
+    local target = assert(q.store:queue("bounded", options))
+    return q, target
+  end
+
+  it("moves what fits, and says that it is full", function()
+    for _, where in ipairs { false, function() return true end } do
+      local q, to = died(120, { max_items = 50 })
+      local counts, _, code, so_far = q.dead:replay {
+        to = to, where = where or nil,
+      }
+      assert.is_nil(counts)
+      assert.equal("FULL", code)
+      assert.equal(50, so_far.moved)
+      assert.same({ 50, 70 }, { to:length().ready, q.dead:count() })
+    end
+  end)
+
+  it("goes on in the background as room is made", function()
+    local q, to = died(120, { max_items = 50 })
+    local errors = {}
+    q.store.on_error = function(err) table.insert(errors, err) end
+    q.dead:replay_every { to = to, interval = 10 }
+    for _ = 1, 60 do
+      q.store:maintain()
+      local batch = to:take { limit = 10 }
+      batch:done()
+      assert(batch:settle())
+      q.store:advance(1)
+    end
+    assert.equal(0, q.dead:count())
+    assert.equal(120, to:stats().done)
+    assert.same({}, errors)
   end)
 end)
 

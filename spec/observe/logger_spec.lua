@@ -59,7 +59,7 @@ describe("the default log", function()
     return process:output()
   end
 
-  it("tells of a failed handler on stderr, unless there is a log", function()
+  it("tells of failed handlers on stderr, unless there is a log", function()
     local line = [[respool: warn: a handler failed attempt=1 error=no\x1b id=1 ]]
       .. "queue=q\n"
     assert.equal(line, said "nil")

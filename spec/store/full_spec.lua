@@ -214,6 +214,9 @@ describe("a full disk", function()
       until not ok
       assert.equal("NOSPACE", code)
       assert.matches("no space left on the device for store", message)
+      local health = store:health()
+      assert.same({ "unhealthy", "NOSPACE" },
+                  { health.status, health.components.storage.code })
       local died = q:stats().died
       assert.is_true(died > 1000 and died < n - 1000)
       for _, item in batch:each() do item:done() end

@@ -94,8 +94,7 @@ int disk_copy(txn *t, uint64_t more) {
   return txn_claim_disk(t, more, DISK_LAST) ? 0 : no_space(t);
 }
 
-/* Room for a push: beyond it the reserve is left. */
-static int disk_room(txn *t, uint64_t more) {
+int disk_room(txn *t, uint64_t more) {
   return txn_claim_disk(t, more, disk_reserve(t)) ? 0 : no_space(t);
 }
 

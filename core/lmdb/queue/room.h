@@ -27,6 +27,10 @@ int queue_check_sizes(const queue *q, append_req *r);
 /* Room for a push in the store and on its disk. */
 int store_room(txn *t, const append_req *r);
 
+/* Room on the disk for a push of so many bytes, beyond which the reserve is
+   left; or NOSPACE. */
+int disk_room(txn *t, uint64_t more);
+
 /* Has the disk no more room than pushes leave to settles? */
 bool disk_is_short(txn *t);
 

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Health: a outcome on the storage, on reader slots, on each queue and on
--- each buffer, and the worst of them for the store. Each figure has two bounds:
--- above the first it is degraded, above the second unhealthy. A buffer is
--- degraded while its flushes fail.
+-- Health: a status for the storage, the reader slots, each queue and each
+-- buffer; that of the store is the worst of them. Each figure has two bounds:
+-- above the first it is degraded, above the second unhealthy. A full disk is
+-- unhealthy, with the code NOSPACE. A buffer is degraded while its flushes fail.
 
 local figures = require "respool.observe.stats"
 local options = require "respool.support.options"
@@ -216,7 +216,8 @@ local function worst_of(parts, status)
   return status
 end
 
--- How a store is. Never fails: a store that does not answer is unhealthy.
+-- The health of a store that is open. A store that does not answer is unhealthy:
+-- this never returns an error.
 ---@param store respool.store
 ---@param given respool.health_options?
 ---@return respool.health

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Metrics as text, for a scraper: the Prometheus text format 0.0.4 (content
--- type "text/plain; version=0.0.4"), or OpenMetrics 1.0 when asked. Counters
--- are those of the store, whoever has counted; only commits and buffers are
--- this process's own.
+-- Metrics as text for a scraper: the Prometheus text format 0.0.4 (content type
+-- "text/plain; version=0.0.4"), or OpenMetrics 1.0 if asked for. Counters are
+-- those of the store, of all processes; only commits and buffers are those of
+-- this process.
 --
 -- Names of queues and DLQs are labels, which are UTF-8. In a label \xHH, two
 -- digits, always stands for one byte: of a name that is not UTF-8 each byte
@@ -11,7 +11,7 @@
 -- has such a sequence in it already. No two names give one label.
 
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local stats_of = require "respool.observe.stats"
 
 local huge = math.huge
 
@@ -84,15 +84,18 @@ end
 
 local COUNTERS = {
   { "respool_pushed_total", "pushed", "Items pushed." },
-  { "respool_delivered_total", "delivered", "Items handed out." },
+  { "respool_delivered_total", "delivered", "Items delivered." },
   { "respool_pushed_bytes_total", "pushed_bytes",
     "Payload bytes of items pushed." },
   { "respool_delivered_bytes_total", "delivered_bytes",
-    "Payload bytes of items handed out." },
+    "Payload bytes of items delivered." },
   { "respool_done_total", "done", "Items done." },
-  { "respool_retried_total", "retried", "Items to be tried again." },
-  { "respool_released_total", "released", "Items handed back unspent." },
-  { "respool_snoozed_total", "snoozed", "Items put off unspent." },
+  { "respool_retried_total", "retried",
+    "Items that failed and will be tried again." },
+  { "respool_released_total", "released",
+    "Items released: ready again, no attempt spent." },
+  { "respool_snoozed_total", "snoozed",
+    "Items snoozed: due again later, no attempt spent." },
   { "respool_expired_total", "expired", "Items that outlived their TTL." },
   { "respool_removed_total", "removed",
     "Items removed, purged, or dropped on failure." },
@@ -100,9 +103,9 @@ local COUNTERS = {
     "Items removed to make room for newer ones." },
   { "respool_crashed_total", "crashed", "Items whose lease ran out." },
   { "respool_lease_lost_total", "lease_lost",
-    "Outcomes that came after the lease had run out." },
+    "Outcomes refused because the lease had run out." },
   { "respool_damaged_total", "damaged",
-    "Segments set aside as unreadable." },
+    "Damaged segments set aside as dead letters." },
 }
 
 local BY_REASON = {
@@ -112,10 +115,11 @@ local BY_REASON = {
 
 local GAUGES = {
   { "respool_oldest_age_seconds", "oldest_age",
-    "Age of the oldest item that was not handed out yet." },
+    "Seconds for which the item that has been ready longest is ready." },
   { "respool_queue_bytes", "bytes", "Bytes stored for unsettled items." },
   { "respool_history_items", "kept", "Finished items kept as history." },
-  { "respool_kept_bytes", "kept_bytes", "Bytes kept as history." },
+  { "respool_history_bytes", "kept_bytes",
+    "Bytes of finished items kept as history." },
 }
 
 local HISTOGRAMS = {
@@ -128,7 +132,7 @@ local STATES = { "ready", "leased", "scheduled", "retrying" }
 
 -- Calls each(name, labels, stats) for every queue.
 local function each_queue(all, each)
-  for _, name in ipairs(figures.sorted(all)) do
+  for _, name in ipairs(stats_of.sorted(all)) do
     each(label("queue", name), all[name])
   end
 end
@@ -147,7 +151,7 @@ local function by_reason(text, all)
     begin(text, family[1], "counter", family[3])
     each_queue(all, function(labels, stats)
       local counts = stats[family[2]]
-      for _, reason in ipairs(figures.sorted(counts)) do
+      for _, reason in ipairs(stats_of.sorted(counts)) do
         sample(text, family[1], joined(labels, label("reason", reason)),
                counts[reason])
       end
@@ -200,9 +204,10 @@ local STORE_GAUGES = {
   { "respool_map_bytes", "map_bytes", "Address space of the map." },
   { "respool_file_bytes", "file_bytes", "High-water mark of the file." },
   { "respool_used_bytes", "used_bytes", "Bytes of the file in use." },
-  { "respool_max_bytes", "max_bytes", "Bytes beyond which pushes fail." },
+  { "respool_max_bytes", "max_bytes",
+    "Bytes in use beyond which pushes are refused." },
   { "respool_readers", "readers", "Reader slots in use." },
-  { "respool_max_readers", "max_readers", "Reader slots there are." },
+  { "respool_max_readers", "max_readers", "Reader slots of the store." },
 }
 
 local function add_store(text, stats)
@@ -214,13 +219,13 @@ local function add_store(text, stats)
         "Time that commits of this process took.")
   histogram(text, "respool_commit_seconds", "", stats.commits)
   begin(text, "respool_commit_operations", "histogram",
-        "Verbs of this process that shared a commit.")
+        "Operations of this process that shared a commit.")
   histogram(text, "respool_commit_operations", "", stats.commit_operations)
 end
 
 local function add_dlqs(text, dead_letters)
   begin(text, "respool_dead_items", "gauge", "Dead letters by DLQ.")
-  for _, dlq in ipairs(figures.sorted(dead_letters)) do
+  for _, dlq in ipairs(stats_of.sorted(dead_letters)) do
     sample(text, "respool_dead_items", label("dlq", dlq), dead_letters[dlq])
   end
 end
@@ -246,7 +251,7 @@ local BUFFERS = {
   { "respool_buffered_bytes", "bytes", "gauge",
     "Bytes waiting in push buffers of this process." },
   { "respool_flush_failures_total", "failures", "counter",
-    "Flushes of this process that failed, to be tried again." },
+    "Flushes of this process that failed; they are tried again." },
 }
 
 local function add_buffers(text, all)
@@ -258,13 +263,13 @@ local function add_buffers(text, all)
   end
 end
 
--- Everything there is to say about a store.
+-- All metrics of a store.
 ---@param store respool.store
 ---@param format "prometheus"|"openmetrics"
 ---@return string?, string?, string?
 function M.text(store, format)
   local all, stats, dead_letters, message, code
-  all, message, code = figures.queues(store)
+  all, message, code = stats_of.queues(store)
   if not all then return nil, message, code end
   stats, message, code = store.handle:stat()
   if not stats then return nil, message, code end
@@ -272,7 +277,7 @@ function M.text(store, format)
   if not dead_letters then return nil, message, code end
   local text = new_text(format)
   add_queues(text, all)
-  add_buffers(text, figures.buffers(store))
+  add_buffers(text, stats_of.buffers(store))
   add_dlqs(text, dead_letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end

@@ -123,7 +123,7 @@ end
 ---@field memory integer what they take of it; max_buffered_bytes bounds it
 ---@field pushed integer
 ---@field flushes table<string, integer> by items, bytes, pushes, interval,
---- hand, close
+--- manual, close
 ---@field failures integer flushes that failed
 ---@field error string? why, while the last one did
 ---@field code string?

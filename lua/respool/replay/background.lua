@@ -128,7 +128,11 @@ local function step(b, now)
     replay.forget_delay(b.run)
     more, message, code = replay.step(b.run)
   end
-  if not more then conclude(b, now, message, code) end
+  if code == "FULL" and b.run.progress.moved > 0 then -- it will have room again
+    b.paused_until = now + PAUSE
+  elseif not more then
+    conclude(b, now, message, code)
+  end
 end
 
 local function turn(b, now)

@@ -276,16 +276,18 @@ local OF_DEAD_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
 
 -- The next page, by what this one took.
 local function grow(run, page)
+  if run.room then run.room = run.room < run.most and run.room * 2 or nil end
   if not page.by_group then return end
   local quick = mono() - run.planned < QUICK * 1e6
   run.size = quick and min(run.size * 2, run.most)
     or max(math.floor(run.size / 2), PAGE)
 end
 
--- A page for which the target has no room is tried again as smaller ones.
+-- A page for which the target has no room is tried again as smaller ones, until
+-- what fits is moved.
 local function shrink(run, page, code)
-  if code ~= "FULL" or page.seen <= PAGE then return false end
-  run.size, run.most = PAGE, PAGE
+  if code ~= "FULL" or page.seen <= 1 then return false end
+  run.room = math.floor(page.seen / 2)
   return true
 end
 
@@ -320,7 +322,7 @@ local function is_blind(run)
 end
 
 local function next_numbers(run, o)
-  o.limit = min(run.size, run.left)
+  o.limit = min(run.size, run.left, run.room or huge)
   local numbers, by_group, code =
     run.store.handle:dead_numbers(run.dead.dlq, o)
   if not numbers then return nil, by_group, code end
@@ -338,7 +340,7 @@ local function next_dead_letters(run)
   run.planned = mono()
   if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
   local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
-  list.limit = run.single > 0 and 1 or size
+  list.limit = run.single > 0 and 1 or min(size, run.room or huge)
   return run.read(run.dead, list)
 end
 
