@@ -277,7 +277,7 @@ typedef struct look_req {
   size_t limit;
   union {
     respool_cursor cursor;         /* of BROWSE: from, and result: upto */
-    respool_moment moment; /* of HISTORY: the same */
+    respool_history_cursor moment; /* of HISTORY: the same */
   };
   respool_page *page; /* result */
 } look_req;

@@ -95,13 +95,14 @@ RESPOOL_API const char *respool_errname(int code);
 /* The general message of a code. Static storage. */
 RESPOOL_API const char *respool_strerror(int code);
 
-/* What the last failed call of this thread has to say: one line, naming the
-   queue or path, never a payload. Valid until the next failing call of this
-   thread. After a call that succeeded its content means nothing. */
+/* The error message of this thread's last failed call: one line that names the
+   queue or path, and never has a payload. Valid until the next failing call of
+   this thread. Meaningless after a call that succeeded. */
 RESPOOL_API const char *respool_error_text(void);
 
-/* 1 when the last failing call of this thread failed for the store as a whole,
-   else 0. Tells a FULL store (max_bytes, or its map) from a full queue. */
+/* 1 when this thread's last failed call failed because of the store as a
+   whole, 0 when it was the queue or the arguments. Distinguishes a FULL store
+   (max_bytes, or its map) from a full queue. */
 RESPOOL_API int respool_error_of_store(void);
 
 
@@ -110,11 +111,11 @@ RESPOOL_API int respool_error_of_store(void);
 /* In an options struct: leave as stored, or the default when new. */
 #define RESPOOL_KEEP ((int64_t)-1)
 
-/* Where a limit is asked for: there is none. */
+/* As a limit: no limit. */
 #define RESPOOL_UNLIMITED INT64_MAX
 
-#define RESPOOL_NAME_MAX 255     /* bytes in a queue, DLQ or job name */
-#define RESPOOL_PRIORITIES 256        /* priorities 0..255, highest first */
+#define RESPOOL_NAME_MAX 255     /* bytes in a name of a queue, DLQ, replay */
+#define RESPOOL_PRIORITIES 256   /* priorities 0..255, highest first */
 #define RESPOOL_LIST_MAX 64      /* delays in a RESPOOL_BACKOFF_LIST */
 #define RESPOOL_WEIGHTS_MAX 16   /* priorities with a weight of their own */
 
@@ -172,26 +173,26 @@ typedef struct respool_options {
    is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
    program's LMDB, or a newer format, VERSION; unreadable bytes, or a
-   file that was cut off, CORRUPT. Processes open a store one at a time: that
-   takes moments. The handle is the caller's, to be closed with respool_close.
+   file that was cut off, CORRUPT. Processes open a store one at a time, which
+   takes moments each. The handle is the caller's, to be closed with
+   respool_close.
 
-   Opened with `read_only` it writes nothing to the store's data and waits
-   for no writer; every verb that changes something answers INVALID. A lock
-   file is needed as ever, so the directory must be writable unless its whole
-   file system is read-only. While a process has a store open read-only only,
-   opening it for writing in the same process answers BUSY. A store that
-   respool_compact is at work on is waited for. */
+   Opened with `read_only` the handle writes nothing to the store's data and
+   waits for no writer; every verb that changes something answers INVALID. LMDB
+   needs its lock file all the same, so the directory must be writable unless
+   its whole file system is read-only. While a process has a store open only
+   read-only, opening it for writing in the same process answers BUSY. While
+   respool_compact works on a store, opening it waits. */
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
 
 /* Closes the handle; NULL is fine. Queues, batches and buffers opened from it
-   must be freed before; leases they held run out by themselves. Makes
-   everything durable that a relaxed commit left to the system. Never fails.
-   */
+   must be freed before; the leases of unsettled batches run out by themselves.
+   Flushes to disk what relaxed commits left to the system. Never fails. */
 RESPOOL_API void respool_close(respool *s);
 
-/* A durability barrier: what was committed before the call, by this
-   process, is on disk when it returns 0. */
+/* A durability barrier: everything that this process committed before the
+   call is on disk when it returns 0. */
 RESPOOL_API int respool_flush(respool *s);
 
 /* The time by this handle's clock, in milliseconds since 1970. */
@@ -217,10 +218,9 @@ typedef struct respool_store_stats {
   uint64_t last_txn;        /* rises with every commit */
   unsigned readers;         /* reader slots in use */
   unsigned max_readers;
-  /* commits of this process since it opened the store, all handles */
-  respool_histogram commits;        /* how long they took, flush included */
-  respool_histogram commit_operations;   /* how many verbs shared one; no
-                                            time */
+  /* commits of this process since it opened the store, by all handles */
+  respool_histogram commits;           /* durations, flush included */
+  respool_histogram commit_operations; /* counts of operations in one commit */
   char id[33]; /* of the store, in hex; a copied store has the same */
 } respool_store_stats;
 
@@ -236,7 +236,7 @@ RESPOOL_API int respool_probe(respool *s, uint64_t *write_us,
                               uint64_t *read_us);
 
 /* Microseconds since some fixed moment, by a clock that is never set: for
-   respool_batch_observe. */
+   respool_batch_time. */
 RESPOOL_API uint64_t respool_mono(void);
 
 /* Calls `each` with the name of every queue (or DLQ) of the store, in byte
@@ -247,8 +247,11 @@ RESPOOL_API int respool_queues(respool *s, respool_name_fn each, void *arg);
 RESPOOL_API int respool_dead_letter_queues(respool *s, respool_name_fn each,
                                            void *arg);
 
-/* Removes a queue with everything in it; its DLQ stays. NOT_FOUND when
-   there is none; BUSY while items are leased. */
+/* Removes a queue with everything in it; its DLQ stays. NOT_FOUND when there
+   is none. BUSY, with the queue unchanged, when items are leased. A large queue
+   is removed in several commits: the first pauses it, so that nothing is taken
+   any more, and a process that is killed on the way leaves it paused and partly
+   empty, to be dropped again. */
 RESPOOL_API int respool_queue_drop(respool *s, const char *name);
 
 
@@ -310,9 +313,9 @@ enum respool_limit_action {
   RESPOOL_LIMIT_COOLDOWN = 2 /* waits `cooldown`, then starts over */
 };
 
-/* What becomes of a push beyond max_items or max_queue_bytes, once what has
-   expired has made room. One item that is over max_queue_bytes by itself is
-   TOO_LARGE instead. */
+/* The effect of a push beyond max_items or max_queue_bytes, after expired items
+   have been ended to make room. A single item over max_queue_bytes is TOO_LARGE
+   instead. */
 enum respool_overflow {
   RESPOOL_OVERFLOW_REJECT = 0,      /* FULL */
   RESPOOL_OVERFLOW_DROP_OLDEST = 1, /* the oldest fresh items make room */
@@ -320,13 +323,13 @@ enum respool_overflow {
   RESPOOL_OVERFLOW_WAIT = 3         /* as long as the push says, for room */
 };
 
-/* Shares of the priorities: while all have something ready, a priority of
-   weight 5 hands out five items for one of a priority of weight 1. Priorities
-   not named have weight 1. With n 0 priority is strict. */
+/* Shares of the priorities: while all have ready items, five items of a
+   priority of weight 5 are delivered for each item of a priority of weight 1.
+   Priorities that are not named have weight 1. With n 0 priority is strict. */
 typedef struct respool_weights {
   size_t n;
   struct {
-    int priority;       /* 0..255, each once */
+    int priority;    /* 0..255, each once */
     unsigned weight; /* 1..1000 */
   } of[RESPOOL_WEIGHTS_MAX];
 } respool_weights;
@@ -337,7 +340,7 @@ typedef struct respool_weights {
 typedef struct respool_queue_options {
   size_t size;
   int64_t lease;            /* 30,000; 1 .. 7 days */
-  int64_t max_lease;         /* 3,600,000: respool_batch_keep gives up then */
+  int64_t max_lease;        /* 3,600,000: respool_batch_keep stops then */
   int64_t max_attempts;     /* 5; >= 1 or RESPOOL_UNLIMITED */
   int64_t max_crashes;      /* 3; >= 1 or RESPOOL_UNLIMITED */
   int64_t ttl;              /* RESPOOL_UNLIMITED: none */
@@ -364,9 +367,9 @@ typedef struct respool_queue_options {
     NULL, NULL, NULL }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
-   other than KEEP are stored; where they are stored already this is a read,
-   which waits for no writer. The handle must be freed before the store is
-   closed; any number of handles on one queue is fine. */
+   other than KEEP are stored. If the stored policy already matches, this is
+   only a read, which waits for no writer. The handle must be freed before the
+   store is closed; any number of handles on one queue is fine. */
 RESPOOL_API int respool_queue_open(respool *s, const char *name,
                                    const respool_queue_options *o,
                                    respool_queue **q);
@@ -378,21 +381,21 @@ RESPOOL_API int respool_queue_find(respool *s, const char *name,
 /* Frees the handle; NULL is fine. */
 RESPOOL_API void respool_queue_free(respool_queue *q);
 
-/* The same handle for one more owner, who frees it too. Returns `q`. */
+/* Adds an owner to the handle, who must free it, too. Returns `q`. */
 RESPOOL_API respool_queue *respool_queue_ref(respool_queue *q);
 
 /* The store that it was opened from. */
 RESPOOL_API respool *respool_queue_store(const respool_queue *q);
 
 /* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
-   `DLQ` (RESPOOL_NAME_MAX + 1 bytes) and `weights`, where not NULL, receive
-   theirs. */
+   `dlq` (RESPOOL_NAME_MAX + 1 bytes) and `weights` are filled where they are
+   not NULL. */
 RESPOOL_API int respool_queue_config(respool_queue *q,
                                      respool_queue_options *out,
                                      respool_backoff *backoff, char *dlq,
                                      respool_weights *weights);
 
-/* A paused queue hands nothing out, in any process; pushes go on. */
+/* Nothing is taken from a paused queue, by any process; pushes go on. */
 RESPOOL_API int respool_queue_pause(respool_queue *q, int paused);
 
 enum respool_flush_reason {
@@ -445,7 +448,7 @@ typedef struct respool_queue_stats {
   uint64_t pushed;
   uint64_t done;
   uint64_t died;       /* became dead letters, other than by expiring */
-  uint64_t expired;    /* outlived their TTL: dead letters or dropped */
+  uint64_t expired;    /* became dead letters, or dropped, by their TTL */
   uint64_t removed;    /* removed, purged, or dropped on failure */
   /* events */
   uint64_t delivered;  /* deliveries of items */
@@ -460,7 +463,7 @@ typedef struct respool_queue_stats {
   uint64_t flushes[RESPOOL_FLUSH_REASONS]; /* of buffers, by reason */
   uint64_t died_by[RESPOOL_DEATHS];        /* of `died`, by reason */
   respool_histogram wait;   /* from push to first delivery */
-  respool_histogram handle; /* as told by respool_batch_observe */
+  respool_histogram handle; /* by respool_batch_time */
   uint64_t kept;       /* finished items kept as history, now */
   uint64_t kept_bytes;
   uint64_t pushed_bytes;    /* of the bodies of `pushed` */
@@ -480,7 +483,7 @@ typedef struct respool_bytes {
   size_t size;
 } respool_bytes;
 
-/* The bytes of a C string, borrowed; of NULL none. */
+/* The bytes of a C string, borrowed. NULL is empty. */
 static inline respool_bytes respool_text(const char *text) {
   respool_bytes b = { text, text ? strlen(text) : 0 };
   return b;
@@ -515,20 +518,20 @@ enum respool_conflict {
 
 typedef struct respool_push_options {
   size_t size;
-  int priority;       /* priority, 0..255; the highest is served first */
-  int64_t delay;  /* not before so long from now; >= 0 */
-  int64_t at;     /* not before this time; 0: at once. Not with delay */
-  int64_t ttl;    /* KEEP: the queue's; UNLIMITED: none; else >= 0 */
+  int priority;     /* 0..255; the highest is delivered first */
+  int64_t delay;    /* delivered after so long; >= 0 */
+  int64_t at;       /* delivered after this time; 0: at once. Not with delay */
+  int64_t ttl;      /* KEEP: the queue's; UNLIMITED: none; else >= 0 */
   uint64_t version; /* of the payloads; given back with the items */
   int on_conflict;  /* enum respool_conflict, for a payload with a key */
-  int64_t dedup;    /* the key is held so long at least; >= 0 */
+  int64_t dedup;    /* the key is in use so long at least; >= 0 */
   int64_t wait;     /* for room in a full queue; then TIMEOUT. 0: FULL */
 } respool_push_options;
 
 #define RESPOOL_PUSH_OPTIONS_INIT \
   { sizeof(respool_push_options), 0, 0, 0, RESPOOL_KEEP, 0, 0, 0, 0 }
 
-/* What a push answers, or a ticket, besides its code. */
+/* The results of a push or a ticket, besides its code. */
 typedef struct respool_result {
   size_t size;
   uint64_t first;   /* of a push: the first id */
@@ -541,21 +544,22 @@ typedef struct respool_result {
 #define RESPOOL_RESULT_INIT { .size = sizeof(respool_result) }
 
 /* Pushes `n` items in one commit, all or nothing, with consecutive ids from
-   `out->first`; `out` may be NULL. On return they are on disk (unless the store is relaxed). The
-   payloads are copied before the call returns. FULL when the store, the
-   queue's max_items or max_queue_bytes has no room, once items that have
-   expired are ended, as far as that helps; TOO_LARGE for an item over
-   max_item_bytes, and whatever `overflow` is for one that takes more than
-   max_queue_bytes by itself. Nothing is stored then. Where the queue would
-   have no room even if it were empty, FULL comes at once, whatever `wait`.
+   `out->first`; `out` may be NULL. On return the items are on disk, unless the
+   store is relaxed. The payloads are copied before the call returns. FULL when
+   the store, or the queue's max_items or max_queue_bytes, has no room, after
+   expired items have been ended as far as that helps; respool_error_of_store
+   says which. TOO_LARGE for an item over max_item_bytes, and for one that takes
+   more than max_queue_bytes by itself, whatever `overflow` is. Nothing is
+   stored then. Where even the empty queue would have no room, FULL comes at
+   once, whatever `wait`.
 
-   A payload with a key is pushed by itself (n is 1). The key is held until
-   its item is done, dead, expired or removed, and for `dedup` at least; a
-   push with a key that is held does what `on_conflict` says. An item that
-   has expired and is not leased holds nothing: the push ends it, as the
-   queue's on_expire says, whatever `on_conflict` is. A leased item
-   is not removed by REPLACE: it goes on beside the new one, which holds the
-   key from then on. Found by key, whatever the backlog. */
+   A payload with a key is pushed by itself (n is 1). The key is in use until
+   its item is done, dead, expired or removed, and for `dedup` at least; a push
+   with a key in use does what `on_conflict` says. An expired item that is not
+   leased does not keep its key: the push ends it, as the queue's on_expire
+   says, whatever `on_conflict` is. REPLACE does not remove a leased item: it
+   stays beside the new one, which owns the key from then on. Keys are found at
+   the same cost whatever the backlog. */
 RESPOOL_API int respool_push(respool_queue *q, const respool_payload *items,
                              size_t n, const respool_push_options *o,
                              respool_result *out);
@@ -571,30 +575,30 @@ typedef struct respool_notice {
 
 /* Begins (or with 0 ends) noting the dead letters that this handle makes: by
    settles of its batches; by its takes, of items that expired, crashed too
-   often or whose bytes are damaged; by its pushes, of items that a full
-   queue with overflow DEAD has no room for, and of expired items that were
-   ended to make room or to free their key. This includes pushes and settles in a transaction,
-   pushes with a settle and flushes of a buffer. A dead letter is noted when its
-   commit has succeeded. */
+   often or whose bytes are damaged; by its pushes, of items that a full queue
+   with overflow DEAD has no room for, and of expired items that were ended to
+   make room or to free their key. This includes pushes and settles in a
+   transaction, pushes with a settle and flushes of a buffer. A dead letter is
+   noted when its commit has succeeded. */
 RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
 
-/* Takes the oldest notice; `out->number` is 0 when there is none. Of more than
-   10,000 that nobody has asked for the latest are not noted. Any thread. */
+/* Takes the oldest notice; `out->number` is 0 when there is none. While 10,000
+   are waiting, further ones are not noted. Any thread. */
 RESPOOL_API int respool_queue_notice(respool_queue *q, respool_notice *out);
 
 
 /* ---- buffered push ------------------------------------------------------ */
 
 /* A buffer gathers pushes in memory and commits them together, in a thread,
-   when the first of its triggers comes. A push through it promises less: until
-   the flush that takes it along, a crash of the process loses it. */
+   when the first of its triggers comes. A buffered push promises less: a crash
+   of the process loses it until it was flushed. */
 typedef struct respool_buffer respool_buffer;
 
 typedef struct respool_buffer_options {
   size_t size;
   uint64_t items;     /* 0: no such trigger; the same for the next three */
   uint64_t bytes;     /* of payloads, headers and keys */
-  uint64_t pushes;    /* differs from items when pushes are folded */
+  uint64_t pushes;    /* differs from items when pushes are merged */
   int64_t interval;   /* since the first push; RESPOOL_UNLIMITED: never */
   uint64_t max_bytes; /* of memory; 0: 64 MiB; pushes beyond answer FULL */
 } respool_buffer_options;
@@ -604,8 +608,8 @@ typedef struct respool_buffer_options {
 
 /* Makes a buffer for a queue. INVALID without any trigger.
 
-   `bytes` counts what is pushed, `max_bytes` what the buffer takes of memory
-   for it: payloads with what lies around them. An item among others of the
+   `bytes` counts the bytes that are pushed, `max_bytes` the memory that the
+   buffer takes for them. An item among others of the
    same options takes a few bytes more than its payload; one with a key, with
    other options than the push before, or under a name takes up to 1 KiB more.
    The process grows by twice max_bytes at most. */
@@ -613,15 +617,15 @@ RESPOOL_API int respool_buffer_open(respool_queue *q,
                                     const respool_buffer_options *o,
                                     respool_buffer **b);
 
-/* Flushes what it can and frees the buffer; NULL is fine. What cannot be
-   flushed now stays with the store: it is tried again, after 0.1 s and then
-   less often up to 30 s, by respool_buffers_flush, and for the last time when
-   the store is closed. What cannot be flushed even then is lost: see
+/* Flushes the buffer and frees it; NULL is fine. Items that cannot be flushed
+   now stay with the store: their flush is tried again after 0.1 s and then less
+   often up to 30 s, by respool_buffers_flush, and for the last time when the
+   store is closed. Items that cannot be flushed even then are lost: see
    respool_buffers_drain. In a child process nothing is flushed. */
 RESPOOL_API void respool_buffer_free(respool_buffer *b);
 
-/* The same in the background, begun before the store is closed. The queue's
-   handle may be freed meanwhile. */
+/* The same in the background; call it before the store is closed. The queue's
+   handle may be freed at once. */
 RESPOOL_API void respool_buffer_discard(respool_buffer *b);
 
 /* The store of its queue. */
@@ -629,45 +633,45 @@ RESPOOL_API respool *respool_buffer_store(const respool_buffer *b);
 
 /* Adds an item and returns at once; `o` as in respool_push, NULL for
    defaults. A payload with a key cannot have on_conflict FAIL. TOO_LARGE as
-   there, by the max_queue_bytes that this handle of the queue saw last; an
-   item that was taken in before the bound was lowered waits in the buffer,
-   with what is behind it, for a bound that lets it in. `delay` and `ttl` count
-   from the push and come true 10 ms late at most, never early; an item that
-   has outlived its ttl by the time of its flush expires as the queue's
-   on_expire says. A ttl of the queue counts from the flush, as the item is new
-   in the queue then. FULL while max_bytes are waiting, with o->wait TIMEOUT
-   after so long; either way a flush is under way then. Any thread. */
+   there, by the max_queue_bytes that this handle of the queue saw last; if that
+   bound is lowered later, items over it wait in the buffer, with all behind
+   them, until it is raised. `delay` and `ttl` count from the push; they end at
+   most 10 ms late, besides the time that the commit of the flush takes, and
+   never early. An item whose ttl is over at its flush expires as the queue's
+   on_expire says. A ttl of the queue counts from the flush, when the item comes
+   to the queue. FULL while max_bytes are waiting, or with o->wait TIMEOUT after
+   so long; a flush is under way then. Any thread. */
 RESPOOL_API int respool_buffer_push(respool_buffer *b,
                                     const respool_payload *item,
                                     const respool_push_options *o);
 
-/* The unflushed item that was folded under `name` last: its body, copied to
+/* The unflushed item that was merged under `name` last: its body, copied to
    memory that is the caller's to free(), and its version for
    respool_buffer_fold. `body->data` is NULL when there is none. */
 RESPOOL_API int respool_buffer_find(respool_buffer *b, respool_bytes name,
                                     respool_bytes *body, uint64_t *version);
 
 /* Puts an item in the place of the one found under `name`, or adds it when
-   none was (version 0); names have 1 byte at least. BUSY when that was flushed
-   or folded meanwhile: find it again. Counts as a push either way. */
+   none was (version 0); names have 1 byte at least. BUSY when that item has
+   been flushed or merged since: find it again. Counts as a push either way. */
 RESPOOL_API int respool_buffer_fold(respool_buffer *b, respool_bytes name,
                                     uint64_t version,
                                     const respool_payload *item,
                                     const respool_push_options *o);
 
 /* A barrier: when it returns 0, everything pushed before it, by any thread,
-   is committed and on disk. Otherwise says which error kept it; the items
-   stay in the buffer and are tried again, after 0.1 s and then less often up
-   to 30 s, or by the next flush; after UNKNOWN_OUTCOME they may be in the queue
-   twice then. What is FULL may have had room for some of
-   them: these are committed, the first ones, and the others stay. Items come
-   to the queue in the order of their pushes, folded ones in the place of the
-   first push under their name. Of those that a queue with overflow DEAD has no
-   room for each becomes a dead letter, the others are committed. */
+   is committed and on disk. On an error the items stay in the buffer, and their
+   flush is tried again after 0.1 s and then less often up to 30 s, or by the
+   next flush; after UNKNOWN_OUTCOME they may be in the queue twice then. With
+   FULL, the first items may have been committed as far as there was room, while
+   the others stay. Items come to the queue in the order of their pushes, merged
+   ones in the place of the first push under their name. Items that a queue with
+   overflow DEAD has no room for become dead letters, the others are committed.
+   */
 RESPOOL_API int respool_buffer_flush(respool_buffer *b);
 
-/* The same for who is about to free the buffer, which cannot say what goes
-   wrong; counted as a flush at close. */
+/* The same, to be called before the buffer is freed, as that reports no error;
+   counted as a flush at close. */
 RESPOOL_API int respool_buffer_drain(respool_buffer *b);
 
 typedef struct respool_buffer_stats {
@@ -686,26 +690,27 @@ typedef struct respool_buffer_stats {
 RESPOOL_API int respool_buffer_stat(respool_buffer *b,
                                     respool_buffer_stats *out);
 
-/* The barrier of all buffers of a store, with those that were freed before all
-   of it could be flushed: each is tried, and the first error told. `drain`
-   counts as a flush at close: for who is about to close the store. */
+/* The barrier of all buffers of a store, including those that were freed with
+   items that could not be flushed: each is tried, and the first error returned.
+   `drain` is to be called before the store is closed, and counts as a flush at
+   close. */
 RESPOOL_API int respool_buffers_flush(respool *s);
 RESPOOL_API int respool_buffers_drain(respool *s);
 
-/* Calls `each` for every buffer of the store, those included that were freed
+/* Calls `each` for every buffer of the store, including those that were freed
    and are not empty yet, with the name of its queue. A non-zero return stops
-   the walk and is returned. It may free no buffer. */
+   the walk and is returned. `each` must not free a buffer. */
 typedef int (*respool_buffer_fn)(void *arg, const char *queue,
                                  const respool_buffer_stats *stats);
 RESPOOL_API int respool_buffers(respool *s, respool_buffer_fn each,
                                 void *arg);
 
-/* How many flushes of the store's buffers have failed so far: cheap enough to
-   be asked with every push. */
+/* The number of failed flushes of the store's buffers so far. Cheap enough to
+   be called with every push. */
 RESPOOL_API uint64_t respool_flush_failures(const respool *s);
 
-/* Calls `each` for every buffer of which flushes have failed since the call
-   before, as respool_buffers does. */
+/* Calls `each` for every buffer with flushes that have failed since the last
+   call, as respool_buffers does. */
 typedef struct respool_flush_failure {
   const char *queue;
   uint64_t times;
@@ -727,8 +732,8 @@ enum respool_state {
   RESPOOL_RETRYING = 3   /* waits for its time after a failure or a crash */
 };
 
-/* An item as handed out. Everything it points to is borrowed from the batch
-   or page it came in. */
+/* An item as delivered or looked at. Everything it points to is borrowed from
+   its batch or page. */
 typedef struct respool_item {
   uint64_t id;
   respool_bytes body;
@@ -762,7 +767,7 @@ RESPOOL_API void respool_page_free(respool_page *p);
 RESPOOL_API const uint64_t *respool_page_damaged(const respool_page *p,
                                                  size_t *n);
 
-/* The next `limit` items in the order a take would hand them out. */
+/* The next `limit` items in the order in which a take would deliver them. */
 RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
                              respool_page **p);
 
@@ -776,10 +781,10 @@ typedef struct respool_cursor {
 } respool_cursor;
 
 /* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
-   page of length 0 ends the walk; it, too, may tell of damaged items. Items
-   that move meanwhile may be seen twice or not at all; those that stay are
-   seen once. CORRUPT where the store's records have come out of order, as the
-   walk might not end. */
+   page of length 0 ends the walk; it, too, may report damaged items. Items
+   that change their place during the walk may be seen twice or not at all;
+   all others are seen once. CORRUPT where the store's records are out of order,
+   as the walk might not end. */
 RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
                                respool_cursor *at, respool_page **p);
 
@@ -809,11 +814,11 @@ typedef struct respool_take_options {
 #define RESPOOL_TAKE_OPTIONS_INIT \
   { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
 
-/* Hands out items under a lease: priorities from high to low; in each, what is
-   due first, then fresh items in push order. `*batch` is NULL when there is
-   nothing; otherwise it is the caller's, to be freed. A batch whose items
-   once saw their lease run out comes by itself, and after each further
-   crash in halves, until a poisonous item is alone. */
+/* Takes items under a lease: priorities from high to low; in each, items that
+   are due first, then new items in push order. `*batch` is NULL when there is
+   nothing to take; otherwise it is the caller's, to be freed. Items whose lease
+   has run out are delivered as a batch of their own and, after each further
+   crash, in halves, until a poison item is alone. */
 RESPOOL_API int respool_take(respool_queue *q, const respool_take_options *o,
                              respool_batch **batch);
 
@@ -828,7 +833,7 @@ RESPOOL_API const respool_item *respool_batch_item(const respool_batch *batch,
                                                  size_t i);
 
 enum respool_outcome_kind {
-  RESPOOL_NONE = 0,    /* not said yet */
+  RESPOOL_NONE = 0,    /* no outcome yet */
   RESPOOL_DONE = 1,
   RESPOOL_RETRY = 2,   /* failed: an attempt is spent */
   RESPOOL_RELEASE = 3, /* ready again, nothing spent */
@@ -837,18 +842,18 @@ enum respool_outcome_kind {
   RESPOOL_DROP = 6     /* failed for good and not worth a dead letter */
 };
 
-/* What is not known is empty or NULL. `error`, `trace` and `group` may hold any
+/* Unknown fields are empty or NULL. `error`, `trace` and `group` may hold any
    byte; each is cut to 1 KiB, at a whole UTF-8 character. */
 typedef struct respool_outcome {
   size_t size;
   int kind;        /* enum respool_outcome_kind */
-  int64_t delay;      /* RETRY: KEEP asks the policy; SNOOZE: >= 0 */
+  int64_t delay;   /* RETRY: KEEP is the policy's; SNOOZE: >= 0 */
   respool_bytes error; /* what went wrong */
   respool_bytes trace; /* a traceback */
   respool_bytes group; /* dead letters are counted by it */
   const char *reason;  /* DEAD: NULL is "rejected" */
   const char *dlq;     /* NULL: the queue's */
-  respool_bytes memo;  /* remembered with the item, if it goes on */
+  respool_bytes memo;  /* kept with the item, if it is not over */
 } respool_outcome;
 
 #define RESPOOL_OUTCOME_INIT \
@@ -857,7 +862,7 @@ typedef struct respool_outcome {
 
 #define RESPOOL_MEMO_MAX 4096
 
-/* Notes the outcome of item `i` in memory; the last word before a settle
+/* Notes the outcome of item `i` in memory; the last mark before a settle
    counts. INVALID for an item that is settled already. */
 RESPOOL_API int respool_batch_mark(respool_batch *batch, size_t i,
                                  const respool_outcome *o);
@@ -900,9 +905,9 @@ typedef struct respool_settle_options {
    LEASE_LOST when the lease of some items had run out: these are unchanged
    and counted by respool_batch_lost. With pushes that belong to the batch
    nothing at all has happened, else the other items are settled and `*next` is
-   written all the same. On any other error nothing has happened, except
-   UNKNOWN_OUTCOME; of EXISTS, FULL, NOT_FOUND and TOO_LARGE
-   respool_batch_refused says which pushes they were. */
+   written all the same. On any other error but UNKNOWN_OUTCOME nothing has
+   happened; with EXISTS, FULL, NOT_FOUND and TOO_LARGE respool_batch_refused
+   has the pushes that failed. */
 RESPOOL_API int respool_batch_settle(respool_batch *batch,
                                    const respool_settle_options *o,
                                    respool_batch **next);
@@ -927,9 +932,9 @@ RESPOOL_API size_t respool_batch_held(const respool_batch *batch);
 /* Items found lost by the last settle or extend. */
 RESPOOL_API size_t respool_batch_lost(const respool_batch *batch);
 
-/* Notes how long a handler took with an item of the batch, in microseconds; the
-   next settle adds it to the queue's histogram. */
-RESPOOL_API void respool_batch_observe(respool_batch *batch, uint64_t us);
+/* Notes the time that a handler took with an item of the batch, in
+   microseconds; the next settle adds it to the queue's histogram. */
+RESPOOL_API void respool_batch_time(respool_batch *batch, uint64_t us);
 
 /* The lease ends `ms` from now (KEEP: the queue's lease). LEASE_LOST when
    part of it was lost; the rest is extended. */
@@ -1067,21 +1072,19 @@ enum respool_replay_state {
 typedef struct respool_move_options {
   size_t size;
   respool_queue *to;   /* NULL: each dead letter's own queue, by name */
-  int keep_attempts;   /* 1: attempts go on where they were */
-  const respool_replay *replay; /* stored in the same commit,
-      its `moved` less the
-                             dead letters passed over; NULL: none */
+  int keep_attempts;   /* 1: items keep their attempts */
+  const respool_replay *replay; /* stored in the same commit, its `moved` less
+                                   the dead letters that were gone; or NULL */
 } respool_move_options;
 
 #define RESPOOL_MOVE_OPTIONS_INIT \
   { sizeof(respool_move_options), NULL, 0, NULL }
 
 /* Moves dead letters back to a queue in one commit: each dead letter gone,
-   its item pushed with a new id, the job stored. A number that is no longer
-   there is passed over; `*moved` counts the others. An item takes its key up
-   again, or goes without it when another item holds it by now. A dead letter
-   whose own queue is gone makes the call NOT_FOUND, a damaged one CORRUPT;
-   nothing has moved then. */
+   its item pushed with a new id, the replay stored. A number that is no longer
+   there is skipped; `*moved` counts the others. An item gets its key back, or
+   loses it when another item has it now. A dead letter whose own queue is gone
+   makes the call NOT_FOUND, a damaged one CORRUPT; nothing has moved then. */
 RESPOOL_API int respool_dead_move(respool *s, const char *dlq,
                                   const respool_move *moves, size_t n,
                                   const respool_move_options *o,
@@ -1098,15 +1101,15 @@ RESPOOL_API int respool_replays(respool *s, respool_name_fn each, void *arg);
 
 /* A list of pushes, outcomes and dead letter moves over any queues of a store,
    made in memory and applied in one commit, or not at all. One thread at a
-   time. Nothing is locked meanwhile: what has changed in the store since
-   shows when it commits. */
+   time. Nothing is locked until the commit, which fails if the store has
+   changed in a way that contradicts the list. */
 typedef struct respool_tx respool_tx;
 
 RESPOOL_API int respool_tx_begin(respool *s, respool_tx **tx);
 
-/* Adds a push; everything is copied. `*handle` (may be NULL) is what
-   respool_tx_id wants after the commit. Options as in respool_push, but for
-   `wait`, which must be 0. */
+/* Adds a push; everything is copied. `*handle` (may be NULL) is for
+   respool_tx_id after the commit. Options as in respool_push; `wait` must be
+   0. */
 RESPOOL_API int respool_tx_push(respool_tx *tx, respool_queue *q,
                                 const respool_payload *items, size_t n,
                                 const respool_push_options *o,
@@ -1118,13 +1121,13 @@ RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
                                 const respool_outcome *o);
 
 /* Adds the move of a dead letter back to a queue (NULL: its own), or with
-   `remove` its removal. One that is gone by the commit makes it NOT_FOUND. */
+   `remove` its removal. If it is gone by the commit, that is NOT_FOUND. */
 RESPOOL_API int respool_tx_dead(respool_tx *tx, const char *dlq,
                                   uint64_t number, respool_queue *to,
                                   int remove);
 
-/* How far the list has come, and back to there: what was added since is
-   forgotten. */
+/* The length of the list now, and a return to it: removes all that was added
+   since. */
 RESPOOL_API size_t respool_tx_savepoint(const respool_tx *tx);
 RESPOOL_API void respool_tx_rollback(respool_tx *tx, size_t savepoint);
 
@@ -1137,66 +1140,66 @@ RESPOOL_API int respool_tx_commit(respool_tx *tx);
 /* The first id of a push, after the commit. 0: no such handle. */
 RESPOOL_API uint64_t respool_tx_id(const respool_tx *tx, size_t handle);
 
-/* Whether a push, after the commit, pushed nothing because its key was held
-   (IGNORE): 1, and its id is the other item's. */
+/* After the commit: 1 when a push pushed nothing because its key was in use
+   (IGNORE); its id is the other item's. Else 0. */
 RESPOOL_API int respool_tx_duplicate(const respool_tx *tx, size_t handle);
 
-/* Frees the list; NULL is fine. Not committed, it never happened. */
+/* Frees the list; NULL is fine. A list that was not committed has no effect. */
 RESPOOL_API void respool_tx_free(respool_tx *tx);
 
 
-/* ---- history and care ---------------------------------------------------- */
+/* ---- history and maintenance --------------------------------------------- */
 
-/* Finished items that keep_done kept, `limit` at most, in the order in which
-   they were done, from `*at` (0, 0 at first), which moves on. Of each item
-   visible_at is when it was done. A page of length 0 ends the walk. */
-typedef struct respool_moment {
+/* Up to `limit` further items that keep_done keeps, in the order in which they
+   were done, moving `*at`, which is zero at first. visible_at is when the item
+   was done. A page of length 0 ends the walk. */
+typedef struct respool_history_cursor {
   int64_t at;
   uint64_t id;
-} respool_moment;
+} respool_history_cursor;
 
-RESPOOL_API int respool_history(respool_queue *q, respool_moment *at,
+RESPOOL_API int respool_history(respool_queue *q, respool_history_cursor *at,
                                 size_t limit, respool_page **p);
 
 typedef struct respool_maintenance {
   size_t size;
-  uint64_t expired;  /* items that outlived their TTL */
-  uint64_t dead_letters;  /* removed: older than keep_dead */
-  uint64_t history;  /* removed: beyond keep_done or keep_done_bytes */
-  uint64_t windows;  /* keys whose dedup window has closed */
-  uint64_t readers;  /* slots of dead processes freed */
-  int more;          /* the time ran out before the work */
+  uint64_t expired;      /* items */
+  uint64_t dead_letters; /* removed: older than keep_dead */
+  uint64_t history;      /* removed: beyond keep_done or keep_done_bytes */
+  uint64_t windows;      /* keys whose dedup window has closed */
+  uint64_t readers;      /* reader slots of dead processes that were freed */
+  int more;              /* 1: the time ran out before the work was done */
 } respool_maintenance;
 
 #define RESPOOL_MAINTENANCE_INIT { .size = sizeof(respool_maintenance) }
 
-/* Expires, applies retention, frees reader slots: for `ms` at most (0: until
-   all is done), in commits of bounded size. Any process may, at any time;
-   takes do the urgent part by themselves. Adds to what `out` holds. */
+/* Ends expired items, applies retention and frees reader slots: for `ms` at
+   most (0: until all is done), in commits of bounded size. Any process may do
+   it at any time; takes do the urgent part by themselves. Adds to the counts
+   in `out`. */
 RESPOOL_API int respool_maintain(respool *s, int64_t ms,
                                  respool_maintenance *out);
 
 
-/* ---- tickets
-   --------------------------------------------------------------- */
+/* ---- tickets ------------------------------------------------------------- */
 
-/* For programs that must not wait, such as those with an event loop: a verb is
-   begun, runs in a thread of the library, and is looked after by polling. All
+/* For programs that must not block, such as those with an event loop: a verb is
+   begun, runs in a thread of the library, and is polled until it has ended. All
    tickets of a store share their commits. The thread is started by the first
    and ends with the last store handle of its environment.
 
- What a verb is given is copied; queues, batches and transactions that it
-   works on may be freed meanwhile. While a ticket works on a batch or a
-   transaction, each verb on that answers BUSY, but a blocking settle, which
-   waits; and of a batch nothing is to be read but its length and items. A
-   ticket is used by one thread at a time, the one that also uses its batch;
-   every ticket is freed before its store is closed. */
+   Arguments are copied; queues, batches and transactions that the verb works on
+   may be freed before it has ended. While a ticket works on a batch or a
+   transaction, every verb on that answers BUSY, except a blocking settle, which
+   waits; and nothing of a batch may be read but its length and items. A ticket
+   is used by one thread at a time, the one that also uses its batch; every
+   ticket is freed before its store is closed. */
 typedef struct respool_ticket respool_ticket;
 
-/* As the blocking verbs of the same name; on failure there is no ticket. A
-   push waits for no room (`wait` is 0). A take that waits polls the store when
-   it is polled itself, for which it needs no thread; it may find nothing
-   before its time is over when others take what there was. */
+/* As the blocking verbs of the same name; on failure there is no ticket. A push
+   does not wait for room (`wait` is 0). A take that waits looks at the store
+   when it is polled, without a thread; it may end with nothing before its time
+   is over when others have taken the items that it saw. */
 RESPOOL_API int respool_push_start(respool_queue *q,
                                    const respool_payload *items, size_t n,
                                    const respool_push_options *o,
@@ -1213,7 +1216,7 @@ RESPOOL_API int respool_tx_commit_start(respool_tx *tx, respool_ticket **t);
 RESPOOL_API int respool_flush_start(respool *s, respool_ticket **t);
 
 /* Any other verb: calls run(arg) in another thread of the store, one such call
-   after the other. What it returns is the result, 0 or an error code of this
+   after the other. The result is what run returns: 0, or an error code of this
    library with its text. release(arg), if not NULL, is called once when the
    ticket is freed and the call is over, by either thread; it may free memory
    but call no verb. On failure `arg` is still the caller's. */
@@ -1224,22 +1227,22 @@ RESPOOL_API int respool_call(respool *s, int (*run)(void *arg),
 /* 1 when the ticket is ready to be finished, else 0. Never waits. */
 RESPOOL_API int respool_ticket_poll(respool_ticket *t);
 
-/* Returns what the blocking verb would, once; BUSY before it is ready. `out`
-   may be NULL. As with respool_batch_settle, `out->batch` is also written with
+/* Returns the result of the verb, once; BUSY before it is ready. `out` may be
+   NULL. As with respool_batch_settle, `out->batch` is also written with
    LEASE_LOST. */
 RESPOOL_API int respool_ticket_finish(respool_ticket *t, respool_result *out);
 
-/* Frees the ticket, at any time; NULL is fine. A verb that runs goes on, to
-   whatever end; items that it takes are released. */
+/* Frees the ticket, at any time; NULL is fine. A verb that runs is not stopped;
+   items that it takes are released. */
 RESPOOL_API void respool_ticket_free(respool_ticket *t);
 
 
 /* ---- check --------------------------------------------------------------- */
 
-/* Calls `each` with one line for every broken invariant or checksum, read
-   only. Where the records of a database are out of order, or not as many as it
-   counts, it says so and looks at nothing else. Returns 0 when the walk went
-   through, whatever it found. */
+/* Calls `each` with one line for every broken invariant or checksum; changes
+   nothing. Where the records of a database are out of order, or not as many as
+   it counts, that is the only finding. Returns 0 when the check came to its
+   end, whatever it found. */
 typedef int (*respool_finding_fn)(void *arg, const char *finding);
 RESPOOL_API int respool_check(respool *s, respool_finding_fn each, void *arg);
 
@@ -1254,23 +1257,23 @@ typedef struct respool_compaction {
 
 #define RESPOOL_COMPACTION_INIT { .size = sizeof(respool_compaction) }
 
-/* Writes the store at `path` anew without the pages that are free. A store
-   never shrinks by itself: what is settled makes room for what comes.
+/* Writes the store at `path` anew without its free pages. A store never shrinks
+   by itself: the pages of settled items are used for new ones. INVALID for a
+   store that is not in files of its own.
 
-   With `to` NULL the new file takes the place of the old one, once it is on
-   disk, by a rename: a crash at any moment leaves the one or the other.
-   LOCKED, and nothing has happened, when any process has the store open,
-   this one included; those that open it meanwhile wait for the end. Room
-   for both files is needed; `last_txn` begins anew.
+   With `to` NULL the new file replaces the old one by a rename once it is on
+   disk: a crash at any moment leaves the one or the other. LOCKED, and nothing
+   has happened, when any process has the store open, this one included;
+   processes that open it during the compaction wait. Room for both files is
+   needed; `last_txn` begins anew.
 
    With `to` the name of a directory, made when missing, the store is copied
    there, as it is at one moment, while others work on it: a backup. EXISTS
-   when there is a store in it already. Items leased at that moment come back
-   from the copy when their leases run out, whatever became of them.
+   when there is a store in it already. Items leased at that moment are ready
+   again in the copy when their leases run out, whatever their outcome was.
 
-   NOT_FOUND when there is no store at `path`; NOSPACE, IO: nothing has
-   changed. CORRUPT when the store cannot be read through: respool_check
-   says more. */
+   NOT_FOUND when there is no store at `path`. With NOSPACE and IO nothing has
+   changed. CORRUPT when the store cannot be read: see respool_check. */
 RESPOOL_API int respool_compact(const char *path, const char *to,
                                 respool_compaction *out);
 
@@ -1289,31 +1292,30 @@ typedef struct respool_salvage {
 
 #define RESPOOL_SALVAGE_INIT { .size = sizeof(respool_salvage) }
 
-/* Brings what can be read of the store in `from` into a new store in `to`,
-   which must not be there yet or be an empty directory (else EXISTS). `from`
-   is only read, without LMDB, so it may be damaged in any way; BUSY when it
-   is open, NOT_FOUND when there is none. Calls `each` (may be NULL) with one
-   line for what was lost, set aside or guessed; a non-zero return ends the
-   repair and is returned. On failure `to` is removed again.
+/* Recovers all that can be read of the store in `from` into a new store in
+   `to`, which must be missing or an empty directory (else EXISTS). `from` is
+   only read, without LMDB, so it may be damaged in any way; BUSY when it is
+   open, NOT_FOUND when there is none. Calls `each` (may be NULL) with one line
+   for everything that was lost, set aside or guessed; a non-zero return ends
+   the repair and is returned. On failure `to` is removed again.
 
    Queues keep their options, items their ids, priorities, times, attempts and
- keys, dead letters their numbers and histories, jobs their cursors. Leases
-   end: what was leased is ready, nothing spent. A damaged segment whose bytes
-   are there becomes a dead letter, "undecodable"; the claim of an item, where
-   it is lost, is taken to have just become due. Items come to the queue
-   "recovered", with new ids, when their queue cannot be told, when others
-   have their ids, or when they are large and nothing leads to them; of these,
-   some may have been settled. A queue whose name is lost becomes
-   "recovered-N". What is lost counts as removed.
+   keys, dead letters their numbers and failures, replays their cursors. Leased
+   items become ready, with nothing spent. A damaged segment whose bytes are
+   there becomes a dead letter, "undecodable". An item whose claim is lost is
+   due at once. Items come to the queue "recovered", with new ids, when their
+   queue is unknown, when other items have their ids, or when they are large and
+   no record leads to them; some of the latter may have been settled. A queue
+   whose name is lost becomes "recovered-N". Lost items count as removed.
 
-   Damage costs what it lies in: where a tree, a page or a key is damaged,
-   records are looked for in all pages but those on the free list, and known by
-   their form and checksum. What bitmaps and claims tell to have been settled is
-   left. Where these, the free list or the number of the last commit are
-   damaged, or disagree, items that were settled may come back, rather than
-   others not; a line says so. Nothing else comes back twice. No checksum covers
-   a queue's record, claims and bitmaps: of a change that leaves them well
-   formed only the counts tell, and a line gives them. */
+   Where a tree, a page or a key is damaged, records are searched for in all
+   pages that are not on the free list, and recognised by their form and
+   checksum. Items that are settled according to bitmaps and claims are left
+   out. Where these, the free list or the number of the last commit are damaged
+   or disagree, settled items may come back, so that no other item is lost; a
+   line reports it. Nothing else comes back twice. No checksum covers a queue's
+   record, claims and bitmaps: damage that leaves them well formed shows only in
+   the counts, which a line reports. */
 RESPOOL_API int respool_repair(const char *from, const char *to,
                                respool_finding_fn each, void *arg,
                                respool_salvage *out);

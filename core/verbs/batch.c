@@ -220,7 +220,7 @@ const respool_refusal *respool_batch_refused(const respool_batch *batch,
   return *n ? batch->refused : NULL;
 }
 
-void respool_batch_observe(respool_batch *batch, uint64_t us) {
+void respool_batch_time(respool_batch *batch, uint64_t us) {
   if (batch) histogram_add(&batch->observed, us, 1);
 }
 

@@ -260,7 +260,7 @@ int respool_browse(respool_queue *q, int state, size_t limit,
   return rc;
 }
 
-int respool_history(respool_queue *q, respool_moment *at, size_t limit,
+int respool_history(respool_queue *q, respool_history_cursor *at, size_t limit,
                     respool_page **p) {
   query l = {.kind = QUERY_HISTORY,
              .look = {.limit = limit, .moment = *at}};

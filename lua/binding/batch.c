@@ -337,7 +337,7 @@ static int batch_observe(lua_State *L) {
   double us = ended - luaL_checknumber(L, 3);
   us = us > 0 && us < 9e18 ? us : 0; /* has the clock been set back? */
   for (lua_Integer i = 0; l && i < n; i++)
-    respool_batch_observe(l, (uint64_t)(us / (double)n + 0.5));
+    respool_batch_time(l, (uint64_t)(us / (double)n + 0.5));
   lua_pushnumber(L, ended);
   return 1;
 }

@@ -311,7 +311,7 @@ static void look(life *l) {
   respool_page *p;
   respool_queue_stats qs = RESPOOL_QUEUE_STATS_INIT;
   respool_store_stats ss = RESPOOL_STORE_STATS_INIT;
-  respool_moment at = {0, 0};
+  respool_history_cursor at = {0, 0};
   int rc;
   REPEAT(l, rc, "peek", respool_peek(l->q, 10, &p));
   if (!rc) respool_page_free(p);

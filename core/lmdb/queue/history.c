@@ -113,7 +113,7 @@ static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
   out->origin = it.origin;
 }
 
-int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
+int lmdb_history(txn *t, const char *name, respool_history_cursor *at, size_t limit,
                  respool_page *p) {
   int rc = 0;
   const queue *q = queue_find(t, name, &rc);
@@ -128,7 +128,7 @@ int lmdb_history(txn *t, const char *name, respool_moment *at, size_t limit,
   while (found && p->n < limit && !t->rc &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id) {
     add_finished(t, p, &c, done_at, id);
-    *at = (respool_moment){done_at, id + 1};
+    *at = (respool_history_cursor){done_at, id + 1};
     found = cur_next(&c);
   }
   cur_close(&c);
