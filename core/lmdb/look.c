@@ -19,11 +19,6 @@
 #include "lmdb/record/names.h"
 #include "lmdb/repair/check.h"
 
-static int stat_store(txn *t, respool_store_stats *out) {
-  commits_stat(&t->env->commits, out);
-  return lmdb_stat(t, out);
-}
-
 static int look_at_items(txn *t, query *q, int64_t now) {
   look_req *r = &q->look;
   switch (q->kind) {
@@ -61,7 +56,7 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_REPLAYS:
       return lmdb_names(t, (int)q->kind - QUERY_QUEUES, q->texts);
     case QUERY_PROBE: return lmdb_probe_read(t, &q->number);
-    case QUERY_STORE_STAT: return stat_store(t, q->store_stat);
+    case QUERY_STORE_STAT: return lmdb_stat(t, q->store_stat);
     case QUERY_CHECK: return lmdb_check(t, q->texts);
   }
   return fail(RESPOOL_INVALID, "a query of an unknown kind");
@@ -69,6 +64,8 @@ static int look(txn *t, query *q, int64_t now) {
 
 int lmdb_look(env *e, query *q) {
   txn *t;
+  if (q->kind == QUERY_STORE_STAT) /* before the transaction's locks */
+    commits_stat(&((lmdb_env *)e)->commits, q->store_stat);
   int rc = unit_begin(e, false, &t);
   if (rc) return rc;
   FAULT_POINT("reading");

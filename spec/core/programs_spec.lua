@@ -17,6 +17,7 @@ local PROGRAMS = {
   { "fork", "a fork of a process that has a store open", 3 },
   { "brim", "a store whose map is full", 1 },
   { "wait", "takes that wait in one process", 2 },
+  { "seam", "the verbs on another engine", 11 },
 }
 
 describe("the program about", function()
