@@ -58,14 +58,23 @@ function Dead:in_dlq(dlq)
   return dlq == self.dlq and self or M.new(self.store, dlq, self.codec)
 end
 
+local DeadLetter = {}
+
+function DeadLetter.__tostring(letter)
+  return ("respool dead letter %d of %s (%s)"):format(letter.number,
+    letter.queue, letter.reason)
+end
+
+local function present(dead, letter)
+  return codec.present(dead.codec, setmetatable(letter, DeadLetter))
+end
+
 -- Dead letters of one page, as the core takes the options.
 ---@return respool.dead_letter[]?, string?, string?
 function M.page(dead, o)
   local dead_letters, message, code = dead.store.handle:dead_list(dead.dlq, o)
   if not dead_letters then return nil, message, code end
-  for _,
-    dead_letter in ipairs(dead_letters) do codec.present(dead.codec,
-      dead_letter) end
+  for _, dead_letter in ipairs(dead_letters) do present(dead, dead_letter) end
   return dead_letters
 end
 
@@ -146,7 +155,7 @@ function Dead:get(number)
   local dead_letters, message,
     code = self.store.handle:dead_get(self.dlq, number)
   if not dead_letters then return nil, message, code end
-  return codec.present(self.codec, dead_letters[1])
+  return present(self, dead_letters[1])
 end
 
 -- The dead letter that has been here longest; nil when there is none.

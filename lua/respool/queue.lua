@@ -30,6 +30,8 @@ local M = {}
 ---@field handle userdata
 ---@field codec respool.codec
 ---@field stops integer rises with every stop()
+---@field batch_size integer? of the last work, where it is not given
+---@field batch_aim integer? microseconds that a batch of work is to take
 ---@field check function?
 ---@field decide function?
 ---@field route function? dead_letter as a function
@@ -202,11 +204,18 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 
 ---@alias respool.item_state "ready"|"leased"|"scheduled"|"retrying"
 
+-- An item that is looked at.
+local Looked = {}
+
+function Looked.__tostring(item)
+  return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
+end
+
 -- What is stored, decoded in place. `bytes` stays: the payload as stored,
 -- and all there is when it cannot be decoded.
 local function present(queue, item)
   item.queue, item.state = queue.name, STATES[item.state]
-  return codec.present(queue.codec, item)
+  return codec.present(queue.codec, setmetatable(item, Looked))
 end
 
 local function present_all(queue, items, message, code)

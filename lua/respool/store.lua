@@ -35,7 +35,8 @@ local M = {}
 ---@field transactions table<thread, respool.transaction> running ones, weak
 ---@field ticker table? what work ticks now and then; by background
 ---@field background table<respool.background, true> replays
----@field serving table<any, integer> loops at work by coroutine, weak
+---@field serving table<any, string[]> queues that are worked on, by coroutine,
+--- weak
 ---@field hooks table<any, integer> hooks that are running by coroutine, weak
 ---@field past table<string, table[]> what health() has seen of queues
 ---@field closing table? while it is closing, and after

@@ -342,6 +342,123 @@ describe("outcome, pushes and the next take", function()
   end)
 end)
 
+-- Closing the batch committed the item as done, and its push was lost.
+describe("a settle whose push is refused", function()
+  local full
+
+  before_each(function()
+    full = assert(t.store:queue("full", { max_items = 0 }))
+    t.q:push "order"
+  end)
+
+  local function refused(batch)
+    batch:done()
+    return batch:settle { push = { { queue = full, payload = "invoice" } } }
+  end
+
+  local function assert_released()
+    local item = assert(t.q:get(1))
+    assert.same({ "ready", 0 }, { item.state, item.attempts })
+    assert.equal(0, full:length().total)
+  end
+
+  it("leaves the marks unmade: close releases the item", function()
+    local batch = t:take()
+    assert.equal("FULL", code(refused(batch)))
+    assert.is_true(batch:close())
+    assert_released()
+  end)
+
+  it("leaves them unmade for a later settle", function()
+    local batch = t:take()
+    refused(batch)
+    assert.is_true(batch:settle())
+    assert.equal(1, t.q:length().leased)
+    assert.error_matches(function()
+      batch:settle { push = { { queue = t.q, payload = 1 } } }
+    end, "no item is marked")
+    batch:close()
+    assert_released()
+  end)
+
+  it("releases the item when the error leaves the scope", function()
+    local leave = getmetatable(t:take()).__close
+    t.store:advance(31)
+    local batch = t:take()
+    local _, message = refused(batch)
+    leave(batch, message)
+    assert.equal("ready", t.q:get(1).state)
+  end)
+
+  it("releases the item when the store is closed", function()
+    refused(t:take())
+    assert.is_true(t.store:close())
+    t:reopen()
+    full = assert(t.store:queue "full")
+    assert_released()
+  end)
+end)
+
+describe("a batch whose scope an error leaves", function()
+  it("releases what is marked", function()
+    t.q:push_many { 1, 2 }
+    local batch = t:take(2)
+    batch:done()
+    getmetatable(batch).__close(batch, "an error")
+    assert.same({ 2, 0 }, { t.q:length().ready, t.q:stats().done })
+  end)
+end)
+
+describe("a batch as a sequence", function()
+  it("has its items by number", function()
+    t.q:push_many { "a", "b" }
+    local batch = t:take(2)
+    assert.same({ "a", "b" }, { batch[1].payload, batch[2].payload })
+    assert.equal(batch[1], batch:item(1))
+    assert.is_nil(batch[3])
+    assert.is_nil(batch[0])
+    batch:close()
+  end)
+
+  it("decodes a payload once", function()
+    t.q:push { n = 1 }
+    local batch = t:take()
+    local item = batch[1]
+    item.payload.n = 5
+    assert.equal(5, batch[1].payload.n)
+    batch:close()
+  end)
+
+  it("refuses names that it does not have", function()
+    t.q:push(1)
+    local batch = t:take()
+    assert.error_matches(function() return batch.items end,
+                         "a batch has no field 'items'; did you mean 'item'?",
+                         1, true)
+    assert.error_matches(function() return batch[1].payloda end,
+                         "an item has no field 'payloda'; did you mean "
+                         .. "'payload'?", 1, true)
+    batch:close()
+  end)
+end)
+
+describe("what is printed", function()
+  it("of an item or a dead letter says what it is", function()
+    t.q:push_many { 1, 2 }
+    t.q:push(3, { delay = 60 })
+    assert.equal("respool item 1 of orders (ready)", tostring(t.q:peek()[1]))
+    assert.equal("respool item 3 of orders (scheduled)", tostring(t.q:get(3)))
+    local batch = t:take()
+    assert.equal("respool item 1 of orders", tostring(batch[1]))
+    batch:dead()
+    batch:settle()
+    for _, dead in ipairs { t.q.dead:oldest(), t.q.dead:get(1) } do
+      assert.equal("respool dead letter 1 of orders (rejected)",
+                   tostring(dead))
+    end
+  end)
+end)
+
 describe("a lease that a settle has found lost", function()
   -- The second settle and extend answered true, with nothing lost.
   it("stays lost for every later settle and extend", function()

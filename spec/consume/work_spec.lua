@@ -372,6 +372,54 @@ describe("queue:work", function()
   end)
 end)
 
+describe("the batches of work", function()
+  -- How many items each batch had, of handlers that take so many seconds.
+  local function sizes(q, seconds, options)
+    local list = {}
+    options.stop_when_empty = true
+    q:work_batches(function(batch)
+      list[#list + 1] = #batch
+      q.store:advance(seconds * #batch)
+    end, options)
+    return list
+  end
+
+  it("grow from one item while they take less than 50 ms", function()
+    assert.same({ 1, 4, 16, 64, 115 }, sizes(queue(helper.range(200)), 0, {}))
+    assert.same({ 1, 4, 5, 5, 5 }, sizes(queue(helper.range(20)), 0.01, {}))
+  end)
+
+  it("stay with one item where that takes long", function()
+    assert.same({ 1, 1, 1 }, sizes(queue { 1, 2, 3 }, 0.25, {}))
+  end)
+
+  it("shrink when handlers become slow", function()
+    local q = queue(helper.range(21))
+    assert.same({ 1, 4, 16 }, sizes(q, 0, {}))
+    q:push_many(helper.range(70))
+    assert.same({ 64, 1, 1, 1, 1, 1, 1 }, sizes(q, 0.04, {}))
+  end)
+
+  it("are as large as is asked for", function()
+    assert.same({ 2, 2, 1 }, sizes(queue(helper.range(5)), 9, { batch = 2 }))
+  end)
+end)
+
+-- It hung: nobody made the room that it waited for.
+describe("a handler that pushes into its own full queue", function()
+  it("is told so where it would wait", function()
+    local q = queue({ 1 }, { max_items = 1, overflow = "wait" })
+    local message, code
+    q:work(function()
+      local id
+      id, message, code = q:push(2)
+      assert.is_nil(id)
+    end, { limit = 1 })
+    assert.equal("FULL", code)
+    assert.matches("its own handler would wait for room", message)
+  end)
+end)
+
 describe("a handler's word", function()
   local function counts_after(f)
     return queue { 1 }:work(f, { limit = 1 })

@@ -11,10 +11,10 @@ local decide = require "respool.consume.decide"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
 local item_pushes = require "respool.consume.item_pushes"
-local nearest = require "respool.support.nearest"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local suggestion = require "respool.support.suggestion"
 local take = require "respool.consume.take"
 
 local batches = core.batch
@@ -329,9 +329,11 @@ end
 local Batch = core.batch_type
 
 local function unknown(name)
-  local names = { lost = true }
-  for method in pairs(Methods) do names[method] = true end
-  compat.misuse(nearest.message("a batch has no field", name, names))
+  local names = { "lost" }
+  for method in pairs(Methods) do names[#names + 1] = method end
+  table.sort(names)
+  compat.misuse(("a batch has no field '%s'%s"):format(name,
+    suggestion.suggestion(name, names)))
 end
 
 function Batch.__index(batch, name)

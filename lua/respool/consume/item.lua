@@ -10,10 +10,10 @@ local codec = require "respool.support.codec"
 local decide = require "respool.consume.decide"
 local handler_memo = require "respool.consume.handler_memo"
 local item_pushes = require "respool.consume.item_pushes"
-local nearest = require "respool.support.nearest"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local suggestion = require "respool.support.suggestion"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 
@@ -158,9 +158,11 @@ end
 local function unknown(name)
   local names = {}
   for _, known in ipairs { Methods, derived, fields } do
-    for field in pairs(known) do names[field] = true end
+    for field in pairs(known) do names[#names + 1] = field end
   end
-  compat.misuse(nearest.message("an item has no field", name, names))
+  table.sort(names)
+  compat.misuse(("an item has no field '%s'%s"):format(name,
+    suggestion.suggestion(name, names)))
 end
 
 function Item.__index(item, name)

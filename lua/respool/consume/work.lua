@@ -149,7 +149,8 @@ end
 -- times as many as this one, of `n` items, which took so long.
 local function adapt(loop, n, took)
   if not loop.adapts or n == 0 then return end
-  local fit = took > 0 and floor(n * AIM / took) or MOST
+  local aim = loop.queue.batch_aim or AIM
+  local fit = took > 0 and floor(n * aim / took) or MOST
   local most = n < loop.size and loop.size or n * GROWTH -- were there no more?
   loop.size = max(min(fit, most, MOST), 1)
   loop.queue.batch_size = loop.size
@@ -468,7 +469,7 @@ local function run(queue, handler, serve_with, o)
   local loop, message, code = new_loop(queue, handler, serve_with, o)
   if not loop then return nil, message, code end
   local ok
-  ok, message, code = closing.enter(queue.store)
+  ok, message, code = closing.enter(queue.store, queue.name)
   if not ok then return nil, message, code end
   local results = run_cycle(loop)
   ok, message, code = closing.leave(queue.store)

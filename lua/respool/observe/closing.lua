@@ -125,7 +125,7 @@ end
 
 local function count_serving(store)
   local n = 0
-  for _, loops in pairs(store.serving) do n = n + loops end
+  for _, loops in pairs(store.serving) do n = n + #loops end
   return n
 end
 
@@ -175,13 +175,15 @@ end
 
 -- Work.
 
--- A loop begins, or is refused.
+-- A loop on the queue of this name begins, or is refused.
 ---@param store respool.store
+---@param name string
 ---@return true?, string?, string?
-function M.enter(store)
+function M.enter(store, name)
   if store.closing then return M.refusal(store) end
   local who = runner()
-  store.serving[who] = (store.serving[who] or 0) + 1
+  store.serving[who] = store.serving[who] or {}
+  table.insert(store.serving[who], name)
   return true
 end
 
@@ -196,14 +198,26 @@ local function finish_asked(store)
   return finish(store, 0)
 end
 
+-- Whether this coroutine runs a handler of work on the queue of this name.
+---@param store respool.store
+---@param name string
+---@return boolean
+function M.works_on(store, name)
+  for _, working in ipairs(store.serving[runner()] or {}) do
+    if working == name then return true end
+  end
+  return false
+end
+
 -- A loop has ended. Closes the store if that was asked for; nil and why when
 -- this failed.
 ---@param store respool.store
 ---@return true?, string?, string?
 function M.leave(store)
   local who = runner()
-  local loops = (store.serving[who] or 0) - 1
-  store.serving[who] = loops > 0 and loops or nil
+  local loops = store.serving[who] or {}
+  table.remove(loops)
+  if #loops == 0 then store.serving[who] = nil end
   if store.closing and store.closing.asked and not hooks.is_running(store) then
     return finish_asked(store)
   end

@@ -146,7 +146,7 @@ end
 -- overflow says. A flush that would have to wait where nothing may is under
 -- way already: the next push may find room.
 local function put(queue, o, try)
-  local ok, message, code = push.insist(queue, o, try)
+  local ok, message, code = push.push_until_room(queue, o, try)
   if code == "FULL" and makes_room(queue) then
     local flushed, m, c = M.flush(queue)
     if flushed then

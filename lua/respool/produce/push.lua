@@ -3,6 +3,7 @@
 -- Pushes: their options, and payloads made ready for the core.
 
 local core = require "respool.core"
+local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
 local codec = require "respool.support.codec"
 local hooks = require "respool.observe.hooks"
@@ -146,7 +147,7 @@ function M.spread(queue, o, wait)
 end
 
 -- How long a push that finds no room is to wait.
-local function patience(queue, o)
+local function wait_limit(queue, o)
   if o.timeout then return o.timeout end
   local config = queue.handle:config()
   return config and config.overflow == M.WAIT and math.huge or 0
@@ -154,14 +155,18 @@ end
 
 -- Calls try(wait) once, and when there is no room again and again, each time
 -- with a wait short enough for the interpreter to notice Ctrl-C. The fourth
--- value of try() tells that no wait would help.
+-- value of try() tells that no wait would help. A handler of work on the same
+-- queue does not wait without end: it would wait for itself.
 ---@param queue respool.queue
 ---@param o table as read() returns them
 ---@param try fun(wait: number): any, string?, string?, boolean?
-function M.insist(queue, o, try)
+function M.push_until_room(queue, o, try)
   local result, more, code, never = try(0)
   if code ~= "FULL" or never then return result, more, code end
-  local left = patience(queue, o)
+  local left = wait_limit(queue, o)
+  if left == math.huge and closing.works_on(queue.store, queue.name) then
+    return nil, more .. ", and its own handler would wait for room", code
+  end
   local ends = timing.deadline(left)
   while left > 0 do
     result, more, code = try(timing.slice(queue.store, left))
@@ -182,7 +187,7 @@ end
 ---@return integer?, string?, string?
 function M.send(queue, verb, value, by, o)
   local handle = queue.handle
-  local first, more, code = M.insist(queue, o, function(wait)
+  local first, more, code = M.push_until_room(queue, o, function(wait)
     return handle[verb](handle, value, by, M.spread(queue, o, wait))
   end)
   hooks.drain(queue.store, code)

@@ -24,7 +24,8 @@ local M = {}
 ---@field options table? of the queue
 ---@field handle respool.handler?
 ---@field concurrency integer? handlers at a time, of this process; 1
----@field batch integer? items that each takes at once; 10, if ordered 1
+---@field batch integer? items that each takes at once. When not given, as many
+--- as take about 5 ms; in an ordered queue 1
 ---@field deadline number? seconds that a handler may go on when nginx wants
 --- the worker to end; 5
 
@@ -41,14 +42,15 @@ local FORM = {
   deadline = options.seconds,
 }
 
-local BATCH, DEADLINE = 10, 5
+local DEADLINE = 5
+local AIM = 5000 -- microseconds that a batch is to take: nginx waits for it
 local CARE = 1 -- seconds between looks whether all is well
 
 -- `before`: the round before, while consumers are at work in it
 ---@class respool.worker
 ---@field store respool.store
 ---@field handle respool.handler
----@field batch integer
+---@field batch integer?
 ---@field deadline number
 ---@field consumers respool.consumer[]
 ---@field stopping boolean
@@ -86,12 +88,8 @@ end
 local function new_consumer(worker, job)
   local queue, message, code = script.open(worker.store, job)
   if not queue then return nil, message, code end
+  queue.batch_aim = AIM
   return { queue = queue }
-end
-
-local function default_batch(queue)
-  local config = queue:config()
-  return config and config.ordered and 1 or BATCH
 end
 
 -- Only one of nginx's workers replays in the background.
@@ -123,7 +121,7 @@ function M.start(given)
     worker.consumers[i], message, code = new_consumer(worker, job)
     if not worker.consumers[i] then return nil, message, code end
   end
-  worker.batch = o.batch or default_batch(worker.consumers[1].queue)
+  worker.batch = o.batch
   replay(worker, job)
   local ok
   ok, message = ngx.timer.every(CARE, look_after, worker)
