@@ -61,7 +61,8 @@ LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
-  opener reader brim seam libpq_abi postgres_verbs postgres_model
+  opener reader brim seam libpq_abi postgres_verbs postgres_model \
+  postgres_cut
 FAULT_C = recorder.so workload replay kill
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   points faults ledger scenario failing

@@ -10,16 +10,16 @@
 
 /* name, function, parameters */
 #define STATEMENTS(X) \
-  X(PUSH, "v1_push", 23) X(PUSH_DEAD, "v1_push_dead", 10) \
+  X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 10) \
   X(TAKE, "v1_take", 9) X(DONE, "v1_done", 9) X(SETTLE, "v1_settle", 33) \
   X(EXTEND, "v1_extend", 5) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
   X(QUEUE_SAVE, "v1_queue_save", 16) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
-  X(QUEUE_DROP, "v1_queue_drop", 1) X(NAMES, "v1_names", 1) \
+  X(QUEUE_DROP, "v1_queue_drop", 5) X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
-  X(REMOVE, "v1_remove", 6) X(PURGE, "v1_purge", 4) \
+  X(REMOVE, "v1_remove", 7) X(PURGE, "v1_purge", 4) \
   X(DEAD_LIST, "v1_dead_list", 6) X(DEAD_COUNT, "v1_dead_count", 1) \
   X(DEAD_GROUPS, "v1_dead_groups", 1) X(DEAD_REMOVE, "v1_dead_remove", 5) \
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \

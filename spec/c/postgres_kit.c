@@ -171,9 +171,10 @@ int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
   pack *p = malloc(sizeof *p);
   values v;
   request r;
-  call c = {.n = 1, .changes = true};
+  call c = {.n = 1};
   uint64_t id;
   if (!o) o = &plain;
+  c.changes = !o->no_call;
   p->count = 0;
   if (session_ids(&k->s, n, &id)) die("ids");
   pack_items(p, id, n, o);
@@ -196,6 +197,8 @@ int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
   put_text(&v, o->key);
   put_int2(&v, o->on_conflict);
   put_int8(&v, o->dedup);
+  put_unless_0(&v, (int64_t)o->owner);
+  put_unless_0(&v, (int64_t)o->token);
   put_bool(&v, false);
   put_int8(&v, (int64_t)n);
   put_int8(&v, size_of(p));

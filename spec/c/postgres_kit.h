@@ -50,6 +50,7 @@ typedef struct kit_push {
   size_t body; /* bytes of each item; 0: 8 */
   size_t per_run; /* items; 0: as many as fit */
   bool no_call;
+  uint64_t owner, token; /* a lease that it depends on */
 } kit_push;
 
 /* Pushes `n` items whose bodies begin with their ids; 0 or a code. */

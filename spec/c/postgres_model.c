@@ -190,6 +190,7 @@ static void remove_one(worker *w) {
   array_begin(&v, TYPE_INT8, 1);
   add_int8(&v, (int64_t)id);
   array_end(&v);
+  put_bool(&v, false);
   HOLDS(kit_call(&w->k, &r, &v, STATEMENT_REMOVE, false) == 0);
   if (r.result && value_int(r.result, 0, 0) == 1) note_end(id);
   request_clear(&r);

@@ -368,6 +368,20 @@ static void done_items_are_kept_where_the_queue_says(void) {
   kit_batch_free(&b);
 }
 
+static void a_push_may_depend_on_a_lease(void) {
+  kit_queue q = queue_of(NULL), to = queue_of(NULL);
+  kit_batch b = {0};
+  push(q.id, 1);
+  take(q.id, 1, &b);
+  kit_push o = {.owner = b.runs[0].t.first, .token = b.head.token};
+  uint64_t id = 0;
+  HOLDS(kit_push_items(&store, to.id, 1, &o, &id) == 0 && id > 0);
+  kit_done(&store, q.id, &b);
+  HOLDS(kit_push_items(&store, to.id, 1, &o, &id) == 0 && id == 0);
+  HOLDS(stat_of(to.id, PUSHED) == 1);
+  kit_batch_free(&b);
+}
+
 /* ---- keys --------------------------------------------------------------- */
 
 static int push_key(int q, int on_conflict, int64_t dedup, uint64_t *id) {
@@ -573,7 +587,8 @@ static void items_are_removed_by_id(void) {
   uint64_t id = push(q.id, 5);
   take(q.id, 2, &b);
   snprintf(sql, sizeof sql, "SELECT removed * 10 + busy FROM v1_remove(%d, "
-           "0, %lld, NULL, NULL, ARRAY[%llu, %llu, %llu, 7]::int8[])", q.id,
+           "0, %lld, NULL, NULL, ARRAY[%llu, %llu, %llu, 7]::int8[], false)",
+           q.id,
            (long long)store.wall, (unsigned long long)id,
            (unsigned long long)id + 3, (unsigned long long)id + 3);
   HOLDS(kit_number(&store, sql) == 11);
@@ -585,7 +600,8 @@ static void items_are_removed_by_id(void) {
   HOLDS(kit_number(&store, sql) == 2 && kit_check(&store) == 0);
   pass(30001);
   snprintf(sql, sizeof sql, "SELECT removed FROM v1_remove(%d, 0, %lld, "
-           "NULL, NULL, ARRAY[%llu]::int8[])", q.id, (long long)store.wall,
+           "NULL, NULL, ARRAY[%llu]::int8[], false)", q.id,
+           (long long)store.wall,
            (unsigned long long)id);
   HOLDS(kit_number(&store, sql) == 1 && kit_check(&store) == 0);
   HOLDS(kit_done(&store, q.id, &b) == 1); /* the lease was at its end */
@@ -620,7 +636,7 @@ static void looks_show_what_a_take_would_hand_out(void) {
   kit_batch_free(&b);
 }
 
-static void a_queue_with_items_is_not_dropped(void) {
+static void a_queue_with_leased_items_is_not_dropped(void) {
   kit_queue q = queue_of(NULL);
   kit_batch b = {0};
   values v;
@@ -629,12 +645,18 @@ static void a_queue_with_items_is_not_dropped(void) {
   snprintf(name, sizeof name, "q%d", q.id);
   values_init(&v);
   put_text(&v, name);
-  push(q.id, 1);
+  put_int4(&v, 0);
+  put_int8(&v, store.wall);
+  put_bool(&v, true);
+  put_int4(&v, 100);
+  push(q.id, 2);
+  take(q.id, 1, &b);
   HOLDS(kit_call(&store, &r, &v, STATEMENT_QUEUE_DROP, false) ==
         RESPOOL_BUSY);
-  take(q.id, 1, &b);
+  HOLDS(stat_of(q.id, PAUSED) == 0 && stat_of(q.id, REMOVED) == 0);
   kit_done(&store, q.id, &b);
   HOLDS(kit_call(&store, &r, &v, STATEMENT_QUEUE_DROP, false) == 0);
+  HOLDS(value_int(r.result, 0, 0) == 1 && !value_bool(r.result, 0, 1));
   request_clear(&r);
   HOLDS(kit_push_items(&store, q.id, 1, NULL, NULL) == RESPOOL_NOT_FOUND);
   HOLDS(kit_take_items(&store, q.id, 1, NULL, &b) == RESPOOL_NOT_FOUND);
@@ -813,9 +835,7 @@ static void *cross(void *arg) {
 
 static int script(kit *k, const char *sql) {
   pg_failure f;
-  char text[300];
-  snprintf(text, sizeof text, "SET search_path = %s; %s", schema, sql);
-  return connection_script(&k->s.at, text, clock_mono() + 20000, &f);
+  return connection_script(&k->s.at, sql, clock_mono() + 20000, &f);
 }
 
 /* Another transaction holds "a" and then wants "b". True when the unit was
@@ -843,6 +863,7 @@ static void a_deadlock_is_tried_again(void) {
   bool tried = false;
   kit_open(&x.k, location, schema, false);
   kit_open(&other, location, schema, false);
+  kit_number(&other, "SELECT 1"); /* sets its search_path */
   cross(&x);
   for (int i = 0; i < 20 && !tried; i++) tried = deadlock(&other, &x);
   HOLDS(tried);
@@ -993,6 +1014,7 @@ int main(int n, char **v) {
   what_is_not_marked_stays_leased();
   a_settle_by_an_old_policy_changes_nothing();
   done_items_are_kept_where_the_queue_says();
+  a_push_may_depend_on_a_lease();
   a_key_is_held_until_its_item_is_over();
   a_window_holds_a_key_beyond_its_item();
   a_full_queue_refuses();
@@ -1006,7 +1028,7 @@ int main(int n, char **v) {
   weights_share_out_a_take();
   items_are_removed_by_id();
   looks_show_what_a_take_would_hand_out();
-  a_queue_with_items_is_not_dropped();
+  a_queue_with_leased_items_is_not_dropped();
   dead_letters_are_numbered_and_counted();
   a_replay_is_one_runner_s();
   a_unit_falls_as_one();

@@ -223,13 +223,15 @@ END $$;
 
 -- Pushes runs of `items` items and `size` bytes together, all or nothing.
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
--- With a key there is one item. Answers the first id, or that of the item
--- that holds the key and `held`; when it is; and, if `ask`, whether a consumer
--- waits.
+-- With a key there is one item. `owner`: pushed only if this run is still
+-- leased under this token; else `first` is 0. Answers the first id, or that
+-- of the item that holds the key and `held`; when it is; and, if `ask`,
+-- whether a consumer waits.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, reason int2, body_bytes int8,
-  key bytea, on_conflict int2, dedup int8, ask boolean, items int8, size int8,
+  key bytea, on_conflict int2, dedup int8, owner int8, owner_token int8,
+  ask boolean, items int8, size int8,
   firsts int8[], ns int4[], bodies bytea[],
   OUT first int8, OUT held boolean, OUT ring boolean, OUT now int8)
 LANGUAGE plpgsql AS $$
@@ -242,6 +244,16 @@ BEGIN
   IF NOT FOUND THEN done := no_queue(q); END IF;
   now := now_ms(wall);
   first := firsts[1];
+  IF owner IS NOT NULL THEN
+    PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
+      AND x.state = 1 FOR UPDATE;
+    IF NOT FOUND THEN
+      first := 0;
+      held := false;
+      IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;
+      RETURN;
+    END IF;
+  END IF;
   IF delay = 0 AND attempts = 0 AND NOT p.ordered AND key IS NULL AND
      priority = ANY (p.priorities) AND memo IS NULL AND coalesce(due_at, ttl,
        p.ttl, p.max_items, p.max_bytes) IS NULL THEN

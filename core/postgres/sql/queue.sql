@@ -58,21 +58,39 @@ BEGIN
   END IF;
 END $$;
 
--- Removes an empty queue with what is remembered of it. BUSY, and nothing has
--- changed, while it holds items. Waits for pushes under way; later ones find
--- the queue gone.
-CREATE FUNCTION v1_queue_drop(name text) RETURNS void LANGUAGE plpgsql AS $$
+-- Removes a page of what is in a queue, and with the last one the queue and
+-- what is remembered of it. The first (`opens`) pauses the queue; it is BUSY,
+-- and nothing has changed, while items are leased. Waits for pushes under way;
+-- those that come when the queue is gone find it so.
+CREATE FUNCTION v1_queue_drop(name text, slot_no int4, wall int8, opens boolean,
+  max_runs int4, OUT removed int8, OUT more boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
-  q int4;
+  q int4; t int8 := now_ms(wall); d record;
 BEGIN
   SELECT u.id INTO q FROM queue u WHERE u.name = v1_queue_drop.name;
   IF q IS NULL THEN
-    PERFORM refuse('RS007', format('there is no queue "%s"', name));
+    PERFORM refuse('RS007', format('there is no queue "%s"',
+                                   v1_queue_drop.name));
   END IF;
   PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, q);
   PERFORM FROM queue u WHERE u.id = q FOR UPDATE;
+  IF opens THEN
+    IF EXISTS (SELECT FROM run x WHERE x.queue = q AND x.fresh = 0
+                 AND x.state = 1 AND x.due > t) THEN
+      PERFORM refuse('RS014', format('queue "%s": items are leased',
+                                     v1_queue_drop.name));
+    END IF;
+    UPDATE queue u SET paused = true WHERE u.id = q;
+  END IF;
+  d := v1_purge(q, slot_no, wall, max_runs);
+  removed := d.removed;
+  more := d.more;
+  IF more THEN RETURN; END IF;
   IF EXISTS (SELECT FROM run x WHERE x.queue = q) THEN
-    PERFORM refuse('RS014', format('queue "%s" still holds items', name));
+    PERFORM refuse('RS014', format('queue "%s": items are leased',
+                                   v1_queue_drop.name));
   END IF;
   DELETE FROM history h WHERE h.queue = q;
   DELETE FROM held h WHERE h.queue = q;

@@ -2,9 +2,9 @@
 -- Removing by hand, and what dead letters and named replays change.
 
 -- Takes items out of the queue; how many, and how many are leased. Those that
--- are gone count as neither.
+-- are gone count as neither. `strict`: one that is gone or leased is refused.
 CREATE FUNCTION v1_remove(q int4, slot_no int4, wall int8, call uuid,
-                          step int2, ids int8[],
+                          step int2, ids int8[], strict boolean,
                           OUT removed int8, OUT busy int8)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -21,8 +21,14 @@ BEGIN
       SELECT r.* INTO x FROM run r WHERE r.first = h FOR UPDATE;
       EXIT WHEN FOUND AND run_of(q, id) = h;
     END LOOP;
-    CONTINUE WHEN h IS NULL;
+    IF h IS NULL THEN
+      CONTINUE WHEN NOT strict;
+      PERFORM refuse('RS007', format('there is no item %s', id));
+    END IF;
     IF x.state = 1 AND x.due > t THEN
+      IF strict THEN
+        PERFORM refuse('RS014', format('item %s is leased', id));
+      END IF;
       busy := busy + 1;
       CONTINUE;
     END IF;
@@ -67,7 +73,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   t int8 := now_ms(wall); went int8; size int8; keys bytea[]; firsts int8[];
-  pr int2; fr int2; tids tid[] := '{}'; got tid[];
+  pr int2; fr int2; tids tid[] := '{}'; got tid[]; lapsed int8;
 BEGIN
   FOREACH pr IN ARRAY (SELECT u.priorities FROM queue u WHERE u.id = q) LOOP
     FOR fr IN 0 .. 1 LOOP
@@ -81,17 +87,20 @@ BEGIN
   END LOOP;
   WITH gone AS (
     DELETE FROM run x WHERE x.ctid = ANY (tids)
-      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+      RETURNING x.live, x.key, x.first, x.state,
+        octet_length(x.bytes) AS size)
   SELECT count(*), coalesce(sum(g.live), 0), coalesce(sum(g.size), 0),
+      coalesce(sum(g.live) FILTER (WHERE g.state = 1), 0),
       array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
-    INTO went, removed, size, keys, firsts FROM gone g;
+    INTO went, removed, size, lapsed, keys, firsts FROM gone g;
   IF keys IS NOT NULL THEN
     PERFORM release_keys(q, t, keys, firsts);
   END IF;
-  INSERT INTO tally AS y (queue, slot, removed, bytes)
-    VALUES (q, slot_no, removed, -size)
+  INSERT INTO tally AS y (queue, slot, removed, crashed, bytes)
+    VALUES (q, slot_no, removed, lapsed, -size)
     ON CONFLICT (queue, slot) DO UPDATE
     SET removed = y.removed + excluded.removed,
+        crashed = y.crashed + excluded.crashed,
         bytes = y.bytes + excluded.bytes;
   more := went = max_runs;
 END $$;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Conversations with the server that are cut off: postgres_cut URL, a URL
+ * that ends in host= and the directory of its socket. A proxy between the two
+ * closes the connection once it has let through so many bytes of a push, from
+ * either side, for every number there is; whatever happens to the
+ * transaction, the caller is told that it has pushed, and it has, once. Prints
+ * what does not hold; exits 0 when everything does.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "postgres_kit.h"
+
+#define SOCKET ".s.PGSQL.5432"
+#define END ((int64_t)1 << 40)
+
+static int wrong;
+
+#define HOLDS(x) ((x) ? (void)0 : report(#x, __LINE__))
+
+static void report(const char *what, int line) {
+  if (wrong++ < 20)
+    printf("%s:%d: not so: %s (%s)\n", __FILE__, line, what,
+           respool_error_text());
+}
+
+/* ---- the proxy ---------------------------------------------------------- */
+
+static char server[200], here[200];
+static _Atomic int64_t left[2]; /* bytes until the cut: to the server, from */
+static _Atomic int64_t passed[2];
+
+static int dial(const char *directory, bool listening) {
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  snprintf(a.sun_path, sizeof a.sun_path, "%s/" SOCKET, directory);
+  int s = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (listening) unlink(a.sun_path);
+  int rc = listening ? bind(s, (void *)&a, sizeof a)
+                     : connect(s, (void *)&a, sizeof a);
+  if (s < 0 || rc || (listening && listen(s, 16))) {
+    perror(a.sun_path);
+    exit(2);
+  }
+  return s;
+}
+
+/* Lets bytes through one way; false: the end, or the cut. */
+static bool forward(int from, int to, int way) {
+  char bytes[4096];
+  ssize_t n = read(from, bytes, sizeof bytes);
+  if (n <= 0) return false;
+  int64_t may = atomic_fetch_sub(&left[way], n);
+  bool cut = may < n;
+  if (cut) n = may > 0 ? (ssize_t)may : 0;
+  passed[way] += n;
+  for (ssize_t at = 0; at < n;) {
+    ssize_t k = write(to, bytes + at, (size_t)(n - at));
+    if (k <= 0) return false;
+    at += k;
+  }
+  if (cut) left[0] = left[1] = END;
+  return !cut;
+}
+
+static void *serve(void *arg) {
+  int client = (int)(intptr_t)arg, to = dial(server, false);
+  struct pollfd p[2] = {{.fd = client, .events = POLLIN},
+                        {.fd = to, .events = POLLIN}};
+  bool open = true;
+  while (open && poll(p, 2, -1) > 0) {
+    if (p[0].revents) open = forward(client, to, 0);
+    if (open && p[1].revents) open = forward(to, client, 1);
+  }
+  close(client);
+  close(to);
+  return NULL;
+}
+
+static void *accept_all(void *arg) {
+  int s = (int)(intptr_t)arg, client;
+  while ((client = accept(s, NULL, NULL)) >= 0) {
+    pthread_t t;
+    pthread_create(&t, NULL, serve, (void *)(intptr_t)client);
+    pthread_detach(t);
+  }
+  return NULL;
+}
+
+/* ---- cuts --------------------------------------------------------------- */
+
+static int64_t pushed(kit *direct) {
+  return kit_number(direct, "SELECT coalesce(sum(pushed), 0)::int8 FROM "
+                            "tally");
+}
+
+/* Cuts a push at each of its bytes in one direction; how many there were. */
+static int64_t cut_all(kit *k, kit *direct, int queue, int way) {
+  int64_t most = 1, n = 0;
+  for (int64_t at = 0; at < most && wrong < 20; at++, n++) {
+    left[0] = left[1] = END;
+    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0); /* prepares */
+    passed[way] = 0;
+    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
+    if (passed[way] > most) most = passed[way];
+    int64_t before = pushed(direct);
+    left[way] = at;
+    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
+    HOLDS(left[way] > END / 2); /* it was cut */
+    HOLDS(pushed(direct) == before + 1);
+  }
+  return n;
+}
+
+/* The control: without a row of its own a push cannot tell. */
+static void cut_untold(kit *k, int queue) {
+  kit_push o = {.no_call = true};
+  int mistaken = 0;
+  for (int64_t at = 0; at < 50; at += 10) {
+    left[0] = left[1] = END;
+    HOLDS(kit_push_items(k, queue, 1, &o, NULL) == 0);
+    left[1] = at;
+    mistaken += kit_push_items(k, queue, 1, &o, NULL) != 0;
+  }
+  left[0] = left[1] = END;
+  HOLDS(mistaken > 0);
+}
+
+int main(int n, char **v) {
+  char location[300], schema[64];
+  kit k, direct;
+  pthread_t t;
+  if (n != 2 || !strchr(v[1], '=')) return 2;
+  snprintf(server, sizeof server, "%s", strchr(v[1], '=') + 1);
+  snprintf(here, sizeof here, "/tmp/respool-cut-XXXXXX");
+  if (!mkdtemp(here)) return 2;
+  left[0] = left[1] = END;
+  int s = dial(here, true);
+  pthread_create(&t, NULL, accept_all, (void *)(intptr_t)s);
+  snprintf(schema, sizeof schema, "cut_%d", (int)getpid());
+  snprintf(location, sizeof location, "postgres://respool@/postgres?host=%s",
+           server);
+  kit_open(&direct, location, schema, true);
+  kit_queue q = kit_queue_save(&direct, "q1", 0, NULL);
+  snprintf(location, sizeof location, "postgres://respool@/postgres?host=%s",
+           here);
+  kit_open(&k, location, schema, false);
+  int64_t to = cut_all(&k, &direct, q.id, 0);
+  int64_t from = cut_all(&k, &direct, q.id, 1);
+  HOLDS(to > 100 && from > 50);
+  cut_untold(&k, q.id);
+  HOLDS(kit_check(&direct) == 0);
+  printf("%lld cuts on the way there, %lld on the way back\n",
+         (long long)to, (long long)from);
+  kit_close(&k);
+  HOLDS(schema_drop(&direct.s) == 0);
+  kit_close(&direct);
+  snprintf(location, sizeof location, "%s/" SOCKET, here);
+  unlink(location);
+  rmdir(here);
+  return wrong != 0;
+}
