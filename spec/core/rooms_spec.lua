@@ -49,6 +49,28 @@ local function read_linkage(arrows, text, name_of)
   end
 end
 
+-- The rooms that alone may call a library, by the names of its functions.
+local LIBRARIES = {
+  { "^mdb_", "core/lmdb/env/" },
+  { "^PQ", "core/postgres/" },
+  { "^luaL?_", "lua/binding/" },
+}
+
+-- The calls of libraries from other rooms, by the output of `nm -A`.
+local function strays(text, name_of)
+  local found = {}
+  for line in lines(text) do
+    local path, symbol = line:match "^(.-):%s*U (%S+)$"
+    local file = path and name_of(path)
+    for _, library in ipairs(file and LIBRARIES or {}) do
+      if symbol:find(library[1]) and file:find(library[2], 1, true) ~= 1 then
+        found[#found + 1] = file .. " calls " .. symbol
+      end
+    end
+  end
+  return found
+end
+
 -- Arrows from the `#include "..."` lines of a file, as `exists` finds them.
 local function read_includes(arrows, path, text, exists)
   local folder = path:match "^(.*/)"
@@ -200,9 +222,10 @@ local function source_of(object)
   return known[file .. ".c"] and file
 end
 
+local linkage = helper.sh(("find %s/core %s/5.4/binding -name '*.o' | " ..
+  "xargs nm -A"):format(build, build))
 local tree = {}
-read_linkage(tree, helper.sh(("find %s/core %s/5.4/binding -name '*.o' | " ..
-  "xargs nm -A"):format(build, build)), source_of)
+read_linkage(tree, linkage, source_of)
 for path in pairs(known) do
   local read = path:match "%.lua$" and read_requires or read_includes
   read(tree, path, helper.read(path), exists)
@@ -219,6 +242,10 @@ describe("the rooms", function()
 
   it("have no circle of files", function()
     assert.same({}, circles(left))
+  end)
+
+  it("call a library each, and no other", function()
+    assert.same({}, strays(linkage, source_of))
   end)
 
   it("need every exception that is listed", function()
@@ -260,6 +287,15 @@ describe("a made-up house", function()
     local left, stale = without(arrows, "y -> x\nz -> x\n")
     assert.same({ ["x -> y"] = true }, left)
     assert.same({ "z -> x" }, stale)
+  end)
+
+  it("has a call of LMDB where none should be", function()
+    assert.same({ "core/lmdb/queue/x calls mdb_get" }, strays([[
+core/lmdb/env/txn.o:                 U mdb_get
+core/lmdb/queue/x.o:                 U mdb_get
+core/lmdb/queue/x.o:                 U malloc
+lua/binding/x.o:                 U luaL_checkany
+]], file_of))
   end)
 
   it("is read from linkage, includes and requires", function()
