@@ -37,12 +37,12 @@ BINDING = core result handle ticket record stats names backoff cbor options \
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
-respool/support = backoff codec outcome pages options compat lossless_json \
-  json
-respool/observe = hooks stats metrics health closing
+respool/support = backoff codec outcome pages options suggestion nearest \
+  timing compat lossless_json json
+respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
-respool/consume = take batch item item_pushes handler_memo decide work \
-  handlers
+respool/consume = batch_state take batch merge_batch item item_pushes \
+  handler_memo decide work handlers
 respool/replay = replay replay_page background
 respool/transfer = format files file_writer file_reader import_log source \
   export import record

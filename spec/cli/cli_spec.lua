@@ -101,6 +101,54 @@ describe("respool", function()
   end)
 end)
 
+-- Specs run most commands within their own process; here each is one.
+describe("Each command, as a process,", function()
+  local dir, store
+
+  setup(function()
+    dir = helper.sh "mktemp -d"
+    local s = assert(respool.open(dir .. "/store"))
+    local q = assert(s:queue("q", { max_attempts = 1 }))
+    assert(q:push_many { 1, 2, 3 })
+    assert(q:push(4, { delay = 3600 }))
+    q:work(function() return respool.dead() end, { limit = 3 })
+    assert(s:close())
+    helper.write(dir .. "/job.lua",
+                 "return { queue = 'q', handle = function() end }")
+    store = dir .. "/store"
+  end)
+
+  teardown(function() helper.sh("rm -rf " .. dir) end)
+
+  local function words_of(name)
+    local words = {
+      get = { store, "q", 4 }, peek = { store, "q" }, stats = { store, "q" },
+      top = { store, "--once", "--interval", "100ms" },
+      dead = { "retry", store, "q", 1 }, remove = { store, "q", 4 },
+      pause = { store, "q" }, resume = { store, "q" },
+      push = { store, "q" }, replay = { store, "q", "--dry-run" },
+      work = { store, dir .. "/job.lua", "--until-empty" },
+      export = { store, "q", "--dead" }, import = { store, "q" },
+      repair = { store, dir .. "/repaired" },
+      deliver = { "--help" }, receive = { "--help" }, -- see their own specs
+    }
+    return words[name] or { store }
+  end
+
+  for _, name in ipairs(commands) do
+    it(name .. " does its work", function()
+      local words = words_of(name)
+      table.insert(words, 1, name)
+      if name == "import" then
+        words.input = cli.run { "export", store, "q", "--dead" }.out
+      end
+      local run = cli.process(words)
+      assert.equal(0, run.status, run.err)
+      assert.is_nil(run.err:find("respool: ", 1, true), run.err)
+    end)
+  end
+end)
+
 describe("The help of each command", function()
   it("has an example", function()
     each_help(function(name, text)

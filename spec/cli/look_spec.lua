@@ -207,7 +207,7 @@ describe("respool stats", function()
     local one = cli.values(run)[1]
     assert.equal(3600, one.policy.lease)
     assert.equal(4, one.pushed)
-    assert.matches('"list":[]', run.out, 1, true)
+    assert.matches('"retry":{[^}]*"name":"exponential"', run.out)
   end)
 end)
 

@@ -3,6 +3,7 @@
 -- Arguments that commands share: durations, sizes, times and whole numbers as
 -- people write them, the store and the queue, and the way to end with an error.
 
+local failure_log = require "respool.cli.failure_log"
 local options = require "respool.support.options"
 local store_of = require "respool.store"
 local suggestion = require "respool.support.suggestion"
@@ -99,7 +100,8 @@ end
 -- A duration in seconds: 90, 90s, 5m, 2h, 3d, 1h30m, 250ms.
 ---@return number?, string?
 function M.duration(text)
-  local seconds = options.seconds(tonumber(text) or text)
+  local number = text:match "^%d+%.?%d*$" and tonumber(text)
+  local seconds = options.seconds(number or text)
   if seconds then return seconds end
   return nil, ("'%s' is not a duration such as 90s, 5m, 2h or 3d"):format(text)
 end
@@ -232,7 +234,7 @@ end
 ---@param given respool.open_options?
 ---@return respool.store
 function M.open(io, path, given)
-  local o = { create = false }
+  local o = { create = false, log = failure_log.new(io, {}) }
   for name, value in pairs(given or {}) do o[name] = value end
   if path == "" then M.misuse("the name of a store cannot be empty") end
   if path == ":memory:" then

@@ -5,6 +5,7 @@
 -- respool/http/courier.lua.
 
 local arguments = require "respool.cli.arguments"
+local failure_log = require "respool.cli.failure_log"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local courier = require "respool.http.deliver"
@@ -87,6 +88,7 @@ function M.options(command)
   add_trust(command)
   add_times(command)
   add_work(command)
+  failure_log.add_options(command)
   command:epilog [[
 Each item is a POST with the headers Respool-Queue, Respool-Id, Respool-Attempt,
 Idempotency-Key and, given a secret, Respool-Timestamp and Respool-Signature:
@@ -226,7 +228,9 @@ end
 -- The whole.
 
 local function queue_of(args, io, figures)
-  local store = arguments.open(io, args.store)
+  local store = arguments.open(io, args.store, {
+    log = failure_log.new(io, failure_log.form_of(args)),
+  })
   return arguments.queue(store, args.queue, {
     codec = args.raw and "raw" or nil, max_attempts = args.max_attempts,
     on_dead = function() figures.died = figures.died + 1 end,
@@ -235,7 +239,7 @@ end
 
 -- Works until a signal, or until the queue is empty.
 local function deliver(args, io, queue, handler, figures)
-  local bar = progress.new(io, { noun = "item" })
+  local bar = progress.new(io, { noun = "item", silent = args.quiet })
   local function tick(counts)
     bar:update(counts.done, nil, more(figures, counts))
   end
@@ -255,7 +259,7 @@ function M.run(args, io)
   local handler = handler_of(args, function(r) note(figures, r) end)
   local queue = queue_of(args, io, figures)
   local counts = deliver(args, io, queue, handler, figures)
-  summary(io, counts, figures)
+  if not args.quiet then summary(io, counts, figures) end
   return figures.died > 0 and 1 or 0
 end
 

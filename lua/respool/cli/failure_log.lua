@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the workers of respool work write to stderr: a line for each handler
--- that failed and for each warning, as text or JSON. A worker that writes more
--- than a few lines a second leaves lines out, and says how many.
+-- The log of commands on stderr: a line for each handler that failed and for
+-- each warning, as text or JSON. A process that would write more than a few
+-- lines a second leaves lines out, and says how many.
 
 local core = require "respool.core"
 local json = require "respool.support.json"
@@ -115,10 +115,10 @@ local function admit(state, write, form)
   state.left_out = state.left_out + 1
 end
 
--- A log hook that writes lines. It is called in the workers.
+-- A log hook that writes lines.
 ---@param io respool.cli.io
 ---@param form respool.cli.log_form
----@return fun(level: respool.level, message: string, fields: table)
+---@return false|fun(level: respool.level, message: string, fields: table)
 function M.new(io, form)
   local state = { began = 0, n = 0, left_out = 0 }
   -- Over the status line that the parent may have written.
@@ -127,7 +127,7 @@ function M.new(io, form)
     io.stderr:write(before .. line .. "\n")
     io.stderr:flush()
   end
-  return function(level, message, fields)
+  return not form.quiet and function(level, message, fields)
     if message == CLOSED then report_left_out(state, write, form) end
     if not is_shown(form, level, message) or not admit(state, write, form) then
       return

@@ -207,7 +207,7 @@ local function work(args, watch)
     deadline = args.deadline,
     open = {
       create = false,
-      log = not args.quiet and failure_log.new(watch.io, watch.log) or false,
+      log = failure_log.new(watch.io, watch.log),
     },
     work = { stop_when_empty = args.until_empty, batch = args.batch },
     on_exit = function(exit) tell_exit(watch, exit) end,
