@@ -2,7 +2,7 @@
 --
 -- Transactions: pushes, outcomes and dead letter moves over any queues of a
 -- store, gathered in memory, committed together or not at all. Nothing is
--- locked meanwhile; what has changed in the store since shows at the commit.
+-- locked until the commit, which finds what has changed in the store since.
 --
 -- For each step of the core's list, `steps` has what it was: a push, the
 -- outcome of an item, or true.
@@ -31,7 +31,7 @@ local M = {}
 local Transaction = { __name = "respool.transaction" }
 Transaction.__index = Transaction
 
--- What a push answers.
+-- The result of a push.
 ---@class respool.pushed
 ---@field id integer? of its item, the first of several; after the commit
 ---@field held boolean? nothing was pushed, as another item has the key and
@@ -144,7 +144,7 @@ function Transaction:snooze(item, seconds)
 end
 
 
--- Dead letters. One that is gone by the commit makes it NOT_FOUND.
+-- Dead letters. The commit answers NOT_FOUND when one is gone by then.
 
 local function dead_letter(tx, of, dead, number, to, remove)
   options.argument(1, "transaction:" .. of, dead, options.dead)
@@ -178,7 +178,7 @@ end
 
 -- Ending.
 
--- What became of each item: the last outcome, by batch and number.
+-- The last outcome of each item, by batch and number.
 local function outcomes(tx)
   local by_batch = {}
   for _, step in ipairs(tx.steps) do
@@ -191,7 +191,7 @@ local function outcomes(tx)
   return by_batch
 end
 
--- What items pushed by themselves goes along with them.
+-- Adds the pushes that items have made by item:push.
 local function add_pushes(tx, by_batch)
   for batch, kinds in pairs(by_batch) do
     for _, row in ipairs(item_pushes.gather_for(batch, kinds)) do

@@ -53,6 +53,15 @@ describe("dead:replay_every", function()
     assert.near(60, at[3], 0.1)
   end)
 
+  -- Work that does not wait returned before it looked.
+  it("replays within work that does not wait for items", function()
+    die(2)
+    q.dead:replay_every { interval = 60 }
+    local other = store:queue "other"
+    assert.equal(0, other:work(error, { timeout = 0 }).items)
+    assert.equal(2, q:length().ready)
+  end)
+
   it("replays within store:maintain", function()
     die(3)
     q.dead:replay_every { interval = 10 }

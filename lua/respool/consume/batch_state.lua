@@ -30,7 +30,7 @@ local M = {}
 ---@field items table<integer, respool.item>? those that were asked for by
 --- number, weak; by item
 
--- What is said of an item, as the core takes it.
+-- The outcome that an item is marked with, in the fields that the core reads.
 ---@class respool.mark
 ---@field kind integer
 ---@field delay number?

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What becomes of an item: the outcome that a handler or its caller gives it,
--- or for a failure what the queue's `decide`, else its policy says. A
+-- Decides the outcome of an item: the one that a handler or its caller gives it;
+-- for a failure, that of the queue's `decide`, else of its policy. A
 -- `dead_letter` function names the DLQ of an item that dies. When one of these
 -- functions raises, the policy holds, and the history of the item says so.
 
@@ -67,8 +67,7 @@ local function copy(mark)
   return same
 end
 
--- The marks that `mark` comes to: of the item, and of those that were merged
--- into it. `err` is the error as the handler gave it.
+-- The marks of the item and of those that were merged into it. `err` is the error as the handler gave it.
 ---@param queue respool.queue
 ---@param item respool.item
 ---@param mark respool.mark
@@ -163,9 +162,9 @@ local function ask_decide(queue, item, mark, err)
   end
 end
 
--- Marks an item whose handler failed with `err`: the hooks and the log are told,
--- then `decide` and `on_error` are asked. One that a transaction of the handler
--- has settled stays settled.
+-- Marks an item whose handler failed with `err`: calls the log and the hooks,
+-- then `decide` and `on_error`. An item that a transaction of the handler has
+-- settled stays settled.
 ---@param queue respool.queue
 ---@param item respool.item
 ---@param err any

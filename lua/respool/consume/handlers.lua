@@ -5,11 +5,11 @@
 -- that a retry calls only the others; that memory is kept by processes that
 -- end, by death and by replay.
 --
--- What accepted is known by its place: of handler "mail" in a fan-out that is
+-- A handler is known by its place: of handler "mail" in a fan-out that is
 -- third in a chain, "3.mail". While one runs, the item's third slot is the
 -- place of what runs.
 --
--- What a handler of a fan-out gave to item:push is committed with the outcome
+-- A push that a handler of a fan-out made by item:push is committed with the outcome
 -- of the item if that handler accepted it: also when the item is tried again,
 -- or dies, since that handler is not called for it again. What others pushed
 -- is forgotten. A chain that is such a handler accepts as a whole; pushes of

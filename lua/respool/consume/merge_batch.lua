@@ -18,7 +18,7 @@ local M = {}
 ---@field i integer the first item, whose outcome is that of all
 ---@field payload any
 
--- What `work` merges by, given as merge.work_kind() keeps it.
+-- The merge of `work`, given as merge.work_kind() keeps it.
 ---@param queue respool.queue
 ---@param given respool.merge|true|nil
 ---@param ordered boolean

@@ -26,7 +26,7 @@ M.form = {
   lease = options.lease,
 }
 
--- What may be taken in the commit of a settle, which waits for nothing.
+-- Options of a take in the commit of a settle, which waits for nothing.
 M.carried_form = {
   of = "batch:settle", limit = limit, bytes = options.size,
   lease = options.lease,

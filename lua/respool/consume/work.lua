@@ -5,8 +5,8 @@
 -- the loop flushes when it idles and when it ends. When the handler or a hook
 -- closes the store, the loop ends as if stopped, and closes it.
 --
--- A handler may yield, and another coroutine close the store meanwhile: then
--- the batch is closed, and what touches it raises. The loop ends there.
+-- While a handler yields, another coroutine may close the store: the batch is
+-- closed then, and its next use raises, which ends the loop.
 
 local batch_of = require "respool.consume.batch"
 local batch_state = require "respool.consume.batch_state"
@@ -101,7 +101,7 @@ local function catcher(loop)
   end
 end
 
--- What handlers are timed by, in microseconds: a manual clock tells its own
+-- The clocks that time handlers, in microseconds: a manual clock gives its own
 -- time, else observe() looks at the end for itself.
 local function clocks(store)
   if not store.manual then return core.mono, nil end
@@ -156,17 +156,17 @@ local function adapt(loop, n, took)
   loop.queue.batch_size = loop.size
 end
 
--- What to take next.
+-- The options of the next take.
 local function wanted(loop)
   return { limit = room(loop), bytes = loop.adapts and BYTES or nil }
 end
 
 
 -- Serving a batch. The item that a handler is at is not handled yet: when the
--- store is closed or the program interrupted meanwhile, it is released.
+-- store is closed or the program interrupted by then, it is released.
 
--- What the handler's call says: true when it went well, else an outcome, or
--- an error and its trace.
+-- The result of a handler's call: true when it succeeded, else an outcome, or an
+-- error and its trace.
 local function result_of(loop, ok, first, second)
   if not ok then
     if compat.is_interrupt(first) then error(first, 0) end
@@ -259,8 +259,8 @@ local function merged(loop, batch)
   end)
 end
 
--- Serves a group; false when the work is cut off. One that went well is marked,
--- as its items lie anywhere in the batch.
+-- Serves a group; false when the work is cut off. A group that succeeded is
+-- marked, as its items lie anywhere in the batch.
 local function serve_group(loop, batch, group)
   local n = 1 + #batch_state.followers(batch, group.i)
   local it = new_item(batch, group.i, group.payload)
@@ -373,7 +373,7 @@ local function is_drained(loop)
   return stats.paused or stats.ready + stats.leased + stats.retrying == 0
 end
 
--- What else is to be done now and then for the store, as replays are.
+-- Runs a page of each background replay that is due.
 local function tick(loop)
   local store = loop.queue.store
   if store.ticker then store.ticker.tick(store) end

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Hooks: functions of the user's that are told what happens. None of them can
--- harm the work: an error that one raises goes to on_error, once, and an error
--- that on_error or log raises goes nowhere. A hook that closes the store asks
+-- Hooks: functions of the user's that are called when something happens. None of
+-- them can harm the work: an error that one raises is passed to on_error, once;
+-- an error that on_error or log raises is dropped. A hook that closes the store asks
 -- for it: the verb that is running closes it at its end, see closing.lua.
 
 local compat = require "respool.support.compat"
@@ -17,7 +17,7 @@ local M = {}
 
 ---@alias respool.level "debug"|"info"|"warn"|"error"
 
--- Who runs: a coroutine, or in the older Luas the main one.
+-- The running coroutine, or "main" in older Luas.
 ---@return any
 function M.runner()
   return coroutine.running() or "main"
@@ -56,7 +56,7 @@ function M.log(store, level, message, fields)
   if store.log then M.pcall(store, store.log, level, message, fields or {}) end
 end
 
--- Tells on_error what nobody else would be told, and the log.
+-- Calls on_error, and the log, for an error that no call returns.
 ---@param store respool.store
 ---@param where string
 ---@param message string
@@ -68,8 +68,8 @@ function M.report(store, where, message, code)
           { message = message, code = code, where = where })
 end
 
--- Tells on_error of flushes that failed in the background since it was told
--- last, those of one buffer together.
+-- Calls on_error for flushes that failed in the background since the last call,
+-- once for each buffer.
 ---@param store respool.store
 function M.tell_failures(store)
   local handle = store.handle
