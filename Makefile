@@ -37,8 +37,8 @@ BINDING = core result handle ticket record stats names backoff cbor options \
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
-respool/support = backoff codec outcome pages options suggestion nearest \
-  timing compat lossless_json json
+respool/support = backoff codec outcome pages options suggestion timing \
+  compat lossless_json json
 respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \

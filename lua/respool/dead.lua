@@ -71,6 +71,7 @@ end
 
 -- Dead letters of one page, as the core takes the options.
 ---@return respool.dead_letter[]?, string?, string?
+---@nodiscard
 function M.page(dead, o)
   local dead_letters, message, code = dead.store.handle:dead_list(dead.dlq, o)
   if not dead_letters then return nil, message, code end
@@ -83,6 +84,7 @@ end
 
 -- How many dead letters there are.
 ---@return integer?, string?, string?
+---@nodiscard
 function Dead:count()
   return self.store.handle:dead_count(self.dlq)
 end
@@ -96,6 +98,7 @@ end
 -- Dead letters counted by group and reason, most first: { group, reason,
 -- count }.
 ---@return table[]?, string?, string?
+---@nodiscard
 function Dead:groups()
   local groups, message, code = self.store.handle:dead_groups(self.dlq)
   if not groups then return nil, message, code end
@@ -128,6 +131,7 @@ local LIST = {
 -- Up to `limit` (100) dead letters behind the number `after`.
 ---@param given respool.dead_list_options?
 ---@return respool.dead_letter[]?, string?, string?
+---@nodiscard
 function Dead:list(given)
   return M.page(self, core_list(options.read(LIST, given, 1)))
 end
@@ -150,6 +154,7 @@ end
 -- The dead letter with this number.
 ---@param number integer
 ---@return respool.dead_letter?, string?, string?
+---@nodiscard
 function Dead:get(number)
   options.argument(1, "dead:get", number, options.id)
   local dead_letters, message,
@@ -160,6 +165,7 @@ end
 
 -- The dead letter that has been here longest; nil when there is none.
 ---@return respool.dead_letter?, string?, string?
+---@nodiscard
 function Dead:oldest()
   local dead_letters, message, code = M.page(self, { limit = 1 })
   if not dead_letters then return nil, message, code end
@@ -186,6 +192,7 @@ local RETRY = {
 ---@param number integer
 ---@param given { to: respool.queue?, keep_attempts: boolean? }?
 ---@return true?, string?, string?
+---@nodiscard
 function Dead:retry(number, given)
   options.argument(1, "dead:retry", number, options.id)
   local o = options.read(RETRY, given, 2)
@@ -198,6 +205,7 @@ end
 -- Removes one dead letter.
 ---@param number integer
 ---@return true?, string?, string?
+---@nodiscard
 function Dead:remove(number)
   options.argument(1, "dead:remove", number, options.id)
   local removed, message, code =
@@ -247,6 +255,7 @@ end
 -- pass. Returns how many.
 ---@param given { older_than: number?, group: string?, where: function? }?
 ---@return integer?, string?, string?
+---@nodiscard
 function Dead:purge(given)
   local o = options.read(PURGE, given, 1)
   local died_before = o.older_than and self.store:now() - o.older_than
@@ -260,6 +269,7 @@ end
 -- Moves dead letters back to a queue: see respool/replay.lua.
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
+---@nodiscard
 function Dead:replay(given)
   return replay.run(self, M.page, given)
 end

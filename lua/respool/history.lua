@@ -71,6 +71,7 @@ end
 
 -- How many items are kept.
 ---@return integer?, string?, string?
+---@nodiscard
 function History:count()
   local stats, message, code = self.queue.handle:stat()
   if not stats then return nil, message, code end
@@ -100,6 +101,7 @@ local LIST = {
 -- time `before`.
 ---@param given respool.history_list_options?
 ---@return respool.finished_item[]?, string?, string?
+---@nodiscard
 function History:list(given)
   local o = options.read(LIST, given, 1)
   return read(self.queue, o, o.limit or 100)
@@ -256,6 +258,7 @@ end
 -- crash in between leaves the copies that were pushed.
 ---@param given respool.history_replay_options?
 ---@return respool.history_counts?, string?, string?, respool.history_counts?
+---@nodiscard
 function History:replay(given)
   local run = new_run(self.queue, options.read(REPLAY, given, 1))
   run.o.before = min(run.o.before or huge, last_moment(self.queue))

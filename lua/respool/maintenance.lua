@@ -42,6 +42,7 @@ end
 ---@param store respool.store
 ---@param given { seconds: number? }?
 ---@return respool.maintenance?, string?, string?
+---@nodiscard
 function M.maintain(store, given)
   local o = options.read(FORM, given, 1)
   local ends = o.seconds and core.mono() + o.seconds * 1e6 or huge
@@ -79,6 +80,7 @@ local COMPACT = { of = "respool.compact", to = directory }
 ---@param path string
 ---@param given { to: string? }?
 ---@return respool.compaction?, string?, string?
+---@nodiscard
 function M.compact(path, given)
   options.argument(1, "respool.compact", path, directory)
   return core.compact(path, options.read(COMPACT, given, 2).to)

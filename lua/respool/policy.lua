@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- A queue's options and its policy: the options as a user writes them, the
--- part of them that the store keeps, and what it keeps in the same words.
+-- A queue's options: its policy, which the store keeps, and the settings of one
+-- handle. Both are given to store:queue in one table; queue:config() tells the
+-- policy in the same words.
 
 local backoff = require "respool.support.backoff"
 local buffer = require "respool.produce.buffer"
@@ -77,6 +78,59 @@ local function dlq_or_function(value)
   if type(value) == "function" then return value end
   return options.name(value), "the name of a DLQ, or a function"
 end
+
+-- The policy of a queue: stored, and honoured by every program. What is not given
+-- stays as it is stored, also when an option is taken out of a program: to go back
+-- to a default, give it. A new queue has the defaults.
+---@class respool.queue_policy
+---@field lease respool.seconds? 30; from 1 ms to 7 days
+---@field max_lease respool.seconds? 3600; how long a lease may be renewed
+---@field max_attempts integer? 5; failures, or math.huge
+---@field max_crashes integer? 3; leases that run out, or math.huge
+---@field retry respool.backoff.policy|table? when a failure is tried again:
+--- exponential from 1 s to 1 h with full jitter; a table in the words of config()
+---@field on_exhausted "dead"|"drop"|{ cooldown: respool.seconds }? "dead"
+---@field ttl respool.seconds? math.huge
+---@field on_expire "dead"|"drop"? "dead"
+---@field ordered boolean? false
+---@field max_items integer? math.huge
+---@field max_queue_bytes integer|string? math.huge
+---@field overflow "reject"|"drop_oldest"|"dead"|"wait"? "reject"; with "dead" it
+--- is the new item that becomes a dead letter
+---@field weights table<integer, integer>? by priority; {}: strict priority
+---@field keep_done respool.seconds|string|table? 0; a length of time, a size, or
+--- { seconds =, bytes = }
+---@field keep_dead respool.seconds? math.huge
+---@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name. A
+--- function is a setting of this handle
+
+-- Settings of this handle alone.
+---@class respool.queue_settings
+---@field codec "cbor"|"raw"|respool.codec? "cbor"
+---@field validate respool.validate?
+---@field decide respool.decide?
+---@field version integer? of the payloads: stored with each push; others are
+--- upgraded, or become dead letters
+---@field upgrade respool.upgrade?
+---@field buffer respool.buffer_options? pushes are gathered in memory
+---@field merge respool.merge? folds pushes in the buffer
+---@field on_handler_error (fun(err: any, item: respool.item))?
+---@field on_dead (fun(death: respool.death))? of items that this handle takes or
+--- pushes
+---@field create boolean? false: NOT_FOUND when there is no such queue
+
+---@class respool.queue_options : respool.queue_policy, respool.queue_settings
+
+-- What becomes of an item whose handler failed, as the policy says when it
+-- returns nothing: "retry" and perhaps a delay, "dead" and perhaps a group,
+-- "release", or "drop".
+---@alias respool.decide fun(err: any, item: respool.item): string?, any
+
+-- The DLQ of an item that is about to die; nil: as the policy says.
+---@alias respool.dead_letter_route fun(item: respool.item, err: any): string?
+
+-- What a payload of the version `from` is in the version of the queue.
+---@alias respool.upgrade fun(payload: any, from: integer): any, any
 
 M.form = {
   of = "store:queue",

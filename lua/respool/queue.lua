@@ -27,21 +27,20 @@ local M = {}
 ---@field store respool.store
 ---@field dead respool.dead the dead_letters of its dlq, as it was when opened
 ---@field history respool.history finished items, if it keeps them
----@field handle userdata
----@field codec respool.codec
----@field stops integer rises with every stop()
----@field batch_size integer? of the last work, where it is not given
----@field batch_aim integer? microseconds that a batch of work is to take
----@field check function?
----@field decide function?
----@field route function? dead_letter as a function
----@field on_handler_error fun(err: any, item: respool.item)?
----@field on_dead fun(death: respool.death)? of items that this handle takes or
---- pushes
----@field buffer userdata? of buffered pushes
----@field merge respool.merge?
----@field version integer? of the payloads pushed and taken
----@field upgrade fun(payload: any, from: integer): any
+---@field private handle userdata
+---@field private codec respool.codec
+---@field private stops integer rises with every stop()
+---@field private batch_size integer? of the last work, where it is not given
+---@field private batch_aim integer? microseconds that a batch of work is to take
+---@field private validate respool.validate?
+---@field private decide respool.decide?
+---@field private route respool.dead_letter_route?
+---@field private on_handler_error fun(err: any, item: respool.item)?
+---@field private on_dead fun(death: respool.death)?
+---@field private buffer userdata? of buffered pushes
+---@field private merge respool.merge?
+---@field private version integer? of the payloads pushed and taken
+---@field private upgrade respool.upgrade?
 local Queue = { __name = "respool.queue" }
 Queue.__index = Queue
 
@@ -85,8 +84,9 @@ end
 -- Opens a queue of a store.
 ---@param store respool.store
 ---@param name string
----@param given table?
+---@param given respool.queue_options?
 ---@return respool.queue?, string?, string?
+---@nodiscard
 function M.open(store, name, given)
   options.argument(1, "store:queue", name, options.name)
   local o = options.read(policy.form, given, 2)
@@ -170,6 +170,7 @@ end
 -- Takes items under a lease. The batch has length 0 when there is nothing.
 ---@param given respool.take_options?
 ---@return respool.batch?, string?, string?
+---@nodiscard
 function Queue:take(given)
   return take.take(self, options.read(take.form, given, 1))
 end
@@ -178,6 +179,7 @@ end
 ---@param handler fun(payload: any, item: respool.item): ...
 ---@param given respool.work_options?
 ---@return respool.work_counts?, string?, string?, respool.work_counts?
+---@nodiscard
 function Queue:work(handler, given)
   return work.work(self, handler, given)
 end
@@ -186,6 +188,7 @@ end
 ---@param handler fun(batch: respool.batch): ...
 ---@param given respool.work_options?
 ---@return respool.work_counts?, string?, string?, respool.work_counts?
+---@nodiscard
 function Queue:work_batches(handler, given)
   return work.work_batches(self, handler, given)
 end
@@ -204,7 +207,30 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 
 ---@alias respool.item_state "ready"|"leased"|"scheduled"|"retrying"
 
--- An item that is looked at.
+-- An item as peek(), get() and each() show it.
+---@class respool.stored_item
+---@field id integer
+---@field queue string
+---@field state "ready"|"leased"|"scheduled"|"retrying"
+---@field visible_at number? when it is due, or its lease ends; nil: ready
+---@field payload any nil when it cannot be decoded
+---@field bytes string the payload as stored
+---@field codec string? of the payload; nil: CBOR
+---@field headers any
+---@field header_bytes string? the headers as stored
+---@field original any the payload before a replay's first transform
+---@field key string?
+---@field version integer of the payload
+---@field priority integer
+---@field pushed_at number
+---@field expires_at number? nil: never
+---@field origin respool.origin where and when it was first pushed
+---@field attempts integer
+---@field deliveries integer
+---@field crashes integer
+---@field replays integer
+---@field error string? of the last failure
+---@field memo string?
 local Looked = {}
 
 function Looked.__tostring(item)
@@ -228,7 +254,8 @@ end
 -- in the store changes. The field `damaged` of the list, if it is there, are
 -- the ids of items passed over as their bytes are damaged.
 ---@param n integer?
----@return table[]?, string?, string?
+---@return respool.stored_item[]?, string?, string?
+---@nodiscard
 function Queue:peek(n)
   if n ~= nil then
     options.argument(1, "queue:peek", n, options.whole(1, 2^31))
@@ -238,7 +265,8 @@ end
 
 -- The item with this id, whatever its state.
 ---@param id integer
----@return table?, string?, string?
+---@return respool.stored_item?, string?, string?
+---@nodiscard
 function Queue:get(id)
   options.argument(1, "queue:get", id, options.id)
   local items, message, code = present_all(self, self.handle:get(id))
@@ -256,7 +284,7 @@ local PAGE = 100
 -- may be seen twice or not at all. Those whose bytes are damaged are passed
 -- over; on_damaged(ids) is told of them. A storage error is raised.
 ---@param given { state: respool.item_state?, on_damaged: function? }?
----@return fun(): table?
+---@return fun(): respool.stored_item?
 function Queue:each(given)
   local o = options.read(EACH, given, 1)
   local cursor = core.cursor()
@@ -276,6 +304,7 @@ end
 -- Removes one item that is not leased.
 ---@param id integer
 ---@return true?, string?, string?
+---@nodiscard
 function Queue:remove(id)
   options.argument(1, "queue:remove", id, options.id)
   return self.handle:remove(id)
@@ -283,17 +312,20 @@ end
 
 -- Removes every item that is not leased; returns how many.
 ---@return integer?, string?, string?
+---@nodiscard
 function Queue:purge()
   return self.handle:purge()
 end
 
 -- A paused queue hands nothing out, in any process; pushes go on.
 ---@return true?, string?, string?
+---@nodiscard
 function Queue:pause()
   return self.handle:pause(true)
 end
 
 ---@return true?, string?, string?
+---@nodiscard
 function Queue:resume()
   return self.handle:pause(false)
 end
@@ -301,6 +333,7 @@ end
 -- Everything counted; times in seconds. With a buffer, `buffer` tells of it:
 -- see buffer.stats.
 ---@return respool.queue_stats?, string?, string?
+---@nodiscard
 function Queue:stats()
   local stats, message, code = figures.queue(self.store, self.handle)
   if not stats then return nil, message, code end
@@ -311,6 +344,7 @@ end
 
 -- Items by state; `total` is all that are not settled, `dead` the dead letters.
 ---@return table?, string?, string?
+---@nodiscard
 function Queue:length()
   local s, message, code = self.handle:stat()
   if not s then return nil, message, code end
@@ -322,7 +356,8 @@ function Queue:length()
 end
 
 -- The policy as stored now, in the words of its options.
----@return table?, string?, string?
+---@return respool.queue_policy?, string?, string?
+---@nodiscard
 function Queue:config()
   local c, message, code = self.handle:config()
   if not c then return nil, message, code end
@@ -332,6 +367,7 @@ end
 -- A durability barrier: what was pushed or committed before is on disk. It
 -- waits for the queue's own buffer, not for those of other queues.
 ---@return true?, string?, string?
+---@nodiscard
 function Queue:flush()
   if self.buffer then return buffer.flush(self) end
   local ok, message, code = self.store.handle:flush()

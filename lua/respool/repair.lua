@@ -32,6 +32,7 @@ end
 ---@param from string a directory
 ---@param to string a directory
 ---@return respool.salvage?, string?, string?
+---@nodiscard
 function M.repair(from, to)
   path(from, "from")
   path(to, "to")

@@ -21,25 +21,28 @@ local one = options.one
 
 local M = {}
 
+-- A log of the user's: told everything there is to say, payloads excepted.
+---@alias respool.log fun(level: respool.level, message: string, fields: table)
+
 ---@class respool.store
 ---@field path string
----@field manual boolean whether its clock is moved by hand
+---@field private manual boolean whether its clock is moved by hand
 ---@field read_only boolean
----@field max_item_bytes integer
----@field handle userdata
----@field batches table<respool.batch, true> open ones, weak
----@field watched boolean? one of its queues has an on_dead hook
----@field queues_open table<respool.queue, true> weak
----@field buffered boolean? whether a queue of it was opened with a buffer
----@field failures integer? flushes that on_error was told of
----@field transactions table<thread, respool.transaction> running ones, weak
+---@field private max_item_bytes integer
+---@field private handle userdata
+---@field private batches table<respool.batch, true> open ones, weak
+---@field private watched boolean? one of its queues has an on_dead hook
+---@field private queues_open table<respool.queue, true> weak
+---@field private buffered boolean? whether a queue of it was opened with a buffer
+---@field private failures integer? flushes that on_error was told of
+---@field private transactions table<thread, respool.transaction> running ones, weak
 ---@field ticker table? what work ticks now and then; by background
----@field background table<respool.background, true> replays
----@field serving table<any, string[]> queues that are worked on, by coroutine,
+---@field private background table<respool.background, true> replays
+---@field private serving table<any, string[]> queues that are worked on, by coroutine,
 --- weak
----@field hooks table<any, integer> hooks that are running by coroutine, weak
----@field past table<string, table[]> what health() has seen of queues
----@field closing table? while it is closing, and after
+---@field private hooks table<any, integer> hooks that are running by coroutine, weak
+---@field private past table<string, table[]> what health() has seen of queues
+---@field private closing table? while it is closing, and after
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log fun(level: respool.level, message: string, fields: table)?
 local Store = { __name = "respool.store" }
@@ -60,7 +63,7 @@ end
 ---@field clock "manual"? time stands still until advance() moves it
 ---@field max_readers integer?
 ---@field max_bytes integer|string?
----@field max_item_bytes integer|string?
+---@field private max_item_bytes integer|string?
 ---@field seed integer? of the jitter
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log respool.log|false? warnings and errors are a line each on stderr, a
@@ -109,6 +112,7 @@ end
 ---@param path string
 ---@param given respool.open_options?
 ---@return respool.store?, string?, string?
+---@nodiscard
 function M.open(path, given)
   options.argument(1, "respool.open", path, path_of)
   local o = options.read(FORM, given, 2)
@@ -128,8 +132,9 @@ end
 -- stored; what is not given stays as stored. With `create = false`, and in a
 -- store that was opened read-only, it is NOT_FOUND when missing.
 ---@param name string
----@param given table?
+---@param given respool.queue_options?
 ---@return respool.queue?, string?, string?
+---@nodiscard
 function Store:queue(name, given)
   local q, message, code = queue.open(self, name, given)
   if not q then return nil, message, code end
@@ -140,12 +145,14 @@ end
 -- Names of the queues there are; without those that begin with a dot, in
 -- which respool's own tools keep what they need.
 ---@return string[]?, string?, string?
+---@nodiscard
 function Store:queues()
   return figures.names(self)
 end
 
 -- Names of the DLQs that hold or held dead letters.
 ---@return string[]?, string?, string?
+---@nodiscard
 function Store:dead_letter_queues()
   return self.handle:dead_letter_queues()
 end
@@ -153,6 +160,7 @@ end
 -- Removes a queue with everything in it; its DLQ stays.
 ---@param name string
 ---@return true?, string?, string?
+---@nodiscard
 function Store:drop_queue(name)
   options.argument(1, "store:drop_queue", name, options.name)
   return self.handle:drop(name)
@@ -168,6 +176,7 @@ end
 
 -- A transaction to be ended by hand, with commit() or rollback().
 ---@return respool.transaction?, string?, string?
+---@nodiscard
 function Store:begin()
   return transaction.begin(self)
 end
@@ -186,6 +195,7 @@ end
 
 -- The named replays there are.
 ---@return respool.named_replay[]?, string?, string?
+---@nodiscard
 function Store:replays()
   local names, message, code = self.handle:replay_names()
   if not names then return nil, message, code end
@@ -199,6 +209,7 @@ end
 -- A named replay: its counts, and its state "running", "stopped", "finished".
 ---@param name string
 ---@return respool.named_replay?, string?, string?
+---@nodiscard
 function Store:replay(name)
   options.argument(1, "store:replay", name, options.name)
   return replay.stored(self, name)
@@ -207,6 +218,7 @@ end
 -- Forgets a named replay; dead letters stay where they are.
 ---@param name string
 ---@return true?, string?, string?
+---@nodiscard
 function Store:remove_replay(name)
   options.argument(1, "store:remove_replay", name, options.name)
   return self.handle:replay_remove(name)
@@ -216,6 +228,7 @@ end
 -- its queues, is on disk. Tries all buffers, those also whose queue's handle
 -- was collected, and tells the first error.
 ---@return true?, string?, string?
+---@nodiscard
 function Store:flush()
   local ok, message, code = self.handle:flush(self.buffered)
   hooks.drain(self)
@@ -223,6 +236,7 @@ function Store:flush()
 end
 
 ---@return table?, string?, string?
+---@nodiscard
 function Store:stats()
   local stats, message, code = self.handle:stat()
   hooks.drain(self)
@@ -240,6 +254,7 @@ local METRICS = {
 -- as "text/plain; version=0.0.4", or OpenMetrics.
 ---@param given { format: "prometheus"|"openmetrics"? }?
 ---@return string?, string?, string?
+---@nodiscard
 function Store:metrics(given)
   local o = options.read(METRICS, given, 1)
   local text, message, code = metrics.text(self, o.format or "prometheus")
@@ -275,6 +290,7 @@ end
 -- Moves a manual clock; below zero, back.
 ---@param seconds number
 ---@return true?, string?, string?
+---@nodiscard
 function Store:advance(seconds)
   options.argument(1, "store:advance", seconds, is_step)
   return self.handle:advance(seconds)
@@ -285,6 +301,7 @@ end
 -- is to do, or for `seconds`. Returns what it did.
 ---@param given { seconds: number? }?
 ---@return respool.maintenance?, string?, string?
+---@nodiscard
 function Store:maintain(given)
   local done, message, code = maintenance.maintain(self, given)
   hooks.drain(self)
@@ -293,6 +310,7 @@ end
 
 -- Verifies invariants and checksums; returns what is wrong, a line each.
 ---@return string[]?, string?, string?
+---@nodiscard
 function Store:check()
   return self.handle:check()
 end

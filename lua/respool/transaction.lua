@@ -242,6 +242,7 @@ end
 -- Makes it happen: all of it, or nothing and an error, after which it may be
 -- changed and committed again. LEASE_LOST when the lease of an item was lost.
 ---@return true?, string?, string?
+---@nodiscard
 function Transaction:commit()
   check_by_hand(self, "commit")
   return commit(self)
@@ -281,6 +282,7 @@ end
 -- A transaction that is ended by hand. Dropped, it never happened.
 ---@param store respool.store
 ---@return respool.transaction?, string?, string?
+---@nodiscard
 function M.begin(store)
   return new(store, false)
 end

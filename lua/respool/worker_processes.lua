@@ -273,12 +273,7 @@ local function check_place(o)
     compat.misuse("respool.work_processes: not within nginx, whose workers "
       .. "are processes already")
   end
-  for _, name in ipairs { "store", "script" } do
-    if not o[name] then
-      compat.misuse(("respool.work_processes: option '%s' is missing"):format(
-        name))
-    end
-  end
+  options.need(FORM, o, "store", "script")
 end
 
 -- Works on the queue of a worker script in several processes until all have

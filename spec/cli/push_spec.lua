@@ -205,8 +205,8 @@ describe("respool push", function()
 
   it("tells on a terminal how many lines it ignored", function()
     local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
-      ("%s bin/respool push %s k %s --key n"):format(helper.lua(), place,
-        file '{"n":1}\n{"n":1}\n{"n":1}\n'))))
+      ("%s bin/respool push %s k %s --key n --on-conflict ignore"):format(
+        helper.lua(), place, file '{"n":1}\n{"n":1}\n{"n":1}\n'))))
     assert.matches("1 line pushed %(2 ignored: the key is in use%) in",
                    shown)
   end)

@@ -60,8 +60,8 @@ describe("the default log", function()
   end
 
   it("tells of failed handlers on stderr, unless there is a log", function()
-    local line = [[respool: warn: a handler failed attempt=1 error=no\x1b id=1 ]]
-      .. "queue=q\n"
+    local line = "respool: warn: a handler failed attempt=1 "
+      .. "error=no\\x1b id=1 queue=q\n"
     assert.equal(line, said "nil")
     assert.equal("", said "{ log = false }")
     assert.equal("", said "{ log = function() end }")

@@ -331,7 +331,7 @@ describe("respool.export", function()
     local function refuses(o, pattern)
       assert.error_matches(function() respool.export(o) end, pattern)
     end
-    refuses({ dlq = q.dead }, "a 'writer' is needed")
+    refuses({ dlq = q.dead }, "option 'writer' is missing")
     refuses({ writer = print }, "either a 'dlq' or a 'queue'")
     refuses({ writer = print, queue = q, dlq = q.dead }, "either a 'dlq'")
     refuses({ writer = print, dlq = "orders" }, "needs its 'store'")
@@ -509,7 +509,7 @@ describe("respool.import", function()
                  counts.errors[1])
     assert.equal("item 7: its 'key' is not a string of 1 to 255 bytes",
                  counts.errors[2])
-    assert.matches("^dead letter 8: its 'expires_at' is not a number of "
+    assert.matches("^dead letter 8: its 'expires_at' is not a time in "
       .. "seconds", counts.errors[3])
     assert.equal("record 5: it is no record, but a number", counts.errors[4])
     assert.equal("record 9: it has no payload", counts.errors[8])
@@ -646,7 +646,7 @@ describe("respool.import", function()
   it("refuses options that are none", function()
     local to = helper.store():queue "in"
     assert.error_matches(function() respool.import { to = to } end,
-                         "options 'to' and 'reader'")
+                         "option 'reader' is missing")
     assert.error_matches(function()
       respool.import { to = to, reader = 1 }
     end, "'reader' must be")

@@ -38,11 +38,11 @@ function M.options(command)
     command:flag("--raw", "Push each line as it is, without decoding it."),
     command:flag("--cbor", "Read a CBOR sequence (RFC 8742)."))
   command:option("--key", "Use the value at this path of the payload, such as "
-    .. "user.id, as the item's key: a second item with the same key is not "
-    .. "pushed while the first one is in the queue.")
+    .. "user.id, as the item's key, which one item of the queue has at a time: "
+    .. "see --on-conflict.")
     :argname "PATH"
   command:option("--on-conflict", "What to do with a line whose key is in use.")
-    :choices { "ignore", "replace", "fail" }:default "ignore"
+    :choices { "fail", "ignore", "replace" }:default "fail"
   command:option("--priority", "Give the items this priority, 0 to 255.")
     :argname "N":convert(arguments.whole(0, 255))
   command:option("--delay", "Schedule the items for later: 90s, 5m, 2h.")

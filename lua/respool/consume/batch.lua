@@ -104,6 +104,7 @@ end
 ---@param batch respool.batch
 ---@param o respool.outcome
 ---@return true?, string?, string?
+---@nodiscard
 function M.mark_rest(batch, o)
   local queue = batch_state.queue(batch)
   if not queue.route then

@@ -44,9 +44,7 @@ local PAUSE = 1 -- seconds between looks at a target that is too full
 
 local function check(dead, o)
   replay.check(o)
-  if not o.interval then
-    compat.misuse("dead:replay_every: option 'interval' is missing")
-  end
+  options.need(FORM, o, "interval")
   if o.while_below and not (o.to or dead.queue) then
     compat.misuse("dead:replay_every: 'while_below' needs a queue, 'to'")
   end

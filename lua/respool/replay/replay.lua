@@ -21,10 +21,18 @@ local M = {}
 local RUNNING, STOPPED, FINISHED = 0, 1, 2
 local STATES = { [0] = "running", "stopped", "finished" }
 
+-- Whether a dead letter is moved: false or nothing skips it; raising, or nil and
+-- an error, counts it as failed.
+---@alias respool.where fun(dead_letter: respool.dead_letter): any, any
+
+-- The payload to push for a dead letter; raising, nil and an error, or false
+-- counts it as failed.
+---@alias respool.transform fun(payload: any, dead_letter: respool.dead_letter): any, any
+
 ---@class respool.replay_options
 ---@field name string? to be resumed by
----@field where fun(dead_letter: respool.dead_letter): any? which dead_letters; all
----@field transform fun(payload: any, dead_letter: respool.dead_letter): any?
+---@field where respool.where? which dead letters; all
+---@field transform respool.transform?
 ---@field version integer? of what transform returns; the dead_letter's own
 ---@field to respool.queue? each dead_letter's own queue when not given
 ---@field rate number? dead_letters a second at most

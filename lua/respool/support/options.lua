@@ -76,6 +76,17 @@ function M.read(form, given, n)
   return kept
 end
 
+-- Raises that an option is missing.
+---@param form table
+---@param kept table as read() returns them
+function M.need(form, kept, ...)
+  for _, name in ipairs { ... } do
+    if kept[name] == nil then
+      misuse(("%s: option '%s' is missing"):format(form.of, name))
+    end
+  end
+end
+
 
 -- Kinds.
 
@@ -159,6 +170,11 @@ end
 function M.time(value)
   if type(value) == "number" and span(value) then return value end
   return nil, "a time in seconds since 1970"
+end
+
+function M.time_or_huge(value)
+  if value == huge then return value end
+  return M.time(value)
 end
 
 local UNITS = {

@@ -94,7 +94,7 @@ local FORM = {
 local BATCH, SLICE = 500, 0.05
 
 local function check(o)
-  if not o.writer then compat.misuse "respool.export: a 'writer' is needed" end
+  options.need(FORM, o, "writer")
   if (o.dlq == nil) == (o.queue == nil) then
     compat.misuse "respool.export: either a 'dlq' or a 'queue' is needed"
   elseif type(o.dlq) == "string" and not o.store then
@@ -359,6 +359,7 @@ end
 -- fourth value: all that was accepted is removed then, if it was to be.
 ---@param given respool.export_options
 ---@return respool.export_counts?, string?, string?, respool.export_counts?
+---@nodiscard
 function M.export(given)
   local o = options.read(FORM, given, 1)
   check(o)

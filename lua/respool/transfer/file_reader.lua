@@ -166,6 +166,7 @@ end
 -- The archives in a file, or with "-" in the standard input.
 ---@param path string
 ---@return respool.file_archive?, string?, string?
+---@nodiscard
 function M.open(path)
   if path:sub(-#files.PART) == files.PART then
     return nil, ("%s was never finished: it is what a killed export left")
@@ -356,6 +357,7 @@ end
 ---@param paths string[]
 ---@param given respool.file_reader_options?
 ---@return respool.file_reader?, string?, string?
+---@nodiscard
 function M.new(paths, given)
   options.argument(1, "respool.file_reader", paths, list_of_paths)
   local o = options.read(FORM, given, 2)

@@ -265,10 +265,11 @@ end
 ---@param directory string
 ---@param given respool.file_writer_options
 ---@return respool.file_writer?, string?, string?
+---@nodiscard
 function M.new(directory, given)
   options.argument(1, "respool.file_writer", directory, options.string)
   local o = options.read(FORM, given, 2)
-  options.argument(2, "respool.file_writer", o.store, options.store)
+  options.need(FORM, o, "store")
   local program = files.chosen("respool.file_writer", o)
   local ok, message, code = true, nil, nil
   if program then ok, message, code = files.find(program) end

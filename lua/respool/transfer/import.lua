@@ -356,11 +356,10 @@ end
 -- those up to it as a fourth value: that much is on disk.
 ---@param given respool.import_options
 ---@return respool.import_counts?, string?, string?, respool.import_counts?
+---@nodiscard
 function M.import(given)
   local o = options.read(FORM, given, 1)
-  if not o.to or not o.reader then
-    compat.misuse "respool.import: options 'to' and 'reader' are needed"
-  end
+  options.need(FORM, o, "to", "reader")
   local lock, message, code = imported.lock(o.to.store)
   if not lock then return nil, message, code end
   local r = {

@@ -22,7 +22,7 @@ local KINDS = {
   { "header_bytes", options.string }, { "codec", options.string },
   { "key", push.form.key }, { "priority", push.form.priority },
   { "pushed_at", options.time }, { "died_at", options.time },
-  { "visible_at", options.time }, { "expires_at", options.seconds_or_huge },
+  { "visible_at", options.time }, { "expires_at", options.time_or_huge },
 }
 
 local function check_field(record, name, kind)
