@@ -17,6 +17,8 @@ verbs = engines open files calls lease buffer_fill buffer store buffer_list \
   queue push take batch settle transaction dead_letters maintenance
 lmdb/env = directory create env open txn commits nodes pages
 lmdb/record = key_codec records meta names segments blobs item_reader
+lmdb/journal = file control lock log slots scan state flush queue apply open \
+  push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
   history append order weights deliver take settle browse replay policy
@@ -24,8 +26,8 @@ lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb = maintain apply look engine
 postgres = libpq values error url statement connection run taken call schema
-ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/dead lmdb/queue \
-  lmdb/repair lmdb postgres
+ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/journal lmdb/dead \
+  lmdb/queue lmdb/repair lmdb postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
@@ -61,12 +63,14 @@ LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 EXAMPLES = lifecycle
 SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
-  opener reader brim seam libpq_abi postgres_verbs postgres_model \
+  opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
-FAULT_C = recorder.so workload replay kill
+FAULT_C = recorder.so workload replay kill journal_kill journal_work \
+  journal_replay
 FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
-  points faults ledger scenario failing
-FAULTS = power kills calls worlds
+  points faults ledger scenario failing stand_in journal_kill \
+  journal_work journal_replay
+FAULTS = power kills journal calls worlds
 BENCH_C = machine lifecycle one_record append_log sqlite push depth \
   churn letters letters_record
 
@@ -171,6 +175,10 @@ $(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
 $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+STAND_IN = spec/fault/stand_in.c $(BUILD)/core.a
+$(BUILD)/spec/journal: spec/c/journal.c $(STAND_IN)
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 # The verbs on an engine of the specs: no LMDB in it.
 VERBS_O = $(filter-out $(BUILD)/core/lmdb/% %/engines.o,$(CORE_O))
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
@@ -183,6 +191,9 @@ $(BUILD)/spec/postgres_%: spec/c/postgres_%.c $(KIT)
 $(BUILD)/bench/postgres: bench/postgres.c $(KIT)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+$(BUILD)/bench/journal: bench/journal.c $(STAND_IN)
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -lsqlite3 -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
@@ -203,6 +214,14 @@ $(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
 	  $(LIBS) -ldl -o $@
+JOURNAL_ATTACKS = $(patsubst %,$(BUILD)/spec/fault/journal_%,kill work replay)
+$(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal_%.c \
+  spec/fault/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -ldl -o $@
+$(BUILD)/spec/fault/stand_in.o: spec/fault/stand_in.c
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
 $(BUILD)/points/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(call step,CC,$< (points))$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
@@ -310,10 +329,12 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
-run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers
+run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers \
+          $(BUILD)/spec/journal
 	$(BUILD)/spec/threads
 	$(BUILD)/spec/tickets
 	$(BUILD)/spec/buffers
+	$(BUILD)/spec/journal
 
 lib = $(DESTDIR)$(PREFIX)/lib
 share = $(DESTDIR)$(PREFIX)/share

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { SECTOR = 512, FILES = 64, NAMES = 8, SYNCS = 64 };
+enum { SECTOR = 512, FILES = 1024, NAMES = 8, SYNCS = 64 };
 #define META_END 8192 /* LMDB's two meta pages come first */
 
 /* A change not synced; a write is cut into sectors when states are made. */
@@ -45,6 +45,7 @@ typedef struct names {
 
 typedef struct flush {
   uint32_t sync; /* its number; 0: none */
+  uint32_t file; /* or the directory */
   size_t covers; /* so many of the changes */
 } flush;
 
@@ -128,10 +129,11 @@ static void settle_last(file *f) {
 
 /* ---- syncs -------------------------------------------------------------- */
 
-static void sync_begin(disk *d, uint32_t sync, size_t covers) {
+static void sync_begin(disk *d, uint32_t sync, uint32_t of,
+                       size_t covers) {
   for (int i = 0; i < SYNCS; i++) {
     if (d->syncs[i].sync) continue;
-    d->syncs[i] = (flush){sync, covers};
+    d->syncs[i] = (flush){sync, of, covers};
     return;
   }
 }
@@ -145,10 +147,12 @@ static size_t sync_end(disk *d, uint32_t sync) {
   return 0;
 }
 
-/* What another sync has settled meanwhile is covered no more. */
-static void uncover(disk *d, size_t n) {
+/* What another sync of the file has settled meanwhile is covered no more. */
+static void uncover(disk *d, uint32_t of, size_t n) {
   for (int i = 0; i < SYNCS; i++)
-    d->syncs[i].covers -= n < d->syncs[i].covers ? n : d->syncs[i].covers;
+    if (d->syncs[i].file == of)
+      d->syncs[i].covers -=
+        n < d->syncs[i].covers ? n : d->syncs[i].covers;
 }
 
 /* ---- names -------------------------------------------------------------- */
@@ -193,7 +197,7 @@ static void play_sync(disk *d, const event *e) {
   bool dir = e->kind == EV_DIR_BEGIN || e->kind == EV_DIR_END;
   file *f = dir ? NULL : file_at(d, e->file);
   if (e->kind == EV_SYNC_BEGIN || e->kind == EV_DIR_BEGIN) {
-    sync_begin(d, e->sync, dir ? d->n_moves : f->pending.n);
+    sync_begin(d, e->sync, e->file, dir ? d->n_moves : f->pending.n);
     return;
   }
   size_t n = sync_end(d, e->sync);
@@ -201,7 +205,7 @@ static void play_sync(disk *d, const event *e) {
     settle_moves(d, n);
   else
     settle(f, n);
-  uncover(d, n);
+  uncover(d, e->file, n);
 }
 
 void disk_play(disk *d, const event *e, const uint8_t *bytes, bool lying) {

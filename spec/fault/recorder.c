@@ -125,6 +125,13 @@ static void watch(int fd, const char *name, int flags, int there) {
     put_file(EV_TRUNCATE, file, 0);
 }
 
+/* Is it a descriptor of the directory, however it was come by? */
+static int is_dir_fd(int fd) {
+  struct stat a, b;
+  return *dir && fd >= 0 && fstat(fd, &a) == 0 && S_ISDIR(a.st_mode) &&
+         stat(dir, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 static int open_watched(const char *path, int flags, mode_t mode) {
   struct stat st;
   const char *name = name_in_dir(path);
@@ -156,6 +163,24 @@ static mode_t mode_of(int flags, va_list args) {
 OPEN(open)
 OPEN(open64)
 
+/* The path of a name that is relative to a descriptor of the directory, or
+   NULL: it is relative to another. */
+static const char *path_at(int at, const char *name, char path[4200]) {
+  if (!is_dir_fd(at) || strchr(name, '/')) return NULL;
+  snprintf(path, 4200, "%s%s", dir, name);
+  return path;
+}
+
+SHOWN int openat(int at, const char *name, int flags, ...) {
+  char path[4200];
+  va_list args;
+  va_start(args, flags);
+  mode_t mode = mode_of(flags, args);
+  va_end(args);
+  if (path_at(at, name, path)) return open_watched(path, flags, mode);
+  return (int)syscall(SYS_openat, at, name, flags, mode);
+}
+
 SHOWN int close(int fd) {
   pthread_mutex_lock(&lock);
   if (fd >= 0 && fd < FDS) fds[fd].file = 0;
@@ -171,6 +196,18 @@ SHOWN int rename(const char *from, const char *to) {
   if (!rc && a && b) note_name((event){.kind = EV_RENAME}, a, b);
   pthread_mutex_unlock(&lock);
   return rc;
+}
+
+SHOWN int renameat(int a, const char *from, int b, const char *to) {
+  char x[4200], y[4200];
+  if (path_at(a, from, x) && path_at(b, to, y)) return rename(x, y);
+  return (int)syscall(SYS_renameat2, a, from, b, to, 0);
+}
+
+SHOWN int unlinkat(int at, const char *name, int flags) {
+  char path[4200];
+  if (!flags && path_at(at, name, path)) return unlink(path);
+  return (int)syscall(SYS_unlinkat, at, name, flags);
 }
 
 SHOWN int unlink(const char *path) {
@@ -285,7 +322,8 @@ static uint32_t note_sync(uint32_t kind, uint32_t file, uint32_t sync) {
 }
 
 static int sync_watched(int fd, long call) {
-  uint32_t file = find(fd) ? fds[fd].file : 0, sync = 0;
+  uint32_t file = find(fd) ? fds[fd].file : is_dir_fd(fd) ? DIRECTORY : 0;
+  uint32_t sync = 0;
   if (file) sync = note_sync(EV_SYNC_BEGIN, file, 0);
   int rc = (int)syscall(call, fd);
   if (!file) return rc;

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making, mapping and leaving the control block; see control.h. It is a file
+ * of the store's directory, so that whoever shares the store shares it, and
+ * every byte of it is allocated before it is mapped: a hole on a full disk
+ * would be SIGBUS. A child of fork lets go of it at once, since a lock lives
+ * as long as any copy of the descriptor.
+ */
+#include "lmdb/journal/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "lmdb/journal/file.h"
+
+static const char name[] = "control";
+
+/* ---- fork ---------------------------------------------------------------- */
+
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static journal *open_journals;
+
+static void before_fork(void) {
+  pthread_mutex_lock(&open_lock);
+}
+
+static void after_fork(void) {
+  pthread_mutex_unlock(&open_lock);
+}
+
+static void let_go(journal *j) {
+  if (j->c) munmap(j->c, sizeof(control));
+  if (j->fd >= 0) close(j->fd);
+  if (j->cfd >= 0) close(j->cfd);
+  if (j->dirfd >= 0) close(j->dirfd);
+  j->c = NULL;
+  j->fd = j->cfd = j->dirfd = -1;
+}
+
+static void in_child(void) {
+  for (journal *j = open_journals; j; j = j->next) {
+    let_go(j);
+    j->forked = true;
+  }
+  open_journals = NULL;
+  pthread_mutex_init(&open_lock, NULL);
+}
+
+static void watch_forks(void) {
+  pthread_atfork(before_fork, after_fork, in_child);
+}
+
+static void list_add(journal *j) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
+  pthread_mutex_lock(&open_lock);
+  j->next = open_journals;
+  open_journals = j;
+  pthread_mutex_unlock(&open_lock);
+}
+
+static void list_remove(const journal *j) {
+  pthread_mutex_lock(&open_lock);
+  journal **p = &open_journals;
+  while (*p && *p != j) p = &(*p)->next;
+  if (*p) *p = j->next;
+  pthread_mutex_unlock(&open_lock);
+}
+
+/* ---- who and where we are ------------------------------------------------ */
+
+static uint64_t pid_namespace(void) {
+  struct stat st;
+  return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+}
+
+void control_boot(char boot[40]) {
+  memset(boot, 0, 40);
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (read(fd, boot, 36) < 0) boot[0] = '\0';
+  close(fd);
+}
+
+int control_usable(const journal *j) {
+  if (j->forked)
+    return fail(RESPOOL_FORKED, "the journal belongs to the parent process");
+  if (!j->c || !j->started)
+    return fail(RESPOOL_CLOSED, "the journal is not open");
+  return 0;
+}
+
+/* ---- the file ------------------------------------------------------------ */
+
+static int cannot(const char *what) {
+  int code = errno == ENOSPC || errno == EDQUOT ? RESPOOL_NOSPACE
+             : errno == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
+  return fail(code, "cannot %s \"%s\" of the journal: %s", what, name,
+              strerror(errno));
+}
+
+/* How a block of any layout begins. */
+typedef struct block_head {
+  uint32_t magic, layout;
+  uint64_t size, pidns;
+} block_head;
+
+/* Waits until the block is built, or this is the one to build it: also when
+   the one that was building it has died. */
+static int find_place(journal *j) {
+  static const struct timespec nap = {0, 1000000};
+  for (;;) {
+    uint32_t magic = 0;
+    j->first = !byte_lock(j->cfd, F_WRLCK, 0, false);
+    if (j->first) return 0;
+    if (byte_lock(j->cfd, F_RDLCK, 0, true)) return cannot("lock");
+    if (pread(j->cfd, &magic, sizeof magic, 0) == sizeof magic && magic)
+      return 0;
+    (void)byte_lock(j->cfd, F_UNLCK, 0, false);
+    nanosleep(&nap, NULL);
+  }
+}
+
+/* A file of another layout is cleared first. */
+static int allocate(const journal *j) {
+  struct stat st;
+  block_head b;
+  if (fstat(j->cfd, &st)) return cannot("look at");
+  bool same = st.st_size == sizeof(control) &&
+              pread(j->cfd, &b, sizeof b, 0) == sizeof b &&
+              b.layout == CONTROL_LAYOUT && b.size == sizeof(control);
+  if (!same && ftruncate(j->cfd, 0)) return cannot("clear");
+  if (ftruncate(j->cfd, sizeof(control))) return cannot("allocate");
+  errno = posix_fallocate(j->cfd, 0, sizeof(control));
+  return errno ? cannot("allocate") : 0;
+}
+
+/* Of a block that another process has built. */
+static int recognise(const journal *j) {
+  struct stat st;
+  block_head b;
+  if (fstat(j->cfd, &st) ||
+      pread(j->cfd, &b, sizeof b, 0) != sizeof b)
+    return cannot("read");
+  if (b.magic != CONTROL_MAGIC || b.layout != CONTROL_LAYOUT ||
+      b.size != sizeof(control) || st.st_size < (off_t)sizeof(control))
+    return fail(RESPOOL_VERSION, "the store is open in a program with "
+                "another version of respool: close it there");
+  if (b.pidns != pid_namespace())
+    return fail(RESPOOL_LOCKED, "the store is open in another container (pid "
+                "namespace): share one (docker --pid=container:NAME, "
+                "shareProcessNamespace), or use PostgreSQL");
+  return 0;
+}
+
+static int map(journal *j) {
+  void *p = mmap(NULL, sizeof(control), PROT_READ | PROT_WRITE, MAP_SHARED,
+                 j->cfd, 0);
+  if (p == MAP_FAILED) return cannot("map");
+  j->c = p;
+  if (!j->first) return 0;
+  atomic_store(&j->c->magic, 0);
+  j->c->pidns = pid_namespace();
+  return 0;
+}
+
+int control_open(journal *j) {
+  j->cfd = file_open(j->dirfd, name, true);
+  if (j->cfd < 0) return cannot("open");
+  int rc = find_place(j);
+  if (!rc) rc = j->first ? allocate(j) : recognise(j);
+  if (!rc) rc = map(j);
+  if (!rc) list_add(j);
+  return rc;
+}
+
+int control_publish(journal *j) {
+  atomic_store(&j->c->magic, CONTROL_MAGIC);
+  j->first = false;
+  return byte_lock(j->cfd, F_RDLCK, 0, true) ? cannot("lock") : 0;
+}
+
+void control_close(journal *j) {
+  list_remove(j);
+  let_go(j);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The flush that all of a moment share: journal_flush.
+ */
+#ifndef JOURNAL_FLUSH_H
+#define JOURNAL_FLUSH_H
+
+#include "lmdb/journal/control.h"
+
+/* What those who wait for a flush wait for may have come. */
+void flush_wake(control *c);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal: a shared log in front of LMDB. Small plain pushes, their
+ * leases and their "done" live here; LMDB gets only what is still alive when
+ * a half of the log is needed again, or what wants more than a lease.
+ *
+ * Two files in the store's directory:
+ *
+ *   journal   a page that says whose it is, and two halves of records
+ *   control   a block of memory that all processes share: locks, tail,
+ *             flushed position, queues, live items and their leases
+ *
+ * The journal never calls LMDB; its caller, the engine, reads and writes
+ * there and tells it. A *position* is a place in the endless log, 64 bits,
+ * and only rises. Positions, each at or behind the next one named:
+ *
+ *   freed     LMDB durably holds what lies before it: a half may be reused
+ *   applied   LMDB's last commit holds what lies before it
+ *   tail      the end of the log; flushed, between freed and tail, is on disk
+ *
+ * Promises, numbered as the checks in check.c and the specs name them:
+ *
+ *   J1  flushed <= tail; who was told has its record before flushed or freed
+ *   J2  what is needed lies in two neighbouring halves
+ *   J3  every record from applied to tail is whole and chained; END stands
+ *       where the log goes on in the other half
+ *   J4  an item is in LMDB or here, never both, never neither
+ *   J5  a DONE of an item that was applied before counts for nothing
+ *   J6  items before `applying` change only under the write lock
+ *   J7  what is handed out is on disk
+ *   J8  a queue's next id lies above every id in either place
+ *   J9  nobody waits at LMDB's own writer lock
+ *   J10 after a failed flush nothing is believed until it is written again
+ *
+ * Order of locks: the write lock (journal_enter), LMDB's writer, the state
+ * lock (inside; microseconds, no flush). Calls of any thread; the functions
+ * return 0 or a count, a code below 0 with its line, or JOURNAL_ELSEWHERE.
+ */
+#ifndef JOURNAL_H
+#define JOURNAL_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+
+typedef struct journal journal;
+
+/* Not here: do it in LMDB, after applying what this journal holds. */
+#define JOURNAL_ELSEWHERE 1
+
+#define JOURNAL_HALF ((uint64_t)1 << 20)
+#define JOURNAL_QUEUES 128   /* with a row at one time */
+#define JOURNAL_ITEMS 16384  /* alive at one time */
+#define JOURNAL_BATCH 512    /* items of one push */
+#define JOURNAL_PUSH (64u << 10) /* bytes of one push, its record with it */
+#define JOURNAL_NEVER INT64_MAX
+
+/* What LMDB's meta holds: all zero as long as nothing was applied. Stored in
+   the same transaction as what is applied. */
+typedef struct journal_applied {
+  uint64_t pos, chain, seed;
+} journal_applied;
+
+typedef struct journal_options {
+  uint64_t half;  /* bytes of a half of a journal that is made; 0: the usual */
+  bool unsynced;  /* a push is as good as flushed: stores in memory */
+} journal_options;
+
+/* ---- open and close ------------------------------------------------------ */
+
+/* Maps the control block of the directory, making it when it is not there.
+   The first of all processes to come holds the others back until its
+   journal_start. LOCKED: the store is open in another pid namespace;
+   VERSION: by a build with another layout; NOSPACE: no room for the block. */
+int journal_open(int dirfd, const journal_options *o, journal **out);
+
+/* Goes on with what is stored. Requires of the first (journal_is_first): that
+   `a` is durable in LMDB. CORRUPT: the file belongs to another store, or LMDB
+   is older than it. */
+int journal_start(journal *j, const uint8_t store[16],
+                  const journal_applied *a);
+bool journal_is_first(const journal *j);
+
+/* Nothing is applied or flushed. In a child of fork it frees memory alone;
+   there all other calls answer FORKED. NULL is allowed. */
+void journal_close(journal *j);
+
+/* ---- queues -------------------------------------------------------------- */
+
+/* Gives the queue `number` a row. Requires the write lock, and that LMDB,
+   read under it, knows no id of the queue at or above `next_id`. Rows are
+   few: ELSEWHERE when all are in use (apply all and come again). */
+int journal_queue(journal *j, uint64_t number, uint64_t next_id);
+
+/* Drops the row of an empty queue that is removed from LMDB. Requires the
+   write lock. */
+int journal_queue_forget(journal *j, uint64_t number);
+
+/* Takes `n` ids for a push that goes to LMDB by itself. Requires the write
+   lock, and that what the journal holds of the queue is being applied in the
+   same transaction. ELSEWHERE: the queue has no row; ids are LMDB's. */
+int journal_ids(journal *j, uint64_t number, uint64_t n, uint64_t *first);
+
+/* The moment from which on LMDB has an item to hand out: 0 now or unknown,
+   JOURNAL_NEVER. A commit that may change it says 0 before and the truth
+   after. Requires the write lock. A queue without a row is passed over. */
+int journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
+
+/* ---- push ---------------------------------------------------------------- */
+
+typedef struct journal_push_req {
+  uint64_t queue;
+  int priority;
+  int64_t now, expires;       /* wall ms; expires 0: never */
+  const respool_bytes *items; /* packed as record/item.h says */
+  size_t n;
+  uint64_t first, end;        /* out: first id; position to flush to */
+  bool due;                   /* out: apply JOURNAL_OLD now; told once */
+} journal_push_req;
+
+/* Appends one record; the items may be told and taken once flushed. ELSEWHERE:
+   no row, no room, too large, or no journal could be made. Wake whoever waits
+   after the flush. Not within journal_enter: it may have to make the file. */
+int journal_push(journal *j, journal_push_req *r);
+
+/* Ensures that what lies before `end` survives a power cut. One flush serves
+   all who wait for one, of all processes. UNKNOWN_OUTCOME: it failed. */
+int journal_flush(journal *j, uint64_t end);
+
+/* ---- take and settle ----------------------------------------------------- */
+
+typedef struct journal_item {
+  uint64_t queue, id, token; /* token 0: not leased */
+  int64_t time, expires, until;
+  int priority;
+  bool damaged;          /* the bytes are not those that were pushed */
+  respool_bytes packed;  /* in the caller's arena */
+} journal_item;
+
+typedef struct journal_take_req {
+  uint64_t queue, bytes; /* bytes of packed items at most, but one item */
+  int64_t now, until;
+  journal_item *items;   /* room for `max` */
+  size_t max, n;         /* n: out */
+  int64_t next;          /* out: when to look again, unless woken */
+  arena *to;
+} journal_take_req;
+
+/* Leases the first items by priority, then age: nothing is written. 0, with
+   `n` of 0: nothing to be had. ELSEWHERE: LMDB has something, the queue has no
+   row, a lease ran out, or the next item is damaged, expired or about to
+   leave. What is not on disk yet is flushed before it is handed out. */
+int journal_take(journal *j, journal_take_req *r);
+
+enum { JOURNAL_DONE, JOURNAL_LOST, JOURNAL_IN_LMDB };
+
+typedef struct journal_done_req {
+  uint64_t queue;
+  int64_t now;
+  const uint64_t *ids, *tokens;
+  size_t n;
+  uint8_t *outcome; /* out: of each, one of the above */
+  size_t done;      /* out: how many are DONE */
+  uint64_t end;     /* out: flush to here before anyone is told */
+  bool due;         /* out: as of a push */
+} journal_done_req;
+
+/* Ends leased items. IN_LMDB: not here any more, or about to leave. LOST: the
+   lease is another's or nobody's. `strict`: all or none; ELSEWHERE when some
+   are in LMDB. Also ELSEWHERE, with nothing done, when there is no room. */
+int journal_done(journal *j, journal_done_req *r, bool strict);
+
+/* Renews leases in place, written nowhere; outcomes as above. */
+int journal_extend(journal *j, journal_done_req *r, int64_t until);
+
+/* A token that is above all before it, for leases that LMDB gives. */
+int journal_tokens(journal *j, uint64_t n, uint64_t *first);
+
+/* ---- apply: into LMDB ---------------------------------------------------- */
+
+/* The write lock: taken before LMDB's write transaction is begun, left after
+   it has ended. */
+int journal_enter(journal *j);
+void journal_leave(journal *j);
+
+typedef struct journal_work journal_work;
+
+/* What to apply: everything, all that lies before the current half, or nothing
+   (what another left unfinished is seen to all the same). */
+enum { JOURNAL_ALL, JOURNAL_OLD, JOURNAL_NOTHING };
+
+/* Begins an application within an LMDB write transaction, in which `applied`
+   was read; an unfinished one of a process that died is finished or forgotten
+   first. *w stays NULL when there is nothing to apply. */
+int journal_begin(journal *j, const journal_applied *applied, int what,
+                  journal_work **w);
+
+/* The next live item by queue and id: 1, or 0 at the end. */
+int journal_next(journal_work *w, journal_item *out, arena *to);
+
+/* What is to be added to a queue's counters, and its next id at least. */
+typedef struct journal_share {
+  uint64_t queue, next_id, pushed, pushed_bytes, done, delivered;
+} journal_share;
+const journal_share *journal_shares(const journal_work *w, size_t *n);
+
+/* What belongs into meta, in the same transaction. */
+journal_applied journal_position(const journal_work *w);
+
+/* After the commit, whose result is `rc`; frees `w`. The write lock is still
+   held. After UNKNOWN_OUTCOME the next to begin finds out. */
+int journal_finish(journal_work *w, int rc);
+
+/* A sync of LMDB that began after applied was `pos` (journal_now) is done. */
+int journal_freed(journal *j, uint64_t pos);
+
+typedef struct journal_state {
+  uint64_t tail, flushed, applied, freed, live, flushes, repairs;
+  bool failed, made;
+} journal_state;
+int journal_now(journal *j, journal_state *out);
+
+/* After a flush failed, and all was applied, synced and freed: a new file, and
+   flushes are believed again; BUSY when not all was. Requires the write lock.
+   Also makes the journal for which there was no room before. */
+int journal_renew(journal *j);
+
+/* ---- look ---------------------------------------------------------------- */
+
+typedef struct journal_counts {
+  uint64_t ready, leased, bytes; /* alive */
+  uint64_t pushed, pushed_bytes, done, delivered; /* not yet in LMDB */
+  uint64_t next_id;
+  uint64_t applied; /* count only with an LMDB snapshot that has this */
+} journal_counts;
+int journal_count(journal *j, uint64_t queue, journal_counts *out);
+
+/* Live items of a queue from id `from` on, in order, `max` at most; payloads
+   when `to` is not NULL. Look first, then begin the snapshot of LMDB, then
+   leave out the items whose position is before its `applied`. */
+typedef struct journal_seen {
+  journal_item item;
+  uint64_t pos;
+} journal_seen;
+int journal_look(journal *j, uint64_t queue, uint64_t from,
+                 journal_seen *seen, size_t max, arena *to);
+
+/* The same without a block, for read-only handles: every item that the file
+   holds behind `a`, flushed or not, leases unknown. Valid if LMDB's `applied`
+   is the same afterwards. A result of `each` other than 0 ends it. */
+typedef int journal_each_fn(void *arg, const journal_item *i);
+int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
+                 journal_each_fn *each, void *arg);
+
+/* ---- wait ---------------------------------------------------------------- */
+
+/* A number to read before looking; journal_wait returns at once when it has
+   changed, at the latest after `ms` or a second. */
+uint32_t journal_watch(journal *j, uint64_t queue);
+void journal_wait(journal *j, uint64_t queue, uint32_t seen, int64_t ms);
+void journal_wake(journal *j, uint64_t queue, int n);
+
+/* ---- check and salvage --------------------------------------------------- */
+
+typedef int journal_finding_fn(void *arg, const char *text);
+
+/* Compares block, file and LMDB's position; each fault is told. Requires the
+   write lock. 0 also with findings. */
+int journal_check(journal *j, const journal_applied *a,
+                  journal_finding_fn *each, void *arg);
+
+/* Reads a file of unknown state record by record, both halves, in order of
+   position. A record is judged by itself. */
+typedef struct journal_record {
+  bool done;
+  uint64_t pos, queue, id; /* a PUSH comes once an item, a DONE once an id */
+  const journal_item *item; /* of a PUSH */
+} journal_record;
+typedef int journal_record_fn(void *arg, const journal_record *r);
+int journal_salvage(int dirfd, journal_record_fn *each, void *arg);
+
+#endif

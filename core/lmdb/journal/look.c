@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at what is alive, with a block and without one.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "lmdb/journal/scan.h"
+#include "lmdb/journal/state.h"
+
+int journal_count(journal *j, uint64_t queue, journal_counts *out) {
+  int rc = state_enter(j, true);
+  if (rc) return rc;
+  control *c = j->c;
+  const row *r = row_find(c, queue);
+  *out = (journal_counts){.applied = applied_point(c).pos};
+  if (r) {
+    out->ready = r->ready;
+    out->leased = r->leased;
+    out->bytes = r->bytes;
+    out->pushed = r->old.pushed + r->fresh.pushed;
+    out->pushed_bytes = r->old.pushed_bytes + r->fresh.pushed_bytes;
+    out->done = r->old.done + r->fresh.done;
+    out->delivered = r->delivered - r->delivered_stored;
+    out->next_id = r->next_id;
+  }
+  state_leave(j);
+  return 0;
+}
+
+/* ---- items in order ------------------------------------------------------ */
+
+static int by_id(const void *a, const void *b, void *arg) {
+  const control *c = arg;
+  const slot *x = &c->slot[*(const uint32_t *)a];
+  const slot *y = &c->slot[*(const uint32_t *)b];
+  if (x->row != y->row) return x->row < y->row ? -1 : 1;
+  return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* The live items of a row, or of all; how many, sorted. */
+static size_t find_live(control *c, const row *r, uint64_t from,
+                        uint32_t *found) {
+  size_t n = 0;
+  for (uint32_t i = 0; i < c->unused; i++) {
+    const slot *s = &c->slot[i];
+    if (atomic_load(&s->state) == SLOT_FREE || s->id < from) continue;
+    if (!r || &c->row[s->row] == r) found[n++] = i;
+  }
+  qsort_r(found, n, sizeof *found, by_id, c);
+  return n;
+}
+
+static int copy_seen(const journal *j, const slot *s, journal_seen *seen,
+                     arena *to) {
+  slot_tell(j->c, s, &seen->item);
+  seen->pos = s->pos;
+  return to ? slot_read(j, s, to, &seen->item) : 0;
+}
+
+/* With the state lock. */
+static int look(journal *j, uint64_t queue, uint64_t from,
+                journal_seen *seen, size_t max, arena *to) {
+  control *c = j->c;
+  const row *r = row_find(c, queue);
+  if (!r || (!r->ready && !r->leased)) return 0;
+  uint32_t *found = malloc(JOURNAL_ITEMS * sizeof *found);
+  if (!found) return fail(RESPOOL_NOMEM, "not enough memory to look");
+  size_t n = find_live(c, r, from, found);
+  if (n > max) n = max;
+  int rc = log_reopen(j);
+  for (size_t i = 0; i < n && !rc; i++)
+    rc = copy_seen(j, &c->slot[found[i]], &seen[i], to);
+  free(found);
+  return rc ? rc : (int)n;
+}
+
+int journal_look(journal *j, uint64_t queue, uint64_t from,
+                 journal_seen *seen, size_t max, arena *to) {
+  int rc = state_enter(j, true);
+  if (rc) return rc;
+  rc = look(j, queue, from, seen, max, to);
+  state_leave(j);
+  return rc;
+}
+
+/* ---- without a block ----------------------------------------------------- */
+
+static int read_items(const journal *j, journal_each_fn *each, void *arg) {
+  control *c = j->c;
+  uint32_t *found = malloc(JOURNAL_ITEMS * sizeof *found);
+  if (!found) return fail(RESPOOL_NOMEM, "not enough memory to look");
+  size_t n = find_live(c, NULL, 0, found);
+  int rc = 0;
+  for (size_t i = 0; i < n && !rc; i++) {
+    journal_seen seen;
+    arena a;
+    arena_init(&a);
+    rc = copy_seen(j, &c->slot[found[i]], &seen, &a);
+    if (!rc) rc = each(arg, &seen.item);
+    arena_free(&a);
+  }
+  free(found);
+  return rc;
+}
+
+static int read_file(journal *j, const head *h, const journal_applied *a,
+                     journal_each_fn *each, void *arg) {
+  bool applied = a->seed == h->seed && a->pos >= h->start;
+  point from = applied ? (point){a->pos, a->chain}
+                       : (point){h->start, h->seed};
+  j->c->half = h->half;
+  int rc = scan_build(j->c, j->fd, from, UINT64_MAX);
+  return rc ? rc : read_items(j, each, arg);
+}
+
+int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
+                 journal_each_fn *each, void *arg) {
+  journal j = {.fd = -1};
+  head h;
+  int rc = log_open(dirfd, store, &j.fd, &h);
+  if (rc) return rc == RESPOOL_NOT_FOUND ? 0 : rc;
+  j.c = calloc(1, sizeof *j.c);
+  rc = j.c ? read_file(&j, &h, a, each, arg)
+           : fail(RESPOOL_NOMEM, "not enough memory to look");
+  free(j.c);
+  close(j.fd);
+  return rc;
+}

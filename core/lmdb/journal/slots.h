@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Live items and the rows of their queues, in the control block; all with the
+ * state lock. A queue's ready items form a list from the oldest on; items are
+ * found by queue and id in a hash table.
+ */
+#ifndef JOURNAL_SLOTS_H
+#define JOURNAL_SLOTS_H
+
+#include "lmdb/journal/log.h"
+
+/* Forgets all items; rows keep their numbers, ids and views. */
+void slots_clear(control *c);
+
+row *row_find(control *c, uint64_t number);          /* NULL: there is none */
+row *row_make(control *c, uint64_t number);          /* NULL: no room */
+void row_free(row *r);
+
+/* The items of a PUSH record. False: there are too many. */
+bool slots_add(control *c, row *r, const record *rec);
+bool slots_fit(const control *c, size_t n);
+
+slot *slot_find(control *c, const row *r, uint64_t id);
+
+/* The first ready item by priority, then age; out of the list once leased. */
+slot *slot_first(control *c, const row *r, uint32_t *before);
+void slot_lease(control *c, row *r, slot *s, uint32_t before, uint64_t token,
+                int64_t until);
+
+/* As it was leased before a repair. */
+void slot_lease_again(control *c, slot *s, uint64_t token, int64_t until);
+
+/* Done, or gone to LMDB. */
+void slot_done(control *c, slot *s);
+void slots_drop(control *c, uint64_t before);
+
+/* In which half was it pushed? */
+tally *slot_tally(control *c, const slot *s);
+
+/* What is known of it, and its payload. */
+void slot_tell(const control *c, const slot *s, journal_item *i);
+int slot_read(const journal *j, const slot *s, arena *to, journal_item *i);
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state lock, with a block that is whole.
+ */
+#ifndef JOURNAL_STATE_H
+#define JOURNAL_STATE_H
+
+#include "lmdb/journal/control.h"
+
+/* Repairs the block when the last holder died. `anyhow` enters also after a
+   flush failed, which is IO otherwise. */
+int state_enter(journal *j, bool anyhow);
+void state_leave(journal *j);
+
+#endif
