@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <xxhash.h>
 
 #include "../fault/stand_in.h"
 #include "holds.h"
@@ -21,6 +22,7 @@
 #define HALF ((uint64_t)64 << 10)
 
 static atomic_int no_space, no_flush; /* errors to come; -1: for ever */
+static atomic_int writes, flushes;
 
 static bool comes(atomic_int *n) {
   if (*n > 0) return atomic_fetch_sub(n, 1) > 0;
@@ -28,12 +30,14 @@ static bool comes(atomic_int *n) {
 }
 
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at) {
+  writes++;
   if (!comes(&no_space)) return syscall(SYS_pwrite64, fd, p, n, at);
   errno = ENOSPC;
   return -1;
 }
 
 int fdatasync(int fd) {
+  flushes++;
   if (!comes(&no_flush)) return (int)syscall(SYS_fdatasync, fd);
   errno = EIO;
   return -1;
@@ -481,6 +485,46 @@ static void what_is_torn_at_the_tail_was_never_told(void) {
   HOLDS(state().tail == tail);
   HOLDS(push(&a, 1, "again") == 2);
   lies(0, 2);
+  end();
+}
+
+/* The kernel may call a page clean that never got to the disk. */
+static void what_is_found_is_written_again_before_it_is_believed(void) {
+  begin();
+  push(&a, 1, "x");
+  stand_close(&a);
+  writes = flushes = 0;
+  no_flush = 1;
+  HOLDS(stand_open(&b, dir, HALF) == RESPOOL_IO);
+  b = (stand){.dirfd = -1};
+  WORKS(stand_open(&a, dir, HALF));
+  HOLDS(writes == 2 && flushes == 2);
+  stand_close(&a);
+  WORKS(stand_open(&a, dir, HALF));
+  WORKS(stand_apply(&a, JOURNAL_ALL, true));
+  stand_close(&a);
+  flushes = 0;
+  WORKS(stand_open(&a, dir, HALF)); /* nothing is found */
+  HOLDS(flushes == 0);
+  end();
+}
+
+/* One that is whole by itself, but follows on another record. */
+static void a_record_counts_only_in_its_chain(void) {
+  begin();
+  push(&a, 1, "first");
+  uint64_t pos = state().tail;
+  push(&a, 1, "second");
+  static uint64_t half[HALF / 8];
+  HOLDS(pread(a.j->fd, half, HALF, log_place(HALF, 0)) == (ssize_t)HALF);
+  record *r = (void *)&half[pos / 8];
+  r->prev++;
+  r->sum = XXH3_64bits_withSeed(&r->prev, r->len - 8, r->prev);
+  poke("journal", log_place(HALF, pos), r, r->len);
+  HOLDS(record_at((uint8_t *)half, HALF, pos) == r);
+  reboot();
+  lies(0, 1);
+  HOLDS(state().tail == pos);
   end();
 }
 
@@ -1006,6 +1050,8 @@ int main(void) {
   CHECK(counters_go_by_the_position_of_the_push());
   CHECK(leases_are_kept_unless_the_machine_was_booted());
   CHECK(what_is_torn_at_the_tail_was_never_told());
+  CHECK(what_is_found_is_written_again_before_it_is_believed());
+  CHECK(a_record_counts_only_in_its_chain());
   CHECK(end_hides_what_a_dead_writer_left());
   CHECK(a_block_is_repaired_when_its_holder_died());
   CHECK(another_layout_or_namespace_is_refused_while_open());
