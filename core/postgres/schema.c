@@ -43,24 +43,26 @@ static bool is_there(const pg_failure *f) {
   return failure_is(f, "42P06");
 }
 
-static int grant(session *l, bool *roles) {
-  char sql[256];
+int schema_make(session *l) {
   pg_failure f;
-  snprintf(sql, sizeof sql, "BEGIN; SET LOCAL search_path = %s, pg_temp; "
-           "SELECT v1_grant(); COMMIT", l->at.url->quoted);
-  *roles = !run(l, sql, &f);
-  return *roles || !f.broken ? 0 : failure_code(&f, l->at.url->shown);
-}
-
-int schema_make(session *l, bool *roles) {
-  pg_failure f;
-  *roles = false;
   char *sql = script(l->at.url);
   if (!sql) return fail(RESPOOL_NOMEM, "not enough memory for a schema");
   int failed = run(l, sql, &f);
   free(sql);
   if (failed && is_there(&f)) return schema_check(l);
-  return failed ? failure_code(&f, l->at.url->shown) : grant(l, roles);
+  return failed ? failure_code(&f, l->at.url->shown) : 0;
+}
+
+int schema_grant(session *l, bool *granted) {
+  values v;
+  request r = {.statement = STATEMENT_GRANT, .values = &v};
+  call k = {.requests = &r, .n = 1};
+  values_init(&v);
+  int rc = call_run(l, &k);
+  if (!rc) *granted = value_bool(r.result, 0, 0);
+  call_clear(&k);
+  values_free(&v);
+  return rc;
 }
 
 int schema_drop(session *l) {

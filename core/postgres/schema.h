@@ -9,9 +9,13 @@
 
 #define SCHEMA_FORMAT 1 /* that this library makes, and reads up to */
 
-/* Makes the schema unless it is there, one process at a time; and the roles
-   where it may, else `*roles` is false. 0, DENIED, IO, BUSY. */
-int schema_make(session *l, bool *roles);
+/* Makes the schema unless it is there, one process at a time. 0, DENIED, IO,
+   BUSY. */
+int schema_make(session *l);
+
+/* Makes the roles for applications, which belong to the whole cluster; false
+   where this role may not. */
+int schema_grant(session *l, bool *granted);
 
 /* 0, or VERSION: there is none, it is newer, or it asks for newer clients. */
 int schema_check(session *l);

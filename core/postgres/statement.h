@@ -28,7 +28,7 @@
   X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
   X(CHECK, "v1_check", 0) X(PROBE_WRITE, "v1_probe_write", 0) \
   X(PROBE_READ, "v1_probe_read", 0) X(BELL, "v1_bell", 2) \
-  X(RING, "v1_ring", 1) X(CHANNEL, "v1_channel", 0)
+  X(RING, "v1_ring", 1) X(CHANNEL, "v1_channel", 0) X(GRANT, "v1_grant", 0)
 
 enum statement {
 #define ENUM(name, function, n) STATEMENT_##name,

@@ -16,7 +16,6 @@ static void die(const char *what) {
 
 void kit_open(kit *k, const char *location, const char *schema, bool make) {
   char text[600];
-  bool roles;
   memset(k, 0, sizeof *k);
   snprintf(text, sizeof text, "%s%sschema=%s", location,
            strchr(location, '?') ? "&" : "?", schema);
@@ -24,7 +23,7 @@ void kit_open(kit *k, const char *location, const char *schema, bool make) {
   k->prepare = k->url.prepare;
   random_init(&k->chance, 0);
   session_init(&k->s, &k->url, &k->prepare, &k->chance);
-  if (make && (schema_drop(&k->s) || schema_make(&k->s, &roles)))
+  if (make && (schema_drop(&k->s) || schema_make(&k->s)))
     die("schema");
 }
 

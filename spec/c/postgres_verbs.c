@@ -921,9 +921,10 @@ static void a_killed_connection_is_replaced(void) {
   kit_open(&other, location, schema, false);
   other.wall = store.wall;
   HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
-  kit_number(&store, "SELECT count(pg_terminate_backend(pid)) FROM "
-                     "pg_stat_activity WHERE application_name LIKE "
-                     "'respool/%' AND pid <> pg_backend_pid()");
+  char sql[100];
+  snprintf(sql, sizeof sql, "SELECT count(pg_terminate_backend(%d))",
+           (int)kit_number(&other, "SELECT pg_backend_pid()"));
+  kit_number(&store, sql);
   HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
   HOLDS(stat_of(q.id, READY) == 2);
   kit_close(&other);
@@ -943,6 +944,49 @@ static void a_child_process_is_refused(void) {
   int status = 1;
   HOLDS(waitpid(pid, &status, 0) == pid && status == 0);
   HOLDS(kit_number(&store, "SELECT 1") == 1);
+}
+
+/* ---- rights ------------------------------------------------------------- */
+
+static void drop_roles(void) {
+  static const char *const roles[] = {"push", "work", "admin"};
+  char sql[200];
+  for (int i = 0; i < 3; i++) {
+    snprintf(sql, sizeof sql, "DROP OWNED BY \"%s_%s\"; DROP ROLE \"%s_%s\"",
+             schema, roles[i], schema, roles[i]);
+    HOLDS(script(&store, sql) == 0);
+  }
+}
+
+/* Roles have the rights that they need, and none on tables. */
+static void roles_may_call_functions_alone(void) {
+  static const struct {
+    const char *role;
+    int push, take, drop;
+  } may[] = {{"push", 1, 0, 0}, {"work", 1, 1, 0}, {"admin", 1, 1, 1}};
+  bool granted = false;
+  char sql[500];
+  HOLDS(schema_grant(&store.s, &granted) == 0 && granted);
+  for (int i = 0; i < 3; i++) {
+    snprintf(sql, sizeof sql, "SELECT sum(CASE WHEN has_function_privilege("
+             "'%s_%s', oid, 'EXECUTE') THEN CASE proname WHEN 'v1_push' THEN "
+             "1 WHEN 'v1_take' THEN 10 WHEN 'v1_queue_drop' THEN 100 ELSE 0 "
+             "END ELSE 0 END)::int8 FROM pg_proc WHERE pronamespace = "
+             "'%s'::regnamespace", schema, may[i].role, schema);
+    HOLDS(kit_number(&store, sql) ==
+          may[i].push + 10 * may[i].take + 100 * may[i].drop);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM pg_class WHERE "
+             "relnamespace = '%s'::regnamespace AND relkind = 'r' AND "
+             "has_table_privilege('%s_%s', oid, 'SELECT, INSERT, UPDATE, "
+             "DELETE')", schema, schema, may[i].role);
+    HOLDS(kit_number(&store, sql) == 0);
+  }
+  snprintf(sql, sizeof sql, "SET SESSION AUTHORIZATION \"%s_push\"", schema);
+  kit_batch b = {0};
+  HOLDS(script(&store, sql) == 0);
+  HOLDS(kit_take_items(&store, 1, 1, NULL, &b) == RESPOOL_DENIED);
+  HOLDS(script(&store, "RESET SESSION AUTHORIZATION") == 0);
+  drop_roles();
 }
 
 /* ---- plans -------------------------------------------------------------- */
@@ -1037,6 +1081,7 @@ int main(int n, char **v) {
   a_lost_answer_is_found_out();
   a_killed_connection_is_replaced();
   a_child_process_is_refused();
+  roles_may_call_functions_alone();
   HOLDS(kit_check(&store) == 0);
   HOLDS(schema_drop(&store.s) == 0);
   kit_close(&store);

@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Last: what is hot plans by index alone and once; no function trusts the
--- caller's search_path; nobody but the owner touches a table. Where this role
--- may make roles, those that applications are given: SCHEMA_push pushes and
--- looks, SCHEMA_work also takes and settles, SCHEMA_admin does everything.
+-- caller's search_path; nobody but the owner touches a table or may call
+-- anything.
 DO $$
 DECLARE
   f record;
@@ -23,6 +22,9 @@ BEGIN
   END LOOP;
 END $$;
 
+-- The roles that applications are given: SCHEMA_push pushes and counts,
+-- SCHEMA_work also takes, settles and looks, SCHEMA_admin does everything.
+-- False: this role may not make roles.
 CREATE FUNCTION v1_grant() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   s text := current_schema(); f record; r text; may boolean;
@@ -40,13 +42,14 @@ BEGIN
       WHERE p.pronamespace = s::regnamespace AND p.proname LIKE 'v1\_%'
         AND p.proname <> 'v1_grant' LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
-    IF f.name IN ('v1_push', 'v1_push_dead', 'v1_expire', 'v1_ids',
-        'v1_resolve', 'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',
+    IF f.name IN ('v1_push', 'v1_push_dead', 'v1_ids', 'v1_resolve',
+        'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',
         'v1_stat', 'v1_names') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', f.of,
                      s || '_push', s || '_work');
     ELSIF f.name IN ('v1_take', 'v1_done', 'v1_settle', 'v1_extend',
-        'v1_observe', 'v1_bell', 'v1_peek', 'v1_get', 'v1_maintain',
+        'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
+        'v1_maintain',
         'v1_probe_read', 'v1_probe_write') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
                      s || '_work');
