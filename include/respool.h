@@ -1294,7 +1294,7 @@ typedef struct respool_salvage {
 
 /* Recovers all that can be read of the store in `from` into a new store in
    `to`, which must be missing or an empty directory (else EXISTS). `from` is
-   only read, without LMDB, so it may be damaged in any way; BUSY when it is
+   only read, without LMDB, so it may be damaged in any way; LOCKED when it is
    open, NOT_FOUND when there is none. Calls `each` (may be NULL) with one line
    for everything that was lost, set aside or guessed; a non-zero return ends
    the repair and is returned. On failure `to` is removed again.

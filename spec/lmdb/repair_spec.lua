@@ -175,7 +175,7 @@ describe("repair", function()
   it("refuses a store that is open, here or elsewhere", function()
     open()
     local to = helper.location()
-    assert.equal("BUSY", (select(3, respool.repair(store.path, to))))
+    assert.equal("LOCKED", (select(3, respool.repair(store.path, to))))
     local process = helper.spawn([[
       local store = require "respool".open(arg[1])
       print "open"; io.stdout:flush(); os.execute "sleep 60"
@@ -183,7 +183,7 @@ describe("repair", function()
     process:expect "open"
     local from = store.path
     assert(store:close())
-    assert.equal("BUSY", (select(3, respool.repair(from, to))))
+    assert.equal("LOCKED", (select(3, respool.repair(from, to))))
     process:kill()
   end)
 

@@ -129,7 +129,7 @@ int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
   bool there;
   int rc = check_to(to, &there);
   if (!rc && env_is_open(from))
-    rc = fail(RESPOOL_BUSY, "store \"%.160s\" is open", from);
+    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open", from);
   if (rc) return rc;
   char *file = dir_file(from, "data.mdb");
   rc = file ? pages_open(&s.pages, file)
