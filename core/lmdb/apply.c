@@ -94,19 +94,16 @@ static int remove_items(txn *t, step *s, int64_t now) {
   return rc;
 }
 
-static int all_found(const step *s, const uint64_t *number, uint64_t n,
+static int all_found(const step *s, uint64_t number, uint64_t n,
                      uint64_t found) {
-  if (found == n) return 0;
-  return fail(RESPOOL_NOT_FOUND,
-              "there is no dead letter %llu in DLQ \"%.120s\"",
-              (unsigned long long)*number, s->name);
+  return found == n ? 0 : dead_letter_gone(s->name, number);
 }
 
 static int remove_dead(txn *t, step *s) {
   dead_remove_req *r = &s->dead_remove;
   int rc = lmdb_dead_remove(t, s->name, r->numbers, r->n, &r->removed);
   if (rc || !r->strict) return rc;
-  return all_found(s, r->numbers, r->n, r->removed);
+  return all_found(s, *r->numbers, r->n, r->removed);
 }
 
 static int purge_dead(txn *t, step *s) {
@@ -120,7 +117,7 @@ static int move_dead(txn *t, step *s, int64_t now) {
   move_req *r = &s->move;
   int rc = lmdb_dead_move(t, now, r);
   if (rc || !r->strict) return rc;
-  return all_found(s, &r->moves->number, r->n, r->moved);
+  return all_found(s, r->moves->number, r->n, r->moved);
 }
 
 static int maintain(txn *t, step *s, int64_t now) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/error.h"
 
 batch_claim *batch_add_claim(respool_batch *batch) {
   if (!array_grow(&batch->claims, batch->n_claims, 1,
@@ -16,6 +17,12 @@ batch_claim *batch_add_claim(respool_batch *batch) {
   batch_claim *h = &batch->claims[batch->n_claims++];
   memset(h, 0, sizeof *h);
   return h;
+}
+
+int batch_lost_error(const char *queue, size_t lost) {
+  return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
+              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
+              queue);
 }
 
 void batch_clear(respool_batch *batch) {

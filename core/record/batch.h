@@ -55,6 +55,7 @@ struct respool_batch {
 };
 
 batch_claim *batch_add_claim(respool_batch *batch);
+int batch_lost_error(const char *queue, size_t lost); /* LEASE_LOST */
 void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/error.h"
 
 /* ---- items -------------------------------------------------------------- */
 
@@ -87,6 +88,12 @@ respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
   respool_dead_letter *r = &l->dead_letters[l->n++];
   memset(r, 0, sizeof *r);
   return r;
+}
+
+int dead_letter_gone(const char *dlq, uint64_t number) {
+  return fail(RESPOOL_NOT_FOUND,
+              "there is no dead letter %llu in DLQ \"%.120s\"",
+              (unsigned long long)number, dlq);
 }
 
 size_t respool_dead_letters_length(const respool_dead_letters *l) {

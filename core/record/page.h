@@ -42,6 +42,7 @@ struct respool_dead_letters {
 };
 
 respool_dead_letter *dead_letters_add(respool_dead_letters *l);
+int dead_letter_gone(const char *dlq, uint64_t number); /* NOT_FOUND */
 void dead_letters_clear(respool_dead_letters *l);
 
 #endif

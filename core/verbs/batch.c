@@ -248,9 +248,3 @@ void batch_close_claims(respool_batch *batch, const mark *marks) {
   }
   memset(&batch->observed, 0, sizeof batch->observed);
 }
-
-int batch_lost_error(const respool_queue *q, size_t lost) {
-  return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
-              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
-              q->name);
-}

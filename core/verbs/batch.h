@@ -27,8 +27,6 @@ void batch_close_claims(respool_batch *batch, const mark *marks);
 /* The claim that holds item `i`. */
 batch_claim *batch_claim_of(const respool_batch *batch, size_t i);
 
-int batch_lost_error(const respool_queue *q, size_t lost); /* LEASE_LOST */
-
 /* Makes room for the marks of a batch that was filled. NOMEM. */
 int batch_make_marks(respool_batch *batch);
 

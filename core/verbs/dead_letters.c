@@ -13,12 +13,6 @@ static int dlq_check(const respool *s, const char *dlq) {
   return rc ? rc : name_check(dlq, "dlq");
 }
 
-static int dead_gone(const char *dlq, uint64_t number) {
-  return fail(RESPOOL_NOT_FOUND,
-              "there is no dead letter %llu in DLQ \"%.120s\"",
-              (unsigned long long)number, dlq);
-}
-
 /* ---- listing ------------------------------------------------------------ */
 
 int respool_dead_list(respool *s, const char *dlq,
@@ -55,7 +49,7 @@ int respool_dead_get(respool *s, const char *dlq, uint64_t number,
     return 0;
   }
   respool_dead_letters_free(l);
-  return dead_gone(dlq, number);
+  return dead_letter_gone(dlq, number);
 }
 
 int respool_dead_count(respool *s, const char *dlq, uint64_t *n) {

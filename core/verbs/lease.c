@@ -46,7 +46,7 @@ int respool_batch_extend(respool_batch *batch, int64_t ms) {
   rc = store_commit_step(batch->queue->store, &p, true);
   if (rc) return rc;
   batch->lost = count_lost(batch);
-  return batch->lost ? batch_lost_error(batch->queue, batch->lost) : 0;
+  return batch->lost ? batch_lost_error(batch->queue->name, batch->lost) : 0;
 }
 
 typedef struct extend_ticket {
@@ -66,7 +66,7 @@ static void apply_extend(respool_ticket *t) {
 static int finish_extend(respool_ticket *t, respool_result *out) {
   const extend_ticket *p = (extend_ticket *)t->unit;
   (void)out;
-  return p->lost ? batch_lost_error(p->queue, p->lost) : 0;
+  return p->lost ? batch_lost_error(p->queue->name, p->lost) : 0;
 }
 
 static int start_extend(respool_ticket *t, respool_batch *batch, int64_t ms) {

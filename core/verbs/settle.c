@@ -184,7 +184,7 @@ int respool_batch_settle(respool_batch *batch, const respool_settle_options *o,
   if (rc) return rc;
   settling p = {.batch = batch};
   rc = settle_run(&p, o, next);
-  return !rc && batch->lost ? batch_lost_error(batch->queue, batch->lost) : rc;
+  return !rc && batch->lost ? batch_lost_error(batch->queue->name, batch->lost) : rc;
 }
 
 /* ---- by ticket ---------------------------------------------------------- */
@@ -205,7 +205,7 @@ static int finish_settle(respool_ticket *t, respool_result *out) {
   p->next = NULL;
   (void)batch_ready(&next, false);
   out->batch = next;
-  return p->lost ? batch_lost_error(p->queue, p->lost) : 0;
+  return p->lost ? batch_lost_error(p->queue->name, p->lost) : 0;
 }
 
 static void dispose_settle(respool_ticket *t) {

@@ -199,7 +199,7 @@ static int mark_check(const change *p) {
                 (unsigned long long)p->batch->page.items[p->i].id);
   if (!batch_claim_of(p->batch, p->i)->over) return 0;
   p->batch->lost = 1;
-  return batch_lost_error(p->batch->queue, p->batch->lost);
+  return batch_lost_error(p->batch->queue->name, p->batch->lost);
 }
 
 static int gather_marks(respool_tx *tx, mark **marks) {

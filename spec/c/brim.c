@@ -27,6 +27,7 @@ static uint64_t fill(respool_queue *q) {
     items[i] = (respool_payload){.body = {body, sizeof body - (size_t)i}};
   while ((rc = respool_push(q, items, 10, NULL, NULL)) == 0) n += 10;
   HOLDS(rc == RESPOOL_FULL);
+  HOLDS(respool_error_of_store());
   return n;
 }
 

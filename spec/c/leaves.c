@@ -55,6 +55,17 @@ static void a_line_may_be_said_again(void) {
   HOLDS(strcmp(respool_error_text(), "store: disk") == 0);
 }
 
+static void an_options_struct_of_another_size_is_refused(void) {
+  respool_options o = RESPOOL_OPTIONS_INIT;
+  respool *s = NULL;
+  o.size = 7;
+  HOLDS(respool_open("nowhere", &o, &s) == RESPOOL_INVALID);
+  char text[100];
+  snprintf(text, sizeof text, "size is 7, expected %zu: initialise with "
+           "RESPOOL_OPTIONS_INIT", sizeof o);
+  HOLDS(strcmp(respool_error_text(), text) == 0);
+}
+
 static void *fail_elsewhere(void *arg) {
   HOLDS(strcmp(respool_error_text(), "") == 0);
   fail(RESPOOL_IO, "elsewhere");
@@ -254,6 +265,7 @@ int main(void) {
   CHECK(each_code_has_its_texts());
   CHECK(a_failure_keeps_one_short_line());
   CHECK(a_line_may_be_said_again());
+  CHECK(an_options_struct_of_another_size_is_refused());
   CHECK(a_line_belongs_to_its_thread());
   CHECK(a_manual_clock_moves_only_by_hand());
   CHECK(a_deadline_lies_ahead());

@@ -315,12 +315,6 @@ static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh) {
   return lost;
 }
 
-static int lost_all(const queue *q, size_t lost) {
-  return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
-              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
-              q->name);
-}
-
 int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   int rc = 0;
   respool_batch *batch = r->batch;
@@ -330,7 +324,7 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   size_t fresh;
   batch->lost = find_lost(t, q, r, &fresh);
   if (t->rc) return t->rc;
-  if (batch->lost && r->strict) return lost_all(q, batch->lost);
+  if (batch->lost && r->strict) return batch_lost_error(q->name, batch->lost);
   if (batch->observed.count) {
     histogram_merge(&q->counters.handle, &batch->observed);
     queue_changed(t, q);
