@@ -184,7 +184,8 @@ int respool_batch_settle(respool_batch *batch, const respool_settle_options *o,
   if (rc) return rc;
   settling p = {.batch = batch};
   rc = settle_run(&p, o, next);
-  return !rc && batch->lost ? batch_lost_error(batch->queue->name, batch->lost) : rc;
+  if (rc || !batch->lost) return rc;
+  return batch_lost_error(batch->queue->name, batch->lost);
 }
 
 /* ---- by ticket ---------------------------------------------------------- */

@@ -28,8 +28,8 @@ static int code_of(int rc) {
 }
 
 int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
-  return fail(code_of(rc), "cannot %s store \"%.120s\": %s", what, e->path,
-              mdb_strerror(rc));
+  return fail_of_store(fail(code_of(rc), "cannot %s store \"%.120s\": %s",
+                            what, e->path, mdb_strerror(rc)));
 }
 
 /* Keeps the first failure of a transaction. */
