@@ -211,8 +211,18 @@ static void clear(void) {
 }
 
 typedef struct result {
-  double rate, cpu, bytes;
+  double rate, cpu, bytes, flushes;
 } result;
+
+/* How many flushes the journal made; 0: there is none. */
+static double flushes(const engine_of *e) {
+  journal_state now_at = {.flushes = 0};
+  if (e->start != journal_start_work) return 0;
+  journal_start_work();
+  if (journal_now(at.j, &now_at)) die("look", respool_error_text());
+  stand_close(&at);
+  return (double)now_at.flushes;
+}
 
 static result measure(const engine_of *e, double seconds) {
   struct timespec from, to;
@@ -238,7 +248,7 @@ static result measure(const engine_of *e, double seconds) {
   return (result){
     n / ((double)(to.tv_sec - from.tv_sec) +
          (double)(to.tv_nsec - from.tv_nsec) / 1e9),
-    (double)s->cpu_us / n, (double)s->bytes / n};
+    (double)s->cpu_us / n, (double)s->bytes / n, flushes(e) / n};
 }
 
 static int by_rate(const void *a, const void *b) {
@@ -252,9 +262,9 @@ static void play(double seconds) {
     for (int k = 0; k < 2; k++) r[k][i] = measure(&engines[k], seconds);
   for (int k = 0; k < 2; k++) qsort(r[k], ROUNDS, sizeof *r[k], by_rate);
   const result *j = &r[0][ROUNDS / 2], *q = &r[1][ROUNDS / 2];
-  printf("%-20s %8.0f/s %4.0f us %6.0f B   %8.0f/s %4.0f us %6.0f B   %5.2f\n",
-         now->name, j->rate, j->cpu, j->bytes, q->rate, q->cpu, q->bytes,
-         j->rate / q->rate);
+  printf("%-19s %7.0f/s %4.0f us %5.0f B %5.2f   %6.0f/s %4.0f us %6.0f B  "
+         "%6.2f\n", now->name, j->rate, j->cpu, j->bytes, j->flushes, q->rate,
+         q->cpu, q->bytes, j->rate / q->rate);
   fflush(stdout);
 }
 
@@ -267,7 +277,7 @@ int main(int argc, char **argv) {
   s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   memset(body, 'x', sizeof body);
-  printf("%-20s %s, CPU and bytes an item   sqlite   ratio\n", "", "journal");
+  printf("%-19s journal: CPU, bytes, flushes an item   sqlite   ratio\n", "");
   for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
     now = &scenes[i];
     play(argc > 2 ? atof(argv[2]) : 1);

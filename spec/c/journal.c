@@ -369,6 +369,59 @@ static void more_queues_than_rows(void) {
   end();
 }
 
+static void push_one(uint64_t queue, const char *text, size_t size) {
+  respool_bytes p = {text, size};
+  journal_push_req r = {.queue = queue, .now = 1, .items = &p, .n = 1};
+  WORKS(journal_enter(a.j));
+  WORKS(journal_queue(a.j, queue, 1));
+  WORKS(journal_view(a.j, queue, JOURNAL_NEVER));
+  journal_leave(a.j);
+  WORKS(journal_push(a.j, &r));
+}
+
+static void done_one(uint64_t queue) {
+  uint8_t o;
+  journal_item i;
+  int64_t now = now_ms();
+  journal_take_req t = {.queue = queue, .bytes = 1, .now = now, .max = 1,
+                        .until = now + 60000, .items = &i, .to = &memory};
+  HOLDS(journal_take(a.j, &t) == 0 && t.n == 1);
+  journal_done_req r = {.queue = queue, .ids = &i.id, .tokens = &i.token,
+                        .n = 1, .outcome = &o};
+  HOLDS(journal_done(a.j, &r, true) == 0 && r.done == 1);
+}
+
+/* A done that lies behind the applied position, of a push before it, needs no
+   row when the log is read again: there may be more of them than rows. */
+static void dones_of_what_was_applied_need_no_rows(void) {
+  static const char text[8000];
+  begin();
+  for (uint64_t q = 1; q <= JOURNAL_QUEUES; q++) push_one(q, "x", 1);
+  while (state().tail < HALF) {
+    push_one(1, text, sizeof text / 2);
+    done_one(1);
+  }
+  for (uint64_t q = 1; q <= JOURNAL_QUEUES; q++) done_one(q);
+  journal_work *w = NULL;
+  WORKS(journal_enter(a.j));
+  WORKS(journal_begin(a.j, &(journal_applied){0, 0, 0}, JOURNAL_OLD, &w));
+  journal_applied to = journal_position(w);
+  WORKS(journal_finish(w, 0));
+  journal_leave(a.j);
+  uint64_t tail = state().tail;
+  HOLDS(to.pos == HALF && tail > HALF);
+  for (uint64_t q = 1; q <= 100; q++) push_one(1000 + q, "y", 1);
+  stand_close(&a);
+  stand s = {.dirfd = open(dir, O_RDONLY | O_DIRECTORY)};
+  journal_state now;
+  WORKS(journal_open(s.dirfd, &(journal_options){.half = HALF}, &s.j));
+  WORKS(journal_start(s.j, (const uint8_t *)"a stand-in store", &to));
+  WORKS(journal_now(s.j, &now));
+  HOLDS(now.live >= 100 && now.tail > tail);
+  stand_close(&s);
+  end();
+}
+
 /* ---- halves -------------------------------------------------------------- */
 
 static void lifecycles(int n, size_t size) {
@@ -825,6 +878,60 @@ static void a_damaged_payload_is_not_handed_out(void) {
   end();
 }
 
+static journal_work *begin_work(journal_applied applied) {
+  journal_work *w = NULL;
+  WORKS(journal_enter(a.j));
+  WORKS(journal_begin(a.j, &applied, JOURNAL_ALL, &w));
+  return w;
+}
+
+static void end_work(journal_work *w, int rc) {
+  WORKS(journal_finish(w, rc));
+  journal_leave(a.j);
+}
+
+static void what_is_about_to_leave_is_nobodys(void) {
+  begin();
+  push(&a, 1, "x");
+  push(&a, 1, "y");
+  taken x = take(&a, 1, 60000);
+  journal_work *w = begin_work((journal_applied){0, 0, 0});
+  journal_item i;
+  int64_t now = now_ms();
+  journal_take_req t = {.queue = 1, .bytes = 100, .now = now, .max = 1,
+                        .until = now + 60000, .items = &i, .to = &memory};
+  HOLDS(journal_take(a.j, &t) == JOURNAL_ELSEWHERE);
+  uint8_t o;
+  journal_done_req r = {.queue = 1, .ids = &x.id, .tokens = &x.token, .n = 1,
+                        .outcome = &o};
+  HOLDS(journal_done(a.j, &r, false) == 0 && o == JOURNAL_IN_LMDB);
+  HOLDS(journal_extend(a.j, &r, now) == 0 && o == JOURNAL_IN_LMDB);
+  end_work(w, RESPOOL_IO); /* the commit failed: they are here again */
+  HOLDS(journal_take(a.j, &t) == 0 && t.n == 1 && i.id == 2);
+  HOLDS(done(&a, 1, x) == 1);
+  end();
+}
+
+static void an_unfinished_application_is_found_out(void) {
+  begin();
+  push(&a, 1, "x");
+  journal_work *w = begin_work((journal_applied){0, 0, 0});
+  journal_applied to = journal_position(w);
+  end_work(w, RESPOOL_UNKNOWN_OUTCOME); /* as if it had died */
+  w = begin_work((journal_applied){0, 0, 0}); /* it did not commit */
+  HOLDS(w && journal_position(w).pos == to.pos);
+  end_work(w, RESPOOL_UNKNOWN_OUTCOME);
+  w = begin_work(to); /* it did */
+  HOLDS(w == NULL && state().live == 0 && state().applied == to.pos);
+  HOLDS(state().freed < to.pos);
+  journal_leave(a.j);
+  HOLDS(journal_freed(a.j, to.pos + 8) == 0 && state().freed < to.pos);
+  WORKS(journal_freed(a.j, to.pos));
+  HOLDS(state().freed == to.pos);
+  stand_close(&a); /* the side knows nothing of it */
+  end();
+}
+
 /* ---- check, salvage, looking --------------------------------------------- */
 
 static void check_finds_what_is_wrong(void) {
@@ -1044,6 +1151,7 @@ int main(void) {
   CHECK(nothing_is_handed_out_before_it_is_flushed());
   CHECK(what_is_too_large_or_too_many_goes_to_lmdb());
   CHECK(more_queues_than_rows());
+  CHECK(dones_of_what_was_applied_need_no_rows());
   CHECK(a_half_is_used_again_and_again());
   CHECK(what_lives_long_goes_to_lmdb());
   CHECK(a_full_journal_still_takes_and_settles());
@@ -1067,6 +1175,8 @@ int main(void) {
   CHECK(a_queue_is_forgotten_when_it_is_empty());
   CHECK(a_look_goes_from_an_id_on());
   CHECK(a_damaged_payload_is_not_handed_out());
+  CHECK(what_is_about_to_leave_is_nobodys());
+  CHECK(an_unfinished_application_is_found_out());
   CHECK(check_finds_what_is_wrong());
   CHECK(salvage_reads_what_can_be_read());
   CHECK(a_reader_needs_no_block());

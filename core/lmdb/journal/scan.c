@@ -75,17 +75,27 @@ static int damaged(const char *what) {
   return fail(RESPOOL_CORRUPT, "the journal is damaged: %s", what);
 }
 
-static int build_record(control *c, const record *r) {
+static int build_push(control *c, const record *r) {
   row *q = row_find(c, r->queue);
   if (!q) q = row_make(c, r->queue);
   if (!q || !r->queue) return damaged("too many queues");
-  if (r->kind == RECORD_PUSH)
-    return slots_add(c, q, r) ? 0 : damaged("too many items");
+  return slots_add(c, q, r) ? 0 : damaged("too many items");
+}
+
+/* Of items that were applied before, and of queues that have no row since,
+   there is nothing to end. */
+static void build_done(control *c, const record *r) {
   const uint64_t *ids = (const void *)(r + 1);
-  for (int i = 0; i < r->count; i++) {
+  const row *q = row_find(c, r->queue);
+  for (int i = 0; i < r->count && q; i++) {
     slot *s = slot_find(c, q, ids[i]);
     if (s) slot_done(c, s);
   }
+}
+
+static int build_record(control *c, const record *r) {
+  if (r->kind == RECORD_PUSH) return build_push(c, r);
+  build_done(c, r);
   return 0;
 }
 
