@@ -37,9 +37,11 @@ static const scene scenes[] = {
   {"life, 16 processes", 16, 1, true},
 };
 
+enum { WOKEN = 300 };
 typedef struct shared {
   atomic_int go, stop, ready;
   _Atomic long done, cpu_us, bytes;
+  double begun[WOKEN], returned[WOKEN], taken[WOKEN];
 } shared;
 
 static shared *s;
@@ -268,6 +270,69 @@ static void play(double seconds) {
   fflush(stdout);
 }
 
+/* ---- waking -------------------------------------------------------------- */
+
+static double us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+/* Takes, one at a time, and notes when it had each. */
+static _Noreturn void wait_for_all(void) {
+  uint8_t outcome;
+  taken t;
+  arena memory;
+  journal_start_work();
+  s->ready++;
+  for (int n = 0; n < WOKEN; n++) {
+    arena_init(&memory);
+    if (stand_take(&at, 1, &t, 1, 60000, 60000, &memory) != 1)
+      die("take", respool_error_text());
+    int i;
+    memcpy(&i, t.bytes.data, sizeof i);
+    s->taken[i] = us();
+    if (stand_done(&at, 1, &t.id, &t.token, 1, &outcome) != 1)
+      die("done", respool_error_text());
+    arena_free(&memory);
+  }
+  _exit(EXIT_SUCCESS);
+}
+
+static int by_time(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+static void wake(void) {
+  int status;
+  double whole[WOKEN], behind[WOKEN];
+  clear();
+  memset(s, 0, sizeof *s);
+  journal_start_work();
+  if (fork() == 0) wait_for_all();
+  while (!s->ready) usleep(1000);
+  for (int i = 0; i < WOKEN; i++) {
+    uint64_t id;
+    respool_bytes p = {&i, sizeof i};
+    usleep(2000);
+    s->begun[i] = us();
+    if (stand_push(&at, 1, &p, 1, &id)) die("push", respool_error_text());
+    s->returned[i] = us();
+  }
+  wait(&status);
+  for (int i = 0; i < WOKEN; i++) {
+    whole[i] = s->taken[i] - s->begun[i];
+    behind[i] = s->taken[i] - s->returned[i];
+  }
+  qsort(whole, WOKEN, sizeof *whole, by_time);
+  qsort(behind, WOKEN, sizeof *behind, by_time);
+  printf("push to taken in another process: begun p50 %.0f us, p99 %.0f us;"
+         " returned p50 %.0f us, p99 %.0f us\n", whole[WOKEN / 2],
+         whole[WOKEN * 99 / 100], behind[WOKEN / 2], behind[WOKEN * 99 / 100]);
+  stand_close(&at);
+}
+
 int main(int argc, char **argv) {
   if (argc < 2) {
     fprintf(stderr, "usage: journal DIR [SECONDS]\n");
@@ -282,6 +347,7 @@ int main(int argc, char **argv) {
     now = &scenes[i];
     play(argc > 2 ? atof(argv[2]) : 1);
   }
+  wake();
   clear();
   rmdir(dir);
   return EXIT_SUCCESS;

@@ -391,6 +391,51 @@ static void done_one(uint64_t queue) {
   HOLDS(journal_done(a.j, &r, true) == 0 && r.done == 1);
 }
 
+enum { CROWD = 12000, SOME = 100 };
+
+static void shuffle(uint64_t *ids, uint64_t *tokens, size_t n) {
+  unsigned seed = 1;
+  for (size_t i = n - 1; i > 0; i--) {
+    size_t k = (size_t)rand_r(&seed) % (i + 1);
+    uint64_t id = ids[i], token = tokens[i];
+    ids[i] = ids[k];
+    tokens[i] = tokens[k];
+    ids[k] = id;
+    tokens[k] = token;
+  }
+}
+
+static void each_of_very_many_items_is_found(void) {
+  static uint64_t ids[CROWD], tokens[CROWD];
+  static respool_bytes p[JOURNAL_BATCH];
+  static taken t[SOME];
+  begin();
+  stand_close(&a);
+  clear_dir();
+  WORKS(stand_open(&a, dir, 0));
+  for (int i = 0; i < SOME; i++) p[i] = (respool_bytes){"x", 1};
+  for (int n = 0; n < CROWD; n += SOME) {
+    uint64_t id;
+    WORKS(stand_push(&a, 1, p, SOME, &id));
+  }
+  for (int n = 0, k; n < CROWD; n += k) {
+    k = stand_take(&a, 1, t, SOME, 600000, 0, &memory);
+    if (k <= 0) break;
+    for (int i = 0; i < k; i++) {
+      ids[n + i] = t[i].id;
+      tokens[n + i] = t[i].token;
+    }
+  }
+  shuffle(ids, tokens, CROWD);
+  uint8_t o[SOME];
+  for (int n = 0; n < CROWD; n += SOME) {
+    HOLDS(stand_done(&a, 1, ids + n, tokens + n, SOME, o) == SOME);
+    if (n % 4000 == 0) HOLDS(stand_check(&a, found_any, NULL) == 0);
+  }
+  lies(0, 0);
+  end();
+}
+
 /* A done that lies behind the applied position, of a push before it, needs no
    row when the log is read again: there may be more of them than rows. */
 static void dones_of_what_was_applied_need_no_rows(void) {
@@ -1151,6 +1196,7 @@ int main(void) {
   CHECK(nothing_is_handed_out_before_it_is_flushed());
   CHECK(what_is_too_large_or_too_many_goes_to_lmdb());
   CHECK(more_queues_than_rows());
+  CHECK(each_of_very_many_items_is_found());
   CHECK(dones_of_what_was_applied_need_no_rows());
   CHECK(a_half_is_used_again_and_again());
   CHECK(what_lives_long_goes_to_lmdb());

@@ -15,7 +15,7 @@ local PROGRAMS = {
   { "tickets", "tickets", 16 },
   { "buffers", "the buffers of a store", 8 },
   { "fork", "a fork of a process that has a store open", 3 },
-  { "journal", "the journal", 46 },
+  { "journal", "the journal", 47 },
   { "brim", "a store whose map is full", 1 },
   { "wait", "takes that wait in one process", 2 },
   { "seam", "the verbs on another engine", 11 },
