@@ -62,12 +62,13 @@ static const char *timed_out(void) {
 
 /* ---- connecting --------------------------------------------------------- */
 
-/* A warning at the commit: the wait for a standby was cut off. */
+/* A warning at the commit: the wait for a standby was cut off. It is known by
+   the function that gives it, as its SQLSTATE is also that of the last words
+   of a server that is stopped. */
 static void hear_notice(void *arg, const PGresult *r) {
   connection *c = arg;
-  const char *state = pq.resultErrorField(r, PG_SQLSTATE);
-  if (state && (!strcmp(state, "01000") || !strncmp(state, "57P", 3)))
-    c->doubtful = true;
+  const char *from = pq.resultErrorField(r, PG_FUNCTION);
+  if (from && !strcmp(from, "SyncRepWaitForLSN")) c->doubtful = true;
 }
 
 /* The `k`-th of a list with commas; the only one stands for all. */

@@ -36,7 +36,8 @@ enum { PG_POLL_FAILED = 0, PG_POLL_READING = 1, PG_POLL_WRITING = 2,
        PG_POLL_OK = 3 };
 enum { PG_COMMAND_OK = 1, PG_TUPLES_OK = 2,
        PG_PIPELINE_SYNC = 10, PG_PIPELINE_ABORTED = 11 };
-enum { PG_SQLSTATE = 'C', PG_MESSAGE = 'M', PG_DETAIL = 'D' };
+enum { PG_SQLSTATE = 'C', PG_MESSAGE = 'M', PG_DETAIL = 'D',
+       PG_FUNCTION = 'R' };
 
 /* result, name without PQ, arguments */
 #define LIBPQ(X) \

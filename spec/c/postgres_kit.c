@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -647,32 +648,48 @@ int kit_settle_batch(kit *k, int queue, const kit_batch *b, kit_settle *o) {
 
 /* ---- looking ------------------------------------------------------------ */
 
-int64_t kit_number(kit *k, const char *sql) {
-  pg_failure f;
-  int64_t n = 0;
-  int64_t end = clock_mono() + 60000;
-  if (connection_open(&k->s.at, end, &f)) die("connect");
-  char text[2000];
-  snprintf(text, sizeof text, "SELECT set_config('search_path', '%s', false)",
-           k->url.schema);
-  if (connection_script(&k->s.at, text, end, &f)) die("search_path");
-  pq.sendQueryParams(k->s.at.c, sql, 0, NULL, NULL, NULL, NULL, 1);
-  pq.pipelineSync(k->s.at.c);
-  pq.setnonblocking(k->s.at.c, 0);
-  for (;;) {
-    PGresult *r = pq.getResult(k->s.at.c);
+/* False: the connection has gone. */
+static bool try_number(kit *k, const char *sql, int64_t *n) {
+  PGconn *c = k->s.at.c;
+  int status = 0;
+  pq.setnonblocking(c, 0);
+  pq.sendQueryParams(c, sql, 0, NULL, NULL, NULL, NULL, 1);
+  pq.pipelineSync(c);
+  while (status != PG_PIPELINE_SYNC) {
+    PGresult *r = pq.getResult(c);
+    if (pq.status(c) != PG_CONNECTION_OK) {
+      if (r) pq.clear(r);
+      return false;
+    }
     if (!r) continue;
-    int status = pq.resultStatus(r);
-    if (status == PG_TUPLES_OK && pq.ntuples(r)) n = value_int(r, 0, 0);
+    status = pq.resultStatus(r);
+    if (status == PG_TUPLES_OK && pq.ntuples(r)) *n = value_int(r, 0, 0);
     if (status > PG_TUPLES_OK && status != PG_PIPELINE_SYNC) {
       fprintf(stderr, "%s: %s\n", sql, pq.resultErrorField(r, PG_MESSAGE));
       exit(2);
     }
     pq.clear(r);
-    if (status == PG_PIPELINE_SYNC) break;
   }
-  pq.setnonblocking(k->s.at.c, 1);
-  return n;
+  pq.setnonblocking(c, 1);
+  return true;
+}
+
+int64_t kit_number(kit *k, const char *sql) {
+  pg_failure f;
+  int64_t n = 0, end = clock_mono() + 20000;
+  char text[200];
+  snprintf(text, sizeof text, "SELECT set_config('search_path', '%s', false)",
+           k->url.schema);
+  while (clock_mono() < end) {
+    if (!connection_open(&k->s.at, end, &f) &&
+        !connection_script(&k->s.at, text, end, &f)) {
+      if (try_number(k, sql, &n)) return n;
+      connection_close(&k->s.at);
+    }
+    usleep(50000);
+  }
+  die(sql);
+  return 0;
 }
 
 size_t kit_check(kit *k) {

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many connections at once: postgres_model URL CONNECTIONS SECONDS [SEED].
+ * Many connections at once:
+ *
+ *   postgres_model URL CONNECTIONS SECONDS [SEED [COMMAND]]
+ *
  * Each does verbs by chance on the same few queues; leases run out by real
  * time. Whenever an outcome was committed under a token it is noted, item by
- * item. The invariants are checked all the while, and in the end that every
- * item that was pushed has come to one end, once. Prints what does not hold;
- * exits 0 when everything does.
+ * item. COMMAND, which may break the server, is run now and then. The
+ * invariants are checked all the while, and in the end that every item that
+ * was pushed has come to one end, once. Prints what does not hold; exits 0
+ * when everything does.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -290,6 +294,7 @@ int main(int n, char **v) {
   int checks = 0;
   for (; clock_mono() < end && wrong < 20; checks++) {
     HOLDS(kit_check(&w[many].k) == 0);
+    if (n > 5 && checks % 5 == 4) HOLDS(system(v[5]) == 0);
     usleep(200000);
   }
   stop = true;

@@ -915,6 +915,41 @@ static void a_lost_answer_is_found_out(void) {
   kit_close(&other);
 }
 
+/* A standby that is not there is waited for, until somebody cancels that. */
+static void *cancel_the_wait(void *arg) {
+  char sql[200];
+  snprintf(sql, sizeof sql, "SELECT count(pg_cancel_backend(pid)) FROM "
+           "pg_stat_activity WHERE pid = %d AND wait_event = 'SyncRep'",
+           *(int *)arg);
+  while (kit_number(&store, sql) == 0) usleep(10000);
+  return NULL;
+}
+
+static void a_commit_that_no_standby_has_is_unknown(void) {
+  kit_queue q = queue_of(NULL);
+  kit other;
+  pthread_t t;
+  kit_open(&other, location, schema, false);
+  other.wall = store.wall;
+  int pid = (int)kit_number(&other, "SELECT pg_backend_pid()");
+  HOLDS(session_ids(&other.s, 1, &(uint64_t){0}) == 0);
+  HOLDS(script(&store, "ALTER SYSTEM SET synchronous_standby_names = 'x'") ==
+        0);
+  kit_number(&store, "SELECT count(pg_reload_conf())");
+  while (kit_number(&store, "SELECT count(*) FROM pg_settings WHERE name = "
+                            "'synchronous_standby_names' AND setting = 'x'")
+         == 0)
+    usleep(10000);
+  pthread_create(&t, NULL, cancel_the_wait, &pid);
+  int rc = kit_push_items(&other, q.id, 1, NULL, NULL);
+  pthread_join(t, NULL);
+  HOLDS(script(&store, "ALTER SYSTEM RESET synchronous_standby_names") == 0);
+  kit_number(&store, "SELECT count(pg_reload_conf())");
+  HOLDS(rc == RESPOOL_UNKNOWN_OUTCOME);
+  HOLDS(stat_of(q.id, PUSHED) == 1);
+  kit_close(&other);
+}
+
 static void a_killed_connection_is_replaced(void) {
   kit_queue q = queue_of(NULL);
   kit other;
@@ -1079,6 +1114,7 @@ int main(int n, char **v) {
   of_two_that_take_one_gets_it();
   a_deadlock_is_tried_again();
   a_lost_answer_is_found_out();
+  a_commit_that_no_standby_has_is_unknown();
   a_killed_connection_is_replaced();
   a_child_process_is_refused();
   roles_may_call_functions_alone();

@@ -47,6 +47,13 @@ describe("the server half of a store in PostgreSQL", function()
     assert.matches("^seed %d+\n%d+ pushed[^\n]*\n0\n$", said)
   end)
 
+  it("loses nothing and does nothing twice while the server crashes", function()
+    local crash = server .. "crash && " .. server .. "start >/dev/null"
+    local said = run(build .. "/spec/postgres_model '" .. url .. "' 8 8 " ..
+                     os.time() .. " '" .. crash .. "' 2>&1")
+    assert.matches("^seed %d+\n%d+ pushed[^\n]*\n0\n$", said)
+  end)
+
   it("pushes once, wherever a conversation is cut off", function()
     local said = run(build .. "/spec/postgres_cut '" .. url .. "' 2>&1")
     assert.matches("^%d+ cuts [^\n]*\n0\n$", said)
