@@ -195,16 +195,10 @@ int journal_begin(journal *j, const journal_applied *applied, int what,
 
 /* ---- what is applied ----------------------------------------------------- */
 
-static void tell(const journal_work *w, const slot *s, uint64_t queue,
-                 journal_item *i) {
-  slot_tell(w->j->c, s, i);
-  i->queue = queue; /* its row may have another by now */
-}
-
 int journal_next(journal_work *w, journal_item *out, arena *to) {
   if (w->at == w->n) return 0;
   uint32_t k = w->order[w->at];
-  tell(w, &w->slots[k], w->queues[k], out);
+  slot_tell(w->queues[k], &w->slots[k], out);
   int rc = slot_read(w->j, &w->slots[k], to, out);
   if (rc) return rc;
   w->at++;

@@ -55,7 +55,7 @@ static size_t find_live(control *c, const row *r, uint64_t from,
 
 static int copy_seen(const journal *j, const slot *s, journal_seen *seen,
                      arena *to) {
-  slot_tell(j->c, s, &seen->item);
+  slot_tell(j->c->row[s->row].number, s, &seen->item);
   seen->pos = s->pos;
   return to ? slot_read(j, s, to, &seen->item) : 0;
 }

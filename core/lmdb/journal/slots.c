@@ -293,8 +293,8 @@ int slot_read(const journal *j, const slot *s, arena *to, journal_item *i) {
   return 0;
 }
 
-void slot_tell(const control *c, const slot *s, journal_item *i) {
-  *i = (journal_item){.queue = c->row[s->row].number, .id = s->id,
+void slot_tell(uint64_t queue, const slot *s, journal_item *i) {
+  *i = (journal_item){.queue = queue, .id = s->id,
                       .time = s->time, .expires = s->expires,
                       .priority = s->priority};
   if (atomic_load(&s->state) != SLOT_LEASED) return;

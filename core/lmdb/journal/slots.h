@@ -38,7 +38,7 @@ void slots_drop(control *c, uint64_t before);
 tally *slot_tally(control *c, const slot *s);
 
 /* What is known of it, and its payload. */
-void slot_tell(const control *c, const slot *s, journal_item *i);
+void slot_tell(uint64_t queue, const slot *s, journal_item *i);
 int slot_read(const journal *j, const slot *s, arena *to, journal_item *i);
 
 #endif

@@ -53,7 +53,7 @@ static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
     return TAKE_END;
   }
   journal_item *i = &r->items[r->n];
-  slot_tell(c, s, i);
+  slot_tell(q->number, s, i);
   int rc = slot_read(j, s, r->to, i);
   if (rc) return rc;
   if (i->damaged) return TAKE_ELSEWHERE;
