@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 
-pg_failure kit_why;
+_Thread_local pg_failure kit_why;
 
 static void die(const char *what) {
   fprintf(stderr, "%s: %s\n", what, respool_error_text());

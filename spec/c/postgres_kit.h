@@ -56,7 +56,7 @@ typedef struct kit_push {
 /* Pushes `n` items whose bodies begin with their ids; 0 or a code. */
 int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
                    uint64_t *first);
-extern pg_failure kit_why; /* of the last call that was refused */
+extern _Thread_local pg_failure kit_why; /* of the last call that was refused */
 
 #define KIT_RUNS 20000
 

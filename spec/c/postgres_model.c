@@ -308,5 +308,12 @@ int main(int n, char **v) {
          (unsigned long long)n_ended, (unsigned long long)n_lost,
          (unsigned long long)n_full, (unsigned long long)n_refused, checks);
   HOLDS(schema_drop(&w[many].k.s) == 0);
+  for (int i = 0; i <= many; i++) {
+    kit_batch_free(&w[i].held);
+    kit_close(&w[i].k);
+  }
+  free(w);
+  free(t);
+  free((void *)ends);
   return wrong != 0;
 }
