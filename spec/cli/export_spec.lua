@@ -133,8 +133,9 @@ describe("respool export", function()
     end)(json.decode(run.out)))
     run = cli.run { "export", path, "mails", helper.dir(), "--remove" }
     assert.equal(1, run.status)
-    assert.equal("respool: 5 items dead-lettered: undecodable (see "
-      .. "respool dead list)\n", run.err)
+    assert.matches("^respool: an item died %(.-reason=undecodable%)\n"
+      .. "respool: 5 items dead%-lettered: undecodable %(see respool dead "
+      .. "list%)\n$", run.err)
     assert.same({ 0, 1 }, { q:length().total, q.dead:count() })
   end)
 
