@@ -8,12 +8,6 @@ local helper = require "spec.helper"
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 
--- Arrows that are still to go. One that no longer stands is an error, so the
--- list only shrinks.
-local EXCEPTIONS = [[
-lua/respool/init -> lua/respool/http/handler
-]]
-
 
 -- Reading.
 
@@ -192,17 +186,6 @@ local function circles(arrows)
   return found
 end
 
-local function without(arrows, exceptions)
-  local left, stale = {}, {}
-  for arrow in pairs(arrows) do left[arrow] = true end
-  for line in lines(exceptions) do
-    local arrow = trim(line)
-    if not left[arrow] then stale[#stale + 1] = arrow end
-    left[arrow] = nil
-  end
-  return left, stale
-end
-
 
 -- The tree.
 
@@ -234,22 +217,16 @@ local ranks = read_ranks(helper.read "spec/core/ranks.txt")
 
 
 describe("the rooms", function()
-  local left, stale = without(tree, EXCEPTIONS)
-
   it("know only rooms of a lower rank", function()
-    assert.same({}, upward(left, ranks))
+    assert.same({}, upward(tree, ranks))
   end)
 
   it("have no circle of files", function()
-    assert.same({}, circles(left))
+    assert.same({}, circles(tree))
   end)
 
   it("call a library each, and no other", function()
     assert.same({}, strays(linkage, source_of))
-  end)
-
-  it("need every exception that is listed", function()
-    assert.same({}, stale)
   end)
 
   it("have a rank, each file", function()
@@ -280,13 +257,6 @@ describe("a made-up house", function()
     assert.same({}, circles(arrows))
     arrows["z -> x"] = true
     assert.same({ "x, y, z" }, circles(arrows))
-  end)
-
-  it("has an exception that nothing needs", function()
-    local arrows = { ["x -> y"] = true, ["y -> x"] = true }
-    local left, stale = without(arrows, "y -> x\nz -> x\n")
-    assert.same({ ["x -> y"] = true }, left)
-    assert.same({ "z -> x" }, stale)
   end)
 
   it("has a call of LMDB where none should be", function()
