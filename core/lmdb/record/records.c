@@ -263,7 +263,7 @@ static respool_bytes memo_unpack(unpacker *u) {
 }
 
 bool claim_has_failed(const claim *c) {
-  return c->attempts > 0 || c->failures.size > 0;
+  return c->attempts > 0 || c->crashes > 0 || c->failures.size > 0;
 }
 
 void claim_pack(packer *p, const claim *c) {
