@@ -307,17 +307,22 @@ void kit_batch_free(kit_batch *b) {
 
 /* ---- settle ------------------------------------------------------------- */
 
+/* The arguments that every settle begins with. */
+static void begin_settle(kit *k, int queue, call *c, values *v) {
+  call_new_id(c, &k->chance);
+  values_init(v);
+  put_int4(v, queue);
+  put_int4(v, session_slot(&k->s));
+  put_wall(k, v);
+  put_uuid(v, c->id);
+  put_int2(v, 0);
+}
+
 size_t kit_done(kit *k, int queue, const kit_batch *b) {
   values v;
   request r;
   call c = {.n = 1, .changes = true, .requests = &r};
-  call_new_id(&c, &k->chance);
-  values_init(&v);
-  put_int4(&v, queue);
-  put_int4(&v, session_slot(&k->s));
-  put_wall(k, &v);
-  put_uuid(&v, c.id);
-  put_int2(&v, 0);
+  begin_settle(k, queue, &c, &v);
   put_int8(&v, (int64_t)b->head.token);
   put_bool(&v, k->keep);
   put_bool(&v, false);
@@ -617,13 +622,7 @@ int kit_settle_batch(kit *k, int queue, const kit_batch *b, kit_settle *o) {
   values v;
   request r;
   call c = {.n = 1, .changes = true, .requests = &r};
-  call_new_id(&c, &k->chance);
-  values_init(&v);
-  put_int4(&v, queue);
-  put_int4(&v, session_slot(&k->s));
-  put_wall(k, &v);
-  put_uuid(&v, c.id);
-  put_int2(&v, 0);
+  begin_settle(k, queue, &c, &v);
   put_int4(&v, o->policy ? o->policy : b->head.policy);
   put_int8(&v, (int64_t)b->head.token);
   put_bool(&v, o->strict);

@@ -112,8 +112,7 @@ enum count claim_count(const claim *c) {
 }
 
 void priority_count(txn *t, queue *q, int priority, enum count from,
-                    enum count to,
-                uint64_t n) {
+                    enum count to, uint64_t n) {
   priority_state *l = queue_priority_make(t, q, priority);
   if (!l || n == 0) return;
   uint64_t *less = counter(l, from), *more = counter(l, to);

@@ -233,7 +233,8 @@ static void count(settling *w) {
   priority_count(w->t, w->q, priority, COUNT_LEASED,
                  claim_count_waiting(&w->c),
                  w->x.n[OUTCOME_RELEASE] + w->x.n[OUTCOME_SNOOZE]);
-  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE, outcomes_ended(&w->x));
+  priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE,
+                 outcomes_ended(&w->x));
   s->done += w->x.n[OUTCOME_DONE];
   s->removed += w->x.n[OUTCOME_DROP];
   s->died += n_dead;
