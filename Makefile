@@ -32,9 +32,14 @@ CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
 
-BINDING = core result handle ticket record stats names backoff cbor options \
-  store queue buffer buffer_list take batch dead replay maintenance \
-  transaction process file terminal input repair
+# The binding of core to Lua, by room.
+values = result record stats backoff cbor options
+handles = handle ticket
+queue = take batch buffer queue
+store = names buffer_list dead replay maintenance transaction repair store
+system = process file terminal input
+BINDING = $(foreach room,values handles queue store system, \
+  $($(room):%=$(room)/%)) core
 
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
@@ -85,8 +90,8 @@ ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   lmdb/any_byte lmdb/compact)
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
-C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote $(BUILD) $(WARN) \
-  $(CPPFLAGS)
+C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote lua/binding \
+  -iquote $(BUILD) $(WARN) $(CPPFLAGS)
 COMPILE = $(CC) $(C) -pthread -fPIC -fno-plt -fvisibility=hidden -MMD -MP \
   $(CFLAGS)
 LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)

@@ -70,7 +70,7 @@ local function read_includes(arrows, path, text, exists)
   local folder = path:match "^(.*/)"
   for line in lines(text) do
     local name = line:match '^#include "([^"]+)"'
-    for _, start in ipairs { folder, "core/" } do
+    for _, start in ipairs { folder, "core/", "lua/binding/" } do
       if name and exists(start .. name) then
         add(arrows, file_of(path), file_of(start .. name))
         break
@@ -198,7 +198,7 @@ local function exists(path)
   return known[path]
 end
 
--- build/core/x.o: core/x, build/5.4/binding/x.o: lua/binding/x
+-- build/core/a/x.o: core/a/x, build/5.4/binding/a/x.o: lua/binding/a/x
 local function source_of(object)
   local file = object:sub(#build + 2):gsub("^5%.4/", "lua/")
   file = file_of(file)

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues: policy, counters, pushing, removing.
+ */
+#include "queue.h"
+
+#include <stdlib.h>
+
+#include "buffer.h"
+#include "handles/ticket.h"
+#include "take.h"
+#include "values/options.h"
+#include "values/result.h"
+#include "values/stats.h"
+
+static respool_queue *queue(lua_State *L) {
+  return lhandle_object(L, 1, LQUEUE);
+}
+
+
+/* Policy. */
+
+static const record_field BACKOFF[] = {
+  RECORD(respool_backoff, kind, INT),
+  RECORD(respool_backoff, jitter, INT),
+  { "initial", offsetof(respool_backoff, initial), RECORD_LIMIT },
+  { "step", offsetof(respool_backoff, step), RECORD_LIMIT },
+  { "max", offsetof(respool_backoff, max), RECORD_LIMIT },
+  RECORD_END
+};
+
+static void push_delays(lua_State *L, const respool_backoff *b) {
+  lua_newtable(L);
+  for (size_t i = 0; i < b->count; i++) {
+    lua_pushinteger(L, (lua_Integer)b->list[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
+/* A table as respool/backoff.lua makes them. */
+static void push_backoff(lua_State *L, const respool_backoff *b) {
+  lrecord_push(L, BACKOFF, b);
+  lua_pushnumber(L, b->ratio);
+  lua_setfield(L, -2, "ratio");
+  lua_pushnumber(L, b->factor);
+  lua_setfield(L, -2, "factor");
+  push_delays(L, b);
+  lua_setfield(L, -2, "list");
+}
+
+/* A table of weights by priority. */
+static void push_weights(lua_State *L, const respool_weights *w) {
+  lua_newtable(L);
+  for (size_t i = 0; i < w->n; i++) {
+    lua_pushinteger(L, (lua_Integer)w->of[i].weight);
+    lua_rawseti(L, -2, w->of[i].priority);
+  }
+}
+
+static int queue_config(lua_State *L) {
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_backoff backoff;
+  respool_weights weights;
+  char dlq[RESPOOL_NAME_MAX + 1];
+  int rc = respool_queue_config(queue(L), &o, &backoff, dlq,
+                                &weights);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, LPOLICY_FIELDS, &o);
+  lua_pushstring(L, dlq);
+  lua_setfield(L, -2, "dlq");
+  push_backoff(L, &backoff);
+  lua_setfield(L, -2, "backoff");
+  push_weights(L, &weights);
+  lua_setfield(L, -2, "weights");
+  return 1;
+}
+
+typedef struct pause_call {
+  lcall call;
+  int paused;
+} pause_call;
+
+static int run_pause(lcall *c) {
+  return respool_queue_pause(c->queue, ((pause_call *)c)->paused);
+}
+
+static int queue_pause(lua_State *L) {
+  pause_call *p = lcall_of_queue(L, sizeof *p);
+  p->paused = lua_toboolean(L, 2);
+  return lcall_do(L, &p->call, run_pause, lcall_true);
+}
+
+static const record_field STATS[] = {
+  RECORD(respool_queue_stats, ready, COUNT),
+  RECORD(respool_queue_stats, leased, COUNT),
+  RECORD(respool_queue_stats, scheduled, COUNT),
+  RECORD(respool_queue_stats, retrying, COUNT),
+  RECORD(respool_queue_stats, dead, COUNT),
+  RECORD(respool_queue_stats, bytes, COUNT),
+  RECORD(respool_queue_stats, next_due, TIME),
+  RECORD(respool_queue_stats, oldest, TIME),
+  RECORD(respool_queue_stats, paused, FLAG),
+  RECORD(respool_queue_stats, pushed, COUNT),
+  RECORD(respool_queue_stats, done, COUNT),
+  RECORD(respool_queue_stats, died, COUNT),
+  RECORD(respool_queue_stats, expired, COUNT),
+  RECORD(respool_queue_stats, removed, COUNT),
+  RECORD(respool_queue_stats, delivered, COUNT),
+  RECORD(respool_queue_stats, retried, COUNT),
+  RECORD(respool_queue_stats, released, COUNT),
+  RECORD(respool_queue_stats, snoozed, COUNT),
+  RECORD(respool_queue_stats, crashed, COUNT),
+  RECORD(respool_queue_stats, lease_lost, COUNT),
+  RECORD(respool_queue_stats, damaged, COUNT),
+  RECORD(respool_queue_stats, clock_steps, COUNT),
+  RECORD(respool_queue_stats, dropped, COUNT),
+  RECORD(respool_queue_stats, kept, COUNT),
+  RECORD(respool_queue_stats, kept_bytes, COUNT),
+  RECORD(respool_queue_stats, pushed_bytes, COUNT),
+  RECORD(respool_queue_stats, delivered_bytes, COUNT),
+  RECORD_END
+};
+
+static int queue_stat(lua_State *L) {
+  respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
+  int rc = respool_queue_stat(queue(L), &stats);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, STATS, &stats);
+  lfigures_queue(L, &stats);
+  return 1;
+}
+
+
+/* Push. */
+
+/* The first id; or nil, message, code, and true where no wait would help. */
+static int push_first(lua_State *L, int rc, const respool_result *r,
+                      lticket *t) {
+  (void)t;
+  if (rc) {
+    int n = lfail(L, rc);
+    lua_pushboolean(L, r->never_fits);
+    return n + 1;
+  }
+  lrecord_push_count(L, r->first);
+  if (!r->duplicate)
+    return 1;
+  lua_pushliteral(L, "exists");
+  return 2;
+}
+
+static int start_push(lua_State *L, const respool_payload *items, size_t n,
+                      const respool_push_options *o) {
+  handle *q = lhandle_check(L, 1, LQUEUE);
+  lticket *t = lticket_new(L, push_first);
+  int rc = respool_push_start(q->object, items, n, o, &t->made);
+  return lticket_return(L, t, rc, q, 0);
+}
+
+static int push_items(lua_State *L, respool_queue *q,
+                      const respool_payload *items, size_t n) {
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  lqueue_push_options(L, 6, &o);
+  if (LSTARTS(L))
+    return start_push(L, items, n, &o);
+  int rc = respool_push(q, items, n, &o, &r);
+  return push_first(L, rc, &r, NULL);
+}
+
+/* push(queue, payload, codec, headers, key, priority, delay, at, ttl, version,
+   on_conflict, dedup, wait): the id, and "exists" when the item that holds
+   the key has it. */
+static int queue_push(lua_State *L) {
+  respool_queue *q = queue(L);
+  respool_payload item = lqueue_payload(L);
+  return push_items(L, q, &item, 1);
+}
+
+/* push_many(queue, list, ...): the first id. As push, for each of a list. */
+static int queue_push_many(lua_State *L) {
+  respool_queue *q = queue(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 13);
+  size_t n = lua_rawlen(L, 2);
+  respool_payload *items = lua_newuserdata(L, n * sizeof *items);
+  lqueue_payloads(L, items, n);
+  return push_items(L, q, items, n);
+}
+
+/* watch(queue): from now on its pushes note the dead letters that they make. */
+static int queue_watch(lua_State *L) {
+  return lresult(L, respool_queue_watch(queue(L), 1));
+}
+
+/* notice(queue): DLQ and number of the next such dead letter, or nothing. */
+static int queue_notice(lua_State *L) {
+  respool_notice n = RESPOOL_NOTICE_INIT;
+  int rc = respool_queue_notice(queue(L), &n);
+  if (rc)
+    return lfail(L, rc);
+  if (!n.number)
+    return 0;
+  lua_pushstring(L, n.dlq);
+  lrecord_push_count(L, n.number);
+  return 2;
+}
+
+
+/* Removing. */
+
+typedef struct remove_call {
+  lcall call;
+  uint64_t id, removed;
+  uint64_t *ids;
+  size_t n;
+} remove_call;
+
+static int run_remove(lcall *c) {
+  return respool_remove(c->queue, ((remove_call *)c)->id);
+}
+
+static int queue_remove(lua_State *L) {
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  r->id = lrecord_count(L, 2);
+  return lcall_do(L, &r->call, run_remove, lcall_true);
+}
+
+static int run_purge(lcall *c) {
+  return respool_purge(c->queue, &((remove_call *)c)->removed);
+}
+
+static int push_removed(lua_State *L, lcall *c) {
+  lrecord_push_count(L, ((remove_call *)c)->removed);
+  return 1;
+}
+
+static void free_ids(lcall *c) {
+  free(((remove_call *)c)->ids);
+}
+
+static int run_remove_many(lcall *c) {
+  remove_call *r = (remove_call *)c;
+  return respool_remove_many(c->queue, r->ids, r->n, &r->removed);
+}
+
+/* The numbers of the list at index 2. */
+static void read_ids(lua_State *L, remove_call *r) {
+  r->n = lua_rawlen(L, 2);
+  r->ids = calloc(r->n + 1, sizeof *r->ids);
+  if (!r->ids)
+    luaL_error(L, "not enough memory");
+  for (size_t i = 0; i < r->n; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    r->ids[i] = lrecord_count(L, -1);
+    lua_pop(L, 1);
+  }
+}
+
+/* remove_many(queue, ids): how many were there and not leased. */
+static int queue_remove_many(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  r->call.free = free_ids;
+  read_ids(L, r);
+  return lcall_do(L, &r->call, run_remove_many, push_removed);
+}
+
+static int queue_purge(lua_State *L) {
+  remove_call *r = lcall_of_queue(L, sizeof *r);
+  return lcall_do(L, &r->call, run_purge, push_removed);
+}
+
+static const luaL_Reg METHODS[] = {
+  { "config", queue_config },
+  { "pause", queue_pause },
+  { "stat", queue_stat },
+  { "push", queue_push },
+  { "push_many", queue_push_many },
+  { "watch", queue_watch },
+  { "notice", queue_notice },
+  { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
+  { "purge", queue_purge },
+  { NULL, NULL }
+};
+
+static const luaL_Reg WAITING[] = {
+  { "pause", queue_pause },
+  { "push", queue_push },
+  { "push_many", queue_push_many },
+  { "remove", queue_remove },
+  { "remove_many", queue_remove_many },
+  { "purge", queue_purge },
+  { NULL, NULL }
+};
+
+void lqueue_open(lua_State *L) {
+  lhandle_type(L, LQUEUE, METHODS);
+  lua_getfield(L, -1, "__index");
+  ltake_methods(L);
+  lbuffer_methods(L);
+  lua_pop(L, 2);
+  lticket_starters(L, "queue", WAITING);
+}

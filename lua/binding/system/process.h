@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes and signals.
+ */
+#ifndef BINDING_PROCESS_H
+#define BINDING_PROCESS_H
+
+#include "values/compat.h"
+
+/* Adds `process` to the module on the top. */
+void lprocess_open(lua_State *L);
+
+#endif
