@@ -14,9 +14,9 @@ static enum outcome outcome_of_failure(const queue_config *c,
                                                    : OUTCOME_EXHAUSTED;
 }
 
-enum outcome outcome_of(const mark *m, const queue_config *c,
-                        uint64_t attempts) {
-  switch (m->kind) {
+static enum outcome outcome_of(int kind, const queue_config *c,
+                               uint64_t attempts) {
+  switch (kind) {
     case RESPOOL_DONE: return OUTCOME_DONE;
     case RESPOOL_RETRY: return outcome_of_failure(c, attempts);
     case RESPOOL_RELEASE: return OUTCOME_RELEASE;
@@ -77,25 +77,15 @@ int64_t outcome_wait(enum outcome o, const mark *m, const queue_config *c,
 
 /* ---- of a claim --------------------------------------------------------- */
 
-const mark *outcomes_mark(const claim_outcomes *x, size_t i) {
-  return x->marks ? &x->marks[i] : x->all;
-}
-
-enum outcome outcomes_at(const claim_outcomes *x, size_t i) {
-  return x->of[i - x->from];
-}
-
-bool outcomes_is_settled(const claim_outcomes *x, size_t i) {
-  return x->batch->marks && x->batch->marks[i].settled;
-}
-
 void outcomes_find(claim_outcomes *x, const queue_config *c,
                    uint64_t attempts) {
+  uint8_t by_kind[RESPOOL_DROP + 1];
+  for (int kind = RESPOOL_NONE; kind <= RESPOOL_DROP; kind++)
+    by_kind[kind] = (uint8_t)outcome_of(kind, c, attempts);
   for (size_t i = x->from; i < x->to; i++) {
-    enum outcome o = outcomes_is_settled(x, i)
-                         ? ALREADY_SETTLED
-                         : outcome_of(outcomes_mark(x, i), c, attempts);
-    x->of[i - x->from] = (uint8_t)o;
+    uint8_t o = outcomes_is_settled(x, i) ? ALREADY_SETTLED
+                                          : by_kind[outcomes_mark(x, i)->kind];
+    x->of[i - x->from] = o;
     x->n[o]++;
   }
 }

@@ -23,10 +23,6 @@ enum outcome {
   OUTCOME_COUNT
 };
 
-/* The outcome of an item that has failed `attempts` times before. */
-enum outcome outcome_of(const mark *m, const queue_config *c,
-                        uint64_t attempts);
-
 /* Does the item wait in its queue again, or is it over? */
 bool outcome_requeues(enum outcome o);
 bool outcome_ends(enum outcome o);
@@ -54,13 +50,23 @@ typedef struct claim_outcomes {
   uint64_t n[OUTCOME_COUNT];
 } claim_outcomes;
 
-/* Finds and counts them. */
+/* Finds and counts them; the claim's items have failed `attempts` times
+   before. */
 void outcomes_find(claim_outcomes *x, const queue_config *c,
                    uint64_t attempts);
 
-const mark *outcomes_mark(const claim_outcomes *x, size_t i);
-enum outcome outcomes_at(const claim_outcomes *x, size_t i);
-bool outcomes_is_settled(const claim_outcomes *x, size_t i);
+/* Asked for each item of a batch, hence inline. */
+static inline const mark *outcomes_mark(const claim_outcomes *x, size_t i) {
+  return x->marks ? &x->marks[i] : x->all;
+}
+
+static inline enum outcome outcomes_at(const claim_outcomes *x, size_t i) {
+  return (enum outcome)x->of[i - x->from];
+}
+
+static inline bool outcomes_is_settled(const claim_outcomes *x, size_t i) {
+  return x->batch->marks && x->batch->marks[i].settled;
+}
 
 /* How many items are over. */
 uint64_t outcomes_ended(const claim_outcomes *x);
