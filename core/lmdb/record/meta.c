@@ -29,6 +29,26 @@ uint64_t meta_number(txn *t, const char *name) {
   return n;
 }
 
+void meta_row_get(txn *t, const char *name, uint64_t *row, size_t n) {
+  respool_bytes v;
+  unpacker u;
+  for (size_t i = 0; i < n; i++) row[i] = 0;
+  if (!txn_get(t, DB_META, phrase_of(name), &v)) return;
+  unpacker_init(&u, v.data, v.size);
+  bool whole = unpack_array(&u) == n;
+  for (size_t i = 0; i < n && whole; i++) row[i] = unpack_uint(&u);
+  if (u.rc || !whole) txn_fail(t, RESPOOL_CORRUPT);
+}
+
+void meta_row_put(txn *t, const char *name, const uint64_t *row, size_t n) {
+  packer p;
+  packer_init(&p);
+  pack_array(&p, n);
+  for (size_t i = 0; i < n; i++) pack_uint(&p, row[i]);
+  txn_put_packed(t, DB_META, phrase_of(name), &p);
+  packer_free(&p);
+}
+
 /* ---- probes -------------------------------------------------------------- */
 
 int lmdb_probe_write(txn *t, uint64_t *number) {

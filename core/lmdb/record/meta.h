@@ -10,6 +10,11 @@
 /* The next number under a name: 1, 2, ... */
 uint64_t meta_number(txn *t, const char *name);
 
+/* A row of `n` numbers under a name, such as the position up to which the
+   journal is applied; all are 0 when there is none. */
+void meta_row_get(txn *t, const char *name, uint64_t *row, size_t n);
+void meta_row_put(txn *t, const char *name, const uint64_t *row, size_t n);
+
 /* A number that rises with each write, for health checks. */
 int lmdb_probe_write(txn *t, uint64_t *number);
 int lmdb_probe_read(txn *t, uint64_t *number);
