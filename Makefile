@@ -11,7 +11,8 @@ BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
 base = error clock random cbor arena array histogram thread timer id_set
-record = backoff item segment failures page batch policy outcome dead_notices
+record = backoff item segment failures page fields batch policy outcome \
+  dead_notices dead_record replay_record
 commit = commit ticket
 verbs = engines open files calls lease buffer_fill buffer store buffer_list \
   queue push take batch settle transaction dead_letters maintenance
@@ -25,9 +26,11 @@ lmdb/queue = state unit unique_key claims find room end_items expiry purge \
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb = maintain apply look engine
-postgres = libpq values error url statement connection run taken call schema
+postgres/client = libpq values error url statement connection call
+postgres/record = run taken
+postgres/env = schema
 ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/journal lmdb/dead \
-  lmdb/queue lmdb/repair lmdb postgres
+  lmdb/queue lmdb/repair lmdb postgres/client postgres/record postgres/env
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
@@ -150,7 +153,7 @@ $(BUILD)/postgres/schema_text.h: $(SCHEMA:%=core/postgres/sql/%.sql)
 	$(call step,SQL,$@){ echo 'static const char schema_text[] ='; \
 	  sed -e '/^ *--/d' -e '/^$$/d' -e 's/[\\"]/\\&/g' -e 's/^/"/' \
 	    -e 's/$$/\\n"/' $^; echo ';'; } >$@
-$(BUILD)/core/postgres/schema.o $(BUILD)/points/postgres/schema.o lint: \
+$(BUILD)/core/postgres/env/schema.o $(BUILD)/points/postgres/env/schema.o lint: \
   $(BUILD)/postgres/schema_text.h
 $(BUILD)/core.a: $(CORE_O)
 	$(call step,AR,$@)rm -f $@; $(AR) rcs $@ $^

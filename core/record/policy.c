@@ -4,6 +4,8 @@
  */
 #include "record/policy.h"
 
+#include "record/fields.h"
+
 #include <string.h>
 
 void config_default(queue_config *c, const char *name) {
@@ -51,4 +53,93 @@ void config_apply(queue_config *c, const respool_queue_options *o) {
   if (o->backoff) c->backoff = *o->backoff;
   if (o->weights) weights_apply(&c->weights, o->weights);
   if (o->dlq) strcpy(c->dlq, o->dlq);
+}
+
+/* ---- stored ------------------------------------------------------------- */
+
+static void backoff_pack(packer *p, const respool_backoff *b) {
+  pack_array(p, 8);
+  pack_int(p, b->kind);
+  pack_int(p, b->jitter);
+  pack_double(p, b->ratio);
+  pack_int(p, b->initial);
+  pack_int(p, b->step);
+  pack_double(p, b->factor);
+  pack_int(p, b->max);
+  pack_array(p, b->count);
+  for (size_t i = 0; i < b->count; i++) pack_int(p, b->list[i]);
+}
+
+static void backoff_unpack(unpacker *u, respool_backoff *b) {
+  memset(b, 0, sizeof *b);
+  unpack_expect(u, unpack_array(u) == 8);
+  b->kind = (int)unpack_int(u);
+  b->jitter = (int)unpack_int(u);
+  b->ratio = unpack_double(u);
+  b->initial = unpack_int(u);
+  b->step = unpack_int(u);
+  b->factor = unpack_double(u);
+  b->max = unpack_int(u);
+  size_t n = unpack_array(u);
+  unpack_expect(u, n <= RESPOOL_LIST_MAX);
+  b->count = u->rc ? 0 : n;
+  for (size_t i = 0; i < b->count; i++) b->list[i] = unpack_int(u);
+}
+
+static void weights_pack(packer *p, const respool_weights *w) {
+  pack_map(p, w->n);
+  for (size_t i = 0; i < w->n; i++) {
+    pack_int(p, w->of[i].priority);
+    pack_uint(p, w->of[i].weight);
+  }
+}
+
+static void weights_unpack(unpacker *u, respool_weights *w) {
+  memset(w, 0, sizeof *w);
+  size_t n = unpack_map(u);
+  unpack_expect(u, n <= RESPOOL_WEIGHTS_MAX);
+  w->n = u->rc ? 0 : n;
+  for (size_t i = 0; i < w->n; i++) {
+    w->of[i].priority = unpack_priority(u);
+    w->of[i].weight = (unsigned)unpack_uint(u);
+  }
+}
+
+/* The numbers of a policy in their stored order. */
+#define CONFIG_NUMBERS(X) \
+  X(lease) X(max_lease) X(max_attempts) X(max_crashes) X(ttl) X(cooldown) \
+  X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes) \
+  X(overflow) X(keep_done) X(keep_done_bytes) X(keep_dead)
+
+void config_pack(packer *p, const queue_config *c) {
+  pack_array(p, 18);
+#define PACK(f) pack_int(p, c->f);
+  CONFIG_NUMBERS(PACK)
+#undef PACK
+  backoff_pack(p, &c->backoff);
+  pack_phrase(p, phrase_of(c->dlq));
+  weights_pack(p, &c->weights);
+}
+
+bool config_equal(const queue_config *a, const queue_config *b) {
+  packer p, q;
+  packer_init(&p);
+  packer_init(&q);
+  config_pack(&p, a);
+  config_pack(&q, b);
+  bool equal = !p.rc && !q.rc && p.len == q.len &&
+               !memcmp(p.data, q.data, p.len);
+  packer_free(&p);
+  packer_free(&q);
+  return equal;
+}
+
+void config_unpack(unpacker *u, queue_config *c) {
+  unpack_expect(u, unpack_array(u) == 18);
+#define UNPACK(f) c->f = unpack_int(u);
+  CONFIG_NUMBERS(UNPACK)
+#undef UNPACK
+  backoff_unpack(u, &c->backoff);
+  unpack_name(u, c->dlq);
+  weights_unpack(u, &c->weights);
 }

@@ -5,7 +5,7 @@
 #ifndef RECORD_POLICY_H
 #define RECORD_POLICY_H
 
-#include "respool.h"
+#include "base/cbor.h"
 
 typedef struct queue_config {
   int64_t lease, max_lease, max_attempts, max_crashes, ttl, cooldown;
@@ -21,5 +21,12 @@ void config_default(queue_config *c, const char *name);
 
 /* Takes over the options that are given. */
 void config_apply(queue_config *c, const respool_queue_options *o);
+
+/* As one CBOR array. */
+void config_pack(packer *p, const queue_config *c);
+void config_unpack(unpacker *u, queue_config *c);
+
+/* Are two policies equal, as stored? */
+bool config_equal(const queue_config *a, const queue_config *b);
 
 #endif

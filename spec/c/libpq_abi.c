@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What core/postgres/libpq.h declares, compared with libpq's own header when
+ * What core/postgres/client/libpq.h declares, compared with libpq's own header when
  * this is compiled. Running it says whether there was one to compare with.
  */
-#include "postgres/libpq.h"
+#include "postgres/client/libpq.h"
 
 #include <stdio.h>
 

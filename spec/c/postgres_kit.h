@@ -7,8 +7,8 @@
 #ifndef POSTGRES_KIT_H
 #define POSTGRES_KIT_H
 
-#include "postgres/schema.h"
-#include "postgres/taken.h"
+#include "postgres/env/schema.h"
+#include "postgres/record/taken.h"
 
 typedef struct kit {
   url url;

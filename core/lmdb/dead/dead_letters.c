@@ -85,11 +85,8 @@ static void put_dead(txn *t, dlq *x, const dead *l) {
 }
 
 static void count_death(queue *q, const death *d) {
-  if (!strcmp(d->reason, "expired")) return; /* counted apart */
-  int i = 0;
-  while (i < RESPOOL_DEATH_OTHER && strcmp(d->reason, respool_death_name(i)))
-    i++;
-  q->counters.died_by[i] += d->items;
+  int i = death_number(d->reason);
+  if (i >= 0) q->counters.died_by[i] += d->items;
 }
 
 void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
@@ -97,21 +94,7 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
   const char *name = d->dlq ? d->dlq : q->config.dlq;
   dlq *x = dlq_make(t, name);
   if (!x) return;
-  dead l = {.failures = d->failures, .item = packed, .memo = d->memo};
-  l.r.reason = phrase_of(d->reason);
-  l.r.group = phrase_cut(d->group, FAILURE_TEXT);
-  l.r.error = phrase_cut(d->error, FAILURE_TEXT);
-  l.r.queue = phrase_of(q->name);
-  l.r.id = i->id;
-  l.r.priority = i->priority;
-  l.r.items = d->items;
-  l.r.version = i->version;
-  l.r.pushed_at = i->pushed_at;
-  l.r.died_at = d->at;
-  l.r.first_failed_at = failures_first(d->failures);
-  l.r.attempts = d->attempts;
-  l.r.deliveries = d->deliveries;
-  l.r.crashes = d->crashes;
+  dead l = dead_of(d, q->name, i, packed);
   put_dead(t, x, &l);
   if (t->notices_to)
     notices_add(&t->notices, t->notices_to, x->name, x->next_number - 1);
@@ -121,35 +104,6 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
 }
 
 /* ---- reading ------------------------------------------------------------ */
-
-static int copy_strings(arena *a, respool_dead_letter *r) {
-  respool_bytes *all[] = {&r->reason, &r->group, &r->error, &r->queue};
-  int rc = 0;
-  for (size_t i = 0; i < sizeof all / sizeof *all && !rc; i++)
-    rc = arena_copy(a, *all[i], all[i]);
-  return rc;
-}
-
-static int copy_failures(arena *a, respool_dead_letter *r,
-                         respool_bytes packed) {
-  failure_list h;
-  respool_bytes copy;
-  int rc = arena_copy(a, packed, &copy);
-  if (rc || !failures_read(copy, &h) || !h.n) return rc;
-  respool_failure *f = arena_alloc(a, h.n * sizeof *f);
-  if (!f) return RESPOOL_NOMEM;
-  memcpy(f, h.kept, h.n * sizeof *f);
-  r->history = f;
-  r->history_length = h.n;
-  r->failures = h.count;
-  return 0;
-}
-
-/* An item that cannot be read is shown as its bytes. */
-static respool_bytes unreadable(respool_bytes packed) {
-  respool_bytes bytes;
-  return item_unpack_damaged(packed, &bytes) ? bytes : packed;
-}
 
 /* Copies the body, headers, original and key. */
 static int copy_item(txn *t, arena *a, respool_dead_letter *r,
@@ -161,26 +115,11 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
   int rc = arena_copy(&p.memory, packed, &copy);
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
-    r->damaged = item_read(t, &p, &u, &i, &raw) != ITEM_OK;
-    if (r->damaged) i = (item){.body = unreadable(copy)};
-    r->body = i.body;
-    r->headers = i.headers;
-    r->original = i.original;
-    r->key = i.key;
-    r->replays = i.replays;
-    r->codec = i.codec;
-    r->origin = i.origin;
+    bool whole = item_read(t, &p, &u, &i, &raw) == ITEM_OK;
+    dead_show_item(r, whole ? &i : NULL, copy);
   }
   *a = p.memory;
   return rc ? rc : t->rc;
-}
-
-static void damaged_dead(respool_dead_letter *r) {
-  memset(r, 0, sizeof *r);
-  r->reason = phrase_of("damaged");
-  r->error = phrase_of("the dead letter's checksum does not hold");
-  r->items = 1;
-  r->damaged = 1;
 }
 
 /* Adds a copy of a dead letter to a list. */
@@ -189,18 +128,10 @@ static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
   dead l;
   respool_dead_letter *r = dead_letters_add(out);
   if (!r) return RESPOOL_NOMEM;
-  bool whole = dead_unpack(stored, &l);
-  if (whole)
-    *r = l.r;
-  else
-    damaged_dead(r);
+  int rc = dead_show(&out->memory, stored, r, &l);
   r->number = number;
-  if (!whole) return arena_copy(&out->memory, stored, &r->body);
-  int rc = copy_strings(&out->memory, r);
-  if (!rc) rc = copy_failures(&out->memory, r, l.failures);
-  if (!rc) rc = arena_copy(&out->memory, l.memo, &r->memo);
-  if (!rc && !no_body) rc = copy_item(t, &out->memory, r, l.item);
-  return rc;
+  if (rc || r->damaged || no_body) return rc;
+  return copy_item(t, &out->memory, r, l.item);
 }
 
 /* Is it in the group asked for? A damaged dead letter is in none. */

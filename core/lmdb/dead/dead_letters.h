@@ -7,14 +7,6 @@
 
 #include "lmdb/record/records.h"
 
-/* Why and how an item died. */
-typedef struct death {
-  const char *reason, *dlq; /* DLQ NULL: the queue's */
-  respool_bytes group, error, failures, memo;
-  uint64_t attempts, deliveries, crashes, items;
-  int64_t at;
-} death;
-
 /* Writes a dead letter for an item of a queue. */
 void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
              respool_bytes packed);

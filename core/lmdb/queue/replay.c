@@ -70,19 +70,6 @@ static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
   return rc;
 }
 
-/* Counts a replay, sets the origin, and puts the transformed body in place of
-   the item's own; the first body stays as the original. */
-static void renew(item *i, const dead *l, const respool_move *m) {
-  i->replays++;
-  if (!i->origin.queue.size)
-    i->origin = (respool_origin){l->r.queue, l->r.id, l->r.pushed_at};
-  if (!m->payload) return;
-  if (!i->original.size) i->original = i->body;
-  i->body = m->payload->body;
-  i->codec = m->payload->codec;
-  if (m->payload->headers.size) i->headers = m->payload->headers;
-}
-
 static int damaged(uint64_t number, const char *of) {
   return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ \"%.120s\" is damaged",
               (unsigned long long)number, of);
@@ -132,7 +119,7 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
   unpacker_init(&u, l->item.data, l->item.size);
   int bad = 0, rc = item_read(t, &p, &u, &i, &packed);
   if (rc == ITEM_OK) {
-    renew(&i, l, m);
+    dead_renew(&i, l, m);
     bad = add(t, wall, r, l, &i);
     blob_ref b = blob_of(l->item);
     if (b.number) blob_del(t, b.number);

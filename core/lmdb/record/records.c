@@ -5,119 +5,12 @@
  */
 #include "lmdb/record/records.h"
 
-#include "lmdb/env/create.h"
+#include "record/fields.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
-
-static void expect(unpacker *u, bool claims) {
-  if (!claims && !u->rc) u->rc = RESPOOL_CORRUPT;
-}
-
-/* A priority; bounded, as it is used as an index. */
-static int priority_number(unpacker *u) {
-  uint64_t n = unpack_uint(u);
-  expect(u, n < RESPOOL_PRIORITIES);
-  return u->rc ? 0 : (int)n;
-}
 
 /* ---- queue -------------------------------------------------------------- */
-
-static void backoff_pack(packer *p, const respool_backoff *b) {
-  pack_array(p, 8);
-  pack_int(p, b->kind);
-  pack_int(p, b->jitter);
-  pack_double(p, b->ratio);
-  pack_int(p, b->initial);
-  pack_int(p, b->step);
-  pack_double(p, b->factor);
-  pack_int(p, b->max);
-  pack_array(p, b->count);
-  for (size_t i = 0; i < b->count; i++) pack_int(p, b->list[i]);
-}
-
-static void backoff_unpack(unpacker *u, respool_backoff *b) {
-  memset(b, 0, sizeof *b);
-  expect(u, unpack_array(u) == 8);
-  b->kind = (int)unpack_int(u);
-  b->jitter = (int)unpack_int(u);
-  b->ratio = unpack_double(u);
-  b->initial = unpack_int(u);
-  b->step = unpack_int(u);
-  b->factor = unpack_double(u);
-  b->max = unpack_int(u);
-  size_t n = unpack_array(u);
-  expect(u, n <= RESPOOL_LIST_MAX);
-  b->count = u->rc ? 0 : n;
-  for (size_t i = 0; i < b->count; i++) b->list[i] = unpack_int(u);
-}
-
-static void weights_pack(packer *p, const respool_weights *w) {
-  pack_map(p, w->n);
-  for (size_t i = 0; i < w->n; i++) {
-    pack_int(p, w->of[i].priority);
-    pack_uint(p, w->of[i].weight);
-  }
-}
-
-static void weights_unpack(unpacker *u, respool_weights *w) {
-  memset(w, 0, sizeof *w);
-  size_t n = unpack_map(u);
-  expect(u, n <= RESPOOL_WEIGHTS_MAX);
-  w->n = u->rc ? 0 : n;
-  for (size_t i = 0; i < w->n; i++) {
-    w->of[i].priority = priority_number(u);
-    w->of[i].weight = (unsigned)unpack_uint(u);
-  }
-}
-
-/* The numbers of a policy in their stored order. */
-#define CONFIG_NUMBERS(X) \
-  X(lease) X(max_lease) X(max_attempts) X(max_crashes) X(ttl) X(cooldown) \
-  X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes) \
-  X(overflow) X(keep_done) X(keep_done_bytes) X(keep_dead)
-
-static void config_pack(packer *p, const queue_config *c) {
-  pack_array(p, 18);
-#define PACK(f) pack_int(p, c->f);
-  CONFIG_NUMBERS(PACK)
-#undef PACK
-  backoff_pack(p, &c->backoff);
-  pack_phrase(p, phrase_of(c->dlq));
-  weights_pack(p, &c->weights);
-}
-
-bool config_equal(const queue_config *a, const queue_config *b) {
-  packer p, q;
-  packer_init(&p);
-  packer_init(&q);
-  config_pack(&p, a);
-  config_pack(&q, b);
-  bool equal = !p.rc && !q.rc && p.len == q.len &&
-               !memcmp(p.data, q.data, p.len);
-  packer_free(&p);
-  packer_free(&q);
-  return equal;
-}
-
-static void name_unpack(unpacker *u, char *name) {
-  respool_bytes b = unpack_phrase(u);
-  expect(u, b.size <= RESPOOL_NAME_MAX);
-  if (u->rc) b.size = 0;
-  if (b.size) memcpy(name, b.data, b.size);
-  name[b.size] = '\0';
-}
-
-static void config_unpack(unpacker *u, queue_config *c) {
-  expect(u, unpack_array(u) == 18);
-#define UNPACK(f) c->f = unpack_int(u);
-  CONFIG_NUMBERS(UNPACK)
-#undef UNPACK
-  backoff_unpack(u, &c->backoff);
-  name_unpack(u, c->dlq);
-  weights_unpack(u, &c->weights);
-}
 
 /* The counters of a queue in their stored order. */
 #define COUNTERS(X) \
@@ -132,7 +25,7 @@ static void numbers_pack(packer *p, const uint64_t *v, size_t n) {
 }
 
 static void numbers_unpack(unpacker *u, uint64_t *v, size_t n) {
-  expect(u, unpack_array(u) == n);
+  unpack_expect(u, unpack_array(u) == n);
   for (size_t i = 0; i < n; i++) v[i] = unpack_uint(u);
 }
 
@@ -144,7 +37,7 @@ static void histogram_pack(packer *p, const respool_histogram *h) {
 }
 
 static void histogram_unpack(unpacker *u, respool_histogram *h) {
-  expect(u, unpack_array(u) == 3);
+  unpack_expect(u, unpack_array(u) == 3);
   h->count = unpack_uint(u);
   h->sum = unpack_uint(u);
   numbers_unpack(u, h->buckets, RESPOOL_BUCKETS);
@@ -162,7 +55,7 @@ static void counters_pack(packer *p, const respool_queue_stats *s) {
 }
 
 static void counters_unpack(unpacker *u, respool_queue_stats *s) {
-  expect(u, unpack_array(u) == 22);
+  unpack_expect(u, unpack_array(u) == 22);
 #define UNPACK(f) s->f = unpack_uint(u);
   COUNTERS(UNPACK)
 #undef UNPACK
@@ -189,8 +82,8 @@ uint64_t priority_items(const priority_state *l) {
 
 static void priority_unpack(unpacker *u, priority_state *l) {
   size_t n = unpack_array(u);
-  expect(u, n == 6 || n == 7);
-  l->priority = priority_number(u);
+  unpack_expect(u, n == 6 || n == 7);
+  l->priority = unpack_priority(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
@@ -198,13 +91,13 @@ static void priority_unpack(unpacker *u, priority_state *l) {
   l->credit = unpack_int(u);
   l->untold = n == 6 && l->scheduled;
   if (n == 7) l->retrying = unpack_uint(u);
-  expect(u, l->retrying <= l->scheduled);
+  unpack_expect(u, l->retrying <= l->scheduled);
   l->scheduled -= l->retrying;
 }
 
 static void priorities_unpack(unpacker *u, queue *q) {
   size_t n = unpack_array(u);
-  expect(u, n <= RESPOOL_PRIORITIES);
+  unpack_expect(u, n <= RESPOOL_PRIORITIES);
   if (u->rc || !n) return;
   q->priorities = calloc(n, sizeof *q->priorities);
   if (!q->priorities) {
@@ -234,7 +127,7 @@ void queue_pack(packer *p, const queue *q) {
 int queue_unpack(respool_bytes b, queue *q) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
-  expect(&u, unpack_array(&u) == 10);
+  unpack_expect(&u, unpack_array(&u) == 10);
   q->id = (uint32_t)unpack_uint(&u);
   q->paused = unpack_bool(&u);
   config_unpack(&u, &q->config);
@@ -249,18 +142,6 @@ int queue_unpack(respool_bytes b, queue *q) {
 }
 
 /* ---- claim and DLQ ------------------------------------------------------ */
-
-static void memo_pack(packer *p, respool_bytes memo) {
-  if (memo.size)
-    pack_bytes(p, memo.data, memo.size);
-  else
-    pack_null(p);
-}
-
-static respool_bytes memo_unpack(unpacker *u) {
-  if (unpack_null(u)) return (respool_bytes){NULL, 0};
-  return unpack_bytes(u);
-}
 
 bool claim_has_failed(const claim *c) {
   return c->attempts > 0 || c->crashes > 0 || c->failures.size > 0;
@@ -281,18 +162,13 @@ void claim_pack(packer *p, const claim *c) {
     pack_raw(p, c->failures.data, c->failures.size);
   else
     pack_null(p);
-  memo_pack(p, c->memo);
-}
-
-static respool_bytes failures_unpack(unpacker *u) {
-  if (unpack_null(u)) return (respool_bytes){NULL, 0};
-  return unpack_skip(u);
+  pack_memo(p, c->memo);
 }
 
 bool claim_unpack(respool_bytes b, claim *c) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
-  expect(&u, unpack_array(&u) == 11);
+  unpack_expect(&u, unpack_array(&u) == 11);
   c->last = unpack_uint(&u);
   c->state = (int)unpack_uint(&u);
   c->token = unpack_uint(&u);
@@ -302,8 +178,8 @@ bool claim_unpack(respool_bytes b, claim *c) {
   c->deliveries = unpack_uint(&u);
   c->crashes = unpack_uint(&u);
   c->delay = unpack_int(&u);
-  c->failures = failures_unpack(&u);
-  c->memo = memo_unpack(&u);
+  c->failures = unpack_failures(&u);
+  c->memo = unpack_memo(&u);
   return u.rc == 0;
 }
 
@@ -317,92 +193,10 @@ void dlq_pack(packer *p, const dlq *x) {
 bool dlq_unpack(respool_bytes b, dlq *x) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
-  expect(&u, unpack_array(&u) == 3);
+  unpack_expect(&u, unpack_array(&u) == 3);
   x->id = (uint32_t)unpack_uint(&u);
   x->next_number = unpack_uint(&u);
   x->count = unpack_uint(&u);
-  return u.rc == 0;
-}
-
-/* ---- checksums ---------------------------------------------------------- */
-
-#define SUM_AT 1   /* behind the array head */
-#define SUM_END 10
-
-/* Writes the checksum of what follows it into its place. */
-static void sum_put(packer *p, size_t start) {
-  if (p->rc) return;
-  uint8_t *b = p->data + start;
-  uint64_t sum = XXH3_64bits(b + SUM_END, p->len - start - SUM_END);
-  for (int i = 0; i < 8; i++)
-    b[SUM_AT + 1 + i] = (uint8_t)(sum >> (56 - 8 * i));
-}
-
-/* Opens a summed array of `n` elements. */
-static void sum_open(unpacker *u, respool_bytes b, size_t n) {
-  unpacker_init(u, b.data, b.size);
-  expect(u, unpack_array(u) == n);
-  uint64_t sum = unpack_uint(u);
-  const uint8_t *start = b.data;
-  expect(u, b.size > SUM_END && u->at == start + SUM_END);
-  if (!u->rc) expect(u, sum == XXH3_64bits(u->at, b.size - SUM_END));
-}
-
-/* ---- dead letter
-   ------------------------------------------------------------- */
-
-void dead_pack(packer *p, const dead *l) {
-  const respool_dead_letter *r = &l->r;
-  size_t start = p->len;
-  pack_array(p, 19);
-  pack_fixed(p, 0);
-  pack_uint(p, FORMAT_VERSION);
-  pack_phrase(p, r->reason);
-  pack_phrase(p, r->group);
-  pack_phrase(p, r->queue);
-  pack_uint(p, r->id);
-  pack_int(p, r->priority);
-  pack_uint(p, r->items);
-  pack_int(p, r->pushed_at);
-  pack_int(p, r->died_at);
-  pack_int(p, r->first_failed_at);
-  pack_uint(p, r->attempts);
-  pack_uint(p, r->deliveries);
-  pack_uint(p, r->crashes);
-  pack_uint(p, r->version);
-  pack_phrase(p, r->error);
-  if (l->failures.size)
-    pack_raw(p, l->failures.data, l->failures.size);
-  else
-    pack_null(p);
-  pack_raw(p, l->item.data, l->item.size);
-  memo_pack(p, l->memo);
-  sum_put(p, start);
-}
-
-bool dead_unpack(respool_bytes b, dead *l) {
-  respool_dead_letter *r = &l->r;
-  unpacker u;
-  memset(l, 0, sizeof *l);
-  sum_open(&u, b, 19);
-  expect(&u, unpack_uint(&u) <= FORMAT_VERSION);
-  r->reason = unpack_phrase(&u);
-  r->group = unpack_phrase(&u);
-  r->queue = unpack_phrase(&u);
-  r->id = unpack_uint(&u);
-  r->priority = priority_number(&u);
-  r->items = unpack_uint(&u);
-  r->pushed_at = unpack_int(&u);
-  r->died_at = unpack_int(&u);
-  r->first_failed_at = unpack_int(&u);
-  r->attempts = unpack_uint(&u);
-  r->deliveries = unpack_uint(&u);
-  r->crashes = unpack_uint(&u);
-  r->version = unpack_uint(&u);
-  r->error = unpack_phrase(&u);
-  l->failures = failures_unpack(&u);
-  l->item = unpack_skip(&u);
-  l->memo = memo_unpack(&u);
   return u.rc == 0;
 }
 
@@ -427,44 +221,9 @@ bool history_unpack(respool_bytes b, respool_item *i, unpacker *u) {
   i->pushed_at = unpack_int(u);
   i->attempts = unpack_uint(u);
   i->deliveries = unpack_uint(u);
-  i->priority = priority_number(u);
+  i->priority = unpack_priority(u);
   i->version = unpack_uint(u);
   return u->rc == 0;
-}
-
-/* ---- job ---------------------------------------------------------------- */
-
-void replay_pack(packer *p, const respool_replay *j) {
-  pack_array(p, 11);
-  pack_phrase(p, phrase_of(j->dlq));
-  pack_phrase(p, phrase_of(j->to));
-  pack_int(p, j->state);
-  pack_uint(p, j->cursor);
-  pack_uint(p, j->upto);
-  pack_uint(p, j->seen);
-  pack_uint(p, j->moved);
-  pack_uint(p, j->skipped);
-  pack_uint(p, j->failed);
-  pack_int(p, j->started_at);
-  pack_int(p, j->updated_at);
-}
-
-bool replay_unpack(respool_bytes b, respool_replay *j) {
-  unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  expect(&u, unpack_array(&u) == 11);
-  name_unpack(&u, j->dlq);
-  name_unpack(&u, j->to);
-  j->state = (int)unpack_uint(&u);
-  j->cursor = unpack_uint(&u);
-  j->upto = unpack_uint(&u);
-  j->seen = unpack_uint(&u);
-  j->moved = unpack_uint(&u);
-  j->skipped = unpack_uint(&u);
-  j->failed = unpack_uint(&u);
-  j->started_at = unpack_int(&u);
-  j->updated_at = unpack_int(&u);
-  return u.rc == 0;
 }
 
 /* ---- parts and bits ----------------------------------------------------- */

@@ -7,7 +7,9 @@
 #ifndef RECORDS_H
 #define RECORDS_H
 
-#include "record/failures.h"
+#include "record/dead_record.h"
+#include "record/policy.h"
+#include "record/replay_record.h"
 #include "lmdb/record/key_codec.h"
 
 typedef struct priority_state {
@@ -66,35 +68,17 @@ void queue_pack(packer *p, const queue *q);
 int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; priorities
                                                 are malloc'ed */
 
-/* Are two policies equal, as stored? */
-bool config_equal(const queue_config *a, const queue_config *b);
-
 void claim_pack(packer *p, const claim *c);
 bool claim_unpack(respool_bytes b, claim *c);
 
 void dlq_pack(packer *p, const dlq *x);
 bool dlq_unpack(respool_bytes b, dlq *x);
 
-/* A dead letter is [checksum, rest of the fields ...]; its item is packed as in
-   a segment, its failures as in a claim. */
-typedef struct dead {
-  respool_dead_letter r; /* without body, headers, original, replays, history */
-  respool_bytes failures;
-  respool_bytes item;
-  respool_bytes memo;
-} dead;
-
-void dead_pack(packer *p, const dead *l);
-bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
-
 /* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
    payload version, item]; the time when it was done and its id are in the key.
    Unpacking stops before the item. */
 void history_pack(packer *p, const respool_item *i, respool_bytes packed);
 bool history_unpack(respool_bytes b, respool_item *i, unpacker *u);
-
-void replay_pack(packer *p, const respool_replay *j);
-bool replay_unpack(respool_bytes b, respool_replay *j);
 
 /* Parts of blobs: [checksum, bytes]. */
 #define BLOB_PART 16300

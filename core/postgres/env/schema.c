@@ -2,7 +2,7 @@
 /*
  * The schema's text is made of the files in sql/ when the library is built.
  */
-#include "postgres/schema.h"
+#include "postgres/env/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>

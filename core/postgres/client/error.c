@@ -2,7 +2,7 @@
 /*
  * SQLSTATEs to codes. The first of the table whose prefix fits counts.
  */
-#include "postgres/error.h"
+#include "postgres/client/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>

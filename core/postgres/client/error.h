@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "postgres/libpq.h"
+#include "postgres/client/libpq.h"
 
 typedef struct pg_failure {
   char sqlstate[6];       /* "": the server has not said */

@@ -5,8 +5,8 @@
 #ifndef TAKEN_H
 #define TAKEN_H
 
-#include "postgres/run.h"
-#include "postgres/values.h"
+#include "postgres/record/run.h"
+#include "postgres/client/values.h"
 
 enum taken_kind {
   TAKEN_HEAD, TAKEN_RUN,

@@ -3,13 +3,13 @@
  * Reading of URLs; see url.h. Our parameters are taken out of the text, the
  * rest is libpq's to read.
  */
-#include "postgres/url.h"
+#include "postgres/client/url.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "postgres/libpq.h"
+#include "postgres/client/libpq.h"
 
 #define SCHEMA_MAX 63 /* bytes of a name, as PostgreSQL has it */
 

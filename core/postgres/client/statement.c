@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "postgres/statement.h"
+#include "postgres/client/statement.h"
 
 #include <stdio.h>
 

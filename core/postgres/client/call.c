@@ -6,7 +6,7 @@
  * another code but UNKNOWN_OUTCOME has not happened and never will; 3 whatever
  * the connection does meanwhile.
  */
-#include "postgres/call.h"
+#include "postgres/client/call.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #define VALUES_H
 
 #include "base/cbor.h"
-#include "postgres/libpq.h"
+#include "postgres/client/libpq.h"
 
 #define VALUES_MAX 40
 

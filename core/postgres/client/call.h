@@ -14,7 +14,7 @@
 #define CALL_H
 
 #include "base/random.h"
-#include "postgres/connection.h"
+#include "postgres/client/connection.h"
 
 typedef struct session {
   connection at;

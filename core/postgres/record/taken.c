@@ -2,7 +2,7 @@
 /*
  * Reading of v1_taken, in the order of its columns.
  */
-#include "postgres/taken.h"
+#include "postgres/record/taken.h"
 
 #include <string.h>
 

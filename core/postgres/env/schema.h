@@ -5,7 +5,7 @@
 #ifndef SCHEMA_H
 #define SCHEMA_H
 
-#include "postgres/call.h"
+#include "postgres/client/call.h"
 
 #define SCHEMA_FORMAT 1 /* that this library makes, and reads up to */
 

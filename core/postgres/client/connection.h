@@ -12,10 +12,10 @@
 
 #include <stdatomic.h>
 
-#include "postgres/error.h"
-#include "postgres/statement.h"
-#include "postgres/url.h"
-#include "postgres/values.h"
+#include "postgres/client/error.h"
+#include "postgres/client/statement.h"
+#include "postgres/client/url.h"
+#include "postgres/client/values.h"
 
 typedef struct connection {
   const url *url;

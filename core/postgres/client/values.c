@@ -4,7 +4,7 @@
  * array is: dimensions, whether there are NULLs, type; length, lower bound;
  * then each element behind its length.
  */
-#include "postgres/values.h"
+#include "postgres/client/values.h"
 
 #include <limits.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 /*
  * Loading of libpq. It is never unloaded: connections may outlive a store.
  */
-#include "postgres/libpq.h"
+#include "postgres/client/libpq.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

@@ -3,7 +3,7 @@
  * Talking to a server; see connection.h. The connection stays in pipeline
  * mode but for scripts.
  */
-#include "postgres/connection.h"
+#include "postgres/client/connection.h"
 
 #include <errno.h>
 #include <poll.h>

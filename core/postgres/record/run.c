@@ -2,7 +2,7 @@
 /*
  * Packing and reading of runs; see run.h.
  */
-#include "postgres/run.h"
+#include "postgres/record/run.h"
 
 #include <xxhash.h>
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A dead letter as it is stored: [checksum, rest of the fields ...]; its item
+ * is packed as item.h has it, its failures as failures.h has them.
+ */
+#ifndef DEAD_RECORD_H
+#define DEAD_RECORD_H
+
+#include "record/page.h"
+
+#define DEAD_FORMAT 1
+
+/* Why and how an item died. */
+typedef struct death {
+  const char *reason, *dlq; /* DLQ NULL: the queue's */
+  respool_bytes group, error, failures, memo;
+  uint64_t attempts, deliveries, crashes, items;
+  int64_t at;
+} death;
+
+typedef struct dead {
+  respool_dead_letter r; /* without body, headers, original, replays, history */
+  respool_bytes failures;
+  respool_bytes item;
+  respool_bytes memo;
+} dead;
+
+/* The dead letter of an item of a queue; borrows from all of them. */
+dead dead_of(const death *d, const char *queue, const respool_item *i,
+             respool_bytes packed);
+
+/* The number of a reason in respool_queue_stats.died_by; -1: expired items
+   are counted apart. */
+int death_number(const char *reason);
+
+void dead_pack(packer *p, const dead *l);
+bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
+
+/* Shows a stored dead letter, but for its item: `*r` has copies, `*l` borrows
+   from `stored`. One that cannot be read is shown as damaged, with its bytes;
+   it has no item then. 0 or NOMEM. */
+int dead_show(arena *a, respool_bytes stored, respool_dead_letter *r, dead *l);
+
+/* Shows its item, or the bytes where `i` is NULL, as they cannot be read. */
+void dead_show_item(respool_dead_letter *r, const item *i,
+                    respool_bytes packed);
+
+/* Makes the item of a dead letter ready to be pushed again: counts a replay,
+   sets the origin, and puts a transformed body in place of its own; the first
+   body stays as the original. */
+void dead_renew(item *i, const dead *l, const respool_move *m);
+
+#endif

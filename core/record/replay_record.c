@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#include "record/replay_record.h"
+
+#include "record/fields.h"
+
+void replay_pack(packer *p, const respool_replay *j) {
+  pack_array(p, 11);
+  pack_phrase(p, phrase_of(j->dlq));
+  pack_phrase(p, phrase_of(j->to));
+  pack_int(p, j->state);
+  pack_uint(p, j->cursor);
+  pack_uint(p, j->upto);
+  pack_uint(p, j->seen);
+  pack_uint(p, j->moved);
+  pack_uint(p, j->skipped);
+  pack_uint(p, j->failed);
+  pack_int(p, j->started_at);
+  pack_int(p, j->updated_at);
+}
+
+bool replay_unpack(respool_bytes b, respool_replay *j) {
+  unpacker u;
+  unpacker_init(&u, b.data, b.size);
+  unpack_expect(&u, unpack_array(&u) == 11);
+  unpack_name(&u, j->dlq);
+  unpack_name(&u, j->to);
+  j->state = (int)unpack_uint(&u);
+  j->cursor = unpack_uint(&u);
+  j->upto = unpack_uint(&u);
+  j->seen = unpack_uint(&u);
+  j->moved = unpack_uint(&u);
+  j->skipped = unpack_uint(&u);
+  j->failed = unpack_uint(&u);
+  j->started_at = unpack_int(&u);
+  j->updated_at = unpack_int(&u);
+  return u.rc == 0;
+}
