@@ -15,7 +15,7 @@
 
 #define LSTORE "respool.store"
 #define LQUEUE "respool.queue"
-#define LLOT "respool.batch"
+#define LBATCH "respool.batch"
 
 typedef void (*lfree)(void *object);
 

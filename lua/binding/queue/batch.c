@@ -12,7 +12,7 @@
 #include "values/result.h"
 
 static respool_batch *batch(lua_State *L) {
-  return lhandle_object(L, 1, LLOT);
+  return lhandle_object(L, 1, LBATCH);
 }
 
 static void free_batch(void *l) {
@@ -21,7 +21,7 @@ static void free_batch(void *l) {
 
 handle *lbatch_new(lua_State *L, int beside) {
   luaL_checktype(L, beside, LUA_TTABLE);
-  handle *h = lhandle_new(L, LLOT, free_batch);
+  handle *h = lhandle_new(L, LBATCH, free_batch);
   lua_pushvalue(L, beside);
   compat_set_beside(L, -2);
   return h;
@@ -29,7 +29,7 @@ handle *lbatch_new(lua_State *L, int beside) {
 
 /* beside(batch): the table it was made with; also of a closed batch. */
 static int batch_beside(lua_State *L) {
-  luaL_checkudata(L, 1, LLOT);
+  luaL_checkudata(L, 1, LBATCH);
   compat_get_beside(L, 1);
   return 1;
 }
@@ -95,7 +95,7 @@ static int batch_field(lua_State *L) {
 /* A field of the mark at `index`, which keeps the string. */
 static respool_bytes bytes_in(lua_State *L, int index, const char *name) {
   lua_getfield(L, index, name);
-  respool_bytes b = lqueue_bytes(L, lua_gettop(L));
+  respool_bytes b = loptions_bytes(L, lua_gettop(L));
   lua_pop(L, 1);
   return b;
 }
@@ -201,12 +201,12 @@ static void read_push(lua_State *L, respool_handover *h, parcel *p) {
     lua_rawgeti(L, row, i);
   lua_pushnil(L); /* no wait */
   h->queue = lhandle_object(L, row + 1, LQUEUE);
-  p->item = (respool_payload){ .body = lqueue_bytes(L, row + 2),
-                               .codec = lqueue_bytes(L, row + 3),
-                               .headers = lqueue_bytes(L, row + 4),
-                               .key = lqueue_bytes(L, row + 5) };
+  p->item = (respool_payload){ .body = loptions_bytes(L, row + 2),
+                               .codec = loptions_bytes(L, row + 3),
+                               .headers = loptions_bytes(L, row + 4),
+                               .key = loptions_bytes(L, row + 5) };
   p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, row + 6, &p->options);
+  loptions_push(L, row + 6, &p->options);
   h->items = &p->item;
   h->n = 1;
   h->options = &p->options;
@@ -265,7 +265,7 @@ static int end_settle(lua_State *L, int rc, const respool_result *r,
 /* The batch to take lies on the top, if any. A batch of nothing is settled. */
 static int start_settle(lua_State *L, const respool_settle_options *o,
                         handle *q) {
-  handle *batch = lhandle_check(L, 1, LLOT);
+  handle *batch = lhandle_check(L, 1, LBATCH);
   int next = q ? lua_gettop(L) : 0;
   lticket *t = lticket_new(L, end_settle);
   t->queue = q;
@@ -287,7 +287,7 @@ static int batch_settle(lua_State *L) {
     read_pushes(L, 3, &o);
   if (!lua_isnil(L, 4)) {
     q = lhandle_check(L, 4, LQUEUE);
-    lqueue_take_options(L, 6, &take);
+    loptions_take(L, 6, &take);
     o.take = &take;
     h = lbatch_new(L, 5);
   }
@@ -330,7 +330,7 @@ static int batch_lost(lua_State *L) {
    and it ended now. Returns when it ended. The batch may have been closed
    meanwhile. */
 static int batch_observe(lua_State *L) {
-  respool_batch *l = ((handle *)luaL_checkudata(L, 1, LLOT))->object;
+  respool_batch *l = ((handle *)luaL_checkudata(L, 1, LBATCH))->object;
   lua_Integer n = luaL_checkinteger(L, 2);
   double ended = lua_isnoneornil(L, 4) ? (double)respool_mono()
                                        : luaL_checknumber(L, 4);
@@ -343,7 +343,7 @@ static int batch_observe(lua_State *L) {
 }
 
 static int start_extend(lua_State *L) {
-  handle *l = lhandle_check(L, 1, LLOT);
+  handle *l = lhandle_check(L, 1, LBATCH);
   lticket *t = lticket_new(L, lticket_plain);
   int rc = respool_batch_extend_start(l->object, lrecord_span(L, 2), &t->made);
   return lticket_return(L, t, rc, l, 0);
@@ -410,7 +410,7 @@ static void push_fields(lua_State *L) {
 /* Sets batch_type, whose __index the Lua side replaces by the methods, and
    batch, the functions above with `field` and `fields`. */
 void lbatch_open(lua_State *L) {
-  lhandle_type(L, LLOT, FUNCTIONS);
+  lhandle_type(L, LBATCH, FUNCTIONS);
   lua_pushcfunction(L, batch_length);
   lua_setfield(L, -2, "__len");
   lua_getfield(L, -1, "__index");

@@ -69,8 +69,8 @@ static int queue_buffer(lua_State *L) {
 static int buffer_push(lua_State *L) {
   respool_buffer *b = buffer(L);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, 6, &o);
-  respool_payload item = lqueue_payload(L);
+  loptions_push(L, 6, &o);
+  respool_payload item = loptions_payload(L);
   return lresult(L, respool_buffer_push(b, &item, &o));
 }
 
@@ -145,7 +145,7 @@ static int buffer_pusher(lua_State *L) {
   if (!lua_isnil(L, 2))
     p->version = lrecord_count(L, 2);
   if (!p->encode)
-    p->codec = lqueue_bytes(L, 3);
+    p->codec = loptions_bytes(L, 3);
   lua_pushvalue(L, 1); /* keeps the handle */
   lua_pushvalue(L, 4);
   lua_pushvalue(L, 5);
@@ -191,10 +191,10 @@ static int buffer_fold(lua_State *L) {
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   respool_bytes under = name(L);
   uint64_t version = lrecord_count(L, 3);
-  respool_payload item = { .body = lqueue_bytes(L, 4),
-                           .codec = lqueue_bytes(L, 5),
-                           .headers = lqueue_bytes(L, 6) };
-  lqueue_push_options(L, 7, &o);
+  respool_payload item = { .body = loptions_bytes(L, 4),
+                           .codec = loptions_bytes(L, 5),
+                           .headers = loptions_bytes(L, 6) };
+  loptions_push(L, 7, &o);
   return lresult(L, respool_buffer_fold(b, under, version, &item, &o));
 }
 

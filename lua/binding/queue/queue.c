@@ -163,7 +163,7 @@ static int push_items(lua_State *L, respool_queue *q,
                       const respool_payload *items, size_t n) {
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   respool_result r = RESPOOL_RESULT_INIT;
-  lqueue_push_options(L, 6, &o);
+  loptions_push(L, 6, &o);
   if (LSTARTS(L))
     return start_push(L, items, n, &o);
   int rc = respool_push(q, items, n, &o, &r);
@@ -175,7 +175,7 @@ static int push_items(lua_State *L, respool_queue *q,
    the key has it. */
 static int queue_push(lua_State *L) {
   respool_queue *q = queue(L);
-  respool_payload item = lqueue_payload(L);
+  respool_payload item = loptions_payload(L);
   return push_items(L, q, &item, 1);
 }
 
@@ -186,7 +186,7 @@ static int queue_push_many(lua_State *L) {
   lua_settop(L, 13);
   size_t n = lua_rawlen(L, 2);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
-  lqueue_payloads(L, items, n);
+  loptions_payloads(L, items, n);
   return push_items(L, q, items, n);
 }
 

@@ -31,7 +31,7 @@ static int start_take(lua_State *L, handle *q,
 static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
-  lqueue_take_options(L, 3, &o);
+  loptions_take(L, 3, &o);
   handle *h = lbatch_new(L, 2);
   respool_batch *batch;
   if (LSTARTS(L))

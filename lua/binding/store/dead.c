@@ -370,7 +370,7 @@ static void free_moves(lcall *c) {
 }
 
 static respool_bytes own_bytes(lua_State *L, int index) {
-  respool_bytes b = lqueue_bytes(L, index);
+  respool_bytes b = loptions_bytes(L, index);
   if (!b.data)
     return b;
   void *copy = malloc(b.size + 1);

@@ -236,7 +236,7 @@ static int store_queue(lua_State *L) {
   c->options = (respool_queue_options)RESPOOL_QUEUE_OPTIONS_INIT;
   c->call.free = free_made;
   lcall_name(L, 2, c->name);
-  lqueue_options(L, 3, &c->options, &c->backoff, &c->weights);
+  loptions_queue(L, 3, &c->options, &c->backoff, &c->weights);
   own_dlq(L, c);
   return lcall_do(L, &c->call, run_open, push_queue);
 }

@@ -62,7 +62,7 @@ static respool_origin origin_on_top(lua_State *L) {
   lua_getfield(L, at, "queue");
   lua_getfield(L, at, "id");
   lua_getfield(L, at, "pushed_at");
-  o.queue = lqueue_bytes(L, at + 1);
+  o.queue = loptions_bytes(L, at + 1);
   o.id = lrecord_count(L, at + 2);
   o.pushed_at = lrecord_span(L, at + 3);
   lua_settop(L, at);
@@ -72,10 +72,10 @@ static respool_origin origin_on_top(lua_State *L) {
 /* The payload whose bytes are on the top; its origin is number `i` of the list
    at index 15, if there is one. */
 static respool_payload payload_on_top(lua_State *L, int i) {
-  respool_payload item = { .body = lqueue_bytes(L, lua_gettop(L)),
-                           .codec = lqueue_bytes(L, 4),
-                           .headers = lqueue_bytes(L, 5),
-                           .key = lqueue_bytes(L, 6) };
+  respool_payload item = { .body = loptions_bytes(L, lua_gettop(L)),
+                           .codec = loptions_bytes(L, 4),
+                           .headers = loptions_bytes(L, 5),
+                           .key = loptions_bytes(L, 6) };
   if (!lua_istable(L, 15))
     return item;
   lua_rawgeti(L, 15, i);
@@ -94,7 +94,7 @@ static int tx_push(lua_State *L) {
   size_t n = lua_rawlen(L, 3);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  lqueue_push_options(L, 7, &o);
+  loptions_push(L, 7, &o);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 3, (int)i + 1); /* the list keeps it */
     items[i] = payload_on_top(L, (int)i + 1);
@@ -106,7 +106,7 @@ static int tx_push(lua_State *L) {
 /* mark(tx, batch, i, mark), as batch.mark. */
 static int tx_mark(lua_State *L) {
   respool_tx *t = tx(L);
-  respool_batch *l = lhandle_object(L, 2, LLOT);
+  respool_batch *l = lhandle_object(L, 2, LBATCH);
   size_t i = lbatch_number(L, 3, l);
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   lbatch_outcome(L, 4, &o);

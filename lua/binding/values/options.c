@@ -53,7 +53,7 @@ static void read_weights(lua_State *L, int index, respool_weights *w) {
   }
 }
 
-void lqueue_options(lua_State *L, int index, respool_queue_options *o,
+void loptions_queue(lua_State *L, int index, respool_queue_options *o,
                     respool_backoff *backoff, respool_weights *weights) {
   lrecord_read(L, index, LPOLICY_FIELDS, o);
   lrecord_read(L, index, DLQ, o);
@@ -73,7 +73,7 @@ void lqueue_options(lua_State *L, int index, respool_queue_options *o,
 
 /* Pushes. */
 
-void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
+void loptions_push(lua_State *L, int index, respool_push_options *o) {
   o->priority = (int)luaL_optinteger(L, index, 0);
   o->delay = lrecord_span_or_zero(L, index + 1);
   o->at = lrecord_span_or_zero(L, index + 2);
@@ -85,7 +85,7 @@ void lqueue_push_options(lua_State *L, int index, respool_push_options *o) {
   o->wait = lrecord_span_or_zero(L, index + 7);
 }
 
-respool_bytes lqueue_bytes(lua_State *L, int index) {
+respool_bytes loptions_bytes(lua_State *L, int index) {
   respool_bytes b = { NULL, 0 };
   if (!lua_isnoneornil(L, index)) {
     luaL_checktype(L, index, LUA_TSTRING); /* no number: its text is lost */
@@ -98,7 +98,7 @@ respool_bytes lqueue_bytes(lua_State *L, int index) {
    behind the others, where locate() will find it. */
 static respool_bytes add_body(lua_State *L, int index, packer *p) {
   if (!p)
-    return lqueue_bytes(L, index);
+    return loptions_bytes(L, index);
   size_t before = p->len;
   lcbor_encode(L, index, p);
   return (respool_bytes){ NULL, p->len - before };
@@ -120,14 +120,14 @@ static packer *encoder(lua_State *L) {
 
 /* What goes with the body of each payload of a push. */
 static respool_payload around_body(lua_State *L, const packer *p) {
-  respool_payload item = { .headers = lqueue_bytes(L, 4),
-                           .key = lqueue_bytes(L, 5) };
+  respool_payload item = { .headers = loptions_bytes(L, 4),
+                           .key = loptions_bytes(L, 5) };
   if (!p)
-    item.codec = lqueue_bytes(L, 3);
+    item.codec = loptions_bytes(L, 3);
   return item;
 }
 
-respool_payload lqueue_payload(lua_State *L) {
+respool_payload loptions_payload(lua_State *L) {
   packer *p = encoder(L);
   respool_payload item = around_body(L, p);
   item.body = add_body(L, 2, p);
@@ -145,7 +145,7 @@ static void add_bodies(lua_State *L, respool_payload *items, size_t n,
   }
 }
 
-void lqueue_payloads(lua_State *L, respool_payload *items, size_t n) {
+void loptions_payloads(lua_State *L, respool_payload *items, size_t n) {
   packer *p = encoder(L);
   add_bodies(L, items, n, p);
   locate(items, n, p);
@@ -154,7 +154,7 @@ void lqueue_payloads(lua_State *L, respool_payload *items, size_t n) {
 
 /* Takes. */
 
-void lqueue_take_options(lua_State *L, int index, respool_take_options *o) {
+void loptions_take(lua_State *L, int index, respool_take_options *o) {
   o->items = lua_isnoneornil(L, index) ? 1 : lrecord_count(L, index);
   o->bytes = lua_isnoneornil(L, index + 1) ? 0 : lrecord_count(L, index + 1);
   o->wait = lrecord_span_or_zero(L, index + 2);

@@ -19,26 +19,26 @@ extern const record_field LPOLICY_FIELDS[];
 /* Options of a queue from the table at `index`; a retry policy is read into
  `backoff`, shares of priorities into `weights`. What they point to lives as
    long as the table. */
-void lqueue_options(lua_State *L, int index, respool_queue_options *o,
+void loptions_queue(lua_State *L, int index, respool_queue_options *o,
                     respool_backoff *backoff, respool_weights *weights);
 
 /* priority, delay, at, ttl, version, on_conflict, dedup, wait from `index` on;
    nil is the default. */
-void lqueue_push_options(lua_State *L, int index, respool_push_options *o);
+void loptions_push(lua_State *L, int index, respool_push_options *o);
 
 /* payload, codec, headers, key from index 2 on. Where the codec is `true` the
    payload is any value, encoded as CBOR, which stands until the next call that
    makes a Lua object; else the payload is a string, the codec its name or
    nil. */
-respool_payload lqueue_payload(lua_State *L);
+respool_payload loptions_payload(lua_State *L);
 
 /* The same for each of the list at index 2. */
-void lqueue_payloads(lua_State *L, respool_payload *items, size_t n);
+void loptions_payloads(lua_State *L, respool_payload *items, size_t n);
 
 /* items, bytes, wait, lease from `index` on; nil is the default. */
-void lqueue_take_options(lua_State *L, int index, respool_take_options *o);
+void loptions_take(lua_State *L, int index, respool_take_options *o);
 
 /* The string at `index`, borrowed; nil is no bytes. */
-respool_bytes lqueue_bytes(lua_State *L, int index);
+respool_bytes loptions_bytes(lua_State *L, int index);
 
 #endif
