@@ -47,8 +47,8 @@ BINDING = $(foreach room,values handles queue store system, \
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
-respool/support = backoff codec outcome pages options suggestion timing \
-  compat lossless_json json
+respool/support = backoff codec outcome pages options suggestion fields \
+  timing compat lossless_json json
 respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \

@@ -754,6 +754,7 @@ typedef struct respool_item {
   int state;               /* enum respool_state */
   respool_bytes codec;     /* of the body; empty: CBOR */
   respool_origin origin;   /* an empty queue: this item's own */
+  respool_bytes original_codec; /* of the original; empty: CBOR */
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */
@@ -978,10 +979,10 @@ typedef struct respool_dead_letter {
   size_t history_length;
   int damaged; /* 1: the dead letter, or the item in it, cannot be read.
                   `body` is the bytes there are; the dead letter cannot be
-                  moved. Damage of the item is known only without `no_body` */
+                  moved */
   respool_bytes codec;     /* of the body; empty: CBOR */
-  respool_origin origin;   /* without `no_body`; an empty queue: `queue`, `id`
-                              and `pushed_at` */
+  respool_origin origin;   /* an empty queue: `queue`, `id`, `pushed_at` */
+  respool_bytes original_codec; /* of the original; empty: CBOR */
 } respool_dead_letter;
 
 RESPOOL_API size_t respool_dead_letters_length(const respool_dead_letters *l);
@@ -995,8 +996,7 @@ typedef struct respool_list_options {
   uint64_t upto;      /* numbers up to it; 0: all. Ascending only */
   uint64_t limit;     /* 0: 100 */
   int descending;     /* 1: newest first */
-  int no_body;        /* 1: leave body, headers, original, codec, origin
-                         empty */
+  int no_body;        /* 1: leave body, headers and original empty */
   respool_bytes group; /* only this group, "" too; data NULL: all */
 } respool_list_options;
 

@@ -152,6 +152,7 @@ void dead_show_item(respool_dead_letter *r, const item *i,
   r->body = i->body;
   r->headers = i->headers;
   r->original = i->original;
+  r->original_codec = i->original_codec;
   r->key = i->key;
   r->replays = i->replays;
   r->codec = i->codec;
@@ -163,7 +164,10 @@ void dead_renew(item *i, const dead *l, const respool_move *m) {
   if (!i->origin.queue.size)
     i->origin = (respool_origin){l->r.queue, l->r.id, l->r.pushed_at};
   if (!m->payload) return;
-  if (!i->original.size) i->original = i->body;
+  if (!i->original.size) {
+    i->original = i->body;
+    i->original_codec = i->codec;
+  }
   i->body = m->payload->body;
   i->codec = m->payload->codec;
   if (m->payload->headers.size) i->headers = m->payload->headers;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define HEADS_MAX 96 /* the heads of the longest form together */
+#define HEADS_MAX 112 /* the heads of the longest form together */
 
 static bool is_marked(const item *i) {
   return i->codec.size || i->origin.queue.size;
@@ -19,7 +19,8 @@ static bool is_plain(const item *i) {
 
 size_t item_bound(const item *i) {
   return i->body.size + i->headers.size + i->original.size + i->key.size +
-         i->codec.size + i->origin.queue.size + HEADS_MAX;
+         i->codec.size + i->original_codec.size + i->origin.queue.size +
+         HEADS_MAX;
 }
 
 static void pack_optional(packer *p, respool_bytes b) {
@@ -27,6 +28,17 @@ static void pack_optional(packer *p, respool_bytes b) {
     pack_bytes(p, b.data, b.size);
   else
     pack_null(p);
+}
+
+static bool is_same(respool_bytes a, respool_bytes b) {
+  return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
+
+static void pack_original(packer *p, const item *i) {
+  bool own = i->original.size && !is_same(i->original_codec, i->codec);
+  if (own) pack_array(p, 2);
+  pack_optional(p, i->original);
+  if (own) pack_optional(p, i->original_codec);
 }
 
 static void pack_origin(packer *p, const respool_origin *o) {
@@ -48,7 +60,7 @@ void item_pack(packer *p, const item *i) {
   if (!plain) {
     pack_optional(p, i->headers);
     pack_uint(p, i->replays);
-    pack_optional(p, i->original);
+    pack_original(p, i);
     pack_optional(p, i->key);
   }
   if (!marked) return;
@@ -71,6 +83,15 @@ static respool_bytes unpack_optional(unpacker *u) {
   return unpack_bytes(u);
 }
 
+/* Does the original name its own codec? */
+static bool unpack_original(unpacker *u, item *i) {
+  bool own = unpack_peek(u) == CBOR_ARRAY;
+  if (own && unpack_array(u) != 2) u->rc = RESPOOL_CORRUPT;
+  i->original = unpack_optional(u);
+  if (own) i->original_codec = unpack_optional(u);
+  return own;
+}
+
 static respool_origin unpack_origin(unpacker *u) {
   respool_origin o = {.queue = {NULL, 0}};
   if (unpack_null(u)) return o;
@@ -79,6 +100,22 @@ static respool_origin unpack_origin(unpacker *u) {
   o.id = unpack_uint(u);
   o.pushed_at = unpack_int(u);
   return o;
+}
+
+/* The fields behind the body of an item of `n` fields. */
+static void unpack_fields(unpacker *u, item *i, size_t n) {
+  bool own = false;
+  if (n != 3) {
+    i->headers = unpack_optional(u);
+    i->replays = unpack_uint(u);
+    own = unpack_original(u, i);
+    i->key = unpack_optional(u);
+  }
+  if (n != 5) {
+    i->codec = unpack_optional(u);
+    i->origin = unpack_origin(u);
+  }
+  if (i->original.size && !own) i->original_codec = i->codec;
 }
 
 bool item_unpack(unpacker *u, item *i, blob_ref *r) {
@@ -95,16 +132,7 @@ bool item_unpack(unpacker *u, item *i, blob_ref *r) {
     return u->rc == 0 && r->number > 0;
   }
   i->body = unpack_bytes(u);
-  if (n != 3) {
-    i->headers = unpack_optional(u);
-    i->replays = unpack_uint(u);
-    i->original = unpack_optional(u);
-    i->key = unpack_optional(u);
-  }
-  if (n != 5) {
-    i->codec = unpack_optional(u);
-    i->origin = unpack_origin(u);
-  }
+  unpack_fields(u, i, n);
   return u->rc == 0 && (n == 3 || n == 5 || n == 7);
 }
 

@@ -5,7 +5,9 @@
  *
  *   bytes                                       the body, nothing else
  *   [body, headers, replays, original, key]     all but the body and
- *                                               replays may be null
+ *                                               replays may be null; original
+ *                                               is bytes of the body's codec,
+ *                                               or [bytes, codec or null]
  *   [body, codec, origin]                       of a codec other than CBOR, or
  *   [body, headers, replays, original, key,     first pushed elsewhere: an
  *    codec, origin]                             origin is null, or
@@ -20,7 +22,7 @@
 #include "base/cbor.h"
 
 typedef struct item {
-  respool_bytes body, headers, original, key, codec;
+  respool_bytes body, headers, original, key, codec, original_codec;
   uint64_t replays;
   respool_origin origin;
 } item;

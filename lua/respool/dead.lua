@@ -4,6 +4,7 @@
 
 local background = require "respool.replay.background"
 local codec = require "respool.support.codec"
+local fields = require "respool.support.fields"
 local options = require "respool.support.options"
 local page = require "respool.support.pages"
 local replay = require "respool.replay.replay"
@@ -18,7 +19,13 @@ local M = {}
 ---@field bytes string the payload as stored
 ---@field headers any
 ---@field header_bytes string? the headers as stored
+---@field codec string? of the payload; nil: CBOR
 ---@field original any the payload before the first transform
+---@field original_codec string? nil: CBOR
+---@field key string?
+---@field version integer of the payload
+---@field memo string?
+---@field origin respool.origin where and when it was first pushed
 ---@field reason string exhausted, rejected, expired, crashed, undecodable ...
 ---@field group string?
 ---@field error string?
@@ -58,15 +65,18 @@ function Dead:in_dlq(dlq)
   return dlq == self.dlq and self or M.new(self.store, dlq, self.codec)
 end
 
-local DeadLetter = {}
+local DeadLetter = fields.record("a dead letter", [[
+  number queue id payload bytes codec headers header_bytes original
+  original_codec key version memo origin reason group error pushed_at died_at
+  first_failed_at attempts deliveries crashes replays priority items damaged
+  failures history
+]], function(dead_letter)
+  return ("respool dead letter %d of %s (%s)"):format(dead_letter.number,
+    dead_letter.queue or "?", dead_letter.reason)
+end)
 
-function DeadLetter.__tostring(letter)
-  return ("respool dead letter %d of %s (%s)"):format(letter.number,
-    letter.queue, letter.reason)
-end
-
-local function present(dead, letter)
-  return codec.present(dead.codec, setmetatable(letter, DeadLetter))
+local function present(dead, dead_letter)
+  return setmetatable(codec.present(dead.codec, dead_letter), DeadLetter)
 end
 
 -- Dead letters of one page, as the core takes the options.

@@ -6,6 +6,7 @@
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
+local fields = require "respool.support.fields"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local page = require "respool.support.pages"
@@ -23,7 +24,10 @@ local M = {}
 ---@field bytes string the payload as stored
 ---@field headers any
 ---@field header_bytes string? the headers as stored
+---@field codec string? of the payload; nil: CBOR
 ---@field original any
+---@field original_codec string? nil: CBOR
+---@field origin respool.origin where and when it was first pushed
 ---@field key string?
 ---@field version integer of the payload
 ---@field priority integer
@@ -47,10 +51,18 @@ end
 
 -- Looking.
 
+local FinishedItem = fields.record("a finished item", [[
+  id queue done_at payload bytes codec headers header_bytes original
+  original_codec key version priority pushed_at expires_at origin attempts
+  deliveries crashes replays error memo
+]], function(item)
+  return ("respool finished item %d of %s"):format(item.id, item.queue)
+end)
+
 local function present(queue, item)
   item.queue, item.done_at = queue.name, item.visible_at
   item.visible_at, item.state = nil, nil
-  return codec.present(queue.codec, item)
+  return setmetatable(codec.present(queue.codec, item), FinishedItem)
 end
 
 -- A page of items done from `o.since` on and before `o.before`, behind `o.after`.

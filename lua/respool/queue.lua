@@ -8,13 +8,14 @@ local buffer = require "respool.produce.buffer"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
 local dead = require "respool.dead"
-local figures = require "respool.observe.stats"
+local fields = require "respool.support.fields"
 local history = require "respool.history"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local page = require "respool.support.pages"
 local policy = require "respool.policy"
 local push = require "respool.produce.push"
+local stats = require "respool.observe.stats"
 local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
 local work = require "respool.consume.work"
@@ -219,6 +220,7 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field headers any
 ---@field header_bytes string? the headers as stored
 ---@field original any the payload before a replay's first transform
+---@field original_codec string? nil: CBOR
 ---@field key string?
 ---@field version integer of the payload
 ---@field priority integer
@@ -231,17 +233,19 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field replays integer
 ---@field error string? of the last failure
 ---@field memo string?
-local Looked = {}
-
-function Looked.__tostring(item)
+local StoredItem = fields.record("an item", [[
+  id queue state visible_at payload bytes codec headers header_bytes original
+  original_codec key version priority pushed_at expires_at origin attempts
+  deliveries crashes replays error memo
+]], function(item)
   return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
-end
+end)
 
 -- What is stored, decoded in place. `bytes` stays: the payload as stored,
 -- and all there is when it cannot be decoded.
 local function present(queue, item)
   item.queue, item.state = queue.name, STATES[item.state]
-  return codec.present(queue.codec, setmetatable(item, Looked))
+  return setmetatable(codec.present(queue.codec, item), StoredItem)
 end
 
 local function present_all(queue, items, message, code)
@@ -335,11 +339,11 @@ end
 ---@return respool.queue_stats?, string?, string?
 ---@nodiscard
 function Queue:stats()
-  local stats, message, code = figures.queue(self.store, self.handle)
-  if not stats then return nil, message, code end
-  if self.buffer then stats.buffer = buffer.stats(self) end
+  local s, message, code = stats.queue(self.store, self.handle)
+  if not s then return nil, message, code end
+  if self.buffer then s.buffer = buffer.stats(self) end
   hooks.drain(self.store)
-  return stats
+  return s
 end
 
 -- Items by state; `total` is all that are not settled, `dead` the dead letters.

@@ -440,6 +440,21 @@ describe("a batch as a sequence", function()
                          .. "'payload'?", 1, true)
     batch:close()
   end)
+
+  it("refuses them of stored, dead and finished items too", function()
+    t:queue { keep_done = 60 }
+    t.q:push_many { 1, 2, 3 }
+    t:done(1)
+    t:settle(1, "dead")
+    for what, of in pairs {
+      ["an item"] = t.q:peek()[1], ["a dead letter"] = t.q.dead:oldest(),
+      ["a finished item"] = t.q.history:list()[1],
+    } do
+      assert.is_nil(of.key)
+      assert.error_matches(function() return of.payloda end,
+        what .. " has no field 'payloda'; did you mean 'payload'?", 1, true)
+    end
+  end)
 end)
 
 describe("what is printed", function()

@@ -9,7 +9,8 @@
 
 /* Everything that an item points to lies within the segment. */
 static void look(const item *i, const uint8_t *data, size_t n) {
-  const respool_bytes all[] = {i->body, i->headers, i->original, i->key};
+  const respool_bytes all[] = {i->body, i->headers, i->original, i->key,
+                               i->codec, i->original_codec, i->origin.queue};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
     const uint8_t *at = all[k].data;
     if (all[k].size && (at < data || all[k].size > n ||

@@ -54,6 +54,26 @@ describe("the origin of an item", function()
     assert.same(origin, settle(q, "done"))
   end)
 
+  it("is known of dead letters that are listed without their bodies",
+     function()
+    for _, payload in ipairs { "small", ("x"):rep(50000) } do
+      store = helper.store()
+      q = assert(store:queue("orders", { codec = "raw" }))
+      assert(q:push(payload, { key = "k" }))
+      local first = q:peek()[1]
+      settle(q, "dead")
+      assert(q.dead:replay())
+      settle(q, "dead")
+      local dead_letter = store.handle:dead_list("orders", { no_body = true })[1]
+      assert.same({ "orders", first.id, first.pushed_at, "raw", "k", 1 }, {
+        dead_letter.origin_queue, dead_letter.origin_id,
+        dead_letter.origin_pushed_at, dead_letter.codec, dead_letter.key,
+        dead_letter.replays,
+      })
+      assert.equal("", dead_letter.bytes)
+    end
+  end)
+
   it("stays with finished items, whose copies are new ones", function()
     q = assert(store:queue("orders", { keep_done = 60 }))
     settle(q, "done")
@@ -88,6 +108,30 @@ describe("the origin of an item", function()
       assert.same(origin, there:peek()[1].origin)
     end)
   end
+
+  it("goes with items that an export moves, and their codec", function()
+    settle(q, "dead")
+    assert(q.dead:replay())
+    assert(assert(store:queue("orders", { codec = "raw" })):push "0")
+    local records = {}
+    assert(respool.export { queue = q, remove = true, writer = function(batch)
+      for _, record in ipairs(batch) do records[#records + 1] = record end
+    end })
+    assert.same(origin, records[1].origin)
+    assert.same({ "raw", "0" }, { records[2].codec, records[2].payload })
+  end)
+
+  it("stays through repair, with the codec", function()
+    settle(q, "dead")
+    assert(q.dead:replay())
+    assert(assert(store:queue("orders", { codec = "raw" })):push "0")
+    assert(store:close())
+    local dir = helper.dir() .. "/repaired"
+    assert(respool.repair(store.path, dir))
+    local items = assert(helper.open(dir):queue "orders"):peek(2)
+    assert.same(origin, items[1].origin)
+    assert.same({ "raw", "0" }, { items[2].codec, items[2].payload })
+  end)
 
   it("is what a record without one is of itself", function()
     local batches = {
@@ -173,6 +217,23 @@ describe("the codec of a payload", function()
     settle(q, "dead")
     assert(q.dead:replay())
     assert.equal("01", q:peek()[1].payload)
+  end)
+
+  it("of the original stays when a transform changes that of the payload",
+     function()
+    q:push { n = 1 }
+    settle(q, "dead")
+    local function transform(payload) return tostring(payload.n) end
+    assert(q.dead:replay { to = raw, transform = transform })
+    assert.same({ n = 1 }, raw:peek()[1].original)
+    local batch = assert(raw:take())
+    assert.same({ n = 1 }, batch[1].original)
+    batch:dead "no"
+    assert(batch:settle())
+    assert.same({ n = 1 }, raw.dead:oldest().original)
+    assert(raw.dead:replay { to = own, transform = function() return 2 end })
+    local item = own:peek()[1]
+    assert.same({ { n = 1 }, "2!" }, { item.original, item.payload })
   end)
 
   it("is stored under a name that is no other's", function()

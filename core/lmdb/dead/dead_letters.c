@@ -105,7 +105,7 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* Copies the body, headers, original and key. */
+/* Copies the fields that lie in the packed item. */
 static int copy_item(txn *t, arena *a, respool_dead_letter *r,
                      respool_bytes packed) {
   respool_page p = {.memory = *a};
@@ -122,6 +122,21 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
   return rc ? rc : t->rc;
 }
 
+/* Copies the same but for what may be large. */
+static int copy_marks(txn *t, arena *a, respool_dead_letter *r,
+                      respool_bytes packed) {
+  arena whole;
+  arena_init(&whole);
+  int rc = copy_item(t, &whole, r, packed);
+  r->body = r->headers = r->original = (respool_bytes){NULL, 0};
+  respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
+                           &r->origin.queue};
+  for (size_t i = 0; i < sizeof kept / sizeof *kept && !rc; i++)
+    rc = arena_copy(a, *kept[i], kept[i]);
+  arena_free(&whole);
+  return rc;
+}
+
 /* Adds a copy of a dead letter to a list. */
 static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
                       respool_bytes stored, bool no_body) {
@@ -130,8 +145,8 @@ static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
   if (!r) return RESPOOL_NOMEM;
   int rc = dead_show(&out->memory, stored, r, &l);
   r->number = number;
-  if (rc || r->damaged || no_body) return rc;
-  return copy_item(t, &out->memory, r, l.item);
+  if (rc || r->damaged) return rc;
+  return (no_body ? copy_marks : copy_item)(t, &out->memory, r, l.item);
 }
 
 /* Is it in the group asked for? A damaged dead letter is in none. */

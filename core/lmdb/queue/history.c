@@ -104,17 +104,11 @@ static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
   *out = i;
   out->id = id;
   out->visible_at = done_at;
-  out->body = it.body;
-  out->headers = it.headers;
-  out->original = it.original;
-  out->key = it.key;
-  out->replays = it.replays;
-  out->codec = it.codec;
-  out->origin = it.origin;
+  page_fill_item(out, &it);
 }
 
-int lmdb_history(txn *t, const char *name, respool_history_cursor *at, size_t limit,
-                 respool_page *p) {
+int lmdb_history(txn *t, const char *name, respool_history_cursor *at,
+                 size_t limit, respool_page *p) {
   int rc = 0;
   const queue *q = queue_find(t, name, &rc);
   if (!q) return rc;

@@ -223,14 +223,14 @@ static int buffer_flush(lua_State *L) {
   return lcall_do(L, &new_flush(L)->call, run_flush, lcall_true);
 }
 
-/* stat(buffer): its figures; `error` and `code` while the last flush was one
+/* stat(buffer): its statistics; `error` and `code` while the last flush was one
    that failed. */
 static int buffer_stat(lua_State *L) {
   respool_buffer_stats stats = RESPOOL_BUFFER_STATS_INIT;
   int rc = respool_buffer_stat(buffer(L), &stats);
   if (rc)
     return lfail(L, rc);
-  lfigures_buffer(L, &stats);
+  lstats_buffer(L, &stats);
   return 1;
 }
 

@@ -128,7 +128,7 @@ static int queue_stat(lua_State *L) {
   if (rc)
     return lfail(L, rc);
   lrecord_push(L, STATS, &stats);
-  lfigures_queue(L, &stats);
+  lstats_queue(L, &stats);
   return 1;
 }
 

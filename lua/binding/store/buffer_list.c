@@ -62,7 +62,7 @@ static int add_buffer(void *p, const char *queue,
 static void push_buffer(lua_State *L, const uint8_t *at) {
   told t;
   memcpy(&t, at, sizeof t);
-  lfigures_buffer(L, &t.stats);
+  lstats_buffer(L, &t.stats);
   lua_pushstring(L, t.queue);
   lua_setfield(L, -2, "queue");
 }

@@ -36,6 +36,7 @@ static const record_field DEAD[] = {
   RECORD(respool_dead_letter, error, BYTES),
   RECORD(respool_dead_letter, headers, BYTES),
   RECORD(respool_dead_letter, original, BYTES),
+  RECORD(respool_dead_letter, original_codec, BYTES),
   RECORD(respool_dead_letter, pushed_at, TIME),
   RECORD(respool_dead_letter, died_at, TIME),
   RECORD(respool_dead_letter, first_failed_at, TIME),

@@ -132,7 +132,7 @@ static int run_stat(lcall *c) {
 static int push_stat(lua_State *L, lcall *c) {
   const respool_store_stats *stats = &((stat_call *)c)->out;
   lrecord_push(L, STATS, stats);
-  lfigures_store(L, stats);
+  lstats_store(L, stats);
   return 1;
 }
 

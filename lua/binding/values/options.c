@@ -179,6 +179,7 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, error, BYTES),
   RECORD(respool_item, headers, BYTES),
   RECORD(respool_item, original, BYTES),
+  RECORD(respool_item, original_codec, BYTES),
   RECORD(respool_item, memo, BYTES),
   RECORD(respool_item, state, INT),
   RECORD(respool_item, codec, BYTES),

@@ -68,7 +68,7 @@ static void set_deaths(lua_State *L, const uint64_t *died_by) {
   lua_setfield(L, -2, "died_by");
 }
 
-void lfigures_queue(lua_State *L, const respool_queue_stats *stats) {
+void lstats_queue(lua_State *L, const respool_queue_stats *stats) {
   set_flushes(L, stats->flushes);
   set_deaths(L, stats->died_by);
   set_histogram(L, "wait", &stats->wait, &SECONDS);
@@ -84,7 +84,7 @@ static const record_field BUFFER[] = {
   RECORD_END
 };
 
-void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats) {
+void lstats_buffer(lua_State *L, const respool_buffer_stats *stats) {
   lrecord_push(L, BUFFER, stats);
   set_flushes(L, stats->flushes);
   if (!stats->error)
@@ -95,7 +95,7 @@ void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats) {
   lua_setfield(L, -2, "code");
 }
 
-void lfigures_store(lua_State *L, const respool_store_stats *stats) {
+void lstats_store(lua_State *L, const respool_store_stats *stats) {
   set_histogram(L, "commits", &stats->commits, &SECONDS);
   set_histogram(L, "commit_operations", &stats->commit_operations, &COUNTS);
 }

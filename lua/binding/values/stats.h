@@ -9,13 +9,13 @@
 #include "respool.h"
 
 /* Adds to the table on the top what of a queue's stats is not a number. */
-void lfigures_queue(lua_State *L, const respool_queue_stats *stats);
+void lstats_queue(lua_State *L, const respool_queue_stats *stats);
 
 /* Pushes a table of a buffer's; `error` and `code` are there while its last
    flush was one that failed. */
-void lfigures_buffer(lua_State *L, const respool_buffer_stats *stats);
+void lstats_buffer(lua_State *L, const respool_buffer_stats *stats);
 
 /* The same for a store's. */
-void lfigures_store(lua_State *L, const respool_store_stats *stats);
+void lstats_store(lua_State *L, const respool_store_stats *stats);
 
 #endif

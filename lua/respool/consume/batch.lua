@@ -8,13 +8,13 @@ local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local decide = require "respool.consume.decide"
+local fields = require "respool.support.fields"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
 local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
-local suggestion = require "respool.support.suggestion"
 local take = require "respool.consume.take"
 
 local batches = core.batch
@@ -329,18 +329,12 @@ end
 
 local Batch = core.batch_type
 
-local function unknown(name)
-  local names = { "lost" }
-  for method in pairs(Methods) do names[#names + 1] = method end
-  table.sort(names)
-  compat.misuse(("a batch has no field '%s'%s"):format(name,
-    suggestion.suggestion(name, names)))
-end
-
 function Batch.__index(batch, name)
   if Methods[name] then return Methods[name] end
   if name == "lost" then return batches.lost(batch) end
-  if type(name) == "string" then unknown(name) end
+  if type(name) == "string" then
+    fields.unknown("a batch", name, { Methods, { lost = true } })
+  end
   if type(name) == "number" and name >= 1 and name <= #batch
      and name % 1 == 0 then
     return item.at(batch, name)

@@ -10,10 +10,10 @@ local codec = require "respool.support.codec"
 local decide = require "respool.consume.decide"
 local handler_memo = require "respool.consume.handler_memo"
 local item_pushes = require "respool.consume.item_pushes"
+local misnamed = require "respool.support.fields"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
-local suggestion = require "respool.support.suggestion"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 
@@ -132,7 +132,7 @@ function derived.original(item)
   local bytes = batches.field(item[1], item[2], fields.original)
   if not bytes then return nil end
   return (codec.decode(queue_of(item).codec, bytes,
-                       batches.field(item[1], item[2], fields.codec)))
+                       batches.field(item[1], item[2], fields.original_codec)))
 end
 
 function derived.origin(item)
@@ -154,23 +154,14 @@ function derived.memo(item)
   return handler_memo.memo(item[1], item[2])
 end
 
--- A name that no item has is misuse: most likely it is mistyped.
-local function unknown(name)
-  local names = {}
-  for _, known in ipairs { Methods, derived, fields } do
-    for field in pairs(known) do names[#names + 1] = field end
-  end
-  table.sort(names)
-  compat.misuse(("an item has no field '%s'%s"):format(name,
-    suggestion.suggestion(name, names)))
-end
-
 function Item.__index(item, name)
   if Methods[name] then return Methods[name] end
   if derived[name] then return derived[name](item) end
   local field = fields[name]
   if field then return batches.field(item[1], item[2], field) end
-  if type(name) == "string" then unknown(name) end
+  if type(name) == "string" then
+    misnamed.unknown("an item", name, { Methods, derived, fields })
+  end
 end
 
 function Item.__tostring(item)

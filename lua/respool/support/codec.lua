@@ -182,7 +182,7 @@ function M.present(own, record)
     record.payload = M.decode(own, record.bytes, record.codec)
   end
   if record.original then
-    record.original = M.decode(own, record.original, record.codec)
+    record.original = M.decode(own, record.original, record.original_codec)
   end
   return record
 end

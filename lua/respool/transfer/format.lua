@@ -74,6 +74,9 @@ local function common(record, codec)
   local out = { origin = foreign_origin(record) }
   local own = record.codec or "cbor"
   if own ~= codec then out.codec = own end
+  if record.original_bytes and record.original_codec ~= record.codec then
+    out.original_codec = record.original_codec or "cbor"
+  end
   for _, name in ipairs(FIELDS) do out[name] = shorten(record[name]) end
   if record.history and record.history[1] then
     out.history = failures(record.history)
@@ -93,18 +96,18 @@ local function plain(bytes)
 end
 
 -- What the JSON form calls the parts of a record, where their meaning is
--- shown and where only their bytes.
+-- shown and where only their bytes; the field that names a codec.
 local PARTS = {
-  { "bytes", "payload", "body" },
+  { "bytes", "payload", "body", "codec" },
   { "header_bytes", "headers", "header_bytes" },
-  { "original_bytes", "original", "original_body" },
+  { "original_bytes", "original", "original_body", "original_codec" },
 }
 
 local function to_json(record, codec)
   local out = common(record, codec)
-  for i, part in ipairs(PARTS) do
+  for _, part in ipairs(PARTS) do
     local bytes = record[part[1]]
-    local is_cbor = i == 2 or record.codec == nil
+    local is_cbor = not part[4] or record[part[4]] == nil
     local value = nil
     if bytes and is_cbor and not record.damaged then value = plain(bytes) end
     if value ~= nil then
@@ -341,6 +344,7 @@ end
 local function is_record(r)
   return type(r.bytes) == "string" and is_named(r) and is_text(r.key)
     and is_text(r.header_bytes) and is_text(r.codec)
+    and is_text(r.original_codec)
     and (r.died_at == nil or is_number(r.died_at))
 end
 
@@ -351,6 +355,16 @@ local function parse(self, text)
     return nil, "it lacks what a record must have"
   end
   return record, why
+end
+
+-- Names the codecs of a record; nil: CBOR.
+local function name_codecs(record, codec)
+  if record.codec == nil then record.codec = codec end
+  if record.original_codec == nil then record.original_codec = record.codec end
+  if record.codec == "cbor" then record.codec = nil end
+  if record.original_codec == "cbor" or not record.original_bytes then
+    record.original_codec = nil
+  end
 end
 
 -- The next record; nil at the end of the last archive; nil, message, code
@@ -375,8 +389,7 @@ function Reader:next()
     return nil, ("%s cannot be read: %s"):format(what, why), "CORRUPT", true
   end
   if record.version == nil then record.version = self.header.version end
-  if record.codec == nil then record.codec = self.header.codec end
-  if record.codec == "cbor" then record.codec = nil end
+  name_codecs(record, self.header.codec)
   return record
 end
 
