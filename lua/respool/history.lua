@@ -220,9 +220,10 @@ local function plan(run, items)
 end
 
 local function add_copy(run, tx, c)
-  local o = { headers = c.item.header_bytes, priority = c.item.priority }
-  return tx:push(run.target.handle, { c.bytes }, c.codec,
-                 push.spread({ version = c.version }, o))
+  return tx:push(run.target.handle, { c.bytes }, c.codec, {
+    headers = c.item.header_bytes, priority = c.item.priority,
+    version = c.version,
+  })
 end
 
 -- Pushes the copies of a page in one commit.

@@ -55,9 +55,9 @@ end
 -- Pushes.
 
 -- A push as push.carried() makes it, with all its bodies.
-local function add_row(tx, bodies, row)
+local function add_push(tx, bodies, carried)
   return add(tx, { n = #bodies }, tx.handle:push(
-    row[1], bodies, compat.unpack(row, 3, 12)))
+    carried.queue, bodies, carried.codec, carried))
 end
 
 -- Pushes in the commit, past the buffer if the queue has one.
@@ -67,8 +67,9 @@ end
 ---@return respool.pushed
 function Transaction:push(queue, payload, given)
   options.argument(1, "transaction:push", queue, options.queue)
-  local row = push.carried(self.store, queue, payload, push.read(given, 3))
-  return add_row(self, { row[2] }, row)
+  local carried = push.carried(self.store, queue, payload,
+                               push.read(given, 3))
+  return add_push(self, { carried.bytes }, carried)
 end
 
 -- Pushes all payloads of the list; their ids follow each other.
@@ -81,12 +82,12 @@ function Transaction:push_many(queue, list, given)
   if type(list) ~= "table" or #list == 0 then
     options.bad_argument(2, "transaction:push_many", "list of payloads", list)
   end
-  local o, bodies, row = push.read_many(given, 3), {}, nil
+  local o, bodies, carried = push.read_many(given, 3), {}, nil
   for i = 1, #list do
-    row = push.carried(self.store, queue, list[i], o)
-    bodies[i] = row[2]
+    carried = push.carried(self.store, queue, list[i], o)
+    bodies[i] = carried.bytes
   end
-  return add_row(self, bodies, row)
+  return add_push(self, bodies, carried)
 end
 
 
@@ -194,8 +195,8 @@ end
 -- Adds the pushes that items have made by item:push.
 local function add_pushes(tx, by_batch)
   for batch, kinds in pairs(by_batch) do
-    for _, row in ipairs(item_pushes.gather_for(batch, kinds)) do
-      add_row(tx, { row[2] }, row)
+    for _, carried in ipairs(item_pushes.gather_for(batch, kinds)) do
+      add_push(tx, { carried.bytes }, carried)
     end
   end
 end

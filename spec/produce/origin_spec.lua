@@ -64,7 +64,8 @@ describe("the origin of an item", function()
       settle(q, "dead")
       assert(q.dead:replay())
       settle(q, "dead")
-      local dead_letter = store.handle:dead_list("orders", { no_body = true })[1]
+      local list = store.handle:dead_list("orders", { no_body = true })
+      local dead_letter = list[1]
       assert.same({ "orders", first.id, first.pushed_at, "raw", "k", 1 }, {
         dead_letter.origin_queue, dead_letter.origin_id,
         dead_letter.origin_pushed_at, dead_letter.codec, dead_letter.key,
@@ -224,16 +225,31 @@ describe("the codec of a payload", function()
     q:push { n = 1 }
     settle(q, "dead")
     local function transform(payload) return tostring(payload.n) end
-    assert(q.dead:replay { to = raw, transform = transform })
-    assert.same({ n = 1 }, raw:peek()[1].original)
-    local batch = assert(raw:take())
-    assert.same({ n = 1 }, batch[1].original)
-    batch:dead "no"
-    assert(batch:settle())
-    assert.same({ n = 1 }, raw.dead:oldest().original)
-    assert(raw.dead:replay { to = own, transform = function() return 2 end })
+    assert(q.dead:replay { to = own, transform = transform })
     local item = own:peek()[1]
-    assert.same({ { n = 1 }, "2!" }, { item.original, item.payload })
+    assert.same({ { n = 1 }, "1!" }, { item.original, item.payload })
+    local batch = assert(own:take())
+    assert.same({ n = 1 }, batch[1].original)
+    batch:dead()
+    assert(batch:settle())
+    assert.same({ n = 1 }, own.dead:oldest().original)
+    assert(own.dead:replay { to = q, transform = function() return 2 end })
+    item = q:peek()[1]
+    assert.same({ { n = 1 }, 2 }, { item.original, item.payload })
+  end)
+
+  it("of the original goes into files and comes out of them", function()
+    own:push "1"
+    settle(own, "dead")
+    assert(own.dead:replay { to = q, transform = function() return 2 end })
+    for _, form in ipairs { "json", "cbor" } do
+      local dir = helper.dir()
+      local writer = respool.file_writer(dir, { store = store, form = form })
+      assert(respool.export { queue = q, writer = writer })
+      local record = assert(respool.file_reader { dir }):read()[1]
+      assert.same({ "own", "1" },
+                  { record.original_codec, record.original_bytes })
+    end
   end)
 
   it("is stored under a name that is no other's", function()

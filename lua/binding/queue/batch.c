@@ -184,34 +184,23 @@ static int batch_tally(lua_State *L) {
 
 /* Settle. */
 
-typedef struct parcel {
-  respool_payload item;
-  respool_push_options options;
-} parcel;
-
-#define ROW 12
-
-/* The push on the top: { queue, bytes, codec, headers, key, priority, delay,
-   at, ttl, version, on_conflict, dedup, item = the number of the item of the
-   batch that it belongs to, if any }. */
-static void read_push(lua_State *L, respool_handover *h, parcel *p) {
+/* The push on the top: the options of a push, and queue, bytes, codec, and
+   `item`, the number of the item of the batch that it belongs to, if any. */
+static void read_push(lua_State *L, respool_handover *h, push_form *p) {
   int row = lua_gettop(L);
   luaL_checktype(L, row, LUA_TTABLE);
-  for (int i = 1; i <= ROW; i++)
-    lua_rawgeti(L, row, i);
-  lua_pushnil(L); /* no wait */
+  lua_getfield(L, row, "queue");
+  lua_getfield(L, row, "bytes");
+  lua_getfield(L, row, "codec");
+  lua_getfield(L, row, "item");
   h->queue = lhandle_object(L, row + 1, LQUEUE);
-  p->item = (respool_payload){ .body = loptions_bytes(L, row + 2),
-                               .codec = loptions_bytes(L, row + 3),
-                               .headers = loptions_bytes(L, row + 4),
-                               .key = loptions_bytes(L, row + 5) };
-  p->options = (respool_push_options)RESPOOL_PUSH_OPTIONS_INIT;
-  loptions_push(L, row + 6, &p->options);
+  *p = loptions_push(L, row);
+  p->item.body = loptions_bytes(L, row + 2);
+  p->item.codec = loptions_bytes(L, row + 3);
   h->items = &p->item;
   h->n = 1;
   h->options = &p->options;
-  lua_getfield(L, row, "item");
-  h->item = (size_t)lua_tointeger(L, -1);
+  h->item = (size_t)lua_tointeger(L, row + 4);
   lua_settop(L, row);
 }
 
@@ -221,11 +210,11 @@ static void read_pushes(lua_State *L, int index, respool_settle_options *o) {
   luaL_checktype(L, index, LUA_TTABLE);
   size_t n = lua_rawlen(L, index);
   respool_handover *pushes = lua_newuserdata(L, n * sizeof *pushes);
-  parcel *parcels = lua_newuserdata(L, n * sizeof *parcels);
+  push_form *forms = lua_newuserdata(L, n * sizeof *forms);
   luaL_checkstack(L, 24, NULL);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, index, (int)i + 1);
-    read_push(L, &pushes[i], &parcels[i]);
+    read_push(L, &pushes[i], &forms[i]);
     lua_pop(L, 1);
   }
   o->pushes = pushes;

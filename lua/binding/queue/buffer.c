@@ -68,10 +68,10 @@ static int queue_buffer(lua_State *L) {
 /* push(buffer, ...): as push(queue, ...), but true. */
 static int buffer_push(lua_State *L) {
   respool_buffer *b = buffer(L);
-  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  loptions_push(L, 6, &o);
-  respool_payload item = loptions_payload(L);
-  return lresult(L, respool_buffer_push(b, &item, &o));
+  push_form p = loptions_push(L, 4);
+  p.options.wait = lrecord_span_or_zero(L, 5);
+  loptions_payload(L, &p.item);
+  return lresult(L, respool_buffer_push(b, &p.item, &p.options));
 }
 
 /* What a short push needs to know. */
@@ -184,18 +184,17 @@ static int buffer_find(lua_State *L) {
   return 2;
 }
 
-/* fold(buffer, name, version, bytes, codec, headers, priority, delay, at, ttl,
-   version, on_conflict, dedup, wait): true, or BUSY. */
+/* fold(buffer, name, version, bytes, codec, options, wait): true, or BUSY. */
 static int buffer_fold(lua_State *L) {
   respool_buffer *b = buffer(L);
-  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   respool_bytes under = name(L);
   uint64_t version = lrecord_count(L, 3);
-  respool_payload item = { .body = loptions_bytes(L, 4),
-                           .codec = loptions_bytes(L, 5),
-                           .headers = loptions_bytes(L, 6) };
-  loptions_push(L, 7, &o);
-  return lresult(L, respool_buffer_fold(b, under, version, &item, &o));
+  push_form p = loptions_push(L, 6);
+  p.item.body = loptions_bytes(L, 4);
+  p.item.codec = loptions_bytes(L, 5);
+  p.options.wait = lrecord_span_or_zero(L, 7);
+  return lresult(
+      L, respool_buffer_fold(b, under, version, &p.item, &p.options));
 }
 
 

@@ -159,35 +159,42 @@ static int start_push(lua_State *L, const respool_payload *items, size_t n,
   return lticket_return(L, t, rc, q, 0);
 }
 
+/* The options at index 4, and how long to wait for room. */
+static push_form read_push(lua_State *L) {
+  push_form p = loptions_push(L, 4);
+  p.options.wait = lrecord_span_or_zero(L, 5);
+  return p;
+}
+
 static int push_items(lua_State *L, respool_queue *q,
-                      const respool_payload *items, size_t n) {
-  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+                      const respool_payload *items, size_t n,
+                      const respool_push_options *o) {
   respool_result r = RESPOOL_RESULT_INIT;
-  loptions_push(L, 6, &o);
   if (LSTARTS(L))
-    return start_push(L, items, n, &o);
-  int rc = respool_push(q, items, n, &o, &r);
+    return start_push(L, items, n, o);
+  int rc = respool_push(q, items, n, o, &r);
   return push_first(L, rc, &r, NULL);
 }
 
-/* push(queue, payload, codec, headers, key, priority, delay, at, ttl, version,
-   on_conflict, dedup, wait): the id, and "exists" when the item that holds
-   the key has it. */
+/* push(queue, payload, codec, options, wait): the id, and "exists" when the
+   item that holds the key has it. */
 static int queue_push(lua_State *L) {
   respool_queue *q = queue(L);
-  respool_payload item = loptions_payload(L);
-  return push_items(L, q, &item, 1);
+  push_form p = read_push(L);
+  loptions_payload(L, &p.item);
+  return push_items(L, q, &p.item, 1, &p.options);
 }
 
 /* push_many(queue, list, ...): the first id. As push, for each of a list. */
 static int queue_push_many(lua_State *L) {
   respool_queue *q = queue(L);
   luaL_checktype(L, 2, LUA_TTABLE);
-  lua_settop(L, 13);
+  lua_settop(L, 5);
   size_t n = lua_rawlen(L, 2);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
-  loptions_payloads(L, items, n);
-  return push_items(L, q, items, n);
+  push_form p = read_push(L);
+  loptions_payloads(L, items, n, p.item);
+  return push_items(L, q, items, n, &p.options);
 }
 
 /* watch(queue): from now on its pushes note the dead letters that they make. */

@@ -69,38 +69,35 @@ static respool_origin origin_on_top(lua_State *L) {
   return o;
 }
 
-/* The payload whose bytes are on the top; its origin is number `i` of the list
-   at index 15, if there is one. */
-static respool_payload payload_on_top(lua_State *L, int i) {
-  respool_payload item = { .body = loptions_bytes(L, lua_gettop(L)),
-                           .codec = loptions_bytes(L, 4),
-                           .headers = loptions_bytes(L, 5),
-                           .key = loptions_bytes(L, 6) };
-  if (!lua_istable(L, 15))
-    return item;
-  lua_rawgeti(L, 15, i);
-  item.origin = origin_on_top(L);
+/* Sets the bytes on the top as the body; the origin is number `i` of the list
+   at index 6, if there is one. */
+static void read_body(lua_State *L, int i, respool_payload *item) {
+  item->body = loptions_bytes(L, lua_gettop(L));
+  if (!lua_istable(L, 6))
+    return;
+  lua_rawgeti(L, 6, i);
+  item->origin = origin_on_top(L);
   lua_pop(L, 1);
-  return item;
 }
 
-/* push(tx, queue, list, codec, headers, key, priority, delay, at, ttl, version,
-   on_conflict, dedup, nil, origins): pushes the bodies of the list. */
+/* push(tx, queue, list, codec, options, origins): pushes the bodies of the
+   list. */
 static int tx_push(lua_State *L) {
   respool_tx *t = tx(L);
   respool_queue *q = lhandle_object(L, 2, LQUEUE);
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 15);
+  lua_settop(L, 6);
   size_t n = lua_rawlen(L, 3);
   respool_payload *items = lua_newuserdata(L, n * sizeof *items);
-  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
-  loptions_push(L, 7, &o);
+  push_form p = loptions_push(L, 5);
+  p.item.codec = loptions_bytes(L, 4);
   for (size_t i = 0; i < n; i++) {
+    items[i] = p.item;
     lua_rawgeti(L, 3, (int)i + 1); /* the list keeps it */
-    items[i] = payload_on_top(L, (int)i + 1);
+    read_body(L, (int)i + 1, &items[i]);
     lua_pop(L, 1);
   }
-  return added(L, t, respool_tx_push(t, q, items, n, &o, NULL), 2);
+  return added(L, t, respool_tx_push(t, q, items, n, &p.options, NULL), 2);
 }
 
 /* mark(tx, batch, i, mark), as batch.mark. */

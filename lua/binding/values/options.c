@@ -73,16 +73,29 @@ void loptions_queue(lua_State *L, int index, respool_queue_options *o,
 
 /* Pushes. */
 
-void loptions_push(lua_State *L, int index, respool_push_options *o) {
-  o->priority = (int)luaL_optinteger(L, index, 0);
-  o->delay = lrecord_span_or_zero(L, index + 1);
-  o->at = lrecord_span_or_zero(L, index + 2);
-  o->ttl = lrecord_span(L, index + 3);
-  if (!lua_isnoneornil(L, index + 4))
-    o->version = lrecord_count(L, index + 4);
-  o->on_conflict = (int)luaL_optinteger(L, index + 5, RESPOOL_CONFLICT_FAIL);
-  o->dedup = lrecord_span_or_zero(L, index + 6);
-  o->wait = lrecord_span_or_zero(L, index + 7);
+#define OPTION(field, kind) \
+  { #field, offsetof(push_form, options.field), RECORD_##kind }
+#define AROUND(field) \
+  { #field, offsetof(push_form, item.field), RECORD_BYTES }
+
+static const record_field PUSH[] = {
+  OPTION(priority, INT),
+  OPTION(delay, SPAN),
+  OPTION(at, TIME),
+  OPTION(ttl, SPAN),
+  OPTION(version, COUNT),
+  OPTION(on_conflict, INT),
+  OPTION(dedup, SPAN),
+  AROUND(headers),
+  AROUND(key),
+  RECORD_END
+};
+
+push_form loptions_push(lua_State *L, int index) {
+  push_form p = { .options = RESPOOL_PUSH_OPTIONS_INIT };
+  if (!lua_isnoneornil(L, index))
+    lrecord_read(L, index, PUSH, &p);
+  return p;
 }
 
 respool_bytes loptions_bytes(lua_State *L, int index) {
@@ -118,36 +131,25 @@ static packer *encoder(lua_State *L) {
   return lua_isboolean(L, 3) && lua_toboolean(L, 3) ? lcbor_scratch(L) : NULL;
 }
 
-/* What goes with the body of each payload of a push. */
-static respool_payload around_body(lua_State *L, const packer *p) {
-  respool_payload item = { .headers = loptions_bytes(L, 4),
-                           .key = loptions_bytes(L, 5) };
-  if (!p)
-    item.codec = loptions_bytes(L, 3);
-  return item;
-}
-
-respool_payload loptions_payload(lua_State *L) {
+void loptions_payload(lua_State *L, respool_payload *item) {
   packer *p = encoder(L);
-  respool_payload item = around_body(L, p);
-  item.body = add_body(L, 2, p);
-  locate(&item, 1, p);
-  return item;
+  if (!p)
+    item->codec = loptions_bytes(L, 3);
+  item->body = add_body(L, 2, p);
+  locate(item, 1, p);
 }
 
-static void add_bodies(lua_State *L, respool_payload *items, size_t n,
-                       packer *p) {
+void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
+                       respool_payload around) {
+  packer *p = encoder(L);
+  if (!p)
+    around.codec = loptions_bytes(L, 3);
   for (size_t i = 0; i < n; i++) {
-    items[i] = around_body(L, p);
+    items[i] = around;
     lua_rawgeti(L, 2, (int)i + 1);
     items[i].body = add_body(L, lua_gettop(L), p);
     lua_pop(L, 1);
   }
-}
-
-void loptions_payloads(lua_State *L, respool_payload *items, size_t n) {
-  packer *p = encoder(L);
-  add_bodies(L, items, n, p);
   locate(items, n, p);
 }
 

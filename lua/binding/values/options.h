@@ -22,18 +22,25 @@ extern const record_field LPOLICY_FIELDS[];
 void loptions_queue(lua_State *L, int index, respool_queue_options *o,
                     respool_backoff *backoff, respool_weights *weights);
 
-/* priority, delay, at, ttl, version, on_conflict, dedup, wait from `index` on;
-   nil is the default. */
-void loptions_push(lua_State *L, int index, respool_push_options *o);
+/* A push whose payload is not read yet. */
+typedef struct push_form {
+  respool_payload item; /* headers and key */
+  respool_push_options options;
+} push_form;
 
-/* payload, codec, headers, key from index 2 on. Where the codec is `true` the
+/* Options of a push from the table at `index`, to which headers and key
+   belong; nil for none. */
+push_form loptions_push(lua_State *L, int index);
+
+/* A payload at index 2 and its codec at index 3. Where the codec is `true` the
    payload is any value, encoded as CBOR, which stands until the next call that
    makes a Lua object; else the payload is a string, the codec its name or
    nil. */
-respool_payload loptions_payload(lua_State *L);
+void loptions_payload(lua_State *L, respool_payload *item);
 
-/* The same for each of the list at index 2. */
-void loptions_payloads(lua_State *L, respool_payload *items, size_t n);
+/* The same for each of the list at index 2, with the fields of `around`. */
+void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
+                       respool_payload around);
 
 /* items, bytes, wait, lease from `index` on; nil is the default. */
 void loptions_take(lua_State *L, int index, respool_take_options *o);

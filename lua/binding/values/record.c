@@ -138,13 +138,23 @@ static void read_field(lua_State *L, const record_field *f, void *at) {
   }
 }
 
+static const record_field *field_of(const record_field *layout,
+                                    const char *name) {
+  while (layout->name && strcmp(layout->name, name) != 0)
+    layout++;
+  return layout->name ? layout : NULL;
+}
+
+/* Tables have few of the fields that a layout knows: it is their names that
+   are gone through. */
 void lrecord_read(lua_State *L, int index, const record_field *layout,
                   void *record) {
   luaL_checktype(L, index, LUA_TTABLE);
-  for (const record_field *f = layout; f->name; f++) {
-    lua_getfield(L, index, f->name);
-    if (!lua_isnil(L, -1))
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    const record_field *f =
+        lua_type(L, -2) == LUA_TSTRING ? field_of(layout, lua_tostring(L, -2))
+                                       : NULL;
+    if (f)
       read_field(L, f, (char *)record + f->at);
-    lua_pop(L, 1);
   }
 }

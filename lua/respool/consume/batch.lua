@@ -168,23 +168,23 @@ local function after_settle(batch, ok, a, b, c)
   return ok, a, b, c
 end
 
-local function settle_once(batch, rows, o, no_wait)
+local function settle_once(batch, carried, o, no_wait)
   if not o then
-    return after_settle(batch, batches.settle(batch, no_wait, rows))
+    return after_settle(batch, batches.settle(batch, no_wait, carried))
   end
   local queue = batch_state.queue(batch)
   return after_settle(batch, batches.settle(
-    batch, no_wait, rows, queue.handle, batch_state.new(queue), o.limit,
+    batch, no_wait, carried, queue.handle, batch_state.new(queue), o.limit,
     o.bytes, nil, o.lease))
 end
 
--- Commits the marks with the pushes of the items, and `rows` of the batch's
+-- Commits the marks with the pushes of the items, and `carried` of the batch's
 -- own; `o` (as a take's form keeps it) takes more in the same commit, `no_wait`
 -- leaves the flush to a later commit.
 ---@return true?, any, any, any as the core answers
-function M.settle(batch, rows, o, no_wait)
+function M.settle(batch, carried, o, no_wait)
   share_outcomes(batch)
-  return settle_once(batch, item_pushes.gather(batch, rows), o, no_wait)
+  return settle_once(batch, item_pushes.gather(batch, carried), o, no_wait)
 end
 
 -- How often items whose pushes are refused are set aside before all items that
@@ -204,11 +204,11 @@ function M.settle_items(batch, o, no_wait, fail)
   for round = 1, ROUNDS + 2 do
     share_outcomes(batch)
     if round > ROUNDS then item_pushes.release_all(batch) end
-    local rows = item_pushes.gather(batch)
-    local ok, a, b, c = settle_once(batch, rows, o, no_wait)
-    if ok or not rows or b == "LEASE_LOST" then
+    local carried = item_pushes.gather(batch)
+    local ok, a, b, c = settle_once(batch, carried, o, no_wait)
+    if ok or not carried or b == "LEASE_LOST" then
       return ok, a, b, c, refusal, refusal_code
-    elseif not item_pushes.settle_aside(batch, rows, fail) then
+    elseif not item_pushes.settle_aside(batch, carried, fail) then
       item_pushes.release_all(batch)
       settle_once(batch, nil, nil, no_wait)
       return nil, a, b
@@ -253,16 +253,16 @@ function Methods:settle(given)
   local o = options.read(SETTLE, given, 1)
   local more = o.take and options.read(take.carried_form, o.take, 1)
   local store = batch_state.queue(self).store
-  local rows = o.push and push.carried_list(store, o.push)
-  if rows and not any_marked(self) then
+  local carried = o.push and push.carried_list(store, o.push)
+  if carried and not any_marked(self) then
     compat.misuse("batch:settle: no item is marked to push along with")
   end
   if more and closing.refuses(store) then return closing.refusal(store) end
   if #self == 0 then return settle_nothing(self, more) end
-  local ok, a, b, c = M.settle(self, rows, more, false)
+  local ok, a, b, c = M.settle(self, carried, more, false)
   if ok and more then return true, a end
   if ok then return true end
-  if rows and not batches.closed(self) then batches.mark_all(self, NONE) end
+  if carried and not batches.closed(self) then batches.mark_all(self, NONE) end
   return nil, a, b, c
 end
 

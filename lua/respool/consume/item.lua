@@ -207,8 +207,8 @@ end
 
 -- Refused now, a push is the failure of the item that makes it, as it would
 -- be when it is refused by the settle.
-local function check_size(store, row)
-  local size = #row[2] + (row[4] and #row[4] or 0)
+local function check_size(store, carried)
+  local size = #carried.bytes + (carried.headers and #carried.headers or 0)
   if size > store.max_item_bytes then
     compat.misuse(("item:push: %d bytes are over max_item_bytes, %d"):format(
       size, store.max_item_bytes))
@@ -227,9 +227,9 @@ function Methods:push(queue, payload, given)
   options.argument(1, "item:push", queue, options.queue)
   batches.settled(self[1], self[2]) -- raises when the batch is closed
   local store = queue_of(self).store
-  local row = push.carried(store, queue, payload, push.read(given, 3))
-  check_size(store, row)
-  item_pushes.add(self[1], self[2], row)
+  local carried = push.carried(store, queue, payload, push.read(given, 3))
+  check_size(store, carried)
+  item_pushes.add(self[1], self[2], carried)
 end
 
 -- True once the queue's work is to stop: by stop(), by closing, or by a

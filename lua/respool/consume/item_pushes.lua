@@ -21,7 +21,7 @@ local NONE, DONE, RELEASE = outcome.NONE, outcome.DONE, outcome.RELEASE
 local M = {}
 
 ---@class respool.item_push
----@field row table as push.carried() makes it
+---@field push respool.carried_push
 ---@field accepted string[]? places of the handlers that accepted the item with
 --- this push
 
@@ -33,13 +33,13 @@ end
 -- Adds a push of item `i`.
 ---@param batch respool.batch
 ---@param i integer
----@param row table
-function M.add(batch, i, row)
+---@param push respool.carried_push
+function M.add(batch, i, push)
   local state = batch_state.of(batch)
   state.pushes = state.pushes or {}
   state.pushes[i] = state.pushes[i] or {}
-  row.item = i
-  table.insert(state.pushes[i], { row = row })
+  push.item = i
+  table.insert(state.pushes[i], { push = push })
 end
 
 -- How many there are of item `i`.
@@ -98,26 +98,26 @@ local function is_committed(p, kind)
 end
 
 -- Adds the pushes of item `i` that are committed with this outcome.
-local function add_rows(rows, batch, i, kind)
+local function add_carried(carried, batch, i, kind)
   for _, p in ipairs(pushes_of(batch, i)) do
-    if is_committed(p, kind) then rows[#rows + 1] = p.row end
+    if is_committed(p, kind) then carried[#carried + 1] = p.push end
   end
 end
 
--- The pushes to be committed with the marks of a batch, behind `rows`.
+-- The pushes to be committed with the marks of a batch, behind `carried`.
 ---@param batch respool.batch
----@param rows table[]?
+---@param carried respool.carried_push[]?
 ---@return table[]?
-function M.gather(batch, rows)
+function M.gather(batch, carried)
   local pushes = batch_state.of(batch).pushes
-  if not pushes or next(pushes) == nil then return rows end
-  rows = rows or {}
+  if not pushes or next(pushes) == nil then return carried end
+  carried = carried or {}
   for i = 1, #batch do
     if pushes[i] and not batches.settled(batch, i) then
-      add_rows(rows, batch, i, batches.kind(batch, i))
+      add_carried(carried, batch, i, batches.kind(batch, i))
     end
   end
-  return rows[1] and rows or nil
+  return carried[1] and carried or nil
 end
 
 -- The pushes to be committed with these outcomes in a transaction.
@@ -125,9 +125,9 @@ end
 ---@param kinds table<integer, integer> by item
 ---@return table[]
 function M.gather_for(batch, kinds)
-  local rows = {}
-  for i = 1, #batch do add_rows(rows, batch, i, kinds[i]) end
-  return rows
+  local carried = {}
+  for i = 1, #batch do add_carried(carried, batch, i, kinds[i]) end
+  return carried
 end
 
 
@@ -185,12 +185,12 @@ end
 -- its refusal. An item that finds a queue full behind pushes of an item that has
 -- failed may find room without these: it is tried again. Nil when a push of the
 -- batch's own was refused.
-local function failed_items(batch, rows)
+local function failed_items(batch, carried)
   local refused = batches.refused(batch)
   local function owner(refusal)
-    return rows[refusal.push].item or 0
+    return carried[refusal.push].item or 0
   end
-  local tried = count_by_item(rows, function(row) return row.item or 0 end)
+  local tried = count_by_item(carried, function(push) return push.item or 0 end)
   local failed = count_by_item(refused, owner)
   if failed[0] then return nil end
   local list, seen, in_doubt = {}, {}, false
@@ -205,15 +205,15 @@ local function failed_items(batch, rows)
   return list[1] and list or nil
 end
 
--- After a settle of `rows` that was refused: releases the items whose pushes
+-- After a settle of `carried` that was refused: releases the items whose pushes
 -- were refused and calls fail(i, err), if given, for each, which may mark it
 -- otherwise. False when the settle failed for another reason.
 ---@param batch respool.batch
----@param rows table[]?
+---@param carried respool.carried_push[]?
 ---@param fail fun(i: integer, err: table)?
 ---@return boolean
-function M.settle_aside(batch, rows, fail)
-  local list = rows and failed_items(batch, rows)
+function M.settle_aside(batch, carried, fail)
+  local list = carried and failed_items(batch, carried)
   if not list then return false end
   local ordered = is_ordered(batch_state.queue(batch))
   for n = #list, ordered and 2 or math.huge, -1 do list[n] = nil end

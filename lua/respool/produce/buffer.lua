@@ -165,8 +165,9 @@ local function push_one(queue, payload, o)
                   .. "'on_conflict' \"ignore\" or \"replace\"")
   end
   local value, by = push.body(queue, payload)
+  local given = push.core_options(queue, o)
   return put(queue, o, function(wait)
-    return queue.buffer:push(value, by, push.spread(queue, o, wait))
+    return queue.buffer:push(value, by, given, wait)
   end)
 end
 

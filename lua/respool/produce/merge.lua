@@ -98,7 +98,7 @@ function M.fold(queue, name, payload, o, wait)
     local ok, message
     ok, message, code = buffer:fold(
       name, version, codec.encode(queue.codec, both), codec.mark(queue.codec),
-      o.headers, push.spread_options(queue, o, wait))
+      push.core_options(queue, o), wait)
     if code ~= "BUSY" then return ok, message, code end
   end
 end

@@ -129,21 +129,16 @@ function M.body(queue, payload)
   return codec.encode(c, payload), codec.mark(c)
 end
 
--- The options behind headers and key as the core takes them.
+-- The options as the core takes them, with the version of the payloads; nil
+-- when there are none.
 ---@param queue respool.queue
 ---@param o table as read() returns them
----@param wait number?
-function M.spread_options(queue, o, wait)
-  return o.priority, o.delay, o.at, o.ttl, queue.version, o.on_conflict,
-    o.dedup, wait
-end
-
--- What the core takes behind a payload.
----@param queue respool.queue
----@param o table as read() returns them
----@param wait number?
-function M.spread(queue, o, wait)
-  return o.headers, o.key, M.spread_options(queue, o, wait)
+---@return table?
+function M.core_options(queue, o)
+  local version = queue.version
+  if o == NONE then return version and { version = version } end
+  o.version = version
+  return o
 end
 
 -- How long a push that finds no room is to wait.
@@ -186,9 +181,9 @@ end
 ---@param o table as read() returns them
 ---@return integer?, string?, string?
 function M.send(queue, verb, value, by, o)
-  local handle = queue.handle
+  local handle, given = queue.handle, M.core_options(queue, o)
   local first, more, code = M.push_until_room(queue, o, function(wait)
-    return handle[verb](handle, value, by, M.spread(queue, o, wait))
+    return handle[verb](handle, value, by, given, wait)
   end)
   hooks.drain(queue.store, code)
   return first, more, code
@@ -200,12 +195,23 @@ local function refuse_timeout(o)
   end
 end
 
--- A push that a settle of `store` carries along, as the core takes it.
+-- A push that a settle or a transaction carries along, as the core takes it:
+-- its options with queue, bytes and codec among them.
+---@class respool.carried_push
+---@field queue userdata of the core
+---@field bytes string
+---@field codec string? nil: CBOR
+---@field headers string?
+---@field key string?
+---@field version integer?
+---@field item integer? the number of the item of the batch that it belongs to
+
+-- A push that a settle of `store` carries along.
 ---@param store respool.store
 ---@param queue respool.queue
 ---@param payload any
 ---@param o table as read() returns them
----@return table
+---@return respool.carried_push
 function M.carried(store, queue, payload, o)
   if queue.store ~= store then
     compat.misuse(("queue '%s' is of another store"):format(queue.name))
@@ -213,7 +219,10 @@ function M.carried(store, queue, payload, o)
   refuse_timeout(o)
   local value, by = M.body(queue, payload)
   if by == true then value, by = core.cbor.encode(value), nil end
-  return { queue.handle, value, by, M.spread(queue, o) }
+  local carried = o == NONE and {} or o
+  carried.queue, carried.bytes, carried.codec = queue.handle, value, by
+  carried.version = queue.version
+  return carried
 end
 
 local function any(value)
@@ -234,7 +243,7 @@ end
 -- Entries { queue =, payload =, priority = ... } as the core takes them.
 ---@param store respool.store
 ---@param list table[]
----@return table[]
+---@return respool.carried_push[]
 function M.carried_list(store, list)
   local rows = {}
   for i, entry in ipairs(list) do rows[i] = carry(store, entry) end

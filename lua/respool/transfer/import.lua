@@ -127,16 +127,19 @@ local function plan_batch(r, batch)
   return planned
 end
 
--- Arguments of a step behind its bodies: codec to dedup, no wait, the origins.
-local COLUMNS, ORIGINS = 10, 12
+local function has_fields_of(a, b)
+  for name, value in pairs(b) do
+    if a[name] ~= value then return false end
+  end
+  return true
+end
 
 -- Whether an entry may be pushed by the same step as the one before it.
 local function is_alike(a, b)
   if not a or a.record.key or b.record.key then return false end
-  for i = 1, COLUMNS do
-    if a.push.args[i] ~= b.push.args[i] then return false end
-  end
-  return true
+  local of, with = a.push, b.push
+  return of.codec == with.codec and has_fields_of(of.options, with.options)
+    and has_fields_of(with.options, of.options)
 end
 
 -- Adds entries to a transaction, those alike by one step.
@@ -149,10 +152,8 @@ local function add(r, tx, entries)
       origins[#bodies] = entries[i].push.origin
       i = i + 1
     until not entries[i] or not is_alike(first, entries[i])
-    local args = first.push.args
-    args[ORIGINS] = origins
     local step, message, code = tx:push(
-      r.o.to.handle, bodies, compat.unpack(args, 1, ORIGINS))
+      r.o.to.handle, bodies, first.push.codec, first.push.options, origins)
     if not step then return nil, message, code end
     first.step = step
   end

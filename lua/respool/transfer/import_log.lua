@@ -13,7 +13,6 @@
 
 local archive = require "respool.transfer.format"
 local core = require "respool.core"
-local push = require "respool.produce.push"
 
 local M = {}
 
@@ -60,18 +59,18 @@ function M.open(target, source)
   }, Imported)
 end
 
-local function spread(self, range, conflict)
-  return push.spread(self.queue, {
+local function push_options(self, range, conflict)
+  return {
     key = self.prefix .. "/" .. ("%.0f"):format(range), at = NEVER,
     ttl = math.huge, on_conflict = conflict,
-  })
+  }
 end
 
 -- The stored chart of a range; an empty one is made when there is none, as
 -- nothing is found by its key but by pushing.
 local function load(self, range)
   local id, held, code =
-    self.queue.handle:push("", "raw", spread(self, range, IGNORE))
+    self.queue.handle:push("", "raw", push_options(self, range, IGNORE))
   if not id then return nil, held, code end
   if held ~= "exists" then return "" end
   local items, message
@@ -131,7 +130,8 @@ end
 function Imported:add(tx)
   for range, bytes in pairs(self.changed) do
     local step, message, code = tx:push(
-      self.queue.handle, { bytes }, "raw", spread(self, range, REPLACE))
+      self.queue.handle, { bytes }, "raw",
+      push_options(self, range, REPLACE))
     if not step then return nil, message, code end
   end
   return true

@@ -128,8 +128,9 @@ end
 
 ---@class respool.planned_push
 ---@field bytes string
+---@field codec string? nil: CBOR
 ---@field origin respool.origin?
----@field args table codec, headers and so on, as the core takes them
+---@field options table as the core takes them
 
 -- What is to be pushed of a record. Raises why it cannot be.
 ---@param queue respool.queue
@@ -139,12 +140,12 @@ end
 function M.plan(queue, record, on_conflict)
   local o = times(queue, record)
   check_version(queue, record.version)
+  o.version = record.version
   local bytes, mark = body(queue, record)
   o.headers, o.key, o.priority = headers(record), record.key, record.priority
   if record.key then o.on_conflict = on_conflict end
   return {
-    bytes = bytes, origin = origin(record),
-    args = { mark, push.spread({ version = record.version }, o) },
+    bytes = bytes, codec = mark, origin = origin(record), options = o,
   }
 end
 

@@ -120,7 +120,7 @@ local function verb(what, waits, starts, early)
   end
 end
 
-local WAIT = 13 -- which argument of a push says how long to wait for room
+local WAIT = 5 -- which argument of a push says how long to wait for room
 
 -- A push that waits for room by sleeping.
 local function with_room(push)
