@@ -53,7 +53,7 @@ respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo decide work handlers
-respool/replay = replay replay_page background
+respool/replay = replay replay_page runner background
 respool/transfer = format files file_writer file_reader import_log source \
   export import record
 respool/http = handler options body url retry_after sign message client \

@@ -158,7 +158,8 @@ typedef enum step_kind {
   STEP_DEAD_REMOVE,
   STEP_DEAD_PURGE,
   STEP_DEAD_MOVE,
-  STEP_REPLAY_SAVE,
+  STEP_REPLAY_SAVE,   /* LOCKED: it is at another revision */
+  STEP_REPLAY_CANCEL, /* NOT_FOUND: it is not running */
   STEP_REPLAY_REMOVE,
   STEP_MAINTAIN,      /* a page of what a queue's maintenance has to do */
   STEP_PROBE          /* writes a number that rises */

@@ -1048,7 +1048,12 @@ typedef struct respool_move {
   uint64_t version;               /* of a transformed payload */
 } respool_move;
 
-/* The cursor and counts of a replay; stored under `name` when it has one. */
+/* The cursor and counts of a replay; stored under `name` when it has one.
+
+   Each save stores a revision that is one higher, and is refused, LOCKED and
+   without effect, unless `revision` is that of the stored record: whoever
+   loads a record and saves it knows that nobody has changed, cancelled or
+   removed it meanwhile. 0 is the revision where there is no record. */
 typedef struct respool_replay {
   size_t size;
   char name[RESPOOL_NAME_MAX + 1];
@@ -1059,12 +1064,15 @@ typedef struct respool_replay {
   uint64_t upto;                 /* the last dead letter when it began */
   uint64_t seen, moved, skipped, failed;
   int64_t started_at, updated_at;
+  uint64_t revision;
+  char runner[RESPOOL_NAME_MAX + 1]; /* who runs it, in the caller's words */
 } respool_replay;
 
 enum respool_replay_state {
   RESPOOL_REPLAY_RUNNING = 0,
   RESPOOL_REPLAY_STOPPED = 1,
-  RESPOOL_REPLAY_FINISHED = 2
+  RESPOOL_REPLAY_FINISHED = 2,
+  RESPOOL_REPLAY_CANCELLED = 3
 };
 
 #define RESPOOL_REPLAY_INIT { .size = sizeof(respool_replay) }
@@ -1093,6 +1101,11 @@ RESPOOL_API int respool_dead_move(respool *s, const char *dlq,
 RESPOOL_API int respool_replay_load(respool *s, const char *name,
                                  respool_replay *out);
 RESPOOL_API int respool_replay_save(respool *s, const respool_replay *replay);
+
+/* Stops a named replay whoever runs it: its state becomes CANCELLED, and the
+   next save of its runner is LOCKED. NOT_FOUND when it is not running. */
+RESPOOL_API int respool_replay_cancel(respool *s, const char *name);
+
 RESPOOL_API int respool_replay_remove(respool *s, const char *name);
 RESPOOL_API int respool_replays(respool *s, respool_name_fn each, void *arg);
 

@@ -152,6 +152,7 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_DEAD_PURGE: return purge_dead(t, s);
     case STEP_DEAD_MOVE: return move_dead(t, s, now);
     case STEP_REPLAY_SAVE: return lmdb_replay_save(t, s->replay);
+    case STEP_REPLAY_CANCEL: return lmdb_replay_cancel(t, s->name);
     case STEP_REPLAY_REMOVE: return lmdb_replay_remove(t, s->name);
     case STEP_MAINTAIN: return maintain(t, s, now);
     case STEP_PROBE: return probe(t, s);

@@ -4,7 +4,7 @@
 #include "record/fields.h"
 
 void replay_pack(packer *p, const respool_replay *j) {
-  pack_array(p, 11);
+  pack_array(p, 13);
   pack_phrase(p, phrase_of(j->dlq));
   pack_phrase(p, phrase_of(j->to));
   pack_int(p, j->state);
@@ -16,12 +16,15 @@ void replay_pack(packer *p, const respool_replay *j) {
   pack_uint(p, j->failed);
   pack_int(p, j->started_at);
   pack_int(p, j->updated_at);
+  pack_uint(p, j->revision);
+  pack_phrase(p, phrase_of(j->runner));
 }
 
 bool replay_unpack(respool_bytes b, respool_replay *j) {
   unpacker u;
   unpacker_init(&u, b.data, b.size);
-  unpack_expect(&u, unpack_array(&u) == 11);
+  uint64_t fields = unpack_array(&u);
+  unpack_expect(&u, fields == 11 || fields == 13); /* 11: without a revision */
   unpack_name(&u, j->dlq);
   unpack_name(&u, j->to);
   j->state = (int)unpack_uint(&u);
@@ -33,5 +36,8 @@ bool replay_unpack(respool_bytes b, respool_replay *j) {
   j->failed = unpack_uint(&u);
   j->started_at = unpack_int(&u);
   j->updated_at = unpack_int(&u);
+  j->revision = fields > 11 ? unpack_uint(&u) : 0;
+  j->runner[0] = '\0';
+  if (fields > 11) unpack_name(&u, j->runner);
   return u.rc == 0;
 }

@@ -127,7 +127,7 @@ int respool_dead_purge(respool *s, const char *dlq,
 static int replay_check(const respool_replay *r) {
   int rc = SIZE_CHECK(r, RESPOOL_REPLAY_INIT);
   if (rc) return rc;
-  if (r->state < 0 || r->state > RESPOOL_REPLAY_FINISHED)
+  if (r->state < 0 || r->state > RESPOOL_REPLAY_CANCELLED)
     return invalid("replay.state", "one of enum respool_replay_state");
   rc = name_check(r->name, "replay");
   return rc ? rc : name_check(r->dlq, "replay.dlq");
@@ -183,9 +183,17 @@ int respool_replay_save(respool *s, const respool_replay *replay) {
   return rc ? rc : store_commit_step(s, &p, true);
 }
 
-int respool_replay_remove(respool *s, const char *name) {
-  step p = {.kind = STEP_REPLAY_REMOVE, .name = name};
+static int commit_named(respool *s, step_kind kind, const char *name) {
+  step p = {.kind = kind, .name = name};
   int rc = store_check(s);
   if (!rc) rc = name_check(name, "replay");
   return rc ? rc : store_commit_step(s, &p, true);
+}
+
+int respool_replay_cancel(respool *s, const char *name) {
+  return commit_named(s, STEP_REPLAY_CANCEL, name);
+}
+
+int respool_replay_remove(respool *s, const char *name) {
+  return commit_named(s, STEP_REPLAY_REMOVE, name);
 }

@@ -206,7 +206,8 @@ function Store:replays()
   return list
 end
 
--- A named replay: its counts, and its state "running", "stopped", "finished".
+-- A named replay: its counts, its state "running", "interrupted", "stopped" or
+-- "finished", and the process that runs it.
 ---@param name string
 ---@return respool.named_replay?, string?, string?
 ---@nodiscard
@@ -215,7 +216,17 @@ function Store:replay(name)
   return replay.stored(self, name)
 end
 
--- Forgets a named replay; dead letters stay where they are.
+-- Stops a named replay, whoever runs it, after the page in hand; a replay of
+-- the same name goes on. NOT_FOUND when it is not running.
+---@param name string
+---@return true?, string?, string?
+---@nodiscard
+function Store:cancel_replay(name)
+  options.argument(1, "store:cancel_replay", name, options.name)
+  return replay.cancel(self, name)
+end
+
+-- Forgets a named replay, which stops it; dead letters stay where they are.
 ---@param name string
 ---@return true?, string?, string?
 ---@nodiscard

@@ -212,6 +212,8 @@ static void kill_some(actor *a, respool_queue *q) {
 /* A page of a named replay: some dead letters back, one of them transformed. */
 static void replay_page(actor *a, const respool_dead_letters *l,
                         respool_queue *to, respool_replay *replay) {
+  int rc = respool_replay_load(a->s, replay->name, replay);
+  if (rc != RESPOOL_NOT_FOUND) MUST(a, rc);
   respool_move moves[2] = {{.number = 0}, {.number = 0}};
   respool_payload same = {.body = respool_dead_letters_at(l, 1)->body};
   respool_move_options o = RESPOOL_MOVE_OPTIONS_INIT;

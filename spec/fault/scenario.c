@@ -269,8 +269,9 @@ static void replay(life *l, const respool_dead_letter *dead) {
   TRY(l, rc, "dead_move",
       respool_dead_move(l->s, "jobs", &move, 1, &o, &moved));
   if (n >= 0) ledger_note(n, IN_QUEUE, rc);
-  REPEAT(l, rc, "job_save", respool_replay_save(l->s, &replay));
-  REPEAT(l, rc, "job_load", respool_replay_load(l->s, "mend", &replay));
+  if (rc) return;
+  TRY(l, rc, "replay_load", respool_replay_load(l->s, "mend", &replay));
+  TRY(l, rc, "replay_save", respool_replay_save(l->s, &replay));
 }
 
 static void remove_dead(life *l, const respool_dead_letter *dead) {

@@ -22,12 +22,36 @@ int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
   return 0;
 }
 
-int lmdb_replay_save(txn *t, const respool_replay *replay) {
+static void store_next(txn *t, respool_replay *replay) {
   packer p;
   packer_init(&p);
+  replay->revision++;
   replay_pack(&p, replay);
   txn_put_packed(t, DB_REPLAYS, phrase_of(replay->name), &p);
   packer_free(&p);
+}
+
+int lmdb_replay_save(txn *t, const respool_replay *replay) {
+  respool_replay next = *replay, stored = RESPOOL_REPLAY_INIT;
+  int rc = lmdb_replay_load(t, replay->name, &stored);
+  if (rc == RESPOOL_NOT_FOUND && !t->rc) rc = 0;
+  if (rc) return rc;
+  if (stored.revision != replay->revision)
+    return fail(RESPOOL_LOCKED, "named replay \"%.160s\" was changed by "
+                "another runner", replay->name);
+  store_next(t, &next);
+  return t->rc;
+}
+
+int lmdb_replay_cancel(txn *t, const char *name) {
+  respool_replay stored = RESPOOL_REPLAY_INIT;
+  int rc = lmdb_replay_load(t, name, &stored);
+  if (rc) return rc;
+  if (stored.state != RESPOOL_REPLAY_RUNNING)
+    return fail(RESPOOL_NOT_FOUND, "named replay \"%.160s\" is not running",
+                name);
+  stored.state = RESPOOL_REPLAY_CANCELLED;
+  store_next(t, &stored);
   return t->rc;
 }
 

@@ -8,7 +8,11 @@
 #include "lmdb/env/txn.h"
 
 int lmdb_replay_load(txn *t, const char *name, respool_replay *out);
+
+/* Stores `replay` with the next revision; LOCKED when the stored record is at
+   another one, or gone. */
 int lmdb_replay_save(txn *t, const respool_replay *replay);
+int lmdb_replay_cancel(txn *t, const char *name);
 int lmdb_replay_remove(txn *t, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replay jobs: the records in which a replay keeps its place.
+ * Named replays: the records in which a replay keeps its cursor and counts.
  */
 #include "replay.h"
 
@@ -14,7 +14,7 @@ static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
 }
 
-static const record_field JOB[] = {
+static const record_field REPLAY[] = {
   RECORD(respool_replay, name, NAME),
   RECORD(respool_replay, dlq, NAME),
   RECORD(respool_replay, to, NAME),
@@ -27,12 +27,14 @@ static const record_field JOB[] = {
   RECORD(respool_replay, failed, COUNT),
   RECORD(respool_replay, started_at, TIME),
   RECORD(respool_replay, updated_at, TIME),
+  RECORD(respool_replay, revision, COUNT),
+  RECORD(respool_replay, runner, NAME),
   RECORD_END
 };
 
 const respool_replay *lreplay_read(lua_State *L, int index,
                                    respool_replay *replay) {
-  lrecord_read(L, index, JOB, replay);
+  lrecord_read(L, index, REPLAY, replay);
   return replay;
 }
 
@@ -43,7 +45,7 @@ static int replay_load(lua_State *L) {
   int rc = respool_replay_load(s, luaL_checkstring(L, 2), &replay);
   if (rc)
     return lfail(L, rc);
-  lrecord_push(L, JOB, &replay);
+  lrecord_push(L, REPLAY, &replay);
   return 1;
 }
 
@@ -69,10 +71,22 @@ static int run_remove(lcall *c) {
   return respool_replay_remove(c->store, ((replay_call *)c)->name);
 }
 
-static int replay_remove(lua_State *L) {
+static int run_cancel(lcall *c) {
+  return respool_replay_cancel(c->store, ((replay_call *)c)->name);
+}
+
+static int do_named(lua_State *L, int (*run)(lcall *c)) {
   replay_call *c = lcall_of_store(L, sizeof *c);
   lcall_name(L, 2, c->name);
-  return lcall_do(L, &c->call, run_remove, lcall_true);
+  return lcall_do(L, &c->call, run, lcall_true);
+}
+
+static int replay_remove(lua_State *L) {
+  return do_named(L, run_remove);
+}
+
+static int replay_cancel(lua_State *L) {
+  return do_named(L, run_cancel);
 }
 
 static int replay_names(lua_State *L) {
@@ -82,6 +96,7 @@ static int replay_names(lua_State *L) {
 static const luaL_Reg METHODS[] = {
   { "replay_load", replay_load },
   { "replay_save", replay_save },
+  { "replay_cancel", replay_cancel },
   { "replay_remove", replay_remove },
   { "replay_names", replay_names },
   { NULL, NULL }
@@ -93,6 +108,7 @@ void lreplay_methods(lua_State *L) {
 
 static const luaL_Reg WAITING[] = {
   { "replay_save", replay_save },
+  { "replay_cancel", replay_cancel },
   { "replay_remove", replay_remove },
   { NULL, NULL }
 };

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,6 +74,19 @@ static int obey(lua_State *L) {
 static int signals(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)caught);
   return 1;
+}
+
+
+/* Who this process is. */
+
+/* self(): its pid, and the number of the namespace that the pid is of; 0
+   where the system does not say. */
+static int process_self(lua_State *L) {
+  struct stat namespace;
+  int rc = stat("/proc/self/ns/pid", &namespace);
+  lua_pushinteger(L, getpid());
+  lua_pushnumber(L, rc ? 0 : (lua_Number)namespace.st_ino);
+  return 2;
 }
 
 
@@ -177,6 +191,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "unwatch", unwatch },
   { "obey", obey },
   { "signals", signals },
+  { "self", process_self },
   { "fork", process_fork },
   { "exit", process_exit },
   { "last_words", last_words },

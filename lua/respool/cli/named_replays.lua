@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Named replays. The store keeps how far a named replay has come. A note keeps
--- its options, so that its name is enough to resume it, the process that runs
--- it, and whether somebody has cancelled it.
+-- Named replays. The store keeps how far a named replay has come, and who runs
+-- it. A note keeps its options, so that its name is enough to resume it.
 
 local arguments = require "respool.cli.arguments"
 local notes = require "respool.cli.notes"
@@ -14,36 +13,6 @@ local check = arguments.check
 local M = {}
 
 local KIND = "replay"
-
-
--- Who runs a named replay: a process id and the time when that process began.
-
--- When a process began, in ticks of the system; nil when it has ended.
-local function start_of(pid)
-  local file = io.open(("/proc/%s/stat"):format(pid))
-  if not file then return nil end
-  local text = file:read "*a" or "" -- it may end at any time
-  file:close()
-  local n = 2
-  for field in (text:match "^.*%)%s+(.*)$" or ""):gmatch "%S+" do
-    n = n + 1
-    if n == 22 then return field end
-  end
-end
-
-local function own_pid()
-  local file = assert(io.open "/proc/self/stat")
-  local pid = file:read "*n"
-  file:close()
-  return math.floor(pid)
-end
-
--- The process that runs the named replay of this note; nil when none does.
-local function runner(note)
-  if note and note.pid and start_of(note.pid) == note.start then
-    return note.pid
-  end
-end
 
 
 -- Beginning and ending.
@@ -96,9 +65,10 @@ local function differs(a, b)
   return false
 end
 
-local function check_idle(name, note)
-  local pid = runner(note)
-  if pid and pid ~= own_pid() then fail(name, "is run by process %d", pid) end
+local function check_idle(name, replay)
+  if not replay or replay.state ~= "running" then return end
+  fail(name, replay.pid and "is run by process %d" or "is run elsewhere",
+       replay.pid)
 end
 
 local function check_same(name, replay, note, asked)
@@ -109,28 +79,26 @@ local function check_same(name, replay, note, asked)
 end
 
 local function save(store, name, asked)
-  local note = { pid = own_pid() }
-  note.start = start_of(note.pid)
+  local note = {}
   for _, field in ipairs(ASKED) do note[field] = asked[field] end
   notes.save(store, KIND, name, note)
 end
 
--- Notes that this process runs the replay with these options. Returns how many
--- dead letters it has moved so far.
+-- Notes the options of a replay that begins. Returns how many dead letters it
+-- has moved so far.
 ---@param store respool.store
 ---@param name string
 ---@param asked table
 ---@return integer
 function M.begin(store, name, asked)
   local replay, note = load(store, name), notes.get(store, KIND, name)
-  check_idle(name, note)
+  check_idle(name, replay)
   check_same(name, replay, note, asked)
   save(store, name, asked)
   return moved_by(replay)
 end
 
 -- The options of a named replay, and how many dead letters it has moved so far.
--- From now on this process runs it.
 ---@param store respool.store
 ---@param name string
 ---@return table, integer
@@ -142,48 +110,16 @@ function M.resume(store, name)
   elseif is_finished(replay) then
     fail(name, "has finished")
   end
-  check_idle(name, note)
+  check_idle(name, replay)
   save(store, name, note)
   return note, moved_by(replay)
-end
-
--- Whether somebody has cancelled the named replay that this process runs.
----@param store respool.store
----@param name string
----@return boolean
-function M.is_cancelled(store, name)
-  local note = notes.get(store, KIND, name)
-  return note == nil or note.cancelled == true
-end
-
--- Stores that a named replay is not running any more.
----@param store respool.store
----@param name string
-function M.mark_stopped(store, name)
-  local replay = store.handle:replay_load(name)
-  if not replay then return end
-  replay.state = 1
-  check(store.handle:replay_save(replay))
 end
 
 
 -- The commands.
 
--- A replay that claims to run, but that no process runs, was interrupted.
-local function state(replay, note)
-  if replay.state == "running" and note and not runner(note) then
-    return "interrupted"
-  end
-  return replay.state
-end
-
 local function complete(store, replay)
-  local note = notes.get(store, KIND, replay.name)
-  replay.state, replay.asked = state(replay, note), note
-  replay.pid = runner(note)
-  if note then
-    note.pid, note.start, note.cancelled = nil, nil, nil
-  end
+  replay.asked = notes.get(store, KIND, replay.name)
   return replay
 end
 
@@ -239,30 +175,12 @@ function M.show(args, io)
   output.fields(io, rows)
 end
 
-local PATIENCE = 5 -- seconds that a running replay has to notice
-
-local function await_end(pid)
-  local start, ends = start_of(pid), core.mono() / 1e6 + PATIENCE
-  while start and start_of(pid) == start and core.mono() / 1e6 < ends do
-    core.process.nap(0.05)
-  end
-end
-
--- Stops the process that runs a named replay, which can be resumed later.
+-- Stops a named replay that is running; it can be resumed later.
 function M.cancel(args, io)
   local store = arguments.open(io, args.store)
-  local note = notes.get(store, KIND, args.name)
-  local pid = runner(note)
-  if not load(store, args.name) and not note then
-    missing(store, args.name)
-  elseif not note then
-    fail(args.name, "was begun by a program, which alone can stop it")
-  elseif not pid then
-    fail(args.name, "is not running")
-  end
-  note.cancelled = true
-  notes.save(store, KIND, args.name, note)
-  await_end(pid)
+  local replay = load(store, args.name) or missing(store, args.name)
+  if replay.state ~= "running" then fail(args.name, "is not running") end
+  check(store:cancel_replay(args.name))
   io.stdout:write(("named replay '%s' is cancelled; `respool replay resume` "
     .. "goes on with it\n"):format(output.clean(args.name)))
 end
@@ -270,7 +188,7 @@ end
 -- Removes what the store keeps of a named replay.
 function M.forget(args, io)
   local store = arguments.open(io, args.store)
-  check_idle(args.name, notes.get(store, KIND, args.name))
+  check_idle(args.name, load(store, args.name))
   local had = notes.remove(store, KIND, args.name)
   local ok, message, code = store:remove_replay(args.name)
   if not ok and code ~= "NOT_FOUND" then arguments.fail(message) end

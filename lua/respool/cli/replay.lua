@@ -134,10 +134,12 @@ local function filter(run)
     local first = check(run.dead:list { limit = 1 })[1]
     if first then where_of.try(expression, first) end
   end
+  if not (asked.since or asked.upto or scripted or expression) then
+    return nil -- dead letters move without being read
+  end
   return function(dead_letter)
     local died_at = dead_letter.died_at or NOT_KNOWN
-    return (not asked.group or dead_letter.group == asked.group)
-      and (not asked.since or died_at >= asked.since)
+    return (not asked.since or died_at >= asked.since)
       and (not asked.upto or died_at < asked.upto)
       and (not scripted or scripted(dead_letter))
       and (not expression or expression(dead_letter))
@@ -157,7 +159,7 @@ end
 
 local function sampled_where(run, where)
   return function(dead_letter)
-    local wanted = where(dead_letter)
+    local wanted = not where or where(dead_letter)
     if wanted and not dead_letter.damaged then
       add_sample(run, dead_letter, dead_letter.payload or dead_letter.bytes)
     end
@@ -183,23 +185,10 @@ local function take_samples(run, o)
   end
 end
 
-local LOOK = 0.2 -- seconds between looks whether the replay is cancelled
-
-local function is_cancelled(run)
-  local now = core.mono() / 1e6
-  if not run.asked.name or run.args.dry_run or now < run.next_look then
-    return false
-  end
-  run.next_look = now + LOOK
-  return named.is_cancelled(run.store, run.asked.name)
-end
-
 local function on_progress(run)
   return function(counts)
     run.progress:update(counts.moved, counts.seen,
       counts.failed > 0 and ("%d failed"):format(counts.failed) or nil)
-    run.cancelled = is_cancelled(run)
-    return not run.cancelled
   end
 end
 
@@ -222,6 +211,7 @@ local function replay_options(run)
     if not NOT_NOW[name] then o[name] = value end
   end
   o.where = filter(run)
+  o.group = asked.group or o.group
   o.to = run.to
   o.limit = left_of(run)
   o.rate, o.name = asked.rate or o.rate, asked.name
@@ -238,7 +228,7 @@ end
 local function new_run(args, io, store, asked)
   local run = {
     args = args, io = io, store = store, asked = asked, samples = {},
-    next_look = 0, moved = 0, script = load_script(asked.script),
+    moved = 0, script = load_script(asked.script),
   }
   local codec = {
     codec = asked.raw and "raw" or (run.script.options or {}).codec,
@@ -335,7 +325,6 @@ local function interrupted(run)
   if not run.asked.name or run.args.dry_run then
     arguments.fail("stopped", INTERRUPTED)
   end
-  named.mark_stopped(run.store, run.asked.name)
   arguments.fail(("stopped; `respool replay resume %s %s` goes on"):format(
     run.args.store, run.asked.name), INTERRUPTED)
 end
@@ -356,8 +345,7 @@ local function replay(run)
     refuse(run, counts)
   end
   check(counts, message)
-  if run.cancelled then
-    named.mark_stopped(run.store, run.asked.name)
+  if counts.state == "cancelled" then
     run.progress:clear()
     arguments.fail(("named replay '%s' was cancelled"):format(run.asked.name))
   end

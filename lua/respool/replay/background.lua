@@ -87,19 +87,28 @@ local function conclude(b, now, message, code)
   local run = b.run
   b.run, b.next_at = nil, now + b.o.interval
   if message then hooks.report(b.dead.store, "replay", message, code) end
-  if run and (message or run.progress.seen > 0) then
+  if not run then return end
+  if message or run.progress.seen > 0 then
     replay.conclude(run, message, code)
+  else
+    run.leave()
   end
+end
+
+local function may_begin(b)
+  return not (b.o.name and replay.is_cancelled(b.dead.store, b.o.name))
 end
 
 -- Begins a round when it is time and there is a dead letter.
 local function begin(b, now)
   if now < b.next_at then return end
   local n, message, code = b.dead:count()
-  if n and n > 0 then
+  if n and n > 0 and may_begin(b) then
     b.run, message, code = replay.begin(b.dead, b.read, b.o)
   end
-  if not b.run then conclude(b, now, message, code) end
+  if b.run then return replay.begin_late(b.run) end
+  if code == "LOCKED" then message = nil end -- another process runs it
+  conclude(b, now, message, code)
 end
 
 local function is_full(b)
@@ -148,6 +157,7 @@ local function turn_all(store)
     local now = store.handle:now()
     local ok, problem = compat.pcall(turn, b, now)
     if not ok then
+      if b.run then b.run.leave() end
       b.run = nil
       conclude(b, now, outcome.describe(problem).text)
     end

@@ -6,20 +6,26 @@
 --
 -- A named replay that was stopped or killed goes on with the dead letters there
 -- were when it began. One that has finished starts a new round, with new counts,
--- over the dead letters that came since. It is run by one process at a time.
+-- over the dead letters that came since.
+--
+-- One runner at a time runs a named replay. Each page is refused when the
+-- stored replay was changed since the page before: then it was cancelled or
+-- forgotten, and the run ends, or another runner has taken it over from one
+-- that seemed to be gone, and the run fails with LOCKED.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
+local runner_of = require "respool.replay.runner"
 local timing = require "respool.support.timing"
 
 local huge, min, max, mono = math.huge, math.min, math.max, core.mono
 
 local M = {}
 
-local RUNNING, STOPPED, FINISHED = 0, 1, 2
-local STATES = { [0] = "running", "stopped", "finished" }
+local RUNNING, STOPPED, FINISHED, CANCELLED = 0, 1, 2, 3
+local STATES = { [0] = "running", "stopped", "finished", "cancelled" }
 
 -- Whether a dead letter is moved: false or nothing skips it; raising, or nil and
 -- an error, counts it as failed.
@@ -35,7 +41,8 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field transform respool.transform?
 ---@field version integer? of what transform returns; the dead_letter's own
 ---@field to respool.queue? each dead_letter's own queue when not given
----@field rate number? dead_letters a second at most
+---@field group string? only dead letters of this group
+---@field rate number? dead_letters a second at most, at an even pace
 ---@field limit integer? dead_letters moved by this call at most
 ---@field order "oldest"|"newest"? newest not with a name
 ---@field dry_run boolean? only count, from none; where and transform are called
@@ -54,12 +61,13 @@ local STATES = { [0] = "running", "stopped", "finished" }
 ---@field by_group table<string, integer> moved ones; one that was taken by
 --- somebody else in the same moment may be among them
 ---@field errors string[] the first few of the failures
----@field state "running"|"stopped"|"finished"
+---@field state "running"|"stopped"|"finished"|"cancelled"
 ---@field dry_run boolean?
 
 M.form = {
   of = "dead:replay",
   name = options.name,
+  group = options.string,
   where = options.callable,
   transform = options.callable,
   version = options.whole(0, 2^53),
@@ -87,6 +95,8 @@ local ERRORS = 10
 -- background.
 local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 
+local PAGES = 10 -- a second, at most, of a replay with a rate
+
 
 -- Progress, which a named replay stores.
 
@@ -94,7 +104,9 @@ local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 ---@field name string
 ---@field dlq string
 ---@field to string "": each dead letter's own queue
----@field state "running"|"stopped"|"finished"
+---@field state "running"|"interrupted"|"stopped"|"finished"|"cancelled"
+--- interrupted: its runner is gone
+---@field pid integer? of its runner, on this machine
 ---@field cursor integer dead letters up to this number are dealt with
 ---@field upto integer the last dead letter when it began
 ---@field seen integer
@@ -104,13 +116,35 @@ local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
 ---@field started_at number
 ---@field updated_at number
 
+-- Whether somebody has cancelled a named replay.
+---@return boolean
+function M.is_cancelled(store, name)
+  local progress = store.handle:replay_load(name)
+  return progress ~= nil and progress.state == CANCELLED
+end
+
 -- A stored replay as the user sees it.
 ---@return respool.named_replay?, string?, string?
 function M.stored(store, name)
   local progress, message, code = store.handle:replay_load(name)
   if not progress then return nil, message, code end
-  progress.state = STATES[progress.state]
+  if progress.state == RUNNING
+     and runner_of.is_gone(progress, store.handle:now()) then
+    progress.state = "interrupted"
+  else
+    progress.pid = progress.state == RUNNING
+      and runner_of.pid(progress.runner) or nil
+    progress.state = STATES[progress.state]
+  end
+  progress.runner, progress.revision = nil, nil
   return progress
+end
+
+-- Stops a named replay, whoever runs it. In the background it is not begun
+-- again before it is run by hand or forgotten.
+---@return true?, string?, string?
+function M.cancel(store, name)
+  return store.handle:replay_cancel(name)
 end
 
 local function last_number(dead)
@@ -129,6 +163,7 @@ local function new_progress(run, name, cursor)
     name = name, dlq = run.dead.dlq, to = run.o.to and run.o.to.name or "",
     state = RUNNING, cursor = cursor, upto = upto, seen = 0, moved = 0,
     skipped = 0, failed = 0, started_at = now, updated_at = now,
+    revision = 0, runner = "",
   }
 end
 
@@ -142,19 +177,41 @@ local function check_same(run, progress)
   end
 end
 
+local function is_stored(run)
+  return run.o.name and not run.o.dry_run
+end
+
+-- The answer to who would run what another runs.
+local function locked(progress)
+  local pid = runner_of.pid(progress.runner)
+  return nil, ("named replay '%s' is run by %s"):format(progress.name,
+    pid and ("process %d"):format(pid) or "another process"), "LOCKED"
+end
+
+-- The next round of a replay that has finished.
+local function next_round(run, finished)
+  local progress, message, code =
+    new_progress(run, finished.name, finished.cursor)
+  if not progress then return nil, message, code end
+  progress.revision = finished.revision
+  return progress
+end
+
 -- The progress to begin with: new, a new round of a finished replay, or that
 -- of one to be gone on with.
 local function begin_progress(run)
-  local name = run.o.name
+  local name, handle = run.o.name, run.store.handle
   if not name then return new_progress(run, "", 0) end
-  local progress, message, code = run.store.handle:replay_load(name)
+  local progress, message, code = handle:replay_load(name)
   if not progress and code == "NOT_FOUND" then
     return new_progress(run, name, 0)
   end
   if not progress then return nil, message, code end
   check_same(run, progress)
-  if progress.state == FINISHED then
-    return new_progress(run, name, progress.cursor)
+  if progress.state == FINISHED then return next_round(run, progress) end
+  if is_stored(run) and progress.state == RUNNING
+     and not runner_of.is_gone(progress, handle:now()) then
+    return locked(progress)
   end
   progress.state = RUNNING
   if run.o.dry_run then
@@ -164,14 +221,31 @@ local function begin_progress(run)
   return progress
 end
 
-local function is_stored(run)
-  return run.o.name and not run.o.dry_run
+local function save_replay(run)
+  local progress = run.progress
+  if not is_stored(run) then return true end
+  progress.updated_at = run.store.handle:now()
+  local ok, message, code = run.store.handle:replay_save(progress)
+  if not ok then return nil, message, code end
+  progress.revision = progress.revision + 1
+  return true
 end
 
-local function save_replay(run)
-  if not is_stored(run) then return true end
-  run.progress.updated_at = run.store.handle:now()
-  return run.store.handle:replay_save(run.progress)
+-- After a save was refused, as the stored replay has changed: false when it
+-- was cancelled or forgotten; nil, message, code when another runs it.
+local function give_way(run)
+  local name = run.o.name
+  local stored, message, code = run.store.handle:replay_load(name)
+  if not stored and code ~= "NOT_FOUND" then return nil, message, code end
+  if stored and stored.runner ~= run.progress.runner then
+    return locked(stored)
+  end
+  run.progress.state = CANCELLED
+  return false
+end
+
+local function is_refused(run, code)
+  return code == "LOCKED" and is_stored(run)
 end
 
 
@@ -202,9 +276,12 @@ local function store_page(run, page)
     local ok, message, code = save_replay(run)
     return ok and n, message, code
   end
-  return run.store.handle:dead_move(
-    run.dead.dlq, page.moves, o.to and o.to.handle, o.keep_attempts,
-    is_stored(run) and run.progress or nil)
+  local progress = is_stored(run) and run.progress or nil
+  local moved, message, code = run.store.handle:dead_move(
+    run.dead.dlq, page.moves, o.to and o.to.handle, o.keep_attempts, progress)
+  if not moved then return nil, message, code end
+  if progress then progress.revision = progress.revision + 1 end
+  return moved
 end
 
 -- The progress advances only when the page is stored, and counts, as the
@@ -342,12 +419,14 @@ local function next_dead_letters(run)
   local o, progress = run.o, run.progress
   local newest = o.order == "newest"
   local list = {
-    after = progress.cursor, upto = not newest and progress.upto or nil,
+    group = o.group, after = progress.cursor,
+    upto = not newest and progress.upto or nil,
     descending = newest,
   }
   run.planned = mono()
   if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
-  local size = o.rate and min(PAGE, max(1, math.floor(o.rate))) or PAGE
+  local size = o.rate and min(PAGE, max(1, math.floor(o.rate / PAGES)))
+    or PAGE
   list.limit = run.single > 0 and 1 or min(size, run.room or huge)
   return run.read(run.dead, list)
 end
@@ -358,21 +437,53 @@ function M.due(run)
   return run.started + (run.o.rate and run.moved / run.o.rate or 0)
 end
 
--- Time in which nothing was moved, for another reason than the rate, is not
--- made up for.
+-- A second of what the rate allows, but for its first dead letter: what is
+-- made up for at most after time in which nobody had a turn for it.
+local function burst(run)
+  return run.o.rate and max(1 - 1 / run.o.rate, 0) or 0
+end
+
+-- Of the time in which nothing was moved, for another reason than the rate,
+-- a second is made up for.
 function M.forget_delay(run)
-  run.started = run.started + max(run.store.handle:now() - M.due(run), 0)
+  local late = run.store.handle:now() - M.due(run) - burst(run)
+  run.started = run.started + max(late, 0)
+end
+
+-- In the background turns are rare: a second's worth is due at once.
+function M.begin_late(run)
+  run.started = run.started - burst(run)
+end
+
+local LOOK = 1e6 -- microseconds between looks whether it was cancelled
+
+-- While a named replay waits: looks whether its record is still this run's,
+-- and saves it now and then.
+local function keep(run)
+  local now, progress = mono(), run.progress
+  if not is_stored(run) or now < (run.next_look or 0) then return true end
+  run.next_look = now + LOOK
+  if run.store.handle:now() - progress.updated_at > runner_of.BEAT then
+    return save_replay(run)
+  end
+  local stored, message, code = run.store.handle:replay_load(run.o.name)
+  if not stored and code ~= "NOT_FOUND" then return nil, message, code end
+  if stored and stored.revision == progress.revision then return true end
+  return nil, ("named replay '%s' has changed"):format(run.o.name), "LOCKED"
 end
 
 -- Waits until the rate allows what has been moved so far. False when the
 -- process is to end first.
 local function meter(run)
-  local handle, slice = run.store.handle, timing.slice(run.store)
+  local handle = run.store.handle
   local due = M.due(run)
   local left = due - handle:now()
   while left > 0 do
     if timing.is_ending() then return false end
-    local ok, message, code = handle:sleep(min(left, slice))
+    local ok, message, code = keep(run)
+    if ok then
+      ok, message, code = handle:sleep(timing.slice(run.store, left))
+    end
     if not ok then return nil, message, code end
     left = due - handle:now()
   end
@@ -397,10 +508,7 @@ local function is_stopped(run)
   return hook and hook(run.counts) == false
 end
 
--- Moves one page, when the rate allows it: at once unless wait(run) sees to
--- that. Whether there is more to do; nil, message, code after an error.
----@return boolean?, string?, string?
-function M.step(run, wait)
+local function step(run, wait)
   local dead_letters, message, code = next_dead_letters(run)
   if not dead_letters then return nil, message, code end
   if #dead_letters == 0 then return finish(run, FINISHED) end
@@ -414,16 +522,29 @@ function M.step(run, wait)
   return true
 end
 
+-- Moves one page, when the rate allows it: at once unless wait(run) sees to
+-- that. Whether there is more to do; nil, message, code after an error.
+---@return boolean?, string?, string?
+function M.step(run, wait)
+  local more, message, code = step(run, wait)
+  if is_refused(run, code) then return give_way(run) end
+  return more, message, code
+end
+
 -- Ends a run before its time; a named one can be gone on with.
 ---@return false?, string?, string?
 function M.stop(run)
-  return finish(run, STOPPED)
+  run.leave()
+  local more, message, code = finish(run, STOPPED)
+  if is_refused(run, code) then return false end
+  return more, message, code
 end
 
 -- The counts of a run that has ended, told to its hook.
 ---@return respool.replay_counts
 function M.conclude(run, message, code)
   local counts = refresh(run)
+  run.leave()
   if run.o.on_finish then run.o.on_finish(counts, message, code) end
   return counts
 end
@@ -457,14 +578,22 @@ function M.begin(dead, read, o)
     dead = dead, store = dead.store, read = read, o = o, single = 0,
     size = PAGE, most = PAGE,
     codec = o.to and o.to.codec or dead.codec, left = o.limit or huge,
-    moved = 0, started = dead.store:now(),
+    moved = 0, started = dead.store:now(), leave = function() end,
   }
-  local message, code
+  local ok, message, code
   run.progress, message, code = begin_progress(run)
   if not run.progress then return nil, message, code end
   if o.dry_run then
     run.queues, message, code = queue_names(run.store)
     if not run.queues then return nil, message, code end
+  end
+  if is_stored(run) then
+    run.progress.runner, run.leave = runner_of.enter(run)
+  end
+  ok, message, code = save_replay(run)
+  if not ok then
+    run.leave()
+    return nil, message, code
   end
   run.counts = new_counts(run)
   refresh(run)
@@ -483,7 +612,9 @@ function M.run(dead, read, given)
   if not run then return nil, message, code end
   local more
   run.most = PAGE_MOST
-  repeat more, message, code = M.step(run, meter) until not more
+  compat.guard(function()
+    repeat more, message, code = M.step(run, meter) until not more
+  end, nil, function() compat.pcall(M.stop, run) end)
   local counts = M.conclude(run, message, code)
   if more == nil then return nil, message, code, counts end
   return counts

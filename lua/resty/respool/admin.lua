@@ -130,11 +130,8 @@ local function fail_replay(message, code, counts)
 end
 
 local function replay_dlq(store, dlq, o)
-  local where = o.group and function(dead_letter)
-    return (dead_letter.group or "") == o.group
-  end
   local counts, message, code, so_far = store:dead(dlq):replay {
-    limit = o.limit, where = where,
+    limit = o.limit, group = o.group,
   }
   if not counts then return fail_replay(message, code, so_far) end
   counts.errors = list_of(counts.errors)

@@ -102,7 +102,8 @@ local NAMES = {
   dead_list = "listing dead letters", dead_numbers = "listing dead letters",
   dead_groups = "listing groups", dead_purge = "purging dead letters",
   dead_remove = "removing dead letters", drop = "dropping a queue",
-  replay_save = "a replay", replay_remove = "removing a job",
+  replay_save = "a replay", replay_cancel = "cancelling a replay",
+  replay_remove = "forgetting a replay",
   browse = "listing items", settle = "a settle", take = "a take",
 }
 
