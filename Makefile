@@ -10,13 +10,13 @@ LUA ?= lua5.4
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
-base = error clock random cbor arena array histogram thread timer id_set
+base = error clock random cbor arena array histogram thread timer id_set file
 record = backoff item segment failures page fields batch policy outcome \
   dead_notices dead_record replay_record
 commit = commit ticket
 verbs = engines open files calls lease buffer_fill buffer store buffer_list \
   queue push take batch settle transaction dead_letters maintenance
-lmdb/env = directory create env open txn commits nodes pages
+lmdb/env = directory files create env open txn commits nodes pages
 lmdb/record = key_codec records meta names segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage

@@ -336,7 +336,7 @@ int lmdb_flush(env *base) {
   bool needed = c->unflushed || c->applying;
   uint64_t version = c->version;
   pthread_mutex_unlock(&c->lock);
-  if (!needed) return 0;
+  if (!needed) return env_check(base);
   int rc = env_sync(base);
   pthread_mutex_lock(&c->lock);
   if (!rc && c->version == version && !c->applying) c->unflushed = false;

@@ -152,17 +152,6 @@ static mode_t mode_of(int flags, va_list args) {
   return makes ? (mode_t)va_arg(args, unsigned) : 0;
 }
 
-#define OPEN(name) \
-  SHOWN int name(const char *path, int flags, ...) { \
-    va_list args; \
-    va_start(args, flags); \
-    mode_t mode = mode_of(flags, args); \
-    va_end(args); \
-    return open_watched(path, flags, mode); \
-  }
-OPEN(open)
-OPEN(open64)
-
 /* The path of a name that is relative to a descriptor of the directory, or
    NULL: it is relative to another. */
 static const char *path_at(int at, const char *name, char path[4200]) {
@@ -170,6 +159,26 @@ static const char *path_at(int at, const char *name, char path[4200]) {
   snprintf(path, 4200, "%s%s", dir, name);
   return path;
 }
+
+/* The same of a path that names the descriptor. */
+static const char *path_by_fd(const char *given, char path[4200]) {
+  int at, n = 0;
+  if (sscanf(given, "/proc/self/fd/%d/%n", &at, &n) != 1 || !n) return NULL;
+  return path_at(at, given + n, path);
+}
+
+#define OPEN(name) \
+  SHOWN int name(const char *path, int flags, ...) { \
+    va_list args; \
+    va_start(args, flags); \
+    mode_t mode = mode_of(flags, args); \
+    va_end(args); \
+    char real[4200]; \
+    const char *named = path_by_fd(path, real); \
+    return open_watched(named ? named : path, flags, mode); \
+  }
+OPEN(open)
+OPEN(open64)
 
 SHOWN int openat(int at, const char *name, int flags, ...) {
   char path[4200];

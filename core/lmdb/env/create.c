@@ -10,16 +10,14 @@
 #include "lmdb/env/open.h"
 
 #include "base/fault.h"
+#include "base/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
-#define FILE_MODE 0640
+#define MADE_NAME "data.mdb.new"
 
 static const respool_bytes format_name = {"format", 6};
 static const respool_bytes id_name = {"store", 5};
@@ -59,41 +57,18 @@ int format_check(txn *t, bool fresh) {
               (unsigned long long)format, FORMAT_VERSION);
 }
 
-/* Opens a file, made when missing, and waits for its lock. */
-static int lock_file(const char *path) {
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
-  while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
-    ;
-  return fd;
-}
-
-/* With the file `made` locked. Another process may have renamed its own to
-   `data` by now: then the file `made` is a leftover. */
-static int make_file(lmdb_env *e, const char *made, const char *data) {
-  if (dir_look(e->path) != ENOENT) {
-    unlink(made);
-    return 0;
-  }
-  if (truncate(made, 0)) return dir_fail(e->path, errno);
-  int rc = txn_env_make(e, made, format_check);
-  FAULT_POINT("made");
-  if (!rc && rename(made, data)) rc = dir_fail(e->path, errno);
-  return rc;
-}
-
 /* Makes the file of a new store under another name, and renames it when it is
    complete and on disk: a crash, a power cut or a full disk leaves no store,
-   and the next process starts over. One process at a time. */
+   and the next process starts over. The caller has locked the directory. */
 int store_make(lmdb_env *e) {
-  char *made = dir_file(e->path, "data.mdb.new");
-  char *data = dir_file(e->path, "data.mdb");
-  int fd = made && data ? lock_file(made) : -1, rc;
-  if (!made || !data)
-    rc = fail(RESPOOL_NOMEM, "not enough memory to open a store");
-  else
-    rc = fd < 0 ? dir_fail(e->path, errno) : make_file(e, made, data);
-  if (fd >= 0) close(fd);
-  free(made);
-  free(data);
+  (void)unlinkat(e->dirfd, MADE_NAME, 0); /* a leftover */
+  int fd = file_make(e->dirfd, MADE_NAME, FILE_MODE);
+  if (fd < 0) return dir_fail(e->path, errno);
+  close(fd);
+  int rc = txn_env_make(e, MADE_NAME, format_check);
+  FAULT_POINT("made");
+  if (!rc && renameat(e->dirfd, MADE_NAME, e->dirfd, DATA_NAME))
+    rc = dir_fail(e->path, errno);
+  if (rc) (void)unlinkat(e->dirfd, MADE_NAME, 0);
   return rc;
 }

@@ -12,7 +12,7 @@
 /* Checks that a store's format is known. A fresh store gets its format. */
 int format_check(txn *t, bool fresh);
 
-/* Makes the data file, unless another process has just done so. */
+/* Makes the data file, which is missing. */
 int store_make(lmdb_env *e);
 
 #endif

@@ -8,6 +8,7 @@
 #include "lmdb/env/directory.h"
 
 #include "base/error.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,45 +23,40 @@
 int dir_fail(const char *path, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
              : error == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
+  if (error == EACCES)
+    return fail(code, "cannot open store \"%.160s\": user %u has no permission",
+                path, (unsigned)geteuid());
   return fail(code, "cannot open store \"%.160s\": %s", path,
               strerror(error));
 }
 
-/* A new directory entry is durable once its parent is. */
-int dir_sync(const char *path) {
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  int error = fsync(fd) ? errno : 0;
-  close(fd);
-  return error;
+static int file_fail(const char *path, int error) {
+  if (error == ENODATA)
+    return fail(RESPOOL_CORRUPT, "the data file of store \"%.160s\" is empty",
+                path);
+  if (error == EACCES) return dir_fail(path, error);
+  return fail(RESPOOL_IO, "cannot open \"%.160s/" DATA_NAME "\": %s", path,
+              file_error(error));
 }
 
+/* A new directory entry is durable once its parent is. */
 static void sync_parent(const char *path) {
   char *copy = strdup(path);
   if (!copy) return;
   char *slash = strrchr(copy, '/');
   if (slash) slash[slash == copy] = '\0';
-  (void)dir_sync(slash ? copy : ".");
+  int fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd >= 0) {
+    (void)fsync(fd);
+    close(fd);
+  }
   free(copy);
 }
 
-char *dir_file(const char *path, const char *name) {
-  char *file;
-  return asprintf(&file, "%s/%s", path, name) < 0 ? NULL : file;
-}
-
-int dir_look(const char *path) {
+int dir_look(int dirfd) {
   struct stat st;
-  char *file = dir_file(path, "data.mdb");
-  int error = !file ? ENOMEM : stat(file, &st) ? errno : 0;
-  if (!error && st.st_size == 0) error = ENODATA;
-  free(file);
-  return error;
-}
-
-static int dir_emptied(const char *path) {
-  return fail(RESPOOL_CORRUPT, "the data file of store \"%.160s\" is empty",
-              path);
+  if (file_look(dirfd, DATA_NAME, &st)) return errno;
+  return st.st_size == 0 ? ENODATA : 0;
 }
 
 int dir_make(const char *path) {
@@ -70,45 +66,62 @@ int dir_make(const char *path) {
   return 0;
 }
 
-int dir_find(const char *path, bool create, struct stat *st) {
-  if (stat(path, st) && errno == ENOENT) {
+/* A descriptor, or -1 with errno. */
+static int open_dir(const char *path) {
+  return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int find(const char *path, bool create, int fd) {
+  int error = dir_look(fd);
+  if (!error || (create && error == ENOENT)) return 0;
+  if (error == ENOENT)
+    return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
+  return file_fail(path, error);
+}
+
+int dir_open(const char *path, bool create, int *dirfd) {
+  int fd = open_dir(path);
+  if (fd < 0 && errno == ENOENT) {
     if (!create)
       return fail(RESPOOL_NOT_FOUND, "there is no store \"%.160s\"", path);
     int rc = dir_make(path);
     if (rc) return rc;
+    fd = open_dir(path);
   }
-  if (stat(path, st)) return dir_fail(path, errno);
-  if (!S_ISDIR(st->st_mode)) return dir_fail(path, ENOTDIR);
-  int error = dir_look(path);
-  if (error == ENODATA) return dir_emptied(path);
-  if (!create && error)
-    return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
-  return 0;
+  if (fd < 0) return dir_fail(path, errno);
+  int rc = find(path, create, fd);
+  if (rc)
+    close(fd);
+  else
+    *dirfd = fd;
+  return rc;
+}
+
+void dir_place(int dirfd, const char *path, char place[PLACE_MAX]) {
+  struct stat at, dir;
+  snprintf(place, PLACE_MAX, "/proc/self/fd/%d", dirfd);
+  if (!fstat(dirfd, &dir) && !stat(place, &at) && at.st_ino == dir.st_ino &&
+      at.st_dev == dir.st_dev)
+    return;
+  snprintf(place, PLACE_MAX, "%s", path);
 }
 
 /* ---- the lock ----------------------------------------------------------- */
 
-int dir_lock(const char *path, int how, int *lock) {
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-  if (fd < 0) return dir_fail(path, errno);
+int dir_lock(int dirfd, const char *path, int how) {
+  int rc;
   do
-    rc = flock(fd, how);
+    rc = flock(dirfd, how);
   while (rc && errno == EINTR);
-  if (!rc) {
-    *lock = fd;
-    return 0;
-  }
-  rc = errno;
-  close(fd);
-  if (rc == EWOULDBLOCK)
+  if (!rc) return 0;
+  if (errno == EWOULDBLOCK)
     return fail(RESPOOL_LOCKED, "store \"%.160s\" is being opened or "
                 "compacted by another", path);
-  return dir_fail(path, rc);
+  return dir_fail(path, errno);
 }
 
-/* Unlocks first: a child that another thread forked still has the descriptor.
-   */
-void dir_unlock(int lock) {
-  flock(lock, LOCK_UN);
-  close(lock);
+/* Not by closing it: a child that another thread has forked still has the
+   descriptor. */
+void dir_unlock(int dirfd) {
+  flock(dirfd, LOCK_UN);
 }

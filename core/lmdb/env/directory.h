@@ -9,21 +9,28 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#define DATA_NAME "data.mdb"
+#define LOCK_NAME "lock.mdb"
+
 int dir_fail(const char *path, int error); /* says why it cannot be opened */
-int dir_sync(const char *path);            /* 0 or errno */
 int dir_make(const char *path);            /* unless it exists */
-char *dir_file(const char *path, const char *name); /* to be freed */
 
-/* 0, or why there is no data file: ENODATA when it is empty. */
-int dir_look(const char *path);
+/* 0 when the directory holds a data file that may be opened, or why not:
+   ENOENT when there is none, ENODATA when it is empty. */
+int dir_look(int dirfd);
 
-/* Stats the directory at `path`, which must hold a data file unless
-   `create`; with `create` a missing directory is made. */
-int dir_find(const char *path, bool create, struct stat *st);
+/* Opens the directory at `path`, which must hold a data file unless `create`;
+   with `create` a missing directory is made. */
+int dir_open(const char *path, bool create, int *dirfd);
 
-/* Locks the directory; `how` is LOCK_EX, or LOCK_EX | LOCK_NB, which returns
-   LOCKED when another process holds the lock. */
-int dir_lock(const char *path, int how, int *lock);
-void dir_unlock(int lock);
+/* By which LMDB finds the directory: not by the path, at which there may be
+   another one by now, unless /proc is missing. */
+enum { PLACE_MAX = 4096 };
+void dir_place(int dirfd, const char *path, char place[PLACE_MAX]);
+
+/* Locks the directory by this descriptor; `how` is LOCK_EX, or LOCK_EX |
+   LOCK_NB, which returns LOCKED when another one holds the lock. */
+int dir_lock(int dirfd, const char *path, int how);
+void dir_unlock(int dirfd);
 
 #endif

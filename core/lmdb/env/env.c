@@ -14,7 +14,10 @@
 
 #include "lmdb/env/create.h"
 #include "lmdb/env/directory.h"
+#include "lmdb/env/files.h"
 #include "lmdb/env/open.h"
+
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,11 +49,24 @@ static size_t map_size(uint64_t max_bytes) {
   return max_bytes > MAP_SIZE / 4 ? (size_t)max_bytes * 4 : MAP_SIZE;
 }
 
+/* The process may go to another directory. */
+static char *absolute(const char *path) {
+  char *here = *path == '/' ? NULL : getcwd(NULL, 0), *whole;
+  if (!here) return strdup(path);
+  if (asprintf(&whole, "%s/%s", here, path) < 0) whole = NULL;
+  free(here);
+  return whole;
+}
+
 static lmdb_env *env_new(const char *path, const respool_options *o) {
   lmdb_env *e = calloc(1, sizeof *e);
   if (!e) return NULL;
+  e->dirfd = e->held[0] = e->held[1] = -1;
   e->path = strdup(path);
-  if (!e->path) {
+  e->absolute = absolute(path);
+  if (!e->path || !e->absolute) {
+    free(e->path);
+    free(e->absolute);
     free(e);
     return NULL;
   }
@@ -69,12 +85,20 @@ static void env_drop_states(lmdb_env *e) {
   e->states = NULL;
 }
 
+static void close_held(lmdb_env *e) {
+  for (int i = 0; i < 2; i++)
+    if (e->held[i] >= 0) close(e->held[i]);
+  if (e->dirfd >= 0) close(e->dirfd);
+}
+
 static void env_free(lmdb_env *e) {
   env_drop_states(e);
   txn_env_close(e);
   pthread_rwlock_destroy(&e->reopen_lock);
   commits_destroy(&e->commits);
+  close_held(e);
   free(e->path);
+  free(e->absolute);
   free(e);
 }
 
@@ -83,15 +107,15 @@ static void env_free(lmdb_env *e) {
    2. No process waits at LMDB's lock file for the first one to open it, which
    may be killed before it has filled the lock file. */
 static int open_locked(lmdb_env *e) {
-  int lock, rc = dir_lock(e->path, LOCK_EX, &lock);
+  int rc = dir_lock(e->dirfd, e->path, LOCK_EX);
   if (rc) return rc;
-  int error = dir_look(e->path);
+  int error = dir_look(e->dirfd);
   if (error == ENOENT && !e->read_only && !e->must_reopen)
     rc = store_make(e);
   else if (error)
     rc = dir_fail(e->path, error);
   if (!rc) rc = txn_env_open(e);
-  dir_unlock(lock);
+  dir_unlock(e->dirfd);
   return rc;
 }
 
@@ -121,7 +145,7 @@ static int env_start(lmdb_env *e) {
 static lmdb_env *find_open(const struct stat *st) {
   for (lmdb_env *e = registry; e; e = e->next)
     if (e->dev == st->st_dev && e->ino == st->st_ino && !e->memory &&
-        e->base.pid == getpid())
+        e->base.pid == getpid() && !e->gone)
       return e;
   return NULL;
 }
@@ -155,55 +179,89 @@ static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   return 0;
 }
 
-/* Opens a directory. The caller holds the registry's lock. */
-static int open_dir(const engine *g, const char *path,
-                    const respool_options *o, int (*first)(env *e),
-                    lmdb_env **out) {
-  struct stat st;
-  int rc = dir_find(path, !o->no_create && !o->read_only, &st);
-  if (rc) return rc;
-  lmdb_env *e = find_open(&st);
-  if (e) {
-    rc = attach(e, g, first);
-    return rc ? rc : share(e, o, out);
+/* Ends the use of files that are not the store any more, without which those
+   in their place could not be opened safely: LMDB's locks on them would end
+   with this environment. */
+static void retire(lmdb_env *e) {
+  pthread_rwlock_wrlock(&e->reopen_lock);
+  (void)files_astray(e);
+  txn_env_close(e);
+  env_drop_states(e);
+  pthread_rwlock_unlock(&e->reopen_lock);
+}
+
+static lmdb_env *find_here(const struct stat *st) {
+  lmdb_env *e = find_open(st);
+  if (!e || !files_check(e, true)) return e;
+  retire(e);
+  return NULL;
+}
+
+/* Opens what is not open yet; the environment has the directory. */
+static int open_new(const engine *g, const char *path, int dirfd,
+                    const struct stat *st, const respool_options *o,
+                    int (*first)(env *e), lmdb_env **out) {
+  lmdb_env *e = env_new(path, o);
+  if (!e) {
+    close(dirfd);
+    return fail(RESPOOL_NOMEM, "not enough memory to open a store");
   }
-  e = env_new(path, o);
-  if (!e) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
-  rc = env_start(e);
+  e->dirfd = dirfd;
+  e->dev = st->st_dev;
+  e->ino = st->st_ino;
+  int rc = env_start(e);
   if (!rc) rc = attach(e, g, first);
   if (rc) {
     env_free(e);
     return rc;
   }
-  if (!e->read_only) (void)dir_sync(path);
-  e->dev = st.st_dev;
-  e->ino = st.st_ino;
+  if (!e->read_only) (void)fsync(dirfd);
   registry_add(e);
   *out = e;
   return 0;
 }
 
+/* Opens a directory. The caller holds the registry's lock. */
+static int open_dir(const engine *g, const char *path,
+                    const respool_options *o, int (*first)(env *e),
+                    lmdb_env **out) {
+  struct stat st;
+  int dirfd, rc = dir_open(path, !o->no_create && !o->read_only, &dirfd);
+  if (rc) return rc;
+  if (fstat(dirfd, &st)) rc = dir_fail(path, errno);
+  lmdb_env *e = rc ? NULL : find_here(&st);
+  if (!rc && !e) return open_new(g, path, dirfd, &st, o, first, out);
+  close(dirfd);
+  if (!rc) rc = attach(e, g, first);
+  return rc ? rc : share(e, o, out);
+}
+
 /* Tries to lock the directory of a store that this process does not have open.
    Processes that open the store then wait for the lock. */
-static int try_lock(const char *path, int *lock) {
+static int try_lock(const char *path, int *out) {
   struct stat st;
-  int rc = dir_find(path, false, &st);
+  int dirfd, rc = dir_open(path, false, &dirfd);
   if (rc) return rc;
-  if (find_open(&st))
-    return fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
-                path);
-  return dir_lock(path, LOCK_EX | LOCK_NB, lock);
+  if (!fstat(dirfd, &st) && find_here(&st))
+    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
+              path);
+  if (!rc) rc = dir_lock(dirfd, path, LOCK_EX | LOCK_NB);
+  if (rc)
+    close(dirfd);
+  else
+    *out = dirfd;
+  return rc;
 }
 
 /* A process that opens the store holds the lock for a moment only, so this
    tries for a second. */
-int store_lock_exclusive(const char *path, int *lock) {
+int store_lock_exclusive(const char *path, int *dirfd) {
   static const struct timespec pause = {0, 10000000};
   int rc = RESPOOL_LOCKED;
   for (int i = 0; i < 100 && rc == RESPOOL_LOCKED; i++) {
     if (i > 0) nanosleep(&pause, NULL);
     pthread_mutex_lock(&registry_lock);
-    rc = try_lock(path, lock);
+    rc = try_lock(path, dirfd);
     pthread_mutex_unlock(&registry_lock);
   }
   return rc;
@@ -231,7 +289,8 @@ static int open_memory(const engine *g, const respool_options *o,
   int rc = RESPOOL_NOMEM;
   if (e) {
     e->memory = true;
-    rc = env_start(e);
+    e->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    rc = e->dirfd < 0 ? dir_fail(dir, errno) : env_start(e);
     unlink_files(dir);
     if (!rc) rc = attach(e, g, first);
   }
@@ -298,7 +357,8 @@ static int env_reopen(lmdb_env *e) {
   if (e->must_reopen) {
     txn_env_close(e);
     env_drop_states(e);
-    rc = env_start(e);
+    rc = files_check(e, true);
+    if (!rc) rc = env_start(e);
   }
   pthread_rwlock_unlock(&e->reopen_lock);
   pthread_rwlock_rdlock(&e->reopen_lock);
@@ -307,13 +367,29 @@ static int env_reopen(lmdb_env *e) {
   return rc;
 }
 
+/* A writer whose files are others by now, or whose lock file tells of other
+   data, must not go on. */
+static int check_files(txn *t) {
+  int rc = files_check(t->env, true);
+  if (!rc && !txn_follows(t, txn_env_newest(t->env)))
+    rc = files_astray(t->env);
+  if (rc) txn_abort(t);
+  return rc;
+}
+
+static int begin_checked(lmdb_env *e, bool write, txn *t) {
+  int rc = txn_begin(e, write, t);
+  return rc || !write ? rc : check_files(t);
+}
+
 /* Begins; tries once more when the environment had to be reopened. */
 static int begin(lmdb_env *e, bool write, txn *t) {
-  int rc = needs_reopen(e) ? env_reopen(e) : 0;
-  if (!rc) rc = txn_begin(e, write, t);
+  int rc = write ? 0 : files_check(e, false);
+  if (needs_reopen(e)) rc = env_reopen(e);
+  if (!rc) rc = begin_checked(e, write, t);
   if (rc && e->must_reopen && e->mdb) {
     rc = env_reopen(e);
-    if (!rc) rc = txn_begin(e, write, t);
+    if (!rc) rc = begin_checked(e, write, t);
   }
   return rc;
 }
@@ -341,9 +417,18 @@ void env_end(txn *t) {
 int env_sync(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  int rc = needs_reopen(e) ? env_reopen(e) : 0;
+  int rc = files_check(e, false);
+  if (needs_reopen(e)) rc = env_reopen(e);
   if (!rc) rc = txn_env_sync(e);
   if (rc == RESPOOL_UNKNOWN_OUTCOME) e->must_reopen = true;
+  pthread_rwlock_unlock(&e->reopen_lock);
+  return rc;
+}
+
+int env_check(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  pthread_rwlock_rdlock(&e->reopen_lock);
+  int rc = files_check(e, false);
   pthread_rwlock_unlock(&e->reopen_lock);
   return rc;
 }
@@ -351,29 +436,27 @@ int env_sync(env *base) {
 /* LMDB locks its lock file while it is open. A process does not see its own
    lock, and would lose it by closing the file: so the registry is asked first.
    */
-bool env_is_open(const char *path) {
-  struct stat st;
+static bool is_open_elsewhere(int dirfd) {
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-  char *file = malloc(strlen(path) + sizeof "/lock.mdb");
-  bool open_here = false, open_there = false;
+  int fd = file_open(dirfd, LOCK_NAME, O_RDWR);
+  bool locked = fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 &&
+                lock.l_type != F_UNLCK;
+  if (fd >= 0) close(fd);
+  return locked;
+}
+
+bool env_is_open(int dirfd) {
+  struct stat st;
   pthread_mutex_lock(&registry_lock);
-  open_here = stat(path, &st) == 0 && find_open(&st);
+  bool open_here = fstat(dirfd, &st) == 0 && find_open(&st);
   pthread_mutex_unlock(&registry_lock);
-  if (file && !open_here) {
-    int fd = open(strcat(strcpy(file, path), "/lock.mdb"),
-                  O_RDWR | O_CLOEXEC);
-    open_there = fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 &&
-                 lock.l_type != F_UNLCK;
-    if (fd >= 0) close(fd);
-  }
-  free(file);
-  return open_here || open_there;
+  return open_here || is_open_elsewhere(dirfd);
 }
 
 uint64_t env_last(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  uint64_t last = e->mdb ? txn_env_last(e) : 0;
+  uint64_t last = e->mdb && !files_check(e, false) ? txn_env_newest(e) : 0;
   pthread_rwlock_unlock(&e->reopen_lock);
   return last;
 }

@@ -20,11 +20,17 @@ int env_begin(env *e, bool write, txn **t);
 void env_end(txn *t); /* frees it, after txn_commit or txn_abort */
 
 int env_sync(env *e);
-uint64_t env_last(env *e);          /* number of the last commit */
-bool env_is_open(const char *path); /* by this process or another */
 
-/* Locks a store's directory against opening; LOCKED when the store is open in
-   this process. */
-int store_lock_exclusive(const char *path, int *lock);
+/* 0, or IO when the store was deleted or replaced; looks about twice a
+   second. For calls that need no transaction. */
+int env_check(env *e);
+
+uint64_t env_last(env *e);          /* number of the last commit */
+bool env_is_open(int dirfd);        /* by this process or another */
+
+/* Opens a store's directory and locks it against opening; LOCKED when the
+   store is open in this process. */
+int store_lock_exclusive(const char *path, int *dirfd);
+
 
 #endif

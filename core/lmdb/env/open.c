@@ -5,6 +5,9 @@
  */
 #include "lmdb/env/open.h"
 
+#include "base/file.h"
+#include "lmdb/env/directory.h"
+#include "lmdb/env/files.h"
 #include "lmdb/env/pages.h"
 
 #include <errno.h>
@@ -13,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MODE 0640
 #define MAP_MIN ((size_t)1 << 30)
 
 static const char *const names[DB_COUNT] = {
@@ -56,27 +58,24 @@ static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
 /* `look` failed: none of LMDB's error numbers. */
 #define LOOKED (-1)
 
-static uint64_t last_commit(const lmdb_env *e) {
-  MDB_envinfo info;
-  return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
-}
-
 /* A transaction reads the number of the last commit from LMDB's lock file. The
    first process to open the environment writes it there; if that was killed
    before, a process that waited goes on without the number, and would
-   overwrite the last commits. `last` is read from the data before the
-   transaction begins. */
-static bool is_behind(const txn *t, uint64_t last) {
-  return mdb_txn_id(t->mdb) < last + (t->write ? 1 : 0);
+   overwrite the last commits. It would do other harm where the lock file tells
+   of the data that was in place of this before. `last` is read from the data
+   before the transaction begins. */
+static bool is_astray(const txn *t, uint64_t last) {
+  uint64_t seen = mdb_txn_id(t->mdb) - (t->write ? 1 : 0);
+  return seen < last || seen > txn_env_newest(t->env);
 }
 
 static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
-  uint64_t last = last_commit(e);
+  uint64_t last = txn_env_newest(e);
   bool fresh;
   int rc = t->write ? txn_begin_write(e, &t->mdb)
                     : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
   if (rc) return rc;
-  if (is_behind(t, last)) return LOCK_STALE;
+  if (is_astray(t, last)) return LOCK_STALE;
   rc = open_dbis(e, t->mdb, t->write, &fresh);
   if (rc) return rc;
   e->look_rc = look(t, fresh);
@@ -110,9 +109,7 @@ static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
    */
 static int look_for_pages(lmdb_env *e) {
   pages p;
-  char path[4096];
-  snprintf(path, sizeof path, "%s/data.mdb", e->path);
-  int rc = pages_open(&p, path);
+  int rc = pages_open(&p, e->dirfd, e->path);
   if (rc) return rc;
   bool whole = pages_whole(&p);
   rc = p.rc;
@@ -154,27 +151,35 @@ static int guard_end(lmdb_env *e) {
 }
 
 static int set_up(lmdb_env *e) {
+  char place[PLACE_MAX];
   int rc = mdb_env_create(&e->mdb);
   if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
   if (!rc) rc = mdb_env_set_maxreaders(e->mdb, e->max_readers);
   if (!rc) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
-  if (!rc) rc = mdb_env_open(e->mdb, e->path, env_flags(e), FILE_MODE);
+  dir_place(e->dirfd, e->path, place);
+  if (!rc) rc = mdb_env_open(e->mdb, place, env_flags(e), FILE_MODE);
   return rc;
 }
 
 /* Uses LMDB's small default map, which is enough to make a store. */
 static int make(lmdb_env *e, const char *file,
                 int (*look)(txn *t, bool fresh)) {
+  char dir[PLACE_MAX], path[PLACE_MAX + 16];
+  dir_place(e->dirfd, e->path, dir);
+  snprintf(path, sizeof path, "%s/%.15s", dir, file);
   int rc = mdb_env_create(&e->mdb);
   if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
   if (!rc)
-    rc = mdb_env_open(e->mdb, file, MDB_NOSUBDIR | MDB_NOLOCK, FILE_MODE);
+    rc = mdb_env_open(e->mdb, path, MDB_NOSUBDIR | MDB_NOLOCK, FILE_MODE);
   return rc ? rc : open_databases(e, look);
 }
 
 int txn_env_make(lmdb_env *e, const char *file,
                  int (*look)(txn *t, bool fresh)) {
+  rights r;
+  rights_take(e->dirfd, &r);
   int rc = make(e, file, look);
+  rights_return(&r);
   txn_env_close(e);
   if (rc == LOOKED) return e->look_rc;
   return rc ? txn_env_fail(e, "make", rc) : 0;
@@ -199,10 +204,8 @@ static bool is_meta(int fd, off_t at, uint32_t *size) {
 
 /* Does the data file begin with two meta pages, as LMDB's do? */
 static bool data_begins_well(const lmdb_env *e) {
-  char path[4096];
   uint32_t size;
-  snprintf(path, sizeof path, "%s/data.mdb", e->path);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = file_open(e->dirfd, DATA_NAME, O_RDONLY);
   bool well = fd >= 0 && is_meta(fd, 0, &size) && is_meta(fd, size, &size);
   if (fd >= 0) close(fd);
   return well;
@@ -213,6 +216,7 @@ static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
   if (rc == LOOKED) return e->look_rc;
   if (rc == LOCK_STALE) return rc;
+  if (rc == EACCES) return files_explain(e);
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
                 "respool store", e->path);
@@ -223,10 +227,15 @@ static int open_fail(lmdb_env *e, int rc) {
 }
 
 int txn_env_open(lmdb_env *e) {
-  int rc;
+  rights r;
+  int rc = files_prepare(e);
+  if (rc) return rc;
+  rights_take(e->dirfd, &r);
   do
     rc = set_up(e);
   while (try_smaller(e, rc));
+  rights_return(&r);
+  files_note(e);
   if (rc == MDB_INVALID && data_begins_well(e))
     rc = LOCK_STALE; /* the lock file is invalid, not the data */
   return rc ? open_fail(e, rc) : 0;
@@ -247,8 +256,13 @@ void txn_env_close(lmdb_env *e) {
 }
 
 int txn_env_open_alone(lmdb_env *e) {
+  rights r;
+  char place[PLACE_MAX];
+  dir_place(e->dirfd, e->path, place);
+  rights_take(e->dirfd, &r);
   int rc = mdb_env_create(&e->mdb);
-  if (!rc) rc = mdb_env_open(e->mdb, e->path, MDB_RDONLY | MDB_NOLOCK, 0);
+  if (!rc) rc = mdb_env_open(e->mdb, place, MDB_RDONLY | MDB_NOLOCK, 0);
+  rights_return(&r);
   if (!rc) return 0;
   txn_env_close(e);
   return txn_env_fail(e, "open", rc);

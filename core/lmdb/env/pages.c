@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "lmdb/env/directory.h"
 #include "lmdb/env/nodes.h"
 
 #define DEPTH_MAX 32
@@ -396,14 +398,15 @@ static void read_metas(pages *p) {
 
 static int open_fail(const char *path, int error) {
   int code = error == ENOENT ? RESPOOL_NOT_FOUND : RESPOOL_IO;
-  return fail(code, "cannot read \"%.160s\": %s", path, strerror(error));
+  return fail(code, "cannot read the data file of store \"%.120s\": %s", path,
+              file_error(error));
 }
 
-int pages_open(pages *p, const char *path) {
+int pages_open(pages *p, int dirfd, const char *path) {
   struct stat st;
   uint8_t any;
   memset(p, 0, sizeof *p);
-  p->fd = open(path, O_RDONLY | O_CLOEXEC);
+  p->fd = file_open(dirfd, DATA_NAME, O_RDONLY);
   if (p->fd < 0) return open_fail(path, errno);
   if (fstat(p->fd, &st) || pread(p->fd, &any, 1, 0) < 0) {
     int rc = open_fail(path, errno);

@@ -50,9 +50,10 @@ typedef struct node {
 /* Returns whether the record is sound. Its bytes are valid during the call. */
 typedef bool (*node_fn)(void *arg, const node *n);
 
-/* Opens the file; 0, NOT_FOUND, IO, NOMEM. Without a readable first page its
-   pages are taken to have 4 KiB and the trees are not known. */
-int pages_open(pages *p, const char *path);
+/* Opens the data file in a directory, the store `path`; 0, NOT_FOUND, IO,
+   NOMEM. Without a readable first page its pages are taken to have 4 KiB and
+   the trees are not known. */
+int pages_open(pages *p, int dirfd, const char *path);
 void pages_close(pages *p);
 
 /* Calls `each` for the records of a tree in order, without those whose keys are

@@ -93,10 +93,9 @@ int txn_env_readers(lmdb_env *e, int *dead) {
   return rc ? txn_env_fail(e, "check readers of", rc) : 0;
 }
 
-uint64_t txn_env_last(lmdb_env *e) {
+uint64_t txn_env_newest(const lmdb_env *e) {
   MDB_envinfo info;
-  if (mdb_env_info(e->mdb, &info)) return 0;
-  return info.me_last_txnid;
+  return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
 }
 
 /* Pages on LMDB's free list: its database 0 holds, for each commit, a count

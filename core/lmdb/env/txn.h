@@ -40,14 +40,19 @@ typedef struct lmdb_env {
   MDB_env *mdb;
   MDB_dbi dbis[DB_COUNT];
   pthread_rwlock_t reopen_lock; /* held for writing while it is opened again */
-  bool must_reopen; /* an I/O error: to be opened again before use */
+  _Atomic bool must_reopen; /* an I/O error: to be opened again before use */
   bool memory;
   bool read_only;
   int look_rc; /* the result of the look at its format */
   unsigned max_readers;
   size_t map_size;
-  char *path;
-  uint64_t dev, ino;
+  char *path, *absolute;
+  int dirfd;
+  uint64_t dev, ino; /* of the directory */
+  int held[2];                  /* its files, kept for files_check */
+  uint64_t data_ino, lock_ino;
+  _Atomic int64_t looked_at;    /* by files_check */
+  const char *_Atomic gone;     /* why it is not what the path says; or NULL */
   unsigned refs;
   struct lmdb_env *next; /* in the registry */
   uint64_t used;         /* bytes, as last counted and added to since */
@@ -74,6 +79,9 @@ typedef struct txn {
 /* Reports an error of LMDB; returns respool's code for it. */
 int txn_env_fail(const lmdb_env *e, const char *what, int rc);
 
+/* The number of the last commit, by the data alone. */
+uint64_t txn_env_newest(const lmdb_env *e);
+
 /* Waits for this process's turn and begins a write; txn_end_turn ends the turn.
    */
 int txn_begin_write(lmdb_env *e, MDB_txn **t);
@@ -82,7 +90,6 @@ void txn_end_turn(const lmdb_env *e);
 /* Copies an environment, without its free pages, to a new file. */
 int txn_env_copy(lmdb_env *e, int fd);
 int txn_env_sync(lmdb_env *e);
-uint64_t txn_env_last(lmdb_env *e);
 int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
 void txn_env_stat(txn *t, respool_store_stats *out);
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "lmdb/journal/file.h"
 
 static const char name[] = "control";
@@ -102,7 +103,7 @@ static int cannot(const char *what) {
   int code = errno == ENOSPC || errno == EDQUOT ? RESPOOL_NOSPACE
              : errno == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
   return fail(code, "cannot %s \"%s\" of the journal: %s", what, name,
-              strerror(errno));
+              file_error(errno));
 }
 
 /* How a block of any layout begins. */
@@ -171,7 +172,7 @@ static int map(journal *j) {
 }
 
 int control_open(journal *j) {
-  j->cfd = file_open(j->dirfd, name, true);
+  j->cfd = file_open_or_make(j->dirfd, name);
   if (j->cfd < 0) return cannot("open");
   int rc = find_place(j);
   if (!rc) rc = j->first ? allocate(j) : recognise(j);

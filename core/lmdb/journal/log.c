@@ -16,7 +16,7 @@
 
 #include "base/error.h"
 #include "base/fault.h"
-#include "lmdb/journal/file.h"
+#include "base/file.h"
 
 #define LAYOUT 1
 
@@ -30,7 +30,7 @@ _Static_assert(sizeof(record) == 64 && sizeof(head) == 64, "no padding");
 static int cannot(const char *what) {
   int code = errno == ENOSPC || errno == EDQUOT ? RESPOOL_NOSPACE
              : errno == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
-  return fail(code, "cannot %s the journal: %s", what, strerror(errno));
+  return fail(code, "cannot %s the journal: %s", what, file_error(errno));
 }
 
 static uint64_t head_sum(const head *h) {
@@ -55,9 +55,9 @@ static int head_check(int fd, const uint8_t store[16], head *h) {
 }
 
 int log_open(int dirfd, const uint8_t store[16], int *fd, head *h) {
-  *fd = file_open(dirfd, name, false);
+  *fd = file_open(dirfd, name, O_RDWR);
   if (*fd < 0) /* read-only handles may not be allowed to write */
-    *fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *fd = file_open(dirfd, name, O_RDONLY);
   if (*fd < 0 && errno == ENOENT)
     return fail(RESPOOL_NOT_FOUND, "there is no journal");
   if (*fd < 0) return cannot("open");
@@ -83,7 +83,7 @@ static int write_zeros(int fd, const head *h) {
 
 static int put_in_place(const journal *j, const head *h) {
   (void)unlinkat(j->dirfd, made_name, 0);
-  int fd = file_make(j->dirfd, made_name);
+  int fd = file_make(j->dirfd, made_name, FILE_MODE);
   if (fd < 0) return cannot("make");
   errno = 0;
   int rc = write_zeros(fd, h);

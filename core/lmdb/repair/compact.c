@@ -15,6 +15,7 @@
  */
 #include "lmdb/repair/compact.h"
 
+#include "base/file.h"
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
 #include "lmdb/env/open.h"
@@ -22,46 +23,57 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #define NEW_NAME "compact.mdb" /* of the file until it is whole */
-#define FILE_MODE 0640
 
-/* A copy in the making, in directory `dir`. */
+/* A copy in the making, in a directory. */
 typedef struct copy {
   const char *dir;
-  char *data, *made; /* names: data.mdb, and the new file */
-  int fd;
+  int dirfd, fd;
 } copy;
 
 static int compact_fail(const char *path, const char *what, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
                                                 : RESPOOL_IO;
-  return fail(code, "cannot %s \"%.160s\": %s", what, path, strerror(error));
+  return fail(code, "cannot %s \"%.160s\": %s", what, path,
+              file_error(error));
+}
+
+static int copy_fail(const copy *c, const char *what) {
+  int error = errno;
+  char path[FAIL_LINE];
+  snprintf(path, sizeof path, "%.150s/" NEW_NAME, c->dir);
+  return compact_fail(path, what, error);
+}
+
+static int look_at_data(const char *path, int dirfd, struct stat *st) {
+  return file_look(dirfd, DATA_NAME, st) ? compact_fail(path, "read", errno)
+                                         : 0;
 }
 
 /* ---- a copy: open, fill, publish, close --------------------------------- */
 
-static int copy_open(copy *c, const char *dir) {
-  *c = (copy){dir, dir_file(dir, "data.mdb"), dir_file(dir, NEW_NAME), -1};
-  if (!c->data || !c->made)
-    return fail(RESPOOL_NOMEM, "not enough memory to compact a store");
-  c->fd = open(c->made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
-  return c->fd < 0 ? compact_fail(c->made, "make", errno) : 0;
+/* A copy is no more readable than the old file. */
+static int copy_open(copy *c, const char *dir, int dirfd,
+                     const struct stat *old) {
+  *c = (copy){dir, dirfd, -1};
+  (void)unlinkat(dirfd, NEW_NAME, 0); /* a leftover */
+  c->fd = file_make(dirfd, NEW_NAME, old->st_mode & FILE_MODE);
+  return c->fd < 0 ? copy_fail(c, "make") : 0;
 }
 
-/* Gives the copy the owner and mode of the old file. */
+/* Gives the copy the owner and mode of the old file. It was made where nothing
+   was: it is ours. */
 static int copy_own(const copy *c, const struct stat *old) {
   struct stat st;
-  if (fstat(c->fd, &st)) return compact_fail(c->made, "look at", errno);
+  if (fstat(c->fd, &st)) return copy_fail(c, "look at");
   if ((st.st_uid != old->st_uid || st.st_gid != old->st_gid) &&
       fchown(c->fd, old->st_uid, old->st_gid))
-    return compact_fail(c->made, "give its owner", errno);
-  if (fchmod(c->fd, old->st_mode & 07777))
-    return compact_fail(c->made, "set the mode of", errno);
+    return copy_fail(c, "give its owner");
+  if (fchmod(c->fd, old->st_mode & 0777)) return copy_fail(c, "set the mode of");
   return 0;
 }
 
@@ -71,37 +83,28 @@ static int copy_own(const copy *c, const struct stat *old) {
 static int copy_publish(const copy *c, uint64_t *size) {
   struct stat st;
   if (fsync(c->fd) || fstat(c->fd, &st)) /* 1 */
-    return compact_fail(c->made, "write", errno);
-  if (rename(c->made, c->data)) /* 3 */
-    return compact_fail(c->data, "replace", errno);
-  int error = dir_sync(c->dir); /* 2 */
-  if (error) return compact_fail(c->dir, "flush", error);
+    return copy_fail(c, "write");
+  if (renameat(c->dirfd, NEW_NAME, c->dirfd, DATA_NAME)) /* 3 */
+    return copy_fail(c, "rename");
+  if (fsync(c->dirfd)) return compact_fail(c->dir, "flush", errno); /* 2 */
   *size = (uint64_t)st.st_size;
   return 0;
 }
 
 /* Closes the copy; removes it unless it was published. */
 static void copy_close(copy *c, bool published) {
-  if (c->fd >= 0) {
-    close(c->fd);
-    if (!published) unlink(c->made);
-  }
-  free(c->data);
-  free(c->made);
+  if (c->fd < 0) return;
+  close(c->fd);
+  if (!published) (void)unlinkat(c->dirfd, NEW_NAME, 0);
 }
 
 /* ---- in its place ------------------------------------------------------- */
 
 /* Locks the store; LOCKED when another process has it open. */
-static int lock_alone(const char *path, int *out) {
+static int lock_alone(const char *path, int dirfd, int *out) {
   struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-  char *name = dir_file(path, "lock.mdb");
-  if (!name)
-    return fail(RESPOOL_NOMEM, "not enough memory to compact a store");
-  int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
-  int rc = fd < 0 ? compact_fail(name, "open", errno) : 0;
-  free(name);
-  if (rc) return rc;
+  int fd = file_open_or_make(dirfd, LOCK_NAME), rc;
+  if (fd < 0) return compact_fail(path, "open the lock file of", errno);
   if (!fcntl(fd, F_OFD_SETLK, &byte)) {
     *out = fd;
     return 0;
@@ -115,7 +118,7 @@ static int lock_alone(const char *path, int *out) {
 }
 
 static int fill_alone(const copy *c) {
-  lmdb_env e = {.path = (char *)(uintptr_t)c->dir};
+  lmdb_env e = {.path = (char *)(uintptr_t)c->dir, .dirfd = c->dirfd};
   int rc = txn_env_open_alone(&e);
   if (rc) return rc;
   rc = txn_env_copy(&e, c->fd);
@@ -123,12 +126,13 @@ static int fill_alone(const copy *c) {
   return rc;
 }
 
-static int replace(const char *path, respool_compaction *out) {
+static int replace(const char *path, int dirfd, respool_compaction *out) {
   respool_compaction done = *out;
   struct stat old;
   copy c;
-  int rc = copy_open(&c, path);
-  if (!rc && stat(c.data, &old)) rc = compact_fail(c.data, "open", errno);
+  int rc = look_at_data(path, dirfd, &old);
+  if (rc) return rc;
+  rc = copy_open(&c, path, dirfd, &old);
   if (!rc) rc = copy_own(&c, &old);
   if (!rc) rc = fill_alone(&c);
   if (!rc) rc = copy_publish(&c, &done.after);
@@ -140,15 +144,16 @@ static int replace(const char *path, respool_compaction *out) {
 }
 
 static int compact_here(const char *path, respool_compaction *out) {
-  int lock, alone = -1;
-  int rc = store_lock_exclusive(path, &lock);
+  int dirfd, alone = -1;
+  int rc = store_lock_exclusive(path, &dirfd);
   if (rc) return rc;
-  rc = lock_alone(path, &alone);
+  rc = lock_alone(path, dirfd, &alone);
   if (!rc) {
-    rc = replace(path, out);
+    rc = replace(path, dirfd, out);
     close(alone);
   }
-  dir_unlock(lock);
+  dir_unlock(dirfd);
+  close(dirfd);
   return rc;
 }
 
@@ -164,28 +169,39 @@ static int fill_from(const copy *c, env *from) {
   return rc;
 }
 
-static int data_size(const char *path, uint64_t *size) {
-  struct stat st;
-  char *data = dir_file(path, "data.mdb");
-  int rc = !data || stat(data, &st) ? compact_fail(path, "look at", errno) : 0;
-  free(data);
-  if (!rc) *size = (uint64_t)st.st_size;
-  return rc;
-}
-
 /* With the directory `to` locked, so that no process makes a store there. */
-static int fill_dir(env *from, const char *path, const char *to,
+static int fill_dir(env *from, const char *path, const char *to, int dirfd,
                     respool_compaction *out) {
   respool_compaction done = *out;
+  struct stat old;
   copy c;
-  if (!dir_look(to))
+  int error = dir_look(dirfd);
+  if (!error || error == ENODATA)
     return fail(RESPOOL_EXISTS, "there is a store in \"%.160s\" already", to);
-  int rc = copy_open(&c, to);
+  if (error != ENOENT) return compact_fail(to, "write a store to", error);
+  int rc = look_at_data(path, ((lmdb_env *)from)->dirfd, &old);
+  if (rc) return rc;
+  rc = copy_open(&c, to, dirfd, &old);
   if (!rc) rc = fill_from(&c, from);
-  if (!rc) rc = data_size(path, &done.before);
   if (!rc) rc = copy_publish(&c, &done.after);
   copy_close(&c, !rc);
-  if (!rc) *out = done;
+  if (rc) return rc;
+  done.before = (uint64_t)old.st_size;
+  *out = done;
+  return 0;
+}
+
+static int compact_into(env *from, const char *path, const char *to,
+                        respool_compaction *out) {
+  int dirfd;
+  int rc = dir_open(to, true, &dirfd);
+  if (rc) return rc;
+  rc = dir_lock(dirfd, to, LOCK_EX | LOCK_NB);
+  if (!rc) {
+    rc = fill_dir(from, path, to, dirfd, out);
+    dir_unlock(dirfd);
+  }
+  close(dirfd);
   return rc;
 }
 
@@ -193,16 +209,10 @@ static int compact_to(const char *path, const char *to,
                       respool_compaction *out) {
   respool_options o = RESPOOL_OPTIONS_INIT;
   env *from;
-  int lock;
   o.read_only = 1;
   int rc = env_open(NULL, path, &o, NULL, &from);
   if (rc) return rc;
-  rc = dir_make(to);
-  if (!rc) rc = dir_lock(to, LOCK_EX | LOCK_NB, &lock);
-  if (!rc) {
-    rc = fill_dir(from, path, to, out);
-    dir_unlock(lock);
-  }
+  rc = compact_into(from, path, to, out);
   env_close(from);
   return rc;
 }

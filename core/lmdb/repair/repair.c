@@ -8,6 +8,7 @@
  */
 #include "lmdb/repair/repair.h"
 
+#include "base/file.h"
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/unit.h"
@@ -18,6 +19,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,13 +43,11 @@ static int check_to(const char *to, bool *there) {
 }
 
 static void remove_to(const char *to, bool there) {
-  static const char *const files[] = {"data.mdb", "lock.mdb",
-                                      "data.mdb.new"};
-  for (int i = 0; i < 3; i++) {
-    char *path = dir_file(to, files[i]);
-    if (path) unlink(path);
-    free(path);
-  }
+  static const char *const files[] = {DATA_NAME, LOCK_NAME};
+  int dirfd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (int i = 0; i < 2 && dirfd >= 0; i++)
+    (void)unlinkat(dirfd, files[i], 0);
+  if (dirfd >= 0) close(dirfd);
   if (!there) rmdir(to);
 }
 
@@ -111,6 +111,19 @@ static void salvage_all(salvage *s) {
   if (!s->rc) s->rc = env_sync(s->to);
 }
 
+/* The new store is no more readable than the old one. LMDB has no locks on its
+   data file, which closing it here would end. */
+static int hide(const salvage *s, const char *to) {
+  struct stat old, new;
+  int fd = file_open(((lmdb_env *)s->to)->dirfd, DATA_NAME, O_RDWR);
+  int rc = fd < 0 || fstat(fd, &new) || fstat(s->pages.fd, &old) ||
+           fchmod(fd, old.st_mode & new.st_mode & 0777);
+  if (rc) rc = fail(RESPOOL_IO, "cannot set the mode of \"%.160s\": %s", to,
+                    strerror(errno));
+  if (fd >= 0) close(fd);
+  return rc;
+}
+
 /* The new store's map has room for what the old one's file holds. */
 static int fill(salvage *s, const char *to) {
   respool_options o = RESPOOL_OPTIONS_INIT;
@@ -118,26 +131,34 @@ static int fill(salvage *s, const char *to) {
   o.max_bytes = size > MAX_BYTES / 2 ? size * 2 : MAX_BYTES;
   int rc = env_open(NULL, to, &o, NULL, &s->to);
   if (rc) return rc;
-  salvage_all(s);
+  s->rc = hide(s, to);
+  if (!s->rc) salvage_all(s);
   env_close(s->to);
   return s->rc;
+}
+
+static int repair_from(salvage *s, int dirfd, const char *from,
+                       const char *to) {
+  bool there;
+  int rc = check_to(to, &there);
+  if (!rc && env_is_open(dirfd))
+    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open", from);
+  if (!rc) rc = pages_open(&s->pages, dirfd, from);
+  if (rc) return rc;
+  rc = fill(s, to);
+  pages_close(&s->pages);
+  if (rc) remove_to(to, there);
+  return rc;
 }
 
 int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
                 void *arg, respool_salvage *out) {
   salvage s = {.each = each, .arg = arg, .out = out};
-  bool there;
-  int rc = check_to(to, &there);
-  if (!rc && env_is_open(from))
-    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open", from);
-  if (rc) return rc;
-  char *file = dir_file(from, "data.mdb");
-  rc = file ? pages_open(&s.pages, file)
-            : fail(RESPOOL_NOMEM, "not enough memory for a repair");
-  free(file);
-  if (rc) return rc;
-  rc = fill(&s, to);
-  pages_close(&s.pages);
-  if (rc) remove_to(to, there);
+  int dirfd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dirfd < 0)
+    return fail(errno == ENOENT ? RESPOOL_NOT_FOUND : RESPOOL_IO,
+                "cannot open store \"%.160s\": %s", from, strerror(errno));
+  int rc = repair_from(&s, dirfd, from, to);
+  close(dirfd);
   return rc;
 }

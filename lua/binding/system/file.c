@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files: what dumping and restoring need of the system and Lua has not.
+ * Files: what export and import need of the system and Lua has not.
  * A file is made once, under a name that nobody else has; what is in it
  * reaches the disk before it gets the name under which others look for it.
  */
@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
+
 #define LLOCK "respool.lock"
+#define LNEW "respool.new_file"
 #define SUM 8 /* bytes of a checksum, big-endian */
 
 static const char *code_of(int error) {
@@ -36,7 +40,7 @@ static const char *code_of(int error) {
 static int failed(lua_State *L, const char *verb, const char *path) {
   int error = errno;
   lua_pushnil(L);
-  lua_pushfstring(L, "cannot %s %s: %s", verb, path, strerror(error));
+  lua_pushfstring(L, "cannot %s %s: %s", verb, path, file_error(error));
   lua_pushstring(L, code_of(error));
   return 3;
 }
@@ -49,14 +53,79 @@ static int done(lua_State *L) {
 
 /* Making and publishing. */
 
-/* create(path): makes an empty file; EXISTS when there is anything. */
+/* The directory of a path; `*name` is what lies in it. */
+static int open_parent(const char *path, const char **name) {
+  const char *slash = strrchr(path, '/');
+  char dir[PATH_MAX];
+  *name = slash ? slash + 1 : path;
+  size_t n = slash ? (size_t)(slash - path) + (slash == path) : 1;
+  if (n >= sizeof dir) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  memcpy(dir, slash ? path : ".", n);
+  dir[n] = '\0';
+  return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The mode of a file with what came from a store: it is no more readable than
+   the data file of the store at this index, if that is in files. */
+static mode_t mode_of(lua_State *L, int index) {
+  struct stat st;
+  const char *store = luaL_optstring(L, index, NULL);
+  if (!store)
+    return FILE_MODE;
+  lua_pushfstring(L, "%s/data.mdb", store);
+  int rc = stat(lua_tostring(L, -1), &st);
+  lua_pop(L, 1);
+  return rc ? FILE_MODE : st.st_mode & FILE_MODE;
+}
+
+/* A place for a descriptor, closed by the collector at the latest. */
+static int *push_fd(lua_State *L, const char *type) {
+  int *fd = lua_newuserdata(L, sizeof *fd);
+  *fd = -1;
+  luaL_getmetatable(L, type);
+  lua_setmetatable(L, -2);
+  return fd;
+}
+
+/* create(path[, store]): makes an empty file; EXISTS when there is anything.
+   It is to be opened by its place: by its name something else may be found. */
 static int file_create(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-  if (fd < 0)
+  const char *path = luaL_checkstring(L, 1), *name;
+  mode_t mode = mode_of(L, 2);
+  int *fd = push_fd(L, LNEW);
+  int dirfd = open_parent(path, &name);
+  if (dirfd < 0)
     return failed(L, "create", path);
-  close(fd);
-  return done(L);
+  *fd = file_make(dirfd, name, mode);
+  int error = errno;
+  close(dirfd);
+  errno = error;
+  return *fd < 0 ? failed(L, "create", path) : 1;
+}
+
+/* place(file, inherited): a path to it as long as it is open; `inherited`:
+   also for the programs that are started meanwhile. */
+static int new_place(lua_State *L) {
+  const int *fd = luaL_checkudata(L, 1, LNEW);
+  if (lua_toboolean(L, 2))
+    (void)fcntl(*fd, F_SETFD, 0);
+  lua_pushfstring(L, "/proc/self/fd/%d", *fd);
+  return 1;
+}
+
+static int close_fd(lua_State *L, const char *type) {
+  int *fd = luaL_checkudata(L, 1, type);
+  if (*fd >= 0)
+    close(*fd);
+  *fd = -1;
+  return 0;
+}
+
+static int new_close(lua_State *L) {
+  return close_fd(L, LNEW);
 }
 
 /* sync(path): what was written to the file, or entered into the directory,
@@ -87,10 +156,12 @@ static int file_rename(lua_State *L) {
   return rename_new(from, to) ? failed(L, "create", to) : done(L);
 }
 
-/* make_directory(path): true also when it is there. */
+/* make_directory(path[, store]): true also when it is there. Who may read a
+   file like the store's may list it. */
 static int make_directory(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  if (mkdir(path, 0777) && errno != EEXIST)
+  mode_t mode = mode_of(L, 2) & 0040 ? 0750 : 0700;
+  if (mkdir(path, mode) && errno != EEXIST)
     return failed(L, "create", path);
   return done(L);
 }
@@ -102,6 +173,14 @@ static const char *kind_of(mode_t mode) {
   if (S_ISDIR(mode))
     return "directory";
   return S_ISREG(mode) ? "file" : "other";
+}
+
+/* size(path): of a plain file, else 0. */
+static int file_size(lua_State *L) {
+  struct stat st;
+  int rc = stat(luaL_checkstring(L, 1), &st);
+  lua_pushinteger(L, rc || !S_ISREG(st.st_mode) ? 0 : (lua_Integer)st.st_size);
+  return 1;
 }
 
 /* kind(path): "file", "directory" or "other", such as a pipe. */
@@ -163,21 +242,20 @@ static int file_pid(lua_State *L) {
 /* Locks: held by a file description, so that a killed process holds none. */
 
 static int unlock(lua_State *L) {
-  int *fd = luaL_checkudata(L, 1, LLOCK);
-  if (*fd >= 0)
-    close(*fd);
-  *fd = -1;
-  return 0;
+  return close_fd(L, LLOCK);
 }
 
 /* lock(path): a lock with a method unlock(); LOCKED when another has it. */
 static int file_lock(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  int *fd = lua_newuserdata(L, sizeof *fd);
-  *fd = -1;
-  luaL_getmetatable(L, LLOCK);
-  lua_setmetatable(L, -2);
-  *fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+  const char *path = luaL_checkstring(L, 1), *name;
+  int *fd = push_fd(L, LLOCK);
+  int dirfd = open_parent(path, &name);
+  if (dirfd < 0)
+    return failed(L, "open", path);
+  *fd = file_open_or_make(dirfd, name);
+  int error = errno;
+  close(dirfd);
+  errno = error;
   if (*fd < 0)
     return failed(L, "open", path);
   return flock(*fd, LOCK_EX | LOCK_NB) ? failed(L, "lock", path) : 1;
@@ -213,11 +291,19 @@ static const luaL_Reg FUNCTIONS[] = {
   { "sync", file_sync },
   { "rename", file_rename },
   { "make_directory", make_directory },
+  { "size", file_size },
   { "kind", file_kind },
   { "list", file_list },
   { "pid", file_pid },
   { "lock", file_lock },
   { "sum", file_sum },
+  { NULL, NULL }
+};
+
+static const luaL_Reg NEW[] = {
+  { "place", new_place },
+  { "close", new_close },
+  { "__gc", new_close },
   { NULL, NULL }
 };
 
@@ -227,12 +313,18 @@ static const luaL_Reg LOCK[] = {
   { NULL, NULL }
 };
 
-void lfile_open(lua_State *L) {
-  luaL_newmetatable(L, LLOCK);
-  compat_register(L, LOCK);
+static void make_type(lua_State *L, const char *type,
+                      const luaL_Reg *methods) {
+  luaL_newmetatable(L, type);
+  compat_register(L, methods);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
+}
+
+void lfile_open(lua_State *L) {
+  make_type(L, LNEW, NEW);
+  make_type(L, LLOCK, LOCK);
   lua_newtable(L);
   compat_register(L, FUNCTIONS);
   lua_setfield(L, -2, "file");

@@ -6,6 +6,7 @@
 local arguments = require "respool.cli.arguments"
 local child = require "respool.cli.child"
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local figures = require "respool.observe.stats"
 local findings = require "respool.cli.findings"
 local output = require "respool.cli.output"
@@ -99,18 +100,10 @@ local function give_up(seconds)
     .. "compacted"):format(output.duration(seconds))
 end
 
-local function file_bytes(path)
-  local file = io.open(path .. "/data.mdb", "rb")
-  if not file then return 0 end
-  local size = file:seek "end"
-  file:close()
-  return size or 0
-end
-
 -- How long the check may take; math.huge: for ever.
 local function patience(path, timeout)
   if timeout == 0 then return math.huge end
-  return timeout or 60 + file_bytes(path) / 1e7
+  return timeout or 60 + core.file.size(path .. "/data.mdb") / 1e7
 end
 
 local function run_check(io, path, timeout)

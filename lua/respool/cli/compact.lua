@@ -7,6 +7,7 @@
 local arguments = require "respool.cli.arguments"
 local maintenance = require "respool.maintenance"
 local child = require "respool.cli.child"
+local core = require "respool.core"
 local compat = require "respool.support.compat"
 local output = require "respool.cli.output"
 local progress = require "respool.cli.progress"
@@ -27,14 +28,6 @@ on working, and the copy is a consistent backup.
 Examples:
   respool compact shop.respool
   respool compact shop.respool --to /backup/shop.respool]]
-end
-
-local function size_of(path)
-  local file = io.open(path, "rb")
-  if not file then return 0 end
-  local size = file:seek "end"
-  file:close()
-  return size
 end
 
 local function in_child(args)
@@ -67,10 +60,10 @@ end
 
 local function run_compact(io, args)
   local bar = progress.new(io, {
-    noun = "byte", total = size_of(args.store .. "/data.mdb"),
+    noun = "byte", total = core.file.size(args.store .. "/data.mdb"),
   })
   args.made = (args.to or args.store) .. "/compact.mdb"
-  function args.tick() bar:update(size_of(args.made)) end
+  function args.tick() bar:update(core.file.size(args.made)) end
   local ended, message = compat.guard(in_child, args, function()
     clean(args.made)
     bar:clear()

@@ -49,25 +49,26 @@ local ROTATE = 64 * 2^20 -- what moves holds in memory as long as in a file
 
 -- Beginning a file.
 
--- Makes an empty file NAME.part, such that there is no NAME either.
+-- Makes an empty file NAME.part, such that there is no NAME either: its path
+-- and the file.
 local function create(w, header)
   local suffix = archive.forms[w.form].suffix
     .. (w.program and w.program.suffix or "")
   while true do
     local path = w.directory .. "/"
       .. files.name(header.source, w.store:now(), suffix)
-    local ok, message, code = file.create(path .. files.PART)
-    if ok then return path end
+    local made, message, code = file.create(path .. files.PART, w.store.path)
+    if made then return path, made end
     if code ~= "EXISTS" then return nil, message, code end
   end
 end
 
--- What writes into a path. A program does not hear Ctrl-C before we do; when
+-- A stream into a new file. A program does not hear Ctrl-C before we do; when
 -- it fails, the rest is read all the same, lest a signal end us.
-local function open_stream(w, path)
-  if not w.program then return io.open(path, "wb") end
+local function open_stream(w, made)
+  if not w.program then return io.open(made:place(), "wb") end
   return io.popen(("trap '' INT; %s -qc 2>/dev/null >%s || cat >/dev/null")
-    :format(w.program.name, files.quote(path)), "w")
+    :format(w.program.name, made:place(true)), "w")
 end
 
 local function begin(w, record, from)
@@ -76,9 +77,10 @@ local function begin(w, record, from)
     source = from.name, moved = from.moved, made_at = w.store:now(),
     first = record.number or record.id, version = record.version,
   }
-  local path, message, code = create(w, header)
-  if not path then return nil, message, code end
-  local stream, why, number = open_stream(w, path .. files.PART)
+  local path, made, code = create(w, header)
+  if not path then return nil, made, code end
+  local stream, why, number = open_stream(w, made)
+  made:close()
   if not stream then return files.failure("write", path, why, number) end
   stream:setvbuf("full", 65536)
   w.open = {
@@ -119,9 +121,10 @@ local function rename(w, open)
     local ok, message, code = file.rename(open.path .. files.PART, open.path)
     if ok or code ~= "EXISTS" then return ok, message, code end
     local part = open.path .. files.PART
-    local path
-    path, message, code = create(w, open.archive.header)
-    if not path then return nil, message, code end
+    local path, made
+    path, made, code = create(w, open.archive.header)
+    if not path then return nil, made, code end
+    made:close()
     local renamed, why = os.rename(part, path .. files.PART)
     if not renamed then return files.failure("rename", part, why) end
     open.path = path
@@ -273,7 +276,9 @@ function M.new(directory, given)
   local program = files.chosen("respool.file_writer", o)
   local ok, message, code = true, nil, nil
   if program then ok, message, code = files.find(program) end
-  if ok then ok, message, code = file.make_directory(directory) end
+  if ok then
+    ok, message, code = file.make_directory(directory, o.store.path)
+  end
   if not ok then return nil, message, code end
   local list, parts = files.list(directory)
   if not list then return nil, parts, "IO" end

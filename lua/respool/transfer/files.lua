@@ -112,7 +112,8 @@ function M.is_archive(name)
   return false
 end
 
--- The archives in a directory, in the order of their names; second, the
+-- The archives in a directory, in the order of their names, without what is
+-- not a file, such as a pipe, which would be waited for; second, the
 -- leftovers of processes that were killed, and files that are being written.
 ---@param directory string
 ---@return string[]?, string[]|string, string?
@@ -124,7 +125,7 @@ function M.list(directory)
   for _, name in ipairs(names) do
     local path = directory .. "/" .. name
     if M.is_archive(name) then
-      table.insert(archives, path)
+      if core.file.kind(path) == "file" then table.insert(archives, path) end
     elseif name:sub(-#M.PART) == M.PART and M.is_archive(name:sub(1, -6)) then
       table.insert(parts, path)
     end
