@@ -62,7 +62,7 @@ respool/cli = main parser arguments output progress streams notes records \
   each show where child findings sampler dashboard failure_log push work \
   replay named_replays ls peek get stats top health metrics dead remove pause \
   resume maintain check repair compact export import deliver receive secret
-resty/respool = waiting worker round threads reply http admin
+resty/respool = waiting worker round threads reply origin http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
   respool/consume respool/replay respool/transfer respool/http respool/cli \

@@ -29,6 +29,9 @@ local function receivers(by_path)
   return table.concat(parts, "\n")
 end
 
+local ACT = "-H 'X-Respool: 1'" -- what changes something
+local POST, DELETE = ACT .. " -X POST", ACT .. " -X DELETE"
+
 local EXIT = 'exit_worker_by_lua_block { require("resty.respool").exit() }'
 
 local function start(by_path)
@@ -156,14 +159,14 @@ describe("The HTTP face", function()
     assert.equal(3, json(n:request(dlq .. "groups")).groups[1].count)
     assert.equal(1, json(n:request(dlq .. "items/1")).payload.n)
     assert.equal(200, select(2, n:request(dlq .. "items/1/retry",
-                                          "-X POST")))
+                                          POST)))
     assert.equal(200,
-      select(2, n:request(dlq .. "items/2", "-X DELETE")))
-    assert.equal(1, json(n:request(dlq .. "replay?group=g", "-X POST")).moved)
+      select(2, n:request(dlq .. "items/2", DELETE)))
+    assert.equal(1, json(n:request(dlq .. "replay?group=g", POST)).moved)
     assert.equal(404, select(2, n:request(dlq .. "items/1")))
     assert.equal(404, select(2, n:request "/admin/queues/none"))
     assert.equal(404, select(2, n:request "/admin/nothing"))
-    local _, status, head = n:request("/admin/queues", "-X POST")
+    local _, status, head = n:request("/admin/queues", POST)
     assert.equal(405, status)
     assert.is_truthy(head:find "Allow: GET")
     n:look(function(store)
@@ -184,12 +187,12 @@ describe("A parameter", function()
       "limit=1;group=g", "group=g#x",
     } do
       assert.same({ 400, "PARAMETER" }, said(n:request(
-        "/", ("-X POST --request-target '/admin/dead/orders/replay?%s'")
+        "/", (ACT .. " -X POST --request-target '/admin/dead/orders/replay?%s'")
           :format(query))), query)
     end
     assert.equal(3, dead_letters(n))
     assert.equal(1, cjson.decode((n:request(
-      "/admin/dead/orders/replay?limit=1&group=g", "-X POST"))).moved)
+      "/admin/dead/orders/replay?limit=1&group=g", POST))).moved)
     assert.equal(2, dead_letters(n))
   end)
 
@@ -197,11 +200,11 @@ describe("A parameter", function()
     local n = start()
     bury(n, 2)
     local dlq = "/admin/dead/orders/"
-    assert.same({ 400, "BODY" }, said(n:post(dlq .. "replay", "limit=1")))
+    assert.same({ 400, "BODY" }, said(n:post(dlq .. "replay", "limit=1", ACT)))
     assert.same({ 400, "BODY" },
-                said(n:post(dlq .. "items/1", "x", "-X DELETE")))
+                said(n:post(dlq .. "items/1", "x", DELETE)))
     assert.equal(2, dead_letters(n))
-    assert.equal(200, select(2, n:post(dlq .. "replay", "")))
+    assert.equal(200, select(2, n:post(dlq .. "replay", "", ACT)))
   end)
 
   it("is named by the answer that refuses it, whatever the route", function()
@@ -231,7 +234,7 @@ describe("A parameter", function()
       q:work(function(_, item) item:dead {} end, { limit = 1 })
     end)
     assert.equal(1, cjson.decode((n:request(
-      "/admin/dead/orders/replay?group=", "-X POST"))).moved)
+      "/admin/dead/orders/replay?group=", POST))).moved)
     assert.equal("no group", n:look(function(store)
       return store:queue "orders":peek()[1].payload
     end))
@@ -243,7 +246,7 @@ describe("A replay that stops half way", function()
     local n = start()
     bury(n, 300, { max_attempts = 1 })
     n:look(function(store) store:queue("orders", { max_items = 150 }) end)
-    local body, status = n:request("/admin/dead/orders/replay", "-X POST")
+    local body, status = n:request("/admin/dead/orders/replay", POST)
     local told = cjson.decode(body)
     assert.same({ 429, "FULL" }, { status, told.error })
     assert.equal(300 - dead_letters(n), told.moved)
@@ -288,7 +291,7 @@ describe("What is told of a store", function()
       n:request "/admin/dead/orders/items/1",
                    1, true)
     assert.matches('"errors":[]',
-      n:request("/admin/dead/orders/replay", "-X POST"), 1, true)
+      n:request("/admin/dead/orders/replay", POST), 1, true)
   end)
 
   it("has all figures of a queue", function()
@@ -324,7 +327,7 @@ describe("What is told of a store", function()
                 get "/admin/dead/we%FFird/groups".groups[1].group)
     assert.equal(0, get "/health".components.queues["$base64:d2X/aXJk"].ready)
     local replayed = n:request("/admin/dead/we%FFird/replay?group=g%FF",
-                               "-X POST")
+                               POST)
     assert.same({ ["$base64:Z/8="] = 2 }, cjson.decode(replayed).by_group)
   end)
 end)
@@ -543,5 +546,54 @@ describe("What is full", function()
     assert.is_true(pushed > 1)
     assert.equal(202, select(2, n:post("/q", "x")))
     assert.same({ 429, "TIMEOUT" }, said(n:post("/q", "x")))
+  end)
+end)
+
+describe("http.admin", function()
+  local retry = "/admin/dead/orders/items/1/retry"
+
+  -- What an HTML form of any site can send did the act.
+  it("does not let a form act, nor a page of another site", function()
+    local n = start()
+    bury(n, 1)
+    assert.same({ 403, "HEADER" }, said(n:request(retry, "-X POST")))
+    for _, header in ipairs { "Sec-Fetch-Site: cross-site",
+      "Sec-Fetch-Site: same-site", "Origin: http://evil.example",
+      "Origin: null" } do
+      assert.same({ 403, "ORIGIN" }, said(n:request(
+        retry, ("%s -H '%s'"):format(POST, header))), header)
+    end
+    assert.equal(1, dead_letters(n))
+    local own = ("%s -H 'Sec-Fetch-Site: same-origin' "
+      .. "-H 'Origin: http://127.0.0.1:%d'"):format(POST, n.port)
+    assert.equal(200, select(2, n:request(retry, own)))
+  end)
+
+  it("answers only to its own names", function()
+    local n = nginx.start { http = EXIT, server = [[
+      server_name queues.example;
+      location /admin/ { content_by_lua_block {
+        require("resty.respool.http").admin {
+          store = "${store}", prefix = "/admin/", hosts = { "other.example" }
+        } } } ]] }
+    local function status(host)
+      return (select(2, n:request("/admin/queues",
+                                  ("-H 'Host: %s'"):format(host))))
+    end
+    for _, host in ipairs { "localhost:80", "[::1]", "10.0.0.1:8080",
+                            "Queues.example", "other.example:81" } do
+      assert.equal(200, status(host), host)
+    end
+    for _, host in ipairs { "evil.example", "127.0.0.1.evil.example" } do
+      assert.equal(403, status(host), host)
+    end
+  end)
+
+  it("tells browsers to keep nothing, and to take it for what it is",
+     function()
+    local n = start()
+    local _, _, head = n:request "/admin/queues"
+    assert.matches("\nCache%-Control: no%-store\r", head)
+    assert.matches("\nX%-Content%-Type%-Options: nosniff\r", head)
   end)
 end)

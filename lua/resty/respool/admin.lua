@@ -10,13 +10,16 @@
 --   POST   DLQs/NAME/dead letters/N/retry
 --   POST   DLQs/NAME/replay?limit=&group=
 --
--- Whoever reaches the location may do all of this. A request that is not
--- understood to the last parameter does nothing.
+-- Whoever reaches the location may do all of this, with a header X-Respool,
+-- which a form cannot send, for what changes something, and not from a page of
+-- another site: see resty/respool/origin.lua. A request that is not understood
+-- to the last parameter does nothing.
 
 local core = require "respool.core"
 local figures = require "respool.observe.stats"
 local json = require "respool.support.json"
 local options = require "respool.support.options"
+local origin = require "resty.respool.origin"
 local reply = require "resty.respool.reply"
 
 core.home(debug.getinfo(1, "S").source)
@@ -295,7 +298,8 @@ local function match(route, segments)
   return true, name, n
 end
 
-local function perform(route, store, name, n)
+local function perform(route, store, hosts, name, n)
+  if route[1] ~= "GET" and not origin.check_act(hosts) then return end
   local o, why = read_parameters(route.takes or {})
   if not o then return reply.refuse(400, "PARAMETER", why) end
   if route[1] ~= "GET" and has_body() then
@@ -305,12 +309,12 @@ local function perform(route, store, name, n)
   route.fn(store, name, o, n)
 end
 
-local function dispatch(store, segments)
+local function dispatch(store, segments, hosts)
   local method, allowed = reply.method(), {}
   for _, route in ipairs(ROUTES) do
     local is_it, name, n = match(route, segments)
     if is_it and route[1] == method then
-      return perform(route, store, name, n)
+      return perform(route, store, hosts, name, n)
     elseif is_it then
       allowed[#allowed + 1] = route[1]
     end
@@ -319,17 +323,28 @@ local function dispatch(store, segments)
   reply.refuse(404, "NOT_FOUND", "there is nothing here")
 end
 
-local ADMIN = setmetatable({ of = "http.admin", prefix = options.string },
-                           { __index = reply.of_store })
+local function names(value)
+  local kept = options.table(value)
+  for _, name in ipairs(kept or {}) do
+    if type(name) ~= "string" then kept = nil end
+  end
+  return kept, "a list of names"
+end
 
--- Answers a request below the path `prefix`.
----@param given { store: string|respool.store, open: table?, prefix: string }
+local ADMIN = setmetatable({
+  of = "http.admin", prefix = options.string, hosts = names,
+}, { __index = reply.of_store })
+
+-- Answers a request below the path `prefix`. `hosts` are names of this server
+-- beside its server_name.
+---@param given { store: any, open: table?, prefix: string, hosts: string[]? }
 function M.serve(given)
   local store, o = reply.begin(ADMIN, given)
   if not store then return end
   reply.need(ADMIN, o, "prefix")
-  local segments = path_behind(o.prefix)
-  if segments then return dispatch(store, segments) end
+  local hosts, segments = o.hosts or {}, path_behind(o.prefix)
+  if not origin.check_host(hosts) then return end
+  if segments then return dispatch(store, segments, hosts) end
   reply.refuse(404, "NOT_FOUND", ("'%s' is not below the prefix '%s'"):format(
     ngx.var.uri, o.prefix))
 end

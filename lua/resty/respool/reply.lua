@@ -14,11 +14,14 @@ local M = {}
 
 -- Answers.
 
--- A text as the whole body. Of the answer to a HEAD nginx sends the headers.
+-- A text as the whole body, which nobody keeps or takes for another kind. Of
+-- the answer to a HEAD nginx sends the headers.
 function M.send(status, kind, text)
   ngx.status = status
   ngx.header.content_type = kind
   ngx.header["Content-Length"] = #text
+  ngx.header["Cache-Control"] = "no-store"
+  ngx.header["X-Content-Type-Options"] = "nosniff"
   ngx.print(text)
 end
 
