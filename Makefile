@@ -48,7 +48,7 @@ BINDING = $(foreach room,values handles queue store system, \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  timing compat lossless_json json
+  timing compat visible lossless_json json
 respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \

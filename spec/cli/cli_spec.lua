@@ -287,7 +287,7 @@ end)
 describe("Output", function()
   it("shows what a terminal would obey", function()
     assert.equal([[a\x1b[2J\nb\x7f]], output.clean "a\27[2J\nb\127")
-    assert.equal([[é\x9b]], output.clean "é\194\155")
+    assert.equal([[é\u009b]], output.clean "é\194\155")
     assert.equal([[\xffx]], output.clean "\255x")
   end)
 

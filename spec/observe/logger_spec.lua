@@ -28,7 +28,7 @@ describe("the default log", function()
   it("spells control characters", function()
     local lines, log = collect()
     log("warn", "a\nb", { error = "x\27[31m\r\ny\0" })
-    assert.equal([[respool: warn: a\nb error=x\x1b[31m\x0d\ny\x00]],
+    assert.equal([[respool: warn: a\nb error=x\x1b[31m\r\ny\x00]],
                  lines[1][2])
   end)
 

@@ -2,6 +2,8 @@
 --
 -- An action on each of several things; a failure does not stop the others.
 
+local output = require "respool.cli.output"
+
 local M = {}
 
 -- Calls act(one) for each, and reports failures and how many were `done`, such
@@ -18,7 +20,7 @@ function M.run(io, all, done, act)
     if ok then
       n = n + 1
     else
-      io.stderr:write("respool: ", message, "\n")
+      io.stderr:write("respool: ", output.clean(message), "\n")
     end
   end
   if n > 0 then io.stdout:write(("%d %s\n"):format(n, done)) end

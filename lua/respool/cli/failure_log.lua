@@ -7,6 +7,7 @@
 local core = require "respool.core"
 local json = require "respool.support.json"
 local output = require "respool.cli.output"
+local visible = require "respool.support.visible"
 
 local M = {}
 
@@ -83,7 +84,7 @@ local function json_of(form, level, message, fields)
   for name, value in pairs(fields) do
     if name ~= "trace" or form.verbose then event[name] = value end
   end
-  return json.encode(event)
+  return visible.json(json.encode(event))
 end
 
 

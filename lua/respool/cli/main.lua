@@ -13,6 +13,7 @@
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
+local output = require "respool.cli.output"
 local parser = require "respool.cli.parser"
 local streams = require "respool.cli.streams"
 
@@ -69,7 +70,7 @@ local function fail(io, err)
   if arguments.is_failure(err) then
     message, status = err.message, err.status
   end
-  io.stderr:write(("respool: %s\n"):format(message))
+  io.stderr:write("respool: ", message:gsub("[^\n]+", output.clean), "\n")
   return status
 end
 

@@ -5,27 +5,15 @@
 -- escapes and never sent to the terminal.
 
 local json = require "respool.support.json"
+local visible = require "respool.support.visible"
 
 local M = {}
 
 
 -- Text.
 
-local NAMED = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
-
-local function visible(c)
-  return NAMED[c] or ("\\x%02x"):format(c:byte())
-end
-
 -- A string in one line that a terminal shows as it is.
----@param s string
----@return string
-function M.clean(s)
-  if not json.is_text(s) then s = s:gsub("[\128-\255]", visible) end
-  return (s:gsub("\194[\128-\159]", function(c)
-    return visible(c:sub(2))
-  end):gsub("[%z\1-\31\127]", visible))
-end
+M.clean = visible.clean
 
 -- How many columns it takes, one a character.
 local function width(s)
@@ -294,7 +282,7 @@ end
 ---@param io respool.cli.io
 ---@param value any
 function M.json(io, value)
-  io.stdout:write(json.encode(value), "\n")
+  io.stdout:write(visible.json(json.encode(value)), "\n")
 end
 
 -- Adds --json.

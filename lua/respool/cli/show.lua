@@ -56,9 +56,9 @@ local function put(list, name, value)
 end
 
 -- The fields that items and dead letters share.
-local function common(list, r, now)
+local function common(list, r, now, expires_at)
   put(list, "pushed", moment(now, r.pushed_at))
-  put(list, "expires", moment(now, r.expires_at))
+  put(list, "expires", moment(now, expires_at))
   put(list, "priority", r.priority)
   put(list, "attempts", r.attempts)
   put(list, "deliveries", r.deliveries)
@@ -98,7 +98,7 @@ function M.item(io, item, o)
   put(list, "state", item.state)
   put(list, DUE[item.state] or "", DUE[item.state]
       and moment(o.now, item.visible_at))
-  common(list, item, o.now)
+  common(list, item, o.now, item.expires_at)
   put(list, "error", item.error)
   output.fields(io, list)
   parts(io, item, o)

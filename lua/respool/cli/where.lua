@@ -40,11 +40,12 @@ end
 
 local function compile(expression, env)
   local text = "return " .. expression
-  if not setfenv then -- luacheck: ignore
+  local setfenv = rawget(_G, "setfenv")
+  if not setfenv then
     return load(text, "=--where", "t", env)
   end
   local chunk, message = loadstring(text, "=--where") -- luacheck: ignore
-  return chunk and setfenv(chunk, env), message -- luacheck: ignore
+  return chunk and setfenv(chunk, env), message
 end
 
 -- Compiles an expression into a function of a dead letter. Ends the command if

@@ -163,14 +163,15 @@ local function show_groups(watch, died)
     err:write(("  %s more died\n"):format(output.number(rest)))
   end
   err:write(("  see: respool dead groups %s %s\n"):format(
-    watch.args.store, watch.queue.name))
+    watch.args.store, output.clean(watch.queue.name)))
 end
 
 local function show_summary(watch, stats, died)
   local rest = stats.scheduled > 0 and ("; %s scheduled"):format(
     output.number(stats.scheduled)) or ""
   watch.io.stderr:write(("%s: %s done, %s retried, %s died, in %s%s\n"):format(
-    watch.queue.name, output.number(since(watch, stats, "done")),
+    output.clean(watch.queue.name),
+    output.number(since(watch, stats, "done")),
     output.number(since(watch, stats, "retried")), output.number(died),
     output.duration(watch.progress:elapsed()), rest))
   if died > 0 then show_groups(watch, died) end

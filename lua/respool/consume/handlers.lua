@@ -174,7 +174,7 @@ local function judge(name, trace, ok, first, second)
   if not ok then return problem_of(name, first, nil, trace) end
   if outcome.is_done(first, second) then return nil end
   if not outcome.is_outcome(first) then
-    return problem_of(name, second == nil and "returned false" or second)
+    return problem_of(name, outcome.error_of("it", first, second))
   end
   if first.kind == DROP then return nil, true end
   return problem_of(name, first.error, first)

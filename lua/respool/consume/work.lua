@@ -176,7 +176,7 @@ local function result_of(loop, ok, first, second)
   elseif outcome.is_outcome(first) then
     return false, first
   end
-  return false, nil, second == nil and "the handler returned false" or second
+  return false, nil, outcome.error_of("the handler", first, second)
 end
 
 -- Marks an item whose handler did not return normally. True when it did.

@@ -5,6 +5,7 @@
 -- line says how many were left out.
 
 local core = require "respool.core"
+local visible = require "respool.support.visible"
 
 local min = math.min
 
@@ -14,13 +15,8 @@ local BURST, RATE = 20, 5 -- lines, lines a second
 
 local SHOWN = { warn = true, error = true }
 
--- Text on one line: control characters are spelt, so that a terminal obeys
--- none, and no text can pass for a line of its own.
-local function clean(text)
-  return (tostring(text):gsub("[%c\127]", function(c)
-    return c == "\n" and "\\n" or c == "\t" and "\\t"
-      or ("\\x%02x"):format(c:byte())
-  end))
+local function clean(value)
+  return visible.clean(tostring(value))
 end
 
 local MOST = 300 -- bytes of a field

@@ -100,7 +100,7 @@ local function catching(f, arg, undo)
   end, arg))
 end
 
-local load_text = loadstring or load -- luacheck: ignore
+local load_text = rawget(_G, "loadstring") or load -- strict globals know none
 local closing = load_text(CLOSING, debug.getinfo(1, "S").source)
 M.guard = closing and closing() or catching
 

@@ -26,12 +26,25 @@ function M.is_outcome(value)
   return type(value) == "table" and getmetatable(value) == Outcome
 end
 
+local names = {} -- of the functions that make outcomes
+
 -- Whether a handler that returned this has done its work: nothing, or
--- anything but an outcome, false[, err] or nil, err.
+-- anything but an outcome, a function that makes one, false[, err] or nil, err.
 ---@return boolean
 function M.is_done(first, second)
   if first == nil then return second == nil end
-  return first ~= false and not M.is_outcome(first)
+  return first ~= false and not M.is_outcome(first) and not names[first]
+end
+
+-- What a handler failed with that returned this, and is not done, with no
+-- outcome: the error it gave, or a text that begins with `who`.
+---@return any
+function M.error_of(who, first, second)
+  if names[first] then
+    return ("%s returned the function %s: call it, %s()"):format(
+      who, names[first], names[first])
+  end
+  return second == nil and who .. " returned false" or second
 end
 
 -- Why a function of the user's says no, given what it returned: nil and an
@@ -108,6 +121,10 @@ end
 ---@return respool.outcome
 function M.release()
   return setmetatable({ kind = M.RELEASE }, Outcome)
+end
+
+for _, name in ipairs { "retry", "dead", "drop", "snooze", "release" } do
+  names[M[name]] = "respool." .. name
 end
 
 

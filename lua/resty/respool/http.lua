@@ -23,6 +23,7 @@ local policy = require "respool.policy"
 local pushes = require "respool.produce.push"
 local reply = require "resty.respool.reply"
 local resty = require "resty.respool"
+local visible = require "respool.support.visible"
 
 core.home(debug.getinfo(1, "S").source)
 
@@ -171,7 +172,7 @@ function M.receive(given)
   local ok, value, how = pcall(entry_of, o, payload)
   if ok then return push(o, value, how) end
   ngx.log(ngx.INFO, "respool: http.receive refused a payload: ",
-          outcome.describe(value).text)
+          visible.clean(outcome.describe(value).text))
   reply.refuse(422, "CHECK", reason(value))
 end
 

@@ -18,6 +18,7 @@ local decide = require "respool.consume.decide"
 local item = require "respool.consume.item"
 local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
+local visible = require "respool.support.visible"
 
 local batches = core.batch
 local max, min = math.max, math.min
@@ -54,8 +55,9 @@ local function now()
 end
 
 local function log(worker, ...)
-  ngx.log(ngx.ERR, "respool: queue ", worker.consumers[1].queue.name, ": ",
-          ...)
+  local text = worker.consumers[1].queue.name .. ": "
+  for _, part in ipairs { ... } do text = text .. tostring(part) end
+  ngx.log(ngx.ERR, "respool: queue ", visible.clean(text))
 end
 
 -- Whether a worker is to end.
@@ -169,7 +171,7 @@ local function close(batch, open)
   open[batch] = true
   local ok, message = batch:close()
   if not ok and open[batch] then
-    ngx.log(ngx.ERR, "respool: ", message)
+    ngx.log(ngx.ERR, "respool: ", visible.clean(message))
   end
   open[batch] = nil
 end
