@@ -13,6 +13,7 @@ BUILD ?= build
 base = error clock random cbor arena array histogram thread timer id_set file
 record = backoff item segment failures page fields batch policy outcome \
   dead_notices dead_record replay_record
+schedule = civil zone cron
 commit = commit ticket
 verbs = engines open files calls lease buffer_fill buffer store buffer_list \
   queue push take batch settle transaction dead_letters maintenance
@@ -29,8 +30,8 @@ lmdb = maintain apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken
 postgres/env = schema
-ROOMS = base record commit verbs lmdb/env lmdb/record lmdb/journal lmdb/dead \
-  lmdb/queue lmdb/repair lmdb postgres/client postgres/record postgres/env
+ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
+  lmdb/dead lmdb/queue lmdb/repair lmdb postgres/client postgres/record postgres/env
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
@@ -70,8 +71,8 @@ FOLDERS = respool respool/support respool/observe respool/produce \
 LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 EXAMPLES = lifecycle
-SPEC_C = leaves cbor dump damage threads tickets buffers wait fork writer \
-  opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
+SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
+  writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
 FAULT_C = recorder.so workload replay kill journal_kill journal_work \
   journal_replay
@@ -328,6 +329,7 @@ run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
 # report; those that name us count.
 run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	$(BUILD)/spec/leaves
+	$(BUILD)/spec/schedule
 	$(BUILD)/lifecycle >$(BUILD)/lifecycle.log
 	@rm -f $(BUILD)/report.*
 	@BUILD=$(BUILD) spec/run -w "env LD_PRELOAD=$(LIBASAN) \

@@ -10,6 +10,7 @@ local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 -- What each program is about, and how many checks it has.
 local PROGRAMS = {
   { "leaves", "errors, clocks, random numbers and backoff", 14 },
+  { "schedule", "cron expressions, time zones and dates", 5 },
   { "cbor", "the core's CBOR", 17 },
   { "threads", "threads on one store", 2 },
   { "tickets", "tickets", 16 },
