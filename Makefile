@@ -10,7 +10,8 @@ LUA ?= lua5.4
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
-base = error clock random cbor arena array histogram thread timer id_set file
+base = error clock random cbor arena array histogram thread timer id_set file \
+  decimal
 record = backoff item segment failures page fields batch policy outcome \
   dead_notices dead_record replay_record
 schedule = civil zone cron
@@ -45,11 +46,14 @@ system = process file terminal input
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
 
+# JSON has a module of its own; without jansson there is none.
+JSON := $(shell pkg-config --exists jansson && echo base64 read write)
+
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  timing compat visible lossless_json json
+  timing compat visible json
 respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
@@ -63,7 +67,7 @@ respool/cli = main parser arguments output progress streams notes records \
   each show where child findings sampler dashboard failure_log push work \
   replay named_replays ls peek get stats top health metrics dead remove pause \
   resume maintain check repair compact export import deliver receive secret
-resty/respool = waiting worker round threads reply origin http admin
+resty/respool = waiting worker round threads json reply origin http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
   respool/consume respool/replay respool/transfer respool/http respool/cli \
@@ -103,11 +107,13 @@ SHARED = $(LINK) -shared -Wl,-z,nodelete
 LIBS = -llmdb -lcbor -lxxhash -lm -ldl
 
 CORE_O = $(CORE:%=$(BUILD)/core/%.o)
+JSON_O = $(JSON:%=$(BUILD)/core/json/%.o)
 LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
-MODULES = $(LUAS:%=$(BUILD)/%/respool/core.so)
+MODULES = $(foreach so,core $(if $(JSON),json),\
+  $(LUAS:%=$(BUILD)/%/respool/$(so).so))
 PROGRAMS = $(EXAMPLES:%=$(BUILD)/%) $(SPEC_C:%=$(BUILD)/spec/%)
 FAILING = $(BUILD)/fault/failing $(BUILD)/fault/failing_lua
-FUZZ = cbor segment records store
+FUZZ = cbor segment records store $(if $(JSON),json)
 FUZZ_SECONDS ?= 60
 ATTACKS = $(FAULT_C:%=$(BUILD)/spec/fault/%)
 VERSION = $(shell sed -n 's/.* RESPOOL_VERSION_STRING "\(.*\)"/\1/p' \
@@ -140,8 +146,13 @@ endif
 
 all: $(LIBRARY) $(filter $(BUILD)/5.4/% $(BUILD)/luajit/%,$(MODULES))
 	@$(if $(LUAS),,CC='$(CC)' sh .ci/deps tell lua)
+	@$(if $(JSON),,CC='$(CC)' sh .ci/deps tell json)
 lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/core.so
 luajit: $(BUILD)/luajit/respool/core.so
+ifneq ($(JSON),)
+lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/json.so
+luajit: $(BUILD)/luajit/respool/json.so
+endif
 
 $(BUILD)/tools: # what every build needs is there
 	@$(if $(LUA_INCDIR),,CC='$(CC)' sh .ci/deps check build)
@@ -175,6 +186,11 @@ $(BUILD)/$(1)/respool/core.so: $(BINDING:%=$(BUILD)/$(1)/binding/%.o) \
                                $(BUILD)/core.a
 	@mkdir -p $$(@D)
 	$$(call step,LINK,$$@)$$(SHARED) $$^ -Wl,--exclude-libs,ALL $$(LIBS) -o $$@
+$(BUILD)/$(1)/respool/json.so: $(BUILD)/$(1)/binding/json.o \
+                               $(JSON_O) $(BUILD)/core.a
+	@mkdir -p $$(@D)
+	$$(call step,LINK,$$@)$$(SHARED) $$^ -Wl,--exclude-libs,ALL -ljansson \
+	  -lcbor -lm -o $$@
 endef
 $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 
@@ -258,6 +274,11 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_MAIN) $(BUILD)/core.a \
 	$(call step,CC,$@)$(COMPILE) $(INC_5.4) $(filter %.c %.o,$^) \
 	  $(BUILD)/core.a $(LDFLAGS) $(LIBS) $$(pkg-config --libs lua5.4) -o $@
 
+$(BUILD)/fuzz/json: spec/fuzz/json.c $(FUZZ_MAIN) $(JSON_O) $(BUILD)/core.a
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $(filter %.c %.o %.a,$^) $(LDFLAGS) \
+	  -ljansson $(LIBS) -o $@
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 demo: deps
@@ -297,12 +318,14 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 # Compilers with warnings as errors, and the Lua linter.
 lint:
 	@luacheck -q lua bin/respool spec examples bench doc/man.lua
-	@for c in $(CORE:%=core/%.c) $(EXAMPLES:%=examples/%.c) \
+	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
+	    $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \
 	    spec/c/postgres_kit.c \
 	    $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
-	@for c in $(BINDING:%=lua/binding/%.c); do \
+	@for c in $(BINDING:%=lua/binding/%.c) \
+	    $(if $(JSON),lua/binding/json.c); do \
 	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
 	    exit; done
 	@for c in spec/fault/failing_lua.c spec/fuzz/*.c; do \
@@ -327,7 +350,7 @@ run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
 	    spec/fuzz/corpus/$$f || exit; done
 # Reports go to files, as also a shell or ls that a spec starts has leaks to
 # report; those that name us count.
-run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
+run-asan: lua5.4 $(PROGRAMS)
 	$(BUILD)/spec/leaves
 	$(BUILD)/spec/schedule
 	$(BUILD)/lifecycle >$(BUILD)/lifecycle.log
@@ -338,7 +361,7 @@ run-asan: $(BUILD)/5.4/respool/core.so $(PROGRAMS)
 	! cat $$(grep -lsE '$(OURS)' $(BUILD)/report.*) /dev/null | grep . && \
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
-OURS = respool/core.so|lua/binding/|core/.*\.c|liblmdb|libcbor
+OURS = respool/(core|json).so|lua/binding/|core/.*\.c|liblmdb|libcbor|libjansson
 run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers \
           $(BUILD)/spec/journal
 	$(BUILD)/spec/threads
@@ -377,12 +400,14 @@ install: all
 install_stripped = install -D -m 755 -s --strip-program=$(STRIP)
 install_lua = cd lua && for f in $(LUA_FILES); do \
     install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
-  $(install_stripped) $(BUILD)/$(1)/respool/core.so $(3)/respool/core.so
+  for so in core $(if $(JSON),json); do \
+    $(install_stripped) $(BUILD)/$(1)/respool/$$so.so \
+      $(3)/respool/$$so.so || exit; done
 INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
   $(addprefix lib/,librespool.a librespool.so $(SONAME) \
     librespool.so.$(VERSION) pkgconfig/respool.pc) \
   $(foreach v,5.4 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
-    lib/lua/$(v)/respool/core.so)
+    $(addprefix lib/lua/$(v)/respool/,core.so json.so))
 uninstall:
 	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED) && for v in 5.4 5.1; do \
 	  find share/lua/$$v/respool share/lua/$$v/resty lib/lua/$$v/respool \

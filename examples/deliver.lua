@@ -23,7 +23,7 @@ local deliver = respool.http {
 -- ---- mending, for a replay -------------------------------------------------
 
 -- Puts a field in front of the others, in the text: decoding and encoding
--- again would not give the same bytes (cjson turns [] into {}).
+-- again would not give the same bytes (some turn [] into {}).
 local function with_field(body, json)
   local rest = body:match "^%s*{%s*(.*)$"
   return "{" .. json .. (rest == "}" and "" or ",") .. rest

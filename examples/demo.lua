@@ -6,7 +6,7 @@
 --
 --   make demo
 
-local cjson = require "cjson"
+local json = require "respool.support.json"
 local http = require "socket.http"
 local respool = require "respool"
 local socket = require "socket"
@@ -39,7 +39,7 @@ end
 
 -- What it has seen: { accepted =, again =, requests =, answers = {} }.
 function Endpoint:counts()
-  return cjson.decode((assert(http.request(self.url .. "counts"))))
+  return json.decode((assert(http.request(self.url .. "counts"))))
 end
 
 function Endpoint:__close()
@@ -112,7 +112,7 @@ end
 local function read_events(path)
   local events = {}
   for line in io.lines(path) do
-    local event = cjson.decode(line)
+    local event = json.decode(line)
     events[#events + 1] = {
       id = math.tointeger(event.id), event = event.event,
       body = line:match '"payload":(.*)}$',

@@ -16,7 +16,7 @@
 -- prints its URL. GET /counts tells what it has seen. It ends when a client
 -- that asked for /hold goes away, or when it is interrupted.
 
-local cjson = require "cjson"
+local json = require "respool.support.json"
 local socket = require "socket"
 
 local LATE = 1 -- seconds: longer than the sender waits
@@ -76,14 +76,14 @@ end
 local function post(request)
   local event = request.headers["x-github-event"]
   local id = tonumber(request.headers["idempotency-key"])
-  local ok, payload = pcall(cjson.decode, request.body)
-  if not (event and id and ok) then return 400, "not an event" end
+  local payload = json.decode(request.body)
+  if not (event and id and payload ~= nil) then return 400, "not an event" end
   return receive_event(event, id, payload)
 end
 
 local function answer(request)
   if request.method == "POST" then return post(request) end
-  if request.path == "/counts" then return 200, cjson.encode(counts) end
+  if request.path == "/counts" then return 200, json.encode(counts) end
   return 404, "nothing here"
 end
 

@@ -781,8 +781,8 @@ typedef struct respool_cursor {
   uint64_t id;
 } respool_cursor;
 
-/* Up to `limit` further items in state `state` (-1: all), moving `*at`. A
-   page of length 0 ends the walk; it, too, may report damaged items. Items
+/* Up to `limit` further items in state `state` (-1: all), and of payloads about
+   4 MiB, moving `*at`. A page of length 0 ends the walk; it, too, may report damaged items. Items
    that change their place during the walk may be seen twice or not at all;
    all others are seen once. CORRUPT where the store's records are out of order,
    as the walk might not end. */
@@ -998,10 +998,12 @@ typedef struct respool_list_options {
   int descending;     /* 1: newest first */
   int no_body;        /* 1: leave body, headers and original empty */
   respool_bytes group; /* only this group, "" too; data NULL: all */
+  uint64_t bytes;     /* the list ends with the dead letter that brings its
+                         bytes to so many; 0: no bound */
 } respool_list_options;
 
 #define RESPOOL_LIST_OPTIONS_INIT \
-  { sizeof(respool_list_options), 0, 0, 0, 0, 0, { NULL, 0 } }
+  { sizeof(respool_list_options), 0, 0, 0, 0, 0, { NULL, 0 }, 0 }
 
 /* A DLQ that was never written to is empty, not an error. CORRUPT where its
    dead letters have come out of order. */
@@ -1164,7 +1166,8 @@ RESPOOL_API void respool_tx_free(respool_tx *tx);
 /* ---- history and maintenance --------------------------------------------- */
 
 /* Up to `limit` further items that keep_done keeps, in the order in which they
-   were done, moving `*at`, which is zero at first. visible_at is when the item
+   were done, and of payloads about 4 MiB, moving `*at`, which is zero at first.
+   visible_at is when the item
    was done. A page of length 0 ends the walk. */
 typedef struct respool_history_cursor {
   int64_t at;

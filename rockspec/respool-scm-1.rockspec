@@ -12,7 +12,7 @@ policy, keeps what failed for good as dead letters and replays those on
 request. Any number of processes work on one store.
 
 Some functions need further rocks, each loaded only where it is used:
-argparse, lua-cjson and dkjson for the command line, luasocket for delivery
+argparse for the command line, luasocket for delivery
 over HTTP, luasec for https, luaossl for signatures.]],
   license = "MIT",
 }

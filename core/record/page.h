@@ -9,6 +9,8 @@
 #include "record/failures.h"
 #include "record/segment.h"
 
+#define PAGE_BYTES (4 * 1024 * 1024) /* of payloads in a page, about */
+
 struct respool_page {
   arena memory;
   respool_item *items;

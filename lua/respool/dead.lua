@@ -130,6 +130,7 @@ local LIST = {
   limit = options.whole(1, 2^31),
   group = options.string,
   order = order,
+  bytes = options.size,
 }
 
 ---@class respool.dead_list_options
@@ -137,6 +138,8 @@ local LIST = {
 ---@field limit integer? 100
 ---@field group string?
 ---@field order "oldest"|"newest"? oldest first
+---@field bytes integer|string? the list ends with the dead letter that brings
+--- its payloads to so many; no bound when not given
 
 -- Up to `limit` (100) dead letters behind the number `after`.
 ---@param given respool.dead_list_options?
@@ -155,6 +158,7 @@ local EACH = {
 ---@return fun(): respool.dead_letter?
 function Dead:each(given)
   local o = core_list(options.read(EACH, given, 1))
+  o.bytes = page.BYTES
   return page.each(function(last)
     o.after = last[#last] and last[#last].number
     return M.page(self, o)
@@ -246,7 +250,7 @@ local function chosen(dead_letters, o, died_before)
 end
 
 local function purge_where(dead, o, died_before)
-  local list, removed = { group = o.group }, 0
+  local list, removed = { group = o.group, bytes = page.BYTES }, 0
   while true do
     local dead_letters, message, code = M.page(dead, list)
     if not dead_letters then return nil, message, code end

@@ -116,7 +116,15 @@ local LIST = {
 ---@nodiscard
 function History:list(given)
   local o = options.read(LIST, given, 1)
-  return read(self.queue, o, o.limit or 100)
+  local list, limit = {}, o.limit or 100
+  while #list < limit do -- a page is bounded by bytes as well
+    local items, message, code = read(self.queue, o, limit - #list)
+    if not items then return nil, message, code end
+    if #items == 0 then break end
+    for _, item in ipairs(items) do list[#list + 1] = item end
+    o.after = list[#list]
+  end
+  return list
 end
 
 local EACH = {

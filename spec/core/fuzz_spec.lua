@@ -8,7 +8,7 @@ local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 if _VERSION ~= "Lua 5.4" then return end -- they are the same under any
 
 describe("the corpus of", function()
-  for _, target in ipairs { "cbor", "segment", "records", "store" } do
+  for _, target in ipairs { "cbor", "segment", "records", "store", "json" } do
     it(target .. " harms nobody", function()
       local pipe = assert(io.popen(("%s/fuzz/%s spec/fuzz/corpus/%s/* 2>&1")
         :format(build, target, target)))

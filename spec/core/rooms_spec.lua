@@ -47,6 +47,7 @@ end
 local LIBRARIES = {
   { "^mdb_", "core/lmdb/env/" },
   { "^PQ", "core/postgres/" },
+  { "^json_[aioldtu]", "core/json/" },
   { "^luaL?_", "lua/binding/" },
 }
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 
 local core = require "respool.core"
-local exact = require "respool.support.lossless_json"
 local helper = require "spec.helper"
+local json = require "respool.support.json"
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 
@@ -78,12 +78,7 @@ describe("an archive", function()
       assert.equal(#HARD, counts.pushed)
       local before, after = bytes_of(q), bytes_of(to)
       for i in ipairs(HARD) do
-        assert.equal(#before[i], #after[i])
-        -- maps have no order
-        if type(HARD[i]) ~= "table" then
-          assert.equal(before[i], after[i])
-        end
-        assert.same(cbor.decode(before[i]), cbor.decode(after[i]))
+        assert.equal(before[i], after[i])
       end
     end)
 
@@ -140,7 +135,7 @@ describe("an archive", function()
     local q = helper.store():queue("orders", { version = 4 })
     q:push { n = 1 }
     local path = dump(q, helper.dir())[1]
-    local header = assert(exact.decode(helper.read(path):match "^(.-)\n"))
+    local header = assert(json.decode(helper.read(path):match "^(.-)\n"))
     assert.equal("archive", header.respool)
     assert.equal(1, header.format)
     assert.equal("items", header.kind)
@@ -152,9 +147,9 @@ describe("an archive", function()
   end)
 
   it("is plain JSON where a payload is plain", function()
-    local q = queue_of { { name = "Ada", n = 1, list = { 1, 2.5, null } } }
+    local q = queue_of { { list = { 1, 2.5, null, { name = "Ada" } } } }
     local line = helper.read(dump(q, helper.dir())[1]):match "\n(.-)\n"
-    assert.matches('"payload":{"list":[1,2.5,null],"n":1,"name":"Ada"}', line,
+    assert.matches('"payload":{"list":[1,2.5,null,{"name":"Ada"}]}', line,
                    1, true)
   end)
 

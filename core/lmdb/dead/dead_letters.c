@@ -207,18 +207,26 @@ static bool is_beyond(const respool_list_options *o, uint64_t number) {
   return !o->descending && o->upto && number > o->upto;
 }
 
+/* Of the dead letter that was added last. */
+static uint64_t last_weight(const respool_dead_letters *l, size_t stored) {
+  const respool_dead_letter *r = &l->dead_letters[l->n - 1];
+  return stored + r->body.size + r->headers.size + r->original.size;
+}
+
 int lmdb_dead_list(txn *t, const char *name, const respool_list_options *o,
                  respool_dead_letters *out) {
   dlq_cursor w;
-  uint64_t limit = o->limit ? o->limit : 100;
+  uint64_t limit = o->limit ? o->limit : 100, weight = 0;
   dlq *x = dlq_find(t, name);
   if (!x || (o->descending && o->after == 1)) return t->rc;
   dlq_cursor_open(&w, t, x->id, first_number(o), o->descending);
   int rc = 0;
-  while (!rc && out->n < limit && dlq_cursor_next(&w) &&
-         !is_beyond(o, w.number))
-    if (in_group(w.c.value, o->group))
-      rc = add_dead(t, out, w.number, w.c.value, o->no_body);
+  while (!rc && out->n < limit && (!o->bytes || weight < o->bytes) &&
+         dlq_cursor_next(&w) && !is_beyond(o, w.number)) {
+    if (!in_group(w.c.value, o->group)) continue;
+    rc = add_dead(t, out, w.number, w.c.value, o->no_body);
+    if (!rc) weight += last_weight(out, w.c.value.size);
+  }
   cur_close(&w.c);
   return rc ? rc : t->rc;
 }

@@ -21,6 +21,7 @@ typedef struct look {
   respool_page *page;
   int64_t now;
   size_t limit;
+  uint64_t bytes, weight; /* of bodies: about as many in a page; those in it */
 } look;
 
 /* ---- items of a range --------------------------------------------------- */
@@ -96,12 +97,15 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
                      .from = from,
                      .upto = upto,
                      .want = k->limit - k->page->n,
+                     .bytes = k->bytes,
+                     .weight = k->weight,
                      .now = held ? 0 : k->now};
   int what;
   do {
     what = read_items(k->t, &got);
     pass_over(k, &got, what);
   } while (what != READ_END && what != READ_FULL);
+  k->weight = got.weight;
   check_order(k, before, from, upto);
   fill(k, before, c);
   return what == READ_END && !k->t->rc;
@@ -160,7 +164,7 @@ static bool peek_priority(look *k, const priority_state *l) {
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
                         respool_page *p, size_t limit, int *rc) {
   queue *q = queue_find(t, name, rc);
-  if (q) *k = (look){t, q, p, queue_now(q, wall), limit};
+  if (q) *k = (look){t, q, p, queue_now(q, wall), limit, 0, 0};
   return q;
 }
 
@@ -270,6 +274,7 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
   int rc = 0;
   look k;
   if (!look_open(&k, t, name, wall, p, limit, &rc)) return rc;
+  k.bytes = PAGE_BYTES;
   if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
   if (at->phase == PHASE_NEW && p->n < limit) browse_new(&k, state, at);
   return t->rc;

@@ -119,9 +119,11 @@ int lmdb_history(txn *t, const char *name, respool_history_cursor *at,
   cur c;
   cur_open(&c, t, DB_HISTORY);
   bool found = cur_seek(&c, key_bytes(&start));
-  while (found && p->n < limit && !t->rc &&
+  uint64_t weight = 0;
+  while (found && p->n < limit && weight < PAGE_BYTES && !t->rc &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id) {
     add_finished(t, p, &c, done_at, id);
+    if (p->n > 0) weight += p->items[p->n - 1].body.size;
     *at = (respool_history_cursor){done_at, id + 1};
     found = cur_next(&c);
   }

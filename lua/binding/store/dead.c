@@ -107,6 +107,7 @@ static const record_field LIST[] = {
   RECORD(respool_list_options, descending, FLAG),
   RECORD(respool_list_options, no_body, FLAG),
   RECORD(respool_list_options, group, BYTES),
+  RECORD(respool_list_options, bytes, COUNT),
   RECORD_END
 };
 

@@ -6,6 +6,7 @@
 local arguments = require "respool.cli.arguments"
 local each = require "respool.cli.each"
 local output = require "respool.cli.output"
+local pages = require "respool.support.pages"
 local progress = require "respool.cli.progress"
 local show = require "respool.cli.show"
 
@@ -109,7 +110,7 @@ local function row(dead_letter, now, how)
     dead_letter.reason, dead_letter.group,
     dead_letter.died_at and show.ago(now, dead_letter.died_at) .. " ago",
     err and (how.full and err or output.cut(err, 72)),
-    output.line(dead_letter.payload, dead_letter.bytes, how),
+    output.line(dead_letter, how),
   }
 end
 
@@ -120,7 +121,7 @@ local function walk(dead, args, limit, each_dead_letter)
     local page = arguments.check(dead:list {
       after = after, group = args.group,
       order = args.newest and "newest" or nil,
-      limit = math.min(limit - n, LIMIT),
+      limit = math.min(limit - n, LIMIT), bytes = pages.BYTES,
     })
     if #page == 0 then return end
     for _, dead_letter in ipairs(page) do each_dead_letter(dead_letter) end
@@ -134,12 +135,12 @@ end
 
 local function list(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local dead = arguments.dlq(store, args.dlq, { codec = show.codec(args) })
+  local dead = arguments.dlq(store, args.dlq, show.STORED)
   local now, rows = store:now(), {}
-  local how = { full = args.full }
+  local how = { full = args.full, raw = args.raw }
   walk(dead, args, args.limit or args.json and math.huge or LIMIT,
        function(dead_letter)
-    if args.json then return output.json(io, show.plain(dead_letter)) end
+    if args.json then return show.json(io, dead_letter, args) end
     rows[#rows + 1] = row(dead_letter, now, how)
   end)
   if not args.json then show_rows(io, rows, args) end
@@ -147,14 +148,16 @@ end
 
 local function show_dead_letters(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local dead = arguments.dlq(store, args.dlq, { codec = show.codec(args) })
+  local dead = arguments.dlq(store, args.dlq, show.STORED)
   for i, number in ipairs(args.numbers) do
     local dead_letter = arguments.check(dead:get(number))
     if args.json then
-      output.json(io, show.plain(dead_letter))
+      show.json(io, dead_letter, args)
     else
       if i > 1 then io.stdout:write "\n" end
-      show.dead_letter(io, dead_letter, { now = store:now(), full = args.full })
+      show.dead_letter(io, dead_letter, {
+        now = store:now(), full = args.full, raw = args.raw,
+      })
     end
   end
 end

@@ -21,11 +21,12 @@ end
 
 function M.run(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local queue = arguments.queue(store, args.queue,
-                                { codec = show.codec(args) })
+  local queue = arguments.queue(store, args.queue, show.STORED)
   local item = arguments.check(queue:get(args.id))
-  if args.json then return output.json(io, show.plain(item)) end
-  show.item(io, item, { now = store:now(), full = args.full })
+  if args.json then return show.json(io, item, args) end
+  show.item(io, item, {
+    now = store:now(), full = args.full, raw = args.raw,
+  })
 end
 
 return M

@@ -129,14 +129,14 @@ local function item_row(item, now, how)
     show.ago(now, item.pushed_at), due and output.duration(due - now),
     item.error and (how.full and item.error or output.cut(item.error, 72))
       or false,
-    output.line(item.payload, item.bytes, how),
+    output.line(item, how),
   }
 end
 
 local function list_items(io, queue, args)
   local limit = args.limit or not args.json and LIMIT or math.huge
   local now, n, rows = queue.store:now(), 0, {}
-  local how = { full = args.full }
+  local how = { full = args.full, raw = args.raw }
   local damaged = {}
   local function on_damaged(ids)
     for _, id in ipairs(ids) do damaged[#damaged + 1] = id end
@@ -145,7 +145,7 @@ local function list_items(io, queue, args)
     if n == limit then break end
     n = n + 1
     if args.json then
-      output.json(io, show.plain(item))
+      show.json(io, item, args)
     else
       rows[n] = item_row(item, now, how)
     end
@@ -180,8 +180,7 @@ function M.run(args, io)
     end
     return list_queues(io, store, args)
   end
-  show_items(io, arguments.queue(store, args.queue,
-                                 { codec = show.codec(args) }), args)
+  show_items(io, arguments.queue(store, args.queue, show.STORED), args)
 end
 
 return M

@@ -44,7 +44,7 @@ end
 
 -- The Debian packages of modules that may be missing.
 local PACKAGES = {
-  argparse = "lua-argparse", cjson = "lua-cjson", dkjson = "lua-dkjson",
+  argparse = "lua-argparse",
   socket = "lua-socket", mime = "lua-socket",
 }
 

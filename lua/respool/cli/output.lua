@@ -137,16 +137,19 @@ end
 
 local CUT = 72 -- columns
 
--- A payload in one line for a table, cut to `columns` (72) unless `full`. One
--- that could not be decoded is shown by its bytes.
----@param payload any nil when it could not be decoded
----@param bytes string? as stored
----@param o { full: boolean?, columns: integer? }?
+-- No more of a payload is read than is shown: a character may have four bytes.
+local BEGINNING = { limit = 4 * (CUT + 1) }
+
+-- The payload of a record in one line for a table, cut to 72 columns unless
+-- `full`. One that cannot be decoded is shown by its bytes.
+---@param record table as a handle with the codec "raw" lists it
+---@param o { full: boolean?, raw: boolean? }
 ---@return string
-function M.line(payload, bytes, o)
-  local text = M.clean(json.encode(payload == nil and bytes or payload))
-  if o and o.full then return text end
-  return M.cut(text, o and o.columns or CUT)
+function M.line(record, o)
+  local text = json.body(record.bytes, json.codec_of(
+    record, rawget(record, "codec"), o.raw), not o.full and BEGINNING or nil)
+  text = M.clean(text)
+  return o.full and text or M.cut(text, CUT)
 end
 
 local LINES, COLUMNS = 20, 200
@@ -157,15 +160,14 @@ local function split(text)
   return lines
 end
 
--- A payload over several lines, indented; the longest are cut unless `full`.
----@param payload any
----@param bytes string?
+-- JSON over several lines, indented; the longest are cut unless `full`.
+---@param text string
 ---@param o { full: boolean?, indent: integer? }?
 ---@return string without a newline at its end
-function M.pretty(payload, bytes, o)
+function M.cut_lines(text, o)
   local full = o and o.full
   local pad = (" "):rep(o and o.indent or 0)
-  local lines = split(json.encode(payload == nil and bytes or payload, 2))
+  local lines = split(text)
   local n = full and #lines or math.min(#lines, LINES)
   local shown = {}
   for i = 1, n do
@@ -177,6 +179,14 @@ function M.pretty(payload, bytes, o)
       pad, #lines - n)
   end
   return table.concat(shown, "\n")
+end
+
+-- A value as such lines.
+---@param value any
+---@param o { full: boolean?, indent: integer? }?
+---@return string
+function M.pretty(value, o)
+  return M.cut_lines(json.encode(value, 2), o)
 end
 
 

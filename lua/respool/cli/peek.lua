@@ -25,16 +25,17 @@ end
 
 function M.run(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local queue = arguments.queue(store, args.queue,
-                                { codec = show.codec(args) })
+  local queue = arguments.queue(store, args.queue, show.STORED)
   local items = arguments.check(queue:peek(args.limit))
   show.damaged(io, items.damaged or {})
   for i, item in ipairs(items) do
     if args.json then
-      output.json(io, show.plain(item))
+      show.json(io, item, args)
     else
       if i > 1 then io.stdout:write "\n" end
-      show.item(io, item, { now = store:now(), full = args.full })
+      show.item(io, item, {
+        now = store:now(), full = args.full, raw = args.raw,
+      })
     end
   end
   if #items == 0 and not args.json then

@@ -80,17 +80,13 @@ end
 local DECODERS = {}
 
 function DECODERS.json(bytes)
-  local payload, why = json.decode(bytes)
-  if payload == nil then return nil, why end
-  local ok, encoded = pcall(core.cbor.encode, payload)
-  if not ok then return nil, (tostring(encoded):gsub("^.-:%d+: ", "")) end
-  return encoded, payload
+  return json.to_cbor(bytes)
 end
 
 function DECODERS.cbor(bytes)
   local payload, why = core.cbor.decode(bytes)
   if payload == nil then return nil, why end
-  return bytes, payload
+  return bytes
 end
 
 function DECODERS.raw(bytes)
@@ -129,14 +125,15 @@ local function read_record(run, record)
   if record.number == 1 and run.format == "json" then
     bytes = bytes:gsub(MARK, "")
   end
-  local body, payload = run.decode(bytes)
-  if not body then return nil, payload end
+  local body, why = run.decode(bytes)
+  if not body then return nil, why end
   if #body > run.store.max_item_bytes then
     return nil, ("%d bytes are more than an item may have, %d"):format(
       #body, run.store.max_item_bytes)
   end
   if not run.args.key then return body end
-  local key, why = checked_key(run, payload)
+  local key
+  key, why = checked_key(run, core.cbor.decode(body))
   if not key then return nil, why end
   return body, key
 end

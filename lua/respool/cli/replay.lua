@@ -274,9 +274,9 @@ local function show_sample(run, sample)
   out:write(("\ndead letter %d%s%s\n"):format(sample.number,
     sample.group and ", " .. output.clean(sample.group) or "",
     transformed and ", before:" or ":"))
-  out:write(output.pretty(sample.before, nil, o), "\n")
+  out:write(output.pretty(sample.before, o), "\n")
   if transformed then
-    out:write("after:\n", output.pretty(sample.after, nil, o), "\n")
+    out:write("after:\n", output.pretty(sample.after, o), "\n")
   end
 end
 

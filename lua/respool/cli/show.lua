@@ -6,6 +6,7 @@
 
 local json = require "respool.support.json"
 local output = require "respool.cli.output"
+local visible = require "respool.support.visible"
 
 local M = {}
 
@@ -14,16 +15,20 @@ function M.add_raw(command)
   command:flag("--raw", "Read payloads as the bytes that are stored.")
 end
 
--- The codec that --raw asks for.
----@return "raw"?
-function M.codec(args)
-  return args.raw and "raw" or nil
-end
+-- Handles of commands that show records: their JSON is made of the stored
+-- bytes.
+M.STORED = { codec = "raw" }
 
 -- A command that only looks opens the store so that it cannot do more.
 M.LOOK = { read_only = true }
 
-M.plain = json.record
+-- Writes a record as JSON, in one line.
+---@param io respool.cli.io
+---@param record table
+---@param args { raw: boolean? }
+function M.json(io, record, args)
+  io.stdout:write(visible.json(json.record(record, args.raw)), "\n")
+end
 
 -- Reports damaged items, which are not shown.
 ---@param io respool.cli.io
@@ -72,18 +77,25 @@ local function part(io, title, text)
   io.stdout:write(title, "\n", text, "\n")
 end
 
+local PRETTY = { indent = 2, sorted = true }
+
 local function parts(io, r, o)
   local how = { full = o.full, indent = 2 }
-  if r.headers ~= nil then
-    part(io, "headers", output.pretty(r.headers, nil, how))
+  local function put_body(title, bytes, codec)
+    local text, known = json.body(bytes, codec, PRETTY)
+    part(io, known and title or title .. " (cannot be decoded)",
+         output.cut_lines(text, how))
   end
-  part(io, r.payload == nil and "payload (cannot be decoded)" or "payload",
-       output.pretty(r.payload, r.bytes, how))
-  if r.original ~= nil then
-    part(io, "original payload", output.pretty(r.original, nil, how))
+  local headers = rawget(r, "header_bytes")
+  if headers then put_body("headers", headers) end
+  put_body("payload", r.bytes, json.codec_of(r, rawget(r, "codec"), o.raw))
+  local original = rawget(r, "original")
+  if original then
+    put_body("original payload", original,
+             json.codec_of(r, rawget(r, "original_codec"), o.raw))
   end
   if o.full and r.memo then
-    part(io, "memo", output.pretty(r.memo, nil, how))
+    part(io, "memo", output.pretty(r.memo, how))
   end
 end
 
@@ -92,7 +104,7 @@ local DUE = { leased = "lease until", scheduled = "due", retrying = "due" }
 -- An item as names and values, then its headers and payload.
 ---@param io respool.cli.io
 ---@param item table as queue:get gives it
----@param o { now: number, full: boolean? }
+---@param o { now: number, full: boolean?, raw: boolean? }
 function M.item(io, item, o)
   local list = { { "item", ("%d of %s"):format(item.id, item.queue) } }
   put(list, "state", item.state)
@@ -129,7 +141,7 @@ end
 -- A dead letter as names and values, then its failures, headers and payload.
 ---@param io respool.cli.io
 ---@param dead_letter respool.dead_letter
----@param o { now: number, full: boolean? }
+---@param o { now: number, full: boolean?, raw: boolean? }
 function M.dead_letter(io, dead_letter, o)
   local list = {
     { "dead letter", dead_letter.number },

@@ -4,6 +4,7 @@
 
 local arguments = require "respool.cli.arguments"
 local figures = require "respool.observe.stats"
+local json = require "respool.support.json"
 local output = require "respool.cli.output"
 local show = require "respool.cli.show"
 
@@ -131,7 +132,7 @@ local SPANS = {
 -- A setting as text; nil for a table without entries.
 local function setting(name, value)
   if type(value) == "table" then
-    return next(value) and output.line(value, nil, { full = true })
+    return next(value) and output.clean(json.encode(value))
   end
   if value == huge then return "no limit" end
   if SPANS[name] then return output.duration(value) end

@@ -18,6 +18,7 @@ local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
 local runner_of = require "respool.replay.runner"
+local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
 
 local huge, min, max, mono = math.huge, math.min, math.max, core.mono
@@ -428,6 +429,7 @@ local function next_dead_letters(run)
   local size = o.rate and min(PAGE, max(1, math.floor(o.rate / PAGES)))
     or PAGE
   list.limit = run.single > 0 and 1 or min(size, run.room or huge)
+  list.bytes = pages.BYTES
   return run.read(run.dead, list)
 end
 

@@ -4,6 +4,8 @@
 
 local M = {}
 
+M.BYTES = 4 * 2^20 -- of payloads in a page, about
+
 -- Iterates over the elements of page after page, until an empty one.
 -- next_page gets the page before. A storage error is raised.
 ---@param next_page fun(last: table): table?, string?

@@ -14,6 +14,7 @@ local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local pages = require "respool.support.pages"
 local source_of = require "respool.transfer.source"
 local timing = require "respool.support.timing"
 
@@ -47,7 +48,7 @@ local M = {}
 ---@field limit integer? records at most
 ---@field remove boolean? moves what the writer has accepted
 ---@field follow boolean? goes on with what comes, until it is stopped
----@field batch integer? records in a batch at most; 500
+---@field batch integer? records in a batch at most; 500, and 4 MiB of payloads
 ---@field interval number? seconds that a batch may wait for more; 0
 ---@field writer respool.writer|function
 ---@field on_progress fun(counts: respool.export_counts): any? false stops
@@ -154,7 +155,7 @@ local function hand_over(d)
   local batch = d.batch
   if #batch == 0 then return true end
   batch.source = d.from
-  d.batch, d.since = {}, nil
+  d.batch, d.bytes, d.since = {}, 0, nil
   for _, record in ipairs(batch) do
     d.pending[#d.pending + 1] = d.source:ticket(record)
   end
@@ -229,7 +230,10 @@ local function gather(d)
   if not records then return nil, message, code end
   d.counts.read = d.counts.read + #records
   d.since = d.since or n > 0 and d.store:now() or nil
-  for _, record in ipairs(records) do d.batch[#d.batch + 1] = record end
+  for _, record in ipairs(records) do
+    d.batch[#d.batch + 1] = record
+    d.bytes = d.bytes + #record.bytes
+  end
   return n
 end
 
@@ -241,7 +245,8 @@ end
 -- Hands over what is full or has waited; flushes what must not wait.
 local function pass_on(d, n)
   local ok, message, code = true, nil, nil
-  if #d.batch >= (d.o.batch or BATCH) or n == 0 and has_waited(d) then
+  local full = #d.batch >= (d.o.batch or BATCH) or d.bytes >= pages.BYTES
+  if full or n == 0 and has_waited(d) then
     ok, message, code = hand_over(d)
   end
   local due = d.o.writer.due
@@ -292,7 +297,7 @@ end
 local function new_export(o, source, from)
   return {
     o = o, source = source, store = source.store, from = from,
-    batch = {}, pending = {},
+    batch = {}, bytes = 0, pending = {},
     counts = {
       total = source.total, read = 0, written = 0, removed = 0, known = 0,
       lost = 0, damaged = 0, damaged_numbers = {}, batches = 0,

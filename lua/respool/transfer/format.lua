@@ -11,7 +11,7 @@
 
 local core = require "respool.core"
 local compat = require "respool.support.compat"
-local exact = require "respool.support.lossless_json"
+local json = require "respool.support.json"
 
 local cbor, sum = core.cbor, core.file.sum
 
@@ -85,14 +85,17 @@ local function common(record, codec)
   return out
 end
 
--- The value of CBOR, if encoding it makes the same of it again, and JSON can
--- hold it.
-local function plain(bytes)
-  local value = cbor.decode(bytes)
-  if value == nil then return nil end
-  local ok, again = pcall(cbor.encode, value)
-  if ok and #again == #bytes and exact.fits(value) then return value end
-  return nil
+local LOSSLESS = { lossless = true }
+
+-- A value as JSON, and back.
+local function to_note(value)
+  return json.native.from_cbor(cbor.encode(value), LOSSLESS)
+end
+
+local function from_note(text)
+  local fields, why = json.native.split(text)
+  if not fields then return nil, why end
+  return cbor.decode(fields)
 end
 
 -- What the JSON form calls the parts of a record, where their meaning is
@@ -103,30 +106,41 @@ local PARTS = {
   { "original_bytes", "original", "original_body", "original_codec" },
 }
 
+-- Bytes are shown as what they mean where the same bytes can be made of that
+-- again.
 local function to_json(record, codec)
-  local out = common(record, codec)
+  local out, shown = common(record, codec), {}
   for _, part in ipairs(PARTS) do
     local bytes = record[part[1]]
     local is_cbor = not part[4] or record[part[4]] == nil
-    local value = nil
-    if bytes and is_cbor and not record.damaged then value = plain(bytes) end
-    if value ~= nil then
-      out[part[2]] = value
+    local text = nil
+    if bytes and is_cbor and not record.damaged then
+      text = json.native.from_cbor(bytes, LOSSLESS)
+    end
+    if text then
+      shown[#shown + 1] = (',"%s":%s'):format(part[2], text)
     else
       out[part[3]] = bytes
     end
   end
-  return exact.encode(out)
+  local text = to_note(out)
+  if #shown == 0 then return text end
+  return text:sub(1, -2) .. table.concat(shown) .. "}"
 end
 
 local function from_json(text)
-  local record, why = exact.decode(text)
-  if type(record) ~= "table" then return nil, why or "no object" end
-  for _, part in ipairs(PARTS) do
-    local value, bytes = record[part[2]], record[part[3]]
-    record[part[2]], record[part[3]] = nil, nil
-    if value ~= nil then bytes = cbor.encode(value) end
-    record[part[1]] = bytes
+  local fields, payload, headers, original =
+    json.native.split(text, "payload", "headers", "original")
+  if not fields then return nil, payload end
+  local record, why = cbor.decode(fields)
+  if not record then return nil, why end
+  local bytes = {
+    payload or record.body, headers or record.header_bytes,
+    original or record.original_body,
+  }
+  for i, part in ipairs(PARTS) do
+    record[part[3]] = nil
+    record[part[1]] = bytes[i]
   end
   return record
 end
@@ -173,7 +187,7 @@ function JSON.read(input)
 end
 
 JSON.record, JSON.parse = to_json, from_json
-JSON.note, JSON.parse_note = exact.encode, exact.decode
+JSON.note, JSON.parse_note = to_note, from_note
 
 local CBOR = { name = "cbor", suffix = ".cbor" }
 

@@ -14,6 +14,7 @@
 local core = require "respool.core"
 local codec = require "respool.support.codec"
 local outcome = require "respool.support.outcome"
+local pages = require "respool.support.pages"
 local take = require "respool.consume.take"
 
 local min, max, huge = math.min, math.max, math.huge
@@ -120,7 +121,7 @@ function Letters:next(limit)
   if self.upto and self.after >= self.upto then return {} end
   local list, message, code = self.store.handle:dead_list(self.name, {
     after = self.after, upto = self.upto, group = self.group,
-    limit = min(limit, PAGE),
+    limit = min(limit, PAGE), bytes = pages.BYTES,
   })
   if not list then return nil, message, code end
   list.damaged = damaged_of(list)
@@ -249,7 +250,7 @@ end
 
 -- Takes no more items than there were, lest a busy producer keep it for ever.
 function Taken:next(limit)
-  local o = { limit = min(limit, PAGE, self.left), bytes = 4 * 2^20 }
+  local o = { limit = min(limit, PAGE, self.left), bytes = pages.BYTES }
   if o.limit <= 0 then return {} end
   local batch, message, code = take.take(self.queue, o)
   if not batch then return nil, message, code end

@@ -17,9 +17,10 @@
 
 local core = require "respool.core"
 local figures = require "respool.observe.stats"
-local json = require "respool.support.json"
+local json = require "resty.respool.json"
 local options = require "respool.support.options"
 local origin = require "resty.respool.origin"
+local pages = require "respool.support.pages"
 local reply = require "resty.respool.reply"
 
 core.home(debug.getinfo(1, "S").source)
@@ -28,8 +29,10 @@ local M = {}
 
 local list_of = core.cbor.array -- which is a list even when it is empty
 
+local RAW = { codec = "raw" } -- JSON is made of the stored bytes
+
 local function records(things)
-  local list = list_of {}
+  local list = {}
   for i, thing in ipairs(things) do list[i] = json.record(thing) end
   return list
 end
@@ -68,14 +71,21 @@ local function show_queue(store, name)
 end
 
 local function list_items(store, name, o)
-  local queue, message, code = store:queue(name, { create = false })
+  local queue, message, code = store:queue(name, {
+    create = false, codec = RAW.codec,
+  })
   local items
   if queue then
     items, message, code = queue:peek(o.limit or PAGE)
     queue.handle:close()
   end
   if not items then return reply.fail(message, code) end
-  reply.answer(200, { items = records(items) })
+  local texts = records(items)
+  reply.list("items", function()
+    local page = texts
+    texts = {}
+    return page
+  end)
 end
 
 local function list_dlqs(store)
@@ -92,12 +102,18 @@ local function list_dlqs(store)
 end
 
 local function list_dead_letters(store, dlq, o)
-  local dead_letters, message, code = store:dead(dlq):list {
-    after = o.after, group = o.group, limit = o.limit or PAGE,
-    order = o.order,
-  }
-  if not dead_letters then return reply.fail(message, code) end
-  reply.answer(200, { dead_letters = records(dead_letters) })
+  local dead, after, left = store:dead(dlq, RAW), o.after, o.limit or PAGE
+  reply.list("dead_letters", function()
+    if left <= 0 then return {} end
+    local dead_letters, message, code = dead:list {
+      after = after, group = o.group, limit = left, order = o.order,
+      bytes = pages.BYTES,
+    }
+    if not dead_letters then return nil, message, code end
+    left = left - #dead_letters
+    after = dead_letters[1] and dead_letters[#dead_letters].number
+    return records(dead_letters)
+  end)
 end
 
 local function list_groups(store, dlq)
@@ -107,9 +123,9 @@ local function list_groups(store, dlq)
 end
 
 local function show_dead_letter(store, dlq, _, number)
-  local dead_letter, message, code = store:dead(dlq):get(number)
+  local dead_letter, message, code = store:dead(dlq, RAW):get(number)
   if not dead_letter then return reply.fail(message, code) end
-  reply.answer(200, json.record(dead_letter))
+  reply.send(200, "application/json", json.record(dead_letter) .. "\n")
 end
 
 local function retry_dead_letter(store, dlq, _, number)

@@ -16,7 +16,7 @@ local core = require "respool.core"
 local admin = require "resty.respool.admin"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
-local json = require "respool.support.json"
+local json = require "resty.respool.json"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local policy = require "respool.policy"
@@ -93,9 +93,17 @@ local function read_body(max)
   return body
 end
 
+-- Whether a function of the user's is to see the value of a JSON body. If not,
+-- its CBOR is pushed as it is.
+local function wants_value(o)
+  return o.validate or type(o.push) == "function" or not o.codec.native
+end
+
 local function payload_of(o, body)
   if not o.json then return body end
-  local value, why = json.decode(body)
+  local bytes, why = json.to_cbor(body)
+  local value = bytes
+  if bytes and wants_value(o) then value = core.cbor.decode(bytes) end
   if value ~= nil then return value end
   reply.refuse(400, "JSON", "the body cannot be read as JSON: " .. why)
 end
@@ -113,7 +121,8 @@ local function read_options(given)
   o.validate, o.options = kept.validate, shared
   o.codec = kept.codec or codec.default
   shared.validate = nil
-  shared.codec = not o.codec.native and codec.encoded_as(o.codec.name) or nil
+  local encoded = not o.codec.native or o.json and not wants_value(o)
+  shared.codec = encoded and codec.encoded_as(o.codec.name) or nil
   return o
 end
 

@@ -14,19 +14,55 @@ local M = {}
 
 -- Answers.
 
--- A text as the whole body, which nobody keeps or takes for another kind. Of
--- the answer to a HEAD nginx sends the headers.
-function M.send(status, kind, text)
+-- Nobody keeps an answer, or takes it for another kind.
+local function begin(status, kind)
   ngx.status = status
   ngx.header.content_type = kind
-  ngx.header["Content-Length"] = #text
   ngx.header["Cache-Control"] = "no-store"
   ngx.header["X-Content-Type-Options"] = "nosniff"
+end
+
+-- A text as the whole body. Of the answer to a HEAD nginx sends the headers.
+function M.send(status, kind, text)
+  begin(status, kind)
+  ngx.header["Content-Length"] = #text
   ngx.print(text)
 end
 
 function M.answer(status, value)
   M.send(status, "application/json", json.encode(value) .. "\n")
+end
+
+local PIECE = 2^18 -- bytes, more of which are sent as they come
+
+-- A list of JSON texts under a name, page after page, until an empty one.
+---@param name string
+---@param next_page fun(): string[]?, string?, string?
+function M.list(name, next_page)
+  local parts, size, sent = { ('{"%s":['):format(name) }, 0, false
+  local page, message, code = next_page()
+  if not page then return M.fail(message, code) end
+  while page and #page > 0 do
+    for _, text in ipairs(page) do
+      parts[#parts + 1] = text
+      parts[#parts + 1] = ","
+      size = size + #text
+    end
+    page, message, code = next_page()
+    if size > PIECE and page and #page > 0 then
+      if not sent then begin(200, "application/json") end
+      ngx.print(parts)
+      if not ngx.flush(true) then return end
+      parts, size, sent = {}, 0, true
+    end
+  end
+  if not page and not sent then return M.fail(message, code) end
+  if not page then return ngx.exit(ngx.ERROR) end -- the text has no end
+  if parts[#parts] == "," then parts[#parts] = nil end
+  parts[#parts + 1] = "]}\n"
+  local text = table.concat(parts)
+  if sent then return ngx.print(text) end
+  M.send(200, "application/json", text)
 end
 
 -- Messages are text, whatever names they tell.

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The C module respool.json: JSON as CBOR and back. It stands beside
+ * respool.core so that only those who use JSON need jansson.
+ *
+ * What may take long is begun in a thread of its own: start.NAME(...) returns
+ * a job, or nothing where no thread can be had, whose poll() says whether it is done and whose finish() gives what
+ * NAME(...) would have returned. The thread has its own copy of the input; the
+ * job is freed by whoever is the last to have it.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/thread.h"
+#include "json/json.h"
+#include "values/compat.h"
+
+#define JOB "respool.json.job"
+#define KEPT (1024 * 1024) /* bytes of the scratch */
+#define PARTS_MAX 4
+#define LARGEST (COMPAT_INTEGERS ? 0 : COMPAT_EXACT)
+
+
+/* ---- scratch ----------------------------------------------------------- */
+
+/* Memory of a call, with its state in the registry: so an error that Lua
+   raises meanwhile leaks nothing. */
+typedef struct scratch {
+  packer out, parts[PARTS_MAX];
+} scratch;
+
+static const char scratch_key;
+
+static int free_scratch(lua_State *L) {
+  scratch *s = lua_touserdata(L, 1);
+  packer_free(&s->out);
+  for (int i = 0; i < PARTS_MAX; i++) packer_free(&s->parts[i]);
+  return 0;
+}
+
+static void make_scratch(lua_State *L) {
+  scratch *s = lua_newuserdata(L, sizeof *s);
+  memset(s, 0, sizeof *s);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, free_scratch);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_key);
+}
+
+static packer *renew(packer *p) {
+  if (p->cap > KEPT) packer_free(p);
+  packer_reset(p);
+  return p;
+}
+
+static scratch *take_scratch(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_key);
+  scratch *s = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  renew(&s->out);
+  for (int i = 0; i < PARTS_MAX; i++) renew(&s->parts[i]);
+  return s;
+}
+
+static void push_packed(lua_State *L, const packer *p) {
+  lua_pushlstring(L, p->data ? (const char *)p->data : "", p->len);
+}
+
+
+/* ---- conversions ------------------------------------------------------- */
+
+static int push_fault(lua_State *L, const json_fault *f) {
+  lua_pushnil(L);
+  if (f->at)
+    lua_pushfstring(L, "%s at byte %d", f->why, (int)f->at);
+  else
+    lua_pushstring(L, f->why);
+  return 2;
+}
+
+/* to_cbor(text): the CBOR; nil and why. Integers are those that this Lua
+   holds. */
+static int to_cbor(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  json_form form = {.largest = LARGEST};
+  json_fault fault = {NULL, 0};
+  scratch *s = take_scratch(L);
+  if (!json_read(&form, text, n, &s->out, &fault))
+    return push_fault(L, &fault);
+  push_packed(L, &s->out);
+  return 1;
+}
+
+static size_t option(lua_State *L, int index, const char *name) {
+  if (!lua_istable(L, index)) return 0;
+  lua_getfield(L, index, name);
+  size_t v = lua_isboolean(L, -1) ? (size_t)lua_toboolean(L, -1)
+    : (size_t)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return v;
+}
+
+static json_form read_form(lua_State *L, int index) {
+  return (json_form){
+    .lossless = option(L, index, "lossless"),
+    .sorted = option(L, index, "sorted"),
+    .indent = (int)option(L, index, "indent"),
+    .limit = option(L, index, "limit"),
+  };
+}
+
+/* from_cbor(bytes, { lossless =, sorted =, indent =, limit = }): the text; nil
+   when there is none. */
+static int from_cbor(lua_State *L) {
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 1, &n);
+  json_form form = read_form(L, 2);
+  scratch *s = take_scratch(L);
+  if (!json_write(&form, bytes, n, &s->out)) return 0;
+  push_packed(L, &s->out);
+  return 1;
+}
+
+/* split(text, name...): the CBOR of an object of lossless JSON without the
+   members named, and that of each of these, or nil; nil and why. */
+static int split(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n), *names[PARTS_MAX];
+  int count = lua_gettop(L) - 1;
+  luaL_argcheck(L, count <= PARTS_MAX, count + 1, "too many names");
+  for (int i = 0; i < count; i++) names[i] = luaL_checkstring(L, i + 2);
+  json_form form = {.lossless = true};
+  json_fault fault = {NULL, 0};
+  scratch *s = take_scratch(L);
+  if (!json_split(&form, text, n, &s->out, names, s->parts, (size_t)count,
+                  &fault))
+    return push_fault(L, &fault);
+  push_packed(L, &s->out);
+  for (int i = 0; i < count; i++) {
+    if (s->parts[i].len)
+      push_packed(L, &s->parts[i]);
+    else
+      lua_pushnil(L);
+  }
+  return count + 1;
+}
+
+
+/* ---- jobs -------------------------------------------------------------- */
+
+typedef struct job {
+  bool reads; /* JSON; else it writes it */
+  json_form form;
+  packer in, out;
+  json_fault fault;
+  bool ok;
+  atomic_bool done;
+  atomic_int owners; /* the userdata, the thread */
+} job;
+
+static void leave(job *j) {
+  if (atomic_fetch_sub(&j->owners, 1) > 1) return;
+  packer_free(&j->in);
+  packer_free(&j->out);
+  free(j);
+}
+
+static void *run(void *arg) {
+  job *j = arg;
+  j->ok = j->reads
+    ? json_read(&j->form, (const char *)j->in.data, j->in.len, &j->out,
+                &j->fault)
+    : json_write(&j->form, j->in.data, j->in.len, &j->out);
+  atomic_store(&j->done, true);
+  leave(j);
+  return NULL;
+}
+
+static job *check_job(lua_State *L) {
+  return *(job **)luaL_checkudata(L, 1, JOB);
+}
+
+static int free_job(lua_State *L) {
+  job **held = luaL_checkudata(L, 1, JOB);
+  if (*held) leave(*held);
+  *held = NULL;
+  return 0;
+}
+
+static int start_job(lua_State *L, bool reads, json_form form) {
+  size_t n;
+  pthread_t thread;
+  const char *bytes = luaL_checklstring(L, 1, &n);
+  job **held = lua_newuserdata(L, sizeof *held);
+  *held = NULL;
+  luaL_getmetatable(L, JOB);
+  lua_setmetatable(L, -2);
+  job *j = *held = calloc(1, sizeof *j);
+  if (!j) return luaL_error(L, "not enough memory");
+  j->reads = reads;
+  j->form = form;
+  atomic_store(&j->owners, 2);
+  pack_raw(&j->in, bytes, n);
+  int rc = j->in.rc ? j->in.rc : thread_start(&thread, run, j);
+  if (rc == 0) {
+    pthread_detach(thread);
+    return 1;
+  }
+  atomic_store(&j->owners, 1);
+  return 0;
+}
+
+static int start_to_cbor(lua_State *L) {
+  return start_job(L, true, (json_form){.largest = LARGEST});
+}
+
+static int start_from_cbor(lua_State *L) {
+  return start_job(L, false, read_form(L, 2));
+}
+
+static int job_poll(lua_State *L) {
+  lua_pushboolean(L, atomic_load(&check_job(L)->done));
+  return 1;
+}
+
+static int job_finish(lua_State *L) {
+  job *j = check_job(L);
+  luaL_argcheck(L, atomic_load(&j->done), 1, "the job is not done");
+  if (!j->ok && !j->reads) return 0;
+  if (!j->ok) return push_fault(L, &j->fault);
+  push_packed(L, &j->out);
+  return 1;
+}
+
+static const luaL_Reg JOB_METHODS[] = {
+  { "poll", job_poll },
+  { "finish", job_finish },
+  { NULL, NULL }
+};
+
+static const luaL_Reg START[] = {
+  { "to_cbor", start_to_cbor },
+  { "from_cbor", start_from_cbor },
+  { NULL, NULL }
+};
+
+static const luaL_Reg FUNCTIONS[] = {
+  { "to_cbor", to_cbor },
+  { "from_cbor", from_cbor },
+  { "split", split },
+  { NULL, NULL }
+};
+
+static void open_jobs(lua_State *L) {
+  luaL_newmetatable(L, JOB);
+  lua_pushcfunction(L, free_job);
+  lua_setfield(L, -2, "__gc");
+  lua_newtable(L);
+  compat_register(L, JOB_METHODS);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+RESPOOL_API int luaopen_respool_json(lua_State *L) {
+  make_scratch(L);
+  open_jobs(L);
+  lua_newtable(L);
+  compat_register(L, FUNCTIONS);
+  lua_newtable(L);
+  compat_register(L, START);
+  lua_setfield(L, -2, "start");
+  return 1;
+}
