@@ -38,7 +38,47 @@ local function sizes(w)
   return list
 end
 
+-- Instructions of Lua that an export takes for each item, where a writer keeps
+-- all of them to the end. It took more the more there were.
+local function steps_for(n)
+  local q, steps, batch = helper.store():queue "orders", 0, {}
+  for i = 1, n do batch[i] = i end
+  q:push_many(batch)
+  debug.sethook(function() steps = steps + 1 end, "", 100)
+  local counts = assert(respool.export {
+    queue = q, batch = 10, writer = {
+      write = function() return 0 end, flush = function() end,
+    },
+  })
+  debug.sethook()
+  assert.equal(n, counts.written)
+  return steps / n
+end
+
 describe("respool.export", function()
+  if math.type then -- where every instruction is counted
+    it("takes as much for each of many items as of few", function()
+      assert.is_true(steps_for(4000) < 1.3 * steps_for(1000))
+    end)
+  end
+
+  it("hands over no more bytes at once than a page holds", function()
+    local q, w = helper.store():queue "orders", keeper()
+    for _ = 1, 5 do q:push(("x"):rep(3 * 2^20)) end
+    respool.export { queue = q, writer = w }
+    assert.same({ 2, 2, 1 }, sizes(w))
+    q:work(function() return respool.dead() end, { stop_when_empty = true })
+    w = keeper()
+    respool.export { dlq = q.dead, writer = w }
+    assert.same({ 2, 2, 1 }, sizes(w))
+    assert.equal(5, #q.dead:list())
+    assert.equal(2, #q.dead:list { bytes = "4MiB" })
+    assert.equal(1, #q.dead:list { bytes = 1 })
+    local n = 0
+    for _ in q.dead:each() do n = n + 1 end
+    assert.equal(5, n)
+  end)
+
   it("hands dead letters over in batches, and copies them", function()
     local q, w = dead_letters(7), keeper()
     local counts = assert(respool.export {

@@ -127,13 +127,14 @@ end
 -- Removes the first n of what is pending.
 local function accept(d, n)
   local counts, pending = d.counts, d.pending
+  if n == 0 then return true end -- nothing changes, however much is pending
   counts.written = counts.written + n
   local accepted, rest = {}, {}
   for i, ticket in ipairs(pending) do
     table.insert(i <= n and accepted or rest, ticket)
   end
   d.pending = rest
-  if not d.o.remove or n == 0 then return true end
+  if not d.o.remove then return true end
   local removed, message, code = d.source:remove(accepted)
   if not removed then return nil, message, code end
   counts.removed = counts.removed + removed
