@@ -47,7 +47,8 @@ end
 
 function M:open()
   self.store = assert(respool.open(self.location, {
-    clock = "manual", seed = self.seed, sync = "relaxed" }))
+    clock = "manual", seed = self.seed, sync = "relaxed", log = false,
+  }))
   local q = assert(self.store:queue("orders", {
     max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES,
     lease = LEASE / 1000, codec = "raw",
