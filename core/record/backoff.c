@@ -31,12 +31,12 @@ static int check_range(const char *field, int value, int last) {
 static int check_delay(const char *field, int64_t ms) {
   if (ms >= 0)
     return 0;
-  return fail(RESPOOL_INVALID, "backoff: '%s' must not be negative", field);
+  return fail(RESPOOL_INVALID, "backoff: '%s' is negative", field);
 }
 
 static int check_number(const char *field, double x, double least) {
   if (!isfinite(x))
-    return fail(RESPOOL_INVALID, "backoff: '%s' must be finite", field);
+    return fail(RESPOOL_INVALID, "backoff: '%s' is not finite", field);
   if (x < least)
     return fail(RESPOOL_INVALID, "backoff: '%s' must be at least %g", field,
                 least);
@@ -46,7 +46,7 @@ static int check_number(const char *field, double x, double least) {
 static int check_ratio(double ratio) {
   if (ratio >= 0 && ratio <= 1) /* false for NaN */
     return 0;
-  return fail(RESPOOL_INVALID, "backoff: 'ratio' must lie in 0..1");
+  return fail(RESPOOL_INVALID, "backoff: 'ratio' is not in 0..1");
 }
 
 static int check_list(const respool_backoff *b) {
@@ -56,7 +56,7 @@ static int check_list(const respool_backoff *b) {
   for (size_t i = 0; i < b->count; i++)
     if (b->list[i] < 0)
       return fail(RESPOOL_INVALID,
-                  "backoff: 'list' must not hold a negative delay");
+                  "backoff: 'list' holds a negative delay");
   return 0;
 }
 

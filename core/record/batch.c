@@ -21,7 +21,7 @@ batch_claim *batch_add_claim(respool_batch *batch) {
 
 int batch_lost_error(const char *queue, size_t lost) {
   return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
-              "\"%.120s\" is no longer held", lost, lost == 1 ? "" : "s",
+              "'%.120s' is no longer held", lost, lost == 1 ? "" : "s",
               queue);
 }
 

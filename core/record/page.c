@@ -102,7 +102,7 @@ respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
 
 int dead_letter_gone(const char *dlq, uint64_t number) {
   return fail(RESPOOL_NOT_FOUND,
-              "there is no dead letter %llu in DLQ \"%.120s\"",
+              "there is no dead letter %llu in DLQ '%.120s'",
               (unsigned long long)number, dlq);
 }
 

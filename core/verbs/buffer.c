@@ -267,7 +267,7 @@ static uint64_t memory(const respool_buffer *b) {
    that. */
 static int no_room(const respool_buffer *b) {
   bool of_store = b->rc && (b->rc != RESPOOL_FULL || b->failure.of_store);
-  int rc = fail(RESPOOL_FULL, "the buffer of queue \"%.120s\" is full%s%.80s",
+  int rc = fail(RESPOOL_FULL, "the buffer of queue '%.120s' is full%s%.80s",
               b->queue->name, b->rc ? ": " : "", b->rc ? b->failure.text : "");
   return of_store ? fail_of_store(rc) : rc;
 }
@@ -306,7 +306,7 @@ static int await_room(respool_buffer *b, uint64_t size, int64_t wait) {
     int64_t left = end - clock_mono();
     if (wait == 0) return no_room(b);
     if (left <= 0 || b->queue->store->clock.manual)
-      return fail(RESPOOL_TIMEOUT, "the buffer of queue \"%.120s\" had no "
+      return fail(RESPOOL_TIMEOUT, "the buffer of queue '%.120s' had no "
                   "room in time", b->queue->name);
     wait_change(b, left);
   }

@@ -7,7 +7,7 @@
 #include "verbs/engines.h"
 
 static int not_in_files(const char *path, const char *verb) {
-  return fail(RESPOOL_INVALID, "store \"%.160s\" is not in files of its own: "
+  return fail(RESPOOL_INVALID, "store '%.160s' is not in files of its own: "
               "there is nothing to %s", path, verb);
 }
 

@@ -22,7 +22,7 @@ static int options_check(const char *path, const respool_options *o) {
   if (o->sync < 0 || o->sync > RESPOOL_SYNC_NONE)
     return invalid("sync", "commit, relaxed or none");
   if (o->sync == RESPOOL_SYNC_NONE && !memory)
-    return invalid("sync", "commit or relaxed, but for \":memory:\"");
+    return invalid("sync", "commit or relaxed, but for ':memory:'");
   if (o->max_bytes && o->max_bytes < MIN_BYTES)
     return invalid("max_bytes", "at least 1 MiB");
   if (o->max_bytes > (uint64_t)1 << 44)
@@ -30,7 +30,7 @@ static int options_check(const char *path, const respool_options *o) {
   if (o->max_item_bytes > TOP_ITEM_BYTES)
     return invalid("max_item_bytes", "at most 1 GiB");
   if (o->read_only && memory)
-    return invalid("read_only", "0 for \":memory:\"");
+    return invalid("read_only", "0 for ':memory:'");
   if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
   return 0;
 }

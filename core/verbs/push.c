@@ -141,7 +141,7 @@ static int push_waiting(respool_queue *q, step *p, int64_t wait) {
     int64_t left = end - clock_mono();
     if (rc != RESPOOL_FULL || wait == 0 || p->append.never_fits) return rc;
     if (left <= 0 || s->clock.manual)
-      return fail(RESPOOL_TIMEOUT, "queue \"%.120s\" had no room in time",
+      return fail(RESPOOL_TIMEOUT, "queue '%.120s' had no room in time",
                   q->name);
     rc = e->engine->wait(e, q->name, &seen,
                          left < ROOM_POLL ? left : ROOM_POLL);

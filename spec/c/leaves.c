@@ -31,9 +31,9 @@ static void each_code_has_its_texts(void) {
 
 static void a_failure_keeps_one_short_line(void) {
   char name[1000];
-  HOLDS(fail(RESPOOL_FULL, "queue \"%s\" is %s", "a", "full") ==
+  HOLDS(fail(RESPOOL_FULL, "queue '%s' is %s", "a", "full") ==
         RESPOOL_FULL);
-  HOLDS(strcmp(respool_error_text(), "queue \"a\" is full") == 0);
+  HOLDS(strcmp(respool_error_text(), "queue 'a' is full") == 0);
   fail(RESPOOL_FULL, "two\nlines\x7f");
   HOLDS(strcmp(respool_error_text(), "two?lines?") == 0);
   memset(name, 'n', sizeof name - 1);

@@ -64,7 +64,7 @@ static int find_queue(const state *s, const char *name) {
 }
 
 static int no_queue(const char *name) {
-  return fail(RESPOOL_NOT_FOUND, "there is no queue \"%.120s\"", name);
+  return fail(RESPOOL_NOT_FOUND, "there is no queue '%.120s'", name);
 }
 
 /* ---- append ------------------------------------------------------------- */
@@ -113,7 +113,7 @@ static int append(memory_env *e, step *p, int64_t now) {
   if (to->config.max_items != RESPOOL_UNLIMITED &&
       count_items(&e->state, q) + r->builder->n_items >
           (uint64_t)to->config.max_items)
-    return fail(RESPOOL_FULL, "queue \"%.120s\" is full", p->name);
+    return fail(RESPOOL_FULL, "queue '%.120s' is full", p->name);
   r->first = to->next_id;
   int64_t due = r->delay ? now + r->delay : 0;
   for (size_t i = 0; i < r->builder->n_segments && !rc; i++) {

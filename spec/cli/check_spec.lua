@@ -64,7 +64,7 @@ describe("respool check", function()
     assert.equal("", run.err)
     assert.equal(1, run.status)
     assert.matches("\nsegment%-damaged %(%d+%)\n  the segment at", run.out)
-    assert.matches("\nletter%-damaged %(1%)\n  dead letter 1 of DLQ", run.out)
+    assert.matches("\ndead%-letter%-damaged %(1%)\n  dead letter 1 of DLQ", run.out)
     assert.matches("\n  means: ", run.out)
     assert.matches("\n  do: ", run.out)
     assert.is_nil(run.out:find("payloa", 1, true))
@@ -207,7 +207,7 @@ describe("respool check", function()
     local run = check(path)
     assert.equal("", run.err)
     assert.equal(1, run.status)
-    assert.matches("\ntree%-disorder %(1%)\n  database \"letters\" is out of "
+    assert.matches("\ntree%-disorder %(1%)\n  database 'letters' is out of "
       .. "order: of 1000 ", run.out)
     assert.matches("may%s+be%s+lost", run.out)
     for _, verb in ipairs { "list", "groups" } do
@@ -295,10 +295,10 @@ describe("the kinds of findings", function()
 
   it("tell an item that nobody gets from one that two may get", function()
     assert.equal("item-lost", findings.explain(
-      'item 3 in queue "a" space 0 priority 0 id 1 is not in a claim'
+      "item 3 in queue 'a' space 0 priority 0 id 1 is not in a claim"
     ).kind)
     assert.equal("item-twice", findings.explain(
-      'item 3 in queue "a" space 0 priority 0 id 1 is new but in a claim'
+      "item 3 in queue 'a' space 0 priority 0 id 1 is new but in a claim"
     ).kind)
   end)
 
@@ -312,16 +312,16 @@ describe("the kinds of findings", function()
       end
       return finding.kind
     end
-    assert.equal("letters-missing",
-                 kind 'DLQ "9" counts 10 dead letters, there are 9')
+    assert.equal("dead-letters-missing",
+                 kind "DLQ '9' counts 10 dead letters, there are 9")
     assert.equal("DLQ-count",
-      kind 'DLQ "q" counts 9 dead letters, there are 10')
+      kind "DLQ 'q' counts 9 dead letters, there are 10")
     for text, least in pairs {
-      ['queue "5" priority 0 counts %d ready, 0 leased, 1 scheduled, '
+      ["queue '5' priority 0 counts %d ready, 0 leased, 1 scheduled, "
         .. '0 retrying; there are 3, 1, 2, 0'] = 5,
-      ['the claim at queue "q" space 1 priority 9 id 7 counts %d items, there '
+      ["the claim at queue 'q' space 1 priority 9 id 7 counts %d items, there "
         .. 'are 5'] = 5,
-      ['queue "a" was pushed %d items; 3 are gone and 4 are there'] = 7,
+      ["queue 'a' was pushed %d items; 3 are gone and 4 are there"] = 7,
     } do
       assert.equal("items-missing", kind(text:format(least + 1)))
       assert.not_equal("items-missing", kind(text:format(least)))
@@ -331,7 +331,7 @@ describe("the kinds of findings", function()
 
   it("go by the words around a queue's name, not by the name", function()
     assert.equal("priority-count", findings.explain(
-      'queue "claims overlap" priority 0 counts 1 ready').kind)
+      "queue 'claims overlap' priority 0 counts 1 ready").kind)
   end)
 end)
 

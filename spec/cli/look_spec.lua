@@ -316,7 +316,7 @@ describe("respool remove", function()
     local run = cli.run { "remove", path, "mails", "2", "1", "99", "3" }
     assert.equal(1, run.status)
     assert.equal("2 removed\n", run.out)
-    assert.matches("item 1 of queue \"mails\" is leased", run.err)
+    assert.matches("item 1 of queue 'mails' is leased", run.err)
     assert.matches("no item 99", run.err)
     run = cli.run { "ls", path, "mails", "--json" }
     assert.equal(2, #cli.values(run))

@@ -36,7 +36,7 @@ describe("respool repair", function()
     damage(from, "dead letter 2")
     local r = cli.run { "repair", from, helper.location() }
     assert.equal(1, r.status)
-    assert.matches('set aside: 1 item of queue "mails" from id 2', r.out)
+    assert.matches("set aside: 1 item of queue 'mails' from id 2", r.out)
   end)
 
   it("writes JSON", function()

@@ -70,7 +70,7 @@ describe("respool.open", function()
   it("lets nothing but :memory: go unflushed", function()
     assert.error_matches(function()
       respool.open(helper.location(), { sync = "none" })
-    end, "but for \":memory:\"")
+    end, "but for ':memory:'")
   end)
 
   it("says that there is no store when it must not make one", function()

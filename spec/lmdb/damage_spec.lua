@@ -111,7 +111,7 @@ describe("a damaged segment", function()
   it("is named by check, before anybody takes it", function()
     push_segments({ "a" }, { "b" })
     flip("segments", 1)
-    assert_found 'queue "orders".*id 2 is damaged'
+    assert_found "queue 'orders'.*id 2 is damaged"
   end)
 
   it("is passed over by peek and each, which change nothing", function()
@@ -285,7 +285,7 @@ describe("a damaged part of a large item", function()
   it("is named by check", function()
     push_segments { LARGE }
     flip("blobs", 2)
-    assert_found 'blob 1 of queue "orders".* is damaged'
+    assert_found "blob 1 of queue 'orders'.* is damaged"
   end)
 
   it("is named by check when the item is dead", function()
@@ -326,7 +326,7 @@ describe("a damaged dead letter", function()
   end)
 
   it("is named by check", function()
-    assert_found 'dead letter 2 of DLQ "orders" is damaged'
+    assert_found "dead letter 2 of DLQ 'orders' is damaged"
   end)
 
   it("counts, in a group of its own", function()

@@ -203,7 +203,7 @@ describe("repair", function()
       file:write "sEcond"
     end)
     assert.equal(2, done.set_aside)
-    assert.matches('set aside: 2 items of queue "orders" from id 1',
+    assert.matches("set aside: 2 items of queue 'orders' from id 1",
                    done.findings[1])
     assert.equal("undecodable", store:dead("orders"):get(1).reason)
     assert.matches("sEcond", store:dead("orders"):get(1).bytes)
@@ -358,7 +358,7 @@ describe("repair of a store with a damaged bitmap", function()
 
   it("does not believe one that goes beyond the end", function()
     local _, said = repair_copy(damaged(path, "flip", "remaining", 0, 2))
-    assert.matches('a record of "remaining".*settled items may be back',
+    assert.matches("a record of 'remaining'.*settled items may be back",
                    said)
     local left = items()
     for id = 2, 10 do assert.equal("item " .. id, left[id][1]) end
@@ -379,8 +379,8 @@ describe("repair of a store from which records are gone", function()
     stored.damage(copy, "del", "letters", 0)
     local done, said = repair_copy(copy)
     assert.same({ 1, 1 }, { done.lost_items, done.lost_dead_letters })
-    assert.matches('queue "orders" has 1 items, where its record says 2', said)
-    assert.matches('DLQ "orders" has 0 dead letters, where its record says 1',
+    assert.matches("queue 'orders' has 1 items, where its record says 2", said)
+    assert.matches("DLQ 'orders' has 0 dead letters, where its record says 1",
       said)
   end)
 end)

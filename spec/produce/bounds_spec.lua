@@ -46,7 +46,7 @@ describe("a queue that rejects", function()
     push("a", "b")
     local id, message, code = q:push "c"
     assert.is_nil(id)
-    assert.equal('queue "orders" is full: max_items is 2', message)
+    assert.equal("queue 'orders' is full: max_items is 2", message)
     assert.equal("FULL", code)
     assert.equal("ab", payloads())
   end)
@@ -56,7 +56,7 @@ describe("a queue that rejects", function()
     push "a"
     local id, message, code = q:push(("x"):rep(150))
     assert.is_nil(id)
-    assert.equal('queue "orders" is full: max_queue_bytes is 200', message)
+    assert.equal("queue 'orders' is full: max_queue_bytes is 200", message)
     assert.equal("FULL", code)
   end)
 
@@ -92,7 +92,7 @@ describe("a queue that rejects", function()
     push "a"
     local id, message, code = q:push("b", { timeout = 5 })
     assert.is_nil(id)
-    assert.equal('queue "orders" had no room in time', message)
+    assert.equal("queue 'orders' had no room in time", message)
     assert.equal("TIMEOUT", code)
   end)
 end)
@@ -120,7 +120,7 @@ describe("an item that is larger than its queue may be", function()
       local id, message, code = q:push(BIG)
       assert.is_nil(id)
       assert.matches('^an item that takes %d+ bytes is over max_queue_bytes '
-                     .. 'of queue "orders", 150$', message)
+                     .. "of queue 'orders', 150$", message)
       assert.equal("TOO_LARGE", code)
     end)
   end)
@@ -207,7 +207,7 @@ describe("a list that the empty queue could not hold", function()
     queue { max_items = 2, overflow = "wait" }
     local first, message, code = q:push_many { "a", "b", "c" }
     assert.is_nil(first)
-    assert.equal('queue "orders" is full: max_items is 2, it can never hold '
+    assert.equal("queue 'orders' is full: max_items is 2, it can never hold "
                  .. '3 at once', message)
     assert.equal("FULL", code)
     assert.equal("FULL", helper.code(q:push_many({ 1, 2, 3 }, { timeout = 9 })))

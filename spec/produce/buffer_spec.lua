@@ -367,7 +367,7 @@ describe("a buffer that is full", function()
     while n < 20 and q:push(LARGE) do n = n + 1 end
     local ok, message, code = q:push(LARGE)
     assert.is_nil(ok)
-    assert.matches("is full: queue \"orders\" is full: max_items", message)
+    assert.matches("is full: queue 'orders' is full: max_items", message)
     assert.equal("FULL", code)
     assert.equal(n, q:stats().buffer.items)
     assert.is_true(n >= 10)
@@ -729,7 +729,7 @@ describe("the option buffer", function()
   refuses({ interval = "1x" }, "buffer: option 'interval' must be ")
   refuses({ max_buffered_bytes = huge }, "option 'max_buffered_bytes' must be")
   refuses({ items = huge, bytes = huge, interval = huge },
-          "buffer must be given a trigger")
+          "has no trigger")
 
   -- The queue was there, with its new policy, when the buffer was refused.
   it("is looked at before the queue is made", function()
@@ -751,7 +751,7 @@ describe("the option buffer", function()
     assert.equal(3, ready())
     assert.error_matches(function()
       queue { items = 2^60, bytes = huge, interval = huge }
-    end, "given a trigger")
+    end, "has no trigger")
   end)
 end)
 

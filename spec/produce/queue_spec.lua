@@ -157,7 +157,7 @@ describe("many queues in one store", function()
     t:take(1)
     local before = t.q:stats()
     local _, message = t.store:drop_queue "orders"
-    assert.equal('queue "orders" has 1 leased item', message)
+    assert.equal("queue 'orders' has 1 leased item", message)
     assert.same(before, t.q:stats())
     assert.equal(2, t:take(1):item(1).payload)
   end)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static int no_replay(const char *name) {
-  return fail(RESPOOL_NOT_FOUND, "there is no named replay \"%.160s\"", name);
+  return fail(RESPOOL_NOT_FOUND, "there is no named replay '%.160s'", name);
 }
 
 int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
@@ -17,7 +17,7 @@ int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
   if (!txn_get(t, DB_REPLAYS, phrase_of(name), &v))
     return t->rc ? t->rc : no_replay(name);
   if (!replay_unpack(v, out))
-    return fail(RESPOOL_CORRUPT, "named replay \"%.160s\" is damaged", name);
+    return fail(RESPOOL_CORRUPT, "named replay '%.160s' is damaged", name);
   strcpy(out->name, name);
   return 0;
 }
@@ -37,7 +37,7 @@ int lmdb_replay_save(txn *t, const respool_replay *replay) {
   if (rc == RESPOOL_NOT_FOUND && !t->rc) rc = 0;
   if (rc) return rc;
   if (stored.revision != replay->revision)
-    return fail(RESPOOL_LOCKED, "named replay \"%.160s\" was changed by "
+    return fail(RESPOOL_LOCKED, "named replay '%.160s' was changed by "
                 "another runner", replay->name);
   store_next(t, &next);
   return t->rc;
@@ -48,7 +48,7 @@ int lmdb_replay_cancel(txn *t, const char *name) {
   int rc = lmdb_replay_load(t, name, &stored);
   if (rc) return rc;
   if (stored.state != RESPOOL_REPLAY_RUNNING)
-    return fail(RESPOOL_NOT_FOUND, "named replay \"%.160s\" is not running",
+    return fail(RESPOOL_NOT_FOUND, "named replay '%.160s' is not running",
                 name);
   stored.state = RESPOOL_REPLAY_CANCELLED;
   store_next(t, &stored);

@@ -38,7 +38,7 @@ static int write_format(txn *t) {
 }
 
 static int foreign(const lmdb_env *e) {
-  return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a respool "
+  return fail(RESPOOL_VERSION, "'%.160s' holds data that is not a respool "
               "store", e->path);
 }
 
@@ -52,7 +52,7 @@ int format_check(txn *t, bool fresh) {
   uint64_t format = unpack_uint(&u);
   if (u.rc) return foreign(t->env);
   if (format <= FORMAT_VERSION) return 0;
-  return fail(RESPOOL_VERSION, "store \"%.120s\" has format %llu; this "
+  return fail(RESPOOL_VERSION, "store '%.120s' has format %llu; this "
               "program knows up to %d", t->env->path,
               (unsigned long long)format, FORMAT_VERSION);
 }

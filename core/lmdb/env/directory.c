@@ -24,15 +24,15 @@ int dir_fail(const char *path, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
              : error == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
   if (error == EACCES)
-    return fail(code, "cannot open store \"%.160s\": user %u has no permission",
+    return fail(code, "cannot open store '%.160s': user %u has no permission",
                 path, (unsigned)geteuid());
-  return fail(code, "cannot open store \"%.160s\": %s", path,
+  return fail(code, "cannot open store '%.160s': %s", path,
               strerror(error));
 }
 
 static int file_fail(const char *path, int error) {
   if (error == ENODATA)
-    return fail(RESPOOL_CORRUPT, "the data file of store \"%.160s\" is empty",
+    return fail(RESPOOL_CORRUPT, "the data file of store '%.160s' is empty",
                 path);
   if (error == EACCES) return dir_fail(path, error);
   return fail(RESPOOL_IO, "cannot open \"%.160s/" DATA_NAME "\": %s", path,
@@ -75,7 +75,7 @@ static int find(const char *path, bool create, int fd) {
   int error = dir_look(fd);
   if (!error || (create && error == ENOENT)) return 0;
   if (error == ENOENT)
-    return fail(RESPOOL_NOT_FOUND, "there is no store in \"%.160s\"", path);
+    return fail(RESPOOL_NOT_FOUND, "there is no store in '%.160s'", path);
   return file_fail(path, error);
 }
 
@@ -83,7 +83,7 @@ int dir_open(const char *path, bool create, int *dirfd) {
   int fd = open_dir(path);
   if (fd < 0 && errno == ENOENT) {
     if (!create)
-      return fail(RESPOOL_NOT_FOUND, "there is no store \"%.160s\"", path);
+      return fail(RESPOOL_NOT_FOUND, "there is no store '%.160s'", path);
     int rc = dir_make(path);
     if (rc) return rc;
     fd = open_dir(path);
@@ -115,7 +115,7 @@ int dir_lock(int dirfd, const char *path, int how) {
   while (rc && errno == EINTR);
   if (!rc) return 0;
   if (errno == EWOULDBLOCK)
-    return fail(RESPOOL_LOCKED, "store \"%.160s\" is being opened or "
+    return fail(RESPOOL_LOCKED, "store '%.160s' is being opened or "
                 "compacted by another", path);
   return dir_fail(path, errno);
 }

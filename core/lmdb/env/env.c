@@ -136,7 +136,7 @@ static int env_start(lmdb_env *e) {
   } while (try_again(rc, ++n));
   if (!rc) e->must_reopen = false;
   if (rc != LOCK_STALE) return rc;
-  return fail(RESPOOL_BUSY, "the lock file of store \"%.120s\" was left half "
+  return fail(RESPOOL_BUSY, "the lock file of store '%.120s' was left half "
               "made: close the store everywhere, and open it again", e->path);
 }
 
@@ -172,7 +172,7 @@ static int attach(lmdb_env *e, const engine *g, int (*first)(env *e)) {
 /* Another handle on an environment that is open already. */
 static int share(lmdb_env *e, const respool_options *o, lmdb_env **out) {
   if (e->read_only && !o->read_only)
-    return fail(RESPOOL_BUSY, "store \"%.160s\" is open in this process, "
+    return fail(RESPOOL_BUSY, "store '%.160s' is open in this process, "
                 "read-only", e->path);
   e->refs++;
   *out = e;
@@ -243,7 +243,7 @@ static int try_lock(const char *path, int *out) {
   int dirfd, rc = dir_open(path, false, &dirfd);
   if (rc) return rc;
   if (!fstat(dirfd, &st) && find_here(&st))
-    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open in this process",
+    rc = fail(RESPOOL_LOCKED, "store '%.160s' is open in this process",
               path);
   if (!rc) rc = dir_lock(dirfd, path, LOCK_EX | LOCK_NB);
   if (rc)
@@ -363,7 +363,7 @@ static int env_reopen(lmdb_env *e) {
   pthread_rwlock_unlock(&e->reopen_lock);
   pthread_rwlock_rdlock(&e->reopen_lock);
   if (!rc && needs_reopen(e))
-    rc = fail(RESPOOL_IO, "store \"%.160s\" is not readable", e->path);
+    rc = fail(RESPOOL_IO, "store '%.160s' is not readable", e->path);
   return rc;
 }
 

@@ -119,7 +119,7 @@ static const char *look(const lmdb_env *e) {
 }
 
 static int gone(const lmdb_env *e) {
-  return fail_of_store(fail(RESPOOL_IO, "store \"%.160s\" %s while it was "
+  return fail_of_store(fail(RESPOOL_IO, "store '%.160s' %s while it was "
                             "open: close it, and open it again", e->path,
                             e->gone));
 }

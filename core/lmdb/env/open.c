@@ -115,7 +115,7 @@ static int look_for_pages(lmdb_env *e) {
   rc = p.rc;
   pages_close(&p);
   if (rc) return fail(rc, "not enough memory to open a store");
-  return whole ? 0 : fail(RESPOOL_CORRUPT, "store \"%.120s\" is cut off: its "
+  return whole ? 0 : fail(RESPOOL_CORRUPT, "store '%.120s' is cut off: its "
                           "file ends before its data; see respool repair",
                           e->path);
 }
@@ -218,10 +218,10 @@ static int open_fail(lmdb_env *e, int rc) {
   if (rc == LOCK_STALE) return rc;
   if (rc == EACCES) return files_explain(e);
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
-    return fail(RESPOOL_VERSION, "\"%.160s\" holds data that is not a "
+    return fail(RESPOOL_VERSION, "'%.160s' holds data that is not a "
                 "respool store", e->path);
   if (rc == MDB_NOTFOUND)
-    return fail(RESPOOL_VERSION, "store \"%.160s\" is of an older version: "
+    return fail(RESPOOL_VERSION, "store '%.160s' is of an older version: "
                 "open it for writing first", e->path);
   return txn_env_fail(e, "open", rc);
 }

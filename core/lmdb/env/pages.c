@@ -398,7 +398,7 @@ static void read_metas(pages *p) {
 
 static int open_fail(const char *path, int error) {
   int code = error == ENOENT ? RESPOOL_NOT_FOUND : RESPOOL_IO;
-  return fail(code, "cannot read the data file of store \"%.120s\": %s", path,
+  return fail(code, "cannot read the data file of store '%.120s': %s", path,
               file_error(error));
 }
 
@@ -420,7 +420,7 @@ int pages_open(pages *p, int dirfd, const char *path) {
   p->scanned = calloc(p->n / 8 + 1, 1);
   if (p->seen && p->idle && p->scanned) return 0;
   pages_close(p);
-  return fail(RESPOOL_NOMEM, "not enough memory to read \"%.160s\"", path);
+  return fail(RESPOOL_NOMEM, "not enough memory to read '%.160s'", path);
 }
 
 void pages_close(pages *p) {

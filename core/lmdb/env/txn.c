@@ -28,7 +28,7 @@ static int code_of(int rc) {
 }
 
 int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
-  return fail_of_store(fail(code_of(rc), "cannot %s store \"%.120s\": %s",
+  return fail_of_store(fail(code_of(rc), "cannot %s store '%.120s': %s",
                             what, e->path, mdb_strerror(rc)));
 }
 
@@ -42,7 +42,7 @@ static void check_lmdb(txn *t, int rc) {
 void txn_fail(txn *t, int rc) {
   if (t->rc || rc == 0) return;
   t->changes++;
-  t->rc = fail(rc, "cannot use store \"%.120s\": %s", t->env->path,
+  t->rc = fail(rc, "cannot use store '%.120s': %s", t->env->path,
                respool_strerror(rc));
 }
 

@@ -102,7 +102,7 @@ int control_usable(const journal *j) {
 static int cannot(const char *what) {
   int code = errno == ENOSPC || errno == EDQUOT ? RESPOOL_NOSPACE
              : errno == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;
-  return fail(code, "cannot %s \"%s\" of the journal: %s", what, name,
+  return fail(code, "cannot %s '%s' of the journal: %s", what, name,
               file_error(errno));
 }
 

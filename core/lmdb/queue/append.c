@@ -87,7 +87,7 @@ static bool resolve_conflict(txn *t, queue *q, append_req *r,
                              const key_owner *h, int64_t now, int *rc) {
   line l;
   if (r->on_conflict == RESPOOL_CONFLICT_FAIL) {
-    *rc = fail(RESPOOL_EXISTS, "item %llu of queue \"%.120s\" holds this key",
+    *rc = fail(RESPOOL_EXISTS, "item %llu of queue '%.120s' holds this key",
                (unsigned long long)h->id, q->name);
     return false;
   }

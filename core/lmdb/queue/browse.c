@@ -195,7 +195,7 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
   bool claimed = claim_cover(t, &l, id, &owner, &c);
   look_at(&k, &l, id, id, claimed ? &c : NULL);
   if (!p->n && p->n_damaged)
-    return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
+    return fail(RESPOOL_CORRUPT, "item %llu of queue '%.120s' is damaged",
                 (unsigned long long)id, name);
   return p->n ? t->rc : item_not_found(t, q, id);
 }

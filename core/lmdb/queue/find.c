@@ -27,5 +27,5 @@ bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
 int item_not_found(txn *t, const queue *q, uint64_t id) {
   return t->rc ? t->rc
                : fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue "
-                      "\"%.120s\"", (unsigned long long)id, q->name);
+                      "'%.120s'", (unsigned long long)id, q->name);
 }

@@ -134,7 +134,7 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
 static int check_empty(const queue *q, const char *name) {
   for (size_t i = 0; i < q->n_priorities; i++)
     if (priority_items(&q->priorities[i]))
-      return fail(RESPOOL_BUSY, "queue \"%.120s\" still holds items", name);
+      return fail(RESPOOL_BUSY, "queue '%.120s' still holds items", name);
   return 0;
 }
 
@@ -151,7 +151,7 @@ static int begin_drop(txn *t, queue *q, const char *name, int64_t wall) {
   respool_queue_stats s;
   int rc = lmdb_queue_stat(t, name, wall, &s);
   if (!rc && s.leased)
-    return fail(RESPOOL_BUSY, "queue \"%.120s\" has %llu leased item%s", name,
+    return fail(RESPOOL_BUSY, "queue '%.120s' has %llu leased item%s", name,
                 (unsigned long long)s.leased, s.leased == 1 ? "" : "s");
   q->paused = true;
   queue_changed(t, q);

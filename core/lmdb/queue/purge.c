@@ -43,7 +43,7 @@ int lmdb_remove(txn *t, const char *name, int64_t wall, uint64_t id) {
   if (!q) return rc;
   if (!find_item(t, q, id, &l)) return item_not_found(t, q, id);
   if (!item_remove(t, q, &l, id, queue_advance_clock(t, q, wall)) && !t->rc)
-    return fail(RESPOOL_BUSY, "item %llu of queue \"%.120s\" is leased",
+    return fail(RESPOOL_BUSY, "item %llu of queue '%.120s' is leased",
                 (unsigned long long)id, q->name);
   return t->rc;
 }

@@ -71,7 +71,7 @@ static int turn(txn *t, int64_t wall, const move_req *m, run *r, queue *q,
 }
 
 static int damaged(uint64_t number, const char *of) {
-  return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ \"%.120s\" is damaged",
+  return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ '%.120s' is damaged",
               (unsigned long long)number, of);
 }
 

@@ -48,10 +48,10 @@ bool queue_could_hold(const queue *q, demand d) {
 static int full_error(const queue *q, const char *bound, int64_t limit,
                       uint64_t more) {
   if (over(0, more, limit))
-    return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld, it can "
+    return fail(RESPOOL_FULL, "queue '%.120s' is full: %s is %lld, it can "
                 "never hold %llu at once", q->name, bound, (long long)limit,
                 (unsigned long long)more);
-  return fail(RESPOOL_FULL, "queue \"%.120s\" is full: %s is %lld", q->name,
+  return fail(RESPOOL_FULL, "queue '%.120s' is full: %s is %lld", q->name,
               bound, (long long)limit);
 }
 
@@ -69,7 +69,7 @@ int queue_check_sizes(const queue *q, append_req *r) {
   uint64_t size = builder_largest(r->builder);
   if (!over(0, size, limit)) return 0;
   return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
-              "max_queue_bytes of queue \"%.120s\", %lld",
+              "max_queue_bytes of queue '%.120s', %lld",
               (unsigned long long)size, q->name, (long long)limit);
 }
 
@@ -87,7 +87,7 @@ bool disk_is_short(txn *t) {
 
 static int no_space(const txn *t) {
   return fail_of_store(fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "\"%.120s\"", t->env->path));
+              "'%.120s'", t->env->path));
 }
 
 int disk_copy(txn *t, uint64_t more) {
@@ -142,7 +142,7 @@ int store_room(txn *t, const append_req *r) {
     return disk_room(t, more);
   }
   return fail_of_store(fail(
-      RESPOOL_FULL, "store \"%.120s\" is full: %s %llu", t->env->path,
+      RESPOOL_FULL, "store '%.120s' is full: %s %llu", t->env->path,
       limit < r->max_store ? "its map has" : "max_bytes is",
       (unsigned long long)limit));
 }

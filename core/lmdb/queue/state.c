@@ -65,7 +65,7 @@ static queue *queue_load(txn *t, const char *name) {
   queue_link(t, q);
   int rc = queue_unpack(v, q);
   if (rc == RESPOOL_CORRUPT)
-    t->rc = fail(rc, "the record of queue \"%.120s\" is damaged", name);
+    t->rc = fail(rc, "the record of queue '%.120s' is damaged", name);
   txn_fail(t, rc); /* out of memory? */
   for (size_t i = 0; i < q->n_priorities && !t->rc; i++)
     if (q->priorities[i].untold) count_retrying(t, q, &q->priorities[i]);
@@ -78,7 +78,7 @@ queue *queue_find(txn *t, const char *name, int *rc) {
   queue *q = queue_load(t, name);
   if (q) return q;
   *rc = t->rc ? t->rc
-              : fail(RESPOOL_NOT_FOUND, "there is no queue \"%.160s\"", name);
+              : fail(RESPOOL_NOT_FOUND, "there is no queue '%.160s'", name);
   return NULL;
 }
 

@@ -39,7 +39,7 @@ static void found(audit *a, const char *fmt, ...) {
 }
 
 #define ULL(n) ((unsigned long long)(n))
-#define PLACE "queue \"%s\" space %d priority %d id %llu"
+#define PLACE "queue '%s' space %d priority %d id %llu"
 #define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.priority, \
                        ULL((p)->first)
 
@@ -73,10 +73,10 @@ static bool check_tree(audit *a, enum db db) {
   bool sound = walk_tree(a, db, &n);
   if (a->t->rc || (sound && n == counted)) return true;
   if (sound)
-    found(a, "database \"%s\" counts %llu records, there are %llu",
+    found(a, "database '%s' counts %llu records, there are %llu",
           db_name(db), ULL(counted), ULL(n));
   else
-    found(a, "database \"%s\" is out of order: of %llu records a search "
+    found(a, "database '%s' is out of order: of %llu records a search "
           "finds only the first %llu",
           db_name(db), ULL(counted), ULL(n));
   return false;
@@ -228,7 +228,7 @@ static void check_priority(audit *a, const priority_state *l,
   const priority_state *sum = &sums[l->priority];
   if (fresh != l->ready || l->leased != sum->leased ||
       l->scheduled != sum->scheduled || l->retrying != sum->retrying)
-    found(a, "queue \"%s\" priority %d counts %llu ready, %llu leased, %llu "
+    found(a, "queue '%s' priority %d counts %llu ready, %llu leased, %llu "
           "scheduled, %llu retrying; there are %llu, %llu, %llu, %llu",
           a->q->name, l->priority, ULL(l->ready), ULL(l->leased),
           ULL(l->scheduled), ULL(l->retrying), ULL(fresh), ULL(sum->leased),
@@ -240,7 +240,7 @@ static void check_balance(audit *a) {
   uint64_t gone = s->done + s->died + s->expired + s->removed;
   if (s->pushed != gone + a->unsettled)
     found(a,
-          "queue \"%s\" was pushed %llu items; %llu are gone and %llu "
+          "queue '%s' was pushed %llu items; %llu are gone and %llu "
           "are there",
           a->q->name, ULL(s->pushed), ULL(gone), ULL(a->unsettled));
 }
@@ -313,13 +313,13 @@ static void check_dead(audit *a, const dlq *x, uint64_t number,
                          respool_bytes stored) {
   dead l;
   if (!dead_unpack(stored, &l)) {
-    found(a, "dead letter %llu of DLQ \"%s\" is damaged: its checksum does not "
+    found(a, "dead letter %llu of DLQ '%s' is damaged: its checksum does not "
           "hold", ULL(number), x->name);
     return;
   }
   blob_ref r = blob_of(l.item);
   if (r.number && !blob_sound(a, r))
-    found(a, "blob %llu of dead letter %llu of DLQ \"%s\" is damaged",
+    found(a, "blob %llu of dead letter %llu of DLQ '%s' is damaged",
           ULL(r.number), ULL(number), x->name);
 }
 
@@ -335,7 +335,7 @@ static void check_dead_letters(audit *a, const dlq *x) {
     check_dead(a, x, number, c.value);
   cur_close(&c);
   if (n != x->count)
-    found(a, "DLQ \"%s\" counts %llu dead letters, there are %llu", x->name,
+    found(a, "DLQ '%s' counts %llu dead letters, there are %llu", x->name,
           ULL(x->count), ULL(n));
 }
 
@@ -351,7 +351,7 @@ static void check_dlqs(audit *a) {
     else if (dlq_unpack(c.value, &x))
       check_dead_letters(a, &x);
     else
-      found(a, "the record of DLQ \"%s\" is damaged", x.name);
+      found(a, "the record of DLQ '%s' is damaged", x.name);
   }
   cur_close(&c);
 }

@@ -38,7 +38,7 @@ typedef struct copy {
 static int compact_fail(const char *path, const char *what, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
                                                 : RESPOOL_IO;
-  return fail(code, "cannot %s \"%.160s\": %s", what, path,
+  return fail(code, "cannot %s '%.160s': %s", what, path,
               file_error(error));
 }
 
@@ -112,7 +112,7 @@ static int lock_alone(const char *path, int dirfd, int *out) {
   rc = errno;
   close(fd);
   if (rc == EAGAIN || rc == EACCES)
-    return fail(RESPOOL_LOCKED, "another process has store \"%.160s\" open",
+    return fail(RESPOOL_LOCKED, "another process has store '%.160s' open",
                 path);
   return compact_fail(path, "lock", rc);
 }
@@ -177,7 +177,7 @@ static int fill_dir(env *from, const char *path, const char *to, int dirfd,
   copy c;
   int error = dir_look(dirfd);
   if (!error || error == ENODATA)
-    return fail(RESPOOL_EXISTS, "there is a store in \"%.160s\" already", to);
+    return fail(RESPOOL_EXISTS, "there is a store in '%.160s' already", to);
   if (error != ENOENT) return compact_fail(to, "write a store to", error);
   int rc = look_at_data(path, ((lmdb_env *)from)->dirfd, &old);
   if (rc) return rc;

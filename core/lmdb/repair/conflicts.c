@@ -78,8 +78,8 @@ static void move_to_recovered(const conflicts *v, const place *p) {
   q->next_id += count;
   queue_changed(v->t, q);
   v->s->out->nameless += n;
-  salvage_say(v->s, "moved: up to %llu items of queue \"%.200s\" from id %llu "
-              "to queue \"" SALVAGE_QUEUE "\": their ids belong to other "
+  salvage_say(v->s, "moved: up to %llu items of queue '%.200s' from id %llu "
+              "to queue '" SALVAGE_QUEUE "': their ids belong to other "
               "items", ULL(n), v->q->name, ULL(p->first));
 }
 
@@ -193,7 +193,7 @@ static void name_queue(salvage *s, uint32_t id) {
   if (!q) return;
   q->id = id;
   s->out->lost_records++;
-  salvage_say(s, "lost: the name and policy of a queue, now \"%s\"", name);
+  salvage_say(s, "lost: the name and policy of a queue, now '%s'", name);
 }
 
 /* The next number of a queue that has segments. */

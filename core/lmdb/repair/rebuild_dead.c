@@ -40,7 +40,7 @@ static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
   if (!b.number || salvage_has_blob(s, b)) return true;
   s->out->lost_dead_letters++;
   salvage_say(s,
-              "lost: dead letter %llu of DLQ \"%.200s\", whose blob is damaged",
+              "lost: dead letter %llu of DLQ '%.200s', whose blob is damaged",
               ULL(number), x->name);
   cur_del(c);
   return false;
@@ -65,7 +65,7 @@ static void rebuild_dlq(salvage *s, dlq *x) {
   if (x->count == counted || s->hole[DB_DLQS]) return;
   if (x->count < counted) s->fewer_dead_letters += counted - x->count;
   salvage_say(s,
-              "counted: DLQ \"%.200s\" has %llu dead letters, where its record "
+              "counted: DLQ '%.200s' has %llu dead letters, where its record "
               "says %llu", x->name, ULL(x->count), ULL(counted));
 }
 
@@ -84,7 +84,7 @@ void salvage_name_dlqs(salvage *s) {
     dlq *x = dlq_make(s->t, name);
     if (x) x->id = id;
     s->out->lost_records++;
-    salvage_say(s, "lost: the name of a DLQ, now \"%s\"", name);
+    salvage_say(s, "lost: the name of a DLQ, now '%s'", name);
   }
 }
 

@@ -53,7 +53,7 @@ static void settle_one(rebuild *r, const line *l, uint64_t id) {
 
 static void lose_item(rebuild *r, const line *l, uint64_t id) {
   r->s->out->lost_items++;
-  salvage_say(r->s, "lost: item %llu of queue \"%.200s\", whose blob is "
+  salvage_say(r->s, "lost: item %llu of queue '%.200s', whose blob is "
               "damaged", ULL(id), r->q->name);
   settle_one(r, l, id);
 }
@@ -69,7 +69,7 @@ static void set_aside(rebuild *r, const segment_cursor *w) {
   place p;
   bool covered = claim_cover(r->t, &w->at.line, w->at.first, &p, &cl);
   salvage_say(r->s,
-              "set aside: %u item%s of queue \"%.200s\" from id %llu, "
+              "set aside: %u item%s of queue '%.200s' from id %llu, "
               "whose segment is damaged",
               w->unsettled.set, w->unsettled.set == 1 ? "" : "s", r->q->name,
               ULL(w->at.first));
@@ -140,7 +140,7 @@ static void doubt_range(rebuild *r, const line *l, uint64_t first,
   if (n >= counted || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
   each_segment(r, l, first, last, forget_bitmap);
   if (count_unsettled(r->t, l, first, last) == n) return;
-  salvage_say(r->s, "counted: %llu items of queue \"%.200s\" from id %llu, "
+  salvage_say(r->s, "counted: %llu items of queue '%.200s' from id %llu, "
               "where there should be %llu; settled items may be back",
               ULL(n), r->q->name, ULL(first), ULL(counted));
 }
@@ -394,7 +394,7 @@ static void compare(const rebuild *r) {
     return;
   if (r->unsettled < r->counted) r->s->fewer_items += r->counted - r->unsettled;
   salvage_say(r->s,
-              "counted: queue \"%.200s\" has %llu items, where its "
+              "counted: queue '%.200s' has %llu items, where its "
               "record says %llu%s",
               r->q->name, ULL(r->unsettled), ULL(r->counted),
               r->unsettled > r->counted ? "; settled items may be back"

@@ -34,12 +34,12 @@ static int check_to(const char *to, bool *there) {
   *there = d != NULL;
   if (!d && errno == ENOENT) return 0;
   if (!d)
-    return fail(RESPOOL_IO, "cannot open \"%.160s\": %s", to,
+    return fail(RESPOOL_IO, "cannot open '%.160s': %s", to,
                 strerror(errno));
   for (const struct dirent *e; (e = readdir(d));)
     n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
   closedir(d);
-  return n ? fail(RESPOOL_EXISTS, "\"%.160s\" is not empty", to) : 0;
+  return n ? fail(RESPOOL_EXISTS, "'%.160s' is not empty", to) : 0;
 }
 
 static void remove_to(const char *to, bool there) {
@@ -118,7 +118,7 @@ static int hide(const salvage *s, const char *to) {
   int fd = file_open(((lmdb_env *)s->to)->dirfd, DATA_NAME, O_RDWR);
   int rc = fd < 0 || fstat(fd, &new) || fstat(s->pages.fd, &old) ||
            fchmod(fd, old.st_mode & new.st_mode & 0777);
-  if (rc) rc = fail(RESPOOL_IO, "cannot set the mode of \"%.160s\": %s", to,
+  if (rc) rc = fail(RESPOOL_IO, "cannot set the mode of '%.160s': %s", to,
                     strerror(errno));
   if (fd >= 0) close(fd);
   return rc;
@@ -142,7 +142,7 @@ static int repair_from(salvage *s, int dirfd, const char *from,
   bool there;
   int rc = check_to(to, &there);
   if (!rc && env_is_open(dirfd))
-    rc = fail(RESPOOL_LOCKED, "store \"%.160s\" is open", from);
+    rc = fail(RESPOOL_LOCKED, "store '%.160s' is open", from);
   if (!rc) rc = pages_open(&s->pages, dirfd, from);
   if (rc) return rc;
   rc = fill(s, to);
@@ -157,7 +157,7 @@ int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
   int dirfd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dirfd < 0)
     return fail(errno == ENOENT ? RESPOOL_NOT_FOUND : RESPOOL_IO,
-                "cannot open store \"%.160s\": %s", from, strerror(errno));
+                "cannot open store '%.160s': %s", from, strerror(errno));
   int rc = repair_from(&s, dirfd, from, to);
   close(dirfd);
   return rc;

@@ -176,7 +176,7 @@ static void miss_segment(salvage *s, const node *n, const place *p) {
     bits_fill(&unsettled, p->count);
   s->missing_items += unsettled.set;
   salvage_say(s,
-              "missing: %u item%s of queue \"%.200s\" from id %llu to %llu, "
+              "missing: %u item%s of queue '%.200s' from id %llu to %llu, "
               "whose segment cannot be read",
               unsettled.set, unsettled.set == 1 ? "" : "s",
               salvage_queue_name(s, p->line.queue, name), ULL(p->first),
@@ -205,7 +205,7 @@ static void lose(salvage *s, enum db db, const node *n) {
     miss_dead(s, of, number);
   else {
     s->out->lost_records++;
-    salvage_say(s, "lost: a record of \"%s\", which is damaged%s", db_name(db),
+    salvage_say(s, "lost: a record of '%s', which is damaged%s", db_name(db),
                 settled_hint(db));
   }
 }
@@ -265,7 +265,7 @@ static void find_trees(salvage *s) {
 }
 
 static void lose_page(salvage *s, enum db db) {
-  salvage_say(s, "a page of \"%s\" is damaged: searching the whole file%s",
+  salvage_say(s, "a page of '%s' is damaged: searching the whole file%s",
               db_name(db), settled_hint(db));
 }
 
@@ -440,8 +440,8 @@ void salvage_copy(salvage *s) {
   if (any_hole(s)) pages_scan(&s->pages, SCAN_AGAIN, adopt_missing, s);
   if (any_hole(s)) pages_scan_values(&s->pages, adopt, s);
   if (s->out->nameless)
-    salvage_say(s, "found: %llu items whose queue is not known, now in \""
-                SALVAGE_QUEUE "\"", ULL(s->out->nameless));
+    salvage_say(s, "found: %llu items whose queue is not known, now in '"
+                SALVAGE_QUEUE "'", ULL(s->out->nameless));
   if (!s->rc) s->rc = s->pages.rc;
   s->out->lost_items = s->missing_items;
   s->out->lost_dead_letters = s->missing_dead;

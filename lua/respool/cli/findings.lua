@@ -35,41 +35,41 @@ M.KINDS = {
   { "segment-count", "the segment at .* holds %d+ items, its key says",
     "A run of items is not as long as it was when it was stored.", SET_ASIDE },
   { "item-malformed", "item .* is malformed",
-    "An item's bytes cannot be read, and those behind it neither.",
+    "An item's bytes cannot be read, nor can those behind it.",
     SET_ASIDE },
   { "blob-damaged", "blob .* is damaged",
     "A large payload has changed or parts of it are missing.", SET_ASIDE },
   { "item-lost", "item .* is not in a claim",
-    "An item is stored but nobody will ever be handed it.", RESTORE },
+    "An item is stored but will never be delivered.", RESTORE },
   { "item-twice", "item .* is new but in a claim",
-    "An item may be handed out twice at once.", REPORT },
+    "An item may be delivered twice at once.", REPORT },
   { "segments-overlap", "segments overlap",
-    "Two runs of items claim the same ids; some may be handed out twice.",
+    "Two runs of items claim the same ids; some may be delivered twice.",
     REPORT },
   { "segment-empty", "has no unsettled item",
     "A run of items is done but still takes room.", REPORT },
   { "id-ahead", "lies beyond the next id",
     "New items may get ids that are taken.", REPORT },
   { "claim-damaged", "the claim at .* is damaged",
-    "Items that were handed out or wait may not come back.", RESTORE },
+    "Items that are leased or waiting may not come back.", RESTORE },
   { "claim-count", "the claim at .* counts",
     "A lease or delay covers more items than it says.",
     COUNTED },
   { "claim-undue", "the claim at .* has no due time",
-    "Items that were handed out or wait will not come back.", RESTORE },
+    "Items that are leased or waiting will not come back.", RESTORE },
   { "claim-ahead", "has a token from the future",
     "A lease may be taken for another one.", REPORT },
   { "claims-overlap", "claims overlap",
-    "An item may be handed out twice at once.", REPORT },
+    "An item may be delivered twice at once.", REPORT },
   { "due-stray", "a due time .* belongs to no claim",
     "The queue wakes up for nothing.", REPORT },
   { "bitmap-stray", "a bitmap .* belongs to no segment",
     "A little room is lost.", REPORT },
   { "priority-count", "priority .* counts",
-    "A queue's figures do not agree with its items.", COUNTED },
+    "A queue's counts do not agree with its items.", COUNTED },
   { "balance", "was pushed .* are gone and",
     "Items have come without being counted.", COUNTED },
-  { "letter-damaged", "dead letter .* is damaged",
+  { "dead-letter-damaged", "dead letter .* is damaged",
     "A dead letter's bytes have changed.",
     "`respool dead remove` removes it. Look for a failing disk." },
   { "DLQ-damaged", "the record of DLQ .* is damaged",
@@ -77,7 +77,7 @@ M.KINDS = {
   { "DLQ-count", "DLQ .* counts",
     "A DLQ holds more dead letters than it says.", COUNTED },
   { "nameless", "has no name that",
-    "A queue or a DLQ is there that nobody can open.", RESTORE },
+    "There is a queue or a DLQ that cannot be opened.", RESTORE },
   { "tree-damaged", "^database .* counts",
     LOST .. " A page of LMDB's file is one of an earlier time. Nothing else "
       .. "was looked at.", RESTORE },
@@ -96,7 +96,7 @@ local OTHER = { "other", "", "Something in the store is not as it should be.",
 
 -- Where fewer are there than were counted, the others are gone.
 local MISSING = {
-  ["DLQ-count"] = { "letters-missing", "",
+  ["DLQ-count"] = { "dead-letters-missing", "",
     "Dead letters that were counted are not there: they may be lost.",
       RESTORE },
   ["priority-count"] = { "items-missing", "",
@@ -123,7 +123,7 @@ end
 
 -- Names stand in quotes, and may say anything.
 local function kind_of(text)
-  text = text:gsub('".*"', '""')
+  text = text:gsub("'.*'", "''")
   for _, kind in ipairs(M.KINDS) do
     if text:find(kind[2]) then
       local missing = MISSING[kind[1]]

@@ -27,7 +27,7 @@ end
 local COUNTS = {
   { "queues", "queues" }, { "items", "items" },
     { "dead_letters", "dead letters" },
-  { "nameless", "of them, in \"recovered\"" },
+  { "nameless", "of them, in 'recovered'" },
   { "set_aside", "items set aside as dead letters" },
   { "settled", "older copies left" }, { "lost_items", "items lost" },
   { "lost_dead_letters", "dead letters lost" },

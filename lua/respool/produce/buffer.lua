@@ -83,7 +83,7 @@ function M.check(o)
   end
   local t = triggers(o.buffer)
   if t.items + t.bytes + t.pushes + t.interval == 0 then
-    compat.misuse("store:queue: buffer must be given a trigger")
+    compat.misuse("store:queue: option 'buffer' has no trigger")
   end
 end
 

@@ -235,7 +235,7 @@ for name, kind in pairs(M.form) do CARRIED[name] = CARRIED[name] or kind end
 local function carry(store, entry)
   local o = finish(options.read(CARRIED, entry, 1))
   if not o.queue then
-    compat.misuse("batch:settle: a push must name its 'queue'")
+    compat.misuse("batch:settle: a push names no 'queue'")
   end
   return M.carried(store, o.queue, o.payload, o)
 end

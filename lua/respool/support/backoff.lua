@@ -32,9 +32,9 @@ local function number(value)
   if type(value) ~= "number" then
     return nil, "must be a number, got " .. type(value)
   elseif value ~= value or value == huge or value == -huge then
-    return nil, "must be finite"
+    return nil, "is not finite"
   elseif value < 0 then
-    return nil, "must not be negative"
+    return nil, "is negative"
   end
   return value
 end
