@@ -35,7 +35,7 @@ static int file_fail(const char *path, int error) {
     return fail(RESPOOL_CORRUPT, "the data file of store '%.160s' is empty",
                 path);
   if (error == EACCES) return dir_fail(path, error);
-  return fail(RESPOOL_IO, "cannot open \"%.160s/" DATA_NAME "\": %s", path,
+  return fail(RESPOOL_IO, "cannot open '%.160s/" DATA_NAME "': %s", path,
               file_error(error));
 }
 

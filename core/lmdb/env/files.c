@@ -22,7 +22,7 @@
 static int name_fail(const lmdb_env *e, const char *name, int error) {
   if (error == ENOSPC || error == EDQUOT || error == ENOENT)
     return dir_fail(e->path, error);
-  return fail(RESPOOL_IO, "cannot open \"%.160s/%s\": %s", e->path, name,
+  return fail(RESPOOL_IO, "cannot open '%.160s/%s': %s", e->path, name,
               file_error(error));
 }
 
@@ -78,7 +78,7 @@ int files_explain(const lmdb_env *e) {
   const char *name = may_open(e, DATA_NAME) ? LOCK_NAME : DATA_NAME;
   if (fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
     return dir_fail(e->path, EACCES);
-  return fail(RESPOOL_IO, "cannot open \"%.140s/%s\": it belongs to user %u, "
+  return fail(RESPOOL_IO, "cannot open '%.140s/%s': it belongs to user %u, "
               "and user %u has no permission", e->path, name,
               (unsigned)st.st_uid, uid);
 }
