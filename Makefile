@@ -317,7 +317,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	@luacheck -q lua bin/respool spec examples bench doc/man.lua
+	@luacheck -q lua bin/respool spec examples bench contrib doc/man.lua
 	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
 	    $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \

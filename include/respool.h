@@ -215,6 +215,7 @@ typedef struct respool_store_stats {
   uint64_t file_bytes;      /* high-water mark of the file */
   uint64_t used_bytes;      /* of these, not on LMDB's free list */
   uint64_t max_bytes;
+  int64_t available_bytes;  /* left on its disk; UNLIMITED where it has none */
   uint64_t last_txn;        /* rises with every commit */
   unsigned readers;         /* reader slots in use */
   unsigned max_readers;

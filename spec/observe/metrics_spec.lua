@@ -142,6 +142,22 @@ describe("store:metrics", function()
     assert.is_true(m["respool_readers{}"] >= 1)
   end)
 
+  it("tells of a disk only where the store has one", function()
+    local memory = assert(respool.open ":memory:")
+    assert.equal(math.huge, memory:stats().available_bytes)
+    assert.is_nil(memory:metrics():match "respool_disk")
+    memory:close()
+    assert.matches("\nrespool_disk_available_bytes %d+\n", store:metrics())
+  end)
+
+  it("tells which queues are paused", function()
+    q:pause()
+    store:queue "mails"
+    local m = metrics(store)
+    assert.equal(1, m["respool_paused{queue=orders}"])
+    assert.equal(0, m["respool_paused{queue=mails}"])
+  end)
+
   it("is right at once after the store is opened again (I5)", function()
     live()
     local location = store.path
@@ -159,6 +175,9 @@ describe("store:metrics", function()
     store:queue "mails"
     local prometheus = metrics(store, "prometheus")
     local open, types = metrics(store, "openmetrics")
+    local disk = "respool_disk_available_bytes{}" -- others write there too
+    assert.is_true(prometheus[disk] > 0 and open[disk] > 0)
+    prometheus[disk], open[disk] = nil, nil
     assert.same(prometheus, open)
     assert.equal("counter", types.respool_pushed)
     assert.matches("\n# EOF\n$", store:metrics { format = "openmetrics" })

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 /* ---- errors ------------------------------------------------------------- */
 
@@ -170,12 +171,19 @@ bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
   return true;
 }
 
+static int64_t available_bytes(const lmdb_env *e) {
+  struct statvfs disk;
+  if (e->memory || fstatvfs(e->dirfd, &disk)) return RESPOOL_UNLIMITED;
+  return (int64_t)(disk.f_bavail * disk.f_frsize);
+}
+
 void txn_env_stat(txn *t, respool_store_stats *out) {
   MDB_envinfo info;
   mdb_env_info(t->env->mdb, &info);
   out->map_bytes = info.me_mapsize;
   out->file_bytes = txn_high_water(t);
   out->used_bytes = txn_used(t);
+  out->available_bytes = available_bytes(t->env);
   out->last_txn = info.me_last_txnid;
   out->readers = info.me_numreaders;
   out->max_readers = info.me_maxreaders;

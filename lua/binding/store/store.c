@@ -113,6 +113,7 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, file_bytes, COUNT),
   RECORD(respool_store_stats, used_bytes, COUNT),
   RECORD(respool_store_stats, max_bytes, COUNT),
+  RECORD(respool_store_stats, available_bytes, LIMIT),
   RECORD(respool_store_stats, last_txn, COUNT),
   RECORD(respool_store_stats, readers, UINT),
   RECORD(respool_store_stats, max_readers, UINT),

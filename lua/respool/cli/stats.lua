@@ -58,6 +58,8 @@ local function of_store(io, store, args)
     { "file", output.bytes(s.file_bytes) },
     { "in use", output.bytes(s.used_bytes) },
     { "limit", output.bytes(s.max_bytes) },
+    { "left on its disk", s.available_bytes < math.huge
+      and output.bytes(s.available_bytes) or "-" },
     { "commits so far", output.number(s.last_txn) },
     { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
   })

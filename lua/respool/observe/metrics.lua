@@ -179,6 +179,13 @@ local function fill(text, all)
   end)
 end
 
+local function paused(text, all)
+  begin(text, "respool_paused", "gauge", "1 while the queue is paused, else 0.")
+  each_queue(all, function(labels, stats)
+    sample(text, "respool_paused", labels, stats.paused and 1 or 0)
+  end)
+end
+
 local function histograms(text, all)
   for _, family in ipairs(HISTOGRAMS) do
     begin(text, family[1], "histogram", family[3])
@@ -194,6 +201,7 @@ local function add_queues(text, all)
   by_state(text, all)
   simple(text, all, GAUGES, "gauge")
   fill(text, all)
+  paused(text, all)
   histograms(text, all)
 end
 
@@ -206,14 +214,18 @@ local STORE_GAUGES = {
   { "respool_used_bytes", "used_bytes", "Bytes of the file in use." },
   { "respool_max_bytes", "max_bytes",
     "Bytes in use beyond which pushes are refused." },
+  { "respool_disk_available_bytes", "available_bytes",
+    "Bytes left on the disk of the store." },
   { "respool_readers", "readers", "Reader slots in use." },
   { "respool_max_readers", "max_readers", "Reader slots of the store." },
 }
 
 local function add_store(text, stats)
   for _, family in ipairs(STORE_GAUGES) do
-    begin(text, family[1], "gauge", family[3])
-    sample(text, family[1], "", stats[family[2]])
+    if stats[family[2]] ~= huge then
+      begin(text, family[1], "gauge", family[3])
+      sample(text, family[1], "", stats[family[2]])
+    end
   end
   begin(text, "respool_commit_seconds", "histogram",
         "Time that commits of this process took.")
