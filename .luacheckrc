@@ -3,7 +3,6 @@
 -- The module runs on every Lua, the rest on 5.4 and LuaJIT.
 std = "min"
 max_line_length = 80
-max_comment_line_length = 120
 read_globals = {
   "jit", "unpack",
   math = { fields = { "type", "tointeger", "maxinteger", "mininteger" } },

@@ -53,7 +53,7 @@ JSON := $(shell pkg-config --exists jansson && echo base64 read write)
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  timing compat visible json
+  line_limit timing compat visible json
 respool/observe = hooks logger stats metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \

@@ -20,7 +20,7 @@ typedef struct table {
   bench b;
   MDB_env *env;
   MDB_dbi items, leases;
-  uint64_t tail, head, token; /* next to push, to take, to hand out */
+  uint64_t tail, head, token; /* next to push, to take, to deliver */
 } table;
 
 static void must(int rc, const char *what) {

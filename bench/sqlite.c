@@ -39,7 +39,7 @@ typedef struct table {
   bench b;
   sqlite3 *db;
   sqlite3_stmt *s[STATEMENTS];
-  int64_t tail, head, token; /* next to push, to take, to hand out */
+  int64_t tail, head, token; /* next to push, to take, to deliver */
 } table;
 
 static void must(table *q, int rc, const char *what) {

@@ -783,10 +783,10 @@ typedef struct respool_cursor {
 } respool_cursor;
 
 /* Up to `limit` further items in state `state` (-1: all), and of payloads about
-   4 MiB, moving `*at`. A page of length 0 ends the walk; it, too, may report damaged items. Items
-   that change their place during the walk may be seen twice or not at all;
-   all others are seen once. CORRUPT where the store's records are out of order,
-   as the walk might not end. */
+   4 MiB, moving `*at`. A page of length 0 ends the walk; it, too, may report
+   damaged items. Items that change their place during the walk may be seen
+   twice or not at all; all others are seen once. CORRUPT where the store's
+   records are out of order, as the walk might not end. */
 RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
                                respool_cursor *at, respool_page **p);
 

@@ -497,7 +497,8 @@ static bool write_value(writer *w) {
 }
 
 /* The bytes are looked through first, so that none but whole items of bounded
-   depth are written; a text that is cut off needs no more than its beginning. */
+   depth are written; a text that is cut off needs no more than its
+   beginning. */
 bool json_write(const json_form *form, const void *cbor, size_t n,
                 packer *out) {
   writer w = {.form = form, .out = out};

@@ -23,7 +23,7 @@
 #include "values/result.h"
 
 /* methods(type): the table of its methods, such as those of "respool.queue";
-   of a batch they are core.lot. */
+   of a batch they are core.batch. */
 static int methods(lua_State *L) {
   luaL_getmetatable(L, luaL_checkstring(L, 1));
   if (!lua_isnil(L, -1))

@@ -3,10 +3,11 @@
  * The C module respool.json: JSON as CBOR and back. It stands beside
  * respool.core so that only those who use JSON need jansson.
  *
- * What may take long is begun in a thread of its own: start.NAME(...) returns
- * a job, or nothing where no thread can be had, whose poll() says whether it is done and whose finish() gives what
- * NAME(...) would have returned. The thread has its own copy of the input; the
- * job is freed by whoever is the last to have it.
+ * A call that may take long can run in a thread of its own: start.NAME(...)
+ * returns a job, or nothing where no thread can be had; its poll() says whether
+ * it is done, its finish() returns what NAME(...) would have returned. The
+ * thread has its own copy of the input; the job is freed by whoever is the last
+ * to have it.
  */
 #include <stdatomic.h>
 #include <stdlib.h>

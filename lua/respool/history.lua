@@ -65,7 +65,8 @@ local function present(queue, item)
   return setmetatable(codec.present(queue.codec, item), FinishedItem)
 end
 
--- A page of items done from `o.since` on and before `o.before`, behind `o.after`.
+-- A page of items done from `o.since` on and before `o.before`, behind
+-- `o.after`.
 local function read(queue, o, limit)
   local from, id = o.since or 0, 0
   if o.after then from, id = o.after.done_at, o.after.id + 1 end

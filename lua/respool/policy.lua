@@ -79,30 +79,31 @@ local function dlq_or_function(value)
   return options.name(value), "the name of a DLQ, or a function"
 end
 
--- The policy of a queue: stored, and honoured by every program. What is not given
--- stays as it is stored, also when an option is taken out of a program: to go back
--- to a default, give it. A new queue has the defaults.
+-- The policy of a queue: stored, and honoured by every program. What is not
+-- given stays as it is stored, also when an option is taken out of a program:
+-- to go back to a default, give it. A new queue has the defaults.
 ---@class respool.queue_policy
 ---@field lease respool.seconds? 30; from 1 ms to 7 days
 ---@field max_lease respool.seconds? 3600; how long a lease may be renewed
 ---@field max_attempts integer? 5; failures, or math.huge
 ---@field max_crashes integer? 3; leases that run out, or math.huge
 ---@field retry respool.backoff.policy|table? when a failure is tried again:
---- exponential from 1 s to 1 h with full jitter; a table in the words of config()
+--- exponential from 1 s to 1 h with full jitter; a table in the words of
+--- config()
 ---@field on_exhausted "dead"|"drop"|{ cooldown: respool.seconds }? "dead"
 ---@field ttl respool.seconds? math.huge
 ---@field on_expire "dead"|"drop"? "dead"
 ---@field ordered boolean? false
 ---@field max_items integer? math.huge
 ---@field max_queue_bytes integer|string? math.huge
----@field overflow "reject"|"drop_oldest"|"dead"|"wait"? "reject"; with "dead" it
---- is the new item that becomes a dead letter
+---@field overflow "reject"|"drop_oldest"|"dead"|"wait"? "reject"; with "dead"
+--- it is the new item that becomes a dead letter
 ---@field weights table<integer, integer>? by priority; {}: strict priority
----@field keep_done respool.seconds|string|table? 0; a length of time, a size, or
---- { seconds =, bytes = }
+---@field keep_done respool.seconds|string|table? 0; a length of time, a size,
+--- or { seconds =, bytes = }
 ---@field keep_dead respool.seconds? math.huge
----@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name. A
---- function is a setting of this handle
+---@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name.
+--- A function is a setting of this handle
 
 -- Settings of this handle alone.
 ---@class respool.queue_settings
@@ -115,8 +116,8 @@ end
 ---@field buffer respool.buffer_options? pushes are gathered in memory
 ---@field merge respool.merge? folds pushes in the buffer
 ---@field on_handler_error (fun(err: any, item: respool.item))?
----@field on_dead (fun(death: respool.death))? of items that this handle takes or
---- pushes
+---@field on_dead (fun(death: respool.death))? of items that this handle takes
+--- or pushes
 ---@field create boolean? false: NOT_FOUND when there is no such queue
 
 ---@class respool.queue_options : respool.queue_policy, respool.queue_settings
@@ -216,8 +217,8 @@ function M.changes(before, after)
   return list
 end
 
--- The stored policy as the core gives it, in the words of the options: it can be
--- given back to store:queue.
+-- The stored policy as the core gives it, in the words of the options: it can
+-- be given back to store:queue.
 ---@param c table
 ---@return table
 function M.told(c)

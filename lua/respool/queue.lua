@@ -32,7 +32,8 @@ local M = {}
 ---@field private codec respool.codec
 ---@field private stops integer rises with every stop()
 ---@field private batch_size integer? of the last work, where it is not given
----@field private batch_aim integer? microseconds that a batch of work is to take
+---@field private batch_aim integer? microseconds that a batch of work is to
+--- take
 ---@field private validate respool.validate?
 ---@field private decide respool.decide?
 ---@field private route respool.dead_letter_route?

@@ -33,14 +33,17 @@ local M = {}
 ---@field private batches table<respool.batch, true> open ones, weak
 ---@field private watched boolean? one of its queues has an on_dead hook
 ---@field private queues_open table<respool.queue, true> weak
----@field private buffered boolean? whether a queue of it was opened with a buffer
+---@field private buffered boolean? whether a queue of it was opened with a
+--- buffer
 ---@field private failures integer? flushes that on_error was told of
----@field private transactions table<thread, respool.transaction> running ones, weak
+---@field private transactions table<thread, respool.transaction> running ones,
+--- weak
 ---@field ticker table? what work ticks now and then; by background
 ---@field private background table<respool.background, true> replays
----@field private serving table<any, string[]> queues that are worked on, by coroutine,
+---@field private serving table<any, string[]> queues that are worked on, by
+--- coroutine, weak
+---@field private hooks table<any, integer> hooks that are running by coroutine,
 --- weak
----@field private hooks table<any, integer> hooks that are running by coroutine, weak
 ---@field private past table<string, table[]> what health() has seen of queues
 ---@field private closing table? while it is closing, and after
 ---@field on_error fun(err: respool.internal_error)?
@@ -66,8 +69,8 @@ end
 ---@field private max_item_bytes integer|string?
 ---@field seed integer? of the jitter
 ---@field on_error fun(err: respool.internal_error)?
----@field log respool.log|false? warnings and errors are a line each on stderr, a
---- few a second at most; a function gets all there is to say; false: silence
+---@field log respool.log|false? warnings and errors are a line each on stderr,
+--- a few a second at most; a function gets all there is to say; false: silence
 local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },

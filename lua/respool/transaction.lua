@@ -218,7 +218,9 @@ end
 
 local function commit(tx)
   local n, by_batch = #tx.steps, outcomes(tx)
-  for batch in pairs(by_batch) do batches.length(batch) end -- raises when closed
+  for batch in pairs(by_batch) do
+    batches.length(batch) -- raises when it is closed
+  end
   if has_pushes(tx) and closing.refuses(tx.store) then
     return closing.refusal(tx.store)
   end

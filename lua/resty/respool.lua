@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool inside nginx: the same module and the same stores, where what waits
--- yields. See resty/respool/waiting.lua for how, and for what each phase may.
+-- respool inside nginx: the same module and the same stores. Calls that would
+-- block yield the light thread instead; resty/respool/waiting.lua says how, and
+-- which phase may call what.
 --
 --   init_worker_by_lua_block {
 --     assert(require("resty.respool").shared "/var/lib/jobs")
@@ -101,8 +102,8 @@ local function is_closed(store)
   return store.closing or store.handle:closed()
 end
 
--- The worker's own store of this path, opened by the first who asks for it,
--- with the options given then.
+-- The worker's own store of this path, opened by the first call, with its
+-- options.
 ---@param path string
 ---@param given respool.open_options?
 ---@return respool.store?, string?, string?
@@ -124,8 +125,12 @@ function M.store_kind(value)
   return nil, "a path or a store"
 end
 
--- The store of options: what `store` names, a path opened as shared() does.
----@param o { store: string|respool.store, open: respool.open_options? }
+---@class respool.store_of
+---@field store string|respool.store a path is opened as shared() does
+---@field open respool.open_options? of a path
+
+-- The store that options name.
+---@param o respool.store_of
 ---@return respool.store?, string?, string?
 function M.store_of(o)
   if type(o.store) ~= "string" then return o.store end
@@ -174,7 +179,7 @@ end
 -- disk is slow, or another process holds the writer lock, it waits for
 -- `deadline` seconds (5) if buffers hold something, else for half a second at
 -- most: then the process may go, and leases run out by themselves.
----@param given { deadline: number? }?
+---@param given { deadline: respool.seconds? }?
 function M.exit(given)
   local deadline = options.read(EXIT, given, 1).deadline or FLUSH
   for store in pairs(opened) do

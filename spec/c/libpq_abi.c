@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What core/postgres/client/libpq.h declares, compared with libpq's own header when
- * this is compiled. Running it says whether there was one to compare with.
+ * What core/postgres/client/libpq.h declares, compared with libpq's own header
+ * when this is compiled. Running it says whether there was one to compare with.
  */
 #include "postgres/client/libpq.h"
 

@@ -68,7 +68,7 @@ typedef struct kit_run {
 typedef struct kit_batch {
   taken_head head;
   kit_run *runs;
-  size_t n_runs, n; /* items that were handed out */
+  size_t n_runs, n; /* items that were delivered */
   uint64_t *ids;    /* in their order */
   size_t damaged;
   int n_crashed, n_expired; /* runs to be buried */

@@ -202,7 +202,7 @@ static int is_noted(respool_queue *q) {
   return n.number > 0 && strcmp(n.dlq, "mortal") == 0;
 }
 
-/* One that outlives its TTL before it is handed out. */
+/* One that outlives its TTL before it is delivered. */
 static void push_mortal(respool_queue *q) {
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   o.ttl = 1;

@@ -324,7 +324,7 @@ describe("respool remove", function()
 end)
 
 describe("respool pause and resume", function()
-  it("stop a queue from handing out, and let it go on", function()
+  it("stop a queue from delivering, and let it go on", function()
     local path = filled()
     assert.equal(0, cli.run({ "pause", path, "mails" }).status)
     local store = assert(helper.open(path))

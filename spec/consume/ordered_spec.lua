@@ -21,7 +21,7 @@ end)
 local it = helper.checked(it)
 
 describe("an ordered queue", function()
-  it("hands out nothing while something is leased", function()
+  it("delivers nothing while something is leased", function()
     t.q:push_many { 1, 2, 3 }
     local batch = t:take(2)
     assert.same({ 1, 2 }, payloads(batch))
@@ -31,7 +31,7 @@ describe("an ordered queue", function()
     assert.same({ 3 }, payloads(t:take()))
   end)
 
-  it("hands out nothing while part of a batch is not settled", function()
+  it("delivers nothing while part of a batch is not settled", function()
     t.q:push_many { 1, 2, 3, 4 }
     local batch = t:take(3)
     batch:item(1):done()
@@ -118,7 +118,7 @@ describe("an ordered queue", function()
     assert.near(due, t.store:now(), 0.01)
   end)
 
-  it("hands out again first what was released", function()
+  it("delivers again first what was released", function()
     t.q:push_many { 1, 2, 3 }
     local batch = t:take(2)
     batch:item(1):done()
@@ -128,7 +128,7 @@ describe("an ordered queue", function()
     assert.same({ 3 }, t:settle(1, "done"))
   end)
 
-  it("hands out again first what a crash left, in halves", function()
+  it("delivers again first what a crash left, in halves", function()
     t.q:push_many { 1, 2, 3, 4, 5 }
     t:take(4)
     t.store:advance(31)
@@ -137,7 +137,7 @@ describe("an ordered queue", function()
     assert.same({ 5 }, t:settle(9, "done"))
   end)
 
-  it("does not hand out the second half before the first is over", function()
+  it("does not deliver the second half before the first is over", function()
     t.q:push_many { 1, 2, 3, 4 }
     t:take(4)
     t.store:advance(31)
@@ -282,7 +282,7 @@ describe("in any course of things an ordered queue", function()
     t.store:advance(random(0, 15))
   end
 
-  it("never hands out an item before an earlier one is over", function()
+  it("never delivers an item before an earlier one is over", function()
     math.randomseed(helper.seed)
     for _ = 1, 600 do step() end
     t.store:advance(1000)

@@ -268,7 +268,7 @@ describe("outcome, pushes and the next take", function()
     assert.is_true(batch:settle())
   end)
 
-  -- Two claims in one batch, of which one is handed out anew.
+  -- Two claims in one batch, of which one is delivered anew.
   local function half_lost()
     t.q:push("due", { priority = 9, delay = 1 })
     t.store:advance(1)

@@ -293,7 +293,7 @@ describe("a token (guarantee 3)", function()
     assert.is_true(batch:settle())
   end)
 
-  it("is stale for the whole of a batch that is handed out in part", function()
+  it("is stale for the whole of a batch that is delivered in part", function()
     t:take(1)
     stale:done()
     assert.equal("LEASE_LOST", code(stale:settle()))

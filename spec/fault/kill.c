@@ -7,7 +7,7 @@
  *   1. the others go on,
  *   2. the reader slots of the dead one are freed,
  *   3. the store checks, and everything acknowledged is there,
- *   4. what the dead one had leased is handed out again, until all is done.
+ *   4. what the dead one had leased is delivered again, until all is done.
  *
  * In some rounds all of them close and open the store all the time, so that
  * somebody is the first to open it now and then when another is killed. As a

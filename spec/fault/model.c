@@ -337,7 +337,7 @@ static void push_and_end(const look *k, respool_queue *q) {
   bool any = false;
   if (failed(k, respool_push(q, &item, 1, NULL, NULL), "push")) return;
   if (!failed(k, use_one(q, &any), "take") && !any)
-    found(k, WRONG_AFTER, "what was pushed is not handed out");
+    found(k, WRONG_AFTER, "what was pushed is not delivered");
 }
 
 void model_use(respool *s, wrong_fn *report, void *arg) {

@@ -229,7 +229,7 @@ end
 -- A taken item against the model's; it is leased in both then.
 function M:deliver(batch, taken)
   local item = self.items[taken.id]
-  if not item then differs("item %d is handed out", taken.id) end
+  if not item then differs("item %d is delivered", taken.id) end
   same(true, self:is_available(item), "an item is there to be taken")
   same(item.payload, taken.payload, "payload")
   same(item.priority, taken.priority, "priority")

@@ -69,7 +69,8 @@ describe("A request of respool.http", function()
   it("is the same for the next attempt but for its number", function()
     q:push "x"
     q:work(handler "503,202", empty)
-    local a, b = (table.unpack or unpack)(endpoint:requests()) -- luacheck: ignore
+    local unpack = table.unpack or unpack -- luacheck: ignore
+    local a, b = unpack(endpoint:requests())
     assert.same({ "1", "2" }, { a.headers["respool-attempt"],
                                 b.headers["respool-attempt"] })
     assert.equal(a.headers["idempotency-key"], b.headers["idempotency-key"])

@@ -106,7 +106,7 @@ describe("the record of a queue", function()
                 { b.kind, b.jitter, b.ratio, b["delay list"] })
   end)
 
-  it("counts what the queue's figures tell (I5)", function()
+  it("counts what the queue's figures tell", function()
     q:push_many { "a", "b", "c", "d", "e" }
     settle("done")
     settle("dead")

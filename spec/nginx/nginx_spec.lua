@@ -369,7 +369,7 @@ local function each_seen_once(n, count)
 end
 
 describe("a worker in nginx", function()
-  it("hands out everything, by many at a time", function()
+  it("delivers everything, by many at a time", function()
     local n = nginx.start { workers = 2, http = consumer(HANDLE
       .. ", concurrency = 4") }
     push_numbers(n, 500)
@@ -608,7 +608,7 @@ describe("the life of nginx", function()
     end)
   end)
 
-  it("a killed consumer's items are handed out again", function()
+  it("a killed consumer's items are delivered again", function()
     local n = nginx.start { http = consumer(HANDLE .. ", concurrency = 2") }
     push_numbers(n, 300)
     n:await("some are done", function()

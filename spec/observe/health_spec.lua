@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Health: the storage, the reader slots and each queue (I6).
+-- Health: the storage, the reader slots and each queue.
 
 local helper = require "spec.helper"
 

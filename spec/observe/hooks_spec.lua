@@ -172,7 +172,7 @@ describe("on_dead", function()
     assert.equal(1, store:dead("late"):count())
   end)
 
-  it("is told of what is not handed out in the commit of a settle",
+  it("is told of what is not delivered in the commit of a settle",
      function()
     local store = open()
     local q = queue(store)

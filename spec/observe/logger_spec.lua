@@ -3,6 +3,7 @@
 -- What a store says that was given no log.
 
 local helper = require "spec.helper"
+local line_limit = require "respool.support.line_limit"
 local logger = require "respool.observe.logger"
 
 local function collect()
@@ -38,10 +39,23 @@ describe("the default log", function()
     assert.is_true(#lines[1][2] < 400)
   end)
 
-  it("is limited in rate, and says how many lines it left out", function()
+  it("is limited in rate", function()
     local lines, log = collect()
     for i = 1, 500 do log("warn", "line", { i = i }) end
     assert.is_true(#lines >= 20 and #lines < 500)
+  end)
+
+  it("counts lines over the limit, and reports them when its span is over",
+     function()
+    local limit, reported = line_limit.new(2, math.huge), {}
+    local function report(n) table.insert(reported, n) end
+    local admitted = {}
+    for i = 1, 5 do admitted[i] = line_limit.admits(limit, report) end
+    assert.same({ true, true, false, false, false }, admitted)
+    assert.same({}, reported)
+    line_limit.restart(limit, report)
+    assert.same({ 3 }, reported)
+    assert.is_true(line_limit.admits(limit, report))
   end)
 
   local CODE = [[

@@ -88,7 +88,7 @@ describe("store:metrics", function()
     assert.equal(0, m["respool_history_items{queue=orders}"])
   end)
 
-  it("counts payload bytes in and out, of large items too (I2)", function()
+  it("counts payload bytes in and out, of large items too", function()
     local raw = store:queue("raw", { codec = "raw" })
     raw:push("12345", { headers = { not_counted = true } })
     raw:push_many { "", ("x"):rep(100000) }
@@ -158,7 +158,7 @@ describe("store:metrics", function()
     assert.equal(0, m["respool_paused{queue=mails}"])
   end)
 
-  it("is right at once after the store is opened again (I5)", function()
+  it("is right at once after the store is opened again", function()
     live()
     local location = store.path
     store:close()

@@ -370,7 +370,7 @@ describe("a full store", function()
     assert_room(n, 200)
   end)
 
-  it("hands out again what crashed, in halves", function()
+  it("delivers again what crashed, in halves", function()
     local n = fill(1000)
     for _ = 1, 5 do
       q:take { limit = n }

@@ -233,7 +233,7 @@ describe("figures (H9, I5)", function()
     assert_balanced(stats)
   end)
 
-  it("are the same right after the store was opened again (I5)", function()
+  it("are the same right after the store was opened again", function()
     live()
     t:reopen() -- what was leased is released
     local before, at = t.q:stats(), t.store:now()

@@ -15,7 +15,7 @@ void history_keep(txn *t, queue *q, const respool_item *i,
 uint64_t history_sweep(txn *t, queue *q, int64_t now, int *limit);
 uint64_t history_drop(txn *t, queue *q, int *limit);
 
-int lmdb_history(txn *t, const char *name, respool_history_cursor *at, size_t limit,
-                 respool_page *p);
+int lmdb_history(txn *t, const char *name, respool_history_cursor *at,
+                 size_t limit, respool_page *p);
 
 #endif

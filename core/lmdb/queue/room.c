@@ -86,8 +86,9 @@ bool disk_is_short(txn *t) {
 }
 
 static int no_space(const txn *t) {
-  return fail_of_store(fail(RESPOOL_NOSPACE, "no space left on the device for store "
-              "'%.120s'", t->env->path));
+  return fail_of_store(fail(
+      RESPOOL_NOSPACE, "no space left on the device for store '%.120s'",
+      t->env->path));
 }
 
 int disk_copy(txn *t, uint64_t more) {

@@ -73,7 +73,8 @@ static int copy_own(const copy *c, const struct stat *old) {
   if ((st.st_uid != old->st_uid || st.st_gid != old->st_gid) &&
       fchown(c->fd, old->st_uid, old->st_gid))
     return copy_fail(c, "give its owner");
-  if (fchmod(c->fd, old->st_mode & 0777)) return copy_fail(c, "set the mode of");
+  if (fchmod(c->fd, old->st_mode & 0777))
+    return copy_fail(c, "set the mode of");
   return 0;
 }
 

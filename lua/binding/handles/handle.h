@@ -20,7 +20,7 @@
 typedef void (*lfree)(void *object);
 
 typedef struct handle {
-  void *object;  /* of the core; NULL: shut, or a lot of nothing */
+  void *object;  /* of the core; NULL: shut, or a batch of nothing */
   lfree free;
   bool open;
   struct handle *children, *next, **link; /* link: what points here */

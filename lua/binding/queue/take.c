@@ -175,7 +175,8 @@ static int run_history(lcall *c) {
 /* history(queue, since, id, limit): a list of finished items, from the one
    with that time or, done in the same moment, that id on. */
 static int queue_history(lua_State *L) {
-  respool_history_cursor since = { lrecord_span_or_zero(L, 2), lrecord_count(L, 3) };
+  respool_history_cursor since = { lrecord_span_or_zero(L, 2),
+                                   lrecord_count(L, 3) };
   walk_call *w = new_walk(L, 4);
   w->since = since;
   return lcall_do(L, &w->call, run_history, push_walk);

@@ -300,7 +300,7 @@ local HELP = {
   "            y retrying d dead",
   "            o oldest   i in/s       t done/s   f fail/s",
   "            the same key again reverses the order", "",
-  "  OLDEST    how long the oldest item waits that was not yet handed out",
+  "  OLDEST    how long the item that is ready longest is ready",
   "  FAIL/S    retries, deaths and leases that ran out",
 }
 

@@ -2,13 +2,13 @@
 --
 -- respool deliver: the items of a queue to URLs, several at a time. What it
 -- sends and how it takes answers is respool.http's; how it ends is that of
--- respool/http/courier.lua.
+-- respool/http/deliver.lua.
 
 local arguments = require "respool.cli.arguments"
 local failure_log = require "respool.cli.failure_log"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local courier = require "respool.http.deliver"
+local delivery = require "respool.http.deliver"
 local form = require "respool.http.options"
 local http = require "respool.http.handler"
 local http_message = require "respool.http.message"
@@ -244,7 +244,7 @@ local function deliver(args, io, queue, handler, figures)
     bar:update(counts.done, nil, more(figures, counts))
   end
   process.watch()
-  local results = { pcall(courier.run, queue, handler, {
+  local results = { pcall(delivery.run, queue, handler, {
     concurrency = args.concurrency, until_empty = args.until_empty,
     deadline = args.deadline, tick = tick,
   }) }

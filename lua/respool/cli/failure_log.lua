@@ -4,8 +4,8 @@
 -- each warning, as text or JSON. A process that would write more than a few
 -- lines a second leaves lines out, and says how many.
 
-local core = require "respool.core"
 local json = require "respool.support.json"
+local line_limit = require "respool.support.line_limit"
 local output = require "respool.cli.output"
 local visible = require "respool.support.visible"
 
@@ -16,7 +16,7 @@ local M = {}
 ---@field verbose boolean? also tracebacks and what is of interest otherwise
 ---@field quiet boolean? nothing
 
-local SPAN, MOST = 1, 20 -- seconds, and lines in so many
+local MOST, SPAN = 20, 1 -- lines in so many seconds
 
 -- Adds --quiet, --verbose and --log.
 function M.add_options(command)
@@ -95,25 +95,9 @@ local function is_shown(form, level, message)
     or level == "error"
 end
 
--- Says how many lines were left out, and begins a new span.
-local function report_left_out(state, write, form)
-  if state.left_out > 0 then
-    local text = ("%s not shown"):format(
-      output.count(state.left_out, "more line"))
-    write(form.json and json_of(form, "warn", text, {})
-      or "respool: " .. text)
-  end
-  state.began, state.n, state.left_out = core.mono() / 1e6, 0, 0
-end
-
--- Whether one more line may be written.
-local function admit(state, write, form)
-  if core.mono() / 1e6 - state.began >= SPAN then
-    report_left_out(state, write, form)
-  end
-  state.n = state.n + 1
-  if state.n <= MOST then return true end
-  state.left_out = state.left_out + 1
+local function left_out(form, n)
+  local text = ("%s not shown"):format(output.count(n, "more line"))
+  return form.json and json_of(form, "warn", text, {}) or "respool: " .. text
 end
 
 -- A log hook that writes lines.
@@ -121,16 +105,20 @@ end
 ---@param form respool.cli.log_form
 ---@return false|fun(level: respool.level, message: string, fields: table)
 function M.new(io, form)
-  local state = { began = 0, n = 0, left_out = 0 }
+  local limit = line_limit.new(MOST, SPAN)
   -- Over the status line that the parent may have written.
   local before = io.stderr:isatty() and "\r\27[K" or ""
   local function write(line)
     io.stderr:write(before .. line .. "\n")
     io.stderr:flush()
   end
+  local function report(n)
+    write(left_out(form, n))
+  end
   return not form.quiet and function(level, message, fields)
-    if message == CLOSED then report_left_out(state, write, form) end
-    if not is_shown(form, level, message) or not admit(state, write, form) then
+    if message == CLOSED then line_limit.restart(limit, report) end
+    if not is_shown(form, level, message)
+       or not line_limit.admits(limit, report) then
       return
     end
     write(form.json and json_of(form, level, message, fields)

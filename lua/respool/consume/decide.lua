@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Decides the outcome of an item: the one that a handler or its caller gives it;
--- for a failure, that of the queue's `decide`, else of its policy. A
+-- Decides the outcome of an item: the one that a handler or its caller gives
+-- it; for a failure, that of the queue's `decide`, else of its policy. A
 -- `dead_letter` function names the DLQ of an item that dies. When one of these
 -- functions raises, the policy holds, and the history of the item says so.
 
@@ -67,7 +67,8 @@ local function copy(mark)
   return same
 end
 
--- The marks of the item and of those that were merged into it. `err` is the error as the handler gave it.
+-- The marks of the item and of those that were merged into it. `err` is the
+-- error as the handler gave it.
 ---@param queue respool.queue
 ---@param item respool.item
 ---@param mark respool.mark

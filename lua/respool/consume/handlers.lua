@@ -9,11 +9,11 @@
 -- third in a chain, "3.mail". While one runs, the item's third slot is the
 -- place of what runs.
 --
--- A push that a handler of a fan-out made by item:push is committed with the outcome
--- of the item if that handler accepted it: also when the item is tried again,
--- or dies, since that handler is not called for it again. What others pushed
--- is forgotten. A chain that is such a handler accepts as a whole; pushes of
--- a chain by itself are committed when the item is done.
+-- A push that a handler of a fan-out made by item:push is committed with the
+-- outcome of the item if that handler accepted it: also when the item is tried
+-- again, or dies, since that handler is not called for it again. What others
+-- pushed is forgotten. A chain that is such a handler accepts as a whole;
+-- pushes of a chain by itself are committed when the item is done.
 
 local core = require "respool.core"
 local batch_state = require "respool.consume.batch_state"

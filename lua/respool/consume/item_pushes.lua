@@ -182,9 +182,9 @@ local function count_by_item(list, item_of)
 end
 
 -- The items that have failed by the refused pushes, in their order, each with
--- its refusal. An item that finds a queue full behind pushes of an item that has
--- failed may find room without these: it is tried again. Nil when a push of the
--- batch's own was refused.
+-- its refusal. An item that finds a queue full behind pushes of an item that
+-- has failed may find room without these: it is tried again. Nil when a push of
+-- the batch's own was refused.
 local function failed_items(batch, carried)
   local refused = batches.refused(batch)
   local function owner(refusal)

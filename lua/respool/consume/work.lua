@@ -165,8 +165,8 @@ end
 -- Serving a batch. The item that a handler is at is not handled yet: when the
 -- store is closed or the program interrupted by then, it is released.
 
--- The result of a handler's call: true when it succeeded, else an outcome, or an
--- error and its trace.
+-- The result of a handler's call: true when it succeeded, else an outcome, or
+-- an error and its trace.
 local function result_of(loop, ok, first, second)
   if not ok then
     if compat.is_interrupt(first) then error(first, 0) end

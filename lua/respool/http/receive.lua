@@ -122,9 +122,8 @@ end
 
 local BUSY = { ["Retry-After"] = RETRY_AFTER }
 
--- The answer to the push that failed last. A queue that is full is emptied by its
--- consumers, so the client is to slow down; a store that is full is not the
--- client's affair.
+-- The answer to the push that failed last. Consumers empty a full queue, so the
+-- client is to slow down; a full store is not the client's affair.
 local function refusal(code)
   if code == "TOO_LARGE" then
     return http.error(413, "the item is too large")

@@ -187,8 +187,8 @@ function M.enter(store, name)
   return true
 end
 
--- Closes the store, as was asked for, once this coroutine is neither at work nor
--- in a hook; other handlers may go on until the deadline.
+-- Closes the store, as was asked for, once this coroutine is neither at work
+-- nor in a hook; other handlers may go on until the deadline.
 local function finish_asked(store)
   local closing = store.closing
   if store.handle:closed() or closing.finishing or store.serving[runner()]

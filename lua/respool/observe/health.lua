@@ -3,7 +3,8 @@
 -- Health: a status for the storage, the reader slots, each queue and each
 -- buffer; that of the store is the worst of them. Each figure has two bounds:
 -- above the first it is degraded, above the second unhealthy. A full disk is
--- unhealthy, with the code NOSPACE. A buffer is degraded while its flushes fail.
+-- unhealthy, with the code NOSPACE. A buffer is degraded while its flushes
+-- fail.
 
 local figures = require "respool.observe.stats"
 local options = require "respool.support.options"
@@ -216,8 +217,8 @@ local function worst_of(parts, status)
   return status
 end
 
--- The health of a store that is open. A store that does not answer is unhealthy:
--- this never returns an error.
+-- The health of a store that is open. A store that does not answer is
+-- unhealthy: this never returns an error.
 ---@param store respool.store
 ---@param given respool.health_options?
 ---@return respool.health

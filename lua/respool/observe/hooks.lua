@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --
--- Hooks: functions of the user's that are called when something happens. None of
--- them can harm the work: an error that one raises is passed to on_error, once;
--- an error that on_error or log raises is dropped. A hook that closes the store asks
--- for it: the verb that is running closes it at its end, see closing.lua.
+-- Hooks: functions of the user's that are called when something happens. None
+-- of them can harm the work: an error that one raises is passed to on_error,
+-- once; an error that on_error or log raises is dropped. A hook that closes the
+-- store asks for it: the verb that is running closes it at its end, see
+-- closing.lua.
 
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"

@@ -28,9 +28,9 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
 ---@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
---- it takes; when not given, that if the queue's overflow is "wait", else 0. What
---- an empty queue could not hold is FULL at once, one item over max_queue_bytes
---- TOO_LARGE
+--- it takes; when not given, that if the queue's overflow is "wait", else 0.
+--- What an empty queue could not hold is FULL at once, one item over
+--- max_queue_bytes TOO_LARGE
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
 

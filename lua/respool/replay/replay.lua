@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Replay: dead letters go back to a queue page by page, each page in one commit
--- that also stores how far it has come, if it has a name. Killed at any point, a
--- replay of the same name goes on from there, each dead letter once.
+-- that also stores how far it has come, if it has a name. Killed at any point,
+-- a replay of the same name goes on from there, each dead letter once.
 --
 -- A named replay that was stopped or killed goes on with the dead letters there
--- were when it began. One that has finished starts a new round, with new counts,
--- over the dead letters that came since.
+-- were when it began. One that has finished starts a new round, with new
+-- counts, over the dead letters that came since.
 --
 -- One runner at a time runs a named replay. Each page is refused when the
 -- stored replay was changed since the page before: then it was cancelled or
@@ -28,13 +28,14 @@ local M = {}
 local RUNNING, STOPPED, FINISHED, CANCELLED = 0, 1, 2, 3
 local STATES = { [0] = "running", "stopped", "finished", "cancelled" }
 
--- Whether a dead letter is moved: false or nothing skips it; raising, or nil and
--- an error, counts it as failed.
+-- Whether a dead letter is moved: false or nothing skips it; raising, or nil
+-- and an error, counts it as failed.
 ---@alias respool.where fun(dead_letter: respool.dead_letter): any, any
 
 -- The payload to push for a dead letter; raising, nil and an error, or false
 -- counts it as failed.
----@alias respool.transform fun(payload: any, dead_letter: respool.dead_letter): any, any
+---@alias respool.transform
+---| fun(payload: any, dead_letter: respool.dead_letter): any, any
 
 ---@class respool.replay_options
 ---@field name string? to be resumed by

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Pages of a replay: what is to become of dead letters that were listed, each
--- skipped, failed or to be moved. What a page does to the counts of its replay is
--- kept apart until it is committed.
+-- skipped, failed or to be moved. What a page does to the counts of its replay
+-- is kept apart until it is committed.
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
@@ -18,7 +18,8 @@ local M = {}
 ---@field failed integer
 ---@field errors string[]
 ---@field moves table[]|integer[] as the core takes them
----@field dead_letters respool.dead_letter[] to be moved; none where only numbers are known
+---@field dead_letters respool.dead_letter[] to be moved; none where only
+--- numbers are known
 ---@field by_group table<string, integer>? of those
 ---@field moved integer? how many there were, once committed
 
@@ -123,7 +124,8 @@ end
 -- What is to be done with dead letters that were listed: of those that are
 -- moved at once, as many as are left of the limit.
 ---@param run table of replay.begin()
----@param dead_letters respool.dead_letter[]|integer[] numbers have a field `by_group`
+---@param dead_letters respool.dead_letter[]|integer[] numbers have a field
+--- `by_group`
 ---@return respool.replay_page
 function M.plan(run, dead_letters)
   if dead_letters.by_group then return plan_numbers(dead_letters) end

@@ -197,23 +197,31 @@ end
 ---@return respool.backoff.policy
 M.constant = constructor("constant", CONSTANT)
 
+---@class respool.backoff_options
+---@field initial number? seconds
+---@field max number? seconds
+---@field jitter respool.backoff.jitter?
+---@field step number? seconds, of linear
+---@field factor number? of exponential
+---@field power number? of polynomial
+
 -- initial, initial + step, initial + 2 * step ...
----@param options { initial: number?, step: number?, max: number?, jitter: respool.backoff.jitter? }
+---@param options respool.backoff_options
 ---@return respool.backoff.policy
 M.linear = constructor("linear", LINEAR)
 
 -- initial, initial * factor, initial * factor ^ 2 ...
----@param options { initial: number?, factor: number?, max: number?, jitter: respool.backoff.jitter? }
+---@param options respool.backoff_options
 ---@return respool.backoff.policy
 M.exponential = constructor("exponential", EXPONENTIAL)
 
 -- initial * attempt ^ power.
----@param options { initial: number?, power: number?, max: number?, jitter: respool.backoff.jitter? }
+---@param options respool.backoff_options
 ---@return respool.backoff.policy
 M.polynomial = constructor("polynomial", POLYNOMIAL)
 
 -- initial times 1, 1, 2, 3, 5, 8 ...
----@param options { initial: number?, max: number?, jitter: respool.backoff.jitter? }
+---@param options respool.backoff_options
 ---@return respool.backoff.policy
 M.fibonacci = constructor("fibonacci", FIBONACCI)
 

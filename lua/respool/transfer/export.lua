@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Exports: dead letters of a DLQ, or items of a queue, handed batch by batch to a
--- writer of the user's. They are copied, or with `remove` moved: then what
+-- Exports: dead letters of a DLQ, or items of a queue, handed batch by batch to
+-- a writer of the user's. They are copied, or with `remove` moved: then what
 -- the writer has accepted is removed, and nothing else. A crash in between
 -- leaves a record in both places, never in none.
 --
@@ -28,16 +28,17 @@ local M = {}
 -- why, ends the export. One that needs longer returns how many are accepted by
 -- now of all that it was given, counted from the first one not accepted yet.
 ---@class respool.writer
----@field begin (fun(self: respool.writer, source: respool.record_source))? called
---- before anything is read, also when there is nothing
+---@field begin (fun(self: respool.writer, source: respool.record_source))?
+--- called before anything is read, also when there is nothing
 ---@field write fun(self: respool.writer, batch: table): ...
 ---@field patience number? seconds for which it may keep what it was given; of
 --- items that are moved 10 when not given, 300 at most: then it is flushed
 ---@field flush (fun(self: respool.writer): ...)? accepts all it was given
 ---@field due (fun(self: respool.writer): boolean)? wants to be flushed
 ---@field known (fun(self: respool.writer, source: table,
---- from: respool.record_source): function, any[])? asked when moving: tells records
---- that it accepted before; second, tickets of those that are still there
+--- from: respool.record_source): function, any[])? asked when moving: tells
+--- records that it accepted before; second, tickets of those that are still
+--- there
 
 ---@class respool.export_options
 ---@field store respool.store? of a dlq given by name
@@ -60,9 +61,9 @@ local M = {}
 ---@field removed integer
 ---@field known integer removed, as they had been written by an earlier export
 ---@field lost integer written, but not removed: dead_letters that somebody else
---- took meanwhile, items that were handed out to others
----@field damaged integer dead_letters copied as mere bytes or not moved, items not
---- copied
+--- took meanwhile, items that others took
+---@field damaged integer dead_letters copied as mere bytes or not moved, items
+--- not copied
 ---@field damaged_numbers integer[] the first hundred of these
 ---@field batches integer
 

@@ -21,8 +21,8 @@ local M = {}
 
 -- A reader is a function, or an object whose read() is called as a method. It
 -- returns a list of records; nil at the end; or nil and what is wrong. A list
--- with the `source` of the batch that was exported is pushed once; without, what
--- it holds is new each time.
+-- with the `source` of the batch that was exported is pushed once; without,
+-- what it holds is new each time.
 ---@class respool.reader
 ---@field read fun(self: respool.reader): table?, string?, string?
 ---@field accepted (fun(self: respool.reader, batch: table,

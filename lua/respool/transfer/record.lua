@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Records of an export as what is pushed of them. A record may come from anywhere
--- that a user has kept it: what is wrong with one is raised, to be told.
+-- Records of an export as what is pushed of them. A record may come from
+-- anywhere that a user has kept it: what is wrong with one is raised, to be
+-- told.
 
 local archive = require "respool.transfer.format"
 local codec = require "respool.support.codec"

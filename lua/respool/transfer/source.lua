@@ -208,8 +208,8 @@ end
 
 
 -- Items that are moved. They are taken and put off for a while, which spends
--- nothing, so that nobody else gets them, and those of an export that fails or is
--- killed are ready again by themselves. In half of that time they are to be
+-- nothing, so that nobody else gets them, and those of an export that fails or
+-- is killed are ready again by themselves. In half of that time they are to be
 -- written, accepted and removed.
 
 local Taken = setmetatable({ get = Items.get }, { __index = Items })
@@ -261,7 +261,7 @@ function Taken.ticket(_, item)
   return item.id
 end
 
--- Removes items; how many were there, and handed out to nobody meanwhile.
+-- Removes items; how many were there, and not delivered to others meanwhile.
 -- From the last to the first, as dead letters.
 ---@return integer?, string?, string?
 function Taken:remove(tickets)

@@ -351,9 +351,12 @@ local ADMIN = setmetatable({
   of = "http.admin", prefix = options.string, hosts = names,
 }, { __index = reply.of_store })
 
--- Answers a request below the path `prefix`. `hosts` are names of this server
--- beside its server_name.
----@param given { store: any, open: table?, prefix: string, hosts: string[]? }
+---@class respool.admin_options : respool.store_of
+---@field prefix string
+---@field hosts string[]? names of this server beside its server_name
+
+-- Answers a request below the path `prefix`.
+---@param given respool.admin_options
 function M.serve(given)
   local store, o = reply.begin(ADMIN, given)
   if not store then return end

@@ -5,12 +5,13 @@
 -- for nginx to say (allow, auth_basic, auth_request ...).
 --
 --   location = /orders  { content_by_lua_block {
---     require("resty.respool.http").receive { store = "…", queue = "orders" } } }
+--     require("resty.respool.http").receive { store = "…", queue = "orders" } }
+--     }
 --   location = /metrics { content_by_lua_block {
 --     require("resty.respool.http").metrics { store = "…" } } }
 --
 -- A store is a path, opened as respool.shared does, or one that is open.
--- Whatever goes wrong is told as { "error": CODE, "message": … }.
+-- Errors are answered with { "error": CODE, "message": … }.
 
 local core = require "respool.core"
 local admin = require "resty.respool.admin"
@@ -32,12 +33,10 @@ local M = {}
 
 -- Receive.
 
----@class respool.receiver_options
----@field store string|respool.store
----@field open respool.open_options? of a path
+---@class respool.receiver_options : respool.store_of
 ---@field queue string
----@field options table? of the queue, stored by the first request in each
---- worker; not `buffer`: a 202 means it is on disk
+---@field options respool.queue_options? of the queue, stored by the first
+--- request in each worker; not `buffer`: a 202 means it is on disk
 ---@field max_body integer|string? 1 MiB; nginx's client_max_body_size comes
 --- first
 ---@field json boolean? the payload is the value that the body encodes, as
@@ -169,8 +168,8 @@ end
 
 -- Takes a POST whose body becomes an item: 202 and its id, once it is on disk.
 -- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 422
--- what `validate`, `push` or the codec raised, or options of `push` that are none;
--- 429 the queue is full: come back; 503 the store cannot store.
+-- what `validate`, `push` or the codec raised, or options of `push` that are
+-- none; 429 the queue is full: come back; 503 the store cannot store.
 ---@param given respool.receiver_options
 function M.receive(given)
   local o = read_options(given)
@@ -189,7 +188,7 @@ end
 -- Metrics and health.
 
 -- Everything counted, for a Prometheus scraper.
----@param given { store: string|respool.store, open: table? }
+---@param given respool.store_of
 function M.metrics(given)
   if not reply.allows "GET" then return end
   local store = reply.begin(reply.of_store, given)
@@ -202,9 +201,11 @@ end
 local HEALTH = setmetatable({ of = "http.health", bounds = options.table },
                             { __index = reply.of_store })
 
--- How the store is: 200, or 503 when it is unhealthy. `bounds` are the options
--- of store:health().
----@param given { store: string|respool.store, open: table?, bounds: table? }
+---@class respool.health_page : respool.store_of
+---@field bounds respool.health_options? as of store:health()
+
+-- The store's health: 200, or 503 when it is unhealthy.
+---@param given respool.health_page
 function M.health(given)
   if not reply.allows "GET" then return end
   local store, o = reply.begin(HEALTH, given)

@@ -45,7 +45,7 @@ local LATE = 1 -- seconds after which a timer that was armed does not come
 ---@field worker respool.worker
 ---@field state string
 ---@field at number
----@field items integer handed out in it
+---@field items integer delivered in it
 ---@field beats integer rises while its first thread lives
 ---@field seen integer? beats when they were looked at last
 

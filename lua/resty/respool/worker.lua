@@ -16,12 +16,10 @@ core.home(debug.getinfo(1, "S").source)
 
 local M = {}
 
----@class respool.worker_options
----@field store string|respool.store a path is opened as respool.shared does
----@field open respool.open_options? of a path
----@field script string? path of a job script
+---@class respool.worker_options : respool.store_of
+---@field script string? path of a worker script
 ---@field queue string? with `handle`; a script names its own
----@field options table? of the queue
+---@field options respool.queue_options? of the queue
 ---@field handle respool.handler?
 ---@field concurrency integer? handlers at a time, of this process; 1
 ---@field batch integer? items that each takes at once. When not given, as many
@@ -44,7 +42,7 @@ local FORM = {
 
 local DEADLINE = 5
 local AIM = 5000 -- microseconds that a batch is to take: nginx waits for it
-local CARE = 1 -- seconds between looks whether all is well
+local CHECK = 1 -- seconds between looks whether all is well
 
 -- `before`: the round before, while consumers are at work in it
 ---@class respool.worker
@@ -124,7 +122,7 @@ function M.start(given)
   worker.batch = o.batch
   replay(worker, job)
   local ok
-  ok, message = ngx.timer.every(CARE, look_after, worker)
+  ok, message = ngx.timer.every(CHECK, look_after, worker)
   if not ok then return nil, "no timer: " .. message, "BUSY" end
   round.begin(worker)
   return worker
