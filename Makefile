@@ -54,7 +54,7 @@ respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json
-respool/observe = hooks logger stats metrics health closing
+respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo decide work handlers

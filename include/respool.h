@@ -219,6 +219,7 @@ typedef struct respool_store_stats {
   uint64_t last_txn;        /* rises with every commit */
   unsigned readers;         /* reader slots in use */
   unsigned max_readers;
+  int disk_full;            /* a small push would be NOSPACE */
   /* commits of this process since it opened the store, by all handles */
   respool_histogram commits;           /* durations, flush included */
   respool_histogram commit_operations; /* counts of operations in one commit */

@@ -125,11 +125,9 @@ static int maintain(txn *t, step *s, int64_t now) {
   return lmdb_maintain(t, s->name, now, s->maintain.limit, &s->maintain.out);
 }
 
-#define PROBE_ROOM ((uint64_t)16384) /* what a small push may take */
-
 /* Where a push would find no room on the disk, the probe finds none. */
 static int probe(txn *t, step *s) {
-  int rc = disk_room(t, PROBE_ROOM);
+  int rc = disk_room(t, SMALL_PUSH);
   return rc ? rc : lmdb_probe_write(t, &s->probe);
 }
 

@@ -13,6 +13,7 @@
 #include "lmdb/queue/browse.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/policy.h"
+#include "lmdb/queue/room.h"
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
 #include "lmdb/record/meta.h"
@@ -56,7 +57,9 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_REPLAYS:
       return lmdb_names(t, (int)q->kind - QUERY_QUEUES, q->texts);
     case QUERY_PROBE: return lmdb_probe_read(t, &q->number);
-    case QUERY_STORE_STAT: return lmdb_stat(t, q->store_stat);
+    case QUERY_STORE_STAT:
+      q->store_stat->disk_full = disk_is_full(t);
+      return lmdb_stat(t, q->store_stat);
     case QUERY_CHECK: return lmdb_check(t, q->texts);
   }
   return fail(RESPOOL_INVALID, "a query of an unknown kind");

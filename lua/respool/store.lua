@@ -125,7 +125,7 @@ function M.open(path, given)
     path = path, manual = o.clock == true, handle = handle,
     read_only = o.read_only == true,
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
-    serving = weak(), hooks = weak(), past = {},
+    serving = weak(), hooks = weak(), past = {}, refused = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
     background = {}, on_error = o.on_error, log = log_of(o),
   }, Store)
@@ -142,6 +142,7 @@ function Store:queue(name, given)
   local q, message, code = queue.open(self, name, given)
   if not q then return nil, message, code end
   self.queues_open[q] = true
+  health.begin(self, name, q.handle)
   return q
 end
 

@@ -175,6 +175,22 @@ describe("while another process holds the writer lock", function()
     assert.equal(0, counts(n, "orders").scheduled)
   end)
 
+  it("health answers within its bound", function()
+    local n = nginx.start { http = OPEN, server = PUSH .. [[
+      location = /health { content_by_lua_block {
+        require("resty.respool.http").health { store = "${store}",
+          bounds = { write_seconds = { unhealthy = 0.1 } } } } } ]] }
+    assert.equal(200, select(2, n:request "/health"))
+    local let_go = hold_lock(n)
+    local body, status = n:request("/health", "-m 5")
+    assert.equal(503, status)
+    assert.matches("TIMEOUT", body)
+    let_go()
+    n:await("health is well again", function()
+      return select(2, n:request "/health") == 200
+    end)
+  end)
+
   -- A worker that came by a reload stood in init_worker_by_lua.
   it("a worker opens queues that are as it wants them", function()
     local n = nginx.start { http = OPEN, server = PUSH }

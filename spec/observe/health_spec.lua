@@ -60,7 +60,7 @@ describe("store:health", function()
     assert.is_true(h.components.readers.used >= 1)
     assert.same({
       status = "healthy", oldest_age = 0, paused = false, ready = 0,
-      leased = 0, scheduled = 0, retrying = 0, dead = 0,
+      leased = 0, scheduled = 0, retrying = 0, dead = 0, refused = 0,
     }, h.components.queues.orders)
   end)
 
@@ -96,7 +96,8 @@ describe("store:health", function()
     assert.equal(0.2, part.error_rate)
     assert.equal("degraded", part.status)
     assert.equal("degraded", store:health().status)
-    assert.equal("healthy", orders({ error_rate = 0.2 }).status)
+    assert.equal("healthy", orders({ error_rate = 0.2,
+                                     dead_share = 0.2 }).status)
   end)
 
   it("finds it unhealthy when most fail", function()
@@ -115,15 +116,84 @@ describe("store:health", function()
     assert.equal(0, orders({ window = 60 }).error_rate)
   end)
 
-  it("does not judge a few failures, nor what was before the first call",
-     function()
-    work(20, 20)
-    assert.is_nil(orders().error_rate)
+  it("does not judge a few failures", function()
     work(9, 9)
     assert.is_nil(orders().error_rate)
+    assert.equal(1, orders({ least = 1 }).error_rate)
     work(1, 1)
     assert.equal(1, orders().error_rate)
-    assert.equal(1, orders({ least = 1 }).error_rate)
+  end)
+
+  -- What was before its first call did not count.
+  it("judges what was since the queue was opened", function()
+    work(20, 20)
+    assert.equal(1, orders().error_rate)
+    local other = assert(helper.open(store.path, { clock = "manual" }))
+    assert(other:queue "orders")
+    assert.is_nil(other:health().components.queues.orders.error_rate)
+  end)
+
+  -- 200 of 600 items were dead, and all was healthy.
+  it("finds a queue degraded whose items are dead letters", function()
+    work(20, 5)
+    orders()
+    store:advance(301)
+    local part = orders()
+    assert.same({ "degraded", 0.25 }, { part.status, part.dead_share })
+    assert.equal("unhealthy", orders({ dead_share = { unhealthy = 0.2 } })
+                                .status)
+    q.dead:purge()
+    assert.equal("healthy", orders().status)
+  end)
+
+  it("finds a queue degraded that refuses pushes", function()
+    local small = assert(store:queue("small", { max_items = 1 }))
+    local never = { degraded = math.huge, unhealthy = math.huge }
+    small:push(1)
+    for _ = 1, 3 do assert.is_nil(small:push(2)) end
+    local function part()
+      return store:health { fill = never }.components.queues.small
+    end
+    assert.same({ "degraded", 3 }, { part().status, part().refused })
+    store:advance(320)
+    assert.same({ "healthy", 0 }, { part().status, part().refused })
+  end)
+
+  it("keeps to bounds for what is ready and what is dead", function()
+    work(3, 3)
+    q:push_many { 1, 2 }
+    local never = { degraded = math.huge, unhealthy = math.huge }
+    local function status(name, most)
+      return orders({ error_rate = never, [name] = most }).status
+    end
+    assert.same({ "healthy", "degraded", "healthy", "degraded" }, {
+      status("ready", 2), status("ready", 1), status("dead", 3),
+      status("dead", 2) })
+  end)
+
+  it("judges one queue alone, if asked for", function()
+    assert(store:queue "other")
+    local parts = store:health { queue = "other" }.components.queues
+    assert.same({ "other" }, { next(parts), next(parts, next(parts)) })
+    assert.equal("unhealthy", store:health { queue = "none" }.status)
+  end)
+
+  -- It waited as long as somebody held the lock.
+  it("answers within its bound while another process holds the writer lock",
+     function()
+    local go = helper.dir() .. "/go"
+    local lock = assert(io.popen(("exec %s/spec/writer %s %s"):format(
+      os.getenv "RESPOOL_BUILD", store.path, go)))
+    assert.equal("held", lock:read())
+    local o = { write_seconds = { degraded = 0, unhealthy = 0.05 } }
+    for _ = 1, 2 do
+      local h = store:health(o)
+      assert.same({ "unhealthy", "TIMEOUT" },
+                  { h.status, h.components.storage.code })
+    end
+    helper.write(go, "")
+    lock:close()
+    assert.equal("healthy", store:health { write_seconds = 20 }.status)
   end)
 
   it("starts over with a queue that was made anew", function()

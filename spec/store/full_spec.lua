@@ -217,6 +217,9 @@ describe("a full disk", function()
       local health = store:health()
       assert.same({ "unhealthy", "NOSPACE" },
                   { health.status, health.components.storage.code })
+      local looker = assert(helper.open(store.path, { read_only = true }))
+      assert.equal("NOSPACE", looker:health().components.storage.code)
+      looker:close()
       local died = q:stats().died
       assert.is_true(died > 1000 and died < n - 1000)
       for _, item in batch:each() do item:done() end

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 /* ---- errors ------------------------------------------------------------- */
@@ -175,6 +176,25 @@ static int64_t available_bytes(const lmdb_env *e) {
   struct statvfs disk;
   if (e->memory || fstatvfs(e->dirfd, &disk)) return RESPOOL_UNLIMITED;
   return (int64_t)(disk.f_bavail * disk.f_frsize);
+}
+
+/* Bytes from the start of the file that the disk has for it, its blocks and
+   what is free; false where that cannot be known. */
+static bool disk_end(const lmdb_env *e, uint64_t *end) {
+  mdb_filehandle_t fd;
+  struct stat st;
+  int64_t left = available_bytes(e);
+  if (left == RESPOOL_UNLIMITED || mdb_env_get_fd(e->mdb, &fd) ||
+      fstat(fd, &st))
+    return false;
+  *end = (uint64_t)st.st_blocks * 512 + (uint64_t)left;
+  return true;
+}
+
+bool txn_disk_has(txn *t, uint64_t more) {
+  uint64_t end, from = txn_high_water(t);
+  if (!disk_end(t->env, &end)) return true;
+  return from + more <= end || from - txn_used(t) >= more;
 }
 
 void txn_env_stat(txn *t, respool_store_stats *out) {

@@ -101,6 +101,10 @@ uint64_t txn_used(txn *t);       /* without those on the free list */
    the disk is full; true as well where that cannot be known. */
 bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
 
+/* Would txn_claim_disk find room for `more` bytes, the reserve among them?
+   Changes nothing; true as well where that cannot be known. */
+bool txn_disk_has(txn *t, uint64_t more);
+
 int txn_begin(lmdb_env *e, bool write, txn *t);
 int txn_commit(txn *t); /* 0; else nothing has changed, or UNKNOWN_OUTCOME */
 void txn_abort(txn *t);

@@ -85,6 +85,10 @@ bool disk_is_short(txn *t) {
   return !txn_claim_disk(t, 0, disk_reserve(t));
 }
 
+bool disk_is_full(txn *t) {
+  return !txn_disk_has(t, SMALL_PUSH + disk_reserve(t));
+}
+
 static int no_space(const txn *t) {
   return fail_of_store(fail(
       RESPOOL_NOSPACE, "no space left on the device for store '%.120s'",

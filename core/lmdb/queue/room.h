@@ -31,6 +31,11 @@ int store_room(txn *t, const append_req *r);
    left; or NOSPACE. */
 int disk_room(txn *t, uint64_t more);
 
+#define SMALL_PUSH ((uint64_t)16384) /* what a small push may take on the disk */
+
+/* Would a small push find no room on the disk? Nothing is claimed. */
+bool disk_is_full(txn *t);
+
 /* Has the disk no more room than pushes leave to settles? */
 bool disk_is_short(txn *t);
 

@@ -117,6 +117,7 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, last_txn, COUNT),
   RECORD(respool_store_stats, readers, UINT),
   RECORD(respool_store_stats, max_readers, UINT),
+  RECORD(respool_store_stats, disk_full, FLAG),
   RECORD(respool_store_stats, id, NAME),
   RECORD_END
 };

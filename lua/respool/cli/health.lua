@@ -17,14 +17,45 @@ function M.options(command)
   arguments.add_store(command)
   command:option("--watch", "Measure the error rate over so long.")
     :argname "DURATION":convert(arguments.duration)
+  command:option("--queue", "Judge only this queue, beside the storage.")
+    :argname "QUEUE":convert(arguments.name)
+  command:option("--max-oldest", "Unhealthy when an item is ready for longer.")
+    :argname "DURATION":convert(arguments.duration)
+  command:option("--max-dead", "Unhealthy when a queue has more dead letters.")
+    :argname "N":convert(arguments.whole(0))
+  command:option("--max-ready", "Unhealthy when more items of a queue are "
+    .. "ready."):argname "N":convert(arguments.whole(0))
+  command:option("--max-error-rate", "Unhealthy when a greater share of the "
+    .. "outcomes of a queue are failures, such as 0.1, while --watch looks.")
+    :argname "SHARE":convert(arguments.positive)
   command:flag("--probe", "Also write a small record, flushed to disk.")
   output.add_json(command)
   command:epilog [[
 The exit status is 0 when it is healthy, 1 degraded, 2 unhealthy; a store that
-cannot be opened is unhealthy.
+cannot be opened is unhealthy. Without bounds a queue is degraded when an item
+is ready for an hour, when a tenth of the items that ended are dead letters, and
+when it is 80% full. Pushes that other processes were refused are theirs to
+tell; a full disk is seen by all.
 
 Example:
   respool health shop.respool --watch 10s || page-somebody]]
+end
+
+-- The bounds asked for: beyond them all is unhealthy.
+local function bounds(args)
+  local o = { queue = args.queue }
+  for name, most in pairs {
+    oldest_age = args.max_oldest or false, dead = args.max_dead or false,
+    ready = args.max_ready or false, error_rate = args.max_error_rate or false,
+  } do
+    o[name] = most and { degraded = most, unhealthy = most } or nil
+  end
+  return o
+end
+
+-- A write that waits for a lock would keep the command from ending.
+local function abandon_waiting(store)
+  if store.probe then store.handle:abandon() end
 end
 
 local function kind(args, io)
@@ -37,11 +68,14 @@ local function kind(args, io)
              components = { storage = failed, queues = {} } }
   end
   io.stores[#io.stores + 1] = store
+  local o = bounds(args)
   if args.watch then
-    store:health()
+    store:health(o)
     core.process.nap(args.watch)
   end
-  return store:health()
+  local health = store:health(o)
+  abandon_waiting(store)
+  return health
 end
 
 
@@ -68,6 +102,7 @@ local function queue_note(q)
   add("%s full", percent(q.fill))
   add("%s of outcomes are failures", percent(q.error_rate))
   add("%s dead", q.dead > 0 and output.number(q.dead))
+  add("%s pushes refused", q.refused > 0 and output.number(q.refused))
   if q.paused then notes[#notes + 1] = "paused" end
   return table.concat(notes, ", ")
 end

@@ -5,9 +5,16 @@
 -- above the first it is degraded, above the second unhealthy. A full disk is
 -- unhealthy, with the code NOSPACE. A buffer is degraded while its flushes
 -- fail.
+--
+-- It answers within the bound of `write_seconds`, also when another process
+-- holds the writer lock for ever: the write goes on in a thread, and the next
+-- call looks how it went.
 
+local core = require "respool.core"
 local figures = require "respool.observe.stats"
 local options = require "respool.support.options"
+local refusals = require "respool.observe.refusals"
+local timing = require "respool.support.timing"
 
 local huge = math.huge
 
@@ -21,15 +28,24 @@ local M = {}
 
 -- A bound given as a number is that of "degraded".
 ---@class respool.health_options
----@field write_seconds number|respool.bounds? of a durable write; 1, 10
+---@field write_seconds number|respool.bounds? of a durable write; 1, 10: the
+--- call waits no longer
 ---@field read_seconds number|respool.bounds? 0.1, 1
 ---@field store_fill number|respool.bounds? of max_bytes; 0.8, 0.95
 ---@field readers number|respool.bounds? part of the slots; 0.8, 0.95
 ---@field error_rate number|respool.bounds? of a queue's outcomes; 0.1, 0.5
+---@field dead_share number|respool.bounds? of the items that ended those that
+--- are dead letters; 0.1, 0.5
+---@field dead number|respool.bounds? dead letters; never, never
+---@field ready number|respool.bounds? items; never, never
+---@field refused number|respool.bounds? pushes of this store handle that were
+--- refused within the window; 0, never
 ---@field oldest_age number|respool.bounds? seconds; 3600, never
 ---@field fill number|respool.bounds? of a bounded queue; 0.8, 0.99
----@field window number? seconds that error_rate looks back; 300
----@field least integer? outcomes below which error_rate is not judged; 10
+---@field window number? seconds that error_rate and refused look back; 300
+---@field least integer? outcomes below which error_rate and dead_share are not
+--- judged; 10
+---@field queue string? only this one
 
 ---@class respool.health
 ---@field status respool.health_status
@@ -61,15 +77,22 @@ local FORM = {
   least = options.whole(1, huge), write_seconds = bounds,
   read_seconds = bounds, store_fill = bounds, readers = bounds,
   error_rate = bounds, oldest_age = bounds, fill = bounds,
+  dead_share = bounds, dead = bounds, ready = bounds, refused = bounds,
+  queue = options.name,
 }
 
 local DEFAULTS = {
   write_seconds = { 1, 10 }, read_seconds = { 0.1, 1 },
   store_fill = { 0.8, 0.95 }, readers = { 0.8, 0.95 },
   error_rate = { 0.1, 0.5 }, oldest_age = { 3600, huge },
-  fill = { 0.8, 0.99 },
+  fill = { 0.8, 0.99 }, dead_share = { 0.1, 0.5 }, dead = { huge, huge },
+  ready = { huge, huge }, refused = { 0, huge },
 }
 local WINDOW, LEAST = 300, 10
+
+local QUEUE_FIGURES = {
+  "error_rate", "oldest_age", "fill", "dead_share", "dead", "ready", "refused",
+}
 
 -- All bounds of a call: { degraded, unhealthy } by name.
 local function limits(o)
@@ -112,9 +135,51 @@ local function failed(message, code)
   return { status = "unhealthy", error = message, code = code }
 end
 
+local LATE = "a durable write takes longer than %gs: another process may hold "
+  .. "the writer lock"
+
+local SHORTEST, LONGEST = 0.001, 0.02 -- seconds between looks
+
+-- Begins to write and read, unless an earlier call still waits for that.
+local function begin_probe(store)
+  local ticket = store.probe
+  if ticket and not ticket:poll() then return ticket end
+  local message, code
+  ticket, message, code = core.start.store.probe(store.handle, false)
+  return ticket, message, code
+end
+
+-- Seconds that a read and a durable write took; waits no longer than `most`.
+---@return number?, number|string, string?
+local function probe(store, most)
+  local ticket, message, code = begin_probe(store)
+  if type(ticket) ~= "userdata" then return nil, message, code end
+  local pause, ends = SHORTEST, timing.deadline(most)
+  while not ticket:poll() do
+    if timing.left(ends) <= 0 then
+      store.probe = ticket
+      return nil, LATE:format(most), "TIMEOUT"
+    end
+    timing.pause(pause)
+    pause = math.min(pause * 2, LONGEST)
+  end
+  store.probe = nil
+  return ticket:finish()
+end
+
 -- Writes and reads, and looks at what is in use.
 local function storage(store, stats, limit)
-  local read, write, code = store.handle:probe(store.read_only)
+  local read, write, code
+  if stats.disk_full then
+    return failed(("no space left on the device for store %s"):format(
+      store.path), "NOSPACE")
+  elseif store.read_only then
+    read, write, code = store.handle:probe(true)
+  else
+    local most = limit.write_seconds[2]
+    read, write, code = probe(store,
+      most < huge and most or DEFAULTS.write_seconds[2])
+  end
   if not read then return failed(write, code) end
   return component({
     write_seconds = write, read_seconds = read,
@@ -130,8 +195,8 @@ local function readers(stats, limit)
 end
 
 
--- Queues. What was counted at earlier calls is kept with the store handle,
--- back to the last call before the window.
+-- Queues. What was counted when the store handle opened the queue, and at
+-- earlier calls, is kept with it, back to the last call before the window.
 
 local function count(stats, at)
   local failures = stats.retried + stats.died + stats.crashed
@@ -160,6 +225,24 @@ local function error_rate(past, now, o)
   return (now.failures - first.failures) / outcomes
 end
 
+-- From now on the outcomes of a queue count; called when it is opened.
+---@param store respool.store
+---@param name string
+---@param handle userdata the queue's
+function M.begin(store, name, handle)
+  if store.past[name] then return end
+  local stats = handle:stat() -- nil where it would have to wait, and may not
+  store.past[name] = stats and { count(stats, store.handle:now()) }
+end
+
+-- Dead letters among the items of a queue that have ended, and are not
+-- forgotten.
+local function dead_share(stats, o)
+  local ended = stats.dead + stats.done
+  if ended < (o.least or LEAST) then return nil end
+  return stats.dead / ended
+end
+
 local function queue(store, name, stats, o, limit)
   local past = store.past[name] or {}
   store.past[name] = past
@@ -169,15 +252,22 @@ local function queue(store, name, stats, o, limit)
     fill = stats.fill, paused = stats.paused, ready = stats.ready,
     leased = stats.leased, scheduled = stats.scheduled,
     retrying = stats.retrying, dead = stats.dead,
-  }, { "error_rate", "oldest_age", "fill" }, limit)
+    dead_share = dead_share(stats, o),
+    refused = refusals.count(store, name, o.window or WINDOW),
+  }, QUEUE_FIGURES, limit)
 end
 
 local function queues(store, o, limit)
   local all, message, code = figures.queues(store)
   if not all then return nil, message, code end
   local judged = {}
+  if o.queue and not all[o.queue] then
+    return nil, ("there is no queue '%s'"):format(o.queue), "NOT_FOUND"
+  end
   for name, stats in pairs(all) do
-    judged[name] = queue(store, name, stats, o, limit)
+    if not o.queue or name == o.queue then
+      judged[name] = queue(store, name, stats, o, limit)
+    end
   end
   for name in pairs(store.past) do
     if not all[name] then store.past[name] = nil end

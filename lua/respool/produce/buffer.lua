@@ -18,6 +18,7 @@ local hooks = require "respool.observe.hooks"
 local merge = require "respool.produce.merge"
 local options = require "respool.support.options"
 local push = require "respool.produce.push"
+local refusals = require "respool.observe.refusals"
 
 local huge = math.huge
 
@@ -155,6 +156,7 @@ local function put(queue, o, try)
       message, code = m, c
     end
   end
+  refusals.note(queue, code)
   M.report(queue)
   return options.one(ok, message, code)
 end

@@ -9,6 +9,7 @@ local codec = require "respool.support.codec"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local refusals = require "respool.observe.refusals"
 local timing = require "respool.support.timing"
 
 local M = {}
@@ -185,6 +186,7 @@ function M.send(queue, verb, value, by, o)
   local first, more, code = M.push_until_room(queue, o, function(wait)
     return handle[verb](handle, value, by, given, wait)
   end)
+  refusals.note(queue, code)
   hooks.drain(queue.store, code)
   return first, more, code
 end

@@ -37,6 +37,21 @@ function M.left(ends)
   return (ends - core.mono()) / 1e6
 end
 
+local pause = core.process.nap
+
+-- Gives a host its way to let time pass: pause() calls it.
+---@param fn fun(seconds: number)
+function M.set_pause(fn)
+  pause = fn
+end
+
+-- Lets time pass, whatever the clock of a store says; in nginx others run
+-- meanwhile.
+---@param seconds number
+function M.pause(seconds)
+  pause(seconds)
+end
+
 local ending -- tells whether the host of this process wants it to end
 
 -- Gives a host its say: once fn() is true, work stops, and what waits for

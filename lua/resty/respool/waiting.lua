@@ -215,6 +215,10 @@ METHODS.store.flush = with_place(METHODS.store.flush, flush_in_place)
 METHODS.store.close_in_place = METHODS.store.close
 METHODS.store.close = close
 
+timing.set_pause(function(seconds)
+  if M.can_yield() then return ngx.sleep(seconds) end
+  core.process.nap(seconds)
+end)
 timing.set_ending(function() return ngx.worker.exiting() end)
 
 return M
