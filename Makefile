@@ -85,15 +85,17 @@ FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
   journal_work journal_replay
 FAULTS = power kills journal calls worlds
 BENCH_C = machine lifecycle one_record append_log sqlite push depth \
-  churn letters letters_record
+  churn dead_letters dead_letters_record
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
-SHORT_SPECS = spec/consume/backoff_spec.lua spec/core/cbor_spec.lua \
-  spec/core/module_spec.lua
+SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
+  core/module produce/push_options consume/take_options consume/backoff)
 ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
-  core/lifecycle core/cbor core/module consume/backoff consume/transaction \
-  produce/buffer produce/keys produce/bounds dead/history observe/hooks \
+  core/lifecycle core/cbor core/cbor_refusals core/module \
+  produce/push_options consume/take_options consume/backoff \
+  consume/transaction produce/buffer produce/buffer_flush \
+  produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
   store/path store/read_only lmdb/format lmdb/format_state lmdb/damage \
   lmdb/any_byte lmdb/compact)
 

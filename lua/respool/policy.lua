@@ -31,11 +31,11 @@ local function count(list)
 end
 
 local function exhausted(value)
-  if value == "dead" then return { fate = DEAD } end
-  if value == "drop" then return { fate = DROP } end
+  if value == "dead" then return { outcome = DEAD } end
+  if value == "drop" then return { outcome = DROP } end
   local seconds = type(value) == "table" and options.seconds(value.cooldown)
   if seconds and next(value, next(value)) == nil then
-    return { fate = COOLDOWN, cooldown = seconds }
+    return { outcome = COOLDOWN, cooldown = seconds }
   end
   return nil, [["dead", "drop" or { cooldown = seconds }]]
 end
@@ -167,11 +167,11 @@ M.form = {
 ---@param o table as the form keeps them
 ---@return table
 function M.stored(o)
-  local fate, kept = o.on_exhausted or {}, o.keep_done or {}
+  local exhausted, kept = o.on_exhausted or {}, o.keep_done or {}
   return {
     lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
-    on_exhausted = fate.fate, cooldown = fate.cooldown,
+    on_exhausted = exhausted.outcome, cooldown = exhausted.cooldown,
     ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
     overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
@@ -182,7 +182,7 @@ function M.stored(o)
 end
 
 local OVERFLOWS = { [0] = "reject", "drop_oldest", "dead", "wait" }
-local FATES = { [DEAD] = "dead", [DROP] = "drop" }
+local OUTCOMES = { [DEAD] = "dead", [DROP] = "drop" }
 
 local function kept(c)
   if c.keep_done_bytes == huge then return c.keep_done end
@@ -226,10 +226,10 @@ function M.told(c)
     lease = c.lease, max_lease = c.max_lease, max_attempts = c.max_attempts,
     max_crashes = c.max_crashes, ttl = c.ttl, ordered = c.ordered == 1,
     max_items = c.max_items, max_queue_bytes = c.max_queue_bytes,
-    on_exhausted = FATES[c.on_exhausted] or { cooldown = c.cooldown },
+    on_exhausted = OUTCOMES[c.on_exhausted] or { cooldown = c.cooldown },
     overflow = OVERFLOWS[c.overflow], weights = c.weights,
     keep_done = kept(c), keep_dead = c.keep_dead,
-    on_expire = FATES[c.on_expire], dead_letter = c.dlq,
+    on_expire = OUTCOMES[c.on_expire], dead_letter = c.dlq,
     retry = backoff.describe(c.backoff),
   }
 end

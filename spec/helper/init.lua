@@ -103,6 +103,28 @@ end
 
 -- What specs say of queues, again and again.
 
+-- refuses(of, f, wrong): specs that f { option = value } raises for every wrong
+-- value, naming function and option.
+function M.refuses(it)
+  return function(of, f, wrong)
+    for option, values in pairs(wrong) do
+      for _, value in ipairs(values) do
+        it(("refuses %s = %s"):format(option, tostring(value)), function()
+          assert.error_matches(function() f { [option] = value } end,
+                               of .. ": option '" .. option .. "' must be ")
+        end)
+      end
+    end
+    it("refuses an option it does not know", function()
+      assert.error_matches(function() f { snyc = 1 } end,
+                           of .. ": unknown option 'snyc'")
+    end)
+    it("refuses options that are no table", function()
+      assert.error_matches(function() f "fast" end, "table of options expected")
+    end)
+  end
+end
+
 -- 1 to n, as payloads.
 function M.range(n)
   local list = {}

@@ -22,6 +22,19 @@ function Test:queue(options)
   return self.q
 end
 
+local huge = math.huge
+
+-- Options of a queue with a buffer that only these triggers flush.
+---@param triggers table?
+---@param options table? others of the queue
+function M.buffered(triggers, options)
+  local all = { codec = "raw" }
+  all.buffer = { items = huge, bytes = huge, interval = 3600 }
+  for name, value in pairs(triggers or {}) do all.buffer[name] = value end
+  for name, value in pairs(options or {}) do all[name] = value end
+  return all
+end
+
 -- A fresh store with the queue "orders".
 ---@param options table? of the queue
 ---@param of_store table?

@@ -426,7 +426,8 @@ static int push_moved(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* dead_move(store, DLQ, moves, to, keep_attempts, job): how many moved. */
+/* dead_move(store, DLQ, moves, to, keep_attempts, replay): how many
+   moved. */
 static int dead_move(lua_State *L) {
   lua_settop(L, 6);
   luaL_checktype(L, 3, LUA_TTABLE);

@@ -42,7 +42,7 @@ local function add(sums, maintenance)
 end
 
 -- Cares slice by slice until there is no more to do, or no more time.
-local function care_for(store, io, seconds)
+local function maintain_for(store, io, seconds)
   local bar = progress.new(io, { noun = "record" })
   local sums = {}
   repeat
@@ -58,7 +58,7 @@ end
 
 function M.run(args, io)
   local store = arguments.open(io, args.store)
-  local sums = care_for(store, io, args.seconds or math.huge)
+  local sums = maintain_for(store, io, args.seconds or math.huge)
   if args.json then return output.json(io, sums) end
   local list = {}
   for i, name in ipairs(COUNTS) do

@@ -62,8 +62,8 @@ end
 
 -- Dead letters.
 
-local Letters = {}
-Letters.__index = Letters
+local DeadLetters = {}
+DeadLetters.__index = DeadLetters
 
 local function last_number(source)
   local list, message, code = source.store.handle:dead_list(source.name, {
@@ -93,7 +93,7 @@ function M.dead_letters(dead, o)
   local source = setmetatable({
     store = dead.store, codec = dead.codec, kind = "dead_letters",
     name = dead.dlq, group = o.group, after = 0,
-  }, Letters)
+  }, DeadLetters)
   local message, code
   source.total, message, code = dead:count()
   if not source.total then return nil, message, code end
@@ -117,7 +117,7 @@ end
 
 -- Up to `limit` records; none at the end, or as long as there are none.
 ---@return table[]?, string?, string?
-function Letters:next(limit)
+function DeadLetters:next(limit)
   if self.upto and self.after >= self.upto then return {} end
   local list, message, code = self.store.handle:dead_list(self.name, {
     after = self.after, upto = self.upto, group = self.group,
@@ -130,20 +130,20 @@ function Letters:next(limit)
   return present_all(self, list)
 end
 
-function Letters.ticket(_, record)
+function DeadLetters.ticket(_, record)
   return record.number
 end
 
 -- Removes dead letters; how many there were.
 ---@return integer?, string?, string?
-function Letters:remove(tickets)
+function DeadLetters:remove(tickets)
   return in_chunks(tickets, function(numbers)
     return self.store.handle:dead_remove(self.name, numbers)
   end)
 end
 
 -- The record with a number, if it is there.
-function Letters:get(number)
+function DeadLetters:get(number)
   local list, message, code =
     self.store.handle:dead_get(self.name, number)
   if list then return list[1] end
@@ -152,11 +152,11 @@ function Letters:get(number)
 end
 
 -- Dead letters are held by nobody.
-function Letters.is_late()
+function DeadLetters.is_late()
   return false
 end
 
-function Letters:close()
+function DeadLetters:close()
   if self.lock then self.lock:unlock() end
   return true
 end
@@ -196,7 +196,7 @@ function Items:get(id)
   return list[1]
 end
 
-Items.is_late = Letters.is_late
+Items.is_late = DeadLetters.is_late
 
 function Items.ticket()
   return true

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dead letters. By turns, a lot of --group items that is finished and one
+ * Dead letters. By turns, a batch of --group items that is finished and one
  * whose every item fails for the last time, with its error; what the settle
  * takes of each, durable both. Then the dead letters, --items of them, replayed
  * into the queue they came from: a page is listed without the payloads, and
