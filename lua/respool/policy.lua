@@ -167,11 +167,11 @@ M.form = {
 ---@param o table as the form keeps them
 ---@return table
 function M.stored(o)
-  local exhausted, kept = o.on_exhausted or {}, o.keep_done or {}
+  local over, kept = o.on_exhausted or {}, o.keep_done or {}
   return {
     lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
-    on_exhausted = exhausted.outcome, cooldown = exhausted.cooldown,
+    on_exhausted = over.outcome, cooldown = over.cooldown,
     ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
     overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
