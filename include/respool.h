@@ -1106,8 +1106,8 @@ RESPOOL_API int respool_replay_load(respool *s, const char *name,
                                  respool_replay *out);
 RESPOOL_API int respool_replay_save(respool *s, const respool_replay *replay);
 
-/* Stops a named replay whoever runs it: its state becomes CANCELLED, and the
-   next save of its runner is LOCKED. NOT_FOUND when it is not running. */
+/* Stops a named replay in whatever process: its state becomes CANCELLED, and
+   the next save of its runner is LOCKED. NOT_FOUND when it is not running. */
 RESPOOL_API int respool_replay_cancel(respool *s, const char *name);
 
 RESPOOL_API int respool_replay_remove(respool *s, const char *name);

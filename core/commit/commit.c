@@ -129,7 +129,7 @@ int commit_unit(env *e, unit *u) {
   return u->rc;
 }
 
-/* ---- units that nobody waits for ---------------------------------------- */
+/* ---- units without a waiter --------------------------------------------- */
 
 static bool has_work(const committer *c) {
   return c->waiting.first || c->kept.first;

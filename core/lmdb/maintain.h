@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Maintenance of a store: what has outlived its time ends.
+ * Maintenance of a store: expired items, old dead letters and history end.
  */
 #ifndef MAINTAIN_H
 #define MAINTAIN_H

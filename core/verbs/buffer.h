@@ -46,7 +46,7 @@ void buffer_stat(respool_buffer *b, respool_buffer_stats *out);
 /* Whether nothing is in it, nor on its way. */
 bool buffer_is_empty(respool_buffer *b);
 
-/* Frees its memory; nobody uses it any more. */
+/* Frees its memory, when it is no longer in use. */
 void buffer_destroy(respool_buffer *b);
 
 /* The same in a child process: but for what a thread of the parent was at. */

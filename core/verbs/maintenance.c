@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Maintenance: what has to be done now and then to a store, and a probe of
+ * Maintenance: the work that a store needs now and then, and a probe of
  * the storage.
  */
 #include "verbs/store.h"

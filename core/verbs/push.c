@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pushing: what is checked, what is stored, and the wait for room.
+ * Pushing: checking, storing, and waiting for room.
  */
 #include "verbs/push.h"
 
@@ -72,7 +72,7 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
 
 /* ---- building ----------------------------------------------------------- */
 
-/* Room for the whole push at once, as far as its size can be told. */
+/* Room for the whole push at once, as far as its size is known. */
 static void expect_items(builder *b, const respool_payload *items, size_t n) {
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++)

@@ -26,7 +26,7 @@ struct respool_queue {
 
 int queue_check(const respool_queue *q); /* 0, or as store_check */
 
-/* The list for notices of dead letters; NULL when nobody asks for them. */
+/* The list for notices of dead letters; NULL when they are not asked for. */
 notices *queue_notices(respool_queue *q);
 
 /* A ticket that keeps the handle; NULL as from ticket_new. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Settling a batch: its marks in one commit, with what is pushed and taken in
- * the same; at once, by ticket, or for a batch that nobody wants any more.
+ * the same; at once, by ticket, or for an abandoned batch.
  */
 #include "verbs/settle.h"
 
@@ -254,7 +254,7 @@ int respool_batch_settle_start(respool_batch *batch,
   return ticket_give(t, start_settle(t, batch, o), out);
 }
 
-/* ---- of a batch that nobody wants --------------------------------------- */
+/* ---- of an abandoned batch ---------------------------------------------- */
 
 static void apply_release(respool_ticket *t) {
   batch_detach(((settling *)t->unit)->batch);

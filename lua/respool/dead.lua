@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Dead letters: what is in a DLQ, and dead letters taken out of it by hand.
+-- Dead letters: the contents of a DLQ, and removing or retrying single ones.
 
 local background = require "respool.replay.background"
 local codec = require "respool.support.codec"
@@ -265,8 +265,8 @@ local function purge_where(dead, o, died_before)
 end
 
 -- Removes the dead letters that died more than `older_than` seconds ago, are of
--- `group`, and for which where(dead letter) is true; what is not given lets all
--- pass. Returns how many.
+-- `group`, and for which where(dead letter) is true; an option that is missing
+-- lets all pass. Returns how many.
 ---@param given { older_than: number?, group: string?, where: function? }?
 ---@return integer?, string?, string?
 ---@nodiscard
@@ -280,7 +280,7 @@ function Dead:purge(given)
   })
 end
 
--- Moves dead letters back to a queue: see respool/replay.lua.
+-- Moves dead letters back to a queue: see respool/replay/replay.lua.
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 ---@nodiscard
@@ -289,7 +289,7 @@ function Dead:replay(given)
 end
 
 -- Replays at an interval, from within work and store:maintain: see
--- respool/background.lua. What it returns has a method stop().
+-- respool/replay/background.lua. Its result has a method stop().
 ---@param given respool.background_options
 ---@return respool.background
 function Dead:replay_every(given)

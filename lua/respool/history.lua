@@ -2,7 +2,7 @@
 --
 -- History: finished items that a queue with `keep_done` keeps for a while, in
 -- the order in which they were done. They can be looked at, and copies of
--- them pushed as new items; nothing here touches what is not finished.
+-- them pushed as new items; nothing here touches unfinished items.
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
@@ -215,7 +215,7 @@ local function plan_item(run, planned, item)
   })
 end
 
--- What is to be done with a page, at most so many pushes.
+-- The plan for a page, at most so many pushes.
 local function plan(run, items)
   local planned = {
     seen = 0, skipped = 0, failed = 0, errors = {}, copies = {},
@@ -268,8 +268,8 @@ local function new_run(queue, o)
   }
 end
 
--- Ends where the history did when it began, even if what it pushes is done
--- meanwhile.
+-- Ends where the history ended when the replay began, even if items that it
+-- pushes are done meanwhile.
 local function last_moment(queue)
   return queue.store:now() + 0.001
 end

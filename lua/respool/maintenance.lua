@@ -2,8 +2,8 @@
 --
 -- Care: what any process may do for a store now and then, and compaction,
 -- which a store needs that is open nowhere. Takes do the urgent
--- part by themselves; this expires what nobody takes, applies retention to
--- dead letters and history, frees the reader slots of dead processes, and
+-- part by themselves; this expires items that nobody takes, applies retention
+-- to dead letters and history, frees the reader slots of dead processes, and
 -- runs the replays in the background that are due.
 
 local core = require "respool.core"

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- A queue's options: its policy, which the store keeps, and the settings of one
--- handle. Both are given to store:queue in one table; queue:config() tells the
--- policy in the same words.
+-- handle. Both are given to store:queue in one table; queue:config() returns
+-- the policy in the same words.
 
 local backoff = require "respool.support.backoff"
 local buffer = require "respool.produce.buffer"
@@ -57,7 +57,7 @@ end
 
 local KEEP = "seconds, a size, or { seconds =, bytes = }"
 
--- What is not said has no limit.
+-- A part that is missing has no limit.
 local function keep(value)
   if type(value) == "table" then
     local seconds = options.seconds_or_huge(value.seconds or huge)
@@ -200,7 +200,7 @@ local function show(value)
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
 
--- What is different of two policies, as the core gives them: lines such as
+-- The differences of two policies, as the core gives them: lines such as
 -- "max_items 10 -> 20", in the order of the options.
 ---@param before table
 ---@param after table

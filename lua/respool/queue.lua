@@ -53,8 +53,8 @@ local function find(store, name)
   return handle, handle:config()
 end
 
--- A policy that was there and is now another: whoever opens the queue with
--- other options changes it for all programs.
+-- Logs a stored policy that has changed: a program that opens the queue with
+-- other options changes it for all.
 local function tell_change(store, name, before, after)
   local changes = policy.changes(before, after)
   if #changes == 0 then return end
@@ -62,7 +62,7 @@ local function tell_change(store, name, before, after)
             { queue = name, changes = table.concat(changes, ", ") })
 end
 
--- The core's queue. One that is not to be made is found first.
+-- The core's queue, found first where it must not be made.
 local function handle_of(store, name, o)
   local stored = policy.stored(o)
   local given = next(stored) ~= nil
@@ -151,7 +151,7 @@ end
 
 -- Pushes all payloads of the list in one commit, or none; their ids follow
 -- each other from the first. In a buffered queue they are pushed one by one;
--- when one is refused, a fourth value tells how many were before it.
+-- when one is refused, a fourth value is the number before it.
 ---@param list any[]
 ---@param given respool.push_options?
 ---@return integer|true|nil first, integer|string n, string?, integer?
@@ -242,7 +242,7 @@ local StoredItem = fields.record("an item", [[
   return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
 end)
 
--- What is stored, decoded in place. `bytes` stays: the payload as stored,
+-- A stored item, decoded in place. `bytes` stays: the payload as stored,
 -- and all there is when it cannot be decoded.
 local function present(queue, item)
   item.queue, item.state = queue.name, STATES[item.state]
@@ -287,7 +287,7 @@ local PAGE = 100
 
 -- Iterates over the items, of one state or all. Those that move meanwhile
 -- may be seen twice or not at all. Those whose bytes are damaged are passed
--- over; on_damaged(ids) is told of them. A storage error is raised.
+-- over; on_damaged(ids) is called with their ids. A storage error is raised.
 ---@param given { state: respool.item_state?, on_damaged: function? }?
 ---@return fun(): respool.stored_item?
 function Queue:each(given)
@@ -304,7 +304,7 @@ function Queue:each(given)
 end
 
 
--- Caring.
+-- Changing.
 
 -- Removes one item that is not leased.
 ---@param id integer
@@ -322,7 +322,7 @@ function Queue:purge()
   return self.handle:purge()
 end
 
--- A paused queue hands nothing out, in any process; pushes go on.
+-- A paused queue delivers nothing, in any process; pushes go on.
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:pause()
@@ -335,7 +335,7 @@ function Queue:resume()
   return self.handle:pause(false)
 end
 
--- Everything counted; times in seconds. With a buffer, `buffer` tells of it:
+-- Everything counted; times in seconds. With a buffer, `buffer` has its own:
 -- see buffer.stats.
 ---@return respool.queue_stats?, string?, string?
 ---@nodiscard
@@ -369,7 +369,7 @@ function Queue:config()
   return policy.told(c)
 end
 
--- A durability barrier: what was pushed or committed before is on disk. It
+-- A durability barrier: earlier pushes and commits are on disk. It
 -- waits for the queue's own buffer, not for those of other queues.
 ---@return true?, string?, string?
 ---@nodiscard

@@ -28,7 +28,7 @@ end
 
 -- Brings what can be read of the store in `from` into a new one in `to`,
 -- which must not be there yet, or be empty. What comes back and what does not
--- is told in include/respool.h, at respool_repair.
+-- is in include/respool.h, at respool_repair.
 ---@param from string a directory
 ---@param to string a directory
 ---@return respool.salvage?, string?, string?

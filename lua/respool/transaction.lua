@@ -2,7 +2,7 @@
 --
 -- Transactions: pushes, outcomes and dead letter moves over any queues of a
 -- store, gathered in memory, committed together or not at all. Nothing is
--- locked until the commit, which finds what has changed in the store since.
+-- locked until the commit, which finds changes of the store since then.
 --
 -- For each step of the core's list, `steps` has what it was: a push, the
 -- outcome of an item, or true.
@@ -38,8 +38,8 @@ Transaction.__index = Transaction
 --- on_conflict is "ignore"; after the commit
 ---@field n integer items
 
--- Notes a step. What cannot be a step raises: a transaction without it is
--- not what was meant.
+-- Notes a step. A call that cannot be a step raises: the transaction would be
+-- another without it.
 local function add(tx, entry, step, message)
   if not step then compat.misuse(message) end
   tx.steps[step + 1] = entry
@@ -260,7 +260,7 @@ function Transaction:rollback()
   return true
 end
 
--- Leaving the scope forgets what is not committed.
+-- Leaving the scope rolls back a transaction that is not committed.
 function Transaction:__close()
   self.handle:close()
 end
@@ -302,7 +302,7 @@ local function or_true(...)
   return ...
 end
 
--- What is returned for a function that said no; its third result is a code.
+-- The results for a function that said no; its third result is a code.
 local function refused(why, _, _, code)
   return nil, why, type(code) == "string" and code or nil
 end

@@ -185,7 +185,7 @@ end
 
 -- Ending.
 
--- What could not even begin at first would not on a second try.
+-- A worker that could not begin at first would not on a second try.
 local function is_hopeless(slot, how)
   return how == ("exit %d"):format(UNABLE) and slot.starts == 1
 end

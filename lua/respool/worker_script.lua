@@ -53,7 +53,7 @@ local function add_folder(path)
   end
 end
 
--- Runs the file and checks what it returns. Raises what is wrong with it.
+-- Runs the file and checks its result. Raises what is wrong with it.
 ---@param path string
 ---@param needed string[]? fields it must have; queue and handle
 ---@return respool.worker_script

@@ -342,7 +342,7 @@ end
 
 describe("four processes that push and four that work, killed at random",
          function()
-  it("lose nothing and do nothing twice (I5, D4, D5, D9)", function()
+  it("lose nothing and do nothing twice", function()
     math.randomseed(helper.seed)
     open()
     assert(store:queue("orders", { lease = LEASE }))

@@ -308,7 +308,7 @@ local events = {
 }
 
 describe("the invariants", function()
-  it("hold in the records, whatever happens (I1 to I5)", function()
+  it("hold in the records, whatever happens", function()
     math.randomseed(helper.seed)
     random, batches = math.random, {}
     for step = 1, 200 do

@@ -197,7 +197,7 @@ describe("purging", function()
   end)
 end)
 
-describe("figures (H9, I5)", function()
+describe("statistics", function()
   local function live()
     t.store:queue("orders", { max_attempts = 2, max_crashes = 1 })
     t.q:push_many(range(10))

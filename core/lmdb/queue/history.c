@@ -55,7 +55,7 @@ static void forget(txn *t, queue *q, cur *c) {
   queue_changed(t, q);
 }
 
-/* Deletes from the oldest on what is beyond its time, or all; `*limit` at
+/* Deletes, from the oldest on, items beyond their time, or all; `*limit` at
    most. */
 static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit, bool all) {
   key start = history_key(q->id, 0, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removing items by hand: one by its id, or all that are not leased. Removed
+ * Removing items on request: one by its id, or all that are not leased. Removed
  * items leave no dead letter; damaged ones do.
  */
 #include "lmdb/queue/purge.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removing items by hand.
+ * Removing items on request.
  */
 #ifndef PURGE_H
 #define PURGE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Functions that may wait, in two kinds of one source: as methods they wait;
- * those in core.start, told apart by an upvalue that is true, begin the same
+ * those in core.start, which an upvalue distinguishes, begin the same
  * and return a ticket, which is polled and then finished for the results. An
  * event loop is never blocked by the second kind.
  */

@@ -46,8 +46,8 @@ static const record_field OPTIONS[] = {
   RECORD_END
 };
 
-/* buffer(queue, options): a buffer. One that is not to wait is not waited for
-   at its end either. */
+/* buffer(queue, options): a buffer. With start.buffer its end does not wait for
+   its last flush either. */
 static int queue_buffer(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * All buffers of a store, those among them that were collected before they
- * could be flushed. What the core tells of them through a callback is packed
+ * could be flushed. What the core gives a callback of them is packed
  * as it is, one behind the other, and made into Lua values afterwards.
  */
 #include "buffer_list.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Care: what is done to a store now and then, a probe of its storage, and
+ * Maintenance of a store, a probe of its storage, and
  * compaction.
  */
 #include "maintenance.h"

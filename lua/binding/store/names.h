@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists that the core tells one by one through a callback. The callback may
+ * Lists that the core gives one by one to a callback. The callback may
  * not touch Lua, which could throw out of the core, so it packs what it
  * hears; the Lua table is made afterwards.
  */
@@ -18,7 +18,7 @@ packer *lnames_packer(lua_State *L);
 int lnames_add(void *arg, const char *name);
 void lnames_push(lua_State *L, const packer *p);
 
-/* Pushes the list of the names, or findings, that `walk` tells, or fails. */
+/* Pushes the list of names, or findings, that `walk` gives; or fails. */
 typedef int (*lnames_walk)(respool *s, respool_name_fn each, void *arg);
 int lnames_list(lua_State *L, respool *s, lnames_walk walk);
 

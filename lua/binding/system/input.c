@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Input that may keep one waiting, such as a pipe: what has come, without the
+ * Input that may block, such as a pipe: the bytes that are there, without the
  * wait for more that stdio's reads imply. Takes files of Lua's io that are
  * read by nothing else, as it passes by their buffers.
  */

@@ -10,7 +10,7 @@
 
 #include "record.h"
 
-/* How a histogram's numbers are told: its bounds, and what makes one. */
+/* A histogram as Lua sees it: its bounds, and the unit of its numbers. */
 typedef struct scale {
   uint64_t (*bound)(int i);
   double unit;

@@ -67,7 +67,7 @@ end
 
 -- Runs f() in a child; `tick` is called some fifty times a second. When this
 -- process is asked to end, so is the child first.
----@param f fun(): any what JSON can tell
+---@param f fun(): any a value that JSON can hold
 ---@param tick fun()
 ---@return respool.cli.ended?, string?
 function M.run(f, tick)

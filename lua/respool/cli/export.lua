@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- respool export: dead letters or items into archive files, or one archive to
--- the standard output. What is moved is removed file by file, each when it is
+-- the standard output. Moved records are removed file by file, each when it is
 -- on disk under its name.
 
 local archive = require "respool.transfer.format"
@@ -63,7 +63,7 @@ Examples:
 end
 
 
--- What is exported.
+-- The source of an export.
 
 local function check_name(args, store, queues)
   local names = check(store:dead_letter_queues())
@@ -136,7 +136,7 @@ local function stream_writer(io, form, store)
     io.stdout:flush()
   end
 
-  -- Without an end, whoever reads it knows that it is not whole.
+  -- A reader that finds no end knows that the archive is not whole.
   function w:abandon() -- luacheck: no self
     io.stdout:flush()
   end

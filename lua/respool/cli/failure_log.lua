@@ -13,7 +13,7 @@ local M = {}
 
 ---@class respool.cli.log_form
 ---@field json boolean? a JSON object a line
----@field verbose boolean? also tracebacks and what is of interest otherwise
+---@field verbose boolean? also tracebacks and messages of lower levels
 ---@field quiet boolean? nothing
 
 local MOST, SPAN = 20, 1 -- lines in so many seconds

@@ -7,7 +7,7 @@ local M = {}
 
 ---@class respool.cli.finding
 ---@field kind string
----@field text string what was found, and where
+---@field text string the finding and its place
 ---@field meaning string
 ---@field advice string
 
@@ -112,7 +112,7 @@ local function sum(text)
   return n
 end
 
--- Whether a line counts more than is there. It says first what is counted.
+-- Whether a line counts more than it finds. The count comes first.
 local function counts_more(text)
   local counted, found = text:match "counts (.*) there are (.*)"
   if not counted then
@@ -133,7 +133,7 @@ local function kind_of(text)
   return OTHER
 end
 
--- A line of the check with what it means.
+-- A line of the check with its meaning.
 ---@param text string
 ---@return respool.cli.finding
 function M.explain(text)

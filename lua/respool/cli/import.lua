@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool import: archive files into a queue. What was imported before is
--- passed over, so a killed import is begun again as it was.
+-- respool import: archive files into a queue. A record that was imported before
+-- is passed over, so a killed import is begun again as it was.
 
 local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"

@@ -83,7 +83,7 @@ end
 
 -- Runs a command line; returns the exit status.
 ---@param argv string[]
----@param io respool.cli.io? what it reads and writes; the process's own
+---@param io respool.cli.io? its streams; the process's own
 ---@return integer
 function M.main(argv, io)
   io = io or streams.new()

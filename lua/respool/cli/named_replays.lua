@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Named replays. The store keeps how far a named replay has come, and who runs
+-- Named replays. The store keeps the progress of a named replay and who runs
 -- it. A note keeps its options, so that its name is enough to resume it.
 
 local arguments = require "respool.cli.arguments"
@@ -53,7 +53,7 @@ function M.moved(store, name)
 end
 
 -- The options that a named replay keeps. All but `limit` and `rate`, which may
--- change from run to run, tell it from another one.
+-- change from run to run, distinguish it from another one.
 local ASKED = { "dlq", "script", "where", "group", "since", "upto", "to",
                 "limit", "rate", "raw" }
 local FREE = { limit = true, rate = true }

@@ -135,7 +135,7 @@ function M.new(words, answer)
   return parser
 end
 
--- Ends the command with what is wrong with it and where help is.
+-- Ends the command with the mistake in it, and a pointer to the help.
 local function refuse(words, message)
   arguments.misuse(("%s (see respool %s--help)"):format(
     message, is_command(words[1]) and words[1] .. " " or ""))

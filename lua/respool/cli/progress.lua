@@ -17,7 +17,7 @@ local PAUSE = 0.2    -- seconds between two showings
 local SETTLED = 2    -- seconds before the rate is trusted with an ETA
 
 ---@class respool.cli.progress_options
----@field noun string? what is counted; "item"
+---@field noun string? of the things counted; "item"
 ---@field total number? of what `of` counts
 ---@field silent boolean?
 

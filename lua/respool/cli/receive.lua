@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool receive: an HTTP server that pushes what is posted to it. What it
+-- respool receive: an HTTP server that pushes the bodies posted to it. What it
 -- answers is in respool/http/intake.lua, how it serves in
 -- respool/http/server.lua.
 

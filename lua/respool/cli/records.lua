@@ -70,7 +70,7 @@ local function wait(r, seconds)
   return ready
 end
 
--- Reads what is available; nil after a signal.
+-- Reads the available bytes; nil after a signal.
 local function read(r)
   local chunk, message, code = input.read(r.file)
   if not chunk and code ~= "INTERRUPTED" then

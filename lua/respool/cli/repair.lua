@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool repair: makes a new store of what is readable in a damaged one.
+-- respool repair: makes a new store of the readable records of a damaged one.
 
 local arguments = require "respool.cli.arguments"
 local output = require "respool.cli.output"

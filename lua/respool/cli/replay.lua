@@ -192,7 +192,7 @@ local function on_progress(run)
   end
 end
 
--- What is left of the limit: a named replay keeps to it in all its runs.
+-- The rest of the limit: a named replay keeps to it over all its runs.
 local function left_of(run)
   local limit = run.asked.limit or run.script.replay.limit
   if type(limit) ~= "number" then return limit end

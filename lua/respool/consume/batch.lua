@@ -52,9 +52,9 @@ local function each_group(batch, groups)
   end
 end
 
--- Iterates over payload and item of what is not settled yet. An item whose
--- payload cannot be decoded is marked dead, reason "undecodable"; one of a
--- payload version that the queue does not take, reason "version".
+-- Iterates over payload and item of the items that are not settled yet. An item
+-- whose payload cannot be decoded is marked dead, reason "undecodable"; one of
+-- a payload version that the queue does not take, reason "version".
 ---@return fun(): any, respool.item
 function Methods:each()
   local i, n, state = 0, #self, batch_state.of(self)
@@ -287,7 +287,7 @@ function M.shut(batch)
   batches.close(batch)
 end
 
--- Settles what has to be settled at a close.
+-- Settles the marked items at a close.
 local function settle_rest(batch)
   if batches.held(batch) == 0 then return true end
   M.default_marks(batch)

@@ -446,8 +446,8 @@ local function cycle(loop)
   return finish(loop, message, code)
 end
 
--- An error that is no item's, such as Ctrl-C: what was handled is settled,
--- the rest released.
+-- An error that belongs to no item, such as Ctrl-C: what was handled is
+-- settled, the rest released.
 local function abandon(loop)
   if loop.batch then loop.batch:close() end
   if not loop.queue.handle:closed() then flush(loop) end

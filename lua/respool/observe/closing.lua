@@ -2,8 +2,8 @@
 --
 -- Closing a store, and the time in which it is closing: pushes from outside
 -- are refused, work stops, and handlers that are running may come to their
--- end, with their pushes. What was given to the store by then is on disk or
--- told to be missing; leases are released.
+-- end, with their pushes. Everything given to the store by then is on disk or
+-- reported as missing; leases are released.
 --
 -- Lua runs one thing at a time: besides the caller only handlers that yielded
 -- may be running. A handler or a hook that closes the store asks for it: its
@@ -136,7 +136,7 @@ local function note(trouble, message, code)
   end
 end
 
--- Does what is to be done before the store is closed. Returns how much of it
+-- Does the work that comes before the store is closed. Returns how much of it
 -- could not be, and why.
 local function conclude(store, late)
   local left, trouble, message, code = { handlers = late }, {}

@@ -167,7 +167,7 @@ local function probe(store, most)
   return ticket:finish()
 end
 
--- Writes and reads, and looks at what is in use.
+-- Writes and reads, and looks at the room in use.
 local function storage(store, stats, limit)
   local read, write, code
   if stats.disk_full then

@@ -14,7 +14,7 @@ local M = {}
 ---@class respool.internal_error
 ---@field message string
 ---@field code string? one of the stable codes, when the store is the cause
----@field where string what was going on, such as "buffer"
+---@field where string the activity, such as "buffer"
 
 ---@alias respool.level "debug"|"info"|"warn"|"error"
 
@@ -48,7 +48,7 @@ function M.pcall(store, hook, ...)
   return leave(compat.pcall(hook, ...))
 end
 
--- Tells the log hook of a store.
+-- Calls the log hook of a store.
 ---@param store respool.store
 ---@param level respool.level
 ---@param message string

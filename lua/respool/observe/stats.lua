@@ -108,7 +108,7 @@ function M.names(store)
   return shown
 end
 
--- What waits in the buffers of a store handle, by queue; of several buffers
+-- The contents of the buffers of a store handle, by queue; of several buffers
 -- of one queue together. `error` and `code` are there while a flush fails.
 ---@param store respool.store
 ---@return table<string, respool.buffered>

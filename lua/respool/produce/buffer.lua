@@ -59,8 +59,8 @@ function M.kind(value)
   return options.read(FORM, value, 2)
 end
 
--- A trigger as the core takes it, where 0 is none. What is never counted so
--- far is none.
+-- A trigger as the core takes it, where 0 is none. A count that is never
+-- reached is none.
 local function trigger(value, default)
   value = value or default
   return value <= 2^53 and value or 0
@@ -112,7 +112,7 @@ function M.open(queue, o)
   return true
 end
 
--- Tells on_error of flushes that failed since it was told last.
+-- Calls on_error for flushes that failed since it was called last.
 ---@param queue respool.queue
 function M.report(queue)
   hooks.drain(queue.store)
@@ -136,7 +136,7 @@ function M.stats(queue)
   return queue.buffer:stat()
 end
 
--- Whether a full buffer is flushed by whoever finds it full.
+-- Whether a push that finds the buffer full flushes it.
 local function makes_room(queue)
   local config = queue.handle:config()
   return config and (config.overflow == push.DROP_OLDEST

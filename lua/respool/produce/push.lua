@@ -25,7 +25,7 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 ---@field ttl number? seconds, or math.huge; the queue's when not given
 ---@field headers table? given back with the item
 ---@field key string? held until the item is done, dead, expired or removed;
---- what has expired and is not leased the push itself ends
+--- the push itself ends an expired holder that is not leased
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
 ---@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
@@ -151,7 +151,7 @@ end
 
 -- Calls try(wait) once, and when there is no room again and again, each time
 -- with a wait short enough for the interpreter to notice Ctrl-C. The fourth
--- value of try() tells that no wait would help. A handler of work on the same
+-- value of try() says that no wait would help. A handler of work on the same
 -- queue does not wait without end: it would wait for itself.
 ---@param queue respool.queue
 ---@param o table as read() returns them

@@ -82,7 +82,7 @@ end
 
 -- Rounds.
 
--- Ends the round. One that saw nothing is not told of.
+-- Ends the round. A round that saw nothing is not reported.
 local function conclude(b, now, message, code)
   local run = b.run
   b.run, b.next_at = nil, now + b.o.interval
@@ -164,8 +164,8 @@ local function turn_all(store)
   end
 end
 
--- One page of each replay that is due. What goes wrong is reported and ends
--- the round, not what is going on besides.
+-- One page of each replay that is due. An error is reported and ends the round,
+-- not the work or maintenance around it.
 ---@param store respool.store
 function M.tick(store)
   if next(store.background) == nil or store.ticking then return end

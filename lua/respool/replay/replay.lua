@@ -142,8 +142,8 @@ function M.stored(store, name)
   return progress
 end
 
--- Stops a named replay, whoever runs it. In the background it is not begun
--- again before it is run by hand or forgotten.
+-- Stops a named replay, in whatever process it runs. In the background it is
+-- not begun again before it is run by hand or forgotten.
 ---@return true?, string?, string?
 function M.cancel(store, name)
   return store.handle:replay_cancel(name)
@@ -543,7 +543,7 @@ function M.stop(run)
   return more, message, code
 end
 
--- The counts of a run that has ended, told to its hook.
+-- The counts of a run that has ended, passed to its hook.
 ---@return respool.replay_counts
 function M.conclude(run, message, code)
   local counts = refresh(run)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Pages of a replay: what is to become of dead letters that were listed, each
+-- Pages of a replay: the outcome of each dead letter that was listed, each
 -- skipped, failed or to be moved. What a page does to the counts of its replay
 -- is kept apart until it is committed.
 
@@ -52,7 +52,7 @@ local function is_wanted(o, dead_letter)
   return wanted
 end
 
--- A dry run tells what a move would.
+-- A dry run says what a move would do.
 local function check_target(run, dead_letter)
   if not run.queues or run.o.to or run.queues[dead_letter.queue] then return end
   error(("there is no queue '%s'"):format(dead_letter.queue), 0)

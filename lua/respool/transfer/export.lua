@@ -5,7 +5,7 @@
 -- the writer has accepted is removed, and nothing else. A crash in between
 -- leaves a record in both places, never in none.
 --
--- What is damaged is counted. A dead letter is copied with the bytes there
+-- Damaged records are counted. A dead letter is copied with the bytes there
 -- are and `damaged`, but not moved: nobody could make an item of it again. An
 -- item is not copied; one that a move meets becomes a dead letter, of which
 -- the queue's on_dead tells.
@@ -31,7 +31,7 @@ local M = {}
 ---@field begin (fun(self: respool.writer, source: respool.record_source))?
 --- called before anything is read, also when there is nothing
 ---@field write fun(self: respool.writer, batch: table): ...
----@field patience number? seconds for which it may keep what it was given; of
+---@field patience number? seconds for which it may keep a batch; of
 --- items that are moved 10 when not given, 300 at most: then it is flushed
 ---@field flush (fun(self: respool.writer): ...)? accepts all it was given
 ---@field due (fun(self: respool.writer): boolean)? wants to be flushed
@@ -48,7 +48,7 @@ local M = {}
 ---@field group string? of dead_letters
 ---@field limit integer? records at most
 ---@field remove boolean? moves what the writer has accepted
----@field follow boolean? goes on with what comes, until it is stopped
+---@field follow boolean? goes on with new records until it is stopped
 ---@field batch integer? records in a batch at most; 500, and 4 MiB of payloads
 ---@field interval number? seconds that a batch may wait for more; 0
 ---@field writer respool.writer|function
@@ -125,7 +125,7 @@ local function fail(message, code)
   return nil, message, code or "IO"
 end
 
--- Removes the first n of what is pending.
+-- Removes the first n pending records.
 local function accept(d, n)
   local counts, pending = d.counts, d.pending
   if n == 0 then return true end -- nothing changes, however much is pending
@@ -205,7 +205,7 @@ end
 
 local TOLD = 100
 
--- Counts what is damaged, and takes it out of what is to be moved.
+-- Counts damaged records, and takes them out of those to be moved.
 local function drop_damaged(d, records)
   local counts, told = d.counts, d.counts.damaged_numbers
   for _, number in ipairs(records.damaged or {}) do
@@ -244,7 +244,7 @@ local function has_waited(d)
     or d.since and d.store:now() - d.since >= (d.o.interval or 0)
 end
 
--- Hands over what is full or has waited; flushes what must not wait.
+-- Hands over batches that are full or have waited; flushes when due.
 local function pass_on(d, n)
   local ok, message, code = true, nil, nil
   local full = #d.batch >= (d.o.batch or BATCH) or d.bytes >= pages.BYTES
@@ -307,7 +307,7 @@ local function new_export(o, source, from)
   }
 end
 
--- Where records come from; import() tells them apart by it.
+-- The source of records, by which import() distinguishes them.
 ---@class respool.record_source
 ---@field store string id of the store
 ---@field kind "dead_letters"|"items"
@@ -343,7 +343,7 @@ local function begin(o, source)
   return remove_known(d, tickets)
 end
 
--- Tells the writer where records will come from.
+-- Gives the writer the source of its records.
 local function introduce(d)
   local w = d.o.writer
   if not w.begin then return true end

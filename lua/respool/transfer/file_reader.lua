@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The file reader: archives from files, one after the other. What a file is,
--- JSON Lines or CBOR, compressed or not, is told by its first bytes.
+-- JSON Lines or CBOR, compressed or not, is known by its first bytes.
 
 local archive = require "respool.transfer.format"
 local core = require "respool.core"
@@ -328,7 +328,7 @@ local function finish(reader, current)
   return files.failure("remove", current.path, why, number)
 end
 
--- Told that a batch is in the store, but for so many records of it.
+-- Called when a batch is in the store, but for so many records of it.
 ---@param batch table
 ---@param failed integer
 ---@return true?, string?, string?

@@ -5,8 +5,8 @@
 --
 -- Ensures: 1 a file is begun under a name that no other has (O_EXCL), as
 -- NAME.part; 2 all of it is on disk before it is renamed, never over another;
--- 3 the new name is on disk before its records are accepted. So whoever reads
--- NAME reads all of it, and what was removed from the store is in a file.
+-- 3 the new name is on disk before its records are accepted. So a reader of
+-- NAME reads all of it, and every record removed from the store is in a file.
 --
 -- Killed between 3 and the removal, the store still has records that a file
 -- holds, too. The next export of the same source into the same directory finds
@@ -64,7 +64,7 @@ local function create(w, header)
 end
 
 -- A stream into a new file. A program does not hear Ctrl-C before we do; when
--- it fails, the rest is read all the same, lest a signal end us.
+-- it fails, the rest is read all the same: a signal must not end us.
 local function open_stream(w, made)
   if not w.program then return io.open(made:place(), "wb") end
   return io.popen(("trap '' INT; %s -qc 2>/dev/null >%s || cat >/dev/null")

@@ -134,7 +134,7 @@ function M.list(directory)
 end
 
 
--- Text streams that report what goes wrong as the rest of the library does.
+-- Text streams that report errors as the rest of the library does.
 
 -- nil, message, code of what Lua's io answers.
 ---@return nil, string, string

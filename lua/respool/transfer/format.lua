@@ -38,7 +38,7 @@ local FIELDS = {
 }
 
 
--- What is written of a record.
+-- Records as they are written.
 
 -- Whole seconds as the integers they are.
 local function shorten(value)
@@ -348,8 +348,8 @@ local function is_text(value)
   return value == nil or type(value) == "string"
 end
 
--- Whether a record can be told from others. A dead letter that is damaged may
--- have nothing but its number.
+-- Whether a record can be distinguished from others. A dead letter that is
+-- damaged may have nothing but its number.
 local function is_named(r)
   return is_number(r.number) and (r.pushed_at == nil or is_number(r.pushed_at))
     or is_number(r.id) and is_number(r.pushed_at)
@@ -408,7 +408,7 @@ function Reader:next()
 end
 
 
--- What cannot be an item again.
+-- Records that cannot become items again.
 
 local function is_set_aside(record)
   return type(record.items) == "number" and record.items > 1
@@ -435,8 +435,8 @@ local function milliseconds(seconds)
   return seconds and ("%.0f"):format(seconds * 1000) or ""
 end
 
--- What tells a dead letter or item from all others of its store, whatever
--- became of the store meanwhile: 8 bytes.
+-- The 8 bytes that distinguish a dead letter or item from all others of its
+-- store, also after the store was repaired or compacted.
 ---@param record table
 ---@return string
 function M.print(record)

@@ -3,8 +3,8 @@
 -- Importing: records that an export wrote are pushed again, batch by batch as a
 -- reader gives them, each batch in one commit that also notes whose records
 -- they were: see respool/imported.lua. Killed at any point and begun again, it
--- pushes each record once. What cannot be pushed is told, and what is behind
--- it is pushed all the same.
+-- pushes each record once. A record that cannot be pushed is reported, and what
+-- is behind it is pushed all the same.
 --
 -- A record becomes a new item with its payload, payload version, headers, key
 -- and priority, and the due and expiry times of an item. Its past does not
@@ -73,7 +73,7 @@ local function fail(r, record, at, message)
     record_of.name(record, at), message))
 end
 
--- Whether a record can be told from others.
+-- Whether a record can be distinguished from others.
 local function is_marked(r, record)
   return r.imported and type(record.number or record.id) == "number"
     and type(record.pushed_at) == "number"
@@ -283,7 +283,7 @@ local function check_source(source)
   end
 end
 
--- Finds out what is known of the records of a source.
+-- Loads which records of a source were pushed before.
 local function meet(r, source)
   if source == nil then
     r.imported, r.source = nil, nil
@@ -298,7 +298,7 @@ local function meet(r, source)
   return r.imported, message, code
 end
 
--- Tells the reader what is on disk.
+-- Calls the reader for batches that are on disk.
 local function tell_reader(r, batch)
   local from = r.o.reader
   local ok, first, message, code =

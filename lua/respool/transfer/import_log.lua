@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What has been imported: so that each dead letter or item of a store is
+-- The log of imported records: each dead letter or item of a store is
 -- pushed to a queue once, whatever is imported twice: a file by mistake, one
 -- that was half done when the process was killed, or two files that overlap.
 --
@@ -8,7 +8,7 @@
 -- 1,024 numbers of a source: an item that is never due, whose key names
 -- source, target and range, and whose payload has 8 bytes for each number: the
 -- print of the record that was imported, or zeroes. A chart is replaced in the
--- commit of the pushes it tells of. One process at a time imports into a
+-- commit of the pushes it notes. One process at a time imports into a
 -- store, so that none replaces what another has written.
 
 local archive = require "respool.transfer.format"
@@ -44,7 +44,7 @@ function M.lock(store)
   return nil, message, code
 end
 
--- What is known of the records of a source that were pushed to a queue.
+-- The log of the records of a source that were pushed to a queue.
 ---@param target respool.queue
 ---@param source respool.record_source
 ---@return respool.imported?, string?, string?

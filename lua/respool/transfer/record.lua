@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Records of an export as what is pushed of them. A record may come from
--- anywhere that a user has kept it: what is wrong with one is raised, to be
--- told.
+-- Records of an export as pushes. A record may come from anywhere that a user
+-- has kept it: what is wrong with one is raised, and reported.
 
 local archive = require "respool.transfer.format"
 local codec = require "respool.support.codec"
@@ -64,8 +63,8 @@ function M.check(record)
   end
 end
 
--- What a record is told by: its number or, `at` being which it is of all that
--- were read, that.
+-- The name of a record in messages: its number or, `at` being which it is of
+-- all that were read, that.
 ---@param record any
 ---@param at integer
 ---@return string
@@ -109,7 +108,7 @@ local function headers(record)
   return core.cbor.encode(record.headers)
 end
 
--- What an item still has to live; a dead letter's time has come already.
+-- The rest of an item's TTL and delay; a dead letter has neither.
 local function times(queue, record)
   local now, o = queue.store:now(), {}
   if record.number then return o end
@@ -133,7 +132,7 @@ end
 ---@field origin respool.origin?
 ---@field options table as the core takes them
 
--- What is to be pushed of a record. Raises why it cannot be.
+-- The push of a record. Raises why there is none.
 ---@param queue respool.queue
 ---@param record table that check() let pass
 ---@param on_conflict integer?

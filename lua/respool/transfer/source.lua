@@ -2,7 +2,7 @@
 --
 -- Sources: what an export reads from, and takes away from when it moves. Dead
 -- letters are listed by number and removed; items are looked at or, to be
--- moved, taken and put off, so that nobody else is handed what is being
+-- moved, taken and put off, so that nobody else takes items that are being
 -- exported.
 --
 -- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
@@ -151,7 +151,7 @@ function DeadLetters:get(number)
   return nil, message, code
 end
 
--- Dead letters are held by nobody.
+-- Nobody holds dead letters.
 function DeadLetters.is_late()
   return false
 end
@@ -248,7 +248,8 @@ local function hold(source, batch)
   return list
 end
 
--- Takes no more items than there were, lest a busy producer keep it for ever.
+-- Takes no more items than there were: a busy producer must not keep it for
+-- ever.
 function Taken:next(limit)
   local o = { limit = min(limit, PAGE, self.left), bytes = pages.BYTES }
   if o.limit <= 0 then return {} end
@@ -288,7 +289,7 @@ end
 -- those that are ready.
 ---@param queue respool.queue
 ---@param o { remove: boolean?, follow: boolean? }
----@param patience number? seconds that a writer wants to keep what it got
+---@param patience number? seconds that a writer may keep a batch
 ---@return respool.source?, string?, string?
 function M.items(queue, o, patience)
   local stats, message, code = queue.handle:stat()

@@ -10,7 +10,7 @@
 --   POST   DLQs/NAME/dead letters/N/retry
 --   POST   DLQs/NAME/replay?limit=&group=
 --
--- Whoever reaches the location may do all of this, with a header X-Respool,
+-- Anybody who reaches the location may do all of this, with a header X-Respool,
 -- which a form cannot send, for what changes something, and not from a page of
 -- another site: see resty/respool/origin.lua. A request that is not understood
 -- to the last parameter does nothing.
@@ -140,7 +140,7 @@ local function remove_dead_letter(store, dlq, _, number)
   reply.answer(200, { number = number, removed = true })
 end
 
--- What was moved before an error is told beside it.
+-- The counts before an error stand beside it.
 local function fail_replay(message, code, counts)
   if counts then
     counts.state, counts.errors = nil, list_of(counts.errors)

@@ -125,7 +125,7 @@ local function read_options(given)
   return o
 end
 
--- What is pushed for a payload, and how. What raises here refuses it.
+-- The payload to push and its options. An error here refuses it.
 local function entry_of(o, payload)
   if o.validate then pushes.validate(o.validate, payload) end
   local how = o.push

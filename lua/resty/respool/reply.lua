@@ -14,7 +14,7 @@ local M = {}
 
 -- Answers.
 
--- Nobody keeps an answer, or takes it for another kind.
+-- Answers are not cached, and their type is not guessed.
 local function begin(status, kind)
   ngx.status = status
   ngx.header.content_type = kind
@@ -65,7 +65,7 @@ function M.list(name, next_page)
   M.send(200, "application/json", text)
 end
 
--- Messages are text, whatever names they tell.
+-- Messages are text, whatever names they hold.
 local function text_of(message)
   if json.is_text(message) then return message end
   return (message:gsub("[\128-\255]", function(c)

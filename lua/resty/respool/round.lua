@@ -35,7 +35,7 @@ local LATE = 1 -- seconds after which a timer that was armed does not come
 
 -- `round`: the one it is at work in, or nil
 ---@class respool.consumer
----@field queue respool.queue its own handle, so that its batches are told apart
+---@field queue respool.queue its own handle, so that its batches are distinct
 ---@field round respool.round?
 ---@field thread thread?
 
@@ -109,7 +109,7 @@ local function sit_out(worker)
   while now() < ends and not is_ending(worker) do ngx.sleep(LOOK) end
 end
 
--- What the work could not do is told by the store's hooks.
+-- The store's hooks report errors of the work.
 local function work(consumer, round)
   local worker = round.worker
   local ok, counts = pcall(consumer.queue.work, consumer.queue, worker.handle,
@@ -177,7 +177,7 @@ local function close(batch, open)
 end
 
 -- Settles what is marked in batches and releases the rest: all at once, to
--- share commits. What could not be in time is left to its lease.
+-- share commits. Items that were not in time are left to their lease.
 local function release(round, list)
   local open, n, ends = {}, 0, now() + RELEASE
   for _, batch in ipairs(list) do ngx.thread.spawn(close, batch, open) end
@@ -349,7 +349,7 @@ end
 local ENDED = "the handler ended its timer, with all light threads in it"
 
 -- After somebody has ended the timer: a handler that threw away ngx.ctx, and
--- with it the guard. Nobody can tell which, so what they were at failed.
+-- with it the guard. It is not known which, so the items in hand failed.
 local function recover_all(round)
   round.state = "over"
   recover(round, crew(round), ENDED)

@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --
--- What waits, yields. Methods of the core's handles that may wait are replaced
--- by ones that begin the same, poll its ticket between short sleeps, and give
--- what the method would have given. All of lua/respool stands on these
--- methods, so all of it yields; once loaded, this holds for the whole Lua
--- state, as inside nginx nothing may ever wait.
+-- Calls that would block yield the light thread instead. Methods of the core's
+-- handles that may wait are replaced by ones that begin the same, poll its
+-- ticket between short sleeps, and give what the method would have given. All
+-- of lua/respool stands on these methods, so all of it yields; once loaded,
+-- this holds for the whole Lua state, as inside nginx nothing may ever wait.
 --
 -- In phases that cannot yield they answer nil, message, "PHASE"; opening in
 -- init_worker_by_lua and everything in exit_worker_by_lua wait in place, as
@@ -42,7 +42,7 @@ end
 
 local SHORTEST, LONGEST = 0.001, 0.05 -- seconds between looks
 
--- Polls until the ticket is ready. What is no ticket is the answer already.
+-- Polls until the ticket is ready. Anything else is the answer already.
 local function await(ticket, ...)
   if type(ticket) ~= "userdata" then return ticket, ... end
   local pause = SHORTEST

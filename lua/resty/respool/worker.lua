@@ -60,7 +60,7 @@ local Worker = { __name = "respool.worker" }
 Worker.__index = Worker
 
 
--- What is to be done.
+-- The options.
 
 local function check(o)
   if not o.store then
