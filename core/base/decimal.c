@@ -83,6 +83,14 @@ size_t decimal_write(double v, char text[DECIMAL_MAX]) {
   return write_any(v, text);
 }
 
+size_t decimal_write_fixed(double v, int decimals, char text[DECIMAL_FIXED]) {
+  void *before = decimal_enter();
+  if (decimals < 0 || decimals > 9) decimals = 9;
+  int n = snprintf(text, DECIMAL_FIXED, "%.*f", decimals, v);
+  decimal_leave(before);
+  return (size_t)n;
+}
+
 bool decimal_read(const char *text, double *v) {
   char *end;
   void *before = decimal_enter();

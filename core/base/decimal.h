@@ -16,6 +16,10 @@
    2^53 have neither a point nor an exponent. */
 size_t decimal_write(double v, char text[DECIMAL_MAX]);
 
+/* The same with so many decimals, 9 at most, always. */
+#define DECIMAL_FIXED 352
+size_t decimal_write_fixed(double v, int decimals, char text[DECIMAL_FIXED]);
+
 /* Reads all of a text as strtod does: false when something is left over, or
    there is no number in it. */
 bool decimal_read(const char *text, double *v);

@@ -38,7 +38,7 @@ static int check_number(const char *field, double x, double least) {
   if (!isfinite(x))
     return fail(RESPOOL_INVALID, "backoff: '%s' is not finite", field);
   if (x < least)
-    return fail(RESPOOL_INVALID, "backoff: '%s' must be at least %g", field,
+    return fail(RESPOOL_INVALID, "backoff: '%s' must be at least %.0f", field,
                 least);
   return 0;
 }

@@ -3,6 +3,10 @@
  * The C module respool.core: the C library as Lua sees it. It is the lower
  * half of require "respool" and no API of its own.
  */
+#include <math.h>
+#include <string.h>
+
+#include "base/decimal.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
 #include "queue/batch.h"
@@ -44,7 +48,43 @@ static int mono(lua_State *L) {
   return 1;
 }
 
+/* decimal(number, places): the shortest text that reads back as the number, or
+   one with so many decimals, whatever the locale. */
+static int decimal(lua_State *L) {
+  char text[DECIMAL_FIXED];
+  double v = luaL_checknumber(L, 1);
+  size_t n;
+#if COMPAT_INTEGERS
+  if (lua_isinteger(L, 1) && lua_isnoneornil(L, 2)) {
+    lua_pushvalue(L, 1);
+    lua_tostring(L, -1); /* digits and a sign */
+    return 1;
+  }
+#endif
+  if (lua_isnoneornil(L, 2))
+    n = decimal_write(v, text);
+  else
+    n = decimal_write_fixed(v, (int)luaL_checkinteger(L, 2), text);
+  lua_pushlstring(L, text, n);
+  return 1;
+}
+
+/* number(text): the number that decimal() writes so; nil of another text. */
+static int number(lua_State *L) {
+  double v;
+  const char *text = luaL_checkstring(L, 1);
+  if (text[strspn(text, "+-0123456789.eE")] || !decimal_read(text, &v))
+    return 0;
+  if (v == (double)(int64_t)(fabs(v) <= COMPAT_EXACT ? v : 0.5))
+    lua_pushinteger(L, (lua_Integer)v);
+  else
+    lua_pushnumber(L, v);
+  return 1;
+}
+
 static const luaL_Reg FUNCTIONS[] = {
+  { "decimal", decimal },
+  { "number", number },
   { "misuse", lresult_misuse },
   { "home", lresult_home },
   { "backoff_check", lbackoff_check },

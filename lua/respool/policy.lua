@@ -7,6 +7,7 @@
 local backoff = require "respool.support.backoff"
 local buffer = require "respool.produce.buffer"
 local codec = require "respool.support.codec"
+local compat = require "respool.support.compat"
 local merge = require "respool.produce.merge"
 local options = require "respool.support.options"
 
@@ -190,8 +191,7 @@ local function kept(c)
 end
 
 local function show(value)
-  if type(value) == "number" then return ("%.14g"):format(value) end
-  if type(value) ~= "table" then return tostring(value) end
+  if type(value) ~= "table" then return compat.text(value) end
   local parts = {}
   for name, v in pairs(value) do
     parts[#parts + 1] = ("%s = %s"):format(name, show(v))

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "compat.h"
 #include "result.h"
 
@@ -129,6 +130,12 @@ static void quote(const char *k, size_t n, char *part) {
   snprintf(part, PART_MAX, "[\"%s%s\"]", shown, size < n ? "..." : "");
 }
 
+static void describe_number(double v, char *part) {
+  char text[DECIMAL_MAX];
+  decimal_write(v, text);
+  snprintf(part, PART_MAX, "[%s]", text);
+}
+
 static void describe_key(lua_State *L, int k, char *part) {
   size_t n;
   int type = lua_type(L, k);
@@ -138,7 +145,7 @@ static void describe_key(lua_State *L, int k, char *part) {
   else if (name != NULL)
     quote(name, n, part);
   else if (type == LUA_TNUMBER)
-    snprintf(part, PART_MAX, "[%.14g]", (double)lua_tonumber(L, k));
+    describe_number((double)lua_tonumber(L, k), part);
   else
     snprintf(part, PART_MAX, "[%s]", lua_typename(L, type));
 }

@@ -3,6 +3,7 @@
 -- Arguments that commands share: durations, sizes, times and whole numbers as
 -- people write them, the store and the queue, and the way to end with an error.
 
+local core = require "respool.core"
 local failure_log = require "respool.cli.failure_log"
 local options = require "respool.support.options"
 local store_of = require "respool.store"
@@ -92,7 +93,7 @@ end
 -- A number above 0, such as a rate.
 ---@return number?, string?
 function M.positive(text)
-  local n = text:match "^[%d.]+$" and tonumber(text)
+  local n = text:match "^[%d.]+$" and core.number(text)
   if n and n > 0 then return n end
   return nil, ("'%s' is not a number above 0"):format(text)
 end
@@ -100,7 +101,7 @@ end
 -- A duration in seconds: 90, 90s, 5m, 2h, 3d, 1h30m, 250ms.
 ---@return number?, string?
 function M.duration(text)
-  local number = text:match "^%d+%.?%d*$" and tonumber(text)
+  local number = text:match "^%d+%.?%d*$" and core.number(text)
   local seconds = options.seconds(number or text)
   if seconds then return seconds end
   return nil, ("'%s' is not a duration such as 90s, 5m, 2h or 3d"):format(text)
@@ -113,7 +114,7 @@ local BINARY = { K = "KiB", M = "MiB", G = "GiB", T = "TiB" }
 function M.size(text)
   local number, unit = text:match "^(%d+%.?%d*)([KMGTkmgt])$"
   local said = number and number .. BINARY[unit:upper()] or text
-  local bytes = options.size(tonumber(said) or said)
+  local bytes = options.size(core.number(said) or said)
   if bytes then return bytes end
   return nil, ("'%s' is not a size such as 4096, 64KiB or 1MB"):format(text)
 end
@@ -160,8 +161,8 @@ local function clock_of(text)
   local h, min, rest = text:match "^[T ](%d%d):(%d%d)(.*)$"
   if not h then return nil end
   local s, zone = rest:match "^:(%d%d%.?%d*)(.*)$"
-  if not s then s, zone = 0, rest end
-  h, min, s = tonumber(h), tonumber(min), tonumber(s)
+  if not s then s, zone = "0", rest end
+  h, min, s = tonumber(h), tonumber(min), core.number(s)
   if h > 23 or min > 59 or s >= 61 then return nil end
   return h * 3600 + min * 60 + s, zone
 end
@@ -182,9 +183,9 @@ end
 ---@return number?, string?
 function M.moment(text)
   local ago = text:match "^(%S+) ago$" or text
-  local seconds = text ~= "" and options.seconds(tonumber(ago) or ago)
+  local seconds = text ~= "" and options.seconds(core.number(ago) or ago)
   local t = text == "now" and os.time() or seconds and os.time() - seconds
-    or tonumber(text:match "^@(%d+%.?%d*)$" or "") or iso(text)
+    or core.number(text:match "^@(%d+%.?%d*)$" or "") or iso(text)
   if t then return t end
   return nil, ("'%s' is not a time such as 2026-01-31T12:00:00Z or '2h ago'")
     :format(text)

@@ -3,6 +3,7 @@
 -- The screen of respool top: the lines that show a sample. Nothing here reads
 -- the store or writes to a terminal.
 
+local core = require "respool.core"
 local output = require "respool.cli.output"
 
 local M = {}
@@ -85,7 +86,7 @@ end
 
 local function per_second(rate)
   if not rate then return "-" end
-  if rate > 0 and rate < 9.95 then return ("%.1f"):format(rate) end
+  if rate > 0 and rate < 9.95 then return core.decimal(rate, 1) end
   return output.short(rate)
 end
 

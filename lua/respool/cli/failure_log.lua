@@ -4,6 +4,7 @@
 -- each warning, as text or JSON. A process that would write more than a few
 -- lines a second leaves lines out, and says how many.
 
+local compat = require "respool.support.compat"
 local json = require "respool.support.json"
 local line_limit = require "respool.support.line_limit"
 local output = require "respool.cli.output"
@@ -54,7 +55,7 @@ local function fields_text(fields)
   for name in pairs(fields) do names[#names + 1] = name end
   table.sort(names)
   for i, name in ipairs(names) do
-    parts[i] = ("%s=%s"):format(name, tostring(fields[name]))
+    parts[i] = ("%s=%s"):format(name, compat.text(fields[name]))
   end
   return table.concat(parts, " ")
 end

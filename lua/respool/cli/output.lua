@@ -4,6 +4,8 @@
 -- Payloads and errors may hold any bytes, so control characters are shown as
 -- escapes and never sent to the terminal.
 
+local compat = require "respool.support.compat"
+local core = require "respool.core"
 local json = require "respool.support.json"
 local visible = require "respool.support.visible"
 
@@ -62,7 +64,7 @@ local function sized(n, unit, step, names)
     n, i = n / step, i + 1
   end
   if i == 0 then return ("%.0f%s"):format(n, unit) end
-  return (n < 10 and "%.1f%s" or "%.0f%s"):format(n, names[i])
+  return core.decimal(n, n < 10 and 1 or 0) .. names[i]
 end
 
 local RANGES = 8
@@ -112,7 +114,7 @@ function M.duration(seconds)
   if s == 0 then return "0s" end
   if s == math.huge then return "never" end
   if s < 0.9995 then return ("%.0fms"):format(math.max(s * 1000, 1)) end
-  if s < 9.95 then return ("%.1fs"):format(s) end
+  if s < 9.95 then return core.decimal(s, 1) .. "s" end
   s = math.floor(s + 0.5)
   local m, h, d = math.floor(s / 60), math.floor(s / 3600),
     math.floor(s / 86400)
@@ -199,7 +201,7 @@ end
 
 local function cell(value)
   if not value or value == "" then return "-" end
-  return M.clean(tostring(value))
+  return M.clean(compat.text(value))
 end
 
 local function pad(text, to, right)

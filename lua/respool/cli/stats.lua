@@ -3,6 +3,7 @@
 -- respool stats: the counters of a store, or those of a queue and its policy.
 
 local arguments = require "respool.cli.arguments"
+local compat = require "respool.support.compat"
 local figures = require "respool.observe.stats"
 local json = require "respool.support.json"
 local output = require "respool.cli.output"
@@ -138,7 +139,7 @@ local function setting(name, value)
   end
   if value == huge then return "no limit" end
   if SPANS[name] then return output.duration(value) end
-  return tostring(value)
+  return compat.text(value)
 end
 
 local function policy_fields(config)

@@ -47,7 +47,7 @@ end
 
 local function enter(item, step)
   local outer = item[3]
-  item[3] = outer and outer .. "." .. step or tostring(step)
+  item[3] = (outer and outer .. "." or "") .. compat.text(step)
   return outer
 end
 

@@ -15,7 +15,7 @@ local JSON, OCTETS = "application/json", "application/octet-stream"
 local function item_headers(item)
   local given, kept = item.headers, {}
   for name, value in pairs(type(given) == "table" and given or {}) do
-    if type(value) == "number" then value = tostring(value) end
+    if type(value) == "number" then value = core.decimal(value) end
     if message.is_token(name) and message.is_value(value) then
       kept[name:lower()] = value
     end

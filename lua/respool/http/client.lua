@@ -3,6 +3,7 @@
 -- Requests: one POST and its answer, over a connection that is used again. A
 -- redirect is not followed; it is an answer like any other.
 
+local core = require "respool.core"
 local loop_of = require "respool.http.loop"
 local message = require "respool.http.message"
 local sockets = require "respool.http.sockets"
@@ -131,7 +132,8 @@ local function connect(client, url, fresh)
   local connection, why = client.pool:connect(url, till, fresh)
   if connection then return connection end
   return nil, trouble(why, why == "timeout"
-    and ("no connection within %g s"):format(client.connect_timeout))
+    and ("no connection within %s s"):format(
+      core.decimal(client.connect_timeout)))
 end
 
 local function ask(client, url, bytes, fresh)
@@ -144,7 +146,7 @@ local function ask(client, url, bytes, fresh)
   connection:close()
   if reused and unheard then return ask(client, url, bytes, true) end
   local said = why == "timeout"
-    and ("no answer within %g s"):format(client.timeout)
+    and ("no answer within %s s"):format(core.decimal(client.timeout))
     or why == "closed" and "the connection was closed without an answer"
     or why == "malformed" and "the answer is not HTTP/1.1"
     or why == "too large" and ("the answer's header is longer than %d bytes")

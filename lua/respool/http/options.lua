@@ -4,6 +4,7 @@
 -- are in lower case.
 
 local body_of = require "respool.http.body"
+local core = require "respool.core"
 local message = require "respool.http.message"
 local options = require "respool.support.options"
 local url_of = require "respool.http.url"
@@ -60,7 +61,7 @@ end
 function M.headers(headers)
   local kept = {}
   for name, value in pairs(headers) do
-    if type(value) == "number" then value = tostring(value) end
+    if type(value) == "number" then value = core.decimal(value) end
     if not message.is_token(name) or not message.is_value(value) then
       return nil
     end

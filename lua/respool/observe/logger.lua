@@ -4,6 +4,7 @@
 -- error. A store writes at most MOST lines in SPAN seconds; then a line says
 -- how many were left out.
 
+local compat = require "respool.support.compat"
 local line_limit = require "respool.support.line_limit"
 local visible = require "respool.support.visible"
 
@@ -14,7 +15,7 @@ local MOST, SPAN = 20, 4
 local SHOWN = { warn = true, error = true }
 
 local function clean(value)
-  return visible.clean(tostring(value))
+  return visible.clean(compat.text(value))
 end
 
 local LONGEST = 300 -- bytes of a field

@@ -39,12 +39,12 @@ end
 
 local function number(n)
   if n == huge then return "+Inf" end
-  return (n % 1 == 0 and "%.0f" or "%.15g"):format(n)
+  return n % 1 == 0 and ("%.0f"):format(n) or core.decimal(n)
 end
 
 -- Bounds are written as floats, as OpenMetrics wants them.
 local function bound(n)
-  return n ~= huge and n % 1 == 0 and ("%.1f"):format(n) or number(n)
+  return n ~= huge and n % 1 == 0 and ("%.0f.0"):format(n) or number(n)
 end
 
 -- The text so far. `open` is whether it is OpenMetrics, where a counter's

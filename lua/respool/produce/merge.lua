@@ -6,6 +6,7 @@
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local push = require "respool.produce.push"
 
 local M = {}
@@ -41,8 +42,7 @@ end
 -- A number as text: the same for the same number, in every Lua.
 local function text_of(n)
   if n % 1 == 0 and n >= -2^63 and n < 2^63 then return ("%d"):format(n) end
-  local text = ("%.14g"):format(n)
-  return tonumber(text) == n and text or ("%.17g"):format(n)
+  return core.decimal(n)
 end
 
 -- The name under which a payload is folded; nil: it is not. A number stands

@@ -14,6 +14,13 @@ M.misuse = core.misuse
 
 M.unpack = table.unpack or unpack -- luacheck: ignore
 
+-- A value as text; of a number the same one whatever the locale.
+---@param value any
+---@return string
+function M.text(value)
+  return type(value) == "number" and core.decimal(value) or tostring(value)
+end
+
 local function passes_arguments()
   return select(2, xpcall(function(given) return given end, print, true))
 end

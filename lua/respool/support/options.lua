@@ -4,17 +4,18 @@
 -- its options, each with a kind: a function that turns the value given into
 -- the one kept, or returns nil and what was expected.
 
-local misuse = require "respool.support.compat".misuse
+local compat = require "respool.support.compat"
+local core = require "respool.core"
 local suggestion = require "respool.support.suggestion".suggestion
 
-local huge = math.huge
+local huge, misuse = math.huge, compat.misuse
 
 local M = {}
 
 -- What a message may say of a value: payloads never come by here.
 local function show(value)
   if type(value) == "string" then return ("%q"):format(value:sub(1, 40)) end
-  if type(value) == "number" then return tostring(value) end
+  if type(value) == "number" then return compat.text(value) end
   return type(value) == "boolean" and tostring(value) or type(value)
 end
 
@@ -123,7 +124,7 @@ local function parse_span(text)
   repeat
     local number, unit, more = rest:match "^(%d+%.?%d*)(%a+)(.*)$"
     if not SPANS[unit] then return nil end
-    sum, rest = sum + tonumber(number) * SPANS[unit], more
+    sum, rest = sum + core.number(number) * SPANS[unit], more
   until rest == ""
   return sum
 end
@@ -185,7 +186,7 @@ local UNITS = {
 local function parse_size(text)
   local number, unit = text:match("^(%d+%.?%d*) ?(%a*)$")
   if not number or not UNITS[unit] then return nil end
-  return math.floor(tonumber(number) * UNITS[unit])
+  return math.floor(core.number(number) * UNITS[unit])
 end
 
 local function is_size(value)

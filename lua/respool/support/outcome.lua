@@ -3,6 +3,7 @@
 -- Outcomes: what a handler may return to say how it went, and what an error
 -- value says of itself.
 
+local compat = require "respool.support.compat"
 local options = require "respool.support.options"
 
 local M = {}
@@ -131,7 +132,7 @@ end
 -- Errors.
 
 local function text_of(err)
-  local ok, text = pcall(tostring, err)
+  local ok, text = pcall(compat.text, err)
   return ok and text or "an error without text"
 end
 

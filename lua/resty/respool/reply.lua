@@ -143,7 +143,7 @@ end
 local function key_of(value)
   local kind = type(value)
   if kind == "string" then return ("%q"):format(value) end
-  if kind == "number" then return ("%.17g"):format(value) end
+  if kind == "number" then return core.decimal(value) end
   if kind == "boolean" then return tostring(value) end
   if kind ~= "table" then return kind end
   local parts = {}
