@@ -34,26 +34,41 @@ void decimal_leave(void *before) {
   if (before) uselocale((locale_t)before);
 }
 
+size_t decimal_digits(uint64_t n, size_t least, char *text) {
+  char digits[24], *at = digits + sizeof digits;
+  size_t count = 0;
+  for (; n > 0 || count < least; n /= 10, count++)
+    *--at = (char)('0' + n % 10);
+  memcpy(text, at, count);
+  return count;
+}
+
 static size_t write_whole(double v, char *text) {
-  return (size_t)snprintf(text, DECIMAL_MAX, "%.0f", v);
+  size_t sign = signbit(v) ? 1 : 0;
+  *text = '-';
+  size_t n = decimal_digits((uint64_t)fabs(v), 1, text + sign);
+  text[sign + n] = '\0';
+  return sign + n;
 }
 
 /* The digits of n with a point before the last `decimals` of them. */
-static size_t write_parts(bool negative, uint64_t n, int decimals,
+static size_t write_parts(bool negative, uint64_t n, size_t decimals,
                           char *text) {
-  char digits[24];
-  int count = snprintf(digits, sizeof digits, "%0*llu", decimals + 1,
-                       (unsigned long long)n);
-  int whole = count - decimals;
-  return (size_t)snprintf(text, DECIMAL_MAX, "%s%.*s.%s",
-                          negative ? "-" : "", whole, digits,
-                          digits + whole);
+  size_t sign = negative ? 1 : 0;
+  *text = '-';
+  char *at = text + sign;
+  size_t count = decimal_digits(n, decimals + 1, at);
+  char *point = at + count - decimals;
+  memmove(point + 1, point, decimals);
+  *point = '.';
+  at[count + 1] = '\0';
+  return sign + count + 1;
 }
 
 static size_t write_few_decimals(double v, char *text) {
   double size = fabs(v), power = 1;
   if (size < PLAIN_LEAST) return 0;
-  for (int decimals = 1; decimals <= DECIMALS; decimals++) {
+  for (size_t decimals = 1; decimals <= DECIMALS; decimals++) {
     power *= 10;
     double n = nearbyint(size * power);
     if (n >= EXACT) return 0;

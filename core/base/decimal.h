@@ -9,12 +9,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define DECIMAL_MAX 32 /* bytes of a text, its NUL included */
 
 /* Writes a finite double, or inf, -inf, nan; the length. Whole numbers up to
    2^53 have neither a point nor an exponent. */
 size_t decimal_write(double v, char text[DECIMAL_MAX]);
+
+/* The digits of n, at least so many, 20 at most, without a NUL; how many. */
+size_t decimal_digits(uint64_t n, size_t least, char *text);
 
 /* The same with so many decimals, 9 at most, always. */
 #define DECIMAL_FIXED 352

@@ -25,6 +25,8 @@ typedef struct json_fault {
 
 typedef struct json_form {
   bool lossless;
+  bool whole;      /* lossless but for floats that are whole numbers, which
+                      become integers */
   bool sorted;     /* maps by their keys, not as they are stored */
   int indent;      /* spaces a level, over several lines; 0: in one line */
   size_t limit;    /* bytes after which the text is cut off; 0: none */

@@ -14,6 +14,8 @@
 #include "base/decimal.h"
 #include "json/base64.h"
 
+#define EXACT 9007199254740992.0 /* 2^53 */
+#define FEW 32
 #define TAG_BIG 2
 #define TAG_BIG_NEGATIVE 3
 
@@ -32,8 +34,13 @@ static void put(writer *w, const char *text) {
   pack_raw(w->out, text, strlen(text));
 }
 
-static void put_char(writer *w, char c) {
-  pack_raw(w->out, &c, 1);
+/* Most of what is written are single characters: without a call. */
+static inline void put_char(writer *w, char c) {
+  packer *p = w->out;
+  if (p->cap - p->len > 1)
+    p->data[p->len++] = (uint8_t)c;
+  else
+    pack_raw(p, &c, 1);
 }
 
 static void new_line(writer *w) {
@@ -156,23 +163,23 @@ static bool write_chunks(writer *w, enum cbor_kind kind) {
 
 /* u, or -1 - u. */
 static bool write_integer(writer *w, uint64_t u, bool negative) {
-  char text[32];
+  char text[DECIMAL_MAX];
   if (w->form->lossless && u > INT64_MAX) return false;
+  if (negative) put_char(w, '-');
   if (negative && u == UINT64_MAX)
-    strcpy(text, "-18446744073709551616");
+    put(w, "18446744073709551616");
   else
-    snprintf(text, sizeof text, "%s%llu", negative ? "-" : "",
-             (unsigned long long)(negative ? u + 1 : u));
-  put(w, text);
+    pack_raw(w->out, text, decimal_digits(negative ? u + 1 : u, 1, text));
   return true;
 }
 
 static bool write_float(writer *w, double v) {
   char text[DECIMAL_MAX];
   bool whole = isfinite(v) && v == trunc(v);
+  bool as_integer = w->form->whole && fabs(v) <= EXACT;
   if (!isfinite(v) && !w->form->lossless) {
     put(w, "null");
-  } else if (w->form->lossless && (whole || !isfinite(v))) {
+  } else if (w->form->lossless && (!isfinite(v) || (whole && !as_integer))) {
     decimal_write(isnan(v) ? NAN : v, text);
     open_tag(w, "$float");
     put_char(w, '"');
@@ -368,8 +375,19 @@ static bool is_name(const entry *e) {
                            !memchr(e->name.data, '\0', e->name.size)));
 }
 
-/* Sorts the entries; no key may be there twice. */
+/* Whether a key comes again, of so few that sorting them takes longer. */
+static bool has_twin(const entry *all, uint64_t n) {
+  for (uint64_t i = 0; i < n; i++)
+    for (uint64_t k = 0; k < i; k++)
+      if (all[i].name.size == all[k].name.size &&
+          by_key(&all[i], &all[k]) == 0)
+        return true;
+  return false;
+}
+
+/* No key may be there twice. May sort the entries. */
 static bool are_unlike(entry *all, uint64_t n) {
+  if (n <= FEW) return !has_twin(all, n);
   qsort(all, n, sizeof *all, by_key);
   for (uint64_t i = 1; i < n; i++)
     if (by_key(&all[i - 1], &all[i]) == 0) return false;

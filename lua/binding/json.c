@@ -107,13 +107,14 @@ static size_t option(lua_State *L, int index, const char *name) {
 static json_form read_form(lua_State *L, int index) {
   return (json_form){
     .lossless = option(L, index, "lossless"),
+    .whole = option(L, index, "whole"),
     .sorted = option(L, index, "sorted"),
     .indent = (int)option(L, index, "indent"),
     .limit = option(L, index, "limit"),
   };
 }
 
-/* from_cbor(bytes, { lossless =, sorted =, indent =, limit = }): the text; nil
+/* from_cbor(bytes, form): `form` has the names of json_form: the text; nil
    when there is none. */
 static int from_cbor(lua_State *L) {
   size_t n;

@@ -532,6 +532,54 @@ static int encode(lua_State *L) {
   return 1;
 }
 
+/* Packs those of a table's members whose names the list at `names` has, in
+   its order; how many. */
+static size_t pack_members(lua_State *L, int names, packer *p) {
+  size_t count = 0, n = lua_rawlen(L, names);
+  for (size_t i = 1; i <= n; i++) {
+    lua_rawgeti(L, names, (int)i);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, 1);
+    if (!lua_isnil(L, -1)) {
+      encode_string(L, lua_gettop(L) - 1, p);
+      encode_value(L, lua_gettop(L), p, NULL);
+      count++;
+    }
+    lua_pop(L, 2);
+  }
+  return count;
+}
+
+/* Packs all members of the table at `t`; how many. */
+static size_t pack_all(lua_State *L, int t, packer *p) {
+  size_t count = 0;
+  for (lua_pushnil(L); lua_next(L, t); count++) {
+    encode_string(L, lua_gettop(L) - 1, p);
+    encode_value(L, lua_gettop(L), p, NULL);
+    lua_pop(L, 1);
+  }
+  return count;
+}
+
+/* members(table, names, more): the CBOR of a map of the members named, as far
+   as there are such, and of those of the table `more`, if any. */
+static int members(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 3);
+  luaL_checkstack(L, STACK_MAX, "no room to encode");
+  scratch *s = push_scratch(L);
+  packer *p = &s->p;
+  size_t at = pack_map_open(p), n = pack_members(L, 2, p);
+  if (lua_istable(L, 3)) n += pack_all(L, 3, p);
+  pack_map_close(p, at, n);
+  if (p->rc != 0) luaL_error(L, "not enough memory");
+  s->pinned = true;
+  lua_pushlstring(L, (const char *)p->data, p->len);
+  s->pinned = false;
+  return 1;
+}
+
 static int decode(lua_State *L) {
   size_t n;
   luaL_checktype(L, 1, LUA_TSTRING);
@@ -573,8 +621,8 @@ static int array(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-  {"encode", encode}, {"decode", decode}, {"skip", skip}, {"array", array},
-  {NULL, NULL}
+  {"encode", encode}, {"members", members}, {"decode", decode},
+  {"skip", skip}, {"array", array}, {NULL, NULL}
 };
 
 void lcbor_open(lua_State *L) {

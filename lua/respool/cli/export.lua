@@ -107,7 +107,7 @@ end
 -- One archive to the standard output, as a writer.
 
 local function stream_writer(io, form, store)
-  local w = { files = {}, leftovers = {} }
+  local w = { files = {}, leftovers = {}, stored = true }
   local source, open
 
   function w:begin(from) -- luacheck: no self

@@ -113,15 +113,19 @@ function M.body(bytes, codec, layout, from_cbor)
   return from_cbor(cbor.encode(bytes), layout), codec == "raw"
 end
 
-local PARTS = { "bytes", "payload", "headers", "header_bytes", "original" }
-
 -- What is said of a record beside its payload, headers and original.
+local FIELDS = {
+  "attempts", "codec", "crashes", "damaged", "deliveries", "died_at",
+  "done_at", "error", "expires_at", "failures", "first_failed_at", "group",
+  "history", "id", "items", "key", "memo", "number", "origin",
+  "original_codec", "priority", "pushed_at", "queue", "reason", "replays",
+  "state", "version", "visible_at",
+}
+
 local function fields_of(record)
-  local copy = {}
-  for name, value in pairs(record) do copy[name] = value end
-  for _, name in ipairs(PARTS) do copy[name] = nil end
-  if copy.history then copy.history = cbor.array(copy.history) end
-  return copy
+  local history = rawget(record, "history")
+  if history then cbor.array(history) end
+  return native.from_cbor(cbor.members(record, FIELDS))
 end
 
 -- The JSON of a record in one line: its fields, then headers, the payload
@@ -131,9 +135,9 @@ end
 ---@param from_cbor function? as body() takes it
 ---@return string
 function M.record(record, raw, from_cbor)
-  local parts = { (M.encode(fields_of(record)):sub(1, -2)) }
+  local parts = { (fields_of(record):sub(1, -2)) }
   local function add(name, text)
-    parts[#parts + 1] = ('"%s":%s'):format(name, text)
+    parts[#parts + 1] = '"' .. name .. '":' .. text
   end
   local function body(bytes, mark)
     return M.body(bytes, M.codec_of(record, mark, raw), nil, from_cbor)

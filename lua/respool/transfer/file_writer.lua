@@ -286,6 +286,7 @@ function M.new(directory, given)
     directory = directory, store = o.store, form = o.form or "json",
     rotate = o.rotate or ROTATE, every = o.every or huge,
     program = program, files = {}, leftovers = parts, patience = o.every,
+    stored = true,
   }, Writer)
 end
 

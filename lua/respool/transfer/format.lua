@@ -40,23 +40,6 @@ local FIELDS = {
 
 -- Records as they are written.
 
--- Whole seconds as the integers they are.
-local function shorten(value)
-  if type(value) == "number" and value % 1 == 0 then
-    return math.tointeger and math.tointeger(value) or value
-  end
-  return value
-end
-
-local function failures(history)
-  local list = {}
-  for i, failure in ipairs(history) do
-    list[i] = {}
-    for name, value in pairs(failure) do list[i][name] = shorten(value) end
-  end
-  return cbor.array(list)
-end
-
 -- The origin of a record, where that is not the record itself.
 local function foreign_origin(record)
   local o = record.origin
@@ -64,32 +47,30 @@ local function foreign_origin(record)
      and o.pushed_at == record.pushed_at then
     return nil
   end
-  return {
-    queue = o.queue, id = shorten(o.id), pushed_at = shorten(o.pushed_at),
-  }
+  return { queue = o.queue, id = o.id, pushed_at = o.pushed_at }
 end
 
--- What both forms write; `codec` is that of the archive.
-local function common(record, codec)
+-- What both forms write beside FIELDS; `codec` is that of the archive.
+local function others(record, codec)
   local out = { origin = foreign_origin(record) }
   local own = record.codec or "cbor"
   if own ~= codec then out.codec = own end
   if record.original_bytes and record.original_codec ~= record.codec then
     out.original_codec = record.original_codec or "cbor"
   end
-  for _, name in ipairs(FIELDS) do out[name] = shorten(record[name]) end
   if record.history and record.history[1] then
-    out.history = failures(record.history)
+    out.history = cbor.array(record.history)
   end
   out.damaged = record.damaged or nil
   return out
 end
 
 local LOSSLESS = { lossless = true }
+local PLAIN = { lossless = true, whole = true } -- seconds that are whole
 
--- A value as JSON, and back.
+-- A table as JSON, and back.
 local function to_note(value)
-  return json.native.from_cbor(cbor.encode(value), LOSSLESS)
+  return json.native.from_cbor(cbor.encode(value), PLAIN)
 end
 
 local function from_note(text)
@@ -109,7 +90,7 @@ local PARTS = {
 -- Bytes are shown as what they mean where the same bytes can be made of that
 -- again.
 local function to_json(record, codec)
-  local out, shown = common(record, codec), {}
+  local out, shown = others(record, codec), ""
   for _, part in ipairs(PARTS) do
     local bytes = record[part[1]]
     local is_cbor = not part[4] or record[part[4]] == nil
@@ -118,14 +99,13 @@ local function to_json(record, codec)
       text = json.native.from_cbor(bytes, LOSSLESS)
     end
     if text then
-      shown[#shown + 1] = (',"%s":%s'):format(part[2], text)
+      shown = shown .. ',"' .. part[2] .. '":' .. text
     else
       out[part[3]] = bytes
     end
   end
-  local text = to_note(out)
-  if #shown == 0 then return text end
-  return text:sub(1, -2) .. table.concat(shown) .. "}"
+  local text = json.native.from_cbor(cbor.members(record, FIELDS, out), PLAIN)
+  return text:sub(1, -2) .. shown .. "}"
 end
 
 local function from_json(text)
@@ -146,10 +126,10 @@ local function from_json(text)
 end
 
 local function to_cbor(record, codec)
-  local out = common(record, codec)
+  local out = others(record, codec)
   out.body, out.headers = record.bytes, record.header_bytes
   out.original = record.original_bytes
-  return cbor.encode(out)
+  return cbor.members(record, FIELDS, out)
 end
 
 local function from_cbor(bytes)
@@ -165,15 +145,18 @@ end
 -- Frames: each of a form's entries with its sum. read() returns the entry's
 -- text and sum, nil at the end of the input, or nil and what is wrong.
 
+local HEX = {}
+for i = 0, 255 do HEX[string.char(i)] = ("%02x"):format(i) end
+
 local function hex(bytes)
-  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+  return (bytes:gsub(".", HEX))
 end
 M.hex = hex
 
 local JSON = { name = "json", suffix = ".jsonl" }
 
 function JSON.frame(text, check)
-  return ('%s,"sum":"%s"}\n'):format(text:sub(1, -2), hex(check))
+  return text:sub(1, -2) .. ',"sum":"' .. hex(check) .. '"}\n'
 end
 
 function JSON.read(input)
@@ -245,7 +228,7 @@ end
 ---@return string
 function Writer:start()
   local header = { respool = "archive", format = M.FORMAT }
-  for name, value in pairs(self.header) do header[name] = shorten(value) end
+  for name, value in pairs(self.header) do header[name] = value end
   return framed(self, self.form.note(header))
 end
 

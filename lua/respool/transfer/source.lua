@@ -32,10 +32,10 @@ local M = {}
 local PAGE = 100  -- records read at once
 local CHUNK = 500 -- removed in one commit
 
--- Decodes in place.
+-- Decodes in place, unless the writer wants no more than what is stored.
 local function present(source, record)
   record.original_bytes = record.original
-  return codec.present(source.codec, record)
+  return codec.present(source.stored and codec.raw or source.codec, record)
 end
 
 local function present_all(source, records)
@@ -92,8 +92,8 @@ end
 function M.dead_letters(dead, o)
   local source = setmetatable({
     store = dead.store, codec = dead.codec, kind = "dead_letters",
-    name = dead.dlq, group = o.group, after = 0,
-  }, DeadLetters)
+    name = dead.dlq, group = o.group, after = 0, stored = o.writer.stored,
+  }, Letters)
   local message, code
   source.total, message, code = dead:count()
   if not source.total then return nil, message, code end
@@ -297,6 +297,7 @@ function M.items(queue, o, patience)
   if o.remove and stats.paused then return paused(queue) end
   return setmetatable({
     store = queue.store, codec = queue.codec, kind = "items",
+    stored = o.writer.stored,
     name = queue.name, queue = queue, cursor = core.cursor(),
     total = o.remove and stats.ready
       or stats.ready + stats.leased + stats.scheduled + stats.retrying,
