@@ -358,6 +358,11 @@ describe("respool import", function()
       { { "import", to, "mails", "x", "--payload-version", "-1" }, 2 },
       { { "import", path, "mails", dir .. "/text" }, 1, "no respool archive" },
       { { "import", path, "mails" }, 1, "it is empty" },
+      { { "import", path, "mails", input = '{"a":1}\n{"a":2}\n' }, 1,
+        "`respool push` reads JSON Lines" },
+      { { "import", path, "mails", input = "[1]\n" }, 1, "`respool push`" },
+      { { "import", path, "mails", input = "\161\97\97\1" }, 1,
+        "`respool push`" },
       { { "import", path, ".notes" }, 2, "begins with a dot" },
       { { "import", path, "mails", input = "\31\139xx" }, 1, "gzip -dc" },
     }
@@ -368,6 +373,28 @@ describe("respool import", function()
       assert.matches(case[3] or "respool: ", run.err, 1, true)
     end
     assert.is_nil((core.file.kind(to)))
+  end)
+end)
+
+describe("An import", function()
+  -- 60 KB of zstd became 1.8 GB.
+  it("reads no more of a record than it may have", function()
+    local path, dir = store(2), helper.dir()
+    assert.equal(0, cli.run { "export", path, "mails", dir, "--zstd" }.status)
+    helper.sh(("{ printf '{'; head -c 40000000 /dev/zero; } | zstd -q >%s/bomb")
+      :format(dir))
+    local archive = helper.sh("ls " .. dir .. "/*.jsonl.zst"):match "%S+"
+    for _, case in ipairs {
+      { dir .. "/bomb", "the header is damaged: it is longer than 1048576" },
+      { "--max-line", "100", archive,
+        "record 1 is damaged: it is longer than 100 b" },
+    } do
+      local words = { "import", path, "in" }
+      for i = 1, #case - 1 do words[i + 3] = case[i] end
+      local run = cli.run(words)
+      assert.equal(1, run.status)
+      assert.matches(case[#case], run.err)
+    end
   end)
 end)
 

@@ -94,6 +94,14 @@ describe("respool push", function()
     assert.same({ 1, 2 }, payloads())
   end)
 
+  it("passes over lines that are longer than asked", function()
+    local input = ("1\n%s\n%s\n2\n"):format(("3"):rep(9), ("4"):rep(10))
+    local run = cli.run { "push", place, "q", "--max-line", "9", input = input }
+    assert.equal("respool: line 3: longer than 9 B (--max-line)\n"
+      .. "respool: 1 of 4 lines not pushed\n", run.err)
+    assert.same({ 1, 333333333, 2 }, payloads())
+  end)
+
   it("passes over lines that are too long for an item", function()
     local path = dir .. "/huge"
     helper.sh(([[{ echo 1; for n in 70 160; do head -c $((n << 20)) /dev/zero |
@@ -101,7 +109,8 @@ describe("respool push", function()
     local run = cli.run { "push", place, "q", "--raw", path }
     assert.equal(1, run.status)
     assert.matches("^respool: line 2: [^\n]* more than an item may have"
-      .. "[^\n]*\nrespool: line 3: too long\n", run.err)
+      .. "[^\n]*\nrespool: line 3: longer than 96 MiB %(%-%-max%-line"
+      .. "%)\n", run.err)
     assert.same({ "1", "2" }, payloads("q", { codec = "raw" }))
   end)
 

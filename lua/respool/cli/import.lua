@@ -30,6 +30,8 @@ function M.options(command)
   command:option("--payload-version",
                  "Refuse records with a newer payload version.")
     :argname "N":convert(arguments.whole(0))
+  command:option("--max-line", "Refuse a file with a longer record, unpacked. "
+    .. "(default: 256MiB)"):argname "BYTES":convert(arguments.size)
   output.add_json(command)
   command:epilog [[
 The store and the queue are made when missing. Each record has a checksum. Of a
@@ -163,6 +165,7 @@ end
 function M.run(args, io)
   local reader = check(file_reader.new(paths_of(args), {
     delete = (args.delete and not args.verify) or nil,
+    max_record = args.max_line,
   }))
   core.process.watch(true)
   local hook, ended = new_hook(io)

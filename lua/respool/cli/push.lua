@@ -49,6 +49,8 @@ function M.options(command)
     :argname "TIME":convert(arguments.duration)
   command:option("--ttl", "Expire the items after so long.")
     :argname "TIME":convert(arguments.duration)
+  command:option("--max-line", "Pass over longer lines, and report them. "
+    .. "(default: 96MiB)"):argname "BYTES":convert(arguments.size)
   command:option("--batch", "Commit so many lines together.", tostring(BATCH))
     :argname "N":convert(arguments.whole(1, 100000))
   command:mutex(
@@ -121,7 +123,10 @@ local MARK = "^\239\187\191" -- of UTF-8, as some programs begin a file
 -- The body and key of a record; or nil and why there is none.
 local function read_record(run, record)
   local bytes = record.bytes
-  if not bytes then return nil, "too long" end
+  if not bytes then
+    return nil, ("longer than %s (--max-line)"):format(
+      output.bytes(run.records.longest))
+  end
   if record.number == 1 and run.format == "json" then
     bytes = bytes:gsub(MARK, "")
   end
@@ -382,7 +387,8 @@ local function new_run(args, io)
   local run = {
     args = args, io = io, store = store, queue = queue, format = format,
     decode = DECODERS[format], noun = args.cbor and "value" or "line",
-    records = records.new(file, name, args.cbor and "sequence" or "lines"),
+    records = records.new(file, name, args.cbor and "sequence" or "lines",
+                          args.max_line),
     options = { priority = args.priority, delay = args.delay, ttl = args.ttl },
     waits = check(queue:config()).overflow == "wait",
     batch = {}, bytes = 0, pushed = 0, ignored = 0, bad = 0, from = 0,

@@ -6,6 +6,7 @@
 
 local core = require "respool.core"
 local arguments = require "respool.cli.arguments"
+local output = require "respool.cli.output"
 
 local input, process = core.input, core.process
 
@@ -44,9 +45,11 @@ end
 ---@param file file*
 ---@param name string for messages
 ---@param kind "lines"|"sequence"
+---@param longest integer? bytes of a record at most
 ---@return respool.cli.records
-function M.new(file, name, kind)
+function M.new(file, name, kind, longest)
   return setmetatable({
+    longest = longest or LONGEST,
     file = file, name = name, cut = kind == "lines" and line or value,
     lines = kind == "lines", buffer = "", at = 1, offset = 0, number = 0,
     dropped = false, ended = false,
@@ -98,17 +101,18 @@ end
 
 -- A record too long for any store is passed over as it comes.
 local function drop_longest(r)
-  if #r.buffer - r.at < LONGEST then return end
+  if #r.buffer - r.at < r.longest then return end
   if not r.lines then
-    arguments.fail(("%s: value %d is malformed, or longer than %d MiB"):format(
-      r.name, r.number + 1, LONGEST / 2^20))
+    arguments.fail(("%s: value %d is malformed, or longer than %s"):format(
+      r.name, r.number + 1, output.bytes(r.longest)))
   end
   r.at, r.dropped = #r.buffer + 1, true
 end
 
 local function record(r, stop, after)
+  local long = r.dropped or stop - r.at >= r.longest
   local found = {
-    bytes = not r.dropped and r.buffer:sub(r.at, stop) or nil,
+    bytes = not long and r.buffer:sub(r.at, stop) or nil,
     number = r.number + 1, stop = r.offset + after - 1,
     tail = r.buffer:sub(math.max(r.at, after - TAIL), after - 1),
   }

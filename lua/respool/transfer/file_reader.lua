@@ -41,18 +41,23 @@ function Input:peek(n)
   return self.rest:sub(1, n)
 end
 
-local function is_cut(parts)
-  return nil, table.concat(parts) ~= "" or nil
+local function is_cut(have)
+  return nil, have > 0 and "it is cut off" or nil
+end
+
+local function is_long(most)
+  return nil, ("it is longer than %.0f bytes"):format(most)
 end
 
 -- The next n bytes.
-function Input:take(n)
+function Input:take(n, most)
+  if n > most then return is_long(most) end
   local parts, have = { self.rest }, #self.rest
   while have < n do
     local bytes = block(self)
     if not bytes then
       self.rest = ""
-      return is_cut(parts)
+      return is_cut(have)
     end
     parts[#parts + 1], have = bytes, have + #bytes
   end
@@ -62,10 +67,12 @@ function Input:take(n)
 end
 
 -- The next line, without its end.
-function Input:line()
-  local parts, bytes = {}, self.rest
+function Input:line(most)
+  local parts, bytes, have = {}, self.rest, 0
   while bytes do
     local stop = bytes:find("\n", 1, true)
+    have = have + (stop or #bytes)
+    if have > most then return is_long(most) end
     if stop then
       parts[#parts + 1] = bytes:sub(1, stop - 1)
       self.rest = bytes:sub(stop + 1)
@@ -75,7 +82,7 @@ function Input:line()
     bytes = block(self)
   end
   self.rest = ""
-  return is_cut(parts)
+  return is_cut(have)
 end
 
 
@@ -139,7 +146,7 @@ end
 
 local function packed(head)
   local program = program_of(head)
-  if not program then return nil, "this is no respool archive", "CORRUPT" end
+  if not program then return nil, archive.PLAIN, "CORRUPT" end
   return nil, ("this is compressed: pass it through %s -dc"):format(
     program.name), "CORRUPT"
 end
@@ -155,19 +162,22 @@ local function add_close(reader)
 end
 
 -- The archives in an input.
-local function read_input(from)
+local function read_input(from, most)
   local head = from:peek(4)
   if head == "" then return nil, "it is empty", "CORRUPT" end
   local form = form_of(head)
   if not form then return packed(head) end
-  return add_close(archive.read(form, from))
+  return add_close(archive.read(form, from, most))
 end
+
+local MOST = 2^28 -- bytes: payload and original of 64 MiB each, in base64
 
 -- The archives in a file, or with "-" in the standard input.
 ---@param path string
+---@param most integer? bytes of a record at most; 256 MiB
 ---@return respool.file_archive?, string?, string?
 ---@nodiscard
-function M.open(path)
+function M.open(path, most)
   if path:sub(-#files.PART) == files.PART then
     return nil, ("%s was never finished: it is what a killed export left")
       :format(path), "CORRUPT"
@@ -180,7 +190,7 @@ function M.open(path)
     if not from then return nil, message, code end
   end
   local reader
-  reader, message, code = read_input(from)
+  reader, message, code = read_input(from, most or MOST)
   if reader then return reader end
   if from.stream ~= io.stdin then from.stream:close() end
   return nil, ("%s: %s"):format(from.path, blame(from, message)), code
@@ -199,10 +209,13 @@ Reader.__index = Reader
 ---@field delete boolean? removes each file of which all is imported
 ---@field records integer? in a batch at most; 500
 ---@field bytes integer|string? of payload in a batch at most; 4 MiB
+---@field max_record integer|string? bytes of one record at most, unpacked;
+--- 256 MiB
 
 local FORM = {
   of = "respool.file_reader", delete = options.boolean,
   records = options.whole(1, 2^31), bytes = options.size,
+  max_record = options.size,
 }
 
 local RECORDS, BYTES = 500, 4 * 2^20
@@ -231,7 +244,7 @@ local function enter(reader)
   while not reader.current and reader.at < #reader.paths do
     reader.at = reader.at + 1
     local path = reader.paths[reader.at]
-    local opened, message, code = M.open(path)
+    local opened, message, code = M.open(path, reader.most)
     if opened then
       reader.current = {
         path = path, reader = opened, failed = 0, unreadable = 0,
@@ -374,6 +387,7 @@ function M.new(paths, given)
   return setmetatable({
     paths = list, at = 0, delete = o.delete, problems = {}, finished = {},
     records = o.records or RECORDS, bytes = o.bytes or BYTES,
+    most = o.max_record,
   }, Reader)
 end
 

@@ -142,8 +142,9 @@ local function from_cbor(bytes)
 end
 
 
--- Frames: each of a form's entries with its sum. read() returns the entry's
--- text and sum, nil at the end of the input, or nil and what is wrong.
+-- Frames: each of a form's entries with its sum. read() returns the text and
+-- sum of the next entry, which is `most` bytes long at most; nil at the end of
+-- the input; or nil and what is wrong.
 
 local HEX = {}
 for i = 0, 255 do HEX[string.char(i)] = ("%02x"):format(i) end
@@ -159,11 +160,13 @@ function JSON.frame(text, check)
   return text:sub(1, -2) .. ',"sum":"' .. hex(check) .. '"}\n'
 end
 
-function JSON.read(input)
-  local line, cut = input:line()
-  if not line then return nil, cut and "it is cut off" end
+local NO_SUM = "it has no checksum"
+
+function JSON.read(input, most)
+  local line, why = input:line(most)
+  if not line then return nil, why end
   local text, check = line:match '^(.*),"sum":"(%x+)"}$'
-  if not text or #check ~= 16 then return nil, "it has no checksum" end
+  if not text or #check ~= 16 then return nil, NO_SUM end
   return text .. "}", (check:gsub("..", function(digits)
     return string.char(tonumber(digits, 16))
   end))
@@ -185,14 +188,15 @@ function CBOR.frame(bytes, check)
   return "\130\72" .. check .. "\90" .. number32(#bytes) .. bytes
 end
 
-function CBOR.read(input)
-  local head, cut = input:take(15)
-  if not head then return nil, cut and "it is cut off" end
+function CBOR.read(input, most)
+  local head, why = input:take(15, most)
+  if not head then return nil, why end
   local check, length = head:match(HEAD)
   if not check then return nil, "it does not begin as one" end
   local a, b, c, d = length:byte(1, 4)
-  local bytes = input:take(((a * 256 + b) * 256 + c) * 256 + d)
-  if not bytes then return nil, "it is cut off" end
+  local bytes
+  bytes, why = input:take(((a * 256 + b) * 256 + c) * 256 + d, most)
+  if not bytes then return nil, why or "it is cut off" end
   return bytes, check
 end
 
@@ -252,15 +256,18 @@ end
 local Reader = {}
 Reader.__index = Reader
 
--- Archives, one behind the other, in an input with functions take(n) and
--- line(), which return nil at its end, and true besides if that is in the
--- middle.
+local HEADER = 2^20 -- bytes of a header at most
+
+-- Archives, one behind the other, in an input with functions take(n, most) and
+-- line(most), which return nil at its end, and why besides if that is in the
+-- middle, or if what is asked for has more than `most` bytes.
 ---@param form string
 ---@param input table
+---@param most integer bytes of a record at most
 ---@return respool.archive_reader
-function M.read(form, input)
+function M.read(form, input, most)
   return setmetatable({
-    form = M.forms[form], input = input, count = 0,
+    form = M.forms[form], input = input, count = 0, most = most,
   }, Reader)
 end
 
@@ -268,12 +275,16 @@ local function corrupt(text, ...)
   return nil, text:format(...), "CORRUPT"
 end
 
+M.PLAIN = "this is no respool archive (`respool push` reads JSON Lines and "
+  .. "CBOR sequences)"
+
 -- The text of the next entry, once its sum has been found right. `what` is
 -- what it is called if not.
-local function entry(self, what)
-  local text, check = self.form.read(self.input)
+local function entry(self, what, most)
+  local text, check = self.form.read(self.input, most)
   if not text then
     if not check then return nil end
+    if what == "the header" and check == NO_SUM then return corrupt(M.PLAIN) end
     return corrupt("%s is damaged: %s", what, check)
   end
   local right = sum(text, self.sum)
@@ -303,7 +314,7 @@ end
 -- The header of the next archive; nil when there is none.
 local function read_header(self)
   self.sum, self.count, self.header = nil, 0, nil
-  local text, message, code = entry(self, "the header")
+  local text, message, code = entry(self, "the header", HEADER)
   if not text then return nil, message, code end
   local header
   header, message, code = check_header(self.form.parse_note(text))
@@ -374,7 +385,7 @@ function Reader:next()
     if not header then return nil, message, code end
   end
   local what = ("record %d"):format(self.count + 1)
-  local text, message, code = entry(self, what)
+  local text, message, code = entry(self, what, self.most)
   if not text and message then return nil, message, code end
   if not text then
     return corrupt("it is cut off behind record %d", self.count)
