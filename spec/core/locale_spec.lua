@@ -11,6 +11,23 @@ local respool = require "respool"
 
 local LOCALE = "de_DE.UTF-8" -- in LOCPATH, see spec/run
 
+describe("The sources", function()
+  it("format and read fractions by core.decimal alone", function()
+    local files = helper.sh "find core lua -name '*.lua' -o -name '*.c'"
+    for path in files:gmatch "%S+" do
+      local text = helper.read(path):gsub("%%f%[", "") -- a frontier
+      if path ~= "core/base/decimal.c" then
+        for _, pattern in ipairs {
+          "%%[-+0]*%d*%.?[%d*]*[eEgG]", "%%%d*%.[1-9*]+f", "strtod%(",
+          "atof%(",
+        } do
+          assert.is_nil(text:match(pattern), path)
+        end
+      end
+    end
+  end)
+end)
+
 if not os.getenv "LOCPATH" then return end -- not run by spec/run
 
 describe("Under a locale with a decimal comma", function()

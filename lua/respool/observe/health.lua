@@ -135,7 +135,7 @@ local function failed(message, code)
   return { status = "unhealthy", error = message, code = code }
 end
 
-local LATE = "a durable write takes longer than %gs: another process may hold "
+local LATE = "a durable write takes longer than %ss: another process may hold "
   .. "the writer lock"
 
 local SHORTEST, LONGEST = 0.001, 0.02 -- seconds between looks
@@ -158,7 +158,7 @@ local function probe(store, most)
   while not ticket:poll() do
     if timing.left(ends) <= 0 then
       store.probe = ticket
-      return nil, LATE:format(most), "TIMEOUT"
+      return nil, LATE:format(core.decimal(most)), "TIMEOUT"
     end
     timing.pause(pause)
     pause = math.min(pause * 2, LONGEST)

@@ -93,7 +93,7 @@ function M.dead_letters(dead, o)
   local source = setmetatable({
     store = dead.store, codec = dead.codec, kind = "dead_letters",
     name = dead.dlq, group = o.group, after = 0, stored = o.writer.stored,
-  }, Letters)
+  }, DeadLetters)
   local message, code
   source.total, message, code = dead:count()
   if not source.total then return nil, message, code end
