@@ -4,26 +4,20 @@
 -- What the policies compute is seen here through due times.
 
 local helper = require "spec.helper"
+local queue_of = require "spec.helper.queue"
 local respool = require "respool"
 
 local backoff = respool.backoff
 
-local store, q
+local t
 
-before_each(function()
-  store = helper.store()
-end)
+before_each(function() t = queue_of.new() end)
 
 -- Whatever a spec did, the store finds nothing wrong with itself.
 local it = helper.checked(it)
 
-local function queue(options)
-  q = assert(store:queue("orders", options))
-  return q
-end
-
 local function take()
-  return assert(q:take())
+  return assert(t.q:take())
 end
 
 -- Takes the one item and lets it fail.
@@ -35,25 +29,25 @@ end
 
 -- Seconds until the item is due.
 local function wait_of(id)
-  local item = q:get(id or 1)
-  return item.visible_at - store:now()
+  local item = t.q:get(id or 1)
+  return item.visible_at - t.store:now()
 end
 
 -- The waits between n failures, each to its end.
 local function waits(policy, n)
-  queue { retry = policy, max_attempts = math.huge }
-  q:push "a"
+  t:queue { retry = policy, max_attempts = math.huge }
+  t.q:push "a"
   local list = {}
   for i = 1, n do
     fail()
     list[i] = math.floor(wait_of() * 1000 + 0.5) / 1000
-    store:advance(list[i])
+    t.store:advance(list[i])
   end
   return list
 end
 
 local function work(handler)
-  return q:work(handler, { stop_when_empty = true })
+  return t.q:work(handler, { stop_when_empty = true })
 end
 
 describe("a retry policy without jitter", function()
@@ -126,55 +120,55 @@ describe("jitter", function()
 
   it("is the same for the same seed", function()
     local policy = backoff.exponential { initial = 10, jitter = "full" }
-    store = helper.store { seed = 7 }
+    t.store = helper.store { seed = 7 }
     local first = waits(policy, 8)
-    store = helper.store { seed = 7 }
+    t.store = helper.store { seed = 7 }
     assert.same(first, waits(policy, 8))
-    store = helper.store { seed = 8 }
+    t.store = helper.store { seed = 8 }
     assert.is_not.same(first, waits(policy, 8))
   end)
 end)
 
 describe("attempts", function()
   it("are limited; then the item is a dead letter", function()
-    queue { max_attempts = 3 }
-    q:push "a"
+    t:queue { max_attempts = 3 }
+    t.q:push "a"
     for i = 0, 2 do
-      assert.equal(i, q:get(1).attempts)
+      assert.equal(i, t.q:get(1).attempts)
       fail { delay = 0, error = "no " .. i }
     end
-    local dead_letter = q.dead:oldest()
+    local dead_letter = t.q.dead:oldest()
     assert.equal("exhausted", dead_letter.reason)
     assert.equal("no 2", dead_letter.error)
     assert.equal(3, dead_letter.attempts)
-    assert.equal(0, q:length().total)
+    assert.equal(0, t.q:length().total)
   end)
 
   it("of one make the first failure the last", function()
-    queue { max_attempts = 1 }
-    q:push "a"
+    t:queue { max_attempts = 1 }
+    t.q:push "a"
     fail()
-    assert.equal("exhausted", q.dead:oldest().reason)
+    assert.equal("exhausted", t.q.dead:oldest().reason)
   end)
 
   it("are counted in the store", function()
-    queue { max_attempts = 3 }
-    q:push "a"
+    t:queue { max_attempts = 3 }
+    t.q:push "a"
     fail { delay = 0 }
     fail { delay = 0 }
-    assert(store:close())
-    store = assert(helper.open(store.path, { clock = "manual" }))
-    queue()
-    assert.equal(2, q:get(1).attempts)
+    assert(t.store:close())
+    t.store = assert(helper.open(t.store.path, { clock = "manual" }))
+    t:queue()
+    assert.equal(2, t.q:get(1).attempts)
     fail()
-    assert.equal(3, q.dead:oldest().attempts)
+    assert.equal(3, t.q.dead:oldest().attempts)
   end)
 
   it("without a limit go on, and no due time overflows", function()
     local list = waits(backoff.exponential { factor = 10, max = 1e12 }, 16)
     assert.same({ 1, 1e11, 1e12, 1e12 }, { list[1], list[12], list[13],
                                            list[16] })
-    assert.equal(16, q:get(1).attempts)
+    assert.equal(16, t.q:get(1).attempts)
   end)
 
   it("up to 10,000 give delays within the cap", function()
@@ -195,39 +189,39 @@ end)
 
 describe("waiting for a retry", function()
   it("lets others go on", function()
-    queue { retry = backoff.constant { delay = 60 } }
-    q:push_many { "a", "b", "c" }
+    t:queue { retry = backoff.constant { delay = 60 } }
+    t.q:push_many { "a", "b", "c" }
     fail()
-    local batch = q:take { limit = 9 }
+    local batch = t.q:take { limit = 9 }
     assert.same({ "b", "c" },
                 { batch:item(1).payload, batch:item(2).payload })
     batch:done()
     batch:settle()
-    store:advance(60)
+    t.store:advance(60)
     assert.equal("a", take():item(1).payload)
   end)
 
   it("is stored: it ends at its time for whoever comes then", function()
-    queue { retry = backoff.constant { delay = 60 } }
-    q:push "a"
+    t:queue { retry = backoff.constant { delay = 60 } }
+    t.q:push "a"
     fail()
-    local due = q:get(1).visible_at
-    store:close()
-    store = assert(helper.open(store.path, { clock = "manual" }))
-    queue()
-    assert.equal(due, q:get(1).visible_at)
-    store:advance(due - store:now() - 0.01)
+    local due = t.q:get(1).visible_at
+    t.store:close()
+    t.store = assert(helper.open(t.store.path, { clock = "manual" }))
+    t:queue()
+    assert.equal(due, t.q:get(1).visible_at)
+    t.store:advance(due - t.store:now() - 0.01)
     assert.equal(0, #take())
-    store:advance(0.01)
+    t.store:advance(0.01)
     assert.equal(1, #take())
   end)
 
   it("takes the delay given with the outcome, else the policy's", function()
-    queue { retry = backoff.list { 10, 20, 30 } }
-    q:push "a"
+    t:queue { retry = backoff.list { 10, 20, 30 } }
+    t.q:push "a"
     fail { delay = 500 }
     assert.near(500, wait_of(), 0.001)
-    store:advance(500)
+    t.store:advance(500)
     fail()
     assert.near(20, wait_of(), 0.001)
   end)
@@ -235,54 +229,54 @@ end)
 
 describe("an item at its last attempt", function()
   it("cools down and starts over, where the queue says so", function()
-    queue { max_attempts = 2, on_exhausted = { cooldown = 600 },
+    t:queue { max_attempts = 2, on_exhausted = { cooldown = 600 },
             retry = backoff.list { 5, 7 } }
-    q:push "a"
+    t.q:push "a"
     for round = 1, 3 do
       fail { error = "round " .. round }
       assert.near(5, wait_of(), 0.001)
-      store:advance(5)
+      t.store:advance(5)
       fail { error = "round " .. round }
       assert.near(600, wait_of(), 0.001)
-      assert.equal(0, q:get(1).attempts)
-      assert.equal("round " .. round, q:get(1).error)
-      store:advance(600)
+      assert.equal(0, t.q:get(1).attempts)
+      assert.equal("round " .. round, t.q:get(1).error)
+      t.store:advance(600)
     end
-    assert.same({ 0, 1 }, { q.dead:count(), q:length().total })
+    assert.same({ 0, 1 }, { t.q.dead:count(), t.q:length().total })
     assert.equal(7, take():item(1).deliveries)
   end)
 
   it("is dropped, where the queue says so", function()
-    queue { max_attempts = 2, on_exhausted = "drop" }
-    q:push "a"
+    t:queue { max_attempts = 2, on_exhausted = "drop" }
+    t.q:push "a"
     fail { delay = 0 }
     fail { delay = 0 }
-    assert.same({ 0, 0 }, { q.dead:count(), q:length().total })
-    assert.equal(1, q:stats().removed)
+    assert.same({ 0, 0 }, { t.q.dead:count(), t.q:length().total })
+    assert.equal(1, t.q:stats().removed)
   end)
 
   it("is not reached by a release or snooze", function()
-    queue { max_attempts = 1 }
-    q:push "a"
+    t:queue { max_attempts = 1 }
+    t.q:push "a"
     for _ = 1, 5 do
       local batch = take()
       batch:snooze(1)
       batch:settle()
-      store:advance(1)
+      t.store:advance(1)
     end
-    assert.equal(0, q:get(1).attempts)
+    assert.equal(0, t.q:get(1).attempts)
   end)
 end)
 
 describe("an error decides for itself", function()
   before_each(function()
-    queue { retry = backoff.constant { delay = 5 }, max_attempts = 3 }
-    q:push "a"
+    t:queue { retry = backoff.constant { delay = 5 }, max_attempts = 3 }
+    t.q:push "a"
   end)
 
   it("whether it is worth a retry", function()
     work(function() error { message = "bad", retryable = false } end)
-    local dead_letter = q.dead:oldest()
+    local dead_letter = t.q.dead:oldest()
     assert.same({ "rejected", 1, "bad" },
                 { dead_letter.reason, dead_letter.deliveries,
                   dead_letter.error })
@@ -291,19 +285,19 @@ describe("an error decides for itself", function()
   it("when it is to be tried again", function()
     local times = {}
     work(function()
-      table.insert(times, store:now())
+      table.insert(times, t.store:now())
       error { message = "429", retry_after = 90 }
     end)
     assert.near(180, times[3] - times[1], 0.01)
-    assert.equal("exhausted", q.dead:oldest().reason)
+    assert.equal("exhausted", t.q.dead:oldest().reason)
   end)
 end)
 
 describe("decide", function()
   local function decide(f)
-    queue { max_attempts = 2, retry = backoff.constant { delay = 5 },
+    t:queue { max_attempts = 2, retry = backoff.constant { delay = 5 },
             decide = f }
-    q:push { n = 1 }
+    t.q:push { n = 1 }
   end
 
   it("sees the error and the item", function()
@@ -318,16 +312,16 @@ describe("decide", function()
 
   it("sets the delay of a retry, within the attempts", function()
     decide(function() return "retry", 77 end)
-    local before = store:now()
+    local before = t.store:now()
     work(function() error "x" end)
-    assert.near(before + 77, store:now(), 0.01)
-    assert.equal(2, q.dead:oldest().attempts)
+    assert.near(before + 77, t.store:now(), 0.01)
+    assert.equal(2, t.q.dead:oldest().attempts)
   end)
 
   it("makes a dead letter of a group", function()
     decide(function(err) return "dead", err.kind end)
     work(function() error { message = "no", kind = "schema" } end)
-    local dead_letter = q.dead:oldest()
+    local dead_letter = t.q.dead:oldest()
     assert.same({ "rejected", "schema", 1 },
                 { dead_letter.reason, dead_letter.group,
                   dead_letter.deliveries })
@@ -341,15 +335,15 @@ describe("decide", function()
       assert.equal(0, item.attempts)
       if calls < 5 then error "not now" end
     end)
-    assert.equal(1, q:stats().done)
-    assert.equal(4, q:stats().released)
+    assert.equal(1, t.q:stats().done)
+    assert.equal(4, t.q:stats().released)
   end)
 
   it("drops an item", function()
     decide(function() return "drop" end)
     work(function() error "junk" end)
     assert.same({ 0, 0, 1 },
-                { q.dead:count(), q:length().total, q:stats().removed })
+                { t.q.dead:count(), t.q:length().total, t.q:stats().removed })
   end)
 
   it("leaves it to the policy by saying nothing, or by failing", function()
@@ -359,7 +353,7 @@ describe("decide", function()
       calls = calls + 1
       error(calls == 1 and "odd" or "even", 0)
     end)
-    local dead_letter = q.dead:oldest()
+    local dead_letter = t.q.dead:oldest()
     assert.equal("exhausted", dead_letter.reason)
     assert.matches("odd; decide: .*in decide", dead_letter.history[1].error)
   end)
