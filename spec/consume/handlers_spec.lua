@@ -191,17 +191,50 @@ describe("respool.fan_out", function()
     assert.equal(1, q:stats().done)
   end)
 
-  it("is dead when one says so", function()
+  it("is dead when the last that is open says so", function()
     local l = dead_letter_after(respool.fan_out {
-      a = handler("a", fail),
+      a = handler "a",
       b = handler("b", function()
         return respool.dead { group = "bad", error = "no", dlq = "orders" }
       end),
       c = handler "c",
     })
     assert.equal("a b c", called())
-    assert.same({ "rejected", "bad" }, { l.reason, l.group })
-    assert.equal("a: no; b: no", l.error)
+    assert.same({ "rejected", "bad", "b: no" }, { l.reason, l.group, l.error })
+  end)
+
+  -- One that refused for good took the item from those that had failed for a
+  -- moment: of 100 items 88 died without a request to the healthy receiver.
+  it("goes on with those that may accept, whoever refuses for good",
+     function()
+    local l = dead_letter_after(respool.fan_out {
+      a = handler("a", function() return respool.dead { error = "never" } end),
+      b = shaky("b", 2, fail), c = handler "c",
+    })
+    assert.equal("a b c b b", called())
+    assert.same({ "rejected", "a: never", 2 },
+                { l.reason, l.error, l.attempts - 1 })
+  end)
+
+  it("names who refused for good when it dies of its attempts", function()
+    local l = dead_letter_after(respool.fan_out {
+      a = handler("a", function() return respool.dead { error = "never" } end),
+      b = handler("b", fail),
+    })
+    assert.equal("exhausted", l.reason)
+    assert.equal("b: no; a: never", l.error)
+  end)
+
+  it("asks those again that refused, after a replay", function()
+    local said = { respool.dead { error = "never" } }
+    local h = respool.fan_out {
+      a = handler "a",
+      b = handler("b", function() return table.remove(said) end),
+    }
+    local l = dead_letter_after(h)
+    q.dead:retry(l.number)
+    q:work(h, empty)
+    assert.equal("a b b", called())
   end)
 
   it("is dead when an error is not retryable", function()

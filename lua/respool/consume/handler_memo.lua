@@ -1,12 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Handler memo: which handlers of a fan-out have accepted an item, by their
--- places. It is kept in the state of the batch until the mark of the item
--- stores it; then it is the item's memo, which survives the process, death and
--- replay.
+-- Handler memo: which handlers of a fan-out have accepted an item, and which
+-- have refused it for good, by their places. It is kept in the state of the
+-- batch until the mark of the item stores it; then it is the item's memo,
+-- which survives the process, death and replay. A refusal counts until the
+-- item dies: replayed, it is offered to that handler again.
 
 local batch_state = require "respool.consume.batch_state"
 local core = require "respool.core"
+local text = require "respool.support.text"
 
 local batches = core.batch
 local cbor = core.cbor
@@ -40,16 +42,40 @@ function M.share(batch, i, follower)
   if memos and memos[i] then set(batch, follower, memos[i]) end
 end
 
--- The places of the handlers that have accepted, as a list and as a set.
+-- The entries of the memo: the place of one that has accepted, or for one that
+-- has refused { place, life, text, group, dlq, explicit }.
+local function entries(batch, i)
+  local memo = M.memo(batch, i)
+  local list = memo and cbor.decode(memo)
+  return type(list) == "table" and list or {}
+end
+
+-- What an item is until it dies: another number and time after a replay.
+local function life(batch, i)
+  local f = batches.fields
+  return ("%d %.0f"):format(batches.field(batch, i, f.id),
+                            batches.field(batch, i, f.pushed_at) * 1000)
+end
+
+-- Stores an entry with those there are; false when there is no room.
+local function add(batch, i, entry)
+  local list = {}
+  for k, other in ipairs(entries(batch, i)) do list[k] = other end
+  list[#list + 1] = entry
+  local memo = cbor.encode(list)
+  if #memo > M.MOST then return false end
+  set(batch, i, memo)
+  return true
+end
+
+-- The places of the handlers that have accepted, as a set.
 ---@param batch respool.batch
 ---@param i integer
----@return table
+---@return table<string, true>
 function M.accepted_by(batch, i)
-  local accepted, memo = {}, M.memo(batch, i)
-  local list = memo and cbor.decode(memo)
-  for _, place in ipairs(type(list) == "table" and list or {}) do
-    accepted[#accepted + 1] = place
-    accepted[place] = true
+  local accepted = {}
+  for _, entry in ipairs(entries(batch, i)) do
+    if type(entry) == "string" then accepted[entry] = true end
   end
   return accepted
 end
@@ -59,14 +85,46 @@ end
 ---@param i integer
 ---@param place string
 function M.add_accepted(batch, i, place)
-  local list = {}
-  for k, name in ipairs(M.accepted_by(batch, i)) do list[k] = name end
-  list[#list + 1] = place
-  local memo = cbor.encode(list)
-  if #memo > M.MOST then
+  if not add(batch, i, place) then
     error("respool.fan_out: names of handlers over 4096 bytes", 0)
   end
-  set(batch, i, memo)
+end
+
+---@class respool.refusal
+---@field text string
+---@field group string?
+---@field dlq string?
+---@field explicit boolean an outcome, no error
+
+-- Why the handlers that have refused for good did so, by their places.
+---@param batch respool.batch
+---@param i integer
+---@return table<string, respool.refusal>
+function M.refused_by(batch, i)
+  local refused, now = {}, nil
+  for _, entry in ipairs(entries(batch, i)) do
+    now = now or life(batch, i)
+    if type(entry) == "table" and entry.life == now then
+      refused[entry.place] = entry
+    end
+  end
+  return refused
+end
+
+local TEXT_MOST = 200 -- bytes of a refusal that is remembered
+
+-- The handler at this place has refused for good. One for which there is no
+-- room is asked again.
+---@param batch respool.batch
+---@param i integer
+---@param place string
+---@param refusal respool.refusal
+function M.add_refused(batch, i, place, refusal)
+  add(batch, i, {
+    place = place, life = life(batch, i), group = refusal.group,
+    dlq = refusal.dlq, explicit = refusal.explicit,
+    text = text.cut(refusal.text, TEXT_MOST),
+  })
 end
 
 -- The handlers at these places, of this delivery, have not accepted after all.
@@ -76,8 +134,8 @@ end
 function M.remove_accepted(batch, i, places)
   if next(places) == nil then return end
   local list = {}
-  for _, name in ipairs(M.accepted_by(batch, i)) do
-    if not places[name] then list[#list + 1] = name end
+  for _, entry in ipairs(entries(batch, i)) do
+    if not places[entry] then list[#list + 1] = entry end
   end
   set(batch, i, #list > 0 and cbor.encode(list) or nil)
 end

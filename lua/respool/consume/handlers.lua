@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Handlers made of handlers: a chain calls one after the other, a fan-out
--- all of them. A fan-out remembers with the item which have accepted it, so
--- that a retry calls only the others; that memory is kept by processes that
--- end, by death and by replay.
+-- all of them. A fan-out remembers with the item which have accepted it and
+-- which have refused it for good, so that a retry calls only the others; the
+-- first is kept by processes that end, by death and by replay, the second
+-- until the item dies.
 --
 -- A handler is known by its place: of handler "mail" in a fan-out that is
 -- third in a chain, "3.mail". While one runs, the item's third slot is the
@@ -100,7 +101,7 @@ end
 ---@class respool.problem
 ---@field kind integer
 ---@field explicit boolean an outcome, no error
----@field text string with the handler's name
+---@field text string? with the handler's name; nil: it says nothing
 ---@field group string?
 ---@field delay number?
 ---@field dlq string?
@@ -117,24 +118,28 @@ local function problem_of(name, err, explicit, trace)
   }
 end
 
--- The heaviest outcome decides.
-local WEIGHT = { [DEAD] = 5, [RETRY] = 4, [SNOOZE] = 3, [RELEASE] = 2 }
+-- While one handler may still accept, the item goes on: by the heaviest of
+-- these, as long as the longest delay says.
+local WEIGHT = { [DEAD] = 1, [RELEASE] = 2, [SNOOZE] = 3, [RETRY] = 4 }
 
 local function add_problem(all, p)
-  if WEIGHT[p.kind] > WEIGHT[all.kind] then all.kind = p.kind end
+  if WEIGHT[p.kind] > WEIGHT[all.kind] then
+    all.kind, all.group = p.kind, p.group
+  end
   all.explicit = all.explicit and p.explicit
-  all.final = all.final or p.explicit and p.kind == DEAD
   if p.delay then all.delay = math.max(all.delay or 0, p.delay) end
-  all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
+  if p.kind == DEAD or p.kind == RETRY then
+    all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
+  end
   for _, field in ipairs { "group", "dlq", "trace" } do
     all[field] = all[field] or p[field]
   end
 end
 
--- All problems as one: the texts together, the longest delay, else the first
--- that has something to say.
+-- All problems as one: the texts together, else the first that has something
+-- to say.
 local function sum_up(problems)
-  local all = { kind = RELEASE, explicit = true }
+  local all = { kind = DEAD, explicit = true }
   for _, p in ipairs(problems) do add_problem(all, p) end
   return all
 end
@@ -156,10 +161,10 @@ local function combined_outcome(problems)
   local all = sum_up(problems)
   if all.kind == SNOOZE then return outcome.snooze(all.delay) end
   if all.kind == RELEASE then return outcome.release() end
-  if all.final then
+  if not all.explicit then raise(all) end
+  if all.kind == DEAD then
     return outcome.dead { error = all.text, group = all.group, dlq = all.dlq }
   end
-  if not all.explicit then raise(all) end
   return outcome.retry {
     delay = all.delay, error = all.text, group = all.group,
   }
@@ -180,7 +185,7 @@ local function judge(name, trace, ok, first, second)
   return problem_of(name, first.error, first)
 end
 
-local function try(name, handler, payload, item)
+local function try(entry, payload, item)
   local trace
   local function catch(err)
     trace = compat.traceback()
@@ -188,9 +193,10 @@ local function try(name, handler, payload, item)
   end
   local function results(ok, first, second)
     if not ok and compat.is_interrupt(first) then error(first, 0) end
-    return judge(name, trace, ok, first, second)
+    return judge(entry.name, trace, ok, first, second)
   end
-  return results(compat.xpcall(handler, catch, payload, item))
+  return results(compat.xpcall(entry.handler, catch, payload, item,
+                               entry.begun))
 end
 
 local function accept(item, from)
@@ -199,31 +205,64 @@ local function accept(item, from)
   item_pushes.accept(batch, i, from, place)
 end
 
--- Calls one that has not accepted yet, at its place. True to go on.
+-- Calls the handler of one that is open, at its place. True to go on.
 local function serve(entry, payload, item, problems)
-  local batch, i, place = item[1], item[2], item[3]
-  if handler_memo.accepted_by(batch, i)[place] then return true end
+  local batch, i = item[1], item[2]
   local from = item_pushes.count(batch, i)
-  local problem, dropped = try(entry.name, entry.handler, payload, item)
+  local problem, dropped = try(entry, payload, item)
   if is_gone(item) then return false end
   local by_hand = not problem and #problems == 0 and is_marked(item)
   if problem or dropped or by_hand then item_pushes.forget(batch, i, from) end
   if problem then
     table.insert(problems, problem)
+    if problem.kind == DEAD then
+      handler_memo.add_refused(batch, i, item[3], problem)
+    end
   elseif not by_hand then
     accept(item, from)
   end
   return not by_hand
 end
 
-local function call_all(entries, payload, item)
-  local problems = {}
+-- What a handler said that has refused before.
+local function refused_before(refusal)
+  return { kind = DEAD, explicit = refusal.explicit, text = refusal.text,
+           group = refusal.group, dlq = refusal.dlq }
+end
+
+-- Those that have neither accepted nor refused, begun where they can be; and
+-- the problems of those that have refused.
+local function begin(entries, payload, item)
+  local batch, i = item[1], item[2]
+  local accepted = handler_memo.accepted_by(batch, i)
+  local refused = handler_memo.refused_by(batch, i)
+  local open, problems = {}, {}
   for _, entry in ipairs(entries) do
+    local outer = enter(item, entry.name)
+    local place = item[3]
+    item[3] = outer
+    if refused[place] then
+      problems[#problems + 1] = refused_before(refused[place])
+    elseif not accepted[place] then
+      open[#open + 1] = {
+        name = entry.name, handler = entry.handler,
+        begun = entry.begin and entry.begin(payload, item),
+      }
+    end
+  end
+  return open, problems
+end
+
+local function call_all(entries, payload, item)
+  local open, before = begin(entries, payload, item)
+  local problems = {}
+  for _, entry in ipairs(open) do
     local outer = enter(item, entry.name)
     local more = serve(entry, payload, item, problems)
     item[3] = outer
     if not more then return end
   end
+  for _, problem in ipairs(before) do problems[#problems + 1] = problem end
   if #problems > 0 then return combined_outcome(problems) end
   return true
 end
@@ -262,10 +301,11 @@ local function check_names(entries)
 end
 
 -- A handler that calls all of these, by name or as a list. The item is done
--- when all have accepted it; a retry calls only those that have not. One that
--- says dead makes the item dead; the error names those that failed. What
--- happens to the item is said by what they return or raise: a mark made by
--- hand ends the fan-out. What one pushed is committed with the item's next
+-- when all have accepted it; a retry calls only those that have neither
+-- accepted nor refused it for good. One that refuses takes it from no other:
+-- the item is dead when all have accepted or refused, and at the queue's
+-- limits; the error names those that failed. What happens to the item is said
+-- by what they return or raise: a mark made by hand ends the fan-out. What one pushed is committed with the item's next
 -- outcome if that one accepted, whatever it is, and else forgotten; one whose
 -- push is refused has not accepted.
 ---@param handlers table<string|integer, respool.handler>
@@ -276,6 +316,19 @@ function M.fan_out(handlers)
   if #entries == 0 then
     options.bad_argument(1, "respool.fan_out", "a table of handlers", {})
   end
+  return M.of_entries(entries)
+end
+
+---@class respool.fan_out_entry
+---@field name string
+---@field handler fun(payload: any, item: respool.item, begun: any): ...
+---@field begin fun(payload: any, item: respool.item): any called of all that
+--- are open, before the first handler
+
+-- The same of entries, whose order is that of their calls.
+---@param entries respool.fan_out_entry[]
+---@return respool.handler
+function M.of_entries(entries)
   check_names(entries)
   return function(payload, item)
     return call_all(entries, payload, item)
