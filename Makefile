@@ -49,11 +49,15 @@ BINDING = $(foreach room,values handles queue store system, \
 # JSON has a module of its own; without jansson there is none.
 JSON := $(shell pkg-config --exists jansson && echo base64 read write)
 
+# Delivery by HTTP has a module of its own; without libcurl there is none.
+CURL := $(shell pkg-config --exists libcurl && \
+          echo module client request networks)
+
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json
+  line_limit timing compat visible json text
 respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
@@ -61,8 +65,8 @@ respool/consume = batch_state take batch merge_batch item item_pushes \
 respool/replay = replay replay_page runner background
 respool/transfer = format files file_writer file_reader import_log source \
   export import record
-respool/http = handler options body url retry_after sign message client \
-  sockets cosockets tls loop deliver limit server receive
+respool/http = handler options body url answer sign message client \
+  sockets cosockets loop deliver limit server receive
 respool/cli = main parser arguments output progress streams notes records \
   each show where child findings sampler dashboard failure_log push work \
   replay named_replays ls peek get stats top health metrics dead remove pause \
@@ -112,7 +116,7 @@ LIBS = -llmdb -lcbor -lxxhash -lm -ldl
 CORE_O = $(CORE:%=$(BUILD)/core/%.o)
 JSON_O = $(JSON:%=$(BUILD)/core/json/%.o)
 LIBRARY = $(BUILD)/librespool.a $(BUILD)/librespool.so
-MODULES = $(foreach so,core $(if $(JSON),json),\
+MODULES = $(foreach so,core $(if $(JSON),json) $(if $(CURL),curl),\
   $(LUAS:%=$(BUILD)/%/respool/$(so).so))
 PROGRAMS = $(EXAMPLES:%=$(BUILD)/%) $(SPEC_C:%=$(BUILD)/spec/%)
 FAILING = $(BUILD)/fault/failing $(BUILD)/fault/failing_lua
@@ -150,11 +154,16 @@ endif
 all: $(LIBRARY) $(filter $(BUILD)/5.4/% $(BUILD)/luajit/%,$(MODULES))
 	@$(if $(LUAS),,CC='$(CC)' sh .ci/deps tell lua)
 	@$(if $(JSON),,CC='$(CC)' sh .ci/deps tell json)
+	@$(if $(CURL),,CC='$(CC)' sh .ci/deps tell delivery)
 lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/core.so
 luajit: $(BUILD)/luajit/respool/core.so
 ifneq ($(JSON),)
 lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/json.so
 luajit: $(BUILD)/luajit/respool/json.so
+endif
+ifneq ($(CURL),)
+lua5.1 lua5.3 lua5.4: lua%: $(BUILD)/%/respool/curl.so
+luajit: $(BUILD)/luajit/respool/curl.so
 endif
 
 $(BUILD)/tools: # what every build needs is there
@@ -194,6 +203,12 @@ $(BUILD)/$(1)/respool/json.so: $(BUILD)/$(1)/binding/json.o \
 	@mkdir -p $$(@D)
 	$$(call step,LINK,$$@)$$(SHARED) $$^ -Wl,--exclude-libs,ALL -ljansson \
 	  -lcbor -lm -o $$@
+$(BUILD)/$(1)/curl/%.o: lua/curl/%.c | $(BUILD)/tools
+	@mkdir -p $$(@D)
+	$$(call step,CC,$$< ($(1)))$$(COMPILE) $(INC_$(1)) -c $$< -o $$@
+$(BUILD)/$(1)/respool/curl.so: $(CURL:%=$(BUILD)/$(1)/curl/%.o)
+	@mkdir -p $$(@D)
+	$$(call step,LINK,$$@)$$(SHARED) $$^ -lcurl -o $$@
 endef
 $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 
@@ -333,7 +348,7 @@ lint:
 	    spec/c/postgres_kit.c \
 	    $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
 	  $(call check,$$c,) || exit; done
-	@for c in $(BINDING:%=lua/binding/%.c) \
+	@for c in $(BINDING:%=lua/binding/%.c) $(CURL:%=lua/curl/%.c) \
 	    $(if $(JSON),lua/binding/json.c); do \
 	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
 	    exit; done
@@ -409,14 +424,14 @@ install: all
 install_stripped = install -D -m 755 -s --strip-program=$(STRIP)
 install_lua = cd lua && for f in $(LUA_FILES); do \
     install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
-  for so in core $(if $(JSON),json); do \
+  for so in core $(if $(JSON),json) $(if $(CURL),curl); do \
     $(install_stripped) $(BUILD)/$(1)/respool/$$so.so \
       $(3)/respool/$$so.so || exit; done
 INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
   $(addprefix lib/,librespool.a librespool.so $(SONAME) \
     librespool.so.$(VERSION) pkgconfig/respool.pc) \
   $(foreach v,5.4 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
-    $(addprefix lib/lua/$(v)/respool/,core.so json.so))
+    $(addprefix lib/lua/$(v)/respool/,core.so json.so curl.so))
 uninstall:
 	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED) && for v in 5.4 5.1; do \
 	  find share/lua/$$v/respool share/lua/$$v/resty lib/lua/$$v/respool \

@@ -12,8 +12,9 @@ policy, keeps what failed for good as dead letters and replays those on
 request. Any number of processes work on one store.
 
 Some functions need further rocks, each loaded only where it is used:
-argparse for the command line, luasocket for delivery
-over HTTP, luasec for https, luaossl for signatures.]],
+argparse for the command line, luasocket for receiving by HTTP, luaossl for
+signatures. JSON and delivery by HTTP are built where pkg-config finds jansson
+and libcurl.]],
   license = "MIT",
 }
 dependencies = {

@@ -187,8 +187,62 @@ describe("respool deliver", function()
     assert.equal(0, cli.run(list).status)
     local h = endpoint:requests()[1].headers
     assert.same({ "Bearer t", "push" }, { h.authorization, h["x-event"] })
-    assert.matches("^v1=%x+$", h["respool-signature"])
-    assert.equal(64 + 3, #h["respool-signature"])
+    assert.equal(h["idempotency-key"], h["webhook-id"])
+    assert.matches("^v1,[%w+/]+=$", h["webhook-signature"])
+    assert.equal(44 + 3, #h["webhook-signature"])
+  end)
+
+  it("is signed by each secret there is, of files and the environment",
+     function()
+    open()
+    push(1)
+    local file = helper.dir() .. "/secrets"
+    helper.write(file, "one\ntwo\n")
+    local list = words("202", "--until-empty", "--secret-file", file,
+                       "--secret-env", "HOOK_SECRET")
+    list.env = "HOOK_SECRET=three"
+    assert.equal(0, cli.run(list).status)
+    local h = endpoint:requests()[1].headers
+    assert.equal(3, select(2, h["webhook-signature"]:gsub("v1,", "")))
+  end)
+
+  it("takes for accepted what it is told", function()
+    open()
+    push(2)
+    assert.equal(0, deliver("409", "--success", "200-299,409", "--method",
+                            "PUT").status)
+    assert.equal("PUT", endpoint:requests()[1].method)
+    push(1)
+    assert.equal(1, deliver("202", "--success", "200").status)
+  end)
+
+  -- A receiver that was away for 20 s turned the backlog into dead letters.
+  it("tries for about three days, unless the queue has a policy", function()
+    open()
+    local plain = assert(store:queue "plain")
+    plain:push(1)
+    cli.run { "deliver", path, "plain", "--until-empty", "--url",
+              endpoint:url "404" }
+    local c = plain:config()
+    assert.same({ 10, "list", 5 }, { c.max_attempts, c.retry.name,
+                                     c.retry.list[1] })
+    local days = 0
+    for _, seconds in ipairs(c.retry.list) do days = days + seconds / 86400 end
+    assert.is_true(days > 3 and days < 3.5)
+    push(1)
+    deliver "202"
+    assert.equal("constant", q:config().retry.name)
+    deliver("202", "--retry", "1s,2m", "--max-attempts", "7")
+    assert.same({ 7, { 1, 120 } }, { q:config().max_attempts,
+                                     q:config().retry.list })
+  end)
+
+  it("begins no more items a second than asked for", function()
+    open()
+    push(12)
+    local began = socket.gettime()
+    assert.equal(0, deliver("202", "--rate", "20").status)
+    assert.is_true(socket.gettime() - began >= 10 / 20)
   end)
 
   it("limits attempts as asked for", function()
@@ -265,6 +319,12 @@ describe("The command line of respool deliver", function()
             "--mode", "some")
     refused(2, "holds no secret", "hooks", "--url", "http://x/",
             "--secret-env", "RESPOOL_NO_SUCH")
+    refused(2, "'200%-' is not a list of statuses", "hooks", "--url",
+            "http://x/", "--success", "200-")
+    refused(2, "'1s,x' is not a list of delays", "hooks", "--url",
+            "http://x/", "--retry", "1s,x")
+    refused(2, "'10.0.0.0/33' is no network", "hooks", "--url",
+            "http://x/", "--deny", "10.0.0.0/33")
     refused(2, "is not a duration", "hooks", "--url", "http://x/",
             "--timeout", "soon")
     refused(1, "there is no queue 'hook' in .*; did you mean 'hooks'%?",

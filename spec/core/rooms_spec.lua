@@ -48,7 +48,8 @@ local LIBRARIES = {
   { "^mdb_", "core/lmdb/env/" },
   { "^PQ", "core/postgres/" },
   { "^json_[aioldtu]", "core/json/" },
-  { "^luaL?_", "lua/binding/" },
+  { "^luaL?_", "lua/" },
+  { "^curl_", "lua/curl/" },
 }
 
 -- The calls of libraries from other rooms, by the output of `nm -A`.
@@ -206,8 +207,8 @@ local function source_of(object)
   return known[file .. ".c"] and file
 end
 
-local linkage = helper.sh(("find %s/core %s/5.4/binding -name '*.o' | " ..
-  "xargs nm -A"):format(build, build))
+local linkage = helper.sh(("find %s/core %s/5.4/binding %s/5.4/curl " ..
+  "-name '*.o' | xargs nm -A"):format(build, build, build))
 local tree = {}
 read_linkage(tree, linkage, source_of)
 for path in pairs(known) do

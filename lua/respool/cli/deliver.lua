@@ -8,6 +8,9 @@ local arguments = require "respool.cli.arguments"
 local failure_log = require "respool.cli.failure_log"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
+local answer = require "respool.http.answer"
+local backoff = require "respool.support.backoff"
+local client = require "respool.http.client"
 local delivery = require "respool.http.deliver"
 local form = require "respool.http.options"
 local http = require "respool.http.handler"
@@ -21,12 +24,40 @@ local process = core.process
 
 local M = { summary = "deliver items by HTTP" }
 
-local CONCURRENCY_MOST = 500
+local CONCURRENCY_MOST = 10000
+local WEBHOOK_ATTEMPTS = 10 -- of backoff.webhooks()
 
 local function url(text)
   local parsed, expected = url_of.parse(text)
   if parsed then return text end
   return nil, ("'%s' is not %s"):format(output.clean(text), expected)
+end
+
+local function statuses(text)
+  if answer.statuses(text) then return text end
+  return nil, ("'%s' is not a list of statuses such as 200-299,409"):format(
+    output.clean(text))
+end
+
+-- Its password would be seen in the list of processes.
+local function proxy(text)
+  if not text:find("@", 1, true) then return text end
+  return nil, "a proxy with a password comes from the environment: "
+    .. "https_proxy, http_proxy, ALL_PROXY"
+end
+
+-- 5s,5m,1h: each delay in turn, the last again and again.
+local function delays(text)
+  local list = { jitter = 0.1 }
+  for part in (text .. ","):gmatch "([^,]*)," do
+    local seconds = arguments.duration(part)
+    if not seconds then
+      return nil, ("'%s' is not a list of delays such as 5s,5m,1h"):format(
+        output.clean(text))
+    end
+    list[#list + 1] = seconds
+  end
+  return backoff.list(list)
 end
 
 local function add_request(command)
@@ -36,6 +67,10 @@ local function add_request(command)
     .. "to each; any: until one accepts, starting at another URL for each "
     .. "item; first: until one accepts, in the order given.")
     :choices { "all", "any", "first" }:default "all"
+  command:option("--method", "Send so."):choices { "POST", "PUT", "PATCH" }
+    :default "POST"
+  command:option("--success", "Take these statuses for accepted.", "200-299")
+    :argname "STATUSES":convert(statuses):show_default(true)
   command:option("--body", "Send payloads so. auto: the bytes that receive "
     .. "stored, other payloads as JSON.")
     :choices { "auto", "json", "cbor", "raw" }:default "auto"
@@ -53,6 +88,28 @@ local function add_trust(command)
   secret.add_options(command, "Sign requests")
   command:option("--ca-file", "Trust these certificates, not the system's.")
     :argname "FILE"
+  command:option("--cert-file", "Show this certificate.")
+    :argname "FILE"
+  command:option("--key-file", "The key of --cert-file, unless it holds that.")
+    :argname "FILE"
+  command:option("--min-tls", "Speak no older TLS."):choices { "1.2", "1.3" }
+    :default "1.2"
+end
+
+local function add_network(command)
+  command:option("--proxy", "Send through this proxy; empty: through none. By "
+    .. "default the environment says: https_proxy, http_proxy, ALL_PROXY, "
+    .. "NO_PROXY."):argname "URL":convert(proxy)
+  command:option("--redirects", "Follow so many redirects, each with the same "
+    .. "request; to another host without --header and --forward-header.", "0")
+    :argname "N":convert(arguments.whole(0, 20))
+  command:option("--deny", "Connect to no address in this network, such as "
+    .. "10.0.0.0/8; private: all that are private, loopback or link-local; "
+    .. "may be given more than once. There is no proxy then.")
+    :argname "NETWORK":count "*"
+  command:option("--allow", "Connect to this network although --deny covers "
+    .. "it; without --deny to no other; may be given more than once.")
+    :argname "NETWORK":count "*"
 end
 
 local function add_times(command)
@@ -73,6 +130,13 @@ local function add_work(command)
     .. "one URL at once, so that a slow one does not delay the others. By "
     .. "default three quarters of --concurrency.")
     :argname "N":convert(arguments.whole(1, CONCURRENCY_MOST))
+  command:option("--rate", "Begin at most so many items a second.")
+    :argname "N":convert(arguments.positive)
+  command:option("--retry", "Try again after these delays, the last of them "
+    .. "again and again; a tenth more or less. This is stored with the queue. "
+    .. "A queue without a policy of its own is given ten tries in about three "
+    .. "days: 5s,5m,30m,2h,5h,10h,14h,20h,24h.")
+    :argname "DELAYS":convert(delays)
   command:option("--max-attempts", "Dead-letter an item after so many failed "
     .. "attempts. This is stored with the queue.")
     :argname "N":convert(arguments.whole(1, 2^31))
@@ -86,17 +150,19 @@ function M.options(command)
   arguments.add_queue(command, true)
   add_request(command)
   add_trust(command)
+  add_network(command)
   add_times(command)
   add_work(command)
   failure_log.add_options(command)
   command:epilog [[
-Each item is a POST with the headers Respool-Queue, Respool-Id, Respool-Attempt,
-Idempotency-Key and, given a secret, Respool-Timestamp and Respool-Signature:
-"v1=" and the HMAC-SHA256, in hex, of the timestamp, a full stop and the body.
-2xx accepts the item. After 408, 425, 429, 5xx or no answer it is retried by the
-queue's policy or as Retry-After says. Any other answer, 3xx included, makes it
-a dead letter whose group is the status. Delivery is at least once: a receiver
-recognises a repeated item by its Idempotency-Key.
+Each item is sent with the headers Respool-Queue, Respool-Id, Respool-Attempt,
+Idempotency-Key and, given a secret, a signature by each secret. 2xx accepts the
+item. After 408, 425, 5xx or no answer it is retried by the queue's policy.
+429 and 503 with Retry-After hold the host for that time, and spend no attempt.
+After any other answer, 3xx included, it is not sent to that URL again; it is a
+dead letter, whose group is the status, when every URL has accepted or refused
+it. Delivery is at least once: a receiver recognises a repeated item by its
+Idempotency-Key, which is also the webhook-id.
 
 Ctrl-C or SIGTERM stops it after the deliveries under way; a second signal stops
 it at once. The exit status is 1 when an item died.
@@ -125,6 +191,15 @@ local function headers_of(args)
   return headers
 end
 
+local function networks(list)
+  local all = {}
+  for _, network in ipairs(list) do
+    local more = network == "private" and client.PRIVATE or { network }
+    for _, one in ipairs(more) do all[#all + 1] = one end
+  end
+  return all[1] and all
+end
+
 local function forwarded(args)
   for _, name in ipairs(args.forward_header) do
     if not http_message.is_token(name) then
@@ -148,7 +223,11 @@ local function handler_of(args, on_request)
   local ok, handler = pcall(http.handler, {
     url = args.url, mode = args.mode, body = args.raw and "raw" or args.body,
     content_type = args.content_type, headers = headers_of(args),
-    pass = forwarded(args), secret = secret.of(args),
+    pass = forwarded(args), method = args.method, success = args.success,
+    secret = secret.of(args), signature = args.signature,
+    cert_file = args.cert_file, key_file = args.key_file,
+    min_tls = args.min_tls, proxy = args.proxy, redirects = args.redirects,
+    allow = networks(args.allow), deny = networks(args.deny),
     connect_timeout = args.connect_timeout, timeout = args.timeout,
     max_retry_after = args.max_retry_after, ca_file = args.ca_file,
     per_url = args.per_url or math.max(1, math.floor(args.concurrency * 0.75)),
@@ -177,7 +256,7 @@ local function note(figures, request)
   end
   f.seconds = f.seconds + request.seconds
   local status = request.status
-  local name = not status and "failed" or status <= 299 and "accepted"
+  local name = not status and "failed" or request.accepted and "accepted"
     or "refused"
   f[name] = f[name] + 1
   f.last = name ~= "accepted" and (status or request.error) or f.last
@@ -227,14 +306,28 @@ end
 
 -- The whole.
 
+-- Whether a queue has the policy of any queue.
+local function is_plain(queue)
+  local c = arguments.check(queue:config())
+  local r = c.retry
+  return c.max_attempts == 5 and r.name == "exponential" and r.initial == 1
+    and r.factor == 2 and r.jitter == "full" and r.max == 3600
+end
+
 local function queue_of(args, io, figures)
   local store = arguments.open(io, args.store, {
     log = failure_log.new(io, failure_log.form_of(args)),
   })
-  return arguments.queue(store, args.queue, {
+  local o = {
     codec = args.raw and "raw" or nil, max_attempts = args.max_attempts,
+    retry = args.retry,
     on_dead = function() figures.died = figures.died + 1 end,
-  })
+  }
+  local queue = arguments.queue(store, args.queue, o)
+  if o.retry or not is_plain(queue) then return queue end
+  o.retry = backoff.webhooks()
+  o.max_attempts = o.max_attempts or WEBHOOK_ATTEMPTS
+  return arguments.queue(store, args.queue, o)
 end
 
 -- Works until a signal, or until the queue is empty.
@@ -243,10 +336,11 @@ local function deliver(args, io, queue, handler, figures)
   local function tick(counts)
     bar:update(counts.done, nil, more(figures, counts))
   end
+  client.allow_files(args.concurrency * (#args.url + 1))
   process.watch()
   local results = { pcall(delivery.run, queue, handler, {
     concurrency = args.concurrency, until_empty = args.until_empty,
-    deadline = args.deadline, tick = tick,
+    deadline = args.deadline, rate = args.rate, tick = tick,
   }) }
   process.unwatch()
   bar:clear()

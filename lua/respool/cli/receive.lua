@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- respool receive: an HTTP server that pushes the bodies posted to it. What it
--- answers is in respool/http/intake.lua, how it serves in
+-- answers is in respool/http/receive.lua, how it serves in
 -- respool/http/server.lua.
 
 local arguments = require "respool.cli.arguments"
@@ -63,11 +63,14 @@ function M.options(command)
     .. "By default a body is stored as it is.")
   command:option("--keep-header", "Also store this header with the item. "
     .. "traceparent, tracestate, idempotency-key and, without --json, "
-    .. "content-type are always stored; may be given more than once.")
+    .. "content-type and content-encoding are always stored; may be given "
+    .. "more than once.")
     :argname "NAME":count "*":convert(header_name)
   command:option("--dedup", "Recognise an Idempotency-Key for at least so "
     .. "long.", "1h"):argname "TIME":convert(arguments.duration)
   secret.add_options(command, "Accept only requests signed")
+  secret.add_token(command, "Answer GET /health and /metrics only to requests "
+    .. "with the bearer token")
   add_limits(command)
   command:epilog [[
 A POST to any path is pushed, and answered 202 with {"id":N} once it is on disk.
@@ -75,12 +78,14 @@ The body is the payload, a string, and its Content-Type is stored as a header of
 the item, so that respool deliver sends the same bytes on. A client that got no
 answer repeats its request with the same Idempotency-Key: it is pushed once. The
 answer is 429 when the queue is full and 503 when the store is, with
-Retry-After. GET /health and /metrics report on the store. The store and the
+Retry-After; 422 when the key is that of an item with another body. Of signed
+requests the webhook-id is the key, so that each is accepted once; headers are
+not signed. GET /health and /metrics report on the store. The store and the
 queue are made when missing.
 
-There is no TLS, and only --secret-file keeps strangers out: listen on the
-loopback, behind a proxy. Ctrl-C or SIGTERM stops it after the requests under
-way.
+There is no TLS, and only a secret keeps strangers out: listen on the loopback,
+and put nginx in front on the open internet. Ctrl-C or SIGTERM stops it after
+the requests under way.
 
 Example:
   respool receive shop.respool hooks --bind 127.0.0.1:9876 &
@@ -99,7 +104,8 @@ local function new_receiver(args, io)
   return receive.new {
     queue = queue, json = args.json, keep = args.keep_header,
     dedup = args.dedup,
-    secret = secret.of(args),
+    secret = secret.of(args), signature = args.signature,
+    token = secret.token_of(args),
   }
 end
 
@@ -125,11 +131,11 @@ local function listen(args, io, receiver)
   return server
 end
 
-local function announce(args, io, server)
+local function announce(io, server, is_signed)
   if not server:is_local() then
     io.stderr:write(("respool: warning: %s can be reached from other machines"
-      .. "%s\n"):format(server.url, args.secret_file or args.secret_env
-      and "" or ", and anybody may push"))
+      .. "%s\n"):format(server.url, is_signed and ""
+      or ", and anybody may push"))
   end
   io.stdout:write(("listening on %s\n"):format(server.url))
   io.stdout:flush()
@@ -166,7 +172,7 @@ end
 function M.run(args, io)
   local receiver = new_receiver(args, io)
   local server = listen(args, io, receiver)
-  announce(args, io, server)
+  announce(io, server, receiver.o.secret ~= nil)
   serve(args, io, server, receiver)
   output.fields(io, {
     { "accepted", output.number(receiver.accepted) },

@@ -305,9 +305,10 @@ end
 -- accepted nor refused it for good. One that refuses takes it from no other:
 -- the item is dead when all have accepted or refused, and at the queue's
 -- limits; the error names those that failed. What happens to the item is said
--- by what they return or raise: a mark made by hand ends the fan-out. What one pushed is committed with the item's next
--- outcome if that one accepted, whatever it is, and else forgotten; one whose
--- push is refused has not accepted.
+-- by what they return or raise: a mark made by hand ends the fan-out. What one
+-- pushed is committed with the item's next outcome if that one accepted,
+-- whatever it is, and else forgotten; one whose push is refused has not
+-- accepted.
 ---@param handlers table<string|integer, respool.handler>
 ---@return respool.handler
 function M.fan_out(handlers)

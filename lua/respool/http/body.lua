@@ -28,8 +28,8 @@ local function type_of(item)
 end
 
 
--- Payloads. Each of these returns the bytes and their type, or nil and why
--- the payload has none.
+-- Payloads. Each of these returns the bytes, their type and perhaps their
+-- encoding, or nil and why the payload has none.
 
 local forms = {}
 
@@ -46,7 +46,9 @@ function forms.raw(payload, item)
     return nil, ("a payload that is sent raw must be a string, not %s"):format(
       type(payload))
   end
-  return payload, type_of(item) or OCTETS
+  local headers = item_headers(item)
+  return payload, headers["content-type"] or OCTETS,
+    headers["content-encoding"]
 end
 
 -- A string that came with its type goes as it came.
@@ -71,10 +73,22 @@ end
 
 -- The same for each delivery of an item, also after a replay or an import into
 -- another store; another for any other item.
-local function identity(item)
+---@param item respool.item
+---@return string
+function M.identity(item)
   local origin = item.origin
   return ("%s-%d-%.0f"):format(printable(origin.queue), origin.id,
                                origin.pushed_at * 1000)
+end
+
+-- Those of an item's own headers that are sent along.
+---@param item respool.item
+---@param names string[] in lower case
+---@return table<string, string>
+function M.passed(item, names)
+  local own, passed = item_headers(item), {}
+  for _, name in ipairs(names) do passed[name] = own[name] end
+  return passed
 end
 
 -- The headers of an item's delivery, by their names in lower case. `names`
@@ -83,17 +97,12 @@ end
 ---@param names string[] in lower case
 ---@return table<string, string>
 function M.headers(item, names)
-  local headers = {
-    ["user-agent"] = "respool/" .. core.version,
-    ["idempotency-key"] = identity(item),
-    ["respool-queue"] = printable(item.queue),
-    ["respool-id"] = ("%d"):format(item.id),
-    ["respool-attempt"] = ("%d"):format(item.attempts + 1),
-  }
-  local own = item_headers(item)
-  for _, name in ipairs(names) do
-    headers[name] = own[name] or headers[name]
-  end
+  local headers = M.passed(item, names)
+  headers["user-agent"] = "respool/" .. core.version
+  headers["idempotency-key"] = headers["idempotency-key"] or M.identity(item)
+  headers["respool-queue"] = printable(item.queue)
+  headers["respool-id"] = ("%d"):format(item.id)
+  headers["respool-attempt"] = ("%d"):format(item.attempts + 1)
   return headers
 end
 

@@ -1,173 +1,175 @@
 -- SPDX-License-Identifier: MIT
 --
--- Requests: one POST and its answer, over a connection that is used again. A
--- redirect is not followed; it is an answer like any other.
+-- Requests by libcurl: begun, waited for. In a task of a loop others run
+-- meanwhile, elsewhere it blocks. Within nginx the same is done by cosockets:
+-- see respool/http/cosockets.lua.
 
-local core = require "respool.core"
+local compat = require "respool.support.compat"
 local loop_of = require "respool.http.loop"
-local message = require "respool.http.message"
-local sockets = require "respool.http.sockets"
-
-local now = loop_of.now
+local url_of = require "respool.http.url"
 
 local M = {}
 
-local HEAD_MOST = 65536
-local TEXT_MOST = 65536 -- of an answer's body; a longer one ends the connection
+local SLICE = 0.2 -- a blocking wait lets Ctrl-C through so often
+
+---@class respool.http.message
+---@field method string
+---@field lines string[] of the header: those of every request
+---@field own string[] those that may be secret: they go to no other host
+---@field body string
 
 ---@class respool.http.answer
 ---@field status integer
----@field headers table<string, string> by names in lower case
 ---@field text string the beginning of the body
+---@field location string? where a redirect leads to
+---@field retry_after string?
+---@field content_type string?
 
 ---@class respool.http.trouble
 ---@field message string
----@field group "timeout"|"refused"|"closed"|"resolve"|"TLS"|"malformed"|"IO"
+---@field group string "timeout", "refused", "closed", "resolve", "TLS",
+--- "malformed", "denied", "proxy" or "IO"
 
 ---@class respool.http.client
 local Client = {}
 Client.__index = Client
 
----@param o { connect_timeout: number, timeout: number, ca_file: string? }
+-- Addresses that only this machine and its network should reach.
+M.PRIVATE = {
+  "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
+  "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16",
+  "198.18.0.0/15", "224.0.0.0/3", "::/127", "64:ff9b::/32", "2002::/16",
+  "fc00::/7", "fe80::/9", "ff00::/8",
+}
+
+local function load()
+  local ok, curl = pcall(require, "respool.curl")
+  if ok then return curl end
+  compat.misuse("HTTP needs the module respool.curl, which cannot be loaded: "
+    .. "apt-get install libcurl4-openssl-dev, then make")
+end
+
+-- The poll of a loop whose tasks deliver.
+---@param loop respool.http.loop
+---@param seconds number
+function M.poll(loop, seconds)
+  for _, request in ipairs(load().poll(seconds)) do loop:happen(request) end
+end
+
+-- Gives up the requests that tasks of a loop wait for.
+---@param loop respool.http.loop
+function M.cancel_all(loop)
+  for event in pairs(loop.asked) do
+    if type(event) == "userdata" then event:cancel() end
+  end
+end
+
+-- Lets this process have so many connections, if it may.
+---@param n integer
+function M.allow_files(n)
+  load().files(n)
+end
+
+local function networks(value)
+  if value == "private" then return M.PRIVATE end
+  return value
+end
+
+---@param o table options of respool.http
 ---@return respool.http.client
 function M.new(o)
-  return setmetatable({
-    pool = sockets.pool { cafile = o.ca_file },
+  if rawget(_G, "ngx") then
+    return require "respool.http.cosockets".new(o)
+  end
+  local curl = load()
+  local ok, common = pcall(curl.client, {
     connect_timeout = o.connect_timeout, timeout = o.timeout,
+    ca_file = o.ca_file, cert_file = o.cert_file, key_file = o.key_file,
+    min_tls = o.min_tls, proxy = o.proxy,
+    allow = networks(o.allow), deny = networks(o.deny),
+  })
+  if not ok then compat.misuse("respool.http: " .. tostring(common)) end
+  return setmetatable({
+    curl = curl, common = common, redirects = o.redirects,
   }, Client)
 end
 
 -- Raises when a URL cannot be asked here.
+function Client.check() end
+
+-- Seconds since 1970 of a date as HTTP has them, or nil.
+---@param text string
+---@return number?
+function Client:date(text)
+  return self.curl.date(text)
+end
+
+local function begin(client, url, message, lines)
+  return client.curl.begin(client.common, message.method, url_of.whole(url),
+                           lines, message.body)
+end
+
+-- The lines of all kinds; a request that is not asked for leave to send.
+local function lines_of(message)
+  local lines = { "Expect:" }
+  for _, line in ipairs(message.lines) do lines[#lines + 1] = line end
+  for _, line in ipairs(message.own) do lines[#lines + 1] = line end
+  return lines
+end
+
+-- Begins a request; wait() returns its answer.
 ---@param url respool.http.url
-function Client:check(url)
-  self.pool:check(url)
-end
-
-function Client:close()
-  self.pool:close()
-end
-
-local GROUPS = {
-  timeout = "timeout", closed = "closed", malformed = "malformed",
-  ["too large"] = "malformed", ["connection refused"] = "refused",
-}
-
-local function trouble(why, said)
-  local group = GROUPS[why] or why:match "^(resolve):" or why:match "^(TLS):"
-  return { message = said or why, group = group or "IO" }
-end
-
-
--- Answers.
-
-local function read_head(reader, till)
-  local head, why = reader:head(till, HEAD_MOST)
-  if not head then return nil, why end
-  local first, fields = message.parse(head)
-  local minor, status = (first or ""):match "^HTTP/1%.(%d) (%d%d%d)%f[%s%z]"
-  if not minor then return nil, "malformed" end
-  return { status = tonumber(status), headers = fields, minor = minor }
-end
-
--- The head of the answer proper: those of 1xx only announce it.
-local function read_answer(reader, till)
-  while true do
-    local answer, why = read_head(reader, till)
-    if not answer then return nil, why end
-    if answer.status >= 200 then return answer end
-    if answer.status == 101 then return nil, "malformed" end
-  end
-end
-
--- Reads the body. True when the connection can be used again: the status is
--- what counts, so a body that does not come to its end is no failure.
-local function read_text(reader, answer, till)
-  local length = message.length(answer.headers)
-  if answer.status == 204 or answer.status == 304 then length = 0 end
-  if not length then
-    answer.text = length == nil and reader:rest(till, TEXT_MOST) or ""
-    return false
-  elseif length == "chunked" then
-    answer.text = reader:chunks(till, TEXT_MOST)
-  elseif length <= TEXT_MOST then
-    answer.text = reader:exactly(length, till)
-  end
-  local whole = answer.text ~= nil and reader.buffer == ""
-  answer.text = answer.text or ""
-  return whole
-end
-
-local function stays_open(answer)
-  local option = (answer.headers.connection or ""):lower()
-  if answer.minor == "0" then return option:find "keep%-alive" ~= nil end
-  return not option:find "close"
-end
-
-
--- Requests.
-
--- Sends the request and reads the answer. Third, whether the other side may
--- have dropped an idle connection before it saw the request.
-local function exchange(connection, bytes, till)
-  local reader = message.reader(connection)
-  local sent, why = connection:send(bytes, till)
-  if not sent and why == "timeout" then return nil, why end
-  local answer -- which may come although not all was sent
-  answer, why = read_answer(reader, till)
-  if not answer then
-    local unheard = why ~= "timeout" and reader.buffer == ""
-    return nil, why, unheard
-  end
-  local whole = read_text(reader, answer, till)
-  if sent and whole and stays_open(answer) then
-    connection:keep()
-  else
-    connection:close()
-  end
-  return answer
-end
-
-local function connect(client, url, fresh)
-  local till = now() + client.connect_timeout
-  local connection, why = client.pool:connect(url, till, fresh)
-  if connection then return connection end
-  return nil, trouble(why, why == "timeout"
-    and ("no connection within %s s"):format(
-      core.decimal(client.connect_timeout)))
-end
-
-local function ask(client, url, bytes, fresh)
-  local connection, problem = connect(client, url, fresh)
-  if not connection then return nil, problem end
-  local reused = connection.reused
-  local answer, why, unheard = exchange(connection, bytes,
-                                        now() + client.timeout)
-  if answer then return answer end
-  connection:close()
-  if reused and unheard then return ask(client, url, bytes, true) end
-  local said = why == "timeout"
-    and ("no answer within %s s"):format(core.decimal(client.timeout))
-    or why == "closed" and "the connection was closed without an answer"
-    or why == "malformed" and "the answer is not HTTP/1.1"
-    or why == "too large" and ("the answer's header is longer than %d bytes")
-      :format(HEAD_MOST)
-  return nil, trouble(why, said)
-end
-
--- Posts a body. `lines` are the header's lines but for Host and
--- Content-Length.
----@param url respool.http.url
----@param lines string[]
----@param body string
----@return respool.http.answer?, respool.http.trouble?
-function Client:post(url, lines, body)
-  local head = {
-    ("POST %s HTTP/1.1"):format(url.target), "Host: " .. url.authority,
-    ("Content-Length: %d"):format(#body),
+---@param message respool.http.message
+---@return table
+function Client:begin(url, message)
+  return {
+    url = url, message = message, left = self.redirects,
+    request = begin(self, url, message, lines_of(message)),
   }
-  for _, line in ipairs(lines) do head[#head + 1] = line end
-  local bytes = table.concat(head, "\r\n") .. "\r\n\r\n" .. body
-  return ask(self, url, bytes, false)
+end
+
+local function wait(client, request)
+  local loop = loop_of.current()
+  while not request:over() do
+    if loop then loop:await(request) else client.curl.poll(SLICE) end
+  end
+  return request:result()
+end
+
+local REDIRECTS = { [301] = true, [302] = true, [307] = true, [308] = true }
+
+-- Follows a redirect: the same request, without what may be secret if it goes
+-- to another host. False when it leads to no URL.
+local function follow(client, pending, location)
+  local url, message = url_of.parse(location), pending.message
+  if not url then return false end
+  local same = url.scheme == pending.url.scheme
+    and url.authority == pending.url.authority
+  if not same then
+    message = { method = message.method, lines = message.lines, own = {},
+                body = message.body }
+  end
+  pending.url, pending.message = url, message
+  pending.left = pending.left - 1
+  pending.request = begin(client, url, message, lines_of(message))
+  return true
+end
+
+-- Waits for the answer to a request.
+---@param pending table
+---@return respool.http.answer?, respool.http.trouble?
+function Client:wait(pending)
+  while true do
+    local status, text, more = wait(self, pending.request)
+    if not status then return nil, { message = text, group = more } end
+    local goes_on = REDIRECTS[status] and pending.left > 0 and more.location
+      and follow(self, pending, more.location)
+    if not goes_on then
+      return { status = status, text = text, location = more.location,
+               retry_after = more["retry-after"],
+               content_type = more["content-type"] }
+    end
+  end
 end
 
 return M

@@ -1,88 +1,202 @@
 -- SPDX-License-Identifier: MIT
 --
--- Connections within nginx: cosockets, which wait without blocking, and
--- nginx's own pools of them. Times go by operation there, so each is given
--- what is left. Host names need a `resolver`, https needs
--- `lua_ssl_trusted_certificate`. For what the functions mean, see
--- respool/http/sockets.lua.
+-- Requests within nginx: over cosockets, which wait without blocking, and
+-- nginx's own pools of them; each request is a light thread. Host names need a
+-- `resolver`, https needs `lua_ssl_trusted_certificate`. For what the
+-- functions mean, see respool/http/client.lua.
 
-local now = require "respool.http.loop".now
+local compat = require "respool.support.compat"
 
 local M = {}
 
 local IDLE, IDLE_MOST = 55, 64 -- seconds and connections, of one pool
-local CHUNK = 16384
+local LINES_MOST = 200         -- of an answer's heads
+local TEXT_MOST = 65536        -- of an answer's text
 
-local Cosocket = {}
-Cosocket.__index = Cosocket
+local Client = {}
+Client.__index = Client
 
-local function left(till)
-  return math.max(math.ceil((till - now()) * 1000), 1)
+local NGINX = {
+  ca_file = "lua_ssl_trusted_certificate", cert_file = "a proxy of nginx",
+  key_file = "a proxy of nginx", min_tls = "lua_ssl_protocols",
+  proxy = "a proxy of nginx", allow = "a resolver", deny = "a resolver",
+}
+
+---@param o table options of respool.http
+function M.new(o)
+  for name, directive in pairs(NGINX) do
+    if o[name] ~= nil then
+      compat.misuse(("respool.http: option '%s' is not for nginx: use %s")
+        :format(name, directive))
+    end
+  end
+  if o.redirects > 0 then
+    compat.misuse "respool.http: no redirect is followed within nginx"
+  end
+  return setmetatable({ ngx = rawget(_G, "ngx"), o = o }, Client)
 end
 
-local function limit(socket, till)
-  local ms = left(till)
-  socket:settimeouts(ms, ms, ms)
+-- Raises when a URL cannot be asked here.
+---@param url respool.http.url
+function Client.check(_, url)
+  if url.host:find "[\128-\255]" then
+    compat.misuse "respool.http: within nginx a host is written in ASCII"
+  end
 end
 
-function Cosocket:send(bytes, till)
-  limit(self.socket, till)
-  local ok, message = self.socket:send(bytes)
-  return ok and true, message
+function Client:date(text)
+  return self.ngx.parse_http_time(text)
 end
 
-function Cosocket:read(till)
-  limit(self.socket, till)
-  local bytes, message = self.socket:receiveany(CHUNK)
-  return bytes, message
-end
 
-function Cosocket:keep()
-  self.socket:setkeepalive(IDLE * 1000, IDLE_MOST)
-end
+-- Connections.
 
-function Cosocket:close()
-  self.socket:close()
-end
-
-local Pool = {}
-Pool.__index = Pool
-
--- The name of the pool tells hosts apart, and what is secure.
-local function cosocket(ngx, url, till)
-  local socket = ngx.socket.tcp()
-  limit(socket, till)
+local function connect(client, url, fresh)
+  local socket = client.ngx.socket.tcp()
+  local o = client.o
+  socket:settimeouts(o.connect_timeout * 1000, o.timeout * 1000,
+                     o.timeout * 1000)
   local host = url.host:find ":" and "[" .. url.host .. "]" or url.host
-  local ok, message = socket:connect(host, url.port, {
-    pool = url.scheme .. "://" .. url.authority,
+  local ok, why = socket:connect(host, url.port, {
+    pool = url.scheme .. "://" .. url.authority, -- tells hosts apart
   })
-  if not ok then return nil, message end
-  return socket
-end
-
-function Pool:connect(url, till, fresh)
-  local socket, message = cosocket(self.ngx, url, till)
-  if not socket then return nil, message end
+  if not ok then return nil, why end
   local reused = socket:getreusedtimes() > 0
   if reused and fresh then
     socket:close()
-    return self:connect(url, till, fresh)
+    return connect(client, url, fresh)
   end
   if url.scheme == "https" and not reused then
-    local ok, problem = socket:sslhandshake(nil, url.host, true)
-    if not ok then return nil, "TLS: " .. tostring(problem) end
+    ok, why = socket:sslhandshake(nil, url.host, true)
+    if not ok then return nil, "TLS: " .. tostring(why) end
   end
-  return setmetatable({ socket = socket, reused = reused }, Cosocket)
+  return socket, reused
 end
 
--- Nothing to check: it is all there. Nothing to close: nginx does.
-function Pool.check() end
-function Pool.close() end
+
+-- Answers. What fails returns nil and why.
+
+-- Reads a head: its status and fields. 1xx only announce it.
+local function read_head(socket)
+  local status, fields
+  for _ = 1, LINES_MOST do
+    local line, why = socket:receive "*l"
+    if not line then return nil, why, status == nil end
+    if not status then
+      status, fields = tonumber(line:match "^HTTP/1%.%d (%d%d%d)"), {}
+      if not status or status == 101 then return nil, "malformed" end
+    elseif line ~= "" then
+      local name, value = line:match "^([^:%s]+)%s*:%s*(.-)%s*$"
+      if name then fields[name:lower()] = value end
+    elseif status >= 200 then
+      return { status = status, fields = fields }
+    else
+      status = nil
+    end
+  end
+  return nil, "malformed"
+end
+
+local function read_chunks(socket)
+  local parts, got = {}, 0
+  while got <= TEXT_MOST do
+    local size = tonumber((socket:receive "*l" or ""):match "^%x+", 16)
+    if not size then break end
+    local text = size == 0 or size <= TEXT_MOST and socket:receive(size)
+    local line = text and socket:receive "*l"
+    if size == 0 then return table.concat(parts), line == "" end
+    if not line then break end
+    parts[#parts + 1], got = text, got + size
+  end
+  return table.concat(parts), false
+end
+
+-- The text behind a head, and whether it came whole.
+local function read_text(socket, head)
+  local fields, status = head.fields, head.status
+  local length = tonumber(fields["content-length"])
+  if status == 204 or status == 304 or length == 0 then return "", true end
+  if (fields["transfer-encoding"] or ""):lower() == "chunked" then
+    return read_chunks(socket)
+  elseif not length and status <= 299 then
+    return "", false -- the status is what counts
+  end
+  local text, _, part = socket:receive(math.min(length or TEXT_MOST,
+                                                TEXT_MOST))
+  return text or part or "", text ~= nil and #text == length
+end
+
+local function head_of(url, message)
+  local lines = {
+    ("%s %s HTTP/1.1"):format(message.method, url.target),
+    "Host: " .. url.authority, ("Content-Length: %d"):format(#message.body),
+  }
+  for _, line in ipairs(message.lines) do lines[#lines + 1] = line end
+  for _, line in ipairs(message.own) do lines[#lines + 1] = line end
+  return table.concat(lines, "\r\n") .. "\r\n\r\n"
+end
+
+-- Third, whether the other side may have left before it saw the request.
+local function exchange(socket, url, message)
+  local sent = socket:send { head_of(url, message), message.body }
+  local head, why, unheard = read_head(socket)
+  if not head then return nil, why, unheard and why ~= "timeout" end
+  local text, whole = read_text(socket, head)
+  local stays = not (head.fields.connection or ""):lower():find "close"
+  if sent and whole and stays then
+    socket:setkeepalive(IDLE * 1000, IDLE_MOST)
+  else
+    socket:close()
+  end
+  return { status = head.status, text = text, location = head.fields.location,
+           retry_after = head.fields["retry-after"],
+           content_type = head.fields["content-type"] }
+end
 
 
----@return table
-function M.pool()
-  return setmetatable({ ngx = rawget(_G, "ngx") }, Pool)
+-- Requests.
+
+local SAID = {
+  timeout = "no answer within %g s",
+  closed = "the connection was closed without an answer",
+  malformed = "the answer is not HTTP/1.1",
+  ["connection refused"] = "connection refused",
+}
+
+local function trouble(client, why)
+  local group = why == "connection refused" and "refused"
+    or SAID[why] and why or why:match "^(TLS):" or "IO"
+  return { message = (SAID[why] or why):format(client.o.timeout),
+           group = group }
+end
+
+local function ask(client, url, message, fresh)
+  local socket, reused = connect(client, url, fresh)
+  if not socket then
+    local problem = trouble(client, reused)
+    if problem.group == "timeout" then
+      problem.message = ("no connection within %g s"):format(
+        client.o.connect_timeout)
+    elseif problem.message:find "resolve" then
+      problem.group = "resolve"
+    end
+    return nil, problem
+  end
+  local answer, why, unheard = exchange(socket, url, message)
+  if answer then return answer end
+  socket:close()
+  if reused and unheard then return ask(client, url, message, true) end
+  return nil, trouble(client, why)
+end
+
+function Client:begin(url, message)
+  return self.ngx.thread.spawn(ask, self, url, message)
+end
+
+function Client:wait(pending)
+  local ok, answer, problem = self.ngx.thread.wait(pending)
+  if not ok then error(answer, 0) end
+  return answer, problem
 end
 
 return M

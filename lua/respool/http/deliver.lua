@@ -9,6 +9,7 @@
 -- first of these outcomes is SETTLE_AFTER old: one slow item does not hold
 -- back what became of the others.
 
+local client_of = require "respool.http.client"
 local core = require "respool.core"
 local decide = require "respool.consume.decide"
 local item_of = require "respool.consume.item"
@@ -31,6 +32,7 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 
 ---@class respool.http.courier_options
 ---@field concurrency integer items at a time; in an ordered queue 1
+---@field rate number? items begun a second
 ---@field until_empty boolean? ends when nothing is ready, leased or retrying
 ---@field deadline number seconds that items may take once it is to stop
 ---@field tick fun(counts: respool.http.courier_counts)? called now and then
@@ -97,11 +99,25 @@ local function begin_next(courier, part)
   courier.loop:spawn(handle, courier, part, i)
 end
 
+-- What may begin now of `rate` a second; what was not used up is kept for
+-- the time of one pause.
+local function is_let(courier)
+  local rate, time = courier.o.rate, now()
+  if not rate then return true end
+  courier.let_at = math.max(courier.let_at, time - LOOK)
+  if courier.let_at > time then return false end
+  courier.let_at = courier.let_at + 1 / rate
+  return true
+end
+
 -- Begins as many items as there is room for.
 local function begin(courier)
   for _, part in ipairs(courier.parts) do
     while part.next <= #part.batch do
-      if courier.busy >= courier.most or courier.stopping then return end
+      if courier.busy >= courier.most or courier.stopping
+         or not is_let(courier) then
+        return
+      end
       begin_next(courier, part)
     end
   end
@@ -212,7 +228,7 @@ local function supply(courier)
 end
 
 local function pause_of(courier)
-  if courier.busy == 0 then return 0 end
+  if courier.busy == 0 and not has_backlog(courier) then return 0 end
   return courier.busy < courier.most and LOOK or SETTLE_AFTER
 end
 
@@ -238,6 +254,7 @@ end
 
 -- Hands back what is not handled; what an item has to remember goes along.
 local function abandon(courier)
+  client_of.cancel_all(courier.loop)
   for _, part in ipairs(courier.parts) do
     for _, item in pairs(part.running) do item:release() end
     courier.counts.released = courier.counts.released + part.left
@@ -272,9 +289,9 @@ function M.run(queue, handler, o)
   local config, message, code = queue.handle:config()
   if not config then return nil, message, code end
   local courier = {
-    queue = queue, handler = handler, o = o, loop = loop_of.new(),
+    queue = queue, handler = handler, o = o, loop = loop_of.new(client_of.poll),
     read = item_of.reader(queue), parts = {}, busy = 0,
-    look_at = 0, tick_at = 0,
+    look_at = 0, tick_at = 0, let_at = 0,
     most = config.ordered == 1 and 1 or o.concurrency,
     signals = process.signals(), stopping = false,
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },

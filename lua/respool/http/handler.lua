@@ -1,23 +1,26 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool.http: a handler that delivers items by HTTP. Each is a POST to one
--- URL or several:
+-- respool.http: a handler that delivers items by HTTP. Each goes to one URL or
+-- several:
 --
---   mode "all"    to every URL; one that accepted an item is not called for it
---                 again, as with respool.fan_out
+--   mode "all"    to every URL, at the same time; one that accepted an item or
+--                 refused it for good is not called for it again, as with
+--                 respool.fan_out
 --   mode "any"    until one accepts; each item begins with another URL
 --   mode "first"  until one accepts, in the order given
 --
 -- An answer of 2xx accepts. 408, 425, 429, 5xx and requests that get no answer
--- are tried again as the queue's policy says, or after the Retry-After of the
--- answer. Any other answer will not change: the item dies, its group the
--- status. So it does with 3xx, as a redirect of a POST is not followed. In
--- modes any and first an item dies only when every URL says so.
+-- are tried again as the queue's policy says. 429 and 503 with Retry-After
+-- hold the host: until then nothing is sent there, and no attempt is spent.
+-- Any other answer will not change: that URL refuses for good, with the status
+-- as the group, and so does 3xx, as no redirect is followed unless `redirects`
+-- says so. An item dies when every URL has accepted or refused it; in modes any
+-- and first when every URL has refused it.
 --
 -- Delivery is at least once: a receiver knows an item again by its
--- Idempotency-Key. In a task of a loop (respool/http/loop.lua) and within
--- nginx a request lets others run, elsewhere it blocks.
+-- Idempotency-Key.
 
+local answer_of = require "respool.http.answer"
 local body_of = require "respool.http.body"
 local client_of = require "respool.http.client"
 local compat = require "respool.support.compat"
@@ -28,8 +31,9 @@ local loop_of = require "respool.http.loop"
 local message = require "respool.http.message"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
-local retry_after = require "respool.http.retry_after"
 local sign = require "respool.http.sign"
+
+local now = loop_of.now
 
 local M = {}
 
@@ -46,21 +50,37 @@ local M = {}
 --- of payload and item returns such a table
 ---@field pass string[]? names of item headers to be sent, besides traceparent,
 --- tracestate and idempotency-key
----@field secret string? of the signature in Respool-Signature: "v1=" and the
---- HMAC-SHA256, in hex, of Respool-Timestamp, a full stop and the body
+---@field method "POST"|"PUT"|"PATCH"? "POST"
+---@field success string? statuses that accept: "200-299,409"; "200-299"
+---@field secret string|string[]? of the signature; several while one follows
+--- another
+---@field signature "standard"|"respool"? the scheme: respool/http/sign.lua;
+--- "standard"
 ---@field connect_timeout number? seconds; 5
----@field timeout number? seconds from the request to the end of the answer; 30
+---@field timeout number? seconds for the whole request; 30
 ---@field max_retry_after number? seconds that Retry-After is believed; 3600
 ---@field per_url integer? requests at a time to one URL of several in mode all,
 --- where items are handled concurrently: an item for which there is no room
 --- with one that is slow comes back to it later; no limit
+---@field redirects integer? how many are followed, each by the same request,
+--- without `headers` and `pass` where it leads to another host; 0
 ---@field ca_file string? certificates to trust, in place of the system's
+---@field cert_file string? a certificate to show, with its key unless
+--- `key_file` has that
+---@field key_file string?
+---@field min_tls "1.2"|"1.3"? "1.2"
+---@field proxy string? a URL, or "" for none; else what the environment says
+---@field allow string[]|"private"? networks that may be connected to, also
+--- where `deny` covers them; alone: no others
+---@field deny string[]|"private"? networks that are not connected to; there is
+--- no proxy then
 ---@field on_request fun(request: respool.http_request)? told of each
 
 ---@class respool.http_request
 ---@field url string without what may be secret
 ---@field status integer? of the answer
----@field error string? why there is none
+---@field accepted boolean
+---@field error string? why there is no answer
 ---@field seconds number
 
 local PASSED = { "traceparent", "tracestate", "idempotency-key" }
@@ -69,9 +89,9 @@ local PASSED = { "traceparent", "tracestate", "idempotency-key" }
 ---@class respool.http.sender
 ---@field o table
 ---@field client respool.http.client
----@field pass string[]
 ---@field turn integer
 ---@field gates table<string, respool.http.gate> by URL, in mode all
+---@field held table<string, number> until when nothing is sent to a host
 
 
 -- Requests.
@@ -85,13 +105,6 @@ local function own_headers(o, payload, item)
     compat.misuse("respool.http: 'headers' returned what cannot be sent")
   end
   return checked or {}
-end
-
-local function add_signature(headers, secret, bytes)
-  local timestamp = ("%d"):format(os.time())
-  headers["respool-timestamp"] = timestamp
-  headers["respool-signature"] =
-    "v1=" .. sign.hmac(secret, timestamp, bytes)
 end
 
 -- Names of headers as people write them.
@@ -108,98 +121,153 @@ local function lines_of(headers)
   return lines
 end
 
--- The body of an item's request and the lines of its header. When the payload
--- has none, nil and why.
+-- The user's headers take the place of ours.
+local function split(headers, own)
+  for name in pairs(own) do headers[name] = nil end
+  return lines_of(headers), lines_of(own)
+end
+
+-- The request of an item; when its payload has no body, nil and why.
 ---@param sender respool.http.sender
----@return string?, string[]|string
-local function request_of(sender, payload, item)
+---@return respool.http.message?, string?
+local function message_of(sender, payload, item)
   local o = sender.o
-  local bytes, kind = o.body(payload, item)
+  local bytes, kind, encoding = o.body(payload, item)
   if type(bytes) ~= "string" then
     return nil, tostring(kind or "'body' returned no string")
   elseif kind ~= nil and not message.is_value(kind) then
     return nil, "'body' returned no type that can be sent"
   end
-  local headers = body_of.headers(item, sender.pass)
+  local headers = body_of.headers(item, PASSED)
   headers["content-type"] = o.content_type or kind
+  headers["content-encoding"] = encoding
+  local own = body_of.passed(item, o.pass)
   for name, value in pairs(own_headers(o, payload, item)) do
-    headers[name] = value
+    own[name] = value
   end
-  if o.secret then add_signature(headers, o.secret, bytes) end
-  return bytes, lines_of(headers)
-end
-
-
--- Answers.
-
-local SHOWN = 200 -- bytes of an answer's text in an error
-
-local function one_line(text)
-  return (text:sub(1, SHOWN):gsub("[%c%s]+", " "):gsub("^ ", "")
-    :gsub(" $", ""))
-end
-
--- Whether an answer like this may be another one next time.
-local function is_passing(status)
-  return status == 408 or status == 425 or status == 429 or status >= 500
-end
-
-local function said(answer)
-  local location = answer.headers.location
-  if answer.status < 400 and location then
-    return "redirects to " .. one_line(location:gsub("[?#].*", ""))
-      .. ", which is not followed"
+  if o.secret then
+    local signed = sign.headers(o.signature, o.secret,
+                                headers["idempotency-key"], bytes)
+    for name, value in pairs(signed) do headers[name] = value end
   end
-  return one_line(answer.text)
+  local lines, more = split(headers, own)
+  return { method = o.method, lines = lines, own = more, body = bytes }
 end
 
--- The error of an answer that does not accept.
----@return table
-local function refusal(sender, answer)
-  local status, text = answer.status, said(answer)
-  local passing = is_passing(status)
-  return {
-    message = ("HTTP %d%s"):format(status, text ~= "" and ": " .. text or ""),
-    group = ("%d"):format(status), retryable = passing,
-    retry_after = passing and retry_after.seconds(
-      answer.headers["retry-after"], os.time(), sender.o.max_retry_after)
-      or nil,
-  }
-end
 
-local function tell(sender, url, began, answer, problem)
+-- One URL.
+
+-- An item on its way to a URL.
+---@class respool.http.attempt
+---@field url respool.http.url
+---@field message respool.http.message
+---@field pending table? of the client
+---@field began number
+---@field over boolean there is a result:
+---@field answer respool.http.answer?
+---@field problem table? an error as a handler returns it; its `hold` says that
+--- nothing failed, but is to wait so long; 0: it is to stop
+
+local function tell(sender, attempt)
   if not sender.o.on_request then return end
+  local answer, problem = attempt.answer, attempt.problem
   sender.o.on_request {
-    url = url.label, status = answer and answer.status,
-    error = problem and problem.message, seconds = loop_of.now() - began,
+    url = attempt.url.label, status = answer and answer.status,
+    accepted = answer ~= nil and sender.o.success(answer.status),
+    error = problem and problem.message, seconds = now() - attempt.began,
   }
 end
 
--- Posts a body, tells of it and leaves the URL's gate.
----@return respool.http.answer?, respool.http.trouble?
-local function post(sender, url, lines, bytes, token)
-  local began = loop_of.now()
-  local answer, problem = sender.client:post(url, lines, bytes)
-  if token then sender.gates[url.text]:leave(token) end
-  tell(sender, url, began, answer, problem)
-  return answer, problem
+local function send(sender, attempt)
+  attempt.began = now()
+  attempt.pending = sender.client:begin(attempt.url, attempt.message)
 end
 
--- Delivers an item to one URL, as a handler does.
----@return true|respool.outcome|nil, any
-local function deliver(sender, url, payload, item)
-  if item:stopping() then return outcome.release() end
-  local bytes, lines = request_of(sender, payload, item)
-  if not bytes then
-    return nil, { message = lines, group = "body", retryable = false }
-  end
-  local gate, token, wait = sender.gates[url.text], nil, nil
+local function receive(sender, attempt)
+  local answer, problem = sender.client:wait(attempt.pending)
+  if problem then problem.retryable = problem.group ~= "denied" end
+  attempt.answer, attempt.problem, attempt.over = answer, problem, true
+  tell(sender, attempt)
+end
+
+-- In a task of its own: the request, once the gate lets it in.
+local function run(sender, attempt, gate)
+  local token, wait
   if gate then token, wait = gate:enter() end
-  if wait then return outcome.snooze(wait) end
-  local answer, problem = post(sender, url, lines, bytes, token)
-  if problem then return nil, problem end
-  if answer.status <= 299 then return true end
-  return nil, refusal(sender, answer)
+  if wait then
+    attempt.problem, attempt.over = { hold = wait }, true
+  else
+    send(sender, attempt)
+    receive(sender, attempt)
+    if gate then gate:leave(token) end
+  end
+  loop_of.current():happen(attempt)
+end
+
+-- Why an item is not sent to a URL now; nil when it is.
+local function obstacle(sender, url, item)
+  if item:stopping() then return { hold = 0 } end
+  local held = (sender.held[url.authority] or 0) - now()
+  return held > 0 and { hold = answer_of.spread(held, item) } or nil
+end
+
+-- Begins the delivery of an item to a URL.
+---@return respool.http.attempt
+local function begin(sender, url, payload, item)
+  local attempt = { url = url, problem = obstacle(sender, url, item) }
+  if not attempt.problem then
+    local request, why = message_of(sender, payload, item)
+    attempt.message = request
+    attempt.problem = not request
+      and { message = why, group = "body", retryable = false } or nil
+  end
+  attempt.over = attempt.problem ~= nil
+  local loop = loop_of.current()
+  if not attempt.over and loop then
+    loop:spawn(run, sender, attempt, sender.gates[url.text])
+  elseif not attempt.over then
+    send(sender, attempt)
+  end
+  return attempt
+end
+
+-- The error of an answer that does not accept; holds the host if it says so.
+local function refused(sender, attempt, answer, item)
+  local wait = answer_of.retry_after(answer.retry_after, function(text)
+    return sender.client:date(text)
+  end, os.time(), sender.o.max_retry_after)
+  local problem = answer_of.refusal(answer,
+                                    wait and answer_of.spread(wait, item))
+  if problem.hold then sender.held[attempt.url.authority] = now() + wait end
+  return problem
+end
+
+-- Waits for the end of what was begun: true, or nil and an error as a handler
+-- returns it.
+---@param attempt respool.http.attempt
+---@return true?, table?
+local function finish(sender, attempt, item)
+  local loop = loop_of.current()
+  while loop and not attempt.over do loop:await(attempt) end
+  if not attempt.over then receive(sender, attempt) end
+  if attempt.problem then return nil, attempt.problem end
+  if sender.o.success(attempt.answer.status) then return true end
+  return nil, refused(sender, attempt, attempt.answer, item)
+end
+
+-- The same as a handler says it.
+local function settled(ok, problem)
+  if ok then return true end
+  if problem.hold == 0 then return outcome.release() end
+  if problem.hold then return outcome.snooze(problem.hold) end
+  return nil, problem
+end
+
+-- Says in the error which URL it is of; a fan-out does that by itself.
+local function label(url, problem)
+  if problem and problem.message then
+    problem.message = ("%s: %s"):format(url.label, problem.message)
+  end
 end
 
 
@@ -225,62 +293,47 @@ local function names_of(urls)
   return names
 end
 
-local modes = {}
-
--- Says in the error which URL it is of; a fan-out does that by itself.
-local function labelled(url, ok, err)
-  if err then err.message = ("%s: %s"):format(url.label, err.message) end
-  return ok, err
+-- Tries the URLs one after the other, beginning with number `from`.
+local function until_accepted(sender, urls, from, payload, item)
+  local problems = {}
+  for i = 0, #urls - 1 do
+    local url = urls[(from - 1 + i) % #urls + 1]
+    local attempt = begin(sender, url, payload, item)
+    local ok, problem = finish(sender, attempt, item)
+    if ok or problem.hold == 0 then return settled(ok, problem) end
+    label(url, problem)
+    problems[#problems + 1] = problem
+  end
+  return settled(nil, answer_of.merge(problems))
 end
+
+local modes = {}
 
 local function open_gate(sender, url)
   local most = sender.o.per_url
   sender.gates[url.text] = sender.gates[url.text] or most and gate_of.new(most)
 end
 
+local function entry_of(sender, url, name)
+  open_gate(sender, url)
+  return {
+    name = name,
+    begin = function(payload, item)
+      return begin(sender, url, payload, item)
+    end,
+    handler = function(_, item, attempt)
+      return settled(finish(sender, attempt, item))
+    end,
+  }
+end
+
 function modes.all(sender, urls)
-  if #urls == 1 then
-    return function(payload, item)
-      return labelled(urls[1], deliver(sender, urls[1], payload, item))
-    end
-  end
-  local parts, names = {}, names_of(urls)
+  if #urls == 1 then return modes.first(sender, urls) end
+  local entries, names = {}, names_of(urls)
   for i, url in ipairs(urls) do
-    open_gate(sender, url)
-    parts[names[i]] = function(payload, item)
-      return deliver(sender, url, payload, item)
-    end
+    entries[i] = entry_of(sender, url, names[i])
   end
-  return handlers.fan_out(parts)
-end
-
--- The errors of all URLs as one, which dies only if each of them does.
-local function merge(errors)
-  local all, messages = { retryable = false }, {}
-  for i, err in ipairs(errors) do
-    messages[i] = err.message
-    if err.retryable ~= false and not all.retryable then
-      all.retryable, all.group = true, err.group
-    end
-    all.group = all.group or err.group
-    if err.retry_after then
-      all.retry_after = math.max(all.retry_after or 0, err.retry_after)
-    end
-  end
-  all.message = table.concat(messages, "; ")
-  return all
-end
-
--- Tries the URLs one after the other, beginning with number `from`.
-local function until_accepted(sender, urls, from, payload, item)
-  local errors = {}
-  for i = 0, #urls - 1 do
-    local url = urls[(from - 1 + i) % #urls + 1]
-    local ok, err = labelled(url, deliver(sender, url, payload, item))
-    if ok ~= nil then return ok end
-    errors[#errors + 1] = err
-  end
-  return nil, merge(errors)
+  return handlers.of_entries(entries)
 end
 
 function modes.first(sender, urls)
@@ -315,11 +368,7 @@ end
 -- The handler.
 
 local function new_sender(o)
-  local pass = {}
-  for i, name in ipairs(PASSED) do pass[i] = name end
-  for _, name in ipairs(o.pass) do pass[#pass + 1] = name end
-  return { o = o, client = client_of.new(o), pass = pass, turn = 0,
-           gates = {} }
+  return { o = o, client = client_of.new(o), turn = 0, gates = {}, held = {} }
 end
 
 local function with_defaults(o)
@@ -329,9 +378,8 @@ local function with_defaults(o)
   return o
 end
 
--- A handler that delivers items by HTTP. Its connections are used again; they
--- are the handler's own, and at most 64 of them are kept idle, whatever hosts
--- they go to.
+-- A handler that delivers items by HTTP. Connections are used again; at most
+-- 64 of them are kept idle, whatever hosts they go to.
 ---@param given respool.http_options
 ---@return respool.handler
 function M.handler(given)
@@ -339,7 +387,10 @@ function M.handler(given)
   if not o.url then
     compat.misuse("respool.http: option 'url' is missing")
   end
-  if o.secret then sign.check() end
+  if o.proxy and (o.allow or o.deny) then
+    compat.misuse("respool.http: a proxy would connect to addresses that "
+      .. "'allow' and 'deny' do not see")
+  end
   local sender, mode = new_sender(o), modes[o.mode]
   if type(o.url) == "function" then return by_item(sender, mode) end
   for _, url in ipairs(o.url) do sender.client:check(url) end

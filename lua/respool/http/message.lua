@@ -1,60 +1,86 @@
 -- SPDX-License-Identifier: MIT
 --
--- Messages of HTTP/1.1 (RFC 9112), as both sides read them: a head, strictly,
--- and a body by its length, in chunks, or until the end. What is read beyond
--- a message is kept for the next.
+-- Requests of HTTP/1.1 (RFC 9112), as the server reads them, strictly: a head,
+-- and a body by its length or in chunks. What is read beyond a request is kept
+-- for the next.
 --
 -- A function that fails returns nil and why: "closed", "timeout", "too large",
 -- "malformed", or what the socket says.
 
+local loop_of = require "respool.http.loop"
+
 local M = {}
 
 ---@class respool.http.reader
----@field connection table see respool/http/sockets.lua
----@field buffer string read and not used yet
+---@field connection respool.http.connection
+---@field buffer string
+---@field at integer where in the buffer begins what is not used yet
+---@field turn integer bytes read since others had their turn
 local Reader = {}
 Reader.__index = Reader
 
+local TURN = 65536        -- bytes that are read before others have their turn
 local LINE_MOST = 1024    -- of a line between chunks
 local TRAILER_MOST = 8192
+local FRAMES_MOST = 65536 -- bytes between chunks, and as many times a body's:
+local FRAMES_RATE = 8
 
----@param connection table
+---@param connection respool.http.connection
 ---@return respool.http.reader
 function M.reader(connection)
-  return setmetatable({ connection = connection, buffer = "" }, Reader)
+  return setmetatable({ connection = connection, buffer = "", at = 1,
+                        turn = 0 }, Reader)
 end
 
 -- Reads more into the buffer.
 function Reader:more(till)
-  local bytes, message = self.connection:read(till)
-  if not bytes then return nil, message end
-  self.buffer = self.buffer .. bytes
+  local bytes, why = self.connection:read(till)
+  if not bytes then return nil, why end
+  self.buffer, self.at = self.buffer:sub(self.at) .. bytes, 1
+  self.turn = self.turn + #bytes
+  if self.turn >= TURN then
+    self.turn = 0
+    loop_of.current():sleep(loop_of.now())
+  end
   return true
 end
 
--- Takes the first `n` bytes out of the buffer.
-local function shift(reader, n)
-  local bytes = reader.buffer:sub(1, n)
-  reader.buffer = reader.buffer:sub(n + 1)
-  return bytes
+function Reader:is_empty()
+  return self.at > #self.buffer
+end
+
+-- Waits for the first byte of a request; empty lines in front are skipped.
+---@param till number
+---@return boolean
+function Reader:await(till)
+  repeat
+    self.at = self.buffer:find("[^\r\n]", self.at) or #self.buffer + 1
+    if not self:is_empty() then return true end
+  until not self:more(till)
+  return false
 end
 
 
 -- Heads.
 
--- The head of the next message without the empty line that ends it.
+-- The head of the next request without the empty line that ends it.
 ---@param till number
 ---@param most integer bytes
 ---@return string?, string?
 function Reader:head(till, most)
-  local from = 1
+  local from = self.at
   while true do
     local _, stop = self.buffer:find("\n\r?\n", from)
-    if (stop or #self.buffer) > most then return nil, "too large" end
-    if stop then return (shift(self, stop):gsub("\r?\n\r?\n$", "")) end
-    from = math.max(#self.buffer - 2, 1)
-    local ok, message = self:more(till)
-    if not ok then return nil, message end
+    local size = (stop or #self.buffer) - self.at + 1
+    if size > most then return nil, "too large" end
+    if stop then
+      local head = self.buffer:sub(self.at, stop):gsub("\r?\n\r?\n$", "")
+      self.at = stop + 1
+      return head
+    end
+    from = math.max(size - 2, 1) -- where the buffer begins after more()
+    local ok, why = self:more(till)
+    if not ok then return nil, why end
   end
 end
 
@@ -78,6 +104,7 @@ local function add_field(fields, line)
   local name, value = line:match "^([^:]+):[ \t]*(.-)[ \t]*$"
   if not M.is_token(name) or not M.is_value(value) then return nil end
   name = name:lower()
+  if name == "host" and fields.host then return nil end
   fields[name] = fields[name] and fields[name] .. ", " .. value or value
   return true
 end
@@ -106,30 +133,30 @@ end
 ---@param till number
 ---@return string?, string?
 function Reader:exactly(n, till)
-  local parts, got = { self.buffer }, #self.buffer
-  while got < n do
-    local bytes, message = self.connection:read(till)
-    if not bytes then
-      self.buffer = ""
-      return nil, message
-    end
-    parts[#parts + 1], got = bytes, got + #bytes
+  local parts, got = {}, 0
+  while true do
+    local part = self.buffer:sub(self.at, self.at + n - got - 1)
+    self.at = self.at + #part
+    parts[#parts + 1], got = part, got + #part
+    if got == n then return table.concat(parts) end
+    local ok, why = self:more(till)
+    if not ok then return nil, why end
   end
-  self.buffer = table.concat(parts)
-  return shift(self, n)
 end
 
 -- A line, without its end.
 local function line(reader, till, most)
   while true do
-    local stop = reader.buffer:find("\n", 1, true)
-    if stop and stop <= most then
-      local text = shift(reader, stop):match "^(.*)\r\n$"
+    local stop = reader.buffer:find("\n", reader.at, true)
+    local size = (stop or #reader.buffer) - reader.at + 1
+    if size > most then return nil, "malformed" end
+    if stop then
+      local text = reader.buffer:sub(reader.at, stop):match "^(.*)\r\n$"
+      reader.at = stop + 1
       return text, not text and "malformed" or nil
     end
-    if #reader.buffer > most then return nil, "malformed" end
-    local ok, message = reader:more(till)
-    if not ok then return nil, message end
+    local ok, why = reader:more(till)
+    if not ok then return nil, why end
   end
 end
 
@@ -137,63 +164,50 @@ end
 local function skip_trailer(reader, till)
   local size = 0
   repeat
-    local text, message = line(reader, till, LINE_MOST)
-    if not text then return nil, message end
+    local text, why = line(reader, till, LINE_MOST)
+    if not text then return nil, why end
     size = size + #text
     if size > TRAILER_MOST then return nil, "malformed" end
   until text == ""
   return true
 end
 
+-- The size of the next chunk, and the bytes of its line.
 local function chunk_size(reader, till)
-  local text, message = line(reader, till, LINE_MOST)
-  if not text then return nil, message end
+  local text, why = line(reader, till, LINE_MOST)
+  if not text then return nil, why end
   local digits = text:match "^(%x+)[ \t]*$" or text:match "^(%x+)[ \t]*;"
   if not digits or #digits > 12 then return nil, "malformed" end
-  return tonumber(digits, 16)
+  return tonumber(digits, 16), #text
 end
 
 local function chunk(reader, size, till)
-  local bytes, message = reader:exactly(size, till)
-  if not bytes then return nil, message end
-  local stop
-  stop, message = reader:exactly(2, till)
-  if not stop then return nil, message end
-  if stop ~= "\r\n" then return nil, "malformed" end
-  return bytes
+  local bytes, why = reader:exactly(size + 2, till)
+  if not bytes then return nil, why end
+  if bytes:sub(-2) ~= "\r\n" then return nil, "malformed" end
+  return bytes:sub(1, -3)
 end
 
--- A body in chunks, of `most` bytes at most.
+-- A body in chunks, of `most` bytes at most. What is between the chunks is not
+-- without a bound either.
 ---@param till number
 ---@param most integer
 ---@return string?, string?
 function Reader:chunks(till, most)
-  local parts, got = {}, 0
+  local parts, got, frames = {}, 0, 0
   while true do
-    local size, message = chunk_size(self, till)
-    if not size then return nil, message end
+    local size, more = chunk_size(self, till)
+    if not size then return nil, more end
     if size == 0 then break end
-    got = got + size
+    got, frames = got + size, frames + more + 4
     if got > most then return nil, "too large" end
-    parts[#parts + 1], message = chunk(self, size, till)
-    if message then return nil, message end
+    if frames > FRAMES_MOST + FRAMES_RATE * got then return nil, "malformed" end
+    parts[#parts + 1], more = chunk(self, size, till)
+    if more then return nil, more end
   end
-  local ok, message = skip_trailer(self, till)
-  if not ok then return nil, message end
+  local ok, why = skip_trailer(self, till)
+  if not ok then return nil, why end
   return table.concat(parts)
-end
-
--- All that comes until the other side ends, of `most` bytes at most.
----@param till number
----@param most integer
----@return string?, string?
-function Reader:rest(till, most)
-  while #self.buffer <= most do
-    local ok, message = self:more(till)
-    if message == "closed" then return shift(self, #self.buffer) end
-    if not ok then return nil, message end
-  end
-  return nil, "too large"
 end
 
 -- How long the body is that the fields announce: a number, "chunked", or nil

@@ -3,10 +3,12 @@
 -- The options of respool.http, checked: URLs are taken apart, names of headers
 -- are in lower case.
 
+local answer_of = require "respool.http.answer"
 local body_of = require "respool.http.body"
 local core = require "respool.core"
 local message = require "respool.http.message"
 local options = require "respool.support.options"
+local sign = require "respool.http.sign"
 local url_of = require "respool.http.url"
 
 local M = {}
@@ -24,6 +26,39 @@ end
 local function header_value(value)
   if message.is_value(value) then return value end
   return nil, "a header's value"
+end
+
+-- A file that can be read and holds what PEM files hold.
+local function pem_file(value)
+  local file = type(value) == "string" and io.open(value, "rb")
+  local bytes = file and file:read "*a"
+  if file then file:close() end
+  if bytes and bytes:find("-----BEGIN", 1, true) then return value end
+  return nil, "a file in PEM format that can be read"
+end
+
+local EXPECTED_SECRET = "a string that is not empty, or a list of them"
+
+local function secrets(value)
+  if type(value) == "string" then value = { value } end
+  if type(value) ~= "table" or #value == 0 then value = { false } end
+  for _, secret in ipairs(value) do
+    if not text(secret) then return nil, EXPECTED_SECRET end
+  end
+  return sign.keys(value)
+end
+
+local function networks(value)
+  if value == "private" then return value end
+  if type(value) == "string" then value = { value } end
+  if type(value) == "table" and #value > 0 then return value end
+  return nil, '"private" or a list of networks such as "10.0.0.0/8"'
+end
+
+local function success(value)
+  local known = answer_of.statuses(value)
+  if known then return known end
+  return nil, 'statuses such as "200-299,409"'
 end
 
 local EXPECTED_URL = "a URL, a list of URLs or a function"
@@ -93,18 +128,26 @@ local function names(value)
 end
 
 local MODES = { all = "all", any = "any", first = "first" }
+local METHODS = { POST = "POST", PUT = "PUT", PATCH = "PATCH" }
 
 M.form = {
   of = "respool.http", url = url, mode = options.choice(MODES), body = body,
-  content_type = header_value, headers = headers, pass = names, secret = text,
+  content_type = header_value, headers = headers, pass = names,
+  method = options.choice(METHODS), success = success,
+  secret = secrets, signature = options.choice(sign.schemes),
   connect_timeout = span, timeout = span, max_retry_after = options.seconds,
-  per_url = options.whole(1, 2^31), ca_file = text,
+  per_url = options.whole(1, 2^31), redirects = options.whole(0, 20),
+  ca_file = pem_file, cert_file = pem_file, key_file = pem_file,
+  min_tls = options.choice { ["1.2"] = "1.2", ["1.3"] = "1.3" },
+  proxy = options.string, allow = networks, deny = networks,
   on_request = options.callable,
 }
 
 M.defaults = {
   mode = "all", body = body_of.forms.auto, connect_timeout = 5, timeout = 30,
-  max_retry_after = 3600, pass = {}, headers = {},
+  max_retry_after = 3600, pass = {}, headers = {}, method = "POST",
+  success = answer_of.statuses "200-299", signature = "standard",
+  redirects = 0,
 }
 
 return M

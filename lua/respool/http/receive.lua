@@ -7,7 +7,10 @@
 -- Ensures:
 -- 1. A 202 is sent only when the item is on disk.
 -- 2. A request with an Idempotency-Key that is known is answered with the id
---    of its item, and nothing is pushed.
+--    of its item, and nothing is pushed; with 422 if that item is still there
+--    and has another body.
+-- 3. Of signed requests the signed id is the key, so that one that is sent
+--    again, by whomever, is pushed once.
 
 local core = require "respool.core"
 local http = require "respool.http.server"
@@ -21,7 +24,9 @@ local M = {}
 ---@field json boolean bodies are decoded; else kept as they are
 ---@field keep string[] names of headers to be kept with the item
 ---@field dedup number seconds that an Idempotency-Key is known at least
----@field secret string? requests must be signed with
+---@field secret string[]? requests must be signed with one of these
+---@field signature "standard"|"respool"
+---@field token string? without it as bearer token nobody may look
 
 ---@class respool.http.receiver
 ---@field o respool.http.receiver_options
@@ -32,10 +37,10 @@ local Intake = {}
 Intake.__index = Intake
 
 local KEPT = { "traceparent", "tracestate", "idempotency-key" }
+local KEPT_OF_BYTES = { "content-type", "content-encoding" }
 local OCTETS = "application/octet-stream"
 local KEY_MOST = 255       -- bytes
 local RETRY_AFTER = 5      -- seconds
-local SKEW = 300           -- seconds that a signature may be old, or ahead
 
 
 -- Before the body is read.
@@ -45,19 +50,40 @@ local function is_look(request)
     and (request.path == "/health" or request.path == "/metrics")
 end
 
+local function refuse_look(token, request)
+  local given = (request.headers.authorization or ""):match "^Bearer (.+)$"
+  if not token or given and sign.equal(given, token) then return nil end
+  return http.error(401, "a bearer token is needed", {
+    ["WWW-Authenticate"] = "Bearer",
+  })
+end
+
+-- JSON can be decoded as it is only.
+local function is_encoded(request)
+  local encoding = request.headers["content-encoding"]
+  return encoding ~= nil and encoding:lower() ~= "identity"
+end
+
 -- Refuses what is not for us.
 ---@param request respool.http.request
 ---@return respool.http.reply?
-function Intake.admit(_, request)
-  if is_look(request) then return nil end
+function Intake:admit(request)
+  if is_look(request) then return refuse_look(self.o.token, request) end
   if request.method ~= "POST" then
     local looks = request.path == "/health" or request.path == "/metrics"
     return http.error(405, "only POST is taken in", {
       Allow = looks and "GET, HEAD, POST" or "POST",
     })
   end
-  if #(request.headers["idempotency-key"] or "") > KEY_MOST then
-    return http.error(400, "an Idempotency-Key may have 255 bytes")
+  for _, name in ipairs { "idempotency-key", "webhook-id" } do
+    if #(request.headers[name] or "") > KEY_MOST then
+      return http.error(400, "an Idempotency-Key may have 255 bytes")
+    end
+  end
+  if self.o.json and is_encoded(request) then
+    return http.error(415, "a body of JSON must not be encoded", {
+      ["Accept-Encoding"] = "identity",
+    })
   end
 end
 
@@ -79,32 +105,38 @@ end
 
 -- Taking in.
 
-local function is_signed(request, secret)
-  local timestamp = request.headers["respool-timestamp"] or ""
-  local given = (request.headers["respool-signature"] or ""):match "^v1=(%x+)$"
-  local seconds = tonumber(timestamp:match "^%d+$")
-  if not given or not seconds or math.abs(os.time() - seconds) > SKEW then
-    return false
-  end
-  return sign.equal(given:lower(), sign.hmac(secret, timestamp, request.body))
-end
-
 -- The type belongs to bytes: by it they are known as what is to be sent on
 -- as it is. A value that was decoded has none.
-local function kept_headers(receiver, request)
+local function kept_headers(receiver, request, key)
   local headers = {}
   for _, name in ipairs(receiver.keep) do
     headers[name] = request.headers[name]
   end
-  headers["content-type"] = not receiver.o.json
-    and (request.headers["content-type"] or OCTETS) or nil
+  headers["idempotency-key"] = key
+  if not receiver.o.json then
+    for _, name in ipairs(KEPT_OF_BYTES) do
+      headers[name] = request.headers[name]
+    end
+    headers["content-type"] = headers["content-type"] or OCTETS
+  end
   return next(headers) and headers or nil
+end
+
+-- By what a request is known again, perhaps nil; false when it is not signed
+-- and must be.
+local function key_of(o, request)
+  if o.secret then
+    return sign.verify(o.signature, o.secret, request.headers, request.body)
+      or false
+  end
+  local key = request.headers["idempotency-key"]
+  return key ~= "" and key or nil
 end
 
 -- What is pushed for a request; nil and the reply when nothing can be.
 local function entry_of(receiver, request)
-  local o, payload = receiver.o, request.body
-  if o.secret and not is_signed(request, o.secret) then
+  local o, payload, key = receiver.o, request.body, key_of(receiver.o, request)
+  if key == false then
     return nil, http.error(401, "the signature is missing or wrong")
   end
   if o.json then
@@ -112,10 +144,8 @@ local function entry_of(receiver, request)
     if value == nil then return nil, http.error(400, "not JSON: " .. why) end
     payload = value
   end
-  local key = request.headers["idempotency-key"]
-  if key == "" then key = nil end
   return { payload = payload, options = {
-    headers = kept_headers(receiver, request), key = key,
+    headers = kept_headers(receiver, request, key), key = key,
     on_conflict = key and "ignore", dedup = key and o.dedup,
   } }
 end
@@ -143,7 +173,7 @@ function Intake:answer(request)
   if entry then
     entry.task = coroutine.running()
     table.insert(self.pending, entry)
-    reply = self.loop:park()
+    reply = self.loop:sleep()
   end
   if reply.status == 202 then self.accepted = self.accepted + 1 end
   return reply
@@ -152,39 +182,49 @@ end
 
 -- Committing.
 
-local function accepted(id)
+-- Whether the item that has the key is there and is another one.
+local function is_another(o, id, payload)
+  local item = o.queue:get(id)
+  if not item then return false end
+  if not o.json then return item.payload ~= payload end
+  return json.encode(item.payload) ~= json.encode(payload)
+end
+
+local function accepted(o, entry, id, held)
+  if held and is_another(o, id, entry.payload) then
+    return http.error(422, "the Idempotency-Key is that of another body")
+  end
   return { status = 202, text = ('{"id":%d}\n'):format(id) }
 end
 
 -- Pushes all of them in one commit. Nil when they cannot be, all of them.
-local function push_together(queue, entries)
-  local tx = queue.store:begin()
+local function push_together(o, entries)
+  local tx = o.queue.store:begin()
   if not tx then return nil end
-  for i, entry in ipairs(entries) do
-    entry.pushed = tx:push(queue, entry.payload, entry.options)
-    entry.number = i
+  for _, entry in ipairs(entries) do
+    entry.pushed = tx:push(o.queue, entry.payload, entry.options)
   end
   if not tx:commit() then
     tx:rollback()
     return nil
   end
   for _, entry in ipairs(entries) do
-    entry.reply = accepted(entry.pushed.id)
+    entry.reply = accepted(o, entry, entry.pushed.id, entry.pushed.held)
   end
   return true
 end
 
 -- Each for itself, so that one that cannot be pushed harms no other.
-local function push_alone(queue, entry)
+local function push_alone(o, entry)
   entry.options.timeout = 0
-  local ok, id, _, code = pcall(queue.push, queue, entry.payload,
-                                      entry.options)
+  local ok, id, held, code = pcall(o.queue.push, o.queue, entry.payload,
+                                   entry.options)
   if not ok then
     entry.reply = http.error(400, "it cannot be stored")
   elseif not id then
     entry.reply = refusal(code)
   else
-    entry.reply = accepted(id)
+    entry.reply = accepted(o, entry, id, held)
   end
 end
 
@@ -195,9 +235,9 @@ function Intake:commit()
   local entries = self.pending
   if #entries == 0 then return false end
   self.pending = {}
-  local ok, together = pcall(push_together, self.o.queue, entries)
+  local ok, together = pcall(push_together, self.o, entries)
   if not ok or not together then
-    for _, entry in ipairs(entries) do push_alone(self.o.queue, entry) end
+    for _, entry in ipairs(entries) do push_alone(self.o, entry) end
   end
   for _, entry in ipairs(entries) do
     self.loop:wake(entry.task, entry.reply)
@@ -208,8 +248,11 @@ end
 ---@param o respool.http.receiver_options
 ---@return respool.http.receiver
 function M.new(o)
-  if o.secret then sign.check() end
   local keep = {}
+  if o.secret then
+    o.secret = sign.keys(o.secret)
+    o.dedup = math.max(o.dedup, 2 * sign.SKEW)
+  end
   for i, name in ipairs(KEPT) do keep[i] = name end
   for _, name in ipairs(o.keep) do keep[#keep + 1] = name:lower() end
   return setmetatable({

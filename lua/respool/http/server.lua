@@ -60,13 +60,14 @@ local REFUSING_MOST = 64  -- connections at a time that are told of the limit
 local LINGER, LINGER_MOST = 2, 2^26 -- seconds and bytes, read after an error
 local PAUSE = 0.1         -- seconds, after accept() failed
 
-M.MOST_CONNECTIONS = loop_of.MOST_SOCKETS - REFUSING_MOST - 60
+M.MOST_CONNECTIONS = sockets.MOST - REFUSING_MOST - 60
 
 local REASONS = {
   [200] = "OK", [202] = "Accepted", [400] = "Bad Request",
   [401] = "Unauthorized", [405] = "Method Not Allowed",
   [408] = "Request Timeout", [413] = "Content Too Large",
-  [417] = "Expectation Failed", [429] = "Too Many Requests",
+  [417] = "Expectation Failed", [422] = "Unprocessable Content",
+  [429] = "Too Many Requests",
   [431] = "Request Header Fields Too Large", [500] = "Internal Server Error",
   [501] = "Not Implemented", [503] = "Service Unavailable",
   [505] = "HTTP Version Not Supported",
@@ -126,15 +127,6 @@ local function trouble(why)
   if why == "malformed" then return M.error(400, "malformed request") end
 end
 
--- Waits for the first byte; empty lines in front of a request are skipped.
-local function await(server, reader, till)
-  while true do
-    reader.buffer = reader.buffer:gsub("^[\r\n]+", "")
-    if reader.buffer ~= "" then return true end
-    if server.stopping or not reader:more(till) then return false end
-  end
-end
-
 local function first_line(first)
   local method, target, major, minor =
     first:match "^(%S+) (%S+) HTTP/(%d)%.(%d)$"
@@ -183,7 +175,7 @@ local function encourage(reader, request, till)
   if expected:lower() ~= "100-continue" then
     return nil, M.error(417, "nothing but 100-continue can be expected")
   end
-  if request.length == 0 or reader.buffer ~= "" then return true end
+  if request.length == 0 or not reader:is_empty() then return true end
   local sent = reader.connection:send("HTTP/1.1 100 Continue\r\n\r\n", till)
   return sent
 end
@@ -247,7 +239,8 @@ end
 local function serve(server, connection)
   local reader = message.reader(connection)
   local wait = server.o.timeout
-  while await(server, reader, now() + wait) do
+  while (not reader:is_empty() or not server.stopping)
+        and reader:await(now() + wait) do
     server.active = server.active + 1
     local ok, more = pcall(serve_one, server, reader)
     server.active = server.active - 1
@@ -283,7 +276,6 @@ local function accept(server)
       if why ~= "timeout" then server.deaf_till = now() + PAUSE end
       return
     end
-    socket:setoption("tcp-nodelay", true)
     local is_full = server.connections >= server.o.max_connections
     server.loop:spawn(is_full and refuse or attend, server,
                       sockets.wrap(socket))
@@ -302,13 +294,14 @@ end
 ---@param o respool.http.server_options
 ---@return respool.http.server?, string?
 function M.listen(o)
-  local listener, why = loop_of.luasocket().bind(o.host, o.port, BACKLOG)
+  local listener, why = sockets.luasocket().bind(o.host, o.port, BACKLOG)
   if not listener then return nil, why end
   listener:settimeout(0)
   local address, port = listener:getsockname()
   local host = address:find ":" and "[" .. address .. "]" or address
   return setmetatable({
-    o = o, loop = loop_of.new(), listener = listener, address = address,
+    o = o, loop = loop_of.new(sockets.poll), listener = listener,
+    address = address,
     url = ("http://%s:%d"):format(host, port), connections = 0, active = 0,
     refused = 0, refusing = 0, deaf_till = 0, stopping = false, more = false,
   }, Server)
@@ -323,8 +316,9 @@ end
 -- Serves for up to `seconds`.
 ---@param seconds number
 function Server:step(seconds)
-  local listener = can_hear(self) and self.listener or nil
-  if self.loop:step(self.more and 0 or seconds, listener) then accept(self) end
+  self.loop.listener = can_hear(self) and self.listener or nil
+  self.loop:step(self.more and 0 or seconds)
+  if self.loop.heard then accept(self) end
   self.more = self.o.round()
 end
 

@@ -1,11 +1,21 @@
 -- SPDX-License-Identifier: MIT
 --
--- Signatures of requests: HMAC-SHA256 (RFC 2104, FIPS 180-4) by luaossl, over
--- the time of the request, a full stop and the body, in lower case hex.
+-- Signatures of requests, HMAC-SHA256 by luaossl, with any number of secrets
+-- at a time, so that one can follow another:
+--
+--   standard   Standard Webhooks: webhook-id, webhook-timestamp and
+--              webhook-signature, "v1," and base64 of the HMAC of id, time and
+--              body with full stops between. A secret "whsec_..." is base64.
+--   respool    Respool-Timestamp and Respool-Signature, "v1=" and hex of the
+--              HMAC of time and body; the id is not signed.
 
 local compat = require "respool.support.compat"
 
 local M = {}
+
+M.SKEW = 300 -- seconds that a signature may be old, or ahead
+
+M.schemes = { standard = "standard", respool = "respool" }
 
 -- Digests by OpenSSL, loaded when first used.
 local function hmac()
@@ -15,22 +25,89 @@ local function hmac()
     .. "which cannot be loaded")
 end
 
--- Raises when signatures cannot be made here.
-function M.check()
-  hmac()
+local DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+  .. "0123456789+/"
+
+local function base64(bytes)
+  local text = bytes:gsub("..?.?", function(three)
+    local a, b, c = three:byte(1, 3)
+    local n = a * 65536 + (b or 0) * 256 + (c or 0)
+    local digits = ""
+    for _ = 1, 4 do
+      local d = n % 64
+      digits, n = DIGITS:sub(d + 1, d + 1) .. digits, (n - d) / 64
+    end
+    return digits:sub(1, #three + 1) .. ("="):rep(3 - #three)
+  end)
+  return text
+end
+
+local function from_base64(text)
+  local body = text:gsub("=+$", "")
+  if body == "" or body:find "[^%w+/]" or #body % 4 == 1 then return nil end
+  return (body:gsub("..?.?.?", function(four)
+    local n = 0
+    for i = 1, 4 do
+      local digit = i <= #four and DIGITS:find(four:sub(i, i), 1, true) or 1
+      n = n * 64 + digit - 1
+    end
+    local a, b = math.floor(n / 65536), math.floor(n / 256) % 256
+    return string.char(a, b, n % 256):sub(1, #four - 1)
+  end))
 end
 
 local function hex(bytes)
   return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
 end
 
--- The signature of a body sent at `timestamp`.
+-- The key of a secret; nil when it is "whsec_" without base64 behind it.
 ---@param secret string
----@param timestamp string seconds since 1970, as in the header
+---@return string?
+function M.key(secret)
+  local encoded = secret:match "^whsec_(.*)$"
+  if encoded then return from_base64(encoded) end
+  return secret
+end
+
+-- The keys of secrets, one or a list; raises when one is none, or when
+-- signatures cannot be made here.
+---@param secrets string[]
+---@return string[]
+function M.keys(secrets)
+  hmac()
+  local keys = {}
+  for i, secret in ipairs(secrets) do
+    keys[i] = M.key(secret)
+    if not keys[i] then
+      compat.misuse "a secret begins with whsec_ and is not base64 behind it"
+    end
+  end
+  return keys
+end
+
+local function digest(key, ...)
+  return hmac().new(key, "sha256"):final(table.concat({ ... }, "."))
+end
+
+-- The headers that sign a body under an id.
+---@param scheme "standard"|"respool"
+---@param keys string[]
+---@param id string
 ---@param body string
----@return string
-function M.hmac(secret, timestamp, body)
-  return hex(hmac().new(secret, "sha256"):final(timestamp .. "." .. body))
+---@return table<string, string>
+function M.headers(scheme, keys, id, body)
+  local time, list = ("%d"):format(os.time()), {}
+  for i, key in ipairs(keys) do
+    list[i] = scheme == "standard"
+      and "v1," .. base64(digest(key, id, time, body))
+      or "v1=" .. hex(digest(key, time, body))
+  end
+  local text = table.concat(list, " ")
+  if scheme == "respool" then
+    return { ["respool-timestamp"] = time, ["respool-signature"] = text }
+  end
+  return { ["webhook-id"] = id, ["webhook-timestamp"] = time,
+           ["webhook-signature"] = text }
 end
 
 -- Whether two strings are the same, in a time that does not tell where they
@@ -45,6 +122,40 @@ function M.equal(a, b)
     if a:byte(i) ~= b:byte(i) then differ = differ + 1 end
   end
   return differ == 0
+end
+
+local function any_of(given, keys, form, ...)
+  local found = false
+  for one in given:gmatch "%S+" do
+    for _, key in ipairs(keys) do
+      found = M.equal(one, form(digest(key, ...))) or found
+    end
+  end
+  return found
+end
+
+-- By what a signed request is known: its id, or where that is not signed the
+-- signature. Nil when it is not signed, or not in time.
+---@param scheme "standard"|"respool"
+---@param keys string[]
+---@param headers table<string, string>
+---@param body string
+---@return string?
+function M.verify(scheme, keys, headers, body)
+  local prefix = scheme == "standard" and "webhook-" or "respool-"
+  local id, time = headers["webhook-id"], headers[prefix .. "timestamp"] or ""
+  local given = headers[prefix .. "signature"] or ""
+  local seconds = tonumber(time:match "^%d+$")
+  if not seconds or math.abs(os.time() - seconds) > M.SKEW then return nil end
+  if scheme == "respool" then
+    local ok = any_of(given, keys, function(d) return "v1=" .. hex(d) end,
+                      time, body)
+    return ok and hex(digest(keys[1], time, body)) or nil
+  end
+  local ok = id and id ~= "" and any_of(given, keys, function(d)
+    return "v1," .. base64(d)
+  end, id, time, body)
+  return ok and id or nil
 end
 
 return M

@@ -9,7 +9,7 @@ local M = {}
 ---@class respool.http.url
 ---@field text string as it was given
 ---@field scheme "http"|"https"
----@field host string without brackets
+---@field host string without brackets; UTF-8
 ---@field port integer
 ---@field authority string host and port as the Host header wants them
 ---@field target string path and query
@@ -21,7 +21,6 @@ local function split_authority(authority)
   local host, port = authority:match "^%[([%x:.]+)%]:?(%d*)$"
   if host then return host, port, "[" .. host .. "]" end
   host, port = authority:match "^([^%[%]:/@%s]+):?(%d*)$"
-  if not host then return nil end
   return host, port, host
 end
 
@@ -30,10 +29,16 @@ local function port_of(scheme, digits)
   return port and port >= 1 and port <= 65535 and port or nil
 end
 
+local function encoded(text)
+  return (text:gsub("[\128-\255]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
 local function new(text, scheme, host, shown, port, rest)
   local standard = port == PORTS[scheme]
   local authority = standard and shown or ("%s:%d"):format(shown, port)
-  local target = rest:gsub("#.*", "")
+  local target = encoded(rest:gsub("#.*", ""))
   if target:sub(1, 1) ~= "/" then target = "/" .. target end
   return {
     text = text, scheme = scheme, host = host:lower(), port = port,
@@ -47,9 +52,7 @@ end
 ---@param text any
 ---@return respool.http.url?, string?
 function M.parse(text)
-  if type(text) ~= "string" or text:find "[%c\128-\255 ]" then
-    return nil, "a URL"
-  end
+  if type(text) ~= "string" or text:find "[%c ]" then return nil, "a URL" end
   local scheme, authority, rest = text:match "^(%a+)://([^/?#]*)(.*)$"
   scheme = scheme and scheme:lower()
   if not PORTS[scheme] then return nil, "a URL with http:// or https://" end
@@ -57,9 +60,17 @@ function M.parse(text)
     return nil, "a URL without a user (give an Authorization header instead)"
   end
   local host, digits, shown = split_authority(authority)
-  local port = host and port_of(scheme, digits)
-  if not port then return nil, "a URL with a host" end
+  if not host then return nil, "a URL with a host" end
+  local port = port_of(scheme, digits)
+  if not port then return nil, "a URL with a port from 1 to 65535" end
   return new(text, scheme, host, shown:lower(), port, rest)
+end
+
+-- The URL as it is asked for.
+---@param url respool.http.url
+---@return string
+function M.whole(url)
+  return ("%s://%s%s"):format(url.scheme, url.authority, url.target)
 end
 
 return M

@@ -235,6 +235,15 @@ M.list = constructor("list", LIST)
 ---@return respool.backoff.policy
 M.decorrelated = constructor("decorrelated", DECORRELATED)
 
+-- For webhooks, as Standard Webhooks advises: ten tries in about three days,
+-- with `max_attempts = 10`.
+---@return respool.backoff.policy
+function M.webhooks()
+  return M.list {
+    5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400, jitter = 0.1,
+  }
+end
+
 
 -- Policies in words, as queue:config() tells them: { name = "exponential",
 -- initial = 1, ... }, in seconds; of a list { name = "list", list = { ... } }.
