@@ -5,7 +5,7 @@
 -- run is the same:
 --
 --   most             202
---   some             503 with Retry-After, the first time or the first two
+--   some             503, the first time or the first two
 --   some             202, but later than any sender waits, the first time
 --   some             500, the first four times
 --   some             422 for good: "action" or "sender" is missing
@@ -46,13 +46,13 @@ local function reject(event, payload)
   end
 end
 
--- What would be accepted at another time: status, text and headers.
+-- What would be accepted at another time: status and text.
 local function refuse(id, time)
   if id % 60 == 0 and time <= 4 then
     return 500, "the database is down"
   end
   if id % 8 == 3 and time <= (id % 16 == 3 and 2 or 1) then
-    return 503, "too much to do", { ["Retry-After"] = 1 }
+    return 503, "too much to do"
   end
 end
 
@@ -63,14 +63,14 @@ local function accept(id)
   return 202, "thank you"
 end
 
--- Status, text, headers of the answer, and how long it takes.
+-- Status and text of the answer, and how long it takes.
 local function receive_event(event, id, payload)
   seen[id] = (seen[id] or 0) + 1
-  local status, text, headers = reject(event, payload)
-  if not status then status, text, headers = refuse(id, seen[id]) end
+  local status, text = reject(event, payload)
+  if not status then status, text = refuse(id, seen[id]) end
   if not status then status, text = accept(id) end
   local late = id % 40 == 7 and seen[id] == 1
-  return status, text, headers, late and LATE or 0
+  return status, text, late and LATE or 0
 end
 
 local function post(request)
@@ -103,15 +103,12 @@ local function parse(bytes)
   return { method = method, path = path, headers = headers, body = body }
 end
 
-local function format(status, text, headers)
+local function format(status, text)
   local lines = {
     ("HTTP/1.1 %d %s"):format(status, reasons[status]),
     "Content-Type: text/plain", "Content-Length: " .. #text,
     "Connection: close",
   }
-  for name, value in pairs(headers or {}) do
-    lines[#lines + 1] = name .. ": " .. value
-  end
   return table.concat(lines, "\r\n") .. "\r\n\r\n" .. text
 end
 
@@ -148,8 +145,8 @@ function Server:reply(client, bytes)
 end
 
 function Server:serve(client, request)
-  local status, text, headers, wait = answer(request)
-  local bytes = format(status, text, headers)
+  local status, text, wait = answer(request)
+  local bytes = format(status, text)
   if request.method == "POST" then
     local key = tostring(status)
     counts.requests = counts.requests + 1

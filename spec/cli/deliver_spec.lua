@@ -237,6 +237,14 @@ describe("respool deliver", function()
                                      q:config().retry.list })
   end)
 
+  -- With a receiver that took ten a second, 240 of 300 items died.
+  it("waits for a host that asks for it, and spends no attempt", function()
+    open { max_attempts = 1 }
+    push(20)
+    assert.equal(0, deliver("each/429~1,429~1,202").status)
+    assert.same({ 20, 0 }, { q:stats().done, q:stats().retried })
+  end)
+
   it("begins no more items a second than asked for", function()
     open()
     push(12)

@@ -33,7 +33,8 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 ---@class respool.http.courier_options
 ---@field concurrency integer items at a time; in an ordered queue 1
 ---@field rate number? items begun a second
----@field until_empty boolean? ends when nothing is ready, leased or retrying
+---@field until_empty boolean? ends when nothing is ready, leased, retrying or
+--- snoozed by it
 ---@field deadline number seconds that items may take once it is to stop
 ---@field tick fun(counts: respool.http.courier_counts)? called now and then
 
@@ -58,6 +59,9 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 local function judge(courier, item, ok, first, second)
   if ok and outcome.is_done(first, second) then return item:done() end
   if ok and outcome.is_outcome(first) then
+    if first.kind == outcome.SNOOZE then
+      courier.due = math.max(courier.due, now() + first.delay)
+    end
     return decide.apply(courier.queue, item, first)
   end
   local err = not ok and first or second
@@ -210,7 +214,8 @@ local function is_drained(courier)
   if not courier.o.until_empty or courier.busy > 0 then return false end
   local stats, message, code = courier.queue.handle:stat()
   if not stats then return nil, message, code end
-  return stats.paused or stats.ready + stats.leased + stats.retrying == 0
+  local held = now() < courier.due and stats.scheduled or 0
+  return stats.paused or stats.ready + stats.leased + stats.retrying + held == 0
 end
 
 -- Sees that there is something to do. True when the work is over.
@@ -291,7 +296,7 @@ function M.run(queue, handler, o)
   local courier = {
     queue = queue, handler = handler, o = o, loop = loop_of.new(client_of.poll),
     read = item_of.reader(queue), parts = {}, busy = 0,
-    look_at = 0, tick_at = 0, let_at = 0,
+    look_at = 0, tick_at = 0, let_at = 0, due = 0,
     most = config.ordered == 1 and 1 or o.concurrency,
     signals = process.signals(), stopping = false,
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },
