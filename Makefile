@@ -11,14 +11,14 @@ BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
 base = error clock random cbor arena array histogram thread timer id_set file \
-  decimal
+  decimal wait
 record = backoff item segment failures page fields batch policy outcome \
   dead_notices dead_record replay_record
 schedule = civil zone cron
 commit = commit ticket
-verbs = engines open files calls lease buffer_fill buffer store buffer_list \
-  queue push take batch settle transaction dead_letters maintenance
-lmdb/env = directory files create env open txn commits nodes pages
+verbs = engines exit open files calls lease buffer_fill buffer store \
+  buffer_list queue push take batch settle transaction dead_letters maintenance
+lmdb/env = turn directory files create env open txn commits nodes pages
 lmdb/record = key_codec records meta names segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
@@ -42,7 +42,7 @@ values = result record stats backoff cbor options
 handles = handle ticket
 queue = take batch buffer queue
 store = names buffer_list dead replay maintenance transaction repair store
-system = process file terminal input
+system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
 

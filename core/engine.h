@@ -32,6 +32,11 @@ typedef struct env {
   const struct engine *engine;
   struct committer *commit;
   void (*closing)(struct env *e); /* called before it is closed; or NULL */
+  /* Asked again and again by an apply that waits `ms` for another process;
+     after false it gives up: all units come to LOCKED, unchanged. NULL: ask
+     wait_goes_on. */
+  bool (*goes_on)(struct env *e, int64_t ms, const char *whom);
+  _Atomic int waits_for; /* the pid that an apply waits for; -1: not known */
   int pid; /* of the process that opened it */
 } env;
 
@@ -199,12 +204,15 @@ typedef struct unit {
   bool durable;      /* over when it is on disk, and what it has seen of
                         others' work, too */
   bool barrier;      /* and all that was committed before it */
+  int64_t until;     /* by the monotonic clock: gives up waiting for other
+                        processes then, LOCKED; 0: never */
   int rc;            /* result */
   failure failure;   /* result: what was wrong, if rc is not 0 */
   size_t failed;     /* result: the step that failed, if one did */
   bool wrote;        /* result: it changed something */
   bool needs_flush;  /* the LMDB engine's own */
   _Atomic bool done; /* from here on the committer's; see commit.h */
+  bool leaves;
   void (*ended)(struct unit *u);
   void *owner;
   pthread_cond_t wake;

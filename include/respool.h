@@ -163,10 +163,11 @@ typedef struct respool_options {
   uint64_t max_item_bytes;  /* 0: 64 MiB; larger items: TOO_LARGE */
   uint64_t seed;            /* for jitter; 0: from the system */
   int read_only;            /* 1: only looks; implies no_create */
+  int64_t timeout;          /* ms to wait for other processes; 0: for ever */
 } respool_options;
 
 #define RESPOOL_OPTIONS_INIT \
-  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Opens the store in the directory `path`, which is made (one level) when
    missing. ":memory:" makes a private store on tmpfs that is gone when it
@@ -185,6 +186,18 @@ typedef struct respool_options {
    respool_compact works on a store, opening it waits. */
 RESPOOL_API int respool_open(const char *path, const respool_options *o,
                              respool **s);
+
+/* Writers of several processes take turns, and a process that is stopped
+   (SIGSTOP, a debugger) in its turn keeps the others waiting; so may one that
+   opens or compacts a store. A call waits for ever, or as long as the option
+   `timeout` says, and as long as this function returns 0: it is called with 0
+   when a call of this thread begins that may wait, and while it waits ten times
+   a second, with how long it has waited and for whom: "process 4711 (lua5.4)", or "another process" where
+   that is not known. A wait that is given up answers LOCKED, and the call has
+   changed nothing. Signals end no wait by themselves: what their handlers note
+   is to be looked at here. Calls that only look never wait. */
+typedef int (*respool_wait_fn)(void *arg, int64_t ms, const char *whom);
+RESPOOL_API void respool_on_wait(respool_wait_fn ask, void *arg);
 
 /* Closes the handle; NULL is fine. Queues, batches and buffers opened from it
    must be freed before; the leases of unsettled batches run out by themselves.

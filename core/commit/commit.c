@@ -13,7 +13,9 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
+#include "base/wait.h"
 
 #define GROUP_MAX 256 /* units that the engine is given at once */
 
@@ -26,6 +28,12 @@ typedef struct committer {
   pthread_t thread;       /* leads where nobody waits */
   pthread_cond_t work;    /* there may be something for it to lead */
   bool threaded, stopping;
+  /* of the leader, while the engine waits for another process */
+  int64_t until;          /* the first of the group to give up; 0: none */
+  _Atomic bool leave;     /* one of the group has given up */
+  bool stopped;           /* so has the leader's own thread */
+  bool all_leave, gave_up;
+  bool keeps, flush_first;
 } committer;
 
 /* The thread has nothing left to do. */
@@ -42,16 +50,29 @@ static void commit_close(env *e) {
   free(c);
 }
 
+/* Asked by the engine in the leader's thread. What is committed already need
+   not wait for another process. */
+static bool goes_on(env *e, int64_t ms, const char *whom) {
+  committer *c = e->commit;
+  c->flush_first = c->keeps;
+  c->gave_up = c->leave || c->keeps ||
+               (c->until && clock_mono() >= c->until);
+  if (c->gave_up) return false;
+  c->gave_up = c->stopped = !wait_goes_on(ms, whom);
+  return !c->gave_up;
+}
+
 int commit_open(env *e) {
   committer *c = calloc(1, sizeof *c);
   if (!c) return fail(RESPOOL_NOMEM, "not enough memory to open a store");
   pthread_mutex_init(&c->lock, NULL);
-  pthread_cond_init(&c->changed, NULL);
+  cond_init_monotonic(&c->changed);
   pthread_cond_init(&c->work, NULL);
   unit_list_init(&c->waiting);
   unit_list_init(&c->kept);
   e->commit = c;
   e->closing = commit_close;
+  e->goes_on = goes_on;
   return 0;
 }
 
@@ -80,19 +101,52 @@ static void finish(unit *u) {
   pthread_cond_signal(&u->wake);
 }
 
-/* One step of the leader: the engine runs what waits or, when nothing does,
-   finishes what it has kept. Called with the lock held. */
-static void lead(env *e) {
+static bool gives_up(const committer *c, const unit *u) {
+  return u->leaves || c->all_leave || (u->until && clock_mono() >= u->until);
+}
+
+/* Notes when the group has waited long enough. */
+static void note_limits(committer *c, const unit_list *group) {
+  c->until = 0;
+  for (const unit *u = group->first; u; u = u->next)
+    if (u->until && (!c->until || u->until < c->until)) c->until = u->until;
+  c->leave = c->all_leave;
+  c->stopped = c->gave_up = false;
+  c->keeps = c->kept.first != NULL;
+}
+
+/* Those that came to LOCKED because of others in their group wait again,
+   before all that came later. */
+static void finish_all(committer *c, unit_list *ended) {
+  unit_list again;
+  unit_list_init(&again);
+  for (unit *u; (u = unit_list_pop(ended));)
+    if (u->rc == RESPOOL_LOCKED && c->gave_up && !gives_up(c, u))
+      unit_list_add(&again, u);
+    else
+      finish(u);
+  for (unit *u; (u = unit_list_pop(&c->waiting));) unit_list_add(&again, u);
+  list_cut(&again, &c->waiting, INT32_MAX);
+}
+
+/* One step of the leader, whose own unit is `own` or NULL: the engine runs what
+   waits or, when nothing does, finishes what it has kept. Called with the lock
+   held. */
+static void lead(env *e, unit *own) {
   committer *c = e->commit;
   unit_list group, kept, ended;
-  list_cut(&c->waiting, &group, GROUP_MAX);
+  bool flush = c->flush_first && c->kept.first;
+  note_limits(c, &c->waiting);
+  list_cut(&c->waiting, &group, flush ? 0 : GROUP_MAX);
   list_cut(&c->kept, &kept, INT32_MAX);
   unit_list_init(&ended);
+  c->flush_first = false;
   pthread_mutex_unlock(&c->lock);
   e->engine->apply(e, &group, &kept, &ended);
   pthread_mutex_lock(&c->lock);
   for (unit *u; (u = unit_list_pop(&kept));) unit_list_add(&c->kept, u);
-  for (unit *u; (u = unit_list_pop(&ended));) finish(u);
+  if (c->stopped && own) own->leaves = true;
+  finish_all(c, &ended);
 }
 
 /* Wakes somebody who waits, to take over. */
@@ -101,25 +155,79 @@ static void hand_over(committer *c) {
   if (u) pthread_cond_signal(u->ended ? &c->work : &u->wake);
 }
 
+/* Takes a unit that is not with the engine off the list. */
+static bool withdraw(committer *c, unit *gone) {
+  unit_list rest;
+  bool found = false;
+  unit_list_init(&rest);
+  for (unit *u; (u = unit_list_pop(&c->waiting));)
+    if (u == gone)
+      found = true;
+    else
+      unit_list_add(&rest, u);
+  list_cut(&rest, &c->waiting, INT32_MAX);
+  return found;
+}
+
+/* A unit that gives up, while the engine waits for another process: it ends at
+   once, or with the group that it is in. */
+static void give_up(env *e, unit *u, const char *whom) {
+  committer *c = e->commit;
+  u->leaves = true;
+  if (!withdraw(c, u)) {
+    c->leave = true;
+    return;
+  }
+  unit_note(u, wait_fail(NULL, whom));
+  u->done = true;
+}
+
+static void name_of_other(const env *e, char whom[WHOM_MAX]) {
+  wait_name(e->waits_for, whom);
+}
+
+/* Waits for the leader, or for a moment. */
+static void follow(env *e, unit *u, int64_t from) {
+  committer *c = e->commit;
+  struct timespec until;
+  char whom[WHOM_MAX];
+  clock_deadline(&until, WAIT_STEP);
+  pthread_cond_timedwait(&u->wake, &c->lock, &until);
+  if (u->done || !e->waits_for || u->leaves) return;
+  name_of_other(e, whom);
+  if (gives_up(c, u) || !wait_goes_on(clock_mono() - from, whom))
+    give_up(e, u, whom);
+}
+
+/* Of a unit that has given up and is not in a group: it is over. */
+static void lead_once(env *e, unit *u) {
+  committer *c = e->commit;
+  char whom[WHOM_MAX];
+  c->has_leader = true;
+  lead(e, u);
+  c->has_leader = false;
+  if (u->done || !gives_up(c, u)) return;
+  name_of_other(e, whom);
+  give_up(e, u, whom);
+}
+
 static void lead_until(env *e, unit *u) {
   committer *c = e->commit;
-  while (!u->done) {
-    if (c->has_leader) {
-      pthread_cond_wait(&u->wake, &c->lock);
-      continue;
-    }
-    c->has_leader = true;
-    lead(e);
-    c->has_leader = false;
-  }
+  int64_t from = clock_mono();
+  while (!u->done)
+    if (c->has_leader)
+      follow(e, u, from);
+    else
+      lead_once(e, u);
   if (!c->has_leader) hand_over(c);
 }
 
 int commit_unit(env *e, unit *u) {
   committer *c = e->commit;
-  u->done = false;
+  u->done = u->leaves = false;
   u->ended = NULL;
-  pthread_cond_init(&u->wake, NULL);
+  wait_begin();
+  cond_init_monotonic(&u->wake);
   pthread_mutex_lock(&c->lock);
   unit_list_add(&c->waiting, u);
   lead_until(e, u);
@@ -145,7 +253,7 @@ static void *lead_main(void *arg) {
       continue;
     }
     c->has_leader = true;
-    lead(e);
+    lead(e, NULL);
     c->has_leader = false;
   }
   pthread_mutex_unlock(&c->lock);
@@ -183,12 +291,34 @@ void commit_ended(env *e, int *running) {
   pthread_cond_broadcast(&e->commit->changed);
 }
 
-void commit_wait_ended(env *e) {
-  pthread_cond_wait(&e->commit->changed, &e->commit->lock);
+/* A thread that gives up here has all give up, as the engine waits for another
+   process with any of them. */
+static void wait_ended(env *e, int64_t from) {
+  committer *c = e->commit;
+  struct timespec until;
+  char whom[WHOM_MAX];
+  clock_deadline(&until, WAIT_STEP);
+  pthread_cond_timedwait(&c->changed, &c->lock, &until);
+  if (!e->waits_for) return;
+  name_of_other(e, whom);
+  if (!wait_goes_on(clock_mono() - from, whom)) c->all_leave = c->leave = true;
+}
+
+void commit_wait_while(env *e, bool (*waits)(const void *arg),
+                       const void *arg) {
+  committer *c = e->commit;
+  int64_t from = clock_mono();
+  wait_begin();
+  while (waits(arg)) wait_ended(e, from);
+  c->all_leave = false;
+}
+
+static bool is_running(const void *arg) {
+  return *(const int *)arg > 0;
 }
 
 void commit_drain(env *e, const int *running) {
   commit_lock(e);
-  while (*running > 0) commit_wait_ended(e);
+  commit_wait_while(e, is_running, running);
   commit_unlock(e);
 }

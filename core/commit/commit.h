@@ -30,8 +30,10 @@ void commit_ended(env *e, int *running);
 /* Waits until `*running` is 0. */
 void commit_drain(env *e, const int *running);
 
-/* With the lock held: waits until some started unit has ended. */
-void commit_wait_ended(env *e);
+/* With the lock held: waits until `waits` is false, which is asked whenever a
+   started unit has ended. */
+void commit_wait_while(env *e, bool (*waits)(const void *arg),
+                       const void *arg);
 
 void commit_lock(env *e);
 void commit_unlock(env *e);

@@ -136,9 +136,14 @@ int ticket_applied(respool_ticket *t, const char *what) {
   return 0;
 }
 
+static bool is_under_way(const void *arg) {
+  const respool_ticket *t = arg;
+  return t->started && !t->unit->done;
+}
+
 void ticket_await(respool_ticket *t) {
   commit_lock(t->env);
-  while (t->started && !t->unit->done) commit_wait_ended(t->env);
+  commit_wait_while(t->env, is_under_way, t);
   commit_unlock(t->env);
 }
 

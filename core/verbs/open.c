@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/wait.h"
 #include "verbs/buffer_list.h"
 #include "verbs/engines.h"
+#include "verbs/exit.h"
 #include "verbs/store.h"
 
 #define MAX_BYTES ((uint64_t)16 << 30)
@@ -31,6 +33,7 @@ static int options_check(const char *path, const respool_options *o) {
     return invalid("max_item_bytes", "at most 1 GiB");
   if (o->read_only && memory)
     return invalid("read_only", "0 for ':memory:'");
+  if (o->timeout < 0) return invalid("timeout", "0 or more");
   if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
   return 0;
 }
@@ -46,6 +49,7 @@ static respool *store_new(const respool_options *o) {
   buffers_init(s);
   s->read_only = o->read_only;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
+  s->timeout = o->timeout;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;
   s->max_item_bytes = o->max_item_bytes ? o->max_item_bytes
                                         : MAX_ITEM_BYTES;
@@ -65,7 +69,10 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   if (!s) return fail(RESPOOL_NOMEM, "not enough memory for a store");
   respool_options full = *o;
   full.max_bytes = s->max_bytes;
+  wait_begin();
+  wait_limit(s->timeout);
   rc = engine_of(path)->open(path, &full, commit_open, &s->env);
+  wait_limit(0);
   if (rc) {
     timers_stop(&s->calls);
     timers_stop(&s->timers);
@@ -73,12 +80,14 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
     return rc;
   }
   if (!strcmp(path, ":memory:")) s->durable = false;
+  exit_watch(s);
   *out = s;
   return 0;
 }
 
 void respool_close(respool *s) {
   if (!s) return;
+  exit_unwatch(s);
   if (!store_check(s)) {
     commit_drain(s->env, &s->running);
     timers_stop(&s->calls);

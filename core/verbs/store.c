@@ -52,6 +52,7 @@ static int unit_ready(const respool *s, unit *u) {
     return fail(RESPOOL_INVALID, "the store was opened read_only");
   u->now = store_time(s);
   u->durable = u->durable && s->durable;
+  u->until = s->timeout ? time_after(clock_mono(), s->timeout) : 0;
   return 0;
 }
 

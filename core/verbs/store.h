@@ -28,11 +28,13 @@ struct respool {
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
   uint64_t max_bytes, max_item_bytes;
+  int64_t timeout; /* ms to wait for other processes; 0: for ever */
   int pid;
   unsigned forks; /* as counted when it was opened */
   /* with the committer's lock: tickets that run, calls ever made */
   int running;
   int64_t called;
+  struct respool *next_open; /* of exit.c */
 };
 
 #define LEASE_MAX ((int64_t)7 * 24 * 3600 * 1000)

@@ -21,6 +21,7 @@
 #include "system/input.h"
 #include "system/process.h"
 #include "system/terminal.h"
+#include "system/wait.h"
 #include "values/backoff.h"
 #include "values/cbor.h"
 #include "values/compat.h"
@@ -110,6 +111,7 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   lbuffer_open(L);
   ltx_open(L);
   lprocess_open(L);
+  lwait_open(L);
   lrepair_open(L);
   lfile_open(L);
   lterminal_open(L);

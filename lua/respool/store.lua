@@ -68,6 +68,8 @@ end
 ---@field max_bytes integer|string?
 ---@field private max_item_bytes integer|string?
 ---@field seed integer? of the jitter
+---@field timeout respool.seconds? how long a call waits for other processes that
+--- write, open or compact the store, then LOCKED; nil: for ever
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
 --- a few a second at most; a function gets all there is to say; false: silence
@@ -81,6 +83,7 @@ local FORM = {
   max_bytes = options.size,
   max_item_bytes = options.size,
   seed = options.whole(0, 2^53 - 1),
+  timeout = options.seconds_or_huge,
   on_error = options.callable,
   log = function(value)
     if value == false or type(value) == "function" then return value end
@@ -103,6 +106,7 @@ local function core_options(o)
     read_only = o.read_only,
     max_readers = o.max_readers, max_bytes = o.max_bytes,
     max_item_bytes = o.max_item_bytes, seed = o.seed and o.seed + 1,
+    timeout = o.timeout ~= math.huge and o.timeout or nil,
   }
 end
 
@@ -119,6 +123,7 @@ end
 function M.open(path, given)
   options.argument(1, "respool.open", path, path_of)
   local o = options.read(FORM, given, 2)
+  if o.log == nil then core.tell_waits() end
   local handle, message, code = core.open(path, core_options(o))
   if not handle then return nil, message, code end
   return setmetatable({

@@ -174,6 +174,22 @@ describe("a buffered queue", function()
     assert.equal(50 * 25, ready())
   end)
 
+  -- os.exit closes nothing unless it is asked to.
+  it("is flushed when the process ends by os.exit", function()
+    local path = helper.location()
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local store = assert(respool.open(arg[1]))
+      local queue = assert(store:queue("clicks", { buffer = { items = 99 } }))
+      for i = 1, 5 do assert(queue:push(i)) end
+      os.exit(3)
+    ]], path)
+    assert.equal(3, process:wait())
+    assert.equal("", process:output())
+    local queue = assert(helper.open(path)):queue "clicks"
+    assert.same({ 1, 2, 3, 4, 5 }, helper.payloads(queue))
+  end)
+
   it("loses what was not flushed when the process is killed, no more",
      function()
     local location = helper.location()

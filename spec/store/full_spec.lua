@@ -201,6 +201,23 @@ describe("a full disk", function()
     end)
   end
 
+  -- It used to be told that the lock file had been left half made.
+  plain_it("has no room for a new store, and says so", function()
+    small_disk(function()
+      local disk = store.path:match "^(.*)/"
+      for _, block in ipairs { 65536, 4096, 1 } do
+        helper.sh(("dd if=/dev/zero of='%s/fill.%d' bs=%d 2>&1"):format(
+          disk, block, block))
+      end
+      local none, message, code = helper.open(disk .. "/new")
+      assert.is_nil(none)
+      assert.equal("NOSPACE", code)
+      assert.matches("[Nn]o space left on [Dd]evice", message)
+      helper.sh(("rm '%s'/fill.*"):format(disk))
+      assert(helper.open(disk .. "/new")):close()
+    end)
+  end)
+
   -- Dead letters of small items are larger than the items.
   plain_it("keeps room for what copies nothing when dead letters fill it",
            function()

@@ -134,3 +134,42 @@ describe("a store whose disk is gone", function()
     assert.equal(GONE .. "flush\tdone\npush\tdone\nkept\t0\n0", run "collect")
   end)
 end)
+
+-- Two processes that are number 1, each in a container. LMDB tells its readers
+-- apart by that number, and said "Resource temporarily unavailable".
+describe("a process of the same number in another container", function()
+  local HOLDER = [[
+    local store, message, code = require "respool".open(arg[1])
+    if not store then print(message, code) os.exit(1) end
+    assert(store:queue "orders":push "x")
+    print "open"
+    io.stdout:flush()
+    if arg[2] then require "respool.core".process.nap(20) end
+  ]]
+
+  local function in_container(...)
+    local dir = helper.dir()
+    helper.write(dir .. "/main.lua", HOLDER)
+    local line = { "exec unshare -pf --kill-child", helper.lua(), dir .. "/main.lua", ... }
+    return helper.spawn([[os.execute(arg[1])]], table.concat(line, " "))
+  end
+
+  it("is told why it cannot open the store", function()
+    if helper.sh "unshare -pf true 2>&1" ~= "" then
+      pending "namespaces need root"
+      return
+    end
+    local path = helper.location()
+    local first = in_container(path, "stay")
+    first:expect "open"
+    local second = in_container(path)
+    second:wait()
+    assert.matches("another container %(pid namespace%) that has this one's " ..
+      "number, 1, uses it;.*\tLOCKED\n", second:output())
+    helper.sh("pkill -P " .. first.pid)
+    first:wait()
+    local third = in_container(path)
+    third:wait()
+    assert.equal("open\n", third:output())
+  end)
+end)

@@ -58,6 +58,28 @@ describe("a path", function()
     assert_refused("IO", dir)
   end)
 
+  -- It was "no store", which one may think may be made anew.
+  it("without permission says so, and for whom", function()
+    if helper.sh "id -u" ~= "0" then return end -- who may be another user
+    local path = new_store()
+    local function look(wanted)
+      local said = helper.sh(([[setpriv --reuid=65534 --regid=65534 \
+        --clear-groups env \
+        LUA_PATH='%s' LUA_CPATH='%s' '%s' -e 'print(select(2,
+          require "respool".open(
+            "%s", { read_only = true, log = false })))' 2>&1]]):format(
+        package.path, package.cpath, helper.lua(), path))
+      assert.equal(wanted .. "\tIO", said)
+    end
+    look(("cannot open store '%s': user 65534 has no permission"):format(path))
+    helper.sh(("chmod 755 '%s/..' '%s'"):format(path, path))
+    look(("cannot open '%s/data.mdb': it belongs to user 0, and user 65534 "
+      .. "has no permission"):format(path))
+    helper.sh(("chmod 666 '%s'/data.mdb"):format(path))
+    look(("cannot open '%s/lock.mdb': it belongs to user 0, and user 65534 "
+      .. "has no permission"):format(path))
+  end)
+
   it("that is too long for the system is refused", function()
     local path = dir .. "/" .. ("x"):rep(300)
     local _, _, code = helper.open(path)

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DIR_MODE 0750
@@ -108,12 +110,41 @@ void dir_place(int dirfd, const char *path, char place[PLACE_MAX]) {
 
 /* ---- the lock ----------------------------------------------------------- */
 
+/* Who holds the lock, by the kernel's list; 0 when that is not known. */
+static int lock_holder(int dirfd) {
+  struct stat st;
+  char line[160];
+  int pid = 0, found = 0;
+  FILE *f = fstat(dirfd, &st) ? NULL : fopen("/proc/locks", "re");
+  while (f && !found && fgets(line, sizeof line, f)) {
+    unsigned long inode;
+    if (sscanf(line, "%*d: FLOCK %*s %*s %d %*x:%*x:%lu", &pid, &inode) == 2)
+      found = inode == st.st_ino;
+  }
+  if (f) fclose(f);
+  return found ? pid : 0;
+}
+
+#define NAP 5 /* ms */
+
+/* Those who open a store hold the lock for a moment only, so this looks again
+   and again; a compaction holds it longer. */
+static int wait_for_lock(int dirfd, const char *path) {
+  static const struct timespec nap = {0, NAP * 1000000L};
+  char whom[WHOM_MAX];
+  for (int64_t ms = NAP; flock(dirfd, LOCK_EX | LOCK_NB); ms += NAP) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return dir_fail(path, errno);
+    nanosleep(&nap, NULL);
+    if (ms % WAIT_STEP) continue;
+    wait_name(lock_holder(dirfd), whom);
+    if (!wait_goes_on(ms, whom)) return wait_fail(path, whom);
+  }
+  return 0;
+}
+
 int dir_lock(int dirfd, const char *path, int how) {
-  int rc;
-  do
-    rc = flock(dirfd, how);
-  while (rc && errno == EINTR);
-  if (!rc) return 0;
+  if (!(how & LOCK_NB)) return wait_for_lock(dirfd, path);
+  if (!flock(dirfd, how)) return 0;
   if (errno == EWOULDBLOCK)
     return fail(RESPOOL_LOCKED, "store '%.160s' is being opened or "
                 "compacted by another", path);

@@ -76,6 +76,7 @@ static lmdb_env *env_new(const char *path, const respool_options *o) {
   e->read_only = o->read_only;
   e->refs = 1;
   commits_init(&e->commits);
+  turn_init(&e->turn);
   pthread_rwlock_init(&e->reopen_lock, NULL);
   return e;
 }
@@ -96,6 +97,7 @@ static void env_free(lmdb_env *e) {
   txn_env_close(e);
   pthread_rwlock_destroy(&e->reopen_lock);
   commits_destroy(&e->commits);
+  turn_destroy(&e->turn);
   close_held(e);
   free(e->path);
   free(e->absolute);

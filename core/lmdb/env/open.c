@@ -63,17 +63,23 @@ static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
    before, a process that waited goes on without the number, and would
    overwrite the last commits. It would do other harm where the lock file tells
    of the data that was in place of this before. `last` is read from the data
-   before the transaction begins. */
+   before the transaction begins. A writer in the middle of a commit, where it
+   may have been stopped, has written the number to the data alone. */
 static bool is_astray(const txn *t, uint64_t last) {
   uint64_t seen = mdb_txn_id(t->mdb) - (t->write ? 1 : 0);
+  mdb_filehandle_t fd;
+  if (seen + 1 == last && !t->write && !mdb_env_get_fd(t->env->mdb, &fd) &&
+      turn_is_taken(fd))
+    return false;
   return seen < last || seen > txn_env_newest(t->env);
 }
 
 static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
   uint64_t last = txn_env_newest(e);
   bool fresh;
-  int rc = t->write ? txn_begin_write(e, &t->mdb)
-                    : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
+  int rc = t->write ? txn_take_turn(e) : 0;
+  if (!rc)
+    rc = mdb_txn_begin(e->mdb, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
   if (rc) return rc;
   if (is_astray(t, last)) return LOCK_STALE;
   rc = open_dbis(e, t->mdb, t->write, &fresh);
@@ -216,6 +222,7 @@ static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
   if (rc == LOOKED) return e->look_rc;
   if (rc == LOCK_STALE) return rc;
+  if (rc == TURN_REFUSED) return RESPOOL_LOCKED;
   if (rc == EACCES) return files_explain(e);
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "'%.160s' holds data that is not a "
@@ -251,6 +258,7 @@ int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
 
 void txn_env_close(lmdb_env *e) {
   e->disk_end = 0;
+  turn_close(&e->turn);
   if (e->mdb) mdb_env_close(e->mdb);
   e->mdb = NULL;
 }

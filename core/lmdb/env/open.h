@@ -11,7 +11,7 @@
    called in the transaction that opens these, or makes them in a new store;
    its writes are committed with them. A failure leaves the environment
    closed; LOCK_STALE asks for another try of both. */
-#define LOCK_STALE (-2)
+#define LOCK_STALE (-1002) /* none of LMDB's numbers, nor of ours */
 int txn_env_open(lmdb_env *e);
 int txn_env_use(lmdb_env *e, int (*look)(txn *t, bool fresh));
 void txn_env_close(lmdb_env *e);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 /* ---- errors ------------------------------------------------------------- */
 
@@ -29,7 +30,16 @@ static int code_of(int rc) {
   }
 }
 
+/* LMDB locks a byte of its lock file that has the number of the process. */
+static int fail_of_twin(const lmdb_env *e) {
+  return fail(RESPOOL_LOCKED, "cannot open store '%.60s': a process of "
+              "another container (pid namespace) that has this one's number, "
+              "%d, uses it; let them share a pid namespace, or use PostgreSQL",
+              e->path, (int)getpid());
+}
+
 int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
+  if (rc == EAGAIN) return fail_of_store(fail_of_twin(e));
   return fail_of_store(fail(code_of(rc), "cannot %s store '%.120s': %s",
                             what, e->path, mdb_strerror(rc)));
 }
@@ -50,27 +60,14 @@ void txn_fail(txn *t, int rc) {
 
 /* ---- turns -------------------------------------------------------------- */
 
-/* Writers of several processes wait here, and so never at LMDB's mutex. That is
-   a robust mutex of glibc's, which loses a wake-up when the waiter is killed
-   just as it comes: the other waiters may then sleep for ever. The kernel
-   passes a file lock on. Where locks are not supported, or the kernel reports a
-   deadlock between stores where there is none, LMDB's mutex still keeps writers
-   apart. */
-static void take_turn(const lmdb_env *e, short type) {
+int txn_take_turn(lmdb_env *e) {
   mdb_filehandle_t fd;
-  struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_len = 1};
-  if (e->memory || !e->mdb || mdb_env_get_fd(e->mdb, &fd)) return;
-  while (fcntl(fd, F_SETLKW, &l) && errno == EINTR)
-    ;
+  if (e->memory || !e->mdb || mdb_env_get_fd(e->mdb, &fd)) return 0;
+  return turn_take(&e->turn, &e->base, fd, e->path);
 }
 
-int txn_begin_write(lmdb_env *e, MDB_txn **t) {
-  take_turn(e, F_WRLCK);
-  return mdb_txn_begin(e->mdb, NULL, 0, t);
-}
-
-void txn_end_turn(const lmdb_env *e) {
-  take_turn(e, F_UNLCK);
+void txn_end_turn(lmdb_env *e) {
+  if (!e->memory && e->mdb) turn_end(&e->turn);
 }
 
 /* ---- the environment ---------------------------------------------------- */
@@ -212,14 +209,14 @@ void txn_env_stat(txn *t, respool_store_stats *out) {
 /* ---- transactions ------------------------------------------------------- */
 
 static int begin_once(lmdb_env *e, bool write, txn *t) {
-  return write ? txn_begin_write(e, &t->mdb)
-               : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &t->mdb);
+  return mdb_txn_begin(e->mdb, NULL, write ? 0 : MDB_RDONLY, &t->mdb);
 }
 
 int txn_begin(lmdb_env *e, bool write, txn *t) {
   memset(t, 0, sizeof *t);
   t->env = e;
   t->write = write;
+  if (write && txn_take_turn(e)) return RESPOOL_LOCKED;
   int rc = begin_once(e, write, t);
   if (rc == MDB_READERS_FULL) { /* slots of processes that died? */
     int dead;

@@ -15,6 +15,7 @@
 #include "engine.h"
 #include "base/clock.h"
 #include "lmdb/env/commits.h"
+#include "lmdb/env/turn.h"
 
 enum db {
   DB_META,         /* name -> format version, store id, counters */
@@ -37,6 +38,7 @@ enum db {
 typedef struct lmdb_env {
   env base;
   commits commits;
+  turns turn;
   MDB_env *mdb;
   MDB_dbi dbis[DB_COUNT];
   pthread_rwlock_t reopen_lock; /* held for writing while it is opened again */
@@ -82,10 +84,9 @@ int txn_env_fail(const lmdb_env *e, const char *what, int rc);
 /* The number of the last commit, by the data alone. */
 uint64_t txn_env_newest(const lmdb_env *e);
 
-/* Waits for this process's turn and begins a write; txn_end_turn ends the turn.
-   */
-int txn_begin_write(lmdb_env *e, MDB_txn **t);
-void txn_end_turn(const lmdb_env *e);
+/* Takes this process's turn to write, or TURN_REFUSED; see turn.h. */
+int txn_take_turn(lmdb_env *e);
+void txn_end_turn(lmdb_env *e);
 
 /* Copies an environment, without its free pages, to a new file. */
 int txn_env_copy(lmdb_env *e, int fd);

@@ -31,6 +31,7 @@ static const record_field OPTIONS[] = {
   RECORD(respool_options, max_item_bytes, COUNT),
   RECORD(respool_options, seed, COUNT),
   RECORD(respool_options, read_only, FLAG),
+  RECORD(respool_options, timeout, SPAN),
   RECORD_END
 };
 

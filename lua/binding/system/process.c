@@ -41,6 +41,10 @@ static void note(int signal) {
   caught++;
 }
 
+int lprocess_signals(void) {
+  return caught;
+}
+
 /* watch(cut): SIGTERM and SIGINT are counted from now on. With `cut` a read
    that waits for input ends when one comes. */
 static int watch(lua_State *L) {

@@ -10,4 +10,7 @@
 /* Adds `process` to the module on the top. */
 void lprocess_open(lua_State *L);
 
+/* How many of the signals that are watched have come, ever. */
+int lprocess_signals(void);
+
 #endif

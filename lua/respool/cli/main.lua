@@ -13,6 +13,7 @@
 
 local arguments = require "respool.cli.arguments"
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local output = require "respool.cli.output"
 local parser = require "respool.cli.parser"
 local streams = require "respool.cli.streams"
@@ -86,6 +87,7 @@ end
 ---@param io respool.cli.io? its streams; the process's own
 ---@return integer
 function M.main(argv, io)
+  if not io then core.tell_waits() end
   io = io or streams.new()
   local function guarded(f, ...)
     local ok, status = compat.xpcall(f, function(err) return trace(io, err) end,

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waits for other processes end when Lua wants to go on: the interpreter's
+ * handler of Ctrl-C sets a hook, to raise an error as soon as Lua runs, and
+ * core.process counts the signals that it watches. A long wait is told on
+ * stderr, once, where the store's log is not the user's.
+ */
+#include "system/wait.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "respool.h"
+#include "system/process.h"
+
+#define LWAIT "respool.wait"
+#define TELL_AFTER 3000 /* ms */
+
+typedef struct heed {
+  lua_State *L; /* whose hook is set by handlers */
+  lua_Hook hook;
+  int signals;  /* that had come when the call began */
+  bool tells, told;
+} heed;
+
+static int on_wait(void *arg, int64_t ms, const char *whom) {
+  heed *h = arg;
+  if (ms == 0) {
+    h->hook = lua_gethook(h->L);
+    h->signals = lprocess_signals();
+    h->told = false;
+    return 0;
+  }
+  if (ms >= TELL_AFTER && h->tells && !h->told) {
+    fprintf(stderr, "respool: waiting for %s, which uses the store\n", whom);
+    h->told = true;
+  }
+  return lua_gethook(h->L) != h->hook || lprocess_signals() != h->signals;
+}
+
+static int forget(lua_State *L) {
+  (void)L;
+  respool_on_wait(NULL, NULL);
+  return 0;
+}
+
+/* tell_waits(): from now on. */
+static int tell_waits(lua_State *L) {
+  heed *h = lua_touserdata(L, lua_upvalueindex(1));
+  h->tells = true;
+  return 0;
+}
+
+/* Pushes the main thread, or in Lua 5.1 this one, and returns it. */
+static lua_State *push_main(lua_State *L) {
+#ifdef LUA_RIDX_MAINTHREAD
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+#else
+  lua_pushthread(L);
+#endif
+  return lua_tothread(L, -1);
+}
+
+/* With the module's table on the stack. The registry keeps the userdata, and
+   its metatable the thread. */
+void lwait_open(lua_State *L) {
+  heed *h = lua_newuserdata(L, sizeof *h);
+  *h = (heed){0};
+  luaL_newmetatable(L, LWAIT);
+  h->L = push_main(L);
+  lua_setfield(L, -2, "thread");
+  lua_pushcfunction(L, forget);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "respool.waits");
+  lua_pushcclosure(L, tell_waits, 1);
+  lua_setfield(L, -2, "tell_waits");
+  respool_on_wait(on_wait, h);
+}

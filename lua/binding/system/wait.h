@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a wait for another process heeds.
+ */
+#ifndef BINDING_WAIT_H
+#define BINDING_WAIT_H
+
+#include "values/compat.h"
+
+/* From now on the waits of this thread end when a signal comes that Lua, or
+   core.process, is to hear of. Adds tell_waits. */
+void lwait_open(lua_State *L);
+
+#endif

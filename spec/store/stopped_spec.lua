@@ -1,0 +1,140 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A process that is stopped (SIGSTOP) while it has the turn to write. The
+-- others used to wait for it without a word, deaf to SIGINT and SIGTERM.
+
+local cli = require "spec.helper.cli"
+local helper = require "spec.helper"
+
+local path, stopped
+
+-- A process that stops itself in its turn: it holds the lock that a turn is.
+local STOPPED = [[
+  local store = assert(require "respool".open(arg[1]))
+  local queue = assert(store:queue "orders")
+  assert(queue:push "first")
+  print "ready"
+  io.stdout:flush()
+  while true do queue:push "x" end
+]]
+
+-- Stops it again and again until the lock is held by it.
+local function stop_in_its_turn()
+  for _ = 1, 500 do
+    os.execute("kill -STOP " .. stopped.pid)
+    local locks = helper.sh(("grep -c 'POSIX.* WRITE %d .*:%s 0 0' /proc/locks")
+      :format(stopped.pid, helper.sh(("stat -c %%i '%s/data.mdb'"):format(
+        path))))
+    if locks == "1" then return end
+    os.execute("kill -CONT " .. stopped.pid)
+    helper.sh "sleep 0.003"
+  end
+  error "it never was its turn"
+end
+
+before_each(function()
+  path = helper.location()
+  stopped = helper.spawn(STOPPED, path)
+  stopped:expect "ready"
+  stop_in_its_turn()
+end)
+
+local function whom()
+  return ("process %d %%(lua[^)]*%%)"):format(stopped.pid)
+end
+
+local PUSHER = [[
+  local store = assert(require "respool".open(arg[1], {
+    timeout = tonumber(arg[2]),
+  }))
+  local queue = assert(store:queue "orders")
+  print "open"
+  io.stdout:flush()
+  print(queue:push "second")
+]]
+
+describe("while a process stands still in its turn", function()
+  it("a push waits as long as the store's timeout says", function()
+    local pusher = helper.spawn(PUSHER, path, 0.3)
+    assert.equal(0, pusher:wait())
+    assert.matches("nil\tgave up waiting for " .. whom() ..
+      ", which uses store '[^\n]*'\tLOCKED", pusher:output())
+  end)
+
+  it("a push waits until it goes on, if there is no timeout", function()
+    local pusher = helper.spawn(PUSHER, path)
+    pusher:expect "open"
+    pusher:expect "waiting for process"
+    assert.matches("respool: waiting for " .. whom(), pusher:output())
+    os.execute("kill -CONT " .. stopped.pid)
+    assert.equal(0, pusher:wait())
+    assert.matches("open\n.*%d+\n", pusher:output())
+  end)
+
+  it("looking waits for nobody", function()
+    local store = assert(helper.open(path, { timeout = 10 }))
+    local queue = assert(store:queue "orders")
+    assert.equal("first", queue:peek()[1].payload)
+    assert.is_true(queue:stats().ready > 0)
+    assert.same({}, store:check())
+    assert.same({ "orders" }, store:queues())
+  end)
+
+  it("a wait can be interrupted", function()
+    local pusher = helper.spawn(PUSHER, path)
+    pusher:expect "open"
+    helper.sh "sleep 0.2"
+    assert.equal(1, pusher:kill "INT")
+    assert.matches("interrupted!", pusher:output())
+  end)
+
+  it("a command can be interrupted, and is told whom it waits for",
+     function()
+    local lines = helper.dir() .. "/lines"
+    helper.write(lines, '{"n":1}\n')
+    for _, signal in ipairs { "INT", "TERM" } do
+      local command = cli.start { "push", path, "orders", lines }
+      command:expect "waiting for process"
+      assert.is_true(command:kill(signal) ~= 0)
+      assert.matches("waiting for " .. whom(), command:output())
+    end
+  end)
+
+  it("a buffer's flush, a ticket and closing end by the timeout", function()
+    local store = assert(helper.open(path, { timeout = 0.3 }))
+    local queue = assert(store:queue("orders", { buffer = { items = 10 } }))
+    assert(queue:push "buffered")
+    assert.equal("LOCKED", helper.code(queue:flush()))
+    assert.is_nil((store:close()))
+  end)
+
+  it("pushes of other threads and what they flush lose nothing", function()
+    local store = assert(helper.open(path, { timeout = 0.3 }))
+    local queue = assert(store:queue "orders")
+    for _ = 1, 3 do
+      assert.equal("LOCKED", helper.code(queue:push "given up"))
+    end
+    os.execute("kill -CONT " .. stopped.pid)
+    local id = assert(queue:push "done")
+    assert.equal("done", queue:get(id).payload)
+    for item in queue:each() do assert.not_equal("given up", item.payload) end
+  end)
+end)
+
+describe("while a process stands still that opens or compacts", function()
+  it("opening gives up after the timeout", function()
+    local holder = helper.spawn([[
+      local pipe = io.popen("flock " .. arg[1] .. " sh -c 'echo; sleep 9'")
+      pipe:read()
+      print "locked"
+      io.stdout:flush()
+      pipe:read "*a"
+    ]], path)
+    holder:expect "locked"
+    local store, message, code = helper.open(path, { timeout = 0.3 })
+    assert.is_nil(store)
+    assert.equal("LOCKED", code)
+    assert.matches("gave up waiting for process %d+ %(%a+%)", message)
+    os.execute("pkill -P " .. holder.pid)
+  end)
+end)
