@@ -68,8 +68,8 @@ end
 ---@field max_bytes integer|string?
 ---@field private max_item_bytes integer|string?
 ---@field seed integer? of the jitter
----@field timeout respool.seconds? how long a call waits for other processes that
---- write, open or compact the store, then LOCKED; nil: for ever
+---@field timeout respool.seconds? how long a call waits for other processes
+--- that write, open or compact the store, then LOCKED; nil: for ever
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
 --- a few a second at most; a function gets all there is to say; false: silence

@@ -275,6 +275,18 @@ describe("a damaged part of a large item", function()
     assert.same({ 1, 1 }, { q:stats().damaged, q:stats().died })
   end)
 
+  -- The dead letter used to show the reference to the parts, 19 bytes.
+  it("leaves its bytes in the dead letter, all but the damaged", function()
+    push_segments { LARGE }
+    flip("blobs", 1)
+    assert.same({}, drain())
+    local dead_letter = q.dead:get(1)
+    assert.is_true(dead_letter.damaged)
+    local xs = select(2, dead_letter.bytes:gsub("x", ""))
+    assert.is_true(xs >= 40000 - 16 and xs < #dead_letter.bytes)
+    assert.is_true(#dead_letter.bytes < 40100)
+  end)
+
   it("does so when it is missing", function()
     push_segments { "a", LARGE, "c" }
     stored.damage(store.path, "del", "blobs", 1)

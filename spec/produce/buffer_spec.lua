@@ -186,8 +186,8 @@ describe("a buffered queue", function()
     ]], path)
     assert.equal(3, process:wait())
     assert.equal("", process:output())
-    local queue = assert(helper.open(path)):queue "clicks"
-    assert.same({ 1, 2, 3, 4, 5 }, helper.payloads(queue))
+    local clicks = assert(helper.open(path)):queue "clicks"
+    assert.same({ 1, 2, 3, 4, 5 }, helper.payloads(clicks))
   end)
 
   it("loses what was not flushed when the process is killed, no more",

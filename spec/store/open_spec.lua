@@ -150,7 +150,9 @@ describe("a process of the same number in another container", function()
   local function in_container(...)
     local dir = helper.dir()
     helper.write(dir .. "/main.lua", HOLDER)
-    local line = { "exec unshare -pf --kill-child", helper.lua(), dir .. "/main.lua", ... }
+    local line = {
+      "exec unshare -pf --kill-child", helper.lua(), dir .. "/main.lua", ...,
+    }
     return helper.spawn([[os.execute(arg[1])]], table.concat(line, " "))
   end
 

@@ -105,6 +105,15 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
 
 /* ---- reading ------------------------------------------------------------ */
 
+/* What is left of a damaged item that lies in a blob instead of the reference
+   to it. */
+static respool_bytes damaged_bytes(txn *t, arena *a, respool_bytes packed) {
+  blob_ref r = blob_of(packed);
+  void *into = r.number ? arena_alloc(a, r.size) : NULL;
+  if (r.number && !into) txn_fail(t, RESPOOL_NOMEM);
+  return into ? (respool_bytes){into, blob_read_damaged(t, r, into)} : packed;
+}
+
 /* Copies the fields that lie in the packed item. */
 static int copy_item(txn *t, arena *a, respool_dead_letter *r,
                      respool_bytes packed) {
@@ -116,6 +125,7 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
   if (!rc) {
     unpacker_init(&u, copy.data, copy.size);
     bool whole = item_read(t, &p, &u, &i, &raw) == ITEM_OK;
+    if (!whole) copy = damaged_bytes(t, &p.memory, copy);
     dead_show_item(r, whole ? &i : NULL, copy);
   }
   *a = p.memory;
