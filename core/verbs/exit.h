@@ -5,7 +5,7 @@
 #ifndef VERBS_EXIT_H
 #define VERBS_EXIT_H
 
-#include "verbs/store.h"
+#include "respool.h"
 
 /* Between these calls exit() flushes what lies in the store's buffers. */
 void exit_watch(respool *s);

@@ -17,6 +17,7 @@
 #include "values/record.h"
 #include "values/result.h"
 #include "values/stats.h"
+#include "verbs/exit.h"
 
 static respool *store(lua_State *L) {
   return lhandle_object(L, 1, LSTORE);
@@ -56,7 +57,9 @@ static int store_open(lua_State *L) {
 /* abandon(store): instead of close(), in a process that is to end while a
    thread of the core waits for the disk or for another process. */
 static int store_abandon(lua_State *L) {
-  lhandle_abandon(lhandle_check(L, 1, LSTORE));
+  handle *h = lhandle_check(L, 1, LSTORE);
+  exit_unwatch(h->object);
+  lhandle_abandon(h);
   return 0;
 }
 
