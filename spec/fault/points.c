@@ -86,7 +86,7 @@ SHOWN ssize_t pread(int fd, void *b, size_t n, off_t at) {
   return syscall(SYS_pread64, fd, b, n, at);
 }
 
-SHOWN int rename(const char *from, const char *to) {
+SHOWN int renameat(int a, const char *from, int b, const char *to) {
   fault_point("rename");
-  return (int)syscall(SYS_rename, from, to);
+  return (int)syscall(SYS_renameat2, a, from, b, to, 0);
 }
