@@ -17,9 +17,11 @@ record = backoff item segment failures page fields batch policy outcome \
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
-  buffer_list queue push take batch settle transaction dead_letters maintenance
-lmdb/env = turn directory files create env open txn commits nodes pages
-lmdb/record = key_codec records meta names segments blobs item_reader
+  buffer_list queue push take batch settle notes transaction dead_letters \
+  maintenance
+lmdb/env = turn directory files create env open txn commits nodes pages \
+  replacement old_store
+lmdb/record = key_codec records meta names notes segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
@@ -27,12 +29,14 @@ lmdb/queue = state unit unique_key claims find room end_items expiry purge \
   history append order weights deliver take settle browse replay policy
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
+lmdb/migrate = convert migrate
 lmdb = maintain apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken
 postgres/env = schema
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
-  lmdb/dead lmdb/queue lmdb/repair lmdb postgres/client postgres/record postgres/env
+  lmdb/dead lmdb/queue lmdb/repair lmdb/migrate lmdb postgres/client \
+  postgres/record postgres/env
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
@@ -41,7 +45,7 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 values = result record stats backoff cbor options
 handles = handle ticket
 queue = take batch buffer queue
-store = names buffer_list dead replay maintenance transaction repair store
+store = names buffer_list dead replay note maintenance transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
@@ -82,9 +86,10 @@ EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
   writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
-FAULT_C = recorder.so workload replay kill journal_kill journal_work \
+FAULT_C = recorder.so workload replay kill migrate journal_kill journal_work \
   journal_replay
-FAULT_SRC = recorder workload replay kill actors verbs model disk pages \
+FAULT_SRC = recorder workload replay kill migrate actors verbs model disk \
+  pages \
   points faults ledger scenario failing stand_in journal_kill \
   journal_work journal_replay
 FAULTS = power kills journal calls worlds
@@ -101,8 +106,8 @@ ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   produce/push_options consume/take_options consume/backoff \
   consume/transaction produce/buffer produce/buffer_flush \
   produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
-  store/path store/read_only lmdb/format lmdb/format_state lmdb/damage \
-  lmdb/any_byte lmdb/compact json/json)
+  store/path store/read_only lmdb/format lmdb/format_state lmdb/migrate \
+  lmdb/damage lmdb/any_byte lmdb/compact json/json)
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote lua/binding \
@@ -252,8 +257,10 @@ $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
   $(patsubst %,spec/fault/%.c,replay disk model pages)
 $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
+$(BUILD)/spec/fault/migrate: spec/fault/migrate.c spec/fault/points.c \
+                             $(BUILD)/points.a
 $(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
-$(BUILD)/spec/fault/kill: $(wildcard spec/fault/*.h)
+$(BUILD)/spec/fault/kill $(BUILD)/spec/fault/migrate: $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
 	  $(LIBS) -ldl -o $@

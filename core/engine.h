@@ -166,13 +166,14 @@ typedef enum step_kind {
   STEP_REPLAY_SAVE,   /* LOCKED: it is at another revision */
   STEP_REPLAY_CANCEL, /* NOT_FOUND: it is not running */
   STEP_REPLAY_REMOVE,
+  STEP_NOTE,          /* saves a note, or removes it: NOT_FOUND */
   STEP_MAINTAIN,      /* a page of what a queue's maintenance has to do */
   STEP_PROBE          /* writes a number that rises */
 } step_kind;
 
 typedef struct step {
   step_kind kind;
-  const char *name; /* of its queue, DLQ or named replay */
+  const char *name; /* of its queue, DLQ, named replay or note */
   union {
     append_req append;
     claim_req claim;
@@ -186,6 +187,7 @@ typedef struct step {
     dead_purge_req dead_purge;
     move_req move;
     const respool_replay *replay;
+    respool_bytes note; /* data NULL: removed */
     struct {
       size_t limit;
       respool_maintenance out; /* result */
@@ -264,9 +266,11 @@ typedef enum query_kind {
   QUERY_DEAD_COUNT,
   QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
   QUERY_REPLAY,
+  QUERY_NOTE,         /* its bytes in `texts`; NOT_FOUND */
   QUERY_QUEUES,       /* an array of names */
   QUERY_DLQS,         /* the same */
   QUERY_REPLAYS,      /* the same */
+  QUERY_NOTES,        /* the same */
   QUERY_PROBE,        /* reads what STEP_PROBE wrote last */
   QUERY_STORE_STAT,
   QUERY_CHECK         /* findings, texts one after the other */

@@ -62,13 +62,9 @@ An error is one line on stderr. It never holds a payload.
 .B RESPOOL_TRACE
 When set, unexpected errors are shown with their traceback.
 .SH FILES
-A store holds a queue
-.B .notes
-with the place up to which each file has been pushed and with the options of
-named replays, and a queue
-.B .imports
-with what has been imported. Queues whose names begin with a dot are not listed,
-and the commands that change a queue refuse them. To forget the place in a file,
+A store keeps notes: the place up to which each file has been pushed, the
+options of named replays, and what has been imported. Queues whose names begin
+with a dot are not listed, and the commands that change a queue refuse them. To forget the place in a file,
 push it with
 .BR \-\-restart ;
 to forget a named replay, use

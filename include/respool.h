@@ -1127,6 +1127,25 @@ RESPOOL_API int respool_replay_remove(respool *s, const char *name);
 RESPOOL_API int respool_replays(respool *s, respool_name_fn each, void *arg);
 
 
+/* ---- notes --------------------------------------------------------------- */
+
+/* A note: bytes that a program keeps in the store under a name of 1..255 bytes,
+   beside its queues; the command line keeps there how far it has come. */
+#define RESPOOL_NOTE_MAX ((size_t)1 << 20)
+
+/* Called with a note, borrowed for the call; its result is the load's. */
+typedef int (*respool_note_fn)(void *arg, respool_bytes note);
+
+/* NOT_FOUND, also for the removal, when there is none; CORRUPT when it is
+   damaged. A note that is saved replaces the one of that name. */
+RESPOOL_API int respool_note_load(respool *s, const char *name,
+                                  respool_note_fn each, void *arg);
+RESPOOL_API int respool_note_save(respool *s, const char *name,
+                                  respool_bytes note);
+RESPOOL_API int respool_note_remove(respool *s, const char *name);
+RESPOOL_API int respool_notes(respool *s, respool_name_fn each, void *arg);
+
+
 /* ---- transactions -------------------------------------------------------- */
 
 /* A list of pushes, outcomes and dead letter moves over any queues of a store,
@@ -1155,6 +1174,11 @@ RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
 RESPOOL_API int respool_tx_dead(respool_tx *tx, const char *dlq,
                                   uint64_t number, respool_queue *to,
                                   int remove);
+
+/* Adds a note to be saved, or with `note.data` NULL to be removed; its bytes
+   are copied. */
+RESPOOL_API int respool_tx_note(respool_tx *tx, const char *name,
+                                respool_bytes note);
 
 /* The length of the list now, and a return to it: removes all that was added
    since. */

@@ -24,6 +24,7 @@
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
 #include "lmdb/record/meta.h"
+#include "lmdb/record/notes.h"
 
 #define POLL_MIN 1  /* ms between looks for other processes' commits */
 #define POLL_MAX 50
@@ -131,6 +132,11 @@ static int probe(txn *t, step *s) {
   return rc ? rc : lmdb_probe_write(t, &s->probe);
 }
 
+static int note(txn *t, const step *s) {
+  int rc = s->note.data ? disk_room(t, SMALL_PUSH + s->note.size) : 0;
+  return rc ? rc : lmdb_note_save(t, s->name, s->note);
+}
+
 static int run_step(txn *t, unit *u, step *s, int64_t now) {
   switch (s->kind) {
     case STEP_APPEND: return append(t, u, s, now);
@@ -152,6 +158,7 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_REPLAY_SAVE: return lmdb_replay_save(t, s->replay);
     case STEP_REPLAY_CANCEL: return lmdb_replay_cancel(t, s->name);
     case STEP_REPLAY_REMOVE: return lmdb_replay_remove(t, s->name);
+    case STEP_NOTE: return note(t, s);
     case STEP_MAINTAIN: return maintain(t, s, now);
     case STEP_PROBE: return probe(t, s);
   }

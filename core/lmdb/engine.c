@@ -6,14 +6,21 @@
 
 #include "lmdb/apply.h"
 #include "lmdb/look.h"
+#include "lmdb/env/create.h"
 #include "lmdb/env/env.h"
 #include "lmdb/maintain.h"
+#include "lmdb/migrate/migrate.h"
 #include "lmdb/repair/compact.h"
 #include "lmdb/repair/repair.h"
 
 static int open(const char *path, const respool_options *o,
                 int (*first)(env *e), env **e) {
-  return env_open(&engine_lmdb, path, o, first, e);
+  int rc = env_open(&engine_lmdb, path, o, first, e);
+  if (rc == FORMAT_OLD && !o->read_only) {
+    rc = lmdb_migrate(path);
+    if (!rc) rc = env_open(&engine_lmdb, path, o, first, e);
+  }
+  return rc == FORMAT_OLD ? RESPOOL_VERSION : rc;
 }
 
 const engine engine_lmdb = {

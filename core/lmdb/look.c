@@ -18,6 +18,7 @@
 #include "lmdb/queue/unit.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/names.h"
+#include "lmdb/record/notes.h"
 #include "lmdb/repair/check.h"
 
 static int look_at_items(txn *t, query *q, int64_t now) {
@@ -52,9 +53,11 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_DEAD_COUNT: return lmdb_dead_count(t, q->name, &q->number);
     case QUERY_DEAD_GROUPS: return lmdb_dead_groups(t, q->name, q->texts);
     case QUERY_REPLAY: return lmdb_replay_load(t, q->name, q->replay);
+    case QUERY_NOTE: return lmdb_note_load(t, q->name, q->texts);
     case QUERY_QUEUES:
     case QUERY_DLQS:
     case QUERY_REPLAYS:
+    case QUERY_NOTES:
       return lmdb_names(t, (int)q->kind - QUERY_QUEUES, q->texts);
     case QUERY_PROBE: return lmdb_probe_read(t, &q->number);
     case QUERY_STORE_STAT:

@@ -45,14 +45,14 @@ int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,
   if (!q) return rc;
   int64_t now = queue_advance_clock(t, q, wall);
   uint64_t expired = q->counters.expired;
-  size_t windows = txn_entries(t, DB_WINDOWS);
   out->more = expiry_sweep(t, q, now, (int)limit);
-  out->more |= key_sweep(t, q, now, (int)limit);
+  uint64_t windows = key_sweep(t, q, now, limit);
+  out->windows += windows;
+  out->more |= windows == limit;
   out->history += history_sweep(t, q, now, &past);
   out->dead_letters += dead_sweep(t, q, now, limit, &more);
   out->more |= more || past == 0;
   out->expired += q->counters.expired - expired;
-  out->windows += windows - txn_entries(t, DB_WINDOWS);
   return t->rc;
 }
 

@@ -38,12 +38,12 @@ int death_number(const char *reason) {
 
 /* ---- stored ------------------------------------------------------------- */
 
-void dead_pack(packer *p, const dead *l) {
+void dead_pack(packer *p, respool_bytes key, const dead *l) {
   const respool_dead_letter *r = &l->r;
   size_t start = p->len;
-  pack_array(p, 19);
-  pack_fixed(p, 0);
+  record_begin(p, 19);
   pack_uint(p, DEAD_FORMAT);
+  pack_bytes(p, key.data, key.size);
   pack_phrase(p, r->reason);
   pack_phrase(p, r->group);
   pack_phrase(p, r->queue);
@@ -64,15 +64,26 @@ void dead_pack(packer *p, const dead *l) {
     pack_null(p);
   pack_raw(p, l->item.data, l->item.size);
   pack_memo(p, l->memo);
-  sum_put(p, start);
+  sum_put(p, start, key_seed(key));
 }
 
-bool dead_unpack(respool_bytes b, dead *l) {
+respool_bytes dead_own_key(respool_bytes b) {
+  unpacker u;
+  unpacker_init(&u, b.data, b.size);
+  unpack_array(&u);
+  unpack_uint(&u);
+  unpack_uint(&u);
+  respool_bytes key = unpack_bytes(&u);
+  return u.rc ? (respool_bytes){NULL, 0} : key;
+}
+
+bool dead_unpack(respool_bytes key, respool_bytes b, dead *l) {
   respool_dead_letter *r = &l->r;
   unpacker u;
   memset(l, 0, sizeof *l);
-  sum_open(&u, b, 19);
-  unpack_expect(&u, unpack_uint(&u) <= DEAD_FORMAT);
+  record_open(&u, b, 19, key_seed(key));
+  unpack_expect(&u, unpack_uint(&u) == DEAD_FORMAT);
+  unpack_bytes(&u);
   r->reason = unpack_phrase(&u);
   r->group = unpack_phrase(&u);
   r->queue = unpack_phrase(&u);
@@ -126,9 +137,9 @@ static void damaged_dead(respool_dead_letter *r) {
   r->damaged = 1;
 }
 
-int dead_show(arena *a, respool_bytes stored, respool_dead_letter *r,
-              dead *l) {
-  if (!dead_unpack(stored, l)) {
+int dead_show(arena *a, respool_bytes key, respool_bytes stored,
+              respool_dead_letter *r, dead *l) {
+  if (!dead_unpack(key, stored, l)) {
     damaged_dead(r);
     return arena_copy(a, stored, &r->body);
   }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A dead letter as it is stored: [checksum, rest of the fields ...]; its item
- * is packed as item.h has it, its failures as failures.h has them.
+ * A dead letter as it is stored: [checksum, format, own key, rest of the fields
+ * ...]; its item is packed as item.h has it, its failures as failures.h has
+ * them. A repair that finds it without its key puts it back by its own.
  */
 #ifndef DEAD_RECORD_H
 #define DEAD_RECORD_H
 
 #include "record/page.h"
 
-#define DEAD_FORMAT 1
+#define DEAD_FORMAT 2
 
 /* Why and how an item died. */
 typedef struct death {
@@ -33,13 +34,17 @@ dead dead_of(const death *d, const char *queue, const respool_item *i,
    are counted apart. */
 int death_number(const char *reason);
 
-void dead_pack(packer *p, const dead *l);
-bool dead_unpack(respool_bytes b, dead *l); /* verifies the checksum */
+void dead_pack(packer *p, respool_bytes key, const dead *l);
+
+/* Verifies the checksum, which covers the key. */
+bool dead_unpack(respool_bytes key, respool_bytes b, dead *l);
+respool_bytes dead_own_key(respool_bytes b); /* data NULL: there is none */
 
 /* Shows a stored dead letter, but for its item: `*r` has copies, `*l` borrows
    from `stored`. One that cannot be read is shown as damaged, with its bytes;
    it has no item then. 0 or NOMEM. */
-int dead_show(arena *a, respool_bytes stored, respool_dead_letter *r, dead *l);
+int dead_show(arena *a, respool_bytes key, respool_bytes stored,
+              respool_dead_letter *r, dead *l);
 
 /* Shows its item, or the bytes where `i` is NULL, as they cannot be read. */
 void dead_show_item(respool_dead_letter *r, const item *i,

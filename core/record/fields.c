@@ -47,19 +47,32 @@ respool_bytes unpack_failures(unpacker *u) {
 #define SUM_AT 1   /* behind the array head */
 #define SUM_END 10
 
-void sum_put(packer *p, size_t start) {
+uint64_t key_seed(respool_bytes key) {
+  return XXH3_64bits(key.data, key.size);
+}
+
+static uint64_t sum_of(const uint8_t *b, size_t size, uint64_t seed) {
+  return XXH3_64bits_withSeed(b + SUM_END, size - SUM_END, seed);
+}
+
+void record_begin(packer *p, size_t n) {
+  pack_array(p, n + 1);
+  pack_fixed(p, 0);
+}
+
+void sum_put(packer *p, size_t start, uint64_t seed) {
   if (p->rc) return;
   uint8_t *b = p->data + start;
-  uint64_t sum = XXH3_64bits(b + SUM_END, p->len - start - SUM_END);
+  uint64_t sum = sum_of(b, p->len - start, seed);
   for (int i = 0; i < 8; i++)
     b[SUM_AT + 1 + i] = (uint8_t)(sum >> (56 - 8 * i));
 }
 
-void sum_open(unpacker *u, respool_bytes b, size_t n) {
+void record_open(unpacker *u, respool_bytes b, size_t n, uint64_t seed) {
   unpacker_init(u, b.data, b.size);
-  unpack_expect(u, unpack_array(u) == n);
+  unpack_expect(u, unpack_array(u) == n + 1);
   uint64_t sum = unpack_uint(u);
   const uint8_t *start = b.data;
   unpack_expect(u, b.size > SUM_END && u->at == start + SUM_END);
-  if (!u->rc) unpack_expect(u, sum == XXH3_64bits(u->at, b.size - SUM_END));
+  if (!u->rc) unpack_expect(u, sum == sum_of(start, b.size, seed));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fields that records of several kinds have, and the checksum of a record:
- * XXH3-64 of all that follows it, the second element of the record's array.
+ * Fields that records of several kinds have, and the checksum of a record, the
+ * first element of its array: XXH3-64 of all that follows it, with a seed, by
+ * which it covers the record's key.
  */
 #ifndef FIELDS_H
 #define FIELDS_H
@@ -24,11 +25,16 @@ respool_bytes unpack_memo(unpacker *u);
 /* Failures as failures.h has them, still packed; or null. */
 respool_bytes unpack_failures(unpacker *u);
 
-/* Writes the checksum of what follows it into its place, of a record that was
-   packed from `start` on. */
-void sum_put(packer *p, size_t start);
+/* The seed of the record under a key. */
+uint64_t key_seed(respool_bytes key);
 
-/* Opens a summed array of `n` elements. */
-void sum_open(unpacker *u, respool_bytes b, size_t n);
+/* Begins a record of `n` fields behind its checksum, which is still 0. */
+void record_begin(packer *p, size_t n);
+
+/* Fills in the checksum of a record that was packed from `start` on. */
+void sum_put(packer *p, size_t start, uint64_t seed);
+
+/* Opens a record of `n` fields behind its checksum, and verifies that. */
+void record_open(unpacker *u, respool_bytes b, size_t n, uint64_t seed);
 
 #endif

@@ -4,7 +4,7 @@
 #include "record/fields.h"
 
 void replay_pack(packer *p, const respool_replay *j) {
-  pack_array(p, 13);
+  record_begin(p, 13);
   pack_phrase(p, phrase_of(j->dlq));
   pack_phrase(p, phrase_of(j->to));
   pack_int(p, j->state);
@@ -20,11 +20,9 @@ void replay_pack(packer *p, const respool_replay *j) {
   pack_phrase(p, phrase_of(j->runner));
 }
 
-bool replay_unpack(respool_bytes b, respool_replay *j) {
+bool replay_unpack(uint64_t seed, respool_bytes b, respool_replay *j) {
   unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  uint64_t fields = unpack_array(&u);
-  unpack_expect(&u, fields == 11 || fields == 13); /* 11: without a revision */
+  record_open(&u, b, 13, seed);
   unpack_name(&u, j->dlq);
   unpack_name(&u, j->to);
   j->state = (int)unpack_uint(&u);
@@ -36,8 +34,7 @@ bool replay_unpack(respool_bytes b, respool_replay *j) {
   j->failed = unpack_uint(&u);
   j->started_at = unpack_int(&u);
   j->updated_at = unpack_int(&u);
-  j->revision = fields > 11 ? unpack_uint(&u) : 0;
-  j->runner[0] = '\0';
-  if (fields > 11) unpack_name(&u, j->runner);
+  j->revision = unpack_uint(&u);
+  unpack_name(&u, j->runner);
   return u.rc == 0;
 }

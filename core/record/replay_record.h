@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A named replay as it is stored, as one CBOR array. Its name is its key.
+ * A named replay as it is stored. Its name is its key; its checksum (fields.h)
+ * is filled in by whoever stores it.
  */
 #ifndef REPLAY_RECORD_H
 #define REPLAY_RECORD_H
@@ -8,6 +9,6 @@
 #include "base/cbor.h"
 
 void replay_pack(packer *p, const respool_replay *j);
-bool replay_unpack(respool_bytes b, respool_replay *j);
+bool replay_unpack(uint64_t seed, respool_bytes b, respool_replay *j);
 
 #endif

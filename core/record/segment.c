@@ -13,8 +13,10 @@
 /* Places of the fixed fields. */
 #define AT_SUM 1
 #define AT_BODY 10 /* all from here is under the checksum */
-#define AT_PUSHED 11
-#define AT_EXPIRES 20
+#define AT_KEY 12
+#define AT_PUSHED (AT_KEY + SEGMENT_KEY)
+#define AT_EXPIRES (AT_PUSHED + 9)
+#define AT_VERSION (AT_EXPIRES + 9)
 
 #define COUNT_SIZE 3 /* an array head with a 16-bit count */
 #define ITEM_MAX (SEGMENT_BYTES - 64) /* packed larger: a blob */
@@ -31,9 +33,14 @@ static uint64_t read64(const uint8_t *at) {
 
 /* ---- reading ----------------------------------------------------------- */
 
-static bool sum_holds(const uint8_t *b, size_t n) {
-  return n > AT_BODY && b[0] == 0x86 && b[AT_SUM] == 0x1b &&
-         read64(b + AT_SUM + 1) == XXH3_64bits(b + AT_BODY, n - AT_BODY);
+static uint64_t sum_of(respool_bytes key, const uint8_t *b, size_t n) {
+  return XXH3_64bits_withSeed(b + AT_BODY, n - AT_BODY,
+                              XXH3_64bits(key.data, key.size));
+}
+
+static bool sum_holds(respool_bytes key, const uint8_t *b, size_t n) {
+  return n > AT_BODY && b[0] == 0x87 && b[AT_SUM] == 0x1b &&
+         read64(b + AT_SUM + 1) == sum_of(key, b, n);
 }
 
 /* Reads without verifying. */
@@ -43,6 +50,7 @@ static bool read_segment(respool_bytes stored, segment *g) {
   unpack_array(u);
   unpack_uint(u);
   uint64_t format = unpack_uint(u);
+  unpack_bytes(u);
   g->pushed_at = unpack_int(u);
   g->expires_at = unpack_int(u);
   g->version = unpack_uint(u);
@@ -50,12 +58,19 @@ static bool read_segment(respool_bytes stored, segment *g) {
   return u->rc == 0 && format == SEGMENT_FORMAT;
 }
 
-bool segment_open(respool_bytes stored, segment *g) {
-  return sum_holds(stored.data, stored.size) && read_segment(stored, g);
+bool segment_open(respool_bytes key, respool_bytes stored, segment *g) {
+  return sum_holds(key, stored.data, stored.size) && read_segment(stored, g);
+}
+
+respool_bytes segment_own_key(respool_bytes stored) {
+  const uint8_t *b = stored.data;
+  if (stored.size < AT_PUSHED || b[AT_KEY - 1] != 0x40 + SEGMENT_KEY)
+    return (respool_bytes){NULL, 0};
+  return (respool_bytes){b + AT_KEY, SEGMENT_KEY};
 }
 
 int64_t segment_expiry(respool_bytes stored) {
-  if (stored.size < AT_EXPIRES + 9) return 0;
+  if (stored.size < AT_VERSION) return 0;
   return (int64_t)read64((const uint8_t *)stored.data + AT_EXPIRES + 1);
 }
 
@@ -80,7 +95,7 @@ void builder_free(builder *b) {
 static uint8_t *count_place(const builder *b, const built_segment *s) {
   size_t version = b->version < 24 ? 1 : b->version < 256 ? 2
                    : b->version < 65536 ? 3 : b->version >> 32 ? 9 : 5;
-  return b->bytes.data + s->at + AT_EXPIRES + 9 + version;
+  return b->bytes.data + s->at + AT_VERSION + version;
 }
 
 static void close_segment(builder *b) {
@@ -100,9 +115,11 @@ static void open_segment(builder *b) {
     b->rc = RESPOOL_NOMEM;
   if (b->rc) return;
   b->segments[b->n_segments++] = (built_segment){b->bytes.len, 0, 0};
-  pack_array(&b->bytes, 6);
+  static const uint8_t key[SEGMENT_KEY];
+  pack_array(&b->bytes, 7);
   pack_fixed(&b->bytes, 0);
   pack_uint(&b->bytes, SEGMENT_FORMAT);
+  pack_bytes(&b->bytes, key, sizeof key);
   pack_fixed(&b->bytes, 0);
   pack_fixed(&b->bytes, 0);
   pack_uint(&b->bytes, b->version);
@@ -250,9 +267,10 @@ int builder_split(const builder *from, uint64_t n, builder *first,
   return rc ? rc : builder_finish(rest);
 }
 
-void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,
-                  int64_t expires_at) {
+void segment_seal(uint8_t *bytes, size_t size, respool_bytes key,
+                  int64_t pushed_at, int64_t expires_at) {
+  memcpy(bytes + AT_KEY, key.data, SEGMENT_KEY);
   write64(bytes + AT_PUSHED + 1, (uint64_t)pushed_at);
   write64(bytes + AT_EXPIRES + 1, (uint64_t)expires_at);
-  write64(bytes + AT_SUM + 1, XXH3_64bits(bytes + AT_BODY, size - AT_BODY));
+  write64(bytes + AT_SUM + 1, sum_of(key, bytes, size));
 }

@@ -3,11 +3,13 @@
  * A segment: the stored form of consecutive items, immutable, at most four
  * LMDB pages with their header. One CBOR array:
  *
- *   [checksum, format, pushed_at, expires_at, payload version, [item, ...]]
+ *   [checksum, format, key, pushed_at, expires_at, payload version,
+ *    [item, ...]]
  *
- * The first four fields and the count of items have fixed places, so that
- * they can be written once the commit knows them. The checksum is XXH3-64
- * (xxHash 0.8, seed 0) of all bytes behind it.
+ * The first five fields and the count of items have fixed places, so that
+ * they can be written once the commit knows them. The key is that under which
+ * the segment is stored. The checksum is XXH3-64 of all bytes behind it, its
+ * seed XXH3-64 of the key (xxHash 0.8).
  *
  * A builder makes the segments of a push, back to back; the commit seals them.
  */
@@ -18,7 +20,8 @@
 
 #define SEGMENT_BYTES 16368 /* 4 * 4096 less LMDB's page header */
 #define SEGMENT_ITEMS 4096
-#define SEGMENT_FORMAT 1
+#define SEGMENT_FORMAT 2
+#define SEGMENT_KEY 16 /* bytes */
 
 typedef struct segment {
   int64_t pushed_at, expires_at; /* expires_at 0: never */
@@ -27,8 +30,12 @@ typedef struct segment {
   unpacker items;                /* positioned at the first */
 } segment;
 
-/* Reads and verifies; false when damaged. Borrows from the input. */
-bool segment_open(respool_bytes stored, segment *g);
+/* Reads and verifies what is stored under a key; false when it is damaged or
+   belongs under another key. Borrows from the input. */
+bool segment_open(respool_bytes key, respool_bytes stored, segment *g);
+
+/* The key that it says is its own; data NULL: it says none. */
+respool_bytes segment_own_key(respool_bytes stored);
 
 /* Reads the expiry time alone, without verifying. */
 int64_t segment_expiry(respool_bytes stored);
@@ -79,8 +86,9 @@ uint64_t builder_largest(const builder *b);
 int builder_split(const builder *from, uint64_t n, builder *first,
                   builder *rest);
 
-/* Writes the times and the checksum into the bytes of a segment. */
-void segment_seal(uint8_t *bytes, size_t size, int64_t pushed_at,
-                  int64_t expires_at);
+/* Writes the key, of SEGMENT_KEY bytes, the times and the checksum into the
+   bytes of a segment. */
+void segment_seal(uint8_t *bytes, size_t size, respool_bytes key,
+                  int64_t pushed_at, int64_t expires_at);
 
 #endif

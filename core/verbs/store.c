@@ -189,6 +189,10 @@ int respool_replays(respool *s, respool_name_fn each, void *arg) {
   return list_names(s, QUERY_REPLAYS, each, arg);
 }
 
+int respool_notes(respool *s, respool_name_fn each, void *arg) {
+  return list_names(s, QUERY_NOTES, each, arg);
+}
+
 /* ---- check -------------------------------------------------------------- */
 
 static int each_finding(const packer *p, respool_finding_fn each,

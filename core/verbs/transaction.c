@@ -9,22 +9,23 @@
 
 #include "base/array.h"
 #include "verbs/batch.h"
+#include "verbs/notes.h"
 #include "verbs/push.h"
 
-enum change_kind { CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD };
+enum change_kind { CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD, CHANGE_NOTE };
 
 typedef struct change {
   enum change_kind kind;
   respool_queue *queue; /* NULL of a dead letter: its own, or to be removed */
   builder builder;
   respool_push_options options;
-  respool_bytes key;
+  respool_bytes bytes;  /* the key of a push; a note, data NULL: removed */
   uint64_t first;       /* id, once committed */
   bool duplicate;       /* and whether it was ignored */
   respool_batch *batch;
   size_t i;
   mark mark;
-  char dlq[RESPOOL_NAME_MAX + 1];
+  char name[RESPOOL_NAME_MAX + 1]; /* of a DLQ or a note */
   respool_move move;    /* of a dead letter */
   bool remove;
 } change;
@@ -57,9 +58,8 @@ int respool_tx_begin(respool *s, respool_tx **tx) {
 }
 
 static void change_free(change *p) {
-  if (p->kind != CHANGE_PUSH) return;
-  builder_free(&p->builder);
-  free((void *)(uintptr_t)p->key.data);
+  if (p->kind == CHANGE_PUSH) builder_free(&p->builder);
+  free((void *)(uintptr_t)p->bytes.data);
 }
 
 void respool_tx_rollback(respool_tx *tx, size_t savepoint) {
@@ -105,12 +105,11 @@ static bool is_ours(const respool_tx *tx, const respool_queue *q) {
   return q && q->store->env == tx->store->env;
 }
 
-static int copy_key(change *p, respool_bytes key) {
-  if (!key.size) return 0;
-  void *copy = malloc(key.size);
-  if (!copy) return fail(RESPOOL_NOMEM, "not enough memory for a key");
-  memcpy(copy, key.data, key.size);
-  p->key = (respool_bytes){copy, key.size};
+static int copy_bytes(change *p, respool_bytes b) {
+  void *copy = malloc(b.size + 1);
+  if (!copy) return fail(RESPOOL_NOMEM, "not enough memory for a transaction");
+  if (b.size) memcpy(copy, b.data, b.size);
+  p->bytes = (respool_bytes){copy, b.size};
   return 0;
 }
 
@@ -128,7 +127,7 @@ int respool_tx_push(respool_tx *tx, respool_queue *q,
   p->queue = q;
   p->options = *o;
   rc = push_build(tx->store, items, n, o, &p->builder);
-  if (!rc) rc = copy_key(p, items[0].key);
+  if (!rc && items[0].key.size) rc = copy_bytes(p, items[0].key);
   if (rc) {
     change_free(p);
     return rc;
@@ -164,12 +163,24 @@ int respool_tx_dead(respool_tx *tx, const char *dlq, uint64_t number,
   if (rc) return rc;
   change *p = add_change(tx, CHANGE_DEAD);
   if (!p) return RESPOOL_NOMEM;
-  strcpy(p->dlq, dlq);
+  strcpy(p->name, dlq);
   p->queue = to;
   p->move.number = number;
   p->remove = remove;
   tx->n++;
   return 0;
+}
+
+int respool_tx_note(respool_tx *tx, const char *name, respool_bytes note) {
+  int rc = tx_check(tx);
+  if (!rc) rc = note.data ? note_check(name, note) : name_check(name, "note");
+  if (rc) return rc;
+  change *p = add_change(tx, CHANGE_NOTE);
+  if (!p) return RESPOOL_NOMEM;
+  strcpy(p->name, name);
+  if (note.data) rc = copy_bytes(p, note);
+  if (!rc) tx->n++;
+  return rc;
 }
 
 /* ---- the unit ----------------------------------------------------------- */
@@ -218,13 +229,13 @@ static int gather_marks(respool_tx *tx, mark **marks) {
 }
 
 static step dead_step(const change *p) {
-  step s = {.name = p->dlq};
+  step s = {.name = p->name};
   if (p->remove) {
     s.kind = STEP_DEAD_REMOVE;
     s.dead_remove = (dead_remove_req){&p->move.number, 1, true, 0};
   } else {
     s.kind = STEP_DEAD_MOVE;
-    s.move = (move_req){.dlq = p->dlq, .moves = &p->move, .n = 1,
+    s.move = (move_req){.dlq = p->name, .moves = &p->move, .n = 1,
                         .to = p->queue ? p->queue->name : NULL,
                         .strict = true};
   }
@@ -248,11 +259,13 @@ static void make_steps(tx_unit *x) {
     if (p->kind == CHANGE_MARK && !x->marks[i]) continue;
     x->unit.n++;
     if (p->kind == CHANGE_PUSH)
-      *s = push_step(p->queue, &p->builder, p->key, &p->options);
+      *s = push_step(p->queue, &p->builder, p->bytes, &p->options);
     else if (p->kind == CHANGE_MARK)
       *s = settle_step(x->tx, p, x->marks[i]);
-    else
+    else if (p->kind == CHANGE_DEAD)
       *s = dead_step(p);
+    else
+      *s = (step){.kind = STEP_NOTE, .name = p->name, .note = p->bytes};
   }
 }
 

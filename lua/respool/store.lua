@@ -11,6 +11,7 @@ local figures = require "respool.observe.stats"
 local health = require "respool.observe.health"
 local hooks = require "respool.observe.hooks"
 local logger = require "respool.observe.logger"
+local import_log = require "respool.transfer.import_log"
 local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local queue = require "respool.queue"
@@ -242,6 +243,14 @@ end
 function Store:remove_replay(name)
   options.argument(1, "store:remove_replay", name, options.name)
   return self.handle:replay_remove(name)
+end
+
+-- Forgets what was imported into this store: the next import of the same
+-- records pushes them again.
+---@return true?, string?, string?
+---@nodiscard
+function Store:forget_imports()
+  return import_log.forget(self)
 end
 
 -- A durability barrier: what was committed before, or pushed to a buffer of

@@ -91,6 +91,16 @@ function Transaction:push_many(queue, list, given)
 end
 
 
+-- Notes.
+
+-- Keeps bytes under a name of the store, for respool's own commands.
+---@param name string
+---@param bytes string
+function Transaction:note(name, bytes)
+  add(self, true, self.handle:note(name, bytes))
+end
+
+
 -- Outcomes: each is the item's when the transaction commits; the last word
 -- counts. Until then the item is as it was.
 

@@ -3,8 +3,8 @@
  * Damages a store, or makes what is none, with nothing but LMDB:
  *
  *   damage STORE flip DB N OFFSET   inverts a byte of the N-th value (from
- *                                   0) of a database; a negative OFFSET
- *                                   counts from the end
+ *                                   0) of a table; a negative OFFSET counts
+ *                                   from the end
  *   damage STORE rekey DB N OFFSET  the same of the key
  *   damage STORE put DB KEY HEX     stores a value under a key of text
  *   damage STORE del DB N           removes the N-th entry
@@ -18,18 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tables.h"
+
+static unsigned char number; /* of the table, if it lies in "state" */
+
 static void must(int rc, const char *what) {
   if (!rc) return;
   fprintf(stderr, "%s: %s\n", what, mdb_strerror(rc));
   exit(EXIT_FAILURE);
 }
 
-static MDB_val val_of(const char *text) {
-  return (MDB_val){strlen(text), (void *)(size_t)text};
-}
-
 static void go_to(MDB_cursor *c, long n, MDB_val *k, MDB_val *v) {
-  must(mdb_cursor_get(c, k, v, MDB_FIRST), "first");
+  *k = (MDB_val){1, &number};
+  must(mdb_cursor_get(c, k, v, number ? MDB_SET_RANGE : MDB_FIRST), "first");
   while (n-- > 0) must(mdb_cursor_get(c, k, v, MDB_NEXT), "next");
 }
 
@@ -61,14 +62,16 @@ static void rekey(MDB_cursor *c, long n, long offset) {
   k = copy_of(k);
   v = copy_of(v);
   must(mdb_cursor_del(c, 0), "del");
-  invert(k, offset);
+  invert(k, number && offset >= 0 ? offset + 1 : offset);
   must(mdb_cursor_put(c, &k, &v, 0), "rekey");
   free(k.mv_data);
   free(v.mv_data);
 }
 
 static void put(MDB_cursor *c, const char *key, const char *hex) {
-  MDB_val k = val_of(key), v = {strlen(hex) / 2, NULL};
+  char in[512] = {(char)number};
+  snprintf(in + !!number, sizeof in - 1, "%s", key);
+  MDB_val k = {strlen(key) + !!number, in}, v = {strlen(hex) / 2, NULL};
   must(mdb_cursor_put(c, &k, &v, MDB_RESERVE), "put");
   for (size_t i = 0; i < v.mv_size; i++) {
     char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
@@ -112,7 +115,9 @@ int main(int argc, char **argv) {
   must(mdb_env_set_maxdbs(e, 32), "maxdbs");
   must(mdb_env_open(e, argv[1], 0, 0640), argv[1]);
   must(mdb_txn_begin(e, NULL, 0, &t), "begin");
-  must(mdb_dbi_open(t, name, foreign ? MDB_CREATE : 0, &db), name);
+  number = (unsigned char)table_number(name);
+  must(mdb_dbi_open(t, number ? "state" : name, foreign ? MDB_CREATE : 0, &db),
+       name);
   must(mdb_cursor_open(t, db, &c), name);
   if (foreign)
     put(c, "theirs", "00ff");

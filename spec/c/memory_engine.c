@@ -80,10 +80,14 @@ static int add_item(memory_env *e, int q, const append_req *r,
   return no_memory(arena_copy(&e->memory, packed, &x->packed));
 }
 
+/* Here segments have no place of their own. */
+static const respool_bytes no_key = {"0123456789abcde", SEGMENT_KEY};
+
 static int add_segment(memory_env *e, int q, const append_req *r,
                        respool_bytes sealed, int64_t due) {
   segment g;
-  int rc = segment_open(sealed, &g) ? 0 : fail(RESPOOL_CORRUPT, "a segment");
+  int rc = segment_open(no_key, sealed, &g)
+               ? 0 : fail(RESPOOL_CORRUPT, "a segment");
   unpacker u = g.items;
   for (uint64_t i = 0; i < g.count && !rc; i++) {
     item it;
@@ -121,7 +125,7 @@ static int append(memory_env *e, step *p, int64_t now) {
     uint8_t *copy = arena_alloc(&e->memory, b->size);
     if (!copy) return no_memory(RESPOOL_NOMEM);
     memcpy(copy, r->builder->bytes.data + b->at, b->size);
-    segment_seal(copy, b->size, now, 0);
+    segment_seal(copy, b->size, no_key, now, 0);
     rc = add_segment(e, q, r, (respool_bytes){copy, b->size}, due);
   }
   return rc;

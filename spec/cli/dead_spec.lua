@@ -188,7 +188,7 @@ end)
 describe("respool dead", function()
   it("shows a damaged dead letter as that, and of no age", function()
     local path = filled()
-    stored.damage(path, "flip", "letters", 0, -1)
+    stored.damage(path, "flip", "dead_letters", 0, -1)
     local run = cli.run { "dead", "show", path, "mails", "1" }
     assert.matches("\nitem +not known\nreason +damaged\n", run.out)
     assert.is_nil(run.out:find("nil", 1, true))

@@ -83,7 +83,7 @@ describe("respool export", function()
 
   it("keeps damaged dead letters in the DLQ, and tells them", function()
     local path, q = store(5, true)
-    stored.damage(path, "flip", "letters", 1, -1)
+    stored.damage(path, "flip", "dead_letters", 1, -1)
     local copy = cli.run { "export", path, "mails", "--dead" }
     assert.equal(1, copy.status)
     assert.equal("respool: 1 dead letter damaged, an import passes over them: "
@@ -109,7 +109,7 @@ describe("respool export", function()
   -- that a killed export left.
   it("never removes a damaged dead letter, however often it runs", function()
     local path, q = store(3, true)
-    stored.damage(path, "flip", "letters", 0, -1)
+    stored.damage(path, "flip", "dead_letters", 0, -1)
     local dir = helper.dir()
     for _ = 1, 3 do
       cli.run { "export", path, "mails", dir, "--dead", "--remove" }

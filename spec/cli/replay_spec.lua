@@ -138,7 +138,7 @@ describe("respool replay", function()
 
   it("tells a damaged dead letter, and moves the others", function()
     dead_letters(3)
-    stored.damage(place, "flip", "letters", 1, -1)
+    stored.damage(place, "flip", "dead_letters", 1, -1)
     local run = replay { "q", "--dry-run" }
     assert.matches("^dry run: 2 of 3 dead letters would be moved, 1 failed\n",
                    run.out)

@@ -35,14 +35,23 @@ bool point_once(int point) {
                   !strcmp(name, "locked") || !strcmp(name, "sized"));
 }
 
-void point_arm(int point, int passes) {
-  kill_at = names[point];
+void point_arm_name(const char *name, int passes) {
+  kill_at = name;
   left = passes;
 }
 
+void point_arm(int point, int passes) {
+  point_arm_name(names[point], passes);
+}
+
+static const char *broken; /* a rule; NULL: none */
+
+void point_break(const char *rule) {
+  broken = rule;
+}
+
 bool fault_wrong(const char *rule) {
-  (void)rule;
-  return false;
+  return broken && !strcmp(broken, rule);
 }
 
 void fault_point(const char *name) {

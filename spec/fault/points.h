@@ -18,5 +18,9 @@ bool point_once(int point);
 
 /* This process will be killed there, after it has passed so many times. */
 void point_arm(int point, int passes);
+void point_arm_name(const char *name, int passes);
+
+/* From now on a rule is broken; NULL: none. */
+void point_break(const char *rule);
 
 #endif

@@ -22,9 +22,9 @@ static inline uint8_t *fuzz_copy(const uint8_t *data, size_t n) {
   return copy;
 }
 
-/* Gives a summed array of more than 10 bytes its checksum: bytes 2 to 9. */
-static inline void fuzz_sum(uint8_t *b, size_t n) {
-  uint64_t sum = XXH3_64bits(b + 10, n - 10);
+/* Gives a record of more than 10 bytes its checksum: bytes 2 to 9. */
+static inline void fuzz_sum(uint8_t *b, size_t n, uint64_t seed) {
+  uint64_t sum = XXH3_64bits_withSeed(b + 10, n - 10, seed);
   b[1] = 0x1b;
   for (int i = 0; i < 8; i++) b[2 + i] = (uint8_t)(sum >> (56 - 8 * i));
 }

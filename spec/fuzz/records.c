@@ -12,10 +12,20 @@ static void must(bool holds) {
   if (!holds) abort();
 }
 
+static const respool_bytes KEY = {"twelve bytes", 12};
+
+static void sum(enum db db, uint8_t *b, size_t n) {
+  if (n > 10) fuzz_sum(b, n, record_seed(db, KEY));
+}
+
+static void seal(enum db db, packer *p) {
+  sum(db, p->data, p->len);
+}
+
 static void try_queue(respool_bytes b) {
   queue q;
   memset(&q, 0, sizeof q);
-  queue_unpack(b, &q);
+  queue_unpack(KEY, b, &q);
   free(q.priorities);
 }
 
@@ -23,13 +33,14 @@ static void try_claim(respool_bytes b) {
   claim c, again;
   failure_list h;
   packer p;
-  if (!claim_unpack(b, &c)) return;
+  if (!claim_unpack(KEY, b, &c)) return;
   failures_read(c.failures, &h);
   failures_error(c.failures);
   if (c.state != CLAIM_LEASED && c.state != CLAIM_WAITING) return;
   packer_init(&p);
   claim_pack(&p, &c);
-  must(claim_unpack((respool_bytes){p.data, p.len}, &again));
+  seal(DB_CLAIMS, &p);
+  must(claim_unpack(KEY, (respool_bytes){p.data, p.len}, &again));
   must(again.last == c.last && again.visible_at == c.visible_at &&
        again.memo.size == c.memo.size);
   packer_free(&p);
@@ -37,7 +48,7 @@ static void try_claim(respool_bytes b) {
 
 static void try_dlq(respool_bytes b) {
   dlq x = {.count = 0};
-  dlq_unpack(b, &x);
+  dlq_unpack(KEY, b, &x);
 }
 
 static void try_item(respool_bytes b) {
@@ -54,12 +65,13 @@ static void try_dead(respool_bytes b) {
   dead l, again;
   failure_list h;
   packer p;
-  if (!dead_unpack(b, &l)) return;
+  if (!dead_unpack(KEY, b, &l)) return;
   failures_read(l.failures, &h);
   try_item(l.item);
   packer_init(&p);
-  dead_pack(&p, &l);
-  must(dead_unpack((respool_bytes){p.data, p.len}, &again));
+  dead_pack(&p, KEY, &l);
+  seal(DB_DEAD_LETTERS, &p);
+  must(dead_unpack(KEY, (respool_bytes){p.data, p.len}, &again));
   must(again.r.id == l.r.id && again.item.size == l.item.size);
   packer_free(&p);
 }
@@ -69,43 +81,47 @@ static void try_past(respool_bytes b) {
   unpacker u;
   item it;
   blob_ref r;
-  if (history_unpack(b, &i, &u)) item_unpack(&u, &it, &r);
+  if (history_unpack(KEY, b, &i, &u)) item_unpack(&u, &it, &r);
 }
 
 static void try_replay(respool_bytes b) {
   respool_replay j = RESPOOL_REPLAY_INIT;
-  if (replay_unpack(b, &j)) must(strlen(j.dlq) <= RESPOOL_NAME_MAX);
+  if (named_replay_unpack(KEY, b, &j)) must(strlen(j.dlq) <= RESPOOL_NAME_MAX);
 }
 
 static void try_part(respool_bytes b) {
   respool_bytes data;
-  if (part_unpack(b, &data)) must(data.size <= b.size);
+  if (part_unpack(KEY, b, &data)) must(data.size <= b.size);
 }
 
+/* The count, which is in a segment's key, comes last. */
 static void try_bits(respool_bytes b) {
   bits s;
   uint32_t live = 0;
   const uint8_t *at = b.data;
   if (b.size < 2) return;
-  uint32_t count = (uint32_t)(at[0] << 8 | at[1]);
-  if (!bits_unpack((respool_bytes){at + 2, b.size - 2}, count, &s)) return;
+  size_t n = b.size - 2;
+  uint32_t count = (uint32_t)(at[n] << 8 | at[n + 1]);
+  if (!bits_unpack(KEY, (respool_bytes){at, n}, count, &s)) return;
   for (uint32_t i = 0; i < count; i++) live += bits_clear(&s, i);
   must(live <= count);
 }
 
 typedef void (*try_fn)(respool_bytes b);
 
-static const struct { try_fn run; bool summed; } TRIES[] = {
-  {try_queue, false}, {try_claim, false}, {try_dlq, false},
-  {try_dead, true}, {try_past, true}, {try_replay, false},
-  {try_part, true}, {try_bits, false}, {try_item, false},
+static const struct { try_fn run; enum db db; size_t tail; } TRIES[] = {
+  {try_queue, DB_QUEUES, 0}, {try_claim, DB_CLAIMS, 0}, {try_dlq, DB_DLQS, 0},
+  {try_dead, DB_DEAD_LETTERS, 0}, {try_past, DB_HISTORY, 0},
+  {try_replay, DB_REPLAYS, 0}, {try_part, DB_BLOBS, 0},
+  {try_bits, DB_REMAINING, 2}, {try_item, DB_COUNT, 0},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   size_t which = n ? data[0] % (sizeof TRIES / sizeof *TRIES) : 0;
   if (!n) return 0;
   uint8_t *copy = fuzz_copy(data + 1, n - 1);
-  if (TRIES[which].summed && n > 11) fuzz_sum(copy, n - 1);
+  if (TRIES[which].db < DB_COUNT && n > TRIES[which].tail + 1)
+    sum(TRIES[which].db, copy, n - 1 - TRIES[which].tail);
   TRIES[which].run((respool_bytes){copy, n - 1});
   free(copy);
   return 0;

@@ -20,11 +20,13 @@ static void look(const item *i, const uint8_t *data, size_t n) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+  static const respool_bytes key = {"sixteen bytes ..", SEGMENT_KEY};
   segment g;
   uint8_t *copy = fuzz_copy(data, n);
-  if (n > 10) fuzz_sum(copy, n);
+  if (n > 10) fuzz_sum(copy, n, XXH3_64bits(key.data, key.size));
+  segment_own_key((respool_bytes){copy, n});
   segment_expiry((respool_bytes){copy, n});
-  if (segment_open((respool_bytes){copy, n}, &g)) {
+  if (segment_open(key, (respool_bytes){copy, n}, &g)) {
     item i;
     blob_ref r;
     for (uint64_t k = 0; k < g.count && item_unpack(&g.items, &i, &r); k++)

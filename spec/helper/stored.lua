@@ -108,12 +108,13 @@ local function key_fields(words)
   return fields
 end
 
--- The databases of the table: by name, the fields of its key, and the word
--- for its value. "as in" refers to another's key.
+-- The tables: by name, the fields of the key, and the word for the value. "as
+-- in" refers to another's key.
 local function read_table()
   local found = {}
   for line in PAGE:gmatch "[^\n]+" do
-    local name, key, value = line:match "^| `(%l+)` | ([^|]+) | ([%a_]+).- |$"
+    local name, key, value =
+      line:match "^| `([%l_]+)` | ?%d* ?| ([^|]+) | ([%a_]+).- |$"
     if name then
       local like = key:match "^as in `(%l+)`$"
       found[name] = {
@@ -192,10 +193,8 @@ local function split_key(name, bytes)
   return key
 end
 
-local WITH_FIXED = { segment = true, dead_letter = true, part = true }
-
 local function split_value(kind, bytes)
-  local value = M.decode(bytes, WITH_FIXED[kind])
+  local value = M.decode(bytes, true)
   return M.page.drawings[kind] and M.record(kind, value) or value
 end
 
@@ -205,20 +204,48 @@ local function unhex(hex)
   end))
 end
 
--- What a store holds: by database, a list of { key, value, key_bytes, bytes,
--- sum }; `sum` is of the bytes, by the other implementation.
-function M.read(path)
+local UNSUMMED = { format = true, store = true }
+
+-- Is the checksum of an entry fixed, and of all behind it?
+function M.is_summed(entry)
+  local stated = entry.bytes:sub(3, 10):gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end)
+  return entry.bytes:byte(2) == 0x1b and stated == entry.sum
+end
+
+-- What a store of any format holds: by table, a list of { key, value, sum },
+-- all bytes; `sum` is the checksum that it should have, by the other
+-- implementation.
+function M.raw(path)
   local found = {}
   local said = helper.sh(("%s/spec/dump '%s'"):format(build, path))
   for line in said:gmatch "[^\n]+" do
-    local name, key, value, sum = line:match "^(%l+) ?(%x*) ?(%x*) ?(.*)$"
+    local name, key, value, sum = line:match "^([%l_]+) ?(%x*) ?(%x*) ?(.*)$"
     found[name] = found[name] or {}
     if value ~= "" then
+      table.insert(found[name], {
+        key = unhex(key), value = unhex(value), sum = sum,
+      })
+    end
+  end
+  return found
+end
+
+-- The same of this format: by table, a list of { key, value, key_bytes, bytes,
+-- sum }.
+function M.read(path)
+  local found = {}
+  for name, entries in pairs(M.raw(path)) do
+    found[name] = {}
+    for i, e in ipairs(entries) do
       local kind = assert(M.page.tables[name], name).value
-      local entry = { key_bytes = unhex(key), bytes = unhex(value), sum = sum }
+      local entry = { key_bytes = e.key, bytes = e.value, sum = e.sum }
       entry.key = split_key(name, entry.key_bytes)
       entry.value = split_value(kind, entry.bytes)
-      table.insert(found[name], entry)
+      assert(UNSUMMED[e.key] or entry.value == M.NULL or M.is_summed(entry),
+             name)
+      found[name][i] = entry
     end
   end
   return found
@@ -229,14 +256,6 @@ function M.only(path, database)
   local entries = M.read(path)[database]
   assert(#entries == 1, ("%d entries in %s"):format(#entries, database))
   return entries[1]
-end
-
--- Is the checksum of an entry fixed, and of all behind it?
-function M.is_summed(entry)
-  local stated = entry.bytes:sub(3, 10):gsub(".", function(c)
-    return ("%02x"):format(c:byte())
-  end)
-  return entry.bytes:byte(2) == 0x1b and stated == entry.sum
 end
 
 -- Damages what lies at a path, or makes what is no store: see

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- Any byte of any record may be damaged. What has no checksum may mislead
--- then; it must not crash the program, nor keep it from ending.
+-- Any byte of any record may be damaged: that must not crash the program, nor
+-- keep it from ending.
 
 local helper = require "spec.helper"
 local stored = require "spec.helper.stored"
@@ -54,6 +54,7 @@ local TRY_ALL = [[
     q:purge()
     q.dead:purge()
     store:replays()
+    store.handle:note_load "a note"
     store:drop_queue "orders"
   end
 
@@ -91,6 +92,7 @@ local function fill()
   batch:dead()
   batch:settle()
   q.dead:replay { name = "again", limit = 1 }
+  assert(store:transaction(function(tx) tx:note("a note", "its bytes") end))
   store:close()
   return store.path
 end

@@ -319,7 +319,7 @@ end)
 describe("a damaged dead letter", function()
   before_each(function()
     die("a", "b", "c")
-    flip("letters", 1)
+    flip("dead_letters", 1)
   end)
 
   it("is listed as damaged, with its bytes, the others as they are",
@@ -404,12 +404,12 @@ describe("a damaged dead letter", function()
 
   it("is found out whichever byte it is", function()
     for at = 0, #q.dead:get(2).bytes - 2 do
-      flip("letters", 1, at)
-      flip("letters", 1) -- as it was
+      flip("dead_letters", 1, at)
+      flip("dead_letters", 1) -- as it was
       assert.equal("damaged", q.dead:get(2).reason)
-      flip("letters", 1, at)
+      flip("dead_letters", 1, at)
       assert.equal("b", q.dead:get(2).payload)
-      flip("letters", 1)
+      flip("dead_letters", 1)
     end
   end)
 end)

@@ -36,13 +36,13 @@ local function push_large(size)
 end
 
 describe("the page", function()
-  it("names every database there is, and no other", function()
+  it("names every table there is, and no other", function()
     local named, there, n = {}, {}, 0
     for name in pairs(page.tables) do named[name], n = true, n + 1 end
     for name in pairs(look()) do there[name] = true end
     assert.same(named, there)
-    assert.equal(14, n)
-    assert.matches("fourteen named databases", page.text)
+    assert.equal(15, n)
+    assert.matches("fifteen tables", page.text)
   end)
 
   it("tells the format version of a new store", function()
@@ -139,9 +139,9 @@ describe("the record of a queue", function()
     q:push("e", { priority = 2, delay = 60 })
     assert(q:take { limit = 2 })
     assert.same({
-      { priority = 9, head = 5, ready = 0, leased = 1, waiting = 0,
+      { priority = 9, head = 5, ready = 0, leased = 1, scheduled = 0,
         credit = 0, retrying = 0 },
-      { priority = 2, head = 2, ready = 2, leased = 1, waiting = 1,
+      { priority = 2, head = 2, ready = 2, leased = 1, scheduled = 1,
         credit = 0, retrying = 0 },
     }, record(only "queues")["priority list"])
   end)
@@ -180,17 +180,19 @@ describe("a segment", function()
     local s = only "segments"
     assert.equal(ms(), s.value.pushed_at)
     assert.equal(ms(90), s.value.expires_at)
-    assert.same({ 1, 0 }, { s.value["1"], s.value["payload version"] })
+    assert.same({ 2, 0 }, { s.value["2"], s.value["payload version"] })
+    assert.equal(s.key_bytes, s.value["own key"].bytes)
   end)
 
   it("is summed, with its fixed fields where they are drawn", function()
     q:push_many { "a", "b" }
     local s = only "segments"
     assert.is_true(stored.is_summed(s))
-    assert.equal("\134\27", s.bytes:sub(1, 2))
-    assert.equal("\1\27", s.bytes:sub(11, 12))
-    assert.equal("\27", s.bytes:sub(21, 21))
-    assert.equal("\0\153\0\2", s.bytes:sub(30, 33))
+    assert.equal("\135\27", s.bytes:sub(1, 2))
+    assert.equal("\2\80", s.bytes:sub(11, 12))
+    assert.equal("\27", s.bytes:sub(29, 29))
+    assert.equal("\27", s.bytes:sub(38, 38))
+    assert.equal("\0\153\0\2", s.bytes:sub(47, 50))
   end)
 
   it("holds headers, replays and the original of an item", function()
@@ -275,7 +277,7 @@ describe("the bitmap of a segment", function()
     batch:settle()
     local r = only "remaining"
     assert.equal(look().segments[1].key_bytes, r.key_bytes)
-    assert.same(bytes "\250\3", r.value)
+    assert.same(bytes "\250\3", r.value.bits)
   end)
 
   it("goes with it", function()
@@ -321,7 +323,7 @@ describe("a blob", function()
     local after = look()
     assert.same(before.blobs, after.blobs)
     assert.same(before.segments[1].value["item list"][1],
-                after.letters[1].value.item)
+                after.dead_letters[1].value.item)
     q.dead:remove(1)
     assert.same({}, look().blobs)
   end)
@@ -329,7 +331,7 @@ describe("a blob", function()
   it("is referred to in fixed form", function()
     push_large(20000)
     local s = only "segments"
-    assert.equal("\130\27", s.bytes:sub(34, 35))
-    assert.equal(33 + 1 + 9 + 9, #s.bytes)
+    assert.equal("\130\27", s.bytes:sub(51, 52))
+    assert.equal(50 + 1 + 9 + 9, #s.bytes)
   end)
 end)

@@ -173,7 +173,7 @@ describe("an archive", function()
     for _, form in ipairs { "json", "cbor" } do
       local q = queue_of(upto(5))
       q:work(function() return respool.dead() end, { stop_when_empty = true })
-      stored.damage(q.store.path, "flip", "letters", 1, -1)
+      stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = form,
       }))

@@ -331,7 +331,7 @@ describe("respool.export", function()
 
   it("copies damaged dead letters with their bytes, and counts them", function()
     local q, w = dead_letters(3), keeper()
-    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
     local counts = assert(respool.export { dlq = q.dead, writer = w })
     assert.same({ 3, 1, { 2 } },
                 { counts.written, counts.damaged, counts.damaged_numbers })
@@ -343,7 +343,7 @@ describe("respool.export", function()
 
   it("does not move a damaged dead letter", function()
     local q, w = dead_letters(3), keeper()
-    stored.damage(q.store.path, "flip", "letters", 1, -1)
+    stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
     local counts = assert(respool.export {
       dlq = q.dead, remove = true, writer = w,
     })

@@ -35,7 +35,7 @@ dlq *dlq_find(txn *t, const char *name) {
     if (!strcmp(x->name, name)) return x;
   if (!txn_get(t, DB_DLQS, phrase_of(name), &v)) return NULL;
   dlq *x = dlq_new(t, name);
-  if (x && !dlq_unpack(v, x)) txn_fail(t, RESPOOL_CORRUPT);
+  if (x && !dlq_unpack(phrase_of(name), v, x)) txn_fail(t, RESPOOL_CORRUPT);
   return t->rc ? NULL : x;
 }
 
@@ -44,7 +44,7 @@ dlq *dlq_make(txn *t, const char *name) {
   if (x || t->rc) return x;
   x = dlq_new(t, name);
   if (!x) return NULL;
-  x->id = (uint32_t)meta_number(t, "next DLQ");
+  x->id = (uint32_t)meta_number(t, "last DLQ");
   x->next_number = 1;
   x->dirty = true;
   return x;
@@ -57,7 +57,7 @@ void dlqs_store(txn *t) {
     if (!x->dirty) continue;
     packer_reset(&p);
     dlq_pack(&p, x);
-    txn_put_packed(t, DB_DLQS, phrase_of(x->name), &p);
+    record_put(t, DB_DLQS, phrase_of(x->name), &p);
   }
   packer_free(&p);
 }
@@ -77,8 +77,8 @@ static void put_dead(txn *t, dlq *x, const dead *l) {
   packer p;
   packer_init(&p);
   packer_reserve(&p, DEAD_SIZE + l->item.size + l->failures.size);
-  dead_pack(&p, l);
-  txn_put_packed(t, DB_DEAD_LETTERS, key_bytes(&k), &p);
+  dead_pack(&p, key_bytes(&k), l);
+  record_put(t, DB_DEAD_LETTERS, key_bytes(&k), &p);
   packer_free(&p);
   x->count++;
   x->dirty = true;
@@ -147,27 +147,6 @@ static int copy_marks(txn *t, arena *a, respool_dead_letter *r,
   return rc;
 }
 
-/* Adds a copy of a dead letter to a list. */
-static int add_dead(txn *t, respool_dead_letters *out, uint64_t number,
-                      respool_bytes stored, bool no_body) {
-  dead l;
-  respool_dead_letter *r = dead_letters_add(out);
-  if (!r) return RESPOOL_NOMEM;
-  int rc = dead_show(&out->memory, stored, r, &l);
-  r->number = number;
-  if (rc || r->damaged) return rc;
-  return (no_body ? copy_marks : copy_item)(t, &out->memory, r, l.item);
-}
-
-/* Is it in the group asked for? A damaged dead letter is in none. */
-static bool in_group(respool_bytes stored, respool_bytes group) {
-  dead l;
-  if (!group.data) return true;
-  return dead_unpack(stored, &l) && phrase_same(l.r.group, group);
-}
-
-/* ---- listing ------------------------------------------------------------ */
-
 /* Reads the dead letters of a DLQ in order. */
 typedef struct dlq_cursor {
   cur c;
@@ -175,6 +154,27 @@ typedef struct dlq_cursor {
   uint64_t number;
   bool down, begun;
 } dlq_cursor;
+
+/* Adds a copy of a dead letter to a list. */
+static int add_dead(txn *t, respool_dead_letters *out, const dlq_cursor *w,
+                    bool no_body) {
+  dead l;
+  respool_dead_letter *r = dead_letters_add(out);
+  if (!r) return RESPOOL_NOMEM;
+  int rc = dead_show(&out->memory, w->c.key, w->c.value, r, &l);
+  r->number = w->number;
+  if (rc || r->damaged) return rc;
+  return (no_body ? copy_marks : copy_item)(t, &out->memory, r, l.item);
+}
+
+/* Is it in the group asked for? A damaged dead letter is in none. */
+static bool in_group(const cur *c, respool_bytes group) {
+  dead l;
+  if (!group.data) return true;
+  return dead_unpack(c->key, c->value, &l) && phrase_same(l.r.group, group);
+}
+
+/* ---- listing ------------------------------------------------------------ */
 
 static bool dlq_cursor_move(dlq_cursor *w) {
   if (w->begun) return w->down ? cur_prev(&w->c) : cur_next(&w->c);
@@ -233,8 +233,8 @@ int lmdb_dead_list(txn *t, const char *name, const respool_list_options *o,
   int rc = 0;
   while (!rc && out->n < limit && (!o->bytes || weight < o->bytes) &&
          dlq_cursor_next(&w) && !is_beyond(o, w.number)) {
-    if (!in_group(w.c.value, o->group)) continue;
-    rc = add_dead(t, out, w.number, w.c.value, o->no_body);
+    if (!in_group(&w.c, o->group)) continue;
+    rc = add_dead(t, out, &w, o->no_body);
     if (!rc) weight += last_weight(out, w.c.value.size);
   }
   cur_close(&w.c);
@@ -258,7 +258,9 @@ void dead_delete(txn *t, dlq *x, uint64_t number) {
 
 static void remove_one(txn *t, dlq *x, uint64_t number, respool_bytes v) {
   dead l;
-  uint64_t blob = dead_unpack(v, &l) ? blob_of(l.item).number : 0;
+  key k = dead_key(x->id, number);
+  bool whole = dead_unpack(key_bytes(&k), v, &l);
+  uint64_t blob = whole ? blob_of(l.item).number : 0;
   dead_delete(t, x, number);
   if (blob) blob_del(t, blob);
 }
@@ -277,10 +279,10 @@ int lmdb_dead_remove(txn *t, const char *name, const uint64_t *numbers,
   return t->rc;
 }
 
-static bool to_be_purged(respool_bytes v, const respool_purge_options *o) {
+static bool to_be_purged(const cur *c, const respool_purge_options *o) {
   dead l;
   if (!o->died_before && !o->group.data) return true;
-  if (!dead_unpack(v, &l)) return false;
+  if (!dead_unpack(c->key, c->value, &l)) return false;
   if (o->died_before && l.r.died_at >= o->died_before) return false;
   return !o->group.data || phrase_same(l.r.group, o->group);
 }
@@ -300,7 +302,7 @@ int lmdb_dead_purge(txn *t, const char *name,
   while (look_rc < limit && dlq_cursor_next(&w)) {
     look_rc++;
     *after = w.number;
-    if (to_be_purged(w.c.value, o)) numbers[n++] = w.number;
+    if (to_be_purged(&w.c, o)) numbers[n++] = w.number;
   }
   cur_close(&w.c);
   *more = look_rc == limit;

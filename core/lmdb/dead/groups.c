@@ -71,7 +71,7 @@ static int count_dlq(txn *t, const dlq *x, table *h) {
          of == x->id) {
     if (number <= before) txn_fail(t, RESPOOL_CORRUPT); /* out of order? */
     before = number;
-    if (!dead_unpack(c.value, &l)) {
+    if (!dead_unpack(c.key, c.value, &l)) {
       l.r.group = phrase_of(NULL);
       l.r.reason = phrase_of("damaged");
     }

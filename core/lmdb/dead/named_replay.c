@@ -16,7 +16,7 @@ int lmdb_replay_load(txn *t, const char *name, respool_replay *out) {
   respool_bytes v;
   if (!txn_get(t, DB_REPLAYS, phrase_of(name), &v))
     return t->rc ? t->rc : no_replay(name);
-  if (!replay_unpack(v, out))
+  if (!named_replay_unpack(phrase_of(name), v, out))
     return fail(RESPOOL_CORRUPT, "named replay '%.160s' is damaged", name);
   strcpy(out->name, name);
   return 0;
@@ -27,7 +27,7 @@ static void store_next(txn *t, respool_replay *replay) {
   packer_init(&p);
   replay->revision++;
   replay_pack(&p, replay);
-  txn_put_packed(t, DB_REPLAYS, phrase_of(replay->name), &p);
+  record_put(t, DB_REPLAYS, phrase_of(replay->name), &p);
   packer_free(&p);
 }
 

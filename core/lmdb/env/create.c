@@ -42,6 +42,13 @@ static int foreign(const lmdb_env *e) {
               "store", e->path);
 }
 
+static int old(const lmdb_env *e, uint64_t format) {
+  fail(RESPOOL_VERSION, "store '%.120s' has format %llu: open it for "
+       "writing, which brings it to format %d", e->path,
+       (unsigned long long)format, FORMAT_VERSION);
+  return FORMAT_OLD;
+}
+
 int format_check(txn *t, bool fresh) {
   respool_bytes v;
   unpacker u;
@@ -51,7 +58,8 @@ int format_check(txn *t, bool fresh) {
   unpacker_init(&u, v.data, v.size);
   uint64_t format = unpack_uint(&u);
   if (u.rc) return foreign(t->env);
-  if (format <= FORMAT_VERSION) return 0;
+  if (format == FORMAT_VERSION) return 0;
+  if (format < FORMAT_VERSION) return old(t->env, format);
   return fail(RESPOOL_VERSION, "store '%.120s' has format %llu; this "
               "program knows up to %d", t->env->path,
               (unsigned long long)format, FORMAT_VERSION);

@@ -7,9 +7,11 @@
 
 #include "lmdb/env/txn.h"
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
-/* Checks that a store's format is known. A fresh store gets its format. */
+/* Checks that a store's format is ours; FORMAT_OLD: it is older, which is said
+   with the failure's words. A fresh store gets its format. */
+#define FORMAT_OLD (-3)
 int format_check(txn *t, bool fresh);
 
 /* Makes the data file, which is missing. */

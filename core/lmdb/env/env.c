@@ -361,6 +361,7 @@ static int env_reopen(lmdb_env *e) {
     env_drop_states(e);
     rc = files_check(e, true);
     if (!rc) rc = env_start(e);
+    if (rc == FORMAT_OLD) rc = RESPOOL_VERSION; /* another store by now */
   }
   pthread_rwlock_unlock(&e->reopen_lock);
   pthread_rwlock_rdlock(&e->reopen_lock);

@@ -10,7 +10,8 @@
 #include "lmdb/env/txn.h"
 
 /* As the engine's open; `g` is the engine. Without `first` it is opened for a
-   copy, and not by the verbs. */
+   copy, and not by the verbs. FORMAT_OLD (create.h): the store has an older
+   format. */
 int env_open(const engine *g, const char *path, const respool_options *o,
              int (*first)(env *e), env **e);
 void env_close(env *e);

@@ -18,13 +18,18 @@
 
 #define MAP_MIN ((size_t)1 << 30)
 
-static const char *const names[DB_COUNT] = {
-  "meta", "queues", "segments", "remaining", "claims", "due", "expiries",
-  "keys", "windows", "blobs", "history", "boxes", "letters", "jobs",
+static const char *const tables[DB_COUNT] = {
+  "meta", "segments", "dead_letters", "history", "blobs", "queues", "dlqs",
+  "replays", "notes", "remaining", "claims", "due", "expiries", "keys",
+  "windows",
 };
 
 const char *db_name(enum db db) {
-  return names[db];
+  return tables[db];
+}
+
+const char *tree_name(int which) {
+  return which == TREE_STATE ? "state" : tables[which];
 }
 
 /* ---- databases ---------------------------------------------------------- */
@@ -35,24 +40,20 @@ static unsigned env_flags(const lmdb_env *e) {
   return e->memory ? flags | MDB_NOSYNC : flags;
 }
 
-/* Another program's LMDB has entries, but not our first database. NOTFOUND when
-   databases have to be made. */
-static int open_dbis(lmdb_env *e, MDB_txn *t, bool write, bool *fresh) {
-  unsigned flags = write ? MDB_CREATE : 0;
+static int open_root(MDB_txn *t, bool *fresh) {
   MDB_dbi root;
   MDB_stat st;
   int rc = mdb_dbi_open(t, NULL, 0, &root);
   if (!rc) rc = mdb_stat(t, root, &st);
-  if (rc) return rc;
-  *fresh = st.ms_entries == 0;
-  if (*fresh && !write) return e->read_only ? MDB_INVALID : MDB_NOTFOUND;
-  if (!*fresh) {
-    rc = mdb_dbi_open(t, names[DB_META], 0, &e->dbis[DB_META]);
-    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return MDB_INVALID;
-  }
-  for (int i = 0; i < DB_COUNT && !rc; i++)
-    rc = mdb_dbi_open(t, names[i], flags, &e->dbis[i]);
+  if (!rc) *fresh = st.ms_entries == 0;
   return rc;
+}
+
+/* Another program's LMDB has entries, but not our databases. */
+static int open_tree(lmdb_env *e, MDB_txn *t, int which, bool fresh) {
+  unsigned flags = fresh ? MDB_CREATE : 0;
+  int rc = mdb_dbi_open(t, tree_name(which), flags, &e->trees[which]);
+  return rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE ? MDB_INVALID : rc;
 }
 
 /* `look` failed: none of LMDB's error numbers. */
@@ -74,6 +75,14 @@ static bool is_astray(const txn *t, uint64_t last) {
   return seen < last || seen > txn_env_newest(t->env);
 }
 
+static int look_at(lmdb_env *e, txn *t, bool fresh,
+                   int (*look)(txn *t, bool fresh)) {
+  e->look_rc = look(t, fresh);
+  return e->look_rc ? LOOKED : t->rc ? EIO : 0;
+}
+
+/* Of a store of another format only the first database is there for sure.
+   NOTFOUND when they have to be made. */
 static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
   uint64_t last = txn_env_newest(e);
   bool fresh;
@@ -82,10 +91,14 @@ static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
     rc = mdb_txn_begin(e->mdb, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
   if (rc) return rc;
   if (is_astray(t, last)) return LOCK_STALE;
-  rc = open_dbis(e, t->mdb, t->write, &fresh);
-  if (rc) return rc;
-  e->look_rc = look(t, fresh);
-  return e->look_rc ? LOOKED : t->rc ? EIO : 0;
+  rc = open_root(t->mdb, &fresh);
+  if (!rc && fresh && !t->write)
+    rc = e->read_only ? MDB_INVALID : MDB_NOTFOUND;
+  if (!rc) rc = open_tree(e, t->mdb, DB_META, fresh);
+  if (!rc) rc = look_at(e, t, fresh, look);
+  for (int i = DB_META + 1; i < TREE_COUNT && !rc; i++)
+    rc = open_tree(e, t->mdb, i, fresh);
+  return rc;
 }
 
 static int try_databases(lmdb_env *e, bool write,
@@ -159,36 +172,12 @@ static int guard_end(lmdb_env *e) {
 static int set_up(lmdb_env *e) {
   char place[PLACE_MAX];
   int rc = mdb_env_create(&e->mdb);
-  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
+  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, TREE_COUNT);
   if (!rc) rc = mdb_env_set_maxreaders(e->mdb, e->max_readers);
   if (!rc) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
   dir_place(e->dirfd, e->path, place);
   if (!rc) rc = mdb_env_open(e->mdb, place, env_flags(e), FILE_MODE);
   return rc;
-}
-
-/* Uses LMDB's small default map, which is enough to make a store. */
-static int make(lmdb_env *e, const char *file,
-                int (*look)(txn *t, bool fresh)) {
-  char dir[PLACE_MAX], path[PLACE_MAX + 16];
-  dir_place(e->dirfd, e->path, dir);
-  snprintf(path, sizeof path, "%s/%.15s", dir, file);
-  int rc = mdb_env_create(&e->mdb);
-  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, DB_COUNT);
-  if (!rc)
-    rc = mdb_env_open(e->mdb, path, MDB_NOSUBDIR | MDB_NOLOCK, FILE_MODE);
-  return rc ? rc : open_databases(e, look);
-}
-
-int txn_env_make(lmdb_env *e, const char *file,
-                 int (*look)(txn *t, bool fresh)) {
-  rights r;
-  rights_take(e->dirfd, &r);
-  int rc = make(e, file, look);
-  rights_return(&r);
-  txn_env_close(e);
-  if (rc == LOOKED) return e->look_rc;
-  return rc ? txn_env_fail(e, "make", rc) : 0;
 }
 
 /* Halves the map where address space is scarce (ulimit -v, valgrind). */
@@ -197,6 +186,51 @@ static bool try_smaller(lmdb_env *e, int rc) {
   txn_env_close(e);
   e->map_size /= 2;
   return true;
+}
+
+/* Without a map size of its own it has LMDB's small default map, which is
+   enough to make a store. */
+static int make(lmdb_env *e, const char *file,
+                int (*look)(txn *t, bool fresh)) {
+  unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | (e->unsynced ? MDB_NOSYNC : 0);
+  char dir[PLACE_MAX], path[PLACE_MAX + 16];
+  dir_place(e->dirfd, e->path, dir);
+  snprintf(path, sizeof path, "%s/%.15s", dir, file);
+  int rc = mdb_env_create(&e->mdb);
+  if (!rc) rc = mdb_env_set_maxdbs(e->mdb, TREE_COUNT);
+  if (!rc && e->map_size) rc = mdb_env_set_mapsize(e->mdb, e->map_size);
+  if (!rc) rc = mdb_env_open(e->mdb, path, flags, FILE_MODE);
+  return rc ? rc : open_databases(e, look);
+}
+
+static int make_fail(lmdb_env *e, int rc) {
+  txn_env_close(e);
+  if (rc == LOOKED) return e->look_rc;
+  return txn_env_fail(e, "make", rc);
+}
+
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh)) {
+  rights r;
+  rights_take(e->dirfd, &r);
+  int rc = make(e, file, look);
+  rights_return(&r);
+  if (rc) return make_fail(e, rc);
+  txn_env_close(e);
+  return 0;
+}
+
+int txn_env_make_open(lmdb_env *e, const char *file,
+                      int (*look)(txn *t, bool fresh)) {
+  rights r;
+  int rc;
+  e->unsynced = true;
+  rights_take(e->dirfd, &r);
+  do
+    rc = make(e, file, look);
+  while (try_smaller(e, rc));
+  rights_return(&r);
+  return rc ? make_fail(e, rc) : 0;
 }
 
 /* Is there a meta page of LMDB's? Its magic number comes after its head, the
@@ -227,9 +261,6 @@ static int open_fail(lmdb_env *e, int rc) {
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "'%.160s' holds data that is not a "
                 "respool store", e->path);
-  if (rc == MDB_NOTFOUND)
-    return fail(RESPOOL_VERSION, "store '%.160s' is of an older version: "
-                "open it for writing first", e->path);
   return txn_env_fail(e, "open", rc);
 }
 

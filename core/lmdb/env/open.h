@@ -21,10 +21,15 @@ void txn_env_close(lmdb_env *e);
 int txn_env_make(lmdb_env *e, const char *file,
                  int (*look)(txn *t, bool fresh));
 
+/* The same, but it stays open, unsynced: the caller flushes the file. */
+int txn_env_make_open(lmdb_env *e, const char *file,
+                      int (*look)(txn *t, bool fresh));
+
 /* Opens without locks, to be copied, when no other process can have the store
    open. */
 int txn_env_open_alone(lmdb_env *e);
 
 const char *db_name(enum db db);
+const char *tree_name(int which);
 
 #endif

@@ -171,8 +171,10 @@ typedef struct descent {
 static bool walk_leaf(descent *d, const uint8_t *b, uint64_t at,
                       const nodes *ns) {
   bool whole = ns->sound;
+  if (!ns->sound) d->each(d->arg, NULL);
   for (unsigned i = 0; i < ns->placed; i++)
     whole &= give_node(d->p, b, b + ns->at[i], d->each, d->arg);
+  if (!ns->sound) d->each(d->arg, NULL);
   d->records += ns->placed;
   if (!whole) clear_bit(d->p->seen, at);
   return whole;
@@ -183,8 +185,11 @@ static bool walk_page(descent *d, uint64_t at, int depth);
 static bool walk_branch(descent *d, const uint8_t *b, const nodes *ns,
                         int depth) {
   bool whole = ns->sound;
-  for (unsigned i = 0; i < ns->n; i++)
+  for (unsigned i = 0; i < ns->n; i++) {
+    if (!ns->sound) d->each(d->arg, NULL);
     whole &= walk_page(d, node_child(b + ns->at[i]), depth + 1);
+  }
+  if (!ns->sound) d->each(d->arg, NULL);
   return whole;
 }
 
@@ -211,7 +216,10 @@ static bool walk_nodes(descent *d, const uint8_t *b, uint64_t at, int depth) {
   bool whole = ns && (kind == PAGE_LEAF ? walk_leaf(d, b, at, ns)
                                         : walk_branch(d, b, ns, depth));
   if (!ns || !ns->sound || !is_page(b, at, kind)) d->p->damaged++;
-  if (!ns) clear_bit(d->p->seen, at); /* another page of the file */
+  if (!ns) {
+    d->each(d->arg, NULL);
+    clear_bit(d->p->seen, at); /* another page of the file */
+  }
   free(ns);
   return whole;
 }
@@ -221,11 +229,12 @@ static bool walk_page(descent *d, uint64_t at, int depth) {
   if (at >= p->n) p->missing++;
   if (at < 2 || at >= p->n || bit(p->seen, at) || depth > DEPTH_MAX ||
       p->rc)
-    return false;
+    return d->each(d->arg, NULL);
   uint8_t *b = new_page(p, 1);
   if (!b) return false;
   set_bit(p->seen, at);
-  bool whole = read_pages(p, at, 1, b) && walk_nodes(d, b, at, depth);
+  bool whole = read_pages(p, at, 1, b) ? walk_nodes(d, b, at, depth)
+                                       : d->each(d->arg, NULL);
   free(b);
   return whole;
 }
@@ -254,6 +263,7 @@ tree pages_tree(const node *n) {
 /* A record of the free list: a count and that many page numbers, falling. */
 static bool add_idle(void *arg, const node *n) {
   pages *p = arg;
+  if (!n) return false;
   const uint8_t *b = n->value.data;
   uint64_t count = b && n->value.size >= 8 ? get64(b) : UINT64_MAX;
   if (n->key.size != 8 || count >= n->value.size / 8) return false;
@@ -275,12 +285,11 @@ bool pages_read_free(pages *p, tree t) {
 
 static bool pass_over(void *arg, const node *n) {
   (void)arg;
-  (void)n;
-  return true;
+  return n != NULL;
 }
 
 static bool walk_tree(void *arg, const node *n) {
-  return pages_walk(arg, pages_tree(n), pass_over, NULL);
+  return n && pages_walk(arg, pages_tree(n), pass_over, NULL);
 }
 
 bool pages_whole(pages *p) {

@@ -47,7 +47,8 @@ typedef struct node {
   bool tree; /* the value describes a tree: see pages_tree */
 } node;
 
-/* Returns whether the record is sound. Its bytes are valid during the call. */
+/* Returns whether the record is sound. Its bytes are valid during the call.
+   A walk calls it with NULL where records may be missing. */
 typedef bool (*node_fn)(void *arg, const node *n);
 
 /* Opens the data file in a directory, the store `path`; 0, NOT_FOUND, IO,

@@ -293,10 +293,35 @@ static respool_bytes to_bytes(MDB_val v) {
   return (respool_bytes){v.mv_data, v.mv_size};
 }
 
+static bool is_shared(enum db db) {
+  return db >= DB_QUEUES;
+}
+
+/* A key that is too long stays so, for LMDB to refuse. */
+void tree_key_of(enum db db, respool_bytes key, tree_key *k) {
+  size_t head = is_shared(db), room = sizeof k->b - head;
+  size_t n = key.size < room ? key.size : room;
+  k->b[0] = (uint8_t)db;
+  if (n) memcpy(k->b + head, key.data, n);
+  k->n = head + n;
+}
+
+/* The key in the tree; `room` is for those that are longer there. */
+static MDB_val key_in(enum db db, respool_bytes key, tree_key *room) {
+  if (!is_shared(db)) return to_val(key);
+  tree_key_of(db, key, room);
+  return (MDB_val){room->n, room->b};
+}
+
+static MDB_dbi dbi_of(const txn *t, enum db db) {
+  return t->env->trees[db_tree(db)];
+}
+
 bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
   if (t->rc) return false;
-  MDB_val k = to_val(key), v;
-  int rc = mdb_get(t->mdb, t->env->dbis[db], &k, &v);
+  tree_key room;
+  MDB_val k = key_in(db, key, &room), v;
+  int rc = mdb_get(t->mdb, dbi_of(t, db), &k, &v);
   if (rc != MDB_NOTFOUND) check_lmdb(t, rc);
   if (rc) return false;
   *value = to_bytes(v);
@@ -305,9 +330,10 @@ bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
 
 void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
   if (t->rc) return;
-  MDB_val k = to_val(key), v = to_val(value);
+  tree_key room;
+  MDB_val k = key_in(db, key, &room), v = to_val(value);
   t->changes++;
-  check_lmdb(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, 0));
+  check_lmdb(t, mdb_put(t->mdb, dbi_of(t, db), &k, &v, 0));
 }
 
 void txn_put_null(txn *t, enum db db, respool_bytes key) {
@@ -321,33 +347,42 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p) {
 
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
   if (t->rc) return NULL;
-  MDB_val k = to_val(key), v = {size, NULL};
+  tree_key room;
+  MDB_val k = key_in(db, key, &room), v = {size, NULL};
   t->changes++;
-  check_lmdb(t, mdb_put(t->mdb, t->env->dbis[db], &k, &v, MDB_RESERVE));
+  check_lmdb(t, mdb_put(t->mdb, dbi_of(t, db), &k, &v, MDB_RESERVE));
   return t->rc ? NULL : v.mv_data;
 }
 
 void txn_del(txn *t, enum db db, respool_bytes key) {
   if (t->rc) return;
-  MDB_val k = to_val(key);
-  int rc = mdb_del(t->mdb, t->env->dbis[db], &k, NULL);
+  tree_key room;
+  MDB_val k = key_in(db, key, &room);
+  int rc = mdb_del(t->mdb, dbi_of(t, db), &k, NULL);
   if (rc == MDB_NOTFOUND) return;
   t->changes++;
   check_lmdb(t, rc);
 }
 
-size_t txn_entries(txn *t, enum db db) {
+size_t txn_entries(txn *t, int which) {
   MDB_stat st;
-  if (!t->rc) check_lmdb(t, mdb_stat(t->mdb, t->env->dbis[db], &st));
+  if (!t->rc) check_lmdb(t, mdb_stat(t->mdb, t->env->trees[which], &st));
   return t->rc ? 0 : st.ms_entries;
 }
 
 /* ---- cursors ------------------------------------------------------------ */
 
-void cur_open(cur *c, txn *t, enum db db) {
+void cur_open_tree(cur *c, txn *t, int which) {
   memset(c, 0, sizeof *c);
   c->t = t;
-  if (!t->rc) check_lmdb(t, mdb_cursor_open(t->mdb, t->env->dbis[db], &c->mdb));
+  c->table = -1;
+  if (!t->rc)
+    check_lmdb(t, mdb_cursor_open(t->mdb, t->env->trees[which], &c->mdb));
+}
+
+void cur_open(cur *c, txn *t, enum db db) {
+  cur_open_tree(c, t, db_tree(db));
+  if (is_shared(db)) c->table = (int)db;
 }
 
 void cur_close(cur *c) {
@@ -355,31 +390,52 @@ void cur_close(cur *c) {
   c->mdb = NULL;
 }
 
+/* Is the record of this table? Then its key is that without the number. */
+static bool is_own(const cur *c, MDB_val *k) {
+  if (c->table < 0) return true;
+  const uint8_t *b = k->mv_data;
+  if (b[0] != c->table) return false;
+  *k = (MDB_val){k->mv_size - 1, (void *)(uintptr_t)(b + 1)};
+  return true;
+}
+
 static bool move(cur *c, MDB_val k, MDB_cursor_op how) {
   if (c->t->rc) return false;
   MDB_val v;
   int rc = mdb_cursor_get(c->mdb, &k, &v, how);
   if (rc != MDB_NOTFOUND) check_lmdb(c->t, rc);
-  if (rc) return false;
+  if (rc || !is_own(c, &k)) return false;
   c->key = to_bytes(k);
   c->value = to_bytes(v);
   return true;
 }
 
+static MDB_val cur_key(const cur *c, respool_bytes key, tree_key *room) {
+  return c->table < 0 ? to_val(key) : key_in((enum db)c->table, key, room);
+}
+
 bool cur_first(cur *c) {
+  if (c->table >= 0) return cur_seek(c, (respool_bytes){"", 0});
   return move(c, (MDB_val){0, NULL}, MDB_FIRST);
 }
 
 bool cur_seek(cur *c, respool_bytes key) {
-  return move(c, to_val(key), MDB_SET_RANGE);
+  tree_key room;
+  return move(c, cur_key(c, key, &room), MDB_SET_RANGE);
 }
 
+/* From the first record at or behind the key, in whatever table, one back,
+   unless it has that key. */
 bool cur_floor(cur *c, respool_bytes key) {
-  MDB_val none = {0, NULL};
-  if (!cur_seek(c, key)) return move(c, none, MDB_LAST);
-  if (c->key.size == key.size && !memcmp(c->key.data, key.data, key.size))
-    return true;
-  return move(c, none, MDB_PREV);
+  tree_key room;
+  MDB_val wanted = cur_key(c, key, &room), k = wanted, v, none = {0, NULL};
+  if (c->t->rc) return false;
+  int rc = mdb_cursor_get(c->mdb, &k, &v, MDB_SET_RANGE);
+  if (rc == MDB_NOTFOUND) return move(c, none, MDB_LAST);
+  check_lmdb(c->t, rc);
+  bool same = !rc && k.mv_size == wanted.mv_size &&
+              !memcmp(k.mv_data, wanted.mv_data, k.mv_size);
+  return move(c, none, same ? MDB_GET_CURRENT : MDB_PREV);
 }
 
 bool cur_next(cur *c) {

@@ -17,34 +17,55 @@
 #include "lmdb/env/commits.h"
 #include "lmdb/env/turn.h"
 
+/* The tables. The first have a tree of LMDB's, a named database, each; the
+   small ones from DB_QUEUES on share TREE_STATE, where their keys begin with
+   their number, so that a commit writes one path for all of them. */
 enum db {
   DB_META,         /* name -> format version, store id, counters */
-  DB_QUEUES,       /* name -> policy, state, counters */
   DB_SEGMENTS,     /* queue, space, priority, first id, count -> segment */
+  DB_DEAD_LETTERS, /* DLQ, number -> dead letter */
+  DB_HISTORY,      /* queue, done_at, id -> finished item */
+  DB_BLOBS,        /* blob, part -> part */
+  DB_QUEUES,       /* name -> policy, state, counters */
+  DB_DLQS,         /* name -> DLQ */
+  DB_REPLAYS,      /* name -> named replay */
+  DB_NOTES,        /* name -> note */
   DB_REMAINING,    /* segment key -> bitmap of its unsettled items */
   DB_CLAIMS,       /* queue, space, priority, first id -> claim */
   DB_DUE,          /* queue, priority, visible_at, space, first id -> null */
   DB_EXPIRIES,     /* queue, expires_at, segment key -> null */
   DB_KEYS,         /* queue, key -> owner */
   DB_WINDOWS,      /* queue, until, key -> null */
-  DB_BLOBS,        /* blob, part -> part */
-  DB_HISTORY,      /* queue, done_at, id -> finished item */
-  DB_DLQS,         /* name -> DLQ */
-  DB_DEAD_LETTERS, /* DLQ, number -> dead letter */
-  DB_REPLAYS,      /* name -> named replay */
   DB_COUNT
 };
+
+enum { TREE_STATE = DB_QUEUES, TREE_COUNT };
+
+static inline int db_tree(enum db db) {
+  return db < DB_QUEUES ? (int)db : TREE_STATE;
+}
+
+#define TREE_KEY_MAX 511 /* LMDB's */
+
+/* A key as it lies in the tree of its table. */
+typedef struct tree_key {
+  uint8_t b[TREE_KEY_MAX + 1];
+  size_t n;
+} tree_key;
+
+void tree_key_of(enum db db, respool_bytes key, tree_key *k);
 
 typedef struct lmdb_env {
   env base;
   commits commits;
   turns turn;
   MDB_env *mdb;
-  MDB_dbi dbis[DB_COUNT];
+  MDB_dbi trees[TREE_COUNT];
   pthread_rwlock_t reopen_lock; /* held for writing while it is opened again */
   _Atomic bool must_reopen; /* an I/O error: to be opened again before use */
   bool memory;
   bool read_only;
+  bool unsynced; /* flushed by whoever makes it */
   int look_rc; /* the result of the look at its format */
   unsigned max_readers;
   size_t map_size;
@@ -138,18 +159,20 @@ bool txn_seek(txn *t, enum db db, respool_bytes from, respool_bytes *key,
 bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
                respool_bytes *value);
 
-/* The number of entries of a database. */
-size_t txn_entries(txn *t, enum db db);
+/* The number of entries of a tree. */
+size_t txn_entries(txn *t, int which);
 
 /* A cursor. A move returns false when there is no record there, and leaves key
    and value as they were. Close it before the transaction ends. */
 typedef struct cur {
   txn *t;
   MDB_cursor *mdb;
+  int table; /* its number, where several share the tree; else -1 */
   respool_bytes key, value;
 } cur;
 
 void cur_open(cur *c, txn *t, enum db db);
+void cur_open_tree(cur *c, txn *t, int which); /* keys as they lie there */
 void cur_close(cur *c);
 bool cur_first(cur *c);
 bool cur_seek(cur *c, respool_bytes key);  /* first at or after */

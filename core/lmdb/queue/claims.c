@@ -17,7 +17,7 @@ bool claim_get(txn *t, const place *p, claim *c) {
   key k = claim_key(p);
   respool_bytes v;
   if (!txn_get(t, DB_CLAIMS, key_bytes(&k), &v)) return false;
-  if (claim_unpack(v, c)) return true;
+  if (claim_unpack(key_bytes(&k), v, c)) return true;
   txn_fail(t, RESPOOL_CORRUPT);
   return false;
 }
@@ -32,7 +32,7 @@ static void put_record(txn *t, const place *p, const claim *c) {
   packer out;
   packer_init(&out);
   claim_pack(&out, c);
-  txn_put_packed(t, DB_CLAIMS, key_bytes(&k), &out);
+  record_put(t, DB_CLAIMS, key_bytes(&k), &out);
   packer_free(&out);
 }
 
@@ -71,7 +71,7 @@ bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
   respool_bytes found, v;
   return txn_floor(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
          claim_key_read(found, p) && same_line(&p->line, l) &&
-         claim_unpack(v, c) && c->last >= id;
+         claim_unpack(found, v, c) && c->last >= id;
 }
 
 bool claim_next(txn *t, const queue *q, place from, place *p, claim *c) {
@@ -79,7 +79,7 @@ bool claim_next(txn *t, const queue *q, place from, place *p, claim *c) {
   respool_bytes found, v;
   return txn_seek(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
          claim_key_read(found, p) && p->line.queue == q->id &&
-         claim_unpack(v, c);
+         claim_unpack(found, v, c);
 }
 
 bool claim_first_due(txn *t, const queue *q, int priority, due_key *d) {

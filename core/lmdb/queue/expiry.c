@@ -71,9 +71,7 @@ static bool has_expired(txn *t, const line *l, uint64_t id, int64_t now) {
 bool item_expire(txn *t, queue *q, uint64_t id, int64_t now) {
   line l;
   int64_t held;
-  if (!txn_entries(t, DB_EXPIRIES) || !find_item(t, q, id, &l) ||
-      !has_expired(t, &l, id, now))
-    return false;
+  if (!find_item(t, q, id, &l) || !has_expired(t, &l, id, now)) return false;
   respool_page p;
   page_init(&p);
   item_reader c = {.page = &p, .line = l, .from = id, .upto = id, .want = 1};
@@ -89,8 +87,7 @@ static bool first_entry(txn *t, const queue *q, place *at,
   place zero = {{q->id, 0, 0}, 0, 0};
   key start = expiry_key(&zero, 0);
   respool_bytes found, none;
-  return txn_entries(t, DB_EXPIRIES) &&
-         txn_seek(t, DB_EXPIRIES, key_bytes(&start), &found, &none) &&
+  return txn_seek(t, DB_EXPIRIES, key_bytes(&start), &found, &none) &&
          expiry_key_read(found, at, expires_at) && at->line.queue == q->id;
 }
 

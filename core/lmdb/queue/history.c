@@ -17,7 +17,7 @@ void history_keep(txn *t, queue *q, const respool_item *i,
   packer p;
   packer_init(&p);
   history_pack(&p, i, packed);
-  txn_put_packed(t, DB_HISTORY, key_bytes(&k), &p);
+  record_put(t, DB_HISTORY, key_bytes(&k), &p);
   q->counters.kept++;
   q->counters.kept_bytes += p.len + blob_of(packed).size;
   packer_free(&p);
@@ -37,17 +37,17 @@ static void less(uint64_t *from, uint64_t n) {
 }
 
 /* The blob of a finished item; number 0 when it has none. */
-static blob_ref blob_kept(respool_bytes v) {
+static blob_ref blob_kept(const cur *c) {
   respool_item i;
   item it;
   blob_ref r = {0, 0};
   unpacker u;
-  if (history_unpack(v, &i, &u)) item_unpack(&u, &it, &r);
+  if (history_unpack(c->key, c->value, &i, &u)) item_unpack(&u, &it, &r);
   return r;
 }
 
 static void forget(txn *t, queue *q, cur *c) {
-  blob_ref r = blob_kept(c->value);
+  blob_ref r = blob_kept(c);
   less(&q->counters.kept_bytes, c->value.size + r.size);
   less(&q->counters.kept, 1);
   cur_del(c);
@@ -93,7 +93,7 @@ static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
   item it;
   unpacker u;
   txn_fail(t, arena_copy(&p->memory, c->value, &copy));
-  if (t->rc || !history_unpack(copy, &i, &u) ||
+  if (t->rc || !history_unpack(c->key, copy, &i, &u) ||
       item_read(t, p, &u, &it, &packed) != ITEM_OK)
     return;
   respool_item *out = page_add(p, packed);

@@ -109,7 +109,7 @@ static void count_priority(txn *t, const queue *q, const priority_state *l,
   count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
   segments_open(&w, t, &here, l->head);
-  if (segments_next(&w) && segment_open(w.value, &g))
+  if (segments_next(&w) && segments_read(&w, &g))
     note_ready_since(s, g.pushed_at);
   segments_close(&w);
 }
@@ -143,7 +143,8 @@ static int check_empty(const queue *q, const char *name) {
 static bool forget_finished(txn *t, queue *q, int limit) {
   int left = limit;
   history_drop(t, q, &left);
-  return key_sweep(t, q, INT64_MAX, limit) || left == 0;
+  uint64_t most = (uint64_t)limit;
+  return key_sweep(t, q, INT64_MAX, most) == most || left == 0;
 }
 
 /* Takes nothing more out of the queue, unless something is leased. */

@@ -139,7 +139,7 @@ static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
   if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) return t->rc;
   arena_init(&a);
   rc = arena_copy(&a, v, &copy);
-  if (!rc && !dead_unpack(copy, &l))
+  if (!rc && !dead_unpack(key_bytes(&k), copy, &l))
     rc = damaged(m->number, req->dlq);
   if (m->payload) l.r.version = m->version;
   queue *q = rc ? NULL : target(t, req, &l, &rc);

@@ -35,40 +35,16 @@ static void queue_link(txn *t, queue *q) {
   t->queues = q;
 }
 
-/* Counts which of the items of a priority that wait have failed before: its
-   record does not say. */
-static void count_retrying(txn *t, const queue *q, priority_state *l) {
-  place from = {{q->id, 0, 0}, 0, 0}, p;
-  key start = claim_key(&from);
-  claim c;
-  cur at;
-  cur_open(&at, t, DB_CLAIMS);
-  bool more = cur_seek(&at, key_bytes(&start));
-  for (; more && claim_key_read(at.key, &p) && p.line.queue == q->id;
-       more = cur_next(&at)) {
-    if (p.line.priority != l->priority || !claim_unpack(at.value, &c) ||
-        c.state == CLAIM_LEASED || !claim_has_failed(&c))
-      continue;
-    uint64_t n = c.left < l->scheduled ? c.left : l->scheduled;
-    l->scheduled -= n;
-    l->retrying += n;
-  }
-  cur_close(&at);
-  l->untold = false;
-}
-
 static queue *queue_load(txn *t, const char *name) {
   respool_bytes v;
   if (!txn_get(t, DB_QUEUES, key_of(name), &v)) return NULL;
   queue *q = queue_new(t, name);
   if (!q) return NULL;
   queue_link(t, q);
-  int rc = queue_unpack(v, q);
+  int rc = queue_unpack(key_of(name), v, q);
   if (rc == RESPOOL_CORRUPT)
     t->rc = fail(rc, "the record of queue '%.120s' is damaged", name);
   txn_fail(t, rc); /* out of memory? */
-  for (size_t i = 0; i < q->n_priorities && !t->rc; i++)
-    if (q->priorities[i].untold) count_retrying(t, q, &q->priorities[i]);
   return t->rc ? NULL : q;
 }
 
@@ -86,7 +62,7 @@ queue *queue_make(txn *t, const char *name) {
   queue *q = queue_new(t, name);
   if (!q) return NULL;
   queue_link(t, q);
-  q->id = (uint32_t)meta_number(t, "next queue");
+  q->id = (uint32_t)meta_number(t, "last queue");
   q->next_id = q->next_token = 1;
   queue_changed(t, q);
   return q;
@@ -114,7 +90,7 @@ void queues_store(txn *t) {
     packer_reset(&p);
     drop_empty_priorities(q);
     queue_pack(&p, q);
-    txn_put_packed(t, DB_QUEUES, key_of(q->name), &p);
+    record_put(t, DB_QUEUES, key_of(q->name), &p);
     q->dirty = false;
   }
   packer_free(&p);

@@ -11,15 +11,10 @@
 
 static bool get_owner(txn *t, const queue *q, respool_bytes name,
                       key_owner *h) {
-  unpacker u;
   respool_bytes v;
   key k = unique_key(q->id, name);
-  if (!txn_get(t, DB_KEYS, key_bytes(&k), &v)) return false;
-  unpacker_init(&u, v.data, v.size);
-  unpack_array(&u);
-  h->id = unpack_uint(&u);
-  h->until = unpack_int(&u);
-  return u.rc == 0;
+  return txn_get(t, DB_KEYS, key_bytes(&k), &v) &&
+         owner_unpack(key_bytes(&k), v, h);
 }
 
 bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
@@ -33,10 +28,8 @@ void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h) {
   packer p;
   key k = unique_key(q->id, name);
   packer_init(&p);
-  pack_array(&p, 2);
-  pack_uint(&p, h.id);
-  pack_int(&p, h.until);
-  txn_put_packed(t, DB_KEYS, key_bytes(&k), &p);
+  owner_pack(&p, h);
+  record_put(t, DB_KEYS, key_bytes(&k), &p);
   packer_free(&p);
   if (!h.until) return;
   k = window_key(q->id, h.until, name);
@@ -64,24 +57,23 @@ static void close_window(txn *t, const queue *q, respool_bytes name,
     forget(t, q, name);
 }
 
-bool key_sweep(txn *t, queue *q, int64_t now, int limit) {
+uint64_t key_sweep(txn *t, queue *q, int64_t now, uint64_t limit) {
   respool_bytes none = {NULL, 0}, name;
   key start = window_key(q->id, 0, none);
   uint32_t of;
   int64_t until;
-  bool more = false;
+  uint64_t n = 0;
   cur c;
-  if (!txn_entries(t, DB_WINDOWS)) return false;
   cur_open(&c, t, DB_WINDOWS);
-  while (!more && cur_seek(&c, key_bytes(&start)) &&
+  while (n < limit && cur_seek(&c, key_bytes(&start)) &&
          window_key_read(c.key, &of, &until, &name) && of == q->id &&
          until <= now) {
     key k = window_key(q->id, until, name);
     respool_bytes copy = {k.b + 12, k.n - 12};
     close_window(t, q, copy, until);
     txn_del(t, DB_WINDOWS, key_bytes(&k));
-    more = --limit == 0;
+    n++;
   }
   cur_close(&c);
-  return more;
+  return n;
 }

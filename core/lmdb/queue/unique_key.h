@@ -7,11 +7,6 @@
 
 #include "lmdb/record/records.h"
 
-typedef struct key_owner {
-  uint64_t id;
-  int64_t until; /* end of its window; 0: none */
-} key_owner;
-
 /* Is the key in use, by an unsettled item or within its window? */
 bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
                 key_owner *h);
@@ -21,6 +16,6 @@ void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h);
 void key_release(txn *t, const queue *q, const respool_item *i, int64_t now);
 
 /* Forgets windows that have closed; true when there are more. */
-bool key_sweep(txn *t, queue *q, int64_t now, int limit);
+uint64_t key_sweep(txn *t, queue *q, int64_t now, uint64_t limit);
 
 #endif

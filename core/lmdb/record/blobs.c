@@ -18,7 +18,7 @@ void blob_put(txn *t, uint64_t number, respool_bytes data) {
     key k = blob_key(number, part);
     packer_reset(&p);
     part_pack(&p, (respool_bytes){at, n});
-    txn_put_packed(t, DB_BLOBS, key_bytes(&k), &p);
+    record_put(t, DB_BLOBS, key_bytes(&k), &p);
     at += n;
     left -= n;
   }
@@ -33,19 +33,11 @@ static bool copy_part(const cur *c, blob_ref r, uint32_t part, size_t *at,
   respool_bytes data;
   if (!blob_key_read(c->key, &number, &n) || number != r.number || n != part)
     return false;
-  if (!part_unpack(c->value, &data) || data.size > r.size - *at) return false;
+  if (!part_unpack(c->key, c->value, &data) || data.size > r.size - *at)
+    return false;
   memcpy(into + *at, data.data, data.size);
   *at += data.size;
   return true;
-}
-
-/* Each part may be sound and yet belong to another blob. */
-static bool is_packed_item(const void *data, size_t size) {
-  item i;
-  blob_ref inner;
-  unpacker u;
-  unpacker_init(&u, data, size);
-  return item_unpack(&u, &i, &inner) && u.at == u.end;
 }
 
 bool blob_get(txn *t, blob_ref r, void *into) {
@@ -60,7 +52,7 @@ bool blob_get(txn *t, blob_ref r, void *into) {
     ok = ok && cur_next(&c);
   }
   cur_close(&c);
-  return ok && is_packed_item(into, r.size);
+  return ok;
 }
 
 /* The bytes of a part, whatever its checksum says; all of a part of which

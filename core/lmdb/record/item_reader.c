@@ -18,7 +18,9 @@ static bool copy_segment(txn *t, respool_page *p, const segment_cursor *w,
   respool_bytes copy;
   int rc = arena_copy(&p->memory, w->value, &copy);
   txn_fail(t, rc);
-  return !rc && segment_open(copy, g) && g->count == w->at.count;
+  key k = segment_key(&w->at);
+  return !rc && segment_open(key_bytes(&k), copy, g) &&
+         g->count == w->at.count;
 }
 
 /* Fetches an item from its blob. */

@@ -9,55 +9,38 @@
 
 #include <stdio.h>
 
-/* The number under `name`, or 1. */
-static uint64_t meta_get(txn *t, respool_bytes name) {
-  respool_bytes v;
-  unpacker u;
-  if (!txn_get(t, DB_META, name, &v)) return 1;
-  unpacker_init(&u, v.data, v.size);
-  return unpack_uint(&u);
-}
-
-uint64_t meta_number(txn *t, const char *name) {
-  respool_bytes k = phrase_of(name);
-  uint64_t n = meta_get(t, k);
-  packer p;
-  packer_init(&p);
-  pack_uint(&p, n + 1);
-  txn_put_packed(t, DB_META, k, &p);
-  packer_free(&p);
-  return n;
-}
-
 void meta_row_get(txn *t, const char *name, uint64_t *row, size_t n) {
-  respool_bytes v;
-  unpacker u;
+  respool_bytes v, k = phrase_of(name);
   for (size_t i = 0; i < n; i++) row[i] = 0;
-  if (!txn_get(t, DB_META, phrase_of(name), &v)) return;
-  unpacker_init(&u, v.data, v.size);
-  bool whole = unpack_array(&u) == n;
-  for (size_t i = 0; i < n && whole; i++) row[i] = unpack_uint(&u);
-  if (u.rc || !whole) txn_fail(t, RESPOOL_CORRUPT);
+  if (txn_get(t, DB_META, k, &v) && !row_unpack(k, v, row, n))
+    txn_fail(t, RESPOOL_CORRUPT);
 }
 
 void meta_row_put(txn *t, const char *name, const uint64_t *row, size_t n) {
   packer p;
   packer_init(&p);
-  pack_array(&p, n);
-  for (size_t i = 0; i < n; i++) pack_uint(&p, row[i]);
-  txn_put_packed(t, DB_META, phrase_of(name), &p);
+  row_pack(&p, row, n);
+  record_put(t, DB_META, phrase_of(name), &p);
   packer_free(&p);
+}
+
+uint64_t meta_number(txn *t, const char *name) {
+  uint64_t last;
+  meta_row_get(t, name, &last, 1);
+  last++;
+  meta_row_put(t, name, &last, 1);
+  return last;
 }
 
 /* ---- probes -------------------------------------------------------------- */
 
 int lmdb_probe_write(txn *t, uint64_t *number) {
-  *number = meta_number(t, "next probe");
+  *number = meta_number(t, "last probe");
   return t->rc;
 }
 
 int lmdb_probe_read(txn *t, uint64_t *number) {
-  *number = meta_get(t, phrase_of("next probe")) - 1;
+  meta_row_get(t, "last probe", number, 1);
   return t->rc;
 }
 

@@ -7,7 +7,7 @@
 
 #include "lmdb/env/txn.h"
 
-/* The next number under a name: 1, 2, ... */
+/* The next number under a name, 1, 2, ...; the last one is stored. */
 uint64_t meta_number(txn *t, const char *name);
 
 /* A row of `n` numbers under a name, such as the position up to which the

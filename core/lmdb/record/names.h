@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The names of queues, DLQs and named replays.
+ * The names of queues, DLQs, named replays and notes.
  */
 #ifndef LMDB_NAMES_H
 #define LMDB_NAMES_H
 
 #include "lmdb/env/txn.h"
 
-enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS };
+enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS, NAMES_NOTES };
 
 int lmdb_names(txn *t, int which, packer *out); /* an array of texts */
 

@@ -10,6 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- checksums ---------------------------------------------------------- */
+
+uint64_t record_seed(enum db db, respool_bytes k) {
+  tree_key in;
+  tree_key_of(db, k, &in);
+  return key_seed((respool_bytes){in.b, in.n});
+}
+
+void record_put(txn *t, enum db db, respool_bytes k, packer *p) {
+  sum_put(p, 0, record_seed(db, k));
+  txn_put_packed(t, db, k, p);
+}
+
+static void open_record(unpacker *u, enum db db, respool_bytes k,
+                        respool_bytes b, size_t n) {
+  record_open(u, b, n, record_seed(db, k));
+}
+
 /* ---- queue -------------------------------------------------------------- */
 
 /* The counters of a queue in their stored order. */
@@ -65,15 +83,15 @@ static void counters_unpack(unpacker *u, respool_queue_stats *s) {
   histogram_unpack(u, &s->handle);
 }
 
-static void priority_pack(packer *p, const priority_state *l) {
+void priority_pack(packer *p, const priority_state *l) {
   pack_array(p, 7);
   pack_int(p, l->priority);
   pack_uint(p, l->head);
   pack_uint(p, l->ready);
   pack_uint(p, l->leased);
-  pack_uint(p, l->scheduled + l->retrying);
-  pack_int(p, l->credit);
+  pack_uint(p, l->scheduled);
   pack_uint(p, l->retrying);
+  pack_int(p, l->credit);
 }
 
 uint64_t priority_items(const priority_state *l) {
@@ -81,18 +99,14 @@ uint64_t priority_items(const priority_state *l) {
 }
 
 static void priority_unpack(unpacker *u, priority_state *l) {
-  size_t n = unpack_array(u);
-  unpack_expect(u, n == 6 || n == 7);
+  unpack_expect(u, unpack_array(u) == 7);
   l->priority = unpack_priority(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
   l->leased = unpack_uint(u);
   l->scheduled = unpack_uint(u);
+  l->retrying = unpack_uint(u);
   l->credit = unpack_int(u);
-  l->untold = n == 6 && l->scheduled;
-  if (n == 7) l->retrying = unpack_uint(u);
-  unpack_expect(u, l->retrying <= l->scheduled);
-  l->scheduled -= l->retrying;
 }
 
 static void priorities_unpack(unpacker *u, queue *q) {
@@ -109,7 +123,7 @@ static void priorities_unpack(unpacker *u, queue *q) {
 }
 
 void queue_pack(packer *p, const queue *q) {
-  pack_array(p, 10);
+  record_begin(p, 10);
   pack_uint(p, q->id);
   pack_bool(p, q->paused);
   config_pack(p, &q->config);
@@ -124,10 +138,9 @@ void queue_pack(packer *p, const queue *q) {
                                                              &q->priorities[i]);
 }
 
-int queue_unpack(respool_bytes b, queue *q) {
+int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  unpack_expect(&u, unpack_array(&u) == 10);
+  open_record(&u, DB_QUEUES, k, b, 10);
   q->id = (uint32_t)unpack_uint(&u);
   q->paused = unpack_bool(&u);
   config_unpack(&u, &q->config);
@@ -148,7 +161,7 @@ bool claim_has_failed(const claim *c) {
 }
 
 void claim_pack(packer *p, const claim *c) {
-  pack_array(p, 11);
+  record_begin(p, 11);
   pack_uint(p, c->last);
   pack_int(p, c->state);
   pack_uint(p, c->token);
@@ -165,59 +178,59 @@ void claim_pack(packer *p, const claim *c) {
   pack_memo(p, c->memo);
 }
 
-bool claim_unpack(respool_bytes b, claim *c) {
+bool claim_fields_unpack(unpacker *u, claim *c) {
+  c->last = unpack_uint(u);
+  c->state = (int)unpack_uint(u);
+  c->token = unpack_uint(u);
+  c->visible_at = unpack_int(u);
+  c->left = unpack_uint(u);
+  c->attempts = unpack_uint(u);
+  c->deliveries = unpack_uint(u);
+  c->crashes = unpack_uint(u);
+  c->delay = unpack_int(u);
+  c->failures = unpack_failures(u);
+  c->memo = unpack_memo(u);
+  return u->rc == 0;
+}
+
+bool claim_unpack(respool_bytes k, respool_bytes b, claim *c) {
   unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  unpack_expect(&u, unpack_array(&u) == 11);
-  c->last = unpack_uint(&u);
-  c->state = (int)unpack_uint(&u);
-  c->token = unpack_uint(&u);
-  c->visible_at = unpack_int(&u);
-  c->left = unpack_uint(&u);
-  c->attempts = unpack_uint(&u);
-  c->deliveries = unpack_uint(&u);
-  c->crashes = unpack_uint(&u);
-  c->delay = unpack_int(&u);
-  c->failures = unpack_failures(&u);
-  c->memo = unpack_memo(&u);
-  return u.rc == 0;
+  open_record(&u, DB_CLAIMS, k, b, 11);
+  return claim_fields_unpack(&u, c);
 }
 
 void dlq_pack(packer *p, const dlq *x) {
-  pack_array(p, 3);
+  record_begin(p, 3);
   pack_uint(p, x->id);
   pack_uint(p, x->next_number);
   pack_uint(p, x->count);
 }
 
-bool dlq_unpack(respool_bytes b, dlq *x) {
+bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x) {
   unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  unpack_expect(&u, unpack_array(&u) == 3);
+  open_record(&u, DB_DLQS, k, b, 3);
   x->id = (uint32_t)unpack_uint(&u);
   x->next_number = unpack_uint(&u);
   x->count = unpack_uint(&u);
   return u.rc == 0;
 }
 
-/* ---- history ------------------------------------------------------------ */
+/* ---- history, key, row -------------------------------------------------- */
 
 void history_pack(packer *p, const respool_item *i, respool_bytes packed) {
-  size_t start = p->len;
-  pack_array(p, 7);
-  pack_fixed(p, 0);
+  record_begin(p, 6);
   pack_int(p, i->pushed_at);
   pack_uint(p, i->attempts);
   pack_uint(p, i->deliveries);
   pack_int(p, i->priority);
   pack_uint(p, i->version);
   pack_raw(p, packed.data, packed.size);
-  sum_put(p, start);
 }
 
-bool history_unpack(respool_bytes b, respool_item *i, unpacker *u) {
+bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
+                    unpacker *u) {
   memset(i, 0, sizeof *i);
-  sum_open(u, b, 7);
+  open_record(u, DB_HISTORY, k, b, 6);
   i->pushed_at = unpack_int(u);
   i->attempts = unpack_uint(u);
   i->deliveries = unpack_uint(u);
@@ -226,21 +239,61 @@ bool history_unpack(respool_bytes b, respool_item *i, unpacker *u) {
   return u->rc == 0;
 }
 
-/* ---- parts and bits ----------------------------------------------------- */
-
-void part_pack(packer *p, respool_bytes data) {
-  size_t start = p->len;
-  pack_array(p, 2);
-  pack_fixed(p, 0);
-  pack_bytes(p, data.data, data.size);
-  sum_put(p, start);
+bool named_replay_unpack(respool_bytes k, respool_bytes b, respool_replay *j) {
+  return replay_unpack(record_seed(DB_REPLAYS, k), b, j);
 }
 
-bool part_unpack(respool_bytes b, respool_bytes *data) {
+void owner_pack(packer *p, key_owner h) {
+  record_begin(p, 2);
+  pack_uint(p, h.id);
+  pack_int(p, h.until);
+}
+
+bool owner_unpack(respool_bytes k, respool_bytes b, key_owner *h) {
   unpacker u;
-  sum_open(&u, b, 2);
+  open_record(&u, DB_KEYS, k, b, 2);
+  h->id = unpack_uint(&u);
+  h->until = unpack_int(&u);
+  return u.rc == 0;
+}
+
+void row_pack(packer *p, const uint64_t *row, size_t n) {
+  record_begin(p, n);
+  for (size_t i = 0; i < n; i++) pack_uint(p, row[i]);
+}
+
+bool row_unpack(respool_bytes k, respool_bytes b, uint64_t *row, size_t n) {
+  unpacker u;
+  open_record(&u, DB_META, k, b, n);
+  for (size_t i = 0; i < n; i++) row[i] = unpack_uint(&u);
+  return u.rc == 0;
+}
+
+/* ---- notes, parts, bits ------------------------------------------------- */
+
+static bool bytes_unpack(enum db db, respool_bytes k, respool_bytes b,
+                         respool_bytes *data) {
+  unpacker u;
+  open_record(&u, db, k, b, 1);
   *data = unpack_bytes(&u);
   return u.rc == 0;
+}
+
+void note_pack(packer *p, respool_bytes note) {
+  part_pack(p, note);
+}
+
+bool note_unpack(respool_bytes k, respool_bytes b, respool_bytes *note) {
+  return bytes_unpack(DB_NOTES, k, b, note);
+}
+
+void part_pack(packer *p, respool_bytes data) {
+  record_begin(p, 1);
+  pack_bytes(p, data.data, data.size);
+}
+
+bool part_unpack(respool_bytes k, respool_bytes b, respool_bytes *data) {
+  return bytes_unpack(DB_BLOBS, k, b, data);
 }
 
 void bits_fill(bits *s, uint32_t count) {
@@ -262,14 +315,13 @@ bool bits_clear(bits *s, uint32_t i) {
 }
 
 void bits_pack(packer *p, const bits *s) {
-  pack_bytes(p, s->b, (s->count + 7) / 8);
+  part_pack(p, (respool_bytes){s->b, (s->count + 7) / 8});
 }
 
-bool bits_unpack(respool_bytes b, uint32_t count, bits *s) {
-  unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  respool_bytes raw = unpack_bytes(&u);
-  if (u.rc || raw.size != (count + 7) / 8 || count > SEGMENT_ITEMS)
+bool bits_unpack(respool_bytes k, respool_bytes b, uint32_t count, bits *s) {
+  respool_bytes raw;
+  if (!bytes_unpack(DB_REMAINING, k, b, &raw) ||
+      raw.size != (count + 7) / 8 || count > SEGMENT_ITEMS)
     return false;
   bits_fill(s, 0);
   memcpy(s->b, raw.data, raw.size);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records: the values of all databases but segments, as CBOR arrays, packed
- * and unpacked in one place. Fields are only ever appended; doc/format.md
- * names them. A record that cannot be read unpacks as false.
+ * Records: the values of all tables but segments, as CBOR arrays, packed and
+ * unpacked in one place; doc/format.md names their fields. The first is a
+ * checksum, seeded with the record's key, so a record under another's key is as
+ * damaged as one with a wrong byte. A record that is damaged, or of another
+ * form, unpacks as false.
  */
 #ifndef RECORDS_H
 #define RECORDS_H
@@ -17,7 +19,6 @@ typedef struct priority_state {
   uint64_t head; /* the next id to be delivered for the first time */
   uint64_t ready, leased, scheduled, retrying;
   int64_t credit; /* see queue/weights.c */
-  bool untold;    /* written before `retrying` was: all count as scheduled */
 } priority_state;
 
 /* The unsettled items of a priority. */
@@ -64,29 +65,60 @@ typedef struct dlq {
   uint64_t count;
 } dlq;
 
+/* The seed of a record's checksum: a hash of its key as it lies in its tree. */
+uint64_t record_seed(enum db db, respool_bytes k);
+
+/* Stores a packed record: fills in its checksum, or notes the packer's
+   error. */
+void record_put(txn *t, enum db db, respool_bytes k, packer *p);
+
+void priority_pack(packer *p, const priority_state *l);
 void queue_pack(packer *p, const queue *q);
-int queue_unpack(respool_bytes b, queue *q); /* 0, CORRUPT or NOMEM; priorities
-                                                are malloc'ed */
+
+/* 0, CORRUPT or NOMEM; priorities are malloc'ed. */
+int queue_unpack(respool_bytes k, respool_bytes b, queue *q);
 
 void claim_pack(packer *p, const claim *c);
-bool claim_unpack(respool_bytes b, claim *c);
+bool claim_unpack(respool_bytes k, respool_bytes b, claim *c);
+bool claim_fields_unpack(unpacker *u, claim *c); /* behind the checksum */
 
 void dlq_pack(packer *p, const dlq *x);
-bool dlq_unpack(respool_bytes b, dlq *x);
+bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x);
+
+bool named_replay_unpack(respool_bytes k, respool_bytes b, respool_replay *j);
 
 /* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
    payload version, item]; the time when it was done and its id are in the key.
    Unpacking stops before the item. */
 void history_pack(packer *p, const respool_item *i, respool_bytes packed);
-bool history_unpack(respool_bytes b, respool_item *i, unpacker *u);
+bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
+                    unpacker *u);
+
+/* Who owns a key that a caller chose, and until when its window is open; 0:
+   it has none. */
+typedef struct key_owner {
+  uint64_t id;
+  int64_t until;
+} key_owner;
+
+void owner_pack(packer *p, key_owner h);
+bool owner_unpack(respool_bytes k, respool_bytes b, key_owner *h);
+
+/* Some numbers. */
+void row_pack(packer *p, const uint64_t *row, size_t n);
+bool row_unpack(respool_bytes k, respool_bytes b, uint64_t *row, size_t n);
+
+/* A note: bytes that a program keeps under a name. */
+void note_pack(packer *p, respool_bytes note);
+bool note_unpack(respool_bytes k, respool_bytes b, respool_bytes *note);
 
 /* Parts of blobs: [checksum, bytes]. */
 #define BLOB_PART 16300
 void part_pack(packer *p, respool_bytes data);
-bool part_unpack(respool_bytes b, respool_bytes *data);
+bool part_unpack(respool_bytes k, respool_bytes b, respool_bytes *data);
 
-/* The bitmap of a segment, as a CBOR byte string. A set bit stands for an
-   unsettled item. */
+/* The bitmap of a segment: [checksum, bytes]. A set bit stands for an unsettled
+   item. */
 typedef struct bits {
   uint32_t count, set;
   uint8_t b[SEGMENT_ITEMS / 8];
@@ -96,6 +128,6 @@ void bits_fill(bits *s, uint32_t count);
 bool bits_has(const bits *s, uint32_t i);
 bool bits_clear(bits *s, uint32_t i); /* was it set? */
 void bits_pack(packer *p, const bits *s);
-bool bits_unpack(respool_bytes b, uint32_t count, bits *s);
+bool bits_unpack(respool_bytes k, respool_bytes b, uint32_t count, bits *s);
 
 #endif

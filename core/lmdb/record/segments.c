@@ -17,8 +17,9 @@
 static void read_unsettled(segment_cursor *w) {
   respool_bytes v;
   key k = segment_key(&w->at);
-  if (!txn_get(w->c.t, DB_REMAINING, key_bytes(&k), &v) ||
-      !bits_unpack(v, w->at.count, &w->unsettled))
+  w->has_bitmap = txn_get(w->c.t, DB_REMAINING, key_bytes(&k), &v);
+  if (!w->has_bitmap ||
+      !bits_unpack(key_bytes(&k), v, w->at.count, &w->unsettled))
     bits_fill(&w->unsettled, w->at.count);
 }
 
@@ -45,6 +46,11 @@ void segments_open(segment_cursor *w, txn *t, const line *l, uint64_t id) {
   cur_open(&w->c, t, DB_SEGMENTS);
   w->at = (place){*l, id, 0};
   w->unsettled.count = 0;
+}
+
+bool segments_read(const segment_cursor *w, segment *g) {
+  key k = segment_key(&w->at);
+  return segment_open(key_bytes(&k), w->value, g);
 }
 
 void segments_close(segment_cursor *w) {
@@ -101,13 +107,20 @@ static void put_expiry(txn *t, const place *p, int64_t expires_at) {
   txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
 }
 
-static uint8_t *put_segment(txn *t, queue *q, const place *p,
-                            const uint8_t *bytes, size_t size) {
+/* When a segment was pushed, and when it expires. */
+typedef struct times {
+  int64_t pushed_at, expires_at;
+} times;
+
+static void put_segment(txn *t, queue *q, const place *p,
+                        respool_bytes bytes, const times *at) {
   key k = segment_key(p);
-  uint8_t *to = txn_reserve(t, DB_SEGMENTS, key_bytes(&k), size);
-  if (to) memcpy(to, bytes, size);
-  q->bytes += size;
-  return to;
+  uint8_t *to = txn_reserve(t, DB_SEGMENTS, key_bytes(&k), bytes.size);
+  q->bytes += bytes.size;
+  if (!to) return;
+  memcpy(to, bytes.data, bytes.size);
+  segment_seal(to, bytes.size, key_bytes(&k), at->pushed_at, at->expires_at);
+  put_expiry(t, p, at->expires_at);
 }
 
 /* Numbers the blobs of the large items in a segment. */
@@ -115,7 +128,7 @@ static void put_large(txn *t, queue *q, const builder *b,
                       const built_segment *s, uint8_t *stored, size_t *next) {
   while (*next < b->n_large && b->large[*next].ref < s->at + s->size) {
     const large_item *g = &b->large[(*next)++];
-    item_patch_ref(stored + (g->ref - s->at), meta_number(t, "next blob"));
+    item_patch_ref(stored + (g->ref - s->at), meta_number(t, "last blob"));
     q->bytes += g->size;
   }
 }
@@ -136,37 +149,35 @@ static void put_blobs(txn *t, const builder *b, const built_segment *s,
 /* A stored value may lie in a page of this transaction that other writes move,
    so a segment with large items is completed in a copy before it is stored. */
 static void append_large(txn *t, queue *q, const builder *b,
-                         const built_segment *s, const place *p, int64_t now,
-                         int64_t expires_at, size_t *next) {
+                         const built_segment *s, const place *p,
+                         const times *at, size_t *next) {
   uint8_t copy[SEGMENT_BYTES];
   size_t first = *next;
   memcpy(copy, b->bytes.data + s->at, s->size);
   put_large(t, q, b, s, copy, next);
   put_blobs(t, b, s, copy, first);
-  segment_seal(copy, s->size, now, expires_at);
-  put_segment(t, q, p, copy, s->size);
+  put_segment(t, q, p, (respool_bytes){copy, s->size}, at);
 }
 
 static void append_one(txn *t, queue *q, const builder *b,
-                       const built_segment *s, const place *p, int64_t now,
-                       int64_t expires_at, size_t *next) {
-  if (*next < b->n_large && b->large[*next].ref < s->at + s->size) {
-    append_large(t, q, b, s, p, now, expires_at, next);
-    return;
-  }
-  uint8_t *to = put_segment(t, q, p, b->bytes.data + s->at, s->size);
-  if (to) segment_seal(to, s->size, now, expires_at);
+                       const built_segment *s, const place *p,
+                       const times *at, size_t *next) {
+  respool_bytes bytes = {b->bytes.data + s->at, s->size};
+  if (*next < b->n_large && b->large[*next].ref < s->at + s->size)
+    append_large(t, q, b, s, p, at, next);
+  else
+    put_segment(t, q, p, bytes, at);
 }
 
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
                     uint64_t first, int64_t now, int64_t expires_at) {
   const builder *b = r->builder;
+  times at = {now, expires_at};
   size_t next_large = 0;
   for (size_t i = 0; i < b->n_segments && !t->rc; i++) {
     const built_segment *s = &b->segments[i];
     place p = {*l, first, (uint32_t)s->count};
-    append_one(t, q, b, s, &p, now, expires_at, &next_large);
-    put_expiry(t, &p, expires_at);
+    append_one(t, q, b, s, &p, &at, &next_large);
     first += s->count;
   }
   return t->rc;
@@ -179,11 +190,9 @@ void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
   builder_add_raw(&b, packed);
   int rc = builder_finish(&b);
   txn_fail(t, rc);
-  if (!rc) {
-    segment_seal(b.bytes.data, b.bytes.len, i->pushed_at, i->expires_at);
-    put_segment(t, q, p, b.bytes.data, b.bytes.len);
-    put_expiry(t, p, i->expires_at);
-  }
+  times at = {i->pushed_at, i->expires_at};
+  respool_bytes bytes = {b.bytes.data, b.bytes.len};
+  if (!rc) put_segment(t, q, p, bytes, &at);
   builder_free(&b);
 }
 
@@ -195,8 +204,7 @@ static void delete_segment(segment_cursor *w, queue *q) {
   int64_t expires_at = segment_expiry(w->value);
   q->bytes -= w->value.size < q->bytes ? w->value.size : q->bytes;
   cur_del(&w->c);
-  if (w->unsettled.set < w->unsettled.count || txn_entries(t, DB_REMAINING))
-    txn_del(t, DB_REMAINING, key_bytes(&k));
+  if (w->has_bitmap) txn_del(t, DB_REMAINING, key_bytes(&k));
   if (!expires_at) return;
   k = expiry_key(&w->at, expires_at);
   txn_del(t, DB_EXPIRIES, key_bytes(&k));
@@ -207,7 +215,7 @@ static void put_unsettled(segment_cursor *w) {
   packer p;
   packer_init(&p);
   bits_pack(&p, &w->unsettled);
-  txn_put_packed(w->c.t, DB_REMAINING, key_bytes(&k), &p);
+  record_put(w->c.t, DB_REMAINING, key_bytes(&k), &p);
   packer_free(&p);
 }
 

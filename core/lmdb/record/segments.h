@@ -15,11 +15,15 @@ typedef struct segment_cursor {
   place at;            /* this segment */
   respool_bytes value;
   bits unsettled; /* its unsettled items */
+  bool has_bitmap;
 } segment_cursor;
 
 void segments_open(segment_cursor *w, txn *t, const line *l, uint64_t id);
 void segments_close(segment_cursor *w);
 bool segments_next(segment_cursor *w); /* also to the first; false at the end */
+
+/* Reads and verifies the segment there, borrowed from the map. */
+bool segments_read(const segment_cursor *w, segment *g);
 
 /* The first unsettled id at or behind `from`; UINT64_MAX: none. */
 uint64_t first_unsettled(txn *t, const line *l, uint64_t from);

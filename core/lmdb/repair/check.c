@@ -45,22 +45,38 @@ static void found(audit *a, const char *fmt, ...) {
 
 /* ---- the trees under the records ---------------------------------------- */
 
+/* The table that a record lies in; `k` becomes its key there. DB_COUNT: its key
+   is damaged. */
+static enum db table_of(int which, respool_bytes *k) {
+  const uint8_t *b = k->data;
+  if (which != TREE_STATE) return (enum db)which;
+  if (!k->size || b[0] < DB_QUEUES || b[0] >= DB_COUNT) return DB_COUNT;
+  *k = (respool_bytes){b + 1, k->size - 1};
+  return (enum db)b[0];
+}
+
 /* Does a search for the record's key find it where the cursor is? */
-static bool is_found(const cur *c, enum db db) {
-  respool_bytes v;
-  return txn_get(c->t, db, c->key, &v) && v.data == c->value.data;
+static bool is_found(const cur *c, int which) {
+  respool_bytes v, k = c->key;
+  enum db db = table_of(which, &k);
+  return db == DB_COUNT ||
+         (txn_get(c->t, db, k, &v) && v.data == c->value.data);
 }
 
 /* Reads a tree as long as keys rise and each is found by a search: where a page
    lies in the place of another, pages may lead in a circle. True at the end. */
-static bool walk_tree(audit *a, enum db db, uint64_t *n) {
+static bool walk_tree(audit *a, int which, uint64_t *n) {
   respool_bytes before = {"", 0};
   bool good = true;
   cur c;
-  cur_open(&c, a->t, db);
+  cur_open_tree(&c, a->t, which);
   bool more = cur_first(&c);
   for (*n = 0; more && good; *n += good) {
-    good = key_rises(before, c.key) && is_found(&c, db);
+    respool_bytes k = c.key;
+    good = key_rises(before, c.key) && is_found(&c, which);
+    if (good && table_of(which, &k) == DB_COUNT)
+      found(a, "a record of '%s' has a key that is in no table",
+            tree_name(which));
     before = c.key;
     more = cur_next(&c);
   }
@@ -68,24 +84,23 @@ static bool walk_tree(audit *a, enum db db, uint64_t *n) {
   return good || a->t->rc;
 }
 
-static bool check_tree(audit *a, enum db db) {
-  uint64_t n, counted = txn_entries(a->t, db);
-  bool sound = walk_tree(a, db, &n);
+static bool check_tree(audit *a, int which) {
+  uint64_t n, counted = txn_entries(a->t, which);
+  bool sound = walk_tree(a, which, &n);
   if (a->t->rc || (sound && n == counted)) return true;
   if (sound)
     found(a, "database '%s' counts %llu records, there are %llu",
-          db_name(db), ULL(counted), ULL(n));
+          tree_name(which), ULL(counted), ULL(n));
   else
     found(a, "database '%s' is out of order: of %llu records a search "
           "finds only the first %llu",
-          db_name(db), ULL(counted), ULL(n));
+          tree_name(which), ULL(counted), ULL(n));
   return false;
 }
 
 static bool check_trees(audit *a) {
   bool sound = true;
-  for (int db = 0; db < DB_COUNT; db++)
-    sound = check_tree(a, (enum db)db) && sound;
+  for (int i = 0; i < TREE_COUNT; i++) sound = check_tree(a, i) && sound;
   return sound;
 }
 
@@ -100,15 +115,12 @@ static bool blob_sound(audit *a, blob_ref r) {
 
 static void check_items(audit *a, const segment_cursor *w) {
   segment g;
-  if (!segment_open(w->value, &g)) {
+  if (!segments_read(w, &g)) {
     found(a, "the segment at " PLACE " is damaged: its checksum does not "
           "hold", PLACE_OF(a, &w->at));
     return;
   }
-  if (g.count != w->at.count)
-    found(a, "the segment at " PLACE " holds %llu items, its key says %u",
-          PLACE_OF(a, &w->at), ULL(g.count), w->at.count);
-  for (uint32_t i = 0; i < w->at.count && i < g.count; i++) {
+  for (uint32_t i = 0; i < w->at.count; i++) {
     item it;
     blob_ref r;
     if (!item_unpack(&g.items, &it, &r)) {
@@ -205,8 +217,9 @@ static void check_claims(audit *a, priority_state *sums) {
   bool more = cur_seek(&at, key_bytes(&start));
   for (; more && claim_key_read(at.key, &p) && p.line.queue == a->q->id;
        more = cur_next(&at)) {
-    if (!claim_unpack(at.value, &c)) {
-      found(a, "the claim at " PLACE " is damaged", PLACE_OF(a, &p));
+    if (!claim_unpack(at.key, at.value, &c)) {
+      found(a, "the claim at " PLACE " is damaged: its checksum does not hold",
+            PLACE_OF(a, &p));
       continue;
     }
     if (same_line(&p.line, &before.line) && last >= p.first)
@@ -299,6 +312,7 @@ static void check_due(audit *a) {
 static void check_remaining(audit *a) {
   place p;
   respool_bytes v;
+  bits b;
   cur c;
   cur_open(&c, a->t, DB_REMAINING);
   for (bool more = cur_first(&c); more; more = cur_next(&c))
@@ -306,13 +320,15 @@ static void check_remaining(audit *a) {
         !txn_get(a->t, DB_SEGMENTS, c.key, &v))
       found(a, "a bitmap at id %llu of queue %u belongs to no segment",
             ULL(p.first), p.line.queue);
+    else if (!bits_unpack(c.key, c.value, p.count, &b))
+      found(a, "the bitmap at id %llu of queue %u is damaged: its checksum "
+            "does not hold", ULL(p.first), p.line.queue);
   cur_close(&c);
 }
 
-static void check_dead(audit *a, const dlq *x, uint64_t number,
-                         respool_bytes stored) {
+static void check_dead(audit *a, const dlq *x, uint64_t number, const cur *c) {
   dead l;
-  if (!dead_unpack(stored, &l)) {
+  if (!dead_unpack(c->key, c->value, &l)) {
     found(a, "dead letter %llu of DLQ '%s' is damaged: its checksum does not "
           "hold", ULL(number), x->name);
     return;
@@ -332,7 +348,7 @@ static void check_dead_letters(audit *a, const dlq *x) {
   bool more = cur_seek(&c, key_bytes(&start));
   for (; more && dead_key_read(c.key, &of, &number) && of == x->id;
        more = cur_next(&c), n++)
-    check_dead(a, x, number, c.value);
+    check_dead(a, x, number, &c);
   cur_close(&c);
   if (n != x->count)
     found(a, "DLQ '%s' counts %llu dead letters, there are %llu", x->name,
@@ -348,12 +364,40 @@ static void check_dlqs(audit *a) {
     memcpy(x.name, c.key.data, n);
     if (!n)
       found(a, "the record of a DLQ has no name that a DLQ can have");
-    else if (dlq_unpack(c.value, &x))
+    else if (dlq_unpack(c.key, c.value, &x))
       check_dead_letters(a, &x);
     else
       found(a, "the record of DLQ '%s' is damaged", x.name);
   }
   cur_close(&c);
+}
+
+/* Records that stand for themselves: replays, keys, notes, history, and the
+   store's own. */
+static bool is_sound(enum db db, const cur *c) {
+  respool_replay j;
+  key_owner h;
+  respool_bytes note;
+  respool_item i;
+  unpacker u;
+  switch (db) {
+    case DB_REPLAYS: return named_replay_unpack(c->key, c->value, &j);
+    case DB_KEYS: return owner_unpack(c->key, c->value, &h);
+    case DB_NOTES: return note_unpack(c->key, c->value, &note);
+    default: return history_unpack(c->key, c->value, &i, &u);
+  }
+}
+
+static void check_records(audit *a, enum db db) {
+  uint64_t n = 0;
+  cur c;
+  cur_open(&c, a->t, db);
+  for (bool more = cur_first(&c); more; more = cur_next(&c))
+    n += !is_sound(db, &c);
+  cur_close(&c);
+  if (n)
+    found(a, "%llu record%s of '%s' %s damaged: the checksum does not hold",
+          ULL(n), n == 1 ? "" : "s", db_name(db), n == 1 ? "is" : "are");
 }
 
 int lmdb_check(txn *t, packer *findings) {
@@ -363,6 +407,10 @@ int lmdb_check(txn *t, packer *findings) {
     check_due(&a);
     check_remaining(&a);
     check_dlqs(&a);
+    check_records(&a, DB_REPLAYS);
+    check_records(&a, DB_KEYS);
+    check_records(&a, DB_NOTES);
+    check_records(&a, DB_HISTORY);
   }
   txn_fail(t, findings->rc);
   return t->rc;

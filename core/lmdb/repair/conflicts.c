@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Segments of a salvaged store (see salvage.h) that contradict one another.
- * Their values have a checksum, their keys have none: where two cannot both be
- * right, sound segments stay or move to a queue of their own, so that a damaged
- * key loses no item.
+ * Sound ones never do. The place of a damaged segment is not sure: where it
+ * reaches over the next it is shortened; where it lies in another it moves to
+ * the queue for recovered items.
  */
 #include "lmdb/repair/conflicts.h"
 
@@ -30,18 +30,12 @@ static bool seek(const conflicts *v, place *p) {
          segment_key_read(found, p) && same_line(&p->line, &l);
 }
 
-static bool is_there(const conflicts *v, const place *p) {
-  key k = segment_key(p);
-  respool_bytes b;
-  return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b);
-}
-
 /* Reads the segment at a place, borrowed from the map; false: damaged. */
 static bool read_at(const conflicts *v, const place *p, segment *g) {
   key k = segment_key(p);
   respool_bytes b;
-  return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b) && segment_open(b, g) &&
-         g->count > 0 && g->count <= SEGMENT_ITEMS;
+  return txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b) &&
+         segment_open(key_bytes(&k), b, g);
 }
 
 void salvage_remove_segment(txn *t, const place *p) {
@@ -50,49 +44,34 @@ void salvage_remove_segment(txn *t, const place *p) {
   txn_del(t, DB_REMAINING, key_bytes(&k));
 }
 
-static void copy(const conflicts *v, enum db db, const place *from,
-                 const place *to) {
+/* Copies the bytes of a damaged segment to another place. */
+static void copy(const conflicts *v, const place *from, const place *to) {
   key k = segment_key(from), n = segment_key(to);
   respool_bytes b, own;
   arena a;
   arena_init(&a);
-  if (txn_get(v->t, db, key_bytes(&k), &b)) {
+  if (txn_get(v->t, DB_SEGMENTS, key_bytes(&k), &b)) {
     int rc = arena_copy(&a, b, &own);
     txn_fail(v->t, rc);
-    if (!rc) txn_put(v->t, db, key_bytes(&n), own);
+    if (!rc) txn_put(v->t, DB_SEGMENTS, key_bytes(&n), own);
   }
   arena_free(&a);
 }
 
-/* Moves the unsettled items of a segment to another queue, with new ids. */
+/* Moves a damaged segment to another queue, under new ids. */
 static void move_to_recovered(const conflicts *v, const place *p) {
   queue *q = salvage_queue(v->s);
-  segment g;
   if (!q) return;
-  uint32_t count = read_at(v, p, &g) ? (uint32_t)g.count : p->count;
-  place to = {{q->id, SPACE_READY, p->line.priority}, q->next_id, count};
+  place to = {{q->id, SPACE_READY, p->line.priority}, q->next_id, p->count};
   uint64_t n = count_unsettled(v->t, &p->line, p->first, place_last(p));
-  copy(v, DB_SEGMENTS, p, &to);
-  if (count == p->count) copy(v, DB_REMAINING, p, &to);
+  copy(v, p, &to);
   salvage_remove_segment(v->t, p);
-  q->next_id += count;
+  q->next_id += p->count;
   queue_changed(v->t, q);
   v->s->out->nameless += n;
   salvage_say(v->s, "moved: up to %llu items of queue '%.200s' from id %llu "
               "to queue '" SALVAGE_QUEUE "': their ids belong to other "
               "items", ULL(n), v->q->name, ULL(p->first));
-}
-
-/* Corrects the count in a key from the sound segment under it. False when
-   another segment has that key. */
-static bool mend_count(const conflicts *v, place *p, uint64_t count) {
-  place to = {p->line, p->first, (uint32_t)count};
-  if (to.count == p->count) return true;
-  if (is_there(v, &to)) return false;
-  copy(v, DB_SEGMENTS, p, &to);
-  salvage_remove_segment(v->t, p);
-  *p = to;
-  return true;
 }
 
 /* Shortens a damaged segment so that it ends where the next begins. */
@@ -102,7 +81,7 @@ static void cut(const conflicts *v, const place *p, uint64_t end) {
     move_to_recovered(v, p);
     return;
   }
-  copy(v, DB_SEGMENTS, p, &to);
+  copy(v, p, &to);
   salvage_remove_segment(v->t, p);
 }
 
@@ -110,62 +89,38 @@ static void resolve_line(const conflicts *v, const line *l) {
   place p = {*l, 0, 0}, last = {*l, 0, 1};
   bool last_sound = true;
   while (!v->t->rc && seek(v, &p)) {
-    place here = p;
     segment g;
+    place here = p;
     bool sound = read_at(v, &here, &g);
-    bool alone = !sound || mend_count(v, &here, g.count);
     bool overlaps = here.first <= place_last(&last);
-    p.count = here.count > p.count ? here.count + 1 : p.count + 1;
-    if (!alone || (overlaps && last_sound)) {
+    p.count++; /* the next key */
+    if (overlaps && !sound) {
       move_to_recovered(v, &here);
       continue;
     }
-    if (overlaps) cut(v, &last, here.first);
+    if (overlaps && !last_sound) cut(v, &last, here.first);
     last = here;
     last_sound = sound;
   }
 }
 
-/* ---- items in segments of one ------------------------------------------- */
-
-/* Is an item the one that a segment of one holds? True as well where it is
-   damaged. */
-static bool same_item(const conflicts *v, const line *l, uint64_t id,
-                      segment *one) {
-  respool_bytes mine = unpack_skip(&one->items), other = {NULL, 0};
-  segment g;
-  segment_cursor w;
-  segments_open(&w, v->t, l, id);
-  bool sound = segments_next(&w) && segment_open(w.value, &g);
-  for (uint64_t at = w.at.first; sound && at <= id; at++)
-    other = unpack_skip(&g.items);
-  segments_close(&w);
-  return !sound || salvage_equal(mine, other);
-}
-
 /* An item that moved to a segment of its own is settled where it came from,
-   even if the bitmap that says so is lost. True when it stays in its own
-   segment. */
-static bool resolve_solo(const conflicts *v, const place *p, int space) {
+   even if the bitmap that says so is lost. */
+static void resolve_solo(const conflicts *v, const place *p, int space) {
   line l = {p->line.queue, space, p->line.priority};
   segment g;
-  if (first_unsettled(v->t, &l, p->first) != p->first) return true;
-  if (!read_at(v, p, &g)) {
+  if (first_unsettled(v->t, &l, p->first) != p->first) return;
+  if (read_at(v, p, &g))
+    segments_settle(v->t, v->q, &l, &p->first, 1);
+  else
     salvage_remove_segment(v->t, p);
-    return false;
-  }
-  if (!same_item(v, &l, p->first, &g)) {
-    move_to_recovered(v, p);
-    return false;
-  }
-  segments_settle(v->t, v->q, &l, &p->first, 1);
-  return true;
 }
 
 static void resolve_solo_line(const conflicts *v, const line *l) {
   place p = {*l, 0, 0};
   while (!v->t->rc && seek(v, &p)) {
-    if (resolve_solo(v, &p, SPACE_READY)) resolve_solo(v, &p, SPACE_DELAYED);
+    resolve_solo(v, &p, SPACE_READY);
+    resolve_solo(v, &p, SPACE_DELAYED);
     p.count++;
   }
 }

@@ -42,9 +42,9 @@ static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
   segment g;
   bits unsettled;
   respool_bytes v;
-  if (!segment_open(c->value, &g) || g.count > SEGMENT_ITEMS) return;
+  if (!segment_open(c->key, c->value, &g)) return;
   if (!txn_get(s->t, DB_REMAINING, c->key, &v) ||
-      !bits_unpack(v, (uint32_t)g.count, &unsettled))
+      !bits_unpack(c->key, v, (uint32_t)g.count, &unsettled))
     bits_fill(&unsettled, (uint32_t)g.count);
   for (uint32_t i = 0; i < g.count; i++) {
     item it;
@@ -56,7 +56,7 @@ static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
 
 static void refer_dead(salvage *s, const cur *c, refer_fn refer) {
   dead l;
-  if (!dead_unpack(c->value, &l)) return;
+  if (!dead_unpack(c->key, c->value, &l)) return;
   blob_ref b = blob_of(l.item);
   if (b.number) refer(s, b);
 }
@@ -66,7 +66,7 @@ static void refer_history(salvage *s, const cur *c, refer_fn refer) {
   item it;
   blob_ref b = {0, 0};
   unpacker u;
-  if (history_unpack(c->value, &i, &u)) item_unpack(&u, &it, &b);
+  if (history_unpack(c->key, c->value, &i, &u)) item_unpack(&u, &it, &b);
   if (b.number) refer(s, b);
 }
 
@@ -110,7 +110,7 @@ static uint64_t size_of(salvage *s, uint64_t number) {
   bool more = cur_seek(&c, key_bytes(&start));
   for (; more && blob_key_read(c.key, &found, &part) && found == number;
        more = cur_next(&c))
-    if (part_unpack(c.value, &data)) size += data.size;
+    if (part_unpack(c.key, c.value, &data)) size += data.size;
   cur_close(&c);
   return size;
 }

@@ -33,7 +33,7 @@ static void see_id(salvage *s, const dead *l) {
 static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
   dead l;
   blob_ref b = {0, 0};
-  if (dead_unpack(c->value, &l)) {
+  if (dead_unpack(c->key, c->value, &l)) {
     b = blob_of(l.item);
     see_id(s, &l);
   }

@@ -85,7 +85,8 @@ static void set_aside(rebuild *r, const segment_cursor *w) {
 static void check_blobs(rebuild *r, const segment_cursor *w,
                         respool_bytes copy) {
   segment g;
-  if (!segment_open(copy, &g) || g.count != w->at.count) {
+  key k = segment_key(&w->at);
+  if (!segment_open(key_bytes(&k), copy, &g)) {
     set_aside(r, w);
     return;
   }
@@ -124,48 +125,6 @@ static uint64_t next_claim(rebuild *r, place *p) {
   return txn_seek(r->t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
                  claim_key_read(found, p) && same_line(&p->line, &l)
              ? p->first : UINT64_MAX;
-}
-
-static void forget_bitmap(rebuild *r, const segment_cursor *w) {
-  key k = segment_key(&w->at);
-  txn_del(r->t, DB_REMAINING, key_bytes(&k));
-}
-
-/* A range should have `counted` unsettled items. Where its bitmaps say fewer,
-   and no segment is missing, a bitmap is damaged, and all are deleted: better
-   to deliver an item twice than never. */
-static void doubt_range(rebuild *r, const line *l, uint64_t first,
-                        uint64_t last, uint64_t counted) {
-  uint64_t n = count_unsettled(r->t, l, first, last);
-  if (n >= counted || r->s->hole[DB_SEGMENTS] || r->s->out->nameless) return;
-  each_segment(r, l, first, last, forget_bitmap);
-  if (count_unsettled(r->t, l, first, last) == n) return;
-  salvage_say(r->s, "counted: %llu items of queue '%.200s' from id %llu, "
-              "where there should be %llu; settled items may be back",
-              ULL(n), r->q->name, ULL(first), ULL(counted));
-}
-
-static void doubt_claim(rebuild *r, const place *p) {
-  claim c;
-  if (claim_get(r->t, p, &c) && c.left <= c.last - p->first + 1)
-    doubt_range(r, &p->line, p->first, c.last, c.left);
-}
-
-/* Ready items are in no claim, but in the count of their priority. */
-static void doubt_priorities(rebuild *r) {
-  for (size_t i = 0; i < r->q->n_priorities; i++) {
-    const priority_state *l = &r->q->priorities[i];
-    doubt_range(r, &(line){r->q->id, SPACE_READY, l->priority}, l->head,
-                UINT64_MAX, l->ready);
-  }
-}
-
-static void doubt_claims(rebuild *r, const line *l) {
-  place p = {*l, 0, 0};
-  while (!r->t->rc && next_claim(r, &p) != UINT64_MAX) {
-    doubt_claim(r, &p);
-    p.first++;
-  }
 }
 
 static void renew_lease(rebuild *r, claim *c) {
@@ -261,13 +220,12 @@ static void cover_segment(rebuild *r, const segment_cursor *w) {
   if (n) take_in(r, l, first, last, n);
 }
 
-/* ---- priorities and counts: I5
-   ----------------------------------------------- */
+/* ---- priorities and counts: I5 ------------------------------------------ */
 
 static void count_bytes(rebuild *r, const segment_cursor *w) {
   segment g;
   r->q->bytes += w->value.size;
-  if (!segment_open(w->value, &g)) return;
+  if (!segments_read(w, &g)) return;
   for (uint32_t i = 0; i < w->at.count; i++) {
     item it;
     blob_ref b;
@@ -321,7 +279,7 @@ static void count_history(rebuild *r) {
     item it;
     blob_ref b = {0, 0};
     unpacker u;
-    if (history_unpack(cu.value, &i, &u)) item_unpack(&u, &it, &b);
+    if (history_unpack(cu.key, cu.value, &i, &u)) item_unpack(&u, &it, &b);
     if (id > r->highest) r->highest = id;
     c->kept++;
     c->kept_bytes += cu.value.size + b.size;
@@ -339,14 +297,11 @@ static void mend_windows(rebuild *r) {
   for (; more && c.key.size > 4 && !memcmp(c.key.data, start.b, 4);
        more = cur_next(&c)) {
     const uint8_t *b = c.key.data;
-    unpacker u;
-    unpacker_init(&u, c.value.data, c.value.size);
-    unpack_array(&u);
-    unpack_uint(&u);
-    int64_t until = unpack_int(&u);
-    key k = window_key(r->q->id, until, (respool_bytes){b + 4,
-                                                        c.key.size - 4});
-    if (until) txn_put_null(r->t, DB_WINDOWS, key_bytes(&k));
+    key_owner h;
+    if (!owner_unpack(c.key, c.value, &h) || !h.until) continue;
+    key k = window_key(r->q->id, h.until, (respool_bytes){b + 4,
+                                                          c.key.size - 4});
+    txn_put_null(r->t, DB_WINDOWS, key_bytes(&k));
   }
   cur_close(&c);
 }
@@ -403,8 +358,6 @@ static void compare(const rebuild *r) {
 
 static void rebuild_queue(salvage *s, queue *q) {
   rebuild r = {.s = s, .t = s->t, .q = q};
-  if (!s->hole[DB_QUEUES]) doubt_priorities(&r);
-  each_place(&r, doubt_claims);
   take_heads(&r);
   each_space(&r, look_into);
   each_place(&r, mend_claims);

@@ -53,27 +53,20 @@ static void remove_to(const char *to, bool there) {
 
 /* ---- making the invariants hold ------------------------------------------ */
 
-/* Removes bitmaps whose segment was not recovered or has another key. */
+/* Removes bitmaps whose segment was not recovered. */
 static void sweep_bitmaps(salvage *s) {
   place p = {{0, 0, 0}, 0, 0};
   respool_bytes found, v;
-  uint64_t n = 0;
   for (;;) {
     key k = segment_key(&p);
     if (!txn_seek(s->t, DB_REMAINING, key_bytes(&k), &found, &v) ||
         !segment_key_read(found, &p))
       break;
     k = segment_key(&p);
-    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v)) {
+    if (!txn_get(s->t, DB_SEGMENTS, key_bytes(&k), &v))
       txn_del(s->t, DB_REMAINING, key_bytes(&k));
-      n++;
-    }
     p.count++; /* the next key */
   }
-  if (n)
-    salvage_say(s, "lost: the bitmap%s of %llu segment%s; settled items may be "
-                "back",
-                n == 1 ? "" : "s", ULL(n), n == 1 ? "" : "s");
 }
 
 /* Counts items and dead letters as lost that were not counted yet. */

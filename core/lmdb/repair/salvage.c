@@ -2,10 +2,10 @@
 /*
  * Copying the records of a damaged store; see salvage.h. The trees come first:
  * they hold the last commit. Where a tree could not be read completely, leaves
- * that no tree leads to, or that are damaged, are searched for records of its
- * kind, which are recognised by their form and mostly have a checksum; last,
- * values that lost their key or their leaf. A record that was copied already
- * is not replaced.
+ * that no tree leads to, or that are damaged, are searched for its records,
+ * which are recognised by their checksums; last, segments and dead letters that
+ * lost their key or their leaf, which say themselves where they belong. A
+ * record that was copied already is not replaced, but by a later version.
  */
 #include "lmdb/repair/salvage.h"
 
@@ -27,12 +27,16 @@
 
 enum { NEXT_QUEUE, NEXT_DLQ, NEXT_BLOB };
 
-/* In this order; the other databases are made anew. */
-static const enum db copied[] = {
-    DB_QUEUES, DB_DLQS, DB_REPLAYS, DB_REMAINING,    DB_SEGMENTS,
-    DB_CLAIMS, DB_KEYS, DB_HISTORY, DB_DEAD_LETTERS, DB_BLOBS,
-};
-#define COPIED (sizeof copied / sizeof *copied)
+/* The trees in this order: the state says whose the other records are. */
+static const int copied_trees[] = {TREE_STATE, DB_SEGMENTS, DB_HISTORY,
+                                   DB_DEAD_LETTERS, DB_BLOBS};
+#define COPIED_TREES (sizeof copied_trees / sizeof *copied_trees)
+
+/* The other tables are made anew. */
+static bool is_copied(enum db db) {
+  return db != DB_META && db != DB_DUE && db != DB_EXPIRIES &&
+         db != DB_WINDOWS;
+}
 
 void salvage_say(salvage *s, const char *fmt, ...) {
   char text[512];
@@ -107,7 +111,7 @@ static void see_number(salvage *s, int which, uint64_t number) {
 /* New numbers will be above all that are in use. */
 static void see_numbers(salvage *s, enum db db, const node *n) {
   queue q;
-  dlq x = {.count = 0};
+  dlq x;
   place p;
   uint64_t number;
   uint32_t id;
@@ -118,7 +122,7 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   if ((db == DB_SEGMENTS && record_place(n, &p)) ||
       (db == DB_CLAIMS && claim_key_read(n->key, &p)))
     see_number(s, NEXT_QUEUE, p.line.queue);
-  if (db == DB_DLQS && record_dlq(n, &x)) {
+  if (db == DB_DLQS && dlq_unpack(n->key, n->value, &x)) {
     see_number(s, NEXT_DLQ, x.id);
     add_owner(s, DLQS, x.id);
   }
@@ -138,7 +142,7 @@ static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   if (s->rc || !s->t) return true;
   if (!has_owner(s, db, n)) return false;
   if (txn_get(s->t, db, n->key, &old) &&
-      !(scanned && record_is_later(db, n->value, old)))
+      !(scanned && record_is_later(db, n->key, n->value, old)))
     return salvage_equal(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
@@ -166,19 +170,24 @@ const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
   return name;
 }
 
+/* The unsettled items of a segment, as far as that is known. */
+static uint32_t unsettled_in(salvage *s, const node *n, const place *p) {
+  respool_bytes v;
+  bits unsettled;
+  return txn_get(s->t, DB_REMAINING, n->key, &v) &&
+                 bits_unpack(n->key, v, p->count, &unsettled)
+             ? unsettled.set : p->count;
+}
+
 /* Counts and reports the unsettled items of a segment without its bytes. */
 static void miss_segment(salvage *s, const node *n, const place *p) {
   char name[RESPOOL_NAME_MAX + 1];
-  respool_bytes v;
-  bits unsettled;
-  if (!txn_get(s->t, DB_REMAINING, n->key, &v) ||
-      !bits_unpack(v, p->count, &unsettled))
-    bits_fill(&unsettled, p->count);
-  s->missing_items += unsettled.set;
+  uint32_t count = unsettled_in(s, n, p);
+  s->missing_items += count;
   salvage_say(s,
               "missing: %u item%s of queue '%.200s' from id %llu to %llu, "
               "whose segment cannot be read",
-              unsettled.set, unsettled.set == 1 ? "" : "s",
+              count, count == 1 ? "" : "s",
               salvage_queue_name(s, p->line.queue, name), ULL(p->first),
               ULL(place_last(p)));
 }
@@ -205,36 +214,74 @@ static void lose(salvage *s, enum db db, const node *n) {
     miss_dead(s, of, number);
   else {
     s->out->lost_records++;
-    salvage_say(s, "lost: a record of '%s', which is damaged%s", db_name(db),
+    salvage_say(s, "lost: a record of '%s', which is damaged%s",
+                db < DB_COUNT ? db_name(db) : tree_name(TREE_STATE),
                 settled_hint(db));
   }
 }
 
 typedef struct errand {
   salvage *s;
-  enum db db;
-  bool wrong; /* some records were damaged, and reported */
+  int tree;
+  enum db last; /* the table of the last record */
+  bool gap;     /* records may be missing behind it */
+  bool wrong;   /* some records were damaged, and reported */
 } errand;
 
-/* A damaged segment that still has bytes is copied, to be set aside. */
+/* Records may be missing of the tables from the last one's to this. */
+static void close_gap(errand *e, enum db next) {
+  for (int i = (int)e->last; e->gap && i <= (int)next; i++) e->s->hole[i] = true;
+  e->gap = false;
+  e->last = next;
+}
+
+/* The table that a record lies in; DB_COUNT: its key is damaged. */
+static enum db table_of(const errand *e, node *n) {
+  return e->tree == TREE_STATE ? record_table(n) : (enum db)e->tree;
+}
+
+/* A sound value under a damaged key goes where it belongs. A damaged segment
+   that still has bytes is copied, to be set aside. */
+static void copy_damaged(errand *e, enum db db, const node *n) {
+  place p;
+  enum db home;
+  node r;
+  if (e->tree != TREE_STATE && record_home(n, &home, &r))
+    put(e->s, home, &r, false);
+  else if (db == DB_SEGMENTS && record_place(n, &p) && n->value.size > 0)
+    put(e->s, db, n, false);
+  else
+    lose(e->s, db, n);
+}
+
 static bool copy_record(void *arg, const node *n) {
   errand *e = arg;
-  place p;
-  node r;
+  node own, r;
   if (e->s->rc) return true;
-  if (record_read(e->db, n, &r)) return put(e->s, e->db, &r, false);
-  if (e->db == DB_SEGMENTS && record_place(n, &p) && n->value.size > 0)
-    put(e->s, e->db, n, false);
-  else if (!record_is_astray(e->db, n))
-    lose(e->s, e->db, n);
-  e->s->hole[e->db] = e->wrong = true;
+  if (!n) {
+    e->gap = true;
+    return false;
+  }
+  own = *n;
+  enum db db = table_of(e, &own);
+  bool known = db < DB_COUNT, sound = known && record_read(db, &own, &r);
+  if (sound || (known && !is_copied(db))) close_gap(e, db);
+  if (sound) return put(e->s, db, &r, false);
+  if (known && !is_copied(db)) return true;
+  copy_damaged(e, db, &own);
+  if (known) e->s->hole[db] = true;
+  e->gap = e->wrong = true; /* its key may be that of another table */
   return false;
 }
 
+/* A database of format 1, and of no other. */
+#define OLD_TREE "letters"
+
 static bool note_tree(void *arg, const node *n) {
   salvage *s = arg;
-  for (int i = 0; i < DB_COUNT; i++)
-    if (phrase_is(n->key, db_name((enum db)i))) {
+  if (n && phrase_is(n->key, OLD_TREE)) s->old = true;
+  for (int i = 0; n && i < TREE_COUNT; i++)
+    if (phrase_is(n->key, tree_name(i))) {
       if (!s->trees[i].known) s->trees[i] = pages_tree(n);
       return s->trees[i].known;
     }
@@ -242,7 +289,7 @@ static bool note_tree(void *arg, const node *n) {
 }
 
 static bool all_known(const salvage *s) {
-  for (int i = 0; i < DB_COUNT; i++)
+  for (int i = 0; i < TREE_COUNT; i++)
     if (!s->trees[i].known) return false;
   return true;
 }
@@ -264,38 +311,60 @@ static void find_trees(salvage *s) {
   pages_walk(p, p->main_before, note_tree, s);
 }
 
-static void lose_page(salvage *s, enum db db) {
-  salvage_say(s, "a page of '%s' is damaged: searching the whole file%s",
-              db_name(db), settled_hint(db));
+static bool says_settled(const salvage *s, int which) {
+  return which == TREE_STATE && (s->hole[DB_REMAINING] || s->hole[DB_CLAIMS]);
+}
+
+static void copy_tree(salvage *s, int which) {
+  bool is_state = which == TREE_STATE;
+  enum db first = is_state ? DB_QUEUES : (enum db)which;
+  enum db last = is_state ? DB_COUNT - 1 : first;
+  errand e = {s, which, first, false, false};
+  if (pages_walk(&s->pages, s->trees[which], copy_record, &e)) return;
+  if (!e.gap && !e.wrong) e.last = first; /* anywhere: some were not found */
+  e.gap = e.gap || !e.wrong;
+  close_gap(&e, last);
+  if (s->trees[which].known && !e.wrong)
+    salvage_say(s, "a page of '%s' is damaged: searching the whole file%s",
+                tree_name(which),
+                says_settled(s, which) ? "; settled items may be back" : "");
 }
 
 static void copy_trees(salvage *s) {
-  for (size_t i = 0; i < COPIED && !s->rc; i++) {
-    errand e = {s, copied[i], false};
-    if (pages_walk(&s->pages, s->trees[e.db], copy_record, &e)) continue;
-    s->hole[e.db] = true;
-    if (s->trees[e.db].known && !e.wrong) lose_page(s, e.db);
-  }
+  for (size_t i = 0; i < COPIED_TREES && !s->rc; i++)
+    copy_tree(s, copied_trees[i]);
 }
 
 /* ---- leaves that no tree leads to --------------------------------------- */
 
+/* Is it a sound record of a table that has a hole? */
+static bool find_record(const salvage *s, const node *n, enum db *db,
+                        node *out) {
+  node own = *n;
+  *db = record_table(&own);
+  if (*db < DB_COUNT && s->hole[*db] && record_read(*db, &own, out))
+    return true;
+  for (size_t i = 1; i < COPIED_TREES; i++) {
+    *db = (enum db)copied_trees[i];
+    if (s->hole[*db] && record_read(*db, n, out)) return true;
+  }
+  return false;
+}
+
 static bool copy_found(void *arg, const node *n) {
   salvage *s = arg;
+  enum db db;
   node r;
-  for (size_t i = 0; i < COPIED && !s->rc; i++)
-    if (s->hole[copied[i]] && record_read(copied[i], n, &r))
-      return put(s, copied[i], &r, true);
-  return false;
+  return !s->rc && find_record(s, n, &db, &r) && put(s, db, &r, true);
 }
 
 /* An older version of a queue or DLQ is better than none. */
 static bool copy_older(void *arg, const node *n) {
   salvage *s = arg;
-  if (s->hole[DB_QUEUES] && record_is(DB_QUEUES, n))
-    put(s, DB_QUEUES, n, true);
-  else if (s->hole[DB_DLQS] && record_is(DB_DLQS, n))
-    put(s, DB_DLQS, n, true);
+  enum db db;
+  node r;
+  if (find_record(s, n, &db, &r) && (db == DB_QUEUES || db == DB_DLQS))
+    put(s, db, &r, true);
   return true;
 }
 
@@ -303,8 +372,9 @@ static void store_number(salvage *s, const char *name, int which) {
   packer p;
   if (s->rc || !s->t) return;
   packer_init(&p);
-  pack_uint(&p, s->next[which]);
-  txn_put_packed(s->t, DB_META, phrase_of(name), &p);
+  uint64_t last = s->next[which] - 1;
+  row_pack(&p, &last, 1);
+  record_put(s->t, DB_META, phrase_of(name), &p);
   packer_free(&p);
 }
 
@@ -343,93 +413,47 @@ queue *salvage_queue(salvage *s) {
   return q;
 }
 
-static void adopt_segment(salvage *s, respool_bytes v, const segment *g) {
-  queue *q = salvage_queue(s);
-  if (!q) return;
-  place p = {{q->id, SPACE_READY, 0}, q->next_id, (uint32_t)g->count};
-  key k = segment_key(&p);
-  node n = {.key = key_bytes(&k), .value = v};
-  q->next_id += g->count;
-  queue_changed(s->t, q);
-  s->out->nameless += g->count;
-  s->missing_items -= g->count < s->missing_items ? g->count : s->missing_items;
-  put(s, DB_SEGMENTS, &n, false);
-}
-
-static uint64_t last_dead(salvage *s, uint32_t of) {
-  key end = dead_key(of, UINT64_MAX);
-  uint32_t x;
-  uint64_t number;
-  respool_bytes found, v;
-  return txn_floor(s->t, DB_DEAD_LETTERS, key_bytes(&end), &found, &v) &&
-                 dead_key_read(found, &x, &number) && x == of
-             ? number : 0;
-}
-
-/* A dead letter names its queue; it goes to the DLQ of that name. */
-static void adopt_dead(salvage *s, respool_bytes v, const dead *l) {
-  char name[RESPOOL_NAME_MAX + 1];
-  if (!is_name(l->r.queue)) return;
-  memcpy(name, l->r.queue.data, l->r.queue.size);
-  name[l->r.queue.size] = '\0';
-  dlq *x = dlq_make(s->t, name);
-  if (!x) return;
-  add_owner(s, DLQS, x->id);
-  uint64_t number = last_dead(s, x->id);
-  if (number >= x->next_number) x->next_number = number + 1;
-  key k = dead_key(x->id, x->next_number++);
-  node n = {.key = key_bytes(&k), .value = v};
-  x->dirty = true;
-  if (s->missing_dead) s->missing_dead--;
-  put(s, DB_DEAD_LETTERS, &n, false);
-}
-
+/* Puts back a segment or dead letter that lost its key or its leaf. */
 static bool adopt(void *arg, const node *n) {
   salvage *s = arg;
-  respool_bytes v;
-  segment g;
-  dead l;
-  if (s->rc || !s->t) return true;
-  if (s->hole[DB_SEGMENTS] && record_segment(n, &v, &g))
-    adopt_segment(s, v, &g);
-  else if (s->hole[DB_DEAD_LETTERS] && record_dead(n, &v, &l))
-    adopt_dead(s, v, &l);
-  return true;
-}
-
-/* Was it copied under its key? */
-static bool is_stored(const salvage *s, const node *n) {
+  enum db db;
   node r;
-  respool_bytes v;
-  for (size_t i = 0; i < COPIED; i++)
-    if (s->hole[copied[i]] && record_read(copied[i], n, &r) &&
-        txn_get(s->t, copied[i], r.key, &v))
-      return salvage_equal(v, r.value);
-  return false;
-}
-
-static bool adopt_missing(void *arg, const node *n) {
-  const salvage *s = arg;
-  return s->rc || !s->t || is_stored(s, n) || adopt(arg, n);
+  place p;
+  respool_bytes old;
+  if (s->rc || !s->t || !record_home(n, &db, &r) || !s->hole[db] ||
+      txn_get(s->t, db, r.key, &old) || !put(s, db, &r, false))
+    return true;
+  uint64_t *missing = &s->missing_dead, count = 1;
+  if (db == DB_SEGMENTS && record_place(&r, &p)) {
+    missing = &s->missing_items;
+    count = unsettled_in(s, &r, &p);
+  }
+  *missing -= count < *missing ? count : *missing;
+  return true;
 }
 
 /* ---- all ---------------------------------------------------------------- */
 
 static bool any_hole(const salvage *s) {
-  for (size_t i = 0; i < COPIED; i++)
-    if (s->hole[copied[i]]) return true;
+  for (int i = 0; i < DB_COUNT; i++)
+    if (s->hole[i] && is_copied((enum db)i)) return true;
   return false;
 }
 
 static void store_numbers(salvage *s) {
-  store_number(s, "next queue", NEXT_QUEUE);
-  store_number(s, "next DLQ", NEXT_DLQ);
-  store_number(s, "next blob", NEXT_BLOB);
+  store_number(s, "last queue", NEXT_QUEUE);
+  store_number(s, "last DLQ", NEXT_DLQ);
+  store_number(s, "last blob", NEXT_BLOB);
 }
 
 void salvage_copy(salvage *s) {
   for (int i = 0; i < 3; i++) s->next[i] = 1;
   find_trees(s);
+  if (s->old && !s->rc)
+    s->rc = fail(RESPOOL_VERSION, "the store has format 1: opening it for "
+                 "writing migrates it; what cannot be migrated only a program "
+                 "of that format can repair");
+  if (s->rc) return;
   copy_trees(s);
   if (any_hole(s) && !s->idle_known)
     salvage_say(s, "the free list is damaged: settled items may be back");
@@ -437,11 +461,8 @@ void salvage_copy(salvage *s) {
   if (s->hole[DB_QUEUES] || s->hole[DB_DLQS])
     pages_scan(&s->pages, SCAN_IDLE, copy_older, s);
   store_numbers(s);
-  if (any_hole(s)) pages_scan(&s->pages, SCAN_AGAIN, adopt_missing, s);
+  if (any_hole(s)) pages_scan(&s->pages, SCAN_AGAIN, adopt, s);
   if (any_hole(s)) pages_scan_values(&s->pages, adopt, s);
-  if (s->out->nameless)
-    salvage_say(s, "found: %llu items whose queue is not known, now in '"
-                SALVAGE_QUEUE "'", ULL(s->out->nameless));
   if (!s->rc) s->rc = s->pages.rc;
   s->out->lost_items = s->missing_items;
   s->out->lost_dead_letters = s->missing_dead;

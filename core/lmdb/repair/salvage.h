@@ -18,8 +18,9 @@ typedef struct salvage {
   env *to;
   txn *t;                /* of the new store; changes between steps */
   uint64_t pending;      /* bytes put since the last commit */
-  tree trees[DB_COUNT];
+  tree trees[TREE_COUNT];
   bool hole[DB_COUNT];   /* not all of it could be read */
+  bool old;              /* its format is 1 */
   bool idle_known;       /* the free list could */
   bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */
   uint64_t missing_items, missing_dead; /* not where they should be */

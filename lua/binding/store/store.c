@@ -10,6 +10,7 @@
 #include "handles/ticket.h"
 #include "maintenance.h"
 #include "names.h"
+#include "note.h"
 #include "replay.h"
 #include "transaction.h"
 #include "values/backoff.h"
@@ -291,6 +292,7 @@ void lstore_open(lua_State *L) {
   lua_getfield(L, -1, "__index");
   ldead_methods(L);
   lreplay_methods(L);
+  lnote_methods(L);
   ltx_methods(L);
   lmaintenance_methods(L);
   lbuffers_methods(L);
@@ -298,6 +300,7 @@ void lstore_open(lua_State *L) {
   lticket_starters(L, "store", WAITING);
   ldead_starters(L);
   lreplay_starters(L);
+  lnote_starters(L);
   lmaintenance_starters(L);
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);

@@ -121,6 +121,15 @@ static int tx_dead(lua_State *L) {
   return added(L, t, respool_tx_dead(t, dlq, number, to, remove), 4);
 }
 
+/* note(tx, name, bytes): saves a note; without bytes removes it. */
+static int tx_note(lua_State *L) {
+  respool_tx *t = tx(L);
+  const char *name = luaL_checkstring(L, 2);
+  lua_settop(L, 3);
+  respool_bytes note = loptions_bytes(L, 3);
+  return added(L, t, respool_tx_note(t, name, note), 2);
+}
+
 /* steps(tx): how many there are. */
 static int tx_steps(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)respool_tx_savepoint(tx(L)));
@@ -182,6 +191,7 @@ static const luaL_Reg METHODS[] = {
   { "push", tx_push },
   { "mark", tx_mark },
   { "dead_letter", tx_dead },
+  { "note", tx_note },
   { "steps", tx_steps },
   { "rollback", tx_rollback },
   { "commit", tx_commit },

@@ -182,8 +182,8 @@ local function count(run, batch, steps)
 end
 
 local function put_note(run, tx, place)
-  if not run.notes then return end
-  notes.put(tx, run.notes, "push", run.name, {
+  if not run.name then return end
+  notes.put(tx, "push", run.name, {
     number = place.number, stop = place.stop, tail = place.tail,
     open = place.open, at = run.store:now(),
   })
@@ -205,7 +205,7 @@ local function stop_at(run, entry, message)
   run.progress:clear()
   arguments.fail(("%s %d: %s; %d pushed%s"):format(
     run.noun, entry.place.number, message, run.pushed,
-    run.notes and ", --resume goes on there" or ""))
+    run.name and ", --resume goes on there" or ""))
 end
 
 -- A queue whose overflow is "wait" makes us wait, too, but not for what it
@@ -394,7 +394,6 @@ local function new_run(args, io)
     batch = {}, bytes = 0, pushed = 0, ignored = 0, bad = 0, from = 0,
   }
   run.name = input_name(run)
-  run.notes = run.name and notes.open(store)
   return run
 end
 
@@ -437,7 +436,7 @@ function M.run(args, io)
   if records.is_stopped() then
     arguments.fail(("stopped behind %s %d%s"):format(run.noun,
       run.kept and run.kept.number or 0,
-      run.notes and "; --resume goes on there" or ""), STOPPED)
+      run.name and "; --resume goes on there" or ""), STOPPED)
   end
   return run.bad > 0 and 1 or 0
 end

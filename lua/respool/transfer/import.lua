@@ -293,9 +293,8 @@ local function meet(r, source)
   local ok, message, code = check_codec(r, source)
   if not ok then return nil, message, code end
   if is_same(r.source, source) then return true end
-  r.imported, message, code = imported.open(r.o.to, source)
-  r.source = source
-  return r.imported, message, code
+  r.imported, r.source = imported.open(r.o.to, source), source
+  return true
 end
 
 -- Calls the reader for batches that are on disk.

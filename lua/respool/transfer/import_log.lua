@@ -4,9 +4,8 @@
 -- pushed to a queue once, whatever is imported twice: a file by mistake, one
 -- that was half done when the process was killed, or two files that overlap.
 --
--- The queue ".imports" of the target's store keeps a chart for each
--- 1,024 numbers of a source: an item that is never due, whose key names
--- source, target and range, and whose payload has 8 bytes for each number: the
+-- The target's store keeps a chart for each 1,024 numbers of a source: a note
+-- whose name tells source, target and range, with 8 bytes for each number: the
 -- print of the record that was imported, or zeroes. A chart is replaced in the
 -- commit of the pushes it notes. One process at a time imports into a
 -- store, so that none replaces what another has written.
@@ -16,15 +15,12 @@ local core = require "respool.core"
 
 local M = {}
 
-M.QUEUE = ".imports"
-
 local SPAN, WIDTH = 1024, 8
 local NOTHING = ("\0"):rep(WIDTH)
-local NEVER = 2^33 -- the year 2242
-local IGNORE, REPLACE = 1, 2
+local HEAD = "import "
 
 ---@class respool.imported
----@field queue respool.queue
+---@field store respool.store
 ---@field prefix string
 ---@field charts table<integer, string> by range
 ---@field changed table<integer, string> to be stored with the next commit
@@ -47,36 +43,42 @@ end
 -- The log of the records of a source that were pushed to a queue.
 ---@param target respool.queue
 ---@param source respool.record_source
----@return respool.imported?, string?, string?
+---@return respool.imported
 function M.open(target, source)
-  local queue, message, code = target.store:queue(M.QUEUE, { codec = "raw" })
-  if not queue then return nil, message, code end
   return setmetatable({
-    queue = queue, charts = {}, changed = {},
-    prefix = archive.hex(core.file.sum(table.concat({
+    store = target.store, charts = {}, changed = {},
+    prefix = HEAD .. archive.hex(core.file.sum(table.concat({
       source.store, source.kind, source.name, target.name,
     }, "\0"))),
   }, Imported)
 end
 
-local function push_options(self, range, conflict)
-  return {
-    key = self.prefix .. "/" .. ("%.0f"):format(range), at = NEVER,
-    ttl = math.huge, on_conflict = conflict,
-  }
+-- Forgets what was imported into a store.
+---@param store respool.store
+---@return true?, string?, string?
+function M.forget(store)
+  local names, message, code = store.handle:note_names()
+  if not names then return nil, message, code end
+  for _, name in ipairs(names) do
+    if name:sub(1, #HEAD) == HEAD then
+      local ok
+      ok, message, code = store.handle:note_remove(name)
+      if not ok then return nil, message, code end
+    end
+  end
+  return true
 end
 
--- The stored chart of a range; an empty one is made when there is none, as
--- nothing is found by its key but by pushing.
+local function name_of(self, range)
+  return self.prefix .. "/" .. ("%.0f"):format(range)
+end
+
+-- The stored chart of a range; empty when there is none.
 local function load(self, range)
-  local id, held, code =
-    self.queue.handle:push("", "raw", push_options(self, range, IGNORE))
-  if not id then return nil, held, code end
-  if held ~= "exists" then return "" end
-  local items, message
-  items, message, code = self.queue.handle:get(id)
-  if not items then return nil, message, code end
-  return items[1].bytes
+  local bytes, message, code =
+    self.store.handle:note_load(name_of(self, range))
+  if code == "NOT_FOUND" then return "" end
+  return bytes, message, code
 end
 
 local function chart(self, range)
@@ -129,9 +131,7 @@ end
 ---@return true?, string?, string?
 function Imported:add(tx)
   for range, bytes in pairs(self.changed) do
-    local step, message, code = tx:push(
-      self.queue.handle, { bytes }, "raw",
-      push_options(self, range, REPLACE))
+    local step, message, code = tx:note(name_of(self, range), bytes)
     if not step then return nil, message, code end
   end
   return true
