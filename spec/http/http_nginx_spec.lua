@@ -23,13 +23,30 @@ http {
   server {
     listen 127.0.0.1:PORT;
     location /ping { return 200 "pong"; }
+    location /options {
+      content_by_lua_block {
+        local respool = require "respool"
+        for _, name in ipairs { "ca_file", "cert_file", "key_file", "min_tls",
+                                "proxy", "deny", "allow", "redirects" } do
+          local ok, err = pcall(respool.http, {
+            url = "http://127.0.0.1/", [name] = name == "redirects" and 1
+              or name == "min_tls" and "1.3" or name:find "_file"
+              and "DIR/cert.pem" or "10.0.0.0/8",
+          })
+          ngx.say(name, " ", ok, " ", err:match "[^:]*$")
+        end
+        ngx.say(pcall(respool.http, { url = "http://b\195\188cher/" }))
+      }
+    }
     location /deliver {
       content_by_lua_block {
         local respool = require "respool"
         local store = assert(respool.open ":memory:")
         local q = assert(store:queue("hooks", { max_attempts = 1 }))
+        local urls = {}
+        for url in ngx.var.arg_url:gmatch "[^,]+" do urls[#urls + 1] = url end
         local handler = respool.http {
-          url = ngx.var.arg_url, timeout = tonumber(ngx.var.arg_timeout),
+          url = urls, timeout = tonumber(ngx.var.arg_timeout),
         }
         for i = 1, tonumber(ngx.var.arg_n) do q:push(i) end
         local counts = q:work(handler, { stop_when_empty = true })
@@ -105,6 +122,30 @@ describe("respool.http within nginx", function()
     assert.equal("0 refused",
                  ask("/deliver?n=1&timeout=1&url=http://127.0.0.1:9/")())
     assert.equal("1 nil", deliver("chunked", 1)())
+  end)
+
+  it("asks all URLs at the same time, each by its own answers", function()
+    start()
+    local endpoint = endpoint_of.start()
+    local answer = ask(("/deliver?n=1&timeout=5&url=%s,%s,%s"):format(
+      endpoint:url "late", endpoint:url "404", endpoint:url "202"))
+    assert.equal("0 404", answer())
+    local connections = {}
+    for i, r in ipairs(endpoint:requests()) do
+      connections[i] = r.connection
+    end
+    table.sort(connections)
+    assert.same({ 1, 2, 3 }, connections)
+  end)
+
+  -- ca_file was ignored there.
+  it("refuses the options that nginx's own directives stand for", function()
+    start()
+    helper.write(dir .. "/cert.pem", "-----BEGIN CERTIFICATE-----\n")
+    local said = ask "/options"()
+    assert.equal(8, select(2, said:gsub("%w+ false ", "")))
+    assert.matches("ca_file false +use lua_ssl_trusted_certificate", said)
+    assert.matches("false.*a host is written in ASCII", said)
   end)
 
   it("lets others be served meanwhile", function()

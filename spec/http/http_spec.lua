@@ -493,6 +493,33 @@ describe("A handler of respool.http", function()
     assert.same({ "503,202", "503,202", "200" }, endpoint:paths())
   end)
 
+  -- A forked process must not speak over the connections of its parent.
+  it("may be made before processes fork", function()
+    local path = helper.location()
+    local other = assert(helper.open(path))
+    local forked = other:queue "forked"
+    for i = 1, 30 do forked:push(i) end
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local process = require "respool.core".process
+      local handler = respool.http { url = arg[2] }
+      local store = respool.open(":memory:")
+      store:queue "warm":push(1)
+      store:queue "warm":work(handler, { limit = 1 })
+      store:close()
+      local pid, pipe = process.fork()
+      local q = respool.open(arg[1]):queue "forked"
+      q:work(handler, { stop_when_empty = true })
+      q.store:close()
+      if pid == 0 then process.exit(0, pipe) end
+      repeat local how, status = process.wait(pid) until how
+      os.exit(status)
+    ]], path, endpoint:url "202")
+    assert.equal(0, process:wait(), process:output())
+    assert.equal(30, forked:stats().done)
+    assert.equal(31, #endpoint:requests())
+  end)
+
   it("stops between two URLs, with nothing spent or forgotten", function()
     q:push "x"
     local h = respool.http {
