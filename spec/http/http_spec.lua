@@ -111,6 +111,19 @@ describe("A request of respool.http", function()
     assert.same({}, endpoint:requests())
   end)
 
+  it("has no header that nobody asked for, and each that is asked for",
+     function()
+    local r = send("x", { body = function() return "bytes" end,
+                          headers = { ["X-Empty"] = "" } })
+    local names = {}
+    for name in pairs(r.headers) do names[#names + 1] = name end
+    table.sort(names)
+    assert.equal("accept accept-encoding content-length host idempotency-key "
+      .. "respool-attempt respool-id respool-queue user-agent x-empty",
+      table.concat(names, " "))
+    assert.equal("", r.headers["x-empty"])
+  end)
+
   it("passes trace context on, and what else is asked for", function()
     local r = send("x", { pass = { "X-Event" }, headers = { Extra = "1" } }, {
       headers = { traceparent = "00-ab-cd-01", tracestate = "a=b",

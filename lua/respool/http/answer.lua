@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What an answer means: whether it accepts an item, and if not, what is wrong,
--- for people, and when to ask again.
+-- Meaning of answers: whether one accepts an item; else the error for people,
+-- and when to send the item again.
 
 local core = require "respool.core"
 local text_of = require "respool.support.text"
@@ -9,7 +9,7 @@ local text_of = require "respool.support.text"
 local M = {}
 
 local SHOWN = 200   -- bytes of an answer's text in an error
-local SPREAD = 0.25 -- of a delay: what was refused together comes back apart
+local SPREAD = 0.25 -- of a delay: items refused together come back apart
 local GOLDEN = 0.6180339887498949
 
 -- A set of statuses, such as "200-299,409", as a function that knows them.
@@ -37,7 +37,7 @@ local function is_utf8(text)
   return core.cbor.encode(text):byte() >= 0x60
 end
 
--- The beginning of a text in one line; "" of what is not text.
+-- The beginning of a text in one line; "" of binary data.
 local function one_line(text)
   text = text_of.cut(text, SHOWN)
   if text:find "[%z\1-\8\14-\31]" then return "" end
@@ -53,7 +53,7 @@ local function said(answer)
   return one_line(answer.text)
 end
 
--- Whether an answer like this may be another one next time.
+-- Whether the answer to the next attempt may be another one.
 local function is_passing(status)
   return status == 408 or status == 425 or status == 429 or status >= 500
 end
@@ -84,8 +84,8 @@ function M.retry_after(text, date, now, most)
   return math.min(seconds, most)
 end
 
--- The error of an answer that does not accept. `hold`: that many seconds
--- nothing is to be sent there, which is nobody's failure.
+-- The error of an answer that does not accept the item. `hold`: for so many
+-- seconds nothing is sent to the host; that is not counted as a failure.
 ---@param answer respool.http.answer
 ---@param wait number? what Retry-After says
 ---@return table

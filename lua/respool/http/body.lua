@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What of an item goes over the wire: the payload as bytes with their type,
--- and the headers that tell which item it is.
+-- The body of an item's request, with its type, and the headers that tell
+-- which item it is.
 
 local core = require "respool.core"
 local json = require "respool.support.json"

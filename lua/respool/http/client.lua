@@ -14,8 +14,8 @@ local SLICE = 0.2 -- a blocking wait lets Ctrl-C through so often
 
 ---@class respool.http.message
 ---@field method string
----@field lines string[] of the header: those of every request
----@field own string[] those that may be secret: they go to no other host
+---@field lines string[] of the header
+---@field own string[] the user's, perhaps secret: for this host only
 ---@field body string
 
 ---@class respool.http.answer
@@ -56,7 +56,7 @@ function M.poll(loop, seconds)
   for _, request in ipairs(load().poll(seconds)) do loop:happen(request) end
 end
 
--- Gives up the requests that tasks of a loop wait for.
+-- Cancels the requests that tasks of a loop wait for.
 ---@param loop respool.http.loop
 function M.cancel_all(loop)
   for event in pairs(loop.asked) do
@@ -109,11 +109,17 @@ local function begin(client, url, message, lines)
                            lines, message.body)
 end
 
--- The lines of all kinds; a request that is not asked for leave to send.
+-- The lines as libcurl wants them: one without a value ends in a semicolon; a
+-- name with a colon alone keeps libcurl from sending a header of its own.
 local function lines_of(message)
-  local lines = { "Expect:" }
-  for _, line in ipairs(message.lines) do lines[#lines + 1] = line end
-  for _, line in ipairs(message.own) do lines[#lines + 1] = line end
+  local lines, typed = { "Expect:" }, false
+  for _, list in ipairs { message.lines, message.own } do
+    for _, line in ipairs(list) do
+      lines[#lines + 1] = (line:gsub(": *$", ";"))
+      typed = typed or line:find "^Content%-Type:" ~= nil
+    end
+  end
+  if not typed then lines[#lines + 1] = "Content-Type:" end
   return lines
 end
 
@@ -138,8 +144,8 @@ end
 
 local REDIRECTS = { [301] = true, [302] = true, [307] = true, [308] = true }
 
--- Follows a redirect: the same request, without what may be secret if it goes
--- to another host. False when it leads to no URL.
+-- Follows a redirect with the same request, to another host without the user's
+-- headers. False when the location is not a URL.
 local function follow(client, pending, location)
   local url, message = url_of.parse(location), pending.message
   if not url then return false end

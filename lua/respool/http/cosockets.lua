@@ -74,7 +74,7 @@ local function connect(client, url, fresh)
 end
 
 
--- Answers. What fails returns nil and why.
+-- Answers. A function that fails returns nil and the reason.
 
 -- Reads a head: its status and fields. 1xx only announce it.
 local function read_head(socket)
@@ -136,7 +136,8 @@ local function head_of(url, message)
   return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- Third, whether the other side may have left before it saw the request.
+-- Third result: whether the host may have closed an idle connection before it
+-- saw the request.
 local function exchange(socket, url, message)
   local sent = socket:send { head_of(url, message), message.body }
   local head, why, unheard = read_head(socket)

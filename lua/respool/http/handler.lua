@@ -77,7 +77,7 @@ local M = {}
 ---@field on_request fun(request: respool.http_request)? told of each
 
 ---@class respool.http_request
----@field url string without what may be secret
+---@field url string without user, query and fragment, which may be secret
 ---@field status integer? of the answer
 ---@field accepted boolean
 ---@field error string? why there is no answer
@@ -85,7 +85,7 @@ local M = {}
 
 local PASSED = { "traceparent", "tracestate", "idempotency-key" }
 
--- What sends: the options, a client, and where mode "any" begins next.
+-- A sender: the options, a client, and where mode "any" begins next.
 ---@class respool.http.sender
 ---@field o table
 ---@field client respool.http.client
@@ -166,7 +166,7 @@ end
 ---@field over boolean there is a result:
 ---@field answer respool.http.answer?
 ---@field problem table? an error as a handler returns it; its `hold` says that
---- nothing failed, but is to wait so long; 0: it is to stop
+--- nothing failed, but the item waits so long; 0: the work is to stop
 
 local function tell(sender, attempt)
   if not sender.o.on_request then return end
@@ -242,7 +242,7 @@ local function refused(sender, attempt, answer, item)
   return problem
 end
 
--- Waits for the end of what was begun: true, or nil and an error as a handler
+-- Waits for the end of an attempt: true, or nil and an error as a handler
 -- returns it.
 ---@param attempt respool.http.attempt
 ---@return true?, table?
@@ -255,7 +255,7 @@ local function finish(sender, attempt, item)
   return nil, refused(sender, attempt, attempt.answer, item)
 end
 
--- The same as a handler says it.
+-- The result of finish() as a handler returns it.
 local function settled(ok, problem)
   if ok then return true end
   if problem.hold == 0 then return outcome.release() end
@@ -263,7 +263,7 @@ local function settled(ok, problem)
   return nil, problem
 end
 
--- Says in the error which URL it is of; a fan-out does that by itself.
+-- Names the URL in the error; a fan-out does that by itself.
 local function label(url, problem)
   if problem and problem.message then
     problem.message = ("%s: %s"):format(url.label, problem.message)
@@ -349,7 +349,7 @@ function modes.any(sender, urls)
   end
 end
 
--- A handler for URLs that are known only when the item is.
+-- A handler whose URLs depend on the item.
 local function by_item(sender, mode)
   return function(payload, item)
     local found = sender.o.url(payload, item)

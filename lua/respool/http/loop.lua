@@ -11,7 +11,7 @@ local M = {}
 
 ---@class respool.http.loop
 ---@field sleeping table<thread, number> until when each task waits
----@field asked table<any, thread> by what a task waits for
+---@field asked table<any, thread> the task that waits for each event
 local Loop = {}
 Loop.__index = Loop
 
@@ -51,8 +51,8 @@ function Loop:spawn(f, ...)
   resume(self, task, ...)
 end
 
--- In a task: waits until a moment, or until wake() is called for it: then
--- returns what that is given; else nil and "timeout".
+-- In a task: waits until a moment, or until wake() is called for the task.
+-- Returns the arguments of wake(), or nil and "timeout".
 ---@param till number? never
 function Loop:sleep(till)
   self.sleeping[coroutine.running()] = till

@@ -28,7 +28,7 @@ local function header_value(value)
   return nil, "a header's value"
 end
 
--- A file that can be read and holds what PEM files hold.
+-- A readable file in PEM format.
 local function pem_file(value)
   local file = type(value) == "string" and io.open(value, "rb")
   local bytes = file and file:read "*a"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the receive answers: a POST, whatever its path, is pushed, and answered
+-- The answers of `respool receive`: a POST to any path is pushed, and answered
 -- 202 with the item's id after the commit. Requests that came together are
 -- committed together.
 --
@@ -9,8 +9,8 @@
 -- 2. A request with an Idempotency-Key that is known is answered with the id
 --    of its item, and nothing is pushed; with 422 if that item is still there
 --    and has another body.
--- 3. Of signed requests the signed id is the key, so that one that is sent
---    again, by whomever, is pushed once.
+-- 3. The key of a signed request is its signed id, so that a request that is
+--    recorded and sent again is not pushed again.
 
 local core = require "respool.core"
 local http = require "respool.http.server"
@@ -26,15 +26,15 @@ local M = {}
 ---@field dedup number seconds that an Idempotency-Key is known at least
 ---@field secret string[]? requests must be signed with one of these
 ---@field signature "standard"|"respool"
----@field token string? without it as bearer token nobody may look
+---@field token string? the bearer token for /health and /metrics
 
 ---@class respool.http.receiver
 ---@field o respool.http.receiver_options
 ---@field loop respool.http.loop set when there is one
 ---@field pending table[] requests whose commit is to come
 ---@field accepted integer
-local Intake = {}
-Intake.__index = Intake
+local Receiver = {}
+Receiver.__index = Receiver
 
 local KEPT = { "traceparent", "tracestate", "idempotency-key" }
 local KEPT_OF_BYTES = { "content-type", "content-encoding" }
@@ -64,10 +64,10 @@ local function is_encoded(request)
   return encoding ~= nil and encoding:lower() ~= "identity"
 end
 
--- Refuses what is not for us.
+-- Refuses requests that nothing here answers.
 ---@param request respool.http.request
 ---@return respool.http.reply?
-function Intake:admit(request)
+function Receiver:admit(request)
   if is_look(request) then return refuse_look(self.o.token, request) end
   if request.method ~= "POST" then
     local looks = request.path == "/health" or request.path == "/metrics"
@@ -105,8 +105,8 @@ end
 
 -- Taking in.
 
--- The type belongs to bytes: by it they are known as what is to be sent on
--- as it is. A value that was decoded has none.
+-- Type and encoding belong to bytes, which `deliver` sends as they came. A
+-- decoded value has neither.
 local function kept_headers(receiver, request, key)
   local headers = {}
   for _, name in ipairs(receiver.keep) do
@@ -122,8 +122,7 @@ local function kept_headers(receiver, request, key)
   return next(headers) and headers or nil
 end
 
--- By what a request is known again, perhaps nil; false when it is not signed
--- and must be.
+-- The key of a request, or nil; false when it must be signed and is not.
 local function key_of(o, request)
   if o.secret then
     return sign.verify(o.signature, o.secret, request.headers, request.body)
@@ -133,7 +132,7 @@ local function key_of(o, request)
   return key ~= "" and key or nil
 end
 
--- What is pushed for a request; nil and the reply when nothing can be.
+-- The push of a request; nil and the reply when it is refused.
 local function entry_of(receiver, request)
   local o, payload, key = receiver.o, request.body, key_of(receiver.o, request)
   if key == false then
@@ -167,7 +166,7 @@ end
 
 ---@param request respool.http.request
 ---@return respool.http.reply
-function Intake:answer(request)
+function Receiver:answer(request)
   if is_look(request) then return look(self, request.path) end
   local entry, reply = entry_of(self, request)
   if entry then
@@ -182,7 +181,7 @@ end
 
 -- Committing.
 
--- Whether the item that has the key is there and is another one.
+-- Whether the item that has the key still exists and has another payload.
 local function is_another(o, id, payload)
   local item = o.queue:get(id)
   if not item then return false end
@@ -231,7 +230,7 @@ end
 -- Commits what has come, and lets it be answered. True when more came by
 -- that.
 ---@return boolean
-function Intake:commit()
+function Receiver:commit()
   local entries = self.pending
   if #entries == 0 then return false end
   self.pending = {}
@@ -257,7 +256,7 @@ function M.new(o)
   for _, name in ipairs(o.keep) do keep[#keep + 1] = name:lower() end
   return setmetatable({
     o = o, keep = keep, pending = {}, accepted = 0,
-  }, Intake)
+  }, Receiver)
 end
 
 return M

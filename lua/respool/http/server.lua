@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- An HTTP/1.1 server (RFC 9112) on luasocket: a task for each connection, so
--- that one that is slow holds up itself only. What is asked is answered by
+-- An HTTP/1.1 server (RFC 9112) on luasocket. Each connection is a task, so
+-- that a slow client delays no other. Requests are answered by
 --
 --   admit(request)     before the body is read: nothing, or an answer
 --   answer(request)    an answer
 --
 -- in that task. An answer is a status, perhaps a text with its type, perhaps
--- headers. After an answer to what could not be read the connection ends.
+-- headers. After the answer to a malformed request the connection ends.
 
 local json = require "respool.support.json"
 local loop_of = require "respool.http.loop"
@@ -37,7 +37,7 @@ local M = {}
 ---@field answer fun(request: respool.http.request): respool.http.reply
 ---@field round fun(): boolean called after each round of requests; true when
 --- there is more to do at once
----@field on_error fun(err: any) told of what should not happen
+---@field on_error fun(err: any) called with unexpected errors
 ---@field max_head integer bytes
 ---@field max_body integer bytes
 ---@field max_connections integer
@@ -119,8 +119,8 @@ function M.error(status, text, headers)
 end
 
 
--- Requests. What reads one returns nil and the reply when it cannot be read,
--- nil alone when there is nobody to reply to.
+-- Requests. A function that reads one returns nil and the reply when it cannot
+-- be read, nil alone when the client is gone.
 
 local function trouble(why)
   if why == "timeout" then return M.error(408, "the request took too long") end
@@ -168,7 +168,7 @@ local function read_head(server, reader, till)
   return check_fields(request, fields)
 end
 
--- Lets a client go on that waits for leave to send the body.
+-- Sends 100 Continue to a client that waits for it.
 local function encourage(reader, request, till)
   local expected = request.headers.expect
   if not expected or request.minor == "0" then return true end
@@ -322,8 +322,8 @@ function Server:step(seconds)
   self.more = self.o.round()
 end
 
--- Who has come already is let in, nobody else; connections end with the
--- request in hand.
+-- Accepts the connections that wait already, and no others; each ends after the
+-- request that is under way.
 function Server:stop()
   self:step(0)
   self.stopping = true

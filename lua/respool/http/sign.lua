@@ -134,8 +134,8 @@ local function any_of(given, keys, form, ...)
   return found
 end
 
--- By what a signed request is known: its id, or where that is not signed the
--- signature. Nil when it is not signed, or not in time.
+-- The identity of a signed request: its id, or its signature where the scheme
+-- does not sign the id. Nil when it is not signed, or too old.
 ---@param scheme "standard"|"respool"
 ---@param keys string[]
 ---@param headers table<string, string>

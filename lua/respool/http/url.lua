@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- URLs that a request can go to: http and https (RFC 3986, section 3). What
--- may be a secret of a URL, its user, query and fragment, is not in `label`,
--- which is what errors, dead letters and figures call it.
+-- URLs of requests: http and https (RFC 3986, section 3). `label` is the URL in
+-- errors, dead letters and figures; it lacks user, query and fragment, which
+-- may be secret.
 
 local M = {}
 
