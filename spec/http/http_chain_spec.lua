@@ -158,7 +158,7 @@ end
 
 -- Waits until nothing is in the queues, and a while for it to come back.
 local function settle(chain)
-  local deadline = socket.gettime() + 12
+  local deadline = socket.gettime() + 60
   repeat
     local total = chain.queues[1]:length().total
       + chain.queues[2]:length().total
