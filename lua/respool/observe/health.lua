@@ -267,6 +267,7 @@ local function queues(store, o, limit)
   for name, stats in pairs(all) do
     if not o.queue or name == o.queue then
       judged[name] = queue(store, name, stats, o, limit)
+      timing.breathe()
     end
   end
   for name in pairs(store.past) do

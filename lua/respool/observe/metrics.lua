@@ -12,6 +12,7 @@
 
 local core = require "respool.core"
 local stats_of = require "respool.observe.stats"
+local timing = require "respool.support.timing"
 
 local huge = math.huge
 
@@ -59,21 +60,27 @@ local function begin(text, name, kind, help)
   text[#text + 1] = ("# TYPE %s %s"):format(name, kind)
 end
 
+-- Of many queues this is tens of milliseconds: others have turns between.
 local function sample(text, name, labels, value)
-  local braces = labels ~= "" and ("{%s}"):format(labels) or ""
-  text[#text + 1] = ("%s%s %s"):format(name, braces, number(value))
+  local braces = labels ~= "" and "{" .. labels .. "}" or ""
+  text[#text + 1] = name .. braces .. " " .. number(value)
+  timing.breathe()
 end
 
 local function joined(a, b)
   return a ~= "" and a .. "," .. b or b
 end
 
+local le = setmetatable({}, { __index = function(known, upto)
+  known[upto] = label("le", bound(upto))
+  return known[upto]
+end }) -- the label of a bucket, by its bound, of which there are few
+
 local function histogram(text, name, labels, h)
-  local sum = 0
+  local sum, bucket_name = 0, name .. "_bucket"
   for _, bucket in ipairs(h.buckets) do
     sum = sum + bucket.count
-    sample(text, name .. "_bucket",
-           joined(labels, label("le", bound(bucket.upto))), sum)
+    sample(text, bucket_name, joined(labels, le[bucket.upto]), sum)
   end
   sample(text, name .. "_sum", labels, h.sum)
   sample(text, name .. "_count", labels, h.count)
@@ -130,26 +137,33 @@ local HISTOGRAMS = {
 
 local STATES = { "ready", "leased", "scheduled", "retrying" }
 
--- Calls each(name, labels, stats) for every queue.
-local function each_queue(all, each)
-  for _, name in ipairs(stats_of.sorted(all)) do
-    each(label("queue", name), all[name])
+-- The labels and figures of queues, in the order of their names.
+local function rows_of(all)
+  local rows = {}
+  for i, name in ipairs(stats_of.sorted(all)) do
+    rows[i] = { label("queue", name), all[name] }
   end
+  return rows
 end
 
-local function simple(text, all, families, kind)
+-- Calls each(labels, stats) for every queue.
+local function each_queue(rows, each)
+  for _, row in ipairs(rows) do each(row[1], row[2]) end
+end
+
+local function simple(text, rows, families, kind)
   for _, family in ipairs(families) do
     begin(text, family[1], kind, family[3])
-    each_queue(all, function(labels, stats)
+    each_queue(rows, function(labels, stats)
       sample(text, family[1], labels, stats[family[2]])
     end)
   end
 end
 
-local function by_reason(text, all)
+local function by_reason(text, rows)
   for _, family in ipairs(BY_REASON) do
     begin(text, family[1], "counter", family[3])
-    each_queue(all, function(labels, stats)
+    each_queue(rows, function(labels, stats)
       local counts = stats[family[2]]
       for _, reason in ipairs(stats_of.sorted(counts)) do
         sample(text, family[1], joined(labels, label("reason", reason)),
@@ -159,9 +173,9 @@ local function by_reason(text, all)
   end
 end
 
-local function by_state(text, all)
+local function by_state(text, rows)
   begin(text, "respool_items", "gauge", "Items by state.")
-  each_queue(all, function(labels, stats)
+  each_queue(rows, function(labels, stats)
     for _, state in ipairs(STATES) do
       sample(text, "respool_items", joined(labels, label("state", state)),
              stats[state])
@@ -169,40 +183,40 @@ local function by_state(text, all)
   end)
 end
 
-local function fill(text, all)
+local function fill(text, rows)
   begin(text, "respool_fill_ratio", "gauge",
         "Fill of a bounded queue, 1 when full.")
-  each_queue(all, function(labels, stats)
+  each_queue(rows, function(labels, stats)
     if stats.fill then
       sample(text, "respool_fill_ratio", labels, stats.fill)
     end
   end)
 end
 
-local function paused(text, all)
+local function paused(text, rows)
   begin(text, "respool_paused", "gauge", "1 while the queue is paused, else 0.")
-  each_queue(all, function(labels, stats)
+  each_queue(rows, function(labels, stats)
     sample(text, "respool_paused", labels, stats.paused and 1 or 0)
   end)
 end
 
-local function histograms(text, all)
+local function histograms(text, rows)
   for _, family in ipairs(HISTOGRAMS) do
     begin(text, family[1], "histogram", family[3])
-    each_queue(all, function(labels, stats)
+    each_queue(rows, function(labels, stats)
       histogram(text, family[1], labels, stats[family[2]])
     end)
   end
 end
 
-local function add_queues(text, all)
-  simple(text, all, COUNTERS, "counter")
-  by_reason(text, all)
-  by_state(text, all)
-  simple(text, all, GAUGES, "gauge")
-  fill(text, all)
-  paused(text, all)
-  histograms(text, all)
+local function add_queues(text, rows)
+  simple(text, rows, COUNTERS, "counter")
+  by_reason(text, rows)
+  by_state(text, rows)
+  simple(text, rows, GAUGES, "gauge")
+  fill(text, rows)
+  paused(text, rows)
+  histograms(text, rows)
 end
 
 
@@ -248,6 +262,7 @@ local function count_dead_letters(store)
   if not dlqs then return nil, message, code end
   local dead_letters = {}
   for _, dlq in ipairs(dlqs) do
+    timing.breathe()
     dead_letters[dlq], message, code = store.handle:dead_count(dlq)
     if not dead_letters[dlq] then return nil, message, code end
   end
@@ -266,10 +281,10 @@ local BUFFERS = {
     "Flushes of this process that failed; they are tried again." },
 }
 
-local function add_buffers(text, all)
+local function add_buffers(text, rows)
   for _, family in ipairs(BUFFERS) do
     begin(text, family[1], family[3], family[4])
-    each_queue(all, function(labels, stats)
+    each_queue(rows, function(labels, stats)
       sample(text, family[1], labels, stats[family[2]])
     end)
   end
@@ -288,8 +303,8 @@ function M.text(store, format)
   dead_letters, message, code = count_dead_letters(store)
   if not dead_letters then return nil, message, code end
   local text = new_text(format)
-  add_queues(text, all)
-  add_buffers(text, stats_of.buffers(store))
+  add_queues(text, rows_of(all))
+  add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end

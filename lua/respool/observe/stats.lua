@@ -3,6 +3,8 @@
 -- The figures of queues, with what follows from them: how old the oldest
 -- item is, and how full the queue.
 
+local timing = require "respool.support.timing"
+
 local huge = math.huge
 local max = math.max
 
@@ -135,6 +137,7 @@ function M.queues(store)
   local all = {}
   for _, name in ipairs(names) do
     local handle, stats
+    timing.breathe()
     handle, message, code = store.handle:find(name)
     if handle then
       stats, message, code = M.queue(store, handle)

@@ -52,6 +52,23 @@ function M.pause(seconds)
   pause(seconds)
 end
 
+local breath -- lets others of this thread run
+local TURN = 4000 -- microseconds
+local turn_ends = 0
+
+-- Gives a host that runs others in this thread its way to let them.
+---@param fn fun()
+function M.set_breath(fn)
+  breath = fn
+end
+
+-- For loops that may take long: others have a turn now and then.
+function M.breathe()
+  if not breath or core.mono() < turn_ends then return end
+  breath()
+  turn_ends = core.mono() + TURN
+end
+
 local ending -- tells whether the host of this process wants it to end
 
 -- Gives a host its say: once fn() is true, work stops, and what waits for

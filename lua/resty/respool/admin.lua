@@ -22,6 +22,7 @@ local options = require "respool.support.options"
 local origin = require "resty.respool.origin"
 local pages = require "respool.support.pages"
 local reply = require "resty.respool.reply"
+local timing = require "respool.support.timing"
 
 core.home(debug.getinfo(1, "S").source)
 
@@ -33,7 +34,10 @@ local RAW = { codec = "raw" } -- JSON is made of the stored bytes
 
 local function records(things)
   local list = {}
-  for i, thing in ipairs(things) do list[i] = json.record(thing) end
+  for i, thing in ipairs(things) do
+    list[i] = json.record(thing)
+    timing.breathe()
+  end
   return list
 end
 
@@ -93,6 +97,7 @@ local function list_dlqs(store)
   local list = list_of {}
   for i, name in ipairs(names or {}) do
     local n
+    timing.breathe()
     n, message, code = store:dead(name):count()
     if not n then return reply.fail(message, code) end
     list[i] = { name = name, dead_letters = n }

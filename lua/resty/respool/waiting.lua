@@ -219,6 +219,9 @@ timing.set_pause(function(seconds)
   if M.can_yield() then return ngx.sleep(seconds) end
   core.process.nap(seconds)
 end)
+timing.set_breath(function()
+  if M.can_yield() then ngx.sleep(0) end
+end)
 timing.set_ending(function() return ngx.worker.exiting() end)
 
 return M
