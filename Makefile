@@ -67,8 +67,8 @@ respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo decide work handlers
 respool/replay = replay replay_page runner background
-respool/transfer = format files file_writer file_reader import_log source \
-  export import record
+respool/transfer = format files retention file_writer file_reader import_log \
+  source export import record
 respool/http = handler options body url answer sign message client \
   sockets cosockets loop deliver limit server receive
 respool/cli = main parser arguments output progress streams notes records \

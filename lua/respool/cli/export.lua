@@ -37,6 +37,11 @@ function M.options(command)
     .. "compression. (default: 64MiB)"):argname "BYTES":convert(arguments.size)
   command:option("--every", "Complete a file after so long: 90, 5m, 1h.")
     :argname "SECONDS":convert(arguments.duration)
+  command:option("--keep-files", "Keep so many files of the same queue or DLQ "
+    .. "in DIRECTORY: remove the oldest when a file is complete.")
+    :argname "N":convert(arguments.whole(1))
+  command:option("--keep-for", "Keep them for so long.")
+    :argname "DURATION":convert(arguments.duration)
   command:mutex(command:flag("--gzip", "Compress with gzip."),
                 command:flag("--zstd", "Compress with zstd."))
   command:option("--codec", "Payloads are CBOR, or raw bytes.", "cbor")
@@ -90,9 +95,10 @@ end
 -- Options that mean nothing without files, or without another.
 local function check_options(args)
   for _, name in ipairs { "remove", "follow", "rotate", "every", "gzip", "zstd",
-                          "json" } do
+                          "json", "keep_files", "keep_for" } do
     if args[name] and not args.directory then
-      arguments.misuse(("--%s needs a DIRECTORY"):format(name))
+      arguments.misuse(("--%s needs a DIRECTORY"):format(
+        (name:gsub("_", "-"))))
     end
   end
 end
@@ -147,6 +153,7 @@ local function files_writer(args, store)
   local w = check(file_writer.new(args.directory, {
     store = store, form = args.form, rotate = args.rotate, every = args.every,
     gzip = args.gzip or nil, zstd = args.zstd or nil,
+    keep_files = args.keep_files, keep_for = args.keep_for,
   }))
   function w:finish() end -- luacheck: no self
   return w

@@ -17,6 +17,7 @@ local core = require "respool.core"
 local file_reader = require "respool.transfer.file_reader"
 local files = require "respool.transfer.files"
 local options = require "respool.support.options"
+local retention = require "respool.transfer.retention"
 
 local huge = math.huge
 local file = core.file
@@ -25,6 +26,7 @@ local M = {}
 
 ---@class respool.file_writer
 ---@field files string[] published so far, in order
+---@field removed string[] by keep_files and keep_for
 ---@field leftovers string[] .part files of others, found at the beginning
 local Writer = {}
 Writer.__index = Writer
@@ -36,12 +38,16 @@ Writer.__index = Writer
 ---@field every number? seconds after which a file is published
 ---@field gzip boolean?
 ---@field zstd boolean?
+---@field keep_files integer? how many files of the source the directory keeps;
+--- older ones are removed when a file is published
+---@field keep_for number? seconds for which it keeps them
 
 local FORM = {
   of = "respool.file_writer", store = options.store,
   form = options.choice { json = "json", cbor = "cbor" },
   rotate = options.size, every = options.seconds,
   gzip = options.boolean, zstd = options.boolean,
+  keep_files = options.whole(1, huge), keep_for = options.positive_seconds,
 }
 
 local ROTATE = 64 * 2^20 -- what moves holds in memory as long as in a file
@@ -149,6 +155,8 @@ local function publish(w)
   end
   w.open = nil
   w.files[#w.files + 1] = open.path
+  local ok, message, code = retention.apply(w, open.archive.header)
+  if not ok then return nil, message, code end
   return open.archive.count
 end
 
@@ -287,6 +295,8 @@ function M.new(directory, given)
     rotate = o.rotate or ROTATE, every = o.every or huge,
     program = program, files = {}, leftovers = parts, patience = o.every,
     stored = true,
+    keep_files = o.keep_files, keep_for = o.keep_for, headers = {},
+    removed = {},
   }, Writer)
 end
 
