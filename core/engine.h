@@ -143,6 +143,7 @@ typedef struct move_req {
   bool strict;    /* one that is gone fails the step */
   bool keep_attempts;
   const respool_replay *replay; /* saved with it; or NULL */
+  notices *notices; /* of dead letters that it makes; or NULL */
   uint64_t moved; /* result */
 } move_req;
 
@@ -190,6 +191,7 @@ typedef struct step {
     respool_bytes note; /* data NULL: removed */
     struct {
       size_t limit;
+      notices *notices; /* of dead letters that it makes; or NULL */
       respool_maintenance out; /* result */
     } maintain;
     uint64_t probe;            /* result */

@@ -601,6 +601,12 @@ RESPOOL_API int respool_queue_watch(respool_queue *q, int on);
    are waiting, further ones are not noted. Any thread. */
 RESPOOL_API int respool_queue_notice(respool_queue *q, respool_notice *out);
 
+/* The same for the dead letters that a handle of a store makes of items of any
+   queue: by respool_maintain, of items that expired; by respool_dead_move, of
+   what a full queue with overflow DEAD has no room for. */
+RESPOOL_API int respool_watch(respool *s, int on);
+RESPOOL_API int respool_notice_next(respool *s, respool_notice *out);
+
 
 /* ---- buffered push ------------------------------------------------------ */
 

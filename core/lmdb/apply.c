@@ -123,7 +123,10 @@ static int move_dead(txn *t, step *s, int64_t now) {
 
 static int maintain(txn *t, step *s, int64_t now) {
   memset(&s->maintain.out, 0, sizeof s->maintain.out);
-  return lmdb_maintain(t, s->name, now, s->maintain.limit, &s->maintain.out);
+  t->notices_to = s->maintain.notices;
+  int rc = lmdb_maintain(t, s->name, now, s->maintain.limit, &s->maintain.out);
+  t->notices_to = NULL;
+  return rc;
 }
 
 /* Where a push would find no room on the disk, the probe finds none. */

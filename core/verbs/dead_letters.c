@@ -157,6 +157,7 @@ int respool_dead_move(respool *s, const char *dlq, const respool_move *moves,
   step p = {.kind = STEP_DEAD_MOVE, .name = dlq, .move = {
     .dlq = dlq, .to = o->to ? o->to->name : NULL, .moves = moves, .n = n,
     .keep_attempts = o->keep_attempts, .replay = o->replay,
+    .notices = store_notices(s),
   }};
   rc = store_commit_step(s, &p, true);
   if (!rc && moved) *moved = p.move.moved;

@@ -26,7 +26,8 @@ typedef struct round {
 static int maintain_queue(void *arg, const char *name) {
   round *r = arg;
   commit_size size = {REMOVAL_PAGE, REMOVAL_PAGE};
-  step p = {.kind = STEP_MAINTAIN, .name = name};
+  step p = {.kind = STEP_MAINTAIN, .name = name,
+            .maintain.notices = store_notices(r->s)};
   int rc = 0;
   for (bool more = true; more && !rc;) {
     if (clock_mono() >= r->end) {

@@ -47,6 +47,7 @@ static respool *store_new(const respool_options *o) {
   clock_init(&s->real, false);
   timers_init(&s->calls, &s->real);
   buffers_init(s);
+  notices_init(&s->notices);
   s->read_only = o->read_only;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->timeout = o->timeout;
@@ -76,6 +77,7 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   if (rc) {
     timers_stop(&s->calls);
     timers_stop(&s->timers);
+    notices_free(&s->notices);
     free(s);
     return rc;
   }
@@ -96,5 +98,6 @@ void respool_close(respool *s) {
     s->env->engine->close(s->env);
   } else
     buffers_forget(s, NULL);
+  notices_free(&s->notices);
   free(s);
 }

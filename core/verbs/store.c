@@ -221,3 +221,22 @@ int respool_check(respool *s, respool_finding_fn each, void *arg) {
   packer_free(&findings);
   return rc;
 }
+
+/* ---- notices of dead letters -------------------------------------------- */
+
+int respool_watch(respool *s, int on) {
+  int rc = store_check(s);
+  if (!rc) s->notices.wanted = on != 0;
+  return rc;
+}
+
+int respool_notice_next(respool *s, respool_notice *out) {
+  int rc = store_check(s);
+  if (!rc) rc = SIZE_CHECK(out, RESPOOL_NOTICE_INIT);
+  if (!rc && !notices_take(&s->notices, out)) out->number = 0;
+  return rc;
+}
+
+notices *store_notices(respool *s) {
+  return s->notices.wanted ? &s->notices : NULL;
+}

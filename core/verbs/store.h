@@ -25,6 +25,7 @@ struct respool {
   timers calls;      /* of tickets, by a clock that is never manual */
   struct clock real; /* which is this */
   store_buffers buffers;
+  notices notices; /* dead letters of maintenance and of replays */
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
   uint64_t max_bytes, max_item_bytes;
@@ -43,6 +44,9 @@ struct respool {
    opened. */
 unsigned store_forks(void);
 void store_count_forks(void);
+
+/* The list for notices of dead letters; NULL when nobody asks for them. */
+notices *store_notices(respool *s);
 
 /* 0, or what is wrong with the handle: FORKED in another process. */
 int store_check(const respool *s);

@@ -5,6 +5,7 @@
 local background = require "respool.replay.background"
 local codec = require "respool.support.codec"
 local fields = require "respool.support.fields"
+local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local page = require "respool.support.pages"
 local replay = require "respool.replay.replay"
@@ -212,6 +213,7 @@ function Dead:retry(number, given)
   local o = options.read(RETRY, given, 2)
   local moved, message, code = self.store.handle:dead_move(
     self.dlq, { { number } }, o.to and o.to.handle, o.keep_attempts)
+  hooks.drain(self.store, code)
   if not moved then return nil, message, code end
   return found(self, moved, number)
 end
@@ -285,7 +287,10 @@ end
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 ---@nodiscard
 function Dead:replay(given)
-  return replay.run(self, M.page, given)
+  local counts, message, code, so_far = replay.run(self, M.page, given)
+  hooks.drain(self.store, code)
+  if not counts then return nil, message, code, so_far end
+  return counts
 end
 
 -- Replays at an interval, from within work and store:maintain: see

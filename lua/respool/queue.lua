@@ -107,6 +107,7 @@ function M.open(store, name, given)
   }, Queue)
   if o.on_dead then
     handle:watch()
+    store.handle:watch()
     store.watched = true
   end
   queue.dead = dead.new(store, config.dlq, queue.codec)

@@ -20,6 +20,7 @@
 
 /* A run of items on their way to one queue. */
 typedef struct run {
+  notices *notices; /* of dead letters that a full queue makes; or NULL */
   builder items;
   queue *to;
   int priority;
@@ -33,7 +34,8 @@ typedef struct run {
 static int flush_run(txn *t, int64_t wall, run *r) {
   append_req a =
       {.builder = &r->items, .priority = r->priority, .ttl = RESPOOL_KEEP,
-                  .attempts = r->attempts, .memo = r->memo};
+                  .attempts = r->attempts, .memo = r->memo,
+       .notices = r->notices};
   int rc = builder_finish(&r->items);
   if (!rc && r->items.n_items) rc = lmdb_append(t, r->to->name, wall, &a);
   if (!rc && r->key.size)
@@ -163,7 +165,7 @@ static int save_replay(txn *t, const move_req *req) {
 }
 
 int lmdb_dead_move(txn *t, int64_t wall, move_req *req) {
-  run r = {.to = NULL};
+  run r = {.notices = req->notices};
   int rc = 0;
   req->moved = 0;
   dlq *x = dlq_find(t, req->dlq);

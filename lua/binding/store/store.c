@@ -113,6 +113,25 @@ static int store_random(lua_State *L) {
   return 1;
 }
 
+/* watch(store): from now on its maintenance and replays note the dead letters
+   that they make. */
+static int store_watch(lua_State *L) {
+  return lresult(L, respool_watch(store(L), 1));
+}
+
+/* notice(store): DLQ and number of the next such dead letter, or nothing. */
+static int store_notice(lua_State *L) {
+  respool_notice n = RESPOOL_NOTICE_INIT;
+  int rc = respool_notice_next(store(L), &n);
+  if (rc)
+    return lfail(L, rc);
+  if (!n.number)
+    return 0;
+  lua_pushstring(L, n.dlq);
+  lrecord_push_count(L, n.number);
+  return 2;
+}
+
 static const record_field STATS[] = {
   RECORD(respool_store_stats, map_bytes, COUNT),
   RECORD(respool_store_stats, file_bytes, COUNT),
@@ -268,6 +287,8 @@ static const luaL_Reg METHODS[] = {
   { "advance", store_advance },
   { "sleep", store_sleep },
   { "random", store_random },
+  { "watch", store_watch },
+  { "notice", store_notice },
   { "stat", store_stat },
   { "queues", store_queues },
   { "dead_letter_queues", store_dlqs },

@@ -105,9 +105,7 @@ end
 ---@field error string?
 ---@field dlq string where the dead letter is
 
-local function tell_dead_letter(queue, dlq, number)
-  local dead_letter = queue.dead:in_dlq(dlq):get(number)
-  if not dead_letter then return end
+local function tell_of(queue, dead_letter, dlq)
   M.log(queue.store, "warn", "an item died", {
     queue = queue.name, id = dead_letter.id, reason = dead_letter.reason,
     group = dead_letter.group, error = dead_letter.error,
@@ -116,6 +114,12 @@ local function tell_dead_letter(queue, dlq, number)
     item = dead_letter, reason = dead_letter.reason, group = dead_letter.group,
     error = dead_letter.error, dlq = dlq,
   })
+end
+
+local function tell_dead_letter(queue, dlq, number)
+  local dead_letter = queue.dead:in_dlq(dlq):get(number)
+  if not dead_letter then return end
+  tell_of(queue, dead_letter, dlq)
 end
 
 -- The open queue handles of a store that have an on_dead hook.
@@ -127,7 +131,23 @@ local function listeners(store)
   return list
 end
 
+-- A dead letter that no queue handle has made: whoever listens to its queue is
+-- told.
+local function tell_of_store(store, dlq, number)
+  for _, queue in ipairs(listeners(store)) do
+    local dead_letter = queue.dead:in_dlq(dlq):get(number)
+    if dead_letter and dead_letter.queue == queue.name then
+      tell_of(queue, dead_letter, dlq)
+    end
+  end
+end
+
 local function tell_all_dead(store)
+  while not store.closing do
+    local dlq, number = store.handle:notice()
+    if not dlq then break end
+    tell_of_store(store, dlq, number)
+  end
   for _, queue in ipairs(listeners(store)) do
     while not store.closing do
       local dlq, number = queue.handle:notice()
