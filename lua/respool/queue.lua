@@ -7,6 +7,7 @@ local core = require "respool.core"
 local buffer = require "respool.produce.buffer"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
+local compat = require "respool.support.compat"
 local dead = require "respool.dead"
 local fields = require "respool.support.fields"
 local history = require "respool.history"
@@ -150,6 +151,23 @@ local function bodies(queue, list)
   return values, by
 end
 
+local function check_list(list)
+  if type(list) ~= "table" then
+    options.bad_argument(1, "queue:push_many", "list of payloads", list)
+  elseif #list == 0 then
+    compat.misuse "queue:push_many: the list of payloads is empty"
+  end
+  local n = #list
+  for i in pairs(list) do
+    if type(i) == "number" and i > n then n = i end
+  end
+  for i = 1, n do
+    if list[i] == nil then
+      compat.misuse(("queue:push_many: payload %d of %d is nil"):format(i, n))
+    end
+  end
+end
+
 -- Pushes all payloads of the list in one commit, or none; their ids follow
 -- each other from the first. In a buffered queue they are pushed one by one;
 -- when one is refused, a fourth value is the number before it.
@@ -157,9 +175,7 @@ end
 ---@param given respool.push_options?
 ---@return integer|true|nil first, integer|string n, string?, integer?
 function Queue:push_many(list, given)
-  if type(list) ~= "table" or #list == 0 then
-    options.bad_argument(1, "queue:push_many", "list of payloads", list)
-  end
+  check_list(list)
   local o = push.read_many(given, 2)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.buffer then return buffer.push_many(self, list, o) end

@@ -29,3 +29,28 @@ describe("an outcome's function that is returned uncalled", function()
     assert.equal(2, q.dead:count())
   end)
 end)
+
+describe("an error that is a table without a message", function()
+  -- It was kept as "table: 0x55d0c0ffee".
+  it("is told by its plain fields", function()
+    local q = assert(helper.store():queue("orders", { max_attempts = 1 }))
+    for _, err in ipairs { { code = 500, url = "a" }, {}, { list = {} } } do
+      q:push(1)
+      q:work(function() error(err) end, { stop_when_empty = true })
+    end
+    local said = {}
+    for letter in q.dead:each() do said[#said + 1] = letter.error end
+    assert.equal("{code=500, url=a}", said[1])
+    assert.matches("^table: ", said[2])
+    assert.matches("^table: ", said[3])
+  end)
+end)
+
+describe("queue:push_many", function()
+  it("names what it refuses", function()
+    local q = assert(helper.store():queue "orders")
+    assert.error_matches(function() q:push_many {} end, "list .* is empty")
+    assert.error_matches(function() q:push_many { 1, nil, 3 } end,
+                         "queue:push_many: payload 2 of 3 is nil")
+  end)
+end)

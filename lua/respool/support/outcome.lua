@@ -131,8 +131,28 @@ end
 
 -- Errors.
 
+local PLAIN = { string = true, number = true, boolean = true }
+
+-- The plain fields of a table that is no text itself, such as "{code=500}";
+-- nil when it has none.
+local function fields_text(err)
+  local parts = {}
+  for name, value in pairs(err) do
+    if PLAIN[type(value)] then
+      parts[#parts + 1] = ("%s=%s"):format(tostring(name), compat.text(value))
+    end
+  end
+  table.sort(parts)
+  return parts[1] and "{" .. table.concat(parts, ", ") .. "}"
+end
+
+local function plain_text(err)
+  local is_bare = type(err) == "table" and getmetatable(err) == nil
+  return is_bare and fields_text(err) or compat.text(err)
+end
+
 local function text_of(err)
-  local ok, text = pcall(compat.text, err)
+  local ok, text = pcall(plain_text, err)
   return ok and text or "an error without text"
 end
 
