@@ -301,7 +301,9 @@ static void wait_ended(env *e, int64_t from) {
   pthread_cond_timedwait(&c->changed, &c->lock, &until);
   if (!e->waits_for) return;
   name_of_other(e, whom);
-  if (!wait_goes_on(clock_mono() - from, whom)) c->all_leave = c->leave = true;
+  if (wait_goes_on(clock_mono() - from, whom)) return;
+  c->all_leave = true;
+  c->leave = true;
 }
 
 void commit_wait_while(env *e, bool (*waits)(const void *arg),
