@@ -436,6 +436,40 @@ describe("An receive of JSON", function()
   end)
 end)
 
+describe("Long JSON", function()
+  -- By threads and in pieces: no more than a few ms at once are spent on it.
+  it("comes in, is seen whole by functions, and is listed", function()
+    local list = {}
+    for i = 1, 20000 do
+      list[i] = i % 3 == 0 and "[]" or i % 3 == 1 and '{"n":' .. i .. "}" or i
+    end
+    local body = ('{"all":[%s],"s":"%s"}'):format(
+      table.concat(list, ","), ("é"):rep(20000))
+    local n = start {
+      plain = 'queue = "plain", json = true',
+      seen = [[queue = "seen", json = true, push = function(v)
+        assert(#v.all == 20000 and v.all[19999].n == 19999)
+        assert(getmetatable(v.all[3]) and #v.s == 40000)
+        return { key = "k" } end]],
+    }
+    for _, name in ipairs { "plain", "seen" } do
+      assert.equal(202, select(2, n:post("/" .. name, body)))
+      local told = cjson.decode((n:request("/admin/queues/" .. name
+        .. "/items"))).items
+      assert.same(cjson.decode(body), told[1].payload)
+    end
+    assert.same({ 400, "JSON" }, said(n:post("/plain", body:sub(1, -2))))
+    n:look(function(store)
+      local q = store:queue "plain"
+      for _ = 1, 11 do q:push(("x"):rep(2^20)) end
+      q:work(function() return respool.dead() end, { stop_when_empty = true })
+    end)
+    local answer, status = n:request "/admin/dead/plain/items?limit=12"
+    assert.equal(200, status)
+    assert.equal(12, #cjson.decode(answer).dead_letters)
+  end)
+end)
+
 describe("The function push of an receive", function()
   it("cannot be made to fail but by the client's fault", function()
     local n = start { j = [[queue = "j", json = true, push = function(o)

@@ -608,6 +608,67 @@ static int skip(lua_State *L) {
   return 1;
 }
 
+/* enter(bytes, at): of an array or a map of known length that begins there, its
+   kind, its length, and where its first element begins; else nothing. */
+static int enter_at(lua_State *L) {
+  size_t n;
+  cbor_head h;
+  unpacker u;
+  const char *s = luaL_checklstring(L, 1, &n);
+  lua_Integer at = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, at >= 1 && (size_t)at <= n + 1, 2, "out of range");
+  unpacker_init(&u, s + at - 1, n - (size_t)at + 1);
+  if (!unpack_head(&u, &h) || (h.kind != CBOR_ARRAY && h.kind != CBOR_MAP))
+    return 0;
+  lua_pushstring(L, h.kind == CBOR_MAP ? "map" : "array");
+  lua_pushinteger(L, (lua_Integer)h.u);
+  lua_pushinteger(L, (lua_Integer)((const char *)u.at - s) + 1);
+  return 3;
+}
+
+/* The next element of `u`, with a key before it or not, into the table at
+   index 3, if it has `most` bytes at most; else `u` stays before it. */
+static bool fill_one(lua_State *L, unpacker *u, lua_Integer i, bool keyed,
+                     size_t most) {
+  unpacker from = *u;
+  respool_bytes key = keyed ? unpack_skip(u) : (respool_bytes){NULL, 0};
+  respool_bytes value = unpack_skip(u);
+  bool ok = !u->rc && key.size + value.size <= most &&
+    (!keyed || !lcbor_decode(L, key.data, key.size)) &&
+    !lcbor_decode(L, value.data, value.size);
+  if (!ok)
+    *u = from;
+  else if (keyed)
+    lua_rawset(L, 3);
+  else
+    lua_rawseti(L, 3, (int)i);
+  return ok;
+}
+
+/* fill(bytes, at, t, i, n, keyed, most): puts the elements i to n, which begin
+   at `at`, into the table, as far as they have `most` bytes together; the next
+   i, and where it begins. */
+static int fill(lua_State *L) {
+  size_t size, most = (size_t)luaL_checkinteger(L, 7);
+  unpacker u;
+  const char *s = luaL_checklstring(L, 1, &size);
+  lua_Integer at = luaL_checkinteger(L, 2), i = luaL_checkinteger(L, 4);
+  luaL_argcheck(L, at >= 1 && (size_t)at <= size + 1, 2, "out of range");
+  luaL_checktype(L, 3, LUA_TTABLE);
+  unpacker_init(&u, s + at - 1, size - (size_t)at + 1);
+  const uint8_t *stop = u.at;
+  for (lua_Integer n = luaL_checkinteger(L, 5); i <= n; i++) {
+    size_t had = (size_t)(u.at - stop);
+    lua_settop(L, 7);
+    if (had > most ||
+        !fill_one(L, &u, i, lua_toboolean(L, 6), most - had))
+      break;
+  }
+  lua_pushinteger(L, i);
+  lua_pushinteger(L, (lua_Integer)((const char *)u.at - s) + 1);
+  return 2;
+}
+
 /* array([t]): marks the table, a new one by default, and returns it. */
 static int array(lua_State *L) {
   lua_settop(L, 1);
@@ -622,7 +683,8 @@ static int array(lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"encode", encode}, {"members", members}, {"decode", decode},
-  {"skip", skip}, {"array", array}, {NULL, NULL}
+  {"skip", skip}, {"enter", enter_at}, {"fill", fill}, {"array", array},
+  {NULL, NULL}
 };
 
 void lcbor_open(lua_State *L) {

@@ -122,10 +122,12 @@ local FIELDS = {
   "state", "version", "visible_at",
 }
 
+local SORTED = { sorted = true }
+
 local function fields_of(record)
   local history = rawget(record, "history")
   if history then cbor.array(history) end
-  return native.from_cbor(cbor.members(record, FIELDS))
+  return native.from_cbor(cbor.members(record, FIELDS), SORTED)
 end
 
 -- The JSON of a record in one line: its fields, then headers, the payload

@@ -92,18 +92,18 @@ local function read_body(max)
   return body
 end
 
--- Whether a function of the user's is to see the value of a JSON body. If not,
--- its CBOR is pushed as it is.
+-- Whether a function of the user's is to see the value of a JSON body.
 local function wants_value(o)
   return o.validate or type(o.push) == "function" or not o.codec.native
 end
 
+-- The payload; of JSON its value, if anybody wants that, and its CBOR, which is
+-- what is pushed.
 local function payload_of(o, body)
   if not o.json then return body end
   local bytes, why = json.to_cbor(body)
-  local value = bytes
-  if bytes and wants_value(o) then value = core.cbor.decode(bytes) end
-  if value ~= nil then return value end
+  if bytes and not wants_value(o) then return bytes, bytes end
+  if bytes then return json.value(bytes), bytes end
   reply.refuse(400, "JSON", "the body cannot be read as JSON: " .. why)
 end
 
@@ -120,19 +120,19 @@ local function read_options(given)
   o.validate, o.options = kept.validate, shared
   o.codec = kept.codec or codec.default
   shared.validate = nil
-  local encoded = not o.codec.native or o.json and not wants_value(o)
+  local encoded = not o.codec.native or o.json
   shared.codec = encoded and codec.encoded_as(o.codec.name) or nil
   return o
 end
 
 -- The payload to push and its options. An error here refuses it.
-local function entry_of(o, payload)
+local function entry_of(o, payload, bytes)
   if o.validate then pushes.validate(o.validate, payload) end
   local how = o.push
   if type(how) == "function" then how = how(payload) end
   pushes.read(how, 2)
-  if not o.codec.native then payload = codec.encode(o.codec, payload) end
-  return payload, how
+  if not o.codec.native then return codec.encode(o.codec, payload), how end
+  return bytes or payload, how
 end
 
 local POSITIONS = {
@@ -175,9 +175,10 @@ function M.receive(given)
   local o = read_options(given)
   if not reply.allows "POST" then return end
   local body = read_body(o.max_body or MAX_BODY)
-  local payload = body and payload_of(o, body)
+  if not body then return end
+  local payload, bytes = payload_of(o, body)
   if payload == nil then return end
-  local ok, value, how = pcall(entry_of, o, payload)
+  local ok, value, how = pcall(entry_of, o, payload, bytes)
   if ok then return push(o, value, how) end
   ngx.log(ngx.INFO, "respool: http.receive refused a payload: ",
           visible.clean(outcome.describe(value).text))
