@@ -158,7 +158,7 @@ end
 -- Requests.
 
 local SAID = {
-  timeout = "no answer within %g s",
+  timeout = "no answer within %s s",
   closed = "the connection was closed without an answer",
   malformed = "the answer is not HTTP/1.1",
   ["connection refused"] = "connection refused",
@@ -167,7 +167,7 @@ local SAID = {
 local function trouble(client, why)
   local group = why == "connection refused" and "refused"
     or SAID[why] and why or why:match "^(TLS):" or "IO"
-  return { message = (SAID[why] or why):format(client.o.timeout),
+  return { message = (SAID[why] or why):format(compat.text(client.o.timeout)),
            group = group }
 end
 
@@ -176,8 +176,8 @@ local function ask(client, url, message, fresh)
   if not socket then
     local problem = trouble(client, reused)
     if problem.group == "timeout" then
-      problem.message = ("no connection within %g s"):format(
-        client.o.connect_timeout)
+      problem.message = ("no connection within %s s"):format(
+        compat.text(client.o.connect_timeout))
     elseif problem.message:find "resolve" then
       problem.group = "resolve"
     end
