@@ -211,9 +211,10 @@ $(BUILD)/$(1)/respool/json.so: $(BUILD)/$(1)/binding/json.o \
 $(BUILD)/$(1)/curl/%.o: lua/curl/%.c | $(BUILD)/tools
 	@mkdir -p $$(@D)
 	$$(call step,CC,$$< ($(1)))$$(COMPILE) $(INC_$(1)) -c $$< -o $$@
-$(BUILD)/$(1)/respool/curl.so: $(CURL:%=$(BUILD)/$(1)/curl/%.o)
+$(BUILD)/$(1)/respool/curl.so: $(CURL:%=$(BUILD)/$(1)/curl/%.o) \
+                               $(BUILD)/core/base/decimal.o
 	@mkdir -p $$(@D)
-	$$(call step,LINK,$$@)$$(SHARED) $$^ -lcurl -o $$@
+	$$(call step,LINK,$$@)$$(SHARED) $$^ -lcurl -lm -o $$@
 endef
 $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 

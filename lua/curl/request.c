@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/decimal.h"
 #include "client.h"
 
 #define REQUEST "respool.curl.request"
@@ -438,11 +439,10 @@ static int push_timeout(lua_State *L, request *r) {
   curl_off_t ready = 0;
   curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
   double least = fmin(r->connect_timeout, r->timeout);
-  char text[64];
-  if (ready)
-    snprintf(text, sizeof text, "no answer within %g s", r->timeout);
-  else
-    snprintf(text, sizeof text, "no connection within %g s", least);
+  char text[64], seconds[DECIMAL_MAX];
+  decimal_write(ready ? r->timeout : least, seconds);
+  snprintf(text, sizeof text, "no %s within %s s",
+           ready ? "answer" : "connection", seconds);
   return push_trouble(L, text, "timeout");
 }
 
