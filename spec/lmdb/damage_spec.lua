@@ -413,3 +413,27 @@ describe("a damaged dead letter", function()
     end
   end)
 end)
+
+describe("check", function()
+  it("finds a wrong byte in every record that has a checksum", function()
+    assert(q:push("a", { key = "k", dedup = 60 }))
+    push_segments { "b", "c" }
+    local batch = q:take { limit = 2 }
+    batch:item(1):dead()
+    batch:item(2):done()
+    assert(batch:settle())
+    assert(q.dead:replay { name = "again" })
+    assert(store:transaction(function(tx) tx:note("note", "x") end))
+    for name, entries in pairs(stored.raw(store.path)) do
+      for n, entry in ipairs(entries) do
+        if #entry.value > 10 and entry.key ~= "store" then
+          local offset = 1 + n % (#entry.value - 1)
+          flip(name, n - 1, offset)
+          assert.is_true(#(store:check() or { "no" }) > 0, name)
+          flip(name, n - 1, offset)
+        end
+      end
+    end
+    assert.same({}, store:check())
+  end)
+end)

@@ -43,8 +43,8 @@ static int foreign(const lmdb_env *e) {
 }
 
 static int old(const lmdb_env *e, uint64_t format) {
-  fail(RESPOOL_VERSION, "store '%.120s' has format %llu: open it for "
-       "writing, which brings it to format %d", e->path,
+  fail(RESPOOL_VERSION, "store '%.120s' has format %llu: open it for writing, "
+       "as respool maintain does, which migrates it to format %d", e->path,
        (unsigned long long)format, FORMAT_VERSION);
   return FORMAT_OLD;
 }

@@ -372,6 +372,15 @@ static void check_dlqs(audit *a) {
   cur_close(&c);
 }
 
+/* Rows of the store's own have a few numbers each. */
+static bool is_row(const cur *c) {
+  const uint8_t *b = c->value.data;
+  uint64_t row[8];
+  size_t n = c->value.size && b[0] > 0x80 ? b[0] - 0x81u : 9;
+  return phrase_is(c->key, "format") || phrase_is(c->key, "store") ||
+         (n <= 8 && row_unpack(c->key, c->value, row, n));
+}
+
 /* Records that stand for themselves: replays, keys, notes, history, and the
    store's own. */
 static bool is_sound(enum db db, const cur *c) {
@@ -381,6 +390,7 @@ static bool is_sound(enum db db, const cur *c) {
   respool_item i;
   unpacker u;
   switch (db) {
+    case DB_META: return is_row(c);
     case DB_REPLAYS: return named_replay_unpack(c->key, c->value, &j);
     case DB_KEYS: return owner_unpack(c->key, c->value, &h);
     case DB_NOTES: return note_unpack(c->key, c->value, &note);
@@ -407,6 +417,7 @@ int lmdb_check(txn *t, packer *findings) {
     check_due(&a);
     check_remaining(&a);
     check_dlqs(&a);
+    check_records(&a, DB_META);
     check_records(&a, DB_REPLAYS);
     check_records(&a, DB_KEYS);
     check_records(&a, DB_NOTES);
