@@ -32,11 +32,13 @@ lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
 lmdb/migrate = convert migrate
 lmdb = maintain apply look engine
 postgres/client = libpq values error url statement connection call
-postgres/record = run taken
-postgres/env = schema
+postgres/record = run taken items
+postgres/env = env schema known bells
+postgres/queue = plan append burial take settle policy dead work
+postgres = apply look maintain engine
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
   lmdb/dead lmdb/queue lmdb/repair lmdb/migrate lmdb postgres/client \
-  postgres/record postgres/env
+  postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push take settle queue look remove maintain check roles
@@ -61,20 +63,20 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json text
+  line_limit timing compat visible json text location
 respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo decide work handlers
 respool/replay = replay replay_page runner background
-respool/transfer = format files retention file_writer file_reader import_log \
-  source export import record
+respool/transfer = lock format files retention file_writer file_reader \
+  import_log source export import record move
 respool/http = handler options body url answer sign message client \
   sockets cosockets loop deliver limit server receive
 respool/cli = main parser arguments output progress streams notes records \
-  each show where child findings sampler dashboard failure_log push work \
+  each show where child findings sampler dashboard failure_log init push work \
   replay named_replays ls peek get stats top health metrics dead remove pause \
-  resume maintain check repair compact export import deliver receive secret
+  resume maintain check repair compact export import move deliver receive secret
 resty/respool = waiting worker round threads json reply origin http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
@@ -98,6 +100,9 @@ BENCH_C = machine lifecycle one_record append_log sqlite push depth \
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
+# What also runs on stores in PostgreSQL.
+SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
+  spec/transfer spec/core/model_spec.lua
 SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
   core/module core/locale json/json json/differential \
   produce/push_options consume/take_options consume/backoff)
@@ -229,7 +234,8 @@ $(BUILD)/spec/journal: spec/c/journal.c $(STAND_IN)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 # The verbs on an engine of the specs: no LMDB in it.
-VERBS_O = $(filter-out $(BUILD)/core/lmdb/% %/engines.o,$(CORE_O))
+VERBS_O = $(filter-out $(BUILD)/core/lmdb/% $(BUILD)/core/postgres/% \
+  %/engines.o,$(CORE_O))
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
@@ -341,7 +347,8 @@ run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
       $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) SPEC_LOCALE=$(LOCALE) spec/run \
 	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
-	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS)))
+	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS))) \
+	  $(patsubst %,'postgres/% $(SHARED_SPECS)',$(filter 5.4,$(LUAS)))
 
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage

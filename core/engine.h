@@ -355,6 +355,9 @@ typedef struct engine {
   /* Upkeep of the store as a whole; NULL: there is none. */
   int (*maintain)(env *e, respool_maintenance *out);
 
+  /* Makes the roles that applications are given; NULL: there are none. */
+  int (*grant)(env *e);
+
   /* Of a store in files; NULL where there are none. */
   int (*compact)(const char *path, const char *to, respool_compaction *out);
   int (*repair)(const char *from, const char *to, respool_finding_fn each,

@@ -170,8 +170,15 @@ typedef struct respool_options {
   { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Opens the store in the directory `path`, which is made (one level) when
-   missing. ":memory:" makes a private store on tmpfs that is gone when it
-   is closed. `o` may be NULL for defaults; it is copied. A path that is no
+   missing, or in a database whose URL `path` is,
+
+     postgres://user@host1,host2/database?schema=respool
+
+   where the schema is made when it is missing and the role that connects may
+   make one: else NOT_FOUND or DENIED; see respool_init. max_bytes and
+   max_readers are of stores in files, INVALID. libpq, in its version 14 or
+   newer, is loaded by the first such path. ":memory:" makes a private store on
+   tmpfs that is gone when it is closed. `o` may be NULL for defaults; it is copied. A path that is no
    directory or not writable answers IO; a directory that holds another
    program's LMDB, or a newer format, VERSION; unreadable bytes, or a
    file that was cut off, CORRUPT. Processes open a store one at a time, which
@@ -199,6 +206,13 @@ RESPOOL_API int respool_open(const char *path, const respool_options *o,
    is to be looked at here. Calls that only look never wait. */
 typedef int (*respool_wait_fn)(void *arg, int64_t ms, const char *whom);
 RESPOOL_API void respool_on_wait(respool_wait_fn ask, void *arg);
+
+/* Makes the store at `path` if there is none, as respool_open does, and with
+   `roles`, in a database, the roles that applications are given: SCHEMA_push
+   may push and count, SCHEMA_work also take, settle and look, SCHEMA_admin
+   everything but change the schema. DENIED where the role that connects may
+   not make a schema, or roles; a store in files has none, INVALID. */
+RESPOOL_API int respool_init(const char *path, int roles);
 
 /* Closes the handle; NULL is fine. Queues, batches and buffers opened from it
    must be freed before; the leases of unsettled batches run out by themselves.
@@ -801,6 +815,7 @@ RESPOOL_API int respool_get(respool_queue *q, uint64_t id, respool_page **p);
 typedef struct respool_cursor {
   int phase, space, priority;
   uint64_t id;
+  int64_t at;
 } respool_cursor;
 
 /* Up to `limit` further items in state `state` (-1: all), and of payloads about

@@ -14,6 +14,7 @@ typedef struct batch_claim {
   uint32_t queue;
   int space, priority;
   uint64_t first; /* with the fields above: the claim's key */
+  uint64_t last;  /* the server engine's own: the last id of its run */
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
   int64_t delay; /* before this attempt */

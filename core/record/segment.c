@@ -222,6 +222,26 @@ uint64_t builder_largest(const builder *b) {
   return head + largest;
 }
 
+bool builder_next(const builder *b, builder_cursor *c,
+                  respool_bytes *packed) {
+  while (!c->left) {
+    segment g;
+    if (c->segment == b->n_segments) return false;
+    const built_segment *s = &b->segments[c->segment++];
+    read_segment((respool_bytes){b->bytes.data + s->at, s->size}, &g);
+    c->items = g.items;
+    c->left = g.count;
+  }
+  c->left--;
+  *packed = unpack_skip(&c->items);
+  const large_item *g = c->large < b->n_large ? &b->large[c->large] : NULL;
+  if (g && b->bytes.data + g->ref == (const uint8_t *)packed->data) {
+    *packed = (respool_bytes){b->blobs.data + g->at, g->size};
+    c->large++;
+  }
+  return true;
+}
+
 static size_t body_size(const void *packed, size_t size) {
   unpacker u;
   item i = {.replays = 0};

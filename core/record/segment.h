@@ -81,6 +81,16 @@ int builder_finish(builder *b);
 /* The bytes that the largest item would take alone. After builder_finish. */
 uint64_t builder_largest(const builder *b);
 
+/* Where a walk over the items of a builder stands; zero it to begin. */
+typedef struct builder_cursor {
+  size_t segment, large;
+  uint64_t left; /* items of the open segment */
+  unpacker items;
+} builder_cursor;
+
+/* The next item, packed; false at the end. After builder_finish. */
+bool builder_next(const builder *b, builder_cursor *c, respool_bytes *packed);
+
 /* Copies the first `n` items to one new builder, the others to another. After
    builder_finish. 0 or RESPOOL_NOMEM. */
 int builder_split(const builder *from, uint64_t n, builder *first,

@@ -5,8 +5,9 @@
 #include "verbs/engines.h"
 
 #include "lmdb/lmdb.h"
+#include "postgres/postgres.h"
 
+/* A URL, else a directory or ":memory:". */
 const engine *engine_of(const char *path) {
-  (void)path; /* a directory, or ":memory:" */
-  return &engine_lmdb;
+  return postgres_is(path) ? &engine_postgres : &engine_lmdb;
 }

@@ -38,6 +38,13 @@ static int options_check(const char *path, const respool_options *o) {
   return 0;
 }
 
+/* A server has no bound of ours. */
+static int engine_check(const engine *g, const respool_options *o) {
+  if (g->compact || (!o->max_bytes && !o->max_readers)) return 0;
+  return fail(RESPOOL_INVALID, "%s is for stores in files",
+              o->max_bytes ? "max_bytes" : "max_readers");
+}
+
 static respool *store_new(const respool_options *o) {
   respool *s = calloc(1, sizeof *s);
   if (!s) return NULL;
@@ -65,11 +72,13 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   if (!o) o = &defaults;
   if (!path || !*path) return invalid("path", "a directory's name");
   int rc = options_check(path, o);
+  if (!rc) rc = engine_check(engine_of(path), o);
   if (rc) return rc;
   respool *s = store_new(o);
   if (!s) return fail(RESPOOL_NOMEM, "not enough memory for a store");
   respool_options full = *o;
   full.max_bytes = s->max_bytes;
+  if (!engine_of(path)->compact) s->max_bytes = 0;
   wait_begin();
   wait_limit(s->timeout);
   rc = engine_of(path)->open(path, &full, commit_open, &s->env);
@@ -85,6 +94,20 @@ int respool_open(const char *path, const respool_options *o, respool **out) {
   exit_watch(s);
   *out = s;
   return 0;
+}
+
+int respool_init(const char *path, int roles) {
+  respool *s;
+  int rc = path && !strcmp(path, ":memory:")
+               ? invalid("path", "a directory's name, or a URL")
+               : respool_open(path, NULL, &s);
+  if (rc) return rc;
+  const engine *g = s->env->engine;
+  if (roles)
+    rc = g->grant ? g->grant(s->env)
+                  : invalid("roles", "0 for a store in files");
+  respool_close(s);
+  return rc;
 }
 
 void respool_close(respool *s) {

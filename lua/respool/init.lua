@@ -22,6 +22,7 @@ local outcome = require "respool.support.outcome"
 local processes = require "respool.worker_processes"
 local repair = require "respool.repair"
 local import = require "respool.transfer.import"
+local move = require "respool.transfer.move"
 local store = require "respool.store"
 
 local M = { _VERSION = core.version }
@@ -51,6 +52,7 @@ M.work_processes = processes.run
 M.repair = repair.repair
 -- Out to a storage of the user's, and in again; files are one such.
 M.export, M.import = export.export, import.import
+M.move = move.move
 M.file_writer, M.file_reader = file_writer.new, file_reader.new
 
 -- CBOR as payloads use it; null and the mark of arrays.

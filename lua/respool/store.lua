@@ -3,6 +3,7 @@
 -- Stores: opening, closing, and what concerns more than one queue.
 
 local core = require "respool.core"
+local location = require "respool.support.location"
 local maintenance = require "respool.maintenance"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
@@ -380,7 +381,7 @@ options.guard_methods(Store, "store")
 
 function Store:__tostring()
   local state = self.handle:closed() and " (closed)" or ""
-  return ("respool store %s%s"):format(self.path, state)
+  return ("respool store %s%s"):format(location.shown(self.path), state)
 end
 
 return M

@@ -14,6 +14,7 @@
 
 local closing = require "respool.observe.closing"
 local core = require "respool.core"
+local location = require "respool.support.location"
 local waiting = require "resty.respool.waiting"
 local compat = require "respool.support.compat"
 local logger = require "respool.observe.logger"
@@ -185,7 +186,8 @@ function M.exit(given)
   for store in pairs(opened) do
     local ok, message, _, left = close_at_exit(store, deadline)
     if not ok then
-      ngx.log(ngx.ERR, "respool: store ", store.path, ": ", message,
+      ngx.log(ngx.ERR, "respool: store ", location.shown(store.path),
+          ": ", message,
               losses(left))
     end
   end

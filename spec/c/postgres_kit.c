@@ -326,6 +326,7 @@ size_t kit_done(kit *k, int queue, const kit_batch *b) {
   put_int8(&v, (int64_t)b->head.token);
   put_bool(&v, k->keep);
   put_bool(&v, false);
+  put_bool(&v, false);
   array_begin(&v, TYPE_INT8, b->n_runs);
   for (size_t i = 0; i < b->n_runs; i++)
     add_int8(&v, (int64_t)b->runs[i].t.first);
@@ -626,6 +627,7 @@ int kit_settle_batch(kit *k, int queue, const kit_batch *b, kit_settle *o) {
   put_int4(&v, o->policy ? o->policy : b->head.policy);
   put_int8(&v, (int64_t)b->head.token);
   put_bool(&v, o->strict);
+  put_bool(&v, false);
   put_int4(&v, 0);
   put_run_arrays(&v, p);
   put_counts(&v, p);

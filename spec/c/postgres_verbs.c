@@ -224,6 +224,10 @@ static size_t extend(int q, const kit_batch *b, int64_t ms) {
   for (size_t i = 0; i < b->n_runs; i++)
     add_int8(&v, (int64_t)b->runs[i].t.first);
   array_end(&v);
+  array_begin(&v, TYPE_INT8, b->n_runs);
+  for (size_t i = 0; i < b->n_runs; i++)
+    add_int8(&v, (int64_t)b->runs[i].t.first + b->runs[i].t.n - 1);
+  array_end(&v);
   HOLDS(kit_call(&store, &r, &v, STATEMENT_EXTEND, false) == 0);
   size_t lost = value_count(r.result, 0, 0);
   request_clear(&r);

@@ -9,6 +9,7 @@
 local assert = require "luassert"
 local busted = require "busted"
 local respool = require "respool"
+local schemas = require "spec.helper.schemas"
 
 local M = {}
 
@@ -63,8 +64,12 @@ function M.dir()
   return dir
 end
 
+-- The engine under test: "lmdb", or "postgres" with the URL of a database.
+M.engine = os.getenv "RESPOOL_SPEC_ENGINE" or "lmdb"
+
 -- Where a store may be made.
 function M.location()
+  if M.engine == "postgres" then return schemas.take() end
   return M.dir() .. "/store"
 end
 
@@ -229,6 +234,7 @@ local function clean()
   for _, store in ipairs(made.stores) do store:close() end
   for _, dir in ipairs(made.dirs) do os.execute("rm -rf " .. quote(dir)) end
   made = { stores = {}, dirs = {}, processes = {} }
+  schemas.give_back()
 end
 
 busted.subscribe({ "test", "end" }, function(_, _, status)

@@ -55,9 +55,11 @@ describe("store:health", function()
     local h = store:health()
     assert.equal("healthy", h.status)
     assert.equal("healthy", h.components.storage.status)
-    assert.equal("healthy", h.components.readers.status)
-    assert.equal(256, h.components.readers.max)
-    assert.is_true(h.components.readers.used >= 1)
+    if helper.engine == "lmdb" then
+      assert.equal("healthy", h.components.readers.status)
+      assert.equal(256, h.components.readers.max)
+      assert.is_true(h.components.readers.used >= 1)
+    end
     assert.same({
       status = "healthy", oldest_age = 0, paused = false, ready = 0,
       leased = 0, scheduled = 0, retrying = 0, dead = 0, refused = 0,
@@ -68,7 +70,9 @@ describe("store:health", function()
     local storage = store:health().components.storage
     assert.is_true(storage.write_seconds > 0)
     assert.is_true(storage.read_seconds >= 0)
-    assert.near(0, storage.store_fill, 0.001)
+    if helper.engine == "lmdb" then
+      assert.near(0, storage.store_fill, 0.001)
+    end
   end)
 
   it("leaves no trace of that but a commit", function()

@@ -48,11 +48,11 @@ describe("a queue that rejects", function()
   end)
 
   it("refuses a push beyond max_queue_bytes", function()
-    t:queue { max_queue_bytes = 250 }
-    push "a"
-    local id, message, code = t.q:push(("x"):rep(180))
+    t:queue { max_queue_bytes = 2000 }
+    push(("a"):rep(200))
+    local id, message, code = t.q:push(("x"):rep(1850))
     assert.is_nil(id)
-    assert.equal("queue 'orders' is full: max_queue_bytes is 250", message)
+    assert.equal("queue 'orders' is full: max_queue_bytes is 2000", message)
     assert.equal("FULL", code)
   end)
 

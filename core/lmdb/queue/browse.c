@@ -251,7 +251,8 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
       txn_fail(k->t, RESPOOL_CORRUPT); /* out of order? */
   }
   if (more && !k->t->rc)
-    *at = (respool_cursor){PHASE_NEW, 0, RESPOOL_PRIORITIES, 0};
+    *at = (respool_cursor){PHASE_NEW, 0, RESPOOL_PRIORITIES, 0,
+                           0};
 }
 
 static void browse_new(look *k, int state, respool_cursor *at) {

@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 
-#define PATIENCE 10000
 #define RESOLVE 30000
 #define TRIES 5          /* after deadlocks and the like */
 #define ID_BLOCK 65536
@@ -28,7 +27,7 @@ void session_init(session *l, const url *u, _Atomic bool *prepare,
   memset(l, 0, sizeof *l);
   connection_init(&l->at, u, prepare);
   l->chance = chance;
-  l->patience = PATIENCE;
+  l->patience = CALL_PATIENCE;
   l->resolve = RESOLVE;
   l->slot = (int)(random_next(chance) * SLOTS);
 }
@@ -226,4 +225,8 @@ int session_ids(session *l, uint64_t n, uint64_t *first) {
   *first = l->next_id;
   l->next_id += n;
   return 0;
+}
+
+void session_ids_back(session *l, uint64_t first, uint64_t n) {
+  if (l->next_id == first + n) l->next_id = first;
 }

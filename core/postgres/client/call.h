@@ -16,11 +16,13 @@
 #include "base/random.h"
 #include "postgres/client/connection.h"
 
+#define CALL_PATIENCE 10000 /* ms, of a new session */
+
 typedef struct session {
   connection at;
   struct random *chance;
-  int64_t patience;     /* ms that an answer may take; 0: 10 s */
-  int64_t resolve;      /* ms to find out what happened; 0: 30 s */
+  int64_t patience;     /* ms that an answer may take */
+  int64_t resolve;      /* ms to find out what happened */
   int slot;             /* of counters: this one's own */
   unsigned used;        /* updates of them so far */
   uint64_t next_id, ids_end; /* what is left of its block */
@@ -61,5 +63,8 @@ void call_clear(call *k);
 /* `n` consecutive ids, from the block of the session. CORRUPT where the server
    gives out a block that is older than one seen: its data has gone back. */
 int session_ids(session *l, uint64_t n, uint64_t *first);
+
+/* Gives back ids from `first` on, if they are the last that were given out. */
+void session_ids_back(session *l, uint64_t first, uint64_t n);
 
 #endif

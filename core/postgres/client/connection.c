@@ -43,17 +43,28 @@ static int broken(connection *c, bool sent, const char *why, pg_failure *f) {
 
 /* ---- waiting ------------------------------------------------------------ */
 
-/* Waits for the socket: what it is ready for, 0 at the deadline. */
-static int wait_for(const connection *c, short events, int64_t deadline) {
-  struct pollfd p = {.fd = pq.socket(c->c), .events = events};
+/* Waits for any of two descriptors: what the first is ready for, 0 at the
+   deadline or when the other (-1: none) can be read. */
+static int wait_for_either(int fd, short events, int other, int64_t deadline) {
+  struct pollfd p[2] = {{.fd = fd, .events = events},
+                        {.fd = other, .events = POLLIN}};
   for (;;) {
     int64_t left = deadline - clock_mono();
     if (left < 0) left = 0;
-    int n = poll(&p, 1, left > 3600000 ? 3600000 : (int)left);
-    if (n > 0) return p.revents;
+    int n = poll(p, 2, left > 3600000 ? 3600000 : (int)left);
+    if (n > 0) return p[0].revents;
     if (n == 0 && clock_mono() >= deadline) return 0;
     if (n < 0 && errno != EINTR) return POLLERR;
   }
+}
+
+/* Waits for the socket: what it is ready for, 0 at the deadline. */
+static int wait_for(const connection *c, short events, int64_t deadline) {
+  return wait_for_either(pq.socket(c->c), events, -1, deadline);
+}
+
+bool wait_readable(int fd, int64_t deadline) {
+  return wait_for_either(fd, POLLIN, -1, deadline) != 0;
 }
 
 static const char *timed_out(void) {
@@ -207,12 +218,13 @@ static bool wants_prepare(const connection *c, const request *r, size_t i,
 
 /* Sends what libpq has queued, taking in what comes meanwhile, lest both
    sides wait for the other to read. */
-static int flush(connection *c, int64_t deadline, const char **why) {
+static int flush(connection *c, const char **why) {
   int left;
   while ((left = pq.flush(c->c)) > 0) {
-    int events = wait_for(c, POLLIN | POLLOUT, deadline);
+    int events = wait_for(c, POLLIN | POLLOUT, c->until);
     *why = timed_out();
     if (!events) return -1;
+    c->until = clock_mono() + c->slack;
     if (events & POLLIN && !pq.consumeInput(c->c)) break;
   }
   if (!left) return 0;
@@ -221,7 +233,7 @@ static int flush(connection *c, int64_t deadline, const char **why) {
 }
 
 static int send_all(connection *c, request *r, size_t n, bool relaxed,
-                    bool prepare, int64_t deadline, pg_failure *f) {
+                    bool prepare, pg_failure *f) {
   const char *why = NULL;
   bool ok = true;
   for (size_t i = 0; i < n && ok; i++) {
@@ -231,7 +243,7 @@ static int send_all(connection *c, request *r, size_t n, bool relaxed,
   }
   if (!ok || !pq.pipelineSync(c->c))
     return broken(c, false, pq.errorMessage(c->c), f);
-  if (flush(c, deadline, &why)) return broken(c, true, why, f);
+  if (flush(c, &why)) return broken(c, true, why, f);
   return 0;
 }
 
@@ -239,12 +251,13 @@ static int send_all(connection *c, request *r, size_t n, bool relaxed,
 
 /* The next result, or NULL where a command's end with `*why` unset; with
    `*why` the connection is of no more use. */
-static PGresult *receive(connection *c, int64_t deadline, const char **why) {
+static PGresult *receive(connection *c, const char **why) {
   while (pq.isBusy(c->c)) {
-    if (!wait_for(c, POLLIN, deadline)) {
+    if (!wait_for(c, POLLIN, c->until)) {
       *why = timed_out();
       return NULL;
     }
+    c->until = clock_mono() + c->slack;
     if (!pq.consumeInput(c->c)) {
       *why = pq.errorMessage(c->c);
       return NULL;
@@ -274,20 +287,20 @@ static bool take_result(PGresult *r, PGresult **to, pg_failure *f) {
 }
 
 /* The result of one command, and the NULL that ends it. */
-static int receive_one(connection *c, PGresult **to, int64_t deadline,
-                       pg_failure *f, bool *ok) {
+static int receive_one(connection *c, PGresult **to, pg_failure *f,
+                       bool *ok) {
   const char *why = NULL;
-  PGresult *r = receive(c, deadline, &why);
+  PGresult *r = receive(c, &why);
   *ok = r && take_result(r, to, f);
-  if (r && !why) r = receive(c, deadline, &why);
+  if (r && !why) r = receive(c, &why);
   if (!why) return 0;
   if (!*f->text || !*f->sqlstate) failure_broken(f, true, why);
   return -1;
 }
 
-static int receive_sync(connection *c, int64_t deadline, pg_failure *f) {
+static int receive_sync(connection *c, pg_failure *f) {
   const char *why = NULL;
-  PGresult *r = receive(c, deadline, &why);
+  PGresult *r = receive(c, &why);
   if (!r) {
     failure_broken(f, true, why ? why : "a reply is missing");
     return -1;
@@ -295,27 +308,34 @@ static int receive_sync(connection *c, int64_t deadline, pg_failure *f) {
   if (pq.resultStatus(r) != PG_PIPELINE_SYNC) {
     failure_read(f, r); /* the commit itself has failed */
     pq.clear(r);
-    return f->broken ? -1 : receive_sync(c, deadline, f);
+    return f->broken ? -1 : receive_sync(c, f);
   }
   pq.clear(r);
   return 0;
 }
 
 static int receive_all(connection *c, request *r, size_t n, bool relaxed,
-                       bool prepare, int64_t deadline, pg_failure *f) {
+                       bool prepare, pg_failure *f) {
   bool was[STATEMENT_COUNT], ok;
   memcpy(was, c->prepared[relaxed], sizeof was);
   for (size_t i = 0; i < n; i++) {
     if (prepare && !was[r[i].statement] && !repeats(r, i)) {
-      if (receive_one(c, NULL, deadline, f, &ok)) return -1;
+      if (receive_one(c, NULL, f, &ok)) return -1;
       c->prepared[relaxed][r[i].statement] = ok;
     }
-    if (receive_one(c, &r[i].result, deadline, f, &ok)) return -1;
+    bool first = !*f->sqlstate;
+    if (receive_one(c, &r[i].result, f, &ok)) return -1;
+    if (first && *f->sqlstate) f->at = i;
   }
-  return receive_sync(c, deadline, f);
+  return receive_sync(c, f);
 }
 
 /* ---- running ------------------------------------------------------------ */
+
+static void set_deadline(connection *c, int64_t deadline) {
+  c->until = deadline;
+  c->slack = deadline - clock_mono();
+}
 
 static int run(connection *c, request *r, size_t n, bool relaxed,
                bool prepare, int64_t deadline, pg_failure *f) {
@@ -323,9 +343,9 @@ static int run(connection *c, request *r, size_t n, bool relaxed,
   for (size_t i = 0; i < n; i++) r[i].result = NULL;
   int rc = connection_open(c, deadline, f);
   if (rc) return rc;
-  rc = send_all(c, r, n, relaxed, prepare, deadline, f);
-  if (!rc)
-    rc = receive_all(c, r, n, relaxed, prepare, deadline, f);
+  set_deadline(c, deadline);
+  rc = send_all(c, r, n, relaxed, prepare, f);
+  if (!rc) rc = receive_all(c, r, n, relaxed, prepare, f);
   if (rc || f->broken) connection_close(c);
   if (!rc && !*f->sqlstate && !f->broken) return 0;
   for (size_t i = 0; i < n; i++) request_clear(&r[i]);
@@ -349,13 +369,12 @@ int connection_run(connection *c, request *r, size_t n, bool relaxed,
 
 /* ---- scripts and notifications ------------------------------------------ */
 
-static int run_script(connection *c, const char *sql, int64_t deadline,
-                      pg_failure *f) {
+static int run_script(connection *c, const char *sql, pg_failure *f) {
   const char *why = NULL;
   PGresult *r;
-  if (!pq.sendQuery(c->c, sql) || flush(c, deadline, &why))
+  if (!pq.sendQuery(c->c, sql) || flush(c, &why))
     return broken(c, true, why ? why : pq.errorMessage(c->c), f);
-  while ((r = receive(c, deadline, &why))) take_result(r, NULL, f);
+  while ((r = receive(c, &why))) take_result(r, NULL, f);
   if (why) return broken(c, true, why, f);
   return *f->sqlstate ? -1 : 0;
 }
@@ -366,7 +385,8 @@ int connection_script(connection *c, const char *sql, int64_t deadline,
   int rc = connection_open(c, deadline, f);
   if (rc) return rc;
   pq.exitPipelineMode(c->c);
-  rc = run_script(c, sql, deadline, f);
+  set_deadline(c, deadline);
+  rc = run_script(c, sql, f);
   if (f->broken) connection_close(c);
   if (c->c) pq.enterPipelineMode(c->c);
   return rc;
@@ -383,11 +403,12 @@ static bool next_notice(connection *c, char *text, size_t size) {
   return any;
 }
 
-bool connection_hear(connection *c, int64_t deadline, char *text, size_t size,
-                     pg_failure *f) {
+bool connection_hear(connection *c, int64_t deadline, int wake, char *text,
+                     size_t size, pg_failure *f) {
   memset(f, 0, sizeof *f);
   while (!next_notice(c, text, size)) {
-    if (!wait_for(c, POLLIN, deadline)) return false;
+    if (!wait_for_either(pq.socket(c->c), POLLIN, wake, deadline))
+      return false;
     if (!pq.consumeInput(c->c)) {
       broken(c, true, pq.errorMessage(c->c), f);
       return false;

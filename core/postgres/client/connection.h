@@ -24,6 +24,8 @@ typedef struct connection {
   PGconn *c;              /* NULL: there is none */
   int pid;                /* of the process that made it */
   bool prepared[2][STATEMENT_COUNT]; /* plain, relaxed */
+  int64_t until, slack; /* when an answer is due, moved on by `slack` with
+                           whatever comes or goes */
   bool doubtful; /* it has warned: committed here, perhaps not by a standby */
 } connection;
 
@@ -46,7 +48,8 @@ int connection_open(connection *c, int64_t deadline, pg_failure *f);
 void connection_close(connection *c);
 
 /* Runs requests as one transaction: 0, or -1 with `*f` and without results.
-   A broken connection is closed. `relaxed`: the commit does not wait for the
+   A broken connection is closed, as is one on which nothing comes or goes for
+   as long as the deadline was away. `relaxed`: the commit does not wait for the
    disk. */
 int connection_run(connection *c, request *r, size_t n, bool relaxed,
                    int64_t deadline, pg_failure *f);
@@ -55,9 +58,13 @@ int connection_run(connection *c, request *r, size_t n, bool relaxed,
 int connection_script(connection *c, const char *sql, int64_t deadline,
                       pg_failure *f);
 
-/* Waits until `deadline` for a notification; its text is that of the last.
-   False: none has come, or with `*f` set the connection is gone. */
-bool connection_hear(connection *c, int64_t deadline, char *text, size_t size,
-                     pg_failure *f);
+/* Waits until `deadline`, or until the descriptor `wake` (-1: none) can be
+   read, for a notification; its text is that of the last. False: none has
+   come, or with `*f` set the connection is gone. */
+bool connection_hear(connection *c, int64_t deadline, int wake, char *text,
+                     size_t size, pg_failure *f);
+
+/* Waits until `fd` can be read; false at the deadline. */
+bool wait_readable(int fd, int64_t deadline);
 
 #endif

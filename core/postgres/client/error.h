@@ -13,7 +13,8 @@
 typedef struct pg_failure {
   char sqlstate[6];       /* "": the server has not said */
   char text[FAIL_LINE];   /* one line, for respool_error_text */
-  char detail[64];        /* of class RS: numbers for the client */
+  char detail[256];       /* of class RS: numbers for the client */
+  size_t at;              /* the request that was refused */
   bool broken;            /* the connection is of no use any more */
   bool sent;              /* the request may have reached the server */
 } pg_failure;
@@ -31,6 +32,7 @@ bool failure_passes(const pg_failure *f);
 /* Refused by the queue's functions, with these digits. */
 #define REFUSED_POLICY "RS030"  /* settled by an old version of the policy */
 #define REFUSED_EXPIRED "RS031" /* expired items are to be ended first */
+#define REFUSED_UNDO "RS032"    /* by v1_undo, as it was asked to */
 bool failure_is(const pg_failure *f, const char *sqlstate);
 
 /* The respool code, with the line told by fail(). `store` names the store in

@@ -11,8 +11,8 @@
 /* name, function, parameters */
 #define STATEMENTS(X) \
   X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 10) \
-  X(TAKE, "v1_take", 9) X(DONE, "v1_done", 9) X(SETTLE, "v1_settle", 33) \
-  X(EXTEND, "v1_extend", 5) X(EXPIRE, "v1_expire", 5) \
+  X(TAKE, "v1_take", 9) X(DONE, "v1_done", 10) X(SETTLE, "v1_settle", 34) \
+  X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
   X(QUEUE_SAVE, "v1_queue_save", 16) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
@@ -20,14 +20,17 @@
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
   X(REMOVE, "v1_remove", 7) X(PURGE, "v1_purge", 4) \
+  X(DEAD_GET, "v1_dead_get", 2) X(KEY, "v1_key", 2) \
   X(DEAD_LIST, "v1_dead_list", 6) X(DEAD_COUNT, "v1_dead_count", 1) \
   X(DEAD_GROUPS, "v1_dead_groups", 1) X(DEAD_REMOVE, "v1_dead_remove", 5) \
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \
   X(REPLAY_SAVE, "v1_replay_save", 5) \
   X(REPLAY_REMOVE, "v1_replay_remove", 1) X(MAINTAIN, "v1_maintain", 3) \
   X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
-  X(CHECK, "v1_check", 0) X(PROBE_WRITE, "v1_probe_write", 0) \
-  X(PROBE_READ, "v1_probe_read", 0) X(BELL, "v1_bell", 2) \
+  X(CHECK, "v1_check", 0) X(SCAN, "v1_scan", 2) \
+  X(STORE, "v1_store", 0) X(UNDO, "v1_undo", 0) \
+  X(PROBE_WRITE, "v1_probe_write", 0) X(PROBE_READ, "v1_probe_read", 0) \
+  X(BELL, "v1_bell", 2) \
   X(RING, "v1_ring", 1) X(CHANNEL, "v1_channel", 0) X(GRANT, "v1_grant", 0)
 
 enum statement {

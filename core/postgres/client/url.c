@@ -99,6 +99,7 @@ static int add_all(url *u, const pg_option *o) {
   int rc = 0;
   for (; o->keyword && !rc; o++)
     if (o->val) rc = add(u, o->keyword, o->val);
+  u->primary = !value_of(u, "target_session_attrs");
   for (size_t i = 0; i < sizeof defaults / sizeof *defaults && !rc; i++)
     if (!value_of(u, defaults[i].key))
       rc = add(u, defaults[i].key, defaults[i].value);
@@ -156,6 +157,30 @@ int url_parse(const char *text, url *u) {
   rc = copy ? parse(copy, u) : RESPOOL_NOMEM;
   free(copy);
   return rc == RESPOOL_NOMEM ? fail(rc, "not enough memory for a URL") : rc;
+}
+
+static int set(url *u, const char *key, const char *value) {
+  for (size_t i = 0; i < u->n; i++)
+    if (!strcmp(u->keys[i], key)) {
+      char *copy = strdup(value);
+      if (!copy) return fail(RESPOOL_NOMEM, "not enough memory for a URL");
+      free(u->values[i]);
+      u->values[i] = copy;
+      return 0;
+    }
+  return add(u, key, value);
+}
+
+int url_any_server(url *u) {
+  return u->primary ? set(u, "target_session_attrs", "any") : 0;
+}
+
+int url_listen(url *u) {
+  char *colon = strrchr(u->listen, ':');
+  int rc = colon ? set(u, "port", colon + 1) : 0;
+  if (colon) *colon = '\0';
+  if (!rc && value_of(u, "hostaddr")) rc = set(u, "hostaddr", u->listen);
+  return rc ? rc : set(u, "host", u->listen);
 }
 
 void url_free(url *u) {

@@ -23,7 +23,7 @@ typedef struct url {
   char *quoted; /* "schema", for SQL */
   char *listen; /* NULL: where all goes; "no": nowhere */
   char *shown;  /* for messages: no password */
-  bool prepare;
+  bool prepare, primary; /* primary: it did not say which server */
 } url;
 
 /* Does the path name a store in a database? */
@@ -34,5 +34,12 @@ bool url_is(const char *path);
    way `url_free` it. */
 int url_parse(const char *text, url *u);
 void url_free(url *u);
+
+/* Also a standby will do, unless the URL says which server it wants; for a
+   store that is opened read-only. */
+int url_any_server(url *u);
+
+/* Goes to the host[:port] of `listen` instead. */
+int url_listen(url *u);
 
 #endif

@@ -17,7 +17,8 @@ int schema_make(session *l);
    where this role may not. */
 int schema_grant(session *l, bool *granted);
 
-/* 0, or VERSION: there is none, it is newer, or it asks for newer clients. */
+/* 0, NOT_FOUND where there is none, or VERSION: it is newer, or it asks for
+   newer clients. */
 int schema_check(session *l);
 
 /* Removes it with everything in it. */

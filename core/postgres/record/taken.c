@@ -66,3 +66,13 @@ int64_t taken_lapse(const PGresult *r, const taken *t, size_t i) {
 bool taken_live(const taken *t, uint32_t i) {
   return i < t->n && (!t->bits || run_bit(t->bits, i));
 }
+
+size_t taken_credits(const PGresult *r, int64_t *out, size_t n) {
+  for (size_t i = 0; i < n; i++) out[i] = value_element(r, 0, CREDITS, i);
+  return value_count(r, 0, CREDITS);
+}
+
+size_t taken_dropped(const PGresult *r, uint64_t *items) {
+  *items = (uint64_t)value_int(r, 0, LIVE);
+  return (size_t)value_int(r, 0, N);
+}

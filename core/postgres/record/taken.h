@@ -44,4 +44,10 @@ int64_t taken_lapse(const PGresult *r, const taken *t, size_t i);
 
 bool taken_live(const taken *t, uint32_t i); /* of n */
 
+/* Of a head: credits of weighted priorities, how many, and the first `n` into
+   `out`; and what v1_expire dropped by itself: how many runs, of how many
+   items. */
+size_t taken_credits(const PGresult *r, int64_t *out, size_t n);
+size_t taken_dropped(const PGresult *r, uint64_t *items);
+
 #endif

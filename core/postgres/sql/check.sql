@@ -83,3 +83,20 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
   UNION ALL
   SELECT format('run %s: its ids were not given out yet', x.first)
     FROM run x, ids k WHERE x.first + x.n > k.last_value + 65536 $$;
+
+-- Further runs of all queues, for the client to verify.
+CREATE FUNCTION v1_scan(behind int8, want int4) RETURNS SETOF v1_taken
+LANGUAGE sql STABLE AS $$
+  SELECT (shown(x, row_number() OVER (ORDER BY x.first))).* FROM (
+    SELECT r.* FROM run r WHERE r.first > behind
+    ORDER BY r.first LIMIT want) x $$;
+
+-- Bytes on the server's disk; and a number that rises with every commit.
+CREATE FUNCTION v1_store(OUT id text, OUT bytes int8, OUT last_txn int8)
+LANGUAGE sql STABLE AS $$
+  SELECT (SELECT m.value FROM meta m WHERE m.name = 'store'),
+    (SELECT sum(pg_total_relation_size(c.oid))::int8 FROM pg_class c
+      WHERE c.relnamespace = (
+        SELECT r.relnamespace FROM pg_class r WHERE r.oid = 'run'::regclass)
+        AND c.relkind = 'r'),
+    txid_snapshot_xmax(txid_current_snapshot()) $$;

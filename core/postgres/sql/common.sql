@@ -34,6 +34,10 @@ BEGIN
   RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, DETAIL = detail;
 END $$;
 
+-- Ends a transaction that was run to see what it is refused by.
+CREATE FUNCTION v1_undo() RETURNS void LANGUAGE sql AS
+  $$ SELECT refuse('RS032', 'undone') $$;
+
 CREATE FUNCTION no_queue(q int4) RETURNS void LANGUAGE sql AS
   $$ SELECT refuse('RS007', 'queue ' || q || ' is gone') $$;
 
@@ -93,29 +97,51 @@ END $$;
 CREATE FUNCTION ones(bits varbit) RETURNS int4 LANGUAGE sql IMMUTABLE AS
   $$ SELECT length(replace(bits::text, '0', '')) $$;
 
--- Live items of a run that fit into `room` bytes; at least `least_of`.
+-- Bytes of the body of an item that is packed from `at` on: see item.h. A CBOR
+-- byte string, or the first element of an array.
+CREATE FUNCTION body_size(bytes bytea, at int4) RETURNS int4
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  i int4 := at + CASE WHEN get_byte(bytes, at) >= 128 THEN 1 ELSE 0 END;
+  head int4 := get_byte(bytes, i) & 31;
+  size int8 := 0;
+BEGIN
+  IF head < 24 THEN RETURN head; END IF;
+  FOR k IN 1 .. 1 << (head - 24) LOOP
+    size := size * 256 + get_byte(bytes, i + k);
+  END LOOP;
+  RETURN least(size, 2147483647);
+END $$;
+
+-- Live items of a run whose bodies fit into `room` bytes, and these bytes; at
+-- least `least_of`, `most` at most.
 CREATE FUNCTION fitting(bytes bytea, total int4, skip int4, bits varbit,
-                        room int8, least_of int4) RETURNS int4
+  room int8, most int4, least_of int4, OUT got int4, OUT size int8)
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   head bytea := substring(bytes FROM 1 FOR 12 * total);
   was int4 := CASE WHEN skip = 0 THEN entry_end(head, total - 1) -
                 (octet_length(bytes) - 12 * total)
               ELSE entry_end(head, skip - 1) END;
-  got int4 := 0;
-  sum int8 := 0;
-  ends int4;
+  base int4 := was;
+  start int4 := 12 * total;
+  body int4;
 BEGIN
+  got := 0;
+  size := 0;
+  IF skip > 0 THEN
+    base := entry_end(head, total - 1) - (octet_length(bytes) - 12 * total);
+  END IF;
   FOR i IN skip .. total - 1 LOOP
-    ends := entry_end(head, i);
+    EXIT WHEN got = most;
     IF bits IS NULL OR get_bit(bits, i - skip) = 1 THEN
-      sum := sum + ends - was;
-      EXIT WHEN sum > room AND got >= least_of;
+      body := body_size(bytes, start + was - base);
+      EXIT WHEN size + body > room AND got >= least_of;
+      size := size + body;
       got := got + 1;
     END IF;
-    was := ends;
+    was := entry_end(head, i);
   END LOOP;
-  RETURN got;
 END $$;
 
 CREATE FUNCTION plus(a int8[], b int8[]) RETURNS int8[]

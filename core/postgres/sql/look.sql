@@ -10,6 +10,10 @@ LANGUAGE sql STABLE AS $$
     x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
     x.history, x.memo, x.bytes $$;
 
+-- Has any of its items failed or crashed before?
+CREATE FUNCTION has_failed(x run) RETURNS boolean LANGUAGE sql IMMUTABLE AS
+  $$ SELECT x.attempts > 0 OR x.crashes > 0 OR x.history IS NOT NULL $$;
+
 -- Runs in the order in which a take would hand them out, until they hold
 -- `want` items.
 CREATE FUNCTION v1_peek(q int4, wall int8, want int4)
@@ -82,7 +86,7 @@ BEGIN
         EXIT WHEN w <= 0;
         CONTINUE WHEN here AND x.due = at_due AND x.first + x.n <= at_id;
         CONTINUE WHEN want >= 0 AND want <> CASE WHEN x.due <= t THEN 0
-                                                 ELSE x.state END;
+          WHEN x.state = 2 AND has_failed(x) THEN 3 ELSE x.state END;
         place := place + 1;
         w := w - x.live;
         IF here AND x.due = at_due AND at_id > x.first THEN
@@ -126,12 +130,13 @@ LANGUAGE sql STABLE AS $$
       coalesce(sum(x.live) FILTER (WHERE x.due > t.now AND x.state = 1), 0)
         AS leased,
       coalesce(sum(x.live) FILTER (
-        WHERE x.due > t.now AND x.state = 2 AND x.attempts = 0), 0)
+        WHERE x.due > t.now AND x.state = 2 AND NOT has_failed(x)), 0)
         AS scheduled,
       coalesce(sum(x.live) FILTER (
-        WHERE x.due > t.now AND x.state = 2 AND x.attempts > 0), 0)
+        WHERE x.due > t.now AND x.state = 2 AND has_failed(x)), 0)
         AS retrying,
-      min(x.due) FILTER (WHERE x.due > t.now) AS next_due
+      min(x.due) FILTER (WHERE x.due > t.now) AS next_due,
+      min(x.due) FILTER (WHERE x.due <= t.now) AS since
     FROM t, p, unnest(p.priorities) AS pr
     JOIN run x ON x.queue = q AND x.priority = pr AND x.fresh = 0),
   old AS (
@@ -149,7 +154,7 @@ LANGUAGE sql STABLE AS $$
       - used.leased - used.scheduled - used.retrying)::int8,
     used.leased::int8, used.scheduled::int8, used.retrying::int8,
     coalesce((SELECT d.count FROM dlq d WHERE d.name = p.dlq), 0),
-    coalesce(y.bytes, 0), old.oldest, used.next_due,
+    coalesce(y.bytes, 0), least(old.oldest, used.since), used.next_due,
     coalesce(y.pushed, 0), coalesce(y.done, 0), coalesce(y.died, 0),
     coalesce(y.expired, 0), coalesce(y.removed, 0), coalesce(y.dropped, 0),
     coalesce(y.delivered, 0), coalesce(y.retried, 0),
@@ -193,6 +198,18 @@ BEGIN
       ORDER BY d.number LIMIT want;
   END IF;
 END $$;
+
+CREATE FUNCTION v1_dead_get(dlq text, numbers int8[])
+RETURNS TABLE (number int8, record bytea) LANGUAGE sql STABLE AS $$
+  SELECT d.number, d.record FROM dead d
+  WHERE d.dlq = (SELECT b.id FROM dlq b WHERE b.name = v1_dead_get.dlq)
+    AND d.number = ANY (numbers) $$;
+
+-- Who holds a key, and until when at least; no row: nobody.
+CREATE FUNCTION v1_key(q int4, key bytea, OUT item int8, OUT until int8)
+RETURNS SETOF record LANGUAGE sql STABLE AS $$
+  SELECT h.item, h.until FROM held h
+  WHERE h.queue = q AND h.key = v1_key.key $$;
 
 CREATE FUNCTION v1_dead_count(dlq text) RETURNS int8 LANGUAGE sql STABLE AS $$
   SELECT coalesce((SELECT b.count FROM dlq b

@@ -10,23 +10,38 @@ LANGUAGE sql AS $$
   SELECT coalesce(sum(y.pushed - y.done - y.died - y.expired - y.removed), 0),
     coalesce(sum(y.bytes), 0) FROM tally y WHERE y.queue = q $$;
 
+-- Runs that have expired and are not leased, or not any more; locked, `most`
+-- at most.
+CREATE FUNCTION expired(q int4, t int8, most int4) RETURNS SETOF tid
+LANGUAGE sql AS $$
+  SELECT a.tid FROM (SELECT x.ctid AS tid FROM run x
+    WHERE x.queue = q AND x.expires_at <= t AND x.state <> 1
+    LIMIT most FOR UPDATE SKIP LOCKED) a
+  UNION ALL
+  SELECT b.tid FROM (SELECT x.ctid AS tid
+    FROM (SELECT unnest(u.priorities) AS priority FROM queue u
+      WHERE u.id = q) p
+    JOIN run x ON x.queue = q AND x.priority = p.priority AND x.fresh = 0
+      AND x.due <= t
+    WHERE x.state = 1 AND x.expires_at <= t
+    LIMIT most FOR UPDATE OF x SKIP LOCKED) b
+  LIMIT most $$;
+
 -- Ends items that have expired, `max_runs` runs at most, where the queue
--- drops such; how many runs.
-CREATE FUNCTION drop_expired(q int4, slot_no int4, t int8, max_runs int4)
-RETURNS int4 LANGUAGE plpgsql AS $$
+-- drops such; how many runs, and of how many items.
+CREATE FUNCTION drop_expired(q int4, slot_no int4, t int8, max_runs int4,
+  OUT went int4, OUT items int8) LANGUAGE plpgsql AS $$
 DECLARE
-  went int4; items int8; size int8; keys bytea[]; firsts int8[];
+  size int8; keys bytea[]; firsts int8[];
 BEGIN
-  WITH old AS (
-    SELECT x.ctid AS tid FROM run x WHERE x.queue = q AND x.expires_at <= t
-      AND x.state <> 1 LIMIT max_runs FOR UPDATE SKIP LOCKED),
+  WITH old AS MATERIALIZED (SELECT expired(q, t, max_runs) AS tid),
   gone AS (
     DELETE FROM run x USING old WHERE x.ctid = old.tid
       RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
   SELECT count(*), sum(g.live), sum(g.size),
       array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
     INTO went, items, size, keys, firsts FROM gone g;
-  IF went = 0 THEN RETURN 0; END IF;
+  IF went = 0 THEN RETURN; END IF;
   IF keys IS NOT NULL THEN
     PERFORM release_keys(q, t, keys, firsts);
   END IF;
@@ -35,7 +50,6 @@ BEGIN
     ON CONFLICT (queue, slot) DO UPDATE
     SET expired = y.expired + excluded.expired,
         bytes = y.bytes + excluded.bytes;
-  RETURN went;
 END $$;
 
 -- Removes the `k` oldest items of the queue's oldest fresh run; false: it has
@@ -97,12 +111,12 @@ BEGIN
       RETURN;
     END IF;
     EXIT WHEN never IS TRUE OR tries <= 0;
-    IF EXISTS (SELECT FROM run x WHERE x.queue = p.id AND x.expires_at <= t
-                 AND x.state <> 1) THEN
+    IF p.expires AND EXISTS (SELECT expired(p.id, t, 1)) THEN
       IF NOT p.drop_expired THEN
         PERFORM refuse('RS031', 'expired items are to be ended first');
       END IF;
-      tries := tries - drop_expired(p.id, slot_no, t, 1) - 1;
+      tries := tries - 1 -
+        (SELECT d.went FROM drop_expired(p.id, slot_no, t, 1) d);
     ELSE
       EXIT WHEN p.overflow <> 1 OR NOT drop_oldest(p, slot_no, t,
         greatest(1, has.items + items - coalesce(p.max_items, has.items)));
@@ -143,7 +157,7 @@ BEGIN
       AS past, x.state = 1 AND x.due > t AS leased,
       octet_length(x.bytes) AS size INTO r
     FROM run x WHERE x.first = h.item AND x.queue = p.id FOR UPDATE;
-  IF r.tid IS NOT NULL AND r.past AND h.until <= t THEN
+  IF r.tid IS NOT NULL AND r.past AND (h.until <= t OR on_conflict = 2) THEN
     IF NOT p.drop_expired THEN
       PERFORM refuse('RS031', 'an expired item holds the key',
                      h.item::text);
@@ -223,8 +237,9 @@ END $$;
 
 -- Pushes runs of `items` items and `size` bytes together, all or nothing.
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
--- With a key there is one item. `owner`: pushed only if this run is still
--- leased under this token; else `first` is 0. Answers the first id, or that
+-- With a key there is one item. `owner`: pushed only if a settle before it in
+-- the transaction has not found the lease of this run lost, or without such a
+-- settle if it is still leased under this token; else `first` is 0. Answers the first id, or that
 -- of the item that holds the key and `held`; when it is; and, if `ask`,
 -- whether a consumer waits.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
@@ -237,7 +252,7 @@ CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  p queue; d record; done text;
+  p queue; d record; done text; told text; is_lost boolean;
 BEGIN
   done := pg_advisory_xact_lock_shared('run'::regclass::oid::int4, q);
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
@@ -245,9 +260,15 @@ BEGIN
   now := now_ms(wall);
   first := firsts[1];
   IF owner IS NOT NULL THEN
-    PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
-      AND x.state = 1 FOR UPDATE;
-    IF NOT FOUND THEN
+    told := current_setting('respool.lost', true);
+    IF told LIKE owner_token || ' %' THEN
+      is_lost := owner = ANY (split_part(told, ' ', 2)::int8[]);
+    ELSE
+      PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
+        AND x.state = 1 FOR UPDATE;
+      is_lost := NOT FOUND;
+    END IF;
+    IF is_lost THEN
       first := 0;
       held := false;
       IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;

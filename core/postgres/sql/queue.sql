@@ -67,7 +67,7 @@ CREATE FUNCTION v1_queue_drop(name text, slot_no int4, wall int8, opens boolean,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  q int4; t int8 := now_ms(wall); d record;
+  q int4; t int8 := now_ms(wall); d record; leased int8;
 BEGIN
   SELECT u.id INTO q FROM queue u WHERE u.name = v1_queue_drop.name;
   IF q IS NULL THEN
@@ -77,10 +77,11 @@ BEGIN
   PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, q);
   PERFORM FROM queue u WHERE u.id = q FOR UPDATE;
   IF opens THEN
-    IF EXISTS (SELECT FROM run x WHERE x.queue = q AND x.fresh = 0
-                 AND x.state = 1 AND x.due > t) THEN
-      PERFORM refuse('RS014', format('queue "%s": items are leased',
-                                     v1_queue_drop.name));
+    SELECT sum(x.live) INTO leased FROM run x WHERE x.queue = q
+      AND x.fresh = 0 AND x.state = 1 AND x.due > t;
+    IF leased > 0 THEN
+      PERFORM refuse('RS014', format('queue "%s" has %s leased item%s',
+        v1_queue_drop.name, leased, CASE WHEN leased > 1 THEN 's' ELSE '' END));
     END IF;
     UPDATE queue u SET paused = true WHERE u.id = q;
   END IF;

@@ -113,16 +113,17 @@ CREATE FUNCTION v1_dead_remove(dlq text, call uuid, step int2,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  box int4;
+  box int4; went int8[];
 BEGIN
   SELECT b.id INTO box FROM dlq b WHERE b.name = v1_dead_remove.dlq
     FOR NO KEY UPDATE;
   WITH gone AS (DELETE FROM dead d WHERE d.dlq = box
-    AND d.number = ANY (numbers) RETURNING 1)
-  SELECT count(*) INTO removed FROM gone;
+    AND d.number = ANY (numbers) RETURNING d.number)
+  SELECT count(*), array_agg(g.number) INTO removed, went FROM gone g;
   IF strict AND removed < cardinality(numbers) THEN
-    PERFORM refuse('RS007', format(
-      'a dead letter of DLQ "%s" is gone', v1_dead_remove.dlq));
+    PERFORM refuse('RS007', format('there is no dead letter %s in DLQ "%s"',
+      (SELECT n FROM unnest(numbers) AS n WHERE n <> ALL (
+        coalesce(went, '{}')) LIMIT 1), v1_dead_remove.dlq));
   END IF;
   UPDATE dlq b SET count = b.count - removed WHERE b.id = box;
   IF call IS NOT NULL THEN PERFORM note(call, step, ARRAY[removed]); END IF;

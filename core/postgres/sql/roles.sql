@@ -44,12 +44,12 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
     IF f.name IN ('v1_push', 'v1_push_dead', 'v1_ids', 'v1_resolve',
         'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',
-        'v1_stat', 'v1_names') THEN
+        'v1_stat', 'v1_names', 'v1_undo', 'v1_store') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', f.of,
                      s || '_push', s || '_work');
     ELSIF f.name IN ('v1_take', 'v1_done', 'v1_settle', 'v1_extend',
         'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
-        'v1_maintain',
+        'v1_maintain', 'v1_forget_calls', 'v1_browse',
         'v1_probe_read', 'v1_probe_write') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
                      s || '_work');

@@ -34,26 +34,37 @@ CREATE FUNCTION keep_history(q int4, slot_no int4, t int8, firsts int8[],
                              which varbit[]) RETURNS void
 LANGUAGE sql AS $$
   WITH kept AS (
-    INSERT INTO history
+    INSERT INTO history AS h
       SELECT q, t, x.first, x.pushed_at, x.version, x.n, x.skip,
         CASE WHEN f.bits IS NULL THEN x.live ELSE ones(f.bits) END,
         x.attempts, x.deliveries, x.priority, coalesce(f.bits, x.bits),
         x.bytes
       FROM unnest(firsts, which) AS f(first, bits)
       JOIN run x ON x.first = f.first
-      ON CONFLICT DO NOTHING
-      RETURNING kept, octet_length(bytes) AS size)
+      ON CONFLICT (queue, done_at, first) DO UPDATE -- of the same run
+      SET bits = h.bits | excluded.bits, kept = h.kept + excluded.kept
+      RETURNING h.first, xmax = 0 AS fresh, octet_length(h.bytes) AS size)
   INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
-    SELECT q, slot_no, coalesce(sum(k.kept), 0), coalesce(sum(k.size), 0)
-    FROM kept k
+    SELECT q, slot_no, coalesce(sum(CASE WHEN f.bits IS NULL THEN x.live
+        ELSE ones(f.bits) END), 0),
+      coalesce(sum(k.size) FILTER (WHERE k.fresh), 0)
+    FROM unnest(firsts, which) AS f(first, bits)
+    JOIN run x ON x.first = f.first JOIN kept k ON k.first = f.first
     ON CONFLICT (queue, slot) DO UPDATE
     SET kept = y.kept + excluded.kept,
         kept_bytes = y.kept_bytes + excluded.kept_bytes $$;
 
+-- Pushes of the same transaction that depend on a lease of this batch are to
+-- know which are lost: see v1_push.
+CREATE FUNCTION tell_lost(tok int8, lost int8[]) RETURNS void
+LANGUAGE sql AS
+  $$ SELECT set_config('respool.lost', tok || ' ' || lost::text, true) $$;
+
 -- Whole runs that are done; answers which are lost. `keep`: as history.
+-- `tell`: to pushes that follow.
 CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
-                        tok int8, keep boolean, strict boolean, firsts int8[],
-                        OUT lost int8[])
+                        tok int8, keep boolean, strict boolean, tell boolean,
+                        firsts int8[], OUT lost int8[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -75,11 +86,13 @@ BEGIN
     INTO items, size, went, keys FROM gone g;
   lost := '{}';
   IF cardinality(firsts) > coalesce(cardinality(went), 0) THEN
-    IF strict THEN
-      done := refuse('RS005', 'the lease is no longer held');
-    END IF;
     lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(went));
+    IF strict THEN
+      done := refuse('RS005', 'the lease is no longer held',
+                     array_to_string(lost, ' '));
+    END IF;
   END IF;
+  IF tell THEN done := tell_lost(tok, lost); END IF;
   IF keys IS NOT NULL THEN
     done := release_keys(q, now_ms(wall), keys, went);
   END IF;
@@ -110,7 +123,8 @@ END $$;
 -- -1; d_items: how many items each stands for. `policy`: the version of the
 -- queue's policy that the client has worked with. `damaged`: runs set aside.
 CREATE FUNCTION v1_settle(q int4, slot_no int4, wall int8, call uuid,
-  step int2, policy int4, tok int8, strict boolean, damaged int4,
+  step int2, policy int4, tok int8, strict boolean, tell boolean,
+  damaged int4,
   r_first int8[], r_live int4[], r_bits varbit[], r_wait int8[],
   r_attempts int4[], r_delay int8[], r_history bytea[], r_memo bytea[],
   r_counts int4[], r_kept varbit[],
@@ -135,8 +149,10 @@ BEGIN
     ORDER BY x.first FOR UPDATE);
   lost := array(SELECT unnest(r_first) EXCEPT SELECT unnest(have));
   IF strict AND lost <> '{}' THEN
-    PERFORM refuse('RS005', 'the lease is no longer held');
+    PERFORM refuse('RS005', 'the lease is no longer held',
+                   array_to_string(lost, ' '));
   END IF;
+  IF tell THEN PERFORM tell_lost(tok, lost); END IF;
   numbers := '{}';
   IF r_kept IS NOT NULL AND have <> '{}' THEN
     PERFORM keep_history(q, slot_no, t,
@@ -234,6 +250,7 @@ CREATE FUNCTION v1_observe(q int4, slot_no int4, late int8,
   delivered_bytes int8, wait int8[], handle int8[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
+  IF NOT EXISTS (SELECT FROM queue u WHERE u.id = q) THEN RETURN; END IF;
   INSERT INTO tally AS y (queue, slot, lease_lost, delivered_bytes)
     VALUES (q, slot_no, late, v1_observe.delivered_bytes)
     ON CONFLICT (queue, slot) DO UPDATE

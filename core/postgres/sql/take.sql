@@ -173,7 +173,8 @@ DECLARE
   pri int2[]; caps int4[]; pr int2; fr int2; cap int4; low int8; picked record;
   k int4; w int4 := want; got int4 := 0; fits int4; nth int4;
   filled boolean := false; crashed_items int8 := 0;
-  sum int8 := 0;   -- bytes handed out
+  sum int8 := 0;   -- bytes of bodies handed out
+  taken_bytes int8;
   size int8 := 0;  -- bytes copied
   place_no int4 := 0; tids tid[] := '{}'; kinds int2[] := '{}';
   places int4[] := '{}'; cut_first int8[] := '{}'; cut_place int4[] := '{}';
@@ -277,13 +278,15 @@ BEGIN
           END IF;
           filled := true;
         END IF;
-        IF room IS NOT NULL AND r.size > room - sum THEN
-          SELECT fitting(x.bytes, r.skip + r.n, r.skip, r.bits,
-              room - sum, CASE WHEN got = 0 THEN 1 ELSE 0 END) INTO fits
-            FROM run x WHERE x.ctid = r.tid;
+        IF room IS NOT NULL THEN
+          SELECT f.got, f.size INTO fits, taken_bytes FROM run x,
+            fitting(x.bytes, r.skip + r.n, r.skip, r.bits, room - sum, k,
+              CASE WHEN got = 0 THEN 1 ELSE 0 END) f
+            WHERE x.ctid = r.tid;
           IF fits < k THEN filled := true; END IF;
           k := least(k, fits);
           EXIT WHEN k = 0;
+          sum := sum + taken_bytes;
         END IF;
         IF tok IS NULL THEN tok := nextval('token'); END IF;
         place_no := place_no + 1;
@@ -291,7 +294,6 @@ BEGIN
           tids := tids || r.tid;
           kinds := kinds || 1::int2;
           places := places || place_no;
-          sum := sum + r.size;
         ELSE
           size := size + cut(r.tid, k, tok, t, lease_end);
           cut_first := cut_first || r.first;
@@ -435,15 +437,15 @@ CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; tok int8; h v1_taken; went int4;
+  p queue; t int8; tok int8; h v1_taken;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   t := now_ms(wall);
   h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
   IF p.drop_expired THEN
-    went := drop_expired(q, slot_no, t, max_runs);
-    h.n := went;
+    SELECT d.went, d.items INTO h.n, h.live
+      FROM drop_expired(q, slot_no, t, max_runs) d;
     RETURN NEXT h;
     RETURN;
   END IF;
@@ -451,10 +453,11 @@ BEGIN
   h.token := tok;
   RETURN NEXT h;
   RETURN QUERY
-    WITH old AS (
-      SELECT x.ctid AS tid FROM run x WHERE x.queue = q AND x.expires_at <= t
-        AND x.state <> 1 AND (item IS NULL OR x.first = item)
-        LIMIT max_runs FOR UPDATE SKIP LOCKED)
+    WITH old AS MATERIALIZED (
+      SELECT expired(q, t, max_runs) AS tid WHERE item IS NULL UNION ALL
+      SELECT x.tid FROM (SELECT r.ctid AS tid FROM run r
+        WHERE r.first = item AND r.queue = q AND r.expires_at <= t
+          AND (r.state <> 1 OR r.due <= t) FOR UPDATE SKIP LOCKED) x)
     UPDATE run x SET fresh = 0, due = after(t, p.lease), epoch = tok,
         state = 1
       FROM old WHERE x.ctid = old.tid
@@ -465,18 +468,25 @@ BEGIN
         x.history, x.memo, x.bytes;
 END $$;
 
--- Leases go on to `lease_ms` from now; answers which are lost.
+-- Leases go on to `lease_ms` from now; answers which are lost. A run is
+-- looked for between the ids that it had when it was taken, as a settle of
+-- some of its items since has moved its first.
 CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
-                          firsts int8[], OUT lost int8[], OUT now int8)
+                          firsts int8[], lasts int8[],
+                          OUT lost int8[], OUT now int8)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+  lease_end int8;
 BEGIN
   now := now_ms(wall);
-  WITH longer AS (
-    UPDATE run x SET due = after(v1_extend.now, coalesce(lease_ms,
-        (SELECT u.lease FROM queue u WHERE u.id = q)))
-      WHERE x.first = ANY (firsts) AND x.epoch = tok AND x.state = 1
-      RETURNING x.first)
-  SELECT array(SELECT unnest(firsts) EXCEPT SELECT l.first FROM longer l)
-    INTO lost;
+  lease_end := after(v1_extend.now, coalesce(lease_ms,
+    (SELECT u.lease FROM queue u WHERE u.id = q)));
+  lost := '{}';
+  FOR i IN 1 .. cardinality(firsts) LOOP
+    UPDATE run x SET due = lease_end
+      WHERE x.first BETWEEN firsts[i] AND lasts[i] AND x.epoch = tok
+        AND x.state = 1;
+    IF NOT FOUND THEN lost := lost || firsts[i]; END IF;
+  END LOOP;
 END $$;

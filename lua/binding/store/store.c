@@ -55,6 +55,12 @@ static int store_open(lua_State *L) {
   return 1;
 }
 
+/* init(path, roles) */
+static int store_init(lua_State *L) {
+  return lresult(L, respool_init(luaL_checkstring(L, 1),
+                                 lua_toboolean(L, 2)));
+}
+
 /* abandon(store): instead of close(), in a process that is to end while a
    thread of the core waits for the disk or for another process. */
 static int store_abandon(lua_State *L) {
@@ -326,4 +332,6 @@ void lstore_open(lua_State *L) {
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);
   lua_setfield(L, -2, "open");
+  lua_pushcfunction(L, store_init);
+  lua_setfield(L, -2, "init");
 }

@@ -5,6 +5,7 @@
 
 local core = require "respool.core"
 local failure_log = require "respool.cli.failure_log"
+local location = require "respool.support.location"
 local options = require "respool.support.options"
 local store_of = require "respool.store"
 local suggestion = require "respool.support.suggestion"
@@ -214,7 +215,8 @@ end
 
 -- Adds the argument STORE.
 function M.add_store(command)
-  command:argument("store", "Directory of the store."):argname "STORE"
+  command:argument("store", "Directory of the store, or URL of a database.")
+    :argname "STORE"
 end
 
 -- Adds the argument QUEUE; `changed` says that the command changes it.
@@ -243,7 +245,7 @@ function M.open(io, path, given)
   end
   local store, message, code = store_of.open(path, o)
   if not store and code == "NOT_FOUND" then
-    M.fail(("there is no store in '%s'"):format(path))
+    M.fail(("there is no store in '%s'"):format(location.shown(path)))
   end
   io.stores[#io.stores + 1] = M.check(store, message, code)
   return store
@@ -264,7 +266,7 @@ end
 
 local function missing(store, kind, name, names)
   M.fail(("there is no %s '%s' in '%s'%s"):format(
-    kind, name, store.path, M.suggestion(name, names)))
+    kind, name, location.shown(store.path), M.suggestion(name, names)))
 end
 
 -- Opens a queue that must exist: looking at a queue must not create it.

@@ -265,17 +265,21 @@ end
 local function head(sample, view)
   local sum, rates = sums(sample.queues)
   local s, n = sample.store, output.number
+  local used = output.bytes(s.used_bytes) .. " used"
+  local slots = ""
+  if s.max_bytes > 0 then -- in files
+    used = ("%s, %.0f%% of %s"):format(
+      used, 100 * s.used_bytes / s.max_bytes, output.bytes(s.max_bytes))
+    slots = ("; %d of %d reader slots"):format(s.readers, s.max_readers)
+  end
   return {
     { style = "bold", text = heading(sample, view) },
     { text = ("%s: %s ready, %s leased, %s scheduled, %s retrying, %s dead")
       :format(output.count(#sample.queues, "queue"), n(sum.ready),
               n(sum.leased), n(sum.scheduled), n(sum.retrying), n(sum.dead)) },
-    { text = ("in %s/s, done %s/s, failed %s/s; %s used, %.0f%% of %s; "
-        .. "%s commits/s; %d of %d reader slots"):format(
+    { text = ("in %s/s, done %s/s, failed %s/s; %s; %s commits/s%s"):format(
       per_second(rates.pushed), per_second(rates.done),
-      per_second(rates.failed), output.bytes(s.used_bytes),
-      100 * s.used_bytes / s.max_bytes, output.bytes(s.max_bytes),
-      per_second(sample.commits), s.readers, s.max_readers) },
+      per_second(rates.failed), used, per_second(sample.commits), slots) },
     { text = "" },
   }
 end

@@ -7,6 +7,7 @@
 local archive = require "respool.transfer.format"
 local arguments = require "respool.cli.arguments"
 local core = require "respool.core"
+local location = require "respool.support.location"
 local transfer = require "respool.transfer.export"
 local file_writer = require "respool.transfer.file_writer"
 local output = require "respool.cli.output"
@@ -75,7 +76,8 @@ local function check_name(args, store, queues)
   for _, name in ipairs(queues) do names[#names + 1] = name end
   if arguments.has(names, args.name) then return end
   arguments.fail(("there is no queue or DLQ '%s' in '%s'%s"):format(
-    args.name, store.path, arguments.suggestion(args.name, names)))
+    args.name, location.shown(store.path),
+    arguments.suggestion(args.name, names)))
 end
 
 -- What becomes a dead letter while a queue is moved is counted in `died`.

@@ -89,8 +89,9 @@ local function storage_note(s)
   if s.error then return s.error end
   local wrote = s.write_seconds
     and ("written in %s, "):format(output.duration(s.write_seconds)) or ""
-  return ("%sread in %s, %s full"):format(
-    wrote, output.duration(s.read_seconds), percent(s.store_fill))
+  local fill = s.store_fill and (", %s full"):format(percent(s.store_fill))
+  return ("%sread in %s%s"):format(
+    wrote, output.duration(s.read_seconds), fill or "")
 end
 
 local function queue_note(q)

@@ -4,6 +4,7 @@
 -- it. A note keeps its options, so that its name is enough to resume it.
 
 local arguments = require "respool.cli.arguments"
+local location = require "respool.support.location"
 local notes = require "respool.cli.notes"
 local output = require "respool.cli.output"
 local core = require "respool.core"
@@ -25,7 +26,7 @@ local function missing(store, name)
   local names = {}
   for i, replay in ipairs(check(store:replays())) do names[i] = replay.name end
   arguments.fail(("there is no named replay '%s' in '%s'%s"):format(
-    name, store.path, arguments.suggestion(name, names)))
+    name, location.shown(store.path), arguments.suggestion(name, names)))
 end
 
 -- What the store keeps of a named replay; nil when there is none.

@@ -11,17 +11,17 @@ local M = {}
 
 -- In the order in which the help lists them.
 M.COMMANDS = {
-  "push", "work", "replay",
+  "init", "push", "work", "replay",
   "ls", "peek", "get", "stats", "top", "health", "metrics",
   "dead", "remove", "pause", "resume", "maintain", "check",
   "repair", "compact",
-  "export", "import",
+  "export", "import", "move",
   "deliver", "receive",
 }
 
 local EPILOG = [[
-STORE is the directory of a store. `respool help COMMAND` shows the options of
-a command.
+STORE is the directory of a store, or the URL of a database. `respool help
+COMMAND` shows the options of a command.
 
 Example:
   echo '{"to":"ada@example.org"}' | respool push shop.respool mails]]

@@ -55,7 +55,7 @@ local function of_store(io, store, args)
     s.commits, s.commit_operations = nil, nil -- of this process: there are none
     return output.json(io, { store = s, queues = queues })
   end
-  output.fields(io, {
+  output.fields(io, s.max_bytes > 0 and {
     { "file", output.bytes(s.file_bytes) },
     { "in use", output.bytes(s.used_bytes) },
     { "limit", output.bytes(s.max_bytes) },
@@ -63,7 +63,7 @@ local function of_store(io, store, args)
       and output.bytes(s.available_bytes) or "-" },
     { "commits so far", output.number(s.last_txn) },
     { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
-  })
+  } or { { "in use", output.bytes(s.used_bytes) } })
   show_counters(io, queues)
 end
 

@@ -18,6 +18,7 @@
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
+local location = require "respool.support.location"
 local options = require "respool.support.options"
 
 local batches = core.batch
@@ -63,7 +64,8 @@ end
 ---@param store respool.store
 ---@return nil, string, string
 function M.refusal(store)
-  return nil, ("store %s is closing"):format(store.path), "CLOSED"
+  return nil, ("store %s is closing"):format(location.shown(store.path)),
+    "CLOSED"
 end
 
 
@@ -168,7 +170,9 @@ local function finish(store, late)
     hooks.report(store, "close", message, code)
     return nil, message, code, left
   end
-  hooks.log(store, "info", "store closed", { path = store.path })
+  hooks.log(store, "info", "store closed", {
+    path = location.shown(store.path),
+  })
   return true
 end
 

@@ -181,13 +181,16 @@ local function storage(store, stats, limit)
       most < huge and most or DEFAULTS.write_seconds[2])
   end
   if not read then return failed(write, code) end
+  local bounded = stats.max_bytes > 0 -- not in a database
   return component({
     write_seconds = write, read_seconds = read,
-    store_fill = stats.used_bytes / stats.max_bytes,
+    store_fill = bounded and stats.used_bytes / stats.max_bytes or nil,
   }, { "write_seconds", "read_seconds", "store_fill" }, limit)
 end
 
+-- Reader slots of LMDB; there are none in a database.
 local function readers(stats, limit)
+  if stats.max_readers == 0 then return nil end
   return {
     status = judge(stats.readers / stats.max_readers, limit.readers),
     used = stats.readers, max = stats.max_readers,

@@ -12,6 +12,7 @@
 
 local archive = require "respool.transfer.format"
 local core = require "respool.core"
+local lock = require "respool.transfer.lock"
 
 local M = {}
 
@@ -31,13 +32,7 @@ Imported.__index = Imported
 ---@param store respool.store
 ---@return table?, string?, string?
 function M.lock(store)
-  if store.path == ":memory:" then return { unlock = function() end } end
-  local held, message, code = core.file.lock(store.path .. "/import.lock")
-  if held then return held end
-  if code == "LOCKED" then
-    message = ("another process imports into store '%s'"):format(store.path)
-  end
-  return nil, message, code
+  return lock.take(store, "import", "another process imports into")
 end
 
 -- The log of the records of a source that were pushed to a queue.

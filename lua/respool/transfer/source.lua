@@ -13,6 +13,7 @@
 
 local core = require "respool.core"
 local codec = require "respool.support.codec"
+local lock = require "respool.transfer.lock"
 local outcome = require "respool.support.outcome"
 local pages = require "respool.support.pages"
 local take = require "respool.consume.take"
@@ -74,15 +75,8 @@ local function last_number(source)
 end
 
 -- Dead letters of one process at a time are moved: they have no lease.
-local function lock(store)
-  if store.path == ":memory:" then return { unlock = function() end } end
-  local held, message, code = core.file.lock(store.path .. "/export.lock")
-  if held then return held end
-  if code == "LOCKED" then
-    message = ("another export is moving dead letters of store '%s'"):format(
-      store.path)
-  end
-  return nil, message, code
+local function lock_dead(store)
+  return lock.take(store, "export", "another export is moving dead letters of")
 end
 
 -- The dead letters of a DLQ. With `follow` also those that come later.
@@ -101,7 +95,7 @@ function M.dead_letters(dead, o)
   if not source.upto then return nil, message, code end
   if o.follow then source.upto = nil end
   if o.remove then
-    source.lock, message, code = lock(dead.store)
+    source.lock, message, code = lock_dead(dead.store)
     if not source.lock then return nil, message, code end
   end
   return source

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing of environments, and their sessions; see env.h.
+ */
+#include "postgres/env/env.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "postgres/env/bells.h"
+#include "postgres/env/known.h"
+#include "postgres/env/schema.h"
+
+#define LOOKERS 4
+
+typedef struct looker {
+  session session; /* first, so that one is the other */
+  bool busy;
+  struct looker *next;
+} looker;
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static pg_env *registry;
+
+/* ---- sessions of looks -------------------------------------------------- */
+
+static looker *looker_new(pg_env *e) {
+  looker *l = calloc(1, sizeof *l);
+  if (!l) return NULL;
+  session_init(&l->session, &e->url, &e->prepare, &e->chance);
+  l->next = e->lookers;
+  e->lookers = l;
+  e->n_lookers++;
+  return l;
+}
+
+static looker *looker_free(pg_env *e) {
+  looker *l = e->lookers;
+  while (l && l->busy) l = l->next;
+  return l || e->n_lookers == LOOKERS ? l : looker_new(e);
+}
+
+session *pg_session_take(pg_env *e) {
+  looker *l;
+  pthread_mutex_lock(&e->lock);
+  while (!(l = looker_free(e)) && e->n_lookers)
+    pthread_cond_wait(&e->given_back, &e->lock);
+  if (l) l->busy = true;
+  pthread_mutex_unlock(&e->lock);
+  return l ? &l->session : NULL;
+}
+
+void pg_session_give(pg_env *e, session *l) {
+  if (!l) return;
+  pthread_mutex_lock(&e->lock);
+  ((looker *)l)->busy = false;
+  pthread_cond_signal(&e->given_back);
+  pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- time --------------------------------------------------------------- */
+
+int64_t pg_now(pg_env *e, int64_t now) {
+  if (now != SERVER_TIME) return now;
+  pthread_mutex_lock(&e->lock);
+  int64_t server = e->timed ? clock_mono() + e->ahead : clock_wall();
+  pthread_mutex_unlock(&e->lock);
+  return server;
+}
+
+void pg_note_time(pg_env *e, int64_t server) {
+  pthread_mutex_lock(&e->lock);
+  e->timed = true;
+  e->ahead = server - clock_mono();
+  pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- opening ------------------------------------------------------------ */
+
+static void env_free(pg_env *e) {
+  if (e->bells) bells_close(e->bells);
+  session_close(&e->writer);
+  while (e->lookers) {
+    looker *next = e->lookers->next;
+    session_close(&e->lookers->session);
+    free(e->lookers);
+    e->lookers = next;
+  }
+  known_free(e);
+  url_free(&e->url);
+  pthread_mutex_destroy(&e->lock);
+  pthread_cond_destroy(&e->given_back);
+  free(e->path);
+  free(e);
+}
+
+static int find_schema(pg_env *e, bool may_make) {
+  int rc = schema_check(&e->writer);
+  if (rc != RESPOOL_NOT_FOUND || !may_make) return rc;
+  rc = schema_make(&e->writer);
+  if (rc == RESPOOL_DENIED)
+    return fail(rc, "there is no store in %.120s, and this role may not make "
+                "one: `respool init` does", e->url.shown);
+  return rc ? rc : schema_check(&e->writer);
+}
+
+static int env_start(pg_env *e, const respool_options *o) {
+  int rc = url_parse(e->path, &e->url);
+  if (rc) return rc;
+  if (o->read_only && !(rc = url_any_server(&e->url))) e->read_only = true;
+  e->prepare = e->url.prepare;
+  random_init(&e->chance, 0);
+  session_init(&e->writer, &e->url, &e->prepare, &e->chance);
+  if (!rc) rc = find_schema(e, !o->no_create && !o->read_only);
+  return rc ? rc : bells_open(e, &e->bells);
+}
+
+static pg_env *env_new(const engine *g, const char *path) {
+  pg_env *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->base.engine = g;
+  e->base.pid = getpid();
+  e->path = strdup(path);
+  e->refs = 1;
+  pthread_mutex_init(&e->lock, NULL);
+  pthread_cond_init(&e->given_back, NULL);
+  if (e->path) return e;
+  env_free(e);
+  return NULL;
+}
+
+/* Those of a parent process are its own. */
+static pg_env *registry_find(const char *path, bool read_only) {
+  for (pg_env *e = registry; e; e = e->next)
+    if (e->base.pid == getpid() && e->read_only == read_only &&
+        !strcmp(e->path, path))
+      return e;
+  return NULL;
+}
+
+static int registry_add(const engine *g, const char *path,
+                        const respool_options *o, int (*first)(env *e),
+                        env **out) {
+  pg_env *e = env_new(g, path);
+  if (!e) return fail(RESPOOL_NOMEM, "not enough memory for a store");
+  int rc = env_start(e, o);
+  if (!rc) rc = first(&e->base);
+  if (rc) {
+    env_free(e);
+    return rc;
+  }
+  e->next = registry;
+  registry = e;
+  *out = &e->base;
+  return 0;
+}
+
+int pg_env_open(const engine *g, const char *path, const respool_options *o,
+                int (*first)(env *e), env **out) {
+  int rc = 0;
+  pthread_mutex_lock(&registry_lock);
+  pg_env *e = registry_find(path, o->read_only);
+  if (e) {
+    e->refs++;
+    *out = &e->base;
+  } else
+    rc = registry_add(g, path, o, first, out);
+  pthread_mutex_unlock(&registry_lock);
+  return rc;
+}
+
+static void registry_remove(pg_env *e) {
+  pg_env **p = &registry;
+  while (*p != e) p = &(*p)->next;
+  *p = e->next;
+}
+
+void pg_env_close(env *base) {
+  pg_env *e = (pg_env *)base;
+  pthread_mutex_lock(&registry_lock);
+  bool last = --e->refs == 0;
+  if (last) registry_remove(e);
+  pthread_mutex_unlock(&registry_lock);
+  if (!last) return;
+  if (base->closing) base->closing(base);
+  known_tell(e);
+  env_free(e);
+}
+
+int pg_env_grant(env *base) {
+  pg_env *e = (pg_env *)base;
+  bool granted = false;
+  int rc = schema_grant(&e->writer, &granted);
+  if (rc || granted) return rc;
+  return fail(RESPOOL_DENIED, "%.120s: this role may not make roles",
+              e->url.shown);
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queries; see look.h. Each is one statement, so one snapshot. The id of a
+ * queue is remembered; where nothing is found under it it is looked up again.
+ */
+#include "postgres/look.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "postgres/queue/append.h"
+#include "postgres/record/items.h"
+#include "record/dead_record.h"
+#include "record/replay_record.h"
+
+#define SCAN_RUNS 64 /* that one page of a check looks at */
+#define CHECK_PATIENCE 600000 /* ms */
+
+/* A query on its way. */
+typedef struct looking {
+  pg_env *e;
+  session *l;
+  query *q;
+  pg_queue queue;
+  plan p;
+} looking;
+
+static const PGresult *answer(const looking *k) {
+  return plan_answer(&k->p, 0);
+}
+
+static values *ask(looking *k, enum statement s) {
+  return plan_add(&k->p, s, NULL);
+}
+
+static int run(looking *k) {
+  return plan_run(&k->p, false);
+}
+
+static int rows(const looking *k) {
+  return pq.ntuples(answer(k));
+}
+
+/* ---- items -------------------------------------------------------------- */
+
+/* States by the time of the look. */
+static int state_of(const taken *t, respool_bytes failures, int64_t now) {
+  if (t->state == 0 || t->due <= now) return RESPOOL_READY;
+  if (t->state == 1) return RESPOOL_LEASED;
+  return t->attempts || t->crashes || failures.size ? RESPOOL_RETRYING
+                                                    : RESPOOL_SCHEDULED;
+}
+
+/* Adds the items of a run from `from` of its n on; `*next` as items_read. */
+static int add_run(looking *k, taken *t, uint32_t from, size_t limit,
+                   int64_t now, uint32_t *next) {
+  respool_page *p = k->q->look.page;
+  damage bad = {NULL, 0, 0};
+  respool_bytes failures = {NULL, 0};
+  size_t before = p->n;
+  int rc = taken_own(&p->memory, t);
+  if (!rc) rc = taken_failures(&p->memory, answer(k), t, &failures);
+  if (!rc && !items_read(p, t, from, limit, failures, &bad, next))
+    rc = RESPOOL_NOMEM;
+  for (size_t i = 0; i < bad.n && !rc; i++)
+    if (!page_note_damaged(p, bad.of[i].id)) rc = RESPOOL_NOMEM;
+  free(bad.of);
+  for (size_t i = before; i < p->n; i++) {
+    p->items[i].visible_at = t->state ? t->due : 0;
+    p->items[i].state = state_of(t, failures, now);
+  }
+  return rc ? fail(rc, "not enough memory for a page") : 0;
+}
+
+static int peek(looking *k) {
+  int64_t now = pg_now(k->e, k->q->now);
+  int rc = 0;
+  values *v = ask(k, STATEMENT_PEEK);
+  size_t limit = k->q->look.limit;
+  put_int4(v, k->queue.id);
+  plan_put_wall(&k->p, v);
+  put_int4(v, limit > INT32_MAX ? INT32_MAX : (int64_t)limit);
+  if (!limit) return 0;
+  rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++) {
+    taken t;
+    size_t n = k->q->look.page->n;
+    if (n >= limit) break;
+    if (taken_read(answer(k), i, &t))
+      rc = add_run(k, &t, 0, limit - n, now, NULL);
+  }
+  return rc;
+}
+
+static int no_item(const looking *k) {
+  return fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue \"%.120s\"",
+              (unsigned long long)k->q->look.id, k->q->name);
+}
+
+static int get(looking *k) {
+  look_req *r = &k->q->look;
+  taken t;
+  values *v = ask(k, STATEMENT_GET);
+  put_int4(v, k->queue.id);
+  put_int8(v, (int64_t)r->id);
+  int rc = run(k);
+  if (rc) return rc;
+  if (!rows(k) || !taken_read(answer(k), 0, &t)) return no_item(k);
+  int64_t now = pg_now(k->e, k->q->now);
+  if (t.state != 1 && t.expires_at && t.expires_at <= now) return no_item(k);
+  rc = add_run(k, &t, (uint32_t)(r->id - t.first), 1, now, NULL);
+  if (rc) return rc;
+  if (r->page->n && r->page->items[0].id == r->id) return 0;
+  return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
+              (unsigned long long)r->id, k->q->name);
+}
+
+enum { BROWSE_BEGIN, BROWSE_ON, BROWSE_END };
+
+/* Where the next look begins: behind the last run, or within it. */
+static void advance(respool_cursor *at, const taken *t, uint32_t next) {
+  at->phase = BROWSE_ON;
+  at->priority = t->priority;
+  at->space = t->state == 0;
+  at->at = t->due;
+  at->id = t->first + next;
+}
+
+static bool is_expired(const taken *t, int64_t now) {
+  return t->expires_at && t->expires_at <= now &&
+         !(t->state == 1 && t->due > now);
+}
+
+/* The items of one answer; `*passed` when all of it was looked at. */
+static int browse_rows(looking *k, bool *passed) {
+  look_req *r = &k->q->look;
+  respool_cursor *at = &r->cursor;
+  int64_t now = pg_now(k->e, k->q->now);
+  int rc = 0;
+  *passed = true;
+  for (int i = 0; !rc && i < rows(k); i++) {
+    taken t;
+    uint32_t next;
+    if (r->page->n == r->limit) {
+      *passed = false;
+      return 0;
+    }
+    if (!taken_read(answer(k), i, &t)) continue;
+    next = t.n;
+    bool here = at->phase == BROWSE_ON && at->priority == t.priority &&
+                at->space == (t.state == 0) && at->at == t.due &&
+                at->id > t.first;
+    if (!is_expired(&t, now))
+      rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
+                   r->limit - r->page->n, now, &next);
+    advance(at, &t, next);
+  }
+  return rc;
+}
+
+static int browse(looking *k) {
+  look_req *r = &k->q->look;
+  respool_cursor *at = &r->cursor;
+  bool begin = at->phase == BROWSE_BEGIN, passed = true;
+  if (at->phase == BROWSE_END) return 0;
+  values *v = ask(k, STATEMENT_BROWSE);
+  put_int4(v, k->queue.id);
+  plan_put_wall(&k->p, v);
+  put_int4(v, r->state);
+  put_int4(v, (int64_t)r->limit);
+  put_int2(v, begin ? RESPOOL_PRIORITIES : at->priority);
+  put_int2(v, begin ? 0 : at->space);
+  put_int8(v, begin ? 0 : at->at);
+  put_int8(v, begin ? 0 : (int64_t)at->id);
+  int rc = run(k);
+  if (rc) return rc;
+  bool any = rows(k) > 0;
+  rc = browse_rows(k, &passed);
+  if (!any) at->phase = BROWSE_END;
+  return rc;
+}
+
+/* ---- history ------------------------------------------------------------ */
+
+/* Columns of the table history. */
+enum { H_QUEUE, H_DONE_AT, H_FIRST, H_PUSHED_AT, H_VERSION, H_N, H_SKIP,
+       H_KEPT, H_ATTEMPTS, H_DELIVERIES, H_PRIORITY, H_BITS, H_BYTES };
+
+static void read_finished(const PGresult *r, int row, taken *t) {
+  respool_bytes bits = value_bytes(r, row, H_BITS);
+  *t = (taken){
+    .first = (uint64_t)value_int(r, row, H_FIRST),
+    .n = (uint32_t)value_int(r, row, H_N),
+    .skip = (uint32_t)value_int(r, row, H_SKIP),
+    .due = value_int(r, row, H_DONE_AT), .state = 2,
+    .priority = (int)value_int(r, row, H_PRIORITY),
+    .attempts = (uint64_t)value_int(r, row, H_ATTEMPTS),
+    .deliveries = (uint64_t)value_int(r, row, H_DELIVERIES),
+    .version = (uint64_t)value_int(r, row, H_VERSION),
+    .pushed_at = value_int(r, row, H_PUSHED_AT),
+    .bytes = value_bytes(r, row, H_BYTES), .row = row};
+  t->bits = bits.data ? (const uint8_t *)bits.data + 4 : NULL;
+}
+
+static int history(looking *k) {
+  look_req *r = &k->q->look;
+  respool_history_cursor *at = &r->moment;
+  values *v = ask(k, STATEMENT_HISTORY);
+  put_int4(v, k->queue.id);
+  put_int8(v, at->at);
+  put_int8(v, (int64_t)at->id);
+  put_int4(v, (int64_t)r->limit);
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k) && r->page->n < r->limit; i++) {
+    taken t;
+    uint32_t next;
+    read_finished(answer(k), i, &t);
+    bool here = t.due == at->at && at->id > t.first;
+    size_t before = r->page->n;
+    rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
+                 r->limit - r->page->n, INT64_MAX, &next);
+    *at = (respool_history_cursor){t.due, t.first + next};
+    for (size_t j = before; j < r->page->n; j++)
+      r->page->items[j].expires_at = 0;
+  }
+  return rc;
+}
+
+/* ---- dead letters ------------------------------------------------------- */
+
+static int add_dead(respool_dead_letters *out, uint64_t number,
+                    respool_bytes stored, bool no_body) {
+  dead l;
+  unpacker u;
+  item i;
+  blob_ref ref;
+  respool_dead_letter *r = dead_letters_add(out);
+  if (!r) return RESPOOL_NOMEM;
+  int rc = dead_show(&out->memory, stored, r, &l);
+  r->number = number;
+  if (rc || r->damaged || no_body) return rc;
+  rc = arena_copy(&out->memory, l.item, &l.item);
+  if (rc) return rc;
+  unpacker_init(&u, l.item.data, l.item.size);
+  bool whole = item_unpack(&u, &i, &ref) && !ref.number;
+  dead_show_item(r, whole ? &i : NULL, l.item);
+  return 0;
+}
+
+static int dead_list(looking *k) {
+  const respool_list_options *o = k->q->dead_list.options;
+  if (o->descending && o->after == 1) return 0;
+  values *v = ask(k, STATEMENT_DEAD_LIST);
+  put_text(v, k->q->name);
+  put_int8(v, (int64_t)o->after);
+  put_int8(v, (int64_t)o->upto);
+  put_int8(v, (int64_t)(o->limit ? o->limit : 100));
+  put_bool(v, o->descending);
+  put_bytes(v, o->group);
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++)
+    rc = add_dead(k->q->dead_list.out,
+                  (uint64_t)value_int(answer(k), i, 0),
+                  value_bytes(answer(k), i, 1), o->no_body);
+  return rc == RESPOOL_NOMEM ? fail(rc, "not enough memory") : rc;
+}
+
+static int dead_groups(looking *k) {
+  put_text(ask(k, STATEMENT_DEAD_GROUPS), k->q->name);
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++) {
+    pack_array(k->q->texts, 3);
+    pack_phrase(k->q->texts, value_bytes(answer(k), i, 0));
+    pack_phrase(k->q->texts, value_bytes(answer(k), i, 1));
+    pack_uint(k->q->texts, (uint64_t)value_int(answer(k), i, 2));
+  }
+  return rc;
+}
+
+static int number(looking *k, enum statement s, bool named) {
+  values *v = ask(k, s);
+  if (named) put_text(v, k->q->name);
+  int rc = run(k);
+  if (!rc) k->q->number = (uint64_t)value_int(answer(k), 0, 0);
+  return rc;
+}
+
+static int replay(looking *k) {
+  const char *name = k->q->name;
+  put_text(ask(k, STATEMENT_REPLAY_LOAD), name);
+  int rc = run(k);
+  if (rc) return rc;
+  if (!rows(k) || value_null(answer(k), 0, 0))
+    return fail(RESPOOL_NOT_FOUND, "there is no named replay \"%.160s\"",
+                name);
+  if (!replay_unpack(value_bytes(answer(k), 0, 0), k->q->replay))
+    return fail(RESPOOL_CORRUPT, "named replay \"%.160s\" is damaged", name);
+  strcpy(k->q->replay->name, name);
+  return 0;
+}
+
+/* ---- names and figures -------------------------------------------------- */
+
+static int names(looking *k) {
+  put_int4(ask(k, STATEMENT_NAMES), k->q->kind - QUERY_QUEUES);
+  int rc = run(k);
+  if (rc) return rc;
+  pack_array(k->q->texts, (size_t)rows(k));
+  for (int i = 0; i < rows(k); i++)
+    pack_phrase(k->q->texts, value_bytes(answer(k), i, 0));
+  return 0;
+}
+
+static void read_numbers(const PGresult *r, int column, uint64_t *to,
+                         size_t n) {
+  size_t have = value_count(r, 0, column);
+  for (size_t i = 0; i < n; i++)
+    to[i] = i < have ? (uint64_t)value_element(r, 0, column, i) : 0;
+}
+
+static void read_histogram(const PGresult *r, int column,
+                           respool_histogram *h) {
+  uint64_t n[2 + RESPOOL_BUCKETS];
+  read_numbers(r, column, n, 2 + RESPOOL_BUCKETS);
+  h->count = n[0];
+  h->sum = n[1];
+  memcpy(h->buckets, n + 2, sizeof h->buckets);
+}
+
+/* The columns of v1_stat that are numbers of their own, in their order. */
+#define FIGURES(X) \
+  X(ready) X(leased) X(scheduled) X(retrying) X(dead) X(bytes) X(oldest) \
+  X(next_due) X(pushed) X(done) X(died) X(expired) X(removed) X(dropped) \
+  X(delivered) X(retried) X(released) X(snoozed) X(crashed) X(lease_lost) \
+  X(damaged) X(kept) X(kept_bytes) X(pushed_bytes) X(delivered_bytes)
+
+static int queue_stat(looking *k) {
+  respool_queue_stats *out = k->q->queue_stat;
+  values *v = ask(k, STATEMENT_STAT);
+  put_int4(v, k->queue.id);
+  plan_put_wall(&k->p, v);
+  int rc = run(k);
+  if (rc) return rc;
+  const PGresult *r = answer(k);
+  if (!rows(k)) return no_queue(k->q->name);
+  memset(out, 0, sizeof *out);
+  out->paused = value_bool(r, 0, 1);
+  int column = 3;
+#define READ(f) out->f = (__typeof__(out->f))value_int(r, 0, column++);
+  FIGURES(READ)
+#undef READ
+  read_numbers(r, column++, out->flushes, RESPOOL_FLUSH_REASONS);
+  read_numbers(r, column++, out->died_by, RESPOOL_DEATHS);
+  read_histogram(r, column++, &out->wait);
+  read_histogram(r, column++, &out->handle);
+  return 0;
+}
+
+static int store_stat(looking *k) {
+  respool_store_stats *out = k->q->store_stat;
+  ask(k, STATEMENT_STORE);
+  int rc = run(k);
+  if (rc) return rc;
+  respool_bytes id = value_bytes(answer(k), 0, 0);
+  size_t n = id.size < sizeof out->id ? id.size : sizeof out->id - 1;
+  if (n) memcpy(out->id, id.data, n);
+  out->id[n] = '\0';
+  out->file_bytes = out->used_bytes = (uint64_t)value_int(answer(k), 0, 1);
+  out->last_txn = (uint64_t)value_int(answer(k), 0, 2);
+  pthread_mutex_lock(&k->e->lock);
+  out->commits = k->e->took;
+  out->commit_operations = k->e->operations;
+  pthread_mutex_unlock(&k->e->lock);
+  return 0;
+}
+
+/* ---- check -------------------------------------------------------------- */
+
+static void find(packer *to, const char *form, uint64_t n) {
+  char line[160];
+  int size = snprintf(line, sizeof line, form, (unsigned long long)n);
+  pack_text(to, line, (size_t)size);
+}
+
+/* The checksums of a run. */
+static void check_run(packer *to, const taken *t) {
+  run_reader r;
+  if (!run_open(&r, t->bytes, t->first, t->n, t->skip)) {
+    find(to, "run %llu: its bytes are damaged", t->first);
+    return;
+  }
+  for (uint32_t i = 0; i < t->n; i++) {
+    respool_bytes packed;
+    if (taken_live(t, i) && !run_item(&r, i, &packed))
+      find(to, "item %llu: its checksum does not hold", t->first + i);
+  }
+}
+
+static int scan(looking *k, uint64_t *behind, int *n) {
+  plan_free(&k->p);
+  plan_init(&k->p, k->e, k->l);
+  values *v = ask(k, STATEMENT_SCAN);
+  put_int8(v, (int64_t)*behind);
+  put_int4(v, SCAN_RUNS);
+  int rc = run(k);
+  *n = rc ? 0 : rows(k);
+  for (int i = 0; i < *n; i++) {
+    taken t;
+    if (!taken_read(answer(k), i, &t)) continue;
+    check_run(k->q->texts, &t);
+    *behind = t.first;
+  }
+  return rc;
+}
+
+static int check(looking *k) {
+  uint64_t behind = 0;
+  int n = SCAN_RUNS;
+  ask(k, STATEMENT_CHECK);
+  k->l->patience = CHECK_PATIENCE; /* it reads all there is */
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++)
+    pack_phrase(k->q->texts, value_bytes(answer(k), i, 0));
+  while (!rc && n == SCAN_RUNS) rc = scan(k, &behind, &n);
+  k->l->patience = CALL_PATIENCE;
+  return rc;
+}
+
+/* ---- queries ------------------------------------------------------------ */
+
+static int agrees(looking *k) {
+  queue_config wanted = k->queue.config;
+  config_apply(&wanted, k->q->agrees.options);
+  k->q->agrees.yes = config_equal(&k->queue.config, &wanted);
+  return 0;
+}
+
+static int look_at_queue(looking *k) {
+  switch (k->q->kind) {
+    case QUERY_AGREES: return agrees(k);
+    case QUERY_POLICY: *k->q->policy = k->queue.config; return 0;
+    case QUERY_FITS: return append_fits(&k->queue, k->q->name, k->q->fits);
+    case QUERY_QUEUE_STAT: return queue_stat(k);
+    case QUERY_PEEK: return peek(k);
+    case QUERY_GET: return get(k);
+    case QUERY_BROWSE: return browse(k);
+    default: return history(k);
+  }
+}
+
+static int look_at_store(looking *k) {
+  switch (k->q->kind) {
+    case QUERY_DEAD_LIST: return dead_list(k);
+    case QUERY_DEAD_COUNT: return number(k, STATEMENT_DEAD_COUNT, true);
+    case QUERY_DEAD_GROUPS: return dead_groups(k);
+    case QUERY_REPLAY: return replay(k);
+    case QUERY_QUEUES:
+    case QUERY_DLQS:
+    case QUERY_REPLAYS: return names(k);
+    case QUERY_PROBE: return number(k, STATEMENT_PROBE_READ, false);
+    case QUERY_STORE_STAT: return store_stat(k);
+    case QUERY_CHECK: return check(k);
+    default: return fail(RESPOOL_INVALID, "a query of an unknown kind");
+  }
+}
+
+static bool is_of_queue(const query *q) {
+  return q->kind <= QUERY_HISTORY;
+}
+
+/* A policy is looked up each time, as others change it; and so is the queue
+   where another may have its name by now. */
+static bool needs_fresh(const query *q) {
+  return q->kind == QUERY_AGREES || q->kind == QUERY_POLICY ||
+         q->kind == QUERY_FITS || q->kind == QUERY_GET ||
+         q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE;
+}
+
+static int look(looking *k, bool fresh) {
+  int rc = 0;
+  plan_init(&k->p, k->e, k->l);
+  k->p.now = k->q->now;
+  if (is_of_queue(k->q))
+    rc = fresh ? known_load(k->e, k->l, k->q->name, &k->queue)
+               : known_find(k->e, k->l, k->q->name, &k->queue);
+  if (!rc) rc = is_of_queue(k->q) ? look_at_queue(k) : look_at_store(k);
+  plan_free(&k->p);
+  return rc;
+}
+
+int pg_look(env *base, query *q) {
+  pg_env *e = (pg_env *)base;
+  looking k = {.e = e, .q = q};
+  if (q->kind == QUERY_OUTLOOK) { /* a take costs no more than a look */
+    q->outlook.ready = true;
+    return 0;
+  }
+  if (q->kind == QUERY_QUEUE_STAT && !e->read_only) known_tell(e);
+  k.l = pg_session_take(e);
+  if (!k.l) return fail(RESPOOL_NOMEM, "not enough memory");
+  bool fresh = needs_fresh(q);
+  int rc = look(&k, fresh);
+  if (rc == RESPOOL_NOT_FOUND && is_of_queue(q) && !fresh) rc = look(&k, true);
+  pg_session_give(e, k.l);
+  return rc;
+}

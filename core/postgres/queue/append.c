@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pushing; see append.h. The server refuses what a queue has no room for and
+ * says how much room there is; which items then die is worked out here.
+ */
+#include "postgres/queue/append.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "postgres/env/bells.h"
+#include "postgres/record/run.h"
+#include "record/dead_record.h"
+
+void append_begin(appending *a, const char *name, append_req **of, size_t n) {
+  memset(a, 0, sizeof *a);
+  a->name = name;
+  a->of = of;
+  a->n = n;
+  for (size_t i = 0; i < n; i++) a->items += of[i]->builder->n_items;
+  a->fit = a->items;
+  a->push = a->dead = NO_REQUEST;
+}
+
+bool append_alike(const append_req *a, const append_req *b) {
+  return a->priority == b->priority && a->delay == b->delay &&
+         a->at == b->at && a->ttl == b->ttl &&
+         a->builder->version == b->builder->version && !a->attempts &&
+         !b->attempts && !a->memo.size && !b->memo.size && !a->key.size &&
+         !b->key.size && !a->reason && !b->reason && !a->owner && !b->owner;
+}
+
+/* ---- sizes -------------------------------------------------------------- */
+
+static uint64_t largest(const builder *b) {
+  builder_cursor c = {0};
+  respool_bytes packed;
+  uint64_t most = 0;
+  while (builder_next(b, &c, &packed))
+    if (packed.size > most) most = packed.size;
+  return most + RUN_ENTRY;
+}
+
+int append_fits(const pg_queue *q, const char *name, append_req *r) {
+  int64_t limit = q->config.max_bytes;
+  if (r->bound) *r->bound = limit;
+  if (limit == RESPOOL_UNLIMITED) return 0;
+  uint64_t size = largest(r->builder);
+  if (size <= (uint64_t)limit) return 0;
+  return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
+              "max_queue_bytes of queue \"%.120s\", %lld",
+              (unsigned long long)size, name, (long long)limit);
+}
+
+/* ---- runs --------------------------------------------------------------- */
+
+/* The runs that are being made, back to back. */
+typedef struct runs {
+  run_writer writer;
+  packer bytes;
+  packer table; /* of these: first, items, end of the bytes; 8 bytes each */
+  size_t n;
+} runs;
+
+static void close_run(runs *r) {
+  respool_bytes b;
+  uint64_t row[3] = {r->writer.first, r->writer.n};
+  if (!r->writer.n) return;
+  if (run_end(&r->writer, &b)) {
+    r->bytes.rc = RESPOOL_NOMEM;
+    return;
+  }
+  pack_raw(&r->bytes, b.data, b.size);
+  row[2] = r->bytes.len;
+  pack_raw(&r->table, row, sizeof row);
+  r->n++;
+}
+
+static void add_to_run(runs *r, uint64_t id, respool_bytes packed) {
+  if (!run_has_room(&r->writer, packed.size)) {
+    close_run(r);
+    run_begin(&r->writer, id);
+  }
+  run_add(&r->writer, packed);
+}
+
+static const uint64_t *row_of(const runs *r, size_t i) {
+  return (const uint64_t *)(const void *)(r->table.data + i * 24);
+}
+
+static void make_runs(const appending *a, runs *r) {
+  uint64_t id = a->first, end = a->first + a->fit;
+  run_writer_init(&r->writer);
+  packer_init(&r->bytes);
+  packer_init(&r->table);
+  r->n = 0;
+  run_begin(&r->writer, id);
+  for (size_t i = 0; i < a->n && id < end; i++) {
+    builder_cursor c = {0};
+    respool_bytes packed;
+    while (id < end && builder_next(a->of[i]->builder, &c, &packed))
+      add_to_run(r, id++, packed);
+  }
+  close_run(r);
+}
+
+static void free_runs(runs *r) {
+  run_writer_free(&r->writer);
+  packer_free(&r->bytes);
+  packer_free(&r->table);
+}
+
+static void put_runs(values *v, const runs *r) {
+  size_t from = 0;
+  array_begin(v, TYPE_INT8, r->n);
+  for (size_t i = 0; i < r->n; i++) add_int8(v, (int64_t)row_of(r, i)[0]);
+  array_end(v);
+  array_begin(v, TYPE_INT4, r->n);
+  for (size_t i = 0; i < r->n; i++) add_int4(v, (int64_t)row_of(r, i)[1]);
+  array_end(v);
+  array_begin(v, TYPE_BYTEA, r->n);
+  for (size_t i = 0; i < r->n; i++) {
+    size_t end = (size_t)row_of(r, i)[2];
+    add_bytes(v, (respool_bytes){r->bytes.data + from, end - from});
+    from = end;
+  }
+  array_end(v);
+}
+
+/* ---- what dies ---------------------------------------------------------- */
+
+static size_t body_size(respool_bytes packed) {
+  unpacker u;
+  item i = {.replays = 0};
+  blob_ref ref;
+  unpacker_init(&u, packed.data, packed.size);
+  item_unpack(&u, &i, &ref);
+  return i.body.size;
+}
+
+/* Walks over the items behind those that fit. */
+typedef struct rest {
+  const appending *a;
+  size_t of;
+  uint64_t i; /* of all */
+  builder_cursor c;
+} rest;
+
+static bool rest_next(rest *w, respool_bytes *packed) {
+  while (w->of < w->a->n) {
+    if (!builder_next(w->a->of[w->of]->builder, &w->c, packed)) {
+      w->of++;
+      memset(&w->c, 0, sizeof w->c);
+    } else if (w->i++ >= w->a->fit)
+      return true;
+  }
+  return false;
+}
+
+static uint64_t dead_body_bytes(const appending *a) {
+  rest w = {.a = a};
+  respool_bytes packed;
+  uint64_t n = 0;
+  while (rest_next(&w, &packed)) n += body_size(packed);
+  return n;
+}
+
+static void put_same(values *v, uint32_t type, uint64_t n, const char *text) {
+  array_begin(v, type, n);
+  for (uint64_t i = 0; i < n; i++) add_bytes(v, phrase_of(text));
+  array_end(v);
+}
+
+static void put_records(values *v, const appending *a, uint64_t n) {
+  death d = {.reason = "overflow", .items = 1, .at = a->died_at,
+             .error = phrase_of("the queue was full")};
+  rest w = {.a = a};
+  respool_bytes packed;
+  packer p;
+  packer_init(&p);
+  array_begin(v, TYPE_BYTEA, n);
+  while (rest_next(&w, &packed)) {
+    respool_item i = {.id = a->first + w.i - 1,
+                      .priority = a->of[0]->priority,
+                      .version = a->of[0]->builder->version,
+                      .pushed_at = a->died_at};
+    dead l = dead_of(&d, a->name, &i, packed);
+    packer_reset(&p);
+    dead_pack(&p, &l);
+    add_bytes(v, (respool_bytes){p.data, p.len});
+    if (p.rc) v->rc = p.rc;
+  }
+  array_end(v);
+  packer_free(&p);
+}
+
+static void plan_dead(plan *p, appending *a) {
+  uint64_t n = a->items - a->fit;
+  values *v = plan_add(p, STATEMENT_PUSH_DEAD, &a->dead);
+  a->died_at = pg_now(p->e, p->now);
+  plan_put_queue(p, v, a->queue.id);
+  plan_put_call(p, v);
+  put_int8(v, (int64_t)dead_body_bytes(a));
+  put_same(v, TYPE_TEXT, n, a->queue.config.dlq);
+  put_same(v, TYPE_BYTEA, n, "");
+  put_same(v, TYPE_BYTEA, n, "overflow");
+  put_int8(v, a->died_at);
+  put_records(v, a, n);
+}
+
+/* ---- the push ----------------------------------------------------------- */
+
+static void put_ttl(values *v, int64_t ttl) {
+  if (ttl == RESPOOL_KEEP)
+    put_null(v);
+  else
+    put_int8(v, ttl == RESPOOL_UNLIMITED ? -1 : ttl);
+}
+
+static void put_or_null(values *v, uint64_t n) {
+  if (n)
+    put_int8(v, (int64_t)n);
+  else
+    put_null(v);
+}
+
+static uint64_t body_bytes(const appending *a) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < a->n; i++) n += a->of[i]->builder->body_bytes;
+  return a->fit < a->items ? n - dead_body_bytes(a) : n;
+}
+
+static respool_bytes key_of(const appending *a) {
+  return a->keyless || !a->of[0]->key.size ? (respool_bytes){NULL, 0}
+                                           : a->of[0]->key;
+}
+
+static void plan_push(plan *p, appending *a) {
+  const append_req *r = a->of[0];
+  values *v = plan_add(p, STATEMENT_PUSH, &a->push);
+  runs made;
+  make_runs(a, &made);
+  plan_put_queue(p, v, a->queue.id);
+  plan_put_wall(p, v);
+  plan_put_call(p, v);
+  put_int2(v, r->priority);
+  put_int8(v, r->delay);
+  put_or_null(v, (uint64_t)r->at);
+  put_ttl(v, r->ttl);
+  put_int8(v, (int64_t)r->builder->version);
+  put_int4(v, (int64_t)r->attempts);
+  put_bytes(v, r->memo.size ? r->memo : (respool_bytes){NULL, 0});
+  put_int2(v, r->reason);
+  put_int8(v, (int64_t)body_bytes(a));
+  put_bytes(v, key_of(a));
+  put_int2(v, r->on_conflict);
+  put_int8(v, r->dedup);
+  put_or_null(v, r->owner ? r->owner->first : 0);
+  put_or_null(v, r->owner ? a->owner_token : 0);
+  put_bool(v, p->now == SERVER_TIME);
+  put_int8(v, (int64_t)a->fit);
+  put_int8(v, (int64_t)made.bytes.len);
+  put_runs(v, &made);
+  if (made.bytes.rc || made.table.rc) p->rc = RESPOOL_NOMEM;
+  free_runs(&made);
+}
+
+int append_plan(plan *p, appending *a) {
+  a->push = a->dead = NO_REQUEST;
+  a->first = 0;
+  int rc = known_find(p->e, p->l, a->name, &a->queue);
+  for (size_t i = 0; i < a->n && !rc; i++) {
+    a->of[i]->duplicate = a->of[i]->never_fits = false;
+    rc = append_fits(&a->queue, a->name, a->of[i]);
+  }
+  if (!rc) rc = session_ids(p->l, a->items, &a->first);
+  if (rc) return rc;
+  if (a->fit) plan_push(p, a);
+  if (a->fit < a->items) plan_dead(p, a);
+  return 0;
+}
+
+void append_undo(plan *p, appending *a) {
+  if (a->first) session_ids_back(p->l, a->first, a->items);
+  a->first = 0;
+}
+
+/* ---- after it ----------------------------------------------------------- */
+
+static void note_first(appending *a, uint64_t first, bool held) {
+  for (size_t i = 0; i < a->n; i++) {
+    a->of[i]->first = first;
+    a->of[i]->duplicate = held;
+    if (first) first += a->of[i]->builder->n_items;
+  }
+}
+
+static void end_push(plan *p, appending *a) {
+  const PGresult *r = plan_answer(p, a->push);
+  uint64_t first = (uint64_t)(r ? value_int(r, 0, 0) : plan_noted(p));
+  bool held = r ? value_bool(r, 0, 1) : plan_noted(p);
+  note_first(a, first, held);
+  if (held || !first) append_undo(p, a);
+  if (!r) return;
+  if (value_bool(r, 0, 2)) bells_ring(p->e->bells, a->queue.id);
+  if (p->now == SERVER_TIME) pg_note_time(p->e, value_int(r, 0, 3));
+}
+
+static void end_dead(plan *p, appending *a) {
+  const PGresult *r = plan_answer(p, a->dead);
+  uint64_t n = a->items - a->fit;
+  for (uint64_t i = 0; i < n; i++) {
+    int64_t number = r ? value_element(r, 0, 0, i) : plan_noted(p);
+    if (a->of[0]->notices)
+      notices_add(&p->notices, a->of[0]->notices, a->queue.config.dlq,
+                  (uint64_t)number);
+  }
+  if (!a->fit) note_first(a, a->first, false);
+}
+
+void append_end(plan *p, appending *a) {
+  if (a->push != NO_REQUEST) end_push(p, a);
+  if (a->dead != NO_REQUEST) end_dead(p, a);
+}
+
+/* How many items, from the first on, there is room for. */
+static uint64_t fitting(const appending *a, long items, long bytes) {
+  rest w = {.a = a};
+  appending none = *a;
+  respool_bytes packed;
+  uint64_t n = 0, size = 0;
+  none.fit = 0;
+  w.a = &none;
+  while (rest_next(&w, &packed)) {
+    size += packed.size + RUN_ENTRY;
+    if ((items >= 0 && n + 1 > (uint64_t)items) ||
+        (bytes >= 0 && size > (uint64_t)bytes))
+      break;
+    n++;
+  }
+  return n;
+}
+
+bool append_refused(const plan *p, appending *a) {
+  const char *detail = p->call.why.detail;
+  char *end;
+  long overflow = strtol(detail, &end, 10);
+  long items = strtol(end, &end, 10), bytes = strtol(end, &end, 10);
+  bool never = strtol(end, &end, 10) != 0;
+  if (!failure_is(&p->call.why, "RS001")) return false;
+  for (size_t i = 0; i < a->n; i++) a->of[i]->never_fits = never;
+  if (overflow != RESPOOL_OVERFLOW_DEAD || !a->fit) return false;
+  uint64_t fit = a->of[0]->partial_ok ? fitting(a, items, bytes) : 0;
+  a->fit = fit < a->fit ? fit : 0;
+  return true;
+}

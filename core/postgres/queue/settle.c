@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settling; see settle.h. As in the LMDB engine one group of the items of a
+ * run may stay in it, so that a whole run moves without copying an item: those
+ * still leased, else those released, else those that wait alike.
+ */
+#include "postgres/queue/settle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "postgres/record/run.h"
+#include "record/outcome.h"
+
+/* A run is kept for waiting items if they are one in so many of its own. */
+#define WORTH_KEEPING 4
+
+/* ---- which runs --------------------------------------------------------- */
+
+static const mark *mark_of(const settle_req *r, size_t i) {
+  return r->marks ? &r->marks[i] : &r->all;
+}
+
+static bool is_settled(const settle_req *r, size_t i) {
+  return r->batch->marks && r->batch->marks[i].settled;
+}
+
+/* The items of a claim that are marked. */
+static size_t count_marked(const settle_req *r, const batch_claim *h) {
+  size_t n = 0;
+  for (size_t i = h->from; i < h->to; i++)
+    n += !is_settled(r, i) && mark_of(r, i)->kind;
+  return n;
+}
+
+/* Is all that is left of it done? */
+static bool is_done(const settle_req *r, const batch_claim *h) {
+  for (size_t i = h->from; i < h->to; i++)
+    if (!is_settled(r, i) && mark_of(r, i)->kind != RESPOOL_DONE)
+      return false;
+  return true;
+}
+
+static bool is_plain(const settle_req *r) {
+  for (size_t i = 0; i < r->batch->n_claims; i++) {
+    const batch_claim *h = &r->batch->claims[i];
+    if (!h->over && count_marked(r, h) && !is_done(r, h)) return false;
+  }
+  return true;
+}
+
+/* ---- what a run becomes ------------------------------------------------- */
+
+/* One claim of the batch on its way. */
+typedef struct moving {
+  plan *p;
+  settling *w;
+  batch_claim *h;
+  run_fate *f;
+  claim_outcomes x;
+  enum outcome kept;
+  int64_t now;
+  const outcome_text *text; /* of the last one in `failures` */
+  respool_bytes failures;   /* the claim's and one more, shared by items that
+                               were marked together */
+} moving;
+
+static const respool_item *item_at(const moving *m, size_t i) {
+  return &m->w->r->batch->page.items[i];
+}
+
+static uint32_t place_of(const moving *m, size_t i) {
+  return (uint32_t)(item_at(m, i)->id - m->h->first);
+}
+
+static bool worth_keeping(void *arg, uint64_t n) {
+  const moving *m = arg;
+  return m->f->n <= n * WORTH_KEEPING;
+}
+
+static respool_bytes add_failure(moving *m, const mark *k) {
+  fates *f = &m->w->fates;
+  if (!m->failures.size || k->text != m->text)
+    if (outcome_add_failure(&f->memory, m->h->failures, m->now, k->text,
+                            &m->failures))
+      f->rc = RESPOOL_NOMEM;
+  m->text = k->text;
+  return m->failures;
+}
+
+static double chance_of(const moving *m, enum outcome o, const mark *k) {
+  return o == OUTCOME_RETRY && k->delay == RESPOOL_KEEP
+             ? random_next(m->w->r->random) : 0;
+}
+
+/* How an item goes on; `run` and `id` are set by the caller. */
+static parted goes_on(moving *m, enum outcome o, const mark *k) {
+  parted s = {.attempts = m->h->attempts, .delay = m->h->delay,
+              .history = m->h->failures, .memo = m->h->memo};
+  if (o == STILL_LEASED) {
+    s.wait = STAYS_LEASED;
+    return s;
+  }
+  if (k->text && k->text->memo.size) s.memo = k->text->memo;
+  if (outcome_adds_failure(o, k)) s.history = add_failure(m, k);
+  s.wait = outcome_wait(o, k, &m->w->fates.queue.config, chance_of(m, o, k),
+                        &s.attempts, &s.delay);
+  return s;
+}
+
+static void bury_item(moving *m, size_t i, enum outcome o, const mark *k) {
+  death d = {.reason = o == OUTCOME_EXHAUSTED ? "exhausted" : "rejected",
+             .items = 1, .at = m->now, .failures = m->h->failures,
+             .attempts = m->h->attempts + 1, .deliveries = m->h->deliveries,
+             .crashes = m->h->crashes, .memo = m->h->memo};
+  if (k->text) {
+    if (o == OUTCOME_DEAD && k->text->reason) d.reason = k->text->reason;
+    d.dlq = k->text->dlq;
+    d.group = k->text->group;
+    d.error = k->text->error;
+    if (k->text->memo.size) d.memo = k->text->memo;
+  }
+  if (outcome_adds_failure(o, k)) d.failures = add_failure(m, k);
+  fates_bury(&m->w->fates, m->h->first, m->w->name, &d, item_at(m, i),
+             m->w->r->batch->page.packed[i]);
+}
+
+static const mark *kept_mark(const moving *m) {
+  for (size_t i = m->h->from; i < m->h->to; i++)
+    if (outcomes_at(&m->x, i) == m->kept) return outcomes_mark(&m->x, i);
+  return NULL;
+}
+
+static void set_bits(moving *m, uint8_t *bits, enum outcome o) {
+  for (size_t i = m->h->from; i < m->h->to && bits; i++)
+    if (outcomes_at(&m->x, i) == o) run_bit_set(bits, place_of(m, i), true);
+}
+
+static void keep_run(moving *m) {
+  run_fate *f = m->f;
+  if (m->kept == OUTCOME_COUNT) return;
+  parted s = goes_on(m, m->kept, kept_mark(m));
+  uint8_t *bits = fates_bits(&m->w->fates, f->n);
+  set_bits(m, bits, m->kept);
+  f->live = m->x.n[m->kept];
+  f->bits = f->live < f->n ? bits : NULL;
+  f->wait = s.wait;
+  f->attempts = s.attempts;
+  f->delay = s.delay;
+  f->history = s.history;
+  f->memo = s.memo;
+}
+
+static void keep_done(moving *m) {
+  if (!m->x.n[OUTCOME_DONE] || m->w->fates.queue.config.keep_done <= 0)
+    return;
+  uint8_t *bits = fates_bits(&m->w->fates, m->f->n);
+  set_bits(m, bits, OUTCOME_DONE);
+  m->f->kept = bits;
+}
+
+static void move_others(moving *m) {
+  for (size_t i = m->h->from; i < m->h->to; i++) {
+    enum outcome o = outcomes_at(&m->x, i);
+    const mark *k = outcomes_mark(&m->x, i);
+    if (o == m->kept) continue;
+    if (o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED) bury_item(m, i, o, k);
+    if (!outcome_requeues(o)) continue;
+    parted s = goes_on(m, o, k);
+    s.run = m->h->first;
+    s.id = item_at(m, i)->id;
+    fates_part(&m->w->fates, &s);
+  }
+}
+
+static void count(moving *m) {
+  const uint64_t *n = m->x.n;
+  uint32_t *c = m->f->counts;
+  c[COUNT_DONE] = (uint32_t)n[OUTCOME_DONE];
+  c[COUNT_DROPPED] = (uint32_t)n[OUTCOME_DROP];
+  c[COUNT_DIED] = (uint32_t)(n[OUTCOME_DEAD] + n[OUTCOME_EXHAUSTED]);
+  c[COUNT_RELEASED] = (uint32_t)n[OUTCOME_RELEASE];
+  c[COUNT_RETRIED] = (uint32_t)(n[OUTCOME_RETRY] + n[OUTCOME_COOLDOWN]);
+  c[COUNT_SNOOZED] = (uint32_t)n[OUTCOME_SNOOZE];
+}
+
+static void move_run(plan *p, settling *w, batch_claim *h) {
+  settle_req *r = w->r;
+  moving m = {.p = p, .w = w, .h = h, .now = pg_now(p->e, p->now)};
+  m.f = fates_add(&w->fates, h->first, (uint32_t)(h->last - h->first + 1));
+  uint8_t *of = arena_alloc(&w->fates.memory, h->to - h->from + 1);
+  if (!m.f || !of) {
+    w->fates.rc = RESPOOL_NOMEM;
+    return;
+  }
+  m.x = (claim_outcomes){.batch = r->batch, .marks = r->marks, .all = &r->all,
+                         .from = h->from, .to = h->to, .of = of};
+  outcomes_find(&m.x, &w->fates.queue.config, h->attempts);
+  m.kept = outcomes_choose_kept(&m.x, worth_keeping, &m);
+  keep_run(&m);
+  keep_done(&m);
+  move_others(&m);
+  count(&m);
+}
+
+/* ---- planning ----------------------------------------------------------- */
+
+static void plan_done(plan *p, settling *w, bool tell) {
+  values *v = plan_add(p, STATEMENT_DONE, &w->request);
+  plan_put_queue(p, v, w->fates.queue.id);
+  plan_put_wall(p, v);
+  plan_put_call(p, v);
+  put_int8(v, (int64_t)w->fates.token);
+  put_bool(v, w->fates.queue.config.keep_done > 0);
+  put_bool(v, w->r->strict);
+  put_bool(v, tell);
+  array_begin(v, TYPE_INT8, w->n_firsts);
+  for (size_t i = 0; i < w->n_firsts; i++) add_int8(v, (int64_t)w->firsts[i]);
+  array_end(v);
+}
+
+/* Lost before and given an outcome again: lost still. */
+static int known_lost(const settle_req *r, size_t *n) {
+  *n = 0;
+  for (size_t i = 0; i < r->batch->n_claims; i++)
+    if (r->batch->claims[i].over && r->batch->claims[i].lost)
+      *n += count_marked(r, &r->batch->claims[i]);
+  return *n && r->strict;
+}
+
+int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
+                bool tell) {
+  pg_queue q;
+  size_t lost;
+  memset(w, 0, sizeof *w);
+  w->name = name;
+  w->r = r;
+  w->request = NO_REQUEST;
+  int rc = known_find(p->e, p->l, name, &q);
+  if (rc) return rc;
+  fates_init(&w->fates, &q, r->batch->token);
+  if (known_lost(r, &lost)) {
+    r->batch->lost = lost;
+    return batch_lost_error(name, lost);
+  }
+  w->fates.strict = r->strict;
+  w->fates.tell = tell;
+  w->fates.notices = r->notices;
+  w->plain = is_plain(r);
+  w->firsts = plan_alloc(p, r->batch->n_claims * sizeof *w->firsts);
+  if (!w->firsts) return fail(RESPOOL_NOMEM, "not enough memory to settle");
+  for (size_t i = 0; i < r->batch->n_claims; i++) {
+    batch_claim *h = &r->batch->claims[i];
+    if (h->over || !count_marked(r, h)) continue;
+    w->firsts[w->n_firsts++] = h->first;
+    if (!w->plain) move_run(p, w, h);
+  }
+  if (!w->n_firsts) return 0;
+  if (w->plain) {
+    plan_done(p, w, tell);
+    return 0;
+  }
+  fates_plan(p, &w->fates);
+  w->request = w->fates.request;
+  return 0;
+}
+
+void settle_free(settling *w) {
+  if (w->r) fates_free(&w->fates);
+}
+
+/* ---- after it ----------------------------------------------------------- */
+
+static const uint64_t *done_end(plan *p, const settling *w, size_t *n) {
+  const PGresult *r = plan_answer(p, w->request);
+  *n = r ? value_count(r, 0, 0) : (size_t)plan_noted(p);
+  uint64_t *lost = plan_alloc(p, *n * sizeof *lost);
+  if (!lost) *n = 0;
+  for (size_t i = 0; i < *n; i++)
+    lost[i] = (uint64_t)(r ? value_element(r, 0, 0, i) : plan_noted(p));
+  return lost;
+}
+
+static bool has(const uint64_t *list, size_t n, uint64_t first) {
+  for (size_t i = 0; i < n; i++)
+    if (list[i] == first) return true;
+  return false;
+}
+
+/* The run of items that stay leased begins with the first of them now. */
+static void follow_run(const settling *w, batch_claim *h) {
+  for (size_t i = 0; i < w->fates.n_runs; i++) {
+    const run_fate *f = &w->fates.runs[i];
+    if (f->first != h->first || f->wait != STAYS_LEASED || !f->bits) continue;
+    uint32_t lead = 0;
+    while (!run_bit(f->bits, lead)) lead++;
+    h->first += lead;
+    return;
+  }
+}
+
+void settle_end(plan *p, settling *w) {
+  respool_batch *b = w->r->batch;
+  size_t n = 0, fresh = 0;
+  const uint64_t *lost = NULL;
+  if (w->request != NO_REQUEST)
+    lost = w->plain ? done_end(p, w, &n) : fates_end(p, &w->fates, &n);
+  b->lost = 0;
+  for (size_t i = 0; i < b->n_claims; i++) {
+    batch_claim *h = &b->claims[i];
+    size_t marked = count_marked(w->r, h);
+    if (!h->over) {
+      h->lost = marked && has(lost, n, h->first);
+      if (h->lost) fresh += marked;
+      if (!h->lost && !w->plain) follow_run(w, h);
+    }
+    if (h->lost) b->lost += marked;
+  }
+  observed seen = {.late = fresh, .handle = b->observed};
+  if (fresh || b->observed.count) known_observe(p->e, w->name, &seen);
+}
+
+int settle_refused(const plan *p, settling *w) {
+  respool_batch *b = w->r->batch;
+  const char *at = p->call.why.detail;
+  b->lost = 0;
+  while (*at) {
+    char *end;
+    uint64_t first = strtoull(at, &end, 10);
+    if (end == at) break;
+    at = end;
+    for (size_t i = 0; i < b->n_claims; i++) {
+      batch_claim *h = &b->claims[i];
+      if (h->over || h->first != first) continue;
+      h->lost = true;
+      b->lost += count_marked(w->r, h);
+    }
+  }
+  return batch_lost_error(w->name, b->lost ? b->lost : 1);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settle: the outcomes of a batch, worked out here by the policy that is
+ * remembered, applied by the server to the runs that are still leased.
+ */
+#ifndef POSTGRES_SETTLE_H
+#define POSTGRES_SETTLE_H
+
+#include "postgres/queue/burial.h"
+
+typedef struct settling {
+  const char *name; /* of the queue */
+  settle_req *r;
+  bool plain;       /* all that is left in its runs is done */
+  fates fates;
+  size_t request;
+  /* of the plain way */
+  uint64_t *firsts;
+  size_t n_firsts;
+} settling;
+
+/* `tell`: pushes of the same unit ask which leases were lost. */
+int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
+                bool tell);
+void settle_end(plan *p, settling *w);
+void settle_free(settling *w);
+
+/* It was refused as leases were lost: says so, with how many items. */
+int settle_refused(const plan *p, settling *w);
+
+#endif

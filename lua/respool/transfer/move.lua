@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Moving between stores: the items of a queue, or the dead letters of a DLQ,
+-- to a queue of another store, a directory or a database. Each batch is pushed
+-- there in one commit that notes whose records they were, and then removed
+-- here: killed at any point and begun again, a move pushes each item once.
+
+local compat = require "respool.support.compat"
+local export = require "respool.transfer.export"
+local import = require "respool.transfer.import"
+local options = require "respool.support.options"
+
+local M = {}
+
+---@class respool.move_options
+---@field queue respool.queue? the queue whose items to move; or
+---@field dlq respool.dead? the dead letters to move, which become items
+---@field to respool.queue in another store
+---@field group string? of dead letters
+---@field limit integer? records at most
+---@field on_conflict "fail"|"ignore"|"replace"? of a key that is held; "fail"
+---@field on_progress fun(counts: respool.export_counts): any? false stops
+
+local FORM = {
+  of = "respool.move", queue = options.queue, dlq = options.dead,
+  to = options.queue, group = options.string,
+  limit = options.whole(1, math.huge),
+  on_conflict = options.string, on_progress = options.callable,
+}
+
+local BATCH = 500
+
+-- Pushes one batch; its records stay here unless all of them were pushed.
+local function push(o, batch)
+  local given = { batch }
+  local counts, message, code = import.import {
+    to = o.to, as_stored = true, on_conflict = o.on_conflict,
+    reader = function() return table.remove(given) end,
+  }
+  if not counts then return nil, message, code end
+  if counts.failed == 0 then return true end
+  return nil, counts.errors[1], "EXISTS"
+end
+
+-- Moves the ready items of a queue, or dead letters. Returns counts; after an
+-- error, those up to it as a fourth value.
+---@param given respool.move_options
+---@return respool.export_counts?, string?, string?, respool.export_counts?
+---@nodiscard
+function M.move(given)
+  local o = options.read(FORM, given, 1)
+  options.need(FORM, o, "to")
+  local from = o.queue or o.dlq
+  if from and from.store.path == o.to.store.path then
+    compat.misuse "respool.move: 'to' is a queue of the same store"
+  end
+  return export.export {
+    queue = o.queue, dlq = o.dlq, group = o.group, limit = o.limit,
+    remove = true, batch = BATCH, on_progress = o.on_progress,
+    writer = function(batch) return push(o, batch) end,
+  }
+end
+
+return M
