@@ -11,9 +11,9 @@
 
 #include "base/clock.h"
 #include "postgres/queue/append.h"
+#include "postgres/queue/dead.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
-#include "record/replay_record.h"
 
 #define SCAN_RUNS 64 /* that one page of a check looks at */
 #define CHECK_PATIENCE 600000 /* ms */
@@ -95,7 +95,7 @@ static int peek(looking *k) {
 }
 
 static int no_item(const looking *k) {
-  return fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue \"%.120s\"",
+  return fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue '%.120s'",
               (unsigned long long)k->q->look.id, k->q->name);
 }
 
@@ -113,7 +113,7 @@ static int get(looking *k) {
   rc = add_run(k, &t, (uint32_t)(r->id - t.first), 1, now, NULL);
   if (rc) return rc;
   if (r->page->n && r->page->items[0].id == r->id) return 0;
-  return fail(RESPOOL_CORRUPT, "item %llu of queue \"%.120s\" is damaged",
+  return fail(RESPOOL_CORRUPT, "item %llu of queue '%.120s' is damaged",
               (unsigned long long)r->id, k->q->name);
 }
 
@@ -230,6 +230,17 @@ static int history(looking *k) {
 
 /* ---- dead letters ------------------------------------------------------- */
 
+/* Only what is small becomes a copy. */
+static int keep_marks(arena *a, respool_dead_letter *r) {
+  respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
+                           &r->origin.queue};
+  int rc = 0;
+  r->body = r->headers = r->original = (respool_bytes){NULL, 0};
+  for (size_t i = 0; i < sizeof kept / sizeof *kept && !rc; i++)
+    rc = arena_copy(a, *kept[i], kept[i]);
+  return rc;
+}
+
 static int add_dead(respool_dead_letters *out, uint64_t number,
                     respool_bytes stored, bool no_body) {
   dead l;
@@ -240,13 +251,13 @@ static int add_dead(respool_dead_letters *out, uint64_t number,
   if (!r) return RESPOOL_NOMEM;
   int rc = dead_show(&out->memory, stored, r, &l);
   r->number = number;
-  if (rc || r->damaged || no_body) return rc;
-  rc = arena_copy(&out->memory, l.item, &l.item);
+  if (rc || r->damaged) return rc;
+  if (!no_body) rc = arena_copy(&out->memory, l.item, &l.item);
   if (rc) return rc;
   unpacker_init(&u, l.item.data, l.item.size);
   bool whole = item_unpack(&u, &i, &ref) && !ref.number;
   dead_show_item(r, whole ? &i : NULL, l.item);
-  return 0;
+  return no_body ? keep_marks(&out->memory, r) : 0;
 }
 
 static int dead_list(looking *k) {
@@ -259,6 +270,7 @@ static int dead_list(looking *k) {
   put_int8(v, (int64_t)(o->limit ? o->limit : 100));
   put_bool(v, o->descending);
   put_bytes(v, o->group);
+  put_int8(v, (int64_t)o->bytes);
   int rc = run(k);
   for (int i = 0; !rc && i < rows(k); i++)
     rc = add_dead(k->q->dead_list.out,
@@ -285,20 +297,6 @@ static int number(looking *k, enum statement s, bool named) {
   int rc = run(k);
   if (!rc) k->q->number = (uint64_t)value_int(answer(k), 0, 0);
   return rc;
-}
-
-static int replay(looking *k) {
-  const char *name = k->q->name;
-  put_text(ask(k, STATEMENT_REPLAY_LOAD), name);
-  int rc = run(k);
-  if (rc) return rc;
-  if (!rows(k) || value_null(answer(k), 0, 0))
-    return fail(RESPOOL_NOT_FOUND, "there is no named replay \"%.160s\"",
-                name);
-  if (!replay_unpack(value_bytes(answer(k), 0, 0), k->q->replay))
-    return fail(RESPOOL_CORRUPT, "named replay \"%.160s\" is damaged", name);
-  strcpy(k->q->replay->name, name);
-  return 0;
 }
 
 /* ---- names and figures -------------------------------------------------- */
@@ -369,6 +367,7 @@ static int store_stat(looking *k) {
   out->id[n] = '\0';
   out->file_bytes = out->used_bytes = (uint64_t)value_int(answer(k), 0, 1);
   out->last_txn = (uint64_t)value_int(answer(k), 0, 2);
+  out->available_bytes = RESPOOL_UNLIMITED;
   pthread_mutex_lock(&k->e->lock);
   out->commits = k->e->took;
   out->commit_operations = k->e->operations;
@@ -455,7 +454,8 @@ static int look_at_store(looking *k) {
     case QUERY_DEAD_LIST: return dead_list(k);
     case QUERY_DEAD_COUNT: return number(k, STATEMENT_DEAD_COUNT, true);
     case QUERY_DEAD_GROUPS: return dead_groups(k);
-    case QUERY_REPLAY: return replay(k);
+    case QUERY_REPLAY:
+      return pg_replay_load(k->e, k->l, k->q->name, k->q->replay);
     case QUERY_QUEUES:
     case QUERY_DLQS:
     case QUERY_REPLAYS: return names(k);

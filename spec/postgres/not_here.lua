@@ -22,8 +22,10 @@ local function all(names, reason)
 end
 
 return {
-  ["spec/produce/buffer_spec.lua"] = {
+  ["spec/produce/buffer_flush_spec.lua"] = {
     ["does so by bytes, and for what came before it"] = BYTES,
+  },
+  ["spec/produce/buffer_spec.lua"] = {
     ["refuses pushes while it cannot be flushed"] = MAX_BYTES,
   },
   ["spec/produce/keys_spec.lua"] = all({
@@ -91,6 +93,8 @@ return {
     "finds all that is there when another program is killed",
   }, FILES),
   ["spec/store/path_spec.lua"] = { ["*"] = FILES },
+  ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
+  ["spec/store/replaced_spec.lua"] = { ["*"] = FILES },
   ["spec/store/read_only_spec.lua"] = {
     ["keeps every byte, and its number of commits"] = FILES,
     ["is shared in a process, but not to be written to there"] = FILES,

@@ -14,6 +14,7 @@
 #include "postgres/env/schema.h"
 
 #define LOOKERS 4
+#define OPEN_PATIENCE 3000 /* ms to reach a server when a store is opened */
 
 typedef struct looker {
   session session; /* first, so that one is the other */
@@ -113,7 +114,9 @@ static int env_start(pg_env *e, const respool_options *o) {
   e->prepare = e->url.prepare;
   random_init(&e->chance, 0);
   session_init(&e->writer, &e->url, &e->prepare, &e->chance);
+  e->writer.patience = OPEN_PATIENCE;
   if (!rc) rc = find_schema(e, !o->no_create && !o->read_only);
+  e->writer.patience = CALL_PATIENCE;
   return rc ? rc : bells_open(e, &e->bells);
 }
 

@@ -24,7 +24,7 @@ typedef struct known_queue {
 } known_queue;
 
 int no_queue(const char *name) {
-  return fail(RESPOOL_NOT_FOUND, "there is no queue \"%.160s\"", name);
+  return fail(RESPOOL_NOT_FOUND, "there is no queue '%.160s'", name);
 }
 
 static known_queue *find(pg_env *e, const char *name) {
@@ -67,7 +67,7 @@ static int read_queue(const PGresult *r, const char *name, pg_queue *out) {
   out->paused = value_bool(r, 0, PAUSED);
   config_unpack(&u, &out->config);
   if (!u.rc) return 0;
-  return fail(RESPOOL_CORRUPT, "the policy of queue \"%.120s\" is damaged",
+  return fail(RESPOOL_CORRUPT, "the policy of queue '%.120s' is damaged",
               name);
 }
 

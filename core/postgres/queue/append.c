@@ -49,7 +49,7 @@ int append_fits(const pg_queue *q, const char *name, append_req *r) {
   uint64_t size = largest(r->builder);
   if (size <= (uint64_t)limit) return 0;
   return fail(RESPOOL_TOO_LARGE, "an item that takes %llu bytes is over "
-              "max_queue_bytes of queue \"%.120s\", %lld",
+              "max_queue_bytes of queue '%.120s', %lld",
               (unsigned long long)size, name, (long long)limit);
 }
 

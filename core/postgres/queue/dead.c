@@ -14,6 +14,8 @@
 #include "record/dead_record.h"
 #include "record/replay_record.h"
 
+#define CANCEL_TRIES 100
+
 static void put_numbers(values *v, const uint64_t *numbers, size_t n) {
   array_begin(v, TYPE_INT8, n);
   for (size_t i = 0; i < n; i++) add_int8(v, (int64_t)numbers[i]);
@@ -74,8 +76,10 @@ int pg_dead_purge(pg_env *e, session *l, const char *dlq, dead_purge_req *r) {
 void replay_save_plan(plan *p, const respool_replay *replay) {
   packer record;
   respool_bytes copy = {"", 0};
+  respool_replay next = *replay;
+  next.revision++;
   packer_init(&record);
-  replay_pack(&record, replay);
+  replay_pack(&record, &next);
   if (record.rc ||
       arena_copy(&p->memory, (respool_bytes){record.data, record.len}, &copy))
     p->rc = RESPOOL_NOMEM;
@@ -83,8 +87,47 @@ void replay_save_plan(plan *p, const respool_replay *replay) {
   values *v = plan_add(p, STATEMENT_REPLAY_SAVE, NULL);
   put_text(v, replay->name);
   plan_put_call(p, v);
+  put_int8(v, (int64_t)replay->revision);
   put_bytes(v, copy);
-  put_null(v);
+}
+
+int pg_replay_load(pg_env *e, session *l, const char *name,
+                   respool_replay *out) {
+  plan p;
+  plan_init(&p, e, l);
+  put_text(plan_add(&p, STATEMENT_REPLAY_LOAD, NULL), name);
+  int rc = plan_run(&p, false);
+  const PGresult *r = rc ? NULL : plan_answer(&p, 0);
+  if (r && (!pq.ntuples(r) || value_null(r, 0, 0)))
+    rc = fail(RESPOOL_NOT_FOUND, "there is no named replay '%.160s'", name);
+  else if (r && !replay_unpack(value_bytes(r, 0, 0), out))
+    rc = fail(RESPOOL_CORRUPT, "named replay '%.160s' is damaged", name);
+  plan_free(&p);
+  if (!rc) strcpy(out->name, name);
+  return rc;
+}
+
+static int cancel_once(pg_env *e, session *l, const char *name) {
+  respool_replay stored = RESPOOL_REPLAY_INIT;
+  plan p;
+  int rc = pg_replay_load(e, l, name, &stored);
+  if (rc) return rc;
+  if (stored.state != RESPOOL_REPLAY_RUNNING)
+    return fail(RESPOOL_NOT_FOUND, "named replay '%.160s' is not running",
+                name);
+  stored.state = RESPOOL_REPLAY_CANCELLED;
+  plan_init(&p, e, l);
+  replay_save_plan(&p, &stored);
+  rc = plan_run(&p, false);
+  plan_free(&p);
+  return rc;
+}
+
+int pg_replay_cancel(pg_env *e, session *l, const char *name) {
+  int rc = RESPOOL_LOCKED; /* its runner saves it all the time */
+  for (int i = 0; i < CANCEL_TRIES && rc == RESPOOL_LOCKED; i++)
+    rc = cancel_once(e, l, name);
+  return rc;
 }
 
 int pg_replay_remove(pg_env *e, session *l, const char *name) {
@@ -108,7 +151,7 @@ typedef struct moved_run {
 } moved_run;
 
 static int damaged(uint64_t number, const char *of) {
-  return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ \"%.120s\" is damaged",
+  return fail(RESPOOL_CORRUPT, "dead letter %llu of DLQ '%.120s' is damaged",
               (unsigned long long)number, of);
 }
 

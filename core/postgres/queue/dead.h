@@ -43,6 +43,9 @@ const char *dead_move_target(const dead_move *m, size_t at);
 bool dead_move_passes(const plan *p, const dead_move *m);
 
 void replay_save_plan(plan *p, const respool_replay *replay);
+int pg_replay_load(pg_env *e, session *l, const char *name,
+                   respool_replay *out);
+int pg_replay_cancel(pg_env *e, session *l, const char *name);
 int pg_replay_remove(pg_env *e, session *l, const char *name);
 
 #endif

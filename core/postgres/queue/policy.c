@@ -148,9 +148,9 @@ static void put_ids(values *v, const uint64_t *ids, size_t n) {
 static int remove_error(int rc, const char *name, const remove_req *r) {
   unsigned long long id = r->n ? r->ids[0] : 0;
   if (rc == RESPOOL_NOT_FOUND && r->n == 1)
-    return fail(rc, "there is no item %llu in queue \"%.120s\"", id, name);
+    return fail(rc, "there is no item %llu in queue '%.120s'", id, name);
   if (rc == RESPOOL_BUSY && r->n == 1)
-    return fail(rc, "item %llu of queue \"%.120s\" is leased", id, name);
+    return fail(rc, "item %llu of queue '%.120s' is leased", id, name);
   return rc;
 }
 

@@ -207,6 +207,7 @@ int work_call(pg_env *e, unit *u) {
     case STEP_QUEUE_DROP:
       return pg_queue_drop(e, l, u->now, s->name, &s->purge);
     case STEP_DEAD_PURGE: return pg_dead_purge(e, l, s->name, &s->dead_purge);
+    case STEP_REPLAY_CANCEL: return pg_replay_cancel(e, l, s->name);
     case STEP_REPLAY_REMOVE: return pg_replay_remove(e, l, s->name);
     case STEP_MAINTAIN: return maintain(e, u, s);
     case STEP_PROBE: return probe(e, s);

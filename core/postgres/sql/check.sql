@@ -37,7 +37,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       12 * (x.skip + x.n), octet_length(x.bytes)) FROM run x
     WHERE octet_length(x.bytes) < 12 * (x.skip + x.n)
   UNION ALL
-  SELECT format('queue "%s": %s items, its counters say %s', u.name,
+  SELECT format('queue ''%s'': %s items, its counters say %s', u.name,
       coalesce(r.live, 0), coalesce(y.live, 0))
     FROM queue u
     LEFT JOIN (SELECT queue, sum(live) AS live FROM run GROUP BY queue) r
@@ -46,7 +46,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       AS live FROM tally GROUP BY queue) y ON y.queue = u.id
     WHERE coalesce(r.live, 0) <> coalesce(y.live, 0)
   UNION ALL
-  SELECT format('queue "%s": %s bytes, its counters say %s', u.name,
+  SELECT format('queue ''%s'': %s bytes, its counters say %s', u.name,
       coalesce(r.bytes, 0), coalesce(y.bytes, 0))
     FROM queue u
     LEFT JOIN (SELECT queue, sum(octet_length(bytes)) AS bytes FROM run
@@ -55,7 +55,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       ON y.queue = u.id
     WHERE coalesce(r.bytes, 0) <> coalesce(y.bytes, 0)
   UNION ALL
-  SELECT format('queue "%s": %s items and %s bytes of history, its counters '
+  SELECT format('queue ''%s'': %s items and %s bytes of history, its counters '
       'say %s and %s', u.name, coalesce(h.kept, 0), coalesce(h.bytes, 0),
       coalesce(y.kept, 0), coalesce(y.bytes, 0))
     FROM queue u
@@ -72,7 +72,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     WHERE h.until = 0 AND NOT EXISTS (
       SELECT FROM run x WHERE x.first = h.item AND x.key = h.key)
   UNION ALL
-  SELECT format('DLQ "%s": %s dead letters, its counter says %s', b.name,
+  SELECT format('DLQ ''%s'': %s dead letters, its counter says %s', b.name,
       count(d.number), b.count)
     FROM dlq b LEFT JOIN dead d ON d.dlq = b.id
     GROUP BY b.id, b.name, b.count, b.next_number

@@ -64,14 +64,15 @@ LANGUAGE sql STABLE AS $$
 
 -- Further runs behind a place in the order of priority (from the highest),
 -- waiting before fresh, due and first: `at_id` is the next id in a run that
--- was left half way. `want`: enum respool_state, -1 for all.
+-- was left half way. `want`: enum respool_state, -1 for all. Some megabytes
+-- at most.
 CREATE FUNCTION v1_browse(q int4, wall int8, want int4, max_items int4,
   at_priority int2, at_fresh int2, at_due int8, at_id int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
   p queue; t int8 := now_ms(wall); pr int2; fr int2; x run; place int4 := 0;
-  w int4 := max_items; here boolean;
+  w int4 := max_items; here boolean; size int8 := 0;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -83,7 +84,7 @@ BEGIN
       FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
           AND r.fresh = fr AND r.due >= CASE WHEN here THEN at_due ELSE 0 END
           ORDER BY r.due, r.first LOOP
-        EXIT WHEN w <= 0;
+        EXIT WHEN w <= 0 OR size > 4194304;
         CONTINUE WHEN here AND x.due = at_due AND x.first + x.n <= at_id;
         CONTINUE WHEN want >= 0 AND want <> CASE WHEN x.due <= t THEN 0
           WHEN x.state = 2 AND has_failed(x) THEN 3 ELSE x.state END;
@@ -92,6 +93,7 @@ BEGIN
         IF here AND x.due = at_due AND at_id > x.first THEN
           w := w + (at_id - x.first)::int4;
         END IF;
+        size := size + octet_length(x.bytes);
         RETURN NEXT shown(x, place);
       END LOOP;
     END LOOP;
@@ -171,31 +173,51 @@ LANGUAGE sql STABLE AS $$
 -- Finished items from a moment on, as runs: the one that ends the page may
 -- hold more than were asked for.
 CREATE FUNCTION v1_history(q int4, at int8, id int8, want int4)
-RETURNS SETOF history LANGUAGE sql STABLE AS $$
-  SELECT h.* FROM history h
-  WHERE h.queue = q AND h.done_at >= at
-    AND (h.done_at > at OR h.first + h.n > id)
-  ORDER BY h.done_at, h.first LIMIT want $$;
+RETURNS SETOF history LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+  x history; size int8 := 0;
+BEGIN
+  FOR x IN SELECT h.* FROM history h
+      WHERE h.queue = q AND h.done_at >= at
+        AND (h.done_at > at OR h.first + h.n > id)
+      ORDER BY h.done_at, h.first LIMIT want LOOP
+    RETURN NEXT x;
+    size := size + octet_length(x.bytes);
+    EXIT WHEN size > 4194304;
+  END LOOP;
+END $$;
 
--- Dead letters by number, from `behind` on; `grp` NULL: of any group.
+-- Dead letters by number, from `behind` on; `grp` NULL: of any group. Up to
+-- the one that brings their bytes to `bytes`; 0: no bound.
 CREATE FUNCTION v1_dead_list(dlq text, behind int8, upto int8, want int8,
-                             down boolean, grp bytea)
+                             down boolean, grp bytea, bytes int8)
 RETURNS TABLE (number int8, record bytea) LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
   box int4 := (SELECT b.id FROM dlq b WHERE b.name = v1_dead_list.dlq);
 BEGIN
   IF down THEN
-    RETURN QUERY SELECT d.number, d.record FROM dead d
-      WHERE d.dlq = box AND (behind = 0 OR d.number < behind)
-        AND (v1_dead_list.grp IS NULL OR d.grp = v1_dead_list.grp)
-      ORDER BY d.number DESC LIMIT want;
+    RETURN QUERY SELECT l.number, l.record FROM (
+      SELECT d.number, d.record, sum(octet_length(d.record)) OVER (
+          ORDER BY d.number DESC) - octet_length(d.record) AS before
+        FROM (SELECT e.* FROM dead e
+          WHERE e.dlq = box AND (behind = 0 OR e.number < behind)
+            AND (v1_dead_list.grp IS NULL OR e.grp = v1_dead_list.grp)
+          ORDER BY e.number DESC LIMIT want) d) l
+      WHERE v1_dead_list.bytes = 0 OR l.before < v1_dead_list.bytes
+      ORDER BY l.number DESC;
   ELSE
-    RETURN QUERY SELECT d.number, d.record FROM dead d
-      WHERE d.dlq = box AND d.number > behind
-        AND (upto = 0 OR d.number <= upto)
-        AND (v1_dead_list.grp IS NULL OR d.grp = v1_dead_list.grp)
-      ORDER BY d.number LIMIT want;
+    RETURN QUERY SELECT l.number, l.record FROM (
+      SELECT d.number, d.record, sum(octet_length(d.record)) OVER (
+          ORDER BY d.number) - octet_length(d.record) AS before
+        FROM (SELECT e.* FROM dead e
+          WHERE e.dlq = box AND e.number > behind
+            AND (upto = 0 OR e.number <= upto)
+            AND (v1_dead_list.grp IS NULL OR e.grp = v1_dead_list.grp)
+          ORDER BY e.number LIMIT want) d) l
+      WHERE v1_dead_list.bytes = 0 OR l.before < v1_dead_list.bytes
+      ORDER BY l.number;
   END IF;
 END $$;
 

@@ -124,9 +124,9 @@ BEGIN
   END LOOP;
   PERFORM refuse('RS001', CASE
       WHEN has.items + items > p.max_items
-        THEN format('queue "%s" is full: max_items is %s', p.name,
+        THEN format('queue ''%s'' is full: max_items is %s', p.name,
                     p.max_items)
-      ELSE format('queue "%s" is full: max_queue_bytes is %s', p.name,
+      ELSE format('queue ''%s'' is full: max_queue_bytes is %s', p.name,
                   p.max_bytes) END ||
     CASE WHEN items > p.max_items
       THEN format(', it can never hold %s at once', items)
@@ -171,7 +171,7 @@ BEGIN
   ELSIF r.tid IS NOT NULL OR h.until > t THEN
     IF on_conflict = 0 THEN
       PERFORM refuse('RS017', format(
-        'item %s of queue "%s" holds this key', h.item, p.name));
+        'item %s of queue ''%s'' holds this key', h.item, p.name));
     ELSIF on_conflict = 1 THEN
       RETURN h.item;
     ELSIF r.tid IS NOT NULL AND NOT r.leased THEN

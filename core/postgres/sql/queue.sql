@@ -44,7 +44,7 @@ BEGIN
     END IF;
   END IF;
   IF id IS NULL THEN
-    PERFORM refuse('RS014', format('queue "%s" was changed meanwhile', name));
+    PERFORM refuse('RS014', format('queue ''%s'' was changed meanwhile', name));
   END IF;
 END $$;
 
@@ -54,7 +54,7 @@ BEGIN
   UPDATE queue u SET paused = v1_queue_pause.paused
     WHERE u.name = v1_queue_pause.name;
   IF NOT FOUND THEN
-    PERFORM refuse('RS007', format('there is no queue "%s"', name));
+    PERFORM refuse('RS007', format('there is no queue ''%s''', name));
   END IF;
 END $$;
 
@@ -71,7 +71,7 @@ DECLARE
 BEGIN
   SELECT u.id INTO q FROM queue u WHERE u.name = v1_queue_drop.name;
   IF q IS NULL THEN
-    PERFORM refuse('RS007', format('there is no queue "%s"',
+    PERFORM refuse('RS007', format('there is no queue ''%s''',
                                    v1_queue_drop.name));
   END IF;
   PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, q);
@@ -80,7 +80,7 @@ BEGIN
     SELECT sum(x.live) INTO leased FROM run x WHERE x.queue = q
       AND x.fresh = 0 AND x.state = 1 AND x.due > t;
     IF leased > 0 THEN
-      PERFORM refuse('RS014', format('queue "%s" has %s leased item%s',
+      PERFORM refuse('RS014', format('queue ''%s'' has %s leased item%s',
         v1_queue_drop.name, leased, CASE WHEN leased > 1 THEN 's' ELSE '' END));
     END IF;
     UPDATE queue u SET paused = true WHERE u.id = q;
@@ -90,7 +90,7 @@ BEGIN
   more := d.more;
   IF more THEN RETURN; END IF;
   IF EXISTS (SELECT FROM run x WHERE x.queue = q) THEN
-    PERFORM refuse('RS014', format('queue "%s": items are leased',
+    PERFORM refuse('RS014', format('queue ''%s'': items are leased',
                                    v1_queue_drop.name));
   END IF;
   DELETE FROM history h WHERE h.queue = q;

@@ -121,7 +121,7 @@ BEGIN
     AND d.number = ANY (numbers) RETURNING d.number)
   SELECT count(*), array_agg(g.number) INTO removed, went FROM gone g;
   IF strict AND removed < cardinality(numbers) THEN
-    PERFORM refuse('RS007', format('there is no dead letter %s in DLQ "%s"',
+    PERFORM refuse('RS007', format('there is no dead letter %s in DLQ ''%s''',
       (SELECT n FROM unnest(numbers) AS n WHERE n <> ALL (
         coalesce(went, '{}')) LIMIT 1), v1_dead_remove.dlq));
   END IF;
@@ -152,20 +152,28 @@ BEGIN
   more := looked = page;
 END $$;
 
--- Stores a named replay. `seen` is the record it replaces; NULL: whatever
--- there is. BUSY when it is another: cancelled, or another runner's.
-CREATE FUNCTION v1_replay_save(name text, call uuid, step int2, record bytea,
-                               seen bytea)
+-- Stores a named replay with the next revision, if the stored one is at
+-- `revision`, 0 where there is none; else another runner has changed it, or
+-- somebody has cancelled it.
+CREATE FUNCTION v1_replay_save(name text, call uuid, step int2,
+                               revision int8, record bytea)
 RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-  INSERT INTO replay AS r (name, record)
-    VALUES (v1_replay_save.name, v1_replay_save.record)
-    ON CONFLICT (name) DO UPDATE SET record = excluded.record
-    WHERE seen IS NULL OR r.record = seen;
+  IF v1_replay_save.revision = 0 THEN
+    INSERT INTO replay (name, revision, record)
+      VALUES (v1_replay_save.name, 1, v1_replay_save.record)
+      ON CONFLICT DO NOTHING;
+  ELSE
+    UPDATE replay r SET record = v1_replay_save.record,
+        revision = r.revision + 1
+      WHERE r.name = v1_replay_save.name
+        AND r.revision = v1_replay_save.revision;
+  END IF;
   IF NOT FOUND THEN
-    PERFORM refuse('RS014', format('named replay "%s" was changed',
-                                   v1_replay_save.name));
+    PERFORM refuse('RS011', format(
+      'named replay ''%s'' was changed by another runner',
+      v1_replay_save.name));
   END IF;
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
 END $$;
@@ -175,6 +183,6 @@ LANGUAGE plpgsql AS $$
 BEGIN
   DELETE FROM replay r WHERE r.name = v1_replay_remove.name;
   IF NOT FOUND THEN
-    PERFORM refuse('RS007', format('there is no named replay "%s"', name));
+    PERFORM refuse('RS007', format('there is no named replay ''%s''', name));
   END IF;
 END $$;

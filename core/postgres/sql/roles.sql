@@ -58,3 +58,8 @@ BEGIN
   RETURN true;
 END $$;
 REVOKE ALL ON FUNCTION v1_grant() FROM PUBLIC;
+DO $$
+BEGIN
+  EXECUTE format('ALTER FUNCTION v1_grant() SET search_path = %I, pg_temp',
+                 current_schema());
+END $$;

@@ -172,7 +172,8 @@ CREATE TABLE history (
 );
 ALTER TABLE history ALTER bytes SET STORAGE EXTERNAL;
 
-CREATE TABLE replay (name text PRIMARY KEY, record bytea NOT NULL);
+CREATE TABLE replay (name text PRIMARY KEY, revision int8 NOT NULL,
+  record bytea NOT NULL);
 
 -- What has happened, see v1_resolve. Ids begin with the time.
 CREATE TABLE call (

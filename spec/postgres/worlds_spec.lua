@@ -1,0 +1,224 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Worlds in which a store in a database cannot be had, or not in the usual
+-- way: each is told in one clear line, with nothing half done.
+
+local cli = require "spec.helper.cli"
+local helper = require "spec.helper"
+local respool = require "respool"
+
+local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
+local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
+
+local function installed()
+  return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
+end
+
+describe("a store in a database", function()
+  if not installed() then
+    pending "needs the package postgresql"
+    return
+  end
+
+  local base, pooler, n = nil, nil, 0
+
+  -- Runs SQL as the owner of the database; what it prints.
+  local function sql(text)
+    local psql = helper.sh "ls /usr/lib/postgresql/*/bin/psql | tail -n 1"
+    local path = helper.dir() .. "/text.sql"
+    helper.write(path, text)
+    return helper.sh(("%s -qAtX -v ON_ERROR_STOP=1 '%s' -f %s 2>&1")
+      :format(psql, base, path))
+  end
+
+  -- The URL of a schema that is not there yet, with other words in it.
+  local function url(change, of)
+    n = n + 1
+    local text = ("%s&schema=world_%d"):format(of or base, n)
+    return change and change(text) or text, "world_" .. n
+  end
+
+  local function as(role)
+    return function(text) return (text:gsub("respool@", role .. "@", 1)) end
+  end
+
+  local function open(text, options)
+    return helper.open(text, options)
+  end
+
+  -- That it cannot be opened, in one line that has these words.
+  local function assert_refused(code, words, text, options)
+    local store, message, why = open(text, options)
+    assert.is_nil(store)
+    assert.equal(code, why)
+    assert.matches(words, message)
+    assert.not_matches("\n", message)
+    return message
+  end
+
+  setup(function()
+    base = helper.sh(server .. "database worlds")
+    pooler = helper.sh(server .. "pooler"):gsub("/postgres%?", "/worlds?")
+    for _, role in ipairs { "respool_secret", "respool_nobody" } do
+      sql(("DROP ROLE IF EXISTS %s; CREATE ROLE %s LOGIN PASSWORD 'right'")
+        :format(role, role))
+    end
+  end)
+
+  teardown(function() helper.sh(server .. "stop") end)
+
+  it("is not there: NOT_FOUND, where it is not to be made", function()
+    assert_refused("NOT_FOUND", "there is no store in .*respool init",
+                   (url()), { create = false })
+    assert_refused("NOT_FOUND", "there is no store in", (url()),
+                   { read_only = true })
+  end)
+
+  it("cannot be made by a role that may not", function()
+    assert_refused("DENIED", "may not make one: `respool init`",
+                   (url(as "respool_nobody")))
+  end)
+
+  it("is refused to a role without rights", function()
+    local location, name = url()
+    assert(open(location))
+    assert_refused("DENIED", "permission denied for schema " .. name,
+                   as "respool_nobody"(location))
+  end)
+
+  it("is told with a wrong password, which is not shown", function()
+    local location = url(as "respool_secret:wrong")
+    local message = assert_refused("IO", "password authentication failed",
+                                   location)
+    assert.not_matches("wrong", message)
+    local run = cli.run { "ls", location }
+    cli.assert_refused(run, 1, "password authentication failed")
+    assert.not_matches("wrong", run.err)
+  end)
+
+  it("is served with the right one, which no message shows", function()
+    local location, name = url(as "respool_secret:right")
+    sql "GRANT CREATE ON DATABASE worlds TO respool_secret"
+    local store = assert(open(location))
+    assert(store:queue "orders":push "a")
+    assert.equal("respool store " .. as "respool_secret"(base) .. "&schema="
+      .. name, tostring(store))
+  end)
+
+  it("of a newer format is refused, and both are told", function()
+    local location, name = url()
+    open(location):close()
+    sql(("UPDATE %s.meta SET value = '9' WHERE name IN ('format', " ..
+      "'oldest_client')"):format(name))
+    assert_refused("VERSION", "format 9, this is respool .* format 1",
+                   location)
+  end)
+
+  it("on a server that only reads is not written to", function()
+    local location = url()
+    open(location):close()
+    sql "ALTER DATABASE worlds SET default_transaction_read_only = on"
+    local _, message, code = open(location)
+    local looked = open(location, { read_only = true })
+    sql("SET default_transaction_read_only = off; " ..
+        "ALTER DATABASE worlds RESET default_transaction_read_only")
+    assert.equal("IO", code)
+    assert.matches("session is read%-only", message)
+    assert.same({}, assert(looked):queues())
+  end)
+
+  it("where no server is says so", function()
+    assert_refused("IO", "No such file or directory",
+                   "postgres://respool@/worlds?host=/nowhere")
+  end)
+
+  it("in no database of that name says so", function()
+    assert_refused("IO", "database \"nowhere\" does not exist",
+                   (base:gsub("/worlds", "/nowhere")))
+  end)
+
+  it("that wants TLS of a server without is not opened", function()
+    local child = helper.spawn [[
+      local server = require "socket".bind("127.0.0.1", 0)
+      print(select(2, server:getsockname()))
+      io.stdout:flush()
+      while true do
+        local peer = server:accept()
+        peer:receive(8) -- the request for TLS
+        peer:send "N"
+        peer:close()
+      end
+    ]]
+    child:expect "\n"
+    local port = child:output():match "%d+"
+    assert_refused("IO", "SSL", ("postgres://respool@127.0.0.1:%s/worlds?"
+      .. "sslmode=require"):format(port))
+  end)
+
+  it("is no URL that libpq understands: INVALID, without a word of it",
+     function()
+    local ok, message = pcall(respool.open, "postgres://u:hush@h/d?nonsense=1")
+    assert.is_false(ok)
+    assert.matches("a URL that PostgreSQL does not understand", message)
+    assert.not_matches("hush", message)
+  end)
+
+  it("has neither max_bytes nor files", function()
+    local location = url()
+    for option, value in pairs { max_bytes = "1GiB", max_readers = 8 } do
+      assert.error_matches(function()
+        respool.open(location, { [option] = value, log = false })
+      end, option .. " is for stores in files")
+    end
+    assert.error_matches(function() respool.compact(location) end,
+                         "is not in files of its own")
+    assert.error_matches(function()
+      local _ = respool.repair(location, helper.dir() .. "/to")
+    end, "is not in files of its own")
+  end)
+
+  it("behind a pooler that eats notifications is looked at again", function()
+    local location = url(nil, pooler)
+    local store = assert(open(location))
+    local queue = assert(store:queue "orders")
+    helper.spawn([[
+      local store = assert(require "respool".open(arg[1], { log = false }))
+      require "socket".sleep(0.3)
+      assert(store:queue "orders":push "late")
+    ]], location)
+    local batch = assert(queue:take { timeout = 20 })
+    assert.equal("late", batch:item(1).payload)
+    batch:done()
+    assert(batch:settle())
+    assert.same({}, store:check())
+  end)
+
+  it("gives applications what their role needs, and no table", function()
+    local location, name = url()
+    local run = cli.run { "init", location, "--roles" }
+    assert.equal(0, run.status)
+    for _, kind in ipairs { "push", "work" } do
+      sql(("GRANT %s_%s TO respool_nobody"):format(name, kind))
+      local store = assert(open(as "respool_nobody"(location)))
+      if kind == "push" then
+        assert(open(location):queue "orders")
+        local queue = assert(store:queue "orders")
+        assert(queue:push "a")
+        assert.equal(1, queue:length().ready)
+        assert.equal("DENIED", helper.code(queue:take()))
+      else
+        local batch = assert(store:queue "orders":take())
+        batch:done()
+        assert(batch:settle())
+      end
+      assert.equal("DENIED", helper.code(store:drop_queue "orders"))
+      store:close()
+    end
+    assert.matches("permission denied", sql(("SET ROLE respool_nobody; " ..
+      "SELECT * FROM %s.run"):format(name)))
+    for _, kind in ipairs { "push", "work", "admin" } do
+      sql(("DROP OWNED BY %s_%s; DROP ROLE %s_%s"):format(
+        name, kind, name, kind))
+    end
+  end)
+end)
