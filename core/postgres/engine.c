@@ -7,6 +7,7 @@
 #include "postgres/apply.h"
 #include "postgres/client/url.h"
 #include "postgres/env/bells.h"
+#include "postgres/env/open.h"
 #include "postgres/look.h"
 #include "postgres/maintain.h"
 

@@ -130,6 +130,7 @@ describe("Each command, as a process,", function()
       work = { store, dir .. "/job.lua", "--until-empty" },
       export = { store, "q", "--dead" }, import = { store, "q" },
       repair = { store, dir .. "/repaired" },
+      move = { store, dir .. "/other", "q" },
       deliver = { "--help" }, receive = { "--help" }, -- see their own specs
     }
     return words[name] or { store }

@@ -48,7 +48,7 @@ describe("the log of a store", function()
       q:work(function() error("x\n[alert] \194\155 \226\128\174", 0) end,
              { limit = 1 })
     ]])
-    local said = helper.sh(("%s %s/main.lua %s 2>&1"):format(
+    local said = helper.sh(("%s %s/main.lua '%s' 2>&1"):format(
       helper.lua(), dir, path))
     assert.matches('error="x\\n[alert] \\u009b \\u202e"', said, 1, true)
     assert.matches("queue=a\\x1bb", said, 1, true)

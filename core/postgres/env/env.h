@@ -37,16 +37,10 @@ typedef struct pg_env {
   respool_histogram took, operations; /* of commits */
 } pg_env;
 
-int pg_env_open(const engine *g, const char *path, const respool_options *o,
-                int (*first)(env *e), env **e);
-void pg_env_close(env *e);
-
-/* Makes the roles for applications; DENIED where it may not. */
-int pg_env_grant(env *e);
-
 /* Borrows a session for looks. */
 session *pg_session_take(pg_env *e);
 void pg_session_give(pg_env *e, session *l);
+void pg_sessions_close(pg_env *e); /* all of them */
 
 /* The server's time, as near as it is known; notes what an answer says. */
 int64_t pg_now(pg_env *e, int64_t now);
