@@ -241,15 +241,15 @@ static int keep_marks(arena *a, respool_dead_letter *r) {
   return rc;
 }
 
-static int add_dead(respool_dead_letters *out, uint64_t number,
-                    respool_bytes stored, bool no_body) {
+static int add_dead(respool_dead_letters *out, const char *dlq,
+                    uint64_t number, respool_bytes stored, bool no_body) {
   dead l;
   unpacker u;
   item i;
   blob_ref ref;
   respool_dead_letter *r = dead_letters_add(out);
   if (!r) return RESPOOL_NOMEM;
-  int rc = dead_show(&out->memory, stored, r, &l);
+  int rc = dead_show(&out->memory, phrase_of(dlq), stored, r, &l);
   r->number = number;
   if (rc || r->damaged) return rc;
   if (!no_body) rc = arena_copy(&out->memory, l.item, &l.item);
@@ -273,7 +273,7 @@ static int dead_list(looking *k) {
   put_int8(v, (int64_t)o->bytes);
   int rc = run(k);
   for (int i = 0; !rc && i < rows(k); i++)
-    rc = add_dead(k->q->dead_list.out,
+    rc = add_dead(k->q->dead_list.out, k->q->name,
                   (uint64_t)value_int(answer(k), i, 0),
                   value_bytes(answer(k), i, 1), o->no_body);
   return rc == RESPOOL_NOMEM ? fail(rc, "not enough memory") : rc;
@@ -297,6 +297,17 @@ static int number(looking *k, enum statement s, bool named) {
   int rc = run(k);
   if (!rc) k->q->number = (uint64_t)value_int(answer(k), 0, 0);
   return rc;
+}
+
+static int note(looking *k) {
+  put_text(ask(k, STATEMENT_NOTE_LOAD), k->q->name);
+  int rc = run(k);
+  if (rc) return rc;
+  if (!rows(k) || value_null(answer(k), 0, 0))
+    return fail(RESPOOL_NOT_FOUND, "there is no note '%.160s'", k->q->name);
+  respool_bytes b = value_bytes(answer(k), 0, 0);
+  pack_raw(k->q->texts, b.data, b.size);
+  return k->q->texts->rc;
 }
 
 /* ---- names and figures -------------------------------------------------- */
@@ -456,6 +467,8 @@ static int look_at_store(looking *k) {
     case QUERY_DEAD_GROUPS: return dead_groups(k);
     case QUERY_REPLAY:
       return pg_replay_load(k->e, k->l, k->q->name, k->q->replay);
+    case QUERY_NOTE: return note(k);
+    case QUERY_NOTES:
     case QUERY_QUEUES:
     case QUERY_DLQS:
     case QUERY_REPLAYS: return names(k);

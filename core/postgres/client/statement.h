@@ -25,7 +25,8 @@
   X(DEAD_GROUPS, "v1_dead_groups", 1) X(DEAD_REMOVE, "v1_dead_remove", 5) \
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \
   X(REPLAY_SAVE, "v1_replay_save", 5) \
-  X(REPLAY_REMOVE, "v1_replay_remove", 1) X(MAINTAIN, "v1_maintain", 3) \
+  X(REPLAY_REMOVE, "v1_replay_remove", 1) X(NOTE_SAVE, "v1_note_save", 4) \
+  X(NOTE_LOAD, "v1_note_load", 1) X(MAINTAIN, "v1_maintain", 3) \
   X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
   X(CHECK, "v1_check", 0) X(SCAN, "v1_scan", 2) \
   X(STORE, "v1_store", 0) X(UNDO, "v1_undo", 0) \

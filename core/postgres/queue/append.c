@@ -187,7 +187,7 @@ static void put_records(values *v, const appending *a, uint64_t n) {
                       .pushed_at = a->died_at};
     dead l = dead_of(&d, a->name, &i, packed);
     packer_reset(&p);
-    dead_pack(&p, &l);
+    dead_pack(&p, phrase_of(a->queue.config.dlq), &l);
     add_bytes(v, (respool_bytes){p.data, p.len});
     if (p.rc) v->rc = p.rc;
   }

@@ -40,11 +40,16 @@ void fates_part(fates *f, const parted *p) {
     f->rc = RESPOOL_NOMEM;
 }
 
-static respool_bytes pack_dead(fates *f, const dead *l) {
+static const char *dlq_of(const fates *f, const char *own) {
+  return own ? own : f->queue.config.dlq;
+}
+
+/* The checksum covers the DLQ's name; the server alone knows the number. */
+static respool_bytes pack_dead(fates *f, const char *dlq, const dead *l) {
   packer p;
   respool_bytes copy = {NULL, 0};
   packer_init(&p);
-  dead_pack(&p, l);
+  dead_pack(&p, phrase_of(dlq), l);
   if (p.rc || arena_copy(&f->memory, (respool_bytes){p.data, p.len}, &copy))
     f->rc = RESPOOL_NOMEM;
   packer_free(&p);
@@ -61,7 +66,7 @@ void fates_bury(fates *f, uint64_t run, const char *name, const death *d,
   burial *b = &f->dead[f->n_dead++];
   *b = (burial){.run = run, .dlq = d->dlq, .by = death_number(d->reason),
                 .items = d->items, .group = l.r.group,
-                .reason = l.r.reason, .record = pack_dead(f, &l)};
+                .reason = l.r.reason, .record = pack_dead(f, dlq_of(f, d->dlq), &l)};
 }
 
 uint8_t *fates_bits(fates *f, uint32_t n) {
@@ -136,10 +141,6 @@ static void put_parts(values *v, const fates *f) {
   EACH(v, TYPE_BYTEA, f->parts, f->n_parts, add_bytes(v, or_null(x->memo)));
 }
 
-static const char *dlq_of(const fates *f, const burial *b) {
-  return b->dlq ? b->dlq : f->queue.config.dlq;
-}
-
 static respool_bytes not_null(respool_bytes b) {
   return b.data ? b : (respool_bytes){"", 0};
 }
@@ -147,7 +148,7 @@ static respool_bytes not_null(respool_bytes b) {
 static void put_dead(values *v, const fates *f) {
   EACH(v, TYPE_INT8, f->dead, f->n_dead, add_int8(v, (int64_t)x->run));
   EACH(v, TYPE_TEXT, f->dead, f->n_dead, add_bytes(v,
-                                                   phrase_of(dlq_of(f, x))));
+                                                   phrase_of(dlq_of(f, x->dlq))));
   EACH(v, TYPE_BYTEA, f->dead, f->n_dead, add_bytes(v, not_null(x->group)));
   EACH(v, TYPE_BYTEA, f->dead, f->n_dead, add_bytes(v, not_null(x->reason)));
   EACH(v, TYPE_INT4, f->dead, f->n_dead, add_int4(v, x->by));
@@ -189,7 +190,7 @@ static void note_numbers(plan *p, fates *f, const PGresult *r,
     if (is_lost(lost, n, b->run)) continue;
     int64_t number = r ? value_element(r, 0, 1, at++) : plan_noted(p);
     if (f->notices)
-      notices_add(&p->notices, f->notices, dlq_of(f, b), (uint64_t)number);
+      notices_add(&p->notices, f->notices, dlq_of(f, b->dlq), (uint64_t)number);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "record/dead_record.h"
+#include "record/fields.h"
 #include "record/replay_record.h"
 
 #define CANCEL_TRIES 100
@@ -80,6 +81,7 @@ void replay_save_plan(plan *p, const respool_replay *replay) {
   next.revision++;
   packer_init(&record);
   replay_pack(&record, &next);
+  sum_put(&record, 0, key_seed(phrase_of(replay->name)));
   if (record.rc ||
       arena_copy(&p->memory, (respool_bytes){record.data, record.len}, &copy))
     p->rc = RESPOOL_NOMEM;
@@ -91,6 +93,13 @@ void replay_save_plan(plan *p, const respool_replay *replay) {
   put_bytes(v, copy);
 }
 
+void note_plan(plan *p, const char *name, respool_bytes note) {
+  values *v = plan_add(p, STATEMENT_NOTE_SAVE, NULL);
+  put_text(v, name);
+  plan_put_call(p, v);
+  put_bytes(v, note);
+}
+
 int pg_replay_load(pg_env *e, session *l, const char *name,
                    respool_replay *out) {
   plan p;
@@ -100,7 +109,8 @@ int pg_replay_load(pg_env *e, session *l, const char *name,
   const PGresult *r = rc ? NULL : plan_answer(&p, 0);
   if (r && (!pq.ntuples(r) || value_null(r, 0, 0)))
     rc = fail(RESPOOL_NOT_FOUND, "there is no named replay '%.160s'", name);
-  else if (r && !replay_unpack(value_bytes(r, 0, 0), out))
+  else if (r && !replay_unpack(key_seed(phrase_of(name)),
+                               value_bytes(r, 0, 0), out))
     rc = fail(RESPOOL_CORRUPT, "named replay '%.160s' is damaged", name);
   plan_free(&p);
   if (!rc) strcpy(out->name, name);
@@ -281,7 +291,7 @@ static int add_all(plan *p, dead_move *m, const PGresult *stored) {
       continue;
     }
     m->found[m->n_found++] = move->number;
-    rc = dead_unpack(b, &l) ? add_item(p, m, move, &l)
+    rc = dead_unpack(phrase_of(m->r->dlq), b, &l) ? add_item(p, m, move, &l)
                             : damaged(move->number, m->r->dlq);
   }
   return rc;

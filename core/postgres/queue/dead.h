@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Steps on dead letters and named replays. Each is a call of its own, or part
+ * Steps on dead letters, named replays and notes. Each is a call of its own, or part
  * of a transaction's.
  */
 #ifndef POSTGRES_DEAD_H
@@ -41,6 +41,9 @@ const char *dead_move_target(const dead_move *m, size_t at);
 /* The transaction was refused: may it be planned anew, as dead letters were
    taken away or keys given to others meanwhile? */
 bool dead_move_passes(const plan *p, const dead_move *m);
+
+/* Saves a note, or removes it. */
+void note_plan(plan *p, const char *name, respool_bytes note);
 
 void replay_save_plan(plan *p, const respool_replay *replay);
 int pg_replay_load(pg_env *e, session *l, const char *name,

@@ -101,13 +101,14 @@ BEGIN
   DELETE FROM queue u WHERE u.id = q;
 END $$;
 
--- 0 queues, 1 DLQs, 2 named replays; in byte order.
+-- 0 queues, 1 DLQs, 2 named replays, 3 notes; in byte order.
 CREATE FUNCTION v1_names(which int4) RETURNS SETOF text LANGUAGE sql STABLE
 AS $$
   SELECT n.name FROM (
     SELECT name FROM queue WHERE which = 0 UNION ALL
     SELECT name FROM dlq WHERE which = 1 UNION ALL
-    SELECT name FROM replay WHERE which = 2) n ORDER BY n.name COLLATE "C" $$;
+    SELECT name FROM replay WHERE which = 2 UNION ALL
+    SELECT name FROM note WHERE which = 3) n ORDER BY n.name COLLATE "C" $$;
 
 -- A consumer waits for so long: pushes answer `ring`.
 CREATE FUNCTION v1_bell(q int4, ms int8) RETURNS void LANGUAGE sql AS $$

@@ -186,3 +186,25 @@ BEGIN
     PERFORM refuse('RS007', format('there is no named replay ''%s''', name));
   END IF;
 END $$;
+
+-- `bytes` NULL: removed.
+CREATE FUNCTION v1_note_save(name text, call uuid, step int2, bytes bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  IF v1_note_save.bytes IS NOT NULL THEN
+    INSERT INTO note AS n (name, bytes)
+      VALUES (v1_note_save.name, v1_note_save.bytes)
+      ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes;
+  ELSE
+    DELETE FROM note n WHERE n.name = v1_note_save.name;
+    IF NOT FOUND THEN
+      PERFORM refuse('RS007', format('there is no note ''%s''',
+                                     v1_note_save.name));
+    END IF;
+  END IF;
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+CREATE FUNCTION v1_note_load(name text) RETURNS bytea LANGUAGE sql STABLE
+AS $$ SELECT n.bytes FROM note n WHERE n.name = v1_note_load.name $$;

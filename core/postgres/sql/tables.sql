@@ -175,6 +175,9 @@ ALTER TABLE history ALTER bytes SET STORAGE EXTERNAL;
 CREATE TABLE replay (name text PRIMARY KEY, revision int8 NOT NULL,
   record bytea NOT NULL);
 
+-- What programs keep beside their queues.
+CREATE TABLE note (name text PRIMARY KEY, bytes bytea NOT NULL);
+
 -- What has happened, see v1_resolve. Ids begin with the time.
 CREATE TABLE call (
   id uuid,
