@@ -178,10 +178,10 @@ typedef struct respool_options {
    make one: else NOT_FOUND or DENIED; see respool_init. max_bytes and
    max_readers are of stores in files, INVALID. libpq, in its version 14 or
    newer, is loaded by the first such path. ":memory:" makes a private store on
-   tmpfs that is gone when it is closed. `o` may be NULL for defaults; it is copied. A path that is no
-   directory or not writable answers IO; a directory that holds another
-   program's LMDB, or a newer format, VERSION; unreadable bytes, or a
-   file that was cut off, CORRUPT. Processes open a store one at a time, which
+   tmpfs that is gone when it is closed. `o` may be NULL for defaults; it is
+   copied. A path that is no directory or not writable answers IO; a directory
+   that holds another program's LMDB, or a newer format, VERSION; unreadable
+   bytes, or a file that was cut off, CORRUPT. Processes open a store one at a time, which
    takes moments each. The handle is the caller's, to be closed with
    respool_close.
 

@@ -100,8 +100,8 @@ int schema_check(session *l) {
   int rc = meta_number(l, "format", &format);
   if (!rc) rc = meta_number(l, "oldest_client", &oldest);
   if (rc == RESPOOL_VERSION)
-    return fail(RESPOOL_NOT_FOUND, "there is no store in %.120s: `respool init` makes one",
-                l->at.url->shown);
+    return fail(RESPOOL_NOT_FOUND, "there is no store in %.120s: `respool "
+                "init` makes one", l->at.url->shown);
   if (rc) return rc;
   if (format < 1 || oldest > SCHEMA_FORMAT)
     return fail(RESPOOL_VERSION, "%.120s has format %ld, this is respool "

@@ -66,7 +66,8 @@ void fates_bury(fates *f, uint64_t run, const char *name, const death *d,
   burial *b = &f->dead[f->n_dead++];
   *b = (burial){.run = run, .dlq = d->dlq, .by = death_number(d->reason),
                 .items = d->items, .group = l.r.group,
-                .reason = l.r.reason, .record = pack_dead(f, dlq_of(f, d->dlq), &l)};
+                .reason = l.r.reason,
+                .record = pack_dead(f, dlq_of(f, d->dlq), &l)};
 }
 
 uint8_t *fates_bits(fates *f, uint32_t n) {
@@ -147,8 +148,8 @@ static respool_bytes not_null(respool_bytes b) {
 
 static void put_dead(values *v, const fates *f) {
   EACH(v, TYPE_INT8, f->dead, f->n_dead, add_int8(v, (int64_t)x->run));
-  EACH(v, TYPE_TEXT, f->dead, f->n_dead, add_bytes(v,
-                                                   phrase_of(dlq_of(f, x->dlq))));
+  EACH(v, TYPE_TEXT, f->dead, f->n_dead,
+       add_bytes(v, phrase_of(dlq_of(f, x->dlq))));
   EACH(v, TYPE_BYTEA, f->dead, f->n_dead, add_bytes(v, not_null(x->group)));
   EACH(v, TYPE_BYTEA, f->dead, f->n_dead, add_bytes(v, not_null(x->reason)));
   EACH(v, TYPE_INT4, f->dead, f->n_dead, add_int4(v, x->by));

@@ -209,7 +209,7 @@ static moved_run *run_for(dead_move *m, const char *to, const dead *l,
   strcpy(r->to, to);
   builder_init(&r->items, l->r.version);
   r->push = (append_req){.priority = l->r.priority, .ttl = RESPOOL_KEEP,
-                         .attempts = attempts};
+                         .attempts = attempts, .notices = m->r->notices};
   if (arena_copy(&m->memory, l->memo, &r->push.memo)) return NULL;
   return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Steps on dead letters, named replays and notes. Each is a call of its own, or part
- * of a transaction's.
+ * Steps on dead letters, named replays and notes. Each is a call of its own,
+ * or part of a transaction's.
  */
 #ifndef POSTGRES_DEAD_H
 #define POSTGRES_DEAD_H

@@ -105,7 +105,8 @@ void work_undo(plan *p, work *w) {
    in its way. */
 static int end_expired(plan *p, work *w, const char *name) {
   uint64_t id = strtoull(p->call.why.detail, NULL, 10), ended;
-  notices *to = w->step->kind == STEP_APPEND ? w->step->append.notices : NULL;
+  notices *to = w->step->kind == STEP_APPEND ? w->step->append.notices
+                                             : w->step->move.notices;
   size_t runs;
   int most = 1 << w->tries;
   if (w->tries < EXPIRE_TURNS) w->tries++;
@@ -181,8 +182,8 @@ static int maintain(pg_env *e, unit *u, step *s) {
   memset(&s->maintain.out, 0, sizeof s->maintain.out);
   int rc = known_load(e, &e->writer, s->name, &q);
   if (!rc)
-    rc = take_expired(e, &e->writer, u->now, s->name, EXPIRE_PAGE, 0, NULL,
-                      &s->maintain.out.expired, &runs);
+    rc = take_expired(e, &e->writer, u->now, s->name, EXPIRE_PAGE, 0,
+                      s->maintain.notices, &s->maintain.out.expired, &runs);
   if (rc) return rc;
   s->maintain.out.more = runs == EXPIRE_PAGE;
   return maintain_page(e, u, &q, s);

@@ -239,9 +239,9 @@ END $$;
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
 -- With a key there is one item. `owner`: pushed only if a settle before it in
 -- the transaction has not found the lease of this run lost, or without such a
--- settle if it is still leased under this token; else `first` is 0. Answers the first id, or that
--- of the item that holds the key and `held`; when it is; and, if `ask`,
--- whether a consumer waits.
+-- settle if it is still leased under this token; else `first` is 0. Answers
+-- the first id, or that of the item that holds the key and `held`; when it is;
+-- and, if `ask`, whether a consumer waits.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, reason int2, body_bytes int8,
