@@ -101,6 +101,7 @@ return {
   ["spec/store/path_spec.lua"] = { ["*"] = FILES },
   ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
   ["spec/store/replaced_spec.lua"] = { ["*"] = FILES },
+  ["spec/store/stopped_spec.lua"] = { ["*"] = FILES },
   ["spec/store/read_only_spec.lua"] = {
     ["keeps every byte, and its number of commits"] = FILES,
     ["is shared in a process, but not to be written to there"] = FILES,
