@@ -204,11 +204,18 @@ local function run(sender, attempt, gate)
   loop_of.current():happen(attempt)
 end
 
+-- Seconds that a host is still held.
+local function held(sender, url)
+  local till = sender.held[url.authority]
+  if till and till > now() then return till - now() end
+  sender.held[url.authority] = nil
+end
+
 -- Why an item is not sent to a URL now; nil when it is.
 local function obstacle(sender, url, item)
   if item:stopping() then return { hold = 0 } end
-  local held = (sender.held[url.authority] or 0) - now()
-  return held > 0 and { hold = answer_of.spread(held, item) } or nil
+  local wait = held(sender, url)
+  return wait and { hold = answer_of.spread(wait, item) } or nil
 end
 
 -- Begins the delivery of an item to a URL.
