@@ -123,7 +123,7 @@ static bool peek_due(look *k, int priority) {
   bool found = cur_seek(&at, key_bytes(&start)), more = true;
   while (found && more && due_key_read(at.key, &d) && d.at <= k->now &&
          d.claim.line.queue == k->q->id && d.claim.line.priority == priority) {
-    if (claim_get(k->t, &d.claim, &c))
+    if (claim_look(k->t, &d.claim, &c))
       more = look_at(k, &d.claim.line, d.claim.first, c.last, &c);
     found = cur_next(&at);
   }
@@ -147,7 +147,7 @@ static bool peek_ordered(look *k, const priority_state *l) {
     claim c;
     if (s.first.id == UINT64_MAX || s.first.due > k->now) return true;
     uint64_t upto = s.second - 1 < s.first.last ? s.second - 1 : s.first.last;
-    bool claimed = !s.first.is_new && claim_get(k->t, &s.first.claim, &c);
+    bool claimed = !s.first.is_new && claim_look(k->t, &s.first.claim, &c);
     more = look_at(k, &s.first.claim.line, s.first.id, upto,
                    claimed ? &c : NULL);
     if (upto == UINT64_MAX) break;

@@ -9,6 +9,7 @@
 #include "lmdb/queue/claims.h"
 
 #include "lmdb/queue/state.h"
+#include "lmdb/record/segments.h"
 #include "record/outcome.h"
 
 #include <string.h>
@@ -20,6 +21,13 @@ bool claim_get(txn *t, const place *p, claim *c) {
   if (claim_unpack(key_bytes(&k), v, c)) return true;
   txn_fail(t, RESPOOL_CORRUPT);
   return false;
+}
+
+bool claim_look(txn *t, const place *p, claim *c) {
+  key k = claim_key(p);
+  respool_bytes v;
+  return txn_get(t, DB_CLAIMS, key_bytes(&k), &v) &&
+         claim_unpack(key_bytes(&k), v, c);
 }
 
 void claim_own(txn *t, arena *a, claim *c) {
@@ -119,6 +127,65 @@ void priority_count(txn *t, queue *q, int priority, enum count from,
   if (less) *less -= *less < n ? *less : n;
   if (more) *more += n;
   queue_changed(t, q);
+}
+
+/* ---- damaged claims ----------------------------------------------------- */
+
+/* Where the claim at a place ends at the latest. */
+static uint64_t end_of(txn *t, const queue *q, const place *p) {
+  place next = {p->line, p->first + 1, 0};
+  key k = claim_key(&next);
+  respool_bytes found, v;
+  if (txn_seek(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
+      claim_key_read(found, &next) && same_line(&next.line, &p->line))
+    return next.first;
+  const priority_state *l = queue_priority(q, p->line.priority);
+  return p->line.space == SPACE_READY && l ? l->head : UINT64_MAX;
+}
+
+/* Counts what claims of a priority say of its items. */
+static void recount(txn *t, queue *q, int priority) {
+  place p = {{q->id, 0, 0}, 0, 0};
+  priority_state *l = queue_priority(q, priority);
+  key start = claim_key(&p);
+  claim c;
+  cur at;
+  if (!l) return;
+  l->leased = l->scheduled = l->retrying = 0;
+  cur_open(&at, t, DB_CLAIMS);
+  bool more = cur_seek(&at, key_bytes(&start));
+  for (; more && claim_key_read(at.key, &p) && p.line.queue == q->id;
+       more = cur_next(&at))
+    if (p.line.priority == priority && claim_unpack(at.key, at.value, &c))
+      *counter(l, claim_count(&c)) += c.left;
+  cur_close(&at);
+  queue_changed(t, q);
+}
+
+/* The unsettled items that lie before the end. */
+static void find_items(txn *t, const place *p, uint64_t end, claim *c) {
+  segment_cursor w;
+  segments_open(&w, t, &p->line, p->first);
+  while (segments_next(&w) && w.at.first < end)
+    for (uint32_t i = 0; i < w.at.count && w.at.first + i < end; i++) {
+      if (w.at.first + i < p->first || !bits_has(&w.unsettled, i)) continue;
+      c->last = w.at.first + i;
+      c->left++;
+    }
+  segments_close(&w);
+}
+
+bool claim_mend(txn *t, queue *q, const due_key *d, claim *c) {
+  const place *p = &d->claim;
+  *c = (claim){.state = CLAIM_WAITING, .visible_at = d->at};
+  find_items(t, p, end_of(t, q, p), c);
+  if (c->left)
+    put_record(t, p, c);
+  else
+    claim_del(t, p, c);
+  q->counters.damaged += c->left;
+  recount(t, q, p->line.priority);
+  return c->left > 0 && !t->rc;
 }
 
 bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,

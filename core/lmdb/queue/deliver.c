@@ -158,8 +158,16 @@ static claim leased(const take_run *run, const claim *c,
   return out;
 }
 
+/* A damaged claim that is due first is made anew. */
+static bool mend_claim(take_run *run, const place *p, claim *c) {
+  due_key d;
+  return claim_first_due(run->t, run->q, p->line.priority, &d) &&
+         same_line(&d.claim.line, &p->line) && d.claim.first == p->first &&
+         claim_mend(run->t, run->q, &d, c);
+}
+
 static bool load_claim(take_run *run, const place *p, claim *c) {
-  if (!claim_get(run->t, p, c)) return false;
+  if (!claim_look(run->t, p, c) && !mend_claim(run, p, c)) return false;
   claim_own(run->t, &run->batch->page.memory, c);
   return !run->t->rc;
 }

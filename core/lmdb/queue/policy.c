@@ -81,7 +81,7 @@ static void count_due(txn *t, const queue *q, int priority, int64_t now,
   bool found = cur_seek(&at, key_bytes(&start));
   while (found && due_key_read(at.key, &d) && d.claim.line.queue == q->id &&
          d.claim.line.priority == priority && d.at <= now) {
-    if (claim_get(t, &d.claim, &c)) {
+    if (claim_look(t, &d.claim, &c)) {
       enum count from = claim_count(&c);
       *(from == COUNT_LEASED ? &s->leased : from == COUNT_RETRYING
         ? &s->retrying : &s->scheduled) -= c.left;

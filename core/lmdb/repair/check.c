@@ -302,7 +302,7 @@ static void check_due(audit *a) {
   cur c;
   cur_open(&c, a->t, DB_DUE);
   for (bool more = cur_first(&c); more; more = cur_next(&c))
-    if (!due_key_read(c.key, &d) || !claim_get(a->t, &d.claim, &cl) ||
+    if (!due_key_read(c.key, &d) || !claim_look(a->t, &d.claim, &cl) ||
         cl.visible_at != d.at)
       found(a, "a due time at id %llu of queue %u belongs to no claim",
             ULL(d.claim.first), d.claim.line.queue);
@@ -406,8 +406,8 @@ static void check_records(audit *a, enum db db) {
     n += !is_sound(db, &c);
   cur_close(&c);
   if (n)
-    found(a, "%llu record%s of '%s' %s damaged: the checksum does not hold",
-          ULL(n), n == 1 ? "" : "s", db_name(db), n == 1 ? "is" : "are");
+    found(a, "table '%s' has damaged records: the checksums of %llu do not "
+          "hold", db_name(db), ULL(n));
 }
 
 int lmdb_check(txn *t, packer *findings) {
