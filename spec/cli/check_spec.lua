@@ -208,8 +208,8 @@ describe("respool check", function()
     local run = check(path)
     assert.equal("", run.err)
     assert.equal(1, run.status)
-    assert.matches("\ntree%-disorder %(1%)\n  database 'dead_letters' is out of "
-      .. "order: of 1000 ", run.out)
+    assert.matches("\ntree%-disorder %(1%)\n  database 'dead_letters' is out "
+      .. "of order: of 1000 ", run.out)
     assert.matches("may%s+be%s+lost", run.out)
     for _, verb in ipairs { "list", "groups" } do
       run = cli.run { "dead", verb, path, "mails", "--json" }
