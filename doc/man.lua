@@ -64,8 +64,8 @@ When set, unexpected errors are shown with their traceback.
 .SH FILES
 A store keeps notes: the place up to which each file has been pushed, the
 options of named replays, and what has been imported. Queues whose names begin
-with a dot are not listed, and the commands that change a queue refuse them. To forget the place in a file,
-push it with
+with a dot are not listed, and the commands that change a queue refuse them. To
+forget the place in a file, push it with
 .BR \-\-restart ;
 to forget a named replay, use
 .BR "respool replay forget" ;
