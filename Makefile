@@ -100,7 +100,8 @@ BENCH_C = machine lifecycle one_record append_log sqlite push depth \
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
-# What also runs on stores in PostgreSQL.
+# What also runs on stores in PostgreSQL, and what through a pooler.
+POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
 SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
   spec/transfer spec/core/model_spec.lua
 SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
@@ -348,7 +349,8 @@ run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
 	@BUILD=$(BUILD) SPEC_LOCALE=$(LOCALE) spec/run \
 	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
 	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS))) \
-	  $(patsubst %,'postgres/% $(SHARED_SPECS)',$(filter 5.4,$(LUAS)))
+	  $(patsubst %,'postgres/% $(SHARED_SPECS)',$(filter 5.4,$(LUAS))) \
+	  $(patsubst %,'pooler/% $(POOLED_SPECS)',$(filter 5.4,$(LUAS)))
 
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
