@@ -233,7 +233,9 @@ describe("outcome, pushes and the next take", function()
       take = { limit = 9 },
     }
     assert.is_true(ok)
-    assert.equal(before + 1, last_txn())
+    if helper.engine == "lmdb" then -- a server counts those of others too
+      assert.equal(before + 1, last_txn())
+    end
     assert.same({ "c", "d" }, payloads(more))
     local by_payload = {}
     for item in mails:each() do by_payload[item.payload] = item end

@@ -255,7 +255,7 @@ describe("respool.work_processes", function()
     wait_for(function() return q:stats().done == 1 end)
     assert(store:drop_queue "orders")
     finish(process)
-    assert.matches('exit of\t1\texit 1\t.*"orders"', process:output())
+    assert.matches('exit of\t1\texit 1\t.*orders', process:output())
   end)
 
   it("replays in the background, in one of the workers", function()

@@ -13,6 +13,7 @@ local CLOCK = "the server's clock is its administrator's to keep: see "
   .. "doc/postgres.md"
 local COMMITS = "last_txn counts all transactions of the server"
 local LOCATIONS = "the schema of a spec is emptied, so the store is there"
+local REPLAY = "a replay into a full queue is FULL, whatever its overflow"
 local NAMES = "names are UTF-8 in a database"
 
 local function all(names, reason)
@@ -70,7 +71,11 @@ return {
     ["answers within its bound while another process holds the writer lock"]
       = FILES,
   },
+  ["spec/observe/on_dead_spec.lua"] = {
+    ["is told of what a replay cannot place"] = REPLAY,
+  },
   ["spec/observe/metrics_spec.lua"] = {
+    ["makes no queue and writes nothing"] = COMMITS,
     ["gives each queue and DLQ a series of its own"] = NAMES,
     ["escapes what a queue may be called"] = NAMES,
     ["tells of the store, and of this process's commits"] = FILES,
