@@ -102,6 +102,7 @@ return {
     "finds all that is there when the first to open it is killed",
     "finds all that is there when the first one's call fails",
     "finds all that is there when another program is killed",
+    "is told why it cannot open the store",
   }, FILES),
   ["spec/store/path_spec.lua"] = { ["*"] = FILES },
   ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
