@@ -26,7 +26,7 @@ static void a_date_is_its_days_number(void) {
   for (int64_t days = -800000; days < 800000; days++) {
     civil c = civil_of(days);
     if (days_of(c.year, c.month, c.day) == days) continue;
-    HOLDS(!"the same");
+    HOLDS(days_of(c.year, c.month, c.day) == days);
     return;
   }
   HOLDS(days_of(1970, 1, 1) == 0 && days_of(2000, 3, 1) == 11017);
@@ -50,7 +50,7 @@ static void what_is_not_an_expression_is_refused(void) {
   };
   for (size_t i = 0; i < sizeof wrong_ones / sizeof *wrong_ones; i++)
     if (!is_refused(wrong_ones[i])) {
-      HOLDS(!"refused");
+      HOLDS(is_refused(wrong_ones[i]));
       printf("  %s\n", wrong_ones[i]);
     }
   HOLDS(is_refused(NULL));

@@ -104,10 +104,12 @@ describe("queue:push_many", function()
   end)
 
   it("refuses an empty list, and what is no list", function()
-    for _, list in ipairs { {}, 5, "x" } do
+    for _, list in ipairs { 5, "x" } do
       assert.error_matches(function() q:push_many(list) end,
                            "bad argument #1 to 'push_many'")
     end
+    assert.error_matches(function() q:push_many {} end,
+                         "queue:push_many: the list of payloads is empty")
   end)
 
   it("pushes all or nothing", function()
