@@ -286,7 +286,7 @@ int main(int n, char **v) {
     random_init(&w[i].chance, seed + (uint64_t)i + 1);
   }
   for (int i = 0; i < QUEUES; i++) {
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "q%d", i + 1);
     queues[i] = kit_queue_save(&w[0].k, name, 0, &policies[i]);
   }

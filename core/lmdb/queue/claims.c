@@ -35,13 +35,10 @@ void claim_own(txn *t, arena *a, claim *c) {
   txn_fail(t, arena_copy(a, c->memo, &c->memo));
 }
 
-static void put_record(txn *t, const place *p, const claim *c) {
+static void put_packed(txn *t, const place *p, packer *out) {
   key k = claim_key(p);
-  packer out;
-  packer_init(&out);
-  claim_pack(&out, c);
-  record_put(t, DB_CLAIMS, key_bytes(&k), &out);
-  packer_free(&out);
+  record_put(t, DB_CLAIMS, key_bytes(&k), out);
+  packer_free(out);
 }
 
 static void put_due(txn *t, const place *p, int64_t at) {
@@ -54,17 +51,29 @@ static void del_due(txn *t, const place *p, int64_t at) {
   txn_del(t, DB_DUE, key_bytes(&k));
 }
 
+static void put_record(txn *t, const place *p, const claim *c) {
+  packer out;
+  packer_init(&out);
+  claim_pack(&out, c);
+  put_packed(t, p, &out);
+}
+
 void claim_put(txn *t, const place *p, const claim *c) {
   put_record(t, p, c);
   put_due(t, p, c->visible_at);
 }
 
+/* Packs it first: a claim just read has its failures in the very page that
+   the changes of `due` move about. */
 void claim_move(txn *t, const place *p, const claim *old, const claim *c) {
+  packer out;
+  packer_init(&out);
+  claim_pack(&out, c);
   if (c->visible_at != old->visible_at) {
     del_due(t, p, old->visible_at);
     put_due(t, p, c->visible_at);
   }
-  put_record(t, p, c);
+  put_packed(t, p, &out);
 }
 
 void claim_del(txn *t, const place *p, const claim *old) {
