@@ -8,6 +8,8 @@
 -- A panel is a line of the table below; the spec compares its metrics with
 -- those that a store writes.
 
+os.setlocale "C" -- the order of keys is that of their bytes
+
 local Q = "{job=~\"$job\", instance=~\"$instance\", queue=~\"$queue\"}"
 local S = "{job=~\"$job\", instance=~\"$instance\"}"
 

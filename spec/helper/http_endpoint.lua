@@ -63,7 +63,10 @@ local actions = {
 
 local function retry_after(value)
   if value == "date" then
+    local locale = os.setlocale(nil, "time")
+    os.setlocale("C", "time")
     value = os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + 90)
+    os.setlocale(locale, "time")
   end
   return ("Retry-After: %s\r\n"):format(value)
 end

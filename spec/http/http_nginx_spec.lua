@@ -99,7 +99,7 @@ end
 
 local function deliver(actions, n, timeout)
   local endpoint = endpoint_of.start()
-  return ask(("/deliver?n=%d&timeout=%g&url=%s"):format(
+  return ask(("/deliver?n=%d&timeout=%s&url=%s"):format(
     n, timeout or 10, endpoint:url(actions))), endpoint
 end
 
@@ -118,7 +118,7 @@ describe("respool.http within nginx", function()
     assert.equal("0 404", deliver("404", 1)())
     assert.equal("0 503", deliver("503", 1)())
     assert.equal("0 closed", deliver("close", 1)())
-    assert.equal("0 timeout", deliver("hang", 1, 0.1)())
+    assert.equal("0 timeout", deliver("hang", 1, "0.1")())
     assert.equal("0 refused",
                  ask("/deliver?n=1&timeout=1&url=http://127.0.0.1:9/")())
     assert.equal("1 nil", deliver("chunked", 1)())

@@ -214,6 +214,7 @@ static void lose(salvage *s, enum db db, const node *n) {
     miss_dead(s, of, number);
   else {
     s->out->lost_records++;
+    if (*settled_hint(db)) s->settled_said = true;
     salvage_say(s, "lost: a record of '%s', which is damaged%s",
                 db < DB_COUNT ? db_name(db) : tree_name(TREE_STATE),
                 settled_hint(db));
@@ -328,6 +329,9 @@ static void copy_tree(salvage *s, int which) {
     salvage_say(s, "a page of '%s' is damaged: searching the whole file%s",
                 tree_name(which),
                 says_settled(s, which) ? "; settled items may be back" : "");
+  else if (says_settled(s, which) && !s->settled_said)
+    salvage_say(s, "records beside damaged ones may be missing: "
+                "settled items may be back");
 }
 
 static void copy_trees(salvage *s) {

@@ -20,6 +20,7 @@ typedef struct salvage {
   uint64_t pending;      /* bytes put since the last commit */
   tree trees[TREE_COUNT];
   bool hole[DB_COUNT];   /* not all of it could be read */
+  bool settled_said; /* that a record of what is settled is lost */
   bool old;              /* its format is 1 */
   bool idle_known;       /* the free list could */
   bool numbered;         /* SALVAGE_QUEUE's ids are above all it has */

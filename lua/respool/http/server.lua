@@ -76,10 +76,21 @@ local REASONS = {
 
 -- Answers.
 
+local DAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
+local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
+                 "Oct", "Nov", "Dec" }
+
+-- An HTTP date (RFC 9110, 5.6.7): its names are English in every locale.
+local function http_date(at)
+  local t = os.date("!*t", at)
+  return ("%s, %02d %s %d %02d:%02d:%02d GMT"):format(DAYS[t.wday], t.day,
+    MONTHS[t.month], t.year, t.hour, t.min, t.sec)
+end
+
 local function head_of(reply, text, keep)
   local lines = {
     ("HTTP/1.1 %d %s"):format(reply.status, REASONS[reply.status]),
-    os.date "!Date: %a, %d %b %Y %H:%M:%S GMT",
+    "Date: " .. http_date(os.time()),
     "Content-Type: " .. (reply.type or "application/json"),
     ("Content-Length: %d"):format(#text),
     keep and "Connection: keep-alive" or "Connection: close",
