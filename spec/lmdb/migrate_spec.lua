@@ -59,7 +59,7 @@ describe("a store of format 1", function()
       build, path)
     reader:expect "reading"
     assert.same("LOCKED", (select(3, helper.open(path))))
-    os.execute("pkill -P " .. reader.pid)
+    os.execute("LD_PRELOAD= pkill -P " .. reader.pid)
     reader:wait()
     assert.equal(1, format_of(path))
   end)
