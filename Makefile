@@ -391,7 +391,7 @@ run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
 	    spec/fuzz/corpus/$$f || exit; done
 # Reports go to files, as also a shell or ls that a spec starts has leaks to
 # report; those that name us count.
-run-asan: lua5.4 $(PROGRAMS)
+run-asan: lua5.4 $(PROGRAMS) $(BUILD)/spec/fault/migrate
 	$(BUILD)/spec/leaves
 	$(BUILD)/spec/schedule
 	$(BUILD)/lifecycle >$(BUILD)/lifecycle.log
