@@ -33,7 +33,9 @@ describe("pushing", function()
   it("puts many items into one commit", function()
     local before = t.store:stats().last_txn
     t.q:push_many(range(5000))
-    assert.equal(before + 1, t.store:stats().last_txn)
+    if helper.engine == "lmdb" then -- a server counts those of others too
+      assert.equal(before + 1, t.store:stats().last_txn)
+    end
   end)
 
   it("stores all of them or none", function()
