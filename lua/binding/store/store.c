@@ -129,13 +129,7 @@ static int store_watch(lua_State *L) {
 static int store_notice(lua_State *L) {
   respool_notice n = RESPOOL_NOTICE_INIT;
   int rc = respool_notice_next(store(L), &n);
-  if (rc)
-    return lfail(L, rc);
-  if (!n.number)
-    return 0;
-  lua_pushstring(L, n.dlq);
-  lrecord_push_count(L, n.number);
-  return 2;
+  return rc ? lfail(L, rc) : lrecord_push_notice(L, &n);
 }
 
 static const record_field STATS[] = {

@@ -52,6 +52,14 @@ void lrecord_push_count(lua_State *L, uint64_t n) {
   lua_pushinteger(L, (lua_Integer)n);
 }
 
+int lrecord_push_notice(lua_State *L, const respool_notice *n) {
+  if (!n->number)
+    return 0;
+  lua_pushstring(L, n->dlq);
+  lrecord_push_count(L, n->number);
+  return 2;
+}
+
 static void push_limit(lua_State *L, int64_t n) {
   if (n == RESPOOL_UNLIMITED)
     lua_pushnumber(L, HUGE_VAL);

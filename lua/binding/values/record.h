@@ -60,6 +60,10 @@ void lrecord_push_span(lua_State *L, int64_t ms);
 /* An id or count: an integer where Lua has such. */
 void lrecord_push_count(lua_State *L, uint64_t n);
 
+/* The DLQ and the number of a noted dead letter; nothing if there is none.
+   Returns how many values it pushed. */
+int lrecord_push_notice(lua_State *L, const respool_notice *n);
+
 /* A number that counts something at `index`. */
 uint64_t lrecord_count(lua_State *L, int index);
 
