@@ -411,7 +411,7 @@ end)
 
 -- Killed at random points. The seed is that of helper, which is printed.
 
-local N = 3000
+local N = 6000 -- many enough for a kill to come in time on a busy machine
 
 local random = 0
 
@@ -453,7 +453,7 @@ describe("export and import killed", function()
           killed = killed + 1
         end
       end
-      assert.is_true(killed > 0)
+      assert.is_true(killed > 3)
       -- What it had in hand when it was killed waits, and is exported later.
       assert.equal(0, cli.run(words).status)
       assert.equal(0, q:length().dead)
@@ -467,7 +467,7 @@ describe("export and import killed", function()
           stopped = stopped + 1
         end
       end
-      assert.is_true(stopped > 0) -- on a busy machine most kills come late
+      assert.is_true(stopped > 3)
       assert.equal(0, cli.run(words).status)
       local lost, doubled = tally(target, N, q)
       assert.equal(0, lost)
