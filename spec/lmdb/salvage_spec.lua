@@ -188,14 +188,11 @@ end
 
 describe("repair of a store with noise in it", function()
   it("brings back what is whole, unchanged and once", function()
-    -- The short form repairs the same stores each time: about one random
-    -- store in forty still loses dead letters (doc/proof.md, "Known").
-    local rounds, first = 8, 0
-    if long then rounds, first = 1000, helper.seed end
+    local rounds = long and 1000 or 8
     local hit = 0
     for i = 1, rounds do
-      local r = noisy(first + i)
-      local where = ("seed %d"):format(first + i)
+      local r = noisy(helper.seed + i)
+      local where = ("seed %d"):format(helper.seed + i)
       assert.same({}, r.check, where)
       assert.same({}, r.wrong, where)
       assert.is_true(#r.safe > #r.left / 4, where)

@@ -229,8 +229,11 @@ typedef struct errand {
   bool wrong;   /* some records were damaged, and reported */
 } errand;
 
-/* Records may be missing of the tables from the last one's to this. */
+/* Records may be missing of the tables from the last one's to this. The nodes
+   of a damaged page come in no order: a gap in a tree of several tables lasts
+   until a later table is reached. */
 static void close_gap(errand *e, enum db next) {
+  if (e->tree == TREE_STATE && next == e->last) return;
   for (int i = (int)e->last; e->gap && i <= (int)next; i++) e->s->hole[i] = true;
   e->gap = false;
   e->last = next;
