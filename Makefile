@@ -63,24 +63,30 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json text location
+  line_limit timing compat visible json text location loop
 respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo decide work handlers
+  handler_memo decide work handlers gate concurrent
 respool/replay = replay replay_page runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
 respool/http = handler options body url answer sign message client \
-  sockets cosockets loop deliver limit server receive
-respool/cli = main parser arguments output progress streams notes records \
-  each show where child findings sampler dashboard failure_log init push work \
-  replay named_replays ls peek get stats top health metrics dead remove pause \
-  resume maintain check repair compact export import move deliver receive secret
+  sockets cosockets server receive
+respool/cli = main parser commands
+respool/cli/base = arguments output progress streams notes each show failure_log
+respool/cli/queue = push records work peek get remove pause resume
+respool/cli/dead = dead where replay named_replays
+respool/cli/look = ls stats sampler dashboard top health metrics
+respool/cli/maintenance = init maintain child findings check repair compact
+respool/cli/transfer = export import move
+respool/cli/http = deliver receive secret
 resty/respool = waiting worker round threads json reply origin http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
   respool/consume respool/replay respool/transfer respool/http respool/cli \
+  respool/cli/base respool/cli/queue respool/cli/dead respool/cli/look \
+  respool/cli/maintenance respool/cli/transfer respool/cli/http \
   resty/respool resty
 LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 

@@ -3,6 +3,7 @@
 -- Writes the man page. The commands' sections come from their help, so that
 -- there is one text for both: `make man` after a change.
 
+local commands = require "respool.cli.commands"
 local parser = require "respool.cli.parser"
 
 local HEAD = [[
@@ -141,7 +142,7 @@ local SUBCOMMANDS = {
   replay = { "list", "show", "cancel", "resume", "forget" },
 }
 
-for _, name in ipairs(parser.COMMANDS) do
+for _, name in ipairs(commands.NAMES) do
   put(".SS ", name)
   section(command_of(name))
   for _, sub in ipairs(SUBCOMMANDS[name] or {}) do

@@ -3,7 +3,7 @@
 -- respool check and respool compact.
 
 local cli = require "spec.helper.cli"
-local findings = require "respool.cli.findings"
+local findings = require "respool.cli.maintenance.findings"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
 local terminal = require "spec.helper.terminal"

@@ -3,11 +3,11 @@
 -- The command line as a whole: what holds for every command, what its
 -- arguments may look like, and that page and install leave nothing out.
 
-local arguments = require "respool.cli.arguments"
+local arguments = require "respool.cli.base.arguments"
 local cli = require "spec.helper.cli"
-local commands = require "respool.cli.parser".COMMANDS
+local commands = require "respool.cli.commands".NAMES
 local helper = require "spec.helper"
-local output = require "respool.cli.output"
+local output = require "respool.cli.base.output"
 local respool = require "respool"
 
 -- The lines of a help, and the commands below it.

@@ -3,7 +3,7 @@
 -- respool top, in a terminal and out of one, and what its screen is made of.
 
 local cli = require "spec.helper.cli"
-local dashboard = require "respool.cli.dashboard"
+local dashboard = require "respool.cli.look.dashboard"
 local helper = require "spec.helper"
 local terminal = require "spec.helper.terminal"
 

@@ -101,7 +101,7 @@ describe("Under a locale with a decimal comma", function()
     assert.equal(1536, require "respool.support.options".size "1.5KiB")
     q:push(1, { delay = "0.5s" })
     assert.equal(1, q:length().scheduled)
-    local arguments = require "respool.cli.arguments"
+    local arguments = require "respool.cli.base.arguments"
     assert.equal(1.5, arguments.duration "1.5")
     assert.equal(90, arguments.duration "1.5m")
     assert.equal(1536, arguments.size "1.5K")
@@ -114,7 +114,7 @@ describe("Under a locale with a decimal comma", function()
   end)
 
   it("what is shown and logged has points", function()
-    local output = require "respool.cli.output"
+    local output = require "respool.cli.base.output"
     assert.equal("1.5 KiB", output.bytes(1536))
     assert.equal("4.2s", output.duration(4.2))
     assert.error_matches(function() core.cbor.encode { [1.5] = print } end,

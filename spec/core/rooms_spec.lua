@@ -43,6 +43,31 @@ local function read_linkage(arrows, text, name_of)
   end
 end
 
+-- Names that a file keeps to itself although another of the same house, core or
+-- lua, exports them: a reader, or a tool that goes by names, follows the wrong
+-- one, and draws arrows and circles that are not there.
+local function namesakes(text, name_of)
+  local exporter, kept, found = {}, {}, {}
+  for line in lines(text) do
+    local path, kind, symbol = line:match "^(.-):%s*%x+ (%a) (%S+)$"
+    local file = path and name_of(path)
+    local name = file and file:match "^%w+/" .. symbol
+    if name and kind:match "[TDRBC]" then
+      exporter[name] = file
+    elseif name then
+      kept[#kept + 1] = { file, name }
+    end
+  end
+  for _, one in ipairs(kept) do
+    local other = exporter[one[2]]
+    if other then
+      found[#found + 1] = ("%s has the name of %s of %s"):format(
+        one[1], one[2]:match "[^/]+$", other)
+    end
+  end
+  return found
+end
+
 -- The rooms that alone may call a library, by the names of its functions.
 local LIBRARIES = {
   { "^mdb_", "core/lmdb/env/" },
@@ -231,6 +256,10 @@ describe("the rooms", function()
     assert.same({}, strays(linkage, source_of))
   end)
 
+  it("have no file that keeps the name of another's function", function()
+    assert.same({}, namesakes(linkage, source_of))
+  end)
+
   it("have a rank, each file", function()
     for path in pairs(known) do
       assert.truthy(room_of(ranks, file_of(path)), path)
@@ -259,6 +288,17 @@ describe("a made-up house", function()
     assert.same({}, circles(arrows))
     arrows["z -> x"] = true
     assert.same({ "x, y, z" }, circles(arrows))
+  end)
+
+  it("has a namesake of another file's function", function()
+    assert.same({ "core/b has the name of run of core/a" }, namesakes([[
+core/a.o:0000000000000000 T run
+core/b.o:0000000000000000 t run
+core/b.o:0000000000000020 t walk
+core/c.o:0000000000000000 t walk
+core/d.o:                 U run
+lua/e.o:0000000000000000 t run
+]], file_of))
   end)
 
   it("has a call of LMDB where none should be", function()

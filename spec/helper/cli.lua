@@ -46,7 +46,7 @@ function M.process(words)
   }
 end
 
--- A writer that keeps what is written: see respool/cli/streams.lua.
+-- A writer that keeps what is written: see respool/cli/base/streams.lua.
 local Writer = {}
 Writer.__index = Writer
 

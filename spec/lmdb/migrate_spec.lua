@@ -4,7 +4,7 @@
 -- of record, made by spec/data/format1.lua with the tree as it was then.
 
 local helper = require "spec.helper"
-local notes = require "respool.cli.notes"
+local notes = require "respool.cli.base.notes"
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 

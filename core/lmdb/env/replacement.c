@@ -24,7 +24,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-int file_fail(const char *path, const char *what, int error) {
+int replacement_fail(const char *path, const char *what, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
                                                 : RESPOOL_IO;
   return fail(code, "cannot %s '%.160s': %s", what, path,
@@ -35,11 +35,11 @@ static int made_fail(const replacement *r, const char *what) {
   int error = errno;
   char path[FAIL_LINE];
   snprintf(path, sizeof path, "%.150s/%.15s", r->dir, r->name);
-  return file_fail(path, what, error);
+  return replacement_fail(path, what, error);
 }
 
 int data_look(const char *path, int dirfd, struct stat *st) {
-  return file_look(dirfd, DATA_NAME, st) ? file_fail(path, "read", errno)
+  return file_look(dirfd, DATA_NAME, st) ? replacement_fail(path, "read", errno)
                                          : 0;
 }
 
@@ -79,7 +79,7 @@ int replacement_publish(const replacement *r, uint64_t *size) {
   if (renameat(r->dirfd, r->name, r->dirfd, DATA_NAME)) /* 3 */
     return made_fail(r, "rename");
   FAULT_POINT("replacement named");
-  if (fsync(r->dirfd)) return file_fail(r->dir, "flush", errno); /* 2 */
+  if (fsync(r->dirfd)) return replacement_fail(r->dir, "flush", errno); /* 2 */
   *size = (uint64_t)st.st_size;
   return 0;
 }
@@ -96,7 +96,7 @@ void replacement_close(replacement *r, bool published) {
 static int lock_alone(const char *path, int dirfd, int *out) {
   struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
   int fd = file_open_or_make(dirfd, LOCK_NAME), rc;
-  if (fd < 0) return file_fail(path, "open the lock file of", errno);
+  if (fd < 0) return replacement_fail(path, "open the lock file of", errno);
   if (!fcntl(fd, F_OFD_SETLK, &byte)) {
     *out = fd;
     return 0;
@@ -106,7 +106,7 @@ static int lock_alone(const char *path, int dirfd, int *out) {
   if (rc == EAGAIN || rc == EACCES)
     return fail(RESPOOL_LOCKED, "another process has store '%.160s' open",
                 path);
-  return file_fail(path, "lock", rc);
+  return replacement_fail(path, "lock", rc);
 }
 
 int store_alone(const char *path,

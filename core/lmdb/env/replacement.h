@@ -28,7 +28,7 @@ int replacement_publish(const replacement *r, uint64_t *size);
 void replacement_close(replacement *r, bool published);
 
 int data_look(const char *path, int dirfd, struct stat *st);
-int file_fail(const char *path, const char *what, int error);
+int replacement_fail(const char *path, const char *what, int error);
 
 /* Runs `work` while no other process has the store open or can open it; LOCKED
    when one has. */

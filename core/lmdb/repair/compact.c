@@ -66,7 +66,7 @@ static int fill_dir(env *from, const char *path, const char *to, int dirfd,
   int error = dir_look(dirfd);
   if (!error || error == ENODATA)
     return fail(RESPOOL_EXISTS, "there is a store in '%.160s' already", to);
-  if (error != ENOENT) return file_fail(to, "write a store to", error);
+  if (error != ENOENT) return replacement_fail(to, "write a store to", error);
   int rc = data_look(path, ((lmdb_env *)from)->dirfd, &old);
   if (rc) return rc;
   replacement c = {to, NEW_NAME, dirfd, -1};

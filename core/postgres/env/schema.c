@@ -74,7 +74,7 @@ int schema_drop(session *l) {
 }
 
 /* A number of the table meta; -1 where it says nothing. */
-static int meta_number(session *l, const char *name, long *n) {
+static int read_number(session *l, const char *name, long *n) {
   values v;
   request r = {.statement = STATEMENT_META, .values = &v};
   call k = {.requests = &r, .n = 1};
@@ -97,8 +97,8 @@ static int meta_number(session *l, const char *name, long *n) {
 
 int schema_check(session *l) {
   long format, oldest;
-  int rc = meta_number(l, "format", &format);
-  if (!rc) rc = meta_number(l, "oldest_client", &oldest);
+  int rc = read_number(l, "format", &format);
+  if (!rc) rc = read_number(l, "oldest_client", &oldest);
   if (rc == RESPOOL_VERSION)
     return fail(RESPOOL_NOT_FOUND, "there is no store in %.120s: `respool "
                 "init` makes one", l->at.url->shown);

@@ -1,22 +1,15 @@
 -- SPDX-License-Identifier: MIT
 --
--- The command line. Each command is a module of respool.cli.*, with
---
---   summary                 one line, for the list of commands
---   options(command, words) adds its options to argparse; `words` follow the
---                           command's name, for commands with subcommands
---   run(args, io)           runs it; returns the exit status
---
--- The exit status is 0 for success, 1 for a failure, 2 for a wrong command
--- line. Commands read and write through `io`, which has the interface of Lua's
--- io: see respool/cli/streams.lua.
+-- The command line: runs a command, and turns its errors into a line on stderr
+-- and an exit status. See respool/cli/commands.lua.
 
-local arguments = require "respool.cli.arguments"
+local arguments = require "respool.cli.base.arguments"
+local commands = require "respool.cli.commands"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local output = require "respool.cli.output"
+local output = require "respool.cli.base.output"
 local parser = require "respool.cli.parser"
-local streams = require "respool.cli.streams"
+local streams = require "respool.cli.base.streams"
 
 local M = {}
 
@@ -40,7 +33,7 @@ local function run(argv, io)
     io.stdout:write(text, "\n")
     return 0
   end
-  return require("respool.cli." .. args.command).run(args, io) or 0
+  return commands.load(args.command).run(args, io) or 0
 end
 
 -- The Debian packages of modules that may be missing.

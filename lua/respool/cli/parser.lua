@@ -3,21 +3,12 @@
 -- The parser of the command line: argparse, with a shorter usage, help that
 -- goes where the command writes, and mistakes reported in one line.
 
-local arguments = require "respool.cli.arguments"
+local arguments = require "respool.cli.base.arguments"
+local commands = require "respool.cli.commands"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 
 local M = {}
-
--- In the order in which the help lists them.
-M.COMMANDS = {
-  "init", "push", "work", "replay",
-  "ls", "peek", "get", "stats", "top", "health", "metrics",
-  "dead", "remove", "pause", "resume", "maintain", "check",
-  "repair", "compact",
-  "export", "import", "move",
-  "deliver", "receive",
-}
 
 local EPILOG = [[
 STORE is the directory of a store, or the URL of a database. `respool help
@@ -25,13 +16,6 @@ COMMAND` shows the options of a command.
 
 Example:
   echo '{"to":"ada@example.org"}' | respool push shop.respool mails]]
-
-local function is_command(name)
-  for _, other in ipairs(M.COMMANDS) do
-    if other == name then return true end
-  end
-  return false
-end
 
 
 -- What argparse does otherwise.
@@ -99,7 +83,7 @@ end
 
 -- Adds a command by its module; it has no options yet.
 local function add_command(parser, name)
-  local module = require("respool.cli." .. name)
+  local module = commands.load(name)
   local command = parser:command(
     name, module.summary:gsub("^%l", string.upper) .. ".")
   command:summary(module.summary)
@@ -108,11 +92,11 @@ end
 
 -- Adds the command that is asked for, or all of them for a list.
 local function add_commands(parser, words)
-  if is_command(words[1]) then
+  if commands.is_command(words[1]) then
     local module, command = add_command(parser, words[1])
     return module.options(command, { compat.unpack(words, 2) })
   end
-  for _, name in ipairs(M.COMMANDS) do add_command(parser, name) end
+  for _, name in ipairs(commands.NAMES) do add_command(parser, name) end
   parser:command("help", "Show the help of a command.")
     :summary "show the help of a command"
 end
@@ -138,7 +122,7 @@ end
 -- Ends the command with the mistake in it, and a pointer to the help.
 local function refuse(words, message)
   arguments.misuse(("%s (see respool %s--help)"):format(
-    message, is_command(words[1]) and words[1] .. " " or ""))
+    message, commands.is_command(words[1]) and words[1] .. " " or ""))
 end
 
 -- The arguments of a command line; nil and a text when it asks for a text,

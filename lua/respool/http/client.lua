@@ -5,7 +5,7 @@
 -- see respool/http/cosockets.lua.
 
 local compat = require "respool.support.compat"
-local loop_of = require "respool.http.loop"
+local loop_of = require "respool.support.loop"
 local url_of = require "respool.http.url"
 
 local M = {}
@@ -50,14 +50,14 @@ local function load()
 end
 
 -- The poll of a loop whose tasks deliver.
----@param loop respool.http.loop
+---@param loop respool.loop
 ---@param seconds number
 function M.poll(loop, seconds)
   for _, request in ipairs(load().poll(seconds)) do loop:happen(request) end
 end
 
 -- Cancels the requests that tasks of a loop wait for.
----@param loop respool.http.loop
+---@param loop respool.loop
 function M.cancel_all(loop)
   for event in pairs(loop.asked) do
     if type(event) == "userdata" then event:cancel() end

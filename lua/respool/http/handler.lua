@@ -25,9 +25,9 @@ local body_of = require "respool.http.body"
 local client_of = require "respool.http.client"
 local compat = require "respool.support.compat"
 local form = require "respool.http.options"
-local gate_of = require "respool.http.limit"
+local gate_of = require "respool.consume.gate"
 local handlers = require "respool.consume.handlers"
-local loop_of = require "respool.http.loop"
+local loop_of = require "respool.support.loop"
 local message = require "respool.http.message"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
@@ -90,7 +90,7 @@ local PASSED = { "traceparent", "tracestate", "idempotency-key" }
 ---@field o table
 ---@field client respool.http.client
 ---@field turn integer
----@field gates table<string, respool.http.gate> by URL, in mode all
+---@field gates table<string, respool.gate> by URL, in mode all
 ---@field held table<string, number> until when nothing is sent to a host
 
 

@@ -7,7 +7,7 @@
 -- A function that fails returns nil and why: "closed", "timeout", "too large",
 -- "malformed", or what the socket says.
 
-local loop_of = require "respool.http.loop"
+local loop_of = require "respool.support.loop"
 
 local M = {}
 

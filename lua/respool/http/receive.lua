@@ -30,7 +30,7 @@ local M = {}
 
 ---@class respool.http.receiver
 ---@field o respool.http.receiver_options
----@field loop respool.http.loop set when there is one
+---@field loop respool.loop set when there is one
 ---@field pending table[] requests whose commit is to come
 ---@field accepted integer
 local Receiver = {}

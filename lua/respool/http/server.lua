@@ -10,7 +10,7 @@
 -- headers. After the answer to a malformed request the connection ends.
 
 local json = require "respool.support.json"
-local loop_of = require "respool.http.loop"
+local loop_of = require "respool.support.loop"
 local message = require "respool.http.message"
 local sockets = require "respool.http.sockets"
 
@@ -46,7 +46,7 @@ local M = {}
 
 ---@class respool.http.server
 ---@field o respool.http.server_options
----@field loop respool.http.loop
+---@field loop respool.loop
 ---@field url string
 ---@field connections integer
 ---@field active integer requests that are read or answered

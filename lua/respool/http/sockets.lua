@@ -4,7 +4,7 @@
 -- loop wait by select().
 
 local compat = require "respool.support.compat"
-local loop_of = require "respool.http.loop"
+local loop_of = require "respool.support.loop"
 
 local M = {}
 
@@ -24,7 +24,7 @@ end
 
 -- The poll of a loop whose tasks wait for sockets. `loop.listener` ends the
 -- waiting, too; `loop.heard` says whether it has something to accept.
----@param loop respool.http.loop
+---@param loop respool.loop
 ---@param seconds number
 function M.poll(loop, seconds)
   local reads, writes = { loop.listener }, {}

@@ -1,0 +1,51 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The commands, each a module with
+--
+--   summary                 one line, for the list of commands
+--   options(command, words) adds its options to argparse; `words` follow the
+--                           command's name, for commands with subcommands
+--   run(args, io)           runs it; returns the exit status
+--
+-- The exit status is 0 for success, 1 for a failure, 2 for a wrong command
+-- line. Commands read and write through `io`, which has the interface of Lua's
+-- io: see respool/cli/base/streams.lua.
+
+local M = {}
+
+-- In the order in which the help lists them.
+M.NAMES = {
+  "init", "push", "work", "replay",
+  "ls", "peek", "get", "stats", "top", "health", "metrics",
+  "dead", "remove", "pause", "resume", "maintain", "check",
+  "repair", "compact",
+  "export", "import", "move",
+  "deliver", "receive",
+}
+
+local ROOMS = {
+  push = "queue", work = "queue", peek = "queue", get = "queue",
+  remove = "queue", pause = "queue", resume = "queue",
+  dead = "dead", replay = "dead",
+  ls = "look", stats = "look", top = "look", health = "look",
+  metrics = "look",
+  init = "maintenance", maintain = "maintenance", check = "maintenance",
+  repair = "maintenance", compact = "maintenance",
+  export = "transfer", import = "transfer", move = "transfer",
+  deliver = "http", receive = "http",
+}
+
+---@param name string?
+---@return boolean
+function M.is_command(name)
+  return ROOMS[name] ~= nil
+end
+
+-- The module of a command, loaded when it is asked for.
+---@param name string
+---@return table
+function M.load(name)
+  return require(("respool.cli.%s.%s"):format(ROOMS[name], name))
+end
+
+return M

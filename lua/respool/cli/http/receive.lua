@@ -1,0 +1,185 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool receive: an HTTP server that pushes the bodies posted to it. What it
+-- answers is in respool/http/receive.lua, how it serves in
+-- respool/http/server.lua.
+
+local arguments = require "respool.cli.base.arguments"
+local core = require "respool.core"
+local receive = require "respool.http.receive"
+local message = require "respool.http.message"
+local output = require "respool.cli.base.output"
+local progress = require "respool.cli.base.progress"
+local secret = require "respool.cli.http.secret"
+local server_of = require "respool.http.server"
+
+local process = core.process
+
+local M = { summary = "take items in by HTTP" }
+
+local SLICE = 0.1 -- seconds in which a signal is heeded
+
+-- HOST:PORT, [ADDRESS]:PORT, or a port of this machine's own.
+local function address(text)
+  local host, port = text:match "^%[([%x:.]+)%]:(%d+)$"
+  if not host then host, port = text:match "^([^:%s%[%]]+):(%d+)$" end
+  if not host then host, port = "127.0.0.1", text:match "^(%d+)$" end
+  port = tonumber(port)
+  if port and port <= 65535 then return { host = host, port = port } end
+  return nil, ("'%s' is not an address such as 127.0.0.1:9876"):format(
+    output.clean(text))
+end
+
+local function header_name(text)
+  if message.is_token(text) then return text end
+  return nil, ("'%s' is not a name of a header"):format(output.clean(text))
+end
+
+local function add_limits(command)
+  command:option("--max-bytes", "Size of the store; when it is full the answer "
+    .. "is 503.", "16GiB"):argname "SIZE":convert(arguments.size)
+  command:option("--max-body", "Refuse larger bodies with 413.", "1MiB")
+    :argname "SIZE":convert(arguments.size)
+  command:option("--max-header", "Refuse larger headers with 431.", "16KiB")
+    :argname "SIZE":convert(arguments.size)
+  command:option("--max-connections", "Refuse more connections with 503.",
+                 "256")
+    :argname "N":convert(arguments.whole(1, server_of.MOST_CONNECTIONS))
+  command:option("--timeout", "Refuse requests that take longer to arrive with "
+    .. "408.", "30s"):argname "TIME":convert(arguments.duration)
+  command:option("--idle", "Close unused connections after so long.", "60s")
+    :argname "TIME":convert(arguments.duration)
+  command:option("--deadline", "After a signal, let requests under way go on "
+    .. "for so long.", "10s"):argname "TIME":convert(arguments.duration)
+end
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command, true)
+  command:option("--bind", "Listen there; port 0 is any free one.",
+                 "127.0.0.1:9876"):argname "ADDRESS:PORT":convert(address)
+    :show_default(true)
+  command:flag("--json", "Decode bodies as JSON, and refuse others with 400. "
+    .. "By default a body is stored as it is.")
+  command:option("--keep-header", "Also store this header with the item. "
+    .. "traceparent, tracestate, idempotency-key and, without --json, "
+    .. "content-type and content-encoding are always stored; may be given "
+    .. "more than once.")
+    :argname "NAME":count "*":convert(header_name)
+  command:option("--dedup", "Recognise an Idempotency-Key for at least so "
+    .. "long.", "1h"):argname "TIME":convert(arguments.duration)
+  secret.add_options(command, "Accept only requests signed")
+  secret.add_token(command, "Answer GET /health and /metrics only to requests "
+    .. "with the bearer token")
+  add_limits(command)
+  command:epilog [[
+A POST to any path is pushed, and answered 202 with {"id":N} once it is on disk.
+The body is the payload, a string, and its Content-Type is stored as a header of
+the item, so that respool deliver sends the same bytes on. A client that got no
+answer repeats its request with the same Idempotency-Key: it is pushed once. The
+answer is 429 when the queue is full and 503 when the store is, with
+Retry-After; 422 when the key is that of an item with another body. Of signed
+requests the webhook-id is the key, so that each is accepted once; headers are
+not signed. GET /health and /metrics report on the store. The store and the
+queue are made when missing.
+
+There is no TLS, and only a secret keeps strangers out: listen on the loopback,
+and put nginx in front on the open internet. Ctrl-C or SIGTERM stops it after
+the requests under way.
+
+Example:
+  respool receive shop.respool hooks --bind 127.0.0.1:9876 &
+  curl -d '{"to":"ada@example.org"}' -H 'Content-Type: application/json' \
+    http://127.0.0.1:9876/]]
+end
+
+
+-- Serving.
+
+local function new_receiver(args, io)
+  local store = arguments.open(io, args.store, {
+    create = true, max_bytes = args.max_bytes,
+  })
+  local queue = arguments.check(store:queue(args.queue))
+  return receive.new {
+    queue = queue, json = args.json, keep = args.keep_header,
+    dedup = args.dedup,
+    secret = secret.of(args), signature = args.signature,
+    token = secret.token_of(args),
+  }
+end
+
+local function listen(args, io, receiver)
+  local server, why = server_of.listen {
+    host = args.bind.host, port = args.bind.port,
+    max_head = args.max_header, max_body = args.max_body,
+    max_connections = args.max_connections,
+    timeout = args.timeout, idle = args.idle,
+    admit = function(request) return receiver:admit(request) end,
+    answer = function(request) return receiver:answer(request) end,
+    round = function() return receiver:commit() end,
+    on_error = function(err)
+      io.stderr:write(("respool: a request failed: %s\n"):format(
+        output.clean(tostring(err))))
+    end,
+  }
+  if not server then
+    arguments.fail(("cannot listen on %s:%d: %s"):format(
+      args.bind.host, args.bind.port, why))
+  end
+  receiver.loop = server.loop
+  return server
+end
+
+local function announce(io, server, is_signed)
+  if not server:is_local() then
+    io.stderr:write(("respool: warning: %s can be reached from other machines"
+      .. "%s\n"):format(server.url, is_signed and ""
+      or ", and anybody may push"))
+  end
+  io.stdout:write(("listening on %s\n"):format(server.url))
+  io.stdout:flush()
+end
+
+-- Whether it is to end: everything is answered, or it takes too long.
+local function is_over(state, server, deadline)
+  local signals = process.signals() - state.signals
+  if signals == 0 then return false end
+  if not server.stopping then
+    server:stop()
+    state.ends = core.mono() / 1e6 + deadline
+  end
+  return server.active == 0 or signals > 1
+    or core.mono() / 1e6 >= state.ends
+end
+
+local function serve(args, io, server, receiver)
+  local bar = progress.new(io, { noun = "request" })
+  local state = { signals = process.signals() }
+  process.watch()
+  local ok, err = pcall(function()
+    while not is_over(state, server, args.deadline) do
+      server:step(SLICE)
+      bar:update(receiver.accepted, nil, ("%s refused, %d connections"):format(
+        output.short(server.refused), server.connections))
+    end
+  end)
+  process.unwatch()
+  bar:clear()
+  if not ok then error(err, 0) end
+end
+
+function M.run(args, io)
+  local receiver = new_receiver(args, io)
+  local server = listen(args, io, receiver)
+  announce(io, server, receiver.o.secret ~= nil)
+  serve(args, io, server, receiver)
+  output.fields(io, {
+    { "accepted", output.number(receiver.accepted) },
+    { "refused", output.number(server.refused) },
+    { "unanswered", output.number(server.active) },
+  })
+  return server.active > 0 and 1 or 0
+end
+
+return M

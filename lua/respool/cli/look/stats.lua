@@ -1,0 +1,174 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool stats: the counters of a store, or those of a queue and its policy.
+
+local arguments = require "respool.cli.base.arguments"
+local compat = require "respool.support.compat"
+local figures = require "respool.observe.stats"
+local json = require "respool.support.json"
+local output = require "respool.cli.base.output"
+local show = require "respool.cli.base.show"
+
+local huge = math.huge
+
+local M = { summary = "show counters and settings" }
+
+function M.options(command)
+  arguments.add_store(command)
+  command:argument("queue", "Show this queue, with its policy.")
+    :argname "QUEUE":args "?":convert(arguments.name)
+  output.add_json(command)
+  command:epilog [[
+Examples:
+  respool stats shop.respool
+  respool stats shop.respool mails]]
+end
+
+
+-- A store.
+
+local COUNTERS = {
+  "pushed", "delivered", "done", "retried", "died", "expired", "removed",
+  "released", "snoozed", "crashed", "damaged",
+}
+
+local function show_counters(io, queues)
+  local columns, rows = { { title = "QUEUE" } }, {}
+  for i, name in ipairs(COUNTERS) do
+    columns[i + 1] = { title = name:upper(), right = true }
+  end
+  for r, name in ipairs(figures.sorted(queues)) do
+    rows[r] = { name }
+    for i, counter in ipairs(COUNTERS) do
+      rows[r][i + 1] = output.number(queues[name][counter])
+    end
+  end
+  if #rows == 0 then return end
+  io.stdout:write "\n"
+  output.table(io, columns, rows)
+end
+
+local function of_store(io, store, args)
+  local s = arguments.check(store:stats())
+  local queues = arguments.check(figures.queues(store))
+  if args.json then
+    s.commits, s.commit_operations = nil, nil -- of this process: there are none
+    return output.json(io, { store = s, queues = queues })
+  end
+  output.fields(io, s.max_bytes > 0 and {
+    { "file", output.bytes(s.file_bytes) },
+    { "in use", output.bytes(s.used_bytes) },
+    { "limit", output.bytes(s.max_bytes) },
+    { "left on its disk", s.available_bytes < math.huge
+      and output.bytes(s.available_bytes) or "-" },
+    { "commits so far", output.number(s.last_txn) },
+    { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
+  } or { { "in use", output.bytes(s.used_bytes) } })
+  show_counters(io, queues)
+end
+
+
+-- A queue.
+
+-- The bound of a histogram below which the given part of its counts lies.
+local function below(h, part)
+  local seen = 0
+  for _, bucket in ipairs(h.buckets) do
+    seen = seen + bucket.count
+    if seen >= h.count * part then return bucket.upto end
+  end
+  return huge
+end
+
+local function upto(seconds, h)
+  if seconds < huge then return "≤ " .. output.duration(seconds) end
+  return "> " .. output.duration(h.buckets[#h.buckets - 1].upto)
+end
+
+local function spread(h)
+  if h.count == 0 then return nil end
+  return ("mean %s, p50 %s, p95 %s"):format(
+    output.duration(h.sum / h.count), upto(below(h, 0.5), h),
+    upto(below(h, 0.95), h))
+end
+
+local STATES = { "ready", "leased", "scheduled", "retrying", "dead" }
+
+local function state_fields(stats, now)
+  local list = {}
+  for i, name in ipairs(STATES) do
+    list[i] = { name, output.number(stats[name]) }
+  end
+  list[#list + 1] = { "oldest", stats.oldest
+    and output.duration(stats.oldest_age) }
+  list[#list + 1] = { "next due", stats.next_due
+    and "in " .. output.duration(stats.next_due - now) }
+  list[#list + 1] = { "bytes", output.bytes(stats.bytes) }
+  list[#list + 1] = { "full", stats.fill
+    and ("%.0f%%"):format(stats.fill * 100) or "no limit" }
+  list[#list + 1] = { "paused", stats.paused and "yes" or "no" }
+  return list
+end
+
+local function counter_fields(stats)
+  local list = {}
+  for i, name in ipairs(COUNTERS) do
+    list[i] = { name, output.number(stats[name]) }
+  end
+  for _, reason in ipairs(figures.sorted(stats.died_by)) do
+    local n = stats.died_by[reason]
+    if n > 0 then
+      list[#list + 1] = { "died, " .. reason, output.number(n) }
+    end
+  end
+  list[#list + 1] = { "waited", spread(stats.wait) }
+  list[#list + 1] = { "handled in", spread(stats.handle) }
+  list[#list + 1] = { "kept as history", output.number(stats.kept) }
+  return list
+end
+
+local SPANS = {
+  lease = true, max_lease = true, ttl = true, keep_done = true,
+  keep_dead = true,
+}
+
+-- A setting as text; nil for a table without entries.
+local function setting(name, value)
+  if type(value) == "table" then
+    return next(value) and output.clean(json.encode(value))
+  end
+  if value == huge then return "no limit" end
+  if SPANS[name] then return output.duration(value) end
+  return compat.text(value)
+end
+
+local function policy_fields(config)
+  local list = {}
+  for _, name in ipairs(figures.sorted(config)) do
+    local text = setting(name, config[name])
+    if text then list[#list + 1] = { name, text } end
+  end
+  return list
+end
+
+local function of_queue(io, store, args)
+  local queue = arguments.queue(store, args.queue)
+  local stats = arguments.check(queue:stats())
+  local config = arguments.check(queue:config())
+  if args.json then
+    stats.queue, stats.policy = queue.name, config
+    return output.json(io, stats)
+  end
+  output.fields(io, state_fields(stats, store:now()))
+  io.stdout:write "\nsince the queue was made\n"
+  output.fields(io, counter_fields(stats))
+  io.stdout:write "\npolicy\n"
+  output.fields(io, policy_fields(config))
+end
+
+function M.run(args, io)
+  local store = arguments.open(io, args.store, show.LOOK)
+  return (args.queue and of_queue or of_store)(io, store, args)
+end
+
+return M

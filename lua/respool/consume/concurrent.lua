@@ -1,0 +1,309 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Work on several items at a time, in one thread: each is handled by a task
+-- of a loop (respool/support/loop.lua), so that a request which waits for its
+-- answer lets the others go on.
+--
+-- Items are taken in batches of as many as may be handled at once. A batch is
+-- settled when all its items are handled, and what is handled of it when the
+-- first of these outcomes is SETTLE_AFTER old: one slow item does not hold
+-- back what became of the others.
+
+local core = require "respool.core"
+local decide = require "respool.consume.decide"
+local item_of = require "respool.consume.item"
+local loop_of = require "respool.support.loop"
+local batch_of = require "respool.consume.batch"
+local outcome = require "respool.support.outcome"
+local take = require "respool.consume.take"
+
+local batches = core.batch
+local now = loop_of.now
+local process = core.process
+
+local M = {}
+
+local SETTLE_AFTER = 0.1   -- seconds
+local IDLE = 0.05          -- of waiting for items when there is nothing to do
+local LOOK = 0.02          -- between looks for items while others are handled
+local TICK = 0.1           -- between two calls of `tick`
+local BYTES = 64 * 2^20    -- of payload a batch, but one item
+
+---@class respool.concurrent_options
+---@field poll fun(loop: respool.loop, seconds: number) as the loop's
+---@field cancel fun(loop: respool.loop) gives up what its tasks wait for
+---@field concurrency integer items at a time; in an ordered queue 1
+---@field rate number? items begun a second
+---@field until_empty boolean? ends when nothing is ready, leased, retrying or
+--- snoozed by it
+---@field deadline number seconds that items may take once it is to stop
+---@field tick fun(counts: respool.concurrent_counts)? called now and then
+
+---@class respool.concurrent_counts
+---@field done integer
+---@field failed integer to be retried, dead or dropped
+---@field released integer
+---@field snoozed integer
+---@field lost integer settled too late
+
+-- A batch with items that are not handled yet.
+---@class respool.concurrent_part
+---@field batch respool.batch
+---@field next integer number of the first item not begun
+---@field left integer items not handled
+---@field since number? when the first outcome came that is not settled
+---@field running table<integer, respool.item>
+
+
+-- Handling an item.
+
+local function judge(delivery, item, ok, first, second)
+  if ok and outcome.is_done(first, second) then return item:done() end
+  if ok and outcome.is_outcome(first) then
+    if first.kind == outcome.SNOOZE then
+      delivery.due = math.max(delivery.due, now() + first.delay)
+    end
+    return decide.apply(delivery.queue, item, first)
+  end
+  local err = not ok and first or second
+  if err == nil then err = "the handler returned false" end
+  return decide.fail(delivery.queue, item, err)
+end
+
+local COUNTED = {
+  [outcome.DONE] = "done", [outcome.RELEASE] = "released",
+  [outcome.SNOOZE] = "snoozed",
+}
+
+local function handled(delivery, part, i)
+  local name = COUNTED[batches.kind(part.batch, i)] or "failed"
+  delivery.counts[name] = delivery.counts[name] + 1
+  delivery.busy = delivery.busy - 1
+  part.running[i], part.left = nil, part.left - 1
+  part.since = part.since or now()
+end
+
+local function handle(delivery, part, i)
+  local payload, problem, reason = delivery.read(part.batch, i)
+  local item = part.running[i]
+  if payload == nil then
+    decide.undecodable(delivery.queue, item, problem, reason)
+  else
+    local started = core.mono()
+    local results = { pcall(delivery.handler, payload, item) }
+    batches.observe(part.batch, 1, started)
+    judge(delivery, item, results[1], results[2], results[3])
+  end
+  handled(delivery, part, i)
+end
+
+local function begin_next(delivery, part)
+  local i = part.next
+  part.next, part.running[i] = i + 1, item_of.new(part.batch, i)
+  delivery.busy = delivery.busy + 1
+  delivery.loop:spawn(handle, delivery, part, i)
+end
+
+-- What may begin now of `rate` a second; what was not used up is kept for
+-- the time of one pause.
+local function is_let(delivery)
+  local rate, time = delivery.o.rate, now()
+  if not rate then return true end
+  delivery.let_at = math.max(delivery.let_at, time - LOOK)
+  if delivery.let_at > time then return false end
+  delivery.let_at = delivery.let_at + 1 / rate
+  return true
+end
+
+-- Begins as many items as there is room for.
+local function begin(delivery)
+  for _, part in ipairs(delivery.parts) do
+    while part.next <= #part.batch do
+      if delivery.busy >= delivery.most or delivery.stopping
+         or not is_let(delivery) then
+        return
+      end
+      begin_next(delivery, part)
+    end
+  end
+end
+
+
+-- Batches.
+
+local function has_backlog(delivery)
+  local last = delivery.parts[#delivery.parts]
+  return last ~= nil and last.next <= #last.batch
+end
+
+-- Takes a batch. True when there is one.
+local function fetch(delivery, wait)
+  local batch, message, code = take.once(
+    delivery.queue, { items = delivery.most, bytes = BYTES }, wait)
+  if not batch then return nil, message, code end
+  if #batch == 0 then
+    delivery.look_at = now() + LOOK
+    return false
+  end
+  local ok
+  ok, message, code = batches.keep(batch)
+  table.insert(delivery.parts, {
+    batch = batch, next = 1, left = #batch, running = {},
+  })
+  if not ok then return nil, message, code end
+  return true
+end
+
+-- Commits what was handled of a batch; flush() makes it durable.
+local function settle(delivery, part)
+  local ok, message, code = batch_of.settle_items(part.batch, nil, true,
+    function(i, err)
+      decide.fail(delivery.queue, item_of.new(part.batch, i), err)
+    end)
+  part.since, delivery.unflushed = nil, delivery.unflushed or now()
+  if ok then return true end
+  if code ~= "LEASE_LOST" then return nil, message, code end
+  delivery.counts.lost = delivery.counts.lost + batches.lost(part.batch)
+  return true
+end
+
+local function settle_due(delivery)
+  local kept = {}
+  for _, part in ipairs(delivery.parts) do
+    local due = part.since and now() - part.since >= SETTLE_AFTER
+    if part.left == 0 or due then
+      local ok, message, code = settle(delivery, part)
+      if not ok then return nil, message, code end
+    end
+    if part.left == 0 then
+      batch_of.shut(part.batch)
+    else
+      kept[#kept + 1] = part
+    end
+  end
+  delivery.parts = kept
+  return true
+end
+
+local function flush(delivery)
+  delivery.unflushed = nil
+  return delivery.queue.store.handle:flush()
+end
+
+local function flush_due(delivery)
+  if delivery.unflushed and (delivery.busy == 0
+     or now() - delivery.unflushed >= SETTLE_AFTER) then
+    return flush(delivery)
+  end
+  return true
+end
+
+
+-- The whole.
+
+-- Whether it is time to end: everything is over, or took too long.
+local function heed_signals(delivery)
+  local signals = process.signals() - delivery.signals
+  if signals == 0 then return false end
+  if not delivery.stopping then
+    delivery.stopping, delivery.ends = true, now() + delivery.o.deadline
+  end
+  return delivery.busy == 0 or signals > 1 or now() >= delivery.ends
+end
+
+local function is_drained(delivery)
+  if not delivery.o.until_empty or delivery.busy > 0 then return false end
+  local stats, message, code = delivery.queue.handle:stat()
+  if not stats then return nil, message, code end
+  local held = now() < delivery.due and stats.scheduled or 0
+  return stats.paused or stats.ready + stats.leased + stats.retrying + held == 0
+end
+
+-- Sees that there is something to do. True when the work is over.
+local function supply(delivery)
+  if delivery.stopping or has_backlog(delivery)
+     or delivery.busy >= delivery.most
+     or delivery.busy > 0 and now() < delivery.look_at then
+    return false
+  end
+  local wait = delivery.busy == 0 and #delivery.parts == 0 and IDLE or 0
+  local found, message, code = fetch(delivery, wait)
+  if found == nil then return nil, message, code end
+  if found then return false end
+  return is_drained(delivery)
+end
+
+local function pause_of(delivery)
+  if delivery.busy == 0 and not has_backlog(delivery) then return 0 end
+  return delivery.busy < delivery.most and LOOK or SETTLE_AFTER
+end
+
+local function tick(delivery)
+  if not delivery.o.tick or now() < delivery.tick_at then return end
+  delivery.tick_at = now() + TICK
+  delivery.o.tick(delivery.counts)
+end
+
+-- One round; true when the work is over.
+local function round(delivery)
+  local over, message, code = supply(delivery)
+  if over == nil then return nil, message, code end
+  begin(delivery)
+  delivery.loop:step(pause_of(delivery))
+  local ok
+  ok, message, code = settle_due(delivery)
+  if ok then ok, message, code = flush_due(delivery) end
+  if not ok then return nil, message, code end
+  tick(delivery)
+  return over or heed_signals(delivery)
+end
+
+-- Hands back what is not handled; what an item has to remember goes along.
+local function abandon(delivery)
+  delivery.o.cancel(delivery.loop)
+  for _, part in ipairs(delivery.parts) do
+    for _, item in pairs(part.running) do item:release() end
+    delivery.counts.released = delivery.counts.released + part.left
+    batches.mark_rest(part.batch, outcome.RELEASE)
+    settle(delivery, part)
+    batch_of.shut(part.batch)
+  end
+  delivery.parts = {}
+end
+
+local function run(delivery)
+  local over, message, code
+  repeat
+    over, message, code = round(delivery)
+  until over ~= false
+  abandon(delivery)
+  local ok, flush_message, flush_code = flush(delivery)
+  if over == nil then return nil, message, code end
+  if not ok then return nil, flush_message, flush_code end
+  return delivery.counts
+end
+
+-- Calls handler(payload, item) for item after item, several at a time, until
+-- SIGTERM or SIGINT: then what is being handled may come to its end for
+-- `deadline` seconds. A second signal ends it at once. What is not handled is
+-- released.
+---@param queue respool.queue
+---@param handler respool.handler
+---@param o respool.concurrent_options
+---@return respool.concurrent_counts?, string?, string?
+function M.run(queue, handler, o)
+  local config, message, code = queue.handle:config()
+  if not config then return nil, message, code end
+  local delivery = {
+    queue = queue, handler = handler, o = o, loop = loop_of.new(o.poll),
+    read = item_of.reader(queue), parts = {}, busy = 0,
+    look_at = 0, tick_at = 0, let_at = 0, due = 0,
+    most = config.ordered == 1 and 1 or o.concurrency,
+    signals = process.signals(), stopping = false,
+    counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },
+  }
+  function queue.signal() return delivery.stopping end
+  return run(delivery)
+end
+
+return M
