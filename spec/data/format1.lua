@@ -161,7 +161,7 @@ assert(respool.restore { queue = audit,
 assert(other:close())
 
 -- Notes of the command line.
-local notes = require "respool.cli.base.notes"
+local notes = require "respool.cli.notes"
 notes.save(store, "push", "mails.jsonl", { line = 17, place = 4711 })
 notes.save(store, "replay", "mend", { box = "mails", pid = 1, start = "0" })
 
