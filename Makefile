@@ -73,6 +73,8 @@ respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
 respool/http = handler options body url answer sign message client \
   sockets cosockets server receive
+respool/console = answer guard parameters filter look replays act live page \
+  routes
 respool/cli = main parser commands
 respool/cli/base = arguments output progress streams notes each show failure_log
 respool/cli/queue = push records work peek get remove pause resume
@@ -80,12 +82,13 @@ respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
-respool/cli/http = deliver receive secret
-resty/respool = waiting worker round threads json reply origin http admin
+respool/cli/http = deliver receive secret serving console
+resty/respool = waiting worker round threads json reply http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
-  respool/consume respool/replay respool/transfer respool/http respool/cli \
-  respool/cli/base respool/cli/queue respool/cli/dead respool/cli/look \
+  respool/consume respool/replay respool/transfer respool/http respool/console \
+  respool/cli respool/cli/base respool/cli/queue respool/cli/dead \
+  respool/cli/look \
   respool/cli/maintenance respool/cli/transfer respool/cli/http \
   resty/respool resty
 LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))

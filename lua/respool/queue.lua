@@ -296,6 +296,19 @@ function Queue:get(id)
   return items[1]
 end
 
+-- Up to `limit` further items of a state, or of all, as a walk meets them; the
+-- cursor moves.
+---@param queue respool.queue
+---@param cursor userdata of core.cursor()
+---@param state respool.item_state?
+---@param limit integer
+---@return respool.stored_item[]?, string?, string?
+---@nodiscard
+function M.page(queue, cursor, state, limit)
+  return present_all(queue, queue.handle:browse(cursor, NUMBERS[state or ""],
+                                                limit))
+end
+
 local EACH = {
   of = "queue:each", state = options.choice(NUMBERS),
   on_damaged = options.callable,

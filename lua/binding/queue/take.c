@@ -4,6 +4,11 @@
  */
 #include "take.h"
 
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
 #include "batch.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
@@ -110,12 +115,47 @@ static int queue_get(lua_State *L) {
   return push_page(L, held);
 }
 
-/* cursor(): where a walk begins. */
+/* A number of a cursor's text, from 0 to `most`; false when it is none. */
+static bool read_number(const char **text, int64_t most, int64_t *n) {
+  char *end;
+  errno = 0;
+  *n = strtoll(*text, &end, 10);
+  if (!isdigit((unsigned char)**text) || errno || *n > most)
+    return false;
+  *text = end + (*end == '.');
+  return true;
+}
+
+static bool read_cursor(const char *text, respool_cursor *at) {
+  int64_t n[5];
+  static const int64_t MOST[] = { 2, 2, RESPOOL_PRIORITIES, INT64_MAX,
+                                  INT64_MAX };
+  for (int i = 0; i < 5; i++)
+    if (!read_number(&text, MOST[i], &n[i]))
+      return false;
+  *at = (respool_cursor){ (int)n[0], (int)n[1], (int)n[2], (uint64_t)n[3],
+                          n[4] };
+  return *text == '\0';
+}
+
+/* cursor(text): where a walk begins, or goes on; nil: that is no cursor. */
 static int new_cursor(lua_State *L) {
+  const char *text = luaL_optstring(L, 1, "0.0.0.0.0");
   respool_cursor *at = lua_newuserdata(L, sizeof *at);
-  *at = (respool_cursor){ 0 };
+  if (!read_cursor(text, at))
+    return 0;
   luaL_getmetatable(L, LCURSOR);
   lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* tostring(cursor): the text of which cursor() makes it again. */
+static int cursor_text(lua_State *L) {
+  const respool_cursor *at = luaL_checkudata(L, 1, LCURSOR);
+  char text[96];
+  snprintf(text, sizeof text, "%d.%d.%d.%" PRIu64 ".%" PRId64, at->phase,
+           at->space, at->priority, at->id, at->at);
+  lua_pushstring(L, text);
   return 1;
 }
 
@@ -204,6 +244,8 @@ static const luaL_Reg WAITING[] = {
 
 void ltake_open(lua_State *L) {
   luaL_newmetatable(L, LCURSOR);
+  lua_pushcfunction(L, cursor_text);
+  lua_setfield(L, -2, "__tostring");
   lua_pop(L, 1);
   lticket_starters(L, "queue", WAITING);
   lua_pushcfunction(L, new_cursor);

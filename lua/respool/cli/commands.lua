@@ -20,7 +20,7 @@ M.NAMES = {
   "dead", "remove", "pause", "resume", "maintain", "check",
   "repair", "compact",
   "export", "import", "move",
-  "deliver", "receive",
+  "deliver", "receive", "console",
 }
 
 local ROOMS = {
@@ -32,7 +32,7 @@ local ROOMS = {
   init = "maintenance", maintain = "maintenance", check = "maintenance",
   repair = "maintenance", compact = "maintenance",
   export = "transfer", import = "transfer", move = "transfer",
-  deliver = "http", receive = "http",
+  deliver = "http", receive = "http", console = "http",
 }
 
 ---@param name string?

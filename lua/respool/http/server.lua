@@ -7,7 +7,8 @@
 --   answer(request)    an answer
 --
 -- in that task. An answer is a status, perhaps a text with its type, perhaps
--- headers. After the answer to a malformed request the connection ends.
+-- headers. A text that comes piece by piece ends with the connection, and so
+-- does the connection after the answer to a malformed request.
 
 local json = require "respool.support.json"
 local loop_of = require "respool.support.loop"
@@ -21,12 +22,14 @@ local M = {}
 ---@class respool.http.request
 ---@field method string
 ---@field path string without query
+---@field query string behind the first '?'
 ---@field headers table<string, string> by names in lower case
 ---@field body string
 
 ---@class respool.http.reply
 ---@field status integer
 ---@field text string? "" when there is none
+---@field write (fun(send: fun(text: string): boolean?))? sends the text
 ---@field type string? of the text; JSON
 ---@field headers table<string, string|number>?
 
@@ -63,10 +66,11 @@ local PAUSE = 0.1         -- seconds, after accept() failed
 M.MOST_CONNECTIONS = sockets.MOST - REFUSING_MOST - 60
 
 local REASONS = {
-  [200] = "OK", [202] = "Accepted", [400] = "Bad Request",
-  [401] = "Unauthorized", [405] = "Method Not Allowed",
-  [408] = "Request Timeout", [413] = "Content Too Large",
-  [417] = "Expectation Failed", [422] = "Unprocessable Content",
+  [200] = "OK", [201] = "Created", [202] = "Accepted",
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden",
+  [404] = "Not Found", [405] = "Method Not Allowed",
+  [408] = "Request Timeout", [409] = "Conflict", [413] = "Content Too Large",
+  [415] = "Unsupported Media Type", [417] = "Expectation Failed", [422] = "Unprocessable Content",
   [429] = "Too Many Requests",
   [431] = "Request Header Fields Too Large", [500] = "Internal Server Error",
   [501] = "Not Implemented", [503] = "Service Unavailable",
@@ -92,9 +96,11 @@ local function head_of(reply, text, keep)
     ("HTTP/1.1 %d %s"):format(reply.status, REASONS[reply.status]),
     "Date: " .. http_date(os.time()),
     "Content-Type: " .. (reply.type or "application/json"),
-    ("Content-Length: %d"):format(#text),
     keep and "Connection: keep-alive" or "Connection: close",
   }
+  if text then
+    lines[#lines + 1] = ("Content-Length: %d"):format(#text)
+  end
   for name, value in pairs(reply.headers or {}) do
     lines[#lines + 1] = ("%s: %s"):format(name, value)
   end
@@ -106,6 +112,16 @@ local function send(server, connection, reply, keep, is_head)
   local text = reply.text or ""
   local bytes = head_of(reply, text, keep) .. (is_head and "" or text)
   return connection:send(bytes, now() + server.o.timeout)
+end
+
+-- Sends an answer that comes piece by piece.
+local function send_pieces(server, connection, reply, is_head)
+  local function send_piece(text)
+    return connection:send(text, now() + server.o.timeout)
+  end
+  if send_piece(head_of(reply, nil, false)) and not is_head then
+    reply.write(send_piece)
+  end
 end
 
 -- A connection closed with bytes unread resets, and the answer is lost with
@@ -147,8 +163,9 @@ local function first_line(first)
   if major ~= "1" then
     return nil, M.error(505, "only HTTP/1.1 is spoken here")
   end
-  return { method = method, minor = minor,
-           path = target:gsub("^%a+://[^/]*", ""):match "^[^?#]*" }
+  target = target:gsub("^%a+://[^/]*", "")
+  return { method = method, minor = minor, path = target:match "^[^?#]*",
+           query = target:match "%?(.*)$" or "" }
 end
 
 local function check_fields(request, fields)
@@ -241,8 +258,12 @@ local function serve_one(server, reader)
     whole = true -- there was no body to be read
   end
   local keep = whole and is_to_stay(server, request)
-  local sent = send(server, reader.connection, reply, keep,
-                    request and request.method == "HEAD")
+  local is_head = request and request.method == "HEAD"
+  if reply.write then
+    send_pieces(server, reader.connection, reply, is_head)
+    return false
+  end
+  local sent = send(server, reader.connection, reply, keep, is_head)
   if sent and not whole then linger(reader.connection) end
   return sent and keep
 end

@@ -86,6 +86,21 @@ function M.queue(store, handle)
   return stats
 end
 
+local SUMMARY = {
+  "ready", "leased", "scheduled", "retrying", "dead", "paused", "bytes",
+  "oldest", "oldest_age", "fill", "pushed", "done", "died", "retried",
+  "crashed", "damaged", "kept",
+}
+
+-- The figures that a list of queues shows.
+---@param stats respool.queue_stats
+---@return table
+function M.summary(stats)
+  local row = {}
+  for _, name in ipairs(SUMMARY) do row[name] = stats[name] end
+  return row
+end
+
 -- The keys of a table of figures by name, in order.
 ---@param map table<string, any>
 ---@return string[]

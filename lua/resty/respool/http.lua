@@ -215,7 +215,8 @@ function M.health(given)
   reply.answer(health.status == "unhealthy" and 503 or 200, health)
 end
 
--- Queues and dead letters as JSON: see resty/respool/admin.lua.
-M.admin = admin.serve
+-- Queues and dead letters as JSON, for programs; and a page for people: see
+-- resty/respool/admin.lua.
+M.admin, M.console = admin.serve, admin.console
 
 return M

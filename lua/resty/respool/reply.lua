@@ -3,6 +3,7 @@
 -- What the functions of resty/respool/http.lua and admin.lua share: answers in
 -- JSON, and the stores and queues they are about.
 
+local answers = require "respool.console.answer"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local json = require "respool.support.json"
@@ -35,70 +36,59 @@ end
 
 local PIECE = 2^18 -- bytes, more of which are sent as they come
 
--- A list of JSON texts under a name, page after page, until an empty one.
----@param name string
----@param next_page fun(): string[]?, string?, string?
-function M.list(name, next_page)
-  local parts, size, sent = { ('{"%s":['):format(name) }, 0, false
-  local page, message, code = next_page()
-  if not page then return M.fail(message, code) end
-  while page and #page > 0 do
-    for _, text in ipairs(page) do
-      parts[#parts + 1] = text
-      parts[#parts + 1] = ","
-      size = size + #text
-    end
-    page, message, code = next_page()
-    if size > PIECE and page and #page > 0 then
+-- A list of JSON texts, as its pieces come.
+local function send_list(answer)
+  local parts, size, sent, next_piece = {}, 0, false, answers.pieces(answer)
+  while true do
+    local text, message, code = next_piece()
+    if message and not sent then return M.fail(message, code) end
+    if message then return ngx.exit(ngx.ERROR) end -- the text has no end
+    if not text then break end
+    parts[#parts + 1], size = text, size + #text
+    if size > PIECE then
       if not sent then begin(200, "application/json") end
       ngx.print(parts)
       if not ngx.flush(true) then return end
       parts, size, sent = {}, 0, true
     end
   end
-  if not page and not sent then return M.fail(message, code) end
-  if not page then return ngx.exit(ngx.ERROR) end -- the text has no end
-  if parts[#parts] == "," then parts[#parts] = nil end
-  parts[#parts + 1] = "]}\n"
-  local text = table.concat(parts)
-  if sent then return ngx.print(text) end
-  M.send(200, "application/json", text)
+  if sent then return ngx.print(parts) end
+  M.send(200, "application/json", table.concat(parts))
 end
 
--- Messages are text, whatever names they hold.
-local function text_of(message)
-  if json.is_text(message) then return message end
-  return (message:gsub("[\128-\255]", function(c)
-    return ("\\x%02x"):format(c:byte())
-  end))
+-- Events, until the client is gone.
+local function send_events(answer)
+  begin(200, "text/event-stream")
+  ngx.header["X-Accel-Buffering"] = "no" -- of a proxy in front
+  if ngx.req.get_method() == "HEAD" then return end
+  answer.events(function(text)
+    ngx.print(text)
+    return ngx.flush(true)
+  end)
+end
+
+-- Sends an answer of respool/console/answer.lua.
+---@param answer respool.console.answer
+function M.give(answer)
+  if answer.list then return send_list(answer) end
+  for name, value in pairs(answer.headers or {}) do
+    ngx.header[name] = value
+  end
+  if answer.events then return send_events(answer) end
+  if answer.text then return M.send(answer.status, answer.type, answer.text) end
+  M.answer(answer.status, answer.value)
 end
 
 -- An answer that is an error, perhaps with more about it.
 ---@param beside table?
 function M.refuse(status, code, message, beside)
-  local told = {}
-  for name, value in pairs(beside or {}) do told[name] = value end
-  told.error, told.message = code, text_of(message)
-  M.answer(status, told)
-end
-
-local STATUS = { TOO_LARGE = 413, NOT_FOUND = 404, EXISTS = 409 }
-
--- A full queue asks to come back, once consumers have made room; so does a
--- store that cannot take anything.
-local function status_of(code)
-  if code == "FULL" or code == "TIMEOUT" then
-    return core.error_of_store() and 503 or 429
-  end
-  return STATUS[code] or 503
+  M.give(answers.refuse(status, code, message, beside))
 end
 
 -- Answers for the verb that failed last.
 ---@param beside table?
 function M.fail(message, code, beside)
-  local status = status_of(code)
-  if status == 429 or status == 503 then ngx.header["Retry-After"] = 1 end
-  M.refuse(status, code, message, beside)
+  M.give(answers.fail(message, code, beside))
 end
 
 -- A store, or a queue of it, that cannot be opened.

@@ -5,30 +5,15 @@
 -- respool/http/server.lua.
 
 local arguments = require "respool.cli.base.arguments"
-local core = require "respool.core"
 local receive = require "respool.http.receive"
 local message = require "respool.http.message"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local secret = require "respool.cli.http.secret"
 local server_of = require "respool.http.server"
-
-local process = core.process
+local serving = require "respool.cli.http.serving"
 
 local M = { summary = "take items in by HTTP" }
-
-local SLICE = 0.1 -- seconds in which a signal is heeded
-
--- HOST:PORT, [ADDRESS]:PORT, or a port of this machine's own.
-local function address(text)
-  local host, port = text:match "^%[([%x:.]+)%]:(%d+)$"
-  if not host then host, port = text:match "^([^:%s%[%]]+):(%d+)$" end
-  if not host then host, port = "127.0.0.1", text:match "^(%d+)$" end
-  port = tonumber(port)
-  if port and port <= 65535 then return { host = host, port = port } end
-  return nil, ("'%s' is not an address such as 127.0.0.1:9876"):format(
-    output.clean(text))
-end
 
 local function header_name(text)
   if message.is_token(text) then return text end
@@ -57,8 +42,8 @@ function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
   command:option("--bind", "Listen there; port 0 is any free one.",
-                 "127.0.0.1:9876"):argname "ADDRESS:PORT":convert(address)
-    :show_default(true)
+                 "127.0.0.1:9876"):argname "ADDRESS:PORT"
+    :convert(serving.address):show_default(true)
   command:flag("--json", "Decode bodies as JSON, and refuse others with 400. "
     .. "By default a body is stored as it is.")
   command:option("--keep-header", "Also store this header with the item. "
@@ -110,23 +95,14 @@ local function new_receiver(args, io)
 end
 
 local function listen(args, io, receiver)
-  local server, why = server_of.listen {
-    host = args.bind.host, port = args.bind.port,
+  local server = serving.listen(io, args.bind, {
     max_head = args.max_header, max_body = args.max_body,
     max_connections = args.max_connections,
     timeout = args.timeout, idle = args.idle,
     admit = function(request) return receiver:admit(request) end,
     answer = function(request) return receiver:answer(request) end,
     round = function() return receiver:commit() end,
-    on_error = function(err)
-      io.stderr:write(("respool: a request failed: %s\n"):format(
-        output.clean(tostring(err))))
-    end,
-  }
-  if not server then
-    arguments.fail(("cannot listen on %s:%d: %s"):format(
-      args.bind.host, args.bind.port, why))
-  end
+  })
   receiver.loop = server.loop
   return server
 end
@@ -141,32 +117,13 @@ local function announce(io, server, is_signed)
   io.stdout:flush()
 end
 
--- Whether it is to end: everything is answered, or it takes too long.
-local function is_over(state, server, deadline)
-  local signals = process.signals() - state.signals
-  if signals == 0 then return false end
-  if not server.stopping then
-    server:stop()
-    state.ends = core.mono() / 1e6 + deadline
-  end
-  return server.active == 0 or signals > 1
-    or core.mono() / 1e6 >= state.ends
-end
-
 local function serve(args, io, server, receiver)
   local bar = progress.new(io, { noun = "request" })
-  local state = { signals = process.signals() }
-  process.watch()
-  local ok, err = pcall(function()
-    while not is_over(state, server, args.deadline) do
-      server:step(SLICE)
-      bar:update(receiver.accepted, nil, ("%s refused, %d connections"):format(
-        output.short(server.refused), server.connections))
-    end
+  serving.run(server, args.deadline, function()
+    bar:update(receiver.accepted, nil, ("%s refused, %d connections"):format(
+      output.short(server.refused), server.connections))
   end)
-  process.unwatch()
   bar:clear()
-  if not ok then error(err, 0) end
 end
 
 function M.run(args, io)

@@ -88,12 +88,9 @@ local function show_dlqs(io, dlqs)
 end
 
 local function queue_json(io, name, s)
-  output.json(io, {
-    queue = name, ready = s.ready, leased = s.leased, scheduled = s.scheduled,
-    retrying = s.retrying, dead = s.dead, bytes = s.bytes, oldest = s.oldest,
-    paused = s.paused,
-    oldest_age = s.oldest and s.oldest_age or nil,
-  })
+  local row = figures.summary(s)
+  row.queue, row.oldest_age = name, s.oldest and s.oldest_age or nil
+  output.json(io, row)
 end
 
 local function list_queues(io, store, args)

@@ -1,0 +1,128 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What the console changes in a store.
+
+local answer = require "respool.console.answer"
+local core = require "respool.core"
+local filter = require "respool.console.filter"
+local timing = require "respool.support.timing"
+
+local M = {}
+
+-- Calls fn(queue) with a handle that is closed behind it. Payloads are pushed
+-- as the CBOR that they are already.
+local function with_queue(console, name, fn)
+  local queue, message, code = console.store:queue(name, {
+    create = false, codec = console.encoded,
+  })
+  if not queue then return answer.fail(message, code) end
+  local told = fn(queue)
+  queue.handle:close()
+  return told
+end
+
+-- An action on a queue, whose answer is told with the result.
+local function on_queue(act)
+  return function(console, r)
+    return with_queue(console, r.name, function(queue)
+      local result, message, code = act(queue, r)
+      if result == nil then return answer.fail(message, code) end
+      return answer.json(result)
+    end)
+  end
+end
+
+M.pause = on_queue(function(queue)
+  local ok, message, code = queue:pause()
+  return ok and { paused = true }, message, code
+end)
+
+M.resume = on_queue(function(queue)
+  local ok, message, code = queue:resume()
+  return ok and { paused = false }, message, code
+end)
+
+M.purge = on_queue(function(queue)
+  local n, message, code = queue:purge()
+  return n and { removed = n }, message, code
+end)
+
+M.remove = on_queue(function(queue, r)
+  local ok, message, code = queue:remove(r.number)
+  return ok and { id = r.number, removed = true }, message, code
+end)
+
+-- Pushes the value that the body encodes in JSON.
+function M.push(console, r)
+  local bytes, why = console.to_cbor(r.body)
+  if not bytes then
+    return answer.refuse(400, "JSON", "the body cannot be read as JSON: "
+      .. why)
+  end
+  return with_queue(console, r.name, function(queue)
+    local o = { priority = r.o.priority, delay = r.o.delay, key = r.o.key,
+                timeout = 0 }
+    local id, message, code = queue:push(bytes, o)
+    if not id then return answer.fail(message, code) end
+    local told = answer.json { id = id }
+    told.status = 201
+    return told
+  end)
+end
+
+function M.retry_dead_letter(console, r)
+  local ok, message, code = console.store:dead(r.name):retry(r.number)
+  if not ok then return answer.fail(message, code) end
+  return answer.json { number = r.number, retried = true }
+end
+
+function M.remove_dead_letter(console, r)
+  local ok, message, code = console.store:dead(r.name):remove(r.number)
+  if not ok then return answer.fail(message, code) end
+  return answer.json { number = r.number, removed = true }
+end
+
+-- How many dead letters a purge would remove.
+local function count(dead, o, where)
+  local n = 0
+  for dead_letter in dead:each { group = o.group } do
+    if where(dead_letter) then n = n + 1 end
+    timing.breathe()
+  end
+  return n
+end
+
+local function count_group(dead, group)
+  if not group then return dead:count() end
+  local groups, message, code = dead:groups()
+  if not groups then return nil, message, code end
+  local n = 0
+  for _, one in ipairs(groups) do
+    if (one.group or "") == group then n = n + one.count end
+  end
+  return n
+end
+
+function M.purge_dlq(console, r)
+  local dead, where = console.store:dead(r.name, { codec = "raw" }),
+    filter.of(r.o)
+  local n, message, code
+  if r.o.dry_run and where then
+    n = count(dead, r.o, where)
+  elseif r.o.dry_run then
+    n, message, code = count_group(dead, r.o.group)
+  else
+    n, message, code = dead:purge { group = r.o.group, where = where }
+  end
+  if not n then return answer.fail(message, code) end
+  return answer.json { removed = n, dry_run = r.o.dry_run or nil }
+end
+
+-- Verifies the store, which changes nothing, but takes its time.
+function M.check(console)
+  local findings, message, code = console.store:check()
+  if not findings then return answer.fail(message, code) end
+  return answer.json { findings = core.cbor.array(findings) }
+end
+
+return M

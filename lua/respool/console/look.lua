@@ -1,0 +1,336 @@
+-- SPDX-License-Identifier: MIT
+--
+-- What the console tells of a store, as answers to GET.
+
+local answer = require "respool.console.answer"
+local core = require "respool.core"
+local figures = require "respool.observe.stats"
+local filter = require "respool.console.filter"
+local json = require "respool.support.json"
+local location = require "respool.support.location"
+local queue_of = require "respool.queue"
+local pages = require "respool.support.pages"
+local timing = require "respool.support.timing"
+
+local cbor, fail = core.cbor, answer.fail
+
+local M = {}
+
+local list_of = cbor.array -- which is a list even when it is empty
+
+local RAW = { codec = "raw" } -- JSON is made of the stored bytes
+
+local PAGE = 100
+
+-- A filter looks at so many records in a request, or for so long: then the
+-- answer tells where to go on.
+local LOOKED, LONG = 5000, 0.5 -- seconds
+local SHOWN = 200              -- bytes of a payload in a brief record
+
+
+-- Records.
+
+-- A record in a list for people: without payload, but how many bytes it has,
+-- and the beginning of its text.
+local function brief(record)
+  local about = {}
+  for name, value in pairs(record) do about[name] = value end
+  about.bytes, about.header_bytes, about.original = nil, nil, nil
+  about.history = nil
+  local bytes = rawget(record, "bytes") or ""
+  local codec = json.codec_of(record, rawget(record, "codec"))
+  local text = json.body(bytes, codec, { limit = SHOWN })
+  return ('%s,"payload_bytes":%d,"preview":%s}'):format(
+    json.record(about):sub(1, -2), #bytes, json.encode(text))
+end
+
+local function texts_of(console, records, o)
+  local texts = {}
+  for i, record in ipairs(records) do
+    texts[i] = o.brief and brief(record) or console.record(record)
+    timing.breathe()
+  end
+  return texts
+end
+
+-- The elements of a list that a filter lets pass.
+local function passing(records, where)
+  if not where then return records end
+  local kept = {}
+  for _, record in ipairs(records) do
+    if where(record) then kept[#kept + 1] = record end
+    timing.breathe()
+  end
+  return kept
+end
+
+-- A list of the records that next_records(limit) gives and the filter lets
+-- pass, up to the limit. `rest` tells where to go on.
+local function filtered(console, name, o, next_records, rest)
+  local left, looked, where = o.limit or PAGE, 0, filter.of(o)
+  local ends = timing.deadline(LONG)
+  local function next_page()
+    local found = {}
+    while #found == 0 do
+      if left <= 0 then return {} end
+      if where and (looked >= LOOKED or timing.left(ends) <= 0) then
+        return {}
+      end
+      local records, message, code = next_records(left)
+      if not records then return nil, message, code end
+      if #records == 0 then return {} end
+      looked, found = looked + #records, passing(records, where)
+      timing.breathe()
+    end
+    left = left - #found
+    return texts_of(console, found, o)
+  end
+  return answer.list(name, next_page, rest)
+end
+
+
+-- Queues.
+
+local function by_name(a, b)
+  return a.name < b.name
+end
+
+function M.queues(console)
+  local all, message, code = figures.queues(console.store)
+  if not all then return fail(message, code) end
+  local list = list_of {}
+  for name, s in pairs(all) do
+    local row = figures.summary(s)
+    row.name = name
+    list[#list + 1] = row
+  end
+  table.sort(list, by_name)
+  return answer.json { queues = list }
+end
+
+function M.queue(console, r)
+  local handle, message, code = console.store.handle:find(r.name)
+  if not handle then return fail(message, code) end
+  local stats
+  stats, message, code = figures.queue(console.store, handle)
+  handle:close()
+  if not stats then return fail(message, code) end
+  stats.name = r.name
+  return answer.json(stats)
+end
+
+-- Calls fn(queue) with a handle that reads payloads as they are stored.
+local function with_queue(console, name, fn)
+  local queue, message, code = console.store:queue(name, {
+    create = false, codec = "raw",
+  })
+  if not queue then return fail(message, code) end
+  return fn(queue)
+end
+
+function M.policy(console, r)
+  return with_queue(console, r.name, function(queue)
+    local policy, message, code = queue:config()
+    queue.handle:close()
+    if not policy then return fail(message, code) end
+    return answer.json(policy)
+  end)
+end
+
+
+-- Items.
+
+-- The next items to be taken, in order.
+local function peek(console, r)
+  return with_queue(console, r.name, function(queue)
+    local items, message, code = queue:peek(r.o.limit or PAGE)
+    queue.handle:close()
+    if not items then return fail(message, code) end
+    local page = texts_of(console, items, r.o)
+    return answer.list("items", function()
+      local texts = page
+      page = {}
+      return texts
+    end)
+  end)
+end
+
+-- The items of one state or all, from a cursor on.
+local function browse(console, r)
+  local cursor = core.cursor(r.o.cursor)
+  if not cursor then
+    return answer.refuse(400, "PARAMETER", "parameter 'cursor' must be one "
+      .. "that an answer held")
+  end
+  local state = r.o.state ~= "all" and r.o.state or nil
+  return with_queue(console, r.name, function(queue)
+    local damaged, over = list_of {}, false
+    return filtered(console, "items", r.o, function(limit)
+      local items, message, code = queue_of.page(queue, cursor, state, limit)
+      for _, id in ipairs(items and items.damaged or {}) do
+        damaged[#damaged + 1] = id
+      end
+      over = items ~= nil and #items == 0
+      return items, message, code
+    end, function()
+      queue.handle:close()
+      return { damaged = #damaged > 0 and damaged or nil,
+               cursor = not over and tostring(cursor) or nil }
+    end)
+  end)
+end
+
+function M.items(console, r)
+  local o = r.o
+  if o.state or o.cursor or filter.of(o) then return browse(console, r) end
+  return peek(console, r)
+end
+
+local function show(console, record, o)
+  if o.brief then return answer.text(brief(record)) end
+  return answer.text(console.record(record))
+end
+
+function M.item(console, r)
+  return with_queue(console, r.name, function(queue)
+    local item, message, code = queue:get(r.number)
+    queue.handle:close()
+    if not item then return fail(message, code) end
+    return show(console, item, r.o)
+  end)
+end
+
+-- The stored bytes, which no browser is to show.
+local function download(record, name)
+  local is_cbor = rawget(record, "codec") == nil
+    and not rawget(record, "damaged")
+  return {
+    status = 200, type = "application/octet-stream", text = record.bytes,
+    headers = { ["Content-Disposition"] = ('attachment; filename="%s.%s"')
+      :format(name, is_cbor and "cbor" or "bin") },
+  }
+end
+
+function M.item_payload(console, r)
+  return with_queue(console, r.name, function(queue)
+    local item, message, code = queue:get(r.number)
+    queue.handle:close()
+    if not item then return fail(message, code) end
+    return download(item, ("item-%.0f"):format(r.number))
+  end)
+end
+
+-- Where a list of finished items goes on: behind the one done then.
+local function after_of(text)
+  local at, id = (text or ""):match "^(%d+%.?%d*):(%d+)$"
+  return at and { done_at = core.number(at), id = tonumber(id) }
+end
+
+function M.finished(console, r)
+  local o, after = r.o, after_of(r.o.cursor)
+  if o.cursor and not after then
+    return answer.refuse(400, "PARAMETER", "parameter 'cursor' must be one "
+      .. "that an answer held")
+  end
+  return with_queue(console, r.name, function(queue)
+    local last
+    return filtered(console, "items", { limit = o.limit, brief = o.brief },
+      function(limit)
+        local items, message, code = queue.history:list {
+          since = o.since, before = o["until"], limit = limit, after = after,
+        }
+        after = items and items[#items] or after
+        last = items and items[#items] or last
+        return items, message, code
+      end, function()
+        queue.handle:close()
+        return { cursor = last and ("%s:%.0f"):format(
+          core.decimal(last.done_at), last.id) }
+      end)
+  end)
+end
+
+
+-- Dead letters.
+
+function M.dlqs(console)
+  local store = console.store
+  local names, message, code = store:dead_letter_queues()
+  local list = list_of {}
+  for i, name in ipairs(names or {}) do
+    local n
+    timing.breathe()
+    n, message, code = store:dead(name):count()
+    if not n then return fail(message, code) end
+    list[i] = { name = name, dead_letters = n }
+  end
+  if not names then return fail(message, code) end
+  return answer.json { dead_letter_queues = list }
+end
+
+function M.dead_letters(console, r)
+  local dead, o, after = console.store:dead(r.name, RAW), r.o, r.o.after
+  return filtered(console, "dead_letters", o, function(limit)
+    local dead_letters, message, code = dead:list {
+      after = after, group = o.group, limit = limit, order = o.order,
+      bytes = pages.BYTES,
+    }
+    local last = dead_letters and dead_letters[#dead_letters]
+    after = last and last.number or after
+    return dead_letters, message, code
+  end, function()
+    return { after = o.brief and after or nil }
+  end)
+end
+
+function M.groups(console, r)
+  local groups, message, code = console.store:dead(r.name):groups()
+  if not groups then return fail(message, code) end
+  return answer.json { groups = list_of(groups) }
+end
+
+function M.dead_letter(console, r)
+  local found, message, code =
+    console.store:dead(r.name, RAW):get(r.number)
+  if not found then return fail(message, code) end
+  return show(console, found, r.o)
+end
+
+function M.dead_letter_payload(console, r)
+  local found, message, code =
+    console.store:dead(r.name, RAW):get(r.number)
+  if not found then return fail(message, code) end
+  return download(found, ("dead-letter-%.0f"):format(r.number))
+end
+
+
+-- The store.
+
+-- What a page must know to begin.
+function M.session(console)
+  return answer.json {
+    version = core.version, store = location.shown(console.store.path),
+    writable = console.writable, token = console.token ~= nil,
+    now = console.store:now(),
+  }
+end
+
+function M.store(console)
+  local stats, message, code = console.store:stats()
+  if not stats then return fail(message, code) end
+  stats.path = location.shown(console.store.path)
+  return answer.json(stats)
+end
+
+-- The health; of queues those alone that are not healthy.
+function M.health(console)
+  local health = console.store:health()
+  local sick = {}
+  for name, part in pairs(health.components.queues or {}) do
+    if part.status ~= "healthy" then sick[name] = part end
+  end
+  health.components.queues = sick
+  return answer.json(health)
+end
+
+return M
