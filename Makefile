@@ -93,6 +93,10 @@ FOLDERS = respool respool/support respool/observe respool/produce \
   resty/respool resty
 LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
+# The console's page.
+WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
+  table.js dialog.js record.js overview.js queue.js dead.js replays.js store.js
+
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
   writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
@@ -450,6 +454,8 @@ install: all
 install_stripped = install -D -m 755 -s --strip-program=$(STRIP)
 install_lua = cd lua && for f in $(LUA_FILES); do \
     install -D -m 644 $$f $(2)/$$f || exit; done && cd .. && \
+  for f in $(WEB); do \
+    install -D -m 644 web/$$f $(2)/respool/web/$$f || exit; done && \
   for so in core $(if $(JSON),json) $(if $(CURL),curl); do \
     $(install_stripped) $(BUILD)/$(1)/respool/$$so.so \
       $(3)/respool/$$so.so || exit; done
@@ -457,6 +463,7 @@ INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
   $(addprefix lib/,librespool.a librespool.so $(SONAME) \
     librespool.so.$(VERSION) pkgconfig/respool.pc) \
   $(foreach v,5.4 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
+    $(WEB:%=share/lua/$(v)/respool/web/%) \
     $(addprefix lib/lua/$(v)/respool/,core.so json.so curl.so))
 uninstall:
 	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED) && for v in 5.4 5.1; do \

@@ -13,7 +13,7 @@ local path, server, port
 -- Starts an receive of the queue "hooks" on a free port.
 local function start(...)
   path = path or helper.location()
-  server = cli.start { "receive", path, "hooks", "--bind", "127.0.0.1:0", ... }
+  server = cli.start { "receive", path, "hooks", "--listen", "127.0.0.1:0", ... }
   server:expect "listening on"
   port = tonumber(server:output():match "listening on http://[^\n]*:(%d+)")
 end
@@ -523,7 +523,7 @@ describe("The command line of respool receive", function()
   end
 
   it("is refused in one line when it is wrong", function()
-    refused(2, "is not an address such as 127.0.0.1:9876", "--bind", "here")
+    refused(2, "is not an address such as 127.0.0.1:9876", "--listen", "here")
     refused(2, "is not a name of a header", "--keep-header", "a b")
     refused(2, "holds no secret", "--secret-env", "RESPOOL_NO_SUCH")
     refused(2, "cannot read the secret", "--secret-file", "/no/such")
@@ -534,12 +534,12 @@ describe("The command line of respool receive", function()
   it("is refused when the address is taken", function()
     start()
     refused(1, "cannot listen on 127.0.0.1:%d+: address already in use",
-            "--bind", "127.0.0.1:" .. port)
+            "--listen", "127.0.0.1:" .. port)
   end)
 
   it("is warned of when strangers can push", function()
     path = helper.location()
-    server = cli.start { "receive", path, "hooks", "--bind", "0.0.0.0:0" }
+    server = cli.start { "receive", path, "hooks", "--listen", "0.0.0.0:0" }
     server:expect "listening on"
     assert.matches("warning: http://0.0.0.0:%d+ can be reached from other "
       .. "machines, and anybody may push", server:output())

@@ -65,7 +65,7 @@ end
 local function receiver(store)
   return begin { listens = true, start = function(port)
     return cli.start { "receive", store.path, "hooks",
-                       "--bind", "127.0.0.1:" .. port }
+                       "--listen", "127.0.0.1:" .. port }
   end }
 end
 

@@ -122,7 +122,7 @@ static bool read_number(const char **text, int64_t most, int64_t *n) {
   *n = strtoll(*text, &end, 10);
   if (!isdigit((unsigned char)**text) || errno || *n > most)
     return false;
-  *text = end + (*end == '.');
+  *text = end;
   return true;
 }
 
@@ -131,7 +131,7 @@ static bool read_cursor(const char *text, respool_cursor *at) {
   static const int64_t MOST[] = { 2, 2, RESPOOL_PRIORITIES, INT64_MAX,
                                   INT64_MAX };
   for (int i = 0; i < 5; i++)
-    if (!read_number(&text, MOST[i], &n[i]))
+    if ((i > 0 && *text++ != '.') || !read_number(&text, MOST[i], &n[i]))
       return false;
   *at = (respool_cursor){ (int)n[0], (int)n[1], (int)n[2], (uint64_t)n[3],
                           n[4] };

@@ -36,6 +36,7 @@ local function take_look(console)
     rows[name] = row_of(name, s)
     timing.breathe()
   end
+  stats.commits, stats.commit_operations = nil, nil
   return { rows = rows, store = json.encode(stats),
            replays = json.encode(named) }
 end

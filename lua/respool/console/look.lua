@@ -200,8 +200,17 @@ function M.item(console, r)
   end)
 end
 
+-- The payload as a text of JSON, exactly: pages lose digits of large numbers.
+local function payload_text(record)
+  local text, known = json.body(record.bytes,
+    json.codec_of(record, rawget(record, "codec")), { indent = 2 })
+  if known then return answer.text(text) end
+  return answer.refuse(409, "BYTES", "the payload is no JSON, but bytes")
+end
+
 -- The stored bytes, which no browser is to show.
-local function download(record, name)
+local function download(record, name, o)
+  if o.as == "json" then return payload_text(record) end
   local is_cbor = rawget(record, "codec") == nil
     and not rawget(record, "damaged")
   return {
@@ -216,7 +225,7 @@ function M.item_payload(console, r)
     local item, message, code = queue:get(r.number)
     queue.handle:close()
     if not item then return fail(message, code) end
-    return download(item, ("item-%.0f"):format(r.number))
+    return download(item, ("item-%.0f"):format(r.number), r.o)
   end)
 end
 
@@ -270,6 +279,7 @@ end
 
 function M.dead_letters(console, r)
   local dead, o, after = console.store:dead(r.name, RAW), r.o, r.o.after
+  local over = false
   return filtered(console, "dead_letters", o, function(limit)
     local dead_letters, message, code = dead:list {
       after = after, group = o.group, limit = limit, order = o.order,
@@ -277,9 +287,10 @@ function M.dead_letters(console, r)
     }
     local last = dead_letters and dead_letters[#dead_letters]
     after = last and last.number or after
+    over = dead_letters ~= nil and #dead_letters == 0
     return dead_letters, message, code
   end, function()
-    return { after = o.brief and after or nil }
+    return { after = o.brief and not over and after or nil }
   end)
 end
 
@@ -300,7 +311,8 @@ function M.dead_letter_payload(console, r)
   local found, message, code =
     console.store:dead(r.name, RAW):get(r.number)
   if not found then return fail(message, code) end
-  return download(found, ("dead-letter-%.0f"):format(r.number))
+  return download(found, ("dead-letter-%.0f"):format(r.number),
+                  r.o)
 end
 
 

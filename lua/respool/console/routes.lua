@@ -82,7 +82,7 @@ local REPLAY = with(filter.DEAD, {
 local PURGE = with(filter.DEAD, { dry_run = flag })
 local PUSH = { priority = whole(0, 255), delay = parameters.whole(0, 2^31),
                key = text }
-local BRIEF = { brief = flag }
+local BRIEF, PAYLOAD = { brief = flag }, { as = parameters.choice { "json" } }
 
 -- By method and path, with the parameters taken; a NAME is any one segment, a
 -- NUMBER is one of an item or a dead letter. `looks`: it changes nothing.
@@ -105,7 +105,7 @@ local ROUTES = {
     takes = BRIEF },
   { "DELETE", "queues", "NAME", "items", "NUMBER", fn = act.remove },
   { "GET", "queues", "NAME", "items", "NUMBER", "payload",
-    fn = look.item_payload },
+    fn = look.item_payload, takes = PAYLOAD },
   { "GET", "queues", "NAME", "finished", fn = look.finished,
     takes = FINISHED },
   { "GET", "dead", fn = look.dlqs },
@@ -116,7 +116,7 @@ local ROUTES = {
   { "GET", "dead", "NAME", "items", "NUMBER", fn = look.dead_letter,
     takes = BRIEF },
   { "GET", "dead", "NAME", "items", "NUMBER", "payload",
-    fn = look.dead_letter_payload },
+    fn = look.dead_letter_payload, takes = PAYLOAD },
   { "DELETE", "dead", "NAME", "items", "NUMBER",
     fn = act.remove_dead_letter },
   { "POST", "dead", "NAME", "items", "NUMBER", "retry",

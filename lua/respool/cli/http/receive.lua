@@ -41,7 +41,7 @@ end
 function M.options(command)
   arguments.add_store(command)
   arguments.add_queue(command, true)
-  command:option("--bind", "Listen there; port 0 is any free one.",
+  command:option("--listen", "Listen there; port 0 is any free one.",
                  "127.0.0.1:9876"):argname "ADDRESS:PORT"
     :convert(serving.address):show_default(true)
   command:flag("--json", "Decode bodies as JSON, and refuse others with 400. "
@@ -73,7 +73,7 @@ and put nginx in front on the open internet. Ctrl-C or SIGTERM stops it after
 the requests under way.
 
 Example:
-  respool receive shop.respool hooks --bind 127.0.0.1:9876 &
+  respool receive shop.respool hooks --listen 127.0.0.1:9876 &
   curl -d '{"to":"ada@example.org"}' -H 'Content-Type: application/json' \
     http://127.0.0.1:9876/]]
 end
@@ -95,7 +95,7 @@ local function new_receiver(args, io)
 end
 
 local function listen(args, io, receiver)
-  local server = serving.listen(io, args.bind, {
+  local server = serving.listen(io, args.listen, {
     max_head = args.max_header, max_body = args.max_body,
     max_connections = args.max_connections,
     timeout = args.timeout, idle = args.idle,

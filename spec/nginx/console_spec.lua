@@ -1,0 +1,81 @@
+-- SPDX-License-Identifier: MIT
+--
+-- http.console: the page and what it asks for, in nginx. What the routes do is
+-- in spec/console/, and in face_spec.lua beside this.
+
+local cjson = require "cjson"
+local nginx = require "spec.helper.nginx"
+
+local function start(options)
+  return nginx.start {
+    http = 'exit_worker_by_lua_block { require("resty.respool").exit() }',
+    server = ([[location /console/ { content_by_lua_block {
+      require("resty.respool.http").console {
+        store = "${store}", prefix = "/console/", %s } } }]]):format(options),
+  }
+end
+
+local function fill(n)
+  n:look(function(store)
+    local q = store:queue "mails"
+    for i = 1, 3 do q:push { n = i } end
+    q:work(function(_, item) item:dead { group = "g" } end, { limit = 2 })
+  end)
+end
+
+local API = "/console/api/"
+local TOKEN = "-H 'X-Respool: 1' -H 'Authorization: Bearer t0ken'"
+
+describe("http.console", function()
+  it("serves the page, and looks", function()
+    local n = start ""
+    fill(n)
+    local text, status, head = n:request "/console/"
+    assert.equal(200, status)
+    assert.matches("main.js", text, 1, true)
+    assert.matches("Content%-Security%-Policy: default%-src 'none'", head)
+    assert.equal(200, (select(2, n:request "/console/main.js")))
+    assert.equal(404, (select(2, n:request "/console/nginx.conf")))
+    assert.equal(1, cjson.decode(
+      (n:request(API .. "queues"))).queues[1].ready)
+    assert.equal(403, (select(2, n:request(API .. "queues/mails/pause",
+                                           TOKEN .. " -X POST"))))
+  end)
+
+  it("acts with the token, and replays beside requests", function()
+    local n = start 'writable = true, token = "t0ken"'
+    fill(n)
+    local act = TOKEN .. " -X POST"
+    assert.equal(401, (select(2, n:request(API .. "queues/mails/pause",
+                                           "-X POST -H 'X-Respool: 1'"))))
+    assert.equal(200, (select(2, n:request(API .. "queues/mails/pause",
+                                           act))))
+    local told, status = n:post(API .. "queues/mails/items", '{"n":9}', TOKEN)
+    assert.same({ 4, 201 }, { cjson.decode(told).id, status })
+    assert.equal(202, (select(2, n:request(
+      API .. "dead/mails/replay?name=r&rate=1000", act))))
+    n:await("the replay", function()
+      return n:look(function(store)
+        return store:replay "r".state == "finished"
+      end)
+    end)
+    assert.equal(4, n:look(function(store)
+      return store:queue "mails":length().ready
+    end))
+  end)
+
+  it("sends events", function()
+    local n = start ""
+    fill(n)
+    local text = n:request(API .. "events", "-N -m 2.5")
+    local data = cjson.decode(text:match "data: ([^\n]*)")
+    assert.same({ "mails", 1 }, { data.queues[1].name, data.queues[1].ready })
+    assert.matches('data: .*data: [^\n]*"queues":%[%]', text)
+  end)
+
+  it("that is writable needs a token", function()
+    local n = start "writable = true"
+    assert.equal(500, (select(2, n:request "/console/")))
+    assert.matches("'writable' needs a 'token'", n:log(), 1, true)
+  end)
+end)

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+//
+// One queue: its figures over time, its items by state, its policy, and what
+// can be done about it.
+
+import { button, field, h, replace, say } from "./dom.js";
+import * as f from "./format.js";
+import { get, getText, live, now, onLook, post, query, remove, session }
+  from "./api.js";
+import { announce, ask, confirm, perform, ready } from "./dialog.js";
+import { chart } from "./chart.js";
+import { record } from "./record.js";
+import { empty, facts, table } from "./table.js";
+
+const path = (seg) => "queues/" + seg;
+
+const STATES = ["all", "ready", "leased", "scheduled", "retrying"];
+
+const ITEMS = (seg) => [
+  { title: "Id", class: "right", cell: (i) => h("a", {
+    href: `#/queue/${seg}/item/${i.id}` }, String(i.id)) },
+  { title: "State", cell: (i) => i.state },
+  { title: "Attempts", class: "right wide", cell: (i) => f.number(i.attempts) },
+  { title: "Age", class: "right", cell: (i) => f.duration(now() - i.pushed_at) },
+  { title: "Due in", class: "right wide", cell: (i) => i.visible_at
+    ? f.duration(Math.max(0, i.visible_at - now())) : "" },
+  { title: "Error", class: "wide cut", cell: (i) =>
+    h("bdi", {}, f.shown(i.error)) },
+  { title: "Payload", class: "cut", cell: (i) =>
+    h("bdi", {}, f.visible(i.preview)) },
+];
+
+
+// Pushing.
+
+// A dialog with a payload of JSON to be pushed.
+export async function pushDialog(seg, text) {
+  if (!await ready()) return;
+  const payload = h("textarea", { rows: 12, spellcheck: "false",
+    required: true, value: text || "" });
+  const priority = h("input", { type: "number", min: 0, max: 255, value: 0 });
+  const delay = h("input", { type: "number", min: 0, value: 0 });
+  await ask({
+    title: `Push to ${f.unsegment(seg)}`, action: "Push",
+    body: [field("Payload, in JSON", payload), field("Priority", priority),
+      field("Delay, in seconds", delay)],
+    submit: async () => {
+      JSON.parse(payload.value); // tells where it is wrong
+      const told = await post(path(seg) + "/items" + query({
+        priority: priority.value, delay: delay.value }), payload.value);
+      announce(`Item ${told.id} is pushed`);
+    },
+  });
+}
+
+// The same with the payload of a record that lies at a path.
+export async function pushAgain(seg, from) {
+  try {
+    await pushDialog(seg, (await getText(from + "/payload?as=json")).trim());
+  } catch (err) {
+    announce(err.message, true);
+  }
+}
+
+
+// Items.
+
+// A list of items of a state, which goes on where it ended.
+function items(seg) {
+  const list = h("div"), looked = h("p", { role: "status" });
+  const state = h("select", { "aria-label": "State", onchange: begin },
+    STATES.map((s) => h("option", { value: s }, s)));
+  const text = h("input", { type: "search", placeholder: "Text in it",
+    "aria-label": "Text in payload, error or key" });
+  const member = h("input", { type: "search", placeholder: "customer.id=42",
+    "aria-label": "A field of the payload and its value, path=value" });
+  const found = [];
+  let cursor = null;
+
+  async function more() {
+    try {
+      const page = await get(path(seg) + "/items" + query({
+        brief: true, limit: 50, state: state.value, cursor,
+        text: text.value || null, field: member.value || null }));
+      found.push(...page.items);
+      cursor = page.cursor || null;
+    } catch (err) {
+      announce(err.message, true);
+    }
+    draw();
+  }
+  function draw() {
+    replace(list, found.length
+      ? table("Items", ITEMS(seg), found, { class: "items" })
+      : empty("No items found."));
+    replace(looked, cursor && button("Look further", more));
+  }
+  function begin() {
+    found.length = 0;
+    cursor = null;
+    return more();
+  }
+  const form = h("form", { class: "tools", role: "search",
+    onsubmit: (e) => { e.preventDefault(); begin(); } },
+  state, text, member, h("button", {}, "Search"));
+  begin();
+  return h("section", {}, h("h2", {}, "Items"), form, list, looked);
+}
+
+
+// The queue.
+
+function actionsOf(seg, name) {
+  if (!session.writable) return null;
+  const toggle = button("Pause", () => {
+    const verb = live.queues.get(seg)?.paused ? "resume" : "pause";
+    perform(() => post(`${path(seg)}/${verb}`),
+      (told) => told.paused ? "Paused" : "Resumed");
+  });
+  const element = h("p", { class: "actions" }, toggle,
+    button("Push an item …", () => pushDialog(seg)),
+    button("Purge …", () => confirm({
+      title: "Purge the queue", action: "Purge", word: name,
+      text: "All items that are not leased are removed for good.",
+      act: () => post(path(seg) + "/purge"),
+      done: (told) => `${f.number(told.removed)} items are removed`,
+    }), { class: "danger" }));
+  return { element, update: (q) => say(toggle, q.paused ? "Resume" : "Pause") };
+}
+
+function figures(q, stats) {
+  const least = (histogram, share) => {
+    const value = f.quantile(histogram, share);
+    return value === null ? "–" : "≤ " + f.duration(value);
+  };
+  return facts([
+    ["Ready", f.number(q.ready)], ["Leased", f.number(q.leased)],
+    ["Scheduled", f.number(q.scheduled)], ["Retrying", f.number(q.retrying)],
+    ["Dead", h("a", { href: "#/dead/" + q.seg }, f.number(q.dead))],
+    ["Oldest", q.oldest ? f.duration(now() - q.oldest) : "–"],
+    ["Stored", f.bytes(q.bytes)], ["Full", f.percent(q.fill)],
+    ["Pushed", f.number(q.pushed)], ["Done", f.number(q.done)],
+    ["Died", f.number(q.died)], ["Crashed", f.number(q.crashed)],
+    q.damaged && ["Damaged", f.number(q.damaged)],
+    stats && ["Wait p50, p95", least(stats.wait, 0.5) + ", " +
+      least(stats.wait, 0.95)],
+    stats && ["Handler p50, p95", least(stats.handle, 0.5) + ", " +
+      least(stats.handle, 0.95)],
+    q.kept && ["Finished, kept", h("a", { href: `#/queue/${q.seg}/finished` },
+      f.number(q.kept))],
+  ]);
+}
+
+const OFTEN = 5000; // milliseconds between looks at the histograms
+
+function policy(seg) {
+  const place = h("div");
+  async function ontoggle(event) {
+    if (!event.target.open || place.firstChild) return;
+    const told = await get(path(seg) + "/policy");
+    place.append(facts(Object.entries(told).map(([name, value]) =>
+      [name, h("bdi", {}, value === null ? "no limit"
+        : typeof value === "object" ? f.visible(JSON.stringify(value))
+          : f.shown(String(value)))])));
+  }
+  return h("details", { class: "policy", ontoggle },
+    h("summary", {}, "Policy"), place);
+}
+
+export function queue(main, seg) {
+  const name = f.unsegment(seg), facts = h("div"), state = h("span");
+  const acts = actionsOf(seg, name);
+  const rates = chart("Items a second", [
+    { key: "pushed", label: "pushed" }, { key: "done", label: "done" },
+    { key: "failed", label: "failed" }], f.rate);
+  const backlog = chart("Backlog", [{ key: "backlog", label: "items" }],
+    f.number);
+  let stats = null, gone = false;
+  async function look() {
+    if (gone || document.hidden) return;
+    try {
+      stats = await get(path(seg));
+    } catch { /* the state of the connection is shown above */ }
+  }
+  function draw() {
+    const q = live.queues.get(seg);
+    say(state, q ? q.paused ? "paused" : "" : live.now
+      ? "there is no such queue" : "");
+    if (!q) return;
+    replace(facts, figures(q, stats));
+    if (acts) acts.update(q);
+    rates.update(q.samples);
+    backlog.update(q.samples);
+  }
+  replace(main, h("h1", {}, h("bdi", {}, name), " ", state),
+    acts && acts.element, facts,
+    h("div", { class: "charts" }, rates.element, backlog.element),
+    h("p", { class: "hint" }, "The charts show what this page has seen."),
+    policy(seg), items(seg));
+  const timer = setInterval(look, OFTEN);
+  look().then(draw);
+  const off = onLook(draw);
+  draw();
+  return () => {
+    gone = true;
+    clearInterval(timer);
+    off();
+  };
+}
+
+
+// Single items, and finished ones.
+
+function failed(main) {
+  return (err) => replace(main, h("h1", {}, "Not there"),
+    h("p", { class: "bad", role: "alert" }, err.message));
+}
+
+export function item(main, seg, id) {
+  const at = `${path(seg)}/items/${id}`;
+  record(main, {
+    title: `Item ${id}`, path: at,
+    back: h("a", { href: "#/queue/" + seg },
+      h("bdi", {}, f.unsegment(seg))),
+    actions: (r) => session.writable && [
+      button("Edit and push again …", () => pushAgain(seg, at)),
+      r.state !== "leased" && button("Remove …", async () => {
+        if (await confirm({
+          title: `Remove item ${id}`, action: "Remove",
+          text: "The item is removed for good.",
+          act: () => remove(at), done: () => `Item ${id} is removed`,
+        })) location.hash = "#/queue/" + seg;
+      }, { class: "danger" })],
+  }).catch(failed(main));
+}
+
+const FINISHED = [
+  { title: "Id", class: "right", cell: (i) => String(i.id) },
+  { title: "Done", cell: (i) => f.time(i.done_at) },
+  { title: "Attempts", class: "right wide", cell: (i) => f.number(i.attempts) },
+  { title: "Took", class: "right", cell: (i) =>
+    f.duration(i.done_at - i.pushed_at) },
+  { title: "Payload", class: "cut", cell: (i) =>
+    h("bdi", {}, f.visible(i.preview)) },
+];
+
+export function finished(main, seg) {
+  const list = h("div"), found = [];
+  let cursor = null;
+  async function more() {
+    try {
+      const page = await get(path(seg) + "/finished" + query({
+        brief: true, limit: 100, cursor }));
+      found.push(...page.items);
+      cursor = page.items.length === 100 ? page.cursor : null;
+      replace(list, found.length
+        ? table("Finished items, the oldest first", FINISHED, found,
+          { class: "items" }) : empty("None are kept."),
+      cursor && button("More", more));
+    } catch (err) {
+      failed(list)(err);
+    }
+  }
+  replace(main, h("p", { class: "back" }, h("a", { href: "#/queue/" + seg },
+    h("bdi", {}, f.unsegment(seg)))), h("h1", {}, "Finished"), list);
+  more();
+}
