@@ -131,7 +131,8 @@ describe("Each command, as a process,", function()
       export = { store, "q", "--dead" }, import = { store, "q" },
       repair = { store, dir .. "/repaired" },
       move = { store, dir .. "/other", "q" },
-      deliver = { "--help" }, receive = { "--help" }, -- see their own specs
+      deliver = { "--help" }, receive = { "--help" },
+      console = { "--help" }, -- see their own specs
     }
     return words[name] or { store }
   end

@@ -13,7 +13,7 @@ local path, server, port
 -- Starts an receive of the queue "hooks" on a free port.
 local function start(...)
   path = path or helper.location()
-  server = cli.start { "receive", path, "hooks", "--listen", "127.0.0.1:0", ... }
+  server = cli.start { "receive", path, "hooks", "--listen", "0", ... }
   server:expect "listening on"
   port = tonumber(server:output():match "listening on http://[^\n]*:(%d+)")
 end
