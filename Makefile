@@ -125,7 +125,7 @@ ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   produce/push_options consume/take_options consume/backoff \
   consume/transaction produce/buffer produce/buffer_flush \
   produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
-  store/path store/read_only lmdb/format lmdb/format_state lmdb/migrate \
+  store/read_only lmdb/path lmdb/format lmdb/format_state lmdb/migrate \
   lmdb/damage lmdb/any_byte lmdb/compact json/json)
 
 WARN = -Wall -Wextra -Wconversion -Wshadow

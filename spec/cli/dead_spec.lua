@@ -4,7 +4,6 @@
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
-local stored = require "spec.helper.stored"
 
 -- A store whose queue "mails" has five dead letters in DLQ "lost"; its path.
 local function filled()
@@ -186,20 +185,6 @@ describe("respool dead purge", function()
 end)
 
 describe("respool dead", function()
-  it("shows a damaged dead letter as that, and of no age", function()
-    local path = filled()
-    stored.damage(path, "flip", "dead_letters", 0, -1)
-    local run = cli.run { "dead", "show", path, "mails", "1" }
-    assert.matches("\nitem +not known\nreason +damaged\n", run.out)
-    assert.is_nil(run.out:find("nil", 1, true))
-    run = cli.run { "dead", "list", path, "mails" }
-    assert.matches("\n +1 +%- +%- +damaged +%- +%- +the dead letter's checksum",
-                   run.out)
-    run = cli.run { "dead", "purge", path, "mails", "--older-than", "0",
-                    "--dry-run" }
-    assert.same({ 0, "" }, { run.status, run.err })
-  end)
-
   it("wants a command, and one that there is", function()
     refused(2, "a command is required")
     refused(2, "unknown command 'bury'", "bury")

@@ -5,7 +5,6 @@ local core = require "respool.core"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
 local respool = require "respool"
-local stored = require "spec.helper.stored"
 
 -- A store whose queue "mails" holds n items, or whose DLQ holds n dead letters.
 local function store(n, dead)
@@ -79,64 +78,6 @@ describe("respool export", function()
     assert.equal(5, counts.removed)
     assert.equal(1, #counts.files)
     assert.equal(0, q.dead:count())
-  end)
-
-  it("keeps damaged dead letters in the DLQ, and tells them", function()
-    local path, q = store(5, true)
-    stored.damage(path, "flip", "dead_letters", 1, -1)
-    local copy = cli.run { "export", path, "mails", "--dead" }
-    assert.equal(1, copy.status)
-    assert.equal("respool: 1 dead letter damaged, an import passes over them: "
-      .. "2\n", copy.err)
-    local dir = helper.dir()
-    local run = cli.run { "export", path, "mails", dir, "--dead", "--remove" }
-    assert.equal(1, run.status)
-    assert.equal("respool: 1 dead letter damaged, left in the DLQ: 2\n",
-                 run.err)
-    assert.equal(1, q.dead:count())
-    run = cli.run { "import", helper.location(), "in", dir }
-    assert.same({ 0, "4 pushed, 0 imported before, 0 not imported\n" },
-                { run.status, run.out })
-    run = cli.run { "import", helper.location(), "in", input = copy.out }
-    assert.same({ status = 1, err = "respool: dead letter 2: it is damaged\n",
-                  out = "4 pushed, 0 imported before, 1 not imported\n" }, run)
-    run = cli.run { "import", "--verify", "x", "x", input = copy.out }
-    assert.same({ 1, "respool: dead letter 2: it is damaged\n" },
-                { run.status, run.err })
-  end)
-
-  -- A moved file whose first record stays in the DLQ is not taken for one
-  -- that a killed export left.
-  it("never removes a damaged dead letter, however often it runs", function()
-    local path, q = store(3, true)
-    stored.damage(path, "flip", "dead_letters", 0, -1)
-    local dir = helper.dir()
-    for _ = 1, 3 do
-      cli.run { "export", path, "mails", dir, "--dead", "--remove" }
-    end
-    assert.equal(1, q.dead:count())
-    assert.equal(1, #core.file.list(dir))
-  end)
-
-  it("tells the items of damaged segments, which it cannot write", function()
-    local path, q = store(5)
-    q:push_many { { n = 6 }, { n = 7 } }
-    stored.damage(path, "flip", "segments", 0, -1)
-    local run = cli.run { "export", path, "mails" }
-    assert.equal(1, run.status)
-    assert.equal("respool: 5 items damaged, not exported: 1-5\n",
-                 run.err)
-    assert.equal(4, #lines(run.out))
-    run = cli.run { "export", path, "mails", helper.dir(), "--json" }
-    assert.same({ 5, 2, { 1, 2, 3, 4, 5 } }, (function(counts)
-      return { counts.damaged, counts.written, counts.damaged_numbers }
-    end)(json.decode(run.out)))
-    run = cli.run { "export", path, "mails", helper.dir(), "--remove" }
-    assert.equal(1, run.status)
-    assert.matches("^respool: an item died %(.-reason=undecodable%)\n"
-      .. "respool: 5 items dead%-lettered: undecodable %(see respool dead "
-      .. "list%)\n$", run.err)
-    assert.same({ 0, 1 }, { q:length().total, q.dead:count() })
   end)
 
   it("writes an archive of nothing, which imports as that", function()

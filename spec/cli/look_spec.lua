@@ -5,7 +5,6 @@
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
-local stored = require "spec.helper.stored"
 
 -- A store on the wall clock with an item in each state, closed; its path.
 local function filled()
@@ -93,21 +92,6 @@ describe("respool ls", function()
     assert.is_nil(out:find("false", 1, true))
     assert.matches("ready +%d+ +0 +%S+ +%- +{", out)
     assert.matches("scheduled +0 +0 +%S+ +1h00m +{", out)
-  end)
-
-  it("says which items are damaged, as peek does", function()
-    local path = filled()
-    local store = assert(helper.open(path))
-    store:queue("more"):push_many { 1, 2, 3 }
-    store:queue("more"):push(4)
-    store:close()
-    stored.damage(path, "flip", "segments", 4, -1)
-    for _, words in ipairs { { "ls", path, "more" },
-                             { "peek", path, "more", "-n", "9" } } do
-      local run = cli.run(words)
-      assert.equal("respool: 3 items damaged and not shown: 1-3\n", run.err)
-      assert.equal(0, run.status)
-    end
   end)
 
   it("says that there is no store, or no such queue", function()

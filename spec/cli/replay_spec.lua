@@ -6,7 +6,6 @@ local cjson = require "cjson"
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local respool = require "respool"
-local stored = require "spec.helper.stored"
 
 local dir, place, store, q
 
@@ -134,22 +133,6 @@ describe("respool replay", function()
     assert.matches("respool: dead letter 2: %-%-where:1: attempt to index",
       run.err)
     assert.same({ 1 }, queued())
-  end)
-
-  it("tells a damaged dead letter, and moves the others", function()
-    dead_letters(3)
-    stored.damage(place, "flip", "dead_letters", 1, -1)
-    local run = replay { "q", "--dry-run" }
-    assert.matches("^dry run: 2 of 3 dead letters would be moved, 1 failed\n",
-                   run.out)
-    assert.equal("respool: dead letter 2: it is damaged\n", run.err)
-    assert.same({ status = 1, out = "2 dead letters moved, 1 failed\n",
-                  err = "respool: dead letter 2: it is damaged\n" },
-                    replay { "q" })
-    assert.same({ 1, 3 }, queued())
-    assert.same({ status = 0, out = "0 dead letters moved, 1 skipped\n",
-      err = "" },
-                replay { "q", "--since", "1h ago" })
   end)
 
   it("says how many dead letters somebody else took meanwhile", function()

@@ -2,20 +2,19 @@
 --
 -- Weighted priorities: shares instead of strict priority.
 
-local helper = require "spec.helper"
+local queue_of = require "spec.helper.queue"
 
-local store, q
+local t
 
 local function queue(weights)
-  q = assert(store:queue("orders", { weights = weights }))
-  return q
+  t:queue { weights = weights }
 end
 
 local function fill(n, ...)
   for _, priority in ipairs { ... } do
     local list = {}
     for i = 1, n do list[i] = ("%d:%d"):format(priority, i) end
-    assert(q:push_many(list, { priority = priority }))
+    assert(t.q:push_many(list, { priority = priority }))
   end
 end
 
@@ -23,7 +22,7 @@ end
 local function shares(n, size)
   local counts, taken = {}, 0
   while taken < n do
-    local batch = assert(q:take { limit = math.min(size, n - taken) })
+    local batch = assert(t.q:take { limit = math.min(size, n - taken) })
     assert.is_true(#batch > 0)
     for i = 1, #batch do
       local priority = batch:item(i).priority
@@ -36,7 +35,7 @@ local function shares(n, size)
   return counts
 end
 
-before_each(function() store = helper.store { sync = "relaxed" } end)
+before_each(function() t = queue_of.in_store { sync = "relaxed" } end)
 
 describe("priorities with weights", function()
   it("share a take", function()
@@ -82,27 +81,27 @@ describe("priorities with weights", function()
     queue { [9] = 2, [0] = 1 }
     fill(30, 9, 0)
     local last = {}
-    q:work(function(payload)
+    t.q:work(function(payload)
       local priority, i = payload:match "(%d+):(%d+)"
       assert.is_true(tonumber(i) > (last[priority] or 0))
       last[priority] = tonumber(i)
     end, { stop_when_empty = true, batch = 4 })
     assert.same({ ["9"] = 30, ["0"] = 30 }, last)
-    assert.same({}, store:check())
+    assert.same({}, t.store:check())
   end)
 
   it("are kept in the store, and given up when told", function()
     queue { [9] = 5, [0] = 1 }
-    assert.same({ [9] = 5, [0] = 1 }, store:queue "orders":config().weights)
+    assert.same({ [9] = 5, [0] = 1 }, t.store:queue "orders":config().weights)
     queue {}
-    assert.same({}, q:config().weights)
+    assert.same({}, t.q:config().weights)
     fill(20, 9, 0)
     assert.same({ [9] = 20 }, shares(20, 3))
   end)
 
   it("are strict when there are none", function()
     queue()
-    assert.same({}, q:config().weights)
+    assert.same({}, t.q:config().weights)
     fill(20, 9, 0)
     assert.same({ [9] = 20, [0] = 5 }, shares(25, 4))
   end)

@@ -35,14 +35,44 @@ function M.buffered(triggers, options)
   return all
 end
 
+-- A fresh store without a queue.
+---@param of_store table?
+---@return respool.spec.queue
+function M.in_store(of_store)
+  return setmetatable({ store = helper.store(of_store) }, Test)
+end
+
 -- A fresh store with the queue "orders".
 ---@param options table? of the queue
 ---@param of_store table?
 ---@return respool.spec.queue
 function M.new(options, of_store)
-  local t = setmetatable({ store = helper.store(of_store) }, Test)
+  local t = M.in_store(of_store)
   t:queue(options or {})
   return t
+end
+
+-- Opens the queue with a buffer that only the triggers given here flush.
+function Test:buffered(triggers, options)
+  return self:queue(M.buffered(triggers, options))
+end
+
+-- Pushes "1" to "n".
+function Test:push(n)
+  for i = 1, n do assert.is_true(self.q:push(tostring(i))) end
+end
+
+function Test:ready()
+  return self.q:length().ready
+end
+
+-- The flushes of the buffer by reason.
+function Test:flushes()
+  local list = {}
+  for reason, n in pairs(self.q:stats().buffer.flushes) do
+    if n > 0 then list[reason] = n end
+  end
+  return list
 end
 
 -- Takes up to n items; 1.

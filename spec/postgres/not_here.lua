@@ -82,14 +82,6 @@ return {
     ["is right at once after the store is opened again"] = CLOCK,
     ["tells of a disk only where the store has one"] = FILES,
   },
-  ["spec/transfer/archive_spec.lua"] = {
-    ["holds damaged dead letters, which are told, and those behind"] = FILES,
-  },
-  ["spec/transfer/export_spec.lua"] = all({
-    "copies damaged dead letters with their bytes, and counts them",
-    "does not move a damaged dead letter",
-    "counts the items of damaged segments, which it cannot copy",
-  }, FILES),
   ["spec/core/model_spec.lua"] = {
     ["does so when it is opened again and again"] = IDS,
   },
@@ -104,7 +96,6 @@ return {
     "finds all that is there when another program is killed",
     "is told why it cannot open the store",
   }, FILES),
-  ["spec/store/path_spec.lua"] = { ["*"] = FILES },
   ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
   ["spec/store/replaced_spec.lua"] = { ["*"] = FILES },
   ["spec/store/stopped_spec.lua"] = { ["*"] = FILES },

@@ -6,68 +6,44 @@ local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
 local payloads = helper.payloads
 
-local huge = math.huge
-local NEVER = { items = huge, bytes = huge, interval = 3600 }
+local t
 
-local store, q
-
--- Opens the queue with a buffer that only the triggers given here flush.
-local function queue(triggers, options)
-  q = assert(store:queue("orders", queue_of.buffered(triggers, options)))
-  return q
-end
-
-local function push(n)
-  for i = 1, n do assert.is_true(q:push(tostring(i))) end
-end
-
-local function ready()
-  return q:length().ready
-end
-
-local function flushes()
-  local list = {}
-  for reason, n in pairs(q:stats().buffer.flushes) do
-    if n > 0 then list[reason] = n end
-  end
-  return list
-end
-
-before_each(function() store = helper.store() end)
+before_each(function() t = queue_of.in_store() end)
 
 -- A whole flush died when the queue had no room for all of it.
 describe("a flush into a queue whose overflow is dead", function()
   it("buries what has no room, and commits the rest", function()
-    queue(nil, { max_items = 5, overflow = "dead" })
-    push(12)
-    assert(q:flush())
-    assert.same({ "1", "2", "3", "4", "5" }, payloads(q))
-    assert.same({ "6", "7", "8", "9", "10", "11", "12" }, payloads(q.dead))
-    assert.same({ manual = 1 }, flushes())
-    assert.equal(1, q:stats().flushes.manual)
-    assert.same({}, store:check())
+    t:buffered(nil, { max_items = 5, overflow = "dead" })
+    t:push(12)
+    assert(t.q:flush())
+    assert.same({ "1", "2", "3", "4", "5" }, payloads(t.q))
+    assert.same({ "6", "7", "8", "9", "10", "11", "12" }, payloads(t.q.dead))
+    assert.same({ manual = 1 }, t:flushes())
+    assert.equal(1, t.q:stats().flushes.manual)
+    assert.same({}, t.store:check())
   end)
 
   it("does so by bytes, and for what came before it", function()
-    queue(nil, { max_queue_bytes = 1000, overflow = "dead" })
+    t:buffered(nil, { max_queue_bytes = 1000, overflow = "dead" })
     for i = 1, 40 do
-      assert(q:push(("%02d"):format(i) .. ("x"):rep(i % 7 == 0 and 300 or 20)))
+      local size = i % 7 == 0 and 300 or 20
+      assert(t.q:push(("%02d"):format(i) .. ("x"):rep(size)))
     end
-    assert(q:push(("y"):rep(900)))
-    assert(q:flush())
-    assert.equal(41, ready() + q.dead:count())
-    assert.is_true(ready() > 10)
-    local stats = q:stats()
+    assert(t.q:push(("y"):rep(900)))
+    assert(t.q:flush())
+    assert.equal(41, t:ready() + t.q.dead:count())
+    assert.is_true(t:ready() > 10)
+    local stats = t.q:stats()
     assert.is_true(stats.bytes <= 1000)
     assert.is_true(stats.bytes > 900)
-    push(1)
-    assert(q:flush())
-    assert.equal(42, ready() + q.dead:count())
-    assert.same({}, store:check())
+    t:push(1)
+    assert(t.q:flush())
+    assert.equal(42, t:ready() + t.q.dead:count())
+    assert.same({}, t.store:check())
   end)
 
   it("leaves a push of many to die as a whole", function()
-    local direct = assert(store:queue("direct", {
+    local direct = assert(t.store:queue("direct", {
       max_items = 5, overflow = "dead" }))
     assert(direct:push_many { 1, 2, 3, 4, 5, 6 })
     assert.same({ 0, 6 }, { direct:length().ready, direct.dead:count() })
@@ -76,42 +52,42 @@ end)
 
 describe("a flush that fails", function()
   it("keeps its items and says why", function()
-    queue(nil, { max_items = 0 })
-    push(3)
-    local ok, message, code = q:flush()
+    t:buffered(nil, { max_items = 0 })
+    t:push(3)
+    local ok, message, code = t.q:flush()
     assert.is_nil(ok)
     assert.matches("max_items is 0", message)
     assert.equal("FULL", code)
-    local b = q:stats().buffer
+    local b = t.q:stats().buffer
     assert.equal(3, b.items)
     assert.equal(1, b.failures)
     assert.matches("max_items is 0", b.error)
     assert.equal("FULL", b.code)
-    assert.equal(0, ready())
+    assert.equal(0, t:ready())
   end)
 
   it("commits the first of its items, as many as there is room for",
      function()
-    queue(nil, { max_items = 4 })
-    for i = 1, 3 do assert(q:push(("%d"):format(i), { priority = i })) end
-    push(6)
-    local ok, _, code = q:flush()
+    t:buffered(nil, { max_items = 4 })
+    for i = 1, 3 do assert(t.q:push(("%d"):format(i), { priority = i })) end
+    t:push(6)
+    local ok, _, code = t.q:flush()
     assert.is_nil(ok)
     assert.equal("FULL", code)
-    assert.equal(4, ready())
-    assert.equal(5, q:stats().buffer.items)
-    assert.equal("1", q:get(4).payload)
+    assert.equal(4, t:ready())
+    assert.equal(5, t.q:stats().buffer.items)
+    assert.equal("1", t.q:get(4).payload)
   end)
 
   it("gets a load into a queue that can never hold it whole", function()
-    queue(nil, { max_items = 7, max_queue_bytes = "1MiB" })
+    t:buffered(nil, { max_items = 7, max_queue_bytes = "1MiB" })
     for i = 1, 50 do
       local size = i % 10 == 0 and 20000 or i
-      assert(q:push(("%02d"):format(i) .. ("x"):rep(size)))
+      assert(t.q:push(("%02d"):format(i) .. ("x"):rep(size)))
     end
     local seen = {}
-    while not q:flush() do
-      local batch = assert(q:take { limit = 5 })
+    while not t.q:flush() do
+      local batch = assert(t.q:take { limit = 5 })
       for payload in batch:each() do
         seen[#seen + 1] = tonumber(payload:sub(1, 2))
         assert.equal(2 + (#seen % 10 == 0 and 20000 or #seen), #payload)
@@ -119,49 +95,49 @@ describe("a flush that fails", function()
       batch:done()
       assert(batch:settle())
     end
-    assert.equal(50, #seen + ready())
+    assert.equal(50, #seen + t:ready())
     for i, n in ipairs(seen) do assert.equal(i, n) end
-    assert.equal(0, q:stats().buffer.items)
-    assert.equal(0, q:stats().buffer.bytes)
-    assert.same({}, store:check())
+    assert.equal(0, t.q:stats().buffer.items)
+    assert.equal(0, t.q:stats().buffer.bytes)
+    assert.same({}, t.store:check())
   end)
 
   it("is tried again, less and less often", function()
-    queue({ items = 3 }, { max_items = 2 })
-    push(3)
-    assert.equal(1, q:stats().buffer.failures)
-    store:advance(0.1)
-    assert.equal(2, q:stats().buffer.failures)
-    store:advance(0.19)
-    assert.equal(2, q:stats().buffer.failures)
-    store:advance(0.01)
-    assert.equal(3, q:stats().buffer.failures)
-    assert(store:queue("orders", { max_items = 10 }))
-    store:advance(30)
-    assert.equal(3, ready())
-    assert.is_nil(q:stats().buffer.error)
+    t:buffered({ items = 3 }, { max_items = 2 })
+    t:push(3)
+    assert.equal(1, t.q:stats().buffer.failures)
+    t.store:advance(0.1)
+    assert.equal(2, t.q:stats().buffer.failures)
+    t.store:advance(0.19)
+    assert.equal(2, t.q:stats().buffer.failures)
+    t.store:advance(0.01)
+    assert.equal(3, t.q:stats().buffer.failures)
+    assert(t.store:queue("orders", { max_items = 10 }))
+    t.store:advance(30)
+    assert.equal(3, t:ready())
+    assert.is_nil(t.q:stats().buffer.error)
   end)
 
   it("holds up nothing that is pushed after it, in order", function()
-    queue({ items = 3 }, { max_items = 2 })
-    push(5)
-    assert(store:queue("orders", { max_items = 10 }))
-    assert.is_true(q:flush())
-    assert.same({ "1", "2", "3", "4", "5" }, payloads(q))
+    t:buffered({ items = 3 }, { max_items = 2 })
+    t:push(5)
+    assert(t.store:queue("orders", { max_items = 10 }))
+    assert.is_true(t.q:flush())
+    assert.same({ "1", "2", "3", "4", "5" }, payloads(t.q))
   end)
 
   it("is told to on_error, once each time", function()
     local told = {}
-    store = helper.store { on_error = function(e) table.insert(told, e) end }
-    queue({ items = 3 }, { max_items = 2 })
-    push(3)
+    t.store = helper.store { on_error = function(e) table.insert(told, e) end }
+    t:buffered({ items = 3 }, { max_items = 2 })
+    t:push(3)
     assert.equal(1, #told)
     assert.equal("buffer", told[1].where)
     assert.equal("FULL", told[1].code)
     assert.matches("max_items is 2", told[1].message)
-    push(1)
+    t:push(1)
     assert.equal(1, #told)
-    q:flush()
+    t.q:flush()
     assert.equal(2, #told)
   end)
 
@@ -171,11 +147,13 @@ describe("a flush that fails", function()
 
     before_each(function()
       told = {}
-      store = helper.store { on_error = function(e) table.insert(told, e) end }
-      queue({ interval = 1 }, { max_items = 2 })
-      other = assert(store:queue "others")
-      push(3)
-      store:advance(1)
+      t.store = helper.store {
+        on_error = function(e) table.insert(told, e) end,
+      }
+      t:buffered({ interval = 1 }, { max_items = 2 })
+      other = assert(t.store:queue "others")
+      t:push(3)
+      t.store:advance(1)
       assert.same({}, told)
     end)
 
@@ -189,7 +167,7 @@ describe("a flush that fails", function()
       end)
     end
 
-    is_told_by("a push to its queue", function() assert(q:push "x") end)
+    is_told_by("a push to its queue", function() assert(t.q:push "x") end)
     is_told_by("a push to another", function() assert(other:push "x") end)
     is_told_by("many pushes to another",
                function() assert(other:push_many { "x" }) end)
@@ -204,54 +182,56 @@ describe("a flush that fails", function()
       local seen = {}
       assert(other:work(function()
         table.insert(seen, #told)
-        if #told == 0 then store:advance(0.15) end
+        if #told == 0 then t.store:advance(0.15) end
       end, { batch = 1, timeout = 0 }))
       assert.same({ 0, 1 }, seen)
     end)
-    is_told_by("maintain", function() assert(store:maintain()) end)
-    is_told_by("health", function() store:health() end)
+    is_told_by("maintain", function() assert(t.store:maintain()) end)
+    is_told_by("health", function() t.store:health() end)
     is_told_by("the stats of a queue", function() assert(other:stats()) end)
-    is_told_by("the stats of the store", function() assert(store:stats()) end)
-    is_told_by("metrics", function() assert(store:metrics()) end)
+    is_told_by("the stats of the store", function() assert(t.store:stats()) end)
+    is_told_by("metrics", function() assert(t.store:metrics()) end)
 
     it("a close, with those before it", function()
-      store:advance(0.1)
-      assert.is_nil(store:close())
+      t.store:advance(0.1)
+      assert.is_nil(t.store:close())
       assert.equal(2, #told)
       assert.matches("^3 flushes of queue", told[1].message)
       assert.equal("close", told[2].where)
     end)
 
     it("nobody twice", function()
-      store:stats()
-      store:health()
+      t.store:stats()
+      t.store:health()
       assert.equal(1, #told)
     end)
 
     it("on_error that closes the store, and work ends", function()
-      store.on_error = function() store:close() end
+      t.store.on_error = function() t.store:close() end
       local counts, _, code, so_far = other:work(error, { timeout = 0 })
       assert.same({ nil, "FULL", 0 }, { counts, code, so_far.items })
-      assert.is_true(store.handle:closed())
+      assert.is_true(t.store.handle:closed())
     end)
   end)
 
   it("is told by the store that is closed on it", function()
-    queue(nil, { max_items = 2 })
-    push(3)
-    local ok, message, code = store:close()
+    t:buffered(nil, { max_items = 2 })
+    t:push(3)
+    local ok, message, code = t.store:close()
     assert.is_nil(ok)
     assert.matches("max_items is 2", message)
     assert.equal("FULL", code)
-    assert.is_true(store:close())
+    assert.is_true(t.store:close())
   end)
 
   it("is told by the store that is flushed", function()
-    queue(nil, { max_items = 2 })
-    push(3)
-    local other = assert(store:queue("others", { buffer = NEVER }))
+    t:buffered(nil, { max_items = 2 })
+    t:push(3)
+    local other = assert(t.store:queue("others", {
+      buffer = queue_of.buffered().buffer,
+    }))
     assert(other:push "x")
-    local ok, _, code = store:flush()
+    local ok, _, code = t.store:flush()
     assert.is_nil(ok)
     assert.equal("FULL", code)
     assert.equal(1, other:length().ready)

@@ -8,23 +8,9 @@ local payloads = helper.payloads
 
 local huge = math.huge
 
-local store, q
+local t
 
--- Opens the queue with a buffer that only the triggers given here flush.
-local function queue(triggers, options)
-  q = assert(store:queue("orders", queue_of.buffered(triggers, options)))
-  return q
-end
-
-local function push(n)
-  for i = 1, n do assert.is_true(q:push(tostring(i))) end
-end
-
-local function ready()
-  return q:length().ready
-end
-
-before_each(function() store = helper.store() end)
+before_each(function() t = queue_of.in_store() end)
 
 -- What lies around a payload was not counted: by pushes that each took a
 -- structure of their own a buffer grew to 70 and 700 times its bound.
@@ -32,13 +18,13 @@ describe("the memory of a buffer", function()
   local ROOM = 2^18
 
   local function fill(options, push_one)
-    queue({ max_buffered_bytes = ROOM }, options)
+    t:buffered({ max_buffered_bytes = ROOM }, options)
     local n = 0
     repeat
       n = n + 1
       local ok = push_one(n)
     until not ok or n > 2 * ROOM
-    local b = q:stats().buffer
+    local b = t.q:stats().buffer
     assert.is_true(b.memory <= ROOM + 2^10) -- what the last took
     assert.is_true(b.memory > ROOM - 2^11)
     return n - 1, b.bytes
@@ -47,25 +33,27 @@ describe("the memory of a buffer", function()
   local NO_ROOM = { max_items = 0 }
 
   it("is little more than the payloads, where pushes are alike", function()
-    local n, bytes = fill(NO_ROOM, function() return q:push(("x"):rep(100)) end)
+    local n, bytes = fill(NO_ROOM, function()
+      return t.q:push(("x"):rep(100))
+    end)
     assert.equal(n * 100, bytes)
     assert.is_true(bytes > 0.9 * ROOM)
   end)
 
   it("counts what is around payloads of no bytes", function()
-    assert.is_true(fill(NO_ROOM, function() return q:push "" end) <= ROOM)
+    assert.is_true(fill(NO_ROOM, function() return t.q:push "" end) <= ROOM)
   end)
 
   it("counts what priorities, keys and delays take", function()
     local least = ROOM / 200 -- a part has more than 200 bytes
     assert.is_true(least > fill(NO_ROOM, function(i)
-      return q:push("x", { priority = i % 2 })
+      return t.q:push("x", { priority = i % 2 })
     end))
     assert.is_true(least > fill(NO_ROOM, function(i)
-      return q:push("x", { key = tostring(i), on_conflict = "ignore" })
+      return t.q:push("x", { key = tostring(i), on_conflict = "ignore" })
     end))
     assert.is_true(least > fill(NO_ROOM, function(i)
-      return q:push("x", { delay = i })
+      return t.q:push("x", { delay = i })
     end))
   end)
 
@@ -75,25 +63,25 @@ describe("the memory of a buffer", function()
         key = function(p) return ("k"):rep(100) .. p end,
         with = function(_, new) return new end,
       },
-    }, function(i) return q:push(tostring(i)) end)
+    }, function(i) return t.q:push(tostring(i)) end)
     assert.is_true(n < ROOM / 200)
   end)
 
   it("is given back by a flush, to the last byte", function()
-    queue(nil, { max_items = 7, merge = {
+    t:buffered(nil, { max_items = 7, merge = {
       key = function(p) return p:match "^k%d*" end,
       with = function(old, new) return old .. new end,
     } })
     for i = 1, 10 do
-      assert(q:push("x", { priority = i % 3 }))
-      assert(q:push("k" .. i % 4))
-      assert(q:push("y", { ttl = i }))
+      assert(t.q:push("x", { priority = i % 3 }))
+      assert(t.q:push("k" .. i % 4))
+      assert(t.q:push("y", { ttl = i }))
     end
-    assert.is_nil(q:flush())
-    assert.is_true(q:stats().buffer.memory > 0)
-    assert(store:queue("orders", { max_items = huge }))
-    assert(q:flush())
-    local b = q:stats().buffer
+    assert.is_nil(t.q:flush())
+    assert.is_true(t.q:stats().buffer.memory > 0)
+    assert(t.store:queue("orders", { max_items = huge }))
+    assert(t.q:flush())
+    local b = t.q:stats().buffer
     assert.same({ 0, 0, 0 }, { b.items, b.bytes, b.memory })
   end)
 end)
@@ -102,7 +90,7 @@ describe("the option buffer", function()
   local function refuses(options, message)
     it("refuses " .. message, function()
       assert.error_matches(function()
-        store:queue("orders", { buffer = options })
+        t.store:queue("orders", { buffer = options })
       end, message)
     end)
   end
@@ -123,22 +111,22 @@ describe("the option buffer", function()
   it("is looked at before the queue is made", function()
     local none = { items = huge, bytes = huge, interval = huge }
     assert.has_error(function()
-      store:queue("neu", { max_attempts = 7, buffer = none })
+      t.store:queue("neu", { max_attempts = 7, buffer = none })
     end)
     assert.has_error(function()
-      store:queue("neu", { merge = { key = tostring, with = math.max } })
+      t.store:queue("neu", { merge = { key = tostring, with = math.max } })
     end)
-    assert.same({}, store:queues())
+    assert.same({}, t.store:queues())
   end)
 
   -- It raised a line of ours.
   it("takes counts that are never reached for math.huge", function()
-    queue { items = 2^60, pushes = 2^60, interval = 1 }
-    push(3)
-    store:advance(1)
-    assert.equal(3, ready())
+    t:buffered { items = 2^60, pushes = 2^60, interval = 1 }
+    t:push(3)
+    t.store:advance(1)
+    assert.equal(3, t:ready())
     assert.error_matches(function()
-      queue { items = 2^60, bytes = huge, interval = huge }
+      t:buffered { items = 2^60, bytes = huge, interval = huge }
     end, "has no trigger")
   end)
 end)
@@ -149,64 +137,65 @@ describe("a buffered queue that is collected", function()
   local told
 
   local function collect()
-    q = nil
+    t.q = nil
     collectgarbage()
     collectgarbage()
   end
 
   before_each(function()
     told = {}
-    store = helper.store { on_error = function(e) table.insert(told, e) end }
-    queue(nil, { max_items = 2 })
-    push(5)
+    t.store = helper.store { on_error = function(e) table.insert(told, e) end }
+    t:buffered(nil, { max_items = 2 })
+    t:push(5)
     collect()
   end)
 
   local function take_all()
-    local batch = assert(q:take { limit = 9 })
+    local batch = assert(t.q:take { limit = 9 })
     batch:done()
     assert(batch:settle())
     return #batch
   end
 
   it("leaves what has no room to its store", function()
-    q = assert(store:queue "orders")
-    assert.equal(2, ready())
-    local b = store:health().components.buffers.orders
+    t.q = assert(t.store:queue "orders")
+    assert.equal(2, t:ready())
+    local b = t.store:health().components.buffers.orders
     assert.equal(3, b.items)
     assert.equal("degraded", b.status)
-    assert.matches('respool_buffered_items{queue="orders"} 3', store:metrics())
+    assert.matches('respool_buffered_items{queue="orders"} 3',
+                   t.store:metrics())
   end)
 
   it("is tried again as time passes", function()
-    q = assert(store:queue("orders", { codec = "raw" }))
+    t.q = assert(t.store:queue("orders", { codec = "raw" }))
     assert.equal(2, take_all())
-    store:advance(0.1)
-    assert.same({ "3", "4" }, payloads(q:take { limit = 9 }))
+    t.store:advance(0.1)
+    assert.same({ "3", "4" }, payloads(t.q:take { limit = 9 }))
   end)
 
   it("is flushed by its store, until nothing is left", function()
-    q = assert(store:queue "orders")
-    local ok, _, code = store:flush()
+    t.q = assert(t.store:queue "orders")
+    local ok, _, code = t.store:flush()
     assert.is_nil(ok)
     assert.equal("FULL", code)
     take_all()
-    assert.is_nil(store:flush())
+    assert.is_nil(t.store:flush())
     take_all()
-    assert.is_true(store:flush())
+    assert.is_true(t.store:flush())
     assert.equal(1, take_all())
-    assert.is_nil(store:health().components.buffers)
-    assert.equal(5, q:stats().pushed)
+    assert.is_nil(t.store:health().components.buffers)
+    assert.equal(5, t.q:stats().pushed)
   end)
 
   it("tells on_error", function()
-    assert(store:stats())
+    assert(t.store:stats())
     assert.equal(1, #told)
     assert.matches("queue 'orders' .* max_items is 2", told[1].message)
   end)
 
   it("is counted by the close of its store", function()
-    local ok, message, code, left = store:close()
+    local ok, message, code, left = t.store:close()
     assert.is_nil(ok)
     assert.matches("max_items is 2", message)
     assert.equal("FULL", code)
@@ -214,13 +203,13 @@ describe("a buffered queue that is collected", function()
   end)
 
   it("is no burden once it is empty", function()
-    assert(store:queue("orders", { max_items = huge }))
-    assert.is_true(store:flush())
+    assert(t.store:queue("orders", { max_items = huge }))
+    assert.is_true(t.store:flush())
     for _ = 1, 20 do
-      queue()
-      push(1)
+      t:buffered()
+      t:push(1)
       collect()
     end
-    assert.same({}, store.handle:buffers())
+    assert.same({}, t.store.handle:buffers())
   end)
 end)

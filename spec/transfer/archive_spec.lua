@@ -4,65 +4,20 @@ local core = require "respool.core"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
 local respool = require "respool"
-local stored = require "spec.helper.stored"
+local transfer = require "spec.helper.transfer"
 
-local array, cbor, null = respool.array, respool.cbor, respool.null
+local cbor, null = respool.cbor, respool.null
+local export, import = transfer.export, transfer.import
+local queue_of, upto = transfer.queue_of, transfer.upto
 
 local FORMS = {
   { form = "json" }, { form = "cbor" }, { form = "json", gzip = true },
   { form = "cbor", zstd = true },
 }
 
-local HARD = {
-  0, -1, 2^53, -2^53, 0.1, 1 / 3, 1e300, 5e-324, 1 / 0, -1 / 0, -0.0,
-  "", "text", "\0\1\n\"\\\127", "\255\254", "é/€", true, false, null,
-  {}, array {}, array { 1, null, array {} }, { a = { b = {} } },
-  { ["$base64"] = "x" }, { [1.5] = 1 }, { [7] = "seven" }, { ["\255"] = 1 },
-  { [true] = false }, ("x"):rep(70000),
-}
-if math.type then
-  for _, x in ipairs { 3.0, 1e15, math.maxinteger, math.mininteger } do
-    HARD[#HARD + 1] = x
-  end
-end
-
-local function deep(n)
-  local t = { 1 }
-  for _ = 1, n do t = { t } end
-  return t
-end
-HARD[#HARD + 1] = deep(40)
-
-local function queue_of(payloads)
-  local q = helper.store():queue "orders"
-  for _, payload in ipairs(payloads) do q:push(payload) end
-  return q
-end
-
-local function dump(q, dir, o)
-  local given = { store = q.store }
-  for name, value in pairs(o or {}) do given[name] = value end
-  local w = assert(respool.file_writer(dir, given))
-  local counts = assert(respool.export { queue = q, writer = w })
-  return w.files, counts
-end
-
-local function restore(paths, q)
-  q = q or helper.store():queue "in"
-  local r = assert(respool.file_reader(paths))
-  local counts = assert(respool.import { to = q, reader = r })
-  return counts, r, q
-end
-
 local function bytes_of(q)
   local list = {}
   for item in q:each() do list[#list + 1] = item.bytes end
-  return list
-end
-
-local function upto(n)
-  local list = {}
-  for i = 1, n do list[i] = { n = i } end
   return list
 end
 
@@ -71,13 +26,13 @@ describe("an archive", function()
     local name = o.form .. (o.gzip and ", gzip" or o.zstd and ", zstd" or "")
 
     it("keeps every payload as it is: " .. name, function()
-      local q = queue_of(HARD)
-      local files = dump(q, helper.dir() .. "/d", o)
-      local counts, r, to = restore(files)
+      local q = queue_of(transfer.HARD)
+      local files = export(q, helper.dir() .. "/d", o)
+      local counts, r, to = import(files)
       assert.same({}, r.problems)
-      assert.equal(#HARD, counts.pushed)
+      assert.equal(#transfer.HARD, counts.pushed)
       local before, after = bytes_of(q), bytes_of(to)
-      for i in ipairs(HARD) do
+      for i in ipairs(transfer.HARD) do
         assert.equal(before[i], after[i])
       end
     end)
@@ -87,14 +42,14 @@ describe("an archive", function()
       local q = store:queue("orders", { codec = "raw" })
       local given = { "plain", "", "\255\0", "{}", "5" }
       for _, bytes in ipairs(given) do q:push(bytes) end
-      local files = dump(q, helper.dir(), o)
+      local files = export(q, helper.dir(), o)
       local r = respool.file_reader(files)
       local to = helper.store():queue("in", { codec = "raw" })
       assert(respool.import { to = to, reader = r })
       assert.same(given, bytes_of(to))
       -- and when the exporter took them for CBOR
-      files = dump(store:queue "orders", helper.dir(), o)
-      local _, _, other = restore(files)
+      files = export(store:queue "orders", helper.dir(), o)
+      local _, _, other = import(files)
       assert.same(given, bytes_of(other))
     end)
   end
@@ -134,7 +89,7 @@ describe("an archive", function()
   it("says in its header what it is", function()
     local q = helper.store():queue("orders", { version = 4 })
     q:push { n = 1 }
-    local path = dump(q, helper.dir())[1]
+    local path = export(q, helper.dir())[1]
     local header = assert(json.decode(helper.read(path):match "^(.-)\n"))
     assert.equal("archive", header.respool)
     assert.equal(1, header.format)
@@ -148,14 +103,14 @@ describe("an archive", function()
 
   it("is plain JSON where a payload is plain", function()
     local q = queue_of { { list = { 1, 2.5, null, { name = "Ada" } } } }
-    local line = helper.read(dump(q, helper.dir())[1]):match "\n(.-)\n"
+    local line = helper.read(export(q, helper.dir())[1]):match "\n(.-)\n"
     assert.matches('"payload":{"list":[1,2.5,null,{"name":"Ada"}]}', line,
                    1, true)
   end)
 
   it("is a CBOR sequence of checksums and byte strings", function()
     local q = queue_of { { n = 1 } }
-    local text = helper.read(dump(q, helper.dir(), { form = "cbor" })[1])
+    local text = helper.read(export(q, helper.dir(), { form = "cbor" })[1])
     local at, items = 1, {}
     while at <= #text do
       local a, b, c, d = text:byte(at + 11, at + 14)
@@ -167,24 +122,6 @@ describe("an archive", function()
     assert.equal("archive", items[1].respool)
     assert.equal(cbor.encode { n = 1 }, items[2].body)
     assert.same({ ["end"] = 1 }, items[3])
-  end)
-
-  it("holds damaged dead letters, which are told, and those behind", function()
-    for _, form in ipairs { "json", "cbor" } do
-      local q = queue_of(upto(5))
-      q:work(function() return respool.dead() end, { stop_when_empty = true })
-      stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
-      local w = assert(respool.file_writer(helper.dir(), {
-        store = q.store, form = form,
-      }))
-      assert(respool.export { dlq = q.dead, writer = w })
-      local record = assert(respool.file_reader(w.files)):read()[2]
-      assert.same({ 2, true, q.dead:get(2).bytes },
-                  { record.number, record.damaged, record.bytes })
-      local counts, r = restore(w.files)
-      assert.same({ "dead letter 2: it is damaged" }, counts.errors)
-      assert.same({ 4, 1, 0 }, { counts.pushed, counts.failed, #r.problems })
-    end
   end)
 
   it("of before damaged dead letters said so is read as one that does",
@@ -210,7 +147,7 @@ describe("an archive", function()
       local path = helper.dir() .. "/old"
       helper.write(path, table.concat(parts))
       local q = helper.store():queue("in", { codec = "raw" })
-      local counts, r = restore({ path }, q)
+      local counts, r = import({ path }, q)
       assert.same({}, r.problems)
       assert.same({ "dead letter 2: it is damaged",
                     "dead letter 3: it is a damaged segment that was set aside",
@@ -237,7 +174,7 @@ describe("an archive", function()
     local path = helper.dir() .. "/strange"
     helper.write(path, table.concat(parts))
     local q = helper.store():queue("in", { codec = "raw" })
-    local counts, r = restore({ path }, q)
+    local counts, r = import({ path }, q)
     assert.equal(2, counts.pushed)
     assert.equal(path .. ": record 2 cannot be read: it lacks what a record "
       .. "must have", r.problems[1])
@@ -248,13 +185,13 @@ describe("an archive", function()
 
   it("may follow another in one file", function()
     local q = queue_of(upto(10))
-    local files = dump(q, helper.dir(), { rotate = 500 })
+    local files = export(q, helper.dir(), { rotate = 500 })
     assert.is_true(#files > 1)
     local all = helper.dir() .. "/all"
     local texts = {}
     for i, path in ipairs(files) do texts[i] = helper.read(path) end
     helper.write(all, table.concat(texts))
-    local counts, r = restore { all }
+    local counts, r = import { all }
     assert.equal(10, counts.pushed)
     assert.same({ all }, r.finished)
   end)
@@ -280,7 +217,7 @@ describe("an archive", function()
   end)
 end)
 
--- What comes of a text: defined errors, and a prefix of what was dumped.
+-- What comes of a text: defined errors, and a prefix of the records exported.
 local function check_damaged(text, path, n, exactly)
   helper.write(path, text)
   local r = assert(respool.file_reader { path })
@@ -318,7 +255,7 @@ describe("damage of an archive", function()
     local step = packed and 7 or 1
 
     it("is found at every byte: " .. name, function()
-      local text = helper.read(dump(queue_of(upto(3)), helper.dir(), o)[1])
+      local text = helper.read(export(queue_of(upto(3)), helper.dir(), o)[1])
       local path, found = helper.dir() .. "/damaged", 0
       for at = 1, #text, step do
         -- a byte of gzip's header may mean nothing
@@ -331,7 +268,7 @@ describe("damage of an archive", function()
     end)
 
     it("is found wherever it is cut off: " .. name, function()
-      local text = helper.read(dump(queue_of(upto(3)), helper.dir(), o)[1])
+      local text = helper.read(export(queue_of(upto(3)), helper.dir(), o)[1])
       local path = helper.dir() .. "/cut"
       for n = 0, #text - 1, step do
         check_damaged(text:sub(1, n), path, 3, packed)
@@ -341,17 +278,17 @@ describe("damage of an archive", function()
 
   it("of its compression is blamed on that, by the file's name", function()
     local dir = helper.dir()
-    local text = helper.read(dump(queue_of(upto(9)), dir, { gzip = true })[1])
+    local text = helper.read(export(queue_of(upto(9)), dir, { gzip = true })[1])
     local path = helper.dir() .. "/cut"
     helper.write(path, text:sub(1, 60))
-    local _, r = restore { path }
+    local _, r = import { path }
     assert.matches("^" .. path:gsub("%p", "%%%0")
       .. ": the header is damaged: it is cut off %(gzip cannot unpack all of "
       .. "the file%)$", r.problems[1])
   end)
 
   it("is found when a record is missing, doubled or moved", function()
-    local text = helper.read(dump(queue_of(upto(3)), helper.dir())[1])
+    local text = helper.read(export(queue_of(upto(3)), helper.dir())[1])
     local lines = {}
     for line in text:gmatch "[^\n]*\n" do lines[#lines + 1] = line end
     local path = helper.dir() .. "/damaged"
@@ -364,16 +301,16 @@ describe("damage of an archive", function()
     assert.is_false(check_damaged(table.concat(lines), path, 3, true))
   end)
 
-  it("lets what lies before it be restored, and the rest later", function()
+  it("lets what lies before it be imported, and the rest later", function()
     local q = queue_of(upto(50))
-    local path = dump(q, helper.dir())[1]
+    local path = export(q, helper.dir())[1]
     local text = helper.read(path)
     helper.write(path, flip(text, math.floor(#text / 2)))
-    local counts, r, to = restore { path }
+    local counts, r, to = import { path }
     assert.matches("record %d+ is damaged", r.problems[1])
     assert.is_true(counts.pushed > 0 and counts.pushed < 50)
     helper.write(path, text)
-    assert.equal(50 - counts.pushed, restore({ path }, to).pushed)
+    assert.equal(50 - counts.pushed, import({ path }, to).pushed)
     assert.equal(50, to:length().total)
   end)
 end)

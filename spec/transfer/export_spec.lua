@@ -2,32 +2,10 @@
 
 local helper = require "spec.helper"
 local respool = require "respool"
-local stored = require "spec.helper.stored"
+local transfer = require "spec.helper.transfer"
 
--- A queue on a manual clock whose items 1..n all became dead letters.
-local function dead_letters(n, store)
-  local q = assert((store or helper.store()):queue "orders")
-  for i = 1, n do q:push({ n = i }, { headers = { trace = i } }) end
-  q:work(function(payload)
-    return respool.dead { error = "no " .. payload.n,
-                          group = payload.n % 2 == 0 and "even" or "odd" }
-  end, { stop_when_empty = true })
-  return q
-end
-
-local function numbers(q)
-  local list = {}
-  for item in q:each() do list[#list + 1] = item.payload.n end
-  table.sort(list)
-  return list
-end
-
--- A writer that keeps what it is given.
-local function keeper()
-  local w = { batches = {} }
-  function w:write(batch) table.insert(self.batches, batch) end
-  return w
-end
+local dead_letters, numbers = transfer.dead_letters, transfer.numbers
+local writer = transfer.writer
 
 local function sizes(w)
   local list = {}
@@ -60,12 +38,12 @@ describe("respool.export", function()
   end
 
   it("hands over no more bytes at once than a page holds", function()
-    local q, w = helper.store():queue "orders", keeper()
+    local q, w = helper.store():queue "orders", writer()
     for _ = 1, 5 do q:push(("x"):rep(3 * 2^20)) end
     respool.export { queue = q, writer = w }
     assert.same({ 2, 2, 1 }, sizes(w))
     q:work(function() return respool.dead() end, { stop_when_empty = true })
-    w = keeper()
+    w = writer()
     respool.export { dlq = q.dead, writer = w }
     assert.same({ 2, 2, 1 }, sizes(w))
     assert.equal(5, #q.dead:list())
@@ -77,7 +55,7 @@ describe("respool.export", function()
   end)
 
   it("hands dead letters over in batches, and copies them", function()
-    local q, w = dead_letters(7), keeper()
+    local q, w = dead_letters(7), writer()
     local counts = assert(respool.export {
       dlq = q.dead, batch = 3, writer = w,
     })
@@ -150,7 +128,7 @@ describe("respool.export", function()
   end)
 
   it("hands a batch over when it has waited for the interval", function()
-    local q, w = dead_letters(1), keeper()
+    local q, w = dead_letters(1), writer()
     local began, waited = q.store:now(), nil
     respool.export {
       dlq = q.dead, follow = true, interval = 30, batch = 10, writer = w,
@@ -164,7 +142,7 @@ describe("respool.export", function()
   end)
 
   it("goes on with what comes when it follows", function()
-    local q, w, more = dead_letters(2), keeper(), 0
+    local q, w, more = dead_letters(2), writer(), 0
     respool.export {
       dlq = q.dead, follow = true, remove = true, writer = w,
       on_progress = function(counts)
@@ -189,7 +167,7 @@ describe("respool.export", function()
   end)
 
   it("takes a group, and no more than the limit", function()
-    local q, w = dead_letters(9), keeper()
+    local q, w = dead_letters(9), writer()
     respool.export { dlq = q.dead, group = "odd", limit = 3, writer = w }
     local got = {}
     for i,
@@ -198,7 +176,7 @@ describe("respool.export", function()
   end)
 
   it("copies the items of a queue in every state", function()
-    local q, w = helper.store():queue "orders", keeper()
+    local q, w = helper.store():queue "orders", writer()
     q:push({ n = 1 })
     q:push({ n = 2 }, { delay = 60, priority = 3, key = "k", ttl = 90 })
     local batch = q:take()
@@ -215,7 +193,7 @@ describe("respool.export", function()
   end)
 
   it("moves the items that are ready, and leaves the others", function()
-    local q, w = helper.store():queue "orders", keeper()
+    local q, w = helper.store():queue "orders", writer()
     for i = 1, 5 do q:push({ n = i }) end
     q:push({ n = 6 }, { delay = 60 })
     local batch = q:take()
@@ -229,7 +207,7 @@ describe("respool.export", function()
   end)
 
   it("moves the items of an ordered queue", function()
-    local q, w = helper.store():queue("orders", { ordered = true }), keeper()
+    local q, w = helper.store():queue("orders", { ordered = true }), writer()
     for i = 1, 5 do q:push({ n = i }) end
     assert.equal(5, respool.export {
       queue = q, remove = true, batch = 2, writer = w,
@@ -254,7 +232,7 @@ describe("respool.export", function()
     local q = helper.store():queue "orders"
     q:pause()
     local counts, message, code = respool.export {
-      queue = q, remove = true, writer = keeper(),
+      queue = q, remove = true, writer = writer(),
     }
     assert.is_nil(counts)
     assert.matches("'orders' is paused", message)
@@ -308,7 +286,7 @@ describe("respool.export", function()
     local q = dead_letters(1)
     respool.export { dlq = q.dead, remove = true, writer = function()
       local counts, message, code = respool.export {
-        dlq = q.dead, remove = true, writer = keeper(),
+        dlq = q.dead, remove = true, writer = writer(),
       }
       assert.is_nil(counts)
       assert.matches("another export", message)
@@ -319,7 +297,7 @@ describe("respool.export", function()
 
   it("tells a writer where records come from, even when there are none",
      function()
-    local w, q = keeper(), helper.store():queue "orders"
+    local w, q = writer(), helper.store():queue "orders"
     function w:begin(origin) self.source = origin end
     assert(respool.export { queue = q, writer = w })
     assert.same({ "items", "orders", 0 },
@@ -327,40 +305,6 @@ describe("respool.export", function()
     function w.begin() error("no shelf", 0) end
     local counts, message, code = respool.export { queue = q, writer = w }
     assert.same({ nil, "no shelf", "IO" }, { counts, message, code })
-  end)
-
-  it("copies damaged dead letters with their bytes, and counts them", function()
-    local q, w = dead_letters(3), keeper()
-    stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
-    local counts = assert(respool.export { dlq = q.dead, writer = w })
-    assert.same({ 3, 1, { 2 } },
-                { counts.written, counts.damaged, counts.damaged_numbers })
-    local record = w.batches[1][2]
-    assert.is_true(record.damaged)
-    assert.is_nil(record.payload)
-    assert.equal(q.dead:get(2).bytes, record.bytes)
-  end)
-
-  it("does not move a damaged dead letter", function()
-    local q, w = dead_letters(3), keeper()
-    stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
-    local counts = assert(respool.export {
-      dlq = q.dead, remove = true, writer = w,
-    })
-    assert.same({ 2, 2, 1, 0 }, { counts.written, counts.removed,
-                                  counts.damaged, counts.lost })
-    assert.equal(2, q.dead:oldest().number)
-    assert.equal(1, q.dead:count())
-  end)
-
-  it("counts the items of damaged segments, which it cannot copy", function()
-    local q, w = helper.store():queue "orders", keeper()
-    for _ = 1, 3 do q:push_many { { n = 1 }, { n = 2 } } end
-    stored.damage(q.store.path, "flip", "segments", 1, -1)
-    local counts = assert(respool.export { queue = q, writer = w })
-    assert.same({ 6, 4, 2, { 3, 4 } },
-                { counts.total, counts.written, counts.damaged,
-                  counts.damaged_numbers })
   end)
 
   it("refuses options that are none", function()

@@ -5,55 +5,10 @@
 local core = require "respool.core"
 local helper = require "spec.helper"
 local respool = require "respool"
+local transfer = require "spec.helper.transfer"
 
-local array, null = respool.array, respool.null
-
-local HARD = {
-  0, -1, 2^53, -2^53, 0.1, 1 / 3, 1e300, 5e-324, 1 / 0, -1 / 0, -0.0,
-  "", "text", "\0\1\n\"\\\127", "\255\254", "é/€", true, false, null,
-  {}, array {}, array { 1, null, array {} }, { a = { b = {} } },
-  { ["$base64"] = "x" }, { [1.5] = 1 }, { [7] = "seven" }, { ["\255"] = 1 },
-  { [true] = false }, ("x"):rep(70000),
-}
-if math.type then
-  for _, x in ipairs { 3.0, 1e15, math.maxinteger, math.mininteger } do
-    HARD[#HARD + 1] = x
-  end
-end
-
-local function deep(n)
-  local t = { 1 }
-  for _ = 1, n do t = { t } end
-  return t
-end
-HARD[#HARD + 1] = deep(40)
-
-local function queue_of(payloads)
-  local q = helper.store():queue "orders"
-  for _, payload in ipairs(payloads) do q:push(payload) end
-  return q
-end
-
-local function dump(q, dir, o)
-  local given = { store = q.store }
-  for name, value in pairs(o or {}) do given[name] = value end
-  local w = assert(respool.file_writer(dir, given))
-  local counts = assert(respool.export { queue = q, writer = w })
-  return w.files, counts
-end
-
-local function restore(paths, q)
-  q = q or helper.store():queue "in"
-  local r = assert(respool.file_reader(paths))
-  local counts = assert(respool.import { to = q, reader = r })
-  return counts, r, q
-end
-
-local function upto(n)
-  local list = {}
-  for i = 1, n do list[i] = { n = i } end
-  return list
-end
+local export, import = transfer.export, transfer.import
+local queue_of, upto = transfer.queue_of, transfer.upto
 
 describe("the file reader", function()
   it("takes names of files", function()
@@ -67,14 +22,14 @@ end)
 describe("the file writer", function()
   it("begins a new file when one is large enough", function()
     local dir = helper.dir()
-    local files = dump(queue_of(upto(100)), dir, { rotate = "4KiB" })
+    local files = export(queue_of(upto(100)), dir, { rotate = "4KiB" })
     assert.is_true(#files > 3)
     for i, path in ipairs(files) do
       local size = #helper.read(path)
       assert.is_true(size < 4096 + 1000)
       assert.is_true(i == #files or size >= 4096)
     end
-    assert.equal(100, restore { dir }.pushed)
+    assert.equal(100, import { dir }.pushed)
   end)
 
   it("publishes a file when it is old enough", function()
@@ -100,7 +55,7 @@ describe("the file writer", function()
     local dir, q = helper.dir(), queue_of(upto(1)) -- time stands still
     local seen = {}
     for _ = 1, 20 do
-      local path = dump(q, dir)[1]
+      local path = export(q, dir)[1]
       assert.is_nil(seen[path])
       seen[path] = true
     end
@@ -126,21 +81,21 @@ describe("the file writer", function()
     } })
     assert.equal("somebody else's", helper.read(dir .. "/same-1.jsonl"))
     assert.same({ dir .. "/same-3.jsonl" }, w.files)
-    assert.equal(1, restore(w.files).pushed)
+    assert.equal(1, import(w.files).pushed)
   end)
 
   it("keeps names of queues out of other directories", function()
     local q = helper.store():queue "../é x/\n.."
     q:push { n = 1 }
     local dir = helper.dir()
-    local path = dump(q, dir)[1]
+    local path = export(q, dir)[1]
     assert.equal(dir, path:match "^(.*)/[%w._-]+$")
-    assert.equal(1, restore { dir }.pushed)
+    assert.equal(1, import { dir }.pushed)
   end)
 
   it("writes nothing when there is nothing", function()
     local dir = helper.dir()
-    assert.same({}, dump(helper.store():queue "orders", dir))
+    assert.same({}, export(helper.store():queue "orders", dir))
     assert.same({}, core.file.list(dir))
   end)
 
@@ -152,27 +107,27 @@ describe("the file writer", function()
       write = function(_, batch)
         local n = w:write(batch)
         assert.same({}, (require "respool.transfer.files".list(dir)))
-        assert.equal(0, restore { dir }.pushed)
+        assert.equal(0, import { dir }.pushed)
         return n
       end,
       flush = function() return w:flush() end,
     } }
-    assert.equal(10, restore { dir }.pushed)
+    assert.equal(10, import { dir }.pushed)
   end)
 
   it("tells of leftovers, which are never read", function()
     local dir = helper.dir()
-    local path = dump(queue_of(upto(3)), dir)[1]
+    local path = export(queue_of(upto(3)), dir)[1]
     assert(os.rename(path, path .. ".part"))
     local w = assert(respool.file_writer(dir, { store = helper.store() }))
     assert.same({ path .. ".part" }, w.leftovers)
-    assert.equal(0, restore { dir }.pushed)
-    local counts, r = restore { path .. ".part" }
+    assert.equal(0, import { dir }.pushed)
+    local counts, r = import { path .. ".part" }
     assert.equal(0, counts.pushed)
     assert.matches("never finished", r.problems[1])
   end)
 
-  it("removes what a killed dump had published, and writes the rest",
+  it("removes what a killed export had published, and writes the rest",
      function()
     for _, kind in ipairs { "dead_letters", "items" } do
       local q, dir = queue_of(upto(30)), helper.dir()
@@ -195,16 +150,16 @@ describe("the file writer", function()
       local counts = assert(respool.export(o))
       assert.equal(20, counts.known)
       assert.equal(10, counts.removed)
-      local total = restore { dir }
+      local total = import { dir }
       assert.equal(30, total.pushed)
       assert.equal(0, total.known) -- no record is in two files
       assert.equal(0, q:length().total + q:length().dead)
     end
   end)
 
-  it("does not take a copy for what a killed dump left", function()
+  it("does not take a copy for what a killed export left", function()
     local q, dir = queue_of(upto(3)), helper.dir()
-    dump(q, dir)
+    export(q, dir)
     local w = assert(respool.file_writer(dir, { store = q.store }))
     local counts = respool.export { queue = q, remove = true, writer = w }
     assert.equal(0, counts.known)
@@ -275,9 +230,9 @@ describe("the file writer", function()
 end)
 
 describe("the file reader", function()
-  it("deletes files of which all is restored, and no others", function()
+  it("deletes files of which all is imported, and no others", function()
     local q, dir = queue_of(upto(30)), helper.dir()
-    local files = dump(q, dir, { rotate = 1500 })
+    local files = export(q, dir, { rotate = 1500 })
     local text = helper.read(files[2])
     helper.write(files[2], text:sub(1, -20))
     local r = assert(respool.file_reader({ dir }, { delete = true }))
@@ -294,7 +249,7 @@ describe("the file reader", function()
   it("keeps a file of which a record could not be pushed", function()
     local q, dir = helper.store():queue "orders", helper.dir()
     q:push({ n = 1 }, { key = "k" })
-    local path = dump(q, dir)[1]
+    local path = export(q, dir)[1]
     local to = helper.store():queue "in"
     to:push(0, { key = "k" })
     local r = assert(respool.file_reader({ path }, { delete = true }))
