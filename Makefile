@@ -44,7 +44,7 @@ CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 SCHEMA = tables common push take settle queue look remove maintain check roles
 
 # The binding of core to Lua, by room.
-values = result record stats backoff cbor options
+values = result record stats backoff tables encode decode cbor options
 handles = handle ticket
 queue = take batch buffer queue
 store = names buffer_list dead replay note maintenance transaction repair store

@@ -160,14 +160,7 @@ void dead_show_item(respool_dead_letter *r, const item *i,
   item bytes = {.body = unreadable(packed)};
   r->damaged = !i;
   if (!i) i = &bytes;
-  r->body = i->body;
-  r->headers = i->headers;
-  r->original = i->original;
-  r->original_codec = i->original_codec;
-  r->key = i->key;
-  r->replays = i->replays;
-  r->codec = i->codec;
-  r->origin = i->origin;
+  ITEM_SHOW(r, i);
 }
 
 void dead_renew(item *i, const dead *l, const respool_move *m) {

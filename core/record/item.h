@@ -13,8 +13,8 @@
  *    codec, origin]                             origin is null, or
  *                                               [queue, id, pushed_at]
  *   [blob, size]                                a blob of either above
- *   [bytes]                                     a damaged segment that a dead
- *                                               letter keeps; no item
+ *   [bytes]                                     a damaged segment of a dead
+ *                                               letter, which has no item
  */
 #ifndef ITEM_H
 #define ITEM_H
@@ -32,6 +32,20 @@ typedef struct blob_ref {
   uint64_t number; /* 0: no blob */
   uint64_t size;   /* of the packed item */
 } blob_ref;
+
+/* Shows `i` in a respool_item or a respool_dead_letter: both have its fields,
+   by the same names. */
+#define ITEM_SHOW(out, i) \
+  do { \
+    (out)->body = (i)->body; \
+    (out)->headers = (i)->headers; \
+    (out)->original = (i)->original; \
+    (out)->original_codec = (i)->original_codec; \
+    (out)->key = (i)->key; \
+    (out)->codec = (i)->codec; \
+    (out)->replays = (i)->replays; \
+    (out)->origin = (i)->origin; \
+  } while (0)
 
 /* An upper bound of the packed size. */
 size_t item_bound(const item *i);

@@ -37,23 +37,12 @@ respool_item *page_add(respool_page *p, respool_bytes packed) {
   return &p->items[p->n++];
 }
 
-void page_fill_item(respool_item *out, const item *i) {
-  out->body = i->body;
-  out->headers = i->headers;
-  out->original = i->original;
-  out->original_codec = i->original_codec;
-  out->key = i->key;
-  out->replays = i->replays;
-  out->codec = i->codec;
-  out->origin = i->origin;
-}
-
 void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
                const segment *g) {
   *out = (respool_item){
     .id = id, .priority = priority, .pushed_at = g->pushed_at,
     .expires_at = g->expires_at, .version = g->version};
-  page_fill_item(out, i);
+  ITEM_SHOW(out, i);
 }
 
 bool page_note_damaged(respool_page *p, uint64_t id) {

@@ -30,9 +30,6 @@ bool page_reserve(respool_page *p, size_t n);
    */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
-/* Fills in the fields that lie in the packed item. */
-void page_fill_item(respool_item *out, const item *i);
-
 /* Fills in all fields that are stored with the item. */
 void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
                const segment *g);

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- examples/nginx/run: what it does when it is called in another way than it
--- should be, or where it cannot run.
+-- The README's configuration of nginx and examples/nginx/run, also called in
+-- another way than it should be, or where it cannot run.
 
 local helper = require "spec.helper"
 local nginx = require "spec.helper.nginx"
@@ -41,5 +41,45 @@ describe("The example", function()
     n:stop()
     assert.matches("nginx is at", stop())
     assert.is_truthy(io.open(dir .. "/store/data.mdb")):close()
+  end)
+end)
+
+if jit then return end -- nginx has its own: to ask it once is enough
+
+describe("the page about nginx", function()
+  -- The configuration in the README, and what the harness needs around it.
+  local function configuration(n)
+    local text = helper.read "README.md":match "```nginx\n(.-)```"
+    local own = ([[
+      error_log %s/error.log notice;
+      http { client_body_temp_path %s/t1; proxy_temp_path %s/t2;
+        fastcgi_temp_path %s/t3; uwsgi_temp_path %s/t4; scgi_temp_path %s/t5;
+    ]]):gsub("%%s", n.dir)
+    return (text:gsub("modules/", "/usr/lib/nginx/modules/")
+      :gsub("/var/lib/respool/jobs", n.store)
+      :gsub("listen 8080", "listen 127.0.0.1:" .. n.port)
+      :gsub("http {", function() return own .. nginx.paths() end))
+  end
+
+  it("shows a configuration that works", function()
+    local n = nginx.start { conf = configuration }
+    local body, status = n:post("/orders", '{"sku":"A-1"}')
+    assert.same({ '{"id":1}\n', 202 }, { body, status })
+    n:await("it is handled", function() return n:log():find "order A%-1" end)
+  end)
+
+  it("goes with an example that runs by one command", function()
+    local port = nginx.free_port()
+    local dir = helper.dir()
+    local stop = nginx.beside(("PORT=%s exec examples/nginx/run %s 2>&1")
+      :format(port, dir))
+    local n = nginx.at(dir, port)
+    n:await("the example is up", function() return n:is_up() end, 30)
+    assert.equal(202, (select(2, n:post("/orders", "{}"))))
+    n:await("a dead letter", function()
+      return n:request "/admin/dead/orders/items":find '"no sku"'
+    end)
+    n:stop()
+    assert.is_truthy(stop():find "curl")
   end)
 end)

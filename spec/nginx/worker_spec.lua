@@ -9,6 +9,9 @@ if jit then return end -- nginx has its own: to ask it once is enough
 local helper = require "spec.helper"
 local nginx = require "spec.helper.nginx"
 local socket = require "socket"
+local store_in = require "spec.helper.nginx_store"
+
+local counts = store_in.counts
 
 -- One consumer on "orders", with a queue "clicks" that buffers.
 local CONF = [[
@@ -52,13 +55,6 @@ local function start(handle, more, o)
   o.http = CONF:format(handle, more or "deadline = 0.2", o.exit or "")
   o.server = SERVER .. (o.server or "")
   return nginx.start(o)
-end
-
-local function counts(n, name)
-  return n:look(function(store)
-    assert.same({}, store:check())
-    return store:queue(name or "orders"):stats()
-  end)
 end
 
 local function push_numbers(n, count)

@@ -104,7 +104,7 @@ static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
   *out = i;
   out->id = id;
   out->visible_at = done_at;
-  page_fill_item(out, &it);
+  ITEM_SHOW(out, &it);
 }
 
 int lmdb_history(txn *t, const char *name, respool_history_cursor *at,

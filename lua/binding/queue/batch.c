@@ -7,7 +7,7 @@
 #include "batch.h"
 
 #include "handles/ticket.h"
-#include "values/cbor.h"
+#include "values/decode.h"
 #include "values/options.h"
 #include "values/result.h"
 
@@ -72,7 +72,7 @@ static int batch_payload(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  if (lcbor_decode(L, it->body.data, it->body.size) == 0)
+  if (ldecode_value(L, it->body.data, it->body.size) == 0)
     return 1;
   lua_pushnil(L);
   lua_insert(L, -2);

@@ -12,6 +12,7 @@
 #include "handles/handle.h"
 #include "handles/ticket.h"
 #include "values/cbor.h"
+#include "values/encode.h"
 #include "values/options.h"
 #include "values/result.h"
 #include "values/stats.h"
@@ -106,7 +107,7 @@ static bool read_payload(lua_State *L, bool encode, respool_bytes *body) {
     return true;
   }
   packer *p = lcbor_scratch(L);
-  lcbor_encode(L, 2, p);
+  lencode_value(L, 2, p);
   *body = (respool_bytes){ p->data, p->len };
   return true;
 }

@@ -7,6 +7,7 @@
 
 #include "backoff.h"
 #include "cbor.h"
+#include "encode.h"
 
 
 /* Queues. */
@@ -113,7 +114,7 @@ static respool_bytes add_body(lua_State *L, int index, packer *p) {
   if (!p)
     return loptions_bytes(L, index);
   size_t before = p->len;
-  lcbor_encode(L, index, p);
+  lencode_value(L, index, p);
   return (respool_bytes){ NULL, p->len - before };
 }
 

@@ -1,0 +1,163 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Pushes, takes and settles in a real nginx, which yield where they wait. The
+-- store is looked at from here.
+
+if jit then return end -- nginx has its own: to ask it once is enough
+
+local helper = require "spec.helper"
+local nginx = require "spec.helper.nginx"
+local store_in = require "spec.helper.nginx_store"
+
+local OPEN, PUSH, counts = store_in.OPEN, store_in.PUSH, store_in.counts
+local hold_lock = store_in.hold_lock
+
+describe("inside nginx", function()
+  it("a durable push yields and answers with its id", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    local body, status = n:request "/push?n=1"
+    assert.same({ "1", 200 }, { body, status })
+    assert.equal("2", (n:request "/push?n=2"))
+    assert.equal(2, counts(n).ready)
+  end)
+
+  it("pushes of many requests share commits", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    n:request "/push"
+    local before = n:look(function(s) return s:stats().last_txn end)
+    local answered, refused = n:load("/push", "-c 32 -t 1 -d 1s")
+    assert.equal(0, refused)
+    local after = n:look(function(s) return s:stats().last_txn end)
+    assert.is_true(counts(n).pushed >= answered)
+    assert.is_true(after - before < answered / 2)
+  end)
+
+  it("a buffered push in log_by_lua is there at the exit", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    local answered = n:load("/click", "-c 16 -t 1 -d 1s")
+    n:stop "QUIT"
+    assert.is_true(counts(n, "clicks").pushed >= answered)
+    assert.is_nil(n:log():find "lost")
+  end)
+
+  it("takes, settles, extends and commits transactions", function()
+    local n = nginx.start { http = OPEN, server = [[
+      location = / { content_by_lua_block {
+        local orders, store = require "orders", require "store"
+        for i = 1, 3 do assert(orders:push { n = i }) end
+        local batch = assert(orders:take { limit = 2, timeout = 1 })
+        assert(batch:extend(60))
+        for order, item in batch:each() do
+          if order.n == 1 then item:done() else item:dead { group = "no" } end
+        end
+        local _, next_batch = assert(batch:settle { take = { limit = 5 } })
+        assert(store:transaction(function(tx)
+          for _, item in next_batch:each() do tx:done(item) end
+          tx:push(orders, { n = 4 })
+        end))
+        assert(next_batch:close() and batch:close())
+        assert(#orders:take() == 1) -- collected: its lease runs out
+        assert(orders.dead:retry(1))
+        assert(orders.dead:groups() and store:check()[1] == nil)
+        assert(store:maintain { seconds = 0.1 } and orders:flush())
+        assert(store:health().status == "healthy")
+        ngx.print(orders:length().ready)
+      } }
+    ]] }
+    assert.equal("1", (n:request "/"))
+    local stats = counts(n)
+    assert.same({ 2, 5 }, { stats.done, stats.pushed })
+  end)
+
+  it("a take wakes up for a push of another process", function()
+    local n = nginx.start { http = OPEN, server = [[
+      location = / { content_by_lua_block {
+        local batch = assert(require"orders":take { timeout = 10 })
+        for order, item in batch:each() do ngx.print(order) item:done() end
+        assert(batch:close())
+      } }
+    ]] }
+    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/"):format(n.port))
+    n:look(function(store) store:queue("orders"):push "hello" end)
+    assert.equal("hello", answer())
+  end)
+
+  it("goes on serving while another process holds the writer lock", function()
+    local n = nginx.start { http = OPEN, server = PUSH .. [[
+      location = /look { content_by_lua_block {
+        ngx.print(require"orders":length().ready) } } ]] }
+    local let_go = hold_lock(n)
+    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/push"):format(
+      n.port))
+    for _ = 1, 20 do
+      assert.equal("0", (n:request "/look"))
+      assert.equal(204, (select(2, n:request "/click")))
+    end
+    let_go()
+    assert.equal("1", answer())
+  end)
+end)
+
+
+describe("while another process holds the writer lock", function()
+  -- remove_many was the one verb of an export without a ticket.
+  it("items that are exported are removed without standing still", function()
+    local n = nginx.start { http = OPEN, server = PUSH .. [[
+      location = /export { content_by_lua_block {
+        local counts = assert(require "resty.respool".export {
+          queue = require "orders", remove = true, writer = function()
+            local file
+            repeat ngx.sleep(0.01) file = io.open "${dir}/locked" until file
+            file:close()
+          end })
+        ngx.print(counts.removed)
+      } } ]] }
+    n:request "/push"
+    n:request "/push"
+    local answer = nginx.beside(("curl -s http://127.0.0.1:%d/export"):format(
+      n.port))
+    n:await("items are held", function()
+      return counts(n).scheduled == 2
+    end)
+    local let_go = hold_lock(n)
+    helper.write(n.dir .. "/locked", "")
+    for _ = 1, 20 do
+      assert.equal(204, (select(2, n:request("/click", "-m 5"))))
+    end
+    let_go()
+    assert.equal("2", answer())
+    assert.equal(0, counts(n).scheduled)
+  end)
+
+  it("health answers within its bound", function()
+    local n = nginx.start { http = OPEN, server = PUSH .. [[
+      location = /health { content_by_lua_block {
+        require("resty.respool.http").health { store = "${store}",
+          bounds = { write_seconds = { unhealthy = 0.1 } } } } } ]] }
+    assert.equal(200, select(2, n:request "/health"))
+    local let_go = hold_lock(n)
+    local body, status = n:request("/health", "-m 5")
+    assert.equal(503, status)
+    assert.matches("TIMEOUT", body)
+    let_go()
+    n:await("health is well again", function()
+      return select(2, n:request "/health") == 200
+    end)
+  end)
+
+  -- A worker that came by a reload stood in init_worker_by_lua.
+  it("a worker opens queues that are as it wants them", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    n:request "/push"
+    local let_go = hold_lock(n)
+    local before = n:workers()[1]
+    n:signal "HUP"
+    n:await("a new worker", function()
+      local last = n:workers()
+      return last[#last] ~= before
+    end)
+    n:signal("KILL", before)
+    assert.equal(204, (select(2, n:request("/click", "-m 5"))))
+    let_go()
+  end)
+end)
