@@ -58,6 +58,13 @@ describe("the default log", function()
     assert.is_true(line_limit.admits(limit, report))
   end)
 
+  it("reports at the end what it left out", function()
+    local lines, log = collect()
+    for i = 1, 25 do log("warn", "line", { i = i }) end
+    log("info", "store closed", {})
+    assert.same({ "warn", "respool: warn: 5 lines were left out" }, lines[21])
+  end)
+
   local CODE = [[
     local o = load("return " .. arg[1])()
     local store = assert(require "respool".open(":memory:", o))

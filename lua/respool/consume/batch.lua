@@ -22,7 +22,8 @@ local NONE, DONE, RELEASE = outcome.NONE, outcome.DONE, outcome.RELEASE
 
 local M = {}
 
--- A sequence of items: `batch[1]`, `#batch`, and in Lua 5.3 and later ipairs.
+-- A sequence of items: `batch[1]`, `#batch`, and in Lua 5.3 and later ipairs,
+-- which takes tables only before that: there each() is the way.
 ---@class respool.batch
 ---@field lost integer items whose lease the last settle or extend found lost
 ---@field [integer] respool.item

@@ -19,6 +19,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
 local location = require "respool.support.location"
+local logger = require "respool.observe.logger"
 local options = require "respool.support.options"
 
 local batches = core.batch
@@ -170,7 +171,7 @@ local function finish(store, late)
     hooks.report(store, "close", message, code)
     return nil, message, code, left
   end
-  hooks.log(store, "info", "store closed", {
+  hooks.log(store, "info", logger.CLOSED, {
     path = location.shown(store.path),
   })
   return true

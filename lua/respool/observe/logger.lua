@@ -1,14 +1,17 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The logger of a store that was given none: one line for each warning and
--- error. A store writes at most MOST lines in SPAN seconds; then a line says
--- how many were left out.
+-- error. A store writes at most MOST lines in SPAN seconds; then, or when it is
+-- closed, a line says how many were left out.
 
 local compat = require "respool.support.compat"
 local line_limit = require "respool.support.line_limit"
 local visible = require "respool.support.visible"
 
 local M = {}
+
+-- The last message of a store.
+M.CLOSED = "store closed"
 
 local MOST, SPAN = 20, 4
 
@@ -59,6 +62,7 @@ function M.new(write)
     write("warn", ("respool: warn: %d lines were left out"):format(n))
   end
   return function(level, message, fields)
+    if message == M.CLOSED then line_limit.restart(limit, report) end
     if SHOWN[level] and line_limit.admits(limit, report) then
       write(level, M.line(level, message, fields))
     end

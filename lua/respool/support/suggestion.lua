@@ -4,17 +4,20 @@
 
 local M = {}
 
--- How many letters differ, are missing or are too many.
+-- How many letters differ, are missing, are too many, or have changed places
+-- with their neighbour.
 local function distance(a, b)
-  local row = {}
+  local row, last, before = {}
   for j = 0, #b do row[j] = j end
   for i = 1, #a do
-    local corner = row[0]
-    row[0] = i
+    before, last, row = last, row, { [0] = i }
     for j = 1, #b do
       local cost = a:byte(i) == b:byte(j) and 0 or 1
-      corner, row[j] = row[j],
-        math.min(row[j] + 1, row[j - 1] + 1, corner + cost)
+      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + cost)
+      if before and j > 1 and a:byte(i) == b:byte(j - 1)
+         and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
     end
   end
   return row[#b]

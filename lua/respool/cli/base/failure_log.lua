@@ -6,6 +6,7 @@
 
 local compat = require "respool.support.compat"
 local json = require "respool.support.json"
+local logger = require "respool.observe.logger"
 local line_limit = require "respool.support.line_limit"
 local output = require "respool.cli.base.output"
 local visible = require "respool.support.visible"
@@ -40,7 +41,7 @@ end
 
 -- One event as text.
 
-local FAILED, CLOSED = "a handler failed", "store closed"
+local FAILED = "a handler failed"
 
 local function failure_text(f)
   local group = f.group and f.group ~= f.error and (" [%s]"):format(f.group)
@@ -117,7 +118,7 @@ function M.new(io, form)
     write(left_out(form, n))
   end
   return not form.quiet and function(level, message, fields)
-    if message == CLOSED then line_limit.restart(limit, report) end
+    if message == logger.CLOSED then line_limit.restart(limit, report) end
     if not is_shown(form, level, message)
        or not line_limit.admits(limit, report) then
       return
