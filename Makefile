@@ -365,6 +365,17 @@ run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
 	  $(patsubst %,'postgres/% $(SHARED_SPECS)',$(filter 5.4,$(LUAS))) \
 	  $(patsubst %,'pooler/% $(POOLED_SPECS)',$(filter 5.4,$(LUAS)))
 
+# The console's page in a browser; what it looks like is in
+# build/console/screenshots.
+PLAYWRIGHT = 1.65.1
+deps-console:
+	@CC='$(CC)' sh .ci/deps install build command browser
+	@npm install --silent --no-audit --no-fund --prefix $(BUILD)/console \
+	  playwright-core@$(PLAYWRIGHT)
+test-console: deps-console lua5.4
+	@eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=lua5.4)"; \
+	  node spec/console/browser/page.mjs
+
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
@@ -487,6 +498,7 @@ help:
 	@echo 'lua5.1 lua5.3 lua5.4 luajit   the module for one Lua'
 	@echo 'demo     deps; real webhooks, delivered, retried, dead, replayed'
 	@echo 'test     deps-test, lint, specs under every Lua that is there'
+	@echo 'test-console   deps-console, and the page of the console in a browser'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
 	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
@@ -499,12 +511,14 @@ help:
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what the build, the demo and the command need'
 	@echo 'deps-test   install what the specs need as well (both: Debian)'
+	@echo 'deps-console   a browser, and what drives it (Debian, npm)'
 	@echo 'install  into PREFIX=$(PREFIX); uninstall removes that'
 	@echo 'env      exports for the tree as it stands; LUA=luajit'
 	@echo 'clean    remove build/'
 
 .PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench \
   bench-nginx bench-postgres \
-  man soak asan tsan run-asan run-tsan lint install uninstall deps deps-test env \
+  man soak asan tsan run-asan run-tsan lint install uninstall deps deps-test \
+  deps-console test-console env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -259,5 +259,5 @@ export function deadLetter(main, seg, number) {
           done: () => `Dead letter ${number} is removed`,
         })) location.hash = back;
       }, { class: "danger" })],
-  }).catch(failed(main));
+  });
 }

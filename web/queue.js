@@ -211,11 +211,6 @@ export function queue(main, seg) {
 
 // Single items, and finished ones.
 
-function failed(main) {
-  return (err) => replace(main, h("h1", {}, "Not there"),
-    h("p", { class: "bad", role: "alert" }, err.message));
-}
-
 export function item(main, seg, id) {
   const at = `${path(seg)}/items/${id}`;
   record(main, {
@@ -231,7 +226,7 @@ export function item(main, seg, id) {
           act: () => remove(at), done: () => `Item ${id} is removed`,
         })) location.hash = "#/queue/" + seg;
       }, { class: "danger" })],
-  }).catch(failed(main));
+  });
 }
 
 const FINISHED = [
@@ -258,7 +253,7 @@ export function finished(main, seg) {
           { class: "items" }) : empty("None are kept."),
       cursor && button("More", more));
     } catch (err) {
-      failed(list)(err);
+      announce(err.message, true);
     }
   }
   replace(main, h("p", { class: "back" }, h("a", { href: "#/queue/" + seg },

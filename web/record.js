@@ -20,7 +20,8 @@ function leaf(value) {
 
 function sizeOf(value) {
   if (Array.isArray(value)) return `list of ${value.length}`;
-  return `${Object.keys(value).length} members`;
+  const n = Object.keys(value).length;
+  return n === 1 ? "1 member" : n + " members";
 }
 
 function members(list, entries, from) {
@@ -53,8 +54,8 @@ function node(name, value, open) {
   return details;
 }
 
-export function tree(value) {
-  return h("div", { class: "tree" }, node("payload", value, true));
+function tree(name, value) {
+  return h("div", { class: "tree" }, node(name, value, true));
 }
 
 async function download(path, name) {
@@ -79,7 +80,7 @@ function payload(record, path) {
       : (await get(path)).payload;
     replace(place, value === undefined
       ? h("p", { class: "empty" }, "The bytes cannot be decoded.")
-      : tree(value));
+      : tree("payload", value));
   }
   const shownBy = (show) => () => show().catch(
     (err) => announce(err.message, true));
@@ -143,8 +144,7 @@ function fields(r) {
   ]);
 }
 
-// Draws a record that lies at a path of the server; `actions` are buttons.
-export async function record(main, { title, path, back, actions }) {
+async function draw(main, { title, path, back, actions }) {
   const brief = await get(path + "?brief=true");
   const whole = brief.payload_bytes > LARGE ? brief
     : { ...brief, ...await get(path) };
@@ -152,6 +152,13 @@ export async function record(main, { title, path, back, actions }) {
     h("p", { class: "actions" }, actions(whole)), fields(whole),
     history(whole),
     whole.headers && h("section", {}, h("h2", {}, "Headers"),
-      tree(whole.headers)),
+      tree("headers", whole.headers)),
     payload(whole, path));
+}
+
+// Draws a record that lies at a path of the server; `actions` are buttons.
+export function record(main, o) {
+  draw(main, o).catch((err) => replace(main,
+    h("p", { class: "back" }, o.back), h("h1", {}, o.title),
+    h("p", { class: "bad", role: "alert" }, err.message)));
 }

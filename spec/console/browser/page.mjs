@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+//
+// The console's page in a real browser: its views in all widths, light and
+// dark, what is live, what acts, the keyboard, and names and payloads that
+// would be markup.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { end, goTo, it, lua, makeStore, open, serve, shots } from "./kit.mjs";
+
+const store = makeStore("store");
+const at = await serve(store, "--writable");
+const page = await open(at);
+
+const said = (text) => page.waitForFunction(
+  (t) => document.getElementById("said").textContent.includes(t), text);
+const row = (name) => page.locator("tbody tr", {
+  has: page.getByRole("link", { name, exact: true }) });
+const press = (name) => page.getByRole("button", { name, exact: true }).click();
+const dialog = () => page.locator("dialog");
+const inDialog = (name) => dialog().getByRole("button", { name, exact: true });
+
+function ask(code) {
+  return lua(`local s = require "respool".open(arg[1], { log = false,
+    create = false }) io.write(tostring((function() ${code} end)()))
+    s:close()`, store).trim();
+}
+
+
+// Views.
+
+const VIEWS = [
+  ["overview", "#/"], ["queue", "#/queue/mails"],
+  ["item", "#/queue/mails/item/42"], ["finished", "#/queue/orders/finished"],
+  ["dlqs", "#/dead"], ["dead letters", "#/dead/mails"],
+  ["dead letter", "#/dead/mails/2"], ["replays", "#/replays"],
+  ["store", "#/store"],
+];
+
+// Everything that can be used must have a name; ids are used once.
+function nameless() {
+  const list = document.querySelectorAll(
+    "a, button, input, select, textarea, summary, progress, [role=img]");
+  const name = (e) => e.getAttribute("aria-label") || e.textContent.trim() ||
+    (e.labels && e.labels[0] && e.labels[0].textContent.trim());
+  return [...list].filter((e) => !name(e)).map((e) => e.outerHTML);
+}
+
+for (const [width, colorScheme] of [[360, "light"], [360, "dark"],
+  [1280, "light"], [1280, "dark"], [2560, "light"], [2560, "dark"]]) {
+  await it(`fits ${width} pixels, ${colorScheme}`, async () => {
+    await page.setViewportSize({ width, height: 900 });
+    await page.emulateMedia({ colorScheme });
+    for (const [name, hash] of VIEWS) {
+      await goTo(page, hash);
+      await page.waitForTimeout(250);
+      await page.screenshot({ fullPage: true, path: join(shots,
+        `${name.replace(" ", "-")}-${width}-${colorScheme}.png`) });
+      const wide = await page.evaluate(
+        () => document.scrollingElement.scrollWidth);
+      assert.ok(wide <= width, `${name} is ${wide} pixels wide`);
+      assert.deepEqual(await page.evaluate(nameless), [], name);
+    }
+  });
+}
+await page.setViewportSize({ width: 1280, height: 900 });
+await page.emulateMedia({ colorScheme: "light" });
+
+await it("shows names and payloads as text", async () => {
+  for (const [, hash] of VIEWS) {
+    await goTo(page, hash);
+    await page.waitForTimeout(100);
+    assert.equal(await page.evaluate(() => window.hacked), undefined);
+    assert.equal(await page.locator("main script, main img").count(), 0);
+  }
+  await goTo(page, "#/");
+  assert.ok(await row("\\u202etxt.exe").count());
+  assert.ok(await row("bytes\\xffname").count());
+  await page.getByRole("link", { name: "bytes\\xffname" }).click();
+  await page.getByRole("heading", { name: "Items" }).waitFor();
+  await page.getByRole("link", { name: "1", exact: true }).click();
+  await page.locator(".tree").getByText("3").waitFor();
+});
+
+await it("does not draw a large payload unless asked", async () => {
+  await goTo(page, "#/queue/mails/item/43");
+  await page.getByText("This payload is large").waitFor();
+  assert.ok((await page.content()).length < 1e5);
+  await press("Text");
+  await page.waitForFunction(() =>
+    document.querySelector("main pre").textContent.length > 2 ** 20);
+});
+
+await it("tells every digit of a number", async () => {
+  await goTo(page, "#/queue/mails/item/42");
+  await press("Text");
+  await page.getByText('"exact": 1234567890123456').waitFor();
+});
+
+
+// Live.
+
+await it("follows the store", async () => {
+  await goTo(page, "#/");
+  const cell = row("orders").locator("td").nth(1);
+  await cell.getByText("8", { exact: true }).waitFor();
+  ask(`s:queue("orders"):push_many { 1, 2, 3 } return ""`);
+  await cell.getByText("11", { exact: true }).waitFor();
+});
+
+await it("filters and sorts queues", async () => {
+  await goTo(page, "#/");
+  await page.getByLabel("Filter queues by name").fill("ORD");
+  assert.equal(await page.locator("tbody tr").count(), 1);
+  await page.getByLabel("Filter queues by name").fill("");
+  await page.getByLabel("Sort by").selectOption("ready");
+  assert.equal(await page.locator("tbody tr a").first().textContent(),
+    "mails");
+  await page.getByLabel("Sort by").selectOption("sick");
+});
+
+
+// Acting.
+
+await it("keeps the token out of the address", async () => {
+  assert.ok(at.url.includes("#token="));
+  assert.ok(!page.url().includes("token"));
+});
+
+await it("pauses and resumes", async () => {
+  await goTo(page, "#/queue/orders");
+  await press("Pause");
+  await press("Resume");
+  await said("Resumed");
+  assert.equal(ask(`return s:queue("orders"):stats().paused`), "false");
+});
+
+await it("pushes, edits and pushes again, and removes", async () => {
+  await goTo(page, "#/queue/orders");
+  await press("Push an item …");
+  await dialog().getByLabel("Payload").fill('{"order":');
+  await inDialog("Push").click();
+  await dialog().getByRole("alert").filter({ hasText: "JSON" }).waitFor();
+  await dialog().getByLabel("Payload").fill('{"order":"mine"}');
+  await inDialog("Push").click();
+  await said("Item 24 is pushed");
+  await goTo(page, "#/queue/orders/item/24");
+  await press("Edit and push again …");
+  await dialog().getByLabel("Payload").fill('{"order":"mended"}');
+  await inDialog("Push").click();
+  await said("Item 25 is pushed");
+  await goTo(page, "#/queue/orders/item/24");
+  await press("Remove …");
+  await inDialog("Remove").click();
+  await said("Item 24 is removed");
+  assert.equal(ask(`return s:queue("orders"):get(25).payload.order`),
+    "mended");
+  assert.equal(ask(`return (s:queue("orders"):get(24))`), "nil");
+});
+
+await it("searches items", async () => {
+  await goTo(page, "#/queue/mails");
+  await page.getByPlaceholder("customer.id=42").fill("n=33");
+  await press("Search");
+  await page.getByRole("link", { name: "33", exact: true }).waitFor();
+  await page.waitForFunction(
+    () => document.querySelectorAll(".items tbody tr").length === 1);
+});
+
+await it("purges a queue whose name was typed", async () => {
+  await goTo(page, "#/queue/bytes%FFname");
+  await page.getByRole("heading", { name: "Items" }).waitFor();
+  await goTo(page, "#/queue/orders");
+  await press("Purge …");
+  await dialog().getByLabel("Type").fill("order");
+  await inDialog("Purge").click();
+  await dialog().getByRole("alert").filter({ hasText: "not" }).waitFor();
+  await dialog().getByLabel("Type").fill("orders");
+  await inDialog("Purge").click();
+  await said("items are removed");
+  assert.equal(ask(`return s:queue("orders"):length().ready`), "0");
+});
+
+await it("replays and removes one dead letter", async () => {
+  await goTo(page, "#/dead/mails/1");
+  await page.getByRole("heading", { name: "Failures" }).waitFor();
+  await press("Replay");
+  await said("back in its queue");
+  await goTo(page, "#/dead/mails/3");
+  await press("Remove …");
+  await inDialog("Remove").click();
+  await said("Dead letter 3 is removed");
+  assert.equal(ask(`return s:dead("mails"):count()`), "6");
+});
+
+await it("replays a group, with a preview, and forgets the replay",
+  async () => {
+    await goTo(page, "#/dead/mails");
+    await press("HTTP 410");
+    await page.getByText('Shown: dead letters of group "HTTP 410"').waitFor();
+    await press("Replay these …");
+    await press("Preview");
+    await dialog().getByText("3 would be moved").waitFor();
+    await dialog().getByLabel("Name").fill("again");
+    await page.screenshot({ path: join(shots, "replay-dialog.png") });
+    await inDialog("Replay").click();
+    await said("Replay again is running");
+    await row("again").or(page.locator("tbody tr")).getByText("finished")
+      .waitFor();
+    assert.equal(ask(`return s:dead("mails"):count()`), "3");
+    await press("Forget …");
+    await inDialog("Forget").click();
+    await page.getByText("No named replays").waitFor();
+  });
+
+await it("stops and resumes a replay", async () => {
+  await goTo(page, "#/dead/mails");
+  await press("Replay these …");
+  await dialog().getByLabel("Name").fill("slow");
+  await dialog().getByLabel("A second, at most").fill("0.2");
+  await inDialog("Replay").click();
+  await press("Stop");
+  await said("Replay slow is stopped");
+  await press("Resume");
+  await said("Replay slow goes on");
+  await press("Stop");
+  await page.getByRole("button", { name: "Resume" }).waitFor();
+});
+
+await it("purges what a filter shows, and no more", async () => {
+  const before = Number(ask(`return s:dead("mails"):count()`));
+  await goTo(page, "#/dead/mails");
+  await page.getByPlaceholder("Text in it").fill("user21@");
+  await press("Search");
+  await page.waitForFunction(
+    () => document.querySelectorAll(".items tbody tr").length === 1);
+  await press("Purge these …");
+  await dialog().getByText("1 are removed for good").waitFor();
+  await dialog().getByLabel("Type").fill("1");
+  await inDialog("Purge").click();
+  await said("1 are removed");
+  assert.equal(Number(ask(`return s:dead("mails"):count()`)), before - 1);
+});
+
+await it("checks the store", async () => {
+  await goTo(page, "#/store");
+  await press("Check now");
+  await page.getByText("No damage found").waitFor();
+});
+
+
+// Keyboard, trouble, and other consoles.
+
+await it("is used by the keyboard", async () => {
+  await goTo(page, "#/");
+  await page.reload();
+  await page.waitForSelector("#live.live");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.className),
+    "skip");
+  await page.getByRole("link", { name: "holiday" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "holiday" }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await page.getByRole("button", { name: "Push an item …" }).focus();
+  await page.keyboard.press("Enter");
+  await dialog().waitFor();
+  await page.keyboard.press("Escape");
+  await dialog().waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() =>
+    document.activeElement.textContent), "Push an item …");
+});
+
+await it("asks for the token when it is wrong", async () => {
+  await page.evaluate(() => sessionStorage.setItem("respool-token", "wrong"));
+  await page.reload();
+  await page.waitForSelector("#live.live");
+  await goTo(page, "#/queue/holiday");
+  await press("Resume");
+  await said("token is missing or wrong");
+  await press("Resume");
+  await dialog().getByLabel("Token").fill(at.url.split("token=")[1]);
+  await inDialog("Use it").click();
+  await said("Resumed");
+});
+
+await it("has had no trouble, and asked nobody else", async () => {
+  assert.deepEqual(page.problems, []);
+});
+
+await it("says when its server is gone", async () => {
+  at.server.removeAllListeners("exit");
+  at.server.kill("SIGKILL");
+  await page.waitForSelector("#live.lost");
+});
+await page.close();
+
+await it("of a console that only looks has nothing to act with", async () => {
+  const looking = await open(await serve(store));
+  for (const [, hash] of VIEWS) {
+    await goTo(looking, hash);
+    await looking.waitForTimeout(200);
+    assert.equal(await looking.locator(".danger").count(), 0);
+  }
+  await looking.getByText("only looks").waitFor();
+  assert.deepEqual(looking.problems, []);
+  await looking.close();
+});
+
+await it("is usable with 1,000 queues", async () => {
+  const many = await open(await serve(makeStore("many", "1000")));
+  await many.getByText("Show all 1,000").click();
+  await many.waitForFunction(
+    () => document.querySelectorAll("tbody tr").length === 1000);
+  await many.getByLabel("Filter queues by name").fill("queue-0777");
+  assert.equal(await many.locator("tbody tr").count(), 1);
+  assert.deepEqual(many.problems, []);
+  await many.close();
+});
+
+await end();
