@@ -116,7 +116,7 @@ SPECS = spec
 # What also runs on stores in PostgreSQL, and what through a pooler.
 POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
 SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
-  spec/transfer spec/core/model_spec.lua
+  spec/console spec/transfer spec/core/model_spec.lua
 SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
   core/module core/locale json/json json/differential \
   produce/push_options consume/take_options consume/backoff)

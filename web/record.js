@@ -125,19 +125,19 @@ const DUE = { leased: "Lease until", scheduled: "Due", retrying: "Due" };
 
 function fields(r) {
   const text = (value) => h("bdi", {}, f.shown(value));
-  const optional = (name, value) => value ? [name, value] : null;
+  const optional = (name, value) => value ? [name, value, "long"] : null;
   return facts([
     optional("State", r.state), optional("Reason", r.reason),
     optional(DUE[r.state] || "Visible", moment(r.visible_at)),
-    r.error && ["Error", text(r.error)], r.group && ["Group", text(r.group)],
-    ["Pushed", moment(r.pushed_at) || "–"], optional("Died", moment(r.died_at)),
+    r.error && ["Error", text(r.error), "long"], r.group && ["Group", text(r.group), "long"],
+    ["Pushed", moment(r.pushed_at) || "–", "long"], optional("Died", moment(r.died_at)),
     optional("Done", moment(r.done_at)),
     optional("Expires", moment(r.expires_at)),
     ["Attempts", f.number(r.attempts)], ["Deliveries", f.number(r.deliveries)],
     ["Crashes", f.number(r.crashes)], ["Replays", f.number(r.replays)],
-    ["Priority", f.number(r.priority)], r.key && ["Key", text(r.key)],
+    ["Priority", f.number(r.priority)], r.key && ["Key", text(r.key), "long"],
     r.origin && ["Origin", [text(r.origin.queue), ` ${r.origin.id}, `,
-      f.time(r.origin.pushed_at)]],
+      f.time(r.origin.pushed_at)], "long"],
     optional("Codec", r.codec && f.shown(r.codec)),
     optional("Progress", r.memo && text(r.memo)),
     r.damaged && ["Damaged", "yes: the bytes are all there is"],

@@ -20,7 +20,8 @@ function mean(histogram) {
 function figures(s) {
   const p = (share) => f.duration(f.quantile(s.commits, share));
   return facts([
-    ["Place", h("bdi", {}, f.visible(s.path))], ["Id", f.shown(s.id)],
+    ["Place", h("bdi", {}, f.visible(s.path)), "long"],
+    ["Id", f.shown(s.id), "long"],
     ["File", f.bytes(s.file_bytes)], ["Used", f.bytes(s.used_bytes)],
     ["Limit", f.bytes(s.max_bytes)], ["Address space", f.bytes(s.map_bytes)],
     ["Disk free", f.bytes(s.available_bytes)],

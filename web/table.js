@@ -14,10 +14,11 @@ export function table(caption, columns, rows, attributes) {
       h("td", { class: c.class }, c.cell(row))))))));
 }
 
-// Names and values.
+// Names and values; a third element "long" gives a value more room.
 export function facts(list) {
   return h("dl", { class: "facts" }, list.filter((f) => f).map(
-    ([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    ([name, value, kind]) => h("div", { class: kind }, h("dt", {}, name),
+      h("dd", {}, value))));
 }
 
 export function empty(text) {
