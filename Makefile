@@ -71,7 +71,7 @@ respool/consume = batch_state take batch merge_batch item item_pushes \
 respool/replay = replay replay_page runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
-respool/http = handler options body url answer sign message client \
+respool/http = handler request options body url answer sign message client \
   sockets cosockets server receive
 respool/console = answer guard parameters filter look replays act live page \
   routes

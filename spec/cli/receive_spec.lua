@@ -201,7 +201,7 @@ describe("respool receive", function()
       start("--secret-file", file, "--signature", scheme, "--dedup", "0")
       local lines = ""
       for name, value in pairs(sign.headers(scheme, { "s3cret" }, "id1",
-                                            "body")) do
+                                            "body", {}, {})) do
         lines = lines .. ("%s: %s\r\n"):format(name, value)
       end
       assert.same({ 202, 202, 401, 401 }, statuses {
@@ -213,6 +213,42 @@ describe("respool receive", function()
       assert.equal(1, queue():stats().pushed)
       stop()
     end
+  end)
+
+  -- Sends a signed body of type text/plain with the header x-tenant; `change`
+  -- alters the lines of its head. The headers that are kept.
+  local function kept(change, ...)
+    local sign = require "respool.http.sign"
+    local file = helper.dir() .. "/secret"
+    helper.write(file, "s3cret\n")
+    path = nil
+    start("--secret-file", file, "--keep-header", "X-Tenant", ...)
+    local headers = { ["x-tenant"] = "ada", ["content-type"] = "text/plain" }
+    local lines = "Traceparent: 00-a\r\nX-Tenant: ada\r\n"
+      .. "Content-Type: text/plain\r\n"
+    local signed = sign.headers("standard", { "s3cret" }, "id1", "body",
+                                headers, { "content-type", "x-tenant" })
+    for name, value in pairs(signed) do
+      lines = lines .. ("%s: %s\r\n"):format(name, value)
+    end
+    assert.equal(202, (ask(post("body", change(lines)))))
+    local found = queue():peek()[1].headers
+    stop()
+    return { found["content-type"], found["x-tenant"], found.traceparent }
+  end
+
+  it("keeps headers that are signed, and no others with them", function()
+    local ALL, NONE = { "text/plain", "ada", "00-a" },
+      { "application/octet-stream", nil, "00-a" }
+    assert.same(ALL, kept(function(lines) return lines end))
+    assert.same(NONE, kept(function(lines)
+      return (lines:gsub("X%-Tenant: ada", "X-Tenant: eve"))
+    end))
+    local function as_others_sign(lines)
+      return (lines:gsub("respool%-headers.-\r\n", ""))
+    end
+    assert.same(ALL, kept(as_others_sign))
+    assert.same(NONE, kept(as_others_sign, "--signed-headers"))
   end)
 
   it("tells who may look, if that is asked for", function()

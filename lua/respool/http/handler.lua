@@ -21,17 +21,15 @@
 -- Idempotency-Key.
 
 local answer_of = require "respool.http.answer"
-local body_of = require "respool.http.body"
 local client_of = require "respool.http.client"
 local compat = require "respool.support.compat"
 local form = require "respool.http.options"
 local gate_of = require "respool.consume.gate"
 local handlers = require "respool.consume.handlers"
 local loop_of = require "respool.support.loop"
-local message = require "respool.http.message"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
-local sign = require "respool.http.sign"
+local request_of = require "respool.http.request".new
 
 local now = loop_of.now
 
@@ -83,8 +81,6 @@ local M = {}
 ---@field error string? why there is no answer
 ---@field seconds number
 
-local PASSED = { "traceparent", "tracestate", "idempotency-key" }
-
 -- A sender: the options, a client, and where mode "any" begins next.
 ---@class respool.http.sender
 ---@field o table
@@ -92,67 +88,6 @@ local PASSED = { "traceparent", "tracestate", "idempotency-key" }
 ---@field turn integer
 ---@field gates table<string, respool.gate> by URL, in mode all
 ---@field held table<string, number> until when nothing is sent to a host
-
-
--- Requests.
-
--- The headers that the user wants besides; raises when they are none.
-local function own_headers(o, payload, item)
-  if type(o.headers) ~= "function" then return o.headers end
-  local given = o.headers(payload, item)
-  local checked = type(given) == "table" and form.headers(given)
-  if given ~= nil and not checked then
-    compat.misuse("respool.http: 'headers' returned what cannot be sent")
-  end
-  return checked or {}
-end
-
--- Names of headers as people write them.
-local function titled(name)
-  return (name:gsub("%f[%a]%a", string.upper))
-end
-
-local function lines_of(headers)
-  local lines = {}
-  for name, value in pairs(headers) do
-    lines[#lines + 1] = ("%s: %s"):format(titled(name), value)
-  end
-  table.sort(lines)
-  return lines
-end
-
--- The user's headers take the place of ours.
-local function split(headers, own)
-  for name in pairs(own) do headers[name] = nil end
-  return lines_of(headers), lines_of(own)
-end
-
--- The request of an item; when its payload has no body, nil and why.
----@param sender respool.http.sender
----@return respool.http.message?, string?
-local function message_of(sender, payload, item)
-  local o = sender.o
-  local bytes, kind, encoding = o.body(payload, item)
-  if type(bytes) ~= "string" then
-    return nil, tostring(kind or "'body' returned no string")
-  elseif kind ~= nil and not message.is_value(kind) then
-    return nil, "'body' returned no type that can be sent"
-  end
-  local headers = body_of.headers(item, PASSED)
-  headers["content-type"] = o.content_type or kind
-  headers["content-encoding"] = encoding
-  local own = body_of.passed(item, o.pass)
-  for name, value in pairs(own_headers(o, payload, item)) do
-    own[name] = value
-  end
-  if o.secret then
-    local signed = sign.headers(o.signature, o.secret,
-                                headers["idempotency-key"], bytes)
-    for name, value in pairs(signed) do headers[name] = value end
-  end
-  local lines, more = split(headers, own)
-  return { method = o.method, lines = lines, own = more, body = bytes }
-end
 
 
 -- One URL.
@@ -223,7 +158,7 @@ end
 local function begin(sender, url, payload, item)
   local attempt = { url = url, problem = obstacle(sender, url, item) }
   if not attempt.problem then
-    local request, why = message_of(sender, payload, item)
+    local request, why = request_of(sender.o, payload, item)
     attempt.message = request
     attempt.problem = not request
       and { message = why, group = "body", retryable = false } or nil

@@ -11,6 +11,8 @@
 --    and has another body.
 -- 3. The key of a signed request is its signed id, so that a request that is
 --    recorded and sent again is not pushed again.
+-- 4. Where a sender signs headers, as respool does, those that are not signed
+--    are not kept, but for the trace context, which proxies change.
 
 local core = require "respool.core"
 local http = require "respool.http.server"
@@ -26,6 +28,7 @@ local M = {}
 ---@field dedup number seconds that an Idempotency-Key is known at least
 ---@field secret string[]? requests must be signed with one of these
 ---@field signature "standard"|"respool"
+---@field signed_headers boolean no others are kept, whoever the sender is
 ---@field token string? the bearer token for /health and /metrics
 
 ---@class respool.http.receiver
@@ -37,6 +40,7 @@ local Receiver = {}
 Receiver.__index = Receiver
 
 local KEPT = { "traceparent", "tracestate", "idempotency-key" }
+local TRACE = { traceparent = true, tracestate = true }
 local KEPT_OF_BYTES = { "content-type", "content-encoding" }
 local OCTETS = "application/octet-stream"
 local KEY_MOST = 255       -- bytes
@@ -106,27 +110,35 @@ end
 -- Taking in.
 
 -- Type and encoding belong to bytes, which `deliver` sends as they came. A
--- decoded value has neither.
-local function kept_headers(receiver, request, key)
+-- decoded value has neither. `covered` is the set of signed headers, nil where
+-- any may be kept.
+local function kept_headers(receiver, request, key, covered)
   local headers = {}
-  for _, name in ipairs(receiver.keep) do
-    headers[name] = request.headers[name]
+  local function keep(names)
+    for _, name in ipairs(names) do
+      if not covered or covered[name] or TRACE[name] then
+        headers[name] = request.headers[name]
+      end
+    end
   end
+  keep(receiver.keep)
   headers["idempotency-key"] = key
   if not receiver.o.json then
-    for _, name in ipairs(KEPT_OF_BYTES) do
-      headers[name] = request.headers[name]
-    end
+    keep(KEPT_OF_BYTES)
     headers["content-type"] = headers["content-type"] or OCTETS
   end
   return next(headers) and headers or nil
 end
 
--- The key of a request, or nil; false when it must be signed and is not.
+-- The key of a request, or nil, and its signed headers where no others are
+-- kept; false when it must be signed and is not.
 local function key_of(o, request)
   if o.secret then
-    return sign.verify(o.signature, o.secret, request.headers, request.body)
-      or false
+    local headers = request.headers
+    local key, covered =
+      sign.verify(o.signature, o.secret, headers, request.body)
+    local is_strict = o.signed_headers or headers["respool-headers"]
+    return key or false, covered or is_strict and {} or nil
   end
   local key = request.headers["idempotency-key"]
   return key ~= "" and key or nil
@@ -134,7 +146,8 @@ end
 
 -- The push of a request; nil and the reply when it is refused.
 local function entry_of(receiver, request)
-  local o, payload, key = receiver.o, request.body, key_of(receiver.o, request)
+  local o, payload = receiver.o, request.body
+  local key, covered = key_of(o, request)
   if key == false then
     return nil, http.error(401, "the signature is missing or wrong")
   end
@@ -144,7 +157,7 @@ local function entry_of(receiver, request)
     payload = value
   end
   return { payload = payload, options = {
-    headers = kept_headers(receiver, request, key), key = key,
+    headers = kept_headers(receiver, request, key, covered), key = key,
     on_conflict = key and "ignore", dedup = key and o.dedup,
   } }
 end

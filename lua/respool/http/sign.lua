@@ -8,6 +8,10 @@
 --              body with full stops between. A secret "whsec_..." is base64.
 --   respool    Respool-Timestamp and Respool-Signature, "v1=" and hex of the
 --              HMAC of time and body; the id is not signed.
+--
+-- Standard Webhooks signs no headers. Respool-Headers names those that are
+-- signed as well, and Respool-Headers-Signature signs them in the same manner:
+-- "v1," and base64 of the HMAC of id, time and a line "name:value" for each.
 
 local compat = require "respool.support.compat"
 
@@ -89,25 +93,56 @@ local function digest(key, ...)
   return hmac().new(key, "sha256"):final(table.concat({ ... }, "."))
 end
 
--- The headers that sign a body under an id.
+local function in_hex(bytes)
+  return "v1=" .. hex(bytes)
+end
+
+local function in_base64(bytes)
+  return "v1," .. base64(bytes)
+end
+
+-- The signatures of a text in parts by each key.
+local function signatures(form, keys, ...)
+  local list = {}
+  for i, key in ipairs(keys) do list[i] = form(digest(key, ...)) end
+  return table.concat(list, " ")
+end
+
+-- The signed text of headers. A header that is not there has no value.
+local function lines_of(names, headers)
+  local lines = {}
+  for i, name in ipairs(names) do
+    lines[i] = ("%s:%s\n"):format(name, headers[name] or "")
+  end
+  return table.concat(lines)
+end
+
+-- The headers that sign a body under an id, and with the scheme "standard"
+-- those headers of `headers` that `names` has.
 ---@param scheme "standard"|"respool"
 ---@param keys string[]
 ---@param id string
 ---@param body string
+---@param headers table<string, string> by names in lower case
+---@param names string[]
 ---@return table<string, string>
-function M.headers(scheme, keys, id, body)
-  local time, list = ("%d"):format(os.time()), {}
-  for i, key in ipairs(keys) do
-    list[i] = scheme == "standard"
-      and "v1," .. base64(digest(key, id, time, body))
-      or "v1=" .. hex(digest(key, time, body))
-  end
-  local text = table.concat(list, " ")
+function M.headers(scheme, keys, id, body, headers, names)
+  local time = ("%d"):format(os.time())
   if scheme == "respool" then
-    return { ["respool-timestamp"] = time, ["respool-signature"] = text }
+    return { ["respool-timestamp"] = time,
+             ["respool-signature"] = signatures(in_hex, keys, time, body) }
   end
-  return { ["webhook-id"] = id, ["webhook-timestamp"] = time,
-           ["webhook-signature"] = text }
+  local signed = {}
+  for _, name in ipairs(names) do
+    if headers[name] then signed[#signed + 1] = name end
+  end
+  return {
+    ["webhook-id"] = id, ["webhook-timestamp"] = time,
+    ["webhook-signature"] = signatures(in_base64, keys, id, time, body),
+    ["respool-headers"] = signed[1] and table.concat(signed, " "),
+    ["respool-headers-signature"] = signed[1] and signatures(
+      in_base64, keys, id, time, lines_of(signed, headers)),
+  }
 end
 
 -- Whether two strings are the same, in a time that does not tell where they
@@ -134,13 +169,26 @@ local function any_of(given, keys, form, ...)
   return found
 end
 
+-- The names of the headers that are signed as well; nil: none, or the signature
+-- is another's.
+local function signed_headers(keys, id, time, headers)
+  local names, covered = {}, {}
+  for name in (headers["respool-headers"] or ""):gmatch "%S+" do
+    names[#names + 1], covered[name] = name, true
+  end
+  local given = headers["respool-headers-signature"] or ""
+  return any_of(given, keys, in_base64, id, time, lines_of(names, headers))
+    and covered or nil
+end
+
 -- The identity of a signed request: its id, or its signature where the scheme
--- does not sign the id. Nil when it is not signed, or too old.
+-- does not sign the id; and a set of the names of the headers that are signed,
+-- if any are. Nil when it is not signed, or too old.
 ---@param scheme "standard"|"respool"
 ---@param keys string[]
 ---@param headers table<string, string>
 ---@param body string
----@return string?
+---@return string?, table<string, true>?
 function M.verify(scheme, keys, headers, body)
   local prefix = scheme == "standard" and "webhook-" or "respool-"
   local id, time = headers["webhook-id"], headers[prefix .. "timestamp"] or ""
@@ -148,14 +196,14 @@ function M.verify(scheme, keys, headers, body)
   local seconds = tonumber(time:match "^%d+$")
   if not seconds or math.abs(os.time() - seconds) > M.SKEW then return nil end
   if scheme == "respool" then
-    local ok = any_of(given, keys, function(d) return "v1=" .. hex(d) end,
-                      time, body)
-    return ok and hex(digest(keys[1], time, body)) or nil
+    return any_of(given, keys, in_hex, time, body)
+      and hex(digest(keys[1], time, body)) or nil
   end
-  local ok = id and id ~= "" and any_of(given, keys, function(d)
-    return "v1," .. base64(d)
-  end, id, time, body)
-  return ok and id or nil
+  if not id or id == "" or not any_of(given, keys, in_base64, id, time, body)
+  then
+    return nil
+  end
+  return id, signed_headers(keys, id, time, headers)
 end
 
 return M

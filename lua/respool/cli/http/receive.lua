@@ -54,6 +54,8 @@ function M.options(command)
   command:option("--dedup", "Recognise an Idempotency-Key for at least so "
     .. "long.", "1h"):argname "TIME":convert(arguments.duration)
   secret.add_options(command, "Accept only requests signed")
+  command:flag("--signed-headers", "Store only headers that are signed, as "
+    .. "respool deliver signs them; and the trace context.")
   secret.add_token(command, "Answer GET /health and /metrics only to requests "
     .. "with the bearer token")
   add_limits(command)
@@ -64,9 +66,8 @@ the item, so that respool deliver sends the same bytes on. A client that got no
 answer repeats its request with the same Idempotency-Key: it is pushed once. The
 answer is 429 when the queue is full and 503 when the store is, with
 Retry-After; 422 when the key is that of an item with another body. Of signed
-requests the webhook-id is the key, so that each is accepted once; headers are
-not signed. GET /health and /metrics report on the store. The store and the
-queue are made when missing.
+requests the webhook-id is the key, so that each is accepted once. GET /health
+and /metrics report on the store. The store and the queue are made when missing.
 
 There is no TLS, and only a secret keeps strangers out: listen on the loopback,
 and put nginx in front on the open internet. Ctrl-C or SIGTERM stops it after
@@ -90,6 +91,7 @@ local function new_receiver(args, io)
     queue = queue, json = args.json, keep = args.keep_header,
     dedup = args.dedup,
     secret = secret.of(args), signature = args.signature,
+    signed_headers = args.signed_headers,
     token = secret.token_of(args),
   }
 end
