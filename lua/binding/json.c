@@ -150,6 +150,44 @@ static int split(lua_State *L) {
   return count + 1;
 }
 
+/* Adds the member `name`, given as CBOR, to the object in `out`; false
+   when its JSON would lose something. */
+static bool add_member(const char *name, const char *cbor, size_t n,
+                       packer *out) {
+  static const json_form form = {.lossless = true};
+  out->len--; /* the brace */
+  pack_raw(out, ",\"", 2);
+  pack_raw(out, name, strlen(name));
+  pack_raw(out, "\":", 2);
+  if (!json_write(&form, cbor, n, out)) return false;
+  pack_raw(out, "}", 1);
+  return true;
+}
+
+/* join(fields, name, bytes, ...): the reverse of split(): the JSON of a map
+   that has members, with those named behind them, as far as there are bytes of
+   them; nil and the number of the first whose JSON would lose something. */
+static int join(lua_State *L) {
+  size_t n;
+  const char *fields = luaL_checklstring(L, 1, &n);
+  static const json_form form = {.lossless = true, .whole = true};
+  packer *out = &take_scratch(L)->out;
+  if (!json_write(&form, fields, n, out))
+    return out->rc ? luaL_error(L, "not enough memory")
+                   : luaL_argerror(L, 1, "no map of which there is JSON");
+  for (int i = 2; i < lua_gettop(L); i += 2) {
+    const char *name = luaL_checkstring(L, i);
+    const char *bytes = luaL_optlstring(L, i + 1, NULL, &n);
+    if (!bytes || add_member(name, bytes, n, out)) continue;
+    if (out->rc) return luaL_error(L, "not enough memory");
+    lua_pushnil(L);
+    lua_pushinteger(L, i / 2);
+    return 2;
+  }
+  push_packed(L, out);
+  return 1;
+}
+
 
 /* ---- jobs -------------------------------------------------------------- */
 
@@ -253,6 +291,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "to_cbor", to_cbor },
   { "from_cbor", from_cbor },
   { "split", split },
+  { "join", join },
   { NULL, NULL }
 };
 

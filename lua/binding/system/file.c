@@ -271,19 +271,25 @@ static uint64_t read_sum(const char *s, size_t n) {
   return sum;
 }
 
+static const char DIGITS[] = "0123456789abcdef";
+
 /* sum(bytes[, before]): XXH3-64 of the bytes, seeded with the sum of what
-   came before them; 8 bytes. */
+   came before them; 8 bytes, and the same in hexadecimal digits. */
 static int file_sum(lua_State *L) {
   size_t n, m;
   const char *s = luaL_checklstring(L, 1, &n);
   const char *before = luaL_optlstring(L, 2, "", &m);
   luaL_argcheck(L, m == 0 || m == SUM, 2, "no sum");
   uint64_t sum = XXH3_64bits_withSeed(s, n, read_sum(before, m));
-  char out[SUM];
-  for (int i = SUM - 1; i >= 0; i--, sum >>= 8)
+  char out[SUM], hex[2 * SUM];
+  for (int i = SUM - 1; i >= 0; i--, sum >>= 8) {
     out[i] = (char)(sum & 0xff);
+    hex[2 * i] = DIGITS[sum >> 4 & 0xf];
+    hex[2 * i + 1] = DIGITS[sum & 0xf];
+  }
   lua_pushlstring(L, out, SUM);
-  return 1;
+  lua_pushlstring(L, hex, sizeof hex);
+  return 2;
 }
 
 static const luaL_Reg FUNCTIONS[] = {

@@ -168,6 +168,11 @@ local function origin_of(record)
   end
 end
 
+local function set_origin(record)
+  record.origin = origin_of(record)
+  record.origin_queue, record.origin_id, record.origin_pushed_at = nil, nil, nil
+end
+
 -- Decodes an item or a dead letter in place. `header_bytes` keeps the encoded
 -- headers. Damaged records get no payload.
 ---@param own respool.codec
@@ -176,14 +181,24 @@ end
 function M.present(own, record)
   record.header_bytes = record.headers
   record.headers = M.headers(record.headers)
-  record.origin = origin_of(record)
-  record.origin_queue, record.origin_id, record.origin_pushed_at = nil, nil, nil
+  set_origin(record)
   if not record.damaged then
     record.payload = M.decode(own, record.bytes, record.codec)
   end
   if record.original then
     record.original = M.decode(own, record.original, record.original_codec)
   end
+  return record
+end
+
+-- The same of a record that is not decoded: its payload is the bytes, there are
+-- no headers but their bytes, and an origin only if it is not its own.
+---@param record table
+---@return table record
+function M.present_stored(record)
+  record.header_bytes, record.headers = record.headers, nil
+  if record.origin_queue then set_origin(record) else record.origin_id = nil end
+  if not record.damaged then record.payload = record.bytes end
   return record
 end
 

@@ -34,7 +34,8 @@ local M = {}
 ---@field patience number? seconds for which it may keep a batch; of
 --- items that are moved 10 when not given, 300 at most: then it is flushed
 ---@field flush (fun(self: respool.writer): ...)? accepts all it was given
----@field stored boolean? it needs the stored bytes only: a payload is these
+---@field stored boolean? it needs the stored bytes only: a payload is these,
+--- headers are `header_bytes`, and there is an origin where it is another's
 ---@field due (fun(self: respool.writer): boolean)? wants to be flushed
 ---@field known (fun(self: respool.writer, source: table,
 --- from: respool.record_source): function, any[])? asked when moving: tells

@@ -47,7 +47,7 @@ local function foreign_origin(record)
      and o.pushed_at == record.pushed_at then
     return nil
   end
-  return { queue = o.queue, id = o.id, pushed_at = o.pushed_at }
+  return o
 end
 
 -- What both forms write beside FIELDS; `codec` is that of the archive.
@@ -65,7 +65,6 @@ local function others(record, codec)
   return out
 end
 
-local LOSSLESS = { lossless = true }
 local PLAIN = { lossless = true, whole = true } -- seconds that are whole
 
 -- A table as JSON, and back.
@@ -87,25 +86,31 @@ local PARTS = {
   { "original_bytes", "original", "original_body", "original_codec" },
 }
 
+-- The bytes of a part that can be shown; others go into `out`.
+local function to_be_shown(record, part, out)
+  local bytes = record[part[1]]
+  if not record.damaged and not (part[4] and record[part[4]]) then
+    return bytes
+  end
+  out[part[3]] = bytes
+end
+
 -- Bytes are shown as what they mean where the same bytes can be made of that
 -- again.
 local function to_json(record, codec)
-  local out, shown = others(record, codec), ""
-  for _, part in ipairs(PARTS) do
-    local bytes = record[part[1]]
-    local is_cbor = not part[4] or record[part[4]] == nil
-    local text = nil
-    if bytes and is_cbor and not record.damaged then
-      text = json.native.from_cbor(bytes, LOSSLESS)
-    end
-    if text then
-      shown = shown .. ',"' .. part[2] .. '":' .. text
-    else
-      out[part[3]] = bytes
-    end
+  local out, join = others(record, codec), json.native.join
+  local payload = to_be_shown(record, PARTS[1], out)
+  local headers = to_be_shown(record, PARTS[2], out)
+  local original = to_be_shown(record, PARTS[3], out)
+  while true do
+    local text, lossy = join(cbor.members(record, FIELDS, out), "payload",
+      payload, "headers", headers, "original", original)
+    if text then return text end
+    out[PARTS[lossy][3]] = record[PARTS[lossy][1]]
+    if lossy == 1 then payload = nil end
+    if lossy == 2 then headers = nil end
+    if lossy == 3 then original = nil end
   end
-  local text = json.native.from_cbor(cbor.members(record, FIELDS, out), PLAIN)
-  return text:sub(1, -2) .. shown .. "}"
 end
 
 local function from_json(text)
@@ -146,18 +151,10 @@ end
 -- sum of the next entry, which is `most` bytes long at most; nil at the end of
 -- the input; or nil and what is wrong.
 
-local HEX = {}
-for i = 0, 255 do HEX[string.char(i)] = ("%02x"):format(i) end
-
-local function hex(bytes)
-  return (bytes:gsub(".", HEX))
-end
-M.hex = hex
-
 local JSON = { name = "json", suffix = ".jsonl" }
 
-function JSON.frame(text, check)
-  return text:sub(1, -2) .. ',"sum":"' .. hex(check) .. '"}\n'
+function JSON.frame(text, _, digits)
+  return text:sub(1, -2) .. ',"sum":"' .. digits .. '"}\n'
 end
 
 local NO_SUM = "it has no checksum"
@@ -214,8 +211,9 @@ local Writer = {}
 Writer.__index = Writer
 
 local function framed(self, text)
-  self.sum = sum(text, self.sum)
-  return self.form.frame(text, self.sum)
+  local check, digits = sum(text, self.sum)
+  self.sum = check
+  return self.form.frame(text, check, digits)
 end
 
 -- An archive in a form ("json", "cbor"); each function returns the bytes to
@@ -434,11 +432,11 @@ end
 ---@param record table
 ---@return string
 function M.print(record)
-  return sum(table.concat({
+  return (sum(table.concat({
     record.number and "dead_letter" or "item", record.queue or "",
     ("%.0f"):format(record.number or 0), ("%.0f"):format(record.id or 0),
     milliseconds(record.pushed_at), milliseconds(record.died_at),
-  }, "\0"))
+  }, "\0")))
 end
 
 return M

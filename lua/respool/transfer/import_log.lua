@@ -40,11 +40,11 @@ end
 ---@param source respool.record_source
 ---@return respool.imported
 function M.open(target, source)
+  local _, digits = core.file.sum(table.concat({
+    source.store, source.kind, source.name, target.name,
+  }, "\0"))
   return setmetatable({
-    store = target.store, charts = {}, changed = {},
-    prefix = HEAD .. archive.hex(core.file.sum(table.concat({
-      source.store, source.kind, source.name, target.name,
-    }, "\0"))),
+    store = target.store, charts = {}, changed = {}, prefix = HEAD .. digits,
   }, Imported)
 end
 

@@ -36,7 +36,8 @@ local CHUNK = 500 -- removed in one commit
 -- Decodes in place, unless the writer wants no more than what is stored.
 local function present(source, record)
   record.original_bytes = record.original
-  return codec.present(source.stored and codec.raw or source.codec, record)
+  if source.stored then return codec.present_stored(record) end
+  return codec.present(source.codec, record)
 end
 
 local function present_all(source, records)
@@ -163,14 +164,14 @@ Items.__index = Items
 
 local STATES = { [0] = "ready", "leased", "scheduled", "retrying" }
 
-local function is_past(item, now)
+local function is_past(item, store)
   return item.state == "ready" or item.state == "leased"
-    or item.visible_at <= now
+    or item.visible_at <= store:now()
 end
 
 local function describe(source, item)
   item.queue, item.state = source.name, STATES[item.state]
-  if is_past(item, source.store:now()) then item.visible_at = nil end
+  if is_past(item, source.store) then item.visible_at = nil end
   return present(source, item)
 end
 
