@@ -165,16 +165,17 @@ static bool add_member(const char *name, const char *cbor, size_t n,
 }
 
 /* join(fields, name, bytes, ...): the reverse of split(): the JSON of a map
-   that has members, with those named behind them, as far as there are bytes of
+   that is not empty, with the members named behind them, as far as there are bytes of
    them; nil and the number of the first whose JSON would lose something. */
 static int join(lua_State *L) {
   size_t n;
   const char *fields = luaL_checklstring(L, 1, &n);
   static const json_form form = {.lossless = true, .whole = true};
   packer *out = &take_scratch(L)->out;
-  if (!json_write(&form, fields, n, out))
-    return out->rc ? luaL_error(L, "not enough memory")
-                   : luaL_argerror(L, 1, "no map of which there is JSON");
+  bool ok = json_write(&form, fields, n, out);
+  if (out->rc) return luaL_error(L, "not enough memory");
+  luaL_argcheck(L, ok && out->data[0] == '{' && out->len > 2, 1,
+                "no map that has members");
   for (int i = 2; i < lua_gettop(L); i += 2) {
     const char *name = luaL_checkstring(L, i);
     const char *bytes = luaL_optlstring(L, i + 1, NULL, &n);

@@ -335,3 +335,26 @@ describe("stored CBOR as JSON", function()
     end
   end)
 end)
+
+describe("native.join", function()
+  local encode = cbor.encode
+
+  it("adds members that are CBOR behind those of a map", function()
+    assert.equal('{"a":1,"v":[2],"w":"x"}', native.join(
+      encode { a = 1 }, "v", encode { 2 }, "n", nil, "w", encode "x"))
+    local fields, v = native.split('{"a":1,"v":[2]}', "v")
+    assert.equal('{"a":1,"v":[2]}', native.join(fields, "v", v))
+  end)
+
+  it("says which member JSON would not give again", function()
+    assert.same({ nil, 2 }, { native.join(encode { a = 1 }, "v", encode(1),
+                                          "w", "\249\126\1") })
+    assert.same({ nil, 1 }, { native.join(encode { a = 1 }, "v", "no CBOR") })
+  end)
+
+  it("wants a map that has members", function()
+    for _, bytes in ipairs { "\255", encode {}, encode { 1 } } do
+      assert.error_matches(function() native.join(bytes) end, "no map")
+    end
+  end)
+end)

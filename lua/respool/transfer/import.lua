@@ -10,6 +10,7 @@
 -- and priority, and the due and expiry times of an item. Its past does not
 -- come back: attempts, errors, history, and the payload before a transform.
 
+local archive = require "respool.transfer.format"
 local compat = require "respool.support.compat"
 local imported = require "respool.transfer.import_log"
 local options = require "respool.support.options"
@@ -62,8 +63,9 @@ local FORM = {
 local ERRORS = 10
 
 
--- A batch. What is to be pushed: { record, at, push, known }; `at` is which it
--- is of all that were read, `push` as record.plan() makes it.
+-- A batch. What is to be pushed: { record, at, push, known, print }; `at` is
+-- which it is of all that were read, `push` as record.plan() makes it, `print`
+-- that of a record that can be distinguished from others.
 
 local function fail(r, record, at, message)
   local counts = r.counts
@@ -79,18 +81,14 @@ local function is_marked(r, record)
     and type(record.pushed_at) == "number"
 end
 
-local function is_known(r, record)
-  if not is_marked(r, record) then return false end
-  return r.imported:has(record)
-end
-
 -- The entry of a record that can be pushed, or nil and why it cannot be.
-local function entry_of(r, record, known)
+local function entry_of(r, record, known, print)
   local ok, planned = compat.pcall(record_of.plan, r.o.to, record,
                                    r.o.on_conflict)
   if not ok then return nil, outcome.describe(planned).text end
   return {
     record = record, at = r.counts.read, push = planned, known = known,
+    print = print,
   }
 end
 
@@ -101,13 +99,15 @@ local function plan_record(r, record, planned)
     fail(r, record, r.counts.read, outcome.describe(problem).text)
     return true
   end
-  local known, message, code = is_known(r, record)
+  local print = is_marked(r, record) and archive.print(record) or nil
+  local known, message, code = false, nil, nil
+  if print then known, message, code = r.imported:has(record, print) end
   if known == nil then return nil, message, code end
   if known and not r.o.again then
     r.counts.known = r.counts.known + 1
     return true
   end
-  local entry, why = entry_of(r, record, known)
+  local entry, why = entry_of(r, record, known, print)
   if entry then
     planned[#planned + 1] = entry
   else
@@ -163,8 +163,8 @@ end
 local function note(r, entries)
   for _, e in ipairs(entries) do
     local ok, message, code = true, nil, nil
-    if is_marked(r, e.record) then
-      ok, message, code = r.imported:note(e.record)
+    if e.print then
+      ok, message, code = r.imported:note(e.record, e.print)
     end
     if not ok then return nil, message, code end
   end
@@ -192,7 +192,7 @@ end
 local function forget(r, entries)
   local any = false
   for _, e in ipairs(entries) do
-    if e.ignored and not e.known and is_marked(r, e.record) then
+    if e.ignored and not e.known and e.print then
       local ok, message, code = r.imported:forget(e.record)
       if not ok then return nil, message, code end
       any = true

@@ -10,7 +10,6 @@
 -- commit of the pushes it notes. One process at a time imports into a
 -- store, so that none replaces what another has written.
 
-local archive = require "respool.transfer.format"
 local core = require "respool.core"
 local lock = require "respool.transfer.lock"
 
@@ -23,8 +22,9 @@ local HEAD = "import "
 ---@class respool.imported
 ---@field store respool.store
 ---@field prefix string
----@field charts table<integer, string> by range
----@field changed table<integer, string> to be stored with the next commit
+---@field charts table<integer, respool.import_chart> by range
+---@field changed table<integer, respool.import_chart> to be stored with the
+--- next commit
 local Imported = {}
 Imported.__index = Imported
 
@@ -68,12 +68,18 @@ local function name_of(self, range)
   return self.prefix .. "/" .. ("%.0f"):format(range)
 end
 
+-- A chart: its bytes, and the prints put into it since, by number in its range.
+---@class respool.import_chart
+---@field bytes string
+---@field prints table<integer, string>?
+
 -- The stored chart of a range; empty when there is none.
 local function load(self, range)
   local bytes, message, code =
     self.store.handle:note_load(name_of(self, range))
-  if code == "NOT_FOUND" then return "" end
-  return bytes, message, code
+  if code == "NOT_FOUND" then return { bytes = "" } end
+  if not bytes then return nil, message, code end
+  return { bytes = bytes }
 end
 
 local function chart(self, range)
@@ -87,46 +93,70 @@ end
 
 local function place(record)
   local n = record.number or record.id
-  return math.floor(n / SPAN), n % SPAN * WIDTH
+  return math.floor(n / SPAN), n % SPAN
 end
 
--- Whether a record has been pushed.
+-- Whether a record with this print has been pushed.
+---@param record table
+---@param print string
 ---@return boolean?, string?, string?
-function Imported:has(record)
-  local range, at = place(record)
+function Imported:has(record, print)
+  local range, slot = place(record)
   local known, message, code = chart(self, range)
   if not known then return nil, message, code end
-  return known:sub(at + 1, at + WIDTH) == archive.print(record)
+  local put = known.prints and known.prints[slot]
+  if put then return put == print end
+  return known.bytes:sub(slot * WIDTH + 1, slot * WIDTH + WIDTH) == print
+end
+
+local function put(self, record, print)
+  local range, slot = place(record)
+  local known, message, code = chart(self, range)
+  if not known then return nil, message, code end
+  local changed = self.changed[range]
+  if not changed then
+    changed = { bytes = known.bytes, prints = {} }
+    self.changed[range] = changed
+  end
+  changed.prints[slot] = print
+  return true
 end
 
 -- Notes that a record will have been, after the next commit.
+---@param record table
+---@param print string
 ---@return true?, string?, string?
-function Imported:note(record)
-  local range, at = place(record)
-  local known, message, code = chart(self, range)
-  if not known then return nil, message, code end
-  known = known .. NOTHING:rep((at - #known) / WIDTH)
-  self.changed[range] = known:sub(1, at) .. archive.print(record)
-    .. known:sub(at + WIDTH + 1)
-  return true
+function Imported:note(record, print)
+  return put(self, record, print)
 end
 
 -- Notes that a record will not have been.
 ---@return true?, string?, string?
 function Imported:forget(record)
-  local range, at = place(record)
-  local known, message, code = chart(self, range)
-  if not known then return nil, message, code end
-  self.changed[range] = known:sub(1, at) .. NOTHING
-    .. known:sub(at + WIDTH + 1)
-  return true
+  return put(self, record, NOTHING)
+end
+
+-- Puts the prints into the bytes.
+local function settle(chart_of)
+  local bytes, prints = chart_of.bytes, chart_of.prints
+  local last = math.floor(#bytes / WIDTH) - 1
+  for slot in pairs(prints) do last = math.max(last, slot) end
+  local cells = {}
+  for slot = 0, last do
+    cells[slot + 1] = prints[slot]
+      or slot * WIDTH < #bytes and bytes:sub(slot * WIDTH + 1,
+                                             slot * WIDTH + WIDTH)
+      or NOTHING
+  end
+  chart_of.bytes, chart_of.prints = table.concat(cells), nil
 end
 
 -- Adds the changed charts to a transaction of the core.
 ---@return true?, string?, string?
 function Imported:add(tx)
-  for range, bytes in pairs(self.changed) do
-    local step, message, code = tx:note(name_of(self, range), bytes)
+  for range, changed in pairs(self.changed) do
+    settle(changed)
+    local step, message, code = tx:note(name_of(self, range), changed.bytes)
     if not step then return nil, message, code end
   end
   return true
