@@ -343,7 +343,7 @@ man: all
 soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 bench-nginx: all
-	$(call run,lua5.4) bench/nginx.lua
+	$(call run,lua5.4) bench/nginx.lua && $(call run,lua5.4) bench/stalls.lua
 bench-postgres: $(BUILD)/bench/postgres
 	@url=$$(BUILD=$(BUILD) spec/postgres/server start) && \
 	  $< "$$url" $(or $(SECONDS),2); BUILD=$(BUILD) spec/postgres/server stop

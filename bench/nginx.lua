@@ -19,9 +19,9 @@ list of ngx.shared, (c) pushing to a buffer of respool, both in log_by_lua,
                  go to "nginx-bench" there, and are removed again
 ]]
 
-local socket = require "socket"
+local server = require "bench.nginx_server"
 
-local BUILD = os.getenv "RESPOOL_BUILD" or "build"
+local fail, get, median, sh = server.fail, server.get, server.median, server.sh
 
 local SUBJECTS = {
   { path = "/alone", name = "(a) 204 alone" },
@@ -30,168 +30,46 @@ local SUBJECTS = {
   { path = "/durable", name = "(d) durable respool push" },
 }
 
-local CONF = [[
-${user}
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
-pid ${dir}/nginx.pid; error_log ${dir}/error.log warn; daemon off;
-worker_processes 1;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  keepalive_requests 1000000000;
-  client_body_temp_path ${dir}/t1; proxy_temp_path ${dir}/t2;
-  fastcgi_temp_path ${dir}/t3; uwsgi_temp_path ${dir}/t4;
-  scgi_temp_path ${dir}/t5;
-  lua_shared_dict list 512m;
-  lua_package_path "${tree}/lua/?.lua;${tree}/lua/?/init.lua;;";
-  lua_package_cpath "${build}/luajit/?.so;;";
-  init_worker_by_lua_block {
-    local core = require "respool.core"
-    local respool = require "resty.respool"
-    local store = assert(respool.open "${dir}/store")
-    local bench = {
-      store = store, line = ("x"):rep(100), gaps = {},
-      durable = assert(store:queue "durable"),
-      buffered = assert(store:queue("buffered", { buffer = {
-        items = 5000, interval = 0.05 } })),
-    }
-    package.loaded.bench = bench
-    ngx.timer.at(0, function() -- each millisecond, and when it came instead
-      local before = core.mono()
-      while not ngx.worker.exiting() do
-        ngx.sleep(0.001)
-        local now = core.mono()
-        bench.gaps[#bench.gaps + 1] = now - before
-        before = now
-      end
-    end)
-  }
-  exit_worker_by_lua_block { require("resty.respool").exit() }
-  server {
-    listen 127.0.0.1:${port} backlog=1024;
-    location = /alone { return 204; }
-    location = /shared { return 204; log_by_lua_block {
-      ngx.shared.list:lpush("list", require"bench".line)
-    } }
-    location = /buffered { return 204; log_by_lua_block {
-      local bench = require "bench"
-      assert(bench.buffered:push(bench.line))
-    } }
-    location = /durable { content_by_lua_block {
-      local bench = require "bench"
-      assert(bench.durable:push(bench.line))
-      ngx.exit(204)
-    } }
-    location = /reset { content_by_lua_block {
-      local bench = require "bench"
-      ngx.shared.list:flush_all()
-      bench.gaps = {}
-      bench.commits = bench.store.handle:stat().last_txn
-      bench.pushed = bench.durable:stats().pushed
-    } }
-    location = /tell { content_by_lua_block {
-      local bench = require "bench"
-      local gaps, commits = bench.gaps, bench.store.handle:stat().last_txn
-      table.sort(gaps)
-      local n = #gaps
-      ngx.print(("stall_us %d max_us %d commits %d pushed %d"):format(
-        gaps[math.ceil(n * 0.999)] - 1000, gaps[n] - 1000,
-        commits - bench.commits, bench.durable:stats().pushed - bench.pushed))
-    } }
-  }
-}
+local WORKER = [[
+  local respool = require "resty.respool"
+  bench.store = assert(respool.open "${dir}/store")
+  bench.line = ("x"):rep(100)
+  bench.durable = assert(bench.store:queue "durable")
+  bench.buffered = assert(bench.store:queue("buffered", { buffer = {
+    items = 5000, interval = 0.05 } }))
 ]]
 
-local function fail(...)
-  io.stderr:write(string.format(...), "\n")
-  os.exit(1)
-end
-
-local function sh(command)
-  local pipe = assert(io.popen(command))
-  local said = pipe:read "*a"
-  pipe:close()
-  return (said:gsub("\n$", ""))
-end
-
-local function options(argv)
-  local o = { rounds = 5, seconds = 2, connections = 64, dir = "build/bench" }
-  if argv[1] == "--help" then
-    print(usage)
-    os.exit(0)
-  end
-  for i = 1, #argv, 2 do
-    local name, text = argv[i]:match "^%-%-(%a+)$", argv[i + 1]
-    local value = name == "dir" and text or math.tointeger(tonumber(text))
-    if o[name] == nil or not value or value == 0 then
-      io.stderr:write(usage)
-      fail("not understood: %s %s", argv[i], text or "")
-    end
-    o[name] = value
-  end
-  return o
-end
-
-
--- nginx.
-
-local function free_port()
-  local s = assert(socket.bind("127.0.0.1", 0))
-  local _, port = s:getsockname()
-  s:close()
-  return math.tointeger(tonumber(port))
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
-
-local function start(o)
-  local tree = sh "pwd"
-  local build = BUILD:sub(1, 1) == "/" and BUILD or tree .. "/" .. BUILD
-  local dir = sh(("mkdir -p '%s' && cd '%s' && pwd"):format(o.dir, o.dir))
-    .. "/nginx-bench"
-  os.execute(("rm -rf '%s'; mkdir '%s'"):format(dir, dir))
-  local port = free_port()
-  local values = {
-    dir = dir, tree = tree, build = build, port = port,
-    user = sh "id -u" == "0" and "user root;" or "",
-  }
-  write(dir .. "/nginx.conf", (CONF:gsub("%${(%w+)}", values)))
-  os.execute(("PATH=$PATH:/usr/sbin; nginx -p '%s' -c nginx.conf "
-    .. ">'%s/out' 2>&1 &"):format(dir, dir))
-  return { dir = dir, url = "http://127.0.0.1:" .. port }
-end
-
-local function get(n, path)
-  return sh(("curl -s -m 10 '%s%s'"):format(n.url, path))
-end
-
-local function await(n)
-  for _ = 1, 500 do
-    if get(n, "/reset") == "" and get(n, "/tell"):find "stall" then return end
-    socket.sleep(0.02)
-  end
-  fail("nginx does not come up:\n%s", sh(("cat '%s'/out '%s'/error.log")
-    :format(n.dir, n.dir)))
-end
-
-local function stop(n)
-  local pid = sh(("cat '%s/nginx.pid' 2>/dev/null"):format(n.dir))
-  if pid ~= "" then
-    os.execute(("kill -QUIT %s; while [ -e '%s/nginx.pid' ]; do sleep 0.05; "
-      .. "done"):format(pid, n.dir))
-  end
-  os.execute(("rm -rf '%s'"):format(n.dir))
-end
-
+local SERVER = [[
+  location = /shared { return 204; log_by_lua_block {
+    ngx.shared.list:lpush("list", require"bench".line)
+  } }
+  location = /buffered { return 204; log_by_lua_block {
+    local bench = require "bench"
+    assert(bench.buffered:push(bench.line))
+  } }
+  location = /durable { content_by_lua_block {
+    local bench = require "bench"
+    assert(bench.durable:push(bench.line))
+    ngx.exit(204)
+  } }
+  location = /mark { content_by_lua_block {
+    local bench = require "bench"
+    ngx.shared.list:flush_all()
+    bench.commits = bench.store.handle:stat().last_txn
+    bench.pushed = bench.durable:stats().pushed
+  } }
+  location = /share { content_by_lua_block {
+    local bench = require "bench"
+    local commits = bench.store.handle:stat().last_txn - bench.commits
+    ngx.print((bench.durable:stats().pushed - bench.pushed)
+      / math.max(commits, 1))
+  } }
+]]
 
 -- Measuring.
 
 local function measure(n, o, subject)
+  get(n, "/mark")
   get(n, "/reset")
   local said = sh(("wrk -t 1 -c %d -d %ds '%s%s' 2>&1"):format(
     o.connections, o.seconds, n.url, subject.path))
@@ -199,18 +77,11 @@ local function measure(n, o, subject)
   if not rate or said:find "Non%-2xx" then
     fail("%s: %s", subject.path, said)
   end
-  local stall, max, commits, pushed = get(n, "/tell"):match(
-    "stall_us (%-?%d+) max_us (%-?%d+) commits (%d+) pushed (%d+)")
+  local stall, max = get(n, "/tell"):match "stall_us (%-?%d+) max_us (%-?%d+)"
   return {
     rate = rate, stall = stall / 1000, max = max / 1000,
-    share = pushed / math.max(tonumber(commits), 1),
+    share = tonumber(get(n, "/share")),
   }
-end
-
-local function median(list)
-  table.sort(list)
-  local n = #list
-  return n % 2 == 1 and list[(n + 1) / 2] or (list[n / 2] + list[n / 2 + 1]) / 2
 end
 
 local function column(rounds, value)
@@ -242,10 +113,12 @@ local function print_results(rounds)
 end
 
 local function main()
-  local o = options(arg)
-  local n = start(o)
+  local o = server.options(arg, {
+    rounds = 5, seconds = 2, connections = 64, dir = "build/bench",
+  }, usage)
+  local n = server.start(o, WORKER, SERVER)
   local ok, message = pcall(function()
-    await(n)
+    server.await(n)
     print(("one nginx worker, wrk with %d connections; medians of %d "
       .. "interleaved rounds of %d s\n"):format(o.connections, o.rounds,
                                                o.seconds))
@@ -258,7 +131,7 @@ local function main()
     end
     print_results(rounds)
   end)
-  stop(n)
+  server.stop(n)
   if not ok then fail("%s", message) end
 end
 

@@ -287,9 +287,9 @@ local METRICS = {
 ---@nodiscard
 function Store:metrics(given)
   local o = options.read(METRICS, given, 1)
-  local text, message, code = metrics.text(self, o.format or "prometheus")
+  local pieces, message, code = metrics.pieces(self, o.format or "prometheus")
   hooks.drain(self)
-  return one(text, message, code)
+  return one(pieces and table.concat(pieces), message, code)
 end
 
 -- How the store is: { status =, components = { storage, readers, queues,

@@ -122,6 +122,7 @@ static const record_field STATS[] = {
   RECORD_END
 };
 
+/* stat(queue, brief): brief is without the histograms. */
 static int queue_stat(lua_State *L) {
   respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
   int rc = respool_queue_stat(queue(L), &stats);
@@ -129,6 +130,8 @@ static int queue_stat(lua_State *L) {
     return lfail(L, rc);
   lrecord_push(L, STATS, &stats);
   lstats_queue(L, &stats);
+  if (!lua_toboolean(L, 2))
+    lstats_times(L, &stats);
   return 1;
 }
 

@@ -71,6 +71,9 @@ static void set_deaths(lua_State *L, const uint64_t *died_by) {
 void lstats_queue(lua_State *L, const respool_queue_stats *stats) {
   set_flushes(L, stats->flushes);
   set_deaths(L, stats->died_by);
+}
+
+void lstats_times(lua_State *L, const respool_queue_stats *stats) {
   set_histogram(L, "wait", &stats->wait, &SECONDS);
   set_histogram(L, "handle", &stats->handle, &SECONDS);
 }

@@ -8,8 +8,11 @@
 #include "compat.h"
 #include "respool.h"
 
-/* Adds to the table on the top what of a queue's stats is not a number. */
+/* Adds to the table on the top the counts by reason of a queue's stats. */
 void lstats_queue(lua_State *L, const respool_queue_stats *stats);
+
+/* The same with its histograms. */
+void lstats_times(lua_State *L, const respool_queue_stats *stats);
 
 /* Pushes a table of a buffer's; `error` and `code` are there while its last
    flush was one that failed. */

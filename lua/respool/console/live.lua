@@ -26,7 +26,7 @@ end
 
 -- A look at the store: JSON by queue, and of the rest.
 local function take_look(console)
-  local all, message, code = figures.queues(console.store)
+  local all, message, code = figures.queues(console.store, true)
   local named, stats
   if all then named, message, code = replays.all(console) end
   if named then stats, message, code = console.store:stats() end

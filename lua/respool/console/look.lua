@@ -13,6 +13,7 @@ local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
 
 local cbor, fail = core.cbor, answer.fail
+local min = math.min
 
 local M = {}
 
@@ -20,7 +21,8 @@ local list_of = cbor.array -- which is a list even when it is empty
 
 local RAW = { codec = "raw" } -- JSON is made of the stored bytes
 
-local PAGE = 100
+local PAGE = 100 -- records, unless `limit` says otherwise
+local PIECE = 100 -- of these at once, for which a server waits
 
 -- A filter looks at so many records in a request, or for so long: then the
 -- answer tells where to go on.
@@ -76,7 +78,7 @@ local function filtered(console, name, o, next_records, rest)
       if where and (looked >= LOOKED or timing.left(ends) <= 0) then
         return {}
       end
-      local records, message, code = next_records(left)
+      local records, message, code = next_records(min(left, PIECE))
       if not records then return nil, message, code end
       if #records == 0 then return {} end
       looked, found = looked + #records, passing(records, where)
@@ -96,7 +98,7 @@ local function by_name(a, b)
 end
 
 function M.queues(console)
-  local all, message, code = figures.queues(console.store)
+  local all, message, code = figures.queues(console.store, true)
   if not all then return fail(message, code) end
   local list = list_of {}
   for name, s in pairs(all) do

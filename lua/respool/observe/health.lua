@@ -261,7 +261,7 @@ local function queue(store, name, stats, o, limit)
 end
 
 local function queues(store, o, limit)
-  local all, message, code = figures.queues(store)
+  local all, message, code = figures.queues(store, true)
   if not all then return nil, message, code end
   local judged = {}
   if o.queue and not all[o.queue] then

@@ -48,10 +48,18 @@ local function bound(n)
   return n ~= huge and n % 1 == 0 and ("%.0f.0"):format(n) or number(n)
 end
 
--- The text so far. `open` is whether it is OpenMetrics, where a counter's
--- family goes without the suffix of its samples.
+-- The lines so far, and before them pieces of text. `open` is whether it is
+-- OpenMetrics, where a counter's family goes without the suffix of its samples.
 local function new_text(format)
-  return { open = format == "openmetrics" }
+  return { open = format == "openmetrics", pieces = {} }
+end
+
+local PIECE = 256 -- lines
+
+local function cut(text)
+  if #text == 0 then return end
+  text.pieces[#text.pieces + 1] = table.concat(text, "\n") .. "\n"
+  for i = #text, 1, -1 do text[i] = nil end
 end
 
 local function begin(text, name, kind, help)
@@ -64,6 +72,7 @@ end
 local function sample(text, name, labels, value)
   local braces = labels ~= "" and "{" .. labels .. "}" or ""
   text[#text + 1] = name .. braces .. " " .. number(value)
+  if #text >= PIECE then cut(text) end
   timing.breathe()
 end
 
@@ -290,11 +299,11 @@ local function add_buffers(text, rows)
   end
 end
 
--- All metrics of a store.
+-- All metrics of a store: pieces of one text.
 ---@param store respool.store
 ---@param format "prometheus"|"openmetrics"
----@return string?, string?, string?
-function M.text(store, format)
+---@return string[]?, string?, string?
+function M.pieces(store, format)
   local all, stats, dead_letters, message, code
   all, message, code = stats_of.queues(store)
   if not all then return nil, message, code end
@@ -308,7 +317,8 @@ function M.text(store, format)
   add_dlqs(text, dead_letters)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end
-  return table.concat(text, "\n") .. "\n"
+  cut(text)
+  return text.pieces
 end
 
 return M

@@ -74,10 +74,11 @@ end
 -- Everything counted of a queue; times in seconds.
 ---@param store respool.store
 ---@param handle userdata the queue's
+---@param brief boolean? without the histograms
 ---@return respool.queue_stats?, string?, string?
-function M.queue(store, handle)
+function M.queue(store, handle, brief)
   local stats, config, message, code
-  stats, message, code = handle:stat()
+  stats, message, code = handle:stat(brief)
   if not stats then return nil, message, code end
   config, message, code = handle:config()
   if not config then return nil, message, code end
@@ -145,8 +146,9 @@ end
 
 -- Figures of all queues, by name.
 ---@param store respool.store
+---@param brief boolean? without the histograms, which are most of them
 ---@return table<string, respool.queue_stats>?, string?, string?
-function M.queues(store)
+function M.queues(store, brief)
   local names, message, code = M.names(store)
   if not names then return nil, message, code end
   local all = {}
@@ -155,7 +157,7 @@ function M.queues(store)
     timing.breathe()
     handle, message, code = store.handle:find(name)
     if handle then
-      stats, message, code = M.queue(store, handle)
+      stats, message, code = M.queue(store, handle, brief)
       handle:close()
     end
     if not stats and code ~= "NOT_FOUND" then return nil, message, code end

@@ -53,7 +53,7 @@ function M.pause(seconds)
 end
 
 local breath -- lets others of this thread run
-local TURN = 4000 -- microseconds
+local TURN = 2000 -- microseconds
 local turn_ends = 0
 
 -- Gives a host that runs others in this thread its way to let them.

@@ -18,6 +18,7 @@ local file_reader = require "respool.transfer.file_reader"
 local files = require "respool.transfer.files"
 local options = require "respool.support.options"
 local retention = require "respool.transfer.retention"
+local timing = require "respool.support.timing"
 
 local huge = math.huge
 local file = core.file
@@ -170,6 +171,7 @@ local function write_record(w, record, from)
     if not ok then return nil, message, code end
   end
   local ok, message, code = put(w, w.open.archive:record(record))
+  timing.breathe()
   if not ok then return nil, message, code end
   if w.open.bytes < w.rotate then return 0 end
   return publish(w)

@@ -17,6 +17,7 @@ local lock = require "respool.transfer.lock"
 local outcome = require "respool.support.outcome"
 local pages = require "respool.support.pages"
 local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local min, max, huge = math.min, math.max, math.huge
 local batches = core.batch
@@ -41,7 +42,10 @@ local function present(source, record)
 end
 
 local function present_all(source, records)
-  for _, record in ipairs(records) do present(source, record) end
+  for _, record in ipairs(records) do
+    present(source, record)
+    timing.breathe()
+  end
   return records
 end
 
@@ -179,7 +183,10 @@ function Items:next(limit)
   local list, message, code =
     self.queue.handle:browse(self.cursor, nil, min(limit, PAGE))
   if not list then return nil, message, code end
-  for _, item in ipairs(list) do describe(self, item) end
+  for _, item in ipairs(list) do
+    describe(self, item)
+    timing.breathe()
+  end
   return list
 end
 
@@ -230,7 +237,10 @@ end
 -- The items of a batch, once they are put off.
 local function hold(source, batch)
   local list = {}
-  for i = 1, #batch do list[i] = read_item(source, batch, i) end
+  for i = 1, #batch do
+    list[i] = read_item(source, batch, i)
+    timing.breathe()
+  end
   local ok, message,
     code = batches.mark_rest(batch, {
       kind = outcome.SNOOZE, delay = source.hold,

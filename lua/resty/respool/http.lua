@@ -18,6 +18,7 @@ local admin = require "resty.respool.admin"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local json = require "resty.respool.json"
+local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local policy = require "respool.policy"
@@ -194,9 +195,9 @@ function M.metrics(given)
   if not reply.allows "GET" then return end
   local store = reply.begin(reply.of_store, given)
   if not store then return end
-  local text, message, code = store:metrics()
-  if not text then return reply.fail(message, code) end
-  reply.send(200, "text/plain; version=0.0.4", text)
+  local pieces, message, code = metrics.pieces(store, "prometheus")
+  if not pieces then return reply.fail(message, code) end
+  reply.send_pieces(200, "text/plain; version=0.0.4", pieces)
 end
 
 local HEALTH = setmetatable({ of = "http.health", bounds = options.table },

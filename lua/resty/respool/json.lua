@@ -8,6 +8,7 @@
 local core = require "respool.core"
 local cbor = core.cbor
 local json = require "respool.support.json"
+local timing = require "respool.support.timing"
 local waiting = require "resty.respool.waiting"
 
 core.home(debug.getinfo(1, "S").source)
@@ -63,7 +64,7 @@ local function value_at(bytes, at)
   while i <= n do
     local first = i
     i, next_at = cbor.fill(bytes, next_at, t, i, n, keyed, PIECE)
-    ngx.sleep(0)
+    waiting.let_others_run()
     if i == first then -- a long one
       local key = i
       if keyed then key, next_at = value_at(bytes, next_at) end
@@ -91,6 +92,31 @@ end
 function M.from_cbor(bytes, layout)
   return convert("from_cbor", bytes, layout)
 end
+
+-- A JSON text in one line. Maps and lists are written member by member, as
+-- those of answers may have many.
+---@param value any
+---@return string
+function M.encode(value)
+  timing.breathe()
+  local parts = {}
+  if type(value) ~= "table" or next(value) == nil then
+    return json.encode(value)
+  elseif value[1] ~= nil then
+    for i, member in ipairs(value) do parts[i] = M.encode(member) end
+    return "[" .. table.concat(parts, ",") .. "]"
+  end
+  local names = {}
+  for name in pairs(value) do names[#names + 1] = name end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local key = json.encode({ [name] = true }):match "^{(.*)true}$"
+    parts[i] = key .. M.encode(value[name])
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+M.is_text = json.is_text
 
 -- The JSON of an item or a dead letter that a handle with the codec "raw" gave.
 ---@param record table

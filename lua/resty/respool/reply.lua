@@ -6,7 +6,7 @@
 local answers = require "respool.console.answer"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local json = require "respool.support.json"
+local json = require "resty.respool.json"
 local options = require "respool.support.options"
 local resty = require "resty.respool"
 
@@ -28,6 +28,16 @@ function M.send(status, kind, text)
   begin(status, kind)
   ngx.header["Content-Length"] = #text
   ngx.print(text)
+end
+
+-- A body whose text is in pieces.
+---@param pieces string[]
+function M.send_pieces(status, kind, pieces)
+  local size = 0
+  for _, piece in ipairs(pieces) do size = size + #piece end
+  begin(status, kind)
+  ngx.header["Content-Length"] = size
+  ngx.print(pieces)
 end
 
 function M.answer(status, value)

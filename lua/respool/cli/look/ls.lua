@@ -94,7 +94,7 @@ local function queue_json(io, name, s)
 end
 
 local function list_queues(io, store, args)
-  local queues = arguments.check(figures.queues(store))
+  local queues = arguments.check(figures.queues(store, true))
   local dlqs = other_dlqs(store, queues)
   if not args.json then
     show_queues(io, queues)

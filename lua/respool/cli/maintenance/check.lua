@@ -42,7 +42,7 @@ end
 
 local function counts(store)
   local n = { queues = 0, items = 0, dead_letters = 0 }
-  for _, stats in pairs(figure(figures.queues(store))) do
+  for _, stats in pairs(figure(figures.queues(store, true))) do
     n.queues = n.queues + 1
     n.items = n.items + stats.ready + stats.leased + stats.scheduled
       + stats.retrying
