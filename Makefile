@@ -45,7 +45,7 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options
-handles = handle ticket
+handles = handle ticket bell
 queue = take batch buffer queue
 store = names buffer_list dead replay note maintenance transaction repair store
 system = process file terminal input wait

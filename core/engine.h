@@ -16,6 +16,7 @@
 #define ENGINE_H
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "record/batch.h"
@@ -37,8 +38,17 @@ typedef struct env {
      wait_goes_on. */
   bool (*goes_on)(struct env *e, int64_t ms, const char *whom);
   _Atomic int waits_for; /* the pid that an apply waits for; -1: not known */
+  _Atomic int bell; /* one more than the descriptor to be rung; 0: none */
   int pid; /* of the process that opened it */
 } env;
+
+/* Wakes the program's event loop, if it asked for that: something may be ready
+   for it. A bell that is full has been rung already. */
+static inline void env_ring(env *e) {
+  uint64_t one = 1;
+  int bell = e->bell;
+  if (bell && write(bell - 1, &one, sizeof one) < 0) return;
+}
 
 /* ---- steps --------------------------------------------------------------- */
 

@@ -417,6 +417,9 @@ RESPOOL_API respool_queue *respool_queue_ref(respool_queue *q);
 /* The store that it was opened from. */
 RESPOOL_API respool *respool_queue_store(const respool_queue *q);
 
+/* The queue's name; the handle's, as long as it is there. */
+RESPOOL_API const char *respool_queue_name(const respool_queue *q);
+
 /* The policy as stored now. Pointers in `out` stay NULL; `backoff`,
    `dlq` (RESPOOL_NAME_MAX + 1 bytes) and `weights` are filled where they are
    not NULL. */
@@ -1303,6 +1306,25 @@ RESPOOL_API int respool_call(respool *s, int (*run)(void *arg),
 
 /* 1 when the ticket is ready to be finished, else 0. Never waits. */
 RESPOOL_API int respool_ticket_poll(respool_ticket *t);
+
+/* 1 while a take with `wait` waits for items, else 0. To poll it may start it;
+   that finds something within *due milliseconds at the earliest, unless
+   something is committed meanwhile, and not after *left. Of many takes that
+   wait for one queue it is enough to poll one until it runs. */
+RESPOOL_API int respool_ticket_waits(respool_ticket *t, int64_t *due,
+                                     int64_t *left);
+
+/* Ends the wait of a take that waits: it is ready, with nothing. */
+RESPOOL_API void respool_ticket_give_up(respool_ticket *t);
+
+/* For event loops: from now on a number of 8 bytes is written to `fd` whenever
+   tickets of the store may have become ready, or this process has committed
+   something that a take waits for. It is an eventfd, a pipe or a socket, does
+   not block, stays open until the store is closed or another is given, and is
+   the same for all handles that this process has of the store; -1: none. What
+   other processes commit is not heard of: takes that wait are to be polled
+   now and then. */
+RESPOOL_API int respool_wake(respool *s, int fd);
 
 /* Returns the result of the verb, once; BUSY before it is ready. `out` may be
    NULL. As with respool_batch_settle, `out->batch` is also written with

@@ -146,7 +146,9 @@ static void lead(env *e, unit *own) {
   pthread_mutex_lock(&c->lock);
   for (unit *u; (u = unit_list_pop(&kept));) unit_list_add(&c->kept, u);
   if (c->stopped && own) own->leaves = true;
+  bool rings = ended.first != NULL;
   finish_all(c, &ended);
+  if (rings) env_ring(e);
 }
 
 /* Wakes somebody who waits, to take over. */

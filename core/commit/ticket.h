@@ -34,6 +34,7 @@ struct respool_ticket {
   failure failure;
   /* Of the verb; each may be NULL. */
   void (*poll)(respool_ticket *t);  /* sees whether to start the unit */
+  void (*waits)(respool_ticket *t, int64_t *due, int64_t *left);
   bool (*again)(respool_ticket *t); /* with the lock: is it to run again? */
   void (*apply_result)(respool_ticket *t); /* notes it in batches, once */
   int (*finish)(respool_ticket *t, respool_result *out);

@@ -28,6 +28,24 @@ void respool_ticket_free(respool_ticket *t) {
   ticket_drop(t);
 }
 
+int respool_ticket_waits(respool_ticket *t, int64_t *due, int64_t *left) {
+  if (!t || store_check(t->store) || t->started || t->unit->done || !t->waits)
+    return 0;
+  t->waits(t, due, left);
+  return 1;
+}
+
+void respool_ticket_give_up(respool_ticket *t) {
+  int64_t due, left;
+  if (respool_ticket_waits(t, &due, &left)) ticket_answer(t, 0);
+}
+
+int respool_wake(respool *s, int fd) {
+  int rc = store_check(s);
+  if (!rc) s->env->bell = fd < 0 ? 0 : fd + 1;
+  return rc;
+}
+
 /* ---- flush -------------------------------------------------------------- */
 
 int respool_flush_start(respool *s, respool_ticket **out) {
@@ -65,6 +83,7 @@ static void end_call(timer *self) {
   commit_lock(e);
   ticket_ended(t);
   commit_unlock(e);
+  env_ring(e);
 }
 
 static int64_t run_call(timer *self) {

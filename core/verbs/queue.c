@@ -108,6 +108,10 @@ respool_queue *respool_queue_ref(respool_queue *q) {
   return q;
 }
 
+const char *respool_queue_name(const respool_queue *q) {
+  return q->name;
+}
+
 respool *respool_queue_store(const respool_queue *q) {
   return q->store;
 }

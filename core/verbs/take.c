@@ -189,6 +189,18 @@ static void poll_take(respool_ticket *t) {
   if (rc || (!ready && clock_mono() >= p->end)) ticket_answer(t, rc);
 }
 
+/* When a poll may find something, but for what is committed until then; and
+   how long the take waits. */
+static void take_waits(respool_ticket *t, int64_t *due, int64_t *left) {
+  const take_ticket *p = (take_ticket *)t->unit;
+  const respool_queue *q = p->queue;
+  int64_t again = q->idle.looked + LOOK_AGAIN - clock_mono();
+  int64_t ms = least(q->idle.due - respool_now(q->store), again);
+  *left = p->end - clock_mono();
+  if (*left < 0) *left = 0;
+  *due = least(ms < 0 ? 0 : ms, *left);
+}
+
 static int finish_take(respool_ticket *t, respool_result *out) {
   take_ticket *p = (take_ticket *)t->unit;
   respool_batch *batch = p->step.claim.batch;
@@ -221,6 +233,7 @@ int respool_take_start(respool_queue *q, const respool_take_options *o,
   p->options = *o;
   p->end = time_after(clock_mono(), o->wait);
   t->poll = poll_take;
+  t->waits = take_waits;
   t->again = take_again;
   t->finish = finish_take;
   t->dispose = dispose_take;

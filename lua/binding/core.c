@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "handles/bell.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
 #include "queue/batch.h"
@@ -112,6 +113,7 @@ RESPOOL_API int luaopen_respool_core(lua_State *L) {
   ltx_open(L);
   lprocess_open(L);
   lwait_open(L);
+  lbell_open(L);
   lrepair_open(L);
   lfile_open(L);
   lterminal_open(L);

@@ -19,6 +19,7 @@ local push = require "respool.produce.push"
 local stats = require "respool.observe.stats"
 local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
+local timing = require "respool.support.timing"
 local work = require "respool.consume.work"
 require "respool.consume.batch"
 
@@ -216,6 +217,7 @@ end
 -- the rest of its batch released.
 function Queue:stop()
   self.stops = self.stops + 1
+  timing.wake()
 end
 
 

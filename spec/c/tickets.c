@@ -4,9 +4,13 @@
  * commits, and that whatever they work on may be given up meanwhile without
  * harm. Prints what does not hold. Meant for the thread sanitizer, too.
  */
+#include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "holds.h"
 
@@ -208,6 +212,54 @@ static void push_mortal(respool_queue *q) {
   o.ttl = 1;
   WORKS(respool_push(q, &item, 1, &o, NULL));
   for (int i = 0; i < 5; i++) nap();
+}
+
+/* Whether the bell rang within a second. */
+static bool rings(int fd) {
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  uint64_t n;
+  return poll(&p, 1, 1000) == 1 && read(fd, &n, sizeof n) == sizeof n;
+}
+
+static void a_bell_rings(void) {
+  int64_t due, left;
+  int fd = eventfd(0, EFD_NONBLOCK);
+  respool_ticket *take = NULL;
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  respool_queue *q = open_queue("bell");
+  o.wait = 60000;
+  WORKS(respool_wake(store, fd));
+  WORKS(respool_take_start(q, &o, &take));
+  HOLDS(respool_ticket_waits(take, &due, &left) && due <= 1000);
+  HOLDS(left > 50000 && left <= 60000);
+  respool_ticket *push = start_push(q);
+  HOLDS(!respool_ticket_waits(push, &due, &left));
+  HOLDS(rings(fd));
+  WORKS(await(push, NULL));
+  while (!respool_ticket_poll(take) && rings(fd)) {}
+  HOLDS(!respool_ticket_waits(take, &due, &left));
+  WORKS(await(take, &r));
+  HOLDS(respool_batch_length(r.batch) == 1);
+  respool_batch_free(r.batch);
+  WORKS(respool_wake(store, -1));
+  close(fd);
+  respool_queue_free(q);
+}
+
+static void a_take_gives_up_its_wait(void) {
+  respool_ticket *take = NULL;
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_result r = RESPOOL_RESULT_INIT;
+  respool_queue *q = open_queue("given up");
+  o.wait = 60000;
+  WORKS(respool_take_start(q, &o, &take));
+  HOLDS(!respool_ticket_poll(take));
+  respool_ticket_give_up(take);
+  HOLDS(respool_ticket_poll(take));
+  WORKS(await(take, &r));
+  HOLDS(!r.batch);
+  respool_queue_free(q);
 }
 
 static void takes_note_dead_letters(void) {
@@ -442,6 +494,8 @@ int main(void) {
     CHECK(full_tells_whether_to_wait());
     CHECK(a_batch_answers_busy());
     CHECK(a_take_waits_by_polling());
+    CHECK(a_bell_rings());
+    CHECK(a_take_gives_up_its_wait());
     CHECK(takes_note_dead_letters());
     CHECK(transactions_commit());
     CHECK(calls_run_other_verbs());

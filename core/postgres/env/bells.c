@@ -138,6 +138,7 @@ static void note_heard(bells *b, int id) {
     if (!id || w->id == id) w->seen++;
   pthread_cond_broadcast(&b->changed);
   pthread_mutex_unlock(&b->lock);
+  env_ring(&b->e->base);
 }
 
 static void lost(bells *b) {

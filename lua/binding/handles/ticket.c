@@ -48,6 +48,31 @@ static int ticket_poll(lua_State *L) {
   return 1;
 }
 
+/* waits(ticket): nothing, or of a take that waits for items the same value for
+   all that wait for its queue, and in how many seconds to poll it again, and
+   when at last. */
+static int ticket_waits(lua_State *L) {
+  const lticket *t = luaL_checkudata(L, 1, LTICKET);
+  int64_t due, left;
+  if (!t->handle.open || !t->queue || !t->queue->open ||
+      !respool_ticket_waits(t->handle.object, &due, &left))
+    return 0;
+  const respool_queue *q = t->queue->object;
+  lua_pushfstring(L, "%p %s", (void *)respool_queue_store(q),
+                  respool_queue_name(q));
+  lua_pushnumber(L, (lua_Number)due / 1000);
+  lua_pushnumber(L, (lua_Number)left / 1000);
+  return 3;
+}
+
+/* give_up(ticket): a take that waits is ready, with nothing. */
+static int ticket_give_up(lua_State *L) {
+  const lticket *t = luaL_checkudata(L, 1, LTICKET);
+  if (t->handle.open)
+    respool_ticket_give_up(t->handle.object);
+  return 0;
+}
+
 static int say_closed(lua_State *L) {
   lua_pushnil(L);
   lua_pushliteral(L, "the store or queue was closed meanwhile");
@@ -67,6 +92,8 @@ static int ticket_finish(lua_State *L) {
 
 static const luaL_Reg METHODS[] = {
   { "poll", ticket_poll },
+  { "waits", ticket_waits },
+  { "give_up", ticket_give_up },
   { "finish", ticket_finish },
   { NULL, NULL }
 };

@@ -6,6 +6,7 @@
 
 #include "buffer_list.h"
 #include "dead.h"
+#include "handles/bell.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
 #include "maintenance.h"
@@ -280,6 +281,12 @@ static int store_find(lua_State *L) {
   return 1;
 }
 
+/* wake(store, bell): rings the bell when something may be ready. */
+static int store_wake(lua_State *L) {
+  respool *s = lhandle_object(L, 1, LSTORE);
+  return lresult(L, respool_wake(s, lbell_fd(L, 2)));
+}
+
 static const luaL_Reg METHODS[] = {
   { "abandon", store_abandon },
   { "flush", store_flush },
@@ -287,6 +294,7 @@ static const luaL_Reg METHODS[] = {
   { "advance", store_advance },
   { "sleep", store_sleep },
   { "random", store_random },
+  { "wake", store_wake },
   { "watch", store_watch },
   { "notice", store_notice },
   { "stat", store_stat },

@@ -62,7 +62,7 @@ function M.take(queue, o)
   local ends = timing.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end
-    local wait = left > 0 and timing.slice(queue.store, left) or 0
+    local wait = left > 0 and timing.take_slice(queue.store, left) or 0
     local batch, message, code = M.once(queue, o, wait)
     if not batch then return nil, message, code end
     left = manual and left - wait or timing.left(ends)

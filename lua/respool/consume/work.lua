@@ -381,7 +381,7 @@ end
 
 local function next_slice(loop, waited)
   local store = loop.queue.store
-  local slice = min(timing.slice(store), (loop.o.timeout or huge) - waited)
+  local slice = min(timing.take_slice(store), (loop.o.timeout or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
   local ticker = store.ticker
   return max(min(slice, ticker and ticker.wait(store) or huge), 0)

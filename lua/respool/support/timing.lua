@@ -10,9 +10,24 @@ local max, min = math.max, math.min
 local M = {}
 
 local SLICE = 0.05
+local LONG_SLICE = 60 -- of a host that wakes those who wait
 local MANUAL_SLICE = 3600 -- a manual clock is moved, not slept
 
 local LEAST = 0.001 -- the core counts milliseconds, and 0 is no wait
+
+local wakes -- has calls into the core that wait for items return
+
+-- Gives a host its way to have calls return that wait for items: slices of
+-- waiting are long then.
+---@param fn fun()
+function M.set_waking(fn)
+  wakes = fn
+end
+
+-- Those who wait for items look whether to go on.
+function M.wake()
+  if wakes then wakes() end
+end
 
 -- How long one call into the core may wait, of the seconds that are left.
 ---@param store respool.store
@@ -21,6 +36,15 @@ local LEAST = 0.001 -- the core counts milliseconds, and 0 is no wait
 function M.slice(store, left)
   local slice = store.manual and MANUAL_SLICE or SLICE
   return max(min(left or slice, slice), LEAST)
+end
+
+-- The same of a call that waits for items.
+---@param store respool.store
+---@param left number? math.huge when not given
+---@return number
+function M.take_slice(store, left)
+  if not wakes then return M.slice(store, left) end
+  return max(min(left or LONG_SLICE, LONG_SLICE), LEAST)
 end
 
 -- The end of a wait of so many seconds, which begins now; and how many are

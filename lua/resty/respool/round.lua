@@ -18,6 +18,7 @@ local decide = require "respool.consume.decide"
 local item = require "respool.consume.item"
 local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
+local timing = require "respool.support.timing"
 local visible = require "respool.support.visible"
 
 local batches = core.batch
@@ -27,7 +28,7 @@ core.home(debug.getinfo(1, "S").source)
 
 local M = {}
 
-local ROUND, IDLE = 10000, 10 -- items of a round; seconds
+local ROUND, IDLE = 10000, 60 -- items of a round; seconds
 local LOOK, SOON = 0.1, 0.01 -- seconds between looks
 local RETRY = 1 -- seconds until a consumer that failed tries again
 local RELEASE = 0.3 -- seconds that items may take to be released
@@ -299,6 +300,7 @@ local function make_way(round)
   if round.items < ROUND or worker.before then return end
   worker.before = round
   M.begin(worker)
+  timing.wake()
 end
 
 local function supervise(round)

@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Calls that would block yield the light thread instead. Methods of the core's
--- handles that may wait are replaced by ones that begin the same, poll its
--- ticket between short sleeps, and give what the method would have given. All
+-- handles that may wait are replaced by ones that begin the same, wait for the
+-- ticket as resty/respool/bell.lua says, and give what the method would have
+-- given. All
 -- of lua/respool stands on these methods, so all of it yields; once loaded,
 -- this holds for the whole Lua state, as inside nginx nothing may ever wait.
 --
@@ -12,6 +13,7 @@
 -- commit (a take, a push, work, a replay's rate) waits no longer once nginx
 -- wants the worker process to end.
 
+local bell = require "resty.respool.bell"
 local core = require "respool.core"
 local timing = require "respool.support.timing"
 
@@ -48,15 +50,16 @@ end
 
 local SHORTEST, LONGEST = 0.001, 0.05 -- seconds between looks
 
--- Polls until the ticket is ready. Anything else is the answer already.
+local function come_back(line, batch, ...)
+  if line and batch and #batch > 0 then bell.go_on(line) end
+  return batch, ...
+end
+
+-- Waits until the ticket is ready. Anything else is the answer already.
 local function await(ticket, ...)
   if type(ticket) ~= "userdata" then return ticket, ... end
-  local pause = SHORTEST
-  while not ticket:poll() do
-    ngx.sleep(pause)
-    pause = min(pause * 2, LONGEST)
-  end
-  return ticket:finish()
+  local line = bell.await(ticket)
+  return come_back(line, ticket:finish())
 end
 
 
@@ -229,5 +232,15 @@ timing.set_breath(function()
   if M.can_yield() then M.let_others_run() end
 end)
 timing.set_ending(function() return ngx.worker.exiting() end)
+timing.set_waking(bell.stir)
+
+local open = core.open
+
+-- All stores of the process ring its bell.
+function core.open(...)
+  local store, message, code = open(...)
+  if store then bell.hang(store) end
+  return store, message, code
+end
 
 return M
