@@ -807,7 +807,8 @@ RESPOOL_API void respool_page_free(respool_page *p);
 RESPOOL_API const uint64_t *respool_page_damaged(const respool_page *p,
                                                  size_t *n);
 
-/* The next `limit` items in the order in which a take would deliver them. */
+/* The next `limit` items in the order in which a take would deliver them; fewer
+   when they have more than about 4 MiB, but one at least. */
 RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
                              respool_page **p);
 

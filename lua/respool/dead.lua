@@ -140,14 +140,16 @@ local LIST = {
 ---@field group string?
 ---@field order "oldest"|"newest"? oldest first
 ---@field bytes integer|string? the list ends with the dead letter that brings
---- its payloads to so many; no bound when not given
+--- its payloads to so many; 4 MiB
 
 -- Up to `limit` (100) dead letters behind the number `after`.
 ---@param given respool.dead_list_options?
 ---@return respool.dead_letter[]?, string?, string?
 ---@nodiscard
 function Dead:list(given)
-  return M.page(self, core_list(options.read(LIST, given, 1)))
+  local o = core_list(options.read(LIST, given, 1))
+  o.bytes = o.bytes or page.BYTES
+  return M.page(self, o)
 end
 
 local EACH = {

@@ -111,21 +111,13 @@ local LIST = {
 ---@field after respool.finished_item? only those behind it
 
 -- Up to `limit` items that were done from the time `since` on and before the
--- time `before`.
+-- time `before`; fewer when they have more than about 4 MiB, but one at least.
 ---@param given respool.history_list_options?
 ---@return respool.finished_item[]?, string?, string?
 ---@nodiscard
 function History:list(given)
   local o = options.read(LIST, given, 1)
-  local list, limit = {}, o.limit or 100
-  while #list < limit do -- a page is bounded by bytes as well
-    local items, message, code = read(self.queue, o, limit - #list)
-    if not items then return nil, message, code end
-    if #items == 0 then break end
-    for _, item in ipairs(items) do list[#list + 1] = item end
-    o.after = list[#list]
-  end
-  return list
+  return read(self.queue, o, o.limit or 100)
 end
 
 local EACH = {

@@ -13,7 +13,7 @@ local PROGRAMS = {
   { "schedule", "cron expressions, time zones and dates", 5 },
   { "cbor", "the core's CBOR", 17 },
   { "threads", "threads on one store", 2 },
-  { "tickets", "tickets", 16 },
+  { "tickets", "tickets", 18 },
   { "buffers", "the buffers of a store", 8 },
   { "fork", "a fork of a process that has a store open", 3 },
   { "journal", "the journal", 47 },

@@ -175,6 +175,7 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
   queue *q = look_open(&k, t, name, wall, p, limit, &rc);
   if (!q) return rc;
   bool more = limit > 0;
+  k.bytes = PAGE_BYTES;
   for (size_t i = 0; i < q->n_priorities && more; i++)
     more = peek_priority(&k, &q->priorities[i]);
   return t->rc;

@@ -15,13 +15,13 @@ CREATE FUNCTION has_failed(x run) RETURNS boolean LANGUAGE sql IMMUTABLE AS
   $$ SELECT x.attempts > 0 OR x.crashes > 0 OR x.history IS NOT NULL $$;
 
 -- Runs in the order in which a take would hand them out, until they hold
--- `want` items.
+-- `want` items, or some megabytes.
 CREATE FUNCTION v1_peek(q int4, wall int8, want int4)
 RETURNS SETOF v1_taken LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
   p queue; t int8 := now_ms(wall); pr int2; fr int2; x run; w int4 := want;
-  place int4 := 0;
+  place int4 := 0; size int8 := 0;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -29,20 +29,22 @@ BEGIN
     IF p.ordered THEN
       FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
           AND r.seq IS NOT NULL ORDER BY r.seq, r.first LOOP
-        EXIT WHEN w <= 0 OR x.due > t;
+        EXIT WHEN w <= 0 OR size > 4194304 OR x.due > t;
         CONTINUE WHEN x.expires_at <= t;
         place := place + 1;
         w := w - x.live;
+        size := size + octet_length(x.bytes);
         RETURN NEXT shown(x, place);
       END LOOP;
     ELSE
       FOR fr IN 0 .. 1 LOOP
         FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
             AND r.fresh = fr AND r.due <= t ORDER BY r.due, r.first LOOP
-          EXIT WHEN w <= 0;
+          EXIT WHEN w <= 0 OR size > 4194304;
           CONTINUE WHEN x.expires_at <= t;
           place := place + 1;
           w := w - x.live;
+          size := size + octet_length(x.bytes);
           RETURN NEXT shown(x, place);
         END LOOP;
       END LOOP;
