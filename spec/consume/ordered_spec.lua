@@ -199,6 +199,63 @@ describe("an ordered queue", function()
     assert.same({ "high 2" }, t:settle(1, "done"))
   end)
 
+  -- On PostgreSQL the items that are released stay in one row, around those
+  -- that go on by themselves, and were delivered with it.
+  local function one_waits_among(n, which)
+    local list = {}
+    for i = 1, n do list[i] = i end
+    t.q:push_many(list)
+    local batch = t:take(n)
+    batch:release()
+    batch:item(which):retry { delay = 10 }
+    batch:settle()
+  end
+
+  it("waits for an item between others that were released", function()
+    one_waits_among(3, 2)
+    assert.same({ 1 }, payloads(t.q:peek(9)))
+    assert.same({ 1 }, t:settle(9, "done"))
+    assert.same({}, payloads(t.q:peek(9)))
+    assert.equal(0, #t:take(9))
+    t.store:advance(10)
+    assert.same({ 2, 3 }, payloads(t.q:peek(9)))
+    assert.same({ 2 }, t:settle(1, "done"))
+    assert.same({ 3 }, t:settle(9, "done"))
+  end)
+
+  it("waits for it when the items before it were removed", function()
+    one_waits_among(4, 3)
+    t.q:remove(1)
+    t.q:remove(2)
+    assert.equal(0, #t:take(9))
+    t.store:advance(10)
+    assert.same({ 3 }, t:settle(1, "done"))
+    assert.same({ 4 }, t:settle(9, "done"))
+  end)
+
+  it("waits for it when a lease of the items around it ran out", function()
+    one_waits_among(9, 2)
+    local batch = t:take(9, 1)
+    assert.same({ 1 }, payloads(batch))
+    batch:release()
+    batch:settle()
+    assert.same({ 1 }, payloads(t:take(9)))
+    t.store:advance(31)
+    local order = {}
+    while t.q:length().total > 0 do
+      for _, n in ipairs(t:settle(9, "done")) do order[#order + 1] = n end
+    end
+    assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9 }, order)
+  end)
+
+  it("waits for it when the queue was not ordered then", function()
+    t.q = t.store:queue("orders", { ordered = false })
+    one_waits_among(3, 2)
+    t.q = t.store:queue("orders", { ordered = true })
+    assert.same({ 1 }, t:settle(9, "done"))
+    assert.equal(0, #t:take(9))
+  end)
+
   it("may become one while items are on their way", function()
     t.q = t.store:queue("orders", { ordered = false })
     t.q:push_many { 1, 2, 3 }

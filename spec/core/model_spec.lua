@@ -26,13 +26,15 @@ for name, times in pairs {
 end
 table.sort(OFTEN)
 
--- A list of operations, each with a seed of its own. `rare` come besides.
-local function make(seed, n, rare)
+-- A list of operations, each with a seed of its own. `rare` come besides; a
+-- `steady` clock does not step back.
+local function make(seed, n, rare, steady)
   math.randomseed(seed)
   local list = {}
   for i = 1, n do
     local name = OFTEN[math.random(#OFTEN)]
     if rare and math.random(150) == 1 then name = rare end
+    if steady and name == "step_back" then name = "push" end
     list[i] = { name = name, seed = math.random(2^31 - 1) }
   end
   return list
@@ -42,7 +44,7 @@ end
 -- the operation, and the story so far.
 local function try(list, seed, options)
   local m = model.new(options.memory and ":memory:" or helper.location(),
-                      seed, options.wrap)
+                      seed, options)
   local problem, at
   for i, operation in ipairs(list) do
     m.said = options.tell and m.said or {}
@@ -110,14 +112,15 @@ end
 -- The story of a failure, told in full.
 local function story(list, seed, options, first)
   local problem, _, m = try(list, seed, {
-    memory = options.memory, wrap = options.wrap, tell = true,
+    memory = options.memory, wrap = options.wrap,
+    ordered = options.ordered, tell = true,
   })
   return ("seed %d, %d operations:\n%s\n%s (at first: %s)"):format(
     seed, #list, table.concat(m.said, "\n"), problem, first)
 end
 
 local function chapter(seed, n, options)
-  local list = make(seed, n, options.rare)
+  local list = make(seed, n, options.rare, options.steady)
   local problem, at, m = try(list, seed, options)
   if not problem then return m.taken end
   for i = #list, at + 1, -1 do list[i] = nil end
@@ -138,6 +141,11 @@ end
 describe("a queue under random operations", function()
   it("does as its model does", function()
     assert.is_true(run(OPERATIONS, { memory = true }) > OPERATIONS / 4)
+  end)
+
+  it("does so in strict order", function()
+    local options = { memory = true, ordered = true }
+    assert.is_true(run(OPERATIONS / 4, options) > OPERATIONS / 40)
   end)
 
   it("does so when it is opened again and again", function()

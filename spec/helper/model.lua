@@ -31,11 +31,13 @@ local function same(want, have, what)
   end
 end
 
--- A model beside a new store. `wrap` may stand between it and the queue: a
--- function that gets the queue and returns what to call instead.
-function M.new(location, seed, wrap)
+-- A model beside a new store. Options: `ordered`, of the queue; `wrap` may
+-- stand between the model and the queue: a function that gets the queue and
+-- returns what to call instead.
+function M.new(location, seed, options)
   local m = setmetatable({
-    location = location, seed = seed, wrap = wrap, wall = 0, now = 0,
+    location = location, seed = seed, wrap = options.wrap,
+    ordered = options.ordered, wall = 0, now = 0,
     next_id = 1, items = {}, batches = {}, dead_letters = {}, keys = {},
     last_dead_letter = 0, taken = 0, said = {},
     count = { pushed = 0, done = 0, died = 0, expired = 0, removed = 0 },
@@ -51,7 +53,7 @@ function M:open()
   }))
   local q = assert(self.store:queue("orders", {
     max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES,
-    lease = LEASE / 1000, codec = "raw",
+    lease = LEASE / 1000, codec = "raw", ordered = self.ordered,
   }))
   self.real = q -- for what wants the queue itself
   self.q = self.wrap and self.wrap(q) or q
@@ -84,12 +86,27 @@ function M:is_available(item)
   return self:state_of(item) == "ready" and not self:is_expired(item)
 end
 
+-- Of an ordered queue: is an earlier item of its priority not over, and in
+-- another batch than `batch`?
+function M:must_wait(item, batch)
+  if not self.ordered then return false end
+  for id, other in pairs(self.items) do
+    if id < item.id and other.priority == item.priority
+      and (not batch or other.batch ~= batch) and not self:is_expired(other)
+    then
+      return true
+    end
+  end
+  return false
+end
+
 -- How many there are, the highest priority of them, and whether any crashed:
--- such come in batches of their own.
+-- such come in batches of their own. Of an ordered queue only the first items
+-- count.
 function M:available()
-  local n, priority, crashed = 0, nil, false
+  local n, priority, crashed = 0, nil, self.ordered
   for _, item in pairs(self.items) do
-    if self:is_available(item) then
+    if self:is_available(item) and not self:must_wait(item) then
       n = n + 1
       priority = max(priority or 0, item.priority)
     end
@@ -97,6 +114,13 @@ function M:available()
       and (item.ends ~= nil or item.crashes > 0)
   end
   return n, priority, crashed
+end
+
+function M:any_expired()
+  for _, item in pairs(self.items) do
+    if self:is_expired(item) then return true end
+  end
+  return false
 end
 
 -- What fell behind is forgotten with the last item.
@@ -231,6 +255,7 @@ function M:deliver(batch, taken)
   local item = self.items[taken.id]
   if not item then differs("item %d is delivered", taken.id) end
   same(true, self:is_available(item), "an item is there to be taken")
+  same(false, self:must_wait(item, batch), "an earlier item is not over")
   same(item.payload, taken.payload, "payload")
   same(item.priority, taken.priority, "priority")
   same(item.attempts, taken.attempts, "attempts")
@@ -253,13 +278,17 @@ function M:check_order(item)
   end
 end
 
+-- Of an ordered queue an item that expired while it was leased, and waits now,
+-- may stand in the way until it is buried, at its due time at the latest.
 function M:check_batch(batch, most)
   self:read_dead_letters()
   local n, priority, crashed = self:available()
   if not crashed then same(min(most, n), #batch, "items of a batch") end
-  same(n == 0, #batch == 0, "nothing to take")
-  if #batch > 0 then same(priority, batch:item(1).priority,
-    "the first priority") end
+  if not (self.ordered and self:any_expired()) then
+    same(n == 0, #batch == 0, "nothing to take")
+    same(priority, #batch > 0 and batch:item(1).priority or nil,
+         "the first priority")
+  end
   local before = 255
   for i = 1, #batch do
     local item = self:deliver(batch, batch:item(i))

@@ -14,6 +14,56 @@ LANGUAGE sql STABLE AS $$
 CREATE FUNCTION has_failed(x run) RETURNS boolean LANGUAGE sql IMMUTABLE AS
   $$ SELECT x.attempts > 0 OR x.crashes > 0 OR x.history IS NOT NULL $$;
 
+-- The live items of a run from `low` on, up to `high`; NULL: it has none.
+CREATE FUNCTION piece(x run, low int8, high int8) RETURNS run
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  FOR i IN 0 .. x.n - 1 LOOP
+    IF x.first + i < low OR x.first + i >= high THEN
+      x.bits := set_bit(x.bits, i, 0);
+    END IF;
+  END LOOP;
+  x.live := ones(x.bits);
+  RETURN CASE WHEN x.live > 0 THEN x END;
+END $$;
+
+-- Of a priority in strict order, what may be handed out by and by: runs, and
+-- pieces of them between which items lie that were parted from them; until
+-- they hold `want` items, or some megabytes.
+CREATE FUNCTION in_order(q int4, pr int2, t int8, want int4)
+RETURNS SETOF run LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  x run; around run; -- a run whose items lie around the next rows
+  shown_to int8; p run; w int4 := want; size int8 := 0;
+BEGIN
+  FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
+      AND r.seq IS NOT NULL ORDER BY r.seq, r.first LOOP
+    IF around.first IS NOT NULL THEN
+      p := piece(around, shown_to, x.first);
+      IF p.first IS NOT NULL THEN
+        RETURN NEXT p;
+        w := w - p.live;
+      END IF;
+      shown_to := x.first;
+      IF x.first >= around.first + around.n THEN around := NULL; END IF;
+    END IF;
+    IF x.due > t OR w <= 0 OR size > 4194304 THEN RETURN; END IF;
+    CONTINUE WHEN x.expires_at <= t;
+    size := size + octet_length(x.bytes);
+    IF x.live < x.n AND around.first IS NULL THEN
+      around := x;
+      shown_to := x.first;
+    ELSE
+      RETURN NEXT x;
+      w := w - x.live;
+    END IF;
+  END LOOP;
+  IF around.first IS NOT NULL THEN
+    p := piece(around, shown_to, around.first + around.n);
+    IF p.first IS NOT NULL THEN RETURN NEXT p; END IF;
+  END IF;
+END $$;
+
 -- Runs in the order in which a take would hand them out, until they hold
 -- `want` items, or some megabytes.
 CREATE FUNCTION v1_peek(q int4, wall int8, want int4)
@@ -27,10 +77,8 @@ BEGIN
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   FOREACH pr IN ARRAY p.priorities LOOP
     IF p.ordered THEN
-      FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
-          AND r.seq IS NOT NULL ORDER BY r.seq, r.first LOOP
-        EXIT WHEN w <= 0 OR size > 4194304 OR x.due > t;
-        CONTINUE WHEN x.expires_at <= t;
+      FOR x IN SELECT r.* FROM in_order(q, pr, t, w) r LOOP
+        EXIT WHEN w <= 0 OR size > 4194304;
         place := place + 1;
         w := w - x.live;
         size := size + octet_length(x.bytes);

@@ -25,8 +25,11 @@ BEGIN
         keep_dead, weights, dlq)
       ON CONFLICT DO NOTHING RETURNING u.id, u.version INTO id, version;
   ELSE
-    SELECT u.* INTO was FROM queue u WHERE u.name = v1_queue_save.name
-      FOR UPDATE;
+    SELECT u.* INTO was FROM queue u WHERE u.name = v1_queue_save.name;
+    IF ordered AND NOT was.ordered THEN -- pushes first, as they lock queues
+      PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, was.id);
+    END IF;
+    PERFORM FROM queue u WHERE u.id = was.id FOR UPDATE;
     UPDATE queue u SET version = seen + 1, config = v1_queue_save.config,
         ordered = v1_queue_save.ordered, overflow = v1_queue_save.overflow,
         drop_expired = v1_queue_save.drop_expired,
@@ -40,12 +43,27 @@ BEGIN
       WHERE u.id = was.id AND u.version = seen
       RETURNING u.id, u.version INTO id, version;
     IF id IS NOT NULL AND ordered AND NOT was.ordered THEN
-      UPDATE run x SET seq = 0 WHERE x.queue = was.id AND x.seq IS NULL;
+      PERFORM put_in_order(id);
     END IF;
   END IF;
   IF id IS NULL THEN
     PERFORM refuse('RS014', format('queue ''%s'' was changed meanwhile', name));
   END IF;
+END $$;
+
+-- Gives places to what was pushed while the queue was not ordered, by the
+-- time of the push; to items of one moment the same, as to parts of one run.
+-- The caller keeps pushes out; settles under way, which make rows too, are
+-- waited for.
+CREATE FUNCTION put_in_order(q int4) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  LOCK TABLE run IN EXCLUSIVE MODE;
+  WITH s AS MATERIALIZED (
+    SELECT d.pushed_at, nextval('token') AS seq
+    FROM (SELECT DISTINCT r.pushed_at FROM run r
+      WHERE r.queue = q AND r.seq IS NULL ORDER BY r.pushed_at) d)
+  UPDATE run x SET seq = s.seq FROM s
+    WHERE x.queue = q AND x.seq IS NULL AND x.pushed_at = s.pushed_at;
 END $$;
 
 CREATE FUNCTION v1_queue_pause(name text, paused boolean) RETURNS void

@@ -10,7 +10,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   t int8 := now_ms(wall); id int8; x run; size int8 := 0; lapsed int8 := 0;
-  at int4; h int8;
+  left_over varbit; lead int4; h int8;
 BEGIN
   removed := 0;
   busy := 0;
@@ -41,9 +41,12 @@ BEGIN
         PERFORM release_keys(q, t, ARRAY[x.key], ARRAY[x.first]);
       END IF;
     ELSE
-      at := (id - x.first)::int4;
-      UPDATE run r SET live = r.live - 1,
-          bits = set_bit(coalesce(r.bits, repeat('1', r.n)::varbit), at, 0),
+      left_over := set_bit(coalesce(x.bits, repeat('1', x.n)::varbit),
+                           (id - x.first)::int4, 0);
+      lead := position(B'1' IN left_over) - 1;
+      UPDATE run r SET first = r.first + lead, n = r.n - lead,
+          skip = r.skip + lead, live = r.live - 1,
+          bits = substring(left_over FROM lead + 1),
           state = CASE WHEN r.state = 1 THEN 2 ELSE r.state END,
           epoch = CASE WHEN r.state = 1 THEN -r.epoch ELSE r.epoch END,
           crashes = r.crashes + CASE WHEN r.state = 1 THEN 1 ELSE 0 END,

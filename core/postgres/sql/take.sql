@@ -123,21 +123,32 @@ BEGIN
   caps := caps || array_fill(want, ARRAY[cardinality(p.priorities)]);
 END $$;
 
+-- How many live items of a run come before an item that was parted from it:
+-- a run keeps its other items under their ids, on both sides of such an item.
+CREATE FUNCTION live_before_parted(first int8, n int4, live int4, bits varbit)
+RETURNS int4 LANGUAGE sql STABLE AS $$
+  SELECT coalesce((
+    SELECT ones(substring(live_before_parted.bits
+                          FOR (x.first - live_before_parted.first)::int4))
+    FROM run x WHERE x.first > live_before_parted.first
+      AND x.first < live_before_parted.first + live_before_parted.n
+    ORDER BY x.first LIMIT 1), live_before_parted.live) $$;
+
 -- Of a priority in strict order: the rows that may be handed out, `want`
--- items at most, and how many of the last. The caller has the queue's order
+-- items at most, and how many items of each. The caller has the queue's order
 -- for itself, so what is found leased is leased; it is looked at again under
 -- its lock, for the settle of a lease that ran out.
 CREATE FUNCTION pick_ordered(q int4, pr int2, t int8, want int4,
-  OUT tids tid[], OUT live int4[], OUT next_due int8)
+  OUT tids tid[], OUT items int4[], OUT next_due int8)
 LANGUAGE plpgsql AS $$
 DECLARE
-  r record; c refcursor; w int4 := want;
+  r record; c refcursor; w int4 := want; k int4;
 BEGIN
   LOOP
     tids := '{}';
-    live := '{}';
-    OPEN c FOR SELECT x.ctid AS tid, x.due, x.epoch, x.live, x.fresh,
-        x.state, x.crashes, x.expires_at FROM run x
+    items := '{}';
+    OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
+        x.live, x.fresh FROM run x
       WHERE x.queue = q AND x.priority = pr AND x.seq IS NOT NULL
       ORDER BY x.seq, x.first;
     LOOP
@@ -149,12 +160,16 @@ BEGIN
       END IF;
       EXIT WHEN tids <> '{}' AND r.fresh = 0;
       PERFORM FROM run x WHERE x.ctid = r.tid AND x.epoch = r.epoch
-        AND x.live = r.live FOR UPDATE;
+        AND x.live = r.live AND x.due = r.due FOR UPDATE;
       IF NOT FOUND THEN tids := NULL; EXIT; END IF; -- it has moved: again
+      k := r.live;
+      IF k < r.n THEN
+        k := live_before_parted(r.first, r.n, r.live, r.bits);
+      END IF;
       tids := tids || r.tid;
-      live := live || r.live;
-      w := w - r.live;
-      EXIT WHEN w <= 0 OR r.fresh = 0;
+      items := items || k;
+      w := w - k;
+      EXIT WHEN w <= 0 OR r.fresh = 0 OR k < r.live;
     END LOOP;
     CLOSE c;
     EXIT WHEN tids IS NOT NULL;
@@ -218,8 +233,9 @@ BEGIN
         CONTINUE WHEN picked.tids = '{}';
         OPEN c FOR SELECT x.ctid AS tid, x.first, x.due, x.live, x.state,
             x.crashes, x.expires_at, x.n, x.skip, x.bits,
-            octet_length(x.bytes) AS size
-          FROM unnest(picked.tids) WITH ORDINALITY AS f(tid, i)
+            octet_length(x.bytes) AS size, f.items
+          FROM unnest(picked.tids, picked.items)
+            WITH ORDINALITY AS f(tid, items, i)
           JOIN run x ON x.ctid = f.tid ORDER BY f.i;
       ELSE
         low := coalesce(CASE WHEN fr = 0 THEN mark_due ELSE mark_fresh END,
@@ -253,6 +269,7 @@ BEGIN
         nth := nth + 1;
         CONTINUE WHEN caps IS NOT NULL AND r.tid = ANY (tids); -- its share
         k := least(r.live, cap);
+        IF p.ordered THEN k := least(k, r.items); END IF;
         IF r.expires_at <= t THEN
           IF r.state = 1 AND place_no < 64 THEN -- the others are seen to
             place_no := place_no + 1;
