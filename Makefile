@@ -75,7 +75,7 @@ respool/http = handler request options body url answer sign message client \
   sockets cosockets server receive
 respool/console = answer guard parameters filter look replays act live page \
   routes
-respool/cli = main parser commands
+respool/cli = main parser commands completion
 respool/cli/base = arguments output progress streams notes each show failure_log
 respool/cli/queue = push records work peek get remove pause resume
 respool/cli/dead = dead where replay named_replays

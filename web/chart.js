@@ -45,8 +45,8 @@ export function chart(title, lines, format) {
         values[i]))),
     picture);
   function update(samples) {
-    const top = Math.max(1, ...lines.flatMap(
-      (l) => samples.map((s) => s[l.key])));
+    const top = Math.max(...lines.flatMap(
+      (l) => samples.map((s) => s[l.key])), 0) || 1;
     most.textContent = "top " + format(top);
     lines.forEach((l, i) => {
       const list = samples.map((s) => s[l.key]);

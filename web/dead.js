@@ -3,7 +3,7 @@
 // Dead letters: by DLQ, in groups by error, filtered, one by one, and what can
 // be done about them: replay and purge, each with a preview.
 
-import { button, field, h, replace } from "./dom.js";
+import { button, field, h, refresh, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, now, post, query, remove, session } from "./api.js";
 import { announce, ask, confirm, perform, ready } from "./dialog.js";
@@ -36,7 +36,7 @@ export function dlqs(main) {
     const told = await get("dead");
     const list = told.dead_letter_queues.sort(
       (a, b) => b.dead_letters - a.dead_letters);
-    replace(place, list.length ? table("Dead-letter queues", DLQS, list)
+    refresh(place, list.length ? table("Dead-letter queues", DLQS, list)
       : empty("No dead letters."));
   }
   replace(main, h("h1", {}, "Dead letters"), place);

@@ -45,6 +45,12 @@ export function replace(element, ...children) {
   return fill(element, children);
 }
 
+// The same, unless somebody is at one of those with the keyboard: they would
+// lose their place.
+export function refresh(element, ...children) {
+  if (!element.contains(document.activeElement)) replace(element, ...children);
+}
+
 // Sets the text of an element, where it is another one.
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -29,6 +29,7 @@ export function bytes(n) {
 
 export function duration(s) {
   if (s === null || s === undefined) return "–";
+  if (s === Infinity) return "hours";
   if (s < 0.001) return "0 s";
   if (s < 1) return Math.round(s * 1000) + " ms";
   if (s < 90) return Math.round(s) + " s";
@@ -98,7 +99,7 @@ export function quantile(histogram, share) {
   let below = 0;
   for (const { upto, count } of histogram.buckets) {
     below += count;
-    if (below >= histogram.count * share) return upto;
+    if (below >= histogram.count * share) return upto ?? Infinity;
   }
   return null;
 }

@@ -89,7 +89,7 @@ const chosen = { filter: "", sort: "sick" }; // kept while the page is open
 
 export function overview(main) {
   const rows = new Map();
-  let all = false;
+  let all = false, shownNow = [];
   const tiles = h("dl", { class: "tiles" });
   const filter = h("input", { type: "search", placeholder: "Filter queues",
     "aria-label": "Filter queues by name", value: chosen.filter,
@@ -111,7 +111,21 @@ export function overview(main) {
     return found;
   }
 
-  function place(queues) {
+  // Rows stay where they are while somebody points at one of them, or is there
+  // with the keyboard.
+  function inPlace(queues) {
+    if (!body.matches(":hover") && !body.contains(document.activeElement))
+      return queues;
+    const left = new Set(queues), kept = [];
+    for (const { seg } of shownNow)
+      for (const q of queues)
+        if (q.seg === seg && left.delete(q)) kept.push(q);
+    return kept.concat([...left]);
+  }
+
+  function place(wanted) {
+    const queues = inPlace(wanted);
+    shownNow = queues;
     queues.forEach((q, i) => {
       if (!rows.has(q.seg)) rows.set(q.seg, newRow(q));
       const row = rows.get(q.seg);

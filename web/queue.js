@@ -3,7 +3,7 @@
 // One queue: its figures over time, its items by state, its policy, and what
 // can be done about it.
 
-import { button, field, h, replace, say } from "./dom.js";
+import { button, field, h, refresh, replace, say } from "./dom.js";
 import * as f from "./format.js";
 import { get, getText, live, now, onLook, post, query, remove, session }
   from "./api.js";
@@ -131,7 +131,8 @@ function actionsOf(seg, name) {
 function figures(q, stats) {
   const least = (histogram, share) => {
     const value = f.quantile(histogram, share);
-    return value === null ? "–" : "≤ " + f.duration(value);
+    return value === null ? "–" : (value === Infinity ? "" : "≤ ") +
+      f.duration(value);
   };
   return facts([
     ["Ready", f.number(q.ready)], ["Leased", f.number(q.leased)],
@@ -152,6 +153,28 @@ function figures(q, stats) {
 }
 
 const OFTEN = 5000; // milliseconds between looks at the histograms
+const KEPT = 120;   // of these looks
+const LONGEST = 7200; // seconds, beyond which a histogram tells none
+
+// What a histogram has counted since an earlier look.
+function since(now, before) {
+  if (!before || now.count < before.count) return now;
+  return {
+    count: now.count - before.count,
+    buckets: now.buckets.map((b, i) => ({ upto: b.upto,
+      count: b.count - before.buckets[i].count })),
+  };
+}
+
+// The times of the items between two looks; 0 where there were none.
+function timesBetween(stats, before) {
+  const wait = since(stats.wait, before.wait);
+  const handle = since(stats.handle, before.handle);
+  const time = (histogram, share) =>
+    Math.min(f.quantile(histogram, share) || 0, LONGEST);
+  return { wait50: time(wait, 0.5), wait95: time(wait, 0.95),
+    handle95: time(handle, 0.95) };
+}
 
 function policy(seg) {
   const place = h("div");
@@ -175,11 +198,19 @@ export function queue(main, seg) {
     { key: "failed", label: "failed" }], f.rate);
   const backlog = chart("Backlog", [{ key: "backlog", label: "items" }],
     f.number);
+  const times = chart("Times, each 5 seconds", [
+    { key: "wait50", label: "wait p50" }, { key: "wait95", label: "wait p95" },
+    { key: "handle95", label: "handler p95" }], f.duration);
+  const seen = [];
   let stats = null, gone = false;
   async function look() {
     if (gone || document.hidden) return;
     try {
-      stats = await get(path(seg));
+      const fresh = await get(path(seg));
+      if (stats) seen.push(timesBetween(fresh, stats));
+      if (seen.length > KEPT) seen.shift();
+      stats = fresh;
+      times.update(seen);
     } catch { /* the state of the connection is shown above */ }
   }
   function draw() {
@@ -187,14 +218,15 @@ export function queue(main, seg) {
     say(state, q ? q.paused ? "paused" : "" : live.now
       ? "there is no such queue" : "");
     if (!q) return;
-    replace(facts, figures(q, stats));
+    refresh(facts, figures(q, stats));
     if (acts) acts.update(q);
     rates.update(q.samples);
     backlog.update(q.samples);
   }
   replace(main, h("h1", {}, h("bdi", {}, name), " ", state),
     acts && acts.element, facts,
-    h("div", { class: "charts" }, rates.element, backlog.element),
+    h("div", { class: "charts" }, rates.element, backlog.element,
+      times.element),
     h("p", { class: "hint" }, "The charts show what this page has seen."),
     policy(seg), items(seg));
   const timer = setInterval(look, OFTEN);

@@ -133,6 +133,7 @@ describe("Each command, as a process,", function()
       move = { store, dir .. "/other", "q" },
       deliver = { "--help" }, receive = { "--help" },
       console = { "--help" }, -- see their own specs
+      completion = { "bash" },
     }
     return words[name] or { store }
   end

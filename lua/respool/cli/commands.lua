@@ -21,8 +21,10 @@ M.NAMES = {
   "repair", "compact",
   "export", "import", "move",
   "deliver", "receive", "console",
+  "completion",
 }
 
+-- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
   push = "queue", work = "queue", peek = "queue", get = "queue",
   remove = "queue", pause = "queue", resume = "queue",
@@ -33,6 +35,7 @@ local ROOMS = {
   repair = "maintenance", compact = "maintenance",
   export = "transfer", import = "transfer", move = "transfer",
   deliver = "http", receive = "http", console = "http",
+  completion = false,
 }
 
 ---@param name string?
@@ -45,7 +48,8 @@ end
 ---@param name string
 ---@return table
 function M.load(name)
-  return require(("respool.cli.%s.%s"):format(ROOMS[name], name))
+  local room = ROOMS[name]
+  return require("respool.cli." .. (room and room .. "." or "") .. name)
 end
 
 return M

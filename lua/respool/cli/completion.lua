@@ -1,0 +1,168 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool completion: scripts by which a shell completes command lines. The
+-- scripts ask `respool completion words` what may stand for the last word, so
+-- that there is one list of commands and options; queues and DLQs are those of
+-- the store on the line.
+
+local arguments = require "respool.cli.base.arguments"
+local commands = require "respool.cli.commands"
+local parser_of = require "respool.cli.parser"
+local store_of = require "respool.store"
+
+local M = { summary = "complete command lines in a shell" }
+
+function M.options(command)
+  command:argument("shell", "bash, zsh or fish; or words, which lists what may "
+    .. "stand for the last WORD."):argname "SHELL"
+    :choices { "bash", "zsh", "fish", "words" }
+  command:argument("words", "The words of a command line so far.")
+    :argname "WORD":args "*"
+  command:epilog [[
+Examples:
+  eval "$(respool completion bash)"                  # in ~/.bashrc
+  eval "$(respool completion zsh)"                   # in ~/.zshrc
+  respool completion fish | source                   # in config.fish]]
+end
+
+-- Where nothing is found, the word may be a file.
+local SCRIPTS = {
+  bash = [=[
+_respool() {
+  local word IFS=$'\n'
+  COMPREPLY=()
+  for word in $(respool completion words -- \
+      "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null); do
+    COMPREPLY+=("$(printf %q "$word")")
+  done
+}
+complete -o default -F _respool respool
+]=],
+  zsh = [=[
+_respool() {
+  local -a found
+  found=("${(@f)$(respool completion words -- \
+    "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ -n $found ]]; then compadd -a found; else _files; fi
+}
+compdef _respool respool
+]=],
+  fish = [=[
+complete -c respool -a '(respool completion words -- \
+  (commandline -opc)[2..] (commandline -ct | string collect -a) 2>/dev/null)'
+]=],
+}
+
+
+-- What a line says so far.
+
+local function named(list, name)
+  for _, command in ipairs(list) do
+    if command._name == name then return command end
+  end
+end
+
+local function option_of(command, word)
+  for _, option in ipairs(command._options) do
+    for _, alias in ipairs(option._aliases) do
+      if alias == word then return option end
+    end
+  end
+end
+
+-- The command or subcommand, its positional words, and the option whose value
+-- the last word is.
+local function read(command, words)
+  local given, open = {}, nil
+  for i = 2, #words - 1 do
+    local word = words[i]
+    local option = not open and option_of(command, word)
+    local sub = not open and named(command._commands, word)
+    if open then
+      open = nil
+    elseif option then
+      open = option._maxargs > 0 and option or nil
+    elseif sub then
+      command = sub
+    elseif word:sub(1, 1) ~= "-" then
+      given[#given + 1] = word
+    end
+  end
+  return command, given, open
+end
+
+
+-- What may stand there.
+
+local NAMES = {
+  QUEUE = function(store) return store:queues() end,
+  DLQ = function(store) return store:dead_letter_queues() end,
+}
+
+-- The names of what a store has, by the name that the help gives an argument.
+local function names(kind, path)
+  local find = NAMES[kind]
+  if not find or not path then return {} end
+  local store = store_of.open(path, {
+    create = false, read_only = true, log = false,
+  })
+  local list = store and find(store) or {}
+  if store then store:close() end
+  return list
+end
+
+local function values(element, path)
+  if not element then return {} end
+  if element._choices then return element._choices end
+  return names(element:_get_argname(1), path)
+end
+
+local function options(command)
+  local list = {}
+  for _, option in ipairs(command._options) do
+    list[#list + 1] = option._aliases[#option._aliases]
+  end
+  return list
+end
+
+local function names_of(list)
+  local found = {}
+  for i, command in ipairs(list) do found[i] = command._name end
+  return found
+end
+
+local function argument_at(command, n)
+  local list = command._arguments
+  local last = list[#list]
+  return list[n] or last and last._maxargs > 1 and last or nil
+end
+
+local function candidates(words)
+  if #words <= 1 then return commands.NAMES end
+  local parser = parser_of.new(words, function() end)
+  local command = named(parser._commands, words[1])
+  if not command then return {} end
+  local given, open
+  command, given, open = read(command, words)
+  if open then return values(open, given[1]) end
+  if words[#words]:sub(1, 1) == "-" then return options(command) end
+  if #command._commands > 0 then return names_of(command._commands) end
+  return values(argument_at(command, #given + 1), given[1])
+end
+
+function M.run(args, io)
+  if args.shell ~= "words" then
+    if args.words[1] then arguments.misuse "SHELL is all that is given" end
+    io.stdout:write(SCRIPTS[args.shell])
+    return 0
+  end
+  local last = args.words[#args.words] or ""
+  for _, word in ipairs(candidates(args.words)) do
+    if word:sub(1, #last) == last and not word:find "[%c]" then
+      io.stdout:write(word, "\n")
+    end
+  end
+  return 0
+end
+
+return M
