@@ -275,8 +275,9 @@ local function present_all(queue, items, message, code)
 end
 
 -- The next `n` items (1) in the order a take would deliver them, or as many as
--- have about 4 MiB; nothing in the store changes. The field `damaged` of the list, if it is there, are
--- the ids of items passed over as their bytes are damaged.
+-- have about 4 MiB; nothing in the store changes. The field `damaged` of the
+-- list, if it is there, are the ids of items passed over as their bytes are
+-- damaged.
 ---@param n integer?
 ---@return respool.stored_item[]?, string?, string?
 ---@nodiscard
