@@ -46,7 +46,7 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
-queue = take batch buffer queue
+queue = take batch buffer dead_push queue
 store = names buffer_list dead replay note maintenance transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \

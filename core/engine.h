@@ -77,12 +77,14 @@ typedef struct append_req {
   bool partial_ok;    /* without room for all items only some may overflow */
   _Atomic int64_t *bound; /* set to the queue's max_queue_bytes; or NULL */
   notices *notices;   /* of dead letters that it makes; or NULL */
+  const struct dead_push *dead; /* it becomes dead letters; NULL: items */
   const batch_claim *owner; /* left out if the unit's settle has found that
                                lease lost; or NULL */
   refusal *refusal;   /* result: EXISTS, FULL, NOT_FOUND or TOO_LARGE, after
                          which the other steps are tried still; NULL: the unit
                          ends there */
   uint64_t first;     /* result: the first id; a duplicate's, its twin's */
+  uint64_t number;    /* result: of the last dead letter, if `dead` is set */
   bool duplicate;     /* result: ignored, as its key was in use */
   bool never_fits;    /* result, when FULL: an empty queue has no room either */
   uint64_t expired_changes; /* the LMDB engine's own: changes that ended */
@@ -298,6 +300,7 @@ typedef struct outlook {
 
 typedef struct look_req {
   uint64_t id;   /* of GET */
+  respool_bytes key; /* of GET, not empty: the item that it belongs to */
   int state;     /* of BROWSE */
   size_t limit;
   union {

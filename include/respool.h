@@ -815,6 +815,11 @@ RESPOOL_API int respool_peek(respool_queue *q, size_t limit,
 /* One item by id, in whatever state; NOT_FOUND when it is gone. */
 RESPOOL_API int respool_get(respool_queue *q, uint64_t id, respool_page **p);
 
+/* The item that a key belongs to; NOT_FOUND when there is none, also where the
+   key stays in use for `dedup` after its item is over. */
+RESPOOL_API int respool_get_key(respool_queue *q, respool_bytes key,
+                                respool_page **p);
+
 /* Where a walk over items stands; zero it to begin. */
 typedef struct respool_cursor {
   int phase, space, priority;
@@ -832,6 +837,9 @@ RESPOOL_API int respool_browse(respool_queue *q, int state, size_t limit,
 
 /* Removes one item. NOT_FOUND when it is gone, BUSY while it is leased. */
 RESPOOL_API int respool_remove(respool_queue *q, uint64_t id);
+
+/* Removes the item that a key belongs to, as respool_get_key finds it. */
+RESPOOL_API int respool_remove_key(respool_queue *q, respool_bytes key);
 
 /* Removes the items with these ids, in one commit; `*removed` counts those
    that were there and not leased. */
@@ -1054,6 +1062,32 @@ RESPOOL_API int respool_dead_list(respool *s, const char *dlq,
 RESPOOL_API int respool_dead_get(respool *s, const char *dlq,
                                  uint64_t number, respool_dead_letters **l);
 RESPOOL_API int respool_dead_count(respool *s, const char *dlq, uint64_t *n);
+
+/* A failure that happened elsewhere. */
+typedef struct respool_dead_push_options {
+  size_t size;
+  const char *dlq;     /* NULL: the queue's */
+  const char *reason;  /* NULL: "rejected" */
+  respool_bytes error; /* these three as in an outcome */
+  respool_bytes trace;
+  respool_bytes group;
+  uint64_t attempts;   /* that were made */
+  int priority;        /* 0..255 */
+  uint64_t version;    /* of the payload */
+} respool_dead_push_options;
+
+#define RESPOOL_DEAD_PUSH_OPTIONS_INIT \
+  { sizeof(respool_dead_push_options), NULL, NULL, { NULL, 0 }, { NULL, 0 }, \
+    { NULL, 0 }, 0, 0, 0 }
+
+/* Pushes an item that is a dead letter of the queue at once, whatever bounds
+   the queue has; the queue counts it as pushed and died. A replay brings it to
+   the queue; until then its key is free. The number of the dead letter goes to
+   `*number`, which may be NULL. FULL when the store has no room. */
+RESPOOL_API int respool_dead_push(respool_queue *q,
+                                  const respool_payload *item,
+                                  const respool_dead_push_options *o,
+                                  uint64_t *number);
 
 /* Calls `each` for every (group, reason) of the DLQ with its count. A
    dead letter without a group counts under "". */

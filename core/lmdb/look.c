@@ -25,7 +25,9 @@ static int look_at_items(txn *t, query *q, int64_t now) {
   look_req *r = &q->look;
   switch (q->kind) {
     case QUERY_PEEK: return lmdb_peek(t, q->name, now, r->limit, r->page);
-    case QUERY_GET: return lmdb_get(t, q->name, now, r->id, r->page);
+    case QUERY_GET:
+      return r->key.size ? lmdb_get_key(t, q->name, now, r->key, r->page)
+                         : lmdb_get(t, q->name, now, r->id, r->page);
     case QUERY_BROWSE:
       return lmdb_browse(t, q->name, now, r->state, r->limit, &r->cursor,
                          r->page);

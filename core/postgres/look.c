@@ -95,6 +95,9 @@ static int peek(looking *k) {
 }
 
 static int no_item(const looking *k) {
+  if (k->q->look.key.size)
+    return fail(RESPOOL_NOT_FOUND, "no item of queue '%.120s' holds this key",
+                k->q->name);
   return fail(RESPOOL_NOT_FOUND, "there is no item %llu in queue '%.120s'",
               (unsigned long long)k->q->look.id, k->q->name);
 }
@@ -102,12 +105,16 @@ static int no_item(const looking *k) {
 static int get(looking *k) {
   look_req *r = &k->q->look;
   taken t;
-  values *v = ask(k, STATEMENT_GET);
+  values *v = ask(k, r->key.size ? STATEMENT_GET_KEY : STATEMENT_GET);
   put_int4(v, k->queue.id);
-  put_int8(v, (int64_t)r->id);
+  if (r->key.size)
+    put_bytes(v, r->key);
+  else
+    put_int8(v, (int64_t)r->id);
   int rc = run(k);
   if (rc) return rc;
   if (!rows(k) || !taken_read(answer(k), 0, &t)) return no_item(k);
+  if (r->key.size) r->id = t.first;
   int64_t now = pg_now(k->e, k->q->now);
   if (t.state != 1 && t.expires_at && t.expires_at <= now) return no_item(k);
   rc = add_run(k, &t, (uint32_t)(r->id - t.first), 1, now, NULL);

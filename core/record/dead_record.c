@@ -28,6 +28,21 @@ dead dead_of(const death *d, const char *queue, const respool_item *i,
   return l;
 }
 
+int death_of_push(arena *a, const dead_push *f, int64_t at, death *d) {
+  respool_failure one = {at, f->error, f->group, f->trace};
+  packer p;
+  *d = (death){.reason = f->reason, .dlq = f->dlq, .group = f->group,
+               .error = f->error, .attempts = f->attempts, .items = 1,
+               .at = at};
+  if (!f->error.size) return 0;
+  packer_init(&p);
+  failures_add(&p, (respool_bytes){NULL, 0}, &one);
+  int rc = p.rc;
+  if (!rc) rc = arena_copy(a, (respool_bytes){p.data, p.len}, &d->failures);
+  packer_free(&p);
+  return rc;
+}
+
 int death_number(const char *reason) {
   int i = 0;
   if (!strcmp(reason, "expired")) return -1;

@@ -19,6 +19,16 @@ typedef struct death {
   int64_t at;
 } death;
 
+/* A failure that happened elsewhere, pushed as a dead letter. */
+typedef struct dead_push {
+  const char *reason, *dlq; /* DLQ NULL: the queue's */
+  respool_bytes error, trace, group;
+  uint64_t attempts;
+} dead_push;
+
+/* Its death; what it had to pack lies in the arena. 0 or NOMEM. */
+int death_of_push(arena *a, const dead_push *f, int64_t at, death *d);
+
 typedef struct dead {
   respool_dead_letter r; /* without body, headers, original, replays, history */
   respool_bytes failures;

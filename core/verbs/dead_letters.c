@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verbs/queue.h"
+#include "record/dead_record.h"
+#include "verbs/push.h"
 
 static int dlq_check(const respool *s, const char *dlq) {
   int rc = store_check(s);
@@ -83,6 +84,38 @@ int respool_dead_groups(respool *s, const char *dlq, respool_group_fn each,
   rc = store_look(s, &look);
   if (!rc) rc = each_group(&groups, each, arg);
   packer_free(&groups);
+  return rc;
+}
+
+/* ---- pushing ------------------------------------------------------------ */
+
+static int dead_push_check(const respool_dead_push_options *o) {
+  int rc = SIZE_CHECK(o, RESPOOL_DEAD_PUSH_OPTIONS_INIT);
+  if (!rc && o->dlq) rc = name_check(o->dlq, "dlq");
+  if (!rc && o->reason) rc = name_check(o->reason, "reason");
+  return rc;
+}
+
+int respool_dead_push(respool_queue *q, const respool_payload *payload,
+                      const respool_dead_push_options *o, uint64_t *number) {
+  static const respool_dead_push_options defaults =
+      RESPOOL_DEAD_PUSH_OPTIONS_INIT;
+  respool_push_options push = RESPOOL_PUSH_OPTIONS_INIT;
+  builder b;
+  if (!o) o = &defaults;
+  int rc = queue_check(q);
+  if (!rc) rc = dead_push_check(o);
+  if (rc) return rc;
+  push.priority = o->priority;
+  push.version = o->version;
+  dead_push failed = {o->reason ? o->reason : "rejected", o->dlq, o->error,
+                      o->trace, o->group, o->attempts};
+  rc = push_build(q->store, payload, 1, &push, &b);
+  step p = push_step(q, &b, (respool_bytes){NULL, 0}, &push);
+  p.append.dead = &failed;
+  if (!rc) rc = store_commit_step(q->store, &p, true);
+  if (!rc && number) *number = p.append.number;
+  builder_free(&b);
   return rc;
 }
 

@@ -252,6 +252,17 @@ int respool_get(respool_queue *q, uint64_t id, respool_page **p) {
   return look(q, &l, p);
 }
 
+static int key_check(respool_bytes key) {
+  bool fits = key.size >= 1 && key.size <= RESPOOL_NAME_MAX;
+  return fits ? 0 : invalid("key", "1 to 255 bytes");
+}
+
+int respool_get_key(respool_queue *q, respool_bytes key, respool_page **p) {
+  query l = {.kind = QUERY_GET, .look.key = key};
+  int rc = key_check(key);
+  return rc ? rc : look(q, &l, p);
+}
+
 int respool_browse(respool_queue *q, int state, size_t limit,
                    respool_cursor *at, respool_page **p) {
   query l = {.kind = QUERY_BROWSE,
@@ -290,6 +301,23 @@ static int remove_items(respool_queue *q, const uint64_t *ids, size_t n,
 int respool_remove(respool_queue *q, uint64_t id) {
   uint64_t removed;
   return remove_items(q, &id, 1, true, &removed);
+}
+
+/* An item that is gone by now may have been replaced by another one with the
+   key: it is looked for again. Ids are never used again. */
+int respool_remove_key(respool_queue *q, respool_bytes key) {
+  uint64_t id = 0, before;
+  int rc;
+  do {
+    respool_page *p = NULL;
+    before = id;
+    rc = respool_get_key(q, key, &p);
+    if (rc) return rc;
+    id = respool_page_item(p, 0)->id;
+    respool_page_free(p);
+    rc = respool_remove(q, id);
+  } while (rc == RESPOOL_NOT_FOUND && id != before);
+  return rc;
 }
 
 int respool_remove_many(respool_queue *q, const uint64_t *ids, size_t n,

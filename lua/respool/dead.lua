@@ -3,11 +3,16 @@
 -- Dead letters: the contents of a DLQ, and removing or retrying single ones.
 
 local background = require "respool.replay.background"
+local closing = require "respool.observe.closing"
+local compat = require "respool.support.compat"
+local core = require "respool.core"
 local codec = require "respool.support.codec"
 local fields = require "respool.support.fields"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
 local page = require "respool.support.pages"
+local push = require "respool.produce.push"
 local replay = require "respool.replay.replay"
 
 local M = {}
@@ -187,6 +192,65 @@ function Dead:oldest()
   local dead_letters, message, code = M.page(self, { limit = 1 })
   if not dead_letters then return nil, message, code end
   return dead_letters[1]
+end
+
+
+-- Putting in.
+
+local function any(value)
+  return value
+end
+
+local PUSH = {
+  of = "dead:push", error = any, group = options.string,
+  attempts = options.whole(0, 2^31), queue = options.queue,
+  priority = options.whole(0, 255), headers = options.table, key = options.key,
+}
+
+---@class respool.dead_push_options
+---@field error any what went wrong, as a handler's error: a text, or a table
+--- with message and group
+---@field group string?
+---@field attempts integer? that were made; 1
+---@field queue respool.queue? where a replay brings it; the queue whose dead
+--- letters these are
+---@field priority integer? 0 to 255
+---@field headers table?
+---@field key string?
+
+-- The queue that a failure is counted in.
+local function queue_of_push(dead, o)
+  local queue = o.queue or dead.queue
+  if not queue then
+    compat.misuse("dead:push: option 'queue' is missing")
+  elseif queue.store ~= dead.store then
+    compat.misuse(("dead:push: queue '%s' is of another store"):format(
+      queue.name))
+  end
+  return queue
+end
+
+-- Pushes a failure that happened elsewhere as a dead letter, past the queue and
+-- its bounds; `validate` is not asked. Returns the number of the dead letter.
+---@param payload any
+---@param given respool.dead_push_options?
+---@return integer?, string?, string?
+---@nodiscard
+function Dead:push(payload, given)
+  local o = options.read(PUSH, given, 2)
+  local queue = queue_of_push(self, o)
+  if closing.refuses(self.store) then return closing.refusal(self.store) end
+  local value, by = push.encoded(queue, payload, "dead:push")
+  local failure = o.error ~= nil and outcome.describe(o.error) or {}
+  local number, message, code = queue.handle:dead_push(value, by, {
+    priority = o.priority, version = queue.version, key = o.key,
+    headers = o.headers and core.cbor.encode(o.headers),
+  }, {
+    dlq = self.dlq, attempts = o.attempts or 1, error = failure.text,
+    group = o.group or failure.group,
+  })
+  hooks.drain(self.store, code)
+  return options.one(number, message, code)
 end
 
 

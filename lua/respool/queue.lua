@@ -288,13 +288,30 @@ function Queue:peek(n)
   return present_all(self, self.handle:peek(n or 1))
 end
 
--- The item with this id, whatever its state.
----@param id integer
+-- What names an item: its id, or { key = … }, which stays a string.
+---@alias respool.item_name integer|{ key: string }
+
+local GET = { of = "queue:get", key = options.key }
+local REMOVE = { of = "queue:remove", key = options.key }
+
+---@param name respool.item_name
+---@return integer|string
+local function item_named(form, name)
+  if type(name) ~= "table" then
+    return options.argument(1, form.of, name, options.id)
+  end
+  local o = options.read(form, name, 1)
+  options.need(form, o, "key")
+  return o.key
+end
+
+-- The item with this id or key, whatever its state.
+---@param name respool.item_name
 ---@return respool.stored_item?, string?, string?
 ---@nodiscard
-function Queue:get(id)
-  options.argument(1, "queue:get", id, options.id)
-  local items, message, code = present_all(self, self.handle:get(id))
+function Queue:get(name)
+  local items, message, code = present_all(
+    self, self.handle:get(item_named(GET, name)))
   if not items then return nil, message, code end
   return items[1]
 end
@@ -339,13 +356,12 @@ end
 
 -- Changing.
 
--- Removes one item that is not leased.
----@param id integer
+-- Removes the item with this id or key, unless it is leased: BUSY.
+---@param name respool.item_name
 ---@return true?, string?, string?
 ---@nodiscard
-function Queue:remove(id)
-  options.argument(1, "queue:remove", id, options.id)
-  return self.handle:remove(id)
+function Queue:remove(name)
+  return self.handle:remove(item_named(REMOVE, name))
 end
 
 -- Removes every item that is not leased; returns how many.

@@ -43,6 +43,60 @@ describe("a key", function()
     assert.equal("k", t.q.dead:oldest().key)
   end)
 
+  it("names its item", function()
+    assert(t.q:push "other")
+    assert(push("a", "k"))
+    assert.equal(2, assert(t.q:get { key = "k" }).id)
+    assert.equal("a", t.q:get({ key = "k" }).payload)
+    local item, message, code = t.q:get { key = "no such" }
+    assert.is_nil(item)
+    assert.equal("no item of queue 'orders' holds this key", message)
+    assert.equal("NOT_FOUND", code)
+    assert.is_true(t.q:remove { key = "k" })
+    assert.same({ "NOT_FOUND", "NOT_FOUND" }, {
+      (select(3, t.q:get { key = "k" })), (select(3, t.q:remove { key = "k" })),
+    })
+    assert.same({ "other" }, payloads(t.q))
+  end)
+
+  it("names the item that replaced another", function()
+    assert(push("a", "k"))
+    assert(push("b", "k", "replace"))
+    assert.equal("b", t.q:get({ key = "k" }).payload)
+  end)
+
+  it("names nothing once its item is over, though its window goes on",
+     function()
+    assert(push("a", "k", nil, 60))
+    take "done"
+    assert.equal("NOT_FOUND", (select(3, t.q:get { key = "k" })))
+    assert.equal("EXISTS", (select(3, push("b", "k"))))
+  end)
+
+  it("names no item that has expired", function()
+    assert(t.q:push("a", { key = "k", ttl = 5 }))
+    t.store:advance(6)
+    assert.equal("NOT_FOUND", (select(3, t.q:get { key = "k" })))
+  end)
+
+  it("does not remove a leased item", function()
+    assert(push("a", "k"))
+    local batch = assert(t.q:take())
+    assert.equal("leased", t.q:get({ key = "k" }).state)
+    assert.equal("BUSY", (select(3, t.q:remove { key = "k" })))
+    batch:close()
+  end)
+
+  it("is checked where it names an item", function()
+    assert.error_matches(function() t.q:get { key = "" } end,
+      "queue:get: option 'key' must be a string of 1 to 255 bytes")
+    assert.error_matches(function() t.q:remove { key = ("k"):rep(256) } end,
+      "queue:remove: option 'key' must be a string of 1 to 255 bytes")
+    assert.error_matches(function() t.q:get {} end,
+      "queue:get: option 'key' is missing")
+    assert.error_matches(function() t.q:get "k" end, "bad argument #1 to 'get'")
+  end)
+
   it("makes a second push fail", function()
     assert.equal(1, push("a", "k"))
     local id, message, code = push("b", "k")

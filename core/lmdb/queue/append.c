@@ -136,6 +136,18 @@ static bool drop_oldest(txn *t, queue *q, int64_t now) {
   return true;
 }
 
+static int death_of(arena *a, const append_req *r, int64_t now, death *d) {
+  *d = (death){.reason = "overflow", .items = 1, .at = now,
+               .error = phrase_of("the queue was full")};
+  return r->dead ? death_of_push(a, r->dead, now, d) : 0;
+}
+
+static void note_number(txn *t, const queue *q, append_req *r,
+                        const death *d) {
+  const dlq *x = dlq_find(t, d->dlq ? d->dlq : q->config.dlq);
+  if (x) r->number = x->next_number - 1;
+}
+
 /* Turns a push into dead letters: its items are appended and die at once. */
 static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   append_req now_due = *r;
@@ -152,12 +164,13 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
                    .from = now_due.first,
                    .upto = UINT64_MAX,
                    .want = UINT64_MAX};
-  death d = {.reason = "overflow", .items = 1, .at = now,
-             .error = phrase_of("the queue was full")};
+  death d;
+  txn_fail(t, death_of(&p.memory, r, now, &d));
   while (read_items(t, &c) == READ_BAD_ITEM) continue;
   dead_letter_page(t, q, &l, &p, 0, &d);
   priority_count(t, q, r->priority, COUNT_READY, COUNT_NONE, p.n);
   q->counters.died += p.n;
+  note_number(t, q, r, &d);
   page_clear(&p);
   r->first = now_due.first;
   return t->rc;
@@ -254,6 +267,7 @@ static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
   if (!rc) rc = store_room(t, r);
   if (rc) return rc;
   int64_t now = queue_advance_clock(t, q, wall);
+  if (r->dead) return append_dead(t, q, r, now);
   return r->key.size ? append_unique(t, q, r, now)
                      : append_where_room(t, q, r, now);
 }

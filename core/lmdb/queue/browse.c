@@ -9,6 +9,7 @@
 #include "lmdb/queue/find.h"
 #include "lmdb/queue/order.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
 #include "lmdb/record/item_reader.h"
 
 #include <stdlib.h>
@@ -181,7 +182,26 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
   return t->rc;
 }
 
-/* ---- one by id ---------------------------------------------------------- */
+/* ---- one ---------------------------------------------------------------- */
+
+static int no_owner(txn *t, const char *name) {
+  return t->rc ? t->rc
+               : fail(RESPOOL_NOT_FOUND, "no item of queue '%.120s' holds this "
+                      "key", name);
+}
+
+int lmdb_get_key(txn *t, const char *name, int64_t wall, respool_bytes own_name,
+                 respool_page *p) {
+  int rc = 0;
+  key_owner h;
+  line l;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  if (!key_in_use(t, q, own_name, INT64_MAX, &h) || !find_item(t, q, h.id, &l))
+    return no_owner(t, name);
+  rc = lmdb_get(t, name, wall, h.id, p);
+  return rc == RESPOOL_NOT_FOUND ? no_owner(t, name) : rc; /* expired */
+}
 
 int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
              respool_page *p) {

@@ -11,6 +11,8 @@ int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
               respool_page *p);
 int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
              respool_page *p);
+int lmdb_get_key(txn *t, const char *name, int64_t wall, respool_bytes own_name,
+                 respool_page *p);
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
                 size_t limit, respool_cursor *at, respool_page *p);
 

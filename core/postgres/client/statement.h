@@ -10,7 +10,7 @@
 
 /* name, function, parameters */
 #define STATEMENTS(X) \
-  X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 10) \
+  X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 11) \
   X(TAKE, "v1_take", 9) X(DONE, "v1_done", 10) X(SETTLE, "v1_settle", 34) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
@@ -21,6 +21,7 @@
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
   X(REMOVE, "v1_remove", 7) X(PURGE, "v1_purge", 4) \
   X(DEAD_GET, "v1_dead_get", 2) X(KEY, "v1_key", 2) \
+  X(GET_KEY, "v1_get_key", 2) \
   X(DEAD_LIST, "v1_dead_list", 7) X(DEAD_COUNT, "v1_dead_count", 1) \
   X(DEAD_GROUPS, "v1_dead_groups", 1) X(DEAD_REMOVE, "v1_dead_remove", 5) \
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \

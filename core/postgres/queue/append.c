@@ -19,7 +19,7 @@ void append_begin(appending *a, const char *name, append_req **of, size_t n) {
   a->of = of;
   a->n = n;
   for (size_t i = 0; i < n; i++) a->items += of[i]->builder->n_items;
-  a->fit = a->items;
+  a->fit = (*of)->dead ? 0 : a->items;
   a->push = a->dead = NO_REQUEST;
 }
 
@@ -28,7 +28,8 @@ bool append_alike(const append_req *a, const append_req *b) {
          a->at == b->at && a->ttl == b->ttl &&
          a->builder->version == b->builder->version && !a->attempts &&
          !b->attempts && !a->memo.size && !b->memo.size && !a->key.size &&
-         !b->key.size && !a->reason && !b->reason && !a->owner && !b->owner;
+         !b->key.size && !a->reason && !b->reason && !a->owner && !b->owner && !a->dead &&
+         !b->dead;
 }
 
 /* ---- sizes -------------------------------------------------------------- */
@@ -166,15 +167,19 @@ static uint64_t dead_body_bytes(const appending *a) {
   return n;
 }
 
-static void put_same(values *v, uint32_t type, uint64_t n, const char *text) {
+static void put_same(values *v, uint32_t type, uint64_t n,
+                     respool_bytes text) {
   array_begin(v, type, n);
-  for (uint64_t i = 0; i < n; i++) add_bytes(v, phrase_of(text));
+  for (uint64_t i = 0; i < n; i++) add_bytes(v, text);
   array_end(v);
 }
 
-static void put_records(values *v, const appending *a, uint64_t n) {
-  death d = {.reason = "overflow", .items = 1, .at = a->died_at,
-             .error = phrase_of("the queue was full")};
+static const char *dlq_of(const appending *a, const death *d) {
+  return d->dlq ? d->dlq : a->queue.config.dlq;
+}
+
+static void put_records(values *v, const appending *a, const death *d,
+                        uint64_t n) {
   rest w = {.a = a};
   respool_bytes packed;
   packer p;
@@ -185,9 +190,9 @@ static void put_records(values *v, const appending *a, uint64_t n) {
                       .priority = a->of[0]->priority,
                       .version = a->of[0]->builder->version,
                       .pushed_at = a->died_at};
-    dead l = dead_of(&d, a->name, &i, packed);
+    dead l = dead_of(d, a->name, &i, packed);
     packer_reset(&p);
-    dead_pack(&p, phrase_of(a->queue.config.dlq), &l);
+    dead_pack(&p, phrase_of(dlq_of(a, d)), &l);
     add_bytes(v, (respool_bytes){p.data, p.len});
     if (p.rc) v->rc = p.rc;
   }
@@ -195,18 +200,31 @@ static void put_records(values *v, const appending *a, uint64_t n) {
   packer_free(&p);
 }
 
+/* As it is stored in the record; no bytes are none, not NULL. */
+static respool_bytes group_of(const death *d) {
+  respool_bytes group = phrase_cut(d->group, FAILURE_TEXT);
+  return group.data ? group : (respool_bytes){"", 0};
+}
+
 static void plan_dead(plan *p, appending *a) {
   uint64_t n = a->items - a->fit;
   values *v = plan_add(p, STATEMENT_PUSH_DEAD, &a->dead);
+  death d = {.reason = "overflow", .items = 1,
+             .error = phrase_of("the queue was full")};
   a->died_at = pg_now(p->e, p->now);
+  d.at = a->died_at;
+  if (a->of[0]->dead &&
+      death_of_push(&p->memory, a->of[0]->dead, d.at, &d))
+    p->rc = RESPOOL_NOMEM;
   plan_put_queue(p, v, a->queue.id);
   plan_put_call(p, v);
   put_int8(v, (int64_t)dead_body_bytes(a));
-  put_same(v, TYPE_TEXT, n, a->queue.config.dlq);
-  put_same(v, TYPE_BYTEA, n, "");
-  put_same(v, TYPE_BYTEA, n, "overflow");
+  put_same(v, TYPE_TEXT, n, phrase_of(dlq_of(a, &d)));
+  put_same(v, TYPE_BYTEA, n, group_of(&d));
+  put_same(v, TYPE_BYTEA, n, phrase_of(d.reason));
   put_int8(v, a->died_at);
-  put_records(v, a, n);
+  put_records(v, a, &d, n);
+  put_int2(v, death_number(d.reason));
 }
 
 /* ---- the push ----------------------------------------------------------- */
@@ -309,11 +327,14 @@ static void end_push(plan *p, appending *a) {
 
 static void end_dead(plan *p, appending *a) {
   const PGresult *r = plan_answer(p, a->dead);
+  const dead_push *f = a->of[0]->dead;
   uint64_t n = a->items - a->fit;
   for (uint64_t i = 0; i < n; i++) {
     int64_t number = r ? value_element(r, 0, 0, i) : plan_noted(p);
+    a->of[0]->number = (uint64_t)number;
     if (a->of[0]->notices)
-      notices_add(&p->notices, a->of[0]->notices, a->queue.config.dlq,
+      notices_add(&p->notices, a->of[0]->notices,
+                  f && f->dlq ? f->dlq : a->queue.config.dlq,
                   (uint64_t)number);
   }
   if (!a->fit) note_first(a, a->first, false);

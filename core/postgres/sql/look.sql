@@ -112,6 +112,12 @@ CREATE FUNCTION v1_get(q int4, id int8) RETURNS SETOF v1_taken
 LANGUAGE sql STABLE AS $$
   SELECT (shown(x, 1)).* FROM run x WHERE x.first = run_of(q, id) $$;
 
+-- The item that a key belongs to. It is alone in its run.
+CREATE FUNCTION v1_get_key(q int4, key bytea) RETURNS SETOF v1_taken
+LANGUAGE sql STABLE AS $$
+  SELECT (shown(x, 1)).* FROM held h JOIN run x ON x.first = run_of(q, h.item)
+  WHERE h.queue = q AND h.key = v1_get_key.key $$;
+
 -- Further runs behind a place in the order of priority (from the highest),
 -- waiting before fresh, due and first: `at_id` is the next id in a run that
 -- was left half way. `want`: enum respool_state, -1 for all. Some megabytes

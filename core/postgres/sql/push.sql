@@ -312,10 +312,12 @@ BEGIN
   END IF;
 END $$;
 
--- What a full queue buries of a push: counted as pushed and died at once.
+-- What is pushed and buried at once, as a full queue has no room for it or as
+-- it failed elsewhere: counted as pushed and died, under number `by` of the
+-- reasons; -1: that is not counted.
 CREATE FUNCTION v1_push_dead(q int4, slot_no int4, call uuid, step int2,
   body_bytes int8, dlqs text[], groups bytea[], reasons bytea[], died_at int8,
-  records bytea[], OUT numbers int8[])
+  records bytea[], by int2, OUT numbers int8[])
 LANGUAGE plpgsql AS $$
 DECLARE
   many int8 := cardinality(records);
@@ -326,8 +328,10 @@ BEGIN
     ON CONFLICT (queue, slot) DO UPDATE
     SET pushed = y.pushed + excluded.pushed, died = y.died + excluded.died,
         pushed_bytes = y.pushed_bytes + excluded.pushed_bytes;
-  PERFORM series_add(q, 1::int2, slot_no,
-                     ARRAY[0, 0, 0, 0, many]);
+  IF v1_push_dead.by >= 0 THEN
+    PERFORM series_add(q, 1::int2, slot_no,
+      array_fill(0::int8, ARRAY[v1_push_dead.by]) || many);
+  END IF;
   IF v1_push_dead.call IS NOT NULL THEN
     PERFORM note(v1_push_dead.call, step, numbers);
   END IF;

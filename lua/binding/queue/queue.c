@@ -5,8 +5,10 @@
 #include "queue.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "buffer.h"
+#include "dead_push.h"
 #include "handles/ticket.h"
 #include "take.h"
 #include "values/options.h"
@@ -218,17 +220,25 @@ static int queue_notice(lua_State *L) {
 typedef struct remove_call {
   lcall call;
   uint64_t id, removed;
+  lname key; /* instead of the id; or empty */
   uint64_t *ids;
   size_t n;
 } remove_call;
 
 static int run_remove(lcall *c) {
-  return respool_remove(c->queue, ((remove_call *)c)->id);
+  const remove_call *r = (const remove_call *)c;
+  return r->n ? respool_remove_key(c->queue, (respool_bytes){ r->key, r->n })
+              : respool_remove(c->queue, r->id);
 }
 
+/* remove(queue, id), or remove(queue, key): the key is a string. */
 static int queue_remove(lua_State *L) {
   remove_call *r = lcall_of_queue(L, sizeof *r);
-  r->id = lrecord_count(L, 2);
+  if (lua_type(L, 2) == LUA_TSTRING) {
+    const char *key = lua_tolstring(L, 2, &r->n);
+    memcpy(r->key, key, r->n < sizeof r->key ? r->n : sizeof r->key);
+  } else
+    r->id = lrecord_count(L, 2);
   return lcall_do(L, &r->call, run_remove, lcall_true);
 }
 
@@ -306,6 +316,8 @@ void lqueue_open(lua_State *L) {
   lua_getfield(L, -1, "__index");
   ltake_methods(L);
   lbuffer_methods(L);
+  ldead_push_methods(L);
   lua_pop(L, 2);
   lticket_starters(L, "queue", WAITING);
+  ldead_push_starters(L);
 }

@@ -102,13 +102,15 @@ static int queue_peek(lua_State *L) {
   return push_page(L, held);
 }
 
-/* get(queue, id): a list of one item. */
+/* get(queue, id), or get(queue, key), a string: a list of one item. */
 static int queue_get(lua_State *L) {
   respool_queue *q = queue(L);
-  uint64_t id = lrecord_count(L, 2);
+  bool by_key = lua_type(L, 2) == LUA_TSTRING;
+  uint64_t id = by_key ? 0 : lrecord_count(L, 2);
   void **held = lguard(L, free_page);
   respool_page *p;
-  int rc = respool_get(q, id, &p);
+  int rc = by_key ? respool_get_key(q, loptions_bytes(L, 2), &p)
+                  : respool_get(q, id, &p);
   if (rc)
     return lfail(L, rc);
   *held = p;

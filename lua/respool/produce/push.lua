@@ -35,13 +35,6 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
 
-local function key(value)
-  if type(value) == "string" and #value >= 1 and #value <= 255 then
-    return value
-  end
-  return nil, "a string of 1 to 255 bytes"
-end
-
 M.form = {
   of = "queue:push",
   priority = options.whole(0, 255),
@@ -49,7 +42,7 @@ M.form = {
   at = options.time,
   ttl = options.seconds_or_huge,
   headers = options.table,
-  key = key,
+  key = options.key,
   on_conflict = options.choice(CONFLICTS),
   dedup = options.seconds,
   timeout = options.seconds_or_huge,
@@ -107,27 +100,41 @@ end
 
 local NO_PAYLOAD = { ["function"] = true, thread = true }
 
+local function need_payload(queue, payload, of)
+  if payload == nil or queue.codec.native and NO_PAYLOAD[type(payload)] then
+    options.bad_argument(1, of, "a payload", payload)
+  end
+end
+
 -- Raises when there is no payload or the queue's `validate` refuses it.
 ---@param queue respool.queue
 ---@param payload any
 function M.check(queue, payload)
-  if payload == nil or queue.codec.native and NO_PAYLOAD[type(payload)] then
-    options.bad_argument(1, "queue:push", "a payload", payload)
-  end
+  need_payload(queue, payload, "queue:push")
   if queue.validate then M.validate(queue.validate, payload) end
 end
 
 -- A payload as the core takes it: the value itself and true where the core
--- encodes it, else bytes and the name of the codec. Raises what check()
--- raises.
+-- encodes it, else bytes and the name of the codec. Raises when there is none,
+-- naming the function.
+---@param queue respool.queue
+---@param payload any
+---@param of string
+---@return any value, true|string|nil codec
+function M.encoded(queue, payload, of)
+  need_payload(queue, payload, of)
+  local c = queue.codec
+  if c.native then return payload, true end
+  return codec.encode(c, payload), codec.mark(c)
+end
+
+-- The same, once `validate` has seen it.
 ---@param queue respool.queue
 ---@param payload any
 ---@return any value, true|string|nil codec
 function M.body(queue, payload)
   M.check(queue, payload)
-  local c = queue.codec
-  if c.native then return payload, true end
-  return codec.encode(c, payload), codec.mark(c)
+  return M.encoded(queue, payload, "queue:push")
 end
 
 -- The options as the core takes them, with the version of the payloads; nil

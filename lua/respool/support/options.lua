@@ -234,6 +234,14 @@ function M.name(value)
   return nil, "a name of 1 to 255 bytes without NUL"
 end
 
+-- Keys of items.
+function M.key(value)
+  if type(value) == "string" and #value >= 1 and #value <= 255 then
+    return value
+  end
+  return nil, "a string of 1 to 255 bytes"
+end
+
 -- One of the keys of `values`, kept as the value there.
 ---@param values table<string, any>
 ---@return fun(value: any): any, string?
