@@ -161,7 +161,17 @@ describe("respool get", function()
   it("says that there is no such item, or no such id", function()
     refused({ "get", filled(), "mails", "99" }, 1, "no item 99")
     refused({ "get", filled(), "mails", "x" }, 2, "'x' is not a whole number")
-    refused({ "get", filled(), "mails" }, 2, "missing argument")
+    refused({ "get", filled(), "mails" }, 2, "which item?")
+  end)
+
+  it("finds an item by its key", function()
+    local path = filled()
+    local run = cli.run { "get", path, "mails", "--key", "k1" }
+    assert.matches("state +leased", run.out)
+    refused({ "get", path, "mails", "--key", "k2" }, 1,
+            "no item of queue 'mails' holds this key")
+    refused({ "get", path, "mails", "1", "--key", "k1" }, 2, "which item?")
+    refused({ "get", path, "mails", "--key", "" }, 2, "a key is a string")
   end)
 end)
 
@@ -304,6 +314,16 @@ describe("respool remove", function()
     assert.matches("no item 99", run.err)
     run = cli.run { "ls", path, "mails", "--json" }
     assert.equal(2, #cli.values(run))
+  end)
+
+  it("removes items by their keys", function()
+    local path = filled()
+    local run = cli.run { "remove", path, "mails", "2", "--key", "k1",
+                          "--key", "k2" }
+    assert.equal("1 removed\n", run.out)
+    assert.matches("item 1 of queue 'mails' is leased", run.err)
+    assert.matches("no item of queue 'mails' holds this key", run.err)
+    refused({ "remove", path, "mails" }, 2, "which items?")
   end)
 end)
 

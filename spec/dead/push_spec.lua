@@ -71,7 +71,9 @@ describe("dead:push", function()
 
   it("is told to on_dead", function()
     local seen = {}
-    t:queue { on_dead = function(death) seen[#seen + 1] = death.item.payload end }
+    t:queue { on_dead = function(death)
+      seen[#seen + 1] = death.item.payload
+    end }
     assert(t.q.dead:push("x", { error = "e" }))
     assert.same({ "x" }, seen)
   end)

@@ -203,6 +203,14 @@ function M.name(text)
   return nil, ("'%.40s' is not %s"):format(text, expected)
 end
 
+-- The key of an item.
+---@return string?, string?
+function M.key(text)
+  local key, expected = options.key(text)
+  if key then return key end
+  return nil, ("a key is %s"):format(expected)
+end
+
 -- A name of a queue that a command changes. Names that begin with a dot are
 -- reserved for the command line.
 ---@return string?, string?
