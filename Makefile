@@ -17,11 +17,11 @@ record = backoff item segment failures page fields batch policy outcome \
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
-  buffer_list queue push take batch settle notes transaction dead_letters \
-  maintenance
+  buffer_list queue push take batch settle notes schedule_record schedules \
+  transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
-lmdb/record = key_codec records meta names notes segments blobs item_reader
+lmdb/record = key_codec records meta names notes entries segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
@@ -47,7 +47,7 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
 queue = take batch buffer dead_push queue
-store = names buffer_list dead replay note maintenance transaction repair store
+store = names buffer_list dead replay note schedule maintenance transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
@@ -65,7 +65,7 @@ respool = init store queue dead history transaction policy worker_script \
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop
 respool/observe = hooks logger stats refusals metrics health closing
-respool/produce = push upgrade merge buffer
+respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo decide work handlers gate concurrent
 respool/replay = replay replay_page runner background

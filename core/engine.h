@@ -124,6 +124,17 @@ typedef struct remove_req {
   uint64_t removed; /* result */
 } remove_req;
 
+/* Entries are bytes of the library's own, under a kind and a name, with a
+   revision that rises with each save: whoever saves one knows that nobody has
+   changed it since it was read. */
+enum entry_kind { ENTRY_SCHEDULE = 1 };
+
+typedef struct entry_req {
+  int kind;
+  uint64_t revision;   /* of the stored one; 0: there is none */
+  respool_bytes bytes; /* data NULL: it is removed */
+} entry_req;
+
 /* One page of a long removal. */
 typedef struct purge_req {
   size_t limit;     /* records, about */
@@ -179,6 +190,7 @@ typedef enum step_kind {
   STEP_REPLAY_SAVE,   /* LOCKED: it is at another revision */
   STEP_REPLAY_CANCEL, /* NOT_FOUND: it is not running */
   STEP_REPLAY_REMOVE,
+  STEP_ENTRY,         /* LOCKED: it is at another revision */
   STEP_NOTE,          /* saves a note, or removes it: NOT_FOUND */
   STEP_MAINTAIN,      /* a page of what a queue's maintenance has to do */
   STEP_PROBE          /* writes a number that rises */
@@ -201,6 +213,7 @@ typedef struct step {
     move_req move;
     const respool_replay *replay;
     respool_bytes note; /* data NULL: removed */
+    entry_req entry;
     struct {
       size_t limit;
       notices *notices; /* of dead letters that it makes; or NULL */
@@ -280,6 +293,7 @@ typedef enum query_kind {
   QUERY_DEAD_COUNT,
   QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
   QUERY_REPLAY,
+  QUERY_ENTRIES,
   QUERY_NOTE,         /* its bytes in `texts`; NOT_FOUND */
   QUERY_QUEUES,       /* an array of names */
   QUERY_DLQS,         /* the same */
@@ -328,6 +342,11 @@ typedef struct query {
       const respool_list_options *options;
       respool_dead_letters *out; /* result */
     } dead_list;
+    struct {
+      int kind;
+      packer *out; /* result: [name, revision, bytes], one after the other */
+      int64_t now; /* result: the time of the look */
+    } entries;                      /* of the name; NULL: all of the kind */
     uint64_t number;                /* result: of a count or probe */
     packer *texts;                  /* result */
     respool_replay *replay;         /* result */

@@ -1206,6 +1206,110 @@ RESPOOL_API int respool_note_remove(respool *s, const char *name);
 RESPOOL_API int respool_notes(respool *s, respool_name_fn each, void *arg);
 
 
+/* ---- schedules ----------------------------------------------------------- */
+
+/* A schedule pushes an item to a queue at each tick of a cron expression. It is
+   stored with the store; nothing happens by itself: any program that works on
+   the store calls respool_schedules_fire, and waits no longer than that says.
+   The push of a tick and the schedule's next tick are one commit, so each tick
+   is fired once, however many processes do so. An item of a tick has as its
+   headers the CBOR map {"schedule": name, "at": tick in seconds}. */
+enum respool_missed {
+  RESPOOL_MISSED_ONE = 0, /* ticks that are due together are pushed as one */
+  RESPOOL_MISSED_ALL = 1, /* each is pushed, however late */
+  RESPOOL_MISSED_NONE = 2 /* one more than a minute late is not pushed */
+};
+
+typedef struct respool_schedule {
+  size_t size;
+  const char *cron;        /* five fields of crontab(5), or @hourly, @daily,
+                              @midnight, @weekly, @monthly, @yearly,
+                              @annually; at most 255 bytes */
+  const char *timezone;    /* of the system's tz database; NULL: UTC */
+  const char *queue;       /* its name */
+  respool_payload payload; /* body, 1 MiB at most, and codec; body.data NULL:
+                              programs make it, see respool_schedule_fire */
+  int priority;            /* of its items */
+  uint64_t version;        /* of the payload */
+  int missed;              /* enum respool_missed */
+  /* what the library keeps; a save does not look at it */
+  const char *name;
+  int paused;
+  int64_t next_at;         /* 0: there is no further tick */
+  int64_t last_at;         /* the tick that was pushed last; 0: none */
+  uint64_t fired;          /* ticks pushed */
+  uint64_t missed_ticks;   /* fired more than a minute late, or not at all */
+  int64_t made_at;
+} respool_schedule;
+
+#define RESPOOL_SCHEDULE_INIT { .size = sizeof(respool_schedule) }
+
+/* Makes the schedule `name`, or changes it; without a write where it is the
+   same already. Its next tick is the first one from now on, or stays where
+   neither cron nor timezone changes. INVALID names the field of the expression
+   that is wrong, or the zone that there is not; NOT_FOUND without the queue. */
+RESPOOL_API int respool_schedule_save(respool *s, const char *name,
+                                      const respool_schedule *d);
+
+/* Calls `each` with every schedule in the order of their names, or with
+   the one of this name, else NOT_FOUND. A non-zero return ends the walk and is
+   returned; `each` may call anything. Everything is borrowed for the call. */
+typedef int (*respool_schedule_fn)(void *arg, const respool_schedule *d);
+RESPOOL_API int respool_schedules(respool *s, const char *name,
+                                  respool_schedule_fn each, void *arg);
+
+/* A paused schedule has no ticks; once it goes on, they are not made up. */
+RESPOOL_API int respool_schedule_pause(respool *s, const char *name,
+                                       int paused);
+RESPOOL_API int respool_schedule_remove(respool *s, const char *name);
+
+/* Pushes its item now, with its next tick unchanged. `payload` NULL: the
+   stored one. */
+RESPOOL_API int respool_schedule_run(respool *s, const char *name,
+                                     const respool_payload *payload,
+                                     uint64_t *id);
+
+typedef struct respool_fired {
+  size_t size;
+  uint64_t fired;       /* items pushed */
+  int64_t next_in;      /* ms until there is something to fire again, a
+                           schedule that failed among it; UNLIMITED: never */
+  int failed;           /* why a schedule could not be fired; 0: all could */
+  char error_text[256];
+} respool_fired;
+
+#define RESPOOL_FIRED_INIT { .size = sizeof(respool_fired) }
+
+/* Fires what is due of the schedules with a stored payload, for `ms` at most
+   (0: all there is). A schedule that fails, as its queue is full or gone, stays
+   due and holds up no other. */
+RESPOOL_API int respool_schedules_fire(respool *s, int64_t ms,
+                                       respool_fired *out);
+
+/* What is to be done for a schedule now, for programs that make its payload. */
+typedef struct respool_tick {
+  size_t size;
+  int due;           /* 0: nothing, before next_at */
+  int64_t at;        /* the tick to be pushed; 0: it was missed, none is */
+  int64_t next_at;   /* the tick after it; 0: none */
+  uint64_t late;     /* missed ticks among those up to it */
+  uint64_t revision; /* of the schedule, when it was looked at */
+} respool_tick;
+
+#define RESPOOL_TICK_INIT { .size = sizeof(respool_tick) }
+
+RESPOOL_API int respool_schedule_tick(respool *s, const char *name,
+                                      respool_tick *out);
+
+/* Fires a tick as respool_schedule_tick gave it; LOCKED, and nothing has
+   happened, when another process has fired it or changed the schedule since.
+   `payload` NULL: the stored one. */
+RESPOOL_API int respool_schedule_fire(respool *s, const char *name,
+                                      const respool_tick *t,
+                                      const respool_payload *payload,
+                                      uint64_t *id);
+
+
 /* ---- transactions -------------------------------------------------------- */
 
 /* A list of pushes, outcomes and dead letter moves over any queues of a store,

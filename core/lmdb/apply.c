@@ -23,6 +23,7 @@
 #include "lmdb/queue/settle.h"
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
+#include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/notes.h"
 
@@ -140,6 +141,12 @@ static int note(txn *t, const step *s) {
   return rc ? rc : lmdb_note_save(t, s->name, s->note);
 }
 
+static int save_entry(txn *t, const step *s) {
+  const entry_req *r = &s->entry;
+  int rc = r->bytes.data ? disk_room(t, SMALL_PUSH + r->bytes.size) : 0;
+  return rc ? rc : lmdb_entry_save(t, s->name, r);
+}
+
 static int run_step(txn *t, unit *u, step *s, int64_t now) {
   switch (s->kind) {
     case STEP_APPEND: return append(t, u, s, now);
@@ -161,6 +168,7 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_REPLAY_SAVE: return lmdb_replay_save(t, s->replay);
     case STEP_REPLAY_CANCEL: return lmdb_replay_cancel(t, s->name);
     case STEP_REPLAY_REMOVE: return lmdb_replay_remove(t, s->name);
+    case STEP_ENTRY: return save_entry(t, s);
     case STEP_NOTE: return note(t, s);
     case STEP_MAINTAIN: return maintain(t, s, now);
     case STEP_PROBE: return probe(t, s);

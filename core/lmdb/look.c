@@ -16,6 +16,7 @@
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
+#include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/notes.h"
@@ -55,6 +56,9 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_DEAD_COUNT: return lmdb_dead_count(t, q->name, &q->number);
     case QUERY_DEAD_GROUPS: return lmdb_dead_groups(t, q->name, q->texts);
     case QUERY_REPLAY: return lmdb_replay_load(t, q->name, q->replay);
+    case QUERY_ENTRIES:
+      q->entries.now = now;
+      return lmdb_entries(t, q->entries.kind, q->name, q->entries.out);
     case QUERY_NOTE: return lmdb_note_load(t, q->name, q->texts);
     case QUERY_QUEUES:
     case QUERY_DLQS:

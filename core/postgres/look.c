@@ -306,6 +306,26 @@ static int number(looking *k, enum statement s, bool named) {
   return rc;
 }
 
+static int entries(looking *k) {
+  packer *out = k->q->entries.out;
+  values *v = ask(k, STATEMENT_ENTRIES);
+  put_int2(v, k->q->entries.kind);
+  if (k->q->name)
+    put_text(v, k->q->name);
+  else
+    put_null(v);
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++) {
+    respool_bytes b = value_bytes(answer(k), i, 2);
+    pack_array(out, 3);
+    pack_phrase(out, value_bytes(answer(k), i, 0));
+    pack_uint(out, (uint64_t)value_int(answer(k), i, 1));
+    pack_bytes(out, b.data, b.size);
+  }
+  k->q->entries.now = pg_now(k->e, k->q->now);
+  return rc ? rc : out->rc;
+}
+
 static int note(looking *k) {
   put_text(ask(k, STATEMENT_NOTE_LOAD), k->q->name);
   int rc = run(k);
@@ -474,6 +494,7 @@ static int look_at_store(looking *k) {
     case QUERY_DEAD_GROUPS: return dead_groups(k);
     case QUERY_REPLAY:
       return pg_replay_load(k->e, k->l, k->q->name, k->q->replay);
+    case QUERY_ENTRIES: return entries(k);
     case QUERY_NOTE: return note(k);
     case QUERY_NOTES:
     case QUERY_QUEUES:

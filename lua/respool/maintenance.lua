@@ -3,13 +3,14 @@
 -- Care: what any process may do for a store now and then, and compaction,
 -- which a store needs that is open nowhere. Takes do the urgent
 -- part by themselves; this expires items that nobody takes, applies retention
--- to dead letters and history, frees the reader slots of dead processes, and
--- runs the replays in the background that are due.
+-- to dead letters and history, frees the reader slots of dead processes, fires
+-- schedules, and runs the replays in the background that are due.
 
 local core = require "respool.core"
 local background = require "respool.replay.background"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
+local schedules = require "respool.produce.schedules"
 
 local huge, max = math.huge, math.max
 
@@ -21,6 +22,7 @@ local M = {}
 ---@field history integer removed: beyond keep_done
 ---@field windows integer keys whose dedup window has closed
 ---@field readers integer slots of dead processes freed
+---@field ticks integer of schedules that were fired
 ---@field replays integer turns that replays in the background have had
 ---@field more boolean the time ran out before the work
 
@@ -49,6 +51,7 @@ function M.maintain(store, given)
   local maintenance, message, code = store.handle:maintain(
     o.seconds and max(o.seconds, 0.001))
   if not maintenance then return nil, message, code end
+  maintenance.ticks = schedules.fire(store)
   local late
   maintenance.replays, late = replay(store, ends)
   maintenance.more = maintenance.more or late

@@ -17,6 +17,7 @@ local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local queue = require "respool.queue"
 local replay = require "respool.replay.replay"
+local schedules = require "respool.produce.schedules"
 local transaction = require "respool.transaction"
 
 local one = options.one
@@ -134,7 +135,7 @@ function M.open(path, given)
     max_item_bytes = o.max_item_bytes or MAX_ITEM_BYTES,
     serving = weak(), hooks = weak(), past = {}, refused = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
-    background = {}, on_error = o.on_error, log = log_of(o),
+    background = {}, tick_payloads = {}, on_error = o.on_error, log = log_of(o),
   }, Store)
 end
 
@@ -244,6 +245,59 @@ end
 function Store:remove_replay(name)
   options.argument(1, "store:remove_replay", name, options.name)
   return self.handle:replay_remove(name)
+end
+
+-- Makes a schedule, or changes it: an item is pushed at each tick of its `cron`,
+-- by whoever works on a queue of the store, waits in a take, or maintains it,
+-- each tick once over all processes: see respool/produce/schedules.lua. The
+-- item's headers are { schedule = name, at = tick }. What is the same already
+-- is not written again.
+---@param name string
+---@param given respool.schedule_options
+---@return respool.schedule?, string?, string?
+function Store:schedule(name, given)
+  return schedules.save(self, name, given)
+end
+
+-- The schedules there are, by name.
+---@return respool.schedule[]?, string?, string?
+---@nodiscard
+function Store:schedules()
+  return schedules.list(self)
+end
+
+-- A paused schedule has no ticks; once it goes on, they are not made up.
+---@param name string
+---@return true?, string?, string?
+---@nodiscard
+function Store:pause_schedule(name)
+  options.argument(1, "store:pause_schedule", name, options.name)
+  return schedules.pause(self, name, true)
+end
+
+---@param name string
+---@return true?, string?, string?
+---@nodiscard
+function Store:resume_schedule(name)
+  options.argument(1, "store:resume_schedule", name, options.name)
+  return schedules.pause(self, name, false)
+end
+
+---@param name string
+---@return true?, string?, string?
+---@nodiscard
+function Store:remove_schedule(name)
+  options.argument(1, "store:remove_schedule", name, options.name)
+  return schedules.remove(self, name)
+end
+
+-- Pushes the item of a schedule now; its next tick stays.
+---@param name string
+---@return integer? id, string?, string?
+---@nodiscard
+function Store:run_schedule(name)
+  options.argument(1, "store:run_schedule", name, options.name)
+  return one(schedules.run(self, name))
 end
 
 -- Forgets what was imported into this store: the next import of the same

@@ -21,7 +21,7 @@
 static const char *const tables[DB_COUNT] = {
   "meta", "segments", "dead_letters", "history", "blobs", "queues", "dlqs",
   "replays", "notes", "remaining", "claims", "due", "expiries", "keys",
-  "windows",
+  "windows", "entries",
 };
 
 const char *db_name(enum db db) {

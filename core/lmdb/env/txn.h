@@ -36,6 +36,7 @@ enum db {
   DB_EXPIRIES,     /* queue, expires_at, segment key -> null */
   DB_KEYS,         /* queue, key -> owner */
   DB_WINDOWS,      /* queue, until, key -> null */
+  DB_ENTRIES,      /* kind, name -> revision, bytes */
   DB_COUNT
 };
 

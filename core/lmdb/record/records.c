@@ -269,7 +269,7 @@ bool row_unpack(respool_bytes k, respool_bytes b, uint64_t *row, size_t n) {
   return u.rc == 0;
 }
 
-/* ---- notes, parts, bits ------------------------------------------------- */
+/* ---- notes, entries, parts, bits ---------------------------------------- */
 
 static bool bytes_unpack(enum db db, respool_bytes k, respool_bytes b,
                          respool_bytes *data) {
@@ -285,6 +285,20 @@ void note_pack(packer *p, respool_bytes note) {
 
 bool note_unpack(respool_bytes k, respool_bytes b, respool_bytes *note) {
   return bytes_unpack(DB_NOTES, k, b, note);
+}
+
+void entry_pack(packer *p, const entry *e) {
+  record_begin(p, 2);
+  pack_uint(p, e->revision);
+  pack_bytes(p, e->bytes.data, e->bytes.size);
+}
+
+bool entry_unpack(respool_bytes k, respool_bytes b, entry *e) {
+  unpacker u;
+  open_record(&u, DB_ENTRIES, k, b, 2);
+  e->revision = unpack_uint(&u);
+  e->bytes = unpack_bytes(&u);
+  return u.rc == 0;
 }
 
 void part_pack(packer *p, respool_bytes data) {

@@ -112,6 +112,15 @@ bool row_unpack(respool_bytes k, respool_bytes b, uint64_t *row, size_t n);
 void note_pack(packer *p, respool_bytes note);
 bool note_unpack(respool_bytes k, respool_bytes b, respool_bytes *note);
 
+/* An entry: bytes that the library keeps under a name; see engine.h. */
+typedef struct entry {
+  uint64_t revision;
+  respool_bytes bytes;
+} entry;
+
+void entry_pack(packer *p, const entry *e);
+bool entry_unpack(respool_bytes k, respool_bytes b, entry *e);
+
 /* Parts of blobs: [checksum, bytes]. */
 #define BLOB_PART 16300
 void part_pack(packer *p, respool_bytes data);

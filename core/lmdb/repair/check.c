@@ -381,11 +381,12 @@ static bool is_row(const cur *c) {
          (n <= 8 && row_unpack(c->key, c->value, row, n));
 }
 
-/* Records that stand for themselves: replays, keys, notes, history, and the
+/* Records that stand for themselves: replays, keys, notes, entries, history, and the
    store's own. */
 static bool is_sound(enum db db, const cur *c) {
   respool_replay j;
   key_owner h;
+  entry e;
   respool_bytes note;
   respool_item i;
   unpacker u;
@@ -393,6 +394,7 @@ static bool is_sound(enum db db, const cur *c) {
     case DB_META: return is_row(c);
     case DB_REPLAYS: return named_replay_unpack(c->key, c->value, &j);
     case DB_KEYS: return owner_unpack(c->key, c->value, &h);
+    case DB_ENTRIES: return entry_unpack(c->key, c->value, &e);
     case DB_NOTES: return note_unpack(c->key, c->value, &note);
     default: return history_unpack(c->key, c->value, &i, &u);
   }
@@ -421,6 +423,7 @@ int lmdb_check(txn *t, packer *findings) {
     check_records(&a, DB_REPLAYS);
     check_records(&a, DB_KEYS);
     check_records(&a, DB_NOTES);
+    check_records(&a, DB_ENTRIES);
     check_records(&a, DB_HISTORY);
   }
   txn_fail(t, findings->rc);

@@ -66,12 +66,14 @@ static bool is_sound(enum db db, const node *n) {
   respool_replay j;
   key_owner h;
   dead l;
+  entry e;
   respool_bytes data;
   if (!n->value.data || n->tree) return false;
   switch (db) {
     case DB_QUEUES: return record_queue(n, &q);
     case DB_DLQS: return dlq_unpack(n->key, n->value, &x);
     case DB_REPLAYS: return named_replay_unpack(n->key, n->value, &j);
+    case DB_ENTRIES: return entry_unpack(n->key, n->value, &e);
     case DB_NOTES: return note_unpack(n->key, n->value, &data);
     case DB_SEGMENTS: return is_segment(n);
     case DB_REMAINING: return is_remaining(n);
@@ -109,6 +111,7 @@ bool record_is_later(enum db db, respool_bytes k, respool_bytes v,
   dlq x, y;
   queue q, r;
   bits s, o;
+  entry e, f;
   place p;
   switch (db) {
     case DB_CLAIMS:
@@ -123,6 +126,9 @@ bool record_is_later(enum db db, respool_bytes k, respool_bytes v,
     case DB_QUEUES:
       return record_queue(&m, &q) && record_queue(&n, &r) &&
              q.next_id + q.next_token > r.next_id + r.next_token;
+    case DB_ENTRIES:
+      return entry_unpack(k, v, &e) && entry_unpack(k, old, &f) &&
+             e.revision > f.revision;
     default: return false;
   }
 }

@@ -27,6 +27,7 @@
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \
   X(REPLAY_SAVE, "v1_replay_save", 5) \
   X(REPLAY_REMOVE, "v1_replay_remove", 1) X(NOTE_SAVE, "v1_note_save", 4) \
+  X(ENTRY_SAVE, "v1_entry_save", 6) X(ENTRIES, "v1_entries", 2) \
   X(NOTE_LOAD, "v1_note_load", 1) X(MAINTAIN, "v1_maintain", 3) \
   X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
   X(CHECK, "v1_check", 0) X(SCAN, "v1_scan", 2) \

@@ -93,6 +93,15 @@ void replay_save_plan(plan *p, const respool_replay *replay) {
   put_bytes(v, copy);
 }
 
+void entry_plan(plan *p, const char *name, const entry_req *r) {
+  values *v = plan_add(p, STATEMENT_ENTRY_SAVE, NULL);
+  put_int2(v, r->kind);
+  put_text(v, name);
+  plan_put_call(p, v);
+  put_int8(v, (int64_t)r->revision);
+  put_bytes(v, r->bytes);
+}
+
 void note_plan(plan *p, const char *name, respool_bytes note) {
   values *v = plan_add(p, STATEMENT_NOTE_SAVE, NULL);
   put_text(v, name);

@@ -42,6 +42,9 @@ const char *dead_move_target(const dead_move *m, size_t at);
    taken away or keys given to others meanwhile? */
 bool dead_move_passes(const plan *p, const dead_move *m);
 
+/* Saves an entry, or removes it. */
+void entry_plan(plan *p, const char *name, const entry_req *r);
+
 /* Saves a note, or removes it. */
 void note_plan(plan *p, const char *name, respool_bytes note);
 

@@ -17,7 +17,7 @@ bool work_is_shared(const step *s) {
 bool work_is_planned(const step *s) {
   return work_is_shared(s) || s->kind == STEP_DEAD_REMOVE ||
          s->kind == STEP_DEAD_MOVE || s->kind == STEP_REPLAY_SAVE ||
-         s->kind == STEP_NOTE;
+         s->kind == STEP_ENTRY || s->kind == STEP_NOTE;
 }
 
 /* ---- planning ----------------------------------------------------------- */
@@ -60,6 +60,7 @@ static int plan_step(plan *p, work *w) {
       dead_remove_plan(p, &w->remove, s->name, &s->dead_remove);
       return 0;
     case STEP_DEAD_MOVE: return dead_move_plan(p, &w->move, &s->move);
+    case STEP_ENTRY: entry_plan(p, s->name, &s->entry); return 0;
     case STEP_NOTE: note_plan(p, s->name, s->note); return 0;
     default: replay_save_plan(p, s->replay); return 0;
   }

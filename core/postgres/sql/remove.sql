@@ -211,3 +211,39 @@ END $$;
 
 CREATE FUNCTION v1_note_load(name text) RETURNS bytea LANGUAGE sql STABLE
 AS $$ SELECT n.bytes FROM note n WHERE n.name = v1_note_load.name $$;
+
+-- `bytes` NULL: removed. `revision` is that of the stored one; 0: there is
+-- none.
+CREATE FUNCTION v1_entry_save(kind int2, name text, call uuid, step int2,
+                              revision int8, bytes bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  x text := v1_entry_save.name;
+BEGIN
+  IF v1_entry_save.bytes IS NULL THEN
+    DELETE FROM entry e WHERE e.kind = v1_entry_save.kind AND e.name = x
+      AND e.revision = v1_entry_save.revision;
+  ELSIF v1_entry_save.revision = 0 THEN
+    INSERT INTO entry (kind, name, revision, bytes)
+      VALUES (v1_entry_save.kind, x, 1, v1_entry_save.bytes)
+      ON CONFLICT DO NOTHING;
+  ELSE
+    UPDATE entry e SET bytes = v1_entry_save.bytes, revision = e.revision + 1
+      WHERE e.kind = v1_entry_save.kind AND e.name = x
+        AND e.revision = v1_entry_save.revision;
+  END IF;
+  IF NOT FOUND THEN
+    PERFORM refuse('RS011', format('%L was changed by another process', x));
+  END IF;
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+-- Those of a kind, or the one of a name, in byte order.
+CREATE FUNCTION v1_entries(kind int2, name text)
+RETURNS TABLE (of_name text, revision int8, bytes bytea)
+LANGUAGE sql STABLE AS $$
+  SELECT e.name, e.revision, e.bytes FROM entry e
+  WHERE e.kind = v1_entries.kind
+    AND (v1_entries.name IS NULL OR e.name = v1_entries.name)
+  ORDER BY e.name COLLATE "C" $$;

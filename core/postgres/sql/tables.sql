@@ -178,6 +178,11 @@ CREATE TABLE replay (name text PRIMARY KEY, revision int8 NOT NULL,
 -- What programs keep beside their queues.
 CREATE TABLE note (name text PRIMARY KEY, bytes bytea NOT NULL);
 
+-- What the client library keeps, by kind and name; the revision rises with
+-- each save.
+CREATE TABLE entry (kind int2, name text, revision int8 NOT NULL,
+  bytes bytea NOT NULL, PRIMARY KEY (kind, name));
+
 -- What has happened, see v1_resolve. Ids begin with the time.
 CREATE TABLE call (
   id uuid,

@@ -12,6 +12,7 @@
 #include "maintenance.h"
 #include "names.h"
 #include "note.h"
+#include "schedule.h"
 #include "replay.h"
 #include "transaction.h"
 #include "values/backoff.h"
@@ -322,6 +323,7 @@ void lstore_open(lua_State *L) {
   ldead_methods(L);
   lreplay_methods(L);
   lnote_methods(L);
+  lschedule_methods(L);
   ltx_methods(L);
   lmaintenance_methods(L);
   lbuffers_methods(L);
@@ -330,6 +332,7 @@ void lstore_open(lua_State *L) {
   ldead_starters(L);
   lreplay_starters(L);
   lnote_starters(L);
+  lschedule_starters(L);
   lmaintenance_starters(L);
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);

@@ -6,6 +6,7 @@ local batch_state = require "respool.consume.batch_state"
 local closing = require "respool.observe.closing"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
+local schedules = require "respool.produce.schedules"
 local timing = require "respool.support.timing"
 
 local M = {}
@@ -53,6 +54,13 @@ function M.once(queue, o, wait)
   return batch
 end
 
+-- How long to wait for items now: no longer than until the next tick of a
+-- schedule, once those that are due have been fired.
+local function slice(store, left)
+  schedules.tick(store)
+  return math.min(timing.take_slice(store, left), schedules.wait(store))
+end
+
 -- A batch, of length 0 when nothing came within `o.timeout` seconds.
 ---@param queue respool.queue
 ---@param o table
@@ -62,7 +70,7 @@ function M.take(queue, o)
   local ends = timing.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end
-    local wait = left > 0 and timing.take_slice(queue.store, left) or 0
+    local wait = left > 0 and slice(queue.store, left) or 0
     local batch, message, code = M.once(queue, o, wait)
     if not batch then return nil, message, code end
     left = manual and left - wait or timing.left(ends)

@@ -20,6 +20,7 @@ local merge = require "respool.produce.merge"
 local merge_batch = require "respool.consume.merge_batch"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local schedules = require "respool.produce.schedules"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
 
@@ -373,9 +374,11 @@ local function is_drained(loop)
   return stats.paused or stats.ready + stats.leased + stats.retrying == 0
 end
 
--- Runs a page of each background replay that is due.
+-- Fires the schedules that are due, and runs a page of each background replay
+-- that is.
 local function tick(loop)
   local store = loop.queue.store
+  schedules.tick(store)
   if store.ticker then store.ticker.tick(store) end
 end
 
@@ -384,6 +387,7 @@ local function next_slice(loop, waited)
   local slice = min(timing.take_slice(store), (loop.o.timeout or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
   local ticker = store.ticker
+  slice = min(slice, schedules.wait(store))
   return max(min(slice, ticker and ticker.wait(store) or huge), 0)
 end
 
