@@ -101,9 +101,9 @@ EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
   writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
-FAULT_C = recorder.so workload replay kill migrate journal_kill journal_work \
-  journal_replay
-FAULT_SRC = recorder workload replay kill migrate actors verbs model disk \
+FAULT_C = recorder.so workload replay kill migrate schedule journal_kill \
+  journal_work journal_replay
+FAULT_SRC = recorder workload replay kill migrate schedule actors verbs model disk \
   pages \
   points faults ledger scenario failing stand_in journal_kill \
   journal_work journal_replay
@@ -278,10 +278,11 @@ $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
   $(patsubst %,spec/fault/%.c,replay disk model pages)
 $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
-$(BUILD)/spec/fault/migrate: spec/fault/migrate.c spec/fault/points.c \
-                             $(BUILD)/points.a
+$(BUILD)/spec/fault/migrate $(BUILD)/spec/fault/schedule: \
+  $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
 $(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
-$(BUILD)/spec/fault/kill $(BUILD)/spec/fault/migrate: $(wildcard spec/fault/*.h)
+$(BUILD)/spec/fault/kill $(BUILD)/spec/fault/migrate \
+$(BUILD)/spec/fault/schedule: $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
 	  $(LIBS) -ldl -o $@

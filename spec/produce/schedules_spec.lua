@@ -126,8 +126,8 @@ describe("a schedule", function()
   it("has no ticks while it is paused", function()
     schedule()
     assert.is_true(t.store:pause_schedule "nightly")
-    assert.same({ true, nil },
-                { t.store:schedules()[1].paused, t.store:schedules()[1].next_at })
+    local s = t.store:schedules()[1]
+    assert.same({ true, nil }, { s.paused, s.next_at })
     assert.equal(0, later(2 * DAY))
     assert.is_true(t.store:resume_schedule "nightly")
     assert.equal(0, later(0))
