@@ -47,7 +47,8 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
 queue = take batch buffer dead_push queue
-store = names buffer_list dead replay note schedule maintenance transaction repair store
+store = names buffer_list dead replay note schedule maintenance transaction \
+  repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
@@ -73,11 +74,11 @@ respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
 respool/http = handler request options body url answer sign message client \
   sockets cosockets server receive
-respool/console = answer guard parameters filter look replays act live page \
-  routes
+respool/console = answer guard parameters filter look schedules replays act \
+  live page routes
 respool/cli = main parser commands completion
 respool/cli/base = arguments output progress streams notes each show failure_log
-respool/cli/queue = push records work peek get remove pause resume
+respool/cli/queue = push records work schedule peek get remove pause resume
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact

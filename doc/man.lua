@@ -139,6 +139,7 @@ end
 
 local SUBCOMMANDS = {
   dead = { "list", "show", "groups", "retry", "remove", "purge" },
+  schedule = { "list", "set", "run", "pause", "resume", "remove" },
   replay = { "list", "show", "cancel", "resume", "forget" },
 }
 

@@ -247,9 +247,9 @@ function Store:remove_replay(name)
   return self.handle:replay_remove(name)
 end
 
--- Makes a schedule, or changes it: an item is pushed at each tick of its `cron`,
--- by whoever works on a queue of the store, waits in a take, or maintains it,
--- each tick once over all processes: see respool/produce/schedules.lua. The
+-- Makes a schedule, or changes it: an item is pushed at each tick of `cron`, by
+-- whoever works on a queue of the store, waits in a take, or maintains it, each
+-- tick once over all processes: see respool/produce/schedules.lua. The
 -- item's headers are { schedule = name, at = tick }. What is the same already
 -- is not written again.
 ---@param name string

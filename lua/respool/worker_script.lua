@@ -15,6 +15,8 @@ local M = {}
 ---@field handle respool.handler
 ---@field decide function? as in the options
 ---@field dead_letter string|function? as in the options
+---@field schedules table<string, respool.schedule_options>? by name; their
+--- queue is the script's when they name none
 ---@field replay table? of a replay of its dead dead_letters
 
 local FORM = {
@@ -24,6 +26,7 @@ local FORM = {
   decide = policy.form.decide,
   dead_letter = policy.form.dead_letter,
   replay = options.table,
+  schedules = options.table,
 }
 
 local NEEDED = { "queue", "handle" }
@@ -40,6 +43,14 @@ local function check_twice(path, worker)
   for _, name in ipairs { "decide", "dead_letter" } do
     if worker[name] and worker.options and worker.options[name] then
       compat.misuse(("%s: '%s' is given twice"):format(path, name))
+    end
+  end
+end
+
+local function check_schedules(path, schedules)
+  for name, given in pairs(schedules) do
+    if not options.name(name) or type(given) ~= "table" then
+      compat.misuse(("%s: 'schedules' must be tables by name"):format(path))
     end
   end
 end
@@ -70,10 +81,22 @@ function M.load(path, needed)
   local worker = options.read(form, given, 1)
   check_needed(path, worker, needed or NEEDED)
   check_twice(path, worker)
+  check_schedules(path, worker.schedules or {})
   return worker
 end
 
--- Opens the queue that a worker script is for.
+-- Makes the schedules of a script, which push to its queue if they name none.
+local function make_schedules(store, queue, schedules)
+  for name, given in pairs(schedules) do
+    local o = { queue = queue }
+    for option, value in pairs(given) do o[option] = value end
+    local ok, message, code = store:schedule(name, o)
+    if not ok then return nil, message, code end
+  end
+  return queue
+end
+
+-- Opens the queue that a worker script is for, and makes its schedules.
 ---@param store respool.store
 ---@param worker respool.worker_script
 ---@return respool.queue?, string?, string?
@@ -82,7 +105,9 @@ function M.open(store, worker)
   for name, value in pairs(worker.options or {}) do o[name] = value end
   o.decide = worker.decide or o.decide
   o.dead_letter = worker.dead_letter or o.dead_letter
-  return store:queue(worker.queue, o)
+  local queue, message, code = store:queue(worker.queue, o)
+  if not queue then return nil, message, code end
+  return make_schedules(store, queue, worker.schedules or {})
 end
 
 return M

@@ -10,7 +10,7 @@
 
 static const char *const state_tables[] = {
   [5] = "queues", "dlqs", "replays", "notes", "remaining", "claims", "due",
-  "expiries", "keys", "windows",
+  "expiries", "keys", "windows", "entries",
 };
 #define STATE_FIRST 5
 #define STATE_END (int)(sizeof state_tables / sizeof *state_tables)

@@ -124,6 +124,7 @@ describe("Each command, as a process,", function()
     local words = {
       get = { store, "q", 4 }, peek = { store, "q" }, stats = { store, "q" },
       top = { store, "--once", "--interval", "100ms" },
+      schedule = { "list", store },
       dead = { "retry", store, "q", 1 }, remove = { store, "q", 4 },
       pause = { store, "q" }, resume = { store, "q" },
       push = { store, "q" }, replay = { store, "q", "--dry-run" },

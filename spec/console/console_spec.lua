@@ -146,6 +146,24 @@ describe("Acting", function()
     console = console_of.start(location, "--writable")
   end)
 
+  it("lists, runs, pauses, resumes and removes schedules", function()
+    assert(store:schedule("nightly", { cron = "@daily", queue = q,
+                                       payload = "go" }))
+    local s = console:get "schedules".schedules[1]
+    assert.same({ "nightly", "go", false }, { s.name, s.payload, s.paused })
+    assert.equal(12, console:act("POST", "schedules/nightly/run").id)
+    assert.is_true(console:act("POST", "schedules/nightly/pause").paused)
+    assert.is_true(store:schedules()[1].paused)
+    assert.is_false(console:act("POST", "schedules/nightly/resume").paused)
+    assert(store:schedule("made", { cron = "@daily", queue = q,
+                                    payload = function() return 1 end }))
+    assert.same({ 409, "FOREIGN" },
+                codes(console:act("POST", "schedules/made/run")))
+    assert.is_true(console:act("DELETE", "schedules/nightly").removed)
+    assert.same({ 404, "NOT_FOUND" },
+                codes(console:act("DELETE", "schedules/nightly")))
+  end)
+
   it("pauses, resumes, pushes, removes and purges", function()
     assert.is_true(console:act("POST", "queues/mails/pause").paused)
     assert.is_true(q:stats().paused)

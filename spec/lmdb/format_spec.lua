@@ -41,8 +41,21 @@ describe("the page", function()
     for name in pairs(page.tables) do named[name], n = true, n + 1 end
     for name in pairs(look()) do there[name] = true end
     assert.same(named, there)
-    assert.equal(15, n)
-    assert.matches("fifteen tables", page.text)
+    assert.equal(16, n)
+    assert.matches("sixteen tables", page.text)
+  end)
+
+  it("tells what a schedule's entry holds", function()
+    local s = assert(store:schedule("nightly", {
+      cron = "0 3 * * *", timezone = "Europe/Berlin", queue = q,
+      payload = "go", missed = "none", priority = 2,
+    }))
+    local entry = only "entries"
+    assert.equal("\1nightly", entry.key)
+    assert.equal(1, entry.value[2])
+    local fields = respool.cbor.decode(entry.value[3].bytes)
+    assert.same({ "0 3 * * *", "Europe/Berlin", "orders", "bgo", NULL, 2, 0, 2,
+                  false, s.next_at * 1000, 0, 0, 0, ms() }, fields)
   end)
 
   it("tells the format version of a new store", function()

@@ -113,6 +113,15 @@ describe("repair of a sound store", function()
     assert.same(before, dead_letters())
   end)
 
+  it("keeps schedules", function()
+    open()
+    local before = assert(store:schedule("nightly", {
+      cron = "@daily", queue = q, payload = ("x"):rep(20000),
+    }))
+    repair()
+    assert.same({ before }, store:schedules())
+  end)
+
   it("keeps the queues' options and counters", function()
     local before = assert(store:queue "orders"):stats()
     repair()

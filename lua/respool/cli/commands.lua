@@ -15,7 +15,7 @@ local M = {}
 
 -- In the order in which the help lists them.
 M.NAMES = {
-  "init", "push", "work", "replay",
+  "init", "push", "work", "schedule", "replay",
   "ls", "peek", "get", "stats", "top", "health", "metrics",
   "dead", "remove", "pause", "resume", "maintain", "check",
   "repair", "compact",
@@ -26,8 +26,8 @@ M.NAMES = {
 
 -- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
-  push = "queue", work = "queue", peek = "queue", get = "queue",
-  remove = "queue", pause = "queue", resume = "queue",
+  push = "queue", work = "queue", schedule = "queue", peek = "queue",
+  get = "queue", remove = "queue", pause = "queue", resume = "queue",
   dead = "dead", replay = "dead",
   ls = "look", stats = "look", top = "look", health = "look",
   metrics = "look",

@@ -22,6 +22,7 @@ local options = require "respool.support.options"
 local page = require "respool.console.page"
 local parameters = require "respool.console.parameters"
 local replays = require "respool.console.replays"
+local schedules = require "respool.console.schedules"
 
 local M = {}
 
@@ -121,6 +122,11 @@ local ROUTES = {
     fn = act.remove_dead_letter },
   { "POST", "dead", "NAME", "items", "NUMBER", "retry",
     fn = act.retry_dead_letter },
+  { "GET", "schedules", fn = schedules.list },
+  { "POST", "schedules", "NAME", "run", fn = schedules.run },
+  { "POST", "schedules", "NAME", "pause", fn = schedules.pause },
+  { "POST", "schedules", "NAME", "resume", fn = schedules.resume },
+  { "DELETE", "schedules", "NAME", fn = schedules.remove },
   { "GET", "replays", fn = replays.list },
   { "POST", "replays", "NAME", "resume", fn = replays.resume },
   { "POST", "replays", "NAME", "cancel", fn = replays.cancel },

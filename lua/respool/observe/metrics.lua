@@ -279,6 +279,31 @@ local function count_dead_letters(store)
 end
 
 
+-- Schedules.
+
+local SCHEDULES = {
+  { "respool_schedule_next_timestamp_seconds", "next_at", "gauge",
+    "When the next tick is; none while paused." },
+  { "respool_schedule_last_timestamp_seconds", "last_at", "gauge",
+    "The tick that was fired last." },
+  { "respool_schedule_fired_total", "fired", "counter", "Ticks fired." },
+  { "respool_schedule_missed_total", "missed_ticks", "counter",
+    "Ticks fired more than a minute late, or not at all." },
+}
+
+local function add_schedules(text, schedules)
+  for _, family in ipairs(SCHEDULES) do
+    begin(text, family[1], family[3], family[4])
+    for _, s in ipairs(schedules) do
+      local value = s[family[2]]
+      if value then
+        sample(text, family[1], label("schedule", s.name), value)
+      end
+    end
+  end
+end
+
+
 -- Buffers of this store handle.
 
 local BUFFERS = {
@@ -311,10 +336,14 @@ function M.pieces(store, format)
   if not stats then return nil, message, code end
   dead_letters, message, code = count_dead_letters(store)
   if not dead_letters then return nil, message, code end
+  local schedules
+  schedules, message, code = stats_of.schedules(store)
+  if not schedules then return nil, message, code end
   local text = new_text(format)
   add_queues(text, rows_of(all))
   add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
+  add_schedules(text, schedules)
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end
   cut(text)

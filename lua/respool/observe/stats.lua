@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The figures of queues, with what follows from them: how old the oldest
--- item is, and how full the queue.
+-- item is, and how full the queue; and those of schedules.
 
+local core = require "respool.core"
 local timing = require "respool.support.timing"
 
 local huge = math.huge
@@ -163,6 +164,57 @@ function M.queues(store, brief)
     if not stats and code ~= "NOT_FOUND" then return nil, message, code end
     all[name] = stats
   end
+  return all
+end
+
+
+-- Schedules.
+
+---@class respool.schedule
+---@field name string
+---@field cron string
+---@field timezone string
+---@field queue string
+---@field payload any nil when programs make it, or it cannot be decoded
+---@field bytes string? the payload as stored; nil: programs make it
+---@field codec string? of the payload; nil: CBOR
+---@field priority integer
+---@field version integer of the payload
+---@field missed "one"|"all"|"none"
+---@field paused boolean
+---@field next_at number? nil: there is no further tick, or it is paused
+---@field last_at number? the tick that was pushed last
+---@field fired integer ticks pushed
+---@field missed_ticks integer fired more than a minute late, or not at all
+
+local MISSED = { [0] = "one", "all", "none" }
+
+local function time(ms)
+  return ms > 0 and ms / 1000 or nil
+end
+
+local function or_nil(value)
+  return value ~= core.cbor.null and value or nil
+end
+
+local function present(d)
+  d.bytes, d.codec = or_nil(d.bytes), or_nil(d.codec)
+  d.missed, d.paused = MISSED[d.missed], d.paused == 1
+  d.next_at = not d.paused and time(d.next_at) or nil
+  d.last_at = time(d.last_at)
+  if d.bytes and not d.codec then d.payload = core.cbor.decode(d.bytes) end
+  return d
+end
+
+-- The schedules of a store by name, or the one of this name.
+---@param store respool.store
+---@param name string?
+---@return respool.schedule[]?, string?, string?
+function M.schedules(store, name)
+  local packed, message, code = store.handle:schedules(name)
+  if not packed then return nil, message, code end
+  local all = core.cbor.decode(packed)
+  for _, d in ipairs(all) do present(d) end
   return all
 end
 

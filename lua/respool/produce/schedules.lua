@@ -14,6 +14,7 @@ local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local stats = require "respool.observe.stats"
 
 local huge, max, min = math.huge, math.max, math.min
 
@@ -41,25 +42,7 @@ local AGAIN = 1  -- seconds until a schedule that failed is tried again
 --- nobody fired them: one item, an item for each, or nothing; "one"
 ---@field priority integer? 0 to 255
 
----@class respool.schedule
----@field name string
----@field cron string
----@field timezone string
----@field queue string
----@field payload any nil when programs make it, or it cannot be decoded
----@field bytes string? the payload as stored; nil: programs make it
----@field codec string? of the payload; nil: CBOR
----@field priority integer
----@field version integer of the payload
----@field missed "one"|"all"|"none"
----@field paused boolean
----@field next_at number? nil: there is no further tick, or it is paused
----@field last_at number? the tick that was pushed last
----@field fired integer ticks pushed
----@field missed_ticks integer fired more than a minute late, or not at all
-
 local NUMBERS = { one = 0, all = 1, none = 2 }
-local MISSED = { [0] = "one", "all", "none" }
 
 local function queue_or_name(value)
   if type(value) == "string" then return options.name(value) end
@@ -125,43 +108,18 @@ function M.save(store, name, given)
   return M.get(store, name)
 end
 
-local function time(ms)
-  return ms > 0 and ms / 1000 or nil
-end
-
-local function or_nil(value)
-  return value ~= core.cbor.null and value or nil
-end
-
-local function present(d)
-  d.bytes, d.codec = or_nil(d.bytes), or_nil(d.codec)
-  d.missed, d.paused = MISSED[d.missed], d.paused == 1
-  d.next_at = not d.paused and time(d.next_at) or nil
-  d.last_at = time(d.last_at)
-  if d.bytes and not d.codec then d.payload = core.cbor.decode(d.bytes) end
-  return d
-end
-
-local function list(store, name)
-  local packed, message, code = store.handle:schedules(name)
-  if not packed then return nil, message, code end
-  local all = core.cbor.decode(packed)
-  for _, d in ipairs(all) do present(d) end
-  return all
-end
-
 -- All of them, by name.
 ---@param store respool.store
 ---@return respool.schedule[]?, string?, string?
 function M.list(store)
-  return list(store)
+  return stats.schedules(store)
 end
 
 ---@param store respool.store
 ---@param name string
 ---@return respool.schedule?, string?, string?
 function M.get(store, name)
-  local all, message, code = list(store, name)
+  local all, message, code = stats.schedules(store, name)
   if not all then return nil, message, code end
   return all[1]
 end

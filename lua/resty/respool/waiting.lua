@@ -113,6 +113,8 @@ local NAMES = {
   dead_remove = "removing dead letters", drop = "dropping a queue",
   replay_save = "a replay", replay_cancel = "cancelling a replay",
   replay_remove = "forgetting a replay",
+  schedule_save = "a schedule", schedules = "listing schedules",
+  schedules_fire = "firing schedules", schedule_run = "a schedule",
   browse = "listing items", settle = "a settle", take = "a take",
 }
 
@@ -201,7 +203,9 @@ local METHODS = {
 }
 
 local flush_in_place = METHODS.store.flush
-local EARLY = { store = { queue = true, stat = true } }
+local EARLY = { store = {
+  queue = true, stat = true, schedule_save = true, schedules = true,
+} }
 
 for kind, starters in pairs(core.start) do
   local methods, early = METHODS[kind], EARLY[kind] or {}

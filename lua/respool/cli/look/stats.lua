@@ -48,12 +48,24 @@ local function show_counters(io, queues)
   output.table(io, columns, rows)
 end
 
+local function schedules_by_name(store)
+  local by_name = {}
+  for _, s in ipairs(arguments.check(store:schedules())) do
+    by_name[s.name] = {
+      next_at = s.next_at, last_at = s.last_at, fired = s.fired,
+      missed_ticks = s.missed_ticks, paused = s.paused,
+    }
+  end
+  return by_name
+end
+
 local function of_store(io, store, args)
   local s = arguments.check(store:stats())
   local queues = arguments.check(figures.queues(store))
   if args.json then
     s.commits, s.commit_operations = nil, nil -- of this process: there are none
-    return output.json(io, { store = s, queues = queues })
+    return output.json(io, { store = s, queues = queues,
+                             schedules = schedules_by_name(store) })
   end
   output.fields(io, s.max_bytes > 0 and {
     { "file", output.bytes(s.file_bytes) },

@@ -24,9 +24,12 @@ Example:
 end
 
 local SLICE = 1 -- seconds between two showings
-local COUNTS = { "expired", "dead_letters", "history", "windows", "readers" }
+local COUNTS = {
+  "ticks", "expired", "dead_letters", "history", "windows", "readers",
+}
 local WORDS = {
-  expired = "items expired", dead_letters = "dead letters removed",
+  ticks = "ticks of schedules fired", expired = "items expired",
+  dead_letters = "dead letters removed",
   history = "finished items forgotten", windows = "keys free again",
   readers = "reader slots freed",
 }
