@@ -52,10 +52,15 @@ describe("the page", function()
     }))
     local entry = only "entries"
     assert.equal("\1nightly", entry.key)
-    assert.equal(1, entry.value[2])
-    local fields = respool.cbor.decode(entry.value[3].bytes)
-    assert.same({ "0 3 * * *", "Europe/Berlin", "orders", "bgo", NULL, 2, 0, 2,
-                  false, s.next_at * 1000, 0, 0, 0, ms() }, fields)
+    assert.equal(1, entry.value.revision)
+    local fields = stored.record("schedule",
+                                 stored.decode(entry.value.bytes.bytes))
+    assert.same({ "0 3 * * *", "Europe/Berlin", "orders", 2, 2, false,
+                  s.next_at * 1000, 0, ms() }, {
+      fields.cron, fields.timezone, fields.queue, fields.priority,
+      fields.missed, fields.paused, fields.next_at, fields.fired,
+      fields.made_at,
+    })
   end)
 
   it("tells the format version of a new store", function()
