@@ -62,7 +62,7 @@ CURL := $(shell pkg-config --exists libcurl && \
 
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
-  worker_processes maintenance repair
+  worker_processes maintenance repair testing
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop
 respool/observe = hooks logger stats refusals metrics health closing
