@@ -78,9 +78,10 @@ respool/console = answer guard parameters filter look schedules replays act \
   live page routes
 respool/cli = main parser commands completion
 respool/cli/base = arguments output progress streams notes each show failure_log
-respool/cli/queue = push records work schedule peek get remove pause resume
+respool/cli/queue = push records work schedule peek get remove purge drop \
+  pause resume config
 respool/cli/dead = dead where replay named_replays
-respool/cli/look = ls stats sampler dashboard top health metrics
+respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console

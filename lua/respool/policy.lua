@@ -217,6 +217,20 @@ function M.changes(before, after)
   return list
 end
 
+-- What options would change of a policy as the core gives it, as changes()
+-- tells it. Raises what store:queue would raise.
+---@param before table
+---@param given respool.queue_policy
+---@return string[]
+function M.planned(before, given)
+  local after = {}
+  for name, value in pairs(before) do after[name] = value end
+  for name, value in pairs(M.stored(options.read(M.form, given, 2))) do
+    after[name] = value
+  end
+  return M.changes(before, after)
+end
+
 -- The stored policy as the core gives it, in the words of the options: it can
 -- be given back to store:queue.
 ---@param c table

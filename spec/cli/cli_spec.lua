@@ -109,6 +109,7 @@ describe("Each command, as a process,", function()
     dir = helper.sh "mktemp -d"
     local s = assert(respool.open(dir .. "/store"))
     local q = assert(s:queue("q", { max_attempts = 1 }))
+    assert(s:queue "words")
     assert(q:push_many { 1, 2, 3 })
     assert(q:push(4, { delay = 3600 }))
     q:work(function() return respool.dead() end, { limit = 3 })
@@ -126,6 +127,8 @@ describe("Each command, as a process,", function()
       top = { store, "--once", "--interval", "100ms" },
       schedule = { "list", store },
       dead = { "retry", store, "q", 1 }, remove = { store, "q", 4 },
+      purge = { store, "q", "--yes" }, drop = { store, "words", "--yes" },
+      history = { store, "q" }, config = { store, "q" },
       pause = { store, "q" }, resume = { store, "q" },
       push = { store, "q" }, replay = { store, "q", "--dry-run" },
       work = { store, dir .. "/job.lua", "--until-empty" },

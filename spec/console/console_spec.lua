@@ -146,6 +146,33 @@ describe("Acting", function()
     console = console_of.start(location, "--writable")
   end)
 
+  it("changes settings, and removes a queue, or says what that would do",
+     function()
+    local told = console:act("POST", "queues/mails/policy?dry_run=true",
+                             '{"max_attempts":9,"lease":"5m"}')
+    assert.matches("^lease 30.* %-> 300", told.changes[1])
+    assert.same({ "max_attempts 5 -> 9" }, { told.changes[2] })
+    assert.equal(5, q:config().max_attempts)
+    console:act("POST", "queues/mails/policy", '{"max_attempts":9}')
+    assert.equal(9, q:config().max_attempts)
+    for _, wrong in ipairs { '{"max_attempts":0}', '{"validate":1}',
+                             '{"leas":1}' } do
+      assert.same({ 400, "PARAMETER" },
+                  codes(console:act("POST", "queues/mails/policy", wrong)))
+    end
+    assert.same({ 400, "JSON" },
+                codes(console:act("POST", "queues/mails/policy", "[")))
+    store:queue("old"):push "x"
+    told = console:act("DELETE", "queues/old?dry_run=true")
+    assert.same({ 1, true }, { told.items, told.dry_run })
+    assert.equal(1, console:act("DELETE", "queues/old").items)
+    assert.same({ 404, "NOT_FOUND" },
+                codes(console:act("DELETE", "queues/old")))
+    q:take()
+    assert.same({ 409, "BUSY" },
+                codes(console:act("DELETE", "queues/mails")))
+  end)
+
   it("lists, runs, pauses, resumes and removes schedules", function()
     assert(store:schedule("nightly", { cron = "@daily", queue = q,
                                        payload = "go" }))

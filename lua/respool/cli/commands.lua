@@ -16,8 +16,9 @@ local M = {}
 -- In the order in which the help lists them.
 M.NAMES = {
   "init", "push", "work", "schedule", "replay",
-  "ls", "peek", "get", "stats", "top", "health", "metrics",
-  "dead", "remove", "pause", "resume", "maintain", "check",
+  "ls", "peek", "get", "history", "stats", "top", "health", "metrics",
+  "dead", "remove", "purge", "drop", "pause", "resume", "config",
+  "maintain", "check",
   "repair", "compact",
   "export", "import", "move",
   "deliver", "receive", "console",
@@ -27,7 +28,8 @@ M.NAMES = {
 -- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
   push = "queue", work = "queue", schedule = "queue", peek = "queue",
-  get = "queue", remove = "queue", pause = "queue", resume = "queue",
+  get = "queue", remove = "queue", purge = "queue", drop = "queue",
+  config = "queue", history = "look", pause = "queue", resume = "queue",
   dead = "dead", replay = "dead",
   ls = "look", stats = "look", top = "look", health = "look",
   metrics = "look",

@@ -5,6 +5,7 @@
 local answer = require "respool.console.answer"
 local core = require "respool.core"
 local filter = require "respool.console.filter"
+local policy = require "respool.policy"
 local timing = require "respool.support.timing"
 
 local M = {}
@@ -46,6 +47,63 @@ M.purge = on_queue(function(queue)
   local n, message, code = queue:purge()
   return n and { removed = n }, message, code
 end)
+
+-- Removes a queue; `dry_run` only tells with what.
+M.drop = on_queue(function(queue, r)
+  local s, message, code = queue:stats()
+  if not s then return nil, message, code end
+  local told = {
+    name = queue.name, dead_letters = s.dead, finished = s.kept,
+    items = s.ready + s.leased + s.scheduled + s.retrying,
+    dry_run = r.o.dry_run or nil,
+  }
+  if r.o.dry_run then return told end
+  local ok
+  ok, message, code = queue.store:drop_queue(queue.name)
+  return ok and told, message, code
+end)
+
+-- The settings of a body in JSON, and what they would change of the queue's;
+-- nil and the answer where they are wrong.
+local function planned(console, queue, body)
+  local bytes, why = console.to_cbor(body)
+  local given = bytes and core.cbor.decode(bytes)
+  if type(given) ~= "table" then
+    return nil, answer.refuse(400, "JSON", "the body is no JSON object: "
+      .. (why or "settings by name are expected"))
+  end
+  local before, message, code = queue.handle:config()
+  if not before then return nil, answer.fail(message, code) end
+  local stored = policy.told(before)
+  for name in pairs(given) do
+    if stored[name] == nil then
+      return nil, answer.refuse(400, "PARAMETER",
+        ("there is no setting '%s'"):format(tostring(name):sub(1, 40)))
+    end
+  end
+  local ok, changes = pcall(policy.planned, before, given)
+  if not ok then
+    return nil, answer.refuse(400, "PARAMETER", (tostring(changes):gsub(
+      "^.-store:queue: ", "")))
+  end
+  return given, changes
+end
+
+-- Changes settings; `dry_run` only tells which.
+function M.configure(console, r)
+  return with_queue(console, r.name, function(queue)
+    local given, changes = planned(console, queue, r.body)
+    if not given then return changes end
+    if not r.o.dry_run then
+      given.create = false
+      local changed, message, code = console.store:queue(queue.name, given)
+      if not changed then return answer.fail(message, code) end
+      changed.handle:close()
+    end
+    return answer.json { changes = core.cbor.array(changes),
+                         dry_run = r.o.dry_run or nil }
+  end)
+end
 
 M.remove = on_queue(function(queue, r)
   local ok, message, code = queue:remove(r.number)

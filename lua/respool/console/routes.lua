@@ -83,6 +83,7 @@ local REPLAY = with(filter.DEAD, {
 local PURGE = with(filter.DEAD, { dry_run = flag })
 local PUSH = { priority = whole(0, 255), delay = parameters.whole(0, 2^31),
                key = text }
+local DRY_RUN = { dry_run = flag }
 local BRIEF, PAYLOAD = { brief = flag }, { as = parameters.choice { "json" } }
 
 -- By method and path, with the parameters taken; a NAME is any one segment, a
@@ -96,6 +97,9 @@ local ROUTES = {
   { "GET", "queues", fn = look.queues },
   { "GET", "queues", "NAME", fn = look.queue },
   { "GET", "queues", "NAME", "policy", fn = look.policy },
+  { "POST", "queues", "NAME", "policy", fn = act.configure, takes = DRY_RUN,
+    has_body = true },
+  { "DELETE", "queues", "NAME", fn = act.drop, takes = DRY_RUN },
   { "POST", "queues", "NAME", "pause", fn = act.pause },
   { "POST", "queues", "NAME", "resume", fn = act.resume },
   { "POST", "queues", "NAME", "purge", fn = act.purge },

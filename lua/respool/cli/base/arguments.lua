@@ -236,6 +236,21 @@ function M.add_queue(command, changed)
 end
 
 
+-- What destroys.
+
+function M.add_yes(command)
+  command:flag("--yes", "Do it, not only report what would be done.")
+end
+
+-- Ends the command unless it was told to do what it would.
+---@param args table
+---@param plan string
+function M.need_yes(args, plan)
+  if args.yes then return end
+  M.fail(("nothing was done: this would %s; --yes does it"):format(plan))
+end
+
+
 -- Stores, queues and DLQs.
 
 -- Opens a store, which must be there unless `create`. It is closed when the

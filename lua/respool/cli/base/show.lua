@@ -4,6 +4,8 @@
 -- fields that the library gives it, and the stored bytes only where there is no
 -- payload. For people it is names and values, then headers and payload.
 
+local compat = require "respool.support.compat"
+local figures = require "respool.observe.stats"
 local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local visible = require "respool.support.visible"
@@ -159,6 +161,38 @@ function M.dead_letter(io, dead_letter, o)
   output.fields(io, list)
   history(io, dead_letter, o.full)
   parts(io, dead_letter, o)
+end
+
+
+-- Settings.
+
+local huge = math.huge
+
+local SPANS = {
+  lease = true, max_lease = true, ttl = true, keep_done = true,
+  keep_dead = true,
+}
+
+-- A setting as text; nil for a table without entries.
+local function setting(name, value)
+  if type(value) == "table" then
+    return next(value) and output.clean(json.encode(value))
+  end
+  if value == huge then return "no limit" end
+  if SPANS[name] then return output.duration(value) end
+  return compat.text(value)
+end
+
+-- The settings of a queue as fields for people.
+---@param config table
+---@return table[]
+function M.settings(config)
+  local list = {}
+  for _, name in ipairs(figures.sorted(config)) do
+    local text = setting(name, config[name])
+    if text then list[#list + 1] = { name, text } end
+  end
+  return list
 end
 
 return M

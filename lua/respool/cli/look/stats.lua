@@ -3,9 +3,7 @@
 -- respool stats: the counters of a store, or those of a queue and its policy.
 
 local arguments = require "respool.cli.base.arguments"
-local compat = require "respool.support.compat"
 local figures = require "respool.observe.stats"
-local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
 
@@ -139,30 +137,6 @@ local function counter_fields(stats)
   return list
 end
 
-local SPANS = {
-  lease = true, max_lease = true, ttl = true, keep_done = true,
-  keep_dead = true,
-}
-
--- A setting as text; nil for a table without entries.
-local function setting(name, value)
-  if type(value) == "table" then
-    return next(value) and output.clean(json.encode(value))
-  end
-  if value == huge then return "no limit" end
-  if SPANS[name] then return output.duration(value) end
-  return compat.text(value)
-end
-
-local function policy_fields(config)
-  local list = {}
-  for _, name in ipairs(figures.sorted(config)) do
-    local text = setting(name, config[name])
-    if text then list[#list + 1] = { name, text } end
-  end
-  return list
-end
-
 local function of_queue(io, store, args)
   local queue = arguments.queue(store, args.queue)
   local stats = arguments.check(queue:stats())
@@ -175,7 +149,7 @@ local function of_queue(io, store, args)
   io.stdout:write "\nsince the queue was made\n"
   output.fields(io, counter_fields(stats))
   io.stdout:write "\npolicy\n"
-  output.fields(io, policy_fields(config))
+  output.fields(io, show.settings(config))
 end
 
 function M.run(args, io)

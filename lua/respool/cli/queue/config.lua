@@ -1,0 +1,93 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool config: the settings of a queue, which all processes honour.
+
+local arguments = require "respool.cli.base.arguments"
+local core = require "respool.core"
+local figures = require "respool.observe.stats"
+local json = require "respool.support.json"
+local output = require "respool.cli.base.output"
+local policy = require "respool.policy"
+local show = require "respool.cli.base.show"
+
+local M = { summary = "show or change the settings of a queue" }
+
+function M.options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command, true)
+  command:argument("settings", "Settings to be changed: max_attempts=10, "
+    .. "lease=5m, max_items=none, weights={\"9\":3}."):argname "NAME=VALUE"
+    :args "*"
+  arguments.add_yes(command)
+  output.add_json(command)
+  command:epilog [[
+VALUE is a number, a duration, a size, a word, true, false, none for no limit,
+or JSON. Without --yes nothing is changed: what would be is reported, and the
+exit status is 1.
+
+Examples:
+  respool config shop.respool mails
+  respool config shop.respool mails max_attempts=10 lease=5m --yes]]
+end
+
+
+-- Changing.
+
+local WORDS = { none = math.huge, ["true"] = true, ["false"] = false }
+
+-- A table as JSON has it, with whole numbers as its names where they are such.
+local function table_of(text)
+  local value = json.decode(text)
+  if type(value) ~= "table" then return nil end
+  local all = {}
+  for name, one in pairs(value) do
+    all[type(name) == "string" and tonumber(name) or name] = one
+  end
+  return all
+end
+
+local function value_of(text)
+  if WORDS[text] ~= nil then return WORDS[text] end
+  if text:find "^[{[]" then return table_of(text) or text end
+  return text:find "^%d+%.?%d*$" and core.number(text) or text
+end
+
+local function read_settings(words, stored)
+  local o = {}
+  for _, word in ipairs(words) do
+    local name, text = word:match "^([%w_]+)=(.*)$"
+    if not name then
+      arguments.misuse(("'%s' is not NAME=VALUE"):format(word))
+    elseif stored[name] == nil then
+      arguments.misuse(("there is no setting '%s'%s"):format(
+        name, arguments.suggestion(name, figures.sorted(stored))))
+    end
+    o[name] = value_of(text)
+  end
+  return o
+end
+
+local function change(store, queue, args)
+  local before = arguments.check(queue.handle:config())
+  local o = read_settings(args.settings, policy.told(before))
+  local ok, list = pcall(policy.planned, before, o)
+  if not ok then arguments.misuse(arguments.text_of(list)) end
+  if #list == 0 then return end
+  arguments.need_yes(args, ("change %s of queue '%s'"):format(
+    table.concat(list, ", "), queue.name))
+  o.create = false
+  arguments.check(store:queue(queue.name, o))
+end
+
+function M.run(args, io)
+  local changes = #args.settings > 0
+  local store = arguments.open(io, args.store,
+                               not (changes and args.yes) and show.LOOK or nil)
+  local queue = arguments.queue(store, args.queue)
+  if changes then change(store, queue, args) end
+  local settings = arguments.check(queue:config())
+  if args.json then return output.json(io, settings) end
+  output.fields(io, show.settings(settings))
+end
+
+return M
