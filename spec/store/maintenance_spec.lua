@@ -18,7 +18,7 @@ local it = helper.checked(it)
 
 local NOTHING = {
   expired = 0, dead_letters = 0, history = 0, windows = 0, readers = 0,
-  replays = 0, more = false,
+  ticks = 0, replays = 0, more = false,
 }
 
 describe("store:maintain", function()

@@ -20,7 +20,7 @@ local huge, max, min = math.huge, math.max, math.min
 
 local M = {}
 
-local LOOK = 1e6 -- microseconds after which others may have changed something
+local LOOK = 5e6 -- microseconds after which others may have changed something
 local AGAIN = 1  -- seconds until a schedule that failed is tried again
 
 -- The tick that a payload is made for.
@@ -257,12 +257,14 @@ end
 function M.wait(store)
   if store.read_only or store.firing then return huge end
   local state = store.ticks
-  if not state or core.mono() >= state.look_at then return 0 end
-  return max(state.next_at - store.handle:now(), 0)
+  local look_in = state and state.look_at - core.mono() or 0
+  if look_in <= 0 then return 0 end
+  local left = max(state.next_at - store.handle:now(), 0)
+  return store.manual and left or min(left, look_in / 1e6)
 end
 
--- The same as fire(), where it may be time; others' changes are seen within a
--- second.
+-- The same as fire(), where it may be time; others' changes are seen within
+-- five seconds.
 ---@param store respool.store
 function M.tick(store)
   if M.wait(store) <= 0 then M.fire(store) end
