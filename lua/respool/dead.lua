@@ -14,6 +14,7 @@ local outcome = require "respool.support.outcome"
 local page = require "respool.support.pages"
 local push = require "respool.produce.push"
 local replay = require "respool.replay.replay"
+local timing = require "respool.support.timing"
 
 local M = {}
 
@@ -324,6 +325,7 @@ local function purge_where(dead, o, died_before)
     if not dead_letters then return nil, message, code end
     if #dead_letters == 0 then return removed end
     list.after = dead_letters[#dead_letters].number
+    timing.breathe()
     local n
     n, message, code = dead.store.handle:dead_remove(
       dead.dlq, chosen(dead_letters, o, died_before))

@@ -71,7 +71,7 @@ end
 -- The first `n` events, as values.
 function Console:events(n)
   local s = assert(socket.connect("127.0.0.1", self.port))
-  s:settimeout(10)
+  s:settimeout(30)
   s:send "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
   local list = {}
   while #list < n do

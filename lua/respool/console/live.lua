@@ -3,9 +3,9 @@
 -- What a page is kept up to date with, as server-sent events: the figures of
 -- all queues, of the store and of the named replays. The figures are counters
 -- of the store, so that what a look costs grows with the queues, not with their
--- items; the clients of a process share each look, which takes at most a
--- twentieth of the time; and a client is sent the queues alone whose figures
--- have changed.
+-- items; the clients of a process share the looks, which take at most a
+-- twentieth of a processor and half of the time; and a client is sent the
+-- queues alone whose figures have changed.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -16,7 +16,7 @@ local timing = require "respool.support.timing"
 
 local M = {}
 
-local LEAST, SHARE = 1, 20 -- seconds between looks; the look's time, times that
+local LEAST, SHARE = 1, 20 -- seconds between looks, and their CPU times that
 
 local function row_of(name, stats)
   local row = figures.summary(stats)
@@ -48,13 +48,13 @@ local function look(console)
   local pending = last or {}
   pending.pending = true
   console.state.look = pending
-  local began = core.mono()
+  local began, cpu = core.mono(), os.clock()
   local ok, fresh, message, code = compat.pcall(take_look, console)
   pending.pending = nil
   if not ok then fresh, message, code = nil, tostring(fresh), "INTERNAL" end
   fresh = fresh or { error = message, code = code }
-  local took = (core.mono() - began) / 1e6
-  fresh.wait = math.max(LEAST, took * SHARE)
+  fresh.wait = math.max(LEAST, (os.clock() - cpu) * SHARE,
+                        (core.mono() - began) / 1e6)
   fresh.ends = timing.deadline(fresh.wait * 0.9)
   fresh.now = console.store:now()
   console.state.look = fresh

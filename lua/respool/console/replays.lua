@@ -62,19 +62,24 @@ local function drive(run)
     more, message, code = replay.step(run, wait)
     if more then timing.pause(0) end
   until not more
-  replay.conclude(run, message, code)
-  return message
+  return replay.conclude(run, message, code), message, code
+end
+
+-- A run with the options that the library takes.
+local function begin(dead, o)
+  local kept = options.read(replay.form, o, 1)
+  replay.check(kept)
+  return replay.begin(dead, dead_of.page, kept)
 end
 
 -- Begins a replay and lets it run.
 local function start(console, dead, o)
-  local kept = options.read(replay.form, o, 1)
-  replay.check(kept)
-  local run, message, code = replay.begin(dead, dead_of.page, kept)
+  local run, message, code = begin(dead, o)
   if not run then return answer.fail(message, code) end
   console.state.failures[o.name] = nil
   console.spawn(function()
-    console.state.failures[o.name] = drive(run)
+    local _, failure = drive(run)
+    console.state.failures[o.name] = failure
   end)
   local told = answer.json { name = o.name, state = "running" }
   told.status = 202
@@ -105,7 +110,19 @@ local function fail(message, code, counts)
   return answer.fail(message, code, counts)
 end
 
--- Moves, or counts what it would move, while the request waits.
+-- Counts what a replay would move, with others between the pages, and as fast
+-- as it goes.
+local function preview(dead, o)
+  o.rate = nil
+  local run, message, code = begin(dead, o)
+  local counts
+  if run then counts, message, code = drive(run) end
+  if message then return answer.fail(message, code) end
+  counts.errors = list_of(counts.errors)
+  return answer.json(counts)
+end
+
+-- Moves while the request waits.
 local function replay_now(dead, o)
   local counts, message, code, so_far = dead:replay(o)
   if not counts then return fail(message, code, so_far) end
@@ -125,7 +142,8 @@ function M.replay(console, r)
   local o, refusal = options_of(console, r.o)
   if not o then return refusal end
   local dead = console.store:dead(r.name)
-  if not o.name or o.dry_run then return replay_now(dead, o) end
+  if o.dry_run then return preview(dead, o) end
+  if not o.name then return replay_now(dead, o) end
   refusal = refuse_running(console.store, o.name)
   if refusal then return refusal end
   local asked = { dlq = r.name }
