@@ -22,6 +22,7 @@ listings, health, JSON of 1 MiB in and out, purge, replay and export.
 ]]
 
 local server = require "bench.nginx_server"
+local socket = require "socket"
 
 local fail, get, median, sh = server.fail, server.get, server.median, server.sh
 
@@ -154,27 +155,29 @@ end
 local function measure(n, o, subject)
   get(n, "/bury?n=" .. o.dead)
   get(n, "/reset")
-  local begun = os.time()
+  local begun = socket.gettime()
   local times = exercise(n, o, subject)
-  local took = os.time() - begun
+  local took = socket.gettime() - begun
   local stall, max, cpu, cpu_max = get(n, "/tell"):match(
     "stall_us (%-?%d+) max_us (%-?%d+) cpu_us (%d+) cpu_max_us (%d+)")
   return {
     stall = stall / 1000, max = max / 1000, cpu = cpu / 1000,
-    cpu_max = cpu_max / 1000, times = times, took = took,
+    cpu_max = cpu_max / 1000, times = times,
+    took = took / math.max(times, 1),
   }
 end
 
 local function print_results(subjects, rounds)
-  local row = "%-26s %6s %10s %10s %10s %10s"
-  print(row:format("", "times", "p99.9 ms", "longest", "CPU p99.9", "longest"))
+  local row = "%-26s %6s %9s %9s %9s %9s %9s"
+  print(row:format("", "times", "s each", "p99.9 ms", "longest", "CPU p99.9",
+                   "longest"))
   for i, subject in ipairs(subjects) do
-    local function value(field)
+    local function value(field, places)
       local list = {}
       for r, results in ipairs(rounds) do list[r] = results[i][field] end
-      return ("%.1f"):format(median(list))
+      return ("%%.%df"):format(places or 1):format(median(list))
     end
-    print(row:format(subject.name, ("%.0f"):format(value "times"),
+    print(row:format(subject.name, value("times", 0), value "took",
       value "stall", value "max", value "cpu", value "cpu_max"))
   end
 end

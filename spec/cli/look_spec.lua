@@ -75,6 +75,18 @@ describe("respool ls", function()
     end
   end)
 
+  -- To a scraper the names of queues are told byte by byte.
+  it("tells a terminal no name that it obeys, in metrics either", function()
+    local path = helper.dir() .. "/store"
+    local store = assert(helper.open(path))
+    assert(store:queue "\27[31m\194\155")
+    local shown = cli.run { "metrics", path, columns = 80 }.out
+    assert.is_truthy(shown:find([[queue="\x1b[31m\u009b"]], 1, true))
+    assert.is_nil(shown:find "[%z\1-\9\11-\31\127-\159]")
+    assert.is_truthy(cli.run { "metrics", path }.out
+      :find('queue="\27[31m\194\155"', 1, true))
+  end)
+
   it("lists only items of a state, and so many", function()
     local path = filled()
     local list = cli.values(cli.run {

@@ -217,6 +217,19 @@ describe("replay", function()
     assert.equal(2, q.dead:oldest().replays)
   end)
 
+  -- Each hundred was a commit of its own.
+  it("moves more in a commit while it is quick, where a function chooses too",
+     function()
+    local q = queue(1500)
+    local pages = 0
+    local counts = q.dead:replay {
+      where = function() return true end,
+      on_progress = function() pages = pages + 1 end,
+    }
+    assert.equal(1500, counts.moved)
+    assert.is_true(pages < 15, pages)
+  end)
+
   it("leaves a dead letter whose where or transform fails", function()
     local q = queue(3)
     local counts = q.dead:replay {

@@ -92,10 +92,10 @@ M.form = {
 local ERRORS = 10
 
 -- A page, which is one commit, grows up to PAGE_MOST while that takes less
--- than QUICK seconds: its flush is shared by more dead letters. It stays at
--- PAGE where a hook reads the dead letters, payloads and all, and in the
--- background.
-local PAGE, PAGE_MOST, QUICK = 100, 5000, 0.05
+-- than QUICK seconds: its flush is shared by more dead letters. Where a hook
+-- reads the dead letters, payloads and all, it grows up to PAGE_READ. In the
+-- background it stays at PAGE.
+local PAGE, PAGE_READ, PAGE_MOST, QUICK = 100, 1000, 5000, 0.05
 
 local PAGES = 10 -- a second, at most, of a replay with a rate
 
@@ -362,9 +362,9 @@ end
 local OF_DEAD_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
 
 -- The next page, by what this one took.
-local function grow(run, page)
+local function grow(run)
   if run.room then run.room = run.room < run.most and run.room * 2 or nil end
-  if not page.by_group then return end
+  if run.o.rate or run.single > 0 then return end
   local quick = mono() - run.planned < QUICK * 1e6
   run.size = quick and min(run.size * 2, run.most)
     or max(math.floor(run.size / 2), PAGE)
@@ -394,7 +394,7 @@ local function carry_out(run, page)
   end
   if not ok then return nil, message, code end
   run.single = max(run.single - page.seen, 0)
-  grow(run, page)
+  grow(run)
   count(run, page)
   return true
 end
@@ -417,6 +417,24 @@ local function next_numbers(run, o)
   return numbers
 end
 
+-- Dead letters with their payloads: PAGE at once, for which an event loop
+-- waits, and as many as are read quickly.
+local function read_page(run, list, size)
+  local all, bytes = {}, 0
+  repeat
+    list.limit, list.bytes = min(PAGE, size - #all), pages.BYTES - bytes
+    local piece, message, code = run.read(run.dead, list)
+    if not piece then return nil, message, code end
+    for _, dead_letter in ipairs(piece) do
+      all[#all + 1] = dead_letter
+      bytes = bytes + #dead_letter.bytes
+    end
+    list.after = piece[1] and piece[#piece].number
+  until #piece == 0 or #all >= size or bytes >= pages.BYTES
+    or mono() - run.planned > QUICK * 1e6 / 2
+  return all
+end
+
 local function next_dead_letters(run)
   local o, progress = run.o, run.progress
   local newest = o.order == "newest"
@@ -428,10 +446,9 @@ local function next_dead_letters(run)
   run.planned = mono()
   if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
   local size = o.rate and min(PAGE, max(1, math.floor(o.rate / PAGES)))
-    or PAGE
-  list.limit = run.single > 0 and 1 or min(size, run.room or huge)
-  list.bytes = pages.BYTES
-  return run.read(run.dead, list)
+    or min(run.size, PAGE_READ)
+  if run.single > 0 then size = 1 end
+  return read_page(run, list, min(size, run.room or huge))
 end
 
 -- When the rate allows the next page.

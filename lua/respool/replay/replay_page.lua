@@ -8,6 +8,7 @@ local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local timing = require "respool.support.timing"
 
 local M = {}
 
@@ -133,6 +134,7 @@ function M.plan(run, dead_letters)
   for _, dead_letter in ipairs(dead_letters) do
     if #page.moves >= run.left then break end
     plan_dead_letter(run, page, dead_letter)
+    timing.breathe()
   end
   return page
 end

@@ -4,6 +4,7 @@
 
 local arguments = require "respool.cli.base.arguments"
 local show = require "respool.cli.base.show"
+local visible = require "respool.support.visible"
 
 local M = { summary = "print metrics for Prometheus" }
 
@@ -21,9 +22,11 @@ end
 
 function M.run(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  io.stdout:write((arguments.check(store:metrics {
+  local text = arguments.check(store:metrics {
     format = args.openmetrics and "openmetrics" or "prometheus",
-  })))
+  })
+  if io.stdout:isatty() then text = text:gsub("[^\n]+", visible.clean) end
+  io.stdout:write(text)
 end
 
 return M
