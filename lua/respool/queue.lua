@@ -21,6 +21,7 @@ local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 local work = require "respool.consume.work"
+local tickets = require "respool.support.ticket"
 require "respool.consume.batch"
 
 local M = {}
@@ -418,13 +419,24 @@ function Queue:config()
   return policy.told(c)
 end
 
+local FLUSH = { of = "queue:flush", timeout = options.seconds }
+
 -- A durability barrier: earlier pushes and commits are on disk. It
--- waits for the queue's own buffer, not for those of other queues.
+-- waits for the queue's own buffer, not for those of other queues; with
+-- `timeout` no longer than so many seconds: TIMEOUT then, and the flush goes
+-- on.
+---@param given { timeout: respool.seconds? }?
 ---@return true?, string?, string?
 ---@nodiscard
-function Queue:flush()
-  if self.buffer then return buffer.flush(self) end
-  local ok, message, code = self.store.handle:flush()
+function Queue:flush(given)
+  local timeout = options.read(FLUSH, given, 1).timeout
+  if self.buffer then return buffer.flush(self, timeout) end
+  local handle, ok, message, code = self.store.handle
+  if timeout then
+    ok, message, code = tickets.flush(timeout, core.start.store.flush(handle))
+  else
+    ok, message, code = handle:flush()
+  end
   hooks.drain(self.store)
   return options.one(ok, message, code)
 end

@@ -19,6 +19,7 @@ local queue = require "respool.queue"
 local replay = require "respool.replay.replay"
 local schedules = require "respool.produce.schedules"
 local transaction = require "respool.transaction"
+local tickets = require "respool.support.ticket"
 
 local one = options.one
 
@@ -308,13 +309,24 @@ function Store:forget_imports()
   return import_log.forget(self)
 end
 
+local FLUSH = { of = "store:flush", timeout = options.seconds }
+
 -- A durability barrier: what was committed before, or pushed to a buffer of
 -- its queues, is on disk. Tries all buffers, those also whose queue's handle
--- was collected, and tells the first error.
+-- was collected, and tells the first error. With `timeout` it waits no longer
+-- than so many seconds: TIMEOUT then, and the flush goes on.
+---@param given { timeout: respool.seconds? }?
 ---@return true?, string?, string?
 ---@nodiscard
-function Store:flush()
-  local ok, message, code = self.handle:flush(self.buffered)
+function Store:flush(given)
+  local timeout = options.read(FLUSH, given, 1).timeout
+  local ok, message, code
+  if timeout then
+    ok, message, code = tickets.flush(timeout,
+      core.start.store.flush(self.handle, self.buffered))
+  else
+    ok, message, code = self.handle:flush(self.buffered)
+  end
   hooks.drain(self)
   return one(ok, message, code)
 end

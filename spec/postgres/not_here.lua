@@ -29,6 +29,9 @@ return {
   ["spec/produce/buffer_spec.lua"] = {
     ["refuses pushes while it cannot be flushed"] = MAX_BYTES,
   },
+  ["spec/produce/buffer_flush_spec.lua"] = {
+    ["ends with it while another process writes, and goes on"] = FILES,
+  },
   ["spec/produce/keys_spec.lua"] = all({
     "is one queue's own",
     "is held in the queue that it goes to",

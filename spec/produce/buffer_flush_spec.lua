@@ -10,6 +10,36 @@ local t
 
 before_each(function() t = queue_of.in_store() end)
 
+describe("a flush with a timeout", function()
+  it("returns true when it is in time", function()
+    t:buffered()
+    t:push(3)
+    assert.is_true(t.q:flush { timeout = 20 })
+    assert.is_true(t.q.store:flush { timeout = 20 })
+    assert.is_true(t.q.store:queue "another":flush { timeout = 20 })
+    assert.equal(3, t.q:stats().ready)
+  end)
+
+  -- It waited for as long as the other process wrote.
+  it("ends with it while another process writes, and goes on", function()
+    t.store = assert(helper.open(helper.location()))
+    local q = assert(t.store:queue("mails", { buffer = { items = 100 } }))
+    assert(q:push "first")
+    local go = helper.dir() .. "/go"
+    local lock = assert(io.popen(("exec %s/spec/writer %s %s"):format(
+      os.getenv "RESPOOL_BUILD", t.store.path, go)))
+    assert.equal("held", lock:read())
+    assert.equal("TIMEOUT", helper.code(q:flush { timeout = 0.05 }))
+    assert.equal("TIMEOUT", helper.code(t.store:flush { timeout = 0.05 }))
+    assert.error_matches(function() q:flush { timeout = -1 } end, "'timeout'")
+    helper.write(go, "")
+    lock:close()
+    assert.is_true(q:flush { timeout = 20 })
+    assert.equal(1, q:stats().ready)
+    assert(t.store:close())
+  end)
+end)
+
 -- A whole flush died when the queue had no room for all of it.
 describe("a flush into a queue whose overflow is dead", function()
   it("buries what has no room, and commits the rest", function()

@@ -14,6 +14,7 @@ local core = require "respool.core"
 local figures = require "respool.observe.stats"
 local options = require "respool.support.options"
 local refusals = require "respool.observe.refusals"
+local tickets = require "respool.support.ticket"
 local timing = require "respool.support.timing"
 
 local huge = math.huge
@@ -138,8 +139,6 @@ end
 local LATE = "a durable write takes longer than %ss: another process may hold "
   .. "the writer lock"
 
-local SHORTEST, LONGEST = 0.001, 0.02 -- seconds between looks
-
 -- Begins to write and read, unless an earlier call still waits for that.
 local function begin_probe(store)
   local ticket = store.probe
@@ -154,14 +153,9 @@ end
 local function probe(store, most)
   local ticket, message, code = begin_probe(store)
   if type(ticket) ~= "userdata" then return nil, message, code end
-  local pause, ends = SHORTEST, timing.deadline(most)
-  while not ticket:poll() do
-    if timing.left(ends) <= 0 then
-      store.probe = ticket
-      return nil, LATE:format(core.decimal(most)), "TIMEOUT"
-    end
-    timing.pause(pause)
-    pause = math.min(pause * 2, LONGEST)
+  if not tickets.await(ticket, timing.deadline(most)) then
+    store.probe = ticket
+    return nil, LATE:format(core.decimal(most)), "TIMEOUT"
   end
   store.probe = nil
   return ticket:finish()

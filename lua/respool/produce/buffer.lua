@@ -12,6 +12,7 @@
 -- own delay and ttl count from the push, to within 10 ms; a ttl of the queue
 -- counts from the flush, as the item is new to the queue then.
 
+local core = require "respool.core"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local hooks = require "respool.observe.hooks"
@@ -19,6 +20,7 @@ local merge = require "respool.produce.merge"
 local options = require "respool.support.options"
 local push = require "respool.produce.push"
 local refusals = require "respool.observe.refusals"
+local tickets = require "respool.support.ticket"
 
 local huge = math.huge
 
@@ -211,9 +213,16 @@ end
 
 -- The barrier of one buffer.
 ---@param queue respool.queue
+---@param timeout number? seconds
 ---@return true?, string?, string?
-function M.flush(queue)
-  local ok, message, code = queue.buffer:flush()
+function M.flush(queue, timeout)
+  local ok, message, code
+  if timeout then
+    ok, message, code = tickets.flush(timeout,
+      core.start.buffer.flush(queue.buffer))
+  else
+    ok, message, code = queue.buffer:flush()
+  end
   M.report(queue)
   hooks.drain(queue.store, code)
   return options.one(ok, message, code)

@@ -173,12 +173,14 @@ local function sleep(handle, seconds)
   return true
 end
 
+local start_flush = core.start.store.flush
+
 -- To close a store waits for whatever its threads are still at, a commit that
 -- somebody has given up too: when that takes too long the store is left to
 -- the end of the process.
 local function close(handle)
   if patience and not handle:closed() then
-    await_in_place("closing", core.start.store.flush(handle))
+    await_in_place("closing", start_flush(handle))
     if patience.over then return handle:abandon() end
   end
   return handle:close_in_place()
@@ -213,6 +215,20 @@ for kind, starters in pairs(core.start) do
     methods[name] = verb(NAMES[name] or kind .. ":" .. name, methods[name],
                          starts, early[name])
   end
+end
+
+-- A flush that is waited for with a limit, where nothing may wait.
+local function where_it_yields(what, starts)
+  return function(...)
+    if YIELDS[ngx.get_phase()] or ngx.get_phase() == "exit_worker" then
+      return starts(...)
+    end
+    return M.refusal(what)
+  end
+end
+
+for _, kind in ipairs { "store", "buffer" } do
+  core.start[kind].flush = where_it_yields("a flush", core.start[kind].flush)
 end
 
 METHODS.queue.buffer = core.start.queue.buffer -- which waits for nothing
