@@ -25,12 +25,10 @@ end
 return {
   ["spec/produce/buffer_flush_spec.lua"] = {
     ["does so by bytes, and for what came before it"] = BYTES,
+    ["ends with it while another process writes, and goes on"] = FILES,
   },
   ["spec/produce/buffer_spec.lua"] = {
     ["refuses pushes while it cannot be flushed"] = MAX_BYTES,
-  },
-  ["spec/produce/buffer_flush_spec.lua"] = {
-    ["ends with it while another process writes, and goes on"] = FILES,
   },
   ["spec/produce/keys_spec.lua"] = all({
     "is one queue's own",
