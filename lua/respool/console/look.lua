@@ -105,6 +105,7 @@ function M.queues(console)
     local row = figures.summary(s)
     row.name = name
     list[#list + 1] = row
+    timing.breathe()
   end
   table.sort(list, by_name)
   return answer.json { queues = list }
