@@ -82,7 +82,7 @@ end
 -- it may choose anew.
 local function shrink(list, seed, options)
   local size, tries = math.ceil(#list / 2), 0
-  local most = options.memory and 3000 or 300
+  local most = options.memory and 3000 or 60
   while size >= 1 and tries < most do
     local from, before = 1, #list
     while from <= #list and tries < most do
@@ -146,6 +146,14 @@ describe("a queue under random operations", function()
   it("does so in strict order", function()
     local options = { memory = true, ordered = true }
     assert.is_true(run(OPERATIONS / 4, options) > OPERATIONS / 40)
+  end)
+
+  it("does so on any engine, in strict order or not", function()
+    for _, ordered in ipairs { false, true } do
+      local taken, told = chapter(helper.seed, CHAPTER / 4,
+                                  { ordered = ordered, steady = true })
+      assert.is_true(assert(taken, told) > CHAPTER / 80)
+    end
   end)
 
   it("does so when it is opened again and again", function()

@@ -279,12 +279,13 @@ function M:check_order(item)
 end
 
 -- Of an ordered queue an item that expired while it was leased, and waits now,
--- may stand in the way until it is buried, at its due time at the latest.
-function M:check_batch(batch, most)
+-- may stand in the way until it is buried, at its due time at the latest. A
+-- take that goes `along` with a settle only buries what it meets first.
+function M:check_batch(batch, most, along)
   self:read_dead_letters()
   local n, priority, crashed = self:available()
   if not crashed then same(min(most, n), #batch, "items of a batch") end
-  if not (self.ordered and self:any_expired()) then
+  if not (self.ordered and (along or self:any_expired())) then
     same(n == 0, #batch == 0, "nothing to take")
     same(priority, #batch > 0 and batch:item(1).priority or nil,
          "the first priority")
@@ -353,7 +354,7 @@ function OPERATIONS.settle(m)
   if not ok and along then holds = {} end -- nothing has happened
   for id, becomes in pairs(holds) do becomes(m, m.items[id], expected) end
   m:read_dead_letters(expected)
-  if ok and a or b then m:check_batch(ok and a or b, 5) end
+  if ok and a or b then m:check_batch(ok and a or b, 5, true) end
 end
 
 -- A push, and the end of an item that is held, in one commit or not at all.

@@ -417,6 +417,20 @@ describe("the key of a dead letter that goes back", function()
     assert.same({ "new", 1, 2, 3, 4, 5, 6 }, payloads(t.q))
   end)
 
+  -- On PostgreSQL neither knew of the other, and the replay was BUSY for ever.
+  it("is held by the first when several of one key go back at once", function()
+    for i = 1, 3 do
+      push(i, "k")
+      take "dead"
+    end
+    assert.equal(3, t.q.dead:replay().moved)
+    assert.equal(3, t.q:length().total)
+    local _, _, code = push(4, "k")
+    assert.equal("EXISTS", code)
+    for _ = 1, 3 do take "done" end
+    assert(push(5, "k"))
+  end)
+
   it("is held in the queue that it goes to", function()
     local other = t.store:queue "other"
     other:push("b", { key = "taken" })

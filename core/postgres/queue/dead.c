@@ -241,6 +241,16 @@ static int find_key(plan *p, int queue, respool_bytes key, uint64_t *id,
   return rc;
 }
 
+/* Has another item of this move got the key? */
+static bool is_given(const dead_move *m, const moved_run *r,
+                     respool_bytes key) {
+  for (const moved_run *x = m->runs; x < r; x++)
+    if (!strcmp(x->to, r->to) && x->push.key.size == key.size &&
+        !memcmp(x->push.key.data, key.data, key.size))
+      return true;
+  return false;
+}
+
 /* An item gets its key back, unless another item holds it by now; what is left
    of the key's window goes on. */
 static int give_key(plan *p, dead_move *m, moved_run *r, const dead *l,
@@ -252,7 +262,7 @@ static int give_key(plan *p, dead_move *m, moved_run *r, const dead *l,
   if (!rc) rc = find_key(p, q.id, i->key, &owner, &until);
   if (rc) return rc;
   bool own = owner == l->r.id && phrase_is(l->r.queue, r->to);
-  if (owner && !own) {
+  if ((owner && !own) || is_given(m, r, i->key)) {
     i->key.size = 0;
     return 0;
   }

@@ -269,7 +269,13 @@ BEGIN
         nth := nth + 1;
         CONTINUE WHEN caps IS NOT NULL AND r.tid = ANY (tids); -- its share
         k := least(r.live, cap);
-        IF p.ordered THEN k := least(k, r.items); END IF;
+        IF p.ordered THEN
+          k := least(k, r.items);
+          -- It dies: what comes next is seen by the take after its burial.
+          filled := coalesce(r.expires_at <= t, false) OR (r.state = 1 AND
+            r.live = 1 AND
+            r.crashes + 1 >= p.max_crashes);
+        END IF;
         IF r.expires_at <= t THEN
           IF r.state = 1 AND place_no < 64 THEN -- the others are seen to
             place_no := place_no + 1;
