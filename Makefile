@@ -12,7 +12,7 @@ BUILD ?= build
 # The C core, by room; a room knows only those above it.
 base = error clock random cbor arena array histogram thread timer id_set file \
   decimal wait
-record = backoff item segment failures page fields batch policy outcome \
+record = backoff item segment failures page fields batch policy outcome flow \
   dead_notices dead_record replay_record
 schedule = civil zone cron
 commit = commit ticket
@@ -26,7 +26,7 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  history append order weights deliver take settle browse replay policy
+  history append order weights deliver take settle browse replay policy flow
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb/migrate = convert migrate
@@ -68,7 +68,7 @@ respool/support = backoff codec outcome pages options suggestion fields \
 respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo decide work handlers gate concurrent
+  handler_memo flow decide work handlers gate concurrent
 respool/replay = replay replay_page runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
@@ -79,7 +79,7 @@ respool/console = answer guard parameters filter look schedules replays act \
 respool/cli = main parser commands completion
 respool/cli/base = arguments output progress streams notes each show failure_log
 respool/cli/queue = push records work schedule peek get remove purge drop \
-  pause resume config
+  pause resume hold config
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact

@@ -182,6 +182,7 @@ typedef enum step_kind {
   STEP_PURGE,         /* all items that are not leased */
   STEP_QUEUE_OPEN,    /* makes the queue, or changes its policy */
   STEP_QUEUE_PAUSE,
+  STEP_QUEUE_HOLD,
   STEP_QUEUE_DROP,    /* pauses the queue, removes a page of what is in it,
                          and with the last one the queue */
   STEP_DEAD_REMOVE,
@@ -208,6 +209,10 @@ typedef struct step {
     purge_req purge; /* and drop */
     const respool_queue_options *policy;
     bool paused;
+    struct {
+      int64_t ms;
+      respool_bytes why;
+    } hold;
     dead_remove_req dead_remove;
     dead_purge_req dead_purge;
     move_req move;
@@ -283,6 +288,7 @@ typedef enum query_kind {
   QUERY_AGREES,       /* would STEP_QUEUE_OPEN change nothing? NOT_FOUND */
   QUERY_POLICY,
   QUERY_QUEUE_STAT,
+  QUERY_FLOW,
   QUERY_FITS,         /* TOO_LARGE: an item that the queue can never hold */
   QUERY_OUTLOOK,
   QUERY_PEEK,
@@ -335,6 +341,7 @@ typedef struct query {
     } agrees;
     queue_config *policy;           /* result */
     respool_queue_stats *queue_stat; /* result */
+    respool_flow *flow;              /* result */
     append_req *fits;
     outlook outlook; /* result */
     look_req look;

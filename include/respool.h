@@ -114,6 +114,17 @@ RESPOOL_API int respool_error_of_store(void);
 /* As a limit: no limit. */
 #define RESPOOL_UNLIMITED INT64_MAX
 
+typedef struct respool_bytes {
+  const void *data; /* NULL only when size is 0 */
+  size_t size;
+} respool_bytes;
+
+/* The bytes of a C string, borrowed. NULL is empty. */
+static inline respool_bytes respool_text(const char *text) {
+  respool_bytes b = { text, text ? strlen(text) : 0 };
+  return b;
+}
+
 #define RESPOOL_NAME_MAX 255     /* bytes in a name of a queue, DLQ, replay */
 #define RESPOOL_PRIORITIES 256   /* priorities 0..255, highest first */
 #define RESPOOL_LIST_MAX 64      /* delays in a RESPOOL_BACKOFF_LIST */
@@ -387,6 +398,13 @@ typedef struct respool_queue_options {
   const respool_backoff *backoff; /* respool_backoff_default */
   const char *dlq;          /* where its dead letters go: the queue's name */
   const respool_weights *weights; /* strict priority */
+  int64_t rate_items;       /* 0: no rate; at most 10^9 are taken ... */
+  int64_t rate_per;         /* 1,000: ... in so long; 1 .. 30 days */
+  int64_t rate_burst;       /* 0: rate_items; so many at once, 10^9 at most */
+  int64_t breaker_failures; /* 0: no breaker; 1 .. 100 in a row open it */
+  int64_t breaker_within;   /* 60,000: between two of them, at most */
+  int64_t breaker_cooldown; /* 60,000: how long it stays open; >= 1 */
+  int64_t breaker_probes;   /* 1: items that go first then; 1 .. 1,000 */
 } respool_queue_options;
 
 #define RESPOOL_QUEUE_OPTIONS_INIT \
@@ -394,7 +412,9 @@ typedef struct respool_queue_options {
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
-    NULL, NULL, NULL }
+    NULL, NULL, NULL, \
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
+    RESPOOL_KEEP, RESPOOL_KEEP }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
    other than KEEP are stored. If the stored policy already matches, this is
@@ -509,18 +529,73 @@ RESPOOL_API int respool_queue_stat(respool_queue *q,
                                    respool_queue_stats *out);
 
 
-/* ---- push -------------------------------------------------------------- */
+/* ---- flow ---------------------------------------------------------------- */
 
-typedef struct respool_bytes {
-  const void *data; /* NULL only when size is 0 */
+/* Three things bound what is taken from a queue, by all processes together;
+   pushes and settles go on. None of them changes an item.
+
+   A queue in a database has holds alone: a rate or a breaker is INVALID there.
+
+   A *hold* keeps the queue until a time: nothing is taken before.
+
+   A *rate* is a bucket of tokens. It is full at first, with rate_burst of them,
+   gains rate_items in rate_per, evenly, and each item that is taken costs one.
+   So in any time t at most rate_burst + rate_items * t / rate_per are taken.
+   When the rate is changed the bucket keeps its tokens, as far as they fit.
+
+   A *breaker* sees that what items are sent to is away. It is closed at first.
+   An outcome RETRY with `outage` is an outage; when breaker_failures of them
+   have come in a row, none of them later than breaker_within after the one
+   before, and no item was done between, it opens: nothing is taken for
+   breaker_cooldown. Then it is half open: breaker_probes items may be taken.
+   When one of them is done it closes, when one is an outage it opens again;
+   after any other outcome, or when its lease runs out, another may be taken.
+
+   The failures in a row that opened it, and outages while it is not closed,
+   spend no attempt. While others have failed in a row with it, an outage spends
+   no item's last attempt either. */
+enum respool_breaker {
+  RESPOOL_BREAKER_CLOSED = 0,
+  RESPOOL_BREAKER_OPEN = 1,
+  RESPOOL_BREAKER_HALF_OPEN = 2
+};
+
+#define RESPOOL_REASON_MAX 255 /* bytes of a reason; the rest is cut off */
+#define RESPOOL_OPENINGS 8
+
+typedef struct respool_opening {
+  int64_t opened_at;
+  int64_t closed_at;  /* 0: it is not closed yet */
+  uint64_t probes;    /* items that went first */
+  char error[RESPOOL_REASON_MAX + 1]; /* of the failure that opened it */
+} respool_opening;
+
+typedef struct respool_flow {
   size_t size;
-} respool_bytes;
+  int64_t held_until;   /* 0: it is not held */
+  char held_for[RESPOOL_REASON_MAX + 1]; /* the reason */
+  int64_t allowed;      /* items by the rate now; UNLIMITED: there is none */
+  int64_t allowed_at;   /* when the rate allows the next; 0: now */
+  int breaker;          /* enum respool_breaker */
+  int64_t breaker_until;/* not closed: when further probes may go; else 0 */
+  uint64_t in_row;      /* failures in a row, while it is closed */
+  uint64_t outages;     /* all outages, since the queue was made */
+  uint64_t opened;      /* how often it opened, since the queue was made */
+  size_t openings;      /* the last times that it opened, newest first */
+  respool_opening opening[RESPOOL_OPENINGS];
+} respool_flow;
 
-/* The bytes of a C string, borrowed. NULL is empty. */
-static inline respool_bytes respool_text(const char *text) {
-  respool_bytes b = { text, text ? strlen(text) : 0 };
-  return b;
-}
+#define RESPOOL_FLOW_INIT { .size = sizeof(respool_flow) }
+
+RESPOOL_API int respool_queue_flow(respool_queue *q, respool_flow *out);
+
+/* Holds the queue for `ms`, unless it is held longer already; 0 ends a hold.
+   The reason is for people. */
+RESPOOL_API int respool_queue_hold(respool_queue *q, int64_t ms,
+                                   respool_bytes reason);
+
+
+/* ---- push -------------------------------------------------------------- */
 
 /* Where and when an item was first pushed. It stays through retries,
    dead-lettering, replay, export and import, and repair. */
@@ -889,7 +964,9 @@ enum respool_outcome_kind {
   RESPOOL_RELEASE = 3, /* ready again, nothing spent */
   RESPOOL_SNOOZE = 4,  /* ready after `delay`, nothing spent */
   RESPOOL_DEAD = 5,    /* becomes a dead letter now */
-  RESPOOL_DROP = 6     /* failed for good and not worth a dead letter */
+  RESPOOL_DROP = 6,    /* failed for good and not worth a dead letter */
+  RESPOOL_HOLD = 7     /* ready again, nothing spent, and the queue is held for
+                          `delay`, with `error` as the reason */
 };
 
 /* Unknown fields are empty or NULL. `error`, `trace` and `group` may hold any
@@ -897,18 +974,20 @@ enum respool_outcome_kind {
 typedef struct respool_outcome {
   size_t size;
   int kind;        /* enum respool_outcome_kind */
-  int64_t delay;   /* RETRY: KEEP is the policy's; SNOOZE: >= 0 */
+  int64_t delay;   /* RETRY: KEEP is the policy's; SNOOZE, HOLD: >= 0 */
   respool_bytes error; /* what went wrong */
   respool_bytes trace; /* a traceback */
   respool_bytes group; /* dead letters are counted by it */
   const char *reason;  /* DEAD: NULL is "rejected" */
   const char *dlq;     /* NULL: the queue's */
   respool_bytes memo;  /* kept with the item, if it is not over */
+  int outage;          /* RETRY: 1 when it failed because what it was sent to is
+                          away; the queue's breaker counts these */
 } respool_outcome;
 
 #define RESPOOL_OUTCOME_INIT \
   { sizeof(respool_outcome), 0, RESPOOL_KEEP, { NULL, 0 }, { NULL, 0 }, \
-    { NULL, 0 }, NULL, NULL, { NULL, 0 } }
+    { NULL, 0 }, NULL, NULL, { NULL, 0 }, 0 }
 
 #define RESPOOL_MEMO_MAX 4096
 

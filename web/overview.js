@@ -43,6 +43,8 @@ const COLUMNS = [
 function stateOf(q) {
   const said = [];
   if (q.paused) said.push("paused");
+  if (q.held_until) said.push("held until " + f.time(q.held_until));
+  if (q.breaker !== "closed") said.push("breaker " + q.breaker.replace("_", " "));
   if (q.damaged) said.push(f.number(q.damaged) + " damaged");
   if (q.fill > 0.9) said.push("full " + f.percent(q.fill));
   return said.join(", ");

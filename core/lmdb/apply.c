@@ -16,6 +16,7 @@
 #include "lmdb/env/env.h"
 #include "lmdb/maintain.h"
 #include "lmdb/queue/append.h"
+#include "lmdb/queue/flow.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/replay.h"
@@ -159,8 +160,10 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_PURGE:
       return lmdb_purge(t, s->name, now, s->purge.limit, &s->purge.removed,
                         &s->purge.more);
-    case STEP_QUEUE_OPEN: return lmdb_queue_open(t, s->name, s->policy);
+    case STEP_QUEUE_OPEN: return lmdb_queue_open(t, s->name, now, s->policy);
     case STEP_QUEUE_PAUSE: return lmdb_queue_pause(t, s->name, s->paused);
+    case STEP_QUEUE_HOLD:
+      return lmdb_queue_hold(t, s->name, now, s->hold.ms, s->hold.why);
     case STEP_QUEUE_DROP: return lmdb_queue_drop(t, s->name, now, &s->purge);
     case STEP_DEAD_REMOVE: return remove_dead(t, s);
     case STEP_DEAD_PURGE: return purge_dead(t, s);

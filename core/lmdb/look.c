@@ -11,6 +11,7 @@
 #include "lmdb/dead/named_replay.h"
 #include "lmdb/queue/append.h"
 #include "lmdb/queue/browse.h"
+#include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/room.h"
@@ -44,6 +45,7 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_POLICY: return lmdb_queue_config(t, q->name, q->policy);
     case QUERY_QUEUE_STAT:
       return lmdb_queue_stat(t, q->name, now, q->queue_stat);
+    case QUERY_FLOW: return lmdb_queue_flow(t, q->name, now, q->flow);
     case QUERY_FITS: return lmdb_fits(t, q->name, q->fits);
     case QUERY_OUTLOOK: return lmdb_outlook(t, q->name, now, &q->outlook);
     case QUERY_PEEK:

@@ -14,6 +14,7 @@
 #include "postgres/queue/dead.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
+#include "record/flow.h"
 
 #define SCAN_RUNS 64 /* that one page of a check looks at */
 #define CHECK_PATIENCE 600000 /* ms */
@@ -474,12 +475,21 @@ static int agrees(looking *k) {
   return 0;
 }
 
+/* Of a flow a queue in a database has holds alone. */
+static int flow_stat(looking *k) {
+  flow f = {.held_until = k->queue.held_until};
+  strcpy(f.why, k->queue.held_for);
+  flow_tell(&f, &k->queue.config, pg_now(k->e, k->q->now), k->q->flow);
+  return 0;
+}
+
 static int look_at_queue(looking *k) {
   switch (k->q->kind) {
     case QUERY_AGREES: return agrees(k);
     case QUERY_POLICY: *k->q->policy = k->queue.config; return 0;
     case QUERY_FITS: return append_fits(&k->queue, k->q->name, k->q->fits);
     case QUERY_QUEUE_STAT: return queue_stat(k);
+    case QUERY_FLOW: return flow_stat(k);
     case QUERY_PEEK: return peek(k);
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);
@@ -515,7 +525,8 @@ static bool is_of_queue(const query *q) {
    where another may have its name by now. */
 static bool needs_fresh(const query *q) {
   return q->kind == QUERY_AGREES || q->kind == QUERY_POLICY ||
-         q->kind == QUERY_FITS || q->kind == QUERY_GET ||
+         q->kind == QUERY_FITS || q->kind == QUERY_FLOW ||
+         q->kind == QUERY_GET ||
          q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE;
 }
 

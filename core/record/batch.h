@@ -26,7 +26,7 @@ typedef struct batch_claim {
 /* The outcome marked for one item. */
 typedef struct mark {
   int kind;
-  bool settled;
+  bool settled, outage;
   int64_t delay;
   const struct outcome_text *text; /* or NULL */
 } mark;

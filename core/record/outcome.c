@@ -19,7 +19,8 @@ static enum outcome outcome_of(int kind, const queue_config *c,
   switch (kind) {
     case RESPOOL_DONE: return OUTCOME_DONE;
     case RESPOOL_RETRY: return outcome_of_failure(c, attempts);
-    case RESPOOL_RELEASE: return OUTCOME_RELEASE;
+    case RESPOOL_RELEASE:
+    case RESPOOL_HOLD: return OUTCOME_RELEASE;
     case RESPOOL_SNOOZE: return OUTCOME_SNOOZE;
     case RESPOOL_DEAD: return OUTCOME_DEAD;
     case RESPOOL_DROP: return OUTCOME_DROP;
@@ -29,7 +30,7 @@ static enum outcome outcome_of(int kind, const queue_config *c,
 
 bool outcome_requeues(enum outcome o) {
   return o == OUTCOME_RELEASE || o == OUTCOME_RETRY || o == OUTCOME_SNOOZE ||
-         o == OUTCOME_COOLDOWN;
+         o == OUTCOME_COOLDOWN || o == OUTCOME_EXCUSED;
 }
 
 bool outcome_ends(enum outcome o) {
@@ -39,7 +40,7 @@ bool outcome_ends(enum outcome o) {
 
 bool outcome_adds_failure(enum outcome o, const mark *m) {
   return o == OUTCOME_RETRY || o == OUTCOME_COOLDOWN ||
-         o == OUTCOME_EXHAUSTED ||
+         o == OUTCOME_EXHAUSTED || o == OUTCOME_EXCUSED ||
          (o == OUTCOME_DEAD && m->text && m->text->error.size);
 }
 
@@ -59,12 +60,12 @@ int outcome_add_failure(arena *a, respool_bytes old, int64_t at,
 
 int64_t outcome_wait(enum outcome o, const mark *m, const queue_config *c,
                      double chance, uint64_t *attempts, int64_t *delay) {
-  if (o == OUTCOME_RETRY) {
+  if (o == OUTCOME_RETRY || o == OUTCOME_EXCUSED) {
     int64_t wait = m->delay != RESPOOL_KEEP
                        ? m->delay
                        : respool_backoff_delay(&c->backoff, *attempts + 1,
                                                *delay, chance);
-    ++*attempts;
+    if (o == OUTCOME_RETRY) ++*attempts;
     return *delay = wait;
   }
   if (o == OUTCOME_COOLDOWN) {
@@ -77,14 +78,22 @@ int64_t outcome_wait(enum outcome o, const mark *m, const queue_config *c,
 
 /* ---- of a claim --------------------------------------------------------- */
 
+static bool is_excused(const claim_outcomes *x, const mark *m,
+                       enum outcome o) {
+  return m->kind == RESPOOL_RETRY && m->outage && o != ALREADY_SETTLED &&
+         (x->excuse == EXCUSE_ALL || o != OUTCOME_RETRY);
+}
+
 void outcomes_find(claim_outcomes *x, const queue_config *c,
                    uint64_t attempts) {
-  uint8_t by_kind[RESPOOL_DROP + 1];
-  for (int kind = RESPOOL_NONE; kind <= RESPOOL_DROP; kind++)
+  uint8_t by_kind[RESPOOL_HOLD + 1];
+  for (int kind = RESPOOL_NONE; kind <= RESPOOL_HOLD; kind++)
     by_kind[kind] = (uint8_t)outcome_of(kind, c, attempts);
   for (size_t i = x->from; i < x->to; i++) {
+    const mark *m = outcomes_mark(x, i);
     uint8_t o = outcomes_is_settled(x, i) ? ALREADY_SETTLED
-                                          : by_kind[outcomes_mark(x, i)->kind];
+                                          : by_kind[m->kind];
+    if (x->excuse && is_excused(x, m, (enum outcome)o)) o = OUTCOME_EXCUSED;
     x->of[i - x->from] = o;
     x->n[o]++;
   }
@@ -121,11 +130,11 @@ enum outcome outcomes_choose_kept(const claim_outcomes *x,
                                   bool (*worth)(void *arg, uint64_t n),
                                   void *arg) {
   static const enum outcome waiting[] = {OUTCOME_RETRY, OUTCOME_SNOOZE,
-                                         OUTCOME_COOLDOWN};
+                                         OUTCOME_COOLDOWN, OUTCOME_EXCUSED};
   if (x->n[STILL_LEASED]) return STILL_LEASED;
   if (x->n[OUTCOME_RELEASE] && !has_memo(x, OUTCOME_RELEASE))
     return OUTCOME_RELEASE;
-  for (size_t i = 0; i < 3; i++) {
+  for (size_t i = 0; i < 4; i++) {
     enum outcome o = waiting[i];
     if (x->n[o] && same_mark(x, o) && worth(arg, x->n[o])) return o;
   }

@@ -9,6 +9,10 @@
 #include "record/batch.h"
 #include "record/policy.h"
 
+/* Which failures of an outage spend no attempt: none, those that would be an
+   item's last, or all. */
+enum excuse { EXCUSE_NONE, EXCUSE_LAST, EXCUSE_ALL };
+
 enum outcome {
   STILL_LEASED,
   OUTCOME_DONE,
@@ -19,6 +23,7 @@ enum outcome {
   OUTCOME_RETRY,
   OUTCOME_SNOOZE,
   OUTCOME_COOLDOWN,
+  OUTCOME_EXCUSED, /* failed in an outage: as RETRY, but no attempt is spent */
   ALREADY_SETTLED,
   OUTCOME_COUNT
 };
@@ -46,6 +51,7 @@ typedef struct claim_outcomes {
   const mark *marks; /* of the batch's items; NULL: `all` for each */
   const mark *all;
   size_t from, to;
+  enum excuse excuse; /* of failures that are outages; see record/flow.h */
   uint8_t *of;       /* of each item from `from` on; room for them */
   uint64_t n[OUTCOME_COUNT];
 } claim_outcomes;

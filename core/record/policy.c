@@ -14,6 +14,8 @@ void config_default(queue_config *c, const char *name) {
     .max_crashes = 3, .ttl = RESPOOL_UNLIMITED,
     .max_items = RESPOOL_UNLIMITED, .max_bytes = RESPOOL_UNLIMITED,
     .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
+    .rate_per = 1000, .breaker_within = 60000, .breaker_cooldown = 60000,
+    .breaker_probes = 1,
   };
   respool_backoff_default(&c->backoff);
   strcpy(c->dlq, name);
@@ -50,6 +52,13 @@ void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->keep_done, o->keep_done);
   take_over(&c->keep_done_bytes, o->keep_done_bytes);
   take_over(&c->keep_dead, o->keep_dead);
+  take_over(&c->rate_items, o->rate_items);
+  take_over(&c->rate_per, o->rate_per);
+  take_over(&c->rate_burst, o->rate_burst);
+  take_over(&c->breaker_failures, o->breaker_failures);
+  take_over(&c->breaker_within, o->breaker_within);
+  take_over(&c->breaker_cooldown, o->breaker_cooldown);
+  take_over(&c->breaker_probes, o->breaker_probes);
   if (o->backoff) c->backoff = *o->backoff;
   if (o->weights) weights_apply(&c->weights, o->weights);
   if (o->dlq) strcpy(c->dlq, o->dlq);
@@ -111,14 +120,26 @@ static void weights_unpack(unpacker *u, respool_weights *w) {
   X(on_exhausted) X(on_expire) X(ordered) X(max_items) X(max_bytes) \
   X(overflow) X(keep_done) X(keep_done_bytes) X(keep_dead)
 
+/* Those of its flow, behind the others. */
+#define FLOW_NUMBERS(X) \
+  X(rate_items) X(rate_per) X(rate_burst) X(breaker_failures) \
+  X(breaker_within) X(breaker_cooldown) X(breaker_probes)
+
+void config_pack_flow(packer *p, const queue_config *c) {
+#define PACK(f) pack_int(p, c->f);
+  FLOW_NUMBERS(PACK)
+#undef PACK
+}
+
 void config_pack(packer *p, const queue_config *c) {
-  pack_array(p, 18);
+  pack_array(p, 25);
 #define PACK(f) pack_int(p, c->f);
   CONFIG_NUMBERS(PACK)
-#undef PACK
   backoff_pack(p, &c->backoff);
   pack_phrase(p, phrase_of(c->dlq));
   weights_pack(p, &c->weights);
+  config_pack_flow(p, c);
+#undef PACK
 }
 
 bool config_equal(const queue_config *a, const queue_config *b) {
@@ -135,11 +156,16 @@ bool config_equal(const queue_config *a, const queue_config *b) {
 }
 
 void config_unpack(unpacker *u, queue_config *c) {
-  unpack_expect(u, unpack_array(u) == 18);
+  unpack_expect(u, unpack_array(u) == 25);
 #define UNPACK(f) c->f = unpack_int(u);
   CONFIG_NUMBERS(UNPACK)
-#undef UNPACK
   backoff_unpack(u, &c->backoff);
   unpack_name(u, c->dlq);
   weights_unpack(u, &c->weights);
+  FLOW_NUMBERS(UNPACK)
+#undef UNPACK
+  /* a divisor, and what a bucket holds, fit 63 bits */
+  unpack_expect(u, c->rate_per > 0 && c->rate_per <= RATE_PER_MAX &&
+                   c->rate_items >= 0 && c->rate_items <= RATE_ITEMS_MAX &&
+                   c->rate_burst >= 0 && c->rate_burst <= RATE_ITEMS_MAX);
 }

@@ -7,14 +7,27 @@
 
 #include "base/cbor.h"
 
+/* The bounds of rates and breakers; they keep a bucket within 63 bits. */
+#define RATE_ITEMS_MAX 1000000000
+#define RATE_PER_MAX ((int64_t)30 * 86400000)
+#define BREAKER_FAILURES_MAX 100
+#define BREAKER_PROBES_MAX 1000
+
 typedef struct queue_config {
   int64_t lease, max_lease, max_attempts, max_crashes, ttl, cooldown;
   int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
   int64_t overflow, keep_done, keep_done_bytes, keep_dead;
+  int64_t rate_items, rate_per, rate_burst; /* see record/flow.h */
+  int64_t breaker_failures, breaker_within, breaker_cooldown, breaker_probes;
   respool_weights weights;
   respool_backoff backoff;
   char dlq[RESPOOL_NAME_MAX + 1];
 } queue_config;
+
+/* Does it bound what is taken by a rate or a breaker? */
+static inline bool config_has_flow(const queue_config *c) {
+  return c->rate_items > 0 || c->breaker_failures > 0;
+}
 
 /* That of a new queue. */
 void config_default(queue_config *c, const char *name);
@@ -25,6 +38,9 @@ void config_apply(queue_config *c, const respool_queue_options *o);
 /* As one CBOR array. */
 void config_pack(packer *p, const queue_config *c);
 void config_unpack(unpacker *u, queue_config *c);
+
+/* The fields at its end alone, of rate and breaker. */
+void config_pack_flow(packer *p, const queue_config *c);
 
 /* Are two policies equal, as stored? */
 bool config_equal(const queue_config *a, const queue_config *b);

@@ -102,9 +102,9 @@ const respool_item *respool_batch_item(const respool_batch *batch, size_t i) {
 static int outcome_check(const respool_outcome *o) {
   int rc = SIZE_CHECK(o, RESPOOL_OUTCOME_INIT);
   if (rc) return rc;
-  if (o->kind < RESPOOL_NONE || o->kind > RESPOOL_DROP)
+  if (o->kind < RESPOOL_NONE || o->kind > RESPOOL_HOLD)
     return invalid("kind", "one of enum respool_outcome_kind");
-  if (o->kind == RESPOOL_SNOOZE && o->delay < 0)
+  if ((o->kind == RESPOOL_SNOOZE || o->kind == RESPOOL_HOLD) && o->delay < 0)
     return invalid("delay", "0 or more");
   if (o->delay < 0 && o->delay != RESPOOL_KEEP)
     return invalid("delay", "0 or more");
@@ -148,6 +148,11 @@ static int copy_outcome_text(respool_batch *batch, const respool_outcome *o,
   return rc;
 }
 
+static mark mark_of(const respool_outcome *o, const outcome_text *w) {
+  return (mark){.kind = o->kind, .outage = o->outage != 0, .delay = o->delay,
+                .text = w};
+}
+
 int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
                   mark *m) {
   const outcome_text *w;
@@ -160,7 +165,7 @@ int batch_make_mark(respool_batch *batch, size_t i, const respool_outcome *o,
                 (unsigned long long)batch->page.items[i].id);
   rc = copy_outcome_text(batch, o, &w);
   if (rc) return fail(rc, "not enough memory for an outcome");
-  *m = (mark){o->kind, false, o->delay, w};
+  *m = mark_of(o, w);
   return 0;
 }
 
@@ -182,7 +187,7 @@ static int mark_many(respool_batch *batch, const respool_outcome *o,
   for (size_t i = 0; i < batch->page.n; i++)
     if (!batch->marks[i].settled &&
         (all || batch->marks[i].kind == RESPOOL_NONE))
-      batch->marks[i] = (mark){o->kind, false, o->delay, w};
+      batch->marks[i] = mark_of(o, w);
   return 0;
 }
 

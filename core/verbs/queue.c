@@ -29,6 +29,24 @@ static int weights_check(const respool_weights *w) {
   return 0;
 }
 
+static int flow_check(const respool_queue_options *o) {
+  if (!in(o->rate_items, 0, RATE_ITEMS_MAX))
+    return invalid("rate_items", "0 to 1000000000");
+  if (!in(o->rate_per, 1, RATE_PER_MAX))
+    return invalid("rate_per", "1 ms to 30 days");
+  if (!in(o->rate_burst, 0, RATE_ITEMS_MAX))
+    return invalid("rate_burst", "0 to 1000000000");
+  if (!in(o->breaker_failures, 0, BREAKER_FAILURES_MAX))
+    return invalid("breaker_failures", "0 to 100");
+  if (!in(o->breaker_within, 0, INT64_MAX))
+    return invalid("breaker_within", "0 or more");
+  if (!in(o->breaker_cooldown, 1, INT64_MAX))
+    return invalid("breaker_cooldown", "1 ms at least");
+  if (!in(o->breaker_probes, 1, BREAKER_PROBES_MAX))
+    return invalid("breaker_probes", "1 to 1000");
+  return 0;
+}
+
 static int policy_check(const respool_queue_options *o) {
   int rc = SIZE_CHECK(o, RESPOOL_QUEUE_OPTIONS_INIT);
   if (rc) return rc;
@@ -58,6 +76,8 @@ static int policy_check(const respool_queue_options *o) {
     return invalid("keep_done_bytes", "0 or more");
   if (!in(o->keep_dead, 0, INT64_MAX))
     return invalid("keep_dead", "0 or more");
+  rc = flow_check(o);
+  if (rc) return rc;
   rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
   if (!rc && o->dlq) rc = name_check(o->dlq, "dlq");
   return !rc && o->weights ? weights_check(o->weights) : rc;
@@ -180,6 +200,8 @@ int respool_queue_config(respool_queue *q, respool_queue_options *out,
     c.ttl, c.cooldown, c.on_exhausted, c.on_expire, c.ordered,
     c.max_items, c.max_bytes, c.overflow, c.keep_done,
     c.keep_done_bytes, c.keep_dead, NULL, NULL, NULL,
+    c.rate_items, c.rate_per, c.rate_burst, c.breaker_failures,
+    c.breaker_within, c.breaker_cooldown, c.breaker_probes,
   };
   if (backoff) *backoff = c.backoff;
   if (dlq) strcpy(dlq, c.dlq);
@@ -192,6 +214,25 @@ int respool_queue_pause(respool_queue *q, int paused) {
   if (rc) return rc;
   step p = {.kind = STEP_QUEUE_PAUSE, .name = q->name, .paused = paused};
   return store_commit_step(q->store, &p, true);
+}
+
+int respool_queue_hold(respool_queue *q, int64_t ms, respool_bytes reason) {
+  int rc = queue_check(q);
+  if (!rc && ms < 0) rc = invalid("ms", "0 or more");
+  if (rc) return rc;
+  step p = {.kind = STEP_QUEUE_HOLD, .name = q->name, .hold = {ms, reason}};
+  return store_commit_step(q->store, &p, true);
+}
+
+int respool_queue_flow(respool_queue *q, respool_flow *out) {
+  respool_flow found;
+  int rc = queue_check(q);
+  if (!rc) rc = SIZE_CHECK(out, RESPOOL_FLOW_INIT);
+  if (rc) return rc;
+  query look = {.kind = QUERY_FLOW, .name = q->name, .flow = &found};
+  rc = store_look(q->store, &look);
+  if (!rc) *out = found;
+  return rc;
 }
 
 int respool_queue_find(respool *s, const char *name, respool_queue **out) {

@@ -33,7 +33,7 @@ M.backoff = backoff
 
 -- What a handler may return.
 M.retry, M.dead, M.drop = outcome.retry, outcome.dead, outcome.drop
-M.snooze, M.release = outcome.snooze, outcome.release
+M.snooze, M.release, M.hold = outcome.snooze, outcome.release, outcome.hold
 
 -- Handlers made of handlers.
 M.chain, M.fan_out = handlers.chain, handlers.fan_out

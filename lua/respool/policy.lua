@@ -56,6 +56,56 @@ local function weights(value)
   return flat
 end
 
+-- The fields of a table by their kinds, without those it does not have; nil
+-- where one is unknown or wrong.
+local function fields(value, kinds)
+  local kept = {}
+  if type(value) ~= "table" then return nil end
+  for name, given in pairs(value) do
+    kept[name] = kinds[name] and kinds[name](given)
+    if kept[name] == nil then return nil end
+  end
+  return kept
+end
+
+-- A length of time that is not 0, `most` at most.
+local function span(most)
+  return function(value)
+    local seconds = options.seconds(value)
+    return seconds and seconds >= 0.001 and seconds <= most and seconds or nil
+  end
+end
+
+local TOKENS = options.whole(1, 10^9)
+local RATE = "{ items = 1 to 10^9, per = seconds up to 30 days (1), burst = 1 "
+  .. "to 10^9 (items) }, or false"
+local RATE_FIELDS = { items = TOKENS, per = span(30 * 86400), burst = TOKENS }
+
+local function rate(value)
+  if value == false then return { items = 0 } end
+  local kept = fields(value, RATE_FIELDS)
+  if not (kept and kept.items) then return nil, RATE end
+  kept.per, kept.burst = kept.per or 1, kept.burst or 0
+  return kept
+end
+
+local BREAKER = "true, false, or { failures = 1 to 100 (5), within = seconds "
+  .. "(60), cooldown = seconds (60), probes = 1 to 1000 (1) }"
+local BREAKER_FIELDS = {
+  failures = options.whole(1, 100), within = options.seconds,
+  cooldown = span(huge), probes = options.whole(1, 1000),
+}
+
+local function breaker(value)
+  if value == false then return { failures = 0 } end
+  local kept = fields(value == true and {} or value, BREAKER_FIELDS)
+  if not kept then return nil, BREAKER end
+  return {
+    failures = kept.failures or 5, within = kept.within or 60,
+    cooldown = kept.cooldown or 60, probes = kept.probes or 1,
+  }
+end
+
 local KEEP = "seconds, a size, or { seconds =, bytes = }"
 
 -- A part that is missing has no limit.
@@ -103,14 +153,35 @@ end
 ---@field keep_done respool.seconds|string|table? 0; a length of time, a size,
 --- or { seconds =, bytes = }
 ---@field keep_dead respool.seconds? math.huge
+---@field rate respool.rate|false? false; how many items may be taken
+---@field breaker respool.breaker|boolean? false; true: { failures = 5, within =
+--- 60, cooldown = 60, probes = 1 }
 ---@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name.
 --- A function is a setting of this handle
+
+-- At most `items` in each `per`, evenly, over all processes; `burst` of them at
+-- once after a rest.
+---@class respool.rate
+---@field items integer
+---@field per respool.seconds? 1
+---@field burst integer? items
+
+-- After so many failures in a row that are outages, none later than `within`
+-- after the one before, nothing is taken for `cooldown`; then so many items go
+-- first, and one that is done ends it. Such failures spend no attempt.
+---@class respool.breaker
+---@field failures integer? 5
+---@field within respool.seconds? 60
+---@field cooldown respool.seconds? 60
+---@field probes integer? 1
 
 -- Settings of this handle alone.
 ---@class respool.queue_settings
 ---@field codec "cbor"|"raw"|respool.codec? "cbor"
 ---@field validate respool.validate?
 ---@field decide respool.decide?
+---@field is_outage respool.is_outage? which failures the breaker counts: those
+--- whose group is "refused", "timeout", "closed", "resolve" or 500 to 599
 ---@field version integer? of the payloads: stored with each push; others are
 --- upgraded, or become dead letters
 ---@field upgrade respool.upgrade?
@@ -127,6 +198,9 @@ end
 -- returns nothing: "retry" and perhaps a delay, "dead" and perhaps a group,
 -- "release", or "drop".
 ---@alias respool.decide fun(err: any, item: respool.item): string?, any
+
+-- Whether an error means that what items are sent to is away.
+---@alias respool.is_outage fun(err: any): boolean?
 
 -- The DLQ of an item that is about to die; nil: as the policy says.
 ---@alias respool.dead_letter_route fun(item: respool.item, err: any): string?
@@ -151,6 +225,9 @@ M.form = {
   weights = weights,
   keep_done = keep,
   keep_dead = options.seconds_or_huge,
+  rate = rate,
+  breaker = breaker,
+  is_outage = options.callable,
   dead_letter = dlq_or_function,
   decide = options.callable,
   on_handler_error = options.callable,
@@ -169,6 +246,7 @@ M.form = {
 ---@return table
 function M.stored(o)
   local over, kept = o.on_exhausted or {}, o.keep_done or {}
+  local tokens, trips = o.rate or {}, o.breaker or {}
   return {
     lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
@@ -177,7 +255,10 @@ function M.stored(o)
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
     overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
     keep_done_bytes = kept.bytes, keep_dead = o.keep_dead,
-    backoff = o.retry,
+    backoff = o.retry, rate_items = tokens.items, rate_per = tokens.per,
+    rate_burst = tokens.burst, breaker_failures = trips.failures,
+    breaker_within = trips.within, breaker_cooldown = trips.cooldown,
+    breaker_probes = trips.probes,
     dlq = type(o.dead_letter) == "string" and o.dead_letter or nil,
   }
 end
@@ -188,6 +269,20 @@ local OUTCOMES = { [DEAD] = "dead", [DROP] = "drop" }
 local function kept(c)
   if c.keep_done_bytes == huge then return c.keep_done end
   return { seconds = c.keep_done, bytes = c.keep_done_bytes }
+end
+
+local function told_rate(c)
+  return c.rate_items > 0 and {
+    items = c.rate_items, per = c.rate_per,
+    burst = c.rate_burst > 0 and c.rate_burst or c.rate_items,
+  }
+end
+
+local function told_breaker(c)
+  return c.breaker_failures > 0 and {
+    failures = c.breaker_failures, within = c.breaker_within,
+    cooldown = c.breaker_cooldown, probes = c.breaker_probes,
+  }
 end
 
 local function show(value)
@@ -244,7 +339,8 @@ function M.told(c)
     overflow = OVERFLOWS[c.overflow], weights = c.weights,
     keep_done = kept(c), keep_dead = c.keep_dead,
     on_expire = OUTCOMES[c.on_expire], dead_letter = c.dlq,
-    retry = backoff.describe(c.backoff),
+    retry = backoff.describe(c.backoff), rate = told_rate(c),
+    breaker = told_breaker(c),
   }
 end
 

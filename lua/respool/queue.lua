@@ -41,6 +41,13 @@ local M = {}
 ---@field private decide respool.decide?
 ---@field private route respool.dead_letter_route?
 ---@field private on_handler_error fun(err: any, item: respool.item)?
+---@field private is_outage respool.is_outage?
+---@field private flow_marks integer marks of outages and holds so far
+---@field private flow_kind integer? that of the last of them
+---@field private flow_told integer of these when the log was told last
+---@field private flow_opened integer how often the breaker had opened then
+---@field private flow_open boolean? whether it was open
+---@field private flow_held number? until when the queue was held
 ---@field private on_dead fun(death: respool.death)?
 ---@field private buffer userdata? of buffered pushes
 ---@field private merge respool.merge?
@@ -107,6 +114,7 @@ function M.open(store, name, given)
     codec = o.codec or codec.default, validate = o.validate, decide = o.decide,
     route = type(o.dead_letter) == "function" and o.dead_letter or nil,
     on_handler_error = o.on_handler_error, on_dead = o.on_dead,
+    is_outage = o.is_outage, flow_marks = 0, flow_told = 0, flow_opened = 0,
   }, Queue)
   if o.on_dead then
     handle:watch()
@@ -383,6 +391,20 @@ end
 ---@nodiscard
 function Queue:resume()
   return self.handle:pause(false)
+end
+
+local HOLD = { of = "queue:hold", reason = options.string }
+
+-- Nothing is taken from the queue for so long, by any process, unless it is
+-- held longer already; 0 ends a hold. `reason` is shown where the hold is.
+---@param seconds respool.seconds
+---@param given { reason: string? }?
+---@return true?, string?, string?
+---@nodiscard
+function Queue:hold(seconds, given)
+  seconds = options.argument(1, "queue:hold", seconds, options.seconds)
+  local o = options.read(HOLD, given, 2)
+  return self.handle:hold(seconds, o.reason)
 end
 
 -- Everything counted; times in seconds. With a buffer, `buffer` has its own:

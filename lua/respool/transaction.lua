@@ -111,7 +111,8 @@ local function mark(tx, of, item, o)
     compat.misuse("transaction:" .. of .. ": the item is of another store")
   end
   local batch = item[1]
-  for _, m in ipairs(decide.marks(queue, item, decide.mark_of(o), o.error)) do
+  local given = decide.mark_of(queue, o)
+  for _, m in ipairs(decide.marks(queue, item, given, o.error)) do
     local i = m.item[2]
     local memos = batch_state.of(batch).memos
     m.mark.memo = memos and memos[i]
@@ -152,6 +153,13 @@ end
 ---@param seconds number
 function Transaction:snooze(item, seconds)
   mark(self, "snooze", item, outcome.snooze(seconds))
+end
+
+---@param item respool.item
+---@param seconds respool.seconds
+---@param reason string?
+function Transaction:hold(item, seconds, reason)
+  mark(self, "hold", item, outcome.hold(seconds, reason))
 end
 
 

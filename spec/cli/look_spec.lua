@@ -371,6 +371,24 @@ describe("respool pause and resume", function()
   end)
 end)
 
+describe("respool hold", function()
+  it("keeps a queue for some time, which is shown with its reason", function()
+    local path = filled()
+    local run = cli.run { "hold", path, "mails", "10m", "--reason",
+                          "the relay is away" }
+    assert.equal(0, run.status)
+    local store = assert(helper.open(path))
+    assert.equal(0, #store:queue("mails"):take())
+    assert.matches("held +%S+: the relay is away",
+                   cli.run({ "stats", path, "mails" }).out)
+    assert.matches("mails[^\n]* held %d+m", cli.run({ "ls", path }).out)
+    assert.matches("held: the relay is away",
+                   cli.run({ "health", path }).out)
+    assert.equal(0, cli.run({ "hold", path, "mails", "0" }).status)
+    assert.equal(1, #store:queue("mails"):take())
+  end)
+end)
+
 describe("respool maintain", function()
   it("expires what has outlived its TTL", function()
     local path = helper.location()
@@ -390,7 +408,7 @@ end)
 describe("each of these commands", function()
   local COMMANDS = {
     "ls", "peek", "get", "stats", "top", "health", "metrics", "dead",
-    "remove", "pause", "resume", "maintain", "check", "compact",
+    "remove", "pause", "resume", "hold", "maintain", "check", "compact",
   }
 
   it("has a help with an example", function()

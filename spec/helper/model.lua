@@ -9,6 +9,8 @@
 -- The time is the store's manual clock; `wall` may step back, the queue's own
 -- time (`now`) does not, as long as the queue holds something.
 
+local flow = require "spec.helper.flow_model"
+local helper = require "spec.helper"
 local respool = require "respool"
 
 local random, huge, max, min = math.random, math.huge, math.max, math.min
@@ -39,7 +41,7 @@ function M.new(location, seed, options)
     location = location, seed = seed, wrap = options.wrap,
     ordered = options.ordered, wall = 0, now = 0,
     next_id = 1, items = {}, batches = {}, dead_letters = {}, keys = {},
-    last_dead_letter = 0, taken = 0, said = {},
+    last_dead_letter = 0, taken = 0, said = {}, flow = flow.new(),
     count = { pushed = 0, done = 0, died = 0, expired = 0, removed = 0 },
   }, M)
   m:open()
@@ -78,7 +80,7 @@ end
 function M:state_of(item)
   if self:is_held(item) then return "leased" end
   if item.ends or item.due <= self.now then return "ready" end
-  if item.attempts > 0 or item.crashes > 0 then return "retrying" end
+  if item.failed or item.crashes > 0 then return "retrying" end
   return "scheduled"
 end
 
@@ -177,6 +179,18 @@ function M:wait(item, delay)
   item.ends, item.batch, item.due = nil, nil, self.now + delay
 end
 
+-- A failure: the item waits, or dies of it.
+function M:fail(item, expected, excused)
+  item.failed = true
+  if excused then return self:wait(item, item.id % 20 * 1000) end
+  if item.attempts + 1 == MAX_ATTEMPTS then
+    expected[item.id] = "exhausted"
+    return
+  end
+  item.attempts = item.attempts + 1
+  self:wait(item, item.id % 20 * 1000)
+end
+
 -- Outcomes: said to the store, and what becomes of the model's item then.
 -- Those that make a dead letter note its reason in `expected`.
 local OUTCOMES = {
@@ -191,15 +205,35 @@ local OUTCOMES = {
   { "dead", function(item) item:dead() end,
     function(_, item, expected) expected[item.id] = "rejected" end },
   { "retry", function(item) item:retry { delay = item.id % 20 } end,
-    function(m, item, expected)
-      if item.attempts + 1 == MAX_ATTEMPTS then
-        expected[item.id] = "exhausted"
-        return
-      end
-      item.attempts = item.attempts + 1
-      m:wait(item, item.id % 20 * 1000)
-    end },
+    function(m, item, expected) m:fail(item, expected) end },
+  { "hold", function(item) item:hold(item.id % 4) end,
+    function(m, item) m:wait(item, 0) end },
 }
+
+-- That of a whole batch, whose items share their attempts.
+local OUTAGE = {
+  "outage", function(item)
+    item:retry { delay = item.id % 20, group = "refused" }
+  end,
+  function(m, item, expected)
+    local excuse = m.flow:excuse()
+    m:fail(item, expected, excuse == "all" or excuse == "last"
+      and item.attempts + 1 == MAX_ATTEMPTS)
+  end,
+}
+
+-- What the flow is to know of a settle, in the order of the batch.
+function M:note(batch, holds)
+  self.flow:begin()
+  for i = 1, #batch do
+    local id = batch:item(i).id
+    if holds[id] then self.flow:note(holds[id][1], id, self.now) end
+  end
+  for id, n in pairs(self.flow:refunds()) do
+    local item = self.items[id]
+    if item then item.attempts = max(item.attempts - n, 0) end
+  end
+end
 
 
 -- Operations.
@@ -284,6 +318,9 @@ end
 function M:check_batch(batch, most, along)
   self:read_dead_letters()
   local n, priority, crashed = self:available()
+  most = min(most, self.flow:allows(self.now))
+  if most == 0 then n = 0 end
+  if #batch > most then differs("%d items, not %d", #batch, most) end
   if not crashed then same(min(most, n), #batch, "items of a batch") end
   if not (self.ordered and (along or self:any_expired())) then
     same(n == 0, #batch == 0, "nothing to take")
@@ -297,6 +334,7 @@ function M:check_batch(batch, most, along)
     same(true, item.priority <= before, "priorities come from high to low")
     before = item.priority
   end
+  self.flow:take(#batch, self.now, self.now + LEASE)
   self.taken = self.taken + #batch
   if #batch > 0 then table.insert(self.batches, batch) end
 end
@@ -319,16 +357,16 @@ end
 -- are not held cannot be looked at. Returns the outcomes that hold by the
 -- items' ids, and how many are lost.
 function M:mark(batch)
-  local holds, lost, one = {}, 0, random(3) == 1 and random(#OUTCOMES)
+  local holds, lost, one = {}, 0, random(3) == 1 and random(#OUTCOMES + 4)
   for i = 1, #batch do
     local id = batch:item(i).id
     local item = self.items[id]
     if (one or random(4) > 1) and not (item and self:is_expired(item)) then
-      local outcome = OUTCOMES[one or random(#OUTCOMES)]
+      local outcome = OUTCOMES[one or random(#OUTCOMES)] or OUTAGE
       local gone = self:is_lost(id, batch)
       self:say("  item %d %s%s", id, outcome[1], gone and ", lost" or "")
       outcome[2](batch:item(i))
-      if gone then lost = lost + 1 else holds[id] = outcome[3] end
+      if gone then lost = lost + 1 else holds[id] = outcome end
     end
   end
   return holds, lost
@@ -352,7 +390,8 @@ function OPERATIONS.settle(m)
   same(lost, batch.lost, "items lost")
   if ok and along then m:add(m.next_id, "along", {}) end
   if not ok and along then holds = {} end -- nothing has happened
-  for id, becomes in pairs(holds) do becomes(m, m.items[id], expected) end
+  if next(holds) then m:note(batch, holds) end
+  for id, outcome in pairs(holds) do outcome[3](m, m.items[id], expected) end
   m:read_dead_letters(expected)
   if ok and a or b then m:check_batch(ok and a or b, 5, true) end
 end
@@ -372,6 +411,7 @@ function OPERATIONS.transact(m)
   end)
   same(not fails, ok, "a transaction")
   if not ok then return end
+  m:note(batch, { [item.id] = OUTCOMES[1] })
   m:add(m.next_id, "follow-up", {})
   m:finish(item, "done")
   for i, other in ipairs(m.batches) do -- its batch has done with it
@@ -392,6 +432,31 @@ function OPERATIONS.extend(m)
   for i = 1, #batch do
     m.items[batch:item(i).id].ends = m.now + seconds * 1000
   end
+  m.flow:extend(m.now + seconds * 1000)
+end
+
+function OPERATIONS.hold(m)
+  m:tick()
+  local ms = random(3) == 1 and 0 or random(20000)
+  m:say("hold for %d ms", ms)
+  assert(m.q:hold(ms / 1000))
+  m.flow:hold(m.now, ms)
+end
+
+-- Another policy: with or without a rate and a breaker.
+function OPERATIONS.policy(m)
+  if helper.engine ~= "lmdb" then return end
+  local rate = random(3) > 1 and {
+    items = random(20), per = random(5), burst = random(20),
+  }
+  local breaker = random(3) > 1 and {
+    failures = random(4), within = random(30), cooldown = random(20),
+    probes = random(3),
+  }
+  m:say("rate %s, breaker %s", rate and rate.items / rate.per,
+        breaker and breaker.failures)
+  assert(m.store:queue("orders", { rate = rate, breaker = breaker }))
+  m.flow:policy(rate, breaker, m.now)
 end
 
 function OPERATIONS.advance(m)
@@ -491,6 +556,7 @@ function OPERATIONS.reopen(m)
     if item.batch and (m:is_expired(item) or not m:is_lost(item.id, item.batch))
     then
       m:wait(item, 0)
+      m.flow:note("release", item.id, m.now)
     end
   end
   m.batches = {}
@@ -537,6 +603,9 @@ function M:compare()
     if not expired then same(n, length[name], name) end
   end
   for name, n in pairs(self.count) do same(n, stats[name], name) end
+  for name, value in pairs(self.flow:told(self.now)) do
+    same(value, stats[name], name)
+  end
   same(nil, self.store:check()[1], "check")
 end
 

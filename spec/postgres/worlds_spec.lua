@@ -163,6 +163,16 @@ describe("a store in a database", function()
     assert.not_matches("hush", message)
   end)
 
+  it("keeps no rate and no breaker of a queue, and says so", function()
+    local store = assert(respool.open(url(), { log = false }))
+    for _, o in ipairs { { rate = { items = 5 } }, { breaker = true } } do
+      assert.error_matches(function() store:queue("q", o) end,
+        "queue 'q': rates and breakers are kept in stores of files only")
+    end
+    assert(store:queue("q", { rate = false, breaker = false }))
+    store:close()
+  end)
+
   it("has neither max_bytes nor files", function()
     local location = url()
     for option, value in pairs { max_bytes = "1GiB", max_readers = 8 } do

@@ -221,15 +221,32 @@ static bool is_note_queue(respool_bytes name) {
   return phrase_is(name, ".notes") || phrase_is(name, ".imports");
 }
 
+/* A policy without a flow gets none. */
+static void convert_policy(packer *p, unpacker *u) {
+  queue_config none;
+  config_default(&none, "");
+  if (unpack_array(u) != 18) u->rc = RESPOOL_CORRUPT;
+  pack_array(p, 25);
+  for (int i = 0; i < 18; i++) {
+    respool_bytes field = unpack_skip(u);
+    if (!u->rc) pack_raw(p, field.data, field.size);
+  }
+  config_pack_flow(p, &none);
+}
+
 void convert_queue(migration *m, enum db db, respool_bytes k,
                    respool_bytes v) {
   unpacker u, fields;
-  packer *p = begin(m, 10);
+  packer *p = begin(m, 11);
   unpacker_init(&u, v.data, v.size);
   if (unpack_array(&u) != 10) u.rc = RESPOOL_CORRUPT;
   fields = u;
   uint32_t number = (uint32_t)unpack_uint(&fields);
   for (int i = 0; i < 9; i++) {
+    if (i == 2) {
+      convert_policy(p, &u);
+      continue;
+    }
     respool_bytes field = unpack_skip(&u);
     if (!u.rc) pack_raw(p, field.data, field.size);
   }
@@ -237,6 +254,7 @@ void convert_queue(migration *m, enum db db, respool_bytes k,
   if (n > RESPOOL_PRIORITIES) u.rc = RESPOOL_CORRUPT;
   pack_array(p, n);
   for (size_t i = 0; i < n && !u.rc; i++) convert_priority(m, &u, number);
+  pack_null(p);
   if (u.rc)
     put_as_is(m, db, k, v);
   else if (is_note_queue(k))

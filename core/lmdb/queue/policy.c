@@ -8,6 +8,7 @@
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/expiry.h"
+#include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/state.h"
@@ -19,7 +20,7 @@
 
 /* ---- policy ------------------------------------------------------------- */
 
-int lmdb_queue_open(txn *t, const char *name,
+int lmdb_queue_open(txn *t, const char *name, int64_t wall,
                     const respool_queue_options *o) {
   int rc = 0;
   queue *q = queue_find(t, name, &rc);
@@ -31,7 +32,9 @@ int lmdb_queue_open(txn *t, const char *name,
   }
   queue_config before = q->config;
   config_apply(&q->config, o);
-  if (!config_equal(&before, &q->config)) queue_changed(t, q);
+  if (config_equal(&before, &q->config)) return t->rc;
+  queue_flow_policy(t, q, &before, queue_now(q, wall));
+  queue_changed(t, q);
   return t->rc;
 }
 

@@ -7,7 +7,8 @@
 
 #include "lmdb/env/txn.h"
 
-int lmdb_queue_open(txn *t, const char *name, const respool_queue_options *o);
+int lmdb_queue_open(txn *t, const char *name, int64_t wall,
+                    const respool_queue_options *o);
 int lmdb_queue_agrees(txn *t, const char *name,
                       const respool_queue_options *o, bool *agrees);
 int lmdb_queue_config(txn *t, const char *name, queue_config *out);

@@ -11,6 +11,7 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/queue/claims.h"
+#include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
@@ -76,7 +77,8 @@ static respool_bytes add_failure(settling *w, const mark *m) {
 
 /* A random number only where the delay depends on it. */
 static double chance_of(const settling *w, enum outcome o, const mark *m) {
-  return o == OUTCOME_RETRY && m->delay == RESPOOL_KEEP
+  return (o == OUTCOME_RETRY || o == OUTCOME_EXCUSED) &&
+                 m->delay == RESPOOL_KEEP
              ? random_next(w->r->random) : 0;
 }
 
@@ -229,7 +231,8 @@ static void count(settling *w) {
   int priority = w->p.line.priority;
   uint64_t n_dead = w->x.n[OUTCOME_DEAD] + w->x.n[OUTCOME_EXHAUSTED];
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_RETRYING,
-                 w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN]);
+                 w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN] +
+                     w->x.n[OUTCOME_EXCUSED]);
   priority_count(w->t, w->q, priority, COUNT_LEASED,
                  claim_count_waiting(&w->c),
                  w->x.n[OUTCOME_RELEASE] + w->x.n[OUTCOME_SNOOZE]);
@@ -239,7 +242,8 @@ static void count(settling *w) {
   s->removed += w->x.n[OUTCOME_DROP];
   s->died += n_dead;
   s->released += w->x.n[OUTCOME_RELEASE];
-  s->retried += w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN];
+  s->retried += w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN] +
+                w->x.n[OUTCOME_EXCUSED];
   s->snoozed += w->x.n[OUTCOME_SNOOZE];
   queue_changed(w->t, w->q);
 }
@@ -251,11 +255,17 @@ static claim_outcomes outcomes_in(const settle_req *r, const batch_claim *h) {
                           .from = h->from, .to = h->to};
 }
 
-static uint64_t count_marked(const settle_req *r, const batch_claim *h) {
+/* Of a claim: how many of its items are marked, and one bit for each kind. */
+static uint64_t count_marked(const settle_req *r, const batch_claim *h,
+                             unsigned *kinds) {
   claim_outcomes x = outcomes_in(r, h);
   uint64_t n = 0;
-  for (size_t i = h->from; i < h->to; i++)
-    n += !outcomes_is_settled(&x, i) && outcomes_mark(&x, i)->kind;
+  for (size_t i = h->from; i < h->to; i++) {
+    if (outcomes_is_settled(&x, i)) continue;
+    int kind = outcomes_mark(&x, i)->kind;
+    n += kind != RESPOOL_NONE;
+    *kinds |= 1u << kind;
+  }
   return n;
 }
 
@@ -280,7 +290,7 @@ static int settle_items(settling *w) {
   return 0;
 }
 
-static int settle_batch_claim(settling *w) {
+static int settle_batch_claim(settling *w, enum excuse excuse) {
   size_t n = w->h->to - w->h->from;
   int rc = 0;
   w->ids = malloc(n * (sizeof *w->ids + sizeof *w->x.of));
@@ -290,6 +300,7 @@ static int settle_batch_claim(settling *w) {
   }
   w->x = outcomes_in(w->r, w->h);
   w->x.of = (uint8_t *)(w->ids + n);
+  w->x.excuse = excuse;
   outcomes_find(&w->x, &w->q->config, w->c.attempts);
   if (w->x.n[STILL_LEASED] + w->x.n[ALREADY_SETTLED] < n) /* any marked? */
     rc = settle_items(w);
@@ -299,14 +310,17 @@ static int settle_batch_claim(settling *w) {
 
 /* Notes which claims are lost, without changing anything in the store. One
    that was found lost before stays so. Returns how many marked items are in
-   lost claims; `*fresh` counts those that were not known to be. */
-static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh) {
+   lost claims; `*fresh` counts those that were not known to be, `*kinds` gets a
+   bit for each kind of a mark. */
+static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh,
+                        unsigned *kinds) {
   size_t lost = 0;
   *fresh = 0;
+  *kinds = 0;
   for (size_t i = 0; i < r->batch->n_claims; i++) {
     batch_claim *h = &r->batch->claims[i];
     settling w = {.t = t, .q = q, .r = r, .h = h};
-    size_t marked = (size_t)count_marked(r, h);
+    size_t marked = (size_t)count_marked(r, h, kinds);
     if (!h->over) {
       h->lost = marked && !find_claim(&w);
       if (h->lost) *fresh += marked;
@@ -323,7 +337,9 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   if (!q) return rc;
   int64_t now = queue_advance_clock(t, q, wall);
   size_t fresh;
-  batch->lost = find_lost(t, q, r, &fresh);
+  unsigned kinds;
+  enum excuse excuse = EXCUSE_NONE;
+  batch->lost = find_lost(t, q, r, &fresh, &kinds);
   if (t->rc) return t->rc;
   if (batch->lost && r->strict) return batch_lost_error(q->name, batch->lost);
   if (batch->observed.count) {
@@ -334,11 +350,13 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
     q->counters.lease_lost += fresh;
     queue_changed(t, q);
   }
+  if (q->config.breaker_failures || kinds & 1u << RESPOOL_HOLD)
+    excuse = queue_settles(t, q, now, r);
   t->notices_to = r->notices;
   for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
     batch_claim *h = &batch->claims[i];
     settling w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w);
+    if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w, excuse);
   }
   t->notices_to = NULL;
   return t->rc ? t->rc : rc;

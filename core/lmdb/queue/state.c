@@ -99,7 +99,7 @@ void queues_store(txn *t) {
 void queues_free(queue *q) {
   while (q) {
     queue *next = q->next;
-    free(q->priorities);
+    queue_clear(q);
     free(q);
     q = next;
   }

@@ -9,6 +9,7 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/deliver.h"
 #include "lmdb/queue/expiry.h"
+#include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/order.h"
 #include "lmdb/queue/state.h"
@@ -101,9 +102,9 @@ static bool sweep(txn *t, queue *q, int64_t now) {
 }
 
 static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
-                      respool_batch *batch) {
-  take_run run = {t, q,        batch, r, now, lease_end(q, r->lease, now),
-                  0, r->items, false, 0};
+                      uint64_t cap, respool_batch *batch) {
+  take_run run = {t, q,   batch, r, now, lease_end(q, r->lease, now),
+                  0, cap, false, 0};
   batch->token = q->next_token;
   batch->lease = run.until - now;
   batch->max_lease = q->config.max_lease;
@@ -111,6 +112,7 @@ static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
   deliver_priorities(&run);
   if (!batch->page.n) return run.rc;
   q->next_token++;
+  if (queue_has_flow(q)) queue_taken(t, q, now, batch->page.n, run.until);
   queue_changed(t, q);
   return 0;
 }
@@ -122,11 +124,17 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   r->more = false;
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
-  int64_t now = queue_advance_clock(t, q, wall);
+  int64_t now = queue_advance_clock(t, q, wall), due;
+  uint64_t cap = r->items;
+  if (queue_has_flow(q)) {
+    uint64_t most = queue_allows(q, now, &due);
+    if (most == 0) return t->rc;
+    if (most < cap) cap = most;
+  }
   uint64_t expired = q->counters.expired;
   t->notices_to = r->notices;
   r->more = sweep(t, q, now);
-  rc = fill_batch(t, q, now, r, batch);
+  rc = fill_batch(t, q, now, r, cap, batch);
   t->notices_to = NULL;
   if (q->counters.expired > expired) rc = 0; /* progress, so not a failure */
   return t->rc ? t->rc : rc;
@@ -161,6 +169,15 @@ static void look_at_clock(txn *t, const queue *q, int64_t wall,
   if (first_expiry(t, q, &expiry)) note_due(out, expiry, queue_now(q, wall));
 }
 
+/* What is there comes no sooner than the queue's flow allows. */
+static void look_at_flow(const queue *q, int64_t now, outlook *out) {
+  int64_t due;
+  if (queue_allows(q, now, &due) > 0) return;
+  if (out->ready || (out->next_due && out->next_due < due))
+    out->next_due = due;
+  out->ready = false;
+}
+
 int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   int rc = 0;
   *out = (outlook){.due_in = INT64_MAX};
@@ -170,6 +187,7 @@ int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   for (size_t i = 0; i < q->n_priorities; i++)
     look_at_priority(t, q, &q->priorities[i], now, out);
   look_at_clock(t, q, wall, out);
+  if (queue_has_flow(q)) look_at_flow(q, now, out);
   out->due_in = out->next_due ? out->next_due - now : INT64_MAX;
   return t->rc;
 }
@@ -190,6 +208,7 @@ int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
     claim longer = c;
     longer.visible_at = until;
     claim_move(t, &p, &c, &longer);
+    if (q->flow) queue_extended(t, q, until);
   }
   return t->rc;
 }

@@ -123,7 +123,7 @@ static void priorities_unpack(unpacker *u, queue *q) {
 }
 
 void queue_pack(packer *p, const queue *q) {
-  record_begin(p, 10);
+  record_begin(p, 11);
   pack_uint(p, q->id);
   pack_bool(p, q->paused);
   config_pack(p, &q->config);
@@ -136,11 +136,31 @@ void queue_pack(packer *p, const queue *q) {
   pack_array(p, q->n_priorities);
   for (size_t i = 0; i < q->n_priorities; i++) priority_pack(p,
                                                              &q->priorities[i]);
+  if (q->flow)
+    flow_pack(p, q->flow);
+  else
+    pack_null(p);
+}
+
+static void queue_flow_unpack(unpacker *u, queue *q) {
+  if (unpack_null(u) || u->rc) return;
+  q->flow = malloc(sizeof *q->flow);
+  if (q->flow)
+    flow_unpack(u, q->flow);
+  else
+    u->rc = RESPOOL_NOMEM;
+}
+
+void queue_clear(queue *q) {
+  free(q->priorities);
+  free(q->flow);
+  q->priorities = NULL;
+  q->flow = NULL;
 }
 
 int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   unpacker u;
-  open_record(&u, DB_QUEUES, k, b, 10);
+  open_record(&u, DB_QUEUES, k, b, 11);
   q->id = (uint32_t)unpack_uint(&u);
   q->paused = unpack_bool(&u);
   config_unpack(&u, &q->config);
@@ -151,6 +171,7 @@ int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   q->bytes = unpack_uint(&u);
   counters_unpack(&u, &q->counters);
   priorities_unpack(&u, q);
+  queue_flow_unpack(&u, q);
   return u.rc;
 }
 

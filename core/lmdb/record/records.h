@@ -10,6 +10,7 @@
 #define RECORDS_H
 
 #include "record/dead_record.h"
+#include "record/flow.h"
 #include "record/policy.h"
 #include "record/replay_record.h"
 #include "lmdb/record/key_codec.h"
@@ -38,6 +39,7 @@ typedef struct queue {
   respool_queue_stats counters; /* only those since the queue was made */
   priority_state *priorities;            /* highest first */
   size_t n_priorities;
+  flow *flow; /* or NULL: nothing has happened in it */
 } queue;
 
 enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2 };
@@ -75,8 +77,9 @@ void record_put(txn *t, enum db db, respool_bytes k, packer *p);
 void priority_pack(packer *p, const priority_state *l);
 void queue_pack(packer *p, const queue *q);
 
-/* 0, CORRUPT or NOMEM; priorities are malloc'ed. */
+/* 0, CORRUPT or NOMEM; what it holds is freed by queue_clear. */
 int queue_unpack(respool_bytes k, respool_bytes b, queue *q);
+void queue_clear(queue *q);
 
 void claim_pack(packer *p, const claim *c);
 bool claim_unpack(respool_bytes k, respool_bytes b, claim *c);

@@ -143,7 +143,7 @@ static void name_queue(salvage *s, uint32_t id) {
   char name[RESPOOL_NAME_MAX + 1];
   int rc;
   snprintf(name, sizeof name, SALVAGE_QUEUE "-%u", id);
-  rc = lmdb_queue_open(s->t, name, &none);
+  rc = lmdb_queue_open(s->t, name, 0, &none);
   queue *q = rc ? NULL : queue_find(s->t, name, &rc);
   if (!q) return;
   q->id = id;

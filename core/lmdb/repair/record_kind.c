@@ -21,8 +21,7 @@ bool record_queue(const node *n, queue *q) {
   memset(q, 0, sizeof *q);
   if (n->key.size == 0 || n->key.size > RESPOOL_NAME_MAX) return false;
   int rc = queue_unpack(n->key, n->value, q);
-  free(q->priorities);
-  q->priorities = NULL;
+  queue_clear(q);
   return rc == 0;
 }
 

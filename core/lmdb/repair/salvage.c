@@ -405,7 +405,7 @@ static uint64_t last_id(salvage *s, uint32_t of) {
 
 queue *salvage_queue(salvage *s) {
   static const respool_queue_options none = RESPOOL_QUEUE_OPTIONS_INIT;
-  int rc = lmdb_queue_open(s->t, SALVAGE_QUEUE, &none);
+  int rc = lmdb_queue_open(s->t, SALVAGE_QUEUE, 0, &none);
   queue *q = rc ? NULL : queue_find(s->t, SALVAGE_QUEUE, &rc);
   if (!q) {
     s->rc = rc ? rc : s->t->rc;

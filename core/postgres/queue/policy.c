@@ -65,6 +65,9 @@ static int open_once(pg_env *e, session *l, const char *name,
   if (rc) config_default(&q.config, name);
   queue_config before = q.config;
   config_apply(&q.config, o);
+  if (config_has_flow(&q.config))
+    return fail(RESPOOL_INVALID, "queue '%.120s': rates and breakers are kept "
+                "in stores of files only", name);
   if (!rc && config_equal(&before, &q.config)) return 0;
   rc = save(e, l, name, rc ? 0 : q.version, &q.config);
   known_forget(e, name);
@@ -87,6 +90,25 @@ int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused) {
   values *v = plan_add(&p, STATEMENT_QUEUE_PAUSE, NULL);
   put_text(v, name);
   put_bool(v, paused);
+  int rc = plan_run(&p, false);
+  plan_free(&p);
+  return rc;
+}
+
+void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why) {
+  values *v = plan_add(p, STATEMENT_QUEUE_HOLD, NULL);
+  put_text(v, name);
+  plan_put_wall(p, v);
+  put_int8(v, ms);
+  put_bytes(v, phrase_cut(why, RESPOOL_REASON_MAX));
+}
+
+int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
+                  int64_t ms, respool_bytes why) {
+  plan p;
+  plan_init(&p, e, l);
+  p.now = now;
+  hold_plan(&p, name, ms, why);
   int rc = plan_run(&p, false);
   plan_free(&p);
   return rc;

@@ -11,6 +11,10 @@
 int pg_queue_open(pg_env *e, session *l, const char *name,
                   const respool_queue_options *o);
 int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused);
+/* Adds the request for a hold to a plan. */
+void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why);
+int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
+                  int64_t ms, respool_bytes why);
 int pg_queue_drop(pg_env *e, session *l, int64_t now, const char *name,
                   purge_req *r);
 int pg_purge(pg_env *e, session *l, int64_t now, const char *name,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "postgres/queue/policy.h"
 #include "postgres/record/run.h"
 #include "record/outcome.h"
 
@@ -220,6 +221,21 @@ static void plan_done(plan *p, settling *w, bool tell) {
   array_end(v);
 }
 
+/* A hold that its outcomes ask for: the longest, behind the settle. */
+static void plan_hold(plan *p, const char *name, const settle_req *r) {
+  const mark *longest = NULL;
+  for (size_t i = 0; i < r->batch->page.n; i++) {
+    const mark *m = mark_of(r, i);
+    if (m->kind == RESPOOL_HOLD && m->delay > 0 && !is_settled(r, i) &&
+        (!longest || m->delay > longest->delay))
+      longest = m;
+  }
+  static const respool_bytes none;
+  if (longest)
+    hold_plan(p, name, longest->delay,
+              longest->text ? longest->text->error : none);
+}
+
 /* Lost before and given an outcome again: lost still. */
 static int known_lost(const settle_req *r, size_t *n) {
   *n = 0;
@@ -263,6 +279,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   }
   fates_plan(p, &w->fates);
   w->request = w->fates.request;
+  plan_hold(p, name, r);
   return 0;
 }
 

@@ -208,6 +208,8 @@ int work_call(pg_env *e, unit *u) {
     case STEP_PURGE: return pg_purge(e, l, u->now, s->name, &s->purge);
     case STEP_QUEUE_OPEN: return pg_queue_open(e, l, s->name, s->policy);
     case STEP_QUEUE_PAUSE: return pg_queue_pause(e, l, s->name, s->paused);
+    case STEP_QUEUE_HOLD:
+      return pg_queue_hold(e, l, u->now, s->name, s->hold.ms, s->hold.why);
     case STEP_QUEUE_DROP:
       return pg_queue_drop(e, l, u->now, s->name, &s->purge);
     case STEP_DEAD_PURGE: return pg_dead_purge(e, l, s->name, &s->dead_purge);

@@ -76,6 +76,21 @@ BEGIN
   END IF;
 END $$;
 
+-- Holds a queue for `ms`, unless it is held longer already; 0 ends a hold.
+CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  till int8 := CASE WHEN ms > 0 THEN after(now_ms(wall), ms) END;
+BEGIN
+  UPDATE queue u SET held_until = till, held_for = reason
+    WHERE u.name = v1_queue_hold.name
+      AND (till IS NULL OR till > coalesce(u.held_until, 0));
+  IF NOT FOUND AND NOT EXISTS (SELECT FROM queue u
+      WHERE u.name = v1_queue_hold.name) THEN
+    PERFORM refuse('RS007', format('there is no queue ''%s''', name));
+  END IF;
+END $$;
+
 -- Removes a page of what is in a queue, and with the last one the queue and
 -- what is remembered of it. The first (`opens`) pauses the queue; it is BUSY,
 -- and nothing has changed, while items are leased. Waits for pushes under way;

@@ -44,7 +44,9 @@ CREATE TABLE queue (
   weights int4[],                          -- priority, weight, ...; or NULL
   dlq text NOT NULL,
   name text NOT NULL UNIQUE,
-  config bytea NOT NULL
+  config bytea NOT NULL,
+  held_until int8,                         -- nothing is taken before; or NULL
+  held_for bytea
 );
 
 -- `bytes`: an entry of 12 bytes for each item (where it ends, its checksum),

@@ -196,6 +196,11 @@ DECLARE
 BEGIN
   h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
   IF p.paused THEN RETURN NEXT h; RETURN; END IF;
+  IF p.held_until > t THEN
+    h.next_due := p.held_until;
+    RETURN NEXT h;
+    RETURN;
+  END IF;
   lease_end := after(t, coalesce(lease_ms, p.lease));
   IF p.expires AND EXISTS (SELECT FROM run x WHERE x.queue = q
       AND x.expires_at <= t AND x.state <> 1) THEN
@@ -410,7 +415,7 @@ BEGIN
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   t := now_ms(wall);
   IF p.paused OR p.ordered OR p.expires OR p.weights IS NOT NULL OR
-     cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
+     p.held_until > t OR cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
     RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
       lease_ms, mark_due, mark_fresh, credit);
     RETURN;

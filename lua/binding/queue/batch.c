@@ -111,10 +111,12 @@ void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
   }
   luaL_checktype(L, index, LUA_TTABLE);
   lua_getfield(L, index, "kind");
+  lua_getfield(L, index, "outage");
   lua_getfield(L, index, "delay");
-  o->kind = (int)luaL_checkinteger(L, -2);
+  o->kind = (int)luaL_checkinteger(L, -3);
+  o->outage = lua_toboolean(L, -2);
   o->delay = lrecord_span(L, lua_gettop(L));
-  lua_pop(L, 2);
+  lua_pop(L, 3);
   o->error = bytes_in(L, index, "error");
   o->trace = bytes_in(L, index, "trace");
   o->group = bytes_in(L, index, "group");
@@ -124,7 +126,7 @@ void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
 }
 
 /* mark(batch, i, mark): a mark is its kind, or a table with kind, delay, error,
-   trace, group, reason, dlq, memo. */
+   trace, group, reason, dlq, memo, outage. */
 static int batch_mark(lua_State *L) {
   respool_batch *l = batch(L);
   size_t i = item_number(L, l);
@@ -169,16 +171,16 @@ static int batch_settled(lua_State *L) {
 }
 
 /* tally(batch): how many items are settled as done, retry, release, snooze,
-   dead, drop. */
+   dead, drop, hold. */
 static int batch_tally(lua_State *L) {
   const respool_batch *l = batch(L);
-  lua_Integer n[RESPOOL_DROP + 1] = { 0 };
+  lua_Integer n[RESPOOL_HOLD + 1] = { 0 };
   for (size_t i = 0; l && i < respool_batch_length(l); i++)
     if (respool_batch_settled(l, i))
       n[respool_batch_outcome(l, i)]++;
-  for (int v = RESPOOL_DONE; v <= RESPOOL_DROP; v++)
+  for (int v = RESPOOL_DONE; v <= RESPOOL_HOLD; v++)
     lua_pushinteger(L, n[v]);
-  return RESPOOL_DROP;
+  return RESPOOL_HOLD;
 }
 
 

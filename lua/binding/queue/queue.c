@@ -4,6 +4,7 @@
  */
 #include "queue.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,63 @@ static int queue_pause(lua_State *L) {
   pause_call *p = lcall_of_queue(L, sizeof *p);
   p->paused = lua_toboolean(L, 2);
   return lcall_do(L, &p->call, run_pause, lcall_true);
+}
+
+typedef struct hold_call {
+  lcall call;
+  int64_t ms;
+  char reason[RESPOOL_REASON_MAX + 5]; /* so that the core sees where to cut */
+} hold_call;
+
+static int run_hold(lcall *c) {
+  const hold_call *h = (hold_call *)c;
+  return respool_queue_hold(c->queue, h->ms, respool_text(h->reason));
+}
+
+/* hold(queue, seconds, reason): 0 ends a hold. */
+static int queue_hold(lua_State *L) {
+  hold_call *h = lcall_of_queue(L, sizeof *h);
+  h->ms = lrecord_span_or_zero(L, 2);
+  snprintf(h->reason, sizeof h->reason, "%s", luaL_optstring(L, 3, ""));
+  return lcall_do(L, &h->call, run_hold, lcall_true);
+}
+
+static const record_field FLOW[] = {
+  RECORD(respool_flow, held_until, TIME),
+  RECORD(respool_flow, held_for, NAME),
+  RECORD(respool_flow, allowed, LIMIT),
+  RECORD(respool_flow, allowed_at, TIME),
+  RECORD(respool_flow, breaker, INT),
+  RECORD(respool_flow, breaker_until, TIME),
+  RECORD(respool_flow, in_row, COUNT),
+  RECORD(respool_flow, outages, COUNT),
+  RECORD(respool_flow, opened, COUNT),
+  RECORD_END
+};
+
+static const record_field OPENING[] = {
+  RECORD(respool_opening, opened_at, TIME),
+  RECORD(respool_opening, closed_at, TIME),
+  RECORD(respool_opening, probes, COUNT),
+  RECORD(respool_opening, error, NAME),
+  RECORD_END
+};
+
+/* flow(queue): whether it is held, its rate, its breaker and the last times
+   when that opened. */
+static int queue_flow(lua_State *L) {
+  respool_flow f = RESPOOL_FLOW_INIT;
+  int rc = respool_queue_flow(queue(L), &f);
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push(L, FLOW, &f);
+  lua_createtable(L, (int)f.openings, 0);
+  for (size_t i = 0; i < f.openings; i++) {
+    lrecord_push(L, OPENING, &f.opening[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "openings");
+  return 1;
 }
 
 static const record_field STATS[] = {
@@ -290,6 +348,8 @@ static int queue_purge(lua_State *L) {
 static const luaL_Reg METHODS[] = {
   { "config", queue_config },
   { "pause", queue_pause },
+  { "hold", queue_hold },
+  { "flow", queue_flow },
   { "stat", queue_stat },
   { "push", queue_push },
   { "push_many", queue_push_many },
@@ -303,6 +363,7 @@ static const luaL_Reg METHODS[] = {
 
 static const luaL_Reg WAITING[] = {
   { "pause", queue_pause },
+  { "hold", queue_hold },
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },

@@ -28,6 +28,13 @@ const record_field LPOLICY_FIELDS[] = {
   RECORD(respool_queue_options, keep_done, SPAN),
   RECORD(respool_queue_options, keep_done_bytes, LIMIT),
   RECORD(respool_queue_options, keep_dead, SPAN),
+  RECORD(respool_queue_options, rate_items, LIMIT),
+  RECORD(respool_queue_options, rate_per, SPAN),
+  RECORD(respool_queue_options, rate_burst, LIMIT),
+  RECORD(respool_queue_options, breaker_failures, LIMIT),
+  RECORD(respool_queue_options, breaker_within, SPAN),
+  RECORD(respool_queue_options, breaker_cooldown, SPAN),
+  RECORD(respool_queue_options, breaker_probes, LIMIT),
   RECORD_END
 };
 

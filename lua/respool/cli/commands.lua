@@ -17,7 +17,7 @@ local M = {}
 M.NAMES = {
   "init", "push", "work", "schedule", "replay",
   "ls", "peek", "get", "history", "stats", "top", "health", "metrics",
-  "dead", "remove", "purge", "drop", "pause", "resume", "config",
+  "dead", "remove", "purge", "drop", "pause", "resume", "hold", "config",
   "maintain", "check",
   "repair", "compact",
   "export", "import", "move",
@@ -30,6 +30,7 @@ local ROOMS = {
   push = "queue", work = "queue", schedule = "queue", peek = "queue",
   get = "queue", remove = "queue", purge = "queue", drop = "queue",
   config = "queue", history = "look", pause = "queue", resume = "queue",
+  hold = "queue",
   dead = "dead", replay = "dead",
   ls = "look", stats = "look", top = "look", health = "look",
   metrics = "look",

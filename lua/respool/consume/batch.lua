@@ -98,7 +98,7 @@ end
 local function mark_all(batch, o)
   local queue = batch_state.queue(batch)
   if queue.route then return apply_one_by_one(batch, queue, o, any) end
-  return batch_state.mark_all(batch, decide.mark_of(o))
+  return batch_state.mark_all(batch, decide.mark_of(queue, o))
 end
 
 -- Gives an outcome to every item that has no mark yet.
@@ -109,7 +109,7 @@ end
 function M.mark_rest(batch, o)
   local queue = batch_state.queue(batch)
   if not queue.route then
-    return batch_state.mark_rest(batch, decide.mark_of(o))
+    return batch_state.mark_rest(batch, decide.mark_of(queue, o))
   end
   return apply_one_by_one(batch, queue, o, function(i)
     return batches.kind(batch, i) == NONE
@@ -142,6 +142,12 @@ end
 ---@param seconds number
 function Methods:snooze(seconds)
   return mark_all(self, outcome.snooze(seconds))
+end
+
+---@param seconds respool.seconds
+---@param reason string?
+function Methods:hold(seconds, reason)
+  return mark_all(self, outcome.hold(seconds, reason))
 end
 
 

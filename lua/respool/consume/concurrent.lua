@@ -11,11 +11,13 @@
 
 local core = require "respool.core"
 local decide = require "respool.consume.decide"
+local flow = require "respool.consume.flow"
 local item_of = require "respool.consume.item"
 local loop_of = require "respool.support.loop"
 local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
+local timing = require "respool.support.timing"
 
 local batches = core.batch
 local now = loop_of.now
@@ -24,7 +26,6 @@ local process = core.process
 local M = {}
 
 local SETTLE_AFTER = 0.1   -- seconds
-local IDLE = 0.05          -- of waiting for items when there is nothing to do
 local LOOK = 0.02          -- between looks for items while others are handled
 local TICK = 0.1           -- between two calls of `tick`
 local BYTES = 64 * 2^20    -- of payload a batch, but one item
@@ -72,8 +73,22 @@ end
 
 local COUNTED = {
   [outcome.DONE] = "done", [outcome.RELEASE] = "released",
-  [outcome.SNOOZE] = "snoozed",
+  [outcome.SNOOZE] = "snoozed", [outcome.HOLD] = "released",
 }
+
+-- The queue is held from the next settle on: what has not begun goes back with
+-- it, at once.
+local function break_off(delivery)
+  for _, part in ipairs(delivery.parts) do
+    for i = part.next, #part.batch do
+      batches.mark(part.batch, i, outcome.RELEASE)
+    end
+    local n = #part.batch - part.next + 1
+    delivery.counts.released = delivery.counts.released + n
+    part.next, part.left = #part.batch + 1, part.left - n
+    part.since = 0
+  end
+end
 
 local function handled(delivery, part, i)
   local name = COUNTED[batches.kind(part.batch, i)] or "failed"
@@ -81,6 +96,7 @@ local function handled(delivery, part, i)
   delivery.busy = delivery.busy - 1
   part.running[i], part.left = nil, part.left - 1
   part.since = part.since or now()
+  if flow.breaks_off(delivery.row) then break_off(delivery) end
 end
 
 local function handle(delivery, part, i)
@@ -139,7 +155,7 @@ end
 -- Takes a batch. True when there is one.
 local function fetch(delivery, wait)
   local batch, message, code = take.once(
-    delivery.queue, { items = delivery.most, bytes = BYTES }, wait)
+    delivery.queue, { limit = delivery.most, bytes = BYTES }, wait)
   if not batch then return nil, message, code end
   if #batch == 0 then
     delivery.look_at = now() + LOOK
@@ -161,6 +177,7 @@ local function settle(delivery, part)
       decide.fail(delivery.queue, item_of.new(part.batch, i), err)
     end)
   part.since, delivery.unflushed = nil, delivery.unflushed or now()
+  flow.tell(delivery.queue)
   if ok then return true end
   if code ~= "LEASE_LOST" then return nil, message, code end
   delivery.counts.lost = delivery.counts.lost + batches.lost(part.batch)
@@ -226,7 +243,8 @@ local function supply(delivery)
      or delivery.busy > 0 and now() < delivery.look_at then
     return false
   end
-  local wait = delivery.busy == 0 and #delivery.parts == 0 and IDLE or 0
+  local idle = delivery.busy == 0 and #delivery.parts == 0
+  local wait = idle and timing.slice(delivery.queue.store) or 0
   local found, message, code = fetch(delivery, wait)
   if found == nil then return nil, message, code end
   if found then return false end
@@ -295,7 +313,8 @@ function M.run(queue, handler, o)
   local config, message, code = queue.handle:config()
   if not config then return nil, message, code end
   local delivery = {
-    queue = queue, handler = handler, o = o, loop = loop_of.new(o.poll),
+    queue = queue, handler = handler, o = o,
+    row = flow.row(queue, config), loop = loop_of.new(o.poll),
     read = item_of.reader(queue), parts = {}, busy = 0,
     look_at = 0, tick_at = 0, let_at = 0, due = 0,
     most = config.ordered == 1 and 1 or o.concurrency,

@@ -7,6 +7,7 @@
 
 local core = require "respool.core"
 local batch_state = require "respool.consume.batch_state"
+local flow = require "respool.consume.flow"
 local hooks = require "respool.observe.hooks"
 local memo = require "respool.consume.handler_memo"
 local outcome = require "respool.support.outcome"
@@ -106,14 +107,18 @@ function M.mark(queue, item, mark, err)
 end
 
 -- The mark that an outcome means.
+---@param queue respool.queue
 ---@param o respool.outcome
 ---@return respool.mark
-function M.mark_of(o)
+function M.mark_of(queue, o)
   local failure = o.error ~= nil and outcome.describe(o.error) or {}
-  return {
+  local mark = {
     kind = o.kind, delay = o.delay, error = failure.text,
     group = o.group or failure.group, dlq = o.dlq,
   }
+  flow.judge(queue, mark, o.error)
+  flow.count(queue, mark)
+  return mark
 end
 
 -- Marks the item with an outcome.
@@ -122,7 +127,7 @@ end
 ---@param o respool.outcome
 ---@return true?, string?, string?
 function M.apply(queue, item, o)
-  local ok, message, code = M.mark(queue, item, M.mark_of(o), o.error)
+  local ok, message, code = M.mark(queue, item, M.mark_of(queue, o), o.error)
   hooks.drain(queue.store)
   return options.one(ok, message, code)
 end
@@ -185,6 +190,8 @@ function M.fail(queue, item, err, trace, on_error)
   hooks.call(queue.store, "on_handler_error", queue.on_handler_error, err,
              item)
   if queue.decide then ask_decide(queue, item, mark, err) end
+  flow.judge(queue, mark, err)
+  flow.count(queue, mark)
   if on_error then
     local ok, problem = call(queue, "on_error", on_error, err, item)
     if not ok then add_text(mark, problem) end

@@ -28,7 +28,7 @@ local outcome = require "respool.support.outcome"
 local batches = core.batch
 local NONE, DONE = outcome.NONE, outcome.DONE
 local RETRY, SNOOZE, DEAD = outcome.RETRY, outcome.SNOOZE, outcome.DEAD
-local RELEASE, DROP = outcome.RELEASE, outcome.DROP
+local RELEASE, DROP, HOLD = outcome.RELEASE, outcome.DROP, outcome.HOLD
 
 local M = {}
 
@@ -120,7 +120,9 @@ end
 
 -- While one handler may still accept, the item goes on: by the heaviest of
 -- these, as long as the longest delay says.
-local WEIGHT = { [DEAD] = 1, [RELEASE] = 2, [SNOOZE] = 3, [RETRY] = 4 }
+local WEIGHT = {
+  [DEAD] = 1, [RELEASE] = 2, [SNOOZE] = 3, [HOLD] = 4, [RETRY] = 5,
+}
 
 local function add_problem(all, p)
   if WEIGHT[p.kind] > WEIGHT[all.kind] then
@@ -128,7 +130,7 @@ local function add_problem(all, p)
   end
   all.explicit = all.explicit and p.explicit
   if p.delay then all.delay = math.max(all.delay or 0, p.delay) end
-  if p.kind == DEAD or p.kind == RETRY then
+  if p.kind == DEAD or p.kind == RETRY or p.kind == HOLD then
     all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
   end
   for _, field in ipairs { "group", "dlq", "trace" } do
@@ -160,6 +162,7 @@ end
 local function combined_outcome(problems)
   local all = sum_up(problems)
   if all.kind == SNOOZE then return outcome.snooze(all.delay) end
+  if all.kind == HOLD then return outcome.hold(all.delay, all.text) end
   if all.kind == RELEASE then return outcome.release() end
   if not all.explicit then raise(all) end
   if all.kind == DEAD then

@@ -205,6 +205,13 @@ function Methods:snooze(seconds)
   return decide.apply(queue_of(self), self, outcome.snooze(seconds))
 end
 
+-- Ready again once its queue, which is held for `seconds`, goes on.
+---@param seconds respool.seconds
+---@param reason string?
+function Methods:hold(seconds, reason)
+  return decide.apply(queue_of(self), self, outcome.hold(seconds, reason))
+end
+
 -- Refused now, a push is the failure of the item that makes it, as it would
 -- be when it is refused by the settle.
 local function check_size(store, carried)

@@ -14,6 +14,7 @@ local core = require "respool.core"
 local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
 local decide = require "respool.consume.decide"
+local flow = require "respool.consume.flow"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
 local merge = require "respool.produce.merge"
@@ -121,6 +122,7 @@ local function new_loop(queue, handler, serve, o)
     stops = queue.stops, ordered = config.ordered == 1,
     counts = new_counts(), unflushed = false,
   }
+  loop.row = flow.row(queue, config)
   loop.merge = merge_batch.of_work(queue, o.merge, loop.ordered)
   loop.size = o.batch or loop.ordered and ORDERED_BATCH
     or queue.batch_size or loop.merge and MERGE_BATCH or 1
@@ -248,6 +250,10 @@ local function serve_items(loop, batch)
     end
     state.handled = i
     counts.items = counts.items + 1
+    if (loop.queue.flow_marks ~= loop.row.marks or loop.row.n > 0)
+       and flow.breaks_off(loop.row) then
+      return
+    end
     if loop.ordered and holds_up(batch, i, well) then return end
   end
 end
@@ -282,7 +288,9 @@ local function serve_groups(loop, batch)
   loop.started = loop.start()
   for _, group in ipairs(groups) do
     if is_stopped(loop) then return end
-    if not serve_group(loop, batch, group) then return end
+    if not serve_group(loop, batch, group) or flow.breaks_off(loop.row) then
+      return
+    end
   end
 end
 
@@ -326,11 +334,11 @@ end
 
 local function count(loop, batch, code)
   local c = loop.counts
-  local done, retry, release, snooze, dead, drop = batches.tally(batch)
+  local done, retry, release, snooze, dead, drop, held = batches.tally(batch)
   c.batches = c.batches + 1
   c.done = c.done + done
   c.failed = c.failed + retry + dead + drop
-  c.released = c.released + release
+  c.released = c.released + release + held
   c.snoozed = c.snoozed + snooze
   if code == "LEASE_LOST" then
     c.lost = c.lost + batches.lost(batch)
@@ -360,6 +368,7 @@ local function hand_over(loop, batch)
   loop.unflushed = true
   count(loop, batch, not ok and b)
   batch_of.shut(batch)
+  flow.tell(loop.queue)
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
   local more = ok and a or c
   return more and #more > 0 and more or nil

@@ -119,8 +119,10 @@ function M.merge(problems)
       all.retry_after = math.max(all.retry_after or 0, problem.retry_after)
     end
   end
-  if hold and not all.retryable then return { hold = hold } end
   all.message = table.concat(messages, "; ")
+  if hold and not all.retryable then
+    return { hold = hold, message = all.message }
+  end
   return all
 end
 

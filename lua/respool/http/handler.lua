@@ -11,7 +11,8 @@
 --
 -- An answer of 2xx accepts. 408, 425, 429, 5xx and requests that get no answer
 -- are tried again as the queue's policy says. 429 and 503 with Retry-After
--- hold the host: until then nothing is sent there, and no attempt is spent.
+-- spend no attempt: with one URL the queue is held so long, for all processes;
+-- with several, nothing is sent to that host by this handler until then.
 -- Any other answer will not change: that URL refuses for good, with the status
 -- as the group, and so does 3xx, as no redirect is followed unless `redirects`
 -- says so. An item dies when every URL has accepted or refused it; in modes any
@@ -87,7 +88,9 @@ local M = {}
 ---@field client respool.http.client
 ---@field turn integer
 ---@field gates table<string, respool.gate> by URL, in mode all
----@field held table<string, number> until when nothing is sent to a host
+---@field single boolean all go to one URL, so that the queue can be held
+---@field held table<string, number> until when nothing is sent to a host, of
+--- several
 
 
 -- One URL.
@@ -180,7 +183,11 @@ local function refused(sender, attempt, answer, item)
   end, os.time(), sender.o.max_retry_after)
   local problem = answer_of.refusal(answer,
                                     wait and answer_of.spread(wait, item))
-  if problem.hold then sender.held[attempt.url.authority] = now() + wait end
+  if problem.hold and sender.single then
+    problem.hold = wait
+  elseif problem.hold then
+    sender.held[attempt.url.authority] = now() + wait
+  end
   return problem
 end
 
@@ -198,9 +205,12 @@ local function finish(sender, attempt, item)
 end
 
 -- The result of finish() as a handler returns it.
-local function settled(ok, problem)
+local function settled(sender, ok, problem)
   if ok then return true end
   if problem.hold == 0 then return outcome.release() end
+  if problem.hold and sender.single then
+    return outcome.hold(problem.hold, problem.message)
+  end
   if problem.hold then return outcome.snooze(problem.hold) end
   return nil, problem
 end
@@ -242,11 +252,11 @@ local function until_accepted(sender, urls, from, payload, item)
     local url = urls[(from - 1 + i) % #urls + 1]
     local attempt = begin(sender, url, payload, item)
     local ok, problem = finish(sender, attempt, item)
-    if ok or problem.hold == 0 then return settled(ok, problem) end
+    if ok or problem.hold == 0 then return settled(sender, ok, problem) end
     label(url, problem)
     problems[#problems + 1] = problem
   end
-  return settled(nil, answer_of.merge(problems))
+  return settled(sender, nil, answer_of.merge(problems))
 end
 
 local modes = {}
@@ -264,7 +274,7 @@ local function entry_of(sender, url, name)
       return begin(sender, url, payload, item)
     end,
     handler = function(_, item, attempt)
-      return settled(finish(sender, attempt, item))
+      return settled(sender, finish(sender, attempt, item))
     end,
   }
 end
@@ -310,7 +320,10 @@ end
 -- The handler.
 
 local function new_sender(o)
-  return { o = o, client = client_of.new(o), turn = 0, gates = {}, held = {} }
+  return {
+    o = o, client = client_of.new(o), turn = 0, gates = {}, held = {},
+    single = type(o.url) == "table" and #o.url == 1,
+  }
 end
 
 local function with_defaults(o)

@@ -244,7 +244,10 @@ local function queue(store, name, stats, o, limit)
   local past = store.past[name] or {}
   store.past[name] = past
   local now = count(stats, store.handle:now())
-  return component({
+  local part = component({
+    held_until = stats.held_until, held_for = stats.held_for,
+    breaker = stats.breaker ~= "closed" and stats.breaker or nil,
+    breaker_until = stats.breaker_until,
     error_rate = error_rate(past, now, o), oldest_age = stats.oldest_age,
     fill = stats.fill, paused = stats.paused, ready = stats.ready,
     leased = stats.leased, scheduled = stats.scheduled,
@@ -252,6 +255,10 @@ local function queue(store, name, stats, o, limit)
     dead_share = dead_share(stats, o),
     refused = refusals.count(store, name, o.window or WINDOW),
   }, QUEUE_FIGURES, limit)
+  if stats.breaker ~= "closed" then
+    part.status = worst(part.status, "degraded")
+  end
+  return part
 end
 
 local function queues(store, o, limit)

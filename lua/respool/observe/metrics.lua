@@ -120,6 +120,10 @@ local COUNTERS = {
   { "respool_crashed_total", "crashed", "Items whose lease ran out." },
   { "respool_lease_lost_total", "lease_lost",
     "Outcomes refused because the lease had run out." },
+  { "respool_outages_total", "outages",
+    "Failures because what items are sent to is away." },
+  { "respool_breaker_opened_total", "opened",
+    "Times that the queue's breaker has opened." },
   { "respool_damaged_total", "damaged",
     "Damaged segments set aside as dead letters." },
 }
@@ -209,6 +213,22 @@ local function paused(text, rows)
   end)
 end
 
+local BREAKER = { closed = 0, half_open = 1, open = 2 }
+
+local function flow(text, rows, now)
+  begin(text, "respool_held_seconds", "gauge",
+        "Seconds for which the queue is held; 0: it is not.")
+  each_queue(rows, function(labels, stats)
+    local left = stats.held_until and stats.held_until - now or 0
+    sample(text, "respool_held_seconds", labels, math.max(left, 0))
+  end)
+  begin(text, "respool_breaker", "gauge",
+        "The queue's breaker: 0 closed, 1 half open, 2 open.")
+  each_queue(rows, function(labels, stats)
+    sample(text, "respool_breaker", labels, BREAKER[stats.breaker])
+  end)
+end
+
 local function histograms(text, rows)
   for _, family in ipairs(HISTOGRAMS) do
     begin(text, family[1], "histogram", family[3])
@@ -218,13 +238,14 @@ local function histograms(text, rows)
   end
 end
 
-local function add_queues(text, rows)
+local function add_queues(text, rows, now)
   simple(text, rows, COUNTERS, "counter")
   by_reason(text, rows)
   by_state(text, rows)
   simple(text, rows, GAUGES, "gauge")
   fill(text, rows)
   paused(text, rows)
+  flow(text, rows, now)
   histograms(text, rows)
 end
 
@@ -340,7 +361,7 @@ function M.pieces(store, format)
   schedules, message, code = stats_of.schedules(store)
   if not schedules then return nil, message, code end
   local text = new_text(format)
-  add_queues(text, rows_of(all))
+  add_queues(text, rows_of(all), store.handle:now())
   add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
   add_schedules(text, schedules)

@@ -52,6 +52,23 @@ local M = {}
 ---@field pushed_bytes integer payload bytes of `pushed`
 ---@field delivered_bytes integer payload bytes of `delivered`
 
+---@field held_until number? nothing is taken before; nil: it is not held
+---@field held_for string? why
+---@field breaker "closed"|"open"|"half_open"
+---@field breaker_until number? when the next probe may go
+---@field in_row integer outages in a row, while it is closed
+---@field outages integer failures since the queue was made that were outages
+---@field opened integer how often the breaker has opened
+---@field openings respool.opening[] the last times, newest first
+---@field allowed integer? items that the rate allows now; nil: no rate
+---@field allowed_at number? when it allows the next, if none now
+
+---@class respool.opening
+---@field opened_at number
+---@field closed_at number? nil: it is not closed yet
+---@field probes integer items that went first
+---@field error string of the failure that opened it
+
 ---@class respool.buffered
 ---@field items integer that are not flushed yet
 ---@field bytes integer of payload
@@ -72,17 +89,29 @@ local function fill(stats, config)
              stats.bytes / max(config.max_queue_bytes, 1))
 end
 
+local BREAKER = { [0] = "closed", "open", "half_open" }
+
+-- Adds the figures of a flow.
+local function add_flow(stats, flow)
+  for name, value in pairs(flow) do stats[name] = value end
+  stats.breaker = BREAKER[flow.breaker]
+  if stats.held_for == "" then stats.held_for = nil end
+  if stats.allowed == huge then stats.allowed = nil end
+end
+
 -- Everything counted of a queue; times in seconds.
 ---@param store respool.store
 ---@param handle userdata the queue's
 ---@param brief boolean? without the histograms
 ---@return respool.queue_stats?, string?, string?
 function M.queue(store, handle, brief)
-  local stats, config, message, code
+  local stats, config, flow, message, code
   stats, message, code = handle:stat(brief)
   if not stats then return nil, message, code end
   config, message, code = handle:config()
-  if not config then return nil, message, code end
+  if config then flow, message, code = handle:flow() end
+  if not flow then return nil, message, code end
+  add_flow(stats, flow)
   local age = stats.oldest and store.handle:now() - stats.oldest or 0
   stats.oldest_age, stats.fill = max(age, 0), fill(stats, config)
   return stats
@@ -91,7 +120,8 @@ end
 local SUMMARY = {
   "ready", "leased", "scheduled", "retrying", "dead", "paused", "bytes",
   "oldest", "oldest_age", "fill", "pushed", "done", "died", "retried",
-  "crashed", "damaged", "kept",
+  "crashed", "damaged", "kept", "held_until", "held_for", "breaker",
+  "breaker_until",
 }
 
 -- The figures that a list of queues shows.

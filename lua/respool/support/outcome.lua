@@ -9,8 +9,8 @@ local options = require "respool.support.options"
 local M = {}
 
 -- The outcomes of the core.
-M.NONE, M.DONE, M.RETRY, M.RELEASE, M.SNOOZE, M.DEAD, M.DROP
-  = 0, 1, 2, 3, 4, 5, 6
+M.NONE, M.DONE, M.RETRY, M.RELEASE, M.SNOOZE, M.DEAD, M.DROP, M.HOLD
+  = 0, 1, 2, 3, 4, 5, 6, 7
 
 -- Outcomes as values: their fields are those of a mark.
 ---@class respool.outcome
@@ -118,13 +118,28 @@ function M.snooze(seconds)
   return setmetatable({ kind = M.SNOOZE, delay = seconds }, Outcome)
 end
 
+-- The queue waits for `seconds`, and this item in it: nothing is taken by any
+-- process, and nothing is spent. `reason` is shown where the hold is.
+---@param seconds respool.seconds
+---@param reason string?
+---@return respool.outcome
+function M.hold(seconds, reason)
+  seconds = options.argument(1, "respool.hold", seconds, options.seconds)
+  if reason ~= nil then
+    options.argument(2, "respool.hold", reason, options.string)
+  end
+  return setmetatable({ kind = M.HOLD, delay = seconds, error = reason },
+                      Outcome)
+end
+
 -- Ready again at once; nothing is spent.
 ---@return respool.outcome
 function M.release()
   return setmetatable({ kind = M.RELEASE }, Outcome)
 end
 
-for _, name in ipairs { "retry", "dead", "drop", "snooze", "release" } do
+for _, name in ipairs { "retry", "dead", "drop", "snooze", "release",
+                       "hold" } do
   names[M[name]] = "respool." .. name
 end
 

@@ -13,6 +13,7 @@ local backoff = require "respool.support.backoff"
 local client = require "respool.http.client"
 local concurrent = require "respool.consume.concurrent"
 local form = require "respool.http.options"
+local location = require "respool.support.location"
 local http = require "respool.http.handler"
 local http_message = require "respool.http.message"
 local output = require "respool.cli.base.output"
@@ -140,6 +141,11 @@ local function add_work(command)
   command:option("--max-attempts", "Dead-letter an item after so many failed "
     .. "attempts. This is stored with the queue.")
     :argname "N":convert(arguments.whole(1, 2^31))
+  command:option("--breaker", "After so many failures in a row that mean that "
+    .. "nobody is there (no answer, or 5xx), hold the queue for a minute, then "
+    .. "deliver one item first; such failures spend no attempt. 0: never. This "
+    .. "is stored with the queue. A queue without a policy of its own is "
+    .. "given 5."):argname "N":convert(arguments.whole(0, 100))
   command:flag("--until-empty", "Stop when nothing is left to deliver.")
   command:option("--deadline", "After a signal, let deliveries under way go on "
     .. "for so long.", "10s"):argname "TIME":convert(arguments.duration)
@@ -158,7 +164,8 @@ function M.options(command)
 Each item is sent with the headers Respool-Queue, Respool-Id, Respool-Attempt,
 Idempotency-Key and, given a secret, a signature by each secret. 2xx accepts the
 item. After 408, 425, 5xx or no answer it is retried by the queue's policy.
-429 and 503 with Retry-After hold the host for that time, and spend no attempt.
+429 and 503 with Retry-After spend no attempt: with one URL the queue is held
+for that time, with several nothing is sent to that host.
 After any other answer, 3xx included, it is not sent to that URL again; it is a
 dead letter, whose group is the status, when every URL has accepted or refused
 it. Delivery is at least once: a receiver recognises a repeated item by its
@@ -323,10 +330,16 @@ local function queue_of(args, io, figures)
     retry = args.retry,
     on_dead = function() figures.died = figures.died + 1 end,
   }
+  if args.breaker then
+    o.breaker = args.breaker > 0 and { failures = args.breaker }
+  end
   local queue = arguments.queue(store, args.queue, o)
   if o.retry or not is_plain(queue) then return queue end
   o.retry = backoff.webhooks()
   o.max_attempts = o.max_attempts or WEBHOOK_ATTEMPTS
+  if o.breaker == nil and not location.is_database(args.store) then
+    o.breaker = true
+  end
   return arguments.queue(store, args.queue, o)
 end
 

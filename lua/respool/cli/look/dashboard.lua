@@ -151,12 +151,19 @@ local function columns_of(view)
   return list, taken
 end
 
+-- Why nothing is taken from a queue, in a word.
+local function stopped(stats)
+  return stats.paused and "paused" or stats.held_until and "held"
+    or stats.breaker ~= "closed" and stats.breaker:gsub("_", " ") or nil
+end
+
 -- The layout of the table: its columns, and the widths of name and sparkline.
 local function layout_of(queues, view)
   local columns, taken = columns_of(view)
   local most = 8
   for _, q in ipairs(queues) do
-    local mark = q.stats.paused and 9 or 0
+    local why = stopped(q.stats)
+    local mark = why and #why + 3 or 0
     most = math.max(most, width(name_of(q.name, view.ascii)) + mark)
   end
   local room = view.columns - taken - 1 - SPARK_LEAST
@@ -178,8 +185,9 @@ end
 
 local function queue_line(q, view, layout)
   local name = name_of(q.name, view.ascii)
-  if q.stats.paused then
-    name = cut(name, layout.names - 9, view.ascii) .. " (paused)"
+  local why = stopped(q.stats)
+  if why then
+    name = cut(name, layout.names - #why - 3, view.ascii) .. " (" .. why .. ")"
   end
   local line = fit(name, layout.names, false, view.ascii)
   for _, c in ipairs(layout.columns) do

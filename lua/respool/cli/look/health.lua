@@ -105,6 +105,9 @@ local function queue_note(q)
   add("%s dead", q.dead > 0 and output.number(q.dead))
   add("%s pushes refused", q.refused > 0 and output.number(q.refused))
   if q.paused then notes[#notes + 1] = "paused" end
+  add("held%s", q.held_until and (q.held_for
+    and ": " .. output.clean(q.held_for) or ""))
+  add("breaker %s", q.breaker and q.breaker:gsub("_", " "))
   return table.concat(notes, ", ")
 end
 

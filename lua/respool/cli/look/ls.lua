@@ -46,12 +46,22 @@ local function other_dlqs(store, queues)
   return others
 end
 
-local function queue_row(name, s)
+-- Why nothing is taken from a queue.
+local function stopped(s, now)
+  if s.paused then return "yes" end
+  if s.held_until then
+    return "held " .. output.duration(s.held_until - now)
+  end
+  if s.breaker == "closed" then return nil end
+  return "breaker " .. s.breaker:gsub("_", " ")
+end
+
+local function queue_row(name, s, now)
   local n = output.number
   return {
     name, n(s.ready), n(s.leased), n(s.scheduled), n(s.retrying), n(s.dead),
     s.oldest and output.duration(s.oldest_age), output.bytes(s.bytes),
-    s.paused and "yes" or nil,
+    stopped(s, now),
   }
 end
 
@@ -63,10 +73,10 @@ local QUEUES = {
   { title = "BYTES", right = true }, { title = "PAUSED" },
 }
 
-local function show_queues(io, queues)
+local function show_queues(io, queues, now)
   local rows = {}
   for _, name in ipairs(figures.sorted(queues)) do
-    rows[#rows + 1] = queue_row(name, queues[name])
+    rows[#rows + 1] = queue_row(name, queues[name], now)
   end
   if #rows == 0 then
     io.stdout:write "no queues\n"
@@ -97,7 +107,7 @@ local function list_queues(io, store, args)
   local queues = arguments.check(figures.queues(store, true))
   local dlqs = other_dlqs(store, queues)
   if not args.json then
-    show_queues(io, queues)
+    show_queues(io, queues, store:now())
     return show_dlqs(io, dlqs)
   end
   for _, name in ipairs(figures.sorted(queues)) do

@@ -117,6 +117,31 @@ local function state_fields(stats, now)
   list[#list + 1] = { "full", stats.fill
     and ("%.0f%%"):format(stats.fill * 100) or "no limit" }
   list[#list + 1] = { "paused", stats.paused and "yes" or "no" }
+  list[#list + 1] = { "held", stats.held_until
+    and output.duration(stats.held_until - now) .. (stats.held_for
+      and ": " .. output.clean(stats.held_for) or "") }
+  return list
+end
+
+-- What a rate and a breaker say, where there is one.
+local function flow_fields(stats, now)
+  local list = {}
+  if stats.allowed then
+    list[1] = { "allowed now", output.number(stats.allowed) }
+  end
+  if stats.opened + stats.outages > 0 then
+    local wait = stats.breaker_until and stats.breaker_until - now or 0
+    list[#list + 1] = { "breaker", stats.breaker:gsub("_", " ") .. (wait > 0
+      and ", next probe in " .. output.duration(wait) or "") }
+    list[#list + 1] = { "outages", output.number(stats.outages) }
+  end
+  for i, o in ipairs(stats.openings) do
+    list[#list + 1] = { i == 1 and "opened" or "", ("%s ago%s, probes %d%s")
+      :format(output.duration(now - o.opened_at),
+              o.closed_at and ", for "
+                .. output.duration(o.closed_at - o.opened_at) or "",
+              o.probes, o.error ~= "" and ": " .. output.clean(o.error) or "") }
+  end
   return list
 end
 
@@ -146,6 +171,11 @@ local function of_queue(io, store, args)
     return output.json(io, stats)
   end
   output.fields(io, state_fields(stats, store:now()))
+  local flow = flow_fields(stats, store:now())
+  if flow[1] then
+    io.stdout:write "\nflow\n"
+    output.fields(io, flow)
+  end
   io.stdout:write "\nsince the queue was made\n"
   output.fields(io, counter_fields(stats))
   io.stdout:write "\npolicy\n"

@@ -1,0 +1,131 @@
+-- SPDX-License-Identifier: MIT
+--
+-- The flow of a queue, as those see it that work on it. The core decides what
+-- may be taken; here is what it is told (which failures are outages of what
+-- items are sent to), when the rest of a batch is not worth trying, and what
+-- the log says of breakers and holds.
+--
+-- A queue handle counts the marks that bear on its flow in `flow_marks`: one
+-- comparison tells whether there was any.
+
+local hooks = require "respool.observe.hooks"
+local outcome = require "respool.support.outcome"
+
+local M = {}
+
+-- Groups of errors that mean: nobody there. Those of respool.http; handlers
+-- may give them, too.
+local OUTAGES = { refused = true, timeout = true, closed = true,
+                  resolve = true }
+
+-- Whether a group of errors means that what an item was sent to is away: no
+-- answer, or a status of 5xx.
+---@param group string?
+---@return boolean
+function M.is_outage(group)
+  return group ~= nil and (OUTAGES[group] or group:find "^5%d%d$" ~= nil)
+end
+
+-- Says of a mark whether it is an outage, as the queue's `is_outage` or else
+-- the error's group has it.
+---@param queue respool.queue
+---@param mark respool.mark
+---@param err any
+function M.judge(queue, mark, err)
+  if mark.kind ~= outcome.RETRY then return end
+  local yes = M.is_outage(mark.group)
+  if queue.is_outage then
+    local ok, answer = hooks.pcall(queue.store, queue.is_outage, err)
+    if ok then
+      yes = answer and true or false
+    else
+      hooks.report(queue.store, "is_outage", outcome.describe(answer).text)
+    end
+  end
+  mark.outage = yes or nil
+end
+
+-- Counts a mark that bears on the flow.
+---@param queue respool.queue
+---@param mark respool.mark
+function M.count(queue, mark)
+  if not mark.outage and mark.kind ~= outcome.HOLD then return end
+  queue.flow_marks, queue.flow_kind = queue.flow_marks + 1, mark.kind
+end
+
+
+-- Whether to go on with the items in hand.
+
+---@class respool.flow_row
+---@field queue respool.queue
+---@field most integer outages in a row that open the breaker; 0: none
+---@field n integer outages in a row
+---@field marks integer of the queue, when it was asked last
+
+---@param queue respool.queue
+---@param config table as the core gives it
+---@return respool.flow_row
+function M.row(queue, config)
+  return {
+    queue = queue, most = config.breaker_failures, n = 0,
+    marks = queue.flow_marks,
+  }
+end
+
+-- To be asked after each item: true when nothing more is to be tried, as the
+-- queue is held or its breaker opens when this is settled.
+---@param row respool.flow_row
+---@return boolean
+function M.breaks_off(row)
+  local queue = row.queue
+  if queue.flow_marks == row.marks then
+    row.n = 0
+    return false
+  end
+  row.marks = queue.flow_marks
+  if queue.flow_kind == outcome.HOLD then return true end
+  row.n = row.n + 1
+  return row.most > 0 and row.n >= row.most
+end
+
+
+-- What the log says.
+
+local function tell_breaker(queue, flow)
+  local last, was = flow.openings[1], queue.flow_opened
+  if flow.breaker ~= 0 and flow.opened ~= was then
+    hooks.log(queue.store, "warn", "the breaker opened", {
+      queue = queue.name, error = last.error ~= "" and last.error or nil,
+    })
+  elseif flow.breaker == 0 and queue.flow_open then
+    hooks.log(queue.store, "warn", "the breaker closed", {
+      queue = queue.name, seconds = last and last.closed_at
+        and last.closed_at - last.opened_at or nil,
+    })
+  end
+  queue.flow_opened, queue.flow_open = flow.opened, flow.breaker ~= 0
+end
+
+local function tell_hold(queue, flow)
+  local till = flow.held_until
+  if till and till ~= queue.flow_held then
+    hooks.log(queue.store, "info", "the queue is held", {
+      queue = queue.name, seconds = till - queue.store.handle:now(),
+      reason = flow.held_for ~= "" and flow.held_for or nil,
+    })
+  end
+  queue.flow_held = till
+end
+
+-- Logs what has changed; to be called after a settle.
+---@param queue respool.queue
+function M.tell(queue)
+  if queue.flow_marks == queue.flow_told and not queue.flow_open then return end
+  queue.flow_told = queue.flow_marks
+  local flow = not queue.handle:closed() and queue.handle:flow()
+  if not flow then return end
+  tell_breaker(queue, flow)
+  tell_hold(queue, flow)
+end
+
+return M
