@@ -436,3 +436,21 @@ describe("export and import killed", function()
     end)
   end
 end)
+
+describe("respool import, held back,", function()
+  it("goes at a rate, and waits while the queue is too full", function()
+    local path, to, dir = helper.location(), helper.location(), helper.dir()
+    local q = assert(helper.open(path)):queue "mails"
+    q:push_many { 1, 2, 3, 4 }
+    assert.equal(0, cli.run({ "export", path, "mails", dir }).status)
+    local target = assert(helper.open(to)):queue("mails", { max_items = 10 })
+    local began = core.mono()
+    local run = cli.run { "import", to, "mails", dir, "--rate", "20",
+                          "--while-below", "0.9" }
+    assert.equal(0, run.status)
+    assert.is_true(core.mono() - began >= 50000) -- the rate was kept at all
+    assert.equal(4, target:length().ready)
+    cli.assert_refused(cli.run { "import", to, "mails", dir, "--while-below",
+                                 "2" }, 2, "'2' is not a share")
+  end)
+end)

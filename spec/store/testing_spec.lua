@@ -123,3 +123,12 @@ describe("testing.contents", function()
     assert.same({ "d" }, testing.contents(q).dead)
   end)
 end)
+
+describe("doc/testing.md", function()
+  it("shows what holds", function()
+    local file = assert(io.open "doc/testing.md")
+    local text = file:read("*a"):match "```lua\n(.-)```"
+    file:close()
+    assert((loadstring or load)(text))() -- luacheck: ignore
+  end)
+end)

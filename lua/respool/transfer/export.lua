@@ -52,6 +52,8 @@ local M = {}
 ---@field remove boolean? moves what the writer has accepted
 ---@field follow boolean? goes on with new records until it is stopped
 ---@field batch integer? records in a batch at most; 500, and 4 MiB of payloads
+---@field bytes integer|string? of payloads: the record that brings a batch to
+--- so many ends it; 4 MiB
 ---@field interval number? seconds that a batch may wait for more; 0
 ---@field writer respool.writer|function
 ---@field on_progress fun(counts: respool.export_counts): any? false stops
@@ -91,7 +93,8 @@ local FORM = {
   store = options.store, dlq = dlq, queue = options.queue, codec = codec.kind,
   group = options.string, limit = options.whole(1, huge),
   remove = options.boolean, follow = options.boolean,
-  batch = options.whole(1, 2^31), interval = options.seconds,
+  batch = options.whole(1, 2^31), bytes = options.size,
+  interval = options.seconds,
   writer = writer, on_progress = options.callable,
 }
 
@@ -233,11 +236,16 @@ local function gather(d)
   records, message, code = drop_known(d, drop_damaged(d, records))
   if not records then return nil, message, code end
   d.counts.read = d.counts.read + #records
-  d.since = d.since or n > 0 and d.store:now() or nil
+  local ok = true
   for _, record in ipairs(records) do
+    d.since = d.since or d.store:now()
     d.batch[#d.batch + 1] = record
     d.bytes = d.bytes + #record.bytes
+    if ok and d.bytes >= (d.o.bytes or pages.BYTES) then
+      ok, message, code = hand_over(d)
+    end
   end
+  if not ok then return nil, message, code end
   return n
 end
 
@@ -249,7 +257,7 @@ end
 -- Hands over batches that are full or have waited; flushes when due.
 local function pass_on(d, n)
   local ok, message, code = true, nil, nil
-  local full = #d.batch >= (d.o.batch or BATCH) or d.bytes >= pages.BYTES
+  local full = #d.batch >= (d.o.batch or BATCH)
   if full or n == 0 and has_waited(d) then
     ok, message, code = hand_over(d)
   end

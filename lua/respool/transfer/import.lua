@@ -17,6 +17,7 @@ local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local record_of = require "respool.transfer.record"
+local timing = require "respool.support.timing"
 
 local M = {}
 
@@ -36,6 +37,11 @@ local M = {}
 ---@field again boolean? pushes also what has been imported before
 ---@field as_stored boolean? payloads may be of another codec than the queue's
 ---@field on_conflict "fail"|"ignore"|"replace"? of a key that is held; "fail"
+---@field rate number? records a second at most, at an even pace
+---@field while_below number? pauses while the target is fuller than that
+--- share of its max_items or max_queue_bytes, and waits for room
+---@field interval respool.seconds? asks the reader again so long after its end,
+--- until on_progress says no; a reader that fails ends it
 ---@field on_progress fun(counts: respool.import_counts): any? false stops
 
 ---@class respool.import_counts
@@ -58,6 +64,17 @@ local FORM = {
   of = "respool.import", to = options.queue, reader = reader,
   again = options.boolean, as_stored = options.boolean,
   on_conflict = push.form.on_conflict, on_progress = options.callable,
+  interval = options.positive_seconds,
+  rate = function(value)
+    if type(value) == "number" and value > 0 then return value end
+    return nil, "a number above 0"
+  end,
+  while_below = function(value)
+    if type(value) == "number" and value > 0 and value <= 1 then
+      return value
+    end
+    return nil, "a share above 0, up to 1"
+  end,
 }
 
 local ERRORS = 10
@@ -235,11 +252,13 @@ local function commit(r, entries)
   return take_back(r, entries)
 end
 
+local carry_out
+
 -- Errors of one record, not of the store.
 local OF_RECORD = { EXISTS = true, TOO_LARGE = true }
 
 -- Pushes entries; when one of them cannot be, in halves, until it is found.
-local function carry_out(r, entries)
+function carry_out(r, entries)
   local ok, message, code = commit(r, entries)
   if ok or not OF_RECORD[code] then return ok, message, code end
   if #entries == 1 then
@@ -253,6 +272,84 @@ local function carry_out(r, entries)
   ok, message, code = carry_out(r, halves[1])
   if ok then ok, message, code = carry_out(r, halves[2]) end
   return ok, message, code
+end
+
+
+-- Holding back, by the pace and by the fill of the target.
+
+local PAUSE = 1  -- seconds between looks at a target that is too full
+local PAGES = 10 -- a second, at most, with a rate
+
+local function is_stopped(r)
+  local hook = r.o.on_progress
+  return timing.is_ending() or hook ~= nil and hook(r.counts) == false
+end
+
+-- Lets time pass; false when the import is to stop meanwhile.
+local function pause(r, seconds)
+  local store, ends = r.store, r.store:now() + seconds
+  while store:now() < ends do
+    if is_stopped(r) then return false end
+    local ok, message, code = store.handle:sleep(
+      timing.slice(store, ends - store:now()))
+    if not ok then return nil, message, code end
+  end
+  return true
+end
+
+local function wait_for_pace(r)
+  local now = r.store:now()
+  r.due = math.max(r.due or now, now)
+  return pause(r, r.due - now)
+end
+
+local function wait_for_fill(r)
+  local ok, message, code = true, nil, nil
+  while ok and r.o.while_below do
+    local stats
+    stats, message, code = r.o.to:stats()
+    if not stats then return nil, message, code end
+    if not stats.fill or stats.fill < r.o.while_below then break end
+    ok, message, code = pause(r, PAUSE)
+  end
+  return ok, message, code
+end
+
+-- Pushes entries that are due; where there is no room for all of them, in
+-- halves, and one by one as room comes.
+local function push_as_room_comes(r, entries)
+  local ok, message, code = carry_out(r, entries)
+  while code == "FULL" and r.o.while_below do
+    if #entries > 1 then
+      local middle = math.floor(#entries / 2)
+      ok, message, code = push_as_room_comes(
+        r, { compat.unpack(entries, 1, middle) })
+      if not ok then return ok, message, code end
+      return push_as_room_comes(
+        r, { compat.unpack(entries, middle + 1, #entries) })
+    end
+    ok, message, code = pause(r, PAUSE)
+    if not ok then return ok, message, code end
+    ok, message, code = carry_out(r, entries)
+  end
+  return ok, message, code
+end
+
+-- Pushes the entries of a batch, page by page where there is a rate. False:
+-- the import is to stop.
+local function push_entries(r, entries)
+  local size = r.o.rate and math.max(1, math.floor(r.o.rate / PAGES))
+    or math.max(#entries, 1)
+  for i = 1, #entries, size do
+    local chunk = { compat.unpack(entries, i, math.min(i + size - 1,
+                                                       #entries)) }
+    local ok, message, code = wait_for_pace(r)
+    if ok then ok, message, code = wait_for_fill(r) end
+    if ok then ok, message, code = push_as_room_comes(r, chunk) end
+    if not ok then return ok, message, code end
+    if r.o.rate then r.due = r.due + #chunk / r.o.rate end
+  end
+  return true
 end
 
 
@@ -316,8 +413,8 @@ local function import_batch(r, batch)
   local planned
   planned, message, code = plan_batch(r, batch)
   if not planned then return nil, message, code end
-  ok, message, code = carry_out(r, planned)
-  if not ok then return nil, message, code end
+  ok, message, code = push_entries(r, planned)
+  if not ok then return ok, message, code end
   if not r.o.reader.accepted then return true end
   ok, message, code = r.store.handle:flush()
   if not ok then return nil, message, code end
@@ -343,10 +440,15 @@ local function run(r)
     local batch, message, code = read(r)
     if not batch then
       if message then return nil, message, code, r.counts end
-      return r.counts
+      if not r.o.interval then return r.counts end
     end
     local ok
-    ok, message, code = import_batch(r, batch)
+    if batch then
+      ok, message, code = import_batch(r, batch)
+    else
+      ok, message, code = pause(r, r.o.interval)
+    end
+    if ok == false then return r.counts end -- stopped
     if not ok then return nil, message, code, r.counts end
     if hook and hook(r.counts) == false then return r.counts end
   end

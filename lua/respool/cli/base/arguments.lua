@@ -99,6 +99,14 @@ function M.positive(text)
   return nil, ("'%s' is not a number above 0"):format(text)
 end
 
+-- A share above 0, up to 1.
+---@return number?, string?
+function M.share(text)
+  local n = M.positive(text)
+  if n and n <= 1 then return n end
+  return nil, ("'%s' is not a share above 0, up to 1"):format(text)
+end
+
 -- A duration in seconds: 90, 90s, 5m, 2h, 3d, 1h30m, 250ms.
 ---@return number?, string?
 function M.duration(text)

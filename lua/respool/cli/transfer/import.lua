@@ -30,6 +30,11 @@ function M.options(command)
   command:option("--payload-version",
                  "Refuse records with a newer payload version.")
     :argname "N":convert(arguments.whole(0))
+  command:option("--rate", "Import so many records a second at most, at an "
+    .. "even pace."):argname "N":convert(arguments.positive)
+  command:option("--while-below", "Wait while the queue is fuller than this "
+    .. "share of its bounds, and for room.")
+    :argname "SHARE":convert(arguments.share)
   command:option("--max-line", "Refuse a file with a longer record, unpacked. "
     .. "(default: 256MiB)"):argname "BYTES":convert(arguments.size)
   output.add_json(command)
@@ -103,6 +108,7 @@ local function import(args, io, reader, hook)
   return transfer.import {
     to = queue, reader = reader, again = args.again, as_stored = true,
     on_conflict = args.on_conflict, on_progress = hook,
+    rate = args.rate, while_below = args.while_below,
   }
 end
 
