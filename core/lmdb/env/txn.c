@@ -298,19 +298,16 @@ static bool is_shared(enum db db) {
 }
 
 /* A key that is too long stays so, for LMDB to refuse. */
-void tree_key_of(enum db db, respool_bytes key, tree_key *k) {
-  size_t head = is_shared(db), room = sizeof k->b - head;
-  size_t n = key.size < room ? key.size : room;
-  k->b[0] = (uint8_t)db;
-  if (n) memcpy(k->b + head, key.data, n);
-  k->n = head + n;
+respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room) {
+  if (!is_shared(db)) return key;
+  size_t n = key.size < TREE_KEY_MAX ? key.size : TREE_KEY_MAX;
+  room->b[0] = (uint8_t)db;
+  if (n) memcpy(room->b + 1, key.data, n);
+  return (respool_bytes){room->b, n + 1};
 }
 
-/* The key in the tree; `room` is for those that are longer there. */
 static MDB_val key_in(enum db db, respool_bytes key, tree_key *room) {
-  if (!is_shared(db)) return to_val(key);
-  tree_key_of(db, key, room);
-  return (MDB_val){room->n, room->b};
+  return to_val(tree_key_of(db, key, room));
 }
 
 static MDB_dbi dbi_of(const txn *t, enum db db) {

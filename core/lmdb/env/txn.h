@@ -48,13 +48,13 @@ static inline int db_tree(enum db db) {
 
 #define TREE_KEY_MAX 511 /* LMDB's */
 
-/* A key as it lies in the tree of its table. */
+/* A key as it lies in the tree of its table; `room` is for those that are
+   longer there. */
 typedef struct tree_key {
   uint8_t b[TREE_KEY_MAX + 1];
-  size_t n;
 } tree_key;
 
-void tree_key_of(enum db db, respool_bytes key, tree_key *k);
+respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room);
 
 typedef struct lmdb_env {
   env base;

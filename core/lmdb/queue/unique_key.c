@@ -12,9 +12,9 @@
 static bool get_owner(txn *t, const queue *q, respool_bytes name,
                       key_owner *h) {
   respool_bytes v;
-  key k = unique_key(q->id, name);
-  return txn_get(t, DB_KEYS, key_bytes(&k), &v) &&
-         owner_unpack(key_bytes(&k), v, h);
+  name_key k = unique_key(q->id, name);
+  return txn_get(t, DB_KEYS, name_key_bytes(&k), &v) &&
+         owner_unpack(name_key_bytes(&k), v, h);
 }
 
 bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
@@ -26,19 +26,19 @@ bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
 
 void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h) {
   packer p;
-  key k = unique_key(q->id, name);
+  name_key k = unique_key(q->id, name);
   packer_init(&p);
   owner_pack(&p, h);
-  record_put(t, DB_KEYS, key_bytes(&k), &p);
+  record_put(t, DB_KEYS, name_key_bytes(&k), &p);
   packer_free(&p);
   if (!h.until) return;
   k = window_key(q->id, h.until, name);
-  txn_put_null(t, DB_WINDOWS, key_bytes(&k));
+  txn_put_null(t, DB_WINDOWS, name_key_bytes(&k));
 }
 
 static void forget(txn *t, const queue *q, respool_bytes name) {
-  key k = unique_key(q->id, name);
-  txn_del(t, DB_KEYS, key_bytes(&k));
+  name_key k = unique_key(q->id, name);
+  txn_del(t, DB_KEYS, name_key_bytes(&k));
 }
 
 void key_release(txn *t, const queue *q, const respool_item *i, int64_t now) {
@@ -59,19 +59,19 @@ static void close_window(txn *t, const queue *q, respool_bytes name,
 
 uint64_t key_sweep(txn *t, queue *q, int64_t now, uint64_t limit) {
   respool_bytes none = {NULL, 0}, name;
-  key start = window_key(q->id, 0, none);
+  name_key start = window_key(q->id, 0, none);
   uint32_t of;
   int64_t until;
   uint64_t n = 0;
   cur c;
   cur_open(&c, t, DB_WINDOWS);
-  while (n < limit && cur_seek(&c, key_bytes(&start)) &&
+  while (n < limit && cur_seek(&c, name_key_bytes(&start)) &&
          window_key_read(c.key, &of, &until, &name) && of == q->id &&
          until <= now) {
-    key k = window_key(q->id, until, name);
+    name_key k = window_key(q->id, until, name);
     respool_bytes copy = {k.b + 12, k.n - 12};
     close_window(t, q, copy, until);
-    txn_del(t, DB_WINDOWS, key_bytes(&k));
+    txn_del(t, DB_WINDOWS, name_key_bytes(&k));
     n++;
   }
   cur_close(&c);

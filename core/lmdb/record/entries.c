@@ -9,8 +9,9 @@
 
 #include <string.h>
 
-static key entry_key(int kind, const char *name) {
-  key k = {.n = 1 + strlen(name)};
+static name_key entry_key(int kind, const char *name) {
+  name_key k;
+  k.n = 1 + strlen(name);
   k.b[0] = (uint8_t)kind;
   memcpy(k.b + 1, name, k.n - 1);
   return k;
@@ -39,8 +40,8 @@ static int add_entry(const cur *c, int kind, packer *out) {
 }
 
 int lmdb_entries(txn *t, int kind, const char *name, packer *out) {
-  key k = entry_key(kind, name ? name : "");
-  respool_bytes own = key_bytes(&k);
+  name_key k = entry_key(kind, name ? name : "");
+  respool_bytes own = name_key_bytes(&k);
   int rc = 0;
   cur c;
   cur_open(&c, t, DB_ENTRIES);
@@ -53,12 +54,12 @@ int lmdb_entries(txn *t, int kind, const char *name, packer *out) {
 }
 
 int lmdb_entry_save(txn *t, const char *name, const entry_req *r) {
-  key k = entry_key(r->kind, name);
+  name_key k = entry_key(r->kind, name);
   entry stored = {.revision = 0};
   respool_bytes v;
   packer p;
-  bool there = txn_get(t, DB_ENTRIES, key_bytes(&k), &v);
-  if (there && !entry_unpack(key_bytes(&k), v, &stored))
+  bool there = txn_get(t, DB_ENTRIES, name_key_bytes(&k), &v);
+  if (there && !entry_unpack(name_key_bytes(&k), v, &stored))
     return damaged(r->kind, phrase_of(name));
   if (t->rc) return t->rc;
   if (stored.revision != r->revision &&
@@ -66,13 +67,13 @@ int lmdb_entry_save(txn *t, const char *name, const entry_req *r) {
     return fail(RESPOOL_LOCKED, "'%.160s' was changed by another process",
                 name);
   if (!r->bytes.data) {
-    txn_del(t, DB_ENTRIES, key_bytes(&k));
+    txn_del(t, DB_ENTRIES, name_key_bytes(&k));
     return t->rc;
   }
   entry next = {r->revision + 1, r->bytes};
   packer_init(&p);
   entry_pack(&p, &next);
-  record_put(t, DB_ENTRIES, key_bytes(&k), &p);
+  record_put(t, DB_ENTRIES, name_key_bytes(&k), &p);
   packer_free(&p);
   return t->rc;
 }

@@ -11,8 +11,14 @@
 
 /* ---- fields ------------------------------------------------------------- */
 
+static uint8_t *put(uint8_t *at, uint64_t v, int bytes) {
+  while (bytes-- > 0) *at++ = (uint8_t)(v >> (8 * bytes));
+  return at;
+}
+
 static void add(key *k, uint64_t v, int bytes) {
-  while (bytes-- > 0) k->b[k->n++] = (uint8_t)(v >> (8 * bytes));
+  put(k->b + k->n, v, bytes);
+  k->n = (uint8_t)(k->n + bytes);
 }
 
 typedef struct reader {
@@ -40,6 +46,10 @@ static bool at_end(const reader *r) {
 }
 
 respool_bytes key_bytes(const key *k) {
+  return (respool_bytes){k->b, k->n};
+}
+
+respool_bytes name_key_bytes(const name_key *k) {
   return (respool_bytes){k->b, k->n};
 }
 
@@ -74,20 +84,23 @@ static void read_segment(reader *r, place *p) {
 /* ---- writing ------------------------------------------------------------ */
 
 key segment_key(const place *p) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add_segment(&k, p);
   return k;
 }
 
 key claim_key(const place *p) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add_line(&k, &p->line);
   add(&k, p->first, 8);
   return k;
 }
 
 key due_key_of(const place *p, int64_t visible_at) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add(&k, p->line.queue, 4);
   add(&k, (uint64_t)p->line.priority, 1);
   add(&k, (uint64_t)visible_at, 8);
@@ -97,7 +110,8 @@ key due_key_of(const place *p, int64_t visible_at) {
 }
 
 key expiry_key(const place *p, int64_t expires_at) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add(&k, p->line.queue, 4);
   add(&k, (uint64_t)expires_at, 8);
   add_segment(&k, p);
@@ -105,44 +119,44 @@ key expiry_key(const place *p, int64_t expires_at) {
 }
 
 key blob_key(uint64_t number, uint32_t part) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add(&k, number, 8);
   add(&k, part, 4);
   return k;
 }
 
 key dead_key(uint32_t dlq, uint64_t number) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add(&k, dlq, 4);
   add(&k, number, 8);
   return k;
 }
 
 key history_key(uint32_t queue, int64_t done_at, uint64_t id) {
-  key k = {.n = 0};
+  key k;
+  k.n = 0;
   add(&k, queue, 4);
   add(&k, (uint64_t)done_at, 8);
   add(&k, id, 8);
   return k;
 }
 
-static void add_bytes(key *k, respool_bytes b) {
-  if (b.size) memcpy(k->b + k->n, b.data, b.size);
-  k->n += b.size;
+static void end_with(name_key *k, uint8_t *at, respool_bytes name) {
+  if (name.size) memcpy(at, name.data, name.size);
+  k->n = (size_t)(at - k->b) + name.size;
 }
 
-key unique_key(uint32_t queue, respool_bytes name) {
-  key k = {.n = 0};
-  add(&k, queue, 4);
-  add_bytes(&k, name);
+name_key unique_key(uint32_t queue, respool_bytes name) {
+  name_key k;
+  end_with(&k, put(k.b, queue, 4), name);
   return k;
 }
 
-key window_key(uint32_t queue, int64_t until, respool_bytes name) {
-  key k = {.n = 0};
-  add(&k, queue, 4);
-  add(&k, (uint64_t)until, 8);
-  add_bytes(&k, name);
+name_key window_key(uint32_t queue, int64_t until, respool_bytes name) {
+  name_key k;
+  end_with(&k, put(put(k.b, queue, 4), (uint64_t)until, 8), name);
   return k;
 }
 

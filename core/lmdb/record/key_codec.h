@@ -8,12 +8,17 @@
 
 #include "lmdb/env/txn.h"
 
-#define KEY_MAX (RESPOOL_NAME_MAX + 12)
-
+/* Small, because a take or a dead letter makes several. */
 typedef struct key {
-  uint8_t b[KEY_MAX];
-  size_t n;
+  uint8_t b[31];
+  uint8_t n;
 } key;
+
+/* A key that ends with a name. */
+typedef struct name_key {
+  uint8_t b[12 + RESPOOL_NAME_MAX];
+  size_t n;
+} name_key;
 
 enum space {
   SPACE_READY = 0,   /* reached from its priority's head */
@@ -41,6 +46,7 @@ typedef struct due_key {
 } due_key;
 
 respool_bytes key_bytes(const key *k);
+respool_bytes name_key_bytes(const name_key *k);
 
 key segment_key(const place *p);
 key claim_key(const place *p);
@@ -49,8 +55,8 @@ key expiry_key(const place *p, int64_t expires_at);
 key blob_key(uint64_t number, uint32_t part);
 key dead_key(uint32_t dlq, uint64_t number);
 key history_key(uint32_t queue, int64_t done_at, uint64_t id);
-key unique_key(uint32_t queue, respool_bytes name);
-key window_key(uint32_t queue, int64_t until, respool_bytes name);
+name_key unique_key(uint32_t queue, respool_bytes name);
+name_key window_key(uint32_t queue, int64_t until, respool_bytes name);
 
 /* Reading back; false when the bytes are not of that form. */
 bool segment_key_read(respool_bytes b, place *p);

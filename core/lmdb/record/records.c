@@ -13,9 +13,8 @@
 /* ---- checksums ---------------------------------------------------------- */
 
 uint64_t record_seed(enum db db, respool_bytes k) {
-  tree_key in;
-  tree_key_of(db, k, &in);
-  return key_seed((respool_bytes){in.b, in.n});
+  tree_key room;
+  return key_seed(tree_key_of(db, k, &room));
 }
 
 void record_put(txn *t, enum db db, respool_bytes k, packer *p) {

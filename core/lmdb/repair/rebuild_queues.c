@@ -290,18 +290,18 @@ static void count_history(rebuild *r) {
 /* ---- windows ------------------------------------------------------------ */
 
 static void mend_windows(rebuild *r) {
-  key start = unique_key(r->q->id, (respool_bytes){"", 0});
+  name_key start = unique_key(r->q->id, (respool_bytes){"", 0});
   cur c;
   cur_open(&c, r->t, DB_KEYS);
-  bool more = cur_seek(&c, key_bytes(&start));
+  bool more = cur_seek(&c, name_key_bytes(&start));
   for (; more && c.key.size > 4 && !memcmp(c.key.data, start.b, 4);
        more = cur_next(&c)) {
     const uint8_t *b = c.key.data;
     key_owner h;
     if (!owner_unpack(c.key, c.value, &h) || !h.until) continue;
-    key k = window_key(r->q->id, h.until, (respool_bytes){b + 4,
-                                                          c.key.size - 4});
-    txn_put_null(r->t, DB_WINDOWS, key_bytes(&k));
+    respool_bytes name = {b + 4, c.key.size - 4};
+    name_key k = window_key(r->q->id, h.until, name);
+    txn_put_null(r->t, DB_WINDOWS, name_key_bytes(&k));
   }
   cur_close(&c);
 }
