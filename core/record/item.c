@@ -119,8 +119,9 @@ static void unpack_fields(unpacker *u, item *i, size_t n) {
 }
 
 bool item_unpack(unpacker *u, item *i, blob_ref *r) {
-  memset(i, 0, sizeof *i);
-  memset(r, 0, sizeof *r);
+  static const item nothing;
+  *i = nothing; /* a copy: clearing is a slow string instruction of gcc's */
+  r->number = r->size = 0;
   if (unpack_peek(u) == CBOR_BYTES) {
     i->body = unpack_bytes(u);
     return u->rc == 0;

@@ -37,11 +37,10 @@ respool_item *page_add(respool_page *p, respool_bytes packed) {
   return &p->items[p->n++];
 }
 
-void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
-               const segment *g) {
-  *out = (respool_item){
-    .id = id, .priority = priority, .pushed_at = g->pushed_at,
-    .expires_at = g->expires_at, .version = g->version};
+void page_fill(respool_item *out, uint64_t id, const respool_item *like,
+               const item *i) {
+  *out = *like;
+  out->id = id;
   ITEM_SHOW(out, i);
 }
 

@@ -30,9 +30,10 @@ bool page_reserve(respool_page *p, size_t n);
    */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
-/* Fills in all fields that are stored with the item. */
-void page_fill(respool_item *out, uint64_t id, int priority, const item *i,
-               const segment *g);
+/* Fills in all fields; those that do not lie in the packed item as in `like`,
+   which many items share. */
+void page_fill(respool_item *out, uint64_t id, const respool_item *like,
+               const item *i);
 
 /* Notes a damaged item that was skipped; false when out of memory. */
 bool page_note_damaged(respool_page *p, uint64_t id);

@@ -332,8 +332,9 @@ static void count_push(respool_buffer *b) {
 static int buffer_check(respool_buffer *b, const respool_payload *it,
                         const respool_push_options *o) {
   if (!b) return fail(RESPOOL_INVALID, "the buffer is NULL");
+  uint64_t size;
   int rc = queue_check(b->queue);
-  if (!rc) rc = push_check(b->queue->store, it, 1, o);
+  if (!rc) rc = push_check(b->queue->store, it, 1, o, &size);
   if (!rc) rc = push_fits(b->queue, it, o);
   if (!rc && it->key.size && o->on_conflict == RESPOOL_CONFLICT_FAIL)
     return invalid("on_conflict", "ignore or replace in a buffer");

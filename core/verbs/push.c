@@ -12,80 +12,72 @@ static const respool_push_options defaults = RESPOOL_PUSH_OPTIONS_INIT;
 
 /* ---- checks ------------------------------------------------------------- */
 
-static int key_check(const respool_payload *items, size_t n,
-                     const respool_push_options *o) {
-  if (o->on_conflict < 0 || o->on_conflict > RESPOOL_CONFLICT_REPLACE)
-    return invalid("on_conflict", "fail, ignore or replace");
-  if (o->dedup < 0) return invalid("dedup", "0 or more");
-  if (o->wait < 0) return invalid("wait", "0 or more");
-  for (size_t i = 0; i < n; i++) {
-    if (items[i].key.size > RESPOOL_NAME_MAX)
-      return invalid("key", "1 to 255 bytes");
-    if (items[i].key.size && n > 1)
-      return fail(RESPOOL_INVALID, "a push with a key holds one item");
-  }
-  return 0;
-}
-
-static int names_check(const respool_payload *items, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    if (items[i].codec.size > RESPOOL_NAME_MAX)
-      return invalid("codec", "at most 255 bytes");
-    if (items[i].origin.queue.size > RESPOOL_NAME_MAX)
-      return invalid("origin.queue", "at most 255 bytes");
-  }
-  return 0;
-}
-
-static int sizes_check(const respool *s, const respool_payload *items,
-                       size_t n) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < n; i++) {
-    uint64_t size = items[i].body.size + items[i].headers.size;
-    sum += size;
-    if (size > s->max_item_bytes)
-      return fail(RESPOOL_TOO_LARGE, "an item of %llu bytes is over "
-                  "max_item_bytes, %llu", (unsigned long long)size,
-                  (unsigned long long)s->max_item_bytes);
-  }
-  if (sum > PUSH_MAX && n > 1)
-    return fail(RESPOOL_TOO_LARGE, "a push of %llu bytes is over 1 GiB",
-                (unsigned long long)sum);
-  return 0;
-}
-
-int push_check(const respool *s, const respool_payload *items, size_t n,
-               const respool_push_options *o) {
+static int options_check(const respool_push_options *o) {
   int rc = SIZE_CHECK(o, RESPOOL_PUSH_OPTIONS_INIT);
   if (rc) return rc;
-  if (n == 0) return invalid("items", "at least one");
   if (o->priority < 0 || o->priority >= RESPOOL_PRIORITIES)
     return invalid("priority", "0 to 255");
   if (o->delay < 0) return invalid("delay", "0 or more");
   if (o->at < 0) return invalid("at", "a time since 1970");
   if (o->at && o->delay) return invalid("at", "given without delay");
   if (o->ttl < 0 && o->ttl != RESPOOL_KEEP) return invalid("ttl", "0 or more");
-  rc = key_check(items, n, o);
-  if (!rc) rc = names_check(items, n);
-  return rc ? rc : sizes_check(s, items, n);
+  if (o->on_conflict < 0 || o->on_conflict > RESPOOL_CONFLICT_REPLACE)
+    return invalid("on_conflict", "fail, ignore or replace");
+  if (o->dedup < 0) return invalid("dedup", "0 or more");
+  return o->wait < 0 ? invalid("wait", "0 or more") : 0;
+}
+
+static uint64_t size_of(const respool_payload *i) {
+  return i->body.size + i->headers.size;
+}
+
+static int item_check(const respool *s, const respool_payload *i, size_t n) {
+  if (size_of(i) > s->max_item_bytes)
+    return fail(RESPOOL_TOO_LARGE, "an item of %llu bytes is over "
+                "max_item_bytes, %llu", (unsigned long long)size_of(i),
+                (unsigned long long)s->max_item_bytes);
+  if (i->key.size > RESPOOL_NAME_MAX)
+    return invalid("key", "1 to 255 bytes");
+  if (i->codec.size > RESPOOL_NAME_MAX)
+    return invalid("codec", "at most 255 bytes");
+  if (i->origin.queue.size > RESPOOL_NAME_MAX)
+    return invalid("origin.queue", "at most 255 bytes");
+  if (i->key.size && n > 1)
+    return fail(RESPOOL_INVALID, "a push with a key holds one item");
+  return 0;
+}
+
+/* In one pass over the items, which may not fit the processor's cache. */
+static int items_check(const respool *s, const respool_payload *items,
+                       size_t n, uint64_t *sum) {
+  if (n == 0) return invalid("items", "at least one");
+  int rc = 0;
+  *sum = 0;
+  for (size_t i = 0; i < n && !rc; i++) {
+    rc = item_check(s, &items[i], n);
+    *sum += size_of(&items[i]);
+  }
+  if (!rc && *sum > PUSH_MAX && n > 1)
+    return fail(RESPOOL_TOO_LARGE, "a push of %llu bytes is over 1 GiB",
+                (unsigned long long)*sum);
+  return rc;
+}
+
+int push_check(const respool *s, const respool_payload *items, size_t n,
+               const respool_push_options *o, uint64_t *sum) {
+  int rc = options_check(o);
+  return rc ? rc : items_check(s, items, n, sum);
 }
 
 /* ---- building ----------------------------------------------------------- */
 
-/* Room for the whole push at once, as far as its size is known. */
-static void expect_items(builder *b, const respool_payload *items, size_t n) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < n; i++)
-    sum += items[i].body.size + items[i].headers.size;
-  builder_expect(b, sum, n);
-}
-
 int push_build(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, builder *b) {
+  uint64_t sum;
   builder_init(b, o->version);
-  int rc = push_check(s, items, n, o);
+  int rc = push_check(s, items, n, o, &sum);
   if (rc) return rc;
-  expect_items(b, items, n);
+  builder_expect(b, sum, n);
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
                .key = items[i].key, .codec = items[i].codec,

@@ -7,8 +7,9 @@
 
 #include "verbs/queue.h"
 
+/* Checks a push; `*sum` is the size of its payloads. */
 int push_check(const respool *s, const respool_payload *items, size_t n,
-               const respool_push_options *o);
+               const respool_push_options *o, uint64_t *sum);
 
 /* Builds what a push stores; the builder is the caller's, also on failure. */
 int push_build(const respool *s, const respool_payload *items, size_t n,

@@ -33,21 +33,15 @@ static int state_of(const look *k, const claim *c) {
   return claim_has_failed(c) ? RESPOOL_RETRYING : RESPOOL_SCHEDULED;
 }
 
-static void fill(look *k, size_t from, const claim *c) {
-  respool_bytes failures = {NULL, 0};
-  if (c) txn_fail(k->t, arena_copy(&k->page->memory, c->failures, &failures));
-  respool_bytes error = failures_error(failures), memo = {NULL, 0};
-  if (c) txn_fail(k->t, arena_copy(&k->page->memory, c->memo, &memo));
-  for (size_t i = from; i < k->page->n && c; i++) {
-    respool_item *out = &k->page->items[i];
-    out->attempts = c->attempts;
-    out->deliveries = c->deliveries;
-    out->crashes = c->crashes;
-    out->error = error;
-    out->memo = memo;
-    out->visible_at = c->visible_at;
-    out->state = state_of(k, c);
-  }
+/* What the items of a claim share. */
+static respool_item common(look *k, const claim *of) {
+  if (!of) return (respool_item){.id = 0};
+  claim c = *of;
+  claim_own(k->t, &k->page->memory, &c);
+  return (respool_item){
+    .attempts = c.attempts, .deliveries = c.deliveries, .crashes = c.crashes,
+    .error = failures_error(c.failures), .memo = c.memo,
+    .visible_at = c.visible_at, .state = state_of(k, &c)};
 }
 
 /* Items out of order or outside their range come from segments that are out of
@@ -95,6 +89,7 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
   bool held = c && claim_held(c, k->now); /* then it has not expired yet */
   item_reader got = {.page = k->page,
                      .line = *l,
+                     .like = common(k, c),
                      .from = from,
                      .upto = upto,
                      .want = k->limit - k->page->n,
@@ -108,7 +103,6 @@ static bool look_at(look *k, const line *l, uint64_t from, uint64_t upto,
   } while (what != READ_END && what != READ_FULL);
   k->weight = got.weight;
   check_order(k, before, from, upto);
-  fill(k, before, c);
   return what == READ_END && !k->t->rc;
 }
 

@@ -42,10 +42,22 @@ typedef struct range_result {
   bool all;       /* nothing unsettled is left in the range */
 } range_result;
 
+/* What the items share that are delivered; `of` is the claim they were in, if
+   any. */
+static respool_item common(const take_run *run, const claim *of) {
+  static const claim none;
+  const claim *c = of ? of : &none;
+  return (respool_item){
+    .attempts = c->attempts, .deliveries = c->deliveries + 1,
+    .crashes = c->crashes, .error = failures_error(c->failures),
+    .memo = c->memo, .visible_at = run->until, .state = RESPOOL_LEASED};
+}
+
 static item_reader reader_of(take_run *run, const line *l, uint64_t from,
-                             uint64_t upto, uint64_t want) {
+                             uint64_t upto, uint64_t want, const claim *of) {
   item_reader c = {.page = &run->batch->page,
                    .line = *l,
+                   .like = common(run, of),
                    .from = from,
                    .upto = upto,
                    .want = want,
@@ -69,12 +81,12 @@ static bool clear_way(take_run *run, item_reader *c, int what, const claim *of,
 }
 
 /* Reads up to `want` items of a range into the batch, and ends those that
-   expired or are damaged. `of` is the claim they were in, if any. */
+   expired or are damaged. */
 static range_result deliver_range(take_run *run, const line *l, uint64_t from,
                                   uint64_t upto, uint64_t want,
                                   const claim *of) {
   range_result got = {.from = run->batch->page.n};
-  item_reader c = reader_of(run, l, from, upto, want);
+  item_reader c = reader_of(run, l, from, upto, want, of);
   int what;
   do
     what = read_items(run->t, &c);
@@ -87,21 +99,6 @@ static range_result deliver_range(take_run *run, const line *l, uint64_t from,
   got.all = what == READ_END;
   if (what == READ_FULL && c.got < want) run->full = true; /* by weight */
   return got;
-}
-
-static void fill_items(take_run *run, const range_result *got,
-                       const batch_claim *h) {
-  respool_bytes error = failures_error(h->failures);
-  for (size_t i = got->from; i < run->batch->page.n; i++) {
-    respool_item *out = &run->batch->page.items[i];
-    out->attempts = h->attempts;
-    out->deliveries = h->deliveries;
-    out->crashes = h->crashes;
-    out->error = error;
-    out->memo = h->memo;
-    out->visible_at = run->until;
-    out->state = RESPOOL_LEASED;
-  }
 }
 
 /* How long items waited for their first delivery; those of a segment, which
@@ -117,7 +114,8 @@ static void note_waits(take_run *run, const range_result *got) {
   }
 }
 
-/* Adds a claim with its new lease to the batch. */
+/* Adds a claim with its new lease to the batch, whose memory its failures and
+   memo are in. */
 static void add_claim(take_run *run, const place *p, const claim *c,
                       const range_result *got) {
   batch_claim *h = batch_add_claim(run->batch);
@@ -134,11 +132,9 @@ static void add_claim(take_run *run, const place *p, const claim *c,
                      .attempts = c->attempts,
                      .crashes = c->crashes,
                      .deliveries = c->deliveries,
-                     .delay = c->delay};
-  txn_fail(run->t,
-           arena_copy(&run->batch->page.memory, c->failures, &h->failures));
-  txn_fail(run->t, arena_copy(&run->batch->page.memory, c->memo, &h->memo));
-  fill_items(run, got, h);
+                     .delay = c->delay,
+                     .failures = c->failures,
+                     .memo = c->memo};
   run->q->counters.delivered += got->n;
   run->q->counters.delivered_bytes += got->bytes;
   if (c->deliveries == 1) note_waits(run, got);

@@ -58,7 +58,7 @@ static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
     return READ_FULL;
   }
   if (rc == ITEM_BAD) memset(&i, 0, sizeof i);
-  page_fill(out, id, c->line.priority, &i, g);
+  page_fill(out, id, &c->like, &i);
   return rc == ITEM_BAD ? READ_BAD_ITEM : READ_END;
 }
 
@@ -82,6 +82,14 @@ static int read_one(txn *t, item_reader *c, segment *g, uint64_t id) {
   return rc;
 }
 
+/* What the items of a segment share. */
+static void note_segment(item_reader *c, const segment *g) {
+  c->like.priority = c->line.priority;
+  c->like.pushed_at = g->pushed_at;
+  c->like.expires_at = g->expires_at;
+  c->like.version = g->version;
+}
+
 static bool wanted(const item_reader *c, const segment_cursor *w, uint64_t id) {
   return id >= c->from && id <= c->upto &&
          bits_has(&w->unsettled, (uint32_t)(id - w->at.first));
@@ -100,6 +108,7 @@ static int read_segment(txn *t, item_reader *c, const segment_cursor *w) {
   if (c->got == c->want) return READ_FULL;
   if (!copy_segment(t, c->page, w, &g)) return READ_DAMAGED;
   if (g.expires_at && g.expires_at <= c->now) return READ_EXPIRED;
+  note_segment(c, &g);
   for (uint32_t i = 0; i < w->at.count; i++) {
     uint64_t id = w->at.first + i;
     if (!wanted(c, w, id)) {

@@ -18,6 +18,7 @@ int item_read(txn *t, respool_page *p, unpacker *u, item *i,
 typedef struct item_reader {
   respool_page *page;
   line line;
+  respool_item like;   /* fields for all items, but the segment's */
   uint64_t from, upto; /* the range; from moves on */
   uint64_t want;       /* items at most */
   uint64_t bytes;      /* of bodies at most, but one item; 0: no bound */

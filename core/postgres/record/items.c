@@ -45,25 +45,28 @@ static bool unpack(respool_bytes packed, item *i) {
   return item_unpack(&u, i, &ref) && !ref.number;
 }
 
-static bool add(respool_page *p, const taken *t, uint64_t id, const item *i,
-                respool_bytes packed, respool_bytes failures) {
-  segment g = {.pushed_at = t->pushed_at, .expires_at = t->expires_at,
-               .version = t->version};
+/* What the items of a run share. */
+static respool_item common(const taken *t, respool_bytes failures) {
+  return (respool_item){
+    .priority = t->priority, .pushed_at = t->pushed_at,
+    .expires_at = t->expires_at, .version = t->version,
+    .attempts = t->attempts, .deliveries = t->deliveries,
+    .crashes = t->crashes, .error = failures_error(failures),
+    .memo = t->memo};
+}
+
+static bool add(respool_page *p, const respool_item *like, uint64_t id,
+                const item *i, respool_bytes packed) {
   respool_item *out = page_add(p, packed);
-  if (!out) return false;
-  page_fill(out, id, t->priority, i, &g);
-  out->attempts = t->attempts;
-  out->deliveries = t->deliveries;
-  out->crashes = t->crashes;
-  out->error = failures_error(failures);
-  out->memo = t->memo;
-  return true;
+  if (out) page_fill(out, id, like, i);
+  return out != NULL;
 }
 
 bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
                 respool_bytes failures, damage *bad, uint32_t *next) {
   run_reader r;
   bool whole = run_open(&r, t->bytes, t->first, t->n, t->skip), ok = true;
+  respool_item like = common(t, failures);
   uint32_t i = from;
   size_t before = p->n;
   for (; i < t->n && ok && p->n - before < limit; i++) {
@@ -71,7 +74,7 @@ bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
     item it;
     if (!taken_live(t, i)) continue;
     if (whole && run_item(&r, i, &packed) && unpack(packed, &it))
-      ok = add(p, t, t->first + i, &it, packed, failures);
+      ok = add(p, &like, t->first + i, &it, packed);
     else
       ok = note_damage(bad, t->first + i, packed);
   }
