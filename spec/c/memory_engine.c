@@ -145,15 +145,14 @@ static int hand_out(memory_env *e, entry *x, respool_batch *b) {
   if (!c) return no_memory(RESPOOL_NOMEM);
   unpacker_init(&u, packed.data, packed.size);
   item_unpack(&u, &i, &ref);
-  page_fill(out, x->id, x->priority, &i, &x->of);
   x->token = b->token;
   x->due = b->lease;
-  out->attempts = x->attempts;
-  out->deliveries = ++x->deliveries;
-  out->error = x->error;
-  out->memo = x->memo;
-  out->visible_at = x->due;
-  out->state = RESPOOL_LEASED;
+  page_fill(out, x->id, &(respool_item){
+    .priority = x->priority, .pushed_at = x->of.pushed_at,
+    .expires_at = x->of.expires_at, .version = x->of.version,
+    .attempts = x->attempts, .deliveries = ++x->deliveries,
+    .error = x->error, .memo = x->memo, .visible_at = x->due,
+    .state = RESPOOL_LEASED }, &i);
   *c = (batch_claim){.first = x->id, .from = b->page.n - 1, .to = b->page.n,
                      .attempts = x->attempts, .delay = x->delay,
                      .failures = x->failures, .memo = x->memo};

@@ -132,17 +132,26 @@ static int copy_item(txn *t, arena *a, respool_dead_letter *r,
   return rc ? rc : t->rc;
 }
 
-/* Copies the same but for what may be large. */
+/* Copies the same but for what may be large. An item in a blob is read whole
+   for that; any other need not be copied first. */
 static int copy_marks(txn *t, arena *a, respool_dead_letter *r,
                       respool_bytes packed) {
   arena whole;
+  item i;
+  blob_ref b;
+  unpacker u;
+  int rc = 0;
   arena_init(&whole);
-  int rc = copy_item(t, &whole, r, packed);
+  unpacker_init(&u, packed.data, packed.size);
+  if (item_unpack(&u, &i, &b) && !b.number)
+    dead_show_item(r, &i, packed);
+  else
+    rc = copy_item(t, &whole, r, packed);
   r->body = r->headers = r->original = (respool_bytes){NULL, 0};
   respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
                            &r->origin.queue};
-  for (size_t i = 0; i < sizeof kept / sizeof *kept && !rc; i++)
-    rc = arena_copy(a, *kept[i], kept[i]);
+  for (size_t k = 0; k < sizeof kept / sizeof *kept && !rc; k++)
+    rc = arena_copy(a, *kept[k], kept[k]);
   arena_free(&whole);
   return rc;
 }

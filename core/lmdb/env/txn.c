@@ -314,11 +314,31 @@ static MDB_dbi dbi_of(const txn *t, enum db db) {
   return t->env->trees[db_tree(db)];
 }
 
+static int cursor_of(txn *t, enum db db, MDB_cursor **c) {
+  MDB_cursor **at = &t->at[db_tree(db)];
+  int rc = *at ? 0 : mdb_cursor_open(t->mdb, dbi_of(t, db), at);
+  *c = *at;
+  return rc;
+}
+
+static int get(txn *t, enum db db, MDB_val *k, MDB_val *v) {
+  MDB_cursor *c;
+  if (!t->write) return mdb_get(t->mdb, dbi_of(t, db), k, v);
+  int rc = cursor_of(t, db, &c);
+  return rc ? rc : mdb_cursor_get(c, k, v, MDB_SET);
+}
+
+static int put(txn *t, enum db db, MDB_val *k, MDB_val *v, unsigned how) {
+  MDB_cursor *c;
+  int rc = cursor_of(t, db, &c);
+  return rc ? rc : mdb_cursor_put(c, k, v, how);
+}
+
 bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
   if (t->rc) return false;
   tree_key room;
   MDB_val k = key_in(db, key, &room), v;
-  int rc = mdb_get(t->mdb, dbi_of(t, db), &k, &v);
+  int rc = get(t, db, &k, &v);
   if (rc != MDB_NOTFOUND) check_lmdb(t, rc);
   if (rc) return false;
   *value = to_bytes(v);
@@ -330,7 +350,7 @@ void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
   tree_key room;
   MDB_val k = key_in(db, key, &room), v = to_val(value);
   t->changes++;
-  check_lmdb(t, mdb_put(t->mdb, dbi_of(t, db), &k, &v, 0));
+  check_lmdb(t, put(t, db, &k, &v, 0));
 }
 
 void txn_put_null(txn *t, enum db db, respool_bytes key) {
@@ -347,17 +367,18 @@ void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
   tree_key room;
   MDB_val k = key_in(db, key, &room), v = {size, NULL};
   t->changes++;
-  check_lmdb(t, mdb_put(t->mdb, dbi_of(t, db), &k, &v, MDB_RESERVE));
+  check_lmdb(t, put(t, db, &k, &v, MDB_RESERVE));
   return t->rc ? NULL : v.mv_data;
 }
 
 void txn_del(txn *t, enum db db, respool_bytes key) {
   if (t->rc) return;
   tree_key room;
-  MDB_val k = key_in(db, key, &room);
-  int rc = mdb_del(t->mdb, dbi_of(t, db), &k, NULL);
+  MDB_val k = key_in(db, key, &room), v;
+  int rc = get(t, db, &k, &v);
   if (rc == MDB_NOTFOUND) return;
   t->changes++;
+  if (!rc) rc = mdb_cursor_del(t->at[db_tree(db)], 0);
   check_lmdb(t, rc);
 }
 

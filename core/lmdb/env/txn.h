@@ -94,6 +94,9 @@ typedef struct txn {
   int rc;               /* sticky */
   uint64_t changes;
   uint64_t claimed;     /* of the disk, for pages still to be written */
+  MDB_cursor *at[TREE_COUNT]; /* of a write transaction: where point access
+                           was last, so that its neighbours are found from
+                           there; LMDB frees them with the transaction */
   struct queue *queues; /* loaded so far */
   struct dlq *dlqs;
   notices *notices_to;  /* of the operation that runs, or NULL */

@@ -25,6 +25,7 @@ typedef struct run {
   queue *to;
   int priority;
   uint64_t attempts;
+  packer stored;     /* a copy of the dead letter that is added */
   arena memory;
   respool_bytes memo;
   respool_bytes key; /* of its one item; or empty */
@@ -133,15 +134,15 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
 
 static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
                     const respool_move *m) {
-  respool_bytes v, copy;
+  respool_bytes v;
   dead l;
-  arena a;
-  int rc = 0;
   key k = dead_key(x->id, m->number);
   if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) return t->rc;
-  arena_init(&a);
-  rc = arena_copy(&a, v, &copy);
-  if (!rc && !dead_unpack(key_bytes(&k), copy, &l))
+  packer_reset(&r->stored);
+  pack_raw(&r->stored, v.data, v.size);
+  int rc = r->stored.rc;
+  v.data = r->stored.data;
+  if (!rc && !dead_unpack(key_bytes(&k), v, &l))
     rc = damaged(m->number, req->dlq);
   if (m->payload) l.r.version = m->version;
   queue *q = rc ? NULL : target(t, req, &l, &rc);
@@ -151,7 +152,6 @@ static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
     dead_delete(t, x, m->number);
     req->moved++;
   }
-  arena_free(&a);
   return rc;
 }
 
@@ -170,10 +170,12 @@ int lmdb_dead_move(txn *t, int64_t wall, move_req *req) {
   req->moved = 0;
   dlq *x = dlq_find(t, req->dlq);
   builder_init(&r.items, 0);
+  packer_init(&r.stored);
   for (size_t i = 0; x && i < req->n && !rc && !t->rc; i++)
     rc = move_one(t, wall, req, x, &r, &req->moves[i]);
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
   builder_free(&r.items);
+  packer_free(&r.stored);
   arena_free(&r.memory);
   if (!rc && req->replay) rc = save_replay(t, req);
   return rc ? rc : t->rc;
