@@ -8,6 +8,7 @@
  */
 #include "base/cbor.h"
 
+#include <endian.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ enum { UINT = 0, NEGINT = 0x20, BYTES = 0x40, TEXT = 0x60, ARRAY = 0x80,
 static size_t long_head(uint8_t major, uint64_t v, uint8_t *at) {
   int size = v > UINT32_MAX ? 8 : v > UINT16_MAX ? 4 : v > UINT8_MAX ? 2 : 1;
   at[0] = (uint8_t)(major | (SHORT_MAX + 1 + __builtin_ctz((unsigned)size)));
-  for (int i = 1; i <= size; i++) at[i] = (uint8_t)(v >> 8 * (size - i));
+  v = htobe64(v << (64 - 8 * size));
+  memcpy(at + 1, &v, sizeof v); /* there is room for HEAD_MAX */
   return 1 + (size_t)size;
 }
 
@@ -292,6 +294,18 @@ static inline bool is_plain(uint8_t first) {
   return first < 0xe0 && (first & 0x1f) <= LENGTH_MAX;
 }
 
+/* A number of so many bytes, of which `end` leaves room for as many. */
+static inline uint64_t read_number(const uint8_t *at, const uint8_t *end,
+                                   unsigned bytes) {
+  uint64_t v = 0;
+  if (end - at >= (ptrdiff_t)sizeof v) { /* without a loop, which guesses */
+    memcpy(&v, at, sizeof v);
+    return be64toh(v) >> (64 - 8 * bytes);
+  }
+  while (bytes-- > 0) v = v << 8 | *at++;
+  return v;
+}
+
 static inline bool read_plain(unpacker *u, cbor_head *h) {
   unsigned first = *u->at, low = first & 0x1f;
   const uint8_t *next = u->at + 1;
@@ -299,7 +313,8 @@ static inline bool read_plain(unpacker *u, cbor_head *h) {
   if (low > SHORT_MAX) {
     unsigned bytes = 1u << (low - SHORT_MAX - 1);
     if (bytes > u->end - next) return false;
-    for (v = 0; bytes > 0; bytes--) v = v << 8 | *next++;
+    v = read_number(next, u->end, bytes);
+    next += bytes;
   }
   h->kind = (enum cbor_kind)(first >> 5);
   h->u = v;

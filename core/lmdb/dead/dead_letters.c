@@ -65,6 +65,7 @@ void dlqs_store(txn *t) {
 void dlqs_free(txn *t) {
   while (t->dlqs) {
     dlq *next = t->dlqs->next;
+    packer_free(&t->dlqs->room);
     free(t->dlqs);
     t->dlqs = next;
   }
@@ -74,12 +75,10 @@ void dlqs_free(txn *t) {
 
 static void put_dead(txn *t, dlq *x, const dead *l) {
   key k = dead_key(x->id, x->next_number++);
-  packer p;
-  packer_init(&p);
-  packer_reserve(&p, DEAD_SIZE + l->item.size + l->failures.size);
-  dead_pack(&p, key_bytes(&k), l);
-  record_put(t, DB_DEAD_LETTERS, key_bytes(&k), &p);
-  packer_free(&p);
+  packer_reset(&x->room);
+  packer_reserve(&x->room, DEAD_SIZE + l->item.size + l->failures.size);
+  dead_pack(&x->room, key_bytes(&k), l);
+  record_put(t, DB_DEAD_LETTERS, key_bytes(&k), &x->room);
   x->count++;
   x->dirty = true;
 }

@@ -65,6 +65,7 @@ typedef struct dlq {
   uint32_t id;
   uint64_t next_number;
   uint64_t count;
+  packer room; /* for its records, one after the other */
 } dlq;
 
 /* The seed of a record's checksum: a hash of its key as it lies in its tree. */
