@@ -64,7 +64,7 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json text location loop
+  line_limit timing compat visible json text location loop ticket
 respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
@@ -85,7 +85,7 @@ respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console
-resty/respool = waiting worker round threads json reply http admin
+resty/respool = waiting bell worker round threads json reply http admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
   respool/consume respool/replay respool/transfer respool/http respool/console \
