@@ -79,7 +79,7 @@ static const char *reason(enum json_error_code code) {
   }
 }
 
-/* What overflowed is told by the words of jansson, which hold a part of the
+/* An overflow is recognised by the words of jansson, which hold a part of the
    text as well. */
 static const char *which_number(const json_error_t *e) {
   return strstr(e->text, "real number") ? "a number beyond what a double holds"

@@ -4,10 +4,9 @@
  * respool.core so that only those who use JSON need jansson.
  *
  * A call that may take long can run in a thread of its own: start.NAME(...)
- * returns a job, or nothing where no thread can be had; its poll() says whether
- * it is done, its finish() returns what NAME(...) would have returned. The
- * thread has its own copy of the input; the job is freed by whoever is the last
- * to have it.
+ * returns a conversion, or nothing where no thread can be had; its poll() says
+ * whether it is done, its finish() returns the results of NAME(...). The thread
+ * has its own copy of the input; the conversion is freed by the last of both.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@
 #include "json/json.h"
 #include "values/compat.h"
 
-#define JOB "respool.json.job"
+#define CONVERSION "respool.json.conversion"
 #define KEPT (1024 * 1024) /* bytes of the scratch */
 #define PARTS_MAX 4
 #define LARGEST (COMPAT_INTEGERS ? 0 : COMPAT_EXACT)
@@ -165,8 +164,9 @@ static bool add_member(const char *name, const char *cbor, size_t n,
 }
 
 /* join(fields, name, bytes, ...): the reverse of split(): the JSON of a map
-   that is not empty, with the members named behind them, as far as there are bytes of
-   them; nil and the number of the first whose JSON would lose something. */
+   that is not empty, with the members named behind its own, as far as there
+   are bytes of them; nil and the number of the first whose JSON would lose
+   something. */
 static int join(lua_State *L) {
   size_t n;
   const char *fields = luaL_checklstring(L, 1, &n);
@@ -190,9 +190,9 @@ static int join(lua_State *L) {
 }
 
 
-/* ---- jobs -------------------------------------------------------------- */
+/* ---- conversions in threads -------------------------------------------- */
 
-typedef struct job {
+typedef struct conversion {
   bool reads; /* JSON; else it writes it */
   json_form form;
   packer in, out;
@@ -200,9 +200,9 @@ typedef struct job {
   bool ok;
   atomic_bool done;
   atomic_int owners; /* the userdata, the thread */
-} job;
+} conversion;
 
-static void leave(job *j) {
+static void leave(conversion *j) {
   if (atomic_fetch_sub(&j->owners, 1) > 1) return;
   packer_free(&j->in);
   packer_free(&j->out);
@@ -210,7 +210,7 @@ static void leave(job *j) {
 }
 
 static void *run(void *arg) {
-  job *j = arg;
+  conversion *j = arg;
   j->ok = j->reads
     ? json_read(&j->form, (const char *)j->in.data, j->in.len, &j->out,
                 &j->fault)
@@ -220,26 +220,26 @@ static void *run(void *arg) {
   return NULL;
 }
 
-static job *check_job(lua_State *L) {
-  return *(job **)luaL_checkudata(L, 1, JOB);
+static conversion *check_conversion(lua_State *L) {
+  return *(conversion **)luaL_checkudata(L, 1, CONVERSION);
 }
 
-static int free_job(lua_State *L) {
-  job **held = luaL_checkudata(L, 1, JOB);
+static int free_conversion(lua_State *L) {
+  conversion **held = luaL_checkudata(L, 1, CONVERSION);
   if (*held) leave(*held);
   *held = NULL;
   return 0;
 }
 
-static int start_job(lua_State *L, bool reads, json_form form) {
+static int start_conversion(lua_State *L, bool reads, json_form form) {
   size_t n;
   pthread_t thread;
   const char *bytes = luaL_checklstring(L, 1, &n);
-  job **held = lua_newuserdata(L, sizeof *held);
+  conversion **held = lua_newuserdata(L, sizeof *held);
   *held = NULL;
-  luaL_getmetatable(L, JOB);
+  luaL_getmetatable(L, CONVERSION);
   lua_setmetatable(L, -2);
-  job *j = *held = calloc(1, sizeof *j);
+  conversion *j = *held = calloc(1, sizeof *j);
   if (!j) return luaL_error(L, "not enough memory");
   j->reads = reads;
   j->form = form;
@@ -255,30 +255,30 @@ static int start_job(lua_State *L, bool reads, json_form form) {
 }
 
 static int start_to_cbor(lua_State *L) {
-  return start_job(L, true, (json_form){.largest = LARGEST});
+  return start_conversion(L, true, (json_form){.largest = LARGEST});
 }
 
 static int start_from_cbor(lua_State *L) {
-  return start_job(L, false, read_form(L, 2));
+  return start_conversion(L, false, read_form(L, 2));
 }
 
-static int job_poll(lua_State *L) {
-  lua_pushboolean(L, atomic_load(&check_job(L)->done));
+static int conversion_poll(lua_State *L) {
+  lua_pushboolean(L, atomic_load(&check_conversion(L)->done));
   return 1;
 }
 
-static int job_finish(lua_State *L) {
-  job *j = check_job(L);
-  luaL_argcheck(L, atomic_load(&j->done), 1, "the job is not done");
+static int conversion_finish(lua_State *L) {
+  conversion *j = check_conversion(L);
+  luaL_argcheck(L, atomic_load(&j->done), 1, "the conversion is not done");
   if (!j->ok && !j->reads) return 0;
   if (!j->ok) return push_fault(L, &j->fault);
   push_packed(L, &j->out);
   return 1;
 }
 
-static const luaL_Reg JOB_METHODS[] = {
-  { "poll", job_poll },
-  { "finish", job_finish },
+static const luaL_Reg METHODS[] = {
+  { "poll", conversion_poll },
+  { "finish", conversion_finish },
   { NULL, NULL }
 };
 
@@ -296,19 +296,19 @@ static const luaL_Reg FUNCTIONS[] = {
   { NULL, NULL }
 };
 
-static void open_jobs(lua_State *L) {
-  luaL_newmetatable(L, JOB);
-  lua_pushcfunction(L, free_job);
+static void open_conversions(lua_State *L) {
+  luaL_newmetatable(L, CONVERSION);
+  lua_pushcfunction(L, free_conversion);
   lua_setfield(L, -2, "__gc");
   lua_newtable(L);
-  compat_register(L, JOB_METHODS);
+  compat_register(L, METHODS);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }
 
 RESPOOL_API int luaopen_respool_json(lua_State *L) {
   make_scratch(L);
-  open_jobs(L);
+  open_conversions(L);
   lua_newtable(L);
   compat_register(L, FUNCTIONS);
   lua_newtable(L);

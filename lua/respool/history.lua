@@ -267,8 +267,8 @@ local function last_moment(queue)
 end
 
 -- Pushes copies of items as new ones, to their queue or another, page by
--- page, each page in one commit; the kept ones stay. What was pushed before
--- an error is told as a fourth value. Nothing remembers how far it came: a
+-- page, each page in one commit; the kept ones stay. The number pushed before
+-- an error is a fourth value. Nothing remembers how far it came: a
 -- crash in between leaves the copies that were pushed.
 ---@param given respool.history_replay_options?
 ---@return respool.history_counts?, string?, string?, respool.history_counts?

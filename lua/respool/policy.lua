@@ -130,9 +130,9 @@ local function dlq_or_function(value)
   return options.name(value), "the name of a DLQ, or a function"
 end
 
--- The policy of a queue: stored, and honoured by every program. What is not
--- given stays as it is stored, also when an option is taken out of a program:
--- to go back to a default, give it. A new queue has the defaults.
+-- The policy of a queue: stored, and honoured by every program. An option that
+-- is not given stays as it is stored, also when an option is taken out of a
+-- program: to go back to a default, give it. A new queue has the defaults.
 ---@class respool.queue_policy
 ---@field lease respool.seconds? 30; from 1 ms to 7 days
 ---@field max_lease respool.seconds? 3600; how long a lease may be renewed
@@ -194,7 +194,7 @@ end
 
 ---@class respool.queue_options : respool.queue_policy, respool.queue_settings
 
--- What becomes of an item whose handler failed, as the policy says when it
+-- The outcome of an item whose handler failed; the policy's own when it
 -- returns nothing: "retry" and perhaps a delay, "dead" and perhaps a group,
 -- "release", or "drop".
 ---@alias respool.decide fun(err: any, item: respool.item): string?, any
@@ -205,7 +205,7 @@ end
 -- The DLQ of an item that is about to die; nil: as the policy says.
 ---@alias respool.dead_letter_route fun(item: respool.item, err: any): string?
 
--- What a payload of the version `from` is in the version of the queue.
+-- A payload of the version `from`, changed to the version of the queue.
 ---@alias respool.upgrade fun(payload: any, from: integer): any, any
 
 M.form = {

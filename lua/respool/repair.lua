@@ -27,8 +27,8 @@ local function path(value, name)
 end
 
 -- Brings what can be read of the store in `from` into a new one in `to`,
--- which must not be there yet, or be empty. What comes back and what does not
--- is in include/respool.h, at respool_repair.
+-- which must not be there yet, or be empty. Which records come back
+-- is said in include/respool.h, at respool_repair.
 ---@param from string a directory
 ---@param to string a directory
 ---@return respool.salvage?, string?, string?

@@ -8,7 +8,7 @@ local maintenance = require "respool.maintenance"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
 local dead = require "respool.dead"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local health = require "respool.observe.health"
 local hooks = require "respool.observe.hooks"
 local logger = require "respool.observe.logger"
@@ -25,7 +25,7 @@ local one = options.one
 
 local M = {}
 
--- A log of the user's: told everything there is to say, payloads excepted.
+-- A log of the user's: it is called with every message; none holds a payload.
 ---@alias respool.log fun(level: respool.level, message: string, fields: table)
 
 ---@class respool.store
@@ -39,7 +39,7 @@ local M = {}
 ---@field private queues_open table<respool.queue, true> weak
 ---@field private buffered boolean? whether a queue of it was opened with a
 --- buffer
----@field private failures integer? flushes that on_error was told of
+---@field private failures integer? flushes that on_error was called for
 ---@field private transactions table<thread, respool.transaction> running ones,
 --- weak
 ---@field ticker table? what work ticks now and then; by background
@@ -160,7 +160,7 @@ end
 ---@return string[]?, string?, string?
 ---@nodiscard
 function Store:queues()
-  return figures.names(self)
+  return queue_stats.names(self)
 end
 
 -- Names of the DLQs that hold or held dead letters.

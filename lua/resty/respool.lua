@@ -162,7 +162,7 @@ local function close_at_exit(store, deadline)
   return waiting.in_place(patience(store, deadline), close_store, store)
 end
 
--- What is lost when a store could not be closed in order, or nothing.
+-- The losses of a store that could not be closed in order, or nothing.
 local function losses(left)
   local text = ""
   if left and left.buffered > 0 then
@@ -176,7 +176,7 @@ local function losses(left)
 end
 
 -- Closes all stores of this worker: leases are released, buffers flushed. For
--- exit_worker_by_lua. What goes wrong is logged, with what is lost. Where the
+-- exit_worker_by_lua. Errors are logged, with the losses. Where the
 -- disk is slow, or another process holds the writer lock, it waits for
 -- `deadline` seconds (5) if buffers hold something, else for half a second at
 -- most: then the process may go, and leases run out by themselves.

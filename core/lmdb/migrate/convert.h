@@ -27,7 +27,7 @@ typedef void (*convert_fn)(migration *m, enum db db, respool_bytes k,
 /* meta: the next number becomes the last one. */
 void convert_meta(migration *m, enum db db, respool_bytes k, respool_bytes v);
 
-/* queues: those that wait are told apart into scheduled and retrying. */
+/* queues: waiting items are split into scheduled and retrying ones. */
 void convert_queue(migration *m, enum db db, respool_bytes k, respool_bytes v);
 
 void convert_segment(migration *m, enum db db, respool_bytes k,

@@ -18,7 +18,7 @@ Example:
   echo '{"to":"ada@example.org"}' | respool push shop.respool mails]]
 
 
--- What argparse does otherwise.
+-- Where argparse does otherwise.
 
 -- "-n N, --limit N" in one line.
 local function label_in_one_line(option)
@@ -67,7 +67,7 @@ local function finish(parser, answer)
   for _, command in ipairs(parser._commands) do finish(command, answer) end
 end
 
--- What argparse has to say, in one line.
+-- A message of argparse in one line.
 local function one_line(message)
   local number = message:match "^unknown option '(%-[%d.]+)'"
   if number then

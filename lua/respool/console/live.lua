@@ -9,7 +9,7 @@
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local json = require "respool.support.json"
 local replays = require "respool.console.replays"
 local timing = require "respool.support.timing"
@@ -19,14 +19,14 @@ local M = {}
 local LEAST, SHARE = 1, 20 -- seconds between looks, and their CPU times that
 
 local function row_of(name, stats)
-  local row = figures.summary(stats)
+  local row = queue_stats.summary(stats)
   row.name, row.oldest_age = name, nil -- which changes by itself
   return json.encode(row)
 end
 
 -- A look at the store: JSON by queue, and of the rest.
 local function take_look(console)
-  local all, message, code = figures.queues(console.store, true)
+  local all, message, code = queue_stats.queues(console.store, true)
   local named, stats
   if all then named, message, code = replays.all(console) end
   if named then stats, message, code = console.store:stats() end

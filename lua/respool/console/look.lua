@@ -4,7 +4,7 @@
 
 local answer = require "respool.console.answer"
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local filter = require "respool.console.filter"
 local json = require "respool.support.json"
 local location = require "respool.support.location"
@@ -98,11 +98,11 @@ local function by_name(a, b)
 end
 
 function M.queues(console)
-  local all, message, code = figures.queues(console.store, true)
+  local all, message, code = queue_stats.queues(console.store, true)
   if not all then return fail(message, code) end
   local list = list_of {}
   for name, s in pairs(all) do
-    local row = figures.summary(s)
+    local row = queue_stats.summary(s)
     row.name = name
     list[#list + 1] = row
     timing.breathe()
@@ -115,7 +115,7 @@ function M.queue(console, r)
   local handle, message, code = console.store.handle:find(r.name)
   if not handle then return fail(message, code) end
   local stats
-  stats, message, code = figures.queue(console.store, handle)
+  stats, message, code = queue_stats.queue(console.store, handle)
   handle:close()
   if not stats then return fail(message, code) end
   stats.name = r.name

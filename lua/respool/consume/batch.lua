@@ -304,8 +304,8 @@ local function settle_rest(batch)
   return ok, message, code
 end
 
--- Settles what is marked, releases the rest, and closes the batch in any case.
--- An item whose push is refused is released as well. A second close does
+-- Settles the marked items, releases the rest, and closes the batch in any
+-- case. An item whose push is refused is released as well. A second close does
 -- nothing. A batch that is only collected as garbage settles nothing: its lease
 -- runs out.
 ---@return true?, string?, string?

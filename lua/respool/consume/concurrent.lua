@@ -120,8 +120,8 @@ local function begin_next(delivery, part)
   delivery.loop:spawn(handle, delivery, part, i)
 end
 
--- What may begin now of `rate` a second; what was not used up is kept for
--- the time of one pause.
+-- Whether `rate` lets an item begin now. A share that was not used is kept for
+-- the length of one pause.
 local function is_let(delivery)
   local rate, time = delivery.o.rate, now()
   if not rate then return true end
@@ -170,7 +170,7 @@ local function fetch(delivery, wait)
   return true
 end
 
--- Commits what was handled of a batch; flush() makes it durable.
+-- Commits the handled items of a batch; flush() makes that durable.
 local function settle(delivery, part)
   local ok, message, code = batch_of.settle_items(part.batch, nil, true,
     function(i, err)
@@ -276,7 +276,7 @@ local function round(delivery)
   return over or heed_signals(delivery)
 end
 
--- Hands back what is not handled; what an item has to remember goes along.
+-- Releases the items that are not handled, with their memos.
 local function abandon(delivery)
   delivery.o.cancel(delivery.loop)
   for _, part in ipairs(delivery.parts) do
@@ -303,8 +303,8 @@ end
 
 -- Calls handler(payload, item) for item after item, several at a time, until
 -- SIGTERM or SIGINT: then what is being handled may come to its end for
--- `deadline` seconds. A second signal ends it at once. What is not handled is
--- released.
+-- `deadline` seconds. A second signal ends it at once. Items that are not
+-- handled are released.
 ---@param queue respool.queue
 ---@param handler respool.handler
 ---@param o respool.concurrent_options

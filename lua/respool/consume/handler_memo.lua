@@ -50,7 +50,7 @@ local function entries(batch, i)
   return type(list) == "table" and list or {}
 end
 
--- What an item is until it dies: another number and time after a replay.
+-- The identity of an item until it dies: a replay gives it another.
 local function life(batch, i)
   local f = batches.fields
   return ("%d %.0f"):format(batches.field(batch, i, f.id),

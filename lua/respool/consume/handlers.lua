@@ -82,7 +82,7 @@ end
 
 -- A handler that calls these in turn, each with the payload, the item and
 -- what the one before returned. The first that is not done ends it, and its
--- outcome is the chain's; a retry calls all of them again. What they push is
+-- outcome is the chain's; a retry calls all of them again. Their pushes are
 -- committed when the last is done.
 ---@param ... respool.handler
 ---@return respool.handler
@@ -227,7 +227,7 @@ local function serve(entry, payload, item, problems)
   return not by_hand
 end
 
--- What a handler said that has refused before.
+-- The error of a handler that has refused before.
 local function refused_before(refusal)
   return { kind = DEAD, explicit = refusal.explicit, text = refusal.text,
            group = refusal.group, dlq = refusal.dlq }
@@ -307,9 +307,9 @@ end
 -- when all have accepted it; a retry calls only those that have neither
 -- accepted nor refused it for good. One that refuses takes it from no other:
 -- the item is dead when all have accepted or refused, and at the queue's
--- limits; the error names those that failed. What happens to the item is said
--- by what they return or raise: a mark made by hand ends the fan-out. What one
--- pushed is committed with the item's next outcome if that one accepted,
+-- limits; the error names those that failed. The item's outcome is given by
+-- their results and errors alone: a mark made by hand ends the fan-out. What
+-- one pushed is committed with the item's next outcome if that one accepted,
 -- whatever it is, and else forgotten; one whose push is refused has not
 -- accepted.
 ---@param handlers table<string|integer, respool.handler>

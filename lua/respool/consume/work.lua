@@ -48,7 +48,7 @@ local M = {}
 --- which different handlers of a fan-out have accepted stay apart
 
 ---@class respool.work_counts
----@field items integer handed to the handler or found undecodable
+---@field items integer given to the handler or found undecodable
 ---@field done integer
 ---@field failed integer to be retried, dead or dropped
 ---@field released integer

@@ -73,7 +73,7 @@ local M = {}
 --- where `deny` covers them; alone: no others
 ---@field deny string[]|"private"? networks that are not connected to; there is
 --- no proxy then
----@field on_request fun(request: respool.http_request)? told of each
+---@field on_request fun(request: respool.http_request)? called for each
 
 ---@class respool.http_request
 ---@field url string without user, query and fragment, which may be secret

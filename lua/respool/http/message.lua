@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Requests of HTTP/1.1 (RFC 9112), as the server reads them, strictly: a head,
--- and a body by its length or in chunks. What is read beyond a request is kept
--- for the next.
+-- and a body by its length or in chunks. Bytes read beyond a request are kept
+-- for the next one.
 --
 -- A function that fails returns nil and why: "closed", "timeout", "too large",
 -- "malformed", or what the socket says.
@@ -188,8 +188,8 @@ local function chunk(reader, size, till)
   return bytes:sub(1, -3)
 end
 
--- A body in chunks, of `most` bytes at most. What is between the chunks is not
--- without a bound either.
+-- A body in chunks, of `most` bytes at most. The lines between the chunks are
+-- bounded too.
 ---@param till number
 ---@param most integer
 ---@return string?, string?

@@ -240,8 +240,8 @@ local function push_alone(o, entry)
   end
 end
 
--- Commits what has come, and lets it be answered. True when more came by
--- that.
+-- Commits the pending requests, and lets them be answered. True when more came
+-- by that.
 ---@return boolean
 function Receiver:commit()
   local entries = self.pending

@@ -59,7 +59,7 @@ local Server = {}
 Server.__index = Server
 
 local BACKLOG = 1024
-local REFUSING_MOST = 64  -- connections at a time that are told of the limit
+local REFUSING_MOST = 64  -- connections at a time that are refused in words
 local LINGER, LINGER_MOST = 2, 2^26 -- seconds and bytes, read after an error
 local PAUSE = 0.1         -- seconds, after accept() failed
 

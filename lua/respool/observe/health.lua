@@ -11,7 +11,7 @@
 -- call looks how it went.
 
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local options = require "respool.support.options"
 local refusals = require "respool.observe.refusals"
 local tickets = require "respool.support.ticket"
@@ -107,7 +107,7 @@ local function limits(o)
   return all
 end
 
--- What a figure means; one that is not there means nothing.
+-- The status of a figure; nil for one that is missing.
 local function judge(value, limit)
   if value == nil or value <= math.min(limit[1], limit[2]) then
     return "healthy"
@@ -262,7 +262,7 @@ local function queue(store, name, stats, o, limit)
 end
 
 local function queues(store, o, limit)
-  local all, message, code = figures.queues(store, true)
+  local all, message, code = queue_stats.queues(store, true)
   if not all then return nil, message, code end
   local judged = {}
   if o.queue and not all[o.queue] then
@@ -285,7 +285,7 @@ end
 
 -- By queue; nil when there is none.
 local function buffers(store)
-  local all = figures.buffers(store)
+  local all = queue_stats.buffers(store)
   for _, b in pairs(all) do
     b.status = b.error and "degraded" or "healthy"
   end

@@ -2,8 +2,8 @@
 --
 -- Payload versions. Each push stores the version of its queue handle beside
 -- the payload; a handle with a version takes only payloads of that version,
--- or what its `upgrade` makes of older ones. What it cannot take becomes a
--- dead letter, its bytes as they were, for a program that can.
+-- or what its `upgrade` makes of older ones. A newer payload becomes a
+-- dead letter with its bytes unchanged, for a program that can read it.
 
 local core = require "respool.core"
 local codec = require "respool.support.codec"

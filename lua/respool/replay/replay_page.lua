@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Pages of a replay: the outcome of each dead letter that was listed, each
--- skipped, failed or to be moved. What a page does to the counts of its replay
--- is kept apart until it is committed.
+-- skipped, failed or to be moved. The counts of a page are added to those of
+-- its replay when it is committed.
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
@@ -122,8 +122,8 @@ local function plan_numbers(numbers)
   return page
 end
 
--- What is to be done with dead letters that were listed: of those that are
--- moved at once, as many as are left of the limit.
+-- The outcome of each dead letter that was listed; of those that are moved at
+-- once, as many as are left of the limit.
 ---@param run table of replay.begin()
 ---@param dead_letters respool.dead_letter[]|integer[] numbers have a field
 --- `by_group`

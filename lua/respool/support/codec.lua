@@ -135,8 +135,8 @@ function M.decode(own, bytes, mark)
   return payload
 end
 
--- Headers are CBOR, whatever the payloads are. What another program stored
--- as headers without being CBOR is given as the bytes it is.
+-- Headers are CBOR, whatever the payloads are. Headers of another
+-- program that are not CBOR are given as bytes.
 ---@param bytes string?
 ---@return any
 function M.headers(bytes)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What differs between the Luas: this is the one place that asks.
+-- The differences between the Luas: no other file asks which one it is.
 
 local core = require "respool.core"
 

@@ -113,7 +113,7 @@ function M.body(bytes, codec, layout, from_cbor)
   return from_cbor(cbor.encode(bytes), layout), codec == "raw"
 end
 
--- What is said of a record beside its payload, headers and original.
+-- The fields of a record besides its payload, headers and original.
 local FIELDS = {
   "attempts", "codec", "crashes", "damaged", "deliveries", "died_at",
   "done_at", "error", "expires_at", "failures", "first_failed_at", "group",

@@ -12,7 +12,7 @@ local huge, misuse = math.huge, compat.misuse
 
 local M = {}
 
--- What a message may say of a value: payloads never come by here.
+-- A value as messages show it: payloads never come here.
 local function show(value)
   if type(value) == "string" then return ("%q"):format(value:sub(1, 40)) end
   if type(value) == "number" then return compat.text(value) end
@@ -272,7 +272,7 @@ end
 
 M.id = M.whole(1, 2^53)
 
--- An object of ours, told by its class.
+-- An object of ours, recognised by its class.
 local function object(name, expected)
   return function(value)
     local class = type(value) == "table" and getmetatable(value)
@@ -299,7 +299,7 @@ function M.guard_methods(class, of)
   end
 end
 
--- What a verb returns: its one value; or nil, message and code.
+-- The results of a verb: its one value; or nil, message and code.
 function M.one(value, message, code)
   if value == nil then return nil, message, code end
   return value

@@ -37,8 +37,8 @@ function M.is_done(first, second)
   return first ~= false and not M.is_outcome(first) and not names[first]
 end
 
--- What a handler failed with that returned this, and is not done, with no
--- outcome: the error it gave, or a text that begins with `who`.
+-- The error of a handler that returned this, is not done and gave no outcome:
+-- its own, or a text that begins with `who`.
 ---@return any
 function M.error_of(who, first, second)
   if names[first] then
@@ -62,7 +62,7 @@ local function any(value)
   return value
 end
 
--- What a function of the user's makes of a payload; raises when it says no.
+-- A payload changed by a function of the user's; raises when that refuses.
 ---@param transform fun(payload: any, record: table): any, any
 ---@return any
 function M.transformed(transform, payload, record)
@@ -181,8 +181,8 @@ end
 ---@field final boolean true: not to be tried again
 ---@field delay number? seconds, as the error itself asks for
 
--- What an error says. It may be any value; a table may carry message,
--- group, retryable and retry_after.
+-- The description of an error, which may be any value; a table may carry
+-- message, group, retryable and retry_after.
 ---@param err any
 ---@return respool.failure
 function M.describe(err)

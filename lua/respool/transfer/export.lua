@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- Exports: dead letters of a DLQ, or items of a queue, handed batch by batch to
--- a writer of the user's. They are copied, or with `remove` moved: then what
--- the writer has accepted is removed, and nothing else. A crash in between
--- leaves a record in both places, never in none.
+-- Exports: dead letters of a DLQ, or items of a queue, given batch by batch to
+-- a writer of the user's. They are copied, or with `remove` moved: then the
+-- records that the writer has accepted are removed, and no others. A crash in
+-- between leaves a record in both places, never in none.
 --
 -- Damaged records are counted. A dead letter is copied with the bytes there
 -- are and `damaged`, but not moved: nobody could make an item of it again. An
@@ -123,8 +123,8 @@ local function open_source(o)
 end
 
 
--- What the writer has of the records: `pending` are the tickets of those that
--- it has not accepted.
+-- The records that the writer has: `pending` are the tickets of those that it
+-- has not accepted.
 
 local function fail(message, code)
   return nil, message, code or "IO"
@@ -208,14 +208,14 @@ local function drop_known(d, records)
   return fresh
 end
 
-local TOLD = 100
+local NAMED = 100
 
 -- Counts damaged records, and takes them out of those to be moved.
 local function drop_damaged(d, records)
-  local counts, told = d.counts, d.counts.damaged_numbers
+  local counts, named = d.counts, d.counts.damaged_numbers
   for _, number in ipairs(records.damaged or {}) do
     counts.damaged = counts.damaged + 1
-    if #told < TOLD then told[#told + 1] = number end
+    if #named < NAMED then named[#named + 1] = number end
   end
   if not d.o.remove then return records end
   local whole = {}
@@ -334,7 +334,7 @@ local function describe(source, o)
   }
 end
 
--- Takes away what an earlier export had written before it was killed.
+-- Removes the records that an earlier export wrote before it was killed.
 local function remove_known(d, tickets)
   local removed, message, code = d.source:remove(tickets)
   if not removed then return nil, message, code end

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- The file reader: archives from files, one after the other. What a file is,
--- JSON Lines or CBOR, compressed or not, is known by its first bytes.
+-- The file reader: archives from files, one after the other. The form of a
+-- file, JSON Lines or CBOR, compressed or not, is known by its first bytes.
 
 local archive = require "respool.transfer.format"
 local core = require "respool.core"
@@ -108,7 +108,7 @@ local function open_packed(program, path)
   return from
 end
 
--- What is wrong with an input, and whose fault it is if it was compressed.
+-- The problem of an input, and whose fault it is if it was compressed.
 local function blame(from, message)
   local program = from.program
   if not program or files.is_whole(program, from.path) then return message end
@@ -266,7 +266,7 @@ local function new_batch(current)
   }
 end
 
-local UNREADABLE = 10 -- records of a file that are told one by one
+local UNREADABLE = 10 -- records of a file that are named one by one
 
 -- A record that is as it was written, but cannot be read here.
 local function pass_over(reader, current, message, code)
@@ -365,8 +365,8 @@ local function list_of_paths(value)
 end
 
 -- A reader of files, and of the archives in directories; "-" is the standard
--- input. What is wrong with one file is noted in `problems`, with the first
--- `code`, and the next one is read.
+-- input. A problem of one file is noted in `problems`, with the first
+-- `code`, and the next file is read.
 ---@param paths string[]
 ---@param given respool.file_reader_options?
 ---@return respool.file_reader?, string?, string?

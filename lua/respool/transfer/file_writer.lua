@@ -198,8 +198,8 @@ function Writer:flush()
   return publish(self)
 end
 
--- Removes the file that is being written, if any. What it held was not
--- accepted.
+-- Removes the file that is being written, if any. Its records were
+-- not accepted.
 function Writer:abandon()
   local open = self.open
   if not open then return end
@@ -209,7 +209,7 @@ function Writer:abandon()
 end
 
 
--- What an earlier export published and did not come to remove.
+-- Records that an earlier export published and did not come to remove.
 
 local function is_same(header, from)
   return header.moved and header.store == from.store
@@ -255,8 +255,8 @@ local function add_known(path, source, from, prints, numbers)
   return true
 end
 
--- A function that tells records which a published file holds. What is no
--- archive, or damaged, holds nothing that is known, or what is before.
+-- A function that says whether a published file holds a record. A file that is
+-- no archive holds none; a damaged one, those before the damage.
 ---@param source respool.source
 ---@param from respool.record_source
 ---@return (fun(record: table): boolean)?, integer[]|string, string?

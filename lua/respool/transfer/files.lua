@@ -6,8 +6,8 @@
 --
 -- A name says where the records come from, when the file was begun, by which
 -- process, and which of its files it is. While a file is written it is called
--- NAME.part; it gets its name when all of it is on disk. What a killed
--- process leaves is a .part, which nobody reads.
+-- NAME.part; it gets its name when all of it is on disk. A killed
+-- process leaves a .part, which nobody reads.
 
 local archive = require "respool.transfer.format"
 local compat = require "respool.support.compat"
@@ -74,7 +74,7 @@ end
 
 local files = 0 -- that this process has named
 
--- What of a name may stand in that of a file.
+-- A name without the characters that a file's must not have.
 local function safe(name)
   return (name:sub(1, 80):gsub("[^%w._-]", "_"):gsub("^%.", "_"))
 end

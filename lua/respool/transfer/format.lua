@@ -3,7 +3,7 @@
 -- Archives: exported dead letters or items as bytes, drawn in doc/archive.md. A
 -- header, records, and an end that counts them, as JSON Lines or as a CBOR
 -- sequence (RFC 8742). Each bears a checksum of itself and of all before it,
--- so that what is changed, missing, doubled or cut off is found where it is.
+-- so that a change, a gap, a double or a cut is found where it is.
 --
 -- A record is a dead letter or an item as the store lists them, with
 -- `bytes`, `header_bytes` and `original_bytes` as stored. The CBOR form keeps
@@ -50,7 +50,7 @@ local function foreign_origin(record)
   return o
 end
 
--- What both forms write beside FIELDS; `codec` is that of the archive.
+-- The fields that both forms write besides FIELDS; `codec` is the archive's.
 local function others(record, codec)
   local out = { origin = foreign_origin(record) }
   local own = record.codec or "cbor"
@@ -78,8 +78,8 @@ local function from_note(text)
   return cbor.decode(fields)
 end
 
--- What the JSON form calls the parts of a record, where their meaning is
--- shown and where only their bytes; the field that names a codec.
+-- The names of a record's parts in the JSON form, where their meaning is shown
+-- and where only their bytes; the field that names a codec.
 local PARTS = {
   { "bytes", "payload", "body", "codec" },
   { "header_bytes", "headers", "header_bytes" },
@@ -274,8 +274,8 @@ end
 M.PLAIN = "this is no respool archive (`respool push` reads JSON Lines and "
   .. "CBOR sequences)"
 
--- The text of the next entry, once its sum has been found right. `what` is
--- what it is called if not.
+-- The text of the next entry, once its sum has been found right. `what` names
+-- it in the error.
 local function entry(self, what, most)
   local text, check = self.form.read(self.input, most)
   if not text then

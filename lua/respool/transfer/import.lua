@@ -80,9 +80,9 @@ local FORM = {
 local ERRORS = 10
 
 
--- A batch. What is to be pushed: { record, at, push, known, print }; `at` is
--- which it is of all that were read, `push` as record.plan() makes it, `print`
--- that of a record that can be distinguished from others.
+-- A batch of entries { record, at, push, known, print }: `at` is the number of
+-- the record among all that were read, `push` as record.plan() makes it,
+-- `print` that of a record that can be distinguished from others.
 
 local function fail(r, record, at, message)
   local counts = r.counts
@@ -204,7 +204,7 @@ local function transact(r, entries)
   return ok, message, code
 end
 
--- Marks what was ignored as not imported, if it was not before. Whether there
+-- Marks ignored records as not imported, if they were not before. Whether there
 -- is any.
 local function forget(r, entries)
   local any = false

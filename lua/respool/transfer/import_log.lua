@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The log of imported records: each dead letter or item of a store is
--- pushed to a queue once, whatever is imported twice: a file by mistake, one
+-- pushed to a queue once, even if it is imported twice: a file by mistake, one
 -- that was half done when the process was killed, or two files that overlap.
 --
 -- The target's store keeps a chart for each 1,024 numbers of a source: a note
 -- whose name tells source, target and range, with 8 bytes for each number: the
 -- print of the record that was imported, or zeroes. A chart is replaced in the
 -- commit of the pushes it notes. One process at a time imports into a
--- store, so that none replaces what another has written.
+-- store, so that none replaces another's charts.
 
 local core = require "respool.core"
 local lock = require "respool.transfer.lock"

@@ -9,7 +9,7 @@ local files = require "respool.transfer.files"
 
 local M = {}
 
--- What a file holds, read once; false: nothing that is known.
+-- The header of a file, read once; false: it has none that is known.
 local function header_of(w, path)
   local header = w.headers[path]
   if header == nil then
@@ -49,7 +49,7 @@ local function is_over(w, list, i)
     or w.store:now() - list[i].made_at > (w.keep_for or math.huge)
 end
 
--- Removes what is beyond the bounds of a file writer, once it has published a
+-- Removes files beyond the bounds of a file writer, once it has published a
 -- file with this header. Their paths go to w.removed.
 ---@param w respool.file_writer
 ---@param header table

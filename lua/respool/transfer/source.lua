@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Sources: what an export reads from, and takes away from when it moves. Dead
+-- Sources: an export reads from one, and removes from it when it moves. Dead
 -- letters are listed by number and removed; items are looked at or, to be
 -- moved, taken and put off, so that nobody else takes items that are being
 -- exported.
 --
 -- A record has `bytes`, `header_bytes` and `original_bytes` as stored beside
--- payload, headers and original. ticket(record) is what stands for it once it
--- is written: what remove() wants of it. The field `damaged` of a list that
--- next() returns tells numbers that cannot be read: of dead letters, those in
+-- payload, headers and original. ticket(record) stands for it once it is
+-- written: remove() takes it. The field `damaged` of a list that next() returns
+-- holds the numbers that cannot be read: of dead letters, those in
 -- the list that are damaged; of items, which are not in it.
 
 local core = require "respool.core"

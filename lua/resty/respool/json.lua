@@ -19,13 +19,13 @@ local SHORT = 8192  -- bytes, for which the event loop is held up to 1 ms
 local MOST = 2      -- threads of this worker process
 local PAUSE = 0.001 -- seconds between looks
 
-local jobs = setmetatable({}, { __mode = "k" })
+local conversions = setmetatable({}, { __mode = "k" })
 
--- A light thread that was killed has left its job, which ends by itself.
+-- A light thread that was killed has left its conversion, which ends by itself.
 local function is_busy()
   local n = 0
-  for job in pairs(jobs) do
-    if not job:poll() then n = n + 1 end
+  for one in pairs(conversions) do
+    if not one:poll() then n = n + 1 end
   end
   return n >= MOST
 end
@@ -35,12 +35,12 @@ local function convert(name, bytes, layout)
     return json.native[name](bytes, layout)
   end
   while is_busy() do ngx.sleep(PAUSE) end
-  local job = json.native.start[name](bytes, layout)
-  if not job then return json.native[name](bytes, layout) end
-  jobs[job] = true
-  repeat ngx.sleep(PAUSE) until job:poll()
-  jobs[job] = nil
-  return job:finish()
+  local one = json.native.start[name](bytes, layout)
+  if not one then return json.native[name](bytes, layout) end
+  conversions[one] = true
+  repeat ngx.sleep(PAUSE) until one:poll()
+  conversions[one] = nil
+  return one:finish()
 end
 
 -- The CBOR of a JSON text; nil and why.

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the functions of resty/respool/http.lua and admin.lua share: answers in
--- JSON, and the stores and queues they are about.
+-- Answers in JSON, and the stores and queues they are about, for the functions
+-- of resty/respool/http.lua and admin.lua.
 
 local answers = require "respool.console.answer"
 local compat = require "respool.support.compat"
@@ -138,8 +138,8 @@ function M.need(form, o, ...)
   end
 end
 
--- A value of options as text, the same for the same. What functions do is
--- not seen.
+-- A value of options as text, the same for the same. All functions are the
+-- same.
 local function key_of(value)
   local kind = type(value)
   if kind == "string" then return ("%q"):format(value) end

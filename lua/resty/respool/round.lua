@@ -145,7 +145,7 @@ local function man(round)
 end
 
 
--- What a consumer holds whose thread has not come to its end.
+-- The batch of a consumer whose thread has not come to its end.
 
 -- Its loop, too, is none that a store has to wait for.
 local function forget(consumer)
@@ -194,7 +194,7 @@ local function release(round, list)
 end
 
 
--- What a consumer was at when its thread ended.
+-- The item that a consumer was handling when its thread ended.
 local function fail_in_hand(batch, why)
   local i = batch_state.of(batch).handled + 1
   if i <= #batch and batches.kind(batch, i) == outcome.NONE then
@@ -315,7 +315,7 @@ local function supervise(round)
   until is_ending(worker) or is_over(round)
 end
 
--- What the timer calls. Premature: nginx wants the process to end, or has
+-- The function of the timer. Premature: nginx wants the process to end, or has
 -- lost its timers for another reason and is asked again.
 local function run(premature, round)
   local worker = round.worker
@@ -341,8 +341,8 @@ function M.begin(worker)
   worker.round = round
   local ok, message = ngx.timer.at(0, run, round)
   if not ok then round.state = "gone" end
-  if not ok and message ~= worker.told then log(worker, message) end
-  worker.told = message
+  if not ok and message ~= worker.said then log(worker, message) end
+  worker.said = message
 end
 
 

@@ -9,9 +9,9 @@
 --
 -- In phases that cannot yield they answer nil, message, "PHASE"; opening in
 -- init_worker_by_lua and everything in exit_worker_by_lua wait in place, as
--- there is no request that would wait with them. What waits for more than a
--- commit (a take, a push, work, a replay's rate) waits no longer once nginx
--- wants the worker process to end.
+-- there is no request that would wait with them. A call that waits for more
+-- than a commit (a take, a push, work, a replay's rate) waits no longer once
+-- nginx wants the worker process to end.
 
 local bell = require "resty.respool.bell"
 local core = require "respool.core"

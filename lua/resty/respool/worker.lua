@@ -55,7 +55,7 @@ local CHECK = 1 -- seconds between looks whether all is well
 ---@field round respool.round
 ---@field before respool.round?
 ---@field ends number? the deadline, once it is ending
----@field told string? the last message of a timer that was refused
+---@field said string? the last message of a timer that was refused
 local Worker = { __name = "respool.worker" }
 Worker.__index = Worker
 
@@ -75,7 +75,7 @@ local function check(o)
   end
 end
 
-local function job_of(o)
+local function definition_of(o)
   if o.script then return script.load(o.script) end
   return { queue = o.queue, options = o.options, handle = o.handle }
 end
@@ -83,17 +83,18 @@ end
 
 -- Starting and stopping.
 
-local function new_consumer(worker, job)
-  local queue, message, code = script.open(worker.store, job)
+local function new_consumer(worker, definition)
+  local queue, message, code = script.open(worker.store, definition)
   if not queue then return nil, message, code end
   queue.batch_aim = AIM
   return { queue = queue }
 end
 
 -- Only one of nginx's workers replays in the background.
-local function replay(worker, job)
-  if job.replay and job.replay.interval and ngx.worker.id() == 0 then
-    worker.consumers[1].queue.dead:replay_every(job.replay)
+local function replay(worker, definition)
+  local o = definition.replay
+  if o and o.interval and ngx.worker.id() == 0 then
+    worker.consumers[1].queue.dead:replay_every(o)
   end
 end
 
@@ -108,19 +109,19 @@ end
 function M.start(given)
   local o = options.read(FORM, given, 1)
   check(o)
-  local job = job_of(o)
+  local definition = definition_of(o)
   local store, message, code = resty.store_of(o)
   if not store then return nil, message, code end
   local worker = setmetatable({
-    store = store, consumers = {}, stopping = false, handle = job.handle,
+    store = store, consumers = {}, stopping = false, handle = definition.handle,
     deadline = o.deadline or DEADLINE,
   }, Worker)
   for i = 1, o.concurrency or 1 do
-    worker.consumers[i], message, code = new_consumer(worker, job)
+    worker.consumers[i], message, code = new_consumer(worker, definition)
     if not worker.consumers[i] then return nil, message, code end
   end
   worker.batch = o.batch
-  replay(worker, job)
+  replay(worker, definition)
   local ok
   ok, message = ngx.timer.every(CHECK, look_after, worker)
   if not ok then return nil, "no timer: " .. message, "BUSY" end

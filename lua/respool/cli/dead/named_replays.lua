@@ -29,7 +29,7 @@ local function missing(store, name)
     name, location.shown(store.path), arguments.suggestion(name, names)))
 end
 
--- What the store keeps of a named replay; nil when there is none.
+-- The stored progress of a named replay; nil when there is none.
 local function load(store, name)
   local replay, message, code = store:replay(name)
   if not replay and code ~= "NOT_FOUND" then arguments.fail(message) end
@@ -186,7 +186,7 @@ function M.cancel(args, io)
     .. "goes on with it\n"):format(output.clean(args.name)))
 end
 
--- Removes what the store keeps of a named replay.
+-- Removes the stored progress of a named replay.
 function M.forget(args, io)
   local store = arguments.open(io, args.store)
   check_idle(args.name, load(store, args.name))

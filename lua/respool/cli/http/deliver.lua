@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool deliver: the items of a queue to URLs, several at a time. What it
--- sends and how it takes answers is respool.http's; how it ends is that of
--- respool/consume/concurrent.lua.
+-- respool deliver: the items of a queue to URLs, several at a time. Requests
+-- and answers are respool.http's; the loop is respool/consume/concurrent.lua.
 
 local arguments = require "respool.cli.base.arguments"
 local failure_log = require "respool.cli.base.failure_log"

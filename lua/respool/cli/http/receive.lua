@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool receive: an HTTP server that pushes the bodies posted to it. What it
--- answers is in respool/http/receive.lua, how it serves in
+-- respool receive: an HTTP server that pushes the bodies posted to it. The
+-- answers are in respool/http/receive.lua, the server in
 -- respool/http/server.lua.
 
 local arguments = require "respool.cli.base.arguments"

@@ -4,7 +4,7 @@
 
 local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
 local store_of = require "respool.store"
@@ -129,7 +129,7 @@ local function rows_of(health)
     rows[2] = { "readers", parts.readers.status, ("%d of %d slots"):format(
       parts.readers.used, parts.readers.max) }
   end
-  for _, name in ipairs(figures.sorted(parts.queues)) do
+  for _, name in ipairs(queue_stats.sorted(parts.queues)) do
     local q = parts.queues[name]
     rows[#rows + 1] = { "queue " .. name, q.status, queue_note(q) }
   end

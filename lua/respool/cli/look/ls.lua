@@ -3,7 +3,7 @@
 -- respool ls: the queues and DLQs of a store, or the items of a queue.
 
 local arguments = require "respool.cli.base.arguments"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
 
@@ -75,7 +75,7 @@ local QUEUES = {
 
 local function show_queues(io, queues, now)
   local rows = {}
-  for _, name in ipairs(figures.sorted(queues)) do
+  for _, name in ipairs(queue_stats.sorted(queues)) do
     rows[#rows + 1] = queue_row(name, queues[name], now)
   end
   if #rows == 0 then
@@ -87,7 +87,7 @@ end
 
 local function show_dlqs(io, dlqs)
   local rows = {}
-  for _, name in ipairs(figures.sorted(dlqs)) do
+  for _, name in ipairs(queue_stats.sorted(dlqs)) do
     rows[#rows + 1] = { name, output.number(dlqs[name]) }
   end
   if #rows == 0 then return end
@@ -98,22 +98,22 @@ local function show_dlqs(io, dlqs)
 end
 
 local function queue_json(io, name, s)
-  local row = figures.summary(s)
+  local row = queue_stats.summary(s)
   row.queue, row.oldest_age = name, s.oldest and s.oldest_age or nil
   output.json(io, row)
 end
 
 local function list_queues(io, store, args)
-  local queues = arguments.check(figures.queues(store, true))
+  local queues = arguments.check(queue_stats.queues(store, true))
   local dlqs = other_dlqs(store, queues)
   if not args.json then
     show_queues(io, queues, store:now())
     return show_dlqs(io, dlqs)
   end
-  for _, name in ipairs(figures.sorted(queues)) do
+  for _, name in ipairs(queue_stats.sorted(queues)) do
     queue_json(io, name, queues[name])
   end
-  for _, name in ipairs(figures.sorted(dlqs)) do
+  for _, name in ipairs(queue_stats.sorted(dlqs)) do
     output.json(io, { dlq = name, dead_letters = dlqs[name] })
   end
 end

@@ -4,7 +4,7 @@
 -- they have changed since the moment before, and how fast they did until then.
 
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 
 local M = {}
 
@@ -143,7 +143,7 @@ function Sampler:sample()
   local stats, message = self.handle:stats()
   if not stats then return nil, message end
   local all
-  all, message = figures.queues(self.handle)
+  all, message = queue_stats.queues(self.handle)
   if not all then return nil, message end
   local dead_letters
   dead_letters, message = groups(self, at)

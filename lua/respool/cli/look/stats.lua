@@ -3,7 +3,7 @@
 -- respool stats: the counters of a store, or those of a queue and its policy.
 
 local arguments = require "respool.cli.base.arguments"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
 
@@ -35,7 +35,7 @@ local function show_counters(io, queues)
   for i, name in ipairs(COUNTERS) do
     columns[i + 1] = { title = name:upper(), right = true }
   end
-  for r, name in ipairs(figures.sorted(queues)) do
+  for r, name in ipairs(queue_stats.sorted(queues)) do
     rows[r] = { name }
     for i, counter in ipairs(COUNTERS) do
       rows[r][i + 1] = output.number(queues[name][counter])
@@ -59,7 +59,7 @@ end
 
 local function of_store(io, store, args)
   local s = arguments.check(store:stats())
-  local queues = arguments.check(figures.queues(store))
+  local queues = arguments.check(queue_stats.queues(store))
   if args.json then
     s.commits, s.commit_operations = nil, nil -- of this process: there are none
     return output.json(io, { store = s, queues = queues,
@@ -150,7 +150,7 @@ local function counter_fields(stats)
   for i, name in ipairs(COUNTERS) do
     list[i] = { name, output.number(stats[name]) }
   end
-  for _, reason in ipairs(figures.sorted(stats.died_by)) do
+  for _, reason in ipairs(queue_stats.sorted(stats.died_by)) do
     local n = stats.died_by[reason]
     if n > 0 then
       list[#list + 1] = { "died, " .. reason, output.number(n) }

@@ -7,7 +7,7 @@ local arguments = require "respool.cli.base.arguments"
 local child = require "respool.cli.maintenance.child"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local figures = require "respool.observe.stats"
+local queue_stats = require "respool.observe.stats"
 local findings = require "respool.cli.maintenance.findings"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
@@ -42,7 +42,7 @@ end
 
 local function counts(store)
   local n = { queues = 0, items = 0, dead_letters = 0 }
-  for _, stats in pairs(figure(figures.queues(store, true))) do
+  for _, stats in pairs(figure(queue_stats.queues(store, true))) do
     n.queues = n.queues + 1
     n.items = n.items + stats.ready + stats.leased + stats.scheduled
       + stats.retrying

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- A step of a command in a process of its own: reading a damaged file may end
--- the process that does it, and a call into the core cannot be stopped. What
--- the step returns comes back through a file without a name.
+-- the process that does it, and a call into the core cannot be stopped. The
+-- result of the step comes back through a file without a name.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -51,7 +51,7 @@ local function kill(pid)
   while not core.process.wait(pid) do core.process.nap(0.001) end
 end
 
-local function told(file)
+local function result_in(file)
   file:seek "set"
   local text = file:read "*a"
   file:close()
@@ -59,7 +59,7 @@ local function told(file)
 end
 
 local function ended(how, number, file)
-  if how ~= "signal" then return told(file) end
+  if how ~= "signal" then return result_in(file) end
   file:close()
   return { signal = CRASHES[number] or "signal " .. number,
            crash = CRASHES[number] ~= nil }

@@ -8,9 +8,9 @@
 --    records up to there and no other, and --resume goes on behind them.
 -- 2. A record that cannot be pushed is reported with its number and why, and
 --    counted; the others are pushed.
--- 3. What --resume finds at the end of the input without an end of its own,
---    and that may go on, is left for the next run, so that no part of a record
---    is taken for all of it.
+-- 3. A last record without an end of its own, in an input that may still grow,
+--    is left for the next --resume, so that no part of a record is taken for
+--    the whole.
 
 local arguments = require "respool.cli.base.arguments"
 local codec = require "respool.support.codec"
@@ -151,7 +151,7 @@ local function refuse(run, record, why)
 end
 
 
--- Commits. What is added to one returns its steps.
+-- Commits. Adding to one returns the steps added.
 
 local function push_keyed(run, tx, batch)
   local steps = {}
@@ -343,8 +343,8 @@ local function open_input(io, args)
   return file, args.file
 end
 
--- What the input is known by; nil when its place is not kept. That of a file
--- always is, as nobody knows beforehand that a push will be cut off.
+-- The name of the note of an input; nil when its place is not kept. That of a
+-- file always is, as nobody knows beforehand that a push will be cut off.
 local function input_name(run)
   local args = run.args
   if args.file == "-" or not run.records:size() then

@@ -80,7 +80,7 @@ local function check_name(args, store, queues)
     arguments.suggestion(args.name, names)))
 end
 
--- What becomes a dead letter while a queue is moved is counted in `died`.
+-- Items that become dead letters while a queue is moved are counted in `died`.
 local function find_source(args, store, died)
   local o, queues = { codec = args.codec }, check(store:queues())
   check_name(args, store, queues)
@@ -198,7 +198,7 @@ local function tell_damaged(io, o, counts)
       output.ranges(counts.damaged_numbers, counts.damaged))
 end
 
--- Whether what died meanwhile is more than what had expired.
+-- Whether other items died meanwhile than those that had expired.
 local function tell_died(io, died)
   local bad = false
   for reason, n in pairs(died) do

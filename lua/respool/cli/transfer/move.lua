@@ -65,7 +65,7 @@ local function summary(args, io, noun, counts)
                                              lost = counts.lost }) end
   io.stdout:write(output.count(moved, noun), " moved\n")
   if counts.lost > 0 then
-    io.stderr:write(("respool: %s moved, but also handed out here meanwhile\n")
+    io.stderr:write(("respool: %s moved, but also delivered here meanwhile\n")
       :format(output.count(counts.lost, noun)))
   end
 end
