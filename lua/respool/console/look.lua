@@ -204,16 +204,17 @@ function M.item(console, r)
 end
 
 -- The payload as a text of JSON, exactly: pages lose digits of large numbers.
-local function payload_text(record)
+local function payload_text(console, record)
   local text, known = json.body(record.bytes,
-    json.codec_of(record, rawget(record, "codec")), { indent = 2 })
+    json.codec_of(record, rawget(record, "codec")), { indent = 2 },
+    console.from_cbor)
   if known then return answer.text(text) end
   return answer.refuse(409, "BYTES", "the payload is no JSON, but bytes")
 end
 
 -- The stored bytes, which no browser is to show.
-local function download(record, name, o)
-  if o.as == "json" then return payload_text(record) end
+local function download(console, record, name, o)
+  if o.as == "json" then return payload_text(console, record) end
   local is_cbor = rawget(record, "codec") == nil
     and not rawget(record, "damaged")
   return {
@@ -228,7 +229,7 @@ function M.item_payload(console, r)
     local item, message, code = queue:get(r.number)
     queue.handle:close()
     if not item then return fail(message, code) end
-    return download(item, ("item-%.0f"):format(r.number), r.o)
+    return download(console, item, ("item-%.0f"):format(r.number), r.o)
   end)
 end
 
@@ -314,7 +315,7 @@ function M.dead_letter_payload(console, r)
   local found, message, code =
     console.store:dead(r.name, RAW):get(r.number)
   if not found then return fail(message, code) end
-  return download(found, ("dead-letter-%.0f"):format(r.number),
+  return download(console, found, ("dead-letter-%.0f"):format(r.number),
                   r.o)
 end
 

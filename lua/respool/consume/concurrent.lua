@@ -9,6 +9,7 @@
 -- first of these outcomes is SETTLE_AFTER old: one slow item does not hold
 -- back what became of the others.
 
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local decide = require "respool.consume.decide"
 local flow = require "respool.consume.flow"
@@ -106,7 +107,7 @@ local function handle(delivery, part, i)
     decide.undecodable(delivery.queue, item, problem, reason)
   else
     local started = core.mono()
-    local results = { pcall(delivery.handler, payload, item) }
+    local results = { compat.task_pcall(delivery.handler, payload, item) }
     batches.observe(part.batch, 1, started)
     judge(delivery, item, results[1], results[2], results[3])
   end

@@ -14,6 +14,7 @@
 -- 4. Where a sender signs headers, as respool does, those that are not signed
 --    are not kept, but for the trace context, which proxies change.
 
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local http = require "respool.http.server"
 local json = require "respool.support.json"
@@ -183,7 +184,7 @@ function Receiver:answer(request)
   if is_look(request) then return look(self, request.path) end
   local entry, reply = entry_of(self, request)
   if entry then
-    entry.task = coroutine.running()
+    entry.task = compat.task()
     table.insert(self.pending, entry)
     reply = self.loop:sleep()
   end

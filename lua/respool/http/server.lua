@@ -10,6 +10,7 @@
 -- headers. A text that comes piece by piece ends with the connection, and so
 -- does the connection after the answer to a malformed request.
 
+local compat = require "respool.support.compat"
 local json = require "respool.support.json"
 local loop_of = require "respool.support.loop"
 local message = require "respool.http.message"
@@ -275,7 +276,7 @@ local function serve(server, connection)
   while (not reader:is_empty() or not server.stopping)
         and reader:await(now() + wait) do
     server.active = server.active + 1
-    local ok, more = pcall(serve_one, server, reader)
+    local ok, more = compat.task_pcall(serve_one, server, reader)
     server.active = server.active - 1
     if not ok then server.o.on_error(more) end
     if not ok or not more then break end

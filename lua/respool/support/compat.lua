@@ -25,11 +25,48 @@ local function passes_arguments()
   return select(2, xpcall(function(given) return given end, print, true))
 end
 
+local function yields_across_pcall()
+  return coroutine.wrap(function() pcall(coroutine.yield, true) end)()
+end
+
+-- pcall that may be yielded across, as any may but that of plain 5.1: there the
+-- function runs in a coroutine of its own, whose yields are passed on. The task
+-- is the coroutine that began them all.
+M.task_pcall, M.task = pcall, coroutine.running
+if not yields_across_pcall() then
+  local task_of = setmetatable({}, { __mode = "k" })
+
+  function M.task()
+    local running = coroutine.running()
+    return task_of[running] or running
+  end
+
+  local function go_on(inner, ok, ...)
+    if coroutine.status(inner) == "dead" then return ok, ... end
+    return go_on(inner, coroutine.resume(inner, coroutine.yield(...)))
+  end
+
+  function M.task_pcall(f, ...)
+    local task = M.task()
+    if not task then return pcall(f, ...) end
+    local inner = coroutine.create(function(...) return f(...) end)
+    task_of[inner] = task
+    return go_on(inner, coroutine.resume(inner, ...))
+  end
+end
+
 -- xpcall that hands its further arguments on, as all but plain 5.1 do.
 M.xpcall = xpcall
 if not passes_arguments() then
-  function M.xpcall(f, catch, a, b)
-    return xpcall(function() return f(a, b) end, catch)
+  local function caught(catch, ok, ...)
+    if ok then return ok, ... end
+    return ok, catch((...))
+  end
+
+  function M.xpcall(f, catch, ...)
+    if M.task() then return caught(catch, M.task_pcall(f, ...)) end
+    local n, given = select("#", ...), { ... }
+    return xpcall(function() return f(unpack(given, 1, n)) end, catch)
   end
 end
 
@@ -48,7 +85,7 @@ end
 
 -- pcall that lets an interrupt through.
 function M.pcall(f, ...)
-  return pass(pcall(f, ...))
+  return pass(M.task_pcall(f, ...))
 end
 
 

@@ -5,6 +5,7 @@
 -- come from is for `poll` to know: requests (respool/http/client.lua) or
 -- sockets (respool/http/sockets.lua). Times are those of core.mono, in seconds.
 
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 
 local M = {}
@@ -34,7 +35,7 @@ end
 -- The loop whose task is running; nil outside tasks.
 ---@return respool.loop?
 function M.current()
-  local task = coroutine.running()
+  local task = compat.task()
   return task and loops[task]
 end
 
@@ -55,13 +56,13 @@ end
 -- Returns the arguments of wake(), or nil and "timeout".
 ---@param till number? never
 function Loop:sleep(till)
-  self.sleeping[coroutine.running()] = till
+  self.sleeping[compat.task()] = till
   return coroutine.yield()
 end
 
 -- In a task: waits until `event` is given to happen(), or until a moment.
 function Loop:await(event, till)
-  self.asked[event] = coroutine.running()
+  self.asked[event] = compat.task()
   return self:sleep(till)
 end
 

@@ -134,7 +134,8 @@ local function serve(o, store, more)
       :format(ngx.var.uri, o.prefix))
   end
   more.store, more.hosts, more.server_name = store, o.hosts, ngx.var.server_name
-  more.record, more.to_cbor, more.spawn = json.record, json.to_cbor, spawn
+  more.record, more.spawn = json.record, spawn
+  more.to_cbor, more.from_cbor = json.to_cbor, json.from_cbor
   reply.give(routes.answer(routes.new(more), request_of(segments)))
 end
 

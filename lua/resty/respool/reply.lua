@@ -40,8 +40,11 @@ function M.send_pieces(status, kind, pieces)
   ngx.print(pieces)
 end
 
+local SORTED = { sorted = true }
+
 function M.answer(status, value)
-  M.send(status, "application/json", json.encode(value) .. "\n")
+  local text = json.from_cbor(core.cbor.encode(value), SORTED)
+  M.send(status, "application/json", text .. "\n")
 end
 
 local PIECE = 2^18 -- bytes, more of which are sent as they come

@@ -5,6 +5,7 @@
 
 local answer = require "respool.console.answer"
 local arguments = require "respool.cli.base.arguments"
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local json = require "respool.support.json"
 local loop_of = require "respool.support.loop"
@@ -145,7 +146,7 @@ local function listen(args, io, console)
   })
   function console.spawn(fn)
     server.loop:spawn(function()
-      local ok, err = pcall(fn)
+      local ok, err = compat.task_pcall(fn)
       if not ok then server.o.on_error(err) end
     end)
   end
