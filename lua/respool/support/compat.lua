@@ -21,19 +21,16 @@ function M.text(value)
   return type(value) == "number" and core.decimal(value) or tostring(value)
 end
 
-local function passes_arguments()
-  return select(2, xpcall(function(given) return given end, print, true))
-end
-
-local function yields_across_pcall()
-  return coroutine.wrap(function() pcall(coroutine.yield, true) end)()
-end
+-- Plain 5.1: its xpcall passes no arguments on, and nothing yields across its
+-- pcall.
+local IS_51 = not select(2, xpcall(function(given) return given end, print,
+                                   true))
 
 -- pcall that may be yielded across, as any may but that of plain 5.1: there the
 -- function runs in a coroutine of its own, whose yields are passed on. The task
 -- is the coroutine that began them all.
 M.task_pcall, M.task = pcall, coroutine.running
-if not yields_across_pcall() then
+if IS_51 then
   local task_of = setmetatable({}, { __mode = "k" })
 
   function M.task()
@@ -57,7 +54,7 @@ end
 
 -- xpcall that hands its further arguments on, as all but plain 5.1 do.
 M.xpcall = xpcall
-if not passes_arguments() then
+if IS_51 then
   local function caught(catch, ok, ...)
     if ok then return ok, ... end
     return ok, catch((...))
