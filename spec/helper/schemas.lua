@@ -37,7 +37,9 @@ COMMIT;
 ]]
 
 local function url()
-  return assert(os.getenv "RESPOOL_SPEC_URL", "RESPOOL_SPEC_URL: see spec/run")
+  local given = os.getenv "RESPOOL_SPEC_URL" or ""
+  assert(given:find "^postgres", "RESPOOL_SPEC_URL: see spec/run")
+  return given
 end
 
 local psql

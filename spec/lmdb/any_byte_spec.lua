@@ -93,6 +93,9 @@ local function fill()
   batch:settle()
   q.dead:replay { name = "again", limit = 1 }
   assert(store:transaction(function(tx) tx:note("a note", "its bytes") end))
+  assert(store:schedule("nightly", {
+    cron = "0 3 * * *", queue = "orders", payload = "tick",
+  }))
   store:close()
   return store.path
 end
