@@ -77,7 +77,8 @@ respool/http = handler request options body url answer sign message client \
 respool/console = answer guard parameters filter look schedules replays act \
   live page routes
 respool/cli = main parser commands completion
-respool/cli/base = arguments output progress streams notes each show failure_log
+respool/cli/base = actions arguments output progress streams notes each show \
+  failure_log
 respool/cli/queue = push records work schedule peek get remove purge drop \
   pause resume hold config
 respool/cli/dead = dead where replay named_replays

@@ -11,26 +11,11 @@ before_each(function() t = queue_of.new() end)
 
 local it = helper.checked(it)
 
--- The payloads of one take.
-local function take(n)
-  local batch, list = assert(t.q:take { limit = n or 1 }), {}
-  for payload, item in batch:each() do
-    list[#list + 1] = payload
-    item:done()
-  end
-  assert(batch:settle())
-  return list
-end
+local function take(n) return t:done(n) end
 
-local function push(n)
-  local list = {}
-  for i = 1, n do list[i] = i end
-  assert(t.q:push_many(list))
-end
+local function push(n) t:push_numbers(n) end
 
-local function stats()
-  return assert(t.q:stats())
-end
+local function stats() return assert(t.q:stats()) end
 
 local function near(expected, n)
   assert.near(expected, n, 0.0015)

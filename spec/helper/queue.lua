@@ -62,6 +62,13 @@ function Test:push(n)
   for i = 1, n do assert.is_true(self.q:push(tostring(i))) end
 end
 
+-- Pushes 1 to n, in one call.
+function Test:push_numbers(n)
+  local list = {}
+  for i = 1, n do list[i] = i end
+  assert(self.q:push_many(list))
+end
+
 function Test:ready()
   return self.q:length().ready
 end

@@ -3,6 +3,7 @@
 -- respool dead: dead letters are shown, retried and removed one by one. respool
 -- replay moves many of them.
 
+local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
 local each = require "respool.cli.base.each"
 local output = require "respool.cli.base.output"
@@ -258,20 +259,12 @@ local ACTIONS = {
 }
 
 function M.options(command)
-  command:command_target "action"
   command:epilog "Example:\n  respool dead groups shop.respool"
-  for _, action in ipairs(ACTIONS) do
-    local sub = command:command(action[1], action[2]:gsub("^%l", string.upper)
-      .. ".")
-    sub:summary(action[2])
-    action[3](sub)
-  end
+  actions.add(command, ACTIONS)
 end
 
 function M.run(args, io)
-  for _, action in ipairs(ACTIONS) do
-    if action[1] == args.action then return action[4](args, io) end
-  end
+  return actions.run(ACTIONS, args, io)
 end
 
 return M

@@ -2,6 +2,7 @@
 --
 -- respool schedule: items pushed at the ticks of a cron expression.
 
+local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
 local each = require "respool.cli.base.each"
 local json = require "respool.support.json"
@@ -139,7 +140,6 @@ local ACTIONS = {
 }
 
 function M.options(command)
-  command:command_target "action"
   command:epilog [[
 Schedules are fired by whatever works on a queue of the store or maintains it,
 each tick once: respool work, respool maintain, programs. Where nothing does,
@@ -147,18 +147,11 @@ ticks are missed, and --missed says what becomes of them then.
 
 Example:
   respool schedule list shop.respool]]
-  for _, action in ipairs(ACTIONS) do
-    local sub = command:command(action[1], action[2]:gsub("^%l", string.upper)
-      .. ".")
-    sub:summary(action[2])
-    action[3](sub)
-  end
+  actions.add(command, ACTIONS)
 end
 
 function M.run(args, io)
-  for _, action in ipairs(ACTIONS) do
-    if action[1] == args.action then return action[4](args, io) end
-  end
+  return actions.run(ACTIONS, args, io)
 end
 
 return M
