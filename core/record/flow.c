@@ -230,6 +230,13 @@ void flow_policy(flow *f, const queue_config *from, const queue_config *to,
   if (!to->breaker_failures) breaker_close(f, now);
 }
 
+void flow_shift(flow *f, int64_t by) {
+  if (f->held_until) f->held_until += by;
+  if (f->level_at) f->level_at += by;
+  if (f->breaker) f->until += by;
+  if (f->n_row) f->failed_at += by;
+}
+
 void flow_tell(const flow *f, const queue_config *c, int64_t now,
                respool_flow *out) {
   int64_t due = 0;

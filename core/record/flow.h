@@ -62,6 +62,10 @@ enum excuse flow_excuse(const flow *f, const queue_config *c);
 void flow_policy(flow *f, const queue_config *from, const queue_config *to,
                  int64_t now);
 
+/* The queue's clock jumps by so many ms: what was to last goes on lasting as
+   long. */
+void flow_shift(flow *f, int64_t by);
+
 void flow_tell(const flow *f, const queue_config *c, int64_t now,
                respool_flow *out);
 

@@ -199,7 +199,7 @@ describe("the screen of respool top", function()
       stats = {
         ready = ready, leased = 0, scheduled = 0, retrying = 0,
         dead = 0, oldest_age = 0,
-        paused = false,
+        paused = false, breaker = "closed",
       },
     }
   end

@@ -20,6 +20,12 @@ function M:hold(now, ms)
   self.held = ms == 0 and -huge or max(self.held, now + ms)
 end
 
+-- The clock jumps.
+function M:shift(ms)
+  self.held, self.at = self.held + ms, self.at + ms
+  self.till, self.failed_at = self.till + ms, self.failed_at + ms
+end
+
 
 -- The rate. Tokens are counted in parts of one of which each millisecond
 -- brings `items`, so that they stay whole.

@@ -127,7 +127,9 @@ end
 
 -- What fell behind is forgotten with the last item.
 function M:tick()
-  if next(self.items) == nil then self.now = self.wall end
+  if next(self.items) ~= nil then return end
+  self.flow:shift(self.wall - self.now)
+  self.now = self.wall
 end
 
 function M:add(id, payload, o)
@@ -319,7 +321,7 @@ function M:check_batch(batch, most, along)
   self:read_dead_letters()
   local n, priority, crashed = self:available()
   most = min(most, self.flow:allows(self.now))
-  if most == 0 then n = 0 end
+  if most == 0 then n, priority = 0, nil end
   if #batch > most then differs("%d items, not %d", #batch, most) end
   if not crashed then same(min(most, n), #batch, "items of a batch") end
   if not (self.ordered and (along or self:any_expired())) then

@@ -50,6 +50,18 @@ describe("a clock that steps back", function()
     assert.equal(1, t:take():item(1).crashes)
   end)
 
+  it("makes no hold longer, where the queue is emptied meanwhile", function()
+    local id = t.q:push "a"
+    t.store:advance(-3600)
+    t.q:hold(10)
+    t.q:remove(id)
+    t.q:push "b" -- from here on the queue's time is the clock's again
+    t.store:advance(9.9)
+    assert.same({}, payloads(t:take()))
+    t.store:advance(0.2)
+    assert.same({ "b" }, payloads(t:take()))
+  end)
+
   it("leaves a live lease its time", function()
     t.q:push_many { "a", "b" }
     local batch = t:take()
