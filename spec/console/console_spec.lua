@@ -178,7 +178,8 @@ describe("Acting", function()
                                        payload = "go" }))
     local s = console:get "schedules".schedules[1]
     assert.same({ "nightly", "go", false }, { s.name, s.payload, s.paused })
-    assert.equal(12, console:act("POST", "schedules/nightly/run").id)
+    local id = console:act("POST", "schedules/nightly/run").id
+    assert.equal("go", q:get(id).payload)
     assert.is_true(console:act("POST", "schedules/nightly/pause").paused)
     assert.is_true(store:schedules()[1].paused)
     assert.is_false(console:act("POST", "schedules/nightly/resume").paused)
