@@ -16,7 +16,7 @@
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
   X(QUEUE_SAVE, "v1_queue_save", 16) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
-  X(QUEUE_HOLD, "v1_queue_hold", 4) X(QUEUE_DROP, "v1_queue_drop", 5) \
+  X(QUEUE_HOLD, "v1_queue_hold", 6) X(QUEUE_DROP, "v1_queue_drop", 5) \
   X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \

@@ -95,12 +95,20 @@ int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused) {
   return rc;
 }
 
-void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why) {
+void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why,
+               uint64_t owner, uint64_t token) {
   values *v = plan_add(p, STATEMENT_QUEUE_HOLD, NULL);
   put_text(v, name);
   plan_put_wall(p, v);
   put_int8(v, ms);
   put_bytes(v, phrase_cut(why, RESPOOL_REASON_MAX));
+  if (owner) {
+    put_int8(v, (int64_t)owner);
+    put_int8(v, (int64_t)token);
+  } else {
+    put_null(v);
+    put_null(v);
+  }
 }
 
 int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
@@ -108,7 +116,7 @@ int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
   plan p;
   plan_init(&p, e, l);
   p.now = now;
-  hold_plan(&p, name, ms, why);
+  hold_plan(&p, name, ms, why, 0, 0);
   int rc = plan_run(&p, false);
   plan_free(&p);
   return rc;

@@ -221,19 +221,35 @@ static void plan_done(plan *p, settling *w, bool tell) {
   array_end(v);
 }
 
-/* A hold that its outcomes ask for: the longest, behind the settle. */
-static void plan_hold(plan *p, const char *name, const settle_req *r) {
+/* The longest hold that outcomes of a run ask for, or NULL. */
+static const mark *hold_of(const settle_req *r, const batch_claim *h) {
   const mark *longest = NULL;
-  for (size_t i = 0; i < r->batch->page.n; i++) {
+  for (size_t i = h->from; i < h->to; i++) {
     const mark *m = mark_of(r, i);
     if (m->kind == RESPOOL_HOLD && m->delay > 0 && !is_settled(r, i) &&
         (!longest || m->delay > longest->delay))
       longest = m;
   }
+  return longest;
+}
+
+/* Holds stand behind the settle, which tells them what it has lost. */
+static void plan_holds(plan *p, const settling *w) {
   static const respool_bytes none;
-  if (longest)
-    hold_plan(p, name, longest->delay,
-              longest->text ? longest->text->error : none);
+  const respool_batch *b = w->r->batch;
+  for (size_t i = 0; i < b->n_claims; i++) {
+    const mark *m = b->claims[i].over ? NULL : hold_of(w->r, &b->claims[i]);
+    if (m)
+      hold_plan(p, w->name, m->delay, m->text ? m->text->error : none,
+                b->claims[i].first, b->token);
+  }
+}
+
+static bool asks_for_hold(const settle_req *r) {
+  for (size_t i = 0; i < r->batch->n_claims; i++)
+    if (!r->batch->claims[i].over && hold_of(r, &r->batch->claims[i]))
+      return true;
+  return false;
 }
 
 /* Lost before and given an outcome again: lost still. */
@@ -261,7 +277,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
     return batch_lost_error(name, lost);
   }
   w->fates.strict = r->strict;
-  w->fates.tell = tell;
+  w->fates.tell = tell || asks_for_hold(r);
   w->fates.notices = r->notices;
   w->plain = is_plain(r);
   w->firsts = plan_alloc(p, r->batch->n_claims * sizeof *w->firsts);
@@ -279,7 +295,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   }
   fates_plan(p, &w->fates);
   w->request = w->fates.request;
-  plan_hold(p, name, r);
+  plan_holds(p, w);
   return 0;
 }
 

@@ -76,12 +76,18 @@ BEGIN
   END IF;
 END $$;
 
--- Holds a queue for `ms`, unless it is held longer already; 0 ends a hold.
-CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea)
-RETURNS void LANGUAGE plpgsql AS $$
+-- Holds a queue for `ms`, unless it is held longer already; 0 ends a hold. What
+-- an item asked for counts only if the settle before, in the same transaction,
+-- has not lost its run: `owner` is that run's first id.
+CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea,
+  owner int8, owner_token int8) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   till int8 := CASE WHEN ms > 0 THEN after(now_ms(wall), ms) END;
+  told text := current_setting('respool.lost', true);
 BEGIN
+  IF owner IS NOT NULL AND told LIKE owner_token || ' %' THEN
+    IF owner = ANY (split_part(told, ' ', 2)::int8[]) THEN RETURN; END IF;
+  END IF;
   UPDATE queue u SET held_until = till, held_for = reason
     WHERE u.name = v1_queue_hold.name
       AND (till IS NULL OR till > coalesce(u.held_until, 0));
