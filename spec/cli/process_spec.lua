@@ -52,9 +52,7 @@ local function new_log()
   return path
 end
 
-local function pause(seconds)
-  helper.sh("sleep " .. seconds)
-end
+local pause = helper.pause
 
 describe("a process that is killed", function()
   before_each(function() open { clock = "manual" } end)

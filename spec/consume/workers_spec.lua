@@ -44,7 +44,8 @@ local JOB = [[
     return file and file:close()
   end
   local function nap(seconds)
-    os.execute("sleep " .. seconds)
+    local ms = math.floor(seconds * 1000)
+    os.execute(("sleep %%d.%%03d"):format(math.floor(ms / 1000), ms %% 1000))
   end
 ]]
 

@@ -32,6 +32,12 @@ function M.sh(command)
   return (said:gsub("\n$", ""))
 end
 
+-- Sleeps. Fractions are spelt with a point, whatever the locale is.
+function M.pause(seconds)
+  local ms = math.floor(seconds * 1000)
+  assert(os.execute(("sleep %d.%03d"):format(math.floor(ms / 1000), ms % 1000)))
+end
+
 local interpreter
 
 -- The command of the interpreter that runs this spec.

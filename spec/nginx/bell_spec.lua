@@ -82,7 +82,7 @@ local function wakings(n, seconds)
     return tonumber(status:match "\nvoluntary_ctxt_switches:%s*(%d+)")
   end
   local before = count()
-  helper.sh("sleep " .. seconds)
+  helper.pause(seconds)
   return count() - before
 end
 
