@@ -195,4 +195,13 @@ function M.settings(config)
   return list
 end
 
+-- The i-th of several items or dead letters: as JSON, or whole, with an empty
+-- line before all but the first.
+---@param draw fun(io: table, record: table, how: table) M.item, M.dead_letter
+function M.one_of(io, i, record, args, now, draw)
+  if args.json then return M.json(io, record, args) end
+  if i > 1 then io.stdout:write "\n" end
+  draw(io, record, { now = now, full = args.full, raw = args.raw })
+end
+
 return M

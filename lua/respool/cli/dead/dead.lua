@@ -152,14 +152,7 @@ local function show_dead_letters(args, io)
   local dead = arguments.dlq(store, args.dlq, show.STORED)
   for i, number in ipairs(args.numbers) do
     local dead_letter = arguments.check(dead:get(number))
-    if args.json then
-      show.json(io, dead_letter, args)
-    else
-      if i > 1 then io.stdout:write "\n" end
-      show.dead_letter(io, dead_letter, {
-        now = store:now(), full = args.full, raw = args.raw,
-      })
-    end
+    show.one_of(io, i, dead_letter, args, store:now(), show.dead_letter)
   end
 end
 

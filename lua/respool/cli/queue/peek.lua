@@ -29,14 +29,7 @@ function M.run(args, io)
   local items = arguments.check(queue:peek(args.limit))
   show.damaged(io, items.damaged or {})
   for i, item in ipairs(items) do
-    if args.json then
-      show.json(io, item, args)
-    else
-      if i > 1 then io.stdout:write "\n" end
-      show.item(io, item, {
-        now = store:now(), full = args.full, raw = args.raw,
-      })
-    end
+    show.one_of(io, i, item, args, store:now(), show.item)
   end
   if #items == 0 and not args.json then
     io.stdout:write "no item is ready\n"
