@@ -236,20 +236,12 @@ static const mark *hold_of(const settle_req *r, const batch_claim *h) {
 /* Holds stand behind the settle, which tells them what it has lost. */
 static void plan_holds(plan *p, const settling *w) {
   static const respool_bytes none;
-  const respool_batch *b = w->r->batch;
-  for (size_t i = 0; i < b->n_claims; i++) {
-    const mark *m = b->claims[i].over ? NULL : hold_of(w->r, &b->claims[i]);
+  for (size_t i = 0; i < w->n_firsts; i++) {
+    const mark *m = w->holds[i];
     if (m)
       hold_plan(p, w->name, m->delay, m->text ? m->text->error : none,
-                b->claims[i].first, b->token);
+                w->firsts[i], w->r->batch->token);
   }
-}
-
-static bool asks_for_hold(const settle_req *r) {
-  for (size_t i = 0; i < r->batch->n_claims; i++)
-    if (!r->batch->claims[i].over && hold_of(r, &r->batch->claims[i]))
-      return true;
-  return false;
 }
 
 /* Lost before and given an outcome again: lost still. */
@@ -277,15 +269,20 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
     return batch_lost_error(name, lost);
   }
   w->fates.strict = r->strict;
-  w->fates.tell = tell || asks_for_hold(r);
+  w->fates.tell = tell;
   w->fates.notices = r->notices;
   w->plain = is_plain(r);
   w->firsts = plan_alloc(p, r->batch->n_claims * sizeof *w->firsts);
-  if (!w->firsts) return fail(RESPOOL_NOMEM, "not enough memory to settle");
+  w->holds = plan_alloc(p, r->batch->n_claims * sizeof *w->holds);
+  if (!w->firsts || !w->holds)
+    return fail(RESPOOL_NOMEM, "not enough memory to settle");
   for (size_t i = 0; i < r->batch->n_claims; i++) {
     batch_claim *h = &r->batch->claims[i];
     if (h->over || !count_marked(r, h)) continue;
-    w->firsts[w->n_firsts++] = h->first;
+    w->firsts[w->n_firsts] = h->first;
+    const mark *hold = w->plain ? NULL : hold_of(r, h);
+    w->holds[w->n_firsts++] = hold;
+    if (hold) w->fates.tell = true;
     if (!w->plain) move_run(p, w, h);
   }
   if (!w->n_firsts) return 0;

@@ -14,8 +14,8 @@ typedef struct settling {
   bool plain;       /* all that is left in its runs is done */
   fates fates;
   size_t request;
-  /* of the plain way */
-  uint64_t *firsts;
+  uint64_t *firsts;   /* of the runs that are settled */
+  const mark **holds; /* that their outcomes ask for, or NULL */
   size_t n_firsts;
 } settling;
 
