@@ -1532,6 +1532,10 @@ RESPOOL_API int respool_ticket_poll(respool_ticket *t);
 RESPOOL_API int respool_ticket_waits(respool_ticket *t, int64_t *due,
                                      int64_t *left);
 
+/* Writes for whom the ticket's store waits, as respool_on_wait tells it; "" for
+   nobody. */
+RESPOOL_API void respool_ticket_whom(const respool_ticket *t, char whom[64]);
+
 /* Ends the wait of a take that waits: it is ready, with nothing. */
 RESPOOL_API void respool_ticket_give_up(respool_ticket *t);
 

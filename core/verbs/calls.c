@@ -4,6 +4,7 @@
  * are functions that may block, run by one thread of the store one after the
  * other.
  */
+#include "base/wait.h"
 #include "verbs/store.h"
 
 #include <stddef.h>
@@ -33,6 +34,12 @@ int respool_ticket_waits(respool_ticket *t, int64_t *due, int64_t *left) {
     return 0;
   t->waits(t, due, left);
   return 1;
+}
+
+void respool_ticket_whom(const respool_ticket *t, char whom[WHOM_MAX]) {
+  int pid = t->env ? t->env->waits_for : 0;
+  *whom = '\0';
+  if (pid) wait_name(pid, whom);
 }
 
 void respool_ticket_give_up(respool_ticket *t) {

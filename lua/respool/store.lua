@@ -76,7 +76,9 @@ end
 --- that write, open or compact the store, then LOCKED; nil: for ever
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
---- a few a second at most; a function gets all there is to say; false: silence
+--- a few a second at most; a function gets all there is to say; false: silence.
+--- Whom a call waits for is on stderr after 3 s, as no Lua runs meanwhile, and
+--- in the log when the wait is over; in nginx it is in the error log
 local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },
@@ -127,7 +129,7 @@ end
 function M.open(path, given)
   options.argument(1, "respool.open", path, path_of)
   local o = options.read(FORM, given, 2)
-  if o.log == nil then core.tell_waits() end
+  if o.log ~= false then core.tell_waits() end
   local handle, message, code = core.open(path, core_options(o))
   if not handle then return nil, message, code end
   return setmetatable({

@@ -82,6 +82,20 @@ describe("inside nginx", function()
     assert.equal("hello", answer())
   end)
 
+  -- Nobody was told: the core's threads wait, not the one that may write.
+  it("a push that waits for another process says so in the log", function()
+    local n = nginx.start { http = OPEN, server = PUSH }
+    n:request "/push?n=1"
+    local let_go = hold_lock(n)
+    local push = nginx.beside(("curl -s -m 60 'http://127.0.0.1:%d/push'")
+      :format(n.port))
+    n:await("the line in the log", function()
+      return n:log():find("waiting for process %d+ %(writer%), which uses")
+    end, 50)
+    let_go()
+    assert.equal("2", push())
+  end)
+
   it("goes on serving while another process holds the writer lock", function()
     local n = nginx.start { http = OPEN, server = PUSH .. [[
       location = /look { content_by_lua_block {

@@ -195,19 +195,28 @@ describe("what is taken out of a store", function()
 
   it("is no more readable than the store", function()
     make_store()
-    helper.sh(("chmod 600 '%s/data.mdb'"):format(path))
+    helper.sh(("chmod 600 '%s/data.mdb'; rm -f '%s/lock.mdb'"):format(
+      path, path))
     local to, out = dir .. "/store.copy", dir .. "/store.out"
     assert(respool.compact(path, { to = to }))
-    assert.equal("600", helper.sh(("stat -c %%a '%s/data.mdb'"):format(to)))
+    assert.equal("700\n600", modes(to))
     assert(respool.repair(path, dir .. "/store.new"))
-    assert.equal("600", helper.sh(("stat -c %%a '%s/store.new/data.mdb'")
-      :format(dir)))
+    assert.equal("700\n600\n600", modes(dir .. "/store.new"))
     local store = assert(helper.open(path))
     assert(respool.export {
       queue = store:queue "orders",
       writer = assert(respool.file_writer(out, { store = store })),
     })
     assert.equal("700\n600", modes(out))
+    assert.equal("600\n600", helper.sh(("stat -c %%a '%s'/*"):format(path)))
+  end)
+
+  it("is written by the group if the store is", function()
+    make_store()
+    helper.sh(("chmod 660 '%s/data.mdb'; rm -f '%s/lock.mdb'"):format(
+      path, path))
+    assert(assert(helper.open(path)):close())
+    assert.equal("660\n660", helper.sh(("stat -c %%a '%s'/*"):format(path)))
   end)
 
   it("is read by the group if the store is, and by nobody else", function()

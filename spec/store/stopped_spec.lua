@@ -5,38 +5,13 @@
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
+local in_its_turn = require "spec.helper.in_its_turn"
 
 local path, stopped
 
--- A process that stops itself in its turn: it holds the lock that a turn is.
-local STOPPED = [[
-  local store = assert(require "respool".open(arg[1]))
-  local queue = assert(store:queue "orders")
-  assert(queue:push "first")
-  print "ready"
-  io.stdout:flush()
-  while true do queue:push "x" end
-]]
-
--- Stops it again and again until the lock is held by it.
-local function stop_in_its_turn()
-  for _ = 1, 500 do
-    os.execute("kill -STOP " .. stopped.pid)
-    local locks = helper.sh(("grep -c 'POSIX.* WRITE %d .*:%s 0 0' /proc/locks")
-      :format(stopped.pid, helper.sh(("stat -c %%i '%s/data.mdb'"):format(
-        path))))
-    if locks == "1" then return end
-    os.execute("kill -CONT " .. stopped.pid)
-    helper.sh "sleep 0.003"
-  end
-  error "it never was its turn"
-end
-
 before_each(function()
   path = helper.location()
-  stopped = helper.spawn(STOPPED, path)
-  stopped:expect "ready"
-  stop_in_its_turn()
+  stopped = in_its_turn(path)
 end)
 
 local function whom()
@@ -46,6 +21,9 @@ end
 local PUSHER = [[
   local store = assert(require "respool".open(arg[1], {
     timeout = tonumber(arg[2]),
+    log = arg[3] and function(level, message, fields)
+      print(level, message, fields.process, fields.seconds >= 3)
+    end or nil,
   }))
   local queue = assert(store:queue "orders")
   print "open"
@@ -69,6 +47,15 @@ describe("while a process stands still in its turn", function()
     os.execute("kill -CONT " .. stopped.pid)
     assert.equal(0, pusher:wait())
     assert.matches("open\n.*%d+\n", pusher:output())
+  end)
+
+  it("a log of one's own hears of a long wait, too", function()
+    local pusher = helper.spawn(PUSHER, path, math.huge, "log")
+    pusher:expect "waiting for process"
+    os.execute("kill -CONT " .. stopped.pid)
+    assert.equal(0, pusher:wait())
+    assert.matches("warn\ta call waited for another process\t" .. whom()
+      .. "\ttrue\n%d+\n", pusher:output())
   end)
 
   it("looking waits for nobody", function()

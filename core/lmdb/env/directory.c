@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DIR_MODE 0750
 
 int dir_fail(const char *path, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
@@ -61,8 +60,8 @@ int dir_look(int dirfd) {
   return st.st_size == 0 ? ENODATA : 0;
 }
 
-int dir_make(const char *path) {
-  if (mkdir(path, DIR_MODE))
+int dir_make(const char *path, mode_t data) {
+  if (mkdir(path, data & 0040 ? 0750 : 0700))
     return errno == EEXIST ? 0 : dir_fail(path, errno);
   sync_parent(path);
   return 0;
@@ -86,7 +85,7 @@ int dir_open(const char *path, bool create, int *dirfd) {
   if (fd < 0 && errno == ENOENT) {
     if (!create)
       return fail(RESPOOL_NOT_FOUND, "there is no store '%.160s'", path);
-    int rc = dir_make(path);
+    int rc = dir_make(path, FILE_MODE);
     if (rc) return rc;
     fd = open_dir(path);
   }

@@ -13,7 +13,10 @@
 #define LOCK_NAME "lock.mdb"
 
 int dir_fail(const char *path, int error); /* says why it cannot be opened */
-int dir_make(const char *path);            /* unless it exists */
+
+/* Makes a directory, unless it exists, for a data file of this mode: it is no
+   more readable than that. */
+int dir_make(const char *path, mode_t data);
 
 /* 0 when the directory holds a data file that may be opened, or why not:
    ENOENT when there is none, ENODATA when it is empty. */

@@ -26,19 +26,21 @@ static int name_fail(const lmdb_env *e, const char *name, int error) {
               file_error(error));
 }
 
-/* LMDB writes the lock file through a map, which needs its blocks. Whose
-   directory it is may not be whose data it is, if it is root's. */
+/* LMDB writes the lock file through a map, which needs its blocks. Whoever may
+   open the data may open it, and nobody else. Whose directory it is may not be
+   whose data it is, if it is root's. */
 static int fill_lock(const lmdb_env *e, int fd, const struct stat *data) {
   struct stat st, dir;
   off_t size = LOCK_HEAD + (off_t)e->max_readers * READER_SIZE;
+  mode_t mode = (data->st_mode & 0666) | 0600;
   if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) &&
       (errno == ENOSPC || errno == EDQUOT))
     return -1;
+  if (fchmod(fd, mode)) return -1;
   if (geteuid() != 0 || fstat(fd, &st) || fstat(e->dirfd, &dir) ||
       dir.st_uid != 0 || st.st_uid != 0)
     return 0;
-  return fchown(fd, data->st_uid, data->st_gid) ||
-         fchmod(fd, data->st_mode & 0666);
+  return fchown(fd, data->st_uid, data->st_gid) || fchmod(fd, mode);
 }
 
 /* A directory that may only be read is LMDB's business. */

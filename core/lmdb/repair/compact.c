@@ -59,23 +59,20 @@ static int fill_from(const replacement *c, env *from) {
 }
 
 /* With the directory `to` locked, so that no process makes a store there. */
-static int fill_dir(env *from, const char *path, const char *to, int dirfd,
-                    respool_compaction *out) {
+static int fill_dir(env *from, const char *to, int dirfd,
+                    const struct stat *old, respool_compaction *out) {
   respool_compaction done = *out;
-  struct stat old;
   int error = dir_look(dirfd);
   if (!error || error == ENODATA)
     return fail(RESPOOL_EXISTS, "there is a store in '%.160s' already", to);
   if (error != ENOENT) return replacement_fail(to, "write a store to", error);
-  int rc = data_look(path, ((lmdb_env *)from)->dirfd, &old);
-  if (rc) return rc;
   replacement c = {to, NEW_NAME, dirfd, -1};
-  rc = replacement_open(&c, &old);
+  int rc = replacement_open(&c, old);
   if (!rc) rc = fill_from(&c, from);
   if (!rc) rc = replacement_publish(&c, &done.after);
   replacement_close(&c, !rc);
   if (rc) return rc;
-  done.before = (uint64_t)old.st_size;
+  done.before = (uint64_t)old->st_size;
   *out = done;
   return 0;
 }
@@ -83,11 +80,14 @@ static int fill_dir(env *from, const char *path, const char *to, int dirfd,
 static int compact_into(env *from, const char *path, const char *to,
                         respool_compaction *out) {
   int dirfd;
-  int rc = dir_open(to, true, &dirfd);
+  struct stat old;
+  int rc = data_look(path, ((lmdb_env *)from)->dirfd, &old);
+  if (!rc) rc = dir_make(to, old.st_mode);
+  if (!rc) rc = dir_open(to, true, &dirfd);
   if (rc) return rc;
   rc = dir_lock(dirfd, to, LOCK_EX | LOCK_NB);
   if (!rc) {
-    rc = fill_dir(from, path, to, dirfd, out);
+    rc = fill_dir(from, to, dirfd, &old, out);
     dir_unlock(dirfd);
   }
   close(dirfd);

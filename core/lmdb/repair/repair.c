@@ -8,7 +8,6 @@
  */
 #include "lmdb/repair/repair.h"
 
-#include "base/file.h"
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/unit.h"
@@ -20,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -104,27 +104,39 @@ static void salvage_all(salvage *s) {
   if (!s->rc) s->rc = env_sync(s->to);
 }
 
-/* The new store is no more readable than the old one. LMDB has no locks on its
-   data file, which closing it here would end. */
-static int hide(const salvage *s, const char *to) {
-  struct stat old, new;
-  int fd = file_open(((lmdb_env *)s->to)->dirfd, DATA_NAME, O_RDWR);
-  int rc = fd < 0 || fstat(fd, &new) || fstat(s->pages.fd, &old) ||
-           fchmod(fd, old.st_mode & new.st_mode & 0777);
-  if (rc) rc = fail(RESPOOL_IO, "cannot set the mode of '%.160s': %s", to,
-                    strerror(errno));
+/* By the path that /proc gives: closing a descriptor of the lock file would
+   end LMDB's locks on it. */
+static int hide_file(int dirfd, const char *name, mode_t mode) {
+  char proc[64];
+  struct stat st;
+  int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+  int rc = fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+           chmod(proc, st.st_mode & mode & 0777);
   if (fd >= 0) close(fd);
   return rc;
+}
+
+/* The new store is no more readable than the old one. */
+static int hide(const salvage *s, mode_t mode, const char *to) {
+  int dirfd = ((lmdb_env *)s->to)->dirfd;
+  return hide_file(dirfd, DATA_NAME, mode) || hide_file(dirfd, LOCK_NAME, mode)
+             ? fail(RESPOOL_IO, "cannot set the mode of '%.160s': %s", to,
+                    strerror(errno))
+             : 0;
 }
 
 /* The new store's map has room for what the old one's file holds. */
 static int fill(salvage *s, const char *to) {
   respool_options o = RESPOOL_OPTIONS_INIT;
   uint64_t size = s->pages.n * s->pages.size;
+  struct stat old;
   o.max_bytes = size > MAX_BYTES / 2 ? size * 2 : MAX_BYTES;
-  int rc = env_open(NULL, to, &o, NULL, &s->to);
+  int rc = fstat(s->pages.fd, &old) ? dir_fail(to, errno) : 0;
+  if (!rc) rc = dir_make(to, old.st_mode);
+  if (!rc) rc = env_open(NULL, to, &o, NULL, &s->to);
   if (rc) return rc;
-  s->rc = hide(s, to);
+  s->rc = hide(s, old.st_mode, to);
   if (!s->rc) salvage_all(s);
   env_close(s->to);
   return s->rc;

@@ -65,6 +65,18 @@ static int ticket_waits(lua_State *L) {
   return 3;
 }
 
+/* whom(ticket): the process that its store waits for, if it does. */
+static int ticket_whom(lua_State *L) {
+  const lticket *t = luaL_checkudata(L, 1, LTICKET);
+  char whom[64] = "";
+  if (t->handle.open)
+    respool_ticket_whom(t->handle.object, whom);
+  if (!*whom)
+    return 0;
+  lua_pushstring(L, whom);
+  return 1;
+}
+
 /* give_up(ticket): a take that waits is ready, with nothing. */
 static int ticket_give_up(lua_State *L) {
   const lticket *t = luaL_checkudata(L, 1, LTICKET);
@@ -93,6 +105,7 @@ static int ticket_finish(lua_State *L) {
 static const luaL_Reg METHODS[] = {
   { "poll", ticket_poll },
   { "waits", ticket_waits },
+  { "whom", ticket_whom },
   { "give_up", ticket_give_up },
   { "finish", ticket_finish },
   { NULL, NULL }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define READ_MOST (1 << 20)
+#define LPLACE "respool.input"
 
 static int failed(lua_State *L, const char *what) {
   int error = errno;
@@ -46,10 +47,21 @@ static int input_wait(lua_State *L) {
   return 1;
 }
 
+/* The place that all reads of a Lua state share. */
+static char *read_place(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LPLACE);
+  if (lua_isnil(L, -1)) {
+    lua_newuserdata(L, READ_MOST);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, LPLACE);
+  }
+  return lua_touserdata(L, -1);
+}
+
 /* read(file): what there is, up to 1 MiB; "" at the end of the input. */
 static int input_read(lua_State *L) {
   int fd = file_number(L);
-  char *place = lua_newuserdata(L, READ_MOST);
+  char *place = read_place(L);
   ssize_t n = read(fd, place, READ_MOST);
   if (n < 0)
     return failed(L, "read");

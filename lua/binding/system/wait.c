@@ -3,7 +3,8 @@
  * Waits for other processes end when Lua wants to go on: the interpreter's
  * handler of Ctrl-C sets a hook, to raise an error as soon as Lua runs, and
  * core.process counts the signals that it watches. A long wait is told on
- * stderr, once, where the store's log is not the user's.
+ * stderr, once, unless no store has a log; no Lua runs meanwhile, so that the
+ * log itself hears of it when it is over.
  */
 #include "system/wait.h"
 
@@ -21,7 +22,17 @@ typedef struct heed {
   lua_Hook hook;
   int signals;  /* that had come when the call began */
   bool tells, told;
+  int64_t waited; /* ms of the last long wait; 0: none since it was asked */
+  char whom[64];
 } heed;
+
+static void note_wait(heed *h, int64_t ms, const char *whom) {
+  if (h->tells && !h->told)
+    fprintf(stderr, "respool: waiting for %s, which uses the store\n", whom);
+  h->told = true;
+  h->waited = ms;
+  snprintf(h->whom, sizeof h->whom, "%s", whom);
+}
 
 static int on_wait(void *arg, int64_t ms, const char *whom) {
   heed *h = arg;
@@ -31,10 +42,7 @@ static int on_wait(void *arg, int64_t ms, const char *whom) {
     h->told = false;
     return 0;
   }
-  if (ms >= TELL_AFTER && h->tells && !h->told) {
-    fprintf(stderr, "respool: waiting for %s, which uses the store\n", whom);
-    h->told = true;
-  }
+  if (ms >= TELL_AFTER) note_wait(h, ms, whom);
   return lua_gethook(h->L) != h->hook || lprocess_signals() != h->signals;
 }
 
@@ -51,6 +59,18 @@ static int tell_waits(lua_State *L) {
   return 0;
 }
 
+/* waited(): how many seconds the last long wait has taken, and for whom;
+   nothing when there was none since this was asked. */
+static int waited(lua_State *L) {
+  heed *h = lua_touserdata(L, lua_upvalueindex(1));
+  if (!h->waited)
+    return 0;
+  lua_pushnumber(L, (lua_Number)h->waited / 1000);
+  lua_pushstring(L, h->whom);
+  h->waited = 0;
+  return 2;
+}
+
 /* Pushes the main thread, or in Lua 5.1 this one, and returns it. */
 static lua_State *push_main(lua_State *L) {
 #ifdef LUA_RIDX_MAINTHREAD
@@ -59,6 +79,13 @@ static lua_State *push_main(lua_State *L) {
   lua_pushthread(L);
 #endif
   return lua_tothread(L, -1);
+}
+
+/* The module's table lies below the userdata, which is the upvalue. */
+static void set_function(lua_State *L, lua_CFunction f, const char *name) {
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, f, 1);
+  lua_setfield(L, -3, name);
 }
 
 /* With the module's table on the stack. The registry keeps the userdata, and
@@ -74,7 +101,8 @@ void lwait_open(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, "respool.waits");
-  lua_pushcclosure(L, tell_waits, 1);
-  lua_setfield(L, -2, "tell_waits");
+  set_function(L, tell_waits, "tell_waits");
+  set_function(L, waited, "waited");
+  lua_pop(L, 1);
   respool_on_wait(on_wait, h);
 }

@@ -7,6 +7,7 @@
 -- closing.lua.
 
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local outcome = require "respool.support.outcome"
 
 local M = {}
@@ -55,6 +56,15 @@ end
 ---@param fields table?
 function M.log(store, level, message, fields)
   if store.log then M.pcall(store, store.log, level, message, fields or {}) end
+end
+
+-- Logs a long wait for another process that is over.
+local function tell_wait(store)
+  local seconds, whom = core.waited()
+  if not seconds then return end
+  M.log(store, "warn", "a call waited for another process", {
+    seconds = seconds, process = whom,
+  })
 end
 
 -- Calls on_error, and the log, for an error that no call returns.
@@ -176,6 +186,7 @@ end
 ---@param store respool.store
 ---@param code string?
 function M.drain(store, code)
+  if store.log then tell_wait(store) end
   if not (store.watched or store.buffered or store.closing)
      or M.is_running(store) or code == "PHASE" then
     return

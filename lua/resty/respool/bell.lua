@@ -29,6 +29,7 @@ local IDLE = 0.5   -- the same while no take waits
 local QUIET = 1    -- seconds without anybody who waits, after which it ends
 local LATE = 2     -- seconds after which a beat is missing
 local GIVEN_UP = 10 -- seconds that nobody waits without looking for himself
+local LONG = 3     -- seconds of waiting for another process that are logged
 local NEVER = 2^31 - 1 -- milliseconds
 
 ---@class respool.waiter
@@ -248,15 +249,30 @@ local function sleep(waiter, seconds)
   if not waiter.woken then see_to(waiter) end
 end
 
+-- Logs on whom a call waits, at most each LONG seconds.
+local logged = -LONG
+
+local function tell_of_wait(waiter)
+  local whom = now() - logged >= LONG and waiter.ticket:whom()
+  if not whom then return end
+  logged = now()
+  ngx.log(ngx.WARN, "respool: waiting for ", whom, ", which uses the store")
+end
+
 local function sleep_until_woken(waiter)
-  local patience = SHORTEST
+  local patience, told = SHORTEST, nil
+  local tells = now() + LONG
   while not waiter.woken do
     local _, _, left = waiter.ticket:waits()
-    local most = GIVEN_UP
+    local most = told and GIVEN_UP or LONG
     if not is_alive() then
       most, patience = patience, min(patience * 2, LONGEST)
     end
     sleep(waiter, min(left or most, most))
+    if not (told or waiter.woken) and now() >= tells then
+      told = true
+      tell_of_wait(waiter)
+    end
   end
 end
 

@@ -22,6 +22,7 @@ local M = {}
 ---@class respool.cli.records
 ---@field number integer records so far
 ---@field offset integer bytes of the input before the buffer
+---@field longest integer bytes of a record at most
 local Records = {}
 Records.__index = Records
 
@@ -83,30 +84,48 @@ local function read(r)
   return chunk
 end
 
--- Puts what comes behind the rest of the buffer, at least as much again as
--- that is: so the work stays in proportion however long a record is.
-local function fill(r, patience)
-  local rest = r.buffer:sub(r.at)
-  local parts, got = { rest }, 0
-  repeat
-    local chunk = not M.is_stopped() and wait(r, patience) and read(r)
-    if not chunk then break end
-    if chunk == "" then r.ended = true end
-    parts[#parts + 1], got = chunk, got + #chunk
-  until r.ended or got > #rest
-  r.offset = r.offset + r.at - 1
-  r.buffer, r.at = table.concat(parts), 1
-  return got > 0 or r.ended
+local function has_newline(chunk)
+  return chunk and chunk:find("\n", 1, true) ~= nil
 end
 
--- A record too long for any store is passed over as it comes.
-local function drop_longest(r)
-  if #r.buffer - r.at < r.longest then return end
-  if not r.lines then
-    arguments.fail(("%s: value %d is malformed, or longer than %s"):format(
-      r.name, r.number + 1, output.bytes(r.longest)))
+-- Whether enough was read behind the first `rest` bytes. Of a line: its end, or
+-- more than a line may have. Of a value: at least as much again, so that the
+-- work stays in proportion however long it is.
+local function is_enough(r, chunk, size, rest)
+  local most = r.dropped and 0 or r.longest
+  return r.ended or size > most or r.lines and has_newline(chunk)
+    or not r.lines and size > 2 * rest
+end
+
+-- The beginning of a line that is too long is forgotten as it comes.
+local function is_passed_over(r, chunk, size)
+  return r.lines and not has_newline(chunk)
+    and (r.dropped or size > r.longest)
+end
+
+local function refuse_longest(r)
+  arguments.fail(("%s: value %d is malformed, or longer than %s"):format(
+    r.name, r.number + 1, output.bytes(r.longest)))
+end
+
+-- Puts what comes behind the rest of the buffer.
+local function fill(r, patience)
+  local rest = r.at > 1 and r.buffer:sub(r.at) or r.buffer
+  local parts, size, chunk = { rest }, #rest
+  if not r.lines and size >= r.longest then refuse_longest(r) end
+  r.offset, r.buffer, r.at = r.offset + r.at - 1, "", 1
+  repeat
+    chunk = not M.is_stopped() and wait(r, patience) and read(r)
+    if not chunk then break end
+    if chunk == "" then r.ended = true end
+    parts[#parts + 1], size = chunk, size + #chunk
+  until is_enough(r, chunk, size, #rest)
+  if is_passed_over(r, chunk, size) then
+    r.dropped, r.offset = true, r.offset + size
+  else
+    r.buffer = table.concat(parts)
   end
-  r.at, r.dropped = #r.buffer + 1, true
+  return #parts > 1
 end
 
 local function record(r, stop, after)
@@ -137,7 +156,6 @@ function Records:next(patience)
     local stop, after = self.cut(self.buffer, self.at)
     if stop then return record(self, stop, after) end
     if self.ended then return last(self), false end
-    drop_longest(self)
     if not fill(self, patience) then return nil, true end
   end
 end
