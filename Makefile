@@ -47,8 +47,8 @@ SCHEMA = tables common push take settle queue look remove maintain check roles
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
 queue = take batch buffer dead_push queue
-store = names buffer_list dead replay note schedule maintenance transaction \
-  repair store
+store = names buffer_list dead replay note file_work schedule maintenance \
+  transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core

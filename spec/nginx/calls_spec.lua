@@ -113,6 +113,42 @@ describe("inside nginx", function()
 end)
 
 
+describe("an export into files inside nginx", function()
+  -- The check of a compressed file and each fsync held the event loop.
+  it("lets others run while a file is checked and synced", function()
+    local bin = helper.dir()
+    helper.write(bin .. "/gzip", ([[#!/bin/sh
+      if [ "$1" = -dc ]; then
+        : >'%s/checking'
+        while [ ! -e '%s/go' ]; do sleep 0.01; done
+      fi
+      exec /bin/gzip "$@"
+    ]]):format(bin, bin))
+    helper.sh("chmod +x " .. bin .. "/gzip")
+    local n = nginx.start {
+      main = ("env PATH=%s:/usr/bin:/bin;"):format(bin), http = OPEN,
+      server = PUSH .. [[
+        location = /export { content_by_lua_block {
+          local respool = require "resty.respool"
+          local counts = assert(respool.export {
+            queue = require "orders", remove = true,
+            writer = assert(respool.file_writer("${dir}/out", {
+              store = require "store", gzip = true })) })
+          ngx.print(counts.removed)
+        } } ]] }
+    n:request "/push"
+    local answer = nginx.beside(("curl -s -m 60 http://127.0.0.1:%d/export")
+      :format(n.port))
+    n:await("the file is checked", function()
+      return io.open(bin .. "/checking") ~= nil
+    end)
+    assert.equal("2", (n:request "/push"))
+    helper.write(bin .. "/go", "")
+    assert.equal("1", answer())
+    assert.matches('"n":', helper.sh(("gzip -dc %s/out/*.gz"):format(n.dir)))
+  end)
+end)
+
 describe("while another process holds the writer lock", function()
   -- remove_many was the one verb of an export without a ticket.
   it("items that are exported are removed without standing still", function()

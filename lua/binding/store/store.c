@@ -6,6 +6,7 @@
 
 #include "buffer_list.h"
 #include "dead.h"
+#include "file_work.h"
 #include "handles/bell.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
@@ -323,6 +324,7 @@ void lstore_open(lua_State *L) {
   ldead_methods(L);
   lreplay_methods(L);
   lnote_methods(L);
+  lfile_work_methods(L);
   lschedule_methods(L);
   ltx_methods(L);
   lmaintenance_methods(L);
@@ -332,6 +334,7 @@ void lstore_open(lua_State *L) {
   ldead_starters(L);
   lreplay_starters(L);
   lnote_starters(L);
+  lfile_work_starters(L);
   lschedule_starters(L);
   lmaintenance_starters(L);
   lbuffers_starters(L);

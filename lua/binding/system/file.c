@@ -36,13 +36,16 @@ static const char *code_of(int error) {
   }
 }
 
-/* nil, "cannot VERB PATH: why", code. */
-static int failed(lua_State *L, const char *verb, const char *path) {
-  int error = errno;
+int lfile_failed(lua_State *L, int error, const char *verb,
+                 const char *path) {
   lua_pushnil(L);
   lua_pushfstring(L, "cannot %s %s: %s", verb, path, file_error(error));
   lua_pushstring(L, code_of(error));
   return 3;
+}
+
+static int failed(lua_State *L, const char *verb, const char *path) {
+  return lfile_failed(L, errno, verb, path);
 }
 
 static int done(lua_State *L) {
@@ -126,19 +129,6 @@ static int close_fd(lua_State *L, const char *type) {
 
 static int new_close(lua_State *L) {
   return close_fd(L, LNEW);
-}
-
-/* sync(path): what was written to the file, or entered into the directory,
-   by whatever process, is on disk. */
-static int file_sync(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return failed(L, "open", path);
-  int rc = fsync(fd), error = errno;
-  close(fd);
-  errno = error;
-  return rc ? failed(L, "sync", path) : done(L);
 }
 
 /* Renames, but never over a file that is there. */
@@ -294,7 +284,6 @@ static int file_sum(lua_State *L) {
 
 static const luaL_Reg FUNCTIONS[] = {
   { "create", file_create },
-  { "sync", file_sync },
   { "rename", file_rename },
   { "make_directory", make_directory },
   { "size", file_size },

@@ -111,7 +111,9 @@ end
 -- The problem of an input, and whose fault it is if it was compressed.
 local function blame(from, message)
   local program = from.program
-  if not program or files.is_whole(program, from.path) then return message end
+  if not program or files.succeeds(files.reading(program, from.path)) then
+    return message
+  end
   return ("%s (%s cannot unpack all of the file)"):format(message, program.name)
 end
 

@@ -108,14 +108,17 @@ end
 
 -- Publishing a file.
 
-local function close_stream(open)
+-- Whether a program failed is seen by the file.
+local function close_stream(w, open)
   local ok, why, number = open.stream:close()
-  if ok then return true end
-  return files.failure("write", open.path, why or "its program failed", number)
+  if ok or w.program then return true end
+  return files.failure("write", open.path, why, number)
 end
 
 local function check_program(w, open)
-  if not w.program or files.is_whole(w.program, open.path .. files.PART) then
+  local part = open.path .. files.PART
+  if not w.program or w.store.handle:run_command(files.reading(w.program, part))
+  then
     return true
   end
   return nil, ("cannot write %s: %s did not write all of it"):format(
@@ -140,11 +143,13 @@ end
 
 local STEPS = {
   function(w, open) return put(w, open.archive:finish()) end,
-  function(_, open) return close_stream(open) end,
+  close_stream,
   check_program,
-  function(_, open) return file.sync(open.path .. files.PART) end, -- (2)
+  function(w, open)
+    return w.store.handle:sync_file(open.path .. files.PART) -- (2)
+  end,
   rename,
-  function(w) return file.sync(w.directory) end, -- (3)
+  function(w) return w.store.handle:sync_file(w.directory) end, -- (3)
 }
 
 -- Brings the open file to its name; how many records it holds.

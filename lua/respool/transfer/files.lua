@@ -60,13 +60,12 @@ function M.find(program)
     program.name, program.package), "NOT_FOUND"
 end
 
--- Whether a file holds all that was compressed into it.
+-- The command that reads all that was compressed into a file.
 ---@param program respool.program
 ---@param path string
----@return boolean
-function M.is_whole(program, path)
-  return M.succeeds(("%s -dc <%s >/dev/null 2>&1"):format(
-    program.name, M.quote(path)))
+---@return string
+function M.reading(program, path)
+  return ("%s -dc <%s >/dev/null 2>&1"):format(program.name, M.quote(path))
 end
 
 
