@@ -93,6 +93,20 @@ end
 
 -- Queues.
 
+-- A list of small values, in pieces.
+local function rows_of(name, list)
+  local at = 0
+  return answer.list(name, function()
+    local texts = {}
+    for i = at + 1, min(at + PIECE, #list) do
+      texts[#texts + 1] = json.encode(list[i])
+    end
+    at = at + #texts
+    timing.breathe()
+    return texts
+  end)
+end
+
 local function by_name(a, b)
   return a.name < b.name
 end
@@ -100,7 +114,7 @@ end
 function M.queues(console)
   local all, message, code = queue_stats.queues(console.store, true)
   if not all then return fail(message, code) end
-  local list = list_of {}
+  local list = {}
   for name, s in pairs(all) do
     local row = queue_stats.summary(s)
     row.name = name
@@ -108,7 +122,7 @@ function M.queues(console)
     timing.breathe()
   end
   table.sort(list, by_name)
-  return answer.json { queues = list }
+  return rows_of("queues", list)
 end
 
 function M.queue(console, r)
@@ -269,7 +283,7 @@ end
 function M.dlqs(console)
   local store = console.store
   local names, message, code = store:dead_letter_queues()
-  local list = list_of {}
+  local list = {}
   for i, name in ipairs(names or {}) do
     local n
     timing.breathe()
@@ -278,7 +292,7 @@ function M.dlqs(console)
     list[i] = { name = name, dead_letters = n }
   end
   if not names then return fail(message, code) end
-  return answer.json { dead_letter_queues = list }
+  return rows_of("dead_letter_queues", list)
 end
 
 function M.dead_letters(console, r)
@@ -301,7 +315,7 @@ end
 function M.groups(console, r)
   local groups, message, code = console.store:dead(r.name):groups()
   if not groups then return fail(message, code) end
-  return answer.json { groups = list_of(groups) }
+  return rows_of("groups", groups)
 end
 
 function M.dead_letter(console, r)
