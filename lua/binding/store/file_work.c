@@ -8,7 +8,7 @@
 
 #include "handles/handle.h"
 #include "handles/ticket.h"
-#include "system/file.h"
+#include "values/result.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +56,7 @@ static int run_sync(lcall *c) {
 
 static int push_sync(lua_State *L, lcall *c) {
   const file_call *f = (file_call *)c;
-  return f->failed ? lfile_failed(L, f->error, f->failed, f->word)
+  return f->failed ? lfail_file(L, f->error, f->failed, f->word)
                    : lcall_true(L, c);
 }
 

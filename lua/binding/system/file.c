@@ -20,32 +20,14 @@
 #include <xxhash.h>
 
 #include "base/file.h"
+#include "values/result.h"
 
 #define LLOCK "respool.lock"
 #define LNEW "respool.new_file"
 #define SUM 8 /* bytes of a checksum, big-endian */
 
-static const char *code_of(int error) {
-  switch (error) {
-  case EEXIST: return "EXISTS";
-  case ENOENT: return "NOT_FOUND";
-  case ENOSPC:
-  case EDQUOT: return "NOSPACE";
-  case EWOULDBLOCK: return "LOCKED";
-  default: return "IO";
-  }
-}
-
-int lfile_failed(lua_State *L, int error, const char *verb,
-                 const char *path) {
-  lua_pushnil(L);
-  lua_pushfstring(L, "cannot %s %s: %s", verb, path, file_error(error));
-  lua_pushstring(L, code_of(error));
-  return 3;
-}
-
 static int failed(lua_State *L, const char *verb, const char *path) {
-  return lfile_failed(L, errno, verb, path);
+  return lfail_file(L, errno, verb, path);
 }
 
 static int done(lua_State *L) {

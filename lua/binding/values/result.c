@@ -6,8 +6,11 @@
  */
 #include "result.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+
+#include "base/file.h"
 
 static const char HOME; /* its address is the key in the registry */
 
@@ -86,4 +89,22 @@ int lresult(lua_State *L, int rc) {
     return lfail(L, rc);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+static const char *code_of(int error) {
+  switch (error) {
+  case EEXIST: return "EXISTS";
+  case ENOENT: return "NOT_FOUND";
+  case ENOSPC:
+  case EDQUOT: return "NOSPACE";
+  case EWOULDBLOCK: return "LOCKED";
+  default: return "IO";
+  }
+}
+
+int lfail_file(lua_State *L, int error, const char *verb, const char *path) {
+  lua_pushnil(L);
+  lua_pushfstring(L, "cannot %s %s: %s", verb, path, file_error(error));
+  lua_pushstring(L, code_of(error));
+  return 3;
 }

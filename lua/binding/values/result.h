@@ -22,6 +22,9 @@ int lresult_home(lua_State *L);
 /* Pushes nil, message, code and returns 3; INVALID and NOMEM raise. */
 int lfail(lua_State *L, int rc);
 
+/* Pushes nil, "cannot VERB PATH: why" and a code for an errno; returns 3. */
+int lfail_file(lua_State *L, int error, const char *verb, const char *path);
+
 /* Pushes true, or fails. */
 int lresult(lua_State *L, int rc);
 
