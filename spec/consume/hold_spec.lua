@@ -79,6 +79,20 @@ describe("a hold", function()
     assert.equal(0, t.q:get(4).attempts)
   end)
 
+  it("is waited for by work that ends when the queue is empty; what a handler "
+     .. "snoozed is not", function()
+    push(3)
+    local began, n = t.store:now(), 0
+    local counts = assert(t.q:work(function(payload)
+      n = n + 1
+      if n == 1 then return respool.hold(30) end
+      if payload == 2 then return respool.snooze(60) end
+    end, { stop_when_empty = true }))
+    assert.same({ 2, 1 }, { counts.done, counts.snoozed })
+    near(30, t.store:now() - began)
+    assert.equal(1, stats().scheduled)
+  end)
+
   it("tells a waiting take when to come again", function()
     push(1)
     assert(t.q:hold(30))

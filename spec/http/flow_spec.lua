@@ -6,35 +6,39 @@
 
 local concurrent = require "respool.consume.concurrent"
 local helper = require "spec.helper"
+local loop_of = require "respool.support.loop"
 local queue_of = require "spec.helper.queue"
 
 local it = helper.checked(it)
 
 local URL = "http://destination.invalid/hook"
 
--- A handler of respool.http whose requests `answer` answers: with a status and
--- perhaps Retry-After, or with nil and an error.
-local function handler(answer)
+-- A handler of respool.http by the store's clock whose requests `answer`
+-- answers: with a status and perhaps Retry-After, or with nil and an error.
+local function handler(t, answer, url)
   local Client = {}
   Client.__index = Client
   function Client.new() return setmetatable({}, Client) end
-  function Client:check() return self ~= nil end
-  function Client:begin() return self ~= nil and {} end
-  function Client:wait()
-    local status, more = answer(self)
+  function Client.check() end
+  function Client.begin(_, to) return to end
+  function Client.wait(_, to)
+    local status, more = answer(to.host)
     if not status then return nil, more end
     return { status = status, retry_after = more, text = "" }
   end
   local client, module = "respool.http.client", "respool.http.handler"
   local real, whole = package.loaded[client], package.loaded[module]
+  local now = loop_of.now
   package.loaded[client], package.loaded[module] = Client, nil
-  local made = require(module).handler { url = URL }
+  loop_of.now = function() return t.store:now() end
+  local made = require(module).handler { url = url or URL }
   package.loaded[client], package.loaded[module] = real, whole
+  loop_of.now = now
   return made
 end
 
 local function deliver(t, answer, concurrency)
-  return assert(concurrent.run(t.q, handler(answer), {
+  return assert(concurrent.run(t.q, handler(t, answer), {
     poll = function() end, cancel = function() end, until_empty = true,
     concurrency = concurrency or 16, deadline = 10,
   }))
@@ -115,5 +119,33 @@ describe("deliveries to a destination that takes ten a second", function()
       return 200
     end)
     assert.near(29, last - began, 0.1)
+  end)
+end)
+
+describe("deliveries to several destinations", function()
+  local BOTH = { "http://one.invalid/", "http://two.invalid/" }
+
+  -- Work that was to end when the queue is empty left the item that waited for
+  -- the held destination behind, as one that is scheduled for later.
+  it("wait for one that is held, also when they end with the queue empty",
+     function()
+    local t = queue_of.new()
+    local began, asked = t.store:now(), { ["one.invalid"] = {},
+                                          ["two.invalid"] = {} }
+    local deliver_all = handler(t, function(host)
+      local at = t.store:now() - began
+      table.insert(asked[host], at)
+      if host == "two.invalid" and at < 30 then return 429, "30" end
+      return 200
+    end, BOTH)
+    assert(t.q:push "x")
+    assert(t.q:push("later", { delay = 3600 }))
+    local counts = assert(t.q:work(deliver_all, { stop_when_empty = true }))
+    assert.same({ 1, 1, 0 }, { counts.done, counts.snoozed, counts.failed })
+    assert.same({ 1, 2 }, { #asked["one.invalid"], #asked["two.invalid"] })
+    assert.equal(0, asked["one.invalid"][1])
+    assert.is_true(asked["two.invalid"][2] >= 30
+                   and asked["two.invalid"][2] < 45)
+    assert.equal(1, t.q:stats().scheduled)
   end)
 end)

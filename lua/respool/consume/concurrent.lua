@@ -36,8 +36,7 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 ---@field cancel fun(loop: respool.loop) gives up what its tasks wait for
 ---@field concurrency integer items at a time; in an ordered queue 1
 ---@field rate number? items begun a second
----@field until_empty boolean? ends when nothing is ready, leased, retrying or
---- snoozed by it
+---@field until_empty boolean? ends as work with stop_when_empty
 ---@field deadline number seconds that items may take once it is to stop
 ---@field tick fun(counts: respool.concurrent_counts)? called now and then
 
@@ -62,9 +61,7 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 local function judge(delivery, item, ok, first, second)
   if ok and outcome.is_done(first, second) then return item:done() end
   if ok and outcome.is_outcome(first) then
-    if first.kind == outcome.SNOOZE then
-      delivery.due = math.max(delivery.due, now() + first.delay)
-    end
+    flow.note(delivery.row, first)
     return decide.apply(delivery.queue, item, first)
   end
   local err = not ok and first or second
@@ -178,7 +175,7 @@ local function settle(delivery, part)
       decide.fail(delivery.queue, item_of.new(part.batch, i), err)
     end)
   part.since, delivery.unflushed = nil, delivery.unflushed or now()
-  flow.tell(delivery.queue)
+  flow.settled(delivery.row)
   if ok then return true end
   if code ~= "LEASE_LOST" then return nil, message, code end
   delivery.counts.lost = delivery.counts.lost + batches.lost(part.batch)
@@ -231,10 +228,7 @@ end
 
 local function is_drained(delivery)
   if not delivery.o.until_empty or delivery.busy > 0 then return false end
-  local stats, message, code = delivery.queue.handle:stat()
-  if not stats then return nil, message, code end
-  local held = now() < delivery.due and stats.scheduled or 0
-  return stats.paused or stats.ready + stats.leased + stats.retrying + held == 0
+  return flow.is_drained(delivery.row)
 end
 
 -- Sees that there is something to do. True when the work is over.
@@ -245,7 +239,8 @@ local function supply(delivery)
     return false
   end
   local idle = delivery.busy == 0 and #delivery.parts == 0
-  local wait = idle and timing.slice(delivery.queue.store) or 0
+  local wait = idle
+    and flow.slice(delivery.row, timing.slice(delivery.queue.store)) or 0
   local found, message, code = fetch(delivery, wait)
   if found == nil then return nil, message, code end
   if found then return false end
@@ -317,7 +312,7 @@ function M.run(queue, handler, o)
     queue = queue, handler = handler, o = o,
     row = flow.row(queue, config), loop = loop_of.new(o.poll),
     read = item_of.reader(queue), parts = {}, busy = 0,
-    look_at = 0, tick_at = 0, let_at = 0, due = 0,
+    look_at = 0, tick_at = 0, let_at = 0,
     most = config.ordered == 1 and 1 or o.concurrency,
     signals = process.signals(), stopping = false,
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },

@@ -61,6 +61,8 @@ end
 ---@field most integer outages in a row that open the breaker; 0: none
 ---@field n integer outages in a row
 ---@field marks integer of the queue, when it was asked last
+---@field delay number? the longest of the items held that are not settled yet
+---@field due number by then the items that were held are ready
 
 ---@param queue respool.queue
 ---@param config table as the core gives it
@@ -68,8 +70,41 @@ end
 function M.row(queue, config)
   return {
     queue = queue, most = config.breaker_failures, n = 0,
-    marks = queue.flow_marks,
+    marks = queue.flow_marks, due = 0,
   }
+end
+
+-- Notes an outcome that holds an item by itself.
+---@param row respool.flow_row
+---@param o respool.outcome
+function M.note(row, o)
+  if o.held then row.delay = math.max(row.delay or 0, o.delay) end
+end
+
+-- How long to wait at a time, of so many seconds: until the items that it held
+-- are ready. The core counts milliseconds.
+---@param row respool.flow_row
+---@param seconds number
+---@return number
+function M.slice(row, seconds)
+  local left = row.due > 0 and row.due - row.queue.store.handle:now() or 0
+  if left <= 0 then return seconds end
+  return math.min(seconds, math.max(left, 0.001))
+end
+
+-- Whether items are left to a worker that ends when its queue is empty: those
+-- that are ready, leased by anybody or retrying, and those that it held. Items
+-- scheduled for later are not, nor those of a paused queue.
+---@param row respool.flow_row
+---@return boolean?, string?, string?
+function M.is_drained(row)
+  local queue = row.queue
+  local stats, message, code = queue.handle:stat()
+  if not stats then return nil, message, code end
+  local held = row.due > 0 and queue.store.handle:now() < row.due
+    and stats.scheduled or 0
+  return stats.paused
+    or stats.ready + stats.leased + stats.retrying + held == 0
 end
 
 -- To be asked after each item: true when nothing more is to be tried, as the
@@ -117,15 +152,25 @@ local function tell_hold(queue, flow)
   queue.flow_held = till
 end
 
--- Logs what has changed; to be called after a settle.
----@param queue respool.queue
-function M.tell(queue)
+-- Logs what has changed.
+local function tell(queue)
   if queue.flow_marks == queue.flow_told and not queue.flow_open then return end
   queue.flow_told = queue.flow_marks
   local flow = not queue.handle:closed() and queue.handle:flow()
   if not flow then return end
   tell_breaker(queue, flow)
   tell_hold(queue, flow)
+end
+
+-- To be called after a settle. What it held is ready `delay` after it.
+---@param row respool.flow_row
+function M.settled(row)
+  local queue = row.queue
+  if row.delay and not queue.handle:closed() then
+    local due = queue.store.handle:now() + row.delay + 0.001
+    row.due, row.delay = math.max(row.due, due), nil
+  end
+  tell(queue)
 end
 
 return M

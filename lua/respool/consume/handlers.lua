@@ -105,6 +105,7 @@ end
 ---@field group string?
 ---@field delay number?
 ---@field dlq string?
+---@field held boolean? of a snooze, as an outcome's
 ---@field trace string?
 
 local function problem_of(name, err, explicit, trace)
@@ -114,7 +115,7 @@ local function problem_of(name, err, explicit, trace)
     kind = o.kind, explicit = explicit ~= nil, trace = trace,
     text = ("%s: %s"):format(name, failure.text or "not accepted"),
     group = o.group or failure.group, delay = o.delay or failure.delay,
-    dlq = o.dlq,
+    dlq = o.dlq, held = o.held,
   }
 end
 
@@ -133,7 +134,7 @@ local function add_problem(all, p)
   if p.kind == DEAD or p.kind == RETRY or p.kind == HOLD then
     all.text = all.text and ("%s; %s"):format(all.text, p.text) or p.text
   end
-  for _, field in ipairs { "group", "dlq", "trace" } do
+  for _, field in ipairs { "group", "dlq", "held", "trace" } do
     all[field] = all[field] or p[field]
   end
 end
@@ -161,7 +162,9 @@ end
 
 local function combined_outcome(problems)
   local all = sum_up(problems)
-  if all.kind == SNOOZE then return outcome.snooze(all.delay) end
+  if all.kind == SNOOZE then
+    return (all.held and outcome.hold_item or outcome.snooze)(all.delay)
+  end
   if all.kind == HOLD then return outcome.hold(all.delay, all.text) end
   if all.kind == RELEASE then return outcome.release() end
   if not all.explicit then raise(all) end

@@ -38,7 +38,8 @@ local M = {}
 ---@field batch integer? items a take. When not given, as many as take about
 --- 50 ms: it begins with one and grows; in an ordered queue always 1
 ---@field stop_when_empty boolean? stop when nothing is ready, leased by
---- anybody, or retrying; items scheduled for later are not waited for
+--- anybody, or retrying; a hold is waited for, items scheduled for later are
+--- not
 ---@field seconds respool.seconds? stop after so long
 ---@field timeout respool.seconds? stop when nothing came for so long
 ---@field limit integer? stop after so many items
@@ -189,6 +190,7 @@ local function record_result(loop, it, ...)
   if not explicit then
     decide.fail(loop.queue, it, err, trace, loop.o.on_error)
   elseif not batches.settled(it[1], it[2]) then
+    flow.note(loop.row, explicit)
     decide.apply(loop.queue, it, explicit)
   end
   return false
@@ -368,19 +370,16 @@ local function hand_over(loop, batch)
   loop.unflushed = true
   count(loop, batch, not ok and b)
   batch_of.shut(batch)
-  flow.tell(loop.queue)
+  flow.settled(loop.row)
   if not ok and b ~= "LEASE_LOST" then return nil, a, b end
   local more = ok and a or c
   return more and #more > 0 and more or nil
 end
 
--- Whether the queue is empty but for items scheduled for later, when that is to
--- end the work. A paused queue ends it, too.
+-- Whether the queue is empty, when that is to end the work.
 local function is_drained(loop)
   if not loop.o.stop_when_empty then return false end
-  local stats, message, code = loop.queue.handle:stat()
-  if not stats then return nil, message, code end
-  return stats.paused or stats.ready + stats.leased + stats.retrying == 0
+  return flow.is_drained(loop.row)
 end
 
 -- Fires the schedules that are due, and runs a page of each background replay
@@ -396,7 +395,7 @@ local function next_slice(loop, waited)
   local slice = min(timing.take_slice(store), (loop.o.timeout or huge) - waited)
   if loop.ends then slice = min(slice, loop.ends - store.handle:now()) end
   local ticker = store.ticker
-  slice = min(slice, schedules.wait(store))
+  slice = min(flow.slice(loop.row, slice), schedules.wait(store))
   return max(min(slice, ticker and ticker.wait(store) or huge), 0)
 end
 

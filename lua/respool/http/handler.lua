@@ -69,10 +69,11 @@ local M = {}
 ---@field key_file string?
 ---@field min_tls "1.2"|"1.3"? "1.2"
 ---@field proxy string? a URL, or "" for none; else what the environment says
----@field allow string[]|"private"? networks that may be connected to, also
+---@field allow string|string[]|nil networks that may be connected to, also
 --- where `deny` covers them; alone: no others
----@field deny string[]|"private"? networks that are not connected to; there is
---- no proxy then
+---@field deny string|string[]|nil networks that are not connected to, such as
+--- "10.0.0.0/8"; "private" are all that are private, loopback or link-local;
+--- there is no proxy then
 ---@field on_request fun(request: respool.http_request)? called for each
 
 ---@class respool.http_request
@@ -211,7 +212,7 @@ local function settled(sender, ok, problem)
   if problem.hold and sender.single then
     return outcome.hold(problem.hold, problem.message)
   end
-  if problem.hold then return outcome.snooze(problem.hold) end
+  if problem.hold then return outcome.hold_item(problem.hold) end
   return nil, problem
 end
 

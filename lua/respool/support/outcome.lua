@@ -19,6 +19,8 @@ M.NONE, M.DONE, M.RETRY, M.RELEASE, M.SNOOZE, M.DEAD, M.DROP, M.HOLD
 ---@field error any
 ---@field group string?
 ---@field dlq string?
+---@field held boolean? of a snooze: work that ends when its queue is empty
+--- waits for the item
 local Outcome = {}
 
 ---@param value any
@@ -129,6 +131,15 @@ function M.hold(seconds, reason)
     options.argument(2, "respool.hold", reason, options.string)
   end
   return setmetatable({ kind = M.HOLD, delay = seconds, error = reason },
+                      Outcome)
+end
+
+-- This item alone waits for `seconds`, where a held queue would make all wait:
+-- nothing is spent, and work that ends when the queue is empty waits for it.
+---@param seconds number
+---@return respool.outcome
+function M.hold_item(seconds)
+  return setmetatable({ kind = M.SNOOZE, delay = seconds, held = true },
                       Outcome)
 end
 
