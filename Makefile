@@ -72,8 +72,8 @@ respool/consume = batch_state take batch merge_batch item item_pushes \
 respool/replay = replay replay_page runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
-respool/http = handler request options body url answer sign message client \
-  sockets cosockets server receive
+respool/http = handler request headers body options url answer sign client
+respool/server = server reader sockets receiver
 respool/console = answer guard parameters filter look schedules replays act \
   live page routes
 respool/cli = main parser commands completion
@@ -86,10 +86,12 @@ respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console
-resty/respool = waiting bell worker round threads json reply http admin
+resty/respool = waiting bell worker round threads json cosockets reply http \
+  admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \
-  respool/consume respool/replay respool/transfer respool/http respool/console \
+  respool/consume respool/replay respool/transfer respool/http respool/server \
+  respool/console \
   respool/cli respool/cli/base respool/cli/queue respool/cli/dead \
   respool/cli/look \
   respool/cli/maintenance respool/cli/transfer respool/cli/http \

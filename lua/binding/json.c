@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The C module respool.json: JSON as CBOR and back. It stands beside
+ * The C module respool.json: JSON as CBOR and back, and base64. It stands beside
  * respool.core so that only those who use JSON need jansson.
  *
  * A call that may take long can run in a thread of its own: start.NAME(...)
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "json/base64.h"
 #include "json/json.h"
 #include "values/compat.h"
 
@@ -190,6 +191,28 @@ static int join(lua_State *L) {
 }
 
 
+/* base64(bytes): their text. */
+static int base64(lua_State *L) {
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 1, &n);
+  packer *out = &take_scratch(L)->out;
+  base64_write(bytes, n, out);
+  if (out->rc) return luaL_error(L, "not enough memory");
+  push_packed(L, out);
+  return 1;
+}
+
+/* from_base64(text): the bytes; nil of another text. */
+static int from_base64(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  packer *out = &take_scratch(L)->out;
+  if (!base64_read(text, n, out)) return 0;
+  push_packed(L, out);
+  return 1;
+}
+
+
 /* ---- conversions in threads -------------------------------------------- */
 
 typedef struct conversion {
@@ -293,6 +316,8 @@ static const luaL_Reg FUNCTIONS[] = {
   { "from_cbor", from_cbor },
   { "split", split },
   { "join", join },
+  { "base64", base64 },
+  { "from_base64", from_base64 },
   { NULL, NULL }
 };
 

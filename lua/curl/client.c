@@ -62,36 +62,34 @@ static void set_proxy(lua_State *L, client *c) {
     set_text(L, c, CURLOPT_PROXY, "proxy");
 }
 
-static size_t count_field(lua_State *L, const char *name) {
+/* How many networks the list `name` has, which are read if there is `out`. */
+static size_t read_networks(lua_State *L, const char *name, network *out) {
+  size_t n = 0;
   lua_getfield(L, 1, name);
-  size_t n = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+  int size = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+  for (int i = 1; i <= size; i++) {
+    lua_rawgeti(L, -1, i);
+    const char *text = lua_tostring(L, -1);
+    if (!text || (out && !networks_read(text, &out[n])))
+      luaL_error(L, "'%s' is no network such as 10.0.0.0/8",
+                 text ? text : luaL_typename(L, -1));
+    n += networks_count(text);
+    lua_pop(L, 1);
+  }
   lua_pop(L, 1);
   return n;
 }
 
-static void read_networks(lua_State *L, const char *name, network *out,
-                          size_t n) {
-  lua_getfield(L, 1, name);
-  for (size_t i = 0; i < n; i++) {
-    lua_rawgeti(L, -1, (int)i + 1);
-    const char *text = lua_tostring(L, -1);
-    if (!text || !networks_read(text, &out[i]))
-      luaL_error(L, "'%s' is no network such as 10.0.0.0/8",
-                 text ? text : luaL_typename(L, -1));
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
 static void set_networks(lua_State *L, client *c) {
-  size_t n_allow = count_field(L, "allow"), n_deny = count_field(L, "deny");
+  size_t n_allow = read_networks(L, "allow", NULL);
+  size_t n_deny = read_networks(L, "deny", NULL);
   if (n_allow + n_deny == 0)
     return;
   c->rules = networks_new(n_allow, n_deny);
   if (!c->rules)
     luaL_error(L, "out of memory");
-  read_networks(L, "allow", c->rules->list, n_allow);
-  read_networks(L, "deny", c->rules->list + n_allow, n_deny);
+  read_networks(L, "allow", c->rules->list);
+  read_networks(L, "deny", c->rules->list + n_allow);
 }
 
 static void set_manners(client *c) {

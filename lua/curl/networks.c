@@ -8,6 +8,15 @@
 
 static const unsigned char MAPPED[12] = { [10] = 0xff, [11] = 0xff };
 
+static const char *const PRIVATE[] = {
+  "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+  "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15",
+  "224.0.0.0/3", "::/127", "64:ff9b::/32", "2002::/16", "fc00::/7", "fe80::/9",
+  "ff00::/8",
+};
+
+#define PRIVATE_N (sizeof PRIVATE / sizeof *PRIVATE)
+
 networks *networks_new(size_t n_allow, size_t n_deny) {
   networks *n = malloc(sizeof *n + (n_allow + n_deny) * sizeof(network));
   if (n)
@@ -37,7 +46,7 @@ static unsigned read_address(const char *text, unsigned char out[16],
   return 0;
 }
 
-bool networks_read(const char *text, network *out) {
+static bool read_one(const char *text, network *out) {
   char address[INET6_ADDRSTRLEN];
   size_t n = strcspn(text, "/");
   if (n >= sizeof address)
@@ -54,6 +63,19 @@ bool networks_read(const char *text, network *out) {
   unsigned long bits = strtoul(digits, &end, 10);
   out->bits = before + (unsigned)bits;
   return *digits >= '0' && *digits <= '9' && !*end && bits <= 128 - before;
+}
+
+size_t networks_count(const char *text) {
+  return strcmp(text, "private") ? 1 : PRIVATE_N;
+}
+
+bool networks_read(const char *text, network *out) {
+  if (networks_count(text) == 1)
+    return read_one(text, out);
+  for (size_t i = 0; i < PRIVATE_N; i++)
+    if (!read_one(PRIVATE[i], &out[i]))
+      return false;
+  return true;
 }
 
 static bool covers(const network *n, const unsigned char address[16]) {

@@ -27,7 +27,10 @@ networks *networks_new(size_t n_allow, size_t n_deny);
 networks *networks_hold(networks *n); /* NULL is no list */
 void networks_free(networks *n);
 
-/* Reads "10.0.0.0/8", "fe80::/10" or a single address. */
+/* Reads "10.0.0.0/8", "fe80::/10", a single address, or "private": all that
+   only a machine and its network should reach. `out` has room for
+   networks_count(text). */
+size_t networks_count(const char *text);
 bool networks_read(const char *text, network *out);
 
 /* Whether an address may be connected to: one that is allowed may, one that

@@ -38,7 +38,8 @@ M.snooze, M.release, M.hold = outcome.snooze, outcome.release, outcome.hold
 -- Handlers made of handlers.
 M.chain, M.fan_out = handlers.chain, handlers.fan_out
 
--- A handler that delivers by HTTP: see respool/http.lua, loaded when asked for.
+-- A handler that delivers by HTTP: see respool/http/handler.lua, loaded when
+-- asked for.
 ---@param given respool.http_options
 ---@return respool.handler
 function M.http(given)

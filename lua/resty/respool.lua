@@ -22,6 +22,8 @@ local stats = require "respool.observe.stats"
 local options = require "respool.support.options"
 local respool = require "respool"
 
+require "resty.respool.cosockets" -- by which respool.http sends
+
 core.home(debug.getinfo(1, "S").source)
 
 ---@class resty.respool : respool

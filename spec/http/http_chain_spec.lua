@@ -16,7 +16,7 @@ local REQUESTS, TOGETHER, KILLS = 240, 8, 14
 -- An receive that answers first and keeps what it was given in memory.
 local CARELESS = [[
   local respool = require "respool"
-  local server_of = require "respool.http.server"
+  local server_of = require "respool.server.server"
   local store = assert(respool.open(arg[1]))
   local q = assert(store:queue("hooks", {
     buffer = { items = 100000, interval = 3600 },

@@ -25,7 +25,7 @@ http {
     location /ping { return 200 "pong"; }
     location /options {
       content_by_lua_block {
-        local respool = require "respool"
+        local respool = require "resty.respool"
         for _, name in ipairs { "ca_file", "cert_file", "key_file", "min_tls",
                                 "proxy", "deny", "allow", "redirects" } do
           local ok, err = pcall(respool.http, {
@@ -40,7 +40,7 @@ http {
     }
     location /deliver {
       content_by_lua_block {
-        local respool = require "respool"
+        local respool = require "resty.respool"
         local store = assert(respool.open ":memory:")
         local q = assert(store:queue("hooks", { max_attempts = 1 }))
         local urls = {}

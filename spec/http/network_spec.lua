@@ -202,6 +202,20 @@ describe("A network", function()
     assert.is_nil(group(url, { deny = "private", allow = "127.0.0.0/8" }))
     assert.is_nil(group(url, { allow = "127.0.0.1" }))
     assert.equal("denied", group(url, { allow = { "127.0.0.2/32", "::1" } }))
+    assert.equal("denied", group(url, { deny = { "192.0.2.0/24", "private" } }))
+    assert.is_nil(group(url, { allow = { "192.0.2.1", "private" } }))
+  end)
+
+  it("that is denied is not redirected to", function()
+    local server = odd_server.start(OK)
+    local first = odd_server.start(("HTTP/1.1 307 There\r\nLocation: "
+      .. "http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"):format(
+        server.port), { host = "::1" })
+    assert.equal("denied", group(first.base .. "/", {
+      redirects = 1, deny = "private", allow = "::1",
+    }))
+    assert.same({}, server:requests())
+    assert.equal(1, #first:requests())
   end)
 
   it("that is denied makes a dead letter at once", function()

@@ -147,10 +147,8 @@ describe("the origin of an item", function()
   end)
 
   it("makes the idempotency key of its deliveries", function()
-    local headers = require "respool.http.body".headers
-    local function key()
-      return headers(q:take():item(1), {})["idempotency-key"]
-    end
+    local identity = require "respool.http.request".identity
+    local function key() return identity(q:take():item(1)) end
     local first = key()
     store:advance(60)
     settle(q, "dead")

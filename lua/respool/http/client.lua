@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Requests by libcurl: begun, waited for. In a task of a loop others run
--- meanwhile, elsewhere it blocks. Within nginx the same is done by cosockets:
--- see respool/http/cosockets.lua.
+-- meanwhile, elsewhere it blocks. A host may have another way: in nginx
+-- requests are cosockets, see resty/respool/cosockets.lua.
 
 local compat = require "respool.support.compat"
 local loop_of = require "respool.support.loop"
@@ -34,14 +34,6 @@ local SLICE = 0.2 -- a blocking wait lets Ctrl-C through so often
 local Client = {}
 Client.__index = Client
 
--- Addresses that only this machine and its network should reach.
-M.PRIVATE = {
-  "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
-  "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16",
-  "198.18.0.0/15", "224.0.0.0/3", "::/127", "64:ff9b::/32", "2002::/16",
-  "fc00::/7", "fe80::/9", "ff00::/8",
-}
-
 local function load()
   local ok, curl = pcall(require, "respool.curl")
   if ok then return curl end
@@ -70,23 +62,23 @@ function M.allow_files(n)
   load().files(n)
 end
 
-local function networks(value)
-  if value == "private" then return M.PRIVATE end
-  return value
+local make -- a client of the host's
+
+-- Gives a host its way to send requests.
+---@param fn fun(o: table): respool.http.client
+function M.set_maker(fn)
+  make = fn
 end
 
 ---@param o table options of respool.http
 ---@return respool.http.client
 function M.new(o)
-  if rawget(_G, "ngx") then
-    return require "respool.http.cosockets".new(o)
-  end
+  if make then return make(o) end
   local curl = load()
   local ok, common = pcall(curl.client, {
     connect_timeout = o.connect_timeout, timeout = o.timeout,
     ca_file = o.ca_file, cert_file = o.cert_file, key_file = o.key_file,
-    min_tls = o.min_tls, proxy = o.proxy,
-    allow = networks(o.allow), deny = networks(o.deny),
+    min_tls = o.min_tls, proxy = o.proxy, allow = o.allow, deny = o.deny,
   })
   if not ok then compat.misuse("respool.http: " .. tostring(common)) end
   return setmetatable({

@@ -5,8 +5,7 @@
 
 local answer_of = require "respool.http.answer"
 local body_of = require "respool.http.body"
-local core = require "respool.core"
-local message = require "respool.http.message"
+local headers_of = require "respool.http.headers"
 local options = require "respool.support.options"
 local sign = require "respool.http.sign"
 local url_of = require "respool.http.url"
@@ -24,7 +23,7 @@ local function text(value)
 end
 
 local function header_value(value)
-  if message.is_value(value) then return value end
+  if headers_of.is_value(value) then return value end
   return nil, "a header's value"
 end
 
@@ -49,10 +48,9 @@ local function secrets(value)
 end
 
 local function networks(value)
-  if value == "private" then return value end
   if type(value) == "string" then value = { value } end
   if type(value) == "table" and #value > 0 then return value end
-  return nil, '"private" or a list of networks such as "10.0.0.0/8"'
+  return nil, 'a list of networks such as "10.0.0.0/8" and "private"'
 end
 
 local function success(value)
@@ -84,8 +82,10 @@ local function url(value)
 end
 
 local function body(value)
-  if type(value) == "function" then return value end
-  if body_of.forms[value] then return body_of.forms[value] end
+  if type(value) == "function" then
+    return function(payload, item) return value(payload, item) end
+  end
+  if body_of[value] then return body_of[value] end
   return nil, '"auto", "json", "raw", "cbor" or a function'
 end
 
@@ -94,18 +94,11 @@ end
 ---@param headers table
 ---@return table<string, string>?
 function M.headers(headers)
-  local kept = {}
-  for name, value in pairs(headers) do
-    if type(value) == "number" then value = core.decimal(value) end
-    if not message.is_token(name) or not message.is_value(value) then
-      return nil
-    end
-    kept[name:lower()] = value
-  end
+  local kept, all = headers_of.sendable(headers)
   for _, name in ipairs { "host", "content-length", "transfer-encoding" } do
-    if kept[name] then return nil end
+    all = all and not kept[name]
   end
-  return kept
+  return all and kept or nil
 end
 
 local function headers(value)
@@ -119,7 +112,7 @@ end
 local function names(value)
   local list = {}
   for i, name in ipairs(type(value) == "table" and value or { false }) do
-    if not message.is_token(name) then
+    if not headers_of.is_name(name) then
       return nil, "a list of names of headers"
     end
     list[i] = name:lower()
@@ -144,7 +137,7 @@ M.form = {
 }
 
 M.defaults = {
-  mode = "all", body = body_of.forms.auto, connect_timeout = 5, timeout = 30,
+  mode = "all", body = body_of.auto, connect_timeout = 5, timeout = 30,
   max_retry_after = 3600, pass = {}, headers = {}, method = "POST",
   success = answer_of.statuses "200-299", signature = "standard",
   redirects = 0,

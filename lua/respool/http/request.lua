@@ -1,46 +1,57 @@
 -- SPDX-License-Identifier: MIT
 --
--- The request of an item: its body, its headers, and their signature.
+-- The request of an item: its body, the headers that tell which item it is,
+-- those of the user, and a signature.
 
-local body_of = require "respool.http.body"
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local form = require "respool.http.options"
-local message = require "respool.http.message"
+local headers_of = require "respool.http.headers"
 local sign = require "respool.http.sign"
 
 local M = {}
 
 local PASSED = { "traceparent", "tracestate", "idempotency-key" }
 
--- The headers that the user wants besides; raises when they are none.
-local function own_headers(o, payload, item)
-  if type(o.headers) ~= "function" then return o.headers end
-  local given = o.headers(payload, item)
-  local checked = type(given) == "table" and form.headers(given)
-  if given ~= nil and not checked then
-    compat.misuse("respool.http: 'headers' returned what cannot be sent")
+-- Printable ASCII, the rest as in a URL.
+local function printable(text)
+  return (text:gsub("[^!-$&-~]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
+-- The same for each delivery of an item, also after a replay or an import into
+-- another store; another for any other item.
+---@param item respool.item
+---@return string
+function M.identity(item)
+  local origin = item.origin
+  return ("%s-%d-%.0f"):format(printable(origin.queue), origin.id,
+                               origin.pushed_at * 1000)
+end
+
+-- Our headers, beside those that came with the item.
+local function add_item(headers, item)
+  headers["user-agent"] = "respool/" .. core.version
+  headers["idempotency-key"] = headers["idempotency-key"]
+    or M.identity(item)
+  headers["respool-queue"] = printable(item.queue)
+  headers["respool-id"] = ("%d"):format(item.id)
+  headers["respool-attempt"] = ("%d"):format(item.attempts + 1)
+end
+
+-- Adds the headers that the user wants besides; raises when they are none.
+local function add_own(own, o, payload, item)
+  local given = o.headers
+  if type(given) == "function" then
+    given = given(payload, item)
+    local kept = type(given) == "table" and form.headers(given)
+    if given ~= nil and not kept then
+      compat.misuse("respool.http: 'headers' returned what cannot be sent")
+    end
+    given = kept or {}
   end
-  return checked or {}
-end
-
--- Names of headers as people write them.
-local function titled(name)
-  return (name:gsub("%f[%a]%a", string.upper))
-end
-
-local function lines_of(headers)
-  local lines = {}
-  for name, value in pairs(headers) do
-    lines[#lines + 1] = ("%s: %s"):format(titled(name), value)
-  end
-  table.sort(lines)
-  return lines
-end
-
--- The user's headers take the place of ours.
-local function split(headers, own)
-  for name in pairs(own) do headers[name] = nil end
-  return lines_of(headers), lines_of(own)
+  for name, value in pairs(given) do own[name] = value end
 end
 
 -- Those of our own headers that a signature covers, besides `pass`.
@@ -59,28 +70,30 @@ local function add_signature(o, headers, own, bytes)
   for name, value in pairs(signed) do headers[name] = value end
 end
 
--- The request of an item; when its payload has no body, nil and why.
+-- The request of an item; when its payload has no body, nil and why. The
+-- user's headers take the place of ours.
 ---@param o table the handler's options
 ---@param payload any
 ---@param item respool.item
 ---@return respool.http.message?, string?
 function M.new(o, payload, item)
-  local bytes, kind, encoding = o.body(payload, item)
+  local came = headers_of.sendable(item.headers)
+  local bytes, kind, encoding = o.body(payload, item, came)
   if type(bytes) ~= "string" then
     return nil, tostring(kind or "'body' returned no string")
-  elseif kind ~= nil and not message.is_value(kind) then
+  elseif kind ~= nil and not headers_of.is_value(kind) then
     return nil, "'body' returned no type that can be sent"
   end
-  local headers = body_of.headers(item, PASSED)
+  local headers = headers_of.pick(came, PASSED)
+  add_item(headers, item)
   headers["content-type"] = o.content_type or kind
   headers["content-encoding"] = encoding
-  local own = body_of.passed(item, o.pass)
-  for name, value in pairs(own_headers(o, payload, item)) do
-    own[name] = value
-  end
+  local own = headers_of.pick(came, o.pass)
+  add_own(own, o, payload, item)
   if o.secret then add_signature(o, headers, own, bytes) end
-  local lines, more = split(headers, own)
-  return { method = o.method, lines = lines, own = more, body = bytes }
+  for name in pairs(own) do headers[name] = nil end
+  return { method = o.method, lines = headers_of.lines(headers),
+           own = headers_of.lines(own), body = bytes }
 end
 
 return M

@@ -14,6 +14,7 @@
 -- "v1," and base64 of the HMAC of id, time and a line "name:value" for each.
 
 local compat = require "respool.support.compat"
+local json = require "respool.support.json"
 
 local M = {}
 
@@ -29,37 +30,6 @@ local function hmac()
     .. "which cannot be loaded")
 end
 
-local DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-  .. "0123456789+/"
-
-local function base64(bytes)
-  local text = bytes:gsub("..?.?", function(three)
-    local a, b, c = three:byte(1, 3)
-    local n = a * 65536 + (b or 0) * 256 + (c or 0)
-    local digits = ""
-    for _ = 1, 4 do
-      local d = n % 64
-      digits, n = DIGITS:sub(d + 1, d + 1) .. digits, (n - d) / 64
-    end
-    return digits:sub(1, #three + 1) .. ("="):rep(3 - #three)
-  end)
-  return text
-end
-
-local function from_base64(text)
-  local body = text:gsub("=+$", "")
-  if body == "" or body:find "[^%w+/]" or #body % 4 == 1 then return nil end
-  return (body:gsub("..?.?.?", function(four)
-    local n = 0
-    for i = 1, 4 do
-      local digit = i <= #four and DIGITS:find(four:sub(i, i), 1, true) or 1
-      n = n * 64 + digit - 1
-    end
-    local a, b = math.floor(n / 65536), math.floor(n / 256) % 256
-    return string.char(a, b, n % 256):sub(1, #four - 1)
-  end))
-end
-
 local function hex(bytes)
   return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
 end
@@ -69,8 +39,10 @@ end
 ---@return string?
 function M.key(secret)
   local encoded = secret:match "^whsec_(.*)$"
-  if encoded then return from_base64(encoded) end
-  return secret
+  if not encoded then return secret end
+  local padded = encoded:gsub("=+$", "")
+  padded = padded .. ("="):rep(-#padded % 4)
+  return padded ~= "" and json.native.from_base64(padded) or nil
 end
 
 -- The keys of secrets, one or a list; raises when one is none, or when
@@ -98,7 +70,7 @@ local function in_hex(bytes)
 end
 
 local function in_base64(bytes)
-  return "v1," .. base64(bytes)
+  return "v1," .. json.native.base64(bytes)
 end
 
 -- The signatures of a text in parts by each key.

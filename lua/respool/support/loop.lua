@@ -3,7 +3,8 @@
 -- Tasks: coroutines that wait for events and for moments, in one thread. A
 -- task runs until it waits; step() runs those whose wait is over. Where events
 -- come from is for `poll` to know: requests (respool/http/client.lua) or
--- sockets (respool/http/sockets.lua). Times are those of core.mono, in seconds.
+-- sockets (respool/server/sockets.lua). Times are those of core.mono, in
+-- seconds.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"

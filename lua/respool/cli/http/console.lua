@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- respool console: a page in the browser that shows a store. What it answers is
--- in respool/console/, how it serves in respool/http/server.lua.
+-- in respool/console/, how it serves in respool/server/server.lua.
 
 local answer = require "respool.console.answer"
 local arguments = require "respool.cli.base.arguments"

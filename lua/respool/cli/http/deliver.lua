@@ -12,9 +12,9 @@ local backoff = require "respool.support.backoff"
 local client = require "respool.http.client"
 local concurrent = require "respool.consume.concurrent"
 local form = require "respool.http.options"
+local header_form = require "respool.http.headers"
 local location = require "respool.support.location"
 local http = require "respool.http.handler"
-local http_message = require "respool.http.message"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local secret = require "respool.cli.http.secret"
@@ -197,18 +197,9 @@ local function headers_of(args)
   return headers
 end
 
-local function networks(list)
-  local all = {}
-  for _, network in ipairs(list) do
-    local more = network == "private" and client.PRIVATE or { network }
-    for _, one in ipairs(more) do all[#all + 1] = one end
-  end
-  return all[1] and all
-end
-
 local function forwarded(args)
   for _, name in ipairs(args.forward_header) do
-    if not http_message.is_token(name) then
+    if not header_form.is_name(name) then
       arguments.misuse(("--forward-header: '%s' is not a name of a header")
         :format(output.clean(name)))
     end
@@ -233,7 +224,7 @@ local function handler_of(args, on_request)
     secret = secret.of(args), signature = args.signature,
     cert_file = args.cert_file, key_file = args.key_file,
     min_tls = args.min_tls, proxy = args.proxy, redirects = args.redirects,
-    allow = networks(args.allow), deny = networks(args.deny),
+    allow = args.allow[1] and args.allow, deny = args.deny[1] and args.deny,
     connect_timeout = args.connect_timeout, timeout = args.timeout,
     max_retry_after = args.max_retry_after, ca_file = args.ca_file,
     per_url = args.per_url or math.max(1, math.floor(args.concurrency * 0.75)),

@@ -1,22 +1,22 @@
 -- SPDX-License-Identifier: MIT
 --
 -- respool receive: an HTTP server that pushes the bodies posted to it. The
--- answers are in respool/http/receive.lua, the server in
--- respool/http/server.lua.
+-- answers are in respool/server/receiver.lua, the server in
+-- respool/server/server.lua.
 
 local arguments = require "respool.cli.base.arguments"
-local receive = require "respool.http.receive"
-local message = require "respool.http.message"
+local headers = require "respool.http.headers"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local secret = require "respool.cli.http.secret"
-local server_of = require "respool.http.server"
+local receiver_of = require "respool.server.receiver"
+local server_of = require "respool.server.server"
 local serving = require "respool.cli.http.serving"
 
 local M = { summary = "take items in by HTTP" }
 
 local function header_name(text)
-  if message.is_token(text) then return text end
+  if headers.is_name(text) then return text end
   return nil, ("'%s' is not a name of a header"):format(output.clean(text))
 end
 
@@ -87,7 +87,7 @@ local function new_receiver(args, io)
     create = true, max_bytes = args.max_bytes,
   })
   local queue = arguments.check(store:queue(args.queue))
-  return receive.new {
+  return receiver_of.new {
     queue = queue, json = args.json, keep = args.keep_header,
     dedup = args.dedup,
     secret = secret.of(args), signature = args.signature,

@@ -6,7 +6,7 @@
 local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
 local output = require "respool.cli.base.output"
-local server_of = require "respool.http.server"
+local server_of = require "respool.server.server"
 
 local process = core.process
 
@@ -30,8 +30,8 @@ end
 -- A server as the options ask for; its errors go to stderr.
 ---@param io respool.cli.io
 ---@param address { host: string, port: integer }
----@param o table options of respool.http.server
----@return respool.http.server
+---@param o table options of respool.server
+---@return respool.server
 function M.listen(io, address, o)
   o.host, o.port = address.host, address.port
   function o.on_error(err)
@@ -58,7 +58,7 @@ end
 
 -- Serves until a signal comes, and then for up to `deadline` seconds what is
 -- under way. Calls each() now and then.
----@param server respool.http.server
+---@param server respool.server
 ---@param deadline number
 ---@param each function
 function M.run(server, deadline, each)

@@ -11,34 +11,35 @@
 -- does the connection after the answer to a malformed request.
 
 local compat = require "respool.support.compat"
+local headers_of = require "respool.http.headers"
 local json = require "respool.support.json"
 local loop_of = require "respool.support.loop"
-local message = require "respool.http.message"
-local sockets = require "respool.http.sockets"
+local reader_of = require "respool.server.reader"
+local sockets = require "respool.server.sockets"
 
 local now = loop_of.now
 
 local M = {}
 
----@class respool.http.request
+---@class respool.server.request
 ---@field method string
 ---@field path string without query
 ---@field query string behind the first '?'
 ---@field headers table<string, string> by names in lower case
 ---@field body string
 
----@class respool.http.reply
+---@class respool.server.reply
 ---@field status integer
 ---@field text string? "" when there is none
 ---@field write (fun(send: fun(text: string): boolean?))? sends the text
 ---@field type string? of the text; JSON
 ---@field headers table<string, string|number>?
 
----@class respool.http.server_options
+---@class respool.server_options
 ---@field host string
 ---@field port integer 0: any that is free
----@field admit fun(request: respool.http.request): respool.http.reply?
----@field answer fun(request: respool.http.request): respool.http.reply
+---@field admit fun(request: respool.server.request): respool.server.reply?
+---@field answer fun(request: respool.server.request): respool.server.reply
 ---@field round fun(): boolean called after each round of requests; true when
 --- there is more to do at once
 ---@field on_error fun(err: any) called with unexpected errors
@@ -48,8 +49,8 @@ local M = {}
 ---@field timeout number seconds for a request to come, and for its answer to go
 ---@field idle number seconds that a connection may be kept between requests
 
----@class respool.http.server
----@field o respool.http.server_options
+---@class respool.server
+---@field o respool.server_options
 ---@field loop respool.loop
 ---@field url string
 ---@field connections integer
@@ -141,7 +142,7 @@ end
 ---@param status integer
 ---@param text string of the error, without anything from a payload
 ---@param headers table?
----@return respool.http.reply
+---@return respool.server.reply
 function M.error(status, text, headers)
   return { status = status, text = json.encode { error = text } .. "\n",
            headers = headers }
@@ -159,7 +160,7 @@ end
 local function first_line(first)
   local method, target, major, minor =
     first:match "^(%S+) (%S+) HTTP/(%d)%.(%d)$"
-  if not message.is_token(method) then
+  if not headers_of.is_name(method) then
     return nil, M.error(400, "malformed request")
   end
   if major ~= "1" then
@@ -174,7 +175,7 @@ local function check_fields(request, fields)
   if request.minor ~= "0" and not fields.host then
     return nil, M.error(400, "the header Host is missing")
   end
-  local length, why = message.length(fields)
+  local length, why = reader_of.length(fields)
   if length == false then
     return nil, why == "unknown coding"
       and M.error(501, "the only transfer coding known is chunked")
@@ -191,7 +192,7 @@ local function read_head(server, reader, till)
   elseif not head then
     return nil, trouble(why)
   end
-  local first, fields = message.parse(head)
+  local first, fields = reader_of.parse(head)
   if not first then return nil, trouble(fields) end
   local request, reply = first_line(first)
   if not request then return nil, reply end
@@ -271,7 +272,7 @@ local function serve_one(server, reader)
 end
 
 local function serve(server, connection)
-  local reader = message.reader(connection)
+  local reader = reader_of.new(connection)
   local wait = server.o.timeout
   while (not reader:is_empty() or not server.stopping)
         and reader:await(now() + wait) do
@@ -325,8 +326,8 @@ end
 -- The server.
 
 -- Listens. Nil and why when it cannot.
----@param o respool.http.server_options
----@return respool.http.server?, string?
+---@param o respool.server_options
+---@return respool.server?, string?
 function M.listen(o)
   local listener, why = sockets.luasocket().bind(o.host, o.port, BACKLOG)
   if not listener then return nil, why end

@@ -7,12 +7,13 @@
 -- A function that fails returns nil and why: "closed", "timeout", "too large",
 -- "malformed", or what the socket says.
 
+local headers_of = require "respool.http.headers"
 local loop_of = require "respool.support.loop"
 
 local M = {}
 
----@class respool.http.reader
----@field connection respool.http.connection
+---@class respool.server.reader
+---@field connection respool.server.connection
 ---@field buffer string
 ---@field at integer where in the buffer begins what is not used yet
 ---@field turn integer bytes read since others had their turn
@@ -25,9 +26,9 @@ local TRAILER_MOST = 8192
 local FRAMES_MOST = 65536 -- bytes between chunks, and as many times a body's:
 local FRAMES_RATE = 8
 
----@param connection respool.http.connection
----@return respool.http.reader
-function M.reader(connection)
+---@param connection respool.server.connection
+---@return respool.server.reader
+function M.new(connection)
   return setmetatable({ connection = connection, buffer = "", at = 1,
                         turn = 0 }, Reader)
 end
@@ -84,25 +85,11 @@ function Reader:head(till, most)
   end
 end
 
-local TOKEN = "^[%w!#$%%&'*+.^_`|~-]+$"
-
--- Whether a text may be a field's name.
----@param name any
----@return boolean
-function M.is_token(name)
-  return type(name) == "string" and name:find(TOKEN) ~= nil
-end
-
--- Whether a text may be a field's value: nothing in it ends the line.
----@param value any
----@return boolean
-function M.is_value(value)
-  return type(value) == "string" and not value:find "[%z\1-\8\10-\31\127]"
-end
-
 local function add_field(fields, line)
   local name, value = line:match "^([^:]+):[ \t]*(.-)[ \t]*$"
-  if not M.is_token(name) or not M.is_value(value) then return nil end
+  if not headers_of.is_name(name) or not headers_of.is_value(value) then
+    return nil
+  end
   name = name:lower()
   if name == "host" and fields.host then return nil end
   fields[name] = fields[name] and fields[name] .. ", " .. value or value

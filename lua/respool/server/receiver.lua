@@ -16,13 +16,13 @@
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
-local http = require "respool.http.server"
 local json = require "respool.support.json"
+local server = require "respool.server.server"
 local sign = require "respool.http.sign"
 
 local M = {}
 
----@class respool.http.receiver_options
+---@class respool.server.receiver_options
 ---@field queue respool.queue
 ---@field json boolean bodies are decoded; else kept as they are
 ---@field keep string[] names of headers to be kept with the item
@@ -32,8 +32,8 @@ local M = {}
 ---@field signed_headers boolean no others are kept, whoever the sender is
 ---@field token string? the bearer token for /health and /metrics
 
----@class respool.http.receiver
----@field o respool.http.receiver_options
+---@class respool.server.receiver
+---@field o respool.server.receiver_options
 ---@field loop respool.loop set when there is one
 ---@field pending table[] requests whose commit is to come
 ---@field accepted integer
@@ -58,7 +58,7 @@ end
 local function refuse_look(token, request)
   local given = (request.headers.authorization or ""):match "^Bearer (.+)$"
   if not token or given and sign.equal(given, token) then return nil end
-  return http.error(401, "a bearer token is needed", {
+  return server.error(401, "a bearer token is needed", {
     ["WWW-Authenticate"] = "Bearer",
   })
 end
@@ -70,23 +70,23 @@ local function is_encoded(request)
 end
 
 -- Refuses requests that nothing here answers.
----@param request respool.http.request
----@return respool.http.reply?
+---@param request respool.server.request
+---@return respool.server.reply?
 function Receiver:admit(request)
   if is_look(request) then return refuse_look(self.o.token, request) end
   if request.method ~= "POST" then
     local looks = request.path == "/health" or request.path == "/metrics"
-    return http.error(405, "only POST is taken in", {
+    return server.error(405, "only POST is taken in", {
       Allow = looks and "GET, HEAD, POST" or "POST",
     })
   end
   for _, name in ipairs { "idempotency-key", "webhook-id" } do
     if #(request.headers[name] or "") > KEY_MOST then
-      return http.error(400, "an Idempotency-Key may have 255 bytes")
+      return server.error(400, "an Idempotency-Key may have 255 bytes")
     end
   end
   if self.o.json and is_encoded(request) then
-    return http.error(415, "a body of JSON must not be encoded", {
+    return server.error(415, "a body of JSON must not be encoded", {
       ["Accept-Encoding"] = "identity",
     })
   end
@@ -103,7 +103,7 @@ local function look(receiver, path)
              text = json.encode(health) .. "\n" }
   end
   local text, message = store:metrics()
-  if not text then return http.error(500, message) end
+  if not text then return server.error(500, message) end
   return { status = 200, text = text, type = "text/plain; version=0.0.4" }
 end
 
@@ -150,11 +150,11 @@ local function entry_of(receiver, request)
   local o, payload = receiver.o, request.body
   local key, covered = key_of(o, request)
   if key == false then
-    return nil, http.error(401, "the signature is missing or wrong")
+    return nil, server.error(401, "the signature is missing or wrong")
   end
   if o.json then
     local value, why = json.decode(payload)
-    if value == nil then return nil, http.error(400, "not JSON: " .. why) end
+    if value == nil then return nil, server.error(400, "not JSON: " .. why) end
     payload = value
   end
   return { payload = payload, options = {
@@ -169,17 +169,18 @@ local BUSY = { ["Retry-After"] = RETRY_AFTER }
 -- client is to slow down; a full store is not the client's affair.
 local function refusal(code)
   if code == "TOO_LARGE" then
-    return http.error(413, "the item is too large")
+    return server.error(413, "the item is too large")
   elseif code == "FULL" and not core.error_of_store() then
-    return http.error(429, "the queue is full", BUSY)
+    return server.error(429, "the queue is full", BUSY)
   elseif code == "FULL" or code == "NOSPACE" then
-    return http.error(503, "the store is full", BUSY)
+    return server.error(503, "the store is full", BUSY)
   end
-  return http.error(503, "the store does not take it: " .. tostring(code), BUSY)
+  return server.error(503, "the store does not take it: " .. tostring(code),
+                      BUSY)
 end
 
----@param request respool.http.request
----@return respool.http.reply
+---@param request respool.server.request
+---@return respool.server.reply
 function Receiver:answer(request)
   if is_look(request) then return look(self, request.path) end
   local entry, reply = entry_of(self, request)
@@ -205,7 +206,7 @@ end
 
 local function accepted(o, entry, id, held)
   if held and is_another(o, id, entry.payload) then
-    return http.error(422, "the Idempotency-Key is that of another body")
+    return server.error(422, "the Idempotency-Key is that of another body")
   end
   return { status = 202, text = ('{"id":%d}\n'):format(id) }
 end
@@ -233,7 +234,7 @@ local function push_alone(o, entry)
   local ok, id, held, code = pcall(o.queue.push, o.queue, entry.payload,
                                    entry.options)
   if not ok then
-    entry.reply = http.error(400, "it cannot be stored")
+    entry.reply = server.error(400, "it cannot be stored")
   elseif not id then
     entry.reply = refusal(code)
   else
@@ -258,8 +259,8 @@ function Receiver:commit()
   return #self.pending > 0
 end
 
----@param o respool.http.receiver_options
----@return respool.http.receiver
+---@param o respool.server.receiver_options
+---@return respool.server.receiver
 function M.new(o)
   local keep = {}
   if o.secret then

@@ -5,9 +5,8 @@
 -- `resolver`, https needs `lua_ssl_trusted_certificate`. For what the
 -- functions mean, see respool/http/client.lua.
 
+local client_of = require "respool.http.client"
 local compat = require "respool.support.compat"
-
-local M = {}
 
 local IDLE, IDLE_MOST = 55, 64 -- seconds and connections, of one pool
 local LINES_MOST = 200         -- of an answer's heads
@@ -22,8 +21,8 @@ local NGINX = {
   proxy = "a proxy of nginx", allow = "a resolver", deny = "a resolver",
 }
 
----@param o table options of respool.http
-function M.new(o)
+-- A client, of the options of respool.http.
+client_of.set_maker(function(o)
   for name, directive in pairs(NGINX) do
     if o[name] ~= nil then
       compat.misuse(("respool.http: option '%s' is not for nginx: use %s")
@@ -33,8 +32,8 @@ function M.new(o)
   if o.redirects > 0 then
     compat.misuse "respool.http: no redirect is followed within nginx"
   end
-  return setmetatable({ ngx = rawget(_G, "ngx"), o = o }, Client)
-end
+  return setmetatable({ o = o }, Client)
+end)
 
 -- Raises when a URL cannot be asked here.
 ---@param url respool.http.url
@@ -44,15 +43,15 @@ function Client.check(_, url)
   end
 end
 
-function Client:date(text)
-  return self.ngx.parse_http_time(text)
+function Client.date(_, text)
+  return ngx.parse_http_time(text)
 end
 
 
 -- Connections.
 
 local function connect(client, url, fresh)
-  local socket = client.ngx.socket.tcp()
+  local socket = ngx.socket.tcp()
   local o = client.o
   socket:settimeouts(o.connect_timeout * 1000, o.timeout * 1000,
                      o.timeout * 1000)
@@ -191,13 +190,11 @@ local function ask(client, url, message, fresh)
 end
 
 function Client:begin(url, message)
-  return self.ngx.thread.spawn(ask, self, url, message)
+  return ngx.thread.spawn(ask, self, url, message)
 end
 
-function Client:wait(pending)
-  local ok, answer, problem = self.ngx.thread.wait(pending)
+function Client.wait(_, pending)
+  local ok, answer, problem = ngx.thread.wait(pending)
   if not ok then error(answer, 0) end
   return answer, problem
 end
-
-return M

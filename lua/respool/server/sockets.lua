@@ -42,12 +42,12 @@ function M.poll(loop, seconds)
   for _, wait in ipairs(over) do loop:happen(wait, true) end
 end
 
----@class respool.http.connection
+---@class respool.server.connection
 local Connection = {}
 Connection.__index = Connection
 
 ---@param socket table
----@return respool.http.connection
+---@return respool.server.connection
 function M.wrap(socket)
   socket:settimeout(0)
   socket:setoption("tcp-nodelay", true)
