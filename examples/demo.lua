@@ -11,7 +11,7 @@ local http = require "socket.http"
 local respool = require "respool"
 local socket = require "socket"
 
-local job = dofile "examples/deliver.lua"
+local script = dofile "examples/deliver.lua"
 
 local EVENTS = "examples/webhooks.jsonl"
 local STORE = (os.getenv "RESPOOL_BUILD" or "build") .. "/demo.respool"
@@ -121,13 +121,13 @@ local function read_events(path)
   return events
 end
 
--- The job's queue with a buffer: a push returns at once, a flush commits what
--- has come together. Until its flush a crash loses a push, so whoever must
--- know waits for flush().
+-- The script's queue with a buffer: a push returns at once, a flush commits
+-- what has come together. Until its flush a crash loses a push, so whoever
+-- must know waits for flush().
 local function open_queue(store)
   local options = { buffer = { items = BATCH, interval = 0.2 } }
-  for name, value in pairs(job.options) do options[name] = value end
-  return assert(store:queue(job.queue, options))
+  for name, value in pairs(script.options) do options[name] = value end
+  return assert(store:queue(script.queue, options))
 end
 
 local function push(queue, events, url)
@@ -155,7 +155,7 @@ local function deliver(queue, tally)
   local progress = new_progress(queue)
   assert(queue:work(function(event, item)
     progress:tick()
-    local ok, err = job.handle(event, item)
+    local ok, err = script.handle(event, item)
     if ok then
       local how = route(item)
       tally[how] = tally[how] + 1
@@ -166,10 +166,10 @@ local function deliver(queue, tally)
 end
 
 local function replay(dlq)
-  local counts = assert(dlq:replay(job.replay))
+  local counts = assert(dlq:replay(script.replay))
   for _, line in ipairs(counts.errors) do say("   %s", line) end
-  say('   job "%s": %d dead letters seen, %d mended and moved back, %d left',
-    job.replay.name, counts.seen, counts.moved, counts.seen - counts.moved)
+  say('   replay "%s": %d dead letters seen, %d mended and moved back, %d left',
+    script.replay.name, counts.seen, counts.moved, counts.seen - counts.moved)
 end
 
 
@@ -213,7 +213,7 @@ end
 
 -- What a scraper would see of the queue; a few of the lines.
 local function print_metrics(store)
-  local mine = ('queue="%s"'):format(job.queue)
+  local mine = ('queue="%s"'):format(script.queue)
   for line in assert(store:metrics()):gmatch "[^\n]+" do
     if line:find(mine, 1, true) and line:find "_total{" and
        not line:find " 0$" then

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Care: what any process may do for a store now and then, and compaction,
--- which a store needs that is open nowhere. Takes do the urgent
--- part by themselves; this expires items that nobody takes, applies retention
+-- Maintenance, which any process may do for a store now and then, and
+-- compaction, for a store that is open nowhere. Takes do the urgent part by
+-- themselves; this expires items that nobody takes, applies retention
 -- to dead letters and history, frees the reader slots of dead processes, fires
 -- schedules, and runs the replays in the background that are due.
 

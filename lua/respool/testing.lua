@@ -133,8 +133,8 @@ function M.contents(queue)
     local list = all[item.state]
     list[#list + 1] = item.payload
   end
-  for letter in queue.dead:each() do
-    all.dead[#all.dead + 1] = letter.payload
+  for dead_letter in queue.dead:each() do
+    all.dead[#all.dead + 1] = dead_letter.payload
   end
   for item in queue.history:each() do
     all.done[#all.done + 1] = item.payload

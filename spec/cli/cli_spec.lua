@@ -114,7 +114,7 @@ describe("Each command, as a process,", function()
     assert(q:push(4, { delay = 3600 }))
     q:work(function() return respool.dead() end, { limit = 3 })
     assert(s:close())
-    helper.write(dir .. "/job.lua",
+    helper.write(dir .. "/worker.lua",
                  "return { queue = 'q', handle = function() end }")
     store = dir .. "/store"
   end)
@@ -132,7 +132,7 @@ describe("Each command, as a process,", function()
       pause = { store, "q" }, resume = { store, "q" },
       hold = { store, "q", "0" },
       push = { store, "q" }, replay = { store, "q", "--dry-run" },
-      work = { store, dir .. "/job.lua", "--until-empty" },
+      work = { store, dir .. "/worker.lua", "--until-empty" },
       export = { store, "q", "--dead" }, import = { store, "q" },
       repair = { store, dir .. "/repaired" },
       move = { store, dir .. "/other", "q" },

@@ -210,7 +210,7 @@ describe("a replay that is killed", function()
     math.randomseed(helper.seed)
     open()
     kill_dead_letters()
-    local kills, job = 0
+    local kills, state = 0
     repeat
       local replay = spawn [[
         print "begun"
@@ -221,8 +221,8 @@ describe("a replay that is killed", function()
       replay:expect "begun"
       pause(0.02 + math.random() * 0.12)
       if replay:kill() == 137 then kills = kills + 1 end
-      job = store:replay "again"
-    until job and job.state == "finished"
+      state = store:replay "again"
+    until state and state.state == "finished"
     assert.is_true(kills > 2)
     local seen = {}
     for item in q:each() do
@@ -231,7 +231,7 @@ describe("a replay that is killed", function()
       assert.equal(1, item.replays)
     end
     assert.same({ DEAD_LETTERS, 0, DEAD_LETTERS },
-                { #seen, q.dead:count(), job.moved })
+                { #seen, q.dead:count(), state.moved })
     assert.same({}, store:check())
   end)
 end)

@@ -206,8 +206,8 @@ describe("respool replay --name", function()
   -- Waits until the replay has moved something, or fails to.
   local function wait_moved(name)
     for _ = 1, 200 do
-      local job = store:replay(name)
-      if job and job.moved > 0 then return end
+      local found = store:replay(name)
+      if found and found.moved > 0 then return end
       helper.sh "sleep 0.01"
     end
   end

@@ -17,8 +17,8 @@ before_each(function()
 end)
 
 -- A worker script whose handler is this code; note() says that it was called.
-local function job(code)
-  helper.write(dir .. "/job.lua", ([[
+local function script(code)
+  helper.write(dir .. "/worker.lua", ([[
     local function note(word)
       local file = assert(io.open(%q .. "/log", "a"))
       file:write(word, "\n")
@@ -28,7 +28,7 @@ local function job(code)
       %s
     end }
   ]]):format(dir, code))
-  return dir .. "/job.lua"
+  return dir .. "/worker.lua"
 end
 
 local function push(n)
@@ -49,7 +49,7 @@ end
 describe("respool work", function()
   it("works until nothing is left, and says what it did", function()
     push(50)
-    local run = cli.run { "work", place, job "note(payload.n)",
+    local run = cli.run { "work", place, script "note(payload.n)",
                           "--until-empty", "--workers", "3" }
     assert.equal(0, run.status)
     assert.equal("", run.out)
@@ -60,7 +60,7 @@ describe("respool work", function()
 
   it("fails when an item died", function()
     push(2)
-    local path = job "if payload.n == 1 then error() end"
+    local path = script "if payload.n == 1 then error() end"
     local run = cli.run { "work", place, path, "--until-empty" }
     assert.equal(1, run.status)
     assert.matches("q: 1 done, 0 retried, 1 died", run.err)
@@ -72,7 +72,7 @@ describe("respool work", function()
       max_attempts = 2, retry = respool.backoff.constant { delay = 0.01 },
     }))
     push(2)
-    local path = job [[
+    local path = script [[
       if payload.n == 1 then error({ message = "no\27", group = "smtp" }) end
       error("odd", 0)
     ]]
@@ -92,9 +92,9 @@ describe("respool work", function()
 
   it("writes tracebacks if asked, or nothing", function()
     push(1)
-    local path = job "error 'x'"
+    local path = script "error 'x'"
     local run = cli.run { "work", place, path, "--until-empty", "-v" }
-    assert.matches("attempt 1: [^\n]+job.lua:7: x\n    stack traceback:\n",
+    assert.matches("attempt 1: [^\n]+worker.lua:7: x\n    stack traceback:\n",
                    run.err)
     push(1)
     run = cli.run { "work", place, path, "--until-empty", "-q" }
@@ -104,8 +104,8 @@ describe("respool work", function()
   it("writes JSON for programs", function()
     push(1)
     q:push({}, { delay = 3600 })
-    local run = cli.run { "work", place, job "error('x', 0)", "--until-empty",
-                          "--log", "json" }
+    local run = cli.run { "work", place, script "error('x', 0)",
+                          "--until-empty", "--log", "json" }
     local lines = {}
     for line in run.err:gmatch "[^\n]+" do
       lines[#lines + 1] = json.decode(line)
@@ -121,7 +121,8 @@ describe("respool work", function()
 
   it("says how many lines it left out", function()
     push(50)
-    local run = cli.run { "work", place, job "error('x', 0)", "--until-empty" }
+    local run = cli.run { "work", place, script "error('x', 0)",
+                          "--until-empty" }
     assert.is_true(select(2, run.err:gsub(" failed, attempt", "")) < 50)
     local left_out = 0
     for n in run.err:gmatch "respool: (%d+) more lines not shown\n" do
@@ -133,7 +134,7 @@ describe("respool work", function()
   it("says how many items are scheduled for later", function()
     push(1)
     q:push({}, { delay = 3600 })
-    local run = cli.run { "work", place, job "", "--until-empty" }
+    local run = cli.run { "work", place, script "", "--until-empty" }
     assert.matches("^q: 1 done, 0 retried, 0 died, in %S+; 1 scheduled\n$",
                    run.err)
   end)
@@ -141,7 +142,7 @@ describe("respool work", function()
   it("lets a script require what lies beside it", function()
     push(1)
     helper.write(dir .. "/neighbour.lua", "return function() end")
-    local path = job ""
+    local path = script ""
     helper.write(path, [[local near = require "neighbour"
       return { queue = "q", handle = function() near() end }]])
     assert.equal(0, cli.run { "work", place, path, "--until-empty" }.status)
@@ -153,7 +154,7 @@ describe("respool work", function()
 
   it("replaces a worker that died, and fails", function()
     push(1)
-    local path = job [[
+    local path = script [[
       if item.crashes == 0 then note "a" os.execute "kill -9 $PPID" end
       note "b"
     ]]
@@ -169,7 +170,7 @@ describe("respool work", function()
   it("stops at SIGINT when the item in hand is done", function()
     push(3)
     local process = cli.start { "work", place,
-                                job 'note "x" os.execute "sleep 0.3"' }
+                                script 'note "x" os.execute "sleep 0.3"' }
     wait_for "log"
     signal(process)
     assert.equal(0, process:wait())
@@ -180,7 +181,7 @@ describe("respool work", function()
   it("stops at once at the second SIGINT", function()
     push(1)
     local process = cli.start { "work", place, "--deadline", "1h",
-                                job 'note "x" os.execute "sleep 600"' }
+                                script 'note "x" os.execute "sleep 600"' }
     wait_for "log"
     signal(process)
     helper.sh "sleep 0.1"
@@ -192,7 +193,7 @@ describe("respool work", function()
 
   it("shows one status line on a terminal", function()
     push(2)
-    local path = job 'os.execute "sleep 0.3"'
+    local path = script 'os.execute "sleep 0.3"'
     local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
       ("%s bin/respool work %s %s --until-empty"):format(
         helper.lua(), place, path))))
@@ -232,7 +233,7 @@ describe("respool work", function()
   end)
 
   it("does not make a store", function()
-    local run = cli.run { "work", dir .. "/none", job "" }
+    local run = cli.run { "work", dir .. "/none", script "" }
     assert.equal(1, run.status)
     assert.equal(("respool: there is no store in '%s/none'\n"):format(dir),
                  run.err)

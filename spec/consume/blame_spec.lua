@@ -84,7 +84,7 @@ describe("a poisonous item", function()
     assert.equal(0, t.q.dead:count())
   end)
 
-  it("comes in a lot of its own, without fresh items", function()
+  it("comes in a batch of its own, without fresh items", function()
     t.q:push_many(range(4))
     t:take(4)
     t.store:advance(31)

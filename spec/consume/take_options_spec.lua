@@ -28,7 +28,7 @@ describe("queue:take", function()
     assert.equal(1, #q:take())
   end)
 
-  it("gives a lot of nothing when there is nothing", function()
+  it("gives an empty batch when there is nothing", function()
     local batch = q:take { limit = 5 }
     assert.equal(0, #batch)
     for _ in batch:each() do error "an item?" end

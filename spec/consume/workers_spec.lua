@@ -14,7 +14,7 @@ local PARENT = [[
   io.stdout:setvbuf "no"
   local respool = require "respool"
   local counts, message, code = respool.work_processes {
-    store = arg[1] .. "/store", script = arg[1] .. "/job.lua",
+    store = arg[1] .. "/store", script = arg[1] .. "/worker.lua",
     on_exit = function(exit)
       print("exit of", exit.worker, exit.how, exit.message)
     end, %s
@@ -29,7 +29,7 @@ local PARENT = [[
 ]]
 
 -- What worker scripts begin with: note() appends a line to dir/log.
-local JOB = [[
+local SCRIPT = [[
   local dir = %q
   local function note(...)
     local file = assert(io.open(dir .. "/log", "a"))
@@ -49,8 +49,8 @@ local JOB = [[
   end
 ]]
 
-local function job(code)
-  helper.write(dir .. "/job.lua", JOB:format(dir) .. code)
+local function write_script(code)
+  helper.write(dir .. "/worker.lua", SCRIPT:format(dir) .. code)
 end
 
 local function begin(options)
@@ -111,7 +111,9 @@ describe("respool.work_processes", function()
     local list = {}
     for i = 1, 500 do list[i] = i end
     q:push_many(list)
-    job [[ return { queue = "orders", handle = function(n) note(n) end } ]]
+    write_script [[
+      return { queue = "orders", handle = function(n) note(n) end }
+    ]]
     local process = begin "workers = 3, work = { stop_when_empty = true }"
     finish(process)
     assert.matches("over\texit 0: 3, restarts 0", process:output())
@@ -122,7 +124,7 @@ describe("respool.work_processes", function()
 
   it("replaces a worker that is killed; nothing is lost", function()
     q:push_many { 1, 2, 3, 4 }
-    job [[
+    write_script [[
       return { queue = "orders", handle = function(n)
         note(n, pid())
         while not exists "go" do nap(0.01) end
@@ -146,7 +148,7 @@ describe("respool.work_processes", function()
   it("stops on SIGTERM: the item in hand is finished, others released",
      function()
     q:push_many { 1, 2, 3, 4, 5, 6 }
-    job [[
+    write_script [[
       return { queue = "orders", handle = function(n, item)
         note("begin", n)
         while not item:stopping() do nap(0.01) end
@@ -165,7 +167,7 @@ describe("respool.work_processes", function()
   end)
 
   it("stops on SIGINT while nothing is to be done", function()
-    job [[ note "loaded" return { queue = "orders", handle = print } ]]
+    write_script [[ note "loaded" return { queue = "orders", handle = print } ]]
     local process = begin "workers = 2"
     log(2)
     signal(process, "INT")
@@ -175,7 +177,7 @@ describe("respool.work_processes", function()
 
   it("kills what has not ended at the deadline", function()
     q:push(1)
-    job [[
+    write_script [[
       return { queue = "orders", handle = function()
         note "begin"
         while true do nap(0.01) end
@@ -190,7 +192,7 @@ describe("respool.work_processes", function()
 
   it("kills at once on a second signal", function()
     q:push(1)
-    job [[
+    write_script [[
       return { queue = "orders", handle = function(_, item)
         note "begin"
         while not item:stopping() do nap(0.01) end
@@ -209,7 +211,7 @@ describe("respool.work_processes", function()
 
   it("leaves no worker behind when it is killed itself", function()
     q:push_many { 1, 2 }
-    job [[
+    write_script [[
       return { queue = "orders", handle = function(_, item)
         note "begin"
         while not item:stopping() do nap(0.01) end
@@ -226,7 +228,7 @@ describe("respool.work_processes", function()
 
   it("pauses longer and longer for a worker that keeps on dying", function()
     q:push_many { 1, 2, 3 }
-    job [[
+    write_script [[
       return { queue = "orders", options = { max_crashes = 1 },
                handle = function(n) note(n) os.exit(7) end }
     ]]
@@ -241,7 +243,7 @@ describe("respool.work_processes", function()
 
   it("does not replace anything when told so", function()
     q:push(1)
-    job [[
+    write_script [[
       return { queue = "orders", handle = function() os.exit(7) end }
     ]]
     local process = begin "workers = 1, restart = false"
@@ -251,7 +253,7 @@ describe("respool.work_processes", function()
 
   it("tells what ended a worker", function()
     q:push(1)
-    job [[ return { queue = "orders", handle = function() end } ]]
+    write_script [[ return { queue = "orders", handle = function() end } ]]
     local process = begin "workers = 1, restart = false"
     wait_for(function() return q:stats().done == 1 end)
     assert(store:drop_queue "orders")
@@ -262,7 +264,7 @@ describe("respool.work_processes", function()
   it("replays in the background, in one of the workers", function()
     q:push_many { 1, 2 }
     q:work(function() return respool.dead() end, { limit = 2 })
-    job [[
+    write_script [[
       return { queue = "orders", handle = function(n) note(n) end,
                replay = { interval = 60 } }
     ]]
@@ -275,14 +277,14 @@ describe("respool.work_processes", function()
 
   it("leaves the stores of its own process alone", function()
     q:push_many { 1, 2 }
-    job [[ return { queue = "orders", handle = function() end } ]]
+    write_script [[ return { queue = "orders", handle = function() end } ]]
     local process = helper.spawn([[
       local respool = require "respool"
       local store = assert(respool.open(arg[1] .. "/store"))
       local q = store:queue "orders"
       local batch = q:take()
       assert(respool.work_processes {
-        store = store.path, script = arg[1] .. "/job.lua", workers = 2,
+        store = store.path, script = arg[1] .. "/worker.lua", workers = 2,
         work = { timeout = 0.2 },
       })
       batch:done()
@@ -297,7 +299,7 @@ describe("respool.work_processes", function()
   -- The dead were to be replaced by whom the error had ended: it waited for
   -- that for ever, and heeded no signal.
   it("kills its workers when a function of the caller's raises", function()
-    job [[ note(pid()) return { queue = "orders", handle = print } ]]
+    write_script [[ note(pid()) return { queue = "orders", handle = print } ]]
     local process = helper.spawn([[
       local respool = require "respool"
       local function alive(n)
@@ -305,7 +307,7 @@ describe("respool.work_processes", function()
         if n == 2 and file then error("oops", 0) end
       end
       print(pcall(respool.work_processes, {
-        store = arg[1] .. "/store", script = arg[1] .. "/job.lua",
+        store = arg[1] .. "/store", script = arg[1] .. "/worker.lua",
         workers = 2, on_tick = alive,
       }))
     ]], dir)
@@ -319,11 +321,11 @@ describe("respool.work_processes", function()
   end)
 
   it("does so when on_exit raises", function()
-    job [[ note(pid()) return { queue = "orders", handle = print } ]]
+    write_script [[ note(pid()) return { queue = "orders", handle = print } ]]
     local process = helper.spawn([[
       local respool = require "respool"
       print(pcall(respool.work_processes, {
-        store = arg[1] .. "/store", script = arg[1] .. "/job.lua",
+        store = arg[1] .. "/store", script = arg[1] .. "/worker.lua",
         workers = 2, on_exit = function(exit) error(exit.how, 0) end,
       }))
     ]], dir)
@@ -337,10 +339,10 @@ describe("respool.work_processes", function()
   it("raises what is wrong with its options or its script", function()
     local function refuses(o, pattern)
       o.store = o.store or dir .. "/store"
-      o.script = o.script or dir .. "/job.lua"
+      o.script = o.script or dir .. "/worker.lua"
       assert.error_matches(function() respool.work_processes(o) end, pattern)
     end
-    job [[ return { queue = "orders", handle = print, handler = 1 } ]]
+    write_script [[ return { queue = "orders", handle = print, handler = 1 } ]]
     refuses({ store = ":memory:" }, "'store' must be a path that several")
     refuses({ workers = 0 }, "'workers' must be")
     refuses({ deadline = -1 }, "'deadline' must be")
@@ -348,7 +350,7 @@ describe("respool.work_processes", function()
     refuses({ work = { batches = 2 } }, "unknown option 'batches'")
     refuses({ workers = 1 }, "unknown option 'handler'")
     refuses({ workers = 1, script = dir .. "/none" }, "cannot open")
-    job [[ return { queue = "orders", handle = print } ]]
+    write_script [[ return { queue = "orders", handle = print } ]]
     refuses({ workers = 1, open = { synch = 1 } }, "unknown option 'synch'")
     assert.error_matches(function()
       respool.work_processes { store = dir }
@@ -356,10 +358,10 @@ describe("respool.work_processes", function()
   end)
 
   it("answers a store that cannot be opened as open() does", function()
-    job [[ return { queue = "orders", handle = print } ]]
+    write_script [[ return { queue = "orders", handle = print } ]]
     helper.write(dir .. "/file", "")
     local counts, message, code = respool.work_processes {
-      store = dir .. "/file", script = dir .. "/job.lua", workers = 2,
+      store = dir .. "/file", script = dir .. "/worker.lua", workers = 2,
     }
     assert.is_nil(counts)
     assert.matches("file", message)
@@ -378,10 +380,10 @@ end)
 
 describe("a worker script", function()
   it("tells queue, options, handler and replay", function()
-    job [[ return { queue = "orders", handle = print,
+    write_script [[ return { queue = "orders", handle = print,
                     options = { max_attempts = 7 }, dead_letter = "grave",
                     replay = { rate = 5 } } ]]
-    local loaded = script.load(dir .. "/job.lua")
+    local loaded = script.load(dir .. "/worker.lua")
     local opened = script.open(store, loaded)
     assert.same({ "orders", 7, "grave", 5 }, {
       opened.name, opened:config().max_attempts, opened.dead.dlq,
@@ -405,8 +407,8 @@ describe("a worker script", function()
       ["error 'oops'"] = "oops",
     }
     for code, pattern in pairs(wrong) do
-      job(code)
-      assert.error_matches(function() script.load(dir .. "/job.lua") end,
+      write_script(code)
+      assert.error_matches(function() script.load(dir .. "/worker.lua") end,
                            pattern)
     end
   end)

@@ -13,12 +13,12 @@
 /* ---- orders: outcomes of every kind ------------------------------------- */
 
 static int any_verdict(actor *a, uint32_t tag) {
-  static const int verdicts[] = {
+  static const int outcomes[] = {
     RESPOOL_DONE, RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RETRY,
     RESPOOL_RELEASE, RESPOOL_SNOOZE, RESPOOL_DEAD, RESPOOL_DROP,
   };
   if (a->m->lives[tag].n > STAGES / 2) return RESPOOL_DONE;
-  return verdicts[act_chance(a, sizeof verdicts / sizeof *verdicts)];
+  return outcomes[act_chance(a, sizeof outcomes / sizeof *outcomes)];
 }
 
 /* Some of the batch now, with a push to the next queue, the others after; the
@@ -107,7 +107,7 @@ static void lines(actor *a) {
   respool_queue_free(q);
 }
 
-/* ---- care: expiry, retention, removal by hand --------------------------- */
+/* ---- maintenance: expiry, retention, removal by hand -------------------- */
 
 /* Every item of a queue that none has taken goes to a place. */
 static void add_queue(moved *v, respool_queue *q, int place) {
@@ -357,7 +357,7 @@ static void shared(actor *a) {
 /* ---- all of them -------------------------------------------------------- */
 
 const char *const actor_kinds[] = {
-  "shared", "orders", "lines", "care", "letters", "elder", "younger",
+  "shared", "orders", "lines", "maintenance", "dead", "elder", "younger",
   "latest", "shared",
 };
 

@@ -103,7 +103,7 @@ static void play(round *r, int i, const char *kind) {
 static const char *kind_of(round *r, int i, int first) {
   if (i < 2 || r->boast || r->restless) return "shared";
   const char *kind = actor_kinds[1 + (first + i * 3) % (ACTORS - 2)];
-  r->clocks |= !strcmp(kind, "care");
+  r->clocks |= !strcmp(kind, "maintenance");
   return kind;
 }
 

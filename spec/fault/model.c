@@ -291,7 +291,7 @@ void model_compare(const model *m, respool *s, wrong_fn *report, void *arg) {
   memset(k.seen, 0, n);
   memset(k.halves, 0, sizeof k.halves);
   failed(&k, respool_queues(s, see_queue, &k), "queues");
-  failed(&k, respool_dead_letter_queues(s, see_dlq, &k), "boxes");
+  failed(&k, respool_dead_letter_queues(s, see_dlq, &k), "DLQs");
   for (uint32_t tag = 0; tag < n; tag++) compare_tag(&k, tag);
 }
 

@@ -143,7 +143,7 @@ static void push_buffered(life *l) {
 
 /* ---- settling ----------------------------------------------------------- */
 
-static const int VERDICTS[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RELEASE,
+static const int OUTCOMES[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RELEASE,
                                RESPOOL_SNOOZE, RESPOOL_DEAD, RESPOOL_DROP};
 
 static enum place place_after(const respool_item *i, int kind) {
@@ -164,30 +164,30 @@ static respool_outcome outcome(int kind) {
 
 /* Each item another outcome, from outcome `turn` on; -1 leaves an item. */
 static void mark_batch(life *l, respool_batch *batch, size_t turn,
-                       int *verdicts) {
+                       int *outcomes) {
   for (size_t i = 0; i < respool_batch_length(batch); i++) {
     int rc;
-    verdicts[i] = VERDICTS[(i + turn) % 6];
-    respool_outcome o = outcome(verdicts[i]);
+    outcomes[i] = OUTCOMES[(i + turn) % 6];
+    respool_outcome o = outcome(outcomes[i]);
     TRY(l, rc, "mark", respool_batch_mark(batch, i, &o));
-    if (rc) verdicts[i] = -1;
+    if (rc) outcomes[i] = -1;
   }
 }
 
-static void note_batch(const respool_batch *batch, const int *verdicts,
+static void note_batch(const respool_batch *batch, const int *outcomes,
                        int rc) {
   for (size_t i = 0; i < respool_batch_length(batch); i++) {
     const respool_item *it = respool_batch_item(batch, i);
     int n = ledger_number(it->body);
-    if (n >= 0 && verdicts[i] >= 0)
-      ledger_note(n, place_after(it, verdicts[i]), rc);
+    if (n >= 0 && outcomes[i] >= 0)
+      ledger_note(n, place_after(it, outcomes[i]), rc);
   }
 }
 
 /* Settles with a follow-up and the next take in the same commit. */
 static respool_batch *settle(life *l, respool_batch *batch, size_t turn,
                            int follow_up) {
-  int verdicts[LEDGER_ITEMS], rc;
+  int outcomes[LEDGER_ITEMS], rc;
   respool_batch *next = NULL;
   respool_payload p = ledger_payload(follow_up);
   respool_handover h = {l->keyed, &p, 1, NULL, 0};
@@ -197,9 +197,9 @@ static respool_batch *settle(life *l, respool_batch *batch, size_t turn,
   o.pushes = &h;
   o.n_pushes = 1;
   o.take = &take;
-  mark_batch(l, batch, turn, verdicts);
+  mark_batch(l, batch, turn, outcomes);
   TRY(l, rc, "settle", respool_batch_settle(batch, &o, &next));
-  note_batch(batch, verdicts, rc);
+  note_batch(batch, outcomes, rc);
   ledger_note(follow_up, IN_QUEUE, rc);
   respool_batch_free(batch);
   return next;
@@ -255,7 +255,7 @@ static respool_dead_letters *list(life *l, const char *dlq) {
   return dead_letters;
 }
 
-/* The first dead letter goes back to its queue with a job that counts it. */
+/* The first dead letter goes back to its queue with a named replay that counts it. */
 static void replay(life *l, const respool_dead_letter *dead) {
   respool_replay replay = RESPOOL_REPLAY_INIT;
   respool_move move = {.number = dead->number};

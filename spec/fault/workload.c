@@ -30,7 +30,7 @@ static void compact(actor *actors, const char *store) {
   }
   for (int i = 0; i < ACTORS; i++) {
     actors[i].seed += ACTORS;
-    if (!strcmp(actors[i].kind, "care")) actors[i].rounds = 0;
+    if (!strcmp(actors[i].kind, "maintenance")) actors[i].rounds = 0;
   }
 }
 

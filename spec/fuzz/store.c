@@ -46,14 +46,14 @@ static int push(respool_queue *q, size_t n, size_t size, int64_t delay) {
 }
 
 static void settle(respool_queue *q) {
-  static const int verdicts[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_DEAD};
+  static const int outcomes[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_DEAD};
   respool_take_options t = RESPOOL_TAKE_OPTIONS_INIT;
   respool_batch *batch;
   t.items = 9;
   must(!respool_take(q, &t, &batch) && batch, "take");
   for (size_t i = 0; i < respool_batch_length(batch); i++) {
     respool_outcome o = RESPOOL_OUTCOME_INIT;
-    o.kind = verdicts[i % 3];
+    o.kind = outcomes[i % 3];
     o.error = respool_text("bad");
     must(!respool_batch_mark(batch, i, &o), "mark");
   }

@@ -532,7 +532,7 @@ function OPERATIONS.remove_dead_letter(m)
   m.dead_letters[number] = nil
 end
 
--- A job that moves dead letters in their order: all, or those of odd numbers.
+-- Moves dead letters back in their order: all, or those of odd numbers.
 function OPERATIONS.replay(m)
   local limit, odd = random(5), random(2) == 1
   m:say("replay %d%s", limit, odd and " of odd numbers" or "")

@@ -40,13 +40,13 @@ describe("a worker in nginx", function()
 
   it("runs a worker script", function()
     local dir = helper.dir()
-    helper.write(dir .. "/job.lua", [[return { queue = "mails",
+    helper.write(dir .. "/worker.lua", [[return { queue = "mails",
       handle = function(mail) return nil, { message = mail, retryable = false }
       end }]])
     local n = nginx.start { http = ([[
       init_worker_by_lua_block {
         assert(require("resty.respool.worker").start {
-          store = "${store}", script = "%s/job.lua" })
+          store = "${store}", script = "%s/worker.lua" })
       } ]]):format(dir) }
     n:look(function(store) store:queue("mails"):push "no" end)
     n:await("a dead letter", function()

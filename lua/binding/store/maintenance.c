@@ -10,7 +10,7 @@
 #include "values/record.h"
 #include "values/result.h"
 
-static const record_field CARE[] = {
+static const record_field MAINTENANCE[] = {
   RECORD(respool_maintenance, expired, COUNT),
   RECORD(respool_maintenance, dead_letters, COUNT),
   RECORD(respool_maintenance, history, COUNT),
@@ -33,7 +33,7 @@ static int run_maintain(lcall *c) {
 }
 
 static int push_maintenance(lua_State *L, lcall *c) {
-  lrecord_push(L, CARE, &((maintenance_call *)c)->out);
+  lrecord_push(L, MAINTENANCE, &((maintenance_call *)c)->out);
   return 1;
 }
 

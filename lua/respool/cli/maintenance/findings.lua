@@ -55,7 +55,7 @@ M.KINDS = {
     "A lease or delay covers more items than it says.",
     COUNTED },
   { "claim-undue", "the claim at .* has no due time",
-    "Items that are leased or waiting will not come back.", RESTORE },
+    "Leased, scheduled or retrying items will not come back.", RESTORE },
   { "claim-ahead", "has a token from the future",
     "A lease may be taken for another one.", REPORT },
   { "claims-overlap", "claims overlap",
