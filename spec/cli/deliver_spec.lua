@@ -320,8 +320,9 @@ describe("The command line of respool deliver", function()
             "http://x/", "--header", "Host: y")
     refused(2, "%-%-forward%-header: 'a b' is not a name of a header",
             "hooks", "--url", "http://x/", "--forward-header", "a b")
-    refused(2, "%-%-connect%-timeout must be a number of seconds above 0",
-            "hooks", "--url", "http://x/", "--connect-timeout", "0")
+    refused(2, "%-%-connect%-timeout must be seconds or a time such as .5m., "
+            .. "above 0", "hooks", "--url", "http://x/", "--connect-timeout",
+            "0")
     refused(2, "begins with a dot", ".notes", "--url", "http://x/")
     refused(2, "'%-%-mode' must be one of", "hooks", "--url", "http://x/",
             "--mode", "some")

@@ -228,7 +228,7 @@ describe("respool work", function()
     local run = cli.run { "work", place, dir .. "/rate.lua" }
     assert.equal(1, run.status)
     assert.is_nil(run.err:find("bin/respool", 1, true))
-    assert.matches("/rate.lua: option 'rate' must be a number of dead letters",
+    assert.matches("/rate.lua: option 'rate' must be a number a second",
                    run.err)
   end)
 

@@ -566,7 +566,7 @@ describe("A handler of respool.http", function()
       { { url = "http://a:b@x/" }, "without a user" },
       { { url = {} }, "'url' must be a URL, a list" },
       { { url = "http://x", mode = "some" }, '"all" or "any" or "first"' },
-      { { url = "http://x", timeout = 0 }, "seconds above 0" },
+      { { url = "http://x", timeout = 0 }, "above 0" },
       { { url = "http://x", body = "xml" }, "'body' must be" },
       { { url = "http://x", headers = { Host = "y" } }, "but Host" },
       { { url = "http://x", headers = { a = "b\nc" } }, "table of headers" },

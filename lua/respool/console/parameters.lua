@@ -62,10 +62,17 @@ function M.choice(names)
   end
 end
 
-local function decoded(text)
-  return (text:gsub("+", " "):gsub("%%(%x%x)", function(hex)
+-- A part of a URL as it is meant.
+---@param text string
+---@return string
+function M.unescape(text)
+  return (text:gsub("%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
   end))
+end
+
+local function decoded(text)
+  return M.unescape(text:gsub("+", " "))
 end
 
 local function why_not(takes, name, value)

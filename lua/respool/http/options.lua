@@ -12,11 +12,6 @@ local url_of = require "respool.http.url"
 
 local M = {}
 
-local function span(value)
-  if options.positive_seconds(value) then return options.seconds(value) end
-  return nil, "a number of seconds above 0"
-end
-
 local function text(value)
   if type(value) == "string" and value ~= "" then return value end
   return nil, "a string that is not empty"
@@ -128,7 +123,8 @@ M.form = {
   content_type = header_value, headers = headers, pass = names,
   method = options.choice(METHODS), success = success,
   secret = secrets, signature = options.choice(sign.schemes),
-  connect_timeout = span, timeout = span, max_retry_after = options.seconds,
+  connect_timeout = options.positive_seconds,
+  timeout = options.positive_seconds, max_retry_after = options.seconds,
   per_url = options.whole(1, 2^31), redirects = options.whole(0, 20),
   ca_file = pem_file, cert_file = pem_file, key_file = pem_file,
   min_tls = options.choice { ["1.2"] = "1.2", ["1.3"] = "1.3" },

@@ -117,6 +117,18 @@ function M.queue(store, handle, brief)
   return stats
 end
 
+-- Whether a queue is less full than a share of its bounds. One without bounds
+-- is, and so is any where there is no share.
+---@param queue respool.queue
+---@param share number?
+---@return boolean?, string?, string?
+function M.is_below(queue, share)
+  if not share then return true end
+  local stats, message, code = queue:stats()
+  if not stats then return nil, message, code end
+  return not stats.fill or stats.fill < share
+end
+
 local SUMMARY = {
   "ready", "leased", "scheduled", "retrying", "dead", "paused", "bytes",
   "oldest", "oldest_age", "fill", "pushed", "done", "died", "retried",

@@ -10,6 +10,7 @@ local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local replay = require "respool.replay.replay"
+local stats_of = require "respool.observe.stats"
 
 local huge, max, min = math.huge, math.max, math.min
 
@@ -23,12 +24,7 @@ local M = {}
 local FORM = setmetatable({
   of = "dead:replay_every",
   interval = options.positive_seconds,
-  while_below = function(value)
-    if type(value) == "number" and value > 0 and value <= 1 then
-      return value
-    end
-    return nil, "a share above 0, up to 1"
-  end,
+  while_below = options.share,
 }, { __index = replay.form })
 
 ---@class respool.background
@@ -111,13 +107,6 @@ local function begin(b, now)
   conclude(b, now, message, code)
 end
 
-local function is_full(b)
-  if not b.o.while_below then return false end
-  local stats, message, code = b.target:stats()
-  if not stats then return nil, message, code end
-  return stats.fill ~= nil and stats.fill >= b.o.while_below
-end
-
 -- When there is something to do for it again.
 local function due(b)
   if not b.run then return b.next_at end
@@ -125,13 +114,13 @@ local function due(b)
 end
 
 local function step(b, now)
-  local full, message, code = is_full(b)
-  if full then
+  local below, message, code = stats_of.is_below(b.target, b.o.while_below)
+  if below == false then
     b.paused_until = now + PAUSE
     return
   end
   local more
-  if full == false then
+  if below then
     replay.forget_delay(b.run)
     more, message, code = replay.step(b.run)
   end

@@ -74,12 +74,7 @@ M.form = {
   transform = options.callable,
   version = options.whole(0, 2^53),
   to = options.queue,
-  rate = function(value)
-    if type(value) == "number" and value > 0 and value < huge then
-      return value
-    end
-    return nil, "a number of dead letters a second, above 0"
-  end,
+  rate = options.rate,
   limit = options.whole(1, huge),
   order = options.choice { oldest = "oldest", newest = "newest" },
   dry_run = options.boolean,

@@ -158,6 +158,20 @@ function M.positive_seconds(value)
   return nil, SPAN .. ", above 0"
 end
 
+-- So many a second.
+function M.rate(value)
+  if type(value) == "number" and value > 0 and value < huge then
+    return value
+  end
+  return nil, "a number a second, above 0"
+end
+
+-- A part of a whole.
+function M.share(value)
+  if type(value) == "number" and value > 0 and value <= 1 then return value end
+  return nil, "a share above 0, up to 1"
+end
+
 -- The length of a lease.
 function M.lease(value)
   local seconds = span(value)

@@ -17,6 +17,7 @@ local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local record_of = require "respool.transfer.record"
+local stats_of = require "respool.observe.stats"
 local timing = require "respool.support.timing"
 
 local M = {}
@@ -65,16 +66,8 @@ local FORM = {
   again = options.boolean, as_stored = options.boolean,
   on_conflict = push.form.on_conflict, on_progress = options.callable,
   interval = options.positive_seconds,
-  rate = function(value)
-    if type(value) == "number" and value > 0 then return value end
-    return nil, "a number above 0"
-  end,
-  while_below = function(value)
-    if type(value) == "number" and value > 0 and value <= 1 then
-      return value
-    end
-    return nil, "a share above 0, up to 1"
-  end,
+  rate = options.rate,
+  while_below = options.share,
 }
 
 local ERRORS = 10
@@ -304,15 +297,15 @@ local function wait_for_pace(r)
 end
 
 local function wait_for_fill(r)
-  local ok, message, code = true, nil, nil
-  while ok and r.o.while_below do
-    local stats
-    stats, message, code = r.o.to:stats()
-    if not stats then return nil, message, code end
-    if not stats.fill or stats.fill < r.o.while_below then break end
+  local ok = true
+  while ok do
+    local below, message, code = stats_of.is_below(r.o.to, r.o.while_below)
+    if below then return true end
+    if message then return nil, message, code end
     ok, message, code = pause(r, PAUSE)
+    if ok == nil then return nil, message, code end
   end
-  return ok, message, code
+  return ok
 end
 
 -- Pushes entries that are due; where there is no room for all of them, in

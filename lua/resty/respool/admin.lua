@@ -9,6 +9,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local json = require "resty.respool.json"
 local options = require "respool.support.options"
+local parameters = require "respool.console.parameters"
 local reply = require "resty.respool.reply"
 local answer = require "respool.console.answer"
 local routes = require "respool.console.routes"
@@ -22,12 +23,6 @@ local M = {}
 
 local function as_it_is(segment)
   return segment
-end
-
-local function decoded(segment)
-  return (segment:gsub("%%(%x%x)", function(hex)
-    return string.char(tonumber(hex, 16))
-  end))
 end
 
 -- The segments of a path, with dots resolved.
@@ -67,7 +62,8 @@ end
 local function path_behind(prefix)
   prefix = segments_of(prefix, as_it_is)
   local understood = segments_of(ngx.var.uri, as_it_is)
-  local written = segments_of(ngx.var.request_uri:match "^[^?#]*", decoded)
+  local written = segments_of(ngx.var.request_uri:match "^[^?#]*",
+                              parameters.unescape)
   return joined(written) == joined(understood) and behind(prefix, written)
     or behind(prefix, understood)
 end

@@ -9,6 +9,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local json = require "respool.support.json"
 local loop_of = require "respool.support.loop"
+local parameters = require "respool.console.parameters"
 local routes = require "respool.console.routes"
 local secret = require "respool.cli.http.secret"
 local serving = require "respool.cli.http.serving"
@@ -68,16 +69,10 @@ end
 
 -- Answers, as the server sends them.
 
-local function decoded(segment)
-  return (segment:gsub("%%(%x%x)", function(hex)
-    return string.char(tonumber(hex, 16))
-  end))
-end
-
 local function request_of(request)
   local segments = {}
   for segment in request.path:gmatch "[^/]+" do
-    segments[#segments + 1] = decoded(segment)
+    segments[#segments + 1] = parameters.unescape(segment)
   end
   return {
     method = request.method == "HEAD" and "GET" or request.method,
