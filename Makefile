@@ -58,7 +58,7 @@ JSON := $(shell pkg-config --exists jansson && echo base64 read write)
 
 # Delivery by HTTP has a module of its own; without libcurl there is none.
 CURL := $(shell pkg-config --exists libcurl && \
-          echo module client request networks)
+          echo module client request answer networks)
 
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
@@ -69,7 +69,7 @@ respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo flow decide work handlers gate concurrent
-respool/replay = replay replay_page runner background
+respool/replay = replay replay_page progress runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
 respool/http = handler request headers body options url answer sign client

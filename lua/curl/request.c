@@ -12,16 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/decimal.h"
+#include "answer.h"
 #include "client.h"
 
 #define REQUEST "respool.curl.request"
 #define MULTI "respool.curl.multi"
 
-#define TEXT_KEPT 4096     /* bytes of an answer's text */
-#define TEXT_MOST 65536    /* after that the connection ends */
 #define TEXT_TIME 1.0      /* seconds that a text may take after the head */
-#define HEAD_MOST 65536    /* bytes of all heads of an answer */
 #define IDLE_MOST 64L      /* connections that are kept */
 #define SWEEP 0.25         /* seconds between looks for late texts */
 #define EVENTS 256         /* at a time */
@@ -44,64 +41,27 @@ struct request {
   multi *m; /* NULL: not under way */
   request *next, **link;
   pid_t pid;
-  CURL *easy;
   struct curl_slist *lines;
   networks *rules;
-  double connect_timeout, timeout;
   int number;
   bool over;
-  CURLcode code;
-  size_t head; /* bytes so far */
-  bool long_head;
-  double headed_at; /* 0: the head is not read */
-  size_t opened, denied; /* addresses */
-  size_t got;
-  char text[TEXT_KEPT];
-  char error[CURL_ERROR_SIZE];
+  answer answer;
 };
 
 static const char THE_MULTI, THE_REQUESTS; /* keys in the registry */
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 
 /* What libcurl calls. */
-
-static size_t on_head(char *bytes, size_t one, size_t n, void *arg) {
-  request *r = arg;
-  long status = 0;
-  r->head += n;
-  r->long_head = r->head > HEAD_MOST;
-  curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
-  bool ends = (n == 2 && bytes[0] == '\r') || (n == 1 && bytes[0] == '\n');
-  if (ends && status >= 200)
-    r->headed_at = now();
-  return r->long_head ? 0 : one * n;
-}
-
-static size_t on_text(char *bytes, size_t one, size_t n, void *arg) {
-  request *r = arg;
-  if (r->got < TEXT_KEPT) {
-    size_t room = TEXT_KEPT - r->got;
-    memcpy(r->text + r->got, bytes, n < room ? n : room);
-  }
-  r->got += n;
-  return r->got > TEXT_MOST ? 0 : one * n;
-}
 
 static curl_socket_t on_socket(void *arg, curlsocktype purpose,
                                struct curl_sockaddr *a) {
   request *r = arg;
   (void)purpose;
   if (r->rules && !networks_allow(r->rules, &a->addr)) {
-    r->denied++;
+    r->answer.denied++;
     return CURL_SOCKET_BAD;
   }
-  r->opened++;
+  r->answer.opened++;
   return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
@@ -113,8 +73,8 @@ static int on_ready(void *arg, char *address, char *own, int port,
   (void)own, (void)port, (void)own_port;
   if (!r->rules || networks_allow_text(r->rules, address))
     return CURL_PREREQFUNC_OK;
-  r->denied++;
-  r->opened = 0;
+  r->answer.denied++;
+  r->answer.opened = 0;
   return CURL_PREREQFUNC_ABORT;
 }
 
@@ -124,7 +84,7 @@ static int on_ready(void *arg, char *address, char *own, int port,
 static void leave(request *r) {
   if (!r->m)
     return;
-  curl_multi_remove_handle(r->m->handle, r->easy);
+  curl_multi_remove_handle(r->m->handle, r->answer.easy);
   *r->link = r->next;
   if (r->next)
     r->next->link = r->link;
@@ -135,12 +95,12 @@ static void leave(request *r) {
 static void request_free(request *r) {
   if (r->pid == getpid()) {
     leave(r);
-    curl_easy_cleanup(r->easy);
+    curl_easy_cleanup(r->answer.easy);
     curl_slist_free_all(r->lines);
   }
   networks_free(r->rules);
   r->m = NULL;
-  r->easy = NULL;
+  r->answer.easy = NULL;
   r->lines = NULL;
   r->rules = NULL;
 }
@@ -186,7 +146,7 @@ static int on_interest(CURL *easy, curl_socket_t fd, int what, void *arg,
 static int on_timer(CURLM *handle, long ms, void *arg) {
   multi *m = arg;
   (void)handle;
-  m->timer = ms < 0 ? 0 : now() + (double)ms * 1e-3;
+  m->timer = ms < 0 ? 0 : answer_clock() + (double)ms * 1e-3;
   return 0;
 }
 
@@ -235,13 +195,8 @@ static multi *the_multi(lua_State *L) {
 /* Begin. */
 
 static void set_callbacks(request *r) {
-  CURL *easy = r->easy;
+  CURL *easy = r->answer.easy;
   curl_easy_setopt(easy, CURLOPT_PRIVATE, r);
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, r->error);
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, r);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_text);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, r);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, r);
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_ready);
@@ -266,12 +221,12 @@ static void set_message(lua_State *L, request *r) {
   const char *body = luaL_checklstring(L, 5, &n);
   luaL_checktype(L, 4, LUA_TTABLE);
   add_lines(L, 4, r);
-  curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->lines);
-  curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n);
-  if (curl_easy_setopt(r->easy, CURLOPT_COPYPOSTFIELDS, body) ||
-      curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST,
+  curl_easy_setopt(r->answer.easy, CURLOPT_HTTPHEADER, r->lines);
+  curl_easy_setopt(r->answer.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n);
+  if (curl_easy_setopt(r->answer.easy, CURLOPT_COPYPOSTFIELDS, body) ||
+      curl_easy_setopt(r->answer.easy, CURLOPT_CUSTOMREQUEST,
                        luaL_checkstring(L, 2)) ||
-      curl_easy_setopt(r->easy, CURLOPT_URL, luaL_checkstring(L, 3)))
+      curl_easy_setopt(r->answer.easy, CURLOPT_URL, luaL_checkstring(L, 3)))
     luaL_error(L, "out of memory");
 }
 
@@ -286,7 +241,7 @@ static void enter(lua_State *L, multi *m, request *r) {
   lua_pushvalue(L, -2);
   lua_rawseti(L, -2, r->number);
   lua_pop(L, 1);
-  if (curl_multi_add_handle(m->handle, r->easy))
+  if (curl_multi_add_handle(m->handle, r->answer.easy))
     luaL_error(L, "out of memory");
   r->m = m;
   r->next = m->first;
@@ -304,13 +259,14 @@ int request_begin(lua_State *L) {
   r->pid = getpid();
   luaL_getmetatable(L, REQUEST);
   lua_setmetatable(L, -2);
-  r->connect_timeout = c->connect_timeout;
-  r->timeout = c->timeout;
+  r->answer.connect_timeout = c->connect_timeout;
+  r->answer.timeout = c->timeout;
   r->rules = networks_hold(c->rules);
-  r->easy = curl_easy_duphandle(c->common);
-  if (!r->easy)
+  r->answer.easy = curl_easy_duphandle(c->common);
+  if (!r->answer.easy)
     return luaL_error(L, "out of memory");
   set_callbacks(r);
+  answer_listen(&r->answer);
   set_message(L, r);
   enter(L, m, r);
   return 1;
@@ -329,12 +285,12 @@ static void act(multi *m, curl_socket_t fd, uint32_t events) {
 /* Waits for up to so long, and goes on with what is ready. */
 static void turn(multi *m, double seconds) {
   struct epoll_event events[EVENTS];
-  double left = m->timer > 0 ? m->timer - now() : seconds;
+  double left = m->timer > 0 ? m->timer - answer_clock() : seconds;
   left = fmax(fmin(left, seconds), 0);
   int n = epoll_wait(m->sockets, events, EVENTS, (int)ceil(left * 1e3));
   for (int i = 0; i < n; i++)
     act(m, events[i].data.fd, events[i].events);
-  if (m->timer > 0 && m->timer <= now()) {
+  if (m->timer > 0 && m->timer <= answer_clock()) {
     m->timer = 0;
     act(m, CURL_SOCKET_TIMEOUT, 0);
   }
@@ -351,7 +307,7 @@ static void turn_utf8(multi *m, double seconds) {
 /* Adds a request that is over to the list below the top. */
 static void finish(lua_State *L, request *r, CURLcode code) {
   r->over = true;
-  r->code = code;
+  r->answer.code = code;
   leave(r);
   lua_rawgeti(L, -1, r->number);
   lua_rawseti(L, -3, (int)lua_rawlen(L, -3) + 1);
@@ -359,13 +315,13 @@ static void finish(lua_State *L, request *r, CURLcode code) {
 
 /* Ends the requests whose text takes too long: they have their status. */
 static void sweep(lua_State *L, multi *m) {
-  double late = now() - TEXT_TIME;
-  if (now() - m->swept < SWEEP)
+  double late = answer_clock() - TEXT_TIME;
+  if (answer_clock() - m->swept < SWEEP)
     return;
-  m->swept = now();
+  m->swept = answer_clock();
   for (request *r = m->first, *next; r; r = next) {
     next = r->next;
-    if (r->headed_at > 0 && r->headed_at < late)
+    if (r->answer.headed_at > 0 && r->answer.headed_at < late)
       finish(L, r, CURLE_OK);
   }
 }
@@ -395,131 +351,7 @@ int request_poll(lua_State *L) {
 }
 
 
-/* Results. */
-
-static void push_field(lua_State *L, request *r, const char *name) {
-  struct curl_header *h;
-  if (curl_easy_header(r->easy, name, 0, CURLH_HEADER, -1, &h))
-    return;
-  lua_pushstring(L, h->value);
-  lua_setfield(L, -2, name);
-}
-
-/* Where a redirect leads to, as a whole URL. */
-static void push_location(lua_State *L, request *r) {
-  char *url = NULL;
-  curl_easy_getinfo(r->easy, CURLINFO_REDIRECT_URL, &url);
-  if (!url)
-    return;
-  lua_pushstring(L, url);
-  lua_setfield(L, -2, "location");
-}
-
-static int push_answer(lua_State *L, request *r) {
-  long status = 0;
-  curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
-  lua_pushinteger(L, status);
-  lua_pushlstring(L, r->text, r->got < TEXT_KEPT ? r->got : TEXT_KEPT);
-  lua_newtable(L);
-  push_field(L, r, "retry-after");
-  push_field(L, r, "content-type");
-  push_location(L, r);
-  return 3;
-}
-
-static int push_trouble(lua_State *L, const char *message,
-                        const char *group) {
-  lua_pushnil(L);
-  lua_pushstring(L, message);
-  lua_pushstring(L, group);
-  return 3;
-}
-
-static int push_timeout(lua_State *L, request *r) {
-  curl_off_t ready = 0;
-  curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
-  double least = fmin(r->connect_timeout, r->timeout);
-  char text[64], seconds[DECIMAL_MAX];
-  decimal_write(ready ? r->timeout : least, seconds);
-  snprintf(text, sizeof text, "no %s within %s s",
-           ready ? "answer" : "connection", seconds);
-  return push_trouble(L, text, "timeout");
-}
-
-static int push_unconnected(lua_State *L, request *r) {
-  long error = 0;
-  curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &error);
-  if (error == ECONNREFUSED)
-    return push_trouble(L, "connection refused", "refused");
-  return push_trouble(L, error ? strerror((int)error) : r->error, "IO");
-}
-
-static const char *group_of(CURLcode code) {
-  switch (code) {
-  case CURLE_COULDNT_RESOLVE_HOST:
-  case CURLE_COULDNT_RESOLVE_PROXY:
-    return "resolve";
-  case CURLE_SSL_CONNECT_ERROR:
-  case CURLE_PEER_FAILED_VERIFICATION:
-  case CURLE_SSL_CERTPROBLEM:
-  case CURLE_SSL_CIPHER:
-  case CURLE_SSL_CACERT_BADFILE:
-  case CURLE_SSL_ISSUER_ERROR:
-  case CURLE_SSL_CLIENTCERT:
-    return "TLS";
-  case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
-  case CURLE_WEIRD_SERVER_REPLY:
-  case CURLE_HTTP2:
-  case CURLE_HTTP2_STREAM:
-    return "malformed";
-  default:
-    return "IO";
-  }
-}
-
-static int push_failure(lua_State *L, request *r) {
-  const char *group = group_of(r->code), *text = r->error;
-  if (!*text)
-    text = curl_easy_strerror(r->code);
-  if (!strcmp(group, "malformed"))
-    text = "the answer is not HTTP";
-  lua_pushnil(L);
-  if (!strcmp(group, "TLS"))
-    lua_pushfstring(L, "TLS: %s", text);
-  else
-    lua_pushstring(L, text);
-  lua_pushstring(L, group);
-  return 3;
-}
-
-static int push_problem(lua_State *L, request *r) {
-  long proxy = 0;
-  curl_easy_getinfo(r->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
-  if (r->denied && !r->opened)
-    return push_trouble(L, "the host's address is in a network that is "
-                           "not allowed", "denied");
-  if (r->long_head)
-    return push_trouble(L, "the answer's header is too long", "malformed");
-  if (proxy >= 300) {
-    lua_pushnil(L);
-    lua_pushfstring(L, "the proxy answered %d", (int)proxy);
-    lua_pushliteral(L, "proxy");
-    return 3;
-  }
-  switch (r->code) {
-  case CURLE_OPERATION_TIMEDOUT:
-    return push_timeout(L, r);
-  case CURLE_COULDNT_CONNECT:
-    return push_unconnected(L, r);
-  case CURLE_GOT_NOTHING:
-  case CURLE_SEND_ERROR:
-  case CURLE_RECV_ERROR:
-    return push_trouble(L, "the connection was closed without an answer",
-                        "closed");
-  default:
-    return push_failure(L, r);
-  }
-}
+/* Methods. */
 
 static request *check_request(lua_State *L) {
   return luaL_checkudata(L, 1, REQUEST);
@@ -535,8 +367,8 @@ static int request_over(lua_State *L) {
    group. Once, of a request that is over. */
 static int request_result(lua_State *L) {
   request *r = check_request(L);
-  luaL_argcheck(L, r->over && r->easy, 1, "a request that is over");
-  int n = r->headed_at > 0 ? push_answer(L, r) : push_problem(L, r);
+  luaL_argcheck(L, r->over && r->answer.easy, 1, "a request that is over");
+  int n = answer_push(L, &r->answer);
   request_free(r);
   return n;
 }

@@ -16,7 +16,7 @@ local import_log = require "respool.transfer.import_log"
 local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local queue = require "respool.queue"
-local replay = require "respool.replay.replay"
+local progress_of = require "respool.replay.progress"
 local schedules = require "respool.produce.schedules"
 local transaction = require "respool.transaction"
 local tickets = require "respool.support.ticket"
@@ -216,7 +216,7 @@ function Store:replays()
   if not names then return nil, message, code end
   local list = {}
   for _, name in ipairs(names) do
-    list[#list + 1] = replay.stored(self, name)
+    list[#list + 1] = progress_of.stored(self, name)
   end
   return list
 end
@@ -228,7 +228,7 @@ end
 ---@nodiscard
 function Store:replay(name)
   options.argument(1, "store:replay", name, options.name)
-  return replay.stored(self, name)
+  return progress_of.stored(self, name)
 end
 
 -- Stops a named replay, whoever runs it, after the page in hand; a replay of
@@ -238,7 +238,7 @@ end
 ---@nodiscard
 function Store:cancel_replay(name)
   options.argument(1, "store:cancel_replay", name, options.name)
-  return replay.cancel(self, name)
+  return progress_of.cancel(self, name)
 end
 
 -- Forgets a named replay, which stops it; dead letters stay where they are.

@@ -9,6 +9,7 @@ local compat = require "respool.support.compat"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local progress_of = require "respool.replay.progress"
 local replay = require "respool.replay.replay"
 local stats_of = require "respool.observe.stats"
 
@@ -92,7 +93,7 @@ local function conclude(b, now, message, code)
 end
 
 local function may_begin(b)
-  return not (b.o.name and replay.is_cancelled(b.dead.store, b.o.name))
+  return not (b.o.name and progress_of.is_cancelled(b.dead.store, b.o.name))
 end
 
 -- Begins a round when it is time and there is a dead letter.

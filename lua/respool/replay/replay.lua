@@ -6,17 +6,14 @@
 --
 -- A named replay that was stopped or killed goes on with the dead letters there
 -- were when it began. One that has finished starts a new round, with new
--- counts, over the dead letters that came since.
---
--- One runner at a time runs a named replay. Each page is refused when the
--- stored replay was changed since the page before: then it was cancelled or
--- forgotten, and the run ends, or another runner has taken it over from one
--- that seemed to be gone, and the run fails with LOCKED.
+-- counts, over the dead letters that came since. What is stored of it, and who
+-- runs it: see progress.lua.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
+local progress_of = require "respool.replay.progress"
 local runner_of = require "respool.replay.runner"
 local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
@@ -24,9 +21,6 @@ local timing = require "respool.support.timing"
 local huge, min, max, mono = math.huge, math.min, math.max, core.mono
 
 local M = {}
-
-local RUNNING, STOPPED, FINISHED, CANCELLED = 0, 1, 2, 3
-local STATES = { [0] = "running", "stopped", "finished", "cancelled" }
 
 -- Whether a dead letter is moved: false or nothing skips it; raising, or nil
 -- and an error, counts it as failed.
@@ -95,168 +89,7 @@ local PAGE, PAGE_READ, PAGE_MOST, QUICK = 100, 1000, 5000, 0.05
 local PAGES = 10 -- a second, at most, of a replay with a rate
 
 
--- Progress, which a named replay stores.
-
----@class respool.named_replay
----@field name string
----@field dlq string
----@field to string "": each dead letter's own queue
----@field state "running"|"interrupted"|"stopped"|"finished"|"cancelled"
---- interrupted: its runner is gone
----@field pid integer? of its runner, on this machine
----@field cursor integer dead letters up to this number are dealt with
----@field upto integer the last dead letter when it began
----@field seen integer
----@field moved integer
----@field skipped integer
----@field failed integer
----@field started_at number
----@field updated_at number
-
--- Whether somebody has cancelled a named replay.
----@return boolean
-function M.is_cancelled(store, name)
-  local progress = store.handle:replay_load(name)
-  return progress ~= nil and progress.state == CANCELLED
-end
-
--- A stored replay as the user sees it.
----@return respool.named_replay?, string?, string?
-function M.stored(store, name)
-  local progress, message, code = store.handle:replay_load(name)
-  if not progress then return nil, message, code end
-  if progress.state == RUNNING
-     and runner_of.is_gone(progress, store.handle:now()) then
-    progress.state = "interrupted"
-  else
-    progress.pid = progress.state == RUNNING
-      and runner_of.pid(progress.runner) or nil
-    progress.state = STATES[progress.state]
-  end
-  progress.runner, progress.revision = nil, nil
-  return progress
-end
-
--- Stops a named replay, in whatever process it runs. In the background it is
--- not begun again before it is run by hand or forgotten.
----@return true?, string?, string?
-function M.cancel(store, name)
-  return store.handle:replay_cancel(name)
-end
-
-local function last_number(dead)
-  local dead_letters, message, code = dead.store.handle:dead_list(dead.dlq, {
-    limit = 1, descending = true, no_body = true,
-  })
-  if not dead_letters then return nil, message, code end
-  return dead_letters[1] and dead_letters[1].number or 0
-end
-
-local function new_progress(run, name, cursor)
-  local upto, message, code = last_number(run.dead)
-  if not upto then return nil, message, code end
-  local now = run.store.handle:now()
-  return {
-    name = name, dlq = run.dead.dlq, to = run.o.to and run.o.to.name or "",
-    state = RUNNING, cursor = cursor, upto = upto, seen = 0, moved = 0,
-    skipped = 0, failed = 0, started_at = now, updated_at = now,
-    revision = 0, runner = "",
-  }
-end
-
-local function check_same(run, progress)
-  local to = run.o.to and run.o.to.name or ""
-  if progress.dlq ~= run.dead.dlq or progress.to ~= to then
-    compat.misuse(("dead:replay: replay '%s' moves DLQ '%s' to %s"):format(
-      progress.name, progress.dlq,
-      progress.to == "" and "each dead letter's queue"
-        or ("queue '%s'"):format(progress.to)))
-  end
-end
-
-local function is_stored(run)
-  return run.o.name and not run.o.dry_run
-end
-
--- The answer to who would run what another runs.
-local function locked(progress)
-  local pid = runner_of.pid(progress.runner)
-  return nil, ("named replay '%s' is run by %s"):format(progress.name,
-    pid and ("process %d"):format(pid) or "another process"), "LOCKED"
-end
-
--- The next round of a replay that has finished.
-local function next_round(run, finished)
-  local progress, message, code =
-    new_progress(run, finished.name, finished.cursor)
-  if not progress then return nil, message, code end
-  progress.revision = finished.revision
-  return progress
-end
-
--- The progress to begin with: new, a new round of a finished replay, or that
--- of one to be gone on with.
-local function begin_progress(run)
-  local name, handle = run.o.name, run.store.handle
-  if not name then return new_progress(run, "", 0) end
-  local progress, message, code = handle:replay_load(name)
-  if not progress and code == "NOT_FOUND" then
-    return new_progress(run, name, 0)
-  end
-  if not progress then return nil, message, code end
-  check_same(run, progress)
-  if progress.state == FINISHED then return next_round(run, progress) end
-  if is_stored(run) and progress.state == RUNNING
-     and not runner_of.is_gone(progress, handle:now()) then
-    return locked(progress)
-  end
-  progress.state = RUNNING
-  if run.o.dry_run then
-    progress.seen, progress.moved = 0, 0
-    progress.skipped, progress.failed = 0, 0
-  end
-  return progress
-end
-
-local function save_replay(run)
-  local progress = run.progress
-  if not is_stored(run) then return true end
-  progress.updated_at = run.store.handle:now()
-  local ok, message, code = run.store.handle:replay_save(progress)
-  if not ok then return nil, message, code end
-  progress.revision = progress.revision + 1
-  return true
-end
-
--- After a save was refused, as the stored replay has changed: false when it
--- was cancelled or forgotten; nil, message, code when another runs it.
-local function give_way(run)
-  local name = run.o.name
-  local stored, message, code = run.store.handle:replay_load(name)
-  if not stored and code ~= "NOT_FOUND" then return nil, message, code end
-  if stored and stored.runner ~= run.progress.runner then
-    return locked(stored)
-  end
-  run.progress.state = CANCELLED
-  return false
-end
-
-local function is_refused(run, code)
-  return code == "LOCKED" and is_stored(run)
-end
-
-
 -- Committing a page.
-
--- The progress is then where the page ends.
-local function advance(run, page, moved)
-  local progress = run.progress
-  progress.cursor = page.cursor
-  progress.seen = progress.seen + page.seen
-  progress.moved = progress.moved + moved
-  progress.skipped = progress.skipped + page.skipped
-  progress.failed = progress.failed + page.failed
-end
 
 local function copy(t)
   local new = {}
@@ -270,10 +103,10 @@ local function store_page(run, page)
   local o, n = run.o, #page.moves
   if o.dry_run then return n end
   if n == 0 then
-    local ok, message, code = save_replay(run)
+    local ok, message, code = progress_of.save(run)
     return ok and n, message, code
   end
-  local progress = is_stored(run) and run.progress or nil
+  local progress = progress_of.is_stored(run) and run.progress or nil
   local moved, message, code = run.store.handle:dead_move(
     run.dead.dlq, page.moves, o.to and o.to.handle, o.keep_attempts, progress)
   if not moved then return nil, message, code end
@@ -287,7 +120,7 @@ local function commit(run, page)
   local before = run.progress
   run.progress = copy(before)
   run.progress.updated_at = run.store.handle:now()
-  advance(run, page, #page.moves)
+  progress_of.advance(run.progress, page, #page.moves)
   local moved, message, code = store_page(run, page)
   if not moved then
     run.progress = before
@@ -310,7 +143,7 @@ local function refresh(run)
   counts.skipped, counts.failed = progress.skipped, progress.failed
   counts.gone = progress.seen - progress.moved - progress.skipped
     - progress.failed
-  counts.state = STATES[progress.state]
+  counts.state = progress_of.STATES[progress.state]
   return counts
 end
 
@@ -476,10 +309,12 @@ local LOOK = 1e6 -- microseconds between looks whether it was cancelled
 -- and saves it now and then.
 local function keep(run)
   local now, progress = mono(), run.progress
-  if not is_stored(run) or now < (run.next_look or 0) then return true end
+  if not progress_of.is_stored(run) or now < (run.next_look or 0) then
+    return true
+  end
   run.next_look = now + LOOK
   if run.store.handle:now() - progress.updated_at > runner_of.BEAT then
-    return save_replay(run)
+    return progress_of.save(run)
   end
   local stored, message, code = run.store.handle:replay_load(run.o.name)
   if not stored and code ~= "NOT_FOUND" then return nil, message, code end
@@ -509,10 +344,10 @@ end
 local function finish(run, state)
   local progress = run.progress
   progress.state = state
-  if state == FINISHED then
+  if state == progress_of.FINISHED then
     progress.cursor = max(progress.cursor, progress.upto)
   end
-  local ok, message, code = save_replay(run)
+  local ok, message, code = progress_of.save(run)
   if not ok then return nil, message, code end
   return false
 end
@@ -526,14 +361,14 @@ end
 local function step(run, wait)
   local dead_letters, message, code = next_dead_letters(run)
   if not dead_letters then return nil, message, code end
-  if #dead_letters == 0 then return finish(run, FINISHED) end
+  if #dead_letters == 0 then return finish(run, progress_of.FINISHED) end
   local ok = true
   if wait then ok, message, code = wait(run) end
-  if ok == false then return finish(run, STOPPED) end
+  if ok == false then return finish(run, progress_of.STOPPED) end
   if ok then ok, message,
     code = carry_out(run, page_of.plan(run, dead_letters)) end
   if not ok then return nil, message, code end
-  if is_stopped(run) then return finish(run, STOPPED) end
+  if is_stopped(run) then return finish(run, progress_of.STOPPED) end
   return true
 end
 
@@ -542,7 +377,7 @@ end
 ---@return boolean?, string?, string?
 function M.step(run, wait)
   local more, message, code = step(run, wait)
-  if is_refused(run, code) then return give_way(run) end
+  if progress_of.is_refused(run, code) then return progress_of.give_way(run) end
   return more, message, code
 end
 
@@ -550,8 +385,8 @@ end
 ---@return false?, string?, string?
 function M.stop(run)
   run.leave()
-  local more, message, code = finish(run, STOPPED)
-  if is_refused(run, code) then return false end
+  local more, message, code = finish(run, progress_of.STOPPED)
+  if progress_of.is_refused(run, code) then return false end
   return more, message, code
 end
 
@@ -596,16 +431,16 @@ function M.begin(dead, read, o)
     moved = 0, started = dead.store:now(), leave = function() end,
   }
   local ok, message, code
-  run.progress, message, code = begin_progress(run)
+  run.progress, message, code = progress_of.begin(run)
   if not run.progress then return nil, message, code end
   if o.dry_run then
     run.queues, message, code = queue_names(run.store)
     if not run.queues then return nil, message, code end
   end
-  if is_stored(run) then
+  if progress_of.is_stored(run) then
     run.progress.runner, run.leave = runner_of.enter(run)
   end
-  ok, message, code = save_replay(run)
+  ok, message, code = progress_of.save(run)
   if not ok then
     run.leave()
     return nil, message, code
