@@ -1365,7 +1365,7 @@ typedef struct respool_fired {
 RESPOOL_API int respool_schedules_fire(respool *s, int64_t ms,
                                        respool_fired *out);
 
-/* What is to be done for a schedule now, for programs that make its payload. */
+/* A schedule's tick that is due, for programs that make its payload. */
 typedef struct respool_tick {
   size_t size;
   int due;           /* 0: nothing, before next_at */

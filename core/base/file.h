@@ -34,7 +34,7 @@ int file_open_or_make(int dirfd, const char *name);
    it would have. */
 int file_look(int dirfd, const char *name, struct stat *st);
 
-/* What errno says of the functions above, in words. */
+/* The message of an errno of the functions above. */
 const char *file_error(int error);
 
 /* The rights of this thread on files, while root has another user's. */

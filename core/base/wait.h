@@ -14,7 +14,8 @@
 
 enum { WHOM_MAX = 64 };
 
-/* Who is waited for, "process 4711 (lua5.4)"; pid 0 or less: not known. */
+/* The name of a process that is waited for, "process 4711 (lua5.4)"; pid 0 or
+   less: not known. */
 void wait_name(int pid, char whom[WHOM_MAX]);
 
 /* Limits the waits of this thread from now on; 0 is none. */

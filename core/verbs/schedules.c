@@ -187,7 +187,7 @@ static int check_queue(respool *s, const char *name) {
   return rc;
 }
 
-/* What was stored under the name, changed to `d`; `*same`: it is that. */
+/* Changes the stored schedule to `d`; `*same`: it is that already. */
 static void change(const respool_schedule *d, const times *t, int64_t now,
                    stored_schedule *stored, bool *same) {
   respool_schedule next = *d;

@@ -218,7 +218,7 @@ static void dispose_settle(respool_ticket *t) {
     respool_batch_free(p->next);
 }
 
-/* What the pushes borrow becomes the ticket's own. */
+/* Copies the borrowed data of pushes for the ticket. */
 static int own_pushes(respool_ticket *t, const respool_settle_options *o) {
   settling *p = (settling *)t->unit;
   int rc = 0;

@@ -73,7 +73,7 @@ static int take_manual(respool_queue *q, const respool_take_options *o,
   return rc;
 }
 
-/* What the engine has committed so far, as its wait counts. */
+/* The engine's count of commits, which its wait compares. */
 static int see(respool_queue *q, uint64_t *seen) {
   env *e = q->store->env;
   *seen = 0;

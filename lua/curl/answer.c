@@ -19,7 +19,7 @@ double answer_clock(void) {
 }
 
 
-/* What libcurl calls. */
+/* Called by libcurl. */
 
 static size_t on_head(char *bytes, size_t one, size_t n, void *arg) {
   answer *a = arg;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a request has come to: as much as is kept of an answer, or why there is
+ * The answer to a request, as much as is kept of it, or the reason why there is
  * none.
  */
 #ifndef CURL_ANSWER_H

@@ -95,7 +95,7 @@ static void set_networks(lua_State *L, client *c) {
 static void set_manners(client *c) {
   CURL *easy = c->common;
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  /* Nobody waits for a name server that does not answer. */
+  /* A name server that does not answer is not waited for. */
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);

@@ -51,7 +51,7 @@ struct request {
 static const char THE_MULTI, THE_REQUESTS; /* keys in the registry */
 
 
-/* What libcurl calls. */
+/* Called by libcurl. */
 
 static curl_socket_t on_socket(void *arg, curlsocktype purpose,
                                struct curl_sockaddr *a) {
@@ -91,7 +91,8 @@ static void leave(request *r) {
   r->m = NULL;
 }
 
-/* What a parent has begun stays as it is: its sockets are the parent's. */
+/* A request that a parent has begun stays as it is: its sockets are the
+   parent's. */
 static void request_free(request *r) {
   if (r->pid == getpid()) {
     leave(r);

@@ -31,7 +31,7 @@ M.open = store.open
 M.compact = maintenance.compact
 M.backoff = backoff
 
--- What a handler may return.
+-- Outcomes that a handler may return.
 M.retry, M.dead, M.drop = outcome.retry, outcome.dead, outcome.drop
 M.snooze, M.release, M.hold = outcome.snooze, outcome.release, outcome.hold
 

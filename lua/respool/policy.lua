@@ -312,8 +312,8 @@ function M.changes(before, after)
   return list
 end
 
--- What options would change of a policy as the core gives it, as changes()
--- tells it. Raises what store:queue would raise.
+-- The changes that options would make to a policy as the core gives it, in the
+-- form of changes(). Raises the errors of store:queue.
 ---@param before table
 ---@param given respool.queue_policy
 ---@return string[]

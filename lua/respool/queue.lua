@@ -297,7 +297,7 @@ function Queue:peek(n)
   return present_all(self, self.handle:peek(n or 1))
 end
 
--- What names an item: its id, or { key = … }, which stays a string.
+-- An item is named by its id, or by { key = … }.
 ---@alias respool.item_name integer|{ key: string }
 
 local GET = { of = "queue:get", key = options.key }

@@ -75,7 +75,7 @@ static int buffer_push(lua_State *L) {
   return lresult(L, respool_buffer_push(b, &p.item, &p.options));
 }
 
-/* What a short push needs to know. */
+/* The upvalue of a short push. */
 typedef struct pusher {
   const handle *buffer;
   const respool *store;

@@ -81,7 +81,7 @@ static int signals(lua_State *L) {
 }
 
 
-/* Who this process is. */
+/* The identity of this process. */
 
 /* self(): its pid, and the number of the namespace that the pid is of; 0
    where the system does not say. */

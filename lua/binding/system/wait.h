@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a wait for another process heeds.
+ * Limits and notices of waits for other processes.
  */
 #ifndef BINDING_WAIT_H
 #define BINDING_WAIT_H

@@ -54,7 +54,7 @@ complete -c respool -a '(respool completion words -- \
 }
 
 
--- What a line says so far.
+-- Reading the line so far.
 
 local function named(list, name)
   for _, command in ipairs(list) do
@@ -92,7 +92,7 @@ local function read(command, words)
 end
 
 
--- What may stand there.
+-- The words that may follow.
 
 local NAMES = {
   QUEUE = function(store) return store:queues() end,

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the console changes in a store.
+-- The answers to POST and DELETE: changes of a store.
 
 local answer = require "respool.console.answer"
 local core = require "respool.core"

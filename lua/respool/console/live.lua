@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What a page is kept up to date with, as server-sent events: the figures of
+-- Server-sent events that keep a page up to date: the figures of
 -- all queues, of the store and of the named replays. The figures are counters
 -- of the store, so that what a look costs grows with the queues, not with their
 -- items; the clients of a process share the looks, which take at most a

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the console tells of a store, as answers to GET.
+-- The answers to GET: a store as the console shows it.
 
 local answer = require "respool.console.answer"
 local core = require "respool.core"
@@ -336,7 +336,7 @@ end
 
 -- The store.
 
--- What a page must know to begin.
+-- The facts that a page begins with.
 function M.session(console)
   return answer.json {
     version = core.version, store = location.shown(console.store.path),

@@ -34,7 +34,7 @@ local function save(store, name, asked)
   end)
 end
 
--- What was asked for in the console under this name; nil when nothing was.
+-- The options of a replay that was begun in the console; nil of another.
 local function asked_of(store, name)
   local bytes, message, code = store.handle:note_load(key_of(name))
   if not bytes then return nil, message, code end

@@ -238,7 +238,7 @@ function M.answer(console, request)
   return refusal or dispatch(console, request, segments)
 end
 
--- What stands in a console unless its server knows better.
+-- The fields of a console that its server leaves out.
 local DEFAULT = {
   writable = false, hosts = {}, record = json.record, to_cbor = json.to_cbor,
   encoded = codec.encoded_as "cbor",

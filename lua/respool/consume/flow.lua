@@ -124,7 +124,7 @@ function M.breaks_off(row)
 end
 
 
--- What the log says.
+-- The log.
 
 local function tell_breaker(queue, flow)
   local last, was = flow.openings[1], queue.flow_opened

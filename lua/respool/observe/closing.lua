@@ -274,8 +274,7 @@ local function is_under_way(store)
   return closing.waiting ~= nil and closing.waiting[1] ~= nil
 end
 
--- Nobody will go on with the close in progress: the next close closes the
--- store.
+-- The close in progress is given up: the next close closes the store.
 ---@param store respool.store
 function M.give_up(store)
   if store.closing then store.closing.given_up = true end

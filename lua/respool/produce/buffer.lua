@@ -90,8 +90,8 @@ function M.check(o)
   end
 end
 
--- What Queue.push does for a payload without options; `long_way` is
--- Queue.push, for all else.
+-- A function that pushes a payload without options as Queue.push does;
+-- `long_way` is Queue.push, for all else.
 local function short_push(queue, long_way)
   return queue.buffer:pusher(
     queue.version, queue.codec.native or codec.mark(queue.codec), long_way,

@@ -59,7 +59,7 @@ function M.key(merge, payload)
     type(name)))
 end
 
--- What `with` makes of two payloads; never nil.
+-- Two payloads made one by `with`; never nil.
 ---@param merge respool.merge
 ---@return any
 function M.combine(merge, old, new)

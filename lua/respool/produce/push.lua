@@ -30,7 +30,7 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 ---@field dedup number? seconds that the key is held at least
 ---@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
 --- it takes; when not given, that if the queue's overflow is "wait", else 0.
---- What an empty queue could not hold is FULL at once, one item over
+--- A push that an empty queue could not hold is FULL at once, one item over
 --- max_queue_bytes TOO_LARGE
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }

@@ -211,7 +211,7 @@ local function fire_all_made(store, state)
   return next_in
 end
 
--- What is wrong is said once, until something else is.
+-- Reports a fault once, until there is another.
 local function report(store, state)
   local told = store.tick_told
   store.tick_told = state.message

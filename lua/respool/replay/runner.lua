@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Who runs a named replay. The replay's record names its runner: the boot of
+-- Runners of named replays. The replay's record names its runner: the boot of
 -- the machine, the namespace of process ids, the process with the time when it
 -- began, and the run in it. So whoever reads the record on the same machine
 -- knows whether that run is still there. Where that cannot be seen, as from

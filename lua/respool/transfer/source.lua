@@ -150,7 +150,7 @@ function DeadLetters:get(number)
   return nil, message, code
 end
 
--- Nobody holds dead letters.
+-- Dead letters have no lease that could run out.
 function DeadLetters.is_late()
   return false
 end

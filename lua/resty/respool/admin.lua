@@ -56,7 +56,7 @@ local function behind(prefix, segments)
   return rest
 end
 
--- What is asked for, as nginx understood it when it let the request in. Only
+-- The path asked for, as nginx understood it when it let the request in. Only
 -- where the path as it was written means the same are names read from that,
 -- as they may hold a slash.
 local function path_behind(prefix)

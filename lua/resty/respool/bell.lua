@@ -11,9 +11,9 @@
 -- with items those behind it are asked, two for each. So consumers that are
 -- idle cost nothing, and a push wakes one of them.
 --
--- What other processes commit rings no bell. While takes wait, the timer's
--- first thread looks now and then, ever more rarely (a beat). It looks, too,
--- where there is no bell: no socket was to be had, or a store is not told.
+-- Commits of other processes ring no bell. While takes wait, the timer's first
+-- thread looks now and then, ever more rarely (a beat). It also looks where
+-- there is no bell: without a socket, or for a store that rings none.
 
 local core = require "respool.core"
 local semaphore = require "ngx.semaphore"

@@ -102,7 +102,7 @@ end
 
 -- The methods.
 
--- What verbs are called whose names are no API, or another.
+-- Names in messages of verbs whose own names are not those of the API.
 local NAMES = {
   flush = "a flush", drain = "a flush", push_many = "a durable push",
   push = "a durable push", commit = "a commit", queue = "opening a queue",

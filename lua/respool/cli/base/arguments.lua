@@ -244,7 +244,7 @@ function M.add_queue(command, changed)
 end
 
 
--- What destroys.
+-- Commands that destroy.
 
 function M.add_yes(command)
   command:flag("--yes", "Do it, not only report what would be done.")

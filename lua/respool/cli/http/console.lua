@@ -116,7 +116,7 @@ end
 
 -- Serving.
 
--- What waits lets other requests be served.
+-- Waits let other requests be served.
 local function let_others_run(signals)
   timing.set_pause(function(seconds)
     local loop = loop_of.current()

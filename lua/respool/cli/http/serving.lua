@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What commands that serve HTTP share: the address to listen on, and serving
+-- Shared by the commands that serve HTTP: the address to listen on, and serving
 -- until a signal comes.
 
 local arguments = require "respool.cli.base.arguments"

@@ -123,7 +123,7 @@ local function state_fields(stats, now)
   return list
 end
 
--- What a rate and a breaker say, where there is one.
+-- The figures of a rate and a breaker, where there is one.
 local function flow_fields(stats, now)
   local list = {}
   if stats.allowed then
