@@ -384,6 +384,18 @@ describe("a replay into a bounded queue", function()
     end
   end)
 
+  it("moves what fits, and buries the rest where it overflows so", function()
+    local q, to = died(1, { max_items = 20, overflow = "dead" })
+    for i = 1, 150 do assert(q:push({ n = i }, { key = "k" .. i })) end
+    q:work(function() return respool.dead() end, { stop_when_empty = true })
+    assert.equal(151, q.dead:replay { to = to }.moved)
+    assert.equal(20, to:length().ready)
+    assert.equal(131, to.dead:count())
+    assert.equal("overflow", to.dead:oldest().reason)
+    assert.equal(20, to.dead:oldest().payload.n)
+    assert.same({}, q.store:check())
+  end)
+
   it("goes on in the background as room is made", function()
     local q, to = died(120, { max_items = 50 })
     local errors = {}

@@ -13,7 +13,6 @@ local CLOCK = "the server's clock is its administrator's to keep: see "
   .. "doc/postgres.md"
 local COMMITS = "last_txn counts all transactions of the server"
 local LOCATIONS = "the schema of a spec is emptied, so the store is there"
-local REPLAY = "a replay into a full queue is FULL, whatever its overflow"
 local FLOW = "rates and breakers are kept in stores of files"
 local NAMES = "names are UTF-8 in a database"
 
@@ -79,9 +78,6 @@ return {
     ["leaves no trace of that but a commit"] = COMMITS,
     ["answers within its bound while another process holds the writer lock"]
       = FILES,
-  },
-  ["spec/observe/on_dead_spec.lua"] = {
-    ["is told of what a replay cannot place"] = REPLAY,
   },
   ["spec/observe/metrics_spec.lua"] = {
     ["makes no queue and writes nothing"] = COMMITS,

@@ -345,34 +345,43 @@ void append_end(plan *p, appending *a) {
   if (a->dead != NO_REQUEST) end_dead(p, a);
 }
 
-/* How many items, from the first on, there is room for. */
-static uint64_t fitting(const appending *a, long items, long bytes) {
-  rest w = {.a = a};
+/* How many items, from the first on, there is room for; takes it from the
+   room. */
+static uint64_t fitting(const appending *a, append_room *room) {
   appending none = *a;
+  rest w = {.a = &none};
   respool_bytes packed;
-  uint64_t n = 0, size = 0;
+  uint64_t n = 0;
   none.fit = 0;
-  w.a = &none;
-  while (rest_next(&w, &packed)) {
-    size += packed.size + RUN_ENTRY;
-    if ((items >= 0 && n + 1 > (uint64_t)items) ||
-        (bytes >= 0 && size > (uint64_t)bytes))
-      break;
+  while (room->items && rest_next(&w, &packed)) {
+    int64_t size = (int64_t)(packed.size + RUN_ENTRY);
+    if (room->bytes >= 0 && size > room->bytes) break;
+    if (room->bytes >= 0) room->bytes -= size;
+    if (room->items > 0) room->items--;
     n++;
   }
   return n;
 }
 
-bool append_refused(const plan *p, appending *a) {
+bool append_takes_room(const appending *a, append_room *room) {
+  append_room left = *room;
+  if (fitting(a, &left) < a->items) return false;
+  *room = left;
+  return true;
+}
+
+bool append_refused(const plan *p, appending *a, append_room *room) {
   const char *detail = p->call.why.detail;
   char *end;
-  long overflow = strtol(detail, &end, 10);
-  long items = strtol(end, &end, 10), bytes = strtol(end, &end, 10);
-  bool never = strtol(end, &end, 10) != 0;
   if (!failure_is(&p->call.why, "RS001")) return false;
+  long overflow = strtol(detail, &end, 10);
+  room->items = strtoll(end, &end, 10);
+  room->bytes = strtoll(end, &end, 10);
+  bool never = strtol(end, &end, 10) != 0;
   for (size_t i = 0; i < a->n; i++) a->of[i]->never_fits = never;
   if (overflow != RESPOOL_OVERFLOW_DEAD || !a->fit) return false;
-  uint64_t fit = a->of[0]->partial_ok ? fitting(a, items, bytes) : 0;
+  append_room left = *room;
+  uint64_t fit = a->of[0]->partial_ok ? fitting(a, &left) : 0;
   a->fit = fit < a->fit ? fit : 0;
   return true;
 }

@@ -37,9 +37,18 @@ void append_undo(plan *p, appending *a);
 /* Once the plan has happened: results and notices. */
 void append_end(plan *p, appending *a);
 
+/* What a full queue still has room for; below 0: no limit. */
+typedef struct append_room {
+  int64_t items, bytes;
+} append_room;
+
 /* The push was refused: true if it may be planned anew, with fewer items. Else
-   `never_fits` of its requests is set. */
-bool append_refused(const plan *p, appending *a);
+   `never_fits` of its requests is set. `room` is filled where the queue was
+   full. */
+bool append_refused(const plan *p, appending *a, append_room *room);
+
+/* Is there room for all its items? Then it is taken from the room. */
+bool append_takes_room(const appending *a, append_room *room);
 
 /* QUERY_FITS. */
 int append_fits(const pg_queue *q, const char *name, append_req *r);

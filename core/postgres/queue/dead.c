@@ -163,6 +163,7 @@ int pg_replay_remove(pg_env *e, session *l, const char *name) {
 /* Items on their way to one queue. */
 typedef struct moved_run {
   char to[RESPOOL_NAME_MAX + 1];
+  uint64_t number; /* of its first dead letter */
   builder items;
   append_req push;
   append_req *list[1];
@@ -174,11 +175,16 @@ static int damaged(uint64_t number, const char *of) {
               (unsigned long long)number, of);
 }
 
-void dead_move_free(dead_move *m) {
+static void free_try(dead_move *m) {
   for (size_t i = 0; i < m->n_runs; i++) builder_free(&m->runs[i].items);
   free(m->runs);
   free(m->found);
   arena_free(&m->memory);
+}
+
+void dead_move_free(dead_move *m) {
+  free_try(m);
+  free(m->dying);
 }
 
 /* Reads those that are there. */
@@ -203,8 +209,8 @@ static bool find_dead(const PGresult *r, uint64_t number, respool_bytes *out) {
 }
 
 /* Begins another run unless the dead letter fits the last one. */
-static moved_run *run_for(dead_move *m, const char *to, const dead *l,
-                          bool alone) {
+static moved_run *run_for(dead_move *m, uint64_t number, const char *to,
+                          const dead *l, bool alone) {
   uint64_t attempts = m->r->keep_attempts ? l->r.attempts : 0;
   moved_run *r = m->n_runs ? &m->runs[m->n_runs - 1] : NULL;
   if (r && !alone && !r->push.key.size && !strcmp(r->to, to) &&
@@ -216,6 +222,7 @@ static moved_run *run_for(dead_move *m, const char *to, const dead *l,
   r = &m->runs[m->n_runs++];
   memset(r, 0, sizeof *r);
   strcpy(r->to, to);
+  r->number = number;
   builder_init(&r->items, l->r.version);
   r->push = (append_req){.priority = l->r.priority, .ttl = RESPOOL_KEEP,
                          .attempts = attempts, .notices = m->r->notices};
@@ -292,7 +299,7 @@ static int add_item(plan *p, dead_move *m, const respool_move *move, dead *l) {
   if (move->payload) l->r.version = move->version;
   dead_renew(&i, l, move);
   bool keyed = i.key.size > 0;
-  moved_run *r = run_for(m, target(m->r, l, own), l, keyed);
+  moved_run *r = run_for(m, move->number, target(m->r, l, own), l, keyed);
   if (!r) return fail(RESPOOL_NOMEM, "not enough memory to replay");
   if (keyed) rc = give_key(p, m, r, l, &i);
   if (!rc) builder_add(&r->items, &i);
@@ -316,6 +323,12 @@ static int add_all(plan *p, dead_move *m, const PGresult *stored) {
   return rc;
 }
 
+static bool is_dying(const dead_move *m, const moved_run *r) {
+  for (size_t i = 0; i < m->n_dying; i++)
+    if (m->dying[i] == r->number) return true;
+  return false;
+}
+
 static int plan_pushes(plan *p, dead_move *m) {
   int rc = 0;
   for (size_t i = 0; i < m->n_runs && !rc; i++) {
@@ -325,6 +338,7 @@ static int plan_pushes(plan *p, dead_move *m) {
     r->push.builder = &r->items;
     r->list[0] = &r->push;
     append_begin(&r->append, r->to, r->list, 1);
+    if (is_dying(m, r)) r->append.fit = 0;
     rc = append_plan(p, &r->append);
   }
   return rc;
@@ -344,9 +358,9 @@ static void plan_replay(plan *p, const dead_move *m) {
 
 int dead_move_plan(plan *p, dead_move *m, move_req *r) {
   plan looked;
-  memset(m, 0, sizeof *m);
-  m->r = r;
-  m->request = NO_REQUEST;
+  free_try(m); /* the last one */
+  *m = (dead_move){.r = r, .request = NO_REQUEST, .dying = m->dying,
+                   .n_dying = m->n_dying, .cap_dying = m->cap_dying};
   m->found = calloc(r->n + 1, sizeof *m->found);
   if (!m->found) return fail(RESPOOL_NOMEM, "not enough memory to replay");
   int rc = read_dead(p, r, &looked);
@@ -373,6 +387,28 @@ const char *dead_move_target(const dead_move *m, size_t at) {
   for (size_t i = 0; i < m->n_runs; i++)
     if (m->runs[i].append.push == at) return m->runs[i].to;
   return NULL;
+}
+
+static bool let_die(dead_move *m, moved_run *r) {
+  if (!array_grow(&m->dying, m->n_dying, 1, &m->cap_dying, sizeof *m->dying))
+    return false;
+  m->dying[m->n_dying++] = r->number;
+  return true;
+}
+
+/* The runs behind it to the same queue are tried against the same room, so that
+   one refusal does for all of them. */
+bool dead_move_refused(const plan *p, dead_move *m, size_t at) {
+  moved_run *r = m->runs;
+  append_room room;
+  while (r->append.push != at) r++;
+  const char *to = r->to;
+  if (!append_refused(p, &r->append, &room) || !let_die(m, r)) return false;
+  for (r++; r < m->runs + m->n_runs; r++)
+    if (r->append.push != NO_REQUEST && !strcmp(r->to, to) &&
+        !append_takes_room(&r->append, &room) && !let_die(m, r))
+      return false;
+  return true;
 }
 
 bool dead_move_passes(const plan *p, const dead_move *m) {

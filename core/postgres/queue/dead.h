@@ -28,11 +28,18 @@ typedef struct dead_move {
   uint64_t *found;        /* numbers */
   size_t n_found;
   arena memory;
+  uint64_t *dying;        /* first dead letters of runs that a full queue has
+                             no room for and buries; kept over all tries */
+  size_t n_dying, cap_dying;
 } dead_move;
 
 int dead_move_plan(plan *p, dead_move *m, move_req *r);
 void dead_move_end(plan *p, dead_move *m);
 void dead_move_undo(plan *p, dead_move *m);
+
+/* A queue has no room for the push that is request `at`: true if the move may
+   be planned anew, as the queue buries what it has no room for. */
+bool dead_move_refused(const plan *p, dead_move *m, size_t at);
 void dead_move_free(dead_move *m);
 
 /* The queue whose push is this request; NULL: it is none. */

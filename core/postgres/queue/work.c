@@ -74,7 +74,7 @@ void work_free(work *w) {
 }
 
 int work_plan(plan *p, work *w) {
-  work_free(w); /* of the last try */
+  if (w->step->kind != STEP_DEAD_MOVE) work_free(w); /* of the last try */
   w->from = p->n;
   p->now = w->unit->now;
   int rc = plan_step(p, w);
@@ -125,7 +125,8 @@ static int append_refusal(plan *p, work *w, int rc) {
   const pg_failure *f = &p->call.why;
   if (failure_is(f, REFUSED_EXPIRED)) return end_expired(p, w, w->step->name);
   if (failure_is(f, "RS007")) return look_again(p, w->step->name);
-  return append_refused(p, &w->append) ? 0 : rc;
+  append_room room;
+  return append_refused(p, &w->append, &room) ? 0 : rc;
 }
 
 static int settle_refusal(plan *p, work *w, int rc) {
@@ -140,6 +141,8 @@ static int move_refusal(plan *p, work *w, int rc) {
   if (name && failure_is(&p->call.why, REFUSED_EXPIRED))
     return end_expired(p, w, name);
   if (name && failure_is(&p->call.why, "RS007")) return look_again(p, name);
+  if (name && failure_is(&p->call.why, "RS001"))
+    return dead_move_refused(p, &w->move, p->call.why.at) ? 0 : rc;
   return dead_move_passes(p, &w->move) ? 0 : rc;
 }
 

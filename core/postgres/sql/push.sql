@@ -132,8 +132,10 @@ BEGIN
       THEN format(', it can never hold %s at once', items)
     WHEN size > p.max_bytes
       THEN format(', it can never hold %s at once', size) ELSE '' END,
-    concat_ws(' ', p.overflow, coalesce(p.max_items - has.items, -1),
-      coalesce(p.max_bytes - has.bytes, -1), (never IS TRUE)::int4));
+    concat_ws(' ', p.overflow,
+      coalesce(p.max_items - least(has.items, p.max_items), -1),
+      coalesce(p.max_bytes - least(has.bytes, p.max_bytes), -1),
+      (never IS TRUE)::int4));
 END $$;
 
 -- A key is being pushed: the id of the item that holds it if nothing is to be
