@@ -34,14 +34,14 @@ lmdb = maintain apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken items
 postgres/env = env schema known bells open
-postgres/queue = plan append burial take settle policy dead work
-postgres = apply look maintain engine
+postgres/queue = plan append burial flow take settle policy dead work
+postgres = apply check look maintain engine
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
   lmdb/dead lmdb/queue lmdb/repair lmdb/migrate lmdb postgres/client \
   postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
-SCHEMA = tables common push take settle queue look remove maintain check roles
+SCHEMA = tables common push flow take settle queue look remove maintain check roles
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options

@@ -10,14 +10,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "postgres/check.h"
 #include "postgres/queue/append.h"
 #include "postgres/queue/dead.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
 #include "record/flow.h"
-
-#define SCAN_RUNS 64 /* that one page of a check looks at */
-#define CHECK_PATIENCE 600000 /* ms */
 
 /* A query on its way. */
 typedef struct looking {
@@ -192,26 +190,6 @@ static int browse(looking *k) {
 
 /* ---- history ------------------------------------------------------------ */
 
-/* Columns of the table history. */
-enum { H_QUEUE, H_DONE_AT, H_FIRST, H_PUSHED_AT, H_VERSION, H_N, H_SKIP,
-       H_KEPT, H_ATTEMPTS, H_DELIVERIES, H_PRIORITY, H_BITS, H_BYTES };
-
-static void read_finished(const PGresult *r, int row, taken *t) {
-  respool_bytes bits = value_bytes(r, row, H_BITS);
-  *t = (taken){
-    .first = (uint64_t)value_int(r, row, H_FIRST),
-    .n = (uint32_t)value_int(r, row, H_N),
-    .skip = (uint32_t)value_int(r, row, H_SKIP),
-    .due = value_int(r, row, H_DONE_AT), .state = 2,
-    .priority = (int)value_int(r, row, H_PRIORITY),
-    .attempts = (uint64_t)value_int(r, row, H_ATTEMPTS),
-    .deliveries = (uint64_t)value_int(r, row, H_DELIVERIES),
-    .version = (uint64_t)value_int(r, row, H_VERSION),
-    .pushed_at = value_int(r, row, H_PUSHED_AT),
-    .bytes = value_bytes(r, row, H_BYTES), .row = row};
-  t->bits = bits.data ? (const uint8_t *)bits.data + 4 : NULL;
-}
-
 static int history(looking *k) {
   look_req *r = &k->q->look;
   respool_history_cursor *at = &r->moment;
@@ -224,7 +202,7 @@ static int history(looking *k) {
   for (int i = 0; !rc && i < rows(k) && r->page->n < r->limit; i++) {
     taken t;
     uint32_t next;
-    read_finished(answer(k), i, &t);
+    taken_read_finished(answer(k), i, &t);
     bool here = t.due == at->at && at->id > t.first;
     size_t before = r->page->n;
     rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
@@ -414,58 +392,6 @@ static int store_stat(looking *k) {
   return 0;
 }
 
-/* ---- check -------------------------------------------------------------- */
-
-static void find(packer *to, const char *form, uint64_t n) {
-  char line[160];
-  int size = snprintf(line, sizeof line, form, (unsigned long long)n);
-  pack_text(to, line, (size_t)size);
-}
-
-/* The checksums of a run. */
-static void check_run(packer *to, const taken *t) {
-  run_reader r;
-  if (!run_open(&r, t->bytes, t->first, t->n, t->skip)) {
-    find(to, "run %llu: its bytes are damaged", t->first);
-    return;
-  }
-  for (uint32_t i = 0; i < t->n; i++) {
-    respool_bytes packed;
-    if (taken_live(t, i) && !run_item(&r, i, &packed))
-      find(to, "item %llu: its checksum does not hold", t->first + i);
-  }
-}
-
-static int scan(looking *k, uint64_t *behind, int *n) {
-  plan_free(&k->p);
-  plan_init(&k->p, k->e, k->l);
-  values *v = ask(k, STATEMENT_SCAN);
-  put_int8(v, (int64_t)*behind);
-  put_int4(v, SCAN_RUNS);
-  int rc = run(k);
-  *n = rc ? 0 : rows(k);
-  for (int i = 0; i < *n; i++) {
-    taken t;
-    if (!taken_read(answer(k), i, &t)) continue;
-    check_run(k->q->texts, &t);
-    *behind = t.first;
-  }
-  return rc;
-}
-
-static int check(looking *k) {
-  uint64_t behind = 0;
-  int n = SCAN_RUNS;
-  ask(k, STATEMENT_CHECK);
-  k->l->patience = CHECK_PATIENCE; /* it reads all there is */
-  int rc = run(k);
-  for (int i = 0; !rc && i < rows(k); i++)
-    pack_phrase(k->q->texts, value_bytes(answer(k), i, 0));
-  while (!rc && n == SCAN_RUNS) rc = scan(k, &behind, &n);
-  k->l->patience = CALL_PATIENCE;
-  return rc;
-}
-
 /* ---- queries ------------------------------------------------------------ */
 
 static int agrees(looking *k) {
@@ -475,10 +401,48 @@ static int agrees(looking *k) {
   return 0;
 }
 
-/* Of a flow a queue in a database has holds alone. */
+/* Columns of v1_flow. */
+enum { F_HELD_UNTIL, F_HELD_FOR, F_LEVEL, F_LEVEL_AT, F_BREAKER, F_UNTIL,
+       F_IN_ROW, F_OUTAGES, F_OPENED, F_OPENED_AT, F_CLOSED_AT, F_PROBES,
+       F_ERROR };
+
+static void read_text(const PGresult *r, int row, int column,
+                      char to[RESPOOL_REASON_MAX + 1]) {
+  respool_bytes b = phrase_cut(value_bytes(r, row, column),
+                               RESPOOL_REASON_MAX);
+  memcpy(to, b.size ? b.data : "", b.size);
+  to[b.size] = '\0';
+}
+
+static void read_opening(const PGresult *r, int row, respool_opening *out) {
+  out->opened_at = value_int(r, row, F_OPENED_AT);
+  out->closed_at = value_int(r, row, F_CLOSED_AT);
+  out->probes = (uint64_t)value_int(r, row, F_PROBES);
+  read_text(r, row, F_ERROR, out->error);
+}
+
+static void read_flow(const PGresult *r, flow *f) {
+  *f = (flow){.held_until = value_int(r, 0, F_HELD_UNTIL),
+              .level = value_int(r, 0, F_LEVEL),
+              .level_at = value_int(r, 0, F_LEVEL_AT),
+              .breaker = (int)value_int(r, 0, F_BREAKER),
+              .until = value_int(r, 0, F_UNTIL),
+              .n_row = (size_t)value_int(r, 0, F_IN_ROW),
+              .outages = (uint64_t)value_int(r, 0, F_OUTAGES),
+              .opened = (uint64_t)value_int(r, 0, F_OPENED)};
+  read_text(r, 0, F_HELD_FOR, f->why);
+  for (int i = 0; i < pq.ntuples(r) && i < RESPOOL_OPENINGS; i++)
+    if (!value_null(r, i, F_OPENED_AT))
+      read_opening(r, i, &f->openings[f->n_openings++]);
+}
+
 static int flow_stat(looking *k) {
-  flow f = {.held_until = k->queue.held_until};
-  strcpy(f.why, k->queue.held_for);
+  flow f;
+  put_int4(ask(k, STATEMENT_FLOW), k->queue.id);
+  int rc = run(k);
+  if (rc) return rc;
+  if (!rows(k)) return no_queue(k->q->name);
+  read_flow(answer(k), &f);
   flow_tell(&f, &k->queue.config, pg_now(k->e, k->q->now), k->q->flow);
   return 0;
 }
@@ -512,7 +476,7 @@ static int look_at_store(looking *k) {
     case QUERY_REPLAYS: return names(k);
     case QUERY_PROBE: return number(k, STATEMENT_PROBE_READ, false);
     case QUERY_STORE_STAT: return store_stat(k);
-    case QUERY_CHECK: return check(k);
+    case QUERY_CHECK: return pg_check(k->e, k->l, k->q->texts);
     default: return fail(RESPOOL_INVALID, "a query of an unknown kind");
   }
 }

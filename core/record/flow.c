@@ -28,14 +28,14 @@ bool flow_is_idle(const flow *f, int64_t now) {
 
 /* ---- the rate ----------------------------------------------------------- */
 
-static int64_t bucket_size(const queue_config *c) {
+int64_t rate_bucket(const queue_config *c) {
   int64_t burst = c->rate_burst ? c->rate_burst : c->rate_items;
   return burst * c->rate_per;
 }
 
 static int64_t bucket_level(const flow *f, const queue_config *c,
                             int64_t now) {
-  int64_t size = bucket_size(c), gone = now - f->level_at;
+  int64_t size = rate_bucket(c), gone = now - f->level_at;
   if (!f->level_at || f->level >= size) return size;
   if (gone <= 0) return f->level;
   if (gone > (size - f->level) / c->rate_items) return size;
@@ -65,7 +65,7 @@ static void rate_change(flow *f, const queue_config *from,
   if (!f->level_at) return;
   int64_t items = from->rate_items
                       ? bucket_level(f, from, now) / from->rate_per : 0;
-  f->level = to->rate_items ? least(items * to->rate_per, bucket_size(to)) : 0;
+  f->level = to->rate_items ? least(items * to->rate_per, rate_bucket(to)) : 0;
   f->level_at = to->rate_items ? now : 0;
 }
 

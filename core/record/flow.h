@@ -29,6 +29,9 @@ typedef struct flow {
   respool_opening openings[RESPOOL_OPENINGS]; /* newest first */
 } flow;
 
+/* How much the bucket of a rate holds. */
+int64_t rate_bucket(const queue_config *c);
+
 /* Is there nothing in it that is worth storing? */
 bool flow_is_idle(const flow *f, int64_t now);
 

@@ -87,6 +87,8 @@ kit_queue kit_queue_save(kit *k, const char *name, int seen,
   } else
     put_null(&v);
   put_text(&v, name);
+  put_wall(k, &v);
+  for (int i = 0; i < 7; i++) put_null(&v); /* no rate, no breaker */
   if (kit_call(k, &r, &v, STATEMENT_QUEUE_SAVE, false)) die("queue");
   kit_queue q = {(int)value_int(r.result, 0, 0),
                  (int)value_int(r.result, 0, 1)};
@@ -630,6 +632,7 @@ int kit_settle_batch(kit *k, int queue, const kit_batch *b, kit_settle *o) {
   put_bool(&v, false);
   put_int4(&v, 0);
   put_run_arrays(&v, p);
+  put_null(&v); /* no attempts are given back */
   put_counts(&v, p);
   put_parts(&v, p);
   put_dead(&v, p);

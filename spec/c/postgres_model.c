@@ -8,8 +8,9 @@
  * time. Whenever an outcome was committed under a token it is noted, item by
  * item. COMMAND, which may break the server, is run now and then. The
  * invariants are checked all the while, and in the end that every item that
- * was pushed has come to one end, once. Prints what does not hold; exits 0
- * when everything does.
+ * was pushed has come to one end, once. In the ordered queue nothing is leased
+ * while what comes before it has been delivered and is not over. Prints what
+ * does not hold; exits 0 when everything does.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -235,6 +236,26 @@ static int64_t number(kit *k, const char *sql) {
   return kit_number(k, sql);
 }
 
+/* Items that were leased after what comes before them in the ordered queue,
+   while that waited. What was never delivered is left out: its push may have
+   been under way; and what expires, as it leaves the order. */
+#define OUT_OF_ORDER \
+  "SELECT count(*) FROM run a JOIN run b ON b.queue = a.queue " \
+  "AND b.priority = a.priority AND (b.seq, b.first) < (a.seq, a.first) " \
+  "JOIN queue u ON u.id = a.queue AND u.ordered " \
+  "WHERE a.state = 1 AND b.epoch <> 0 AND a.epoch > abs(b.epoch) " \
+  "AND coalesce(a.expires_at, b.expires_at) IS NULL"
+
+/* Nobody pushes now: what was taken is the first of its priority. */
+static bool is_first(kit *k, const kit_run *r) {
+  char sql[200];
+  if (r->t.kind != TAKEN_RUN) return true;
+  snprintf(sql, sizeof sql, "SELECT first FROM run WHERE queue = %d AND "
+           "priority = %d ORDER BY seq, first LIMIT 1", queues[ORDERED].id,
+           r->t.priority);
+  return number(k, sql) == (int64_t)r->t.first;
+}
+
 /* Takes and settles until nothing is left. */
 static void drain(worker *w) {
   int64_t end = clock_mono() + 20000;
@@ -249,6 +270,7 @@ static void drain(worker *w) {
       s[w->held.n] = '\0';
       o.outcomes = s;
       if (w->held.n_runs) {
+        HOLDS(q != ORDERED || is_first(&w->k, &w->held.runs[0]));
         HOLDS(kit_settle_batch(&w->k, queues[q].id, &w->held, &o) == 0);
         note_outcomes(&w->held, s);
       }
@@ -295,6 +317,7 @@ int main(int n, char **v) {
   int checks = 0;
   for (; clock_mono() < end && wrong < 20; checks++) {
     HOLDS(kit_check(&w[many].k) == 0);
+    HOLDS(number(&w[many].k, OUT_OF_ORDER) == 0);
     if (n > 5 && checks % 5 == 4) HOLDS(system(v[5]) == 0);
     usleep(200000);
   }

@@ -10,7 +10,6 @@
 -- time (`now`) does not, as long as the queue holds something.
 
 local flow = require "spec.helper.flow_model"
-local helper = require "spec.helper"
 local respool = require "respool"
 
 local random, huge, max, min = math.random, math.huge, math.max, math.min
@@ -447,7 +446,6 @@ end
 
 -- Another policy: with or without a rate and a breaker.
 function OPERATIONS.policy(m)
-  if helper.engine ~= "lmdb" then return end
   local rate = random(3) > 1 and {
     items = random(20), per = random(5), burst = random(20),
   }

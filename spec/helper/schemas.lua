@@ -28,7 +28,7 @@ END $$;
 DELETE FROM run; DELETE FROM queue; DELETE FROM tally; DELETE FROM series;
 DELETE FROM held; DELETE FROM dlq; DELETE FROM dead; DELETE FROM history;
 DELETE FROM replay; DELETE FROM note; DELETE FROM entry; DELETE FROM call;
-DELETE FROM bell;
+DELETE FROM bell; DELETE FROM flow; DELETE FROM opening;
 UPDATE probe SET number = 0;
 SELECT setval('ids', 1, false), setval('token', 1, false),
   setval(pg_get_serial_sequence('queue', 'id'), 1, false),

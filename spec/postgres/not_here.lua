@@ -13,7 +13,6 @@ local CLOCK = "the server's clock is its administrator's to keep: see "
   .. "doc/postgres.md"
 local COMMITS = "last_txn counts all transactions of the server"
 local LOCATIONS = "the schema of a spec is emptied, so the store is there"
-local FLOW = "rates and breakers are kept in stores of files"
 local NAMES = "names are UTF-8 in a database"
 
 local function all(names, reason)
@@ -23,13 +22,6 @@ local function all(names, reason)
 end
 
 return {
-  ["spec/consume/flow_spec.lua"] = { ["*"] = FLOW },
-  ["spec/http/flow_spec.lua"] = all({
-    "lose none in three hours, and arrive within a minute of its return",
-    "do so one at a time, too",
-    "do so where a proxy answers for it",
-    "need not be refused where the queue has the rate",
-  }, FLOW),
   ["spec/produce/buffer_flush_spec.lua"] = {
     ["does so by bytes, and for what came before it"] = BYTES,
     ["ends with it while another process writes, and goes on"] = FILES,

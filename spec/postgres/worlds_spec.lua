@@ -4,39 +4,20 @@
 -- way: each is told in one clear line, with nothing half done.
 
 local cli = require "spec.helper.cli"
+local database = require "spec.helper.database"
 local helper = require "spec.helper"
 local respool = require "respool"
 
-local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
-local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
-
-local function installed()
-  return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
-end
-
 describe("a store in a database", function()
-  if not installed() then
+  if not database.installed() then
     pending "needs the package postgresql"
     return
   end
 
-  local base, pooler, n = nil, nil, 0
+  local db
 
-  -- Runs SQL as the owner of the database; what it prints.
-  local function sql(text)
-    local psql = helper.sh "ls /usr/lib/postgresql/*/bin/psql | tail -n 1"
-    local path = helper.dir() .. "/text.sql"
-    helper.write(path, text)
-    return helper.sh(("%s -qAtX -v ON_ERROR_STOP=1 '%s' -f %s 2>&1")
-      :format(psql, base, path))
-  end
-
-  -- The URL of a schema that is not there yet, with other words in it.
-  local function url(change, of)
-    n = n + 1
-    local text = ("%s&schema=world_%d"):format(of or base, n)
-    return change and change(text) or text, "world_" .. n
-  end
+  local function sql(text) return db:sql(text) end
+  local function url(...) return db:url(...) end
 
   local function as(role)
     return function(text) return (text:gsub("respool@", role .. "@", 1)) end
@@ -57,15 +38,15 @@ describe("a store in a database", function()
   end
 
   setup(function()
-    base = helper.sh(server .. "database worlds")
-    pooler = helper.sh(server .. "pooler"):gsub("/postgres%?", "/worlds?")
+    db = database.start "worlds"
+    db:start_pooler()
     for _, role in ipairs { "respool_secret", "respool_nobody" } do
       sql(("DROP ROLE IF EXISTS %s; CREATE ROLE %s LOGIN PASSWORD 'right'")
         :format(role, role))
     end
   end)
 
-  teardown(function() helper.sh(server .. "stop") end)
+  teardown(database.stop)
 
   it("is not there: NOT_FOUND, where it is not to be made", function()
     assert_refused("NOT_FOUND", "there is no store in .*respool init",
@@ -101,7 +82,7 @@ describe("a store in a database", function()
     sql "GRANT CREATE ON DATABASE worlds TO respool_secret"
     local store = assert(open(location))
     assert(store:queue "orders":push "a")
-    assert.equal("respool store " .. as "respool_secret"(base) .. "&schema="
+    assert.equal("respool store " .. as "respool_secret"(db.base) .. "&schema="
       .. name, tostring(store))
   end)
 
@@ -134,7 +115,7 @@ describe("a store in a database", function()
 
   it("in no database of that name says so", function()
     assert_refused("IO", "database \"nowhere\" does not exist",
-                   (base:gsub("/worlds", "/nowhere")))
+                   (db.base:gsub("/worlds", "/nowhere")))
   end)
 
   it("that wants TLS of a server without is not opened", function()
@@ -163,16 +144,6 @@ describe("a store in a database", function()
     assert.not_matches("hush", message)
   end)
 
-  it("keeps no rate and no breaker of a queue, and says so", function()
-    local store = assert(respool.open(url(), { log = false }))
-    for _, o in ipairs { { rate = { items = 5 } }, { breaker = true } } do
-      assert.error_matches(function() store:queue("q", o) end,
-        "queue 'q': rates and breakers are kept in stores of files only")
-    end
-    assert(store:queue("q", { rate = false, breaker = false }))
-    store:close()
-  end)
-
   it("has neither max_bytes nor files", function()
     local location = url()
     for option, value in pairs { max_bytes = "1GiB", max_readers = 8 } do
@@ -188,7 +159,7 @@ describe("a store in a database", function()
   end)
 
   it("behind a pooler that eats notifications is looked at again", function()
-    local location = url(nil, pooler)
+    local location = url(nil, db.pooler)
     local store = assert(open(location))
     local queue = assert(store:queue "orders")
     helper.spawn([[

@@ -11,12 +11,13 @@
 /* name, function, parameters */
 #define STATEMENTS(X) \
   X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 11) \
-  X(TAKE, "v1_take", 9) X(DONE, "v1_done", 10) X(SETTLE, "v1_settle", 34) \
+  X(TAKE, "v1_take", 9) X(DONE, "v1_done", 10) X(SETTLE, "v1_settle", 35) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
-  X(QUEUE_SAVE, "v1_queue_save", 16) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
-  X(QUEUE_HOLD, "v1_queue_hold", 6) X(QUEUE_DROP, "v1_queue_drop", 5) \
+  X(QUEUE_SAVE, "v1_queue_save", 24) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
+  X(QUEUE_HOLD, "v1_queue_hold", 4) X(QUEUE_DROP, "v1_queue_drop", 5) \
+  X(FLOW_NOTE, "v1_flow_note", 10) X(FLOW, "v1_flow", 1) \
   X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
@@ -32,6 +33,8 @@
   X(NOTE_LOAD, "v1_note_load", 1) X(MAINTAIN, "v1_maintain", 3) \
   X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
   X(CHECK, "v1_check", 0) X(SCAN, "v1_scan", 2) \
+  X(SCAN_HISTORY, "v1_scan_history", 4) X(SCAN_DEAD, "v1_scan_dead", 3) \
+  X(SCAN_REPLAYS, "v1_scan_replays", 0) \
   X(STORE, "v1_store", 0) X(UNDO, "v1_undo", 0) \
   X(PROBE_WRITE, "v1_probe_write", 0) X(PROBE_READ, "v1_probe_read", 0) \
   X(BELL, "v1_bell", 2) \

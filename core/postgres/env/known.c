@@ -56,7 +56,7 @@ void known_free(pg_env *e) {
 /* ---- policies ----------------------------------------------------------- */
 
 /* Columns of the table queue, in their order. */
-enum { ID, VERSION, PAUSED, CONFIG = 19, HELD_UNTIL, HELD_FOR };
+enum { ID, VERSION, PAUSED, CONFIG = 19 };
 
 static int read_queue(const PGresult *r, const char *name, pg_queue *out) {
   unpacker u;
@@ -65,11 +65,6 @@ static int read_queue(const PGresult *r, const char *name, pg_queue *out) {
   out->id = (int)value_int(r, 0, ID);
   out->version = (int)value_int(r, 0, VERSION);
   out->paused = value_bool(r, 0, PAUSED);
-  respool_bytes why = phrase_cut(value_bytes(r, 0, HELD_FOR),
-                                 RESPOOL_REASON_MAX);
-  out->held_until = value_int(r, 0, HELD_UNTIL);
-  memcpy(out->held_for, why.size ? why.data : "", why.size);
-  out->held_for[why.size] = '\0';
   config_unpack(&u, &out->config);
   if (!u.rc) return 0;
   return fail(RESPOOL_CORRUPT, "the policy of queue '%.120s' is damaged",

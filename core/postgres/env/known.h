@@ -12,8 +12,6 @@
 typedef struct pg_queue {
   int id, version; /* id 0: not known */
   bool paused;
-  int64_t held_until; /* 0: it is not held */
-  char held_for[RESPOOL_REASON_MAX + 1];
   queue_config config;
 } pg_queue;
 

@@ -28,8 +28,8 @@ bool append_alike(const append_req *a, const append_req *b) {
          a->at == b->at && a->ttl == b->ttl &&
          a->builder->version == b->builder->version && !a->attempts &&
          !b->attempts && !a->memo.size && !b->memo.size && !a->key.size &&
-         !b->key.size && !a->reason && !b->reason && !a->owner && !b->owner && !a->dead &&
-         !b->dead;
+         !b->key.size && !a->reason && !b->reason && !a->owner && !b->owner &&
+         !a->dead && !b->dead;
 }
 
 /* ---- sizes -------------------------------------------------------------- */

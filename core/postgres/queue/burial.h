@@ -23,6 +23,7 @@ typedef struct run_fate {
   const uint8_t *bits; /* which; NULL: all that were live */
   int64_t wait;        /* STAYS_LEASED, or ms until it is due */
   uint64_t attempts;
+  uint64_t had;        /* attempts that this was worked out with */
   int64_t delay;
   respool_bytes history, memo;
   uint32_t counts[SETTLE_COUNTS];
@@ -51,6 +52,7 @@ typedef struct fates {
   pg_queue queue;
   uint64_t token;
   bool strict, tell; /* as v1_settle has them */
+  bool recount;      /* attempts may have been given back since the take */
   uint64_t damaged;
   notices *notices;
   arena memory;

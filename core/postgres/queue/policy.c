@@ -4,6 +4,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "record/flow.h"
+
 #define TRIES 20 /* while others change the same policy */
 
 /* ---- opening ------------------------------------------------------------ */
@@ -19,6 +21,25 @@ static void put_weights(values *v, const respool_weights *w) {
     add_int4(v, w->of[i].weight);
   }
   array_end(v);
+}
+
+/* None: NULL. */
+static void put_bound(values *v, bool any, int64_t n) {
+  if (any)
+    put_int8(v, n);
+  else
+    put_null(v);
+}
+
+static void put_flow(values *v, const queue_config *c) {
+  bool rate = c->rate_items > 0, breaker = c->breaker_failures > 0;
+  put_bound(v, rate, c->rate_items);
+  put_bound(v, rate, c->rate_per);
+  put_bound(v, rate, rate_bucket(c));
+  put_bound(v, breaker, c->breaker_failures);
+  put_bound(v, breaker, c->breaker_within);
+  put_bound(v, breaker, c->breaker_cooldown);
+  put_bound(v, breaker, c->breaker_probes);
 }
 
 static void put_policy(values *v, const queue_config *c, const packer *config) {
@@ -38,17 +59,20 @@ static void put_policy(values *v, const queue_config *c, const packer *config) {
   put_text(v, c->dlq);
 }
 
-static int save(pg_env *e, session *l, const char *name, int seen,
-                const queue_config *c) {
+static int save(pg_env *e, session *l, int64_t now, const char *name,
+                int seen, const queue_config *c) {
   packer config;
   plan p;
   packer_init(&config);
   config_pack(&config, c);
   plan_init(&p, e, l);
+  p.now = now;
   values *v = plan_add(&p, STATEMENT_QUEUE_SAVE, NULL);
   put_text(v, name);
   put_int4(v, seen);
   put_policy(v, c, &config);
+  plan_put_wall(&p, v);
+  put_flow(v, c);
   if (config.rc) p.rc = config.rc;
   int rc = plan_run(&p, false);
   plan_free(&p);
@@ -57,7 +81,7 @@ static int save(pg_env *e, session *l, const char *name, int seen,
 }
 
 /* BUSY: another has changed it since it was read. */
-static int open_once(pg_env *e, session *l, const char *name,
+static int open_once(pg_env *e, session *l, int64_t now, const char *name,
                      const respool_queue_options *o) {
   pg_queue q = {.id = 0};
   int rc = known_load(e, l, name, &q);
@@ -65,20 +89,17 @@ static int open_once(pg_env *e, session *l, const char *name,
   if (rc) config_default(&q.config, name);
   queue_config before = q.config;
   config_apply(&q.config, o);
-  if (config_has_flow(&q.config))
-    return fail(RESPOOL_INVALID, "queue '%.120s': rates and breakers are kept "
-                "in stores of files only", name);
   if (!rc && config_equal(&before, &q.config)) return 0;
-  rc = save(e, l, name, rc ? 0 : q.version, &q.config);
+  rc = save(e, l, now, name, rc ? 0 : q.version, &q.config);
   known_forget(e, name);
   return rc;
 }
 
-int pg_queue_open(pg_env *e, session *l, const char *name,
+int pg_queue_open(pg_env *e, session *l, int64_t now, const char *name,
                   const respool_queue_options *o) {
   int rc = RESPOOL_BUSY;
   for (int i = 0; i < TRIES && rc == RESPOOL_BUSY; i++)
-    rc = open_once(e, l, name, o);
+    rc = open_once(e, l, now, name, o);
   return rc;
 }
 
@@ -95,28 +116,16 @@ int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused) {
   return rc;
 }
 
-void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why,
-               uint64_t owner, uint64_t token) {
-  values *v = plan_add(p, STATEMENT_QUEUE_HOLD, NULL);
-  put_text(v, name);
-  plan_put_wall(p, v);
-  put_int8(v, ms);
-  put_bytes(v, phrase_cut(why, RESPOOL_REASON_MAX));
-  if (owner) {
-    put_int8(v, (int64_t)owner);
-    put_int8(v, (int64_t)token);
-  } else {
-    put_null(v);
-    put_null(v);
-  }
-}
-
 int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
                   int64_t ms, respool_bytes why) {
   plan p;
   plan_init(&p, e, l);
   p.now = now;
-  hold_plan(&p, name, ms, why, 0, 0);
+  values *v = plan_add(&p, STATEMENT_QUEUE_HOLD, NULL);
+  put_text(v, name);
+  plan_put_wall(&p, v);
+  put_int8(v, ms);
+  put_bytes(v, phrase_cut(why, RESPOOL_REASON_MAX));
   int rc = plan_run(&p, false);
   plan_free(&p);
   return rc;

@@ -8,13 +8,9 @@
 
 #include "postgres/queue/plan.h"
 
-int pg_queue_open(pg_env *e, session *l, const char *name,
+int pg_queue_open(pg_env *e, session *l, int64_t now, const char *name,
                   const respool_queue_options *o);
 int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused);
-/* Adds the request for a hold to a plan; of an item of the run `owner` under
-   `token`, unless that is lost; of nobody: 0. */
-void hold_plan(plan *p, const char *name, int64_t ms, respool_bytes why,
-               uint64_t owner, uint64_t token);
 int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
                   int64_t ms, respool_bytes why);
 int pg_queue_drop(pg_env *e, session *l, int64_t now, const char *name,

@@ -10,9 +10,8 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "postgres/queue/policy.h"
+#include "postgres/queue/flow.h"
 #include "postgres/record/run.h"
-#include "record/outcome.h"
 
 /* A run is kept for waiting items if they are one in so many of its own. */
 #define WORTH_KEEPING 4
@@ -190,13 +189,15 @@ static void move_run(plan *p, settling *w, batch_claim *h) {
   settle_req *r = w->r;
   moving m = {.p = p, .w = w, .h = h, .now = pg_now(p->e, p->now)};
   m.f = fates_add(&w->fates, h->first, (uint32_t)(h->last - h->first + 1));
+  if (m.f) m.f->had = h->attempts;
   uint8_t *of = arena_alloc(&w->fates.memory, h->to - h->from + 1);
   if (!m.f || !of) {
     w->fates.rc = RESPOOL_NOMEM;
     return;
   }
   m.x = (claim_outcomes){.batch = r->batch, .marks = r->marks, .all = &r->all,
-                         .from = h->from, .to = h->to, .of = of};
+                         .from = h->from, .to = h->to, .of = of,
+                         .excuse = w->excuse};
   outcomes_find(&m.x, &w->fates.queue.config, h->attempts);
   m.kept = outcomes_choose_kept(&m.x, worth_keeping, &m);
   keep_run(&m);
@@ -221,29 +222,6 @@ static void plan_done(plan *p, settling *w, bool tell) {
   array_end(v);
 }
 
-/* The longest hold that outcomes of a run ask for, or NULL. */
-static const mark *hold_of(const settle_req *r, const batch_claim *h) {
-  const mark *longest = NULL;
-  for (size_t i = h->from; i < h->to; i++) {
-    const mark *m = mark_of(r, i);
-    if (m->kind == RESPOOL_HOLD && m->delay > 0 && !is_settled(r, i) &&
-        (!longest || m->delay > longest->delay))
-      longest = m;
-  }
-  return longest;
-}
-
-/* Holds stand behind the settle, which tells them what it has lost. */
-static void plan_holds(plan *p, const settling *w) {
-  static const respool_bytes none;
-  for (size_t i = 0; i < w->n_firsts; i++) {
-    const mark *m = w->holds[i];
-    if (m)
-      hold_plan(p, w->name, m->delay, m->text ? m->text->error : none,
-                w->firsts[i], w->r->batch->token);
-  }
-}
-
 /* Lost before and given an outcome again: lost still. */
 static int known_lost(const settle_req *r, size_t *n) {
   *n = 0;
@@ -257,10 +235,8 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
                 bool tell) {
   pg_queue q;
   size_t lost;
-  memset(w, 0, sizeof *w);
-  w->name = name;
-  w->r = r;
-  w->request = NO_REQUEST;
+  *w = (settling){.name = name, .r = r, .request = NO_REQUEST,
+                  .excuse = w->excuse};
   int rc = known_find(p->e, p->l, name, &q);
   if (rc) return rc;
   fates_init(&w->fates, &q, r->batch->token);
@@ -270,29 +246,25 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   }
   w->fates.strict = r->strict;
   w->fates.tell = tell;
+  w->fates.recount = q.config.breaker_failures > 0;
   w->fates.notices = r->notices;
   w->plain = is_plain(r);
   w->firsts = plan_alloc(p, r->batch->n_claims * sizeof *w->firsts);
-  w->holds = plan_alloc(p, r->batch->n_claims * sizeof *w->holds);
-  if (!w->firsts || !w->holds)
-    return fail(RESPOOL_NOMEM, "not enough memory to settle");
+  if (!w->firsts) return fail(RESPOOL_NOMEM, "not enough memory to settle");
   for (size_t i = 0; i < r->batch->n_claims; i++) {
     batch_claim *h = &r->batch->claims[i];
     if (h->over || !count_marked(r, h)) continue;
-    w->firsts[w->n_firsts] = h->first;
-    const mark *hold = w->plain ? NULL : hold_of(r, h);
-    w->holds[w->n_firsts++] = hold;
-    if (hold) w->fates.tell = true;
+    w->firsts[w->n_firsts++] = h->first;
     if (!w->plain) move_run(p, w, h);
   }
   if (!w->n_firsts) return 0;
+  flow_note_plan(p, &q, r, w->excuse);
   if (w->plain) {
     plan_done(p, w, tell);
     return 0;
   }
   fates_plan(p, &w->fates);
   w->request = w->fates.request;
-  plan_holds(p, w);
   return 0;
 }
 
@@ -368,4 +340,23 @@ int settle_refused(const plan *p, settling *w) {
     }
   }
   return batch_lost_error(w->name, b->lost ? b->lost : 1);
+}
+
+void settle_excuse(const plan *p, settling *w) {
+  w->excuse = (enum excuse)atoi(p->call.why.detail);
+}
+
+void settle_recount(const plan *p, settling *w) {
+  const char *at = p->call.why.detail;
+  for (;;) {
+    char *end;
+    uint64_t first = strtoull(at, &end, 10);
+    if (end == at) return;
+    uint64_t attempts = strtoull(end, &end, 10);
+    at = end;
+    for (size_t i = 0; i < w->r->batch->n_claims; i++) {
+      batch_claim *h = &w->r->batch->claims[i];
+      if (!h->over && h->first == first) h->attempts = attempts;
+    }
+  }
 }

@@ -7,6 +7,7 @@
 #define POSTGRES_SETTLE_H
 
 #include "postgres/queue/burial.h"
+#include "record/outcome.h"
 
 typedef struct settling {
   const char *name; /* of the queue */
@@ -15,8 +16,8 @@ typedef struct settling {
   fates fates;
   size_t request;
   uint64_t *firsts;   /* of the runs that are settled */
-  const mark **holds; /* that their outcomes ask for, or NULL */
   size_t n_firsts;
+  enum excuse excuse; /* what outages are taken for, over all tries */
 } settling;
 
 /* `tell`: pushes of the same unit ask which leases were lost. */
@@ -27,5 +28,10 @@ void settle_free(settling *w);
 
 /* It was refused as leases were lost: says so, with how many items. */
 int settle_refused(const plan *p, settling *w);
+
+/* It was refused as the breaker says something else of outages, or as attempts
+   were given back since the take: goes by that from now on. */
+void settle_excuse(const plan *p, settling *w);
+void settle_recount(const plan *p, settling *w);
 
 #endif

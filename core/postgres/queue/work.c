@@ -133,7 +133,13 @@ static int settle_refusal(plan *p, work *w, int rc) {
   const pg_failure *f = &p->call.why;
   if (failure_is(f, REFUSED_POLICY) || failure_is(f, "RS007"))
     return look_again(p, w->step->name);
-  return failure_is(f, "RS005") ? settle_refused(p, &w->settle) : rc;
+  if (failure_is(f, REFUSED_EXCUSE))
+    settle_excuse(p, &w->settle);
+  else if (failure_is(f, REFUSED_COUNTS))
+    settle_recount(p, &w->settle);
+  else
+    return failure_is(f, "RS005") ? settle_refused(p, &w->settle) : rc;
+  return 0;
 }
 
 static int move_refusal(plan *p, work *w, int rc) {
@@ -209,7 +215,8 @@ int work_call(pg_env *e, unit *u) {
   switch (s->kind) {
     case STEP_REMOVE: return pg_remove(e, l, u->now, s->name, &s->remove);
     case STEP_PURGE: return pg_purge(e, l, u->now, s->name, &s->purge);
-    case STEP_QUEUE_OPEN: return pg_queue_open(e, l, s->name, s->policy);
+    case STEP_QUEUE_OPEN: 
+      return pg_queue_open(e, l, u->now, s->name, s->policy);
     case STEP_QUEUE_PAUSE: return pg_queue_pause(e, l, s->name, s->paused);
     case STEP_QUEUE_HOLD:
       return pg_queue_hold(e, l, u->now, s->name, s->hold.ms, s->hold.why);

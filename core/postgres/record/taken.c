@@ -76,3 +76,24 @@ size_t taken_dropped(const PGresult *r, uint64_t *items) {
   *items = (uint64_t)value_int(r, 0, LIVE);
   return (size_t)value_int(r, 0, N);
 }
+
+/* Columns of the table history. */
+enum { H_QUEUE, H_DONE_AT, H_FIRST, H_PUSHED_AT, H_VERSION, H_N, H_SKIP,
+       H_KEPT, H_ATTEMPTS, H_DELIVERIES, H_PRIORITY, H_BITS, H_BYTES };
+
+int taken_read_finished(const PGresult *r, int row, taken *t) {
+  respool_bytes bits = value_bytes(r, row, H_BITS);
+  *t = (taken){
+    .first = (uint64_t)value_int(r, row, H_FIRST),
+    .n = (uint32_t)value_int(r, row, H_N),
+    .skip = (uint32_t)value_int(r, row, H_SKIP),
+    .due = value_int(r, row, H_DONE_AT), .state = 2,
+    .priority = (int)value_int(r, row, H_PRIORITY),
+    .attempts = (uint64_t)value_int(r, row, H_ATTEMPTS),
+    .deliveries = (uint64_t)value_int(r, row, H_DELIVERIES),
+    .version = (uint64_t)value_int(r, row, H_VERSION),
+    .pushed_at = value_int(r, row, H_PUSHED_AT),
+    .bytes = value_bytes(r, row, H_BYTES), .row = row};
+  t->bits = bits.data ? (const uint8_t *)bits.data + 4 : NULL;
+  return (int)value_int(r, row, H_QUEUE);
+}

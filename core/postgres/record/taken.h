@@ -40,6 +40,10 @@ typedef struct taken {
 /* False: the answer is no such row. */
 bool taken_head_read(const PGresult *r, taken_head *h);
 bool taken_read(const PGresult *r, int row, taken *t);
+
+/* A row of the table history, as a run of what is kept of it; its queue. */
+int taken_read_finished(const PGresult *r, int row, taken *t);
+
 int64_t taken_lapse(const PGresult *r, const taken *t, size_t i);
 
 bool taken_live(const taken *t, uint32_t i); /* of n */

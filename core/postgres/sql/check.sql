@@ -29,6 +29,17 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       x.priority) FROM run x JOIN queue u ON u.id = x.queue
     WHERE NOT x.priority = ANY (u.priorities)
   UNION ALL
+  SELECT format('queue ''%s'' has no row of its rate and breaker', u.name)
+    FROM queue u
+    WHERE u.flows AND NOT EXISTS (SELECT FROM flow f WHERE f.queue = u.id)
+  UNION ALL
+  SELECT format('flow of queue %s: level %s of %s, breaker %s, %s failures in '
+      'a row', f.queue, f.level, f.bucket, f.breaker, cardinality(f.failures))
+    FROM flow f
+    WHERE NOT EXISTS (SELECT FROM queue u WHERE u.id = f.queue)
+      OR f.level > f.bucket OR f.level < 0 OR f.breaker NOT IN (0, 1, 2)
+      OR (f.breaker <> 0 AND (f.failures <> '{}' OR f.most_failures IS NULL))
+  UNION ALL
   SELECT format('run %s has no place in the order of its queue', x.first)
     FROM run x JOIN queue u ON u.id = x.queue
     WHERE u.ordered AND x.seq IS NULL
@@ -84,12 +95,29 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
   SELECT format('run %s: its ids were not given out yet', x.first)
     FROM run x, ids k WHERE x.first + x.n > k.last_value + 65536 $$;
 
--- Further runs of all queues, for the client to verify.
+-- Further records of the whole store, for the client to verify.
 CREATE FUNCTION v1_scan(behind int8, want int4) RETURNS SETOF v1_taken
 LANGUAGE sql STABLE AS $$
   SELECT (shown(x, row_number() OVER (ORDER BY x.first))).* FROM (
     SELECT r.* FROM run r WHERE r.first > behind
     ORDER BY r.first LIMIT want) x $$;
+
+CREATE FUNCTION v1_scan_history(q int4, at int8, behind int8, want int4)
+RETURNS SETOF history LANGUAGE sql STABLE AS $$
+  SELECT h.* FROM history h
+  WHERE (h.queue, h.done_at, h.first) > (q, at, behind)
+  ORDER BY h.queue, h.done_at, h.first LIMIT want $$;
+
+CREATE FUNCTION v1_scan_dead(box int4, behind int8, want int4)
+RETURNS TABLE (dlq int4, name text, number int8, record bytea)
+LANGUAGE sql STABLE AS $$
+  SELECT d.dlq, b.name, d.number, d.record
+  FROM dead d JOIN dlq b ON b.id = d.dlq
+  WHERE (d.dlq, d.number) > (box, behind)
+  ORDER BY d.dlq, d.number LIMIT want $$;
+
+CREATE FUNCTION v1_scan_replays() RETURNS TABLE (name text, record bytea)
+LANGUAGE sql STABLE AS $$ SELECT r.name, r.record FROM replay r $$;
 
 -- Bytes on the server's disk; and a number that rises with every commit.
 CREATE FUNCTION v1_store(OUT id text, OUT bytes int8, OUT last_txn int8)

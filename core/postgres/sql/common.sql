@@ -38,6 +38,15 @@ END $$;
 CREATE FUNCTION v1_undo() RETURNS void LANGUAGE sql AS
   $$ SELECT refuse('RS032', 'undone') $$;
 
+-- Whoever makes or moves runs of a queue takes part in its lock, before any
+-- other, until its transaction ends; whoever puts them all in order or removes
+-- the queue has it alone.
+CREATE FUNCTION share_queue(q int4) RETURNS text LANGUAGE sql AS
+  $$ SELECT pg_advisory_xact_lock_shared('run'::regclass::oid::int4, q)
+    ::text $$;
+CREATE FUNCTION lock_queue(q int4) RETURNS text LANGUAGE sql AS
+  $$ SELECT pg_advisory_xact_lock('run'::regclass::oid::int4, q)::text $$;
+
 CREATE FUNCTION no_queue(q int4) RETURNS void LANGUAGE sql AS
   $$ SELECT refuse('RS007', 'queue ' || q || ' is gone') $$;
 

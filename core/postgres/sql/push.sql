@@ -256,7 +256,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   p queue; d record; done text; told text; is_lost boolean;
 BEGIN
-  done := pg_advisory_xact_lock_shared('run'::regclass::oid::int4, q);
+  done := share_queue(q);
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN done := no_queue(q); END IF;
   now := now_ms(wall);

@@ -9,8 +9,9 @@ AS $$ SELECT u.* FROM queue u WHERE u.name = v1_queue.name $$;
 CREATE FUNCTION v1_queue_save(name text, seen int4, config bytea,
   ordered boolean, overflow int2, drop_expired boolean, lease int8,
   max_crashes int8, ttl int8, max_items int8, max_bytes int8, keep_done int8,
-  keep_done_bytes int8, keep_dead int8, weights int4[], dlq text,
-  OUT id int4, OUT version int4)
+  keep_done_bytes int8, keep_dead int8, weights int4[], dlq text, wall int8,
+  rate_items int8, rate_per int8, bucket int8, most_failures int8, within int8,
+  cooldown int8, most_probes int8, OUT id int4, OUT version int4)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
@@ -19,16 +20,15 @@ BEGIN
   IF seen = 0 THEN
     INSERT INTO queue AS u (name, config, ordered, overflow, drop_expired,
         lease, max_crashes, ttl, max_items, max_bytes, keep_done,
-        keep_done_bytes, keep_dead, weights, dlq)
+        keep_done_bytes, keep_dead, weights, dlq, flows)
       VALUES (name, config, ordered, overflow, drop_expired, lease,
         max_crashes, ttl, max_items, max_bytes, keep_done, keep_done_bytes,
-        keep_dead, weights, dlq)
+        keep_dead, weights, dlq,
+        coalesce(rate_items, most_failures) IS NOT NULL)
       ON CONFLICT DO NOTHING RETURNING u.id, u.version INTO id, version;
   ELSE
     SELECT u.* INTO was FROM queue u WHERE u.name = v1_queue_save.name;
-    IF ordered AND NOT was.ordered THEN -- pushes first, as they lock queues
-      PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, was.id);
-    END IF;
+    IF ordered AND NOT was.ordered THEN PERFORM lock_queue(was.id); END IF;
     PERFORM FROM queue u WHERE u.id = was.id FOR UPDATE;
     UPDATE queue u SET version = seen + 1, config = v1_queue_save.config,
         ordered = v1_queue_save.ordered, overflow = v1_queue_save.overflow,
@@ -39,7 +39,9 @@ BEGIN
         keep_done = v1_queue_save.keep_done,
         keep_done_bytes = v1_queue_save.keep_done_bytes,
         keep_dead = v1_queue_save.keep_dead,
-        weights = v1_queue_save.weights, dlq = v1_queue_save.dlq
+        weights = v1_queue_save.weights, dlq = v1_queue_save.dlq,
+        flows = coalesce(v1_queue_save.rate_items,
+                         v1_queue_save.most_failures) IS NOT NULL
       WHERE u.id = was.id AND u.version = seen
       RETURNING u.id, u.version INTO id, version;
     IF id IS NOT NULL AND ordered AND NOT was.ordered THEN
@@ -49,22 +51,21 @@ BEGIN
   IF id IS NULL THEN
     PERFORM refuse('RS014', format('queue ''%s'' was changed meanwhile', name));
   END IF;
+  PERFORM flow_policy((id, rate_items, rate_per, bucket, most_failures, within,
+    cooldown, most_probes, NULL, NULL, 0, 0, 0, 0, 0, 0, '{}')::flow,
+    now_ms(wall));
 END $$;
 
 -- Gives places to what was pushed while the queue was not ordered, by the
 -- time of the push; to items of one moment the same, as to parts of one run.
--- The caller keeps pushes out; settles under way, which make rows too, are
--- waited for.
-CREATE FUNCTION put_in_order(q int4) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  LOCK TABLE run IN EXCLUSIVE MODE;
+-- The caller has the queue's lock.
+CREATE FUNCTION put_in_order(q int4) RETURNS void LANGUAGE sql AS $$
   WITH s AS MATERIALIZED (
     SELECT d.pushed_at, nextval('token') AS seq
     FROM (SELECT DISTINCT r.pushed_at FROM run r
       WHERE r.queue = q AND r.seq IS NULL ORDER BY r.pushed_at) d)
   UPDATE run x SET seq = s.seq FROM s
-    WHERE x.queue = q AND x.seq IS NULL AND x.pushed_at = s.pushed_at;
-END $$;
+    WHERE x.queue = q AND x.seq IS NULL AND x.pushed_at = s.pushed_at $$;
 
 CREATE FUNCTION v1_queue_pause(name text, paused boolean) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -72,27 +73,6 @@ BEGIN
   UPDATE queue u SET paused = v1_queue_pause.paused
     WHERE u.name = v1_queue_pause.name;
   IF NOT FOUND THEN
-    PERFORM refuse('RS007', format('there is no queue ''%s''', name));
-  END IF;
-END $$;
-
--- Holds a queue for `ms`, unless it is held longer already; 0 ends a hold. What
--- an item asked for counts only if the settle before, in the same transaction,
--- has not lost its run: `owner` is that run's first id.
-CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea,
-  owner int8, owner_token int8) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  till int8 := CASE WHEN ms > 0 THEN after(now_ms(wall), ms) END;
-  told text := current_setting('respool.lost', true);
-BEGIN
-  IF owner IS NOT NULL AND told LIKE owner_token || ' %' THEN
-    IF owner = ANY (split_part(told, ' ', 2)::int8[]) THEN RETURN; END IF;
-  END IF;
-  UPDATE queue u SET held_until = till, held_for = reason
-    WHERE u.name = v1_queue_hold.name
-      AND (till IS NULL OR till > coalesce(u.held_until, 0));
-  IF NOT FOUND AND NOT EXISTS (SELECT FROM queue u
-      WHERE u.name = v1_queue_hold.name) THEN
     PERFORM refuse('RS007', format('there is no queue ''%s''', name));
   END IF;
 END $$;
@@ -113,7 +93,7 @@ BEGIN
     PERFORM refuse('RS007', format('there is no queue ''%s''',
                                    v1_queue_drop.name));
   END IF;
-  PERFORM pg_advisory_xact_lock('run'::regclass::oid::int4, q);
+  PERFORM lock_queue(q);
   PERFORM FROM queue u WHERE u.id = q FOR UPDATE;
   IF opens THEN
     SELECT sum(x.live) INTO leased FROM run x WHERE x.queue = q
@@ -137,6 +117,8 @@ BEGIN
   DELETE FROM tally y WHERE y.queue = q;
   DELETE FROM series s WHERE s.queue = q;
   DELETE FROM bell b WHERE b.queue = q;
+  DELETE FROM flow f WHERE f.queue = q;
+  DELETE FROM opening o WHERE o.queue = q;
   DELETE FROM queue u WHERE u.id = q;
 END $$;
 

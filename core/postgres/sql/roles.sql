@@ -13,7 +13,7 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, '
                    'pg_temp', f.of, current_schema());
     IF f.name IN ('v1_push', 'v1_take', 'v1_done', 'v1_settle', 'v1_extend',
-                  'v1_expire', 'v1_remove', 'v1_purge') THEN
+                  'v1_expire', 'v1_remove', 'v1_purge', 'v1_flow_note') THEN
       EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off '
                      'SET plan_cache_mode = force_generic_plan', f.of);
     ELSE
@@ -49,8 +49,10 @@ BEGIN
                      s || '_push', s || '_work');
     ELSIF f.name IN ('v1_take', 'v1_done', 'v1_settle', 'v1_extend',
         'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
-        'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls', 'v1_browse',
-        'v1_probe_read', 'v1_probe_write', 'v1_queue_hold') THEN
+        'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls',
+        'v1_browse',
+        'v1_probe_read', 'v1_probe_write', 'v1_queue_hold', 'v1_flow_note',
+        'v1_flow') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
                      s || '_work');
     END IF;

@@ -70,6 +70,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   items int8; size int8; keys bytea[]; went int8[]; done text;
 BEGIN
+  done := share_queue(q);
   IF keep THEN
     PERFORM FROM run x WHERE x.first = ANY (firsts) AND x.epoch = tok
       AND x.state = 1 ORDER BY x.first FOR UPDATE;
@@ -115,6 +116,8 @@ END $$;
 --   bits     which, of its n; NULL: all that were live
 --   wait     ms until it is due; NULL: it stays leased
 --   attempts, delay, history, memo   as they are from now on
+--   had      attempts that this was worked out with; NULL: none can have been
+--            given back since the take
 --   counts   seven each: done, dropped, died, expired, released, retried,
 --            snoozed items
 --   kept     done items for the history, of its n; NULL: none
@@ -127,7 +130,7 @@ CREATE FUNCTION v1_settle(q int4, slot_no int4, wall int8, call uuid,
   damaged int4,
   r_first int8[], r_live int4[], r_bits varbit[], r_wait int8[],
   r_attempts int4[], r_delay int8[], r_history bytea[], r_memo bytea[],
-  r_counts int4[], r_kept varbit[],
+  r_had int4[], r_counts int4[], r_kept varbit[],
   s_run int8[], s_first int8[], s_wait int8[], s_attempts int4[],
   s_delay int8[], s_history bytea[], s_memo bytea[],
   d_run int8[], d_dlq text[], d_group bytea[], d_reason bytea[],
@@ -137,8 +140,9 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   t int8 := now_ms(wall); have int8[]; keys bytea[]; size int8; c int8[];
-  version int4; d record;
+  version int4; d record; other text;
 BEGIN
+  PERFORM share_queue(q);
   SELECT u.version INTO version FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   IF version <> policy THEN
@@ -153,6 +157,15 @@ BEGIN
                    array_to_string(lost, ' '));
   END IF;
   IF tell THEN PERFORM tell_lost(tok, lost); END IF;
+  IF r_had IS NOT NULL THEN
+    SELECT string_agg(x.first || ' ' || x.attempts, ' ') INTO other
+      FROM unnest(r_first, r_had) AS f(first, had)
+      JOIN run x ON x.first = f.first AND x.attempts <> f.had
+      WHERE x.first = ANY (have);
+    IF other IS NOT NULL THEN
+      PERFORM refuse('RS034', 'attempts were given back', other);
+    END IF;
+  END IF;
   numbers := '{}';
   IF r_kept IS NOT NULL AND have <> '{}' THEN
     PERFORM keep_history(q, slot_no, t,

@@ -12,8 +12,8 @@
 -- Times are milliseconds since 1970 by the server's clock. A parameter `wall`
 -- replaces that clock where a store's clock is moved by hand; NULL: it is not.
 --
--- Order of locks, the same in every function: queue, run (by first), held,
--- dlq (by id), tally.
+-- Order of locks, the same in every function: a queue's own (see share_queue),
+-- queue, flow, run (by first), held, dlq (by id), tally.
 
 CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 
@@ -46,7 +46,40 @@ CREATE TABLE queue (
   name text NOT NULL UNIQUE,
   config bytea NOT NULL,
   held_until int8,                         -- nothing is taken before; or NULL
-  held_for bytea
+  held_for bytea,
+  flows boolean NOT NULL                   -- has a rate or a breaker
+);
+
+-- The rate and the breaker of a queue, and how they stand; see flow.sql. Kept
+-- where the queue had them once.
+CREATE TABLE flow (
+  queue int4 PRIMARY KEY,
+  rate_items int8,                         -- NULL: no rate
+  rate_per int8,
+  bucket int8,
+  most_failures int8,                      -- NULL: no breaker
+  within int8,
+  cooldown int8,
+  most_probes int8,
+  level int8,                              -- of the bucket; NULL: it is full
+  level_at int8,
+  breaker int2 NOT NULL DEFAULT 0,         -- enum respool_breaker
+  until int8 NOT NULL DEFAULT 0,
+  probes int8 NOT NULL DEFAULT 0,
+  failed_at int8 NOT NULL DEFAULT 0,
+  outages int8 NOT NULL DEFAULT 0,
+  opened int8 NOT NULL DEFAULT 0,
+  failures int8[] NOT NULL DEFAULT '{}'    -- items that failed in a row
+) WITH (fillfactor = 10);
+-- The last eight times that it opened.
+CREATE TABLE opening (
+  queue int4,
+  no int8,
+  opened_at int8 NOT NULL,
+  closed_at int8 NOT NULL DEFAULT 0,
+  probes int8 NOT NULL DEFAULT 0,
+  error bytea NOT NULL,
+  PRIMARY KEY (queue, no)
 );
 
 -- `bytes`: an entry of 12 bytes for each item (where it ends, its checksum),

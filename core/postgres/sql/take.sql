@@ -193,13 +193,29 @@ DECLARE
   size int8 := 0;  -- bytes copied
   place_no int4 := 0; tids tid[] := '{}'; kinds int2[] := '{}';
   places int4[] := '{}'; cut_first int8[] := '{}'; cut_place int4[] := '{}';
+  f flow; allowed record;
 BEGIN
+  done := share_queue(q);
   h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
   IF p.paused THEN RETURN NEXT h; RETURN; END IF;
   IF p.held_until > t THEN
     h.next_due := p.held_until;
     RETURN NEXT h;
     RETURN;
+  END IF;
+  IF p.flows THEN
+    SELECT x.* INTO f FROM flow x WHERE x.queue = q;
+    IF f.rate_items IS NOT NULL OR f.breaker <> 0 THEN
+      SELECT x.* INTO f FROM flow x WHERE x.queue = q FOR NO KEY UPDATE;
+    END IF;
+    allowed := flow_allows(f, t);
+    IF allowed.n = 0 THEN
+      h.next_due := allowed.due;
+      RETURN NEXT h;
+      RETURN;
+    END IF;
+    want := least(want, allowed.n);
+    w := want;
   END IF;
   lease_end := after(t, coalesce(lease_ms, p.lease));
   IF p.expires AND EXISTS (SELECT FROM run x WHERE x.queue = q
@@ -351,6 +367,9 @@ BEGIN
   IF tok IS NULL THEN tok := nextval('token'); END IF;
   h.token := tok;
   RETURN NEXT h;
+  IF p.flows AND got > 0 THEN
+    PERFORM flow_taken(f, t, got, lease_end);
+  END IF;
   IF cardinality(tids) = 1 THEN
     UPDATE run x SET fresh = 0, due = lease_end, epoch = tok, state = 1,
         deliveries = x.deliveries + CASE WHEN kinds[1] = 1 THEN 1 ELSE 0 END,
@@ -414,8 +433,9 @@ BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   t := now_ms(wall);
-  IF p.paused OR p.ordered OR p.expires OR p.weights IS NOT NULL OR
-     p.held_until > t OR cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
+  IF p.paused OR p.ordered OR p.expires OR p.flows OR
+     p.weights IS NOT NULL OR p.held_until > t OR
+     cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
     RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
       lease_ms, mark_due, mark_fresh, credit);
     RETURN;
@@ -505,8 +525,10 @@ CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  lease_end int8;
+  lease_end int8; half_open boolean;
 BEGIN
+  PERFORM FROM flow f WHERE f.queue = q AND f.breaker = 2 FOR NO KEY UPDATE;
+  half_open := FOUND;
   now := now_ms(wall);
   lease_end := after(v1_extend.now, coalesce(lease_ms,
     (SELECT u.lease FROM queue u WHERE u.id = q)));
@@ -517,4 +539,7 @@ BEGIN
         AND x.state = 1;
     IF NOT FOUND THEN lost := lost || firsts[i]; END IF;
   END LOOP;
+  IF half_open AND cardinality(lost) < cardinality(firsts) THEN
+    PERFORM flow_extended(q, lease_end);
+  END IF;
 END $$;

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "postgres/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "postgres/queue/plan.h"
+#include "postgres/record/taken.h"
+#include "record/dead_record.h"
+#include "record/fields.h"
+#include "record/replay_record.h"
+
+#define PAGE 64 /* rows that one call looks at */
+#define PATIENCE 600000 /* ms; the invariants need all there is */
+
+typedef struct checking {
+  pg_env *e;
+  session *l;
+  packer *to;
+  plan p;
+} checking;
+
+static void find(checking *k, const char *form, ...) {
+  char line[400];
+  va_list args;
+  va_start(args, form);
+  int n = vsnprintf(line, sizeof line, form, args);
+  va_end(args);
+  size_t size = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+  pack_phrase(k->to, phrase_cut((respool_bytes){line, size}, size));
+}
+
+/* The next call; the answer of the last is gone. */
+static values *ask(checking *k, enum statement s) {
+  plan_free(&k->p);
+  plan_init(&k->p, k->e, k->l);
+  return plan_add(&k->p, s, NULL);
+}
+
+/* Its answer; NULL: `*rc` says why. */
+static const PGresult *answer(checking *k, int *rc) {
+  *rc = plan_run(&k->p, false);
+  return *rc ? NULL : plan_answer(&k->p, 0);
+}
+
+static int invariants(checking *k) {
+  int rc;
+  ask(k, STATEMENT_CHECK);
+  const PGresult *r = answer(k, &rc);
+  for (int i = 0; r && i < pq.ntuples(r); i++)
+    pack_phrase(k->to, value_bytes(r, i, 0));
+  return rc;
+}
+
+/* ---- checksums ---------------------------------------------------------- */
+
+static void check_run(checking *k, const taken *t, const char *of) {
+  run_reader r;
+  unsigned long long first = t->first;
+  if (!run_open(&r, t->bytes, t->first, t->n, t->skip)) {
+    find(k, "%srun %llu: its bytes are damaged", of, first);
+    return;
+  }
+  for (uint32_t i = 0; i < t->n; i++) {
+    respool_bytes packed;
+    if (taken_live(t, i) && !run_item(&r, i, &packed))
+      find(k, "%sitem %llu: its checksum does not hold", of, first + i);
+  }
+}
+
+static int runs(checking *k) {
+  uint64_t behind = 0;
+  for (int rc, n = PAGE; n == PAGE;) {
+    values *v = ask(k, STATEMENT_SCAN);
+    put_int8(v, (int64_t)behind);
+    put_int4(v, PAGE);
+    const PGresult *r = answer(k, &rc);
+    if (!r) return rc;
+    n = pq.ntuples(r);
+    for (int i = 0; i < n; i++) {
+      taken t;
+      if (!taken_read(r, i, &t)) continue;
+      check_run(k, &t, "");
+      behind = t.first;
+    }
+  }
+  return 0;
+}
+
+static int history(checking *k) {
+  int64_t queue = 0, at = 0, behind = 0;
+  for (int rc, n = PAGE; n == PAGE;) {
+    values *v = ask(k, STATEMENT_SCAN_HISTORY);
+    put_int4(v, queue);
+    put_int8(v, at);
+    put_int8(v, behind);
+    put_int4(v, PAGE);
+    const PGresult *r = answer(k, &rc);
+    if (!r) return rc;
+    n = pq.ntuples(r);
+    for (int i = 0; i < n; i++) {
+      taken t;
+      queue = taken_read_finished(r, i, &t);
+      check_run(k, &t, "history: ");
+      at = t.due;
+      behind = (int64_t)t.first;
+    }
+  }
+  return 0;
+}
+
+/* Rows of v1_scan_dead. */
+enum { BOX, NAME, NUMBER, RECORD };
+
+static int dead_letters(checking *k) {
+  int64_t box = 0, behind = 0;
+  for (int rc, n = PAGE; n == PAGE;) {
+    values *v = ask(k, STATEMENT_SCAN_DEAD);
+    put_int4(v, box);
+    put_int8(v, behind);
+    put_int4(v, PAGE);
+    const PGresult *r = answer(k, &rc);
+    if (!r) return rc;
+    n = pq.ntuples(r);
+    for (int i = 0; i < n; i++) {
+      dead l;
+      respool_bytes name = value_bytes(r, i, NAME);
+      box = value_int(r, i, BOX);
+      behind = value_int(r, i, NUMBER);
+      if (!dead_unpack(name, value_bytes(r, i, RECORD), &l))
+        find(k, "dead letter %lld of DLQ '%.*s': its checksum does not hold",
+             (long long)behind, (int)name.size, (const char *)name.data);
+    }
+  }
+  return 0;
+}
+
+static int replays(checking *k) {
+  int rc;
+  ask(k, STATEMENT_SCAN_REPLAYS);
+  const PGresult *r = answer(k, &rc);
+  for (int i = 0; r && i < pq.ntuples(r); i++) {
+    respool_replay replay = RESPOOL_REPLAY_INIT;
+    respool_bytes name = value_bytes(r, i, 0);
+    if (!replay_unpack(key_seed(name), value_bytes(r, i, 1), &replay))
+      find(k, "named replay '%.*s': its checksum does not hold",
+           (int)name.size, (const char *)name.data);
+  }
+  return rc;
+}
+
+int pg_check(pg_env *e, session *l, packer *findings) {
+  static int (*const parts[])(checking *k) = {invariants, runs, history,
+                                              dead_letters, replays};
+  checking k = {.e = e, .l = l, .to = findings};
+  int rc = 0;
+  plan_init(&k.p, e, l);
+  l->patience = PATIENCE;
+  for (size_t i = 0; i < sizeof parts / sizeof *parts && !rc; i++)
+    rc = parts[i](&k);
+  l->patience = CALL_PATIENCE;
+  plan_free(&k.p);
+  return rc ? rc : findings->rc;
+}

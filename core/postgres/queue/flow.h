@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Flow: what the settle of a batch says of holds and of a breaker, told to the
+ * server before the settle itself; see sql/flow.sql.
+ */
+#ifndef POSTGRES_FLOW_H
+#define POSTGRES_FLOW_H
+
+#include "postgres/queue/plan.h"
+#include "record/outcome.h"
+
+/* Adds a request if the outcomes of the batch concern the flow of the queue.
+   `excuse`: what outages are taken for. */
+void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r,
+                    enum excuse excuse);
+
+#endif

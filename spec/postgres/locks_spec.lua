@@ -1,0 +1,61 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Two sessions in each other's way: what one has begun, by hand and step by
+-- step, while a store does something else. None waits for the other in a
+-- circle; a session that did would see it within a moment, and say so.
+
+local database = require "spec.helper.database"
+local helper = require "spec.helper"
+
+describe("two sessions on one queue", function()
+  if not database.installed() then
+    pending "needs the package postgresql"
+    return
+  end
+
+  local db
+
+  setup(function() db = database.start "locks" end)
+  teardown(database.stop)
+
+  -- A session that settles the one leased item, waits until another waits for
+  -- a lock, and pushes that item anew, all in one transaction.
+  local function settle_and_push(schema)
+    return helper.spawn("os.exit(os.execute(arg[1]) and 0 or 1)", db:psql(([[
+      SET deadlock_timeout = '10ms';
+      SET search_path = %s;
+      BEGIN;
+      SELECT v1_done(x.queue, 0, NULL, NULL, NULL, x.epoch, true, false,
+        false, ARRAY[x.first]), 'settled' FROM run x;
+      DO $$ BEGIN
+        FOR i IN 1 .. 2000 LOOP
+          EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted);
+          PERFORM pg_sleep(0.01);
+        END LOOP;
+      END $$;
+      SELECT v1_push(h.queue, 0, NULL, NULL, NULL, 0::int2, 0, NULL, NULL, 0, 0,
+        NULL, 0::int2, 1, NULL, 0::int2, 0, NULL, NULL, false, 1,
+        octet_length(h.bytes), ARRAY[h.first], ARRAY[1], ARRAY[h.bytes])
+        FROM history h;
+      COMMIT;
+      SELECT 'over';
+    ]]):format(schema)))
+  end
+
+  it("settles and pushes while the other puts the queue in order", function()
+    local location, schema = db:url()
+    local store = assert(helper.open(location))
+    local queue = assert(store:queue("orders", { keep_done = 600 }))
+    assert(queue:push "a")
+    assert(queue:take())
+    local other = settle_and_push(schema)
+    other:expect "settled"
+    assert(store:queue("orders", { ordered = true }))
+    other:expect "over"
+    assert.equal(0, other:wait())
+    assert(queue:push "b")
+    local batch = assert(queue:take { limit = 2 })
+    assert.same({ "a", "b" }, { batch:item(1).payload, batch:item(2).payload })
+    assert.same({}, store:check())
+  end)
+end)
