@@ -528,6 +528,7 @@ describe("the lua interpreter's Ctrl-C", function()
     local q = assert(helper.open(path)):queue "orders"
     q:push "a"
     worker:expect "got a"
+    repeat helper.pause(0.01) until q:length().total == 0 -- settled, too
     assert.are_not.equal(0, worker:kill "INT")
     assert.same({ ready = 0, leased = 0, scheduled = 0, retrying = 0,
                   dead = 0, total = 0 },

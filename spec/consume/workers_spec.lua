@@ -59,7 +59,7 @@ end
 
 -- The lines of the log, waited for until there are so many.
 local function log(n)
-  helper.sh(([[cd %s; for i in $(seq 1000); do
+  helper.sh(([[cd %s; for i in $(seq 6000); do
     [ "$(cat log 2>/dev/null | wc -l)" -ge %d ] && break; sleep 0.01
     done]]):format(dir, n or 0))
   local lines = {}
@@ -79,7 +79,7 @@ end
 
 -- Waits until it is so, but not for ever.
 local function wait_for(is_so)
-  for _ = 1, 500 do
+  for _ = 1, 3000 do
     if is_so() then return end
     helper.sh "sleep 0.02"
   end
@@ -102,7 +102,7 @@ before_each(function()
   dir = helper.dir()
   store = assert(helper.open(dir .. "/store"))
   q = assert(store:queue("orders", {
-    lease = 0.5, retry = respool.backoff.constant { delay = 0 },
+    retry = respool.backoff.constant { delay = 0 },
   }))
 end)
 
@@ -122,7 +122,10 @@ describe("respool.work_processes", function()
     assert.equal(0, q:stats().crashed)
   end)
 
+  -- The item of the one that is killed comes when its lease has run out; that
+  -- of the other is renewed after a third of it.
   it("replaces a worker that is killed; nothing is lost", function()
+    q = assert(store:queue("orders", { lease = 6 }))
     q:push_many { 1, 2, 3, 4 }
     write_script [[
       return { queue = "orders", handle = function(n)

@@ -69,8 +69,7 @@ describe("while a process stands still in its turn", function()
 
   it("a wait can be interrupted", function()
     local pusher = helper.spawn(PUSHER, path)
-    pusher:expect "open"
-    helper.sh "sleep 0.2"
+    pusher:expect "waiting for process"
     assert.equal(1, pusher:kill "INT")
     assert.matches("interrupted!", pusher:output())
   end)
@@ -111,7 +110,8 @@ end)
 describe("while a process stands still that opens or compacts", function()
   it("opening gives up after the timeout", function()
     local holder = helper.spawn([[
-      local pipe = io.popen("flock " .. arg[1] .. " sh -c 'echo; sleep 9'")
+      local pipe = io.popen("exec flock -F " .. arg[1] ..
+        " sh -c 'echo; exec sleep 600'")
       pipe:read()
       print "locked"
       io.stdout:flush()

@@ -18,7 +18,7 @@ local runner_of = require "respool.replay.runner"
 local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
 
-local huge, min, max, mono = math.huge, math.min, math.max, core.mono
+local huge, min, max = math.huge, math.min, math.max
 
 local M = {}
 
@@ -193,7 +193,7 @@ local OF_DEAD_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
 local function grow(run)
   if run.room then run.room = run.room < run.most and run.room * 2 or nil end
   if run.o.rate or run.single > 0 then return end
-  local quick = mono() - run.planned < QUICK * 1e6
+  local quick = core.mono() - run.planned < QUICK * 1e6
   run.size = quick and min(run.size * 2, run.most)
     or max(math.floor(run.size / 2), PAGE)
 end
@@ -259,7 +259,7 @@ local function read_page(run, list, size)
     end
     list.after = piece[1] and piece[#piece].number
   until #piece == 0 or #all >= size or bytes >= pages.BYTES
-    or mono() - run.planned > QUICK * 1e6 / 2
+    or core.mono() - run.planned > QUICK * 1e6 / 2
   return all
 end
 
@@ -271,7 +271,7 @@ local function next_dead_letters(run)
     upto = not newest and progress.upto or nil,
     descending = newest,
   }
-  run.planned = mono()
+  run.planned = core.mono()
   if run.single == 0 and is_blind(run) then return next_numbers(run, list) end
   local size = o.rate and min(PAGE, max(1, math.floor(o.rate / PAGES)))
     or min(run.size, PAGE_READ)
@@ -308,7 +308,7 @@ local LOOK = 1e6 -- microseconds between looks whether it was cancelled
 -- While a named replay waits: looks whether its record is still this run's,
 -- and saves it now and then.
 local function keep(run)
-  local now, progress = mono(), run.progress
+  local now, progress = core.mono(), run.progress
   if not progress_of.is_stored(run) or now < (run.next_look or 0) then
     return true
   end
