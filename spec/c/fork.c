@@ -11,7 +11,7 @@
 
 #include "holds.h"
 
-enum { CHILDREN = 12, LEASE = 600 };
+enum { CHILDREN = 12, LEASE = 6000 };
 
 /* Everything the parent holds at the fork. */
 static respool *s;
@@ -182,7 +182,7 @@ static void a_store_of_its_own_works(const char *dir) {
    forks and forgets. */
 static void be_child(const char *dir, int n) {
   wrong = 0; /* so far, in this process */
-  alarm(20); /* a lock that stayed held is a failure, not a hang */
+  alarm(300); /* a lock that stayed held is a failure, not a hang */
   the_store_is_the_parents();
   the_queue_is_the_parents();
   the_batch_is_the_parents();
@@ -276,11 +276,21 @@ static void bear_children(const char *dir) {
   }
 }
 
+/* Until the lease of the item that is held ends. */
+static int64_t lease_end(void) {
+  respool_page *p = NULL;
+  WORKS(respool_get(q, 2, &p));
+  int64_t end = p ? respool_page_item(p, 0)->visible_at : INT64_MAX;
+  respool_page_free(p);
+  return end;
+}
+
 static void the_parent_goes_on(void) {
   respool_queue_stats stats = RESPOOL_QUEUE_STATS_INIT;
   respool_outcome done = RESPOOL_OUTCOME_INIT;
   done.kind = RESPOOL_DONE;
-  respool_sleep(s, LEASE * 3 / 2); /* its thread keeps the lease */
+  int64_t first = lease_end();
+  while (lease_end() <= first) usleep(20000); /* its thread keeps the lease */
   HOLDS(respool_ticket_poll(ticket));
   WORKS(respool_ticket_finish(ticket, NULL));
   WORKS(respool_batch_mark_rest(batch, &done));

@@ -179,8 +179,8 @@ static void a_queue_has_ids_of_its_own(void) {
   for (int i = 1; i <= 3; i++)
     for (uint64_t q = 1; q <= 3; q++)
       HOLDS(push(&a, q, "x") == (uint64_t)i);
-  HOLDS(take(&a, 2, 1000).id == 1);
-  HOLDS(take(&a, 3, 1000).id == 1);
+  HOLDS(take(&a, 2, 60000).id == 1);
+  HOLDS(take(&a, 3, 60000).id == 1);
   end();
 }
 
@@ -238,7 +238,7 @@ static void a_lease_is_renewed_in_place(void) {
   WORKS(journal_extend(a.j, &r, now_ms() + 60000));
   HOLDS(o == JOURNAL_DONE && r.done == 1);
   usleep(3000);
-  HOLDS(take(&a, 1, 1000).id == 0);
+  HOLDS(take(&a, 1, 60000).id == 0);
   HOLDS(done(&a, 1, t) == 1);
   end();
 }
@@ -264,16 +264,16 @@ static void a_retry_goes_on_in_lmdb(void) {
   WORKS(stand_retry(&a, 1, t.id, t.token, 60000));
   HOLDS(push(&a, 1, "y") == 2);
   lies(1, 1);
-  HOLDS(take(&a, 1, 1000).id == 2); /* LMDB has nothing due */
+  HOLDS(take(&a, 1, 60000).id == 2); /* LMDB has nothing due */
   WORKS(stand_open(&b, dir, HALF));
-  HOLDS(take(&b, 1, 1000).id == 0);
+  HOLDS(take(&b, 1, 60000).id == 0);
   end();
 }
 
 static void the_highest_priority_goes_first(void) {
   begin();
   push(&a, 1, "first makes the row");
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   static const int priority[] = {0, 7, 3, 7, 0};
   for (int i = 0; i < 5; i++) {
     respool_bytes p = {"x", 1};
@@ -290,7 +290,7 @@ static void the_highest_priority_goes_first(void) {
 static void what_has_expired_is_lmdbs(void) {
   begin();
   push(&a, 1, "row");
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   respool_bytes p = {"x", 1};
   int64_t now = now_ms();
   journal_push_req r = {.queue = 1, .now = now, .expires = now + 5,
@@ -309,7 +309,7 @@ static void what_has_expired_is_lmdbs(void) {
 static void nothing_is_handed_out_before_it_is_flushed(void) {
   begin();
   push(&a, 1, "row");
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   respool_bytes p = {"x", 1};
   journal_push_req r = {.queue = 1, .now = now_ms(), .items = &p, .n = 1};
   WORKS(journal_push(a.j, &r));
@@ -321,7 +321,7 @@ static void nothing_is_handed_out_before_it_is_flushed(void) {
                         .until = now + 1000, .items = &i, .to = &memory};
   HOLDS(journal_take(a.j, &t) == RESPOOL_IO && t.n == 0);
   WORKS(stand_mend(&a));
-  HOLDS(take(&a, 1, 1000).id == 2);
+  HOLDS(take(&a, 1, 60000).id == 2);
   end();
 }
 
@@ -826,7 +826,7 @@ static void without_room_for_a_file_all_goes_to_lmdb(void) {
   HOLDS(push(&a, 1, "x") == 1);
   HOLDS(push(&a, 1, "y") == 2);
   lies(2, 0);
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   no_space = 0;
   HOLDS(faccessat(a.dirfd, "journal.new", F_OK, 0) != 0);
   HOLDS(push(&a, 1, "z") == 3);
@@ -866,7 +866,7 @@ static void a_queue_is_forgotten_when_it_is_empty(void) {
   HOLDS(journal_queue_forget(a.j, 1) == RESPOOL_BUSY);
   WORKS(journal_queue_forget(a.j, 77));
   journal_leave(a.j);
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   WORKS(stand_apply(&a, JOURNAL_ALL, true));
   WORKS(journal_enter(a.j));
   WORKS(journal_queue_forget(a.j, 1));
@@ -1132,13 +1132,13 @@ static void *push_later(void *arg) {
 static void a_push_wakes_a_taker_of_another_process(void) {
   begin();
   push(&a, 1, "row");
-  HOLDS(done(&a, 1, take(&a, 1, 1000)) == 1);
-  HOLDS(take(&a, 1, 1000).id == 0); /* the view of LMDB is known */
+  HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
+  HOLDS(take(&a, 1, 60000).id == 0); /* the view of LMDB is known */
   WORKS(stand_open(&b, dir, HALF));
   pthread_t t;
   pthread_create(&t, NULL, push_later, NULL);
   taken x = {.id = 0};
-  HOLDS(stand_take(&a, 1, &x, 1, 1000, 600000, &memory) == 1);
+  HOLDS(stand_take(&a, 1, &x, 1, 60000, 600000, &memory) == 1);
   HOLDS(says(x, "woken"));
   pthread_join(t, NULL);
   end();

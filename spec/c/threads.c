@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "holds.h"
+#include "held.h"
 
 enum {
   PUSHERS = 8,
@@ -17,8 +17,7 @@ enum {
   PUSHES = 100, /* of each pusher */
   ITEMS = PUSHERS * PUSHES,
   BATCH = 16,
-  LEASE = 1000, /* ms; kept: renewed each third of it */
-  HOLD = 1300   /* for so long one batch is held */
+  LEASE = 6000 /* ms; kept: renewed each third of it */
 };
 
 static respool *store;
@@ -44,39 +43,62 @@ static respool_queue *open_queue(const char *name) {
 
 /* ---- pushing ----------------------------------------------------------- */
 
-static void *push_one_by_one(void *arg) {
-  char body[100] = "an item";
-  respool_payload item = {.body = {body, sizeof body}};
-  for (int i = 0; i < PUSHES; i++)
-    WORKS(respool_push(arg, &item, 1, NULL, NULL));
+static _Thread_local bool is_pusher;
+static atomic_int followers; /* pushers that wait for another's commit */
+
+int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m,
+                           const struct timespec *until) {
+  followers += is_pusher;
+  int rc = pthread_cond_clockwait(c, m, CLOCK_MONOTONIC, until);
+  followers -= is_pusher;
+  return rc;
+}
+
+static void *push_one(void *arg) {
+  respool_payload one = {.body = {"an item", 7}};
+  is_pusher = true;
+  WORKS(respool_push(arg, &one, 1, NULL, NULL));
   return NULL;
 }
 
-static void start_pushers(pthread_t *threads, respool_queue *q) {
+static void *push_one_by_one(void *arg) {
+  char body[100] = "an item";
+  respool_payload one = {.body = {body, sizeof body}};
+  for (int i = 0; i < PUSHES; i++)
+    WORKS(respool_push(arg, &one, 1, NULL, NULL));
+  return NULL;
+}
+
+static void start_pushers(pthread_t *threads, void *(*push)(void *),
+                          respool_queue *q) {
   for (int i = 0; i < PUSHERS; i++)
-    pthread_create(&threads[i], NULL, push_one_by_one, q);
+    pthread_create(&threads[i], NULL, push, q);
 }
 
 static void join(const pthread_t *threads, int n) {
   for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
 }
 
-static uint64_t commits(void) {
+static uint64_t last_txn(void) {
   respool_store_stats s = RESPOOL_STORE_STATS_INIT;
   WORKS(respool_store_stat(store, &s));
   return s.last_txn;
 }
 
+/* One push waits for its turn; all that come meanwhile go together. */
 static void pushes_share_commits(void) {
   pthread_t threads[PUSHERS];
   respool_queue_stats s = RESPOOL_QUEUE_STATS_INIT;
   respool_queue *q = open_queue("crowded");
-  uint64_t before = commits();
-  start_pushers(threads, q);
+  uint64_t before = last_txn();
+  MDB_txn *held = hold_commits(store);
+  start_pushers(threads, push_one, q);
+  while (followers < PUSHERS - 1) pause_for(1);
+  let_commits_go(held);
   join(threads, PUSHERS);
   WORKS(respool_queue_stat(q, &s));
-  HOLDS(s.pushed == ITEMS && s.ready == ITEMS);
-  HOLDS(commits() - before < ITEMS * 3 / 4);
+  HOLDS(s.pushed == PUSHERS && s.ready == PUSHERS);
+  HOLDS(last_txn() - before <= 2);
   respool_queue_free(q);
 }
 
@@ -146,15 +168,26 @@ static void *take_and_settle(void *arg) {
   return NULL;
 }
 
-/* Holds one batch for longer than its lease, which is kept. */
+/* Milliseconds since 1970 at which the lease of an item ends. */
+static int64_t lease_end(respool_queue *q, uint64_t id) {
+  respool_page *p = NULL;
+  WORKS(respool_get(q, id, &p));
+  int64_t end = p ? respool_page_item(p, 0)->visible_at : INT64_MAX;
+  respool_page_free(p);
+  return end;
+}
+
+/* Holds one batch until its lease, which is kept, has been renewed. */
 static void *hold_on(void *arg) {
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   respool_batch *batch = NULL;
   take.items = 3;
   take.wait = 10000;
   WORKS(respool_take(arg, &take, &batch));
+  uint64_t id = respool_batch_item(batch, 0)->id;
+  int64_t first = lease_end(arg, id);
   WORKS(respool_batch_keep(batch));
-  pause_for(HOLD);
+  while (lease_end(arg, id) <= first) pause_for(20);
   mark_all(batch);
   WORKS(respool_batch_settle(batch, NULL, NULL));
   count_ended(batch);
@@ -219,7 +252,7 @@ static void *look(void *arg) {
 static void every_item_ends_once(void) {
   pthread_t pushers[PUSHERS], others[TAKERS + 1];
   respool_queue *q = open_queue("busy");
-  start_pushers(pushers, q);
+  start_pushers(pushers, push_one_by_one, q);
   pthread_create(&others[0], NULL, look, q);
   pthread_create(&others[1], NULL, hold_on, q);
   for (int i = 2; i <= TAKERS; i++)
