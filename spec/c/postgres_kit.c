@@ -680,7 +680,7 @@ static bool try_number(kit *k, const char *sql, int64_t *n) {
 
 int64_t kit_number(kit *k, const char *sql) {
   pg_failure f;
-  int64_t n = 0, end = clock_mono() + 20000;
+  int64_t n = 0, end = clock_mono() + 120000;
   char text[200];
   snprintf(text, sizeof text, "SELECT set_config('search_path', '%s', false)",
            k->url.schema);

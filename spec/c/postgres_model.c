@@ -258,7 +258,7 @@ static bool is_first(kit *k, const kit_run *r) {
 
 /* Takes and settles until nothing is left. */
 static void drain(worker *w) {
-  int64_t end = clock_mono() + 20000;
+  int64_t end = clock_mono() + 600000;
   const char *left = "SELECT count(*) FROM run";
   while (number(&w->k, left) > 0 && clock_mono() < end) {
     for (int q = 0; q < QUEUES; q++) {
