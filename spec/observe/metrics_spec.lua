@@ -180,6 +180,12 @@ describe("store:metrics", function()
       assert.is_true(prometheus[disk] > 0 and open[disk] > 0)
     end
     prometheus[disk], open[disk] = nil, nil
+    if helper.engine ~= "lmdb" then -- a server tidies up in its own time
+      for _, what in ipairs { "used", "file" } do
+        local name = ("respool_%s_bytes{}"):format(what)
+        prometheus[name], open[name] = nil, nil
+      end
+    end
     assert.same(prometheus, open)
     assert.equal("counter", types.respool_pushed)
     assert.matches("\n# EOF\n$", store:metrics { format = "openmetrics" })

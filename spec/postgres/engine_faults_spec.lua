@@ -12,21 +12,29 @@ local function installed()
   return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
 end
 
--- Pushes numbers until it is killed or told to stop; prints what is on disk.
+-- Pushes numbers until it is killed, or until there is a file, and ten more;
+-- prints what is on disk.
 local PRODUCER = [[
   local store = assert(require "respool".open(arg[1], { log = false }))
   local q = assert(store:queue "orders")
-  for i = 1, tonumber(arg[3]) do
+  local i, left = 0, 10
+  while left > 0 do
+    i = i + 1
     local id, message, code = q:push(arg[2] .. i)
     io.write(id and "pushed " or code .. " ", arg[2], i, "\n")
     io.flush()
+    local file = io.open(arg[3])
+    if file then left = left - 1 file:close() end
   end
+  print "end"
 ]]
 
 -- Takes and settles until nothing has come for a while; prints what is done.
 local CONSUMER = [[
   local store = assert(require "respool".open(arg[1], { log = false }))
   local q = assert(store:queue "orders")
+  print "open"
+  io.flush()
   local empty = 0
   while empty < 4 do
     local batch = q:take { limit = 5, timeout = 1 }
@@ -98,18 +106,23 @@ describe("producers and consumers of a store in a database", function()
   end
 
   it("lose nothing and do nothing twice while the server crashes", function()
-    local producers, consumers = {}, {}
+    local producers, consumers, enough = {}, {}, helper.dir() .. "/enough"
     for i = 1, 2 do
-      producers[i] = helper.spawn(PRODUCER, location, "p" .. i .. "-", "60")
+      producers[i] = helper.spawn(PRODUCER, location, "p" .. i .. "-", enough)
       consumers[i] = helper.spawn(CONSUMER, location)
     end
-    producers[1]:expect("pushed p1-10\n", 30)
+    for i = 1, 2 do -- a server that is away is none to begin with
+      producers[i]:expect(("pushed p%d-10\n"):format(i), 120)
+      consumers[i]:expect("open", 120)
+    end
     helper.sh(server .. "crash; " .. server .. "start")
+    helper.write(enough, "")
     for i = 1, 2 do
       assert.equal(0, producers[i]:wait(), producers[i]:output())
       assert.equal(0, consumers[i]:wait(), consumers[i]:output())
       assert.is_nil(producers[i]:output():match "UNKNOWN_OUTCOME")
-      assert.matches("pushed p" .. i .. "%-60\n", producers[i]:output())
+      assert.matches("pushed p" .. i .. "%-%d+\nend\n$",
+                     producers[i]:output())
     end
     assert_sound(producers, consumers)
   end)
@@ -117,11 +130,11 @@ describe("producers and consumers of a store in a database", function()
   it("lose nothing when they are killed", function()
     local producers, consumers = {}, {}
     for i = 1, 3 do
-      producers[i] = helper.spawn(PRODUCER, location, "k" .. i .. "-", "1000")
+      producers[i] = helper.spawn(PRODUCER, location, "k" .. i .. "-", "none")
       consumers[i] = helper.spawn(CONSUMER, location)
     end
     for i = 1, 3 do
-      producers[i]:expect(("pushed k%d-%d\n"):format(i, 5 * i), 30)
+      producers[i]:expect(("pushed k%d-%d\n"):format(i, 5 * i), 120)
       producers[i]:kill()
       consumers[i]:kill()
     end
