@@ -96,15 +96,17 @@ describe("respool check", function()
   end)
 
   it("gives up a store that it cannot read in time", function()
-    local path = filled()
+    local path, go = filled(), helper.dir() .. "/go"
     local gate = helper.spawn(([[
-      os.execute("exec flock '%s' -c 'echo shut; exec sleep 2'")
-    ]]):format(path))
+      os.execute("exec flock '%s' -c 'echo shut; "
+        .. "until [ -e %s ]; do sleep 0.01; done'")
+    ]]):format(path, go))
     gate:expect "shut"
     local run = cli.run { "check", path, "--timeout", "200ms" }
     assert.equal(2, run.status)
     assert.matches("^respool: the check did not come to an end in 200ms",
                    run.err)
+    helper.write(go, "")
     gate:wait()
   end)
 

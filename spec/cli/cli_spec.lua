@@ -283,8 +283,11 @@ describe("Arguments", function()
     } do
       assert.equal(t, arguments.moment(text))
     end
-    assert.near(os.time() - 7200, arguments.moment "2h ago", 2)
-    assert.near(os.time(), arguments.moment "now", 2)
+    for text, age in pairs { ["2h ago"] = 7200, now = 0 } do
+      local before = os.time()
+      local t = arguments.moment(text) + age
+      assert.is_true(t >= before - 1 and t <= os.time() + 1, text)
+    end
     for _, text in ipairs { "", "2023-02-29", "2001-13-01", "2001-01-01T25:00",
                             "yesterday", "2001-01-01X", "@" } do
       assert.is_nil((arguments.moment(text)))

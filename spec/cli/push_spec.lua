@@ -201,7 +201,7 @@ describe("respool push", function()
     local q = assert(store:queue("q", { max_items = 2, overflow = "wait" }))
     local consumer = helper.spawn([[
       local q = require "respool".open(arg[1]):queue "q"
-      assert(q:work(function() end, { limit = 9, seconds = 30 }))
+      assert(q:work(function() end, { limit = 9, seconds = 600 }))
     ]], place)
     local run = cli.run { "push", place, "q", file(numbered(1, 9)) }
     assert.equal(0, run.status, run.err)
@@ -262,7 +262,7 @@ describe("respool push", function()
       helper.lua(), helper.sh "pwd", cli.quote(place)), "w")
     pipe:write('{"n":1}\n')
     pipe:flush()
-    local batch = assert(q:take { timeout = 20 })
+    local batch = assert(q:take { timeout = 60 })
     assert.equal(1, #batch)
     batch:done()
     batch:settle()
@@ -387,6 +387,12 @@ describe("respool push --resume", function()
     assert_numbers(3)
   end)
 
+  -- The queue "q", which holds no more than so many items: who pushes more of
+  -- them waits.
+  local function bounded(store, most)
+    return assert(store:queue("q", { max_items = most, overflow = "wait" }))
+  end
+
   -- Killed again and again, each time in the commits of a twelfth more of a
   -- pipe, which stays open, so that no push ends before it is killed. The
   -- control: pushes without --resume leave doubles behind.
@@ -425,9 +431,9 @@ describe("respool push --resume", function()
   it("stops at SIGINT behind what is committed", function()
     local path = file(numbered(1, 20000))
     local store = assert(helper.open(place))
-    local q = assert(store:queue "q")
+    local q = bounded(store, 5000)
     local process = cli.start { "push", place, "q", path, "--batch", "2" }
-    local batch = assert(q:take { timeout = 20 })
+    local batch = assert(q:take { timeout = 60 })
     helper.sh("kill -INT " .. process.pid)
     batch:release()
     batch:close()

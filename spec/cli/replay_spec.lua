@@ -52,6 +52,18 @@ local function script(code)
   return dir .. "/mend.lua"
 end
 
+-- A script that kills its process at the fifth dead letter, once.
+local function dying()
+  return script(([[return { queue = "q", replay = { transform = function(p)
+    local file = %q
+    if p.n == 5 and not io.open(file) then
+      io.open(file, "w"):close()
+      os.execute "kill -9 $PPID"
+    end
+    return p
+  end } }]]):format(dir .. "/killed"))
+end
+
 describe("respool replay", function()
   it("moves the dead letters of a DLQ back to their queue", function()
     dead_letters(3)
@@ -203,26 +215,29 @@ describe("respool replay --name", function()
     return run.status == 0 and cjson.decode(run.out) or nil
   end
 
-  -- Waits until the replay has moved something, or fails to.
+  -- Waits until the replay has moved something.
   local function wait_moved(name)
-    for _ = 1, 200 do
+    for _ = 1, 6000 do
       local found = store:replay(name)
       if found and found.moved > 0 then return end
-      helper.sh "sleep 0.01"
+      helper.pause(0.01)
     end
+    error "it moves nothing"
   end
 
   it("moves each dead letter once, killed at any time and resumed", function()
     dead_letters(600)
     local words = { "replay", place, "q", script(MEND), "--name", "j",
-                    "--where", "payload.n ~= 7", "--rate", "1500" }
+                    "--where", "payload.n ~= 7", "--rate", "20" }
     local process = cli.start(words)
     wait_moved "j"
     assert.equal(137, process:kill())
     assert.equal("interrupted", state("j").state)
+    words[#words] = "1500"
     for i = 1, 3 do
-      process = cli.start { "replay", "resume", place, "j" }
-      helper.sh(("sleep 0.%02d"):format(5 + (helper.seed + i * 7) % 20))
+      process = cli.start(words)
+      words = { "replay", "resume", place, "j" }
+      helper.pause((5 + (helper.seed + i * 7) % 20) / 100)
       process:kill()
     end
     local left = q.dead:count()
@@ -249,10 +264,9 @@ describe("respool replay --name", function()
 
   it("keeps to its limit when it is resumed", function()
     dead_letters(30)
-    local process = cli.start { "replay", place, "q", "--name", "j",
-                                "--rate", "5", "--limit", "7" }
-    wait_moved "j"
-    process:kill()
+    local process = cli.start { "replay", place, "q", dying(), "--name", "j",
+                                "--rate", "20", "--limit", "7" }
+    assert.equal(137, process:wait())
     assert.is_true(store:replay "j".moved < 7)
     local resumed = cli.run { "replay", "resume", place, "j" }
     assert.equal(0, resumed.status)
@@ -274,7 +288,7 @@ describe("respool replay --name", function()
   it("is stopped by cancel, and can be resumed", function()
     dead_letters(20)
     local process = cli.start { "replay", place, "q", "--name", "j",
-                                "--rate", "5" }
+                                "--rate", "1" }
     wait_moved "j"
     local run = cli.run { "replay", "cancel", place, "j" }
     assert.equal(0, run.status)
@@ -292,7 +306,7 @@ describe("respool replay --name", function()
   it("is removed by forget, unless it is running", function()
     dead_letters(20)
     local process = cli.start { "replay", place, "q", "--name", "j",
-                                "--rate", "5" }
+                                "--rate", "1" }
     wait_moved "j"
     cli.assert_refused(cli.run { "replay", "forget", place, "j" }, 1,
                        "named replay 'j' is run by process " .. process.pid)
@@ -316,11 +330,9 @@ describe("respool replay --name", function()
   -- A named replay that was killed is begun again with the very same words.
   it("keeps to its limit in all its runs", function()
     dead_letters(30)
-    local words = { "replay", place, "q", "--name", "j", "--limit", "7" }
-    local process = cli.start { "replay", place, "q", "--name", "j",
-                                "--limit", "7", "--rate", "5" }
-    wait_moved "j"
-    process:kill()
+    local words = { "replay", place, "q", dying(), "--name", "j", "--limit",
+                    "7" }
+    assert.equal(137, cli.start(words):wait())
     assert.is_true(store:replay "j".moved < 7)
     assert.equal("7 dead letters moved\n", cli.run(words).out)
     local run = cli.run(words)

@@ -6,6 +6,7 @@ local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local json = require "respool.support.json"
 local respool = require "respool"
+local terminal = require "spec.helper.terminal"
 
 local dir, place, store, q
 
@@ -38,7 +39,7 @@ local function push(n)
 end
 
 local function wait_for(file)
-  helper.sh(("cd %s; for i in $(seq 2000); do [ -e %s ] && break; sleep 0.01"
+  helper.sh(("cd %s; for i in $(seq 6000); do [ -e %s ] && break; sleep 0.01"
     .. "; done"):format(dir, file))
 end
 
@@ -158,7 +159,7 @@ describe("respool work", function()
       if item.crashes == 0 then note "a" os.execute "kill -9 $PPID" end
       note "b"
     ]]
-    assert(store:queue("q", { lease = 0.2 }))
+    assert(store:queue("q", { lease = 2 }))
     local process = cli.start { "work", place, path }
     process:expect "respool: worker 1 ended, signal 9"
     helper.sh(("until grep -q b %s/log; do sleep 0.01; done"):format(dir))
@@ -169,8 +170,12 @@ describe("respool work", function()
 
   it("stops at SIGINT when the item in hand is done", function()
     push(3)
-    local process = cli.start { "work", place,
-                                script 'note "x" os.execute "sleep 0.3"' }
+    local process = cli.start { "work", place, script [[
+      local process = require "respool.core".process
+      local before = process.signals()
+      note "x"
+      while process.signals() == before do process.nap(0.01) end
+    ]] }
     wait_for "log"
     signal(process)
     assert.equal(0, process:wait())
@@ -183,22 +188,24 @@ describe("respool work", function()
     local process = cli.start { "work", place, "--deadline", "1h",
                                 script 'note "x" os.execute "sleep 600"' }
     wait_for "log"
-    signal(process)
-    helper.sh "sleep 0.1"
-    signal(process)
+    while not io.open(process.dir .. "/status") do -- some come too fast to count
+      signal(process)
+      helper.pause(0.1)
+    end
     assert.equal(1, process:wait())
     assert.matches("worker 1 ended, signal 9", process:output())
     assert.equal(1, q:length().leased)
   end)
 
   it("shows one status line on a terminal", function()
-    push(2)
-    local path = script 'os.execute "sleep 0.3"'
-    local shown = helper.sh(("script -qec %s /dev/null"):format(cli.quote(
-      ("%s bin/respool work %s %s --until-empty"):format(
-        helper.lua(), place, path))))
-    assert.matches("q: 1 worker, 0 done, [^\n]*0 died; 0 ready", shown)
-    assert.matches("q: 2 done", shown)
+    push(1)
+    local path = script(('os.execute "until [ -e %s/go ]; do sleep 0.01; done"')
+      :format(dir))
+    local session = terminal.session({ "work", place, path, "--until-empty" }, {
+      { "expect", "0 died; 0 ready" }, { "touch", dir .. "/go" }, { "end" },
+    })
+    assert.matches("q: 1 worker, 0 done, [^\n]*0 died; 0 ready", session.out)
+    assert.matches("q: 1 done", session.out)
   end)
 
   it("says what is wrong with a script", function()

@@ -130,10 +130,10 @@ describe("Looking", function()
       local q = store:queue "mails"
       while true do q:push(1) require "respool.core".process.nap(0.05) end
     ]], store.path)
-    local second = console:events(2)[2]
+    local later = console:change()
     writer:kill()
-    assert.same({ "mails" }, names(second))
-    assert.equal(6, second.queues[1].dead)
+    assert.same({ "mails" }, names(later))
+    assert.equal(6, later.queues[1].dead)
   end)
 end)
 

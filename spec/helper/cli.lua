@@ -37,7 +37,7 @@ function M.process(words)
   local dir = helper.dir()
   helper.write(dir .. "/in", words.input or "")
   local status = helper.sh(([[cd %s && env LUA_PATH=%s LUA_CPATH=%s %s \
-    timeout 60 %s <%s/in >%s/out 2>%s/err; echo $?]]):format(
+    timeout 300 %s <%s/in >%s/out 2>%s/err; echo $?]]):format(
     quote(words.cwd or "."), quote(package.path), quote(package.cpath),
     words.env or "", line_of(words), dir, dir, dir))
   return {

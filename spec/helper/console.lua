@@ -32,7 +32,7 @@ end
 -- The answer to a request: status, text, headers by names in lower case.
 function Console:raw(method, path, lines, body)
   local s = assert(socket.connect("127.0.0.1", self.port))
-  s:settimeout(10)
+  s:settimeout(60)
   local given = table.concat(lines or {}, "\r\n")
   s:send(("%s %s HTTP/1.1\r\n%sConnection: close\r\n%s%s\r\n%s"):format(
     method, path, given:find "Host:" and "" or "Host: localhost\r\n",
@@ -68,24 +68,37 @@ function Console:act(method, path, body)
   return valued(self:raw(method, "/api/" .. path, lines, body))
 end
 
--- The first `n` events, as values.
-function Console:events(n)
-  local s = assert(socket.connect("127.0.0.1", self.port))
-  s:settimeout(30)
+-- The events, as values, until one is the last.
+local function events_until(console, is_last)
+  local s = assert(socket.connect("127.0.0.1", console.port))
+  s:settimeout(60)
   s:send "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
   local list = {}
-  while #list < n do
+  repeat
     local line = assert(s:receive "*l")
     local data = line:match "^data: (.*)$"
     if data then list[#list + 1] = json.decode(data) end
-  end
+  until data and is_last(list)
   s:close()
   return list
 end
 
+-- The first `n` events.
+function Console:events(n)
+  return events_until(self, function(list) return #list == n end)
+end
+
+-- The first event behind the first one that tells of a queue.
+function Console:change()
+  local list = events_until(self, function(list)
+    return #list > 1 and #list[#list].queues > 0
+  end)
+  return list[#list]
+end
+
 -- Waits until what fn() returns is true.
 function M.await(what, fn)
-  local ends = socket.gettime() + 10
+  local ends = socket.gettime() + 60
   while not fn() do
     if socket.gettime() > ends then error("not in time: " .. what, 2) end
     socket.sleep(0.02)

@@ -2,8 +2,11 @@
 #
 # Answers requests only when so many connections are open at a time.
 import asyncio
+import resource
 import sys
 
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 crowd = int(sys.argv[1])
 here, full = 0, None
 

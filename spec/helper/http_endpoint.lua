@@ -11,6 +11,9 @@
 --   302            with a Location
 --   hang           no answer
 --   late           202 after a third of a second
+--   tardy          202 after so long that nobody waits for it
+--   gate           202 once the gate is opened
+--   meet~8         202 once eight such requests have come, and so on
 --   close          the connection is closed without an answer
 --   junk           something that is not HTTP
 --   chunked        202 in chunks, byte by byte
@@ -31,7 +34,7 @@ local listener = assert(socket.bind("127.0.0.1", tonumber(arg[1]) or 0))
 listener:settimeout(0)
 print(("http://%s:%d/"):format(listener:getsockname()))
 io.stdout:flush()
-local clients, seen, later, n = {}, {}, {}, 0
+local clients, seen, later, met, n = {}, {}, {}, {}, 0
 
 local function head(status, fields)
   return ("HTTP/1.1 %s Some Reason\r\n%s\r\n"):format(status, fields or "")
@@ -45,6 +48,8 @@ end
 local actions = {
   hang = function() end,
   late = function() return plain(202, "", "late"), false, 0.33 end,
+  tardy = function() return plain(202, "", "tardy"), false, 3600 end,
+  gate = function() return plain(202, "", "gate"), false, math.huge end,
   close = function() return "", true end,
   junk = function() return "220 smtp.example.org\r\n\r\n", true end,
   chunked = function()
@@ -71,7 +76,8 @@ local function retry_after(value)
   return ("Retry-After: %s\r\n"):format(value)
 end
 
--- Bytes, whether the connection ends, and how long it takes.
+-- Bytes, whether the connection ends, how long it takes, and how many are to
+-- meet before.
 local function answer(request)
   local key, id = request.path, request.headers["idempotency-key"]
   if not key:find "^/each/" then key = key .. " " .. (id or "") end
@@ -82,6 +88,8 @@ local function answer(request)
   end
   local action = list[math.min(seen[key], #list)]
   if actions[action] then return actions[action]() end
+  local crowd = tonumber(action:match "^meet~(%d+)$")
+  if crowd then return plain(202, "", "met"), false, math.huge, crowd end
   local status, after = action:match "^(%d+)~?(.*)$"
   local fields = after ~= "" and retry_after(after) or ""
   if status:match "^3" then
@@ -110,10 +118,25 @@ local function drop(client)
 end
 
 local function send(client, bytes, ends)
-  client:settimeout(1)
+  client:settimeout(60)
   client:send(bytes)
   client:settimeout(0)
   if ends then drop(client) end
+end
+
+-- When all have come, each is answered.
+local function meet(entry, crowd)
+  met[#met + 1] = entry
+  if #met < crowd then return end
+  for _, one in ipairs(met) do one[3] = 0 end
+  met = {}
+end
+
+local function is_due(entry)
+  if entry[3] < math.huge then return entry[3] <= socket.gettime() end
+  local gate = not entry.meets and io.open "gate"
+  if gate then gate:close() end
+  return gate
 end
 
 local function read(client)
@@ -125,9 +148,11 @@ local function read(client)
     c.bytes, request.connection = rest, c.number
     print(cjson.encode(request))
     io.stdout:flush()
-    local bytes, ends, wait = answer(request)
+    local bytes, ends, wait, crowd = answer(request)
     if wait then
-      later[#later + 1] = { client, bytes, socket.gettime() + wait }
+      local entry = { client, bytes, socket.gettime() + wait, meets = crowd }
+      later[#later + 1] = entry
+      if crowd then meet(entry, crowd) end
     elseif bytes then
       return send(client, bytes, ends)
     end
@@ -150,7 +175,7 @@ while true do
     end
   end
   for i = #later, 1, -1 do
-    if later[i][3] <= socket.gettime() then
+    if is_due(later[i]) then
       send(later[i][1], later[i][2])
       table.remove(later, i)
     end
@@ -173,6 +198,11 @@ end
 -- The URL that is answered by these actions.
 function Endpoint:url(actions)
   return self.base .. "/" .. actions
+end
+
+-- Lets the requests of the action `gate` be answered, and those that come.
+function Endpoint:open_gate()
+  helper.write(self.process.dir .. "/gate", "")
 end
 
 -- What it got: { method, path, headers, body, connection }, in order.

@@ -232,7 +232,7 @@ function Process:expect(text, seconds)
   local seen = M.sh(([[cd %s; for i in $(seq %d); do
     grep -qsF -- %s out && echo yes && break
     [ -e status ] && ! grep -qsF -- %s out && break; sleep 0.01; done]]):format(
-    quote(self.dir), (seconds or 20) * 100, quote(text), quote(text)))
+    quote(self.dir), (seconds or 60) * 100, quote(text), quote(text)))
   assert(seen:match "yes", "the process has not said: " .. text ..
     "\nbut: " .. self:output())
 end

@@ -87,13 +87,13 @@ end
 -- Connections are accepted before a worker is there to answer.
 function Nginx:is_up()
   return self:master() and helper.sh((
-    "curl -s -m 20 -o %s/up http://127.0.0.1:%d/up && echo up"):format(
+    "curl -s -m 60 -o %s/up http://127.0.0.1:%d/up && echo up"):format(
     self.dir, self.port)) == "up"
 end
 
 -- Waits until a condition holds; an error with the log when it does not.
 function Nginx:await(what, condition, seconds)
-  local ends = socket.gettime() + (seconds or 10)
+  local ends = socket.gettime() + (seconds or 60)
   while not condition() do
     if socket.gettime() > ends then
       error("not in time: " .. what .. "\n" .. self:log(), 2)
@@ -121,9 +121,16 @@ function M.try(o)
   return n
 end
 
+-- A port that was free may be another's by now.
 function M.start(o)
-  local n = M.try(o)
-  n:await("nginx is up", function() return n:is_up() end)
+  local n, lost
+  repeat
+    n = M.try(o)
+    n:await("nginx is up", function()
+      lost = n:said():find("Address already in use", 1, true)
+      return lost or n:is_up()
+    end)
+  until not lost
   return n
 end
 
@@ -179,11 +186,12 @@ function Nginx:stop(signal)
     end
     return true
   end)
+  self.pid = nil -- which may be another's soon
 end
 
 -- The body of a response, its status, and its headers as text.
 function Nginx:request(path, options)
-  local said = helper.sh(("curl -s -m 20 -D %s/head %s -w '\n%%{http_code}' "
+  local said = helper.sh(("curl -s -m 60 -D %s/head %s -w '\n%%{http_code}' "
     .. "'http://127.0.0.1:%d%s'"):format(self.dir, options or "", self.port,
                                           path))
   local body, status = said:match "^(.*)\n(%d+)$"

@@ -5,9 +5,10 @@ Usage: terminal.py COLUMNS ROWS STEPS COMMAND...
 
 STEPS is a JSON list: ["expect", TEXT] waits until it has written TEXT since
 the step before, ["send", KEYS], ["resize", COLUMNS, ROWS], ["kill", SIGNAL],
-["end"] waits for its end. What comes out is a JSON object: "out", all that it
-wrote; "status", its exit status or minus the signal that ended it; "same",
-whether the terminal's modes are what they were; "failed", a step that was not.
+["touch", FILE], ["end"] waits for its end. What comes out is a JSON object:
+"out", all that it wrote; "status", its exit status or minus the signal that
+ended it; "same", whether the terminal's modes are what they were; "failed", a
+step that was not.
 """
 import fcntl
 import json
@@ -21,7 +22,7 @@ import sys
 import termios
 import time
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def resize(fd, columns, rows):
@@ -75,14 +76,28 @@ class Session:
         self.process.send_signal(number)
         return True
 
+    def touch(self, path):
+        open(path, "w").close()
+        return True
+
     def end(self):
         return self.until(lambda: self.process.poll() is not None)
+
+    # What it wrote last is on its way yet; the end of it is an error.
+    def drain(self):
+        os.close(self.slave)
+        end = time.monotonic() + PATIENCE
+        try:
+            while time.monotonic() < end:
+                self.read()
+        except OSError:
+            pass
 
     def close(self):
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         status = self.process.wait()
-        self.read()
+        self.drain()
         return status
 
 

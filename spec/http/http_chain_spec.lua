@@ -39,11 +39,11 @@ local CARELESS = [[
 
 -- ---- links: processes that can be started again ----------------------------
 
-local function new_store()
+local function new_store(lease)
   local path = helper.location()
   local store = assert(helper.open(path))
   assert(store:queue("hooks", {
-    lease = 1, max_attempts = math.huge, max_crashes = math.huge,
+    lease = lease, max_attempts = math.huge, max_crashes = math.huge,
     retry = respool.backoff.constant { delay = 0.05 },
   }))
   return store
@@ -93,10 +93,11 @@ local function url_of(link)
   return ("http://127.0.0.1:%s/"):format(link.port)
 end
 
--- The row, first to last.
-local function new_chain(first_receiver)
+-- The row, first to last. A lease is short where who has it may be killed, and
+-- else so long that a busy machine loses none.
+local function new_chain(first_receiver, lease)
   local chain = { endpoint = endpoint_of.start() }
-  local a, b = new_store(), new_store()
+  local a, b = new_store(lease or 60), new_store(lease or 60)
   chain.queues = { queue_of(a), queue_of(b) }
   chain[3] = receiver(b)
   chain[4] = deliver(b, chain.endpoint:url "202",
@@ -112,7 +113,7 @@ end
 local function send(link, n)
   local s = socket.connect("127.0.0.1", tonumber(link.port))
   if not s then return nil end
-  s:settimeout(5)
+  s:settimeout(60)
   s:send(("POST / HTTP/1.1\r\nHost: h\r\nIdempotency-Key: %s\r\n"
     .. "Connection: close\r\nContent-Length: %d\r\n\r\n%s"):format(n, #n, n))
   return s
@@ -158,7 +159,7 @@ end
 
 -- Waits until nothing is in the queues, and a while for it to come back.
 local function settle(chain)
-  local deadline = socket.gettime() + 60
+  local deadline = socket.gettime() + 120
   repeat
     local total = chain.queues[1]:length().total
       + chain.queues[2]:length().total
@@ -209,7 +210,7 @@ describe("receive, deliver, receive, deliver", function()
       seed = (seed * 16807 + 11) % 2147483647
       return seed % n + 1
     end
-    local chain, kills = new_chain(receiver), 0
+    local chain, kills = new_chain(receiver, 1), 0
     post_all(chain, function()
       if kills == KILLS or random(2) == 1 then return end
       kills = kills + 1

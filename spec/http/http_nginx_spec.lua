@@ -88,7 +88,7 @@ end
 -- Asks for a path, and returns a function that reads the answer.
 local function ask(path)
   local s = assert(socket.connect("127.0.0.1", port))
-  s:settimeout(20)
+  s:settimeout(120)
   s:send(("GET %s HTTP/1.0\r\n\r\n"):format(path))
   return function()
     local all = s:receive "*a"
@@ -100,7 +100,7 @@ end
 local function deliver(actions, n, timeout)
   local endpoint = endpoint_of.start()
   return ask(("/deliver?n=%d&timeout=%s&url=%s"):format(
-    n, timeout or 10, endpoint:url(actions))), endpoint
+    n, timeout or 60, endpoint:url(actions))), endpoint
 end
 
 describe("respool.http within nginx", function()
@@ -127,7 +127,7 @@ describe("respool.http within nginx", function()
   it("asks all URLs at the same time, each by its own answers", function()
     start()
     local endpoint = endpoint_of.start()
-    local answer = ask(("/deliver?n=1&timeout=5&url=%s,%s,%s"):format(
+    local answer = ask(("/deliver?n=1&timeout=60&url=%s,%s,%s"):format(
       endpoint:url "late", endpoint:url "404", endpoint:url "202"))
     assert.equal("0 404", answer())
     local connections = {}

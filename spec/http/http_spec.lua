@@ -297,7 +297,7 @@ describe("An answer", function()
       q:purge()
     end
     local seconds = held_by(handler "503~date")
-    assert.is_true(seconds >= 87 and seconds <= 90)
+    assert.is_true(seconds > 30 and seconds <= 90) -- 90 when it was said
   end)
 
   it("with Retry-After holds the host of one URL of several", function()
@@ -339,14 +339,14 @@ describe("An answer", function()
   end)
 
   it("that does not come is tried again", function()
-    local closed = assert(socket.bind("127.0.0.1", 0))
-    local _, port = closed:getsockname()
-    closed:close()
+    local silent = assert(socket.tcp4()) -- nobody listens there, nor will
+    assert(silent:bind("127.0.0.1", 0))
+    local _, port = silent:getsockname()
     local ways = {
       { handler "close", "closed" }, { handler "junk", "malformed" },
       { handler "long", "malformed" },
       { handler("hang", { timeout = 0.05 }), "timeout" },
-      { handler("late", { timeout = 0.05 }), "timeout" },
+      { handler("tardy", { timeout = 0.05 }), "timeout" },
       { respool.http { url = ("http://127.0.0.1:%d/"):format(port) },
         "refused" },
     }
@@ -360,6 +360,7 @@ describe("An answer", function()
                   { q.dead:oldest().reason, q.dead:oldest().group })
       q.dead:remove(q.dead:oldest().number)
     end
+    silent:close()
   end)
 
   -- A listener whose backlog is full does not answer a SYN.
@@ -448,14 +449,10 @@ describe("Mode all", function()
 
   it("asks all URLs at the same time", function()
     q:push "x"
-    local began = socket.gettime()
-    q:work(respool.http { url = urls("late", "late,202", "late,200") }, empty)
-    local first = endpoint:requests()
-    assert.equal(3, #first)
-    assert.same({ 1, 2, 3 }, { first[1].connection, first[2].connection,
-                               first[3].connection })
+    q:work(respool.http { url = urls("meet~3", "meet~3,202", "meet~3,200") },
+           empty)
+    assert.equal(3, #endpoint:requests())
     assert.equal(1, q:stats().done)
-    assert.is_true(socket.gettime() >= began + 0.3)
   end)
 end)
 

@@ -23,7 +23,7 @@ before_each(function() open() end)
 
 -- Delivers an item to this URL; nil, or its dead letter.
 local function deliver(url, options)
-  local o = { url = url, timeout = 5 }
+  local o = { url = url, timeout = 60 }
   for name, value in pairs(options or {}) do o[name] = value end
   q:push "x"
   q:work(respool.http(o), { limit = 1 })
@@ -46,19 +46,19 @@ describe("A name server that does not answer", function()
     for i = 1, 20 do q:push(i) end
     local endpoint = endpoint_of.start()
     local pid = helper.sh((
-      "LUA_PATH=%s LUA_CPATH=%s LD_PRELOAD=%s timeout 20 %s bin/respool "
+      "LUA_PATH=%s LUA_CPATH=%s LD_PRELOAD=%s timeout 300 %s bin/respool "
       .. "deliver %s hooks --url http://silent.test/ --url %s "
       .. "--deadline 200ms >%s 2>&1 </dev/null & echo $!"):format(
         cli.quote(package.path), cli.quote(package.cpath), library,
         helper.lua(), store.path, endpoint:url "202", library .. ".out"))
-    local deadline = os.time() + 15
+    local deadline = os.time() + 60
     while #endpoint:requests() < 20 and os.time() < deadline do
       helper.sh "sleep 0.05"
     end
     assert.equal(20, #endpoint:requests())
     os.execute("kill -TERM " .. pid)
     assert.equal("gone", helper.sh(
-      "timeout 5 tail --pid=" .. pid .. " -f /dev/null && echo gone"))
+      "timeout 60 tail --pid=" .. pid .. " -f /dev/null && echo gone"))
     assert.matches("released", helper.read(library .. ".out"))
     assert.equal(0, q:stats().dead)
   end)
@@ -250,7 +250,7 @@ describe("Many connections", function()
     q:push_many(payloads)
     local run = cli.process { "deliver", store.path, "hooks", "--until-empty",
       "--url", ("http://127.0.0.1:%s/"):format(port), "--concurrency", n,
-      "--quiet" }
+      "--connect-timeout", "5m", "--timeout", "5m", "--quiet" }
     assert.same({ 0, "" }, { run.status, run.err })
     assert.same({ n, 0 }, { q:stats().done, q:stats().retried })
   end)

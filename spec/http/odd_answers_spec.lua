@@ -17,7 +17,7 @@ end)
 -- Delivers an item; "done", or its dead letter.
 local function deliver(bytes, how, options)
   local server = odd_server.start(bytes, how)
-  local o = { url = server.base .. "/", timeout = 5 }
+  local o = { url = server.base .. "/", timeout = 60 }
   for name, value in pairs(options or {}) do o[name] = value end
   q:push "x"
   local counts = q:work(respool.http(o), { limit = 1 })

@@ -124,6 +124,6 @@ describe("a damaged byte of any record", function()
     helper.write(choices, choose(path, 100))
     local process = helper.spawn(TRY_ALL, path, build .. "/spec/damage",
                                  choices)
-    process:expect("finished", 60)
+    process:expect("finished", 600)
   end)
 end)

@@ -322,6 +322,12 @@ describe("the invariants", function()
       events[random(#events)]()
       if step % 20 == 0 then assert_sound() end
     end
+    q:push_many({ "a", "b" }, { priority = 9 })
+    q:push("c", { ttl = 1 })
+    q:take { limit = 2 }
+    store:advance(31)
+    q:take()
+    assert_sound()
     assert.is_true(q:stats().crashed > 0 and q:stats().expired > 0)
   end)
 end)
