@@ -188,7 +188,7 @@ describe("respool work", function()
     local process = cli.start { "work", place, "--deadline", "1h",
                                 script 'note "x" os.execute "sleep 600"' }
     wait_for "log"
-    while not io.open(process.dir .. "/status") do -- some come too fast to count
+    while not io.open(process.dir .. "/status") do -- two may count as one
       signal(process)
       helper.pause(0.1)
     end

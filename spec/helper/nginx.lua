@@ -102,6 +102,11 @@ function Nginx:await(what, condition, seconds)
   end
 end
 
+-- Waits until this text is in the log.
+function Nginx:await_log(text)
+  self:await(text, function() return self:log():find(text, 1, true) end)
+end
+
 -- One that is started by somebody else.
 function M.at(dir, port)
   local n = setmetatable({ dir = dir, port = port, store = dir .. "/store" },

@@ -7,6 +7,7 @@ if jit then return end -- nginx has its own: to ask it once is enough
 
 local helper = require "spec.helper"
 local nginx = require "spec.helper.nginx"
+local store_in = require "spec.helper.nginx_store"
 
 local CONF = [[
   init_worker_by_lua_block {
@@ -35,7 +36,8 @@ local SERVER = [[
     ngx.print(#require "took")
   } }
   location = /take { content_by_lua_block {
-    local batch = assert(require "orders":take { timeout = 30 })
+    ngx.log(ngx.WARN, "it takes")
+    local batch = assert(require "orders":take { timeout = 60 })
     ngx.print(#batch)
     batch:close()
   } }
@@ -43,13 +45,13 @@ local SERVER = [[
     local orders = require "orders"
     for _ = 1, 5 do
       local thread = ngx.thread.spawn(function()
-        orders:take { timeout = 30 }
+        orders:take { timeout = 60 }
       end)
       ngx.sleep(0.01)
       assert(ngx.thread.kill(thread))
     end
     local thread = ngx.thread.spawn(function()
-      local batch = assert(orders:take { timeout = 30 })
+      local batch = assert(orders:take { timeout = 60 })
       batch:done()
       assert(batch:settle())
       return #batch
@@ -91,8 +93,9 @@ describe("takes inside nginx", function()
   it("wait together: 200 idle consumers wake the process as one does",
      function()
     local n = start(200)
-    helper.sh "sleep 0.5"
-    assert.is_true(wakings(n, 2) < 200)
+    n:await("rest, when all have begun", function()
+      return wakings(n, 2) < 200
+    end)
   end)
 
   for what, before in pairs {
@@ -104,19 +107,19 @@ describe("takes inside nginx", function()
        function()
       local n = start(20, before)
       assert.equal("300", (n:request "/push?n=300"))
-      n:look(function(store)
-        local stats = store:queue "jobs":stats()
-        assert.same({ 300, 300, 0 },
-                    { stats.pushed, stats.done, stats.leased })
+      n:await("the last settle", function()
+        return store_in.counts(n, "jobs").leased == 0
       end)
+      local stats = store_in.counts(n, "jobs")
+      assert.same({ 300, 300 }, { stats.pushed, stats.done })
     end)
   end
 
   it("hear of what another process pushes", function()
     local n = start(1)
-    local taken = nginx.beside(("curl -s -m 20 http://127.0.0.1:%d/take")
+    local taken = nginx.beside(("curl -s -m 60 http://127.0.0.1:%d/take")
       :format(n.port))
-    helper.sh "sleep 0.2"
+    n:await_log "it takes"
     n:look(function(store) assert(store:queue "orders":push "an order") end)
     assert.equal("1", taken())
   end)
@@ -143,9 +146,9 @@ describe("takes inside nginx", function()
 
   it("do not keep a worker process that is to end", function()
     local n = start(50)
-    local taken = nginx.beside(("curl -s -m 20 http://127.0.0.1:%d/take")
+    local taken = nginx.beside(("curl -s -m 60 http://127.0.0.1:%d/take")
       :format(n.port))
-    helper.sh "sleep 0.2"
+    n:await_log "it takes"
     n:stop "QUIT"
     assert.equal("0", taken())
   end)

@@ -156,6 +156,6 @@ describe("a worker in nginx", function()
   it("comes back when nginx loses its timer", function()
     local n = with_bad_timers "true"
     push_numbers(n, 5)
-    await_done(n, 5, 20)
+    await_done(n, 5)
   end)
 end)

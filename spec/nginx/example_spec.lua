@@ -9,7 +9,7 @@ local nginx = require "spec.helper.nginx"
 describe("The example", function()
   local function run(port, dir)
     local out = helper.dir() .. "/out"
-    local status = helper.sh(("PORT=%s timeout -s INT 20 "
+    local status = helper.sh(("PORT=%s timeout -s INT 120 "
       .. "examples/nginx/run '%s' >%s 2>&1; echo $?"):format(port, dir, out))
     return tonumber(status), helper.read(out)
   end
@@ -37,7 +37,7 @@ describe("The example", function()
     local stop = nginx.beside(("PORT=%s exec examples/nginx/run '%s' 2>&1")
       :format(port, dir))
     local n = nginx.at(link, port)
-    n:await("the example is up", function() return n:is_up() end, 30)
+    n:await("the example is up", function() return n:is_up() end)
     n:stop()
     assert.matches("nginx is at", stop())
     assert.is_truthy(io.open(dir .. "/store/data.mdb")):close()
@@ -74,7 +74,7 @@ describe("the page about nginx", function()
     local stop = nginx.beside(("PORT=%s exec examples/nginx/run %s 2>&1")
       :format(port, dir))
     local n = nginx.at(dir, port)
-    n:await("the example is up", function() return n:is_up() end, 30)
+    n:await("the example is up", function() return n:is_up() end)
     assert.equal(202, (select(2, n:post("/orders", "{}"))))
     n:await("a dead letter", function()
       return n:request "/admin/dead/orders/items":find '"no sku"'
