@@ -55,11 +55,11 @@ local function await_requests(n)
   await(function() return #endpoint:requests() >= n end)
 end
 
--- How often a path was asked for; for an item only, if there is an id.
-local function count(path, id)
+-- How often these actions were asked for; for an item only, if there is an id.
+local function count(actions, id)
   local n = 0
   for _, r in ipairs(endpoint:requests()) do
-    if r.path == "/" .. path and (not id or r.headers["respool-id"] == id) then
+    if r.path == "/" .. actions and (not id or r.headers["respool-id"] == id) then
       n = n + 1
     end
   end
