@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "schedule/cron.h"
 #include "verbs/push.h"
 #include "verbs/schedule_record.h"
@@ -420,6 +421,7 @@ static int fire_next(firing *f, stored_schedule *d, int64_t now) {
   failure why;
   int rc = plan_tick(d, now, &t);
   if (!rc && !t.due) return 0;
+  FAULT_POINT("schedule read");
   if (!rc) rc = fire(f->s, d, &t, &d->d.payload, NULL);
   if (!rc) {
     d->revision++;

@@ -152,10 +152,13 @@ static respool_batch *settle_and_take(respool_batch *batch) {
   return next;
 }
 
+static atomic_bool is_held; /* a batch, by hold_on */
+
 static void *take_and_settle(void *arg) {
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   take.items = BATCH;
   take.wait = 20;
+  while (!is_held) pause_for(1); /* the others would leave it nothing */
   while (n_ended < ITEMS) {
     respool_batch *batch = NULL;
     WORKS(respool_take(arg, &take, &batch));
@@ -182,8 +185,9 @@ static void *hold_on(void *arg) {
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   respool_batch *batch = NULL;
   take.items = 3;
-  take.wait = 10000;
+  take.wait = 600000;
   WORKS(respool_take(arg, &take, &batch));
+  is_held = true;
   uint64_t id = respool_batch_item(batch, 0)->id;
   int64_t first = lease_end(arg, id);
   WORKS(respool_batch_keep(batch));

@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
   if (s) WORKS(unit_begin(s->env, true, &t));
   puts(t ? "held" : "not held");
   fflush(stdout);
-  alarm(20);
+  alarm(600);
   while (s && access(argv[2], F_OK)) respool_sleep(s, 1);
   if (t) unit_abort(t);
   respool_close(s);

@@ -59,7 +59,8 @@ end
 local function count(actions, id)
   local n = 0
   for _, r in ipairs(endpoint:requests()) do
-    if r.path == "/" .. actions and (not id or r.headers["respool-id"] == id) then
+    if r.path == "/" .. actions
+       and (not id or r.headers["respool-id"] == id) then
       n = n + 1
     end
   end

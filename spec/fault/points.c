@@ -24,6 +24,7 @@ static const char *const names[POINTS] = {
 
 static const char *kill_at; /* NULL: nowhere */
 static _Atomic int left;    /* times that it is passed before */
+static int by = SIGKILL;
 
 const char *point_name(int point) {
   return names[point];
@@ -44,6 +45,11 @@ void point_arm(int point, int passes) {
   point_arm_name(names[point], passes);
 }
 
+void point_stop(const char *name, int passes) {
+  point_arm_name(name, passes);
+  by = SIGSTOP;
+}
+
 static const char *broken; /* a rule; NULL: none */
 
 void point_break(const char *rule) {
@@ -56,7 +62,7 @@ bool fault_wrong(const char *rule) {
 
 void fault_point(const char *name) {
   if (kill_at && !strcmp(kill_at, name) && left-- == 0)
-    kill(getpid(), SIGKILL);
+    kill(getpid(), by);
 }
 
 SHOWN ssize_t pwrite(int fd, const void *b, size_t n, off_t at) {

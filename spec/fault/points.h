@@ -20,6 +20,9 @@ bool point_once(int point);
 void point_arm(int point, int passes);
 void point_arm_name(const char *name, int passes);
 
+/* There it stops, until it is continued. */
+void point_stop(const char *name, int passes);
+
 /* From now on a rule is broken; NULL: none. */
 void point_break(const char *rule);
 

@@ -6,7 +6,8 @@
  *   schedule STORE HOURS [POINT PASSES [RULE]]
  *
  * at that point (see points.c), after it was passed so many times; RULE is
- * broken meanwhile. Ends with 0 when the point was not passed so often.
+ * broken meanwhile. Ends with 0 when the point was not passed so often. At a
+ * point with "=" in front it stops instead, until it is continued.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ int main(int argc, char **argv) {
   o.manual_clock = 1;
   point_break(argc > 5 ? argv[5] : NULL);
   if (argc > 4) point_arm_name(argv[3], atoi(argv[4]));
+  if (argc > 4 && argv[3][0] == '=') point_stop(argv[3] + 1, atoi(argv[4]));
   int rc = respool_open(argv[1], &o, &s);
   if (!rc) {
     rc = fire(s, atoi(argv[2]));
