@@ -144,7 +144,7 @@ describe("an export into files inside nginx", function()
           local respool = require "resty.respool"
           local counts = assert(respool.export {
             queue = require "orders", remove = true,
-            writer = assert(respool.file_writer("${dir}/out", {
+            writer = assert(respool.file_writer("${dir}/files", {
               store = require "store", gzip = true })) })
           ngx.print(counts.removed)
         } } ]] }
@@ -157,7 +157,7 @@ describe("an export into files inside nginx", function()
     assert.equal("2", (n:request "/push"))
     helper.write(bin .. "/go", "")
     assert.equal("1", answer())
-    assert.matches('"n":', helper.sh(("gzip -dc %s/out/*.gz"):format(n.dir)))
+    assert.matches('"end":1', helper.sh(("gzip -dc %s/files/*.gz"):format(n.dir)))
   end)
 end)
 
