@@ -69,7 +69,7 @@ respool/observe = hooks logger stats refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo flow decide work handlers gate concurrent
-respool/replay = replay replay_page progress runner background
+respool/replay = replay replay_page progress history_progress runner background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import record move
 respool/http = handler request headers body options url answer sign client

@@ -1204,7 +1204,9 @@ typedef struct respool_move {
   uint64_t version;               /* of a transformed payload */
 } respool_move;
 
-/* The cursor and counts of a replay; stored under `name` when it has one.
+/* The cursor and counts of a replay; stored under `name` when it has one. Of a
+   replay of a queue's history `dlq` is the queue's name, and the last item that
+   was dealt with is the one done at `upto` with the id `cursor`.
 
    Each save stores a revision that is one higher, and is refused, LOCKED and
    without effect, unless `revision` is that of the stored record: whoever
@@ -1222,6 +1224,7 @@ typedef struct respool_replay {
   int64_t started_at, updated_at;
   uint64_t revision;
   char runner[RESPOOL_NAME_MAX + 1]; /* who runs it, in the caller's words */
+  int history;                       /* 1: of finished items */
 } respool_replay;
 
 enum respool_replay_state {
@@ -1417,6 +1420,9 @@ RESPOOL_API int respool_tx_mark(respool_tx *tx, respool_batch *batch, size_t i,
 RESPOOL_API int respool_tx_dead(respool_tx *tx, const char *dlq,
                                   uint64_t number, respool_queue *to,
                                   int remove);
+
+/* Adds the save of a named replay, as respool_replay_save. */
+RESPOOL_API int respool_tx_replay(respool_tx *tx, const respool_replay *replay);
 
 /* Adds a note to be saved, or with `note.data` NULL to be removed; its bytes
    are copied. */

@@ -36,8 +36,10 @@ function actions(r) {
 
 const COLUMNS = [
   { title: "Name", class: "name", cell: (r) => h("bdi", {}, f.shown(r.name)) },
-  { title: "DLQ", class: "name", cell: (r) => h("a", { href: "#/dead/" + f.segment(r.dlq) },
-    h("bdi", {}, f.shown(r.dlq))) },
+  { title: "From", class: "name", cell: (r) => r.history
+    ? ["history of ", h("bdi", {}, f.shown(r.dlq))]
+    : h("a", { href: "#/dead/" + f.segment(r.dlq) },
+      h("bdi", {}, f.shown(r.dlq))) },
   { title: "To", class: "wide", cell: (r) => r.to
     ? h("bdi", {}, f.shown(r.to)) : "each one's own queue" },
   { title: "State", cell: (r) => [r.state, r.failure &&

@@ -4,7 +4,7 @@
 #include "record/fields.h"
 
 void replay_pack(packer *p, const respool_replay *j) {
-  record_begin(p, 13);
+  record_begin(p, 14);
   pack_phrase(p, phrase_of(j->dlq));
   pack_phrase(p, phrase_of(j->to));
   pack_int(p, j->state);
@@ -18,11 +18,12 @@ void replay_pack(packer *p, const respool_replay *j) {
   pack_int(p, j->updated_at);
   pack_uint(p, j->revision);
   pack_phrase(p, phrase_of(j->runner));
+  pack_int(p, j->history);
 }
 
 bool replay_unpack(uint64_t seed, respool_bytes b, respool_replay *j) {
   unpacker u;
-  record_open(&u, b, 13, seed);
+  record_open(&u, b, 14, seed);
   unpack_name(&u, j->dlq);
   unpack_name(&u, j->to);
   j->state = (int)unpack_uint(&u);
@@ -36,5 +37,6 @@ bool replay_unpack(uint64_t seed, respool_bytes b, respool_replay *j) {
   j->updated_at = unpack_int(&u);
   j->revision = unpack_uint(&u);
   unpack_name(&u, j->runner);
+  j->history = unpack_uint(&u) != 0;
   return u.rc == 0;
 }

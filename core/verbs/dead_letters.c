@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "record/dead_record.h"
+#include "verbs/dead_letters.h"
 #include "verbs/push.h"
 
 static int dlq_check(const respool *s, const char *dlq) {
@@ -157,7 +158,7 @@ int respool_dead_purge(respool *s, const char *dlq,
 
 /* ---- moving ------------------------------------------------------------- */
 
-static int replay_check(const respool_replay *r) {
+int replay_check(const respool_replay *r) {
   int rc = SIZE_CHECK(r, RESPOOL_REPLAY_INIT);
   if (rc) return rc;
   if (r->state < 0 || r->state > RESPOOL_REPLAY_CANCELLED)

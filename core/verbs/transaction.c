@@ -9,10 +9,13 @@
 
 #include "base/array.h"
 #include "verbs/batch.h"
+#include "verbs/dead_letters.h"
 #include "verbs/notes.h"
 #include "verbs/push.h"
 
-enum change_kind { CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD, CHANGE_NOTE };
+enum change_kind {
+  CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD, CHANGE_NOTE, CHANGE_REPLAY
+};
 
 typedef struct change {
   enum change_kind kind;
@@ -28,6 +31,7 @@ typedef struct change {
   char name[RESPOOL_NAME_MAX + 1]; /* of a DLQ or a note */
   respool_move move;    /* of a dead letter */
   bool remove;
+  respool_replay *replay;
 } change;
 
 struct respool_tx {
@@ -60,6 +64,7 @@ int respool_tx_begin(respool *s, respool_tx **tx) {
 static void change_free(change *p) {
   if (p->kind == CHANGE_PUSH) builder_free(&p->builder);
   free((void *)(uintptr_t)p->bytes.data);
+  free(p->replay);
 }
 
 void respool_tx_rollback(respool_tx *tx, size_t savepoint) {
@@ -171,6 +176,19 @@ int respool_tx_dead(respool_tx *tx, const char *dlq, uint64_t number,
   return 0;
 }
 
+int respool_tx_replay(respool_tx *tx, const respool_replay *replay) {
+  int rc = tx_check(tx);
+  if (!rc) rc = replay_check(replay);
+  if (rc) return rc;
+  change *p = add_change(tx, CHANGE_REPLAY);
+  if (!p) return RESPOOL_NOMEM;
+  p->replay = malloc(sizeof *p->replay);
+  if (!p->replay) return fail(RESPOOL_NOMEM, "not enough memory");
+  *p->replay = *replay;
+  tx->n++;
+  return 0;
+}
+
 int respool_tx_note(respool_tx *tx, const char *name, respool_bytes note) {
   int rc = tx_check(tx);
   if (!rc) rc = note.data ? note_check(name, note) : name_check(name, "note");
@@ -264,6 +282,9 @@ static void make_steps(tx_unit *x) {
       *s = settle_step(x->tx, p, x->marks[i]);
     else if (p->kind == CHANGE_DEAD)
       *s = dead_step(p);
+    else if (p->kind == CHANGE_REPLAY)
+      *s = (step){.kind = STEP_REPLAY_SAVE, .name = p->replay->name,
+                  .replay = p->replay};
     else
       *s = (step){.kind = STEP_NOTE, .name = p->name, .note = p->bytes};
   }

@@ -10,6 +10,7 @@ local fields = require "respool.support.fields"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local page = require "respool.support.pages"
+local progress_of = require "respool.replay.history_progress"
 local push = require "respool.produce.push"
 
 local huge, min = math.huge, math.min
@@ -146,8 +147,10 @@ end
 ---@field skipped integer by `where`
 ---@field failed integer `where` or `transform` failed
 ---@field errors string[] the first few of the failures
+---@field state "stopped"|"finished"|"cancelled"|nil of a replay with a name
 
 ---@class respool.history_replay_options
+---@field name string? to be resumed by, as dead:replay's
 ---@field since number? as in list()
 ---@field before number?
 ---@field where (fun(item: respool.finished_item): any, any)? which items; all
@@ -156,7 +159,8 @@ end
 ---@field limit integer? items to push at most
 
 local REPLAY = {
-  of = "history:replay", since = options.time, before = options.time,
+  of = "history:replay", name = options.name,
+  since = options.time, before = options.time,
   where = options.callable, transform = options.callable,
   to = options.queue, limit = options.whole(1, huge),
 }
@@ -215,7 +219,7 @@ local function plan(run, items)
   for _, item in ipairs(items) do
     if #planned.copies >= run.left then break end
     plan_item(run, planned, item)
-    run.o.after = item
+    planned.last = item
   end
   return planned
 end
@@ -227,18 +231,28 @@ local function add_copy(run, tx, c)
   })
 end
 
--- Pushes the copies of a page in one commit.
-local function commit(run, copies)
-  if #copies == 0 then return true end
+local function add_copies(run, tx, copies)
+  for _, c in ipairs(copies) do
+    local ok, message, code = add_copy(run, tx, c)
+    if not ok then return nil, message, code end
+  end
+  return true
+end
+
+-- Pushes the copies of a page in one commit, and how far it brings the replay.
+local function commit(run, planned)
+  local p = run.progress
   local tx, message, code = run.queue.store.handle:begin()
   if not tx then return nil, message, code end
-  local ok = true
-  for _, c in ipairs(copies) do
-    if ok then ok, message, code = add_copy(run, tx, c) end
-  end
-  if ok then ok, message, code = tx:commit() end
+  local ok, next_one
+  ok, message, code = add_copies(run, tx, planned.copies)
+  if ok then next_one, message, code = progress_of.advance(p, tx, planned) end
+  ok = next_one
+  if ok and tx:steps() > 0 then ok, message, code = tx:commit() end
   tx:close()
-  return ok, message, code
+  if not ok then return nil, message, code end
+  p.stored = next_one
+  return true
 end
 
 local function count(run, planned)
@@ -260,32 +274,54 @@ local function new_run(queue, o)
   }
 end
 
--- Ends where the history ended when the replay began, even if items that it
--- pushes are done meanwhile.
-local function last_moment(queue)
-  return queue.store:now() + 0.001
+-- One page: false at the end; nil, message, code after an error.
+local function step(run)
+  local after, before = progress_of.place(run.progress)
+  local items, message, code = read(run.queue, {
+    since = run.o.since, after = after, before = min(run.o.before or huge,
+                                                     before),
+  }, PAGE)
+  if not items then return nil, message, code end
+  if #items == 0 then
+    run.finished = true
+    return false
+  end
+  local planned = plan(run, items)
+  local ok
+  ok, message, code = commit(run, planned)
+  if not ok and code == "LOCKED" and run.o.name then
+    ok, message, code = progress_of.is_cancelled(run.progress)
+    return ok and false, message, code
+  end
+  if not ok then return nil, message, code end
+  count(run, planned)
+  return run.left > 0
 end
 
 -- Pushes copies of items as new ones, to their queue or another, page by
--- page, each page in one commit; the kept ones stay. The number pushed before
--- an error is a fourth value. Nothing remembers how far it came: a
--- crash in between leaves the copies that were pushed.
+-- page, each page in one commit; the kept ones stay. It ends where the history
+-- ended when it began. The counts before an error are a fourth value. With a
+-- name the progress is stored with each page: a replay of that name that was
+-- stopped or killed goes on from there, one that has finished goes on with the
+-- items done since, and LOCKED says that another runs it. Without a name
+-- nothing remembers how far it came.
 ---@param given respool.history_replay_options?
 ---@return respool.history_counts?, string?, string?, respool.history_counts?
 ---@nodiscard
 function History:replay(given)
   local run = new_run(self.queue, options.read(REPLAY, given, 1))
-  run.o.before = min(run.o.before or huge, last_moment(self.queue))
-  while run.left > 0 do
-    local items, message, code = read(self.queue, run.o, PAGE)
-    if not items then return nil, message, code, run.counts end
-    if #items == 0 then break end
-    local planned = plan(run, items)
-    local ok
-    ok, message, code = commit(run, planned.copies)
-    if not ok then return nil, message, code, run.counts end
-    count(run, planned)
+  local message, code, more
+  run.progress, message, code = progress_of.begin(self.queue, run.o)
+  if not run.progress then return nil, message, code, run.counts end
+  local function conclude()
+    progress_of.conclude(run.progress, run.finished == true)
   end
+  compat.guard(function()
+    repeat more, message, code = step(run) until not more
+  end, nil, conclude)
+  conclude()
+  run.counts.state = progress_of.state(run.progress)
+  if more == nil then return nil, message, code, run.counts end
   return run.counts
 end
 

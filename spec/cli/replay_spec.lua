@@ -366,7 +366,7 @@ describe("respool replay --name", function()
     dead_letters(3)
     replay { "q", "--name", "j", "--where", "payload.n < 3" }
     local run = cli.run { "replay", "list", place }
-    assert.matches("^NAME%s+DLQ%s+TO%s+STATE", run.out)
+    assert.matches("^NAME%s+FROM%s+TO%s+STATE", run.out)
     assert.matches("\nj%s+q%s+%-%s+finished%s+3%s+2%s+1%s+0%s", run.out)
     run = cli.run { "replay", "show", place, "j" }
     assert.matches("\nwhere +payload.n < 3\n", run.out)

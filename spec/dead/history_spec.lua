@@ -3,6 +3,7 @@
 -- History: finished items that a queue keeps, and copies of them pushed
 -- again.
 
+local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local respool = require "respool"
 local payloads = helper.payloads
@@ -269,5 +270,103 @@ describe("a replay of history", function()
     assert.equal("FULL", code)
     assert.equal(100, counts.pushed)
     assert.equal(100, small:length().ready)
+  end)
+end)
+
+describe("a named replay of history", function()
+  local other
+
+  before_each(function()
+    other = assert(store:queue "other")
+  end)
+
+  local function run(o)
+    o = o or {}
+    o.name, o.to = o.name or "again", o.to or other
+    local counts, message, code = q.history:replay(o)
+    if not counts then return nil, code, message end
+    return counts.pushed, counts.state
+  end
+
+  it("goes on where it was, and after its end with what was done since",
+     function()
+    finish { 1, 2, 3, 4, 5 }
+    assert.same({ 2, "stopped" }, { run { limit = 2 } })
+    assert.same({ 3, "finished" }, { run() })
+    assert.same({ 0, "finished" }, { run() })
+    finish { 6, 7 }
+    assert.same({ 2, "finished" }, { run() })
+    assert.same(helper.range(7), ready(other))
+    local kept = store:replay "again"
+    assert.same({ "orders", "other", true, 2, "finished" },
+      { kept.dlq, kept.to, kept.history, kept.moved, kept.state })
+  end)
+
+  it("pushes each item once, though it is killed", function()
+    store:queue("orders"):push_many(helper.range(350))
+    q:work(function() end, { stop_when_empty = true })
+    local runner = helper.spawn([[
+      local store = assert(require "respool".open(arg[1]))
+      store:queue "orders".history:replay {
+        name = "again", to = assert(store:queue "other"),
+        where = function(item)
+          if item.payload < 250 then return true end
+          print "two pages"
+          io.stdout:flush()
+          store.handle:sleep(60)
+        end }
+    ]], store.path)
+    runner:expect "two pages"
+    local pushed, code, message = run()
+    assert.same({ nil, "LOCKED" }, { pushed, code })
+    assert.matches("named replay 'again' is run by process %d+", message)
+    runner:kill()
+    assert.equal(200, other:length().total)
+    assert.equal("interrupted", store:replay "again".state)
+    assert.same({ 150, "finished" }, { run() })
+    local pushed_all = {}
+    for item in other:each() do pushed_all[#pushed_all + 1] = item.payload end
+    table.sort(pushed_all)
+    assert.same(helper.range(350), pushed_all)
+  end)
+
+  it("ends when it is cancelled or forgotten, behind the page in hand",
+     function()
+    store:queue("orders"):push_many(helper.range(250))
+    q:work(function() end, { stop_when_empty = true })
+    local function cancel(item)
+      if item.payload == 150 then store:cancel_replay "again" end
+      return true
+    end
+    assert.same({ 100, "cancelled" }, { run { where = cancel } })
+    local function forget(item)
+      if item.payload == 250 then store:remove_replay "again" end
+      return true
+    end
+    assert.same({ 100, "cancelled" }, { run { where = forget } })
+    assert.same({}, store:replays())
+    assert.equal(200, other:length().total)
+  end)
+
+  it("is refused under the name of another replay", function()
+    finish { 1 }
+    q:push "dies"
+    q:work(function() return respool.dead {} end, { limit = 1 })
+    assert(q.dead:replay { name = "dead" })
+    assert.has_error(function() return run { name = "dead" } end,
+      "history:replay: replay 'dead' is of DLQ 'orders'")
+    run()
+    assert.has_error(function() return run { to = q } end,
+      "history:replay: replay 'again' is of the history of queue 'orders', "
+        .. "to queue 'other'")
+    assert.has_error(function() return q.dead:replay { name = "again" } end,
+      "dead:replay: replay 'again' is of the history of queue 'orders'")
+  end)
+
+  it("is told in the list of replays", function()
+    finish { 1 }
+    run()
+    local list = cli.run { "replay", "list", store.path }
+    assert.matches("again +history of orders +other +finished +1 +1 ", list.out)
   end)
 end)

@@ -167,7 +167,7 @@ describe("a named replay", function()
     j.value.runner = nil
     assert.same({
       dlq = "orders", to = "orders", state = 1, cursor = 2, upto = 3,
-      seen = 2, moved = 1, skipped = 1, failed = 0, revision = 3,
+      seen = 2, moved = 1, skipped = 1, failed = 0, revision = 3, history = 0,
       started_at = ms(), updated_at = ms(),
     }, j.value)
   end)

@@ -73,18 +73,23 @@ void convert_array(migration *m, enum db db, respool_bytes k,
   put(m, db, k);
 }
 
-/* [dlq, to, ..., updated_at], later builds also with [..., revision, runner] */
+/* [dlq, to, ..., updated_at], later builds also with [..., revision, runner];
+   all are of dead letters. */
 void convert_replay(migration *m, enum db db, respool_bytes k,
                     respool_bytes v) {
   const uint8_t *b = v.data;
-  if (!v.size || b[0] != 0x80 + 11) {
+  bool old = v.size && b[0] == 0x80 + 11;
+  if (!old && (!v.size || b[0] != 0x80 + 13)) {
     convert_array(m, db, k, v);
     return;
   }
-  packer *p = begin(m, 13);
+  packer *p = begin(m, 14);
   pack_raw(p, b + 1, v.size - 1);
+  if (old) {
+    pack_uint(p, 0);
+    pack_null(p);
+  }
   pack_uint(p, 0);
-  pack_null(p);
   put(m, db, k);
 }
 

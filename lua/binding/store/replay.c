@@ -29,6 +29,7 @@ static const record_field REPLAY[] = {
   RECORD(respool_replay, updated_at, TIME),
   RECORD(respool_replay, revision, COUNT),
   RECORD(respool_replay, runner, NAME),
+  RECORD(respool_replay, history, FLAG),
   RECORD_END
 };
 

@@ -8,6 +8,7 @@
 
 #include "handles/handle.h"
 #include "queue/batch.h"
+#include "replay.h"
 #include "values/options.h"
 
 #include "values/result.h"
@@ -130,6 +131,13 @@ static int tx_note(lua_State *L) {
   return added(L, t, respool_tx_note(t, name, note), 2);
 }
 
+/* replay(tx, table), as store.replay_save. */
+static int tx_replay(lua_State *L) {
+  respool_tx *t = tx(L);
+  respool_replay replay = RESPOOL_REPLAY_INIT;
+  return added(L, t, respool_tx_replay(t, lreplay_read(L, 2, &replay)), 2);
+}
+
 /* steps(tx): how many there are. */
 static int tx_steps(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)respool_tx_savepoint(tx(L)));
@@ -192,6 +200,7 @@ static const luaL_Reg METHODS[] = {
   { "mark", tx_mark },
   { "dead_letter", tx_dead },
   { "note", tx_note },
+  { "replay", tx_replay },
   { "steps", tx_steps },
   { "rollback", tx_rollback },
   { "commit", tx_commit },

@@ -18,12 +18,14 @@ M.STATES = { [0] = "running", "stopped", "finished", "cancelled" }
 
 ---@class respool.named_replay
 ---@field name string
----@field dlq string
----@field to string "": each dead letter's own queue
+---@field dlq string of a history: the queue
+---@field history boolean whether it is of finished items
+---@field to string "": each dead letter's own queue, or the history's
 ---@field state "running"|"interrupted"|"stopped"|"finished"|"cancelled"
 --- interrupted: its runner is gone
 ---@field pid integer? of its runner, on this machine
----@field cursor integer dead letters up to this number are dealt with
+---@field cursor integer dead letters up to this number are dealt with; of a
+--- history the last item's id, done at `upto` (in ms)
 ---@field upto integer the last dead letter when it began
 ---@field seen integer
 ---@field moved integer
@@ -85,7 +87,10 @@ end
 
 local function check_same(run, progress)
   local to = run.o.to and run.o.to.name or ""
-  if progress.dlq ~= run.dead.dlq or progress.to ~= to then
+  if progress.history then
+    compat.misuse(("dead:replay: replay '%s' is of the history of queue '%s'")
+      :format(progress.name, progress.dlq))
+  elseif progress.dlq ~= run.dead.dlq or progress.to ~= to then
     compat.misuse(("dead:replay: replay '%s' moves DLQ '%s' to %s"):format(
       progress.name, progress.dlq,
       progress.to == "" and "each dead letter's queue"
@@ -97,13 +102,6 @@ end
 ---@return boolean
 function M.is_stored(run)
   return run.o.name ~= nil and not run.o.dry_run
-end
-
--- The answer to who would run what another runs.
-local function locked(progress)
-  local pid = runner_of.pid(progress.runner)
-  return nil, ("named replay '%s' is run by %s"):format(progress.name,
-    pid and ("process %d"):format(pid) or "another process"), "LOCKED"
 end
 
 -- The next round of a replay that has finished.
@@ -130,7 +128,7 @@ function M.begin(run)
   if progress.state == M.FINISHED then return next_round(run, progress) end
   if M.is_stored(run) and progress.state == M.RUNNING
      and not runner_of.is_gone(progress, handle:now()) then
-    return locked(progress)
+    return runner_of.locked(progress)
   end
   progress.state = M.RUNNING
   if run.o.dry_run then
@@ -160,7 +158,7 @@ function M.give_way(run)
   local stored, message, code = run.store.handle:replay_load(name)
   if not stored and code ~= "NOT_FOUND" then return nil, message, code end
   if stored and stored.runner ~= run.progress.runner then
-    return locked(stored)
+    return runner_of.locked(stored)
   end
   run.progress.state = M.CANCELLED
   return false

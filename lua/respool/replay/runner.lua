@@ -80,6 +80,15 @@ function M.pid(runner)
   return math.floor(tonumber(pid)), false
 end
 
+-- The answer to who would run what another runs.
+---@param replay { name: string, runner: string }
+---@return nil, string, string
+function M.locked(replay)
+  local pid = M.pid(replay.runner)
+  return nil, ("named replay '%s' is run by %s"):format(replay.name,
+    pid and ("process %d"):format(pid) or "another process"), "LOCKED"
+end
+
 -- Whether the runner of a stored replay, which says that it is running, is
 -- gone.
 ---@param replay { runner: string, updated_at: number }

@@ -125,7 +125,7 @@ local function complete(store, replay)
 end
 
 local COLUMNS = {
-  { title = "NAME" }, { title = "DLQ" }, { title = "TO" }, { title = "STATE" },
+  { title = "NAME" }, { title = "FROM" }, { title = "TO" }, { title = "STATE" },
   { title = "SEEN", right = true }, { title = "MOVED", right = true },
   { title = "SKIPPED", right = true }, { title = "FAILED", right = true },
   { title = "UPDATED" },
@@ -136,7 +136,8 @@ function M.list(args, io)
   local replays, rows = check(store:replays()), {}
   for i, r in ipairs(replays) do
     complete(store, r)
-    rows[i] = { r.name, r.dlq, r.to, r.state, r.seen, r.moved, r.skipped,
+    local from = r.history and "history of " .. r.dlq or r.dlq
+    rows[i] = { r.name, from, r.to, r.state, r.seen, r.moved, r.skipped,
                 r.failed, output.time(r.updated_at) }
   end
   if args.json then return output.json(io, core.cbor.array(replays)) end
