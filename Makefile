@@ -71,7 +71,7 @@ respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo flow decide work handlers gate concurrent
 respool/replay = replay replay_page progress history_progress runner background
 respool/transfer = lock format files retention file_writer file_reader \
-  import_log source export import record move
+  import_log source export import pace record move
 respool/http = handler request headers body options url answer sign client
 respool/server = server reader sockets receiver
 respool/console = answer guard parameters filter look schedules replays act \

@@ -15,10 +15,9 @@ local compat = require "respool.support.compat"
 local imported = require "respool.transfer.import_log"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local pace = require "respool.transfer.pace"
 local push = require "respool.produce.push"
 local record_of = require "respool.transfer.record"
-local stats_of = require "respool.observe.stats"
-local timing = require "respool.support.timing"
 
 local M = {}
 
@@ -268,45 +267,7 @@ function carry_out(r, entries)
 end
 
 
--- Holding back, by the pace and by the fill of the target.
-
-local PAUSE = 1  -- seconds between looks at a target that is too full
-local PAGES = 10 -- a second, at most, with a rate
-
-local function is_stopped(r)
-  local hook = r.o.on_progress
-  return timing.is_ending() or hook ~= nil and hook(r.counts) == false
-end
-
--- Lets time pass; false when the import is to stop meanwhile.
-local function pause(r, seconds)
-  local store, ends = r.store, r.store:now() + seconds
-  while store:now() < ends do
-    if is_stopped(r) then return false end
-    local ok, message, code = store.handle:sleep(
-      timing.slice(store, ends - store:now()))
-    if not ok then return nil, message, code end
-  end
-  return true
-end
-
-local function wait_for_pace(r)
-  local now = r.store:now()
-  r.due = math.max(r.due or now, now)
-  return pause(r, r.due - now)
-end
-
-local function wait_for_fill(r)
-  local ok = true
-  while ok do
-    local below, message, code = stats_of.is_below(r.o.to, r.o.while_below)
-    if below then return true end
-    if message then return nil, message, code end
-    ok, message, code = pause(r, PAUSE)
-    if ok == nil then return nil, message, code end
-  end
-  return ok
-end
+-- Pushing as fast as the pace and the room allow.
 
 -- Pushes entries that are due; where there is no room for all of them, in
 -- halves, and one by one as room comes.
@@ -321,7 +282,7 @@ local function push_as_room_comes(r, entries)
       return push_as_room_comes(
         r, { compat.unpack(entries, middle + 1, #entries) })
     end
-    ok, message, code = pause(r, PAUSE)
+    ok, message, code = pace.wait_for_room(r)
     if not ok then return ok, message, code end
     ok, message, code = carry_out(r, entries)
   end
@@ -331,16 +292,13 @@ end
 -- Pushes the entries of a batch, page by page where there is a rate. False:
 -- the import is to stop.
 local function push_entries(r, entries)
-  local size = r.o.rate and math.max(1, math.floor(r.o.rate / PAGES))
-    or math.max(#entries, 1)
+  local size = pace.page(r.o.rate, #entries)
   for i = 1, #entries, size do
     local chunk = { compat.unpack(entries, i, math.min(i + size - 1,
                                                        #entries)) }
-    local ok, message, code = wait_for_pace(r)
-    if ok then ok, message, code = wait_for_fill(r) end
+    local ok, message, code = pace.wait(r, #chunk)
     if ok then ok, message, code = push_as_room_comes(r, chunk) end
     if not ok then return ok, message, code end
-    if r.o.rate then r.due = r.due + #chunk / r.o.rate end
   end
   return true
 end
@@ -439,7 +397,7 @@ local function run(r)
     if batch then
       ok, message, code = import_batch(r, batch)
     else
-      ok, message, code = pause(r, r.o.interval)
+      ok, message, code = pace.pause(r, r.o.interval)
     end
     if ok == false then return r.counts end -- stopped
     if not ok then return nil, message, code, r.counts end
