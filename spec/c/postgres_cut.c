@@ -2,10 +2,10 @@
 /*
  * Conversations with the server that are cut off: postgres_cut URL, a URL
  * that ends in host= and the directory of its socket. A proxy between the two
- * closes the connection once it has let through so many bytes of a push, from
- * either side, for every number there is; whatever happens to the
- * transaction, the caller is told that it has pushed, and it has, once. Prints
- * what does not hold; exits 0 when everything does.
+ * closes the connection once it has let through so many bytes of a push or a
+ * settle, from either side; whatever happens to the transaction, the caller is
+ * told that it has happened, and it has, once. Prints what does not hold; exits
+ * 0 when everything does.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -95,26 +95,79 @@ static void *accept_all(void *arg) {
 
 /* ---- cuts --------------------------------------------------------------- */
 
-static int64_t pushed(kit *direct) {
-  return kit_number(direct, "SELECT coalesce(sum(pushed), 0)::int8 FROM "
-                            "tally");
+/* A verb that is cut off: what it needs, itself, and what counts how often it
+   has happened. Every `step`-th byte is tried. */
+typedef struct verb {
+  const char *name;
+  void (*prepare)(kit *k, int queue);
+  int (*run)(kit *k, int queue);
+  const char *count;
+  int step;
+} verb;
+
+static kit_batch held;
+
+static void nothing(kit *k, int queue) {
+  (void)k;
+  (void)queue;
 }
 
-/* Cuts a push at each of its bytes in one direction; how many there were. */
-static int64_t cut_all(kit *k, kit *direct, int queue, int way) {
-  int64_t most = 1, n = 0;
-  for (int64_t at = 0; at < most && wrong < 20; at++, n++) {
-    left[0] = left[1] = END;
-    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0); /* prepares */
-    passed[way] = 0;
-    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
-    if (passed[way] > most) most = passed[way];
-    int64_t before = pushed(direct);
+static void take_one(kit *k, int queue) {
+  HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
+  HOLDS(kit_take_items(k, queue, 1, NULL, &held) == 0 && held.n == 1);
+}
+
+static int push_one(kit *k, int queue) {
+  return kit_push_items(k, queue, 1, NULL, NULL);
+}
+
+static int done_one(kit *k, int queue) {
+  return (int)kit_done(k, queue, &held);
+}
+
+static int bury_one(kit *k, int queue) {
+  kit_settle o = {.outcomes = "x", .strict = true};
+  return kit_settle_batch(k, queue, &held, &o);
+}
+
+static const verb verbs[] = {
+  {"push", nothing, push_one, "pushed", 1},
+  {"done", take_one, done_one, "done", 7},
+  {"dead", take_one, bury_one, "died", 31},
+};
+
+static int64_t count(kit *direct, const verb *v) {
+  char sql[100];
+  snprintf(sql, sizeof sql, "SELECT coalesce(sum(%s), 0)::int8 FROM tally",
+           v->count);
+  return kit_number(direct, sql);
+}
+
+/* How many bytes there are in one direction; it has been prepared before. */
+static int64_t measure(kit *k, int queue, int way, const verb *v) {
+  v->prepare(k, queue);
+  HOLDS(v->run(k, queue) == 0);
+  v->prepare(k, queue);
+  passed[way] = 0;
+  HOLDS(v->run(k, queue) == 0);
+  return passed[way];
+}
+
+/* Cuts it at its bytes in one direction; how many there were. */
+static int64_t cut_all(kit *k, kit *direct, int queue, int way,
+                       const verb *v) {
+  int64_t most = measure(k, queue, way, v), n = 0;
+  for (int64_t at = 0; at < most && wrong < 20; at += v->step, n++) {
+    v->prepare(k, queue);
+    HOLDS(v->run(k, queue) == 0); /* connects, and prepares its statement */
+    v->prepare(k, queue);
+    int64_t before = count(direct, v);
     left[way] = at;
-    HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
+    HOLDS(v->run(k, queue) == 0);
     HOLDS(left[way] > END / 2); /* it was cut */
-    HOLDS(pushed(direct) == before + 1);
+    HOLDS(count(direct, v) == before + 1);
   }
+  left[0] = left[1] = END;
   return n;
 }
 
@@ -151,13 +204,16 @@ int main(int n, char **v) {
   snprintf(location, sizeof location, "postgres://respool@/postgres?host=%s",
            here);
   kit_open(&k, location, schema, false);
-  int64_t to = cut_all(&k, &direct, q.id, 0);
-  int64_t from = cut_all(&k, &direct, q.id, 1);
-  HOLDS(to > 100 && from > 50);
+  for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+    int64_t to = cut_all(&k, &direct, q.id, 0, &verbs[i]);
+    int64_t from = cut_all(&k, &direct, q.id, 1, &verbs[i]);
+    HOLDS(to * verbs[i].step > 100 && from * verbs[i].step > 50);
+    printf("%s: %lld cuts on the way there, %lld on the way back\n",
+           verbs[i].name, (long long)to, (long long)from);
+  }
   cut_untold(&k, q.id);
   HOLDS(kit_check(&direct) == 0);
-  printf("%lld cuts on the way there, %lld on the way back\n",
-         (long long)to, (long long)from);
+  kit_batch_free(&held);
   kit_close(&k);
   HOLDS(schema_drop(&direct.s) == 0);
   kit_close(&direct);

@@ -298,19 +298,22 @@ static int receive_one(connection *c, PGresult **to, pg_failure *f,
   return -1;
 }
 
+/* The commit may fail itself: then a NULL stands behind its result. */
 static int receive_sync(connection *c, pg_failure *f) {
   const char *why = NULL;
-  PGresult *r = receive(c, &why);
-  if (!r) {
-    failure_broken(f, true, why ? why : "a reply is missing");
-    return -1;
+  bool over = false, failed = false;
+  while (!over) {
+    PGresult *r = receive(c, &why);
+    if (!r && (why || !failed)) {
+      failure_broken(f, true, why ? why : "a reply is missing");
+      return -1;
+    }
+    failed = r && pq.resultStatus(r) != PG_PIPELINE_SYNC;
+    over = r && !failed;
+    if (failed) failure_read(f, r);
+    if (r) pq.clear(r);
+    if (failed && f->broken) return -1;
   }
-  if (pq.resultStatus(r) != PG_PIPELINE_SYNC) {
-    failure_read(f, r); /* the commit itself has failed */
-    pq.clear(r);
-    return f->broken ? -1 : receive_sync(c, f);
-  }
-  pq.clear(r);
   return 0;
 }
 
