@@ -35,7 +35,9 @@ describe("Looking", function()
     assert.equal(6, console:get "queues/mails".dead)
     assert.equal(5, console:get "queues/mails/policy".max_attempts)
     assert.equal(store:stats().id, console:get "store".id)
-    assert.equal("healthy", console:get "health".components.storage.status)
+    console_of.await("health", function()
+      return console:get "health".components.storage.status == "healthy"
+    end)
     for _, path in ipairs { "queues/mails/pause", "queues/mails/purge",
                             "dead/mails/replay", "dead/mails/items/1/retry" } do
       assert.same({ 403, "READ_ONLY" }, codes(console:act("POST", path)))

@@ -105,6 +105,18 @@ function M.run(words)
   }
 end
 
+-- Runs by run() until it ends with 0: a store is not healthy while the machine
+-- stands still for a tenth of a second.
+---@param run fun(): respool.spec.run
+---@return respool.spec.run
+function M.until_healthy(run)
+  local ends = os.time() + 60
+  while true do
+    local result = run()
+    if result.status == 0 or os.time() > ends then return result end
+  end
+end
+
 -- The values that a run has printed, one JSON text a line.
 function M.values(run)
   assert.equal("", run.err)

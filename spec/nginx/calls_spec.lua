@@ -72,7 +72,8 @@ describe("inside nginx", function()
         assert(orders.dead:retry(1))
         assert(orders.dead:groups() and store:check()[1] == nil)
         assert(store:maintain { seconds = 0.1 } and orders:flush())
-        assert(store:health().status == "healthy")
+        assert(store:health({ read_seconds = 60, write_seconds = 60 })
+          .status == "healthy")
         ngx.print(orders:length().ready)
       } }
     ]] }

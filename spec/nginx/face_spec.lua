@@ -75,7 +75,8 @@ local FACE = [[
   location = /metrics { content_by_lua_block {
     require("resty.respool.http").metrics { store = "${store}" } } }
   location = /health { content_by_lua_block {
-    require("resty.respool.http").health { store = "${store}" } } }
+    require("resty.respool.http").health { store = "${store}",
+      bounds = { read_seconds = 60, write_seconds = 60 } } } }
   location /admin/ { content_by_lua_block {
     require("resty.respool.http").admin {
       store = "${store}", prefix = "/admin/" } } }
