@@ -17,7 +17,7 @@ record = backoff item segment failures page fields batch policy outcome flow \
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
-  buffer_list queue push take batch settle notes schedule_record schedules \
+  buffer_list queue push change take batch settle notes schedule_record schedules \
   transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
@@ -26,7 +26,7 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  history append order weights deliver take settle browse replay policy flow
+  history append change order weights deliver take settle browse replay policy flow
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb/migrate = convert migrate
@@ -34,19 +34,20 @@ lmdb = maintain apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken items
 postgres/env = env schema known bells open
-postgres/queue = plan append burial flow take settle policy dead work
+postgres/queue = plan append burial flow take change settle policy dead work
 postgres = apply check look maintain engine
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
   lmdb/dead lmdb/queue lmdb/repair lmdb/migrate lmdb postgres/client \
   postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
-SCHEMA = tables common push flow take settle queue look remove maintain check roles
+SCHEMA = tables common push flow take settle queue look remove change \
+  maintain check roles
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
-queue = take batch buffer dead_push queue
+queue = take batch buffer dead_push change queue
 store = names buffer_list dead replay note file_work schedule maintenance \
   transaction repair store
 system = process file terminal input wait

@@ -67,8 +67,10 @@ typedef struct append_req {
   const builder *builder;
   int priority;
   int64_t delay, at, ttl;
-  uint64_t attempts;  /* already spent; a replay that keeps them */
-  respool_bytes memo; /* remembered from before a replay */
+  uint64_t attempts;  /* already spent; a replay that keeps them, or a move */
+  uint64_t deliveries, crashes; /* of an item that moves */
+  respool_bytes failures;       /* the same, packed */
+  respool_bytes memo; /* remembered from before a replay or a move */
   uint64_t max_store; /* pushes must leave the store below; 0: any */
   respool_bytes key;  /* of the builder's one item, or empty */
   int on_conflict;
@@ -123,6 +125,23 @@ typedef struct remove_req {
   bool strict;      /* one that is gone or leased fails the step */
   uint64_t removed; /* result */
 } remove_req;
+
+/* A change of one item that is not leased. */
+enum item_change { ITEM_RUN_NOW, ITEM_KILL, ITEM_MOVE, ITEM_EDIT };
+
+typedef struct change_req {
+  enum item_change kind;
+  uint64_t id;
+  respool_bytes error;   /* of KILL; empty: that of the last failure */
+  const char *to;        /* of MOVE: another queue */
+  const respool_payload *payload; /* of EDIT; without headers: the item's */
+  uint64_t version;      /* of that payload */
+  respool_bytes was;     /* of EDIT: the body that it replaces; data NULL:
+                            any */
+  uint64_t max_store;    /* of MOVE and EDIT, as of a push */
+  notices *notices;      /* of dead letters that it makes; or NULL */
+  uint64_t moved;        /* result of MOVE: the id there */
+} change_req;
 
 /* Entries are bytes of the library's own, under a kind and a name, with a
    revision that rises with each save: whoever saves one knows that nobody has
@@ -179,6 +198,8 @@ typedef enum step_kind {
   STEP_SETTLE,
   STEP_EXTEND,
   STEP_REMOVE,
+  STEP_CHANGE,        /* NOT_FOUND, BUSY; of MOVE and EDIT as APPEND; LOCKED:
+                         another has changed the item */
   STEP_PURGE,         /* all items that are not leased */
   STEP_QUEUE_OPEN,    /* makes the queue, or changes its policy */
   STEP_QUEUE_PAUSE,
@@ -206,6 +227,7 @@ typedef struct step {
     settle_req settle;
     extend_req extend;
     remove_req remove;
+    change_req change;
     purge_req purge; /* and drop */
     const respool_queue_options *policy;
     bool paused;

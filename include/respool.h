@@ -921,6 +921,41 @@ RESPOOL_API int respool_remove_key(respool_queue *q, respool_bytes key);
 RESPOOL_API int respool_remove_many(respool_queue *q, const uint64_t *ids,
                                     size_t n, uint64_t *removed);
 
+/* Makes an item that waits, scheduled or retrying, due now; one that is ready
+   stays as it is. NOT_FOUND when it is gone, BUSY while it is leased: so for
+   all that changes one item. */
+RESPOOL_API int respool_item_run_now(respool_queue *q, uint64_t id);
+
+/* Makes an item a dead letter of the queue, with the reason "killed" and with
+   `error`; where that is empty, with the error of its last failure. */
+RESPOOL_API int respool_item_kill(respool_queue *q, uint64_t id,
+                                  respool_bytes error);
+
+/* Moves an item to another queue of the same store, in one commit: pushed
+   there with a new id, which goes to `*moved` unless that is NULL, and removed
+   here. Its origin, priority, key, headers, due and expiry times, attempts,
+   failures and memo stay. EXISTS when an item there holds its key; FULL and
+   TOO_LARGE as of a push. */
+RESPOOL_API int respool_item_move(respool_queue *q, uint64_t id,
+                                  respool_queue *to, uint64_t *moved);
+
+typedef struct respool_edit_options {
+  size_t size;
+  uint64_t version;  /* of the new payload */
+  respool_bytes was; /* the body that it replaces; data NULL: any */
+} respool_edit_options;
+
+#define RESPOOL_EDIT_OPTIONS_INIT \
+  { sizeof(respool_edit_options), 0, { NULL, 0 } }
+
+/* Gives an item another body, codec and version; with headers in `payload`,
+   also these. Its key and origin there are not read. The item keeps its id and
+   its place. LOCKED when its body is not `was` any more; FULL and TOO_LARGE as
+   of a push. */
+RESPOOL_API int respool_item_edit(respool_queue *q, uint64_t id,
+                                  const respool_payload *payload,
+                                  const respool_edit_options *o);
+
 /* Removes every item that is not leased, in several commits, and counts
    them in `*removed`. */
 RESPOOL_API int respool_purge(respool_queue *q, uint64_t *removed);

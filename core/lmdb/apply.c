@@ -16,6 +16,7 @@
 #include "lmdb/env/env.h"
 #include "lmdb/maintain.h"
 #include "lmdb/queue/append.h"
+#include "lmdb/queue/change.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/purge.h"
@@ -157,6 +158,7 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
       return lmdb_extend(t, s->name, now, s->extend.lease, s->extend.token,
                          s->extend.claims, s->extend.n);
     case STEP_REMOVE: return remove_items(t, s, now);
+    case STEP_CHANGE: return lmdb_change(t, s->name, now, &s->change);
     case STEP_PURGE:
       return lmdb_purge(t, s->name, now, s->purge.limit, &s->purge.removed,
                         &s->purge.more);

@@ -13,6 +13,7 @@ local fields = require "respool.support.fields"
 local history = require "respool.history"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
+local outcome = require "respool.support.outcome"
 local page = require "respool.support.pages"
 local policy = require "respool.policy"
 local push = require "respool.produce.push"
@@ -371,6 +372,119 @@ end
 ---@nodiscard
 function Queue:remove(name)
   return self.handle:remove(item_named(REMOVE, name))
+end
+
+-- Calls act(id). An item named by its key that is gone by then may have been
+-- replaced by another one with the key, which is looked for again.
+local function by_id(queue, named, act)
+  if type(named) ~= "string" then return act(named) end
+  local before
+  while true do
+    local items, message, code = queue.handle:get(named)
+    if not items then return nil, message, code end
+    local id = items[1].id
+    local result
+    result, message, code = act(id)
+    if code ~= "NOT_FOUND" or id == before then return result, message, code end
+    before = id
+  end
+end
+
+local RUN_NOW = { of = "queue:run_now", key = options.key }
+local KILL = { of = "queue:kill", key = options.key }
+local MOVE = { of = "queue:move", key = options.key }
+local EDIT = { of = "queue:edit", key = options.key }
+local KILL_OPTIONS = { of = "queue:kill", error = options.string }
+
+-- Makes the item with this id or key due now, if it waits, scheduled or
+-- retrying. BUSY while it is leased.
+---@param name respool.item_name
+---@return true?, string?, string?
+---@nodiscard
+function Queue:run_now(name)
+  return by_id(self, item_named(RUN_NOW, name), function(id)
+    return self.handle:item_run_now(id)
+  end)
+end
+
+-- Makes the item a dead letter of the queue, with the reason "killed" and this
+-- error; without one, with that of its last failure. BUSY while it is leased.
+---@param name respool.item_name
+---@param given { error: string? }?
+---@return true?, string?, string?
+---@nodiscard
+function Queue:kill(name, given)
+  local named = item_named(KILL, name)
+  local o = options.read(KILL_OPTIONS, given, 2)
+  local ok, message, code = by_id(self, named, function(id)
+    return self.handle:item_kill(id, o.error)
+  end)
+  hooks.drain(self.store, code)
+  return ok, message, code
+end
+
+-- Moves the item to another queue of the store, in one commit; returns its id
+-- there. Its origin, priority, key, headers, times, attempts, failures and memo
+-- stay. BUSY while it is leased; EXISTS, FULL and TOO_LARGE as of a push.
+---@param name respool.item_name
+---@param to respool.queue
+---@return integer? id, string?, string?
+---@nodiscard
+function Queue:move(name, to)
+  local named = item_named(MOVE, name)
+  options.argument(2, "queue:move", to, options.queue)
+  if to.store ~= self.store then
+    compat.misuse(("queue:move: queue '%s' is of another store"):format(
+      to.name))
+  elseif to.name == self.name then
+    compat.misuse(("queue:move: the item is in queue '%s'"):format(to.name))
+  end
+  local id, message, code = by_id(self, named, function(id)
+    return self.handle:item_move(id, to.handle)
+  end)
+  hooks.drain(self.store, code)
+  return id, message, code
+end
+
+local EDIT_TRIES = 10 -- while others change the same item
+
+-- Edits by a function, which is called again with the payload that another has
+-- put there meanwhile.
+local function edit_by(queue, named, fn)
+  local ok, message, code
+  for _ = 1, EDIT_TRIES do
+    local items, payload
+    items, message, code = present_all(queue, queue.handle:get(named))
+    if not items then return nil, message, code end
+    payload, message, code = upgrade.stored(queue, items[1])
+    if code then return nil, message, code end
+    payload, message = fn(payload, items[1])
+    local why = outcome.refusal("queue:edit: the function", payload, message)
+    if why then return nil, why, "INVALID" end
+    local value, by = push.new_body(queue, payload)
+    ok, message, code = queue.handle:item_edit(
+      value, by, items[1].id, queue.version or 0, items[1].bytes)
+    if ok or code ~= "LOCKED" then return ok, message, code end
+  end
+  return nil, message, code
+end
+
+-- Puts another payload in the place of the item's, which keeps its id and its
+-- place. A function is called with the present one and the item, and returns
+-- the new one, or nil and why there is none: INVALID. It is called again when
+-- others have edited the item meanwhile.
+-- BUSY while it is leased; FULL and TOO_LARGE as of a push.
+---@param name respool.item_name
+---@param payload any|fun(payload: any, item: respool.stored_item): any
+---@return true?, string?, string?
+---@nodiscard
+function Queue:edit(name, payload)
+  local named = item_named(EDIT, name)
+  if type(payload) == "function" then return edit_by(self, named, payload) end
+  local value, by = push.new_body(self, payload)
+  return by_id(self, named, function(id)
+    return self.handle:item_edit(value, by, id, self.version or 0)
+  end)
 end
 
 -- Removes every item that is not leased; returns how many.

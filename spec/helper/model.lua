@@ -486,6 +486,31 @@ function OPERATIONS.remove(m)
   if ok then m:finish(item, "removed") end
 end
 
+-- What is done to one item that is not held.
+local CHANGES = {
+  { "run_now", function(m, id) return m.q:run_now(id) end,
+    function(m, item)
+      if m:state_of(item) ~= "ready" then item.due = m.now end
+    end },
+  { "kill", function(m, id) return m.q:kill(id) end,
+    function(m, item) m:read_dead_letters { [item.id] = "killed" } end },
+  { "edit", function(m, id) return m.q:edit(id, "edited " .. id) end,
+    function(_, item) item.payload = "edited " .. item.id end },
+  { "make large", function(m, id) return m.q:edit(id, ("x"):rep(20000)) end,
+    function(_, item) item.payload = ("x"):rep(20000) end },
+}
+
+function OPERATIONS.change(m)
+  local id = random(max(1, m.next_id - 60), m.next_id)
+  local item, change = m.items[id], CHANGES[random(#CHANGES)]
+  m:say("%s %d", change[1], id)
+  m:read_dead_letters()
+  local ok, _, code = change[2](m, id)
+  same(not item and "NOT_FOUND" or m:is_held(item) and "BUSY" or nil, code,
+       "code of a change")
+  if ok then change[3](m, item) end
+end
+
 function OPERATIONS.purge(m)
   m:say "purge"
   local n = m.q:purge()

@@ -43,25 +43,27 @@ static int64_t expiry_time(const queue *q, const append_req *r, int64_t now) {
 
 /* ---- appending ---------------------------------------------------------- */
 
-static void claim_until(txn *t, const line *l, const append_req *r,
-                        uint64_t first, int64_t due) {
-  claim c = {.last = first + r->builder->n_items - 1, .state = CLAIM_WAITING,
-             .visible_at = due, .left = r->builder->n_items,
-             .attempts = r->attempts, .memo = r->memo};
-  place p = {*l, first, 0};
-  claim_put(t, &p, &c);
+/* The claim of items that wait, or of which there is something to know. */
+static claim claim_until(const append_req *r, uint64_t first, int64_t due) {
+  return (claim){.last = first + r->builder->n_items - 1,
+                 .state = CLAIM_WAITING, .visible_at = due,
+                 .left = r->builder->n_items, .attempts = r->attempts,
+                 .deliveries = r->deliveries, .crashes = r->crashes,
+                 .failures = r->failures, .memo = r->memo};
 }
 
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t first = q->next_id, n = r->builder->n_items;
   int64_t due = due_time(q, r, now);
-  bool waits = due > now || r->attempts > 0 || r->memo.size > 0;
-  line l = {q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority};
+  claim c = claim_until(r, first, due);
+  bool waits = due > now || claim_has_failed(&c) || c.deliveries > 0 ||
+               c.memo.size > 0;
+  place p = {{q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority},
+             first, 0};
   priority_count(t, q, r->priority, COUNT_NONE,
-                 !waits ? COUNT_READY
-                 : r->attempts ? COUNT_RETRYING : COUNT_SCHEDULED, n);
-  segments_append(t, q, r, &l, first, now, expiry_time(q, r, now));
-  if (waits) claim_until(t, &l, r, first, due);
+                 waits ? claim_count_waiting(&c) : COUNT_READY, n);
+  segments_append(t, q, r, &p.line, first, now, expiry_time(q, r, now));
+  if (waits) claim_put(t, &p, &c);
   q->next_id += n;
   q->counters.pushed += n;
   q->counters.pushed_bytes += r->builder->body_bytes;

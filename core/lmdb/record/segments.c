@@ -247,3 +247,84 @@ void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
     if (!found) break;
   }
 }
+
+/* ---- another item in the place of one ----------------------------------- */
+
+/* A segment that is being replaced. */
+typedef struct replacing {
+  txn *t;
+  queue *q;
+  place at;
+  packer stored; /* a copy of its bytes */
+  bits unsettled;
+  segment of;
+} replacing;
+
+/* Stores the items that `b` has as those from `i` on, where any is left. */
+static void put_part(replacing *r, const builder *b, uint32_t i) {
+  bits left;
+  place p = {r->at.line, r->at.first + i, (uint32_t)b->n_items};
+  times at = {r->of.pushed_at, r->of.expires_at};
+  size_t next = 0;
+  bits_fill(&left, p.count);
+  for (uint32_t k = 0; k < p.count; k++)
+    if (!bits_has(&r->unsettled, i + k)) bits_clear(&left, k);
+  if (!left.set) return;
+  append_one(r->t, r->q, b, b->segments, &p, &at, &next);
+  if (left.set == left.count) return;
+  key k = segment_key(&p);
+  packer out;
+  packer_init(&out);
+  bits_pack(&out, &left);
+  record_put(r->t, DB_REMAINING, key_bytes(&k), &out);
+  packer_free(&out);
+}
+
+/* The next `n` items as they are. */
+static void put_same(replacing *r, uint32_t from, uint32_t n) {
+  builder b;
+  builder_init(&b, r->of.version);
+  for (uint32_t i = 0; i < n && !r->of.items.rc; i++)
+    builder_add_raw(&b, unpack_skip(&r->of.items));
+  int rc = r->of.items.rc ? RESPOOL_CORRUPT : builder_finish(&b);
+  txn_fail(r->t, rc);
+  if (!rc && n) put_part(r, &b, from);
+  builder_free(&b);
+}
+
+/* Reads the segment that holds the item and deletes it. */
+static bool take_segment(replacing *r, const line *l, uint64_t id) {
+  segment_cursor w;
+  segments_open(&w, r->t, l, id);
+  bool found = segments_next(&w) && w.at.first <= id;
+  if (found) {
+    key k = segment_key(&w.at);
+    r->at = w.at;
+    r->unsettled = w.unsettled;
+    pack_raw(&r->stored, w.value.data, w.value.size);
+    txn_fail(r->t, r->stored.rc);
+    found = !r->t->rc &&
+            segment_open(key_bytes(&k),
+                         (respool_bytes){r->stored.data, r->stored.len},
+                         &r->of);
+  }
+  if (found) delete_segment(&w, r->q);
+  segments_close(&w);
+  return found;
+}
+
+bool segment_replace(txn *t, queue *q, const line *l, uint64_t id,
+                     const builder *b) {
+  replacing r = {.t = t, .q = q};
+  packer_init(&r.stored);
+  bool found = take_segment(&r, l, id);
+  if (found) {
+    uint32_t i = (uint32_t)(id - r.at.first);
+    put_same(&r, 0, i);
+    put_part(&r, b, i);
+    unpack_skip(&r.of.items);
+    put_same(&r, i + 1, r.at.count - i - 1);
+  }
+  packer_free(&r.stored);
+  return found;
+}

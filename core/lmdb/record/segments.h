@@ -40,6 +40,12 @@ int segments_append(txn *t, queue *q, const append_req *r, const line *l,
 void segments_settle(txn *t, queue *q, const line *l, const uint64_t *ids,
                      size_t n);
 
+/* Puts another item, the one of `b`, into the place of an unsettled one; its
+   segment becomes up to three. False when the segment is damaged. The old
+   item's blob stays. */
+bool segment_replace(txn *t, queue *q, const line *l, uint64_t id,
+                     const builder *b);
+
 /* Stores a segment of one item, packed already. */
 void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
                      const respool_item *i);

@@ -21,6 +21,8 @@
   X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
+  X(RUN_NOW, "v1_run_now", 6) X(KILL, "v1_kill", 13) \
+  X(MOVE, "v1_move", 12) X(EDIT, "v1_edit", 10) \
   X(REMOVE, "v1_remove", 7) X(PURGE, "v1_purge", 4) \
   X(DEAD_GET, "v1_dead_get", 2) X(KEY, "v1_key", 2) \
   X(GET_KEY, "v1_get_key", 2) \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "postgres/queue/change.h"
 #include "postgres/queue/policy.h"
 
 #define EXPIRE_TURNS 10 /* each ends twice as many runs as the one before */
@@ -214,6 +215,7 @@ int work_call(pg_env *e, unit *u) {
   session *l = &e->writer;
   switch (s->kind) {
     case STEP_REMOVE: return pg_remove(e, l, u->now, s->name, &s->remove);
+    case STEP_CHANGE: return pg_change(e, l, u->now, s->name, &s->change);
     case STEP_PURGE: return pg_purge(e, l, u->now, s->name, &s->purge);
     case STEP_QUEUE_OPEN: 
       return pg_queue_open(e, l, u->now, s->name, s->policy);

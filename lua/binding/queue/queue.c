@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "change.h"
 #include "dead_push.h"
 #include "handles/ticket.h"
 #include "take.h"
@@ -378,7 +379,9 @@ void lqueue_open(lua_State *L) {
   ltake_methods(L);
   lbuffer_methods(L);
   ldead_push_methods(L);
+  lchange_methods(L);
   lua_pop(L, 2);
   lticket_starters(L, "queue", WAITING);
   ldead_push_starters(L);
+  lchange_starters(L);
 }

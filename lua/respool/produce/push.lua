@@ -100,9 +100,9 @@ end
 
 local NO_PAYLOAD = { ["function"] = true, thread = true }
 
-local function need_payload(queue, payload, of)
+local function need_payload(queue, payload, of, n)
   if payload == nil or queue.codec.native and NO_PAYLOAD[type(payload)] then
-    options.bad_argument(1, of, "a payload", payload)
+    options.bad_argument(n or 1, of, "a payload", payload)
   end
 end
 
@@ -135,6 +135,15 @@ end
 function M.body(queue, payload)
   M.check(queue, payload)
   return M.encoded(queue, payload, "queue:push")
+end
+
+-- The same for a payload that takes the place of another.
+---@param queue respool.queue
+---@param payload any
+---@return any value, true|string|nil codec
+function M.new_body(queue, payload)
+  need_payload(queue, payload, "queue:edit", 2)
+  return M.body(queue, payload)
 end
 
 -- The options as the core takes them, with the version of the payloads; nil

@@ -43,6 +43,24 @@ local function upgrade(queue, payload, from)
   return result
 end
 
+local function newer(from, to)
+  return ("payload version %d is newer than %d"):format(from, to)
+end
+
+-- The payload of a stored item in the queue's version; nil, why, VERSION when
+-- there is no way from its own.
+---@param queue respool.queue
+---@param item respool.stored_item
+---@return any payload, string?, string?
+function M.stored(queue, item)
+  local from, to = item.version, queue.version
+  if item.payload == nil or not to or from == to then return item.payload end
+  if from > to then return nil, newer(from, to), "VERSION" end
+  local payload, why = upgrade(queue, item.payload, from)
+  if payload == nil then return nil, why, "VERSION" end
+  return payload
+end
+
 -- The reader of a queue with a version: a payload of it, or nil, why, and
 -- the reason of the dead letter to be.
 ---@param queue respool.queue
@@ -53,8 +71,7 @@ function M.reader(queue, read)
     local from = batches.field(batch, i, VERSION)
     if from == queue.version then return read(batch, i) end
     if from > queue.version then
-      return nil, ("payload version %d is newer than %d"):format(
-        from, queue.version), M.REASON
+      return nil, newer(from, queue.version), M.REASON
     end
     local payload, problem, reason = read(batch, i)
     if payload == nil then return nil, problem, reason end

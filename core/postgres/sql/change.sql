@@ -1,0 +1,190 @@
+-- SPDX-License-Identifier: MIT
+-- Changes of one item that is not leased, by hand. The client has looked at
+-- the item: `deliveries` and the checksum of its bytes are as it has seen
+-- them, NULL: whatever they are.
+
+-- Cuts the item out of its run, so that it is the only one of a row, between
+-- the rows of those before and behind it; locked.
+CREATE FUNCTION part_item(q int4, slot_no int4, t int8, id int8,
+                          deliveries int4, sum bytea) RETURNS run
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  x run; own run; rest run; h int8; i int4; lead int4; size int8;
+BEGIN
+  LOOP
+    h := run_of(q, id);
+    EXIT WHEN h IS NULL;
+    SELECT r.* INTO x FROM run r WHERE r.first = h FOR UPDATE;
+    EXIT WHEN FOUND AND run_of(q, id) = h;
+  END LOOP;
+  IF h IS NULL THEN
+    PERFORM refuse('RS007', format('there is no item %s', id));
+  END IF;
+  IF x.state = 1 AND x.due > t THEN
+    PERFORM refuse('RS014', format('item %s is leased', id));
+  END IF;
+  i := (id - x.first)::int4;
+  own := x;
+  own.first := id; own.n := 1; own.live := 1; own.skip := 0; own.bits := NULL;
+  own.bytes := slice(x.bytes, x.skip + x.n, x.skip + i, x.skip + i + 1);
+  IF x.deliveries <> deliveries OR substring(own.bytes FROM 5 FOR 8) <> sum
+  THEN
+    PERFORM refuse('RS011', format('item %s was changed by another', id));
+  END IF;
+  IF x.state = 1 THEN
+    own.state := 2; own.epoch := -x.epoch; own.crashes := x.crashes + 1;
+    own.lapses := (x.lapses || x.due)[1:16];
+  END IF;
+  rest := own; -- what is known of all of them
+  DELETE FROM run r WHERE r.first = x.first;
+  size := octet_length(own.bytes) - octet_length(x.bytes);
+  INSERT INTO run VALUES (own.*);
+  IF i > 0 THEN
+    rest.first := x.first; rest.n := i;
+    rest.bits := substring(x.bits FROM 1 FOR i);
+    rest.live := coalesce(ones(rest.bits), i);
+    rest.bytes := slice(x.bytes, x.skip + x.n, x.skip, x.skip + i);
+    size := size + octet_length(rest.bytes);
+    INSERT INTO run VALUES (rest.*);
+  END IF;
+  lead := coalesce(position(B'1' IN substring(x.bits FROM i + 2)) - 1, 0);
+  IF lead >= 0 AND i + 1 < x.n THEN
+    i := i + 1 + lead;
+    rest.first := x.first + i; rest.n := x.n - i;
+    rest.bits := substring(x.bits FROM i + 1);
+    rest.live := coalesce(ones(rest.bits), rest.n);
+    rest.bytes := slice(x.bytes, x.skip + x.n, x.skip + i, x.skip + x.n);
+    size := size + octet_length(rest.bytes);
+    INSERT INTO run VALUES (rest.*);
+  END IF;
+  INSERT INTO tally AS y (queue, slot, crashed, bytes)
+    VALUES (q, slot_no, CASE WHEN x.state = 1 THEN x.live ELSE 0 END, size)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET crashed = y.crashed + excluded.crashed,
+        bytes = y.bytes + excluded.bytes;
+  RETURN own;
+END $$;
+
+-- The item leaves its queue, which keeps its counts but for the one that the
+-- caller raises.
+CREATE FUNCTION drop_parted(q int4, t int8, x run) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM run r WHERE r.first = x.first;
+  IF x.key IS NOT NULL THEN
+    PERFORM release_keys(q, t, ARRAY[x.key], ARRAY[x.first]);
+  END IF;
+END $$;
+
+-- An item that waits is due now. `ring`: somebody waits for items.
+CREATE FUNCTION v1_run_now(q int4, slot_no int4, wall int8, call uuid,
+                           step int2, id int8, OUT ring boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  t int8 := now_ms(wall); x run;
+BEGIN
+  IF NOT EXISTS (SELECT FROM run r WHERE r.first = run_of(q, id)
+                 AND r.due <= t) THEN
+    x := part_item(q, slot_no, t, id, NULL, NULL);
+    UPDATE run r SET due = t WHERE r.first = id;
+  END IF;
+  ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > t);
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+-- The item becomes a dead letter; its number.
+CREATE FUNCTION v1_kill(q int4, slot_no int4, wall int8, call uuid,
+  step int2, id int8, deliveries int4, sum bytea, dlq text, grp bytea,
+  reason bytea, by int4, record bytea, OUT number int8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  t int8 := now_ms(wall); x run;
+BEGIN
+  x := part_item(q, slot_no, t, id, deliveries, sum);
+  PERFORM drop_parted(q, t, x);
+  number := (bury(ARRAY[dlq], ARRAY[grp], ARRAY[reason], t,
+                  ARRAY[record]))[1];
+  PERFORM series_add(q, 1::int2, slot_no,
+                     array_fill(0::int8, ARRAY[by]) || 1::int8);
+  INSERT INTO tally AS y (queue, slot, died, bytes)
+    VALUES (q, slot_no, 1, -octet_length(x.bytes))
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET died = y.died + excluded.died, bytes = y.bytes + excluded.bytes;
+  IF call IS NOT NULL THEN PERFORM note(call, step, ARRAY[number]); END IF;
+END $$;
+
+-- The item goes to queue `target`, under the id `new_id`; `bytes`, a run of
+-- one, are made for that.
+CREATE FUNCTION v1_move(q int4, slot_no int4, wall int8, call uuid,
+  step int2, id int8, deliveries int4, sum bytea, target int4, new_id int8,
+  body_bytes int8, bytes bytea, OUT ring boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  t int8 := now_ms(wall); x run; p queue; old_size int8;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = target;
+  IF NOT FOUND THEN PERFORM no_queue(target); END IF;
+  IF p.max_items IS NOT NULL OR p.max_bytes IS NOT NULL THEN
+    PERFORM FROM queue u WHERE u.id = target FOR NO KEY UPDATE;
+  END IF;
+  x := part_item(q, slot_no, t, id, deliveries, sum);
+  old_size := octet_length(x.bytes);
+  PERFORM drop_parted(q, t, x);
+  IF x.key IS NOT NULL THEN
+    PERFORM take_key(p, slot_no, t, x.key, new_id, 0::int2, 0::int8);
+  END IF;
+  IF p.max_items IS NOT NULL OR p.max_bytes IS NOT NULL THEN
+    PERFORM make_room(p, slot_no, t, 1::int8, octet_length(bytes)::int8);
+  END IF;
+  IF NOT x.priority = ANY (p.priorities)
+     OR (x.expires_at IS NOT NULL AND NOT p.expires) THEN
+    PERFORM queue_learn(target, x.priority, x.expires_at IS NOT NULL);
+  END IF;
+  x.first := new_id; x.queue := target; x.pushed_at := t; x.epoch := 0;
+  x.bytes := bytes; x.due := greatest(x.due, t);
+  x.seq := CASE WHEN p.ordered THEN nextval('token') END;
+  INSERT INTO run VALUES (x.*);
+  INSERT INTO tally AS y (queue, slot, removed, bytes)
+    VALUES (q, slot_no, 1, -old_size)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET removed = y.removed + excluded.removed,
+        bytes = y.bytes + excluded.bytes;
+  INSERT INTO tally AS y (queue, slot, pushed, bytes, pushed_bytes)
+    VALUES (target, slot_no, 1, octet_length(bytes), body_bytes)
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET pushed = y.pushed + excluded.pushed,
+        bytes = y.bytes + excluded.bytes,
+        pushed_bytes = y.pushed_bytes + excluded.pushed_bytes;
+  ring := EXISTS (SELECT FROM bell b WHERE b.queue = target AND b.until > t);
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+-- The item gets other bytes, a run of one, in its place.
+CREATE FUNCTION v1_edit(q int4, slot_no int4, wall int8, call uuid,
+  step int2, id int8, deliveries int4, sum bytea, version int8, bytes bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  t int8 := now_ms(wall); x run; p queue; more int8;
+BEGIN
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  IF p.max_bytes IS NOT NULL THEN
+    PERFORM FROM queue u WHERE u.id = q FOR NO KEY UPDATE;
+  END IF;
+  x := part_item(q, slot_no, t, id, deliveries, sum);
+  more := octet_length(bytes) - octet_length(x.bytes);
+  IF more > 0 AND (load_of(q)).bytes + more > p.max_bytes THEN
+    PERFORM refuse('RS001', format(
+      'queue ''%s'' is full: max_queue_bytes is %s', p.name, p.max_bytes));
+  END IF;
+  UPDATE run r SET bytes = v1_edit.bytes, version = v1_edit.version
+    WHERE r.first = id;
+  INSERT INTO tally AS y (queue, slot, bytes) VALUES (q, slot_no, more)
+    ON CONFLICT (queue, slot) DO UPDATE SET bytes = y.bytes + excluded.bytes;
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes of one item of a queue: run now, kill, move, edit.
+ */
+#include "change.h"
+
+#include "base/arena.h"
+#include "handles/ticket.h"
+#include "values/options.h"
+
+/* All that is pointed to lies in the arena. */
+typedef struct change_call {
+  lcall call;
+  arena memory;
+  uint64_t id, moved;
+  respool_bytes error;
+  respool_queue *to;
+  respool_payload payload;
+  respool_edit_options edit;
+} change_call;
+
+static void free_change(lcall *c) {
+  arena_free(&((change_call *)c)->memory);
+  respool_queue_free(((change_call *)c)->to);
+}
+
+static change_call *new_change(lua_State *L) {
+  uint64_t id = lrecord_count(L, 2);
+  change_call *c = lcall_of_queue(L, sizeof *c);
+  arena_init(&c->memory);
+  c->call.free = free_change;
+  c->id = id;
+  return c;
+}
+
+static void own(lua_State *L, change_call *c, respool_bytes *b) {
+  if (b->size && arena_copy(&c->memory, *b, b))
+    luaL_error(L, "not enough memory");
+}
+
+static int run_now(lcall *c) {
+  return respool_item_run_now(c->queue, ((change_call *)c)->id);
+}
+
+static int item_run_now(lua_State *L) {
+  change_call *c = new_change(L);
+  return lcall_do(L, &c->call, run_now, lcall_true);
+}
+
+static int run_kill(lcall *c) {
+  const change_call *k = (change_call *)c;
+  return respool_item_kill(c->queue, k->id, k->error);
+}
+
+/* item_kill(queue, id, error) */
+static int item_kill(lua_State *L) {
+  lua_settop(L, 3);
+  change_call *c = new_change(L);
+  c->error = loptions_bytes(L, 3);
+  own(L, c, &c->error);
+  return lcall_do(L, &c->call, run_kill, lcall_true);
+}
+
+static int run_move(lcall *c) {
+  change_call *m = (change_call *)c;
+  return respool_item_move(c->queue, m->id, m->to, &m->moved);
+}
+
+static int push_moved(lua_State *L, lcall *c) {
+  lrecord_push_count(L, ((change_call *)c)->moved);
+  return 1;
+}
+
+/* item_move(queue, id, to): the id there. */
+static int item_move(lua_State *L) {
+  respool_queue *to = lhandle_object(L, 3, LQUEUE);
+  change_call *c = new_change(L);
+  c->to = respool_queue_ref(to);
+  return lcall_do(L, &c->call, run_move, push_moved);
+}
+
+static int run_edit(lcall *c) {
+  const change_call *e = (change_call *)c;
+  return respool_item_edit(c->queue, e->id, &e->payload, &e->edit);
+}
+
+/* item_edit(queue, payload, codec, id, version, was) */
+static int item_edit(lua_State *L) {
+  lua_settop(L, 6);
+  uint64_t id = lrecord_count(L, 4);
+  change_call *c = lcall_of_queue(L, sizeof *c);
+  arena_init(&c->memory);
+  c->call.free = free_change;
+  c->id = id;
+  c->edit = (respool_edit_options)RESPOOL_EDIT_OPTIONS_INIT;
+  c->edit.version = lrecord_count(L, 5);
+  c->edit.was = loptions_bytes(L, 6);
+  loptions_payload(L, &c->payload);
+  own(L, c, &c->payload.body);
+  own(L, c, &c->payload.codec);
+  own(L, c, &c->edit.was);
+  return lcall_do(L, &c->call, run_edit, lcall_true);
+}
+
+static const luaL_Reg METHODS[] = {
+  { "item_run_now", item_run_now },
+  { "item_kill", item_kill },
+  { "item_move", item_move },
+  { "item_edit", item_edit },
+  { NULL, NULL }
+};
+
+void lchange_methods(lua_State *L) {
+  compat_register(L, METHODS);
+}
+
+void lchange_starters(lua_State *L) {
+  lticket_starters(L, "queue", METHODS);
+}
