@@ -80,7 +80,7 @@ respool/console = answer guard parameters filter look schedules replays act \
 respool/cli = main parser commands completion
 respool/cli/base = actions arguments output progress streams notes each show \
   failure_log
-respool/cli/queue = push records work schedule peek get remove purge drop \
+respool/cli/queue = push records work schedule peek get item remove purge drop \
   pause resume hold config
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard top health metrics

@@ -140,6 +140,7 @@ end
 local SUBCOMMANDS = {
   dead = { "list", "show", "groups", "retry", "remove", "purge" },
   schedule = { "list", "set", "run", "pause", "resume", "remove" },
+  item = { "run", "kill", "move", "edit" },
   replay = { "list", "show", "cancel", "resume", "forget" },
 }
 

@@ -412,7 +412,8 @@ end)
 describe("each of these commands", function()
   local COMMANDS = {
     "ls", "peek", "get", "stats", "top", "health", "metrics", "dead",
-    "remove", "pause", "resume", "hold", "maintain", "check", "compact",
+    "item", "remove", "pause", "resume", "hold", "maintain", "check",
+    "compact",
   }
 
   it("has a help with an example", function()

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- The commands that change a queue as a whole: purge, drop, config; and
--- history.
+-- The commands that change a queue as a whole: purge, drop, config; history;
+-- and item, which changes items of it.
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
@@ -106,5 +106,52 @@ describe("respool config", function()
     config("max_attempts=0", "option 'max_attempts' must be")
     config("validate=1", "there is no setting 'validate'")
     assert.equal(3600, q:config().lease)
+  end)
+end)
+
+describe("respool item", function()
+  it("makes items due", function()
+    local id = assert(q:push("later", { delay = 3600, key = "k" }))
+    assert.equal("1 due now\n", cli.run({ "item", "run", path, "mails",
+                                          "--key", "k" }).out)
+    assert.is_true(q:get(id).visible_at <= store:now())
+    refused({ "item", "run", path, "mails" }, 2, "which items?")
+    refused({ "item", "run", path, "mails", "99" }, 1, "there is no item 99")
+  end)
+
+  it("kills items", function()
+    assert.equal("2 killed\n", cli.run({ "item", "kill", path, "mails", "2",
+                                         "3", "--error", "why" }).out)
+    local letter = q.dead:get(1)
+    assert.same({ "killed", "why", 2 },
+                { letter.reason, letter.error, letter.id })
+  end)
+
+  it("moves items", function()
+    local to = assert(store:queue "other")
+    assert.equal("1 moved\n", cli.run({ "item", "move", path, "mails", "2",
+                                        "--to", "other" }).out)
+    assert.same({ "b" }, helper.payloads(to))
+    refused({ "item", "move", path, "mails", "3", "--to", "none" }, 1,
+            "there is no queue 'none'")
+    refused({ "item", "move", path, "mails", "3", "--to", "mails" }, 2,
+            "the items are in queue 'mails'")
+  end)
+
+  it("edits an item", function()
+    assert.equal("1 edited\n", cli.run({ "item", "edit", path, "mails",
+                                         '{"n":1}', "--id", "2" }).out)
+    assert.same({ n = 1 }, q:get(2).payload)
+    assert.equal(0, cli.run({ "item", "edit", path, "mails", "{", "--raw",
+                              "--id", "2" }).status)
+    assert.equal("{", q:get(2).bytes)
+    refused({ "item", "edit", path, "mails", "{", "--id", "2" }, 2,
+            "cannot be read as JSON")
+    refused({ "item", "edit", path, "mails", "1" }, 2, "which item?")
+  end)
+
+  it("leaves leased items", function()
+    q:take()
+    refused({ "item", "kill", path, "mails", "2" }, 1, "leased")
   end)
 end)

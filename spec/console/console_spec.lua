@@ -214,6 +214,31 @@ describe("Acting", function()
       "queues/none/pause")))
   end)
 
+  it("runs, kills, moves and edits items", function()
+    local to = store:queue "other"
+    local id = q:push({ n = 1 }, { delay = 3600 })
+    local path = ("queues/mails/items/%d/"):format(id)
+    assert.same({ 409, "BUSY" }, (function()
+      local leased = q:take():item(1).id
+      return codes(console:act("POST",
+        ("queues/mails/items/%d/kill"):format(leased)))
+    end)())
+    assert.is_true(console:act("POST", path .. "payload", '{"n":2}').edited)
+    assert.same({ n = 2 }, q:get(id).payload)
+    assert.same({ 400, "JSON" }, codes(console:act("POST", path .. "payload",
+                                                   "{")))
+    assert.is_true(console:act("POST", path .. "run").due)
+    assert.is_true(q:get(id).visible_at <= store:now())
+    local told = console:act("POST", path .. "move?to=other")
+    assert.same({ "other", true }, { told.queue, told.moved })
+    assert.same({ n = 2 }, to:get(told.id).payload)
+    assert.same({ 404, "NOT_FOUND" },
+                codes(console:act("POST", path .. "move?to=none")))
+    path = ("queues/other/items/%d/"):format(told.id)
+    assert.is_true(console:act("POST", path .. "kill?error=why").killed)
+    assert.equal("why", to.dead:get(1).error)
+  end)
+
   it("replays and removes one dead letter", function()
     assert.is_true(console:act("POST", "dead/mails/items/1/retry").retried)
     assert.is_true(console:act("DELETE", "dead/mails/items/2").removed)

@@ -17,8 +17,8 @@ local M = {}
 M.NAMES = {
   "init", "push", "work", "schedule", "replay",
   "ls", "peek", "get", "history", "stats", "top", "health", "metrics",
-  "dead", "remove", "purge", "drop", "pause", "resume", "hold", "config",
-  "maintain", "check",
+  "dead", "item", "remove", "purge", "drop", "pause", "resume", "hold",
+  "config", "maintain", "check",
   "repair", "compact",
   "export", "import", "move",
   "deliver", "receive", "console",
@@ -28,9 +28,9 @@ M.NAMES = {
 -- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
   push = "queue", work = "queue", schedule = "queue", peek = "queue",
-  get = "queue", remove = "queue", purge = "queue", drop = "queue",
-  config = "queue", history = "look", pause = "queue", resume = "queue",
-  hold = "queue",
+  get = "queue", item = "queue", remove = "queue", purge = "queue",
+  drop = "queue", config = "queue", history = "look", pause = "queue",
+  resume = "queue", hold = "queue",
   dead = "dead", replay = "dead",
   ls = "look", stats = "look", top = "look", health = "look",
   metrics = "look",

@@ -110,6 +110,40 @@ M.remove = on_queue(function(queue, r)
   return ok and { id = r.number, removed = true }, message, code
 end)
 
+M.run_now = on_queue(function(queue, r)
+  local ok, message, code = queue:run_now(r.number)
+  return ok and { id = r.number, due = true }, message, code
+end)
+
+M.kill = on_queue(function(queue, r)
+  local ok, message, code = queue:kill(r.number, { error = r.o.error })
+  return ok and { id = r.number, killed = true }, message, code
+end)
+
+-- Moves an item to a queue that is there.
+M.move = on_queue(function(queue, r)
+  local to, message, code = queue.store:queue(r.o.to or "", { create = false })
+  if not to then return nil, message, code end
+  local id
+  id, message, code = queue:move(r.number, to)
+  to.handle:close()
+  return id and { id = id, queue = to.name, moved = true }, message, code
+end)
+
+-- Gives an item the payload that the body encodes in JSON.
+function M.edit(console, r)
+  local bytes, why = console.to_cbor(r.body)
+  if not bytes then
+    return answer.refuse(400, "JSON", "the body cannot be read as JSON: "
+      .. why)
+  end
+  return with_queue(console, r.name, function(queue)
+    local ok, message, code = queue:edit(r.number, bytes)
+    if not ok then return answer.fail(message, code) end
+    return answer.json { id = r.number, edited = true }
+  end)
+end
+
 -- Pushes the value that the body encodes in JSON.
 function M.push(console, r)
   local bytes, why = console.to_cbor(r.body)

@@ -84,6 +84,7 @@ local PURGE = with(filter.DEAD, { dry_run = flag })
 local PUSH = { priority = whole(0, 255), delay = parameters.whole(0, 2^31),
                key = text }
 local DRY_RUN = { dry_run = flag }
+local KILL, MOVE = { error = text }, { to = parameters.name }
 local BRIEF, PAYLOAD = { brief = flag }, { as = parameters.choice { "json" } }
 
 -- By method and path, with the parameters taken; a NAME is any one segment, a
@@ -109,6 +110,13 @@ local ROUTES = {
   { "GET", "queues", "NAME", "items", "NUMBER", fn = look.item,
     takes = BRIEF },
   { "DELETE", "queues", "NAME", "items", "NUMBER", fn = act.remove },
+  { "POST", "queues", "NAME", "items", "NUMBER", "run", fn = act.run_now },
+  { "POST", "queues", "NAME", "items", "NUMBER", "kill", fn = act.kill,
+    takes = KILL },
+  { "POST", "queues", "NAME", "items", "NUMBER", "move", fn = act.move,
+    takes = MOVE },
+  { "POST", "queues", "NAME", "items", "NUMBER", "payload", fn = act.edit,
+    has_body = true },
   { "GET", "queues", "NAME", "items", "NUMBER", "payload",
     fn = look.item_payload, takes = PAYLOAD },
   { "GET", "queues", "NAME", "finished", fn = look.finished,
