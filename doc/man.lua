@@ -138,7 +138,7 @@ local function command_of(name, sub)
 end
 
 local SUBCOMMANDS = {
-  dead = { "list", "show", "groups", "retry", "remove", "purge" },
+  dead = { "list", "show", "groups", "push", "retry", "remove", "purge" },
   schedule = { "list", "set", "run", "pause", "resume", "remove" },
   item = { "run", "kill", "move", "edit" },
   replay = { "list", "show", "cancel", "resume", "forget" },

@@ -39,6 +39,36 @@ local function refused(status, pattern, ...)
   cli.assert_refused(dead(...), status, pattern)
 end
 
+describe("respool dead push", function()
+  it("pushes a failure that happened elsewhere", function()
+    local path = filled()
+    local run = dead("push", path, "mails", '{"to":"ada"}', "--error", "why",
+                     "--group", "smtp", "--attempts", "3", "--key", "k",
+                     "--priority", "7")
+    assert.equal("dead letter 6 pushed\n", run.out)
+    local letter = cli.values(dead("show", path, "lost", "6", "--json"))[1]
+    assert.same({ "mails", "rejected", "why", "smtp", 3, "k", 7, "ada" },
+                { letter.queue, letter.reason, letter.error, letter.group,
+                  letter.attempts, letter.key, letter.priority,
+                  letter.payload.to })
+  end)
+
+  it("pushes to another DLQ, and text as it is", function()
+    local path = filled()
+    assert.equal(0, dead("push", path, "mails", "{", "--raw", "--dlq",
+                         "elsewhere").status)
+    assert.same({ 1 }, numbers(path, "elsewhere", "--json"))
+  end)
+
+  it("refuses what is wrong", function()
+    local path = filled()
+    refused(2, "cannot be read as JSON", "push", path, "mails", "{")
+    refused(1, "there is no queue 'mail'", "push", path, "mail", "1")
+    refused(2, "'x' is not a whole number", "push", path, "mails", "1",
+            "--attempts", "x")
+  end)
+end)
+
 describe("respool dead list", function()
   it("lists dead letters in a table, by DLQ or by queue", function()
     local path = filled()

@@ -442,6 +442,35 @@ describe("export and import killed", function()
   end
 end)
 
+describe("respool import --every", function()
+  it("imports what comes into a directory, until it is stopped", function()
+    local path, to, dir = helper.location(), helper.location(), helper.dir()
+    local q = assert(helper.open(path)):queue "mails"
+    local target = assert(helper.open(to)):queue "mails"
+    local process = cli.start { "import", to, "mails", dir, "--delete",
+                                "--every", "10ms" }
+    for i = 1, 2 do
+      q:push(i)
+      assert.equal(0, cli.run({ "export", path, "mails", dir,
+                                "--remove" }).status)
+      repeat until target:length().ready == i
+    end
+    repeat until #core.file.list(dir) == 0
+    assert.equal(130, process:kill "TERM")
+  end)
+
+  it("refuses what it cannot read again", function()
+    local to, dir = helper.location(), helper.dir()
+    local function refused(text, from, every, more)
+      cli.assert_refused(cli.run { "import", to, "mails", from, "--every",
+                                   every, more }, 2, text)
+    end
+    refused("not stdin", "-", "1s")
+    refused("is for imports", dir, "1s", "--verify")
+    refused("no time", dir, "0")
+  end)
+end)
+
 describe("respool import, held back,", function()
   it("goes at a rate, and waits while the queue is too full", function()
     local path, to, dir = helper.location(), helper.location(), helper.dir()

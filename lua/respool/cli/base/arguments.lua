@@ -5,6 +5,7 @@
 
 local core = require "respool.core"
 local failure_log = require "respool.cli.base.failure_log"
+local json = require "respool.support.json"
 local location = require "respool.support.location"
 local options = require "respool.support.options"
 local store_of = require "respool.store"
@@ -311,6 +312,19 @@ function M.queue(store, name, given)
   local o = { create = false }
   for option, value in pairs(given or {}) do o[option] = value end
   return (M.check(store:queue(name, o)))
+end
+
+-- A payload that is given on the command line, as JSON unless `raw`.
+---@param text string
+---@param raw boolean?
+---@return any
+function M.payload(text, raw)
+  if raw then return text end
+  local value, why = json.decode(text)
+  if value == nil then
+    M.misuse("JSON: the payload cannot be read as JSON: " .. why)
+  end
+  return value
 end
 
 -- Opens a DLQ that must exist, by its name or that of its queue. A queue has a

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool dead: dead letters are shown, retried and removed one by one. respool
--- replay moves many of them.
+-- respool dead: dead letters are shown, pushed, retried and removed one by one.
+-- respool replay moves many of them.
 
 local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
@@ -11,7 +11,7 @@ local pages = require "respool.support.pages"
 local progress = require "respool.cli.base.progress"
 local show = require "respool.cli.base.show"
 
-local M = { summary = "show, retry or remove dead letters" }
+local M = { summary = "show, push, retry or remove dead letters" }
 
 local LIMIT = 100
 
@@ -238,6 +238,45 @@ local function purge(args, io)
 end
 
 
+-- Putting in.
+
+local function push_options(command)
+  arguments.add_store(command)
+  arguments.add_queue(command, true)
+  command:argument("payload", "The payload, as JSON."):argname "JSON"
+  command:option("--error", "What went wrong."):argname "TEXT"
+  command:option("--group", "The group of the failure."):argname "GROUP"
+  command:option("--attempts", "So many attempts were made. (default: 1)")
+    :argname "N":convert(arguments.whole(0, 2^31))
+  command:option("--key", "The key that the item has, once it is replayed.")
+    :argname "KEY":convert(arguments.key)
+  command:option("--priority", "The priority of the item, 0 to 255.")
+    :argname "N":convert(arguments.whole(0, 255))
+  command:option("--dlq", "The DLQ, if it is another than the queue's.")
+    :argname "DLQ":convert(arguments.own_name)
+  command:flag("--raw", "Push the text as it is.")
+  command:epilog [[
+A failure that happened elsewhere becomes a dead letter of the queue; a replay
+brings it to the queue.
+
+Example:
+  respool dead push shop.respool mails '{"to":"ada"}' --error "no mailbox"]]
+end
+
+local function push(args, io)
+  local payload = arguments.payload(args.payload, args.raw)
+  local store = arguments.open(io, args.store)
+  local given = args.raw and { codec = "raw" } or nil
+  local queue = arguments.queue(store, args.queue, given)
+  local dead = args.dlq and store:dead(args.dlq, given) or queue.dead
+  local number = arguments.check(dead:push(payload, {
+    queue = queue, error = args.error, group = args.group,
+    attempts = args.attempts, key = args.key, priority = args.priority,
+  }))
+  io.stdout:write(("dead letter %s pushed\n"):format(output.number(number)))
+end
+
+
 -- The command.
 
 local ACTIONS = {
@@ -246,6 +285,7 @@ local ACTIONS = {
     show_dead_letters },
   { "groups", "count dead letters by group and reason", groups_options,
     groups },
+  { "push", "push a failure that happened elsewhere", push_options, push },
   { "retry", "move dead letters back to their queues", retry_options, retry },
   { "remove", "remove dead letters", remove_options, remove },
   { "purge", "remove many dead letters", purge_options, purge },

@@ -5,7 +5,6 @@
 local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
 local each = require "respool.cli.base.each"
-local json = require "respool.support.json"
 
 local M = { summary = "run now, kill, move or edit items" }
 
@@ -100,19 +99,10 @@ Example:
   respool item edit shop.respool mails '{"to":"ada"}' --id 42]]
 end
 
-local function payload_of(args)
-  if args.raw then return args.payload end
-  local value, why = json.decode(args.payload)
-  if value == nil then
-    arguments.misuse("JSON: the payload cannot be read as JSON: " .. why)
-  end
-  return value
-end
-
 local function edit(args, io)
   local name = args.id or args.key and { key = args.key }
   if not name then arguments.misuse "which item? give --id or --key" end
-  local payload = payload_of(args)
+  local payload = arguments.payload(args.payload, args.raw)
   local store = arguments.open(io, args.store)
   local queue = arguments.queue(store, args.queue,
                                 args.raw and { codec = "raw" } or nil)

@@ -5,7 +5,6 @@
 local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
 local each = require "respool.cli.base.each"
-local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
 
@@ -77,22 +76,14 @@ Example:
     --timezone Europe/Berlin]]
 end
 
-local function payload_of(args)
-  if args.raw then return args.payload end
-  local value, why = json.decode(args.payload)
-  if value == nil then
-    arguments.misuse("JSON: the payload cannot be read as JSON: " .. why)
-  end
-  return value
-end
-
 local function set(args, io)
   local store = arguments.open(io, args.store)
   local queue = arguments.queue(store, args.queue,
                                 args.raw and { codec = "raw" } or nil)
   local ok, s, message = pcall(store.schedule, store, args.name, {
     cron = args.cron, timezone = args.timezone, queue = queue,
-    payload = payload_of(args), missed = args.missed, priority = args.priority,
+    payload = arguments.payload(args.payload, args.raw), missed = args.missed,
+    priority = args.priority,
   })
   if not ok then arguments.misuse(arguments.text_of(s)) end
   arguments.check(s, message)

@@ -35,6 +35,9 @@ function M.options(command)
   command:option("--while-below", "Wait while the queue is fuller than this "
     .. "share of its bounds, and for room.")
     :argname "SHARE":convert(arguments.share)
+  command:option("--every", "Read the files and directories again so long "
+    .. "after their end, until it is stopped.")
+    :argname "TIME":convert(arguments.duration)
   command:option("--max-line", "Refuse a file with a longer record, unpacked. "
     .. "(default: 256MiB)"):argname "BYTES":convert(arguments.size)
   output.add_json(command)
@@ -45,6 +48,10 @@ the exit status is 1. A record that cannot be pushed, such as a damaged dead
 letter, is reported, and the others are pushed. Importing a file twice, or again
 after a crash, pushes each of its records once. With --on-conflict ignore, the
 records that were passed over are counted apart and are not known as imported.
+
+With --every, what other programs put into a directory is imported as it comes;
+files whose names end in .part are left until they are whole. With --delete,
+none is read twice.
 
 Examples:
   respool import shop.respool mails dead/
@@ -88,6 +95,55 @@ local function check_record(counts, record)
   end
 end
 
+-- A reader that never ends: behind the end of `reader` it goes on with another,
+-- of the files and directories as they are then. What is wrong with a file is
+-- told once.
+local function endless(io, reader, open)
+  local all, seen = { problems = {}, finished = {} }, {}
+  local function tell()
+    for _, problem in ipairs(reader.problems) do
+      if not seen[problem] then
+        io.stderr:write("respool: ", output.clean(problem), "\n")
+      end
+      seen[problem] = true
+    end
+  end
+  function all.read()
+    local batch = reader:read()
+    if batch then return batch end
+    tell()
+    reader = open()
+  end
+  function all.accepted(_, batch, failed)
+    local ok, message, code = reader:accepted(batch, failed)
+    local path = reader.finished[#reader.finished]
+    if path and not seen[path] then table.insert(all.finished, path) end
+    seen[path or 1] = true
+    return ok, message, code
+  end
+  return all
+end
+
+local function open_reader(args, io)
+  local paths = paths_of(args)
+  local function open()
+    return check(file_reader.new(paths, {
+      delete = (args.delete and not args.verify) or nil,
+      max_record = args.max_line,
+    }))
+  end
+  if not args.every then return open() end
+  if args.verify then
+    arguments.misuse "--every is for imports, not for --verify"
+  elseif args.every == 0 then
+    arguments.misuse "--every: 0 is no time between two looks"
+  end
+  for _, path in ipairs(paths) do
+    if path == "-" then arguments.misuse "--every reads files, not stdin" end
+  end
+  return endless(io, open(), open)
+end
+
 local function verify(reader, hook)
   local counts = {
     read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
@@ -108,7 +164,7 @@ local function import(args, io, reader, hook)
   return transfer.import {
     to = queue, reader = reader, again = args.again, as_stored = true,
     on_conflict = args.on_conflict, on_progress = hook,
-    rate = args.rate, while_below = args.while_below,
+    rate = args.rate, while_below = args.while_below, interval = args.every,
   }
 end
 
@@ -169,10 +225,7 @@ local function new_hook(io)
 end
 
 function M.run(args, io)
-  local reader = check(file_reader.new(paths_of(args), {
-    delete = (args.delete and not args.verify) or nil,
-    max_record = args.max_line,
-  }))
+  local reader = open_reader(args, io)
   core.process.watch(true)
   local hook, ended = new_hook(io)
   local counts, message, _, so_far
