@@ -340,13 +340,13 @@ describe("edit", function()
   end)
 
   it("is refused where it has no room", function()
-    t:queue { max_queue_bytes = 400, retry = WAIT }
+    t:queue { max_queue_bytes = 600, retry = WAIT }
     local id = push(1)
     assert.equal("TOO_LARGE", code(t.q:edit(id, ("x"):rep(1000))))
     assert.is_true(t.q:edit(id, ("x"):rep(100)))
-    assert(t.q:push(("y"):rep(100)))
-    assert.equal("FULL", code(t.q:edit(id, ("x"):rep(250))))
-    assert.same({ ("x"):rep(100), ("y"):rep(100) }, take(t.q))
+    assert(t.q:push(("y"):rep(200)))
+    assert.equal("FULL", code(t.q:edit(id, ("x"):rep(400))))
+    assert.same({ ("x"):rep(100), ("y"):rep(200) }, take(t.q))
   end)
 
   it("wants a payload", function()
