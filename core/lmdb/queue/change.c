@@ -198,6 +198,14 @@ static int room_to_edit(const target *g, const builder *b, blob_ref old) {
   return queue_has_room(g->q, d) ? 0 : queue_full(g->q, d);
 }
 
+/* A lease that ran out is over: its batch has the old payload. */
+static void end_lease(target *g) {
+  claim c = g->c;
+  if (!g->claimed || c.state != CLAIM_LEASED) return;
+  claim_lapse(g->t, g->q, g->line.priority, &c);
+  claim_move(g->t, &g->at, &g->c, &c);
+}
+
 static int edit_with(target *g, const builder *b) {
   blob_ref old = blob_of(g->page.packed[0]);
   int rc = room_to_edit(g, b, old);
@@ -206,6 +214,7 @@ static int edit_with(target *g, const builder *b) {
     txn_fail(g->t, RESPOOL_CORRUPT);
     return g->t->rc;
   }
+  end_lease(g);
   if (old.number) blob_del(g->t, old.number);
   g->q->bytes -= old.size < g->q->bytes ? old.size : g->q->bytes;
   queue_changed(g->t, g->q);
