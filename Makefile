@@ -13,11 +13,12 @@ BUILD ?= build
 base = error clock random cbor arena array histogram thread timer id_set file \
   decimal wait
 record = backoff item segment failures page fields batch policy outcome flow \
-  dead_notices dead_record replay_record
+  dead_notices dead_record replay_record leases
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
-  buffer_list queue push change take batch settle notes schedule_record schedules \
+  buffer_list queue push change take batch settle notes schedule_record \
+  schedules workers \
   transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
@@ -48,8 +49,8 @@ SCHEMA = tables common push flow take settle queue look remove change \
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
 queue = take batch buffer dead_push change queue
-store = names buffer_list dead replay note file_work schedule maintenance \
-  transaction repair store
+store = names buffer_list dead replay note file_work schedule worker \
+  maintenance transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
   $($(room):%=$(room)/%)) core
@@ -65,22 +66,22 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json text location loop ticket
-respool/observe = hooks logger stats refusals metrics health closing
+  line_limit timing compat visible json text location loop ticket runner
+respool/observe = hooks logger stats workers refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo flow decide work handlers gate concurrent
-respool/replay = replay replay_page progress history_progress runner background
+  handler_memo flow decide workers work handlers gate concurrent
+respool/replay = replay replay_page progress history_progress background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import pace record move
 respool/http = handler request headers body options url answer sign client
 respool/server = server reader sockets receiver
-respool/console = answer guard parameters filter look schedules replays act \
-  live page routes
+respool/console = answer guard parameters filter look schedules workers \
+  replays act live page routes
 respool/cli = main parser commands completion
 respool/cli/base = actions arguments output progress streams notes each show \
   failure_log
-respool/cli/queue = push records work schedule peek get item remove purge drop \
+respool/cli/queue = push records work worker schedule peek get item remove purge drop \
   pause resume hold config
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard top health metrics

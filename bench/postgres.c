@@ -167,6 +167,7 @@ static void put_take(hand *h, values *v) {
   put_null(v);
   put_int4(v, h->group);
   for (int i = 0; i < 5; i++) put_null(v);
+  put_int8(v, 0);
 }
 
 /* What is held is done, and the next batch taken, in one unit. */

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "record/batch.h"
 #include "record/dead_notices.h"
+#include "record/leases.h"
 #include "record/policy.h"
 
 /* The time of a unit or query by the engine's own clock, read when it runs.
@@ -96,6 +97,7 @@ typedef struct append_req {
 typedef struct claim_req {
   uint64_t items, bytes; /* at most; bytes 0: no bound */
   int64_t lease;         /* KEEP: the queue's */
+  uint64_t worker;       /* that the token is to name; 0: none */
   notices *notices;      /* of dead letters that it makes; or NULL */
   respool_batch *batch;  /* result: what was taken; emptied first */
   bool more;             /* result: stopped early, there may be something yet */
@@ -146,7 +148,7 @@ typedef struct change_req {
 /* Entries are bytes of the library's own, under a kind and a name, with a
    revision that rises with each save: whoever saves one knows that nobody has
    changed it since it was read. */
-enum entry_kind { ENTRY_SCHEDULE = 1 };
+enum entry_kind { ENTRY_SCHEDULE = 1, ENTRY_WORKER = 2 };
 
 typedef struct entry_req {
   int kind;
@@ -317,6 +319,7 @@ typedef enum query_kind {
   QUERY_GET,
   QUERY_BROWSE,
   QUERY_HISTORY,
+  QUERY_LEASES,
   QUERY_DEAD_LIST,
   QUERY_DEAD_COUNT,
   QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
@@ -367,6 +370,7 @@ typedef struct query {
     append_req *fits;
     outlook outlook; /* result */
     look_req look;
+    leases *leases; /* result */
     struct {
       const respool_list_options *options;
       respool_dead_letters *out; /* result */

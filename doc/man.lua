@@ -139,6 +139,7 @@ end
 
 local SUBCOMMANDS = {
   dead = { "list", "show", "groups", "push", "retry", "remove", "purge" },
+  worker = { "list", "stop" },
   schedule = { "list", "set", "run", "pause", "resume", "remove" },
   item = { "run", "kill", "move", "edit" },
   replay = { "list", "show", "cancel", "resume", "forget" },

@@ -869,6 +869,7 @@ typedef struct respool_item {
   respool_bytes codec;     /* of the body; empty: CBOR */
   respool_origin origin;   /* an empty queue: this item's own */
   respool_bytes original_codec; /* of the original; empty: CBOR */
+  uint64_t worker;         /* that leases it; 0: none that is known */
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */
@@ -969,10 +970,11 @@ typedef struct respool_take_options {
   uint64_t bytes;     /* of payload at most, but one item; 0: no bound */
   int64_t wait;       /* for something to come; 0: not at all */
   int64_t lease;      /* KEEP: the queue's */
+  uint64_t worker;    /* that takes, see respool_worker_start; 0: none */
 } respool_take_options;
 
 #define RESPOOL_TAKE_OPTIONS_INIT \
-  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP }
+  { sizeof(respool_take_options), 0, 0, 0, RESPOOL_KEEP, 0 }
 
 /* Takes items under a lease: priorities from high to low; in each, items that
    are due first, then new items in push order. `*batch` is NULL when there is
@@ -1321,6 +1323,72 @@ RESPOOL_API int respool_note_save(respool *s, const char *name,
                                   respool_bytes note);
 RESPOOL_API int respool_note_remove(respool *s, const char *name);
 RESPOOL_API int respool_notes(respool *s, respool_name_fn each, void *arg);
+
+
+/* ---- workers ------------------------------------------------------------- */
+
+/* A worker is a program, or a part of one, that takes items of a queue. It has
+   a number, which the leases bear that are taken with it: so an item tells who
+   is at work on it, a worker can be asked to stop, and the leases of one whose
+   process has died can be ended before they run out. Nothing happens by
+   itself: the worker looks whether it is to stop, and others whether it is
+   still there. */
+#define RESPOOL_WORKER_MAX 1048575
+
+typedef struct respool_worker {
+  size_t size;
+  const char *name;    /* as people call it; need not be unique */
+  const char *queue;   /* that it takes from */
+  const char *host;    /* "" or NULL: not known */
+  const char *process; /* by which its kind knows whether it is still there;
+                          "" or NULL: not known */
+  int64_t pid;
+  /* what the library keeps; a start does not look at it */
+  uint64_t number;
+  int64_t started_at;
+  int64_t seen_at;     /* when it was seen last */
+  int stopping;        /* it is asked to stop */
+} respool_worker;
+
+#define RESPOOL_WORKER_INIT { .size = sizeof(respool_worker) }
+
+/* Gives a worker a number that no other has. The texts have at most 255 bytes.
+   Not flushed: a worker that a power cut takes away is gone anyway. */
+RESPOOL_API int respool_worker_start(respool *s, const respool_worker *w,
+                                     uint64_t *number);
+
+/* Notes that the worker is there, and says in `*stopping` whether it is asked
+   to stop. NOT_FOUND when others took it for gone. */
+RESPOOL_API int respool_worker_seen(respool *s, uint64_t number,
+                                    int *stopping);
+
+/* Asks a worker to stop; NOT_FOUND. */
+RESPOOL_API int respool_worker_stop(respool *s, uint64_t number);
+
+/* Removes a worker. With `leases` not NULL the leases that it has end at once,
+   as if they had run out, and `*leases` counts their items. NOT_FOUND. */
+RESPOOL_API int respool_worker_end(respool *s, uint64_t number,
+                                   uint64_t *leases);
+
+/* Calls `each` with every worker in the order of their numbers. A non-zero
+   return ends the walk and is returned; `each` may call anything. Everything is
+   borrowed for the call. */
+typedef int (*respool_worker_fn)(void *arg, const respool_worker *w);
+RESPOOL_API int respool_workers(respool *s, respool_worker_fn each, void *arg);
+
+/* Items that were taken together and are leased still; a batch may consist of
+   several. */
+typedef struct respool_lease {
+  uint64_t worker; /* 0: none that is known */
+  uint64_t items;
+  uint64_t first;  /* the lowest id */
+  int64_t until;
+} respool_lease;
+
+/* Calls `each` with every lease of the queue that has not run out, as above. */
+typedef int (*respool_lease_fn)(void *arg, const respool_lease *l);
+RESPOOL_API int respool_leases(respool_queue *q, respool_lease_fn each,
+                               void *arg);
 
 
 /* ---- schedules ----------------------------------------------------------- */

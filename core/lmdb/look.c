@@ -52,6 +52,7 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_GET:
     case QUERY_BROWSE:
     case QUERY_HISTORY: return look_at_items(t, q, now);
+    case QUERY_LEASES: return lmdb_leases(t, q->name, now, q->leases);
     case QUERY_DEAD_LIST:
       return lmdb_dead_list(t, q->name, q->dead_list.options,
                             q->dead_list.out);

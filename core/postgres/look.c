@@ -69,6 +69,8 @@ static int add_run(looking *k, taken *t, uint32_t from, size_t limit,
   for (size_t i = before; i < p->n; i++) {
     p->items[i].visible_at = t->state ? t->due : 0;
     p->items[i].state = state_of(t, failures, now);
+    if (p->items[i].state == RESPOOL_LEASED)
+      p->items[i].worker = token_worker(t->token);
   }
   return rc ? fail(rc, "not enough memory for a page") : 0;
 }
@@ -185,6 +187,25 @@ static int browse(looking *k) {
   bool any = rows(k) > 0;
   rc = browse_rows(k, &passed);
   if (!any) at->phase = BROWSE_END;
+  return rc;
+}
+
+/* ---- leases ------------------------------------------------------------- */
+
+static int find_leases(looking *k) {
+  values *v = ask(k, STATEMENT_LEASES);
+  put_int4(v, k->queue.id);
+  plan_put_wall(&k->p, v);
+  int rc = run(k);
+  for (int i = 0; !rc && i < rows(k); i++) {
+    const PGresult *r = answer(k);
+    lease_found f = {{.first = (uint64_t)value_int(r, i, 0),
+                      .last = (uint64_t)value_int(r, i, 1)},
+                     (uint64_t)value_int(r, i, 2),
+                     (uint64_t)value_int(r, i, 3), value_int(r, i, 4)};
+    if (!leases_add(k->q->leases, &f))
+      rc = fail(RESPOOL_NOMEM, "not enough memory for leases");
+  }
   return rc;
 }
 
@@ -457,6 +478,7 @@ static int look_at_queue(looking *k) {
     case QUERY_PEEK: return peek(k);
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);
+    case QUERY_LEASES: return find_leases(k);
     default: return history(k);
   }
 }
@@ -482,7 +504,7 @@ static int look_at_store(looking *k) {
 }
 
 static bool is_of_queue(const query *q) {
-  return q->kind <= QUERY_HISTORY;
+  return q->kind <= QUERY_LEASES;
 }
 
 /* A policy is looked up each time, as others change it; and so is the queue
@@ -491,7 +513,8 @@ static bool needs_fresh(const query *q) {
   return q->kind == QUERY_AGREES || q->kind == QUERY_POLICY ||
          q->kind == QUERY_FITS || q->kind == QUERY_FLOW ||
          q->kind == QUERY_GET ||
-         q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE;
+         q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE ||
+         q->kind == QUERY_LEASES;
 }
 
 static int look(looking *k, bool fresh) {

@@ -85,6 +85,7 @@ step take_step(const respool_take_options *o, respool_batch *batch) {
   return (step){.kind = STEP_CLAIM, .name = batch->queue->name,
                 .claim = {.items = o->items ? o->items : 1,
                           .bytes = o->bytes, .lease = o->lease,
+                          .worker = o->worker,
                           .notices = queue_notices(batch->queue),
                           .batch = batch}};
 }

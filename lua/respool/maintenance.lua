@@ -2,15 +2,17 @@
 --
 -- Maintenance, which any process may do for a store now and then, and
 -- compaction, for a store that is open nowhere. Takes do the urgent part by
--- themselves; this expires items that nobody takes, applies retention
--- to dead letters and history, frees the reader slots of dead processes, fires
--- schedules, and runs the replays in the background that are due.
+-- themselves; this expires items that nobody takes, applies retention to dead
+-- letters and history, frees the reader slots of dead processes, ends the
+-- leases of workers that died, fires schedules, and runs the replays in the
+-- background that are due.
 
 local core = require "respool.core"
 local background = require "respool.replay.background"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local schedules = require "respool.produce.schedules"
+local workers = require "respool.consume.workers"
 
 local huge, max = math.huge, math.max
 
@@ -52,6 +54,7 @@ function M.maintain(store, given)
     o.seconds and max(o.seconds, 0.001))
   if not maintenance then return nil, message, code end
   maintenance.ticks = schedules.fire(store)
+  workers.bury_dead(store)
   local late
   maintenance.replays, late = replay(store, ends)
   maintenance.more = maintenance.more or late

@@ -22,6 +22,7 @@ local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 local work = require "respool.consume.work"
+local workers = require "respool.observe.workers"
 local tickets = require "respool.support.ticket"
 require "respool.consume.batch"
 
@@ -263,10 +264,11 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field replays integer
 ---@field error string? of the last failure
 ---@field memo string?
+---@field worker respool.owner? that leases it; nil: none that is known
 local StoredItem = fields.record("an item", [[
   id queue state visible_at payload bytes codec headers header_bytes original
   original_codec key version priority pushed_at expires_at origin attempts
-  deliveries crashes replays error memo
+  deliveries crashes replays error memo worker
 ]], function(item)
   return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
 end)
@@ -281,7 +283,7 @@ end
 local function present_all(queue, items, message, code)
   if not items then return nil, message, code end
   for _, item in ipairs(items) do present(queue, item) end
-  return items
+  return workers.name_owners(queue.store, items)
 end
 
 -- The next `n` items (1) in the order a take would deliver them, or as many as

@@ -18,6 +18,7 @@ local options = require "respool.support.options"
 local queue = require "respool.queue"
 local progress_of = require "respool.replay.progress"
 local schedules = require "respool.produce.schedules"
+local workers = require "respool.observe.workers"
 local transaction = require "respool.transaction"
 local tickets = require "respool.support.ticket"
 
@@ -301,6 +302,23 @@ end
 function Store:run_schedule(name)
   options.argument(1, "store:run_schedule", name, options.name)
   return one(schedules.run(self, name))
+end
+
+-- The workers there are, by number, with what they have in hand.
+---@return respool.worker_row[]?, string?, string?
+---@nodiscard
+function Store:workers()
+  return workers.list(self)
+end
+
+-- Asks a worker to stop after the item or batch in hand: it looks within about
+-- a second. NOT_FOUND when there is none of this number.
+---@param number integer
+---@return true?, string?, string?
+---@nodiscard
+function Store:stop_worker(number)
+  options.argument(1, "store:stop_worker", number, options.whole(1, 2^20 - 1))
+  return self.handle:worker_stop(number)
 end
 
 -- Forgets what was imported into this store: the next import of the same

@@ -294,6 +294,7 @@ int kit_take_items(kit *k, int queue, int want, const kit_take *o,
   put_unless_0(&v, o->low_due);
   put_unless_0(&v, o->low_fresh);
   put_null(&v);
+  put_int8(&v, 0);
   int rc = kit_call(k, &r, &v, STATEMENT_TAKE, false);
   if (!rc) kit_read_batch(r.result, b);
   request_clear(&r);

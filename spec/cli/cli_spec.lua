@@ -125,7 +125,7 @@ describe("Each command, as a process,", function()
     local words = {
       get = { store, "q", 4 }, peek = { store, "q" }, stats = { store, "q" },
       top = { store, "--once", "--interval", "100ms" },
-      schedule = { "list", store },
+      schedule = { "list", store }, worker = { "list", store },
       dead = { "retry", store, "q", 1 }, item = { "run", store, "q", 4 },
       remove = { store, "q", 4 },
       purge = { store, "q", "--yes" }, drop = { store, "words", "--yes" },

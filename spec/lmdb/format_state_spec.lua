@@ -37,7 +37,7 @@ describe("a claim", function()
     c.value.checksum = nil
     assert.same({ queue = 1, space = 0, priority = 0, ["first id"] = 1 }, c.key)
     assert.same({
-      ["last id"] = 2, state = 1, token = 1, visible_at = ms(30), left = 2,
+      ["last id"] = 2, state = 1, token = 2^20, visible_at = ms(30), left = 2,
       attempts = 0, deliveries = 1, crashes = 0, delay = 0, history = NULL,
       memo = NULL,
     }, c.value)

@@ -284,6 +284,26 @@ describe("many consumers", function()
 end)
 
 
+describe("the consumers of a process", function()
+  it("are one worker of the store, which is asked to stop", function()
+    local n = start("", "concurrency = 3, name = 'front'")
+    local function workers()
+      return n:look(function(store) return store:workers() end)
+    end
+    push_numbers(n, 10)
+    await_done(n, 10)
+    local all = workers()
+    assert.same({ 1, "front", "running" },
+                { #all, all[1].name, all[1].state })
+    n:look(function(store) return store:stop_worker(all[1].number) end)
+    n:await("it has stopped", function() return #workers() == 0 end)
+    assert.equal("11", (n:request "/push"))
+    assert.equal(10, counts(n).done)
+    no_crash(n)
+  end)
+end)
+
+
 describe("an old worker", function()
   it("goes while another process holds the writer lock", function()
     local n = start "ngx.sleep(600)"

@@ -11,6 +11,7 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/item_reader.h"
+#include "record/leases.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static respool_item common(look *k, const claim *of) {
   return (respool_item){
     .attempts = c.attempts, .deliveries = c.deliveries, .crashes = c.crashes,
     .error = failures_error(c.failures), .memo = c.memo,
-    .visible_at = c.visible_at, .state = state_of(k, &c)};
+    .visible_at = c.visible_at, .state = state_of(k, &c),
+    .worker = claim_held(&c, k->now) ? token_worker(c.token) : 0};
 }
 
 /* Items out of order or outside their range come from segments that are out of
@@ -293,5 +295,26 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
   k.bytes = PAGE_BYTES;
   if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
   if (at->phase == PHASE_NEW && p->n < limit) browse_new(&k, state, at);
+  return t->rc;
+}
+
+/* ---- leases ------------------------------------------------------------- */
+
+int lmdb_leases(txn *t, const char *name, int64_t wall, leases *out) {
+  int rc = 0;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  int64_t now = queue_now(q, wall);
+  place at = {{q->id, 0, 0}, 0, 0}, p;
+  claim c;
+  while (claim_next(t, q, at, &p, &c)) {
+    lease_found f = {{.queue = q->id, .space = p.line.space,
+                      .priority = p.line.priority, .first = p.first},
+                     c.token, c.left, c.visible_at};
+    if (claim_held(&c, now) && !leases_add(out, &f))
+      return fail(RESPOOL_NOMEM, "not enough memory for leases");
+    at = p;
+    at.first++;
+  }
   return t->rc;
 }

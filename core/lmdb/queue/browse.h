@@ -15,5 +15,6 @@ int lmdb_get_key(txn *t, const char *name, int64_t wall, respool_bytes own_name,
                  respool_page *p);
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
                 size_t limit, respool_cursor *at, respool_page *p);
+int lmdb_leases(txn *t, const char *name, int64_t wall, struct leases *out);
 
 #endif

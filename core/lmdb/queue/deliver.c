@@ -50,7 +50,8 @@ static respool_item common(const take_run *run, const claim *of) {
   return (respool_item){
     .attempts = c->attempts, .deliveries = c->deliveries + 1,
     .crashes = c->crashes, .error = failures_error(c->failures),
-    .memo = c->memo, .visible_at = run->until, .state = RESPOOL_LEASED};
+    .memo = c->memo, .visible_at = run->until, .state = RESPOOL_LEASED,
+    .worker = run->r->worker};
 }
 
 static item_reader reader_of(take_run *run, const line *l, uint64_t from,

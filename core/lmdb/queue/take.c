@@ -15,6 +15,7 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/queue/weights.h"
+#include "record/leases.h"
 
 #include <string.h>
 
@@ -105,7 +106,7 @@ static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
                       uint64_t cap, respool_batch *batch) {
   take_run run = {t, q,   batch, r, now, lease_end(q, r->lease, now),
                   0, cap, false, 0};
-  batch->token = q->next_token;
+  batch->token = token_make(q->next_token, r->worker);
   batch->lease = run.until - now;
   batch->max_lease = q->config.max_lease;
   if (q->config.weights.n) deliver_shares(&run);

@@ -191,7 +191,7 @@ static void check_claim(audit *a, const place *p, const claim *c) {
           PLACE_OF(a, p), ULL(c->left), ULL(unsettled));
   if (!txn_get(a->t, DB_DUE, key_bytes(&k), &v))
     found(a, "the claim at " PLACE " has no due time", PLACE_OF(a, p));
-  if (c->token >= a->q->next_token)
+  if (token_number(c->token) >= a->q->next_token)
     found(a, "the claim at " PLACE " has a token from the future",
           PLACE_OF(a, p));
 }

@@ -55,6 +55,7 @@ static void plan_take(plan *p, taking *k, bool marked) {
   put_mark(v, k->marked ? m->due : 0);
   put_mark(v, k->marked ? m->fresh : 0);
   put_credits(v, m);
+  put_int8(v, (int64_t)k->r->worker);
 }
 
 int take_plan(plan *p, taking *k, const char *name, claim_req *r) {

@@ -41,6 +41,7 @@ bool taken_read(const PGresult *r, int row, taken *t) {
   if (kind == TAKEN_HEAD || value_null(r, row, FIRST)) return false;
   *t = (taken){
     .kind = kind, .place = (int)value_int(r, row, PLACE),
+    .token = (uint64_t)value_int(r, row, TOKEN),
     .first = (uint64_t)value_int(r, row, FIRST), .n = count(r, row, N),
     .live = count(r, row, LIVE), .skip = count(r, row, SKIP),
     .due = value_int(r, row, DUE), .state = (int)value_int(r, row, STATE),

@@ -25,6 +25,7 @@ typedef struct taken_head {
 /* A run; all is borrowed from the result. */
 typedef struct taken {
   int kind, place;
+  uint64_t token; /* of its lease; 0: it is not leased */
   uint64_t first;
   uint32_t n, live, skip;
   const uint8_t *bits; /* NULL: all n are live */

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- Looking: each function is one statement, so one snapshot. Rows are those of
--- v1_taken, kind 1, without a token.
+-- v1_taken, kind 1, with the token of a lease.
 
 CREATE FUNCTION shown(x run, place int8) RETURNS v1_taken
 LANGUAGE sql STABLE AS $$
-  SELECT 1::int2, place::int4, NULL::int8, NULL::int8, NULL::int8,
-    NULL::int8, NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live,
+  SELECT 1::int2, place::int4, CASE WHEN x.state = 1 THEN x.epoch END,
+    NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live,
     x.skip, x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
     x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
     x.history, x.memo, x.bytes $$;
@@ -155,6 +155,14 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
+
+-- The leases that have not run out: the ids of each from first to last.
+CREATE FUNCTION v1_leases(q int4, wall int8)
+RETURNS TABLE (first int8, last int8, token int8, items int8, lease_end int8)
+LANGUAGE sql STABLE AS $$
+  SELECT x.first, x.first + x.n - 1, x.epoch, x.live::int8, x.due FROM run x
+  WHERE x.queue = q AND x.state = 1 AND x.due > now_ms(wall)
+  ORDER BY x.first $$;
 
 -- Counts of a queue. Unsettled items are known from the counters, so only
 -- runs that are not fresh are counted.

@@ -51,7 +51,7 @@ BEGIN
     ELSIF f.name IN ('v1_take', 'v1_done', 'v1_settle', 'v1_extend',
         'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
         'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls',
-        'v1_browse',
+        'v1_browse', 'v1_leases',
         'v1_probe_read', 'v1_probe_write', 'v1_queue_hold', 'v1_flow_note',
         'v1_flow') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,

@@ -19,7 +19,8 @@ CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 
 -- Ids of items are handed out by the clients, from blocks of 65,536.
 CREATE SEQUENCE ids INCREMENT 65536 START 1 MAXVALUE 9007199254675457;
--- Tokens of leases, and places in ordered queues: they only rise.
+-- Tokens of leases (see new_token), and places in ordered queues: they only
+-- rise.
 CREATE SEQUENCE token;
 
 -- The policy twice: as the client stores it, and the numbers that functions

@@ -265,14 +265,14 @@ static int start_settle(lua_State *L, const respool_settle_options *o,
 }
 
 /* settle(batch, no_wait, pushes): true. settle(batch, no_wait, pushes, queue,
-   beside, items, bytes, wait, lease): true and the next batch; after an error
-   too there may be one. */
+   beside, items, bytes, wait, lease, worker): true and the next batch; after an
+   error too there may be one. */
 static int batch_settle(lua_State *L) {
   respool_batch *l = batch(L), *next = NULL;
   respool_settle_options o = RESPOOL_SETTLE_OPTIONS_INIT;
   respool_take_options take = RESPOOL_TAKE_OPTIONS_INIT;
   handle *q = NULL, *h = NULL;
-  lua_settop(L, 9);
+  lua_settop(L, 10);
   o.no_wait = lua_toboolean(L, 2);
   if (!lua_isnil(L, 3))
     read_pushes(L, 3, &o);

@@ -9,9 +9,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/cbor.h"
 #include "batch.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
+#include "values/cbor.h"
 #include "values/options.h"
 #include "values/result.h"
 
@@ -32,7 +34,7 @@ static int start_take(lua_State *L, handle *q,
   return lticket_return(L, t, rc, q, batch);
 }
 
-/* take(queue, beside, items, bytes, wait, lease): a batch. */
+/* take(queue, beside, items, bytes, wait, lease, worker): a batch. */
 static int queue_take(lua_State *L) {
   handle *q = lhandle_check(L, 1, LQUEUE);
   respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
@@ -100,6 +102,50 @@ static int queue_peek(lua_State *L) {
     return lfail(L, rc);
   *held = p;
   return push_page(L, held);
+}
+
+/* Leases, packed one after the other. */
+typedef struct lease_list {
+  packer packed;
+  uint64_t n;
+} lease_list;
+
+static int add_lease(void *arg, const respool_lease *l) {
+  lease_list *list = arg;
+  packer *p = &list->packed;
+  list->n++;
+  pack_array(p, 4);
+  pack_uint(p, l->worker);
+  pack_uint(p, l->items);
+  pack_uint(p, l->first);
+  pack_int(p, l->until);
+  return p->rc;
+}
+
+static void free_leases(void *p) {
+  packer_free(&((lease_list *)p)->packed);
+  free(p);
+}
+
+/* leases(queue): a list in CBOR of { worker, items, first id, until }. */
+static int queue_leases(lua_State *L) {
+  respool_queue *q = queue(L);
+  void **held = lguard(L, free_leases);
+  lease_list *list = calloc(1, sizeof *list);
+  if (!list)
+    return luaL_error(L, "not enough memory");
+  *held = list;
+  int rc = respool_leases(q, add_lease, list);
+  if (rc)
+    return lfail(L, rc);
+  packer *all = lcbor_scratch(L);
+  pack_array(all, list->n);
+  pack_raw(all, list->packed.data, list->packed.len);
+  if (all->rc)
+    return luaL_error(L, "not enough memory");
+  lua_pushlstring(L, (const char *)all->data, all->len);
+  lguard_free(held);
+  return 1;
 }
 
 /* get(queue, id), or get(queue, key), a string: a list of one item. */
@@ -228,6 +274,7 @@ static const luaL_Reg METHODS[] = {
   { "take", queue_take },
   { "peek", queue_peek },
   { "get", queue_get },
+  { "leases", queue_leases },
   { "browse", queue_browse },
   { "history", queue_history },
   { NULL, NULL }

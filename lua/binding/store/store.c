@@ -16,6 +16,7 @@
 #include "replay.h"
 #include "schedule.h"
 #include "transaction.h"
+#include "worker.h"
 #include "values/backoff.h"
 #include "values/options.h"
 #include "values/record.h"
@@ -326,6 +327,7 @@ void lstore_open(lua_State *L) {
   lnote_methods(L);
   lfile_work_methods(L);
   lschedule_methods(L);
+  lworker_methods(L);
   ltx_methods(L);
   lmaintenance_methods(L);
   lbuffers_methods(L);
@@ -336,6 +338,7 @@ void lstore_open(lua_State *L) {
   lnote_starters(L);
   lfile_work_starters(L);
   lschedule_starters(L);
+  lworker_starters(L);
   lmaintenance_starters(L);
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);

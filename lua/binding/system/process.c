@@ -83,14 +83,18 @@ static int signals(lua_State *L) {
 
 /* The identity of this process. */
 
-/* self(): its pid, and the number of the namespace that the pid is of; 0
-   where the system does not say. */
+/* self(): its pid, the number of the namespace that the pid is of (0 where the
+   system does not say), and the name of the host. */
 static int process_self(lua_State *L) {
   struct stat namespace;
+  char host[256] = "";
   int rc = stat("/proc/self/ns/pid", &namespace);
   lua_pushinteger(L, getpid());
   lua_pushnumber(L, rc ? 0 : (lua_Number)namespace.st_ino);
-  return 2;
+  if (gethostname(host, sizeof host - 1))
+    host[0] = '\0';
+  lua_pushstring(L, host);
+  return 3;
 }
 
 

@@ -169,6 +169,7 @@ void loptions_take(lua_State *L, int index, respool_take_options *o) {
   o->bytes = lua_isnoneornil(L, index + 1) ? 0 : lrecord_count(L, index + 1);
   o->wait = lrecord_span_or_zero(L, index + 2);
   o->lease = lrecord_span(L, index + 3);
+  o->worker = lua_isnoneornil(L, index + 4) ? 0 : lrecord_count(L, index + 4);
 }
 
 
@@ -192,6 +193,7 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, original_codec, BYTES),
   RECORD(respool_item, memo, BYTES),
   RECORD(respool_item, state, INT),
+  RECORD(respool_item, worker, COUNT),
   RECORD(respool_item, codec, BYTES),
   { "origin_queue", offsetof(respool_item, origin.queue), RECORD_BYTES },
   { "origin_id", offsetof(respool_item, origin.id), RECORD_COUNT },

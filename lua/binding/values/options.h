@@ -42,7 +42,7 @@ void loptions_payload(lua_State *L, respool_payload *item);
 void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
                        respool_payload around);
 
-/* items, bytes, wait, lease from `index` on; nil is the default. */
+/* items, bytes, wait, lease, worker from `index` on; nil is the default. */
 void loptions_take(lua_State *L, int index, respool_take_options *o);
 
 /* The string at `index`, borrowed; nil is no bytes. */

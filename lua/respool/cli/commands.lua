@@ -15,7 +15,7 @@ local M = {}
 
 -- In the order in which the help lists them.
 M.NAMES = {
-  "init", "push", "work", "schedule", "replay",
+  "init", "push", "work", "worker", "schedule", "replay",
   "ls", "peek", "get", "history", "stats", "top", "health", "metrics",
   "dead", "item", "remove", "purge", "drop", "pause", "resume", "hold",
   "config", "maintain", "check",
@@ -27,10 +27,10 @@ M.NAMES = {
 
 -- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
-  push = "queue", work = "queue", schedule = "queue", peek = "queue",
-  get = "queue", item = "queue", remove = "queue", purge = "queue",
-  drop = "queue", config = "queue", history = "look", pause = "queue",
-  resume = "queue", hold = "queue",
+  push = "queue", work = "queue", worker = "queue", schedule = "queue",
+  peek = "queue", get = "queue", item = "queue", remove = "queue",
+  purge = "queue", drop = "queue", config = "queue", history = "look",
+  pause = "queue", resume = "queue", hold = "queue",
   dead = "dead", replay = "dead",
   ls = "look", stats = "look", top = "look", health = "look",
   metrics = "look",

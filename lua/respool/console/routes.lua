@@ -23,6 +23,7 @@ local page = require "respool.console.page"
 local parameters = require "respool.console.parameters"
 local replays = require "respool.console.replays"
 local schedules = require "respool.console.schedules"
+local workers = require "respool.console.workers"
 
 local M = {}
 
@@ -134,6 +135,8 @@ local ROUTES = {
     fn = act.remove_dead_letter },
   { "POST", "dead", "NAME", "items", "NUMBER", "retry",
     fn = act.retry_dead_letter },
+  { "GET", "workers", fn = workers.list },
+  { "POST", "workers", "NUMBER", "stop", fn = workers.stop },
   { "GET", "schedules", fn = schedules.list },
   { "POST", "schedules", "NAME", "run", fn = schedules.run },
   { "POST", "schedules", "NAME", "pause", fn = schedules.pause },

@@ -182,7 +182,7 @@ local function settle_once(batch, carried, o, no_wait)
   local queue = batch_state.queue(batch)
   return after_settle(batch, batches.settle(
     batch, no_wait, carried, queue.handle, batch_state.new(queue), o.limit,
-    o.bytes, nil, o.lease))
+    o.bytes, nil, o.lease, take.worker(queue)))
 end
 
 -- Commits the marks with the pushes of the items, and `carried` of the batch's

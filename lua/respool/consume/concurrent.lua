@@ -19,6 +19,7 @@ local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
+local workers = require "respool.consume.workers"
 
 local batches = core.batch
 local now = loop_of.now
@@ -39,6 +40,7 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 ---@field until_empty boolean? ends as work with stop_when_empty
 ---@field deadline number seconds that items may take once it is to stop
 ---@field tick fun(counts: respool.concurrent_counts)? called now and then
+---@field name string? of the worker; the queue's
 
 ---@class respool.concurrent_counts
 ---@field done integer
@@ -219,7 +221,7 @@ end
 -- Whether it is time to end: everything is over, or took too long.
 local function heed_signals(delivery)
   local signals = process.signals() - delivery.signals
-  if signals == 0 then return false end
+  if signals == 0 and not delivery.queue.worker.stopping then return false end
   if not delivery.stopping then
     delivery.stopping, delivery.ends = true, now() + delivery.o.deadline
   end
@@ -253,6 +255,7 @@ local function pause_of(delivery)
 end
 
 local function tick(delivery)
+  workers.tick(delivery.queue)
   if not delivery.o.tick or now() < delivery.tick_at then return end
   delivery.tick_at = now() + TICK
   delivery.o.tick(delivery.counts)
@@ -298,9 +301,9 @@ local function run(delivery)
 end
 
 -- Calls handler(payload, item) for item after item, several at a time, until
--- SIGTERM or SIGINT: then what is being handled may come to its end for
--- `deadline` seconds. A second signal ends it at once. Items that are not
--- handled are released.
+-- SIGTERM, SIGINT or a request to its worker: then what is being handled may
+-- come to its end for `deadline` seconds. A second signal ends it at once.
+-- Items that are not handled are released.
 ---@param queue respool.queue
 ---@param handler respool.handler
 ---@param o respool.concurrent_options
@@ -318,7 +321,11 @@ function M.run(queue, handler, o)
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },
   }
   function queue.signal() return delivery.stopping end
-  return run(delivery)
+  workers.enter(queue, o.name)
+  local results = { pcall(run, delivery) }
+  workers.leave(queue)
+  if not results[1] then error(results[2], 0) end
+  return compat.unpack(results, 2, 4)
 end
 
 return M

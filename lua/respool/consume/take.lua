@@ -33,6 +33,13 @@ M.carried_form = {
   lease = options.lease,
 }
 
+-- The number of the worker that takes by this handle.
+---@param queue respool.queue
+---@return integer?
+function M.worker(queue)
+  return queue.worker and queue.worker.number
+end
+
 -- Batches are known to their store, which settles them when it is closed.
 ---@return respool.batch
 function M.track(batch, queue)
@@ -47,7 +54,7 @@ end
 ---@return respool.batch?, string?, string?
 function M.once(queue, o, wait)
   local batch, message, code = queue.handle:take(
-    batch_state.new(queue), o.limit, o.bytes, wait, o.lease)
+    batch_state.new(queue), o.limit, o.bytes, wait, o.lease, M.worker(queue))
   if not batch then return nil, message, code end
   if #batch > 0 then M.track(batch, queue) end
   hooks.drain(queue.store)

@@ -24,6 +24,7 @@ local outcome = require "respool.support.outcome"
 local schedules = require "respool.produce.schedules"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
+local workers = require "respool.consume.workers"
 
 local batches = core.batch
 local state_of, closed, new_item = batch_state.of, batches.closed, item.new
@@ -43,6 +44,7 @@ local M = {}
 ---@field seconds respool.seconds? stop after so long
 ---@field timeout respool.seconds? stop when nothing came for so long
 ---@field limit integer? stop after so many items
+---@field name string? of the worker, for store:workers(); the queue's
 ---@field on_error fun(err: any, item: respool.item)? sees every failure
 ---@field merge respool.merge|true|nil folds items of a batch with the same key
 --- before the handler sees them; true: as the queue's producers do. Items of
@@ -64,6 +66,7 @@ local FORM = {
   seconds = options.seconds_or_huge,
   timeout = options.seconds_or_huge,
   limit = options.whole(1, huge),
+  name = options.name,
   on_error = options.callable,
   merge = merge.work_kind,
 }
@@ -382,10 +385,11 @@ local function is_drained(loop)
   return flow.is_drained(loop.row)
 end
 
--- Fires the schedules that are due, and runs a page of each background replay
--- that is.
+-- Fires the schedules that are due, runs a page of each background replay that
+-- is, and looks after workers.
 local function tick(loop)
   local store = loop.queue.store
+  workers.tick(loop.queue)
   schedules.tick(store)
   if store.ticker then store.ticker.tick(store) end
 end
@@ -483,7 +487,9 @@ local function run(queue, handler, serve_with, o)
   local ok
   ok, message, code = closing.enter(queue.store, queue.name)
   if not ok then return nil, message, code end
+  workers.enter(queue, o.name)
   local results = run_cycle(loop)
+  workers.leave(queue)
   ok, message, code = closing.leave(queue.store)
   if not results[1] then error(results[2], 0) end
   if not ok then return nil, message, code, loop.counts end

@@ -13,6 +13,7 @@
 local core = require "respool.core"
 local stats_of = require "respool.observe.stats"
 local timing = require "respool.support.timing"
+local workers_of = require "respool.observe.workers"
 
 local huge = math.huge
 
@@ -325,6 +326,26 @@ local function add_schedules(text, schedules)
 end
 
 
+-- Workers.
+
+-- How many are at work on each queue, by the rows of a store.
+local function count_workers(store, rows)
+  local n, now = {}, store.handle:now()
+  for _, row in ipairs(rows) do
+    local gone = workers_of.is_gone(row, now)
+    n[row.queue] = (n[row.queue] or 0) + (gone and 0 or 1)
+  end
+  return n
+end
+
+local function add_workers(text, counts)
+  begin(text, "respool_workers", "gauge", "Workers at work on the queue.")
+  for _, name in ipairs(stats_of.sorted(counts)) do
+    sample(text, "respool_workers", label("queue", name), counts[name])
+  end
+end
+
+
 -- Buffers of this store handle.
 
 local BUFFERS = {
@@ -360,11 +381,15 @@ function M.pieces(store, format)
   local schedules
   schedules, message, code = stats_of.schedules(store)
   if not schedules then return nil, message, code end
+  local workers
+  workers, message, code = workers_of.stored(store)
+  if not workers then return nil, message, code end
   local text = new_text(format)
   add_queues(text, rows_of(all), store.handle:now())
   add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
   add_schedules(text, schedules)
+  add_workers(text, count_workers(store, workers))
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end
   cut(text)

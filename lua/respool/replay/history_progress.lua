@@ -7,7 +7,7 @@
 -- see respool/replay/replay.lua.
 
 local compat = require "respool.support.compat"
-local runner_of = require "respool.replay.runner"
+local runner_of = require "respool.support.runner"
 local timing = require "respool.support.timing"
 
 local M = {}

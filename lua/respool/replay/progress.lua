@@ -9,7 +9,7 @@
 -- that seemed to be gone, and the run fails with LOCKED.
 
 local compat = require "respool.support.compat"
-local runner_of = require "respool.replay.runner"
+local runner_of = require "respool.support.runner"
 
 local M = {}
 

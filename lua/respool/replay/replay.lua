@@ -14,7 +14,7 @@ local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
 local progress_of = require "respool.replay.progress"
-local runner_of = require "respool.replay.runner"
+local runner_of = require "respool.support.runner"
 local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
 

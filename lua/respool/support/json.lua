@@ -119,7 +119,7 @@ local FIELDS = {
   "done_at", "error", "expires_at", "failures", "first_failed_at", "group",
   "history", "id", "items", "key", "memo", "number", "origin",
   "original_codec", "priority", "pushed_at", "queue", "reason", "replays",
-  "state", "version", "visible_at",
+  "state", "version", "visible_at", "worker",
 }
 
 local SORTED = { sorted = true }

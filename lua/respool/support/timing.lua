@@ -108,12 +108,14 @@ function M.is_ending()
 end
 
 -- Whether work that began at `stops` is to end: by stop(), by closing, by a
--- signal to this process, or with its host.
+-- request to its worker, by a signal to this process, or with its host.
 ---@param queue respool.queue
 ---@param stops integer
 ---@return boolean
 function M.is_stopped(queue, stops)
-  return queue.stops ~= stops or queue.signal ~= nil and queue.signal()
+  local worker = queue.worker
+  return queue.stops ~= stops or worker ~= nil and worker.stopping
+    or queue.signal ~= nil and queue.signal()
     or ending ~= nil and ending()
 end
 

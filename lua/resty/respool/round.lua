@@ -20,6 +20,7 @@ local outcome = require "respool.support.outcome"
 local threads = require "resty.respool.threads"
 local timing = require "respool.support.timing"
 local visible = require "respool.support.visible"
+local workers = require "respool.consume.workers"
 
 local batches = core.batch
 local max, min = math.max, math.min
@@ -129,6 +130,7 @@ local function serve(consumer, round)
   while worker.round == round and is_open(consumer)
         and not is_ending(worker) do
     work(consumer, round)
+    if worker.row.stopping then worker:stop() end
   end
   consumer.round, consumer.thread = nil, nil
 end
@@ -282,6 +284,8 @@ local function wind_up(round)
     recover_aborted(round)
   end
   take_back(round)
+  -- At the exit nothing is waited for: others see that the process is gone.
+  if not ngx.worker.exiting() then workers.finish(worker.row) end
   leave(round, worker.ends)
 end
 

@@ -11,6 +11,7 @@ local resty = require "resty.respool"
 local round = require "resty.respool.round"
 local script = require "respool.worker_script"
 local work = require "respool.consume.work"
+local workers = require "respool.consume.workers"
 
 core.home(debug.getinfo(1, "S").source)
 
@@ -22,6 +23,8 @@ local M = {}
 ---@field options respool.queue_options? of the queue
 ---@field handle respool.handler?
 ---@field concurrency integer? handlers at a time, of this process; 1
+---@field name string? for store:workers(), where the consumers of a process are
+--- one worker; the queue's
 ---@field batch integer? items that each takes at once. When not given, as many
 --- as take about 5 ms; in an ordered queue 1
 ---@field deadline number? seconds that a handler may go on when nginx wants
@@ -35,6 +38,7 @@ local FORM = {
   queue = options.name,
   options = options.table,
   handle = options.callable,
+  name = options.name,
   concurrency = options.whole(1, 1000),
   batch = work.form.batch,
   deadline = options.seconds,
@@ -52,6 +56,7 @@ local CHECK = 1 -- seconds between looks whether all is well
 ---@field deadline number
 ---@field consumers respool.consumer[]
 ---@field stopping boolean
+---@field row respool.working in the store
 ---@field round respool.round
 ---@field before respool.round?
 ---@field ends number? the deadline, once it is ending
@@ -120,7 +125,7 @@ function M.start(given)
     worker.consumers[i], message, code = new_consumer(worker, definition)
     if not worker.consumers[i] then return nil, message, code end
   end
-  worker.batch = o.batch
+  worker.batch, worker.row = o.batch, workers.share(worker.consumers, o.name)
   replay(worker, definition)
   local ok
   ok, message = ngx.timer.every(CHECK, look_after, worker)

@@ -101,6 +101,14 @@ local function parts(io, r, o)
   end
 end
 
+-- Who leases an item.
+---@param w respool.owner
+---@return string
+function M.owner(w)
+  if not w.name then return ("%d, which is gone"):format(w.number) end
+  return output.clean(("%s, pid %d on %s"):format(w.name, w.pid, w.host))
+end
+
 local DUE = { leased = "lease until", scheduled = "due", retrying = "due" }
 
 -- An item as names and values, then its headers and payload.
@@ -112,6 +120,7 @@ function M.item(io, item, o)
   put(list, "state", item.state)
   put(list, DUE[item.state] or "", DUE[item.state]
       and moment(o.now, item.visible_at))
+  put(list, "worker", item.worker and M.owner(item.worker))
   common(list, item, o.now, item.expires_at)
   put(list, "error", item.error)
   output.fields(io, list)

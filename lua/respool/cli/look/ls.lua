@@ -125,15 +125,17 @@ local ITEMS = {
   { title = "ID", right = true }, { title = "STATE" },
   { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
   { title = "AGE", right = true }, { title = "DUE IN", right = true },
-  { title = "ERROR", cut = true }, { title = "PAYLOAD", cut = true },
+  { title = "WORKER", cut = true }, { title = "ERROR", cut = true },
+  { title = "PAYLOAD", cut = true },
 }
-local ERROR = 7 -- the column, which is shown where an item has an error
+local SOME = { 8, 7 } -- columns that are shown where an item has the field
 
 local function item_row(item, now, how)
   local due = item.state ~= "ready" and item.visible_at or nil
   return {
     output.number(item.id), item.state, item.priority, item.attempts,
     show.ago(now, item.pushed_at), due and output.duration(due - now),
+    item.worker and show.owner(item.worker) or false,
     item.error and (how.full and item.error or output.cut(item.error, 72))
       or false,
     output.line(item, how),
@@ -161,14 +163,22 @@ local function list_items(io, queue, args)
   return rows
 end
 
--- The columns; without that of errors when no item has one.
+local function any_has(rows, i)
+  for _, row in ipairs(rows) do
+    if row[i] then return true end
+  end
+  return false
+end
+
+-- The columns; without those that no item has anything for.
 local function columns_of(rows)
   local columns = { (table.unpack or unpack)(ITEMS) }
-  for _, row in ipairs(rows) do
-    if row[ERROR] then return columns end
+  for _, i in ipairs(SOME) do
+    if not any_has(rows, i) then
+      table.remove(columns, i)
+      for _, row in ipairs(rows) do table.remove(row, i) end
+    end
   end
-  table.remove(columns, ERROR)
-  for _, row in ipairs(rows) do table.remove(row, ERROR) end
   return columns
 end
 

@@ -3,6 +3,7 @@
 -- respool stats: the counters of a store, or those of a queue and its policy.
 
 local arguments = require "respool.cli.base.arguments"
+local core = require "respool.core"
 local queue_stats = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
@@ -57,13 +58,23 @@ local function schedules_by_name(store)
   return by_name
 end
 
+-- The workers of all queues, or of one.
+local function workers_of(store, queue)
+  local list = {}
+  for _, w in ipairs(arguments.check(store:workers())) do
+    if not queue or w.queue == queue then list[#list + 1] = w end
+  end
+  return core.cbor.array(list)
+end
+
 local function of_store(io, store, args)
   local s = arguments.check(store:stats())
   local queues = arguments.check(queue_stats.queues(store))
   if args.json then
     s.commits, s.commit_operations = nil, nil -- of this process: there are none
     return output.json(io, { store = s, queues = queues,
-                             schedules = schedules_by_name(store) })
+                             schedules = schedules_by_name(store),
+                             workers = workers_of(store) })
   end
   output.fields(io, s.max_bytes > 0 and {
     { "file", output.bytes(s.file_bytes) },
@@ -162,12 +173,24 @@ local function counter_fields(stats)
   return list
 end
 
+local function worker_fields(workers, now)
+  local list = {}
+  for i, w in ipairs(workers) do
+    list[i] = { w.name, ("%s, pid %d on %s, since %s, %s leased"):format(
+      w.state, w.pid, output.clean(w.host), show.ago(now, w.started_at),
+      output.number(w.leased)) }
+  end
+  return list
+end
+
 local function of_queue(io, store, args)
   local queue = arguments.queue(store, args.queue)
   local stats = arguments.check(queue:stats())
   local config = arguments.check(queue:config())
+  local workers = workers_of(store, queue.name)
   if args.json then
     stats.queue, stats.policy = queue.name, config
+    stats.workers = workers
     return output.json(io, stats)
   end
   output.fields(io, state_fields(stats, store:now()))
@@ -175,6 +198,10 @@ local function of_queue(io, store, args)
   if flow[1] then
     io.stdout:write "\nflow\n"
     output.fields(io, flow)
+  end
+  if workers[1] then
+    io.stdout:write "\nworkers\n"
+    output.fields(io, worker_fields(workers, store:now()))
   end
   io.stdout:write "\nsince the queue was made\n"
   output.fields(io, counter_fields(stats))

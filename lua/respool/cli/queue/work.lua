@@ -24,6 +24,8 @@ function M.options(command)
     .. "handle = function(payload, item) end, ... }."):argname "SCRIPT"
   command:option("--workers", "Number of worker processes.", "1"):argname "N"
     :convert(arguments.whole(1, 1000))
+  command:option("--name", "Name of the workers for `respool worker list`. "
+    .. "(default: the queue's)"):argname "NAME":convert(arguments.name)
   command:flag("--until-empty", "Stop when nothing is ready, leased or "
     .. "retrying. Items scheduled for later do not count.")
   command:option("--batch", "Let a worker take N items at once. By default it "
@@ -210,7 +212,9 @@ local function work(args, watch)
       create = false,
       log = failure_log.new(watch.io, watch.log),
     },
-    work = { stop_when_empty = args.until_empty, batch = args.batch },
+    work = {
+      stop_when_empty = args.until_empty, batch = args.batch, name = args.name,
+    },
     on_exit = function(exit) tell_exit(watch, exit) end,
     on_tick = function(alive)
       watch.alive = alive

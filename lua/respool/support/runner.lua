@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
 --
--- Runners of named replays. The replay's record names its runner: the boot of
--- the machine, the namespace of process ids, the process with the time when it
--- began, and the run in it. So whoever reads the record on the same machine
--- knows whether that run is still there. Where that cannot be seen, as from
--- another container, a runner that has saved nothing for SILENCE seconds is
--- taken to be gone.
+-- Runners of named replays and of workers. The record of one names its runner:
+-- the boot of the machine, the namespace of process ids, the process with the
+-- time when it began, and the run in it. So whoever reads the record on the
+-- same machine knows whether that run is still there. Where that cannot be
+-- seen, as from another container, a runner that has saved nothing for a while
+-- is taken to be gone.
 
 local core = require "respool.core"
 
 local M = {}
 
 local SILENCE = 60 -- seconds
-M.BEAT = 10        -- seconds after which a runner that waits saves again
+M.BEAT = 10        -- seconds after which a replay that waits saves again
 
 local function read(path)
   local file = io.open(path)

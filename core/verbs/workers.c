@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Workers: who takes items, and what they have in hand. A worker is an entry
+ * by its number; which leases are its own the tokens of these say.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "record/fields.h"
+#include "verbs/queue.h"
+
+enum {
+  FIELDS = 8,
+  TRIES = 10,    /* while others change the same worker */
+  ENDED = 100    /* leases that one commit ends */
+};
+
+/* A worker as its entry keeps it; the pointers of `w` lead to the texts beside
+   it. */
+typedef struct stored_worker {
+  respool_worker w;
+  uint64_t revision;
+  char entry[RESPOOL_NAME_MAX + 1];
+  char name[RESPOOL_NAME_MAX + 1];
+  char queue[RESPOOL_NAME_MAX + 1];
+  char host[RESPOOL_NAME_MAX + 1];
+  char process[RESPOOL_NAME_MAX + 1];
+} stored_worker;
+
+/* ---- records ------------------------------------------------------------ */
+
+static void worker_pack(packer *p, const respool_worker *w) {
+  pack_array(p, FIELDS);
+  pack_phrase(p, phrase_of(w->name));
+  pack_phrase(p, phrase_of(w->queue));
+  pack_phrase(p, phrase_of(w->host));
+  pack_phrase(p, phrase_of(w->process));
+  pack_int(p, w->pid);
+  pack_int(p, w->started_at);
+  pack_int(p, w->seen_at);
+  pack_bool(p, w->stopping);
+}
+
+static void unpack_worker(unpacker *u, stored_worker *s) {
+  unpack_expect(u, unpack_array(u) == FIELDS);
+  unpack_name(u, s->name);
+  unpack_name(u, s->queue);
+  unpack_name(u, s->host);
+  unpack_name(u, s->process);
+  s->w.pid = unpack_int(u);
+  s->w.started_at = unpack_int(u);
+  s->w.seen_at = unpack_int(u);
+  s->w.stopping = unpack_bool(u);
+}
+
+static void name_entry(stored_worker *s, uint64_t number) {
+  s->w.number = number;
+  snprintf(s->entry, sizeof s->entry, "%07llu", (unsigned long long)number);
+}
+
+/* The next of [name, revision, bytes]; false at the end, and with u->rc set
+   where it is damaged. */
+static bool next_worker(unpacker *u, stored_worker *s) {
+  unpacker fields;
+  unsigned long long number = 0;
+  memset(s, 0, sizeof *s);
+  if (u->at >= u->end || u->rc) return false;
+  unpack_array(u);
+  unpack_name(u, s->entry);
+  s->revision = unpack_uint(u);
+  respool_bytes b = unpack_bytes(u);
+  unpacker_init(&fields, b.data, b.size);
+  if (!u->rc) unpack_worker(&fields, s);
+  if (fields.rc) u->rc = fields.rc;
+  if (sscanf(s->entry, "%llu", &number) != 1) u->rc = RESPOOL_CORRUPT;
+  s->w.size = sizeof s->w;
+  s->w.number = number;
+  s->w.name = s->name;
+  s->w.queue = s->queue;
+  s->w.host = s->host;
+  s->w.process = s->process;
+  return u->rc == 0;
+}
+
+static int damaged(const stored_worker *s) {
+  return fail(RESPOOL_CORRUPT, "worker '%.160s' is damaged", s->entry);
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* Entries as they were looked at. */
+typedef struct workers {
+  packer bytes;
+  unpacker at;
+  int64_t now;
+} workers;
+
+static int look(respool *s, const char *entry, workers *l) {
+  query q = {.kind = QUERY_ENTRIES, .name = entry,
+             .entries = {.kind = ENTRY_WORKER, .out = &l->bytes}};
+  packer_init(&l->bytes);
+  int rc = store_look(s, &q);
+  unpacker_init(&l->at, l->bytes.data, l->bytes.len);
+  l->now = q.entries.now;
+  return rc;
+}
+
+static int find(respool *s, uint64_t number, stored_worker *out,
+                int64_t *now) {
+  workers l;
+  name_entry(out, number);
+  int rc = look(s, out->entry, &l);
+  bool there = !rc && next_worker(&l.at, out);
+  if (!rc && l.at.rc) rc = damaged(out);
+  *now = l.now;
+  packer_free(&l.bytes);
+  return rc || there ? rc : fail(RESPOOL_NOT_FOUND, "there is no worker %llu",
+                                 (unsigned long long)number);
+}
+
+int respool_workers(respool *s, respool_worker_fn each, void *arg) {
+  workers l;
+  stored_worker w;
+  int rc = store_check(s);
+  if (!rc && !each) rc = invalid("each", "given");
+  if (rc) return rc;
+  rc = look(s, NULL, &l);
+  while (!rc && next_worker(&l.at, &w)) rc = each(arg, &w.w);
+  if (!rc && l.at.rc) rc = damaged(&w);
+  packer_free(&l.bytes);
+  return rc;
+}
+
+/* ---- saving ------------------------------------------------------------- */
+
+static int save(respool *s, const stored_worker *w) {
+  packer p;
+  packer_init(&p);
+  worker_pack(&p, &w->w);
+  step save = {.kind = STEP_ENTRY, .name = w->entry,
+               .entry = {ENTRY_WORKER, w->revision, {p.data, p.len}}};
+  int rc = p.rc ? fail(p.rc, "not enough memory for a worker")
+                : store_commit_step(s, &save, false);
+  packer_free(&p);
+  return rc;
+}
+
+static int text_check(const char *name, const char *text) {
+  return text && strlen(text) > RESPOOL_NAME_MAX
+             ? invalid(name, "at most 255 bytes") : 0;
+}
+
+static int worker_check(respool_worker *w) {
+  int rc = SIZE_CHECK(w, RESPOOL_WORKER_INIT);
+  if (!rc) rc = name_check(w->queue, "queue");
+  if (!rc && !w->name) rc = invalid("name", "given");
+  if (!rc) rc = text_check("name", w->name);
+  if (!rc) rc = text_check("host", w->host);
+  if (!rc) rc = text_check("process", w->process);
+  if (!w->host) w->host = "";
+  if (!w->process) w->process = "";
+  return rc;
+}
+
+/* The number behind the highest, or from the beginning again the first that is
+   free. */
+static int free_number(respool *s, stored_worker *to) {
+  workers l;
+  stored_worker w;
+  uint64_t highest = 0, first_free = 1;
+  int rc = look(s, NULL, &l);
+  while (!rc && next_worker(&l.at, &w)) {
+    if (w.w.number == first_free) first_free++;
+    highest = w.w.number;
+  }
+  if (!rc && l.at.rc) rc = damaged(&w);
+  if (!rc && first_free > RESPOOL_WORKER_MAX)
+    rc = fail(RESPOOL_FULL, "there are too many workers");
+  name_entry(to, highest < RESPOOL_WORKER_MAX ? highest + 1 : first_free);
+  to->w.started_at = to->w.seen_at = l.now;
+  packer_free(&l.bytes);
+  return rc;
+}
+
+int respool_worker_start(respool *s, const respool_worker *given,
+                         uint64_t *number) {
+  int rc = store_check(s);
+  if (rc) return rc;
+  stored_worker w = {.w = *given};
+  rc = worker_check(&w.w);
+  w.w.stopping = 0;
+  if (!rc) rc = RESPOOL_LOCKED;
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
+    rc = free_number(s, &w);
+    if (!rc) rc = save(s, &w);
+  }
+  if (!rc) *number = w.w.number;
+  return rc;
+}
+
+int respool_worker_seen(respool *s, uint64_t number, int *stopping) {
+  stored_worker w;
+  int64_t now;
+  int rc = store_check(s);
+  if (!rc) rc = RESPOOL_LOCKED;
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
+    rc = find(s, number, &w, &now);
+    if (now > w.w.seen_at) w.w.seen_at = now;
+    if (!rc) rc = save(s, &w);
+  }
+  if (!rc) *stopping = w.w.stopping;
+  return rc;
+}
+
+int respool_worker_stop(respool *s, uint64_t number) {
+  stored_worker w;
+  int64_t now;
+  int rc = store_check(s);
+  if (!rc) rc = RESPOOL_LOCKED;
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
+    rc = find(s, number, &w, &now);
+    if (rc || w.w.stopping) break;
+    w.w.stopping = 1;
+    rc = save(s, &w);
+  }
+  return rc;
+}
+
+/* ---- leases ------------------------------------------------------------- */
+
+static int find_leases(respool *s, const char *queue, leases *l) {
+  query q = {.kind = QUERY_LEASES, .name = queue, .leases = l};
+  *l = (leases){NULL, 0, 0};
+  return store_look(s, &q);
+}
+
+int respool_leases(respool_queue *q, respool_lease_fn each, void *arg) {
+  leases l;
+  int rc = queue_check(q);
+  if (!rc && !each) rc = invalid("each", "given");
+  if (rc) return rc;
+  rc = find_leases(q->store, q->name, &l);
+  for (size_t i = 0; i < l.n && !rc; i++) {
+    const lease_found *f = &l.of[i];
+    respool_lease out = {token_worker(f->token), f->items, f->claim.first,
+                         f->until};
+    rc = each(arg, &out);
+  }
+  leases_free(&l);
+  return rc;
+}
+
+/* Ends the leases from `*i` on that a worker has, as many as one commit does:
+   an extension by nothing. */
+static int end_some(respool *s, const stored_worker *w, leases *l, size_t *i,
+                    uint64_t *items) {
+  step steps[ENDED];
+  const lease_found *ended[ENDED];
+  unit u = {.steps = steps};
+  for (; *i < l->n && u.n < ENDED; (*i)++) {
+    lease_found *f = &l->of[*i];
+    if (token_worker(f->token) != w->w.number) continue;
+    ended[u.n] = f;
+    steps[u.n++] = (step){.kind = STEP_EXTEND, .name = w->queue,
+                          .extend = {0, f->token, &f->claim, 1}};
+  }
+  int rc = u.n ? store_commit(s, &u) : 0;
+  for (size_t k = 0; k < u.n && !rc; k++)
+    if (!ended[k]->claim.lost) *items += ended[k]->items;
+  return rc;
+}
+
+static int end_leases(respool *s, const stored_worker *w, uint64_t *items) {
+  leases l;
+  size_t i = 0;
+  int rc = find_leases(s, w->queue, &l);
+  while (!rc && i < l.n) rc = end_some(s, w, &l, &i, items);
+  leases_free(&l);
+  return rc == RESPOOL_NOT_FOUND ? 0 : rc; /* the queue was dropped */
+}
+
+int respool_worker_end(respool *s, uint64_t number, uint64_t *items) {
+  stored_worker w;
+  int64_t now;
+  uint64_t ended = 0;
+  int rc = store_check(s);
+  if (!rc) rc = find(s, number, &w, &now);
+  if (!rc && items) rc = end_leases(s, &w, &ended);
+  if (!rc) rc = RESPOOL_LOCKED;
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
+    rc = find(s, number, &w, &now);
+    step gone = {.kind = STEP_ENTRY, .name = w.entry,
+                 .entry = {ENTRY_WORKER, w.revision, {NULL, 0}}};
+    if (!rc) rc = store_commit_step(s, &gone, false);
+  }
+  if (rc == RESPOOL_NOT_FOUND && items) rc = 0; /* another did so as well */
+  if (!rc && items) *items = ended;
+  return rc;
+}

@@ -1,0 +1,80 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool worker: who works on the queues of a store, and requests to stop.
+
+local actions = require "respool.cli.base.actions"
+local arguments = require "respool.cli.base.arguments"
+local each = require "respool.cli.base.each"
+local output = require "respool.cli.base.output"
+local show = require "respool.cli.base.show"
+
+local M = { summary = "list workers, or ask them to stop" }
+
+
+-- The actions.
+
+local function list_options(command)
+  arguments.add_store(command)
+  output.add_json(command)
+  command:epilog "Example:\n  respool worker list shop.respool"
+end
+
+local function list(args, io)
+  local store = arguments.open(io, args.store, show.LOOK)
+  local rows, now = {}, store:now()
+  for _, w in ipairs(arguments.check(store:workers())) do
+    if args.json then output.json(io, w) end
+    rows[#rows + 1] = {
+      output.number(w.number), w.name, w.queue, w.state, w.host,
+      ("%d"):format(w.pid), show.ago(now, w.started_at),
+      show.ago(now, w.seen_at), output.number(w.leased),
+    }
+  end
+  if args.json then return end
+  if #rows == 0 then return io.stdout:write "no workers\n" and nil end
+  output.table(io, {
+    { title = "NUMBER", right = true }, { title = "NAME" },
+    { title = "QUEUE" }, { title = "STATE" }, { title = "HOST" },
+    { title = "PID", right = true }, { title = "SINCE", right = true },
+    { title = "SEEN", right = true }, { title = "LEASED", right = true },
+  }, rows)
+end
+
+local function stop_options(command)
+  arguments.add_store(command)
+  command:argument("numbers", "Numbers of the workers."):argname "NUMBER"
+    :args "+":convert(arguments.whole(1, 2^20 - 1))
+  command:epilog "Example:\n  respool worker stop shop.respool 3"
+end
+
+local function stop(args, io)
+  local store = arguments.open(io, args.store)
+  return each.run(io, args.numbers, "asked to stop", function(number)
+    return store:stop_worker(number)
+  end)
+end
+
+
+-- The command.
+
+local ACTIONS = {
+  { "list", "list workers, with what they have in hand", list_options, list },
+  { "stop", "ask workers to stop after the item in hand", stop_options, stop },
+}
+
+function M.options(command)
+  command:epilog [[
+A worker looks about once a second whether it is to stop, between two batches.
+One that is "gone" has died; its leases end as soon as another worker of the
+same machine or respool maintain sees it.
+
+Example:
+  respool worker list shop.respool]]
+  actions.add(command, ACTIONS)
+end
+
+function M.run(args, io)
+  return actions.run(ACTIONS, args, io)
+end
+
+return M

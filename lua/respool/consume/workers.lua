@@ -1,0 +1,185 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Workers: each that works on a queue has a row in the store, which says who it
+-- is, and by which others ask it to stop. It looks at the rows now and then:
+-- whether it is to stop, and whether the process of another has died, whose
+-- leases are ended then instead of running out.
+--
+-- A store handle looks for all its workers, no more than once a second, however
+-- many they are. What is wrong with a row hinders no work.
+
+local core = require "respool.core"
+local hooks = require "respool.observe.hooks"
+local rows_of = require "respool.observe.workers"
+local runner = require "respool.support.runner"
+
+local M = {}
+
+local LOOK = 1  -- seconds between looks
+local BEAT = 60 -- seconds between notes that a worker is there
+local SEEN = 8  -- rows whose processes are looked for at once
+
+-- `number`: of its row; nil: it has none yet. `users`: loops that take by it.
+---@class respool.working
+---@field store respool.store
+---@field name string
+---@field queue string
+---@field number integer?
+---@field users integer
+---@field stopping boolean
+---@field seen number
+---@field leave fun()? ends its run in this process
+---@field starting boolean?
+
+-- The time for pauses: a manual clock gives its own.
+local function time(store)
+  if not store.manual then return core.mono() / 1e6 end
+  return store.handle:closed() and 0 or store.handle:now()
+end
+
+local function report(store, message, code)
+  if code == "CLOSED" then return end
+  hooks.report(store, "worker", message, code)
+end
+
+-- Gives the worker a row, unless it has one.
+local function start(worker)
+  if worker.number or worker.starting then return end
+  worker.starting = true
+  local pid, _, host = core.process.self()
+  local process, leave = runner.enter(worker)
+  local store = worker.store
+  local number, message, code = store.handle:worker_start(
+    worker.name, worker.queue, host, process, pid)
+  worker.starting, store.workers_look = nil, nil
+  worker.seen = time(store)
+  if not number then
+    leave()
+    return report(store, message, code)
+  end
+  worker.number, worker.leave = number, leave
+end
+
+-- Removes the row of a worker that takes no more.
+---@param worker respool.working
+function M.finish(worker)
+  if not worker.number then return end
+  local store, number = worker.store, worker.number
+  worker.leave()
+  worker.number = nil
+  if store.handle:closed() then return end
+  local ok, message, code = store.handle:worker_end(number)
+  if not ok and code ~= "NOT_FOUND" then report(store, message, code) end
+end
+
+-- A worker that takes by the handle of a queue; it has no row yet.
+local function new(queue, name)
+  return {
+    store = queue.store, name = name or queue.name, queue = queue.name,
+    users = 0, stopping = false, seen = 0,
+  }
+end
+
+-- One worker for several handles of a queue, until M.finish() ends it.
+---@param consumers { queue: respool.queue }[]
+---@param name string?
+---@return respool.working
+function M.share(consumers, name)
+  local worker = new(consumers[1].queue, name)
+  worker.users = 1
+  for _, consumer in ipairs(consumers) do consumer.queue.worker = worker end
+  return worker
+end
+
+-- Begins to work: by the worker that the handle has, or by a new one.
+---@param queue respool.queue
+---@param name string?
+function M.enter(queue, name)
+  local worker = queue.worker or new(queue, name)
+  queue.worker = worker
+  worker.users = worker.users + 1
+  start(worker)
+end
+
+-- Comes to the end of it.
+---@param queue respool.queue
+function M.leave(queue)
+  local worker = queue.worker
+  worker.users = worker.users - 1
+  if worker.users > 0 then return end
+  queue.worker = nil
+  M.finish(worker)
+end
+
+-- Ends the leases of a worker whose process was seen to have died, and removes
+-- its row.
+local function bury(store, row, seen)
+  local items, message, code = store.handle:worker_end(row.number, seen)
+  if not items then return report(store, message, code) end
+  hooks.log(store, "warn", "a worker has died", {
+    queue = row.queue, worker = row.name, pid = row.pid, items = items,
+  })
+end
+
+-- Looks for the processes of some of the rows, from where the last look ended.
+local function look_for_dead(store, rows, most)
+  local at, now = store.workers_at or 0, store.handle:now()
+  local n = math.min(most, #rows)
+  for i = 1, n do
+    local row = rows[(at + i - 1) % #rows + 1]
+    local gone, seen = rows_of.is_gone(row, now)
+    if gone then bury(store, row, seen) end
+  end
+  store.workers_at = #rows > 0 and (at + n) % #rows or 0
+end
+
+-- Ends what the dead have left, at once.
+---@param store respool.store
+---@return true?, string?, string?
+function M.bury_dead(store)
+  local rows, message, code = rows_of.stored(store)
+  if not rows then return nil, message, code end
+  look_for_dead(store, rows, #rows)
+  return true
+end
+
+-- Rows by number, as they were at most LOOK seconds ago.
+local function look(store)
+  local now = time(store)
+  local last = store.workers_look
+  if last and now - last.at < LOOK and now >= last.at then return last.rows end
+  local rows, message, code = rows_of.stored(store)
+  if not rows then
+    report(store, message, code)
+    rows = {}
+  end
+  local by_number = {}
+  for _, row in ipairs(rows) do by_number[row.number] = row end
+  store.workers_look = { at = now, rows = by_number }
+  look_for_dead(store, rows, SEEN)
+  return by_number
+end
+
+local function beat(worker)
+  local store, now = worker.store, time(worker.store)
+  if now - worker.seen < BEAT then return end
+  worker.seen = now
+  local ok, message, code = store.handle:worker_seen(worker.number)
+  if ok then return end
+  if code ~= "NOT_FOUND" then return report(store, message, code) end
+  worker.leave() -- it was taken for gone
+  worker.number = nil
+  start(worker)
+end
+
+-- Looks whether the worker of this handle is asked to stop, and after others.
+---@param queue respool.queue
+function M.tick(queue)
+  local worker = queue.worker
+  if not worker or worker.store.handle:closed() then return end
+  local row = look(worker.store)[worker.number or 0]
+  if row and row.stopping then worker.stopping = true end
+  if worker.number then beat(worker) end
+end
+
+return M

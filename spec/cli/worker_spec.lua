@@ -1,0 +1,83 @@
+-- SPDX-License-Identifier: MIT
+--
+-- respool worker, and workers in get, ls, stats, metrics and the console.
+
+local cli = require "spec.helper.cli"
+local console_of = require "spec.helper.console"
+local helper = require "spec.helper"
+
+local path, store, q
+
+before_each(function()
+  path = helper.location()
+  store = helper.open(path)
+  q = assert(store:queue "mails")
+  q:push_many { "a", "b" }
+end)
+
+local function worker(action, ...)
+  return cli.run { "worker", action, path, ... }
+end
+
+-- Calls fn() while a worker has both items in hand.
+local function at_work(fn)
+  local called
+  assert(q:work(function()
+    called = called or fn() or true
+  end, { batch = 2, name = "mailer", stop_when_empty = true }))
+  assert.is_true(called)
+end
+
+describe("respool worker", function()
+  it("lists them", function()
+    at_work(function()
+      assert.matches("1 +mailer +mails +running +%S+ +%d+ +%S+ +%S+ +2\n",
+                     worker("list").out)
+      local w = cli.values(worker("list", "--json"))[1]
+      assert.same({ "mailer", 2, 1 }, { w.name, w.leased, w.leases[1].id })
+    end)
+    assert.equal("no workers\n", worker("list").out)
+  end)
+
+  it("asks them to stop", function()
+    at_work(function()
+      assert.equal("1 asked to stop\n", worker("stop", "1").out)
+      assert.matches(" stopping ", worker("list").out)
+    end)
+    local run = worker("stop", "1")
+    assert.equal(1, run.status)
+    assert.matches("there is no worker 1", run.err)
+  end)
+
+  it("is who get, ls and stats say leases items", function()
+    at_work(function()
+      assert.matches("worker +mailer, pid %d+ on ",
+                     cli.run { "get", path, "mails", "1" }.out)
+      assert.matches("WORKER +PAYLOAD\n.* mailer, pid ",
+                     cli.run { "ls", path, "mails" }.out)
+      local item = cli.values(cli.run { "get", path, "mails", "2",
+                                        "--json" })[1]
+      assert.same({ 1, "mailer" }, { item.worker.number, item.worker.name })
+      assert.matches("workers\nmailer +running, pid ",
+                     cli.run { "stats", path, "mails" }.out)
+      assert.matches('\nrespool_workers{queue="mails"} 1\n',
+                     cli.run { "metrics", path }.out)
+    end)
+    assert.is_nil(cli.run { "ls", path, "mails" }.out:find "WORKER")
+  end)
+end)
+
+describe("the console", function()
+  it("lists workers and asks them to stop", function()
+    local console = console_of.start(path, "--writable")
+    at_work(function()
+      local w = console:get "workers".workers[1]
+      assert.same({ "mailer", "running", 2 }, { w.name, w.state, w.leased })
+      assert.same({ number = 1, stopping = true },
+                  (console:act("POST", "workers/1/stop")))
+    end)
+    assert.same({}, console:get "workers".workers)
+    local answer, status = console:act("POST", "workers/1/stop")
+    assert.same({ 404, "NOT_FOUND" }, { status, answer.error })
+  end)
+end)
