@@ -85,6 +85,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   t int8 := now_ms(wall); x run;
 BEGIN
+  PERFORM share_queue(q);
   IF NOT EXISTS (SELECT FROM run r WHERE r.first = run_of(q, id)
                  AND r.due <= t) THEN
     x := part_item(q, slot_no, t, id, NULL, NULL);
@@ -103,6 +104,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   t int8 := now_ms(wall); x run;
 BEGIN
+  PERFORM share_queue(q);
   x := part_item(q, slot_no, t, id, deliveries, sum);
   PERFORM drop_parted(q, t, x);
   number := (bury(ARRAY[dlq], ARRAY[grp], ARRAY[reason], t,
@@ -126,6 +128,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
   t int8 := now_ms(wall); x run; p queue; old_size int8;
 BEGIN
+  PERFORM share_queue(least(q, target));
+  PERFORM share_queue(greatest(q, target));
   SELECT u.* INTO p FROM queue u WHERE u.id = target;
   IF NOT FOUND THEN PERFORM no_queue(target); END IF;
   IF p.max_items IS NOT NULL OR p.max_bytes IS NOT NULL THEN
@@ -171,6 +175,7 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   t int8 := now_ms(wall); x run; p queue; more int8;
 BEGIN
+  PERFORM share_queue(q);
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   IF p.max_bytes IS NOT NULL THEN
