@@ -7,8 +7,9 @@
 -- a time; settles under way count as not done.
 CREATE FUNCTION load_of(q int4, OUT items int8, OUT bytes int8)
 LANGUAGE sql AS $$
-  SELECT coalesce(sum(y.pushed - y.done - y.died - y.expired - y.removed), 0),
-    coalesce(sum(y.bytes), 0) FROM tally y WHERE y.queue = q $$;
+  SELECT coalesce(sum(y.pushed - y.done - y.died - y.expired - y.removed),
+                  0)::int8,
+    coalesce(sum(y.bytes), 0)::int8 FROM tally y WHERE y.queue = q $$;
 
 -- Runs that have expired and are not leased, or not any more; locked, `most`
 -- at most.
