@@ -270,8 +270,17 @@ end
 local function new_run(queue, o)
   return {
     queue = queue, o = o, target = o.to or queue, left = o.limit or huge,
+    size = PAGE,
     counts = { seen = 0, pushed = 0, skipped = 0, failed = 0, errors = {} },
   }
+end
+
+-- A page for which the target has no room is tried again as smaller ones, until
+-- what fits is pushed.
+local function shrink(run, planned, code)
+  if code ~= "FULL" or planned.seen <= 1 then return false end
+  run.size = math.floor(planned.seen / 2)
+  return true
 end
 
 -- One page: false at the end; nil, message, code after an error.
@@ -280,7 +289,7 @@ local function step(run)
   local items, message, code = read(run.queue, {
     since = run.o.since, after = after, before = min(run.o.before or huge,
                                                      before),
-  }, PAGE)
+  }, run.size)
   if not items then return nil, message, code end
   if #items == 0 then
     run.finished = true
@@ -289,6 +298,7 @@ local function step(run)
   local planned = plan(run, items)
   local ok
   ok, message, code = commit(run, planned)
+  if not ok and shrink(run, planned, code) then return true end
   if not ok and code == "LOCKED" and run.o.name then
     ok, message, code = progress_of.is_cancelled(run.progress)
     return ok and false, message, code

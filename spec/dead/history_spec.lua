@@ -283,8 +283,8 @@ describe("a named replay of history", function()
   local function run(o)
     o = o or {}
     o.name, o.to = o.name or "again", o.to or other
-    local counts, message, code = q.history:replay(o)
-    if not counts then return nil, code, message end
+    local counts, message, code, so_far = q.history:replay(o)
+    if not counts then return nil, code, message, so_far.pushed end
     return counts.pushed, counts.state
   end
 
@@ -346,6 +346,27 @@ describe("a named replay of history", function()
     assert.same({ 100, "cancelled" }, { run { where = forget } })
     assert.same({}, store:replays())
     assert.equal(200, other:length().total)
+  end)
+
+  -- A page of 100 never fitted a smaller queue.
+  it("moves what fits a bounded queue, and the rest when there is room",
+     function()
+    q:push_many(helper.range(60))
+    q:work(function() end, { stop_when_empty = true })
+    local small = assert(store:queue("small", { max_items = 25 }))
+    local seen = {}
+    local function drain()
+      small:work(function(n) seen[#seen + 1] = n end,
+        { stop_when_empty = true })
+    end
+    for _, moved in ipairs { 25, 25 } do
+      local _, code, _, so_far = run { to = small }
+      assert.same({ "FULL", moved }, { code, so_far })
+      drain()
+    end
+    assert.same({ 10, "finished" }, { run { to = small } })
+    drain()
+    assert.same(helper.range(60), seen)
   end)
 
   it("is refused under the name of another replay", function()
