@@ -80,6 +80,44 @@ describe("opening a store", function()
   end)
 end)
 
+-- While this process has the store open, another was killed between the two
+-- places to which LMDB writes the number of a commit.
+describe("opening a store whose last commit LMDB's lock file does not tell of",
+         function()
+  local location, store, q
+
+  before_each(function()
+    location = filled(3)
+    store = assert(helper.open(location))
+    q = assert(store:queue "orders")
+    local died = helper.spawn(
+      [[os.execute(("exec '%s/spec/opener' '%s' commit"):format(...))]],
+      build, location)
+    died:wait()
+    assert.equal("", died:output())
+  end)
+
+  it("finds that commit, and goes on behind it", function()
+    local second = helper.spawn(SECOND, location)
+    assert.equal(0, second:wait(), second:output())
+    assert.matches("finds\t1 2 3 1\n", second:output())
+    assert.matches("pushes\t5\n", second:output())
+    assert.same({ 1, 2, 3, 1, "new" }, helper.payloads(q))
+    assert.same({}, store:check())
+  end)
+
+  it("finds the one before where nothing may be written", function()
+    local looker = helper.spawn([[
+      local store = assert(require "respool".open((...), { read_only = true }))
+      print(store:queue "orders":length().ready)
+    ]], location)
+    assert.equal(0, looker:wait(), looker:output())
+    assert.equal("3\n", looker:output())
+    assert.equal(5, assert(q:push "new"))
+    assert.same({ 1, 2, 3, 1, "new" }, helper.payloads(q))
+  end)
+end)
+
 -- A process that may write no more to the file of a store, which is also out
 -- of reach when it is opened again, until both are mended.
 local LOST = [[

@@ -56,23 +56,28 @@ static int open_tree(lmdb_env *e, MDB_txn *t, int which, bool fresh) {
   return rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE ? MDB_INVALID : rc;
 }
 
-/* `look` failed: none of LMDB's error numbers. */
+/* None of LMDB's error numbers: `look` failed; a reader found the last commit
+   in the data alone. */
 #define LOOKED (-1)
+#define UNTOLD (-2)
 
 /* A transaction reads the number of the last commit from LMDB's lock file. The
    first process to open the environment writes it there; if that was killed
    before, a process that waited goes on without the number, and would
    overwrite the last commits. It would do other harm where the lock file tells
    of the data that was in place of this before. `last` is read from the data
-   before the transaction begins. A writer in the middle of a commit, where it
-   may have been stopped, has written the number to the data alone. */
-static bool is_astray(const txn *t, uint64_t last) {
+   before the transaction begins.
+
+   A writer in the middle of a commit has written the number to the data alone.
+   Where it was stopped there, a reader goes on with the commit before. Where it
+   was killed, LMDB takes the number over when the next writer begins; without
+   one there would be no opening the store while others have it open. */
+static int look_for_astray(const txn *t, uint64_t last) {
   uint64_t seen = mdb_txn_id(t->mdb) - (t->write ? 1 : 0);
   mdb_filehandle_t fd;
-  if (seen + 1 == last && !t->write && !mdb_env_get_fd(t->env->mdb, &fd) &&
-      turn_is_taken(fd))
-    return false;
-  return seen < last || seen > txn_env_newest(t->env);
+  if (seen + 1 == last && !t->write && !mdb_env_get_fd(t->env->mdb, &fd))
+    return t->env->read_only || turn_is_taken(fd) ? 0 : UNTOLD;
+  return seen < last || seen > txn_env_newest(t->env) ? LOCK_STALE : 0;
 }
 
 static int look_at(lmdb_env *e, txn *t, bool fresh,
@@ -90,8 +95,8 @@ static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
   if (!rc)
     rc = mdb_txn_begin(e->mdb, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
   if (rc) return rc;
-  if (is_astray(t, last)) return LOCK_STALE;
-  rc = open_root(t->mdb, &fresh);
+  rc = look_for_astray(t, last);
+  if (!rc) rc = open_root(t->mdb, &fresh);
   if (!rc && fresh && !t->write)
     rc = e->read_only ? MDB_INVALID : MDB_NOTFOUND;
   if (!rc) rc = open_tree(e, t->mdb, DB_META, fresh);
@@ -118,7 +123,7 @@ static int try_databases(lmdb_env *e, bool write,
 static int open_databases(lmdb_env *e, int (*look)(txn *t, bool fresh)) {
   int rc = try_databases(e, false, look);
   if (e->read_only) return rc;
-  if (rc == MDB_NOTFOUND || rc == MDB_READERS_FULL)
+  if (rc == MDB_NOTFOUND || rc == MDB_READERS_FULL || rc == UNTOLD)
     rc = try_databases(e, true, look);
   return rc ? rc : mdb_env_sync(e->mdb, 1);
 }
