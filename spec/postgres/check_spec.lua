@@ -70,7 +70,7 @@ describe("the check of a store in a database", function()
       "flow SET breaker = 1, failures = '{1}'",
     ["^run %d+: state 1, .* epoch 0"] = "run SET epoch = 0 WHERE state = 1",
     ["^run %d+: token %d+ was not given out yet"] =
-      "run SET epoch = 1000000 WHERE state = 1",
+      "run SET epoch = 1000000::bigint << 20 WHERE state = 1",
     ["^run %d+: its priority 3 is not one"] =
       "run SET priority = 3 WHERE state = 1",
   } do
