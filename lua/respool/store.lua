@@ -317,7 +317,7 @@ end
 ---@return true?, string?, string?
 ---@nodiscard
 function Store:stop_worker(number)
-  options.argument(1, "store:stop_worker", number, options.whole(1, 2^20 - 1))
+  options.argument(1, "store:stop_worker", number, options.id)
   return self.handle:worker_stop(number)
 end
 

@@ -234,6 +234,10 @@ describe("Acting", function()
     assert.same({ n = 2 }, to:get(told.id).payload)
     assert.same({ 404, "NOT_FOUND" },
                 codes(console:act("POST", path .. "move?to=none")))
+    for _, wrong in ipairs { "move", "move?to=", "move?to=mails" } do
+      assert.same({ 400, "PARAMETER" }, codes(console:act("POST",
+        path .. wrong)))
+    end
     path = ("queues/other/items/%d/"):format(told.id)
     assert.is_true(console:act("POST", path .. "kill?error=why").killed)
     assert.equal("why", to.dead:get(1).error)

@@ -120,15 +120,21 @@ M.kill = on_queue(function(queue, r)
   return ok and { id = r.number, killed = true }, message, code
 end)
 
--- Moves an item to a queue that is there.
-M.move = on_queue(function(queue, r)
-  local to, message, code = queue.store:queue(r.o.to or "", { create = false })
+local move = on_queue(function(queue, r)
+  local to, message, code = queue.store:queue(r.o.to, { create = false })
   if not to then return nil, message, code end
   local id
   id, message, code = queue:move(r.number, to)
   to.handle:close()
   return id and { id = id, queue = to.name, moved = true }, message, code
 end)
+
+-- Moves an item to another queue, which must exist.
+function M.move(console, r)
+  if r.o.to and r.o.to ~= r.name then return move(console, r) end
+  return answer.refuse(400, "PARAMETER",
+    "parameter 'to' must be the name of another queue")
+end
 
 -- Gives an item the payload that the body encodes in JSON.
 function M.edit(console, r)

@@ -10,7 +10,6 @@ local M = {}
 function M.list(console)
   local all, message, code = console.store:workers()
   if not all then return answer.fail(message, code) end
-  for _, w in ipairs(all) do core.cbor.array(w.leases) end
   return answer.json { workers = core.cbor.array(all) }
 end
 

@@ -76,7 +76,7 @@ local function present(row, leases, now)
   row.state = M.is_gone(row, now) and "gone"
     or row.stopping and "stopping" or "running"
   row.stopping, row.process = nil, nil
-  row.leases, row.leased = leases or {}, 0
+  row.leases, row.leased = core.cbor.array(leases or {}), 0
   for _, lease in ipairs(row.leases) do
     row.leased = row.leased + lease.items
   end

@@ -43,7 +43,7 @@ end
 local function stop_options(command)
   arguments.add_store(command)
   command:argument("numbers", "Numbers of the workers."):argname "NUMBER"
-    :args "+":convert(arguments.whole(1, 2^20 - 1))
+    :args "+":convert(arguments.whole(1))
   command:epilog "Example:\n  respool worker stop shop.respool 3"
 end
 
