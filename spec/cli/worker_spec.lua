@@ -39,6 +39,13 @@ describe("respool worker", function()
     assert.equal("no workers\n", worker("list").out)
   end)
 
+  it("writes the leases as an array in JSON, also where there are none",
+     function()
+    assert(store.handle:worker_start("idle", "mails", "here", "", 1))
+    assert.matches('"leases":%[%]', worker("list", "--json").out)
+    assert.matches('"leases":%[%]', cli.run { "stats", path, "--json" }.out)
+  end)
+
   it("asks them to stop", function()
     at_work(function()
       assert.equal("1 asked to stop\n", worker("stop", "1").out)
@@ -64,6 +71,8 @@ describe("respool worker", function()
                      cli.run { "metrics", path }.out)
     end)
     assert.is_nil(cli.run { "ls", path, "mails" }.out:find "WORKER")
+    assert.matches('\nrespool_workers{queue="mails"} 0\n',
+                   cli.run { "metrics", path }.out)
   end)
 end)
 
@@ -77,7 +86,10 @@ describe("the console", function()
                   (console:act("POST", "workers/1/stop")))
     end)
     assert.same({}, console:get "workers".workers)
-    local answer, status = console:act("POST", "workers/1/stop")
-    assert.same({ 404, "NOT_FOUND" }, { status, answer.error })
+    for _, number in ipairs { "1", "9007199254740991" } do
+      local answer, status = console:act("POST",
+        ("workers/%s/stop"):format(number))
+      assert.same({ 404, "NOT_FOUND" }, { status, answer.error })
+    end
   end)
 end)

@@ -328,9 +328,10 @@ end
 
 -- Workers.
 
--- How many are at work on each queue, by the rows of a store.
-local function count_workers(store, rows)
+-- How many are at work on each of the queues, by the rows of a store.
+local function count_workers(store, queues, rows)
   local n, now = {}, store.handle:now()
+  for name in pairs(queues) do n[name] = 0 end
   for _, row in ipairs(rows) do
     local gone = workers_of.is_gone(row, now)
     n[row.queue] = (n[row.queue] or 0) + (gone and 0 or 1)
@@ -389,7 +390,7 @@ function M.pieces(store, format)
   add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
   add_schedules(text, schedules)
-  add_workers(text, count_workers(store, workers))
+  add_workers(text, count_workers(store, all, workers))
   add_store(text, stats)
   if text.open then text[#text + 1] = "# EOF" end
   cut(text)
