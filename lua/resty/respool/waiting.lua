@@ -107,7 +107,7 @@ local NAMES = {
   flush = "a flush", drain = "a flush", push_many = "a durable push",
   push = "a durable push", commit = "a commit", queue = "opening a queue",
   stat = "store:stats", probe = "store:health",
-    dead_move = "moving dead letters",
+  dead_move = "moving dead letters",
   dead_list = "listing dead letters", dead_numbers = "listing dead letters",
   dead_groups = "listing groups", dead_purge = "purging dead letters",
   dead_remove = "removing dead letters", drop = "dropping a queue",
@@ -116,6 +116,10 @@ local NAMES = {
   schedule_save = "a schedule", schedules = "listing schedules",
   schedules_fire = "firing schedules", schedule_run = "a schedule",
   browse = "listing items", settle = "a settle", take = "a take",
+  item_run_now = "queue:run_now", item_kill = "queue:kill",
+  item_move = "queue:move", item_edit = "queue:edit",
+  worker_start = "work", worker_seen = "work", worker_end = "work",
+  worker_stop = "store:stop_worker",
 }
 
 -- A method in its two kinds as one. `early`: allowed before there are
