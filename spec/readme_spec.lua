@@ -1,16 +1,22 @@
 -- SPDX-License-Identifier: MIT
 -- The README's Lua runs as it stands there, but for where its store lies.
 
+local commands = require "respool.cli.commands"
 local helper = require "spec.helper"
 local respool = require "respool"
 
-local function read_blocks()
+local function read()
   local file = assert(io.open("README.md"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function read_blocks()
   local blocks = {}
-  for block in file:read("*a"):gmatch "```lua\n(.-)```" do
+  for block in read():gmatch "```lua\n(.-)```" do
     blocks[#blocks + 1] = block
   end
-  file:close()
   return blocks
 end
 
@@ -39,5 +45,17 @@ describe("README.md", function()
     run(read_blocks()[2], "respool, store, mails, print", respool, store,
         mails, function() end)
     assert.equal(2, store:queue("audit"):length().ready)
+  end)
+
+  it("names only commands that there are", function()
+    local known, unknown, n = {}, {}, 0
+    for _, name in ipairs(commands.NAMES) do known[name] = true end
+    for line in read():gmatch "\nrespool ([^\n]*)" do
+      local name = line:match "^[%w-]+"
+      n = n + 1
+      if not known[name] then unknown[#unknown + 1] = line end
+    end
+    assert.same({}, unknown)
+    assert.is_true(n > 5)
   end)
 end)
