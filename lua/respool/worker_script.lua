@@ -17,7 +17,7 @@ local M = {}
 ---@field dead_letter string|function? as in the options
 ---@field schedules table<string, respool.schedule_options>? by name; their
 --- queue is the script's when they name none
----@field replay table? of a replay of its dead dead_letters
+---@field replay table? of a replay of its dead letters
 
 local FORM = {
   queue = options.name,

@@ -176,7 +176,7 @@ end
 local function worker_fields(workers, now)
   local list = {}
   for i, w in ipairs(workers) do
-    list[i] = { w.name, ("%s, pid %d on %s, since %s, %s leased"):format(
+    list[i] = { w.name, ("%s, pid %d on %s, for %s, %s leased"):format(
       w.state, w.pid, output.clean(w.host), show.ago(now, w.started_at),
       output.number(w.leased)) }
   end
