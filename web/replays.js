@@ -11,7 +11,7 @@ import { empty, table } from "./table.js";
 const path = (r) => "replays/" + f.segment(r.name);
 
 function progress(r) {
-  if (r.state !== "running" || !r.upto) return f.number(r.seen);
+  if (r.state !== "running" || r.history || !r.upto) return f.number(r.seen);
   return [h("progress", { max: r.upto, value: r.cursor,
     "aria-label": "progress" }), " ", f.number(r.seen)];
 }
@@ -41,7 +41,8 @@ const COLUMNS = [
     : h("a", { href: "#/dead/" + f.segment(r.dlq) },
       h("bdi", {}, f.shown(r.dlq))) },
   { title: "To", class: "wide", cell: (r) => r.to
-    ? h("bdi", {}, f.shown(r.to)) : "each one's own queue" },
+    ? h("bdi", {}, f.shown(r.to))
+    : r.history ? h("bdi", {}, f.shown(r.dlq)) : "each one's own queue" },
   { title: "State", cell: (r) => [r.state, r.failure &&
     h("span", { class: "bad" }, " ", f.visible(r.failure))] },
   { title: "Seen", class: "right", cell: progress },

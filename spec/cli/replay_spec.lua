@@ -378,6 +378,18 @@ describe("respool replay --name", function()
       end)() }.out)
   end)
 
+  it("shows how far a replay of a history has come", function()
+    local kept = assert(store:queue("kept", { keep_done = 3600 }))
+    kept:push_many { 1, 2 }
+    assert(kept:work(function() end, { stop_when_empty = true }))
+    assert(kept.history:replay { name = "again", to = q, limit = 1 })
+    local run = cli.run { "replay", "show", place, "again" }
+    assert.matches("\nfrom +history of kept\nto +q\nstate +stopped\n", run.out)
+    assert.matches("\nplace +item 1, done %d%d%d%d%-", run.out)
+    assert.matches("is forgotten; the finished items stay\n",
+                   cli.run { "replay", "forget", place, "again" }.out)
+  end)
+
   it("says that there is no such replay", function()
     for _, verb in ipairs { "show", "cancel", "resume", "forget" } do
       local run = cli.run { "replay", verb, place, "none" }

@@ -124,6 +124,27 @@ local function complete(store, replay)
   return replay
 end
 
+local function source(replay)
+  return (replay.history and "history of " or "") .. replay.dlq
+end
+
+-- How far it has come.
+local function place(replay)
+  if not replay.history then
+    return ("dead letter %d of those up to %d"):format(replay.cursor,
+                                                       replay.upto)
+  elseif replay.upto == 0 then
+    return "at the beginning"
+  end
+  return ("item %d, done %s"):format(replay.cursor,
+                                     output.time(replay.upto / 1000))
+end
+
+local function target(replay)
+  if replay.to ~= "" then return replay.to end
+  return replay.history and replay.dlq or "each dead letter's own queue"
+end
+
 local COLUMNS = {
   { title = "NAME" }, { title = "FROM" }, { title = "TO" }, { title = "STATE" },
   { title = "SEEN", right = true }, { title = "MOVED", right = true },
@@ -136,8 +157,7 @@ function M.list(args, io)
   local replays, rows = check(store:replays()), {}
   for i, r in ipairs(replays) do
     complete(store, r)
-    local from = r.history and "history of " .. r.dlq or r.dlq
-    rows[i] = { r.name, from, r.to, r.state, r.seen, r.moved, r.skipped,
+    rows[i] = { r.name, source(r), r.to, r.state, r.seen, r.moved, r.skipped,
                 r.failed, output.time(r.updated_at) }
   end
   if args.json then return output.json(io, core.cbor.array(replays)) end
@@ -162,14 +182,13 @@ function M.show(args, io)
   complete(store, replay)
   if args.json then return output.json(io, replay) end
   local rows = {
-    { "name", replay.name }, { "dlq", replay.dlq },
-    { "to", replay.to ~= "" and replay.to or "each dead letter's own queue" },
+    { "name", replay.name }, { "from", source(replay) },
+    { "to", target(replay) },
     { "state", replay.state .. (replay.pid
       and (" (process %d)"):format(replay.pid) or "") },
     { "seen", replay.seen }, { "moved", replay.moved },
     { "skipped", replay.skipped }, { "failed", replay.failed },
-    { "place", ("dead letter %d of those up to %d"):format(
-      replay.cursor, replay.upto) },
+    { "place", place(replay) },
     { "started", output.time(replay.started_at) },
     { "updated", output.time(replay.updated_at) },
   }
@@ -190,13 +209,16 @@ end
 -- Removes the stored progress of a named replay.
 function M.forget(args, io)
   local store = arguments.open(io, args.store)
-  check_idle(args.name, load(store, args.name))
+  local replay = load(store, args.name)
+  check_idle(args.name, replay)
   local had = notes.remove(store, KIND, args.name)
   local ok, message, code = store:remove_replay(args.name)
   if not ok and code ~= "NOT_FOUND" then arguments.fail(message) end
   if not had and not ok then missing(store, args.name) end
-  io.stdout:write(("named replay '%s' is forgotten; dead letters that it has "
-    .. "not moved stay\n"):format(output.clean(args.name)))
+  local rest = replay and replay.history and "the finished items stay"
+    or "dead letters that it has not moved stay"
+  io.stdout:write(("named replay '%s' is forgotten; %s\n"):format(
+    output.clean(args.name), rest))
 end
 
 return M
