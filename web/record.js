@@ -130,6 +130,9 @@ function fields(r) {
     optional("State", r.state), optional("Reason", r.reason),
     optional(DUE[r.state] || "Visible", moment(r.visible_at)),
     r.error && ["Error", text(r.error), "long"], r.group && ["Group", text(r.group), "long"],
+    r.worker && ["Worker", text(r.worker.name
+      ? `${r.worker.name}, process ${r.worker.pid} on ${r.worker.host}`
+      : `${r.worker.number}, which is gone`), "long"],
     ["Pushed", moment(r.pushed_at) || "–", "long"], optional("Died", moment(r.died_at)),
     optional("Done", moment(r.done_at)),
     optional("Expires", moment(r.expires_at)),
