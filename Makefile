@@ -27,7 +27,8 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  history append change order weights deliver take settle browse replay policy flow
+  history append change order weights deliver take settle browse replay \
+  policy flow
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues repair
 lmdb/migrate = convert migrate
@@ -81,8 +82,8 @@ respool/console = answer guard parameters filter look schedules workers \
 respool/cli = main parser commands completion
 respool/cli/base = actions arguments output progress streams notes each show \
   failure_log
-respool/cli/queue = push records work worker schedule peek get item remove purge drop \
-  pause resume hold config
+respool/cli/queue = push records work worker schedule peek get item remove purge \
+  drop pause resume hold config
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact

@@ -44,6 +44,7 @@ local M = {}
 ---@field private route respool.dead_letter_route?
 ---@field private on_handler_error fun(err: any, item: respool.item)?
 ---@field private is_outage respool.is_outage?
+---@field private worker respool.working? that takes by it
 ---@field private flow_marks integer marks of outages and holds so far
 ---@field private flow_kind integer? that of the last of them
 ---@field private flow_told integer of these when the log was told last

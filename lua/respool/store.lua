@@ -50,6 +50,8 @@ local M = {}
 ---@field private hooks table<any, integer> hooks that are running by coroutine,
 --- weak
 ---@field private past table<string, table[]> what health() has seen of queues
+---@field private workers_look table? the rows of workers as they were seen last
+---@field private workers_at integer? row from which dead ones are looked for
 ---@field private closing table? while it is closing, and after
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log fun(level: respool.level, message: string, fields: table)?
