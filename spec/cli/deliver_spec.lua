@@ -229,8 +229,8 @@ describe("respool deliver", function()
     cli.run { "deliver", path, "plain", "--until-empty", "--url",
               endpoint:url "404" }
     local c = plain:config()
-    assert.same({ 10, "list", 5 }, { c.max_attempts, c.retry.name,
-                                     c.retry.list[1] })
+    assert.same({ 10, "list", 5, 5 }, { c.max_attempts, c.retry.name,
+                                        c.retry.list[1], c.breaker.failures })
     local days = 0
     for _, seconds in ipairs(c.retry.list) do days = days + seconds / 86400 end
     assert.is_true(days > 3 and days < 3.5)

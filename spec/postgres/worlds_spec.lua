@@ -174,6 +174,14 @@ describe("a store in a database", function()
     assert.same({}, store:check())
   end)
 
+  it("is delivered from with a breaker, as any other", function()
+    local location = url()
+    local queue = assert(open(location):queue "orders")
+    local run = cli.run { "deliver", location, "orders", "--until-empty",
+                          "--url", "http://127.0.0.1:1/" }
+    assert.same({ 0, 5 }, { run.status, queue:config().breaker.failures })
+  end)
+
   it("gives applications what their role needs, and no table", function()
     local location, name = url()
     local run = cli.run { "init", location, "--roles" }
@@ -191,6 +199,12 @@ describe("a store in a database", function()
         local batch = assert(store:queue "orders":take())
         batch:done()
         assert(batch:settle())
+        assert(open(location):queue "orders":push "b")
+        local name_of
+        assert(store:queue "orders":work(function()
+          name_of = assert(store:workers())[1].name
+        end, { name = "w", stop_when_empty = true }))
+        assert.same({ "w", 0 }, { name_of, #assert(store:workers()) })
       end
       assert.equal("DENIED", helper.code(store:drop_queue "orders"))
       store:close()

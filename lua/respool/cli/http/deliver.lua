@@ -13,7 +13,6 @@ local client = require "respool.http.client"
 local concurrent = require "respool.consume.concurrent"
 local form = require "respool.http.options"
 local header_form = require "respool.http.headers"
-local location = require "respool.support.location"
 local http = require "respool.http.handler"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
@@ -327,9 +326,7 @@ local function queue_of(args, io, figures)
   if o.retry or not is_plain(queue) then return queue end
   o.retry = backoff.webhooks()
   o.max_attempts = o.max_attempts or WEBHOOK_ATTEMPTS
-  if o.breaker == nil and not location.is_database(args.store) then
-    o.breaker = true
-  end
+  if o.breaker == nil then o.breaker = true end
   return arguments.queue(store, args.queue, o)
 end
 
