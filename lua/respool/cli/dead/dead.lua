@@ -252,7 +252,7 @@ local function push_options(command)
     :argname "KEY":convert(arguments.key)
   command:option("--priority", "The priority of the item, 0 to 255.")
     :argname "N":convert(arguments.whole(0, 255))
-  command:option("--dlq", "The DLQ, if it is another than the queue's.")
+  command:option("--dlq", "The DLQ, where it is not the queue's own.")
     :argname "DLQ":convert(arguments.own_name)
   command:flag("--raw", "Push the text as it is.")
   command:epilog [[

@@ -115,7 +115,7 @@ end
 -- The command.
 
 local ACTIONS = {
-  { "run", "make items due now that wait", run_options,
+  { "run", "make scheduled and retrying items due now", run_options,
     on_each("due now", function(queue, name) return queue:run_now(name) end) },
   { "kill", "make dead letters of items", kill_options,
     on_each("killed", function(queue, name, args)
@@ -130,8 +130,8 @@ local ACTIONS = {
 
 function M.options(command)
   command:epilog [[
-A leased item is left as it is; the others are changed, and the exit status is
-1.
+Items that are leased stay as they are; the others are changed, and the exit
+status is 1.
 
 Example:
   respool item run shop.respool mails 42]]

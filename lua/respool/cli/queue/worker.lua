@@ -64,9 +64,9 @@ local ACTIONS = {
 
 function M.options(command)
   command:epilog [[
-A worker looks about once a second whether it is to stop, between two batches.
-One that is "gone" has died; its leases end as soon as another worker of the
-same machine or respool maintain sees it.
+Between two batches a worker checks about once a second whether it has been
+asked to stop. A worker that is "gone" has died; its leases end as soon as
+another worker on the same machine or `respool maintain` notices.
 
 Example:
   respool worker list shop.respool]]

@@ -35,8 +35,8 @@ function M.options(command)
   command:option("--while-below", "Wait while the queue is fuller than this "
     .. "share of its bounds, and for room.")
     :argname "SHARE":convert(arguments.share)
-  command:option("--every", "Read the files and directories again so long "
-    .. "after their end, until it is stopped.")
+  command:option("--every", "Read the files and directories again and "
+    .. "again, with this pause between, until Ctrl-C.")
     :argname "TIME":convert(arguments.duration)
   command:option("--max-line", "Refuse a file with a longer record, unpacked. "
     .. "(default: 256MiB)"):argname "BYTES":convert(arguments.size)
