@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The C module respool.json: JSON as CBOR and back, and base64. It stands beside
- * respool.core so that only those who use JSON need jansson.
+ * The C module respool.json: JSON as CBOR and back, and base64. It stands
+ * beside respool.core so that only those who use JSON need jansson.
  *
  * A call that may take long can run in a thread of its own: start.NAME(...)
  * returns a conversion, or nothing where no thread can be had; its poll() says

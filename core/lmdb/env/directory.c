@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 int dir_fail(const char *path, int error) {
   int code = error == ENOSPC || error == EDQUOT ? RESPOOL_NOSPACE
              : error == ENOMEM ? RESPOOL_NOMEM : RESPOOL_IO;

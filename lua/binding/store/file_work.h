@@ -4,7 +4,8 @@
 
 #include "values/compat.h"
 
-void lfile_work_methods(lua_State *L);  /* of a store; the table is on the top */
+/* Methods of a store; its table is on the top. */
+void lfile_work_methods(lua_State *L);
 void lfile_work_starters(lua_State *L); /* those that may wait, by ticket */
 
 #endif

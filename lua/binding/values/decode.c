@@ -170,8 +170,8 @@ static bool decode_open_map(decoder *d, int depth) {
   return false;
 }
 
-/* The value that `h` begins. Tags are skipped, but those of big numbers: Lua has
-   nothing for them. `h` is then the head behind the tags. */
+/* The value that `h` begins. Tags are skipped, but those of big numbers: Lua
+   has nothing for them. `h` is then the head behind the tags. */
 static bool decode_value(decoder *d, cbor_head *h, int depth) {
   while (h->kind == CBOR_TAG && h->u != TAG_BIG && h->u != TAG_BIG_NEGATIVE)
     if (!unpack_head(&d->u, h)) return false;
