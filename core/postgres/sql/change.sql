@@ -4,13 +4,14 @@
 -- them, NULL: whatever they are.
 
 -- Cuts the item out of its run, so that it is the only one of a row, between
--- the rows of those before and behind it; locked.
-CREATE FUNCTION part_item(q int4, slot_no int4, t int8, id int8,
-                          deliveries int4, sum bytea) RETURNS run
+-- the rows of those before and behind it; locked. The caller adds `crashed` and
+-- `size`, the bytes that this takes, to the tally.
+CREATE FUNCTION part_item(q int4, t int8, id int8, deliveries int4, sum bytea,
+                          OUT own run, OUT crashed int8, OUT size int8)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  x run; own run; rest run; h int8; i int4; lead int4; size int8;
+  x run; rest run; h int8; i int4; lead int4;
 BEGIN
   LOOP
     h := run_of(q, id);
@@ -58,12 +59,21 @@ BEGIN
     size := size + octet_length(rest.bytes);
     INSERT INTO run VALUES (rest.*);
   END IF;
-  INSERT INTO tally AS y (queue, slot, crashed, bytes)
-    VALUES (q, slot_no, CASE WHEN x.state = 1 THEN x.live ELSE 0 END, size)
+  crashed := CASE WHEN x.state = 1 THEN x.live ELSE 0 END;
+END $$;
+
+-- Adds to a queue's tally: last of all, as its lock is.
+CREATE FUNCTION tally_change(q int4, slot_no int4, crashed int8, size int8,
+                             died int8, removed int8) RETURNS void
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+BEGIN
+  INSERT INTO tally AS y (queue, slot, crashed, bytes, died, removed)
+    VALUES (q, slot_no, crashed, size, died, removed)
     ON CONFLICT (queue, slot) DO UPDATE
     SET crashed = y.crashed + excluded.crashed,
-        bytes = y.bytes + excluded.bytes;
-  RETURN own;
+        bytes = y.bytes + excluded.bytes, died = y.died + excluded.died,
+        removed = y.removed + excluded.removed;
 END $$;
 
 -- The item leaves its queue, which keeps its counts but for the one that the
@@ -83,13 +93,14 @@ CREATE FUNCTION v1_run_now(q int4, slot_no int4, wall int8, call uuid,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  t int8 := now_ms(wall); x run;
+  t int8 := now_ms(wall); part record;
 BEGIN
   PERFORM share_queue(q);
   IF NOT EXISTS (SELECT FROM run r WHERE r.first = run_of(q, id)
                  AND r.due <= t) THEN
-    x := part_item(q, slot_no, t, id, NULL, NULL);
+    part := part_item(q, t, id, NULL, NULL);
     UPDATE run r SET due = t WHERE r.first = id;
+    PERFORM tally_change(q, slot_no, part.crashed, part.size, 0, 0);
   END IF;
   ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > t);
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
@@ -102,19 +113,18 @@ CREATE FUNCTION v1_kill(q int4, slot_no int4, wall int8, call uuid,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  t int8 := now_ms(wall); x run;
+  t int8 := now_ms(wall); part record; x run;
 BEGIN
   PERFORM share_queue(q);
-  x := part_item(q, slot_no, t, id, deliveries, sum);
+  part := part_item(q, t, id, deliveries, sum);
+  x := part.own;
   PERFORM drop_parted(q, t, x);
   number := (bury(ARRAY[dlq], ARRAY[grp], ARRAY[reason], t,
                   ARRAY[record]))[1];
   PERFORM series_add(q, 1::int2, slot_no,
                      array_fill(0::int8, ARRAY[by]) || 1::int8);
-  INSERT INTO tally AS y (queue, slot, died, bytes)
-    VALUES (q, slot_no, 1, -octet_length(x.bytes))
-    ON CONFLICT (queue, slot) DO UPDATE
-    SET died = y.died + excluded.died, bytes = y.bytes + excluded.bytes;
+  PERFORM tally_change(q, slot_no, part.crashed,
+                       part.size - octet_length(x.bytes), 1, 0);
   IF call IS NOT NULL THEN PERFORM note(call, step, ARRAY[number]); END IF;
 END $$;
 
@@ -126,7 +136,7 @@ CREATE FUNCTION v1_move(q int4, slot_no int4, wall int8, call uuid,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  t int8 := now_ms(wall); x run; p queue; old_size int8;
+  t int8 := now_ms(wall); part record; x run; p queue; old_size int8;
 BEGIN
   PERFORM share_queue(least(q, target));
   PERFORM share_queue(greatest(q, target));
@@ -135,7 +145,8 @@ BEGIN
   IF p.max_items IS NOT NULL OR p.max_bytes IS NOT NULL THEN
     PERFORM FROM queue u WHERE u.id = target FOR NO KEY UPDATE;
   END IF;
-  x := part_item(q, slot_no, t, id, deliveries, sum);
+  part := part_item(q, t, id, deliveries, sum);
+  x := part.own;
   old_size := octet_length(x.bytes);
   PERFORM drop_parted(q, t, x);
   IF x.key IS NOT NULL THEN
@@ -152,11 +163,7 @@ BEGIN
   x.bytes := bytes; x.due := greatest(x.due, t);
   x.seq := CASE WHEN p.ordered THEN nextval('token') END;
   INSERT INTO run VALUES (x.*);
-  INSERT INTO tally AS y (queue, slot, removed, bytes)
-    VALUES (q, slot_no, 1, -old_size)
-    ON CONFLICT (queue, slot) DO UPDATE
-    SET removed = y.removed + excluded.removed,
-        bytes = y.bytes + excluded.bytes;
+  PERFORM tally_change(q, slot_no, part.crashed, part.size - old_size, 0, 1);
   INSERT INTO tally AS y (queue, slot, pushed, bytes, pushed_bytes)
     VALUES (target, slot_no, 1, octet_length(bytes), body_bytes)
     ON CONFLICT (queue, slot) DO UPDATE
@@ -173,7 +180,7 @@ CREATE FUNCTION v1_edit(q int4, slot_no int4, wall int8, call uuid,
 RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  t int8 := now_ms(wall); x run; p queue; more int8;
+  t int8 := now_ms(wall); part record; p queue; more int8;
 BEGIN
   PERFORM share_queue(q);
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
@@ -181,15 +188,14 @@ BEGIN
   IF p.max_bytes IS NOT NULL THEN
     PERFORM FROM queue u WHERE u.id = q FOR NO KEY UPDATE;
   END IF;
-  x := part_item(q, slot_no, t, id, deliveries, sum);
-  more := octet_length(bytes) - octet_length(x.bytes);
-  IF more > 0 AND (load_of(q)).bytes + more > p.max_bytes THEN
+  part := part_item(q, t, id, deliveries, sum);
+  more := octet_length(bytes) - octet_length((part.own).bytes);
+  IF more > 0 AND (load_of(q)).bytes + part.size + more > p.max_bytes THEN
     PERFORM refuse('RS001', format(
       'queue ''%s'' is full: max_queue_bytes is %s', p.name, p.max_bytes));
   END IF;
   UPDATE run r SET bytes = v1_edit.bytes, version = v1_edit.version
     WHERE r.first = id;
-  INSERT INTO tally AS y (queue, slot, bytes) VALUES (q, slot_no, more)
-    ON CONFLICT (queue, slot) DO UPDATE SET bytes = y.bytes + excluded.bytes;
+  PERFORM tally_change(q, slot_no, part.crashed, part.size + more, 0, 0);
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
 END $$;
