@@ -148,7 +148,11 @@ typedef struct change_req {
 /* Entries are bytes of the library's own, under a kind and a name, with a
    revision that rises with each save: whoever saves one knows that nobody has
    changed it since it was read. */
-enum entry_kind { ENTRY_SCHEDULE = 1, ENTRY_WORKER = 2 };
+enum entry_kind {
+  ENTRY_SCHEDULE = 1,
+  ENTRY_WORKER,
+  ENTRY_LAST_WORKER /* its revision counts the numbers given to workers */
+};
 
 typedef struct entry_req {
   int kind;

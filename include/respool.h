@@ -1352,7 +1352,8 @@ typedef struct respool_worker {
 
 #define RESPOOL_WORKER_INIT { .size = sizeof(respool_worker) }
 
-/* Gives a worker a number that no other has. The texts have at most 255 bytes.
+/* Gives a worker a number that no other has, and none of the last million had
+   that are gone. The texts have at most 255 bytes.
    Not flushed: a worker that a power cut takes away is gone anyway. */
 RESPOOL_API int respool_worker_start(respool *s, const respool_worker *w,
                                      uint64_t *number);

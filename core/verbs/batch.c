@@ -78,6 +78,8 @@ int take_check(const respool_take_options *o) {
   if (o->wait < 0) return invalid("wait", "0 or more");
   if (o->lease != RESPOOL_KEEP && (o->lease < 1 || o->lease > LEASE_MAX))
     return invalid("lease", "1 ms to 7 days");
+  if (o->worker > RESPOOL_WORKER_MAX)
+    return invalid("worker", "the number of a worker");
   return 0;
 }
 

@@ -9,6 +9,8 @@
 #include "record/fields.h"
 #include "verbs/queue.h"
 
+#define LAST "last" /* name of the one entry of its kind */
+
 enum {
   FIELDS = 8,
   TRIES = 10,    /* while others change the same worker */
@@ -95,9 +97,9 @@ typedef struct workers {
   int64_t now;
 } workers;
 
-static int look(respool *s, const char *entry, workers *l) {
+static int look(respool *s, int kind, const char *entry, workers *l) {
   query q = {.kind = QUERY_ENTRIES, .name = entry,
-             .entries = {.kind = ENTRY_WORKER, .out = &l->bytes}};
+             .entries = {.kind = kind, .out = &l->bytes}};
   packer_init(&l->bytes);
   int rc = store_look(s, &q);
   unpacker_init(&l->at, l->bytes.data, l->bytes.len);
@@ -108,8 +110,9 @@ static int look(respool *s, const char *entry, workers *l) {
 static int find(respool *s, uint64_t number, stored_worker *out,
                 int64_t *now) {
   workers l;
+  memset(out, 0, sizeof *out);
   name_entry(out, number);
-  int rc = look(s, out->entry, &l);
+  int rc = look(s, ENTRY_WORKER, out->entry, &l);
   bool there = !rc && next_worker(&l.at, out);
   if (!rc && l.at.rc) rc = damaged(out);
   *now = l.now;
@@ -124,7 +127,7 @@ int respool_workers(respool *s, respool_worker_fn each, void *arg) {
   int rc = store_check(s);
   if (!rc && !each) rc = invalid("each", "given");
   if (rc) return rc;
-  rc = look(s, NULL, &l);
+  rc = look(s, ENTRY_WORKER, NULL, &l);
   while (!rc && next_worker(&l.at, &w)) rc = each(arg, &w.w);
   if (!rc && l.at.rc) rc = damaged(&w);
   packer_free(&l.bytes);
@@ -151,8 +154,7 @@ static int text_check(const char *name, const char *text) {
 }
 
 static int worker_check(respool_worker *w) {
-  int rc = SIZE_CHECK(w, RESPOOL_WORKER_INIT);
-  if (!rc) rc = name_check(w->queue, "queue");
+  int rc = name_check(w->queue, "queue");
   if (!rc && !w->name) rc = invalid("name", "given");
   if (!rc) rc = text_check("name", w->name);
   if (!rc) rc = text_check("host", w->host);
@@ -162,38 +164,74 @@ static int worker_check(respool_worker *w) {
   return rc;
 }
 
-/* The number behind the highest, or from the beginning again the first that is
-   free. */
-static int free_number(respool *s, stored_worker *to) {
+/* How often a number was given. */
+static int last_given(respool *s, uint64_t *n) {
+  workers l;
+  char name[RESPOOL_NAME_MAX + 1];
+  int rc = look(s, ENTRY_LAST_WORKER, LAST, &l);
+  *n = 0;
+  if (!rc && l.at.at < l.at.end) {
+    unpack_array(&l.at);
+    unpack_name(&l.at, name);
+    *n = unpack_uint(&l.at);
+  }
+  packer_free(&l.bytes);
+  return rc;
+}
+
+/* The number behind the last that was given, or the next that is free: those
+   of the gone come again only when all have had their turn, as they may still
+   work, and leases may bear them. */
+static int free_number(respool *s, uint64_t given, stored_worker *to) {
   workers l;
   stored_worker w;
-  uint64_t highest = 0, first_free = 1;
-  int rc = look(s, NULL, &l);
+  uint64_t from = given % RESPOOL_WORKER_MAX + 1, lowest = 1, at = from;
+  int rc = look(s, ENTRY_WORKER, NULL, &l);
   while (!rc && next_worker(&l.at, &w)) {
-    if (w.w.number == first_free) first_free++;
-    highest = w.w.number;
+    if (w.w.number == lowest) lowest++;
+    if (w.w.number == at) at++;
   }
   if (!rc && l.at.rc) rc = damaged(&w);
-  if (!rc && first_free > RESPOOL_WORKER_MAX)
+  if (at > RESPOOL_WORKER_MAX) at = lowest;
+  if (!rc && at > RESPOOL_WORKER_MAX)
     rc = fail(RESPOOL_FULL, "there are too many workers");
-  name_entry(to, highest < RESPOOL_WORKER_MAX ? highest + 1 : first_free);
+  name_entry(to, at);
   to->w.started_at = to->w.seen_at = l.now;
   packer_free(&l.bytes);
+  return rc;
+}
+
+/* Both are refused where another was given a number meanwhile. */
+static int give_number(respool *s, stored_worker *w) {
+  uint64_t given;
+  packer p;
+  packer_init(&p);
+  int rc = last_given(s, &given);
+  if (!rc) rc = free_number(s, given, w);
+  worker_pack(&p, &w->w);
+  step steps[] = {
+    {.kind = STEP_ENTRY, .name = LAST,
+     .entry = {ENTRY_LAST_WORKER, given, {"", 0}}},
+    {.kind = STEP_ENTRY, .name = w->entry,
+     .entry = {ENTRY_WORKER, 0, {p.data, p.len}}}};
+  unit u = {.steps = steps, .n = 2};
+  if (!rc && p.rc) rc = fail(p.rc, "not enough memory for a worker");
+  if (!rc) rc = store_commit(s, &u);
+  packer_free(&p);
   return rc;
 }
 
 int respool_worker_start(respool *s, const respool_worker *given,
                          uint64_t *number) {
   int rc = store_check(s);
+  if (!rc) rc = SIZE_CHECK(given, RESPOOL_WORKER_INIT);
   if (rc) return rc;
   stored_worker w = {.w = *given};
   rc = worker_check(&w.w);
   w.w.stopping = 0;
   if (!rc) rc = RESPOOL_LOCKED;
-  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
-    rc = free_number(s, &w);
-    if (!rc) rc = save(s, &w);
-  }
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++)
+    rc = give_number(s, &w);
   if (!rc) *number = w.w.number;
   return rc;
 }
@@ -205,7 +243,7 @@ int respool_worker_seen(respool *s, uint64_t number, int *stopping) {
   if (!rc) rc = RESPOOL_LOCKED;
   for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
     rc = find(s, number, &w, &now);
-    if (now > w.w.seen_at) w.w.seen_at = now;
+    if (!rc && now > w.w.seen_at) w.w.seen_at = now;
     if (!rc) rc = save(s, &w);
   }
   if (!rc) *stopping = w.w.stopping;
@@ -279,6 +317,19 @@ static int end_leases(respool *s, const stored_worker *w, uint64_t *items) {
   return rc == RESPOOL_NOT_FOUND ? 0 : rc; /* the queue was dropped */
 }
 
+static int remove_worker(respool *s, uint64_t number) {
+  stored_worker w;
+  int64_t now;
+  int rc = RESPOOL_LOCKED;
+  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
+    rc = find(s, number, &w, &now);
+    step gone = {.kind = STEP_ENTRY, .name = w.entry,
+                 .entry = {ENTRY_WORKER, w.revision, {NULL, 0}}};
+    if (!rc) rc = store_commit_step(s, &gone, false);
+  }
+  return rc;
+}
+
 int respool_worker_end(respool *s, uint64_t number, uint64_t *items) {
   stored_worker w;
   int64_t now;
@@ -286,14 +337,9 @@ int respool_worker_end(respool *s, uint64_t number, uint64_t *items) {
   int rc = store_check(s);
   if (!rc) rc = find(s, number, &w, &now);
   if (!rc && items) rc = end_leases(s, &w, &ended);
-  if (!rc) rc = RESPOOL_LOCKED;
-  for (int i = 0; i < TRIES && rc == RESPOOL_LOCKED; i++) {
-    rc = find(s, number, &w, &now);
-    step gone = {.kind = STEP_ENTRY, .name = w.entry,
-                 .entry = {ENTRY_WORKER, w.revision, {NULL, 0}}};
-    if (!rc) rc = store_commit_step(s, &gone, false);
-  }
-  if (rc == RESPOOL_NOT_FOUND && items) rc = 0; /* another did so as well */
+  if (rc) return rc;
+  rc = remove_worker(s, number);
+  if (rc == RESPOOL_NOT_FOUND && items) rc = 0; /* by another meanwhile */
   if (!rc && items) *items = ended;
   return rc;
 }

@@ -116,7 +116,7 @@ describe("a worker", function()
       if #numbers == 1 then assert(store.handle:worker_end(w.number)) end
       store:advance(61)
     end, { batch = 1, stop_when_empty = true })
-    assert.same({ 1, 1, 1 }, numbers)
+    assert.same({ 1, 2, 2 }, numbers)
   end)
 end)
 
@@ -195,6 +195,27 @@ describe("a row of a worker", function()
     assert.equal(4, start())
     local ok, _, code = handle:worker_end(2)
     assert.same({ nil, "NOT_FOUND" }, { ok, code })
+    ok, _, code = handle:worker_end(2, true)
+    assert.same({ nil, "NOT_FOUND" }, { ok, code })
+  end)
+
+  it("has a number that none had before", function()
+    local handle = store.handle
+    local function start() return handle:worker_start("w", "q", "h", "", 1) end
+    assert.equal(1, start())
+    assert.equal(0, handle:worker_end(1))
+    assert.equal(2, start())
+    local ok, _, code = handle:worker_seen(1)
+    assert.same({ nil, "NOT_FOUND" }, { ok, code })
+  end)
+
+  it("has a number that a lease can bear", function()
+    q:push "a"
+    q.worker = { number = 1048576 }
+    assert.error_matches(function() q:take() end, "worker")
+    q.worker = { number = 1048575 }
+    assert.equal(1048575, assert(q:take())[1].worker)
+    q.worker = nil
   end)
 
   it("is not hindered by a queue that is gone", function()

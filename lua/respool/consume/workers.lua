@@ -115,6 +115,7 @@ end
 -- its row.
 local function bury(store, row, seen)
   local items, message, code = store.handle:worker_end(row.number, seen)
+  if code == "NOT_FOUND" then return end -- another was first
   if not items then return report(store, message, code) end
   hooks.log(store, "warn", "a worker has died", {
     queue = row.queue, worker = row.name, pid = row.pid, items = items,
