@@ -270,6 +270,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
 
 void settle_free(settling *w) {
   if (w->r) fates_free(&w->fates);
+  *w = (settling){.excuse = w->excuse};
 }
 
 /* ---- after it ----------------------------------------------------------- */

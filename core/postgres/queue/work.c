@@ -69,9 +69,11 @@ static int plan_step(plan *p, work *w) {
 
 void work_free(work *w) {
   if (!w->step) return;
-  if (w->step->kind == STEP_SETTLE) settle_free(&w->settle);
-  if (w->step->kind == STEP_DEAD_MOVE) dead_move_free(&w->move);
-  if (w->step->kind != STEP_APPEND) memset(&w->append, 0, sizeof w->append);
+  enum step_kind kind = w->step->kind;
+  if (kind == STEP_SETTLE) settle_free(&w->settle);
+  if (kind == STEP_DEAD_MOVE) dead_move_free(&w->move);
+  if (kind != STEP_APPEND && kind != STEP_SETTLE)
+    memset(&w->append, 0, sizeof w->append);
 }
 
 int work_plan(plan *p, work *w) {
@@ -217,7 +219,7 @@ int work_call(pg_env *e, unit *u) {
     case STEP_REMOVE: return pg_remove(e, l, u->now, s->name, &s->remove);
     case STEP_CHANGE: return pg_change(e, l, u->now, s->name, &s->change);
     case STEP_PURGE: return pg_purge(e, l, u->now, s->name, &s->purge);
-    case STEP_QUEUE_OPEN: 
+    case STEP_QUEUE_OPEN:
       return pg_queue_open(e, l, u->now, s->name, s->policy);
     case STEP_QUEUE_PAUSE: return pg_queue_pause(e, l, s->name, s->paused);
     case STEP_QUEUE_HOLD:
