@@ -72,6 +72,7 @@ typedef struct append_req {
   uint64_t deliveries, crashes; /* of an item that moves */
   respool_bytes failures;       /* the same, packed */
   respool_bytes memo; /* remembered from before a replay or a move */
+  bool lives; /* of a move: a full queue refuses it, and does not bury it */
   uint64_t max_store; /* pushes must leave the store below; 0: any */
   respool_bytes key;  /* of the builder's one item, or empty */
   int on_conflict;

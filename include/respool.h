@@ -935,8 +935,9 @@ RESPOOL_API int respool_item_kill(respool_queue *q, uint64_t id,
 /* Moves an item to another queue of the same store, in one commit: pushed
    there with a new id, which goes to `*moved` unless that is NULL, and removed
    here. Its origin, priority, key, headers, due and expiry times, attempts,
-   failures and memo stay. EXISTS when an item there holds its key; FULL and
-   TOO_LARGE as of a push. */
+   failures and memo stay. EXISTS when an item there holds its key; TOO_LARGE
+   and FULL as of a push, FULL also of a queue that buries what is pushed when
+   it is full. */
 RESPOOL_API int respool_item_move(respool_queue *q, uint64_t id,
                                   respool_queue *to, uint64_t *moved);
 

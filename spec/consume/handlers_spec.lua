@@ -147,6 +147,20 @@ describe("respool.fan_out", function()
     assert.equal("b", called())
   end)
 
+  it("remembers through a death in a full queue", function()
+    dead_letter_after(respool.fan_out {
+      a = handler "a", b = handler("b", function() return false end),
+    })
+    local memo = q.dead:oldest().memo
+    assert.is_string(memo)
+    assert(store:queue("orders", { max_items = 1, overflow = "dead" }))
+    assert(q:push "other")
+    assert(q.dead:retry(1))
+    assert.equal(1, q:length().total)
+    assert.equal("overflow", q.dead:oldest().reason)
+    assert.equal(memo, q.dead:oldest().memo)
+  end)
+
   it("remembers through decide, release and snooze", function()
     local said = { respool.release(), respool.snooze(1) }
     q:work(respool.fan_out {

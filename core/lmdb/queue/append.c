@@ -140,7 +140,7 @@ static bool drop_oldest(txn *t, queue *q, int64_t now) {
 
 static int death_of(arena *a, const append_req *r, int64_t now, death *d) {
   *d = (death){.reason = "overflow", .items = 1, .at = now,
-               .error = phrase_of("the queue was full")};
+               .error = phrase_of("the queue was full"), .memo = r->memo};
   return r->dead ? death_of_push(a, r->dead, now, d) : 0;
 }
 
@@ -155,6 +155,7 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   append_req now_due = *r;
   now_due.delay = now_due.at = 0;
   now_due.attempts = 0;
+  now_due.memo = (respool_bytes){NULL, 0};
   now_due.ttl = RESPOOL_UNLIMITED;
   int rc = append_items(t, q, &now_due, now);
   if (rc) return rc;
@@ -216,7 +217,7 @@ static int append_one_by_one(txn *t, queue *q, append_req *r, int64_t now) {
 
 /* Applies the queue's overflow policy to a push without room. */
 static int overflow(txn *t, queue *q, append_req *r, int64_t now) {
-  if (q->config.overflow == RESPOOL_OVERFLOW_DEAD)
+  if (q->config.overflow == RESPOOL_OVERFLOW_DEAD && !r->lives)
     return r->partial_ok ? append_one_by_one(t, q, r, now)
                          : append_dead(t, q, r, now);
   if (q->config.overflow != RESPOOL_OVERFLOW_DROP_OLDEST || r->never_fits)

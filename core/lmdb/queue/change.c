@@ -148,7 +148,7 @@ static append_req append_of(const target *g, const builder *b) {
                   .ttl = RESPOOL_UNLIMITED, .attempts = c.attempts,
                   .deliveries = c.deliveries, .crashes = c.crashes,
                   .failures = c.failures, .memo = c.memo,
-                  .max_store = g->r->max_store, .key = i->key,
+                  .lives = true, .max_store = g->r->max_store, .key = i->key,
                   .notices = g->r->notices};
   if (i->expires_at)
     a.ttl = i->expires_at > g->now ? i->expires_at - g->now : 0;
@@ -195,7 +195,7 @@ static int room_to_edit(const target *g, const builder *b, blob_ref old) {
   if (rc) return rc;
   d.items = 0;
   d.bytes -= gone < d.bytes ? gone : d.bytes;
-  return queue_has_room(g->q, d) ? 0 : queue_full(g->q, d);
+  return !d.bytes || queue_has_room(g->q, d) ? 0 : queue_full(g->q, d);
 }
 
 /* A lease that ran out is over: its batch has the old payload. */

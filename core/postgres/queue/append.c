@@ -210,7 +210,8 @@ static void plan_dead(plan *p, appending *a) {
   uint64_t n = a->items - a->fit;
   values *v = plan_add(p, STATEMENT_PUSH_DEAD, &a->dead);
   death d = {.reason = "overflow", .items = 1,
-             .error = phrase_of("the queue was full")};
+             .error = phrase_of("the queue was full"),
+             .memo = a->of[0]->memo};
   a->died_at = pg_now(p->e, p->now);
   d.at = a->died_at;
   if (a->of[0]->dead &&
