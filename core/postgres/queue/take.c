@@ -195,6 +195,7 @@ static void add_run(filling *w, taken *t) {
   for (size_t i = from; i < b->page.n; i++) {
     b->page.items[i].visible_at = t->due;
     b->page.items[i].state = RESPOOL_LEASED;
+    b->page.items[i].worker = token_worker(b->token);
   }
   if (w->head.token && !b->lease) b->lease = t->due - w->now;
   if (bad.n) bury_damaged(w, h, t, failures, &bad);
