@@ -131,7 +131,7 @@ local ITEMS = {
 local SOME = { 8, 7 } -- columns that are shown where an item has the field
 
 local function item_row(item, now, how)
-  local due = item.state ~= "ready" and item.visible_at or nil
+  local due = item.state ~= "ready" and item.visible_at or false
   return {
     output.number(item.id), item.state, item.priority, item.attempts,
     show.ago(now, item.pushed_at), due and output.duration(due - now),
