@@ -91,6 +91,8 @@ return {
     "finds all that is there when the first to open it is killed",
     "finds all that is there when the first one's call fails",
     "finds all that is there when another program is killed",
+    "finds that commit, and goes on behind it",
+    "finds the one before where nothing may be written",
     "is told why it cannot open the store",
   }, FILES),
   ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
