@@ -136,14 +136,21 @@ function M.move(console, r)
     "parameter 'to' must be the name of another queue")
 end
 
--- Gives an item the payload that the body encodes in JSON.
-function M.edit(console, r)
+-- Calls `act` with the queue and the body, which must be JSON, as CBOR.
+local function with_body(console, r, act)
   local bytes, why = console.to_cbor(r.body)
   if not bytes then
     return answer.refuse(400, "JSON", "the body cannot be read as JSON: "
       .. why)
   end
   return with_queue(console, r.name, function(queue)
+    return act(queue, bytes)
+  end)
+end
+
+-- Gives an item the payload that the body encodes in JSON.
+function M.edit(console, r)
+  return with_body(console, r, function(queue, bytes)
     local ok, message, code = queue:edit(r.number, bytes)
     if not ok then return answer.fail(message, code) end
     return answer.json { id = r.number, edited = true }
@@ -152,12 +159,7 @@ end
 
 -- Pushes the value that the body encodes in JSON.
 function M.push(console, r)
-  local bytes, why = console.to_cbor(r.body)
-  if not bytes then
-    return answer.refuse(400, "JSON", "the body cannot be read as JSON: "
-      .. why)
-  end
-  return with_queue(console, r.name, function(queue)
+  return with_body(console, r, function(queue, bytes)
     local o = { priority = r.o.priority, delay = r.o.delay, key = r.o.key,
                 timeout = 0 }
     local id, message, code = queue:push(bytes, o)
