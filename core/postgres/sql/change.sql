@@ -11,17 +11,12 @@ CREATE FUNCTION part_item(q int4, t int8, id int8, deliveries int4, sum bytea,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  x run; rest run; h int8; i int4; lead int4;
+  x run; rest run; h int8 := lock_run(q, id); i int4; lead int4;
 BEGIN
-  LOOP
-    h := run_of(q, id);
-    EXIT WHEN h IS NULL;
-    SELECT r.* INTO x FROM run r WHERE r.first = h FOR UPDATE;
-    EXIT WHEN FOUND AND run_of(q, id) = h;
-  END LOOP;
   IF h IS NULL THEN
     PERFORM refuse('RS007', format('there is no item %s', id));
   END IF;
+  SELECT r.* INTO x FROM run r WHERE r.first = h;
   IF x.state = 1 AND x.due > t THEN
     PERFORM refuse('RS014', format('item %s is leased', id));
   END IF;

@@ -117,12 +117,7 @@ DECLARE
   item int8; h int8; runs int8[] := '{}'; leads int8[] := '{}'; at int4;
 BEGIN
   FOREACH item IN ARRAY items LOOP
-    LOOP
-      h := run_of(q, item);
-      EXIT WHEN h IS NULL;
-      PERFORM FROM run x WHERE x.first = h FOR UPDATE;
-      EXIT WHEN FOUND AND run_of(q, item) = h;
-    END LOOP;
+    h := lock_run(q, item);
     CONTINUE WHEN h IS NULL;
     at := array_position(runs, h);
     CONTINUE WHEN leads[at] <> item;

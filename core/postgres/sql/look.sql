@@ -112,6 +112,21 @@ CREATE FUNCTION v1_get(q int4, id int8) RETURNS SETOF v1_taken
 LANGUAGE sql STABLE AS $$
   SELECT (shown(x, 1)).* FROM run x WHERE x.first = run_of(q, id) $$;
 
+-- Locks the run that holds an item, whatever others make of it meanwhile.
+CREATE FUNCTION lock_run(q int4, id int8) RETURNS int8
+LANGUAGE plpgsql AS $$
+DECLARE
+  h int8;
+BEGIN
+  LOOP
+    h := run_of(q, id);
+    EXIT WHEN h IS NULL;
+    PERFORM FROM run x WHERE x.first = h FOR UPDATE;
+    EXIT WHEN FOUND AND run_of(q, id) = h;
+  END LOOP;
+  RETURN h;
+END $$;
+
 -- The item that a key belongs to. It is alone in its run.
 CREATE FUNCTION v1_get_key(q int4, key bytea) RETURNS SETOF v1_taken
 LANGUAGE sql STABLE AS $$

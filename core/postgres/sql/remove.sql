@@ -15,16 +15,12 @@ BEGIN
   removed := 0;
   busy := 0;
   FOR id IN SELECT DISTINCT u.id FROM unnest(ids) AS u(id) ORDER BY u.id LOOP
-    LOOP
-      h := run_of(q, id);
-      EXIT WHEN h IS NULL;
-      SELECT r.* INTO x FROM run r WHERE r.first = h FOR UPDATE;
-      EXIT WHEN FOUND AND run_of(q, id) = h;
-    END LOOP;
+    h := lock_run(q, id);
     IF h IS NULL THEN
       CONTINUE WHEN NOT strict;
       PERFORM refuse('RS007', format('there is no item %s', id));
     END IF;
+    SELECT r.* INTO x FROM run r WHERE r.first = h;
     IF x.state = 1 AND x.due > t THEN
       IF strict THEN
         PERFORM refuse('RS014', format('item %s is leased', id));
