@@ -68,8 +68,8 @@ respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop ticket runner
-respool/observe = hooks logger stats workers refusals metrics health closing
-respool/produce = push upgrade merge buffer schedules
+respool/observe = hooks logger stats workers items refusals metrics health closing
+respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo flow decide workers work handlers gate concurrent
 respool/replay = replay replay_page progress history_progress background

@@ -5,16 +5,15 @@
 
 local core = require "respool.core"
 local buffer = require "respool.produce.buffer"
+local changes = require "respool.produce.changes"
 local closing = require "respool.observe.closing"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local dead = require "respool.dead"
-local fields = require "respool.support.fields"
 local history = require "respool.history"
 local hooks = require "respool.observe.hooks"
+local items = require "respool.observe.items"
 local options = require "respool.support.options"
-local outcome = require "respool.support.outcome"
-local page = require "respool.support.pages"
 local policy = require "respool.policy"
 local push = require "respool.produce.push"
 local stats = require "respool.observe.stats"
@@ -22,7 +21,6 @@ local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 local work = require "respool.consume.work"
-local workers = require "respool.observe.workers"
 local tickets = require "respool.support.ticket"
 require "respool.consume.batch"
 
@@ -69,10 +67,10 @@ end
 -- Logs a stored policy that has changed: a program that opens the queue with
 -- other options changes it for all.
 local function tell_change(store, name, before, after)
-  local changes = policy.changes(before, after)
-  if #changes == 0 then return end
+  local fields = policy.changes(before, after)
+  if #fields == 0 then return end
   hooks.log(store, "warn", "the stored policy of a queue was changed",
-            { queue = name, changes = table.concat(changes, ", ") })
+            { queue = name, changes = table.concat(fields, ", ") })
 end
 
 -- The core's queue, found first where it must not be made.
@@ -235,58 +233,6 @@ end
 
 -- Looking.
 
-local STATES = { [0] = "ready", "leased", "scheduled", "retrying" }
-local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
-
----@alias respool.item_state "ready"|"leased"|"scheduled"|"retrying"
-
--- An item as peek(), get() and each() show it.
----@class respool.stored_item
----@field id integer
----@field queue string
----@field state "ready"|"leased"|"scheduled"|"retrying"
----@field visible_at number? when it is due, or its lease ends; nil: ready
----@field payload any nil when it cannot be decoded
----@field bytes string the payload as stored
----@field codec string? of the payload; nil: CBOR
----@field headers any
----@field header_bytes string? the headers as stored
----@field original any the payload before a replay's first transform
----@field original_codec string? nil: CBOR
----@field key string?
----@field version integer of the payload
----@field priority integer
----@field pushed_at number
----@field expires_at number? nil: never
----@field origin respool.origin where and when it was first pushed
----@field attempts integer
----@field deliveries integer
----@field crashes integer
----@field replays integer
----@field error string? of the last failure
----@field memo string?
----@field worker respool.owner? that leases it; nil: none that is known
-local StoredItem = fields.record("an item", [[
-  id queue state visible_at payload bytes codec headers header_bytes original
-  original_codec key version priority pushed_at expires_at origin attempts
-  deliveries crashes replays error memo worker
-]], function(item)
-  return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
-end)
-
--- A stored item, decoded in place. `bytes` stays: the payload as stored,
--- and all there is when it cannot be decoded.
-local function present(queue, item)
-  item.queue, item.state = queue.name, STATES[item.state]
-  return setmetatable(codec.present(queue.codec, item), StoredItem)
-end
-
-local function present_all(queue, items, message, code)
-  if not items then return nil, message, code end
-  for _, item in ipairs(items) do present(queue, item) end
-  return workers.name_owners(queue.store, items)
-end
-
 -- The next `n` items (1) in the order a take would deliver them, or as many as
 -- have about 4 MiB; nothing in the store changes. The field `damaged` of the
 -- list, if it is there, are the ids of items passed over as their bytes are
@@ -298,55 +244,21 @@ function Queue:peek(n)
   if n ~= nil then
     options.argument(1, "queue:peek", n, options.whole(1, 2^31))
   end
-  return present_all(self, self.handle:peek(n or 1))
+  return items.present(self, self.handle:peek(n or 1))
 end
-
--- An item is named by its id, or by { key = … }.
----@alias respool.item_name integer|{ key: string }
 
 local GET = { of = "queue:get", key = options.key }
-local REMOVE = { of = "queue:remove", key = options.key }
-
----@param name respool.item_name
----@return integer|string
-local function item_named(form, name)
-  if type(name) ~= "table" then
-    return options.argument(1, form.of, name, options.id)
-  end
-  local o = options.read(form, name, 1)
-  options.need(form, o, "key")
-  return o.key
-end
 
 -- The item with this id or key, whatever its state.
 ---@param name respool.item_name
 ---@return respool.stored_item?, string?, string?
 ---@nodiscard
 function Queue:get(name)
-  local items, message, code = present_all(
-    self, self.handle:get(item_named(GET, name)))
-  if not items then return nil, message, code end
-  return items[1]
+  local found, message, code = items.present(
+    self, self.handle:get(items.named(GET, name)))
+  if not found then return nil, message, code end
+  return found[1]
 end
-
--- Up to `limit` further items of a state, or of all, as a walk meets them; the
--- cursor moves.
----@param queue respool.queue
----@param cursor userdata of core.cursor()
----@param state respool.item_state?
----@param limit integer
----@return respool.stored_item[]?, string?, string?
----@nodiscard
-function M.page(queue, cursor, state, limit)
-  return present_all(queue, queue.handle:browse(cursor, NUMBERS[state or ""],
-                                                limit))
-end
-
-local EACH = {
-  of = "queue:each", state = options.choice(NUMBERS),
-  on_damaged = options.callable,
-}
-local PAGE = 100
 
 -- Iterates over the items, of one state or all. Those that move meanwhile
 -- may be seen twice or not at all. Those whose bytes are damaged are passed
@@ -354,43 +266,20 @@ local PAGE = 100
 ---@param given { state: respool.item_state?, on_damaged: function? }?
 ---@return fun(): respool.stored_item?
 function Queue:each(given)
-  local o = options.read(EACH, given, 1)
-  local cursor = core.cursor()
-  return page.each(function()
-    local items, message, code = present_all(
-      self, self.handle:browse(cursor, o.state, PAGE))
-    if items and items.damaged and o.on_damaged then
-      o.on_damaged(items.damaged)
-    end
-    return items, message, code
-  end)
+  return items.each(self, given)
 end
 
 
 -- Changing.
+
+local REMOVE = { of = "queue:remove", key = options.key }
 
 -- Removes the item with this id or key, unless it is leased: BUSY.
 ---@param name respool.item_name
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:remove(name)
-  return self.handle:remove(item_named(REMOVE, name))
-end
-
--- Calls act(id). An item named by its key that is gone by then may have been
--- replaced by another one with the key, which is looked for again.
-local function by_id(queue, named, act)
-  if type(named) ~= "string" then return act(named) end
-  local before
-  while true do
-    local items, message, code = queue.handle:get(named)
-    if not items then return nil, message, code end
-    local id = items[1].id
-    local result
-    result, message, code = act(id)
-    if code ~= "NOT_FOUND" or id == before then return result, message, code end
-    before = id
-  end
+  return self.handle:remove(items.named(REMOVE, name))
 end
 
 local RUN_NOW = { of = "queue:run_now", key = options.key }
@@ -405,7 +294,7 @@ local KILL_OPTIONS = { of = "queue:kill", error = options.string }
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:run_now(name)
-  return by_id(self, item_named(RUN_NOW, name), function(id)
+  return changes.by_id(self, items.named(RUN_NOW, name), function(id)
     return self.handle:item_run_now(id)
   end)
 end
@@ -417,9 +306,9 @@ end
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:kill(name, given)
-  local named = item_named(KILL, name)
+  local named = items.named(KILL, name)
   local o = options.read(KILL_OPTIONS, given, 2)
-  local ok, message, code = by_id(self, named, function(id)
+  local ok, message, code = changes.by_id(self, named, function(id)
     return self.handle:item_kill(id, o.error)
   end)
   hooks.drain(self.store, code)
@@ -434,7 +323,7 @@ end
 ---@return integer? id, string?, string?
 ---@nodiscard
 function Queue:move(name, to)
-  local named = item_named(MOVE, name)
+  local named = items.named(MOVE, name)
   options.argument(2, "queue:move", to, options.queue)
   if to.store ~= self.store then
     compat.misuse(("queue:move: queue '%s' is of another store"):format(
@@ -442,34 +331,11 @@ function Queue:move(name, to)
   elseif to.name == self.name then
     compat.misuse(("queue:move: the item is in queue '%s'"):format(to.name))
   end
-  local id, message, code = by_id(self, named, function(id)
+  local id, message, code = changes.by_id(self, named, function(id)
     return self.handle:item_move(id, to.handle)
   end)
   hooks.drain(self.store, code)
   return id, message, code
-end
-
-local EDIT_TRIES = 10 -- while others change the same item
-
--- Edits by a function, which is called again with the payload that another has
--- put there meanwhile.
-local function edit_by(queue, named, fn)
-  local ok, message, code
-  for _ = 1, EDIT_TRIES do
-    local items, payload
-    items, message, code = present_all(queue, queue.handle:get(named))
-    if not items then return nil, message, code end
-    payload, message, code = upgrade.stored(queue, items[1])
-    if code then return nil, message, code end
-    payload, message = fn(payload, items[1])
-    local why = outcome.refusal("queue:edit: the function", payload, message)
-    if why then return nil, why, "INVALID" end
-    local value, by = push.new_body(queue, payload)
-    ok, message, code = queue.handle:item_edit(
-      value, by, items[1].id, queue.version or 0, items[1].bytes)
-    if ok or code ~= "LOCKED" then return ok, message, code end
-  end
-  return nil, message, code
 end
 
 -- Puts another payload in the place of the item's, which keeps its id and its
@@ -482,10 +348,12 @@ end
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:edit(name, payload)
-  local named = item_named(EDIT, name)
-  if type(payload) == "function" then return edit_by(self, named, payload) end
+  local named = items.named(EDIT, name)
+  if type(payload) == "function" then
+    return changes.edit_by(self, named, payload)
+  end
   local value, by = push.new_body(self, payload)
-  return by_id(self, named, function(id)
+  return changes.by_id(self, named, function(id)
     return self.handle:item_edit(value, by, id, self.version or 0)
   end)
 end

@@ -8,7 +8,7 @@ local queue_stats = require "respool.observe.stats"
 local filter = require "respool.console.filter"
 local json = require "respool.support.json"
 local location = require "respool.support.location"
-local queue_of = require "respool.queue"
+local items_of = require "respool.observe.items"
 local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
 
@@ -183,7 +183,7 @@ local function browse(console, r)
   return with_queue(console, r.name, function(queue)
     local damaged, over = list_of {}, false
     return filtered(console, "items", r.o, function(limit)
-      local items, message, code = queue_of.page(queue, cursor, state, limit)
+      local items, message, code = items_of.page(queue, cursor, state, limit)
       for _, id in ipairs(items and items.damaged or {}) do
         damaged[#damaged + 1] = id
       end
