@@ -124,9 +124,9 @@ describe("testing.contents", function()
   end)
 end)
 
-describe("doc/testing.md", function()
+describe("doc/guide/testing.md", function()
   it("shows what holds", function()
-    local file = assert(io.open "doc/testing.md")
+    local file = assert(io.open "doc/guide/testing.md")
     local text = file:read("*a"):match "```lua\n(.-)```"
     file:close()
     assert((loadstring or load)(text))() -- luacheck: ignore
