@@ -150,37 +150,35 @@ static int split(lua_State *L) {
   return count + 1;
 }
 
-/* Adds the member `name`, given as CBOR, to the object in `out`; false
-   when its JSON would lose something. */
-static bool add_member(const char *name, const char *cbor, size_t n,
-                       packer *out) {
-  static const json_form form = {.lossless = true};
+/* Adds the member `name`, given as CBOR, to the object in `out`; false when
+   it has no JSON of this form. */
+static bool add_member(const json_form *form, const char *name,
+                       const char *cbor, size_t n, packer *out) {
   out->len--; /* the brace */
-  pack_raw(out, ",\"", 2);
+  if (out->len > 1) pack_raw(out, ",", 1);
+  pack_raw(out, "\"", 1);
   pack_raw(out, name, strlen(name));
   pack_raw(out, "\":", 2);
-  if (!json_write(&form, cbor, n, out)) return false;
+  if (!json_write(form, cbor, n, out)) return false;
   pack_raw(out, "}", 1);
   return true;
 }
 
-/* join(fields, name, bytes, ...): the reverse of split(): the JSON of a map
-   that is not empty, with the members named behind its own, as far as there
-   are bytes of them; nil and the number of the first whose JSON would lose
-   something. */
-static int join(lua_State *L) {
+/* The JSON of the map at 1, with the members that follow as names and bytes,
+   as far as there are bytes of them; nil and the number of the first that has
+   no JSON of its form. */
+static int join_as(lua_State *L, const json_form *own,
+                   const json_form *added) {
   size_t n;
   const char *fields = luaL_checklstring(L, 1, &n);
-  static const json_form form = {.lossless = true, .whole = true};
   packer *out = &take_scratch(L)->out;
-  bool ok = json_write(&form, fields, n, out);
+  bool ok = json_write(own, fields, n, out);
   if (out->rc) return luaL_error(L, "not enough memory");
-  luaL_argcheck(L, ok && out->data[0] == '{' && out->len > 2, 1,
-                "no map that has members");
+  luaL_argcheck(L, ok && out->data[0] == '{', 1, "no map");
   for (int i = 2; i < lua_gettop(L); i += 2) {
     const char *name = luaL_checkstring(L, i);
     const char *bytes = luaL_optlstring(L, i + 1, NULL, &n);
-    if (!bytes || add_member(name, bytes, n, out)) continue;
+    if (!bytes || add_member(added, name, bytes, n, out)) continue;
     if (out->rc) return luaL_error(L, "not enough memory");
     lua_pushnil(L);
     lua_pushinteger(L, i / 2);
@@ -188,6 +186,21 @@ static int join(lua_State *L) {
   }
   push_packed(L, out);
   return 1;
+}
+
+/* join(fields, name, bytes, ...): the reverse of split(). */
+static int join(lua_State *L) {
+  static const json_form own = {.lossless = true, .whole = true};
+  static const json_form added = {.lossless = true};
+  return join_as(L, &own, &added);
+}
+
+/* join_plain(fields, name, bytes, ...): the same in plain JSON, the fields
+   sorted by their names, the members that are added as they are stored. */
+static int join_plain(lua_State *L) {
+  static const json_form own = {.sorted = true};
+  static const json_form added = {.sorted = false};
+  return join_as(L, &own, &added);
 }
 
 
@@ -316,6 +329,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "from_cbor", from_cbor },
   { "split", split },
   { "join", join },
+  { "join_plain", join_plain },
   { "base64", base64 },
   { "from_base64", from_base64 },
   { NULL, NULL }

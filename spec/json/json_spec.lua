@@ -352,9 +352,54 @@ describe("native.join", function()
     assert.same({ nil, 1 }, { native.join(encode { a = 1 }, "v", "no CBOR") })
   end)
 
-  it("wants a map that has members", function()
-    for _, bytes in ipairs { "\255", encode {}, encode { 1 } } do
+  it("wants a map", function()
+    assert.equal('{"a":1}', native.join(encode {}, "a", encode(1)))
+    for _, bytes in ipairs { "\255", encode { 1 } } do
       assert.error_matches(function() native.join(bytes) end, "no map")
+      assert.error_matches(function() native.join_plain(bytes) end, "no map")
+    end
+  end)
+end)
+
+describe("the JSON of a record", function()
+  local encode = cbor.encode
+
+  -- Made at once, and of parts, as a server makes it that converts in threads.
+  local function texts(record, raw)
+    return json.record(record, raw),
+      json.record(record, raw, native.from_cbor)
+  end
+
+  it("has its fields sorted, then headers, original and payload", function()
+    local record = {
+      id = 7, error = "\127\255", origin = { queue = "q", id = 3 },
+      history = { { group = "g", at = 1.5 } },
+      header_bytes = encode { h = 1 }, bytes = encode { b = 2, a = 1 },
+    }
+    local at_once, in_parts = texts(record)
+    assert.equal('{"error":{"$base64":"f/8="},'
+      .. '"history":[{"at":1.5,"group":"g"}],"id":7,'
+      .. '"origin":{"id":3,"queue":"q"},"headers":{"h":1},"payload":'
+      .. native.from_cbor(record.bytes) .. "}", at_once)
+    assert.equal(at_once, in_parts)
+  end)
+
+  it("is the same at once and in parts", function()
+    for _, record in ipairs {
+      { id = 1, bytes = encode "é\127" }, { bytes = encode(1) }, { id = 1 },
+      { id = 1, bytes = "\255" }, { id = 1, bytes = "" },
+      { id = 1, bytes = "x", codec = "raw" },
+      { id = 1, bytes = "\254", codec = "mine" },
+      { id = 1, bytes = encode(1), damaged = true },
+      { id = 1, bytes = encode(1), header_bytes = "\255" },
+      { id = 1, bytes = encode(1), original = encode(2) },
+      { id = 1, bytes = encode(1), original = "2", original_codec = "raw" },
+    } do
+      for _, raw in ipairs { false, true } do
+        local at_once, in_parts = texts(record, raw)
+        assert.equal(in_parts, at_once)
+        assert.is_table(json.decode(at_once))
+      end
     end
   end)
 end)

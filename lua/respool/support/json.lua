@@ -122,22 +122,26 @@ local FIELDS = {
   "state", "version", "visible_at", "worker",
 }
 
-local SORTED = { sorted = true }
-
 local function fields_of(record)
   local history = rawget(record, "history")
   if history then cbor.array(history) end
-  return native.from_cbor(cbor.members(record, FIELDS), SORTED)
+  return cbor.members(record, FIELDS)
 end
 
--- The JSON of a record in one line: its fields, then headers, the payload
--- before a transform, and the payload, or `bytes` where that is not known.
----@param record table
----@param raw boolean? payloads are the bytes that are stored
----@param from_cbor function? as body() takes it
----@return string
-function M.record(record, raw, from_cbor)
-  local parts = { (fields_of(record):sub(1, -2)) }
+-- The record with the parts that have JSON of their own; nil when one has not,
+-- or may take long.
+local function join_whole(record, raw)
+  if raw or rawget(record, "codec") or rawget(record, "original")
+     or rawget(record, "damaged") then
+    return nil
+  end
+  return (native.join_plain(fields_of(record), "headers",
+    rawget(record, "header_bytes"), "payload", rawget(record, "bytes")))
+end
+
+-- The same of any record, part by part.
+local function join_parts(record, raw, from_cbor)
+  local parts = { (native.join_plain(fields_of(record)):sub(1, -2)) }
   local function add(name, text)
     parts[#parts + 1] = '"' .. name .. '":' .. text
   end
@@ -159,6 +163,17 @@ function M.record(record, raw, from_cbor)
   end
   if parts[1] == "{" then parts[1] = parts[1] .. table.remove(parts, 2) end
   return table.concat(parts, ",") .. "}"
+end
+
+-- The JSON of a record in one line: its fields, then headers, the payload
+-- before a transform, and the payload, or `bytes` where that is not known.
+---@param record table
+---@param raw boolean? payloads are the bytes that are stored
+---@param from_cbor function? as body() takes it
+---@return string
+function M.record(record, raw, from_cbor)
+  return not from_cbor and join_whole(record, raw)
+    or join_parts(record, raw, from_cbor)
 end
 
 return M
