@@ -79,8 +79,8 @@ respool/http = handler request headers body options url answer sign client
 respool/server = server reader sockets receiver
 respool/console = answer guard parameters filter look schedules workers \
   replays act live page routes
-respool/cli = main parser commands completion
-respool/cli/base = actions arguments output progress streams notes each show \
+respool/cli = main parser words commands completion
+respool/cli/base = actions arguments output pager progress streams notes each show \
   failure_log
 respool/cli/queue = push records work worker schedule peek get item remove purge \
   drop pause resume hold config

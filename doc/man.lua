@@ -60,6 +60,15 @@ ends as intended, exit with 0.)
 An error is one line on stderr. It never holds a payload.
 .SH ENVIRONMENT
 .TP
+.B PAGER
+Shows long listings on a terminal; less where it is there. Empty for none.
+.TP
+.B RESPOOL_STORE
+The store, where
+.I STORE
+is left out: where no argument is given, or where the first is no store, has no
+slash, does not end in .respool and is not the URL of a database.
+.TP
 .B RESPOOL_TRACE
 When set, unexpected errors are shown with their traceback.
 .SH FILES

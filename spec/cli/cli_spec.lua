@@ -53,6 +53,64 @@ describe("respool", function()
     assert.equal(help_of "push", cli.run { "--", "push", "--help" }.out)
   end)
 
+  it("takes RESPOOL_STORE where STORE is left out", function()
+    local dir = helper.dir()
+    local getenv = stub(os, "getenv").by_default.returns(dir .. "/default")
+    finally(function() getenv:revert() end)
+    local function out(...)
+      local run = cli.run { input = "1\n", ... }
+      assert.same({ 0, "" }, { run.status, run.err })
+      return run.out
+    end
+    out("push", "mails")
+    out("push", dir .. "/other", "orders")
+    assert.matches("mails", out "ls")
+    assert.matches("%f[%w]1%f[%W]", out("peek", "mails"))
+    assert.matches("%f[%w]1%f[%W]", out("ls", "--state", "ready", "mails"))
+    assert.matches("orders", out("ls", dir .. "/other"))
+    assert.equal("", out("dead", "list", "mails", "--json"))
+    assert.same({ 1, "respool: there is no queue 'orders' in '" .. dir
+                  .. "/default'\n" },
+                { cli.run { "peek", "orders" }.status,
+                  cli.run { "peek", "orders" }.err })
+  end)
+
+  it("shows what may be long by a pager, on a terminal only", function()
+    local dir = helper.dir()
+    assert(respool.open(dir .. "/s")):queue "mails"
+    local getenv = stub(os, "getenv").by_default.returns "more -s"
+    finally(function() getenv:revert() end)
+    local function pager(words)
+      local run = cli.run(words)
+      assert.equal(0, run.status)
+      return run.pager
+    end
+    assert.matches("PAGER", pager { columns = 80, "ls", dir .. "/s" })
+    assert.matches("PAGER", pager { columns = 80, "ls", dir .. "/s", "mails" })
+    assert.matches("PAGER", pager { columns = 80, "dead", "list", dir .. "/s",
+                                    "mails" })
+    assert.is_nil(pager { "ls", dir .. "/s" })
+    assert.is_nil(pager { columns = 80, "pause", dir .. "/s", "mails" })
+    getenv.by_default.returns ""
+    assert.is_nil(pager { columns = 80, "ls", dir .. "/s" })
+  end)
+
+  it("waits for its pager, and ends when that does", function()
+    local dir = helper.dir()
+    local q = assert(assert(respool.open(dir)):queue "mails")
+    q:push(("x"):rep(300000)) -- more than a pipe holds
+    local function on_terminal(pager, ...)
+      helper.write(dir .. "/run", cli.line_of { ... } .. "\necho $?\n")
+      return helper.sh(([[PAGER=%s script -qec "sh %s/run" /dev/null \
+        </dev/null]]):format(cli.quote(pager), dir))
+    end
+    assert.matches("^shown QUEUE.-\nshown mails.-\n0\r?\n?$",
+                   on_terminal("sed 's/^/shown /'", "ls", dir))
+    assert.matches("^141\r?\n?$",
+                   on_terminal("head -c 1 >/dev/null", "get", "--full", dir,
+                               "mails", 1))
+  end)
+
   it("wants a command", function()
     local run = cli.run {}
     assert.same({ 2, "respool: a command is required (see respool --help)\n" },

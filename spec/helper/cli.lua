@@ -25,8 +25,11 @@ local function line_of(words)
   return table.concat(line, " ")
 end
 
+M.line_of = line_of
+
 ---@class respool.spec.run
 ---@field status integer
+---@field pager string? by which it would show its output
 ---@field out string
 ---@field err string
 
@@ -58,6 +61,12 @@ function Writer:write(...)
 end
 
 function Writer.flush() end
+
+function Writer:pipe(command)
+  self.pager = command
+end
+
+function Writer.finish() end
 
 function Writer:isatty()
   return self.columns ~= nil
@@ -101,7 +110,7 @@ function M.run(words)
   input:close()
   return {
     status = status, out = table.concat(streams.stdout),
-    err = table.concat(streams.stderr),
+    err = table.concat(streams.stderr), pager = streams.stdout.pager,
   }
 end
 

@@ -7,8 +7,10 @@
 
 local arguments = require "respool.cli.base.arguments"
 local commands = require "respool.cli.commands"
+local compat = require "respool.support.compat"
 local parser_of = require "respool.cli.parser"
 local store_of = require "respool.store"
+local words_of = require "respool.cli.words"
 
 local M = { summary = "complete command lines in a shell" }
 
@@ -52,44 +54,6 @@ complete -c respool -a '(respool completion words -- \
   (commandline -opc)[2..] (commandline -ct | string collect -a) 2>/dev/null)'
 ]=],
 }
-
-
--- Reading the line so far.
-
-local function named(list, name)
-  for _, command in ipairs(list) do
-    if command._name == name then return command end
-  end
-end
-
-local function option_of(command, word)
-  for _, option in ipairs(command._options) do
-    for _, alias in ipairs(option._aliases) do
-      if alias == word then return option end
-    end
-  end
-end
-
--- The command or subcommand, its positional words, and the option whose value
--- the last word is.
-local function read(command, words)
-  local given, open = {}, nil
-  for i = 2, #words - 1 do
-    local word = words[i]
-    local option = not open and option_of(command, word)
-    local sub = not open and named(command._commands, word)
-    if open then
-      open = nil
-    elseif option then
-      open = option._maxargs > 0 and option or nil
-    elseif sub then
-      command = sub
-    elseif word:sub(1, 1) ~= "-" then
-      given[#given + 1] = word
-    end
-  end
-  return command, given, open
-end
 
 
 -- The words that may follow.
@@ -140,11 +104,14 @@ end
 local function candidates(words)
   if #words <= 1 then return commands.NAMES end
   local parser = parser_of.new(words, function() end)
-  local command = named(parser._commands, words[1])
-  if not command then return {} end
-  local given, open
-  command, given, open = read(command, words)
-  if open then return values(open, given[1]) end
+  if not commands.is_command(words[1]) then return {} end
+  local before = { compat.unpack(words, 1, #words - 1) }
+  local read = words_of.read(parser, before)
+  if words_of.default_store() and words_of.leaves_store_out(read) then
+    table.insert(read.given, 1, words_of.default_store())
+  end
+  local command, given = read.command, read.given
+  if read.open then return values(read.open, given[1]) end
   if words[#words]:sub(1, 1) == "-" then return options(command) end
   if #command._commands > 0 then return names_of(command._commands) end
   return values(argument_at(command, #given + 1), given[1])

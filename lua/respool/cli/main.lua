@@ -8,6 +8,7 @@ local commands = require "respool.cli.commands"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local output = require "respool.cli.base.output"
+local pager = require "respool.cli.base.pager"
 local parser = require "respool.cli.parser"
 local streams = require "respool.cli.base.streams"
 
@@ -33,6 +34,7 @@ local function run(argv, io)
     io.stdout:write(text, "\n")
     return 0
   end
+  pager.begin(args, io)
   return commands.load(args.command).run(args, io) or 0
 end
 

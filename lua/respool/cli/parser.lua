@@ -7,12 +7,14 @@ local arguments = require "respool.cli.base.arguments"
 local commands = require "respool.cli.commands"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
+local words_of = require "respool.cli.words"
 
 local M = {}
 
 local EPILOG = [[
-STORE is the directory of a store, or the URL of a database. `respool help
-COMMAND` shows the options of a command.
+STORE is the directory of a store, or the URL of a database. Where the variable
+RESPOOL_STORE is set, STORE may be left out. `respool help COMMAND` shows the
+options of a command.
 
 Example:
   echo '{"to":"ada@example.org"}' | respool push shop.respool mails]]
@@ -136,7 +138,8 @@ function M.parse(words)
     said = text
     error "answered" -- argparse would go on
   end)
-  local ran, ok, args = pcall(parser.pparse, parser, words)
+  local ran, ok, args = pcall(parser.pparse, parser,
+                               words_of.with_store(parser, words))
   if said then return nil, said end
   if not ran then error(ok, 0) end
   if not ok then refuse(words, one_line(args)) end

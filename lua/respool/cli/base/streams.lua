@@ -29,6 +29,7 @@ local EPIPE = 32 -- the same on every Linux
 ---@class respool.cli.writer
 ---@field file file*
 ---@field fd integer
+---@field piped boolean? to a program
 local Writer = {}
 Writer.__index = Writer
 
@@ -46,6 +47,24 @@ end
 
 function Writer:flush()
   check(self.file:flush())
+end
+
+-- Sends all that is written from now on to a program, which shows it on the
+-- same terminal.
+---@param command string of the shell
+function Writer:pipe(command)
+  self:flush()
+  local file, message = io.popen(command, "w")
+  if not file then
+    error(("cannot start '%s': %s"):format(command, message), 0)
+  end
+  self.file, self.piped = file, true
+end
+
+-- Flushes; a program that shows the output is waited for.
+function Writer:finish()
+  self:flush()
+  if self.piped then self.file:close() end
 end
 
 -- Whether a person may be looking.
@@ -82,7 +101,7 @@ function M.close(streams)
     local ok, message = store:close()
     if not ok then problem = problem or message end
   end
-  streams.stdout:flush()
+  streams.stdout:finish()
   if problem then error(problem, 0) end
   return 0
 end
