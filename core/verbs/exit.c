@@ -41,14 +41,14 @@ static void flush_all(void) {
   if (pthread_mutex_trylock(&lock)) return;
   bool ours = watched && watched->forks == store_forks();
   cond_init_monotonic(&ending.over);
-  ending.is_over = !ours || thread_start(&thread, flush_main, NULL) != 0;
-  if (!ending.is_over) pthread_detach(thread);
+  bool begun = ours && !thread_start(&thread, flush_main, NULL);
+  if (begun) pthread_detach(thread);
   clock_deadline(&until, PATIENCE);
-  pthread_mutex_lock(&ending.lock);
-  while (!ending.is_over &&
+  pthread_mutex_lock(&ending.lock); /* it may be over already */
+  while (begun && !ending.is_over &&
          !pthread_cond_timedwait(&ending.over, &ending.lock, &until))
     continue;
-  bool over = ending.is_over;
+  bool over = !begun || ending.is_over;
   pthread_mutex_unlock(&ending.lock);
   if (over) pthread_mutex_unlock(&lock); /* else the thread is at the list */
 }
