@@ -83,7 +83,8 @@ typedef struct append_req {
   notices *notices;   /* of dead letters that it makes; or NULL */
   const struct dead_push *dead; /* it becomes dead letters; NULL: items */
   const batch_claim *owner; /* left out if the unit's settle has found that
-                               lease lost; or NULL */
+                               lease lost, or the item cancelled; or NULL */
+  const mark *owner_mark;   /* with it: of the item, in its batch */
   refusal *refusal;   /* result: EXISTS, FULL, NOT_FOUND or TOO_LARGE, after
                          which the other steps are tried still; NULL: the unit
                          ends there */
@@ -129,8 +130,11 @@ typedef struct remove_req {
   uint64_t removed; /* result */
 } remove_req;
 
-/* A change of one item that is not leased. */
-enum item_change { ITEM_RUN_NOW, ITEM_KILL, ITEM_MOVE, ITEM_EDIT };
+/* A change of one item, which is not leased, but for CANCEL. */
+enum item_change {
+  ITEM_RUN_NOW, ITEM_KILL, ITEM_MOVE, ITEM_EDIT,
+  ITEM_CANCEL /* removes it; its lease is over */
+};
 
 typedef struct change_req {
   enum item_change kind;
@@ -325,6 +329,7 @@ typedef enum query_kind {
   QUERY_BROWSE,
   QUERY_HISTORY,
   QUERY_LEASES,
+  QUERY_HELD,         /* is an item leased under a token? */
   QUERY_DEAD_LIST,
   QUERY_DEAD_COUNT,
   QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
@@ -376,6 +381,10 @@ typedef struct query {
     outlook outlook; /* result */
     look_req look;
     leases *leases; /* result */
+    struct {
+      uint64_t id, token;
+      bool yes; /* result */
+    } held;
     struct {
       const respool_list_options *options;
       respool_dead_letters *out; /* result */

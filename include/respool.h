@@ -927,6 +927,16 @@ RESPOOL_API int respool_remove_many(respool_queue *q, const uint64_t *ids,
    all that changes one item. */
 RESPOOL_API int respool_item_run_now(respool_queue *q, uint64_t id);
 
+/* Removes an item whether it is leased or not. A batch that has it learns that
+   by respool_item_held, and a settle of the item finds its lease lost; the
+   batch's other items stay leased. NOT_FOUND when it is gone. */
+RESPOOL_API int respool_item_cancel(respool_queue *q, uint64_t id);
+
+/* Whether an item is leased under the token of a batch: until it is settled or
+   cancelled, or its lease has run out and another has taken it. */
+RESPOOL_API int respool_item_held(respool_queue *q, uint64_t id,
+                                  uint64_t token, int *held);
+
 /* Makes an item a dead letter of the queue, with the reason "killed" and with
    `error`; where that is empty, with the error of its last failure. */
 RESPOOL_API int respool_item_kill(respool_queue *q, uint64_t id,
@@ -1069,8 +1079,8 @@ typedef struct respool_settle_options {
 
 /* Commits the marks. Items without one stay leased. `*next` (may be NULL
    without `take`) receives the batch of `take`, or NULL when there is nothing.
-   LEASE_LOST when the lease of some items had run out: these are unchanged
-   and counted by respool_batch_lost. With pushes that belong to the batch
+   LEASE_LOST when the lease of some items had run out, or they were cancelled:
+   these are unchanged and counted by respool_batch_lost. With pushes that belong to the batch
    nothing at all has happened, else the other items are settled and `*next` is
    written all the same. On any other error but UNKNOWN_OUTCOME nothing has
    happened; with EXISTS, FULL, NOT_FOUND and TOO_LARGE respool_batch_refused
@@ -1095,6 +1105,9 @@ RESPOOL_API const respool_refusal *respool_batch_refused(
 /* Items that are not settled, but for those whose lease a settle has found
    lost. */
 RESPOOL_API size_t respool_batch_held(const respool_batch *batch);
+
+/* The token of its lease; 0 of a batch of nothing. */
+RESPOOL_API uint64_t respool_batch_token(const respool_batch *batch);
 
 /* Items found lost by the last settle or extend. */
 RESPOOL_API size_t respool_batch_lost(const respool_batch *batch);

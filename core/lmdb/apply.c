@@ -42,7 +42,7 @@ static bool is_refusal(int rc) {
 
 static int append(txn *t, unit *u, step *s, int64_t now) {
   append_req *r = &s->append;
-  if (r->owner && r->owner->lost) return 0;
+  if (r->owner && (r->owner->lost || r->owner_mark->gone)) return 0;
   int rc = lmdb_append(t, s->name, now, r);
   if (r->duplicate || rc == RESPOOL_EXISTS) u->needs_flush = true;
   if (!r->refusal || !is_refusal(rc)) return rc;

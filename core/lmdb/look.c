@@ -53,6 +53,8 @@ static int look(txn *t, query *q, int64_t now) {
     case QUERY_BROWSE:
     case QUERY_HISTORY: return look_at_items(t, q, now);
     case QUERY_LEASES: return lmdb_leases(t, q->name, now, q->leases);
+    case QUERY_HELD:
+      return lmdb_held(t, q->name, q->held.id, q->held.token, &q->held.yes);
     case QUERY_DEAD_LIST:
       return lmdb_dead_list(t, q->name, q->dead_list.options,
                             q->dead_list.out);

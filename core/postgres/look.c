@@ -209,6 +209,16 @@ static int find_leases(looking *k) {
   return rc;
 }
 
+static int is_held(looking *k) {
+  values *v = ask(k, STATEMENT_HELD);
+  put_int4(v, k->queue.id);
+  put_int8(v, (int64_t)k->q->held.id);
+  put_int8(v, (int64_t)k->q->held.token);
+  int rc = run(k);
+  if (!rc) k->q->held.yes = value_bool(answer(k), 0, 0);
+  return rc;
+}
+
 /* ---- history ------------------------------------------------------------ */
 
 static int history(looking *k) {
@@ -479,6 +489,7 @@ static int look_at_queue(looking *k) {
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);
     case QUERY_LEASES: return find_leases(k);
+    case QUERY_HELD: return is_held(k);
     default: return history(k);
   }
 }
@@ -504,7 +515,7 @@ static int look_at_store(looking *k) {
 }
 
 static bool is_of_queue(const query *q) {
-  return q->kind <= QUERY_LEASES;
+  return q->kind <= QUERY_HELD;
 }
 
 /* A policy is looked up each time, as others change it; and so is the queue
@@ -514,7 +525,7 @@ static bool needs_fresh(const query *q) {
          q->kind == QUERY_FITS || q->kind == QUERY_FLOW ||
          q->kind == QUERY_GET ||
          q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE ||
-         q->kind == QUERY_LEASES;
+         q->kind == QUERY_LEASES || q->kind == QUERY_HELD;
 }
 
 static int look(looking *k, bool fresh) {

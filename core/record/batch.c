@@ -21,8 +21,21 @@ batch_claim *batch_add_claim(respool_batch *batch) {
 
 int batch_lost_error(const char *queue, size_t lost) {
   return fail(RESPOOL_LEASE_LOST, "the lease of %zu item%s of queue "
-              "'%.120s' is no longer held", lost, lost == 1 ? "" : "s",
-              queue);
+              "'%.120s' is no longer held: it ran out or was cancelled", lost,
+              lost == 1 ? "" : "s", queue);
+}
+
+int batch_note_gone(respool_batch *batch, batch_claim *h,
+                    bool (*has)(void *arg, uint64_t id), void *arg) {
+  if (!batch->marks) batch->marks = calloc(batch->page.n, sizeof(mark));
+  if (!batch->marks) return RESPOOL_NOMEM;
+  h->gone = 0;
+  for (size_t i = h->from; i < h->to; i++) {
+    mark *m = &batch->marks[i];
+    m->gone = !m->settled && !has(arg, batch->page.items[i].id);
+    h->gone += m->gone;
+  }
+  return 0;
 }
 
 void batch_clear(respool_batch *batch) {

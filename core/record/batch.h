@@ -20,6 +20,7 @@ typedef struct batch_claim {
   int64_t delay; /* before this attempt */
   respool_bytes failures, memo;
   bool lost; /* found lost by the last operation */
+  size_t gone; /* items of it that were cancelled; see mark.gone */
   bool over; /* all its items are settled */
 } batch_claim;
 
@@ -27,6 +28,7 @@ typedef struct batch_claim {
 typedef struct mark {
   int kind;
   bool settled, outage;
+  bool gone; /* of a batch's own marks: cancelled, as its engine has found */
   int64_t delay;
   const struct outcome_text *text; /* or NULL */
 } mark;
@@ -54,6 +56,16 @@ struct respool_batch {
   struct respool_ticket *ticket; /* at work on it */
   bool doomed;       /* freed by its owner: the ticket frees it */
 };
+
+/* Is the item settled, or cancelled? Asked for each item, hence inline. */
+static inline bool batch_is_over(const respool_batch *batch, size_t i) {
+  return batch->marks && (batch->marks[i].settled || batch->marks[i].gone);
+}
+
+/* Notes that items of a claim were cancelled, which `has` says of an unsettled
+   one: is it still there? NOMEM. */
+int batch_note_gone(respool_batch *batch, batch_claim *h,
+                    bool (*has)(void *arg, uint64_t id), void *arg);
 
 batch_claim *batch_add_claim(respool_batch *batch);
 int batch_lost_error(const char *queue, size_t lost); /* LEASE_LOST */

@@ -216,7 +216,7 @@ void flow_settled(flow *f, const queue_config *c, int64_t now,
   static const respool_bytes none;
   for (size_t i = h->from; i < h->to; i++) {
     const mark *m = marks ? &marks[i] : all;
-    if (!m->kind || (batch->marks && batch->marks[i].settled)) continue;
+    if (!m->kind || batch_is_over(batch, i)) continue;
     if (m->kind == RESPOOL_HOLD && m->delay > 0)
       flow_hold(f, now, m->delay, m->text ? m->text->error : none);
     if (c->breaker_failures)

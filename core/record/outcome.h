@@ -71,7 +71,7 @@ static inline enum outcome outcomes_at(const claim_outcomes *x, size_t i) {
 }
 
 static inline bool outcomes_is_settled(const claim_outcomes *x, size_t i) {
-  return x->batch->marks && x->batch->marks[i].settled;
+  return batch_is_over(x->batch, i);
 }
 
 /* How many items are over. */

@@ -176,6 +176,7 @@ int respool_batch_mark(respool_batch *batch, size_t i,
                        const respool_outcome *o) {
   mark m;
   int rc = batch_make_mark(batch, i, o, &m);
+  if (!rc) m.gone = batch->marks[i].gone;
   if (!rc) batch->marks[i] = m;
   return rc;
 }
@@ -188,7 +189,7 @@ static int mark_many(respool_batch *batch, const respool_outcome *o,
   if (!rc) rc = copy_outcome_text(batch, o, &w);
   if (rc) return rc;
   for (size_t i = 0; i < batch->page.n; i++)
-    if (!batch->marks[i].settled &&
+    if (!batch_is_over(batch, i) &&
         (all || batch->marks[i].kind == RESPOOL_NONE))
       batch->marks[i] = mark_of(o, w);
   return 0;
@@ -206,7 +207,7 @@ size_t respool_batch_held(const respool_batch *batch) {
   size_t n = 0;
   for (size_t i = 0; batch && i < batch->n_claims; i++)
     for (size_t k = batch->claims[i].from; k < batch->claims[i].to; k++)
-      n += !batch->claims[i].over && !batch->marks[k].settled;
+      n += !batch->claims[i].over && !batch_is_over(batch, k);
   return n;
 }
 
@@ -246,11 +247,11 @@ void batch_close_claims(respool_batch *batch, const mark *marks) {
     size_t left = 0;
     for (size_t k = h->from; k < h->to; k++) {
       mark *m = &batch->marks[k];
-      if (marks[k].kind && !h->lost && !h->over && !m->settled) {
+      if (marks[k].kind && !h->lost && !h->over && !batch_is_over(batch, k)) {
         *m = marks[k];
         m->settled = true;
       }
-      left += !m->settled;
+      left += !batch_is_over(batch, k);
     }
     if (h->lost || !left) h->over = true;
   }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes of one item that is not leased: run now, kill, move, edit.
+ * Changes of one item: run now, kill, move, edit, cancel; and whether an item
+ * is leased still.
  */
 #include "verbs/push.h"
 
@@ -55,4 +56,23 @@ int respool_item_edit(respool_queue *q, uint64_t id,
   change_req r = {.kind = ITEM_EDIT, .id = id, .payload = &it,
                   .version = o->version, .was = o->was};
   return change(q, &r);
+}
+
+int respool_item_cancel(respool_queue *q, uint64_t id) {
+  change_req r = {.kind = ITEM_CANCEL, .id = id};
+  return change(q, &r);
+}
+
+int respool_item_held(respool_queue *q, uint64_t id, uint64_t token,
+                      int *held) {
+  query look = {.kind = QUERY_HELD, .name = q->name,
+                .held = {.id = id, .token = token}};
+  int rc = queue_check(q);
+  if (!rc) rc = store_look(q->store, &look);
+  if (!rc) *held = look.held.yes;
+  return rc;
+}
+
+uint64_t respool_batch_token(const respool_batch *batch) {
+  return batch ? batch->token : 0;
 }

@@ -47,7 +47,10 @@ static step handover_step(settling *p, const respool_handover *h, size_t i,
                           const respool_push_options *o) {
   step s = push_step(h->queue, &p->builders[i], h->items->key, o);
   s.append.refusal = &p->refusals[i];
-  if (h->item) s.append.owner = batch_claim_of(p->batch, h->item - 1);
+  if (h->item) {
+    s.append.owner = batch_claim_of(p->batch, h->item - 1);
+    s.append.owner_mark = &p->batch->marks[h->item - 1];
+  }
   return s;
 }
 

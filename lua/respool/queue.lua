@@ -286,6 +286,7 @@ local RUN_NOW = { of = "queue:run_now", key = options.key }
 local KILL = { of = "queue:kill", key = options.key }
 local MOVE = { of = "queue:move", key = options.key }
 local EDIT = { of = "queue:edit", key = options.key }
+local CANCEL = { of = "queue:cancel", key = options.key }
 local KILL_OPTIONS = { of = "queue:kill", error = options.string }
 
 -- Makes the item with this id or key due now, if it waits, scheduled or
@@ -356,6 +357,22 @@ function Queue:edit(name, payload)
   return changes.by_id(self, named, function(id)
     return self.handle:item_edit(value, by, id, self.version or 0)
   end)
+end
+
+-- Removes the item with this id or key whether it is leased or not; it counts
+-- as removed. A handler that works on it learns that by item:cancelled(), and
+-- its outcome and pushes are refused: LEASE_LOST. Items that were taken
+-- together with it stay leased.
+---@param name respool.item_name
+---@return true?, string?, string?
+---@nodiscard
+function Queue:cancel(name)
+  local ok, message, code = changes.by_id(
+    self, items.named(CANCEL, name), function(id)
+      return self.handle:item_cancel(id)
+    end)
+  self.store.cancels = (self.store.cancels or 0) + 1
+  return ok, message, code
 end
 
 -- Removes every item that is not leased; returns how many.

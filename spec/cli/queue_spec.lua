@@ -119,6 +119,16 @@ describe("respool item", function()
     refused({ "item", "run", path, "mails", "99" }, 1, "there is no item 99")
   end)
 
+  it("cancels items that are worked on", function()
+    local batch = assert(q:take())
+    local id = tostring(batch[1].id)
+    assert.equal("1 cancelled\n", cli.run({ "item", "cancel", path, "mails",
+                                            id }).out)
+    refused({ "item", "cancel", path, "mails", id }, 1,
+            "there is no item " .. id)
+    batch:close()
+  end)
+
   it("kills items", function()
     assert.equal("2 killed\n", cli.run({ "item", "kill", path, "mails", "2",
                                          "3", "--error", "why" }).out)

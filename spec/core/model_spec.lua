@@ -18,7 +18,7 @@ local CHAPTER = 5000 -- operations on one store
 local OFTEN = {}
 for name, times in pairs {
   push = 40, push_key = 8, take = 60, settle = 50, transact = 6, extend = 10,
-  advance = 30, remove = 10, change = 20, retry_dead_letter = 5,
+  advance = 30, remove = 10, cancel = 8, change = 20, retry_dead_letter = 5,
   remove_dead_letter = 4,
   replay = 3,
   purge = 2, step_back = 2, hold = 2, policy = 1,

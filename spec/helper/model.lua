@@ -486,6 +486,16 @@ function OPERATIONS.remove(m)
   if ok then m:finish(item, "removed") end
 end
 
+function OPERATIONS.cancel(m)
+  local id = random(max(1, m.next_id - 60), m.next_id)
+  local item = m.items[id]
+  m:say("cancel %d%s", id, item and m:is_held(item) and ", held" or "")
+  m:read_dead_letters()
+  local ok, _, code = m.q:cancel(id)
+  same(not item and "NOT_FOUND" or nil, code, "code of a cancel")
+  if ok then m:finish(item, "removed") end
+end
+
 -- What is done to one item that is not held.
 local CHANGES = {
   { "run_now", function(m, id) return m.q:run_now(id) end,

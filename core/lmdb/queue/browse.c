@@ -318,3 +318,16 @@ int lmdb_leases(txn *t, const char *name, int64_t wall, leases *out) {
   }
   return t->rc;
 }
+
+int lmdb_held(txn *t, const char *name, uint64_t id, uint64_t token,
+              bool *yes) {
+  int rc = 0;
+  line l;
+  place p;
+  claim c;
+  queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  *yes = find_item(t, q, id, &l) && claim_cover(t, &l, id, &p, &c) &&
+         c.state == CLAIM_LEASED && c.token == token;
+  return t->rc;
+}

@@ -17,4 +17,9 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
                 size_t limit, respool_cursor *at, respool_page *p);
 int lmdb_leases(txn *t, const char *name, int64_t wall, struct leases *out);
 
+/* Is the item leased under the token, by a lease that has not been given to
+   another since? */
+int lmdb_held(txn *t, const char *name, uint64_t id, uint64_t token,
+              bool *yes);
+
 #endif

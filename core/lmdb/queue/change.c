@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Changes of one item on request, while it is not leased: it is due now, dies,
- * moves to another queue, or gets another payload. An item that shares its
+ * moves to another queue, or gets another payload; and cancelling one, leased or
+ * not. An item that shares its
  * claim with others leaves it for a segment and a claim of its own where its
  * time changes; with another payload it stays where it is, so that the order
  * of items does not change.
@@ -30,7 +31,7 @@ typedef struct target {
   change_req *r;
   int64_t wall, now;
   line line;
-  bool claimed;
+  bool claimed, held;
   place at; /* of its claim */
   claim c;
   respool_page page; /* the item alone; the claim's bytes are in its arena */
@@ -63,7 +64,8 @@ static int find(target *g, const char *name) {
     return item_not_found(g->t, g->q, id);
   g->now = queue_advance_clock(g->t, g->q, g->wall);
   g->claimed = !is_new(g) && claim_cover(g->t, &g->line, id, &g->at, &g->c);
-  if (g->claimed && claim_held(&g->c, g->now))
+  g->held = g->claimed && claim_held(&g->c, g->now);
+  if (g->held && g->r->kind != ITEM_CANCEL)
     return fail(RESPOOL_BUSY, "item %llu of queue '%.120s' is leased",
                 (unsigned long long)id, g->q->name);
   if (g->claimed) claim_own(g->t, &g->page.memory, &g->c);
@@ -238,6 +240,27 @@ static int edit(target *g) {
   return rc;
 }
 
+/* ---- cancelled ---------------------------------------------------------- */
+
+/* Its batch finds that the claim has fewer items, or is gone. */
+static int cancel(target *g) {
+  if (!g->held) {
+    item_remove(g->t, g->q, &g->line, g->r->id, g->now);
+    return g->t->rc;
+  }
+  claim c = g->c;
+  c.left--;
+  if (c.left)
+    claim_move(g->t, &g->at, &g->c, &c);
+  else
+    claim_del(g->t, &g->at, &g->c);
+  drop_page(g->t, g->q, &g->line, &g->page, g->now);
+  priority_count(g->t, g->q, g->line.priority, COUNT_LEASED, COUNT_NONE, 1);
+  g->q->counters.removed++;
+  queue_changed(g->t, g->q);
+  return g->t->rc;
+}
+
 /* ---- change ------------------------------------------------------------- */
 
 static int change(target *g) {
@@ -246,6 +269,7 @@ static int change(target *g) {
     case ITEM_KILL: return kill_item(g);
     case ITEM_MOVE: return move_item(g);
     case ITEM_EDIT: return edit(g);
+    case ITEM_CANCEL: return cancel(g);
   }
   return fail(RESPOOL_INVALID, "a change of an unknown kind");
 }

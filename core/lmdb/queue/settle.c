@@ -269,6 +269,39 @@ static uint64_t count_marked(const settle_req *r, const batch_claim *h,
   return n;
 }
 
+/* ---- cancelled items ---------------------------------------------------- */
+
+typedef struct lookup {
+  txn *t;
+  const line *line;
+} lookup;
+
+static bool is_there(void *arg, uint64_t id) {
+  const lookup *l = arg;
+  return count_unsettled(l->t, l->line, id, id) > 0;
+}
+
+/* The marked items of a claim that are known to be cancelled. */
+static uint64_t count_gone(const settle_req *r, const batch_claim *h) {
+  claim_outcomes x = outcomes_in(r, h);
+  uint64_t n = 0;
+  for (size_t i = h->from; i < h->to && h->gone; i++)
+    n += r->batch->marks[i].gone && outcomes_mark(&x, i)->kind;
+  return n;
+}
+
+/* Notes items of the claim that were cancelled since the take, where it has
+   fewer than the batch believes. */
+static void find_gone(const settling *w, batch_claim *h) {
+  respool_batch *b = w->r->batch;
+  lookup l = {w->t, &w->p.line};
+  size_t left = 0;
+  for (size_t i = h->from; i < h->to; i++)
+    left += !b->marks || !b->marks[i].settled;
+  if (w->c.left != left || h->gone)
+    txn_fail(w->t, batch_note_gone(b, h, is_there, &l));
+}
+
 /* Loads the claim, with the failures that the batch has; false when its lease
    is lost. */
 static bool find_claim(settling *w) {
@@ -322,10 +355,14 @@ static size_t find_lost(txn *t, queue *q, settle_req *r, size_t *fresh,
     settling w = {.t = t, .q = q, .r = r, .h = h};
     size_t marked = (size_t)count_marked(r, h, kinds);
     if (!h->over) {
+      size_t known = (size_t)count_gone(r, h);
       h->lost = marked && !find_claim(&w);
       if (h->lost) *fresh += marked;
+      if (marked && !h->lost) find_gone(&w, h);
+      *fresh += (size_t)count_gone(r, h) - known;
     }
     if (h->lost) lost += marked;
+    lost += (size_t)count_gone(r, h);
   }
   return lost;
 }

@@ -35,6 +35,7 @@ bool failure_passes(const pg_failure *f);
 #define REFUSED_UNDO "RS032"    /* by v1_undo, as it was asked to */
 #define REFUSED_EXCUSE "RS033"  /* outages are taken for something else */
 #define REFUSED_COUNTS "RS034"  /* attempts were given back since the take */
+#define REFUSED_GONE "RS035"    /* items were cancelled since the take */
 bool failure_is(const pg_failure *f, const char *sqlstate);
 
 /* The respool code, with the line told by fail(). `store` names the store in

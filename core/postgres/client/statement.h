@@ -11,7 +11,7 @@
 /* name, function, parameters */
 #define STATEMENTS(X) \
   X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 11) \
-  X(TAKE, "v1_take", 10) X(DONE, "v1_done", 10) X(SETTLE, "v1_settle", 35) \
+  X(TAKE, "v1_take", 10) X(DONE, "v1_done", 11) X(SETTLE, "v1_settle", 36) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
@@ -21,9 +21,10 @@
   X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
-  X(LEASES, "v1_leases", 2) \
+  X(LEASES, "v1_leases", 2) X(HELD, "v1_held", 3) X(LIVE, "v1_live", 2) \
   X(RUN_NOW, "v1_run_now", 6) X(KILL, "v1_kill", 13) \
   X(MOVE, "v1_move", 12) X(EDIT, "v1_edit", 10) \
+  X(CANCEL, "v1_cancel", 6) \
   X(REMOVE, "v1_remove", 7) X(PURGE, "v1_purge", 4) \
   X(DEAD_GET, "v1_dead_get", 2) X(KEY, "v1_key", 2) \
   X(GET_KEY, "v1_get_key", 2) \

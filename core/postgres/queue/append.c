@@ -288,6 +288,7 @@ static void plan_push(plan *p, appending *a) {
 int append_plan(plan *p, appending *a) {
   a->push = a->dead = NO_REQUEST;
   a->first = 0;
+  if (a->of[0]->owner && a->of[0]->owner_mark->gone) return 0;
   int rc = known_find(p->e, p->l, a->name, &a->queue);
   for (size_t i = 0; i < a->n && !rc; i++) {
     a->of[i]->duplicate = a->of[i]->never_fits = false;

@@ -123,6 +123,10 @@ static void put_runs(values *v, const fates *f) {
     EACH(v, TYPE_INT4, f->runs, f->n_runs, add_int4(v, (int64_t)x->had));
   else
     put_null(v);
+  if (f->cancels)
+    EACH(v, TYPE_INT4, f->runs, f->n_runs, add_int4(v, (int64_t)x->had_live));
+  else
+    put_null(v);
   array_begin(v, TYPE_INT4, f->n_runs * SETTLE_COUNTS);
   for (size_t i = 0; i < f->n_runs; i++) {
     for (size_t k = 0; k < SETTLE_COUNTS; k++)

@@ -24,6 +24,7 @@ typedef struct run_fate {
   int64_t wait;        /* STAYS_LEASED, or ms until it is due */
   uint64_t attempts;
   uint64_t had;        /* attempts that this was worked out with */
+  uint64_t had_live;   /* the same of live items */
   int64_t delay;
   respool_bytes history, memo;
   uint32_t counts[SETTLE_COUNTS];
@@ -53,6 +54,7 @@ typedef struct fates {
   uint64_t token;
   bool strict, tell; /* as v1_settle has them */
   bool recount;      /* attempts may have been given back since the take */
+  bool cancels;      /* items may have been cancelled since the take */
   uint64_t damaged;
   notices *notices;
   arena memory;

@@ -81,7 +81,7 @@ static values *begin(plan *p, const seen *s, enum statement of) {
   plan_put_wall(p, v);
   plan_put_call(p, v);
   put_int8(v, (int64_t)s->r->id);
-  if (of == STATEMENT_RUN_NOW) return v;
+  if (of == STATEMENT_RUN_NOW || of == STATEMENT_CANCEL) return v;
   put_int4(v, (int64_t)s->run.deliveries);
   put_bytes(v, s->sum);
   return v;
@@ -97,6 +97,11 @@ static int run_now(seen *s, plan *p) {
   int rc = plan_run(p, false);
   if (!rc) ring(p, s->queue.id);
   return rc;
+}
+
+static int cancel(const seen *s, plan *p) {
+  begin(p, s, STATEMENT_CANCEL);
+  return plan_run(p, false);
 }
 
 static int kill_item(seen *s, plan *p) {
@@ -219,13 +224,15 @@ static int edit(seen *s, plan *p) {
 /* ---- change ------------------------------------------------------------- */
 
 static int perform(seen *s, plan *p) {
-  int rc = s->r->kind == ITEM_RUN_NOW ? 0 : look(s);
+  bool blind = s->r->kind == ITEM_RUN_NOW || s->r->kind == ITEM_CANCEL;
+  int rc = blind ? 0 : look(s);
   if (rc) return rc;
   switch (s->r->kind) {
     case ITEM_RUN_NOW: return run_now(s, p);
     case ITEM_KILL: return kill_item(s, p);
     case ITEM_MOVE: return move_item(s, p);
     case ITEM_EDIT: return edit(s, p);
+    case ITEM_CANCEL: return cancel(s, p);
   }
   return fail(RESPOOL_INVALID, "a change of an unknown kind");
 }

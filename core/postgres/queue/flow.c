@@ -21,7 +21,7 @@ static int says(const mark *m) {
 }
 
 static bool is_marked(const settle_req *r, size_t i, const mark *m) {
-  return m->kind && !(r->batch->marks && r->batch->marks[i].settled);
+  return m->kind && !batch_is_over(r->batch, i);
 }
 
 static bool next_claim(outcomes *o) {

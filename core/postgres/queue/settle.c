@@ -23,7 +23,7 @@ static const mark *mark_of(const settle_req *r, size_t i) {
 }
 
 static bool is_settled(const settle_req *r, size_t i) {
-  return r->batch->marks && r->batch->marks[i].settled;
+  return batch_is_over(r->batch, i);
 }
 
 /* The items of a claim that are marked. */
@@ -31,6 +31,21 @@ static size_t count_marked(const settle_req *r, const batch_claim *h) {
   size_t n = 0;
   for (size_t i = h->from; i < h->to; i++)
     n += !is_settled(r, i) && mark_of(r, i)->kind;
+  return n;
+}
+
+/* Those that are live, unless some were cancelled and it is not known yet. */
+static uint64_t count_live(const settle_req *r, const batch_claim *h) {
+  uint64_t n = 0;
+  for (size_t i = h->from; i < h->to; i++) n += !is_settled(r, i);
+  return n;
+}
+
+/* The marked items of a claim that are known to be cancelled. */
+static size_t count_gone(const settle_req *r, const batch_claim *h) {
+  size_t n = 0;
+  for (size_t i = h->from; i < h->to && h->gone; i++)
+    n += r->batch->marks[i].gone && mark_of(r, i)->kind;
   return n;
 }
 
@@ -190,6 +205,7 @@ static void move_run(plan *p, settling *w, batch_claim *h) {
   moving m = {.p = p, .w = w, .h = h, .now = pg_now(p->e, p->now)};
   m.f = fates_add(&w->fates, h->first, (uint32_t)(h->last - h->first + 1));
   if (m.f) m.f->had = h->attempts;
+  if (m.f) m.f->had_live = count_live(r, h);
   uint8_t *of = arena_alloc(&w->fates.memory, h->to - h->from + 1);
   if (!m.f || !of) {
     w->fates.rc = RESPOOL_NOMEM;
@@ -220,14 +236,23 @@ static void plan_done(plan *p, settling *w, bool tell) {
   array_begin(v, TYPE_INT8, w->n_firsts);
   for (size_t i = 0; i < w->n_firsts; i++) add_int8(v, (int64_t)w->firsts[i]);
   array_end(v);
+  array_begin(v, TYPE_INT4, w->n_firsts);
+  for (size_t i = 0; i < w->r->batch->n_claims; i++) {
+    const batch_claim *h = &w->r->batch->claims[i];
+    if (!h->over && count_marked(w->r, h))
+      add_int4(v, (int64_t)count_live(w->r, h));
+  }
+  array_end(v);
 }
 
 /* Lost before and given an outcome again: lost still. */
 static int known_lost(const settle_req *r, size_t *n) {
   *n = 0;
-  for (size_t i = 0; i < r->batch->n_claims; i++)
-    if (r->batch->claims[i].over && r->batch->claims[i].lost)
-      *n += count_marked(r, &r->batch->claims[i]);
+  for (size_t i = 0; i < r->batch->n_claims; i++) {
+    const batch_claim *h = &r->batch->claims[i];
+    if (h->over && h->lost) *n += count_marked(r, h);
+    *n += count_gone(r, h);
+  }
   return *n && r->strict;
 }
 
@@ -236,7 +261,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   pg_queue q;
   size_t lost;
   *w = (settling){.name = name, .r = r, .request = NO_REQUEST,
-                  .excuse = w->excuse};
+                  .excuse = w->excuse, .fresh_gone = w->fresh_gone};
   int rc = known_find(p->e, p->l, name, &q);
   if (rc) return rc;
   fates_init(&w->fates, &q, r->batch->token);
@@ -247,6 +272,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   w->fates.strict = r->strict;
   w->fates.tell = tell;
   w->fates.recount = q.config.breaker_failures > 0;
+  w->fates.cancels = true;
   w->fates.notices = r->notices;
   w->plain = is_plain(r);
   w->firsts = plan_alloc(p, r->batch->n_claims * sizeof *w->firsts);
@@ -270,7 +296,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
 
 void settle_free(settling *w) {
   if (w->r) fates_free(&w->fates);
-  *w = (settling){.excuse = w->excuse};
+  *w = (settling){.excuse = w->excuse, .fresh_gone = w->fresh_gone};
 }
 
 /* ---- after it ----------------------------------------------------------- */
@@ -305,7 +331,7 @@ static void follow_run(const settling *w, batch_claim *h) {
 
 void settle_end(plan *p, settling *w) {
   respool_batch *b = w->r->batch;
-  size_t n = 0, fresh = 0;
+  size_t n = 0, fresh = w->fresh_gone;
   const uint64_t *lost = NULL;
   if (w->request != NO_REQUEST)
     lost = w->plain ? done_end(p, w, &n) : fates_end(p, &w->fates, &n);
@@ -319,6 +345,7 @@ void settle_end(plan *p, settling *w) {
       if (!h->lost && !w->plain) follow_run(w, h);
     }
     if (h->lost) b->lost += marked;
+    b->lost += count_gone(w->r, h);
   }
   observed seen = {.late = fresh, .handle = b->observed};
   if (fresh || b->observed.count) known_observe(p->e, w->name, &seen);
@@ -360,4 +387,48 @@ void settle_recount(const plan *p, settling *w) {
       if (!h->over && h->first == first) h->attempts = attempts;
     }
   }
+}
+
+/* ---- cancelled items ---------------------------------------------------- */
+
+typedef struct live_run {
+  uint64_t first;
+  respool_bytes bits; /* a varbit: its length in bits, then the bits */
+} live_run;
+
+static bool is_live(void *arg, uint64_t id) {
+  const live_run *l = arg;
+  uint64_t i = id - l->first;
+  return id >= l->first && i / 8 + 4 < l->bits.size &&
+         run_bit((const uint8_t *)l->bits.data + 4, (uint32_t)i);
+}
+
+static int note_gone(settling *w, const PGresult *r, int row) {
+  respool_batch *b = w->r->batch;
+  live_run l = {(uint64_t)value_int(r, row, 0), value_bytes(r, row, 1)};
+  int rc = 0;
+  for (size_t i = 0; i < b->n_claims && !rc; i++) {
+    batch_claim *h = &b->claims[i];
+    if (h->over || h->first != l.first) continue;
+    size_t before = count_gone(w->r, h);
+    rc = batch_note_gone(b, h, is_live, &l);
+    if (!rc) w->fresh_gone += count_gone(w->r, h) - before;
+  }
+  return rc ? fail(rc, "not enough memory to settle") : 0;
+}
+
+int settle_find_gone(const plan *p, settling *w) {
+  plan look;
+  plan_init(&look, p->e, p->l);
+  values *v = plan_add(&look, STATEMENT_LIVE, NULL);
+  put_int8(v, (int64_t)w->fates.token);
+  array_begin(v, TYPE_INT8, w->n_firsts);
+  for (size_t i = 0; i < w->n_firsts; i++) add_int8(v, (int64_t)w->firsts[i]);
+  array_end(v);
+  int rc = plan_run(&look, false);
+  const PGresult *r = rc ? NULL : plan_answer(&look, 0);
+  for (int i = 0; r && !rc && i < pq.ntuples(r); i++)
+    rc = note_gone(w, r, i);
+  plan_free(&look);
+  return rc;
 }

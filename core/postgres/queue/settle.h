@@ -18,6 +18,7 @@ typedef struct settling {
   uint64_t *firsts;   /* of the runs that are settled */
   size_t n_firsts;
   enum excuse excuse; /* what outages are taken for, over all tries */
+  size_t fresh_gone;  /* items that these have found cancelled */
 } settling;
 
 /* `tell`: pushes of the same unit ask which leases were lost. */
@@ -33,5 +34,8 @@ int settle_refused(const plan *p, settling *w);
    were given back since the take: goes by that from now on. */
 void settle_excuse(const plan *p, settling *w);
 void settle_recount(const plan *p, settling *w);
+
+/* It was refused as items were cancelled since the take: looks which. */
+int settle_find_gone(const plan *p, settling *w);
 
 #endif

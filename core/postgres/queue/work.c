@@ -140,6 +140,8 @@ static int settle_refusal(plan *p, work *w, int rc) {
     settle_excuse(p, &w->settle);
   else if (failure_is(f, REFUSED_COUNTS))
     settle_recount(p, &w->settle);
+  else if (failure_is(f, REFUSED_GONE))
+    return settle_find_gone(p, &w->settle);
   else
     return failure_is(f, "RS005") ? settle_refused(p, &w->settle) : rc;
   return 0;

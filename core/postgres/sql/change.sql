@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Changes of one item that is not leased, by hand. The client has looked at
+-- Changes of one item, by hand: all but cancel of one that is not leased. The
+-- client has looked at
 -- the item: `deliveries` and the checksum of its bytes are as it has seen
 -- them, NULL: whatever they are.
 
@@ -36,10 +37,11 @@ BEGIN
   DELETE FROM run r WHERE r.first = x.first;
   size := octet_length(own.bytes) - octet_length(x.bytes);
   INSERT INTO run VALUES (own.*);
-  IF i > 0 THEN
+  rest.live := CASE WHEN i > 0
+    THEN coalesce(ones(substring(x.bits FROM 1 FOR i)), i) ELSE 0 END;
+  IF rest.live > 0 THEN -- cancelled ones may lie in front
     rest.first := x.first; rest.n := i;
     rest.bits := substring(x.bits FROM 1 FOR i);
-    rest.live := coalesce(ones(rest.bits), i);
     rest.bytes := slice(x.bytes, x.skip + x.n, x.skip, x.skip + i);
     size := size + octet_length(rest.bytes);
     INSERT INTO run VALUES (rest.*);
@@ -192,5 +194,37 @@ BEGIN
   UPDATE run r SET bytes = v1_edit.bytes, version = v1_edit.version
     WHERE r.first = id;
   PERFORM tally_change(q, slot_no, part.crashed, part.size + more, 0, 0);
+  IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
+END $$;
+
+-- The item goes, leased or not. Its batch finds that the run has fewer live
+-- items than it believes, or is gone: so the first id of a leased run stays,
+-- though the item is no longer live.
+CREATE FUNCTION v1_cancel(q int4, slot_no int4, wall int8, call uuid,
+                          step int2, id int8) RETURNS void
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  t int8 := now_ms(wall); h int8; x run; size int8 := 0;
+BEGIN
+  PERFORM share_queue(q);
+  h := lock_run(q, id);
+  IF h IS NULL THEN
+    PERFORM refuse('RS007', format('there is no item %s', id));
+  END IF;
+  SELECT r.* INTO x FROM run r WHERE r.first = h;
+  IF x.state <> 1 OR x.due <= t THEN
+    PERFORM v1_remove(q, slot_no, wall, NULL, step, ARRAY[id], true);
+  ELSE
+    IF x.live = 1 THEN
+      PERFORM drop_parted(q, t, x);
+      size := -octet_length(x.bytes);
+    ELSE
+      UPDATE run r SET live = r.live - 1, bits = set_bit(
+          coalesce(r.bits, repeat('1', r.n)::varbit), (id - h)::int4, 0)
+        WHERE r.first = h;
+    END IF;
+    PERFORM tally_change(q, slot_no, 0, size, 0, 1);
+  END IF;
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
 END $$;

@@ -11,7 +11,8 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       ones(x.bits)) FROM run x
     WHERE x.n < 1 OR x.live < 1 OR x.skip < 0 OR x.n > 4096
       OR x.live <> coalesce(ones(x.bits), x.n)
-      OR length(x.bits) <> x.n OR get_bit(x.bits, 0) = 0
+      OR length(x.bits) <> x.n
+      OR (get_bit(x.bits, 0) = 0 AND x.state <> 1)
   UNION ALL
   SELECT format('item %s is in %s runs', i.id, count(*)) FROM alive i
     GROUP BY i.id HAVING count(*) > 1

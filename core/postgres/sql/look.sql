@@ -112,6 +112,18 @@ CREATE FUNCTION v1_get(q int4, id int8) RETURNS SETOF v1_taken
 LANGUAGE sql STABLE AS $$
   SELECT (shown(x, 1)).* FROM run x WHERE x.first = run_of(q, id) $$;
 
+-- Is it leased under this token?
+CREATE FUNCTION v1_held(q int4, id int8, tok int8) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM run x WHERE x.first = run_of(q, id)
+                 AND x.epoch = tok AND x.state = 1) $$;
+
+-- Which items of runs are still there, under this token.
+CREATE FUNCTION v1_live(tok int8, firsts int8[])
+RETURNS TABLE (first int8, live varbit) LANGUAGE sql STABLE AS $$
+  SELECT x.first, coalesce(x.bits, repeat('1', x.n)::varbit) FROM run x
+  WHERE x.first = ANY (firsts) AND x.epoch = tok AND x.state = 1 $$;
+
 -- Locks the run that holds an item, whatever others make of it meanwhile.
 CREATE FUNCTION lock_run(q int4, id int8) RETURNS int8
 LANGUAGE plpgsql AS $$

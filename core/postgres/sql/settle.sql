@@ -60,15 +60,17 @@ CREATE FUNCTION tell_lost(tok int8, lost int8[]) RETURNS void
 LANGUAGE sql AS
   $$ SELECT set_config('respool.lost', tok || ' ' || lost::text, true) $$;
 
--- Whole runs that are done; answers which are lost. `keep`: as history.
--- `tell`: to pushes that follow.
+-- Whole runs that are done; answers which are lost. `lives`: items that each
+-- has, unless some were cancelled. `keep`: as history. `tell`: to pushes that
+-- follow.
 CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
                         tok int8, keep boolean, strict boolean, tell boolean,
-                        firsts int8[], OUT lost int8[])
+                        firsts int8[], lives int4[], OUT lost int8[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   items int8; size int8; keys bytea[]; went int8[]; done text;
+  fewer boolean;
 BEGIN
   done := share_queue(q);
   IF keep THEN
@@ -83,8 +85,12 @@ BEGIN
       AND x.state = 1
       RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
   SELECT sum(g.live), sum(g.size), array_agg(g.first),
-      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL)
-    INTO items, size, went, keys FROM gone g;
+      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL),
+      bool_or(g.live <> f.live)
+    INTO items, size, went, keys, fewer
+    FROM gone g JOIN unnest(firsts, lives) AS f(first, live)
+      ON f.first = g.first;
+  IF fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
   lost := '{}';
   IF cardinality(firsts) > coalesce(cardinality(went), 0) THEN
     lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(went));
@@ -118,6 +124,8 @@ END $$;
 --   attempts, delay, history, memo   as they are from now on
 --   had      attempts that this was worked out with; NULL: none can have been
 --            given back since the take
+--   had_live items that it has, unless some were cancelled; NULL: none can
+--            have been
 --   counts   seven each: done, dropped, died, expired, released, retried,
 --            snoozed items
 --   kept     done items for the history, of its n; NULL: none
@@ -130,7 +138,7 @@ CREATE FUNCTION v1_settle(q int4, slot_no int4, wall int8, call uuid,
   damaged int4,
   r_first int8[], r_live int4[], r_bits varbit[], r_wait int8[],
   r_attempts int4[], r_delay int8[], r_history bytea[], r_memo bytea[],
-  r_had int4[], r_counts int4[], r_kept varbit[],
+  r_had int4[], r_had_live int4[], r_counts int4[], r_kept varbit[],
   s_run int8[], s_first int8[], s_wait int8[], s_attempts int4[],
   s_delay int8[], s_history bytea[], s_memo bytea[],
   d_run int8[], d_dlq text[], d_group bytea[], d_reason bytea[],
@@ -165,6 +173,12 @@ BEGIN
     IF other IS NOT NULL THEN
       PERFORM refuse('RS034', 'attempts were given back', other);
     END IF;
+  END IF;
+  IF r_had_live IS NOT NULL AND EXISTS (
+      SELECT FROM unnest(r_first, r_had_live) AS f(first, live)
+      JOIN run x ON x.first = f.first AND x.live <> f.live
+      WHERE x.first = ANY (have)) THEN
+    PERFORM refuse('RS035', 'items were cancelled');
   END IF;
   numbers := '{}';
   IF r_kept IS NOT NULL AND have <> '{}' THEN

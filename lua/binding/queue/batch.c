@@ -158,6 +158,13 @@ static int batch_held(lua_State *L) {
   return 1;
 }
 
+/* lease(batch): its token, for queue:item_held. */
+static int batch_lease(lua_State *L) {
+  uint64_t token = respool_batch_token(batch(L));
+  lua_pushlstring(L, (const char *)&token, sizeof token);
+  return 1;
+}
+
 static int batch_outcome(lua_State *L) {
   const respool_batch *l = batch(L);
   lua_pushinteger(L, respool_batch_outcome(l, item_number(L, l)));
@@ -368,6 +375,7 @@ static const luaL_Reg FUNCTIONS[] = {
   { "mark_rest", batch_mark_rest },
   { "mark_all", batch_mark_all },
   { "held", batch_held },
+  { "lease", batch_lease },
   { "kind", batch_outcome },
   { "settled", batch_settled },
   { "tally", batch_tally },

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes of one item of a queue: run now, kill, move, edit.
+ * Changes of one item of a queue: run now, kill, move, edit, cancel; and whether
+ * a batch still has one.
  */
 #include "change.h"
+
+#include <string.h>
 
 #include "base/arena.h"
 #include "handles/ticket.h"
@@ -102,11 +105,49 @@ static int item_edit(lua_State *L) {
   return lcall_do(L, &c->call, run_edit, lcall_true);
 }
 
+static int run_cancel(lcall *c) {
+  return respool_item_cancel(c->queue, ((change_call *)c)->id);
+}
+
+static int item_cancel(lua_State *L) {
+  change_call *c = new_change(L);
+  return lcall_do(L, &c->call, run_cancel, lcall_true);
+}
+
+typedef struct held_call {
+  lcall call;
+  uint64_t id, token;
+  int held;
+} held_call;
+
+static int run_held(lcall *c) {
+  held_call *h = (held_call *)c;
+  return respool_item_held(c->queue, h->id, h->token, &h->held);
+}
+
+static int push_held(lua_State *L, lcall *c) {
+  lua_pushboolean(L, ((held_call *)c)->held);
+  return 1;
+}
+
+/* item_held(queue, id, lease): as batch.lease tells that of a batch. */
+static int item_held(lua_State *L) {
+  size_t n;
+  const char *token = luaL_checklstring(L, 3, &n);
+  held_call *h = lcall_of_queue(L, sizeof *h);
+  luaL_argcheck(L, n == sizeof h->token, 3, "no lease");
+  memcpy(&h->token, token, n);
+  h->id = lrecord_count(L, 2);
+  return lcall_do(L, &h->call, run_held, push_held);
+}
+
 static const luaL_Reg METHODS[] = {
   { "item_run_now", item_run_now },
   { "item_kill", item_kill },
   { "item_move", item_move },
   { "item_edit", item_edit },
+  { "item_cancel", item_cancel },
+  { "item_held", item_held },
   { NULL, NULL }
 };
 

@@ -120,6 +120,11 @@ M.kill = on_queue(function(queue, r)
   return ok and { id = r.number, killed = true }, message, code
 end)
 
+M.cancel = on_queue(function(queue, r)
+  local ok, message, code = queue:cancel(r.number)
+  return ok and { id = r.number, cancelled = true }, message, code
+end)
+
 local move = on_queue(function(queue, r)
   local to, message, code = queue.store:queue(r.o.to, { create = false })
   if not to then return nil, message, code end

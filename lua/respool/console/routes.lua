@@ -114,6 +114,7 @@ local ROUTES = {
   { "POST", "queues", "NAME", "items", "NUMBER", "run", fn = act.run_now },
   { "POST", "queues", "NAME", "items", "NUMBER", "kill", fn = act.kill,
     takes = KILL },
+  { "POST", "queues", "NAME", "items", "NUMBER", "cancel", fn = act.cancel },
   { "POST", "queues", "NAME", "items", "NUMBER", "move", fn = act.move,
     takes = MOVE },
   { "POST", "queues", "NAME", "items", "NUMBER", "payload", fn = act.edit,

@@ -9,6 +9,7 @@ local compat = require "respool.support.compat"
 local codec = require "respool.support.codec"
 local decide = require "respool.consume.decide"
 local handler_memo = require "respool.consume.handler_memo"
+local held = require "respool.consume.held"
 local item_pushes = require "respool.consume.item_pushes"
 local misnamed = require "respool.support.fields"
 local options = require "respool.support.options"
@@ -245,6 +246,14 @@ end
 function Methods:stopping()
   local state = batch_state.of(self[1])
   return timing.is_stopped(state.queue, state.stops)
+end
+
+-- True once the item is no longer its handler's: queue:cancel() has removed it,
+-- or its lease has run out. What the handler says of it then is refused. A
+-- cancel by this store object is seen at once, another within a second.
+---@return boolean
+function Methods:cancelled()
+  return held.is_gone(self[1], self[2])
 end
 
 return M

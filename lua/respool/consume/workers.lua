@@ -12,6 +12,9 @@ local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
 local rows_of = require "respool.observe.workers"
 local runner = require "respool.support.runner"
+local timing = require "respool.support.timing"
+
+local time = timing.time
 
 local M = {}
 
@@ -30,12 +33,6 @@ local SEEN = 8  -- rows whose processes are looked for at once
 ---@field seen number
 ---@field leave fun()? ends its run in this process
 ---@field starting boolean?
-
--- The time for pauses: a manual clock gives its own.
-local function time(store)
-  if not store.manual then return core.mono() / 1e6 end
-  return store.handle:closed() and 0 or store.handle:now()
-end
 
 local function report(store, message, code)
   if code == "CLOSED" then return end

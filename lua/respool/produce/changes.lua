@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Changes of an item that waits: it is named by its id or its key, and
+-- Changes of an item: it is named by its id or its key, and
 -- another process may change it at the same time.
 
 local items = require "respool.observe.items"

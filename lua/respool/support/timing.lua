@@ -61,6 +61,14 @@ function M.left(ends)
   return (ends - core.mono()) / 1e6
 end
 
+-- The time for pauses: a manual clock gives its own.
+---@param store respool.store
+---@return number
+function M.time(store)
+  if not store.manual then return core.mono() / 1e6 end
+  return store.handle:closed() and 0 or store.handle:now()
+end
+
 local pause = core.process.nap
 
 -- Gives a host its way to let time pass: pause() calls it.

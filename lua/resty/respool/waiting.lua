@@ -118,6 +118,7 @@ local NAMES = {
   browse = "listing items", settle = "a settle", take = "a take",
   item_run_now = "queue:run_now", item_kill = "queue:kill",
   item_move = "queue:move", item_edit = "queue:edit",
+  item_cancel = "queue:cancel", item_held = "item:cancelled",
   worker_start = "work", worker_seen = "work", worker_end = "work",
   worker_stop = "store:stop_worker",
 }

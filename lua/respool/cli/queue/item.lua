@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool item: changes of items that are not leased, by their ids or keys.
+-- respool item: changes of items, by their ids or keys.
 
 local actions = require "respool.cli.base.actions"
 local arguments = require "respool.cli.base.arguments"
 local each = require "respool.cli.base.each"
 
-local M = { summary = "run now, kill, move or edit items" }
+local M = { summary = "run now, kill, cancel, move or edit items" }
 
 
 -- Which items.
@@ -72,6 +72,16 @@ Example:
   respool item kill shop.respool mails 42 --error "wrong address"]]
 end
 
+local function cancel_options(command)
+  items_options(command)
+  command:epilog [[
+The items are removed, also those that are leased: their handlers see that they
+were cancelled, and what these say of them is refused.
+
+Example:
+  respool item cancel shop.respool mails 42]]
+end
+
 local function move_options(command)
   items_options(command)
   command:option("--to", "The queue that they go to.")
@@ -121,6 +131,10 @@ local ACTIONS = {
     on_each("killed", function(queue, name, args)
       return queue:kill(name, { error = args.error })
     end) },
+  { "cancel", "remove items, also while they are worked on", cancel_options,
+    on_each("cancelled", function(queue, name)
+      return queue:cancel(name)
+    end) },
   { "move", "move items to another queue", move_options,
     on_each("moved", function(queue, name, _, to)
       return queue:move(name, to)
@@ -130,8 +144,8 @@ local ACTIONS = {
 
 function M.options(command)
   command:epilog [[
-Items that are leased stay as they are; the others are changed, and the exit
-status is 1.
+Items that are leased are only cancelled; all else leaves them as they are,
+changes the others, and the exit status is 1.
 
 Example:
   respool item run shop.respool mails 42]]
