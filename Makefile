@@ -166,7 +166,7 @@ is_silent = $(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS))))
 step = $(if $(V),,@$(if $(is_silent),,echo '  $(1)	$(2)';))
 
 # Only `make deps` and `make deps-test` install packages, and the two commands
-# of the README that call them: `make demo` and `make test`.
+# of doc/building.md that call them: `make demo` and `make test`.
 deps:
 	@CC='$(CC)' sh .ci/deps install build command
 deps-test:
@@ -346,6 +346,9 @@ bench: all $(BENCH_C:%=$(BUILD)/bench/%)
 	  --out $(BUILD)/bench/speed.tsv
 	$(if $(PLOT),lua5.4 bench/plot.lua $(BUILD)/bench/speed.tsv \
 	  >$(BUILD)/speed.svg && mv $(BUILD)/speed.svg doc/speed.svg)
+cast: all
+	@$(call run,lua5.4) doc/cast.lua >$(BUILD)/cast.svg && \
+	  mv $(BUILD)/cast.svg doc/cast.svg
 man: all
 	@$(call run,lua5.4) doc/man.lua >doc/respool.1.new && \
 	  mv doc/respool.1.new doc/respool.1
@@ -391,7 +394,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	@luacheck -q lua bin/respool spec examples bench contrib doc/man.lua
+	@luacheck -q lua bin/respool spec examples bench contrib doc/*.lua
 	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
 	    $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \
@@ -516,6 +519,7 @@ help:
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
 	@echo 'man      doc/respool.1 anew, from the help of the commands'
+	@echo 'cast     doc/cast.svg anew, from what work and top print'
 	@echo 'bench-postgres   a store in PostgreSQL against a row an item'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what the build, the demo and the command need'
@@ -527,7 +531,7 @@ help:
 
 .PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench \
   bench-nginx bench-postgres \
-  man soak asan tsan run-asan run-tsan lint install uninstall deps deps-test \
-  deps-console test-console env \
+  man cast soak asan tsan run-asan run-tsan lint install uninstall \
+  deps deps-test deps-console test-console env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -8,10 +8,11 @@
 -- console  `$ command` (`> ` goes on with it), and what it prints
 -- sh       exits with 0
 --
--- In what is printed `…` stands for anything. What the pages call a server of
--- their own (nginx, sql) has specs of its own.
+-- In what is printed `…` stands for anything. Ports of the loopback are given
+-- free ones, as others may run at the same time.
 
 local helper = require "spec.helper"
+local socket = require "socket"
 
 local M = {}
 
@@ -116,6 +117,29 @@ local function quote(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
+local last_port = 20000 + math.floor(socket.gettime() * 1000) % 10000
+
+-- A port of the loopback that is free, and stays so: it is below those that the
+-- system gives to whoever connects.
+function M.free_port()
+  local s
+  repeat
+    last_port = last_port < 30000 and last_port + 1 or 20000
+    s = socket.bind("127.0.0.1", last_port)
+  until s
+  s:close()
+  return ("%d"):format(last_port)
+end
+
+-- A text with other ports behind the address of the loopback: those given, and
+-- free ones.
+local function with_ports(text, ports)
+  return (text:gsub("(127%.0%.0%.1[^%d\n]-)(%d%d%d%d+)", function(before, port)
+    ports[port] = ports[port] or M.free_port()
+    return before .. ports[port]
+  end))
+end
+
 -- The lines that a Lua block says it prints.
 local function printed_by_lua(text)
   local list = {}
@@ -170,10 +194,12 @@ echo $? >../status
 ---@field err string
 
 -- Runs blocks, four at a time; returns by id how each went. `env` is more of
--- the environment, "NAME=value ...".
+-- the environment, "NAME=value ...", `ports` are those that stand for others.
 ---@param blocks respool.spec.block[]
+---@param given { env: string?, ports: table<string, string>? }?
 ---@return table<string, respool.spec.ran>
-function M.run(blocks, env)
+function M.run(blocks, given)
+  local o = given or {}
   local dir, list = helper.dir(), {}
   helper.write(dir .. "/run", RUN)
   helper.sh(([[mkdir %s/bin && printf '#!/bin/sh\nexec %s %s/bin/respool "$@"\n'
@@ -182,14 +208,18 @@ function M.run(blocks, env)
   for i, block in ipairs(blocks) do
     local place = ("%s/%d"):format(dir, i)
     helper.sh("mkdir " .. place)
+    local ports = {}
+    for port, other in pairs(o.ports or {}) do ports[port] = other end
+    block.text = with_ports(block.text, ports)
     local name, text = PREPARE[block.lang](block)
     helper.write(place .. "/" .. name, text)
     list[i] = place
   end
   helper.write(dir .. "/list", table.concat(list, "\n") .. "\n")
-  helper.sh(([[env PATH=%s/bin:"$PATH" LUA_PATH=%s LUA_CPATH=%s LUA=%s %s \
-    xargs -P 4 -n 1 sh %s/run <%s/list]]):format(dir, quote(package.path),
-    quote(package.cpath), helper.lua(), env or "", dir, dir))
+  helper.sh(([[env -u RESPOOL_STORE PATH=%s/bin:"$PATH" LUA_PATH=%s \
+    LUA_CPATH=%s LUA=%s %s xargs -P 4 -n 1 sh %s/run <%s/list]]):format(dir,
+    quote(package.path), quote(package.cpath), helper.lua(), o.env or "", dir,
+    dir))
   local results = {}
   for i, block in ipairs(blocks) do
     results[block.id] = {
@@ -201,10 +231,12 @@ function M.run(blocks, env)
   return results
 end
 
--- Whether a text is what a page says, in which `…` is anything.
+-- Whether a text is what a page says, in which `…` is anything; the width of
+-- its spaces does not count.
 local function fits(said, text)
-  local pattern = said:gsub("%p", "%%%0"):gsub("…", ".-")
-  return text:match("^" .. pattern .. "$") ~= nil
+  local pattern = said:gsub("[ \t]+", " "):gsub("%p", "%%%0")
+    :gsub("…", ".-")
+  return text:gsub("[ \t]+", " "):match("^" .. pattern .. "$") ~= nil
 end
 
 -- What a block should print, and whether it did.

@@ -46,10 +46,10 @@ end)
 
 if jit then return end -- nginx has its own: to ask it once is enough
 
-describe("the page about nginx", function()
-  -- The configuration in the README, and what the harness needs around it.
-  local function configuration(n)
-    local text = helper.read "README.md":match "```nginx\n(.-)```"
+describe("the pages about nginx", function()
+  -- The configuration in a page, and what the harness needs around it.
+  local function configuration(n, page)
+    local text = helper.read(page):match "```nginx\n(.-)```"
     local own = ([[
       error_log %s/error.log notice;
       http { client_body_temp_path %s/t1; proxy_temp_path %s/t2;
@@ -61,11 +61,26 @@ describe("the page about nginx", function()
       :gsub("http {", function() return own .. nginx.paths() end))
   end
 
-  it("shows a configuration that works", function()
-    local n = nginx.start { conf = configuration }
-    local body, status = n:post("/orders", '{"sku":"A-1"}')
-    assert.same({ '{"id":1}\n', 202 }, { body, status })
-    n:await("it is handled", function() return n:log():find "order A%-1" end)
+  for _, page in ipairs { "README.md", "doc/guide/nginx.md" } do
+    it("show a configuration that works: " .. page, function()
+      local n = nginx.start {
+        conf = function(n) return configuration(n, page) end,
+      }
+      local body, status = n:post("/orders", '{"sku":"A-1"}')
+      assert.same({ '{"id":1}\n', 202 }, { body, status })
+      n:await("it is handled", function() return n:log():find "order A%-1" end)
+    end)
+  end
+
+  it("show locations that answer", function()
+    local n = nginx.start {
+      conf = function(n) return configuration(n, "doc/guide/nginx.md") end,
+    }
+    assert.equal(204, (select(2, n:request "/click?page=home")))
+    n:await("the click is counted", function()
+      return n:request "/metrics":find 'pushed_total{queue="clicks"} 1'
+    end)
+    assert.matches("<title>", n:request "/queues/")
   end)
 
   it("goes with an example that runs by one command", function()

@@ -51,7 +51,7 @@ describe("The pages", function()
       end
     end
     assert.same({}, dead)
-    assert.is_true(n > 20)
+    assert.is_true(n > 100)
   end)
 
   it("would be found out if they had", function()

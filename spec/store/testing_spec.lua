@@ -123,12 +123,3 @@ describe("testing.contents", function()
     assert.same({ "d" }, testing.contents(q).dead)
   end)
 end)
-
-describe("doc/guide/testing.md", function()
-  it("shows what holds", function()
-    local file = assert(io.open "doc/guide/testing.md")
-    local text = file:read("*a"):match "```lua\n(.-)```"
-    file:close()
-    assert((loadstring or load)(text))() -- luacheck: ignore
-  end)
-end)
