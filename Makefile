@@ -18,7 +18,7 @@ schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
   buffer_list queue push change take batch settle notes schedule_record \
-  schedules workers \
+  schedules reports progress workers \
   transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
@@ -71,7 +71,7 @@ respool/support = backoff codec outcome pages options suggestion fields \
 respool/observe = hooks logger stats workers items refusals metrics health closing
 respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo held flow decide workers work handlers gate concurrent
+  handler_memo held progress flow decide workers work handlers gate concurrent
 respool/replay = replay replay_page progress history_progress background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import pace record move

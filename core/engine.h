@@ -156,7 +156,8 @@ typedef struct change_req {
 enum entry_kind {
   ENTRY_SCHEDULE = 1,
   ENTRY_WORKER,
-  ENTRY_LAST_WORKER /* its revision counts the numbers given to workers */
+  ENTRY_LAST_WORKER, /* its revision counts the numbers given to workers */
+  ENTRY_PROGRESS
 };
 
 typedef struct entry_req {

@@ -870,6 +870,11 @@ typedef struct respool_item {
   respool_origin origin;   /* an empty queue: this item's own */
   respool_bytes original_codec; /* of the original; empty: CBOR */
   uint64_t worker;         /* that leases it; 0: none that is known */
+  uint64_t lease;          /* its token, where it is looked at; 0: not leased */
+  int64_t progress;        /* that was reported under it, in thousandths; -1:
+                              not said */
+  int64_t progress_at;     /* when; 0: never */
+  respool_bytes progress_text;
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */
@@ -931,6 +936,29 @@ RESPOOL_API int respool_item_run_now(respool_queue *q, uint64_t id);
    by respool_item_held, and a settle of the item finds its lease lost; the
    batch's other items stay leased. NOT_FOUND when it is gone. */
 RESPOOL_API int respool_item_cancel(respool_queue *q, uint64_t id);
+
+typedef struct respool_progress {
+  size_t size;
+  int64_t done;       /* in thousandths; KEEP: it is not said */
+  respool_bytes text; /* cut to RESPOOL_PROGRESS_TEXT bytes */
+} respool_progress;
+
+#define RESPOOL_PROGRESS_INIT \
+  { sizeof(respool_progress), RESPOOL_KEEP, { NULL, 0 } }
+#define RESPOOL_PROGRESS_TEXT 255
+
+/* Keeps how far a handler has come with an item, which is shown as long as the
+   item is leased under this token; the last report counts. It is not flushed:
+   a power cut ends the handler too. LEASE_LOST once the item is not leased so
+   any more. */
+RESPOOL_API int respool_item_progress(respool_queue *q, uint64_t id,
+                                      uint64_t token,
+                                      const respool_progress *p);
+
+/* Removes what was reported under the token, of an item that is settled.
+   respool_maintain does so where nobody did. */
+RESPOOL_API int respool_item_progress_end(respool_queue *q, uint64_t id,
+                                          uint64_t token);
 
 /* Whether an item is leased under the token of a batch: until it is settled or
    cancelled, or its lease has run out and another has taken it. */
@@ -1398,6 +1426,9 @@ typedef struct respool_lease {
   uint64_t items;
   uint64_t first;  /* the lowest id */
   int64_t until;
+  uint64_t item;   /* that has reported progress last, as of an item */
+  int64_t progress, progress_at;
+  respool_bytes progress_text; /* until `each` returns */
 } respool_lease;
 
 /* Calls `each` with every lease of the queue that has not run out, as above. */

@@ -121,6 +121,11 @@ function moment(at) {
     : ` (in ${f.duration(-ago)})`);
 }
 
+function progress({ done, text, at }) {
+  return [done !== undefined && `${Math.round(done * 100)} %`, text, moment(at)]
+    .filter(Boolean).join(", ");
+}
+
 const DUE = { leased: "Lease until", scheduled: "Due", retrying: "Due" };
 
 function fields(r) {
@@ -133,6 +138,7 @@ function fields(r) {
     r.worker && ["Worker", text(r.worker.name
       ? `${r.worker.name}, process ${r.worker.pid} on ${r.worker.host}`
       : `${r.worker.number}, which is gone`), "long"],
+    r.progress && ["Progress", text(progress(r.progress)), "long"],
     ["Pushed", moment(r.pushed_at) || "–", "long"], optional("Died", moment(r.died_at)),
     optional("Done", moment(r.done_at)),
     optional("Expires", moment(r.expires_at)),
@@ -142,7 +148,7 @@ function fields(r) {
     r.origin && ["Origin", [text(r.origin.queue), ` ${r.origin.id}, `,
       f.time(r.origin.pushed_at)], "long"],
     optional("Codec", r.codec && f.shown(r.codec)),
-    optional("Progress", r.memo && text(r.memo)),
+    optional("Memo", r.memo && text(r.memo)),
     r.damaged && ["Damaged", "yes: the bytes are all there is"],
   ]);
 }

@@ -69,8 +69,9 @@ static int add_run(looking *k, taken *t, uint32_t from, size_t limit,
   for (size_t i = before; i < p->n; i++) {
     p->items[i].visible_at = t->state ? t->due : 0;
     p->items[i].state = state_of(t, failures, now);
-    if (p->items[i].state == RESPOOL_LEASED)
-      p->items[i].worker = token_worker(t->token);
+    if (p->items[i].state != RESPOOL_LEASED) continue;
+    p->items[i].worker = token_worker(t->token);
+    p->items[i].lease = t->token;
   }
   return rc ? fail(rc, "not enough memory for a page") : 0;
 }

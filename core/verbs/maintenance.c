@@ -3,7 +3,7 @@
  * Maintenance: the work that a store needs now and then, and a probe of
  * the storage.
  */
-#include "verbs/store.h"
+#include "verbs/reports.h"
 
 #include <string.h>
 
@@ -54,6 +54,7 @@ int respool_maintain(respool *s, int64_t ms, respool_maintenance *out) {
   round r = {s, ms ? time_after(clock_mono(), ms) : INT64_MAX, out};
   out->more = 0;
   rc = respool_queues(s, maintain_queue, &r);
+  if (!rc) rc = reports_sweep(s);
   return rc || !g->maintain ? rc : g->maintain(s->env, out);
 }
 

@@ -2,6 +2,7 @@
 /*
  * The queue: its policy, looking at it, removing from it.
  */
+#include "verbs/reports.h"
 #include "verbs/queue.h"
 
 #include <stdlib.h>
@@ -276,6 +277,7 @@ static int look(respool_queue *q, query *look, respool_page **out) {
   look->name = q->name;
   look->look.page = p;
   rc = store_look(q->store, look);
+  if (!rc) rc = reports_show(q->store, q->name, p);
   if (rc)
     respool_page_free(p);
   else

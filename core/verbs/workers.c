@@ -4,10 +4,12 @@
  * by its number; which leases are its own the tokens of these say.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "record/fields.h"
 #include "verbs/queue.h"
+#include "verbs/reports.h"
 
 #define LAST "last" /* name of the one entry of its kind */
 
@@ -274,16 +276,24 @@ static int find_leases(respool *s, const char *queue, leases *l) {
 
 int respool_leases(respool_queue *q, respool_lease_fn each, void *arg) {
   leases l;
+  arena texts;
   int rc = queue_check(q);
   if (!rc && !each) rc = invalid("each", "given");
   if (rc) return rc;
   rc = find_leases(q->store, q->name, &l);
+  arena_init(&texts);
+  respool_lease *out = calloc(l.n + 1, sizeof *out);
+  if (!rc && !out) rc = fail(RESPOOL_NOMEM, "not enough memory for leases");
   for (size_t i = 0; i < l.n && !rc; i++) {
     const lease_found *f = &l.of[i];
-    respool_lease out = {token_worker(f->token), f->items, f->claim.first,
-                         f->until};
-    rc = each(arg, &out);
+    out[i] = (respool_lease){.worker = token_worker(f->token),
+                             .items = f->items, .first = f->claim.first,
+                             .until = f->until};
   }
+  if (!rc) rc = reports_of_leases(q->store, q->name, &l, out, &texts);
+  for (size_t i = 0; i < l.n && !rc; i++) rc = each(arg, &out[i]);
+  free(out);
+  arena_free(&texts);
   leases_free(&l);
   return rc;
 }

@@ -22,8 +22,8 @@ end
 -- Calls fn() while a worker has both items in hand.
 local function at_work(fn)
   local called
-  assert(q:work(function()
-    called = called or fn() or true
+  assert(q:work(function(_, item)
+    called = called or fn(item) or true
   end, { batch = 2, name = "mailer", stop_when_empty = true }))
   assert.is_true(called)
 end
@@ -37,6 +37,20 @@ describe("respool worker", function()
       assert.same({ "mailer", 2, 1 }, { w.name, w.leased, w.leases[1].id })
     end)
     assert.equal("no workers\n", worker("list").out)
+  end)
+
+  it("shows the progress that was reported last", function()
+    at_work(function(item)
+      assert(item:progress(0.4, "two of five"))
+      assert.matches("2 +item 1: 40 %%, two of five, %S+ ago\n",
+                     worker("list").out)
+      assert.matches("progress +40 %%, two of five",
+                     cli.run({ "get", path, "mails", "1" }).out)
+      assert.matches("PROGRESS.*40 %%, two of five",
+                     cli.run({ "ls", path, "mails" }).out)
+      local w = cli.values(worker("list", "--json"))[1]
+      assert.equal(0.4, w.leases[1].progress.done)
+    end)
   end)
 
   it("writes the leases as an array in JSON, also where there are none",

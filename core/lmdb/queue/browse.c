@@ -43,7 +43,8 @@ static respool_item common(look *k, const claim *of) {
     .attempts = c.attempts, .deliveries = c.deliveries, .crashes = c.crashes,
     .error = failures_error(c.failures), .memo = c.memo,
     .visible_at = c.visible_at, .state = state_of(k, &c),
-    .worker = claim_held(&c, k->now) ? token_worker(c.token) : 0};
+    .worker = claim_held(&c, k->now) ? token_worker(c.token) : 0,
+    .lease = claim_held(&c, k->now) ? c.token : 0};
 }
 
 /* Items out of order or outside their range come from segments that are out of

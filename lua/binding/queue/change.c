@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes of one item of a queue: run now, kill, move, edit, cancel; and whether
- * a batch still has one.
+ * Changes of one item of a queue: run now, kill, move, edit, cancel; whether a
+ * batch still has one, and how far its handler has come.
  */
 #include "change.h"
 
@@ -141,6 +141,47 @@ static int item_held(lua_State *L) {
   return lcall_do(L, &h->call, run_held, push_held);
 }
 
+typedef struct progress_call {
+  lcall call;
+  uint64_t id, token;
+  respool_progress progress;
+  char text[RESPOOL_PROGRESS_TEXT + 8]; /* more, to be cut at a character */
+} progress_call;
+
+static int run_progress(lcall *c) {
+  progress_call *p = (progress_call *)c;
+  p->progress.text.data = p->text;
+  return respool_item_progress(c->queue, p->id, p->token, &p->progress);
+}
+
+static int run_progress_end(lcall *c) {
+  const progress_call *p = (progress_call *)c;
+  return respool_item_progress_end(c->queue, p->id, p->token);
+}
+
+/* item_progress(queue, id, lease, done, text), and without the last two what is
+   reported is removed. */
+static int item_progress(lua_State *L) {
+  size_t n;
+  lua_settop(L, 5);
+  const char *token = luaL_checklstring(L, 3, &n);
+  progress_call *p = lcall_of_queue(L, sizeof *p);
+  luaL_argcheck(L, n == sizeof p->token, 3, "no lease");
+  memcpy(&p->token, token, n);
+  p->id = lrecord_count(L, 2);
+  p->progress = (respool_progress)RESPOOL_PROGRESS_INIT;
+  if (lua_isnil(L, 4) && lua_isnil(L, 5))
+    return lcall_do(L, &p->call, run_progress_end, lcall_true);
+  p->progress.done = lrecord_span(L, 4); /* thousandths, as of a second */
+  const char *text = lua_tolstring(L, 5, &n);
+  if (!text)
+    n = 0;
+  p->progress.text.size = n < sizeof p->text ? n : sizeof p->text;
+  if (text)
+    memcpy(p->text, text, p->progress.text.size);
+  return lcall_do(L, &p->call, run_progress, lcall_true);
+}
+
 static const luaL_Reg METHODS[] = {
   { "item_run_now", item_run_now },
   { "item_kill", item_kill },
@@ -148,6 +189,7 @@ static const luaL_Reg METHODS[] = {
   { "item_edit", item_edit },
   { "item_cancel", item_cancel },
   { "item_held", item_held },
+  { "item_progress", item_progress },
   { NULL, NULL }
 };
 

@@ -114,11 +114,17 @@ static int add_lease(void *arg, const respool_lease *l) {
   lease_list *list = arg;
   packer *p = &list->packed;
   list->n++;
-  pack_array(p, 4);
+  pack_array(p, l->progress_at ? 8 : 4);
   pack_uint(p, l->worker);
   pack_uint(p, l->items);
   pack_uint(p, l->first);
   pack_int(p, l->until);
+  if (!l->progress_at)
+    return p->rc;
+  pack_uint(p, l->item);
+  pack_int(p, l->progress);
+  pack_int(p, l->progress_at);
+  pack_string(p, l->progress_text.data, l->progress_text.size);
   return p->rc;
 }
 
@@ -127,7 +133,8 @@ static void free_leases(void *p) {
   free(p);
 }
 
-/* leases(queue): a list in CBOR of { worker, items, first id, until }. */
+/* leases(queue): a list in CBOR of { worker, items, first id, until }, and where
+   progress was reported also { …, item, thousandths, at, text }. */
 static int queue_leases(lua_State *L) {
   respool_queue *q = queue(L);
   void **held = lguard(L, free_leases);

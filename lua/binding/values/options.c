@@ -194,6 +194,9 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, memo, BYTES),
   RECORD(respool_item, state, INT),
   RECORD(respool_item, worker, COUNT),
+  RECORD(respool_item, progress, TIME), /* thousandths: as a time's */
+  RECORD(respool_item, progress_at, TIME),
+  RECORD(respool_item, progress_text, BYTES),
   RECORD(respool_item, codec, BYTES),
   { "origin_queue", offsetof(respool_item, origin.queue), RECORD_BYTES },
   { "origin_id", offsetof(respool_item, origin.id), RECORD_COUNT },

@@ -13,6 +13,7 @@ local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
 local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
+local progress = require "respool.consume.progress"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local take = require "respool.consume.take"
@@ -171,6 +172,7 @@ local function after_settle(batch, ok, a, b, c)
   local next_batch = ok and a or c
   local queue = batch_state.queue(batch)
   if next_batch then take.track(next_batch, queue) end
+  progress.forget(batch)
   hooks.drain(queue.store)
   return ok, a, b, c
 end

@@ -27,6 +27,8 @@ local M = {}
 --- merge_batch
 ---@field followers table<integer, respool.item[]>? the items that were merged
 --- into another, by the number of that one; by merge_batch
+---@field reported table<integer, respool.reported>? progress of items that
+--- was stored, by item; by progress
 ---@field looks table<integer, respool.held_look>? whether items are still the
 --- batch's, by item; by held
 ---@field items table<integer, respool.item>? those that were asked for by

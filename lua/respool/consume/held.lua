@@ -49,4 +49,13 @@ function M.is_gone(batch, i)
   return looks[i].gone
 end
 
+-- It was learned elsewhere.
+---@param batch respool.batch
+---@param i integer
+function M.note_gone(batch, i)
+  local state = batch_state.of(batch)
+  state.looks = state.looks or {}
+  state.looks[i] = { at = 0, cancels = 0, gone = true }
+end
+
 return M

@@ -13,6 +13,7 @@ local held = require "respool.consume.held"
 local item_pushes = require "respool.consume.item_pushes"
 local misnamed = require "respool.support.fields"
 local options = require "respool.support.options"
+local progress = require "respool.consume.progress"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local upgrade = require "respool.produce.upgrade"
@@ -246,6 +247,18 @@ end
 function Methods:stopping()
   local state = batch_state.of(self[1])
   return timing.is_stopped(state.queue, state.stops)
+end
+
+-- Says how far the handler has come with the item: a part of 1, a text of up to
+-- 255 bytes, or both. It is kept with the lease, shown where items and workers
+-- are, and gone with the settle. The last report counts; of several within a
+-- second the first is stored, and one that says 1. LEASE_LOST once the item is
+-- no longer the handler's.
+---@param done number?
+---@param text string?
+---@return true?, string?, string?
+function Methods:progress(done, text)
+  return progress.report(self[1], self[2], done, text)
 end
 
 -- True once the item is no longer its handler's: queue:cancel() has removed it,

@@ -43,17 +43,35 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field error string? of the last failure
 ---@field memo string?
 ---@field worker respool.owner? that leases it; nil: none that is known
+---@field progress respool.progress? that its handler has reported
 local StoredItem = fields.record("an item", [[
   id queue state visible_at payload bytes codec headers header_bytes original
   original_codec key version priority pushed_at expires_at origin attempts
-  deliveries crashes replays error memo worker
+  deliveries crashes replays error memo worker progress
 ]], function(item)
   return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
 end)
 
+-- How far a handler has come with its item.
+---@class respool.progress
+---@field done number? from 0 to 1; nil: not said
+---@field text string?
+---@field at number when it was reported
+
+-- What the core says of it; nil: nothing.
+---@return respool.progress?
+function M.progress(done, at, text)
+  if not at then return nil end
+  done = done or 0
+  return { done = done >= 0 and done or nil, at = at, text = text }
+end
+
 -- A stored item, decoded in place. `bytes` stays: the payload as stored,
 -- and all there is when it cannot be decoded.
 local function present(queue, item)
+  item.progress = M.progress(item.progress, item.progress_at,
+                             item.progress_text)
+  item.progress_at, item.progress_text = nil, nil
   item.queue, item.state = queue.name, STATES[item.state]
   return setmetatable(codec.present(queue.codec, item), StoredItem)
 end

@@ -3,6 +3,7 @@
 -- The workers of a store: who they are, whether they are still there, and what
 -- they have in hand.
 
+local compat = require "respool.support.compat"
 local core = require "respool.core"
 local runner = require "respool.support.runner"
 
@@ -22,8 +23,14 @@ local SILENCE = 600 -- seconds after which one that cannot be seen is gone
 ---@field started_at number
 ---@field seen_at number when it was seen last
 ---@field leased integer items that it has in hand
----@field leases { id: integer, items: integer, expires_at: number }[] of these,
---- what was taken together: the first id, and until when
+---@field leases respool.worker_lease[] of these, what was taken together
+
+---@class respool.worker_lease
+---@field id integer the first
+---@field items integer
+---@field expires_at number
+---@field progress { id: integer, done: number?, text: string?, at: number }?
+--- that was reported last, of an item of these
 
 -- The rows as they are stored, by number.
 ---@param store respool.store
@@ -50,6 +57,14 @@ function M.is_gone(row, now)
   return pid == nil, true
 end
 
+-- What was reported last of an item of the lease.
+local function progress_of(lease)
+  local id, done, at, text = compat.unpack(lease, 5, 8)
+  if not id then return nil end
+  return { id = id, done = done >= 0 and done / 1000 or nil, at = at / 1000,
+           text = text ~= "" and text or nil }
+end
+
 -- The leases of a queue by worker; none of a queue that is gone.
 local function leases_of(store, name)
   local by_worker = {}
@@ -67,6 +82,7 @@ local function leases_of(store, name)
     by_worker[lease[1]] = list
     list[#list + 1] = {
       items = lease[2], id = lease[3], expires_at = lease[4] / 1000,
+      progress = progress_of(lease),
     }
   end
   return by_worker

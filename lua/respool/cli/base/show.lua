@@ -109,6 +109,18 @@ function M.owner(w)
   return output.clean(("%s, pid %d on %s"):format(w.name, w.pid, w.host))
 end
 
+-- How far a handler has come.
+---@param p respool.progress
+---@param now number
+---@return string
+function M.progress(p, now)
+  local said = {}
+  if p.done then said[1] = ("%.0f %%"):format(p.done * 100) end
+  if p.text then said[#said + 1] = output.clean(p.text) end
+  said[#said + 1] = M.ago(now, p.at) .. " ago"
+  return table.concat(said, ", ")
+end
+
 local DUE = { leased = "lease until", scheduled = "due", retrying = "due" }
 
 -- An item as names and values, then its headers and payload.
@@ -121,6 +133,7 @@ function M.item(io, item, o)
   put(list, DUE[item.state] or "", DUE[item.state]
       and moment(o.now, item.visible_at))
   put(list, "worker", item.worker and M.owner(item.worker))
+  put(list, "progress", item.progress and M.progress(item.progress, o.now))
   common(list, item, o.now, item.expires_at)
   put(list, "error", item.error)
   output.fields(io, list)

@@ -125,10 +125,10 @@ local ITEMS = {
   { title = "ID", right = true }, { title = "STATE" },
   { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
   { title = "AGE", right = true }, { title = "DUE IN", right = true },
-  { title = "WORKER", cut = true }, { title = "ERROR", cut = true },
-  { title = "PAYLOAD", cut = true },
+  { title = "WORKER", cut = true }, { title = "PROGRESS", cut = true },
+  { title = "ERROR", cut = true }, { title = "PAYLOAD", cut = true },
 }
-local SOME = { 8, 7 } -- columns that are shown where an item has the field
+local SOME = { 9, 8, 7 } -- columns that are shown where an item has the field
 
 local function item_row(item, now, how)
   local due = item.state ~= "ready" and item.visible_at or false
@@ -136,6 +136,7 @@ local function item_row(item, now, how)
     output.number(item.id), item.state, item.priority, item.attempts,
     show.ago(now, item.pushed_at), due and output.duration(due - now),
     item.worker and show.owner(item.worker) or false,
+    item.progress and show.progress(item.progress, now) or false,
     item.error and (how.full and item.error or output.cut(item.error, 72))
       or false,
     output.line(item, how),

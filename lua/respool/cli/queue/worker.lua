@@ -19,25 +19,40 @@ local function list_options(command)
   command:epilog "Example:\n  respool worker list shop.respool"
 end
 
+-- What was reported last of the items that a worker has in hand.
+local function progress_of(worker, now)
+  local last
+  for _, lease in ipairs(worker.leases) do
+    local p = lease.progress
+    if p and not (last and last.at > p.at) then last = p end
+  end
+  return last and ("item %d: %s"):format(last.id, show.progress(last, now))
+end
+
 local function list(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local rows, now = {}, store:now()
+  local rows, now, any = {}, store:now(), false
   for _, w in ipairs(arguments.check(store:workers())) do
     if args.json then output.json(io, w) end
+    local progress = progress_of(w, now)
+    any = any or progress ~= nil
     rows[#rows + 1] = {
       output.number(w.number), w.name, w.queue, w.state, w.host,
       ("%d"):format(w.pid), show.ago(now, w.started_at),
       show.ago(now, w.seen_at), output.number(w.leased),
+      progress or "",
     }
   end
   if args.json then return end
   if #rows == 0 then return io.stdout:write "no workers\n" and nil end
-  output.table(io, {
+  local columns = {
     { title = "NUMBER", right = true }, { title = "NAME" },
     { title = "QUEUE" }, { title = "STATE" }, { title = "HOST" },
     { title = "PID", right = true }, { title = "SINCE", right = true },
     { title = "SEEN", right = true }, { title = "LEASED", right = true },
-  }, rows)
+  }
+  if any then columns[#columns + 1] = { title = "PROGRESS", cut = true } end
+  output.table(io, columns, rows)
 end
 
 local function stop_options(command)
