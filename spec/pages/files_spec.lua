@@ -29,7 +29,7 @@ describe("The units of systemd in the pages", function()
         :gsub("/var/lib/respool", dir)
       helper.sh(("bin/respool init %s/jobs"):format(dir))
       assert.equal("0", helper.sh(("bin/respool %s --until-empty "
-        .. ">/dev/null; echo $?"):format(command)))
+        .. ">/dev/null 2>&1; echo $?"):format(command)))
     end
   end)
 end)
