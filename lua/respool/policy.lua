@@ -312,6 +312,29 @@ function M.changes(before, after)
   return list
 end
 
+-- What a queue has that was made without a policy.
+local DEFAULTS = {
+  lease = 30, max_lease = 3600, max_attempts = 5, max_crashes = 3, ttl = huge,
+  ordered = false, max_items = huge, max_queue_bytes = huge,
+  on_exhausted = "dead", overflow = "reject", weights = {}, keep_done = 0,
+  keep_dead = huge, on_expire = "dead", rate = false, breaker = false,
+  retry = backoff.describe(backoff.exponential {
+    initial = 1, max = 3600, jitter = "full",
+  }),
+}
+
+-- Whether a policy as the core gives it is that of a queue that was made
+-- without one: nobody has decided on it.
+---@param c table
+---@return boolean
+function M.is_default(c)
+  local stored = M.told(c)
+  for name, value in pairs(DEFAULTS) do
+    if show(stored[name]) ~= show(value) then return false end
+  end
+  return true
+end
+
 -- The changes that options would make to a policy as the core gives it, in the
 -- form of changes(). Raises the errors of store:queue.
 ---@param before table

@@ -65,11 +65,13 @@ local function find(store, name)
 end
 
 -- Logs a stored policy that has changed: a program that opens the queue with
--- other options changes it for all.
+-- other options changes it for all. That a queue which was made by a push, or
+-- by looking, is given one is no cause for a warning.
 local function tell_change(store, name, before, after)
   local fields = policy.changes(before, after)
   if #fields == 0 then return end
-  hooks.log(store, "warn", "the stored policy of a queue was changed",
+  local level = policy.is_default(before) and "info" or "warn"
+  hooks.log(store, level, "the stored policy of a queue was changed",
             { queue = name, changes = table.concat(fields, ", ") })
 end
 

@@ -23,14 +23,17 @@ local huge, max = math.huge, math.max
 
 local STORE = {
   of = "testing.store", seed = options.whole(0, 2^53 - 1),
-  log = options.callable,
+  log = function(value)
+    if value == false or options.callable(value) then return value end
+    return nil, "a function, or false"
+  end,
 }
 
 -- Opens a store in memory that is gone when it is closed. Nothing waits for a
 -- disk, the jitter of retries is the same in each run, nothing is logged, and
 -- the clock stands still: it goes on by store:advance(), and by whatever would
 -- wait. Raises where there is no such store.
----@param given { seed: integer?, log: respool.log? }?
+---@param given { seed: integer?, log: respool.log|false? }?
 ---@return respool.store
 function M.store(given)
   local o = options.read(STORE, given, 1)

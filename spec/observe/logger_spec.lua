@@ -111,4 +111,17 @@ describe("the default log", function()
     assert.same({ { "warn", "the stored policy of a queue was changed",
                     "max_items 10 -> 20, ttl inf -> 60" } }, seen)
   end)
+
+  it("does not warn when a queue without a policy is given one", function()
+    local levels = {}
+    local store = helper.store { log = function(level, message)
+      if message:find "policy" then table.insert(levels, level) end
+    end }
+    assert(store:queue "q")
+    assert(store:queue("q", { max_attempts = 3 }))
+    assert(store:queue("q", { max_attempts = 4 }))
+    assert(store:queue("other", { dead_letter = "q" }))
+    assert(store:queue("other", { lease = 20 }))
+    assert.same({ "info", "warn", "info" }, levels)
+  end)
 end)

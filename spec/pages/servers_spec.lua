@@ -8,6 +8,8 @@ local helper = require "spec.helper"
 local pages = require "spec.helper.pages"
 local socket = require "socket"
 
+if jit then return end -- to ask the servers once is enough
+
 -- The blocks in which a text occurs.
 local function blocks_with(...)
   local list = {}

@@ -48,6 +48,7 @@ describe("testing.store", function()
     testing.drain(s:queue "q", function() error "x" end)
     s:close()
     assert.is_true(#lines > 0)
+    testing.store({ log = false }):close()
     assert.error_matches(function() testing.store { seeds = 1 } end,
                          "testing.store: unknown option 'seeds'")
   end)
