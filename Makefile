@@ -13,12 +13,12 @@ BUILD ?= build
 base = error clock random cbor arena array histogram thread timer id_set file \
   decimal wait
 record = backoff item segment failures page fields batch policy outcome flow \
-  dead_notices dead_record replay_record leases
+  dead_notices dead_record replay_record leases sample
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
   buffer_list queue push change take batch settle notes schedule_record \
-  schedules reports progress workers \
+  schedules reports progress workers samples \
   transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
@@ -50,7 +50,7 @@ SCHEMA = tables common push flow take settle queue look remove change \
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell
 queue = take batch buffer dead_push change queue
-store = names buffer_list dead replay note file_work schedule worker \
+store = names buffer_list dead replay note file_work schedule worker trend \
   maintenance transaction repair store
 system = process file terminal input wait
 BINDING = $(foreach room,values handles queue store system, \
@@ -68,7 +68,8 @@ respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop ticket runner
-respool/observe = hooks logger stats workers items refusals metrics health closing
+respool/observe = hooks logger stats workers items trend refusals metrics \
+  health closing
 respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo held progress flow decide workers work handlers gate concurrent

@@ -157,7 +157,10 @@ enum entry_kind {
   ENTRY_SCHEDULE = 1,
   ENTRY_WORKER,
   ENTRY_LAST_WORKER, /* its revision counts the numbers given to workers */
-  ENTRY_PROGRESS
+  ENTRY_PROGRESS,
+  ENTRY_DAY,  /* samples: see verbs/samples.c */
+  ENTRY_HOUR,
+  ENTRY_MINUTE
 };
 
 typedef struct entry_req {

@@ -534,8 +534,6 @@ RESPOOL_API int respool_queue_stat(respool_queue *q,
 /* Three things bound what is taken from a queue, by all processes together;
    pushes and settles go on. None of them changes an item.
 
-   A queue in a database has holds alone: a rate or a breaker is INVALID there.
-
    A *hold* keeps the queue until a time: nothing is taken before.
 
    A *rate* is a bucket of tokens. It is full at first, with rate_burst of them,
@@ -1365,6 +1363,62 @@ RESPOOL_API int respool_note_save(respool *s, const char *name,
                                   respool_bytes note);
 RESPOOL_API int respool_note_remove(respool *s, const char *name);
 RESPOOL_API int respool_notes(respool *s, respool_name_fn each, void *arg);
+
+
+/* ---- trends -------------------------------------------------------------- */
+
+/* A store keeps samples of its queues' figures: one a minute for a day, one an
+   hour for a month, one a day for 32 days. One sample has at most 16 KiB, that
+   of a day 64 KiB: queues beyond that, in the order of their names, are left
+   out. */
+
+#define RESPOOL_MINUTE INT64_C(60000)
+#define RESPOOL_HOUR INT64_C(3600000)
+#define RESPOOL_DAY INT64_C(86400000)
+
+/* Takes the samples that are due, if no other process has, and nothing changes
+   where the figures are those of the last one: whoever works on a store calls
+   this now and then. `next_in`: milliseconds until another is due. */
+RESPOOL_API int respool_sample(respool *s, int64_t *next_in);
+
+/* What became of a queue between two samples. */
+typedef struct respool_trend {
+  size_t size;
+  const char *queue;
+  int64_t since, at; /* the time of the sample before, and of this one */
+  /* counted between the two */
+  uint64_t pushed, delivered, done, retried, crashed, died, expired, removed;
+  respool_histogram wait, handle;
+  /* at the second of them, as of respool_queue_stats */
+  uint64_t ready, leased, scheduled, retrying, dead, bytes;
+  int64_t oldest;
+} respool_trend;
+
+#define RESPOOL_TREND_INIT { .size = sizeof(respool_trend) }
+
+typedef struct respool_trend_options {
+  size_t size;
+  const char *queue; /* NULL: all that changed between the two */
+  int64_t span;      /* RESPOOL_MINUTE, RESPOOL_HOUR or RESPOOL_DAY */
+  int64_t since;     /* samples from then on; they begin after the first */
+  int64_t before;    /* and before; 0: up to the last */
+} respool_trend_options;
+
+#define RESPOOL_TREND_OPTIONS_INIT \
+  { .size = sizeof(respool_trend_options), .span = RESPOOL_MINUTE }
+
+/* Calls `each` in the order of time. Where no sample was taken, because nothing
+   changed or no process was there, the next one reaches further back. A
+   non-zero return ends the walk and is returned. Everything is borrowed for the
+   call. */
+typedef int (*respool_trend_fn)(void *arg, const respool_trend *t);
+RESPOOL_API int respool_trends(respool *s, const respool_trend_options *o,
+                               respool_trend_fn each, void *arg);
+
+/* The duration under which a share of those in a histogram are, 0 < share <= 1,
+   in microseconds, on a line between the bounds of its bucket (the last bound
+   where it has none above); -1: it is empty. */
+RESPOOL_API int64_t respool_quantile(const respool_histogram *h, double share);
 
 
 /* ---- workers ------------------------------------------------------------- */

@@ -43,6 +43,19 @@ void histogram_merge(respool_histogram *to, const respool_histogram *from) {
   to->sum += from->sum;
 }
 
+int64_t respool_quantile(const respool_histogram *h, double share) {
+  double rank = share * (double)h->count, below = 0;
+  if (h->count == 0) return -1;
+  for (int i = 0; i < RESPOOL_BUCKETS - 1; i++) {
+    double n = (double)h->buckets[i];
+    double low = i ? (double)bounds[i - 1] : 0;
+    if (n > 0 && below + n >= rank)
+      return (int64_t)(low + ((double)bounds[i] - low) * (rank - below) / n);
+    below += n;
+  }
+  return (int64_t)bounds[RESPOOL_BUCKETS - 2]; /* or more */
+}
+
 const char *respool_death_name(int death) {
   switch (death) {
 #define NAME(name, number, text) case number: return text;

@@ -30,6 +30,7 @@ struct respool {
   bool read_only;
   uint64_t max_bytes, max_item_bytes;
   int64_t timeout; /* ms to wait for other processes; 0: for ever */
+  uint64_t sampled; /* hash of the figures that this handle sampled last */
   int pid;
   unsigned forks; /* as counted when it was opened */
   /* with the committer's lock: tickets that run, calls ever made */

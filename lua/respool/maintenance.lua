@@ -12,6 +12,7 @@ local background = require "respool.replay.background"
 local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local schedules = require "respool.produce.schedules"
+local trend = require "respool.observe.trend"
 local workers = require "respool.consume.workers"
 
 local huge, max = math.huge, math.max
@@ -55,6 +56,7 @@ function M.maintain(store, given)
   if not maintenance then return nil, message, code end
   maintenance.ticks = schedules.fire(store)
   workers.bury_dead(store)
+  trend.sample(store)
   local late
   maintenance.replays, late = replay(store, ends)
   maintenance.more = maintenance.more or late

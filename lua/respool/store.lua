@@ -18,6 +18,7 @@ local options = require "respool.support.options"
 local queue = require "respool.queue"
 local progress_of = require "respool.replay.progress"
 local schedules = require "respool.produce.schedules"
+local trend = require "respool.observe.trend"
 local workers = require "respool.observe.workers"
 local transaction = require "respool.transaction"
 local tickets = require "respool.support.ticket"
@@ -311,6 +312,16 @@ end
 ---@nodiscard
 function Store:workers()
   return workers.list(self)
+end
+
+-- The course of queues' figures, in the order of time: each is what became of a
+-- queue between two samples. While nothing changes, or nobody works on the
+-- store or maintains it, no sample is taken, and the next reaches back further.
+---@param given respool.trend_options?
+---@return respool.trend[]?, string?, string?
+---@nodiscard
+function Store:trend(given)
+  return trend.list(self, given)
 end
 
 -- Asks a worker to stop after the item or batch in hand: it looks within about

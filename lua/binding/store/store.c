@@ -16,6 +16,7 @@
 #include "replay.h"
 #include "schedule.h"
 #include "transaction.h"
+#include "trend.h"
 #include "worker.h"
 #include "values/backoff.h"
 #include "values/options.h"
@@ -328,6 +329,7 @@ void lstore_open(lua_State *L) {
   lfile_work_methods(L);
   lschedule_methods(L);
   lworker_methods(L);
+  ltrend_methods(L);
   ltx_methods(L);
   lmaintenance_methods(L);
   lbuffers_methods(L);
@@ -339,6 +341,7 @@ void lstore_open(lua_State *L) {
   lfile_work_starters(L);
   lschedule_starters(L);
   lworker_starters(L);
+  ltrend_starters(L);
   lmaintenance_starters(L);
   lbuffers_starters(L);
   lua_pushcfunction(L, store_open);

@@ -24,6 +24,7 @@ local outcome = require "respool.support.outcome"
 local schedules = require "respool.produce.schedules"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
+local trend = require "respool.observe.trend"
 local workers = require "respool.consume.workers"
 
 local batches = core.batch
@@ -391,6 +392,7 @@ local function tick(loop)
   local store = loop.queue.store
   workers.tick(loop.queue)
   schedules.tick(store)
+  trend.tick(store)
   if store.ticker then store.ticker.tick(store) end
 end
 

@@ -120,6 +120,7 @@ local NAMES = {
   item_move = "queue:move", item_edit = "queue:edit",
   item_cancel = "queue:cancel", item_held = "item:cancelled",
   item_progress = "item:progress",
+  sample = "a sample", trends = "store:trend",
   worker_start = "work", worker_seen = "work", worker_end = "work",
   worker_stop = "store:stop_worker",
 }
