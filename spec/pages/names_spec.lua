@@ -134,13 +134,40 @@ describe("The pages", function()
     assert.is_true(n > 60)
   end)
 
-  it("name options of functions that there are", function()
-    local known = {}
-    local fields = helper.sh("grep -rhoE -e '---@field (private )?[a-z_]+' "
-      .. "-e '[{,] [a-z_]+: ' -e '[{,] [a-z_]+[?]: ' lua include/respool.h")
-    for line in fields:gmatch "[^\n]+" do
-      known[line:match "([%l_]+)[?]?:? ?$"] = true
+  -- The names of fields in the annotations.
+  local known = {}
+  local fields = helper.sh("grep -rhoE -e '---@field (private )?[a-z_]+' "
+    .. "-e '[{,] [a-z_]+: ' -e '[{,] [a-z_]+[?]: ' lua include/respool.h")
+  for line in fields:gmatch "[^\n]+" do
+    known[line:match "([%l_]+)[?]?:? ?$"] = true
+  end
+
+  it("list options that there are", function()
+    local wrong, n = {}, 0
+    for _, path in ipairs(pages.paths()) do
+      local is_table, lists = false, false
+      for i, line in ipairs((pages.read(path))) do
+        local first = line:match "^| ?(.-) ?|"
+        if first and not is_table then
+          lists = first == "option" or first:find "^`respool%.open"
+            or first:find "^`store:queue"
+        end
+        is_table = first ~= nil
+        if first and lists then
+          for name in first:gmatch "`([%l_]+)`" do
+            n = n + 1
+            if not known[name] then
+              wrong[#wrong + 1] = ("%s:%d %s"):format(path, i, name)
+            end
+          end
+        end
+      end
     end
+    assert.same({}, wrong)
+    assert.is_true(n > 60)
+  end)
+
+  it("name options of functions that there are", function()
     local wrong, n = {}, 0
     each_inline(function(code, where)
       for call in code:gmatch "[%l_]+ ?%(?%b{}" do

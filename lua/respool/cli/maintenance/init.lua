@@ -13,9 +13,9 @@ function M.options(command)
   command:flag("--roles", "In a database, also make the roles for "
     .. "applications: SCHEMA_push, SCHEMA_work, SCHEMA_admin.")
   command:epilog [[
-Every command that pushes makes a store that is missing; in a database that
-needs a role which may create a schema, as the one that runs this. A store that
-is there stays as it is.
+push, receive, import and move make a store that is missing, as this command
+does: in a database by a role that may create a schema. A store that is there
+stays as it is.
 
 Examples:
   respool init postgres://postgres@localhost/shop --roles
