@@ -182,8 +182,8 @@ local RUN = [[
 cd "$1" && mkdir work && cd work || exit
 file=$(ls ../main.*)
 case $file in
-  *.lua) timeout 60 "$LUA" "$file" ;;
-  *) timeout 60 bash "$file" ;;
+  *.lua) timeout 300 "$LUA" "$file" ;;
+  *) timeout 300 bash "$file" ;;
 esac >../out 2>../err </dev/null
 echo $? >../status
 ]]
