@@ -25,7 +25,7 @@ lmdb/env = turn directory files create env open txn commits nodes pages \
 lmdb/record = key_codec records meta names notes entries segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
-lmdb/dead = dead_letters groups named_replay
+lmdb/dead = dead_letters dlq groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
   history append change order weights deliver take settle browse replay \
   policy flow

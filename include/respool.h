@@ -405,6 +405,9 @@ typedef struct respool_queue_options {
   int64_t breaker_within;   /* 60,000: between two of them, at most */
   int64_t breaker_cooldown; /* 60,000: how long it stays open; >= 1 */
   int64_t breaker_probes;   /* 1: items that go first then; 1 .. 1,000 */
+  int64_t keep_dead_items;  /* RESPOOL_UNLIMITED; >= 1: dead letters of its DLQ
+                               at most, and their bytes: the oldest go, but */
+  int64_t keep_dead_bytes;  /* RESPOOL_UNLIMITED; the newest always stays */
 } respool_queue_options;
 
 #define RESPOOL_QUEUE_OPTIONS_INIT \
@@ -414,7 +417,7 @@ typedef struct respool_queue_options {
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     NULL, NULL, NULL, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
-    RESPOOL_KEEP, RESPOOL_KEEP }
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP }
 
 /* Opens the queue `name` (1..255 bytes), making it when missing. Options
    other than KEEP are stored. If the stored policy already matches, this is
@@ -521,6 +524,9 @@ typedef struct respool_queue_stats {
   uint64_t kept_bytes;
   uint64_t pushed_bytes;    /* of the bodies of `pushed` */
   uint64_t delivered_bytes; /* of the bodies of `delivered` */
+  uint64_t dead_bytes;      /* of the dead letters of `dead` */
+  uint64_t dead_dropped;    /* removed from that DLQ since it was made, as
+                               there were more than keep_dead_items or _bytes */
 } respool_queue_stats;
 
 #define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
@@ -1671,7 +1677,7 @@ RESPOOL_API int respool_history(respool_queue *q, respool_history_cursor *at,
 typedef struct respool_maintenance {
   size_t size;
   uint64_t expired;      /* items */
-  uint64_t dead_letters; /* removed: older than keep_dead */
+  uint64_t dead_letters; /* removed: beyond keep_dead, _items or _bytes */
   uint64_t history;      /* removed: beyond keep_done or keep_done_bytes */
   uint64_t windows;      /* keys whose dedup window has closed */
   uint64_t readers;      /* reader slots of dead processes that were freed */

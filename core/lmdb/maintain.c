@@ -16,8 +16,8 @@
 #include <string.h>
 
 /* Dead letters die in the order of their numbers, so the oldest come first. */
-static uint64_t dead_sweep(txn *t, queue *q, int64_t now, size_t limit,
-                              bool *more) {
+static uint64_t old_sweep(txn *t, queue *q, int64_t now, size_t limit,
+                          bool *more) {
   respool_purge_options o = RESPOOL_PURGE_OPTIONS_INIT;
   respool_list_options first = RESPOOL_LIST_OPTIONS_INIT;
   respool_dead_letters l;
@@ -35,6 +35,13 @@ static uint64_t dead_sweep(txn *t, queue *q, int64_t now, size_t limit,
     lmdb_dead_purge(t, q->config.dlq, &o, limit, &after, &removed, more);
   *more = *more && removed > 0;
   return removed;
+}
+
+static uint64_t dead_sweep(txn *t, queue *q, int64_t now, size_t limit,
+                           bool *more) {
+  uint64_t removed = old_sweep(t, q, now, limit, more);
+  if (*more) return removed;
+  return removed + dlq_trim(t, &q->config, limit, more);
 }
 
 int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,

@@ -378,7 +378,8 @@ static void read_histogram(const PGresult *r, int column,
 
 /* The columns of v1_stat that are numbers of their own, in their order. */
 #define FIGURES(X) \
-  X(ready) X(leased) X(scheduled) X(retrying) X(dead) X(bytes) X(oldest) \
+  X(ready) X(leased) X(scheduled) X(retrying) X(dead) X(dead_bytes) \
+  X(dead_dropped) X(bytes) X(oldest) \
   X(next_due) X(pushed) X(done) X(died) X(expired) X(removed) X(dropped) \
   X(delivered) X(retried) X(released) X(snoozed) X(crashed) X(lease_lost) \
   X(damaged) X(kept) X(kept_bytes) X(pushed_bytes) X(delivered_bytes)

@@ -14,6 +14,7 @@ void config_default(queue_config *c, const char *name) {
     .max_crashes = 3, .ttl = RESPOOL_UNLIMITED,
     .max_items = RESPOOL_UNLIMITED, .max_bytes = RESPOOL_UNLIMITED,
     .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
+    .keep_dead_items = RESPOOL_UNLIMITED, .keep_dead_bytes = RESPOOL_UNLIMITED,
     .rate_per = 1000, .breaker_within = 60000, .breaker_cooldown = 60000,
     .breaker_probes = 1,
   };
@@ -52,6 +53,8 @@ void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->keep_done, o->keep_done);
   take_over(&c->keep_done_bytes, o->keep_done_bytes);
   take_over(&c->keep_dead, o->keep_dead);
+  take_over(&c->keep_dead_items, o->keep_dead_items);
+  take_over(&c->keep_dead_bytes, o->keep_dead_bytes);
   take_over(&c->rate_items, o->rate_items);
   take_over(&c->rate_per, o->rate_per);
   take_over(&c->rate_burst, o->rate_burst);
@@ -132,13 +135,15 @@ void config_pack_flow(packer *p, const queue_config *c) {
 }
 
 void config_pack(packer *p, const queue_config *c) {
-  pack_array(p, 25);
+  pack_array(p, 27);
 #define PACK(f) pack_int(p, c->f);
   CONFIG_NUMBERS(PACK)
   backoff_pack(p, &c->backoff);
   pack_phrase(p, phrase_of(c->dlq));
   weights_pack(p, &c->weights);
   config_pack_flow(p, c);
+  pack_int(p, c->keep_dead_items);
+  pack_int(p, c->keep_dead_bytes);
 #undef PACK
 }
 
@@ -155,8 +160,10 @@ bool config_equal(const queue_config *a, const queue_config *b) {
   return equal;
 }
 
+/* Those without the bounds of dead letters are older. */
 void config_unpack(unpacker *u, queue_config *c) {
-  unpack_expect(u, unpack_array(u) == 25);
+  size_t n = unpack_array(u);
+  unpack_expect(u, n == 25 || n == 27);
 #define UNPACK(f) c->f = unpack_int(u);
   CONFIG_NUMBERS(UNPACK)
   backoff_unpack(u, &c->backoff);
@@ -164,6 +171,8 @@ void config_unpack(unpacker *u, queue_config *c) {
   weights_unpack(u, &c->weights);
   FLOW_NUMBERS(UNPACK)
 #undef UNPACK
+  c->keep_dead_items = n == 27 ? unpack_int(u) : RESPOOL_UNLIMITED;
+  c->keep_dead_bytes = n == 27 ? unpack_int(u) : RESPOOL_UNLIMITED;
   /* a divisor, and what a bucket holds, fit 63 bits */
   unpack_expect(u, c->rate_per > 0 && c->rate_per <= RATE_PER_MAX &&
                    c->rate_items >= 0 && c->rate_items <= RATE_ITEMS_MAX &&

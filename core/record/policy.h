@@ -19,6 +19,7 @@ typedef struct queue_config {
   int64_t overflow, keep_done, keep_done_bytes, keep_dead;
   int64_t rate_items, rate_per, rate_burst; /* see record/flow.h */
   int64_t breaker_failures, breaker_within, breaker_cooldown, breaker_probes;
+  int64_t keep_dead_items, keep_dead_bytes;
   respool_weights weights;
   respool_backoff backoff;
   char dlq[RESPOOL_NAME_MAX + 1];

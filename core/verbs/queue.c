@@ -77,6 +77,10 @@ static int policy_check(const respool_queue_options *o) {
     return invalid("keep_done_bytes", "0 or more");
   if (!in(o->keep_dead, 0, INT64_MAX))
     return invalid("keep_dead", "0 or more");
+  if (!in(o->keep_dead_items, 1, INT64_MAX))
+    return invalid("keep_dead_items", "1 or more");
+  if (!in(o->keep_dead_bytes, 0, INT64_MAX))
+    return invalid("keep_dead_bytes", "0 or more");
   rc = flow_check(o);
   if (rc) return rc;
   rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
@@ -203,6 +207,7 @@ int respool_queue_config(respool_queue *q, respool_queue_options *out,
     c.keep_done_bytes, c.keep_dead, NULL, NULL, NULL,
     c.rate_items, c.rate_per, c.rate_burst, c.breaker_failures,
     c.breaker_within, c.breaker_cooldown, c.breaker_probes,
+    c.keep_dead_items, c.keep_dead_bytes,
   };
   if (backoff) *backoff = c.backoff;
   if (dlq) strcpy(dlq, c.dlq);

@@ -21,7 +21,7 @@ local M = {}
 
 ---@class respool.maintenance
 ---@field expired integer items that outlived their TTL
----@field dead_letters integer removed: older than keep_dead
+---@field dead_letters integer removed: beyond keep_dead
 ---@field history integer removed: beyond keep_done
 ---@field windows integer keys whose dedup window has closed
 ---@field readers integer slots of dead processes freed

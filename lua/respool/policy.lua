@@ -25,12 +25,6 @@ end
 
 local DEAD, DROP, COOLDOWN = 0, 1, 2
 
-local function count(list)
-  local n = 0
-  for _ in pairs(list) do n = n + 1 end
-  return n
-end
-
 local function exhausted(value)
   if value == "dead" then return { outcome = DEAD } end
   if value == "drop" then return { outcome = DROP } end
@@ -106,24 +100,32 @@ local function breaker(value)
   }
 end
 
-local KEEP = "seconds, a size, or { seconds =, bytes = }"
-
--- A part that is missing has no limit.
-local function keep(value)
-  if type(value) == "table" then
-    local seconds = options.seconds_or_huge(value.seconds or huge)
-    local bytes = options.size_or_huge(value.bytes or huge)
-    local known = (value.seconds and 1 or 0) + (value.bytes and 1 or 0)
-    if seconds and bytes and known > 0 and known == count(value) then
-      return { seconds = seconds, bytes = bytes }
+-- How much is kept: seconds, a size, or a table of the kinds; a part that is
+-- missing has no limit.
+local function keep(kinds, expected)
+  return function(value)
+    local kept = {}
+    if type(value) == "table" then
+      kept = next(value) ~= nil and fields(value, kinds)
+    elseif type(value) == "string" and options.size(value) then
+      kept.bytes = options.size(value)
+    else
+      kept.seconds = options.seconds_or_huge(value)
     end
-  elseif type(value) == "string" and options.size(value) then
-    return { seconds = huge, bytes = options.size(value) }
-  elseif options.seconds_or_huge(value) then
-    return { seconds = options.seconds_or_huge(value), bytes = huge }
+    if not kept or next(kept) == nil then return nil, expected end
+    for name in pairs(kinds) do kept[name] = kept[name] or huge end
+    return kept
   end
-  return nil, KEEP
 end
+
+local keep_done = keep({
+  seconds = options.seconds_or_huge, bytes = options.size_or_huge,
+}, "seconds, a size, or { seconds =, bytes = }")
+
+local keep_dead = keep({
+  seconds = options.seconds_or_huge, items = options.whole(1, huge),
+  bytes = options.size_or_huge,
+}, "seconds, a size, or { seconds =, items = 1 or more, bytes = }")
 
 local function dlq_or_function(value)
   if type(value) == "function" then return value end
@@ -152,7 +154,9 @@ end
 ---@field weights table<integer, integer>? by priority; {}: strict priority
 ---@field keep_done respool.seconds|string|table? 0; a length of time, a size,
 --- or { seconds =, bytes = }
----@field keep_dead respool.seconds? math.huge
+---@field keep_dead respool.seconds|string|table? math.huge; a length of time, a
+--- size, or { seconds =, items =, bytes = }: of the queue's own DLQ the oldest
+--- dead letters beyond that are removed
 ---@field rate respool.rate|false? false; how many items may be taken
 ---@field breaker respool.breaker|boolean? false; true: { failures = 5, within =
 --- 60, cooldown = 60, probes = 1 }
@@ -223,8 +227,8 @@ M.form = {
   max_queue_bytes = options.size_or_huge,
   overflow = options.choice { reject = 0, drop_oldest = 1, dead = 2, wait = 3 },
   weights = weights,
-  keep_done = keep,
-  keep_dead = options.seconds_or_huge,
+  keep_done = keep_done,
+  keep_dead = keep_dead,
   rate = rate,
   breaker = breaker,
   is_outage = options.callable,
@@ -246,6 +250,7 @@ M.form = {
 ---@return table
 function M.stored(o)
   local over, kept = o.on_exhausted or {}, o.keep_done or {}
+  local dead = o.keep_dead or {}
   local tokens, trips = o.rate or {}, o.breaker or {}
   return {
     lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
@@ -254,7 +259,8 @@ function M.stored(o)
     ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
     overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
-    keep_done_bytes = kept.bytes, keep_dead = o.keep_dead,
+    keep_done_bytes = kept.bytes, keep_dead = dead.seconds,
+    keep_dead_items = dead.items, keep_dead_bytes = dead.bytes,
     backoff = o.retry, rate_items = tokens.items, rate_per = tokens.per,
     rate_burst = tokens.burst, breaker_failures = trips.failures,
     breaker_within = trips.within, breaker_cooldown = trips.cooldown,
@@ -269,6 +275,18 @@ local OUTCOMES = { [DEAD] = "dead", [DROP] = "drop" }
 local function kept(c)
   if c.keep_done_bytes == huge then return c.keep_done end
   return { seconds = c.keep_done, bytes = c.keep_done_bytes }
+end
+
+-- Of several bounds those that are there.
+local function kept_dead(c)
+  local seconds, items, bytes = c.keep_dead, c.keep_dead_items,
+    c.keep_dead_bytes
+  if items == huge and bytes == huge then return seconds end
+  return {
+    seconds = seconds < huge and seconds or nil,
+    items = items < huge and items or nil,
+    bytes = bytes < huge and bytes or nil,
+  }
 end
 
 local function told_rate(c)
@@ -360,7 +378,7 @@ function M.told(c)
     max_items = c.max_items, max_queue_bytes = c.max_queue_bytes,
     on_exhausted = OUTCOMES[c.on_exhausted] or { cooldown = c.cooldown },
     overflow = OVERFLOWS[c.overflow], weights = c.weights,
-    keep_done = kept(c), keep_dead = c.keep_dead,
+    keep_done = kept(c), keep_dead = kept_dead(c),
     on_expire = OUTCOMES[c.on_expire], dead_letter = c.dlq,
     retry = backoff.describe(c.backoff), rate = told_rate(c),
     breaker = told_breaker(c),

@@ -51,6 +51,8 @@ local M = {}
 ---@field private flow_held number? until when the queue was held
 ---@field private on_dead fun(death: respool.death)?
 ---@field private buffer userdata? of buffered pushes
+---@field private dropped integer? dead letters that keep_dead has removed, as
+--- the log was told last; nil: it is not told
 ---@field private merge respool.merge?
 ---@field private version integer? of the payloads pushed and taken
 ---@field private upgrade respool.upgrade?
@@ -128,6 +130,10 @@ function M.open(store, name, given)
   queue.dead.queue = queue
   queue.history = history.new(queue)
   queue.version, queue.upgrade = o.version, o.upgrade
+  if config.keep_dead_items < math.huge or config.keep_dead_bytes < math.huge
+  then
+    hooks.watch_dropped(queue)
+  end
   local opened
   opened, message, code = buffer.open(queue, o)
   if not opened then return nil, message, code end

@@ -39,6 +39,8 @@ local M = {}
 ---@field private batches table<respool.batch, true> open ones, weak
 ---@field private watched boolean? one of its queues has an on_dead hook
 ---@field private queues_open table<respool.queue, true> weak
+---@field private dropped_at number? when the log was told of removed dead
+--- letters last
 ---@field private buffered boolean? whether a queue of it was opened with a
 --- buffer
 ---@field private failures integer? flushes that on_error was called for

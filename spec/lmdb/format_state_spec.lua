@@ -147,7 +147,8 @@ describe("a dead letter", function()
                 { found.dead_letters[1].key, found.dead_letters[2].key })
     assert.equal("orders", found.dlqs[1].key)
     found.dlqs[1].value.checksum = nil
-    assert.same({ number = 1, ["next dead letter number"] = 4, count = 2 },
+    assert.same({ number = 1, ["next dead letter number"] = 4, count = 2,
+                  bytes = q:stats().dead_bytes, dropped = 0 },
                 found.dlqs[1].value)
   end)
 end)

@@ -167,6 +167,16 @@ describe("a migrated store", function()
     end
   end)
 
+  it("measures their bytes", function()
+    for _, name in ipairs { "mails", "big failures" } do
+      local q = assert(store:queue(name))
+      assert.equal(0, q:stats().dead_bytes) -- not known to a look
+      assert(q.dead:push "one more")
+      assert.is_true(q:stats().dead_bytes > 200)
+    end
+    assert.same({}, store:check())
+  end)
+
   it("goes on with its named replays", function()
     local q = store:queue "mails"
     assert.equal(7, store:replay "mend".moved)

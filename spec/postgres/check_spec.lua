@@ -63,7 +63,7 @@ describe("the check of a store in a database", function()
       "tally SET pushed = pushed + 1 WHERE pushed > 0",
     ["^queue 'orders': %d+ bytes, its counters"] =
       "tally SET bytes = bytes + 1 WHERE pushed > 0",
-    ["^DLQ 'orders': 1 dead letters, its counter says 2"] =
+    ["^DLQ 'orders': 1 dead letters of %d+ bytes, its counters say 2 "] =
       "dlq SET count = 2",
     ["^a key of queue 1 is held by item"] = "held SET item = 1",
     ["^flow of queue 1: .* breaker 1"] =

@@ -1,75 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DLQs and dead letters: adding, listing, counting, removing. A DLQ is made by
- * its first dead letter. Its record holds the next number and the count, and
- * like a queue's it is stored once a transaction.
+ * Dead letters: adding, listing, counting, removing.
  */
 #include "lmdb/dead/dead_letters.h"
 
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
-#include "lmdb/record/meta.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define DEAD_SIZE 512 /* of most, without item and failures */
-
-/* ---- DLQs -------------------------------------------------------------- */
-
-static dlq *dlq_new(txn *t, const char *name) {
-  dlq *x = calloc(1, sizeof *x);
-  if (!x) {
-    txn_fail(t, RESPOOL_NOMEM);
-    return NULL;
-  }
-  strcpy(x->name, name);
-  x->next = t->dlqs;
-  t->dlqs = x;
-  return x;
-}
-
-dlq *dlq_find(txn *t, const char *name) {
-  respool_bytes v;
-  for (dlq *x = t->dlqs; x; x = x->next)
-    if (!strcmp(x->name, name)) return x;
-  if (!txn_get(t, DB_DLQS, phrase_of(name), &v)) return NULL;
-  dlq *x = dlq_new(t, name);
-  if (x && !dlq_unpack(phrase_of(name), v, x)) txn_fail(t, RESPOOL_CORRUPT);
-  return t->rc ? NULL : x;
-}
-
-dlq *dlq_make(txn *t, const char *name) {
-  dlq *x = dlq_find(t, name);
-  if (x || t->rc) return x;
-  x = dlq_new(t, name);
-  if (!x) return NULL;
-  x->id = (uint32_t)meta_number(t, "last DLQ");
-  x->next_number = 1;
-  x->dirty = true;
-  return x;
-}
-
-void dlqs_store(txn *t) {
-  packer p;
-  packer_init(&p);
-  for (dlq *x = t->dlqs; x; x = x->next) {
-    if (!x->dirty) continue;
-    packer_reset(&p);
-    dlq_pack(&p, x);
-    record_put(t, DB_DLQS, phrase_of(x->name), &p);
-  }
-  packer_free(&p);
-}
-
-void dlqs_free(txn *t) {
-  while (t->dlqs) {
-    dlq *next = t->dlqs->next;
-    packer_free(&t->dlqs->room);
-    free(t->dlqs);
-    t->dlqs = next;
-  }
-}
 
 /* ---- adding ------------------------------------------------------------- */
 
@@ -80,6 +20,8 @@ static void put_dead(txn *t, dlq *x, const dead *l) {
   dead_pack(&x->room, key_bytes(&k), l);
   record_put(t, DB_DEAD_LETTERS, key_bytes(&k), &x->room);
   x->count++;
+  x->bytes += x->room.len + blob_of(l->item).size;
+  x->added++;
   x->dirty = true;
 }
 
@@ -95,6 +37,7 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
   if (!x) return;
   dead l = dead_of(d, q->name, i, packed);
   put_dead(t, x, &l);
+  dlq_bound(x, &q->config);
   if (t->notices_to)
     notices_add(&t->notices, t->notices_to, x->name, x->next_number - 1);
   count_death(q, d);
@@ -257,22 +200,6 @@ int lmdb_dead_count(txn *t, const char *name, uint64_t *n) {
 
 /* ---- removing ----------------------------------------------------------- */
 
-void dead_delete(txn *t, dlq *x, uint64_t number) {
-  key k = dead_key(x->id, number);
-  txn_del(t, DB_DEAD_LETTERS, key_bytes(&k));
-  x->count--;
-  x->dirty = true;
-}
-
-static void remove_one(txn *t, dlq *x, uint64_t number, respool_bytes v) {
-  dead l;
-  key k = dead_key(x->id, number);
-  bool whole = dead_unpack(key_bytes(&k), v, &l);
-  uint64_t blob = whole ? blob_of(l.item).number : 0;
-  dead_delete(t, x, number);
-  if (blob) blob_del(t, blob);
-}
-
 int lmdb_dead_remove(txn *t, const char *name, const uint64_t *numbers,
                        size_t n, uint64_t *removed) {
   respool_bytes v;
@@ -281,7 +208,7 @@ int lmdb_dead_remove(txn *t, const char *name, const uint64_t *numbers,
   for (size_t i = 0; x && i < n && !t->rc; i++) {
     key k = dead_key(x->id, numbers[i]);
     if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) continue;
-    remove_one(t, x, numbers[i], v);
+    dead_remove(t, x, numbers[i], v);
     ++*removed;
   }
   return t->rc;

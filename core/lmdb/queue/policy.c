@@ -128,7 +128,8 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
     count_priority(t, q, &q->priorities[i], now, out);
   out->bytes = q->bytes;
   out->paused = q->paused;
-  return lmdb_dead_count(t, q->config.dlq, &out->dead);
+  dlq_stat(t, q->config.dlq, out);
+  return t->rc;
 }
 
 /* ---- dropping and listing ----------------------------------------------- */

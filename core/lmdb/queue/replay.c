@@ -145,11 +145,12 @@ static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
   if (!rc && !dead_unpack(key_bytes(&k), v, &l))
     rc = damaged(m->number, req->dlq);
   if (m->payload) l.r.version = m->version;
+  uint64_t weight = rc ? 0 : v.size + blob_of(l.item).size;
   queue *q = rc ? NULL : target(t, req, &l, &rc);
   if (q) rc = turn(t, wall, req, r, q, &l);
   if (!rc) rc = add_to_run(t, wall, r, req, m, &l);
   if (!rc) {
-    dead_delete(t, x, m->number);
+    dead_delete(t, x, m->number, weight);
     req->moved++;
   }
   return rc;

@@ -220,18 +220,25 @@ bool claim_unpack(respool_bytes k, respool_bytes b, claim *c) {
 }
 
 void dlq_pack(packer *p, const dlq *x) {
-  record_begin(p, 3);
+  record_begin(p, 5);
   pack_uint(p, x->id);
   pack_uint(p, x->next_number);
   pack_uint(p, x->count);
+  pack_uint(p, x->bytes);
+  pack_uint(p, x->dropped);
 }
 
+/* Those of older builds have no bytes. */
 bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x) {
   unpacker u;
-  open_record(&u, DB_DLQS, k, b, 3);
+  const uint8_t *head = b.data;
+  bool older = b.size > 0 && head[0] == 0x80 + 4;
+  open_record(&u, DB_DLQS, k, b, older ? 3 : 5);
   x->id = (uint32_t)unpack_uint(&u);
   x->next_number = unpack_uint(&u);
   x->count = unpack_uint(&u);
+  x->bytes = older ? DLQ_UNMEASURED : unpack_uint(&u);
+  x->dropped = older ? 0 : unpack_uint(&u);
   return u.rc == 0;
 }
 

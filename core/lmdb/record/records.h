@@ -65,8 +65,14 @@ typedef struct dlq {
   uint32_t id;
   uint64_t next_number;
   uint64_t count;
+  uint64_t bytes;   /* of them; DLQ_UNMEASURED: the record does not say */
+  uint64_t dropped; /* by the bounds below, ever */
+  int64_t most_items, most_bytes; /* for those who bury in this transaction */
+  size_t added;     /* in it */
   packer room; /* for its records, one after the other */
 } dlq;
+
+#define DLQ_UNMEASURED UINT64_MAX
 
 /* The seed of a record's checksum: a hash of its key as it lies in its tree. */
 uint64_t record_seed(enum db db, respool_bytes k);

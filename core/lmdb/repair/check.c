@@ -326,33 +326,42 @@ static void check_remaining(audit *a) {
   cur_close(&c);
 }
 
-static void check_dead(audit *a, const dlq *x, uint64_t number, const cur *c) {
+/* Whether its record is sound. */
+static bool check_dead(audit *a, const dlq *x, uint64_t number, const cur *c) {
   dead l;
   if (!dead_unpack(c->key, c->value, &l)) {
     found(a, "dead letter %llu of DLQ '%s' is damaged: its checksum does not "
           "hold", ULL(number), x->name);
-    return;
+    return false;
   }
   blob_ref r = blob_of(l.item);
   if (r.number && !blob_sound(a, r))
     found(a, "blob %llu of dead letter %llu of DLQ '%s' is damaged",
           ULL(r.number), ULL(number), x->name);
+  return true;
 }
 
+/* Bytes are compared where all records are sound: one that is not does not say
+   which blob is its own. */
 static void check_dead_letters(audit *a, const dlq *x) {
   key start = dead_key(x->id, 0);
   uint32_t of;
-  uint64_t number, n = 0;
+  uint64_t number, n = 0, bytes = 0;
   cur c;
   cur_open(&c, a->t, DB_DEAD_LETTERS);
-  bool more = cur_seek(&c, key_bytes(&start));
+  bool more = cur_seek(&c, key_bytes(&start)), sound = true;
   for (; more && dead_key_read(c.key, &of, &number) && of == x->id;
-       more = cur_next(&c), n++)
-    check_dead(a, x, number, &c);
+       more = cur_next(&c), n++) {
+    sound = check_dead(a, x, number, &c) && sound;
+    bytes += dead_weight(c.key, c.value);
+  }
   cur_close(&c);
   if (n != x->count)
     found(a, "DLQ '%s' counts %llu dead letters, there are %llu", x->name,
           ULL(x->count), ULL(n));
+  else if (sound && x->bytes != DLQ_UNMEASURED && x->bytes != bytes)
+    found(a, "DLQ '%s' counts %llu bytes of dead letters, there are %llu",
+          x->name, ULL(x->bytes), ULL(bytes));
 }
 
 static void check_dlqs(audit *a) {

@@ -51,11 +51,15 @@ static void rebuild_dlq(salvage *s, dlq *x) {
   uint32_t of;
   uint64_t number = 0, counted = x->count;
   cur c;
-  x->count = 0;
+  x->count = x->bytes = 0;
   cur_open(&c, s->t, DB_DEAD_LETTERS);
   while (cur_seek(&c, key_bytes(&start)) &&
          dead_key_read(c.key, &of, &number) && of == x->id) {
-    x->count += keep_dead(s, &c, number, x);
+    uint64_t weight = dead_weight(c.key, c.value);
+    if (keep_dead(s, &c, number, x)) {
+      x->count++;
+      x->bytes += weight;
+    }
     start = dead_key(x->id, number + 1);
   }
   cur_close(&c);

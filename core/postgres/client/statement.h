@@ -15,7 +15,7 @@
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 5) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
-  X(QUEUE_SAVE, "v1_queue_save", 24) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
+  X(QUEUE_SAVE, "v1_queue_save", 26) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
   X(QUEUE_HOLD, "v1_queue_hold", 4) X(QUEUE_DROP, "v1_queue_drop", 5) \
   X(FLOW_NOTE, "v1_flow_note", 10) X(FLOW, "v1_flow", 1) \
   X(NAMES, "v1_names", 1) \

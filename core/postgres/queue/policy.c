@@ -55,6 +55,8 @@ static void put_policy(values *v, const queue_config *c, const packer *config) {
   put_int8(v, c->keep_done);
   put_limit(v, c->keep_done_bytes);
   put_limit(v, c->keep_dead);
+  put_limit(v, c->keep_dead_items);
+  put_limit(v, c->keep_dead_bytes);
   put_weights(v, &c->weights);
   put_text(v, c->dlq);
 }

@@ -116,7 +116,7 @@ BEGIN
   part := part_item(q, t, id, deliveries, sum);
   x := part.own;
   PERFORM drop_parted(q, t, x);
-  number := (bury(ARRAY[dlq], ARRAY[grp], ARRAY[reason], t,
+  number := (bury(q, ARRAY[dlq], ARRAY[grp], ARRAY[reason], t,
                   ARRAY[record]))[1];
   PERFORM series_add(q, 1::int2, slot_no,
                      array_fill(0::int8, ARRAY[by]) || 1::int8);

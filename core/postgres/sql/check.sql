@@ -84,11 +84,13 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     WHERE h.until = 0 AND NOT EXISTS (
       SELECT FROM run x WHERE x.first = h.item AND x.key = h.key)
   UNION ALL
-  SELECT format('DLQ ''%s'': %s dead letters, its counter says %s', b.name,
-      count(d.number), b.count)
+  SELECT format('DLQ ''%s'': %s dead letters of %s bytes, its counters say %s '
+      'and %s', b.name, count(d.number),
+      coalesce(sum(octet_length(d.record)), 0), b.count, b.bytes)
     FROM dlq b LEFT JOIN dead d ON d.dlq = b.id
-    GROUP BY b.id, b.name, b.count, b.next_number
+    GROUP BY b.id, b.name, b.count, b.bytes, b.next_number
     HAVING count(d.number) <> b.count OR max(d.number) >= b.next_number
+      OR coalesce(sum(octet_length(d.record)), 0) <> b.bytes
   UNION ALL
   SELECT format('run %s: token %s was not given out yet', x.first, x.epoch)
     FROM run x, token k WHERE abs(x.epoch) >> 20 > k.last_value

@@ -196,7 +196,7 @@ LANGUAGE sql STABLE AS $$
 CREATE FUNCTION v1_stat(q int4, wall int8,
   OUT now int8, OUT paused boolean, OUT policy int4, OUT ready int8,
   OUT leased int8, OUT scheduled int8, OUT retrying int8, OUT dead int8,
-  OUT bytes int8, OUT oldest int8, OUT next_due int8,
+  OUT dead_bytes int8, OUT dead_dropped int8, OUT bytes int8, OUT oldest int8, OUT next_due int8,
   OUT pushed int8, OUT done int8, OUT died int8, OUT expired int8,
   OUT removed int8, OUT dropped int8, OUT delivered int8, OUT retried int8,
   OUT released int8, OUT snoozed int8, OUT crashed int8, OUT lease_lost int8,
@@ -246,7 +246,7 @@ LANGUAGE sql STABLE AS $$
     (coalesce(y.pushed - y.done - y.died - y.expired - y.removed, 0)
       - used.leased - used.scheduled - used.retrying)::int8,
     used.leased::int8, used.scheduled::int8, used.retrying::int8,
-    coalesce((SELECT d.count FROM dlq d WHERE d.name = p.dlq), 0),
+    coalesce(b.count, 0), coalesce(b.bytes, 0), coalesce(b.dropped, 0),
     coalesce(y.bytes, 0), least(old.oldest, used.since), used.next_due,
     coalesce(y.pushed, 0), coalesce(y.done, 0), coalesce(y.died, 0),
     coalesce(y.expired, 0), coalesce(y.removed, 0), coalesce(y.dropped, 0),
@@ -259,7 +259,7 @@ LANGUAGE sql STABLE AS $$
     (SELECT counts FROM s WHERE what = 1),
     (SELECT counts FROM s WHERE what = 2),
     (SELECT counts FROM s WHERE what = 3)
-  FROM t, p, y, used, old $$;
+  FROM t, y, used, old, p LEFT JOIN dlq b ON b.name = p.dlq $$;
 
 -- Finished items from a moment on, as runs: the one that ends the page may
 -- hold more than were asked for.

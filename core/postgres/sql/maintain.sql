@@ -10,7 +10,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   p queue; t int8 := now_ms(wall); size int8; d record;
-  held_bytes int8; items int8;
+  held_bytes int8; items int8; box int4; beyond int8;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -61,6 +61,13 @@ BEGIN
     d := v1_dead_purge(p.dlq, 0, page, t - p.keep_dead, NULL);
     dead_letters := d.removed;
     more := more OR d.removed = page;
+  END IF;
+  IF coalesce(p.keep_dead_items, p.keep_dead_bytes) IS NOT NULL THEN
+    SELECT b.id INTO box FROM dlq b WHERE b.name = p.dlq FOR NO KEY UPDATE;
+    beyond := coalesce(trim_dead(box, page, p.keep_dead_items,
+                                 p.keep_dead_bytes), 0);
+    dead_letters := dead_letters + beyond;
+    more := more OR beyond = page;
   END IF;
   PERFORM fold(q);
 END $$;

@@ -325,7 +325,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   many int8 := cardinality(records);
 BEGIN
-  numbers := bury(dlqs, groups, reasons, v1_push_dead.died_at, records);
+  numbers := bury(q, dlqs, groups, reasons, v1_push_dead.died_at, records);
   INSERT INTO tally AS y (queue, slot, pushed, died, pushed_bytes)
     VALUES (q, slot_no, many, many, v1_push_dead.body_bytes)
     ON CONFLICT (queue, slot) DO UPDATE

@@ -9,7 +9,8 @@ AS $$ SELECT u.* FROM queue u WHERE u.name = v1_queue.name $$;
 CREATE FUNCTION v1_queue_save(name text, seen int4, config bytea,
   ordered boolean, overflow int2, drop_expired boolean, lease int8,
   max_crashes int8, ttl int8, max_items int8, max_bytes int8, keep_done int8,
-  keep_done_bytes int8, keep_dead int8, weights int4[], dlq text, wall int8,
+  keep_done_bytes int8, keep_dead int8, keep_dead_items int8,
+  keep_dead_bytes int8, weights int4[], dlq text, wall int8,
   rate_items int8, rate_per int8, bucket int8, most_failures int8, within int8,
   cooldown int8, most_probes int8, OUT id int4, OUT version int4)
 LANGUAGE plpgsql AS $$
@@ -20,10 +21,11 @@ BEGIN
   IF seen = 0 THEN
     INSERT INTO queue AS u (name, config, ordered, overflow, drop_expired,
         lease, max_crashes, ttl, max_items, max_bytes, keep_done,
-        keep_done_bytes, keep_dead, weights, dlq, flows)
+        keep_done_bytes, keep_dead, keep_dead_items, keep_dead_bytes,
+        weights, dlq, flows)
       VALUES (name, config, ordered, overflow, drop_expired, lease,
         max_crashes, ttl, max_items, max_bytes, keep_done, keep_done_bytes,
-        keep_dead, weights, dlq,
+        keep_dead, keep_dead_items, keep_dead_bytes, weights, dlq,
         coalesce(rate_items, most_failures) IS NOT NULL)
       ON CONFLICT DO NOTHING RETURNING u.id, u.version INTO id, version;
   ELSE
@@ -39,6 +41,8 @@ BEGIN
         keep_done = v1_queue_save.keep_done,
         keep_done_bytes = v1_queue_save.keep_done_bytes,
         keep_dead = v1_queue_save.keep_dead,
+        keep_dead_items = v1_queue_save.keep_dead_items,
+        keep_dead_bytes = v1_queue_save.keep_dead_bytes,
         weights = v1_queue_save.weights, dlq = v1_queue_save.dlq,
         flows = coalesce(v1_queue_save.rate_items,
                          v1_queue_save.most_failures) IS NOT NULL

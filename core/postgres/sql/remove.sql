@@ -112,19 +112,22 @@ CREATE FUNCTION v1_dead_remove(dlq text, call uuid, step int2,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  box int4; went int8[];
+  box int4; went int8[]; size int8;
 BEGIN
   SELECT b.id INTO box FROM dlq b WHERE b.name = v1_dead_remove.dlq
     FOR NO KEY UPDATE;
   WITH gone AS (DELETE FROM dead d WHERE d.dlq = box
-    AND d.number = ANY (numbers) RETURNING d.number)
-  SELECT count(*), array_agg(g.number) INTO removed, went FROM gone g;
+    AND d.number = ANY (numbers)
+    RETURNING d.number, octet_length(d.record) AS size)
+  SELECT count(*), array_agg(g.number), coalesce(sum(g.size), 0)
+    INTO removed, went, size FROM gone g;
   IF strict AND removed < cardinality(numbers) THEN
     PERFORM refuse('RS007', format('there is no dead letter %s in DLQ ''%s''',
       (SELECT n FROM unnest(numbers) AS n WHERE n <> ALL (
         coalesce(went, '{}')) LIMIT 1), v1_dead_remove.dlq));
   END IF;
-  UPDATE dlq b SET count = b.count - removed WHERE b.id = box;
+  UPDATE dlq b SET count = b.count - removed, bytes = b.bytes - size
+    WHERE b.id = box;
   IF call IS NOT NULL THEN PERFORM note(call, step, ARRAY[removed]); END IF;
 END $$;
 
@@ -135,7 +138,7 @@ CREATE FUNCTION v1_dead_purge(dlq text, behind int8, page int4, before int8,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  box int4; looked int8;
+  box int4; looked int8; size int8;
 BEGIN
   SELECT b.id INTO box FROM dlq b WHERE b.name = v1_dead_purge.dlq
     FOR NO KEY UPDATE;
@@ -144,9 +147,11 @@ BEGIN
     ORDER BY d.number LIMIT page) d;
   WITH gone AS (DELETE FROM dead d WHERE d.dlq = box AND d.number > behind
     AND d.number <= last_number AND (before = 0 OR d.died_at < before)
-    AND (v1_dead_purge.grp IS NULL OR d.grp = v1_dead_purge.grp) RETURNING 1)
-  SELECT count(*) INTO removed FROM gone;
-  UPDATE dlq b SET count = b.count - removed WHERE b.id = box;
+    AND (v1_dead_purge.grp IS NULL OR d.grp = v1_dead_purge.grp)
+    RETURNING octet_length(d.record) AS size)
+  SELECT count(*), coalesce(sum(g.size), 0) INTO removed, size FROM gone g;
+  UPDATE dlq b SET count = b.count - removed, bytes = b.bytes - size
+    WHERE b.id = box;
   last_number := coalesce(last_number, behind);
   more := looked = page;
 END $$;

@@ -2,21 +2,47 @@
 -- Settle: the outcomes of a batch, as the client has worked them out, applied
 -- to runs that are still under its token. Each is compared under its lock.
 
+-- Removes the oldest dead letters of a DLQ beyond the bounds of a queue whose
+-- own it is, `most` at most; the newest stays. The caller has the DLQ's lock.
+CREATE FUNCTION trim_dead(box int4, most int4, items int8, size int8)
+RETURNS int8 LANGUAGE sql AS $$
+  WITH old AS (
+    SELECT d.number, d.size, row_number() OVER w AS nth,
+        sum(d.size) OVER w - d.size AS before
+      FROM (SELECT e.number, octet_length(e.record) AS size FROM dead e
+            WHERE e.dlq = box ORDER BY e.number LIMIT most) d
+      WINDOW w AS (ORDER BY d.number)),
+  gone AS (
+    DELETE FROM dead d USING old o, dlq b
+      WHERE d.dlq = box AND d.number = o.number AND b.id = box
+        AND o.nth < b.count AND (b.count - o.nth >= trim_dead.items
+          OR b.bytes - o.before > trim_dead.size)
+      RETURNING o.size)
+  UPDATE dlq b SET count = b.count - g.n, bytes = b.bytes - g.size,
+      dropped = b.dropped + g.n
+    FROM (SELECT count(*) AS n, coalesce(sum(gone.size), 0) AS size
+          FROM gone) g
+    WHERE b.id = box RETURNING g.n $$;
+
 -- Numbers are given under the DLQ's lock, so that they rise in the order of
--- commits and no replay passes one over.
-CREATE FUNCTION bury(dlqs text[], groups bytea[], reasons bytea[], t int8,
-                     records bytea[]) RETURNS int8[] LANGUAGE plpgsql AS $$
+-- commits and no replay passes one over. A commit that buries removes no more
+-- beyond the queue's bounds than it adds and some besides.
+CREATE FUNCTION bury(q int4, dlqs text[], groups bytea[], reasons bytea[],
+                     t int8, records bytea[])
+RETURNS int8[] LANGUAGE plpgsql AS $$
 DECLARE
-  numbers int8[]; d record; number int8; box int4;
+  numbers int8[]; d record; number int8; box int4; p queue;
 BEGIN
-  FOR d IN SELECT x.name, array_agg(x.i ORDER BY x.i) AS of
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  FOR d IN SELECT x.name, array_agg(x.i ORDER BY x.i) AS of,
+        sum(octet_length(records[x.i])) AS size
       FROM unnest(dlqs) WITH ORDINALITY AS x(name, i)
       GROUP BY x.name ORDER BY x.name LOOP
-    INSERT INTO dlq AS b (name, next_number, count)
-      VALUES (d.name, 1 + cardinality(d.of), cardinality(d.of))
+    INSERT INTO dlq AS b (name, next_number, count, bytes)
+      VALUES (d.name, 1 + cardinality(d.of), cardinality(d.of), d.size)
       ON CONFLICT (name) DO UPDATE
       SET next_number = b.next_number + cardinality(d.of),
-          count = b.count + cardinality(d.of)
+          count = b.count + cardinality(d.of), bytes = b.bytes + d.size
       RETURNING b.id, b.next_number - cardinality(d.of) INTO box, number;
     INSERT INTO dead (dlq, number, died_at, grp, reason, record)
       SELECT box, number + x.i - 1, t, groups[x.at], reasons[x.at],
@@ -25,6 +51,11 @@ BEGIN
     FOR i IN 1 .. cardinality(d.of) LOOP
       numbers[d.of[i]] := number + i - 1;
     END LOOP;
+    IF d.name = p.dlq
+       AND coalesce(p.keep_dead_items, p.keep_dead_bytes) IS NOT NULL THEN
+      PERFORM trim_dead(box, cardinality(d.of) + 16, p.keep_dead_items,
+                        p.keep_dead_bytes);
+    END IF;
   END LOOP;
   RETURN coalesce(numbers, '{}');
 END $$;
@@ -239,7 +270,7 @@ BEGIN
       FROM unnest(d_run, d_dlq, d_group, d_reason, d_record)
         WITH ORDINALITY AS x(run, dlq, grp, reason, record, i)
       WHERE x.run = ANY (have);
-    numbers := bury(coalesce(d.dlqs, '{}'), d.groups, d.reasons, t,
+    numbers := bury(q, coalesce(d.dlqs, '{}'), d.groups, d.reasons, t,
                     d.records);
     PERFORM series_add(q, 1::int2, slot_no,
       array(SELECT coalesce(sum(x.items) FILTER (WHERE x.by = g.no), 0)::int8

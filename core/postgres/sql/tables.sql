@@ -48,7 +48,9 @@ CREATE TABLE queue (
   config bytea NOT NULL,
   held_until int8,                         -- nothing is taken before; or NULL
   held_for bytea,
-  flows boolean NOT NULL                   -- has a rate or a breaker
+  flows boolean NOT NULL,                  -- has a rate or a breaker
+  keep_dead_items int8,
+  keep_dead_bytes int8
 );
 
 -- The rate and the breaker of a queue, and how they stand; see flow.sql. Kept
@@ -175,6 +177,8 @@ CREATE TABLE dlq (
   id int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   next_number int8 NOT NULL DEFAULT 1,
   count int8 NOT NULL DEFAULT 0,
+  bytes int8 NOT NULL DEFAULT 0,           -- in dead.record
+  dropped int8 NOT NULL DEFAULT 0,         -- by bounds, ever
   name text NOT NULL UNIQUE
 ) WITH (fillfactor = 10);
 -- `record` is the dead letter as doc/format.md has it; group and reason are

@@ -180,6 +180,8 @@ static const record_field STATS[] = {
   RECORD(respool_queue_stats, kept_bytes, COUNT),
   RECORD(respool_queue_stats, pushed_bytes, COUNT),
   RECORD(respool_queue_stats, delivered_bytes, COUNT),
+  RECORD(respool_queue_stats, dead_bytes, COUNT),
+  RECORD(respool_queue_stats, dead_dropped, COUNT),
   RECORD_END
 };
 

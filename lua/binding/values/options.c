@@ -35,6 +35,8 @@ const record_field LPOLICY_FIELDS[] = {
   RECORD(respool_queue_options, breaker_within, SPAN),
   RECORD(respool_queue_options, breaker_cooldown, SPAN),
   RECORD(respool_queue_options, breaker_probes, LIMIT),
+  RECORD(respool_queue_options, keep_dead_items, LIMIT),
+  RECORD(respool_queue_options, keep_dead_bytes, LIMIT),
   RECORD_END
 };
 

@@ -166,6 +166,7 @@ local function finish(store, late)
     return conclude(store, late)
   end, nil, function() closing.finishing = nil end)
   hooks.tell_failures(store)
+  if store.dropped_at and not message then hooks.tell_dropped(store) end
   store.handle:close()
   if message then
     hooks.report(store, "close", message, code)

@@ -179,6 +179,33 @@ local function tell_dead(store)
   stop()
 end
 
+local PAUSE = 60e6 -- microseconds between looks
+
+-- From now on the log hears of dead letters that keep_dead removes from the
+-- DLQ of this queue.
+---@param queue respool.queue
+function M.watch_dropped(queue)
+  local stats = queue.handle:stat(true)
+  if not stats then return end
+  queue.dropped = stats.dead_dropped
+  queue.store.dropped_at = queue.store.dropped_at or core.mono()
+end
+
+-- Logs how many dead letters were removed since the last look.
+---@param store respool.store
+function M.tell_dropped(store)
+  store.dropped_at = core.mono()
+  for queue in pairs(store.queues_open) do
+    local stats = queue.dropped and queue.handle:stat(true)
+    if stats and stats.dead_dropped > queue.dropped then
+      M.log(store, "warn", "the oldest dead letters were removed: the DLQ is "
+        .. "full", { queue = queue.name, dlq = queue.dead.dlq,
+                     removed = stats.dead_dropped - queue.dropped })
+      queue.dropped = stats.dead_dropped
+    end
+  end
+end
+
 -- To be called at the end of each verb: calls the hooks for what has happened
 -- since the last call, then closes the store if a hook has asked for it. A verb
 -- that answered `code` "PHASE" could read nothing; the next verb does. A verb
@@ -187,9 +214,12 @@ end
 ---@param code string?
 function M.drain(store, code)
   if store.log then tell_wait(store) end
-  if not (store.watched or store.buffered or store.closing)
+  if not (store.watched or store.buffered or store.closing or store.dropped_at)
      or M.is_running(store) or code == "PHASE" then
     return
+  end
+  if store.dropped_at and core.mono() > store.dropped_at + PAUSE then
+    M.tell_dropped(store)
   end
   tell_dead(store)
   M.tell_failures(store)

@@ -127,6 +127,8 @@ local COUNTERS = {
     "Times that the queue's breaker has opened." },
   { "respool_damaged_total", "damaged",
     "Damaged segments set aside as dead letters." },
+  { "respool_dead_dropped_total", "dead_dropped",
+    "Dead letters removed from the queue's DLQ to keep it within its bounds." },
 }
 
 local BY_REASON = {
@@ -138,6 +140,8 @@ local GAUGES = {
   { "respool_oldest_age_seconds", "oldest_age",
     "Seconds for which the item that has been ready longest is ready." },
   { "respool_queue_bytes", "bytes", "Bytes stored for unsettled items." },
+  { "respool_dead_bytes", "dead_bytes",
+    "Bytes of dead letters in the queue's DLQ." },
   { "respool_history_items", "kept", "Finished items kept as history." },
   { "respool_history_bytes", "kept_bytes",
     "Bytes of finished items kept as history." },

@@ -51,6 +51,8 @@ local M = {}
 ---@field kept_bytes integer
 ---@field pushed_bytes integer payload bytes of `pushed`
 ---@field delivered_bytes integer payload bytes of `delivered`
+---@field dead_bytes integer of the dead letters of `dead`
+---@field dead_dropped integer removed from its dlq, beyond keep_dead's bounds
 
 ---@field held_until number? nothing is taken before; nil: it is not held
 ---@field held_for string? why
