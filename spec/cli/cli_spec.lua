@@ -127,6 +127,19 @@ describe("respool", function()
       .. "'%-%-resume'%? %(see respool push %-%-help%)\n$", run.err)
   end)
 
+  it("names what is missing as the usage does", function()
+    for words, name in pairs {
+      [{ "push" }] = "STORE", [{ "get", "s" }] = "QUEUE",
+      [{ "dead", "show", "s" }] = "DLQ", [{ "dead", "show", "s", "q" }] =
+      "NUMBER", [{ "replay", "cancel", "s" }] = "NAME",
+    } do
+      local run = cli.run(words)
+      assert.equal(2, run.status)
+      assert.matches("^respool: missing argument " .. name .. " %(see respool ",
+                     run.err)
+    end
+  end)
+
   it("says in one line what it cannot open", function()
     local dir = helper.dir()
     helper.write(dir .. "/file", "")

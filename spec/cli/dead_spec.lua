@@ -58,6 +58,9 @@ describe("respool dead push", function()
     assert.equal(0, dead("push", path, "mails", "{", "--raw", "--dlq",
                          "elsewhere").status)
     assert.same({ 1 }, numbers(path, "elsewhere", "--json"))
+    assert.same({ { dlq = "elsewhere", number = 2 } },
+                cli.values(dead("push", path, "mails", "2", "--dlq",
+                                "elsewhere", "--json")))
   end)
 
   it("refuses what is wrong", function()

@@ -295,12 +295,25 @@ describe("respool replay --name", function()
     assert.equal(1, process:wait())
     assert.matches("named replay 'j' was cancelled", process:output())
     assert.equal("cancelled", state("j").state)
+    assert.matches("`respool replay resume` goes on with it", run.out, 1, true)
     local left = q.dead:count()
     assert.is_true(left > 0)
     cli.assert_refused(cli.run { "replay", "cancel", place, "j" }, 1,
                        "named replay 'j' is not running")
     assert.equal(0, replay { "q", "--name", "j" }.status)
     assert.equal(20, #queued())
+  end)
+
+  it("of a program is stopped by cancel, and told apart", function()
+    dead_letters(3)
+    local run
+    local counts = q.dead:replay { name = "p", where = function()
+      run = run or cli.run { "replay", "cancel", place, "p" }
+      return true
+    end }
+    assert.equal("cancelled", counts.state)
+    assert.equal("named replay 'p' is cancelled; the program that began it "
+      .. "goes on with it\n", run.out)
   end)
 
   it("is removed by forget, unless it is running", function()

@@ -133,6 +133,15 @@ describe("a migrated store", function()
     assert.equal(4, retrying)
   end)
 
+  it("knows of no worker that leases an item", function()
+    local n = 0
+    for item in store:queue "leased":each { state = "leased" } do
+      assert.is_nil(item.worker)
+      n = n + 1
+    end
+    assert.equal(2, n)
+  end)
+
   it("keeps large items, finished ones, and payloads of other codecs",
      function()
     local big = store:queue "big"

@@ -19,6 +19,21 @@ describe("the file reader", function()
   end)
 end)
 
+describe("a program for files", function()
+  local tickets = require "respool.support.ticket"
+
+  it("gets no blocked signals from the thread that starts it", function()
+    local store = helper.store()
+    for command, succeeds in pairs {
+      ["true"] = true, ["false"] = false, ["kill -TERM $$"] = false,
+    } do
+      local ticket = assert(core.start.store.run_command(store.handle, command))
+      assert.is_true(tickets.await(ticket, math.huge))
+      assert.equal(succeeds, ticket:finish(), command)
+    end
+  end)
+end)
+
 describe("the file writer", function()
   it("begins a new file when one is large enough", function()
     local dir = helper.dir()

@@ -73,6 +73,22 @@ void convert_array(migration *m, enum db db, respool_bytes k,
   put(m, db, k);
 }
 
+void convert_claim(migration *m, enum db db, respool_bytes k,
+                   respool_bytes v) {
+  claim c;
+  unpacker u;
+  unpacker_init(&u, v.data, v.size);
+  if (unpack_array(&u) != 11 || !claim_fields_unpack(&u, &c) ||
+      u.at != u.end) {
+    convert_array(m, db, k, v);
+    return;
+  }
+  c.token = token_make(c.token, 0);
+  packer_reset(&m->p);
+  claim_pack(&m->p, &c);
+  put(m, db, k);
+}
+
 /* [dlq, to, ..., updated_at], later builds also with [..., revision, runner];
    all are of dead letters. */
 void convert_replay(migration *m, enum db db, respool_bytes k,

@@ -30,6 +30,9 @@ void convert_meta(migration *m, enum db db, respool_bytes k, respool_bytes v);
 /* queues: waiting items are split into scheduled and retrying ones. */
 void convert_queue(migration *m, enum db db, respool_bytes k, respool_bytes v);
 
+/* claims: the number of a token moves up to make room for a worker's. */
+void convert_claim(migration *m, enum db db, respool_bytes k, respool_bytes v);
+
 void convert_segment(migration *m, enum db db, respool_bytes k,
                      respool_bytes v);
 void convert_replay(migration *m, enum db db, respool_bytes k,

@@ -32,7 +32,7 @@ static const struct {
   {"jobs", DB_REPLAYS, convert_replay, false},
   {"segments", DB_SEGMENTS, convert_segment, true},
   {"remaining", DB_REMAINING, convert_bitmap, true},
-  {"claims", DB_CLAIMS, convert_array, true},
+  {"claims", DB_CLAIMS, convert_claim, true},
   {"due", DB_DUE, convert_entry, true},
   {"expiries", DB_EXPIRIES, convert_entry, true},
   {"keys", DB_KEYS, convert_array, true},

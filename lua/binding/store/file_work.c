@@ -12,9 +12,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 typedef struct file_call {
@@ -64,6 +67,54 @@ static int sync_file(lua_State *L) {
   return lcall_do(L, &new_call(L)->call, run_sync, push_sync);
 }
 
+/* Runs a command of the shell with its stdout at `to`. Threads of ours block
+   all signals, which a program would inherit: it gets none blocked. */
+static int spawn_shell(char *command, int to, pid_t *pid) {
+  char *const words[] = {(char[]){"sh"}, (char[]){"-c"}, command, NULL};
+  posix_spawnattr_t how;
+  posix_spawn_file_actions_t files;
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_init(&how);
+  posix_spawnattr_setsigmask(&how, &none);
+  posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK);
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, to, STDOUT_FILENO);
+  int error = posix_spawn(pid, "/bin/sh", &files, &how, words, environ);
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&how);
+  return error;
+}
+
+/* What is written to `from` until all writers have closed it, as far as there
+   is room. */
+static void read_all(int from, char *text, size_t size) {
+  size_t n = 0;
+  ssize_t got = 1;
+  while (n < size - 1 && got != 0) {
+    got = read(from, text + n, size - 1 - n);
+    if (got < 0 && errno != EINTR)
+      break;
+    n += got > 0 ? (size_t)got : 0;
+  }
+  text[n] = '\0';
+}
+
+/* What a command says. */
+static void ask_shell(char *command, char *said, size_t size) {
+  int pipe_of[2];
+  pid_t pid;
+  if (pipe2(pipe_of, O_CLOEXEC))
+    return;
+  int error = spawn_shell(command, pipe_of[1], &pid);
+  close(pipe_of[1]);
+  if (!error)
+    read_all(pipe_of[0], said, size);
+  close(pipe_of[0]);
+  while (!error && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+}
+
 #define TELLS "{ %s ; } </dev/null >/dev/null 2>&1; echo $?"
 
 /* run_command(store, command): whether it succeeds, by what it says: its exit
@@ -75,11 +126,8 @@ static int run_shell(lcall *c) {
   if (!command)
     return RESPOOL_NOMEM;
   snprintf(command, size, TELLS, f->word);
-  FILE *p = popen(command, "re");
-  if (p && fgets(said, sizeof said, p))
-    f->succeeded = !strcmp(said, "0\n");
-  if (p)
-    (void)pclose(p);
+  ask_shell(command, said, sizeof said);
+  f->succeeded = !strcmp(said, "0\n");
   free(command);
   return 0;
 }

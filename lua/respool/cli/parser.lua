@@ -69,6 +69,21 @@ local function finish(parser, answer)
   for _, command in ipairs(parser._commands) do finish(command, answer) end
 end
 
+-- The argument that is missing, under the name that the usage gives it.
+local function name_missing(parser, words, message)
+  local name = message:match "^missing argument '(.*)'$"
+  if not name then return message end
+  for _, word in ipairs(words) do
+    for _, command in ipairs(parser._commands) do
+      if command._name == word then parser = command end
+    end
+  end
+  for _, argument in ipairs(parser._arguments) do
+    if argument._name == name then name = label_of_argument(argument)[1] end
+  end
+  return ("missing argument %s"):format(name)
+end
+
 -- A message of argparse in one line.
 local function one_line(message)
   local number = message:match "^unknown option '(%-[%d.]+)'"
@@ -142,7 +157,9 @@ function M.parse(words)
                                words_of.with_store(parser, words))
   if said then return nil, said end
   if not ran then error(ok, 0) end
-  if not ok then refuse(words, one_line(args)) end
+  if not ok then
+    refuse(words, one_line(name_missing(parser, words, args)))
+  end
   return args
 end
 

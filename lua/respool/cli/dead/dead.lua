@@ -255,6 +255,7 @@ local function push_options(command)
   command:option("--dlq", "The DLQ, where it is not the queue's own.")
     :argname "DLQ":convert(arguments.own_name)
   command:flag("--raw", "Push the text as it is.")
+  output.add_json(command)
   command:epilog [[
 A failure that happened elsewhere becomes a dead letter of the queue; a replay
 brings it to the queue.
@@ -273,6 +274,9 @@ local function push(args, io)
     queue = queue, error = args.error, group = args.group,
     attempts = args.attempts, key = args.key, priority = args.priority,
   }))
+  if args.json then
+    return output.json(io, { dlq = dead.dlq, number = number })
+  end
   io.stdout:write(("dead letter %s pushed\n"):format(output.number(number)))
 end
 

@@ -202,8 +202,9 @@ function M.cancel(args, io)
   local replay = load(store, args.name) or missing(store, args.name)
   if replay.state ~= "running" then fail(args.name, "is not running") end
   check(store:cancel_replay(args.name))
-  io.stdout:write(("named replay '%s' is cancelled; `respool replay resume` "
-    .. "goes on with it\n"):format(output.clean(args.name)))
+  io.stdout:write(("named replay '%s' is cancelled; %s goes on with it\n")
+    :format(output.clean(args.name), notes.get(store, KIND, args.name)
+      and "`respool replay resume`" or "the program that began it"))
 end
 
 -- Removes the stored progress of a named replay.

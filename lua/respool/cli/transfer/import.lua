@@ -51,7 +51,7 @@ records that were passed over are counted apart and are not known as imported.
 
 With --every, what other programs put into a directory is imported as it comes;
 files whose names end in .part are left until they are whole. With --delete,
-none is read twice.
+none is read twice. --json then names the last 1,000 files.
 
 Examples:
   respool import shop.respool mails dead/
@@ -95,17 +95,29 @@ local function check_record(counts, record)
   end
 end
 
+local LAST = 1000 -- files and problems that an endless import remembers
+
+-- Whether a text has not come lately; of the last LAST or more it is known.
+local function newcomers()
+  local new, old, n = {}, {}, 0
+  return function(text)
+    if new[text] or old[text] then return false end
+    if n == LAST then old, new, n = new, {}, 0 end
+    new[text], n = true, n + 1
+    return true
+  end
+end
+
 -- A reader that never ends: behind the end of `reader` it goes on with another,
 -- of the files and directories as they are then. What is wrong with a file is
--- told once.
+-- told once; `finished` are the last files.
 local function endless(io, reader, open)
-  local all, seen = { problems = {}, finished = {} }, {}
+  local all, is_new = { problems = {}, finished = {} }, newcomers()
   local function tell()
     for _, problem in ipairs(reader.problems) do
-      if not seen[problem] then
+      if is_new(problem) then
         io.stderr:write("respool: ", output.clean(problem), "\n")
       end
-      seen[problem] = true
     end
   end
   function all.read()
@@ -117,8 +129,10 @@ local function endless(io, reader, open)
   function all.accepted(_, batch, failed)
     local ok, message, code = reader:accepted(batch, failed)
     local path = reader.finished[#reader.finished]
-    if path and not seen[path] then table.insert(all.finished, path) end
-    seen[path or 1] = true
+    if path and is_new(path) then
+      table.insert(all.finished, path)
+      if #all.finished > LAST then table.remove(all.finished, 1) end
+    end
     return ok, message, code
   end
   return all
