@@ -162,12 +162,14 @@ static void put_done(hand *h, values *v, const call *c) {
 }
 
 static void put_take(hand *h, values *v) {
+  uint64_t token;
+  if (session_token(&h->k.s, 0, &token)) die("token", respool_error_text());
   put_int4(v, queue.id);
   put_int4(v, session_slot(&h->k.s));
   put_null(v);
   put_int4(v, h->group);
   for (int i = 0; i < 5; i++) put_null(v);
-  put_int8(v, 0);
+  put_int8(v, (int64_t)token);
 }
 
 /* What is held is done, and the next batch taken, in one unit. */

@@ -278,6 +278,12 @@ void kit_read_batch(const PGresult *r, kit_batch *b) {
   }
 }
 
+static void put_token(kit *k, values *v) {
+  uint64_t token;
+  if (session_token(&k->s, 0, &token)) die("token");
+  put_int8(v, (int64_t)token);
+}
+
 int kit_take_items(kit *k, int queue, int want, const kit_take *o,
                    kit_batch *b) {
   static const kit_take plain;
@@ -294,7 +300,7 @@ int kit_take_items(kit *k, int queue, int want, const kit_take *o,
   put_unless_0(&v, o->low_due);
   put_unless_0(&v, o->low_fresh);
   put_null(&v);
-  put_int8(&v, 0);
+  put_token(k, &v);
   int rc = kit_call(k, &r, &v, STATEMENT_TAKE, false);
   if (!rc) kit_read_batch(r.result, b);
   request_clear(&r);

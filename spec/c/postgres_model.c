@@ -84,7 +84,7 @@ static void push(worker *w) {
   uint64_t first = 0;
   int rc = kit_push_items(&w->k, queues[q].id, n, &o, &first);
   if (!rc) /* but one whose key is held and that is ignored */
-    n_pushed += first == w->k.s.next_id - n ? n : 0;
+    n_pushed += first == w->k.s.ids.next - n ? n : 0;
   else if (is_expected(rc))
     rc == RESPOOL_FULL ? n_full++ : n_refused++;
   else
@@ -186,7 +186,7 @@ static void take(worker *w) {
 static void remove_one(worker *w) {
   values v;
   request r;
-  uint64_t id = w->k.s.next_id - 1 - (uint64_t)pick(w, 20);
+  uint64_t id = w->k.s.ids.next - 1 - (uint64_t)pick(w, 20);
   values_init(&v);
   put_int4(&v, queues[pick(w, QUEUES)].id);
   put_int4(&v, session_slot(&w->k.s));
@@ -236,6 +236,17 @@ static int64_t number(kit *k, const char *sql) {
   return kit_number(k, sql);
 }
 
+/* When each token of an ordered queue was first seen; takes of such a queue come
+   one after the other. */
+#define NOTE_LEASES \
+  "CREATE TABLE leased (token int8 PRIMARY KEY, at timestamptz NOT NULL); " \
+  "CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ " \
+  "BEGIN INSERT INTO leased VALUES (new.epoch, clock_timestamp()) " \
+  "ON CONFLICT DO NOTHING; RETURN NULL; END $$; " \
+  "CREATE TRIGGER note_lease AFTER INSERT OR UPDATE ON run FOR EACH ROW " \
+  "WHEN (new.state = 1 AND new.seq IS NOT NULL) " \
+  "EXECUTE FUNCTION note_lease()"
+
 /* Items that were leased after what comes before them in the ordered queue,
    while that waited. What was never delivered is left out: its push may have
    been under way; and what expires, as it leaves the order. */
@@ -243,7 +254,8 @@ static int64_t number(kit *k, const char *sql) {
   "SELECT count(*) FROM run a JOIN run b ON b.queue = a.queue " \
   "AND b.priority = a.priority AND (b.seq, b.first) < (a.seq, a.first) " \
   "JOIN queue u ON u.id = a.queue AND u.ordered " \
-  "WHERE a.state = 1 AND b.epoch <> 0 AND a.epoch > abs(b.epoch) " \
+  "JOIN leased x ON x.token = a.epoch JOIN leased y " \
+  "ON y.token = abs(b.epoch) WHERE a.state = 1 AND x.at > y.at " \
   "AND coalesce(a.expires_at, b.expires_at) IS NULL"
 
 /* Nobody pushes now: what was taken is the first of its priority. */
@@ -293,6 +305,12 @@ static void compare(kit *k) {
   HOLDS(dead <= number(k, "SELECT sum(died + expired)::int8 FROM tally"));
 }
 
+static void note_leases(kit *k) {
+  pg_failure f;
+  (void)number(k, "SELECT 1::int8"); /* connects, sets the search_path */
+  HOLDS(!connection_script(&k->s.at, NOTE_LEASES, clock_mono() + 60000, &f));
+}
+
 int main(int n, char **v) {
   if (n < 4) return 2;
   location = v[1];
@@ -305,6 +323,7 @@ int main(int n, char **v) {
   ends = calloc(IDS_MAX, 1);
   for (int i = 0; i <= many; i++) {
     kit_open(&w[i].k, location, schema, i == 0);
+    if (i == 0) note_leases(&w[i].k);
     random_init(&w[i].chance, seed + (uint64_t)i + 1);
   }
   for (int i = 0; i < QUEUES; i++) {

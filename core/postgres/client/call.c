@@ -14,10 +14,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "record/leases.h"
 
 #define RESOLVE 30000
 #define TRIES 5          /* after deadlocks and the like */
 #define ID_BLOCK 65536
+#define TOKEN_BLOCK 4096
+#define REMEMBERED 3600000 /* ms that a change is sure to be noted there */
 #define SLOTS 64         /* that maintenance leaves alone */
 #define SLOT_USES 300
 #define SLOT_TURNS 128
@@ -123,6 +126,61 @@ static int find_out(session *l, call *k) {
   return happened;
 }
 
+/* ---- a server that went back ------------------------------------------- */
+
+/* What v1_seen answers. */
+enum back { BACK_NOT, BACK_CHANGE, BACK_TOKENS, BACK_IDS };
+
+static int gone_back(const session *l, enum back what) {
+  static const char *const found[] = {
+    "", "a commit that was on its disk is not there",
+    "it gives out tokens again", "it gives out ids again"};
+  return fail(RESPOOL_CORRUPT, "%.120s has gone back: %s", l->at.url->shown,
+              found[what]);
+}
+
+static bool remembers(const session *l) {
+  return l->last_at && clock_mono() - l->last_at < REMEMBERED;
+}
+
+/* Asks a new connection whether what the session has seen is there: 0, or
+   CORRUPT. Where it breaks meanwhile the next one is asked. */
+static int look_back(session *l, int64_t deadline) {
+  values v;
+  request r = {.statement = STATEMENT_SEEN, .values = &v};
+  pg_failure f;
+  if (!l->tokens.end && !l->ids.end && !l->last_at) {
+    l->looked_back = l->at.opened + !l->at.c;
+    return 0;
+  }
+  if (connection_open(&l->at, deadline, &f)) return 0;
+  if (l->looked_back == l->at.opened) return 0;
+  values_init(&v);
+  if (remembers(l))
+    put_uuid(&v, l->last);
+  else
+    put_null(&v);
+  put_int8(&v, (int64_t)l->tokens.end);
+  put_int8(&v, (int64_t)l->ids.end);
+  values_end(&v);
+  int rc = connection_run(&l->at, &r, 1, false, deadline, &f);
+  enum back what = rc ? BACK_NOT : (enum back)value_int(r.result, 0, 0);
+  if (!rc) request_clear(&r);
+  values_free(&v);
+  if (what) {
+    connection_close(&l->at);
+    return gone_back(l, what);
+  }
+  if (!rc) l->looked_back = l->at.opened;
+  return 0;
+}
+
+static void note_change(session *l, const call *k) {
+  if (!k->changes || k->relaxed) return;
+  memcpy(l->last, k->id, sizeof l->last);
+  l->last_at = clock_mono();
+}
+
 /* ---- running ------------------------------------------------------------ */
 
 static int unknown(const session *l, const char *why) {
@@ -185,48 +243,66 @@ int call_run(session *l, call *k) {
     if (rc) return fail(rc, "%s", respool_strerror(rc));
   }
   for (int tries = 0;; tries++) {
-    if (!connection_run(&l->at, k->requests, k->n, k->relaxed,
-                        clock_mono() + l->patience, &k->why))
-      return look_at_warning(l, k);
-    if (after_failure(l, k, tries, end, &rc) == OVER) return rc;
+    int64_t deadline = clock_mono() + l->patience;
+    if ((rc = look_back(l, deadline))) return rc;
+    if (!connection_run(&l->at, k->requests, k->n, k->relaxed, deadline,
+                        &k->why)) {
+      rc = look_at_warning(l, k);
+      if (!rc) note_change(l, k);
+      return rc;
+    }
+    if (after_failure(l, k, tries, end, &rc) == OVER) {
+      if (k->resolved) note_change(l, k);
+      return rc;
+    }
   }
 }
 
-/* ---- ids of items ------------------------------------------------------- */
+/* ---- ids of items, tokens of leases ------------------------------------- */
 
-static int fetch_block(session *l) {
+static int fetch_block(session *l, block *b, enum statement s, uint64_t size) {
   values v;
-  request r = {.statement = STATEMENT_IDS, .values = &v};
+  request r = {.statement = s, .values = &v};
   call k = {.requests = &r, .n = 1};
   values_init(&v);
   int rc = call_run(l, &k);
-  uint64_t block = rc ? 0 : (uint64_t)value_int(r.result, 0, 0);
+  uint64_t first = rc ? 0 : (uint64_t)value_int(r.result, 0, 0);
   call_clear(&k);
   values_free(&v);
   if (rc) return rc;
-  if (block < l->ids_end)
-    return fail(RESPOOL_CORRUPT, "%.120s has gone back: it gives out ids "
-                "again", l->at.url->shown);
-  l->next_id = block;
-  l->ids_end = block + ID_BLOCK;
+  if (first < b->end)
+    return gone_back(l, s == STATEMENT_IDS ? BACK_IDS : BACK_TOKENS);
+  b->next = first;
+  b->end = first + size;
   return 0;
 }
 
 /* Ids of one call may cross into the next block when no other client came in
    between; else what is left of the old one is passed over. */
 int session_ids(session *l, uint64_t n, uint64_t *first) {
+  block *b = &l->ids;
   if (n > ID_BLOCK)
     return fail(RESPOOL_TOO_LARGE, "%llu items at once, %d at most",
                 (unsigned long long)n, ID_BLOCK);
-  if (l->next_id + n > l->ids_end || !l->ids_end) {
-    int rc = fetch_block(l);
+  if (b->next + n > b->end || !b->end) {
+    int rc = fetch_block(l, b, STATEMENT_IDS, ID_BLOCK);
     if (rc) return rc;
   }
-  *first = l->next_id;
-  l->next_id += n;
+  *first = b->next;
+  b->next += n;
   return 0;
 }
 
 void session_ids_back(session *l, uint64_t first, uint64_t n) {
-  if (l->next_id == first + n) l->next_id = first;
+  if (l->ids.next == first + n) l->ids.next = first;
+}
+
+int session_token(session *l, uint64_t worker, uint64_t *token) {
+  block *b = &l->tokens;
+  if (b->next == b->end) {
+    int rc = fetch_block(l, b, STATEMENT_TOKENS, TOKEN_BLOCK);
+    if (rc) return rc;
+  }
+  *token = token_make(b->next++, worker);
+  return 0;
 }

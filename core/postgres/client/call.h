@@ -8,6 +8,10 @@
  * time, and for a commit of which the server says that a standby may not have
  * it.
  *
+ * A server whose data went back, as after a fail-over that lost commits, is
+ * refused as CORRUPT: on a new connection the session looks first whether its
+ * last change and its blocks of numbers are there.
+ *
  * A session is one connection with what belongs to it; a store has several.
  */
 #ifndef CALL_H
@@ -18,6 +22,11 @@
 
 #define CALL_PATIENCE 10000 /* ms, of a new session */
 
+/* Numbers that only this session hands out: what is left of them. */
+typedef struct block {
+  uint64_t next, end;
+} block;
+
 typedef struct session {
   connection at;
   struct random *chance;
@@ -25,7 +34,10 @@ typedef struct session {
   int64_t resolve;      /* ms to find out what happened */
   int slot;             /* of counters: this one's own */
   unsigned used;        /* updates of them so far */
-  uint64_t next_id, ids_end; /* what is left of its block */
+  block ids, tokens;
+  uint8_t last[16];     /* the id of the last change that is on disk, */
+  int64_t last_at;      /* and when it was; 0: there is none */
+  unsigned looked_back; /* the last connection that was asked about these */
 } session;
 
 void session_init(session *l, const url *u, _Atomic bool *prepare,
@@ -53,7 +65,7 @@ void call_new_id(call *k, struct random *chance);
 void call_first_id(int64_t at, uint8_t id[16]); /* the least of that time */
 
 /* Runs it: 0, or a code with the line told by fail(). FORKED in another
-   process than the session's. Refusals by the policy's version, or by items
+   process than the session's; CORRUPT on a server that has gone back. Refusals by the policy's version, or by items
    that are to be expired first, are BUSY with `why` set. */
 int call_run(session *l, call *k);
 
@@ -63,6 +75,9 @@ void call_clear(call *k);
 /* `n` consecutive ids, from the block of the session. CORRUPT where the server
    gives out a block that is older than one seen: its data has gone back. */
 int session_ids(session *l, uint64_t n, uint64_t *first);
+
+/* A token for a lease of this worker's (0: of nobody's), likewise. */
+int session_token(session *l, uint64_t worker, uint64_t *token);
 
 /* Gives back ids from `first` on, if they are the last that were given out. */
 void session_ids_back(session *l, uint64_t first, uint64_t n);

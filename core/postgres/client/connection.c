@@ -158,7 +158,9 @@ static int try_host(connection *c, size_t host, int64_t deadline,
   if (pq.status(c->c) == PG_CONNECTION_BAD)
     return broken(c, false, pq.errorMessage(c->c), f);
   int rc = drive(c, deadline, f);
-  return rc ? rc : set_up(c, f);
+  if (!rc) rc = set_up(c, f);
+  c->opened += !rc;
+  return rc;
 }
 
 int connection_open(connection *c, int64_t deadline, pg_failure *f) {

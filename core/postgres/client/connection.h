@@ -23,6 +23,7 @@ typedef struct connection {
                              statements? */
   PGconn *c;              /* NULL: there is none */
   int pid;                /* of the process that made it */
+  unsigned opened;        /* how often it was made */
   bool prepared[2][STATEMENT_COUNT]; /* plain, relaxed */
   int64_t until, slack; /* when an answer is due, moved on by `slack` with
                            whatever comes or goes */

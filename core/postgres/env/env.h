@@ -23,7 +23,6 @@ typedef struct pg_env {
   _Atomic bool prepare;
   struct random chance;
   session writer; /* of apply, which is called by one thread at a time */
-  uint64_t token; /* apply's: the highest that was seen */
   struct bells *bells; /* see bells.h */
 
   pthread_mutex_t lock; /* guards what follows */

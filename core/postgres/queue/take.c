@@ -40,8 +40,11 @@ static bool may_mark(const plan *p, const take_marks *m) {
          clock_mono() - m->looked < LOOK_ALL;
 }
 
-static void plan_take(plan *p, taking *k, bool marked) {
+static int plan_take(plan *p, taking *k, bool marked) {
   take_marks *m = known_marks(p->e, k->name);
+  uint64_t token;
+  int rc = session_token(p->l, k->r->worker, &token);
+  if (rc) return rc;
   values *v = plan_add(p, STATEMENT_TAKE, &k->request);
   k->marked = marked && may_mark(p, m);
   plan_put_queue(p, v, k->queue.id);
@@ -55,7 +58,8 @@ static void plan_take(plan *p, taking *k, bool marked) {
   put_mark(v, k->marked ? m->due : 0);
   put_mark(v, k->marked ? m->fresh : 0);
   put_credits(v, m);
-  put_int8(v, (int64_t)k->r->worker);
+  put_int8(v, (int64_t)token);
+  return 0;
 }
 
 int take_plan(plan *p, taking *k, const char *name, claim_req *r) {
@@ -66,8 +70,7 @@ int take_plan(plan *p, taking *k, const char *name, claim_req *r) {
   r->more = false;
   r->due_in = INT64_MAX;
   int rc = known_find(p->e, p->l, name, &k->queue);
-  if (!rc) plan_take(p, k, true);
-  return rc;
+  return rc ? rc : plan_take(p, k, true);
 }
 
 /* ---- runs into a batch -------------------------------------------------- */
@@ -258,17 +261,6 @@ static void keep_marks(plan *p, taking *k, const taken_head *h) {
   m->n_credits = n;
 }
 
-/* Tokens rise for ever: a lower one than was seen comes from a server whose
-   data went back, as after a fail-over that lost commits. */
-static int check_token(plan *p, uint64_t token) {
-  pg_env *e = p->e;
-  if (token && token < e->token)
-    return fail(RESPOOL_CORRUPT, "%.120s has gone back: it gives out tokens "
-                "again", e->url.shown);
-  if (token) e->token = token;
-  return 0;
-}
-
 static int bury(plan *p, taking *k, fates *f) {
   size_t lost;
   return f->n_runs ? fates_run(p->e, p->l, p->now, k->name, f, &lost) : 0;
@@ -300,8 +292,8 @@ static int fill(plan *p, taking *k, const taken_head *h) {
 static int take_again(plan *old, taking *k) {
   plan p;
   plan_init(&p, old->e, old->l);
-  plan_take(&p, k, false);
-  int rc = plan_run(&p, true);
+  int rc = plan_take(&p, k, false);
+  if (!rc) rc = plan_run(&p, true);
   if (!rc) rc = take_end(&p, k);
   plan_free(&p);
   return rc;
@@ -318,8 +310,8 @@ int take_end(plan *p, taking *k) {
     return fail(RESPOOL_CORRUPT, "an answer of %.120s makes no sense",
                 p->e->url.shown);
   if (p->now == SERVER_TIME) pg_note_time(p->e, h.now);
-  int rc = check_token(p, h.token);
-  if (!rc && h.policy != k->queue.version)
+  int rc = 0;
+  if (h.policy != k->queue.version)
     rc = known_load(p->e, p->l, k->name, &k->queue);
   if (rc) return rc;
   keep_marks(p, k, &h);
@@ -359,12 +351,15 @@ int take_expired(pg_env *e, session *l, int64_t now, const char *name,
   *ended = *runs = 0;
   plan_init(&p, e, l);
   p.now = now;
+  uint64_t token = 0;
   int rc = known_find(e, l, name, &k.queue);
+  if (!rc) rc = session_token(l, 0, &token);
   values *v = plan_add(&p, STATEMENT_EXPIRE, &k.request);
   plan_put_queue(&p, v, k.queue.id);
   plan_put_wall(&p, v);
   put_int4(v, max_runs);
   put_mark(v, (int64_t)id);
+  put_int8(v, (int64_t)token);
   if (!rc) rc = plan_run(&p, false);
   if (!rc) rc = bury_expired(&p, &k, ended, runs);
   plan_free(&p);

@@ -158,7 +158,7 @@ BEGIN
   END IF;
   x.first := new_id; x.queue := target; x.pushed_at := t; x.epoch := 0;
   x.bytes := bytes; x.due := greatest(x.due, t);
-  x.seq := CASE WHEN p.ordered THEN nextval('token') END;
+  x.seq := CASE WHEN p.ordered THEN nextval('place') END;
   INSERT INTO run VALUES (x.*);
   PERFORM tally_change(q, slot_no, part.crashed, part.size - old_size, 0, 1);
   INSERT INTO tally AS y (queue, slot, pushed, bytes, pushed_bytes)

@@ -93,7 +93,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       OR coalesce(sum(octet_length(d.record)), 0) <> b.bytes
   UNION ALL
   SELECT format('run %s: token %s was not given out yet', x.first, x.epoch)
-    FROM run x, token k WHERE abs(x.epoch) >> 20 > k.last_value
+    FROM run x, token k WHERE abs(x.epoch) >> 20 >= k.next
   UNION ALL
   SELECT format('run %s: its ids were not given out yet', x.first)
     FROM run x, ids k WHERE x.first + x.n > k.last_value + 65536 $$;

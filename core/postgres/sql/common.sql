@@ -24,11 +24,6 @@ CREATE FUNCTION now_ms(wall int8) RETURNS int8 LANGUAGE sql VOLATILE AS $$
   SELECT coalesce(wall,
     floor(date_part('epoch', clock_timestamp()) * 1000)::int8) $$;
 
--- A token rises with each take; behind it is the number of the worker that
--- takes.
-CREATE FUNCTION new_token(worker int8) RETURNS int8 LANGUAGE sql VOLATILE AS
-  $$ SELECT nextval('token') << 20 | worker $$;
-
 -- `ms` from `t`, or the end of time.
 CREATE FUNCTION after(t int8, ms int8) RETURNS int8 LANGUAGE sql IMMUTABLE AS
   $$ SELECT t + least(ms, 4000000000000000000) $$;

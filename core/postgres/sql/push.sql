@@ -229,7 +229,7 @@ BEGIN
   END IF;
   due := greatest(now, coalesce(due_at, after(now, delay)));
   parked := due > now OR attempts > 0 OR memo IS NOT NULL;
-  IF p.ordered THEN place := nextval('token'); END IF;
+  IF p.ordered THEN place := nextval('place'); END IF;
   INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
       queue, n, live, attempts, priority, fresh, state, key, memo, bytes)
     SELECT x.f, due, 0, now, expires, place, version, p.id, x.c, x.c,

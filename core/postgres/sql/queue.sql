@@ -65,7 +65,7 @@ END $$;
 -- The caller has the queue's lock.
 CREATE FUNCTION put_in_order(q int4) RETURNS void LANGUAGE sql AS $$
   WITH s AS MATERIALIZED (
-    SELECT d.pushed_at, nextval('token') AS seq
+    SELECT d.pushed_at, nextval('place') AS seq
     FROM (SELECT DISTINCT r.pushed_at FROM run r
       WHERE r.queue = q AND r.seq IS NULL ORDER BY r.pushed_at) d)
   UPDATE run x SET seq = s.seq FROM s
@@ -151,6 +151,22 @@ CREATE FUNCTION v1_ring(q int4) RETURNS void LANGUAGE sql AS $$
 -- A block of ids; 65,536 from here on.
 CREATE FUNCTION v1_ids() RETURNS int8 LANGUAGE sql AS
   $$ SELECT nextval('ids') $$;
+-- A block of tokens; 4,096 from here on.
+CREATE FUNCTION v1_tokens() RETURNS int8 LANGUAGE sql AS
+  $$ UPDATE token SET next = next + 4096 RETURNING next - 4096 $$;
+
+-- What a client has seen, and its last change that was on disk (NULL: none):
+-- is it still there? 0 yes, 1 the change is not, 2 tokens or 3 ids have gone
+-- back.
+CREATE FUNCTION v1_seen(call uuid, tokens int8, ids int8) RETURNS int4
+LANGUAGE sql STABLE AS $$
+  SELECT CASE
+    WHEN NOT EXISTS (SELECT FROM call c WHERE c.id = v1_seen.call)
+      AND v1_seen.call IS NOT NULL THEN 1
+    WHEN (SELECT t.next FROM token t) < v1_seen.tokens THEN 2
+    WHEN (SELECT i.last_value + CASE WHEN i.is_called THEN 65536 ELSE 0 END
+            FROM ids i) < v1_seen.ids THEN 3
+    ELSE 0 END $$;
 
 CREATE FUNCTION v1_probe_write() RETURNS int8 LANGUAGE sql AS
   $$ UPDATE probe SET number = number + 1 RETURNING number $$;

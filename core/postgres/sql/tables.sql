@@ -19,9 +19,13 @@ CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 
 -- Ids of items are handed out by the clients, from blocks of 65,536.
 CREATE SEQUENCE ids INCREMENT 65536 START 1 MAXVALUE 9007199254675457;
--- Tokens of leases (see new_token), and places in ordered queues: they only
--- rise.
-CREATE SEQUENCE token;
+-- Places in ordered queues: they only rise.
+CREATE SEQUENCE place;
+-- Tokens of leases are handed out by the clients too, from blocks of 4,096. No
+-- sequence: a take does not wait for the disk, so a crash takes a sequence back
+-- behind tokens that are in use.
+CREATE TABLE token (next int8 NOT NULL);
+INSERT INTO token VALUES (1);
 
 -- The policy twice: as the client stores it, and the numbers that functions
 -- need. NULL: no limit.

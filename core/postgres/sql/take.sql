@@ -180,11 +180,11 @@ END $$;
 -- The take of what v1_take cannot hand out at once.
 CREATE FUNCTION take_special(p queue, q int4, slot_no int4, t int8, want int4,
   room int8, lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
-  worker int8)
+  tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  tok int8; lease_end int8; h v1_taken; r record; c refcursor; opened boolean;
+  lease_end int8; h v1_taken; r record; c refcursor; opened boolean;
   done text;
   pri int2[]; caps int4[]; pr int2; fr int2; cap int4; low int8; picked record;
   k int4; w int4 := want; got int4 := 0; fits int4; nth int4;
@@ -333,7 +333,6 @@ BEGIN
           EXIT WHEN k = 0;
           sum := sum + taken_bytes;
         END IF;
-        IF tok IS NULL THEN tok := new_token(worker); END IF;
         place_no := place_no + 1;
         IF k = r.live THEN
           tids := tids || r.tid;
@@ -365,7 +364,6 @@ BEGIN
     RETURN NEXT h;
     RETURN;
   END IF;
-  IF tok IS NULL THEN tok := new_token(worker); END IF;
   h.token := tok;
   RETURN NEXT h;
   IF p.flows AND got > 0 THEN
@@ -417,20 +415,20 @@ BEGIN
 END $$;
 
 -- Takes up to `want` items, of `room` bytes together if not NULL, for
--- `lease_ms` (NULL: the queue's). The marks are those of a take before, or
--- NULL for a full look. Runs of kinds 2 and 3 are leased too, to be buried
--- by a settle under the token, which names the `worker` (0: none).
+-- `lease_ms` (NULL: the queue's), under the token `tok`. The marks are those
+-- of a take before, or NULL for a full look. Runs of kinds 2 and 3 are leased
+-- too, to be buried by a settle under the token.
 --
 -- Where the first run there is has as many items as are wanted, as with items
 -- pushed and taken one by one, few steps do: PL/pgSQL prepares each expression
 -- anew in each transaction.
 CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
   lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
-  worker int8)
+  tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; tok int8; r record; h v1_taken; done text;
+  p queue; t int8; r record; h v1_taken; done text;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -439,7 +437,7 @@ BEGIN
      p.weights IS NOT NULL OR p.held_until > t OR
      cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
     RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-      lease_ms, mark_due, mark_fresh, credit, worker);
+      lease_ms, mark_due, mark_fresh, credit, tok);
     RETURN;
   END IF;
   SELECT x.ctid AS tid, x.due, x.live, x.state, x.crashes INTO r FROM run x
@@ -454,10 +452,9 @@ BEGIN
   END IF;
   IF r.live IS DISTINCT FROM want OR r.state = 1 OR r.crashes > 0 THEN
     RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-      lease_ms, mark_due, mark_fresh, credit, worker);
+      lease_ms, mark_due, mark_fresh, credit, tok);
     RETURN;
   END IF;
-  tok := new_token(worker);
   RETURN NEXT (0, NULL, tok, t, NULL,
     CASE WHEN r.state = 2 THEN r.due END,
     CASE WHEN r.state = 0 THEN r.due END, p.version, NULL, NULL, NULL, NULL,
@@ -483,11 +480,11 @@ END $$;
 -- drops them where the queue says so; with `item` only the run that holds it.
 -- Also such as were leased when they expired and are not any more.
 CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
-                          item int8)
+                          item int8, tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; tok int8; h v1_taken;
+  p queue; t int8; h v1_taken;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -499,7 +496,6 @@ BEGIN
     RETURN NEXT h;
     RETURN;
   END IF;
-  tok := new_token(0);
   h.token := tok;
   RETURN NEXT h;
   RETURN QUERY
