@@ -389,6 +389,13 @@ test-console: deps-console lua5.4
 	@eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=lua5.4)"; \
 	  node spec/console/browser/page.mjs
 
+# Fail-over of PostgreSQL: three nodes under Patroni. FAULT=long: more of it;
+# FAULT=control: a cluster that loses commits is found out.
+deps-cluster:
+	@CC='$(CC)' sh .ci/deps install build command cluster
+test-cluster: deps-cluster lua5.4
+	@$(call run,lua5.4) spec/cluster/run.lua
+
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
@@ -511,6 +518,7 @@ help:
 	@echo 'lua5.1 lua5.3 lua5.4 luajit   the module for one Lua'
 	@echo 'demo     deps; real webhooks, delivered, retried, dead, replayed'
 	@echo 'test     deps-test, lint, specs under every Lua that is there'
+	@echo 'test-cluster   deps-cluster, and fail-over of PostgreSQL under Patroni'
 	@echo 'test-console   deps-console, and the page of the console in a browser'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
@@ -533,6 +541,7 @@ help:
 .PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench \
   bench-nginx bench-postgres \
   man cast soak asan tsan run-asan run-tsan lint install uninstall \
-  deps deps-test deps-console test-console env \
+  deps deps-test deps-console test-console \
+  deps-cluster test-cluster env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -113,6 +113,13 @@ describe("a store in a database", function()
                    "postgres://respool@/worlds?host=/nowhere")
   end)
 
+  it("is found on the second host where the first does not answer", function()
+    local store = assert(open((url(function(text)
+      return (text:gsub("host=", "host=/nowhere,"))
+    end))))
+    assert(store:queue "orders":push "a")
+  end)
+
   it("in no database of that name says so", function()
     assert_refused("IO", "database \"nowhere\" does not exist",
                    (db.base:gsub("/worlds", "/nowhere")))

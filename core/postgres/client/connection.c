@@ -171,6 +171,7 @@ int connection_open(connection *c, int64_t deadline, pg_failure *f) {
   for (size_t i = 0; i < n; i++) {
     int64_t now = clock_mono(), end = deadline;
     if (patience < deadline - now) end = now + patience;
+    memset(f, 0, sizeof *f); /* what the host before said */
     if (!try_host(c, i, end, f)) return 0;
   }
   return -1;
