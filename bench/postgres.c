@@ -155,10 +155,7 @@ static void put_done(hand *h, values *v, const call *c) {
   put_bool(v, false);
   put_bool(v, false);
   put_bool(v, false);
-  array_begin(v, TYPE_INT8, h->b.n_runs);
-  for (size_t i = 0; i < h->b.n_runs; i++)
-    add_int8(v, (int64_t)h->b.runs[i].t.first);
-  array_end(v);
+  kit_put_runs(v, &h->b);
 }
 
 static void put_take(hand *h, values *v) {

@@ -327,6 +327,16 @@ static void begin_settle(kit *k, int queue, call *c, values *v) {
   put_int2(v, 0);
 }
 
+void kit_put_runs(values *v, const kit_batch *b) {
+  array_begin(v, TYPE_INT8, b->n_runs);
+  for (size_t i = 0; i < b->n_runs; i++)
+    add_int8(v, (int64_t)b->runs[i].t.first);
+  array_end(v);
+  array_begin(v, TYPE_INT4, b->n_runs);
+  for (size_t i = 0; i < b->n_runs; i++) add_int4(v, b->runs[i].t.live);
+  array_end(v);
+}
+
 size_t kit_done(kit *k, int queue, const kit_batch *b) {
   values v;
   request r;
@@ -336,10 +346,7 @@ size_t kit_done(kit *k, int queue, const kit_batch *b) {
   put_bool(&v, k->keep);
   put_bool(&v, false);
   put_bool(&v, false);
-  array_begin(&v, TYPE_INT8, b->n_runs);
-  for (size_t i = 0; i < b->n_runs; i++)
-    add_int8(&v, (int64_t)b->runs[i].t.first);
-  array_end(&v);
+  kit_put_runs(&v, b);
   r = (request){.statement = STATEMENT_DONE, .values = &v};
   if (call_run(&k->s, &c)) die("done");
   size_t lost = c.resolved ? (size_t)c.answer[0]
@@ -639,7 +646,8 @@ int kit_settle_batch(kit *k, int queue, const kit_batch *b, kit_settle *o) {
   put_bool(&v, false);
   put_int4(&v, 0);
   put_run_arrays(&v, p);
-  put_null(&v); /* no attempts are given back */
+  put_null(&v); /* no attempts are given back, */
+  put_null(&v); /* no items cancelled */
   put_counts(&v, p);
   put_parts(&v, p);
   put_dead(&v, p);

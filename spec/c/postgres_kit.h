@@ -85,6 +85,9 @@ int kit_take_items(kit *k, int queue, int want, const kit_take *o,
 void kit_read_batch(const PGresult *r, kit_batch *b);
 void kit_batch_free(kit_batch *b);
 
+/* Of a batch: the runs, and how many items each has. */
+void kit_put_runs(values *v, const kit_batch *b);
+
 /* All of it is done, in one v1_done; how many runs were lost. */
 size_t kit_done(kit *k, int queue, const kit_batch *b);
 

@@ -154,10 +154,7 @@ static void done(worker *w) {
   put_bool(&v, w->held_queue == DROPS);
   put_bool(&v, true);
   put_bool(&v, false);
-  array_begin(&v, TYPE_INT8, b->n_runs);
-  for (size_t i = 0; i < b->n_runs; i++)
-    add_int8(&v, (int64_t)b->runs[i].t.first);
-  array_end(&v);
+  kit_put_runs(&v, b);
   r = (request){.statement = STATEMENT_DONE, .values = &v};
   int rc = call_run(&w->k.s, &c);
   if (rc == 0)

@@ -26,7 +26,7 @@ describe("two sessions on one queue", function()
       SET search_path = %s;
       BEGIN;
       SELECT v1_done(x.queue, 0, NULL, NULL, NULL, x.epoch, true, false,
-        false, ARRAY[x.first]), 'settled' FROM run x;
+        false, ARRAY[x.first], ARRAY[x.live]), 'settled' FROM run x;
       DO $$ BEGIN
         FOR i IN 1 .. 2000 LOOP
           EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted);
