@@ -80,6 +80,8 @@ kit_queue kit_queue_save(kit *k, const char *name, int seen,
   put_int8(&v, p->keep_done);
   put_unless_0(&v, p->keep_done_bytes);
   put_unless_0(&v, p->keep_dead);
+  put_null(&v); /* no bound of dead letters */
+  put_null(&v);
   if (p->n_weights) {
     array_begin(&v, TYPE_INT4, p->n_weights);
     for (size_t i = 0; i < p->n_weights; i++) add_int4(&v, p->weights[i]);

@@ -56,7 +56,8 @@ static int settle(int q, const kit_batch *b, const char *outcomes) {
   return rc ? rc : (int)o.lost;
 }
 
-enum { NOW, PAUSED, POLICY, READY, LEASED, SCHEDULED, RETRYING, DEAD, BYTES,
+enum { NOW, PAUSED, POLICY, READY, LEASED, SCHEDULED, RETRYING, DEAD,
+       DEAD_BYTES, DEAD_DROPPED, BYTES,
        OLDEST, NEXT_DUE, PUSHED, DONE, DIED, EXPIRED, REMOVED, DROPPED,
        DELIVERED, RETRIED, RELEASED, SNOOZED, CRASHED, LEASE_LOST, DAMAGED,
        KEPT, KEPT_BYTES };
