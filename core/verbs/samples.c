@@ -16,7 +16,7 @@
 #include <xxhash.h>
 
 typedef struct ring {
-  enum entry_kind kind;
+  int kind; /* enum entry_kind */
   int64_t span;
   int64_t length;
   size_t most; /* bytes of a sample, about */
