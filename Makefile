@@ -78,7 +78,7 @@ respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import pace record move
 respool/http = handler request headers body options url answer sign client
 respool/server = server reader sockets receiver
-respool/console = answer guard parameters filter look schedules workers \
+respool/console = answer guard parameters filter look schedules workers trend \
   replays act live page routes
 respool/cli = main parser words commands completion
 respool/cli/base = actions arguments output pager progress streams notes each show \
@@ -104,7 +104,8 @@ LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 # The console's page.
 WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
-  table.js dialog.js record.js overview.js queue.js dead.js replays.js store.js
+  trend.js table.js dialog.js record.js overview.js queue.js item.js dead.js \
+  workers.js schedules.js replays.js store.js
 
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Lines over time, of the samples that this page has seen.
+// Lines over time.
 
 import { svg, h } from "./dom.js";
 
@@ -21,7 +21,7 @@ export function sparkline(label) {
     preserveAspectRatio: "none",
   }, title, line);
   function update(values) {
-    const top = Math.max(...values, 1);
+    const top = Math.max(...values, 0) || 1;
     line.setAttribute("d", path(values, top, WIDTH, HEIGHT));
     title.textContent = `${label}: now ${(values.at(-1) || 0).toFixed(1)}, ` +
       `at most ${Math.max(...values, 0).toFixed(1)}`;

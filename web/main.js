@@ -8,12 +8,16 @@ import { follow, get, live, onLook, session, setToken } from "./api.js";
 import { askToken } from "./dialog.js";
 import { visible } from "./format.js";
 import { overview } from "./overview.js";
-import { finished, item, queue } from "./queue.js";
+import { item } from "./item.js";
+import { finished, queue } from "./queue.js";
 import { deadLetter, deadLetters, dlqs } from "./dead.js";
 import { replays } from "./replays.js";
+import { schedules } from "./schedules.js";
 import { store } from "./store.js";
+import { workers } from "./workers.js";
 
 const NAV = [["#/", "Queues"], ["#/dead", "Dead letters"],
+  ["#/workers", "At work"], ["#/schedules", "Schedules"],
   ["#/replays", "Replays"], ["#/store", "Store"]];
 
 const VIEWS = [
@@ -23,6 +27,8 @@ const VIEWS = [
   [/^#\/dead\/([^/]+)\/(\d+)$/, deadLetter],
   [/^#\/dead\/([^/]+)$/, deadLetters],
   [/^#\/dead$/, dlqs],
+  [/^#\/workers$/, workers],
+  [/^#\/schedules$/, schedules],
   [/^#\/replays$/, replays],
   [/^#\/store$/, store],
 ];

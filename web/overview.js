@@ -7,6 +7,7 @@ import * as f from "./format.js";
 import { live, now, onLook } from "./api.js";
 import { sparkline } from "./chart.js";
 import { empty } from "./table.js";
+import { lastHour } from "./trend.js";
 
 const FEW = 200; // rows that are drawn unless all are asked for
 
@@ -37,7 +38,7 @@ const COLUMNS = [
   ["Queue", "name"], ["Ready", "right"], ["Leased", "right wide"],
   ["Scheduled", "right wide"], ["Retrying", "right wide"], ["Dead", "right"],
   ["Oldest", "right"], ["Done/s", "right wide"], ["Failed/s", "right wide"],
-  ["Done, since this page is open", "wide chartcell"], ["State", "wide"],
+  ["Done, last hour", "wide chartcell"], ["State", "wide"],
 ];
 
 function stateOf(q) {
@@ -68,7 +69,7 @@ function newRow(q) {
     texts.forEach((text, i) => say(cells[i], text));
     say(dead, f.number(q.dead));
     element.className = sickness(q) >= 1 ? "sick" : "";
-    line.update(q.samples.map((s) => s.done));
+    line.update(past.get(q.seg) || []);
   }
   return { element, update };
 }
@@ -86,6 +87,8 @@ function totals(queues) {
     ["Disk free", live.store ? f.bytes(live.store.available_bytes) : "–"],
   ];
 }
+
+let past = new Map(); // what queues have done in the last hour
 
 const chosen = { filter: "", sort: "sick" }; // kept while the page is open
 
@@ -159,6 +162,10 @@ export function overview(main) {
       h("thead", {}, h("tr", {}, COLUMNS.map(([title, kind]) =>
         h("th", { scope: "col", class: kind }, title)))), body)),
     nothing, more);
-  draw();
-  return onLook(draw);
+  function look() {
+    draw();
+    lastHour().then((fresh) => { past = fresh; }, () => {});
+  }
+  look();
+  return onLook(look);
 }

@@ -5,12 +5,12 @@
 
 import { button, field, h, refresh, replace, say } from "./dom.js";
 import * as f from "./format.js";
-import { get, getText, live, now, onLook, post, query, remove, session }
+import { get, getText, live, now, onLook, post, query, session }
   from "./api.js";
 import { announce, ask, confirm, perform, ready } from "./dialog.js";
 import { chart } from "./chart.js";
-import { record } from "./record.js";
 import { empty, facts, table } from "./table.js";
+import { course, RANGES } from "./trend.js";
 
 const path = (seg) => "queues/" + seg;
 
@@ -154,6 +154,7 @@ function figures(q, stats) {
 
 const OFTEN = 5000; // milliseconds between looks at the histograms
 const KEPT = 120;   // of these looks
+const MINUTE = 60000;
 const LONGEST = 7200; // seconds, beyond which a histogram tells none
 
 // What a histogram has counted since an earlier look.
@@ -198,11 +199,24 @@ export function queue(main, seg) {
     { key: "failed", label: "failed" }], f.rate);
   const backlog = chart("Backlog", [{ key: "backlog", label: "items" }],
     f.number);
-  const times = chart("Times, each 5 seconds", [
+  const times = chart("Times", [
     { key: "wait50", label: "wait p50" }, { key: "wait95", label: "wait p95" },
     { key: "handle95", label: "handler p95" }], f.duration);
+  const range = h("select", { "aria-label": "Time", onchange: past },
+    h("option", { value: "" }, "Since this page is open"),
+    Object.entries(RANGES).map(([key, { title }]) =>
+      h("option", { value: key }, title)));
   const seen = [];
   let stats = null, gone = false;
+  async function past() {
+    if (!range.value) return draw();
+    try {
+      const points = await course(seg, range.value);
+      for (const one of [rates, backlog, times]) one.update(points);
+    } catch (err) {
+      announce(err.message, true);
+    }
+  }
   async function look() {
     if (gone || document.hidden) return;
     try {
@@ -210,7 +224,7 @@ export function queue(main, seg) {
       if (stats) seen.push(timesBetween(fresh, stats));
       if (seen.length > KEPT) seen.shift();
       stats = fresh;
-      times.update(seen);
+      if (!range.value) times.update(seen);
     } catch { /* the state of the connection is shown above */ }
   }
   function draw() {
@@ -220,46 +234,31 @@ export function queue(main, seg) {
     if (!q) return;
     refresh(facts, figures(q, stats));
     if (acts) acts.update(q);
+    if (range.value) return;
     rates.update(q.samples);
     backlog.update(q.samples);
+    times.update(seen);
   }
   replace(main, h("h1", {}, h("bdi", {}, name), " ", state),
     acts && acts.element, facts,
+    h("div", { class: "tools" }, range),
     h("div", { class: "charts" }, rates.element, backlog.element,
       times.element),
-    h("p", { class: "hint" }, "The charts show what this page has seen."),
     policy(seg), items(seg));
-  const timer = setInterval(look, OFTEN);
+  const timer = setInterval(look, OFTEN), minute = setInterval(past, MINUTE);
   look().then(draw);
   const off = onLook(draw);
   draw();
   return () => {
     gone = true;
     clearInterval(timer);
+    clearInterval(minute);
     off();
   };
 }
 
 
-// Single items, and finished ones.
-
-export function item(main, seg, id) {
-  const at = `${path(seg)}/items/${id}`;
-  record(main, {
-    title: `Item ${id}`, path: at,
-    back: h("a", { href: "#/queue/" + seg },
-      h("bdi", {}, f.unsegment(seg))),
-    actions: (r) => session.writable && [
-      button("Edit and push again …", () => pushAgain(seg, at)),
-      r.state !== "leased" && button("Remove …", async () => {
-        if (await confirm({
-          title: `Remove item ${id}`, action: "Remove",
-          text: "The item is removed for good.",
-          act: () => remove(at), done: () => `Item ${id} is removed`,
-        })) location.hash = "#/queue/" + seg;
-      }, { class: "danger" })],
-  });
-}
+// Finished items.
 
 const FINISHED = [
   { title: "Id", class: "right", cell: (i) => String(i.id) },

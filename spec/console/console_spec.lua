@@ -45,6 +45,27 @@ describe("Looking", function()
     assert.same({ 5, 6 }, { q:length().ready, q:length().dead })
   end)
 
+  it("tells the course of figures, of one queue and in brief of all", function()
+    local location
+    location, store, q = console_of.mails()
+    local past = assert(helper.open(location, { clock = "manual" }))
+    local busy = assert(past:queue "busy")
+    past:advance(-1200)
+    for i = 1, 3 do
+      for n = 1, i do assert(busy:push(n)) end
+      assert(past:maintain())
+      past:advance(60)
+    end
+    console = console_of.start(location)
+    assert.same({ 2, 3 }, numbers(console:get "trend?queue=busy".trends,
+                                  "pushed"))
+    local brief = console:get "trend".queues
+    assert.equal("busy", brief[1].queue)
+    assert.equal(2, #brief[1].samples)
+    assert.same({}, console:get "trend?queue=none".trends)
+    assert.same({ 400, "PARAMETER" }, codes(console:get "trend?span=2m"))
+  end)
+
   it("pages items of a state by a cursor", function()
     start()
     local ids, cursor = {}, ""

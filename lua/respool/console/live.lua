@@ -13,6 +13,7 @@ local queue_stats = require "respool.observe.stats"
 local json = require "respool.support.json"
 local replays = require "respool.console.replays"
 local timing = require "respool.support.timing"
+local trend = require "respool.observe.trend"
 
 local M = {}
 
@@ -26,6 +27,7 @@ end
 
 -- A look at the store: JSON by queue, and of the rest.
 local function take_look(console)
+  trend.tick(console.store)
   local all, message, code = queue_stats.queues(console.store, true)
   local named, stats
   if all then named, message, code = replays.all(console) end

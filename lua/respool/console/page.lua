@@ -12,8 +12,9 @@ local TYPES = {
 }
 M.FILES = {
   "index.html", "style.css", "icon.svg", "main.js", "api.js", "dom.js",
-  "format.js", "chart.js", "table.js", "dialog.js", "record.js", "overview.js",
-  "queue.js", "dead.js", "replays.js", "store.js",
+  "format.js", "chart.js", "trend.js", "table.js", "dialog.js", "record.js",
+  "overview.js", "queue.js", "item.js", "dead.js", "workers.js",
+  "schedules.js", "replays.js", "store.js",
 }
 
 local POLICY = table.concat({

@@ -23,6 +23,7 @@ local page = require "respool.console.page"
 local parameters = require "respool.console.parameters"
 local replays = require "respool.console.replays"
 local schedules = require "respool.console.schedules"
+local trend = require "respool.console.trend"
 local workers = require "respool.console.workers"
 
 local M = {}
@@ -84,6 +85,10 @@ local REPLAY = with(filter.DEAD, {
 local PURGE = with(filter.DEAD, { dry_run = flag })
 local PUSH = { priority = whole(0, 255), delay = parameters.whole(0, 2^31),
                key = text }
+local TREND = {
+  queue = parameters.name, span = parameters.choice { "1m", "1h", "1d" },
+  since = parameters.time, ["until"] = parameters.time,
+}
 local DRY_RUN = { dry_run = flag }
 local KILL, MOVE = { error = text }, { to = parameters.name }
 local BRIEF, PAYLOAD = { brief = flag }, { as = parameters.choice { "json" } }
@@ -136,6 +141,7 @@ local ROUTES = {
     fn = act.remove_dead_letter },
   { "POST", "dead", "NAME", "items", "NUMBER", "retry",
     fn = act.retry_dead_letter },
+  { "GET", "trend", fn = trend.list, takes = TREND },
   { "GET", "workers", fn = workers.list },
   { "POST", "workers", "NUMBER", "stop", fn = workers.stop },
   { "GET", "schedules", fn = schedules.list },

@@ -30,6 +30,18 @@ export function makeStore(name, ...args) {
   return path;
 }
 
+// A worker that has two items of a queue in hand until it is stopped.
+export function work(store, queue) {
+  const code = `local s = require "respool".open(arg[1], { log = false })
+    local q = s:queue(arg[2]) q:push_many { 1, 2 }
+    q:work_batches(function() print "in hand" io.stdout:flush()
+      io.read "*a" end, { batch = 2, name = "smith" })`;
+  const worker = spawn(LUA, ["-e", code, "/dev/null", store, queue],
+    { stdio: ["pipe", "pipe", "inherit"] });
+  running.push(worker);
+  return new Promise((resolve) => worker.stdout.once("data", resolve));
+}
+
 // Starts a console; resolves to its process and the address it prints.
 export function serve(store, ...words) {
   const server = spawn(LUA, ["bin/respool", "console", store, "--listen", "0",

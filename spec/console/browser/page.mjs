@@ -6,9 +6,11 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { end, goTo, it, lua, makeStore, open, serve, shots } from "./kit.mjs";
+import { end, goTo, it, lua, makeStore, open, serve, shots, work }
+  from "./kit.mjs";
 
 const store = makeStore("store");
+await work(store, "workshop");
 const at = await serve(store, "--writable");
 const page = await open(at);
 
@@ -30,11 +32,11 @@ function ask(code) {
 // Views.
 
 const VIEWS = [
-  ["overview", "#/"], ["queue", "#/queue/mails"],
+  ["overview", "#/"], ["queue", "#/queue/mails"], ["busy", "#/queue/busy"],
   ["item", "#/queue/mails/item/42"], ["finished", "#/queue/orders/finished"],
   ["dlqs", "#/dead"], ["dead letters", "#/dead/mails"],
   ["dead letter", "#/dead/mails/2"], ["replays", "#/replays"],
-  ["store", "#/store"],
+  ["workers", "#/workers"], ["schedules", "#/schedules"], ["store", "#/store"],
 ];
 
 // Everything that can be used must have a name; ids are used once.
@@ -240,6 +242,66 @@ await it("purges what a filter shows, and no more", async () => {
   await inDialog("Purge").click();
   await said("1 are removed");
   assert.equal(Number(ask(`return s:dead("mails"):count()`)), before - 1);
+});
+
+await it("runs now, edits, moves and kills items", async () => {
+  await goTo(page, "#/queue/mails/item/41");
+  await press("Run now");
+  await said("Item 41 is due now");
+  await press("Edit …");
+  await dialog().getByLabel("Payload").fill('{"edited":true}');
+  await inDialog("Save").click();
+  await said("Item 41 is changed");
+  await page.locator(".tree").getByText("edited").waitFor();
+  await press("Move …");
+  await dialog().getByLabel("To the queue").selectOption({ label: "holiday" });
+  await inDialog("Move").click();
+  await said("It is item 1 there");
+  await page.getByRole("link", { name: "holiday", exact: true }).waitFor();
+  assert.equal(ask(`return s:queue("holiday"):get(1).payload.edited`), "true");
+  await press("Kill …");
+  await dialog().getByLabel("Why").fill("by hand");
+  await inDialog("Kill").click();
+  await said("Item 1 is a dead letter");
+  assert.equal(ask(`return s:dead("holiday"):list()[1].error`), "by hand");
+});
+
+await it("shows who works, and cancels what they have in hand", async () => {
+  await goTo(page, "#/workers");
+  const worker = page.locator("tbody tr", { hasText: "smith" });
+  await worker.getByRole("link", { name: "item 1", exact: true }).click();
+  await press("Cancel …");
+  await inDialog("Cancel it").click();
+  await said("Item 1 is cancelled");
+  assert.equal(ask(`return (s:queue("workshop"):get(1))`), "nil");
+  await goTo(page, "#/workers");
+  await worker.getByRole("button", { name: "Ask to stop" }).click();
+  await said("stops after the item in hand");
+  await worker.getByText("stopping").waitFor();
+});
+
+await it("runs, pauses and removes a schedule", async () => {
+  await goTo(page, "#/schedules");
+  await press("Run now");
+  await said("Item 1 is pushed");
+  await press("Pause");
+  await page.getByRole("cell", { name: "paused" }).waitFor();
+  await press("Resume");
+  await press("Remove …");
+  await inDialog("Remove").click();
+  await page.getByText("No schedules").waitFor();
+  assert.equal(ask(`return s:queue("reports"):length().ready`), "1");
+});
+
+await it("shows the past of a queue", async () => {
+  await goTo(page, "#/queue/busy");
+  for (const title of ["The last hour", "The last day", "The last month"]) {
+    await page.getByLabel("Time", { exact: true }).selectOption(title);
+    await page.waitForFunction(() => /[1-9]/.test(
+      document.querySelector(".chart .most").textContent));
+    await page.screenshot({ fullPage: true,
+      path: join(shots, title.split(" ").at(-1) + ".png") });
+  }
 });
 
 await it("checks the store", async () => {

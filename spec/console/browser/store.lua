@@ -6,6 +6,24 @@
 
 local respool = require "respool"
 
+-- A queue that has been worked on for three hours.
+local function past(path)
+  local store = assert(respool.open(path, { log = false, clock = "manual" }))
+  local q = store:queue "busy"
+  store:advance(-3 * 3600)
+  for i = 0, 36 do
+    for n = 1, 30 + i % 7 * 10 do q:push(n) end
+    store:advance(200)
+    q:work(function() store:advance(0.05) end,
+           { limit = 40 + i % 5 * 5, stop_when_empty = true })
+    assert(store:maintain())
+    store:advance(90)
+  end
+  store:close()
+end
+
+if not arg[2] then past(arg[1]) end
+
 local store = assert(respool.open(arg[1], { log = false }))
 
 if arg[2] then
@@ -49,6 +67,10 @@ local kept = store:queue("orders", { keep_done = 3600, max_items = 100 })
 for i = 1, 20 do kept:push { order = i } end
 kept:work(function() end, { limit = 10 })
 store:queue "holiday":pause()
+store:queue "reports"
+assert(store:schedule("nightly", {
+  cron = "0 3 * * *", queue = "reports", payload = { all = true },
+}))
 local batch = store:queue("orders"):take { limit = 2, lease = 600 }
 io.write(#batch, "\n")
 os.exit(0) -- leased until the lease runs out
