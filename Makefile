@@ -28,11 +28,11 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
 lmdb/dead = dead_letters dlq groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
   history append change order weights deliver take settle browse replay \
-  policy flow
+  policy flow journaled live
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
-  rebuild_dead rebuild_queues repair
+  rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
-lmdb = maintain apply look engine
+lmdb = maintain beside small apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken items
 postgres/env = env schema known bells open
@@ -109,15 +109,14 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
 
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
-  writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
+  flushes writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
-FAULT_C = recorder.so workload replay kill migrate schedule journal_kill \
+FAULT_C = recorder.so workload replay kill migrate schedule storm \
+  journal_kill journal_work journal_replay
+FAULT_SRC = recorder workload replay kill migrate schedule storm actors verbs \
+  model disk pages points faults ledger scenario failing stand_in journal_kill \
   journal_work journal_replay
-FAULT_SRC = recorder workload replay kill migrate schedule actors verbs model disk \
-  pages \
-  points faults ledger scenario failing stand_in journal_kill \
-  journal_work journal_replay
-FAULTS = power kills journal calls worlds
+FAULTS = power kills storms journal calls worlds
 BENCH_C = machine lifecycle one_record append_log sqlite push depth \
   churn dead_letters dead_letters_record
 
@@ -288,11 +287,10 @@ $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
   $(patsubst %,spec/fault/%.c,replay disk model pages)
 $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
-$(BUILD)/spec/fault/migrate $(BUILD)/spec/fault/schedule: \
+$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm): \
   $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
-$(BUILD)/spec/fault/workload $(BUILD)/spec/fault/replay \
-$(BUILD)/spec/fault/kill $(BUILD)/spec/fault/migrate \
-$(BUILD)/spec/fault/schedule: $(wildcard spec/fault/*.h)
+$(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm): \
+  $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
 	  $(LIBS) -ldl -o $@

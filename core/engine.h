@@ -35,8 +35,8 @@ typedef struct env {
   struct committer *commit;
   void (*closing)(struct env *e); /* called before it is closed; or NULL */
   /* Asked again and again by an apply that waits `ms` for another process;
-     after false it gives up: all units come to LOCKED, unchanged. NULL: ask
-     wait_goes_on. */
+     after false it gives up: all units come to LOCKED, unchanged. Other calls
+     ask it too, for themselves. NULL: ask wait_goes_on. */
   bool (*goes_on)(struct env *e, int64_t ms, const char *whom);
   _Atomic int waits_for; /* the pid that an apply waits for; -1: not known */
   _Atomic int bell; /* one more than the descriptor to be rung; 0: none */
@@ -74,6 +74,7 @@ typedef struct append_req {
   respool_bytes memo; /* remembered from before a replay or a move */
   bool lives; /* of a move: a full queue refuses it, and does not bury it */
   uint64_t max_store; /* pushes must leave the store below; 0: any */
+  bool no_journal;    /* of the LMDB engine */
   respool_bytes key;  /* of the builder's one item, or empty */
   int on_conflict;
   int64_t dedup;
@@ -274,6 +275,7 @@ typedef struct unit {
   int64_t now;       /* or SERVER_TIME */
   bool durable;      /* over when it is on disk, and what it has seen of
                         others' work, too */
+  bool relaxed;      /* of a store that leaves flushes to its system */
   bool barrier;      /* and all that was committed before it */
   int64_t until;     /* by the monotonic clock: gives up waiting for other
                         processes then, LOCKED; 0: never */
@@ -282,6 +284,7 @@ typedef struct unit {
   size_t failed;     /* result: the step that failed, if one did */
   bool wrote;        /* result: it changed something */
   bool needs_flush;  /* the LMDB engine's own */
+  size_t ran;        /* the same: steps that its journal did */
   _Atomic bool done; /* from here on the committer's; see commit.h */
   bool leaves;
   void (*ended)(struct unit *u);

@@ -160,7 +160,9 @@ typedef struct respool_dead_letters respool_dead_letters;
 
 enum respool_sync {
   RESPOOL_SYNC_COMMIT = 0,  /* a verb returns when its effect is on disk */
-  RESPOOL_SYNC_RELAXED = 1, /* power loss may undo the last commit */
+  RESPOOL_SYNC_RELAXED = 1, /* power loss may undo the last commit; of small
+                               pushes and dones, which the journal has, those
+                               of the second before the last of them */
   RESPOOL_SYNC_NONE = 2     /* no flush at all; ":memory:" only */
 };
 
@@ -175,10 +177,12 @@ typedef struct respool_options {
   uint64_t seed;            /* for jitter; 0: from the system */
   int read_only;            /* 1: only looks; implies no_create */
   int64_t timeout;          /* ms to wait for other processes; 0: for ever */
+  int no_journal;           /* 1: each push of this handle is a commit of LMDB,
+                               also where its journal would do */
 } respool_options;
 
 #define RESPOOL_OPTIONS_INIT \
-  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(respool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Opens the store in the directory `path`, which is made (one level) when
    missing, or in a database whose URL `path` is,

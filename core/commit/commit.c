@@ -24,6 +24,7 @@ typedef struct committer {
   unit_list waiting;      /* not run yet */
   unit_list kept;         /* run, but not over; see engine.h */
   bool has_leader;
+  pthread_t leader;       /* the last to have been it */
   pthread_cond_t changed; /* a started unit has ended */
   pthread_t thread;       /* leads where nobody waits */
   pthread_cond_t work;    /* there may be something for it to lead */
@@ -48,12 +49,21 @@ static void commit_close(env *e) {
   pthread_cond_destroy(&c->changed);
   pthread_cond_destroy(&c->work);
   free(c);
+  e->goes_on = NULL;
 }
 
-/* Asked by the engine in the leader's thread. What is committed already need
-   not wait for another process. */
+static bool is_leader(committer *c) {
+  pthread_mutex_lock(&c->lock);
+  bool leads = c->has_leader && pthread_equal(c->leader, pthread_self());
+  pthread_mutex_unlock(&c->lock);
+  return leads;
+}
+
+/* Asked by the engine, mostly in the leader's thread. What is committed already
+   need not wait for another process. */
 static bool goes_on(env *e, int64_t ms, const char *whom) {
   committer *c = e->commit;
+  if (!is_leader(c)) return wait_goes_on(ms, whom);
   c->flush_first = c->keeps;
   c->gave_up = c->leave || c->keeps ||
                (c->until && clock_mono() >= c->until);
@@ -141,6 +151,7 @@ static void lead(env *e, unit *own) {
   list_cut(&c->kept, &kept, INT32_MAX);
   unit_list_init(&ended);
   c->flush_first = false;
+  c->leader = pthread_self();
   pthread_mutex_unlock(&c->lock);
   e->engine->apply(e, &group, &kept, &ended);
   pthread_mutex_lock(&c->lock);

@@ -17,7 +17,9 @@
 #include "lmdb/maintain.h"
 #include "lmdb/queue/append.h"
 #include "lmdb/queue/change.h"
+#include "lmdb/queue/claims.h"
 #include "lmdb/queue/flow.h"
+#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/replay.h"
@@ -28,9 +30,7 @@
 #include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/notes.h"
-
-#define POLL_MIN 1  /* ms between looks for other processes' commits */
-#define POLL_MAX 50
+#include "lmdb/small.h"
 
 /* ---- steps -------------------------------------------------------------- */
 
@@ -75,7 +75,7 @@ static int take(txn *t, step *s, int64_t now) {
   outlook next;
   int rc = lmdb_claim(t, s->name, now, r, r->batch);
   if (rc || r->more || r->batch->page.n) return rc;
-  rc = lmdb_outlook(t, s->name, now, &next);
+  rc = lmdb_outlook(t, s->name, now, NULL, &next);
   r->due_in = next.due_in;
   return rc;
 }
@@ -149,7 +149,38 @@ static int save_entry(txn *t, const step *s) {
   return rc ? rc : lmdb_entry_save(t, s->name, r);
 }
 
-static int run_step(txn *t, unit *u, step *s, int64_t now) {
+static int touch_change(txn *t, const step *s) {
+  int rc = journaled_touch(t, s->name);
+  return rc || !s->change.to ? rc : journaled_touch(t, s->change.to);
+}
+
+/* Applies the journal's items of a queue before a step that would miss them. */
+static int touch(txn *t, const step *s, int64_t now) {
+  switch (s->kind) {
+    case STEP_SETTLE:
+      return claims_journaled(s->settle.batch->claims,
+                              s->settle.batch->n_claims) ||
+                     journaled_clock_moves(t, s->name, now)
+                 ? journaled_touch(t, s->name) : 0;
+    case STEP_EXTEND:
+      return claims_journaled(s->extend.claims, s->extend.n) ||
+                     journaled_clock_moves(t, s->name, now)
+                 ? journaled_touch(t, s->name) : 0;
+    case STEP_DEAD_MOVE: return journaled_touch(t, s->move.to);
+    case STEP_CHANGE: return touch_change(t, s);
+    case STEP_APPEND:
+    case STEP_CLAIM:
+    case STEP_REMOVE:
+    case STEP_PURGE:
+    case STEP_QUEUE_OPEN:
+    case STEP_QUEUE_HOLD:
+    case STEP_QUEUE_DROP:
+    case STEP_MAINTAIN: return journaled_touch(t, s->name);
+    default: return 0;
+  }
+}
+
+static int do_step(txn *t, unit *u, step *s, int64_t now) {
   switch (s->kind) {
     case STEP_APPEND: return append(t, u, s, now);
     case STEP_CLAIM: return take(t, s, now);
@@ -181,6 +212,11 @@ static int run_step(txn *t, unit *u, step *s, int64_t now) {
   return fail(RESPOOL_INVALID, "a step of an unknown kind");
 }
 
+static int run_step(txn *t, unit *u, step *s, int64_t now) {
+  int rc = touch(t, s, now);
+  return rc ? rc : do_step(t, u, s, now);
+}
+
 /* ---- a group ------------------------------------------------------------ */
 
 static int run_steps(txn *t, unit *u) {
@@ -188,7 +224,7 @@ static int run_steps(txn *t, unit *u) {
   int rc = 0;
   u->needs_flush = false;
   forget_refusals(u);
-  for (size_t i = 0; i < u->n && !rc; i++) {
+  for (size_t i = u->ran; i < u->n && !rc; i++) {
     u->failed = i;
     rc = run_step(t, u, &u->steps[i], now);
   }
@@ -206,9 +242,9 @@ static bool stays(const unit *u) {
    something that is not to stay, which spoils the transaction for all. */
 static bool run_all(txn *t, unit_list *group) {
   for (unit *u = group->first; u; u = u->next) {
-    uint64_t before = t->changes;
+    uint64_t before = t->changes - t->work_changes;
     unit_note(u, run_steps(t, u));
-    u->wrote = t->changes != before;
+    u->wrote = t->changes - t->work_changes != before;
     if (u->rc && u->wrote && !stays(u)) return false;
   }
   return true;
@@ -277,10 +313,20 @@ static void end_all(unit_list *l, int rc, unit_list *ended) {
   }
 }
 
+/* A settle that the journal has done stands, though the take beside it
+   failed: another take will tell why. */
+static void settle_stands(unit *u) {
+  if (!u->ran || !u->rc) return;
+  unit_note(u, 0);
+  u->wrote = false;
+  batch_clear(u->steps[u->ran].claim.batch);
+}
+
 /* Sorts a group that ran: which units wait for a flush, which are over. */
 static void sort_group(const commits *c, unit_list *group, unit_list *kept,
                        unit_list *ended) {
   for (unit *u; (u = unit_list_pop(group));) {
+    settle_stands(u);
     bool due = u->barrier ? c->unflushed : u->wrote;
     bool waits = u->durable && (u->needs_flush || (due && !u->rc));
     unit_list_add(waits ? kept : ended, u);
@@ -324,26 +370,117 @@ static void apply_group(lmdb_env *e, unit_list *group, unit_list *kept,
   sort_group(c, group, kept, ended);
   c->applying = false;
   pthread_mutex_unlock(&c->lock);
+  if (committed) small_catch_up(e);
 }
 
 static void flush_kept(lmdb_env *e, unit_list *kept, unit_list *ended) {
   commits *c = &e->commits;
   FAULT_POINT("flush");
-  int rc = env_sync(&e->base);
+  int rc = kept->first ? small_sync(e) : 0;
   FAULT_POINT("flushed");
   pthread_mutex_lock(&c->lock);
-  if (!rc) c->unflushed = false;
+  if (!rc && kept->first) c->unflushed = false;
   c->applying = false;
   pthread_mutex_unlock(&c->lock);
   end_all(kept, rc, ended);
+}
+
+/* ---- in the journal ------------------------------------------------------ */
+
+/* Which queues a unit touches, as bits that others may share. */
+static uint64_t queues_of(const unit *u) {
+  uint64_t queues = 0;
+  for (size_t i = 0; i < u->n; i++) {
+    const step *s = &u->steps[i];
+    if (!s->name || s->kind == STEP_DEAD_MOVE || s->kind == STEP_CHANGE)
+      return UINT64_MAX;
+    queues |= (uint64_t)1 << queue_word(s->name) % 64;
+  }
+  return queues;
+}
+
+/* A barrier flushes the journal too. Is the unit over, as that failed? */
+static bool ends_at_barrier(lmdb_env *e, unit *u) {
+  int rc = u->barrier ? small_flush(e) : 0;
+  unit_note(u, rc);
+  return rc;
+}
+
+/* Moves the units that the journal has done to `done`. A unit behind one that
+   is left to LMDB is left to it too, if they share a queue: units run in their
+   order. */
+static void run_small(lmdb_env *e, unit_list *group, unit_list *done,
+                      small_group *g) {
+  unit_list rest;
+  uint64_t taken = 0;
+  unit_list_init(&rest);
+  for (unit *u; (u = unit_list_pop(group));) {
+    uint64_t queues = queues_of(u);
+    u->ran = 0;
+    if (ends_at_barrier(e, u) || (!(queues & taken) && small_run(e, u, g))) {
+      unit_list_add(done, u);
+      continue;
+    }
+    taken |= queues;
+    unit_list_add(&rest, u);
+  }
+  *group = rest;
+  if (!rest.first) group->end = &group->first;
+}
+
+static int flush_small(lmdb_env *e, const small_group *g) {
+  int rc = g->end ? small_flush_to(e, g->end) : 0;
+  return rc || !g->late ? rc : small_flush_late(e);
+}
+
+/* Ensures: a durable unit is over when it is on disk. */
+static void end_small(lmdb_env *e, unit_list *done, const small_group *g,
+                      int64_t from, unit_list *ended) {
+  commits *c = &e->commits;
+  int rc = flush_small(e, g);
+  for (unit *u = done->first; u; u = u->next) {
+    if (rc && u->wrote && u->durable) unit_note(u, rc);
+    small_wake(e, u);
+  }
+  pthread_mutex_lock(&c->lock);
+  if (g->wrote) note_commit(c, from, done);
+  pthread_mutex_unlock(&c->lock);
+  end_all(done, 0, ended);
+  if (rc) (void)small_mend(e);
+  if (!rc && g->due) small_apply_old(e);
+}
+
+/* A write must not go to a store that was deleted or replaced meanwhile. */
+static bool any_writes(const unit_list *group) {
+  for (const unit *u = group->first; u; u = u->next)
+    for (size_t i = 0; i < u->n; i++)
+      if (u->steps[i].kind != STEP_CLAIM) return true;
+  return false;
+}
+
+/* Without units for LMDB the kept ones need a flush of their own. */
+static void apply_units(lmdb_env *e, unit_list *group, unit_list *kept,
+                        unit_list *ended) {
+  int64_t from = clock_mono_us();
+  small_group g = {.end = 0};
+  unit_list done;
+  unit_list_init(&done);
+  if (!env_check(&e->base, any_writes(group))) run_small(e, group, &done, &g);
+  if (done.first || g.wrote) end_small(e, &done, &g, from, ended);
+  if (group->first)
+    apply_group(e, group, kept, ended);
+  else
+    flush_kept(e, kept, ended);
 }
 
 void lmdb_apply(env *base, unit_list *group, unit_list *kept,
                 unit_list *ended) {
   lmdb_env *e = (lmdb_env *)base;
   set_applying(&e->commits, true);
-  if (group->first)
+  if (!e->journal && group->first)
     apply_group(e, group, kept, ended);
+  else if (group->first)
+    apply_units(e, group, kept, ended);
   else
     flush_kept(e, kept, ended);
 }
@@ -357,31 +494,51 @@ int lmdb_flush(env *base) {
   bool needed = c->unflushed || c->applying;
   uint64_t version = c->version;
   pthread_mutex_unlock(&c->lock);
-  if (!needed) return env_check(base);
-  int rc = env_sync(base);
+  int rc = env_check(base, false);
+  if (!rc) rc = small_flush(e);
+  if (rc || !needed) return rc;
+  rc = small_sync(e);
   pthread_mutex_lock(&c->lock);
   if (!rc && c->version == version && !c->applying) c->unflushed = false;
   pthread_mutex_unlock(&c->lock);
   return rc;
 }
 
-/* Commits of this process wake those who wait; those of others show in the
-   number of the last transaction, looked at ever more rarely. */
+/* Without a journal only this process commits. */
+static void wait_here(commits *c, uint64_t seen, int64_t end) {
+  struct timespec until;
+  int64_t left = end - clock_mono();
+  clock_deadline(&until, left > 0 ? left : 0);
+  pthread_mutex_lock(&c->lock);
+  while (c->version + 1 == seen &&
+         !pthread_cond_timedwait(&c->changed, &c->lock, &until))
+    continue;
+  pthread_mutex_unlock(&c->lock);
+}
+
+static uint64_t commits_seen(commits *c) {
+  pthread_mutex_lock(&c->lock);
+  uint64_t seen = c->version + 1;
+  pthread_mutex_unlock(&c->lock);
+  return seen;
+}
+
 int lmdb_wait(env *base, const char *name, uint64_t *seen, int64_t ms) {
-  commits *c = &((lmdb_env *)base)->commits;
-  int64_t end = time_after(clock_mono(), ms), poll = POLL_MIN, left;
-  uint64_t last = env_last(base) + 1;
-  (void)name; /* any commit may concern it */
-  while (last == *seen && (left = end - clock_mono()) > 0) {
-    struct timespec until;
-    clock_deadline(&until, left < poll ? left : poll);
-    pthread_mutex_lock(&c->lock);
-    if (env_last(base) + 1 == *seen)
-      pthread_cond_timedwait(&c->changed, &c->lock, &until);
-    pthread_mutex_unlock(&c->lock);
-    if (poll < POLL_MAX) poll = poll * 2 < POLL_MAX ? poll * 2 : POLL_MAX;
-    last = env_last(base) + 1;
+  lmdb_env *e = (lmdb_env *)base;
+  int64_t end = time_after(clock_mono(), ms), left;
+  uint64_t word = queue_word(name), now;
+  for (;;) {
+    int rc = env_check(base, false);
+    if (rc) return rc;
+    now = e->journal ? (uint64_t)journal_watch(e->journal, word) + 1
+                     : commits_seen(&e->commits);
+    left = end - clock_mono();
+    if (now != *seen || left <= 0) break;
+    if (e->journal)
+      journal_wait(e->journal, word, (uint32_t)(now - 1), left);
+    else
+      wait_here(&e->commits, now, end);
   }
-  *seen = last;
+  *seen = now;
   return 0;
 }

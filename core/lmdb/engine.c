@@ -5,6 +5,7 @@
 #include "lmdb/lmdb.h"
 
 #include "lmdb/apply.h"
+#include "lmdb/beside.h"
 #include "lmdb/look.h"
 #include "lmdb/env/create.h"
 #include "lmdb/env/env.h"
@@ -15,10 +16,10 @@
 
 static int open(const char *path, const respool_options *o,
                 int (*first)(env *e), env **e) {
-  int rc = env_open(&engine_lmdb, path, o, first, e);
+  int rc = env_open(&engine_lmdb, &lmdb_beside, path, o, first, e);
   if (rc == FORMAT_OLD && !o->read_only) {
     rc = lmdb_migrate(path);
-    if (!rc) rc = env_open(&engine_lmdb, path, o, first, e);
+    if (!rc) rc = env_open(&engine_lmdb, &lmdb_beside, path, o, first, e);
   }
   return rc == FORMAT_OLD ? RESPOOL_VERSION : rc;
 }

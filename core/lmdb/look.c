@@ -13,6 +13,8 @@
 #include "lmdb/queue/browse.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/journaled.h"
+#include "lmdb/queue/live.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/take.h"
@@ -23,38 +25,72 @@
 #include "lmdb/record/notes.h"
 #include "lmdb/repair/check.h"
 
-static int look_at_items(txn *t, query *q, int64_t now) {
+static int peek(txn *t, query *q, int64_t now, const live *l) {
+  int rc = lmdb_peek(t, q->name, now, q->look.limit, q->look.page);
+  return rc ? rc : live_peek(l, q->look.limit, q->look.page);
+}
+
+/* Items with a key are never in the journal. */
+static int get(txn *t, query *q, int64_t now, const live *l) {
+  const look_req *r = &q->look;
+  int rc = 0;
+  if (r->key.size) return lmdb_get_key(t, q->name, now, r->key, r->page);
+  if (live_get(l, q->look.id, q->look.page, &rc)) return rc;
+  return lmdb_get(t, q->name, now, q->look.id, q->look.page);
+}
+
+static int browse(txn *t, query *q, int64_t now, const live *l) {
+  look_req *r = &q->look;
+  int rc = lmdb_browse(t, q->name, now, r->state, r->limit, &r->cursor,
+                       r->page);
+  if (rc || r->cursor.phase != PHASE_END) return rc;
+  return live_browse(l, r->state, r->limit, &r->cursor, r->page);
+}
+
+static int leases_of(txn *t, query *q, int64_t now, const live *l) {
+  int rc = lmdb_leases(t, q->name, now, q->leases);
+  return rc ? rc : live_leases(l, q->leases);
+}
+
+static int is_held(txn *t, query *q, const live *l) {
+  uint64_t id = q->held.id, token = q->held.token;
+  if (live_held(l, id, token, &q->held.yes)) return 0;
+  return lmdb_held(t, q->name, id, token, &q->held.yes);
+}
+
+static int look_at_items(txn *t, query *q, int64_t now, const live *l) {
   look_req *r = &q->look;
   switch (q->kind) {
-    case QUERY_PEEK: return lmdb_peek(t, q->name, now, r->limit, r->page);
-    case QUERY_GET:
-      return r->key.size ? lmdb_get_key(t, q->name, now, r->key, r->page)
-                         : lmdb_get(t, q->name, now, r->id, r->page);
-    case QUERY_BROWSE:
-      return lmdb_browse(t, q->name, now, r->state, r->limit, &r->cursor,
-                         r->page);
+    case QUERY_PEEK: return peek(t, q, now, l);
+    case QUERY_GET: return get(t, q, now, l);
+    case QUERY_BROWSE: return browse(t, q, now, l);
     default:
       return lmdb_history(t, q->name, &r->moment, r->limit, r->page);
   }
 }
 
-static int look(txn *t, query *q, int64_t now) {
+static int stat(txn *t, query *q, int64_t now, const live *l) {
+  int rc = lmdb_queue_stat(t, q->name, now, q->queue_stat);
+  if (!rc) live_add_stat(l, q->queue_stat);
+  return rc;
+}
+
+static int look(txn *t, query *q, int64_t now, const live *l) {
   switch (q->kind) {
     case QUERY_AGREES:
       return lmdb_queue_agrees(t, q->name, q->agrees.options, &q->agrees.yes);
     case QUERY_POLICY: return lmdb_queue_config(t, q->name, q->policy);
-    case QUERY_QUEUE_STAT:
-      return lmdb_queue_stat(t, q->name, now, q->queue_stat);
+    case QUERY_QUEUE_STAT: return stat(t, q, now, l);
     case QUERY_FLOW: return lmdb_queue_flow(t, q->name, now, q->flow);
     case QUERY_FITS: return lmdb_fits(t, q->name, q->fits);
-    case QUERY_OUTLOOK: return lmdb_outlook(t, q->name, now, &q->outlook);
+    case QUERY_OUTLOOK:
+      return lmdb_outlook(t, q->name, now, l, &q->outlook);
     case QUERY_PEEK:
     case QUERY_GET:
     case QUERY_BROWSE:
-    case QUERY_HISTORY: return look_at_items(t, q, now);
-    case QUERY_LEASES: return lmdb_leases(t, q->name, now, q->leases);
-    case QUERY_HELD:
-      return lmdb_held(t, q->name, q->held.id, q->held.token, &q->held.yes);
+    case QUERY_HISTORY: return look_at_items(t, q, now, l);
+    case QUERY_LEASES: return leases_of(t, q, now, l);
+    case QUERY_HELD: return is_held(t, q, l);
     case QUERY_DEAD_LIST:
       return lmdb_dead_list(t, q->name, q->dead_list.options,
                             q->dead_list.out);
@@ -79,14 +115,86 @@ static int look(txn *t, query *q, int64_t now) {
   return fail(RESPOOL_INVALID, "a query of an unknown kind");
 }
 
-int lmdb_look(env *e, query *q) {
+/* The journal's items count too; those that are shown are chosen here. */
+static bool looks_at_journal(const query *q, live *l) {
+  const look_req *r = &q->look;
+  *l = (live){.n = 0};
+  switch (q->kind) {
+    case QUERY_GET:
+      l->from = r->id;
+      l->max = 1;
+      return true;
+    case QUERY_HELD:
+      l->from = q->held.id;
+      l->max = 1;
+      return true;
+    case QUERY_BROWSE:
+      l->from = r->cursor.phase == PHASE_END ? r->cursor.id : 0;
+      l->max = JOURNAL_ITEMS;
+      return true;
+    case QUERY_PEEK:
+    case QUERY_LEASES: l->max = JOURNAL_ITEMS; return true;
+    case QUERY_QUEUE_STAT:
+    case QUERY_OUTLOOK: return true;
+    default: return false;
+  }
+}
+
+static int begin(env *e, const query *q, int64_t now, live *l, txn **t) {
+  if (looks_at_journal(q, l)) return live_begin(e, q->name, now, l, t);
+  arena_init(&l->memory);
+  return unit_begin(e, false, t);
+}
+
+static int add_finding(void *arg, const char *text) {
+  pack_phrase(arg, phrase_of(text));
+  return 0;
+}
+
+static int position(env *e, journal_applied *a) {
   txn *t;
-  if (q->kind == QUERY_STORE_STAT) /* before the transaction's locks */
-    commits_stat(&((lmdb_env *)e)->commits, q->store_stat);
   int rc = unit_begin(e, false, &t);
   if (rc) return rc;
-  FAULT_POINT("reading");
-  rc = look(t, q, q->now == SERVER_TIME ? clock_wall() : q->now);
+  *a = journaled_position(t);
+  rc = t->rc;
   unit_abort(t);
+  return rc;
+}
+
+#define TRIES 100
+
+/* What is found counts if nothing was applied meanwhile: looking waits for no
+   writer. */
+static int check_journal(lmdb_env *e, packer *findings) {
+  journal_applied a, b = {.pos = 0};
+  packer found;
+  packer_init(&found);
+  int rc = position(&e->base, &b);
+  for (int i = 0; i < TRIES && !rc; i++) {
+    a = b;
+    packer_reset(&found);
+    rc = journal_check(e->journal, &a, add_finding, &found);
+    if (!rc) rc = position(&e->base, &b);
+    if (a.pos == b.pos && a.seed == b.seed) break;
+  }
+  if (!rc && found.len) pack_raw(findings, found.data, found.len);
+  packer_free(&found);
+  return rc ? rc : findings->rc;
+}
+
+int lmdb_look(env *e, query *q) {
+  int64_t now = q->now == SERVER_TIME ? clock_wall() : q->now;
+  txn *t;
+  live l;
+  if (q->kind == QUERY_STORE_STAT) /* before the transaction's locks */
+    commits_stat(&((lmdb_env *)e)->commits, q->store_stat);
+  int rc = begin(e, q, now, &l, &t);
+  if (rc) return rc;
+  FAULT_POINT("reading");
+  rc = look(t, q, now, &l);
+  unit_abort(t);
+  live_close(&l);
+  if (!rc && q->kind == QUERY_CHECK && ((lmdb_env *)e)->journal)
+    rc = check_journal((lmdb_env *)e, q->texts);
   return rc;
 }

@@ -10,6 +10,7 @@
 #include "record/batch.h"
 
 #define TOKEN_WORKER_BITS 20
+#define TOKEN_NUMBER_BITS 44
 
 static inline uint64_t token_make(uint64_t number, uint64_t worker) {
   return number << TOKEN_WORKER_BITS | worker;

@@ -206,6 +206,16 @@ static uint64_t item_bytes(const builder *b, respool_bytes raw, size_t *next) {
   return raw.size + g->size;
 }
 
+void builder_items(const builder *b, respool_bytes *items) {
+  for (size_t i = 0; i < b->n_segments; i++) {
+    const built_segment *s = &b->segments[i];
+    const uint8_t *at = count_place(b, s) + COUNT_SIZE;
+    unpacker u;
+    unpacker_init(&u, at, (size_t)(b->bytes.data + s->at + s->size - at));
+    for (uint64_t k = 0; k < s->count; k++) *items++ = unpack_skip(&u);
+  }
+}
+
 uint64_t builder_largest(const builder *b) {
   uint64_t largest = 0, head = 0;
   size_t next = 0;

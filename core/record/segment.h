@@ -78,6 +78,10 @@ void builder_add_raw(builder *b, respool_bytes packed);
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
 int builder_finish(builder *b);
 
+/* The packed form of each item, in the builder's memory: room for n_items.
+   After builder_finish; none may be large. */
+void builder_items(const builder *b, respool_bytes *items);
+
 /* The bytes that the largest item would take alone. After builder_finish. */
 uint64_t builder_largest(const builder *b);
 

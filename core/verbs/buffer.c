@@ -422,8 +422,7 @@ int buffer_barrier(respool_buffer *b, int reason) {
   }
   pthread_mutex_unlock(&b->lock);
   if (rc) return rc;
-  env *e = b->queue->store->env;
-  return e->engine->flush(e);
+  return store_flush(b->queue->store);
 }
 
 int respool_buffer_flush(respool_buffer *b) {

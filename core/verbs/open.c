@@ -56,6 +56,7 @@ static respool *store_new(const respool_options *o) {
   buffers_init(s);
   notices_init(&s->notices);
   s->read_only = o->read_only;
+  s->no_journal = o->no_journal;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
   s->timeout = o->timeout;
   s->max_bytes = o->max_bytes ? o->max_bytes : MAX_BYTES;

@@ -94,7 +94,7 @@ step push_step(respool_queue *q, const builder *b, respool_bytes key,
     .kind = STEP_APPEND, .name = q->name,
     .append = {.builder = b, .priority = o->priority, .delay = o->delay,
                .at = o->at, .ttl = o->ttl, .max_store = q->store->max_bytes,
-               .bound = &q->bound,
+               .bound = &q->bound, .no_journal = q->store->no_journal,
                .notices = queue_notices(q),
                .key = key, .on_conflict = o->on_conflict,
                .dedup = o->dedup}};

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/wait.h"
+
 /* ---- the handle --------------------------------------------------------- */
 
 /* Cheaper to ask than the pid. */
@@ -52,6 +54,7 @@ static int unit_ready(const respool *s, unit *u) {
     return fail(RESPOOL_INVALID, "the store was opened read_only");
   u->now = store_time(s);
   u->durable = u->durable && s->durable;
+  u->relaxed = !s->durable;
   u->until = s->timeout ? time_after(clock_mono(), s->timeout) : 0;
   return 0;
 }
@@ -77,9 +80,18 @@ int store_start(respool_ticket *t) {
   return rc ? rc : ticket_start(t);
 }
 
+/* A look and a flush wait for other processes only where these stand still. */
+static void begin_wait(const respool *s) {
+  wait_begin();
+  wait_limit(s->timeout);
+}
+
 int store_look(respool *s, query *q) {
   q->now = store_time(s);
-  return s->env->engine->look(s->env, q);
+  begin_wait(s);
+  int rc = s->env->engine->look(s->env, q);
+  wait_limit(0);
+  return rc;
 }
 
 int adjust_commit_size(commit_size *p, int rc) {
@@ -92,9 +104,16 @@ int adjust_commit_size(commit_size *p, int rc) {
   return 0;
 }
 
+int store_flush(respool *s) {
+  begin_wait(s);
+  int rc = s->env->engine->flush(s->env);
+  wait_limit(0);
+  return rc;
+}
+
 int respool_flush(respool *s) {
   int rc = store_check(s);
-  return rc ? rc : s->env->engine->flush(s->env);
+  return rc ? rc : store_flush(s);
 }
 
 /* ---- clock and chance --------------------------------------------------- */

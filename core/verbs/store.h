@@ -28,6 +28,7 @@ struct respool {
   notices notices; /* dead letters of maintenance and of replays */
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
+  bool no_journal; /* of the LMDB engine */
   uint64_t max_bytes, max_item_bytes;
   int64_t timeout; /* ms to wait for other processes; 0: for ever */
   uint64_t sampled; /* hash of the figures that this handle sampled last */
@@ -70,6 +71,9 @@ respool_ticket *store_ticket(respool *s, size_t size);
 
 /* Starts a ticket's unit, as store_commit does. */
 int store_start(respool_ticket *t);
+
+/* What was committed before is on disk. */
+int store_flush(respool *s);
 
 /* Answers a query that was filled but for its time. */
 int store_look(respool *s, query *q);

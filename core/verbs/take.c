@@ -103,7 +103,6 @@ static int wait_for_items(respool_queue *q, uint64_t seen, int64_t left) {
 
 static int take_waiting(respool_queue *q, const respool_take_options *o,
                         respool_batch **batch) {
-  env *e = q->store->env;
   int64_t end = time_after(clock_mono(), o->wait), due, left;
   do {
     uint64_t seen;
@@ -111,7 +110,7 @@ static int take_waiting(respool_queue *q, const respool_take_options *o,
     if (!rc && !is_idle(q, seen)) {
       rc = try_take(q, o, batch, &due);
       if (rc || *batch) return rc;
-      if (q->store->durable) rc = e->engine->flush(e);
+      if (q->store->durable) rc = store_flush(q->store);
       note_idle(q, seen, due);
     }
     left = end - clock_mono();

@@ -80,6 +80,8 @@ end
 ---@field seed integer? of the jitter
 ---@field timeout respool.seconds? how long a call waits for other processes
 --- that write, open or compact the store, then LOCKED; nil: for ever
+---@field journal boolean? false: each push is a commit of LMDB, also where its
+--- journal would do
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
 --- a few a second at most; a function gets all there is to say; false: silence.
@@ -96,6 +98,7 @@ local FORM = {
   max_item_bytes = options.size,
   seed = options.whole(0, 2^53 - 1),
   timeout = options.seconds_or_huge,
+  journal = options.boolean,
   on_error = options.callable,
   log = function(value)
     if value == false or type(value) == "function" then return value end
@@ -115,7 +118,7 @@ local MAX_ITEM_BYTES = 64 * 2^20 -- the core's default
 local function core_options(o)
   return {
     sync = o.sync, no_create = o.create == false, manual_clock = o.clock,
-    read_only = o.read_only,
+    read_only = o.read_only, no_journal = o.journal == false,
     max_readers = o.max_readers, max_bytes = o.max_bytes,
     max_item_bytes = o.max_item_bytes, seed = o.seed and o.seed + 1,
     timeout = o.timeout ~= math.huge and o.timeout or nil,

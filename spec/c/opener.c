@@ -76,8 +76,10 @@ static int cut_commit(const char *path) {
   respool_queue *q;
   respool_payload one = {.body = {"\1", 1}};
   respool *s;
+  respool_options o = RESPOOL_OPTIONS_INIT;
+  o.no_journal = 1;
   opens_whole = true;
-  int rc = respool_open(path, NULL, &s);
+  int rc = respool_open(path, &o, &s);
   if (!rc) rc = respool_queue_open(s, "orders", NULL, &q);
   cuts_commit = true;
   if (!rc) rc = respool_push(q, &one, 1, NULL, NULL);

@@ -21,7 +21,7 @@ enum {
 };
 
 static respool *store;
-static atomic_int ended[ITEMS + 1]; /* by id */
+static atomic_int ended[2 * ITEMS]; /* by id, in which there may be gaps */
 static atomic_int n_ended, n_retried;
 
 static void pause_for(int ms) {
@@ -133,7 +133,8 @@ static void count_ended(const respool_batch *batch) {
     if (!respool_batch_settled(batch, i)) continue;
     if (v == RESPOOL_RETRY) n_retried++;
     if (v != RESPOOL_DONE && v != RESPOOL_DEAD) continue;
-    HOLDS(atomic_fetch_add(&ended[respool_batch_item(batch, i)->id], 1) == 0);
+    uint64_t id = respool_batch_item(batch, i)->id;
+    HOLDS(id < 2 * ITEMS && atomic_fetch_add(&ended[id], 1) == 0);
     n_ended++;
   }
 }

@@ -4,8 +4,12 @@
  * pushes, on another handle as well, and hardly looks until then. For one that
  * must be woken no time passes: its waits have no end of their own.
  */
+#include <dlfcn.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "holds.h"
@@ -15,11 +19,20 @@ enum { ROUNDS = 9 };
 static _Thread_local bool no_time_passes;
 static atomic_int waits; /* begun, of all threads */
 
-int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m,
-                           const struct timespec *until) {
-  waits++;
-  return no_time_passes ? pthread_cond_wait(c, m)
-                        : pthread_cond_clockwait(c, m, CLOCK_MONOTONIC, until);
+/* Takes wait in the control block of the journal. */
+long syscall(long number, ...) {
+  static long (*next)(long, ...);
+  long a[6];
+  va_list args;
+  va_start(args, number);
+  for (int i = 0; i < 6; i++) a[i] = va_arg(args, long);
+  va_end(args);
+  if (!next) *(void **)&next = dlsym(RTLD_NEXT, "syscall");
+  if (number == SYS_futex && a[1] == FUTEX_WAIT_BITSET) {
+    waits++;
+    if (no_time_passes) a[3] = 0;
+  }
+  return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static double now_ms(void) {

@@ -9,7 +9,7 @@ local respool = require "respool"
 -- A store whose queue "mails" holds n items, or whose DLQ holds n dead letters.
 local function store(n, dead)
   local path = helper.location()
-  local s = assert(helper.open(path))
+  local s = assert(helper.open(path, { journal = false }))
   local q, list = assert(s:queue "mails"), {}
   for i = 1, n do list[i] = { n = i } end
   if n > 0 then q:push_many(list) end

@@ -10,7 +10,7 @@ local process = require "respool.core".process
 -- A store on the wall clock with an item in each state, closed; its path.
 local function filled()
   local path = helper.location()
-  local store = assert(helper.open(path))
+  local store = assert(helper.open(path, { journal = false }))
   local mails = store:queue("mails", { lease = 3600, ttl = 7200 })
   mails:push({ to = "ada", list = { 1, 2 } },
              { priority = 3, headers = { trace = "t1" }, key = "k1" })

@@ -9,7 +9,7 @@ local json = require "respool.support.json"
 -- A store with three items; its path.
 local function filled()
   local path = helper.location()
-  local store = assert(helper.open(path))
+  local store = assert(helper.open(path, { journal = false }))
   for i = 1, 3 do assert(store:queue("mails"):push("dead letter " .. i)) end
   assert(store:close())
   return path

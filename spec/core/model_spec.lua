@@ -27,15 +27,18 @@ for name, times in pairs {
 end
 table.sort(OFTEN)
 
--- A list of operations, each with a seed of its own. `rare` come besides; a
--- `steady` clock does not step back.
-local function make(seed, n, rare, steady)
+-- A list of operations, each with a seed of its own. Options: `rare` come
+-- besides; a `steady` clock does not step back; a `plain` queue gets no rate
+-- and no breaker.
+local function make(seed, n, options)
+  local rare = options.rare
+  local never = { step_back = options.steady, policy = options.plain }
   math.randomseed(seed)
   local list = {}
   for i = 1, n do
     local name = OFTEN[math.random(#OFTEN)]
     if rare and math.random(150) == 1 then name = rare end
-    if steady and name == "step_back" then name = "push" end
+    if never[name] then name = "push" end
     list[i] = { name = name, seed = math.random(2^31 - 1) }
   end
   return list
@@ -112,16 +115,15 @@ end
 
 -- The story of a failure, told in full.
 local function story(list, seed, options, first)
-  local problem, _, m = try(list, seed, {
-    memory = options.memory, wrap = options.wrap,
-    ordered = options.ordered, tell = true,
-  })
+  local told = { tell = true }
+  for name, value in pairs(options) do told[name] = value end
+  local problem, _, m = try(list, seed, told)
   return ("seed %d, %d operations:\n%s\n%s (at first: %s)"):format(
     seed, #list, table.concat(m.said, "\n"), problem, first)
 end
 
 local function chapter(seed, n, options)
-  local list = make(seed, n, options.rare, options.steady)
+  local list = make(seed, n, options)
   local problem, at, m = try(list, seed, options)
   if not problem then return m.taken end
   for i = #list, at + 1, -1 do list[i] = nil end
@@ -157,8 +159,20 @@ describe("a queue under random operations", function()
     end
   end)
 
+  -- A store in memory has no journal, nor uses a queue with a rate one.
+  it("does so with its journal before it", function()
+    assert.is_true(run(OPERATIONS / 5, { plain = true }) > OPERATIONS / 20)
+  end)
+
   it("does so when it is opened again and again", function()
     assert.is_true(run(CHAPTER, { rare = "reopen" }) > CHAPTER / 8)
+    assert.is_true(run(CHAPTER, { rare = "reopen", journal = false }) >
+                   CHAPTER / 8)
+  end)
+
+  it("does so when some handles use the journal, and some do not", function()
+    assert.is_true(run(CHAPTER, { rare = "reopen", journal = "changes" }) >
+                   CHAPTER / 8)
   end)
 end)
 

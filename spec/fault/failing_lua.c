@@ -162,9 +162,10 @@ static int in_child(int (*run)(void), const char *what) {
 
 static void clear_store(void) {
   static const char *const files[] = {"data.mdb", "lock.mdb",
-                                      "data.mdb.new"};
+                                      "data.mdb.new", "control", "journal",
+                                      "journal.new"};
   char path[400];
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 6; i++) {
     snprintf(path, sizeof path, "%s/%s", store, files[i]);
     unlink(path);
   }

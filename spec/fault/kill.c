@@ -326,9 +326,10 @@ static void check_store(round *r) {
 /* ---- all of it ---------------------------------------------------------- */
 
 static void clean(const round *r) {
-  static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new"};
+  static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new",
+                                      "control", "journal", "journal.new"};
   char path[4200];
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 6; i++) {
     snprintf(path, sizeof path, "%s/%s", r->dir, files[i]);
     unlink(path);
   }

@@ -12,4 +12,12 @@ describe("a killed process", function()
     run:close()
     assert.matches("status 0\n$", said)
   end)
+
+  it("loses nothing of what is in the journal, in a storm", function()
+    local run = assert(io.popen(
+      "KILLS=200 spec/fault/storms 2>&1; echo status $?"))
+    local said = run:read "*a"
+    run:close()
+    assert.matches("status 0\n$", said)
+  end)
 end)

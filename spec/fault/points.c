@@ -19,7 +19,9 @@
 static const char *const names[POINTS] = {
   "begun", "ran", "committed", "flush", "flushed", "pwrite", "writev",
   "fdatasync", "reading", "made", "rename", "locked", "sized",
-  "header", NULL,
+  "header", "journal written", "journal tail moved", "journal flush begun",
+  "journal flushed", "journal leasing", "journal applying",
+  "journal applied, not finished", "journal finishing", NULL,
 };
 
 static const char *kill_at; /* NULL: nowhere */
@@ -65,9 +67,17 @@ void fault_point(const char *name) {
     kill(getpid(), by);
 }
 
+/* A commit of LMDB that is not in its lock file yet. */
+static bool is_meta(size_t n, off_t at) {
+  enum { PAGE = 4096, META = 256 };
+  return n < META && at < 2 * PAGE;
+}
+
 SHOWN ssize_t pwrite(int fd, const void *b, size_t n, off_t at) {
   fault_point("pwrite");
-  return syscall(SYS_pwrite64, fd, b, n, at);
+  ssize_t done = syscall(SYS_pwrite64, fd, b, n, at);
+  if (is_meta(n, at)) fault_point("meta written");
+  return done;
 }
 
 SHOWN ssize_t writev(int fd, const struct iovec *v, int n) {

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-enum { POINT_RAN = 1, POINT_RANDOM = 14, POINTS };
+enum { POINT_RAN = 1, POINT_RANDOM = 22, POINTS };
 
 /* NULL: POINT_RANDOM, which is none. */
 const char *point_name(int point);

@@ -228,19 +228,14 @@ static int64_t ready_at(const side *d, uint64_t queue) {
   return at;
 }
 
-static int view_all(stand *s, const side *d) {
-  int rc = 0;
-  for (int i = 0; i < SIDE_QUEUES && d->queue[i].number && !rc; i++)
-    rc = journal_view(s->j, d->queue[i].number,
-                      ready_at(d, d->queue[i].number));
-  return rc;
+static void view_all(stand *s, const side *d) {
+  for (int i = 0; i < SIDE_QUEUES && d->queue[i].number; i++)
+    journal_view(s->j, d->queue[i].number, ready_at(d, d->queue[i].number));
 }
 
-static int views_unknown(stand *s, const side *d) {
-  int rc = 0;
-  for (int i = 0; i < SIDE_QUEUES && d->queue[i].number && !rc; i++)
-    rc = journal_view(s->j, d->queue[i].number, 0);
-  return rc;
+static void views_unknown(stand *s, const side *d) {
+  for (int i = 0; i < SIDE_QUEUES && d->queue[i].number; i++)
+    journal_view(s->j, d->queue[i].number, 0);
 }
 
 static int sync_and_free(stand *s) {
@@ -255,7 +250,7 @@ static int sync_and_free(stand *s) {
 /* Commits when `rc` is 0 and something was changed. */
 static int change_end(stand *s, change *t, int rc, bool changed, bool sync) {
   bool save = !rc && (changed || t->applied);
-  if (save) rc = views_unknown(s, &t->d);
+  if (save) views_unknown(s, &t->d);
   FAULT_POINT("side before commit");
   if (save && !rc) rc = side_save(s, &t->d);
   FAULT_POINT("side committed");
@@ -264,7 +259,7 @@ static int change_end(stand *s, change *t, int rc, bool changed, bool sync) {
     if (!rc) rc = finished;
   }
   FAULT_POINT("side finished");
-  if (!rc) rc = view_all(s, &t->d);
+  if (!rc) view_all(s, &t->d);
   if (!rc && save && sync) rc = sync_and_free(s);
   side_free(&t->d);
   journal_leave(s->j);
@@ -330,7 +325,7 @@ static int push_to_side(stand *s, uint64_t queue, const respool_bytes *items,
   if (rc) return rc;
   side_queue *q = side_queue_of(&t.d, queue);
   rc = journal_queue(s->j, queue, q->next_id);
-  if (!rc) rc = journal_ids(s->j, queue, n, first);
+  if (!rc) *first = journal_ids(s->j, queue, q->next_id, n);
   for (size_t i = 0; i < n && !rc; i++)
     side_put(&t.d, (side_item){.queue = queue, .id = *first + i,
                                .time = now_ms()}, items[i]);
@@ -391,7 +386,7 @@ static int take_from_side(stand *s, uint64_t queue, taken *out, size_t max,
     if (i->until && i->token) i->crashes++;
     i->deliveries++;
     i->until = now + lease_ms;
-    rc = journal_tokens(s->j, 1, &i->token);
+    rc = journal_token(s->j, 0, &i->token);
     if (!rc) rc = copy_item(i, &out[n++], to);
   }
   rc = change_end(s, &t, rc, n > 0, n > 0);
@@ -406,7 +401,7 @@ static int learn_view(stand *s, uint64_t queue) {
   side_queue *q = side_queue_of(&t.d, queue);
   rc = journal_queue(s->j, queue, q->next_id);
   int64_t at = ready_at(&t.d, queue);
-  if (!rc) rc = journal_view(s->j, queue, at);
+  if (!rc) journal_view(s->j, queue, at);
   bool none = !rc && at > now_ms();
   rc = change_end(s, &t, rc < 0 ? rc : 0, false, false);
   return rc ? rc : none;
@@ -512,13 +507,13 @@ int stand_retry(stand *s, uint64_t queue, uint64_t id, uint64_t token,
 /* First the journal, then the snapshot: what was applied in between is left
    out of the first. */
 static int each_of_queue(const side *d, uint64_t queue,
-                         const journal_seen *seen, int n,
+                         const journal_seen *seen, size_t n,
                          stand_each_fn *each, void *arg) {
   int rc = 0;
   for (size_t k = side_find(d, queue, 0);
        k < d->n && d->item[k].queue == queue && !rc; k++)
     rc = each(arg, &d->item[k], 0);
-  for (int i = 0; i < n && !rc; i++) {
+  for (size_t i = 0; i < n && !rc; i++) {
     const journal_item *e = &seen[i].item;
     if (seen[i].pos < d->applied.pos) continue;
     side_item it = {.queue = queue, .id = e->id, .token = e->token,
@@ -537,8 +532,11 @@ int stand_each(stand *s, stand_each_fn *each, void *arg) {
     side d;
     arena a;
     arena_init(&a);
-    int n = rc = journal_look(s->j, queue, 0, seen, JOURNAL_ITEMS, &a);
-    if (rc >= 0) rc = side_load(s, &d);
+    size_t n = 0;
+    do
+      rc = journal_look(s->j, queue, 0, seen, JOURNAL_ITEMS, &n, &a);
+    while (rc == JOURNAL_ELSEWHERE);
+    if (!rc) rc = side_load(s, &d);
     if (!rc) {
       rc = each_of_queue(&d, queue, seen, n, each, arg);
       side_free(&d);
@@ -553,7 +551,10 @@ int stand_each(stand *s, stand_each_fn *each, void *arg) {
 int stand_count(stand *s, uint64_t queue, uint64_t *pushed, uint64_t *done) {
   journal_counts c;
   side d;
-  int rc = journal_count(s->j, queue, &c);
+  int rc;
+  do
+    rc = journal_count(s->j, queue, 0, &c);
+  while (rc == JOURNAL_ELSEWHERE);
   if (!rc) rc = side_load(s, &d);
   if (rc) return rc;
   const side_queue *q = side_queue_of(&d, queue);

@@ -87,10 +87,10 @@ static void load_file(void) {
 }
 
 static void remove_store(const char *path) {
-  static const char *const files[] = {"data.mdb", "lock.mdb",
-                                      "data.mdb.new"};
+  static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new",
+                                      "journal", "control"};
   char name[320];
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 5; i++) {
     snprintf(name, sizeof name, "%s/%s", path, files[i]);
     unlink(name);
   }
@@ -139,7 +139,10 @@ static void change(uint8_t *b, const uint8_t *data, size_t n) {
   }
 }
 
+/* The journal of the input before is not that of this one. */
 static void write_changed(const uint8_t *data, size_t n) {
+  remove_store(from);
+  if (mkdir(from, 0700)) abort();
   uint8_t *b = fuzz_copy(base, base_size);
   change(b, data, n);
   FILE *f = fopen(file, "wb");

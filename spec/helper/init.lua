@@ -103,6 +103,22 @@ M.UNTIMED = {
   read_seconds = { degraded = 60, unhealthy = 60 },
 }
 
+-- This helper with stores that keep nothing in a journal: for specs of what
+-- lies in LMDB.
+function M.without_journal()
+  local plain = setmetatable({}, { __index = M })
+  local function with(options)
+    local all = { journal = false }
+    for name, value in pairs(options or {}) do all[name] = value end
+    return all
+  end
+  function plain.open(location, options)
+    return M.open(location, with(options))
+  end
+  function plain.store(options) return M.store(with(options)) end
+  return plain
+end
+
 -- busted's `it`, for specs after which the stores that are still open find
 -- nothing wrong with themselves.
 function M.checked(it)

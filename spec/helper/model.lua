@@ -32,13 +32,14 @@ local function same(want, have, what)
   end
 end
 
--- A model beside a new store. Options: `ordered`, of the queue; `wrap` may
--- stand between the model and the queue: a function that gets the queue and
--- returns what to call instead.
+-- A model beside a new store. Options: `ordered`, of the queue; `wrap`, a
+-- function that gets the queue and returns the one to call instead; `journal`,
+-- the store's option, or "changes": another each time it is opened.
 function M.new(location, seed, options)
   local m = setmetatable({
     location = location, seed = seed, wrap = options.wrap,
-    ordered = options.ordered, wall = 0, now = 0,
+    ordered = options.ordered, journal = options.journal, opened = 0,
+    wall = 0, now = 0,
     next_id = 1, items = {}, batches = {}, dead_letters = {}, keys = {},
     last_dead_letter = 0, taken = 0, said = {}, flow = flow.new(),
     count = { pushed = 0, done = 0, died = 0, expired = 0, removed = 0 },
@@ -49,8 +50,12 @@ function M.new(location, seed, options)
 end
 
 function M:open()
+  local journal = self.journal
+  if journal == "changes" then journal = self.opened % 2 == 0 end
+  self.opened = self.opened + 1
   self.store = assert(respool.open(self.location, {
     clock = "manual", seed = self.seed, sync = "relaxed", log = false,
+    journal = journal,
   }))
   local q = assert(self.store:queue("orders", {
     max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES,

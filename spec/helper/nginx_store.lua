@@ -21,6 +21,10 @@ M.OPEN = [[
   exit_worker_by_lua_block { require("resty.respool").exit() }
 ]]
 
+-- The same, where each push is a commit of LMDB, and waits for its writer.
+M.OPEN_UNJOURNALED = M.OPEN:gsub('shared ("${store}")',
+                                 'shared(%1, { journal = false })')
+
 M.PUSH = [[
   location = /push { content_by_lua_block {
     local id, message, code = require"orders":push { n = ngx.var.arg_n }

@@ -281,7 +281,7 @@ end
 
 -- A fresh store and its queue `orders`.
 function M.orders()
-  local store = helper.store()
+  local store = helper.store { journal = false }
   return store, assert(store:queue("orders", {
     lease = 30, max_attempts = 6, codec = "raw",
     retry = respool.backoff.constant { delay = 5 },

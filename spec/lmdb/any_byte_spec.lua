@@ -3,7 +3,7 @@
 -- Any byte of any record may be damaged: that must not crash the program, nor
 -- keep it from ending.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local stored = require "spec.helper.stored"
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")

@@ -4,7 +4,7 @@
 
 local cli = require "spec.helper.cli"
 local core = require "respool.core"
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local json = require "respool.support.json"
 local respool = require "respool"
 local stored = require "spec.helper.stored"

@@ -3,7 +3,7 @@
 -- Damaged bytes are set aside, counted and named; they stop nothing
 -- and never crash the program.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 

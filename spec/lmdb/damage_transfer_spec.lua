@@ -2,7 +2,7 @@
 --
 -- Exports and archives of damaged records.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 local transfer = require "spec.helper.transfer"

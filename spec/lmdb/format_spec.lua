@@ -3,7 +3,7 @@
 -- doc/format.md against a store: what lies there is read with LMDB and a
 -- CBOR reader alone (spec/helper/stored.lua), by the names that the page draws.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 
@@ -142,7 +142,9 @@ describe("the record of a queue", function()
     q:push_many { "a", "b", "c" }
     assert(q:take())
     local r = record(only "queues")
-    assert.same({ 4, 2 }, { r["next id"], r["next token"] })
+    assert.equal(4, r["next id"])
+    local number = math.floor(only "claims".value.token / 2^20)
+    assert.is_true(r["next token"] > number)
   end)
 
   it("is paused, or not", function()

@@ -69,7 +69,7 @@ describe("a store of format 1", function()
     local store = migrated(path)
     assert.equal(2, format_of(path))
     assert.same({}, store:check())
-    assert.equal("data.mdb lock.mdb",
+    assert.equal("control data.mdb lock.mdb",
                  helper.sh(("ls '%s'"):format(path)):gsub("\n", " "))
   end)
 

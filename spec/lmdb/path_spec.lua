@@ -104,7 +104,7 @@ describe("a path", function()
   it("becomes a store also where one was left half made", function()
     helper.write(dir .. "/data.mdb.new", ("\0"):rep(8192))
     assert(helper.open(dir)):close()
-    assert.equal("data.mdb\nlock.mdb", helper.sh("ls " .. dir))
+    assert.equal("control\ndata.mdb\nlock.mdb", helper.sh("ls " .. dir))
   end)
 
   it("may be reached by two names at once", function()

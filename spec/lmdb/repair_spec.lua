@@ -3,7 +3,7 @@
 -- Repair: whatever is damaged in a store, what is whole comes back, and
 -- nothing comes back changed. spec/lmdb/salvage_spec.lua damages at random.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local respool = require "respool"
 local stored = require "spec.helper.stored"
 

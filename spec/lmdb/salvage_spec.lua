@@ -5,7 +5,7 @@
 --
 -- RESPOOL_SEED repeats the damage; FAULT=long does much more of it.
 
-local helper = require "spec.helper"
+local helper = require("spec.helper").without_journal()
 local respool = require "respool"
 
 local PAGE = 4096
@@ -279,6 +279,31 @@ local function outside(byte, made)
     return true
   end
 end
+
+-- The bytes of a segment lay in pages of their own, and its node was taken to
+-- hold them: what the node held was copied, and what the pages held was not.
+describe("repair of a store in which a node is said to hold its value",
+         function()
+  it("finds the value where it is", function()
+    store = helper.store { sync = "relaxed" }
+    q = assert(store:queue("orders", { codec = "raw" }))
+    local want = {}
+    for i = 1, 100 do -- so many that the last node has as much behind it
+      want[i] = word(i):rep(220)
+      assert(q:push(want[i]))
+    end
+    local path = store.path
+    assert(store:close())
+    local node = "%z%z%z\1%z%z%z%z%z%z%z%z%z\100%z\1" -- its key
+    local bytes, n = helper.read(path .. "/data.mdb")
+      :gsub("\1(%z\16%z" .. node .. ")", "\46%1")
+    assert.is_true(n > 0)
+    local r = repaired({ path = path, left = want }, bytes,
+                       function() return true end)
+    assert.same({}, r.check)
+    assert.same({}, r.wrong)
+  end)
+end)
 
 describe("repair of a store with one wrong byte", function()
   it("loses what the byte belongs to, and nothing else", function()

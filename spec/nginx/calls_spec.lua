@@ -10,6 +10,7 @@ local nginx = require "spec.helper.nginx"
 local store_in = require "spec.helper.nginx_store"
 
 local OPEN, PUSH, counts = store_in.OPEN, store_in.PUSH, store_in.counts
+local UNJOURNALED = store_in.OPEN_UNJOURNALED
 local hold_lock = store_in.hold_lock
 
 describe("inside nginx", function()
@@ -22,7 +23,7 @@ describe("inside nginx", function()
   end)
 
   it("pushes of many requests share commits", function()
-    local n = nginx.start { http = OPEN, server = [[
+    local n = nginx.start { http = UNJOURNALED, server = [[
       location = /push { content_by_lua_block {
         WAITING = (rawget(_G, "WAITING") or 0) + 1
         ngx.print((assert(require"orders":push(WAITING))))
@@ -97,7 +98,7 @@ describe("inside nginx", function()
 
   -- Nobody was told: the core's threads wait, not the one that may write.
   it("a push that waits for another process says so in the log", function()
-    local n = nginx.start { http = OPEN, server = PUSH }
+    local n = nginx.start { http = UNJOURNALED, server = PUSH }
     n:request "/push?n=1"
     local let_go = hold_lock(n)
     local push = nginx.beside(("curl -s -m 60 'http://127.0.0.1:%d/push'")

@@ -498,10 +498,11 @@ describe("a function that closes the store", function()
     queue { store = { log = function(_, message)
       if message == "leases were lost" then close() end
     end }, lease = 10, max_lease = 20 }
-    assert.equal("a b c", (ready_after(function()
+    local ready = ready_after(function()
       store:advance(100)
       assert.equal(1, #q:take { lease = 1000 })
-    end, { batch = 1 })))
+    end, { batch = 1 })
+    assert.is_true(ready == "a b c" or ready == "b a c", ready) -- a tie
   end)
 
   it("may be an upgrade, whose item no handler sees", function()

@@ -109,11 +109,11 @@ describe("a full store that somebody reads for long", function()
   end)
 end)
 
--- A file system of a few MiB (4), for root.
+-- A file system of a few MiB (8), for root.
 local function small_disk(body, size)
   local dir = helper.dir()
   local mounted = os.execute(("mount -t tmpfs -o size=%dm tmpfs %s 2>/dev/null")
-    :format(size or 4, dir))
+    :format(size or 8, dir))
   if mounted ~= true and mounted ~= 0 then
     pending "a full disk needs root, to mount a small one"
     return

@@ -88,7 +88,7 @@ describe("opening a store whose last commit LMDB's lock file does not tell of",
 
   before_each(function()
     location = filled(3)
-    store = assert(helper.open(location))
+    store = assert(helper.open(location, { journal = false }))
     q = assert(store:queue "orders")
     local died = helper.spawn(
       [[os.execute(("exec '%s/spec/opener' '%s' commit"):format(...))]],
@@ -204,8 +204,8 @@ describe("a process of the same number in another container", function()
     first:expect "open"
     local second = in_container(path)
     second:wait()
-    assert.matches("another container %(pid namespace%) that has this one's " ..
-      "number, 1, uses it;.*\tLOCKED\n", second:output())
+    assert.matches("another container %(pid namespace%).*\tLOCKED\n",
+                   second:output())
     helper.sh("LD_PRELOAD= pkill -P " .. first.pid)
     first:wait()
     local third = in_container(path)

@@ -45,6 +45,12 @@ local function make_other(at)
   assert.equal(0, process:wait())
 end
 
+-- Moves the other store's data here, beside the lock file of this one.
+local function replace_data()
+  helper.sh(("rm -f '%s/journal'; mv '%s.other/data.mdb' '%s.other/journal' " ..
+             "'%s'"):format(path, path, path, path))
+end
+
 local function sum()
   return helper.sh(("cat '%s/data.mdb' | cksum"):format(path))
 end
@@ -111,7 +117,7 @@ describe("a store that was replaced", function()
 
   it("does so where only the data file was replaced", function()
     make_other(path .. ".other")
-    helper.sh(("mv '%s.other/data.mdb' '%s/data.mdb'"):format(path, path))
+    replace_data()
     local before = sum()
     assert_all_refused()
     assert.equal(before, sum())
@@ -123,7 +129,7 @@ describe("a store that was replaced", function()
 
   it("holds no locks on it", function()
     make_other(path .. ".other")
-    helper.sh(("mv '%s.other/data.mdb' '%s/data.mdb'"):format(path, path))
+    replace_data()
     refused(queue:push "lost")
     make_other(path)
     assert.equal(2, #helper.payloads(assert(helper.open(path)):queue "orders"))
@@ -133,7 +139,7 @@ describe("a store that was replaced", function()
   it("is not opened over the lock file of one that is in use", function()
     for _ = 1, 9 do queue:push "old" end
     make_other(path .. ".other")
-    helper.sh(("mv '%s.other/data.mdb' '%s/data.mdb'"):format(path, path))
+    replace_data()
     local before = sum()
     local process = helper.spawn([[
       print(select(3, require "respool".open(arg[1])))

@@ -5,14 +5,14 @@
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
-local in_its_turn = require "spec.helper.in_its_turn"
+local stopped_with = require "spec.helper.stopped_with"
 
 local path, stopped
 
-before_each(function()
+local function stop(name)
   path = helper.location()
-  stopped = in_its_turn(path)
-end)
+  stopped = stopped_with(name, path)
+end
 
 local function whom()
   return ("process %d %%(lua[^)]*%%)"):format(stopped.pid)
@@ -31,7 +31,26 @@ local PUSHER = [[
   print(queue:push "second")
 ]]
 
+local function looks_at_once()
+  local store = assert(helper.open(path, { timeout = 10 }))
+  local queue = assert(store:queue "orders")
+  assert.equal("first", queue:peek()[1].payload)
+  assert.equal("first", queue:get(1).payload)
+  assert.is_true(queue:stats().ready > 0)
+  assert.same({}, store:check())
+  assert.same({ "orders" }, store:queues())
+  for _, args in ipairs {
+    { "ls", path, "orders", "--state", "leased" }, { "stats", path },
+    { "health", path },
+  } do
+    local run = cli.process(args)
+    assert.equal(0, run.status, table.concat(args, " ") .. run.err)
+  end
+end
+
 describe("while a process stands still in its turn", function()
+  before_each(function() stop "turn" end)
+
   it("a push waits as long as the store's timeout says", function()
     local pusher = helper.spawn(PUSHER, path, 0.3)
     assert.equal(0, pusher:wait())
@@ -58,14 +77,7 @@ describe("while a process stands still in its turn", function()
       .. "\ttrue\n%d+\n", pusher:output())
   end)
 
-  it("looking waits for nobody", function()
-    local store = assert(helper.open(path, { timeout = 10 }))
-    local queue = assert(store:queue "orders")
-    assert.equal("first", queue:peek()[1].payload)
-    assert.is_true(queue:stats().ready > 0)
-    assert.same({}, store:check())
-    assert.same({ "orders" }, store:queues())
-  end)
+  it("looking waits for nobody", looks_at_once)
 
   it("a wait can be interrupted", function()
     local pusher = helper.spawn(PUSHER, path)
@@ -107,7 +119,35 @@ describe("while a process stands still in its turn", function()
   end)
 end)
 
+-- The journal's locks are bytes of its control block. Waits for them had no
+-- limit.
+describe("while a process stands still within the journal", function()
+  before_each(function() stop "journal" end)
+
+  it("a push waits as long as the store's timeout says", function()
+    local pusher = helper.spawn(PUSHER, path, 0.3)
+    assert.equal(0, pusher:wait())
+    assert.matches("nil\tgave up waiting for " .. whom() ..
+      ", which uses store '[^\n]*'\tLOCKED", pusher:output())
+  end)
+
+  it("looking waits for nobody", looks_at_once)
+
+  it("a push waits until it goes on, if there is no timeout", function()
+    local pusher = helper.spawn(PUSHER, path)
+    pusher:expect "waiting for process"
+    os.execute("kill -CONT " .. stopped.pid)
+    assert.equal(0, pusher:wait())
+    assert.matches("open\n.*%d+\n", pusher:output())
+  end)
+end)
+
 describe("while a process stands still that opens or compacts", function()
+  before_each(function()
+    path = helper.location()
+    assert(helper.open(path)):close()
+  end)
+
   it("opening gives up after the timeout", function()
     local holder = helper.spawn([[
       local pipe = io.popen("exec flock -F " .. arg[1] ..

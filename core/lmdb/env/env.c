@@ -95,6 +95,7 @@ static void close_held(lmdb_env *e) {
 static void env_free(lmdb_env *e) {
   env_drop_states(e);
   txn_env_close(e);
+  if (e->beside) e->beside->close(e);
   pthread_rwlock_destroy(&e->reopen_lock);
   commits_destroy(&e->commits);
   turn_destroy(&e->turn);
@@ -102,6 +103,11 @@ static void env_free(lmdb_env *e) {
   free(e->path);
   free(e->absolute);
   free(e);
+}
+
+static int open_beside(lmdb_env *e) {
+  if (!e->beside || e->journal || e->read_only || e->memory) return 0;
+  return e->beside->open(e);
 }
 
 /* Opens with the directory locked, one process at a time. Ensures: 1. No file
@@ -116,6 +122,7 @@ static int open_locked(lmdb_env *e) {
     rc = store_make(e);
   else if (error)
     rc = dir_fail(e->path, error);
+  if (!rc) rc = open_beside(e);
   if (!rc) rc = txn_env_open(e);
   dir_unlock(e->dirfd);
   return rc;
@@ -130,11 +137,17 @@ static bool try_again(int rc, int n) {
   return true;
 }
 
+/* Others wait for the first to start what is beside LMDB, some of them with
+   the directory locked: so it is closed before another try. */
 static int env_start(lmdb_env *e) {
+  bool again = e->must_reopen; /* then that stays open */
   int rc, n = 0;
   do {
     rc = open_locked(e);
     if (!rc) rc = txn_env_use(e, format_check);
+    if (!rc && !again && e->journal) rc = e->beside->start(e);
+    if (!rc) e->started = true;
+    if (rc && !again && e->beside) e->beside->close(e);
   } while (try_again(rc, ++n));
   if (!rc) e->must_reopen = false;
   if (rc != LOCK_STALE) return rc;
@@ -200,15 +213,17 @@ static lmdb_env *find_here(const struct stat *st) {
 }
 
 /* Opens what is not open yet; the environment has the directory. */
-static int open_new(const engine *g, const char *path, int dirfd,
-                    const struct stat *st, const respool_options *o,
-                    int (*first)(env *e), lmdb_env **out) {
+static int open_new(const engine *g, const env_beside *beside,
+                    const char *path, int dirfd, const struct stat *st,
+                    const respool_options *o, int (*first)(env *e),
+                    lmdb_env **out) {
   lmdb_env *e = env_new(path, o);
   if (!e) {
     close(dirfd);
     return fail(RESPOOL_NOMEM, "not enough memory to open a store");
   }
   e->dirfd = dirfd;
+  e->beside = beside;
   e->dev = st->st_dev;
   e->ino = st->st_ino;
   int rc = env_start(e);
@@ -224,15 +239,16 @@ static int open_new(const engine *g, const char *path, int dirfd,
 }
 
 /* Opens a directory. The caller holds the registry's lock. */
-static int open_dir(const engine *g, const char *path,
-                    const respool_options *o, int (*first)(env *e),
-                    lmdb_env **out) {
+static int open_dir(const engine *g, const env_beside *beside,
+                    const char *path, const respool_options *o,
+                    int (*first)(env *e), lmdb_env **out) {
   struct stat st;
   int dirfd, rc = dir_open(path, !o->no_create && !o->read_only, &dirfd);
   if (rc) return rc;
   if (fstat(dirfd, &st)) rc = dir_fail(path, errno);
   lmdb_env *e = rc ? NULL : find_here(&st);
-  if (!rc && !e) return open_new(g, path, dirfd, &st, o, first, out);
+  if (!rc && !e)
+    return open_new(g, beside, path, dirfd, &st, o, first, out);
   close(dirfd);
   if (!rc) rc = attach(e, g, first);
   return rc ? rc : share(e, o, out);
@@ -319,14 +335,15 @@ static void prepare(void) {
   keep_memory();
 }
 
-int env_open(const engine *g, const char *path, const respool_options *o,
-             int (*first)(env *e), env **e) {
+int env_open(const engine *g, const env_beside *beside, const char *path,
+             const respool_options *o, int (*first)(env *e), env **e) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, prepare);
   lmdb_env *opened = NULL;
   pthread_mutex_lock(&registry_lock);
-  int rc = strcmp(path, ":memory:") ? open_dir(g, path, o, first, &opened)
-                                    : open_memory(g, o, first, &opened);
+  int rc = strcmp(path, ":memory:")
+               ? open_dir(g, beside, path, o, first, &opened)
+               : open_memory(g, o, first, &opened);
   pthread_mutex_unlock(&registry_lock);
   if (!rc) *e = &opened->base;
   return rc;
@@ -428,10 +445,10 @@ int env_sync(env *base) {
   return rc;
 }
 
-int env_check(env *base) {
+int env_check(env *base, bool now) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  int rc = files_check(e, false);
+  int rc = files_check(e, now);
   pthread_rwlock_unlock(&e->reopen_lock);
   return rc;
 }
@@ -456,10 +473,22 @@ bool env_is_open(int dirfd) {
   return open_here || is_open_elsewhere(dirfd);
 }
 
-uint64_t env_last(env *base) {
+bool env_hold(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  uint64_t last = e->mdb && !files_check(e, false) ? txn_env_newest(e) : 0;
+  if (e->mdb && !files_check(e, false)) return true;
   pthread_rwlock_unlock(&e->reopen_lock);
+  return false;
+}
+
+void env_release(env *base) {
+  pthread_rwlock_unlock(&((lmdb_env *)base)->reopen_lock);
+}
+
+uint64_t env_last(env *base) {
+  lmdb_env *e = (lmdb_env *)base;
+  if (!env_hold(base)) return 0;
+  uint64_t last = txn_env_newest(e);
+  env_release(base);
   return last;
 }

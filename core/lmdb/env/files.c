@@ -29,18 +29,28 @@ static int name_fail(const lmdb_env *e, const char *name, int error) {
 /* LMDB writes the lock file through a map, which needs its blocks. Whoever may
    open the data may open it, and nobody else. Whose directory it is may not be
    whose data it is, if it is root's. */
-static int fill_lock(const lmdb_env *e, int fd, const struct stat *data) {
+static int match(int dirfd, int fd, const struct stat *data) {
   struct stat st, dir;
-  off_t size = LOCK_HEAD + (off_t)e->max_readers * READER_SIZE;
   mode_t mode = (data->st_mode & 0666) | 0600;
+  if (fchmod(fd, mode)) return -1;
+  if (geteuid() != 0 || fstat(fd, &st) || fstat(dirfd, &dir) ||
+      dir.st_uid != 0 || st.st_uid != 0)
+    return 0;
+  return fchown(fd, data->st_uid, data->st_gid) || fchmod(fd, mode) ? -1 : 0;
+}
+
+int files_match(int dirfd, int fd) {
+  struct stat data;
+  if (file_look(dirfd, DATA_NAME, &data)) return errno == ENOENT ? 0 : -1;
+  return match(dirfd, fd, &data);
+}
+
+static int fill_lock(const lmdb_env *e, int fd, const struct stat *data) {
+  off_t size = LOCK_HEAD + (off_t)e->max_readers * READER_SIZE;
   if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) &&
       (errno == ENOSPC || errno == EDQUOT))
     return -1;
-  if (fchmod(fd, mode)) return -1;
-  if (geteuid() != 0 || fstat(fd, &st) || fstat(e->dirfd, &dir) ||
-      dir.st_uid != 0 || st.st_uid != 0)
-    return 0;
-  return fchown(fd, data->st_uid, data->st_gid) || fchmod(fd, mode);
+  return match(e->dirfd, fd, data);
 }
 
 /* A directory that may only be read is LMDB's business. */
@@ -129,6 +139,7 @@ static int gone(const lmdb_env *e) {
 static int note_gone(lmdb_env *e, const char *why) {
   e->gone = why;
   e->must_reopen = true;
+  if (e->beside) e->beside->away(e, true);
   return gone(e);
 }
 
@@ -140,6 +151,7 @@ int files_check(lmdb_env *e, bool now) {
   e->looked_at = time;
   const char *why = look(e);
   if (why) return note_gone(e, why);
+  if (e->gone && e->beside) e->beside->away(e, false);
   e->gone = NULL;
   return 0;
 }

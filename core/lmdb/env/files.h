@@ -13,6 +13,10 @@
    LMDB makes none. With the directory locked. */
 int files_prepare(lmdb_env *e);
 
+/* Gives a new file of the store the mode of the data, and, in a directory of
+   root's, its owner. 0, or -1 with errno. */
+int files_match(int dirfd, int fd);
+
 /* Notes which files LMDB has opened. With the directory locked. */
 void files_note(lmdb_env *e);
 

@@ -119,20 +119,24 @@ static size_t free_pages(txn *t) {
   return n;
 }
 
-static uint64_t page_size(const txn *t) {
+static uint64_t page_size(const lmdb_env *e) {
   MDB_stat st;
-  mdb_env_stat(t->env->mdb, &st);
+  mdb_env_stat(e->mdb, &st);
   return st.ms_psize;
 }
 
-uint64_t txn_high_water(txn *t) {
+uint64_t txn_env_high_water(const lmdb_env *e) {
   MDB_envinfo info;
-  mdb_env_info(t->env->mdb, &info);
-  return (info.me_last_pgno + 1) * page_size(t);
+  mdb_env_info(e->mdb, &info);
+  return (info.me_last_pgno + 1) * page_size(e);
+}
+
+uint64_t txn_high_water(txn *t) {
+  return txn_env_high_water(t->env);
 }
 
 uint64_t txn_used(txn *t) {
-  return txn_high_water(t) - free_pages(t) * page_size(t);
+  return txn_high_water(t) - free_pages(t) * page_size(t->env);
 }
 
 #define DISK_STEP ((uint64_t)1 << 20)
@@ -151,20 +155,21 @@ static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
   return 0;
 }
 
-bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
-  lmdb_env *e = t->env;
-  uint64_t from = txn_high_water(t);
-  uint64_t end = from + t->claimed + more + reserve;
-  if (e->memory || end <= e->disk_end) {
-    t->claimed += more;
-    return true;
-  }
+bool txn_env_claim_disk(lmdb_env *e, uint64_t more) {
+  uint64_t from = txn_env_high_water(e), end = from + more;
+  if (e->memory || end <= e->disk_end) return true;
   int rc = allocate(e, from, end + DISK_STEP);
   if (rc == ENOSPC || rc == EDQUOT) rc = allocate(e, from, end);
-  if (rc == ENOSPC || rc == EDQUOT) { /* is there room within the file? */
-    if (from - txn_used(t) < t->claimed + more + reserve) return false;
-  } else if (rc)
-    e->disk_end = UINT64_MAX; /* not supported by the file system? */
+  if (rc == ENOSPC || rc == EDQUOT) return false;
+  if (rc) e->disk_end = UINT64_MAX; /* not supported by the file system? */
+  return true;
+}
+
+bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
+  uint64_t all = t->claimed + more + reserve;
+  if (!txn_env_claim_disk(t->env, all) && /* is there room within the file? */
+      txn_high_water(t) - txn_used(t) < all)
+    return false;
   t->claimed += more;
   return true;
 }

@@ -56,7 +56,20 @@ typedef struct tree_key {
 
 respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room);
 
-typedef struct lmdb_env {
+typedef struct lmdb_env lmdb_env;
+
+/* What is opened beside LMDB; its rooms know more than this one. */
+typedef struct env_beside {
+  /* With the directory locked, before LMDB is opened. */
+  int (*open)(lmdb_env *e);
+  /* LMDB is open, and durable. */
+  int (*start)(lmdb_env *e);
+  /* The store is not what its path says any more, or is again. */
+  void (*away)(lmdb_env *e, bool gone);
+  void (*close)(lmdb_env *e); /* also when it was not opened */
+} env_beside;
+
+struct lmdb_env {
   env base;
   commits commits;
   turns turn;
@@ -85,7 +98,15 @@ typedef struct lmdb_env {
   void *states;          /* kept by queue/unit.c, as of commit `states_txn` */
   size_t states_txn;
   void (*states_free)(void *states);
-} lmdb_env;
+  const env_beside *beside; /* or NULL */
+  struct journal *journal;  /* NULL: none, in memory and read-only */
+  bool started;             /* what is beside */
+  _Atomic int flushing;     /* flushes of what units have done: these wait for
+                               the journal and do not give way to others, as
+                               the units must not run again */
+  int64_t unflushed_since;  /* relaxed units, or 0; see lmdb/small.c */
+  void *known;              /* queues, as lmdb/small.c knows them */
+};
 
 typedef struct txn {
   lmdb_env *env;
@@ -101,6 +122,9 @@ typedef struct txn {
   struct dlq *dlqs;
   notices *notices_to;  /* of the operation that runs, or NULL */
   notice *notices;      /* to be posted when it has committed */
+  bool entered;         /* the journal's write lock is held */
+  struct journal_work *work; /* of the journal, applied in this; or NULL */
+  uint64_t work_changes;     /* how many of the changes that were */
 } txn;
 
 /* Reports an error of LMDB; returns respool's code for it. */
@@ -130,6 +154,9 @@ bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
 /* Would txn_claim_disk find room for `more` bytes, the reserve among them?
    Changes nothing; true as well where that cannot be known. */
 bool txn_disk_has(txn *t, uint64_t more);
+/* The same outside of a transaction: `more` bytes beyond the file's. */
+bool txn_env_claim_disk(lmdb_env *e, uint64_t more);
+uint64_t txn_env_high_water(const lmdb_env *e);
 
 int txn_begin(lmdb_env *e, bool write, txn *t);
 int txn_commit(txn *t); /* 0; else nothing has changed, or UNKNOWN_OUTCOME */

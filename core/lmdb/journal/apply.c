@@ -33,14 +33,13 @@ struct journal_work {
 };
 
 int journal_enter(journal *j) {
+  bool died;
   int rc = control_usable(j);
-  if (rc) return rc;
-  if (lock_take(j, WRITE_LOCK) >= 0) return 0;
-  return fail(RESPOOL_IO, "cannot lock the journal");
+  return rc ? rc : lock_take(j, WRITE_LOCK, &died);
 }
 
 void journal_leave(journal *j) {
-  if (!control_usable(j)) lock_leave(j, WRITE_LOCK);
+  if (j->c) lock_leave(j, WRITE_LOCK);
 }
 
 /* ---- begin --------------------------------------------------------------- */
@@ -75,6 +74,7 @@ static void finish(control *c) {
   c->applied[other] = to;
   FAULT_POINT("journal finishing");
   atomic_store(&c->which, other);
+  atomic_store(&c->applied_pos, to.pos);
   slots_drop(c, to.pos);
   for (int i = 0; i < JOURNAL_QUEUES; i++) row_finish(&c->row[i]);
   FAULT_POINT("journal finished");
@@ -84,6 +84,16 @@ static void finish(control *c) {
 /* The position of LMDB in this log: that of a former file says nothing. */
 static uint64_t position_of(const control *c, const journal_applied *a) {
   return a->seed == c->seed ? a->pos : c->start;
+}
+
+uint64_t journal_place(const journal *j, const journal_applied *a) {
+  return position_of(j->c, a);
+}
+
+/* With the write lock alone, under which applications begin and end. */
+static bool is_resolved(const journal *j, const journal_applied *a) {
+  return !control_usable(j) && !atomic_load(&j->c->applying) &&
+         position_of(j->c, a) == atomic_load(&j->c->applied_pos);
 }
 
 static int resolve(control *c, const journal_applied *a) {
@@ -97,6 +107,14 @@ static int resolve(control *c, const journal_applied *a) {
               "the journal than it should have");
 }
 
+void figures_add(journal_figures *to, const journal_figures *from) {
+  to->delivered_bytes += from->delivered_bytes;
+  for (int i = 0; i < RESPOOL_FLUSH_REASONS; i++)
+    to->flushes[i] += from->flushes[i];
+  histogram_merge(&to->wait, &from->wait);
+  histogram_merge(&to->handle, &from->handle);
+}
+
 static bool row_share(row *r, bool all, journal_share *s) {
   r->leaving = r->old;
   if (all) {
@@ -108,10 +126,21 @@ static bool row_share(row *r, bool all, journal_share *s) {
   r->leaving_delivered = r->delivered;
   *s = (journal_share){
     r->number, r->next_id, r->leaving.pushed, r->leaving.pushed_bytes,
-    r->leaving.done, r->delivered - r->delivered_stored,
+    r->leaving.done, r->delivered - r->delivered_stored, r->figures,
   };
   return r->number && (s->pushed || s->done || s->delivered ||
                        r->next_id > r->stored_next);
+}
+
+/* The figures leave at once, and come back when the commit fails. */
+static void move_figures(control *c, const journal_work *w, bool back) {
+  for (size_t i = 0; i < w->n_shares; i++) {
+    row *r = row_find(c, w->shares[i].queue);
+    if (r && back)
+      figures_add(&r->figures, &w->shares[i].figures);
+    else if (r)
+      r->figures = (journal_figures){0};
+  }
 }
 
 static void copy_shares(control *c, journal_work *w, bool all) {
@@ -161,6 +190,7 @@ static int begin(journal *j, int what, journal_work **out) {
   w->to = to;
   copy_slots(c, w);
   copy_shares(c, w, all);
+  move_figures(c, w, false);
   c->applying_chain = to.chain;
   atomic_store(&c->applying, to.pos);
   *out = w;
@@ -178,6 +208,7 @@ static int by_queue_and_id(const void *a, const void *b, void *arg) {
 int journal_begin(journal *j, const journal_applied *applied, int what,
                   journal_work **w) {
   *w = NULL;
+  if (what == JOURNAL_NOTHING && is_resolved(j, applied)) return 0;
   int rc = state_enter(j, true);
   if (rc) return rc;
   rc = resolve(j->c, applied);
@@ -218,29 +249,37 @@ journal_applied journal_position(const journal_work *w) {
 
 int journal_finish(journal_work *w, int result) {
   journal *j = w->j;
-  uint64_t to = w->to.pos;
-  work_free(w);
   FAULT_POINT("journal applied, not finished");
-  if (result == RESPOOL_UNKNOWN_OUTCOME) return 0;
-  int rc = state_enter(j, true);
-  if (rc) return rc; /* the next to begin finds out */
-  if (atomic_load(&j->c->applying) != to)
-    rc = 0; /* forgotten by a repair */
-  else if (!result)
-    finish(j->c);
-  else
-    atomic_store(&j->c->applying, 0);
-  state_leave(j);
+  bool known = result != RESPOOL_UNKNOWN_OUTCOME;
+  int rc = known ? state_enter(j, true) : 0;
+  if (known && !rc) { /* else the next to begin finds out */
+    if (result) move_figures(j->c, w, true);
+    if (atomic_load(&j->c->applying) != w->to.pos)
+      ; /* forgotten by a repair */
+    else if (!result)
+      finish(j->c);
+    else
+      atomic_store(&j->c->applying, 0);
+    state_leave(j);
+  }
+  work_free(w);
   return rc;
 }
 
+int journal_applied_to(const journal *j, uint64_t *pos, uint64_t *held) {
+  int rc = control_usable(j);
+  if (rc) return rc;
+  *pos = atomic_load(&j->c->applied_pos);
+  uint64_t freed = atomic_load(&j->c->freed);
+  *held = *pos > freed ? *pos - freed : 0;
+  return 0;
+}
+
 int journal_freed(journal *j, uint64_t pos) {
-  int rc = state_enter(j, true);
+  int rc = control_usable(j);
   if (rc) return rc;
   control *c = j->c;
-  if (pos <= applied_point(c).pos && pos > atomic_load(&c->freed))
-    atomic_store(&c->freed, pos);
-  state_leave(j);
+  if (pos <= atomic_load(&c->applied_pos)) flush_raise(&c->freed, pos);
   flush_wake(c);
   return 0;
 }

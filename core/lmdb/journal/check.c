@@ -136,16 +136,33 @@ static int check_all(check *k, const journal_applied *a) {
   return rc ? rc : k->rc;
 }
 
+/* Without the lock: as far as the file is whole, which nobody else may say of
+   one that is being written. */
+static int check_file(check *k, const journal_applied *a) {
+  control *c = k->j->c;
+  if (atomic_load(&c->made) != MADE_YES) return 0;
+  int rc = log_reopen(k->j);
+  if (rc) return rc;
+  k->again->half = c->half;
+  point from = a->seed == c->seed ? (point){a->pos, a->chain}
+                                  : (point){c->start, c->seed};
+  rc = scan_build(k->again, k->j->fd, from, UINT64_MAX);
+  if (rc != RESPOOL_CORRUPT) return rc;
+  find(k, "journal J3: %s", respool_error_text());
+  return k->rc;
+}
+
 int journal_check(journal *j, const journal_applied *a,
                   journal_finding_fn *each, void *arg) {
   check k = {j, calloc(1, sizeof(control)), each, arg, 0};
   if (!k.again)
     return fail(RESPOOL_NOMEM, "not enough memory to check the journal");
-  int rc = state_enter(j, true);
+  int rc = state_look(j);
   if (!rc) {
     rc = check_all(&k, a);
     state_leave(j);
-  }
+  } else if (rc == JOURNAL_ELSEWHERE)
+    rc = check_file(&k, a);
   free(k.again);
   return rc;
 }

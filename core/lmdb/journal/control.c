@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "lmdb/env/files.h"
 #include "lmdb/journal/file.h"
 
 static const char name[] = "control";
@@ -94,6 +94,9 @@ int control_usable(const journal *j) {
     return fail(RESPOOL_FORKED, "the journal belongs to the parent process");
   if (!j->c || !j->started)
     return fail(RESPOOL_CLOSED, "the journal is not open");
+  if (atomic_load(&j->away))
+    return fail(RESPOOL_IO, "the store of this journal was deleted or "
+                "replaced");
   return 0;
 }
 
@@ -111,22 +114,6 @@ typedef struct block_head {
   uint32_t magic, layout;
   uint64_t size, pidns;
 } block_head;
-
-/* Waits until the block is built, or this is the one to build it: also when
-   the one that was building it has died. */
-static int find_place(journal *j) {
-  static const struct timespec nap = {0, 1000000};
-  for (;;) {
-    uint32_t magic = 0;
-    j->first = !byte_lock(j->cfd, F_WRLCK, 0, false);
-    if (j->first) return 0;
-    if (byte_lock(j->cfd, F_RDLCK, 0, true)) return cannot("lock");
-    if (pread(j->cfd, &magic, sizeof magic, 0) == sizeof magic && magic)
-      return 0;
-    (void)byte_lock(j->cfd, F_UNLCK, 0, false);
-    nanosleep(&nap, NULL);
-  }
-}
 
 /* A file of another layout is cleared first. */
 static int allocate(const journal *j) {
@@ -171,11 +158,27 @@ static int map(journal *j) {
   return 0;
 }
 
+/* Who may open the data may open it. */
+static int make(journal *j) {
+  int fd = file_make(j->dirfd, name, FILE_MODE);
+  if (fd < 0 || !files_match(j->dirfd, fd)) return fd;
+  int error = errno;
+  close(fd);
+  (void)unlinkat(j->dirfd, name, 0);
+  errno = error;
+  return -1;
+}
+
 int control_open(journal *j) {
-  j->cfd = file_open_or_make(j->dirfd, name);
-  if (j->cfd < 0) return cannot("open");
-  int rc = find_place(j);
-  if (!rc) rc = j->first ? allocate(j) : recognise(j);
+  do {
+    j->cfd = file_open(j->dirfd, name, O_RDWR);
+    if (j->cfd < 0 && errno == ENOENT) j->cfd = make(j);
+  } while (j->cfd < 0 && errno == EEXIST);
+  return j->cfd < 0 ? cannot("open") : 0;
+}
+
+int control_map(journal *j) {
+  int rc = j->first ? allocate(j) : recognise(j);
   if (!rc) rc = map(j);
   if (!rc) list_add(j);
   return rc;
@@ -184,7 +187,24 @@ int control_open(journal *j) {
 int control_publish(journal *j) {
   atomic_store(&j->c->magic, CONTROL_MAGIC);
   j->first = false;
-  return byte_lock(j->cfd, F_RDLCK, 0, true) ? cannot("lock") : 0;
+  return byte_lock(j->cfd, F_RDLCK, 0) ? cannot("lock") : 0;
+}
+
+/* Whoever opens another store here is the first then, and builds the block
+   anew; its own store finds the block as it was, or as others have built it
+   from the same files. */
+void journal_away(journal *j, bool away) {
+  if (!j->started || j->forked || !j->c) return;
+  if (away && !atomic_exchange(&j->away, true))
+    (void)byte_lock(j->cfd, F_UNLCK, 0);
+  else if (!away && atomic_load(&j->away) &&
+           !byte_lock(j->cfd, F_RDLCK, 0)) {
+    if (memcmp(j->c->store, j->store, sizeof j->store) ||
+        atomic_load(&j->c->magic) != CONTROL_MAGIC)
+      (void)byte_lock(j->cfd, F_UNLCK, 0);
+    else
+      atomic_store(&j->away, false);
+  }
 }
 
 void control_close(journal *j) {

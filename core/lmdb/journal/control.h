@@ -7,7 +7,9 @@
  *
  * A lock is a byte of the file locked by F_OFD_SETLK, which the kernel drops
  * when the last descriptor goes, behind a mutex for the threads of a process,
- * which share the descriptor. `dirty` tells that a holder died inside.
+ * which share the descriptor. `dirty` tells that a holder died inside. Waiters
+ * sleep on a word of the block, in slices: a wake-up may be lost with whom it
+ * woke, and a holder that dies wakes nobody.
  */
 #ifndef JOURNAL_CONTROL_H
 #define JOURNAL_CONTROL_H
@@ -39,17 +41,24 @@ typedef struct slot {
   _Atomic uint8_t state;
 } slot;
 
+/* A lease, kept over a repair. */
+typedef struct kept {
+  uint64_t queue, id, token;
+  int64_t until;
+} kept;
+
 typedef struct tally {
   uint64_t pushed, pushed_bytes, done;
 } tally;
 
 /* A queue with items here, or lately. */
 typedef struct row {
-  uint64_t number;               /* 0: free */
-  uint64_t next_id, stored_next; /* to give; LMDB has it as */
+  _Atomic uint64_t number;       /* 0: free */
+  _Atomic uint64_t next_id;      /* to give */
+  uint64_t stored_next;          /* LMDB has it as */
   uint64_t used;                 /* rises, to find the idlest */
   uint64_t ready, leased, bytes;
-  int64_t lmdb_at;               /* see journal_view */
+  _Atomic int64_t lmdb_at;       /* see journal_view */
   int64_t min_until, min_expires; /* no lease or item ends before */
   tally old, fresh;  /* by the half that an item was pushed in: before the
                         current one, and in it */
@@ -59,6 +68,8 @@ typedef struct row {
   uint32_t first, last;    /* ready items, + 1 */
   uint32_t known;          /* does next_id regard LMDB? */
   uint16_t priority, mixed; /* of ready items: one, or several */
+  _Atomic int64_t clock; /* the latest time of a push, a take or LMDB */
+  journal_figures figures;
   uint64_t reserved[4];
 } row;
 
@@ -89,11 +100,16 @@ typedef struct control {
   _Atomic uint64_t token, due_told, flushes, repairs;
   uint64_t used, live;
   uint32_t free, unused;
-  uint64_t reserved[32];
+  _Atomic uint64_t applied_pos; /* of applied, for those without the lock */
+  uint64_t reserved[25];
+  _Atomic uint32_t holder[4];  /* pids; of each lock */
+  _Atomic uint32_t lock_word[4], lock_waiters[4];
   word word[WORDS];
   row row[JOURNAL_QUEUES];
   uint16_t index[INDEX_SIZE]; /* by queue and id: slot + 1 */
   slot slot[JOURNAL_ITEMS];
+  _Atomic uint32_t n_kept; /* + 1; not 0: the slots are being built anew */
+  kept kept[JOURNAL_ITEMS];
 } control;
 
 /* `made`: is there a file? CANNOT: there was no room for one. */
@@ -102,7 +118,11 @@ enum { MADE_NO, MADE_YES, MADE_CANNOT };
 struct journal {
   control *c; /* NULL: closed, or a child of fork */
   int dirfd, cfd, fd;
-  bool first, started, unsynced, forked;
+  bool first, started, forked;
+  _Atomic bool away;
+  uint8_t store[16];
+  journal_waits waits;
+  uint32_t pid; /* a child of fork lets go of it */
   uint64_t want_half;
   _Atomic uint32_t generation; /* of the file that fd is */
   pthread_mutex_t lock[LOCKS], reopening;
@@ -112,8 +132,10 @@ struct journal {
 
 /* ---- control.c ---- */
 
-/* Opens, or makes, and maps; sets j->first. */
+/* Opens the file, or makes it; then, with its byte 0 locked (lock_here), maps
+   it. */
 int control_open(journal *j);
+int control_map(journal *j);
 void control_close(journal *j);
 
 /* The first has built the block: others may come. */

@@ -7,12 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 
-int byte_lock(int fd, int type, int byte, bool wait) {
+int byte_lock(int fd, int type, int byte) {
   struct flock l = {.l_type = (short)type, .l_whence = SEEK_SET,
                     .l_start = byte, .l_len = 1};
   int rc;
   do
-    rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &l);
+    rc = fcntl(fd, F_OFD_SETLK, &l);
   while (rc < 0 && errno == EINTR);
   return rc;
 }

@@ -5,9 +5,8 @@
 #ifndef JOURNAL_FILE_H
 #define JOURNAL_FILE_H
 
-#include <stdbool.h>
-
-/* F_RDLCK, F_WRLCK or F_UNLCK, for this open description. */
-int byte_lock(int fd, int type, int byte, bool wait);
+/* F_RDLCK, F_WRLCK or F_UNLCK, for this open description; never waits. -1
+   with errno. */
+int byte_lock(int fd, int type, int byte);
 
 #endif

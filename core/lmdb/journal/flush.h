@@ -10,4 +10,7 @@
 /* What those who wait for a flush wait for may have come. */
 void flush_wake(control *c);
 
+/* Raises a position; another may have raised it further. */
+void flush_raise(_Atomic uint64_t *position, uint64_t to);
+
 #endif

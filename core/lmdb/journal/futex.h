@@ -12,15 +12,25 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Until woken, or `ms` have passed; at once when it is not `seen`. */
+#define FUTEX_ANY UINT32_MAX
+
+/* Until woken by one of `bits`, or `ms` have passed; at once when it is not
+   `seen`. */
 static inline void futex_wait(_Atomic uint32_t *at, uint32_t seen,
-                              int64_t ms) {
-  struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-  (void)syscall(SYS_futex, at, FUTEX_WAIT, seen, &t, NULL, 0);
+                              uint32_t bits, int64_t ms) {
+  struct timespec t; /* this kind of wait has a deadline */
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  t.tv_sec += ms / 1000;
+  t.tv_nsec += ms % 1000 * 1000000;
+  if (t.tv_nsec >= 1000000000) {
+    t.tv_nsec -= 1000000000;
+    t.tv_sec++;
+  }
+  (void)syscall(SYS_futex, at, FUTEX_WAIT_BITSET, seen, &t, NULL, bits);
 }
 
-static inline void futex_wake(_Atomic uint32_t *at, int n) {
-  (void)syscall(SYS_futex, at, FUTEX_WAKE, n, NULL, NULL, 0);
+static inline void futex_wake(_Atomic uint32_t *at, uint32_t bits, int n) {
+  (void)syscall(SYS_futex, at, FUTEX_WAKE_BITSET, n, NULL, NULL, bits);
 }
 
 #endif

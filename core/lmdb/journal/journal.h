@@ -20,7 +20,8 @@
  *
  * Promises, numbered as the checks in check.c and the specs name them:
  *
- *   J1  flushed <= tail; who was told has its record before flushed or freed
+ *   J1  flushed <= tail; the record of a call that has returned lies before
+ *       flushed or freed
  *   J2  what is needed lies in two neighbouring halves
  *   J3  every record from applied to tail is whole and chained; END stands
  *       where the log goes on in the other half
@@ -42,6 +43,7 @@
 #include <stdbool.h>
 
 #include "base/arena.h"
+#include "base/histogram.h"
 
 typedef struct journal journal;
 
@@ -54,6 +56,7 @@ typedef struct journal journal;
 #define JOURNAL_BATCH 512    /* items of one push */
 #define JOURNAL_PUSH (64u << 10) /* bytes of one push, its record with it */
 #define JOURNAL_NEVER INT64_MAX
+#define JOURNAL_STEP 1000    /* ms; a clock may go back by less */
 
 /* What LMDB's meta holds: all zero as long as nothing was applied. Stored in
    the same transaction as what is applied. */
@@ -61,9 +64,18 @@ typedef struct journal_applied {
   uint64_t pos, chain, seed;
 } journal_applied;
 
+/* Asked after `ms` of waiting for process `pid` (0: not known), which may be
+   stopped; false gives up, with fail() called: the call answers LOCKED, and
+   nothing has happened. `over` is told that the wait is over. */
+typedef struct journal_waits {
+  bool (*goes_on)(void *arg, int64_t ms, int pid);
+  void (*over)(void *arg);
+  void *arg;
+} journal_waits;
+
 typedef struct journal_options {
   uint64_t half;  /* bytes of a half of a journal that is made; 0: the usual */
-  bool unsynced;  /* a push is as good as flushed: stores in memory */
+  journal_waits waits; /* goes_on NULL: waits for ever */
 } journal_options;
 
 /* ---- open and close ------------------------------------------------------ */
@@ -76,10 +88,14 @@ int journal_open(int dirfd, const journal_options *o, journal **out);
 
 /* Goes on with what is stored. Requires of the first (journal_is_first): that
    `a` is durable in LMDB. CORRUPT: the file belongs to another store, or LMDB
-   is older than it. */
+   is older than it; BUSY: processes have another store open here. */
 int journal_start(journal *j, const uint8_t store[16],
                   const journal_applied *a);
 bool journal_is_first(const journal *j);
+
+/* The store is not what its path says any more (`away`), or is again. Away, all
+   calls answer IO, and another store may be opened in its place. */
+void journal_away(journal *j, bool away);
 
 /* Nothing is applied or flushed. In a child of fork it frees memory alone;
    there all other calls answer FORKED. NULL is allowed. */
@@ -96,15 +112,34 @@ int journal_queue(journal *j, uint64_t number, uint64_t next_id);
    write lock. */
 int journal_queue_forget(journal *j, uint64_t number);
 
-/* Takes `n` ids for a push that goes to LMDB by itself. Requires the write
-   lock, and that what the journal holds of the queue is being applied in the
-   same transaction. ELSEWHERE: the queue has no row; ids are LMDB's. */
-int journal_ids(journal *j, uint64_t number, uint64_t n, uint64_t *first);
+/* Takes `n` ids, from `least` on, LMDB's next one, for a push that goes there
+   by itself: ids of items that were pushed and done here are not given again.
+   Requires the write lock, and that what the journal holds of the queue is
+   applied in the same transaction. The first id. */
+uint64_t journal_ids(journal *j, uint64_t number, uint64_t least, uint64_t n);
+
+/* Is any item of the queue here, and what is its time? Requires the write
+   lock. */
+int journal_holds(journal *j, uint64_t number, bool *any, int64_t *clock);
 
 /* The moment from which on LMDB has an item to hand out: 0 now or unknown,
    JOURNAL_NEVER. A commit that may change it says 0 before and the truth
    after. Requires the write lock. A queue without a row is passed over. */
-int journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
+void journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
+
+/* The queue's time in LMDB. A push or take whose `now` lies JOURNAL_STEP or
+   more before the latest one is ELSEWHERE: LMDB makes up for a clock that
+   went back. */
+int journal_clock(journal *j, uint64_t number, int64_t now);
+
+/* What pushes, takes and dones add to a queue's figures beside its counters;
+   lost with the block. */
+typedef struct journal_figures {
+  uint64_t delivered_bytes;
+  uint64_t flushes[RESPOOL_FLUSH_REASONS];
+  respool_histogram wait, handle;
+} journal_figures;
+void figures_add(journal_figures *to, const journal_figures *from);
 
 /* ---- push ---------------------------------------------------------------- */
 
@@ -114,6 +149,7 @@ typedef struct journal_push_req {
   int64_t now, expires;       /* wall ms; expires 0: never */
   const respool_bytes *items; /* packed as record/item.h says */
   size_t n;
+  int reason;                 /* a buffer's for its flush; 0: none */
   uint64_t first, end;        /* out: first id; position to flush to */
   bool due;                   /* out: apply JOURNAL_OLD now; told once */
 } journal_push_req;
@@ -126,6 +162,7 @@ int journal_push(journal *j, journal_push_req *r);
 /* Ensures that what lies before `end` survives a power cut. One flush serves
    all who wait for one, of all processes. UNKNOWN_OUTCOME: it failed. */
 int journal_flush(journal *j, uint64_t end);
+int journal_flush_all(journal *j);
 
 /* ---- take and settle ----------------------------------------------------- */
 
@@ -138,18 +175,21 @@ typedef struct journal_item {
 } journal_item;
 
 typedef struct journal_take_req {
-  uint64_t queue, bytes; /* bytes of packed items at most, but one item */
+  uint64_t queue, bytes; /* bytes of bodies at most, but one item */
   int64_t now, until;
   journal_item *items;   /* room for `max` */
   size_t max, n;         /* n: out */
+  uint64_t worker;       /* that the token is to name */
   int64_t next;          /* out: when to look again, unless woken */
   arena *to;
 } journal_take_req;
 
-/* Leases the first items by priority, then age: nothing is written. 0, with
-   `n` of 0: nothing to be had. ELSEWHERE: LMDB has something, the queue has no
-   row, a lease ran out, or the next item is damaged, expired or about to
-   leave. What is not on disk yet is flushed before it is handed out. */
+/* Leases the first items by priority, then age, under one token: nothing is
+   written. Those of one priority are consecutive among the live ones, but
+   `items` need not be in order. 0, with `n` of 0: nothing to be had.
+   ELSEWHERE: LMDB has something, the queue has no row, a lease ran out, or the
+   next item is damaged, expired or about to leave. An item that is not on disk
+   yet is flushed before it is handed out. */
 int journal_take(journal *j, journal_take_req *r);
 
 enum { JOURNAL_DONE, JOURNAL_LOST, JOURNAL_IN_LMDB };
@@ -158,6 +198,7 @@ typedef struct journal_done_req {
   uint64_t queue;
   int64_t now;
   const uint64_t *ids, *tokens;
+  const respool_histogram *handle; /* to be added to the queue's; or NULL */
   size_t n;
   uint8_t *outcome; /* out: of each, one of the above */
   size_t done;      /* out: how many are DONE */
@@ -170,11 +211,9 @@ typedef struct journal_done_req {
    are in LMDB. Also ELSEWHERE, with nothing done, when there is no room. */
 int journal_done(journal *j, journal_done_req *r, bool strict);
 
-/* Renews leases in place, written nowhere; outcomes as above. */
-int journal_extend(journal *j, journal_done_req *r, int64_t until);
-
-/* A token that is above all before it, for leases that LMDB gives. */
-int journal_tokens(journal *j, uint64_t n, uint64_t *first);
+/* The number of the next token, `least` or above, for a lease that LMDB
+   gives. */
+int journal_token(journal *j, uint64_t least, uint64_t *number);
 
 /* ---- apply: into LMDB ---------------------------------------------------- */
 
@@ -201,6 +240,7 @@ int journal_next(journal_work *w, journal_item *out, arena *to);
 /* What is to be added to a queue's counters, and its next id at least. */
 typedef struct journal_share {
   uint64_t queue, next_id, pushed, pushed_bytes, done, delivered;
+  journal_figures figures;
 } journal_share;
 const journal_share *journal_shares(const journal_work *w, size_t *n);
 
@@ -211,7 +251,10 @@ journal_applied journal_position(const journal_work *w);
    held. After UNKNOWN_OUTCOME the next to begin finds out. */
 int journal_finish(journal_work *w, int rc);
 
-/* A sync of LMDB that began after applied was `pos` (journal_now) is done. */
+/* What is applied, and how much of that a sync of LMDB is to give back. */
+int journal_applied_to(const journal *j, uint64_t *pos, uint64_t *held);
+
+/* A sync of LMDB that began after it was applied up to `pos` is done. */
 int journal_freed(journal *j, uint64_t pos);
 
 typedef struct journal_state {
@@ -230,10 +273,22 @@ int journal_renew(journal *j);
 typedef struct journal_counts {
   uint64_t ready, leased, bytes; /* alive */
   uint64_t pushed, pushed_bytes, done, delivered; /* not yet in LMDB */
-  uint64_t next_id;
+  uint64_t lapsed;  /* of the leased ones: their lease ran out */
+  int64_t oldest;   /* push of the first ready item, or end of a lease that
+                       ran out before; 0: there is neither */
+  int64_t next;     /* when the first lease ends or item expires, at least */
+  int64_t next_until; /* when the first lease ends that has not yet */
+  int64_t clock;
   uint64_t applied; /* count only with an LMDB snapshot that has this */
+  journal_figures figures;
 } journal_counts;
-int journal_count(journal *j, uint64_t queue, journal_counts *out);
+/* ELSEWHERE, as of journal_look: a process stands still within the journal;
+   journal_read tells, too. */
+int journal_count(journal *j, uint64_t queue, int64_t now,
+                  journal_counts *out);
+
+/* The position in this log that LMDB's meta row stands for. */
+uint64_t journal_place(const journal *j, const journal_applied *a);
 
 /* Live items of a queue from id `from` on, in order, `max` at most; payloads
    when `to` is not NULL. Look first, then begin the snapshot of LMDB, then
@@ -243,29 +298,34 @@ typedef struct journal_seen {
   uint64_t pos;
 } journal_seen;
 int journal_look(journal *j, uint64_t queue, uint64_t from,
-                 journal_seen *seen, size_t max, arena *to);
+                 journal_seen *seen, size_t max, size_t *n, arena *to);
 
-/* The same without a block, for read-only handles: every item that the file
-   holds behind `a`, flushed or not, leases unknown. Valid if LMDB's `applied`
-   is the same afterwards. A result of `each` other than 0 ends it. */
+/* The same without a lock: every item that the file holds behind `a`, flushed
+   or not, and leased as in the block of `leases`; NULL, for read-only handles:
+   not known. Valid if LMDB's `applied` is the same afterwards. A result of
+   `each` other than 0 ends it. */
 typedef int journal_each_fn(void *arg, const journal_item *i);
 int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
-                 journal_each_fn *each, void *arg);
+                 const journal *leases, journal_each_fn *each, void *arg);
 
 /* ---- wait ---------------------------------------------------------------- */
 
 /* A number to read before looking; journal_wait returns at once when it has
-   changed, at the latest after `ms` or a second. */
-uint32_t journal_watch(journal *j, uint64_t queue);
-void journal_wait(journal *j, uint64_t queue, uint32_t seen, int64_t ms);
-void journal_wake(journal *j, uint64_t queue, int n);
+   changed, at the latest after `ms` or a second. `key` is any number that
+   stands for what is waited for, such as a hash of the queue's name; wake
+   wakes `n` of those who wait for it. */
+uint32_t journal_watch(journal *j, uint64_t key);
+void journal_wait(journal *j, uint64_t key, uint32_t seen, int64_t ms);
+void journal_wake(journal *j, uint64_t key, int n);
 
 /* ---- check and salvage --------------------------------------------------- */
 
 typedef int journal_finding_fn(void *arg, const char *text);
 
-/* Compares block, file and LMDB's position; each fault is told. Requires the
-   write lock. 0 also with findings. */
+/* Compares block, file and LMDB's position; each fault is told. Of a block in
+   which a process stands still nothing is told. Requires that
+   `a` is still LMDB's, or what is told counts for nothing. 0 also with
+   findings. */
 int journal_check(journal *j, const journal_applied *a,
                   journal_finding_fn *each, void *arg);
 

@@ -4,6 +4,8 @@
  */
 #include "lmdb/journal/log.h"
 
+#include "record/item.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "lmdb/env/files.h"
 
 #define LAYOUT 1
 
@@ -86,7 +89,8 @@ static int put_in_place(const journal *j, const head *h) {
   int fd = file_make(j->dirfd, made_name, FILE_MODE);
   if (fd < 0) return cannot("make");
   errno = 0;
-  int rc = write_zeros(fd, h);
+  int rc = files_match(j->dirfd, fd);
+  if (!rc) rc = write_zeros(fd, h);
   if (!rc) {
     FAULT_POINT("journal made");
     rc = renameat(j->dirfd, made_name, j->dirfd, name);
@@ -97,6 +101,10 @@ static int put_in_place(const journal *j, const head *h) {
   close(fd);
   if (rc) (void)unlinkat(j->dirfd, made_name, 0);
   return rc;
+}
+
+int log_remove(const journal *j) {
+  return unlinkat(j->dirfd, name, 0) || fsync(j->dirfd) ? cannot("remove") : 0;
 }
 
 int log_make(journal *j, uint64_t start) {
@@ -144,6 +152,14 @@ int log_reopen(journal *j) {
 
 uint32_t payload_sum(const void *p, size_t n, uint64_t id) {
   return (uint32_t)XXH3_64bits_withSeed(p, n, id);
+}
+
+size_t payload_body(const void *p, size_t n) {
+  unpacker u;
+  item i;
+  blob_ref r;
+  unpacker_init(&u, p, n);
+  return item_unpack(&u, &i, &r) ? i.body.size : n;
 }
 
 static uint64_t record_sum(const record *r) {
@@ -225,6 +241,20 @@ bool log_room(journal *j, size_t len, uint64_t spare) {
   return true;
 }
 
+/* A write that failed, or was cut short, may have left a record that is whole,
+   behind a tail that does not move: the next to open would believe it, though
+   its push went elsewhere. So it is made void, on disk, or the log is given up
+   until it is renewed. */
+static void void_record(const journal *j, uint64_t pos) {
+  static const uint64_t none;
+  int error = errno;
+  if (pwrite(j->fd, &none, sizeof none, log_place(j->c->half, pos)) !=
+          (ssize_t)sizeof none ||
+      fdatasync(j->fd))
+    atomic_store(&j->c->failed, 1);
+  errno = error;
+}
+
 /* With zeros up to the end of its page: the kernel then reads no page, and
    nothing old lies behind the tail. */
 int log_write(journal *j) {
@@ -237,6 +267,7 @@ int log_write(journal *j) {
   if (pad > left) pad = left;
   memset(j->record + r->len, 0, pad);
   int rc = write_at(j, r, r->len + pad, r->pos);
+  if (rc) void_record(j, r->pos);
   FAULT_POINT("journal written");
   return rc;
 }
@@ -247,6 +278,20 @@ void log_advance(journal *j) {
   FAULT_POINT("journal chained");
   atomic_store(&j->c->tail, r->pos + r->len);
   FAULT_POINT("journal tail moved");
+}
+
+int log_write_again(const journal *j, uint64_t from) {
+  uint8_t page[PAGE];
+  uint64_t tail = atomic_load(&j->c->tail);
+  if (from >= tail) return 0;
+  for (uint64_t pos = from / PAGE * PAGE; pos < tail; pos += PAGE) {
+    off_t at = log_place(j->c->half, pos);
+    if (pread(j->fd, page, PAGE, at) != PAGE ||
+        pwrite(j->fd, page, PAGE, at) != PAGE)
+      return fail(RESPOOL_IO, "cannot write the journal again");
+  }
+  FAULT_POINT("journal written again");
+  return 0;
 }
 
 bool log_due(control *c) {

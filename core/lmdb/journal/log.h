@@ -50,6 +50,9 @@ typedef struct head {
 /* Opens the journal and reads its head: 0, NOT_FOUND, VERSION, CORRUPT. */
 int log_open(int dirfd, const uint8_t store[16], int *fd, head *h);
 
+/* Removes the file, whose records are all in LMDB. */
+int log_remove(const journal *j);
+
 /* Makes a file of zeros that begins at `start` take the journal's name. */
 int log_make(journal *j, uint64_t start);
 
@@ -61,6 +64,9 @@ static inline off_t log_place(uint64_t half, uint64_t pos) {
 }
 
 uint32_t payload_sum(const void *p, size_t n, uint64_t id);
+
+/* The bytes of a packed item's body. */
+size_t payload_body(const void *p, size_t n);
 
 /* ---- records ---- */
 
@@ -79,6 +85,10 @@ bool log_room(journal *j, size_t len, uint64_t spare);
    when the block is up to date. */
 int log_write(journal *j);
 void log_advance(journal *j);
+
+/* Writes what lies between `from` and the tail once more: after a flush that
+   failed the kernel calls pages clean that never got to the disk. */
+int log_write_again(const journal *j, uint64_t from);
 
 /* Is it time to apply what lies before the current half? Told once. */
 bool log_due(control *c);

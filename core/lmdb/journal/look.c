@@ -10,13 +10,40 @@
 #include "lmdb/journal/scan.h"
 #include "lmdb/journal/state.h"
 
-int journal_count(journal *j, uint64_t queue, journal_counts *out) {
-  int rc = state_enter(j, true);
+/* The bound of the leases is often too low. */
+static void count_lapsed(control *c, const row *r, int64_t now,
+                         journal_counts *out) {
+  out->next = r->min_until < r->min_expires ? r->min_until : r->min_expires;
+  out->next_until = r->min_until;
+  if (r->min_until > now) return;
+  out->next_until = JOURNAL_NEVER;
+  for (uint32_t i = 0; i < c->unused; i++) {
+    const slot *s = &c->slot[i];
+    if (atomic_load(&s->state) != SLOT_LEASED || &c->row[s->row] != r)
+      continue;
+    if (s->until <= now) {
+      out->lapsed++;
+      if (!out->oldest || s->until < out->oldest) out->oldest = s->until;
+    } else if (s->until < out->next_until)
+      out->next_until = s->until;
+  }
+  out->next = !out->lapsed && out->next_until < r->min_expires
+                  ? out->next_until : out->lapsed ? now : r->min_expires;
+}
+
+int journal_count(journal *j, uint64_t queue, int64_t now,
+                  journal_counts *out) {
+  int rc = state_look(j);
   if (rc) return rc;
   control *c = j->c;
   const row *r = row_find(c, queue);
-  *out = (journal_counts){.applied = applied_point(c).pos};
+  *out = (journal_counts){.applied = applied_point(c).pos,
+                          .next = JOURNAL_NEVER};
   if (r) {
+    if (r->first) out->oldest = c->slot[r->first - 1].time;
+    count_lapsed(c, r, now, out);
+    out->clock = r->clock;
+    out->figures = r->figures;
     out->ready = r->ready;
     out->leased = r->leased;
     out->bytes = r->bytes;
@@ -24,7 +51,6 @@ int journal_count(journal *j, uint64_t queue, journal_counts *out) {
     out->pushed_bytes = r->old.pushed_bytes + r->fresh.pushed_bytes;
     out->done = r->old.done + r->fresh.done;
     out->delivered = r->delivered - r->delivered_stored;
-    out->next_id = r->next_id;
   }
   state_leave(j);
   return 0;
@@ -62,26 +88,27 @@ static int copy_seen(const journal *j, const slot *s, journal_seen *seen,
 
 /* With the state lock. */
 static int look(journal *j, uint64_t queue, uint64_t from,
-                journal_seen *seen, size_t max, arena *to) {
+                journal_seen *seen, size_t max, size_t *n, arena *to) {
   control *c = j->c;
   const row *r = row_find(c, queue);
+  *n = 0;
   if (!r || (!r->ready && !r->leased)) return 0;
   uint32_t *found = malloc(JOURNAL_ITEMS * sizeof *found);
   if (!found) return fail(RESPOOL_NOMEM, "not enough memory to look");
-  size_t n = find_live(c, r, from, found);
-  if (n > max) n = max;
+  *n = find_live(c, r, from, found);
+  if (*n > max) *n = max;
   int rc = log_reopen(j);
-  for (size_t i = 0; i < n && !rc; i++)
+  for (size_t i = 0; i < *n && !rc; i++)
     rc = copy_seen(j, &c->slot[found[i]], &seen[i], to);
   free(found);
-  return rc ? rc : (int)n;
+  return rc;
 }
 
 int journal_look(journal *j, uint64_t queue, uint64_t from,
-                 journal_seen *seen, size_t max, arena *to) {
-  int rc = state_enter(j, true);
+                 journal_seen *seen, size_t max, size_t *n, arena *to) {
+  int rc = state_look(j);
   if (rc) return rc;
-  rc = look(j, queue, from, seen, max, to);
+  rc = look(j, queue, from, seen, max, n, to);
   state_leave(j);
   return rc;
 }
@@ -106,24 +133,43 @@ static int read_items(const journal *j, journal_each_fn *each, void *arg) {
   return rc;
 }
 
+/* Read without the lock, whose holder may be stopped, or change it meanwhile:
+   an item counts as leased where it was so before and after. */
+static void read_lease(control *c, control *block, uint32_t i) {
+  slot *s = &block->slot[i];
+  if (atomic_load(&s->state) != SLOT_LEASED) return;
+  const slot copy = *s;
+  if (copy.row >= JOURNAL_QUEUES) return;
+  const row *r = row_find(c, block->row[copy.row].number);
+  slot *own = r && r->number ? slot_find(c, r, copy.id) : NULL;
+  if (own && own->pos == copy.pos && atomic_load(&own->state) == SLOT_READY &&
+      atomic_load(&s->state) == SLOT_LEASED)
+    slot_lease_again(c, own, copy.token, copy.until);
+}
+
+static void read_leases(control *c, control *block) {
+  for (uint32_t i = 0; i < JOURNAL_ITEMS; i++) read_lease(c, block, i);
+}
+
 static int read_file(journal *j, const head *h, const journal_applied *a,
-                     journal_each_fn *each, void *arg) {
+                     control *block, journal_each_fn *each, void *arg) {
   bool applied = a->seed == h->seed && a->pos >= h->start;
   point from = applied ? (point){a->pos, a->chain}
                        : (point){h->start, h->seed};
   j->c->half = h->half;
   int rc = scan_build(j->c, j->fd, from, UINT64_MAX);
+  if (!rc && block) read_leases(j->c, block);
   return rc ? rc : read_items(j, each, arg);
 }
 
 int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
-                 journal_each_fn *each, void *arg) {
+                 const journal *leases, journal_each_fn *each, void *arg) {
   journal j = {.fd = -1};
   head h;
   int rc = log_open(dirfd, store, &j.fd, &h);
   if (rc) return rc == RESPOOL_NOT_FOUND ? 0 : rc;
   j.c = calloc(1, sizeof *j.c);
-  rc = j.c ? read_file(&j, &h, a, each, arg)
+  rc = j.c ? read_file(&j, &h, a, leases ? leases->c : NULL, each, arg)
            : fail(RESPOOL_NOMEM, "not enough memory to look");
   free(j.c);
   close(j.fd);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "lmdb/journal/lock.h"
 #include "lmdb/journal/open.h"
 #include "lmdb/journal/scan.h"
 #include "lmdb/journal/state.h"
@@ -26,7 +27,8 @@ static journal *new_journal(const journal_options *o) {
   }
   j->dirfd = j->cfd = j->fd = -1;
   j->want_half = o->half ? o->half : JOURNAL_HALF;
-  j->unsynced = o->unsynced;
+  j->waits = o->waits;
+  j->pid = (uint32_t)getpid();
   for (int i = 0; i < LOCKS; i++) pthread_mutex_init(&j->lock[i], NULL);
   pthread_mutex_init(&j->reopening, NULL);
   return j;
@@ -41,6 +43,8 @@ int journal_open(int dirfd, const journal_options *o, journal **out) {
   j->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
   int rc = j->dirfd < 0 ? fail(RESPOOL_IO, "cannot open the journal: %s",
                                strerror(errno)) : control_open(j);
+  if (!rc) rc = lock_here(j, &j->first);
+  if (!rc) rc = control_map(j);
   if (rc)
     journal_close(j);
   else
@@ -87,6 +91,8 @@ static int start_first(journal *j, const uint8_t store[16],
   control *c = j->c;
   head h = {.half = j->want_half};
   point from = without_file(j, a);
+  if (memcmp(c->store, store, sizeof c->store))
+    c->layout = 0; /* nothing in the block is this store's */
   memcpy(c->store, store, sizeof c->store);
   int rc = log_open(j->dirfd, store, &j->fd, &h);
   bool made = rc == 0;
@@ -114,7 +120,9 @@ int journal_start(journal *j, const uint8_t store[16],
   if (j->first)
     rc = start_first(j, store, a);
   else if (memcmp(j->c->store, store, sizeof j->c->store))
-    rc = fail(RESPOOL_CORRUPT, "the journal belongs to another store");
+    rc = fail(RESPOOL_BUSY, "another store was open in this directory, and "
+              "still is: close it everywhere, and open it again");
+  if (!rc) memcpy(j->store, store, sizeof j->store);
   if (!rc) j->started = true;
   return rc;
 }
@@ -129,6 +137,7 @@ static void begin_file(control *c, uint64_t start) {
   c->chain = c->seed;
   c->applied[other] = c->current;
   atomic_store(&c->which, other);
+  atomic_store(&c->applied_pos, start);
   atomic_fetch_add(&c->generation, 1);
   atomic_store(&c->tail, start);
   atomic_store(&c->flushed, start);
@@ -143,6 +152,8 @@ static int make(journal *j) {
   control *c = j->c;
   uint64_t h = c->half, start = (atomic_load(&c->tail) + h - 1) / h * h;
   atomic_store(&c->made, MADE_NO);
+  if (atomic_load(&c->failed)) /* what was not made void must not come back */
+    (void)log_remove(j);
   int rc = log_make(j, start);
   if (rc == RESPOOL_NOSPACE) atomic_store(&c->made, MADE_CANNOT);
   if (!rc) rc = state_enter(j, true);
@@ -155,9 +166,9 @@ static int make(journal *j) {
 int open_made(journal *j) {
   int rc = 0;
   uint32_t made = atomic_load(&j->c->made);
-  if (made == MADE_NO) {
-    rc = journal_enter(j);
-    if (rc) return rc;
+  if (made == MADE_NO) { /* whoever writes now is not waited for here */
+    bool died;
+    if (!lock_try(j, WRITE_LOCK, &died)) return JOURNAL_ELSEWHERE;
     if (atomic_load(&j->c->made) == MADE_NO) rc = make(j);
     made = atomic_load(&j->c->made);
     journal_leave(j);

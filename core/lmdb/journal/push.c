@@ -39,15 +39,16 @@ static void build(journal *j, const journal_push_req *r, size_t len) {
 static int push(journal *j, journal_push_req *r, size_t len) {
   control *c = j->c;
   row *q = row_find(c, r->queue);
-  if (!q || !q->known || !slots_fit(c, r->n) ||
+  if (!q || !q->known || row_went_back(q, r->now) || !slots_fit(c, r->n) ||
       !log_room(j, len, (c->live + r->n) * DONE_ROOM))
     return JOURNAL_ELSEWHERE;
-  r->first = q->next_id;
+  r->first = row_ids(q, 0, r->n);
   build(j, r, len);
   int rc = log_write(j);
   if (rc) return rc;
   (void)slots_add(c, q, (const record *)(const void *)j->record);
   q->used = ++c->used;
+  if (r->reason) q->figures.flushes[r->reason]++;
   log_advance(j);
   r->end = atomic_load(&c->tail);
   r->due = log_due(c);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "lmdb/journal/log.h"
 
@@ -19,17 +20,11 @@ typedef struct found {
 
 typedef struct finds {
   found *of;
-  size_t n, room;
+  size_t n, cap;
 } finds;
 
 static bool add(finds *f, const record *r) {
-  if (f->n == f->room) {
-    size_t room = f->room ? 2 * f->room : 1024;
-    found *of = realloc(f->of, room * sizeof *of);
-    if (!of) return false;
-    f->of = of;
-    f->room = room;
-  }
+  if (!array_grow(&f->of, f->n, 1, &f->cap, sizeof *f->of)) return false;
   f->of[f->n++] = (found){r->pos, r};
   return true;
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "record/leases.h"
 
 #define NOT_LOADED UINT64_MAX
 
@@ -127,56 +128,53 @@ int scan_build(control *c, int fd, point from, uint64_t limit) {
 
 /* ---- leases kept over it ------------------------------------------------- */
 
-typedef struct kept {
-  uint64_t queue, id, token;
-  int64_t until;
-} kept;
-
-typedef struct leases {
-  kept *of;
-  size_t n;
-} leases;
-
-static int leases_keep(const control *c, leases *l) {
-  *l = (leases){malloc(JOURNAL_ITEMS * sizeof *l->of), 0};
-  if (!l->of)
-    return fail(RESPOOL_NOMEM, "not enough memory to repair the journal");
+/* Ensures: a process that dies while the slots are built anew loses no lease:
+   what was kept by the first to try is what the next goes by. */
+static void leases_keep(control *c) {
+  uint32_t n = 0;
+  if (atomic_load(&c->n_kept)) return;
   for (size_t i = 0; i < JOURNAL_ITEMS; i++) {
     const slot *s = &c->slot[i];
     if (atomic_load(&s->state) != SLOT_LEASED || s->row >= JOURNAL_QUEUES)
       continue;
     uint64_t queue = c->row[s->row].number;
-    if (queue) l->of[l->n++] = (kept){queue, s->id, s->token, s->until};
+    if (queue) c->kept[n++] = (kept){queue, s->id, s->token, s->until};
   }
-  return 0;
+  atomic_store(&c->n_kept, n + 1);
 }
 
-static void leases_give(control *c, const leases *l) {
-  for (size_t i = 0; i < l->n; i++) {
-    const kept *k = &l->of[i];
-    const row *r = row_find(c, k->queue);
-    slot *s = r ? slot_find(c, r, k->id) : NULL;
-    if (s && atomic_load(&s->state) == SLOT_READY)
-      slot_lease_again(c, s, k->token, k->until);
+static void lease_give(control *c, const kept *k) {
+  const row *r = row_find(c, k->queue);
+  slot *s = r ? slot_find(c, r, k->id) : NULL;
+  if (s && atomic_load(&s->state) == SLOT_READY)
+    slot_lease_again(c, s, k->token, k->until);
+}
+
+static void leases_give(control *c) {
+  uint32_t n = atomic_load(&c->n_kept);
+  for (uint32_t i = 0; i + 1 < n; i++) {
+    lease_give(c, &c->kept[i]);
+    FAULT_POINT("journal lease kept");
   }
+  atomic_store(&c->n_kept, 0);
 }
 
 int scan_repair(journal *j) {
   control *c = j->c;
-  leases l;
-  int rc = leases_keep(c, &l);
-  if (rc) return rc;
+  int rc = 0;
+  leases_keep(c);
   point from = applied_point(c);
   FAULT_POINT("journal repair");
   if (atomic_load(&c->made) == MADE_YES) {
     rc = log_reopen(j);
     if (!rc) rc = scan_build(c, j->fd, from, atomic_load(&c->tail));
-    if (!rc) leases_give(c, &l);
-  } else
+    if (!rc) leases_give(c);
+  } else {
     slots_clear(c);
+    leases_give(c);
+  }
   if (atomic_load(&c->applying) <= from.pos) atomic_store(&c->applying, 0);
   atomic_fetch_add(&c->repairs, 1);
-  free(l.of);
   return rc;
 }
 
@@ -205,21 +203,12 @@ static int look_for_later(const control *c, int fd, point from) {
   return rc;
 }
 
-/* What a process wrote that was killed may not be on disk; and after a flush
-   that failed the kernel calls pages clean that never got there. So what is
-   built upon is written again, then flushed. */
-static int write_again(const journal *j, point from) {
-  uint8_t page[PAGE];
-  const control *c = j->c;
-  uint64_t tail = atomic_load(&c->tail);
-  if (from.pos == tail || j->unsynced) return 0;
-  for (uint64_t pos = from.pos / PAGE * PAGE; pos < tail; pos += PAGE) {
-    off_t at = log_place(c->half, pos);
-    if (pread(j->fd, page, PAGE, at) != PAGE ||
-        pwrite(j->fd, page, PAGE, at) != PAGE)
-      return fail(RESPOOL_IO, "cannot write the journal again");
-  }
-  FAULT_POINT("journal written again");
+/* What a process wrote that was killed may not be on disk, and its flush may
+   have failed. */
+static int make_durable(const journal *j, point from) {
+  if (from.pos == atomic_load(&j->c->tail)) return 0;
+  int rc = log_write_again(j, from.pos);
+  if (rc) return rc;
   return fdatasync(j->fd) ? fail(RESPOOL_IO, "cannot flush the journal") : 0;
 }
 
@@ -230,17 +219,27 @@ static bool is_kept(const control *c, const char boot[40]) {
 }
 
 static void forget_block(control *c) {
-  static const size_t begin = offsetof(control, token);
+  static const size_t begin = offsetof(control, due_told);
   memset((char *)c + begin, 0, sizeof *c - begin);
 }
 
 static void set_positions(control *c, point from) {
   atomic_store(&c->which, 0);
   c->applied[0] = from;
+  atomic_store(&c->applied_pos, from.pos);
   atomic_store(&c->applying, 0);
   atomic_store(&c->freed, from.pos);
   atomic_store(&c->flushed, atomic_load(&c->tail));
   atomic_store(&c->failed, 0);
+}
+
+/* Their numbers rise over restarts: on from where they were, or, where that is
+   not known, from the time on, by which four takes a millisecond are made up
+   for. They have TOKEN_NUMBER_BITS. */
+static void begin_tokens(control *c, int64_t now) {
+  uint64_t least = (uint64_t)now << 2, at = atomic_load(&c->token);
+  if (at < least || at >> (TOKEN_NUMBER_BITS - 1))
+    atomic_store(&c->token, least);
 }
 
 static void begin_block(control *c) {
@@ -253,31 +252,31 @@ static void begin_block(control *c) {
     c->row[i].lmdb_at = 0;
   }
   struct clock wall = {.manual = false};
-  uint64_t token = (uint64_t)clock_now(&wall) << 20;
-  if (atomic_load(&c->token) < token) atomic_store(&c->token, token);
+  begin_tokens(c, clock_now(&wall));
 }
 
 int scan_first(journal *j, point from) {
   control *c = j->c;
   char boot[40];
-  leases l = {NULL, 0};
+  int rc = 0;
   control_boot(boot);
-  int rc = is_kept(c, boot) ? leases_keep(c, &l) : 0;
-  if (rc) return rc;
-  if (!l.of) forget_block(c);
+  if (is_kept(c, boot))
+    leases_keep(c);
+  else
+    forget_block(c);
   begin_block(c);
   if (j->fd >= 0) {
     rc = look_for_later(c, j->fd, from);
     if (!rc) rc = scan_build(c, j->fd, from, UINT64_MAX);
-    if (!rc) leases_give(c, &l);
-    if (!rc) rc = write_again(j, from);
+    if (!rc) leases_give(c);
+    if (!rc) rc = make_durable(j, from);
   } else {
     slots_clear(c);
     c->current = from;
     c->chain = from.chain;
     atomic_store(&c->tail, from.pos);
+    leases_give(c);
   }
-  free(l.of);
   FAULT_POINT("journal scanned");
   if (!rc) set_positions(c, from);
   return rc;

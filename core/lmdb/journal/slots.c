@@ -45,13 +45,32 @@ row *row_make(control *c, uint64_t number) {
   }
   if (!best) return NULL;
   row_free(best);
-  memset((char *)best + sizeof best->number, 0,
+  memset((void *)((char *)best + sizeof best->number), 0,
          sizeof *best - sizeof best->number);
   row_clear(best);
   best->next_id = 1;
   best->used = ++c->used;
   best->number = number;
   return best;
+}
+
+void row_raise_clock(row *r, int64_t now) {
+  int64_t at = atomic_load(&r->clock);
+  while (at < now && !atomic_compare_exchange_weak(&r->clock, &at, now))
+    ;
+}
+
+bool row_went_back(row *r, int64_t now) {
+  row_raise_clock(r, now);
+  return atomic_load(&r->clock) - now >= JOURNAL_STEP;
+}
+
+uint64_t row_ids(row *r, uint64_t least, uint64_t n) {
+  uint64_t at = atomic_load(&r->next_id), first;
+  do
+    first = at > least ? at : least;
+  while (!atomic_compare_exchange_weak(&r->next_id, &at, first + n));
+  return first;
 }
 
 /* ---- the hash table ------------------------------------------------------ */
@@ -190,7 +209,6 @@ static void slot_add(control *c, row *r, const record *rec, uint64_t id,
   r->ready++;
   r->bytes += p->len;
   r->fresh.pushed++;
-  r->fresh.pushed_bytes += p->len;
   if (s->expires && s->expires < r->min_expires) r->min_expires = s->expires;
 }
 
@@ -200,10 +218,10 @@ bool slots_add(control *c, row *r, const record *rec) {
   uint32_t at = (uint32_t)(sizeof *rec + rec->count * sizeof *p);
   for (uint16_t i = 0; i < rec->count; i++) {
     slot_add(c, r, rec, rec->first + i, at, &p[i]);
+    r->fresh.pushed_bytes += payload_body((const uint8_t *)rec + at, p[i].len);
     at += p[i].len;
   }
-  if (r->next_id < rec->first + rec->count)
-    r->next_id = rec->first + rec->count;
+  (void)row_ids(r, rec->first + rec->count, 0);
   return true;
 }
 

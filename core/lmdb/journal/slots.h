@@ -16,6 +16,13 @@ row *row_find(control *c, uint64_t number);          /* NULL: there is none */
 row *row_make(control *c, uint64_t number);          /* NULL: no room */
 void row_free(row *r);
 
+/* Has the clock gone back by more than queues put up with? Notes `now`. */
+bool row_went_back(row *r, int64_t now);
+void row_raise_clock(row *r, int64_t now);
+
+/* Takes `n` ids, `least` or above; the first. */
+uint64_t row_ids(row *r, uint64_t least, uint64_t n);
+
 /* The items of a PUSH record. False: there are too many. */
 bool slots_add(control *c, row *r, const record *rec);
 bool slots_fit(const control *c, size_t n);

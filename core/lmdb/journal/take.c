@@ -9,6 +9,7 @@
 #include "lmdb/journal/flush.h"
 #include "lmdb/journal/slots.h"
 #include "lmdb/journal/state.h"
+#include "record/leases.h"
 
 /* ---- take ---------------------------------------------------------------- */
 
@@ -37,6 +38,43 @@ static bool is_flushed(const control *c, const slot *s) {
   return atomic_load(&c->flushed) >= end || atomic_load(&c->freed) >= end;
 }
 
+static size_t body_of(const journal_item *i) {
+  return payload_body(i->packed.data, i->packed.size);
+}
+
+static uint64_t least(uint64_t a, uint64_t b) {
+  return a < b ? a : b;
+}
+
+/* Are there live items of another lease between the last of this one and `s`?
+   LMDB has one claim for the items of a lease, and claims never overlap. */
+static bool is_apart(control *c, const row *q, const journal_take_req *r,
+                     const slot *s) {
+  size_t k = r->n;
+  while (k > 0 && r->items[k - 1].priority != s->priority) k--;
+  uint64_t id = k ? r->items[k - 1].id + 1 : s->id;
+  if (s->id > id + JOURNAL_BATCH) return true;
+  for (; id < s->id; id++) {
+    const slot *between = slot_find(c, q, id);
+    if (between && between->priority == s->priority) return true;
+  }
+  return false;
+}
+
+static void note_delivery(row *q, const journal_item *i, int64_t now) {
+  int64_t waited = now - i->time;
+  histogram_add(&q->figures.wait, waited > 0 ? (uint64_t)waited * 1000 : 0, 1);
+  q->figures.delivered_bytes += body_of(i);
+}
+
+static uint64_t next_token(control *c, uint64_t least) {
+  uint64_t last = atomic_load(&c->token), next;
+  do
+    next = last + 1 > least ? last + 1 : least;
+  while (!atomic_compare_exchange_weak(&c->token, &last, next));
+  return next;
+}
+
 enum { TAKE_END, TAKE_GOT, TAKE_ELSEWHERE };
 
 /* Hands out the next item, or says why not. `flush` becomes its record's
@@ -46,7 +84,7 @@ static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
   control *c = j->c;
   uint32_t before;
   slot *s = slot_first(c, q, &before);
-  if (!s || (r->n && s->len > room)) return TAKE_END;
+  if (!s || is_apart(c, q, r, s)) return TAKE_END;
   if (s->pos < atomic_load(&c->applying)) return TAKE_ELSEWHERE;
   if (!is_flushed(c, s)) {
     *flush = s->pos + s->span;
@@ -57,11 +95,14 @@ static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
   int rc = slot_read(j, s, r->to, i);
   if (rc) return rc;
   if (i->damaged) return TAKE_ELSEWHERE;
-  i->token = atomic_fetch_add(&c->token, 1) + 1;
+  if (r->n && body_of(i) > room) return TAKE_END;
+  i->token = r->n ? r->items->token
+                  : token_make(next_token(c, 0), r->worker);
   i->until = r->until;
   FAULT_POINT("journal leasing");
   slot_lease(c, q, s, before, i->token, i->until);
   q->delivered++;
+  note_delivery(q, i, r->now);
   r->n++;
   return TAKE_GOT;
 }
@@ -72,14 +113,15 @@ static int take(journal *j, journal_take_req *r, uint64_t *flush) {
   row *q = row_find(c, r->queue);
   uint64_t room = r->bytes;
   int rc = TAKE_GOT;
-  if (!q || !q->known || q->lmdb_at <= r->now || is_over(c, q, r->now))
+  for (size_t i = 0; i < r->n; i++) room -= least(body_of(&r->items[i]), room);
+  if (!q || !q->known || q->lmdb_at <= r->now || is_over(c, q, r->now) ||
+      row_went_back(q, r->now))
     return JOURNAL_ELSEWHERE;
   while (rc == TAKE_GOT && r->n < r->max) {
     size_t had = r->n;
     rc = take_one(j, q, r, room, flush);
     if (r->n == had) continue;
-    size_t size = r->items[had].packed.size;
-    room -= size < room ? size : room;
+    room -= least(body_of(&r->items[had]), room);
   }
   q->used = ++c->used;
   r->next = q->lmdb_at < q->min_until ? q->lmdb_at : q->min_until;
@@ -88,28 +130,35 @@ static int take(journal *j, journal_take_req *r, uint64_t *flush) {
   return rc == TAKE_ELSEWHERE && !r->n ? JOURNAL_ELSEWHERE : 0;
 }
 
+/* Ensures: the items of a lease are consecutive among the live ones of their
+   priority, also when some come only after a flush, while others took the ones
+   between, or all before them went to LMDB. */
 int journal_take(journal *j, journal_take_req *r) {
-  uint64_t flush = 0;
   r->n = 0;
   r->next = JOURNAL_NEVER;
+  uint64_t applied = 0;
   for (int tries = 0; tries < 2; tries++) {
-    flush = 0;
+    uint64_t flush = 0;
     int rc = state_enter(j, false);
-    if (rc) return rc;
+    if (rc) return r->n ? 0 : rc;
     rc = log_reopen(j);
-    if (!rc) rc = take(j, r, &flush);
+    if (!rc && (!r->n || applied_point(j->c).pos == applied))
+      rc = take(j, r, &flush);
+    applied = applied_point(j->c).pos;
     state_leave(j);
-    if (rc || r->n || !flush) return rc;
+    if (rc && r->n) return 0;
+    if (rc || !flush) return rc;
     rc = journal_flush(j, flush); /* who pushed it may have died */
+    if (rc && r->n) return 0;
     if (rc) return rc == RESPOOL_UNKNOWN_OUTCOME ? RESPOOL_IO : rc;
   }
-  r->next = r->now;
+  if (!r->n) r->next = r->now;
   return 0;
 }
 
-int journal_tokens(journal *j, uint64_t n, uint64_t *first) {
+int journal_token(journal *j, uint64_t least, uint64_t *number) {
   int rc = control_usable(j);
-  if (!rc) *first = atomic_fetch_add(&j->c->token, n) + 1;
+  if (!rc) *number = next_token(j->c, least);
   return rc;
 }
 
@@ -174,8 +223,10 @@ static int done(journal *j, journal_done_req *r, bool strict) {
   build(j, r, n);
   int rc = log_write(j);
   if (rc) return rc;
-  end_items(c, row_find(c, r->queue), r);
-  log_advance(j);
+  row *q = row_find(c, r->queue);
+  log_advance(j); /* first: a repair keeps the leases of live items alone */
+  end_items(c, q, r);
+  if (r->handle) histogram_merge(&q->figures.handle, r->handle);
   r->end = atomic_load(&c->tail);
   r->due = log_due(c);
   return 0;
@@ -191,20 +242,4 @@ int journal_done(journal *j, journal_done_req *r, bool strict) {
   if (!rc) rc = done(j, r, strict);
   state_leave(j);
   return rc;
-}
-
-int journal_extend(journal *j, journal_done_req *r, int64_t until) {
-  unsigned others;
-  int rc = state_enter(j, false);
-  if (rc) return rc;
-  control *c = j->c;
-  r->done = judge(c, r, &others);
-  row *q = row_find(c, r->queue);
-  for (size_t i = 0; i < r->n; i++) {
-    if (r->outcome[i] != JOURNAL_DONE) continue;
-    slot_find(c, q, r->ids[i])->until = until;
-    if (until < q->min_until) q->min_until = until;
-  }
-  state_leave(j);
-  return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Waking those who wait for items, across processes. Queues share the words
- * of the block by number: one that is woken in vain looks and sleeps again. A
+ * of the block: one that is woken in vain looks and sleeps again. A
  * sleeper that is killed as it is woken takes the call with it, hence the
  * slices of a second.
  */
@@ -10,25 +10,30 @@
 
 #define SLICE_MS 1000
 
-static word *word_of(journal *j, uint64_t queue) {
-  return &j->c->word[queue % WORDS];
+static word *word_of(journal *j, uint64_t key) {
+  return &j->c->word[key % WORDS];
 }
 
-uint32_t journal_watch(journal *j, uint64_t queue) {
-  return control_usable(j) ? 0 : atomic_load(&word_of(j, queue)->wake);
+/* Of those who sleep at one word, some wait for another queue. */
+static uint32_t bit_of(uint64_t key) {
+  return (uint32_t)1 << key / WORDS % 32;
 }
 
-void journal_wait(journal *j, uint64_t queue, uint32_t seen, int64_t ms) {
+uint32_t journal_watch(journal *j, uint64_t key) {
+  return control_usable(j) ? 0 : atomic_load(&word_of(j, key)->wake);
+}
+
+void journal_wait(journal *j, uint64_t key, uint32_t seen, int64_t ms) {
   if (ms <= 0 || control_usable(j)) return;
-  word *w = word_of(j, queue);
+  word *w = word_of(j, key);
   atomic_fetch_add(&w->sleepers, 1);
-  futex_wait(&w->wake, seen, ms < SLICE_MS ? ms : SLICE_MS);
+  futex_wait(&w->wake, seen, bit_of(key), ms < SLICE_MS ? ms : SLICE_MS);
   atomic_fetch_sub(&w->sleepers, 1);
 }
 
-void journal_wake(journal *j, uint64_t queue, int n) {
+void journal_wake(journal *j, uint64_t key, int n) {
   if (control_usable(j)) return;
-  word *w = word_of(j, queue);
+  word *w = word_of(j, key);
   atomic_fetch_add(&w->wake, 1);
-  if (atomic_load(&w->sleepers)) futex_wake(&w->wake, n);
+  if (atomic_load(&w->sleepers)) futex_wake(&w->wake, bit_of(key), n);
 }

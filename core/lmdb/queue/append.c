@@ -10,6 +10,7 @@
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/find.h"
+#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
@@ -44,32 +45,31 @@ static int64_t expiry_time(const queue *q, const append_req *r, int64_t now) {
 /* ---- appending ---------------------------------------------------------- */
 
 /* The claim of items that wait, or of which there is something to know. */
-static claim claim_until(const append_req *r, uint64_t first, int64_t due) {
-  return (claim){.last = first + r->builder->n_items - 1,
-                 .state = CLAIM_WAITING, .visible_at = due,
+static claim claim_until(const append_req *r, int64_t due) {
+  return (claim){.state = CLAIM_WAITING, .visible_at = due,
                  .left = r->builder->n_items, .attempts = r->attempts,
                  .deliveries = r->deliveries, .crashes = r->crashes,
                  .failures = r->failures, .memo = r->memo};
 }
 
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
-  uint64_t first = q->next_id, n = r->builder->n_items;
+  uint64_t n = r->builder->n_items;
   int64_t due = due_time(q, r, now);
-  claim c = claim_until(r, first, due);
+  claim c = claim_until(r, due);
   bool waits = due > now || claim_has_failed(&c) || c.deliveries > 0 ||
                c.memo.size > 0;
-  place p = {{q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority},
-             first, 0};
+  place p = {{q->id, waits ? SPACE_DELAYED : SPACE_READY, r->priority}, 0, 0};
   priority_count(t, q, r->priority, COUNT_NONE,
                  waits ? claim_count_waiting(&c) : COUNT_READY, n);
-  segments_append(t, q, r, &p.line, first, now, expiry_time(q, r, now));
+  p.first = journaled_ids(t, q, n); /* from the priority's head on */
+  c.last = p.first + n - 1;
+  segments_append(t, q, r, &p.line, p.first, now, expiry_time(q, r, now));
   if (waits) claim_put(t, &p, &c);
-  q->next_id += n;
   q->counters.pushed += n;
   q->counters.pushed_bytes += r->builder->body_bytes;
   if (r->reason) q->counters.flushes[r->reason]++;
   queue_changed(t, q);
-  if (!t->rc) r->first = first;
+  if (!t->rc) r->first = p.first;
   return t->rc;
 }
 

@@ -221,8 +221,8 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 /* ---- browsing by state -------------------------------------------------- */
 
 /* First the claims in the order of their keys, then the new items, priority by
-   priority; `id` is the next one. */
-enum { PHASE_CLAIMS, PHASE_NEW, PHASE_END };
+   priority, at the end those of the journal (live.c); `id` is the next one. */
+enum { PHASE_CLAIMS, PHASE_NEW };
 
 /* Continues in the claim that the last page ended in. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
@@ -285,7 +285,7 @@ static void browse_new(look *k, int state, respool_cursor *at) {
     more = look_at_new(k, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }
-  if (more) at->phase = PHASE_END;
+  if (more) *at = (respool_cursor){.phase = PHASE_END};
 }
 
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
@@ -310,7 +310,8 @@ int lmdb_leases(txn *t, const char *name, int64_t wall, leases *out) {
   claim c;
   while (claim_next(t, q, at, &p, &c)) {
     lease_found f = {{.queue = q->id, .space = p.line.space,
-                      .priority = p.line.priority, .first = p.first},
+                      .priority = p.line.priority, .first = p.first,
+                      .deliveries = c.deliveries},
                      c.token, c.left, c.visible_at};
     if (claim_held(&c, now) && !leases_add(out, &f))
       return fail(RESPOOL_NOMEM, "not enough memory for leases");

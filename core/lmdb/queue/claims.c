@@ -217,12 +217,29 @@ bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
   return true;
 }
 
+/* Items that were leased in the journal come here without those that were done
+   there, so that their claim may begin later: it is the next one, as it alone
+   has the token. Claims that were delivered from here have their own place, and
+   may share a token. */
+static bool claim_from_batch(txn *t, const queue *q, const batch_claim *h,
+                             place *p, claim *c) {
+  line l = p->line;
+  if (l.space != SPACE_JOURNAL || h->deliveries > 1)
+    return claim_get(t, p, c);
+  return claim_next(t, q, *p, p, c) && same_line(&p->line, &l);
+}
+
 bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
-                      uint64_t token,
-               place *p, claim *c) {
+                      uint64_t token, place *p, claim *c) {
   *p = (place){{h->queue, h->space, h->priority}, h->first, 0};
-  return h->queue == q->id && claim_get(t, p, c) &&
+  return h->queue == q->id && claim_from_batch(t, q, h, p, c) &&
          c->state == CLAIM_LEASED && c->token == token;
+}
+
+bool claims_journaled(const batch_claim *claims, size_t n) {
+  bool any = false;
+  for (size_t i = 0; i < n; i++) any |= claims[i].space == SPACE_JOURNAL;
+  return any;
 }
 
 bool claim_held(const claim *c, int64_t now) {

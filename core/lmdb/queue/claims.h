@@ -63,6 +63,9 @@ void claim_lapse(txn *t, queue *q, int priority, claim *c);
 bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
                       uint64_t token, place *p, claim *c);
 
+/* Were any of the claims leased in the journal? */
+bool claims_journaled(const batch_claim *claims, size_t n);
+
 /* Takes one unsettled item out of the claim that covers it, if any, and says
    in which state it counted; false when it is leased. */
 bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,

@@ -10,6 +10,7 @@
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
@@ -170,6 +171,7 @@ int lmdb_queue_drop(txn *t, const char *name, int64_t wall, purge_req *r) {
   if (!rc) rc = lmdb_purge(t, name, wall, r->limit, &r->removed, &r->more);
   if (!rc && !r->more) rc = check_empty(q, name); /* resumed meanwhile? */
   if (!rc && !r->more) r->more = forget_finished(t, q, (int)r->limit);
+  if (!rc && !r->more) r->more = !journaled_forget(t, q);
   if (rc || r->more) return rc;
   expiry_forget(t, q);
   txn_del(t, DB_QUEUES, phrase_of(name));

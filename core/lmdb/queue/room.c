@@ -75,10 +75,14 @@ int queue_check_sizes(const queue *q, append_req *r) {
 
 /* ---- the disk ----------------------------------------------------------- */
 
-static uint64_t disk_reserve(txn *t) {
-  uint64_t reserve = txn_high_water(t) / RESERVE_SHARE;
+static uint64_t disk_reserve_at(uint64_t high_water) {
+  uint64_t reserve = high_water / RESERVE_SHARE;
   if (reserve > RESERVE_MAX) return RESERVE_MAX;
   return reserve < DISK_MIN ? DISK_MIN : reserve;
+}
+
+static uint64_t disk_reserve(txn *t) {
+  return disk_reserve_at(txn_high_water(t));
 }
 
 bool disk_is_short(txn *t) {
@@ -135,14 +139,21 @@ static uint64_t stored_size(const builder *b) {
 }
 
 /* Where the map is smaller than max_bytes, it is the limit. */
+static uint64_t limit_of(const lmdb_env *e, uint64_t max_store) {
+  return max_store < e->map_size ? max_store : e->map_size;
+}
+
+/* What pushes may fill of it. */
+static uint64_t for_pushes(uint64_t limit) {
+  uint64_t reserve = limit / RESERVE_SHARE;
+  return limit - (reserve > RESERVE_MAX ? RESERVE_MAX : reserve);
+}
+
 int store_room(txn *t, const append_req *r) {
   if (!r->max_store) return 0;
-  uint64_t limit = r->max_store < t->env->map_size ? r->max_store
-                                                   : t->env->map_size;
-  uint64_t reserve = limit / RESERVE_SHARE;
-  if (reserve > RESERVE_MAX) reserve = RESERVE_MAX;
+  uint64_t limit = limit_of(t->env, r->max_store);
   uint64_t more = stored_size(r->builder);
-  if (fits(t, more, limit - reserve)) {
+  if (fits(t, more, for_pushes(limit))) {
     t->env->used += more;
     return disk_room(t, more);
   }
@@ -150,6 +161,18 @@ int store_room(txn *t, const append_req *r) {
       RESPOOL_FULL, "store '%.120s' is full: %s %llu", t->env->path,
       limit < r->max_store ? "its map has" : "max_bytes is",
       (unsigned long long)limit));
+}
+
+/* Items that are leased take most: a segment and a claim each. */
+#define APPLIED_MAX ((uint64_t)8 << 20)
+
+bool journal_room(lmdb_env *e, uint64_t max_store) {
+  uint64_t end = txn_env_high_water(e) + APPLIED_MAX;
+  uint64_t reserve = disk_reserve_at(end - APPLIED_MAX);
+  bool fits = !max_store || end <= for_pushes(limit_of(e, max_store)) ||
+              (e->used && txn_env_newest(e) - e->used_at < RECOUNT &&
+               e->used + APPLIED_MAX <= for_pushes(limit_of(e, max_store)));
+  return fits && txn_env_claim_disk(e, APPLIED_MAX + reserve);
 }
 
 /* ---- expired items ------------------------------------------------------ */

@@ -31,10 +31,14 @@ int store_room(txn *t, const append_req *r);
    left; or NOSPACE. */
 int disk_room(txn *t, uint64_t more);
 
-#define SMALL_PUSH ((uint64_t)16384) /* what a small push may take on the disk */
+#define SMALL_PUSH ((uint64_t)16384) /* what a small push may take on the
+                                        disk */
 
 /* Would a small push find no room on the disk? Nothing is claimed. */
 bool disk_is_full(txn *t);
+/* Room for all that the journal may hold, by what is known outside of a
+   transaction. */
+bool journal_room(lmdb_env *e, uint64_t max_store);
 
 /* Has the disk no more room than pushes leave to settles? */
 bool disk_is_short(txn *t);

@@ -393,7 +393,8 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
     batch_claim *h = &batch->claims[i];
     settling w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w, excuse);
+    if (!h->over && !h->lost && find_claim(&w))
+      rc = settle_batch_claim(&w, excuse);
   }
   t->notices_to = NULL;
   return t->rc ? t->rc : rc;

@@ -157,6 +157,7 @@ int64_t queue_advance_clock(txn *t, queue *q, int64_t wall) {
     if (q->flow) flow_shift(q->flow, wall - queue_now(q, wall));
     q->clock_offset = 0;
     q->clock_last = wall;
+    q->clock_reset = true;
     queue_changed(t, q);
   }
   int64_t now = queue_now(q, wall);

@@ -11,11 +11,11 @@
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/order.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/queue/weights.h"
-#include "record/leases.h"
 
 #include <string.h>
 
@@ -106,13 +106,13 @@ static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
                       uint64_t cap, respool_batch *batch) {
   take_run run = {t, q,   batch, r, now, lease_end(q, r->lease, now),
                   0, cap, false, 0};
-  batch->token = token_make(q->next_token, r->worker);
+  int rc = journaled_token(t, q, r->worker, &batch->token);
+  if (rc) return rc;
   batch->lease = run.until - now;
   batch->max_lease = q->config.max_lease;
   if (q->config.weights.n) deliver_shares(&run);
   deliver_priorities(&run);
   if (!batch->page.n) return run.rc;
-  q->next_token++;
   if (queue_has_flow(q)) queue_taken(t, q, now, batch->page.n, run.until);
   queue_changed(t, q);
   return 0;
@@ -179,7 +179,8 @@ static void look_at_flow(const queue *q, int64_t now, outlook *out) {
   out->ready = false;
 }
 
-int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
+int lmdb_outlook(txn *t, const char *name, int64_t wall, const live *l,
+                 outlook *out) {
   int rc = 0;
   *out = (outlook){.due_in = INT64_MAX};
   queue *q = queue_find(t, name, &rc);
@@ -188,6 +189,7 @@ int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out) {
   for (size_t i = 0; i < q->n_priorities; i++)
     look_at_priority(t, q, &q->priorities[i], now, out);
   look_at_clock(t, q, wall, out);
+  if (l) live_add_outlook(l, out);
   if (queue_has_flow(q)) look_at_flow(q, now, out);
   out->due_in = out->next_due ? out->next_due - now : INT64_MAX;
   return t->rc;
@@ -209,6 +211,7 @@ int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
     claim longer = c;
     longer.visible_at = until;
     claim_move(t, &p, &c, &longer);
+    q->tell = true; /* it may be shorter */
     if (q->flow) queue_extended(t, q, until);
   }
   return t->rc;

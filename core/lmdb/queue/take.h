@@ -5,9 +5,12 @@
 #ifndef LMDB_TAKE_H
 #define LMDB_TAKE_H
 
+#include "lmdb/queue/live.h"
 #include "lmdb/record/records.h"
 
-int lmdb_outlook(txn *t, const char *name, int64_t wall, outlook *out);
+/* With what is live in the journal; NULL: that was applied. */
+int lmdb_outlook(txn *t, const char *name, int64_t wall, const live *l,
+                 outlook *out);
 int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
                respool_batch *batch);
 int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,

@@ -9,6 +9,7 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
+#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/state.h"
 
 static void free_states(void *states) {
@@ -33,7 +34,10 @@ static void keep(lmdb_env *e, queue *states, size_t as_of) {
 
 int unit_begin(env *e, bool write, txn **t) {
   int rc = env_begin(e, write, t);
-  if (!rc && write) take_over((lmdb_env *)e, *t);
+  if (rc || !write) return rc;
+  take_over((lmdb_env *)e, *t);
+  rc = journaled_begin(*t);
+  if (rc) unit_abort(*t);
   return rc;
 }
 
@@ -43,10 +47,12 @@ static void end(txn *t) {
 }
 
 int unit_commit(txn *t) {
+  txn_fail(t, journaled_store(t));
   queues_store(t);
   dlqs_store(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
+  journaled_end(t, rc);
   if (rc) {
     queues_free(t->queues);
     notices_drop(t->notices);
@@ -65,5 +71,6 @@ void unit_abort(txn *t) {
     queues_free(t->queues);
   notices_drop(t->notices);
   txn_abort(t);
+  journaled_end(t, RESPOOL_INVALID);
   end(t);
 }

@@ -24,6 +24,7 @@ enum space {
   SPACE_READY = 0,   /* reached from its priority's head */
   SPACE_DELAYED = 1, /* pushed with a due time: reached through its claim */
   SPACE_SOLO = 2,    /* alone in a segment: reached through its claim */
+  SPACE_JOURNAL = 3, /* leased in the journal: reached through its claim */
   SPACE_COUNT
 };
 

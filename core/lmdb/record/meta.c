@@ -8,6 +8,7 @@
 #include "lmdb/record/records.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void meta_row_get(txn *t, const char *name, uint64_t *row, size_t n) {
   respool_bytes v, k = phrase_of(name);
@@ -46,14 +47,25 @@ int lmdb_probe_read(txn *t, uint64_t *number) {
 
 /* ---- figures ------------------------------------------------------------- */
 
-/* The store's id as text; "" when it has none that can be read. */
-static void read_id(txn *t, char out[33]) {
+static respool_bytes store_id(txn *t) {
   respool_bytes v, id = {NULL, 0};
   if (txn_get(t, DB_META, (respool_bytes){"store", 5}, &v)) {
     unpacker u;
     unpacker_init(&u, v.data, v.size);
     id = unpack_bytes(&u);
   }
+  return id;
+}
+
+void meta_store(txn *t, uint8_t out[16]) {
+  respool_bytes id = store_id(t);
+  memset(out, 0, 16);
+  if (id.size) memcpy(out, id.data, id.size < 16 ? id.size : 16);
+}
+
+/* The store's id as text; "" when it has none that can be read. */
+static void read_id(txn *t, char out[33]) {
+  respool_bytes id = store_id(t);
   out[0] = '\0';
   for (size_t i = 0; i < id.size && i < 16; i++)
     snprintf(&out[2 * i], 3, "%02x", ((const uint8_t *)id.data)[i]);

@@ -19,6 +19,9 @@ void meta_row_put(txn *t, const char *name, const uint64_t *row, size_t n);
 int lmdb_probe_write(txn *t, uint64_t *number);
 int lmdb_probe_read(txn *t, uint64_t *number);
 
+/* The store's id; zeros when it has none that can be read. */
+void meta_store(txn *t, uint8_t id[16]);
+
 int lmdb_stat(txn *t, respool_store_stats *out);
 
 #endif

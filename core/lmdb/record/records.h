@@ -36,6 +36,11 @@ typedef struct queue {
   uint64_t next_id, next_token;
   int64_t clock_last, clock_offset;
   uint64_t bytes;
+  bool tell;        /* the journal after this transaction: what is due when
+                       may have changed, as with all that is dirty */
+  bool clock_reset; /* in this transaction: its time went back, being empty */
+  int64_t ready_at;
+  bool touched; /* in this transaction: what the journal had is applied */
   respool_queue_stats counters; /* only those since the queue was made */
   priority_state *priorities;            /* highest first */
   size_t n_priorities;

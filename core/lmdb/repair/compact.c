@@ -7,6 +7,7 @@
  */
 #include "lmdb/repair/compact.h"
 
+#include "base/file.h"
 #include "lmdb/env/create.h"
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
@@ -14,9 +15,11 @@
 #include "lmdb/env/replacement.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#define JOURNAL_NAME "journal"
 #define NEW_NAME "compact.mdb" /* of the file until it is whole */
 
 /* ---- in its place ------------------------------------------------------- */
@@ -58,6 +61,32 @@ static int fill_from(const replacement *c, env *from) {
   return rc;
 }
 
+static int copy_whole(int from, int to) {
+  char bytes[65536];
+  ssize_t n;
+  while ((n = read(from, bytes, sizeof bytes)) > 0) {
+    errno = EIO; /* of a short write */
+    if (write(to, bytes, (size_t)n) != n) return errno;
+  }
+  return n < 0 || fsync(to) ? errno : 0;
+}
+
+/* Ensures: the data is copied later, so that the copy of the journal has what
+   that of the data has not applied, as far as it was told before. */
+static int copy_journal(int from, const replacement *data,
+                        const struct stat *old) {
+  static const char what[] = "copy the journal to";
+  int fd = file_open(from, JOURNAL_NAME, O_RDONLY);
+  if (fd < 0)
+    return errno == ENOENT ? 0 : replacement_fail(data->dir, what, errno);
+  replacement c = {data->dir, JOURNAL_NAME, data->dirfd, -1};
+  int rc = replacement_open(&c, old), error = rc ? 0 : copy_whole(fd, c.fd);
+  if (error) rc = replacement_fail(c.dir, what, error);
+  replacement_close(&c, !rc);
+  close(fd);
+  return rc;
+}
+
 /* With the directory `to` locked, so that no process makes a store there. */
 static int fill_dir(env *from, const char *to, int dirfd,
                     const struct stat *old, respool_compaction *out) {
@@ -68,10 +97,14 @@ static int fill_dir(env *from, const char *to, int dirfd,
   if (error != ENOENT) return replacement_fail(to, "write a store to", error);
   replacement c = {to, NEW_NAME, dirfd, -1};
   int rc = replacement_open(&c, old);
+  if (!rc) rc = copy_journal(((lmdb_env *)from)->dirfd, &c, old);
   if (!rc) rc = fill_from(&c, from);
   if (!rc) rc = replacement_publish(&c, &done.after);
   replacement_close(&c, !rc);
-  if (rc) return rc;
+  if (rc) {
+    (void)unlinkat(dirfd, JOURNAL_NAME, 0);
+    return rc;
+  }
   done.before = (uint64_t)old->st_size;
   *out = done;
   return 0;
@@ -99,7 +132,7 @@ static int compact_to(const char *path, const char *to,
   respool_options o = RESPOOL_OPTIONS_INIT;
   env *from;
   o.read_only = 1;
-  int rc = env_open(NULL, path, &o, NULL, &from);
+  int rc = env_open(NULL, NULL, path, &o, NULL, &from);
   if (rc) return rc == FORMAT_OLD ? RESPOOL_VERSION : rc;
   rc = compact_into(from, path, to, out);
   env_close(from);

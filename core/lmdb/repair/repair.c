@@ -14,6 +14,7 @@
 #include "lmdb/repair/conflicts.h"
 #include "lmdb/repair/rebuild_blobs.h"
 #include "lmdb/repair/rebuild_dead.h"
+#include "lmdb/repair/rebuild_journal.h"
 #include "lmdb/repair/rebuild_queues.h"
 
 #include <dirent.h>
@@ -84,6 +85,7 @@ static void salvage_rebuild(salvage *s) {
   if (!s->rc) salvage_blobs(s);
   if (salvage_commit(s)) salvage_dlqs(s);
   if (!s->rc) salvage_queues(s);
+  if (salvage_commit(s)) salvage_journal(s);
   if (!s->rc) salvage_sweep_blobs(s);
   if (!s->rc) sweep_bitmaps(s);
   count_lost(s);
@@ -134,7 +136,7 @@ static int fill(salvage *s, const char *to) {
   o.max_bytes = size > MAX_BYTES / 2 ? size * 2 : MAX_BYTES;
   int rc = fstat(s->pages.fd, &old) ? dir_fail(to, errno) : 0;
   if (!rc) rc = dir_make(to, old.st_mode);
-  if (!rc) rc = env_open(NULL, to, &o, NULL, &s->to);
+  if (!rc) rc = env_open(NULL, NULL, to, &o, NULL, &s->to);
   if (rc) return rc;
   s->rc = hide(s, old.st_mode, to);
   if (!s->rc) salvage_all(s);
@@ -158,11 +160,12 @@ static int repair_from(salvage *s, int dirfd, const char *from,
 
 int lmdb_repair(const char *from, const char *to, respool_finding_fn each,
                 void *arg, respool_salvage *out) {
-  salvage s = {.each = each, .arg = arg, .out = out};
+  salvage s = {.from = -1, .each = each, .arg = arg, .out = out};
   int dirfd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dirfd < 0)
     return fail(errno == ENOENT ? RESPOOL_NOT_FOUND : RESPOOL_IO,
                 "cannot open store '%.160s': %s", from, strerror(errno));
+  s.from = dirfd;
   int rc = repair_from(&s, dirfd, from, to);
   close(dirfd);
   return rc;

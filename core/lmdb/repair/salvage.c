@@ -136,13 +136,25 @@ bool salvage_equal(respool_bytes a, respool_bytes b) {
   return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
+/* Is what the new store has under a key no sound record? A damaged segment was
+   copied, to be set aside. */
+static bool is_damaged(enum db db, respool_bytes k, respool_bytes v) {
+  node there = {.key = k, .value = v}, any;
+  return !record_read(db, &there, &any);
+}
+
+static bool replaces(enum db db, const node *n, respool_bytes old,
+                     bool scanned) {
+  if (scanned && record_is_later(db, n->key, n->value, old)) return true;
+  return is_damaged(db, n->key, old) && !is_damaged(db, n->key, n->value);
+}
+
 /* Copies a record; true when the new store has it now. */
 static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   respool_bytes old;
   if (s->rc || !s->t) return true;
   if (!has_owner(s, db, n)) return false;
-  if (txn_get(s->t, db, n->key, &old) &&
-      !(scanned && record_is_later(db, n->key, n->value, old)))
+  if (txn_get(s->t, db, n->key, &old) && !replaces(db, n, old, scanned))
     return salvage_equal(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
@@ -426,9 +438,11 @@ static bool adopt(void *arg, const node *n) {
   enum db db;
   node r;
   place p;
-  respool_bytes old;
-  if (s->rc || !s->t || !record_home(n, &db, &r) || !s->hole[db] ||
-      txn_get(s->t, db, r.key, &old) || !put(s, db, &r, false))
+  respool_bytes old = {NULL, 0};
+  if (s->rc || !s->t || !record_home(n, &db, &r) || !s->hole[db]) return true;
+  bool damaged = txn_get(s->t, db, r.key, &old);
+  if ((damaged && !is_damaged(db, r.key, old)) || !put(s, db, &r, false) ||
+      damaged)
     return true;
   uint64_t *missing = &s->missing_dead, count = 1;
   if (db == DB_SEGMENTS && record_place(&r, &p)) {

@@ -14,6 +14,7 @@
 #define ULL(n) ((unsigned long long)(n)) /* for %llu */
 
 typedef struct salvage {
+  int from; /* the damaged store's directory */
   pages pages;
   env *to;
   txn *t;                /* of the new store; changes between steps */

@@ -39,6 +39,7 @@ static const record_field OPTIONS[] = {
   RECORD(respool_options, seed, COUNT),
   RECORD(respool_options, read_only, FLAG),
   RECORD(respool_options, timeout, SPAN),
+  RECORD(respool_options, no_journal, FLAG),
   RECORD_END
 };
 
