@@ -117,7 +117,7 @@ FAULT_SRC = recorder workload replay kill migrate schedule storm actors verbs \
   model disk pages points faults ledger scenario failing stand_in journal_kill \
   journal_work journal_replay
 FAULTS = power kills storms journal calls worlds
-BENCH_C = machine lifecycle one_record append_log sqlite push depth \
+BENCH_C = machine lifecycle one_record append_log sqlite push small depth \
   churn dead_letters dead_letters_record
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
@@ -269,13 +269,11 @@ $(BUILD)/spec/postgres_%: spec/c/postgres_%.c $(KIT)
 $(BUILD)/bench/postgres: bench/postgres.c $(KIT)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
-$(BUILD)/bench/journal: bench/journal.c $(STAND_IN)
-	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -lsqlite3 -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
+LIBS_small = -lsqlite3
 
 # Power cuts and kills; the core that is killed has points for it.
 $(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c

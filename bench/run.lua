@@ -16,7 +16,7 @@ and SQLite, in interleaved rounds; a report in Markdown goes to standard
 output.
 
   --quick      one cell only: groups of 1,000 items of 100 bytes
-  --only       grid, costs or scripts; without, all
+  --only       grid, small, costs or scripts; without, all
   --rounds     of which medians are taken (5)
   --seconds    that a subject runs in a round (0.2)
   --producers  threads of the pipelined subject (8)
@@ -29,7 +29,7 @@ output.
 
 local BUILD = os.getenv "RESPOOL_BUILD" or "build"
 
-local PARTS = { "grid", "costs", "scripts" }
+local PARTS = { "grid", "small", "costs", "scripts" }
 
 local NUMBERS = { rounds = 1, seconds = 0, producers = 1, consumers = 1 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * journal DIR [SECONDS]: the journal alone, beside a file that stands in for
- * LMDB, and a job table in SQLite (WAL, synchronous=FULL), in turns in one
- * run: pushes and whole lives of items of 100 bytes, durable, by processes
- * that share a store. Prints the medians of three rounds and their ratio.
+ * small DIR [SECONDS]: respool, and a job table in SQLite (WAL,
+ * synchronous=FULL), in turns in one run: pushes and whole lives of items of
+ * 100 bytes, durable, by processes that share a store. Prints the medians of
+ * five rounds, the bytes of /proc/self/io, and the ratio of the rates.
  */
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../spec/fault/stand_in.h"
+#include "respool.h"
 
-enum { ROUNDS = 3, SIZE = 100, GROUP_MAX = 64 };
+enum { ROUNDS = 5, SIZE = 100, GROUP_MAX = 64 };
 
 typedef struct scene {
   const char *name;
@@ -34,7 +35,6 @@ static const scene scenes[] = {
   {"life, 1 process", 1, 1, true},
   {"life, groups of 10", 1, 10, true},
   {"life, 8 processes", 8, 1, true},
-  {"life, 16 processes", 16, 1, true},
 };
 
 enum { WOKEN = 300 };
@@ -54,37 +54,51 @@ static _Noreturn void die(const char *what, const char *why) {
   _exit(EXIT_FAILURE);
 }
 
-/* ---- the journal --------------------------------------------------------- */
+/* ---- respool ------------------------------------------------------------- */
 
-static stand at;
+static respool *store;
+static respool_queue *queue;
 
-static void journal_start_work(void) {
-  if (stand_open(&at, dir, 0)) die("open", respool_error_text());
+static void must(int rc, const char *what) {
+  if (rc) die(what, respool_error_text());
+}
+
+static void respool_start_work(void) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/store", dir);
+  must(respool_open(path, NULL, &store), "open");
+  must(respool_queue_open(store, "jobs", NULL, &queue), "queue");
 }
 
 static void push_group(void) {
-  respool_bytes p[GROUP_MAX];
-  uint64_t id;
-  for (int i = 0; i < now->group; i++) p[i] = (respool_bytes){body, SIZE};
-  if (stand_push(&at, 1, p, (size_t)now->group, &id))
-    die("push", respool_error_text());
+  respool_payload p[GROUP_MAX];
+  for (int i = 0; i < now->group; i++)
+    p[i] = (respool_payload){.body = {body, SIZE}};
+  must(respool_push(queue, p, (size_t)now->group, NULL, NULL), "push");
+}
+
+static respool_batch *take_group(int64_t wait) {
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  respool_batch *batch;
+  o.items = (uint64_t)now->group;
+  o.wait = wait;
+  must(respool_take(queue, &o, &batch), "take");
+  return batch;
+}
+
+static long settle(respool_batch *batch) {
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  long n = batch ? (long)respool_batch_length(batch) : 0;
+  done.kind = RESPOOL_DONE;
+  if (!batch) return 0;
+  must(respool_batch_mark_rest(batch, &done), "mark");
+  must(respool_batch_settle(batch, NULL, NULL), "settle");
+  respool_batch_free(batch);
+  return n;
 }
 
 static long settle_group(void) {
-  taken t[GROUP_MAX];
-  uint64_t ids[GROUP_MAX], tokens[GROUP_MAX];
-  uint8_t outcome[GROUP_MAX];
-  arena memory;
-  arena_init(&memory);
-  int n = stand_take(&at, 1, t, (size_t)now->group, 60000, 0, &memory);
-  for (int i = 0; i < n; i++) {
-    ids[i] = t[i].id;
-    tokens[i] = t[i].token;
-  }
-  if (n < 0 || (n && stand_done(&at, 1, ids, tokens, (size_t)n, outcome) != n))
-    die("settle", respool_error_text());
-  arena_free(&memory);
-  return n;
+  return settle(take_group(0));
 }
 
 /* ---- SQLite -------------------------------------------------------------- */
@@ -133,6 +147,12 @@ static void insert_group(void) {
   if (now->group > 1) run(COMMIT);
 }
 
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static int lease_group(sqlite3_int64 *ids) {
   sqlite3_stmt *q = statements[LEASE];
   int n = 0, rc;
@@ -167,7 +187,7 @@ typedef struct engine_of {
 } engine_of;
 
 static const engine_of engines[] = {
-  {"journal", journal_start_work, push_group, settle_group},
+  {"respool", respool_start_work, push_group, settle_group},
   {"sqlite", sqlite_start_work, insert_group, delete_group},
 };
 
@@ -213,18 +233,8 @@ static void clear(void) {
 }
 
 typedef struct result {
-  double rate, cpu, bytes, flushes;
+  double rate, cpu, bytes;
 } result;
-
-/* How many flushes the journal made; 0: there is none. */
-static double flushes(const engine_of *e) {
-  journal_state now_at = {.flushes = 0};
-  if (e->start != journal_start_work) return 0;
-  journal_start_work();
-  if (journal_now(at.j, &now_at)) die("look", respool_error_text());
-  stand_close(&at);
-  return (double)now_at.flushes;
-}
 
 static result measure(const engine_of *e, double seconds) {
   struct timespec from, to;
@@ -250,7 +260,7 @@ static result measure(const engine_of *e, double seconds) {
   return (result){
     n / ((double)(to.tv_sec - from.tv_sec) +
          (double)(to.tv_nsec - from.tv_nsec) / 1e9),
-    (double)s->cpu_us / n, (double)s->bytes / n, flushes(e) / n};
+    (double)s->cpu_us / n, (double)s->bytes / n};
 }
 
 static int by_rate(const void *a, const void *b) {
@@ -264,9 +274,9 @@ static void play(double seconds) {
     for (int k = 0; k < 2; k++) r[k][i] = measure(&engines[k], seconds);
   for (int k = 0; k < 2; k++) qsort(r[k], ROUNDS, sizeof *r[k], by_rate);
   const result *j = &r[0][ROUNDS / 2], *q = &r[1][ROUNDS / 2];
-  printf("%-19s %7.0f/s %4.0f us %5.0f B %5.2f   %6.0f/s %4.0f us %6.0f B  "
-         "%6.2f\n", now->name, j->rate, j->cpu, j->bytes, j->flushes, q->rate,
-         q->cpu, q->bytes, j->rate / q->rate);
+  printf("| %-18s | %6.0f | %3.0f | %5.0f | %6.0f | %4.0f | %6.0f | %5.2f |\n",
+         now->name, j->rate, j->cpu, j->bytes, q->rate, q->cpu, q->bytes,
+         j->rate / q->rate);
   fflush(stdout);
 }
 
@@ -280,21 +290,14 @@ static double us(void) {
 
 /* Takes, one at a time, and notes when it had each. */
 static _Noreturn void wait_for_all(void) {
-  uint8_t outcome;
-  taken t;
-  arena memory;
-  journal_start_work();
+  respool_start_work();
   s->ready++;
-  for (int n = 0; n < WOKEN; n++) {
-    arena_init(&memory);
-    if (stand_take(&at, 1, &t, 1, 60000, 60000, &memory) != 1)
-      die("take", respool_error_text());
-    int i;
-    memcpy(&i, t.bytes.data, sizeof i);
+  for (int n = 0, i; n < WOKEN; n++) {
+    respool_batch *batch = take_group(60000);
+    if (!batch) die("take", "nothing came");
+    memcpy(&i, respool_batch_item(batch, 0)->body.data, sizeof i);
     s->taken[i] = us();
-    if (stand_done(&at, 1, &t.id, &t.token, 1, &outcome) != 1)
-      die("done", respool_error_text());
-    arena_free(&memory);
+    settle(batch);
   }
   _exit(EXIT_SUCCESS);
 }
@@ -309,15 +312,15 @@ static void wake(void) {
   double whole[WOKEN], behind[WOKEN];
   clear();
   memset(s, 0, sizeof *s);
-  journal_start_work();
+  now = &scenes[0];
   if (fork() == 0) wait_for_all();
   while (!s->ready) usleep(1000);
+  respool_start_work();
   for (int i = 0; i < WOKEN; i++) {
-    uint64_t id;
-    respool_bytes p = {&i, sizeof i};
+    respool_payload p = {.body = {&i, sizeof i}};
     usleep(2000);
     s->begun[i] = us();
-    if (stand_push(&at, 1, &p, 1, &id)) die("push", respool_error_text());
+    must(respool_push(queue, &p, 1, NULL, NULL), "push");
     s->returned[i] = us();
   }
   wait(&status);
@@ -330,19 +333,21 @@ static void wake(void) {
   printf("push to taken in another process: begun p50 %.0f us, p99 %.0f us;"
          " returned p50 %.0f us, p99 %.0f us\n", whole[WOKEN / 2],
          whole[WOKEN * 99 / 100], behind[WOKEN / 2], behind[WOKEN * 99 / 100]);
-  stand_close(&at);
+  respool_queue_free(queue);
+  respool_close(store);
 }
 
 int main(int argc, char **argv) {
   if (argc < 2) {
-    fprintf(stderr, "usage: journal DIR [SECONDS]\n");
+    fprintf(stderr, "usage: small DIR [SECONDS]\n");
     return EXIT_FAILURE;
   }
   snprintf(dir, sizeof dir, "%s/bench", argv[1]);
   s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   memset(body, 'x', sizeof body);
-  printf("%-19s journal: CPU, bytes, flushes an item   sqlite   ratio\n", "");
+  printf("| items a second | respool | CPU us | bytes | SQLite | CPU us "
+         "| bytes | ratio |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
   for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
     now = &scenes[i];
     play(argc > 2 ? atof(argv[2]) : 1);
