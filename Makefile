@@ -393,6 +393,12 @@ deps-cluster:
 test-cluster: deps-cluster lua5.4
 	@$(call run,lua5.4) spec/cluster/run.lua
 
+# Items handed over to RabbitMQ while it, or the worker, is killed.
+deps-rabbitmq:
+	@CC='$(CC)' sh .ci/deps install build command rabbitmq
+test-rabbitmq: deps-rabbitmq lua5.4
+	@$(call run,lua5.4) spec/rabbitmq/run.lua
+
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
@@ -516,6 +522,7 @@ help:
 	@echo 'demo     deps; real webhooks, delivered, retried, dead, replayed'
 	@echo 'test     deps-test, lint, specs under every Lua that is there'
 	@echo 'test-cluster   deps-cluster, and fail-over of PostgreSQL under Patroni'
+	@echo 'test-rabbitmq  deps-rabbitmq, and forwarding to RabbitMQ with kills'
 	@echo 'test-console   deps-console, and the page of the console in a browser'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
@@ -539,6 +546,6 @@ help:
   bench-nginx bench-postgres \
   man cast soak asan tsan run-asan run-tsan lint install uninstall \
   deps deps-test deps-console test-console \
-  deps-cluster test-cluster env \
+  deps-cluster test-cluster deps-rabbitmq test-rabbitmq env \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:
