@@ -90,7 +90,7 @@ respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console
-resty/respool = waiting bell worker round threads json cosockets reply http \
+resty/respool = waiting bell worker round threads json values cosockets reply http \
   admin
 resty = respool
 FOLDERS = respool respool/support respool/observe respool/produce \

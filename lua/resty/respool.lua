@@ -23,6 +23,7 @@ local options = require "respool.support.options"
 local respool = require "respool"
 
 require "resty.respool.cosockets" -- by which respool.http sends
+require "resty.respool.values" -- by which long payloads are decoded
 
 core.home(debug.getinfo(1, "S").source)
 

@@ -22,6 +22,57 @@ describe("inside nginx", function()
     assert.equal(2, counts(n).ready)
   end)
 
+  it("the value of a long payload is made in turns with others", function()
+    local n = nginx.start { http = OPEN, server = [[
+      location = / { content_by_lua_block {
+        local orders, turns = require "orders", 0
+        local long = {}
+        for i = 1, 30000 do long[i] = { id = i, tags = { i % 7, {} } } end
+        assert(orders:push { n = 1 })
+        local other = ngx.thread.spawn(function()
+          while true do
+            ngx.sleep(0.001)
+            turns = turns + 1
+          end
+        end)
+        local before = turns
+        local cbor = require "respool.support.codec".encode_in_turns(long)
+        local encoded_in_turns = turns > before
+        assert(cbor == require "respool".cbor.encode(long))
+        assert(orders:push_many { long, "text" })
+        local function look(batch)
+          local before = turns
+          local payload = batch[1].payload
+          return payload, turns > before
+        end
+        local batch = assert(orders:take { limit = 3 })
+        assert(batch:item(3).payload == "text")
+        local _, short_waits = look { batch:item(1) }
+        local taken, long_waits = look { batch:item(2) }
+        batch:release()
+        assert(batch:settle())
+        local listed = assert(orders:peek(2))[2].payload
+        ngx.thread.kill(other)
+        for i = 1, 30000 do
+          for _, value in ipairs { taken, listed } do
+            local one = value[i]
+            assert(one.id == i and one.tags[1] == i % 7 and #one.tags == 2)
+          end
+        end
+        ngx.print(#taken, " ", #listed, " ", tostring(short_waits), " ",
+                  tostring(long_waits), " ", tostring(encoded_in_turns))
+      } }
+      location = /wrong { content_by_lua_block {
+        local orders, long = require "orders", { ("x"):rep(20000) }
+        long[2] = { f = print }
+        local ok, message = pcall(orders.push, orders, long)
+        ngx.print(message)
+      } }
+    ]] }
+    assert.equal("30000 30000 false true true", (n:request "/"))
+    assert.matches("cannot encode function at %[2%]%.f", (n:request "/wrong"))
+  end)
+
   it("pushes of many requests share commits", function()
     local n = nginx.start { http = UNJOURNALED, server = [[
       location = /push { content_by_lua_block {

@@ -64,11 +64,14 @@ static int batch_bytes(lua_State *L) {
   return 1;
 }
 
-/* payload(batch, i): the payload, or nil and why it cannot be decoded; nil
-   alone where the codec is another than CBOR. */
+/* payload(batch, i, most): the payload, or nil and why it cannot be decoded; nil
+   alone where the codec is another than CBOR, or there are more bytes than
+   `most`, if that is given. */
 static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);
-  if (it->codec.size) {
+  bool bounded = !lua_isnoneornil(L, 3);
+  if (it->codec.size ||
+      (bounded && it->body.size > (size_t)lua_tointeger(L, 3))) {
     lua_pushnil(L);
     return 1;
   }

@@ -64,13 +64,112 @@ packer *lcbor_scratch(lua_State *L) {
 
 /* ---- respool.cbor ----------------------------------------------------- */
 
+/* The bytes of the scratch, which 5.1 may collect before it copies them. */
+static void push_packed(lua_State *L, scratch *s) {
+  s->pinned = true;
+  lua_pushlstring(L, (const char *)s->p.data, s->p.len);
+  s->pinned = false;
+}
+
 static int encode(lua_State *L) {
   luaL_checkany(L, 1);
   scratch *s = push_scratch(L);
   lencode_value(L, 1, &s->p);
-  s->pinned = true; /* 5.1 collects garbage before it copies the bytes */
-  lua_pushlstring(L, (const char *)s->p.data, s->p.len);
-  s->pinned = false;
+  push_packed(L, s);
+  return 1;
+}
+
+/* short(value, depth, most): the CBOR of a value in `depth` tables, if it has so
+   many bytes at most; else nothing. */
+static int encode_short(lua_State *L) {
+  int depth = (int)luaL_checkinteger(L, 2);
+  size_t most = (size_t)luaL_checkinteger(L, 3);
+  luaL_checkany(L, 1);
+  scratch *s = push_scratch(L);
+  if (!lencode_short(L, 1, &s->p, depth, most))
+    return 0;
+  push_packed(L, s);
+  return 1;
+}
+
+/* elements(t, i, n, depth, most): the CBOR of those from i to n of an array in
+   `depth` tables, as far as they have so many bytes together, and the next i. */
+static int encode_elements(lua_State *L) {
+  lua_Integer i = luaL_checkinteger(L, 2), n = luaL_checkinteger(L, 3);
+  int depth = (int)luaL_checkinteger(L, 4);
+  size_t most = (size_t)luaL_checkinteger(L, 5);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  scratch *s = push_scratch(L);
+  for (bool fits = true; fits && i <= n; i += fits) {
+    lua_rawgeti(L, 1, (int)i);
+    fits = lencode_short(L, lua_gettop(L), &s->p, depth + 1, most - s->p.len);
+    lua_pop(L, 1);
+  }
+  push_packed(L, s);
+  lua_pushinteger(L, i);
+  return 2;
+}
+
+/* entries(t, key, depth, most): the CBOR of those behind the key, nil: of all, of
+   a map in `depth` tables, as far as they have so many bytes together; the last
+   key, and how many there are. */
+static int encode_entries(lua_State *L) {
+  int depth = (int)luaL_checkinteger(L, 3);
+  size_t most = (size_t)luaL_checkinteger(L, 4), n = 0;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 4);
+  scratch *s = push_scratch(L);
+  packer *p = &s->p;
+  lua_pushvalue(L, 2);
+  while (lua_next(L, 1)) {
+    size_t before = p->len;
+    int key = lua_gettop(L) - 1;
+    bool fits = lencode_short(L, key, p, depth + 1, most - p->len) &&
+                lencode_short(L, key + 1, p, depth + 1, most - p->len);
+    if (!fits) {
+      p->len = before;
+      break;
+    }
+    lua_pop(L, 1);
+    lua_pushvalue(L, key);
+    lua_replace(L, 2);
+    n++;
+  }
+  push_packed(L, s);
+  lua_pushvalue(L, 2);
+  lua_pushinteger(L, (lua_Integer)n);
+  return 3;
+}
+
+/* keys(t, key, most): how many keys behind this one there are, nil: in all, of
+   so many at most; the last of them, how many elements the table has as an
+   array, and whether it is marked as one. */
+static int count_keys(lua_State *L) {
+  lua_Integer n = 0, most = luaL_checkinteger(L, 3);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  while (n < most && lua_next(L, 1)) {
+    lua_pop(L, 1);
+    n++;
+  }
+  if (lua_gettop(L) < 2)
+    lua_pushnil(L);
+  lua_pushinteger(L, n);
+  lua_insert(L, 2);
+  lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 1));
+  lua_pushboolean(L, ltables_is_array(L, 1));
+  return 4;
+}
+
+/* head(keyed, n): what a map or an array of so many elements begins with. */
+static int head(lua_State *L) {
+  size_t n = (size_t)luaL_checkinteger(L, 2);
+  scratch *s = push_scratch(L);
+  if (lua_toboolean(L, 1))
+    pack_map(&s->p, n);
+  else
+    pack_array(&s->p, n);
+  push_packed(L, s);
   return 1;
 }
 
@@ -121,9 +220,7 @@ static int members(lua_State *L) {
   if (lua_istable(L, 3)) n += pack_all(L, 3, p);
   pack_map_close(p, at, n);
   if (p->rc != 0) luaL_error(L, "not enough memory");
-  s->pinned = true;
-  lua_pushlstring(L, (const char *)p->data, p->len);
-  s->pinned = false;
+  push_packed(L, s);
   return 1;
 }
 
@@ -230,6 +327,9 @@ static int array(lua_State *L) {
 static const luaL_Reg functions[] = {
   {"encode", encode}, {"members", members}, {"decode", decode},
   {"skip", skip}, {"enter", enter_at}, {"fill", fill}, {"array", array},
+  {"short", encode_short}, {"elements", encode_elements}, {"keys", count_keys},
+  {"entries", encode_entries},
+  {"head", head},
   {NULL, NULL}
 };
 

@@ -33,6 +33,7 @@ typedef struct level {
   bool in_key;       /* the key itself is being encoded */
   size_t i;          /* element in hand of an array */
   int depth;         /* from 1 */
+  size_t most;       /* bytes, beyond which the rest does not matter */
 } level;
 
 typedef struct path {
@@ -92,7 +93,7 @@ static void describe_key(lua_State *L, int k, char *part) {
 
 static void add_levels(lua_State *L, const level *l, path *s) {
   char part[PART_MAX];
-  if (l == NULL) return;
+  if (l == NULL || l->table == NULL) return;
   add_levels(L, l->up, s);
   if (l->key == 0)
     snprintf(part, sizeof part, "[%zu]", l->i);
@@ -159,10 +160,35 @@ static bool is_sequence(lua_State *L, int t, size_t n) {
   return found == n;
 }
 
+/* An array whose keys come in order, as they mostly do; false, and nothing is
+   appended, where they do not or are other ones. */
+static bool encode_in_order(lua_State *L, int t, size_t n, packer *p,
+                            level *l) {
+  size_t begin = p->len;
+  pack_array(p, n);
+  lua_pushnil(L);
+  for (l->i = 1; lua_next(L, t); l->i++) {
+    if (lua_type(L, t + 1) != LUA_TNUMBER ||
+        lua_tonumber(L, t + 1) != (lua_Number)l->i) {
+      lua_pop(L, 2);
+      l->i = 0;
+      break;
+    }
+    encode_value(L, t + 2, p, l);
+    lua_pop(L, 1);
+    if (p->len <= l->most) continue;
+    lua_pop(L, 1);
+    return true;
+  }
+  if (l->i == n + 1) return true;
+  p->len = begin;
+  return false;
+}
+
 static void encode_array(lua_State *L, int t, size_t n, packer *p,
                          level *l) {
   pack_array(p, n);
-  for (l->i = 1; l->i <= n; l->i++) {
+  for (l->i = 1; l->i <= n && p->len <= l->most; l->i++) {
     lua_rawgeti(L, t, (int)l->i);
     encode_value(L, t + 1, p, l);
     lua_pop(L, 1);
@@ -191,6 +217,9 @@ static void encode_map(lua_State *L, int t, packer *p, level *l) {
     encode_value(L, t + 2, p, l);
     lua_pop(L, 1);
     n++;
+    if (p->len <= l->most) continue;
+    lua_pop(L, 1);
+    break;
   }
   pack_map_close(p, at, n);
 }
@@ -205,11 +234,13 @@ static void check_nesting(lua_State *L, const level *l) {
 static void encode_table(lua_State *L, int t, packer *p, level *up) {
   level l = {
     .up = up, .table = lua_topointer(L, t),
-    .depth = up == NULL ? 1 : up->depth + 1
+    .depth = up->depth + 1, .most = up->most
   };
   check_nesting(L, &l);
   bool marked = ltables_is_array(L, t);
   size_t n = lua_rawlen(L, t);
+  if (n > 0 && encode_in_order(L, t, n, p, &l))
+    return;
   if ((n > 0 || marked) && is_sequence(L, t, n))
     encode_array(L, t, n, p, &l);
   else if (marked)
@@ -235,10 +266,26 @@ static void encode_value(lua_State *L, int at, packer *p, level *l) {
     refuse(L, l, "cannot encode %s", lua_typename(L, type));
 }
 
-void lencode_value(lua_State *L, int index, packer *p) {
+/* `depth` tables are around the value. */
+static void encode_within(lua_State *L, int index, packer *p, int depth,
+                          size_t most) {
+  level around = {.depth = depth, .most = most};
   luaL_checkstack(L, LTABLES_STACK, "no room to encode");
   lua_pushvalue(L, index);
-  encode_value(L, lua_gettop(L), p, NULL);
+  encode_value(L, lua_gettop(L), p, &around);
   lua_pop(L, 1);
   if (p->rc != 0) luaL_error(L, "not enough memory");
+}
+
+void lencode_value(lua_State *L, int index, packer *p) {
+  encode_within(L, index, p, 0, SIZE_MAX);
+}
+
+bool lencode_short(lua_State *L, int index, packer *p, int depth,
+                   size_t most) {
+  size_t begin = p->len;
+  encode_within(L, index, p, depth, begin + most);
+  if (p->len - begin <= most) return true;
+  p->len = begin;
+  return false;
 }

@@ -95,7 +95,7 @@ local function decoder(queue)
   if not own.native then return decode end
   local quick = batches.payload
   return function(batch, i)
-    local payload, problem = quick(batch, i)
+    local payload, problem = quick(batch, i, codec.at_once)
     if payload ~= nil or problem then return payload, problem end
     return decode(batch, i)
   end

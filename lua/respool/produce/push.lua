@@ -124,7 +124,12 @@ end
 function M.encoded(queue, payload, of)
   need_payload(queue, payload, of)
   local c = queue.codec
-  if c.native then return payload, true end
+  if c.native then
+    local bytes = codec.encode_in_turns and not queue.buffer
+      and codec.encode_in_turns(payload)
+    if bytes then return bytes, nil end
+    return payload, true
+  end
   return codec.encode(c, payload), codec.mark(c)
 end
 

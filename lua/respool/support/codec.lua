@@ -68,6 +68,9 @@ end
 
 M.default, M.raw = CBOR, RAW
 
+M.at_once = nil -- bytes of CBOR that are decoded at once; nil: any
+M.encode_in_turns = nil -- of a host
+
 local encoded = { cbor = ENCODED, raw = RAW } -- by name
 
 -- A codec of this name for payloads that have been encoded by it already.
@@ -78,6 +81,26 @@ function M.encoded_as(name)
     name = name, encode = RAW.encode, decode = RAW.decode,
   }
   return encoded[name]
+end
+
+-- Gives a host its way to decode CBOR of more than `size` bytes, which may let
+-- others run meanwhile.
+---@param size integer
+---@param decode fun(bytes: string): any, string?
+function M.set_decoder(size, decode)
+  M.at_once = size
+  local function any_size(bytes)
+    if #bytes > size then return decode(bytes) end
+    return core.cbor.decode(bytes)
+  end
+  CBOR.decode, ENCODED.decode = any_size, any_size
+end
+
+-- Gives a host its way to encode values as CBOR, which may let others run
+-- meanwhile; it returns nil where others cannot.
+---@param encode fun(value: any): string?
+function M.set_encoder(encode)
+  M.encode_in_turns = encode
 end
 
 -- The name that is stored with a payload; nil for CBOR.

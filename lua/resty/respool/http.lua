@@ -18,6 +18,7 @@ local admin = require "resty.respool.admin"
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local json = require "resty.respool.json"
+local values = require "resty.respool.values"
 local metrics = require "respool.observe.metrics"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
@@ -104,7 +105,7 @@ local function payload_of(o, body)
   if not o.json then return body end
   local bytes, why = json.to_cbor(body)
   if bytes and not wants_value(o) then return bytes, bytes end
-  if bytes then return json.value(bytes), bytes end
+  if bytes then return values.decode(bytes), bytes end
   reply.refuse(400, "JSON", "the body cannot be read as JSON: " .. why)
 end
 

@@ -2,11 +2,9 @@
 --
 -- JSON of requests and answers. jansson takes tens of milliseconds for 1 MiB:
 -- so what is long is converted in a thread while the light thread sleeps, a
--- few at a time, as jansson's tree takes up to a hundred times the text. Lua
--- values of what is long are made piece by piece.
+-- few at a time, as jansson's tree takes up to a hundred times the text.
 
 local core = require "respool.core"
-local cbor = core.cbor
 local json = require "respool.support.json"
 local timing = require "respool.support.timing"
 local waiting = require "resty.respool.waiting"
@@ -48,41 +46,6 @@ end
 ---@return string?, string?
 function M.to_cbor(text)
   return convert("to_cbor", text)
-end
-
-local PIECE = 8192 -- bytes of CBOR, whose value is made in about 1 ms
-
--- The value that begins at a place of CBOR, and where it ends.
-local function value_at(bytes, at)
-  local after = cbor.skip(bytes, at)
-  local kind, n, next_at = cbor.enter(bytes, at)
-  if not kind or after - at <= PIECE then
-    return cbor.decode(bytes:sub(at, after - 1)), after
-  end
-  local keyed, i = kind == "map", 1
-  local t = keyed and {} or cbor.array()
-  while i <= n do
-    local first = i
-    i, next_at = cbor.fill(bytes, next_at, t, i, n, keyed, PIECE)
-    waiting.let_others_run()
-    if i == first then -- a long one
-      local key = i
-      if keyed then key, next_at = value_at(bytes, next_at) end
-      t[key], next_at = value_at(bytes, next_at)
-      i = i + 1
-    end
-  end
-  return t, after
-end
-
--- The value of CBOR that to_cbor() made, piece by piece.
----@param bytes string
----@return any
-function M.value(bytes)
-  if #bytes <= PIECE or not waiting.can_yield() then
-    return cbor.decode(bytes)
-  end
-  return (value_at(bytes, 1))
 end
 
 -- The JSON of stored CBOR; nil when it is none.
