@@ -58,4 +58,44 @@ describe("two sessions on one queue", function()
     assert.same({ "a", "b" }, { batch:item(1).payload, batch:item(2).payload })
     assert.same({}, store:check())
   end)
+
+  -- A session that has an item's lock, as for the settle of a lease that ran
+  -- out, and wants the queue's order, as for the take that goes with it, once
+  -- another waits for a lock or has taken.
+  local function settle_and_take(schema)
+    return helper.spawn("os.exit(os.execute(arg[1]) and 0 or 1)", db:psql(([[
+      SET deadlock_timeout = '10ms';
+      SET search_path = %s;
+      BEGIN;
+      SELECT 'has the item' FROM run FOR UPDATE;
+      DO $$ BEGIN
+        FOR i IN 1 .. 2000 LOOP
+          EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted)
+            OR EXISTS (SELECT FROM note);
+          PERFORM pg_sleep(0.01);
+        END LOOP;
+      END $$;
+      SELECT 'has the order' FROM (SELECT pg_advisory_xact_lock(
+        'queue'::regclass::oid::int4, id) FROM queue OFFSET 0) x;
+      COMMIT;
+      SELECT 'over';
+    ]]):format(schema)))
+  end
+
+  it("takes from an ordered queue while the other settles late and takes",
+     function()
+    local location, schema = db:url()
+    local store = assert(helper.open(location))
+    local queue = assert(store:queue("orders", { ordered = true }))
+    assert(queue:push "a")
+    assert(queue:take { lease = 0.001 })
+    local other = settle_and_take(schema)
+    other:expect "has the item"
+    assert.equal(0, #assert(queue:take()))
+    db:sql(("INSERT INTO %s.note VALUES ('taken', '')"):format(schema))
+    other:expect "over"
+    assert.equal(0, other:wait(), other:output())
+    assert.equal(1, #assert(queue:take { timeout = 20 }))
+    assert.same({}, store:check())
+  end)
 end)

@@ -56,6 +56,7 @@ describe("the server half of a store in PostgreSQL", function()
 
   it("pushes and settles once, wherever a conversation is cut", function()
     local said = run(build .. "/spec/postgres_cut '" .. url .. "' 2>&1")
-    assert.matches("^push: %d+ cuts .*\ndead: %d+ cuts [^\n]*\n0\n$", said)
+    assert.matches("^push: %d+ cuts .*\ntake: %d+ cuts .*\n" ..
+                   "dead: %d+ cuts [^\n]*\n0\n$", said)
   end)
 end)

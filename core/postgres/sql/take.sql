@@ -137,7 +137,8 @@ RETURNS int4 LANGUAGE sql STABLE AS $$
 -- Of a priority in strict order: the rows that may be handed out, `want`
 -- items at most, and how many items of each. The caller has the queue's order
 -- for itself, so what is found leased is leased; it is looked at again under
--- its lock, for the settle of a lease that ran out.
+-- its lock, for the settle of a lease that ran out. It does not wait for that
+-- lock: its holder may be about to take, and wait for the queue's order.
 CREATE FUNCTION pick_ordered(q int4, pr int2, t int8, want int4,
   OUT tids tid[], OUT items int4[], OUT next_due int8)
 LANGUAGE plpgsql AS $$
@@ -160,8 +161,16 @@ BEGIN
       END IF;
       EXIT WHEN tids <> '{}' AND r.fresh = 0;
       PERFORM FROM run x WHERE x.ctid = r.tid AND x.epoch = r.epoch
-        AND x.live = r.live AND x.due = r.due FOR UPDATE;
-      IF NOT FOUND THEN tids := NULL; EXIT; END IF; -- it has moved: again
+        AND x.live = r.live AND x.due = r.due FOR UPDATE SKIP LOCKED;
+      IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM run x WHERE x.ctid = r.tid
+            AND x.epoch = r.epoch AND x.live = r.live AND x.due = r.due) THEN
+          tids := NULL; -- it has moved: again
+        ELSIF tids = '{}' THEN
+          next_due := t + 10;
+        END IF;
+        EXIT;
+      END IF;
       k := r.live;
       IF k < r.n THEN
         k := live_before_parted(r.first, r.n, r.live, r.bits);
