@@ -13,7 +13,7 @@ BUILD ?= build
 base = error clock random cbor arena array histogram thread timer id_set file \
   decimal wait
 record = backoff item segment failures page fields batch policy outcome flow \
-  dead_notices dead_record replay_record leases sample
+  dead_notices dead_record replay_record leases sample entry_name
 schedule = civil zone cron
 commit = commit ticket
 verbs = engines exit open files calls lease buffer_fill buffer store \
@@ -27,8 +27,8 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters dlq groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  history append change order weights deliver take settle browse replay \
-  policy flow journaled live
+  results history append change order weights deliver take settle browse \
+  replay policy flow journaled live
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
@@ -65,14 +65,15 @@ CURL := $(shell pkg-config --exists libcurl && \
 
 # The Lua modules, by folder.
 respool = init store queue dead history transaction policy worker_script \
-  worker_processes maintenance repair testing
+  worker_processes maintenance repair testing results
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop ticket runner
 respool/observe = hooks logger stats workers items trend refusals metrics \
   health closing
 respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo held progress flow decide workers work handlers gate concurrent
+  handler_memo held progress returned flow decide workers work handlers \
+  gate concurrent
 respool/replay = replay replay_page progress history_progress background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import pace record move
@@ -83,8 +84,8 @@ respool/console = answer guard parameters filter look schedules workers trend \
 respool/cli = main parser words commands completion
 respool/cli/base = actions arguments output pager progress streams notes each show \
   failure_log
-respool/cli/queue = push records work worker schedule peek get item remove purge \
-  drop pause resume hold config
+respool/cli/queue = push records work worker schedule peek get result item remove \
+  purge drop pause resume hold config
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact

@@ -161,7 +161,8 @@ enum entry_kind {
   ENTRY_PROGRESS,
   ENTRY_DAY,  /* samples: see verbs/samples.c */
   ENTRY_HOUR,
-  ENTRY_MINUTE
+  ENTRY_MINUTE,
+  ENTRY_RESULT /* the LMDB engine's own */
 };
 
 typedef struct entry_req {
@@ -335,6 +336,7 @@ typedef enum query_kind {
   QUERY_GET,
   QUERY_BROWSE,
   QUERY_HISTORY,
+  QUERY_RESULT,       /* of a finished item that is kept; NOT_FOUND */
   QUERY_LEASES,
   QUERY_HELD,         /* is an item leased under a token? */
   QUERY_DEAD_LIST,
@@ -361,7 +363,7 @@ typedef struct outlook {
 } outlook;
 
 typedef struct look_req {
-  uint64_t id;   /* of GET */
+  uint64_t id;   /* of GET and RESULT */
   respool_bytes key; /* of GET, not empty: the item that it belongs to */
   int state;     /* of BROWSE */
   size_t limit;

@@ -1067,13 +1067,16 @@ typedef struct respool_outcome {
   respool_bytes memo;  /* kept with the item, if it is not over */
   int outage;          /* RETRY: 1 when it failed because what it was sent to is
                           away; the queue's breaker counts these */
+  respool_bytes result; /* DONE: of a handler, kept with the finished item where
+                           the queue keeps these; RESPOOL_RESULT_MAX bytes */
 } respool_outcome;
 
 #define RESPOOL_OUTCOME_INIT \
   { sizeof(respool_outcome), 0, RESPOOL_KEEP, { NULL, 0 }, { NULL, 0 }, \
-    { NULL, 0 }, NULL, NULL, { NULL, 0 }, 0 }
+    { NULL, 0 }, NULL, NULL, { NULL, 0 }, 0, { NULL, 0 } }
 
 #define RESPOOL_MEMO_MAX 4096
+#define RESPOOL_RESULT_MAX 16384
 
 /* Notes the outcome of item `i` in memory; the last mark before a settle
    counts. INVALID for an item that is settled already. */
@@ -1665,6 +1668,18 @@ RESPOOL_API void respool_tx_free(respool_tx *tx);
 
 
 /* ---- history and maintenance --------------------------------------------- */
+
+/* The result of a finished item that the queue keeps: a page of one item, with
+   the id, when it was done as visible_at, and the result as its body, empty
+   where there is none. NOT_FOUND of an item that is not finished, or not kept
+   any more. */
+RESPOOL_API int respool_item_result(respool_queue *q, uint64_t id,
+                                    respool_page **p);
+
+/* Waits until something was committed since `*seen` (0: returns at once), or
+   for `ms`; then sets `*seen`. In PostgreSQL only pushes to the queue wake. */
+RESPOOL_API int respool_queue_wait(respool_queue *q, uint64_t *seen,
+                                   int64_t ms);
 
 /* Up to `limit` further items that keep_done keeps, in the order in which they
    were done, and of payloads about 4 MiB, moving `*at`, which is zero at first.

@@ -19,6 +19,7 @@
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/take.h"
 #include "lmdb/queue/unit.h"
+#include "lmdb/queue/results.h"
 #include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/names.h"
@@ -64,6 +65,7 @@ static int look_at_items(txn *t, query *q, int64_t now, const live *l) {
     case QUERY_PEEK: return peek(t, q, now, l);
     case QUERY_GET: return get(t, q, now, l);
     case QUERY_BROWSE: return browse(t, q, now, l);
+    case QUERY_RESULT: return lmdb_result(t, q->name, r->id, r->page);
     default:
       return lmdb_history(t, q->name, &r->moment, r->limit, r->page);
   }
@@ -88,7 +90,8 @@ static int look(txn *t, query *q, int64_t now, const live *l) {
     case QUERY_PEEK:
     case QUERY_GET:
     case QUERY_BROWSE:
-    case QUERY_HISTORY: return look_at_items(t, q, now, l);
+    case QUERY_HISTORY:
+    case QUERY_RESULT: return look_at_items(t, q, now, l);
     case QUERY_LEASES: return leases_of(t, q, now, l);
     case QUERY_HELD: return is_held(t, q, l);
     case QUERY_DEAD_LIST:

@@ -246,6 +246,22 @@ static int history(looking *k) {
   return rc;
 }
 
+static int result_of(looking *k) {
+  look_req *r = &k->q->look;
+  values *v = ask(k, STATEMENT_RESULT);
+  put_int4(v, k->queue.id);
+  put_int8(v, (int64_t)r->id);
+  int rc = run(k);
+  if (rc) return rc;
+  if (!rows(k))
+    return fail(RESPOOL_NOT_FOUND, "queue '%.120s' keeps no finished item %llu",
+                k->q->name, (unsigned long long)r->id);
+  respool_item *out = page_add(r->page, (respool_bytes){NULL, 0});
+  if (!out) return fail(RESPOOL_NOMEM, "not enough memory for a result");
+  *out = (respool_item){.id = r->id, .visible_at = value_int(answer(k), 0, 0)};
+  return arena_copy(&r->page->memory, value_bytes(answer(k), 0, 1), &out->body);
+}
+
 /* ---- dead letters ------------------------------------------------------- */
 
 /* Only what is small becomes a copy. */
@@ -490,6 +506,7 @@ static int look_at_queue(looking *k) {
     case QUERY_PEEK: return peek(k);
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);
+    case QUERY_RESULT: return result_of(k);
     case QUERY_LEASES: return find_leases(k);
     case QUERY_HELD: return is_held(k);
     default: return history(k);
@@ -527,6 +544,7 @@ static bool needs_fresh(const query *q) {
          q->kind == QUERY_FITS || q->kind == QUERY_FLOW ||
          q->kind == QUERY_GET ||
          q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE ||
+         q->kind == QUERY_RESULT ||
          q->kind == QUERY_LEASES || q->kind == QUERY_HELD;
 }
 

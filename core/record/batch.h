@@ -36,7 +36,7 @@ typedef struct mark {
 /* The texts of an outcome, in the batch's arena and shared by all items that
    were marked together. */
 typedef struct outcome_text {
-  respool_bytes error, trace, group, memo;
+  respool_bytes error, trace, group, memo, result;
   const char *reason, *dlq;
 } outcome_text;
 

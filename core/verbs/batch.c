@@ -113,6 +113,8 @@ static int outcome_check(const respool_outcome *o) {
     return invalid("delay", "0 or more");
   if (o->memo.size > RESPOOL_MEMO_MAX)
     return invalid("memo", "at most 4096 bytes");
+  if (o->result.size > RESPOOL_RESULT_MAX)
+    return invalid("result", "at most 16384 bytes");
   if (o->dlq) return name_check(o->dlq, "dlq");
   if (o->reason) return name_check(o->reason, "reason");
   return 0;
@@ -136,7 +138,7 @@ static int copy_outcome_text(respool_batch *batch, const respool_outcome *o,
   arena *a = &batch->page.memory;
   *out = NULL;
   if (!o->error.size && !o->trace.size && !o->group.size && !o->reason &&
-      !o->dlq && !o->memo.size)
+      !o->dlq && !o->memo.size && !o->result.size)
     return 0;
   outcome_text *w = arena_alloc(a, sizeof *w);
   if (!w) return RESPOOL_NOMEM;
@@ -145,6 +147,7 @@ static int copy_outcome_text(respool_batch *batch, const respool_outcome *o,
   if (!rc) rc = copy_text(a, o->trace, &w->trace);
   if (!rc) rc = copy_text(a, o->group, &w->group);
   if (!rc) rc = arena_copy(a, o->memo, &w->memo);
+  if (!rc) rc = arena_copy(a, o->result, &w->result);
   if (!rc) rc = copy_name(a, o->reason, &w->reason);
   if (!rc) rc = copy_name(a, o->dlq, &w->dlq);
   *out = w;

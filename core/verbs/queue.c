@@ -323,6 +323,18 @@ int respool_browse(respool_queue *q, int state, size_t limit,
   return rc;
 }
 
+int respool_item_result(respool_queue *q, uint64_t id, respool_page **p) {
+  query l = {.kind = QUERY_RESULT, .look.id = id};
+  return look(q, &l, p);
+}
+
+int respool_queue_wait(respool_queue *q, uint64_t *seen, int64_t ms) {
+  int rc = queue_check(q);
+  if (!rc && ms < 0) rc = invalid("ms", "0 or more");
+  return rc ? rc : q->store->env->engine->wait(q->store->env, q->name, seen,
+                                               ms);
+}
+
 int respool_history(respool_queue *q, respool_history_cursor *at, size_t limit,
                     respool_page **p) {
   query l = {.kind = QUERY_HISTORY,

@@ -7,15 +7,12 @@
  */
 #include "verbs/reports.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "record/entry_name.h"
 #include "record/fields.h"
 
-enum {
-  FIELDS = 6,
-  QUEUE = 230 /* bytes of a queue's name in that of an entry */
-};
+enum { FIELDS = 6 };
 
 /* Reports as they were looked at. */
 typedef struct reports {
@@ -25,12 +22,6 @@ typedef struct reports {
 } reports;
 
 /* ---- records ------------------------------------------------------------ */
-
-static void name_entry(report *r, const char *queue, uint64_t id) {
-  respool_bytes cut = phrase_cut(phrase_of(queue), QUEUE);
-  snprintf(r->entry, sizeof r->entry, "%.*s/%llu", (int)cut.size,
-           (const char *)cut.data, (unsigned long long)id);
-}
 
 static void pack_report(packer *p, const report *r) {
   pack_array(p, FIELDS);
@@ -83,7 +74,7 @@ int report_find(respool *s, const char *queue, uint64_t id, report *out,
                 int64_t *now) {
   reports l;
   report r, wanted;
-  name_entry(&wanted, queue, id);
+  entry_name_of(wanted.entry, queue, id);
   int rc = look(s, wanted.entry, &l);
   if (rc || !next_report(&l, &r, &rc)) memset(&r, 0, sizeof r);
   strcpy(r.entry, wanted.entry);
@@ -143,7 +134,7 @@ int reports_show(respool *s, const char *queue, respool_page *p) {
   size_t leased = 0;
   for (size_t i = 0; i < p->n; i++) leased += p->items[i].lease != 0;
   if (!leased) return 0;
-  if (p->n == 1) name_entry(&r, queue, p->items[0].id);
+  if (p->n == 1) entry_name_of(r.entry, queue, p->items[0].id);
   int rc = look(s, p->n == 1 ? r.entry : NULL, &l);
   while (next_report(&l, &r, &rc))
     if (!strcmp(r.queue, queue)) rc = show_report(p, &r);

@@ -15,6 +15,7 @@ local hooks = require "respool.observe.hooks"
 local items = require "respool.observe.items"
 local options = require "respool.support.options"
 local policy = require "respool.policy"
+local results = require "respool.results"
 local push = require "respool.produce.push"
 local stats = require "respool.observe.stats"
 local take = require "respool.consume.take"
@@ -275,6 +276,34 @@ end
 ---@return fun(): respool.stored_item?
 function Queue:each(given)
   return items.each(self, given)
+end
+
+-- What the handler of a finished item returned, or item:done() was given; true
+-- where that was nothing. NOT_FOUND of an item that is not finished, or not
+-- kept any more (`keep_done`).
+---@param id integer
+---@return any, string?, string?
+---@nodiscard
+function Queue:result(id)
+  options.argument(1, "queue:result", id, options.id)
+  return results.get(self, id)
+end
+
+local AWAIT = { of = "queue:await", timeout = options.seconds_or_huge }
+
+-- Waits until an item is over, at most `timeout`: TIMEOUT then. Returns its
+-- result, as queue:result() does. "DEAD" when it died, with its dead letter as
+-- a fourth value; NOT_FOUND when it is over in another way. The queue must keep
+-- finished items (`keep_done`). An item that was over before, and has no
+-- result, is looked for among all dead letters.
+---@param id integer
+---@param given { timeout: respool.seconds? }?
+---@return any, string?, string?, respool.dead_letter?
+---@nodiscard
+function Queue:await(id, given)
+  options.argument(1, "queue:await", id, options.id)
+  local o = options.read(AWAIT, given, 2)
+  return results.await(self, id, o.timeout or math.huge)
 end
 
 

@@ -184,6 +184,9 @@ describe("Each command, as a process,", function()
     assert(q:push_many { 1, 2, 3 })
     assert(q:push(4, { delay = 3600 }))
     q:work(function() return respool.dead() end, { limit = 3 })
+    local kept = assert(s:queue("kept", { keep_done = 3600 }))
+    assert(kept:push(1))
+    kept:work(function() return 2 end, { limit = 1 })
     assert(s:close())
     helper.write(dir .. "/worker.lua",
                  "return { queue = 'q', handle = function() end }")
@@ -194,7 +197,8 @@ describe("Each command, as a process,", function()
 
   local function words_of(name)
     local words = {
-      get = { store, "q", 4 }, peek = { store, "q" }, stats = { store, "q" },
+      get = { store, "q", 4 }, result = { store, "kept", 1 },
+      peek = { store, "q" }, stats = { store, "q" },
       top = { store, "--once", "--interval", "100ms" },
       schedule = { "list", store }, worker = { "list", store },
       dead = { "retry", store, "q", 1 }, item = { "run", store, "q", 4 },

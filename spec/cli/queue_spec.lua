@@ -109,6 +109,27 @@ describe("respool config", function()
   end)
 end)
 
+describe("respool result", function()
+  it("writes what the handler returned, or says what became of the item",
+     function()
+    local kept = assert(store:queue("kept", { keep_done = 60,
+                                              max_attempts = 1 }))
+    local first = assert(kept:push_many { 1, 2, 3 })
+    assert(kept:work(function(n)
+      if n == 2 then error "boom" end
+      return { n = n }
+    end, { limit = 2 }))
+    local function result(n, ...)
+      return { "result", path, "kept", tostring(first + n - 1), ... }
+    end
+    assert.equal('{"n":1}\n', cli.run(result(1)).out)
+    assert.equal('{"n":1}\n', cli.run(result(1, "--wait", "1s")).out)
+    refused(result(2), 1, "keeps no finished item")
+    refused(result(2, "--wait", "0"), 1, "died, exhausted: .*boom")
+    refused(result(3, "--wait", "0"), 1, "is not over yet")
+  end)
+end)
+
 describe("respool item", function()
   it("makes items due", function()
     local id = assert(q:push("later", { delay = 3600, key = "k" }))

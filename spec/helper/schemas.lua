@@ -27,6 +27,7 @@ DO $$ BEGIN
 END $$;
 DELETE FROM run; DELETE FROM queue; DELETE FROM tally; DELETE FROM series;
 DELETE FROM held; DELETE FROM dlq; DELETE FROM dead; DELETE FROM history;
+DELETE FROM result;
 DELETE FROM replay; DELETE FROM note; DELETE FROM entry; DELETE FROM call;
 DELETE FROM bell; DELETE FROM flow; DELETE FROM opening;
 UPDATE probe SET number = 0;

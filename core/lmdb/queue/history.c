@@ -5,6 +5,7 @@
  */
 #include "lmdb/queue/history.h"
 
+#include "lmdb/queue/results.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 
 void history_keep(txn *t, queue *q, const respool_item *i,
-                  respool_bytes packed, int64_t now) {
+                  respool_bytes packed, respool_bytes result, int64_t now) {
   key k = history_key(q->id, now, i->id);
   packer p;
   packer_init(&p);
@@ -21,6 +22,7 @@ void history_keep(txn *t, queue *q, const respool_item *i,
   q->counters.kept++;
   q->counters.kept_bytes += p.len + blob_of(packed).size;
   packer_free(&p);
+  result_keep(t, q, i->id, now, result);
 }
 
 /* ---- forgetting --------------------------------------------------------- */
@@ -46,12 +48,13 @@ static blob_ref blob_kept(const cur *c) {
   return r;
 }
 
-static void forget(txn *t, queue *q, cur *c) {
+static void forget(txn *t, queue *q, cur *c, uint64_t id) {
   blob_ref r = blob_kept(c);
   less(&q->counters.kept_bytes, c->value.size + r.size);
   less(&q->counters.kept, 1);
   cur_del(c);
   if (r.number) blob_del(t, r.number);
+  result_forget(t, q, id);
   queue_changed(t, q);
 }
 
@@ -68,7 +71,7 @@ static uint64_t sweep(txn *t, queue *q, int64_t now, int *limit, bool all) {
   while (*limit > 0 && cur_seek(&c, key_bytes(&start)) &&
          history_key_read(c.key, &of, &done_at, &id) && of == q->id &&
          (all || beyond(q, done_at, now))) {
-    forget(t, q, &c);
+    forget(t, q, &c, id);
     n++;
     --*limit;
   }

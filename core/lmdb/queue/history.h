@@ -8,7 +8,7 @@
 #include "lmdb/record/records.h"
 
 void history_keep(txn *t, queue *q, const respool_item *i,
-                  respool_bytes packed, int64_t now);
+                  respool_bytes packed, respool_bytes result, int64_t now);
 
 /* Deletes items beyond the queue's time or bytes, or all of them; returns
    their number. `limit` is lowered by it. */

@@ -122,7 +122,7 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
 }
 
 /* Ends a done or dropped item: frees its blob and its key. */
-static void finish_item(settling *w, size_t i, enum outcome o) {
+static void finish_item(settling *w, size_t i, const mark *m, enum outcome o) {
   const respool_page *p = &w->r->batch->page;
   bool keep = o == OUTCOME_DONE && w->q->config.keep_done > 0;
   bool plain = !p->items[i].key.size && p->packed[i].size != ITEM_REF_SIZE;
@@ -130,7 +130,8 @@ static void finish_item(settling *w, size_t i, enum outcome o) {
   blob_ref r = blob_of(p->packed[i]);
   key_release(w->t, w->q, &p->items[i], w->now);
   if (keep)
-    history_keep(w->t, w->q, &p->items[i], p->packed[i], w->now);
+    history_keep(w->t, w->q, &p->items[i], p->packed[i], outcome_result(m),
+                 w->now);
   else if (r.number)
     blob_del(w->t, r.number);
   w->q->bytes -= r.size < w->q->bytes ? r.size : w->q->bytes;
@@ -153,7 +154,7 @@ static void remove_item(settling *w, size_t i, enum outcome o) {
   const mark *m = outcomes_mark(&w->x, i);
   w->ids[w->n_ids++] = w->r->batch->page.items[i].id;
   if (o == OUTCOME_DONE || o == OUTCOME_DROP)
-    finish_item(w, i, o);
+    finish_item(w, i, m, o);
   else if (o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED)
     dead_letter_item(w, i, m, o);
 }

@@ -53,6 +53,35 @@ int lmdb_entries(txn *t, int kind, const char *name, packer *out) {
   return rc ? rc : t->rc;
 }
 
+void entry_put(txn *t, int kind, const char *name, respool_bytes bytes) {
+  name_key k = entry_key(kind, name);
+  entry e = {1, bytes};
+  packer p;
+  packer_init(&p);
+  entry_pack(&p, &e);
+  record_put(t, DB_ENTRIES, name_key_bytes(&k), &p);
+  packer_free(&p);
+}
+
+void entry_del(txn *t, int kind, const char *name) {
+  name_key k = entry_key(kind, name);
+  txn_del(t, DB_ENTRIES, name_key_bytes(&k));
+}
+
+bool entry_get(txn *t, int kind, const char *name, respool_bytes *bytes,
+               int *rc) {
+  name_key k = entry_key(kind, name);
+  respool_bytes v;
+  entry e;
+  if (!txn_get(t, DB_ENTRIES, name_key_bytes(&k), &v)) return false;
+  if (!entry_unpack(name_key_bytes(&k), v, &e)) {
+    *rc = damaged(kind, phrase_of(name));
+    return false;
+  }
+  *bytes = e.bytes;
+  return true;
+}
+
 int lmdb_entry_save(txn *t, const char *name, const entry_req *r) {
   name_key k = entry_key(r->kind, name);
   entry stored = {.revision = 0};

@@ -245,6 +245,30 @@ static void plan_done(plan *p, settling *w, bool tell) {
   array_end(v);
 }
 
+static bool has_result(const settling *w, size_t i) {
+  const mark *m = mark_of(w->r, i);
+  return m->kind == RESPOOL_DONE && !is_settled(w->r, i) &&
+         outcome_result(m).size;
+}
+
+/* What handlers have returned, beside the history. */
+static void plan_results(plan *p, const settling *w) {
+  const respool_page *page = &w->r->batch->page;
+  size_t n = 0;
+  for (size_t i = 0; i < page->n; i++) n += has_result(w, i);
+  if (!n || w->fates.queue.config.keep_done <= 0) return;
+  values *v = plan_add(p, STATEMENT_RESULTS, NULL);
+  put_int4(v, w->fates.queue.id);
+  array_begin(v, TYPE_INT8, n);
+  for (size_t i = 0; i < page->n; i++)
+    if (has_result(w, i)) add_int8(v, (int64_t)page->items[i].id);
+  array_end(v);
+  array_begin(v, TYPE_BYTEA, n);
+  for (size_t i = 0; i < page->n; i++)
+    if (has_result(w, i)) add_bytes(v, outcome_result(mark_of(w->r, i)));
+  array_end(v);
+}
+
 /* Lost before and given an outcome again: lost still. */
 static int known_lost(const settle_req *r, size_t *n) {
   *n = 0;
@@ -287,10 +311,11 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   flow_note_plan(p, &q, r, w->excuse);
   if (w->plain) {
     plan_done(p, w, tell);
-    return 0;
+  } else {
+    fates_plan(p, &w->fates);
+    w->request = w->fates.request;
   }
-  fates_plan(p, &w->fates);
-  w->request = w->fates.request;
+  plan_results(p, w);
   return 0;
 }
 

@@ -79,6 +79,12 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     WHERE coalesce(h.kept, 0) <> coalesce(y.kept, 0)
       OR coalesce(h.bytes, 0) <> coalesce(y.bytes, 0)
   UNION ALL
+  SELECT format('a result of item %s of queue %s, which is not kept', r.item,
+      r.queue) FROM result r
+    WHERE NOT EXISTS (SELECT FROM history h WHERE h.queue = r.queue
+      AND h.done_at = r.done_at AND r.item >= h.first
+      AND r.item < h.first + h.n)
+  UNION ALL
   SELECT format('a key of queue %s is held by item %s, which is over',
       h.queue, h.item) FROM held h
     WHERE h.until = 0 AND NOT EXISTS (

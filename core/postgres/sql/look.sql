@@ -279,6 +279,16 @@ BEGIN
   END LOOP;
 END $$;
 
+-- When an item of the history was done, and what its handler returned.
+CREATE FUNCTION v1_result(q int4, id int8)
+RETURNS TABLE (done_at int8, bytes bytea) LANGUAGE sql STABLE AS $$
+  SELECT h.done_at, r.bytes FROM history h
+  LEFT JOIN result r ON r.queue = q AND r.item = id
+  WHERE h.queue = q AND h.first <= id AND h.first > id - 4096
+    AND h.first + h.n > id
+    AND (h.bits IS NULL OR get_bit(h.bits, (id - h.first)::int4) = 1)
+  LIMIT 1 $$;
+
 -- Dead letters by number, from `behind` on; `grp` NULL: of any group. Up to
 -- the one that brings their bytes to `bytes`; 0: no bound.
 CREATE FUNCTION v1_dead_list(dlq text, behind int8, upto int8, want int8,

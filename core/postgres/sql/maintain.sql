@@ -41,7 +41,11 @@ BEGIN
       AND h.done_at = o.done_at AND h.first = o.first
       AND (h.done_at <= t - p.keep_done OR
            held_bytes - o.before > p.keep_done_bytes)
-      RETURNING h.kept, o.size)
+      RETURNING h.kept, o.size, h.first, h.n, h.done_at),
+  results AS (
+    DELETE FROM result r USING gone g WHERE r.queue = q
+      AND r.item >= g.first AND r.item < g.first + g.n
+      AND r.done_at = g.done_at)
   SELECT coalesce(sum(g.kept), 0), coalesce(sum(g.size), 0), count(*)
     INTO items, size, history FROM gone g;
   more := more OR history = page;

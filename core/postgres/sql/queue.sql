@@ -117,6 +117,7 @@ BEGIN
                                    v1_queue_drop.name));
   END IF;
   DELETE FROM history h WHERE h.queue = q;
+  DELETE FROM result r WHERE r.queue = q;
   DELETE FROM held h WHERE h.queue = q;
   DELETE FROM tally y WHERE y.queue = q;
   DELETE FROM series s WHERE s.queue = q;

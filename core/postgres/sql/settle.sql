@@ -301,6 +301,19 @@ BEGIN
   END IF;
 END $$;
 
+-- Keeps what handlers have returned of items that this transaction has put into
+-- the history.
+CREATE FUNCTION v1_results(q int4, items int8[], results bytea[]) RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO result
+    SELECT q, r.item, h.done_at, r.bytes
+    FROM unnest(items, results) AS r(item, bytes)
+    JOIN history h ON h.queue = q AND h.first <= r.item
+      AND h.first > r.item - 4096 AND h.first + h.n > r.item
+      AND (h.bits IS NULL OR get_bit(h.bits, (r.item - h.first)::int4) = 1)
+    WHERE h.xmin = (txid_current() & 4294967295)::text::xid
+    ON CONFLICT DO NOTHING $$;
+
 -- Counters that are told now and then: outcomes that came too late (items),
 -- bytes of bodies delivered, histograms of waits and of handlers (count, sum,
 -- buckets); NULL: none.

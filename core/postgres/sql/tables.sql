@@ -215,6 +215,15 @@ CREATE TABLE history (
   PRIMARY KEY (queue, done_at, first)
 );
 ALTER TABLE history ALTER bytes SET STORAGE EXTERNAL;
+CREATE INDEX history_first ON history (queue, first);
+-- What handlers have returned of these.
+CREATE TABLE result (
+  queue int4,
+  item int8,
+  done_at int8 NOT NULL,
+  bytes bytea NOT NULL,
+  PRIMARY KEY (queue, item)
+);
 
 CREATE TABLE replay (name text PRIMARY KEY, revision int8 NOT NULL,
   record bytea NOT NULL);

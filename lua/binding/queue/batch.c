@@ -126,10 +126,11 @@ void lbatch_outcome(lua_State *L, int index, respool_outcome *o) {
   o->reason = text_in(L, index, "reason");
   o->dlq = text_in(L, index, "dlq");
   o->memo = bytes_in(L, index, "memo");
+  o->result = bytes_in(L, index, "result");
 }
 
 /* mark(batch, i, mark): a mark is its kind, or a table with kind, delay, error,
-   trace, group, reason, dlq, memo, outage. */
+   trace, group, reason, dlq, memo, outage, result. */
 static int batch_mark(lua_State *L) {
   respool_batch *l = batch(L);
   size_t i = item_number(L, l);

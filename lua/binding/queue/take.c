@@ -277,6 +277,30 @@ static int queue_history(lua_State *L) {
   return lcall_do(L, &w->call, run_history, push_walk);
 }
 
+static int run_result(lcall *c) {
+  walk_call *w = (walk_call *)c;
+  return respool_item_result(c->queue, w->from.id, &w->page);
+}
+
+/* result(queue, id): a list of one finished item: its id, when it was done as
+   visible_at, its result as bytes. */
+static int queue_result(lua_State *L) {
+  walk_call *w = lcall_of_queue(L, sizeof *w);
+  w->call.free = free_walk;
+  w->from.id = lrecord_count(L, 2);
+  return lcall_do(L, &w->call, run_result, push_walk);
+}
+
+/* wait(queue, seen, seconds): what has been seen after it; 0 is nothing. */
+static int queue_wait(lua_State *L) {
+  uint64_t seen = lrecord_count(L, 2);
+  int rc = respool_queue_wait(queue(L), &seen, lrecord_span(L, 3));
+  if (rc)
+    return lfail(L, rc);
+  lrecord_push_count(L, seen);
+  return 1;
+}
+
 static const luaL_Reg METHODS[] = {
   { "take", queue_take },
   { "peek", queue_peek },
@@ -284,6 +308,8 @@ static const luaL_Reg METHODS[] = {
   { "leases", queue_leases },
   { "browse", queue_browse },
   { "history", queue_history },
+  { "result", queue_result },
+  { "wait", queue_wait },
   { NULL, NULL }
 };
 
@@ -295,6 +321,7 @@ static const luaL_Reg WAITING[] = {
   { "take", queue_take },
   { "browse", queue_browse },
   { "history", queue_history },
+  { "result", queue_result },
   { NULL, NULL }
 };
 

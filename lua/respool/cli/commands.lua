@@ -16,7 +16,7 @@ local M = {}
 -- In the order in which the help lists them.
 M.NAMES = {
   "init", "push", "work", "worker", "schedule", "replay",
-  "ls", "peek", "get", "history", "stats", "top", "health", "metrics",
+  "ls", "peek", "get", "result", "history", "stats", "top", "health", "metrics",
   "dead", "item", "remove", "purge", "drop", "pause", "resume", "hold",
   "config", "maintain", "check",
   "repair", "compact",
@@ -28,7 +28,8 @@ M.NAMES = {
 -- Where each lies; false: beside this file, as it knows all others.
 local ROOMS = {
   push = "queue", work = "queue", worker = "queue", schedule = "queue",
-  peek = "queue", get = "queue", item = "queue", remove = "queue",
+  peek = "queue", get = "queue", result = "queue", item = "queue",
+  remove = "queue",
   purge = "queue", drop = "queue", config = "queue", history = "look",
   pause = "queue", resume = "queue", hold = "queue",
   dead = "dead", replay = "dead",

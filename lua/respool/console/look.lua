@@ -157,6 +157,16 @@ end
 
 -- Items.
 
+-- What the handler of a finished item returned.
+function M.result(console, r)
+  return with_queue(console, r.name, function(queue)
+    local result, message, code = queue:result(r.number)
+    queue.handle:close()
+    if result == nil then return fail(message, code) end
+    return answer.json { id = r.number, result = result }
+  end)
+end
+
 -- The next items to be taken, in order.
 local function peek(console, r)
   return with_queue(console, r.name, function(queue)

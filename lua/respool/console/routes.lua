@@ -126,6 +126,7 @@ local ROUTES = {
     has_body = true },
   { "GET", "queues", "NAME", "items", "NUMBER", "payload",
     fn = look.item_payload, takes = PAYLOAD },
+  { "GET", "queues", "NAME", "items", "NUMBER", "result", fn = look.result },
   { "GET", "queues", "NAME", "finished", fn = look.finished,
     takes = FINISHED },
   { "GET", "dead", fn = look.dlqs },

@@ -44,6 +44,7 @@ local M = {}
 ---@field reason string?
 ---@field dlq string?
 ---@field memo string?
+---@field result string? what its handler returned, in CBOR
 
 ---@param queue respool.queue
 ---@return respool.batch_state

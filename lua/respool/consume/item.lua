@@ -16,6 +16,7 @@ local options = require "respool.support.options"
 local progress = require "respool.consume.progress"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local returned = require "respool.consume.returned"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
 
@@ -173,9 +174,17 @@ end
 
 -- Outcomes: each marks, none settles; the last word counts.
 
--- It is done.
-function Methods:done()
-  return batches.mark(self[1], self[2], outcome.DONE)
+-- It is done, with a result of up to 16 KiB in CBOR, which is kept with the
+-- finished item where the queue keeps these (`keep_done`).
+---@param result any
+function Methods:done(result)
+  if result == nil or result == true then
+    return batches.mark(self[1], self[2], outcome.DONE)
+  end
+  local bytes, problem = returned.encode(result)
+  if not bytes then compat.misuse("item:done: the result: " .. problem) end
+  return batch_state.mark(self[1], self[2],
+                          { kind = outcome.DONE, result = bytes })
 end
 
 -- It failed and shall be tried again, after `delay` seconds or by policy.

@@ -21,6 +21,7 @@ local merge = require "respool.produce.merge"
 local merge_batch = require "respool.consume.merge_batch"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local returned = require "respool.consume.returned"
 local schedules = require "respool.produce.schedules"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
@@ -125,6 +126,7 @@ local function new_loop(queue, handler, serve, o)
   local loop = {
     queue = queue, handler = handler, serve = serve, o = o,
     stops = queue.stops, ordered = config.ordered == 1,
+    keeps = config.keep_done > 0,
     counts = new_counts(), unflushed = false,
   }
   loop.row = flow.row(queue, config)
@@ -187,10 +189,17 @@ local function result_of(loop, ok, first, second)
   return false, nil, outcome.error_of("the handler", first, second)
 end
 
--- Marks an item whose handler did not return normally. True when it did.
-local function record_result(loop, it, ...)
-  local well, explicit, err, trace = result_of(loop, ...)
-  if well or closed(it[1]) then return well end
+-- Marks an item whose handler did not return normally, or returned a result
+-- that is kept. True when it did return so.
+local function record_result(loop, it, ok, first, second)
+  local well, explicit, err, trace = result_of(loop, ok, first, second)
+  if closed(it[1]) then return well end
+  if well then
+    if loop.keeps and first ~= true then
+      returned.keep(loop.queue, it, first)
+    end
+    return true
+  end
   if not explicit then
     decide.fail(loop.queue, it, err, trace, loop.o.on_error)
   elseif not batches.settled(it[1], it[2]) then

@@ -94,6 +94,13 @@ function M.set_breath(fn)
   breath = fn
 end
 
+-- Whether a host runs others in this thread, which a wait in the core would
+-- hold up.
+---@return boolean
+function M.is_shared()
+  return breath ~= nil
+end
+
 -- For loops that may take long: others have a turn now and then.
 function M.breathe()
   if not breath or core.mono() < turn_ends then return end

@@ -119,8 +119,8 @@ local NAMES = {
   item_run_now = "queue:run_now", item_kill = "queue:kill",
   item_move = "queue:move", item_edit = "queue:edit",
   item_cancel = "queue:cancel", item_held = "item:cancelled",
-  item_progress = "item:progress",
   sample = "a sample", trends = "store:trend",
+  item_progress = "item:progress", result = "queue:result",
   worker_start = "work", worker_seen = "work", worker_end = "work",
   worker_stop = "store:stop_worker",
 }

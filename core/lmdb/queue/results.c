@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Results are entries: [queue, done_at, result or null]. The history has its
+ * items by the time when they were done; these have them by id.
+ */
+#include "lmdb/queue/results.h"
+
+#include <string.h>
+
+#include "lmdb/queue/state.h"
+#include "lmdb/record/entries.h"
+#include "record/entry_name.h"
+#include "record/fields.h"
+#include "record/fields.h"
+
+void result_keep(txn *t, const queue *q, uint64_t id, int64_t done_at,
+                 respool_bytes result) {
+  char name_of[RESPOOL_NAME_MAX + 1];
+  packer p;
+  entry_name_of(name_of, q->name, id);
+  packer_init(&p);
+  pack_array(&p, 3);
+  pack_phrase(&p, phrase_of(q->name));
+  pack_int(&p, done_at);
+  if (result.size)
+    pack_bytes(&p, result.data, result.size);
+  else
+    pack_null(&p);
+  if (p.rc)
+    txn_fail(t, p.rc);
+  else
+    entry_put(t, ENTRY_RESULT, name_of, (respool_bytes){p.data, p.len});
+  packer_free(&p);
+}
+
+void result_forget(txn *t, const queue *q, uint64_t id) {
+  char name_of[RESPOOL_NAME_MAX + 1];
+  entry_name_of(name_of, q->name, id);
+  entry_del(t, ENTRY_RESULT, name_of);
+}
+
+static int damaged(const char *name_of) {
+  return fail(RESPOOL_CORRUPT, "the result '%.160s' is damaged", name_of);
+}
+
+static int add_result(txn *t, respool_page *p, uint64_t id, int64_t done_at,
+                      respool_bytes result) {
+  respool_item *out = page_add(p, (respool_bytes){NULL, 0});
+  if (!out) return fail(RESPOOL_NOMEM, "not enough memory for a result");
+  *out = (respool_item){.id = id, .visible_at = done_at};
+  txn_fail(t, arena_copy(&p->memory, result, &out->body));
+  return t->rc;
+}
+
+int lmdb_result(txn *t, const char *name, uint64_t id, respool_page *p) {
+  int rc = 0;
+  char name_of[RESPOOL_NAME_MAX + 1];
+  respool_bytes bytes, result = {NULL, 0};
+  unpacker u;
+  const queue *q = queue_find(t, name, &rc);
+  if (!q) return rc;
+  entry_name_of(name_of, q->name, id);
+  if (!entry_get(t, ENTRY_RESULT, name_of, &bytes, &rc) && !rc && !t->rc)
+    rc = fail(RESPOOL_NOT_FOUND, "queue '%.120s' keeps no finished item %llu",
+              name, (unsigned long long)id);
+  if (rc || t->rc) return rc ? rc : t->rc;
+  unpacker_init(&u, bytes.data, bytes.size);
+  unpack_expect(&u, unpack_array(&u) == 3);
+  unpack_expect(&u, phrase_same(unpack_phrase(&u), phrase_of(name)));
+  int64_t done_at = unpack_int(&u);
+  if (!unpack_null(&u)) result = unpack_bytes(&u);
+  return u.rc ? damaged(name_of) : add_result(t, p, id, done_at, result);
+}

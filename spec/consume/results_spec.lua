@@ -1,0 +1,213 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Results of finished items, kept and awaited.
+
+local helper = require "spec.helper"
+local queue_of = require "spec.helper.queue"
+local respool = require "respool"
+local code = helper.code
+
+local t
+
+before_each(function()
+  t = queue_of.new { keep_done = "1h", max_attempts = 1 }
+end)
+
+local it = helper.checked(it)
+
+local function work(handler, options)
+  local all = { stop_when_empty = true, batch = 10 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assert(t.q:work(handler, all))
+end
+
+-- How an item ended, by await: its code and message, or its result.
+local function outcome(id)
+  local value, message, what = t.q:await(id, { timeout = 0 })
+  if value ~= nil then return value end
+  return what .. ": " .. message
+end
+
+describe("a result", function()
+  it("is what the handler returned", function()
+    local first = assert(t.q:push_many { 1, 2, 3 })
+    assert.equal("NOT_FOUND", code(t.q:result(first)))
+    work(function(n) return { square = n * n } end)
+    for n = 1, 3 do
+      assert.same({ square = n * n }, t.q:result(first + n - 1))
+    end
+    assert.equal(3, t.q:stats().done)
+    assert.equal(3, t.q.history:count())
+  end)
+
+  it("is true where the handler returned nothing", function()
+    local first = assert(t.q:push_many { 1, 2 })
+    work(function(n) if n == 2 then return true end end)
+    assert.is_true(t.q:result(first))
+    assert.is_true(t.q:result(first + 1))
+  end)
+
+  it("is given by item:done, the last word", function()
+    local first = assert(t.q:push_many { 1, 2, 3 })
+    local batch = assert(t.q:take { limit = 3 })
+    batch[1]:done "first"
+    batch[1]:done "last"
+    batch[2]:done(0)
+    batch[3]:done "no"
+    batch[3]:done()
+    assert(batch:settle())
+    assert.equal("last", t.q:result(first))
+    assert.equal(0, t.q:result(first + 1))
+    assert.is_true(t.q:result(first + 2))
+  end)
+
+  it("is kept of items that are settled apart", function()
+    local first = assert(t.q:push_many { 1, 2, 3, 4 })
+    local batch = assert(t.q:take { limit = 4 })
+    batch[3]:done "c"
+    assert(batch:settle())
+    batch[1]:done "a"
+    batch[2]:retry { delay = 0 }
+    batch[4]:done "d"
+    assert(batch:settle())
+    for i, expected in ipairs { "a", "NOT_FOUND", "c", "d" } do
+      local value, _, what = t.q:result(first + i - 1)
+      assert.equal(expected, value or what)
+    end
+  end)
+
+  it("is not kept of an outcome that was refused", function()
+    local id = assert(t.q:push(1))
+    local batch = assert(t.q:take())
+    batch[1]:done "late"
+    assert.is_true(t.q:cancel(id))
+    assert.equal("LEASE_LOST", code(batch:settle()))
+    assert.equal("NOT_FOUND", code(t.q:result(id)))
+  end)
+
+  it("is that of the delivery that was in time", function()
+    local id = assert(t.q:push(1))
+    local old = assert(t.q:take())
+    t.store:advance(3600)
+    local new = assert(t.q:take())
+    new[1]:done "new"
+    assert(new:settle())
+    old[1]:done "old"
+    assert.equal("LEASE_LOST", code(old:settle()))
+    assert.equal("new", t.q:result(id))
+  end)
+
+  it("goes with the finished item", function()
+    local first = assert(t.q:push_many { 1, 2 })
+    work(function(n) return n end, { limit = 1, batch = 1 })
+    t.store:advance(1800)
+    work(function(n) return n end)
+    t.store:advance(1801)
+    assert(t.store:maintain())
+    assert.equal("NOT_FOUND", code(t.q:result(first)))
+    assert.equal(2, t.q:result(first + 1))
+    t.store:advance(1800)
+    assert(t.store:maintain())
+    assert.equal("NOT_FOUND", code(t.q:result(first + 1)))
+    assert.equal(0, t.q.history:count())
+  end)
+
+  it("goes with its queue", function()
+    local id = assert(t.q:push(1))
+    work(function() return "x" end)
+    assert(t.store:drop_queue "orders")
+    t:queue()
+    assert.equal("NOT_FOUND", code(t.q:result(id)))
+  end)
+
+  it("that is too large, or no value, is not kept; the item is done", function()
+    local said = {}
+    t.store.log = function(_, message, fields)
+      said[#said + 1] = message .. ": " .. tostring(fields.problem)
+    end
+    local first = assert(t.q:push_many { 1, 2, 3 })
+    local counts = work(function(n)
+      if n == 1 then return ("x"):rep(20000) end
+      return n == 2 and print or ("x"):rep(16000)
+    end)
+    assert.equal(3, counts.done)
+    assert.is_true(t.q:result(first))
+    assert.is_true(t.q:result(first + 1))
+    assert.equal(16000, #t.q:result(first + 2))
+  end)
+
+  it("of item:done that is too large raises", function()
+    assert(t.q:push(1))
+    local batch = assert(t.q:take())
+    assert.error_matches(function() batch[1]:done(("x"):rep(20000)) end,
+                         "item:done: the result: it has %d+ bytes, over 16384")
+    batch:close()
+  end)
+
+  it("is not kept by a queue that keeps no finished items", function()
+    t:queue { keep_done = 0 }
+    local id = assert(t.q:push(1))
+    work(function() return "x" end)
+    assert.equal("NOT_FOUND", code(t.q:result(id)))
+    assert.error_matches(function() return t.q:await(id) end,
+                         "queue 'orders' keeps no finished items")
+  end)
+end)
+
+describe("queue:await", function()
+  it("returns the result, and nothing behind it", function()
+    local id = assert(t.q:push(1))
+    work(function() return "x" end)
+    assert.same({ "x", n = 1 }, { n = select("#", t.q:await(id)),
+                                  (t.q:await(id)) })
+  end)
+
+  it("says how an item ended that has no result", function()
+    local first = assert(t.q:push_many { 1, 2, 3, 4 })
+    work(function(n)
+      if n == 1 then error "boom" end
+      if n == 2 then return respool.drop() end
+      return respool.dead { dlq = "elsewhere", error = "odd" }
+    end, { limit = 3 })
+    assert.is_true(t.q:cancel(first + 3))
+    assert.matches("^DEAD: item 1 of queue 'orders' died, exhausted: .*boom",
+                   (outcome(first):gsub("item %d+", "item 1")))
+    assert.matches("^NOT_FOUND: item %d+ of queue 'orders' is over without",
+                   outcome(first + 1))
+    assert.matches("^DEAD: .* died, rejected: odd", outcome(first + 2))
+    assert.matches("^NOT_FOUND", outcome(first + 3))
+    local dead = select(4, t.q:await(first))
+    assert.same({ first, 1, "exhausted" },
+                { dead.id, dead.payload, dead.reason })
+  end)
+
+  it("ends after its timeout", function()
+    local id = assert(t.q:push(1))
+    local value, message, what = t.q:await(id, { timeout = 0.02 })
+    assert.is_nil(value)
+    assert.equal("TIMEOUT", what)
+    assert.matches("item %d+ of queue 'orders' is not over yet", message)
+  end)
+
+  it("waits for another process", function()
+    local id = assert(t.q:push(1))
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local q = respool.open(arg[1], { clock = "manual", log = false })
+        :queue("orders", { create = false })
+      q:work(function(n)
+        if n == 2 then error "boom" end
+        return { by = "another" }
+      end, { limit = 1 })
+    ]], t.store.path)
+    assert.same({ by = "another" }, t.q:await(id, { timeout = 60 }))
+    process:wait()
+  end)
+
+  it("takes an id and options", function()
+    assert.error_matches(function() return t.q:await "x" end,
+                         "a whole number from 1")
+    assert.error_matches(function() return t.q:await(1, { timeuot = 1 }) end,
+                         "timeuot")
+  end)
+end)
