@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- The demo: real webhook events are pushed, delivered by the worker script
 -- deliver.lua to a receiver with bad days (endpoint.lua), retried, buried,
--- mended and delivered again. At the end every event is accounted for, by the
--- queue and by the receiver; when one is missing, the demo fails.
+-- mended and delivered again. Every event is accounted for, by the queue and by
+-- the receiver; when one is missing, the demo fails. At the end the receiver
+-- goes away for two seconds, which costs no attempt.
 --
 --   make demo
 
@@ -27,8 +28,9 @@ Endpoint.__index = Endpoint
 
 -- Starts it. It prints its URL, and ends when the connection on which we ask
 -- it to hold is closed, be it because we died.
-local function start_endpoint()
-  local command = ('exec "%s" examples/endpoint.lua'):format(arg[-1])
+local function start_endpoint(port)
+  local command = ('exec "%s" examples/endpoint.lua %s'):format(arg[-1],
+                                                              port or "")
   local process = assert(io.popen(command))
   local url = assert(process:read "l", "the endpoint did not start")
   local host, port = url:match "^http://(.-):(%d+)/$"
@@ -222,6 +224,56 @@ local function print_metrics(store)
   end
 end
 
+-- ---- an outage --------------------------------------------------------------
+
+local OUTAGE = 2 -- seconds
+local PING = '{"action":"ping","sender":{"login":"ghost"}}'
+
+-- A queue whose breaker opens after three failures in a row of the kinds that
+-- an outage has, and lets one item through each quarter of a second.
+local function open_guarded(store)
+  return assert(store:queue("guarded", {
+    retry = script.options.retry, max_attempts = script.options.max_attempts,
+    breaker = { failures = 3, cooldown = 0.25, probes = 1 },
+  }))
+end
+
+-- Events of ids that the endpoint always accepts.
+local function push_pings(queue, n, url)
+  for i = 1, n do
+    assert(queue:push({ id = 1000001 + 8 * i, event = "ping", body = PING },
+                      { headers = { url = url } }))
+  end
+end
+
+-- Delivers while the endpoint is away, and once it is back. Returns whether
+-- all has arrived and nothing was spent.
+local function outlive(store, n)
+  local endpoint = start_endpoint()
+  local queue, port = open_guarded(store), endpoint.url:match ":(%d+)/$"
+  push_pings(queue, n, endpoint.url)
+  endpoint:__close()
+  local began, in_vain, spent, back = socket.gettime(), 0, 0, nil
+  repeat
+    assert(queue:work(function(event, item)
+      spent = math.max(spent, item.attempts)
+      local ok, err = script.handle(event, item)
+      if not ok then in_vain = in_vain + 1 end
+      return ok, err
+    end, { seconds = 0.1 }))
+    if not back and socket.gettime() - began >= OUTAGE then
+      endpoint, back = start_endpoint(port), socket.gettime()
+    end
+  until queue:length().total == 0
+  local s = queue:stats()
+  say("   away for %d s: %d tries in vain, of %d events %d are delivered, "
+    .. "%d dead,\n   the last %.1f s after its return; most attempts spent on "
+    .. "one: %d", OUTAGE, in_vain, n, s.done, s.dead,
+    socket.gettime() - (back or began), spent)
+  endpoint:__close()
+  return s.done == n and s.dead == 0 and spent == 0
+end
+
 local function print_look()
   say("\nThe store is %s. To look at it:", STORE)
   say '  eval "$(make -s env)"'
@@ -250,8 +302,10 @@ local function demo()
   local sound = verify(store, queue)
   step "7. Its metrics"
   print_metrics(store)
+  step("8. The endpoint goes away for %d seconds", OUTAGE)
+  local outlived = outlive(store, 100)
   print_look()
-  return complete and sound
+  return complete and sound and outlived
 end
 
 local function end_badly(why)
