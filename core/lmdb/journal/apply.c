@@ -107,7 +107,7 @@ static int resolve(control *c, const journal_applied *a) {
               "the journal than it should have");
 }
 
-void figures_add(journal_figures *to, const journal_figures *from) {
+static void figures_add(journal_figures *to, const journal_figures *from) {
   to->delivered_bytes += from->delivered_bytes;
   for (int i = 0; i < RESPOOL_FLUSH_REASONS; i++)
     to->flushes[i] += from->flushes[i];

@@ -139,7 +139,6 @@ typedef struct journal_figures {
   uint64_t flushes[RESPOOL_FLUSH_REASONS];
   respool_histogram wait, handle;
 } journal_figures;
-void figures_add(journal_figures *to, const journal_figures *from);
 
 /* ---- push ---------------------------------------------------------------- */
 

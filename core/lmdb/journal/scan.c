@@ -20,7 +20,17 @@
 
 /* ---- the walk ------------------------------------------------------------ */
 
-int trail_open(trail *w, int fd, uint64_t half, point from, uint64_t limit) {
+/* A walk over the chained records from a point to `limit`, or as far as the log
+   is whole; at most into the half after the one it begins in. */
+typedef struct trail {
+  int fd, rc;
+  uint64_t half, last_epoch, loaded, limit;
+  point at, current; /* behind the last record; where its half began */
+  uint8_t *bytes;    /* of the loaded epoch */
+} trail;
+
+static int trail_open(trail *w, int fd, uint64_t half, point from,
+                      uint64_t limit) {
   *w = (trail){.fd = fd, .half = half, .last_epoch = from.pos / half + 1,
               .loaded = NOT_LOADED, .limit = limit, .at = from,
               .current = from};
@@ -30,7 +40,7 @@ int trail_open(trail *w, int fd, uint64_t half, point from, uint64_t limit) {
   return w->rc;
 }
 
-void trail_close(trail *w) {
+static void trail_close(const trail *w) {
   free(w->bytes);
 }
 
@@ -55,7 +65,8 @@ static bool cross(trail *w, const record *end) {
   return true;
 }
 
-const record *trail_next(trail *w) {
+/* PUSH or DONE; NULL: the end, or w->rc. */
+static const record *trail_next(trail *w) {
   while (!w->rc && w->at.pos < w->limit && load(w)) {
     uint64_t left = w->half - w->at.pos % w->half;
     const record *r = record_at(w->bytes, w->half, w->at.pos);

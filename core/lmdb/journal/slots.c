@@ -254,7 +254,8 @@ void slot_lease_again(control *c, slot *s, uint64_t token, int64_t until) {
   slot_lease(c, r, s, list_before(c, r, s), token, until);
 }
 
-tally *slot_tally(control *c, const slot *s) {
+/* In which half was it pushed? */
+static tally *slot_tally(control *c, const slot *s) {
   row *r = &c->row[s->row];
   return s->pos < c->current.pos ? &r->old : &r->fresh;
 }

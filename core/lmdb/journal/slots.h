@@ -41,9 +41,6 @@ void slot_lease_again(control *c, slot *s, uint64_t token, int64_t until);
 void slot_done(control *c, slot *s);
 void slots_drop(control *c, uint64_t before);
 
-/* In which half was it pushed? */
-tally *slot_tally(control *c, const slot *s);
-
 /* What is known of it, and its payload. */
 void slot_tell(uint64_t queue, const slot *s, journal_item *i);
 int slot_read(const journal *j, const slot *s, arena *to, journal_item *i);

@@ -132,7 +132,7 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
     see_number(s, NEXT_BLOB, number);
 }
 
-bool salvage_equal(respool_bytes a, respool_bytes b) {
+static bool same_bytes(respool_bytes a, respool_bytes b) {
   return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
@@ -155,7 +155,7 @@ static bool put(salvage *s, enum db db, const node *n, bool scanned) {
   if (s->rc || !s->t) return true;
   if (!has_owner(s, db, n)) return false;
   if (txn_get(s->t, db, n->key, &old) && !replaces(db, n, old, scanned))
-    return salvage_equal(n->value, old);
+    return same_bytes(n->value, old);
   txn_put(s->t, db, n->key, n->value);
   see_numbers(s, db, n);
   s->pending += n->value.size + n->key.size;
@@ -166,7 +166,8 @@ static bool put(salvage *s, enum db db, const node *n, bool scanned) {
 
 /* ---- trees -------------------------------------------------------------- */
 
-const char *salvage_queue_name(salvage *s, uint32_t id, char *name) {
+/* The name of a queue by its number, as far as that is known. */
+static const char *queue_name(salvage *s, uint32_t id, char *name) {
   cur c;
   snprintf(name, RESPOOL_NAME_MAX + 1, "number %u", id);
   cur_open(&c, s->t, DB_QUEUES);
@@ -200,7 +201,7 @@ static void miss_segment(salvage *s, const node *n, const place *p) {
               "missing: %u item%s of queue '%.200s' from id %llu to %llu, "
               "whose segment cannot be read",
               count, count == 1 ? "" : "s",
-              salvage_queue_name(s, p->line.queue, name), ULL(p->first),
+              queue_name(s, p->line.queue, name), ULL(p->first),
               ULL(place_last(p)));
 }
 

@@ -47,8 +47,6 @@ bool salvage_has_owner(salvage *s, int kind, uint32_t number);
 /* Removes a segment with its bitmap. */
 void salvage_remove_segment(txn *t, const place *p);
 
-bool salvage_equal(respool_bytes a, respool_bytes b);
-
 /* Calls `each` for the names of queues or DLQs, a commit each. */
 void salvage_each(salvage *s, int which,
                   void (*each)(salvage *s, const char *name));
@@ -59,9 +57,6 @@ void salvage_say(salvage *s, const char *fmt, ...)
 
 /* Ends the transaction and begins another; false once something failed. */
 bool salvage_commit(salvage *s);
-
-/* The name of a queue by its number, as far as that is known. */
-const char *salvage_queue_name(salvage *s, uint32_t id, char *name);
 
 /* The queue for items whose own queue or ids are lost; NULL on failure. */
 #define SALVAGE_QUEUE "recovered"
