@@ -9,6 +9,7 @@
 
 local core = require "respool.core"
 local json = require "respool.support.json"
+local texts = require "respool.support.text"
 
 local M = {}
 
@@ -38,7 +39,7 @@ end
 
 -- Messages are text, whatever names they hold.
 local function text_of(message)
-  if json.is_text(message) then return message end
+  if texts.is_utf8(message) then return message end
   return (message:gsub("[\128-\255]", function(c)
     return ("\\x%02x"):format(c:byte())
   end))

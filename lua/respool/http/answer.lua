@@ -3,7 +3,6 @@
 -- Meaning of answers: whether one accepts an item; else the error for people,
 -- and when to send the item again.
 
-local core = require "respool.core"
 local text_of = require "respool.support.text"
 
 local M = {}
@@ -32,16 +31,11 @@ function M.statuses(text)
   end
 end
 
--- A text of CBOR is UTF-8; other strings are encoded as bytes.
-local function is_utf8(text)
-  return core.cbor.encode(text):byte() >= 0x60
-end
-
 -- The beginning of a text in one line; "" of binary data.
 local function one_line(text)
   text = text_of.cut(text, SHOWN)
   if text:find "[%z\1-\8\14-\31]" then return "" end
-  if not is_utf8(text) then text = text:gsub("[\128-\255]", "?") end
+  if not text_of.is_utf8(text) then text = text:gsub("[\128-\255]", "?") end
   return (text:gsub("[%c%s]+", " "):gsub("^ ", ""):gsub(" $", ""))
 end
 

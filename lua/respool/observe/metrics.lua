@@ -12,6 +12,7 @@
 
 local core = require "respool.core"
 local stats_of = require "respool.observe.stats"
+local text_of = require "respool.support.text"
 local timing = require "respool.support.timing"
 local workers_of = require "respool.observe.workers"
 
@@ -27,8 +28,7 @@ local function spell(c)
 end
 
 local function utf8_of(s)
-  local is_text = core.cbor.encode(s):byte() >= 0x60
-  if not is_text then return (s:gsub("[\128-\255\\]", spell)) end
+  if not text_of.is_utf8(s) then return (s:gsub("[\128-\255\\]", spell)) end
   return s:find "\\x%x%x" and s:gsub("\\", spell) or s
 end
 

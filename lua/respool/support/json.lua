@@ -29,18 +29,6 @@ end })
 M.native = native
 
 
--- Text.
-
--- Whether a string is UTF-8: RFC 3629, section 4. The core knows, which
--- encodes text and bytes as two different things.
----@param s string
----@return boolean
-function M.is_text(s)
-  if not s:find "[\128-\255]" then return true end
-  return cbor.encode(s):byte() >= 0x60
-end
-
-
 -- Values.
 
 -- The CBOR of a JSON text: nil and why when it has none, in words that hold

@@ -5,7 +5,7 @@
 -- spelt (C1 too), and so are those that turn the direction of writing, by
 -- which a name could look like another.
 
-local core = require "respool.core"
+local text_of = require "respool.support.text"
 
 local M = {}
 
@@ -13,10 +13,6 @@ local NAMED = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function spell(c)
   return NAMED[c] or ("\\x%02x"):format(c:byte())
-end
-
-local function is_utf8(s)
-  return not s:find "[\128-\255]" or core.cbor.encode(s):byte() >= 0x60
 end
 
 -- The characters beyond ASCII that are spelt, in UTF-8.
@@ -56,7 +52,7 @@ end
 ---@param s string
 ---@return string
 function M.clean(s)
-  if not is_utf8(s) then s = s:gsub("[\128-\255]", spell) end
+  if not text_of.is_utf8(s) then s = s:gsub("[\128-\255]", spell) end
   return (without_beyond(s):gsub("[%z\1-\31\127]", spell))
 end
 

@@ -79,8 +79,6 @@ function M.encode(value)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
-M.is_text = json.is_text
-
 -- The JSON of an item or a dead letter that a handle with the codec "raw" gave.
 ---@param record table
 ---@return string

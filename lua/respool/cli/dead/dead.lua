@@ -67,8 +67,9 @@ local function retry_options(command)
   command:flag("--keep-attempts",
                "Keep the counts of attempts instead of setting them to 0.")
   command:epilog [[
-respool replay moves many dead letters, with a filter, a rate and changed
-payloads.
+A dead letter whose key another item of the queue has by now goes back without
+the key. respool replay moves many dead letters, with a filter, a rate and
+changed payloads.
 
 Example:
   respool dead retry shop.respool mails 7 8]]

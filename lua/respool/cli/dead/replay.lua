@@ -102,7 +102,8 @@ A named replay that has not finished goes on when it is run again or resumed.
 The dead letters that it moved before count towards --limit; --rate and --limit
 may change from run to run, its other options may not. A dead letter that is
 damaged counts as failed, and the exit status is 1. One that somebody else
-removed or replayed meanwhile counts as gone.
+removed or replayed meanwhile counts as gone. One whose key another item of the
+queue has by now goes back without the key.
 
 Examples:
   respool replay shop.respool mails --group timeout --dry-run
