@@ -28,9 +28,9 @@ Endpoint.__index = Endpoint
 
 -- Starts it. It prints its URL, and ends when the connection on which we ask
 -- it to hold is closed, be it because we died.
-local function start_endpoint(port)
+local function start_endpoint(at)
   local command = ('exec "%s" examples/endpoint.lua %s'):format(arg[-1],
-                                                              port or "")
+                                                              at or "")
   local process = assert(io.popen(command))
   local url = assert(process:read "l", "the endpoint did not start")
   local host, port = url:match "^http://(.-):(%d+)/$"
