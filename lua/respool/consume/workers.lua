@@ -20,7 +20,8 @@ local M = {}
 
 local LOOK = 1  -- seconds between looks
 local BEAT = 60 -- seconds between notes that a worker is there
-local SEEN = 8  -- rows whose processes are looked for at once
+local SEEN = 8  -- rows whose processes are looked for at once, at most
+local ALL = 64  -- the same of all workers together: each has a part of it
 
 -- `number`: of its row; nil: it has none yet. `users`: loops that take by it.
 ---@class respool.working
@@ -119,16 +120,28 @@ local function bury(store, row, seen)
   })
 end
 
--- Looks for the processes of some of the rows, from where the last look ended.
+-- Looks for the processes of some of the rows, from where the last look ended:
+-- each process begins somewhere else. Where one is found dead the others are
+-- looked for, too.
 local function look_for_dead(store, rows, most)
-  local at, now = store.workers_at or 0, store.handle:now()
-  local n = math.min(most, #rows)
+  local at, now = store.workers_at or core.process.self(), store.handle:now()
+  local n, found = math.min(most, #rows), false
   for i = 1, n do
     local row = rows[(at + i - 1) % #rows + 1]
-    local gone, seen = rows_of.is_gone(row, now)
-    if gone then bury(store, row, seen) end
+    local gone, seen = false, false
+    if not row.buried then gone, seen = rows_of.is_gone(row, now) end
+    if gone then
+      row.buried, found = true, true
+      bury(store, row, seen)
+    end
   end
-  store.workers_at = #rows > 0 and (at + n) % #rows or 0
+  store.workers_at = #rows > 0 and (at + n) % #rows or nil
+  if found and n < #rows then look_for_dead(store, rows, #rows) end
+end
+
+-- How many each of so many workers looks for.
+local function share(n)
+  return math.max(1, math.min(SEEN, math.floor(ALL / math.max(1, n))))
 end
 
 -- Ends what the dead have left, at once.
@@ -154,7 +167,7 @@ local function look(store)
   local by_number = {}
   for _, row in ipairs(rows) do by_number[row.number] = row end
   store.workers_look = { at = now, rows = by_number }
-  look_for_dead(store, rows, SEEN)
+  look_for_dead(store, rows, share(#rows))
   return by_number
 end
 
