@@ -9,7 +9,10 @@
  * `rows` is the naive queue, `runs` ours, `next` ours with settle and take in
  * one unit. Runs of the three follow one another, so that the machine's other
  * load hits all alike; the line for a group gives medians and the ratios of
- * ours to `rows`.
+ * ours to `rows`. Before the groups comes an idle consumer, behind them 64
+ * threads that push through one store, and a snapshot that is held open for 30
+ * times SECONDS. Each figure that misses its goal says so. On a server that
+ * waits for a standby the groups have other goals.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "respool.h"
 #include "../spec/c/postgres_kit.h"
 
 enum variant { ROWS, RUNS, NEXT };
@@ -28,6 +32,8 @@ static kit_queue queue;
 static _Atomic bool stop;
 static _Atomic int64_t handled;
 static _Atomic int broken;
+static int missed; /* goals */
+static bool has_standby;
 
 typedef struct hand {
   kit k;
@@ -41,6 +47,15 @@ typedef struct hand {
 static void die(const char *what, const char *why) {
   fprintf(stderr, "%s: %s\n", what, why);
   exit(2);
+}
+
+/* Ends a line with a figure and its goal. */
+static void judge(double is, double goal, bool at_most) {
+  bool met = at_most ? is <= goal : is >= goal;
+  printf("  goal %s %g%s\n", at_most ? "<=" : ">=", goal,
+         met ? "" : ": MISSED");
+  missed += !met;
+  fflush(stdout);
 }
 
 /* ---- the naive queue ---------------------------------------------------- */
@@ -251,6 +266,18 @@ static double median(double *x, int n) {
   return x[n / 2];
 }
 
+/* Of four connections; 0: none. */
+static double goal_of(int group) {
+  if (has_standby) return group == 100 ? 2.5 : group == 1000 ? 6 : 0;
+  switch (group) {
+  case 1: return 0.95;
+  case 10: return 1.2;
+  case 100: return 3.5;
+  case 1000: return 7;
+  default: return 12;
+  }
+}
+
 static void compare(hand *h, int conns, int group, double seconds,
                     int repeats) {
   double rate[3][16];
@@ -260,8 +287,13 @@ static void compare(hand *h, int conns, int group, double seconds,
   double rows = median(rate[ROWS], repeats);
   double runs = median(rate[RUNS], repeats);
   double next = median(rate[NEXT], repeats);
-  printf("%6d %3d %10.0f %10.0f %10.0f %8.2f %8.2f\n", group, conns, rows,
+  printf("%6d %3d %10.0f %10.0f %10.0f %8.2f %8.2f", group, conns, rows,
          runs, next, runs / rows, next / rows);
+  double goal = conns == 1 ? 0 : goal_of(group);
+  if (goal)
+    judge((runs > next ? runs : next) / rows, goal, false);
+  else
+    printf("\n");
   fflush(stdout);
 }
 
@@ -280,8 +312,112 @@ static void idle(hand *h) {
   int64_t took = clock_mono_us() - start;
   wal = kit_number(&h->k, "SELECT (pg_current_wal_insert_lsn() - '0/0')"
                    "::int8") - wal;
-  printf("a take of an empty queue: %.3f ms, %lld bytes of WAL in 2000\n",
-         (double)took / 2000 / 1000, (long long)wal);
+  printf("a take of an empty queue: %.3f ms", (double)took / 2000 / 1000);
+  judge((double)took / 2000 / 1000, 0.3, true);
+  printf("bytes of WAL that 2000 of them write: %lld", (long long)wal);
+  judge((double)wal, 0, true);
+}
+
+/* ---- through a store ---------------------------------------------------- */
+
+static respool *open_store(respool_queue **q, const char *more) {
+  char path[600];
+  respool *store;
+  snprintf(path, sizeof path, "%s%cschema=%s%s", location,
+           strchr(location, '?') ? '&' : '?', schema, more);
+  if (respool_open(path, NULL, &store) ||
+      respool_queue_open(store, "store", NULL, q))
+    die("store", respool_error_text());
+  return store;
+}
+
+static void *push_singly(void *arg) {
+  char body[100] = {0};
+  respool_payload p = {.body = {body, sizeof body}};
+  while (!stop) {
+    if (respool_push(arg, &p, 1, NULL, NULL))
+      die("push", respool_error_text());
+    handled++;
+  }
+  return NULL;
+}
+
+static double push_rate(respool_queue *q, int threads, double seconds) {
+  pthread_t t[64];
+  stop = false;
+  handled = 0;
+  for (int i = 0; i < threads; i++)
+    pthread_create(&t[i], NULL, push_singly, q);
+  usleep((useconds_t)(seconds * 1e6));
+  stop = true;
+  double rate = (double)handled / seconds;
+  for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+  return rate;
+}
+
+static void threads(double seconds) {
+  respool_queue *q;
+  respool *store = open_store(&q, "");
+  double one = push_rate(q, 1, seconds), many = push_rate(q, 64, seconds);
+  printf("pushes of single items a second: %.0f one by one, %.0f of 64 "
+         "threads, x %.1f", one, many, many / one);
+  judge(many / one, 40, false);
+  respool_queue_free(q);
+  respool_close(store);
+}
+
+/* Of stores that are COUNTED: queries so far, each one call of a function. */
+#define COUNTED "&options=-c%20track_functions%3Dall"
+static int64_t queries(kit *k) {
+  return kit_number(k, "SELECT coalesce(sum(calls), 0)::int8 FROM "
+                    "pg_stat_user_functions WHERE schemaname = "
+                    "current_schema() AND funcname LIKE 'v1\\_%'");
+}
+
+/* Waits for `ms`; the queries of doing so, with all that opening and closing
+   take. The server's count of them lags behind by a second. */
+static int64_t wait_once(kit *k, int64_t ms) {
+  respool_queue *q;
+  respool_batch *b;
+  respool_take_options o = RESPOOL_TAKE_OPTIONS_INIT;
+  sleep(2);
+  int64_t before = queries(k);
+  respool *store = open_store(&q, COUNTED);
+  uint64_t removed;
+  (void)respool_purge(q, &removed);
+  o.wait = 1000;
+  (void)respool_take(q, &o, &b); /* it has left its row */
+  o.wait = ms;
+  if (ms) (void)respool_take(q, &o, &b);
+  respool_queue_free(q);
+  respool_close(store);
+  sleep(2);
+  return queries(k) - before;
+}
+
+static void waiting(kit *k) {
+  wait_once(k, 0); /* makes the queue */
+  int64_t rest = wait_once(k, 0), n = wait_once(k, 10000) - rest;
+  printf("an idle consumer: %.1f queries a second", (double)n / 10);
+  judge((double)n / 10, 1, true);
+}
+
+/* ---- a snapshot that is held -------------------------------------------- */
+
+static void horizon(hand *h, double seconds) {
+  kit other;
+  pg_failure f;
+  double free_rate = measure(h, 4, RUNS, 100, seconds * 30);
+  kit_open(&other, location, schema, false);
+  kit_number(&other, "SELECT 1");
+  if (connection_script(&other.s.at, "BEGIN ISOLATION LEVEL REPEATABLE READ; "
+                        "SELECT count(*) FROM run", clock_mono() + 9000, &f))
+    die("snapshot", f.text);
+  double held = measure(h, 4, RUNS, 100, seconds * 30);
+  kit_close(&other);
+  printf("groups of 100 for %.0f s: %.0f/s free, %.0f/s beside a snapshot, "
+         "x %.2f", seconds * 30, free_rate, held, held / free_rate);
+  judge(held / free_rate, 0.7, false);
 }
 
 int main(int n, char **v) {
@@ -314,6 +450,10 @@ int main(int n, char **v) {
     naive_open(&h[i]);
     h[i].token = (int64_t)i << 40;
   }
+  has_standby = kit_number(&h[0].k, "SELECT count(*) FROM "
+                           "pg_stat_replication WHERE sync_state = 'sync'");
+  if (has_standby) printf("waiting for a standby\n");
+  if (!only) waiting(&h[0].k);
   idle(&h[0]);
   printf("%6s %3s %10s %10s %10s %8s %8s\n", "group", "at", "rows/s",
          "runs/s", "next/s", "runs", "next");
@@ -321,6 +461,11 @@ int main(int n, char **v) {
     for (int conns = 1; conns <= 4; conns += 3)
       if (!only || all[g] == only)
         compare(h, conns, all[g], seconds, repeats);
+  if (!only) {
+    threads(seconds);
+    horizon(h, seconds);
+  }
+  printf("%d goals missed\n", missed);
   if (broken) printf("%d settles lost their lease\n", broken);
   schema_drop(&h[0].k.s);
   return broken != 0;
