@@ -117,7 +117,7 @@ FAULT_C = recorder.so workload replay kill migrate schedule storm \
 FAULT_SRC = recorder workload replay kill migrate schedule storm actors verbs \
   model disk pages points faults ledger scenario failing stand_in journal_kill \
   journal_work journal_replay
-FAULTS = power kills storms journal calls worlds
+FAULTS = power kills storms journal calls worlds postgres
 BENCH_C = machine lifecycle one_record append_log sqlite push small depth \
   churn dead_letters dead_letters_record
 
@@ -126,7 +126,7 @@ SPECS = spec
 # What also runs on stores in PostgreSQL, and what through a pooler.
 POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
 SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
-  spec/console spec/transfer spec/core/model_spec.lua
+  spec/console spec/transfer spec/core/model_spec.lua spec/http/flow_spec.lua
 SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
   core/module core/locale json/json json/differential \
   produce/push_options consume/take_options consume/backoff)
@@ -401,7 +401,8 @@ test-rabbitmq: deps-rabbitmq lua5.4
 	@$(call run,lua5.4) spec/rabbitmq/run.lua
 
 # Attacks on stores, one by one; FAULT=long makes them long.
-fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage
+fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage \
+  $(patsubst %,$(BUILD)/spec/%,libpq_abi postgres_verbs postgres_model postgres_cut)
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
 
 # Compilers with warnings as errors, and the Lua linter.
