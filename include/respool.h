@@ -133,7 +133,7 @@ static inline respool_bytes respool_text(const char *text) {
 
 /* ---- histograms -------------------------------------------------------- */
 
-#define RESPOOL_BUCKETS 12
+#define RESPOOL_BUCKETS 26
 
 /* Durations: bucket i counts those up to respool_bucket_bound(i) and over
    the bound before. */
@@ -143,10 +143,11 @@ typedef struct respool_histogram {
   uint64_t buckets[RESPOOL_BUCKETS];
 } respool_histogram;
 
-/* In microseconds: 1 ms to 2 h; UINT64_MAX of the last. */
+/* In microseconds: 250, and twice as much each time, up to 70 min; UINT64_MAX
+   of the last. */
 RESPOOL_API uint64_t respool_bucket_bound(int i);
 
-/* Of histograms that count things: 1, 2, 4, ..., 1024; UINT64_MAX. */
+/* Of histograms that count things: 1, 2, 4, ..., 2^24; UINT64_MAX. */
 RESPOOL_API uint64_t respool_count_bound(int i);
 
 

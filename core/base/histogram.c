@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Histograms with fixed bounds: of durations, a factor of about five apart,
- * and of counts, a factor of two.
+ * Histograms with fixed bounds, each twice the one before: of durations, and of
+ * counts.
  */
 #include "base/histogram.h"
 
 #include <stddef.h>
 
-static const uint64_t bounds[RESPOOL_BUCKETS] = {
-  1000, 5000, 25000, 100000, 500000, 2500000, 10000000, 60000000, 300000000,
-  1800000000, 7200000000, UINT64_MAX,
-};
+#define LEAST 250 /* microseconds */
 
 uint64_t respool_bucket_bound(int i) {
-  return i >= 0 && i < RESPOOL_BUCKETS ? bounds[i] : UINT64_MAX;
+  return i >= 0 && i < RESPOOL_BUCKETS - 1 ? (uint64_t)LEAST << i : UINT64_MAX;
 }
 
 uint64_t respool_count_bound(int i) {
@@ -48,12 +45,13 @@ int64_t respool_quantile(const respool_histogram *h, double share) {
   if (h->count == 0) return -1;
   for (int i = 0; i < RESPOOL_BUCKETS - 1; i++) {
     double n = (double)h->buckets[i];
-    double low = i ? (double)bounds[i - 1] : 0;
+    double low = i ? (double)respool_bucket_bound(i - 1) : 0;
+    double high = (double)respool_bucket_bound(i);
     if (n > 0 && below + n >= rank)
-      return (int64_t)(low + ((double)bounds[i] - low) * (rank - below) / n);
+      return (int64_t)(low + (high - low) * (rank - below) / n);
     below += n;
   }
-  return (int64_t)bounds[RESPOOL_BUCKETS - 2]; /* or more */
+  return (int64_t)respool_bucket_bound(RESPOOL_BUCKETS - 2); /* or more */
 }
 
 const char *respool_death_name(int death) {

@@ -186,6 +186,13 @@ describe("a migrated store", function()
     assert.same({}, store:check())
   end)
 
+  it("keeps what its histograms have counted, under the bounds of today",
+     function()
+    local wait = migrated():queue("mails", { create = false }):stats().wait
+    assert.equal(30, wait.count)
+    assert.same({ upto = 0.001, count = 30 }, wait.buckets[3])
+  end)
+
   it("goes on with its named replays", function()
     local q = store:queue "mails"
     assert.equal(7, store:replay "mend".moved)

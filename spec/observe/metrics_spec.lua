@@ -106,8 +106,8 @@ describe("store:metrics", function()
     assert.equal("histogram", types.respool_wait_seconds)
     assert.equal(2, m["respool_handler_seconds_count{queue=orders}"])
     assert.equal(6, m["respool_handler_seconds_sum{queue=orders}"])
-    assert.equal(0, m["respool_handler_seconds_bucket{le=2.5,queue=orders}"])
-    assert.equal(2, m["respool_handler_seconds_bucket{le=10.0,queue=orders}"])
+    assert.equal(0, m["respool_handler_seconds_bucket{le=2.048,queue=orders}"])
+    assert.equal(2, m["respool_handler_seconds_bucket{le=4.096,queue=orders}"])
     assert.equal(2, m["respool_handler_seconds_bucket{le=+Inf,queue=orders}"])
     assert.equal(3, m["respool_wait_seconds_count{queue=orders}"])
     assert.equal(2 + 2 + 8, m["respool_wait_seconds_sum{queue=orders}"])
@@ -288,8 +288,10 @@ describe("queue:stats", function()
     local h = q:stats().handle
     assert.equal(3, h.count)
     assert.near(6, h.sum, 0.001)
-    assert.same({ upto = 2.5, count = 2 }, h.buckets[6])
-    assert.same({ upto = 10, count = 1 }, h.buckets[7])
+    assert.same({ upto = 0.00025, count = 0 }, h.buckets[1])
+    for i, upto in ipairs { 1.024, 2.048, 4.096 } do
+      assert.same({ upto = upto, count = 1 }, h.buckets[12 + i])
+    end
     assert.equal(math.huge, h.buckets[#h.buckets].upto)
   end)
 
@@ -308,7 +310,7 @@ describe("queue:stats", function()
     local h = q:stats().handle
     assert.equal(4, h.count)
     assert.near(8, h.sum, 0.001)
-    assert.equal(4, h.buckets[6].count)
+    assert.equal(4, h.buckets[14].count)
   end)
 
   it("times handlers by a clock that is never set, when the store's is real",

@@ -53,11 +53,31 @@ static void histogram_pack(packer *p, const respool_histogram *h) {
   numbers_pack(p, h->buckets, RESPOOL_BUCKETS);
 }
 
+/* The buckets of format 1, each of which goes where its upper bound lies. */
+static void old_buckets_unpack(unpacker *u, uint64_t *buckets) {
+  static const uint64_t bounds[] = { /* microseconds */
+    1000, 5000, 25000, 100000, 500000, 2500000, 10000000, 60000000, 300000000,
+    1800000000, 7200000000, UINT64_MAX,
+  };
+  memset(buckets, 0, RESPOOL_BUCKETS * sizeof *buckets);
+  for (size_t old = 0, i = 0; old < sizeof bounds / sizeof *bounds; old++) {
+    while (bounds[old] > respool_bucket_bound((int)i)) i++;
+    buckets[i] += unpack_uint(u);
+  }
+}
+
 static void histogram_unpack(unpacker *u, respool_histogram *h) {
+  unpacker before;
   unpack_expect(u, unpack_array(u) == 3);
   h->count = unpack_uint(u);
   h->sum = unpack_uint(u);
-  numbers_unpack(u, h->buckets, RESPOOL_BUCKETS);
+  before = *u;
+  if (unpack_array(&before) != 12) {
+    numbers_unpack(u, h->buckets, RESPOOL_BUCKETS);
+    return;
+  }
+  *u = before;
+  old_buckets_unpack(u, h->buckets);
 }
 
 static void counters_pack(packer *p, const respool_queue_stats *s) {
