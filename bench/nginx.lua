@@ -10,7 +10,8 @@ usage: lua bench/nginx.lua [--rounds N] [--seconds N] [--connections N]
 
 Requests a second of a location that returns 204 (a) alone, (b) pushing to a
 list of ngx.shared, (c) pushing to a buffer of respool, both in log_by_lua,
-(d) pushing durably before it answers; and the stalls of the event loop.
+(d) pushing durably before it answers; and the stalls of the event loop. Then
+(d) with 1, 2 and 4 workers.
 
   --rounds       interleaved rounds (5)
   --seconds      of load for each location in a round (2)
@@ -53,35 +54,28 @@ local SERVER = [[
     ngx.exit(204)
   } }
   location = /mark { content_by_lua_block {
-    local bench = require "bench"
     ngx.shared.list:flush_all()
-    bench.commits = bench.store.handle:stat().last_txn
-    bench.pushed = bench.durable:stats().pushed
-  } }
-  location = /share { content_by_lua_block {
-    local bench = require "bench"
-    local commits = bench.store.handle:stat().last_txn - bench.commits
-    ngx.print((bench.durable:stats().pushed - bench.pushed)
-      / math.max(commits, 1))
   } }
 ]]
 
 -- Measuring.
 
-local function measure(n, o, subject)
-  get(n, "/mark")
-  get(n, "/reset")
+local function requests(n, o, subject)
   local said = sh(("wrk -t 1 -c %d -d %ds '%s%s' 2>&1"):format(
     o.connections, o.seconds, n.url, subject.path))
   local rate = tonumber(said:match "Requests/sec:%s*([%d.]+)")
   if not rate or said:find "Non%-2xx" then
     fail("%s: %s", subject.path, said)
   end
+  return rate
+end
+
+local function measure(n, o, subject)
+  get(n, "/mark")
+  get(n, "/reset")
+  local rate = requests(n, o, subject)
   local stall, max = get(n, "/tell"):match "stall_us (%-?%d+) max_us (%-?%d+)"
-  return {
-    rate = rate, stall = stall / 1000, max = max / 1000,
-    share = tonumber(get(n, "/share")),
-  }
+  return { rate = rate, stall = stall / 1000, max = max / 1000 }
 end
 
 local function column(rounds, value)
@@ -107,9 +101,26 @@ local function print_results(rounds)
       ratio(2), ("%.2f ms"):format(value "stall"),
       ("%.2f ms"):format(value "max")))
   end
-  print(("\n(d) is %.1f pushes a commit"):format(column(rounds, function(r)
-    return r[4].share
-  end)))
+end
+
+-- Each with a store and an nginx of its own, by turns.
+local function measure_workers(o)
+  local counts, rounds = { 1, 2, 4 }, {}
+  for r = 1, o.rounds do
+    rounds[r] = {}
+    for i, workers in ipairs(counts) do
+      local n = server.start({ dir = o.dir, workers = workers }, WORKER, SERVER)
+      server.await(n)
+      rounds[r][i] = requests(n, o, SUBJECTS[4])
+      server.stop(n)
+    end
+  end
+  for i, workers in ipairs(counts) do
+    print(("(d) with %d nginx worker%s: %.0f requests/s, %.2f x one worker")
+      :format(workers, workers == 1 and "" or "s",
+              column(rounds, function(r) return r[i] end),
+              column(rounds, function(r) return r[i] / r[1] end)))
+  end
 end
 
 local function main()
@@ -133,6 +144,8 @@ local function main()
   end)
   server.stop(n)
   if not ok then fail("%s", message) end
+  print()
+  measure_workers(o)
 end
 
 main()

@@ -60,7 +60,7 @@ ${user}
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
 pid ${dir}/nginx.pid; error_log ${dir}/error.log warn; daemon off;
-worker_processes 1;
+worker_processes ${workers};
 events { worker_connections 2048; }
 http {
   access_log off;
@@ -138,7 +138,7 @@ local function write(path, text)
 end
 
 -- Starts it below the directory `o.dir`, with the pieces of configuration.
----@param o { dir: string }
+---@param o { dir: string, workers: integer? }
 ---@param worker string
 ---@param server string
 ---@return { dir: string, url: string }
@@ -152,7 +152,7 @@ function M.start(o, worker, server)
   local values = {
     dir = dir, tree = tree, build = build, port = port,
     user = sh "id -u" == "0" and "user root;" or "",
-    worker = worker, server = server,
+    worker = worker, server = server, workers = o.workers or 1,
   }
   local text = CONF
   for _ = 1, 2 do text = text:gsub("%${(%w+)}", values) end
