@@ -290,7 +290,7 @@ static void compare(hand *h, int conns, int group, double seconds,
   printf("%6d %3d %10.0f %10.0f %10.0f %8.2f %8.2f", group, conns, rows,
          runs, next, runs / rows, next / rows);
   double goal = conns == 1 ? 0 : goal_of(group);
-  if (goal)
+  if (goal > 0)
     judge((runs > next ? runs : next) / rows, goal, false);
   else
     printf("\n");

@@ -34,32 +34,39 @@ local MOVER = [[
     return assert(store:queue "orders")
   end
   local from, to = open(from_path), open(to_path)
-  local NAMES = {}
-  local function add(of, handle, ...)
-    for _, method in ipairs { ... } do
-      NAMES[assert(handle[method])] = of .. "." .. method
-    end
-  end
-  local tx = assert(to.store.handle:begin())
-  add("transaction", tx, "commit")
-  tx:close()
-  add("store", from.store.handle, "dead_list", "dead_remove", "note_load")
-  add("queue", from.handle, "take", "remove_many", "push")
-  add("batch", core.batch, "settle")
   local seen = {}
-  debug.sethook(function(event)
-    local at = NAMES[debug.getinfo(2, "f").func]
-    if not at then return end
-    if event == "call" then seen[at] = (seen[at] or 0) + 1 end
-    if name and at == name and seen[at] == tonumber(nth)
-        and (side == "before") == (event == "call") then
+  local function die(at, when)
+    if at == name and seen[at] == tonumber(nth) and when == side then
       os.execute "kill -9 $PPID"
     end
-  end, "cr")
+  end
+  local function watch(of, methods, ...)
+    for _, method in ipairs { ... } do
+      local at, call = of .. "." .. method, assert(methods[method])
+      local function ended(...)
+        die(at, "after")
+        return ...
+      end
+      methods[method] = function(...)
+        seen[at] = (seen[at] or 0) + 1
+        die(at, "before")
+        return ended(call(...))
+      end
+    end
+  end
+  local function methods_of(handle)
+    return debug.getmetatable(handle).__index
+  end
+  local tx = assert(to.store.handle:begin())
+  watch("transaction", methods_of(tx), "commit")
+  tx:close()
+  watch("store", methods_of(to.store.handle), "dead_list", "dead_remove",
+        "note_load")
+  watch("queue", methods_of(to.handle), "take", "remove_many", "push")
+  watch("batch", core.batch, "settle")
   local o = { to = to, queue = kind == "items" and from or nil,
               dlq = kind == "dead" and from.dead or nil }
   local counts, message = respool.move(o)
-  debug.sethook()
   assert(counts, message)
   for at, n in pairs(seen) do print(at, n) end
 ]]
