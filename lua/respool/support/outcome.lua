@@ -172,9 +172,18 @@ local function fields_text(err)
   return parts[1] and "{" .. table.concat(parts, ", ") .. "}"
 end
 
+-- Values whose text would be an address, which says nothing and differs from
+-- one failure to the next.
+local NAMELESS = { table = true, ["function"] = true, thread = true,
+                   userdata = true }
+
 local function plain_text(err)
-  local is_bare = type(err) == "table" and getmetatable(err) == nil
-  return is_bare and fields_text(err) or compat.text(err)
+  local kind, meta = type(err), getmetatable(err)
+  if not NAMELESS[kind] or type(meta) == "table" and meta.__tostring then
+    return compat.text(err)
+  end
+  return kind == "table" and fields_text(err)
+    or "an error without text, a " .. kind
 end
 
 local function text_of(err)
