@@ -75,6 +75,19 @@ describe("respool", function()
                   cli.run { "peek", "orders" }.err })
   end)
 
+  -- It became the value of the option, and was shown with its password.
+  it("does not take RESPOOL_STORE for a value that is missing", function()
+    local getenv = stub(os, "getenv").by_default.returns
+      "postgres://ada:secret@localhost/shop"
+    finally(function() getenv:revert() end)
+    for _, option in ipairs { "-n", "--limit", "--state" } do
+      assert.same({ 2, ("respool: option '%s' requires an argument (see "
+                        .. "respool ls --help)\n"):format(option) },
+                  { cli.run { "ls", option }.status,
+                    cli.run { "ls", option }.err })
+    end
+  end)
+
   it("shows what may be long by a pager, on a terminal only", function()
     local dir = helper.dir()
     assert(respool.open(dir .. "/s")):queue "mails"

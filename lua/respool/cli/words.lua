@@ -99,7 +99,8 @@ function M.leaves_store_out(read)
   return n < most_of(read.command) and not may_be_store(read.given[1])
 end
 
--- The words with RESPOOL_STORE in the place of a STORE that is left out.
+-- The words with RESPOOL_STORE in the place of a STORE that is left out. Where
+-- the value of the last option is missing it would be taken for that.
 ---@param parser table
 ---@param words string[]
 ---@return string[]
@@ -107,7 +108,9 @@ end
 function M.with_store(parser, words)
   local store = M.default_store()
   local read = store and M.read(parser, words)
-  if not read or not M.leaves_store_out(read) then return words end
+  if not read or read.open or not M.leaves_store_out(read) then
+    return words
+  end
   local whole = {}
   for i = 1, #words + 1 do
     if i == (read.places[1] or #words + 1) then whole[#whole + 1] = store end
