@@ -4,6 +4,7 @@
 -- and item, which changes items of it.
 
 local cli = require "spec.helper.cli"
+local compat = require "respool.support.compat"
 local helper = require "spec.helper"
 
 local path, store, q
@@ -127,6 +128,18 @@ describe("respool result", function()
     refused(result(2), 1, "keeps no finished item")
     refused(result(2, "--wait", "0"), 1, "died, exhausted: .*boom")
     refused(result(3, "--wait", "0"), 1, "is not over yet")
+  end)
+
+  -- item:done(false) keeps false, which was taken for an error.
+  it("writes a result that is false", function()
+    local kept = assert(store:queue("kept", { keep_done = 60 }))
+    local id = assert(kept:push "is it?")
+    assert(kept:work(function(_, item) item:done(false) end, { limit = 1 }))
+    for _, wait in ipairs { {}, { "--wait", "1s" } } do
+      local ran = cli.run { "result", path, "kept", tostring(id),
+                            compat.unpack(wait) }
+      assert.same({ 0, "false\n" }, { ran.status, ran.out })
+    end
   end)
 end)
 

@@ -27,11 +27,14 @@ end
 function M.run(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
   local queue = arguments.queue(store, args.queue)
+  local value, message
   if args.wait then
-    return output.json(io, arguments.check(
-      queue:await(args.id, { timeout = args.wait })))
+    value, message = queue:await(args.id, { timeout = args.wait })
+  else
+    value, message = queue:result(args.id)
   end
-  output.json(io, arguments.check(queue:result(args.id)))
+  if value == nil then arguments.fail(message) end -- false is a result, too
+  output.json(io, value)
 end
 
 return M
