@@ -133,6 +133,13 @@ describe("a bound of dead letters", function()
       .. "full", "orders", "orders", 3 } }, said)
   end)
 
+  -- The console closes a queue's handle behind each request.
+  it("passes over queues whose handles are closed", function()
+    fresh { items = 2 }
+    assert(t.store:queue("orders", { create = false })).handle:close()
+    assert.is_true(t.store:close())
+  end)
+
   it("is a metric", function()
     fresh { items = 2 }
     bury(5)

@@ -132,13 +132,20 @@ local function tell_dead_letter(queue, dlq, number)
   tell_of(queue, dead_letter, dlq)
 end
 
--- The open queue handles of a store that have an on_dead hook.
-local function listeners(store)
+-- The open queue handles of a store that have this field.
+local function queues_with(store, field)
   local list = {}
   for queue in pairs(store.queues_open) do
-    if queue.on_dead then list[#list + 1] = queue end
+    if queue[field] and not queue.handle:closed() then
+      list[#list + 1] = queue
+    end
   end
   return list
+end
+
+-- Those that have an on_dead hook.
+local function listeners(store)
+  return queues_with(store, "on_dead")
 end
 
 -- A dead letter that no queue handle has made: whoever listens to its queue is
@@ -195,8 +202,8 @@ end
 ---@param store respool.store
 function M.tell_dropped(store)
   store.dropped_at = core.mono()
-  for queue in pairs(store.queues_open) do
-    local stats = queue.dropped and queue.handle:stat(true)
+  for _, queue in ipairs(queues_with(store, "dropped")) do
+    local stats = queue.handle:stat(true)
     if stats and stats.dead_dropped > queue.dropped then
       M.log(store, "warn", "the oldest dead letters were removed: the DLQ is "
         .. "full", { queue = queue.name, dlq = queue.dead.dlq,
