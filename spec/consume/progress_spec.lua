@@ -2,6 +2,7 @@
 --
 -- Progress of items that are worked on.
 
+local core = require "respool.core"
 local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
 local code = helper.code
@@ -82,6 +83,32 @@ describe("item:progress", function()
     assert.is_nil(t.q:get(id).progress)
     assert.is_true(batch[1]:progress(0.1))
     assert.same({ 0.1 }, shown(id))
+    batch:close()
+  end)
+
+  -- In nginx each removal yields, and handlers of other items go on.
+  it("may come while those of settled items are removed", function()
+    local batch, first = taken(60)
+    for i = 10, 40, 10 do
+      assert.is_true(batch[i]:progress(0.4))
+      batch[i]:done()
+    end
+    local methods = core.methods "respool.queue"
+    local report, other = methods.item_progress, 40
+    finally(function() methods.item_progress = report end)
+    function methods.item_progress(handle, id, lease, done, text)
+      if not done then
+        for _ = 1, 4 do
+          other = other + 1
+          assert.is_true(batch[other]:progress(0.1))
+        end
+      end
+      return report(handle, id, lease, done, text)
+    end
+    assert(batch:settle())
+    methods.item_progress = report
+    assert.equal(56, other)
+    assert.same({ 0.1 }, shown(first + other - 1))
     batch:close()
   end)
 

@@ -68,18 +68,27 @@ function M.report(batch, i, done, text)
   return ok, message, code
 end
 
+-- The items with a report that are settled.
+local function settled_of(batch, reported)
+  local list = {}
+  for i in pairs(reported) do
+    if batches.settled(batch, i) then list[#list + 1] = i end
+  end
+  return list
+end
+
 -- Removes what was reported of items that are settled. Where that fails they
--- are left to maintenance: nobody is shown them.
+-- are left to maintenance: nobody is shown them. Handlers of other items may
+-- report meanwhile, where a call yields.
 ---@param batch respool.batch
 function M.forget(batch)
   local state = batch_state.of(batch)
-  local handle = state.queue.handle
-  for i in pairs(state.reported or {}) do
+  local reported, handle = state.reported, state.queue.handle
+  if not reported or batches.closed(batch) then return end
+  for _, i in ipairs(settled_of(batch, reported)) do
     if batches.closed(batch) or handle:closed() then return end
-    if batches.settled(batch, i) then
-      state.reported[i] = nil
-      handle:item_progress(batches.field(batch, i, ID), batches.lease(batch))
-    end
+    reported[i] = nil
+    handle:item_progress(batches.field(batch, i, ID), batches.lease(batch))
   end
 end
 
