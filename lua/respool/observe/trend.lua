@@ -97,6 +97,7 @@ end
 ---@param store respool.store
 function M.sample(store)
   local next_in, message = store.handle:sample()
+  if store.handle:closed() then return end -- while it was taken
   if not next_in then
     hooks.log(store, "debug", "no sample was taken", { error = message })
   end
