@@ -243,8 +243,9 @@ static int tell(walk *w, const sampled *q, const sample *now) {
 }
 
 static int step_on(walk *w, const sample *now) {
+  bool tells = w->before.at && now->at >= w->o->since;
   int rc = 0;
-  for (size_t i = 0; !rc && w->before.at && i < now->n; i++)
+  for (size_t i = 0; !rc && tells && i < now->n; i++)
     rc = tell(w, &now->list[i], now);
   sample_free(&w->before);
   return rc ? rc : sample_copy(now, NULL, &w->before);
@@ -292,6 +293,7 @@ int respool_trends(respool *s, const respool_trend_options *given,
   if (!rc) rc = begin(&w, i, at);
   for (; !rc && at / r->span <= last / r->span; at += r->span) {
     rc = read_sample(&w, i, at);
+    if (!rc && o.before && w.base[i].at >= o.before) break;
     if (!rc && w.base[i].at > w.before.at) rc = step_on(&w, &w.base[i]);
   }
   walk_free(&w);

@@ -62,8 +62,30 @@ describe("Looking", function()
     local brief = console:get "trend".queues
     assert.equal("busy", brief[1].queue)
     assert.equal(2, #brief[1].samples)
+    -- It is read in parts: one that begins within a minute told the sample of
+    -- that minute twice.
+    local at = math.floor(brief[1].samples[1][2])
+    for _, seconds in ipairs { -1, 0, 1 } do
+      brief = console:get(("trend?since=%.0f"):format(at - 300 + seconds))
+      assert.equal(2, #brief.queues[1].samples)
+    end
     assert.same({}, console:get "trend?queue=none".trends)
     assert.same({ 400, "PARAMETER" }, codes(console:get "trend?span=2m"))
+  end)
+
+  it("tells the course of figures that seldom change", function()
+    local location
+    location, store, q = console_of.mails()
+    local past = assert(helper.open(location, { clock = "manual" }))
+    local rare = assert(past:queue "rare")
+    past:advance(-3000)
+    for i = 1, 4 do
+      assert(rare:push(i))
+      assert(past:maintain())
+      past:advance(600)
+    end
+    console = console_of.start(location)
+    assert.equal(3, #console:get "trend".queues[1].samples)
   end)
 
   it("pages items of a state by a cursor", function()

@@ -127,6 +127,19 @@ describe("store:trend", function()
     }))
   end)
 
+  -- Samples were chosen by their minutes.
+  it("reads a part that begins and ends within a minute", function()
+    store:advance(30)
+    for i = 1, 6 do minute(i) end
+    local function part(from, upto)
+      return course({ "pushed" }, { since = midnight + from * MINUTE,
+                                    before = midnight + upto * MINUTE })
+    end
+    assert.same({ { 3 }, { 4 } }, part(2.1, 4.1))
+    assert.same({ { 4 }, { 5 } }, part(2.6, 4.6))
+    assert.same({ { 3 } }, part(2.5, 3.5))
+  end)
+
   it("begins anew with a queue that was dropped and made anew", function()
     minute(9)
     assert(store:drop_queue "mails")

@@ -13,31 +13,44 @@ local M = {}
 
 local HOUR, PART = 3600, 300 -- seconds of all queues: at most, and at a time
 
+-- What was done by queues: `list` of their rows, with their samples as lists of
+-- [since, at, done, failed].
+local function new_rows()
+  return { list = core.cbor.array {}, by_queue = {} }
+end
+
+local function add(rows, t)
+  local row = rows.by_queue[t.queue]
+  if not row then
+    row = { queue = t.queue, samples = core.cbor.array {} }
+    rows.by_queue[t.queue], rows.list[#rows.list + 1] = row, row
+  end
+  row.samples[#row.samples + 1] = {
+    t.since, t.at, t.done, t.retried + t.died + t.crashed,
+  }
+end
+
 -- What was done by each queue that changed within the last hour or since a time
--- in it, as lists of [since, at, done, failed].
+-- in it. A part begins at the last sample of those before, with which its first
+-- is compared, however long ago that was.
 local function brief(console, since)
-  local by_queue, list = {}, core.cbor.array {}
-  local now = console.store:now()
+  local rows, now = new_rows(), console.store:now()
   since = max(since or 0, now - HOUR)
-  while since <= now do
+  local told, ends = 0, since
+  while ends <= now do
+    ends = min(ends + PART, now + 1)
     local trends, message, code = console.store:trend {
-      since = since, before = min(since + PART, now + 1),
+      since = max(since, told), before = ends,
     }
     if not trends then return answer.fail(message, code) end
+    local before = told
     for _, t in ipairs(trends) do
-      local row = by_queue[t.queue]
-      if not row then
-        row = { queue = t.queue, samples = core.cbor.array {} }
-        by_queue[t.queue], list[#list + 1] = row, row
-      end
-      row.samples[#row.samples + 1] = {
-        t.since, t.at, t.done, t.retried + t.died + t.crashed,
-      }
+      if t.at > before then add(rows, t) end
+      told = max(told, t.at)
     end
-    since = since + PART
     timing.breathe()
   end
-  return answer.json { now = now, queues = list }
+  return answer.json { now = now, queues = rows.list }
 end
 
 function M.list(console, r)
