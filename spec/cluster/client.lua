@@ -10,7 +10,8 @@
 --   unknown ITEM        nobody can tell
 --   done ITEM           its outcome was acknowledged
 --   lost ITEM           the lease was lost: another does it
---   late ITEM           nobody can tell whether the outcome is there
+--   late ITEM           nobody can tell whether the outcome is there, or which
+--                       of a batch were lost
 
 local respool = require "respool"
 local socket = require "socket"
@@ -65,7 +66,7 @@ local function settle(batch)
     if not ok then say("error", code, message) end
   until ok or code ~= "IO" and code ~= "BUSY" and code ~= "TIMEOUT"
   if ok then return "done" end
-  return code == "LEASE_LOST" and "lost" or "late"
+  return code == "LEASE_LOST" and batch.lost == #batch and "lost" or "late"
 end
 
 local function consume(q)

@@ -331,6 +331,10 @@ local function judge()
   if corrupt > 0 then wrong("a sound cluster is refused: %s", message) end
   local store = assert(respool.open(url, { log = false }))
   for _, finding in ipairs(assert(store:check())) do wrong("%s", finding) end
+  local s = assert(assert(store:queue "orders"):stats())
+  if s.done ~= s.pushed then
+    wrong("the store has %d items pushed, %d done", s.pushed, s.done)
+  end
   store:close()
 end
 
