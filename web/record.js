@@ -121,9 +121,10 @@ function moment(at) {
     : ` (in ${f.duration(-ago)})`);
 }
 
-function progress({ done, text, at }) {
-  return [done !== undefined && `${Math.round(done * 100)} %`, text, moment(at)]
-    .filter(Boolean).join(", ");
+// How far a handler has come, as a text.
+export function progress({ done, text, at }) {
+  return [done !== undefined && `${Math.round(done * 100)} %`, f.shown(text),
+    moment(at)].filter(Boolean).join(", ");
 }
 
 const DUE = { leased: "Lease until", scheduled: "Due", retrying: "Due" };

@@ -7,6 +7,7 @@ import { button, h, refresh, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, now, post, session } from "./api.js";
 import { perform } from "./dialog.js";
+import { progress } from "./record.js";
 import { empty, table } from "./table.js";
 
 const OFTEN = 2000; // milliseconds
@@ -17,7 +18,9 @@ function leases(w) {
   return h("ul", { class: "leases" }, w.leases.map((l) => h("li", {},
     h("a", { href: `#/queue/${seg}/item/${l.id}` }, `item ${l.id}`),
     l.items > 1 && ` and ${f.number(l.items - 1)} more`,
-    ", lease until " + f.time(l.expires_at))));
+    ", lease until " + f.time(l.expires_at),
+    l.progress && [`; item ${l.progress.id}: `,
+      h("bdi", {}, progress(l.progress))])));
 }
 
 function stop(w, after) {

@@ -34,7 +34,9 @@ export function makeStore(name, ...args) {
 export function work(store, queue) {
   const code = `local s = require "respool".open(arg[1], { log = false })
     local q = s:queue(arg[2]) q:push_many { 1, 2 }
-    q:work_batches(function() print "in hand" io.stdout:flush()
+    q:work_batches(function(batch)
+      batch[2]:progress(0.4, "at the anvil")
+      print "in hand" io.stdout:flush()
       io.read "*a" end, { batch = 2, name = "smith" })`;
   const worker = spawn(LUA, ["-e", code, "/dev/null", store, queue],
     { stdio: ["pipe", "pipe", "inherit"] });

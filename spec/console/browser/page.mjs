@@ -269,6 +269,7 @@ await it("runs now, edits, moves and kills items", async () => {
 await it("shows who works, and cancels what they have in hand", async () => {
   await goTo(page, "#/workers");
   const worker = page.locator("tbody tr", { hasText: "smith" });
+  await worker.getByText("item 2: 40 %, at the anvil").waitFor();
   await worker.getByRole("link", { name: "item 1", exact: true }).click();
   await press("Cancel …");
   await inDialog("Cancel it").click();
