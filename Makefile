@@ -27,8 +27,8 @@ lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters dlq groups named_replay
 lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  results history append change order weights deliver take settle browse \
-  replay policy flow journaled live
+  results history order weights policy flow journaled
+lmdb/steps = append change deliver settle browse replay live take
 lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
   rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
@@ -39,7 +39,7 @@ postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy dead work
 postgres = apply check look maintain engine
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
-  lmdb/dead lmdb/queue lmdb/repair lmdb/migrate lmdb postgres/client \
+  lmdb/dead lmdb/queue lmdb/steps lmdb/repair lmdb/migrate lmdb postgres/client \
   postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.

@@ -21,10 +21,10 @@
 #include "lmdb/env/env.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/journaled.h"
-#include "lmdb/queue/live.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unit.h"
+#include "lmdb/steps/live.h"
 #include "record/outcome.h"
 
 #define KNOWN_MAX 256

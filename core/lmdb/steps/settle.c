@@ -7,7 +7,7 @@
  * ones for good, dead ones to a dead letter, each that waits to a segment and a
  * claim of its own, under its id.
  */
-#include "lmdb/queue/settle.h"
+#include "lmdb/steps/settle.h"
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/queue/claims.h"

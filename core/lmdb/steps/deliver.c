@@ -9,7 +9,7 @@
  * its crashes count against the limit, and its neighbours, delivered without
  * it, are free of blame.
  */
-#include "lmdb/queue/deliver.h"
+#include "lmdb/steps/deliver.h"
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"

@@ -7,9 +7,8 @@
  * time changes; with another payload it stays where it is, so that the order
  * of items does not change.
  */
-#include "lmdb/queue/change.h"
+#include "lmdb/steps/change.h"
 
-#include "lmdb/queue/append.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
@@ -19,6 +18,7 @@
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/steps/append.h"
 
 #include <string.h>
 

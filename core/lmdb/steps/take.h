@@ -5,8 +5,8 @@
 #ifndef LMDB_TAKE_H
 #define LMDB_TAKE_H
 
-#include "lmdb/queue/live.h"
 #include "lmdb/record/records.h"
+#include "lmdb/steps/live.h"
 
 /* With what is live in the journal; NULL: that was applied. */
 int lmdb_outlook(txn *t, const char *name, int64_t wall, const live *l,

@@ -3,7 +3,7 @@
  * Looking at items without taking them: peek, get, browse. Nothing changes;
  * expired items are skipped, damaged ones are skipped and noted.
  */
-#include "lmdb/queue/browse.h"
+#include "lmdb/steps/browse.h"
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/find.h"

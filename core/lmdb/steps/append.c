@@ -4,7 +4,7 @@
  * its items if they are not due yet. Expired items end first, which makes room
  * and frees keys; apart from that a push that is refused changes nothing.
  */
-#include "lmdb/queue/append.h"
+#include "lmdb/steps/append.h"
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"

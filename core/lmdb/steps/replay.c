@@ -5,15 +5,15 @@
  * priority and counts are pushed together as a run. An item with a key is
  * pushed by itself.
  */
-#include "lmdb/queue/replay.h"
+#include "lmdb/steps/replay.h"
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/dead/named_replay.h"
-#include "lmdb/queue/append.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
+#include "lmdb/steps/append.h"
 
 #include <stdlib.h>
 #include <string.h>

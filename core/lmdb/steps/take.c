@@ -4,10 +4,9 @@
  * that are due, oldest first, then new items from the head. A take costs the
  * same whatever the backlog: every step finds its claim or segment by key.
  */
-#include "lmdb/queue/take.h"
+#include "lmdb/steps/take.h"
 
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/deliver.h"
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
@@ -16,6 +15,7 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/queue/weights.h"
+#include "lmdb/steps/deliver.h"
 
 #include <string.h>
 

@@ -2,18 +2,18 @@
 /*
  * Items that are live in the journal; see live.h.
  */
-#include "lmdb/queue/live.h"
+#include "lmdb/steps/live.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/array.h"
 #include "base/error.h"
-#include "lmdb/queue/browse.h"
 #include "lmdb/queue/journaled.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unit.h"
 #include "lmdb/record/meta.h"
+#include "lmdb/steps/browse.h"
 #include "record/leases.h"
 #include "record/page.h"
 
