@@ -124,6 +124,15 @@ describe("respool", function()
                                "mails", 1))
   end)
 
+  it("says in one line that a database has no files", function()
+    for _, words in ipairs { { "compact", "postgres://x@h/y" },
+                             { "repair", "postgres://x@h/y", "new" } } do
+      assert.equal(("respool: store 'postgres://x@h/y' is not in files of its "
+        .. "own: there is nothing to %s\n"):format(words[1]),
+                   cli.run(words).err)
+    end
+  end)
+
   it("wants a command", function()
     local run = cli.run {}
     assert.same({ 2, "respool: a command is required (see respool --help)\n" },

@@ -276,7 +276,7 @@ function M.open(io, path, given)
     M.misuse("a store in memory cannot be shared: name a directory")
   end
   local store, message, code = store_of.open(path, o)
-  if not store and code == "NOT_FOUND" then
+  if not store and code == "NOT_FOUND" and not location.is_database(path) then
     M.fail(("there is no store in '%s'"):format(location.shown(path)))
   end
   io.stores[#io.stores + 1] = M.check(store, message, code)

@@ -82,7 +82,7 @@ local function outcome(ended)
     return nil, "the check was ended by " .. ended.signal
   end
   local result = ended.result
-  if not result then return nil, ended.error end
+  if not result then return nil, arguments.text_of(ended.error) end
   if result.lines then return result.lines, result.counts end
   local text = result.unread or result.failed
   if result.code == "CORRUPT" or result.unread and result.code == "IO" then

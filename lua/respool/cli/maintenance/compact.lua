@@ -51,7 +51,7 @@ local function outcome(ended, args)
   elseif ended.signal then
     return nil, "the compaction was ended by " .. ended.signal
   end
-  if ended.error then return nil, ended.error end
+  if ended.error then return nil, arguments.text_of(ended.error) end
   if ended.result.code == "LOCKED" then
     return nil, ended.result.failed .. "; --to DIR makes a copy"
   end
