@@ -172,6 +172,8 @@ local function fields_text(err)
   return parts[1] and "{" .. table.concat(parts, ", ") .. "}"
 end
 
+M.NO_TEXT = "an error without text" -- with which the text of one begins
+
 -- Values whose text would be an address, which says nothing and differs from
 -- one failure to the next.
 local NAMELESS = { table = true, ["function"] = true, thread = true,
@@ -183,12 +185,12 @@ local function plain_text(err)
     return compat.text(err)
   end
   return kind == "table" and fields_text(err)
-    or "an error without text, a " .. kind
+    or M.NO_TEXT .. ", a " .. kind
 end
 
 local function text_of(err)
   local ok, text = pcall(plain_text, err)
-  return ok and text or "an error without text"
+  return ok and text or M.NO_TEXT
 end
 
 local function fields_of(err)

@@ -147,7 +147,7 @@ local function reason(err)
   local text = err ~= nil and outcome.describe(err).text or ""
   for _, pattern in ipairs(POSITIONS) do text = text:gsub(pattern, "", 1) end
   text = text:match "^[^\n]*"
-  if text == "" or text:find "^%a+: 0x%x+$" then
+  if text == "" or text:find("^" .. outcome.NO_TEXT) then
     return "the payload is refused"
   end
   return text
