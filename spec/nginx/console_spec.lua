@@ -65,6 +65,25 @@ describe("http.console", function()
     end))
   end)
 
+  -- They were made Lua values on the way, which LuaJIT cannot of each.
+  it("shows results as they are stored", function()
+    local n = start ""
+    local most = 9007199254740993 -- 2^53 + 1, where there are integers
+    n:look(function(store)
+      local q = store:queue("kept", { keep_done = 60 })
+      q:push_many { 1, 2, 3 }
+      local results = { most, { a = { 2 } }, false }
+      q:work(function(i, item) item:done(results[i]) end, { limit = 3 })
+    end)
+    local function result(i)
+      local text = n:request((API .. "queues/kept/items/%d/result"):format(i))
+      return (text:match '"result":(.*)}\n$')
+    end
+    assert.equal(jit and "9007199254740992" or "9007199254740993", result(1))
+    assert.equal('{"a":[2]}', result(2))
+    assert.equal("false", result(3))
+  end)
+
   it("sends events", function()
     local n = start ""
     fill(n)

@@ -157,13 +157,17 @@ end
 
 -- Items.
 
--- What the handler of a finished item returned.
+-- What the handler of a finished item returned; no bytes stand for true.
 function M.result(console, r)
   return with_queue(console, r.name, function(queue)
-    local result, message, code = queue:result(r.number)
+    local found, message, code = queue.handle:result(r.number)
     queue.handle:close()
-    if result == nil then return fail(message, code) end
-    return answer.json { id = r.number, result = result }
+    if not found then return fail(message, code) end
+    local bytes, text = found[1].bytes, "true"
+    if bytes ~= "" then
+      text = json.body(bytes, nil, nil, console.from_cbor)
+    end
+    return answer.text(('{"id":%.0f,"result":%s}'):format(r.number, text))
   end)
 end
 
