@@ -6,7 +6,6 @@
 
 local core = require "respool.core"
 local json = require "respool.support.json"
-local timing = require "respool.support.timing"
 local waiting = require "resty.respool.waiting"
 
 core.home(debug.getinfo(1, "S").source)
@@ -54,29 +53,6 @@ end
 ---@return string?
 function M.from_cbor(bytes, layout)
   return convert("from_cbor", bytes, layout)
-end
-
--- A JSON text in one line. Maps and lists are written member by member, as
--- those of answers may have many.
----@param value any
----@return string
-function M.encode(value)
-  timing.breathe()
-  local parts = {}
-  if type(value) ~= "table" or next(value) == nil then
-    return json.encode(value)
-  elseif value[1] ~= nil then
-    for i, member in ipairs(value) do parts[i] = M.encode(member) end
-    return "[" .. table.concat(parts, ",") .. "]"
-  end
-  local names = {}
-  for name in pairs(value) do names[#names + 1] = name end
-  table.sort(names)
-  for i, name in ipairs(names) do
-    local key = json.encode({ [name] = true }):match "^{(.*)true}$"
-    parts[i] = key .. M.encode(value[name])
-  end
-  return "{" .. table.concat(parts, ",") .. "}"
 end
 
 -- The JSON of an item or a dead letter that a handle with the codec "raw" gave.
