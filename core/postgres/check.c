@@ -68,71 +68,85 @@ static void check_run(checking *k, const taken *t, const char *of) {
   }
 }
 
-static int runs(checking *k) {
-  uint64_t behind = 0;
+/* How far a walk over rows is: what its statement goes on behind. */
+typedef struct place {
+  int64_t queue, at, behind;
+} place;
+
+/* Walks over the rows of a statement, a page a call. put() writes where to go
+   on, row() looks at a row and moves the place. */
+static int walk(checking *k, enum statement s,
+                void (*put)(values *v, const place *p),
+                void (*row)(checking *k, const PGresult *r, int i, place *p)) {
+  place at = {0};
   for (int rc, n = PAGE; n == PAGE;) {
-    values *v = ask(k, STATEMENT_SCAN);
-    put_int8(v, (int64_t)behind);
+    values *v = ask(k, s);
+    put(v, &at);
     put_int4(v, PAGE);
     const PGresult *r = answer(k, &rc);
     if (!r) return rc;
     n = pq.ntuples(r);
-    for (int i = 0; i < n; i++) {
-      taken t;
-      if (!taken_read(r, i, &t)) continue;
-      check_run(k, &t, "");
-      behind = t.first;
-    }
+    for (int i = 0; i < n; i++) row(k, r, i, &at);
   }
   return 0;
 }
 
+static void put_run(values *v, const place *p) {
+  put_int8(v, p->behind);
+}
+
+static void look_at_run(checking *k, const PGresult *r, int i, place *p) {
+  taken t = {0};
+  bool whole = taken_read(r, i, &t);
+  if (whole)
+    check_run(k, &t, "");
+  else
+    find(k, "run %llu: its row is damaged", (unsigned long long)t.first);
+  p->behind = (int64_t)t.first;
+}
+
+static int runs(checking *k) {
+  return walk(k, STATEMENT_SCAN, put_run, look_at_run);
+}
+
+static void put_moment(values *v, const place *p) {
+  put_int4(v, p->queue);
+  put_int8(v, p->at);
+  put_int8(v, p->behind);
+}
+
+static void look_at_finished(checking *k, const PGresult *r, int i, place *p) {
+  taken t;
+  p->queue = taken_read_finished(r, i, &t);
+  check_run(k, &t, "history: ");
+  p->at = t.due;
+  p->behind = (int64_t)t.first;
+}
+
 static int history(checking *k) {
-  int64_t queue = 0, at = 0, behind = 0;
-  for (int rc, n = PAGE; n == PAGE;) {
-    values *v = ask(k, STATEMENT_SCAN_HISTORY);
-    put_int4(v, queue);
-    put_int8(v, at);
-    put_int8(v, behind);
-    put_int4(v, PAGE);
-    const PGresult *r = answer(k, &rc);
-    if (!r) return rc;
-    n = pq.ntuples(r);
-    for (int i = 0; i < n; i++) {
-      taken t;
-      queue = taken_read_finished(r, i, &t);
-      check_run(k, &t, "history: ");
-      at = t.due;
-      behind = (int64_t)t.first;
-    }
-  }
-  return 0;
+  return walk(k, STATEMENT_SCAN_HISTORY, put_moment, look_at_finished);
 }
 
 /* Rows of v1_scan_dead. */
 enum { BOX, NAME, NUMBER, RECORD };
 
+static void put_number(values *v, const place *p) {
+  put_int4(v, p->queue);
+  put_int8(v, p->behind);
+}
+
+static void look_at_dead(checking *k, const PGresult *r, int i, place *p) {
+  dead l;
+  respool_bytes name = value_bytes(r, i, NAME);
+  p->queue = value_int(r, i, BOX);
+  p->behind = value_int(r, i, NUMBER);
+  if (!dead_unpack(name, value_bytes(r, i, RECORD), &l))
+    find(k, "dead letter %lld of DLQ '%.*s': its checksum does not hold",
+         (long long)p->behind, (int)name.size, (const char *)name.data);
+}
+
 static int dead_letters(checking *k) {
-  int64_t box = 0, behind = 0;
-  for (int rc, n = PAGE; n == PAGE;) {
-    values *v = ask(k, STATEMENT_SCAN_DEAD);
-    put_int4(v, box);
-    put_int8(v, behind);
-    put_int4(v, PAGE);
-    const PGresult *r = answer(k, &rc);
-    if (!r) return rc;
-    n = pq.ntuples(r);
-    for (int i = 0; i < n; i++) {
-      dead l;
-      respool_bytes name = value_bytes(r, i, NAME);
-      box = value_int(r, i, BOX);
-      behind = value_int(r, i, NUMBER);
-      if (!dead_unpack(name, value_bytes(r, i, RECORD), &l))
-        find(k, "dead letter %lld of DLQ '%.*s': its checksum does not hold",
-             (long long)behind, (int)name.size, (const char *)name.data);
-    }
-  }
-  return 0;
+  return walk(k, STATEMENT_SCAN_DEAD, put_number, look_at_dead);
 }
 
 static int replays(checking *k) {
