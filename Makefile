@@ -36,7 +36,8 @@ lmdb = maintain beside small apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken items
 postgres/env = env schema known bells open
-postgres/queue = plan append burial flow take change settle policy dead work
+postgres/queue = plan append burial flow take change settle policy records \
+  dead work
 postgres = apply check look maintain engine
 ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
   lmdb/dead lmdb/queue lmdb/steps lmdb/repair lmdb/migrate lmdb postgres/client \

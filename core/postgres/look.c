@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "postgres/check.h"
 #include "postgres/queue/append.h"
-#include "postgres/queue/dead.h"
+#include "postgres/queue/records.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
 #include "record/flow.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Steps on dead letters, named replays and notes. Each is a call of its own,
- * or part of a transaction's.
+ * Steps on dead letters. Each is a call of its own, or part of a transaction's.
  */
 #ifndef POSTGRES_DEAD_H
 #define POSTGRES_DEAD_H
@@ -48,17 +47,5 @@ const char *dead_move_target(const dead_move *m, size_t at);
 /* The transaction was refused: may it be planned anew, as dead letters were
    taken away or keys given to others meanwhile? */
 bool dead_move_passes(const plan *p, const dead_move *m);
-
-/* Saves an entry, or removes it. */
-void entry_plan(plan *p, const char *name, const entry_req *r);
-
-/* Saves a note, or removes it. */
-void note_plan(plan *p, const char *name, respool_bytes note);
-
-void replay_save_plan(plan *p, const respool_replay *replay);
-int pg_replay_load(pg_env *e, session *l, const char *name,
-                   respool_replay *out);
-int pg_replay_cancel(pg_env *e, session *l, const char *name);
-int pg_replay_remove(pg_env *e, session *l, const char *name);
 
 #endif

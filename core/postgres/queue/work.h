@@ -8,6 +8,7 @@
 
 #include "postgres/queue/append.h"
 #include "postgres/queue/dead.h"
+#include "postgres/queue/records.h"
 #include "postgres/queue/settle.h"
 #include "postgres/queue/take.h"
 
