@@ -108,8 +108,9 @@ void journal_close(journal *j);
    few: ELSEWHERE when all are in use (apply all and come again). */
 int journal_queue(journal *j, uint64_t number, uint64_t next_id);
 
-/* Drops the row of an empty queue that is removed from LMDB. Requires the
-   write lock. */
+/* Drops the row of an empty queue that is removed from LMDB. BUSY while pushes
+   to it lie behind the applied position, done or not: a power cut may lose the
+   DONE, and with the row the ids that were given. Requires the write lock. */
 int journal_queue_forget(journal *j, uint64_t number);
 
 /* Takes `n` ids, from `least` on, LMDB's next one, for a push that goes there

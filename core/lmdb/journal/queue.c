@@ -29,8 +29,8 @@ int journal_queue_forget(journal *j, uint64_t number) {
   int rc = state_enter(j, true);
   if (rc) return rc;
   row *r = row_find(j->c, number);
-  if (r && (r->ready || r->leased))
-    rc = fail(RESPOOL_BUSY, "the journal holds items of the queue");
+  if (r && (r->ready || r->leased || r->old.pushed || r->fresh.pushed))
+    rc = fail(RESPOOL_BUSY, "the journal holds records of the queue");
   else if (r)
     row_free(r);
   state_leave(j);

@@ -403,7 +403,9 @@ int journaled_token(txn *t, queue *q, uint64_t worker, uint64_t *token) {
 
 bool journaled_forget(txn *t, const queue *q) {
   journal *j = journal_of(t);
-  return !j || (!t->work && !journal_queue_forget(j, q->id));
+  if (!j || (!t->work && !journal_queue_forget(j, q->id))) return true;
+  txn_fail(t, journaled_apply(t, JOURNAL_ALL));
+  return false;
 }
 
 /* ---- before and after the commit ----------------------------------------- */

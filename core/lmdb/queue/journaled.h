@@ -55,8 +55,8 @@ bool journaled_clock_moves(txn *t, const char *name, int64_t wall);
 uint64_t journaled_ids(txn *t, queue *q, uint64_t n);
 int journaled_token(txn *t, queue *q, uint64_t worker, uint64_t *token);
 
-/* The queue is dropped with this transaction. False: it has items in the
-   journal still, which the next transaction applies. */
+/* The queue is dropped with this transaction. False, or t->rc: the journal has
+   records of it, which this one applies; another is to drop it. */
 bool journaled_forget(txn *t, const queue *q);
 
 /* Before the commit, and after it or the abort, with its result. */

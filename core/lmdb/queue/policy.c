@@ -172,7 +172,7 @@ int lmdb_queue_drop(txn *t, const char *name, int64_t wall, purge_req *r) {
   if (!rc && !r->more) rc = check_empty(q, name); /* resumed meanwhile? */
   if (!rc && !r->more) r->more = forget_finished(t, q, (int)r->limit);
   if (!rc && !r->more) r->more = !journaled_forget(t, q);
-  if (rc || r->more) return rc;
+  if (rc || r->more) return rc ? rc : t->rc;
   expiry_forget(t, q);
   txn_del(t, DB_QUEUES, phrase_of(name));
   queues_forget(t, q);
