@@ -40,12 +40,59 @@ static int get(txn *t, query *q, int64_t now, const live *l) {
   return lmdb_get(t, q->name, now, q->look.id, q->look.page);
 }
 
+static uint64_t live_id(const live *l, size_t k) {
+  return k < l->n ? l->items[k].item.id : UINT64_MAX;
+}
+
+static size_t body_of_last(const respool_page *p, size_t before) {
+  return p->n > before ? p->items[p->n - 1].body.size : 0;
+}
+
+/* Goes on by ids with those that the journal had when the walk was over in
+   LMDB, which has some of them since. `stored`: LMDB's first one. */
+static int browse_on(txn *t, query *q, int64_t now, const live *l,
+                     uint64_t stored) {
+  look_req *r = &q->look;
+  respool_cursor *at = &r->cursor;
+  uint64_t bytes = 0, end = (uint64_t)at->at;
+  size_t k = 0;
+  int rc = 0;
+  while (!rc && r->page->n < r->limit && bytes < PAGE_BYTES && at->id < end) {
+    uint64_t own = live_id(l, k), id = own < stored ? own : stored;
+    size_t before = r->page->n;
+    if (id >= end) {
+      at->id = end;
+      break;
+    }
+    at->id = id + 1;
+    if (id == own)
+      rc = live_browse(l, k++, r->state, r->page);
+    else {
+      rc = lmdb_browse_item(t, q->name, now, r->state, id, r->page);
+      stored = lmdb_browse_next(t, q->name, at->id);
+    }
+    bytes += body_of_last(r->page, before);
+  }
+  return rc ? rc : t->rc;
+}
+
+/* Where the walk is over in LMDB all that lies there was seen, and the ids of
+   what the journal has lie behind it, but for a push that ran beside one to
+   LMDB. */
 static int browse(txn *t, query *q, int64_t now, const live *l) {
   look_req *r = &q->look;
+  bool was_over = r->cursor.phase == PHASE_END;
   int rc = lmdb_browse(t, q->name, now, r->state, r->limit, &r->cursor,
                        r->page);
   if (rc || r->cursor.phase != PHASE_END) return rc;
-  return live_browse(l, r->state, r->limit, &r->cursor, r->page);
+  if (was_over)
+    return browse_on(t, q, now, l, lmdb_browse_next(t, q->name, r->cursor.id));
+  if (l->n) {
+    r->cursor.id = live_id(l, 0);
+    if (r->cursor.at <= (int64_t)live_id(l, l->n - 1))
+      r->cursor.at = (int64_t)live_id(l, l->n - 1) + 1;
+  }
+  return browse_on(t, q, now, l, UINT64_MAX);
 }
 
 static int leases_of(txn *t, query *q, int64_t now, const live *l) {

@@ -285,6 +285,31 @@ describe("the journal", function()
     assert.equal(1, q:length().total)
   end)
 
+  -- Removing an item makes LMDB take over all others.
+  it("is walked to its end, also when LMDB takes it over meanwhile", function()
+    for n = 1, 250 do q:push(n) end
+    local batch = take(2)
+    local seen = {}
+    for item in q:each() do
+      seen[#seen + 1] = item.id
+      if #seen > 2 then assert(q:remove(item.id)) end
+    end
+    assert.equal(250, #seen)
+    for n, id in ipairs(seen) do assert.equal(n, id) end
+    assert.same({ 0, 2 }, { q:length().ready, q:length().leased })
+    batch:close()
+  end)
+
+  it("is walked no further than it was when its walk came to it", function()
+    q:push "first"
+    local seen = 0
+    for _ in q:each() do
+      seen = seen + 1
+      q:push "more"
+    end
+    assert.equal(1, seen)
+  end)
+
   it("is shown to who only looks", function()
     q:push_many { "a", "b" }
     local looks = helper.spawn([[

@@ -11,6 +11,7 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/item_reader.h"
+#include "lmdb/record/segments.h"
 #include "record/leases.h"
 
 #include <stdlib.h>
@@ -221,7 +222,7 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 /* ---- browsing by state -------------------------------------------------- */
 
 /* First the claims in the order of their keys, then the new items, priority by
-   priority, at the end those of the journal (live.c); `id` is the next one. */
+   priority, at the end those of the journal (look.c); `id` is the next one. */
 enum { PHASE_CLAIMS, PHASE_NEW };
 
 /* Continues in the claim that the last page ended in. */
@@ -285,7 +286,9 @@ static void browse_new(look *k, int state, respool_cursor *at) {
     more = look_at_new(k, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }
-  if (more) *at = (respool_cursor){.phase = PHASE_END};
+  if (more)
+    *at = (respool_cursor){.phase = PHASE_END, .id = k->q->next_id,
+                           .at = (int64_t)k->q->next_id};
 }
 
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
@@ -296,6 +299,33 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
   k.bytes = PAGE_BYTES;
   if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
   if (at->phase == PHASE_NEW && p->n < limit) browse_new(&k, state, at);
+  return t->rc;
+}
+
+uint64_t lmdb_browse_next(txn *t, const char *name, uint64_t from) {
+  int rc = 0;
+  uint64_t id = UINT64_MAX;
+  const queue *q = queue_find(t, name, &rc);
+  for (size_t i = 0; q && i < q->n_priorities; i++)
+    for (int space = 0; space < SPACE_COUNT; space++) {
+      line l = {q->id, space, q->priorities[i].priority};
+      uint64_t first = first_unsettled(t, &l, from);
+      if (first < id) id = first;
+    }
+  return id;
+}
+
+int lmdb_browse_item(txn *t, const char *name, int64_t wall, int state,
+                     uint64_t id, respool_page *p) {
+  int rc = 0;
+  look k;
+  line l;
+  place owner;
+  claim c;
+  queue *q = look_open(&k, t, name, wall, p, p->n + 1, &rc);
+  if (!q || !find_item(t, q, id, &l)) return rc ? rc : t->rc;
+  const claim *of = claim_cover(t, &l, id, &owner, &c) ? &c : NULL;
+  if (state < 0 || state_of(&k, of) == state) look_at(&k, &l, id, id, of);
   return t->rc;
 }
 

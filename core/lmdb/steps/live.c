@@ -329,15 +329,8 @@ bool live_held(const live *l, uint64_t id, uint64_t token, bool *yes) {
   return false;
 }
 
-int live_browse(const live *l, int state, size_t limit, respool_cursor *at,
-                respool_page *p) {
-  int rc = 0;
-  for (size_t k = 0; k < l->n && p->n < limit && !rc; k++) {
-    const journal_item *i = &l->items[k].item;
-    if (i->id < at->id) continue;
-    at->id = i->id + 1;
-    if (!has_expired(l, i) && (state < 0 || state_of(l, i) == state))
-      rc = add_item(l, i, p);
-  }
-  return rc;
+int live_browse(const live *l, size_t k, int state, respool_page *p) {
+  const journal_item *i = &l->items[k].item;
+  if (has_expired(l, i) || (state >= 0 && state_of(l, i) != state)) return 0;
+  return add_item(l, i, p);
 }

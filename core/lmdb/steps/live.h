@@ -43,9 +43,8 @@ bool live_get(const live *l, uint64_t id, respool_page *p, int *rc);
 /* Is an item that is here leased under the token? False when it is not here. */
 bool live_held(const live *l, uint64_t id, uint64_t token, bool *yes);
 
-/* Goes on with a walk that is over in LMDB. */
-int live_browse(const live *l, int state, size_t limit, respool_cursor *at,
-                respool_page *p);
+/* Adds the `k`th item if it is in this state; -1: any. */
+int live_browse(const live *l, size_t k, int state, respool_page *p);
 
 /* Adds an item of the journal to a page in whose memory its bytes lie; one that
    cannot be read is left out, and *out NULL. False when out of memory. */
