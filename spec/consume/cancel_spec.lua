@@ -39,6 +39,34 @@ local function is_lost(n, batch, ...)
   assert.equal(n, batch.lost)
 end
 
+describe("a cancelled item of a batch in work", function()
+  local function works(cancel)
+    local first = assert(t.q:push_many { 1, 2, 3 })
+    local seen = {}
+    local counts = assert(t.q:work(function(n)
+      seen[#seen + 1] = n
+      if n == 1 then cancel(first + 1) end
+    end, { batch = 3, stop_when_empty = true }))
+    assert.same({ 1, 3 }, seen)
+    assert.equal(2, t.q:stats().done)
+    return counts
+  end
+
+  it("is not begun", function()
+    works(function(id) assert.is_true(t.q:cancel(id)) end)
+  end)
+
+  it("is not begun where another cancelled it while a handler took long",
+     function()
+    local other = assert(helper.open(t.store.path, { clock = "manual" }))
+    works(function(id)
+      other:advance(t.store:now() - other:now())
+      assert.is_true(other:queue(t.q.name, { create = false }):cancel(id))
+      t.store:advance(0.02)
+    end)
+  end)
+end)
+
 describe("a cancelled item that waits", function()
   it("is removed, ready or scheduled", function()
     local first = assert(t.q:push_many { 1, 2, 3 })

@@ -15,6 +15,7 @@ local closing = require "respool.observe.closing"
 local compat = require "respool.support.compat"
 local decide = require "respool.consume.decide"
 local flow = require "respool.consume.flow"
+local held_by = require "respool.consume.held"
 local hooks = require "respool.observe.hooks"
 local item = require "respool.consume.item"
 local merge = require "respool.produce.merge"
@@ -84,6 +85,7 @@ local BATCHES_FORM =
 -- failure releases the rest of its batch, and a crash would deliver again what
 -- came before, out of turn: one by one.
 local AIM = 50000 -- microseconds
+local LONG = 20000 -- microseconds of a handler, beside which a look is cheap
 local GROWTH = 4  -- of a batch to the next, at most
 local MOST, MERGE_BATCH, ORDERED_BATCH = 1000, 100, 1
 local BYTES = 16 * 2^20 -- of payload a batch, where its size is ours to choose
@@ -256,10 +258,19 @@ end
 
 local function serve_items(loop, batch)
   local state, counts = state_of(batch), loop.counts
+  local store = loop.queue.store
+  local cancels = store.cancels
   loop.started = loop.start()
+  local before = loop.started
   for i = 1, #batch do
     if is_stopped(loop) then return end
-    local well = serve_item(loop, batch, i)
+    -- An item that is not begun may have been cancelled while the one before
+    -- was in hand: the store is asked where something was cancelled here, or
+    -- where a look costs little beside what that one took.
+    local skipped = (store.cancels ~= cancels or loop.started - before >= LONG)
+      and held_by.is_gone(batch, i)
+    before = loop.started
+    local well = skipped or serve_item(loop, batch, i)
     if loop.queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
       return
     end
