@@ -310,6 +310,22 @@ describe("the journal", function()
     assert.equal(1, seen)
   end)
 
+  -- The claims of such items lie in a line of their own.
+  it("is walked by the text of a cursor, too", function()
+    local core = require "respool.core"
+    q:push_many { "a", "b", "c" }
+    local batch = take(3)
+    apply()
+    local cursor, seen = core.cursor(), {}
+    for n = 1, 3 do
+      local page = assert(q.handle:browse(cursor, nil, 1))
+      seen[n] = page[1].id
+      cursor = assert(core.cursor(tostring(cursor)))
+    end
+    assert.same({ 1, 2, 3 }, seen)
+    batch:close()
+  end)
+
   it("is shown to who only looks", function()
     q:push_many { "a", "b" }
     local looks = helper.spawn([[
