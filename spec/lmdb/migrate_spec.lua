@@ -186,6 +186,12 @@ describe("a migrated store", function()
     assert.same({}, store:check())
   end)
 
+  it("stores their bytes with its first maintenance", function()
+    local q = assert(store:queue "mails")
+    assert(store:maintain())
+    assert.is_true(q:stats().dead_bytes > 200)
+  end)
+
   it("keeps what its histograms have counted, under the bounds of today",
      function()
     local wait = migrated():queue("mails", { create = false }):stats().wait

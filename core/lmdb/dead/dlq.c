@@ -32,7 +32,8 @@ uint64_t dead_weight(respool_bytes k, respool_bytes v) {
   return v.size + (whole ? blob_of(l.item).size : 0);
 }
 
-/* A record of an older build is measured by the first that may change it. */
+/* A record of an older build is measured by the first that may change it, and
+   stored so: that takes a walk over all its dead letters. */
 static void measure(txn *t, dlq *x) {
   key start = dead_key(x->id, 0);
   uint32_t of;
@@ -45,6 +46,8 @@ static void measure(txn *t, dlq *x) {
        more = cur_next(&c))
     x->bytes += dead_weight(c.key, c.value);
   cur_close(&c);
+  x->dirty = true;
+  t->changes++;
 }
 
 dlq *dlq_find(txn *t, const char *name) {
