@@ -1120,9 +1120,9 @@ typedef struct respool_settle_options {
 /* Commits the marks. Items without one stay leased. `*next` (may be NULL
    without `take`) receives the batch of `take`, or NULL when there is nothing.
    LEASE_LOST when the lease of some items had run out, or they were cancelled:
-   these are unchanged and counted by respool_batch_lost. With pushes that belong to the batch
-   nothing at all has happened, else the other items are settled and `*next` is
-   written all the same. On any other error but UNKNOWN_OUTCOME nothing has
+   these are unchanged and counted by respool_batch_lost. With pushes that
+   belong to the batch nothing at all has happened, else the other items are
+   settled and `*next` is written all the same. On any other error but UNKNOWN_OUTCOME nothing has
    happened; with EXISTS, FULL, NOT_FOUND and TOO_LARGE respool_batch_refused
    has the pushes that failed. */
 RESPOOL_API int respool_batch_settle(respool_batch *batch,

@@ -199,7 +199,8 @@ static int read_ring(walk *w, const ring *r) {
   for (uint64_t revision; !rc && !u.rc && u.at < u.end;) {
     respool_bytes b;
     if (!next_entry(&u, &revision, &b)) break;
-    w->place[sample_at(b) / r->span % r->length] = b;
+    int64_t at = sample_at(b);
+    if (at >= 0) w->place[at / r->span % r->length] = b;
   }
   return rc;
 }
@@ -287,6 +288,7 @@ int respool_trends(respool *s, const respool_trend_options *given,
   int64_t at = now - (r->length - 1) * r->span;
   for (int k = 0; k < RING_COUNT; k++) w.number[k] = -1;
   if (at < o.since) at = o.since;
+  if (at < 0) at = 0;
   if (last > now) last = now;
   packer_init(&w.all);
   if (last / r->span - at / r->span > FEW) rc = read_ring(&w, r);

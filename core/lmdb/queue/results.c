@@ -11,7 +11,6 @@
 #include "lmdb/record/entries.h"
 #include "record/entry_name.h"
 #include "record/fields.h"
-#include "record/fields.h"
 
 void result_keep(txn *t, const queue *q, uint64_t id, int64_t done_at,
                  respool_bytes result) {

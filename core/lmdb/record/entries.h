@@ -13,7 +13,6 @@ int lmdb_entries(txn *t, int kind, const char *name, packer *out);
 /* Saves one, or removes it; LOCKED when it is at another revision. */
 int lmdb_entry_save(txn *t, const char *name, const entry_req *r);
 
-
 /* The same without a look at revisions, which these entries do without. */
 void entry_put(txn *t, int kind, const char *name, respool_bytes bytes);
 void entry_del(txn *t, int kind, const char *name);

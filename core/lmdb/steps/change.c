@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Changes of one item on request, while it is not leased: it is due now, dies,
- * moves to another queue, or gets another payload; and cancelling one, leased or
- * not. An item that shares its
- * claim with others leaves it for a segment and a claim of its own where its
- * time changes; with another payload it stays where it is, so that the order
- * of items does not change.
+ * moves to another queue, or gets another payload; and its removal, leased or
+ * not. An item that shares its claim with others leaves it for a segment and a
+ * claim of its own where its time changes; with another payload it stays where
+ * it is, so that the order of items does not change.
  */
 #include "lmdb/steps/change.h"
 
