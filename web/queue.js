@@ -209,9 +209,11 @@ export function queue(main, seg) {
   const seen = [];
   let stats = null, gone = false;
   async function past() {
-    if (!range.value) return draw();
+    const chosen = range.value;
+    if (!chosen) return draw();
     try {
-      const points = await course(seg, range.value);
+      const points = await course(seg, chosen);
+      if (range.value !== chosen) return; // another by now
       for (const one of [rates, backlog, times]) one.update(points);
     } catch (err) {
       announce(err.message, true);

@@ -305,6 +305,31 @@ await it("shows the past of a queue", async () => {
   }
 });
 
+await it("draws the time that was chosen last", async () => {
+  let go;
+  const held = new Promise((resolve) => { go = resolve; });
+  await page.route(/trend.*span=1h/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await goTo(page, "#/queue/busy");
+  const range = page.getByLabel("Time", { exact: true });
+  const line = () => page.locator(".chart .line").first().getAttribute("d");
+  const late = page.waitForResponse(/trend.*span=1h/);
+  await range.selectOption("The last month");
+  const next = page.waitForResponse(/trend.*span=1m/);
+  await range.selectOption("The last hour");
+  await (await next).finished();
+  await page.waitForFunction(() => document.querySelector(".chart .line")
+    .getAttribute("d").split("L").length > 50);
+  const before = await line();
+  go();
+  await (await late).finished();
+  await page.evaluate(() => fetch("api/session").then((r) => r.text()));
+  assert.equal(await line(), before);
+  await page.unroute(/trend.*span=1h/);
+});
+
 await it("checks the store", async () => {
   await goTo(page, "#/store");
   await press("Check now");
