@@ -120,6 +120,20 @@ describe("a result", function()
     assert.equal("NOT_FOUND", code(t.q:result(id)))
   end)
 
+  -- Names of entries have room for a part of such names.
+  it("is that of its queue, also where long names begin alike", function()
+    local all = {}
+    for n = 1, 2 do
+      local q = assert(t.store:queue(("n"):rep(240) .. n, { keep_done = 60 }))
+      local id = assert(q:push "x")
+      local batch = assert(q:take())
+      batch:item(1):done(n)
+      assert(batch:settle())
+      all[n] = { q = q, id = id }
+    end
+    for n = 1, 2 do assert.equal(n, all[n].q:result(all[n].id)) end
+  end)
+
   it("that is too large, or no value, is not kept; the item is done", function()
     local said = {}
     t.store.log = function(_, message, fields)

@@ -5,18 +5,25 @@
  */
 #include "lmdb/queue/results.h"
 
-#include <string.h>
+#include <stdio.h>
 
 #include "lmdb/queue/state.h"
 #include "lmdb/record/entries.h"
-#include "record/entry_name.h"
 #include "record/fields.h"
+
+#define NAME_SIZE 32
+
+/* As the keys of the history, by the queue's number. */
+static void name_entry(char name[NAME_SIZE], const queue *q, uint64_t id) {
+  snprintf(name, NAME_SIZE, "%u/%llu", (unsigned)q->id,
+           (unsigned long long)id);
+}
 
 void result_keep(txn *t, const queue *q, uint64_t id, int64_t done_at,
                  respool_bytes result) {
-  char name_of[RESPOOL_NAME_MAX + 1];
+  char name_of[NAME_SIZE];
   packer p;
-  entry_name_of(name_of, q->name, id);
+  name_entry(name_of, q, id);
   packer_init(&p);
   pack_array(&p, 3);
   pack_phrase(&p, phrase_of(q->name));
@@ -33,8 +40,8 @@ void result_keep(txn *t, const queue *q, uint64_t id, int64_t done_at,
 }
 
 void result_forget(txn *t, const queue *q, uint64_t id) {
-  char name_of[RESPOOL_NAME_MAX + 1];
-  entry_name_of(name_of, q->name, id);
+  char name_of[NAME_SIZE];
+  name_entry(name_of, q, id);
   entry_del(t, ENTRY_RESULT, name_of);
 }
 
@@ -53,12 +60,12 @@ static int add_result(txn *t, respool_page *p, uint64_t id, int64_t done_at,
 
 int lmdb_result(txn *t, const char *name, uint64_t id, respool_page *p) {
   int rc = 0;
-  char name_of[RESPOOL_NAME_MAX + 1];
+  char name_of[NAME_SIZE];
   respool_bytes bytes, result = {NULL, 0};
   unpacker u;
   const queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
-  entry_name_of(name_of, q->name, id);
+  name_entry(name_of, q, id);
   if (!entry_get(t, ENTRY_RESULT, name_of, &bytes, &rc) && !rc && !t->rc)
     rc = fail(RESPOOL_NOT_FOUND, "queue '%.120s' keeps no finished item %llu",
               name, (unsigned long long)id);
