@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- A worker script: hands the items of a queue over to RabbitMQ, so that the
 -- store is the broker's outbox. An item is done when the broker has confirmed
--- that it has the message; else it stays and is sent again. See README.md.
+-- that it has the message; else it stays and is sent again. See
+-- doc/guide/rabbitmq.md.
 
 local respool = require "respool"
 local stomp = require "stomp"

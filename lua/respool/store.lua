@@ -41,6 +41,8 @@ local M = {}
 ---@field private queues_open table<respool.queue, true> weak
 ---@field private dropped_at number? when the log was told of removed dead
 --- letters last
+---@field private cancels integer? items that queues of it have cancelled
+---@field private sample_at number? when the next sample of figures is due
 ---@field private buffered boolean? whether a queue of it was opened with a
 --- buffer
 ---@field private failures integer? flushes that on_error was called for
