@@ -197,8 +197,8 @@ typedef struct respool_options {
    tmpfs that is gone when it is closed. `o` may be NULL for defaults; it is
    copied. A path that is no directory or not writable answers IO; a directory
    that holds another program's LMDB, or a newer format, VERSION; unreadable
-   bytes, or a file that was cut off, CORRUPT. Processes open a store one at a time, which
-   takes moments each. The handle is the caller's, to be closed with
+   bytes, or a file that was cut off, CORRUPT. Processes open a store one at a
+   time, which takes moments each. The handle is the caller's, to be closed with
    respool_close.
 
    Opened with `read_only` the handle writes nothing to the store's data and
@@ -398,7 +398,8 @@ typedef struct respool_queue_options {
   int64_t max_queue_bytes;  /* RESPOOL_UNLIMITED; pushes beyond: FULL */
   int64_t overflow;         /* RESPOOL_OVERFLOW_REJECT */
   int64_t keep_done;        /* 0: how long done items are kept as history */
-  int64_t keep_done_bytes;  /* RESPOOL_UNLIMITED: of history at most */
+  int64_t keep_done_bytes;  /* of history at most, results not counted;
+                               RESPOOL_UNLIMITED */
   int64_t keep_dead;        /* RESPOOL_UNLIMITED: dead letters of its DLQ */
   const respool_backoff *backoff; /* respool_backoff_default */
   const char *dlq;          /* where its dead letters go: the queue's name */
@@ -1122,9 +1123,9 @@ typedef struct respool_settle_options {
    LEASE_LOST when the lease of some items had run out, or they were cancelled:
    these are unchanged and counted by respool_batch_lost. With pushes that
    belong to the batch nothing at all has happened, else the other items are
-   settled and `*next` is written all the same. On any other error but UNKNOWN_OUTCOME nothing has
-   happened; with EXISTS, FULL, NOT_FOUND and TOO_LARGE respool_batch_refused
-   has the pushes that failed. */
+   settled and `*next` is written all the same. On any other error but
+   UNKNOWN_OUTCOME nothing has happened; with EXISTS, FULL, NOT_FOUND and
+   TOO_LARGE respool_batch_refused has the pushes that failed. */
 RESPOOL_API int respool_batch_settle(respool_batch *batch,
                                    const respool_settle_options *o,
                                    respool_batch **next);

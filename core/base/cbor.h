@@ -2,9 +2,9 @@
 /*
  * CBOR (RFC 8949) as the core writes and reads it: a packer that appends to
  * a growing buffer, an unpacker that reads bounded bytes. Floats, simple values
- * and indefinite lengths are libcbor's streaming half's. Both carry a sticky error: after the
- * first failure every step is a no-op, and `rc` is read once, at the end.
- * Neither allocates the size that a length field asks for.
+ * and indefinite lengths are libcbor's streaming half's. Both carry a sticky
+ * error: after the first failure every step is a no-op, and `rc` is read once,
+ * at the end. Neither allocates the size that a length field asks for.
  */
 #ifndef CBOR_H
 #define CBOR_H

@@ -6,9 +6,9 @@
  *
  *   stored = at, base, [name, [i, difference, ...]], ...
  *
- * `at` is in milliseconds since 1970, `base` that of the base (0: none), `i` the
- * place of a figure below. A queue that is as in the base is left out; one that
- * is not there counts from 0.
+ * `at` is in milliseconds since 1970, `base` that of the base (0: none), `i`
+ * the place of a figure below. A queue that is as in the base is left out; one
+ * that is not there counts from 0.
  */
 #ifndef SAMPLE_H
 #define SAMPLE_H

@@ -13,8 +13,8 @@ void dlqs_store(txn *t); /* those that changed */
 void dlqs_free(txn *t);
 void dlq_stat(txn *t, const char *name, respool_queue_stats *out);
 
-/* Those who bury for a queue say so: its bounds hold for its own DLQ, of several
-   queues the least. */
+/* Those who bury for a queue say so: its bounds hold for its own DLQ, of
+   several queues the least. */
 void dlq_bound(dlq *x, const queue_config *c);
 
 /* Removes up to `most` of the oldest dead letters of a queue's own DLQ that are

@@ -13,8 +13,8 @@ bool claim_get(txn *t, const place *p, claim *c);
 /* The same to look at; one that is damaged is passed over. */
 bool claim_look(txn *t, const place *p, claim *c);
 
-/* The claim that this due time belongs to, made anew where it is damaged: it has
-   the items that lie before the next one, which I2 says are its own, and
+/* The claim that this due time belongs to, made anew where it is damaged: it
+   has the items that lie before the next one, which I2 says are its own, and
    knows no more of them. False when there are none. */
 bool claim_mend(txn *t, queue *q, const due_key *d, claim *c);
 

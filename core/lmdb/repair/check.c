@@ -390,8 +390,8 @@ static bool is_row(const cur *c) {
          (n <= 8 && row_unpack(c->key, c->value, row, n));
 }
 
-/* Records that stand for themselves: replays, keys, notes, entries, history, and the
-   store's own. */
+/* Records that stand for themselves: replays, keys, notes, entries, history,
+   and the store's own. */
 static bool is_sound(enum db db, const cur *c) {
   respool_replay j;
   key_owner h;

@@ -247,7 +247,8 @@ typedef struct errand {
    until a later table is reached. */
 static void close_gap(errand *e, enum db next) {
   if (e->tree == TREE_STATE && next == e->last) return;
-  for (int i = (int)e->last; e->gap && i <= (int)next; i++) e->s->hole[i] = true;
+  for (int i = (int)e->last; e->gap && i <= (int)next; i++)
+    e->s->hole[i] = true;
   e->gap = false;
   e->last = next;
 }

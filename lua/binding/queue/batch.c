@@ -64,8 +64,8 @@ static int batch_bytes(lua_State *L) {
   return 1;
 }
 
-/* payload(batch, i, most): the payload, or nil and why it cannot be decoded; nil
-   alone where the codec is another than CBOR, or there are more bytes than
+/* payload(batch, i, most): the payload, or nil and why it cannot be decoded;
+   nil alone where the codec is another than CBOR, or there are more bytes than
    `most`, if that is given. */
 static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);

@@ -133,8 +133,8 @@ static void free_leases(void *p) {
   free(p);
 }
 
-/* leases(queue): a list in CBOR of { worker, items, first id, until }, and where
-   progress was reported also { …, item, thousandths, at, text }. */
+/* leases(queue): a list in CBOR of { worker, items, first id, until }, and
+   where progress was reported also { …, item, thousandths, at, text }. */
 static int queue_leases(lua_State *L) {
   respool_queue *q = queue(L);
   void **held = lguard(L, free_leases);

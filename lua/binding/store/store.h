@@ -7,8 +7,9 @@
 
 #include "values/compat.h"
 
-/* Makes the type, with the methods of dead.h, replay.h, note.h, schedule.h, maintenance.h,
-   buffer_list.h and transaction.h; adds `open` to the module on the top. */
+/* Makes the type, with the methods of dead.h, replay.h, note.h, schedule.h,
+   maintenance.h, buffer_list.h and transaction.h; adds `open` to the module on
+   the top. */
 void lstore_open(lua_State *L);
 
 #endif

@@ -79,8 +79,8 @@ static int encode(lua_State *L) {
   return 1;
 }
 
-/* short(value, depth, most): the CBOR of a value in `depth` tables, if it has so
-   many bytes at most; else nothing. */
+/* short(value, depth, most): the CBOR of a value in `depth` tables, if it has
+   so many bytes at most; else nothing. */
 static int encode_short(lua_State *L) {
   int depth = (int)luaL_checkinteger(L, 2);
   size_t most = (size_t)luaL_checkinteger(L, 3);
@@ -93,7 +93,8 @@ static int encode_short(lua_State *L) {
 }
 
 /* elements(t, i, n, depth, most): the CBOR of those from i to n of an array in
-   `depth` tables, as far as they have so many bytes together, and the next i. */
+   `depth` tables, as far as they have so many bytes together, and the next i.
+   */
 static int encode_elements(lua_State *L) {
   lua_Integer i = luaL_checkinteger(L, 2), n = luaL_checkinteger(L, 3);
   int depth = (int)luaL_checkinteger(L, 4);
@@ -110,9 +111,9 @@ static int encode_elements(lua_State *L) {
   return 2;
 }
 
-/* entries(t, key, depth, most): the CBOR of those behind the key, nil: of all, of
-   a map in `depth` tables, as far as they have so many bytes together; the last
-   key, and how many there are. */
+/* entries(t, key, depth, most): the CBOR of those behind the key, nil: of all,
+   of a map in `depth` tables, as far as they have so many bytes together; the
+   last key, and how many there are. */
 static int encode_entries(lua_State *L) {
   int depth = (int)luaL_checkinteger(L, 3);
   size_t most = (size_t)luaL_checkinteger(L, 4), n = 0;
