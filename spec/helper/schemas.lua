@@ -31,7 +31,8 @@ DELETE FROM result;
 DELETE FROM replay; DELETE FROM note; DELETE FROM entry; DELETE FROM call;
 DELETE FROM bell; DELETE FROM flow; DELETE FROM opening;
 UPDATE probe SET number = 0;
-SELECT setval('ids', 1, false), setval('token', 1, false),
+UPDATE token SET next = 1;
+SELECT setval('ids', 1, false), setval('place', 1, false),
   setval(pg_get_serial_sequence('queue', 'id'), 1, false),
   setval(pg_get_serial_sequence('dlq', 'id'), 1, false);
 COMMIT;
