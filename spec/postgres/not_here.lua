@@ -83,6 +83,8 @@ return {
     ["tells of a disk only where the store has one"] = FILES,
   },
   ["spec/core/model_spec.lua"] = {
+    ["does so with its journal before it"] = FILES,
+    ["does so when some handles use the journal, and some do not"] = FILES,
     ["does so when it is opened again and again"] = IDS,
   },
   ["spec/store/clock_spec.lua"] = { ["*"] = CLOCK },
