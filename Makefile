@@ -116,8 +116,8 @@ SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
 FAULT_C = recorder.so workload replay kill migrate schedule storm \
   journal_kill journal_work journal_replay
 FAULT_SRC = recorder workload replay kill migrate schedule storm actors verbs \
-  model disk pages points faults ledger scenario failing stand_in journal_kill \
-  journal_work journal_replay
+  model disk pages points crowd faults ledger scenario failing stand_in \
+  journal_kill journal_work journal_replay
 FAULTS = power kills storms journal calls worlds postgres
 BENCH_C = machine lifecycle one_record append_log sqlite push small depth \
   churn dead_letters dead_letters_record
@@ -289,6 +289,7 @@ $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
 $(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm): \
   $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
+$(BUILD)/spec/fault/storm: spec/fault/crowd.c
 $(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm): \
   $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
@@ -299,6 +300,7 @@ $(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal_%.c \
   spec/fault/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -ldl -o $@
+$(BUILD)/spec/fault/journal_kill: spec/fault/crowd.c
 $(BUILD)/spec/fault/stand_in.o: spec/fault/stand_in.c
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@

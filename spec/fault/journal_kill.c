@@ -18,11 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "crowd.h"
 #include "journal_marks.h"
 #include "stand_in.h"
 
@@ -264,64 +263,6 @@ static _Noreturn void check(void) {
 
 /* ---- rounds -------------------------------------------------------------- */
 
-typedef struct crowd {
-  pid_t pid[64];
-  int n;
-  long kills;
-  unsigned seed;
-} crowd;
-
-static void start(crowd *c, int i, bool first) {
-  fflush(stdout);
-  unsigned seed = ++c->seed * 7919;
-  c->pid[i] = fork();
-  if (c->pid[i] == 0) act(seed, first);
-}
-
-static void ended(crowd *c, int i, int status) {
-  c->pid[i] = 0;
-  if (!WIFSIGNALED(status)) return;
-  c->kills++;
-  if (WTERMSIG(status) == SIGALRM) bad("a process hung");
-  else if (WTERMSIG(status) != SIGKILL) bad("signal %d", WTERMSIG(status));
-}
-
-static void reap(crowd *c, bool wait) {
-  int status;
-  for (int i = 0; i < c->n; i++)
-    if (c->pid[i] && waitpid(c->pid[i], &status, wait ? 0 : WNOHANG) > 0)
-      ended(c, i, status);
-}
-
-static void round_of_kills(crowd *c) {
-  long until = c->kills + 10 + rand() % 40;
-  time_t began = time(NULL);
-  s->stop = 0;
-  for (int i = 0; i < c->n; i++) start(c, i, true);
-  while (c->kills < until && time(NULL) - began < 20 && !s->bad) {
-    for (int i = 0; i < c->n; i++)
-      if (!c->pid[i]) start(c, i, false);
-    usleep((useconds_t)(rand() % 10000));
-    int victim = rand() % c->n;
-    if (rand() % 30 == 0 && c->pid[victim]) kill(c->pid[victim], SIGKILL);
-    reap(c, false);
-  }
-  bool all = rand() % 2;
-  for (int i = 0; i < c->n && all; i++)
-    if (c->pid[i]) kill(c->pid[i], SIGKILL);
-  s->stop = 1;
-  reap(c, true);
-}
-
-static void check_round(void) {
-  int status;
-  fflush(stdout);
-  pid_t pid = fork();
-  if (pid == 0) check();
-  waitpid(pid, &status, 0);
-  if (status) bad("the check ended with %#x", (unsigned)status);
-}
-
 static void report(const crowd *c, long rounds) {
   long at_points = 0, hit = 0;
   for (int i = 0; i < POINTS; i++) {
@@ -341,18 +282,21 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: journal_kill DIR KILLS SEED PROCESSES [RULE]\n");
     return EXIT_FAILURE;
   }
-  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3])};
+  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3]), .more = 40,
+             .odds = 30, .act = act, .bad = bad, .gives_up = true};
   long kills = atol(argv[2]), rounds = 0;
   dir = argv[1];
   rule = argc > 5 ? argv[5] : NULL;
-  if (c.n < 1 || c.n > 64) return EXIT_FAILURE;
+  if (c.n < 1 || c.n > CROWD_MOST) return EXIT_FAILURE;
   srand(c.seed);
   s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (s == MAP_FAILED) return EXIT_FAILURE;
+  c.stop = &s->stop;
+  c.wrong = &s->bad;
   for (; c.kills < kills && !s->bad; rounds++) {
-    round_of_kills(&c);
-    if (rand() % 4) check_round(); /* else the next round opens it */
+    crowd_round(&c);
+    if (rand() % 4) crowd_look(&c, check); /* else the next round opens it */
   }
   report(&c, rounds);
   return (s->bad != 0) == (rule != NULL) ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -27,10 +27,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "crowd.h"
 #include "journal_marks.h"
 #include "points.h"
 #include "respool.h"
@@ -402,68 +401,6 @@ static _Noreturn void account(void) {
 
 /* ---- rounds -------------------------------------------------------------- */
 
-typedef struct crowd {
-  pid_t pid[64];
-  int n;
-  long kills;
-  unsigned seed;
-} crowd;
-
-static void start(crowd *c, int i, bool first) {
-  fflush(stdout);
-  unsigned seed = ++c->seed * 7919;
-  c->pid[i] = fork();
-  if (c->pid[i] == 0) act(seed, first);
-}
-
-static void ended(crowd *c, int i, int status) {
-  c->pid[i] = 0;
-  if (WIFEXITED(status) && WEXITSTATUS(status)) bad("a process gave up");
-  if (!WIFSIGNALED(status)) return;
-  c->kills++;
-  if (WTERMSIG(status) == SIGALRM) bad("a process hung");
-  else if (WTERMSIG(status) != SIGKILL) bad("signal %d", WTERMSIG(status));
-}
-
-static void reap(crowd *c, bool wait) {
-  int status;
-  for (int i = 0; i < c->n; i++)
-    if (c->pid[i] && waitpid(c->pid[i], &status, wait ? 0 : WNOHANG) > 0)
-      ended(c, i, status);
-}
-
-static void storm(crowd *c) {
-  long until = c->kills + 10 + rand() % 30;
-  time_t began = time(NULL);
-  s->stop = 0;
-  for (int i = 0; i < c->n; i++) start(c, i, true);
-  while (c->kills < until && time(NULL) - began < 20 && !s->bad) {
-    for (int i = 0; i < c->n; i++)
-      if (!c->pid[i]) start(c, i, false);
-    usleep((useconds_t)(rand() % 10000));
-    int victim = rand() % c->n;
-    if (rand() % 10 == 0 && c->pid[victim]) kill(c->pid[victim], SIGKILL);
-    reap(c, false);
-  }
-  bool all = rand() % 2;
-  for (int i = 0; i < c->n && all; i++)
-    if (c->pid[i]) kill(c->pid[i], SIGKILL);
-  s->stop = 1;
-  reap(c, true);
-}
-
-static void account_aside(crowd *c) {
-  int status;
-  fflush(stdout);
-  pid_t pid = fork();
-  if (pid == 0) {
-    srand(++c->seed);
-    account();
-  }
-  waitpid(pid, &status, 0);
-  if (status) bad("the account ended with %#x", (unsigned)status);
-}
-
 /* Another store, before the ids are more than the book has room for. */
 static void begin_anew(void) {
   static const char *const files[] = {"data.mdb", "lock.mdb", "control",
@@ -483,18 +420,21 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: storm DIR KILLS SEED PROCESSES [RULE]\n");
     return EXIT_FAILURE;
   }
-  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3])};
+  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3]), .more = 30,
+             .odds = 10, .act = act, .bad = bad};
   long kills = atol(argv[2]), rounds = 0;
   dir = argv[1];
   rule = argc > 5 ? argv[5] : NULL;
-  if (c.n < 1 || c.n > 64) return EXIT_FAILURE;
+  if (c.n < 1 || c.n > CROWD_MOST) return EXIT_FAILURE;
   srand(c.seed);
   s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (s == MAP_FAILED) return EXIT_FAILURE;
+  c.stop = &s->stop;
+  c.wrong = &s->bad;
   for (; c.kills < kills && !s->bad; rounds++) {
-    storm(&c);
-    account_aside(&c);
+    crowd_round(&c);
+    crowd_look(&c, account);
     begin_anew();
   }
   printf("storm    %ld kills, %ld rounds, %ld pushed, %ld taken, %ld done, "
