@@ -145,12 +145,7 @@ static int queue_leases(lua_State *L) {
   int rc = respool_leases(q, add_lease, list);
   if (rc)
     return lfail(L, rc);
-  packer *all = lcbor_scratch(L);
-  pack_array(all, list->n);
-  pack_raw(all, list->packed.data, list->packed.len);
-  if (all->rc)
-    return luaL_error(L, "not enough memory");
-  lua_pushlstring(L, (const char *)all->data, all->len);
+  lcbor_push_list(L, list->n, &list->packed);
   lguard_free(held);
   return 1;
 }

@@ -123,11 +123,6 @@ static int schedule_remove(lua_State *L) {
 
 /* Listing. The core's callback may not touch Lua, so it packs CBOR. */
 
-static void pair_text(packer *p, const char *name, const char *text) {
-  pack_text(p, name, strlen(name));
-  pack_string(p, text, strlen(text));
-}
-
 static void pair_bytes(packer *p, const char *name, respool_bytes b) {
   pack_text(p, name, strlen(name));
   if (b.data)
@@ -136,30 +131,25 @@ static void pair_bytes(packer *p, const char *name, respool_bytes b) {
     pack_null(p);
 }
 
-static void pair_count(packer *p, const char *name, uint64_t n) {
-  pack_text(p, name, strlen(name));
-  pack_uint(p, n);
-}
-
 static int add_schedule(void *arg, const respool_schedule *d) {
   schedule_call *s = arg;
   packer *p = &s->list;
   s->n++;
   pack_map(p, 14);
-  pair_text(p, "name", d->name);
-  pair_text(p, "cron", d->cron);
-  pair_text(p, "timezone", d->timezone);
-  pair_text(p, "queue", d->queue);
+  lcbor_pair_text(p, "name", d->name);
+  lcbor_pair_text(p, "cron", d->cron);
+  lcbor_pair_text(p, "timezone", d->timezone);
+  lcbor_pair_text(p, "queue", d->queue);
   pair_bytes(p, "bytes", d->payload.body);
   pair_bytes(p, "codec", d->payload.codec);
-  pair_count(p, "priority", (uint64_t)d->priority);
-  pair_count(p, "version", d->version);
-  pair_count(p, "missed", (uint64_t)d->missed);
-  pair_count(p, "paused", d->paused != 0);
-  pair_count(p, "next_at", (uint64_t)d->next_at);
-  pair_count(p, "last_at", (uint64_t)d->last_at);
-  pair_count(p, "fired", d->fired);
-  pair_count(p, "missed_ticks", d->missed_ticks);
+  lcbor_pair_count(p, "priority", (uint64_t)d->priority);
+  lcbor_pair_count(p, "version", d->version);
+  lcbor_pair_count(p, "missed", (uint64_t)d->missed);
+  lcbor_pair_count(p, "paused", d->paused != 0);
+  lcbor_pair_count(p, "next_at", (uint64_t)d->next_at);
+  lcbor_pair_count(p, "last_at", (uint64_t)d->last_at);
+  lcbor_pair_count(p, "fired", d->fired);
+  lcbor_pair_count(p, "missed_ticks", d->missed_ticks);
   return p->rc;
 }
 
@@ -171,13 +161,7 @@ static int run_list(lcall *c) {
 
 static int push_list(lua_State *L, lcall *c) {
   const schedule_call *s = (const schedule_call *)c;
-  packer *all = lcbor_scratch(L);
-  pack_array(all, s->n);
-  pack_raw(all, s->list.data, s->list.len);
-  if (all->rc)
-    return luaL_error(L, "not enough memory");
-  lua_pushlstring(L, (const char *)all->data, all->len);
-  return 1;
+  return lcbor_push_list(L, s->n, &s->list);
 }
 
 /* schedules(store, name): a list of maps in CBOR; times in milliseconds, 0:

@@ -76,13 +76,7 @@ static int run_trends(lcall *c) {
 
 static int push_trends(lua_State *L, lcall *c) {
   const trend_call *t = (const trend_call *)c;
-  packer *all = lcbor_scratch(L);
-  pack_array(all, t->n);
-  pack_raw(all, t->list.data, t->list.len);
-  if (all->rc)
-    return luaL_error(L, "not enough memory");
-  lua_pushlstring(L, (const char *)all->data, all->len);
-  return 1;
+  return lcbor_push_list(L, t->n, &t->list);
 }
 
 /* trends(store, queue or nil, span, since, before): a list in CBOR, each an

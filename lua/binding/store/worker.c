@@ -111,30 +111,20 @@ static int worker_end(lua_State *L) {
 
 /* Listing. The core's callback may not touch Lua, so it packs CBOR. */
 
-static void pair_text(packer *p, const char *name, const char *text) {
-  pack_text(p, name, strlen(name));
-  pack_string(p, text, strlen(text));
-}
-
-static void pair_count(packer *p, const char *name, uint64_t n) {
-  pack_text(p, name, strlen(name));
-  pack_uint(p, n);
-}
-
 static int add_worker(void *arg, const respool_worker *w) {
   worker_call *c = arg;
   packer *p = &c->list;
   c->n++;
   pack_map(p, 9);
-  pair_text(p, "name", w->name);
-  pair_text(p, "queue", w->queue);
-  pair_text(p, "host", w->host);
-  pair_text(p, "process", w->process);
-  pair_count(p, "number", w->number);
-  pair_count(p, "pid", (uint64_t)w->pid);
-  pair_count(p, "started_at", (uint64_t)w->started_at);
-  pair_count(p, "seen_at", (uint64_t)w->seen_at);
-  pair_count(p, "stopping", w->stopping != 0);
+  lcbor_pair_text(p, "name", w->name);
+  lcbor_pair_text(p, "queue", w->queue);
+  lcbor_pair_text(p, "host", w->host);
+  lcbor_pair_text(p, "process", w->process);
+  lcbor_pair_count(p, "number", w->number);
+  lcbor_pair_count(p, "pid", (uint64_t)w->pid);
+  lcbor_pair_count(p, "started_at", (uint64_t)w->started_at);
+  lcbor_pair_count(p, "seen_at", (uint64_t)w->seen_at);
+  lcbor_pair_count(p, "stopping", w->stopping != 0);
   return p->rc;
 }
 
@@ -144,13 +134,7 @@ static int run_list(lcall *c) {
 
 static int push_list(lua_State *L, lcall *c) {
   const worker_call *w = (const worker_call *)c;
-  packer *all = lcbor_scratch(L);
-  pack_array(all, w->n);
-  pack_raw(all, w->list.data, w->list.len);
-  if (all->rc)
-    return luaL_error(L, "not enough memory");
-  lua_pushlstring(L, (const char *)all->data, all->len);
-  return 1;
+  return lcbor_push_list(L, w->n, &w->list);
 }
 
 /* workers(store): a list of maps in CBOR; times in milliseconds. */

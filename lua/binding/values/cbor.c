@@ -61,6 +61,26 @@ packer *lcbor_scratch(lua_State *L) {
   return &s->p;
 }
 
+int lcbor_push_list(lua_State *L, uint64_t n, const packer *elements) {
+  packer *all = lcbor_scratch(L);
+  pack_array(all, n);
+  pack_raw(all, elements->data, elements->len);
+  if (all->rc)
+    return luaL_error(L, "not enough memory");
+  lua_pushlstring(L, (const char *)all->data, all->len);
+  return 1;
+}
+
+void lcbor_pair_text(packer *p, const char *name, const char *text) {
+  pack_text(p, name, strlen(name));
+  pack_string(p, text, strlen(text));
+}
+
+void lcbor_pair_count(packer *p, const char *name, uint64_t n) {
+  pack_text(p, name, strlen(name));
+  pack_uint(p, n);
+}
+
 
 /* ---- respool.cbor ----------------------------------------------------- */
 

@@ -19,4 +19,12 @@ void lcbor_open(lua_State *L);
    an object: such a call may collect garbage, and a finalizer may encode. */
 packer *lcbor_scratch(lua_State *L);
 
+/* What the core lists by a callback, which may not touch Lua: the callback
+   packs the elements, and this pushes the list of them as CBOR; returns 1. */
+int lcbor_push_list(lua_State *L, uint64_t n, const packer *elements);
+
+/* Members of a map that is an element. */
+void lcbor_pair_text(packer *p, const char *name, const char *text);
+void lcbor_pair_count(packer *p, const char *name, uint64_t n);
+
 #endif

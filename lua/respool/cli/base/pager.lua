@@ -2,6 +2,8 @@
 --
 -- Long listings on a terminal go through a pager.
 
+local files = require "respool.transfer.files"
+
 local M = {}
 
 -- What only looks, and may be long.
@@ -15,18 +17,12 @@ local PAGED = {
 -- less ends at once where all fits on the screen, and shows colours.
 local PAGER = 'LESS="${LESS-FRX}" exec sh -c "${PAGER:-less}"'
 
-local function is_there(program)
-  local pipe = io.popen("command -v " .. program)
-  local found = pipe and pipe:read "*l"
-  if pipe then pipe:close() end
-  return found ~= nil
-end
-
 -- The command line of the pager; nil where none is wanted, or none is there.
 local function pager()
   local named = os.getenv "PAGER"
   if named == "" or named == "cat" then return nil end
-  return (named or is_there "less") and PAGER or nil
+  local there = named or files.succeeds "command -v less >/dev/null 2>&1"
+  return there and PAGER or nil
 end
 
 -- Sends what a command writes through a pager, if it is one that lists and a
