@@ -14,6 +14,7 @@
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/dead/named_replay.h"
 #include "lmdb/env/env.h"
+#include "lmdb/env/files.h"
 #include "lmdb/maintain.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/flow.h"
@@ -465,7 +466,8 @@ static void apply_units(lmdb_env *e, unit_list *group, unit_list *kept,
   small_group g = {.end = 0};
   unit_list done;
   unit_list_init(&done);
-  if (!env_check(&e->base, any_writes(group))) run_small(e, group, &done, &g);
+  if (!env_check(&e->base, any_writes(group) ? LOOK_OFTEN : LOOK_SELDOM))
+    run_small(e, group, &done, &g);
   if (done.first || g.wrote) end_small(e, &done, &g, from, ended);
   if (group->first)
     apply_group(e, group, kept, ended);
@@ -494,7 +496,7 @@ int lmdb_flush(env *base) {
   bool needed = c->unflushed || c->applying;
   uint64_t version = c->version;
   pthread_mutex_unlock(&c->lock);
-  int rc = env_check(base, false);
+  int rc = env_check(base, LOOK_SELDOM);
   if (!rc) rc = small_flush(e);
   if (rc || !needed) return rc;
   rc = small_sync(e);
@@ -528,7 +530,7 @@ int lmdb_wait(env *base, const char *name, uint64_t *seen, int64_t ms) {
   int64_t end = time_after(clock_mono(), ms), left;
   uint64_t word = queue_word(name), now;
   for (;;) {
-    int rc = env_check(base, false);
+    int rc = env_check(base, LOOK_SELDOM);
     if (rc) return rc;
     now = e->journal ? (uint64_t)journal_watch(e->journal, word) + 1
                      : commits_seen(&e->commits);

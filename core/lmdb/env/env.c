@@ -207,7 +207,7 @@ static void retire(lmdb_env *e) {
 
 static lmdb_env *find_here(const struct stat *st) {
   lmdb_env *e = find_open(st);
-  if (!e || !files_check(e, true)) return e;
+  if (!e || !files_check(e, LOOK_NOW)) return e;
   retire(e);
   return NULL;
 }
@@ -376,7 +376,7 @@ static int env_reopen(lmdb_env *e) {
   if (e->must_reopen) {
     txn_env_close(e);
     env_drop_states(e);
-    rc = files_check(e, true);
+    rc = files_check(e, LOOK_NOW);
     if (!rc) rc = env_start(e);
     if (rc == FORMAT_OLD) rc = RESPOOL_VERSION; /* another store by now */
   }
@@ -390,7 +390,7 @@ static int env_reopen(lmdb_env *e) {
 /* A writer whose files are others by now, or whose lock file tells of other
    data, must not go on. */
 static int check_files(txn *t) {
-  int rc = files_check(t->env, true);
+  int rc = files_check(t->env, LOOK_NOW);
   if (!rc && !txn_follows(t, txn_env_newest(t->env)))
     rc = files_astray(t->env);
   if (rc) txn_abort(t);
@@ -404,7 +404,7 @@ static int begin_checked(lmdb_env *e, bool write, txn *t) {
 
 /* Begins; tries once more when the environment had to be reopened. */
 static int begin(lmdb_env *e, bool write, txn *t) {
-  int rc = write ? 0 : files_check(e, false);
+  int rc = write ? 0 : files_check(e, LOOK_SELDOM);
   if (needs_reopen(e)) rc = env_reopen(e);
   if (!rc) rc = begin_checked(e, write, t);
   if (rc && e->must_reopen && e->mdb) {
@@ -437,7 +437,7 @@ void env_end(txn *t) {
 int env_sync(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  int rc = files_check(e, false);
+  int rc = files_check(e, LOOK_SELDOM);
   if (needs_reopen(e)) rc = env_reopen(e);
   if (!rc) rc = txn_env_sync(e);
   if (rc == RESPOOL_UNKNOWN_OUTCOME) e->must_reopen = true;
@@ -445,10 +445,10 @@ int env_sync(env *base) {
   return rc;
 }
 
-int env_check(env *base, bool now) {
+int env_check(env *base, int how) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  int rc = files_check(e, now);
+  int rc = files_check(e, how);
   pthread_rwlock_unlock(&e->reopen_lock);
   return rc;
 }
@@ -476,7 +476,7 @@ bool env_is_open(int dirfd) {
 bool env_hold(env *base) {
   lmdb_env *e = (lmdb_env *)base;
   pthread_rwlock_rdlock(&e->reopen_lock);
-  if (e->mdb && !files_check(e, false)) return true;
+  if (e->mdb && !files_check(e, LOOK_SELDOM)) return true;
   pthread_rwlock_unlock(&e->reopen_lock);
   return false;
 }

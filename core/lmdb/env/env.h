@@ -27,9 +27,9 @@ int env_sync(env *e);
 bool env_hold(env *e);
 void env_release(env *e);
 
-/* 0, or IO when the store was deleted or replaced; looks `now`, or about twice
-   a second. For calls that need no transaction. */
-int env_check(env *e, bool now);
+/* 0, or IO when the store was deleted or replaced: see files_check. For calls
+   that need no transaction. */
+int env_check(env *e, int how);
 
 uint64_t env_last(env *e);          /* number of the last commit */
 bool env_is_open(int dirfd);        /* by this process or another */

@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "lmdb/env/directory.h"
 
-#define LOOK_EVERY 500  /* ms */
 #define READER_SIZE 64  /* bytes of a reader's slot in the lock file */
 #define LOCK_HEAD 4096  /* no less than what comes before the slots */
 
@@ -143,12 +142,26 @@ static int note_gone(lmdb_env *e, const char *why) {
   return gone(e);
 }
 
+static bool has_name(int fd) {
+  struct stat st;
+  return fd < 0 || (!fstat(fd, &st) && st.st_nlink);
+}
+
+/* Deleted files, and ones that others were renamed over, have lost their names;
+   not so in a directory that was moved. */
+static bool is_due(const lmdb_env *e, int64_t now, int how) {
+  static const int64_t every[] = {
+    [LOOK_NOW] = 0, [LOOK_OFTEN] = 20, [LOOK_SELDOM] = 500};
+  if (e->gone || now - e->looked_at >= every[how]) return true;
+  return how == LOOK_OFTEN && !(has_name(e->held[0]) && has_name(e->held[1]));
+}
+
 /* What was gone may come back: a disk that is mounted again. */
-int files_check(lmdb_env *e, bool now) {
+int files_check(lmdb_env *e, int how) {
   if (e->memory) return 0;
-  int64_t time = clock_mono();
-  if (!now && !e->gone && time - e->looked_at < LOOK_EVERY) return 0;
-  e->looked_at = time;
+  int64_t now = clock_mono();
+  if (!is_due(e, now, how)) return 0;
+  e->looked_at = now;
   const char *why = look(e);
   if (why) return note_gone(e, why);
   if (e->gone && e->beside) e->beside->away(e, false);

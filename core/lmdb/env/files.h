@@ -20,9 +20,12 @@ int files_match(int dirfd, int fd);
 /* Notes which files LMDB has opened. With the directory locked. */
 void files_note(lmdb_env *e);
 
-/* 0, or IO while the path does not lead to the files that are open. Looks at
-   them if `now`, or about twice a second. */
-int files_check(lmdb_env *e, bool now);
+enum { LOOK_NOW, LOOK_OFTEN, LOOK_SELDOM };
+
+/* 0, or IO while the path does not lead to the files that are open. Looks now;
+   often: when they have lost their names or 20 ms have passed; seldom: twice a
+   second. Always looks when they were gone. */
+int files_check(lmdb_env *e, int how);
 
 /* The same when the lock file is seen to belong to other data. */
 int files_astray(lmdb_env *e);
