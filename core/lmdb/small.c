@@ -323,7 +323,7 @@ static int fill_batch(respool_batch *b, const known *k,
 static int take_items(lmdb_env *e, known *k, journal_take_req *r) {
   int64_t ready_at;
   int rc = journal_take(e->journal, r);
-  if (rc != JOURNAL_ELSEWHERE) return rc;
+  if (rc != JOURNAL_ELSEWHERE || r->ready) return rc;
   rc = learn(e, k, &ready_at);
   r->queue = k->number;
   if (rc) return rc;

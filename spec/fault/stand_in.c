@@ -186,7 +186,6 @@ static int put_work(change *t) {
                                 .until = i.until,
                                 .priority = (uint32_t)i.priority,
                                 .deliveries = i.token != 0}, i.packed);
-    arena_free(&a);
   }
   arena_free(&a);
   size_t n;

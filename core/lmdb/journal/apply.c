@@ -30,6 +30,7 @@ struct journal_work {
   size_t n, at;
   journal_share shares[JOURNAL_QUEUES];
   size_t n_shares;
+  slot_window window;
 };
 
 int journal_enter(journal *j) {
@@ -189,6 +190,7 @@ static int begin(journal *j, int what, journal_work **out) {
   if (!w) return fail(RESPOOL_NOMEM, "not enough memory to apply the journal");
   w->to = to;
   copy_slots(c, w);
+  w->window.wanted = w->n;
   copy_shares(c, w, all);
   move_figures(c, w, false);
   c->applying_chain = to.chain;
@@ -230,7 +232,7 @@ int journal_next(journal_work *w, journal_item *out, arena *to) {
   if (w->at == w->n) return 0;
   uint32_t k = w->order[w->at];
   slot_tell(w->queues[k], &w->slots[k], out);
-  int rc = slot_read(w->j, &w->slots[k], to, out);
+  int rc = slot_read(w->j, &w->slots[k], &w->window, to, out);
   if (rc) return rc;
   w->at++;
   return 1;

@@ -70,9 +70,10 @@ static void check_item(check *k, const slot *s) {
     find(k, "journal J7: item %llu of queue %llu was handed out before it "
          "was on disk", id, queue);
   journal_item i;
+  slot_window w = {.wanted = 1};
   arena a;
   arena_init(&a);
-  if (!slot_read(k->j, s, &a, &i) && i.damaged)
+  if (!slot_read(k->j, s, &w, &a, &i) && i.damaged)
     find(k, "journal: item %llu of queue %llu is damaged", id, queue);
   arena_free(&a);
 }

@@ -123,8 +123,10 @@ uint64_t journal_ids(journal *j, uint64_t number, uint64_t least, uint64_t n);
    lock. */
 int journal_holds(journal *j, uint64_t number, bool *any, int64_t *clock);
 
-/* The moment from which on LMDB has an item to hand out: 0 now or unknown,
-   JOURNAL_NEVER. A commit that may change it says 0 before and the truth
+#define JOURNAL_READY 1 /* ms: before any clock */
+
+/* The moment from which on LMDB has an item to hand out: 0 unknown,
+   JOURNAL_READY, JOURNAL_NEVER. A commit that may change it says 0 before and the truth
    after. Requires the write lock. A queue without a row is passed over. */
 void journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
 
@@ -181,6 +183,7 @@ typedef struct journal_take_req {
   size_t max, n;         /* n: out */
   uint64_t worker;       /* that the token is to name */
   int64_t next;          /* out: when to look again, unless woken */
+  bool ready;            /* out, ELSEWHERE: LMDB was seen to have something */
   arena *to;
 } journal_take_req;
 
@@ -234,7 +237,8 @@ enum { JOURNAL_ALL, JOURNAL_OLD, JOURNAL_NOTHING };
 int journal_begin(journal *j, const journal_applied *applied, int what,
                   journal_work **w);
 
-/* The next live item by queue and id: 1, or 0 at the end. */
+/* The next live item by queue and id: 1, or 0 at the end. All of them into one
+   arena: a read may serve several. */
 int journal_next(journal_work *w, journal_item *out, arena *to);
 
 /* What is to be added to a queue's counters, and its next id at least. */

@@ -80,10 +80,10 @@ static size_t find_live(control *c, const row *r, uint64_t from,
 }
 
 static int copy_seen(const journal *j, const slot *s, journal_seen *seen,
-                     arena *to) {
+                     slot_window *w, arena *to) {
   slot_tell(j->c->row[s->row].number, s, &seen->item);
   seen->pos = s->pos;
-  return to ? slot_read(j, s, to, &seen->item) : 0;
+  return to ? slot_read(j, s, w, to, &seen->item) : 0;
 }
 
 /* With the state lock. */
@@ -97,9 +97,10 @@ static int look(journal *j, uint64_t queue, uint64_t from,
   if (!found) return fail(RESPOOL_NOMEM, "not enough memory to look");
   *n = find_live(c, r, from, found);
   if (*n > max) *n = max;
+  slot_window w = {.wanted = *n};
   int rc = log_reopen(j);
   for (size_t i = 0; i < *n && !rc; i++)
-    rc = copy_seen(j, &c->slot[found[i]], &seen[i], to);
+    rc = copy_seen(j, &c->slot[found[i]], &seen[i], &w, to);
   free(found);
   return rc;
 }
@@ -124,8 +125,9 @@ static int read_items(const journal *j, journal_each_fn *each, void *arg) {
   for (size_t i = 0; i < n && !rc; i++) {
     journal_seen seen;
     arena a;
+    slot_window w = {.wanted = 1};
     arena_init(&a);
-    rc = copy_seen(j, &c->slot[found[i]], &seen, &a);
+    rc = copy_seen(j, &c->slot[found[i]], &seen, &w, &a);
     if (!rc) rc = each(arg, &seen.item);
     arena_free(&a);
   }

@@ -301,12 +301,40 @@ void slots_drop(control *c, uint64_t before) {
 
 /* ---- payloads ------------------------------------------------------------ */
 
-int slot_read(const journal *j, const slot *s, arena *to, journal_item *i) {
-  uint8_t *p = arena_alloc(to, s->len ? s->len : 1);
-  if (!p) return fail(RESPOOL_NOMEM, "not enough memory for an item");
-  off_t at = log_place(j->c->half, s->pos) + s->at;
-  if (pread(j->fd, p, s->len, at) != (ssize_t)s->len)
+/* As many bytes as the items that are wanted have, if they are like this one
+   and have a record each; within the half, and not more than a push has. */
+static size_t window_size(const journal *j, const slot *s, size_t wanted) {
+  uint64_t half = j->c->half, left = half - s->pos % half - s->at;
+  uint64_t size = wanted > 1 ? wanted * (s->len + sizeof(record)) : s->len;
+  if (size > JOURNAL_PUSH) size = JOURNAL_PUSH;
+  if (size > left) size = left;
+  return size > s->len ? (size_t)size : s->len;
+}
+
+static int window_read(const journal *j, const slot *s, off_t at,
+                       slot_window *w, arena *to) {
+  w->at = at;
+  w->len = window_size(j, s, w->wanted);
+  w->bytes = arena_alloc(to, w->len ? w->len : 1);
+  if (!w->bytes) return fail(RESPOOL_NOMEM, "not enough memory for an item");
+  ssize_t got = pread(j->fd, w->bytes, w->len, at);
+  if (got < (ssize_t)s->len)
     return fail(RESPOOL_IO, "cannot read an item from the journal");
+  w->len = (size_t)got;
+  return 0;
+}
+
+int slot_read(const journal *j, const slot *s, slot_window *w, arena *to,
+              journal_item *i) {
+  off_t at = log_place(j->c->half, s->pos) + s->at;
+  bool within = at >= w->at && at + s->len <= w->at + (off_t)w->len;
+  int rc = within && w->bytes ? 0 : window_read(j, s, at, w, to);
+  if (rc) {
+    w->bytes = NULL;
+    return rc;
+  }
+  if (w->wanted) w->wanted--;
+  const uint8_t *p = w->bytes + (at - w->at);
   i->packed = (respool_bytes){p, s->len};
   i->damaged = payload_sum(p, s->len, s->id) != s->sum;
   return 0;

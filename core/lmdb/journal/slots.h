@@ -41,8 +41,21 @@ void slot_lease_again(control *c, slot *s, uint64_t token, int64_t until);
 void slot_done(control *c, slot *s);
 void slots_drop(control *c, uint64_t before);
 
-/* What is known of it, and its payload. */
+/* What is known of it, without its payload. */
 void slot_tell(uint64_t queue, const slot *s, journal_item *i);
-int slot_read(const journal *j, const slot *s, arena *to, journal_item *i);
+
+/* A piece of the file that was read at once, as items that follow one another
+   are often wanted together. Zeroed before the first item; `wanted` is how many
+   are, from the next one on. The bytes lie in the caller's arena. */
+typedef struct slot_window {
+  size_t wanted;
+  off_t at;
+  size_t len;
+  uint8_t *bytes;
+} slot_window;
+
+/* Its payload. */
+int slot_read(const journal *j, const slot *s, slot_window *w, arena *to,
+              journal_item *i);
 
 #endif

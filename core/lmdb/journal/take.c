@@ -80,7 +80,7 @@ enum { TAKE_END, TAKE_GOT, TAKE_ELSEWHERE };
 /* Hands out the next item, or says why not. `flush` becomes its record's
    end when that is not on disk. */
 static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
-                    uint64_t *flush) {
+                    slot_window *w, uint64_t *flush) {
   control *c = j->c;
   uint32_t before;
   slot *s = slot_first(c, q, &before);
@@ -92,7 +92,7 @@ static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
   }
   journal_item *i = &r->items[r->n];
   slot_tell(q->number, s, i);
-  int rc = slot_read(j, s, r->to, i);
+  int rc = slot_read(j, s, w, r->to, i);
   if (rc) return rc;
   if (i->damaged) return TAKE_ELSEWHERE;
   if (r->n && body_of(i) > room) return TAKE_END;
@@ -107,19 +107,28 @@ static int take_one(journal *j, row *q, journal_take_req *r, uint64_t room,
   return TAKE_GOT;
 }
 
+/* Has LMDB something by its latest view? That counts once: a take there that
+   finds nothing changes no view. */
+static bool lmdb_is_ready(row *q, int64_t now) {
+  int64_t at = q->lmdb_at;
+  return at && at <= now && atomic_compare_exchange_strong(&q->lmdb_at, &at, 0);
+}
+
 /* With the state lock. */
 static int take(journal *j, journal_take_req *r, uint64_t *flush) {
   control *c = j->c;
   row *q = row_find(c, r->queue);
   uint64_t room = r->bytes;
+  slot_window w = {.wanted = room < JOURNAL_PUSH ? 1 : r->max - r->n};
   int rc = TAKE_GOT;
   for (size_t i = 0; i < r->n; i++) room -= least(body_of(&r->items[i]), room);
+  r->ready = q && q->known && lmdb_is_ready(q, r->now);
   if (!q || !q->known || q->lmdb_at <= r->now || is_over(c, q, r->now) ||
       row_went_back(q, r->now))
     return JOURNAL_ELSEWHERE;
   while (rc == TAKE_GOT && r->n < r->max) {
     size_t had = r->n;
-    rc = take_one(j, q, r, room, flush);
+    rc = take_one(j, q, r, room, &w, flush);
     if (r->n == had) continue;
     room -= least(body_of(&r->items[had]), room);
   }
@@ -136,6 +145,7 @@ static int take(journal *j, journal_take_req *r, uint64_t *flush) {
 int journal_take(journal *j, journal_take_req *r) {
   r->n = 0;
   r->next = JOURNAL_NEVER;
+  r->ready = false;
   uint64_t applied = 0;
   for (int tries = 0; tries < 2; tries++) {
     uint64_t flush = 0;

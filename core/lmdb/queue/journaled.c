@@ -415,7 +415,7 @@ int64_t queue_ready_at(txn *t, const queue *q) {
   due_key d;
   for (size_t i = 0; i < q->n_priorities; i++) {
     const priority_state *l = &q->priorities[i];
-    if (l->ready) return 0;
+    if (l->ready) return JOURNAL_READY;
     if (claim_first_due(t, q, l->priority, &d) && d.at < at) at = d.at;
   }
   if (first_expiry(t, q, &expiry) && expiry < at) at = expiry;
