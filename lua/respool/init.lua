@@ -46,6 +46,14 @@ function M.http(given)
   return require "respool.http.handler".handler(given)
 end
 
+-- A tracer that sends traces and metrics to OpenTelemetry: see
+-- respool/otlp/tracer.lua, loaded when asked for.
+---@param given respool.otlp_options
+---@return respool.otlp_tracer
+function M.otlp(given)
+  return require "respool.otlp.tracer".new(given)
+end
+
 -- Several processes working on one queue.
 M.work_processes = processes.run
 

@@ -18,6 +18,7 @@ local policy = require "respool.policy"
 local results = require "respool.results"
 local push = require "respool.produce.push"
 local stats = require "respool.observe.stats"
+local tracing = require "respool.observe.tracing"
 local take = require "respool.consume.take"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
@@ -144,6 +145,16 @@ end
 
 -- Putting in and taking out.
 
+local function push_one(queue, payload, o)
+  if queue.buffer then return buffer.push(queue, payload, o) end
+  local value, by = push.body(queue, payload)
+  local id, more, code = push.send(queue, "push", value, by, o)
+  hooks.drain(queue.store)
+  if id == nil then return nil, more, code end
+  if more then return id, more end
+  return id
+end
+
 -- Pushes one item; it is on disk when this returns its id. With a key that
 -- is held and `on_conflict` "ignore", the id is that of the item that holds
 -- it, and "exists" a second value. In a buffered queue the item is in memory
@@ -154,13 +165,10 @@ end
 function Queue:push(payload, given)
   local o = push.read(given, 2)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
-  if self.buffer then return buffer.push(self, payload, o) end
-  local value, by = push.body(self, payload)
-  local id, more, code = push.send(self, "push", value, by, o)
-  hooks.drain(self.store)
-  if id == nil then return nil, more, code end
-  if more then return id, more end
-  return id
+  if self.store.tracer then
+    return tracing.push(self, 1, o, push_one, payload)
+  end
+  return push_one(self, payload, o)
 end
 
 local function bodies(queue, list)
@@ -188,6 +196,15 @@ local function check_list(list)
   end
 end
 
+local function push_list(queue, list, o)
+  if queue.buffer then return buffer.push_many(queue, list, o) end
+  local values, by = bodies(queue, list)
+  local first, message, code = push.send(queue, "push_many", values, by, o)
+  hooks.drain(queue.store)
+  if not first then return nil, message, code end
+  return first, #values
+end
+
 -- Pushes all payloads of the list in one commit, or none; their ids follow
 -- each other from the first. In a buffered queue they are pushed one by one;
 -- when one is refused, a fourth value is the number before it.
@@ -198,12 +215,10 @@ function Queue:push_many(list, given)
   check_list(list)
   local o = push.read_many(given, 2)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
-  if self.buffer then return buffer.push_many(self, list, o) end
-  local values, by = bodies(self, list)
-  local first, message, code = push.send(self, "push_many", values, by, o)
-  hooks.drain(self.store)
-  if not first then return nil, message, code end
-  return first, #values
+  if self.store.tracer then
+    return tracing.push(self, #list, o, push_list, list)
+  end
+  return push_list(self, list, o)
 end
 
 -- Takes items under a lease. The batch has length 0 when there is nothing.

@@ -18,6 +18,7 @@ local options = require "respool.support.options"
 local queue = require "respool.queue"
 local progress_of = require "respool.replay.progress"
 local schedules = require "respool.produce.schedules"
+local tracing = require "respool.observe.tracing"
 local trend = require "respool.observe.trend"
 local workers = require "respool.observe.workers"
 local transaction = require "respool.transaction"
@@ -58,6 +59,9 @@ local M = {}
 ---@field private workers_look table? the rows of workers as they were seen last
 ---@field private workers_at integer? row from which dead ones are looked for
 ---@field private closing table? while it is closing, and after
+---@field private tracer respool.tracer?
+---@field private traces table<any, respool.trace> handlers that run, by task;
+--- weak
 ---@field on_error fun(err: respool.internal_error)?
 ---@field log fun(level: respool.level, message: string, fields: table)?
 local Store = { __name = "respool.store" }
@@ -89,6 +93,8 @@ end
 --- a few a second at most; a function gets all there is to say; false: silence.
 --- Whom a call waits for is on stderr after 3 s, as no Lua runs meanwhile, and
 --- in the log when the wait is over; in nginx it is in the error log
+---@field tracer respool.tracer? hears of pushes, takes, handlers and settles:
+--- respool.otlp makes one
 local FORM = {
   of = "respool.open",
   sync = options.choice { commit = 0, relaxed = 1, none = 2 },
@@ -106,6 +112,7 @@ local FORM = {
     if value == false or type(value) == "function" then return value end
     return nil, "a function, or false"
   end,
+  tracer = tracing.kind,
 }
 
 -- The log that a store is given: the default one, the user's, or none.
@@ -150,6 +157,7 @@ function M.open(path, given)
     serving = weak(), hooks = weak(), past = {}, refused = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
     background = {}, tick_payloads = {}, on_error = o.on_error, log = log_of(o),
+    tracer = o.tracer, traces = o.tracer and weak(),
   }, Store)
 end
 

@@ -18,6 +18,7 @@ local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
+local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 
@@ -67,8 +68,8 @@ end
 ---@return respool.pushed
 function Transaction:push(queue, payload, given)
   options.argument(1, "transaction:push", queue, options.queue)
-  local carried = push.carried(self.store, queue, payload,
-                               push.read(given, 3))
+  local o = tracing.carried(queue, 1, push.read(given, 3))
+  local carried = push.carried(self.store, queue, payload, o)
   return add_push(self, { carried.bytes }, carried)
 end
 
@@ -82,7 +83,8 @@ function Transaction:push_many(queue, list, given)
   if type(list) ~= "table" or #list == 0 then
     options.bad_argument(2, "transaction:push_many", "list of payloads", list)
   end
-  local o, bodies, carried = push.read_many(given, 3), {}, nil
+  local o = tracing.carried(queue, #list, push.read_many(given, 3))
+  local bodies, carried = {}, nil
   for i = 1, #list do
     carried = push.carried(self.store, queue, list[i], o)
     bodies[i] = carried.bytes
@@ -234,6 +236,19 @@ local function publish(tx)
   end
 end
 
+-- Tells the tracer of the batches whose items are settled.
+local function start_settles(by_batch)
+  local traces = {}
+  for batch, kinds in pairs(by_batch) do
+    local n, queue = 0, batch_state.queue(batch)
+    for _ in pairs(kinds) do n = n + 1 end
+    traces[#traces + 1] = tracing.start(queue.store, {
+      operation = "settle", queue = queue.name, items = n, batch = batch,
+    })
+  end
+  return traces
+end
+
 local function commit(tx)
   local n, by_batch = #tx.steps, outcomes(tx)
   for batch in pairs(by_batch) do
@@ -243,7 +258,13 @@ local function commit(tx)
     return closing.refusal(tx.store)
   end
   add_pushes(tx, by_batch)
+  local traces = tx.store.tracer and start_settles(by_batch)
   local ok, message, code = tx.handle:commit()
+  for _, trace in ipairs(traces or {}) do
+    tracing.finish(tx.store, trace, {
+      error = not ok and message or nil, code = not ok and code or nil,
+    })
+  end
   if not ok then
     rollback(tx, n)
     return nil, message, code

@@ -23,6 +23,8 @@ local M = {}
 ---@field script string path of a worker script
 ---@field open respool.open_options? of the store
 ---@field work respool.work_options?
+---@field tracer (fun(): respool.tracer)? called in each worker: the tracer of
+--- its store, whose `close` is called at the end, if it has one
 ---@field workers integer? 4
 ---@field deadline number? seconds from a signal until workers are killed; 10
 ---@field restart boolean? false: what dies is not replaced
@@ -53,7 +55,7 @@ end
 local FORM = {
   of = "respool.work_processes",
   store = path, script = path,
-  open = options.table, work = options.table,
+  open = options.table, work = options.table, tracer = options.callable,
   workers = options.whole(1, 1000),
   deadline = options.seconds,
   restart = options.boolean,
@@ -86,9 +88,18 @@ local function replay(queue, worker, index)
   end
 end
 
+-- The options of the store, with a tracer of this process's own.
+local function open_options(o)
+  if not o.tracer then return o.open end
+  local same = {}
+  for name, value in pairs(o.open or {}) do same[name] = value end
+  same.tracer = o.tracer()
+  return same
+end
+
 local function prepare(team, index)
   local worker = script.load(team.o.script)
-  local store = check(store_of.open(team.o.store, team.o.open))
+  local store = check(store_of.open(team.o.store, open_options(team.o)))
   local queue = check(script.open(store, worker))
   function queue.signal()
     return process.signals() > team.signals
@@ -103,6 +114,10 @@ local function last_words(err)
   return ("%s\n%s"):format(code, outcome.describe(err).text)
 end
 
+local function close_tracer(tracer)
+  if tracer and tracer.close then tracer.close() end
+end
+
 -- Runs a worker in this process, which it ends.
 local function be_worker(team, index, pipe)
   local ok, store, queue, worker = pcall(prepare, team, index)
@@ -112,6 +127,8 @@ local function be_worker(team, index, pipe)
     check(queue:work(worker.handle, team.o.work))
     check(store:close())
   end)
+  local flushed, trouble = pcall(close_tracer, store.tracer)
+  if ok and not flushed then ok, problem = false, trouble end
   process.exit(ok and 0 or FAILED, pipe, not ok and last_words(problem) or nil)
 end
 

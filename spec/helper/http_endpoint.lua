@@ -3,7 +3,8 @@
 -- A receiver that answers as the path of a request says: a process of its
 -- own, which knows nothing of respool. The path is a list of actions, such as
 -- /503~7,202: the first for the first request of an item, the last for all
--- that follow. Under /each/ it is the first request of all items that counts.
+-- that follow; what a collector has behind them, /v1/traces, is none. Under
+-- /each/ it is the first request of all items that counts.
 -- It notes what it gets.
 --
 --   202            any status, with a text
@@ -86,6 +87,7 @@ local function answer(request)
   for action in key:gsub(" .*", ""):gsub("^/each", ""):gmatch "[^/,?]+" do
     list[#list + 1] = action
   end
+  if list[#list - 1] == "v1" then list[#list], list[#list - 1] = nil end
   local action = list[math.min(seen[key], #list)]
   if actions[action] then return actions[action]() end
   local crowd = tonumber(action:match "^meet~(%d+)$")

@@ -17,6 +17,7 @@ local progress = require "respool.consume.progress"
 local outcome = require "respool.support.outcome"
 local push = require "respool.produce.push"
 local take = require "respool.consume.take"
+local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 local NONE, DONE, RELEASE = outcome.NONE, outcome.DONE, outcome.RELEASE
@@ -177,7 +178,7 @@ local function after_settle(batch, ok, a, b, c)
   return ok, a, b, c
 end
 
-local function settle_once(batch, carried, o, no_wait)
+local function settle_untraced(batch, carried, o, no_wait)
   if not o then
     return after_settle(batch, batches.settle(batch, no_wait, carried))
   end
@@ -185,6 +186,25 @@ local function settle_once(batch, carried, o, no_wait)
   return after_settle(batch, batches.settle(
     batch, no_wait, carried, queue.handle, batch_state.new(queue), o.limit,
     o.bytes, nil, o.lease, take.worker(queue)))
+end
+
+-- The same for a tracer, which hears of the take as well.
+local function settle_once(batch, carried, o, no_wait)
+  local queue = batch_state.queue(batch)
+  local store = queue.store
+  if not store.tracer then
+    return settle_untraced(batch, carried, o, no_wait)
+  end
+  local trace, taking = tracing.settle(queue, batch), nil
+  if o then
+    taking = tracing.start(store, { operation = "take", queue = queue.name })
+  end
+  local ok, a, b, c = settle_untraced(batch, carried, o, no_wait)
+  tracing.finish(store, trace, {
+    error = not ok and a or nil, code = not ok and b or nil,
+  })
+  if o then tracing.took(store, taking, ok and a or c, a, b) end
+  return ok, a, b, c
 end
 
 -- Commits the marks with the pushes of the items, and `carried` of the batch's

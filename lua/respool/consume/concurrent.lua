@@ -19,6 +19,7 @@ local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
+local tracing = require "respool.observe.tracing"
 local workers = require "respool.consume.workers"
 
 local batches = core.batch
@@ -99,16 +100,25 @@ local function handled(delivery, part, i)
   if flow.breaks_off(delivery.row) then break_off(delivery) end
 end
 
+local function call(delivery, batch, item, payload)
+  local store = delivery.queue.store
+  local trace = store.tracer and tracing.enter(store, {
+    queue = delivery.queue.name, items = 1, item = item, headers = item.headers,
+  })
+  local started = core.mono()
+  local results = { compat.task_pcall(delivery.handler, payload, item) }
+  batches.observe(batch, 1, started)
+  judge(delivery, item, results[1], results[2], results[3])
+  if trace then tracing.leave(store, trace, item, false) end
+end
+
 local function handle(delivery, part, i)
   local payload, problem, reason = delivery.read(part.batch, i)
   local item = part.running[i]
   if payload == nil then
     decide.undecodable(delivery.queue, item, problem, reason)
   else
-    local started = core.mono()
-    local results = { compat.task_pcall(delivery.handler, payload, item) }
-    batches.observe(part.batch, 1, started)
-    judge(delivery, item, results[1], results[2], results[3])
+    call(delivery, part.batch, item, payload)
   end
   handled(delivery, part, i)
 end
@@ -255,7 +265,9 @@ local function pause_of(delivery)
 end
 
 local function tick(delivery)
+  local store = delivery.queue.store
   workers.tick(delivery.queue)
+  if store.tracer then tracing.tick(store, true) end
   if not delivery.o.tick or now() < delivery.tick_at then return end
   delivery.tick_at = now() + TICK
   delivery.o.tick(delivery.counts)

@@ -12,6 +12,7 @@ local hooks = require "respool.observe.hooks"
 local memo = require "respool.consume.handler_memo"
 local outcome = require "respool.support.outcome"
 local options = require "respool.support.options"
+local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 local DEAD, RETRY = outcome.DEAD, outcome.RETRY
@@ -98,6 +99,7 @@ end
 ---@return true?, string?, string?
 function M.mark(queue, item, mark, err)
   batches.settled(item[1], item[2]) -- raises when the batch is closed
+  if queue.store.tracer then tracing.note(queue.store, item, mark) end
   local ok, message, code
   for _, entry in ipairs(M.marks(queue, item, mark, err)) do
     ok, message, code = batch_state.mark(item[1], entry.item[2], entry.mark)

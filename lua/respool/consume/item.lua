@@ -19,6 +19,7 @@ local push = require "respool.produce.push"
 local returned = require "respool.consume.returned"
 local upgrade = require "respool.produce.upgrade"
 local timing = require "respool.support.timing"
+local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 local fields = batches.fields
@@ -245,7 +246,8 @@ function Methods:push(queue, payload, given)
   options.argument(1, "item:push", queue, options.queue)
   batches.settled(self[1], self[2]) -- raises when the batch is closed
   local store = queue_of(self).store
-  local carried = push.carried(store, queue, payload, push.read(given, 3))
+  local o = tracing.carried(queue, 1, push.read(given, 3))
+  local carried = push.carried(store, queue, payload, o)
   check_size(store, carried)
   item_pushes.add(self[1], self[2], carried)
 end

@@ -8,6 +8,7 @@ local hooks = require "respool.observe.hooks"
 local options = require "respool.support.options"
 local schedules = require "respool.produce.schedules"
 local timing = require "respool.support.timing"
+local tracing = require "respool.observe.tracing"
 
 local M = {}
 
@@ -47,18 +48,22 @@ function M.track(batch, queue)
   return batch
 end
 
--- A batch by one call into the core, of length 0 when nothing came.
----@param queue respool.queue
----@param o table options as the form keeps them
----@param wait number seconds
----@return respool.batch?, string?, string?
-function M.once(queue, o, wait)
+local function once(queue, o, wait)
   local batch, message, code = queue.handle:take(
     batch_state.new(queue), o.limit, o.bytes, wait, o.lease, M.worker(queue))
   if not batch then return nil, message, code end
   if #batch > 0 then M.track(batch, queue) end
   hooks.drain(queue.store)
   return batch
+end
+
+-- A batch by one call into the core, of length 0 when nothing came.
+---@param queue respool.queue
+---@param o table options as the form keeps them
+---@param wait number seconds
+---@return respool.batch?, string?, string?
+function M.once(queue, o, wait)
+  return tracing.take(once, queue, o, wait)
 end
 
 -- How long to wait for items now: no longer than until the next tick of a
@@ -68,23 +73,27 @@ local function slice(store, left)
   return math.min(timing.take_slice(store, left), schedules.wait(store))
 end
 
--- A batch, of length 0 when nothing came within `o.timeout` seconds.
----@param queue respool.queue
----@param o table
----@return respool.batch?, string?, string?
-function M.take(queue, o)
+local function take(queue, o)
   local left, manual = o.timeout or 0, queue.store.manual
   local ends = timing.deadline(left)
   while true do
     if closing.refuses(queue.store) then return closing.refusal(queue.store) end
     local wait = left > 0 and slice(queue.store, left) or 0
-    local batch, message, code = M.once(queue, o, wait)
+    local batch, message, code = once(queue, o, wait)
     if not batch then return nil, message, code end
     left = manual and left - wait or timing.left(ends)
     if left <= 0 or queue.store.closing or #batch > 0 or timing.is_ending() then
       return batch
     end
   end
+end
+
+-- A batch, of length 0 when nothing came within `o.timeout` seconds.
+---@param queue respool.queue
+---@param o table
+---@return respool.batch?, string?, string?
+function M.take(queue, o)
+  return tracing.take(take, queue, o)
 end
 
 return M

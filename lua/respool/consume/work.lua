@@ -26,6 +26,7 @@ local returned = require "respool.consume.returned"
 local schedules = require "respool.produce.schedules"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
+local tracing = require "respool.observe.tracing"
 local trend = require "respool.observe.trend"
 local workers = require "respool.consume.workers"
 
@@ -129,7 +130,7 @@ local function new_loop(queue, handler, serve, o)
     queue = queue, handler = handler, serve = serve, o = o,
     stops = queue.stops, ordered = config.ordered == 1,
     keeps = config.keep_done > 0,
-    counts = new_counts(), unflushed = false,
+    counts = new_counts(), unflushed = false, tracer = queue.store.tracer,
   }
   loop.row = flow.row(queue, config)
   loop.merge = merge_batch.of_work(queue, o.merge, loop.ordered)
@@ -219,14 +220,34 @@ local function timed(loop, batch, n, ...)
   return ...
 end
 
--- Calls the handler for `n` items that are one. True when it went well.
-local function call_handler(loop, batch, it, payload, n)
+local function call_untraced(loop, batch, it, payload, n)
   local ok, a, b = timed(loop, batch, n,
                          xpcall(loop.handler, loop.catch, payload, it))
   if ok and a == nil and b == nil then return true end -- as most do
   local well = record_result(loop, it, ok, a, b)
   loop.started = loop.start()
   return well
+end
+
+-- Calls serve(loop, batch, ...) as a handler that the tracer hears of: true
+-- when it went well.
+local function traced(loop, event, serve, batch, ...)
+  local store = loop.queue.store
+  event.queue = loop.queue.name
+  loop.handling = tracing.enter(store, event)
+  local well = serve(loop, batch, ...)
+  tracing.leave(store, loop.handling, event.item, well)
+  loop.handling = nil
+  return well
+end
+
+-- Calls the handler for `n` items that are one. True when it went well.
+local function call_handler(loop, batch, it, payload, n)
+  if not loop.tracer then
+    return call_untraced(loop, batch, it, payload, n)
+  end
+  return traced(loop, { items = n, item = it, headers = it.headers },
+                call_untraced, batch, it, payload, n)
 end
 
 local function serve_item(loop, batch, i)
@@ -329,17 +350,16 @@ local function fail_rest(loop, batch, err, trace)
   end
 end
 
--- Delivers the batch as a whole; the handler's call decides for the items that
--- the handler has not marked.
-local function serve_batch(loop, batch)
+-- Calls the handler for a batch. True when it went well.
+local function call_for_batch(loop, batch)
   local n = #batch
-  if loop.merge then merged(loop, batch) end
   loop.started = loop.start()
   local well, explicit, err, trace = result_of(
     loop, timed(loop, batch, n, xpcall(loop.handler, loop.catch, batch)))
   loop.counts.items = loop.counts.items + n
-  if closed(batch) or closing.is_immediate(loop.queue.store) then return end
-  if well then
+  if closed(batch) or closing.is_immediate(loop.queue.store) then
+    return well
+  elseif well then
     state_of(batch).handled = n
   elseif explicit then
     batch_of.mark_rest(batch, explicit)
@@ -347,6 +367,18 @@ local function serve_batch(loop, batch)
     fail_rest(loop, batch, err, trace)
   end
   if closing.is_immediate(loop.queue.store) then batch:release() end
+  return well
+end
+
+-- Delivers the batch as a whole; the handler's call decides for the items that
+-- the handler has not marked.
+local function serve_batch(loop, batch)
+  if loop.merge then merged(loop, batch) end
+  if loop.tracer then
+    traced(loop, { items = #batch, batch = batch }, call_for_batch, batch)
+  else
+    call_for_batch(loop, batch)
+  end
 end
 
 
@@ -414,6 +446,7 @@ local function tick(loop)
   schedules.tick(store)
   trend.tick(store)
   if store.ticker then store.ticker.tick(store) end
+  if store.tracer then tracing.tick(store, false) end
 end
 
 local function next_slice(loop, waited)
@@ -496,6 +529,7 @@ end
 local function run_cycle(loop)
   local results = { pcall(cycle, loop) }
   if results[1] then return results end
+  tracing.leave(loop.queue.store, loop.handling, nil, false)
   if loop.queue.handle:closed() and not compat.is_interrupt(results[2]) then
     return { true, loop.counts }
   end

@@ -134,6 +134,27 @@ local function wait(client, request)
   return request:result()
 end
 
+local function answer_of(status, text, more)
+  return { status = status, text = text, location = more.location,
+           retry_after = more["retry-after"],
+           content_type = more["content-type"] }
+end
+
+-- The answer to a request, once there is one: nil while there is none, false
+-- and the trouble where there will be none. Waits for up to `seconds`; without,
+-- somebody else polls. Redirects are not followed.
+---@param pending table
+---@param seconds number?
+---@return respool.http.answer|false|nil, respool.http.trouble?
+function Client:look(pending, seconds)
+  local request = pending.request
+  if seconds and not request:over() then self.curl.poll(seconds) end
+  if not request:over() then return nil end
+  local status, text, more = request:result()
+  if status then return answer_of(status, text, more) end
+  return false, { message = text, group = more }
+end
+
 local REDIRECTS = { [301] = true, [302] = true, [307] = true, [308] = true }
 
 -- Follows a redirect with the same request, to another host without the user's
@@ -163,9 +184,7 @@ function Client:wait(pending)
     local goes_on = REDIRECTS[status] and pending.left > 0 and more.location
       and follow(self, pending, more.location)
     if not goes_on then
-      return { status = status, text = text, location = more.location,
-               retry_after = more["retry-after"],
-               content_type = more["content-type"] }
+      return answer_of(status, text, more)
     end
   end
 end

@@ -7,7 +7,9 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local form = require "respool.http.options"
 local headers_of = require "respool.http.headers"
+local item_of = require "respool.consume.item"
 local sign = require "respool.http.sign"
+local tracing = require "respool.observe.tracing"
 
 local M = {}
 
@@ -54,6 +56,14 @@ local function add_own(own, o, payload, item)
   for name, value in pairs(given) do own[name] = value end
 end
 
+-- The context of the handler's span in the place of the one that came along.
+local function add_trace(headers, item)
+  local context = tracing.headers(item_of.queue_of(item).store)
+  for name, value in pairs(headers_of.sendable(context)) do
+    headers[name] = value
+  end
+end
+
 -- Those of our own headers that a signature covers, besides `pass`.
 local SIGNED = { "content-type", "content-encoding", "idempotency-key" }
 
@@ -85,6 +95,7 @@ function M.new(o, payload, item)
     return nil, "'body' returned no type that can be sent"
   end
   local headers = headers_of.pick(came, PASSED)
+  add_trace(headers, item)
   add_item(headers, item)
   headers["content-type"] = o.content_type or kind
   headers["content-encoding"] = encoding

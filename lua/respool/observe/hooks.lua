@@ -95,14 +95,16 @@ function M.tell_failures(store)
   end
 end
 
--- Calls a hook, if there is one.
+-- Calls a hook, if there is one: its first two results.
 ---@param store respool.store
 ---@param name string of the hook
 ---@param hook function?
+---@return any, any
 function M.call(store, name, hook, ...)
   if not hook then return end
-  local ok, err = M.pcall(store, hook, ...)
-  if not ok then M.report(store, name, outcome.describe(err).text) end
+  local ok, first, second = M.pcall(store, hook, ...)
+  if ok then return first, second end
+  M.report(store, name, outcome.describe(first).text)
 end
 
 

@@ -108,7 +108,8 @@ function M.open(queue, o)
   if not handle then return nil, message, code end
   queue.buffer, queue.merge, queue.store.buffered = handle, o.merge, true
   local shortens = queue.codec.native or queue.codec == codec.raw
-  if shortens and not queue.validate and not o.merge then
+  if shortens and not queue.validate and not o.merge
+     and not queue.store.tracer then
     queue.push = short_push(queue, queue.push)
   end
   return true

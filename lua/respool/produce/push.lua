@@ -11,6 +11,7 @@ local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
 local refusals = require "respool.observe.refusals"
 local timing = require "respool.support.timing"
+local tracing = require "respool.observe.tracing"
 
 local M = {}
 
@@ -260,7 +261,7 @@ local function carry(store, entry)
   if not o.queue then
     compat.misuse("batch:settle: a push names no 'queue'")
   end
-  return M.carried(store, o.queue, o.payload, o)
+  return M.carried(store, o.queue, o.payload, tracing.carried(o.queue, 1, o))
 end
 
 -- Entries { queue =, payload =, priority = ... } as the core takes them.

@@ -14,6 +14,7 @@ local concurrent = require "respool.consume.concurrent"
 local form = require "respool.http.options"
 local header_form = require "respool.http.headers"
 local http = require "respool.http.handler"
+local otlp = require "respool.cli.base.otlp"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local secret = require "respool.cli.http.secret"
@@ -157,6 +158,7 @@ function M.options(command)
   add_network(command)
   add_times(command)
   add_work(command)
+  otlp.add_options(command)
   failure_log.add_options(command)
   command:epilog [[
 Each item is sent with the headers Respool-Queue, Respool-Id, Respool-Attempt,
@@ -311,8 +313,10 @@ local function is_plain(queue)
 end
 
 local function queue_of(args, io, figures)
+  local log = failure_log.new(io, failure_log.form_of(args))
+  local make = otlp.maker(args, log)
   local store = arguments.open(io, args.store, {
-    log = failure_log.new(io, failure_log.form_of(args)),
+    log = log, tracer = make and make(),
   })
   local o = {
     codec = args.raw and "raw" or nil, max_attempts = args.max_attempts,
@@ -344,6 +348,8 @@ local function deliver(args, io, queue, handler, figures)
     deadline = args.deadline, rate = args.rate, tick = tick,
   }) }
   process.unwatch()
+  local tracer = queue.store.tracer
+  if tracer then tracer.close() end
   bar:clear()
   if not results[1] then error(results[2], 0) end
   return (arguments.check(compat.unpack(results, 2, 4)))

@@ -8,6 +8,7 @@ local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
 local failure_log = require "respool.cli.base.failure_log"
 local json = require "respool.support.json"
+local otlp = require "respool.cli.base.otlp"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local processes = require "respool.worker_processes"
@@ -33,6 +34,7 @@ function M.options(command)
     :argname "N":convert(arguments.whole(1, 2^20))
   command:option("--deadline", "Kill the workers so long after the signal that "
     .. "stops them.", "10s"):argname "TIME":convert(arguments.duration)
+  otlp.add_options(command)
   failure_log.add_options(command)
   command:epilog [[
 A line on stderr reports each failure of the handler. A summary at the end
@@ -205,13 +207,11 @@ end
 
 
 local function work(args, watch)
+  local log = failure_log.new(watch.io, watch.log)
   local ok, counts, message = pcall(processes.run, {
     store = args.store, script = args.script, workers = args.workers,
-    deadline = args.deadline,
-    open = {
-      create = false,
-      log = failure_log.new(watch.io, watch.log),
-    },
+    deadline = args.deadline, tracer = otlp.maker(args, log),
+    open = { create = false, log = log },
     work = {
       stop_when_empty = args.until_empty, batch = args.batch, name = args.name,
     },
