@@ -6,7 +6,11 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 STRIP ?= strip
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 LUA ?= lua5.4
+# What `make` builds and `make install` installs, of the Luas that there are.
+INSTALL_LUAS ?= 5.4 luajit
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
@@ -186,7 +190,9 @@ $(foreach v,$(LUAS),$(eval INC_$(v) := \
   $(shell pkg-config --cflags lua$(v:luajit=jit))))
 endif
 
-all: $(LIBRARY) $(filter $(BUILD)/5.4/% $(BUILD)/luajit/%,$(MODULES))
+all: $(LIBRARY) $(filter $(INSTALL_LUAS:%=$(BUILD)/%/respool/core.so) \
+  $(INSTALL_LUAS:%=$(BUILD)/%/respool/json.so) \
+  $(INSTALL_LUAS:%=$(BUILD)/%/respool/curl.so),$(MODULES))
 	@$(if $(LUAS),,CC='$(CC)' sh .ci/deps tell lua)
 	@$(if $(JSON),,CC='$(CC)' sh .ci/deps tell json)
 	@$(if $(CURL),,CC='$(CC)' sh .ci/deps tell delivery)
@@ -336,7 +342,8 @@ $(BUILD)/fuzz/json: spec/fuzz/json.c $(FUZZ_MAIN) $(JSON_O) $(BUILD)/core.a
 	$(call step,CC,$@)$(COMPILE) $(filter %.c %.o %.a,$^) $(LDFLAGS) \
 	  -ljansson $(LIBS) -o $@
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path $(BUILD)/package -prune -o -type f \
+  -name '*.d' -print 2>/dev/null)
 
 demo: deps
 	@$(MAKE) --no-print-directory run-demo
@@ -352,8 +359,8 @@ cast: all
 	@$(call run,lua5.4) doc/cast.lua >$(BUILD)/cast.svg && \
 	  mv $(BUILD)/cast.svg doc/cast.svg
 man: all
-	@$(call run,lua5.4) doc/man.lua >doc/respool.1.new && \
-	  mv doc/respool.1.new doc/respool.1
+	@for n in 1 3; do $(call run,lua5.4) doc/man.lua $$n >doc/respool.$$n.new && \
+	  mv doc/respool.$$n.new doc/respool.$$n || exit; done
 soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
 bench-nginx: all
@@ -403,6 +410,21 @@ deps-rabbitmq:
 test-rabbitmq: deps-rabbitmq lua5.4
 	@$(call run,lua5.4) spec/rabbitmq/run.lua
 
+# A tarball, and from it Debian's packages and LuaRocks' rocks.
+dist:
+	@git archive --prefix=respool-$(VERSION)/ HEAD | gzip -n9 \
+	  >$(BUILD)/respool-$(VERSION).tar.gz
+deps-package:
+	@CC='$(CC)' sh .ci/deps install build command package
+test-package: deps-package dist
+	@BUILD=$(BUILD) VERSION=$(VERSION) spec/package/run
+
+# The pages as HTML with a search box, and the reference with them.
+deps-docs:
+	@CC='$(CC)' sh .ci/deps install build command docs
+docs: deps-docs lua5.4
+	@$(call run,lua5.4) doc/site/main.lua $(BUILD)/docs
+
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage \
   $(patsubst %,$(BUILD)/spec/%,libpq_abi postgres_verbs postgres_model postgres_cut)
@@ -410,7 +432,7 @@ fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage \
 
 # Compilers with warnings as errors, and the Lua linter.
 lint:
-	@luacheck -q lua bin/respool spec examples bench contrib doc/*.lua
+	@luacheck -q lua bin/respool spec examples bench contrib doc
 	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
 	    $(EXAMPLES:%=examples/%.c) \
 	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \
@@ -462,8 +484,10 @@ run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers \
 	$(BUILD)/spec/buffers
 	$(BUILD)/spec/journal
 
-lib = $(DESTDIR)$(PREFIX)/lib
+lib = $(DESTDIR)$(LIBDIR)
 share = $(DESTDIR)$(PREFIX)/share
+units = $(DESTDIR)$(PREFIX)/lib
+zsh = $(DESTDIR)$(ZSHDIR)
 Q = $(if $(V),,@)
 install: all
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/include include/respool.h
@@ -475,20 +499,33 @@ install: all
 	$(Q)ln -sf $(SONAME) $(lib)/librespool.so
 	$(Q)install -d $(lib)/pkgconfig
 	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' \
-	  'libdir=$${prefix}/lib' '' 'Name: respool' \
+	  'libdir=$(LIBDIR:$(PREFIX)/%=$${prefix}/%)' '' 'Name: respool' \
 	  'Description: Durable queue in a directory, with retries' \
 	  'Version: $(VERSION)' 'Requires.private: lmdb libcbor libxxhash' \
 	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lrespool' \
 	  'Libs.private: -lm -ldl -pthread' >$(lib)/pkgconfig/respool.pc
-	$(Q)$(if $(filter 5.4,$(LUAS)),$(call \
-	  install_lua,5.4,$(share)/lua/5.4,$(lib)/lua/5.4))
-	$(Q)$(if $(filter luajit,$(LUAS)),$(call \
-	  install_lua,luajit,$(share)/lua/5.1,$(lib)/lua/5.1))
+	$(Q)$(foreach v,$(filter $(LUAS),$(INSTALL_LUAS)),$(call \
+	  install_lua,$(v),$(share)/lua/$(v:luajit=5.1),$(lib)/lua/$(v:luajit=5.1)) &&) :
 	$(Q)install -D -m 755 bin/respool $(DESTDIR)$(PREFIX)/bin/respool
 	$(Q)sed -i -e '1s/lua5.4/$(LUA)/' \
-	  -e 's|^local PREFIX = nil$$|local PREFIX = "$(PREFIX)"|' \
+	  -e 's|^\(local SHARE, LIB =\) nil, nil$$|\1 "$(PREFIX)/share", "$(LIBDIR)"|' \
 	  $(DESTDIR)$(PREFIX)/bin/respool
-	$(Q)install -D -m 644 -t $(share)/man/man1 doc/respool.1
+	$(Q)for n in 1 3; do \
+	  install -D -m 644 -t $(share)/man/man$$n doc/respool.$$n || exit; done
+	$(Q)$(call completion,bash,$(share)/bash-completion/completions/respool)
+	$(Q)$(call completion,zsh,$(zsh)/_respool)
+	$(Q)$(call completion,fish,$(share)/fish/vendor_completions.d/respool.fish)
+	$(Q)install -d $(units)/systemd/system $(units)/sysusers.d
+	$(Q)for u in $(UNITS); do \
+	  sed 's|/usr/local/bin|$(PREFIX)/bin|' contrib/systemd/$$u \
+	    >$(units)/systemd/system/$$u || exit; done
+	$(Q)install -m 644 contrib/systemd/respool.sysusers \
+	  $(units)/sysusers.d/respool.conf
+	$(Q)install -D -m 644 -t $(share)/respool/luals/respool \
+	  contrib/luals/config.json
+	$(Q)install -d $(share)/respool/luals/respool/library
+	$(Q)ln -sfn ../../../../lua/5.4/respool \
+	  $(share)/respool/luals/respool/library/respool
 	@$(if $(is_silent),,sh .ci/deps tell command)
 install_stripped = install -D -m 755 -s --strip-program=$(STRIP)
 install_lua = cd lua && for f in $(LUA_FILES); do \
@@ -498,16 +535,26 @@ install_lua = cd lua && for f in $(LUA_FILES); do \
   for so in core $(if $(JSON),json) $(if $(CURL),curl); do \
     $(install_stripped) $(BUILD)/$(1)/respool/$$so.so \
       $(3)/respool/$$so.so || exit; done
+# A shell's script, as `respool completion` prints it.
+completion = install -d $(dir $(2)) && sed -n '/^  $(1) = \[=\[$$/,/^\]=\]/{//!p}' \
+  lua/respool/cli/completion.lua >$(2)
+UNITS = respool-work@.service respool-maintain.service respool-maintain.timer
 INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
-  $(addprefix lib/,librespool.a librespool.so $(SONAME) \
-    librespool.so.$(VERSION) pkgconfig/respool.pc) \
-  $(foreach v,5.4 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
-    $(WEB:%=share/lua/$(v)/respool/web/%) \
-    $(addprefix lib/lua/$(v)/respool/,core.so json.so curl.so))
+  share/man/man3/respool.3 share/bash-completion/completions/respool \
+  share/fish/vendor_completions.d/respool.fish \
+  $(UNITS:%=lib/systemd/system/%) lib/sysusers.d/respool.conf \
+  $(foreach v,5.4 5.3 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
+    $(WEB:%=share/lua/$(v)/respool/web/%))
+INSTALLED_LIB = librespool.a librespool.so $(SONAME) librespool.so.$(VERSION) \
+  pkgconfig/respool.pc $(foreach v,5.4 5.3 5.1,\
+    $(addprefix lua/$(v)/respool/,core.so json.so curl.so))
 uninstall:
-	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED) && for v in 5.4 5.1; do \
-	  find share/lua/$$v/respool share/lua/$$v/resty lib/lua/$$v/respool \
-	    -depth -type d -empty -delete 2>/dev/null; done; true
+	$(Q)rm -rf $(share)/respool/luals/respool $(zsh)/_respool
+	$(Q)cd $(lib) && rm -f $(INSTALLED_LIB)
+	$(Q)cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED)
+	$(Q)for v in 5.4 5.3 5.1; do find $(share)/lua/$$v/respool \
+	  $(share)/lua/$$v/resty $(lib)/lua/$$v/respool $(share)/respool \
+	  -depth -type d -empty -delete 2>/dev/null; done; true
 rock: $(MODULES)
 rock-install: rock
 	$(call install_lua,$(LUAS),$(INST_LUADIR),$(INST_LIBDIR))
@@ -529,6 +576,9 @@ help:
 	@echo 'test-cluster   deps-cluster, and fail-over of PostgreSQL under Patroni'
 	@echo 'test-rabbitmq  deps-rabbitmq, and forwarding to RabbitMQ with kills'
 	@echo 'test-console   deps-console, and the page of the console in a browser'
+	@echo 'test-package   deps-package; packages for Debian, rocks, lintian'
+	@echo 'docs     deps-docs; guide and reference as HTML, in build/docs'
+	@echo 'dist     build/respool-$(VERSION).tar.gz of HEAD'
 	@echo 'asan     the C-heavy specs under address and UB sanitizers'
 	@echo 'tsan     a threaded program under the thread sanitizer'
 	@echo 'fault    attacks on stores, see doc/proof.md; FAULT=long'
@@ -536,7 +586,7 @@ help:
 	@echo 'bench    speed, as ratios; BENCH=quick; PLOT=1: doc/speed.svg anew'
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
-	@echo 'man      doc/respool.1 anew, from the help of the commands'
+	@echo 'man      doc/respool.1 and .3 anew, from the help and the header'
 	@echo 'cast     doc/cast.svg anew, from what work and top print'
 	@echo 'bench-postgres   a store in PostgreSQL against a row an item'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
@@ -552,5 +602,6 @@ help:
   man cast soak asan tsan run-asan run-tsan lint install uninstall \
   deps deps-test deps-console test-console \
   deps-cluster test-cluster deps-rabbitmq test-rabbitmq env \
+  dist deps-package test-package deps-docs docs \
   help clean rock rock-install lua5.1 lua5.3 lua5.4 luajit
 .DELETE_ON_ERROR:

@@ -1,10 +1,11 @@
 -- SPDX-License-Identifier: MIT
 --
--- Writes the man page. The commands' sections come from their help, so that
--- there is one text for both: `make man` after a change.
+-- Writes a manual page: of section 1, whose commands come from their help, or
+-- of section 3, which is the C header. `make man` after a change.
 
 local commands = require "respool.cli.commands"
-local parser = require "respool.cli.parser"
+local header = require "doc.site.header"
+local help = require "doc.site.commands"
 
 local HEAD = [[
 .\" SPDX-License-Identifier: MIT
@@ -82,13 +83,29 @@ to forget a named replay, use
 to import something again,
 .BR "respool import \-\-again" .
 .SH SEE ALSO
+.BR respool (3),
 .BR lua (1)
+]]
+
+local LIBRARY = [[
+.\" SPDX-License-Identifier: MIT
+.\" Made by doc/man.lua.
+.TH RESPOOL 3 "" "respool" "Library Functions"
+.SH NAME
+respool \- a durable queue that lives inside a program
+.SH SYNOPSIS
+.nf
+.B #include <respool.h>
+.sp
+.RB $( "pkg\-config \-\-cflags \-\-libs respool" )
+.fi
+.SH DESCRIPTION
 ]]
 
 -- Text as roff shows it.
 local function roff(text)
   return (text:gsub("\\", "\\e"):gsub("%-", "\\-")
-    :gsub("\n%.", "\n\\&."):gsub("^%.", "\\&."))
+    :gsub("\n([.'])", "\n\\&%1"):gsub("^([.'])", "\\&%1"))
 end
 
 local out = {}
@@ -97,70 +114,56 @@ local function put(...)
   out[#out + 1] = table.concat { ... } .. "\n"
 end
 
-local function element(label, text)
-  put(".TP\n.B ", roff(label))
-  put(roff(text))
+-- Lines as they are.
+local function put_lines(text)
+  put(".PP\n.nf\n.RS\n", roff(text), "\n.RE\n.fi")
 end
 
-local function elements(command)
-  for _, argument in ipairs(command._arguments) do
-    element(argument:_get_label_lines()[1], argument:_get_description())
+local function put_command(one)
+  put(".nf\n", roff(one.usage), "\n.fi\n.PP\n", roff(one.text))
+  for _, element in ipairs(one.elements) do
+    put(".TP\n.B ", roff(element.label))
+    put(roff(element.text))
   end
-  for _, option in ipairs(command._options) do
-    local label = option:_get_label_lines()[1]
-    if label ~= "-h, --help" then element(label, option:_get_description()) end
-  end
-end
-
--- Paragraphs; those that follow "Example:" are shown as they are.
-local function epilog(text)
-  for paragraph in (text .. "\n\n"):gmatch "(.-)\n\n+" do
-    local example = paragraph:match "^Examples?:\n(.*)$"
-    if example then
-      put(".PP\n.nf\n.RS\n", roff((("\n" .. example):gsub("\n  ", "\n")
-        :gsub("^\n", ""))), "\n.RE\n.fi")
+  for _, paragraph in ipairs(one.epilog) do
+    if paragraph.is_example then
+      put_lines(paragraph.text)
     else
-      put(".PP\n", roff(paragraph))
+      put(".PP\n", roff(paragraph.text))
     end
   end
 end
 
-local function words_of(command)
-  return (roff(command:get_usage():gsub("^Usage: ", "")))
-end
-
-local function section(command)
-  put(".nf\n", words_of(command), "\n.fi\n.PP\n", roff(command._description))
-  elements(command)
-  epilog(command._epilog)
-end
-
-local function nothing() end
-
--- The command that these words name.
-local function command_of(name, sub)
-  local command = parser.new({ name, sub }, nothing)._commands[1]
-  if not sub then return command end
-  for _, one in ipairs(command._commands) do
-    if one._name == sub then return one end
+local function put_commands()
+  for _, name in ipairs(commands.NAMES) do
+    put(".SS ", name)
+    for i, one in ipairs(help.of(name)) do
+      if i > 1 then put ".PP" end
+      put_command(one)
+    end
   end
 end
 
-local SUBCOMMANDS = {
-  dead = { "list", "show", "groups", "push", "retry", "remove", "purge" },
-  worker = { "list", "stop" },
-  schedule = { "list", "set", "run", "pause", "resume", "remove" },
-  item = { "run", "kill", "move", "edit" },
-  replay = { "list", "show", "cancel", "resume", "forget" },
-}
-
-for _, name in ipairs(commands.NAMES) do
-  put(".SS ", name)
-  section(command_of(name))
-  for _, sub in ipairs(SUBCOMMANDS[name] or {}) do
-    put ".PP"
-    section(command_of(name, sub))
+local function put_header()
+  local top, sections = header.read()
+  put_lines((top:gsub("\n+$", "")))
+  for _, section in ipairs(sections) do
+    put(".SH ", section.title:upper())
+    for _, piece in ipairs(section.pieces) do
+      if piece.code:find "%S" then
+        put_lines((piece.code:gsub("RESPOOL_API ", "")))
+      end
+      for paragraph in (piece.text .. "\n\n"):gmatch "(.-%S.-)\n\n+" do
+        put(".PP\n", roff(paragraph))
+      end
+    end
   end
 end
 
-io.write(HEAD, table.concat(out), TAIL)
+if arg[1] == "3" then
+  put_header()
+  io.write(LIBRARY, table.concat(out), ".SH SEE ALSO\n.BR respool (1)\n")
+else
+  put_commands()
+  io.write(HEAD, table.concat(out), TAIL)
+end

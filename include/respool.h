@@ -55,7 +55,7 @@ extern "C" {
 #define RESPOOL_API
 #endif
 
-#define RESPOOL_VERSION_STRING "0.1.0"
+#define RESPOOL_VERSION_STRING "0.2.0"
 
 
 /* ---- errors ---------------------------------------------------------- */

@@ -33,10 +33,10 @@ local function identity(item)
   return ("%s/%d/%.3f"):format(origin.queue, origin.id, origin.pushed_at)
 end
 
--- Text as it is, all else as JSON, by lua-cjson.
+-- Text as it is, all else as JSON.
 local function message_of(payload)
   if type(payload) == "string" then return payload, "text/plain" end
-  return require "cjson".encode(payload), "application/json"
+  return respool.json.encode(payload), "application/json"
 end
 
 -- Sends a message and waits until the broker has confirmed it: true; nil, why,

@@ -53,7 +53,7 @@ local M = {}
 ---@field dlq string
 ---@field store respool.store
 ---@field codec respool.codec
----@field queue respool.queue? whose dead_letters they are
+---@field queue respool.queue? whose dead letters they are
 local Dead = { __name = "respool.dead" }
 Dead.__index = Dead
 
@@ -143,7 +143,7 @@ local LIST = {
 ---@class respool.dead_list_options
 ---@field after integer? numbers behind it, in the order asked for
 ---@field limit integer? 100
----@field group string?
+---@field group string? only those of this group; "" are those without one
 ---@field order "oldest"|"newest"? oldest first
 ---@field bytes integer|string? the list ends with the dead letter that brings
 --- its payloads to so many; 4 MiB
@@ -211,13 +211,13 @@ local PUSH = {
 ---@class respool.dead_push_options
 ---@field error any what went wrong, as a handler's error: a text, or a table
 --- with message and group
----@field group string?
+---@field group string? by which it is counted; that of `error`
 ---@field attempts integer? that were made; 1
 ---@field queue respool.queue? where a replay brings it; the queue whose dead
 --- letters these are
 ---@field priority integer? 0 to 255
----@field headers table?
----@field key string?
+---@field headers table? of the item that a replay makes
+---@field key string? of that item
 
 -- The queue that a failure is counted in.
 local function queue_of_push(dead, o)
@@ -350,7 +350,8 @@ function Dead:purge(given)
   })
 end
 
--- Moves dead letters back to a queue: see respool/replay/replay.lua.
+-- Moves dead letters back to a queue, in pages of one commit each. The same
+-- origin, a new id; attempts begin again. With a `name` it can be resumed.
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 ---@nodiscard
@@ -361,8 +362,7 @@ function Dead:replay(given)
   return counts
 end
 
--- Replays at an interval, from within work and store:maintain: see
--- respool/replay/background.lua. Its result has a method stop().
+-- Replays at an interval, from within work and store:maintain.
 ---@param given respool.background_options
 ---@return respool.background
 function Dead:replay_every(given)

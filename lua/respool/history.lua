@@ -152,9 +152,10 @@ end
 ---@class respool.history_replay_options
 ---@field name string? to be resumed by, as dead:replay's
 ---@field since number? as in list()
----@field before number?
+---@field before number? as in list()
 ---@field where (fun(item: respool.finished_item): any, any)? which items; all
 ---@field transform (fun(payload: any, item: respool.finished_item): any, any)?
+--- the payload to push
 ---@field to respool.queue? the queue to push to; their own
 ---@field limit integer? items to push at most
 

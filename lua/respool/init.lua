@@ -17,6 +17,7 @@ local maintenance = require "respool.maintenance"
 local export = require "respool.transfer.export"
 local file_reader = require "respool.transfer.file_reader"
 local file_writer = require "respool.transfer.file_writer"
+local json = require "respool.support.json"
 local handlers = require "respool.consume.handlers"
 local outcome = require "respool.support.outcome"
 local processes = require "respool.worker_processes"
@@ -38,8 +39,7 @@ M.snooze, M.release, M.hold = outcome.snooze, outcome.release, outcome.hold
 -- Handlers made of handlers.
 M.chain, M.fan_out = handlers.chain, handlers.fan_out
 
--- A handler that delivers by HTTP: see respool/http/handler.lua, loaded when
--- asked for.
+-- A handler that delivers by HTTP.
 ---@param given respool.http_options
 ---@return respool.handler
 function M.http(given)
@@ -64,9 +64,32 @@ M.export, M.import = export.export, import.import
 M.move = move.move
 M.file_writer, M.file_reader = file_writer.new, file_reader.new
 
--- CBOR as payloads use it; null and the mark of arrays.
+-- CBOR as payloads use it. decode(bytes) returns nil and why for what is none.
+---@class respool.cbor
+---@field encode fun(value: any): string
+---@field decode fun(bytes: string): any, string?
 M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }
+
+-- JSON as the command line reads and writes it; needs the module respool.json,
+-- which stands on jansson. encode(value, indent) sorts keys; decode(text)
+-- returns nil and why for what is none. Whole numbers are integers, empty
+-- arrays stay arrays.
+---@class respool.json
+---@field encode fun(value: any, indent: integer?): string
+---@field decode fun(text: string): any, string?
+M.json = { encode = json.encode, decode = json.decode }
+
+-- What stands for null in payloads.
+---@type userdata
 M.null = core.cbor.null
-M.array, M.array_mt = core.cbor.array, core.cbor.array_mt
+
+-- Marks a table as an array, so that it is stored as one when it is empty, too,
+-- and returns it: the table has the metatable respool.array_mt then.
+---@type fun(list: table): table
+M.array = core.cbor.array
+
+-- The metatable of arrays, which decoded ones have.
+---@type table
+M.array_mt = core.cbor.array_mt
 
 return M

@@ -182,16 +182,17 @@ end
 -- Settings of this handle alone.
 ---@class respool.queue_settings
 ---@field codec "cbor"|"raw"|respool.codec? "cbor"
----@field validate respool.validate?
----@field decide respool.decide?
+---@field validate respool.validate? refuses payloads at their push
+---@field decide respool.decide? the outcome of a failure
 ---@field is_outage respool.is_outage? which failures the breaker counts: those
 --- whose group is "refused", "timeout", "closed", "resolve" or 500 to 599
 ---@field version integer? of the payloads: stored with each push; others are
 --- upgraded, or become dead letters
----@field upgrade respool.upgrade?
+---@field upgrade respool.upgrade? changes payloads of other versions
 ---@field buffer respool.buffer_options? pushes are gathered in memory
 ---@field merge respool.merge? folds pushes in the buffer
----@field on_handler_error (fun(err: any, item: respool.item))?
+---@field on_handler_error (fun(err: any, item: respool.item))? sees every
+--- failure of a handler
 ---@field on_dead (fun(death: respool.death))? of items that this handle takes
 --- or pushes
 ---@field create boolean? false: NOT_FOUND when there is no such queue

@@ -31,7 +31,7 @@ local M = {}
 ---@class respool.queue
 ---@field name string
 ---@field store respool.store
----@field dead respool.dead the dead_letters of its dlq, as it was when opened
+---@field dead respool.dead the dead letters of its DLQ, as it was when opened
 ---@field history respool.history finished items, if it keeps them
 ---@field private handle userdata
 ---@field private codec respool.codec
@@ -158,7 +158,7 @@ end
 -- Pushes one item; it is on disk when this returns its id. With a key that
 -- is held and `on_conflict` "ignore", the id is that of the item that holds
 -- it, and "exists" a second value. In a buffered queue the item is in memory
--- when this returns true: see respool/buffer.lua for what that promises.
+-- when this returns true, and a crash before the flush loses it.
 ---@param payload any
 ---@param given respool.push_options?
 ---@return integer|true|nil id, string?, string?
@@ -441,6 +441,7 @@ function Queue:pause()
   return self.handle:pause(true)
 end
 
+-- Lets a paused queue go on.
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:resume()
@@ -461,8 +462,7 @@ function Queue:hold(seconds, given)
   return self.handle:hold(seconds, o.reason)
 end
 
--- Everything counted; times in seconds. With a buffer, `buffer` has its own:
--- see buffer.stats.
+-- Everything counted; times in seconds. With a buffer, `buffer` has its own.
 ---@return respool.queue_stats?, string?, string?
 ---@nodiscard
 function Queue:stats()

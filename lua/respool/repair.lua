@@ -11,7 +11,7 @@ local M = {}
 ---@field queues integer in the new store, as the next two
 ---@field items integer
 ---@field dead_letters integer
----@field set_aside integer items in damaged segments, now dead_letters
+---@field set_aside integer items in damaged segments, now dead letters
 ---@field nameless integer of `items`: in the queue "recovered"
 ---@field settled integer found, but known to have been settled
 ---@field lost_items integer known to be lost, as the next two

@@ -76,19 +76,23 @@ local function path_of(value)
 end
 
 ---@class respool.open_options
----@field sync "commit"|"relaxed"|"none"?
----@field create boolean? false: NOT_FOUND when there is no store
----@field read_only boolean? only looks: what would change something raises
+---@field sync "commit"|"relaxed"|"none"? "commit": what a call has returned is
+--- on disk; "relaxed": a power cut may undo the last second; "none" for
+--- ":memory:"
+---@field create boolean? true; false: NOT_FOUND when there is no store
+---@field read_only boolean? false; true: only looks: what would change
+--- something raises
 ---@field clock "manual"? time stands still until advance() moves it
----@field max_readers integer?
----@field max_bytes integer|string?
----@field private max_item_bytes integer|string?
----@field seed integer? of the jitter
+---@field max_readers integer? 256; processes and threads that read at once
+---@field max_bytes integer|string? "16GiB"; pushes beyond it are FULL
+---@field max_item_bytes integer|string? "64MiB"; up to "1GiB"
+---@field seed integer? of the jitter; a random one
 ---@field timeout respool.seconds? how long a call waits for other processes
 --- that write, open or compact the store, then LOCKED; nil: for ever
----@field journal boolean? false: each push is a commit of LMDB, also where its
---- journal would do
----@field on_error fun(err: respool.internal_error)?
+---@field journal boolean? true; false: each push is a commit of LMDB, also
+--- where its journal would do
+---@field on_error fun(err: respool.internal_error)? called for what goes wrong
+--- inside, such as a flush of a buffer
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
 --- a few a second at most; a function gets all there is to say; false: silence.
 --- Whom a call waits for is on stderr after 3 s, as no Lua runs meanwhile, and
@@ -200,8 +204,8 @@ function Store:drop_queue(name)
   return self.handle:drop(name)
 end
 
--- Calls fn(tx) and commits what it asked of tx, or nothing: see
--- respool/transaction.lua.
+-- Calls fn(tx) and commits what it asked of tx, all in one commit, or nothing
+-- if it raises. Returns what fn returns.
 ---@param fn fun(tx: respool.transaction): ...
 ---@return any ...
 function Store:transaction(fn)
@@ -271,9 +275,9 @@ end
 
 -- Makes a schedule, or changes it: an item is pushed at each tick of `cron`, by
 -- whoever works on a queue of the store, waits in a take, or maintains it, each
--- tick once over all processes: see respool/produce/schedules.lua. The
--- item's headers are { schedule = name, at = tick }. What is the same already
--- is not written again.
+-- tick once over all processes. The item's headers are
+-- { schedule = name, at = tick }. What is the same already is not written
+-- again.
 ---@param name string
 ---@param given respool.schedule_options
 ---@return respool.schedule?, string?, string?
@@ -297,6 +301,7 @@ function Store:pause_schedule(name)
   return schedules.pause(self, name, true)
 end
 
+-- Lets a paused schedule go on, from its next tick.
 ---@param name string
 ---@return true?, string?, string?
 ---@nodiscard
@@ -305,6 +310,8 @@ function Store:resume_schedule(name)
   return schedules.pause(self, name, false)
 end
 
+-- Removes a schedule; the items it has pushed stay. NOT_FOUND when there is
+-- none of this name.
 ---@param name string
 ---@return true?, string?, string?
 ---@nodiscard
@@ -379,6 +386,8 @@ function Store:flush(given)
   return one(ok, message, code)
 end
 
+-- Figures of the store: bytes of its file, of them used, and `max_bytes`;
+-- readers; whether the disk is full; durations of this process's commits.
 ---@return table?, string?, string?
 ---@nodiscard
 function Store:stats()

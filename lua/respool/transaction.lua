@@ -123,40 +123,47 @@ local function mark(tx, of, item, o)
   end
 end
 
+-- It is done.
 ---@param item respool.item
 function Transaction:done(item)
   mark(self, "done", item, { kind = outcome.DONE })
 end
 
+-- It failed and shall be tried again, after `delay` seconds or by policy.
 ---@param item respool.item
 ---@param given { delay: number?, error: any, group: string? }?
 function Transaction:retry(item, given)
   mark(self, "retry", item, outcome.retry(given))
 end
 
+-- It failed for good: a dead letter.
 ---@param item respool.item
 ---@param given { error: any, group: string?, dlq: string? }?
 function Transaction:dead(item, given)
   mark(self, "dead", item, outcome.dead(given))
 end
 
+-- It failed for good, without a dead letter.
 ---@param item respool.item
 ---@param given { error: any }?
 function Transaction:drop(item, given)
   mark(self, "drop", item, outcome.drop(given))
 end
 
+-- Ready again at once; nothing is spent.
 ---@param item respool.item
 function Transaction:release(item)
   mark(self, "release", item, outcome.release())
 end
 
+-- Ready again after `seconds`; nothing is spent.
 ---@param item respool.item
 ---@param seconds number
 function Transaction:snooze(item, seconds)
   mark(self, "snooze", item, outcome.snooze(seconds))
 end
 
+-- Ready again once its queue, which is held for `seconds`, goes on.
 ---@param item respool.item
 ---@param seconds respool.seconds
 ---@param reason string?

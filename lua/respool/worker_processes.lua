@@ -22,13 +22,13 @@ local M = {}
 ---@field store string path
 ---@field script string path of a worker script
 ---@field open respool.open_options? of the store
----@field work respool.work_options?
+---@field work respool.work_options? of queue:work in each worker
 ---@field tracer (fun(): respool.tracer)? called in each worker: the tracer of
 --- its store, whose `close` is called at the end, if it has one
 ---@field workers integer? 4
 ---@field deadline number? seconds from a signal until workers are killed; 10
 ---@field restart boolean? false: what dies is not replaced
----@field on_exit fun(exit: respool.worker_exit)?
+---@field on_exit fun(exit: respool.worker_exit)? called when a worker has ended
 ---@field on_tick fun(alive: integer)? called many times a second with the
 --- number of workers there are
 --- When one of these raises, the workers are killed and the error goes on

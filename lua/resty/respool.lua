@@ -214,7 +214,7 @@ for _, name in ipairs { "compact", "repair", "export", "import", "file_writer",
   in_place(name)
 end
 
--- Workers are nginx's: see resty/respool/worker.lua.
+-- Raises: workers are nginx's, see resty.respool.worker.
 function M.work_processes()
   compat.misuse "respool.work_processes: use resty.respool.worker inside nginx"
 end

@@ -7,6 +7,7 @@ local arguments = require "respool.cli.base.arguments"
 local cli = require "spec.helper.cli"
 local commands = require "respool.cli.commands".NAMES
 local helper = require "spec.helper"
+local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local respool = require "respool"
 
@@ -147,6 +148,18 @@ describe("respool", function()
     run = cli.run { "push", "--resme", "a", "b" }
     assert.matches("^respool: unknown option '%-%-resme'; did you mean "
       .. "'%-%-resume'%? %(see respool push %-%-help%)\n$", run.err)
+  end)
+
+  it("names the help of the action that is wrong", function()
+    for words, of in pairs {
+      [{ "dead", "list", "s", "q", "--nonesuch" }] = "dead list",
+      [{ "replay", "cancel", "s" }] = "replay cancel",
+      [{ "item", "run", "--key", "kill" }] = "item run",
+      [{ "item", "nonesuch" }] = "item",
+    } do
+      assert.matches(("%%(see respool %s %%-%%-help%%)\n$"):format(of),
+                     cli.run(words).err)
+    end
   end)
 
   it("names what is missing as the usage does", function()
@@ -293,8 +306,19 @@ describe("The help of each command", function()
                       name .. " " .. option)
       end
       local sub = name:match " (%l+)$"
-      assert.truthy(not sub or section:find(sub, 1, true), name)
+      assert.truthy(not sub or section:find(("\nrespool %s "):format(name),
+                                            1, true), name)
     end)
+  end)
+end)
+
+describe("Each manual page", function()
+  it("is what `make man` writes", function()
+    for _, n in ipairs { 1, 3 } do
+      assert.equal(helper.read(("doc/respool.%d"):format(n)),
+                   helper.sh(("%s doc/man.lua %d"):format(helper.lua(), n))
+                     .. "\n")
+    end
   end)
 end)
 
@@ -322,9 +346,40 @@ describe("make install", function()
       ("cd /; env -u LUA_PATH -u LUA_CPATH %s/link --version"):format(dir)))
   end)
 
-  it("installs the man page", function()
-    assert.equal("", helper.sh(("diff doc/respool.1 %s/share/man/man1/")
-      :format(dir)))
+  it("installs the manual pages", function()
+    for _, n in ipairs { 1, 3 } do
+      assert.equal("", helper.sh(("diff doc/respool.%d %s/share/man/man%d/")
+        :format(n, dir, n)))
+    end
+  end)
+
+  it("installs what `respool completion` prints, where shells look", function()
+    for shell, path in pairs {
+      bash = "bash-completion/completions/respool",
+      zsh = "zsh/site-functions/_respool",
+      fish = "fish/vendor_completions.d/respool.fish",
+    } do
+      assert.equal(cli.run { "completion", shell }.out,
+                   helper.read(dir .. "/share/" .. path))
+    end
+  end)
+
+  it("installs units that start what it has installed", function()
+    local units = dir .. "/lib/systemd/system"
+    assert.equal("respool-maintain.service\nrespool-maintain.timer\n"
+      .. "respool-work@.service", helper.sh("ls " .. units))
+    local said = helper.sh(("grep -ho '[^ =]*/bin/respool' %s/*.service "
+      .. "| sort -u"):format(units))
+    assert.equal(dir .. "/bin/respool", said)
+    assert.equal("", helper.sh(("diff contrib/systemd/respool.sysusers "
+      .. "%s/lib/sysusers.d/respool.conf"):format(dir)))
+  end)
+
+  it("installs an addon for lua-language-server", function()
+    assert.equal(helper.read "lua/respool/store.lua", helper.read(
+      dir .. "/share/respool/luals/respool/library/respool/store.lua"))
+    assert.equal("respool", json.decode(helper.read(
+      dir .. "/share/respool/luals/respool/config.json")).name)
   end)
 
   it("installs a stripped library that pkg-config knows", function()
@@ -336,6 +391,13 @@ describe("make install", function()
       export PKG_CONFIG_PATH=$PWD/lib/pkgconfig
       cc main.c $(pkg-config --cflags --libs respool) -o main 2>&1 &&
       LD_LIBRARY_PATH=lib ./main; echo $?]]):format(dir)))
+    assert.equal(("%s %s/lib %s/lib -llmdb -lcbor"):format(dir, dir, dir),
+      helper.sh(([[export PKG_CONFIG_PATH=%s/lib/pkgconfig
+        echo $(pkg-config --variable=prefix respool) \
+          $(pkg-config --variable=libdir respool) \
+          $(pkg-config --define-variable=prefix=%s --variable=libdir respool) \
+          $(pkg-config --static --libs respool | grep -o -e -llmdb -e -lcbor)
+        ]]):format(dir, dir)))
     local library = dir .. "/lib/librespool.so"
     assert.equal(library .. "." .. respool._VERSION,
                  helper.sh("readlink -f " .. library))
@@ -344,7 +406,9 @@ describe("make install", function()
 
   it("is undone by make uninstall", function()
     helper.sh(("env -u MAKEFLAGS make -s uninstall PREFIX=%s"):format(dir))
-    assert.equal("", helper.sh(("find %s -name '*respool*'"):format(dir)))
+    helper.sh(("rm %s/main %s/main.c %s/link"):format(dir, dir, dir))
+    assert.equal("", helper.sh(("find %s -name '*respool*' -o -type f "
+      .. "-o -type l"):format(dir)))
   end)
 end)
 

@@ -20,7 +20,8 @@ local TREE = helper.sh "pwd"
 
 -- The pages, by path.
 function M.paths()
-  local list = { "README.md", "CHANGELOG.md" }
+  local list = { "README.md", "CHANGELOG.md", "CONTRIBUTING.md",
+                 "SECURITY.md" }
   local found = helper.sh "find doc contrib -name '*.md' | LC_ALL=C sort"
   for path in found:gmatch "[^\n]+" do list[#list + 1] = path end
   return list

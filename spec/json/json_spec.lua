@@ -10,6 +10,16 @@ local cbor, native = respool.cbor, json.native
 
 local INTEGERS = math.type ~= nil
 
+describe("respool.json", function()
+  it("is the JSON of the command line", function()
+    assert.equal('{"a":[],"n":9007199254740991}', respool.json.encode(
+      (respool.json.decode '{"n": 9007199254740991, "a": []}')))
+    assert.equal("[\n 1\n]", (respool.json.encode({ 1 }, 1):gsub("\n$", "")))
+    assert.is_nil((respool.json.decode "{"))
+    assert.matches("byte", select(2, respool.json.decode "{x"))
+  end)
+end)
+
 describe("json.decode", function()
   it("reads back what json.encode wrote", function()
     for _, text in ipairs {

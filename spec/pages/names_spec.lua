@@ -208,6 +208,21 @@ describe("The pages", function()
     end
   end)
 
+  it("say which versions open the present formats", function()
+    local page = helper.read "doc/guide/upgrading.md"
+    for _, of in ipairs {
+      { "core/lmdb/env/create.h", "FORMAT_VERSION (%d+)", "a store" },
+      { "core/postgres/env/schema.h", "SCHEMA_FORMAT (%d+)", "a schema" },
+      { "lua/respool/transfer/format.lua", "FORMAT = (%d+)", "an archive" },
+    } do
+      local row = ("| %s of format %s"):format(of[3],
+        helper.read(of[1]):match(of[2]))
+      assert.truthy(page:find(row, 1, true), row)
+    end
+    assert.truthy(page:find("respool " .. respool._VERSION:match "%d+%.%d+"
+                            .. " |", 1, true))
+  end)
+
   it("name the reasons of dead letters that there are", function()
     local page = helper.read "doc/guide/dead-letters.md"
     local reasons = helper.read "include/respool.h":match

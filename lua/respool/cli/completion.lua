@@ -27,7 +27,8 @@ Examples:
   respool completion fish | source                   # in config.fish]]
 end
 
--- Where nothing is found, the word may be a file.
+-- Where nothing is found, the word may be a file. `make install` writes them
+-- to files, where zsh calls its own as the function _respool.
 local SCRIPTS = {
   bash = [=[
 _respool() {
@@ -41,13 +42,17 @@ _respool() {
 complete -o default -F _respool respool
 ]=],
   zsh = [=[
+#compdef respool
 _respool() {
   local -a found
   found=("${(@f)$(respool completion words -- \
     "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ -n $found ]]; then compadd -a found; else _files; fi
 }
-compdef _respool respool
+if [[ $funcstack[1] == _respool ]]
+then _respool
+else compdef _respool respool
+fi
 ]=],
   fish = [=[
 complete -c respool -a '(respool completion words -- \

@@ -136,10 +136,12 @@ function M.new(words, answer)
   return parser
 end
 
--- Ends the command with the mistake in it, and a pointer to the help.
-local function refuse(words, message)
-  arguments.misuse(("%s (see respool %s--help)"):format(
-    message, commands.is_command(words[1]) and words[1] .. " " or ""))
+-- Ends the command with the mistake in it, and a pointer to the help of the
+-- command, or action of it, that the words name.
+local function refuse(parser, words, message)
+  local command = words_of.read(parser, words).command
+  arguments.misuse(("%s (see %s --help)"):format(
+    message, command:_get_fullname()))
 end
 
 -- The arguments of a command line; nil and a text when it asks for a text,
@@ -147,18 +149,18 @@ end
 ---@param words string[]
 ---@return table?, string?
 function M.parse(words)
-  if #words == 0 then refuse(words, "a command is required") end
   local said
   local parser = M.new(words, function(text)
     said = text
     error "answered" -- argparse would go on
   end)
+  if #words == 0 then refuse(parser, words, "a command is required") end
   local ran, ok, args = pcall(parser.pparse, parser,
                                words_of.with_store(parser, words))
   if said then return nil, said end
   if not ran then error(ok, 0) end
   if not ok then
-    refuse(words, one_line(name_missing(parser, words, args)))
+    refuse(parser, words, one_line(name_missing(parser, words, args)))
   end
   return args
 end

@@ -118,34 +118,43 @@ function M.mark_rest(batch, o)
   end)
 end
 
+-- All items are done.
 function Methods:done()
   return batch_state.mark_all(self, { kind = DONE })
 end
 
+-- All items failed and shall be tried again, after `delay` seconds or by
+-- policy.
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
   return mark_all(self, outcome.retry(given))
 end
 
+-- All items failed for good: dead letters.
 ---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
   return mark_all(self, outcome.dead(given))
 end
 
+-- All items failed for good, without dead letters.
 ---@param given { error: any }?
 function Methods:drop(given)
   return mark_all(self, outcome.drop(given))
 end
 
+-- All items are ready again at once; nothing is spent.
 function Methods:release()
   return mark_all(self, outcome.release())
 end
 
+-- All items are ready again after `seconds`; nothing is spent.
 ---@param seconds number
 function Methods:snooze(seconds)
   return mark_all(self, outcome.snooze(seconds))
 end
 
+-- All items are ready again once the queue, which is held for `seconds`, goes
+-- on.
 ---@param seconds respool.seconds
 ---@param reason string?
 function Methods:hold(seconds, reason)
@@ -268,15 +277,20 @@ local function any_marked(batch)
   return false
 end
 
+-- A push in the commit of a settle, with the options of a push but `timeout`.
+---@class respool.settle_push : respool.push_options
+---@field queue respool.queue of the same store
+---@field payload any
+
 -- Commits the marks in one commit. `take` takes more in the same commit and
--- returns it as a second value; `push` is a list of { queue =, payload =, ...
--- } pushed in it. Items without a mark stay leased. LEASE_LOST: some leases
--- had run out, `lost` of them; with `push` nothing has happened then, else
--- the other items are settled, and a fourth value is the batch of `take`.
+-- returns it as a second value; `push` is a list of items pushed in it. Items
+-- without a mark stay leased. LEASE_LOST: some leases had run out, `lost` of
+-- them; with `push` nothing has happened then, else the other items are
+-- settled, and a fourth value is the batch of `take`.
 -- CLOSED: the store is closing and takes no more; nothing has happened.
 -- When a settle with `push` fails, the items lose their marks: what is closed
 -- afterwards is released, and no outcome is committed without its pushes.
----@param given { take: respool.take_options?, push: table[]? }?
+---@param given { take: respool.take_options?, push: respool.settle_push[]? }?
 ---@return true?, any, string?, respool.batch?
 function Methods:settle(given)
   local o = options.read(SETTLE, given, 1)

@@ -53,8 +53,7 @@ local M = {}
 ---@field success string? statuses that accept: "200-299,409"; "200-299"
 ---@field secret string|string[]? of the signature; several while one follows
 --- another
----@field signature "standard"|"respool"? the scheme: respool/http/sign.lua;
---- "standard"
+---@field signature "standard"|"respool"? the scheme; "standard"
 ---@field connect_timeout number? seconds; 5
 ---@field timeout number? seconds for the whole request; 30
 ---@field max_retry_after number? seconds that Retry-After is believed; 3600
@@ -66,7 +65,7 @@ local M = {}
 ---@field ca_file string? certificates to trust, in place of the system's
 ---@field cert_file string? a certificate to show, with its key unless
 --- `key_file` has that
----@field key_file string?
+---@field key_file string? the key of `cert_file`
 ---@field min_tls "1.2"|"1.3"? "1.2"
 ---@field proxy string? a URL, or "" for none; else what the environment says
 ---@field allow string|string[]|nil networks that may be connected to, also

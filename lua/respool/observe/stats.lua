@@ -21,7 +21,7 @@ local M = {}
 ---@field leased integer
 ---@field scheduled integer waiting for their time: delayed or snoozed
 ---@field retrying integer waiting for their time after a failure or a crash
----@field dead integer dead_letters in its dlq
+---@field dead integer dead letters in its DLQ
 ---@field bytes integer stored for items not settled
 ---@field next_due number?
 ---@field oldest number? when the oldest item not yet taken was pushed
@@ -53,7 +53,6 @@ local M = {}
 ---@field delivered_bytes integer payload bytes of `delivered`
 ---@field dead_bytes integer of the dead letters of `dead`
 ---@field dead_dropped integer removed from its dlq, beyond keep_dead's bounds
-
 ---@field held_until number? nothing is taken before; nil: it is not held
 ---@field held_for string? why
 ---@field breaker "closed"|"open"|"half_open"

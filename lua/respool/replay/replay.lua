@@ -34,17 +34,17 @@ local M = {}
 ---@class respool.replay_options
 ---@field name string? to be resumed by
 ---@field where respool.where? which dead letters; all
----@field transform respool.transform?
----@field version integer? of what transform returns; the dead_letter's own
----@field to respool.queue? each dead_letter's own queue when not given
+---@field transform respool.transform? mends payloads
+---@field version integer? of what transform returns; the dead letter's own
+---@field to respool.queue? each dead letter's own queue when not given
 ---@field group string? only dead letters of this group
----@field rate number? dead_letters a second at most, at an even pace
----@field limit integer? dead_letters moved by this call at most
+---@field rate number? dead letters a second at most, at an even pace
+---@field limit integer? dead letters moved by this call at most
 ---@field order "oldest"|"newest"? newest not with a name
 ---@field dry_run boolean? only count, from none; where and transform are called
----@field keep_attempts boolean?
+---@field keep_attempts boolean? false: they begin again at 0
 ---@field on_progress fun(counts: respool.replay_counts): any? false stops
----@field max_replays integer? dead_letters that came back so often are skipped
+---@field max_replays integer? dead letters that came back so often are skipped
 ---@field on_finish fun(counts: respool.replay_counts, ...)? called at the end;
 --- with message and code when an error was the end
 

@@ -13,7 +13,7 @@ local timing = require "respool.support.timing"
 local M = {}
 
 ---@class respool.replay_page
----@field cursor integer number of the last dead_letter
+---@field cursor integer number of the last dead letter
 ---@field seen integer
 ---@field skipped integer
 ---@field failed integer

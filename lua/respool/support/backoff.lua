@@ -200,7 +200,7 @@ M.constant = constructor("constant", CONSTANT)
 ---@class respool.backoff_options
 ---@field initial number? seconds
 ---@field max number? seconds
----@field jitter respool.backoff.jitter?
+---@field jitter respool.backoff.jitter? "full"
 ---@field step number? seconds, of linear
 ---@field factor number? of exponential
 ---@field power number? of polynomial

@@ -44,10 +44,10 @@ local M = {}
 
 ---@class respool.export_options
 ---@field store respool.store? of a dlq given by name
----@field dlq string|respool.dead? the dead_letters to export; or
+---@field dlq string|respool.dead? the dead letters to export; or
 ---@field queue respool.queue? the queue whose items to export
----@field codec any? of dead_letters of a dlq given by name
----@field group string? of dead_letters
+---@field codec any? of the dead letters of a DLQ given by name
+---@field group string? of dead letters
 ---@field limit integer? records at most
 ---@field remove boolean? moves what the writer has accepted
 ---@field follow boolean? goes on with new records until it is stopped
@@ -55,7 +55,7 @@ local M = {}
 ---@field bytes integer|string? of payloads: the record that brings a batch to
 --- so many ends it; 4 MiB
 ---@field interval number? seconds that a batch may wait for more; 0
----@field writer respool.writer|function
+---@field writer respool.writer|function is given the records
 ---@field on_progress fun(counts: respool.export_counts): any? false stops
 
 ---@class respool.export_counts
@@ -64,9 +64,9 @@ local M = {}
 ---@field written integer accepted by the writer
 ---@field removed integer
 ---@field known integer removed, as they had been written by an earlier export
----@field lost integer written, but not removed: dead_letters that somebody else
+---@field lost integer written, but not removed: dead letters that somebody else
 --- took meanwhile, items that others took
----@field damaged integer dead_letters copied as mere bytes or not moved, items
+---@field damaged integer dead letters copied as mere bytes or not moved, items
 --- not copied
 ---@field damaged_numbers integer[] the first hundred of these
 ---@field batches integer

@@ -37,8 +37,8 @@ Writer.__index = Writer
 ---@field form "json"|"cbor"? "json"
 ---@field rotate integer|string? bytes, before compression, in a file
 ---@field every number? seconds after which a file is published
----@field gzip boolean?
----@field zstd boolean?
+---@field gzip boolean? false; true: compressed, by the program gzip
+---@field zstd boolean? false; true: compressed, by the program zstd
 ---@field keep_files integer? how many files of the source the directory keeps;
 --- older ones are removed when a file is published
 ---@field keep_for number? seconds for which it keeps them

@@ -33,7 +33,7 @@ local M = {}
 
 ---@class respool.import_options
 ---@field to respool.queue the queue to push to
----@field reader respool.reader|function
+---@field reader respool.reader|function gives the records
 ---@field again boolean? pushes also what has been imported before
 ---@field as_stored boolean? payloads may be of another codec than the queue's
 ---@field on_conflict "fail"|"ignore"|"replace"? of a key that is held; "fail"

@@ -136,9 +136,11 @@ local function serve(o, store, more)
 end
 
 ---@class respool.admin_options : respool.store_of
----@field prefix string
+---@field prefix string of the location, such as "/admin/"
 ---@field hosts string[]? names of this server beside its server_name
 
+-- Queues, dead letters, replays and schedules as JSON, to look at and to
+-- change: see the guide. Guard the location.
 ---@param given respool.admin_options
 function M.serve(given)
   local store, o = reply.begin(ADMIN, given)

@@ -36,7 +36,7 @@ local M = {}
 -- Receive.
 
 ---@class respool.receiver_options : respool.store_of
----@field queue string
+---@field queue string its name
 ---@field options respool.queue_options? of the queue, stored by the first
 --- request in each worker; not `buffer`: a 202 means it is on disk
 ---@field max_body integer|string? 1 MiB; nginx's client_max_body_size comes
@@ -44,6 +44,7 @@ local M = {}
 ---@field json boolean? the payload is the value that the body encodes, as
 --- `respool push` reads it; else it is the body's bytes
 ---@field push respool.push_options|fun(payload: any): respool.push_options|nil
+--- options of the push, or a function that returns them
 
 local function push_kind(value)
   if type(value) == "function" then return value end

@@ -21,7 +21,7 @@ local M = {}
 ---@field script string? path of a worker script
 ---@field queue string? with `handle`; a script names its own
 ---@field options respool.queue_options? of the queue
----@field handle respool.handler?
+---@field handle respool.handler? with `queue`
 ---@field concurrency integer? handlers at a time, of this process; 1
 ---@field name string? for store:workers(), where the consumers of a process are
 --- one worker; the queue's
@@ -48,19 +48,20 @@ local DEADLINE = 5
 local AIM = 5000 -- microseconds that a batch is to take: nginx waits for it
 local CHECK = 1 -- seconds between looks whether all is well
 
--- `before`: the round before, while consumers are at work in it
+-- The consumers that start() has begun.
 ---@class respool.worker
----@field store respool.store
----@field handle respool.handler
----@field batch integer?
----@field deadline number
----@field consumers respool.consumer[]
----@field stopping boolean
----@field row respool.working in the store
----@field round respool.round
----@field before respool.round?
----@field ends number? the deadline, once it is ending
----@field said string? the last message of a timer that was refused
+---@field private store respool.store
+---@field private handle respool.handler
+---@field private batch integer?
+---@field private deadline number
+---@field private consumers respool.consumer[]
+---@field private stopping boolean
+---@field private row respool.working in the store
+---@field private round respool.round
+---@field private before respool.round? the round before, while
+--- consumers are at work in it
+---@field private ends number? the deadline, once it is ending
+---@field private said string? the last message of a timer that was refused
 local Worker = { __name = "respool.worker" }
 Worker.__index = Worker
 

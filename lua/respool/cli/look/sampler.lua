@@ -13,7 +13,7 @@ local M = {}
 ---@field store table as store:stats gives it
 ---@field commits number? a second
 ---@field queues respool.cli.queue_sample[] by name
----@field groups table[] dead_letters: dlq, group, reason, count; most first
+---@field groups table[] dead letters: dlq, group, reason, count; most first
 
 ---@class respool.cli.queue_sample
 ---@field name string
