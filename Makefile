@@ -74,7 +74,8 @@ respool = init store queue dead history transaction policy worker_script \
 respool/support = backoff codec outcome pages options suggestion fields \
   line_limit timing compat visible json text location loop ticket runner
 respool/observe = hooks logger stats workers items trend refusals metrics \
-  health closing
+  health closing tracing
+respool/otlp = context exporter metrics spans tracer
 respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
   handler_memo held progress returned flow decide workers work handlers \
@@ -88,7 +89,7 @@ respool/console = answer guard parameters filter look schedules workers trend \
   replays act live page routes
 respool/cli = main parser words commands completion
 respool/cli/base = actions arguments output pager progress streams notes each show \
-  failure_log
+  failure_log otlp
 respool/cli/queue = push records work worker schedule peek get result item remove \
   purge drop pause resume hold config
 respool/cli/dead = dead where replay named_replays
@@ -99,7 +100,7 @@ respool/cli/http = deliver receive secret serving console
 resty/respool = waiting bell worker round threads json values cosockets reply http \
   admin
 resty = respool
-FOLDERS = respool respool/support respool/observe respool/produce \
+FOLDERS = respool respool/support respool/observe respool/otlp respool/produce \
   respool/consume respool/replay respool/transfer respool/http respool/server \
   respool/console \
   respool/cli respool/cli/base respool/cli/queue respool/cli/dead \
