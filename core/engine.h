@@ -134,7 +134,7 @@ typedef struct remove_req {
 /* A change of one item, which is not leased, but for CANCEL. */
 enum item_change {
   ITEM_RUN_NOW, ITEM_KILL, ITEM_MOVE, ITEM_EDIT,
-  ITEM_CANCEL /* removes it; its lease is over */
+  ITEM_CANCEL /* removes it, or to the history; its lease is over */
 };
 
 typedef struct change_req {
@@ -412,6 +412,9 @@ typedef struct query {
 
 /* ---- the engine ---------------------------------------------------------- */
 
+/* What is waited for: items to take, room for some; or the ends of items. */
+enum wait_for { WAIT_ITEMS, WAIT_ENDS };
+
 /* Functions that return int return 0 or an error code, with fail() called. */
 typedef struct engine {
   /* Opens an environment, or shares one that is open in this process. Where
@@ -432,10 +435,11 @@ typedef struct engine {
 
   int (*look)(env *e, query *q);
 
-  /* Waits until something that concerns the queue may have been committed
+  /* Waits until something of that kind may have been committed to the queue
      since `*seen`, or for `ms`; then sets `*seen`. 0 in `*seen` is never up
      to date. */
-  int (*wait)(env *e, const char *queue, uint64_t *seen, int64_t ms);
+  int (*wait)(env *e, const char *queue, enum wait_for what, uint64_t *seen,
+              int64_t ms);
 
   /* Everything that was committed before is on disk on return. */
   int (*flush)(env *e);

@@ -398,7 +398,7 @@ typedef struct respool_queue_options {
   int64_t max_queue_bytes;  /* RESPOOL_UNLIMITED; pushes beyond: FULL */
   int64_t overflow;         /* RESPOOL_OVERFLOW_REJECT */
   int64_t keep_done;        /* 0: how long done items are kept as history */
-  int64_t keep_done_bytes;  /* of history at most, results not counted;
+  int64_t keep_done_bytes;  /* of history at most, with its results;
                                RESPOOL_UNLIMITED */
   int64_t keep_dead;        /* RESPOOL_UNLIMITED: dead letters of its DLQ */
   const respool_backoff *backoff; /* respool_backoff_default */
@@ -853,7 +853,10 @@ enum respool_state {
   RESPOOL_READY = 0,
   RESPOOL_LEASED = 1,
   RESPOOL_SCHEDULED = 2, /* waits for its time, and has not failed before */
-  RESPOOL_RETRYING = 3   /* waits for its time after a failure or a crash */
+  RESPOOL_RETRYING = 3,  /* waits for its time after a failure or a crash */
+
+  RESPOOL_FINISHED = 4,  /* of the history: done */
+  RESPOOL_CANCELLED = 5  /* of the history: by respool_item_cancel */
 };
 
 /* An item as delivered or looked at. Everything it points to is borrowed from
@@ -944,7 +947,8 @@ RESPOOL_API int respool_item_run_now(respool_queue *q, uint64_t id);
 
 /* Removes an item whether it is leased or not. A batch that has it learns that
    by respool_item_held, and a settle of the item finds its lease lost; the
-   batch's other items stay leased. NOT_FOUND when it is gone. */
+   batch's other items stay leased. Where the queue keeps finished items it
+   goes to the history. NOT_FOUND when it is gone. */
 RESPOOL_API int respool_item_cancel(respool_queue *q, uint64_t id);
 
 typedef struct respool_progress {
@@ -1678,15 +1682,16 @@ RESPOOL_API void respool_tx_free(respool_tx *tx);
 RESPOOL_API int respool_item_result(respool_queue *q, uint64_t id,
                                     respool_page **p);
 
-/* Waits until something was committed since `*seen` (0: returns at once), or
-   for `ms`; then sets `*seen`. In PostgreSQL only pushes to the queue wake. */
+/* Waits until items of the queue may have come to an end since `*seen` (0:
+   returns at once), or for `ms`; then sets `*seen`. In PostgreSQL only settles
+   of a queue that keeps finished items wake other processes. */
 RESPOOL_API int respool_queue_wait(respool_queue *q, uint64_t *seen,
                                    int64_t ms);
 
 /* Up to `limit` further items that keep_done keeps, in the order in which they
-   were done, and of payloads about 4 MiB, moving `*at`, which is zero at first.
-   visible_at is when the item
-   was done. A page of length 0 ends the walk. */
+   were done or cancelled, and of payloads about 4 MiB, moving `*at`, which is
+   zero at first. visible_at is when that was, and the state says which. A page
+   of length 0 ends the walk. */
 typedef struct respool_history_cursor {
   int64_t at;
   uint64_t id;

@@ -265,6 +265,7 @@ export function queue(main, seg) {
 const FINISHED = [
   { title: "Id", class: "right", cell: (i) => String(i.id) },
   { title: "Done", cell: (i) => f.time(i.done_at) },
+  { title: "State", cell: (i) => i.state },
   { title: "Attempts", class: "right wide", cell: (i) => f.number(i.attempts) },
   { title: "Took", class: "right", cell: (i) =>
     f.duration(i.done_at - i.pushed_at) },

@@ -525,7 +525,10 @@ static uint64_t commits_seen(commits *c) {
   return seen;
 }
 
-int lmdb_wait(env *base, const char *name, uint64_t *seen, int64_t ms) {
+/* Any commit to the queue ends it, whatever is waited for. */
+int lmdb_wait(env *base, const char *name, enum wait_for what, uint64_t *seen,
+              int64_t ms) {
+  (void)what;
   lmdb_env *e = (lmdb_env *)base;
   int64_t end = time_after(clock_mono(), ms), left;
   uint64_t word = queue_word(name), now;

@@ -16,8 +16,9 @@ static int open(const char *path, const respool_options *o,
   return pg_env_open(&engine_postgres, path, o, first, e);
 }
 
-static int wait(env *e, const char *queue, uint64_t *seen, int64_t ms) {
-  return bells_wait(((pg_env *)e)->bells, queue, seen, ms);
+static int wait(env *e, const char *queue, enum wait_for what, uint64_t *seen,
+                int64_t ms) {
+  return bells_wait(((pg_env *)e)->bells, queue, what, seen, ms);
 }
 
 bool postgres_is(const char *path) {

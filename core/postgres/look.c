@@ -240,8 +240,11 @@ static int history(looking *k) {
     rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
                  r->limit - r->page->n, INT64_MAX, &next);
     *at = (respool_history_cursor){t.due, t.first + next};
-    for (size_t j = before; j < r->page->n; j++)
-      r->page->items[j].expires_at = 0;
+    for (size_t j = before; j < r->page->n; j++) {
+      respool_item *out = &r->page->items[j];
+      out->expires_at = 0;
+      out->state = t.cancelled ? RESPOOL_CANCELLED : RESPOOL_FINISHED;
+    }
   }
   return rc;
 }

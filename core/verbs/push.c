@@ -128,14 +128,14 @@ static int push_waiting(respool_queue *q, step *p, int64_t wait) {
   int64_t end = time_after(clock_mono(), wait);
   for (;;) {
     uint64_t seen = 0;
-    int rc = wait ? e->engine->wait(e, q->name, &seen, 0) : 0;
+    int rc = wait ? e->engine->wait(e, q->name, WAIT_ITEMS, &seen, 0) : 0;
     if (!rc) rc = store_commit_step(s, p, true);
     int64_t left = end - clock_mono();
     if (rc != RESPOOL_FULL || wait == 0 || p->append.never_fits) return rc;
     if (left <= 0 || s->clock.manual)
       return fail(RESPOOL_TIMEOUT, "queue '%.120s' had no room in time",
                   q->name);
-    rc = e->engine->wait(e, q->name, &seen,
+    rc = e->engine->wait(e, q->name, WAIT_ITEMS, &seen,
                          left < ROOM_POLL ? left : ROOM_POLL);
     if (rc) return rc;
   }

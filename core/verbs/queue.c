@@ -331,8 +331,9 @@ int respool_item_result(respool_queue *q, uint64_t id, respool_page **p) {
 int respool_queue_wait(respool_queue *q, uint64_t *seen, int64_t ms) {
   int rc = queue_check(q);
   if (!rc && ms < 0) rc = invalid("ms", "0 or more");
-  return rc ? rc : q->store->env->engine->wait(q->store->env, q->name, seen,
-                                               ms);
+  if (rc) return rc;
+  env *e = q->store->env;
+  return e->engine->wait(e, q->name, WAIT_ENDS, seen, ms);
 }
 
 int respool_history(respool_queue *q, respool_history_cursor *at, size_t limit,

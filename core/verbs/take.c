@@ -77,7 +77,7 @@ static int take_manual(respool_queue *q, const respool_take_options *o,
 static int see(respool_queue *q, uint64_t *seen) {
   env *e = q->store->env;
   *seen = 0;
-  return e->engine->wait(e, q->name, seen, 0);
+  return e->engine->wait(e, q->name, WAIT_ITEMS, seen, 0);
 }
 
 /* Whether an earlier look has seen all there is: nothing was committed since
@@ -98,7 +98,7 @@ static int wait_for_items(respool_queue *q, uint64_t seen, int64_t left) {
   env *e = q->store->env;
   int64_t due = q->idle.due - respool_now(q->store);
   int64_t ms = least(least(left, LOOK_AGAIN), due < 1 ? 1 : due);
-  return e->engine->wait(e, q->name, &seen, ms);
+  return e->engine->wait(e, q->name, WAIT_ITEMS, &seen, ms);
 }
 
 static int take_waiting(respool_queue *q, const respool_take_options *o,

@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- History: finished items that a queue with `keep_done` keeps for a while, in
--- the order in which they were done. They can be looked at, and copies of
--- them pushed as new items; nothing here touches unfinished items.
+-- History: finished items, done or cancelled, that a queue with `keep_done`
+-- keeps for a while, in the order in which they came to their end. They can be
+-- looked at, and copies of them pushed as new items; nothing here touches
+-- unfinished items.
 
 local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
@@ -20,7 +21,8 @@ local M = {}
 ---@class respool.finished_item
 ---@field id integer
 ---@field queue string
----@field done_at number
+---@field state "done"|"cancelled"
+---@field done_at number when it was done or cancelled
 ---@field payload any nil when it cannot be decoded
 ---@field bytes string the payload as stored
 ---@field headers any
@@ -53,16 +55,18 @@ end
 -- Looking.
 
 local FinishedItem = fields.record("a finished item", [[
-  id queue done_at payload bytes codec headers header_bytes original
+  id queue state done_at payload bytes codec headers header_bytes original
   original_codec key version priority pushed_at expires_at origin attempts
   deliveries crashes replays error memo
 ]], function(item)
   return ("respool finished item %d of %s"):format(item.id, item.queue)
 end)
 
+local STATES = { [4] = "done", [5] = "cancelled" } -- as in respool.h
+
 local function present(queue, item)
   item.queue, item.done_at = queue.name, item.visible_at
-  item.visible_at, item.state = nil, nil
+  item.visible_at, item.state = nil, STATES[item.state]
   return setmetatable(codec.present(queue.codec, item), FinishedItem)
 end
 
@@ -154,6 +158,7 @@ end
 ---@field since number? as in list()
 ---@field before number? as in list()
 ---@field where (fun(item: respool.finished_item): any, any)? which items; all
+--- that were done
 ---@field transform (fun(payload: any, item: respool.finished_item): any, any)?
 --- the payload to push
 ---@field to respool.queue? the queue to push to; their own
@@ -184,7 +189,7 @@ local function body(run, item)
 end
 
 local function is_wanted(run, item)
-  if not run.o.where then return true end
+  if not run.o.where then return item.state == "done" end
   local wanted, err = run.o.where(item)
   if wanted == nil and err ~= nil then error(err, 0) end
   return wanted

@@ -414,7 +414,8 @@ end
 -- Removes the item with this id or key whether it is leased or not; it counts
 -- as removed. A handler that works on it learns that by item:cancelled(), and
 -- its outcome and pushes are refused: LEASE_LOST. Items that were taken
--- together with it stay leased.
+-- together with it stay leased. A queue with `keep_done` has it in its history,
+-- with the state "cancelled".
 ---@param name respool.item_name
 ---@return true?, string?, string?
 ---@nodiscard

@@ -16,6 +16,7 @@ local M = {}
 -- tenth of the time that was waited already, once a second at last.
 local FIRST, LAST = 0.01, 1
 local SLICE = 0.05 -- seconds of a wait in the core
+local APART = 0.01 -- seconds between two looks inside a host, at least
 local PAGE = 100   -- dead letters looked at together
 
 -- What the handler of an item returned; true where that was nothing.
@@ -90,8 +91,8 @@ local function tell_end(queue, id, last)
   if dead == nil then return nil, message, code end
   if not dead then
     return nil, ("item %d of queue '%s' is over without a result: it was "
-      .. "removed or moved, or is not kept any more"):format(id, queue.name),
-      "NOT_FOUND"
+      .. "cancelled, removed or moved, or is not kept any more"):format(
+        id, queue.name), "NOT_FOUND"
   end
   return nil, ("item %d of queue '%s' died, %s: %s"):format(
     id, queue.name, dead.reason, dead.error or "no error"), "DEAD", dead
@@ -100,18 +101,23 @@ end
 
 -- Waiting.
 
+-- Waits in the core for commits, or where a host runs others in this thread,
+-- as it says, with a look at the core behind that.
+local function wait_slice(queue, seen, seconds)
+  if not timing.is_shared() then return queue.handle:wait(seen, seconds) end
+  timing.listen(seconds)
+  return queue.handle:wait(seen, 0)
+end
+
 -- Lets `seconds` pass, or returns when something was committed; what has been
 -- seen of that.
 local function wait(queue, seen, seconds)
-  if timing.is_shared() then
-    timing.pause(seconds)
-    return seen
-  end
   local ends = timing.deadline(seconds)
+  if timing.is_shared() then timing.pause(min(seconds, APART)) end
   while true do
     local left = timing.left(ends)
     if left <= 0 then return seen end
-    local now, message, code = queue.handle:wait(seen, min(left, SLICE))
+    local now, message, code = wait_slice(queue, seen, min(left, SLICE))
     if now ~= seen then return now, message, code end
   end
 end
@@ -157,6 +163,17 @@ local function conclude(over, value, ...)
   return nil, value, ...
 end
 
+-- The item was not over in time. With a manual clock nothing comes by itself: a
+-- wait moves the clock to its own end, an endless one ends at once.
+local function late(queue, id, timeout)
+  if queue.store.manual and timeout > 0 and timeout < huge then
+    local ok, message, code = queue.store.handle:sleep(timeout)
+    if not ok then return nil, message, code end
+  end
+  return nil, ("item %d of queue '%s' is not over yet"):format(id, queue.name),
+    "TIMEOUT"
+end
+
 ---@param queue respool.queue
 ---@param id integer
 ---@param timeout number seconds
@@ -171,15 +188,12 @@ function M.await(queue, id, timeout)
   while true do
     local waited = (core.mono() - began) / 1e6
     local slice = max(FIRST, min(LAST, waited / 10))
-    local alive = waited - looked < slice
+    local alive = waited - looked < min(slice, SLICE)
     local found = { look(queue, id, last, alive) }
     if found[1] ~= false then return conclude(compat.unpack(found, 1, 5)) end
     if not alive then looked, last = waited, before end
-    local left = timing.left(ends)
-    if left <= 0 or timing.is_ending() then
-      return nil, ("item %d of queue '%s' is not over yet"):format(
-        id, queue.name), "TIMEOUT"
-    end
+    local left = queue.store.manual and 0 or timing.left(ends)
+    if left <= 0 or timing.is_ending() then return late(queue, id, timeout) end
     seen, message, code = wait(queue, seen, min(left, slice))
     if not seen then return nil, message, code end
   end

@@ -124,6 +124,7 @@ end
 ---@field retrying any[]
 ---@field dead any[] of its DLQ
 ---@field done any[] that keep_done keeps
+---@field cancelled any[] that keep_done keeps
 
 -- The payloads that a queue holds, by what has become of their items.
 ---@param queue respool.queue
@@ -131,7 +132,7 @@ end
 function M.contents(queue)
   options.argument(1, "testing.contents", queue, options.queue)
   local all = { ready = {}, leased = {}, scheduled = {}, retrying = {},
-                dead = {}, done = {} }
+                dead = {}, done = {}, cancelled = {} }
   for item in queue:each() do
     local list = all[item.state]
     list[#list + 1] = item.payload
@@ -140,7 +141,8 @@ function M.contents(queue)
     all.dead[#all.dead + 1] = dead_letter.payload
   end
   for item in queue.history:each() do
-    all.done[#all.done + 1] = item.payload
+    local list = all[item.state]
+    list[#list + 1] = item.payload
   end
   return all
 end

@@ -358,12 +358,13 @@ static int look(env *base, query *l) {
   return rc;
 }
 
-static int wait_change(env *base, const char *name, uint64_t *seen,
-                       int64_t ms) {
+static int wait_change(env *base, const char *name, enum wait_for what,
+                       uint64_t *seen, int64_t ms) {
   memory_env *e = (memory_env *)base;
   struct timespec until;
   int rc = 0;
   (void)name;
+  (void)what;
   clock_deadline(&until, ms);
   pthread_mutex_lock(&e->lock);
   while (e->version == *seen && ms > 0 && !rc)

@@ -114,6 +114,15 @@ describe("respool deliver", function()
     assert.same({ 20, 60 }, { count "202", count "503,408,200" })
   end)
 
+  it("keeps the answers as results, of earlier attempts too", function()
+    open { keep_done = 60 }
+    push(1)
+    assert.equal(0, deliver("201 503,202").status)
+    local result = assert(q:result(1))
+    assert.equal(201, result[endpoint:url "201"].status)
+    assert.equal(202, result[endpoint:url "503,202"].status)
+  end)
+
   it("asks several at a time, over connections used again", function()
     open()
     push(24)

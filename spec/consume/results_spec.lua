@@ -97,6 +97,45 @@ describe("a result", function()
     assert.equal("new", t.q:result(id))
   end)
 
+  it("of a batch is where its item is in the list that was returned", function()
+    local first = assert(t.q:push_many { 1, 2, 3, 4 })
+    assert(t.q:work_batches(function(batch)
+      batch[2]:done "by hand"
+      batch[3]:release()
+      return { "a", "b", "c" }
+    end, { batch = 4, limit = 4 }))
+    for i, expected in ipairs { "a", "by hand", "NOT_FOUND", true } do
+      local value, _, what = t.q:result(first + i - 1)
+      assert.equal(expected, value or what)
+    end
+  end)
+
+  it("of a batch is none where no list was returned; that is logged", function()
+    local said = {}
+    t.store.log = function(_, message) said[#said + 1] = message end
+    for _, returned in ipairs { { n = 2 }, { [3] = 1 }, { 1, [1.5] = 2 }, 7,
+                                true } do
+      local first = assert(t.q:push_many { 1, 2 })
+      assert(t.q:work_batches(function() return returned end,
+                              { batch = 2, limit = 2 }))
+      assert.is_true(t.q:result(first))
+    end
+    assert.same(4, #said)
+    assert.equal("the results of a batch are not kept", said[1])
+  end)
+
+  it("is that of all items that were merged", function()
+    t:queue { keep_done = "1h" }
+    local first = assert(t.q:push_many { "a", "b", "a", "a" })
+    local merge = { key = function(payload) return payload end,
+                    with = function(old) return old end }
+    work(function(payload) return payload .. "!" end,
+         { merge = merge, batch = 4 })
+    for i, expected in ipairs { "a!", "b!", "a!", "a!" } do
+      assert.equal(expected, t.q:result(first + i - 1))
+    end
+  end)
+
   it("goes with the finished item", function()
     local first = assert(t.q:push_many { 1, 2 })
     work(function(n) return n end, { limit = 1, batch = 1 })
@@ -168,6 +207,77 @@ describe("a result", function()
   end)
 end)
 
+describe("the result of a fan-out", function()
+  local fails
+
+  local function handler(more)
+    local list = {
+      mail = function(n) return { sent = n } end,
+      crm = function()
+        if fails > 0 then
+          fails = fails - 1
+          error "away"
+        end
+        return 7
+      end,
+      log = function() end,
+    }
+    for name, fn in pairs(more or {}) do list[name] = fn end
+    return respool.fan_out(list)
+  end
+
+  before_each(function()
+    fails = 0
+    t:queue { keep_done = "1h", max_attempts = 3,
+              retry = respool.backoff.constant { delay = 0 } }
+  end)
+
+  it("has what its handlers returned, by name", function()
+    local id = assert(t.q:push(5))
+    work(handler())
+    assert.same({ mail = { sent = 5 }, crm = 7 }, t.q:result(id))
+  end)
+
+  it("is true where none returned anything", function()
+    local id = assert(t.q:push(5))
+    work(respool.fan_out { function() end, function() return true end })
+    assert.is_true(t.q:result(id))
+  end)
+
+  it("has what was returned in earlier deliveries", function()
+    local id = assert(t.q:push(5))
+    fails = 2
+    work(handler { inner = respool.fan_out {
+      a = function() return "deep" end,
+      b = function() if fails > 0 then error "no" end end,
+    } })
+    assert.same({ mail = { sent = 5 }, crm = 7, inner = { a = "deep" } },
+                t.q:result(id))
+    assert.equal(1, t.q:stats().done)
+  end)
+
+  it("lacks what had no room beside others; that is logged", function()
+    local said = {}
+    t.store.log = function(_, message, fields)
+      said[#said + 1] = tostring(fields.problem or message)
+    end
+    local id = assert(t.q:push(5))
+    fails = 1
+    work(handler { big = function() return ("x"):rep(3000) end })
+    assert.same({ mail = { sent = 5 }, crm = 7 }, t.q:result(id))
+    assert.matches("of handler big: it has no room",
+                   table.concat(said, "\n"))
+  end)
+
+  it("is not remembered by a queue that keeps none", function()
+    t:queue { keep_done = 0 }
+    local id = assert(t.q:push(5))
+    fails = 1
+    work(handler(), { limit = 1 })
+    assert.not_matches("sent", t.q:get(id).memo)
+  end)
+end)
+
 describe("queue:await", function()
   it("returns the result, and nothing behind it", function()
     local id = assert(t.q:push(1))
@@ -195,26 +305,32 @@ describe("queue:await", function()
                 { dead.id, dead.payload, dead.reason })
   end)
 
-  it("ends after its timeout", function()
+  it("ends after its timeout, which moves a manual clock", function()
     local id = assert(t.q:push(1))
-    local value, message, what = t.q:await(id, { timeout = 0.02 })
+    local now = t.store:now()
+    local value, message, what = t.q:await(id, { timeout = "1h" })
+    assert.equal(now + 3600, t.store:now())
     assert.is_nil(value)
     assert.equal("TIMEOUT", what)
     assert.matches("item %d+ of queue 'orders' is not over yet", message)
   end)
 
-  it("waits for another process", function()
+  it("without an end ends at once where a manual clock stands", function()
     local id = assert(t.q:push(1))
+    assert.equal("TIMEOUT", code(t.q:await(id)))
+  end)
+
+  it("waits for another process", function()
+    local store = assert(helper.open(helper.location()))
+    local q = assert(store:queue("orders", { keep_done = 60 }))
+    local id = assert(q:push(1))
     local process = helper.spawn([[
       local respool = require "respool"
-      local q = respool.open(arg[1], { clock = "manual", log = false })
+      local q = respool.open(arg[1], { log = false })
         :queue("orders", { create = false })
-      q:work(function(n)
-        if n == 2 then error "boom" end
-        return { by = "another" }
-      end, { limit = 1 })
-    ]], t.store.path)
-    assert.same({ by = "another" }, t.q:await(id, { timeout = 60 }))
+      q:work(function() return { by = "another" } end, { limit = 1 })
+    ]], store.path)
+    assert.same({ by = "another" }, q:await(id, { timeout = 60 }))
     process:wait()
   end)
 

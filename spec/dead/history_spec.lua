@@ -125,6 +125,78 @@ describe("the history of a queue", function()
     assert.is_true(q:stats().kept_bytes <= 10240)
   end)
 
+  it("counts results to its bytes, and forgets both together", function()
+    local first = assert(q:push_many { 1, 2, 3, 4, 5 })
+    q:work(function(n)
+      store:advance(1)
+      return tostring(n):rep(4000)
+    end, { stop_when_empty = true, batch = 1 })
+    assert.is_true(q:stats().kept_bytes > 20000)
+    assert.same({}, store:check())
+    q = store:queue("orders", { keep_done = "10KiB" })
+    store:maintain()
+    assert.same({ 4, 5 }, payloads(q.history:list()))
+    assert.is_true(q:stats().kept_bytes <= 10240)
+    assert.is_nil((q:result(first + 2)))
+    assert.equal(("4"):rep(4000), q:result(first + 3))
+    q = store:queue("orders", { keep_done = 1 })
+    store:advance(10)
+    store:maintain()
+    assert.same({ 0, 0 }, { q:stats().kept, q:stats().kept_bytes })
+    assert.same({}, store:check())
+  end)
+
+  it("has items that were cancelled, waiting and leased", function()
+    q = store:queue("orders", { keep_done = 100, max_attempts = 5 })
+    local first = assert(q:push_many { "a", "b", "c", "d" })
+    local batch = assert(q:take { limit = 3 })
+    assert(q:cancel(first + 1))
+    assert(q:cancel(first + 3))
+    batch[1]:done "x"
+    batch[2]:done "y"
+    assert.is_nil((batch:settle()))
+    batch:close()
+    local found = {}
+    for item in q.history:each() do
+      found[#found + 1] = item.payload .. " " .. item.state .. " "
+        .. item.deliveries
+    end
+    table.sort(found)
+    assert.same({ "a done 1", "b cancelled 1", "d cancelled 0" }, found)
+    assert.equal(3, q:stats().kept)
+    assert.same({ 1, 2 }, { q:stats().done, q:stats().removed })
+    assert.equal("x", q:result(first))
+    assert.is_nil((q:result(first + 1)))
+    assert.same({}, store:check())
+  end)
+
+  -- On PostgreSQL runs of ids that have some in common, or lie in each other,
+  -- used to hide each other where they came to their end at one moment.
+  it("has what came to its end at one moment, page by page", function()
+    q:push_many { "a", "b", "c", "d", "e", "f" }
+    local batch = assert(q:take { limit = 6 })
+    for _, i in ipairs { 5, 1, 3 } do
+      batch[i]:done()
+      assert(batch:settle())
+    end
+    local ids = {}
+    for i = 1, 6 do ids[i] = batch[i].id end
+    assert(q:cancel(ids[2]))
+    batch[4]:done()
+    assert(batch:settle())
+    assert(q:cancel(ids[6]))
+    batch:close()
+    local seen, last = {}, nil
+    repeat
+      local list = assert(q.history:list { limit = 1, after = last })
+      last = list[1]
+      seen[#seen + 1] = last and last.payload
+    until not last
+    table.sort(seen)
+    assert.same({ "a", "b", "c", "d", "e", "f" }, seen)
+    assert.same({}, store:check())
+  end)
+
   it("never takes unfinished items with it", function()
     q = store:queue("orders", { keep_done = "1B" })
     q:push_many { "a", "b" }
@@ -216,6 +288,19 @@ describe("a replay of history", function()
     assert.same({ x = 1 }, item.headers)
     assert.equal(3, item.version)
     assert.is_nil(item.key)
+  end)
+
+  it("leaves out what was cancelled, unless it is wanted", function()
+    local id = assert(q:push "no")
+    assert(q:cancel(id))
+    finish { "yes" }
+    assert.equal(1, q.history:replay().pushed)
+    assert.same({ "yes" }, ready(q))
+    q:purge()
+    q.history:replay { where = function(item)
+      return item.state == "cancelled"
+    end }
+    assert.same({ "no" }, ready(q))
   end)
 
   it("copies bytes that cannot be decoded as they are", function()

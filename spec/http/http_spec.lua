@@ -248,6 +248,25 @@ describe("An answer", function()
     end
   end)
 
+  it("is the result of the item, where the queue keeps results", function()
+    q = assert(store:queue("kept", { keep_done = 60 }))
+    local id = assert(q:push { n = 1 })
+    q:work(handler "202", empty)
+    local result = assert(q:result(id))
+    assert.equal(202, result.status)
+    assert.equal(endpoint:url "202", result.url)
+    assert.is_true(#result.body > 0)
+  end)
+
+  it("of each of several URLs is the result by URL", function()
+    q = assert(store:queue("kept", { keep_done = 60 }))
+    local id = assert(q:push { n = 1 })
+    q:work(respool.http { url = urls("201", "202") }, empty)
+    local result = assert(q:result(id))
+    assert.equal(201, result[endpoint:url "201"].status)
+    assert.equal(202, result[endpoint:url "202"].status)
+  end)
+
   it("of 408, 425, 429 and 5xx is tried again by policy", function()
     for i, status in ipairs { 408, 425, 429, 500, 502, 503, 599 } do
       local item = try(handler(tostring(status)))

@@ -12,8 +12,8 @@
 
 #include <string.h>
 
-void history_keep(txn *t, queue *q, const respool_item *i,
-                  respool_bytes packed, respool_bytes result, int64_t now) {
+static void keep(txn *t, queue *q, const respool_item *i, respool_bytes packed,
+                 int64_t now) {
   key k = history_key(q->id, now, i->id);
   packer p;
   packer_init(&p);
@@ -22,7 +22,20 @@ void history_keep(txn *t, queue *q, const respool_item *i,
   q->counters.kept++;
   q->counters.kept_bytes += p.len + blob_of(packed).size;
   packer_free(&p);
+}
+
+void history_keep(txn *t, queue *q, const respool_item *i,
+                  respool_bytes packed, respool_bytes result, int64_t now) {
+  keep(t, q, i, packed, now);
+  q->counters.kept_bytes += result.size;
   result_keep(t, q, i->id, now, result);
+}
+
+void history_keep_cancelled(txn *t, queue *q, const respool_item *i,
+                            respool_bytes packed, int64_t now) {
+  respool_item cancelled = *i;
+  cancelled.state = RESPOOL_CANCELLED;
+  keep(t, q, &cancelled, packed, now);
 }
 
 /* ---- forgetting --------------------------------------------------------- */
@@ -38,19 +51,19 @@ static void less(uint64_t *from, uint64_t n) {
   *from -= n < *from ? n : *from;
 }
 
-/* The blob of a finished item; number 0 when it has none. */
-static blob_ref blob_kept(const cur *c) {
+blob_ref history_blob(respool_bytes k, respool_bytes v) {
   respool_item i;
   item it;
   blob_ref r = {0, 0};
   unpacker u;
-  if (history_unpack(c->key, c->value, &i, &u)) item_unpack(&u, &it, &r);
+  if (history_unpack(k, v, &i, &u)) item_unpack(&u, &it, &r);
   return r;
 }
 
 static void forget(txn *t, queue *q, cur *c, uint64_t id) {
-  blob_ref r = blob_kept(c);
-  less(&q->counters.kept_bytes, c->value.size + r.size);
+  blob_ref r = history_blob(c->key, c->value);
+  less(&q->counters.kept_bytes,
+       c->value.size + r.size + result_size(t, q, id));
   less(&q->counters.kept, 1);
   cur_del(c);
   if (r.number) blob_del(t, r.number);

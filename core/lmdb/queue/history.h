@@ -9,6 +9,11 @@
 
 void history_keep(txn *t, queue *q, const respool_item *i,
                   respool_bytes packed, respool_bytes result, int64_t now);
+void history_keep_cancelled(txn *t, queue *q, const respool_item *i,
+                            respool_bytes packed, int64_t now);
+
+/* The blob of a record of the history; number 0 when it has none. */
+blob_ref history_blob(respool_bytes k, respool_bytes v);
 
 /* Deletes items beyond the queue's time or bytes, or all of them; returns
    their number. `limit` is lowered by it. */

@@ -45,6 +45,29 @@ void result_forget(txn *t, const queue *q, uint64_t id) {
   entry_del(t, ENTRY_RESULT, name_of);
 }
 
+/* What is stored under a name, to be called with the queue's. */
+static bool open_entry(unpacker *u, respool_bytes bytes, const char *name,
+                       int64_t *done_at, respool_bytes *result) {
+  *result = (respool_bytes){NULL, 0};
+  unpacker_init(u, bytes.data, bytes.size);
+  unpack_expect(u, unpack_array(u) == 3);
+  unpack_expect(u, phrase_same(unpack_phrase(u), phrase_of(name)));
+  *done_at = unpack_int(u);
+  if (!unpack_null(u)) *result = unpack_bytes(u);
+  return u->rc == 0;
+}
+
+uint64_t result_size(txn *t, const queue *q, uint64_t id) {
+  char name_of[NAME_SIZE];
+  respool_bytes bytes, result;
+  int64_t done_at;
+  unpacker u;
+  int rc = 0; /* a damaged one is not counted */
+  name_entry(name_of, q, id);
+  if (!entry_get(t, ENTRY_RESULT, name_of, &bytes, &rc)) return 0;
+  return open_entry(&u, bytes, q->name, &done_at, &result) ? result.size : 0;
+}
+
 static int damaged(const char *name_of) {
   return fail(RESPOOL_CORRUPT, "the result '%.160s' is damaged", name_of);
 }
@@ -61,7 +84,8 @@ static int add_result(txn *t, respool_page *p, uint64_t id, int64_t done_at,
 int lmdb_result(txn *t, const char *name, uint64_t id, respool_page *p) {
   int rc = 0;
   char name_of[NAME_SIZE];
-  respool_bytes bytes, result = {NULL, 0};
+  respool_bytes bytes, result;
+  int64_t done_at;
   unpacker u;
   const queue *q = queue_find(t, name, &rc);
   if (!q) return rc;
@@ -70,10 +94,6 @@ int lmdb_result(txn *t, const char *name, uint64_t id, respool_page *p) {
     rc = fail(RESPOOL_NOT_FOUND, "queue '%.120s' keeps no finished item %llu",
               name, (unsigned long long)id);
   if (rc || t->rc) return rc ? rc : t->rc;
-  unpacker_init(&u, bytes.data, bytes.size);
-  unpack_expect(&u, unpack_array(&u) == 3);
-  unpack_expect(&u, phrase_same(unpack_phrase(&u), phrase_of(name)));
-  int64_t done_at = unpack_int(&u);
-  if (!unpack_null(&u)) result = unpack_bytes(&u);
-  return u.rc ? damaged(name_of) : add_result(t, p, id, done_at, result);
+  if (!open_entry(&u, bytes, name, &done_at, &result)) return damaged(name_of);
+  return add_result(t, p, id, done_at, result);
 }

@@ -13,6 +13,7 @@
 void result_keep(txn *t, const queue *q, uint64_t id, int64_t done_at,
                  respool_bytes result);
 void result_forget(txn *t, const queue *q, uint64_t id);
+uint64_t result_size(txn *t, const queue *q, uint64_t id); /* 0: none */
 
 /* An item with the result as its body, done at visible_at. NOT_FOUND. */
 int lmdb_result(txn *t, const char *name, uint64_t id, respool_page *p);

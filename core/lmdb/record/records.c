@@ -264,20 +264,28 @@ bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x) {
 
 /* ---- history, key, row -------------------------------------------------- */
 
+#define HISTORY 6 /* fields; one more of a cancelled item */
+
 void history_pack(packer *p, const respool_item *i, respool_bytes packed) {
-  record_begin(p, 6);
+  record_begin(p, i->state == RESPOOL_CANCELLED ? HISTORY + 1 : HISTORY);
   pack_int(p, i->pushed_at);
   pack_uint(p, i->attempts);
   pack_uint(p, i->deliveries);
   pack_int(p, i->priority);
   pack_uint(p, i->version);
   pack_raw(p, packed.data, packed.size);
+  if (i->state == RESPOOL_CANCELLED) pack_bool(p, true);
 }
 
 bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
                     unpacker *u) {
   memset(i, 0, sizeof *i);
-  open_record(u, DB_HISTORY, k, b, 6);
+  i->state = RESPOOL_FINISHED;
+  open_record(u, DB_HISTORY, k, b, HISTORY);
+  if (u->rc) {
+    i->state = RESPOOL_CANCELLED;
+    open_record(u, DB_HISTORY, k, b, HISTORY + 1);
+  }
   i->pushed_at = unpack_int(u);
   i->attempts = unpack_uint(u);
   i->deliveries = unpack_uint(u);

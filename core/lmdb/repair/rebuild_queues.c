@@ -8,6 +8,8 @@
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
+#include "lmdb/queue/history.h"
+#include "lmdb/queue/results.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
@@ -275,14 +277,10 @@ static void count_history(rebuild *r) {
   bool more = cur_seek(&cu, key_bytes(&start));
   for (; more && history_key_read(cu.key, &of, &at, &id) && of == r->q->id;
        more = cur_next(&cu)) {
-    respool_item i;
-    item it;
-    blob_ref b = {0, 0};
-    unpacker u;
-    if (history_unpack(cu.key, cu.value, &i, &u)) item_unpack(&u, &it, &b);
     if (id > r->highest) r->highest = id;
     c->kept++;
-    c->kept_bytes += cu.value.size + b.size;
+    c->kept_bytes += cu.value.size + history_blob(cu.key, cu.value).size +
+                     result_size(r->t, r->q, id);
   }
   cur_close(&cu);
 }

@@ -11,9 +11,11 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
+#include "lmdb/queue/history.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
 #include "lmdb/record/segments.h"
@@ -242,19 +244,40 @@ static int edit(target *g) {
 /* ---- cancelled ---------------------------------------------------------- */
 
 /* Its batch finds that the claim has fewer items, or is gone. */
-static int cancel(target *g) {
-  if (!g->held) {
-    item_remove(g->t, g->q, &g->line, g->r->id, g->now);
-    return g->t->rc;
-  }
+static void leave_lease(target *g) {
   claim c = g->c;
   c.left--;
   if (c.left)
     claim_move(g->t, &g->at, &g->c, &c);
   else
     claim_del(g->t, &g->at, &g->c);
-  drop_page(g->t, g->q, &g->line, &g->page, g->now);
-  priority_count(g->t, g->q, g->line.priority, COUNT_LEASED, COUNT_NONE, 1);
+}
+
+/* The item goes to the history, with its blob. */
+static void keep_cancelled(target *g) {
+  respool_item i = g->page.items[0];
+  respool_bytes packed = g->page.packed[0];
+  uint64_t size = blob_of(packed).size;
+  claim past = past_of(g);
+  i.attempts = past.attempts;
+  i.deliveries = past.deliveries;
+  key_release(g->t, g->q, &i, g->now);
+  history_keep_cancelled(g->t, g->q, &i, packed, g->now);
+  g->q->bytes -= size < g->q->bytes ? size : g->q->bytes;
+  segments_settle(g->t, g->q, &g->line, &i.id, 1);
+}
+
+static int cancel(target *g) {
+  enum count from = COUNT_LEASED;
+  if (g->held)
+    leave_lease(g);
+  else if (!claims_take_out(g->t, g->q, &g->line, g->r->id, g->now, &from))
+    return g->t->rc;
+  if (g->q->config.keep_done > 0)
+    keep_cancelled(g);
+  else
+    drop_page(g->t, g->q, &g->line, &g->page, g->now);
+  priority_count(g->t, g->q, g->line.priority, from, COUNT_NONE, 1);
   g->q->counters.removed++;
   queue_changed(g->t, g->q);
   return g->t->rc;

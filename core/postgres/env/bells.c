@@ -28,7 +28,8 @@
 typedef struct waited {
   struct waited *next;
   char name[RESPOOL_NAME_MAX + 1];
-  int id;          /* 0: not known yet */
+  enum wait_for what;
+  int id;          /* as in the table of bells; 0: not known yet */
   uint64_t seen;   /* rises with what is heard of the queue */
   int64_t asked;   /* when somebody last waited; by the monotonic clock, */
   int64_t hung;    /* as when its bell was hung up; 0: it was not */
@@ -53,13 +54,14 @@ struct bells {
 
 /* ---- waiting ------------------------------------------------------------ */
 
-static waited *find(bells *b, const char *name) {
+static waited *find(bells *b, const char *name, enum wait_for what) {
   waited *w = b->waits;
-  while (w && strcmp(w->name, name)) w = w->next;
+  while (w && (w->what != what || strcmp(w->name, name))) w = w->next;
   if (w) return w;
   w = calloc(1, sizeof *w);
   if (!w) return NULL;
   strcpy(w->name, name);
+  w->what = what;
   w->next = b->waits;
   w->seen = 1;
   b->waits = w;
@@ -88,10 +90,11 @@ static void note_asked(bells *b, waited *w) {
   if (news) wake_thread(b);
 }
 
-int bells_wait(bells *b, const char *queue, uint64_t *seen, int64_t ms) {
+int bells_wait(bells *b, const char *queue, enum wait_for what, uint64_t *seen,
+               int64_t ms) {
   int64_t end = time_after(clock_mono(), ms), left;
   pthread_mutex_lock(&b->lock);
-  waited *w = find(b, queue);
+  waited *w = find(b, queue, what);
   if (!w) {
     pthread_mutex_unlock(&b->lock);
     return fail(RESPOOL_NOMEM, "not enough memory to wait");
@@ -209,8 +212,8 @@ static int hang_up(bells *b, int queue) {
   return rc;
 }
 
-/* The name of a queue whose bell is to be hung up; false: there is none. */
-static bool next_to_hang(bells *b, char *name) {
+/* A copy of a wait whose bell is to be hung up; false: there is none. */
+static bool next_to_hang(bells *b, waited *out) {
   int64_t now = clock_mono();
   pthread_mutex_lock(&b->lock);
   waited *w = b->waits;
@@ -219,27 +222,28 @@ static bool next_to_hang(bells *b, char *name) {
     w = w->next;
   if (w) {
     w->hung = now; /* or tried */
-    strcpy(name, w->name);
+    *out = *w;
   }
   pthread_mutex_unlock(&b->lock);
   return w != NULL;
 }
 
-static void note_id(bells *b, const char *name, int id) {
+static void note_id(bells *b, const waited *of, int id) {
   pthread_mutex_lock(&b->lock);
-  waited *w = find(b, name);
+  waited *w = find(b, of->name, of->what);
   if (w) w->id = id;
   pthread_mutex_unlock(&b->lock);
 }
 
 static void hang_all(bells *b) {
-  char name[RESPOOL_NAME_MAX + 1];
+  waited w;
   pg_queue q;
-  while (b->listens && next_to_hang(b, name)) {
-    if (known_find(b->e, &b->session, name, &q)) continue;
-    note_id(b, name, q.id);
-    if (hang_up(b, q.id)) lost(b);
-    note_heard(b, q.id);
+  while (b->listens && next_to_hang(b, &w)) {
+    if (known_find(b->e, &b->session, w.name, &q)) continue;
+    int id = w.what == WAIT_ENDS ? -q.id : q.id;
+    note_id(b, &w, id);
+    if (hang_up(b, id)) lost(b);
+    note_heard(b, id);
   }
 }
 

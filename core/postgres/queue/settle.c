@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "postgres/env/bells.h"
 #include "postgres/queue/flow.h"
 #include "postgres/record/run.h"
 
@@ -258,7 +259,7 @@ static void plan_results(plan *p, const settling *w) {
   for (size_t i = 0; i < page->n; i++) n += has_result(w, i);
   if (!n || w->fates.queue.config.keep_done <= 0) return;
   values *v = plan_add(p, STATEMENT_RESULTS, NULL);
-  put_int4(v, w->fates.queue.id);
+  plan_put_queue(p, v, w->fates.queue.id);
   array_begin(v, TYPE_INT8, n);
   for (size_t i = 0; i < page->n; i++)
     if (has_result(w, i)) add_int8(v, (int64_t)page->items[i].id);
@@ -267,6 +268,13 @@ static void plan_results(plan *p, const settling *w) {
   for (size_t i = 0; i < page->n; i++)
     if (has_result(w, i)) add_bytes(v, outcome_result(mark_of(w->r, i)));
   array_end(v);
+}
+
+/* Does somebody wait for results of the queue? */
+static void plan_awaited(plan *p, settling *w) {
+  if (w->fates.queue.config.keep_done <= 0) return;
+  values *v = plan_add(p, STATEMENT_AWAITED, &w->awaited);
+  put_int4(v, w->fates.queue.id);
 }
 
 /* Lost before and given an outcome again: lost still. */
@@ -285,6 +293,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   pg_queue q;
   size_t lost;
   *w = (settling){.name = name, .r = r, .request = NO_REQUEST,
+                  .awaited = NO_REQUEST,
                   .excuse = w->excuse, .fresh_gone = w->fresh_gone};
   int rc = known_find(p->e, p->l, name, &q);
   if (rc) return rc;
@@ -316,6 +325,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
     w->request = w->fates.request;
   }
   plan_results(p, w);
+  plan_awaited(p, w);
   return 0;
 }
 
@@ -372,6 +382,10 @@ void settle_end(plan *p, settling *w) {
     if (h->lost) b->lost += marked;
     b->lost += count_gone(w->r, h);
   }
+  const PGresult *awaited =
+      w->awaited == NO_REQUEST ? NULL : plan_answer(p, w->awaited);
+  if (awaited && value_bool(awaited, 0, 0))
+    bells_ring(p->e->bells, -w->fates.queue.id);
   observed seen = {.late = fresh, .handle = b->observed};
   if (fresh || b->observed.count) known_observe(p->e, w->name, &seen);
 }

@@ -14,7 +14,7 @@ typedef struct settling {
   settle_req *r;
   bool plain;       /* all that is left in its runs is done */
   fates fates;
-  size_t request;
+  size_t request, awaited;
   uint64_t *firsts;   /* of the runs that are settled */
   size_t n_firsts;
   enum excuse excuse; /* what outages are taken for, over all tries */

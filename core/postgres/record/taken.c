@@ -80,7 +80,8 @@ size_t taken_dropped(const PGresult *r, uint64_t *items) {
 
 /* Columns of the table history. */
 enum { H_QUEUE, H_DONE_AT, H_FIRST, H_PUSHED_AT, H_VERSION, H_N, H_SKIP,
-       H_KEPT, H_ATTEMPTS, H_DELIVERIES, H_PRIORITY, H_BITS, H_BYTES };
+       H_KEPT, H_ATTEMPTS, H_DELIVERIES, H_PRIORITY, H_BITS, H_BYTES,
+       H_CANCELLED };
 
 int taken_read_finished(const PGresult *r, int row, taken *t) {
   respool_bytes bits = value_bytes(r, row, H_BITS);
@@ -94,7 +95,8 @@ int taken_read_finished(const PGresult *r, int row, taken *t) {
     .deliveries = (uint64_t)value_int(r, row, H_DELIVERIES),
     .version = (uint64_t)value_int(r, row, H_VERSION),
     .pushed_at = value_int(r, row, H_PUSHED_AT),
-    .bytes = value_bytes(r, row, H_BYTES), .row = row};
+    .bytes = value_bytes(r, row, H_BYTES), .row = row,
+    .cancelled = value_bool(r, row, H_CANCELLED)};
   t->bits = bits.data ? (const uint8_t *)bits.data + 4 : NULL;
   return (int)value_int(r, row, H_QUEUE);
 }

@@ -36,6 +36,7 @@ typedef struct taken {
   size_t n_lapses; /* leases that ran out and are not in the history yet */
   respool_bytes history, memo, bytes;
   int row;
+  bool cancelled; /* of the history */
 } taken;
 
 /* False: the answer is no such row. */

@@ -197,6 +197,22 @@ BEGIN
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
 END $$;
 
+-- Keeps a cancelled item of a run, as it was, as history.
+CREATE FUNCTION keep_cancelled(q int4, slot_no int4, t int8, x run, id int8)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  i int4 := (id - x.first)::int4;
+  own bytea := slice(x.bytes, x.skip + x.n, x.skip + i, x.skip + i + 1);
+BEGIN
+  INSERT INTO history VALUES (q, moment(q, t, id, 1), id, x.pushed_at,
+    x.version, 1, 0, 1, x.attempts, x.deliveries, x.priority, NULL, own, true);
+  INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
+    VALUES (q, slot_no, 1, octet_length(own)) ON CONFLICT (queue, slot)
+    DO UPDATE SET kept = y.kept + excluded.kept,
+      kept_bytes = y.kept_bytes + excluded.kept_bytes;
+END $$;
+
 -- The item goes, leased or not. Its batch finds that the run has fewer live
 -- items than it believes, or is gone: so the first id of a leased run stays,
 -- though the item is no longer live.
@@ -225,6 +241,9 @@ BEGIN
         WHERE r.first = h;
     END IF;
     PERFORM tally_change(q, slot_no, 0, size, 0, 1);
+  END IF;
+  IF (SELECT u.keep_done FROM queue u WHERE u.id = q) > 0 THEN
+    PERFORM keep_cancelled(q, slot_no, t, x, id);
   END IF;
   IF call IS NOT NULL THEN PERFORM note(call, step, '{}'); END IF;
 END $$;

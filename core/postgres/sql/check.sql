@@ -71,9 +71,12 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
       'say %s and %s', u.name, coalesce(h.kept, 0), coalesce(h.bytes, 0),
       coalesce(y.kept, 0), coalesce(y.bytes, 0))
     FROM queue u
-    LEFT JOIN (SELECT queue, sum(kept) AS kept,
-      sum(octet_length(bytes)) AS bytes FROM history GROUP BY queue) h
-      ON h.queue = u.id
+    LEFT JOIN (SELECT k.queue, sum(k.kept) AS kept, sum(k.bytes) AS bytes
+      FROM (SELECT h.queue, h.kept, octet_length(h.bytes) AS bytes
+            FROM history h
+            UNION ALL
+            SELECT r.queue, 0, octet_length(r.bytes) FROM result r) k
+      GROUP BY k.queue) h ON h.queue = u.id
     LEFT JOIN (SELECT queue, sum(kept) AS kept, sum(kept_bytes) AS bytes
       FROM tally GROUP BY queue) y ON y.queue = u.id
     WHERE coalesce(h.kept, 0) <> coalesce(y.kept, 0)

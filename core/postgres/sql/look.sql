@@ -262,7 +262,7 @@ LANGUAGE sql STABLE AS $$
   FROM t, y, used, old, p LEFT JOIN dlq b ON b.name = p.dlq $$;
 
 -- Finished items from a moment on, as runs: the one that ends the page may
--- hold more than were asked for.
+-- hold more than were asked for, and each holds one.
 CREATE FUNCTION v1_history(q int4, at int8, id int8, want int4)
 RETURNS SETOF history LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
@@ -271,7 +271,10 @@ DECLARE
 BEGIN
   FOR x IN SELECT h.* FROM history h
       WHERE h.queue = q AND h.done_at >= at
-        AND (h.done_at > at OR h.first + h.n > id)
+        AND (h.done_at > at OR h.first >= id OR h.first + h.n > id
+             AND (h.bits IS NULL OR position(B'1' IN
+               substring(h.bits FROM
+                 least(greatest(id - h.first, 0), h.n)::int4 + 1)) > 0))
       ORDER BY h.done_at, h.first LIMIT want LOOP
     RETURN NEXT x;
     size := size + octet_length(x.bytes);
@@ -285,7 +288,7 @@ RETURNS TABLE (done_at int8, bytes bytea) LANGUAGE sql STABLE AS $$
   SELECT h.done_at, r.bytes FROM history h
   LEFT JOIN result r ON r.queue = q AND r.item = id
   WHERE h.queue = q AND h.first <= id AND h.first > id - 4096
-    AND h.first + h.n > id
+    AND h.first + h.n > id AND NOT h.cancelled
     AND (h.bits IS NULL OR get_bit(h.bits, (id - h.first)::int4) = 1)
   LIMIT 1 $$;
 

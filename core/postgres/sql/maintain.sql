@@ -31,11 +31,15 @@ BEGIN
   SELECT coalesce(sum(y.kept_bytes), 0) INTO held_bytes
     FROM tally y WHERE y.queue = q;
   WITH old AS (
-    SELECT h.done_at, h.first, octet_length(h.bytes) AS size,
-        sum(octet_length(h.bytes)) OVER (ORDER BY h.done_at, h.first) -
-          octet_length(h.bytes) AS before
-      FROM (SELECT * FROM history h WHERE h.queue = q
-            ORDER BY h.done_at, h.first LIMIT page) h),
+    SELECT o.done_at, o.first, o.size,
+        sum(o.size) OVER (ORDER BY o.done_at, o.first) - o.size AS before
+      FROM (SELECT h.done_at, h.first, octet_length(h.bytes) + coalesce((
+              SELECT sum(octet_length(r.bytes)) FROM result r
+              WHERE r.queue = q AND r.item >= h.first
+                AND r.item < h.first + h.n AND r.done_at = h.done_at), 0)
+              AS size
+            FROM history h WHERE h.queue = q
+            ORDER BY h.done_at, h.first LIMIT page) o),
   gone AS (
     DELETE FROM history h USING old o WHERE h.queue = q
       AND h.done_at = o.done_at AND h.first = o.first

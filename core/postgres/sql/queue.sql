@@ -121,7 +121,7 @@ BEGIN
   DELETE FROM held h WHERE h.queue = q;
   DELETE FROM tally y WHERE y.queue = q;
   DELETE FROM series s WHERE s.queue = q;
-  DELETE FROM bell b WHERE b.queue = q;
+  DELETE FROM bell b WHERE b.queue IN (q, -q);
   DELETE FROM flow f WHERE f.queue = q;
   DELETE FROM opening o WHERE o.queue = q;
   DELETE FROM queue u WHERE u.id = q;
@@ -136,7 +136,8 @@ AS $$
     SELECT name FROM replay WHERE which = 2 UNION ALL
     SELECT name FROM note WHERE which = 3) n ORDER BY n.name COLLATE "C" $$;
 
--- A consumer waits for so long: pushes answer `ring`.
+-- A consumer waits for so long: pushes answer `ring`. Under -q somebody waits
+-- for results, see v1_awaited.
 CREATE FUNCTION v1_bell(q int4, ms int8) RETURNS void LANGUAGE sql AS $$
   INSERT INTO bell AS b (queue, until) VALUES (q, now_ms(NULL) + ms)
     ON CONFLICT (queue) DO UPDATE

@@ -13,8 +13,8 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, '
                    'pg_temp', f.of, current_schema());
     IF f.name IN ('v1_push', 'v1_take', 'v1_done', 'v1_settle', 'v1_results',
-                  'v1_extend', 'v1_expire', 'v1_remove', 'v1_run_now', 'v1_kill', 'v1_move',
-                  'v1_edit', 'v1_cancel', 'v1_purge', 'v1_flow_note') THEN
+                  'v1_awaited', 'v1_extend', 'v1_expire', 'v1_remove',
+                  'v1_run_now', 'v1_kill', 'v1_move', 'v1_edit', 'v1_cancel', 'v1_purge', 'v1_flow_note') THEN
       EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off '
                      'SET plan_cache_mode = force_generic_plan', f.of);
     ELSE
@@ -52,7 +52,7 @@ BEGIN
         'v1_extend', 'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
         'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls',
         'v1_browse', 'v1_leases', 'v1_held', 'v1_live',
-        'v1_results', 'v1_result',
+        'v1_results', 'v1_result', 'v1_awaited',
         'v1_probe_read', 'v1_probe_write', 'v1_queue_hold', 'v1_flow_note',
         'v1_flow') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,

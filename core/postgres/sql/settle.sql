@@ -60,27 +60,31 @@ BEGIN
   RETURN coalesce(numbers, '{}');
 END $$;
 
+-- When ids from `first` on are over, in the order of the history: it is walked
+-- by time and id, hence rows of one moment have no ids in common.
+CREATE FUNCTION moment(q int4, t int8, first int8, n int4) RETURNS int8
+LANGUAGE sql STABLE AS $$
+  SELECT greatest(t, max(h.done_at) + 1) FROM history h
+    WHERE h.queue = q AND h.done_at >= t AND h.first < moment.first + moment.n
+      AND h.first + h.n > moment.first $$;
+
 -- Keeps items of runs as history: all live ones, or those of `bits`.
 CREATE FUNCTION keep_history(q int4, slot_no int4, t int8, firsts int8[],
                              which varbit[]) RETURNS void
 LANGUAGE sql AS $$
   WITH kept AS (
     INSERT INTO history AS h
-      SELECT q, t, x.first, x.pushed_at, x.version, x.n, x.skip,
+      SELECT q, moment(q, t, x.first, x.n), x.first, x.pushed_at, x.version,
+        x.n, x.skip,
         CASE WHEN f.bits IS NULL THEN x.live ELSE ones(f.bits) END,
         x.attempts, x.deliveries, x.priority, coalesce(f.bits, x.bits),
         x.bytes
       FROM unnest(firsts, which) AS f(first, bits)
       JOIN run x ON x.first = f.first
-      ON CONFLICT (queue, done_at, first) DO UPDATE -- of the same run
-      SET bits = h.bits | excluded.bits, kept = h.kept + excluded.kept
-      RETURNING h.first, xmax = 0 AS fresh, octet_length(h.bytes) AS size)
+      RETURNING h.kept, octet_length(h.bytes) AS size)
   INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
-    SELECT q, slot_no, coalesce(sum(CASE WHEN f.bits IS NULL THEN x.live
-        ELSE ones(f.bits) END), 0),
-      coalesce(sum(k.size) FILTER (WHERE k.fresh), 0)
-    FROM unnest(firsts, which) AS f(first, bits)
-    JOIN run x ON x.first = f.first JOIN kept k ON k.first = f.first
+    SELECT q, slot_no, coalesce(sum(k.kept), 0), coalesce(sum(k.size), 0)
+    FROM kept k
     ON CONFLICT (queue, slot) DO UPDATE
     SET kept = y.kept + excluded.kept,
         kept_bytes = y.kept_bytes + excluded.kept_bytes $$;
@@ -303,16 +307,27 @@ END $$;
 
 -- Keeps what handlers have returned of items that this transaction has put into
 -- the history.
-CREATE FUNCTION v1_results(q int4, items int8[], results bytea[]) RETURNS void
+CREATE FUNCTION v1_results(q int4, slot_no int4, items int8[],
+                           results bytea[]) RETURNS void
 LANGUAGE sql AS $$
-  INSERT INTO result
-    SELECT q, r.item, h.done_at, r.bytes
-    FROM unnest(items, results) AS r(item, bytes)
-    JOIN history h ON h.queue = q AND h.first <= r.item
-      AND h.first > r.item - 4096 AND h.first + h.n > r.item
-      AND (h.bits IS NULL OR get_bit(h.bits, (r.item - h.first)::int4) = 1)
-    WHERE h.xmin = (txid_current() & 4294967295)::text::xid
-    ON CONFLICT DO NOTHING $$;
+  WITH kept AS (
+    INSERT INTO result AS o
+      SELECT q, r.item, h.done_at, r.bytes
+      FROM unnest(items, results) AS r(item, bytes)
+      JOIN history h ON h.queue = q AND h.first <= r.item
+        AND h.first > r.item - 4096 AND h.first + h.n > r.item
+        AND (h.bits IS NULL OR get_bit(h.bits, (r.item - h.first)::int4) = 1)
+      WHERE h.xmin = (txid_current() & 4294967295)::text::xid
+      ON CONFLICT DO NOTHING RETURNING octet_length(o.bytes) AS size)
+  INSERT INTO tally AS y (queue, slot, kept_bytes)
+    SELECT q, slot_no, sum(k.size) FROM kept k HAVING count(*) > 0
+    ON CONFLICT (queue, slot) DO UPDATE
+    SET kept_bytes = y.kept_bytes + excluded.kept_bytes $$;
+
+-- Whether somebody waits for the ends of items.
+CREATE FUNCTION v1_awaited(q int4) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM bell b WHERE b.queue = -q
+                 AND b.until > now_ms(NULL)) $$;
 
 -- Counters that are told now and then: outcomes that came too late (items),
 -- bytes of bodies delivered, histograms of waits and of handlers (count, sum,

@@ -197,7 +197,7 @@ CREATE TABLE dead (
   PRIMARY KEY (dlq, number)
 );
 
--- Finished items that a queue keeps, as runs.
+-- Finished items that a queue keeps, as runs; a cancelled one as a run of one.
 CREATE TABLE history (
   queue int4 NOT NULL,
   done_at int8 NOT NULL,
@@ -212,6 +212,7 @@ CREATE TABLE history (
   priority int2 NOT NULL,
   bits varbit,
   bytes bytea NOT NULL,
+  cancelled boolean NOT NULL DEFAULT false,
   PRIMARY KEY (queue, done_at, first)
 );
 ALTER TABLE history ALTER bytes SET STORAGE EXTERNAL;

@@ -17,6 +17,7 @@ local item_of = require "respool.consume.item"
 local loop_of = require "respool.support.loop"
 local batch_of = require "respool.consume.batch"
 local outcome = require "respool.support.outcome"
+local returned = require "respool.consume.returned"
 local take = require "respool.consume.take"
 local timing = require "respool.support.timing"
 local tracing = require "respool.observe.tracing"
@@ -62,7 +63,12 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 -- Handling an item.
 
 local function judge(delivery, item, ok, first, second)
-  if ok and outcome.is_done(first, second) then return item:done() end
+  if ok and outcome.is_done(first, second) then
+    if not (delivery.keeps and returned.keep(delivery.queue, item, first)) then
+      item:done()
+    end
+    return
+  end
   if ok and outcome.is_outcome(first) then
     flow.note(delivery.row, first)
     return decide.apply(delivery.queue, item, first)
@@ -329,6 +335,7 @@ function M.run(queue, handler, o)
     read = item_of.reader(queue), parts = {}, busy = 0,
     look_at = 0, tick_at = 0, let_at = 0,
     most = config.ordered == 1 and 1 or o.concurrency,
+    keeps = config.keep_done > 0,
     signals = process.signals(), stopping = false,
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },
   }

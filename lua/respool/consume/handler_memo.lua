@@ -42,8 +42,9 @@ function M.share(batch, i, follower)
   if memos and memos[i] then set(batch, follower, memos[i]) end
 end
 
--- The entries of the memo: the place of one that has accepted, or for one that
--- has refused { place, life, text, group, dlq, explicit }.
+-- The entries of the memo: the place of one that has accepted, or { place,
+-- result } where it returned one; for one that has refused { place, life, text,
+-- group, dlq, explicit }.
 local function entries(batch, i)
   local memo = M.memo(batch, i)
   local list = memo and cbor.decode(memo)
@@ -68,14 +69,22 @@ local function add(batch, i, entry)
   return true
 end
 
--- The places of the handlers that have accepted, as a set.
+-- The place of a handler that has accepted; nil of one that has refused.
+local function accepted_place(entry)
+  if type(entry) == "string" then return entry end
+  return entry.result and entry.place
+end
+
+-- What the handlers that have accepted returned, in CBOR, by their places; true
+-- where that was nothing.
 ---@param batch respool.batch
 ---@param i integer
----@return table<string, true>
+---@return table<string, string|true>
 function M.accepted_by(batch, i)
   local accepted = {}
   for _, entry in ipairs(entries(batch, i)) do
-    if type(entry) == "string" then accepted[entry] = true end
+    local place = accepted_place(entry)
+    if place then accepted[place] = entry.result or true end
   end
   return accepted
 end
@@ -88,6 +97,24 @@ function M.add_accepted(batch, i, place)
   if not add(batch, i, place) then
     error("respool.fan_out: names of handlers over 4096 bytes", 0)
   end
+end
+
+-- The handler at this place, which has accepted, returned `result`. False when
+-- there is no room for it.
+---@param batch respool.batch
+---@param i integer
+---@param place string
+---@param result string CBOR
+---@return boolean
+function M.add_result(batch, i, place, result)
+  local list = {}
+  for k, entry in ipairs(entries(batch, i)) do
+    list[k] = entry == place and { place = place, result = result } or entry
+  end
+  local memo = cbor.encode(list)
+  if #memo > M.MOST / 2 then return false end
+  set(batch, i, memo)
+  return true
 end
 
 ---@class respool.refusal
@@ -135,7 +162,7 @@ function M.remove_accepted(batch, i, places)
   if next(places) == nil then return end
   local list = {}
   for _, entry in ipairs(entries(batch, i)) do
-    if not places[entry] then list[#list + 1] = entry end
+    if not places[accepted_place(entry)] then list[#list + 1] = entry end
   end
   set(batch, i, #list > 0 and cbor.encode(list) or nil)
 end

@@ -24,6 +24,7 @@ local handler_memo = require "respool.consume.handler_memo"
 local item_pushes = require "respool.consume.item_pushes"
 local options = require "respool.support.options"
 local outcome = require "respool.support.outcome"
+local returned = require "respool.consume.returned"
 
 local batches = core.batch
 local NONE, DONE = outcome.NONE, outcome.DONE
@@ -179,11 +180,12 @@ end
 
 -- Fan-outs.
 
--- Judges one handler: nil when it accepted, else its problem. To drop the
--- item is to want no more of it, not even what was pushed: nil, true.
+-- Judges one handler: nil when it accepted, with what it returned as a third
+-- value, else its problem. To drop the item is to want no more of it, not even
+-- what was pushed: nil, true.
 local function judge(name, trace, ok, first, second)
   if not ok then return problem_of(name, first, nil, trace) end
-  if outcome.is_done(first, second) then return nil end
+  if outcome.is_done(first, second) then return nil, false, first end
   if not outcome.is_outcome(first) then
     return problem_of(name, outcome.error_of("it", first, second))
   end
@@ -211,11 +213,12 @@ local function accept(item, from)
   item_pushes.accept(batch, i, from, place)
 end
 
--- Calls the handler of one that is open, at its place. True to go on.
+-- Calls the handler of one that is open, at its place. True to go on, with what
+-- the handler returned.
 local function serve(entry, payload, item, problems)
   local batch, i = item[1], item[2]
   local from = item_pushes.count(batch, i)
-  local problem, dropped = try(entry, payload, item)
+  local problem, dropped, result = try(entry, payload, item)
   if is_gone(item) then return false end
   local by_hand = not problem and #problems == 0 and is_marked(item)
   if problem or dropped or by_hand then item_pushes.forget(batch, i, from) end
@@ -227,7 +230,7 @@ local function serve(entry, payload, item, problems)
   elseif not by_hand then
     accept(item, from)
   end
-  return not by_hand
+  return not by_hand, result
 end
 
 -- The error of a handler that has refused before.
@@ -236,41 +239,68 @@ local function refused_before(refusal)
            group = refusal.group, dlq = refusal.dlq }
 end
 
--- Those that have neither accepted nor refused, begun where they can be; and
--- the problems of those that have refused.
+-- Those that have neither accepted nor refused, begun where they can be; the
+-- problems of those that have refused; and the results of those that accepted.
 local function begin(entries, payload, item)
   local batch, i = item[1], item[2]
   local accepted = handler_memo.accepted_by(batch, i)
   local refused = handler_memo.refused_by(batch, i)
-  local open, problems = {}, {}
+  local open, problems, results = {}, {}, {}
   for _, entry in ipairs(entries) do
     local outer = enter(item, entry.name)
     local place = item[3]
     item[3] = outer
     if refused[place] then
       problems[#problems + 1] = refused_before(refused[place])
-    elseif not accepted[place] then
+    elseif accepted[place] then
+      results[entry.name] = returned.decode(accepted[place])
+    else
       open[#open + 1] = {
         name = entry.name, handler = entry.handler,
         begun = entry.begin and entry.begin(payload, item),
       }
     end
   end
-  return open, problems
+  return open, problems, results
+end
+
+-- Keeps what the handlers returned that have accepted now, with the item that
+-- is tried again for others, where its queue keeps results.
+local function remember(open, item, fresh)
+  if next(fresh) == nil then return end
+  local queue = batch_state.queue(item[1])
+  local config = queue.handle:config()
+  if not config or config.keep_done <= 0 then return end
+  for _, entry in ipairs(open) do
+    local outer = enter(item, entry.name)
+    if fresh[entry.name] ~= nil then
+      returned.remember(queue, item, item[3], fresh[entry.name])
+    end
+    item[3] = outer
+  end
+end
+
+-- What a fan-out returns that all have accepted: true, or the results of those
+-- that returned any, by name.
+local function all_of(results, fresh)
+  for name, result in pairs(fresh) do results[name] = result end
+  return next(results) ~= nil and results or true
 end
 
 local function call_all(entries, payload, item)
-  local open, before = begin(entries, payload, item)
-  local problems = {}
+  local open, before, results = begin(entries, payload, item)
+  local problems, fresh = {}, {}
   for _, entry in ipairs(open) do
     local outer = enter(item, entry.name)
-    local more = serve(entry, payload, item, problems)
+    local more, result = serve(entry, payload, item, problems)
     item[3] = outer
     if not more then return end
+    if result ~= true then fresh[entry.name] = result end
   end
   for _, problem in ipairs(before) do problems[#problems + 1] = problem end
-  if #problems > 0 then return combined_outcome(problems) end
-  return true
+  if #problems == 0 then return all_of(results, fresh) end
+  remember(open, item, fresh)
+  return combined_outcome(problems)
 end
 
 -- Names with their handlers, in order: of a list its numbers, else sorted.
@@ -314,7 +344,8 @@ end
 -- their results and errors alone: a mark made by hand ends the fan-out. What
 -- one pushed is committed with the item's next outcome if that one accepted,
 -- whatever it is, and else forgotten; one whose push is refused has not
--- accepted.
+-- accepted. It returns what its handlers returned, by name, where one returned
+-- a result: of earlier deliveries, too, as far as 2 KiB have room for these.
 ---@param handlers table<string|integer, respool.handler>
 ---@return respool.handler
 function M.fan_out(handlers)

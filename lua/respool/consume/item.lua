@@ -180,12 +180,11 @@ end
 ---@param result any
 function Methods:done(result)
   if result == nil or result == true then
-    return batches.mark(self[1], self[2], outcome.DONE)
+    return returned.mark(self[1], self[2])
   end
   local bytes, problem = returned.encode(result)
   if not bytes then compat.misuse("item:done: the result: " .. problem) end
-  return batch_state.mark(self[1], self[2],
-                          { kind = outcome.DONE, result = bytes })
+  return returned.mark(self[1], self[2], bytes)
 end
 
 -- It failed and shall be tried again, after `delay` seconds or by policy.

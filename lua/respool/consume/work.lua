@@ -178,14 +178,14 @@ end
 -- Serving a batch. The item that a handler is at is not handled yet: when the
 -- store is closed or the program interrupted by then, it is released.
 
--- The result of a handler's call: true when it succeeded, else an outcome, or
--- an error and its trace.
+-- The result of a handler's call: true when it succeeded, with what it returned
+-- as a fifth value, else an outcome, or an error and its trace.
 local function result_of(loop, ok, first, second)
   if not ok then
     if compat.is_interrupt(first) then error(first, 0) end
     return false, nil, first, loop.trace
   elseif outcome.is_done(first, second) then
-    return true
+    return true, nil, nil, nil, first
   elseif outcome.is_outcome(first) then
     return false, first
   end
@@ -198,9 +198,7 @@ local function record_result(loop, it, ok, first, second)
   local well, explicit, err, trace = result_of(loop, ok, first, second)
   if closed(it[1]) then return well end
   if well then
-    if loop.keeps and first ~= true then
-      returned.keep(loop.queue, it, first)
-    end
+    if loop.keeps then returned.keep(loop.queue, it, first) end
     return true
   end
   if not explicit then
@@ -354,13 +352,14 @@ end
 local function call_for_batch(loop, batch)
   local n = #batch
   loop.started = loop.start()
-  local well, explicit, err, trace = result_of(
+  local well, explicit, err, trace, results = result_of(
     loop, timed(loop, batch, n, xpcall(loop.handler, loop.catch, batch)))
   loop.counts.items = loop.counts.items + n
   if closed(batch) or closing.is_immediate(loop.queue.store) then
     return well
   elseif well then
     state_of(batch).handled = n
+    if loop.keeps then returned.keep_all(loop.queue, batch, results) end
   elseif explicit then
     batch_of.mark_rest(batch, explicit)
   else
@@ -564,7 +563,8 @@ function M.work(queue, handler, given)
   return run(queue, handler, o.merge and serve_groups or serve_items, o)
 end
 
--- Calls handler(batch) for batch after batch.
+-- Calls handler(batch) for batch after batch. Where the queue keeps results
+-- (`keep_done`), the handler may return a list: the result of batch[i] at i.
 ---@param queue respool.queue
 ---@param handler fun(batch: respool.batch): ...
 ---@param given respool.work_options?

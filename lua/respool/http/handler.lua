@@ -191,22 +191,40 @@ local function refused(sender, attempt, answer, item)
   return problem
 end
 
--- Waits for the end of an attempt: true, or nil and an error as a handler
+local KEPT = 1024 -- bytes of an answer's text in the result
+
+-- What a delivery returns, kept as the item's result where its queue keeps
+-- results.
+---@class respool.http.result
+---@field url string without what is secret in it
+---@field status integer
+---@field body string its first 1024 bytes
+---@field content_type string?
+
+local function result_of(attempt)
+  local answer = attempt.answer
+  return {
+    url = attempt.url.label, status = answer.status,
+    body = answer.text:sub(1, KEPT), content_type = answer.content_type,
+  }
+end
+
+-- Waits for the end of an attempt: its result, or nil and an error as a handler
 -- returns it.
 ---@param attempt respool.http.attempt
----@return true?, table?
+---@return respool.http.result?, table?
 local function finish(sender, attempt, item)
   local loop = loop_of.current()
   while loop and not attempt.over do loop:await(attempt) end
   if not attempt.over then receive(sender, attempt) end
   if attempt.problem then return nil, attempt.problem end
-  if sender.o.success(attempt.answer.status) then return true end
+  if sender.o.success(attempt.answer.status) then return result_of(attempt) end
   return nil, refused(sender, attempt, attempt.answer, item)
 end
 
 -- The result of finish() as a handler returns it.
-local function settled(sender, ok, problem)
-  if ok then return true end
+local function settled(sender, result, problem)
+  if result then return result end
   if problem.hold == 0 then return outcome.release() end
   if problem.hold and sender.single then
     return outcome.hold(problem.hold, problem.message)
@@ -251,8 +269,10 @@ local function until_accepted(sender, urls, from, payload, item)
   for i = 0, #urls - 1 do
     local url = urls[(from - 1 + i) % #urls + 1]
     local attempt = begin(sender, url, payload, item)
-    local ok, problem = finish(sender, attempt, item)
-    if ok or problem.hold == 0 then return settled(sender, ok, problem) end
+    local result, problem = finish(sender, attempt, item)
+    if result or problem.hold == 0 then
+      return settled(sender, result, problem)
+    end
     label(url, problem)
     problems[#problems + 1] = problem
   end

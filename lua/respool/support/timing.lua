@@ -84,6 +84,22 @@ function M.pause(seconds)
   pause(seconds)
 end
 
+local listen -- lets time pass until something is committed; else a pause
+
+-- Gives a host its way to let time pass until something is committed in this
+-- process: listen() calls it.
+---@param fn fun(seconds: number)
+function M.set_listening(fn)
+  listen = fn
+end
+
+-- Lets time pass until something may have been committed, `seconds` at most.
+---@param seconds number
+function M.listen(seconds)
+  local wait = listen or pause
+  wait(seconds)
+end
+
 local breath -- lets others of this thread run
 local TURN = 2000 -- microseconds
 local turn_ends = 0

@@ -39,6 +39,7 @@ local NEVER = 2^31 - 1 -- milliseconds
 ---@field woken boolean?
 
 local flying = {} -- waiters whose tickets run
+local listeners = {} -- semaphores of those who wait for a commit
 local lines = {}  -- of waiters whose takes wait, by queue
 local free = {}   -- semaphores
 
@@ -153,6 +154,11 @@ local function connect(made)
   return socket
 end
 
+local function tell_listeners()
+  for asleep in pairs(listeners) do asleep:post(1) end
+  listeners = {}
+end
+
 -- Reads what the core writes.
 local function ring()
   local made = core.bell()
@@ -167,12 +173,22 @@ local function ring()
     heard, why = socket:receiveany(4096)
     pause = SHORTEST
     look()
+    tell_listeners()
   until not heard and why ~= "timeout"
   bell = nil
 end
 
+-- Light threads that were killed listen no more.
+local function anybody_listens()
+  for asleep in pairs(listeners) do
+    if asleep:count() < 0 then return true end
+    listeners[asleep] = nil
+  end
+  return false
+end
+
 local function nobody_waits()
-  return not next(flying) and not next(lines)
+  return not next(flying) and not next(lines) and not anybody_listens()
 end
 
 -- It ends when nobody has waited for a while, so that neither a worker process
@@ -291,6 +307,17 @@ function M.await(ticket)
   sleep_until_woken(waiter)
   if waiter.semaphore:count() == 0 then free[#free + 1] = waiter.semaphore end
   return waiter.line
+end
+
+-- Sleeps until this process commits something, or for a while.
+---@param seconds number
+function M.listen(seconds)
+  local asleep = table.remove(free) or semaphore.new(0)
+  is_alive()
+  listeners[asleep] = true
+  asleep:wait(seconds)
+  listeners[asleep] = nil
+  if asleep:count() == 0 then free[#free + 1] = asleep end
 end
 
 -- A take that waited has brought items: there may be more for others.

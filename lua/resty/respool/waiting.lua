@@ -255,6 +255,10 @@ timing.set_pause(function(seconds)
   if M.can_yield() then return ngx.sleep(seconds) end
   core.process.nap(seconds)
 end)
+timing.set_listening(function(seconds)
+  if M.can_yield() then return bell.listen(seconds) end
+  core.process.nap(seconds)
+end)
 timing.set_breath(function()
   if M.can_yield() then M.let_others_run() end
 end)

@@ -24,7 +24,8 @@ function M.options(command)
   output.add_full(command)
   output.add_json(command)
   command:epilog [[
-A queue keeps finished items as long as its setting keep_done says.
+A queue keeps items that were done or cancelled as long as its setting keep_done
+says.
 
 Example:
   respool history shop.respool mails --since '1h ago']]
@@ -32,7 +33,7 @@ end
 
 local function row(item, now, how)
   return {
-    output.number(item.id), show.ago(now, item.done_at) .. " ago",
+    output.number(item.id), show.ago(now, item.done_at) .. " ago", item.state,
     item.priority, item.attempts, item.deliveries,
     output.line(item, how),
   }
@@ -55,7 +56,7 @@ function M.run(args, io)
   if args.json then return end
   output.first_rows(io, {
     { title = "ID", right = true }, { title = "DONE", right = true },
-    { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
+    { title = "STATE" }, { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
     { title = "DELIVERIES", right = true }, { title = "PAYLOAD", cut = true },
   }, rows, "finished items", not args.limit and LIMIT)
 end
