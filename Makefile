@@ -118,12 +118,12 @@ EXAMPLES = lifecycle
 SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
   flushes writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
   postgres_cut
-FAULT_C = recorder.so workload replay kill migrate schedule storm \
+FAULT_C = recorder.so workload replay kill migrate schedule storm flow \
+  rate journal_kill journal_work journal_replay
+FAULT_SRC = recorder workload replay kill migrate schedule storm flow rate \
+  actors verbs model disk pages points crowd faults ledger scenario failing stand_in \
   journal_kill journal_work journal_replay
-FAULT_SRC = recorder workload replay kill migrate schedule storm actors verbs \
-  model disk pages points crowd faults ledger scenario failing stand_in \
-  journal_kill journal_work journal_replay
-FAULTS = power kills storms journal calls worlds postgres
+FAULTS = power kills storms flows journal calls worlds postgres
 BENCH_C = machine lifecycle one_record append_log sqlite push small depth \
   churn dead_letters dead_letters_record
 
@@ -294,10 +294,11 @@ $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
   $(patsubst %,spec/fault/%.c,replay disk model pages)
 $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
-$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm): \
+$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm flow rate): \
   $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
-$(BUILD)/spec/fault/storm: spec/fault/crowd.c
-$(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm): \
+$(BUILD)/spec/fault/storm $(BUILD)/spec/fault/flow: spec/fault/crowd.c
+$(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm \
+  flow rate): \
   $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \

@@ -5,6 +5,7 @@
 #include "record/flow.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "record/fields.h"
 
 #include <string.h>
@@ -53,6 +54,7 @@ static uint64_t rate_allows(const flow *f, const queue_config *c, int64_t now,
 
 static void rate_taken(flow *f, const queue_config *c, int64_t now,
                        uint64_t n) {
+  if (FAULT_WRONG("takes spend tokens")) n = 0;
   f->level = bucket_level(f, c, now) - (int64_t)n * c->rate_per;
   f->level_at = now;
 }

@@ -56,9 +56,9 @@ end)
 describe("respool history", function()
   it("lists finished items", function()
     local run = cli.run { "history", path, "mails" }
-    assert.matches("^ *ID +DONE +PRIORITY +ATTEMPTS +DELIVERIES +PAYLOAD\n",
-                   run.out)
-    assert.matches('\n +1 +%S+ ago +0 +0 +2 +"a"\n$', run.out)
+    assert.matches("^ *ID +DONE +STATE +PRIORITY +ATTEMPTS +DELIVERIES +"
+      .. "PAYLOAD\n", run.out)
+    assert.matches('\n +1 +%S+ ago +done +0 +0 +2 +"a"\n$', run.out)
     local item = cli.values(cli.run { "history", path, "mails", "--json" })[1]
     assert.same({ 1, "a" }, { item.id, item.payload })
     run = cli.run { "history", path, "mails", "--before", "1h ago" }

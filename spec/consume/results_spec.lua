@@ -334,6 +334,26 @@ describe("queue:await", function()
     process:wait()
   end)
 
+  -- A wait that nobody rings for would last its minute.
+  it("is woken by a settle of another process", function()
+    local store = assert(helper.open(helper.location()))
+    local q = assert(store:queue("orders", { keep_done = 60 }))
+    local process = helper.spawn([[
+      local respool = require "respool"
+      local q = respool.open(arg[1], { log = false })
+        :queue("orders", { create = false })
+      q:work(function() end, { limit = 1 })
+    ]], store.path)
+    local seen = assert(q.handle:wait(0, 0))
+    assert(q:push(1))
+    repeat
+      local now = assert(q.handle:wait(seen, 60))
+      assert.not_equal(seen, now)
+      seen = now
+    until q:stats().done == 1
+    process:wait()
+  end)
+
   it("takes an id and options", function()
     assert.error_matches(function() return t.q:await "x" end,
                          "a whole number from 1")

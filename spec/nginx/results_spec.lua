@@ -5,6 +5,7 @@
 
 if jit then return end -- nginx has its own: to ask it once is enough
 
+local helper = require "spec.helper"
 local nginx = require "spec.helper.nginx"
 local store_in = require "spec.helper.nginx_store"
 
@@ -32,5 +33,26 @@ describe("inside nginx", function()
       } }
     ]] }
     assert.equal("7, two of five, true, NOT_FOUND", (n:request "/"))
+  end)
+
+  it("a result of another process is awaited", function()
+    local n = nginx.start { http = store_in.OPEN, server = [[
+      location = /path { content_by_lua_block {
+        assert(require "orders".store:queue("kept", { keep_done = 60 }))
+        ngx.print(require "orders".store.path)
+      } }
+      location = / { content_by_lua_block {
+        local kept = require "orders".store:queue "kept"
+        local id = assert(kept:push(20))
+        ngx.print((kept:await(id, { timeout = 60 })))
+      } }
+    ]] }
+    local process = helper.spawn([[
+      local store = require "respool".open(arg[1], { log = false })
+      store:queue("kept", { create = false })
+        :work(function(number) return number + 1 end, { limit = 1 })
+    ]], (n:request "/path"))
+    assert.equal("21", (n:request "/"))
+    process:wait()
   end)
 end)

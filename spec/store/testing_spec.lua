@@ -66,7 +66,7 @@ describe("testing.drain", function()
     assert.same({ 2, 5 }, { counts.done, counts.failed })
     assert.is_true(store:now() > before)
     assert.same({ ready = {}, leased = {}, scheduled = {}, retrying = {},
-                  dead = { 2 }, done = { 1, 3 } }, testing.contents(q))
+                  dead = { 2 }, done = { 1, 3 }, cancelled = {} }, testing.contents(q))
   end)
 
   it("leaves what is scheduled, or works on that, too", function()
@@ -115,7 +115,7 @@ describe("testing.contents", function()
     q:push "c"
     local batch = q:take()
     assert.same({ ready = { "c" }, leased = { "a" }, scheduled = { "b" },
-                  retrying = {}, dead = {}, done = {} },
+                  retrying = {}, dead = {}, done = {}, cancelled = {} },
                 testing.contents(q))
     batch:item(1):retry()
     batch:settle()

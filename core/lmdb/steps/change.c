@@ -8,6 +8,7 @@
  */
 #include "lmdb/steps/change.h"
 
+#include "base/fault.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
@@ -273,7 +274,7 @@ static int cancel(target *g) {
     leave_lease(g);
   else if (!claims_take_out(g->t, g->q, &g->line, g->r->id, g->now, &from))
     return g->t->rc;
-  if (g->q->config.keep_done > 0)
+  if (g->q->config.keep_done > 0 && !FAULT_WRONG("the cancelled are kept"))
     keep_cancelled(g);
   else
     drop_page(g->t, g->q, &g->line, &g->page, g->now);

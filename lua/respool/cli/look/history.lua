@@ -56,7 +56,8 @@ function M.run(args, io)
   if args.json then return end
   output.first_rows(io, {
     { title = "ID", right = true }, { title = "DONE", right = true },
-    { title = "STATE" }, { title = "PRIORITY", right = true }, { title = "ATTEMPTS", right = true },
+    { title = "STATE" }, { title = "PRIORITY", right = true },
+    { title = "ATTEMPTS", right = true },
     { title = "DELIVERIES", right = true }, { title = "PAYLOAD", cut = true },
   }, rows, "finished items", not args.limit and LIMIT)
 end
