@@ -23,7 +23,8 @@
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
   X(LEASES, "v1_leases", 2) X(HELD, "v1_held", 3) X(LIVE, "v1_live", 2) \
-  X(RESULTS, "v1_results", 4) X(AWAITED, "v1_awaited", 1) X(RESULT, "v1_result", 2) \
+  X(RESULTS, "v1_results", 4) X(RESULT, "v1_result", 2) \
+  X(AWAITED, "v1_awaited", 1) \
   X(RUN_NOW, "v1_run_now", 6) X(KILL, "v1_kill", 13) \
   X(MOVE, "v1_move", 12) X(EDIT, "v1_edit", 10) \
   X(CANCEL, "v1_cancel", 6) \

@@ -3,8 +3,9 @@
  * Waiting for items, and for their ends. A consumer that waits hangs up a bell:
  * a row that says until when somebody waits for a queue; one that waits for
  * results, under the negative id of the queue. A push, or a settle of a queue
- * that keeps finished items, finds it and answers that it is to be rung, which its process then does, in a transaction of its own, by
- * a notification; consumers listen. Whatever is not heard is found by looking
+ * that keeps finished items, finds it and answers that it is to be rung, which
+ * its process then does, in a transaction of its own, by a notification;
+ * consumers listen. Whatever is not heard is found by looking
  * again after a second, or where nothing can be heard, as behind a pooler,
  * after 10 ms, 20 ms, and so on up to a second.
  *

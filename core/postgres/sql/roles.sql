@@ -14,7 +14,8 @@ BEGIN
                    'pg_temp', f.of, current_schema());
     IF f.name IN ('v1_push', 'v1_take', 'v1_done', 'v1_settle', 'v1_results',
                   'v1_awaited', 'v1_extend', 'v1_expire', 'v1_remove',
-                  'v1_run_now', 'v1_kill', 'v1_move', 'v1_edit', 'v1_cancel', 'v1_purge', 'v1_flow_note') THEN
+                  'v1_run_now', 'v1_kill', 'v1_move', 'v1_edit', 'v1_cancel',
+                  'v1_purge', 'v1_flow_note') THEN
       EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off '
                      'SET plan_cache_mode = force_generic_plan', f.of);
     ELSE

@@ -258,7 +258,7 @@ local function supply(delivery)
   end
   local idle = delivery.busy == 0 and #delivery.parts == 0
   local wait = idle
-    and flow.slice(delivery.row, timing.slice(delivery.queue.store)) or 0
+    and flow.slice(delivery.row, timing.take_slice(delivery.queue.store)) or 0
   local found, message, code = fetch(delivery, wait)
   if found == nil then return nil, message, code end
   if found then return false end

@@ -6,7 +6,8 @@
 -- leases are ended then instead of running out.
 --
 -- A store handle looks for all its workers, no more than once a second, however
--- many they are. What is wrong with a row hinders no work.
+-- many they are, and where there are many rows more rarely: others look at
+-- other times. What is wrong with a row hinders no work.
 
 local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
@@ -18,7 +19,8 @@ local time = timing.time
 
 local M = {}
 
-local LOOK = 1  -- seconds between looks
+local LOOK = 1  -- seconds between looks, and
+local EACH = 50 -- one second more for so many rows
 local BEAT = 60 -- seconds between notes that a worker is there
 local SEEN = 8  -- rows whose processes are looked for at once, at most
 local ALL = 64  -- the same of all workers together: each has a part of it
@@ -139,9 +141,15 @@ local function look_for_dead(store, rows, most)
   if found and n < #rows then look_for_dead(store, rows, #rows) end
 end
 
--- How many each of so many workers looks for.
+-- Seconds until the next look of so many rows.
+local function pause_after(n)
+  return LOOK + math.floor(n / EACH)
+end
+
+-- How many each of so many workers looks for: all of them in a second or so.
 local function share(n)
-  return math.max(1, math.min(SEEN, math.floor(ALL / math.max(1, n))))
+  return math.max(pause_after(n),
+                  math.min(SEEN, math.floor(ALL / math.max(1, n))))
 end
 
 -- Ends what the dead have left, at once.
@@ -154,11 +162,11 @@ function M.bury_dead(store)
   return true
 end
 
--- Rows by number, as they were at most LOOK seconds ago.
+-- Rows by number, as they were at the last look.
 local function look(store)
   local now = time(store)
   local last = store.workers_look
-  if last and now - last.at < LOOK and now >= last.at then return last.rows end
+  if last and now < last.ends and now >= last.at then return last.rows end
   local rows, message, code = rows_of.stored(store)
   if not rows then
     report(store, message, code)
@@ -166,7 +174,9 @@ local function look(store)
   end
   local by_number = {}
   for _, row in ipairs(rows) do by_number[row.number] = row end
-  store.workers_look = { at = now, rows = by_number }
+  store.workers_look = {
+    at = now, ends = now + pause_after(#rows), rows = by_number,
+  }
   look_for_dead(store, rows, share(#rows))
   return by_number
 end

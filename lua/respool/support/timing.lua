@@ -10,6 +10,7 @@ local max, min = math.max, math.min
 local M = {}
 
 local SLICE = 0.05
+local TAKE_SLICE = 0.25 -- a push ends it: what is idle is to cost little
 local LONG_SLICE = 60 -- of a host that wakes those who wait
 local MANUAL_SLICE = 3600 -- a manual clock is moved, not slept
 
@@ -43,8 +44,9 @@ end
 ---@param left number? math.huge when not given
 ---@return number
 function M.take_slice(store, left)
-  if not wakes then return M.slice(store, left) end
-  return max(min(left or LONG_SLICE, LONG_SLICE), LEAST)
+  local slice = wakes and LONG_SLICE or store.manual and MANUAL_SLICE
+    or TAKE_SLICE
+  return max(min(left or slice, slice), LEAST)
 end
 
 -- The end of a wait of so many seconds, which begins now; and how many are
