@@ -218,6 +218,28 @@ describe("a full disk", function()
     end)
   end)
 
+  -- A store that found no room for its journal, behind what it claims of the
+  -- disk for the data file, did without until all processes had closed it.
+  plain_it("lets the journal be made once there is room for it", function()
+    small_disk(function()
+      local disk = store.path:match "^(.*)/"
+      local function has_journal()
+        local file = io.open(store.path .. "/journal")
+        if file then file:close() end
+        return file ~= nil
+      end
+      helper.sh(("dd if=/dev/zero of='%s/fill' bs=65536 2>&1; "
+        .. "truncate -s -10M '%s/fill'"):format(disk, disk))
+      for _ = 1, 3 do assert(q:push "a") end
+      assert.is_false(has_journal())
+      os.remove(disk .. "/fill")
+      for _ = 4, 40 do assert(q:push "a") end
+      assert.is_true(has_journal())
+      drain(settle_as "done")
+      assert.equal(40, q:stats().done)
+    end, 32)
+  end)
+
   -- Dead letters of small items are larger than the items.
   plain_it("keeps room for what copies nothing when dead letters fill it",
            function()

@@ -66,7 +66,8 @@ describe("testing.drain", function()
     assert.same({ 2, 5 }, { counts.done, counts.failed })
     assert.is_true(store:now() > before)
     assert.same({ ready = {}, leased = {}, scheduled = {}, retrying = {},
-                  dead = { 2 }, done = { 1, 3 }, cancelled = {} }, testing.contents(q))
+                  dead = { 2 }, done = { 1, 3 }, cancelled = {} },
+                testing.contents(q))
   end)
 
   it("leaves what is scheduled, or works on that, too", function()

@@ -126,6 +126,7 @@ struct journal {
   uint64_t want_half;
   _Atomic uint32_t generation; /* of the file that fd is */
   pthread_mutex_t lock[LOCKS], reopening;
+  _Atomic uint32_t turned_away; /* pushes, as there was no room for the file */
   uint8_t *record; /* being built; under STATE_LOCK */
   struct journal *next; /* in this process */
 };

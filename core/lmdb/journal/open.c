@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -16,6 +17,8 @@
 #include "lmdb/journal/open.h"
 #include "lmdb/journal/scan.h"
 #include "lmdb/journal/state.h"
+
+#define TRY_EACH 16 /* pushes that find no file */
 
 static journal *new_journal(const journal_options *o) {
   journal *j = calloc(1, sizeof *j);
@@ -163,13 +166,23 @@ static int make(journal *j) {
   return 0;
 }
 
+/* Where there was no room for the file some later pushes try again, once the
+   disk has room for two. */
+static bool may_be_made(journal *j, uint32_t made) {
+  struct statvfs v;
+  if (made != MADE_CANNOT) return made == MADE_NO;
+  if (atomic_fetch_add(&j->turned_away, 1) % TRY_EACH || fstatvfs(j->dirfd, &v))
+    return false;
+  return (uint64_t)v.f_bavail * v.f_frsize > 2 * (PAGE + 2 * j->c->half);
+}
+
 int open_made(journal *j) {
   int rc = 0;
   uint32_t made = atomic_load(&j->c->made);
-  if (made == MADE_NO) { /* whoever writes now is not waited for here */
+  if (may_be_made(j, made)) { /* whoever writes now is not waited for here */
     bool died;
     if (!lock_try(j, WRITE_LOCK, &died)) return JOURNAL_ELSEWHERE;
-    if (atomic_load(&j->c->made) == MADE_NO) rc = make(j);
+    if (atomic_load(&j->c->made) != MADE_YES) rc = make(j);
     made = atomic_load(&j->c->made);
     journal_leave(j);
   }
