@@ -22,8 +22,13 @@ local function filled()
 end
 
 local function session(words, steps)
-  return terminal.session({ "top", (table.unpack or unpack)(words) }, steps)
+  local all = { "top", (table.unpack or unpack)(words) }
+  all.env = words.env
+  return terminal.session(all, steps)
 end
+
+-- The first row of queues, under the cursor.
+local FIRST = "\27[6;1H\27[7m"
 
 local ENTER, LEAVE = "\27[?1049h", "\27[?1049l"
 
@@ -56,9 +61,9 @@ describe("respool top in a terminal", function()
   it("sorts by the key that is pressed, and the other way round", function()
     local result = session({ filled() }, {
       { "expect", "sorted by name" },
-      { "send", "r" }, { "expect", "\27[6;1Horders" },
+      { "send", "r" }, { "expect", FIRST .. "orders" },
       { "expect", "\27[7;1Hmails" }, { "expect", "sorted by ready" },
-      { "send", "r" }, { "expect", "\27[6;1Hmails" },
+      { "send", "r" }, { "expect", FIRST .. "mails" },
       { "expect", "reversed" }, { "send", "q" }, { "end" },
     })
     assert.equal(0, result.status)
@@ -66,7 +71,7 @@ describe("respool top in a terminal", function()
 
   it("begins with the order that --sort says", function()
     session({ filled(), "--sort", "ready" }, {
-      { "expect", "\27[6;1Horders" }, { "expect", "sorted by ready" },
+      { "expect", FIRST .. "orders" }, { "expect", "sorted by ready" },
       { "send", "q" }, { "end" },
     })
   end)
@@ -137,6 +142,200 @@ describe("respool top in a terminal", function()
       { "send", "q" }, { "end" },
     })
     assert.is_true(before == helper.read(path .. "/data.mdb"))
+  end)
+end)
+
+describe("The tabs of respool top", function()
+  local DOWN, TAB, ENTER_KEY = "\27[B", "\9", "\13"
+
+  -- A store with something on each tab; its path.
+  local function busy()
+    local path = helper.location()
+    local store = assert(helper.open(path))
+    local mails = store:queue("mails", { max_attempts = 2 })
+    mails:push({ to = "later" }, { delay = 3600 })
+    mails:push { to = "again" }
+    mails:push { to = "never" }
+    local batch = mails:take { limit = 2 }
+    batch:item(1):retry { delay = 3600, error = "busy line" }
+    batch:item(2):dead { error = "no such box", group = "refused" }
+    batch:settle()
+    mails:push { to = "now" }
+    store:close()
+    return path
+  end
+
+  local function watch(words, steps)
+    table.insert(steps, { "send", "q" })
+    table.insert(steps, { "end" })
+    local result = session(words, steps)
+    assert.equal(0, result.status)
+    assert.is_true(given_back(result))
+    return result
+  end
+
+  it("are seven, by number, Tab and arrows", function()
+    watch({ busy(), "--interval", "60s" }, {
+      { "expect", "[1 queues]" },
+      { "send", TAB }, { "expect", "[2 at work]" }, { "expect", "nothing" },
+      { "send", "\27[C" }, { "expect", "[3 scheduled]" },
+      { "expect", "later" },
+      { "send", "4" }, { "expect", "[4 retrying]" }, { "expect", "again" },
+      { "send", "5" }, { "expect", "[5 dead]" }, { "expect", "refused" },
+      { "send", "6" }, { "expect", "[6 replays]" },
+      { "send", "7" }, { "expect", "[7 store]" }, { "expect", "in use" },
+      { "send", TAB }, { "expect", "[1 queues]" },
+      { "send", "\27[D" }, { "expect", "[7 store]" },
+    })
+  end)
+
+  it("lead into queues, items and dead letters, and back", function()
+    watch({ busy(), "--interval", "60s" }, {
+      { "expect", "[1 queues]" },
+      { "send", ENTER_KEY }, { "expect", "queues > mails" },
+      { "expect", "later" },
+      { "send", "\27[F" }, { "expect", "\27[7m" },
+      { "send", ENTER_KEY }, { "expect", "queues > mails > item" },
+      { "expect", "payload" },
+      { "send", "\27" }, { "expect", "ITEM" },
+      { "send", "\27" }, { "expect", "[1 queues]" },
+      { "send", "5" }, { "expect", "refused" },
+      { "send", ENTER_KEY }, { "expect", "dead > refused" },
+      { "expect", "no such box" },
+      { "send", ENTER_KEY }, { "expect", "dead > refused > dead letter 1" },
+      { "expect", "failures" },
+    })
+  end)
+
+  it("move a cursor that stays where it is when it can go no further",
+     function()
+    watch({ busy(), "--interval", "60s" }, {
+      { "expect", "[1 queues]" }, { "send", DOWN .. "\27[A" .. ENTER_KEY },
+      { "expect", "queues > mails" }, { "expect", "\27[4;1H\27[7m" },
+      { "send", DOWN }, { "expect", "\27[5;1H\27[7m" },
+      { "send", "\27[6~" }, { "expect", "\27[6;1H\27[7m" },
+      { "send", "\27[H" }, { "expect", "\27[4;1H\27[7m" },
+    })
+  end)
+
+  it("show what a filter lets pass", function()
+    watch({ filled(), "--interval", "60s" }, {
+      { "expect", "orders" }, { "send", "/ORd" },
+      { "expect", "only rows with: ORd_" }, { "send", ENTER_KEY },
+      { "expect", "only ord" }, { "expect", FIRST .. "orders" },
+      { "send", "\27" }, { "expect", "\27[6;1Hmails" },
+      { "expect", "\27[7;1H\27[7morders" },
+      { "send", "/zz" .. ENTER_KEY }, { "expect", "none passes the filter" },
+      { "send", "/x\127\27" }, { "expect", "mails" },
+    })
+  end)
+
+  it("act on nothing unless they may", function()
+    local path = busy()
+    watch({ path, "--interval", "60s" }, {
+      { "expect", "[1 queues]" }, { "send", "P" },
+      { "expect", "with --writable it acts" },
+    })
+    local store = assert(helper.open(path))
+    assert.is_false(store:queue("mails"):stats().paused)
+  end)
+
+  it("act after a question, and not after a no", function()
+    local path = busy()
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" },
+      { "send", "P" }, { "expect", "Pause mails" }, { "send", "n" },
+      { "expect", "q quit" },
+      { "send", "P" }, { "expect", "y/n" }, { "send", "y" },
+      { "expect", "mails is paused" },
+      { "send", "4" }, { "expect", "R run now" },
+      { "send", "R" }, { "expect", "Run now item 2 of mails? y/n" },
+      { "send", "y" }, { "expect", "nothing" },
+      { "expect", "item 2: run now" },
+      { "send", "3" }, { "expect", "later" },
+      { "send", "X" }, { "expect", "Cancel and remove item 1" },
+      { "send", "y" }, { "expect", "item 1: cancel" },
+      { "send", "5" }, { "expect", "refused" },
+      { "send", "R" }, { "expect", "Replay up to 1,000 of the 1 dead" },
+      { "send", "y" }, { "expect", "1 replayed, 0 failed" },
+    })
+    local store = assert(helper.open(path))
+    local mails = store:queue "mails"
+    assert.is_true(mails:stats().paused)
+    assert.same({ 3, 0, 0, 0 }, { mails:length().ready,
+      mails:length().scheduled, mails:length().retrying,
+      mails.dead:count() })
+  end)
+
+  it("kill items and remove dead letters", function()
+    local path = busy()
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" }, { "send", "4" }, { "expect", "again" },
+      { "send", "K" }, { "expect", "Kill" }, { "send", "y" },
+      { "expect", "item 2: kill" },
+      { "send", "5" }, { "expect", "killed" },
+      { "send", "/killed" .. ENTER_KEY }, { "expect", "only killed" },
+      { "send", ENTER_KEY }, { "expect", "dead > killed" },
+      { "send", "X" }, { "expect", "Remove dead letter 2 of mails? y/n" },
+      { "send", "y" }, { "expect", "dead letter 2: remove" },
+      { "send", "\0275" }, { "expect", "refused" },
+      { "send", "X" }, { "expect", "Remove all 1 dead letters" },
+      { "send", "y" }, { "expect", "1 removed" },
+    })
+    local store = assert(helper.open(path))
+    assert.equal(0, store:dead("mails"):count())
+  end)
+
+  it("show workers, and ask them to stop", function()
+    local path = busy()
+    local store = assert(helper.open(path))
+    local asked = false
+    store:queue("mails"):work(function(_, item)
+      watch({ path, "--interval", "60s", "--writable" }, {
+        { "expect", "[1 queues]" }, { "send", "2" },
+        { "expect", "running" }, { "send", ENTER_KEY },
+        { "expect", "at work > mails" }, { "expect", "leased" },
+        { "send", "\27" }, { "expect", "running" },
+        { "send", "S" }, { "expect", "Ask worker" }, { "send", "y" },
+        { "expect", "stopping" },
+        { "expect", "was asked to stop" },
+      })
+      asked = store:workers()[1].state
+      item:done()
+    end, { limit = 1 })
+    assert.equal("stopping", asked)
+  end)
+
+  it("have colours, unless NO_COLOR is set", function()
+    local path = filled()
+    local store = assert(helper.open(path))
+    store:queue("mails"):pause()
+    store:close()
+    for env, coloured in pairs { ["NO_COLOR="] = true,
+                                 ["NO_COLOR=1"] = false } do
+      local result = watch({ path, env = env }, { { "expect", "paused" } })
+      assert.equal(coloured, result.out:find("\27[33m", 1, true) ~= nil)
+    end
+  end)
+
+  it("end with Ctrl-C, whatever is asked", function()
+    for _, keys in ipairs { "P", "/abc" } do
+      local result = session({ busy(), "--writable" }, {
+        { "expect", "[1 queues]" }, { "send", keys }, { "expect", "\27[1m" },
+        { "send", "\3" }, { "end" },
+      })
+      assert.equal(0, result.status)
+      assert.is_true(given_back(result))
+    end
+  end)
+
+  it("are drawn anew when the window has another size", function()
+    watch({ busy(), "--interval", "60s" }, {
+      { "expect", "[1 queues]" }, { "send", "3" }, { "expect", "later" },
+      { "resize", 60, 6 }, { "expect", "\27[2J" }, { "expect", "mails" },
+      { "expect", "\27[6;1Hq quit" },
+      { "resize", 80, 24 }, { "expect", "\27[24;1Hq quit" },
+    })
   end)
 end)
 
@@ -243,6 +442,49 @@ describe("the screen of respool top", function()
     local lines = dashboard.draw(sample(50), view(80, 12))
     assert.matches("^queue001", lines[6].text)
     assert.matches("and 45 more", lines[11].text)
+  end)
+
+  it("shows a stopped queue in yellow, one that fails in red", function()
+    local all = sample(3)
+    all.queues[1].stats.paused = true
+    all.queues[2].failed = 1
+    local lines = dashboard.draw(all, view(80, 24))
+    assert.same({ "yellow", "red", "" }, {
+      lines[6].style:match "%a*$", lines[7].style:match "%a*$",
+      lines[8].style:match "%a*$",
+    })
+  end)
+
+  it("scrolls so that the cursor is shown", function()
+    local down = view(80, 12)
+    down.at = "queue020"
+    local lines = dashboard.draw(sample(50), down)
+    assert.matches("^queue020", lines[10].text)
+    assert.matches("reverse", lines[10].style)
+    assert.matches("and 30 more", lines[11].text)
+  end)
+
+  it("shows rows of a page within every window", function()
+    local page, rows = { head = "HEAD" }, {}
+    for i = 1, 30 do
+      rows[i] = { key = i, text = ("row %d "):format(i):rep(9) }
+    end
+    for _, columns in ipairs { 1, 40, 80 } do
+      for _, n in ipairs { 1, 2, 3, 4, 5, 24, 100 } do
+        local here = view(columns, n)
+        here.tabs = "[1 queues] 2 at work"
+        local lines = dashboard.draw_page(sample(1), here, page, rows, 17)
+        assert.equal(n, #lines)
+        for _, line in ipairs(lines) do
+          assert.is_true(width(line.text) <= columns)
+        end
+      end
+    end
+    local here = view(80, 24)
+    here.tabs = ""
+    local lines, seen = dashboard.draw_page(sample(1), here, page, rows, 30)
+    for _, line in ipairs(lines) do seen = seen or line.text:find "^row 30" end
+    assert.is_truthy(seen)
   end)
 
   it("shows a sparkline at 80 columns", function()

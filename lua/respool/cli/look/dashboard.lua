@@ -19,11 +19,16 @@ local M = {}
 ---@field held boolean? it stands still
 ---@field help boolean?
 ---@field first integer the first queue that is shown, 1 on top
+---@field at string? the queue under the cursor; nil: there is none
+---@field tabs string? the line of tabs
+---@field filter string? only what has this text in it, in lower case
+---@field question string? that is asked, on the last line
+---@field note string? what was done, or cannot be
 ---@field message string? what went wrong at the last look
 
 ---@class respool.cli.line
 ---@field text string
----@field style "bold"|"reverse"|nil
+---@field style string? names of styles: bold, reverse, red, yellow
 
 
 -- Sorting.
@@ -42,13 +47,32 @@ M.SORTS = {
   f = { "failed", function(q) return q.failed or 0 end },
 }
 
--- The queues in the order of the view.
+-- Whether a text passes the filter of the view.
+---@param text string
+---@param view respool.cli.view
+---@return boolean
+function M.passes(text, view)
+  return not view.filter or text:lower():find(view.filter, 1, true) ~= nil
+end
+
+-- The first and the last of `n` rows to be shown in `room` lines, one of which
+-- says how many more there are: row number `at` is among them.
+---@return integer first, integer last
+function M.window(n, at, first, room)
+  local shown = n > room and room - 1 or room
+  first = math.max(math.min(first, at), at - shown + 1, 1)
+  return first, math.min(n, first + shown - 1)
+end
+
+-- The queues in the order of the view, those that pass its filter.
 ---@param queues respool.cli.queue_sample[]
 ---@param view respool.cli.view
 ---@return respool.cli.queue_sample[]
 function M.sorted(queues, view)
   local sort, list = M.SORTS[view.sort], {}
-  for i, q in ipairs(queues) do list[i] = q end
+  for _, q in ipairs(queues) do
+    if M.passes(q.name, view) then list[#list + 1] = q end
+  end
   local up = (sort.up or false) ~= (view.reversed or false)
   table.sort(list, function(a, b)
     local x, y = sort[2](a), sort[2](b)
@@ -198,20 +222,39 @@ local function queue_line(q, view, layout)
                                              view.ascii) }
 end
 
+-- Yellow where nothing is taken, red where something fails.
+local function style_of(q, view)
+  return table.concat({
+    q.name == view.at and "reverse" or "",
+    stopped(q.stats) and "yellow" or (q.failed or 0) > 0 and "red" or "",
+  }, " ")
+end
+
+local function index_of(sorted, name)
+  for i, q in ipairs(sorted) do
+    if q.name == name then return i end
+  end
+end
+
 local function add_queues(lines, sample, view, room)
   local sorted = M.sorted(sample.queues, view)
   local layout = layout_of(sorted, view)
   lines[#lines + 1] = titles(view, layout)
-  local last = math.min(#sorted, view.first + room - 1)
-  if last < #sorted then last = last - 1 end
+  local last
+  view.first, last = M.window(
+    #sorted, index_of(sorted, view.at) or view.first, view.first, room)
   for i = view.first, last do
-    lines[#lines + 1] = queue_line(sorted[i], view, layout)
+    local line = queue_line(sorted[i], view, layout)
+    line.style = style_of(sorted[i], view)
+    lines[#lines + 1] = line
   end
   if last < #sorted then
     lines[#lines + 1] = { text = ("  and %d more (arrow keys)"):format(
       #sorted - last) }
   elseif #sorted == 0 then
-    lines[#lines + 1] = { text = "  no queues" }
+    lines[#lines + 1] = {
+      text = view.filter and "  none passes the filter" or "  no queues",
+    }
   end
 end
 
@@ -288,31 +331,45 @@ local function head(sample, view)
     { text = ("in %s/s, done %s/s, failed %s/s; %s; %s commits/s%s"):format(
       per_second(rates.pushed), per_second(rates.done),
       per_second(rates.failed), used, per_second(sample.commits), slots) },
-    { text = "" },
+    { text = view.tabs or "" },
+  }
+end
+
+-- What is asked, was done, or went wrong; nil: nothing.
+local function said(view)
+  local text = view.question or view.note or view.message
+  return text and {
+    text = output.clean(text),
+    style = view.message == text and "bold red" or "bold",
   }
 end
 
 local function foot(view)
-  if view.message then
-    return { text = output.clean(view.message), style = "bold" }
-  end
-  return { text = ("q quit  h help  sorted by %s%s  space %s  + - interval")
-    :format(M.SORTS[view.sort][1], view.reversed and ", reversed" or "",
-            view.held and "go on" or "stand still") }
+  return said(view) or {
+    text = ("q quit  h help  Enter open  / filter  sorted by %s%s  space %s")
+      :format(M.SORTS[view.sort][1], view.reversed and ", reversed" or "",
+              view.held and "go on" or "stand still"),
+  }
 end
 
 local HELP = {
   "respool top", "",
-  "  q         quit, as do Esc and Ctrl-C",
-  "  h ?       this help, and back",
-  "  space     pause and resume the display",
-  "  + -       refresh less often, more often",
-  "  up down   scroll the list of queues",
-  "  Ctrl-L    redraw", "",
-  "  sort by   n name     r ready      l leased   s scheduled",
-  "            y retrying d dead",
-  "            o oldest   i in/s       t done/s   f fail/s",
-  "            the same key again reverses the order", "",
+  "  q           quit, as do Esc and Ctrl-C",
+  "  h ?         this help, and back",
+  "  1 to 7 Tab  queues, at work, scheduled, retrying, dead, replays, store",
+  "  up down     move the cursor, as do PgUp, PgDn, Home, End",
+  "  Enter Esc   look into what is under the cursor, and back",
+  "  /           show only what has a text in it",
+  "  space       pause and resume the display",
+  "  + -         refresh less often, more often",
+  "  Ctrl-L      redraw", "",
+  "  sort by     n name     r ready      l leased   s scheduled",
+  "              y retrying d dead       o oldest",
+  "              i in/s     t done/s     f fail/s",
+  "              the same key again reverses the order", "",
+  "  With --writable, capitals act on what is under the cursor, after a",
+  "  question: P pause or resume, R run now or replay, K kill, X cancel or",
+  "  remove, S stop. Yellow: nothing is taken. Red: something fails.", "",
   "  OLDEST    how long the item that is ready longest is ready",
   "  FAIL/S    retries, deaths and leases that ran out",
 }
@@ -333,6 +390,61 @@ local function clip(lines, view)
   return lines
 end
 
+-- Fills the screen to its last line, which is `foot_line`.
+local function finish(lines, view, foot_line)
+  for i = #lines, view.rows, -1 do lines[i] = nil end
+  while #lines < view.rows - 1 do lines[#lines + 1] = { text = "" } end
+  lines[#lines + 1] = foot_line
+  return lines
+end
+
+local function hints(page, view)
+  local parts, keys = { "q quit  h help" }, {}
+  if page.enter then parts[2] = "Enter open" end
+  if page.still then parts[2] = "Esc back" end
+  parts[#parts + 1] = "/ filter"
+  for key in pairs(view.writable and page.actions or {}) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  for _, key in ipairs(keys) do
+    parts[#parts + 1] = key .. " " .. page.actions[key].word
+  end
+  return { text = table.concat(parts, "  ") }
+end
+
+-- The lines of a screen that shows the rows of a page.
+---@param sample respool.cli.sample
+---@param view respool.cli.view
+---@param page respool.cli.page
+---@param rows respool.cli.row[] of the page, those that pass the filter
+---@param at integer which is under the cursor
+---@return respool.cli.line[]
+function M.draw_page(sample, view, page, rows, at)
+  if view.help then return clip(help(view), view) end
+  local lines = {
+    { style = "bold", text = heading(sample, view) }, { text = view.tabs },
+  }
+  if page.head then
+    lines[3] = { text = fit(page.head, view.columns), style = "reverse" }
+  end
+  local last
+  page.first, last = M.window(#rows, at, page.first or 1,
+                              math.max(view.rows - #lines - 1, 1))
+  for i = page.first, last do
+    lines[#lines + 1] = {
+      text = name_of(rows[i].text, view.ascii),
+      style = (i == at and "reverse " or "") .. (rows[i].style or ""),
+    }
+  end
+  if #rows == 0 then
+    lines[#lines + 1] = { text = "  nothing" }
+  elseif last < #rows then
+    lines[#lines + 1] = { text = ("  and %d more"):format(#rows - last) }
+  end
+  return clip(finish(lines, view, said(view) or hints(page, view)), view)
+end
+
 -- The lines of a screen, no wider than the view; the last stands at its
 -- bottom.
 ---@param sample respool.cli.sample
@@ -346,11 +458,7 @@ function M.draw(sample, view)
   if #sample.groups == 0 or dead_letters < 3 then dead_letters = 0 end
   add_queues(lines, sample, view, math.max(room - dead_letters, 1))
   add_groups(lines, sample, view, dead_letters - 1)
-  if view.rows < math.huge then
-    for i = #lines, view.rows, -1 do lines[i] = nil end
-    while #lines < view.rows - 1 do lines[#lines + 1] = { text = "" } end
-    lines[#lines + 1] = foot(view)
-  end
+  if view.rows < math.huge then finish(lines, view, foot(view)) end
   return clip(lines, view)
 end
 

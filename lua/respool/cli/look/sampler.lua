@@ -135,6 +135,11 @@ local function groups(sampler, at)
   return all
 end
 
+-- The next look counts dead letters by group whatever it takes.
+function Sampler:recount()
+  self.groups_at = 0
+end
+
 
 -- Looks once more.
 ---@return respool.cli.sample?, string?

@@ -67,6 +67,24 @@ local function workers_of(store, queue)
   return core.cbor.array(list)
 end
 
+-- The figures of a store.
+---@param s table as store:stats() gives it
+---@return any[][]
+function M.store_fields(s)
+  if s.max_bytes == 0 then
+    return { { "in use", output.bytes(s.used_bytes) } }
+  end
+  return {
+    { "file", output.bytes(s.file_bytes) },
+    { "in use", output.bytes(s.used_bytes) },
+    { "limit", output.bytes(s.max_bytes) },
+    { "left on its disk", s.available_bytes < math.huge
+      and output.bytes(s.available_bytes) or "-" },
+    { "commits so far", output.number(s.last_txn) },
+    { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
+  }
+end
+
 local function of_store(io, store, args)
   local s = arguments.check(store:stats())
   local queues = arguments.check(queue_stats.queues(store))
@@ -76,15 +94,7 @@ local function of_store(io, store, args)
                              schedules = schedules_by_name(store),
                              workers = workers_of(store) })
   end
-  output.fields(io, s.max_bytes > 0 and {
-    { "file", output.bytes(s.file_bytes) },
-    { "in use", output.bytes(s.used_bytes) },
-    { "limit", output.bytes(s.max_bytes) },
-    { "left on its disk", s.available_bytes < math.huge
-      and output.bytes(s.available_bytes) or "-" },
-    { "commits so far", output.number(s.last_txn) },
-    { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
-  } or { { "in use", output.bytes(s.used_bytes) } })
+  output.fields(io, M.store_fields(s))
   show_counters(io, queues)
 end
 

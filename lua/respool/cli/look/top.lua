@@ -8,7 +8,9 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local dashboard = require "respool.cli.look.dashboard"
 local sampler = require "respool.cli.look.sampler"
+local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
+local views = require "respool.cli.look.views"
 
 local terminal = core.terminal
 local huge, max, min = math.huge, math.max, math.min
@@ -35,11 +37,16 @@ function M.options(command)
     "name", "ready", "leased", "scheduled", "retrying", "dead", "oldest",
     "in", "done", "failed",
   }
+  command:flag("--writable", "Let capital letters act, each after a question: "
+    .. "pause queues, run, kill and cancel items, replay and remove dead "
+    .. "letters, stop workers and replays.")
   command:flag("--ascii", "Draw with ASCII characters only.")
   command:flag("--once", "Print one screen after one interval, and end.")
   command:epilog [[
-Press h for the keys, q to quit. Nothing in the store changes. If input or
-output is not a terminal, it acts as with --once.
+Tabs show queues, who is at work, what is scheduled, retrying and dead, replays
+and the store; Enter looks into what is under the cursor. Press h for the keys,
+q to quit. Without --writable nothing in the store changes. NO_COLOR is heeded.
+If input or output is not a terminal, it acts as with --once.
 
 Example:
   respool top shop.respool --sort oldest]]
@@ -60,6 +67,7 @@ local function new_view(args)
   return {
     path = args.store, interval = args.interval, sort = KEYS[args.sort],
     ascii = args.ascii or not is_utf8(), first = 1, columns = 80, rows = 24,
+    writable = args.writable,
   }
 end
 
@@ -79,13 +87,80 @@ local function once(store, view, io)
 end
 
 
+-- The page on the screen: the top of a stack, whose bottom is a tab.
+
+local function top_of(live)
+  return live.stack[#live.stack]
+end
+
+-- The rows of the page that pass the filter.
+local function rows_of(live)
+  local page, list = top_of(live), {}
+  if page == views.queues then
+    for i, q in ipairs(dashboard.sorted(live.sample.queues, live.view)) do
+      list[i] = { key = q.name, of = q.name }
+    end
+    return list
+  end
+  for _, row in ipairs(page.rows or {}) do
+    if dashboard.passes(row.text, live.view) then list[#list + 1] = row end
+  end
+  return list
+end
+
+-- Which row is under the cursor: the same as before, else one in its place.
+local function cursor_of(page, rows)
+  local at = min(page.index or 1, #rows)
+  for i, row in ipairs(rows) do
+    if row.key == page.at then at = i end
+  end
+  page.index, page.at = at, rows[at] and rows[at].key
+  return at
+end
+
+-- Reads the page.
+local function read(live)
+  local page = top_of(live)
+  if not page.read or page.still and page.rows then return end
+  local rows, head = page.read {
+    store = live.store, columns = live.view.columns,
+    groups = live.sample.groups, queues = live.sample.queues,
+  }
+  if not rows then
+    live.view.message = head
+    rows, head = page.rows or {}, page.head
+  end
+  page.rows, page.head = rows, head
+end
+
+local function tabs_text(live)
+  local parts = {}
+  if #live.stack > 1 then
+    for i, page in ipairs(live.stack) do parts[i] = page.name end
+    return table.concat(parts, " > ")
+  end
+  for i, page in ipairs(views.tabs) do
+    local form = page == live.stack[1] and "[%d %s]" or "%d %s"
+    parts[i] = form:format(i, page.name)
+  end
+  return table.concat(parts, " ")
+end
+
+
 -- Drawing: only lines that are not there already, in one write.
 
 local STYLES = { bold = "\27[1m", reverse = "\27[7m" }
+if (os.getenv "NO_COLOR" or "") == "" then
+  STYLES.red, STYLES.yellow = "\27[31m", "\27[33m"
+end
 
 local function styled(line)
-  if not line.style then return line.text end
-  return STYLES[line.style] .. line.text .. "\27[0m"
+  local codes = ""
+  for name in (line.style or ""):gmatch "%a+" do
+    codes = codes .. (STYLES[name] or "")
+  end
+  if codes == "" then return line.text end
+  return codes .. line.text .. "\27[0m"
 end
 
 -- Text that makes the screen show these lines; `drawn` is what it shows.
@@ -101,15 +176,28 @@ local function changes(lines, drawn)
   return table.concat(parts)
 end
 
+local function lines_of(live)
+  local view, page, rows = live.view, top_of(live), rows_of(live)
+  local at = cursor_of(page, rows)
+  view.tabs = output.clean(tabs_text(live))
+    .. (view.filter and "   only " .. output.clean(view.filter) or "")
+  if page ~= views.queues then
+    return dashboard.draw_page(live.sample, view, page, rows, at)
+  end
+  view.at = page.at
+  return dashboard.draw(live.sample, view)
+end
+
 local function draw(live, io)
   local view = live.view
   local columns, rows = io.stdout:size()
   local text = ""
   if columns ~= view.columns or rows ~= view.rows or live.anew then
     text, live.drawn, live.anew = "\27[2J", {}, false
+    view.columns, view.rows = columns, rows
+    read(live)
   end
-  view.columns, view.rows = columns, rows
-  text = text .. changes(dashboard.draw(live.sample, view), live.drawn)
+  text = text .. changes(lines_of(live), live.drawn)
   if text ~= "" then arguments.check(terminal.write(text)) end
 end
 
@@ -124,9 +212,51 @@ local function toggle_help(live)
   live.view.help = not live.view.help
 end
 
+local function open(live, page)
+  live.view.filter = nil
+  table.insert(live.stack, page)
+  read(live)
+end
+
+local function go_to(live, page)
+  live.view.filter, live.view.help, live.stack = nil, false, { page }
+  read(live)
+end
+
+-- Out of what is on top of all else; from a tab there is no way but out.
 local function escape(live)
-  if not live.view.help then return true end
-  live.view.help = false
+  local view = live.view
+  if view.help then
+    view.help = false
+  elseif view.filter then
+    view.filter = nil
+  elseif #live.stack > 1 then
+    table.remove(live.stack)
+  else
+    return true
+  end
+end
+
+local function enter(live)
+  local page, rows = top_of(live), rows_of(live)
+  local row = rows[cursor_of(page, rows)]
+  if row and page.enter and not live.view.help then
+    open(live, page.enter(row.of))
+  end
+end
+
+local function next_tab(step)
+  return function(live)
+    for i, page in ipairs(views.tabs) do
+      if page == live.stack[1] then
+        return go_to(live, views.tabs[(i - 1 + step) % #views.tabs + 1])
+      end
+    end
+  end
+end
+
+local function begin_filter(live)
+  live.typing, live.view.filter = "", nil
 end
 
 local function stand(live)
@@ -145,10 +275,12 @@ local function faster(live)
   live.view.interval = max(live.view.interval / 2, LEAST)
 end
 
-local function scroll(step)
+local function move(step)
   return function(live)
-    local last = max(#live.sample.queues, 1)
-    live.view.first = min(max(live.view.first + step, 1), last)
+    local page, rows = top_of(live), rows_of(live)
+    local at = cursor_of(page, rows) + step
+    page.index = max(min(at, #rows), 1)
+    page.at = rows[page.index] and rows[page.index].key
   end
 end
 
@@ -162,18 +294,67 @@ end
 
 local ACTIONS = {
   q = quit, Q = quit, ["\3"] = quit, ["\4"] = quit, ["\28"] = quit,
-  h = toggle_help, ["?"] = toggle_help, ["\27"] = escape,
+  h = toggle_help, ["?"] = toggle_help,
+  ["\27"] = escape, ["\8"] = escape, ["\127"] = escape,
+  ["\13"] = enter, ["\10"] = enter, ["/"] = begin_filter,
+  ["\9"] = next_tab(1), ["\27[Z"] = next_tab(-1),
+  ["\27[C"] = next_tab(1), ["\27[D"] = next_tab(-1),
+  ["\27OC"] = next_tab(1), ["\27OD"] = next_tab(-1),
   [" "] = stand, ["\12"] = redraw, ["\26"] = stop,
   ["+"] = slower, ["-"] = faster,
-  ["\27[A"] = scroll(-1), ["\27[B"] = scroll(1),
-  ["\27OA"] = scroll(-1), ["\27OB"] = scroll(1),
-  ["\27[5~"] = scroll(-10), ["\27[6~"] = scroll(10),
+  ["\27[A"] = move(-1), ["\27[B"] = move(1),
+  ["\27OA"] = move(-1), ["\27OB"] = move(1),
+  ["\27[5~"] = move(-10), ["\27[6~"] = move(10),
+  ["\27[H"] = move(-huge), ["\27[F"] = move(huge),
+  ["\27[1~"] = move(-huge), ["\27[4~"] = move(huge),
 }
+for i, page in ipairs(views.tabs) do
+  ACTIONS[("%d"):format(i)] = function(live) go_to(live, page) end
+end
 
 local function sort_by(live, key)
   local view = live.view
   view.reversed = view.sort == key and not view.reversed
   view.sort, view.first = key, 1
+  views.queues.at, views.queues.index = nil, 1
+end
+
+-- Asks before a capital letter acts on the row under the cursor.
+local function ask(live, action)
+  local page, rows = top_of(live), rows_of(live)
+  local row = rows[cursor_of(page, rows)]
+  if not row then return end
+  if not live.view.writable then
+    live.view.note = "respool top only looks; with --writable it acts"
+    return
+  end
+  live.asked = { action = action, of = row.of }
+  live.view.question = action.question(row.of) .. " y/n"
+end
+
+local function answer(live, key)
+  local asked = live.asked
+  live.asked, live.view.question = nil, nil
+  if key ~= "y" and key ~= "Y" then return end
+  local done, message = asked.action.run(live.store, asked.of)
+  live.view.note = done or message
+  live.stale = true
+end
+
+-- A key of the filter that is typed.
+local function type_in(live, key)
+  local view = live.view
+  if key == "\27" then
+    live.typing = nil
+  elseif key == "\13" or key == "\10" then
+    view.filter = live.typing ~= "" and live.typing:lower() or nil
+    live.typing = nil
+  elseif key == "\8" or key == "\127" then
+    live.typing = live.typing:gsub("[^\128-\191][\128-\191]*$", "")
+  elseif #key == 1 and not key:find "%c" then
+    live.typing = live.typing .. key
+  end
+  view.question = live.typing and "only rows with: " .. live.typing .. "_"
 end
 
 -- The keys in a text that was typed; an escape sequence is one key.
@@ -187,13 +368,26 @@ local function each_key(typed)
   end
 end
 
+-- The effect of a key; true ends the view.
+local function press_key(live, key)
+  local page = top_of(live)
+  if key == "\3" then return true end
+  if live.asked then return answer(live, key) end
+  if live.typing then return type_in(live, key) end
+  live.view.note = nil
+  if page == views.queues and dashboard.SORTS[key] and not live.view.help then
+    return sort_by(live, key)
+  elseif page.actions and page.actions[key] and not live.view.help then
+    return ask(live, page.actions[key])
+  end
+  local over = ACTIONS[key] and ACTIONS[key](live)
+  if live.typing then type_in(live, "") end
+  return over
+end
+
 local function press(live, typed)
   for key in each_key(typed) do
-    if dashboard.SORTS[key] and not live.view.help then
-      sort_by(live, key)
-    elseif ACTIONS[key] and ACTIONS[key](live) then
-      return true
-    end
+    if press_key(live, key) then return true end
   end
 end
 
@@ -206,14 +400,17 @@ end
 
 -- A failure is shown, and the next refresh tries again.
 local function look(live)
+  if live.stale then live.watch:recount() end
   local sample, message = live.watch:sample()
   live.sample = sample or live.sample
   live.view.message = message
-  live.looked_at = seconds()
+  live.looked_at, live.stale = seconds(), false
+  read(live)
 end
 
 -- Seconds until the next look.
 local function rest(live)
+  if live.stale then return 0 end
   if live.view.held then return 3600 end
   return max(live.looked_at + live.view.interval - seconds(), 0)
 end
@@ -229,7 +426,7 @@ end
 local function watch_live(store, view, io)
   local live = {
     watch = sampler.new(store), view = view, drawn = {}, io = io,
-    looked_at = seconds(),
+    looked_at = seconds(), store = store, stack = { views.queues },
   }
   live.sample = arguments.check(live.watch:sample())
   arguments.check(terminal.hold())
@@ -238,7 +435,8 @@ local function watch_live(store, view, io)
 end
 
 function M.run(args, io)
-  local store = arguments.open(io, args.store, show.LOOK)
+  local store = arguments.open(io, args.store,
+                               not args.writable and show.LOOK or nil)
   local view = new_view(args)
   if args.once or not io.stdout:isatty() or not terminal.isatty(0) then
     return once(store, view, io)
