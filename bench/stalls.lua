@@ -87,7 +87,8 @@ local SERVER = [[
   location = /health { content_by_lua_block {
     require("resty.respool.http").health { store = "${dir}/store",
       bounds = { dead_share = require("bench").never,
-                 error_rate = require("bench").never } } } }
+                 error_rate = require("bench").never,
+                 fill = require("bench").never } } } }
   location /admin/ { content_by_lua_block {
     require("resty.respool.http").admin { store = "${dir}/store",
       prefix = "/admin/" } } }
