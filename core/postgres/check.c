@@ -172,7 +172,7 @@ int pg_check(pg_env *e, session *l, packer *findings) {
   l->patience = PATIENCE;
   for (size_t i = 0; i < sizeof parts / sizeof *parts && !rc; i++)
     rc = parts[i](&k);
-  l->patience = CALL_PATIENCE;
+  l->patience = e->url.patience;
   plan_free(&k.p);
   return rc ? rc : findings->rc;
 }

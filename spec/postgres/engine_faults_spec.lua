@@ -80,7 +80,8 @@ describe("producers and consumers of a store in a database", function()
   local location
 
   setup(function()
-    location = helper.sh(server .. "database faults") .. "&schema=faults"
+    location = helper.sh(server .. "database faults")
+               .. "&schema=faults&patience=60" -- a crash may take its time
   end)
 
   teardown(function() helper.sh(server .. "stop") end)

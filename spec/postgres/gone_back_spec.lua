@@ -28,7 +28,7 @@ describe("a server", function()
   before_each(function()
     local location
     location, schema = db:url()
-    store = assert(helper.open(location))
+    store = assert(helper.open(location .. "&patience=60")) -- for a crash
     queue = assert(store:queue "orders")
   end)
 

@@ -151,6 +151,28 @@ describe("a store in a database", function()
     assert.not_matches("hush", message)
   end)
 
+  it("checks what respool itself reads of a URL", function()
+    for _, case in ipairs {
+      { "patience=0", "patience: a whole number of seconds from 1 to 3600" },
+      { "patience=3601", "patience: a whole" }, { "patience=", "patience: a" },
+      { "patience=10s", "patience: a whole" },
+      { "patience=99999999999999", "patience: a whole" },
+      { "prepare=false", "prepare: yes or no" },
+      { "schema=", "schema: a name of 1 to 63 bytes" },
+    } do
+      assert.error_matches(function()
+        respool.open("postgres://u@h/d?" .. case[1], { log = false })
+      end, case[2])
+    end
+  end)
+
+  it("answers IO when no server came within the URL's patience", function()
+    local began = os.time()
+    assert_refused("IO", "", "postgres://respool@/worlds?host=" ..
+                   helper.dir() .. "&patience=1")
+    assert.is_true(os.time() - began < 60)
+  end)
+
   it("has neither max_bytes nor files", function()
     local location = url()
     for option, value in pairs { max_bytes = "1GiB", max_readers = 8 } do

@@ -30,8 +30,8 @@ void session_init(session *l, const url *u, _Atomic bool *prepare,
   memset(l, 0, sizeof *l);
   connection_init(&l->at, u, prepare);
   l->chance = chance;
-  l->patience = CALL_PATIENCE;
-  l->resolve = RESOLVE;
+  l->patience = u->patience;
+  l->resolve = u->patience > RESOLVE ? u->patience : RESOLVE;
   l->slot = (int)(random_next(chance) * SLOTS);
 }
 

@@ -20,8 +20,6 @@
 #include "base/random.h"
 #include "postgres/client/connection.h"
 
-#define CALL_PATIENCE 10000 /* ms, of a new session */
-
 /* Numbers that only this session hands out: what is left of them. */
 typedef struct block {
   uint64_t next, end;
@@ -30,7 +28,7 @@ typedef struct block {
 typedef struct session {
   connection at;
   struct random *chance;
-  int64_t patience;     /* ms that an answer may take */
+  int64_t patience;     /* ms that an answer may take; at first the URL's */
   int64_t resolve;      /* ms to find out what happened */
   int slot;             /* of counters: this one's own */
   unsigned used;        /* updates of them so far */

@@ -12,6 +12,8 @@
 #include "postgres/client/libpq.h"
 
 #define SCHEMA_MAX 63 /* bytes of a name, as PostgreSQL has it */
+#define PATIENCE 10   /* s */
+#define PATIENCE_MAX 3600
 
 /* `options` is not among them: PgBouncer refuses it. */
 static const struct {
@@ -132,10 +134,31 @@ static int show(url *u) {
   return 0;
 }
 
+static int read_prepare(char *text, url *u) {
+  char *value = take_out(text, "prepare");
+  u->prepare = !value || strcmp(value, "no");
+  bool known = !value || !u->prepare || !strcmp(value, "yes");
+  free(value);
+  return known ? 0 : fail(RESPOOL_INVALID, "prepare: yes or no expected");
+}
+
+static int read_patience(char *text, url *u) {
+  char *value = take_out(text, "patience");
+  int n = 0;
+  for (const char *p = value; p && n <= PATIENCE_MAX; p++) {
+    if (*p == '\0' && n > 0) break;
+    n = *p >= '0' && *p <= '9' ? n * 10 + (*p - '0') : PATIENCE_MAX + 1;
+  }
+  u->patience = 1000 * (value ? n : PATIENCE);
+  free(value);
+  return n <= PATIENCE_MAX ? 0 : fail(RESPOOL_INVALID,
+    "patience: a whole number of seconds from 1 to %d expected", PATIENCE_MAX);
+}
+
 static int parse(char *text, url *u) {
-  char *prepare = take_out(text, "prepare");
-  u->prepare = !prepare || strcmp(prepare, "no");
-  free(prepare);
+  int rc = read_prepare(text, u);
+  if (!rc) rc = read_patience(text, u);
+  if (rc) return rc;
   u->listen = take_out(text, "listen");
   u->schema = take_out(text, "schema");
   if (!u->schema) u->schema = strdup("respool");
@@ -145,7 +168,7 @@ static int parse(char *text, url *u) {
     return fail(RESPOOL_INVALID, "schema: a name of 1 to 63 bytes expected");
   u->quoted = quote(u->schema);
   if (!u->quoted) return RESPOOL_NOMEM;
-  int rc = read_options(u, text);
+  rc = read_options(u, text);
   return rc ? rc : show(u);
 }
 

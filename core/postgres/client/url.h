@@ -6,7 +6,8 @@
  *
  * with parameters of ours among libpq's: `schema` ("respool"), `prepare` (no:
  * for a pooler in transaction mode, also found out by itself), `listen` (a
- * host[:port] that is no pooler; no: poll only).
+ * host[:port] that is no pooler; no: poll only), `patience` (seconds that a
+ * call tries to reach a server; 10).
  */
 #ifndef URL_H
 #define URL_H
@@ -23,6 +24,7 @@ typedef struct url {
   char *quoted; /* "schema", for SQL */
   char *listen; /* NULL: where all goes; "no": nowhere */
   char *shown;  /* for messages: no password */
+  int patience; /* ms */
   bool prepare, primary; /* primary: it did not say which server */
 } url;
 

@@ -12,7 +12,8 @@
 #include "postgres/env/known.h"
 #include "postgres/env/schema.h"
 
-#define OPEN_PATIENCE 3000 /* ms to reach a server when a store is opened */
+#define OPEN_PATIENCE 3000 /* ms at most to reach a server when a store is
+                              opened */
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pg_env *registry;
@@ -45,9 +46,9 @@ static int env_start(pg_env *e, const respool_options *o) {
   e->prepare = e->url.prepare;
   random_init(&e->chance, 0);
   session_init(&e->writer, &e->url, &e->prepare, &e->chance);
-  e->writer.patience = OPEN_PATIENCE;
+  if (e->url.patience > OPEN_PATIENCE) e->writer.patience = OPEN_PATIENCE;
   if (!rc) rc = find_schema(e, !o->no_create && !o->read_only);
-  e->writer.patience = CALL_PATIENCE;
+  e->writer.patience = e->url.patience;
   return rc ? rc : bells_open(e, &e->bells);
 }
 
