@@ -27,6 +27,15 @@ function M:start_pooler()
     :gsub("/postgres%?", "/" .. self.name .. "?")
 end
 
+-- The same of a server that is reached by TLS alone; `certificate` is its own.
+function M.start_tls(name, port)
+  local base = helper.sh(("%stls %d %s"):format(server, port, name))
+  return setmetatable({
+    base = base, name = name, n = 0,
+    certificate = build .. "/postgres/data/server.crt",
+  }, M)
+end
+
 function M.stop()
   helper.sh(server .. "stop")
 end

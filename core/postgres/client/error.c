@@ -86,5 +86,8 @@ int failure_code(const pg_failure *f, const char *store) {
   if (code == RESPOOL_VERSION)
     return fail(code, "no respool schema of a known version in %.80s: %.100s",
                 store, f->text);
+  if (strstr(f->text, "no encryption")) /* at its end, which might be cut */
+    return fail(code, "%.80s: no entry of its pg_hba.conf lets this user in "
+                "without encryption; sslmode=require asks for TLS", store);
   return fail(code, "%.80s: %.150s", store, f->text);
 }
