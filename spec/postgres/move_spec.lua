@@ -8,13 +8,14 @@
 
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
+local killed = require "spec.helper.killed"
 local respool = require "respool"
 
 local N = 600 -- two batches
 
 -- Moves from one store to another. Prints its calls into the core by name; with
 -- a name, a number and "before" or "after" it is killed there.
-local MOVER = [[
+local MOVER = killed.text() .. [[
   local respool = require "respool"
   local core = require "respool.core"
   local from_path, to_path, kind, ahead, blind, name, nth, side =
@@ -34,41 +35,20 @@ local MOVER = [[
     return assert(store:queue "orders")
   end
   local from, to = open(from_path), open(to_path)
-  local seen = {}
-  local function die(at, when)
-    if at == name and seen[at] == tonumber(nth) and when == side then
-      os.execute "kill -9 $PPID"
-    end
-  end
-  local function watch(of, methods, ...)
-    for _, method in ipairs { ... } do
-      local at, call = of .. "." .. method, assert(methods[method])
-      local function ended(...)
-        die(at, "after")
-        return ...
-      end
-      methods[method] = function(...)
-        seen[at] = (seen[at] or 0) + 1
-        die(at, "before")
-        return ended(call(...))
-      end
-    end
-  end
-  local function methods_of(handle)
-    return debug.getmetatable(handle).__index
-  end
+  local methods_of = killed.methods_of
+  local calls = killed.watcher(name, nth, side)
   local tx = assert(to.store.handle:begin())
-  watch("transaction", methods_of(tx), "commit")
+  calls:watch("transaction", methods_of(tx), "commit")
   tx:close()
-  watch("store", methods_of(to.store.handle), "dead_list", "dead_remove",
-        "note_load")
-  watch("queue", methods_of(to.handle), "take", "remove_many", "push")
-  watch("batch", core.batch, "settle")
+  calls:watch("store", methods_of(to.store.handle), "dead_list",
+              "dead_remove", "note_load")
+  calls:watch("queue", methods_of(to.handle), "take", "remove_many", "push")
+  calls:watch("batch", core.batch, "settle")
   local o = { to = to, queue = kind == "items" and from or nil,
               dlq = kind == "dead" and from.dead or nil }
   local counts, message = respool.move(o)
   assert(counts, message)
-  for at, n in pairs(seen) do print(at, n) end
+  calls:print()
 ]]
 
 describe("a move between a directory and a database", function()
@@ -119,31 +99,13 @@ describe("a move between a directory and a database", function()
   local function calls_of(from, to, kind)
     local child = mover(from, to, kind)
     assert.equal(0, child:wait(), child:output())
-    local list = {}
-    for name, n in child:output():gmatch "(%S+)\t(%d+)" do
-      list[#list + 1] = { name = name, n = tonumber(n) }
-    end
-    table.sort(list, function(a, b) return a.name < b.name end)
-    return list
+    return killed.calls(child:output())
   end
 
   local WRITES = {
     ["batch.settle"] = true, ["queue.remove_many"] = true,
     ["store.dead_remove"] = true, ["transaction.commit"] = true,
   }
-
-  local function points(calls)
-    local list, long = {}, os.getenv "FAULT" == "long"
-    for _, call in ipairs(calls) do
-      local last = long and call.n or WRITES[call.name] and 1 or 0
-      for nth = 1, last do
-        for _, side in ipairs { "before", "after" } do
-          list[#list + 1] = { call.name, nth, side }
-        end
-      end
-    end
-    return list
-  end
 
   -- Locks and leases of whoever was killed run out; and a child's clock, which
   -- starts later, is behind.
@@ -182,7 +144,7 @@ describe("a move between a directory and a database", function()
         wait_for_leases(from, to)
         assert.equal(N, select(2, drained(to)))
         local n = 0
-        for _, at in ipairs(points(calls)) do
+        for _, at in ipairs(killed.points(calls, WRITES)) do
           local times, total = kill_and_move(at, kind, from, to)
           assert.equal(N, total, table.concat(at, " "))
           for i = 1, N do assert.equal(1, times[i]) end
