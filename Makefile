@@ -93,8 +93,8 @@ respool/cli/base = actions arguments output pager progress streams notes each sh
 respool/cli/queue = push records work worker schedule peek get result item remove \
   purge drop pause resume hold config
 respool/cli/dead = dead where replay named_replays
-respool/cli/look = ls history stats sampler dashboard paper views top health \
-  metrics
+respool/cli/look = ls history stats sampler dashboard paper screen dead_views views \
+  top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console

@@ -6,10 +6,12 @@
 import { button, field, h, refresh, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, now, post, query, remove, session } from "./api.js";
+import { chart } from "./chart.js";
 import { announce, ask, confirm, perform, ready } from "./dialog.js";
 import { pushAgain } from "./queue.js";
 import { record } from "./record.js";
 import { empty, table } from "./table.js";
+import { course, RANGES } from "./trend.js";
 
 const path = (seg) => "dead/" + seg;
 
@@ -158,7 +160,37 @@ const LETTERS = (seg) => [
     h("bdi", {}, f.visible(d.preview)) },
 ];
 
-function groupsTable(groups, choose) {
+const SAMPLES = 10; // groups whose newest dead letter is shown
+
+// The newest dead letter of a group: how long ago it died, with its error.
+async function sample(seg, g, place) {
+  const told = await get(path(seg) + "/items" + query({
+    "group=": f.segment(g.group || ""), "reason=": f.segment(g.reason),
+    brief: true, limit: 1, order: "newest" }));
+  const [d] = told.dead_letters;
+  replace(place, d && h("a", { href: `#/dead/${seg}/${d.number}` },
+    d.died_at ? f.duration(now() - d.died_at) + " ago" : String(d.number)),
+  d && h("bdi", {}, " " + f.shown(d.error)));
+}
+
+function sampleOf(seg, g, i) {
+  const place = h("span");
+  if (i < SAMPLES) sample(seg, g, place).catch(failed(place));
+  return place;
+}
+
+// Deaths over time, of the queue whose name the DLQ bears; nothing where there
+// are no samples of such a queue.
+async function showTrend(seg, range, place) {
+  const points = await course(seg, range);
+  if (points.every((p) => !p.died)) return replace(place);
+  const deaths = chart(RANGES[range].title + ": dead letters a second",
+    [{ key: "died", label: "died" }], f.rate);
+  deaths.update(points);
+  replace(place, deaths.element);
+}
+
+function groupsTable(seg, groups, choose) {
   return table("Groups by error", [
     { title: "Group", class: "name", cell: (g) => button(
       f.shown(g.group) || "(no group)",
@@ -166,12 +198,15 @@ function groupsTable(groups, choose) {
       { class: "link" }) },
     { title: "Reason", cell: (g) => f.shown(g.reason) },
     { title: "Count", class: "right", cell: (g) => f.number(g.count) },
+    { title: "Newest", class: "wide cut",
+      cell: (g) => sampleOf(seg, g, groups.indexOf(g)) },
   ], groups);
 }
 
 export function deadLetters(main, seg) {
   const filter = {}, found = [];
   const groups = h("div"), list = h("div"), about = h("p", { role: "status" });
+  const trend = h("div");
   let after = null;
 
   async function more() {
@@ -203,7 +238,7 @@ export function deadLetters(main, seg) {
   }
   async function lookAtGroups() {
     const told = await get(path(seg) + "/groups");
-    replace(groups, told.groups.length > 0 && groupsTable(told.groups,
+    replace(groups, told.groups.length > 0 && groupsTable(seg, told.groups,
       (group, reason) => {
         Object.assign(filter, { group, reason });
         begin();
@@ -211,6 +246,7 @@ export function deadLetters(main, seg) {
   }
   function again() {
     lookAtGroups().catch(failed(groups));
+    showTrend(seg, "day", trend).catch(failed(trend));
     begin();
   }
 
@@ -230,7 +266,7 @@ export function deadLetters(main, seg) {
 
   replace(main, h("p", { class: "back" }, h("a", { href: "#/dead" },
     "Dead letters")), h("h1", {}, "Dead letters of ",
-    h("bdi", {}, f.unsegment(seg))), groups, form, about,
+    h("bdi", {}, f.unsegment(seg))), trend, groups, form, about,
   session.writable && h("p", { class: "actions" },
     button("Replay these …", () => replayDialog(seg, filter)),
     button("Purge these …", () => purgeDialog(seg, filter, again),

@@ -40,6 +40,7 @@ const most = (some, name) => Math.max(0, ...some.map((s) => s[name] || 0));
 
 const point = (some, last) => ({
   pushed: rate(some, (s) => s.pushed), done: rate(some, (s) => s.done),
+  died: rate(some, (s) => s.died),
   failed: rate(some, (s) => s.retried + s.died + s.crashed),
   backlog: last ? last.ready + last.leased + last.scheduled + last.retrying : 0,
   wait50: most(some, "wait_p50"), wait95: most(some, "wait_p95"),

@@ -115,9 +115,12 @@ await it("filters and sorts queues", async () => {
   await page.getByLabel("Filter queues by name").fill("ORD");
   assert.equal(await page.locator("tbody tr").count(), 1);
   await page.getByLabel("Filter queues by name").fill("");
-  await page.getByLabel("Sort by").selectOption("ready");
-  assert.equal(await page.locator("tbody tr a").first().textContent(),
-    "mails");
+  await page.mouse.move(0, 0); // rows stay where they are under a pointer
+  for (const [sort, busy] of [["name", false], ["ready", true]]) {
+    await page.getByLabel("Sort by").selectOption(sort);
+    await page.waitForFunction((is) => is === (document.querySelector(
+      "tbody tr a").textContent === "busy"), busy);
+  }
   await page.getByLabel("Sort by").selectOption("sick");
 });
 
@@ -193,6 +196,16 @@ await it("replays and removes one dead letter", async () => {
   await inDialog("Remove").click();
   await said("Dead letter 3 is removed");
   assert.equal(ask(`return s:dead("mails"):count()`), "6");
+});
+
+await it("shows the newest dead letter of each group", async () => {
+  await goTo(page, "#/dead/mails");
+  const group = page.locator("tbody tr", {
+    has: page.getByRole("button", { name: "HTTP 410", exact: true }) });
+  await group.getByText("HTTP 410: gone").waitFor();
+  await group.getByRole("link").click();
+  await page.getByRole("heading", { name: "Failures" }).waitFor();
+  await page.getByText("HTTP 410: gone").first().waitFor();
 });
 
 await it("replays a group, with a preview, and forgets the replay",
@@ -303,6 +316,13 @@ await it("shows the past of a queue", async () => {
     await page.screenshot({ fullPage: true,
       path: join(shots, title.split(" ").at(-1) + ".png") });
   }
+});
+
+await it("shows when the dead letters of a queue died", async () => {
+  await goTo(page, "#/dead/busy");
+  await page.getByText("The last day: dead letters a second").waitFor();
+  await page.waitForFunction(() => document.querySelector(".chart .line")
+    .getAttribute("d").split("L").length > 50);
 });
 
 await it("draws the time that was chosen last", async () => {

@@ -14,8 +14,10 @@ local function past(path)
   for i = 0, 36 do
     for n = 1, 30 + i % 7 * 10 do q:push(n) end
     store:advance(200)
-    q:work(function() store:advance(0.05) end,
-           { limit = 40 + i % 5 * 5, stop_when_empty = true })
+    q:work(function(n)
+      store:advance(0.05)
+      if n == 20 then return respool.dead { group = "past" } end
+    end, { limit = 40 + i % 5 * 5, stop_when_empty = true })
     assert(store:maintain())
     store:advance(90)
   end

@@ -1,9 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- An output that keeps its lines, so that respool top shows what the other
--- commands write.
+-- An output that keeps its lines, so that the pages of respool top are written
+-- as the other commands write.
+
+local output = require "respool.cli.base.output"
 
 local M = {}
+
+local LONGEST = 1000 -- columns of a line, which no screen has
 
 local Writer = {}
 Writer.__index = Writer
@@ -32,6 +36,36 @@ function M.lines(columns, draw)
     lines[#lines + 1] = line
   end
   return lines
+end
+
+-- Rows of a table: each a list of cells, with `key`, `of` and `style`.
+function M.table(look, columns, rows)
+  local lines = M.lines(look.columns, function(io)
+    output.table(io, columns, rows)
+  end)
+  local list = {}
+  for i, row in ipairs(rows) do
+    list[i] = { key = row.key, of = row.of, style = row.style,
+                text = lines[i + 1] }
+  end
+  return list, lines[1]
+end
+
+-- A page of the lines that draw(io) writes.
+function M.page(name, draw)
+  return { name = name, still = true, read = function(look)
+    local message
+    local lines = M.lines(look.columns, function(io)
+      local ok, why = draw(look, io)
+      message = not ok and why
+    end)
+    if message then return nil, message end
+    local rows = {}
+    for i, line in ipairs(lines) do
+      rows[i] = { key = i, text = output.cut(line, LONGEST) }
+    end
+    return rows
+  end }
 end
 
 return M

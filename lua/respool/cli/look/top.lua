@@ -9,6 +9,7 @@ local core = require "respool.core"
 local dashboard = require "respool.cli.look.dashboard"
 local sampler = require "respool.cli.look.sampler"
 local output = require "respool.cli.base.output"
+local screen = require "respool.cli.look.screen"
 local show = require "respool.cli.base.show"
 local views = require "respool.cli.look.views"
 
@@ -147,34 +148,7 @@ local function tabs_text(live)
 end
 
 
--- Drawing: only lines that are not there already, in one write.
-
-local STYLES = { bold = "\27[1m", reverse = "\27[7m" }
-if (os.getenv "NO_COLOR" or "") == "" then
-  STYLES.red, STYLES.yellow = "\27[31m", "\27[33m"
-end
-
-local function styled(line)
-  local codes = ""
-  for name in (line.style or ""):gmatch "%a+" do
-    codes = codes .. (STYLES[name] or "")
-  end
-  if codes == "" then return line.text end
-  return codes .. line.text .. "\27[0m"
-end
-
--- Text that makes the screen show these lines; `drawn` is what it shows.
-local function changes(lines, drawn)
-  local parts = {}
-  for i = 1, max(#lines, #drawn) do
-    local text = lines[i] and styled(lines[i]) or ""
-    if text ~= drawn[i] then
-      parts[#parts + 1] = ("\27[%d;1H%s\27[K"):format(i, text)
-      drawn[i] = text
-    end
-  end
-  return table.concat(parts)
-end
+-- Drawing.
 
 local function lines_of(live)
   local view, page, rows = live.view, top_of(live), rows_of(live)
@@ -197,7 +171,7 @@ local function draw(live, io)
     view.columns, view.rows = columns, rows
     read(live)
   end
-  text = text .. changes(lines_of(live), live.drawn)
+  text = text .. screen.changes(lines_of(live), live.drawn)
   if text ~= "" then arguments.check(terminal.write(text)) end
 end
 

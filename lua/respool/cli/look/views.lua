@@ -5,6 +5,7 @@
 -- Pages write as the other commands do.
 
 local core = require "respool.core"
+local dead_views = require "respool.cli.look.dead_views"
 local items = require "respool.observe.items"
 local output = require "respool.cli.base.output"
 local paper = require "respool.cli.look.paper"
@@ -50,34 +51,6 @@ local ALL = 500   -- of all queues
 
 -- Reading.
 
--- Rows of a table: each a list of cells, with `key`, `of` and `style`.
-local function table_of(look, columns, rows)
-  local lines = paper.lines(look.columns, function(io)
-    output.table(io, columns, rows)
-  end)
-  local list = {}
-  for i, row in ipairs(rows) do
-    list[i] = { key = row.key, of = row.of, style = row.style,
-                text = lines[i + 1] }
-  end
-  return list, lines[1]
-end
-
--- A page of the lines that draw(io) writes.
-local function text_page(name, draw)
-  return { name = name, still = true, read = function(look)
-    local message
-    local lines = paper.lines(look.columns, function(io)
-      local ok, why = draw(look, io)
-      message = not ok and why
-    end)
-    if message then return nil, message end
-    local rows = {}
-    for i, line in ipairs(lines) do rows[i] = { key = i, text = line } end
-    return rows
-  end }
-end
-
 -- What fn(queue) returns, of a queue that exists.
 local function with_queue(store, name, fn)
   local queue, message = store:queue(name, { create = false, codec = "raw" })
@@ -91,7 +64,7 @@ end
 -- Items.
 
 local function item_page(of)
-  return text_page(("item %d"):format(of.id), function(look, io)
+  return paper.page(("item %d"):format(of.id), function(look, io)
     return with_queue(look.store, of.queue, function(queue)
       local item, message = queue:get(of.id)
       if not item then return nil, message end
@@ -165,7 +138,7 @@ local function queue_page(name, state)
       local rows = {}
       local ok, message = add_items(rows, look.store, name, state)
       if not ok then return nil, message end
-      return table_of(look, ITEMS, rows)
+      return paper.table(look, ITEMS, rows)
     end,
   }
 end
@@ -189,7 +162,7 @@ local function state_page(state)
         end
       end
       table.sort(rows, sooner)
-      return table_of(look, ITEMS, rows)
+      return paper.table(look, ITEMS, rows)
     end,
   }
 end
@@ -233,148 +206,7 @@ local workers_page = {
         key = w.number, of = w, style = STYLES[w.state],
       }
     end
-    return table_of(look, WORKERS, rows)
-  end,
-}
-
-
--- Dead letters.
-
-local REPLAYED = 1000 -- dead letters of a group at a time
-
-local function dead_letter_page(of)
-  return text_page(("dead letter %d"):format(of.number), function(look, io)
-    local dead = look.store:dead(of.dlq, { codec = "raw" })
-    local letter, message = dead:get(of.number)
-    if not letter then return nil, message end
-    show.dead_letter(io, letter, { now = look.store:now(), full = true })
-    return true
-  end)
-end
-
-local function dead_letter_action(word, verb, act)
-  return {
-    word = word,
-    question = function(of)
-      return ("%s dead letter %d of %s?"):format(verb, of.number,
-                                                 output.clean(of.dlq))
-    end,
-    run = function(store, of)
-      local ok, message = act(store:dead(of.dlq), of.number)
-      return ok and ("dead letter %d: %s"):format(of.number, word), message
-    end,
-  }
-end
-
-local DEAD = {
-  { title = "NUMBER", right = true }, { title = "QUEUE", cut = true },
-  { title = "DIED", right = true }, { title = "ATTEMPTS", right = true },
-  { title = "PAYLOAD", cut = true }, { title = "ERROR", cut = true },
-}
-
-local function is_of(letter, g)
-  return (letter.group or "") == g.group and letter.reason == g.reason
-end
-
--- The newest dead letters of a group.
-local function letters_of(store, g)
-  local list, after = {}, nil
-  local dead = store:dead(g.dlq, { codec = "raw" })
-  repeat
-    local page, message = dead:list {
-      order = "newest", limit = MOST, after = after,
-      group = g.group ~= "" and g.group or nil,
-    }
-    if not page then return nil, message end
-    for _, letter in ipairs(page) do
-      if is_of(letter, g) and #list < MOST then list[#list + 1] = letter end
-    end
-    after = page[1] and page[#page].number
-  until #page < MOST or #list >= MOST
-  return list
-end
-
-local function group_page(g)
-  return {
-    name = g.group ~= "" and g.group or g.reason, enter = dead_letter_page,
-    actions = {
-      R = dead_letter_action("replay", "Replay", function(dead, number)
-        return dead:retry(number)
-      end),
-      X = dead_letter_action("remove", "Remove", function(dead, number)
-        return dead:remove(number)
-      end),
-    },
-    read = function(look)
-      local list, message = letters_of(look.store, g)
-      if not list then return nil, message end
-      local rows, now = {}, look.store:now()
-      for i, d in ipairs(list) do
-        rows[i] = {
-          output.number(d.number), d.queue, show.ago(now, d.died_at) .. " ago",
-          d.attempts, output.line(d, {}), d.error and output.clean(d.error),
-          key = d.number, of = { number = d.number, dlq = g.dlq },
-        }
-      end
-      return table_of(look, DEAD, rows)
-    end,
-  }
-end
-
-local function group_name(g)
-  return output.clean(g.group ~= "" and g.group or g.reason)
-end
-
-local function group_where(g)
-  return function(letter) return is_of(letter, g) end
-end
-
-local GROUPS = {
-  { title = "DEAD", right = true }, { title = "DLQ", cut = true },
-  { title = "REASON" }, { title = "GROUP", cut = true },
-}
-
-local groups_page = {
-  name = "dead", enter = group_page,
-  actions = {
-    R = {
-      word = "replay",
-      question = function(g)
-        return ("Replay up to %s of the %s dead letters of %s?"):format(
-          output.number(REPLAYED), output.number(g.count), group_name(g))
-      end,
-      run = function(store, g)
-        local counts, message = store:dead(g.dlq):replay {
-          group = g.group ~= "" and g.group or nil, where = group_where(g),
-          limit = REPLAYED,
-        }
-        return counts and ("%s replayed, %s failed"):format(
-          output.number(counts.moved), output.number(counts.failed)), message
-      end,
-    },
-    X = {
-      word = "remove",
-      question = function(g)
-        return ("Remove all %s dead letters of %s, for good?"):format(
-          output.number(g.count), group_name(g))
-      end,
-      run = function(store, g)
-        local n, message = store:dead(g.dlq):purge {
-          group = g.group ~= "" and g.group or nil, where = group_where(g),
-        }
-        return n and output.number(n) .. " removed", message
-      end,
-    },
-  },
-  read = function(look)
-    local rows = {}
-    for i, g in ipairs(look.groups) do
-      rows[i] = {
-        output.number(g.count), g.dlq, g.reason, g.group, of = g,
-        key = table.concat({ g.dlq, g.reason, g.group }, "\0"),
-      }
-    end
-    return table_of(look, GROUPS, rows)
+    return paper.table(look, WORKERS, rows)
   end,
 }
 
@@ -414,11 +246,11 @@ local replays_page = {
         style = r.state == "interrupted" and "yellow" or nil,
       }
     end
-    return table_of(look, REPLAYS, rows)
+    return paper.table(look, REPLAYS, rows)
   end,
 }
 
-local store_page = text_page("store", function(look, io)
+local store_page = paper.page("store", function(look, io)
   local s, message = look.store:stats()
   if not s then return nil, message end
   output.fields(io, stats.store_fields(s))
@@ -457,7 +289,7 @@ M.queues = {
 ---@type respool.cli.page[]
 M.tabs = {
   M.queues, workers_page, state_page "scheduled", state_page "retrying",
-  groups_page, replays_page, store_page,
+  dead_views.groups, replays_page, store_page,
 }
 
 return M
