@@ -26,15 +26,17 @@ verbs = engines exit open files calls lease buffer_fill buffer store \
   transaction dead_letters maintenance
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
-lmdb/record = key_codec records meta names notes entries segments blobs item_reader
+lmdb/record = key_codec records partition_record meta names notes entries \
+  segments blobs item_reader
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters dlq groups named_replay
-lmdb/queue = state unit unique_key claims find room end_items expiry purge \
-  results history order weights policy flow journaled
-lmdb/steps = append change deliver settle browse replay live take
-lmdb/repair = compact check record_kind salvage conflicts rebuild_blobs \
-  rebuild_dead rebuild_queues rebuild_journal repair
+lmdb/queue = state unit lones partition_set partition_line partition_turns \
+  partitions unique_key claims find room end_items expiry purge results \
+  history order weights policy flow partition_flow partition_list journaled
+lmdb/steps = append change deliver wake turns settle browse replay live take
+lmdb/repair = compact check_partitions check record_kind salvage conflicts \
+  rebuild_blobs rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
 lmdb = maintain beside small apply look engine
 postgres/client = libpq values error url statement connection call
@@ -91,7 +93,7 @@ respool/cli = main parser words commands completion
 respool/cli/base = actions arguments output pager progress streams notes each show \
   failure_log otlp
 respool/cli/queue = push records work worker schedule peek get result item remove \
-  purge drop pause resume hold config
+  purge drop pause resume hold config partitions
 respool/cli/dead = dead where replay named_replays
 respool/cli/look = ls history stats sampler dashboard paper screen dead_views views \
   top health metrics
@@ -116,17 +118,17 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
   workers.js schedules.js replays.js store.js
 
 EXAMPLES = lifecycle
-SPEC_C = leaves schedule cbor dump damage threads tickets buffers wait fork \
-  flushes writer opener reader brim journal seam libpq_abi postgres_verbs postgres_model \
-  postgres_cut
-FAULT_C = recorder.so workload replay kill migrate schedule storm flow \
-  rate journal_kill journal_work journal_replay
+SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
+  buffers wait fork flushes writer opener reader brim journal seam libpq_abi \
+  postgres_verbs postgres_model postgres_cut
+FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
+  partitions journal_kill journal_work journal_replay
 FAULT_SRC = recorder workload replay kill migrate schedule storm flow rate \
-  actors verbs model disk pages points crowd faults ledger scenario failing stand_in \
-  journal_kill journal_work journal_replay
+  partitions actors verbs model disk pages points crowd faults ledger scenario \
+  failing stand_in journal_kill journal_work journal_replay
 FAULTS = power kills storms flows journal calls worlds postgres
-BENCH_C = machine lifecycle one_record append_log sqlite push small depth \
-  churn dead_letters dead_letters_record
+BENCH_C = machine lifecycle one_record append_log sqlite push small partitions \
+  depth churn dead_letters dead_letters_record
 
 # What runs under every Lua, what under 5.3 and 5.1, what under ASan.
 SPECS = spec
@@ -140,7 +142,7 @@ SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
 ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   core/lifecycle core/cbor core/cbor_refusals core/module \
   produce/push_options consume/take_options consume/backoff \
-  consume/transaction produce/buffer produce/buffer_flush \
+  consume/transaction consume/partitions produce/buffer produce/buffer_flush \
   produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
   store/read_only lmdb/path lmdb/format lmdb/format_state lmdb/migrate \
   lmdb/damage lmdb/any_byte lmdb/compact json/json)
@@ -295,11 +297,11 @@ $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
   $(patsubst %,spec/fault/%.c,replay disk model pages)
 $(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
                           $(BUILD)/points.a
-$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm flow rate): \
+$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm flow rate partitions): \
   $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
 $(BUILD)/spec/fault/storm $(BUILD)/spec/fault/flow: spec/fault/crowd.c
 $(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm \
-  flow rate): \
+  flow rate partitions): \
   $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \

@@ -251,6 +251,7 @@ typedef struct step {
     struct {
       int64_t ms;
       respool_bytes why;
+      respool_bytes partition; /* empty: the queue */
     } hold;
     dead_remove_req dead_remove;
     dead_purge_req dead_purge;
@@ -330,6 +331,7 @@ typedef enum query_kind {
   QUERY_POLICY,
   QUERY_QUEUE_STAT,
   QUERY_FLOW,
+  QUERY_PARTITIONS,
   QUERY_FITS,         /* TOO_LARGE: an item that the queue can never hold */
   QUERY_OUTLOOK,
   QUERY_PEEK,
@@ -374,6 +376,13 @@ typedef struct look_req {
   respool_page *page; /* result */
 } look_req;
 
+/* Partitions of a queue, each as [name, ready, leased, waiting, held_until,
+   held_for, allowed, allowed_at, breaker, breaker_until, outages, opened]. */
+typedef struct partitions_req {
+  const respool_partitions_options *options;
+  packer *out; /* result, one after the other */
+} partitions_req;
+
 typedef struct query {
   query_kind kind;
   const char *name; /* of its queue, DLQ or named replay */
@@ -386,6 +395,7 @@ typedef struct query {
     queue_config *policy;           /* result */
     respool_queue_stats *queue_stat; /* result */
     respool_flow *flow;              /* result */
+    partitions_req partitions;
     append_req *fits;
     outlook outlook; /* result */
     look_req look;

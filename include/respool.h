@@ -414,6 +414,18 @@ typedef struct respool_queue_options {
   int64_t keep_dead_items;  /* RESPOOL_UNLIMITED; >= 1: dead letters of its DLQ
                                at most, and their bytes: the oldest go, but */
   int64_t keep_dead_bytes;  /* RESPOOL_UNLIMITED; the newest always stays */
+  /* of each partition, which is all items with one `partition` */
+  int64_t partition_concurrency; /* 0: any; so many leased at once, 10^9 at
+                                    most */
+  int64_t partition_ordered;  /* 0; 1: strict order within a partition */
+  int64_t partition_batch;    /* items in a batch at most; 0: its share, but
+                                 one in strict order */
+  int64_t partition_rate_items; /* 0: no rate; as rate_items, rate_per ... */
+  int64_t partition_rate_per, partition_rate_burst; /* 1,000; 0 */
+  int64_t partition_breaker_failures; /* 0: no breaker; as breaker_failures */
+  int64_t partition_breaker_within;   /* 60,000 */
+  int64_t partition_breaker_cooldown; /* 60,000 */
+  int64_t partition_breaker_probes;   /* 1 */
 } respool_queue_options;
 
 #define RESPOOL_QUEUE_OPTIONS_INIT \
@@ -422,6 +434,8 @@ typedef struct respool_queue_options {
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     NULL, NULL, NULL, \
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
+    RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, \
     RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP, RESPOOL_KEEP }
 
@@ -533,6 +547,7 @@ typedef struct respool_queue_stats {
   uint64_t dead_bytes;      /* of the dead letters of `dead` */
   uint64_t dead_dropped;    /* removed from that DLQ since it was made, as
                                there were more than keep_dead_items or _bytes */
+  uint64_t partitions; /* that respool_partitions would show, now */
 } respool_queue_stats;
 
 #define RESPOOL_QUEUE_STATS_INIT { .size = sizeof(respool_queue_stats) }
@@ -604,6 +619,49 @@ RESPOOL_API int respool_queue_flow(respool_queue *q, respool_flow *out);
 RESPOOL_API int respool_queue_hold(respool_queue *q, int64_t ms,
                                    respool_bytes reason);
 
+/* The same of one partition, whether it has items or not. */
+RESPOOL_API int respool_partition_hold(respool_queue *q, respool_bytes name,
+                                       int64_t ms, respool_bytes reason);
+
+enum respool_partition_order {
+  RESPOOL_PARTITIONS_BY_NAME = 0, /* from one on */
+  RESPOOL_PARTITIONS_BY_SIZE = 1  /* those with most items; looks at all */
+};
+
+#define RESPOOL_PARTITIONS_MAX 1000 /* in one look */
+
+typedef struct respool_partitions_options {
+  size_t size;
+  int order;           /* enum respool_partition_order */
+  size_t limit;        /* 1 .. RESPOOL_PARTITIONS_MAX */
+  respool_bytes after; /* by name: only those behind it; empty: all */
+} respool_partitions_options;
+
+#define RESPOOL_PARTITIONS_OPTIONS_INIT \
+  { sizeof(respool_partitions_options), 0, 100, { NULL, 0 } }
+
+/* A partition that has items, or is held, or has a rate that it used lately, or
+   a breaker that is not closed. */
+typedef struct respool_partition {
+  respool_bytes name;       /* valid during the call */
+  uint64_t ready, leased;
+  uint64_t waiting;         /* scheduled or retrying */
+  int64_t held_until;       /* 0: it is not held */
+  respool_bytes held_for;
+  int64_t allowed;          /* by its rate, now; RESPOOL_UNLIMITED: no rate */
+  int64_t allowed_at;       /* of allowed 0, when one more is; else 0 */
+  int breaker;              /* enum respool_breaker */
+  int64_t breaker_until;    /* not closed: when further probes may go; else 0 */
+  uint64_t outages, opened; /* since it was made */
+} respool_partition;
+
+/* Calls `each` for partitions of the queue. A non-zero return stops the walk
+   and is returned. */
+typedef int (*respool_partition_fn)(void *arg, const respool_partition *p);
+RESPOOL_API int respool_partitions(respool_queue *q,
+                                   const respool_partitions_options *o,
+                                   respool_partition_fn each, void *arg);
+
 
 /* ---- push -------------------------------------------------------------- */
 
@@ -626,6 +684,8 @@ typedef struct respool_payload {
                             library itself never decodes a body */
   respool_origin origin; /* of an item pushed again from elsewhere; an empty
                             queue: it is new */
+  respool_bytes partition; /* 1..255 bytes, or empty: none; see
+                              respool_queue_options */
 } respool_payload;
 
 enum respool_conflict {
@@ -888,6 +948,7 @@ typedef struct respool_item {
                               not said */
   int64_t progress_at;     /* when; 0: never */
   respool_bytes progress_text;
+  respool_bytes partition; /* empty: none */
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */
@@ -1055,8 +1116,9 @@ enum respool_outcome_kind {
   RESPOOL_SNOOZE = 4,  /* ready after `delay`, nothing spent */
   RESPOOL_DEAD = 5,    /* becomes a dead letter now */
   RESPOOL_DROP = 6,    /* failed for good and not worth a dead letter */
-  RESPOOL_HOLD = 7     /* ready again, nothing spent, and the queue is held for
-                          `delay`, with `error` as the reason */
+  RESPOOL_HOLD = 7     /* ready again, nothing spent, and its partition, or
+                          without one the queue, is held for `delay`, with
+                          `error` as the reason */
 };
 
 /* Unknown fields are empty or NULL. `error`, `trace` and `group` may hold any
@@ -1207,6 +1269,7 @@ typedef struct respool_dead_letter {
   respool_bytes codec;     /* of the body; empty: CBOR */
   respool_origin origin;   /* an empty queue: `queue`, `id`, `pushed_at` */
   respool_bytes original_codec; /* of the original; empty: CBOR */
+  respool_bytes partition; /* empty: none */
 } respool_dead_letter;
 
 RESPOOL_API size_t respool_dead_letters_length(const respool_dead_letters *l);

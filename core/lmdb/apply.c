@@ -19,6 +19,7 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/journaled.h"
+#include "lmdb/queue/partition_flow.h"
 #include "lmdb/queue/policy.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
@@ -197,7 +198,10 @@ static int do_step(txn *t, unit *u, step *s, int64_t now) {
     case STEP_QUEUE_OPEN: return lmdb_queue_open(t, s->name, now, s->policy);
     case STEP_QUEUE_PAUSE: return lmdb_queue_pause(t, s->name, s->paused);
     case STEP_QUEUE_HOLD:
-      return lmdb_queue_hold(t, s->name, now, s->hold.ms, s->hold.why);
+      return s->hold.partition.size
+                 ? lmdb_partition_hold(t, s->name, now, s->hold.partition,
+                                       s->hold.ms, s->hold.why)
+                 : lmdb_queue_hold(t, s->name, now, s->hold.ms, s->hold.why);
     case STEP_QUEUE_DROP: return lmdb_queue_drop(t, s->name, now, &s->purge);
     case STEP_DEAD_REMOVE: return remove_dead(t, s);
     case STEP_DEAD_PURGE: return purge_dead(t, s);

@@ -10,6 +10,7 @@
 #include "lmdb/dead/groups.h"
 #include "lmdb/dead/named_replay.h"
 #include "lmdb/queue/flow.h"
+#include "lmdb/queue/partition_list.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/journaled.h"
 #include "lmdb/queue/policy.h"
@@ -131,6 +132,8 @@ static int look(txn *t, query *q, int64_t now, const live *l) {
     case QUERY_POLICY: return lmdb_queue_config(t, q->name, q->policy);
     case QUERY_QUEUE_STAT: return stat(t, q, now, l);
     case QUERY_FLOW: return lmdb_queue_flow(t, q->name, now, q->flow);
+    case QUERY_PARTITIONS:
+      return lmdb_partitions(t, q->name, now, &q->partitions);
     case QUERY_FITS: return lmdb_fits(t, q->name, q->fits);
     case QUERY_OUTLOOK:
       return lmdb_outlook(t, q->name, now, l, &q->outlook);

@@ -50,7 +50,7 @@ static bool is_plain(const queue *q) {
   const queue_config *c = &q->config;
   return c->max_items == RESPOOL_UNLIMITED &&
          c->max_bytes == RESPOOL_UNLIMITED && !c->ordered && !c->weights.n &&
-         c->keep_done <= 0 && !queue_has_flow(q);
+         c->keep_done <= 0 && !queue_has_flow(q) && !q->n_partitions;
 }
 
 static void note_queue(known *k, const queue *q, size_t as_of) {
@@ -210,7 +210,7 @@ static bool is_plain_push(const append_req *r) {
   return !r->no_journal && !r->dead && !r->key.size && !r->delay && !r->at &&
          !r->attempts && !r->deliveries && !r->crashes &&
          !r->failures.size && !r->memo.size && !b->n_large && !b->version &&
-         b->n_items && b->n_items <= JOURNAL_BATCH &&
+         b->n_items && b->n_items <= JOURNAL_BATCH && !b->parted &&
          b->bytes.len <= JOURNAL_PUSH;
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "postgres/check.h"
 #include "postgres/queue/append.h"
+#include "postgres/queue/policy.h"
 #include "postgres/queue/records.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
@@ -506,6 +507,7 @@ static int look_at_queue(looking *k) {
     case QUERY_FITS: return append_fits(&k->queue, k->q->name, k->q->fits);
     case QUERY_QUEUE_STAT: return queue_stat(k);
     case QUERY_FLOW: return flow_stat(k);
+    case QUERY_PARTITIONS: return no_partitions();
     case QUERY_PEEK: return peek(k);
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);

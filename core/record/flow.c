@@ -135,8 +135,8 @@ static void note_other(flow *f) {
   if (f->breaker && f->probes) f->probes--;
 }
 
-static void breaker_note(flow *f, const queue_config *c, int64_t now,
-                         const mark *m, uint64_t id) {
+void flow_note(flow *f, const queue_config *c, int64_t now, const mark *m,
+               uint64_t id) {
   static const respool_bytes none;
   if (m->kind == RESPOOL_DONE)
     note_done(f, now);
@@ -168,6 +168,23 @@ enum excuse flow_excuse(const flow *f, const queue_config *c) {
   if (!c->breaker_failures) return EXCUSE_NONE;
   if (f->breaker) return EXCUSE_ALL;
   return f->n_row > 1 ? EXCUSE_LAST : EXCUSE_NONE;
+}
+
+/* ---- its end ------------------------------------------------------------ */
+
+static int64_t bucket_full_at(const flow *f, const queue_config *c,
+                              int64_t now) {
+  if (!c->rate_items) return 0;
+  int64_t missing = rate_bucket(c) - bucket_level(f, c, now);
+  return time_after(now, (missing + c->rate_items - 1) / c->rate_items);
+}
+
+int64_t flow_rests(const flow *f, const queue_config *c, int64_t now) {
+  int64_t at = bucket_full_at(f, c, now), row = 0;
+  if (f->held_until > at) at = f->held_until;
+  if (f->breaker && f->until > at) at = f->until;
+  if (f->n_row) row = time_after(f->failed_at, c->breaker_within);
+  return row > at ? row : at;
 }
 
 /* ---- a hold ------------------------------------------------------------- */
@@ -219,10 +236,11 @@ void flow_settled(flow *f, const queue_config *c, int64_t now,
   for (size_t i = h->from; i < h->to; i++) {
     const mark *m = marks ? &marks[i] : all;
     if (!m->kind || batch_is_over(batch, i)) continue;
-    if (m->kind == RESPOOL_HOLD && m->delay > 0)
+    if (m->kind == RESPOOL_HOLD && m->delay > 0 &&
+        !batch->page.items[i].partition.size)
       flow_hold(f, now, m->delay, m->text ? m->text->error : none);
     if (c->breaker_failures)
-      breaker_note(f, c, now, m, batch->page.items[i].id);
+      flow_note(f, c, now, m, batch->page.items[i].id);
   }
 }
 

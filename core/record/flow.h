@@ -35,6 +35,10 @@ int64_t rate_bucket(const queue_config *c);
 /* Is there nothing in it that is worth storing? */
 bool flow_is_idle(const flow *f, int64_t now);
 
+/* When nothing of it matters any more: no hold, a full bucket, a breaker that
+   is closed or may be. */
+int64_t flow_rests(const flow *f, const queue_config *c, int64_t now);
+
 /* How many items may be taken now; of 0 `*due` becomes when to look again. */
 uint64_t flow_allows(const flow *f, const queue_config *c, int64_t now,
                      int64_t *due);
@@ -49,11 +53,15 @@ void flow_extended(flow *f, int64_t until);
 /* Holds the queue, at least as long as it is held already; 0 ends that. */
 void flow_hold(flow *f, int64_t now, int64_t ms, respool_bytes why);
 
-/* Notes the marks of claim items [from, to) of a batch: holds, and what the
-   breaker is to know. */
+/* Notes the marks of claim items [from, to) of a batch: holds of those without
+   a partition, and what the breaker is to know. */
 void flow_settled(flow *f, const queue_config *c, int64_t now,
                   const respool_batch *batch, const mark *marks,
                   const mark *all, const batch_claim *h);
+
+/* Notes one mark in its breaker. */
+void flow_note(flow *f, const queue_config *c, int64_t now, const mark *m,
+               uint64_t id);
 
 /* Which outages spend no attempt, once all marks of a settle are noted: all
    where the breaker is not closed; an item's last where others failed in a row

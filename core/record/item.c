@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-#define HEADS_MAX 112 /* the heads of the longest form together */
+#define HEADS_MAX 115 /* the heads of the longest form together */
 
 static bool is_marked(const item *i) {
-  return i->codec.size || i->origin.queue.size;
+  return i->codec.size || i->origin.queue.size || i->partition.size;
 }
 
 static bool is_plain(const item *i) {
@@ -20,7 +20,7 @@ static bool is_plain(const item *i) {
 size_t item_bound(const item *i) {
   return i->body.size + i->headers.size + i->original.size + i->key.size +
          i->codec.size + i->original_codec.size + i->origin.queue.size +
-         HEADS_MAX;
+         i->partition.size + HEADS_MAX;
 }
 
 static void pack_optional(packer *p, respool_bytes b) {
@@ -54,7 +54,8 @@ static void pack_origin(packer *p, const respool_origin *o) {
 
 void item_pack(packer *p, const item *i) {
   bool plain = is_plain(i), marked = is_marked(i);
-  size_t n = 1u + (plain ? 0u : 4u) + (marked ? 2u : 0u);
+  size_t n = 1u + (plain ? 0u : 4u) + (marked ? 2u : 0u) +
+             (i->partition.size ? 1u : 0u);
   if (n > 1) pack_array(p, n);
   pack_bytes(p, i->body.data, i->body.size);
   if (!plain) {
@@ -66,6 +67,7 @@ void item_pack(packer *p, const item *i) {
   if (!marked) return;
   pack_optional(p, i->codec);
   pack_origin(p, &i->origin);
+  if (i->partition.size) pack_bytes(p, i->partition.data, i->partition.size);
 }
 
 void item_pack_ref(packer *p, blob_ref r) {
@@ -105,7 +107,7 @@ static respool_origin unpack_origin(unpacker *u) {
 /* The fields behind the body of an item of `n` fields. */
 static void unpack_fields(unpacker *u, item *i, size_t n) {
   bool own = false;
-  if (n != 3) {
+  if (n > 4) {
     i->headers = unpack_optional(u);
     i->replays = unpack_uint(u);
     own = unpack_original(u, i);
@@ -115,14 +117,19 @@ static void unpack_fields(unpacker *u, item *i, size_t n) {
     i->codec = unpack_optional(u);
     i->origin = unpack_origin(u);
   }
+  if (n == 4 || n == 8) i->partition = unpack_bytes(u);
   if (i->original.size && !own) i->original_codec = i->codec;
+}
+
+static bool is_bytes(const unpacker *u) {
+  return u->at < u->end && *u->at >> 5 == CBOR_BYTES;
 }
 
 bool item_unpack(unpacker *u, item *i, blob_ref *r) {
   static const item nothing;
   *i = nothing; /* a copy: clearing is a slow string instruction of gcc's */
   r->number = r->size = 0;
-  if (unpack_peek(u) == CBOR_BYTES) {
+  if (is_bytes(u)) {
     i->body = unpack_bytes(u);
     return u->rc == 0;
   }
@@ -134,7 +141,7 @@ bool item_unpack(unpacker *u, item *i, blob_ref *r) {
   }
   i->body = unpack_bytes(u);
   unpack_fields(u, i, n);
-  return u->rc == 0 && (n == 3 || n == 5 || n == 7);
+  return u->rc == 0 && (n == 3 || n == 4 || n == 5 || n == 7 || n == 8);
 }
 
 void item_pack_damaged(packer *p, respool_bytes segment) {

@@ -12,6 +12,9 @@
  *   [body, headers, replays, original, key,     first pushed elsewhere: an
  *    codec, origin]                             origin is null, or
  *                                               [queue, id, pushed_at]
+ *   [body, codec, origin, partition]            of a partition, or both of
+ *   [body, headers, replays, original, key,     these
+ *    codec, origin, partition]
  *   [blob, size]                                a blob of either above
  *   [bytes]                                     a damaged segment of a dead
  *                                               letter, which has no item
@@ -23,6 +26,7 @@
 
 typedef struct item {
   respool_bytes body, headers, original, key, codec, original_codec;
+  respool_bytes partition;
   uint64_t replays;
   respool_origin origin;
 } item;
@@ -45,6 +49,7 @@ typedef struct blob_ref {
     (out)->codec = (i)->codec; \
     (out)->replays = (i)->replays; \
     (out)->origin = (i)->origin; \
+    (out)->partition = (i)->partition; \
   } while (0)
 
 /* An upper bound of the packed size. */

@@ -78,10 +78,9 @@ int64_t outcome_wait(enum outcome o, const mark *m, const queue_config *c,
 
 /* ---- of a claim --------------------------------------------------------- */
 
-static bool is_excused(const claim_outcomes *x, const mark *m,
-                       enum outcome o) {
+static bool is_excused(enum excuse e, const mark *m, enum outcome o) {
   return m->kind == RESPOOL_RETRY && m->outage && o != ALREADY_SETTLED &&
-         (x->excuse == EXCUSE_ALL || o != OUTCOME_RETRY);
+         (e == EXCUSE_ALL || o != OUTCOME_RETRY);
 }
 
 void outcomes_find(claim_outcomes *x, const queue_config *c,
@@ -93,7 +92,8 @@ void outcomes_find(claim_outcomes *x, const queue_config *c,
     const mark *m = outcomes_mark(x, i);
     uint8_t o = outcomes_is_settled(x, i) ? ALREADY_SETTLED
                                           : by_kind[m->kind];
-    if (x->excuse && is_excused(x, m, (enum outcome)o)) o = OUTCOME_EXCUSED;
+    enum excuse e = x->excuses ? (enum excuse)x->excuses[i] : x->excuse;
+    if (e && is_excused(e, m, (enum outcome)o)) o = OUTCOME_EXCUSED;
     x->of[i - x->from] = o;
     x->n[o]++;
   }

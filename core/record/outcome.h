@@ -57,6 +57,7 @@ typedef struct claim_outcomes {
   const mark *all;
   size_t from, to;
   enum excuse excuse; /* of failures that are outages; see record/flow.h */
+  const uint8_t *excuses; /* of each item of the batch, instead; or NULL */
   uint8_t *of;       /* of each item from `from` on; room for them */
   uint64_t n[OUTCOME_COUNT];
 } claim_outcomes;

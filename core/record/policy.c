@@ -16,7 +16,9 @@ void config_default(queue_config *c, const char *name) {
     .keep_done_bytes = RESPOOL_UNLIMITED, .keep_dead = RESPOOL_UNLIMITED,
     .keep_dead_items = RESPOOL_UNLIMITED, .keep_dead_bytes = RESPOOL_UNLIMITED,
     .rate_per = 1000, .breaker_within = 60000, .breaker_cooldown = 60000,
-    .breaker_probes = 1,
+    .breaker_probes = 1, .partition_rate_per = 1000,
+    .partition_breaker_within = 60000, .partition_breaker_cooldown = 60000,
+    .partition_breaker_probes = 1,
   };
   respool_backoff_default(&c->backoff);
   strcpy(c->dlq, name);
@@ -62,9 +64,30 @@ void config_apply(queue_config *c, const respool_queue_options *o) {
   take_over(&c->breaker_within, o->breaker_within);
   take_over(&c->breaker_cooldown, o->breaker_cooldown);
   take_over(&c->breaker_probes, o->breaker_probes);
+  take_over(&c->partition_concurrency, o->partition_concurrency);
+  take_over(&c->partition_ordered, o->partition_ordered);
+  take_over(&c->partition_batch, o->partition_batch);
+  take_over(&c->partition_rate_items, o->partition_rate_items);
+  take_over(&c->partition_rate_per, o->partition_rate_per);
+  take_over(&c->partition_rate_burst, o->partition_rate_burst);
+  take_over(&c->partition_breaker_failures, o->partition_breaker_failures);
+  take_over(&c->partition_breaker_within, o->partition_breaker_within);
+  take_over(&c->partition_breaker_cooldown, o->partition_breaker_cooldown);
+  take_over(&c->partition_breaker_probes, o->partition_breaker_probes);
   if (o->backoff) c->backoff = *o->backoff;
   if (o->weights) weights_apply(&c->weights, o->weights);
   if (o->dlq) strcpy(c->dlq, o->dlq);
+}
+
+void config_of_partition(queue_config *to, const queue_config *c) {
+  *to = *c;
+  to->rate_items = c->partition_rate_items;
+  to->rate_per = c->partition_rate_per;
+  to->rate_burst = c->partition_rate_burst;
+  to->breaker_failures = c->partition_breaker_failures;
+  to->breaker_within = c->partition_breaker_within;
+  to->breaker_cooldown = c->partition_breaker_cooldown;
+  to->breaker_probes = c->partition_breaker_probes;
 }
 
 /* ---- stored ------------------------------------------------------------- */
@@ -128,6 +151,13 @@ static void weights_unpack(unpacker *u, respool_weights *w) {
   X(rate_items) X(rate_per) X(rate_burst) X(breaker_failures) \
   X(breaker_within) X(breaker_cooldown) X(breaker_probes)
 
+/* Those of its partitions, behind the bounds of dead letters. */
+#define PARTITION_NUMBERS(X) \
+  X(partition_concurrency) X(partition_ordered) X(partition_batch) \
+  X(partition_rate_items) X(partition_rate_per) X(partition_rate_burst) \
+  X(partition_breaker_failures) X(partition_breaker_within) \
+  X(partition_breaker_cooldown) X(partition_breaker_probes)
+
 void config_pack_flow(packer *p, const queue_config *c) {
 #define PACK(f) pack_int(p, c->f);
   FLOW_NUMBERS(PACK)
@@ -135,7 +165,7 @@ void config_pack_flow(packer *p, const queue_config *c) {
 }
 
 void config_pack(packer *p, const queue_config *c) {
-  pack_array(p, 27);
+  pack_array(p, 37);
 #define PACK(f) pack_int(p, c->f);
   CONFIG_NUMBERS(PACK)
   backoff_pack(p, &c->backoff);
@@ -144,6 +174,7 @@ void config_pack(packer *p, const queue_config *c) {
   config_pack_flow(p, c);
   pack_int(p, c->keep_dead_items);
   pack_int(p, c->keep_dead_bytes);
+  PARTITION_NUMBERS(PACK)
 #undef PACK
 }
 
@@ -160,10 +191,27 @@ bool config_equal(const queue_config *a, const queue_config *b) {
   return equal;
 }
 
-/* Those without the bounds of dead letters are older. */
+/* A divisor, and what a bucket holds, fit 63 bits. */
+static void expect_rate(unpacker *u, int64_t items, int64_t per,
+                        int64_t burst) {
+  unpack_expect(u, per > 0 && per <= RATE_PER_MAX && items >= 0 &&
+                   items <= RATE_ITEMS_MAX && burst >= 0 &&
+                   burst <= RATE_ITEMS_MAX);
+}
+
+static void unpack_partitions(unpacker *u, queue_config *c, bool there) {
+  queue_config none;
+  config_default(&none, "");
+#define UNPACK(f) c->f = there ? unpack_int(u) : none.f;
+  PARTITION_NUMBERS(UNPACK)
+#undef UNPACK
+}
+
+/* Those without the bounds of dead letters, and without those of partitions, are
+   older. */
 void config_unpack(unpacker *u, queue_config *c) {
   size_t n = unpack_array(u);
-  unpack_expect(u, n == 25 || n == 27);
+  unpack_expect(u, n == 25 || n == 27 || n == 37);
 #define UNPACK(f) c->f = unpack_int(u);
   CONFIG_NUMBERS(UNPACK)
   backoff_unpack(u, &c->backoff);
@@ -171,10 +219,11 @@ void config_unpack(unpacker *u, queue_config *c) {
   weights_unpack(u, &c->weights);
   FLOW_NUMBERS(UNPACK)
 #undef UNPACK
-  c->keep_dead_items = n == 27 ? unpack_int(u) : RESPOOL_UNLIMITED;
-  c->keep_dead_bytes = n == 27 ? unpack_int(u) : RESPOOL_UNLIMITED;
-  /* a divisor, and what a bucket holds, fit 63 bits */
-  unpack_expect(u, c->rate_per > 0 && c->rate_per <= RATE_PER_MAX &&
-                   c->rate_items >= 0 && c->rate_items <= RATE_ITEMS_MAX &&
-                   c->rate_burst >= 0 && c->rate_burst <= RATE_ITEMS_MAX);
+  c->keep_dead_items = n > 25 ? unpack_int(u) : RESPOOL_UNLIMITED;
+  c->keep_dead_bytes = n > 25 ? unpack_int(u) : RESPOOL_UNLIMITED;
+  unpack_partitions(u, c, n == 37);
+  expect_rate(u, c->rate_items, c->rate_per, c->rate_burst);
+  expect_rate(u, c->partition_rate_items, c->partition_rate_per,
+              c->partition_rate_burst);
+  unpack_expect(u, c->partition_concurrency >= 0 && c->partition_batch >= 0);
 }

@@ -20,6 +20,10 @@ typedef struct queue_config {
   int64_t rate_items, rate_per, rate_burst; /* see record/flow.h */
   int64_t breaker_failures, breaker_within, breaker_cooldown, breaker_probes;
   int64_t keep_dead_items, keep_dead_bytes;
+  int64_t partition_concurrency, partition_ordered, partition_batch;
+  int64_t partition_rate_items, partition_rate_per, partition_rate_burst;
+  int64_t partition_breaker_failures, partition_breaker_within;
+  int64_t partition_breaker_cooldown, partition_breaker_probes;
   respool_weights weights;
   respool_backoff backoff;
   char dlq[RESPOOL_NAME_MAX + 1];
@@ -40,7 +44,22 @@ void config_apply(queue_config *c, const respool_queue_options *o);
 void config_pack(packer *p, const queue_config *c);
 void config_unpack(unpacker *u, queue_config *c);
 
-/* The fields at its end alone, of rate and breaker. */
+/* The same policy with the rate and the breaker of its partitions. */
+void config_of_partition(queue_config *to, const queue_config *c);
+
+/* Does it bound partitions at all? */
+static inline bool config_bounds_partitions(const queue_config *c) {
+  return c->partition_concurrency > 0 || c->partition_ordered ||
+         c->partition_batch > 0 || c->partition_rate_items > 0 ||
+         c->partition_breaker_failures > 0;
+}
+
+/* Does it bound what is taken of a partition by a rate? */
+static inline bool config_has_partition_flow(const queue_config *c) {
+  return c->partition_rate_items > 0;
+}
+
+/* The fields at its end alone, of rate, breaker and partitions. */
 void config_pack_flow(packer *p, const queue_config *c);
 
 /* Are two policies equal, as stored? */

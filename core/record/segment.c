@@ -108,13 +108,14 @@ static void close_segment(builder *b) {
   s->size = b->bytes.len - s->at;
 }
 
-static void open_segment(builder *b) {
+static void open_segment(builder *b, bool parted) {
   close_segment(b);
   if (!array_grow(&b->segments, b->n_segments, 1, &b->cap_segments,
                   sizeof *b->segments))
     b->rc = RESPOOL_NOMEM;
   if (b->rc) return;
-  b->segments[b->n_segments++] = (built_segment){b->bytes.len, 0, 0};
+  b->segments[b->n_segments++] = (built_segment){b->bytes.len, 0, 0, parted};
+  b->parted = b->parted || parted;
   static const uint8_t key[SEGMENT_KEY];
   pack_array(&b->bytes, 7);
   pack_fixed(&b->bytes, 0);
@@ -126,12 +127,13 @@ static void open_segment(builder *b) {
   packer_grow(&b->bytes, COUNT_SIZE);
 }
 
-/* Begins another segment if the last one has no room for `n` more bytes. */
-static void need(builder *b, size_t n) {
+/* Begins another segment if the last one has no room for `n` more bytes, or for
+   items of this kind. */
+static void need(builder *b, size_t n, bool parted) {
   built_segment *s = b->n_segments ? &b->segments[b->n_segments - 1] : NULL;
-  if (!s || s->count == SEGMENT_ITEMS ||
+  if (!s || s->count == SEGMENT_ITEMS || s->parted != parted ||
       b->bytes.len - s->at + n > SEGMENT_BYTES)
-    open_segment(b);
+    open_segment(b, parted);
 }
 
 static void count_one(builder *b) {
@@ -141,10 +143,10 @@ static void count_one(builder *b) {
 }
 
 /* Adds a reference to the item packed in the blobs from `at` on. */
-static void add_ref(builder *b, size_t at) {
+static void add_ref(builder *b, size_t at, bool parted) {
   if (!array_grow(&b->large, b->n_large, 1, &b->cap_large, sizeof *b->large))
     b->rc = RESPOOL_NOMEM;
-  need(b, ITEM_REF_SIZE);
+  need(b, ITEM_REF_SIZE, parted);
   if (b->rc) return;
   large_item *g = &b->large[b->n_large++];
   *g = (large_item){b->bytes.len, at, b->blobs.len - at};
@@ -159,13 +161,14 @@ void builder_expect(builder *b, uint64_t bytes, uint64_t n) {
 
 void builder_add(builder *b, const item *i) {
   size_t bound = item_bound(i), at = b->blobs.len;
+  bool parted = i->partition.size > 0;
   b->body_bytes += i->body.size;
   if (bound > ITEM_MAX) {
     item_pack(&b->blobs, i);
-    add_ref(b, at);
+    add_ref(b, at, parted);
     return;
   }
-  need(b, bound);
+  need(b, bound, parted);
   item_pack(&b->bytes, i);
   count_one(b);
 }
@@ -181,12 +184,13 @@ bool builder_try(builder *b, const item *i) {
   b->n_segments = before.n_segments;
   b->n_large = before.n_large;
   b->n_items = before.n_items;
+  b->parted = before.parted;
   if (b->n_segments) b->segments[b->n_segments - 1].count = count;
   return false;
 }
 
-void builder_add_raw(builder *b, respool_bytes packed) {
-  need(b, packed.size);
+void builder_add_raw(builder *b, respool_bytes packed, bool parted) {
+  need(b, packed.size, parted);
   pack_raw(&b->bytes, packed.data, packed.size);
   count_one(b);
 }
@@ -232,8 +236,8 @@ uint64_t builder_largest(const builder *b) {
   return head + largest;
 }
 
-bool builder_next(const builder *b, builder_cursor *c,
-                  respool_bytes *packed) {
+/* Opens the next segment where one has ended; false at the end. */
+static bool go_on(const builder *b, builder_cursor *c) {
   while (!c->left) {
     segment g;
     if (c->segment == b->n_segments) return false;
@@ -243,39 +247,64 @@ bool builder_next(const builder *b, builder_cursor *c,
     c->left = g.count;
   }
   c->left--;
-  *packed = unpack_skip(&c->items);
+  return true;
+}
+
+/* The large item whose reference lies here; NULL: there is none. */
+static const large_item *large_at(const builder *b, builder_cursor *c,
+                                  const uint8_t *place) {
   const large_item *g = c->large < b->n_large ? &b->large[c->large] : NULL;
-  if (g && b->bytes.data + g->ref == (const uint8_t *)packed->data) {
-    *packed = (respool_bytes){b->blobs.data + g->at, g->size};
-    c->large++;
-  }
+  if (!g || b->bytes.data + g->ref != place) return NULL;
+  c->large++;
+  return g;
+}
+
+bool builder_next(const builder *b, builder_cursor *c,
+                  respool_bytes *packed) {
+  if (!go_on(b, c)) return false;
+  *packed = unpack_skip(&c->items);
+  const large_item *g = large_at(b, c, packed->data);
+  if (g) *packed = (respool_bytes){b->blobs.data + g->at, g->size};
+  return true;
+}
+
+static void unpack_item(const void *packed, size_t size, item *i) {
+  unpacker u;
+  blob_ref r;
+  unpacker_init(&u, packed, size);
+  item_unpack(&u, i, &r);
+}
+
+bool builder_next_item(const builder *b, builder_cursor *c, item *i) {
+  blob_ref r;
+  if (!go_on(b, c)) return false;
+  const large_item *g = large_at(b, c, c->items.at);
+  item_unpack(&c->items, i, &r); /* or the reference */
+  if (g) unpack_item(b->blobs.data + g->at, g->size, i);
   return true;
 }
 
 static size_t body_size(const void *packed, size_t size) {
-  unpacker u;
-  item i = {.replays = 0};
-  blob_ref r;
-  unpacker_init(&u, packed, size);
-  item_unpack(&u, &i, &r);
+  item i;
+  unpack_item(packed, size, &i);
   return i.body.size;
 }
 
 /* Adds the packed item `raw` of another builder, whose next large item is `g`;
    true when `raw` was the reference to it. */
 static bool copy_item(builder *to, const builder *from, respool_bytes raw,
-                      const large_item *g) {
+                      const large_item *g, bool parted) {
   size_t at = to->blobs.len;
   const uint8_t *place = raw.data;
   if (!g || from->bytes.data + g->ref != place) {
     to->body_bytes += body_size(raw.data, raw.size);
-    builder_add_raw(to, raw);
+    builder_add_raw(to, raw, parted);
     return false;
   }
   const uint8_t *packed = from->blobs.data + g->at;
   to->body_bytes += body_size(packed, g->size);
   pack_raw(&to->blobs, packed, g->size);
-  add_ref(to, at);
+  add_ref(to, at, parted);
   return true;
 }
 
@@ -289,7 +318,7 @@ int builder_split(const builder *from, uint64_t n, builder *first,
     for (uint64_t j = 0; j < g.count; j++) {
       builder *to = first->n_items < n ? first : rest;
       const large_item *next = k < from->n_large ? &from->large[k] : NULL;
-      k += copy_item(to, from, unpack_skip(&g.items), next);
+      k += copy_item(to, from, unpack_skip(&g.items), next, s->parted);
       if (to->rc) return to->rc;
     }
   }

@@ -43,6 +43,7 @@ int64_t segment_expiry(respool_bytes stored);
 typedef struct built_segment {
   size_t at, size; /* in builder.bytes */
   uint64_t count;
+  bool parted; /* its items are of partitions, else none is */
 } built_segment;
 
 typedef struct large_item {
@@ -59,6 +60,7 @@ typedef struct builder {
   uint64_t n_items;
   uint64_t body_bytes; /* of all their bodies */
   uint64_t version;
+  bool parted; /* some segments are */
   int rc; /* sticky: RESPOOL_NOMEM */
 } builder;
 
@@ -72,8 +74,8 @@ void builder_add(builder *b, const item *i);
 /* The same; false when out of memory, with the builder unchanged. */
 bool builder_try(builder *b, const item *i);
 
-/* Adds an item, or a reference, that is packed already. */
-void builder_add_raw(builder *b, respool_bytes packed);
+/* Adds an item, or a reference, that is packed already; of a partition? */
+void builder_add_raw(builder *b, respool_bytes packed, bool parted);
 
 /* Ends the last segment; 0 or RESPOOL_NOMEM. */
 int builder_finish(builder *b);
@@ -94,6 +96,9 @@ typedef struct builder_cursor {
 
 /* The next item, packed; false at the end. After builder_finish. */
 bool builder_next(const builder *b, builder_cursor *c, respool_bytes *packed);
+
+/* The same, unpacked. */
+bool builder_next_item(const builder *b, builder_cursor *c, item *i);
 
 /* Copies the first `n` items to one new builder, the others to another. After
    builder_finish. 0 or RESPOOL_NOMEM. */

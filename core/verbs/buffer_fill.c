@@ -165,7 +165,8 @@ static inline int pack(buffer_fill *l, const respool_payload *it,
                        const respool_push_options *o, int64_t now) {
   push_group *p = group_for(l, it, o, now);
   item i = {.body = it->body, .headers = it->headers, .key = it->key,
-            .codec = it->codec, .origin = it->origin};
+            .codec = it->codec, .origin = it->origin,
+            .partition = it->partition};
   if (!p) return no_memory();
   uint64_t before = p->builder.bytes.len + p->builder.blobs.len;
   if (!builder_try(&p->builder, &i)) {

@@ -38,6 +38,8 @@ static int item_check(const respool *s, const respool_payload *i, size_t n) {
                 (unsigned long long)s->max_item_bytes);
   if (i->key.size > RESPOOL_NAME_MAX)
     return invalid("key", "1 to 255 bytes");
+  if (i->partition.size > RESPOOL_NAME_MAX)
+    return invalid("partition", "1 to 255 bytes");
   if (i->codec.size > RESPOOL_NAME_MAX)
     return invalid("codec", "at most 255 bytes");
   if (i->origin.queue.size > RESPOOL_NAME_MAX)
@@ -81,7 +83,8 @@ int push_build(const respool *s, const respool_payload *items, size_t n,
   for (size_t i = 0; i < n; i++) {
     item it = {.body = items[i].body, .headers = items[i].headers,
                .key = items[i].key, .codec = items[i].codec,
-               .origin = items[i].origin};
+               .origin = items[i].origin,
+               .partition = items[i].partition};
     builder_add(b, &it);
   }
   rc = builder_finish(b);
@@ -101,14 +104,15 @@ step push_step(respool_queue *q, const builder *b, respool_bytes key,
 }
 
 /* Looks closely at an item that seems too large for the bound that this
-   handle saw last; nearly all are let through at once. */
+   handle saw last, and at one of a partition, which not every queue takes;
+   all others are let through at once. */
 int push_fits(respool_queue *q, const respool_payload *it,
               const respool_push_options *o) {
   int64_t bound = q->bound;
   uint64_t size = it->body.size + it->headers.size + it->key.size;
-  if (bound == RESPOOL_UNLIMITED ||
-      (bound > ITEM_HEAD && size <= (uint64_t)bound - ITEM_HEAD))
-    return 0;
+  bool fits = bound == RESPOOL_UNLIMITED ||
+              (bound > ITEM_HEAD && size <= (uint64_t)bound - ITEM_HEAD);
+  if (fits && !it->partition.size) return 0;
   builder b;
   int rc = push_build(q->store, it, 1, o, &b);
   step p = push_step(q, &b, it->key, o);

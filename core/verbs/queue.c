@@ -48,6 +48,30 @@ static int flow_check(const respool_queue_options *o) {
   return 0;
 }
 
+static int partitions_check(const respool_queue_options *o) {
+  if (!in(o->partition_concurrency, 0, RATE_ITEMS_MAX))
+    return invalid("partition_concurrency", "0 to 1000000000");
+  if (!in(o->partition_ordered, 0, 1))
+    return invalid("partition_ordered", "0 or 1");
+  if (!in(o->partition_batch, 0, RATE_ITEMS_MAX))
+    return invalid("partition_batch", "0 to 1000000000");
+  if (!in(o->partition_rate_items, 0, RATE_ITEMS_MAX))
+    return invalid("partition_rate_items", "0 to 1000000000");
+  if (!in(o->partition_rate_per, 1, RATE_PER_MAX))
+    return invalid("partition_rate_per", "1 ms to 30 days");
+  if (!in(o->partition_rate_burst, 0, RATE_ITEMS_MAX))
+    return invalid("partition_rate_burst", "0 to 1000000000");
+  if (!in(o->partition_breaker_failures, 0, BREAKER_FAILURES_MAX))
+    return invalid("partition_breaker_failures", "0 to 100");
+  if (!in(o->partition_breaker_within, 0, INT64_MAX))
+    return invalid("partition_breaker_within", "0 ms or more");
+  if (!in(o->partition_breaker_cooldown, 1, INT64_MAX))
+    return invalid("partition_breaker_cooldown", "1 ms or more");
+  if (!in(o->partition_breaker_probes, 1, BREAKER_PROBES_MAX))
+    return invalid("partition_breaker_probes", "1 to 1000");
+  return 0;
+}
+
 static int policy_check(const respool_queue_options *o) {
   int rc = SIZE_CHECK(o, RESPOOL_QUEUE_OPTIONS_INIT);
   if (rc) return rc;
@@ -82,6 +106,7 @@ static int policy_check(const respool_queue_options *o) {
   if (!in(o->keep_dead_bytes, 0, INT64_MAX))
     return invalid("keep_dead_bytes", "0 or more");
   rc = flow_check(o);
+  if (!rc) rc = partitions_check(o);
   if (rc) return rc;
   rc = o->backoff ? respool_backoff_check(o->backoff) : 0;
   if (!rc && o->dlq) rc = name_check(o->dlq, "dlq");
@@ -208,6 +233,10 @@ int respool_queue_config(respool_queue *q, respool_queue_options *out,
     c.rate_items, c.rate_per, c.rate_burst, c.breaker_failures,
     c.breaker_within, c.breaker_cooldown, c.breaker_probes,
     c.keep_dead_items, c.keep_dead_bytes,
+    c.partition_concurrency, c.partition_ordered, c.partition_batch,
+    c.partition_rate_items, c.partition_rate_per, c.partition_rate_burst,
+    c.partition_breaker_failures, c.partition_breaker_within,
+    c.partition_breaker_cooldown, c.partition_breaker_probes,
   };
   if (backoff) *backoff = c.backoff;
   if (dlq) strcpy(dlq, c.dlq);
@@ -226,8 +255,75 @@ int respool_queue_hold(respool_queue *q, int64_t ms, respool_bytes reason) {
   int rc = queue_check(q);
   if (!rc && ms < 0) rc = invalid("ms", "0 or more");
   if (rc) return rc;
-  step p = {.kind = STEP_QUEUE_HOLD, .name = q->name, .hold = {ms, reason}};
+  step p = {.kind = STEP_QUEUE_HOLD, .name = q->name,
+            .hold = {.ms = ms, .why = reason}};
   return store_commit_step(q->store, &p, true);
+}
+
+int respool_partition_hold(respool_queue *q, respool_bytes name, int64_t ms,
+                           respool_bytes reason) {
+  int rc = queue_check(q);
+  if (!rc && ms < 0) rc = invalid("ms", "0 or more");
+  if (!rc && (name.size < 1 || name.size > RESPOOL_NAME_MAX))
+    rc = invalid("partition", "1 to 255 bytes");
+  if (rc) return rc;
+  step p = {.kind = STEP_QUEUE_HOLD, .name = q->name,
+            .hold = {ms, reason, name}};
+  return store_commit_step(q->store, &p, true);
+}
+
+static int partitions_options_check(const respool_partitions_options *o) {
+  int rc = SIZE_CHECK(o, RESPOOL_PARTITIONS_OPTIONS_INIT);
+  if (rc) return rc;
+  if (o->order < 0 || o->order > RESPOOL_PARTITIONS_BY_SIZE)
+    return invalid("order", "by name or by size");
+  if (o->limit < 1 || o->limit > RESPOOL_PARTITIONS_MAX)
+    return invalid("limit", "1 to 1000");
+  return o->after.size > RESPOOL_NAME_MAX
+             ? invalid("after", "at most 255 bytes") : 0;
+}
+
+static int each_partition(const packer *out, respool_partition_fn each,
+                          void *arg) {
+  unpacker u;
+  int rc = 0;
+  unpacker_init(&u, out->data, out->len);
+  while (!rc && !u.rc && u.at < u.end) {
+    respool_partition p;
+    unpack_array(&u);
+    p.name = unpack_bytes(&u);
+    p.ready = unpack_uint(&u);
+    p.leased = unpack_uint(&u);
+    p.waiting = unpack_uint(&u);
+    p.held_until = unpack_int(&u);
+    p.held_for = unpack_bytes(&u);
+    p.allowed = unpack_int(&u);
+    p.allowed_at = unpack_int(&u);
+    p.breaker = (int)unpack_int(&u);
+    p.breaker_until = unpack_int(&u);
+    p.outages = unpack_uint(&u);
+    p.opened = unpack_uint(&u);
+    if (!u.rc) rc = each(arg, &p);
+  }
+  return rc ? rc : u.rc;
+}
+
+int respool_partitions(respool_queue *q, const respool_partitions_options *o,
+                       respool_partition_fn each, void *arg) {
+  static const respool_partitions_options usual =
+      RESPOOL_PARTITIONS_OPTIONS_INIT;
+  packer out;
+  int rc = queue_check(q);
+  if (!o) o = &usual;
+  if (!rc) rc = partitions_options_check(o);
+  if (rc) return rc;
+  packer_init(&out);
+  query look = {.kind = QUERY_PARTITIONS, .name = q->name,
+                .partitions = {o, &out}};
+  rc = store_look(q->store, &look);
+  if (!rc) rc = each_partition(&out, each, arg);
+  packer_free(&out);
+  return rc;
 }
 
 int respool_queue_flow(respool_queue *q, respool_flow *out) {

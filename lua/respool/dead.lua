@@ -30,6 +30,7 @@ local M = {}
 ---@field original any the payload before the first transform
 ---@field original_codec string? nil: CBOR
 ---@field key string?
+---@field partition string?
 ---@field version integer of the payload
 ---@field memo string?
 ---@field origin respool.origin where and when it was first pushed
@@ -75,6 +76,7 @@ end
 local DeadLetter = fields.record("a dead letter", [[
   number queue id payload bytes codec headers header_bytes original
   original_codec key version memo origin reason group error pushed_at died_at
+  partition
   first_failed_at attempts deliveries crashes replays priority items damaged
   failures history
 ]], function(dead_letter)

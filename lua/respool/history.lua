@@ -32,6 +32,7 @@ local M = {}
 ---@field original_codec string? nil: CBOR
 ---@field origin respool.origin where and when it was first pushed
 ---@field key string?
+---@field partition string?
 ---@field version integer of the payload
 ---@field priority integer
 ---@field pushed_at number
@@ -57,6 +58,7 @@ end
 local FinishedItem = fields.record("a finished item", [[
   id queue state done_at payload bytes codec headers header_bytes original
   original_codec key version priority pushed_at expires_at origin attempts
+  partition
   deliveries crashes replays error memo
 ]], function(item)
   return ("respool finished item %d of %s"):format(item.id, item.queue)

@@ -100,6 +100,20 @@ local function breaker(value)
   }
 end
 
+local PARTITIONS = "{ concurrency = 0 to 10^9, ordered = true or false, batch "
+  .. "= 0 to 10^9, rate and breaker = as of a queue }"
+local AMOUNT = options.whole(0, 10^9)
+local PARTITION_FIELDS = {
+  concurrency = AMOUNT, ordered = options.boolean, batch = AMOUNT, rate = rate,
+  breaker = breaker,
+}
+
+local function partitions(value)
+  local kept = fields(value, PARTITION_FIELDS)
+  if not kept then return nil, PARTITIONS end
+  return kept
+end
+
 -- How much is kept: seconds, a size, or a table of the kinds; a part that is
 -- missing has no limit.
 local function keep(kinds, expected)
@@ -160,6 +174,7 @@ end
 ---@field rate respool.rate|false? false; how many items may be taken
 ---@field breaker respool.breaker|boolean? false; true: { failures = 5, within =
 --- 60, cooldown = 60, probes = 1 }
+---@field partitions respool.partition_policy?
 ---@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name.
 --- A function is a setting of this handle
 
@@ -178,6 +193,15 @@ end
 ---@field within respool.seconds? 60
 ---@field cooldown respool.seconds? 60
 ---@field probes integer? 1
+
+-- What bounds each partition, which is all items pushed with the same key.
+---@class respool.partition_policy
+---@field concurrency integer? 0; so many items are leased at once; 0: any
+---@field ordered boolean? false; nothing is delivered while an earlier item is
+--- leased or waits
+---@field batch integer? 0; items in one batch; 0: its share, one if ordered
+---@field rate respool.rate|false? false
+---@field breaker respool.breaker|boolean? false
 
 -- Settings of this handle alone.
 ---@class respool.queue_settings
@@ -232,6 +256,7 @@ M.form = {
   keep_dead = keep_dead,
   rate = rate,
   breaker = breaker,
+  partitions = partitions,
   is_outage = options.callable,
   dead_letter = dlq_or_function,
   decide = options.callable,
@@ -246,6 +271,11 @@ M.form = {
   create = options.boolean,
 }
 
+local function whether(value)
+  if value == nil then return nil end
+  return value and 1 or 0
+end
+
 -- The part of the options that the store keeps, as the core takes it.
 ---@param o table as the form keeps them
 ---@return table
@@ -253,11 +283,13 @@ function M.stored(o)
   local over, kept = o.on_exhausted or {}, o.keep_done or {}
   local dead = o.keep_dead or {}
   local tokens, trips = o.rate or {}, o.breaker or {}
+  local each = o.partitions or {}
+  local part, part_trips = each.rate or {}, each.breaker or {}
   return {
     lease = o.lease, max_lease = o.max_lease, max_attempts = o.max_attempts,
     max_crashes = o.max_crashes, ttl = o.ttl, on_expire = o.on_expire,
     on_exhausted = over.outcome, cooldown = over.cooldown,
-    ordered = o.ordered ~= nil and (o.ordered and 1 or 0) or nil,
+    ordered = whether(o.ordered),
     max_items = o.max_items, max_queue_bytes = o.max_queue_bytes,
     overflow = o.overflow, weights = o.weights, keep_done = kept.seconds,
     keep_done_bytes = kept.bytes, keep_dead = dead.seconds,
@@ -266,6 +298,14 @@ function M.stored(o)
     rate_burst = tokens.burst, breaker_failures = trips.failures,
     breaker_within = trips.within, breaker_cooldown = trips.cooldown,
     breaker_probes = trips.probes,
+    partition_concurrency = each.concurrency, partition_batch = each.batch,
+    partition_ordered = whether(each.ordered),
+    partition_rate_items = part.items, partition_rate_per = part.per,
+    partition_rate_burst = part.burst,
+    partition_breaker_failures = part_trips.failures,
+    partition_breaker_within = part_trips.within,
+    partition_breaker_cooldown = part_trips.cooldown,
+    partition_breaker_probes = part_trips.probes,
     dlq = type(o.dead_letter) == "string" and o.dead_letter or nil,
   }
 end
@@ -290,17 +330,27 @@ local function kept_dead(c)
   }
 end
 
-local function told_rate(c)
-  return c.rate_items > 0 and {
-    items = c.rate_items, per = c.rate_per,
-    burst = c.rate_burst > 0 and c.rate_burst or c.rate_items,
+local function told_rate(items, per, burst)
+  return items > 0 and {
+    items = items, per = per, burst = burst > 0 and burst or items,
   }
 end
 
-local function told_breaker(c)
-  return c.breaker_failures > 0 and {
-    failures = c.breaker_failures, within = c.breaker_within,
-    cooldown = c.breaker_cooldown, probes = c.breaker_probes,
+local function told_breaker(c, of)
+  local failures = c[of .. "breaker_failures"]
+  return failures > 0 and {
+    failures = failures, within = c[of .. "breaker_within"],
+    cooldown = c[of .. "breaker_cooldown"], probes = c[of .. "breaker_probes"],
+  }
+end
+
+local function told_partitions(c)
+  return {
+    concurrency = c.partition_concurrency, batch = c.partition_batch,
+    ordered = c.partition_ordered == 1,
+    rate = told_rate(c.partition_rate_items, c.partition_rate_per,
+                     c.partition_rate_burst),
+    breaker = told_breaker(c, "partition_"),
   }
 end
 
@@ -381,8 +431,9 @@ function M.told(c)
     overflow = OVERFLOWS[c.overflow], weights = c.weights,
     keep_done = kept(c), keep_dead = kept_dead(c),
     on_expire = OUTCOMES[c.on_expire], dead_letter = c.dlq,
-    retry = backoff.describe(c.backoff), rate = told_rate(c),
-    breaker = told_breaker(c),
+    retry = backoff.describe(c.backoff),
+    rate = told_rate(c.rate_items, c.rate_per, c.rate_burst),
+    breaker = told_breaker(c, ""), partitions = told_partitions(c),
   }
 end
 

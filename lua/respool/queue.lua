@@ -213,7 +213,7 @@ end
 ---@return integer|true|nil first, integer|string n, string?, integer?
 function Queue:push_many(list, given)
   check_list(list)
-  local o = push.read_many(given, 2)
+  local o = push.read_many(given, 2, list)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.store.tracer then
     return tracing.push(self, #list, o, push_list, list)
@@ -449,18 +449,51 @@ function Queue:resume()
   return self.handle:pause(false)
 end
 
-local HOLD = { of = "queue:hold", reason = options.string }
+local HOLD = {
+  of = "queue:hold", reason = options.string, partition = options.key,
+}
 
--- Nothing is taken from the queue for so long, by any process, unless it is
--- held longer already; 0 ends a hold. `reason` is shown where the hold is.
+-- Nothing is taken from the queue, or from one of its partitions, for so long,
+-- by any process, unless it is held longer already; 0 ends a hold. `reason` is
+-- shown where the hold is.
 ---@param seconds respool.seconds
----@param given { reason: string? }?
+---@param given { reason: string?, partition: string? }?
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:hold(seconds, given)
   seconds = options.argument(1, "queue:hold", seconds, options.seconds)
   local o = options.read(HOLD, given, 2)
-  return self.handle:hold(seconds, o.reason)
+  return self.handle:hold(seconds, o.reason, o.partition)
+end
+
+local PARTITIONS = {
+  of = "queue:partitions", limit = options.whole(1, 1000),
+  order = options.choice { key = false, size = true }, after = options.key,
+}
+
+---@class respool.partition
+---@field key string
+---@field ready integer
+---@field leased integer
+---@field scheduled integer or retrying
+---@field held_until number? nil: it is not held
+---@field held_for string? why
+---@field allowed number by its rate, now; math.huge: it has none
+---@field allowed_at number? when one more is, if none is now
+---@field breaker "closed"|"open"|"half_open"
+---@field breaker_until number? when the next probe may go
+---@field outages integer since the partition was made
+---@field opened integer how often the breaker has, since then
+
+-- Partitions that have items, are held, used their rate lately, or whose
+-- breaker is not closed: in the order of their keys, those behind `after`; or
+-- those with most items first, for which all are looked at.
+---@param given { order: "key"|"size"?, limit: integer?, after: string? }?
+---@return respool.partition[]?, string?, string?
+---@nodiscard
+function Queue:partitions(given)
+  local o = options.read(PARTITIONS, given, 1)
+  return stats.partitions(self.handle, o.order, o.limit or 100, o.after)
 end
 
 -- Everything counted; times in seconds. With a buffer, `buffer` has its own.

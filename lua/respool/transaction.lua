@@ -83,7 +83,7 @@ function Transaction:push_many(queue, list, given)
   if type(list) ~= "table" or #list == 0 then
     options.bad_argument(2, "transaction:push_many", "list of payloads", list)
   end
-  local o = tracing.carried(queue, #list, push.read_many(given, 3))
+  local o = tracing.carried(queue, #list, push.read_many(given, 3, list))
   local bodies, carried = {}, nil
   for i = 1, #list do
     carried = push.carried(self.store, queue, list[i], o)

@@ -10,7 +10,8 @@
 
 static const char *const state_tables[] = {
   [5] = "queues", "dlqs", "replays", "notes", "remaining", "claims", "due",
-  "expiries", "keys", "windows", "entries",
+  "expiries", "keys", "windows", "entries", "partitions", "partition_items",
+  "turns", "partition_due", "lones",
 };
 #define STATE_FIRST 5
 #define STATE_END (int)(sizeof state_tables / sizeof *state_tables)

@@ -241,7 +241,7 @@ describe("Each command, as a process,", function()
       purge = { store, "q", "--yes" }, drop = { store, "words", "--yes" },
       history = { store, "q" }, config = { store, "q" },
       pause = { store, "q" }, resume = { store, "q" },
-      hold = { store, "q", "0" },
+      hold = { store, "q", "0" }, partitions = { store, "q" },
       push = { store, "q" }, replay = { store, "q", "--dry-run" },
       work = { store, dir .. "/worker.lua", "--until-empty" },
       export = { store, "q", "--dead" }, import = { store, "q" },

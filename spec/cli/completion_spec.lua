@@ -32,7 +32,8 @@ end
 
 describe("respool completion words", function()
   it("lists commands, subcommands, options and their choices", function()
-    assert.same({ "pause", "peek", "purge", "push" }, words "p")
+    assert.same({ "partitions", "pause", "peek", "purge", "push" },
+                words "p")
     assert.same({ "remove", "retry" }, words("dead", "re"))
     assert.same({ "--state" }, words("ls", "--st"))
     assert.same({ "leased" }, words("ls", "s", "q", "--state", "l"))

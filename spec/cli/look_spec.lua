@@ -393,6 +393,26 @@ describe("respool hold", function()
   end)
 end)
 
+describe("respool partitions", function()
+  it("lists those with most items first, and holds one", function()
+    local path = helper.location()
+    local store = assert(helper.open(path))
+    local mails = store:queue "mails"
+    mails:push_many({ 1, 2, 3 }, { partition = "ada" })
+    mails:push(4, { partition = "bob" })
+    local run = cli.run { "hold", path, "mails", "10m", "--partition", "bob" }
+    assert.equal(0, run.status)
+    run = cli.run { "partitions", path, "mails" }
+    assert.matches("\nada +3 +0 +0[^\n]*\nbob +1 +0 +0 +%d+m", run.out)
+    local list = cli.values(cli.run {
+      "partitions", path, "mails", "--json", "--order", "key", "--after", "ada",
+    })
+    assert.equal(1, #list)
+    assert.equal("bob", list[1].key)
+    assert.equal(1, list[1].ready)
+  end)
+end)
+
 describe("respool maintain", function()
   it("expires what has outlived its TTL", function()
     local path = helper.location()
@@ -412,8 +432,8 @@ end)
 describe("each of these commands", function()
   local COMMANDS = {
     "ls", "peek", "get", "stats", "top", "health", "metrics", "dead",
-    "item", "remove", "pause", "resume", "hold", "maintain", "check",
-    "compact",
+    "item", "remove", "pause", "resume", "hold", "partitions", "maintain",
+    "check", "compact",
   }
 
   it("has a help with an example", function()

@@ -105,6 +105,8 @@ local function key_fields(words)
   for name, size in words:gmatch "([%a_][%a_ ]-) (%d+)" do
     table.insert(fields, { name, tonumber(size) })
   end
+  local tail = words:match ", (%l+)$" -- the rest of the key
+  if #fields > 0 and tail then table.insert(fields, { tail }) end
   return fields
 end
 
@@ -186,8 +188,10 @@ local function split_key(name, bytes)
   local fields, key, at = M.page.tables[name].key, {}, 1
   if #fields == 0 then return bytes end
   for _, field in ipairs(fields) do
-    key[field[1]] = big_endian(bytes:sub(at, at + field[2] - 1))
-    at = at + field[2]
+    local size = field[2] or #bytes + 1 - at
+    local part = bytes:sub(at, at + size - 1)
+    key[field[1]] = field[2] and big_endian(part) or part
+    at = at + size
   end
   assert(at == #bytes + 1, ("%s: a key of %d bytes"):format(name, #bytes))
   return key
@@ -195,7 +199,8 @@ end
 
 local function split_value(kind, bytes)
   local value = M.decode(bytes, true)
-  return M.page.drawings[kind] and M.record(kind, value) or value
+  if value == M.NULL or not M.page.drawings[kind] then return value end
+  return M.record(kind, value)
 end
 
 local function unhex(hex)

@@ -43,6 +43,8 @@ local TRY_ALL = [[
     for id = 1, 12 do q:get(id) end
     q:push("more", { delay = 1 })
     q:push "more"
+    q:push("more", { partition = "p" })
+    q:push("more", { partition = "lone 50" })
     settle_all(q)
     store:advance(1e5)
     settle_all(q)
@@ -51,6 +53,8 @@ local TRY_ALL = [[
     q.dead:replay { name = "again", limit = 2 }
     q.dead:retry(1)
     q:remove(3)
+    q:partitions()
+    q:hold(1, { partition = "p" })
     q:purge()
     q.dead:purge()
     store:replays()
@@ -76,6 +80,11 @@ local TRY_ALL = [[
 -- Databases that these queues leave empty.
 local EMPTY = { keys = true, windows = true, history = true }
 
+local function settle_first(batch)
+  batch:item(1):retry()
+  batch:settle()
+end
+
 -- A closed store with something in every other database.
 local function fill()
   local store = helper.store()
@@ -92,6 +101,11 @@ local function fill()
   batch:dead()
   batch:settle()
   q.dead:replay { name = "again", limit = 1 }
+  for i = 1, 200 do q:push(i, { partition = i % 2 == 0 and "p" or "o" }) end
+  for i = 1, 200 do q:push(i, { partition = "lone " .. i }) end
+  q:push_many({ 1, 2 }, { partition = "q", delay = 60 })
+  settle_first(q:take { limit = 3 })
+  assert(q:hold(60, { partition = "held" }))
   assert(store:transaction(function(tx) tx:note("a note", "its bytes") end))
   assert(store:schedule("nightly", {
     cron = "0 3 * * *", queue = "orders", payload = "tick",

@@ -41,8 +41,8 @@ describe("the page", function()
     for name in pairs(page.tables) do named[name], n = true, n + 1 end
     for name in pairs(look()) do there[name] = true end
     assert.same(named, there)
-    assert.equal(16, n)
-    assert.matches("sixteen tables", page.text)
+    assert.equal(21, n)
+    assert.matches("twenty%-one tables", page.text)
   end)
 
   it("tells what a schedule's entry holds", function()

@@ -13,6 +13,7 @@ local CLOCK = "the server's clock is its administrator's to keep: see "
   .. "doc/guide/postgres.md"
 local COMMITS = "last_txn counts all transactions of the server"
 local LOCATIONS = "the schema of a spec is emptied, so the store is there"
+local PARTITIONS = "are kept in stores of files"
 local NAMES = "names are UTF-8 in a database"
 
 local function all(names, reason)
@@ -25,6 +26,9 @@ return {
   ["spec/consume/progress_spec.lua"] = {
     ["is removed by maintenance where its lease has ended"] = COMMITS,
   },
+  ["spec/consume/lone_items_spec.lua"] = { ["*"] = PARTITIONS },
+  ["spec/consume/partitions_spec.lua"] = { ["*"] = PARTITIONS },
+  ["spec/consume/partitions_model_spec.lua"] = { ["*"] = PARTITIONS },
   ["spec/produce/buffer_flush_spec.lua"] = {
     ["does so by bytes, and for what came before it"] = BYTES,
     ["ends with it while another process writes, and goes on"] = FILES,

@@ -21,7 +21,8 @@
 static const char *const tables[DB_COUNT] = {
   "meta", "segments", "dead_letters", "history", "blobs", "queues", "dlqs",
   "replays", "notes", "remaining", "claims", "due", "expiries", "keys",
-  "windows", "entries",
+  "windows", "entries", "partitions", "partition_items", "turns",
+  "partition_due", "lones",
 };
 
 const char *db_name(enum db db) {

@@ -37,6 +37,11 @@ enum db {
   DB_KEYS,         /* queue, key -> owner */
   DB_WINDOWS,      /* queue, until, key -> null */
   DB_ENTRIES,      /* kind, name -> revision, bytes */
+  DB_PARTITIONS,   /* queue, name -> partition */
+  DB_PARTITION_ITEMS, /* queue, partition, priority, kind, first id -> ids */
+  DB_TURNS,        /* queue, priority, number -> names of partitions */
+  DB_PARTITION_DUE, /* queue, at, name -> null */
+  DB_LONES,        /* queue, name -> lone items of neighbouring names */
   DB_COUNT
 };
 
@@ -173,6 +178,7 @@ void txn_fail(txn *t, int rc);
 bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
 void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
 void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
+
 
 /* Puts CBOR's null: the key alone is the record. */
 void txn_put_null(txn *t, enum db db, respool_bytes key);

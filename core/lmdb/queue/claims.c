@@ -4,7 +4,8 @@
  * stored by its place in `claims`, where its range is found by id, and by its
  * time in `due`. Both are written here only. Invariant:
  *
- *   every claim has exactly one entry in `due`, at its visible_at.
+ *   every claim has exactly one entry in `due`, at its visible_at, except one
+ *   that is parked: it waits for its partition's turn, and its visible_at is 0.
  */
 #include "lmdb/queue/claims.h"
 
@@ -60,7 +61,7 @@ static void put_record(txn *t, const place *p, const claim *c) {
 
 void claim_put(txn *t, const place *p, const claim *c) {
   put_record(t, p, c);
-  put_due(t, p, c->visible_at);
+  if (c->state != CLAIM_PARKED) put_due(t, p, c->visible_at);
 }
 
 /* Packs it first: a claim just read has its failures in the very page that
@@ -71,7 +72,7 @@ void claim_move(txn *t, const place *p, const claim *old, const claim *c) {
   claim_pack(&out, c);
   if (c->visible_at != old->visible_at) {
     del_due(t, p, old->visible_at);
-    put_due(t, p, c->visible_at);
+    if (c->state != CLAIM_PARKED) put_due(t, p, c->visible_at);
   }
   put_packed(t, p, &out);
 }
@@ -89,6 +90,32 @@ bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c) {
   return txn_floor(t, DB_CLAIMS, key_bytes(&k), &found, &v) &&
          claim_key_read(found, p) && same_line(&p->line, l) &&
          claim_unpack(found, v, c) && c->last >= id;
+}
+
+static void pass_claims(txn *t, const line *l, uint64_t *from) {
+  place p;
+  claim c;
+  while (*from < UINT64_MAX && claim_cover(t, l, *from, &p, &c))
+    *from = c.last == UINT64_MAX ? c.last : c.last + 1;
+}
+
+/* Of a claim that is damaged the end is not known: only its first id is passed
+   over. */
+bool claim_gap(txn *t, const line *l, uint64_t *from, uint64_t *upto) {
+  respool_bytes found, v;
+  place p;
+  for (pass_claims(t, l, from);; pass_claims(t, l, from)) {
+    place start = {*l, *from, 0};
+    key k = claim_key(&start);
+    *upto = UINT64_MAX;
+    if (*from == UINT64_MAX || t->rc) return false;
+    if (!txn_seek(t, DB_CLAIMS, key_bytes(&k), &found, &v) ||
+        !claim_key_read(found, &p) || !same_line(&p.line, l))
+      return !t->rc;
+    *upto = p.first - 1;
+    if (p.first > *from) return true;
+    ++*from;
+  }
 }
 
 bool claim_next(txn *t, const queue *q, place from, place *p, claim *c) {
@@ -125,7 +152,8 @@ enum count claim_count_waiting(const claim *c) {
 }
 
 enum count claim_count(const claim *c) {
-  return c->state == CLAIM_LEASED ? COUNT_LEASED : claim_count_waiting(c);
+  return c->state == CLAIM_LEASED   ? COUNT_LEASED
+         : c->state == CLAIM_PARKED ? COUNT_READY : claim_count_waiting(c);
 }
 
 void priority_count(txn *t, queue *q, int priority, enum count from,
@@ -142,6 +170,7 @@ void priority_count(txn *t, queue *q, int priority, enum count from,
 
 /* Where the claim at a place ends at the latest. */
 static uint64_t end_of(txn *t, const queue *q, const place *p) {
+  if (IS_PARTED(&p->line)) return p->first + 1; /* others may have no claim */
   place next = {p->line, p->first + 1, 0};
   key k = claim_key(&next);
   respool_bytes found, v;
@@ -204,10 +233,10 @@ bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
   const priority_state *priority = queue_priority(q, l->priority);
   *from = COUNT_READY;
   if (l->space == SPACE_READY && priority && id >= priority->head) return true;
-  if (!claim_cover(t, l, id, &p, &old) || claim_held(&old, now))
-    return false;
+  if (!claim_cover(t, l, id, &p, &old)) return l->space == SPACE_PARTED;
+  if (claim_held(&old, now)) return false;
   claim c = old;
-  if (c.state == CLAIM_LEASED) claim_lapse(t, q, l->priority, &c);
+  if (c.state == CLAIM_LEASED) claim_end_lease(t, q, l, &c);
   *from = claim_count(&c);
   c.left--;
   if (c.left)
@@ -246,6 +275,13 @@ bool claim_held(const claim *c, int64_t now) {
   return c->state == CLAIM_LEASED && c->visible_at > now;
 }
 
+void claim_end_lease(txn *t, queue *q, const line *l, claim *c) {
+  if (IS_PARTED(l))
+    c->token = 0;
+  else
+    claim_lapse(t, q, l->priority, c);
+}
+
 void claim_lapse(txn *t, queue *q, int priority, claim *c) {
   c->crashes++;
   c->state = CLAIM_WAITING;
@@ -261,4 +297,14 @@ respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
   respool_bytes packed = {NULL, 0};
   txn_fail(t, outcome_add_failure(a, old, at, w, &packed));
   return packed;
+}
+
+uint64_t first_listed(txn *t, const line *l) {
+  uint64_t from = 0, upto, id;
+  while (claim_gap(t, l, &from, &upto)) {
+    id = first_unsettled(t, l, from);
+    if (id <= upto || upto == UINT64_MAX) return id;
+    from = upto + 1;
+  }
+  return UINT64_MAX;
 }

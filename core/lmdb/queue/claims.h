@@ -28,6 +28,10 @@ void claim_del(txn *t, const place *p, const claim *old);
 /* The claim whose range holds `id`. */
 bool claim_cover(txn *t, const line *l, uint64_t id, place *p, claim *c);
 
+/* The next ids of a line, from `*from` on, that no claim covers: up to `*upto`;
+   false when there are none. */
+bool claim_gap(txn *t, const line *l, uint64_t *from, uint64_t *upto);
+
 /* The first claim of the queue at or behind place `from`. */
 bool claim_next(txn *t, const queue *q, place from, place *p, claim *c);
 
@@ -58,6 +62,10 @@ bool claim_held(const claim *c, int64_t now);
    current. */
 void claim_lapse(txn *t, queue *q, int priority, claim *c);
 
+/* Some items of a claim whose lease ran out end, before a take meets it: nobody
+   holds it any more. Those of partitions are leased still, until the take. */
+void claim_end_lease(txn *t, queue *q, const line *l, claim *c);
+
 /* The claim that a batch holds. False when its lease is no longer the
    batch's: the queue was dropped and made anew, or leased it again. */
 bool batch_claim_find(txn *t, const queue *q, const batch_claim *h,
@@ -70,5 +78,9 @@ bool claims_journaled(const batch_claim *claims, size_t n);
    in which state it counted; false when it is leased. */
 bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                      enum count *from);
+
+/* The first item of a line of space PARTED that no claim covers; UINT64_MAX:
+   there is none. */
+uint64_t first_listed(txn *t, const line *l);
 
 #endif

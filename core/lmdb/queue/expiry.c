@@ -9,6 +9,7 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
@@ -31,6 +32,7 @@ static bool expire_item(txn *t, queue *q, const line *l,
   bool ends = !*held && !t->rc && claims_take_out(t, q, l, id, now, &from);
   if (ends) {
     priority_count(t, q, l->priority, from, COUNT_NONE, 1);
+    partition_move(t, q, l, &p->items[i], from, COUNT_NONE);
     expire_page(t, q, l, &one, claimed ? &c : NULL, now);
     queue_changed(t, q);
   }

@@ -16,8 +16,9 @@ static bool is_unsettled(txn *t, const line *l, uint64_t id) {
 }
 
 bool find_item(txn *t, const queue *q, uint64_t id, line *l) {
+  int end = q->n_partitions || q->parted ? SPACE_COUNT : SPACE_PARTED;
   for (size_t i = 0; i < q->n_priorities; i++)
-    for (int space = 0; space < SPACE_COUNT; space++) {
+    for (int space = 0; space < end; space++) {
       *l = (line){q->id, space, q->priorities[i].priority};
       if (is_unsettled(t, l, id)) return true;
     }

@@ -59,11 +59,11 @@ static bool is_due(paid *list, size_t *n, const place *p, uint64_t id) {
   return true;
 }
 
-static void give_back(txn *t, queue *q, arena *a) {
+static void give_back(txn *t, queue *q, const flow *f, arena *a) {
   paid list[BREAKER_FAILURES_MAX];
   size_t n = 0;
-  for (size_t i = 0; i < q->flow->n_old && !t->rc; i++) {
-    uint64_t id = q->flow->row[i];
+  for (size_t i = 0; i < f->n_old && !t->rc; i++) {
+    uint64_t id = f->row[i];
     place p;
     claim c;
     line l;
@@ -77,19 +77,22 @@ static void give_back(txn *t, queue *q, arena *a) {
   }
 }
 
+void flow_end_settle(txn *t, queue *q, flow *f, arena *a) {
+  if (f->breaker && f->n_row) { /* has it opened just now? */
+    give_back(t, q, f, a);
+    f->n_row = 0;
+  }
+  f->n_old = f->n_row;
+}
+
 enum excuse queue_settles(txn *t, queue *q, int64_t now, settle_req *r) {
   respool_batch *b = r->batch;
   flow *f = flow_of(t, q);
   if (!f) return EXCUSE_NONE;
-  f->n_old = f->n_row;
-  bool was_closed = !f->breaker;
   for (size_t i = 0; i < b->n_claims; i++)
     if (!b->claims[i].over && !b->claims[i].lost)
       flow_settled(f, &q->config, now, b, r->marks, &r->all, &b->claims[i]);
-  if (was_closed && f->breaker) {
-    give_back(t, q, &b->page.memory);
-    f->n_row = f->n_old = 0;
-  }
+  flow_end_settle(t, q, f, &b->page.memory);
   return flow_excuse(f, &q->config);
 }
 

@@ -22,9 +22,13 @@ void queue_taken(txn *t, queue *q, int64_t now, uint64_t n, int64_t until);
 /* A lease of the queue was extended. */
 void queue_extended(txn *t, queue *q, int64_t until);
 
-/* Before the claims of a batch are settled: notes their marks; where the
-   breaker opens, failures of earlier settles get their attempts back. */
+/* Before the claims of a batch are settled: notes their marks. Which failures
+   that are outages spend no attempt. */
 enum excuse queue_settles(txn *t, queue *q, int64_t now, settle_req *r);
+
+/* Of a flow in which the marks of a settle are noted: where the breaker has
+   opened, failures of earlier settles get their attempts back. */
+void flow_end_settle(txn *t, queue *q, flow *f, arena *a);
 
 int lmdb_queue_hold(txn *t, const char *name, int64_t wall, int64_t ms,
                     respool_bytes why);

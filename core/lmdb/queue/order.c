@@ -48,7 +48,7 @@ static bool claim_source(txn *t, const queue *q, const line *l,
 sources find_sources(txn *t, const queue *q, const priority_state *l,
                      uint64_t from) {
   sources s = {.first = {.id = UINT64_MAX}, .second = UINT64_MAX};
-  for (int space = 0; space < SPACE_COUNT; space++) {
+  for (int space = 0; space < SPACE_PARTED; space++) {
     line here = {q->id, space, l->priority};
     claim_source(t, q, &here, from, &s);
   }

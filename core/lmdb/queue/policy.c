@@ -11,6 +11,8 @@
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/journaled.h"
+#include "lmdb/queue/partition_flow.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
@@ -18,6 +20,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define SOME_CLAIMS 100 /* looked at for the oldest item that is parked */
 
 /* ---- policy ------------------------------------------------------------- */
 
@@ -34,7 +38,12 @@ int lmdb_queue_open(txn *t, const char *name, int64_t wall,
   queue_config before = q->config;
   config_apply(&q->config, o);
   if (config_equal(&before, &q->config)) return t->rc;
+  if (q->config.ordered && q->n_partitions) {
+    q->config = before;
+    return partitions_unordered(q);
+  }
   queue_flow_policy(t, q, &before, queue_now(q, wall));
+  partitions_policy(t, q, &before);
   queue_changed(t, q);
   return t->rc;
 }
@@ -101,21 +110,46 @@ static void count_due(txn *t, const queue *q, int priority, int64_t now,
   cur_close(&at);
 }
 
+static void note_pushed(txn *t, const line *l, uint64_t id,
+                        respool_queue_stats *s) {
+  segment g;
+  segment_cursor w;
+  if (id == UINT64_MAX) return;
+  segments_open(&w, t, l, id);
+  if (segments_next(&w) && segments_read(&w, &g))
+    note_ready_since(s, g.pushed_at);
+  segments_close(&w);
+}
+
+/* The oldest item of partitions that was never taken, and the first that is
+   ready of some that were. */
+static void note_parted(txn *t, const queue *q, int priority,
+                        respool_queue_stats *s) {
+  line l = {q->id, SPACE_PARTED, priority};
+  place p;
+  claim c;
+  note_pushed(t, &l, first_listed(t, &l), s);
+  l.space = SPACE_PARTED_SOLO;
+  place from = {l, 0, 0};
+  for (int left = SOME_CLAIMS; left && claim_next(t, q, from, &p, &c) &&
+         same_line(&p.line, &l); left--, from.first = p.first + 1) {
+    if (c.state != CLAIM_PARKED) continue;
+    note_pushed(t, &l, p.first, s);
+    return;
+  }
+}
+
 static void count_priority(txn *t, const queue *q, const priority_state *l,
                        int64_t now, respool_queue_stats *s) {
   line here = {q->id, SPACE_READY, l->priority};
-  segment g;
-  segment_cursor w;
   s->ready += l->ready;
   s->leased += l->leased;
   s->scheduled += l->scheduled;
   s->retrying += l->retrying;
   count_due(t, q, l->priority, now, s);
   if (!l->ready) return;
-  segments_open(&w, t, &here, l->head);
-  if (segments_next(&w) && segments_read(&w, &g))
-    note_ready_since(s, g.pushed_at);
-  segments_close(&w);
+  note_pushed(t, &here, l->head, s);
+  if (q->n_partitions) note_parted(t, q, l->priority, s);
 }
 
 int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
@@ -129,6 +163,7 @@ int lmdb_queue_stat(txn *t, const char *name, int64_t wall,
     count_priority(t, q, &q->priorities[i], now, out);
   out->bytes = q->bytes;
   out->paused = q->paused;
+  out->partitions = q->n_partitions;
   dlq_stat(t, q->config.dlq, out);
   return t->rc;
 }
@@ -171,6 +206,7 @@ int lmdb_queue_drop(txn *t, const char *name, int64_t wall, purge_req *r) {
   if (!rc) rc = lmdb_purge(t, name, wall, r->limit, &r->removed, &r->more);
   if (!rc && !r->more) rc = check_empty(q, name); /* resumed meanwhile? */
   if (!rc && !r->more) r->more = forget_finished(t, q, (int)r->limit);
+  if (!rc && !r->more) r->more = partitions_drop(t, q, r->limit);
   if (!rc && !r->more) r->more = !journaled_forget(t, q);
   if (rc || r->more) return rc ? rc : t->rc;
   expiry_forget(t, q);

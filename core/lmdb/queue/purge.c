@@ -8,13 +8,14 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
 
 /* ---- one ---------------------------------------------------------------- */
 
 static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
-                      int64_t now) {
+                      enum count from, int64_t now) {
   respool_page p;
   page_init(&p);
   item_reader c = {.page = &p, .line = *l, .from = id, .upto = id, .want = 1};
@@ -23,13 +24,14 @@ static void drop_item(txn *t, queue *q, const line *l, uint64_t id,
     segments_settle(t, q, l, &id, 1);
   else
     drop_page(t, q, l, &p, now);
+  if (p.n) partition_move(t, q, l, p.items, from, COUNT_NONE);
   page_clear(&p);
 }
 
 bool item_remove(txn *t, queue *q, const line *l, uint64_t id, int64_t now) {
   enum count from;
   if (!claims_take_out(t, q, l, id, now, &from)) return false;
-  drop_item(t, q, l, id, now);
+  drop_item(t, q, l, id, from, now);
   priority_count(t, q, l->priority, from, COUNT_NONE, 1);
   q->counters.removed++;
   queue_changed(t, q);
@@ -74,6 +76,9 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
     if (what == READ_DAMAGED || what == READ_BAD_ITEM)
       lost += end_unreadable(s->t, s->q, &c, what, of);
   } while (!s->t->rc && what != READ_END && what != READ_FULL);
+  enum count was = of ? claim_count(of) : COUNT_READY;
+  for (size_t i = 0; i < p.n; i++)
+    partition_move(s->t, s->q, l, &p.items[i], was, COUNT_NONE);
   drop_page(s->t, s->q, l, &p, s->now);
   uint64_t n = p.n;
   page_clear(&p);
@@ -87,7 +92,7 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
 static void purge_claim(sweep *s, const place *p, const claim *old) {
   uint64_t last;
   claim c = *old;
-  if (c.state == CLAIM_LEASED) claim_lapse(s->t, s->q, p->line.priority, &c);
+  if (c.state == CLAIM_LEASED) claim_end_lease(s->t, s->q, &p->line, &c);
   uint64_t n = purge_range(s, &p->line, p->first, c.last, &c, &last);
   priority_count(s->t, s->q, p->line.priority, claim_count(&c), COUNT_NONE, n);
   c.left -= n < c.left ? n : c.left;
@@ -125,6 +130,25 @@ static void purge_new(sweep *s) {
   }
 }
 
+/* The items of partitions that have no claim lie between those that have. */
+static void purge_listed(sweep *s, int priority) {
+  line l = {s->q->id, SPACE_PARTED, priority};
+  place gap = {l, 0, 0};
+  uint64_t upto;
+  while (s->left && !s->t->rc && claim_gap(s->t, &l, &gap.first, &upto)) {
+    uint64_t last;
+    uint64_t n = purge_range(s, &l, gap.first, upto, NULL, &last);
+    priority_count(s->t, s->q, priority, COUNT_READY, COUNT_NONE, n);
+    if (upto == UINT64_MAX) return;
+    gap.first = upto + 1;
+  }
+}
+
+static void purge_partitions(sweep *s) {
+  for (size_t i = 0; i < s->q->n_priorities && s->left; i++)
+    purge_listed(s, s->q->priorities[i].priority);
+}
+
 int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
                uint64_t *removed, bool *more) {
   int rc = 0;
@@ -133,6 +157,7 @@ int lmdb_purge(txn *t, const char *name, int64_t wall, size_t limit,
   sweep s = {t, q, queue_advance_clock(t, q, wall), limit, 0};
   purge_claims(&s);
   purge_new(&s);
+  if (q->n_partitions) purge_partitions(&s);
   if (s.removed) queue_changed(t, q);
   *removed = s.removed;
   *more = s.left == 0;

@@ -150,10 +150,10 @@ bool queue_clock_went_back(const queue *q, int64_t wall) {
 }
 
 /* The queue's time never goes back: when the wall clock does, an offset makes
-   up for it, until the queue is empty. Its flow, which may outlast its items,
-   goes on by the new time then. */
+   up for it, until the queue is empty, also of partitions. Its flow, which may
+   outlast its items, goes on by the new time then. */
 int64_t queue_advance_clock(txn *t, queue *q, int64_t wall) {
-  if (!q->n_priorities && q->clock_offset) {
+  if (!q->n_priorities && !q->n_partitions && q->clock_offset) {
     if (q->flow) flow_shift(q->flow, wall - queue_now(q, wall));
     q->clock_offset = 0;
     q->clock_last = wall;

@@ -10,6 +10,7 @@
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/journaled.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/state.h"
 
 static void free_states(void *states) {
@@ -47,12 +48,14 @@ static void end(txn *t) {
 }
 
 int unit_commit(txn *t) {
+  partitions_store(t);
   txn_fail(t, journaled_store(t));
   queues_store(t);
   dlqs_store(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
   journaled_end(t, rc);
+  partitions_forget(t);
   if (rc) {
     queues_free(t->queues);
     notices_drop(t->notices);
@@ -65,6 +68,7 @@ int unit_commit(txn *t) {
 }
 
 void unit_abort(txn *t) {
+  partitions_forget(t);
   if (t->write && !t->changes) /* are the states that were loaded current? */
     keep(t->env, t->queues, txn_number(t) - 1);
   else

@@ -90,9 +90,22 @@ static void note_segment(item_reader *c, const segment *g) {
   c->like.version = g->version;
 }
 
+static bool is_among(const item_reader *c, uint64_t id) {
+  size_t low = 0, high = c->n_only;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (c->only[middle] < id)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < c->n_only && c->only[low] == id;
+}
+
 static bool wanted(const item_reader *c, const segment_cursor *w, uint64_t id) {
   return id >= c->from && id <= c->upto &&
-         bits_has(&w->unsettled, (uint32_t)(id - w->at.first));
+         bits_has(&w->unsettled, (uint32_t)(id - w->at.first)) &&
+         (!c->only || is_among(c, id));
 }
 
 static bool any_wanted(const item_reader *c, const segment_cursor *w) {

@@ -20,6 +20,9 @@ typedef struct item_reader {
   line line;
   respool_item like;   /* fields for all items, but the segment's */
   uint64_t from, upto; /* the range; from moves on */
+  const uint64_t *only; /* of the range only these `n_only`, which rise; NULL:
+                           all of it */
+  size_t n_only;
   uint64_t want;       /* items at most */
   uint64_t bytes;      /* of bodies at most, but one item; 0: no bound */
   int64_t now;         /* segments that expired by then stop the reader */

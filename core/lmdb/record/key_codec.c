@@ -160,6 +160,26 @@ name_key window_key(uint32_t queue, int64_t until, respool_bytes name) {
   return k;
 }
 
+key ids_key_of(const ids_key *i) {
+  key k;
+  k.n = 0;
+  add(&k, i->queue, 4);
+  add(&k, i->partition, 8);
+  add(&k, (uint64_t)i->priority, 1);
+  add(&k, (uint64_t)i->kind, 1);
+  add(&k, i->first, 8);
+  return k;
+}
+
+key turn_key(uint32_t queue, int priority, uint64_t number) {
+  key k;
+  k.n = 0;
+  add(&k, queue, 4);
+  add(&k, (uint64_t)priority, 1);
+  add(&k, number, 8);
+  return k;
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 bool segment_key_read(respool_bytes b, place *p) {
@@ -219,6 +239,25 @@ bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
   *until = (int64_t)field(&r, 8);
   *name = (respool_bytes){r.at, r.left};
   return r.ok && r.left <= RESPOOL_NAME_MAX;
+}
+
+bool ids_key_read(respool_bytes b, ids_key *k) {
+  reader r = reader_of(b);
+  k->queue = (uint32_t)field(&r, 4);
+  k->partition = field(&r, 8);
+  k->priority = (int)field(&r, 1);
+  k->kind = (int)field(&r, 1);
+  k->first = field(&r, 8);
+  return at_end(&r);
+}
+
+bool turn_key_read(respool_bytes b, uint32_t *queue, int *priority,
+                   uint64_t *number) {
+  reader r = reader_of(b);
+  *queue = (uint32_t)field(&r, 4);
+  *priority = (int)field(&r, 1);
+  *number = field(&r, 8);
+  return at_end(&r);
 }
 
 bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *number) {

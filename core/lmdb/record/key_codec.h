@@ -25,8 +25,14 @@ enum space {
   SPACE_DELAYED = 1, /* pushed with a due time: reached through its claim */
   SPACE_SOLO = 2,    /* alone in a segment: reached through its claim */
   SPACE_JOURNAL = 3, /* leased in the journal: reached through its claim */
+  SPACE_PARTED = 4,  /* of partitions, as pushed: reached through those, or
+                        through its claim */
+  SPACE_PARTED_SOLO = 5, /* the same, alone in a segment, with a claim */
   SPACE_COUNT
 };
+
+/* Are the items of a line of partitions? */
+#define IS_PARTED(l) ((l)->space >= SPACE_PARTED)
 
 /* A line of ids: a space of a priority of a queue. */
 typedef struct line {
@@ -58,6 +64,26 @@ key dead_key(uint32_t dlq, uint64_t number);
 key history_key(uint32_t queue, int64_t done_at, uint64_t id);
 name_key unique_key(uint32_t queue, respool_bytes name);
 name_key window_key(uint32_t queue, int64_t until, respool_bytes name);
+
+/* Of partitions; their names end keys as those of `keys` and `windows`. */
+#define partition_key unique_key
+#define partition_due_key window_key
+#define partition_due_read window_key_read
+
+/* A list of ids of a partition, in `partition_items`. */
+typedef struct ids_key {
+  uint32_t queue;
+  uint64_t partition;
+  int priority, kind;
+  uint64_t first;
+} ids_key;
+
+key ids_key_of(const ids_key *k);
+bool ids_key_read(respool_bytes b, ids_key *k);
+
+key turn_key(uint32_t queue, int priority, uint64_t number);
+bool turn_key_read(respool_bytes b, uint32_t *queue, int *priority,
+                   uint64_t *number);
 
 /* Reading back; false when the bytes are not of that form. */
 bool segment_key_read(respool_bytes b, place *p);

@@ -142,7 +142,7 @@ static void priorities_unpack(unpacker *u, queue *q) {
 }
 
 void queue_pack(packer *p, const queue *q) {
-  record_begin(p, 11);
+  record_begin(p, 14);
   pack_uint(p, q->id);
   pack_bool(p, q->paused);
   config_pack(p, &q->config);
@@ -159,6 +159,9 @@ void queue_pack(packer *p, const queue *q) {
     flow_pack(p, q->flow);
   else
     pack_null(p);
+  pack_uint(p, q->n_partitions);
+  pack_uint(p, q->next_partition);
+  pack_uint(p, q->n_lones);
 }
 
 static void queue_flow_unpack(unpacker *u, queue *q) {
@@ -177,9 +180,12 @@ void queue_clear(queue *q) {
   q->flow = NULL;
 }
 
+/* Those without partitions are older. */
 int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   unpacker u;
-  open_record(&u, DB_QUEUES, k, b, 11);
+  const uint8_t *head = b.data;
+  bool older = b.size > 0 && head[0] == 0x80 + 12;
+  open_record(&u, DB_QUEUES, k, b, older ? 11 : 14);
   q->id = (uint32_t)unpack_uint(&u);
   q->paused = unpack_bool(&u);
   config_unpack(&u, &q->config);
@@ -191,6 +197,9 @@ int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   counters_unpack(&u, &q->counters);
   priorities_unpack(&u, q);
   queue_flow_unpack(&u, q);
+  q->n_partitions = older ? 0 : unpack_uint(&u);
+  q->next_partition = older ? 0 : unpack_uint(&u);
+  q->n_lones = older ? 0 : unpack_uint(&u);
   return u.rc;
 }
 

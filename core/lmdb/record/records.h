@@ -45,9 +45,13 @@ typedef struct queue {
   priority_state *priorities;            /* highest first */
   size_t n_priorities;
   flow *flow; /* or NULL: nothing has happened in it */
+  uint64_t n_partitions, next_partition; /* with lone items, and a number */
+  uint64_t n_lones; /* partitions that are but a lone item */
+  struct partition_set *parted; /* those loaded, and their turns; or NULL */
 } queue;
 
-enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2 };
+/* Parked: of a partition's item whose turn it is; it has no entry in `due`. */
+enum claim_state { CLAIM_LEASED = 1, CLAIM_WAITING = 2, CLAIM_PARKED = 3 };
 
 typedef struct claim {
   uint64_t last; /* the last id; the first is in the key */

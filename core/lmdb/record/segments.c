@@ -177,6 +177,7 @@ int segments_append(txn *t, queue *q, const append_req *r, const line *l,
   for (size_t i = 0; i < b->n_segments && !t->rc; i++) {
     const built_segment *s = &b->segments[i];
     place p = {*l, first, (uint32_t)s->count};
+    if (s->parted) p.line.space = SPACE_PARTED;
     append_one(t, q, b, s, &p, &at, &next_large);
     first += s->count;
   }
@@ -187,7 +188,7 @@ void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
                      const respool_item *i) {
   builder b;
   builder_init(&b, i->version);
-  builder_add_raw(&b, packed);
+  builder_add_raw(&b, packed, false);
   int rc = builder_finish(&b);
   txn_fail(t, rc);
   times at = {i->pushed_at, i->expires_at};
@@ -285,7 +286,7 @@ static void put_same(replacing *r, uint32_t from, uint32_t n) {
   builder b;
   builder_init(&b, r->of.version);
   for (uint32_t i = 0; i < n && !r->of.items.rc; i++)
-    builder_add_raw(&b, unpack_skip(&r->of.items));
+    builder_add_raw(&b, unpack_skip(&r->of.items), IS_PARTED(&r->at.line));
   int rc = r->of.items.rc ? RESPOOL_CORRUPT : builder_finish(&b);
   txn_fail(r->t, rc);
   if (!rc && n) put_part(r, &b, from);

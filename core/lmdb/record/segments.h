@@ -31,7 +31,8 @@ uint64_t first_unsettled(txn *t, const line *l, uint64_t from);
 /* The number of unsettled ids from `from` to `upto`. */
 uint64_t count_unsettled(txn *t, const line *l, uint64_t from, uint64_t upto);
 
-/* Stores a push; its ids begin at `first`. */
+/* Stores a push; its ids begin at `first`. Items of partitions go to their own
+   space. */
 int segments_append(txn *t, queue *q, const append_req *r, const line *l,
                     uint64_t first, int64_t now, int64_t expires_at);
 

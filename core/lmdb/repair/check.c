@@ -13,6 +13,7 @@
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/repair/check_partitions.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ typedef struct audit {
   packer *out;
   queue *q;          /* being checked */
   uint64_t unsettled; /* its items, as counted */
+  uint64_t listed;    /* of a priority, those of partitions without a claim */
 } audit;
 
 __attribute__((format(printf, 2, 3)))
@@ -134,8 +136,9 @@ static void check_items(audit *a, const segment_cursor *w) {
   }
 }
 
-/* Every unsettled item below the head, and every one of spaces 1 and 2, is in
-   exactly one claim; items at or above the head are in none. */
+/* Every unsettled item below the head, and every one of spaces 1, 2 and 4, is
+   in exactly one claim; items at or above the head are in none. Those of space
+   3 may be. */
 static void check_cover(audit *a, const segment_cursor *w) {
   const priority_state *l = queue_priority(a->q, w->at.line.priority);
   uint64_t head = w->at.line.space == SPACE_READY
@@ -146,7 +149,8 @@ static void check_cover(audit *a, const segment_cursor *w) {
     uint64_t id = w->at.first + i;
     if (!bits_has(&w->unsettled, i)) continue;
     bool covered = claim_cover(a->t, &w->at.line, id, &p, &c);
-    if (covered == (id >= head))
+    a->listed += !covered && w->at.line.space == SPACE_PARTED;
+    if (covered == (id >= head) && w->at.line.space != SPACE_PARTED)
       found(a, "item %llu in " PLACE " is %s a claim", ULL(id),
             PLACE_OF(a, &w->at), covered ? "new but in" : "not in");
     a->unsettled++;
@@ -189,7 +193,11 @@ static void check_claim(audit *a, const place *p, const claim *c) {
   if (unsettled != c->left)
     found(a, "the claim at " PLACE " counts %llu items, there are %llu",
           PLACE_OF(a, p), ULL(c->left), ULL(unsettled));
-  if (!txn_get(a->t, DB_DUE, key_bytes(&k), &v))
+  bool due = txn_get(a->t, DB_DUE, key_bytes(&k), &v);
+  if (due && c->state == CLAIM_PARKED)
+    found(a, "the claim at " PLACE " is parked but has a due time",
+          PLACE_OF(a, p));
+  if (!due && c->state != CLAIM_PARKED)
     found(a, "the claim at " PLACE " has no due time", PLACE_OF(a, p));
   if (token_number(c->token) >= a->q->next_token)
     found(a, "the claim at " PLACE " has a token from the future",
@@ -201,6 +209,8 @@ static void count_claim(const place *p, const claim *c,
   priority_state *s = &sums[p->line.priority];
   if (c->state == CLAIM_LEASED)
     s->leased += c->left;
+  else if (c->state == CLAIM_PARKED)
+    s->ready += c->left;
   else if (claim_has_failed(c))
     s->retrying += c->left;
   else
@@ -237,8 +247,9 @@ static void check_claims(audit *a, priority_state *sums) {
 static void check_priority(audit *a, const priority_state *l,
                        const priority_state *sums) {
   line here = {a->q->id, SPACE_READY, l->priority};
-  uint64_t fresh = count_unsettled(a->t, &here, l->head, UINT64_MAX);
   const priority_state *sum = &sums[l->priority];
+  uint64_t fresh = count_unsettled(a->t, &here, l->head, UINT64_MAX) +
+                   sum->ready + a->listed;
   if (fresh != l->ready || l->leased != sum->leased ||
       l->scheduled != sum->scheduled || l->retrying != sum->retrying)
     found(a, "queue '%s' priority %d counts %llu ready, %llu leased, %llu "
@@ -268,11 +279,13 @@ static void check_queue(audit *a, queue *q) {
   }
   check_claims(a, sums);
   for (size_t i = 0; i < q->n_priorities; i++) {
+    a->listed = 0;
     for (int space = 0; space < SPACE_COUNT; space++)
       check_segments(a, space, q->priorities[i].priority);
     check_priority(a, &q->priorities[i], sums);
   }
   check_balance(a);
+  check_partitions(a->t, q, a->out);
   free(sums);
 }
 

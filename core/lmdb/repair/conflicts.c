@@ -119,8 +119,12 @@ static void resolve_solo(const conflicts *v, const place *p, int space) {
 static void resolve_solo_line(const conflicts *v, const line *l) {
   place p = {*l, 0, 0};
   while (!v->t->rc && seek(v, &p)) {
-    resolve_solo(v, &p, SPACE_READY);
-    resolve_solo(v, &p, SPACE_DELAYED);
+    if (IS_PARTED(l)) {
+      resolve_solo(v, &p, SPACE_PARTED);
+    } else {
+      resolve_solo(v, &p, SPACE_READY);
+      resolve_solo(v, &p, SPACE_DELAYED);
+    }
     p.count++;
   }
 }
@@ -132,6 +136,8 @@ static void resolve_queue(salvage *s, queue *q) {
       resolve_line(&v, &(line){q->id, space, priority});
   for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
     resolve_solo_line(&v, &(line){q->id, SPACE_SOLO, priority});
+  for (int priority = 0; priority < RESPOOL_PRIORITIES; priority++)
+    resolve_solo_line(&v, &(line){q->id, SPACE_PARTED_SOLO, priority});
 }
 
 /* ---- queues ------------------------------------------------------------- */

@@ -9,8 +9,10 @@
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/results.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/record/blobs.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
 #include "lmdb/repair/rebuild_blobs.h"
@@ -130,7 +132,7 @@ static uint64_t next_claim(rebuild *r, place *p) {
 }
 
 static void renew_lease(rebuild *r, claim *c) {
-  if (c->state != CLAIM_LEASED) return;
+  if (c->state == CLAIM_WAITING) return;
   c->state = CLAIM_WAITING;
   c->token = 0;
   c->visible_at = r->q->clock_last;
@@ -190,7 +192,7 @@ static void take_in(rebuild *r, const line *l, uint64_t first, uint64_t last,
   place p = {*l, first, 0};
   claim c = {.last = last, .state = CLAIM_WAITING, .left = n,
              .visible_at = r->q->clock_last};
-  if (!was_settled(r->s)) {
+  if (IS_PARTED(l) || !was_settled(r->s)) { /* partitions' need none */
     claim_put(r->t, &p, &c);
     note_claim(r, l, &c);
     return;
@@ -220,6 +222,47 @@ static void cover_segment(rebuild *r, const segment_cursor *w) {
     last = id;
   }
   if (n) take_in(r, l, first, last, n);
+}
+
+/* ---- partitions --------------------------------------------------------- */
+
+/* The item of a segment, for its partition's sake. */
+static bool read_partition(rebuild *r, arena *a, segment *g,
+                           respool_item *out) {
+  item it;
+  blob_ref b;
+  unpacker u;
+  if (!item_unpack(&g->items, &it, &b)) return false;
+  if (b.number) {
+    void *into = arena_alloc(a, b.size);
+    if (!into || !blob_get(r->t, b, into)) return false;
+    unpacker_init(&u, into, b.size);
+    if (!item_unpack(&u, &it, &b)) return false;
+  }
+  out->partition = it.partition;
+  return true;
+}
+
+/* Items of partitions wait under their claims now, and the next take brings
+   them to their partitions, which are made anew. */
+static void note_partitions(rebuild *r, const segment_cursor *w) {
+  arena a;
+  respool_bytes copy;
+  segment g;
+  key k = segment_key(&w->at);
+  if (!IS_PARTED(&w->at.line)) return;
+  arena_init(&a);
+  txn_fail(r->t, arena_copy(&a, w->value, &copy));
+  bool open = !r->t->rc && segment_open(key_bytes(&k), copy, &g);
+  place at = w->at;
+  bits unsettled = w->unsettled;
+  for (uint32_t i = 0; open && i < at.count; i++) {
+    respool_item one = {.id = at.first + i};
+    if (!read_partition(r, &a, &g, &one)) break;
+    if (bits_has(&unsettled, i))
+      partition_move(r->t, r->q, &at.line, &one, COUNT_NONE, COUNT_SCHEDULED);
+  }
+  arena_free(&a);
 }
 
 /* ---- priorities and counts: I5 ------------------------------------------ */
@@ -360,6 +403,8 @@ static void rebuild_queue(salvage *s, queue *q) {
   each_space(&r, look_into);
   each_place(&r, mend_claims);
   each_space(&r, cover_segment);
+  q->n_partitions = q->n_lones = 0;
+  each_space(&r, note_partitions);
   q->bytes = 0;
   each_space(&r, count_segment);
   count_history(&r);

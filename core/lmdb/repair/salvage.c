@@ -35,7 +35,7 @@ static const int copied_trees[] = {TREE_STATE, DB_SEGMENTS, DB_HISTORY,
 /* The other tables are made anew. */
 static bool is_copied(enum db db) {
   return db != DB_META && db != DB_DUE && db != DB_EXPIRIES &&
-         db != DB_WINDOWS;
+         db != DB_WINDOWS && db < DB_PARTITIONS;
 }
 
 void salvage_say(salvage *s, const char *fmt, ...) {

@@ -11,6 +11,7 @@
 #include "lmdb/queue/expiry.h"
 #include "lmdb/queue/find.h"
 #include "lmdb/queue/journaled.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
@@ -52,6 +53,19 @@ static claim claim_until(const append_req *r, int64_t due) {
                  .failures = r->failures, .memo = r->memo};
 }
 
+/* One claim; of items of partitions and others one for each segment. */
+static void put_waiting(txn *t, const builder *b, place p, claim c) {
+  int space = p.line.space;
+  if (!b->parted) claim_put(t, &p, &c);
+  for (size_t i = 0; b->parted && i < b->n_segments; i++) {
+    c.left = b->segments[i].count;
+    c.last = p.first + c.left - 1;
+    p.line.space = b->segments[i].parted ? SPACE_PARTED : space;
+    claim_put(t, &p, &c);
+    p.first += c.left;
+  }
+}
+
 static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   uint64_t n = r->builder->n_items;
   int64_t due = due_time(q, r, now);
@@ -64,7 +78,8 @@ static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   p.first = journaled_ids(t, q, n); /* from the priority's head on */
   c.last = p.first + n - 1;
   segments_append(t, q, r, &p.line, p.first, now, expiry_time(q, r, now));
-  if (waits) claim_put(t, &p, &c);
+  if (waits) put_waiting(t, r->builder, p, c);
+  if (r->builder->parted) partitions_push(t, q, r, p.first, waits);
   q->counters.pushed += n;
   q->counters.pushed_bytes += r->builder->body_bytes;
   if (r->reason) q->counters.flushes[r->reason]++;
@@ -113,27 +128,32 @@ static bool key_is_taken(txn *t, queue *q, append_req *r, int64_t now,
 
 /* ---- overflow ----------------------------------------------------------- */
 
-/* The priority with the oldest new item; NULL: there is none. */
-static priority_state *oldest_priority(txn *t, queue *q, uint64_t *id) {
-  priority_state *oldest = NULL;
-  *id = UINT64_MAX;
+static void note_older(uint64_t first, const line *l, uint64_t *id,
+                       line *oldest) {
+  if (first >= *id) return;
+  *id = first;
+  *oldest = *l;
+}
+
+/* The oldest new item, in `*oldest`; UINT64_MAX: there is none. */
+static uint64_t oldest_new(txn *t, const queue *q, line *oldest) {
+  uint64_t id = UINT64_MAX;
   for (size_t i = 0; i < q->n_priorities; i++) {
-    priority_state *l = &q->priorities[i];
+    const priority_state *l = &q->priorities[i];
     line here = {q->id, SPACE_READY, l->priority};
-    uint64_t first = l->ready ? first_unsettled(t, &here, l->head) : UINT64_MAX;
-    if (first >= *id) continue;
-    *id = first;
-    oldest = l;
+    if (!l->ready) continue;
+    note_older(first_unsettled(t, &here, l->head), &here, &id, oldest);
+    here.space = SPACE_PARTED;
+    if (q->n_partitions) note_older(first_listed(t, &here), &here, &id, oldest);
   }
-  return oldest;
+  return id;
 }
 
 static bool drop_oldest(txn *t, queue *q, int64_t now) {
-  uint64_t id;
-  const priority_state *l = oldest_priority(t, q, &id);
-  if (!l || t->rc) return false;
-  line here = {q->id, SPACE_READY, l->priority};
-  if (!item_remove(t, q, &here, id, now)) return false;
+  line here;
+  uint64_t id = oldest_new(t, q, &here);
+  if (id == UINT64_MAX || t->rc || !item_remove(t, q, &here, id, now))
+    return false;
   q->counters.dropped++;
   return true;
 }
@@ -150,6 +170,29 @@ static void note_number(txn *t, const queue *q, append_req *r,
   if (x) r->number = x->next_number - 1;
 }
 
+/* The items of a space from `first` on become dead letters. */
+static void end_in_space(txn *t, queue *q, append_req *r, int space,
+                         uint64_t first, int64_t now) {
+  respool_page p;
+  page_init(&p);
+  line l = {q->id, space, r->priority};
+  item_reader c = {.page = &p,
+                   .line = l,
+                   .from = first,
+                   .upto = UINT64_MAX,
+                   .want = UINT64_MAX};
+  death d;
+  txn_fail(t, death_of(&p.memory, r, now, &d));
+  while (read_items(t, &c) == READ_BAD_ITEM) continue;
+  for (size_t i = 0; i < p.n; i++)
+    partition_move(t, q, &l, &p.items[i], COUNT_READY, COUNT_NONE);
+  dead_letter_page(t, q, &l, &p, 0, &d);
+  priority_count(t, q, r->priority, COUNT_READY, COUNT_NONE, p.n);
+  q->counters.died += p.n;
+  note_number(t, q, r, &d);
+  page_clear(&p);
+}
+
 /* Turns a push into dead letters: its items are appended and die at once. */
 static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   append_req now_due = *r;
@@ -159,22 +202,9 @@ static int append_dead(txn *t, queue *q, append_req *r, int64_t now) {
   now_due.ttl = RESPOOL_UNLIMITED;
   int rc = append_items(t, q, &now_due, now);
   if (rc) return rc;
-  respool_page p;
-  page_init(&p);
-  line l = {q->id, SPACE_READY, r->priority};
-  item_reader c = {.page = &p,
-                   .line = l,
-                   .from = now_due.first,
-                   .upto = UINT64_MAX,
-                   .want = UINT64_MAX};
-  death d;
-  txn_fail(t, death_of(&p.memory, r, now, &d));
-  while (read_items(t, &c) == READ_BAD_ITEM) continue;
-  dead_letter_page(t, q, &l, &p, 0, &d);
-  priority_count(t, q, r->priority, COUNT_READY, COUNT_NONE, p.n);
-  q->counters.died += p.n;
-  note_number(t, q, r, &d);
-  page_clear(&p);
+  end_in_space(t, q, r, SPACE_READY, now_due.first, now);
+  if (r->builder->parted)
+    end_in_space(t, q, r, SPACE_PARTED, now_due.first, now);
   r->first = now_due.first;
   return t->rc;
 }
@@ -259,14 +289,22 @@ static int append_unique(txn *t, queue *q, append_req *r, int64_t now) {
   return rc ? rc : t->rc;
 }
 
+/* Does the queue ever take such items? */
+static int check_kind(const queue *q, append_req *r) {
+  int rc = queue_check_sizes(q, r);
+  if (!rc && r->builder->parted && q->config.ordered)
+    rc = partitions_unordered(q);
+  return rc;
+}
+
 int lmdb_fits(txn *t, const char *name, append_req *r) {
   int rc = 0;
   const queue *q = queue_find(t, name, &rc);
-  return q ? queue_check_sizes(q, r) : rc;
+  return q ? check_kind(q, r) : rc;
 }
 
 static int append_to(txn *t, queue *q, append_req *r, int64_t wall) {
-  int rc = queue_check_sizes(q, r);
+  int rc = check_kind(q, r);
   if (!rc) rc = store_room(t, r);
   if (rc) return rc;
   int64_t now = queue_advance_clock(t, q, wall);

@@ -155,9 +155,41 @@ static bool peek_ordered(look *k, const priority_state *l) {
   return more;
 }
 
+/* The items of partitions that no claim covers, from `from` on. */
+static bool look_at_listed(look *k, int priority, uint64_t from) {
+  line l = {k->q->id, SPACE_PARTED, priority};
+  uint64_t upto;
+  bool more = true;
+  while (more && k->q->n_partitions && claim_gap(k->t, &l, &from, &upto)) {
+    more = look_at(k, &l, from, upto, NULL);
+    if (upto == UINT64_MAX) break;
+    from = upto + 1;
+  }
+  return more && !k->t->rc;
+}
+
+/* The items of partitions that are parked. */
+static bool look_at_parked(look *k, int priority) {
+  line l = {k->q->id, SPACE_PARTED_SOLO, priority};
+  place from = {l, 0, 0}, p;
+  claim c;
+  bool more = true;
+  for (; more && claim_next(k->t, k->q, from, &p, &c) &&
+         same_line(&p.line, &l); from.first = c.last + 1)
+    if (c.state == CLAIM_PARKED)
+      more = look_at(k, &l, p.first, c.last, &c);
+  return more && !k->t->rc;
+}
+
+static bool peek_parted(look *k, int priority) {
+  return !k->q->n_partitions ||
+         (look_at_parked(k, priority) && look_at_listed(k, priority, 0));
+}
+
 static bool peek_priority(look *k, const priority_state *l) {
   if (k->q->config.ordered) return peek_ordered(k, l);
-  return peek_due(k, l->priority) && look_at_new(k, l, 0);
+  return peek_due(k, l->priority) && peek_parted(k, l->priority) &&
+         look_at_new(k, l, 0);
 }
 
 static queue *look_open(look *k, txn *t, const char *name, int64_t wall,
@@ -221,9 +253,10 @@ int lmdb_get(txn *t, const char *name, int64_t wall, uint64_t id,
 
 /* ---- browsing by state -------------------------------------------------- */
 
-/* First the claims in the order of their keys, then the new items, priority by
-   priority, at the end those of the journal (look.c); `id` is the next one. */
-enum { PHASE_CLAIMS, PHASE_NEW };
+/* First the claims in the order of their keys, then the new items, and those of
+   partitions that have no claim, priority by priority, at the end those of the
+   journal (look.c); `id` is the next one. */
+enum { PHASE_CLAIMS, PHASE_NEW, PHASE_LISTED };
 
 /* Continues in the claim that the last page ended in. */
 static bool claim_at(look *k, const respool_cursor *at, place *p, claim *c) {
@@ -274,6 +307,13 @@ static void browse_claims(look *k, int state, respool_cursor *at) {
                            0};
 }
 
+/* New items of a priority, or those of its partitions, from an id on. */
+static bool look_without_claim(look *k, int phase, const priority_state *l,
+                               uint64_t from) {
+  return phase == PHASE_NEW ? look_at_new(k, l, from)
+                            : look_at_listed(k, l->priority, from);
+}
+
 static void browse_new(look *k, int state, respool_cursor *at) {
   bool more = true;
   for (size_t i = 0; i < k->q->n_priorities && more; i++) {
@@ -283,12 +323,15 @@ static void browse_new(look *k, int state, respool_cursor *at) {
     uint64_t from = l->priority == at->priority ? at->id : 0;
     size_t before = k->page->n;
     place p = {{k->q->id, 0, l->priority}, from, 0};
-    more = look_at_new(k, l, from);
+    more = look_without_claim(k, at->phase, l, from);
     advance(k, at, &p, UINT64_MAX - 1, before, more);
   }
-  if (more)
-    *at = (respool_cursor){.phase = PHASE_END, .id = k->q->next_id,
-                           .at = (int64_t)k->q->next_id};
+  if (!more) return;
+  int next = at->phase + 1;
+  *at = next < PHASE_END
+            ? (respool_cursor){.phase = next, .priority = RESPOOL_PRIORITIES}
+            : (respool_cursor){.phase = next, .id = k->q->next_id,
+                               .at = (int64_t)k->q->next_id};
 }
 
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
@@ -298,7 +341,12 @@ int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
   if (!look_open(&k, t, name, wall, p, limit, &rc)) return rc;
   k.bytes = PAGE_BYTES;
   if (at->phase == PHASE_CLAIMS) browse_claims(&k, state, at);
-  if (at->phase == PHASE_NEW && p->n < limit) browse_new(&k, state, at);
+  while (at->phase < PHASE_END && at->phase != PHASE_CLAIMS && p->n < limit &&
+         !t->rc) {
+    int phase = at->phase;
+    browse_new(&k, state, at);
+    if (at->phase == phase) break;
+  }
   return t->rc;
 }
 

@@ -15,7 +15,7 @@ int lmdb_get_key(txn *t, const char *name, int64_t wall, respool_bytes own_name,
                  respool_page *p);
 /* Over in LMDB when the phase becomes PHASE_END: then `id` and `at`, where it
    is to go on and to end, are LMDB's next id. */
-#define PHASE_END 2
+#define PHASE_END 3
 int lmdb_browse(txn *t, const char *name, int64_t wall, int state,
                 size_t limit, respool_cursor *at, respool_page *p);
 

@@ -13,6 +13,7 @@
 #include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
@@ -90,7 +91,7 @@ static void part(target *g) {
   rest.left--;
   claim_move(g->t, &g->at, &g->c, &rest);
   segments_settle(g->t, g->q, &g->line, &id, 1);
-  p.line.space = SPACE_SOLO;
+  p.line.space = IS_PARTED(&p.line) ? SPACE_PARTED_SOLO : SPACE_SOLO;
   c.last = id;
   c.left = 1;
   c.visible_at = g->now;
@@ -131,6 +132,7 @@ static int kill_item(target *g) {
   dead_letter_page(g->t, g->q, &g->line, &g->page, 0, &d);
   g->t->notices_to = NULL;
   priority_count(g->t, g->q, g->line.priority, from, COUNT_NONE, 1);
+  partition_move(g->t, g->q, &g->line, &g->page.items[0], from, COUNT_NONE);
   g->q->counters.died++;
   queue_changed(g->t, g->q);
   return g->t->rc;
@@ -142,7 +144,7 @@ static item item_of(const respool_item *i) {
   return (item){.body = i->body, .headers = i->headers,
                 .original = i->original, .key = i->key, .codec = i->codec,
                 .original_codec = i->original_codec, .replays = i->replays,
-                .origin = i->origin};
+                .origin = i->origin, .partition = i->partition};
 }
 
 static append_req append_of(const target *g, const builder *b) {
@@ -206,7 +208,7 @@ static int room_to_edit(const target *g, const builder *b, blob_ref old) {
 static void end_lease(target *g) {
   claim c = g->c;
   if (!g->claimed || c.state != CLAIM_LEASED) return;
-  claim_lapse(g->t, g->q, g->line.priority, &c);
+  claim_end_lease(g->t, g->q, &g->line, &c);
   claim_move(g->t, &g->at, &g->c, &c);
 }
 
@@ -279,6 +281,7 @@ static int cancel(target *g) {
   else
     drop_page(g->t, g->q, &g->line, &g->page, g->now);
   priority_count(g->t, g->q, g->line.priority, from, COUNT_NONE, 1);
+  partition_move(g->t, g->q, &g->line, g->page.items, from, COUNT_NONE);
   g->q->counters.removed++;
   queue_changed(g->t, g->q);
   return g->t->rc;

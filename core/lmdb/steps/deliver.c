@@ -129,7 +129,7 @@ static void add_claim(take_run *run, const place *p, const claim *c,
                      .priority = p->line.priority,
                      .first = p->first,
                      .from = got->from,
-                     .to = run->batch->page.n,
+                     .to = got->from + got->n,
                      .attempts = c->attempts,
                      .crashes = c->crashes,
                      .deliveries = c->deliveries,
@@ -163,14 +163,14 @@ static bool mend_claim(take_run *run, const place *p, claim *c) {
          claim_mend(run->t, run->q, &d, c);
 }
 
-static bool load_claim(take_run *run, const place *p, claim *c) {
+bool take_load_claim(take_run *run, const place *p, claim *c) {
   if (!claim_look(run->t, p, c) && !mend_claim(run, p, c)) return false;
   claim_own(run->t, &run->batch->page.memory, c);
   return !run->t->rc;
 }
 
 /* Records a crash: the lease ran out before an outcome was given. */
-static void note_crash(take_run *run, claim *c, int priority) {
+void take_note_crash(take_run *run, claim *c, int priority) {
   static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
   c->failures = failures_with(run->t, &run->batch->page.memory, c->failures,
                               c->visible_at, &ran_out);
@@ -245,9 +245,17 @@ static void deliver_claim(take_run *run, const place *p, const claim *old,
   add_claim(run, p, &now, &got);
 }
 
+bool take_ends_crashed(take_run *run, const place *p, const claim *old,
+                       const claim *c) {
+  if (c->left != 1 || c->crashes < (uint64_t)run->q->config.max_crashes)
+    return false;
+  dead_letter_crashed(run, p, old, c);
+  return true;
+}
+
 bool deliver_due_claim(take_run *run, const place *p, uint64_t upto) {
   claim old, c;
-  if (!load_claim(run, p, &old)) return false;
+  if (!take_load_claim(run, p, &old)) return false;
   bool crashed = old.state == CLAIM_LEASED;
   bool alone = crashed || old.crashes > 0;
   if (alone && run->batch->page.n > 0) {
@@ -255,12 +263,8 @@ bool deliver_due_claim(take_run *run, const place *p, uint64_t upto) {
     return false;
   }
   c = old;
-  if (crashed) note_crash(run, &c, p->line.priority);
-  if (crashed && c.left == 1 &&
-      c.crashes >= (uint64_t)run->q->config.max_crashes) {
-    dead_letter_crashed(run, p, &old, &c);
-    return true;
-  }
+  if (crashed) take_note_crash(run, &c, p->line.priority);
+  if (crashed && take_ends_crashed(run, p, &old, &c)) return true;
   uint64_t want = crashed ? (c.left + 1) / 2 : c.left;
   if (want > room_left(run)) want = room_left(run);
   deliver_claim(run, p, &old, &c, upto < c.last ? upto : c.last, want);
@@ -285,4 +289,53 @@ void deliver_new_items(take_run *run, int priority, uint64_t upto) {
   priority_count(run->t, run->q, priority, COUNT_READY, COUNT_LEASED, got.n);
   claim_put(run->t, &p, &c);
   add_claim(run, &p, &c, &got);
+}
+
+/* ---- items of partitions ------------------------------------------------ */
+
+void deliver_parked(take_run *run, const place *p) {
+  claim old, c;
+  if (!take_load_claim(run, p, &old)) return;
+  c = old;
+  deliver_claim(run, p, &old, &c, c.last, 1);
+  if (c.crashes && run->batch->page.n) run->full = true;
+}
+
+/* Claims for items [from, n) of the batch: one for those that follow one
+   another. */
+static void claim_runs(take_run *run, const line *l, size_t from) {
+  static const claim none;
+  const respool_page *b = &run->batch->page;
+  for (size_t i = from, n; i < b->n && !run->t->rc; i += n) {
+    range_result got = {.from = i};
+    for (n = 0; i + n < b->n && b->items[i + n].id == b->items[i].id + n; n++)
+      got.bytes += b->items[i + n].body.size;
+    got.n = n;
+    got.last = b->items[i].id + n - 1;
+    claim c = leased(run, &none, &got);
+    place p = {*l, b->items[i].id, 0};
+    claim_put(run->t, &p, &c);
+    add_claim(run, &p, &c, &got);
+  }
+}
+
+void deliver_ids(take_run *run, const line *l, const uint64_t *ids, size_t n) {
+  expect_items(run, n, n);
+  range_result got = {.from = run->batch->page.n};
+  item_reader c = reader_of(run, l, ids[0], ids[n - 1], n, NULL);
+  int what;
+  c.only = ids;
+  c.n_only = n;
+  do
+    what = read_items(run->t, &c);
+  while (!run->t->rc && what != READ_END && what != READ_FULL &&
+         clear_way(run, &c, what, NULL, &got));
+  run->weight = c.weight;
+  if (what == READ_FULL && c.got < n) run->full = true; /* by weight */
+  if (run->t->rc) return;
+  priority_count(run->t, run->q, l->priority, COUNT_READY, COUNT_NONE,
+                 got.lost);
+  priority_count(run->t, run->q, l->priority, COUNT_READY, COUNT_LEASED,
+                 run->batch->page.n - got.from);
+  claim_runs(run, l, got.from);
 }

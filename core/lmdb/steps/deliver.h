@@ -29,6 +29,24 @@ bool take_is_full(const take_run *run);
    a batch of its own. */
 bool deliver_due_claim(take_run *run, const place *p, uint64_t upto);
 
+/* Delivers items of a line that have no claim yet: `ids`, which rise, `n` at
+   least one. */
+void deliver_ids(take_run *run, const line *l, const uint64_t *ids, size_t n);
+
+/* Delivers the one item of a parked claim. */
+void deliver_parked(take_run *run, const place *p);
+
+/* Loads a claim that is due, made anew where it is damaged. */
+bool take_load_claim(take_run *run, const place *p, claim *c);
+
+/* The lease of a claim ran out: it waits, with that failure. */
+void take_note_crash(take_run *run, claim *c, int priority);
+
+/* The one item of a claim has crashed as often as it may? Then it becomes a
+   dead letter; `old` is the claim as stored, `c` as it waits. */
+bool take_ends_crashed(take_run *run, const place *p, const claim *old,
+                       const claim *c);
+
 /* Delivers a priority's new items, up to id `upto`. */
 void deliver_new_items(take_run *run, int priority, uint64_t upto);
 

@@ -11,8 +11,9 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/flow.h"
+#include "lmdb/queue/partition_flow.h"
 #include "lmdb/queue/history.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
@@ -60,7 +61,13 @@ static bool worth_keeping(void *arg, uint64_t n) {
   return worth || disk_is_short(w->t);
 }
 
+/* Items of partitions wait each by itself. */
 static void choose_kept_outcome(settling *w) {
+  if (w->p.line.space == SPACE_PARTED) {
+    w->kept = w->x.n[STILL_LEASED] ? STILL_LEASED : OUTCOME_COUNT;
+    w->n_kept = w->x.n[STILL_LEASED];
+    return;
+  }
   w->kept = outcomes_choose_kept(&w->x, worth_keeping, w);
   if (w->kept != OUTCOME_COUNT) w->n_kept = w->x.n[w->kept];
 }
@@ -93,7 +100,17 @@ static claim requeued_claim(settling *w, enum outcome o, const mark *m) {
   int64_t wait = outcome_wait(o, m, &w->q->config, chance_of(w, o, m),
                               &c.attempts, &c.delay);
   c.visible_at = time_after(w->now, wait);
+  if (IS_PARTED(&w->p.line) && c.visible_at <= w->now) {
+    c.state = CLAIM_PARKED;
+    c.visible_at = 0;
+  }
   return c;
+}
+
+/* An item of a partition is no longer leased. */
+static void unlease(settling *w, const line *l, size_t i, enum count to) {
+  priority_count(w->t, w->q, l->priority, COUNT_LEASED, to, 1);
+  partition_move(w->t, w->q, l, &w->r->batch->page.items[i], COUNT_LEASED, to);
 }
 
 /* ---- items that leave their segment ------------------------------------- */
@@ -143,16 +160,19 @@ static void requeue_alone(settling *w, size_t i, const mark *m,
   const respool_page *page = &w->r->batch->page;
   place p = {w->p.line, page->items[i].id, 1};
   claim c = requeued_claim(w, o, m);
-  p.line.space = SPACE_SOLO;
+  p.line.space = IS_PARTED(&p.line) ? SPACE_PARTED_SOLO : SPACE_SOLO;
   c.last = p.first;
   c.left = 1;
   segment_put_one(w->t, w->q, &p, page->packed[i], &page->items[i]);
   claim_put(w->t, &p, &c);
+  if (IS_PARTED(&p.line)) unlease(w, &p.line, i, claim_count(&c));
 }
 
 static void remove_item(settling *w, size_t i, enum outcome o) {
   const mark *m = outcomes_mark(&w->x, i);
   w->ids[w->n_ids++] = w->r->batch->page.items[i].id;
+  if (IS_PARTED(&w->p.line) && !outcome_requeues(o))
+    unlease(w, &w->p.line, i, COUNT_NONE);
   if (o == OUTCOME_DONE || o == OUTCOME_DROP)
     finish_item(w, i, m, o);
   else if (o == OUTCOME_DEAD || o == OUTCOME_EXHAUSTED)
@@ -210,10 +230,10 @@ static int room_to_copy(const settling *w) {
 
 /* ---- the claim ---------------------------------------------------------- */
 
-static const mark *kept_mark(const settling *w) {
-  for (size_t i = w->h->from; i < w->h->to; i++)
-    if (outcomes_at(&w->x, i) == w->kept) return outcomes_mark(&w->x, i);
-  return NULL;
+static size_t kept_item(const settling *w) {
+  size_t i = w->h->from;
+  while (i + 1 < w->h->to && outcomes_at(&w->x, i) != w->kept) i++;
+  return i;
 }
 
 /* Before any of its items move: one may get the claim's own place. */
@@ -222,15 +242,18 @@ static void settle_claim(settling *w) {
     claim_del(w->t, &w->p, &w->c);
     return;
   }
-  claim c = requeued_claim(w, w->kept, kept_mark(w));
+  size_t i = kept_item(w);
+  claim c = requeued_claim(w, w->kept, outcomes_mark(&w->x, i));
   c.left = w->n_kept;
   claim_move(w->t, &w->p, &w->c, &c);
+  if (IS_PARTED(&w->p.line) && w->kept != STILL_LEASED)
+    unlease(w, &w->p.line, i, claim_count(&c));
 }
 
-static void count(settling *w) {
-  respool_queue_stats *s = &w->q->counters;
+/* Those of partitions were counted one by one. */
+static void count_states(settling *w) {
   int priority = w->p.line.priority;
-  uint64_t n_dead = w->x.n[OUTCOME_DEAD] + w->x.n[OUTCOME_EXHAUSTED];
+  if (IS_PARTED(&w->p.line)) return;
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_RETRYING,
                  w->x.n[OUTCOME_RETRY] + w->x.n[OUTCOME_COOLDOWN] +
                      w->x.n[OUTCOME_EXCUSED]);
@@ -239,6 +262,12 @@ static void count(settling *w) {
                  w->x.n[OUTCOME_RELEASE] + w->x.n[OUTCOME_SNOOZE]);
   priority_count(w->t, w->q, priority, COUNT_LEASED, COUNT_NONE,
                  outcomes_ended(&w->x));
+}
+
+static void count(settling *w) {
+  respool_queue_stats *s = &w->q->counters;
+  uint64_t n_dead = w->x.n[OUTCOME_DEAD] + w->x.n[OUTCOME_EXHAUSTED];
+  count_states(w);
   s->done += w->x.n[OUTCOME_DONE];
   s->removed += w->x.n[OUTCOME_DROP];
   s->died += n_dead;
@@ -324,7 +353,31 @@ static int settle_items(settling *w) {
   return 0;
 }
 
-static int settle_batch_claim(settling *w, enum excuse excuse) {
+/* Which failures of a settle that are outages spend no attempt. */
+typedef struct excuses {
+  enum excuse all;
+  const uint8_t *each; /* of each item of the batch, instead; or NULL */
+} excuses;
+
+static bool has_partitions(const respool_batch *b) {
+  for (size_t i = 0; i < b->n_claims; i++)
+    if (b->claims[i].space >= SPACE_PARTED) return true;
+  return false;
+}
+
+/* Notes marks of these kinds in the flows of the queue and of partitions. */
+static excuses note_flows(txn *t, queue *q, int64_t now, unsigned kinds,
+                          settle_req *r) {
+  bool holds = kinds & 1u << RESPOOL_HOLD;
+  excuses x = {EXCUSE_NONE, NULL};
+  if (q->config.breaker_failures || holds) x.all = queue_settles(t, q, now, r);
+  if ((q->config.partition_breaker_failures || holds) &&
+      has_partitions(r->batch))
+    x.each = partitions_settle(t, q, now, r, x.all);
+  return x;
+}
+
+static int settle_batch_claim(settling *w, const excuses *e) {
   size_t n = w->h->to - w->h->from;
   int rc = 0;
   w->ids = malloc(n * (sizeof *w->ids + sizeof *w->x.of));
@@ -334,7 +387,8 @@ static int settle_batch_claim(settling *w, enum excuse excuse) {
   }
   w->x = outcomes_in(w->r, w->h);
   w->x.of = (uint8_t *)(w->ids + n);
-  w->x.excuse = excuse;
+  w->x.excuse = e->all;
+  w->x.excuses = e->each;
   outcomes_find(&w->x, &w->q->config, w->c.attempts);
   if (w->x.n[STILL_LEASED] + w->x.n[ALREADY_SETTLED] < n) /* any marked? */
     rc = settle_items(w);
@@ -376,7 +430,6 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
   int64_t now = queue_advance_clock(t, q, wall);
   size_t fresh;
   unsigned kinds;
-  enum excuse excuse = EXCUSE_NONE;
   batch->lost = find_lost(t, q, r, &fresh, &kinds);
   if (t->rc) return t->rc;
   if (batch->lost && r->strict) return batch_lost_error(q->name, batch->lost);
@@ -388,14 +441,12 @@ int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r) {
     q->counters.lease_lost += fresh;
     queue_changed(t, q);
   }
-  if (q->config.breaker_failures || kinds & 1u << RESPOOL_HOLD)
-    excuse = queue_settles(t, q, now, r);
+  excuses e = note_flows(t, q, now, kinds, r);
   t->notices_to = r->notices;
   for (size_t i = 0; i < batch->n_claims && !t->rc && !rc; i++) {
     batch_claim *h = &batch->claims[i];
     settling w = {.t = t, .q = q, .r = r, .h = h, .now = now};
-    if (!h->over && !h->lost && find_claim(&w))
-      rc = settle_batch_claim(&w, excuse);
+    if (!h->over && !h->lost && find_claim(&w)) rc = settle_batch_claim(&w, &e);
   }
   t->notices_to = NULL;
   return t->rc ? t->rc : rc;

@@ -8,18 +8,23 @@
 
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/expiry.h"
-#include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/journaled.h"
 #include "lmdb/queue/order.h"
+#include "lmdb/queue/partition_flow.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/steps/turns.h"
 #include "lmdb/queue/unique_key.h"
+#include "lmdb/steps/wake.h"
 #include "lmdb/queue/weights.h"
+#include "lmdb/record/segments.h"
+#include "record/leases.h"
 #include "lmdb/steps/deliver.h"
 
 #include <string.h>
 
 #define SWEEP 64 /* segments of expired items ended by one take */
+#define WAKE_MAX 1000 /* claims of items of partitions that one take wakes */
 
 /* ---- a priority --------------------------------------------------------- */
 
@@ -27,7 +32,10 @@ static void deliver_due(take_run *run, int priority) {
   due_key d;
   while (!take_is_full(run) && claim_first_due(run->t, run->q, priority, &d) &&
          d.at <= run->now)
-    if (!deliver_due_claim(run, &d.claim, UINT64_MAX)) return;
+    if (IS_PARTED(&d.claim.line)
+            ? !wake_claim(run, &d)
+            : !deliver_due_claim(run, &d.claim, UINT64_MAX))
+      return;
 }
 
 /* Priorities change while items are taken, so the next is found by number. */
@@ -55,7 +63,62 @@ static void deliver_ordered(take_run *run, int priority) {
   }
 }
 
+static void deliver_plain(take_run *run, int priority, uint64_t most) {
+  uint64_t end = run->cap, mine = run->batch->page.n + most;
+  run->cap = mine < end ? mine : end;
+  deliver_due(run, priority);
+  deliver_new_items(run, priority, UINT64_MAX);
+  run->cap = end;
+}
+
+static void deliver_from_turns(take_run *run, int priority, uint64_t most) {
+  uint64_t end = run->cap, mine = run->batch->page.n + most;
+  run->cap = mine < end ? mine : end;
+  deliver_turns(run, priority);
+  run->cap = end;
+}
+
+/* Items of partitions that are due come to those. */
+static void wake_claims(take_run *run, int priority) {
+  due_key d;
+  for (int left = WAKE_MAX; !run->t->rc &&
+       claim_first_due(run->t, run->q, priority, &d) && d.at <= run->now &&
+       IS_PARTED(&d.claim.line); left--) {
+    run->r->more = run->r->more || !left;
+    if (!left || !wake_claim(run, &d)) return;
+  }
+}
+
+/* Is there anything to deliver that is of no partition? */
+static bool has_plain(const take_run *run, int priority) {
+  const priority_state *l = queue_priority(run->q, priority);
+  line here = {run->q->id, SPACE_READY, priority};
+  due_key d;
+  return (claim_first_due(run->t, run->q, priority, &d) && d.at <= run->now) ||
+         (l && first_unsettled(run->t, &here, l->head) < UINT64_MAX);
+}
+
+/* Items without a partition are served as one more would be: they have their
+   share of the batch, and are first in one of so many takes. */
+static void deliver_parted(take_run *run, int priority) {
+  uint64_t room = run->cap - run->batch->page.n, part = 0, n = 1;
+  wake_claims(run, priority);
+  if (has_plain(run, priority)) {
+    n += turns_count(run->t, run->q, priority, room);
+    part = room / n;
+    if (run->q->next_token % n == 0)
+      deliver_plain(run, priority, part ? part : 1);
+  }
+  deliver_from_turns(run, priority, room - part);
+  deliver_plain(run, priority, UINT64_MAX / 2);
+  if (!take_is_full(run)) deliver_turns(run, priority);
+}
+
 static void deliver_priority(take_run *run, int priority) {
+  if (run->q->n_partitions) {
+    deliver_parted(run, priority);
+    return;
+  }
   if (run->q->config.ordered) {
     deliver_ordered(run, priority);
     return;
@@ -135,6 +198,7 @@ int lmdb_claim(txn *t, const char *name, int64_t wall, claim_req *r,
   uint64_t expired = q->counters.expired;
   t->notices_to = r->notices;
   r->more = sweep(t, q, now);
+  if (q->n_partitions && wake_partitions(t, q, now)) r->more = true;
   rc = fill_batch(t, q, now, r, cap, batch);
   t->notices_to = NULL;
   if (q->counters.expired > expired) rc = 0; /* progress, so not a failure */
@@ -153,9 +217,12 @@ static void note_due(outlook *out, int64_t at, int64_t now) {
 static void look_at_priority(txn *t, const queue *q, const priority_state *l,
                          int64_t now, outlook *out) {
   due_key d;
+  line new = {q->id, SPACE_READY, l->priority};
   if (q->config.ordered)
     note_due(out, order_due(t, q, l), now);
-  else if (l->ready)
+  else if (q->n_partitions
+               ? first_unsettled(t, &new, l->head) < UINT64_MAX
+               : l->ready > 0)
     out->ready = true;
   else if (claim_first_due(t, q, l->priority, &d))
     note_due(out, d.at, now);
@@ -185,10 +252,12 @@ int lmdb_outlook(txn *t, const char *name, int64_t wall, const live *l,
   *out = (outlook){.due_in = INT64_MAX};
   queue *q = queue_find(t, name, &rc);
   if (!q || q->paused) return rc;
-  int64_t now = queue_now(q, wall);
+  int64_t now = queue_now(q, wall), due;
   for (size_t i = 0; i < q->n_priorities; i++)
     look_at_priority(t, q, &q->priorities[i], now, out);
   look_at_clock(t, q, wall, out);
+  if (q->n_partitions && (due = turns_due(t, q)) < INT64_MAX)
+    note_due(out, due, now);
   if (l) live_add_outlook(l, out);
   if (queue_has_flow(q)) look_at_flow(q, now, out);
   out->due_in = out->next_due ? out->next_due - now : INT64_MAX;
@@ -213,6 +282,7 @@ int lmdb_extend(txn *t, const char *name, int64_t wall, int64_t lease,
     claim_move(t, &p, &c, &longer);
     q->tell = true; /* it may be shorter */
     if (q->flow) queue_extended(t, q, until);
+    partitions_extended(t, q, &p, c.last, until);
   }
   return t->rc;
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "postgres/env/bells.h"
+#include "postgres/queue/policy.h"
 #include "postgres/record/run.h"
 #include "record/dead_record.h"
 
@@ -44,6 +45,7 @@ static uint64_t largest(const builder *b) {
 }
 
 int append_fits(const pg_queue *q, const char *name, append_req *r) {
+  if (r->builder->parted) return no_partitions();
   int64_t limit = q->config.max_bytes;
   if (r->bound) *r->bound = limit;
   if (limit == RESPOOL_UNLIMITED) return 0;

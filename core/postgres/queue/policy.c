@@ -82,6 +82,10 @@ static int save(pg_env *e, session *l, int64_t now, const char *name,
   return rc;
 }
 
+int no_partitions(void) {
+  return fail(RESPOOL_INVALID, "partitions are kept in stores of files only");
+}
+
 /* BUSY: another has changed it since it was read. */
 static int open_once(pg_env *e, session *l, int64_t now, const char *name,
                      const respool_queue_options *o) {
@@ -91,6 +95,7 @@ static int open_once(pg_env *e, session *l, int64_t now, const char *name,
   if (rc) config_default(&q.config, name);
   queue_config before = q.config;
   config_apply(&q.config, o);
+  if (config_bounds_partitions(&q.config)) return no_partitions();
   if (!rc && config_equal(&before, &q.config)) return 0;
   rc = save(e, l, now, name, rc ? 0 : q.version, &q.config);
   known_forget(e, name);

@@ -8,6 +8,9 @@
 
 #include "postgres/queue/plan.h"
 
+/* INVALID: partitions are kept in stores of files. */
+int no_partitions(void);
+
 int pg_queue_open(pg_env *e, session *l, int64_t now, const char *name,
                   const respool_queue_options *o);
 int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused);

@@ -99,19 +99,119 @@ typedef struct hold_call {
   lcall call;
   int64_t ms;
   char reason[RESPOOL_REASON_MAX + 5]; /* so that the core sees where to cut */
+  char partition[RESPOOL_NAME_MAX + 1]; /* longer: refused by the core */
+  size_t n;
 } hold_call;
 
 static int run_hold(lcall *c) {
   const hold_call *h = (hold_call *)c;
+  respool_bytes name = { h->partition, h->n };
+  if (h->n)
+    return respool_partition_hold(c->queue, name, h->ms,
+                                  respool_text(h->reason));
   return respool_queue_hold(c->queue, h->ms, respool_text(h->reason));
 }
 
-/* hold(queue, seconds, reason): 0 ends a hold. */
+/* hold(queue, seconds, reason, partition): 0 ends a hold. */
 static int queue_hold(lua_State *L) {
   hold_call *h = lcall_of_queue(L, sizeof *h);
   h->ms = lrecord_span_or_zero(L, 2);
   snprintf(h->reason, sizeof h->reason, "%s", luaL_optstring(L, 3, ""));
+  const char *name = luaL_optlstring(L, 4, "", &h->n);
+  if (h->n > sizeof h->partition)
+    h->n = sizeof h->partition;
+  memcpy(h->partition, name, h->n);
   return lcall_do(L, &h->call, run_hold, lcall_true);
+}
+
+static const record_field PARTITION[] = {
+  { "key", offsetof(respool_partition, name), RECORD_BYTES },
+  RECORD(respool_partition, ready, COUNT),
+  RECORD(respool_partition, leased, COUNT),
+  { "scheduled", offsetof(respool_partition, waiting), RECORD_COUNT },
+  RECORD(respool_partition, held_until, TIME),
+  RECORD(respool_partition, held_for, BYTES),
+  RECORD(respool_partition, allowed, LIMIT),
+  RECORD(respool_partition, allowed_at, TIME),
+  RECORD(respool_partition, breaker, INT),
+  RECORD(respool_partition, breaker_until, TIME),
+  RECORD(respool_partition, outages, COUNT),
+  RECORD(respool_partition, opened, COUNT),
+  RECORD_END
+};
+
+typedef struct partitions_call {
+  lcall call;
+  respool_partitions_options options;
+  char after[RESPOOL_NAME_MAX];
+  respool_partition *list;
+  char *texts; /* of the names and reasons, one after the other */
+  size_t n, texts_size;
+} partitions_call;
+
+static int keep_text(partitions_call *p, respool_bytes *b) {
+  char *more = b->size ? realloc(p->texts, p->texts_size + b->size) : NULL;
+  if (b->size && !more)
+    return RESPOOL_NOMEM;
+  if (b->size) {
+    p->texts = more;
+    memcpy(more + p->texts_size, b->data, b->size);
+    p->texts_size += b->size;
+  }
+  return 0;
+}
+
+static int keep_partition(void *arg, const respool_partition *found) {
+  partitions_call *p = arg;
+  respool_partition *x = &p->list[p->n++];
+  *x = *found;
+  int rc = keep_text(p, &x->name);
+  return rc ? rc : keep_text(p, &x->held_for);
+}
+
+static int run_partitions(lcall *c) {
+  partitions_call *p = (partitions_call *)c;
+  p->options.after.data = p->after;
+  p->list = calloc(p->options.limit, sizeof *p->list);
+  if (!p->list)
+    return RESPOOL_NOMEM;
+  return respool_partitions(c->queue, &p->options, keep_partition, p);
+}
+
+static void free_partitions(lcall *c) {
+  partitions_call *p = (partitions_call *)c;
+  free(p->list);
+  free(p->texts);
+}
+
+static int push_partitions(lua_State *L, lcall *c) {
+  const partitions_call *p = (const partitions_call *)c;
+  const char *at = p->texts;
+  lua_createtable(L, (int)p->n, 0);
+  for (size_t i = 0; i < p->n; i++) {
+    respool_partition x = p->list[i];
+    x.name.data = at;
+    x.held_for.data = at + x.name.size;
+    at += x.name.size + x.held_for.size;
+    lrecord_push(L, PARTITION, &x);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
+/* partitions(queue, by_size, limit, after): a list of tables. */
+static int queue_partitions(lua_State *L) {
+  partitions_call *p = lcall_of_queue(L, sizeof *p);
+  p->options = (respool_partitions_options)RESPOOL_PARTITIONS_OPTIONS_INIT;
+  p->options.order = lua_toboolean(L, 2) ? RESPOOL_PARTITIONS_BY_SIZE
+                                         : RESPOOL_PARTITIONS_BY_NAME;
+  p->options.limit = lrecord_count(L, 3);
+  const char *after = luaL_optlstring(L, 4, "", &p->options.after.size);
+  if (p->options.after.size > sizeof p->after)
+    p->options.after.size = sizeof p->after;
+  memcpy(p->after, after, p->options.after.size);
+  p->call.free = free_partitions;
+  return lcall_do(L, &p->call, run_partitions, push_partitions);
 }
 
 static const record_field FLOW[] = {
@@ -182,6 +282,7 @@ static const record_field STATS[] = {
   RECORD(respool_queue_stats, delivered_bytes, COUNT),
   RECORD(respool_queue_stats, dead_bytes, COUNT),
   RECORD(respool_queue_stats, dead_dropped, COUNT),
+  RECORD(respool_queue_stats, partitions, COUNT),
   RECORD_END
 };
 
@@ -352,6 +453,7 @@ static const luaL_Reg METHODS[] = {
   { "config", queue_config },
   { "pause", queue_pause },
   { "hold", queue_hold },
+  { "partitions", queue_partitions },
   { "flow", queue_flow },
   { "stat", queue_stat },
   { "push", queue_push },
@@ -367,6 +469,7 @@ static const luaL_Reg METHODS[] = {
 static const luaL_Reg WAITING[] = {
   { "pause", queue_pause },
   { "hold", queue_hold },
+  { "partitions", queue_partitions },
   { "push", queue_push },
   { "push_many", queue_push_many },
   { "remove", queue_remove },

@@ -46,6 +46,7 @@ static const record_field DEAD[] = {
   RECORD(respool_dead_letter, replays, COUNT),
   RECORD(respool_dead_letter, version, COUNT),
   RECORD(respool_dead_letter, key, BYTES),
+  RECORD(respool_dead_letter, partition, BYTES),
   RECORD(respool_dead_letter, memo, BYTES),
   RECORD(respool_dead_letter, items, COUNT),
   { "priority", offsetof(respool_dead_letter, priority), RECORD_INT },

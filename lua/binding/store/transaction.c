@@ -98,6 +98,7 @@ static int tx_push(lua_State *L) {
     read_body(L, (int)i + 1, &items[i]);
     lua_pop(L, 1);
   }
+  loptions_partitions(L, 5, items, n);
   return added(L, t, respool_tx_push(t, q, items, n, &p.options, NULL), 2);
 }
 

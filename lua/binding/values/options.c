@@ -37,6 +37,16 @@ const record_field LPOLICY_FIELDS[] = {
   RECORD(respool_queue_options, breaker_probes, LIMIT),
   RECORD(respool_queue_options, keep_dead_items, LIMIT),
   RECORD(respool_queue_options, keep_dead_bytes, LIMIT),
+  RECORD(respool_queue_options, partition_concurrency, LIMIT),
+  RECORD(respool_queue_options, partition_ordered, LIMIT),
+  RECORD(respool_queue_options, partition_batch, LIMIT),
+  RECORD(respool_queue_options, partition_rate_items, LIMIT),
+  RECORD(respool_queue_options, partition_rate_per, SPAN),
+  RECORD(respool_queue_options, partition_rate_burst, LIMIT),
+  RECORD(respool_queue_options, partition_breaker_failures, LIMIT),
+  RECORD(respool_queue_options, partition_breaker_within, SPAN),
+  RECORD(respool_queue_options, partition_breaker_cooldown, SPAN),
+  RECORD(respool_queue_options, partition_breaker_probes, LIMIT),
   RECORD_END
 };
 
@@ -98,6 +108,7 @@ static const record_field PUSH[] = {
   OPTION(dedup, SPAN),
   AROUND(headers),
   AROUND(key),
+  AROUND(partition),
   RECORD_END
 };
 
@@ -149,6 +160,21 @@ void loptions_payload(lua_State *L, respool_payload *item) {
   locate(item, 1, p);
 }
 
+void loptions_partitions(lua_State *L, int index, respool_payload *items,
+                         size_t n) {
+  if (!lua_istable(L, index))
+    return;
+  lua_getfield(L, index, "partitions");
+  for (size_t i = 0; i < n && lua_istable(L, -1); i++) {
+    lua_rawgeti(L, -1, (int)i + 1);
+    if (lua_type(L, -1) == LUA_TSTRING)
+      items[i].partition.data =
+          lua_tolstring(L, -1, &items[i].partition.size);
+    lua_pop(L, 1); /* the list keeps it */
+  }
+  lua_pop(L, 1);
+}
+
 void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
                        respool_payload around) {
   packer *p = encoder(L);
@@ -161,6 +187,7 @@ void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
     lua_pop(L, 1);
   }
   locate(items, n, p);
+  loptions_partitions(L, 4, items, n);
 }
 
 
@@ -186,6 +213,7 @@ const record_field LITEM_FIELDS[] = {
   RECORD(respool_item, replays, COUNT),
   RECORD(respool_item, version, COUNT),
   RECORD(respool_item, key, BYTES),
+  RECORD(respool_item, partition, BYTES),
   RECORD(respool_item, pushed_at, TIME),
   RECORD(respool_item, expires_at, TIME),
   RECORD(respool_item, visible_at, TIME),

@@ -42,6 +42,11 @@ void loptions_payload(lua_State *L, respool_payload *item);
 void loptions_payloads(lua_State *L, respool_payload *items, size_t n,
                        respool_payload around);
 
+/* The table of options at `index` may have a list, `partitions`, with one for
+   each item, or false; the list keeps them. */
+void loptions_partitions(lua_State *L, int index, respool_payload *items,
+                         size_t n);
+
 /* items, bytes, wait, lease, worker from `index` on; nil is the default. */
 void loptions_take(lua_State *L, int index, respool_take_options *o);
 

@@ -37,7 +37,8 @@ local BYTES = 64 * 2^20    -- of payload a batch, but one item
 ---@class respool.concurrent_options
 ---@field poll fun(loop: respool.loop, seconds: number) as the loop's
 ---@field cancel fun(loop: respool.loop) gives up what its tasks wait for
----@field concurrency integer items at a time; in an ordered queue 1
+---@field concurrency integer items at a time; in strict order 1, but for that
+--- of partitions, of which each gives one
 ---@field rate number? items begun a second
 ---@field until_empty boolean? ends as work with stop_when_empty
 ---@field deadline number seconds that items may take once it is to stop
@@ -83,17 +84,20 @@ local COUNTED = {
   [outcome.SNOOZE] = "snoozed", [outcome.HOLD] = "released",
 }
 
+-- Gives back items that have not begun, up to the `upto`th of their batch.
+local function give_back(delivery, part, upto)
+  for i = part.next, upto do batches.mark(part.batch, i, outcome.RELEASE) end
+  local n = upto - part.next + 1
+  delivery.counts.released = delivery.counts.released + n
+  part.next, part.left = upto + 1, part.left - n
+  part.since = 0
+end
+
 -- The queue is held from the next settle on: what has not begun goes back with
 -- it, at once.
 local function break_off(delivery)
   for _, part in ipairs(delivery.parts) do
-    for i = part.next, #part.batch do
-      batches.mark(part.batch, i, outcome.RELEASE)
-    end
-    local n = #part.batch - part.next + 1
-    delivery.counts.released = delivery.counts.released + n
-    part.next, part.left = #part.batch + 1, part.left - n
-    part.since = 0
+    give_back(delivery, part, #part.batch)
   end
 end
 
@@ -103,7 +107,7 @@ local function handled(delivery, part, i)
   delivery.busy = delivery.busy - 1
   part.running[i], part.left = nil, part.left - 1
   part.since = part.since or now()
-  if flow.breaks_off(delivery.row) then break_off(delivery) end
+  if flow.breaks_off(delivery.row, part.batch, i) then break_off(delivery) end
 end
 
 local function call(delivery, batch, item, payload)
@@ -147,15 +151,22 @@ local function is_let(delivery)
   return true
 end
 
+-- Is the next item of a partition that is off? It goes back.
+local function passes_over(delivery, part)
+  local off = flow.is_off(delivery.row, part.batch, part.next)
+  if off then give_back(delivery, part, part.next) end
+  return off
+end
+
 -- Begins as many items as there is room for.
 local function begin(delivery)
   for _, part in ipairs(delivery.parts) do
     while part.next <= #part.batch do
-      if delivery.busy >= delivery.most or delivery.stopping
-         or not is_let(delivery) then
-        return
+      if delivery.busy >= delivery.most or delivery.stopping then return end
+      if not passes_over(delivery, part) then
+        if not is_let(delivery) then return end
+        begin_next(delivery, part)
       end
-      begin_next(delivery, part)
     end
   end
 end
@@ -318,6 +329,12 @@ local function run(delivery)
   return delivery.counts
 end
 
+-- Must items of a batch be handled one after the other?
+local function is_strict(config)
+  return config.ordered == 1
+    or config.partition_ordered == 1 and config.partition_batch > 1
+end
+
 -- Calls handler(payload, item) for item after item, several at a time, until
 -- SIGTERM, SIGINT or a request to its worker: then what is being handled may
 -- come to its end for `deadline` seconds. A second signal ends it at once.
@@ -334,7 +351,7 @@ function M.run(queue, handler, o)
     row = flow.row(queue, config), loop = loop_of.new(o.poll),
     read = item_of.reader(queue), parts = {}, busy = 0,
     look_at = 0, tick_at = 0, let_at = 0,
-    most = config.ordered == 1 and 1 or o.concurrency,
+    most = is_strict(config) and 1 or o.concurrency,
     keeps = config.keep_done > 0,
     signals = process.signals(), stopping = false,
     counts = { done = 0, failed = 0, released = 0, snoozed = 0, lost = 0 },

@@ -8,10 +8,15 @@
 -- A queue handle counts the marks that bear on its flow in `flow_marks`: one
 -- comparison tells whether there was any.
 
+local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
 local outcome = require "respool.support.outcome"
 
+local batches = core.batch
+
 local M = {}
+
+local PARTITION = batches.fields.partition
 
 -- Groups of errors that mean: nobody there. Those of respool.http; handlers
 -- may give them, too.
@@ -60,6 +65,10 @@ end
 ---@field queue respool.queue
 ---@field most integer outages in a row that open the breaker; 0: none
 ---@field n integer outages in a row
+---@field most_of integer the same of a partition
+---@field of table<string, integer> outages in a row, of partitions
+---@field off table<string, true>? partitions of which nothing more is to be
+--- tried before the next settle
 ---@field marks integer of the queue, when it was asked last
 ---@field delay number? the longest of the items held that are not settled yet
 ---@field due number by then the items that were held are ready
@@ -70,6 +79,7 @@ end
 function M.row(queue, config)
   return {
     queue = queue, most = config.breaker_failures, n = 0,
+    most_of = config.partition_breaker_failures, of = {},
     marks = queue.flow_marks, due = 0,
   }
 end
@@ -107,18 +117,60 @@ function M.is_drained(row)
     or stats.ready + stats.leased + stats.retrying + held == 0
 end
 
--- To be asked after each item: true when nothing more is to be tried, as the
--- queue is held or its breaker opens when this is settled.
+-- Nothing more of the item's partition is to be tried before the next settle.
+---@param row respool.flow_row
+---@param batch respool.batch
+---@param i integer
+function M.put_off(row, batch, i)
+  local partition = batches.field(batch, i, PARTITION)
+  row.off = row.off or {}
+  if partition then row.off[partition] = true end
+end
+
+-- Is that so of this item's?
+---@param row respool.flow_row
+---@param batch respool.batch
+---@param i integer
+---@return boolean
+function M.is_off(row, batch, i)
+  local partition = row.off and batches.field(batch, i, PARTITION)
+  return partition and row.off[partition] or false
+end
+
+-- Is there anything to ask breaks_off for?
 ---@param row respool.flow_row
 ---@return boolean
-function M.breaks_off(row)
-  local queue = row.queue
+function M.has_news(row)
+  return row.queue.flow_marks ~= row.marks or row.n > 0 or next(row.of) ~= nil
+end
+
+-- Notes that an item of a partition holds it, or is an outage.
+local function note_partition(row, partition, batch, i)
+  local n = (row.of[partition] or 0) + 1
+  row.of[partition] = n
+  if row.queue.flow_kind == outcome.HOLD
+     or row.most_of > 0 and n >= row.most_of then
+    M.put_off(row, batch, i)
+  end
+end
+
+-- To be asked after each item: true when nothing more is to be tried, as the
+-- queue is held or its breaker opens when this is settled. Where that is so of
+-- the item's partition, the partition is off.
+---@param row respool.flow_row
+---@param batch respool.batch
+---@param i integer
+---@return boolean
+function M.breaks_off(row, batch, i)
+  local queue, partition = row.queue, batches.field(batch, i, PARTITION)
   if queue.flow_marks == row.marks then
     row.n = 0
+    if partition then row.of[partition] = nil end
     return false
   end
   row.marks = queue.flow_marks
-  if queue.flow_kind == outcome.HOLD then return true end
+  if partition then note_partition(row, partition, batch, i) end
+  if queue.flow_kind == outcome.HOLD then return not partition end
   row.n = row.n + 1
   return row.most > 0 and row.n >= row.most
 end
@@ -166,6 +218,7 @@ end
 ---@param row respool.flow_row
 function M.settled(row)
   local queue = row.queue
+  row.off = nil
   if row.delay and not queue.handle:closed() then
     local due = queue.store.handle:now() + row.delay + 0.001
     row.due, row.delay = math.max(row.due, due), nil

@@ -41,6 +41,7 @@ local M = {}
 ---@field expires_at number? nil: never
 ---@field version integer of the payload, as pushed
 ---@field key string?
+---@field partition string?
 ---@field error string? of the last failure
 ---@field headers any
 ---@field original any the payload before a replay's transform

@@ -130,6 +130,7 @@ local function new_loop(queue, handler, serve, o)
     queue = queue, handler = handler, serve = serve, o = o,
     stops = queue.stops, ordered = config.ordered == 1,
     keeps = config.keep_done > 0,
+    parts_ordered = config.partition_ordered == 1,
     counts = new_counts(), unflushed = false, tracer = queue.store.tracer,
   }
   loop.row = flow.row(queue, config)
@@ -259,7 +260,7 @@ local function serve_item(loop, batch, i)
   return call_handler(loop, batch, it, payload, 1)
 end
 
--- In an ordered queue nothing may follow an item that is not done.
+-- In strict order nothing may follow an item that is not done.
 local function holds_up(batch, i, well)
   local kind = batches.kind(batch, i)
   return not (well and (kind == outcome.NONE or kind == outcome.DONE))
@@ -275,8 +276,24 @@ local function is_cut_off(loop, batch, i)
   return true
 end
 
+-- Serves an item, unless it was cancelled; false when no other is to be served.
+local function serve_one(loop, batch, i, cancelled)
+  local row, well = loop.row, cancelled or serve_item(loop, batch, i)
+  if loop.queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
+    return false
+  end
+  state_of(batch).handled = i
+  loop.counts.items = loop.counts.items + 1
+  if flow.has_news(row) and flow.breaks_off(row, batch, i) then return false end
+  if not (loop.ordered or loop.parts_ordered) or not holds_up(batch, i, well)
+  then
+    return true
+  end
+  flow.put_off(row, batch, i)
+  return not loop.ordered
+end
+
 local function serve_items(loop, batch)
-  local state, counts = state_of(batch), loop.counts
   local store = loop.queue.store
   local cancels = store.cancels
   loop.started = loop.start()
@@ -289,17 +306,12 @@ local function serve_items(loop, batch)
     local skipped = (store.cancels ~= cancels or loop.started - before >= LONG)
       and held_by.is_gone(batch, i)
     before = loop.started
-    local well = skipped or serve_item(loop, batch, i)
-    if loop.queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
+    if loop.row.off and flow.is_off(loop.row, batch, i) then
+      batches.mark(batch, i, outcome.RELEASE)
+      state_of(batch).handled = i
+    elseif not serve_one(loop, batch, i, skipped) then
       return
     end
-    state.handled = i
-    counts.items = counts.items + 1
-    if (loop.queue.flow_marks ~= loop.row.marks or loop.row.n > 0)
-       and flow.breaks_off(loop.row) then
-      return
-    end
-    if loop.ordered and holds_up(batch, i, well) then return end
   end
 end
 
@@ -333,7 +345,8 @@ local function serve_groups(loop, batch)
   loop.started = loop.start()
   for _, group in ipairs(groups) do
     if is_stopped(loop) then return end
-    if not serve_group(loop, batch, group) or flow.breaks_off(loop.row) then
+    if not serve_group(loop, batch, group)
+       or flow.breaks_off(loop.row, batch, group.i) then
       return
     end
   end

@@ -31,6 +31,7 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field original any the payload before a replay's first transform
 ---@field original_codec string? nil: CBOR
 ---@field key string?
+---@field partition string?
 ---@field version integer of the payload
 ---@field priority integer
 ---@field pushed_at number
@@ -46,8 +47,8 @@ local NUMBERS = { ready = 0, leased = 1, scheduled = 2, retrying = 3 }
 ---@field progress respool.progress? that its handler has reported
 local StoredItem = fields.record("an item", [[
   id queue state visible_at payload bytes codec headers header_bytes original
-  original_codec key version priority pushed_at expires_at origin attempts
-  deliveries crashes replays error memo worker progress
+  original_codec key partition version priority pushed_at expires_at origin
+  attempts deliveries crashes replays error memo worker progress
 ]], function(item)
   return ("respool item %d of %s (%s)"):format(item.id, item.queue, item.state)
 end)

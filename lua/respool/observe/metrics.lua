@@ -234,6 +234,46 @@ local function flow(text, rows, now)
   end)
 end
 
+-- Those with most items, of queues that have so few partitions that looking
+-- at all of them is cheap.
+local PARTITIONS, CHEAP = 10, 10000
+
+---@param store respool.store
+---@param all table<string, respool.queue_stats>
+---@return table<string, respool.partition[]>?, string?, string?
+local function largest(store, all)
+  local found = {}
+  for name, stats in pairs(all) do
+    if stats.partitions > 0 and stats.partitions <= CHEAP then
+      local list, message, code = stats_of.largest(store, name, PARTITIONS)
+      if not list then return nil, message, code end
+      found[name] = list
+    end
+  end
+  return found
+end
+
+local PARTITION_STATES = { "ready", "leased", "scheduled" }
+
+local function partitions(text, rows, found)
+  begin(text, "respool_partitions", "gauge",
+        "Partitions of the queue that have items, or are bounded still.")
+  each_queue(rows, function(labels, stats)
+    sample(text, "respool_partitions", labels, stats.partitions)
+  end)
+  begin(text, "respool_partition_items", "gauge",
+        "Items by state of the partitions with most of them.")
+  for _, name in ipairs(stats_of.sorted(found)) do
+    for _, p in ipairs(found[name]) do
+      local labels = joined(label("queue", name), label("partition", p.key))
+      for _, state in ipairs(PARTITION_STATES) do
+        sample(text, "respool_partition_items",
+               joined(labels, label("state", state)), p[state])
+      end
+    end
+  end
+end
+
 local function histograms(text, rows)
   for _, family in ipairs(HISTOGRAMS) do
     begin(text, family[1], "histogram", family[3])
@@ -243,7 +283,7 @@ local function histograms(text, rows)
   end
 end
 
-local function add_queues(text, rows, now)
+local function add_queues(text, rows, now, found)
   simple(text, rows, COUNTERS, "counter")
   by_reason(text, rows)
   by_state(text, rows)
@@ -251,6 +291,7 @@ local function add_queues(text, rows, now)
   fill(text, rows)
   paused(text, rows)
   flow(text, rows, now)
+  partitions(text, rows, found)
   histograms(text, rows)
 end
 
@@ -389,8 +430,11 @@ function M.pieces(store, format)
   local workers
   workers, message, code = workers_of.stored(store)
   if not workers then return nil, message, code end
+  local found
+  found, message, code = largest(store, all)
+  if not found then return nil, message, code end
   local text = new_text(format)
-  add_queues(text, rows_of(all), store.handle:now())
+  add_queues(text, rows_of(all), store.handle:now(), found)
   add_buffers(text, rows_of(stats_of.buffers(store)))
   add_dlqs(text, dead_letters)
   add_schedules(text, schedules)

@@ -53,6 +53,7 @@ local M = {}
 ---@field delivered_bytes integer payload bytes of `delivered`
 ---@field dead_bytes integer of the dead letters of `dead`
 ---@field dead_dropped integer removed from its dlq, beyond keep_dead's bounds
+---@field partitions integer that queue:partitions would show, now
 ---@field held_until number? nothing is taken before; nil: it is not held
 ---@field held_for string? why
 ---@field breaker "closed"|"open"|"half_open"
@@ -98,6 +99,22 @@ local function add_flow(stats, flow)
   stats.breaker = BREAKER[flow.breaker]
   if stats.held_for == "" then stats.held_for = nil end
   if stats.allowed == huge then stats.allowed = nil end
+end
+
+-- Partitions of a queue: by key, those behind `after`, or by size.
+---@param handle userdata the queue's
+---@param by_size boolean?
+---@param limit integer
+---@param after string?
+---@return respool.partition[]?, string?, string?
+function M.partitions(handle, by_size, limit, after)
+  local list, message, code = handle:partitions(by_size, limit, after)
+  if not list then return nil, message, code end
+  for _, p in ipairs(list) do
+    p.breaker = BREAKER[p.breaker]
+    if p.held_for == "" then p.held_for = nil end
+  end
+  return list
 end
 
 -- Everything counted of a queue; times in seconds.
@@ -208,6 +225,23 @@ function M.queues(store, brief)
     all[name] = stats
   end
   return all
+end
+
+-- The partitions of a queue that have most items.
+---@param store respool.store
+---@param name string of the queue; when it has gone there are none
+---@param limit integer
+---@return respool.partition[]?, string?, string?
+function M.largest(store, name, limit)
+  local handle, message, code = store.handle:find(name)
+  if not handle then
+    if code == "NOT_FOUND" then return {} end
+    return nil, message, code
+  end
+  local list
+  list, message, code = M.partitions(handle, true, limit)
+  handle:close()
+  return list, message, code
 end
 
 

@@ -205,7 +205,9 @@ end
 ---@param o table
 ---@return true?, integer|string, string?, integer?
 function M.push_many(queue, list, o)
+  local names = o.partitions
   for i = 1, #list do
+    if names then o.partition = names[i] or nil end
     local ok, message, code = M.push(queue, list[i], o)
     if not ok then return nil, message, code, i - 1 end
   end

@@ -29,6 +29,8 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 --- the push itself ends an expired holder that is not leased
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
+---@field partition string? of which the item is, 1 to 255 bytes; for
+--- queue:push_many also a function that says it of a payload, or nil
 ---@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
 --- it takes; when not given, that if the queue's overflow is "wait", else 0.
 --- A push that an empty queue could not hold is FULL at once, one item over
@@ -44,6 +46,7 @@ M.form = {
   ttl = options.seconds_or_huge,
   headers = options.table,
   key = options.key,
+  partition = options.key,
   on_conflict = options.choice(CONFLICTS),
   dedup = options.seconds,
   timeout = options.seconds_or_huge,
@@ -76,12 +79,42 @@ function M.read(given, n)
   return finish(options.read(M.form, given, n))
 end
 
+local MANY = { partition = function(value)
+  if type(value) == "function" then return value end
+  local name = options.key(value)
+  return name, not name and "a string of 1 to 255 bytes or a function" or nil
+end }
+for name, kind in pairs(M.form) do MANY[name] = MANY[name] or kind end
+MANY.of = "queue:push_many"
+
+-- The partition of each payload, where a function says it.
+---@param list any[]
+---@param of fun(payload: any): string?
+---@return (string|false)[]
+local function partitions(list, of)
+  local names = {}
+  for i, payload in ipairs(list) do
+    local name = of(payload)
+    if name ~= nil and not options.key(name) then
+      compat.misuse("queue:push_many: 'partition' is to return a string of 1 "
+                    .. "to 255 bytes, or nil")
+    end
+    names[i] = name or false
+  end
+  return names
+end
+
 -- As read(); what belongs to one item is refused.
 ---@param given respool.push_options?
 ---@param n integer
 ---@return table
-function M.read_many(given, n)
-  local o = M.read(given, n)
+---@param list any[] the payloads
+function M.read_many(given, n, list)
+  if given == nil then return NONE end
+  local o = finish(options.read(MANY, given, n))
+  if type(o.partition) == "function" then
+    o.partitions, o.partition = partitions(list, o.partition), nil
+  end
   if o.key then
     compat.misuse("queue:push_many: option 'key' is for a single push")
   end

@@ -106,8 +106,8 @@ local FIELDS = {
   "attempts", "codec", "crashes", "damaged", "deliveries", "died_at",
   "done_at", "error", "expires_at", "failures", "first_failed_at", "group",
   "history", "id", "items", "key", "memo", "number", "origin",
-  "original_codec", "priority", "progress", "pushed_at", "queue", "reason",
-  "replays", "state", "version", "visible_at", "worker",
+  "original_codec", "partition", "priority", "progress", "pushed_at", "queue",
+  "reason", "replays", "state", "version", "visible_at", "worker",
 }
 
 local function fields_of(record)

@@ -32,8 +32,8 @@ M.FORMAT = 1
 
 local FIELDS = {
   "number", "id", "queue", "reason", "group", "error", "state", "priority",
-  "key", "version", "pushed_at", "visible_at", "expires_at", "died_at",
-  "first_failed_at", "attempts", "deliveries", "crashes", "replays",
+  "key", "partition", "version", "pushed_at", "visible_at", "expires_at",
+  "died_at", "first_failed_at", "attempts", "deliveries", "crashes", "replays",
   "failures", "items", "memo",
 }
 

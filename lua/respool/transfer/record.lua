@@ -21,6 +21,7 @@ local KINDS = {
   { "queue", options.string }, { "bytes", options.string },
   { "header_bytes", options.string }, { "codec", options.string },
   { "key", push.form.key }, { "priority", push.form.priority },
+  { "partition", push.form.key },
   { "pushed_at", options.time }, { "died_at", options.time },
   { "visible_at", options.time }, { "expires_at", options.time_or_huge },
 }
@@ -143,6 +144,7 @@ function M.plan(queue, record, on_conflict)
   o.version = record.version
   local bytes, mark = body(queue, record)
   o.headers, o.key, o.priority = headers(record), record.key, record.priority
+  o.partition = record.partition
   if record.key then o.on_conflict = on_conflict end
   return {
     bytes = bytes, codec = mark, origin = origin(record), options = o,

@@ -222,7 +222,8 @@ local LEAST, MOST = 20, 600 -- seconds that items are put off
 local KEPT = {
   "id", "priority", "attempts", "deliveries", "crashes", "replays", "version",
   "key", "pushed_at", "expires_at", "error", "headers", "original", "memo",
-  "codec", "original_codec", "origin_queue", "origin_id", "origin_pushed_at",
+  "partition", "codec", "original_codec", "origin_queue", "origin_id",
+  "origin_pushed_at",
 }
 
 local function read_item(source, batch, i)

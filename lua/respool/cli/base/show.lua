@@ -73,6 +73,7 @@ local function common(list, r, now, expires_at)
   put(list, "replays", r.replays)
   put(list, "version", r.version)
   put(list, "key", r.key)
+  put(list, "partition", r.partition)
 end
 
 local function part(io, title, text)

@@ -22,6 +22,8 @@ local REPORT = "Keep a copy of the store and report it: this is a program "
 local RESTORE = "Stop what uses the store and keep a copy of it. Restore a "
   .. "backup, or save what can be read with `respool repair`. Look for a "
   .. "failing disk, and for programs that touch the file."
+local REBUILD = "`respool repair` makes a new store, in which the records of "
+  .. "partitions are made anew from their items. Look for a failing disk."
 local LOST =
   "Records are no longer found by their keys: items or dead letters may "
   .. "be lost."
@@ -56,6 +58,8 @@ M.KINDS = {
     COUNTED },
   { "claim-undue", "the claim at .* has no due time",
     "Leased, scheduled or retrying items will not come back.", RESTORE },
+  { "claim-parked", "is parked but has a due time",
+    "An item of a partition is looked at for nothing.", REPORT },
   { "claim-ahead", "has a token from the future",
     "A lease may be taken for another one.", REPORT },
   { "claims-overlap", "claims overlap",
@@ -68,6 +72,26 @@ M.KINDS = {
     "A little room is lost.", REPORT },
   { "priority-count", "priority .* counts",
     "A queue's counts do not agree with its items.", COUNTED },
+  { "partition-damaged", "partition.* damaged",
+    "Pushes to a partition, and takes from its queue, fail: CORRUPT.",
+    REBUILD },
+  { "turns-damaged", "^turns of queue .* are damaged",
+    "Takes from the queue fail: CORRUPT.", REBUILD },
+  { "partition-count", "counts .* partitions",
+    "The number of a queue's partitions is wrong.", REBUILD },
+  { "partition-count", "partition.* counts?",
+    "What a partition counts does not agree with its items or turns: its "
+      .. "concurrency or its order may be wrong.", REBUILD },
+  { "partition-stuck", "partition.* has no ",
+    "Items of a partition may not be delivered.", REBUILD },
+  { "item-lost", "item .* is alone without a claim",
+    "An item is stored but will never be delivered.", REBUILD },
+  { "partition-item", "partition",
+    "An item and its partition do not agree: it may not be delivered, or out "
+      .. "of turn.", REBUILD },
+  { "partition-item", "item .* is parked among others",
+    "An item and its partition do not agree: it may not be delivered, or out "
+      .. "of turn.", REBUILD },
   { "balance", "was pushed .* are gone and",
     "Items have come without being counted.", COUNTED },
   { "dead-letter-damaged", "dead letter .* is damaged",

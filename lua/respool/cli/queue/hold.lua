@@ -13,6 +13,8 @@ function M.options(command)
     :argname "TIME":convert(arguments.duration)
   command:option("--reason", "Why; shown by stats and health.")
     :argname "TEXT"
+  command:option("--partition", "Only the items of this partition.")
+    :argname "KEY":convert(arguments.key)
   command:epilog [[
 A hold is for all processes. Pushes are accepted, and leased items can be
 settled. It does not shorten a hold that is longer; 0 ends it.
@@ -25,7 +27,9 @@ end
 function M.run(args, io)
   local store = arguments.open(io, args.store)
   local queue = arguments.queue(store, args.queue)
-  arguments.check(queue:hold(args.time, { reason = args.reason }))
+  arguments.check(queue:hold(args.time, {
+    reason = args.reason, partition = args.partition,
+  }))
 end
 
 return M

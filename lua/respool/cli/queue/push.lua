@@ -43,6 +43,8 @@ function M.options(command)
     :argname "PATH"
   command:option("--on-conflict", "What to do with a line whose key is in use.")
     :choices { "fail", "ignore", "replace" }:default "fail"
+  command:option("--partition", "The partition that the items are of.")
+    :argname "KEY":convert(arguments.key)
   command:option("--priority", "Give the items this priority, 0 to 255.")
     :argname "N":convert(arguments.whole(0, 255))
   command:option("--delay", "Schedule the items for later: 90s, 5m, 2h.")
@@ -158,6 +160,7 @@ local function push_keyed(run, tx, batch)
   for i, entry in ipairs(batch) do
     steps[i] = tx:push(run.queue, entry.body, {
       key = entry.key, on_conflict = run.args.on_conflict,
+      partition = run.options.partition,
       priority = run.options.priority, delay = run.options.delay,
       ttl = run.options.ttl,
     })
@@ -389,7 +392,10 @@ local function new_run(args, io)
     decode = DECODERS[format], noun = args.cbor and "value" or "line",
     records = records.new(file, name, args.cbor and "sequence" or "lines",
                           args.max_line),
-    options = { priority = args.priority, delay = args.delay, ttl = args.ttl },
+    options = {
+      priority = args.priority, delay = args.delay, ttl = args.ttl,
+      partition = args.partition,
+    },
     waits = check(queue:config()).overflow == "wait",
     batch = {}, bytes = 0, pushed = 0, ignored = 0, bad = 0, from = 0,
   }

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What time brings to partitions: those that were held, or had no tokens, get
+ * their turns; items that waited, or whose lease ran out, come to the list of
+ * theirs, in a segment of their own if they are not as they were pushed.
+ */
+#include "lmdb/steps/wake.h"
+
+#include "lmdb/queue/end_items.h"
+#include "lmdb/queue/partition_turns.h"
+#include "lmdb/queue/partitions.h"
+#include "lmdb/queue/state.h"
+#include "lmdb/record/segments.h"
+
+#include <stdlib.h>
+
+#define WAKE_MAX 1000 /* partitions that one take wakes */
+
+/* ---- partitions by time ------------------------------------------------- */
+
+static bool first_due(txn *t, const queue *q, int64_t *at,
+                      respool_bytes *name) {
+  respool_bytes found, none;
+  uint32_t of;
+  name_key k = partition_due_key(q->id, 0, (respool_bytes){NULL, 0});
+  return txn_seek(t, DB_PARTITION_DUE, name_key_bytes(&k), &found, &none) &&
+         partition_due_read(found, &of, at, name) && of == q->id;
+}
+
+bool wake_partitions(txn *t, queue *q, int64_t now) {
+  respool_bytes name;
+  int64_t at;
+  for (int left = WAKE_MAX; first_due(t, q, &at, &name) && at <= now; left--) {
+    if (!left) return true;
+    name_key k = partition_due_key(q->id, at, name);
+    partition *p = partition_find(t, q, name);
+    txn_del(t, DB_PARTITION_DUE, name_key_bytes(&k));
+    if (!p || p->due != at) continue; /* left over */
+    p->due = 0;
+    partition_changed(t, q, p);
+    partition_line_up(t, q, p);
+  }
+  return false;
+}
+
+int64_t wake_due(txn *t, const queue *q) {
+  respool_bytes name;
+  int64_t at;
+  return first_due(t, q, &at, &name) ? at : INT64_MAX;
+}
+
+/* ---- claims by time ----------------------------------------------------- */
+
+static bool is_untouched(const claim *c) {
+  return !claim_has_failed(c) && !c->deliveries && !c->memo.size;
+}
+
+static void leave_segments(take_run *run, const line *l,
+                           const respool_page *page) {
+  uint64_t *ids = malloc(page->n * sizeof *ids);
+  if (!ids) {
+    txn_fail(run->t, RESPOOL_NOMEM);
+    return;
+  }
+  for (size_t i = 0; i < page->n; i++) ids[i] = page->items[i].id;
+  segments_settle(run->t, run->q, l, ids, page->n);
+  free(ids);
+}
+
+/* The items of a claim; those that cannot be read end. */
+static void read_claim(take_run *run, const place *p, const claim *c,
+                       respool_page *page) {
+  item_reader r = {.page = page, .line = p->line, .from = p->first,
+                   .upto = c->last, .want = UINT64_MAX};
+  int what;
+  while ((what = read_items(run->t, &r)) != READ_END && what != READ_FULL &&
+         !run->t->rc) {
+    uint64_t lost = end_unreadable(run->t, run->q, &r, what, c);
+    priority_count(run->t, run->q, p->line.priority, claim_count(c),
+                   COUNT_NONE, lost);
+  }
+}
+
+static void wake_items(take_run *run, const place *p, const claim *c,
+                       enum count from, const respool_page *page) {
+  line l = p->line;
+  bool parks = l.space == SPACE_PARTED_SOLO || !is_untouched(c);
+  if (parks && page->n) leave_segments(run, &p->line, page);
+  if (parks) l.space = SPACE_PARTED_SOLO;
+  for (size_t i = 0; i < page->n && !run->t->rc; i++) {
+    if (parks) partition_park(run->t, run->q, &l, c, page, i);
+    partition_move(run->t, run->q, &l, &page->items[i], from, COUNT_READY);
+  }
+  priority_count(run->t, run->q, l.priority, claim_count(c), COUNT_READY,
+                 page->n);
+}
+
+bool wake_claim(take_run *run, const due_key *d) {
+  const place *p = &d->claim;
+  respool_page page;
+  claim old, c;
+  if (!take_load_claim(run, p, &old)) return false;
+  c = old;
+  enum count from = claim_count(&c);
+  page_init(&page);
+  if (c.state == CLAIM_LEASED) take_note_crash(run, &c, p->line.priority);
+  read_claim(run, p, &c, &page);
+  if (from == COUNT_LEASED && page.n == 1 &&
+      take_ends_crashed(run, p, &old, &c)) {
+    partition_move(run->t, run->q, &p->line, page.items, from, COUNT_NONE);
+  } else if (!run->t->rc) {
+    claim_del(run->t, p, &old);
+    wake_items(run, p, &c, from, &page);
+  }
+  page_clear(&page);
+  return !run->t->rc;
+}
