@@ -387,6 +387,9 @@ local DEFAULTS = {
   ordered = false, max_items = huge, max_queue_bytes = huge,
   on_exhausted = "dead", overflow = "reject", weights = {}, keep_done = 0,
   keep_dead = huge, on_expire = "dead", rate = false, breaker = false,
+  partitions = {
+    concurrency = 0, batch = 0, ordered = false, rate = false, breaker = false,
+  },
   retry = backoff.describe(backoff.exponential {
     initial = 1, max = 3600, jitter = "full",
   }),
