@@ -235,6 +235,10 @@ describe("store:queue", function()
       max_lease = 100, overflow = "drop_oldest", weights = { [9] = 5, [0] = 1 },
       keep_done = { seconds = huge, bytes = 2^30 }, keep_dead = 3600,
       rate = false, breaker = false,
+      partitions = {
+        concurrency = 0, batch = 0, ordered = false, rate = false,
+        breaker = false,
+      },
     }, store:queue "orders":config())
   end)
 
