@@ -174,7 +174,8 @@ end
 ---@field rate respool.rate|false? false; how many items may be taken
 ---@field breaker respool.breaker|boolean? false; true: { failures = 5, within =
 --- 60, cooldown = 60, probes = 1 }
----@field partitions respool.partition_policy?
+---@field partitions respool.partition_policy? no bounds; what bounds the items
+--- of each partition
 ---@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name.
 --- A function is a setting of this handle
 
