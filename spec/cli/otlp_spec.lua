@@ -90,6 +90,21 @@ describe("respool.otlp", function()
     assert.equal("respool", push.resource["service.name"])
   end)
 
+  it("draws other numbers in a process that was forked", function()
+    local code = [[
+      local context = require "respool.otlp.context"
+      local core = require "respool.core"
+      context.new(nil, 1)
+      local pid, pipe = core.process.fork()
+      local id = context.new(nil, 1).trace
+      if pid == 0 then core.process.exit(0, pipe, id) end
+      repeat until core.process.wait(pid)
+      print(id ~= core.process.last_words(pipe) and "differs")
+    ]]
+    local process = helper.spawn(code)
+    process:expect "differs"
+  end)
+
   it("has the time of the store", function()
     open()
     q:push "a"

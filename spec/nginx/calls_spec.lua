@@ -22,6 +22,38 @@ describe("inside nginx", function()
     assert.equal(2, counts(n).ready)
   end)
 
+  it("a tracer hears of each verb, also where these yield", function()
+    local n = nginx.start { http = [[
+      init_worker_by_lua_block {
+        local heard = {}
+        package.loaded.heard = heard
+        local store = assert(require("resty.respool").open("${store}", {
+          tracer = {
+            start = function(event)
+              table.insert(heard, event.operation .. "+")
+              return event.operation, { traceparent = "00-1" }
+            end,
+            finish = function(span) table.insert(heard, span .. "-") end,
+          },
+        }))
+        package.loaded.orders = assert(store:queue "orders")
+      }
+      exit_worker_by_lua_block { require("resty.respool").exit() }
+    ]], server = [[
+      location = / { content_by_lua_block {
+        local orders = require "orders"
+        assert(orders:push "a")
+        local counts = assert(orders:work(function(_, item)
+          assert(item.headers.traceparent == "00-1")
+          ngx.sleep(0.001)
+        end, { limit = 1 }))
+        ngx.print(counts.done, " ", table.concat(require "heard", " "))
+      } }
+    ]] }
+    assert.equal("1 push+ push- take+ take- handle+ handle- settle+ settle-",
+                 (n:request "/"))
+  end)
+
   it("the value of a long payload is made in turns with others", function()
     local n = nginx.start { http = OPEN, server = [[
       location = / { content_by_lua_block {

@@ -4,6 +4,8 @@
 -- has the numbers of trace and span and whether the trace is sampled,
 -- tracestate what others have to say of it.
 
+local core = require "respool.core"
+
 local M = {}
 
 ---@class respool.otlp.context
@@ -13,13 +15,15 @@ local M = {}
 ---@field state string? tracestate
 
 local BLOCK = 1024 -- bytes of randomness that are read at once
-local random, at = "", 1
+local random, at, reader = "", 1, nil
 
--- `n` random bytes in hexadecimal digits.
+-- `n` random bytes in hexadecimal digits. What a parent has read is the
+-- parent's: two processes must not draw the same.
 local function digits(n)
-  if at + n - 1 > #random then
+  local pid = core.process.self()
+  if at + n - 1 > #random or reader ~= pid then
     local file = assert(io.open("/dev/urandom", "rb"))
-    random, at = file:read(BLOCK), 1
+    random, at, reader = file:read(BLOCK), 1, pid
     file:close()
   end
   local bytes = random:sub(at, at + n - 1)

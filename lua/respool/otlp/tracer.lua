@@ -152,7 +152,7 @@ end
 
 local function new_span(event)
   local span = {
-    operation = event.operation, queue = event.queue, at = event.at,
+    operation = event.operation, queue = event.queue,
     began = core.mono(), items = event.items, carried = event.carried,
     several = (event.items or 1) > 1,
   }
@@ -175,17 +175,29 @@ local function parent_of(event, only)
   return outer or only
 end
 
+local APART = 0.002 -- seconds
+
+-- The time by the store's clock, which counts milliseconds: as long as both
+-- agree, by the monotonic one since the first look, so that what follows from
+-- something does not begin before it.
+local function moment(tracer, at, mono)
+  local since = tracer.clock and tracer.clock + (mono - tracer.clock_at) / 1e6
+  if since and math.abs(since - at) < APART then return since end
+  tracer.clock, tracer.clock_at = at, mono
+  return at
+end
+
 local function start(tracer, event)
   local span, only = new_span(event)
   if not tracer.clock then tracer.sums = metrics.new(event.at) end
-  tracer.clock, tracer.clock_at = event.at, span.began
+  span.at = moment(tracer, event.at, span.began)
   span.parent = parent_of(event, only or nil)
   span.context = context.new(span.parent, tracer.o.sample)
   local given = event.operation == "push" and span.links[1]
   return span, not given and context.headers(span.context) or nil
 end
 
--- Adds a report of the metrics, by the clock of the span that ended last.
+-- Adds a report of the metrics.
 local function report(tracer)
   local now = tracer.clock + (core.mono() - tracer.clock_at) / 1e6
   tracer.reported_at = core.mono()
@@ -229,7 +241,7 @@ local function finish(tracer, span, result)
     span.items = result.items
     if result.batch then adopt(span, result.batch) end
   end
-  span.id = span.id or result.id
+  span.id = span.id or not span.several and result.id or nil
   tracer.sums:count(span, result)
   if span.context.sampled then
     tracer.traces:add(spans.encode(span, result))
