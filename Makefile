@@ -119,7 +119,7 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
 
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
-  buffers wait fork flushes writer opener reader brim journal seam libpq_abi \
+  buffers wait fork flushes writer opener other_build reader brim journal seam libpq_abi \
   postgres_verbs postgres_model postgres_cut
 FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
   partitions journal_kill journal_work journal_replay
@@ -262,6 +262,14 @@ $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 $(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
+	@mkdir -p $(@D)
+	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+# A build of another version, as a store's journal sees it.
+OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/%.o,control scan)
+$(OTHER): $(BUILD)/other/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=2u -c $< -o $@
+$(BUILD)/spec/other_build: spec/c/other_build.c $(OTHER) $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
 STAND_IN = spec/fault/stand_in.c $(BUILD)/core.a
