@@ -119,8 +119,8 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
 
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
-  buffers wait fork flushes writer opener other_build reader brim journal seam libpq_abi \
-  postgres_verbs postgres_model postgres_cut
+  buffers wait fork flushes writer opener other_build migration reader brim \
+  journal seam libpq_abi postgres_verbs postgres_model postgres_cut
 FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
   partitions journal_kill journal_work journal_replay
 FAULT_SRC = recorder workload replay kill migrate schedule storm flow rate \

@@ -216,8 +216,10 @@ RESPOOL_API int respool_open(const char *path, const respool_options *o,
    `timeout` says, and as long as this function returns 0: it is called with 0
    when a call of this thread begins that may wait, and while it waits ten
    times a second, with how long it has waited and for whom: "process 4711
-   (lua5.4)", or "another process" where that is not known. It calls nothing
-   of this library. A wait that is given up answers LOCKED, and the call has
+   (lua5.4)", or "another process" where that is not known. While a store is
+   migrated it is called so after each commit of that, with "the migration to
+   format 2, 35 % done", which no `timeout` ends. It calls nothing of this
+   library. A wait that is given up answers LOCKED, and the call has
    changed nothing. Signals end no wait by themselves: what their handlers note
    is to be looked at here. Calls that only look never wait. */
 typedef int (*respool_wait_fn)(void *arg, int64_t ms, const char *whom);

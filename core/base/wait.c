@@ -30,6 +30,10 @@ bool wait_goes_on(int64_t ms, const char *whom) {
   return !waits.ask || !waits.ask(waits.arg, ms, whom);
 }
 
+bool wait_tell(int64_t ms, const char *what) {
+  return !waits.ask || !waits.ask(waits.arg, ms < 1 ? 1 : ms, what);
+}
+
 void wait_begin(void) {
   if (waits.ask) (void)waits.ask(waits.arg, 0, "");
 }

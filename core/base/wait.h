@@ -27,6 +27,9 @@ void wait_begin(void);
 /* Asks after `ms` of waiting for `whom`. */
 bool wait_goes_on(int64_t ms, const char *whom);
 
+/* The same of work of one's own that may take long, which no limit ends. */
+bool wait_tell(int64_t ms, const char *what);
+
 /* Says that the wait for `whom` was given up, and returns LOCKED. `path` of
    the store may be NULL. */
 int wait_fail(const char *path, const char *whom);

@@ -52,6 +52,23 @@ describe("a store of format 1", function()
     assert.equal(1, format_of(path))
   end)
 
+  it("tells how far its migration has come, and is left when that is given up",
+     function()
+    local path = old_store()
+    local run = "'" .. build .. "/spec/migration' '" .. path .. "' "
+    local said = helper.sh(run .. "4 2>&1")
+    assert.matches("^the migration to format 2, 0 %% done\n", said)
+    assert.matches("\nLOCKED: gave up waiting for the migration", said)
+    assert.equal(1, format_of(path))
+    local last, n = 0, 0
+    for done in helper.sh(run .. "0 2>&1"):gmatch "2, (%d+) %% done" do
+      assert.is_true(tonumber(done) >= last)
+      last, n = tonumber(done), n + 1
+    end
+    assert.is_true(n >= 10 and last > 10 and last < 100)
+    assert.equal(2, format_of(path))
+  end)
+
   it("is not migrated while another process has it open", function()
     local path = old_store()
     local reader = helper.spawn([[

@@ -13,6 +13,8 @@ typedef struct migration {
   old_store from;
   txn t;               /* of the new store */
   uint64_t pending;    /* bytes put since the last commit */
+  uint64_t read, whole; /* bytes so far; the size of the old file */
+  int64_t began;
   uint32_t notes[2];   /* the queues that become notes; 0: there is none */
   id_set blobs;        /* of items that became notes */
   packer p;

@@ -6,12 +6,15 @@
  */
 #include "lmdb/migrate/migrate.h"
 
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/wait.h"
 #include "lmdb/env/create.h"
 #include "lmdb/env/open.h"
 #include "lmdb/env/replacement.h"
 #include "lmdb/migrate/convert.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define NEW_NAME "migrate.mdb"
@@ -100,12 +103,22 @@ static void note_segment(migration *m, int which, respool_bytes k,
 
 /* ---- all records -------------------------------------------------------- */
 
+/* Tells how far it has come, and asks whether to go on. */
+static int tell(const migration *m, const char *path) {
+  char what[WHOM_MAX];
+  uint64_t percent = m->whole ? m->read * 100 / m->whole : 0;
+  snprintf(what, sizeof what, "the migration to format 2, %d %% done",
+           percent < 99 ? (int)percent : 99);
+  return wait_tell(clock_mono() - m->began, what) ? 0 : wait_fail(path, what);
+}
+
 static int commit(migration *m) {
   lmdb_env *to = m->t.env;
   int rc = txn_commit(&m->t);
   m->pending = 0;
   FAULT_POINT("migrating");
   if (rc == RESPOOL_UNKNOWN_OUTCOME) rc = RESPOOL_IO; /* it is thrown away */
+  if (!rc) rc = tell(m, to->path);
   return rc ? rc : txn_begin(to, true, &m->t);
 }
 
@@ -123,6 +136,7 @@ static int migrate_database(migration *m, size_t i) {
   old_cur_open(&c, &m->from, databases[i].name);
   while (!rc && !m->t.rc && old_next(&c)) {
     migrate_record(m, i, &c);
+    m->read += c.key.size + c.value.size;
     if (m->pending > COMMIT_BYTES) rc = commit(m);
   }
   old_cur_close(&c);
@@ -149,6 +163,8 @@ static uint64_t old_format(old_store *s) {
 }
 
 static int fill(migration *m, const replacement *r, uint64_t size) {
+  m->whole = size;
+  m->began = clock_mono();
   lmdb_env to = {.path = (char *)(uintptr_t)r->dir, .dirfd = r->dirfd};
   to.map_size = size * 4 > MAP_MIN ? size * 4 : MAP_MIN;
   int rc = txn_env_make_open(&to, r->name, format_check);

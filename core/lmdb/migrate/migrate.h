@@ -9,7 +9,8 @@
    or migrated. 2. Each record is in the new store, except for the queues
    ".notes" and ".imports", whose items become notes. 3. What was damaged before
    is not taken for sound. 0 also when there is nothing to migrate; LOCKED when
-   another process has the store open. */
+   another process has the store open, or who waits has given it up: they are
+   asked after each commit, and told how far it has come. */
 int lmdb_migrate(const char *path);
 
 #endif

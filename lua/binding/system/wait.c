@@ -3,13 +3,15 @@
  * Waits for other processes end when Lua wants to go on: the interpreter's
  * handler of Ctrl-C sets a hook, to raise an error as soon as Lua runs, and
  * core.process counts the signals that it watches. A long wait is told on
- * stderr, once, unless no store has a log; no Lua runs meanwhile, so that the
+ * stderr, once, or each few seconds where there is something new to tell, as of
+ * a migration, unless no store has a log; no Lua runs meanwhile, so that the
  * log itself hears of it when it is over.
  */
 #include "system/wait.h"
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "respool.h"
 #include "system/process.h"
@@ -22,13 +24,17 @@ typedef struct heed {
   lua_Hook hook;
   int signals;  /* that had come when the call began */
   bool tells, told;
+  int64_t told_at; /* ms of the wait */
   int64_t waited; /* ms of the last long wait; 0: none since it was asked */
   char whom[64];
 } heed;
 
 static void note_wait(heed *h, int64_t ms, const char *whom) {
-  if (h->tells && !h->told)
+  bool news = !h->told ||
+              (strcmp(h->whom, whom) && ms - h->told_at >= TELL_AFTER);
+  if (h->tells && news)
     fprintf(stderr, "respool: waiting for %s, which uses the store\n", whom);
+  if (news) h->told_at = ms;
   h->told = true;
   h->waited = ms;
   snprintf(h->whom, sizeof h->whom, "%s", whom);
