@@ -178,7 +178,7 @@ static bool read_number(const char **text, int64_t most, int64_t *n) {
 
 static bool read_cursor(const char *text, respool_cursor *at) {
   int64_t n[5];
-  static const int64_t MOST[] = { 2, 3, RESPOOL_PRIORITIES, INT64_MAX,
+  static const int64_t MOST[] = { 3, 3, RESPOOL_PRIORITIES, INT64_MAX,
                                   INT64_MAX };
   for (int i = 0; i < 5; i++)
     if ((i > 0 && *text++ != '.') || !read_number(&text, MOST[i], &n[i]))
