@@ -118,6 +118,40 @@ describe("a lone item", function()
     assert.is_nil(counts "d")
   end)
 
+  -- A take sweeps some expired segments, and ends by itself those that it meets
+  -- then. Their items left their segments, but not their partitions, which were
+  -- listed, and in the way of a strict order, for ever.
+  it("ends by its time also where a take meets it", function()
+    for i = 1, 100 do
+      assert(t.q:push(i, { partition = "key " .. i, ttl = 5 }))
+    end
+    t.store:advance(6)
+    assert.equal(0, #t:take(100))
+    assert.equal(100, t.q:stats().expired)
+    assert.equal(0, t.q:stats().partitions)
+  end)
+
+  -- Each turn of an item that had ended cost a copy of the record in which it
+  -- was, and all copies were kept until the take's end: 400 MB here.
+  it("costs a take little memory when it has ended", function()
+    local function peak()
+      local status = assert(io.open "/proc/self/status")
+      local kilobytes = status:read "*a":match "VmHWM:%s*(%d+)"
+      status:close()
+      return tonumber(kilobytes)
+    end
+    local keys = {}
+    for i = 1, 30000 do keys[i] = "key " .. i end
+    assert(t.q:push_many(keys, {
+      partition = function(key) return key end, ttl = 5
+    }))
+    push("a")
+    t.store:advance(6)
+    local before = peak()
+    assert.same({ "a" }, payloads(t:take(1)))
+    assert.is_true(peak() - before < 100 * 1024)
+  end)
+
   it("is cancelled while it is leased", function()
     push("a", "b")
     local batch = t:take(2)

@@ -724,6 +724,21 @@ describe("a queue with partitions", function()
     assert.equal("a", t.q.dead:get(1).partition)
   end)
 
+  -- One take looked at no more than a thousand claims that were due, unless its
+  -- batch had room; then at all of them, in one transaction.
+  it("comes back in parts where much is due", function()
+    local list = {}
+    for i = 1, 1500 do list[i] = i end
+    assert(t.q:push_many(list, { partition = "a" }))
+    local batch = t:take(1500)
+    for i = 1, #batch do batch:item(i):retry { delay = 10 } end
+    assert(batch:settle())
+    t:queue { partitions = { concurrency = 1 } }
+    t.store:advance(11)
+    assert.equal(1, #t:take(10))
+    assert.equal(500, partition "a".scheduled)
+  end)
+
   it("drops the oldest of a full queue", function()
     t:queue { max_items = 3, overflow = "drop_oldest" }
     fill("a", 2)

@@ -8,6 +8,7 @@
 #include "lmdb/queue/end_items.h"
 
 #include "lmdb/queue/claims.h"
+#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"
@@ -68,7 +69,8 @@ void expire_page(txn *t, queue *q, const line *l, const respool_page *p,
   q->counters.expired += p->n;
 }
 
-/* Ends the items of the range in a segment that has expired. */
+/* Ends the items of the range in a segment that has expired, which only a take
+   does. */
 static size_t end_expired_segment(txn *t, queue *q, item_reader *c,
                                   const claim *from) {
   respool_page p;
@@ -82,6 +84,8 @@ static size_t end_expired_segment(txn *t, queue *q, item_reader *c,
   uint64_t end = place_last(&c->at);
   if (all.upto > end) all.upto = end;
   while (read_items(t, &all) == READ_BAD_ITEM) continue;
+  for (size_t i = 0; i < p.n; i++)
+    partition_end_given(t, q, &c->line, &p.items[i]);
   expire_page(t, q, &c->line, &p, from, c->now);
   size_t n = p.n;
   page_clear(&p);

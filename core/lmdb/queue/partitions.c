@@ -258,6 +258,13 @@ void partition_move(txn *t, queue *q, const line *l, const respool_item *i,
     move(t, q, &x, from, to, solo);
 }
 
+void partition_end_given(txn *t, queue *q, const line *l,
+                         const respool_item *i) {
+  lone x = {i->partition, i->id, l->priority, false};
+  if (l->space == SPACE_PARTED && x.name.size && partitions_of(t, q))
+    note_ending(t, q, x, COUNT_NONE);
+}
+
 /* ---- items by themselves ------------------------------------------------ */
 
 void partition_park(txn *t, queue *q, const line *l, const claim *c,

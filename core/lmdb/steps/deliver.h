@@ -18,6 +18,7 @@ typedef struct take_run {
   int64_t now, until;
   uint64_t weight; /* bytes of bodies so far */
   uint64_t cap;    /* items that the batch may reach now */
+  int woken;       /* claims of items of partitions */
   bool full;
   int rc; /* NOSPACE: expired items stay where they are, and end the take */
 } take_run;

@@ -28,12 +28,18 @@
 
 /* ---- a priority --------------------------------------------------------- */
 
+/* False when the take has woken enough, or the claim cannot be read. */
+static bool wake_one(take_run *run, const due_key *d) {
+  if (run->woken == WAKE_MAX) run->r->more = true;
+  return run->woken < WAKE_MAX && (run->woken++, wake_claim(run, d));
+}
+
 static void deliver_due(take_run *run, int priority) {
   due_key d;
   while (!take_is_full(run) && claim_first_due(run->t, run->q, priority, &d) &&
          d.at <= run->now)
     if (IS_PARTED(&d.claim.line)
-            ? !wake_claim(run, &d)
+            ? !wake_one(run, &d)
             : !deliver_due_claim(run, &d.claim, UINT64_MAX))
       return;
 }
@@ -81,12 +87,9 @@ static void deliver_from_turns(take_run *run, int priority, uint64_t most) {
 /* Items of partitions that are due come to those. */
 static void wake_claims(take_run *run, int priority) {
   due_key d;
-  for (int left = WAKE_MAX; !run->t->rc &&
-       claim_first_due(run->t, run->q, priority, &d) && d.at <= run->now &&
-       IS_PARTED(&d.claim.line); left--) {
-    run->r->more = run->r->more || !left;
-    if (!left || !wake_claim(run, &d)) return;
-  }
+  while (!run->t->rc && claim_first_due(run->t, run->q, priority, &d) &&
+         d.at <= run->now && IS_PARTED(&d.claim.line) && wake_one(run, &d))
+    continue;
 }
 
 /* Is there anything to deliver that is of no partition? */
@@ -168,7 +171,7 @@ static bool sweep(txn *t, queue *q, int64_t now) {
 static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
                       uint64_t cap, respool_batch *batch) {
   take_run run = {t, q,   batch, r, now, lease_end(q, r->lease, now),
-                  0, cap, false, 0};
+                  0, cap, 0, false, 0};
   int rc = journaled_token(t, q, r->worker, &batch->token);
   if (rc) return rc;
   batch->lease = run.until - now;

@@ -3,9 +3,9 @@
  * Turns. A take reads the first turns, takes from each partition as many ids as
  * are its share and as it may have, reads their items, and puts the partitions
  * that have more behind all others. A lone item has its turn by its id; where
- * nothing bounds partitions, nobody looks for its partition. Partitions that may
- * not have any are out of turn: until a time, or until one of their leases ends.
- * So a take never meets one twice for nothing.
+ * nothing bounds partitions, nobody looks for its partition. Partitions that
+ * may not have any are out of turn: until a time, or until one of their leases
+ * ends. So a take never meets one twice for nothing.
  */
 #include "lmdb/steps/turns.h"
 
@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PASS_OVER 10000 /* turns of items that have ended */
 #define NEAR 256 /* ids that are read in one go may be so far apart */
 
 /* ---- names that have a turn --------------------------------------------- */
@@ -77,8 +78,10 @@ typedef struct served {
 typedef struct pass {
   take_run *run;
   int priority;
+  int passed_over;      /* turns of lone items that have ended */
   uint64_t share, left; /* ids that may be given still */
   queue_config config;  /* of partitions */
+  bool wary;            /* looks whether lone items are there */
   bool alone;           /* the one id given is to be alone in its batch */
   bool stop;
   bool ended;           /* some ids given were of items that have ended */
@@ -202,11 +205,23 @@ static partition *partition_of(pass *x, uint64_t id) {
   return p && p->lone == id ? p : NULL;
 }
 
+/* After some of those that have ended a take goes on with the next one, which
+   is asked to come soon. */
+static bool has_ended(pass *x, uint64_t id) {
+  line l = {x->run->q->id, SPACE_PARTED, x->priority};
+  if (first_unsettled(x->run->t, &l, id) == id) return false;
+  x->stop = ++x->passed_over == PASS_OVER;
+  x->run->r->more = x->run->r->more || x->stop;
+  return true;
+}
+
 /* Serves the turn of a lone item. Where something bounds partitions by now, it
    becomes the turn of its line, unless that has one. */
 static partition_turn serve_lone(pass *x, uint64_t id) {
   partition_turn turn = {.lone = id, .priority = x->priority};
   if (!config_bounds_partitions(&x->run->q->config)) {
+    if (!is_over(x) && x->wary && has_ended(x, id))
+      return (partition_turn){.lone = 0};
     if (!is_over(x) && note_given(x, id, false)) note_served(x, turn);
     return turn;
   }
@@ -233,16 +248,16 @@ static partition_turn serve_turn(pass *x, const stored_turn *of) {
 static void serve_record(pass *x, uint64_t number, respool_bytes k,
                          respool_bytes v) {
   txn *t = x->run->t;
-  arena *a = &x->run->q->parted->memory;
-  respool_bytes copy;
+  arena a;
+  respool_bytes copy = {NULL, 0};
   unpacker u;
   stored_turn of;
   size_t n = 0, n_rest = 0;
-  txn_fail(t, arena_copy(a, v, &copy));
-  if (t->rc) return;
-  if (!turns_open(k, copy, &u, &n))
+  arena_init(&a);
+  txn_fail(t, arena_copy(&a, v, &copy));
+  if (!t->rc && !turns_open(k, copy, &u, &n))
     partition_unread(t, x->run->q, RESPOOL_CORRUPT);
-  partition_turn *rest = t->rc ? NULL : arena_alloc(a, (n + 1) * sizeof *rest);
+  partition_turn *rest = t->rc ? NULL : arena_alloc(&a, (n + 1) * sizeof *rest);
   if (!rest) txn_fail(t, RESPOOL_NOMEM);
   for (size_t i = 0; i < n && !t->rc && turn_unpack(&u, &of); i++) {
     partition_turn left = serve_turn(x, &of);
@@ -252,6 +267,7 @@ static void serve_record(pass *x, uint64_t number, respool_bytes k,
   txn_del(t, DB_TURNS, key_bytes(&own));
   queue_changed(t, x->run->q);
   turns_put_first(t, x->run->q, rest, n_rest);
+  arena_free(&a);
 }
 
 /* ---- the items ---------------------------------------------------------- */
@@ -386,8 +402,9 @@ static uint64_t most_in_batch(const queue_config *c) {
          : c->partition_ordered ? 1 : 0;
 }
 
-/* One pass; false when it was of no use. */
-static bool deliver_pass(take_run *run, int priority) {
+/* One pass; false when it was of no use. `*ended`: some of what it met had
+   ended. */
+static bool deliver_pass(take_run *run, int priority, bool *ended) {
   uint64_t room = run->cap - run->batch->page.n, number;
   size_t before = run->batch->page.n;
   uint64_t n = turns_count(run->t, run->q, priority, room);
@@ -395,7 +412,7 @@ static bool deliver_pass(take_run *run, int priority) {
   respool_bytes k, v;
   if (!n) return false;
   pass x = {.run = run, .priority = priority, .share = (room + n - 1) / n,
-            .left = room};
+            .left = room, .wary = *ended};
   if (batch && batch < x.share) x.share = batch;
   config_of_partition(&x.config, &run->q->config);
   if (!partitions_of(run->t, run->q)) return false;
@@ -408,11 +425,13 @@ static bool deliver_pass(take_run *run, int priority) {
   end_turns(&x);
   free(x.ids);
   free(x.served);
+  *ended = x.ended;
   return run->batch->page.n > before || x.ended;
 }
 
 void deliver_turns(take_run *run, int priority) {
+  bool ended = false;
   do
     turns_store(run->t, run->q);
-  while (!take_is_full(run) && deliver_pass(run, priority));
+  while (!take_is_full(run) && deliver_pass(run, priority, &ended));
 }
