@@ -7,6 +7,7 @@ local cli = require "spec.helper.cli"
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 local respool = require "respool"
+local terminal = require "spec.helper.terminal"
 
 describe("a store in a database", function()
   if not database.installed() then
@@ -84,6 +85,24 @@ describe("a store in a database", function()
     assert(store:queue "orders":push "a")
     assert.equal("respool store " .. as "respool_secret"(db.base) .. "&schema="
       .. name, tostring(store))
+  end)
+
+  it("is shown by commands without its password", function()
+    local location = url(as "respool_secret:right")
+    assert(open(location)):queue "orders":push "a"
+    terminal.session({ "top", location }, {
+      { "expect", "orders" }, { "resize", 400, 20 },
+      { "expect", "respool top  " .. as "respool_secret"(db.base) },
+      { "send", "q" }, { "end" },
+    })
+    local script = helper.dir() .. "/worker.lua"
+    helper.write(script, [[
+      return { queue = "orders", handle = function() error "no" end }
+    ]])
+    open(location):queue("orders", { max_attempts = 1 })
+    local run = cli.run { "work", location, script, "--until-empty" }
+    assert.matches("respool dead groups postgres://respool_secret@", run.err)
+    assert.not_matches("right", run.out .. run.err)
   end)
 
   it("of a newer format is refused, and both are told", function()

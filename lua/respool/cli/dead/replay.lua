@@ -6,6 +6,7 @@
 local arguments = require "respool.cli.base.arguments"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
+local location = require "respool.support.location"
 local named = require "respool.cli.dead.named_replays"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
@@ -327,7 +328,7 @@ local function interrupted(run)
     arguments.fail("stopped", INTERRUPTED)
   end
   arguments.fail(("stopped; `respool replay resume %s %s` goes on"):format(
-    run.args.store, run.asked.name), INTERRUPTED)
+    location.shown(run.args.store), run.asked.name), INTERRUPTED)
 end
 
 -- Options that the library refuses are the script's.

@@ -7,6 +7,7 @@ local arguments = require "respool.cli.base.arguments"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local dashboard = require "respool.cli.look.dashboard"
+local location = require "respool.support.location"
 local sampler = require "respool.cli.look.sampler"
 local output = require "respool.cli.base.output"
 local screen = require "respool.cli.look.screen"
@@ -66,7 +67,8 @@ end
 
 local function new_view(args)
   return {
-    path = args.store, interval = args.interval, sort = KEYS[args.sort],
+    path = location.shown(args.store), interval = args.interval,
+    sort = KEYS[args.sort],
     ascii = args.ascii or not is_utf8(), first = 1, columns = 80, rows = 24,
     writable = args.writable,
   }

@@ -8,6 +8,7 @@ local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
 local failure_log = require "respool.cli.base.failure_log"
 local json = require "respool.support.json"
+local location = require "respool.support.location"
 local otlp = require "respool.cli.base.otlp"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
@@ -167,7 +168,7 @@ local function show_groups(watch, died)
     err:write(("  %s more died\n"):format(output.number(rest)))
   end
   err:write(("  see: respool dead groups %s %s\n"):format(
-    watch.args.store, output.clean(watch.queue.name)))
+    location.shown(watch.args.store), output.clean(watch.queue.name)))
 end
 
 local function show_summary(watch, stats, died)
