@@ -127,11 +127,44 @@ describe("respool top in a terminal", function()
   it("stops on Ctrl-Z with the terminal given back, and goes on", function()
     local result = session({ filled() }, {
       { "expect", "orders" }, { "send", "\26" }, { "expect", LEAVE },
+      { "stopped" },
       { "kill", 18 }, { "expect", ENTER }, { "expect", "orders" },
       { "send", "q" }, { "end" },
     })
     assert.equal(0, result.status)
     assert.is_true(given_back(result))
+  end)
+
+  -- The terminal was left to the shell with its keys unseen and its screen
+  -- another.
+  it("does so when others stop it, whatever is asked", function()
+    local result = session({ filled(), "--writable" }, {
+      { "expect", "orders" }, { "send", "P" }, { "expect", "y/n" },
+      { "kill", 20 }, { "expect", LEAVE }, { "stopped" },
+      { "kill", 18 }, { "expect", ENTER }, { "expect", "orders" },
+      { "send", "q" }, { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+    assert.is_true(given_back(result))
+  end)
+
+  it("draws anew after a stop that nobody can catch", function()
+    local result = session({ filled(), "--interval", "60s" }, {
+      { "expect", "q quit" }, { "kill", 19 }, { "stopped" },
+      { "kill", 18 }, { "expect", "\27[2J" }, { "expect", "orders" },
+      { "send", "q" }, { "end" },
+    })
+    assert.equal(0, result.status)
+  end)
+
+  -- A read of 64 bytes ended after an escape, which ended the view.
+  it("goes on while an arrow is held", function()
+    local result = session({ filled(), "--interval", "60s" }, {
+      { "expect", "q quit" }, { "send", ("\27[B"):rep(40) },
+      { "expect", "\27[7;1H\27[7morders" }, { "send", "h" },
+      { "expect", "refresh less often" }, { "send", "qq" }, { "end" },
+    })
+    assert.equal(0, result.status)
   end)
 
   it("changes nothing in the store", function()
@@ -235,6 +268,17 @@ describe("The tabs of respool top", function()
     watch({ path, "--interval", "60s" }, {
       { "expect", "[1 queues]" }, { "send", "P" },
       { "expect", "with --writable it acts" },
+    })
+    local store = assert(helper.open(path))
+    assert.is_false(store:queue("mails"):stats().paused)
+  end)
+
+  -- A text that was pasted answered its own question.
+  it("act on no answer that was typed before the question", function()
+    local path = busy()
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" }, { "send", "Py" }, { "expect", "y/n" },
+      { "send", "n" }, { "expect", "q quit" },
     })
     local store = assert(helper.open(path))
     assert.is_false(store:queue("mails"):stats().paused)
@@ -442,6 +486,17 @@ describe("the screen of respool top", function()
     local lines = dashboard.draw(sample(50), view(80, 12))
     assert.matches("^queue001", lines[6].text)
     assert.matches("and 45 more", lines[11].text)
+  end)
+
+  it("shows the row under the cursor where there is room for one", function()
+    local page, rows = {}, { { key = 1, text = "a" }, { key = 2, text = "b" } }
+    local here = view(80, 4)
+    here.tabs = ""
+    assert.equal("b", dashboard.draw_page(sample(1), here, page, rows, 2)[3]
+      .text)
+    here = view(80, 7)
+    here.at = "queue020"
+    assert.matches("^queue020", dashboard.draw(sample(50), here)[6].text)
   end)
 
   it("shows a stopped queue in yellow, one that fails in red", function()

@@ -5,7 +5,8 @@ Usage: terminal.py COLUMNS ROWS STEPS COMMAND...
 
 STEPS is a JSON list: ["expect", TEXT] waits until it has written TEXT since
 the step before, ["send", KEYS], ["resize", COLUMNS, ROWS], ["kill", SIGNAL],
-["touch", FILE], ["end"] waits for its end. What comes out is a JSON object:
+["touch", FILE], ["stopped"] waits until it has stopped, as a job of a shell,
+["end"] waits for its end. What comes out is a JSON object:
 "out", all that it wrote; "status", its exit status or minus the signal that
 ended it; "same", whether the terminal's modes are what they were; "failed", a
 step that was not.
@@ -29,8 +30,13 @@ def resize(fd, columns, rows):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def take_terminal():
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+def become_job():
+    """In the command: a group of its own in the foreground. Its parent is of
+    the same session, without which the kernel stops nobody."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
 class Session:
@@ -39,9 +45,11 @@ class Session:
         resize(self.slave, columns, rows)
         self.modes = termios.tcgetattr(self.slave)
         self.out, self.seen = b"", 0
+        os.setsid()
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave, stderr=self.slave,
-            start_new_session=True, preexec_fn=take_terminal)
+            preexec_fn=become_job)
 
     def read(self):
         if select.select([self.master], [], [], 0.02)[0]:
@@ -79,6 +87,11 @@ class Session:
     def touch(self, path):
         open(path, "w").close()
         return True
+
+    def stopped(self):
+        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return self.until(
+            lambda: os.waitid(os.P_PID, self.process.pid, how) is not None)
 
     def end(self):
         return self.until(lambda: self.process.poll() is not None)

@@ -56,8 +56,9 @@ static const int FATAL[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGABRT,
 enum { FATALS = sizeof FATAL / sizeof *FATAL };
 
 static volatile sig_atomic_t held, resized;
+static volatile sig_atomic_t pressed; /* key that a signal stands for, or 0 */
 static struct termios cooked; /* as it was */
-static struct sigaction ends[FATALS], resizes;
+static struct sigaction ends[FATALS], resizes, stops, continues;
 static sigset_t unblocked;
 
 /* Writes all of it; a terminal may take less at once. */
@@ -96,22 +97,35 @@ static void resize(int number) {
   resized = 1;
 }
 
+/* A stop from outside is one by Ctrl-Z, which gives the terminal back; what is
+   continued after SIGSTOP draws anew, as by Ctrl-L. */
+static void press(int number) {
+  pressed = number == SIGTSTP ? 'Z' - '@' : 'L' - '@';
+}
+
 static void take_signals(void) {
   struct sigaction act = { .sa_handler = end };
-  sigset_t window;
-  sigemptyset(&window);
-  sigaddset(&window, SIGWINCH); /* only comes while a key is waited for */
-  pthread_sigmask(SIG_BLOCK, &window, &unblocked);
+  sigset_t waits; /* these only come while a key is waited for */
+  sigemptyset(&waits);
+  sigaddset(&waits, SIGWINCH);
+  sigaddset(&waits, SIGTSTP);
+  sigaddset(&waits, SIGCONT);
+  pthread_sigmask(SIG_BLOCK, &waits, &unblocked);
   for (int i = 0; i < FATALS; i++)
     sigaction(FATAL[i], &act, &ends[i]);
   act.sa_handler = resize;
   sigaction(SIGWINCH, &act, &resizes);
+  act.sa_handler = press;
+  sigaction(SIGTSTP, &act, &stops);
+  sigaction(SIGCONT, &act, &continues);
 }
 
 static void return_signals(void) {
   for (int i = 0; i < FATALS; i++)
     sigaction(FATAL[i], &ends[i], NULL);
   sigaction(SIGWINCH, &resizes, NULL);
+  sigaction(SIGTSTP, &stops, NULL);
+  sigaction(SIGCONT, &continues, NULL);
   pthread_sigmask(SIG_SETMASK, &unblocked, NULL);
 }
 
@@ -166,6 +180,14 @@ static int terminal_write(lua_State *L) {
   return result(L, put(text, n));
 }
 
+/* The key that a signal stands for, which came while one was waited for. */
+static int pressed_key(lua_State *L) {
+  char key = (char)pressed;
+  pressed = 0;
+  lua_pushlstring(L, &key, 1);
+  return 1;
+}
+
 /* key(seconds): what was typed, "" when nothing was in time or the window has
    another size; nil when nobody can type any more. */
 static int terminal_key(lua_State *L) {
@@ -178,6 +200,8 @@ static int terminal_key(lua_State *L) {
   ssize_t n = 0;
   int ready = resized ? 0 : ppoll(&in, 1, &t, &unblocked);
   resized = 0;
+  if (pressed)
+    return pressed_key(L);
   if (ready > 0) {
     n = read(IN, typed, sizeof typed);
     if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))

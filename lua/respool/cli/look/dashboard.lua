@@ -59,7 +59,7 @@ end
 -- says how many more there are: row number `at` is among them.
 ---@return integer first, integer last
 function M.window(n, at, first, room)
-  local shown = n > room and room - 1 or room
+  local shown = n > room and math.max(room - 1, 1) or room
   first = math.max(math.min(first, at), at - shown + 1, 1)
   return first, math.min(n, first + shown - 1)
 end

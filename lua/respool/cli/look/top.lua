@@ -276,7 +276,7 @@ local ACTIONS = {
   ["\9"] = next_tab(1), ["\27[Z"] = next_tab(-1),
   ["\27[C"] = next_tab(1), ["\27[D"] = next_tab(-1),
   ["\27OC"] = next_tab(1), ["\27OD"] = next_tab(-1),
-  [" "] = stand, ["\12"] = redraw, ["\26"] = stop,
+  [" "] = stand, ["\12"] = redraw,
   ["+"] = slower, ["-"] = faster,
   ["\27[A"] = move(-1), ["\27[B"] = move(1),
   ["\27OA"] = move(-1), ["\27OB"] = move(1),
@@ -333,6 +333,19 @@ local function type_in(live, key)
   view.question = live.typing and "only rows with: " .. live.typing .. "_"
 end
 
+local SPLIT = 0.05 -- seconds that an escape sequence may be under way
+
+-- A text that was typed, to the end of the escape sequence at its end: a read
+-- may end within one.
+local function whole_keys(typed)
+  while typed:find "\27[%[O]?[%d;]*$" do
+    local more = terminal.key(SPLIT)
+    if not more or more == "" then break end
+    typed = typed .. more
+  end
+  return typed
+end
+
 -- The keys in a text that was typed; an escape sequence is one key.
 local function each_key(typed)
   local at = 1
@@ -348,6 +361,7 @@ end
 local function press_key(live, key)
   local page = top_of(live)
   if key == "\3" then return true end
+  if key == "\26" then return stop(live) end
   if live.asked then return answer(live, key) end
   if live.typing then return type_in(live, key) end
   live.view.note = nil
@@ -361,9 +375,17 @@ local function press_key(live, key)
   return over
 end
 
+local function discard_typed()
+  repeat local typed = terminal.key(0) until not typed or typed == ""
+end
+
+-- What was typed before a question could be read does not answer it: a text
+-- that is pasted acts on nothing.
 local function press(live, typed)
   for key in each_key(typed) do
+    local asked = live.asked
     if press_key(live, key) then return true end
+    if live.asked and not asked then return discard_typed() end
   end
 end
 
@@ -396,7 +418,7 @@ local function loop(live)
     if rest(live) == 0 then look(live) end
     draw(live, live.io)
     local typed = terminal.key(rest(live))
-  until not typed or press(live, typed)
+  until not typed or press(live, whole_keys(typed))
 end
 
 local function watch_live(store, view, io)
