@@ -143,6 +143,22 @@ describe("respool.otlp", function()
     assert.is_nil(spans.handle[3].status)
   end)
 
+  -- A collector refuses a request whole for a text that is none.
+  it("sends no tracestate that is none", function()
+    open()
+    for _, state in ipairs { "a=\255", "a=\nb", "", ("a"):rep(513), 7 } do
+      q:push("a", { headers = { traceparent = TRACEPARENT,
+                                tracestate = state } })
+    end
+    tracer.close(30)
+    local pushes = sent().push
+    assert.equal(5, #pushes)
+    for _, span in ipairs(pushes) do
+      assert.same({ TRACE }, { span.traceId, span.traceState })
+      assert.is_nil(span.links[1].traceState)
+    end
+  end)
+
   it("puts what a handler pushes into its trace", function()
     open()
     local more = store:queue "more"
@@ -250,17 +266,24 @@ describe("respool.otlp", function()
   it("keeps so many spans in memory, and counts the others", function()
     open { buffer = 3, batch = 100, interval = 3600 }
     for i = 1, 10 do q:push(i) end
-    assert.same({ sent = 0, dropped = 7, waiting = 3,
+    -- Three are under way.
+    assert.same({ sent = 0, dropped = 4, waiting = 6,
                   error = "the buffer is full" }, tracer.stats())
     tracer.close(30)
-    assert.equal(3, #sent().push)
+    assert.equal(6, #sent().push)
     local n = 0
     for _, line in ipairs(said) do
       assert.same({ "warn", "spans were dropped", "the buffer is full" },
                   { line[1], line[2], line[4] })
       n = n + line[3]
     end
-    assert.equal(7, n)
+    assert.equal(4, n)
+  end)
+
+  it("sends a buffer that is full, although no batch is", function()
+    open { buffer = 3, batch = 100, interval = 3600 }
+    for i = 1, 4 do q:push(i) end
+    assert.same({ 0, 4 }, { tracer.stats().dropped, tracer.stats().waiting })
   end)
 
   it("drops what a collector refuses for good, and says so", function()
@@ -406,6 +429,9 @@ describe("respool work --otlp", function()
     cli.assert_refused(run { "--otlp", "nowhere" }, 2, "%-%-otlp")
     cli.assert_refused(run { env = "OTEL_EXPORTER_OTLP_ENDPOINT=nowhere" }, 2,
                        "OTEL_EXPORTER_OTLP_ENDPOINT")
+    local result = run { "--otlp", "http://me:secret@host" }
+    cli.assert_refused(result, 2, "//...@host' is not a URL without a user")
+    assert.not_matches("secret", result.err)
     for _, env in ipairs {
       "OTEL_TRACES_SAMPLER=odd", "OTEL_BSP_SCHEDULE_DELAY=x",
       "OTEL_EXPORTER_OTLP_HEADERS=x",

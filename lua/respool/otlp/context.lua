@@ -12,7 +12,7 @@ local M = {}
 ---@field trace string 32 hexadecimal digits
 ---@field id string 16 of the span
 ---@field sampled boolean
----@field state string? tracestate
+---@field state string? tracestate, as long as others must pass it on
 
 local BLOCK = 1024 -- bytes of randomness that are read at once
 local random, at, reader = "", 1, nil
@@ -56,6 +56,14 @@ end
 local FORM = "^(%x%x)%-(" .. ("[0-9a-f]"):rep(32) .. ")%-("
   .. ("[0-9a-f]"):rep(16) .. ")%-(%x%x)(.*)$"
 
+local LONGEST = 512 -- bytes of a tracestate
+
+-- A tracestate; nil: none, or one that no collector would take.
+local function state_of(text)
+  return type(text) == "string" and #text <= LONGEST
+    and text:find "^[\t -~]+$" and text or nil
+end
+
 -- The context that headers carry; nil: none, or none that is valid.
 ---@param headers any
 ---@return respool.otlp.context?
@@ -67,10 +75,9 @@ function M.of(headers)
      or not trace:find "[^0]" or not id:find "[^0]" then
     return nil
   end
-  local state = headers.tracestate
   return {
     trace = trace, id = id, sampled = tonumber(flags, 16) % 2 == 1,
-    state = type(state) == "string" and state or nil,
+    state = state_of(headers.tracestate),
   }
 end
 

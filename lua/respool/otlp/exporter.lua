@@ -175,7 +175,8 @@ end
 
 local function is_due(e, now)
   local n = waiting(e)
-  return n >= e.o.batch or n > 0 and now - e.sent_at >= e.o.interval
+  return n >= math.min(e.o.batch, e.o.buffer)
+    or n > 0 and now - e.sent_at >= e.o.interval
 end
 
 -- Does what there is to do, and waits for nothing.
