@@ -24,7 +24,8 @@ local M = {}
 ---@field open respool.open_options? of the store
 ---@field work respool.work_options? of queue:work in each worker
 ---@field tracer (fun(): respool.tracer)? called in each worker: the tracer of
---- its store, whose `close` is called at the end, if it has one
+--- its store, whose `close` is called at the end, if it has one: with the
+--- seconds it may take, where the worker was asked to stop
 ---@field workers integer? 4
 ---@field deadline number? seconds from a signal until workers are killed; 10
 ---@field restart boolean? false: what dies is not replaced
@@ -114,8 +115,12 @@ local function last_words(err)
   return ("%s\n%s"):format(code, outcome.describe(err).text)
 end
 
-local function close_tracer(tracer)
-  if tracer and tracer.close then tracer.close() end
+-- A worker that is asked to stop has time until the deadline, at which it is
+-- killed: half of it is for what its tracer still has to send.
+local function close_tracer(team, tracer)
+  if not tracer or not tracer.close then return end
+  local stopped = process.signals() > team.signals
+  tracer.close(stopped and (team.o.deadline or DEADLINE) / 2 or nil)
 end
 
 -- Runs a worker in this process, which it ends.
@@ -127,7 +132,7 @@ local function be_worker(team, index, pipe)
     check(queue:work(worker.handle, team.o.work))
     check(store:close())
   end)
-  local flushed, trouble = pcall(close_tracer, store.tracer)
+  local flushed, trouble = pcall(close_tracer, team, store.tracer)
   if ok and not flushed then ok, problem = false, trouble end
   process.exit(ok and 0 or FAILED, pipe, not ok and last_words(problem) or nil)
 end

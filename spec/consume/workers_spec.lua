@@ -193,6 +193,38 @@ describe("respool.work_processes", function()
     assert.matches("over\trestarts 0, signal 9: 1", process:output())
   end)
 
+  -- Sending all it had took a worker beyond its deadline.
+  it("gives the tracer of a worker half of the deadline, none at an end",
+     function()
+    q:push(1)
+    write_script [[
+      return { queue = "orders", handle = function(_, item)
+        note "begin"
+        while exists "wait" and not item:stopping() do nap(0.01) end
+      end }
+    ]]
+    local function tracer(words)
+      return ([[ workers = 1, deadline = 600, work = { stop_when_empty = %s },
+        tracer = function()
+          local function none() end
+          return { start = none, finish = none, close = function(...)
+            local file = assert(io.open(%q .. "/log", "a"))
+            file:write(tostring((...)), "\n")
+            file:close()
+          end }
+        end ]]):format(words, dir)
+    end
+    finish(begin(tracer "true"))
+    assert.same({ "begin", "nil" }, log(2))
+    helper.write(dir .. "/wait", "")
+    q:push(2)
+    local process = begin(tracer "false")
+    log(3)
+    signal(process, "TERM")
+    finish(process)
+    assert.equal(300, tonumber(log(4)[4]))
+  end)
+
   it("kills at once on a second signal", function()
     q:push(1)
     write_script [[

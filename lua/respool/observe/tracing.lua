@@ -46,12 +46,13 @@ local M = {}
 -- those of a push are added to its items, those of a handler to what
 -- respool.http sends. `finish` gets the span. `tick` is called by work now and
 -- then; `polled` is true where its caller polls the requests of respool.http.
--- respool.work_processes calls `close` at the end of a worker.
+-- respool.work_processes calls `close` at the end of a worker; one that is
+-- asked to stop tells it how many seconds it may take.
 ---@class respool.tracer
 ---@field start fun(event: respool.trace_event): any, table<string, string>?
 ---@field finish fun(span: any, result: respool.trace_result)
 ---@field tick fun(polled: boolean)?
----@field close fun()?
+---@field close fun(seconds: number?)?
 
 -- Something that was started.
 ---@class respool.trace
