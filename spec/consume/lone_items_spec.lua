@@ -219,6 +219,20 @@ describe("a lone item", function()
     assert.same({ "second" }, payloads(t:take(10)))
   end)
 
+  -- The ends of lone items were written while the name of a partition that was
+  -- due lay in the store: another one was looked up then, and the first never
+  -- again.
+  it("hides no hold that ends with it", function()
+    t.q:push("short", { partition = "a", ttl = 5 })
+    for _, key in ipairs { "b", "c", "d" } do
+      assert(t.q:hold(5, { partition = key }))
+      push(key)
+    end
+    t.store:advance(6)
+    assert.same({ "b", "c", "d" }, payloads(t:take(10)))
+    assert.same({}, t.store:check())
+  end)
+
   it("is first again where a batch had no room for it", function()
     for _, key in ipairs { "a", "b", "c" } do
       push_to(key, key .. ("."):rep(1000))

@@ -33,6 +33,7 @@ bool wake_partitions(txn *t, queue *q, int64_t now) {
   for (int left = WAKE_MAX; first_due(t, q, &at, &name) && at <= now; left--) {
     if (!left) return true;
     name_key k = partition_due_key(q->id, at, name);
+    name.data = k.b + k.n - name.size; /* others are written meanwhile */
     partition *p = partition_find(t, q, name);
     txn_del(t, DB_PARTITION_DUE, name_key_bytes(&k));
     if (!p || p->due != at) continue; /* left over */
