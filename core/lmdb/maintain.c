@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Maintenance: what any process may do for a store now and then. Items, keys,
- * history and dead letters that have outlived their time end; reader slots of
- * processes that have ended are freed.
+ * history and dead letters that have outlived their time end; partitions leave
+ * no trace, also where nobody takes; reader slots of processes that have ended
+ * are freed.
  */
 #include "lmdb/maintain.h"
 
@@ -11,6 +12,8 @@
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
+#include "lmdb/steps/turns.h"
+#include "lmdb/steps/wake.h"
 #include "record/page.h"
 
 #include <string.h>
@@ -59,6 +62,8 @@ int lmdb_maintain(txn *t, const char *name, int64_t wall, size_t limit,
   out->history += history_sweep(t, q, now, &past);
   out->dead_letters += dead_sweep(t, q, now, limit, &more);
   out->more |= more || past == 0;
+  out->more |= wake_partitions(t, q, now);
+  out->more |= turns_sweep(t, q, limit);
   out->expired += q->counters.expired - expired;
   return t->rc;
 }

@@ -5,6 +5,7 @@
 
 local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
+local stored = require "spec.helper.stored"
 local respool = require "respool"
 local payloads = helper.payloads
 
@@ -303,6 +304,20 @@ describe("a partition's concurrency", function()
     t.store:advance(31)
     assert.same({ "a2" }, payloads(t:take(10)))
     assert.equal(1, t.q:stats().dead)
+  end)
+
+  -- It was read as for the batch, which had no room for its bytes, and then its
+  -- claim was deleted: it stayed without one, and was never seen again.
+  it("does not hide a large item that crashed too often", function()
+    t:queue { max_crashes = 1, lease = 30 }
+    assert(t.q:push(("x"):rep(1000), { partition = "a" }))
+    t:take(1)
+    t.store:advance(31)
+    assert(t.q:push("first", { partition = "b", priority = 1 }))
+    local batch = assert(t.q:take { limit = 10, bytes = 500 })
+    assert.same({ "first" }, payloads(batch))
+    assert.same({}, t.store:check())
+    assert.equal(1, t.store:dead "orders":count())
   end)
 
   it("may be changed while the queue is worked on", function()
@@ -648,6 +663,22 @@ describe("a queue with partitions", function()
     fill("b", 3)
     settle(t:take(10), "done")
     assert.same({}, t.q:partitions())
+  end)
+
+  -- Only takes removed what was left of partitions: without them it grew.
+  it("leaves no trace of them where nobody takes", function()
+    local function turns()
+      return #stored.read(t.store.path).turns
+    end
+    t:queue { max_items = 2, overflow = "drop_oldest" }
+    for i = 1, 20 do fill("key " .. i, 1) end
+    assert(t.q:hold(5, { partition = "held" }))
+    assert.equal(20, turns())
+    t.store:advance(6)
+    assert(t.store:maintain())
+    assert.equal(2, turns())
+    assert.equal(2, t.q:stats().partitions)
+    assert.same({ "key 191", "key 201" }, payloads(t:take(10)))
   end)
 
   it("lists them by key, in pages, or by size", function()

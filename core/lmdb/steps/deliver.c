@@ -177,10 +177,18 @@ void take_note_crash(take_run *run, claim *c, int priority) {
   claim_lapse(run->t, run->q, priority, c);
 }
 
-/* A single item at the limit of crashes becomes a dead letter. */
+/* A single item at the limit of crashes becomes a dead letter, whatever the
+   batch has room for. */
 static void dead_letter_crashed(take_run *run, const place *p, const claim *old,
                                 const claim *c) {
-  range_result got = deliver_range(run, &p->line, p->first, c->last, 1, c);
+  respool_page page;
+  page_init(&page);
+  item_reader r = {.page = &page, .line = p->line, .from = p->first,
+                   .upto = c->last, .want = 1};
+  int what;
+  while ((what = read_items(run->t, &r)) == READ_BAD_ITEM ||
+         what == READ_DAMAGED)
+    end_unreadable(run->t, run->q, &r, what, c);
   death d = {.reason = "crashed",
              .items = 1,
              .at = run->now,
@@ -189,12 +197,12 @@ static void dead_letter_crashed(take_run *run, const place *p, const claim *old,
              .attempts = c->attempts,
              .deliveries = c->deliveries,
              .crashes = c->crashes};
-  dead_letter_page(run->t, run->q, &p->line, &run->batch->page, got.from, &d);
-  run->batch->page.n = got.from;
-  run->q->counters.died += got.n;
+  dead_letter_page(run->t, run->q, &p->line, &page, 0, &d);
+  run->q->counters.died += page.n;
   priority_count(run->t, run->q, p->line.priority, claim_count(c), COUNT_NONE,
                  c->left);
   claim_del(run->t, p, old);
+  page_clear(&page);
 }
 
 /* The items of a claim that were not delivered become a new claim. */

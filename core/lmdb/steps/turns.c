@@ -435,3 +435,54 @@ void deliver_turns(take_run *run, int priority) {
     turns_store(run->t, run->q);
   while (!take_is_full(run) && deliver_pass(run, priority, &ended));
 }
+
+/* ---- turns of what has ended -------------------------------------------- */
+
+static bool has_no_owner(txn *t, queue *q, int priority, const stored_turn *x) {
+  line l = {q->id, SPACE_PARTED, priority};
+  if (x->lone) return first_unsettled(t, &l, x->lone) != x->lone;
+  const partition *p = partition_find(t, q, x->name);
+  return !t->rc && (!p || p->number != x->number);
+}
+
+/* Are all turns of a record of what has ended? */
+static bool is_left_over(txn *t, queue *q, int priority, respool_bytes k,
+                         respool_bytes v, size_t *left) {
+  arena a;
+  respool_bytes copy;
+  unpacker u;
+  stored_turn x;
+  size_t n = 0, i = 0;
+  arena_init(&a);
+  txn_fail(t, arena_copy(&a, v, &copy));
+  if (!t->rc && !turns_open(k, copy, &u, &n))
+    partition_unread(t, q, RESPOOL_CORRUPT);
+  while (i < n && *left && !t->rc && turn_unpack(&u, &x) &&
+         has_no_owner(t, q, priority, &x)) {
+    i++;
+    --*left;
+  }
+  arena_free(&a);
+  return i == n && !t->rc;
+}
+
+bool turns_sweep(txn *t, queue *q, size_t limit) {
+  key k = turn_key(q->id, 0, 0);
+  respool_bytes found, v;
+  uint32_t of;
+  int priority;
+  uint64_t number;
+  while (limit && !t->rc && txn_seek(t, DB_TURNS, key_bytes(&k), &found, &v) &&
+         turn_key_read(found, &of, &priority, &number) && of == q->id) {
+    k = turn_key(of, priority, number);
+    if (is_left_over(t, q, priority, found, v, &limit)) {
+      txn_del(t, DB_TURNS, key_bytes(&k));
+      queue_changed(t, q);
+    } else if (++priority < RESPOOL_PRIORITIES) {
+      k = turn_key(of, priority, 0);
+    } else {
+      return !limit;
+    }
+  }
+  return !limit;
+}

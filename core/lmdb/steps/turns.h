@@ -18,4 +18,9 @@ uint64_t turns_count(txn *t, const queue *q, int priority, uint64_t most);
    Claims are not looked at. */
 int64_t turns_due(txn *t, const queue *q);
 
+/* Deletes the first turns of the queue's priorities, as far as those are of
+   what has ended, and looks at `limit` turns at most; true when there may be
+   more. */
+bool turns_sweep(txn *t, queue *q, size_t limit);
+
 #endif
