@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#define HEADS_MAX 115 /* the heads of the longest form together */
-
 static bool is_marked(const item *i) {
   return i->codec.size || i->origin.queue.size || i->partition.size;
 }
@@ -20,7 +18,7 @@ static bool is_plain(const item *i) {
 size_t item_bound(const item *i) {
   return i->body.size + i->headers.size + i->original.size + i->key.size +
          i->codec.size + i->original_codec.size + i->origin.queue.size +
-         i->partition.size + HEADS_MAX;
+         i->partition.size + ITEM_HEADS_MAX;
 }
 
 static void pack_optional(packer *p, respool_bytes b) {

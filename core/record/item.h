@@ -54,6 +54,7 @@ typedef struct blob_ref {
 
 /* An upper bound of the packed size. */
 size_t item_bound(const item *i);
+#define ITEM_HEADS_MAX 115 /* of the longest form together */
 
 void item_pack(packer *p, const item *i);
 void item_pack_ref(packer *p, blob_ref r); /* ITEM_REF_SIZE bytes */

@@ -173,6 +173,18 @@ void builder_add(builder *b, const item *i) {
   count_one(b);
 }
 
+void builder_add_body(builder *b, respool_bytes body) {
+  size_t bound = body.size + ITEM_HEADS_MAX;
+  if (bound > ITEM_MAX) {
+    builder_add(b, &(item){.body = body});
+    return;
+  }
+  b->body_bytes += body.size;
+  need(b, bound, false);
+  pack_bytes(&b->bytes, body.data, body.size);
+  count_one(b);
+}
+
 bool builder_try(builder *b, const item *i) {
   builder before = *b;
   uint64_t count = b->n_segments ? b->segments[b->n_segments - 1].count : 0;

@@ -70,6 +70,7 @@ void builder_free(builder *b);
 /* A hint: `n` items of so many bytes in all will be added. */
 void builder_expect(builder *b, uint64_t bytes, uint64_t n);
 void builder_add(builder *b, const item *i);
+void builder_add_body(builder *b, respool_bytes body); /* and nothing else */
 
 /* The same; false when out of memory, with the builder unchanged. */
 bool builder_try(builder *b, const item *i);

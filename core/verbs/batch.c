@@ -191,10 +191,11 @@ static int mark_many(respool_batch *batch, const respool_outcome *o,
   if (!rc) rc = outcome_check(o);
   if (!rc) rc = copy_outcome_text(batch, o, &w);
   if (rc) return rc;
-  for (size_t i = 0; i < batch->page.n; i++)
-    if (!batch_is_over(batch, i) &&
-        (all || batch->marks[i].kind == RESPOOL_NONE))
-      batch->marks[i] = mark_of(o, w);
+  const mark new = mark_of(o, w);
+  mark *m = batch->marks;
+  for (size_t i = 0, n = batch->page.n; i < n; i++)
+    if (!m[i].settled && !m[i].gone && (all || m[i].kind == RESPOOL_NONE))
+      m[i] = new;
   return 0;
 }
 
@@ -244,19 +245,26 @@ batch_claim *batch_claim_of(const respool_batch *batch, size_t i) {
 
 /* ---- after a settle ----------------------------------------------------- */
 
+/* Settles the claim's items that were marked; how many are not over. */
+static size_t close_items(mark *own, const mark *marks, const batch_claim *h) {
+  bool settles = !h->lost && !h->over;
+  size_t left = 0;
+  for (size_t i = h->from, to = h->to; i < to; i++) {
+    if (own[i].settled || own[i].gone) continue;
+    if (!marks[i].kind || !settles) {
+      left++;
+      continue;
+    }
+    own[i] = marks[i];
+    own[i].settled = true;
+  }
+  return left;
+}
+
 void batch_close_claims(respool_batch *batch, const mark *marks) {
   for (size_t i = 0; i < batch->n_claims; i++) {
     batch_claim *h = &batch->claims[i];
-    size_t left = 0;
-    for (size_t k = h->from; k < h->to; k++) {
-      mark *m = &batch->marks[k];
-      if (marks[k].kind && !h->lost && !h->over && !batch_is_over(batch, k)) {
-        *m = marks[k];
-        m->settled = true;
-      }
-      left += !batch_is_over(batch, k);
-    }
-    if (h->lost || !left) h->over = true;
+    if (!close_items(batch->marks, marks, h) || h->lost) h->over = true;
   }
   memset(&batch->observed, 0, sizeof batch->observed);
 }

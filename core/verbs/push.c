@@ -31,11 +31,18 @@ static uint64_t size_of(const respool_payload *i) {
   return i->body.size + i->headers.size;
 }
 
+/* A body and nothing else, as most items are. */
+static bool is_bare(const respool_payload *i) {
+  return !(i->headers.size | i->key.size | i->partition.size | i->codec.size |
+           i->origin.queue.size);
+}
+
 static int item_check(const respool *s, const respool_payload *i, size_t n) {
   if (size_of(i) > s->max_item_bytes)
     return fail(RESPOOL_TOO_LARGE, "an item of %llu bytes is over "
                 "max_item_bytes, %llu", (unsigned long long)size_of(i),
                 (unsigned long long)s->max_item_bytes);
+  if (is_bare(i)) return 0;
   if (i->key.size > RESPOOL_NAME_MAX)
     return invalid("key", "1 to 255 bytes");
   if (i->partition.size > RESPOOL_NAME_MAX)
@@ -73,6 +80,15 @@ int push_check(const respool *s, const respool_payload *items, size_t n,
 
 /* ---- building ----------------------------------------------------------- */
 
+static void add(builder *b, const respool_payload *p) {
+  if (is_bare(p))
+    builder_add_body(b, p->body);
+  else
+    builder_add(b, &(item){.body = p->body, .headers = p->headers,
+                           .key = p->key, .codec = p->codec,
+                           .origin = p->origin, .partition = p->partition});
+}
+
 int push_build(const respool *s, const respool_payload *items, size_t n,
                const respool_push_options *o, builder *b) {
   uint64_t sum;
@@ -80,13 +96,7 @@ int push_build(const respool *s, const respool_payload *items, size_t n,
   int rc = push_check(s, items, n, o, &sum);
   if (rc) return rc;
   builder_expect(b, sum, n);
-  for (size_t i = 0; i < n; i++) {
-    item it = {.body = items[i].body, .headers = items[i].headers,
-               .key = items[i].key, .codec = items[i].codec,
-               .origin = items[i].origin,
-               .partition = items[i].partition};
-    builder_add(b, &it);
-  }
+  for (size_t i = 0; i < n; i++) add(b, &items[i]);
   rc = builder_finish(b);
   return rc ? fail(rc, "not enough memory for a push") : 0;
 }
