@@ -74,7 +74,7 @@ describe("a process that is killed", function()
     worker:expect "took"
     worker:kill()
     assert.equal(0, #q:take())
-    store:advance(31)
+    store:advance(600)
     local batch = q:take { limit = 3 }
     assert.same({ 2, 1, 2 },
                 { #batch, batch:item(1).crashes, batch:item(1).deliveries })
@@ -93,7 +93,7 @@ describe("a process that is killed", function()
     ]]
     worker:expect "took"
     worker:kill()
-    store:advance(31)
+    store:advance(600)
     assert.same({ 1, 2 }, { q:stats().done, q:length().ready })
     local _, _, code = q:get(2)
     assert.equal("NOT_FOUND", code)
@@ -106,7 +106,7 @@ describe("a process that is killed", function()
     ]]
     worker:expect "took"
     worker:kill()
-    store:advance(31)
+    store:advance(600)
     assert.equal(1, #q:take())
   end)
 
@@ -120,7 +120,7 @@ describe("a process that is killed", function()
       print((select(3, batch:settle())))
     ]]
     worker:expect "took"
-    store:advance(31)
+    store:advance(600)
     local batch = q:take()
     assert.equal(0, worker:wait())
     assert.matches("LEASE_LOST", worker:output())

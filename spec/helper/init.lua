@@ -230,11 +230,16 @@ function Process:kill(signal)
   return self:wait()
 end
 
--- Waits for its end; returns its exit status, 128 + n after signal n.
+-- Waits for its end, five minutes at most; returns its exit status, 128 + n
+-- after signal n.
 function Process:wait()
   self.status = self.status or tonumber(M.sh(
-    ("cd %s; until [ -e status ]; do sleep 0.005; done; cat status"):format(
-      quote(self.dir))))
+    ([[cd %s; for i in $(seq 60000); do [ -e status ] && break; sleep 0.005
+      done; cat status 2>/dev/null]]):format(quote(self.dir))))
+  if not self.status then
+    os.execute(("kill -KILL %d 2>/dev/null"):format(self.pid))
+    error("the process has not ended, but said: " .. self:output(), 2)
+  end
   return self.status
 end
 
