@@ -10,8 +10,11 @@ local M = {}
 
 local BUILD = os.getenv "RESPOOL_BUILD" or "build"
 
+local running -- the nginx that was started last
+
 function M.fail(...)
   io.stderr:write(string.format(...), "\n")
+  if running then M.stop(running) end
   os.exit(1)
 end
 
@@ -159,7 +162,8 @@ function M.start(o, worker, server)
   write(dir .. "/nginx.conf", text)
   os.execute(("PATH=$PATH:/usr/sbin; nginx -p '%s' -c nginx.conf "
     .. ">'%s/out' 2>&1 &"):format(dir, dir))
-  return { dir = dir, url = "http://127.0.0.1:" .. port }
+  running = { dir = dir, url = "http://127.0.0.1:" .. port }
+  return running
 end
 
 function M.get(n, path)
@@ -179,6 +183,7 @@ function M.await(n)
 end
 
 function M.stop(n)
+  running = nil
   local pid = sh(("cat '%s/nginx.pid' 2>/dev/null"):format(n.dir))
   if pid ~= "" then
     os.execute(("kill -QUIT %s; while [ -e '%s/nginx.pid' ]; do sleep 0.05; "
