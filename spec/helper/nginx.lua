@@ -38,12 +38,7 @@ http {
 }
 ]]
 
-function M.free_port()
-  local s = assert(socket.bind("127.0.0.1", 0))
-  local _, port = s:getsockname()
-  s:close()
-  return ("%d"):format(port)
-end
+M.free_port = require "spec.helper.free_port"
 
 ---@class spec.nginx
 ---@field dir string

@@ -12,7 +12,6 @@
 -- free ones, as others may run at the same time.
 
 local helper = require "spec.helper"
-local socket = require "socket"
 
 local M = {}
 
@@ -118,19 +117,7 @@ local function quote(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
-local last_port = 20000 + math.floor(socket.gettime() * 1000) % 10000
-
--- A port of the loopback that is free, and stays so: it is below those that the
--- system gives to whoever connects.
-function M.free_port()
-  local s
-  repeat
-    last_port = last_port < 30000 and last_port + 1 or 20000
-    s = socket.bind("127.0.0.1", last_port)
-  until s
-  s:close()
-  return ("%d"):format(last_port)
-end
+M.free_port = require "spec.helper.free_port"
 
 -- A text with other ports behind the address of the loopback: those given, and
 -- free ones.

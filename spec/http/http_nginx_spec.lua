@@ -4,6 +4,7 @@
 -- while a request waits for its answer.
 
 local endpoint_of = require "spec.helper.http_endpoint"
+local free_port = require "spec.helper.free_port"
 local helper = require "spec.helper"
 local socket = require "socket"
 
@@ -60,13 +61,6 @@ http {
 ]]
 
 local dir, port
-
-local function free_port()
-  local s = assert(socket.bind("127.0.0.1", 0))
-  local _, free = s:getsockname()
-  s:close()
-  return ("%d"):format(free)
-end
 
 local function stop()
   helper.sh(([[cd %s && [ -e pid ] && kill $(cat pid)

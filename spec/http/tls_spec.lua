@@ -3,9 +3,9 @@
 -- https, to an nginx that says how it was spoken to.
 
 local cli = require "spec.helper.cli"
+local free_port = require "spec.helper.free_port"
 local helper = require "spec.helper"
 local respool = require "respool"
-local socket = require "socket"
 
 local CONF = [[
 error_log DIR/error.log warn;
@@ -37,13 +37,6 @@ local function certify(name)
     -subj /CN=%s -addext subjectAltName=DNS:localhost \
     -keyout %s/%s.key -out %s/%s.pem 2>%s/openssl.log]]):format(
     name, dir, name, dir, name, dir))
-end
-
-local function free_port()
-  local s = assert(socket.bind("127.0.0.1", 0))
-  local _, free = s:getsockname()
-  s:close()
-  return ("%d"):format(free)
 end
 
 local function start(version)

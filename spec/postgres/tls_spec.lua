@@ -4,8 +4,8 @@
 
 local cli = require "spec.helper.cli"
 local database = require "spec.helper.database"
+local free_port = require "spec.helper.free_port"
 local helper = require "spec.helper"
-local socket = require "socket"
 
 describe("a store on a server that demands TLS", function()
   if not database.installed() then
@@ -28,10 +28,7 @@ describe("a store on a server that demands TLS", function()
   end
 
   setup(function()
-    local listener = assert(socket.bind("127.0.0.1", 0))
-    local _, port = listener:getsockname()
-    listener:close()
-    db = database.start_tls("tls", port)
+    db = database.start_tls("tls", free_port())
   end)
 
   teardown(database.stop)
