@@ -136,7 +136,8 @@ end
 
 -- Seconds until the next try.
 local function pause(answer, tries)
-  local asked = answer and tonumber(answer.retry_after)
+  local asked = answer and answer.retry_after
+    and tonumber(answer.retry_after:match "^%d+$")
   return math.min(asked or FIRST * 2 ^ (tries - 1), LONGEST)
 end
 
