@@ -311,6 +311,15 @@ describe("The tabs of respool top", function()
       mails.dead:count() })
   end)
 
+  it("ask so that the answers are read in a narrow terminal", function()
+    watch({ busy(), "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" }, { "resize", 40, 20 },
+      { "expect", "\27[2J" }, { "send", "5" }, { "expect", "refused" },
+      { "send", "X" }, { "expect", "… y/n" }, { "send", "n" },
+      { "expect", "q quit" },
+    })
+  end)
+
   it("kill items and remove dead letters", function()
     local path = busy()
     watch({ path, "--interval", "60s", "--writable" }, {
@@ -391,6 +400,14 @@ describe("respool top where there is no terminal", function()
     assert.matches("\nmails +2 ", run.out)
     assert.matches("1  mails +exhausted +refused", run.out)
     assert.is_nil(run.out:find "\27")
+  end)
+
+  it("does so in a terminal that only writes on", function()
+    local result = session({ filled(), "--interval", "100ms",
+                             env = "TERM=dumb" }, { { "end" } })
+    assert.equal(0, result.status)
+    assert.matches("2 queues: 7 ready", result.out)
+    assert.is_nil(result.out:find("\27", 1, true))
   end)
 
   it("does so in ASCII where the locale is not UTF-8", function()

@@ -18,7 +18,8 @@ local M = {}
 function M.session(words, steps)
   local line = {}
   for i, word in ipairs(words) do line[i] = quote(word) end
-  local said = helper.sh(([[env LUA_PATH=%s LUA_CPATH=%s LC_ALL=C.UTF-8 %s \
+  local said = helper.sh(([[env LUA_PATH=%s LUA_CPATH=%s LC_ALL=C.UTF-8 \
+    TERM=xterm %s \
     /usr/bin/python3 spec/helper/terminal.py 90 20 %s %s \
       bin/respool %s]]):format(
     quote(package.path), quote(package.cpath), words.env or "",

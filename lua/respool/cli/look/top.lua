@@ -48,7 +48,7 @@ function M.options(command)
 Tabs show queues, who is at work, what is scheduled, retrying and dead, replays
 and the store; Enter looks into what is under the cursor. Press h for the keys,
 q to quit. Without --writable nothing in the store changes. NO_COLOR is heeded.
-If input or output is not a terminal, it acts as with --once.
+If input or output is not a terminal, or TERM is dumb, it acts as with --once.
 
 Example:
   respool top shop.respool --sort oldest]]
@@ -305,7 +305,8 @@ local function ask(live, action)
     return
   end
   live.asked = { action = action, of = row.of }
-  live.view.question = action.question(row.of) .. " y/n"
+  live.view.question = output.cut(action.question(row.of),
+                                  max(live.view.columns - 4, 1)) .. " y/n"
 end
 
 local function answer(live, key)
@@ -436,7 +437,8 @@ function M.run(args, io)
   local store = arguments.open(io, args.store,
                                not args.writable and show.LOOK or nil)
   local view = new_view(args)
-  if args.once or not io.stdout:isatty() or not terminal.isatty(0) then
+  if args.once or not io.stdout:isatty() or not terminal.isatty(0)
+     or os.getenv "TERM" == "dumb" then
     return once(store, view, io)
   end
   watch_live(store, view, io)
