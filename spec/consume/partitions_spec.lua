@@ -306,6 +306,24 @@ describe("a partition's concurrency", function()
     assert.equal(1, t.q:stats().dead)
   end)
 
+  -- What was leased in a priority came back when a take got to that, so never
+  -- while a higher one had enough; what waited for it was in that.
+  it("is given back in a priority that no take gets to", function()
+    t:queue { partitions = { concurrency = 1 }, lease = 10 }
+    fill("a", 1)
+    t:take(1)
+    t.store:advance(11)
+    fill("a", 1, { priority = 1 })
+    local came = {}
+    for i = 1, 6 do
+      fill("b" .. i, 1, { priority = 1 })
+      local batch = t:take(1)
+      came[batch:item(1).partition] = true
+      settle(batch, "done")
+    end
+    assert.is_true(came.a)
+  end)
+
   -- It was read as for the batch, which had no room for its bytes, and then its
   -- claim was deleted: it stayed without one, and was never seen again.
   it("does not hide a large item that crashed too often", function()

@@ -92,6 +92,14 @@ static void wake_claims(take_run *run, int priority) {
     continue;
 }
 
+/* In all priorities, as a lease that ran out in one may be in the way of items
+   of others. */
+static void wake_all(take_run *run) {
+  int priority = RESPOOL_PRIORITIES;
+  while (!run->t->rc && (priority = priority_below(run->q, priority)) >= 0)
+    wake_claims(run, priority);
+}
+
 /* Is there anything to deliver that is of no partition? */
 static bool has_plain(const take_run *run, int priority) {
   const priority_state *l = queue_priority(run->q, priority);
@@ -105,7 +113,6 @@ static bool has_plain(const take_run *run, int priority) {
    share of the batch, and are first in one of so many takes. */
 static void deliver_parted(take_run *run, int priority) {
   uint64_t room = run->cap - run->batch->page.n, part = 0, n = 1;
-  wake_claims(run, priority);
   if (has_plain(run, priority)) {
     n += turns_count(run->t, run->q, priority, room);
     part = room / n;
@@ -176,6 +183,7 @@ static int fill_batch(txn *t, queue *q, int64_t now, claim_req *r,
   if (rc) return rc;
   batch->lease = run.until - now;
   batch->max_lease = q->config.max_lease;
+  if (q->n_partitions) wake_all(&run);
   if (q->config.weights.n) deliver_shares(&run);
   deliver_priorities(&run);
   if (!batch->page.n) return run.rc;
