@@ -5,7 +5,6 @@
 
 local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
-local stored = require "spec.helper.stored"
 local respool = require "respool"
 local payloads = helper.payloads
 
@@ -681,22 +680,6 @@ describe("a queue with partitions", function()
     fill("b", 3)
     settle(t:take(10), "done")
     assert.same({}, t.q:partitions())
-  end)
-
-  -- Only takes removed what was left of partitions: without them it grew.
-  it("leaves no trace of them where nobody takes", function()
-    local function turns()
-      return #stored.read(t.store.path).turns
-    end
-    t:queue { max_items = 2, overflow = "drop_oldest" }
-    for i = 1, 20 do fill("key " .. i, 1) end
-    assert(t.q:hold(5, { partition = "held" }))
-    assert.equal(20, turns())
-    t.store:advance(6)
-    assert(t.store:maintain())
-    assert.equal(2, turns())
-    assert.equal(2, t.q:stats().partitions)
-    assert.same({ "key 191", "key 201" }, payloads(t:take(10)))
   end)
 
   it("lists them by key, in pages, or by size", function()
