@@ -381,6 +381,13 @@ bench-nginx: all
 bench-postgres: $(BUILD)/bench/postgres
 	@url=$$(BUILD=$(BUILD) spec/postgres/server start) && \
 	  $< "$$url" $(or $(SECONDS),2); BUILD=$(BUILD) spec/postgres/server stop
+# Beside other queues: their servers run on loopback and are removed again.
+deps-peers:
+	@CC='$(CC)' sh .ci/deps install build command peers
+bench-peers: deps-peers lua5.4
+	@mkdir -p $(BUILD)/bench
+	@$(call run,lua5.4) bench/peers.lua --dir $(BUILD)/bench \
+	  --seconds $(or $(SECONDS),2)
 run = eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=$(1))"; $(1)
 
 test: deps-test
@@ -602,6 +609,7 @@ help:
 	@echo 'man      doc/respool.1 and .3 anew, from the help and the header'
 	@echo 'cast     doc/cast.svg anew, from what work and top print'
 	@echo 'bench-postgres   a store in PostgreSQL against a row an item'
+	@echo 'bench-peers   deps-peers; beside Redis, RabbitMQ, beanstalkd and others'
 	@echo 'lint     warnings as errors, gcc and clang; luacheck'
 	@echo 'deps     install what the build, the demo and the command need'
 	@echo 'deps-test   install what the specs need as well (both: Debian)'
@@ -611,7 +619,7 @@ help:
 	@echo 'clean    remove build/'
 
 .PHONY: all demo run-demo test run-test fault fuzz run-fuzz bench \
-  bench-nginx bench-postgres \
+  bench-nginx bench-postgres deps-peers bench-peers \
   man cast soak asan tsan run-asan run-tsan lint install uninstall \
   deps deps-test deps-console test-console \
   deps-cluster test-cluster deps-rabbitmq test-rabbitmq env \
