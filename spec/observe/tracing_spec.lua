@@ -192,6 +192,40 @@ describe("A tracer", function()
     assert.is_true(ticked)
   end)
 
+  -- They failed the push.
+  it("harms nothing by headers that are none", function()
+    for _, headers in ipairs { { print }, { a = 1 }, { a = print }, "a" } do
+      open { start = function() return 1, headers end, finish = function() end }
+      assert.equal(1, q:push "a")
+      assert.is_nil(q:peek()[1].headers)
+      assert.same({ message = "its headers are not a table of strings",
+                    where = "tracer" }, errors[1])
+    end
+  end)
+
+  -- After a push nobody closed it.
+  it("may close the store", function()
+    for _, operation in ipairs { "push", "take", "handle", "settle" } do
+      for _, at_end in ipairs { false, true } do
+        open {
+          start = function(event)
+            if event.operation == operation and not at_end then
+              store:close()
+            end
+            return event.operation
+          end,
+          finish = function(span)
+            if span == operation and at_end then store:close() end
+          end,
+        }
+        assert.equal(1, q:push "a")
+        if operation ~= "push" then q:work(function() end, EMPTY) end
+        assert.is_true(store.handle:closed(), operation)
+        assert.same({}, errors)
+      end
+    end
+  end)
+
   it("hears nothing of a store that has none", function()
     local kept = {}
     for name, value in pairs(tracing) do kept[name] = value end

@@ -87,6 +87,17 @@ end
 
 -- Start and finish.
 
+-- The headers that a tracer has returned: texts by name, or none.
+local function headers_of(store, given)
+  if given == nil then return nil end
+  local fine = type(given) == "table"
+  for name, value in pairs(fine and given or {}) do
+    fine = fine and type(name) == "string" and type(value) == "string"
+  end
+  if fine then return given end
+  hooks.report(store, "tracer", "its headers are not a table of strings")
+end
+
 -- Tells the tracer of something that begins. A store that is closed begins
 -- nothing: nil.
 ---@param store respool.store
@@ -99,7 +110,7 @@ function M.start(store, event)
   local span, headers = hooks.call(store, "tracer", store.tracer.start, event)
   return {
     span = span, batch = event.batch or event.item and event.item[1],
-    headers = type(headers) == "table" and headers or nil,
+    headers = headers_of(store, headers),
   }
 end
 
@@ -221,6 +232,7 @@ function M.push(queue, n, o, send, what)
       id = type(id) == "number" and id or nil,
       error = failed and message or nil, code = failed and code or nil,
     })
+    hooks.drain(store, code) -- it may have closed the store
     return id, message, code, ...
   end
   return finish(compat.guard(function()
