@@ -240,6 +240,24 @@ describe("The tabs of respool top", function()
     })
   end)
 
+  -- A page of large ones was taken for the last.
+  it("show all items and dead letters, however large", function()
+    local path = helper.location()
+    local store = assert(helper.open(path))
+    local mails = store:queue("mails", { max_attempts = 1 })
+    local large = ("x"):rep(5 * 2^20)
+    mails:push_many { "small", large, large }
+    mails:work(function() error("no", 0) end, { stop_when_empty = true })
+    mails:push_many { large, large, "little" }
+    store:close()
+    watch({ path, "--interval", "60s" }, {
+      { "expect", "[1 queues]" }, { "send", ENTER_KEY },
+      { "expect", "queues > mails" }, { "expect", "little" },
+      { "send", "5" }, { "expect", "[5 dead]" },
+      { "send", ENTER_KEY }, { "expect", "dead > " }, { "expect", "small" },
+    })
+  end)
+
   it("move a cursor that stays where it is when it can go no further",
      function()
     watch({ busy(), "--interval", "60s" }, {

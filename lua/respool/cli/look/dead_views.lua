@@ -60,7 +60,7 @@ local function letters_of(store, g)
       if is_of(letter, g) and #list < MOST then list[#list + 1] = letter end
     end
     after = page[1] and page[#page].number
-  until #page < MOST or #list >= MOST
+  until #page == 0 or #list >= MOST -- one of large ones ends early
   return list
 end
 

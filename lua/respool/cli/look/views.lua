@@ -122,10 +122,13 @@ end
 -- Adds the first items of a queue.
 local function add_items(rows, store, name, state)
   return with_queue(store, name, function(queue)
-    local now = store:now()
-    local page, message = items.page(queue, core.cursor(), state, MOST)
-    if not page then return nil, message end
-    for _, item in ipairs(page) do rows[#rows + 1] = item_row(item, now) end
+    local cursor, now, left = core.cursor(), store:now(), MOST
+    repeat -- a page of large items ends early
+      local page, message = items.page(queue, cursor, state, left)
+      if not page then return nil, message end
+      for _, item in ipairs(page) do rows[#rows + 1] = item_row(item, now) end
+      left = left - #page
+    until #page == 0 or left == 0
     return true
   end)
 end
