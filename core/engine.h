@@ -332,7 +332,7 @@ typedef enum query_kind {
   QUERY_QUEUE_STAT,
   QUERY_FLOW,
   QUERY_PARTITIONS,
-  QUERY_FITS,         /* TOO_LARGE: an item that the queue can never hold */
+  QUERY_FITS,         /* TOO_LARGE, INVALID: the queue never takes it */
   QUERY_OUTLOOK,
   QUERY_PEEK,
   QUERY_GET,

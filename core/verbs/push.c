@@ -114,20 +114,21 @@ step push_step(respool_queue *q, const builder *b, respool_bytes key,
 }
 
 /* Looks closely at an item that seems too large for the bound that this
-   handle saw last, and at one of a partition, which not every queue takes;
-   all others are let through at once. */
+   handle saw last, and at the first of a partition, which not every queue
+   takes; all others are let through at once. */
 int push_fits(respool_queue *q, const respool_payload *it,
               const respool_push_options *o) {
   int64_t bound = q->bound;
   uint64_t size = it->body.size + it->headers.size + it->key.size;
   bool fits = bound == RESPOOL_UNLIMITED ||
               (bound > ITEM_HEAD && size <= (uint64_t)bound - ITEM_HEAD);
-  if (fits && !it->partition.size) return 0;
+  if (fits && (q->parted || !it->partition.size)) return 0;
   builder b;
   int rc = push_build(q->store, it, 1, o, &b);
   step p = push_step(q, &b, it->key, o);
   query look = {.kind = QUERY_FITS, .name = q->name, .fits = &p.append};
   if (!rc) rc = store_look(q->store, &look);
+  if (it->partition.size) q->parted = !rc;
   builder_free(&b);
   return rc;
 }

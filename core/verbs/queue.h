@@ -20,6 +20,7 @@ struct respool_queue {
   _Atomic int refs; /* its owner, tickets, lease renewals */
   idle_hint idle;
   _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
+  _Atomic bool parted;   /* it took an item of a partition when last asked */
   notices notices;       /* dead letters that this handle has made */
   char name[RESPOOL_NAME_MAX + 1];
 };

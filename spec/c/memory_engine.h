@@ -10,5 +10,6 @@
 #include "engine.h"
 
 extern const engine memory_engine;
+extern int memory_fits; /* how often QUERY_FITS was asked */
 
 #endif

@@ -199,6 +199,22 @@ static void a_ticket_is_a_unit_too(void) {
   settle(take(1, 0), RESPOOL_DONE, NULL);
 }
 
+/* In a server's store each would be a round trip. */
+static void a_buffer_asks_once_whether_a_queue_has_partitions(void) {
+  respool_buffer_options o = RESPOOL_BUFFER_OPTIONS_INIT;
+  respool_buffer *b;
+  respool_payload p = text("parted");
+  int before = memory_fits;
+  p.partition = respool_text("a");
+  o.items = 3;
+  WORKS(respool_buffer_open(q, &o, &b));
+  for (int i = 0; i < 3; i++) WORKS(respool_buffer_push(b, &p, NULL));
+  WORKS(respool_buffer_flush(b));
+  HOLDS(memory_fits == before + 1);
+  respool_buffer_free(b);
+  settle(take(3, 0), RESPOOL_DONE, NULL);
+}
+
 static void a_store_without_files_is_not_compacted(void) {
   respool_compaction out = RESPOOL_COMPACTION_INIT;
   HOLDS(respool_compact("somewhere", NULL, &out) == RESPOOL_INVALID);
@@ -225,6 +241,7 @@ int main(void) {
   CHECK(a_transaction_that_fails_changes_nothing());
   CHECK(a_settle_takes_along_a_push_and_the_next_take());
   CHECK(a_ticket_is_a_unit_too());
+  CHECK(a_buffer_asks_once_whether_a_queue_has_partitions());
   CHECK(a_store_without_files_is_not_compacted());
   respool_queue_free(q);
   respool_close(s);
