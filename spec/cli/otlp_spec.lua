@@ -8,6 +8,7 @@ local collector = require "spec.helper.collector"
 local core = require "respool.core"
 local endpoint = require "spec.helper.http_endpoint"
 local helper = require "spec.helper"
+local odd_server = require "spec.helper.odd_server"
 local respool = require "respool"
 
 local TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -293,6 +294,26 @@ describe("respool.otlp", function()
     assert.equal(1, tracer.stats().dropped)
     assert.same({ "warn", "spans were dropped", 1, "status 400" }, said[1])
     assert.equal(1, #there:bodies "/v1/traces")
+  end)
+
+  it("counts what a collector refuses of a batch", function()
+    for text, refused in pairs {
+      ['{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}'] = 2,
+      ['{"partialSuccess":{"rejectedSpans":9}}'] = 3,
+      ['{"partialSuccess":{"rejectedSpans":"-5"}}'] = 0,
+      ['{"partialSuccess":{"rejectedSpans":null}}'] = 0,
+      ['{"partialSuccess":{}}'] = 0, ["[]"] = 0, ["{"] = 0,
+    } do
+      local answer = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(
+        #text, text)
+      tracer = respool.otlp { url = odd_server.start(answer).base, timeout = 60,
+                              log = function() end }
+      local other = assert(helper.open(helper.location(), { tracer = tracer }))
+      for i = 1, 3 do assert(other:queue "orders":push(i)) end
+      tracer.close(60)
+      assert.same({ 3 - refused, refused },
+                  { tracer.stats().sent, tracer.stats().dropped }, text)
+    end
   end)
 
   it("tries again what it may take later", function()

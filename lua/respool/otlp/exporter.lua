@@ -125,7 +125,8 @@ local function refused(answer)
   local said = json.decode(answer.text)
   local part = type(said) == "table" and said.partialSuccess
   if type(part) ~= "table" then return 0 end
-  return tonumber(part.rejectedSpans or part.rejectedDataPoints or 0) or 0
+  local n = tonumber(part.rejectedSpans or part.rejectedDataPoints or 0)
+  return n and n > 0 and math.floor(n) or 0
 end
 
 local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true }
