@@ -105,6 +105,14 @@ describe("respool top in a terminal", function()
     assert.is_true(wiped <= 2, "the screen is wiped only at first")
   end)
 
+  it("takes no heed of what the terminal itself says", function()
+    local result = session({ filled(), "--interval", "60s" }, {
+      { "expect", "q quit" }, { "send", "\27[<0;3;3M\27[?1;2c\27[Ih" },
+      { "expect", "refresh less often" }, { "send", "qq" }, { "end" },
+    })
+    assert.equal(0, result.status)
+  end)
+
   it("gives the terminal back on a signal, and dies of it", function()
     for _, number in ipairs { 15, 1, 2, 11 } do
       local result = session({ filled() }, {
@@ -332,7 +340,8 @@ describe("The tabs of respool top", function()
   it("ask so that the answers are read in a narrow terminal", function()
     watch({ busy(), "--interval", "60s", "--writable" }, {
       { "expect", "[1 queues]" }, { "resize", 40, 20 },
-      { "expect", "\27[2J" }, { "send", "5" }, { "expect", "refused" },
+      { "expect", "\27[2J" }, { "send", "5" }, { "expect", "[5 dead]" },
+      { "expect", "refused" },
       { "send", "X" }, { "expect", "… y/n" }, { "send", "n" },
       { "expect", "q quit" },
     })

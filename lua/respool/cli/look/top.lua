@@ -142,11 +142,16 @@ local function tabs_text(live)
     for i, page in ipairs(live.stack) do parts[i] = page.name end
     return table.concat(parts, " > ")
   end
+  local here
   for i, page in ipairs(views.tabs) do
-    local form = page == live.stack[1] and "[%d %s]" or "%d %s"
-    parts[i] = form:format(i, page.name)
+    parts[i] = ("%d %s"):format(i, page.name)
+    if page == live.stack[1] then
+      here = "[" .. parts[i] .. "]"
+      parts[i] = here
+    end
   end
-  return table.concat(parts, " ")
+  local text = table.concat(parts, " ")
+  return #text <= live.view.columns and text or here .. " 1 to 7, Tab"
 end
 
 
@@ -339,7 +344,7 @@ local SPLIT = 0.05 -- seconds that an escape sequence may be under way
 -- A text that was typed, to the end of the escape sequence at its end: a read
 -- may end within one.
 local function whole_keys(typed)
-  while typed:find "\27[%[O]?[%d;]*$" do
+  while typed:find "\27[%[O]?[0-?]*$" do
     local more = terminal.key(SPLIT)
     if not more or more == "" then break end
     typed = typed .. more
@@ -352,7 +357,7 @@ local function each_key(typed)
   local at = 1
   return function()
     if at > #typed then return nil end
-    local key = typed:match("^\27[%[O][%d;]*[%a~]", at) or typed:sub(at, at)
+    local key = typed:match("^\27[%[O][0-?]*[@-~]", at) or typed:sub(at, at)
     at = at + #key
     return key
   end
