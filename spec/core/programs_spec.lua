@@ -22,7 +22,7 @@ local PROGRAMS = {
   { "flushes", "what is flushed", 4 },
   { "brim", "a store whose map is full", 1 },
   { "wait", "takes that wait in one process", 2 },
-  { "seam", "the verbs on another engine", 11 },
+  { "seam", "the verbs on another engine", 12 },
 }
 
 describe("the program about", function()
