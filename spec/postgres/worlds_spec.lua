@@ -185,6 +185,20 @@ describe("a store in a database", function()
     end
   end)
 
+  it("shows nothing of a password that is not written as it should be",
+     function()
+    for _, text in ipairs { "postgres://u:hush@hush@h/d",
+                            "postgres://u:hush/hush@h/d" } do
+      local ok, message = pcall(respool.open, text, { log = false })
+      assert.is_false(ok)
+      assert.matches("in a password @ is written %%40 and / %%2F", message)
+      assert.not_matches("hush", message)
+      local run = cli.run { "ls", text }
+      assert.equal(1, run.status)
+      assert.not_matches("hush", run.err)
+    end
+  end)
+
   it("answers IO when no server came within the URL's patience", function()
     local began = os.time()
     assert_refused("IO", "", "postgres://respool@/worlds?host=" ..

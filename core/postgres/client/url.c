@@ -108,6 +108,23 @@ static int add_all(url *u, const pg_option *o) {
   return rc;
 }
 
+/* An @ begins the name of a socket in Linux's abstract namespace. */
+static bool is_host(const char *host) {
+  for (const char *p = host; *p; p++)
+    if (*p == '@' && p > host && p[-1] != ',') return false;
+  return true;
+}
+
+/* A password with a raw @ or slash makes part of it a host or a port, which
+   messages would show. */
+static int check_address(const url *u) {
+  const char *host = value_of(u, "host"), *port = value_of(u, "port");
+  bool sound = (!host || is_host(host)) &&
+               (!port || strspn(port, "0123456789,") == strlen(port));
+  return sound ? 0 : fail(RESPOOL_INVALID, "a URL whose host or port is none: "
+                          "in a password @ is written %%40 and / %%2F");
+}
+
 /* libpq's message may quote the URL, password and all: it is not told. */
 static int read_options(url *u, const char *text) {
   char *message = NULL;
@@ -118,7 +135,7 @@ static int read_options(url *u, const char *text) {
                 "understand: postgres://user@host/database?option=value");
   int rc = add_all(u, o);
   pq.conninfoFree(o);
-  return rc;
+  return rc ? rc : check_address(u);
 }
 
 static int show(url *u) {

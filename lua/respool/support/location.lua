@@ -11,12 +11,13 @@ function M.is_database(path)
   return path:find "^postgres://" ~= nil or path:find "^postgresql://" ~= nil
 end
 
--- As messages show it: a URL without its password.
+-- As messages show it: a URL without its password, also one that should have
+-- %40 for an @ and %2F for a slash.
 ---@param path string
 ---@return string
 function M.shown(path)
   if not M.is_database(path) then return path end
-  path = path:gsub("^(%w+://[^/:@]*):[^/@]*@", "%1@")
+  path = path:gsub("^(%w+://[^/:@]*):[^?]*@", "%1@")
   return (path:gsub("([?&]password=)[^&]*", "%1..."))
 end
 
