@@ -20,10 +20,12 @@ record = backoff item segment failures page fields batch policy outcome flow \
   dead_notices dead_record replay_record leases sample entry_name
 schedule = civil zone cron
 commit = commit ticket
-verbs = engines exit open files calls lease buffer_fill buffer store \
-  buffer_list queue push change take batch settle notes schedule_record \
-  schedules reports progress workers samples \
-  transaction dead_letters maintenance
+verbs/store = store calls reports notes samples maintenance
+verbs/queue = queue queue_policy browse remove flow
+verbs/produce = push change buffer_fill buffer buffer_list schedule_record \
+  schedules
+verbs/consume = batch lease take settle progress workers
+verbs = engines exit open files dead_letters transaction
 lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
 lmdb/record = key_codec records partition_record meta names notes entries \
@@ -45,9 +47,10 @@ postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy records \
   dead work
 postgres = apply check look maintain engine
-ROOMS = base schedule record commit verbs lmdb/env lmdb/record lmdb/journal \
-  lmdb/dead lmdb/queue lmdb/steps lmdb/repair lmdb/migrate lmdb postgres/client \
-  postgres/record postgres/env postgres/queue postgres
+ROOMS = base schedule record commit verbs/store verbs/queue verbs/produce \
+  verbs/consume verbs lmdb/env lmdb/record lmdb/journal lmdb/dead lmdb/queue \
+  lmdb/steps lmdb/repair lmdb/migrate lmdb postgres/client postgres/record \
+  postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push flow take settle queue look remove change \

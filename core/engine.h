@@ -159,7 +159,7 @@ enum entry_kind {
   ENTRY_WORKER,
   ENTRY_LAST_WORKER, /* its revision counts the numbers given to workers */
   ENTRY_PROGRESS,
-  ENTRY_DAY,  /* samples: see verbs/samples.c */
+  ENTRY_DAY,  /* samples: see verbs/store/samples.c */
   ENTRY_HOUR,
   ENTRY_MINUTE,
   ENTRY_RESULT /* the LMDB engine's own */

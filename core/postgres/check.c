@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "postgres/check.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "postgres/queue/plan.h"
 #include "postgres/record/taken.h"
 #include "record/dead_record.h"
@@ -20,15 +17,7 @@ typedef struct checking {
   plan p;
 } checking;
 
-static void find(checking *k, const char *form, ...) {
-  char line[400];
-  va_list args;
-  va_start(args, form);
-  int n = vsnprintf(line, sizeof line, form, args);
-  va_end(args);
-  size_t size = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-  pack_phrase(k->to, phrase_cut((respool_bytes){line, size}, size));
-}
+#define find(k, ...) pack_finding((k)->to, __VA_ARGS__)
 
 /* The next call; the answer of the last is gone. */
 static values *ask(checking *k, enum statement s) {

@@ -6,6 +6,8 @@
  */
 #include "record/failures.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- texts -------------------------------------------------------------- */
@@ -37,6 +39,15 @@ void pack_phrase(packer *p, respool_bytes s) {
     pack_text(p, s.data, s.size);
   else
     pack_bytes(p, s.data, s.size);
+}
+
+void pack_finding(packer *p, const char *fmt, ...) {
+  char text[FINDING_TEXT + 2]; /* what is cut shows one byte more */
+  va_list args;
+  va_start(args, fmt);
+  int n = vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  if (n >= 0) pack_phrase(p, phrase_cut(phrase_of(text), FINDING_TEXT));
 }
 
 respool_bytes unpack_phrase(unpacker *u) {

@@ -14,6 +14,7 @@
 #include "base/cbor.h"
 
 #define FAILURE_TEXT 1024
+#define FINDING_TEXT 512
 #define FAILURES_FIRST 1
 #define FAILURES_LAST 3
 #define FAILURES_MAX (FAILURES_FIRST + FAILURES_LAST)
@@ -39,6 +40,10 @@ respool_bytes failures_error(respool_bytes packed);
 /* A text, or bytes where it is not UTF-8, or null where empty. */
 void pack_phrase(packer *p, respool_bytes s);
 respool_bytes unpack_phrase(unpacker *u);
+
+/* A finding of a check: a line of text, cut where it is too long. */
+__attribute__((format(printf, 2, 3)))
+void pack_finding(packer *p, const char *fmt, ...);
 
 /* `s` cut to `max` bytes, not within a UTF-8 sequence. */
 respool_bytes phrase_cut(respool_bytes s, size_t max);

@@ -8,7 +8,7 @@
 
 #include "record/dead_record.h"
 #include "verbs/dead_letters.h"
-#include "verbs/push.h"
+#include "verbs/produce/push.h"
 
 static int dlq_check(const respool *s, const char *dlq) {
   int rc = store_check(s);

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "base/wait.h"
-#include "verbs/buffer_list.h"
+#include "verbs/produce/buffer_list.h"
 #include "verbs/engines.h"
 #include "verbs/exit.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #define MAX_BYTES ((uint64_t)16 << 30)
 #define MIN_BYTES ((uint64_t)1 << 20)

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "verbs/batch.h"
+#include "verbs/consume/batch.h"
 #include "verbs/dead_letters.h"
-#include "verbs/notes.h"
-#include "verbs/push.h"
+#include "verbs/store/notes.h"
+#include "verbs/produce/push.h"
 
 enum change_kind {
   CHANGE_PUSH, CHANGE_MARK, CHANGE_DEAD, CHANGE_NOTE, CHANGE_REPLAY

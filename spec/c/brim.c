@@ -7,7 +7,7 @@
 #include "holds.h"
 
 #include "lmdb/env/txn.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #define MAP ((size_t)8 << 20)
 

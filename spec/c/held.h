@@ -9,7 +9,7 @@
 #include "holds.h"
 
 #include "lmdb/env/txn.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 static inline MDB_txn *hold_commits(respool *s) {
   MDB_txn *t = NULL;

@@ -11,7 +11,7 @@
 #include "lmdb/queue/lones.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unit.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #include <stdio.h>
 

@@ -5,7 +5,7 @@
  */
 #include "holds.h"
 #include "lmdb/queue/unit.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 int main(int argc, char **argv) {
   respool *s = NULL;

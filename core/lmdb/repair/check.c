@@ -15,9 +15,7 @@
 #include "lmdb/record/segments.h"
 #include "lmdb/repair/check_partitions.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct audit {
@@ -28,18 +26,7 @@ typedef struct audit {
   uint64_t listed;    /* of a priority, those of partitions without a claim */
 } audit;
 
-__attribute__((format(printf, 2, 3)))
-static void found(audit *a, const char *fmt, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, fmt);
-  int n = vsnprintf(text, sizeof text, fmt, args);
-  va_end(args);
-  if (n < 0) return;
-  size_t size = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-  pack_phrase(a->out, (respool_bytes){text, size});
-}
-
+#define found(a, ...) pack_finding((a)->out, __VA_ARGS__)
 #define ULL(n) ((unsigned long long)(n))
 #define PLACE "queue '%s' space %d priority %d id %llu"
 #define PLACE_OF(a, p) (a)->q->name, (p)->line.space, (p)->line.priority, \

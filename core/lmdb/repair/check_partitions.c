@@ -13,8 +13,6 @@
 #include "lmdb/record/segments.h"
 #include "record/fields.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,16 +41,7 @@ typedef struct inquest {
 
 #define ULL(n) ((unsigned long long)(n))
 
-__attribute__((format(printf, 2, 3)))
-static void found(inquest *a, const char *fmt, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, fmt);
-  int n = vsnprintf(text, sizeof text, fmt, args);
-  va_end(args);
-  if (n >= 0) pack_phrase(a->out, phrase_of(text));
-}
-
+#define found(a, ...) pack_finding((a)->out, __VA_ARGS__)
 static void add(inquest *a, rows *list, row r) {
   if (!array_grow(&list->of, list->n, 1, &list->cap, sizeof r))
     txn_fail(a->t, RESPOOL_NOMEM);

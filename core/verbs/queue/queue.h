@@ -5,7 +5,7 @@
 #ifndef QUEUE_H
 #define QUEUE_H
 
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 /* What the last look for items has found: nothing as of `seen`, the next due
    at `due`. A hint, as threads share it. */

@@ -5,7 +5,7 @@
 #ifndef BUFFER_LIST_H
 #define BUFFER_LIST_H
 
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 void buffers_init(respool *s);
 

@@ -2,7 +2,7 @@
 /*
  * Pushing: checking, storing, and waiting for room.
  */
-#include "verbs/push.h"
+#include "verbs/produce/push.h"
 
 #define PUSH_MAX ((uint64_t)1 << 30) /* bytes in one push */
 #define ROOM_POLL 50 /* ms between looks for room */

@@ -5,7 +5,7 @@
 #ifndef SETTLE_H
 #define SETTLE_H
 
-#include "verbs/batch.h"
+#include "verbs/consume/batch.h"
 
 /* Makes a batch that was filled ready to be marked; an empty one becomes NULL.
    On failure it becomes NULL, too, and its items are released, in the

@@ -2,7 +2,7 @@
 /*
  * The batch: making and freeing it, marking the outcome of its items.
  */
-#include "verbs/batch.h"
+#include "verbs/consume/batch.h"
 
 #include <stdlib.h>
 #include <string.h>

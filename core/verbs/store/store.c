@@ -2,7 +2,7 @@
 /*
  * The store: what all verbs do with it, its clock, its names, its figures.
  */
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #include <string.h>
 

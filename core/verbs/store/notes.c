@@ -2,9 +2,9 @@
 /*
  * Notes: bytes that a program keeps in a store under a name, beside its queues.
  */
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
-#include "verbs/notes.h"
+#include "verbs/store/notes.h"
 
 int note_check(const char *name, respool_bytes note) {
   int rc = name_check(name, "note");

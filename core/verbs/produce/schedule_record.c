@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "verbs/schedule_record.h"
+#include "verbs/produce/schedule_record.h"
 
 #include <string.h>
 

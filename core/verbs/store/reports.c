@@ -5,7 +5,7 @@
  * that lease. Whoever settles the item removes the entry; maintenance removes
  * those that the dead have left.
  */
-#include "verbs/reports.h"
+#include "verbs/store/reports.h"
 
 #include <string.h>
 

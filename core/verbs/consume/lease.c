@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verbs/batch.h"
+#include "verbs/consume/batch.h"
 
 /* ---- extending ---------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 #define REPORTS_H
 
 #include "record/leases.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 typedef struct report {
   char entry[RESPOOL_NAME_MAX + 1], queue[RESPOOL_NAME_MAX + 1];

@@ -5,7 +5,7 @@
 #ifndef VERBS_BATCH_H
 #define VERBS_BATCH_H
 
-#include "verbs/queue.h"
+#include "verbs/queue/queue.h"
 
 int batch_check(respool_batch *batch); /* 0, BUSY, or as store_check */
 

@@ -3,7 +3,7 @@
  * Changes of one item: run now, kill, move, edit, cancel; and whether an item
  * is leased still.
  */
-#include "verbs/push.h"
+#include "verbs/produce/push.h"
 
 #include <string.h>
 

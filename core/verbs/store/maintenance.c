@@ -3,7 +3,7 @@
  * Maintenance: the work that a store needs now and then, and a probe of
  * the storage.
  */
-#include "verbs/reports.h"
+#include "verbs/store/reports.h"
 
 #include <string.h>
 

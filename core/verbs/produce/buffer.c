@@ -9,7 +9,7 @@
  *   3. `committed` counts the pushes whose fills left; a barrier waits for it
  *      to reach `pushed` as it was.
  */
-#include "verbs/buffer.h"
+#include "verbs/produce/buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #ifndef PUSH_H
 #define PUSH_H
 
-#include "verbs/queue.h"
+#include "verbs/queue/queue.h"
 
 /* Checks a push; `*sum` is the size of its payloads. */
 int push_check(const respool *s, const respool_payload *items, size_t n,

@@ -3,12 +3,12 @@
  * Settling a batch: its marks in one commit, with what is pushed and taken in
  * the same; at once, by ticket, or for an abandoned batch.
  */
-#include "verbs/settle.h"
+#include "verbs/consume/settle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "verbs/push.h"
+#include "verbs/produce/push.h"
 
 static const respool_settle_options defaults = RESPOOL_SETTLE_OPTIONS_INIT;
 

@@ -12,8 +12,8 @@
 
 #include "base/fault.h"
 #include "schedule/cron.h"
-#include "verbs/push.h"
-#include "verbs/schedule_record.h"
+#include "verbs/produce/push.h"
+#include "verbs/produce/schedule_record.h"
 
 enum {
   LATE = 60000,      /* ms after which a tick counts as missed */

@@ -5,7 +5,7 @@
  * other.
  */
 #include "base/wait.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #include <stddef.h>
 

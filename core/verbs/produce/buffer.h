@@ -5,8 +5,8 @@
 #ifndef BUFFER_H
 #define BUFFER_H
 
-#include "verbs/buffer_fill.h"
-#include "verbs/push.h"
+#include "verbs/produce/buffer_fill.h"
+#include "verbs/produce/push.h"
 
 struct respool_buffer {
   timer timer;

@@ -5,11 +5,11 @@
  * list holds a reference to the buffer it is at, so that the list need not be
  * locked meanwhile.
  */
-#include "verbs/buffer_list.h"
+#include "verbs/produce/buffer_list.h"
 
 #include <string.h>
 
-#include "verbs/buffer.h"
+#include "verbs/produce/buffer.h"
 
 void buffers_init(respool *s) {
   pthread_mutex_init(&s->buffers.lock, NULL);

@@ -2,7 +2,7 @@
 /*
  * Taking, and waiting for something to take.
  */
-#include "verbs/settle.h"
+#include "verbs/consume/settle.h"
 
 #define LOOK_AGAIN 1000 /* ms after which to look anyway: clocks may step */
 

@@ -3,8 +3,8 @@
  * Reporting progress. A report is saved on the revision that was there before
  * the lease was looked at: so it never replaces that of a later lease.
  */
-#include "verbs/queue.h"
-#include "verbs/reports.h"
+#include "verbs/queue/queue.h"
+#include "verbs/store/reports.h"
 
 #include <string.h>
 

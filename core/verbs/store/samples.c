@@ -6,7 +6,7 @@
  * that of its hour, an hour's what differs from that of its day.
  */
 #include "record/sample.h"
-#include "verbs/store.h"
+#include "verbs/store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "record/fields.h"
-#include "verbs/queue.h"
-#include "verbs/reports.h"
+#include "verbs/queue/queue.h"
+#include "verbs/store/reports.h"
 
 #define LAST "last" /* name of the one entry of its kind */
 

@@ -2,7 +2,7 @@
 /*
  * Gathering items for a flush; see buffer_fill.h.
  */
-#include "verbs/buffer_fill.h"
+#include "verbs/produce/buffer_fill.h"
 
 #include <stdlib.h>
 #include <string.h>
