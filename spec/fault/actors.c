@@ -2,6 +2,7 @@
 /*
  * The actors, one after the other; see actors.h.
  */
+#include "actors.h"
 #include "verbs.h"
 
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef FAULT_VERBS_H
 #define FAULT_VERBS_H
 
-#include "actors.h"
+#include "actor.h"
 
 enum { BATCH = 16, MOVED = 4 * BATCH, TRIES = 3, DAY = 24 * 3600 * 1000 };
 
