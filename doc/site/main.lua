@@ -106,8 +106,8 @@ local function add_reference()
   end
   set_examples()
   local model = annotations.read()
-  local index = { "# Reference\n", "What is here is there since 0.2; what came "
-    .. "later says since when.\n", "**Lua**\n" }
+  local index = { "# Reference\n", "Each function says which version brought "
+    .. "it; an option does where it came later.\n", "**Lua**\n" }
   for _, page in ipairs(reference.pages(model)) do
     add("doc/reference/" .. page.name .. ".md",
         "reference/" .. page.name .. ".html", page.text)

@@ -132,14 +132,58 @@ local function fields_of(model, name, list)
 end
 M.fields_of = fields_of
 
-local function put_fields(out, model, fields, head)
+-- `newer`: says of a field since when it is there, if it came later.
+local function put_fields(out, model, fields, head, newer)
   if not fields[1] then return end
   out:put(("| %s | type | |\n|---|---|---|"):format(head))
   for _, f in ipairs(fields) do
-    out:put(("| %s | %s | %s |"):format(code_cell(f.name),
-      type_cell(model, f.type), cell(f.text)))
+    out:put(("| %s | %s | %s%s |"):format(code_cell(f.name),
+      type_cell(model, f.type), cell(f.text), newer and newer(f.name) or ""))
   end
   out:put ""
+end
+
+
+-- Since when.
+
+-- What each version brought, as since.txt says: a set of "queue:push" and
+-- "queue:push delay" by version, and the versions in their order.
+local function read_since(path)
+  local brought, order, name = {}, {}, nil
+  for line in io.lines(path) do
+    local indent, words = line:match "^(%s*)([^#]*)"
+    if #indent == 0 and words ~= "" then
+      order[#order + 1], brought[words] = words, {}
+    elseif #indent > 0 then
+      if #indent == 2 then name, words = words:match "^(%S+)(.*)$" end
+      local set = brought[order[#order]]
+      set[name] = true
+      for option in words:gmatch "%S+" do set[name .. " " .. option] = true end
+    end
+  end
+  return brought, order
+end
+
+M.VERSION = require("respool")._VERSION:match "%d+%.%d+%.%d+"
+local brought, versions = read_since "doc/site/since.txt"
+M.brought = brought
+
+-- The version that brought a function, or an option of one.
+---@param name string "queue:push", "queue:push delay"
+---@return string
+function M.since(name)
+  for _, version in ipairs(versions) do
+    if brought[version][name] then return version end
+  end
+  return M.VERSION
+end
+
+-- A note for options that came later than their function.
+local function newer_than(name)
+  return function(option)
+    local since = M.since(name .. " " .. option)
+    return since ~= M.since(name) and (" (since %s)"):format(since) or ""
+  end
 end
 
 
@@ -165,6 +209,19 @@ local function options_in(model, param)
     rest = behind:gsub("^,", "")
   end
   return fields, nil
+end
+
+-- The names of the options of a function, in order.
+---@return string[]
+function M.options(model, entry)
+  local list = {}
+  for _, param in ipairs(entry.params) do
+    for _, field in ipairs(options_in(model, param) or {}) do
+      list[#list + 1] = field.name
+    end
+  end
+  table.sort(list)
+  return list
 end
 
 -- The names of the options of a function, as a set; those of tables in its
@@ -283,7 +340,10 @@ local function put_entry(out, model, page, entry, shown)
   out:put("## " .. M.full_name(page, entry), "")
   if not entry.args then
     out:put(prose(entry.text), "")
-    if entry.type then out:put("Type: " .. type_cell(model, entry.type), "") end
+    if entry.type then
+      out:put("Type: " .. type_cell(model, entry.type) .. "  ")
+    end
+    out:put("Since " .. M.since(M.full_name(page, entry)), "")
     return
   end
   out:put("```lua", syntax_of(page, entry), "```", "", prose(entry.text), "")
@@ -297,7 +357,8 @@ local function put_entry(out, model, page, entry, shown)
     if name and shown[name] then
       out:put("Options: " .. link_to(name), "")
     elseif fields then
-      put_fields(out, model, fields, "option")
+      put_fields(out, model, fields, "option",
+                 newer_than(M.full_name(page, entry)))
       if name then shown[name] = true end
     end
   end
@@ -309,7 +370,8 @@ local function put_entry(out, model, page, entry, shown)
     out:put("Errors: `nil, message, code`"
       .. (codes ~= "" and "; among them " .. codes or "") .. "  ")
   end
-  out:put("In nginx: " .. context_of(page, entry), "")
+  out:put("In nginx: " .. context_of(page, entry) .. "  ",
+    "Since " .. M.since(M.full_name(page, entry)), "")
   if example then
     out:put("```lua", (example.text:gsub("\n$", "")), "```",
       ("(from [%s](../%s))"):format(example.title, example.page), "")

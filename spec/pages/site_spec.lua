@@ -206,6 +206,40 @@ describe("make docs", function()
     assert.same({}, silent)
   end)
 
+  it("says which version brought each function, and newer options", function()
+    for _, page in ipairs(reference.PAGES) do
+      local html = site["reference/" .. page.name .. ".html"].html
+      local n = 0
+      for since in html:gmatch "Since (%d+%.%d+%.%d+)" do
+        n = n + 1
+        assert.is_true(since == reference.VERSION or reference.brought[since]
+          ~= nil, since)
+      end
+      assert.equal(#reference.entries(model, page), n, page.name)
+    end
+    assert.equal("0.1.0", reference.since "queue:push")
+    assert.equal("0.1.0", reference.since "queue:push key")
+    assert.equal("0.2.0", reference.since "queue:push partition")
+    assert.equal(reference.VERSION, reference.since "queue:new_today")
+    assert.truthy(site["reference/queue.html"].html:find("(since 0.2.0)", 1,
+                                                         true))
+  end)
+
+  it("has what older versions brought", function()
+    local there, gone = entries(), {}
+    for version, names in pairs(reference.brought) do
+      for name in pairs(names) do
+        local of, option = name:match "^(%S+) ?(.*)$"
+        local entry = there[of]
+        if not entry or option ~= ""
+          and not reference.option_names(model, entry)[option] then
+          gone[#gone + 1] = version .. " " .. name
+        end
+      end
+    end
+    assert.same({}, gone)
+  end)
+
   -- The names in a table of code.
   local function names_in(code)
     local set = {}
