@@ -375,7 +375,7 @@ cast: all
 	@$(call run,lua5.4) doc/cast.lua >$(BUILD)/cast.svg && \
 	  mv $(BUILD)/cast.svg doc/cast.svg
 man: all
-	@for n in 1 3; do $(call run,lua5.4) doc/man.lua $$n >doc/respool.$$n.new && \
+	@for n in 1 3 5; do $(call run,lua5.4) doc/man.lua $$n >doc/respool.$$n.new && \
 	  mv doc/respool.$$n.new doc/respool.$$n || exit; done
 soak: all
 	$(call run,lua5.4) bench/soak.lua --seconds $(or $(SECONDS),180)
@@ -533,7 +533,7 @@ install: all
 	$(Q)sed -i -e '1s/lua5.4/$(LUA)/' \
 	  -e 's|^\(local SHARE, LIB =\) nil, nil$$|\1 "$(PREFIX)/share", "$(LIBDIR)"|' \
 	  $(DESTDIR)$(PREFIX)/bin/respool
-	$(Q)for n in 1 3; do \
+	$(Q)for n in 1 3 5; do \
 	  install -D -m 644 -t $(share)/man/man$$n doc/respool.$$n || exit; done
 	$(Q)$(call completion,bash,$(share)/bash-completion/completions/respool)
 	$(Q)$(call completion,zsh,$(zsh)/_respool)
@@ -563,7 +563,8 @@ completion = install -d $(dir $(2)) && sed -n '/^  $(1) = \[=\[$$/,/^\]=\]/{//!p
   lua/respool/cli/completion.lua >$(2)
 UNITS = respool-work@.service respool-maintain.service respool-maintain.timer
 INSTALLED = include/respool.h bin/respool share/man/man1/respool.1 \
-  share/man/man3/respool.3 share/bash-completion/completions/respool \
+  share/man/man3/respool.3 share/man/man5/respool.5 \
+  share/bash-completion/completions/respool \
   share/fish/vendor_completions.d/respool.fish \
   $(UNITS:%=lib/systemd/system/%) lib/sysusers.d/respool.conf \
   $(foreach v,5.4 5.3 5.1,$(LUA_FILES:%=share/lua/$(v)/%) \
@@ -609,7 +610,7 @@ help:
 	@echo 'bench    speed, as ratios; BENCH=quick; PLOT=1: doc/speed.svg anew'
 	@echo 'soak     load for SECONDS=180: is all flat?'
 	@echo 'bench-nginx   the same of requests to nginx, and its stalls'
-	@echo 'man      doc/respool.1 and .3 anew, from the help and the header'
+	@echo 'man      doc/respool.1, .3 and .5 anew: help, header, annotations'
 	@echo 'cast     doc/cast.svg anew, from what work and top print'
 	@echo 'bench-postgres   a store in PostgreSQL against a row an item'
 	@echo 'bench-peers   deps-peers; beside Redis, RabbitMQ, beanstalkd and others'

@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Writes a manual page: of section 1, whose commands come from their help, or
--- of section 3, which is the C header. `make man` after a change.
+-- Writes a manual page: of section 1, whose commands come from their help; of
+-- section 3, which is the C header; or of section 5, worker scripts, whose
+-- fields come from the annotations. `make man` after a change.
 
+local annotations = require "doc.site.annotations"
 local commands = require "respool.cli.commands"
 local header = require "doc.site.header"
 local help = require "doc.site.commands"
+local reference = require "doc.site.reference"
 
 local HEAD = [[
 .\" SPDX-License-Identifier: MIT
@@ -84,6 +87,7 @@ to import something again,
 .BR "respool import \-\-again" .
 .SH SEE ALSO
 .BR respool (3),
+.BR respool (5),
 .BR lua (1)
 ]]
 
@@ -100,6 +104,64 @@ respool \- a durable queue that lives inside a program
 .RB $( "pkg\-config \-\-cflags \-\-libs respool" )
 .fi
 .SH DESCRIPTION
+]]
+
+local SCRIPT = [[
+.\" SPDX-License-Identifier: MIT
+.\" Made by doc/man.lua.
+.TH RESPOOL 5 "" "respool" "File Formats"
+.SH NAME
+respool \- worker scripts
+.SH DESCRIPTION
+A worker script is a Lua file that returns a table: which queue is worked on,
+with which options, and the function that is called for each of its items. The
+same file serves
+.BR "respool work" ,
+respool.work_processes in a program, and nginx;
+.B respool replay
+reads its field replay. It is run once in each worker process. It may require
+modules that lie in its own folder. An unknown field is an error.
+.SH EXAMPLE
+]]
+
+local EXAMPLE = [[
+local respool = require "respool"
+
+return {
+  queue = "mails",
+  options = {
+    max_attempts = 10,
+    retry = respool.backoff.exponential { initial = 5, max = "4h" },
+  },
+  handle = function(mail, item)
+    if not mail.to then return respool.dead { group = "no address" } end
+    print(item.id, mail.to)
+  end,
+}]]
+
+local OUTCOMES = [[
+.SH OUTCOMES
+A handler that returns has done its item. One that raises an error, or returns
+nil and an error, or false, has failed: the item is tried again by the policy of
+its queue. Other outcomes are returned:
+.TP
+.B respool.retry { delay =, error =, group = }
+The item is tried again then; an attempt is spent.
+.TP
+.B respool.dead { error =, group =, dlq = }
+The item becomes a dead letter.
+.TP
+.B respool.drop()
+The item is removed.
+.TP
+.B respool.release()
+The item is ready again; nothing is spent.
+.TP
+.B respool.snooze(seconds)
+The item is scheduled for later; nothing is spent.
+.TP
+.B respool.hold(seconds, reason)
+The item is ready again, and its queue, or its partition, waits so long.
 ]]
 
 -- Text as roff shows it.
@@ -160,9 +222,34 @@ local function put_header()
   end
 end
 
-if arg[1] == "3" then
+local function put_fields(model, class)
+  for _, field in ipairs(reference.fields_of(model, class)) do
+    local text = roff((field.text:gsub("`", "")))
+    put(".TP\n.B ", roff(field.name), "\n",
+        (text:gsub("^%l", string.upper)), ".")
+  end
+end
+
+local function put_script()
+  local model = annotations.read()
+  put_lines(EXAMPLE)
+  put ".SH FIELDS"
+  put_fields(model, "respool.worker_script")
+  io.write(SCRIPT, table.concat(out), OUTCOMES)
+  out = {}
+  put(".SH OPTIONS OF A QUEUE\nAn option that is not given stays as it is ",
+      "stored. A new queue has the default, which is named\nbehind the colon.")
+  put_fields(model, "respool.queue_options")
+  io.write(table.concat(out), ".SH SEE ALSO\n.BR respool (1),\n",
+           ".BR respool (3)\n")
+end
+
+if arg[1] == "5" then
+  put_script()
+elseif arg[1] == "3" then
   put_header()
-  io.write(LIBRARY, table.concat(out), ".SH SEE ALSO\n.BR respool (1)\n")
+  io.write(LIBRARY, table.concat(out), ".SH SEE ALSO\n.BR respool (1),\n",
+           ".BR respool (5)\n")
 else
   put_commands()
   io.write(HEAD, table.concat(out), TAIL)

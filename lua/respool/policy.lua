@@ -150,34 +150,42 @@ end
 -- is not given stays as it is stored, also when an option is taken out of a
 -- program: to go back to a default, give it. A new queue has the defaults.
 ---@class respool.queue_policy
----@field lease respool.seconds? 30; from 1 ms to 7 days
----@field max_lease respool.seconds? 3600; how long a lease may be renewed
----@field max_attempts integer? 5; failures, or math.huge
----@field max_crashes integer? 3; leases that run out, or math.huge
----@field retry respool.backoff.policy|table? when a failure is tried again:
---- exponential from 1 s to 1 h with full jitter; a table in the words of
---- config()
----@field on_exhausted "dead"|"drop"|{ cooldown: respool.seconds }? "dead"
----@field ttl respool.seconds? math.huge
----@field on_expire "dead"|"drop"? "dead"
----@field ordered boolean? false
----@field max_items integer? math.huge
----@field max_queue_bytes integer|string? math.huge
----@field overflow "reject"|"drop_oldest"|"dead"|"wait"? "reject"; with "dead"
---- it is the new item that becomes a dead letter
----@field weights table<integer, integer>? by priority; {}: strict priority
----@field keep_done respool.seconds|string|table? 0; a length of time, a size,
---- or { seconds =, bytes = }
----@field keep_dead respool.seconds|string|table? math.huge; a length of time, a
---- size, or { seconds =, items =, bytes = }: of the queue's own DLQ the oldest
---- dead letters beyond that are removed
----@field rate respool.rate|false? false; how many items may be taken
----@field breaker respool.breaker|boolean? false; true: { failures = 5, within =
---- 60, cooldown = 60, probes = 1 }
+---@field lease respool.seconds? how long a taken item is leased: 30; from
+--- 1 ms to 7 days
+---@field max_lease respool.seconds? how long a lease may be renewed: 3600
+---@field max_attempts integer? failures until an item is given up: 5; or
+--- math.huge
+---@field max_crashes integer? leases that run out until an item is given up: 3;
+--- or math.huge
+---@field retry respool.backoff.policy|table? when an item that failed is tried
+--- again: exponential from 1 s to 1 h with full jitter; or a table in the words
+--- of config()
+---@field on_exhausted "dead"|"drop"|{ cooldown: respool.seconds }? what becomes
+--- of an item at max_attempts: "dead"; with a cooldown it is tried again then,
+--- counted anew
+---@field ttl respool.seconds? how long an item may wait to be taken: math.huge
+---@field on_expire "dead"|"drop"? what becomes of an item after its ttl: "dead"
+---@field ordered boolean? nothing is delivered while an earlier item of its
+--- priority is leased or waits: false
+---@field max_items integer? how many items the queue holds at most: math.huge
+---@field max_queue_bytes integer|string? how many bytes of payloads it holds at
+--- most: math.huge
+---@field overflow "reject"|"drop_oldest"|"dead"|"wait"? what becomes of a push
+--- beyond that: "reject"; with "dead" the new item becomes a dead letter
+---@field weights table<integer, integer>? shares of the priorities: { [9] = 5,
+--- [0] = 1 }; {}: the highest priority first, always
+---@field keep_done respool.seconds|string|table? how long finished items are
+--- kept: 0; a length of time, a size, or { seconds =, bytes = }
+---@field keep_dead respool.seconds|string|table? how long dead letters are
+--- kept: math.huge; a length of time, a size, or { seconds =, items =,
+--- bytes = }: beyond that the oldest are removed from the queue's own DLQ
+---@field rate respool.rate|false? how many items may be taken: false, any
+---@field breaker respool.breaker|boolean? holds the queue during an outage:
+--- false; true: { failures = 5, within = 60, cooldown = 60, probes = 1 }
 ---@field partitions respool.partition_policy? no bounds; what bounds the items
 --- of each partition
----@field dead_letter string|respool.dead_letter_route? a DLQ; the queue's name.
---- A function is a setting of this handle
+---@field dead_letter string|respool.dead_letter_route? the DLQ of its dead
+--- letters: the queue's name. A function is a setting of this handle
 
 -- At most `items` in each `per`, evenly, over all processes; `burst` of them at
 -- once after a rest.
@@ -206,7 +214,7 @@ end
 
 -- Settings of this handle alone.
 ---@class respool.queue_settings
----@field codec "cbor"|"raw"|respool.codec? "cbor"
+---@field codec "cbor"|"raw"|respool.codec? how payloads are stored: "cbor"
 ---@field validate respool.validate? refuses payloads at their push
 ---@field decide respool.decide? the outcome of a failure
 ---@field is_outage respool.is_outage? which failures the breaker counts: those

@@ -9,15 +9,18 @@ local policy = require "respool.policy"
 
 local M = {}
 
+-- What the Lua file of a worker returns.
 ---@class respool.worker_script
----@field queue string
----@field options table? of store:queue
----@field handle respool.handler
----@field decide function? as in the options
----@field dead_letter string|function? as in the options
----@field schedules table<string, respool.schedule_options>? by name; their
---- queue is the script's when they name none
----@field replay table? of a replay of its dead letters
+---@field queue string the queue to be worked on; made if missing
+---@field handle respool.handler called for each item with its payload and the
+--- item; its result is the outcome
+---@field options respool.queue_options? of the queue
+---@field decide respool.decide? the option of the queue, here for short
+---@field dead_letter string|function? the option of the queue, here for short
+---@field schedules table<string, respool.schedule_options>? schedules by name;
+--- they push to the script's queue if they name none
+---@field replay respool.replay_options? options of `respool replay` with this
+--- script
 
 local FORM = {
   queue = options.name,
