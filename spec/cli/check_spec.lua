@@ -277,7 +277,7 @@ describe("the kinds of findings", function()
     local source = helper.read "core/lmdb/repair/check.c"
       .. helper.read "core/lmdb/repair/check_partitions.c"
     local list = {}
-    for call in source:gmatch "found%(a, (.-)%);" do
+    for call in source:gmatch 'found%(a,%s*(".-)%);' do
       local text = call:gsub('"%s*\n%s*"', ""):gsub('" PLACE "', "P")
         :gsub('" PLACE', 'P"'):match '^"([^\n]*)"'
       text = text:gsub("%%ll?u", "7"):gsub("%%[du]", "7"):gsub("%%s", "name")
