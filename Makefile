@@ -142,6 +142,11 @@ SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
 SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
   core/module core/locale json/json json/differential \
   produce/push_options consume/take_options consume/backoff)
+# What is the same under LuaJIT as under Lua 5.4: servers, files, C programs.
+ONE_LUA = spec/postgres/% spec/contrib/% spec/fault/% \
+  $(patsubst %,spec/%_spec.lua,core/failing core/fuzz core/programs core/rooms \
+  core/exports core/seam lmdb/salvage schedule/cron)
+LUAJIT_SPECS = $(filter-out $(ONE_LUA),$(wildcard spec/*/*_spec.lua))
 ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   core/lifecycle core/cbor core/cbor_refusals core/module \
   produce/push_options consume/take_options consume/backoff \
@@ -404,9 +409,11 @@ run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
       $(BUILD)/locale/$(LOCALE) \
       $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) SPEC_LOCALE=$(LOCALE) spec/run \
-	  $(patsubst %,'% $(SPECS)',$(filter 5.4 luajit,$(LUAS))) \
+	  $(patsubst %,'% $(SPECS)',$(filter 5.4,$(LUAS))) \
+	  $(patsubst %,'% $(LUAJIT_SPECS)',$(filter luajit,$(LUAS))) \
 	  $(patsubst %,'% $(SHORT_SPECS)',$(filter 5.3 5.1,$(LUAS))) \
 	  $(patsubst %,'postgres/% $(SHARED_SPECS)',$(filter 5.4,$(LUAS))) \
+	  $(patsubst %,'postgres/% $(POOLED_SPECS)',$(filter luajit,$(LUAS))) \
 	  $(patsubst %,'pooler/% $(POOLED_SPECS)',$(filter 5.4,$(LUAS)))
 
 # The console's page in a browser; what it looks like is in

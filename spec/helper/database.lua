@@ -9,7 +9,8 @@ local M = {}
 M.__index = M
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
-local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
+M.home = os.getenv "RESPOOL_POSTGRES" or build .. "/postgres"
+M.server = "RESPOOL_POSTGRES=" .. M.home .. " spec/postgres/server "
 
 function M.installed()
   return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
@@ -17,27 +18,27 @@ end
 
 -- Starts the server, and makes the database anew.
 function M.start(name)
-  local base = helper.sh(server .. "database " .. name)
+  local base = helper.sh(M.server .. "database " .. name)
   return setmetatable({ base = base, name = name, n = 0 }, M)
 end
 
 -- Starts PgBouncer too.
 function M:start_pooler()
-  self.pooler = helper.sh(server .. "pooler")
+  self.pooler = helper.sh(M.server .. "pooler")
     :gsub("/postgres%?", "/" .. self.name .. "?")
 end
 
 -- The same of a server that is reached by TLS alone; `certificate` is its own.
 function M.start_tls(name, port)
-  local base = helper.sh(("%stls %d %s"):format(server, port, name))
+  local base = helper.sh(("%stls %d %s"):format(M.server, port, name))
   return setmetatable({
     base = base, name = name, n = 0,
-    certificate = build .. "/postgres/data/server.crt",
+    certificate = M.home .. "/data/server.crt",
   }, M)
 end
 
 function M.stop()
-  helper.sh(server .. "stop")
+  helper.sh(M.server .. "stop")
 end
 
 -- The command that runs SQL as the owner of the database.

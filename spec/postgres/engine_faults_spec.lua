@@ -4,9 +4,7 @@
 -- client is killed. Acknowledged pushes are counted against handled items.
 
 local helper = require "spec.helper"
-
-local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
-local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
+local server = require "spec.helper.database".server
 
 local function installed()
   return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""

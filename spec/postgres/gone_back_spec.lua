@@ -6,9 +6,7 @@
 
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
-
-local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
-local home = build .. "/postgres"
+local home = database.home
 
 describe("a server", function()
   if not database.installed() then
@@ -19,7 +17,7 @@ describe("a server", function()
   local db, schema, store, queue
 
   local function server(verb)
-    helper.sh("RESPOOL_POSTGRES=" .. home .. " spec/postgres/server " .. verb)
+    helper.sh(database.server .. verb)
   end
 
   setup(function() db = database.start "back" end)

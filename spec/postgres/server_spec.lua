@@ -11,7 +11,7 @@ local function run(command)
   return said
 end
 
-local server = "RESPOOL_POSTGRES=" .. build .. "/postgres spec/postgres/server "
+local server = require "spec.helper.database".server
 
 local function installed()
   return run("ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1") == "0\n"
