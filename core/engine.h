@@ -28,8 +28,8 @@
    Any other is a manual clock's, in milliseconds since 1970. */
 #define SERVER_TIME INT64_MIN
 
-/* What all engines share of an open environment; an engine's own begins
-   with it. */
+/* The part of an open environment that all engines share; an engine's own
+   begins with it. */
 typedef struct env {
   const struct engine *engine;
   struct committer *commit;
@@ -318,7 +318,7 @@ static inline unit *unit_list_pop(unit_list *l) {
   return u;
 }
 
-/* What a unit came to; the words of a failure are this thread's last. */
+/* Notes the result of a unit; a failure's message is this thread's last. */
 static inline void unit_note(unit *u, int rc) {
   u->rc = rc;
   if (rc) failure_keep(&u->failure);
@@ -422,7 +422,7 @@ typedef struct query {
 
 /* ---- the engine ---------------------------------------------------------- */
 
-/* What is waited for: items to take, room for some; or the ends of items. */
+/* The events to wait for: items to take, room for some; or ends of items. */
 enum wait_for { WAIT_ITEMS, WAIT_ENDS };
 
 /* Functions that return int return 0 or an error code, with fail() called. */

@@ -59,8 +59,8 @@ static bool is_leader(committer *c) {
   return leads;
 }
 
-/* Asked by the engine, mostly in the leader's thread. What is committed already
-   need not wait for another process. */
+/* Asked by the engine, mostly in the leader's thread. A unit that is committed
+   already need not wait for another process. */
 static bool goes_on(env *e, int64_t ms, const char *whom) {
   committer *c = e->commit;
   if (!is_leader(c)) return wait_goes_on(ms, whom);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Group commit. Whoever needs the result of a unit and finds no leader
+ * Group commit. A thread that needs the result of a unit and finds no leader
  * becomes the leader, hands all waiting units to the store's engine and wakes
  * those who wait for one that is over. Units that nobody waits for are led by
  * a thread that the first of them starts.

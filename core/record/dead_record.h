@@ -51,8 +51,8 @@ bool dead_unpack(respool_bytes key, respool_bytes b, dead *l);
 respool_bytes dead_own_key(respool_bytes b); /* data NULL: there is none */
 
 /* Shows a stored dead letter, but for its item: `*r` has copies, `*l` borrows
-   from `stored`. One that cannot be read is shown as damaged, with its bytes;
-   it has no item then. 0 or NOMEM. */
+   from `stored`. A record that cannot be read is shown as damaged, with its
+   bytes; it has no item then. 0 or NOMEM. */
 int dead_show(arena *a, respool_bytes key, respool_bytes stored,
               respool_dead_letter *r, dead *l);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An item as bytes: what a segment holds for each of its items, and a
- * dead letter for its one. The forms are told apart by their CBOR head:
+ * dead letter for its one. Their CBOR heads distinguish the forms:
  *
  *   bytes                                       the body, nothing else
  *   [body, headers, replays, original, key]     all but the body and

@@ -25,7 +25,7 @@ static inline uint64_t token_worker(uint64_t token) {
   return token & RESPOOL_WORKER_MAX;
 }
 
-/* One that has not run out. */
+/* A lease that has not run out. */
 typedef struct lease_found {
   batch_claim claim; /* its place, as an extend wants it */
   uint64_t token, items;

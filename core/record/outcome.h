@@ -35,7 +35,7 @@ bool outcome_ends(enum outcome o);
 /* Is the mark a failure to be added to the item's failures? */
 bool outcome_adds_failure(enum outcome o, const mark *m);
 
-/* What a handler has returned of an item that is done; or empty. */
+/* The result of the handler of an item that is done; or empty. */
 static inline respool_bytes outcome_result(const mark *m) {
   return m->text ? m->text->result : (respool_bytes){NULL, 0};
 }

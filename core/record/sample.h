@@ -20,7 +20,7 @@
   X(pushed) X(delivered) X(done) X(retried) X(crashed) X(died) X(expired) \
   X(removed)
 
-/* What there is now. */
+/* Counts of the present moment. */
 #define SAMPLE_LEVELS(X) \
   X(ready) X(leased) X(scheduled) X(retrying) X(dead) X(bytes) X(oldest)
 

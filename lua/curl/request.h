@@ -5,7 +5,7 @@
  *
  * A status that was read is the answer, whatever becomes of the text behind
  * it: that is read for a moment only, so that the connection may be used
- * again and an error can be told.
+ * again and an error can be reported.
  */
 #ifndef CURL_REQUEST_H
 #define CURL_REQUEST_H

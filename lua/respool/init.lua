@@ -79,7 +79,7 @@ M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }
 ---@field decode fun(text: string): any, string?
 M.json = { encode = json.encode, decode = json.decode }
 
--- What stands for null in payloads.
+-- Stands for null in payloads.
 ---@type userdata
 M.null = core.cbor.null
 

@@ -390,7 +390,7 @@ function M.changes(before, after)
   return list
 end
 
--- What a queue has that was made without a policy.
+-- The policy of a queue that was made without one.
 local DEFAULTS = {
   lease = 30, max_lease = 3600, max_attempts = 5, max_crashes = 3, ttl = huge,
   ordered = false, max_items = huge, max_queue_bytes = huge,

@@ -293,9 +293,9 @@ function Queue:each(given)
   return items.each(self, given)
 end
 
--- What the handler of a finished item returned, or item:done() was given; true
--- where that was nothing. NOT_FOUND of an item that is not finished, or not
--- kept any more (`keep_done`).
+-- The result of a finished item: what its handler returned, or item:done() was
+-- given; true if that was nothing. NOT_FOUND if the item is not finished, or
+-- not kept any more (`keep_done`).
 ---@param id integer
 ---@return any, string?, string?
 ---@nodiscard

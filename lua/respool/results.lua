@@ -19,7 +19,7 @@ local SLICE = 0.05 -- seconds of a wait in the core
 local APART = 0.01 -- seconds between two looks inside a host, at least
 local PAGE = 100   -- dead letters looked at together
 
--- What the handler of an item returned; true where that was nothing.
+-- The result of the handler of an item; true if it returned nothing.
 ---@param queue respool.queue
 ---@param id integer
 ---@return any, string?, string?
@@ -156,7 +156,7 @@ local function check_keeps(queue)
   return true
 end
 
--- What is returned of a look that found the item over, or an error.
+-- The result of a look that found the item over, or an error.
 local function conclude(over, value, ...)
   if over and value ~= nil then return value end
   if over then return nil, ... end

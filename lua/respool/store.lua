@@ -276,8 +276,8 @@ end
 -- Makes a schedule, or changes it: an item is pushed at each tick of `cron`, by
 -- whoever works on a queue of the store, waits in a take, or maintains it, each
 -- tick once over all processes. The item's headers are
--- { schedule = name, at = tick }. What is the same already is not written
--- again.
+-- { schedule = name, at = tick }. A schedule that is stored like this already
+-- is not written again.
 ---@param name string
 ---@param given respool.schedule_options
 ---@return respool.schedule?, string?, string?

@@ -9,7 +9,7 @@ local policy = require "respool.policy"
 
 local M = {}
 
--- What the Lua file of a worker returns.
+-- The table that the Lua file of a worker returns.
 ---@class respool.worker_script
 ---@field queue string the queue to be worked on; made if missing
 ---@field handle respool.handler called for each item with its payload and the

@@ -136,7 +136,7 @@ int push_fits(respool_queue *q, const respool_payload *it,
 /* ---- pushing ------------------------------------------------------------ */
 
 /* Pushes again as room comes, until `wait` is over: whoever takes or settles
-   makes some. Nobody waits for room that there can never be. */
+   makes some. A push that can never fit does not wait. */
 static int push_waiting(respool_queue *q, step *p, int64_t wait) {
   respool *s = q->store;
   env *e = s->env;

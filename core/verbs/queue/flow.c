@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is served, and when: pausing and holding a queue or a partition, and what
- * holds them now.
+ * The flow of items: pausing and holding a queue or a partition, and what holds
+ * them now.
  */
 #include "verbs/queue/queue.h"
 

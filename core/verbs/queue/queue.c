@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queue's handle: opening, finding, freeing it, hearing of its dead letters.
+ * The queue's handle: opening, finding, freeing it, hearing of its dead
+ * letters.
  */
 #include "verbs/queue/queue.h"
 #include "verbs/queue/queue_policy.h"
@@ -9,7 +10,7 @@
 #include <string.h>
 
 /* If the stored policy already matches, a read is enough and no writer is
-   waited for. Whoever changes it meanwhile comes after. */
+   waited for. A change that another process makes meanwhile counts as later. */
 static int open_or_make(respool *s, const char *name,
                         const respool_queue_options *o) {
   query same = {.kind = QUERY_AGREES, .name = name, .agrees.options = o};

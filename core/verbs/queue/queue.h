@@ -7,7 +7,7 @@
 
 #include "verbs/store/store.h"
 
-/* What the last look for items has found: nothing as of `seen`, the next due
+/* The result of the last look for items: nothing as of `seen`, the next one due
    at `due`. A hint, as threads share it. */
 typedef struct idle_hint {
   _Atomic uint64_t seen;  /* of the engine's wait; 0: nothing is known */

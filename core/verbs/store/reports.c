@@ -2,8 +2,8 @@
 /*
  * Reports of progress: an entry for each item that has any, with the token of
  * the lease under which it was reported. It is shown as long as the item has
- * that lease. Whoever settles the item removes the entry; maintenance removes
- * those that the dead have left.
+ * that lease. A settle of the item removes the entry; maintenance removes those
+ * that killed processes have left.
  */
 #include "verbs/store/reports.h"
 

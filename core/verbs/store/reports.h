@@ -28,8 +28,8 @@ int report_is_over(respool *s, const report *r, bool *over);
 /* Adds what was reported to the leased items of a page. */
 int reports_show(respool *s, const char *queue, respool_page *p);
 
-/* What was reported last of an item of each of the queue's leases, into the one
-   of `out` at the same place; texts lie in the arena. */
+/* Reads the last report of an item of each of the queue's leases, into the
+   element of `out` at the same place; texts lie in the arena. */
 int reports_of_leases(respool *s, const char *queue, const leases *l,
                       respool_lease *out, arena *a);
 

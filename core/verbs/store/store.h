@@ -72,7 +72,7 @@ respool_ticket *store_ticket(respool *s, size_t size);
 /* Starts a ticket's unit, as store_commit does. */
 int store_start(respool_ticket *t);
 
-/* What was committed before is on disk. */
+/* Returns when all earlier commits are on disk. */
 int store_flush(respool *s);
 
 /* Answers a query that was filled but for its time. */

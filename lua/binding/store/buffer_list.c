@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * All buffers of a store, those among them that were collected before they
- * could be flushed. What the core gives a callback of them is packed
- * as it is, one behind the other, and made into Lua values afterwards.
+ * could be flushed. The callback packs what the core gives it, one after the
+ * other; Lua values are made of that afterwards.
  */
 #include "buffer_list.h"
 

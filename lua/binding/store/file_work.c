@@ -86,8 +86,8 @@ static int spawn_shell(char *command, int to, pid_t *pid) {
   return error;
 }
 
-/* What is written to `from` until all writers have closed it, as far as there
-   is room. */
+/* Reads until all writers of `from` have closed it, as far as there is
+   room. */
 static void read_all(int from, char *text, size_t size) {
   size_t n = 0;
   ssize_t got = 1;
@@ -100,7 +100,7 @@ static void read_all(int from, char *text, size_t size) {
   text[n] = '\0';
 }
 
-/* What a command says. */
+/* Reads the output of a command. */
 static void ask_shell(char *command, char *said, size_t size) {
   int pipe_of[2];
   pid_t pid;

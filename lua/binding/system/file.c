@@ -128,8 +128,8 @@ static int file_rename(lua_State *L) {
   return rename_new(from, to) ? failed(L, "create", to) : done(L);
 }
 
-/* make_directory(path[, store]): true also when it is there. Who may read a
-   file like the store's may list it. */
+/* make_directory(path[, store]): true also when it is there. It may be listed
+   by those who may read a file like the store's. */
 static int make_directory(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   mode_t mode = mode_of(L, 2) & 0040 ? 0750 : 0700;

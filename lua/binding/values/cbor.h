@@ -15,12 +15,12 @@
 void lcbor_open(lua_State *L);
 
 /* The state's packer, emptied; it belongs to the state and outlives an
-   error. What is packed into it stands until the next Lua call that makes
-   an object: such a call may collect garbage, and a finalizer may encode. */
+   error. Its contents last until the next Lua call that makes an
+   object: such a call may collect garbage, and a finalizer may encode. */
 packer *lcbor_scratch(lua_State *L);
 
-/* What the core lists by a callback, which may not touch Lua: the callback
-   packs the elements, and this pushes the list of them as CBOR; returns 1. */
+/* Pushes a list as CBOR, of elements that a callback of the core has packed,
+   since it may not touch Lua. Returns 1. */
 int lcbor_push_list(lua_State *L, uint64_t n, const packer *elements);
 
 /* Members of a map that is an element. */

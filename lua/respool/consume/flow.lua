@@ -214,7 +214,7 @@ local function tell(queue)
   tell_hold(queue, flow)
 end
 
--- To be called after a settle. What it held is ready `delay` after it.
+-- To be called after a settle. Items that it held are ready `delay` later.
 ---@param row respool.flow_row
 function M.settled(row)
   local queue = row.queue

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Gates: how many requests may be under way to one URL, when many items are
--- handled at a time. One that answers fast is waited for. One that is slow is
+-- handled at a time. A fast host is waited for. A slow host is
 -- not: the item is to come again when there may be room, and its other URLs
 -- get it meanwhile.
 --

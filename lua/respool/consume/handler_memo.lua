@@ -75,8 +75,8 @@ local function accepted_place(entry)
   return entry.result and entry.place
 end
 
--- What the handlers that have accepted returned, in CBOR, by their places; true
--- where that was nothing.
+-- The results of the handlers that have accepted, in CBOR, by their places;
+-- true where a handler returned nothing.
 ---@param batch respool.batch
 ---@param i integer
 ---@return table<string, string|true>

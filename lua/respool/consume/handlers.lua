@@ -12,9 +12,9 @@
 --
 -- A push that a handler of a fan-out made by item:push is committed with the
 -- outcome of the item if that handler accepted it: also when the item is tried
--- again, or dies, since that handler is not called for it again. What others
--- pushed is forgotten. A chain that is such a handler accepts as a whole;
--- pushes of a chain by itself are committed when the item is done.
+-- again, or dies, since that handler is not called for it again. Pushes of
+-- other handlers are forgotten. A chain that is such a handler accepts as a
+-- whole; pushes of a chain by itself are committed when the item is done.
 
 local core = require "respool.core"
 local batch_state = require "respool.consume.batch_state"
@@ -280,8 +280,8 @@ local function remember(open, item, fresh)
   end
 end
 
--- What a fan-out returns that all have accepted: true, or the results of those
--- that returned any, by name.
+-- The result of a fan-out that all handlers have accepted: true, or the results
+-- of those that returned one, by name.
 local function all_of(results, fresh)
   for name, result in pairs(fresh) do results[name] = result end
   return next(results) ~= nil and results or true
@@ -338,14 +338,15 @@ end
 
 -- A handler that calls all of these, by name or as a list. The item is done
 -- when all have accepted it; a retry calls only those that have neither
--- accepted nor refused it for good. One that refuses takes it from no other:
+-- accepted nor refused it for good. A refusal keeps it from no other handler:
 -- the item is dead when all have accepted or refused, and at the queue's
 -- limits; the error names those that failed. The item's outcome is given by
--- their results and errors alone: a mark made by hand ends the fan-out. What
--- one pushed is committed with the item's next outcome if that one accepted,
--- whatever it is, and else forgotten; one whose push is refused has not
--- accepted. It returns what its handlers returned, by name, where one returned
--- a result: of earlier deliveries, too, as far as 2 KiB have room for these.
+-- their results and errors alone: a mark made by hand ends the fan-out. The
+-- pushes of a handler are committed with the item's next outcome, whatever that
+-- is, if the handler accepted the item, and otherwise forgotten; one whose push
+-- is refused has not accepted. It returns what its handlers returned, by name,
+-- where one returned a result: of earlier deliveries, too, as far as 2 KiB have
+-- room for these.
 ---@param handlers table<string|integer, respool.handler>
 ---@return respool.handler
 function M.fan_out(handlers)

@@ -29,7 +29,7 @@ local function look(queue, batch, i)
   return held == false
 end
 
--- Is the item no longer its batch's? What cannot be asked is not gone.
+-- Has the batch lost the item? If the store cannot be asked, it has not.
 ---@param batch respool.batch
 ---@param i integer
 ---@return boolean

@@ -273,7 +273,7 @@ function Methods:progress(done, text)
 end
 
 -- True once the item is no longer its handler's: queue:cancel() has removed it,
--- or its lease has run out. What the handler says of it then is refused. A
+-- or its lease has run out. The handler's outcome is refused then. A
 -- cancel by this store object is seen at once, another within a second.
 ---@return boolean
 function Methods:cancelled()

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What handlers return: kept as the result of an item that is done, where its
--- queue keeps finished items.
+-- The values that handlers return: kept as the result of an item that is done,
+-- where its queue keeps finished items.
 
 local core = require "respool.core"
 local batch_state = require "respool.consume.batch_state"
@@ -63,7 +63,7 @@ function M.remember(queue, item, place, value)
     place, problem or "it has no room beside others"))
 end
 
--- What was remembered; nil where that is nothing.
+-- The value that was remembered, or nil.
 ---@param bytes string|true
 ---@return any
 function M.decode(bytes)

@@ -7,7 +7,7 @@
 --
 -- A store handle looks for all its workers, no more than once a second, however
 -- many they are, and where there are many rows more rarely: others look at
--- other times. What is wrong with a row hinders no work.
+-- other times. A failure with a row never stops the work.
 
 local core = require "respool.core"
 local hooks = require "respool.observe.hooks"

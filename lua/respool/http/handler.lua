@@ -45,10 +45,10 @@ local M = {}
 --- with a header content-type as it is, anything else as JSON; a function of
 --- payload and item returns the bytes and their type
 ---@field content_type string? instead of what `body` says
----@field headers table<string, string>|function? to be sent besides; a function
+---@field headers table<string, string>|function? further headers; a function
 --- of payload and item returns such a table
----@field pass string[]? names of item headers to be sent, besides traceparent,
---- tracestate and idempotency-key
+---@field pass string[]? names of item headers to be sent, in addition to
+--- traceparent, tracestate and idempotency-key
 ---@field method "POST"|"PUT"|"PATCH"? "POST"
 ---@field success string? statuses that accept: "200-299,409"; "200-299"
 ---@field secret string|string[]? of the signature; several while one follows
@@ -193,8 +193,7 @@ end
 
 local KEPT = 1024 -- bytes of an answer's text in the result
 
--- What a delivery returns, kept as the item's result where its queue keeps
--- results.
+-- The result of a delivery, kept with the item where its queue keeps results.
 ---@class respool.http.result
 ---@field url string without what is secret in it
 ---@field status integer

@@ -42,7 +42,7 @@ local function add_item(headers, item)
   headers["respool-attempt"] = ("%d"):format(item.attempts + 1)
 end
 
--- Adds the headers that the user wants besides; raises when they are none.
+-- Adds the headers of the user; raises when they are not valid.
 local function add_own(own, o, payload, item)
   local given = o.headers
   if type(given) == "function" then
@@ -64,7 +64,7 @@ local function add_trace(headers, item)
   end
 end
 
--- Those of our own headers that a signature covers, besides `pass`.
+-- Our own headers that a signature covers, as well as `pass`.
 local SIGNED = { "content-type", "content-encoding", "idempotency-key" }
 
 local function add_signature(o, headers, own, bytes)

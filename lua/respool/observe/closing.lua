@@ -5,14 +5,14 @@
 -- end, with their pushes. Everything given to the store by then is on disk or
 -- reported as missing; leases are released.
 --
--- Lua runs one thing at a time: besides the caller only handlers that yielded
--- may be running. A handler or a hook that closes the store asks for it: its
--- work, or the verb that called the hook, closes the store at its end. Until
--- then a handler goes on if a deadline was given; without one, work ends at
--- once and the item in hand is released.
+-- Lua runs one thing at a time: apart from the caller, only handlers that
+-- yielded may be running. A handler or a hook that closes the store asks for
+-- it: its work, or the verb that called the hook, closes the store at its end.
+-- Until then a handler goes on if a deadline was given; without one, work ends
+-- at once and the item in hand is released.
 --
 -- A second close returns at once: the first is in progress and ends at its
--- deadline at the latest. One that cannot end, because it raised an error or
+-- deadline at the latest. Work that cannot end, because it raised an error or
 -- its coroutine is not resumed any more, is given up.
 
 local compat = require "respool.support.compat"

@@ -192,8 +192,8 @@ local function readers(stats, limit)
 end
 
 
--- Queues. What was counted when the store handle opened the queue, and at
--- earlier calls, is kept with it, back to the last call before the window.
+-- Queues. The counts of when the store handle opened the queue, and of earlier
+-- calls, are kept with it, back to the last call before the window.
 
 local function count(stats, at)
   local failures = stats.retried + stats.died + stats.crashed

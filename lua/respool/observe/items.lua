@@ -59,7 +59,7 @@ end)
 ---@field text string?
 ---@field at number when it was reported
 
--- What the core says of it; nil: nothing.
+-- Progress as the core reports it; nil: none.
 ---@return respool.progress?
 function M.progress(done, at, text)
   if not at then return nil end
@@ -77,8 +77,8 @@ local function present(queue, item)
   return setmetatable(codec.present(queue.codec, item), StoredItem)
 end
 
--- What the core lists, as a user sees it. Where the core has none, its values
--- go through.
+-- Items that the core lists, as a user sees them. If it returned no list, its
+-- results are returned as they are.
 ---@param queue respool.queue
 ---@param items table[]?
 ---@param message string?

@@ -131,7 +131,7 @@ function M.tick(store, polled)
 end
 
 
--- Handlers. What happens in the task of a handler has its span as parent.
+-- Handlers. Spans made in the task of a handler have its span as parent.
 
 ---@param store respool.store
 ---@param event respool.trace_event

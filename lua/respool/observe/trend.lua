@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- Trends: the course of queues' figures over the last day, month or so. Who
--- works on a store or maintains it takes a sample each minute; of what was
--- counted between two of them a trend is made.
+-- Trends: the course of queues' figures over the last day, month or so. Any
+-- process that works on a store or maintains it takes a sample each minute; the
+-- differences of two samples are the trend.
 
 local core = require "respool.core"
 local hooks = require "respool.observe.hooks"
@@ -10,7 +10,7 @@ local options = require "respool.support.options"
 
 local M = {}
 
--- What became of a queue between two samples; durations in seconds.
+-- The changes of a queue between two samples; durations in seconds.
 ---@class respool.trend
 ---@field queue string
 ---@field since number when the sample before was taken

@@ -57,7 +57,7 @@ function M.is_gone(row, now)
   return pid == nil, true
 end
 
--- What was reported last of an item of the lease.
+-- The last progress that was reported of an item of the lease.
 local function progress_of(lease)
   local id, done, at, text = compat.unpack(lease, 5, 8)
   if not id then return nil end
@@ -118,7 +118,7 @@ function M.list(store)
   return rows
 end
 
--- Who leases an item; only a number when its row is gone.
+-- The worker that leases an item; only a number when its row is gone.
 ---@class respool.owner
 ---@field number integer
 ---@field name string?

@@ -2,9 +2,9 @@
 --
 -- How far the replay of a queue's history has come. It is stored when the
 -- replay has a name, with each page, in the same commit: so a replay that was
--- stopped or killed goes on where it was, each item once. One that has finished
--- begins a new round, over what was done since. One runner at a time runs it;
--- see respool/replay/replay.lua.
+-- stopped or killed goes on where it was, each item once. A replay that has
+-- finished begins a new round, over the items that were done since. One runner
+-- at a time runs it; see respool/replay/replay.lua.
 
 local compat = require "respool.support.compat"
 local runner_of = require "respool.support.runner"
@@ -19,8 +19,8 @@ local RUNNING, STOPPED, FINISHED, CANCELLED = 0, 1, 2, 3
 ---@field stored table as the store keeps it; without a name only here
 ---@field leave function
 
--- What is done later than a round began belongs to the next. The millisecond in
--- which it begins is over before the first page is read, unless the clock is
+-- Items that are done after a round began belong to the next. The millisecond
+-- in which it begins is over before the first page is read, unless the clock is
 -- moved by hand.
 local function moment(store)
   local now = store:now()
@@ -54,7 +54,7 @@ local function check_same(stored, fresh)
       or ""))
 end
 
--- What to go on with: the stored progress, or a new round behind it.
+-- The progress to go on from: the stored one, or a new round after it.
 local function go_on(stored, fresh)
   if stored.state ~= FINISHED then
     stored.state = RUNNING

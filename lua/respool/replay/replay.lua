@@ -5,9 +5,9 @@
 -- a replay of the same name goes on from there, each dead letter once.
 --
 -- A named replay that was stopped or killed goes on with the dead letters there
--- were when it began. One that has finished starts a new round, with new
--- counts, over the dead letters that came since. What is stored of it, and who
--- runs it: see progress.lua.
+-- were when it began. A replay that has finished starts a new round, with
+-- new counts, over the dead letters that came since. Its stored form and its
+-- runner: see progress.lua.
 
 local compat = require "respool.support.compat"
 local core = require "respool.core"
@@ -206,8 +206,8 @@ local function shrink(run, page, code)
   return true
 end
 
--- Commits a page. One that fails for a dead letter's sake is read again dead
--- letter by dead letter, until the one is found and counted.
+-- Commits a page. If a dead letter makes it fail, the page is read again dead
+-- letter by dead letter, until that one is found and counted.
 local function carry_out(run, page)
   local ok, message, code = commit(run, page)
   if not ok and shrink(run, page, code) then return true end

@@ -4,7 +4,7 @@
 -- the first call that needs it. Between JSON and the stored CBOR there is no
 -- Lua value unless the caller wants one.
 --
--- In: RFC 8259, and nothing besides: no byte order mark, no half of a surrogate
+-- In: RFC 8259, and nothing else: no byte order mark, no half of a surrogate
 -- pair, 64 levels, 4,194,304 values. Whole numbers are integers, however they
 -- are written (1, 1.0, 1e0); one beyond 64 bits (LuaJIT, 5.1: beyond 2^53) is
 -- refused, and so is a number beyond a double, and a name with U+0000. Of a
@@ -101,7 +101,7 @@ function M.body(bytes, codec, layout, from_cbor)
   return from_cbor(cbor.encode(bytes), layout), codec == "raw"
 end
 
--- The fields of a record besides its payload, headers and original.
+-- The fields of a record except its payload, headers and original.
 local FIELDS = {
   "attempts", "codec", "crashes", "damaged", "deliveries", "died_at",
   "done_at", "error", "expires_at", "failures", "first_failed_at", "group",

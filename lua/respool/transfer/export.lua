@@ -25,8 +25,8 @@ local M = {}
 -- A writer is a function, or an object whose write() is called as a method.
 -- It is given a list of records with a `source`, and says how it went as
 -- handlers do: returning is accepting; raising, or returning nil or false and
--- why, ends the export. One that needs longer returns how many are accepted by
--- now of all that it was given, counted from the first one not accepted yet.
+-- why, ends the export. A writer that needs longer returns how many it has
+-- accepted by now, counted from the first one not accepted yet.
 ---@class respool.writer
 ---@field begin (fun(self: respool.writer, source: respool.record_source))?
 --- called before anything is read, also when there is nothing

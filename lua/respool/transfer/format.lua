@@ -50,7 +50,7 @@ local function foreign_origin(record)
   return o
 end
 
--- The fields that both forms write besides FIELDS; `codec` is the archive's.
+-- The fields that both forms write as well as FIELDS; `codec` is the archive's.
 local function others(record, codec)
   local out = { origin = foreign_origin(record) }
   local own = record.codec or "cbor"
@@ -255,8 +255,8 @@ Reader.__index = Reader
 local HEADER = 2^20 -- bytes of a header at most
 
 -- Archives, one behind the other, in an input with functions take(n, most) and
--- line(most), which return nil at its end, and why besides if that is in the
--- middle, or if what is asked for has more than `most` bytes.
+-- line(most), which return nil at its end, and the reason if that is in the
+-- middle, or if more than `most` bytes would be returned.
 ---@param form string
 ---@param input table
 ---@param most integer bytes of a record at most
@@ -372,8 +372,8 @@ local function name_codecs(record, codec)
 end
 
 -- The next record; nil at the end of the last archive; nil, message, code
--- when what follows is no record: all before it was right. True besides when
--- it is as it was written, but no record here: the next one may be.
+-- when no record follows: all before it was right. The fourth result is true
+-- when it is as it was written, but no record here: the next one may be.
 ---@return table?, string?, string?, boolean?
 function Reader:next()
   if not self.header then

@@ -3,8 +3,8 @@
 -- Waiting for tickets without looking at each again and again. The core rings
 -- a bell when tickets of this process may have become ready, or it has
 -- committed something: it writes to a socket, which one light thread of the
--- process reads (the ringer), in a timer of its own. Whoever waits for a
--- ticket sleeps on a semaphore meanwhile.
+-- process reads (the ringer), in a timer of its own. A light thread that
+-- waits for a ticket sleeps on a semaphore.
 --
 -- Takes that wait for items of one queue stand in a line, of which only the
 -- first is asked whether there are any: it then runs, and if it comes back

@@ -251,7 +251,7 @@ function M.add_yes(command)
   command:flag("--yes", "Do it, not only report what would be done.")
 end
 
--- Ends the command unless it was told to do what it would.
+-- Ends the command with its plan, unless it was told to go ahead.
 ---@param args table
 ---@param plan string
 function M.need_yes(args, plan)

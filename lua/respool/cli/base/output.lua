@@ -143,7 +143,7 @@ local CUT = 72 -- columns
 local BEGINNING = { limit = 4 * (CUT + 1) }
 
 -- The payload of a record in one line for a table, cut to 72 columns unless
--- `full`. One that cannot be decoded is shown by its bytes.
+-- `full`. A payload that cannot be decoded is shown by its bytes.
 ---@param record table as a handle with the codec "raw" lists it
 ---@param o { full: boolean?, raw: boolean? }
 ---@return string

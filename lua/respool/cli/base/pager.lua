@@ -6,7 +6,7 @@ local files = require "respool.transfer.files"
 
 local M = {}
 
--- What only looks, and may be long.
+-- Commands that only read, and may print much.
 local PAGED = {
   ls = true, peek = true, get = true, stats = true, history = true,
   metrics = true, ["dead list"] = true, ["dead show"] = true,

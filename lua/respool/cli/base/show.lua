@@ -102,7 +102,7 @@ local function parts(io, r, o)
   end
 end
 
--- Who leases an item.
+-- The worker that leases an item.
 ---@param w respool.owner
 ---@return string
 function M.owner(w)

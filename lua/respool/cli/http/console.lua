@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- respool console: a page in the browser that shows a store. What it answers is
--- in respool/console/, how it serves in respool/server/server.lua.
+-- respool console: a page in the browser that shows a store. Its answers are
+-- made in respool/console/ and served by respool/server/server.lua.
 
 local answer = require "respool.console.answer"
 local arguments = require "respool.cli.base.arguments"

@@ -19,7 +19,7 @@ local function list_options(command)
   command:epilog "Example:\n  respool worker list shop.respool"
 end
 
--- What was reported last of the items that a worker has in hand.
+-- The last progress that was reported of the items that a worker holds.
 local function progress_of(worker, now)
   local last
   for _, lease in ipairs(worker.leases) do

@@ -109,8 +109,8 @@ local function newcomers()
 end
 
 -- A reader that never ends: behind the end of `reader` it goes on with another,
--- of the files and directories as they are then. What is wrong with a file is
--- told once; `finished` are the last files.
+-- of the files and directories as they are then. A problem of a file is
+-- reported once; `finished` are the last files.
 local function endless(io, reader, open)
   local all, is_new = { problems = {}, finished = {} }, newcomers()
   local function tell()
