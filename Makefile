@@ -83,8 +83,8 @@ respool/observe = hooks logger stats workers items trend refusals metrics \
 respool/otlp = context exporter metrics spans tracer
 respool/produce = push upgrade merge buffer schedules changes
 respool/consume = batch_state take batch merge_batch item item_pushes \
-  handler_memo held progress returned flow decide workers work handlers \
-  gate concurrent
+  handler_memo held progress returned flow decide serve workers work \
+  handlers gate concurrent
 respool/replay = replay replay_page progress history_progress background
 respool/transfer = lock format files retention file_writer file_reader \
   import_log source export import pace record move
