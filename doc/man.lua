@@ -27,10 +27,10 @@ respool \- a durable queue in a directory
 .B respool version
 .SH DESCRIPTION
 A store is a directory that holds named queues. Items are pushed into a queue,
-taken from it under a lease, and settled. What fails for good becomes a dead
-letter in a dead-letter queue (DLQ), which by default has the queue's name, and
-stays there until it is replayed or removed. Any number of processes may work
-on one store at the same time.
+taken from it under a lease, and settled. An item that fails for good becomes a
+dead letter in a dead-letter queue (DLQ), which by default has the queue's name,
+and stays there until it is replayed or removed. Any number of processes may
+work on one store at the same time.
 .PP
 Durations are written 90, 90s, 5m, 2h, 3d, 1h30m or 250ms; sizes 4096, 64KiB or
 1MB; times 2026\-01\-31T12:00:00Z (without a zone: local time), '2h ago', now or

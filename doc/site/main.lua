@@ -53,14 +53,33 @@ local function add_written()
   list:close()
 end
 
--- The shortest block of Lua on a page that calls a function, as an example.
+-- Names of modules as a configuration of nginx calls them.
+local INSIDE_NGINX = {
+  { 'require%("resty%.respool%.http"%)', "http" },
+  { 'require%("resty%.respool%.worker"%)', "worker" },
+  { 'require%("resty%.respool"%)', "resty" },
+  { "%f[%w]respool%.", "resty." },
+}
+
+-- The blocks of Lua and of nginx on the pages, the shortest first; `code` is
+-- where calls are looked for.
 local function examples()
   local blocks = {}
+  local function add_block(page, lang, text)
+    local code = text
+    for _, name in ipairs(lang == "nginx" and INSIDE_NGINX or {}) do
+      code = code:gsub(name[1], name[2])
+    end
+    blocks[#blocks + 1] = {
+      text = text, code = code, lang = lang, page = page.source,
+      title = page.title, lines = select(2, text:gsub("\n", "")) + 1,
+    }
+  end
   for _, page in ipairs(pages) do
-    if page.source ~= "CHANGELOG.md" then
-      for text in page.text:gmatch "\n```lua\n(.-)\n```" do
-        blocks[#blocks + 1] = { text = text, page = page.source, lines =
-          select(2, text:gsub("\n", "")) + 1, title = page.title }
+    for lang, text in page.text:gmatch "\n```(%l+)\n(.-)\n```" do
+      if page.source ~= "CHANGELOG.md" and (lang == "lua" or lang == "nginx")
+      then
+        add_block(page, lang, text)
       end
     end
   end
@@ -73,15 +92,19 @@ for _, page in ipairs(reference.PAGES) do
   for _, name in ipairs(page.vars or {}) do TAKEN[name] = true end
 end
 
-local MOST = 30 -- lines of an example
+local MOST = 40 -- lines of an example
 
-local function is_called(page, entry, text)
-  for var, name in text:gmatch "([%w_]+)[.:]([%w_]+) ?[%({\"]" do
-    if name == entry.name then
-      for _, known in ipairs(page.vars or {}) do
-        if known == var then return true end
-      end
-      if page.name == "queue" and not TAKEN[var] then return true end
+-- Whether code calls a function of a page, or names a value of it.
+local function is_called(page, entry, code)
+  for var, name in code:gmatch "([%w_]+)[.:]([%w_]+) ?[%({\"]" do
+    if page.name == "queue" and name == entry.name and not TAKEN[var] then
+      return true
+    end
+  end
+  for _, var in ipairs(page.vars or {}) do
+    if code:find("%f[%w_]" .. var .. "[.:]" .. entry.name
+      .. (entry.args and " ?[%({\"]" or "%f[^%w_]")) then
+      return true
     end
   end
   return false
@@ -91,8 +114,8 @@ local function set_examples()
   local blocks = examples()
   function reference.example(page, entry)
     for _, block in ipairs(blocks) do
-      if block.lines <= MOST and is_called(page, entry, block.text) then
-        return { text = block.text, title = block.title,
+      if block.lines <= MOST and is_called(page, entry, block.code) then
+        return { text = block.text, lang = block.lang, title = block.title,
                  page = block.page:gsub("^doc/", "") }
       end
     end

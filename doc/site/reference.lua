@@ -16,7 +16,7 @@ M.PAGES = {
     module = "respool", vars = { "respool" } },
   { name = "backoff", title = "Backoff policies", prefix = "respool.backoff.",
     module = "respool.support.backoff", class = "respool.backoff.policy",
-    methods = "Policy", vars = { "backoff" } },
+    methods = "Policy", vars = { "backoff", "policy" } },
   { name = "store", title = "Stores", prefix = "store:",
     path = "lua/respool/store.lua", methods = "Store",
     class = "respool.store", vars = { "store", "shop" } },
@@ -56,7 +56,7 @@ M.PAGES = {
 
 -- Of modules, what only other modules of respool call.
 local INNER = {
-  backoff = { is_policy = true, described = true },
+  backoff = { is_policy = true, described = true, describe = true },
   resty = { store_kind = true, store_of = true },
 }
 
@@ -335,8 +335,14 @@ local function context_of(page, entry)
     and "; with a `buffer` everywhere" or "")
 end
 
-local function put_entry(out, model, page, entry, shown)
+local function put_example(out, page, entry)
   local example = M.example and M.example(page, entry)
+  if not example then return end
+  out:put("```" .. example.lang, (example.text:gsub("\n$", "")), "```",
+    ("(from [%s](../%s))"):format(example.title, example.page), "")
+end
+
+local function put_entry(out, model, page, entry, shown)
   out:put("## " .. M.full_name(page, entry), "")
   if not entry.args then
     out:put(prose(entry.text), "")
@@ -344,6 +350,7 @@ local function put_entry(out, model, page, entry, shown)
       out:put("Type: " .. type_cell(model, entry.type) .. "  ")
     end
     out:put("Since " .. M.since(M.full_name(page, entry)), "")
+    put_example(out, page, entry)
     return
   end
   out:put("```lua", syntax_of(page, entry), "```", "", prose(entry.text), "")
@@ -372,10 +379,7 @@ local function put_entry(out, model, page, entry, shown)
   end
   out:put("In nginx: " .. context_of(page, entry) .. "  ",
     "Since " .. M.since(M.full_name(page, entry)), "")
-  if example then
-    out:put("```lua", (example.text:gsub("\n$", "")), "```",
-      ("(from [%s](../%s))"):format(example.title, example.page), "")
-  end
+  put_example(out, page, entry)
 end
 
 ---@return respool.doc.entry[]

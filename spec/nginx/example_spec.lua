@@ -47,9 +47,12 @@ end)
 if jit then return end -- nginx has its own: to ask it once is enough
 
 describe("the pages about nginx", function()
-  -- The configuration in a page, and what the harness needs around it.
-  local function configuration(n, page)
-    local text = helper.read(page):match "```nginx\n(.-)```"
+  -- A configuration in a page, the first if none is said, and what the harness
+  -- needs around it.
+  local function configuration(n, page, nth)
+    local text
+    local next_block = helper.read(page):gmatch "```nginx\n(.-)```"
+    for _ = 1, nth or 1 do text = next_block() end
     local own = ([[
       error_log %s/error.log notice;
       http { client_body_temp_path %s/t1; proxy_temp_path %s/t2;
@@ -80,7 +83,32 @@ describe("the pages about nginx", function()
     n:await("the click is counted", function()
       return n:request "/metrics":find 'pushed_total{queue="clicks"} 1'
     end)
-    assert.matches("<title>", n:request "/queues/")
+    assert.matches("<title>", (n:request "/queues/"))
+  end)
+
+  it("show examples that work: what a server answers", function()
+    local n = nginx.start {
+      conf = function(n) return configuration(n, "doc/guide/examples.md") end,
+    }
+    assert.equal('{"id":1}\n', (n:post("/orders", '{"sku":"A-1"}')))
+    assert.matches("respool_items", (n:request "/metrics"))
+    assert.equal(200, (select(2, n:request "/health")))
+    assert.matches("<title>", (n:request "/console/"))
+    assert.matches('"orders"', (n:request "/admin/queues"))
+  end)
+
+  it("show examples that work: what a worker does", function()
+    local n = nginx.start {
+      conf = function(n)
+        return configuration(n, "doc/guide/examples.md", 2)
+      end,
+    }
+    assert.equal("1\n", (n:request "/orders"))
+    n:await("it is handled", function() return n:log():find "order A%-1" end)
+    n:await("it is done", function() return n:request "/length" == "0\n" end)
+    assert.equal("1\n", (n:request "/running"))
+    n:request "/stop"
+    n:await("it ends", function() return n:request "/running" == "0\n" end)
   end)
 
   it("goes with an example that runs by one command", function()

@@ -162,7 +162,7 @@ describe("make docs", function()
     for name in pairs(respool) do all[name] = true end
     look("respool.", is_inner(all, "backoff"))
     look("respool.backoff.", is_inner(functions(respool.backoff),
-      "described", "is_policy"))
+      "describe", "described", "is_policy"))
     look("testing.", functions(testing))
     look("store:", functions(getmetatable(store)))
     look("queue:", functions(getmetatable(queue)))
@@ -223,6 +223,21 @@ describe("make docs", function()
     assert.equal(reference.VERSION, reference.since "queue:new_today")
     assert.truthy(site["reference/queue.html"].html:find("(since 0.2.0)", 1,
                                                          true))
+  end)
+
+  it("shows each function at work", function()
+    local bare = {}
+    for _, page in ipairs(reference.PAGES) do
+      local html = site["reference/" .. page.name .. ".html"].html
+      for at in html:gmatch "()<h2" do
+        local section = html:sub(at, (html:find("<h2", at + 1, true) or 0) - 1)
+        if not section:find("(from <a", 1, true) then
+          bare[#bare + 1] = section:match ">([%w_.:]+)</"
+        end
+      end
+    end
+    -- it refuses to run there
+    assert.same({ "resty.respool.work_processes" }, bare)
   end)
 
   it("has what older versions brought", function()

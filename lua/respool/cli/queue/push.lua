@@ -43,7 +43,7 @@ function M.options(command)
     :argname "PATH"
   command:option("--on-conflict", "What to do with a line whose key is in use.")
     :choices { "fail", "ignore", "replace" }:default "fail"
-  command:option("--partition", "The partition that the items are of.")
+  command:option("--partition", "Put the items into this partition.")
     :argname "KEY":convert(arguments.key)
   command:option("--priority", "Give the items this priority, 0 to 255.")
     :argname "N":convert(arguments.whole(0, 255))
