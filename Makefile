@@ -53,8 +53,8 @@ ROOMS = base schedule record commit verbs/store verbs/queue verbs/produce \
   postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
-SCHEMA = tables common push flow take settle queue look remove change \
-  maintain check roles
+SCHEMA = tables common push flow partition take settle queue look remove \
+  change maintain check roles
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "postgres/check.h"
 #include "postgres/queue/append.h"
-#include "postgres/queue/policy.h"
 #include "postgres/queue/records.h"
 #include "postgres/record/items.h"
 #include "record/dead_record.h"
@@ -129,11 +128,12 @@ static int get(looking *k) {
 
 enum { BROWSE_BEGIN, BROWSE_ON, BROWSE_END };
 
-/* Where the next look begins: behind the last run, or within it. */
+/* Where the next look begins: behind the last run, or within it. The place of a
+   run is its `fresh`. */
 static void advance(respool_cursor *at, const taken *t, uint32_t next) {
   at->phase = BROWSE_ON;
   at->priority = t->priority;
-  at->space = t->state == 0;
+  at->space = t->place;
   at->at = t->due;
   at->id = t->first + next;
 }
@@ -160,7 +160,7 @@ static int browse_rows(looking *k, bool *passed) {
     if (!taken_read(answer(k), i, &t)) continue;
     next = t.n;
     bool here = at->phase == BROWSE_ON && at->priority == t.priority &&
-                at->space == (t.state == 0) && at->at == t.due &&
+                at->space == t.place && at->at == t.due &&
                 at->id > t.first;
     if (!is_expired(&t, now))
       rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
@@ -423,6 +423,7 @@ static int queue_stat(looking *k) {
   read_numbers(r, column++, out->died_by, RESPOOL_DEATHS);
   read_histogram(r, column++, &out->wait);
   read_histogram(r, column++, &out->handle);
+  out->partitions = (uint64_t)value_int(r, 0, column);
   return 0;
 }
 
@@ -500,6 +501,55 @@ static int flow_stat(looking *k) {
   return 0;
 }
 
+/* Columns of v1_partitions. */
+enum { P_NAME, P_READY, P_LEASED, P_WAITING, P_HELD_UNTIL, P_HELD_FOR, P_LEVEL,
+       P_LEVEL_AT, P_BREAKER, P_UNTIL, P_IN_ROW, P_OUTAGES, P_OPENED };
+
+static void tell_partition(looking *k, const queue_config *c, int row) {
+  const PGresult *r = answer(k);
+  respool_bytes name = value_bytes(r, row, P_NAME);
+  packer *out = k->q->partitions.out;
+  respool_flow told;
+  flow f = {.held_until = value_int(r, row, P_HELD_UNTIL),
+            .level = value_int(r, row, P_LEVEL),
+            .level_at = value_int(r, row, P_LEVEL_AT),
+            .breaker = (int)value_int(r, row, P_BREAKER),
+            .until = value_int(r, row, P_UNTIL),
+            .n_row = (size_t)value_int(r, row, P_IN_ROW),
+            .outages = (uint64_t)value_int(r, row, P_OUTAGES),
+            .opened = (uint64_t)value_int(r, row, P_OPENED)};
+  read_text(r, row, P_HELD_FOR, f.why);
+  flow_tell(&f, c, pg_now(k->e, k->q->now), &told);
+  pack_array(out, 12);
+  pack_bytes(out, name.data, name.size);
+  for (int i = P_READY; i <= P_WAITING; i++)
+    pack_uint(out, (uint64_t)value_int(r, row, i));
+  pack_int(out, told.held_until);
+  pack_bytes(out, told.held_for, strlen(told.held_for));
+  pack_int(out, told.allowed);
+  pack_int(out, told.allowed_at);
+  pack_int(out, told.breaker);
+  pack_int(out, told.breaker_until);
+  pack_uint(out, told.outages);
+  pack_uint(out, told.opened);
+}
+
+static int partitions(looking *k) {
+  const respool_partitions_options *o = k->q->partitions.options;
+  queue_config each;
+  bool largest = o->order == RESPOOL_PARTITIONS_BY_SIZE;
+  values *v = ask(k, STATEMENT_PARTITIONS);
+  put_int4(v, k->queue.id);
+  plan_put_wall(&k->p, v);
+  put_bool(v, largest);
+  put_bytes(v, o->after.size && !largest ? o->after : (respool_bytes){"", 0});
+  put_int4(v, (int64_t)o->limit);
+  int rc = run(k);
+  config_of_partition(&each, &k->queue.config);
+  for (int i = 0; !rc && i < rows(k); i++) tell_partition(k, &each, i);
+  return rc ? rc : k->q->partitions.out->rc;
+}
+
 static int look_at_queue(looking *k) {
   switch (k->q->kind) {
     case QUERY_AGREES: return agrees(k);
@@ -507,7 +557,7 @@ static int look_at_queue(looking *k) {
     case QUERY_FITS: return append_fits(&k->queue, k->q->name, k->q->fits);
     case QUERY_QUEUE_STAT: return queue_stat(k);
     case QUERY_FLOW: return flow_stat(k);
-    case QUERY_PARTITIONS: return no_partitions();
+    case QUERY_PARTITIONS: return partitions(k);
     case QUERY_PEEK: return peek(k);
     case QUERY_GET: return get(k);
     case QUERY_BROWSE: return browse(k);
@@ -547,6 +597,7 @@ static bool is_of_queue(const query *q) {
 static bool needs_fresh(const query *q) {
   return q->kind == QUERY_AGREES || q->kind == QUERY_POLICY ||
          q->kind == QUERY_FITS || q->kind == QUERY_FLOW ||
+         q->kind == QUERY_PARTITIONS ||
          q->kind == QUERY_GET ||
          q->kind == QUERY_HISTORY || q->kind == QUERY_BROWSE ||
          q->kind == QUERY_RESULT ||

@@ -14,7 +14,8 @@ typedef struct batch_claim {
   uint32_t queue;
   int space, priority;
   uint64_t first; /* with the fields above: the claim's key */
-  uint64_t last;  /* the server engine's own: the last id of its run */
+  uint64_t last;  /* the server engine's own: the last id of its run, */
+  int excuse;     /* and what its outages are taken for; see outcome.h */
   size_t from, to;
   uint64_t attempts, crashes, deliveries;
   int64_t delay; /* before this attempt */

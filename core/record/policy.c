@@ -207,8 +207,8 @@ static void unpack_partitions(unpacker *u, queue_config *c, bool there) {
 #undef UNPACK
 }
 
-/* Those without the bounds of dead letters, and without those of partitions, are
-   older. */
+/* Those without the bounds of dead letters, and without those of partitions,
+   are older. */
 void config_unpack(unpacker *u, queue_config *c) {
   size_t n = unpack_array(u);
   unpack_expect(u, n == 25 || n == 27 || n == 37);

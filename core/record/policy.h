@@ -59,6 +59,11 @@ static inline bool config_has_partition_flow(const queue_config *c) {
   return c->partition_rate_items > 0;
 }
 
+/* Does an outage concern a breaker of the queue, or of each partition? */
+static inline bool config_has_breaker(const queue_config *c) {
+  return c->breaker_failures > 0 || c->partition_breaker_failures > 0;
+}
+
 /* The fields at its end alone, of rate, breaker and partitions. */
 void config_pack_flow(packer *p, const queue_config *c);
 

@@ -91,6 +91,10 @@ kit_queue kit_queue_save(kit *k, const char *name, int seen,
   put_text(&v, name);
   put_wall(k, &v);
   for (int i = 0; i < 7; i++) put_null(&v); /* no rate, no breaker */
+  put_bool(&v, false); /* and no bounds of partitions */
+  put_int8(&v, 0);
+  put_int8(&v, 0);
+  for (int i = 0; i < 7; i++) put_null(&v);
   if (kit_call(k, &r, &v, STATEMENT_QUEUE_SAVE, false)) die("queue");
   kit_queue q = {(int)value_int(r.result, 0, 0),
                  (int)value_int(r.result, 0, 1)};
@@ -207,6 +211,7 @@ int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
   put_int8(&v, (int64_t)n);
   put_int8(&v, size_of(p));
   put_runs(&v, p);
+  put_null(&v);
   r = (request){.statement = STATEMENT_PUSH, .values = &v};
   c.requests = &r;
   int rc = call_run(&k->s, &c);

@@ -1,17 +1,20 @@
 -- SPDX-License-Identifier: MIT
 --
--- Partitions under random operations. After each of them the store finds
--- nothing wrong with itself; no partition has more leased than it may, is taken
--- from while it is held, or gives more at once than its rate allows; first
--- deliveries are in the order of pushes, all of them in that order where it is
--- strict; no item is given twice. At the end every item has been delivered, or
--- is known to have ended. RESPOOL_SEED repeats a run.
+-- Partitions under random operations. After each of them, or after some, the
+-- store finds nothing wrong with itself; no partition has more leased than it
+-- may, is taken from while it is held, or gives more at once than its rate
+-- allows; first deliveries are in the order of pushes, all of them in that
+-- order where it is strict; no item is given twice. At the end every item has
+-- been delivered, or is known to have ended. RESPOOL_SEED repeats a run.
 
 local helper = require "spec.helper"
-local testing = require "respool.testing"
 
 local LONG = os.getenv "FAULT" == "long"
 local ROUNDS, STEPS = LONG and 200 or 6, 150
+local EACH = 1 -- steps are followed by a check
+if helper.engine == "postgres" then
+  ROUNDS, STEPS, EACH = LONG and 40 or 3, 100, 10
+end
 local LEASE = 10
 local KEYS = { "a", "b", "c", "d", "e", ("x"):rep(255) }
 local RARE = 400 -- other keys, most of them of one item at a time
@@ -25,7 +28,7 @@ Run.__index = Run
 local function new(seed)
   math.randomseed(seed)
   local run = setmetatable({
-    store = testing.store { seed = seed }, live = {}, held = {}, most = 2,
+    store = helper.store { seed = seed }, live = {}, held = {}, most = 2,
     last = {}, holds = {}, rate = math.huge,
   }, Run)
   run.most = random(2) == 1 and 2 or 0
@@ -299,10 +302,10 @@ describe("partitions under random operations", function()
   for round = 1, ROUNDS do
     it("keep their bounds, and lose nothing: " .. round, function()
       local run = new(helper.seed + round)
-      for _ = 1, STEPS do
+      for step = 1, STEPS do
         local name = OFTEN[random(#OFTEN)]
         run[name](run)
-        assert.same({}, run.store:check(), name)
+        if step % EACH == 0 then assert.same({}, run.store:check(), name) end
       end
       run:drain()
       assert.same({}, run.store:check())

@@ -30,9 +30,11 @@ DELETE FROM held; DELETE FROM dlq; DELETE FROM dead; DELETE FROM history;
 DELETE FROM result;
 DELETE FROM replay; DELETE FROM note; DELETE FROM entry; DELETE FROM call;
 DELETE FROM bell; DELETE FROM flow; DELETE FROM opening;
+DELETE FROM bounds; DELETE FROM line; DELETE FROM wake;
 UPDATE probe SET number = 0;
 UPDATE token SET next = 1;
 SELECT setval('ids', 1, false), setval('place', 1, false),
+  setval('turn', 1, false),
   setval(pg_get_serial_sequence('queue', 'id'), 1, false),
   setval(pg_get_serial_sequence('dlq', 'id'), 1, false);
 COMMIT;

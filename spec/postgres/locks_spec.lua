@@ -35,7 +35,7 @@ describe("two sessions on one queue", function()
       END $$;
       SELECT v1_push(h.queue, 0, NULL, NULL, NULL, 0::int2, 0, NULL, NULL, 0, 0,
         NULL, 0::int2, 1, NULL, 0::int2, 0, NULL, NULL, false, 1,
-        octet_length(h.bytes), ARRAY[h.first], ARRAY[1], ARRAY[h.bytes])
+        octet_length(h.bytes), ARRAY[h.first], ARRAY[1], ARRAY[h.bytes], NULL)
         FROM history h;
       COMMIT;
       SELECT 'over';

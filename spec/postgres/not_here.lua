@@ -13,7 +13,8 @@ local CLOCK = "the server's clock is its administrator's to keep: see "
   .. "doc/guide/postgres.md"
 local COMMITS = "last_txn counts all transactions of the server"
 local LOCATIONS = "the schema of a spec is emptied, so the store is there"
-local PARTITIONS = "are kept in stores of files"
+local DUE = "what is due is ready by itself"
+local RELEASED = "an item is ready since its release"
 local NAMES = "names are UTF-8 in a database"
 
 local function all(names, reason)
@@ -26,9 +27,14 @@ return {
   ["spec/consume/progress_spec.lua"] = {
     ["is removed by maintenance where its lease has ended"] = COMMITS,
   },
-  ["spec/consume/lone_items_spec.lua"] = { ["*"] = PARTITIONS },
-  ["spec/consume/partitions_spec.lua"] = { ["*"] = PARTITIONS },
-  ["spec/consume/partitions_model_spec.lua"] = { ["*"] = PARTITIONS },
+  ["spec/consume/lone_items_spec.lua"] = {
+    ["goes with a queue that is dropped, and comes through a repair"] = FILES,
+  },
+  ["spec/consume/partitions_spec.lua"] = {
+    ["comes back in parts where much is due"] = DUE,
+    ["has them after a repair"] = FILES,
+    ["tells it of one that was released since its push"] = RELEASED,
+  },
   ["spec/produce/buffer_flush_spec.lua"] = {
     ["does so by bytes, and for what came before it"] = BYTES,
     ["ends with it while another process writes, and goes on"] = FILES,

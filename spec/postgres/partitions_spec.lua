@@ -1,44 +1,124 @@
 -- SPDX-License-Identifier: MIT
 --
--- Partitions are kept in stores of files only: a store in a database refuses
--- each way to make one, and keeps what it has.
+-- Partitions in a database: only takes write their turns, and what changes
+-- beside a take that cannot see it yet is found by the next one. Transactions
+-- are begun by hand and stopped half way.
 
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 
-describe("a store in a database", function()
+describe("partitions in a database", function()
   if not database.installed() then
     pending "needs the package postgresql"
     return
   end
 
-  local db
+  local db, store, schema
 
   setup(function() db = database.start "parted" end)
   teardown(database.stop)
+  before_each(function()
+    local location
+    location, schema = db:url()
+    store = assert(helper.open(location))
+  end)
 
-  it("refuses partitions in one line", function()
-    local store = assert(helper.open((db:url())))
-    local q = assert(store:queue "orders")
-    local p = { partition = "a" }
-    for what, try in pairs {
-      push = function() return q:push(1, p) end,
-      push_many = function() return q:push_many({ 1, 2 }, p) end,
-      transaction = function()
-        return store:transaction(function(tx) tx:push(q, 1, p) end)
-      end,
-      hold = function() return q:hold(1, p) end,
-      list = function() return q:partitions() end,
-      policy = function()
-        return store:queue("orders", { partitions = { concurrency = 1 } })
-      end,
-    } do
-      local ok, message = pcall(try)
-      assert.is_false(ok, what)
-      assert.matches("partitions are kept in stores of files only", message)
-    end
-    assert.equal(0, q:stats().pushed)
-    assert.equal(0, q:stats().partitions)
-    store:close()
+  -- A session that does this, and commits it when it is told to.
+  local function begin(text)
+    local session = helper.spawn("os.exit(os.execute(arg[1]) and 0 or 1)",
+      db:psql(([[
+        SET search_path = %s;
+        BEGIN;
+        %s;
+        SELECT 'has done it';
+        DO $$ BEGIN
+          FOR i IN 1 .. 2000 LOOP
+            EXIT WHEN EXISTS (SELECT FROM note);
+            PERFORM pg_sleep(0.01);
+          END LOOP;
+        END $$;
+        COMMIT;
+        SELECT 'over';
+      ]]):format(schema, text)))
+    session:expect "has done it"
+    return session
+  end
+
+  local function commit(session)
+    db:sql(("INSERT INTO %s.note VALUES ('go on', '')"):format(schema))
+    session:expect "over"
+    assert.equal(0, session:wait(), session:output())
+  end
+
+  it("are found when a push of one commits after a take found it empty",
+     function()
+    local q = assert(store:queue("orders", { keep_done = 600 }))
+    assert(q:push("a", { partition = "p" }))
+    local batch = assert(q:take())
+    batch:done()
+    assert(batch:settle())
+    local push = begin [[
+      SELECT v1_push(h.queue, 0, NULL, NULL, NULL, 0::int2, 0, NULL, NULL, 0, 0,
+        NULL, 0::int2, 1, NULL, 0::int2, 0, NULL, NULL, false, 1,
+        octet_length(h.bytes), ARRAY[h.first], ARRAY[1], ARRAY[h.bytes],
+        ARRAY['p'::bytea]) FROM history h]]
+    assert.equal(0, #assert(q:take()))
+    assert.same({}, q:partitions())
+    commit(push)
+    assert.equal(1, #assert(q:take()))
+    assert.same({}, store:check())
+  end)
+
+  it("give what a settle that commits after a take has let go", function()
+    local q = assert(store:queue("orders", {
+      partitions = { concurrency = 1 }, lease = 600,
+    }))
+    assert(q:push_many({ "a", "b" }, { partition = "p" }))
+    assert.equal(1, #assert(q:take { limit = 2 }))
+    local settle = begin [[
+      SELECT v1_done(x.queue, 0, NULL, NULL, NULL, x.epoch, false, false,
+        false, ARRAY[x.first], ARRAY[x.live]) FROM run x WHERE x.state = 1]]
+    assert.equal(0, #assert(q:take { limit = 2 }))
+    commit(settle)
+    local batch = assert(q:take { limit = 2 })
+    assert.same({ 1, "b" }, { #batch, batch:item(1).payload })
+    assert.same({}, store:check())
+  end)
+
+  it("keep their places while a settle has their flow", function()
+    local q = assert(store:queue("orders", {
+      partitions = { rate = { items = 10, per = 1 } },
+    }))
+    assert(q:push_many({ "a", "b" }, { partition = "p" }))
+    assert.equal(1, #assert(q:take { limit = 1 }))
+    assert(q:push("c", { partition = "q" }))
+    local settle = begin "SELECT FROM flow FOR NO KEY UPDATE"
+    local batch = assert(q:take { limit = 2 })
+    assert.same({ 1, "c" }, { #batch, batch:item(1).payload })
+    commit(settle)
+    assert.equal("b", assert(q:take { limit = 2 }):item(1).payload)
+    assert.same({}, store:check())
+  end)
+
+  it("wake a consumer of another process when one is done", function()
+    local q = assert(store:queue("orders", {
+      partitions = { ordered = true }, lease = 600,
+    }))
+    assert(q:push_many({ "a", "b" }, { partition = "p" }))
+    local batch = assert(q:take())
+    local other = helper.spawn([[
+      io.stdout:setvbuf "no"
+      local store = assert(require "respool".open(arg[1]))
+      local q = assert(store:queue "orders")
+      print("looks", #assert(q:take()))
+      local batch = assert(q:take { timeout = 60 })
+      print("has", batch:item(1).payload)
+      os.exit(0)
+    ]], store.path)
+    other:expect "looks\t0"
+    batch:done()
+    assert(batch:settle())
+    other:expect "has\tb"
+    assert.equal(0, other:wait(), other:output())
   end)
 end)

@@ -10,16 +10,16 @@
 
 /* name, function, parameters */
 #define STATEMENTS(X) \
-  X(PUSH, "v1_push", 25) X(PUSH_DEAD, "v1_push_dead", 11) \
+  X(PUSH, "v1_push", 26) X(PUSH_DEAD, "v1_push_dead", 11) \
   X(TAKE, "v1_take", 10) X(DONE, "v1_done", 11) X(SETTLE, "v1_settle", 36) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 6) \
   X(OBSERVE, "v1_observe", 6) X(RESOLVE, "v1_resolve", 1) \
   X(IDS, "v1_ids", 0) X(TOKENS, "v1_tokens", 0) X(SEEN, "v1_seen", 3) \
   X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
-  X(QUEUE_SAVE, "v1_queue_save", 26) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
-  X(QUEUE_HOLD, "v1_queue_hold", 4) X(QUEUE_DROP, "v1_queue_drop", 5) \
+  X(QUEUE_SAVE, "v1_queue_save", 36) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
+  X(QUEUE_HOLD, "v1_queue_hold", 5) X(QUEUE_DROP, "v1_queue_drop", 5) \
   X(FLOW_NOTE, "v1_flow_note", 10) X(FLOW, "v1_flow", 1) \
-  X(NAMES, "v1_names", 1) \
+  X(PARTITIONS, "v1_partitions", 5) X(NAMES, "v1_names", 1) \
   X(STAT, "v1_stat", 2) X(PEEK, "v1_peek", 3) X(GET, "v1_get", 2) \
   X(BROWSE, "v1_browse", 8) X(HISTORY, "v1_history", 4) \
   X(LEASES, "v1_leases", 2) X(HELD, "v1_held", 3) X(LIVE, "v1_live", 2) \

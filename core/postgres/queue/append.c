@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "postgres/env/bells.h"
-#include "postgres/queue/policy.h"
 #include "postgres/record/run.h"
 #include "record/dead_record.h"
 
@@ -45,7 +44,9 @@ static uint64_t largest(const builder *b) {
 }
 
 int append_fits(const pg_queue *q, const char *name, append_req *r) {
-  if (r->builder->parted) return no_partitions();
+  if (r->builder->parted && q->config.ordered)
+    return fail(RESPOOL_INVALID, "queue '%.120s': a queue in strict order has "
+                "no partitions", name);
   int64_t limit = q->config.max_bytes;
   if (r->bound) *r->bound = limit;
   if (limit == RESPOOL_UNLIMITED) return 0;
@@ -62,42 +63,79 @@ int append_fits(const pg_queue *q, const char *name, append_req *r) {
 typedef struct runs {
   run_writer writer;
   packer bytes;
-  packer table; /* of these: first, items, end of the bytes; 8 bytes each */
+  packer names; /* partitions of the runs, back to back */
+  packer table; /* of the runs, see row_of */
   size_t n;
+  bool parted;
 } runs;
+
+/* A run: its items, and where its bytes and the name of its partition end. */
+typedef struct run_row {
+  uint64_t first, n, end, name_end;
+} run_row;
 
 static void close_run(runs *r) {
   respool_bytes b;
-  uint64_t row[3] = {r->writer.first, r->writer.n};
+  run_row row = {.first = r->writer.first, .n = r->writer.n};
   if (!r->writer.n) return;
   if (run_end(&r->writer, &b)) {
     r->bytes.rc = RESPOOL_NOMEM;
     return;
   }
   pack_raw(&r->bytes, b.data, b.size);
-  row[2] = r->bytes.len;
-  pack_raw(&r->table, row, sizeof row);
+  row.end = r->bytes.len;
+  row.name_end = r->names.len;
+  pack_raw(&r->table, &row, sizeof row);
   r->n++;
 }
 
-static void add_to_run(runs *r, uint64_t id, respool_bytes packed) {
-  if (!run_has_room(&r->writer, packed.size)) {
-    close_run(r);
-    run_begin(&r->writer, id);
-  }
-  run_add(&r->writer, packed);
+static const run_row *row_of(const runs *r, size_t i) {
+  return (const run_row *)(const void *)r->table.data + i;
 }
 
-static const uint64_t *row_of(const runs *r, size_t i) {
-  return (const uint64_t *)(const void *)(r->table.data + i * 24);
+/* Where the name of the open run's partition begins. */
+static size_t name_begin(const runs *r) {
+  return r->n ? (size_t)row_of(r, r->n - 1)->name_end : 0;
+}
+
+/* Is the open run of this partition? */
+static bool is_of(const runs *r, respool_bytes name) {
+  size_t from = name_begin(r), size = r->names.len - from;
+  return size == name.size &&
+         (!size || !memcmp(r->names.data + from, name.data, size));
+}
+
+static respool_bytes partition_of(respool_bytes packed) {
+  unpacker u;
+  item i = {.replays = 0};
+  blob_ref ref;
+  unpacker_init(&u, packed.data, packed.size);
+  item_unpack(&u, &i, &ref);
+  return i.partition;
+}
+
+static void add_to_run(runs *r, uint64_t id, respool_bytes packed) {
+  respool_bytes name = {NULL, 0};
+  if (r->parted) name = partition_of(packed);
+  if (!r->writer.n || !run_has_room(&r->writer, packed.size) ||
+      !is_of(r, name)) {
+    close_run(r);
+    run_begin(&r->writer, id);
+    pack_raw(&r->names, name.data, name.size);
+  }
+  run_add(&r->writer, packed);
 }
 
 static void make_runs(const appending *a, runs *r) {
   uint64_t id = a->first, end = a->first + a->fit;
   run_writer_init(&r->writer);
   packer_init(&r->bytes);
+  packer_init(&r->names);
   packer_init(&r->table);
   r->n = 0;
+  r->parted = false;
+  for (size_t i = 0; i < a->n; i++)
+    r->parted = r->parted || a->of[i]->builder->parted;
   run_begin(&r->writer, id);
   for (size_t i = 0; i < a->n && id < end; i++) {
     builder_cursor c = {0};
@@ -111,24 +149,45 @@ static void make_runs(const appending *a, runs *r) {
 static void free_runs(runs *r) {
   run_writer_free(&r->writer);
   packer_free(&r->bytes);
+  packer_free(&r->names);
   packer_free(&r->table);
+}
+
+/* Of each run, or NULL: of none. */
+static void put_partitions(values *v, const runs *r) {
+  size_t from = 0;
+  if (!r->parted) {
+    put_null(v);
+    return;
+  }
+  array_begin(v, TYPE_BYTEA, r->n);
+  for (size_t i = 0; i < r->n; i++) {
+    size_t end = (size_t)row_of(r, i)->name_end;
+    if (end > from)
+      add_bytes(v, (respool_bytes){r->names.data + from, end - from});
+    else
+      add_null(v);
+    from = end;
+  }
+  array_end(v);
 }
 
 static void put_runs(values *v, const runs *r) {
   size_t from = 0;
   array_begin(v, TYPE_INT8, r->n);
-  for (size_t i = 0; i < r->n; i++) add_int8(v, (int64_t)row_of(r, i)[0]);
+  for (size_t i = 0; i < r->n; i++) add_int8(v, (int64_t)row_of(r, i)->first);
   array_end(v);
   array_begin(v, TYPE_INT4, r->n);
-  for (size_t i = 0; i < r->n; i++) add_int4(v, (int64_t)row_of(r, i)[1]);
+  for (size_t i = 0; i < r->n; i++) add_int4(v, (int64_t)row_of(r, i)->n);
   array_end(v);
   array_begin(v, TYPE_BYTEA, r->n);
   for (size_t i = 0; i < r->n; i++) {
-    size_t end = (size_t)row_of(r, i)[2];
+    size_t end = (size_t)row_of(r, i)->end;
     add_bytes(v, (respool_bytes){r->bytes.data + from, end - from});
     from = end;
   }
   array_end(v);
+  put_partitions(v, r);
 }
 
 /* ---- what dies ---------------------------------------------------------- */
@@ -283,7 +342,7 @@ static void plan_push(plan *p, appending *a) {
   put_int8(v, (int64_t)a->fit);
   put_int8(v, (int64_t)made.bytes.len);
   put_runs(v, &made);
-  if (made.bytes.rc || made.table.rc) p->rc = RESPOOL_NOMEM;
+  if (made.bytes.rc || made.table.rc || made.names.rc) p->rc = RESPOOL_NOMEM;
   free_runs(&made);
 }
 

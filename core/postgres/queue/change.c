@@ -138,7 +138,7 @@ static item item_of(const respool_item *i) {
   return (item){.body = i->body, .headers = i->headers,
                 .original = i->original, .key = i->key, .codec = i->codec,
                 .original_codec = i->original_codec, .replays = i->replays,
-                .origin = i->origin};
+                .origin = i->origin, .partition = i->partition};
 }
 
 /* The item packed for `id`, as a run of one; once it fits queue `q`. */

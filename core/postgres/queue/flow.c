@@ -69,9 +69,8 @@ static respool_bytes text_of(const mark *m) {
     array_end(v); \
   } while (0)
 
-void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r,
-                    enum excuse excuse) {
-  const outcomes all = {.r = r, .breaker = q->config.breaker_failures > 0};
+void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r) {
+  const outcomes all = {.r = r, .breaker = config_has_breaker(&q->config)};
   outcomes counted = all;
   size_t n = 0;
   while (next_outcome(&counted)) n++;
@@ -81,7 +80,7 @@ void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r,
   plan_put_wall(p, v);
   put_int4(v, q->version);
   put_int8(v, (int64_t)r->batch->token);
-  put_int4(v, (int64_t)excuse);
+  EACH(v, TYPE_INT4, &all, n, add_int4(v, o.of->excuse));
   EACH(v, TYPE_INT8, &all, n, add_int8(v, (int64_t)o.of->first));
   EACH(v, TYPE_INT4, &all, n, add_int4(v, o.says));
   EACH(v, TYPE_INT8, &all, n, add_int8(v, (int64_t)id_of(&o)));

@@ -9,9 +9,8 @@
 #include "postgres/queue/plan.h"
 #include "record/outcome.h"
 
-/* Adds a request if the outcomes of the batch concern the flow of the queue.
-   `excuse`: what outages are taken for. */
-void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r,
-                    enum excuse excuse);
+/* Adds a request if the outcomes of the batch concern the flow of the queue, or
+   of its partitions. */
+void flow_note_plan(plan *p, const pg_queue *q, const settle_req *r);
 
 #endif

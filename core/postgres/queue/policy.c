@@ -31,6 +31,7 @@ static void put_bound(values *v, bool any, int64_t n) {
     put_null(v);
 }
 
+/* Columns of the table flow. */
 static void put_flow(values *v, const queue_config *c) {
   bool rate = c->rate_items > 0, breaker = c->breaker_failures > 0;
   put_bound(v, rate, c->rate_items);
@@ -40,6 +41,15 @@ static void put_flow(values *v, const queue_config *c) {
   put_bound(v, breaker, c->breaker_within);
   put_bound(v, breaker, c->breaker_cooldown);
   put_bound(v, breaker, c->breaker_probes);
+}
+
+static void put_bounds(values *v, const queue_config *c) {
+  queue_config each;
+  config_of_partition(&each, c);
+  put_bool(v, c->partition_ordered);
+  put_int8(v, c->partition_concurrency);
+  put_int8(v, c->partition_batch);
+  put_flow(v, &each);
 }
 
 static void put_policy(values *v, const queue_config *c, const packer *config) {
@@ -75,15 +85,12 @@ static int save(pg_env *e, session *l, int64_t now, const char *name,
   put_policy(v, c, &config);
   plan_put_wall(&p, v);
   put_flow(v, c);
+  put_bounds(v, c);
   if (config.rc) p.rc = config.rc;
   int rc = plan_run(&p, false);
   plan_free(&p);
   packer_free(&config);
   return rc;
-}
-
-int no_partitions(void) {
-  return fail(RESPOOL_INVALID, "partitions are kept in stores of files only");
 }
 
 /* BUSY: another has changed it since it was read. */
@@ -95,7 +102,6 @@ static int open_once(pg_env *e, session *l, int64_t now, const char *name,
   if (rc) config_default(&q.config, name);
   queue_config before = q.config;
   config_apply(&q.config, o);
-  if (config_bounds_partitions(&q.config)) return no_partitions();
   if (!rc && config_equal(&before, &q.config)) return 0;
   rc = save(e, l, now, name, rc ? 0 : q.version, &q.config);
   known_forget(e, name);
@@ -124,7 +130,7 @@ int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused) {
 }
 
 int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
-                  int64_t ms, respool_bytes why) {
+                  int64_t ms, respool_bytes why, respool_bytes partition) {
   plan p;
   plan_init(&p, e, l);
   p.now = now;
@@ -133,6 +139,7 @@ int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
   plan_put_wall(&p, v);
   put_int8(v, ms);
   put_bytes(v, phrase_cut(why, RESPOOL_REASON_MAX));
+  put_bytes(v, partition.size ? partition : (respool_bytes){"", 0});
   int rc = plan_run(&p, false);
   plan_free(&p);
   return rc;

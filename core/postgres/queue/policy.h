@@ -8,14 +8,11 @@
 
 #include "postgres/queue/plan.h"
 
-/* INVALID: partitions are kept in stores of files. */
-int no_partitions(void);
-
 int pg_queue_open(pg_env *e, session *l, int64_t now, const char *name,
                   const respool_queue_options *o);
 int pg_queue_pause(pg_env *e, session *l, const char *name, bool paused);
 int pg_queue_hold(pg_env *e, session *l, int64_t now, const char *name,
-                  int64_t ms, respool_bytes why);
+                  int64_t ms, respool_bytes why, respool_bytes partition);
 int pg_queue_drop(pg_env *e, session *l, int64_t now, const char *name,
                   purge_req *r);
 int pg_purge(pg_env *e, session *l, int64_t now, const char *name,

@@ -214,7 +214,7 @@ static void move_run(plan *p, settling *w, batch_claim *h) {
   }
   m.x = (claim_outcomes){.batch = r->batch, .marks = r->marks, .all = &r->all,
                          .from = h->from, .to = h->to, .of = of,
-                         .excuse = w->excuse};
+                         .excuse = (enum excuse)h->excuse};
   outcomes_find(&m.x, &w->fates.queue.config, h->attempts);
   m.kept = outcomes_choose_kept(&m.x, worth_keeping, &m);
   keep_run(&m);
@@ -293,8 +293,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   pg_queue q;
   size_t lost;
   *w = (settling){.name = name, .r = r, .request = NO_REQUEST,
-                  .awaited = NO_REQUEST,
-                  .excuse = w->excuse, .fresh_gone = w->fresh_gone};
+                  .awaited = NO_REQUEST, .fresh_gone = w->fresh_gone};
   int rc = known_find(p->e, p->l, name, &q);
   if (rc) return rc;
   fates_init(&w->fates, &q, r->batch->token);
@@ -304,7 +303,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   }
   w->fates.strict = r->strict;
   w->fates.tell = tell;
-  w->fates.recount = q.config.breaker_failures > 0;
+  w->fates.recount = config_has_breaker(&q.config);
   w->fates.cancels = true;
   w->fates.notices = r->notices;
   w->plain = is_plain(r);
@@ -317,7 +316,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
     if (!w->plain) move_run(p, w, h);
   }
   if (!w->n_firsts) return 0;
-  flow_note_plan(p, &q, r, w->excuse);
+  flow_note_plan(p, &q, r);
   if (w->plain) {
     plan_done(p, w, tell);
   } else {
@@ -331,7 +330,7 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
 
 void settle_free(settling *w) {
   if (w->r) fates_free(&w->fates);
-  *w = (settling){.excuse = w->excuse, .fresh_gone = w->fresh_gone};
+  *w = (settling){.fresh_gone = w->fresh_gone};
 }
 
 /* ---- after it ----------------------------------------------------------- */
@@ -386,6 +385,9 @@ void settle_end(plan *p, settling *w) {
       w->awaited == NO_REQUEST ? NULL : plan_answer(p, w->awaited);
   if (awaited && value_bool(awaited, 0, 0))
     bells_ring(p->e->bells, -w->fates.queue.id);
+  const queue_config *c = &w->fates.queue.config;
+  if (w->n_firsts && (c->partition_concurrency || c->partition_ordered))
+    bells_ring(p->e->bells, w->fates.queue.id); /* others may be taken now */
   observed seen = {.late = fresh, .handle = b->observed};
   if (fresh || b->observed.count) known_observe(p->e, w->name, &seen);
 }
@@ -409,23 +411,34 @@ int settle_refused(const plan *p, settling *w) {
   return batch_lost_error(w->name, b->lost ? b->lost : 1);
 }
 
+/* The claim in the next pair of a detail: the first id of its run, and a number
+   of it. NULL: there is none. */
+static batch_claim *next_told(const settling *w, const char **at,
+                              uint64_t *number) {
+  char *end;
+  uint64_t first = strtoull(*at, &end, 10);
+  if (end == *at) return NULL;
+  *number = strtoull(end, &end, 10);
+  *at = end;
+  for (size_t i = 0; i < w->r->batch->n_claims; i++) {
+    batch_claim *h = &w->r->batch->claims[i];
+    if (!h->over && h->first == first) return h;
+  }
+  return NULL;
+}
+
 void settle_excuse(const plan *p, settling *w) {
-  w->excuse = (enum excuse)atoi(p->call.why.detail);
+  const char *at = p->call.why.detail;
+  batch_claim *h;
+  uint64_t excuse;
+  while ((h = next_told(w, &at, &excuse))) h->excuse = (int)excuse;
 }
 
 void settle_recount(const plan *p, settling *w) {
   const char *at = p->call.why.detail;
-  for (;;) {
-    char *end;
-    uint64_t first = strtoull(at, &end, 10);
-    if (end == at) return;
-    uint64_t attempts = strtoull(end, &end, 10);
-    at = end;
-    for (size_t i = 0; i < w->r->batch->n_claims; i++) {
-      batch_claim *h = &w->r->batch->claims[i];
-      if (!h->over && h->first == first) h->attempts = attempts;
-    }
-  }
+  batch_claim *h;
+  uint64_t attempts;
+  while ((h = next_told(w, &at, &attempts))) h->attempts = attempts;
 }
 
 /* ---- cancelled items ---------------------------------------------------- */

@@ -17,7 +17,6 @@ typedef struct settling {
   size_t request, awaited;
   uint64_t *firsts;   /* of the runs that are settled */
   size_t n_firsts;
-  enum excuse excuse; /* what outages are taken for, over all tries */
   size_t fresh_gone;  /* items that these have found cancelled */
 } settling;
 

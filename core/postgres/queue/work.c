@@ -225,10 +225,8 @@ int work_call(pg_env *e, unit *u) {
       return pg_queue_open(e, l, u->now, s->name, s->policy);
     case STEP_QUEUE_PAUSE: return pg_queue_pause(e, l, s->name, s->paused);
     case STEP_QUEUE_HOLD:
-      return s->hold.partition.size
-                 ? no_partitions()
-                 : pg_queue_hold(e, l, u->now, s->name, s->hold.ms,
-                                 s->hold.why);
+      return pg_queue_hold(e, l, u->now, s->name, s->hold.ms, s->hold.why,
+                           s->hold.partition);
     case STEP_QUEUE_DROP:
       return pg_queue_drop(e, l, u->now, s->name, &s->purge);
     case STEP_DEAD_PURGE: return pg_dead_purge(e, l, s->name, &s->dead_purge);

@@ -144,6 +144,9 @@ BEGIN
   END IF;
   part := part_item(q, t, id, deliveries, sum);
   x := part.own;
+  IF x.partition IS NOT NULL AND p.ordered THEN
+    PERFORM no_partitions(p.name);
+  END IF;
   old_size := octet_length(x.bytes);
   PERFORM drop_parted(q, t, x);
   IF x.key IS NOT NULL THEN
@@ -153,12 +156,15 @@ BEGIN
     PERFORM make_room(p, slot_no, t, 1::int8, octet_length(bytes)::int8);
   END IF;
   IF NOT x.priority = ANY (p.priorities)
-     OR (x.expires_at IS NOT NULL AND NOT p.expires) THEN
-    PERFORM queue_learn(target, x.priority, x.expires_at IS NOT NULL);
+     OR (x.expires_at IS NOT NULL AND NOT p.expires)
+     OR (x.partition IS NOT NULL AND NOT p.parted) THEN
+    PERFORM queue_learn(target, x.priority, x.expires_at IS NOT NULL,
+                        x.partition IS NOT NULL);
   END IF;
   x.first := new_id; x.queue := target; x.pushed_at := t; x.epoch := 0;
   x.bytes := bytes; x.due := greatest(x.due, t);
-  x.seq := CASE WHEN p.ordered THEN nextval('place') END;
+  x.seq := CASE WHEN p.ordered OR (p.by_line AND x.partition IS NOT NULL)
+    THEN nextval('place') END;
   INSERT INTO run VALUES (x.*);
   PERFORM tally_change(q, slot_no, part.crashed, part.size - old_size, 0, 1);
   INSERT INTO tally AS y (queue, slot, pushed, bytes, pushed_bytes)

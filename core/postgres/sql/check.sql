@@ -22,9 +22,10 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
   UNION ALL
   SELECT format('run %s: state %s, fresh %s, epoch %s', x.first, x.state,
       x.fresh, x.epoch) FROM run x
-    WHERE (x.fresh = 1) <> (x.state = 0) OR x.state NOT IN (0, 1, 2)
+    WHERE (x.fresh & 1 = 1) <> (x.state = 0) OR x.state NOT IN (0, 1, 2)
+      OR (x.fresh & 2 = 2) <> (x.partition IS NOT NULL) OR x.fresh > 3
       OR (x.state = 1 AND x.epoch <= 0) OR (x.state <> 1 AND x.epoch > 0)
-      OR (x.fresh = 1 AND x.deliveries > 0)
+      OR (x.fresh & 1 = 1 AND x.deliveries > 0)
   UNION ALL
   SELECT format('run %s: its priority %s is not one of its queue', x.first,
       x.priority) FROM run x JOIN queue u ON u.id = x.queue
@@ -32,7 +33,8 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
   UNION ALL
   SELECT format('queue ''%s'' has no row of its rate and breaker', u.name)
     FROM queue u
-    WHERE u.flows AND NOT EXISTS (SELECT FROM flow f WHERE f.queue = u.id)
+    WHERE u.flows AND NOT EXISTS (SELECT FROM flow f WHERE f.queue = u.id
+      AND f.partition = '')
   UNION ALL
   SELECT format('flow of queue %s: level %s of %s, breaker %s, %s failures in '
       'a row', f.queue, f.level, f.bucket, f.breaker, cardinality(f.failures))
@@ -43,7 +45,20 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
   UNION ALL
   SELECT format('run %s has no place in the order of its queue', x.first)
     FROM run x JOIN queue u ON u.id = x.queue
-    WHERE u.ordered AND x.seq IS NULL
+    WHERE x.seq IS NULL
+      AND (u.ordered OR (u.by_line AND x.partition IS NOT NULL))
+  UNION ALL
+  SELECT format('run %s: no take looks for its line', x.first) FROM run x
+    WHERE x.partition IS NOT NULL
+      AND NOT EXISTS (SELECT FROM wake w WHERE w.queue = x.queue
+        AND w.partition = x.partition)
+      AND NOT EXISTS (SELECT FROM line l WHERE l.queue = x.queue
+        AND l.partition = x.partition AND l.priority = x.priority
+        AND coalesce(l.turn, l.due) IS NOT NULL)
+  UNION ALL
+  SELECT format('run %s is of a partition, its queue knows of none', x.first)
+    FROM run x JOIN queue u ON u.id = x.queue
+    WHERE x.partition IS NOT NULL AND (u.ordered OR NOT u.parted)
   UNION ALL
   SELECT format('run %s: a checksum table of %s bytes, %s stored', x.first,
       12 * (x.skip + x.n), octet_length(x.bytes)) FROM run x

@@ -50,6 +50,10 @@ CREATE FUNCTION lock_queue(q int4) RETURNS text LANGUAGE sql AS
 CREATE FUNCTION no_queue(q int4) RETURNS void LANGUAGE sql AS
   $$ SELECT refuse('RS007', 'queue ' || q || ' is gone') $$;
 
+CREATE FUNCTION no_partitions(name text) RETURNS void LANGUAGE sql AS
+  $$ SELECT refuse('RS015', format(
+    'queue ''%s'': a queue in strict order has no partitions', name)) $$;
+
 -- A unit has happened when its transaction commits: each of its steps that
 -- has an answer to keep writes a row of `call`, the first with step 0. A
 -- client whose connection broke asks by inserting that row itself, void: this

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What bounds the taking from a queue: holds, which lie with the queue, and of
 -- a queue with a rate or a breaker its row of `flow`, under whose lock such
--- takes and settles come one at a time. See record/flow.h for the rules.
+-- takes and settles come one at a time. See record/flow.h for the rules. A row
+-- of `flow` with a partition is the same of that, with its hold.
 
 -- The bucket of a rate holds `bucket` units and gains rate_items of them each
 -- ms; an item costs rate_per.
@@ -50,20 +51,22 @@ BEGIN
     f.probes := CASE WHEN f.until <= t THEN 0 ELSE f.probes END + n;
     f.until := greatest(f.until, lease_end);
     UPDATE opening o SET probes = o.probes + n
-      WHERE o.queue = f.queue AND o.no = f.opened;
+      WHERE o.queue = f.queue AND o.no = f.opened AND f.partition = '';
   END IF;
   UPDATE flow x SET level = f.level, level_at = f.level_at,
       breaker = f.breaker, probes = f.probes, until = f.until
-    WHERE x.queue = f.queue;
+    WHERE x.queue = f.queue AND x.partition = f.partition;
 END $$;
 
 CREATE FUNCTION breaker_open(f flow, t int8, why bytea) RETURNS flow
 LANGUAGE plpgsql AS $$
 BEGIN
   f.opened := f.opened + 1;
-  INSERT INTO opening (queue, no, opened_at, error)
-    VALUES (f.queue, f.opened, t, coalesce(why, ''));
-  DELETE FROM opening o WHERE o.queue = f.queue AND o.no <= f.opened - 8;
+  IF f.partition = '' THEN
+    INSERT INTO opening (queue, no, opened_at, error)
+      VALUES (f.queue, f.opened, t, coalesce(why, ''));
+    DELETE FROM opening o WHERE o.queue = f.queue AND o.no <= f.opened - 8;
+  END IF;
   f.breaker := 1;
   f.until := after(t, f.cooldown);
   f.probes := 0;
@@ -74,7 +77,8 @@ CREATE FUNCTION breaker_close(f flow, t int8) RETURNS flow
 LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE opening o SET closed_at = t
-    WHERE o.queue = f.queue AND o.no = f.opened AND f.breaker <> 0;
+    WHERE o.queue = f.queue AND o.no = f.opened AND f.breaker <> 0
+      AND f.partition = '';
   f.breaker := 0;
   f.until := 0;
   f.probes := 0;
@@ -130,18 +134,62 @@ BEGIN
   END LOOP;
 END $$;
 
--- Before a settle of the same transaction: notes its outcomes in their order,
--- `kinds` as breaker_note has them, and 3: a hold for `ms`. Those of runs whose
--- lease is lost are left out. `excuse` is what the client takes an outage for:
--- 0 it spends an attempt, 1 if it is not the item's last, 2 it spends none; it
--- is refused with what it is.
-CREATE FUNCTION v1_flow_note(q int4, wall int8, policy int4, tok int8,
-  excuse int4, of_runs int8[], kinds int4[], items int8[], ms int8[],
-  texts bytea[]) RETURNS void LANGUAGE plpgsql AS $$
-#variable_conflict use_column
+-- Notes outcomes `at` in one flow, as breaker_note has them; what it takes an
+-- outage for then.
+CREATE FUNCTION flow_note(f flow, t int8, at int4[], kinds int4[], items int8[],
+                          texts bytea[]) RETURNS int4 LANGUAGE plpgsql AS $$
 DECLARE
-  p queue; f flow; t int8 := now_ms(wall); have int8[]; old int4;
-  was int2; held int8 := 0; why bytea; truth int4;
+  was int2 := f.breaker; old int4 := cardinality(f.failures);
+BEGIN
+  IF f.most_failures IS NULL THEN RETURN 0; END IF;
+  FOR j IN 1 .. cardinality(at) LOOP
+    f := breaker_note(f, t, kinds[at[j]], items[at[j]], texts[at[j]]);
+    old := least(old, cardinality(f.failures) -
+      CASE WHEN kinds[at[j]] = 1 THEN 1 ELSE 0 END);
+  END LOOP;
+  IF was = 0 AND f.breaker <> 0 THEN
+    PERFORM give_back(f.queue, f.failures[1:old]);
+    f.failures := '{}';
+  END IF;
+  UPDATE flow x SET breaker = f.breaker, until = f.until, probes = f.probes,
+      failed_at = f.failed_at, outages = f.outages, opened = f.opened,
+      failures = f.failures
+    WHERE x.queue = f.queue AND x.partition = f.partition;
+  RETURN CASE WHEN f.breaker <> 0 THEN 2
+              WHEN cardinality(f.failures) > 1 THEN 1 ELSE 0 END;
+END $$;
+
+-- The longest of the holds among outcomes `at`.
+CREATE FUNCTION note_hold(q int4, name bytea, t int8, at int4[], kinds int4[],
+                          ms int8[], texts bytea[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+  i int4;
+BEGIN
+  SELECT a INTO i FROM unnest(at) AS a WHERE kinds[a] = 3
+    ORDER BY ms[a] DESC LIMIT 1;
+  IF NOT FOUND THEN RETURN; END IF;
+  IF name = '' THEN
+    PERFORM queue_hold(q, after(t, ms[i]), texts[i]);
+  ELSE
+    PERFORM partition_hold(q, name, after(t, ms[i]), texts[i]);
+  END IF;
+END $$;
+
+-- Before a settle of the same transaction: notes its outcomes in their order,
+-- `kinds` as breaker_note has them, and 3: a hold for `ms`, of the item's
+-- partition or of the queue. Those of runs whose lease is lost are left out.
+-- `excuses` is what the client takes each for if it is an outage: 0 it spends
+-- an attempt, 1 if it is not the item's last, 2 it spends none; it is refused
+-- with the runs for which it is mistaken, and what holds for them.
+CREATE FUNCTION v1_flow_note(q int4, wall int8, policy int4, tok int8,
+  excuses int4[], of_runs int8[], kinds int4[], items int8[], ms int8[],
+  texts bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  p queue; f flow; t int8 := now_ms(wall); have int8[]; parts bytea[];
+  names bytea[]; name bytea; at int4[]; truths int4[]; truth int4; i int4;
+  other text;
 BEGIN
   PERFORM share_queue(q);
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
@@ -149,64 +197,78 @@ BEGIN
   IF p.version <> policy THEN
     PERFORM refuse('RS030', 'the policy has changed');
   END IF;
-  SELECT x.* INTO f FROM flow x WHERE x.queue = q;
-  IF NOT 1 = ANY (kinds) AND NOT 3 = ANY (kinds) AND
+  SELECT x.* INTO f FROM flow x WHERE x.queue = q AND x.partition = '';
+  IF p.parted THEN
+    parts := array(SELECT coalesce(x.partition, '')
+      FROM unnest(of_runs) WITH ORDINALITY AS o(first, i)
+      LEFT JOIN run x ON x.first = o.first ORDER BY o.i);
+  ELSE
+    parts := array_fill(''::bytea, ARRAY[cardinality(of_runs)]);
+  END IF;
+  names := array(SELECT DISTINCT o.part FROM unnest(parts, kinds)
+    AS o(part, kind) WHERE o.part <> '' AND (o.kind IN (1, 3) OR EXISTS (
+      SELECT FROM flow x WHERE x.queue = q AND x.partition = o.part
+        AND x.most_failures IS NOT NULL)) ORDER BY o.part);
+  IF NOT 1 = ANY (kinds) AND NOT 3 = ANY (kinds) AND names = '{}' AND
      (f.most_failures IS NULL OR (f.breaker = 0 AND f.failures = '{}')) THEN
     RETURN;
   END IF;
   IF 3 = ANY (kinds) THEN
     PERFORM FROM queue u WHERE u.id = q FOR NO KEY UPDATE;
   END IF;
-  SELECT x.* INTO f FROM flow x WHERE x.queue = q FOR NO KEY UPDATE;
+  FOREACH name IN ARRAY ''::bytea || names LOOP
+    IF name <> '' THEN PERFORM make_flow(q, name); END IF;
+    PERFORM FROM flow x WHERE x.queue = q AND x.partition = name
+      FOR NO KEY UPDATE;
+  END LOOP;
   have := array(SELECT x.first FROM run x WHERE x.first = ANY (of_runs)
     AND x.epoch = tok AND x.state = 1 AND x.queue = q
     ORDER BY x.first FOR UPDATE);
-  was := f.breaker;
-  old := cardinality(f.failures);
-  FOR i IN 1 .. cardinality(kinds) LOOP
-    CONTINUE WHEN of_runs[i] <> ALL (have);
-    IF kinds[i] = 3 AND ms[i] > held THEN
-      held := ms[i];
-      why := texts[i];
+  truths := array_fill(0, ARRAY[cardinality(kinds)]);
+  FOREACH name IN ARRAY ''::bytea || names LOOP
+    at := array(SELECT o.i::int4 FROM unnest(parts, of_runs) WITH ORDINALITY
+      AS o(part, first, i) WHERE o.first = ANY (have)
+        AND (name = '' OR o.part = name) ORDER BY o.i);
+    CONTINUE WHEN at = '{}';
+    SELECT x.* INTO f FROM flow x WHERE x.queue = q AND x.partition = name;
+    IF FOUND THEN
+      truth := flow_note(f, t, at, kinds, items, texts);
+      FOREACH i IN ARRAY at LOOP
+        truths[i] := greatest(truths[i], truth);
+      END LOOP;
     END IF;
-    CONTINUE WHEN f.most_failures IS NULL;
-    f := breaker_note(f, t, kinds[i], items[i], texts[i]);
-    old := least(old, cardinality(f.failures) -
-      CASE WHEN kinds[i] = 1 THEN 1 ELSE 0 END);
+    PERFORM note_hold(q, name, t, array(SELECT a FROM unnest(at) AS a
+      WHERE parts[a] = name), kinds, ms, texts);
   END LOOP;
-  IF held > 0 THEN PERFORM queue_hold(q, after(t, held), why); END IF;
-  IF f.most_failures IS NULL THEN RETURN; END IF;
-  IF was = 0 AND f.breaker <> 0 THEN
-    PERFORM give_back(q, f.failures[1:old]);
-    f.failures := '{}';
+  SELECT string_agg(d.first || ' ' || d.truth, ' ') INTO other FROM (
+    SELECT DISTINCT o.first, o.truth
+    FROM unnest(of_runs, kinds, truths, excuses)
+      AS o(first, kind, truth, excuse)
+    WHERE o.kind = 1 AND o.truth <> o.excuse AND o.first = ANY (have)
+    ORDER BY o.first LIMIT 8) d;
+  IF other IS NOT NULL THEN
+    PERFORM refuse('RS033', 'outages are taken for something else', other);
   END IF;
-  truth := CASE WHEN f.breaker <> 0 THEN 2
-                WHEN cardinality(f.failures) > 1 THEN 1 ELSE 0 END;
-  IF truth <> excuse AND 1 = ANY (kinds) THEN
-    PERFORM refuse('RS033', 'outages are taken for something else',
-                   truth::text);
-  END IF;
-  UPDATE flow x SET breaker = f.breaker, until = f.until, probes = f.probes,
-      failed_at = f.failed_at, outages = f.outages, opened = f.opened,
-      failures = f.failures
-    WHERE x.queue = q;
 END $$;
 
--- A lease was extended, maybe that of a probe.
-CREATE FUNCTION flow_extended(q int4, lease_end int8) RETURNS void
-LANGUAGE sql AS $$
+-- Leases under a token were extended, maybe those of probes; of flows that the
+-- caller has locked.
+CREATE FUNCTION flow_extended(q int4, names bytea[], lease_end int8)
+RETURNS void LANGUAGE sql AS $$
   UPDATE flow f SET until = lease_end
-    WHERE f.queue = q AND f.breaker = 2 AND f.until < lease_end $$;
+    WHERE f.queue = q AND f.partition = ANY (names) AND f.breaker = 2
+      AND f.until < lease_end $$;
 
--- The policy has a rate or a breaker, or had: a bucket keeps its whole items,
--- a breaker that is gone is closed.
+-- The policy of a flow has a rate or a breaker, or had: a bucket keeps its
+-- whole items, a breaker that is gone is closed.
 CREATE FUNCTION flow_policy(now flow, t int8) RETURNS void
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   f flow; whole int8;
 BEGIN
-  SELECT x.* INTO f FROM flow x WHERE x.queue = now.queue FOR UPDATE;
+  SELECT x.* INTO f FROM flow x
+    WHERE x.queue = now.queue AND x.partition = now.partition FOR UPDATE;
   IF NOT FOUND THEN
     IF coalesce(now.rate_items, now.most_failures) IS NOT NULL THEN
       INSERT INTO flow SELECT now.*;
@@ -224,11 +286,13 @@ BEGIN
     END IF;
   END IF;
   IF now.most_failures IS NULL THEN f := breaker_close(f, t); END IF;
-  DELETE FROM flow x WHERE x.queue = now.queue;
-  INSERT INTO flow VALUES (now.queue, now.rate_items, now.rate_per, now.bucket,
-    now.most_failures, now.within, now.cooldown, now.most_probes, f.level,
-    f.level_at, f.breaker, f.until, f.probes, f.failed_at, f.outages,
-    f.opened, f.failures);
+  UPDATE flow x SET rate_items = now.rate_items, rate_per = now.rate_per,
+      bucket = now.bucket, most_failures = now.most_failures,
+      within = now.within, cooldown = now.cooldown,
+      most_probes = now.most_probes, level = f.level, level_at = f.level_at,
+      breaker = f.breaker, until = f.until, probes = f.probes,
+      failures = f.failures
+    WHERE x.queue = f.queue AND x.partition = f.partition;
 END $$;
 
 -- A hold, unless the queue is held longer already.
@@ -237,20 +301,25 @@ LANGUAGE sql AS $$
   UPDATE queue u SET held_until = till, held_for = why
     WHERE u.id = q AND till > coalesce(u.held_until, 0) $$;
 
--- Holds a queue for `ms`, unless it is held longer already; 0 ends a hold.
-CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea)
-RETURNS void LANGUAGE plpgsql AS $$
+-- Holds a queue, or a partition of it if that is not empty, for `ms`, unless it
+-- is held longer already; 0 ends a hold.
+CREATE FUNCTION v1_queue_hold(name text, wall int8, ms int8, reason bytea,
+                              part bytea) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  q int4;
+  p queue; till int8;
 BEGIN
-  SELECT u.id INTO q FROM queue u WHERE u.name = v1_queue_hold.name;
-  IF q IS NULL THEN
+  SELECT u.* INTO p FROM queue u WHERE u.name = v1_queue_hold.name;
+  IF NOT FOUND THEN
     PERFORM refuse('RS007', format('there is no queue ''%s''', name));
   END IF;
-  IF ms > 0 THEN
-    PERFORM queue_hold(q, after(now_ms(wall), ms), reason);
+  IF ms > 0 THEN till := after(now_ms(wall), ms); END IF;
+  IF part <> '' THEN
+    IF p.ordered THEN PERFORM no_partitions(p.name); END IF;
+    PERFORM partition_hold(p.id, part, till, reason);
+  ELSIF ms > 0 THEN
+    PERFORM queue_hold(p.id, till, reason);
   ELSE
-    UPDATE queue u SET held_until = NULL, held_for = NULL WHERE u.id = q;
+    UPDATE queue u SET held_until = NULL, held_for = NULL WHERE u.id = p.id;
   END IF;
 END $$;
 
@@ -264,6 +333,6 @@ LANGUAGE sql STABLE AS $$
   SELECT u.held_until, u.held_for, f.level, f.level_at, f.breaker, f.until,
     cardinality(f.failures), f.outages, f.opened, o.opened_at, o.closed_at,
     o.probes, o.error
-  FROM queue u LEFT JOIN flow f ON f.queue = u.id
+  FROM queue u LEFT JOIN flow f ON f.queue = u.id AND f.partition = ''
     LEFT JOIN opening o ON o.queue = u.id
   WHERE u.id = q ORDER BY o.no DESC $$;

@@ -85,7 +85,7 @@ BEGIN
         RETURN NEXT shown(x, place);
       END LOOP;
     ELSE
-      FOR fr IN 0 .. 1 LOOP
+      FOR fr IN 0 .. 3 LOOP
         FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
             AND r.fresh = fr AND r.due <= t ORDER BY r.due, r.first LOOP
           EXIT WHEN w <= 0 OR size > 4194304;
@@ -146,22 +146,22 @@ LANGUAGE sql STABLE AS $$
   WHERE h.queue = q AND h.key = v1_get_key.key $$;
 
 -- Further runs behind a place in the order of priority (from the highest),
--- waiting before fresh, due and first: `at_id` is the next id in a run that
--- was left half way. `want`: enum respool_state, -1 for all. Some megabytes
--- at most.
+-- fresh, due and first; `place` of each is its `fresh`. `at_id` is the next id
+-- in a run that was left half way. `want`: enum respool_state, -1 for all.
+-- Some megabytes at most.
 CREATE FUNCTION v1_browse(q int4, wall int8, want int4, max_items int4,
   at_priority int2, at_fresh int2, at_due int8, at_id int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8 := now_ms(wall); pr int2; fr int2; x run; place int4 := 0;
+  p queue; t int8 := now_ms(wall); pr int2; fr int2; x run;
   w int4 := max_items; here boolean; size int8 := 0;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   FOREACH pr IN ARRAY p.priorities LOOP
     CONTINUE WHEN pr > at_priority;
-    FOR fr IN 0 .. 1 LOOP
+    FOR fr IN 0 .. 3 LOOP
       here := pr = at_priority AND fr = at_fresh;
       CONTINUE WHEN pr = at_priority AND fr < at_fresh;
       FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
@@ -171,13 +171,12 @@ BEGIN
         CONTINUE WHEN here AND x.due = at_due AND x.first + x.n <= at_id;
         CONTINUE WHEN want >= 0 AND want <> CASE WHEN x.due <= t THEN 0
           WHEN x.state = 2 AND has_failed(x) THEN 3 ELSE x.state END;
-        place := place + 1;
         w := w - x.live;
         IF here AND x.due = at_due AND at_id > x.first THEN
           w := w + (at_id - x.first)::int4;
         END IF;
         size := size + octet_length(x.bytes);
-        RETURN NEXT shown(x, place);
+        RETURN NEXT shown(x, x.fresh);
       END LOOP;
     END LOOP;
   END LOOP;
@@ -202,7 +201,8 @@ CREATE FUNCTION v1_stat(q int4, wall int8,
   OUT released int8, OUT snoozed int8, OUT crashed int8, OUT lease_lost int8,
   OUT damaged int8, OUT kept int8, OUT kept_bytes int8,
   OUT pushed_bytes int8, OUT delivered_bytes int8,
-  OUT flushes int8[], OUT died_by int8[], OUT wait int8[], OUT handle int8[])
+  OUT flushes int8[], OUT died_by int8[], OUT wait int8[], OUT handle int8[],
+  OUT partitions int8)
 LANGUAGE sql STABLE AS $$
   WITH t AS MATERIALIZED (SELECT now_ms(wall) AS now),
   p AS (SELECT u.* FROM queue u WHERE u.id = q),
@@ -231,11 +231,12 @@ LANGUAGE sql STABLE AS $$
       min(x.due) FILTER (WHERE x.due > t.now) AS next_due,
       min(x.due) FILTER (WHERE x.due <= t.now) AS since
     FROM t, p, unnest(p.priorities) AS pr
-    JOIN run x ON x.queue = q AND x.priority = pr AND x.fresh = 0),
+    CROSS JOIN unnest(ARRAY[0, 2]::int2[]) AS fr
+    JOIN run x ON x.queue = q AND x.priority = pr AND x.fresh = fr),
   old AS (
     SELECT min((SELECT x.due FROM run x WHERE x.queue = q AND x.priority = pr
-      AND x.fresh = 1 ORDER BY x.due LIMIT 1)) AS oldest
-    FROM p, unnest(p.priorities) AS pr),
+      AND x.fresh = fr ORDER BY x.due LIMIT 1)) AS oldest
+    FROM p, unnest(p.priorities) AS pr, unnest(ARRAY[1, 3]::int2[]) AS fr),
   s AS (
     SELECT g.what, (SELECT array_agg(v.total ORDER BY v.i) FROM (
         SELECT e.i, sum(e.count)::int8 AS total FROM series z,
@@ -258,7 +259,11 @@ LANGUAGE sql STABLE AS $$
     (SELECT counts FROM s WHERE what = 0),
     (SELECT counts FROM s WHERE what = 1),
     (SELECT counts FROM s WHERE what = 2),
-    (SELECT counts FROM s WHERE what = 3)
+    (SELECT counts FROM s WHERE what = 3),
+    CASE WHEN p.parted THEN (SELECT count(DISTINCT x.partition) FROM run x
+      WHERE x.queue = q AND x.partition IS NOT NULL) ELSE 0 END +
+    (SELECT count(*) FROM flow f WHERE f.queue = q AND f.partition <> ''
+      AND flow_matters(f, t.now) AND NOT has_partition(q, f.partition))
   FROM t, y, used, old, p LEFT JOIN dlq b ON b.name = p.dlq $$;
 
 -- Finished items from a moment on, as runs: the one that ends the page may

@@ -14,6 +14,10 @@ DECLARE
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
+  IF p.parted THEN
+    PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, q);
+    PERFORM wake_lines(q, t);
+  END IF;
   WITH closed AS (
     SELECT h.key FROM held h WHERE h.queue = q AND h.until > 0
       AND h.until <= t ORDER BY h.until LIMIT page FOR UPDATE SKIP LOCKED),
@@ -77,6 +81,10 @@ BEGIN
     dead_letters := dead_letters + beyond;
     more := more OR beyond = page;
   END IF;
+  DELETE FROM flow f WHERE f.queue = q AND f.partition = ANY (array(
+    SELECT x.partition FROM flow x WHERE x.queue = q AND x.partition <> ''
+      AND NOT flow_matters(x, t) AND NOT has_partition(q, x.partition)
+      LIMIT page FOR UPDATE SKIP LOCKED));
   PERFORM fold(q);
 END $$;
 

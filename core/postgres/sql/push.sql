@@ -22,8 +22,9 @@ LANGUAGE sql AS $$
   SELECT b.tid FROM (SELECT x.ctid AS tid
     FROM (SELECT unnest(u.priorities) AS priority FROM queue u
       WHERE u.id = q) p
-    JOIN run x ON x.queue = q AND x.priority = p.priority AND x.fresh = 0
-      AND x.due <= t
+    CROSS JOIN unnest(ARRAY[0, 2]::int2[]) AS f(fresh)
+    JOIN run x ON x.queue = q AND x.priority = p.priority
+      AND x.fresh = f.fresh AND x.due <= t
     WHERE x.state = 1 AND x.expires_at <= t
     LIMIT most FOR UPDATE OF x SKIP LOCKED) b
   LIMIT most $$;
@@ -58,18 +59,20 @@ END $$;
 CREATE FUNCTION drop_oldest(p queue, slot_no int4, t int8, k int8)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-  r record; oldest record; since int8; items int4; size int8 := 0;
+  r record; oldest record; since int8; items int4; size int8 := 0; fr int2;
 BEGIN
   FOR i IN 1 .. cardinality(p.priorities) LOOP
-    SELECT x.ctid AS tid, x.first, x.due, x.live, x.n, x.bits, x.key,
-        octet_length(x.bytes) AS size INTO r
-      FROM run x WHERE x.queue = p.id AND x.priority = p.priorities[i]
-        AND x.fresh = 1 ORDER BY x.due, x.first LIMIT 1
-      FOR UPDATE SKIP LOCKED;
-    IF FOUND AND (since IS NULL OR r.due < since) THEN
-      oldest := r;
-      since := r.due;
-    END IF;
+    FOREACH fr IN ARRAY ARRAY[1, 3] LOOP
+      SELECT x.ctid AS tid, x.first, x.due, x.live, x.n, x.bits, x.key,
+          octet_length(x.bytes) AS size INTO r
+        FROM run x WHERE x.queue = p.id AND x.priority = p.priorities[i]
+          AND x.fresh = fr ORDER BY x.due, x.first LIMIT 1
+        FOR UPDATE SKIP LOCKED;
+      IF FOUND AND (since IS NULL OR r.due < since) THEN
+        oldest := r;
+        since := r.due;
+      END IF;
+    END LOOP;
   END LOOP;
   IF since IS NULL THEN RETURN false; END IF;
   items := least(k, oldest.live);
@@ -191,10 +194,12 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- The queue has a priority, or items with a TTL, that it had not before.
-CREATE FUNCTION queue_learn(q int4, pr int2, limited boolean) RETURNS void
-LANGUAGE sql AS $$
+-- The queue has a priority, items with a TTL, or items of partitions, that it
+-- had not before.
+CREATE FUNCTION queue_learn(q int4, pr int2, limited boolean, in_part boolean)
+RETURNS void LANGUAGE sql AS $$
   UPDATE queue u SET expires = u.expires OR limited,
+      parted = u.parted OR in_part,
       priorities = array(SELECT DISTINCT e FROM unnest(u.priorities || pr) e
                          ORDER BY e DESC)
     WHERE u.id = q $$;
@@ -204,8 +209,8 @@ LANGUAGE sql AS $$
 CREATE FUNCTION push_special(p queue, slot_no int4, now int8,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, key bytea, on_conflict int2, dedup int8,
-  firsts int8[], ns int4[], bodies bytea[], items int8, size int8,
-  OUT first int8, OUT held boolean)
+  firsts int8[], ns int4[], bodies bytea[], parts bytea[], items int8,
+  size int8, OUT first int8, OUT held boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
@@ -224,23 +229,30 @@ BEGIN
   END IF;
   ttl := coalesce(ttl, p.ttl, -1);
   IF ttl >= 0 THEN expires := after(now, ttl); END IF;
-  IF NOT priority = ANY (p.priorities) OR (ttl >= 0 AND NOT p.expires) THEN
-    done := queue_learn(p.id, priority, ttl >= 0);
+  IF NOT priority = ANY (p.priorities) OR (ttl >= 0 AND NOT p.expires)
+     OR (parts IS NOT NULL AND NOT p.parted) THEN
+    done := queue_learn(p.id, priority, ttl >= 0, parts IS NOT NULL);
   END IF;
   due := greatest(now, coalesce(due_at, after(now, delay)));
   parked := due > now OR attempts > 0 OR memo IS NOT NULL;
-  IF p.ordered THEN place := nextval('place'); END IF;
+  IF p.ordered OR (p.by_line AND parts IS NOT NULL) THEN
+    place := nextval('place');
+  END IF;
   INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
-      queue, n, live, attempts, priority, fresh, state, key, memo, bytes)
-    SELECT x.f, due, 0, now, expires, place, version, p.id, x.c, x.c,
-      attempts, priority, CASE WHEN parked THEN 0 ELSE 1 END,
-      CASE WHEN parked THEN 2 ELSE 0 END, key, memo, x.b
-    FROM unnest(firsts, ns, bodies) AS x(f, c, b);
+      queue, n, live, attempts, priority, fresh, state, key, memo, partition,
+      bytes)
+    SELECT x.f, due, 0, now, expires,
+      CASE WHEN p.ordered OR x.p IS NOT NULL THEN place END, version, p.id,
+      x.c, x.c, attempts, priority, CASE WHEN parked THEN 0 ELSE 1 END +
+      CASE WHEN x.p IS NULL THEN 0 ELSE 2 END,
+      CASE WHEN parked THEN 2 ELSE 0 END, key, memo, x.p, x.b
+    FROM unnest(firsts, ns, bodies, parts) AS x(f, c, b, p);
 END $$;
 
 -- Pushes runs of `items` items and `size` bytes together, all or nothing.
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
--- With a key there is one item. `owner`: pushed only if a settle before it in
+-- With a key there is one item. `parts`: partitions of the runs; NULL: of none.
+-- `owner`: pushed only if a settle before it in
 -- the transaction has not found the lease of this run lost, or without such a
 -- settle if it is still leased under this token; else `first` is 0. Answers
 -- the first id, or that of the item that holds the key and `held`; when it is;
@@ -250,7 +262,7 @@ CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   attempts int4, memo bytea, reason int2, body_bytes int8,
   key bytea, on_conflict int2, dedup int8, owner int8, owner_token int8,
   ask boolean, items int8, size int8,
-  firsts int8[], ns int4[], bodies bytea[],
+  firsts int8[], ns int4[], bodies bytea[], parts bytea[],
   OUT first int8, OUT held boolean, OUT ring boolean, OUT now int8)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -278,7 +290,9 @@ BEGIN
       RETURN;
     END IF;
   END IF;
+  IF parts IS NOT NULL AND p.ordered THEN done := no_partitions(p.name); END IF;
   IF delay = 0 AND attempts = 0 AND NOT p.ordered AND key IS NULL AND
+     parts IS NULL AND
      priority = ANY (p.priorities) AND memo IS NULL AND coalesce(due_at, ttl,
        p.ttl, p.max_items, p.max_bytes) IS NULL THEN
     held := false;
@@ -288,8 +302,8 @@ BEGIN
       FROM unnest(firsts, ns, bodies) AS x(f, c, b);
   ELSE
     d := push_special(p, slot_no, now, priority, delay, due_at, ttl, version,
-      attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, items,
-      size);
+      attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, parts,
+      items, size);
     first := d.first;
     held := d.held;
   END IF;

@@ -12,7 +12,10 @@ CREATE FUNCTION v1_queue_save(name text, seen int4, config bytea,
   keep_done_bytes int8, keep_dead int8, keep_dead_items int8,
   keep_dead_bytes int8, weights int4[], dlq text, wall int8,
   rate_items int8, rate_per int8, bucket int8, most_failures int8, within int8,
-  cooldown int8, most_probes int8, OUT id int4, OUT version int4)
+  cooldown int8, most_probes int8, by_line boolean, concurrency int8,
+  batch int8, part_items int8, part_per int8, part_bucket int8,
+  part_failures int8, part_within int8, part_cooldown int8, part_probes int8,
+  OUT id int4, OUT version int4)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
@@ -22,15 +25,17 @@ BEGIN
     INSERT INTO queue AS u (name, config, ordered, overflow, drop_expired,
         lease, max_crashes, ttl, max_items, max_bytes, keep_done,
         keep_done_bytes, keep_dead, keep_dead_items, keep_dead_bytes,
-        weights, dlq, flows)
+        weights, dlq, flows, by_line)
       VALUES (name, config, ordered, overflow, drop_expired, lease,
         max_crashes, ttl, max_items, max_bytes, keep_done, keep_done_bytes,
         keep_dead, keep_dead_items, keep_dead_bytes, weights, dlq,
-        coalesce(rate_items, most_failures) IS NOT NULL)
+        coalesce(rate_items, most_failures) IS NOT NULL, by_line)
       ON CONFLICT DO NOTHING RETURNING u.id, u.version INTO id, version;
   ELSE
     SELECT u.* INTO was FROM queue u WHERE u.name = v1_queue_save.name;
-    IF ordered AND NOT was.ordered THEN PERFORM lock_queue(was.id); END IF;
+    IF ordered > was.ordered OR by_line > was.by_line THEN
+      PERFORM lock_queue(was.id);
+    END IF;
     PERFORM FROM queue u WHERE u.id = was.id FOR UPDATE;
     UPDATE queue u SET version = seen + 1, config = v1_queue_save.config,
         ordered = v1_queue_save.ordered, overflow = v1_queue_save.overflow,
@@ -45,31 +50,42 @@ BEGIN
         keep_dead_bytes = v1_queue_save.keep_dead_bytes,
         weights = v1_queue_save.weights, dlq = v1_queue_save.dlq,
         flows = coalesce(v1_queue_save.rate_items,
-                         v1_queue_save.most_failures) IS NOT NULL
+                         v1_queue_save.most_failures) IS NOT NULL,
+        by_line = v1_queue_save.by_line
       WHERE u.id = was.id AND u.version = seen
       RETURNING u.id, u.version INTO id, version;
-    IF id IS NOT NULL AND ordered AND NOT was.ordered THEN
-      PERFORM put_in_order(id);
+    IF id IS NOT NULL AND ordered AND EXISTS (SELECT FROM run x
+        WHERE x.queue = v1_queue_save.id AND x.partition IS NOT NULL) THEN
+      PERFORM no_partitions(name);
+    END IF;
+    IF id IS NOT NULL AND (ordered > was.ordered OR by_line > was.by_line) THEN
+      PERFORM put_in_order(id, ordered);
     END IF;
   END IF;
   IF id IS NULL THEN
     PERFORM refuse('RS014', format('queue ''%s'' was changed meanwhile', name));
   END IF;
-  PERFORM flow_policy((id, rate_items, rate_per, bucket, most_failures, within,
-    cooldown, most_probes, NULL, NULL, 0, 0, 0, 0, 0, 0, '{}')::flow,
-    now_ms(wall));
+  PERFORM flow_policy((id, '', rate_items, rate_per, bucket, most_failures,
+    within, cooldown, most_probes, NULL, NULL, 0, 0, 0, 0, 0, 0, '{}', NULL,
+    NULL)::flow, now_ms(wall));
+  PERFORM bounds_policy((id, concurrency, batch, part_items, part_per,
+    part_bucket, part_failures, part_within, part_cooldown,
+    part_probes)::bounds, now_ms(wall), was.by_line IS DISTINCT FROM by_line);
 END $$;
 
--- Gives places to what was pushed while the queue was not ordered, by the
--- time of the push; to items of one moment the same, as to parts of one run.
--- The caller has the queue's lock.
-CREATE FUNCTION put_in_order(q int4) RETURNS void LANGUAGE sql AS $$
+-- Gives places to what was pushed while the queue was not ordered, or its
+-- partitions were not, by the time of the push; to items of one moment the
+-- same, as to parts of one run. The caller has the queue's lock.
+CREATE FUNCTION put_in_order(q int4, whole boolean) RETURNS void
+LANGUAGE sql AS $$
   WITH s AS MATERIALIZED (
     SELECT d.pushed_at, nextval('place') AS seq
     FROM (SELECT DISTINCT r.pushed_at FROM run r
-      WHERE r.queue = q AND r.seq IS NULL ORDER BY r.pushed_at) d)
+      WHERE r.queue = q AND r.seq IS NULL
+        AND (whole OR r.partition IS NOT NULL) ORDER BY r.pushed_at) d)
   UPDATE run x SET seq = s.seq FROM s
-    WHERE x.queue = q AND x.seq IS NULL AND x.pushed_at = s.pushed_at $$;
+    WHERE x.queue = q AND x.seq IS NULL AND x.pushed_at = s.pushed_at
+      AND (whole OR x.partition IS NOT NULL) $$;
 
 CREATE FUNCTION v1_queue_pause(name text, paused boolean) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -101,7 +117,7 @@ BEGIN
   PERFORM FROM queue u WHERE u.id = q FOR UPDATE;
   IF opens THEN
     SELECT sum(x.live) INTO leased FROM run x WHERE x.queue = q
-      AND x.fresh = 0 AND x.state = 1 AND x.due > t;
+      AND x.fresh IN (0, 2) AND x.state = 1 AND x.due > t;
     IF leased > 0 THEN
       PERFORM refuse('RS014', format('queue ''%s'' has %s leased item%s',
         v1_queue_drop.name, leased, CASE WHEN leased > 1 THEN 's' ELSE '' END));
@@ -124,6 +140,9 @@ BEGIN
   DELETE FROM bell b WHERE b.queue IN (q, -q);
   DELETE FROM flow f WHERE f.queue = q;
   DELETE FROM opening o WHERE o.queue = q;
+  DELETE FROM bounds b WHERE b.queue = q;
+  DELETE FROM line l WHERE l.queue = q;
+  DELETE FROM wake w WHERE w.queue = q;
   DELETE FROM queue u WHERE u.id = q;
 END $$;
 

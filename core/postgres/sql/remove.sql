@@ -75,7 +75,7 @@ DECLARE
   pr int2; fr int2; tids tid[] := '{}'; got tid[]; lapsed int8;
 BEGIN
   FOREACH pr IN ARRAY (SELECT u.priorities FROM queue u WHERE u.id = q) LOOP
-    FOR fr IN 0 .. 1 LOOP
+    FOR fr IN 0 .. 3 LOOP
       got := array(SELECT x.ctid FROM run x WHERE x.queue = q
         AND x.priority = pr AND x.fresh = fr
         AND NOT (x.state = 1 AND x.due > t)

@@ -55,7 +55,7 @@ BEGIN
         'v1_browse', 'v1_leases', 'v1_held', 'v1_live',
         'v1_results', 'v1_result', 'v1_awaited',
         'v1_probe_read', 'v1_probe_write', 'v1_queue_hold', 'v1_flow_note',
-        'v1_flow') THEN
+        'v1_flow', 'v1_partitions') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
                      s || '_work');
     END IF;

@@ -247,10 +247,11 @@ BEGIN
   parted AS (
     INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
         delay, queue, n, live, attempts, deliveries, crashes, priority,
-        fresh, state, history, memo, bytes)
+        fresh, state, history, memo, partition, bytes)
       SELECT s.first, after(t, s.wait), -tok, x.pushed_at, x.expires_at,
         x.seq, x.version, s.delay, q, 1, 1, s.attempts, x.deliveries,
-        x.crashes, x.priority, 0, 2, s.history, s.memo,
+        x.crashes, x.priority, x.fresh & 2, 2, s.history, s.memo,
+        x.partition,
         slice(x.bytes, x.skip + x.n, x.skip + (s.first - x.first)::int4,
               x.skip + (s.first - x.first)::int4 + 1)
       FROM unnest(s_run, s_first, s_wait, s_attempts, s_delay, s_history,

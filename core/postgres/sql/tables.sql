@@ -13,7 +13,8 @@
 -- replaces that clock where a store's clock is moved by hand; NULL: it is not.
 --
 -- Order of locks, the same in every function: a queue's own (see share_queue),
--- queue, flow, run (by first), held, dlq (by id), tally.
+-- queue, flow (by partition), run (by first), held, dlq (by id), tally. Takes
+-- skip what is locked of flows and runs.
 
 CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 
@@ -54,13 +55,17 @@ CREATE TABLE queue (
   held_for bytea,
   flows boolean NOT NULL,                  -- has a rate or a breaker
   keep_dead_items int8,
-  keep_dead_bytes int8
+  keep_dead_bytes int8,
+  parted boolean NOT NULL DEFAULT false,   -- items of partitions were pushed
+  by_line boolean NOT NULL DEFAULT false   -- each line is in strict order
 );
 
 -- The rate and the breaker of a queue, and how they stand; see flow.sql. Kept
--- where the queue had them once.
+-- where the queue had them once. Likewise of a partition, with its hold, as
+-- long as there is anything in it.
 CREATE TABLE flow (
-  queue int4 PRIMARY KEY,
+  queue int4,
+  partition bytea DEFAULT '',              -- '': the queue itself
   rate_items int8,                         -- NULL: no rate
   rate_per int8,
   bucket int8,
@@ -76,9 +81,45 @@ CREATE TABLE flow (
   failed_at int8 NOT NULL DEFAULT 0,
   outages int8 NOT NULL DEFAULT 0,
   opened int8 NOT NULL DEFAULT 0,
-  failures int8[] NOT NULL DEFAULT '{}'    -- items that failed in a row
+  failures int8[] NOT NULL DEFAULT '{}',   -- items that failed in a row
+  held_until int8,                         -- of a partition; or NULL
+  held_for bytea,
+  PRIMARY KEY (queue, partition)
 ) WITH (fillfactor = 10);
--- The last eight times that it opened.
+-- What the policy of a queue says of each partition; see line_look.
+CREATE TABLE bounds (
+  queue int4 PRIMARY KEY,
+  concurrency int8 NOT NULL,               -- 0: any
+  batch int8 NOT NULL,                     -- 0: its share
+  rate_items int8,                         -- as in `flow`
+  rate_per int8,
+  bucket int8,
+  most_failures int8,
+  within int8,
+  cooldown int8,
+  most_probes int8
+);
+-- What partitions have in each priority; see partition.sql.
+CREATE TABLE line (
+  queue int4,
+  partition bytea,
+  priority int2,
+  turn int8,                               -- NULL: it is out of turn
+  due int8,                                -- until then
+  PRIMARY KEY (queue, partition, priority)
+) WITH (fillfactor = 50);
+CREATE INDEX line_turn ON line (queue, priority, turn) WHERE turn IS NOT NULL;
+CREATE INDEX line_due ON line (queue, due) WHERE due IS NOT NULL;
+CREATE SEQUENCE turn;
+-- Lines of which something has changed.
+CREATE TABLE wake (
+  no int8 GENERATED ALWAYS AS IDENTITY,
+  queue int4 NOT NULL,
+  priority int2 NOT NULL,
+  partition bytea NOT NULL
+);
+CREATE INDEX wake_no ON wake (queue, no);
+-- The last eight times that the breaker of a queue opened.
 CREATE TABLE opening (
   queue int4,
   no int8,
@@ -109,13 +150,14 @@ CREATE TABLE run (
   deliveries int4 NOT NULL DEFAULT 0,
   crashes int4 NOT NULL DEFAULT 0,
   priority int2 NOT NULL,
-  fresh int2 NOT NULL,     -- 1 until the first delivery
+  fresh int2 NOT NULL,     -- 1 until the first delivery; of partitions 3, 2
   state int2 NOT NULL,     -- 0 fresh, 1 leased, 2 waiting
   bits varbit,             -- of n, a 1 for each live; NULL: all are
   lapses int8[],           -- ends of leases that are not in the history yet
   key bytea,               -- of its one item
   history bytea,
   memo bytea,
+  partition bytea,
   bytes bytea NOT NULL
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
@@ -130,6 +172,17 @@ CREATE INDEX run_seq ON run (queue, priority, seq, first)
   WHERE seq IS NOT NULL;
 CREATE INDEX run_expires ON run (queue, expires_at)
   WHERE expires_at IS NOT NULL AND state <> 1;
+-- What has one priority of a partition, or with -1 all of it, by a key of its
+-- own, so that no statement that looks for it can use another index.
+CREATE FUNCTION key_of(queue int4, priority int4, partition bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS
+  $$ SELECT int4send(queue) || int4send(priority) || partition $$;
+CREATE INDEX run_line ON run (key_of(queue, priority, partition), fresh, due,
+  first) WHERE partition IS NOT NULL;
+CREATE INDEX run_line_seq ON run (key_of(queue, priority, partition), seq,
+  first) WHERE partition IS NOT NULL AND seq IS NOT NULL;
+CREATE INDEX run_partition ON run (key_of(queue, -1, partition), state, due)
+  WHERE partition IS NOT NULL;
 
 -- All counters of a queue, each of them the sum over the slots. A client uses
 -- a slot of its own, and another after some hundred updates, so that no row

@@ -36,9 +36,9 @@ BEGIN
     WHERE x.ctid = cut.tid;
   INSERT INTO run VALUES (r.first, lease_end, tok, r.pushed_at, r.expires_at,
     r.seq, r.version, r.delay, r.queue, m, k, 0, r.attempts,
-    r.deliveries + 1, r.crashes, r.priority, 0, 1,
+    r.deliveries + 1, r.crashes, r.priority, r.fresh & 2, 1,
     substring(r.bits FROM 1 FOR m), r.lapses, r.key, r.history, r.memo,
-    part);
+    r.partition, part);
   RETURN octet_length(part);
 END $$;
 
@@ -102,7 +102,9 @@ BEGIN
     IF EXISTS (SELECT FROM run x WHERE x.queue = p.id
           AND x.priority = p.priorities[i] AND x.fresh = 1) OR
         EXISTS (SELECT FROM run x WHERE x.queue = p.id AND x.due <= t
-          AND x.priority = p.priorities[i] AND x.fresh = 0) THEN
+          AND x.priority = p.priorities[i] AND x.fresh = 0) OR
+        EXISTS (SELECT FROM line l WHERE l.queue = p.id
+          AND l.priority = p.priorities[i] AND l.turn IS NOT NULL) THEN
       has := has || i;
       w := w || coalesce((SELECT p.weights[2 * g]
         FROM generate_series(1, cardinality(p.weights) / 2) g
@@ -134,12 +136,13 @@ RETURNS int4 LANGUAGE sql STABLE AS $$
       AND x.first < live_before_parted.first + live_before_parted.n
     ORDER BY x.first LIMIT 1), live_before_parted.live) $$;
 
--- Of a priority in strict order: the rows that may be handed out, `want`
--- items at most, and how many items of each. The caller has the queue's order
--- for itself, so what is found leased is leased; it is looked at again under
--- its lock, for the settle of a lease that ran out. It does not wait for that
--- lock: its holder may be about to take, and wait for the queue's order.
-CREATE FUNCTION pick_ordered(q int4, pr int2, t int8, want int4,
+-- Of a priority in strict order, or of the line `name` of it: the rows that may
+-- be handed out, `want` items at most, and how many items of each. The caller
+-- has the queue's order for itself, so what is found leased is leased; it is
+-- looked at again under its lock, for the settle of a lease that ran out. It
+-- does not wait for that lock: its holder may be about to take, and wait for
+-- the queue's order.
+CREATE FUNCTION pick_ordered(q int4, pr int2, t int8, want int4, name bytea,
   OUT tids tid[], OUT items int4[], OUT next_due int8)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -148,10 +151,18 @@ BEGIN
   LOOP
     tids := '{}';
     items := '{}';
-    OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
-        x.live, x.fresh FROM run x
-      WHERE x.queue = q AND x.priority = pr AND x.seq IS NOT NULL
-      ORDER BY x.seq, x.first;
+    IF name IS NULL THEN
+      OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
+          x.live, x.fresh = 0 AS alone FROM run x
+        WHERE x.queue = q AND x.priority = pr AND x.seq IS NOT NULL
+        ORDER BY x.seq, x.first;
+    ELSE
+      OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
+          x.live, false AS alone FROM run x
+        WHERE key_of(x.queue, x.priority, x.partition) = key_of(q, pr, name)
+          AND x.partition IS NOT NULL AND x.seq IS NOT NULL
+        ORDER BY x.seq, x.first;
+    END IF;
     LOOP
       FETCH c INTO r;
       EXIT WHEN NOT FOUND;
@@ -159,7 +170,7 @@ BEGIN
         IF tids = '{}' THEN next_due := r.due; END IF;
         EXIT;
       END IF;
-      EXIT WHEN tids <> '{}' AND r.fresh = 0;
+      EXIT WHEN tids <> '{}' AND r.alone;
       PERFORM FROM run x WHERE x.ctid = r.tid AND x.epoch = r.epoch
         AND x.live = r.live AND x.due = r.due FOR UPDATE SKIP LOCKED;
       IF NOT FOUND THEN
@@ -178,7 +189,7 @@ BEGIN
       tids := tids || r.tid;
       items := items || k;
       w := w - k;
-      EXIT WHEN w <= 0 OR r.fresh = 0 OR k < r.live;
+      EXIT WHEN w <= 0 OR r.alone OR k < r.live;
     END LOOP;
     CLOSE c;
     EXIT WHEN tids IS NOT NULL;
@@ -204,6 +215,10 @@ DECLARE
   place_no int4 := 0; tids tid[] := '{}'; kinds int2[] := '{}';
   places int4[] := '{}'; cut_first int8[] := '{}'; cut_place int4[] := '{}';
   f flow; allowed record;
+  b bounds; sources int2[] := '{0,1}'; leaves int4[] := '{0,0}';
+  rest int4;                   -- of `cap`, left to other sources
+  more boolean := false; busy boolean := false;
+  lines bytea[] := '{}'; line_prs int2[] := '{}'; counts int4[] := '{}';
 BEGIN
   done := share_queue(q);
   h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
@@ -214,9 +229,10 @@ BEGIN
     RETURN;
   END IF;
   IF p.flows THEN
-    SELECT x.* INTO f FROM flow x WHERE x.queue = q;
+    SELECT x.* INTO f FROM flow x WHERE x.queue = q AND x.partition = '';
     IF f.rate_items IS NOT NULL OR f.breaker <> 0 THEN
-      SELECT x.* INTO f FROM flow x WHERE x.queue = q FOR NO KEY UPDATE;
+      SELECT x.* INTO f FROM flow x WHERE x.queue = q AND x.partition = ''
+        FOR NO KEY UPDATE;
     END IF;
     allowed := flow_allows(f, t);
     IF allowed.n = 0 THEN
@@ -241,29 +257,48 @@ BEGIN
       places := array(SELECT generate_series(1, place_no));
     END IF;
   END IF;
+  IF p.ordered OR p.parted THEN
+    PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, q);
+  END IF;
+  IF p.parted THEN
+    SELECT x.* INTO b FROM bounds x WHERE x.queue = q;
+    more := wake_lines(q, t);
+  END IF;
   pri := p.priorities;
   IF p.weights IS NOT NULL THEN
     picked := plan_of(p, t, want, credit);
     pri := picked.priorities; caps := picked.caps;
     h.credits := picked.credits_left;
   END IF;
-  IF p.ordered THEN
-    PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, q);
-  END IF;
   <<lines>>
   FOR i IN 1 .. cardinality(pri) LOOP
     pr := pri[i];
     cap := w;
     IF caps IS NOT NULL THEN cap := least(w, caps[i]); END IF;
-    FOR fr IN 0 .. 1 LOOP
-      CONTINUE WHEN cap = 0;
-      IF p.ordered THEN
+    IF p.parted THEN
+      SELECT s.sources, s.leaves INTO sources, leaves
+        FROM sources_of(p, pr, t, cap, tok) s;
+    END IF;
+    FOR j IN 1 .. cardinality(sources) LOOP
+      fr := sources[j];
+      rest := least(leaves[j], cap);
+      CONTINUE WHEN cap = rest;
+      IF p.ordered OR fr = 2 THEN
         CONTINUE WHEN fr = 1;
-        picked := pick_ordered(q, pr, t, cap);
-        h.next_due := least(h.next_due, picked.next_due);
+        IF p.ordered THEN
+          picked := pick_ordered(q, pr, t, cap, NULL);
+          h.next_due := least(h.next_due, picked.next_due);
+        ELSE
+          picked := pick_turns(p, b, pr, t, cap - rest,
+            CASE WHEN b.concurrency > 0 OR coalesce(b.rate_items,
+              b.most_failures) IS NOT NULL THEN lines
+            ELSE array(SELECT u.line FROM unnest(lines, line_prs)
+              AS u(line, priority) WHERE u.priority = pr) END);
+          busy := busy OR picked.busy;
+        END IF;
         CONTINUE WHEN picked.tids = '{}';
         OPEN c FOR SELECT x.ctid AS tid, x.first, x.due, x.live, x.state,
-            x.crashes, x.expires_at, x.n, x.skip, x.bits,
+            x.crashes, x.expires_at, x.n, x.skip, x.bits, x.partition,
             octet_length(x.bytes) AS size, f.items
           FROM unnest(picked.tids, picked.items)
             WITH ORDINALITY AS f(tid, items, i)
@@ -281,9 +316,9 @@ BEGIN
         ELSE h.low_fresh := least(h.low_fresh, r.due); END IF;
       END IF;
       nth := 0;
-      opened := p.ordered;
+      opened := p.ordered OR fr = 2;
       LOOP
-        IF nth > 0 OR p.ordered THEN -- most takes need no more than one
+        IF nth > 0 OR opened THEN -- most takes need no more than one
           IF NOT opened THEN
             opened := true;
             OPEN c FOR SELECT x.ctid AS tid, x.first, x.due, x.live, x.state,
@@ -298,10 +333,13 @@ BEGIN
           EXIT WHEN NOT FOUND;
         END IF;
         nth := nth + 1;
-        CONTINUE WHEN caps IS NOT NULL AND r.tid = ANY (tids); -- its share
-        k := least(r.live, cap);
-        IF p.ordered THEN
+        CONTINUE WHEN (caps IS NOT NULL OR p.parted)
+          AND r.tid = ANY (tids); -- its share
+        k := least(r.live, cap - rest);
+        IF p.ordered OR fr = 2 THEN
           k := least(k, r.items);
+        END IF;
+        IF p.ordered OR (fr = 2 AND p.by_line) THEN
           -- It dies: what comes next is seen by the take after its burial.
           filled := coalesce(r.expires_at <= t, false) OR (r.state = 1 AND
             r.live = 1 AND
@@ -353,7 +391,18 @@ BEGIN
           cut_place := cut_place || place_no;
         END IF;
         got := got + k; cap := cap - k; w := w - k;
-        EXIT WHEN cap = 0 OR filled OR k < r.live;
+        IF fr = 2 THEN
+          IF r.partition IS DISTINCT FROM lines[cardinality(lines)]
+             OR line_prs[cardinality(lines)] <> pr THEN
+            lines := lines || r.partition;
+            line_prs := line_prs || pr;
+            counts := counts || 0;
+          END IF;
+          counts[cardinality(counts)] := counts[cardinality(counts)] + k;
+          EXIT WHEN cap = rest OR filled OR k < least(r.live, r.items);
+        ELSE
+          EXIT WHEN cap = rest OR filled OR k < r.live;
+        END IF;
       END LOOP;
       IF opened THEN CLOSE c; END IF;
       EXIT lines WHEN w = 0 OR filled;
@@ -367,6 +416,11 @@ BEGIN
           ORDER BY x.due LIMIT 1));
       END LOOP;
     END IF;
+    IF p.parted THEN
+      h.next_due := least(h.next_due, CASE WHEN more THEN t + 1
+        WHEN busy THEN t + 10 END, (SELECT l.due FROM line l
+        WHERE l.queue = q AND l.due IS NOT NULL ORDER BY l.due LIMIT 1));
+    END IF;
     h.next_due := least(h.next_due, (SELECT x.expires_at FROM run x
       WHERE x.queue = q AND x.expires_at > t AND x.state <> 1
       ORDER BY x.expires_at LIMIT 1));
@@ -379,8 +433,9 @@ BEGIN
     PERFORM flow_taken(f, t, got, lease_end);
   END IF;
   IF cardinality(tids) = 1 THEN
-    UPDATE run x SET fresh = 0, due = lease_end, epoch = tok, state = 1,
-        deliveries = x.deliveries + CASE WHEN kinds[1] = 1 THEN 1 ELSE 0 END,
+    UPDATE run x SET fresh = x.fresh & 2, due = lease_end, epoch = tok,
+        state = 1, deliveries = x.deliveries +
+          CASE WHEN kinds[1] = 1 THEN 1 ELSE 0 END,
         crashes = x.crashes + CASE WHEN x.state = 1 THEN 1 ELSE 0 END,
         lapses = CASE WHEN x.state = 1
           THEN (x.lapses || x.due)[1:16] ELSE x.lapses END
@@ -391,7 +446,7 @@ BEGIN
         x.expires_at, x.version, x.lapses, x.history, x.memo, x.bytes INTO h;
     RETURN NEXT h;
   ELSIF tids <> '{}' THEN
-    RETURN QUERY UPDATE run x SET fresh = 0, due = lease_end,
+    RETURN QUERY UPDATE run x SET fresh = x.fresh & 2, due = lease_end,
         epoch = tok, deliveries = x.deliveries + CASE WHEN f.kind = 1
           THEN 1 ELSE 0 END, state = 1,
         crashes = x.crashes + CASE WHEN x.state = 1 THEN 1 ELSE 0 END,
@@ -413,6 +468,9 @@ BEGIN
         x.version, x.lapses, x.history, x.memo, x.bytes
       FROM unnest(cut_first, cut_place) AS f(first, place)
       JOIN run x ON x.first = f.first;
+  END IF;
+  IF lines <> '{}' THEN
+    PERFORM end_turns(p, b, lines, line_prs, counts, t, lease_end);
   END IF;
   LOOP
     UPDATE tally y SET delivered = y.delivered + got, bytes = y.bytes + size,
@@ -442,7 +500,7 @@ BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   t := now_ms(wall);
-  IF p.paused OR p.ordered OR p.expires OR p.flows OR
+  IF p.paused OR p.ordered OR p.expires OR p.flows OR p.parted OR
      p.weights IS NOT NULL OR p.held_until > t OR
      cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
     RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
@@ -513,8 +571,8 @@ BEGIN
       SELECT x.tid FROM (SELECT r.ctid AS tid FROM run r
         WHERE r.first = item AND r.queue = q AND r.expires_at <= t
           AND (r.state <> 1 OR r.due <= t) FOR UPDATE SKIP LOCKED) x)
-    UPDATE run x SET fresh = 0, due = after(t, p.lease), epoch = tok,
-        state = 1
+    UPDATE run x SET fresh = x.fresh & 2, due = after(t, p.lease),
+        epoch = tok, state = 1
       FROM old WHERE x.ctid = old.tid
       RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8,
         NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
@@ -532,10 +590,14 @@ CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  lease_end int8; half_open boolean;
+  lease_end int8; half_open bytea[];
 BEGIN
-  PERFORM FROM flow f WHERE f.queue = q AND f.breaker = 2 FOR NO KEY UPDATE;
-  half_open := FOUND;
+  half_open := array(SELECT f.partition FROM flow f WHERE f.queue = q
+    AND f.breaker = 2 AND (f.partition = '' OR f.partition IN (
+      SELECT x.partition FROM run x, unnest(firsts, lasts) AS r(low, high)
+      WHERE x.first BETWEEN r.low AND r.high AND x.epoch = tok
+        AND x.state = 1))
+    ORDER BY f.partition FOR NO KEY UPDATE);
   now := now_ms(wall);
   lease_end := after(v1_extend.now, coalesce(lease_ms,
     (SELECT u.lease FROM queue u WHERE u.id = q)));
@@ -546,7 +608,7 @@ BEGIN
         AND x.state = 1;
     IF NOT FOUND THEN lost := lost || firsts[i]; END IF;
   END LOOP;
-  IF half_open AND cardinality(lost) < cardinality(firsts) THEN
-    PERFORM flow_extended(q, lease_end);
+  IF half_open <> '{}' AND cardinality(lost) < cardinality(firsts) THEN
+    PERFORM flow_extended(q, half_open, lease_end);
   END IF;
 END $$;
