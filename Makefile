@@ -322,7 +322,7 @@ $(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm \
   $(wildcard spec/fault/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
-	  $(LIBS) -ldl -o $@
+	  -rdynamic $(LIBS) -ldl -o $@
 JOURNAL_ATTACKS = $(patsubst %,$(BUILD)/spec/fault/journal_%,kill work replay)
 $(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal_%.c \
   spec/fault/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a

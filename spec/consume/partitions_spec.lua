@@ -334,6 +334,7 @@ describe("a partition's concurrency", function()
     local batch = assert(t.q:take { limit = 10, bytes = 500 })
     assert.same({ "first" }, payloads(batch))
     assert.same({}, t.store:check())
+    assert.equal(0, #t:take(10)) -- it dies with this take at the latest
     assert.equal(1, t.store:dead "orders":count())
   end)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The points; see points.h. LMDB's calls come here first.
+ * The points; see points.h. Calls of LMDB and libpq come here first.
  */
 #include "points.h"
 
@@ -83,6 +83,14 @@ SHOWN ssize_t pwrite(int fd, const void *b, size_t n, off_t at) {
 SHOWN ssize_t writev(int fd, const struct iovec *v, int n) {
   fault_point("writev");
   return syscall(SYS_writev, fd, v, n);
+}
+
+/* Of libpq: what a server has not, and has, by then. */
+SHOWN ssize_t send(int fd, const void *b, size_t n, int flags) {
+  fault_point("send");
+  ssize_t done = syscall(SYS_sendto, fd, b, n, flags, NULL, 0);
+  fault_point("sent");
+  return done;
 }
 
 SHOWN int fdatasync(int fd) {

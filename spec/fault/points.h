@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The points at which a process may be killed: those in the core, and calls
- * of LMDB's.
+ * of LMDB and libpq.
  */
 #ifndef FAULT_POINTS_H
 #define FAULT_POINTS_H

@@ -34,6 +34,9 @@ BEGIN
     own.lapses := (x.lapses || x.due)[1:16];
   END IF;
   rest := own; -- what is known of all of them
+  IF x.partition IS NOT NULL THEN
+    PERFORM wake_line(q, x.priority, x.partition);
+  END IF;
   DELETE FROM run r WHERE r.first = x.first;
   size := octet_length(own.bytes) - octet_length(x.bytes);
   INSERT INTO run VALUES (own.*);
@@ -79,6 +82,9 @@ CREATE FUNCTION drop_parted(q int4, t int8, x run) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
   DELETE FROM run r WHERE r.first = x.first;
+  IF x.partition IS NOT NULL THEN
+    PERFORM wake_line(q, x.priority, x.partition);
+  END IF;
   IF x.key IS NOT NULL THEN
     PERFORM release_keys(q, t, ARRAY[x.key], ARRAY[x.first]);
   END IF;
@@ -166,6 +172,9 @@ BEGIN
   x.seq := CASE WHEN p.ordered OR (p.by_line AND x.partition IS NOT NULL)
     THEN nextval('place') END;
   INSERT INTO run VALUES (x.*);
+  IF x.partition IS NOT NULL THEN
+    PERFORM wake_line(target, x.priority, x.partition);
+  END IF;
   PERFORM tally_change(q, slot_no, part.crashed, part.size - old_size, 0, 1);
   INSERT INTO tally AS y (queue, slot, pushed, bytes, pushed_bytes)
     VALUES (target, slot_no, 1, octet_length(bytes), body_bytes)
@@ -245,6 +254,9 @@ BEGIN
       UPDATE run r SET live = r.live - 1, bits = set_bit(
           coalesce(r.bits, repeat('1', r.n)::varbit), (id - h)::int4, 0)
         WHERE r.first = h;
+      IF x.partition IS NOT NULL THEN
+        PERFORM wake_line(q, x.priority, x.partition);
+      END IF;
     END IF;
     PERFORM tally_change(q, slot_no, 0, size, 0, 1);
   END IF;

@@ -6,29 +6,19 @@
 -- A *line* is what a partition has of one priority. Lines from which something
 -- may be taken are in turn: they stand in a ring, by `turn`. Others have a
 -- time, `due`, when they are to be looked at again. Only takes write lines, one
--- take of a queue at a time; whatever else changes a run adds a row to `wake`,
--- by triggers. So nobody waits for another because of a partition, and what a
--- take could not see yet has its row in `wake` when it can be seen.
+-- take of a queue at a time; whatever else makes, ends or lets go a run of a
+-- partition adds a row to `wake` by wake_line. So nobody waits for another
+-- because of a partition, and what a take could not see yet has its row in
+-- `wake` when it can be seen.
 
-CREATE FUNCTION wake_line() RETURNS trigger LANGUAGE plpgsql AS $$
+-- True, so that it can stand where rows are returned.
+CREATE FUNCTION wake_line(q int4, priority int2, partition bytea)
+RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO wake (queue, priority, partition)
-      VALUES (OLD.queue, OLD.priority, OLD.partition);
-  ELSE
-    INSERT INTO wake (queue, priority, partition)
-      VALUES (NEW.queue, NEW.priority, NEW.partition);
-  END IF;
-  RETURN NULL;
+  INSERT INTO wake (queue, priority, partition)
+    VALUES (q, wake_line.priority, wake_line.partition);
+  RETURN true;
 END $$;
-CREATE TRIGGER run_made AFTER INSERT ON run FOR EACH ROW
-  WHEN (NEW.partition IS NOT NULL AND NEW.state <> 1)
-  EXECUTE FUNCTION wake_line();
-CREATE TRIGGER run_changed AFTER UPDATE ON run FOR EACH ROW
-  WHEN (NEW.partition IS NOT NULL AND (NEW.state <> 1 OR NEW.live < OLD.live))
-  EXECUTE FUNCTION wake_line();
-CREATE TRIGGER run_gone AFTER DELETE ON run FOR EACH ROW
-  WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION wake_line();
 
 -- Lines of which something has changed, or whose time has come, are in turn
 -- again, and so are the other lines of their partitions; those without items

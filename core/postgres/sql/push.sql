@@ -39,7 +39,9 @@ BEGIN
   WITH old AS MATERIALIZED (SELECT expired(q, t, max_runs) AS tid),
   gone AS (
     DELETE FROM run x USING old WHERE x.ctid = old.tid
-      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size,
+        CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END AS woken)
   SELECT count(*), sum(g.live), sum(g.size),
       array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
     INTO went, items, size, keys, firsts FROM gone g;
@@ -64,7 +66,7 @@ BEGIN
   FOR i IN 1 .. cardinality(p.priorities) LOOP
     FOREACH fr IN ARRAY ARRAY[1, 3] LOOP
       SELECT x.ctid AS tid, x.first, x.due, x.live, x.n, x.bits, x.key,
-          octet_length(x.bytes) AS size INTO r
+          x.priority, x.partition, octet_length(x.bytes) AS size INTO r
         FROM run x WHERE x.queue = p.id AND x.priority = p.priorities[i]
           AND x.fresh = fr ORDER BY x.due, x.first LIMIT 1
         FOR UPDATE SKIP LOCKED;
@@ -75,6 +77,9 @@ BEGIN
     END LOOP;
   END LOOP;
   IF since IS NULL THEN RETURN false; END IF;
+  IF oldest.partition IS NOT NULL THEN
+    PERFORM wake_line(p.id, oldest.priority, oldest.partition);
+  END IF;
   items := least(k, oldest.live);
   IF items = oldest.live THEN
     DELETE FROM run x WHERE x.ctid = oldest.tid;
@@ -142,6 +147,15 @@ BEGIN
       (never IS TRUE)::int4));
 END $$;
 
+CREATE FUNCTION end_holder(q int4, tid tid, pr int2, partition bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM run x WHERE x.ctid = end_holder.tid;
+  IF partition IS NOT NULL THEN
+    PERFORM wake_line(q, pr, partition);
+  END IF;
+END $$;
+
 -- A key is being pushed: the id of the item that holds it if nothing is to be
 -- pushed; NULL: go on, the key is the new item's.
 CREATE FUNCTION take_key(p queue, slot_no int4, t int8, name bytea,
@@ -160,15 +174,15 @@ BEGIN
     RETURN take_key(p, slot_no, t, name, item, on_conflict, dedup);
   END IF;
   SELECT x.ctid AS tid, x.expires_at <= t AND (x.state <> 1 OR x.due <= t)
-      AS past, x.state = 1 AND x.due > t AS leased,
-      octet_length(x.bytes) AS size INTO r
+      AS past, x.state = 1 AND x.due > t AS leased, x.priority,
+      x.partition, octet_length(x.bytes) AS size INTO r
     FROM run x WHERE x.first = h.item AND x.queue = p.id FOR UPDATE;
   IF r.tid IS NOT NULL AND r.past AND (h.until <= t OR on_conflict = 2) THEN
     IF NOT p.drop_expired THEN
       PERFORM refuse('RS031', 'an expired item holds the key',
                      h.item::text);
     END IF;
-    DELETE FROM run x WHERE x.ctid = r.tid;
+    PERFORM end_holder(p.id, r.tid, r.priority, r.partition);
     INSERT INTO tally AS y (queue, slot, expired, bytes)
       VALUES (p.id, slot_no, 1, -r.size)
       ON CONFLICT (queue, slot) DO UPDATE
@@ -181,7 +195,7 @@ BEGIN
     ELSIF on_conflict = 1 THEN
       RETURN h.item;
     ELSIF r.tid IS NOT NULL AND NOT r.leased THEN
-      DELETE FROM run x WHERE x.ctid = r.tid;
+      PERFORM end_holder(p.id, r.tid, r.priority, r.partition);
       INSERT INTO tally AS y (queue, slot, removed, bytes)
         VALUES (p.id, slot_no, 1, -r.size)
         ON CONFLICT (queue, slot) DO UPDATE
@@ -216,6 +230,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   due int8; parked boolean; expires int8; place int8; done text;
 BEGIN
+  IF parts IS NOT NULL AND p.ordered THEN done := no_partitions(p.name); END IF;
   held := false;
   first := firsts[1];
   IF key IS NOT NULL THEN
@@ -247,16 +262,20 @@ BEGIN
       CASE WHEN x.p IS NULL THEN 0 ELSE 2 END,
       CASE WHEN parked THEN 2 ELSE 0 END, key, memo, x.p, x.b
     FROM unnest(firsts, ns, bodies, parts) AS x(f, c, b, p);
+  IF parts IS NOT NULL THEN
+    PERFORM wake_line(p.id, priority, x.part)
+      FROM unnest(parts) AS x(part) WHERE x.part IS NOT NULL;
+  END IF;
 END $$;
 
 -- Pushes runs of `items` items and `size` bytes together, all or nothing.
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
 -- With a key there is one item. `parts`: partitions of the runs; NULL: of none.
--- `owner`: pushed only if a settle before it in
--- the transaction has not found the lease of this run lost, or without such a
--- settle if it is still leased under this token; else `first` is 0. Answers
--- the first id, or that of the item that holds the key and `held`; when it is;
--- and, if `ask`, whether a consumer waits.
+-- `owner`: pushed only if a settle before it in the transaction has not found
+-- the lease of this run lost, or without such a settle if it is still leased
+-- under this token; else `first` is 0. Answers the first id, or that of the
+-- item that holds the key and `held`; when it is; and, if `ask`, whether a
+-- consumer waits.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, reason int2, body_bytes int8,
@@ -290,7 +309,6 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  IF parts IS NOT NULL AND p.ordered THEN done := no_partitions(p.name); END IF;
   IF delay = 0 AND attempts = 0 AND NOT p.ordered AND key IS NULL AND
      parts IS NULL AND
      priority = ANY (p.priorities) AND memo IS NULL AND coalesce(due_at, ttl,

@@ -30,6 +30,9 @@ BEGIN
     END IF;
     removed := removed + 1;
     IF x.state = 1 THEN lapsed := lapsed + x.live; END IF;
+    IF x.partition IS NOT NULL THEN
+      PERFORM wake_line(q, x.priority, x.partition);
+    END IF;
     IF x.live = 1 THEN
       DELETE FROM run r WHERE r.first = x.first;
       size := size + octet_length(x.bytes);
@@ -87,7 +90,9 @@ BEGIN
   WITH gone AS (
     DELETE FROM run x WHERE x.ctid = ANY (tids)
       RETURNING x.live, x.key, x.first, x.state,
-        octet_length(x.bytes) AS size)
+        octet_length(x.bytes) AS size,
+        CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END AS woken)
   SELECT count(*), coalesce(sum(g.live), 0), coalesce(sum(g.size), 0),
       coalesce(sum(g.live) FILTER (WHERE g.state = 1), 0),
       array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)

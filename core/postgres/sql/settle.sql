@@ -118,7 +118,9 @@ BEGIN
   WITH gone AS (
     DELETE FROM run x WHERE x.first = ANY (firsts) AND x.epoch = tok
       AND x.state = 1
-      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size)
+      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size,
+        CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END AS woken)
   SELECT sum(g.live), sum(g.size), array_agg(g.first),
       array_agg(g.key) FILTER (WHERE g.key IS NOT NULL),
       bool_or(g.live <> f.live)
@@ -240,10 +242,14 @@ BEGIN
       FROM (SELECT s.*, CASE WHEN s.bits IS NULL THEN 0
               ELSE position(B'1' IN s.bits) - 1 END AS lead FROM said s) h
       WHERE x.first = h.first AND h.live > 0
-      RETURNING h.first AS was, x.*),
+      RETURNING h.first AS was, x.*,
+        CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END AS woken),
   gone AS (
     DELETE FROM run x USING said h WHERE x.first = h.first AND h.live = 0
-      RETURNING x.first AS was, x.*),
+      RETURNING x.first AS was, x.*,
+        CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END AS woken),
   parted AS (
     INSERT INTO run (first, due, epoch, pushed_at, expires_at, seq, version,
         delay, queue, n, live, attempts, deliveries, crashes, priority,
