@@ -33,9 +33,10 @@ lmdb/record = key_codec records partition_record meta names notes entries \
 lmdb/journal = file control lock log slots scan state flush queue apply open \
   push take look wait check salvage
 lmdb/dead = dead_letters dlq groups named_replay
-lmdb/queue = state unit lones partition_set partition_line partition_turns \
-  partitions unique_key claims find room end_items expiry purge results \
-  history order weights policy flow partition_flow partition_list journaled
+lmdb/queue = state unique_key claims find room results history order weights \
+  flow
+lmdb/partition = lones set line turns partitions flow list
+lmdb/unit = unit end_items expiry purge policy journaled
 lmdb/steps = append change deliver wake turns settle browse replay live take
 lmdb/repair = compact check_partitions check record_kind salvage conflicts \
   rebuild_blobs rebuild_dead rebuild_queues rebuild_journal repair
@@ -49,8 +50,8 @@ postgres/queue = plan append burial flow take change settle policy records \
 postgres = apply check look maintain engine
 ROOMS = base schedule record commit verbs/store verbs/queue verbs/produce \
   verbs/consume verbs lmdb/env lmdb/record lmdb/journal lmdb/dead lmdb/queue \
-  lmdb/steps lmdb/repair lmdb/migrate lmdb postgres/client postgres/record \
-  postgres/env postgres/queue postgres
+  lmdb/partition lmdb/unit lmdb/steps lmdb/repair lmdb/migrate lmdb \
+  postgres/client postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push flow partition take settle queue look remove \

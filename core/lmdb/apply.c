@@ -16,14 +16,10 @@
 #include "lmdb/env/env.h"
 #include "lmdb/env/files.h"
 #include "lmdb/maintain.h"
+#include "lmdb/partition/flow.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/flow.h"
-#include "lmdb/queue/journaled.h"
-#include "lmdb/queue/partition_flow.h"
-#include "lmdb/queue/policy.h"
-#include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/notes.h"
@@ -33,6 +29,10 @@
 #include "lmdb/steps/replay.h"
 #include "lmdb/steps/settle.h"
 #include "lmdb/steps/take.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/policy.h"
+#include "lmdb/unit/purge.h"
+#include "lmdb/unit/unit.h"
 
 /* ---- steps -------------------------------------------------------------- */
 

@@ -9,14 +9,11 @@
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/dead/groups.h"
 #include "lmdb/dead/named_replay.h"
+#include "lmdb/partition/list.h"
 #include "lmdb/queue/flow.h"
-#include "lmdb/queue/partition_list.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/journaled.h"
-#include "lmdb/queue/policy.h"
 #include "lmdb/queue/results.h"
 #include "lmdb/queue/room.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/record/entries.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/names.h"
@@ -26,6 +23,9 @@
 #include "lmdb/steps/browse.h"
 #include "lmdb/steps/live.h"
 #include "lmdb/steps/take.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/policy.h"
+#include "lmdb/unit/unit.h"
 
 static int peek(txn *t, query *q, int64_t now, const live *l) {
   int rc = lmdb_peek(t, q->name, now, q->look.limit, q->look.page);

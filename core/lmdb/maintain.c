@@ -8,12 +8,12 @@
 #include "lmdb/maintain.h"
 
 #include "lmdb/dead/dead_letters.h"
-#include "lmdb/queue/expiry.h"
 #include "lmdb/queue/history.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/steps/turns.h"
 #include "lmdb/steps/wake.h"
+#include "lmdb/unit/expiry.h"
 #include "record/page.h"
 
 #include <string.h>

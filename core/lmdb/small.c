@@ -20,11 +20,11 @@
 #include "base/error.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/flow.h"
-#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/steps/live.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/unit.h"
 #include "record/outcome.h"
 
 #define KNOWN_MAX 256

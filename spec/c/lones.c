@@ -8,9 +8,9 @@
 #include "holds.h"
 
 #include "lmdb/env/env.h"
-#include "lmdb/queue/lones.h"
+#include "lmdb/partition/lones.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/queue/unit.h"
+#include "lmdb/unit/unit.h"
 #include "verbs/store/store.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * "held" until a file is there, but not for ever.
  */
 #include "holds.h"
-#include "lmdb/queue/unit.h"
+#include "lmdb/unit/unit.h"
 #include "verbs/store/store.h"
 
 int main(int argc, char **argv) {

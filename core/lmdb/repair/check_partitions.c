@@ -6,9 +6,9 @@
 #include "lmdb/repair/check_partitions.h"
 
 #include "base/array.h"
-#include "lmdb/queue/lones.h"
-#include "lmdb/queue/partition_set.h"
-#include "lmdb/queue/partition_turns.h"
+#include "lmdb/partition/lones.h"
+#include "lmdb/partition/set.h"
+#include "lmdb/partition/turns.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/segments.h"
 #include "record/fields.h"

@@ -7,10 +7,10 @@
  */
 #include "lmdb/repair/conflicts.h"
 
-#include "lmdb/queue/policy.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/policy.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -12,8 +12,8 @@
 #include "base/array.h"
 #include "base/error.h"
 #include "lmdb/queue/find.h"
-#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/unit/journaled.h"
 
 typedef struct rescue {
   salvage *s;

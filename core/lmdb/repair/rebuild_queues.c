@@ -6,16 +6,16 @@
  */
 #include "lmdb/repair/rebuild_queues.h"
 
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/results.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"
 #include "lmdb/repair/rebuild_blobs.h"
+#include "lmdb/unit/end_items.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,12 +10,12 @@
 
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/repair/conflicts.h"
 #include "lmdb/repair/rebuild_blobs.h"
 #include "lmdb/repair/rebuild_dead.h"
 #include "lmdb/repair/rebuild_journal.h"
 #include "lmdb/repair/rebuild_queues.h"
+#include "lmdb/unit/unit.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -13,10 +13,10 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/open.h"
-#include "lmdb/queue/policy.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/record/names.h"
+#include "lmdb/unit/policy.h"
+#include "lmdb/unit/unit.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,17 +6,17 @@
  */
 #include "lmdb/steps/append.h"
 
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
-#include "lmdb/queue/expiry.h"
 #include "lmdb/queue/find.h"
-#include "lmdb/queue/journaled.h"
-#include "lmdb/queue/partitions.h"
-#include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/end_items.h"
+#include "lmdb/unit/expiry.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/purge.h"
 
 #define EXPIRE_MAX 64 /* expired segments ended by one push, and one an item */
 

@@ -9,12 +9,10 @@
 #include "lmdb/steps/change.h"
 
 #include "base/fault.h"
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/partitions.h"
-#include "lmdb/queue/purge.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
@@ -22,6 +20,8 @@
 #include "lmdb/record/item_reader.h"
 #include "lmdb/record/segments.h"
 #include "lmdb/steps/append.h"
+#include "lmdb/unit/end_items.h"
+#include "lmdb/unit/purge.h"
 
 #include <string.h>
 

@@ -12,9 +12,9 @@
 #include "lmdb/steps/deliver.h"
 
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/unit/end_items.h"
 
 #define EXPECT_MAX 65536 /* items */
 

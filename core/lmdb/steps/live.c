@@ -9,11 +9,11 @@
 
 #include "base/array.h"
 #include "base/error.h"
-#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/queue/unit.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/steps/browse.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/unit.h"
 #include "record/leases.h"
 #include "record/page.h"
 

@@ -10,10 +10,10 @@
 #include "lmdb/steps/settle.h"
 
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/partition/flow.h"
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/partition_flow.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"

@@ -6,20 +6,20 @@
  */
 #include "lmdb/steps/take.h"
 
+#include "lmdb/partition/flow.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/expiry.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/journaled.h"
 #include "lmdb/queue/order.h"
-#include "lmdb/queue/partition_flow.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/steps/turns.h"
 #include "lmdb/queue/unique_key.h"
-#include "lmdb/steps/wake.h"
 #include "lmdb/queue/weights.h"
 #include "lmdb/record/segments.h"
-#include "record/leases.h"
 #include "lmdb/steps/deliver.h"
+#include "lmdb/steps/turns.h"
+#include "lmdb/steps/wake.h"
+#include "lmdb/unit/expiry.h"
+#include "lmdb/unit/journaled.h"
+#include "record/leases.h"
 
 #include <string.h>
 

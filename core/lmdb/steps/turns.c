@@ -11,14 +11,14 @@
 
 #include "base/array.h"
 #include "base/fault.h"
-#include "lmdb/queue/partition_flow.h"
-#include "lmdb/queue/partition_line.h"
-#include "lmdb/queue/partition_turns.h"
-#include "lmdb/queue/partitions.h"
+#include "lmdb/partition/flow.h"
+#include "lmdb/partition/line.h"
+#include "lmdb/partition/partitions.h"
+#include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/steps/wake.h"
 #include "lmdb/record/item_reader.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/steps/wake.h"
 
 #include <stdlib.h>
 #include <string.h>

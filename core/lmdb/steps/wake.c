@@ -6,11 +6,11 @@
  */
 #include "lmdb/steps/wake.h"
 
-#include "lmdb/queue/end_items.h"
-#include "lmdb/queue/partition_turns.h"
-#include "lmdb/queue/partitions.h"
+#include "lmdb/partition/partitions.h"
+#include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/end_items.h"
 
 #include <stdlib.h>
 

@@ -3,20 +3,20 @@
  * Queues as a whole: making them with their policy, pausing, counting,
  * dropping.
  */
-#include "lmdb/queue/policy.h"
+#include "lmdb/unit/policy.h"
 
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/partition/flow.h"
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/expiry.h"
 #include "lmdb/queue/flow.h"
 #include "lmdb/queue/history.h"
-#include "lmdb/queue/journaled.h"
-#include "lmdb/queue/partition_flow.h"
-#include "lmdb/queue/partitions.h"
-#include "lmdb/queue/purge.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/expiry.h"
+#include "lmdb/unit/journaled.h"
+#include "lmdb/unit/purge.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,15 +4,15 @@
  * entry under its time in `expiries`, as long as it exists; the sweep ends its
  * items, by the queue's policy, unless they are leased.
  */
-#include "lmdb/queue/expiry.h"
+#include "lmdb/unit/expiry.h"
 
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
-#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/room.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/end_items.h"
 
 /* Ends one item of a page, with the counts and failures of its claim. False
    when it is leased: then `*held` is when its lease ends. */

@@ -5,11 +5,11 @@
  * some hundred; the first is next. Numbers begin in the middle, as turns may
  * also come before the first.
  */
-#include "lmdb/queue/partition_turns.h"
+#include "lmdb/partition/turns.h"
 
 #include "base/array.h"
-#include "lmdb/queue/partition_line.h"
-#include "lmdb/queue/partition_set.h"
+#include "lmdb/partition/line.h"
+#include "lmdb/partition/set.h"
 #include "lmdb/queue/state.h"
 #include "record/fields.h"
 

@@ -3,14 +3,14 @@
  * Removing items on request: one by its id, or all that are not leased. Removed
  * items leave no dead letter; damaged ones do.
  */
-#include "lmdb/queue/purge.h"
+#include "lmdb/unit/purge.h"
 
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/end_items.h"
 #include "lmdb/queue/find.h"
-#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/end_items.h"
 
 /* ---- one ---------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
 /*
  * The partitions of a queue that a transaction has loaded, by name.
  */
-#include "lmdb/queue/partition_set.h"
+#include "lmdb/partition/set.h"
 
 #include "base/array.h"
 #include "lmdb/queue/claims.h"

@@ -2,11 +2,11 @@
 /*
  * Partitions as they are looked at: those with a record, and lone items.
  */
-#include "lmdb/queue/partition_list.h"
+#include "lmdb/partition/list.h"
 
+#include "lmdb/partition/lones.h"
+#include "lmdb/partition/set.h"
 #include "lmdb/queue/flow.h"
-#include "lmdb/queue/lones.h"
-#include "lmdb/queue/partition_set.h"
 #include "lmdb/queue/state.h"
 
 #include <stdlib.h>

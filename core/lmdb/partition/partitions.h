@@ -5,7 +5,7 @@
 #ifndef PARTITIONS_H
 #define PARTITIONS_H
 
-#include "lmdb/queue/partition_set.h"
+#include "lmdb/partition/set.h"
 
 /* NULL: it is not there. */
 partition *partition_find(txn *t, queue *q, respool_bytes name);

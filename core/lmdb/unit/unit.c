@@ -5,13 +5,13 @@
  * them over, unless another process has committed in between: so a process
  * that writes by itself reads the record of a queue once.
  */
-#include "lmdb/queue/unit.h"
+#include "lmdb/unit/unit.h"
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
-#include "lmdb/queue/journaled.h"
-#include "lmdb/queue/partitions.h"
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/state.h"
+#include "lmdb/unit/journaled.h"
 
 static void free_states(void *states) {
   queues_free(states);

@@ -11,12 +11,12 @@
  *   then it is leased;
  *   a partition has a record as long as it has items, or a flow that matters.
  */
-#include "lmdb/queue/partitions.h"
+#include "lmdb/partition/partitions.h"
 
 #include "base/array.h"
-#include "lmdb/queue/lones.h"
-#include "lmdb/queue/partition_line.h"
-#include "lmdb/queue/partition_turns.h"
+#include "lmdb/partition/line.h"
+#include "lmdb/partition/lones.h"
+#include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/item_reader.h"
 #include "lmdb/record/segments.h"

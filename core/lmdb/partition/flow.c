@@ -3,10 +3,10 @@
  * The flow of partitions: rate and breaker are those that the queue's policy
  * has for each of them; a flow lies in its partition's record.
  */
-#include "lmdb/queue/partition_flow.h"
+#include "lmdb/partition/flow.h"
 
-#include "lmdb/queue/partition_turns.h"
-#include "lmdb/queue/partitions.h"
+#include "lmdb/partition/partitions.h"
+#include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/item_reader.h"
 

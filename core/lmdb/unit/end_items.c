@@ -5,10 +5,10 @@
  * dropped where the queue says so for the expired; they are counted, and leave
  * their segments.
  */
-#include "lmdb/queue/end_items.h"
+#include "lmdb/unit/end_items.h"
 
+#include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/partitions.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"

@@ -8,7 +8,7 @@
  * and they are sorted by their names. A list of names is worked off group by
  * group, each read and written once.
  */
-#include "lmdb/queue/lones.h"
+#include "lmdb/partition/lones.h"
 
 #include "lmdb/queue/state.h"
 #include "record/fields.h"

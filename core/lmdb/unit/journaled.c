@@ -3,7 +3,7 @@
  * Applying the journal; see journaled.h. Ids of the journal may lie below
  * ones that LMDB gave out: a push to the journal that ran beside one to LMDB.
  */
-#include "lmdb/queue/journaled.h"
+#include "lmdb/unit/journaled.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -15,10 +15,10 @@
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/claims.h"
-#include "lmdb/queue/expiry.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/record/segments.h"
+#include "lmdb/unit/expiry.h"
 #include "record/leases.h"
 
 static journal *journal_of(const txn *t) {
