@@ -101,7 +101,7 @@ end
 
 -- Looking.
 
--- How many dead letters there are.
+-- The number of dead letters.
 ---@return integer?, string?, string?
 ---@nodiscard
 function Dead:count()
@@ -150,7 +150,7 @@ local LIST = {
 ---@field bytes integer|string? the list ends with the dead letter that brings
 --- its payloads to so many; 4 MiB
 
--- Up to `limit` (100) dead letters behind the number `after`.
+-- Up to `limit` (100) dead letters, those after the number `after`.
 ---@param given respool.dead_list_options?
 ---@return respool.dead_letter[]?, string?, string?
 ---@nodiscard
@@ -188,7 +188,7 @@ function Dead:get(number)
   return present(self, dead_letters[1])
 end
 
--- The dead letter that has been here longest; nil when there is none.
+-- The oldest dead letter; nil when there is none.
 ---@return respool.dead_letter?, string?, string?
 ---@nodiscard
 function Dead:oldest()
@@ -233,8 +233,9 @@ local function queue_of_push(dead, o)
   return queue
 end
 
--- Pushes a failure that happened elsewhere as a dead letter, past the queue and
--- its bounds; `validate` is not asked. Returns the number of the dead letter.
+-- Adds a failure that happened elsewhere as a dead letter, without regard to
+-- the bounds of the queue and to `validate`. Returns the number of the dead
+-- letter.
 ---@param payload any
 ---@param given respool.dead_push_options?
 ---@return integer?, string?, string?
@@ -270,9 +271,9 @@ local RETRY = {
   of = "dead:retry", to = options.queue, keep_attempts = options.boolean,
 }
 
--- Moves one dead letter back to its queue, or to another, with its attempts
--- counted from none again unless `keep_attempts`. It takes its key up again,
--- unless another item holds it by now: then it goes back without.
+-- Moves one dead letter back to its queue, or to another. Its attempts begin at
+-- 0 again unless `keep_attempts` is given. It keeps its key, unless another
+-- item holds the key by now.
 ---@param number integer
 ---@param given { to: respool.queue?, keep_attempts: boolean? }?
 ---@return true?, string?, string?
@@ -338,7 +339,7 @@ end
 
 -- Removes the dead letters that died more than `older_than` seconds ago, are of
 -- `group`, and for which where(dead letter) is true; an option that is missing
--- lets all pass. Returns how many.
+-- excludes none. Returns how many.
 ---@param given { older_than: number?, group: string?, where: function? }?
 ---@return integer?, string?, string?
 ---@nodiscard
@@ -352,8 +353,9 @@ function Dead:purge(given)
   })
 end
 
--- Moves dead letters back to a queue, in pages of one commit each. The same
--- origin, a new id; attempts begin again. With a `name` it can be resumed.
+-- Moves dead letters back to a queue, in pages of one commit each. An item
+-- keeps its origin and gets a new id; its attempts begin at 0. With a `name`
+-- the replay can be resumed.
 ---@param given respool.replay_options?
 ---@return respool.replay_counts?, string?, string?, respool.replay_counts?
 ---@nodiscard
@@ -364,7 +366,7 @@ function Dead:replay(given)
   return counts
 end
 
--- Replays at an interval, from within work and store:maintain.
+-- Replays again and again, at an interval, from within work and store:maintain.
 ---@param given respool.background_options
 ---@return respool.background
 function Dead:replay_every(given)

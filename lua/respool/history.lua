@@ -89,7 +89,7 @@ local function read(queue, o, limit)
   return items
 end
 
--- How many items are kept.
+-- The number of items that are kept.
 ---@return integer?, string?, string?
 ---@nodiscard
 function History:count()
@@ -316,13 +316,13 @@ local function step(run)
   return run.left > 0
 end
 
--- Pushes copies of items as new ones, to their queue or another, page by
--- page, each page in one commit; the kept ones stay. It ends where the history
+-- Pushes copies of items as new items, to their queue or another, page by page,
+-- each page in one commit; the finished items stay. It ends where the history
 -- ended when it began. The counts before an error are a fourth value. With a
 -- name the progress is stored with each page: a replay of that name that was
 -- stopped or killed goes on from there, one that has finished goes on with the
--- items done since, and LOCKED says that another runs it. Without a name
--- nothing remembers how far it came.
+-- items done since, and LOCKED means that another process runs it. Without a
+-- name no progress is stored.
 ---@param given respool.history_replay_options?
 ---@return respool.history_counts?, string?, string?, respool.history_counts?
 ---@nodiscard

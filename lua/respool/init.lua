@@ -64,7 +64,8 @@ M.export, M.import = export.export, import.import
 M.move = move.move
 M.file_writer, M.file_reader = file_writer.new, file_reader.new
 
--- CBOR as payloads use it. decode(bytes) returns nil and why for what is none.
+-- CBOR, as payloads use it. decode(bytes) returns nil and the reason if the
+-- bytes are not CBOR.
 ---@class respool.cbor
 ---@field encode fun(value: any): string
 ---@field decode fun(bytes: string): any, string?
@@ -72,8 +73,8 @@ M.cbor = { encode = core.cbor.encode, decode = core.cbor.decode }
 
 -- JSON as the command line reads and writes it; needs the module respool.json,
 -- which stands on jansson. encode(value, indent) sorts keys; decode(text)
--- returns nil and why for what is none. Whole numbers are integers, empty
--- arrays stay arrays.
+-- returns nil and the reason if the text is not JSON. Whole numbers are
+-- integers, empty arrays stay arrays.
 ---@class respool.json
 ---@field encode fun(value: any, indent: integer?): string
 ---@field decode fun(text: string): any, string?
@@ -83,12 +84,12 @@ M.json = { encode = json.encode, decode = json.decode }
 ---@type userdata
 M.null = core.cbor.null
 
--- Marks a table as an array, so that it is stored as one when it is empty, too,
--- and returns it: the table has the metatable respool.array_mt then.
+-- Marks a table as an array and returns it, so that it is stored as an array
+-- even when it is empty. It gets the metatable respool.array_mt.
 ---@type fun(list: table): table
 M.array = core.cbor.array
 
--- The metatable of arrays, which decoded ones have.
+-- The metatable of arrays; arrays that were decoded have it.
 ---@type table
 M.array_mt = core.cbor.array_mt
 

@@ -81,10 +81,10 @@ local COMPACT = { of = "respool.compact", to = directory }
 ---@field before integer bytes of the data file
 ---@field after integer
 
--- Writes a store's data file anew, without the pages that are free: it never
--- shrinks by itself. LOCKED when any process has the store open. With `to`
--- the new file is made in that directory, as of one moment, whoever works on
--- the store meanwhile: a backup; EXISTS when a store is there already.
+-- Rewrites the data file of a store without its free pages, since the file
+-- never shrinks by itself. LOCKED when any process has the store open. With
+-- `to` the new file is made in that directory: a backup, consistent while other
+-- processes work on the store; EXISTS when there is a store already.
 ---@param path string
 ---@param given { to: string? }?
 ---@return respool.compaction?, string?, string?

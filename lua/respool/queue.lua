@@ -155,10 +155,10 @@ local function push_one(queue, payload, o)
   return id
 end
 
--- Pushes one item; it is on disk when this returns its id. With a key that
--- is held and `on_conflict` "ignore", the id is that of the item that holds
--- it, and "exists" a second value. In a buffered queue the item is in memory
--- when this returns true, and a crash before the flush loses it.
+-- Pushes one item; it is on disk when this returns its id. With `on_conflict =
+-- "ignore"` and a key that is held, it returns the id of the item that holds
+-- the key, and "exists" as a second value. In a buffered queue the item is in
+-- memory when this returns true, and a crash before the flush loses it.
 ---@param payload any
 ---@param given respool.push_options?
 ---@return integer|true|nil id, string?, string?
@@ -205,9 +205,9 @@ local function push_list(queue, list, o)
   return first, #values
 end
 
--- Pushes all payloads of the list in one commit, or none; their ids follow
--- each other from the first. In a buffered queue they are pushed one by one;
--- when one is refused, a fourth value is the number before it.
+-- Pushes all payloads of the list in one commit, or none; their ids are
+-- consecutive from the first. In a buffered queue they are pushed one by one;
+-- when one is refused, the fourth value is the number of those before it.
 ---@param list any[]
 ---@param given respool.push_options?
 ---@return integer|true|nil first, integer|string n, string?, integer?
@@ -259,8 +259,8 @@ end
 
 -- The next `n` items (1) in the order a take would deliver them, or as many as
 -- have about 4 MiB; nothing in the store changes. The field `damaged` of the
--- list, if it is there, are the ids of items passed over as their bytes are
--- damaged.
+-- list, if there is one, has the ids of items that were passed over because
+-- their bytes are damaged.
 ---@param n integer?
 ---@return respool.stored_item[]?, string?, string?
 ---@nodiscard
@@ -284,9 +284,9 @@ function Queue:get(name)
   return found[1]
 end
 
--- Iterates over the items, of one state or all. Those that move meanwhile
--- may be seen twice or not at all. Those whose bytes are damaged are passed
--- over; on_damaged(ids) is called with their ids. A storage error is raised.
+-- Iterates over the items, of one state or all. Items that move meanwhile may
+-- be seen twice or not at all. Damaged items are passed over; on_damaged(ids)
+-- is called with their ids. A storage error is raised.
 ---@param given { state: respool.item_state?, on_damaged: function? }?
 ---@return fun(): respool.stored_item?
 function Queue:each(given)
@@ -307,8 +307,8 @@ end
 local AWAIT = { of = "queue:await", timeout = options.seconds_or_huge }
 
 -- Waits until an item is over, at most `timeout`: TIMEOUT then. Returns its
--- result, as queue:result() does. "DEAD" when it died, with its dead letter as
--- a fourth value; NOT_FOUND when it is over in another way. The queue must keep
+-- result, as queue:result() does. DEAD when it died, with its dead letter as a
+-- fourth value; NOT_FOUND when it ended in another way. The queue must keep
 -- finished items (`keep_done`). An item that was over before, and has no
 -- result, is looked for among all dead letters.
 ---@param id integer
@@ -341,8 +341,8 @@ local EDIT = { of = "queue:edit", key = options.key }
 local CANCEL = { of = "queue:cancel", key = options.key }
 local KILL_OPTIONS = { of = "queue:kill", error = options.string }
 
--- Makes the item with this id or key due now, if it waits, scheduled or
--- retrying. BUSY while it is leased.
+-- Makes the item with this id or key due now, if it is scheduled or retrying.
+-- BUSY while it is leased.
 ---@param name respool.item_name
 ---@return true?, string?, string?
 ---@nodiscard
@@ -391,11 +391,11 @@ function Queue:move(name, to)
   return id, message, code
 end
 
--- Puts another payload in the place of the item's, which keeps its id and its
--- place. A function is called with the present one and the item, and returns
--- the new one, or nil and why there is none: INVALID. It is called again when
--- others have edited the item meanwhile.
--- BUSY while it is leased; FULL and TOO_LARGE as of a push.
+-- Replaces the payload of the item, which keeps its id and its place. A
+-- function is called with the present payload and the item, and returns the new
+-- one, or nil and a reason: INVALID. It is called again when another process
+-- has edited the item meanwhile. BUSY while it is leased; FULL and TOO_LARGE as
+-- of a push.
 ---@param name respool.item_name
 ---@param payload any|fun(payload: any, item: respool.stored_item): any
 ---@return true?, string?, string?
@@ -435,7 +435,7 @@ function Queue:purge()
   return self.handle:purge()
 end
 
--- A paused queue delivers nothing, in any process; pushes go on.
+-- Pauses the queue: nothing is delivered, in any process; pushes go on.
 ---@return true?, string?, string?
 ---@nodiscard
 function Queue:pause()
@@ -453,9 +453,9 @@ local HOLD = {
   of = "queue:hold", reason = options.string, partition = options.key,
 }
 
--- Nothing is taken from the queue, or from one of its partitions, for so long,
--- by any process, unless it is held longer already; 0 ends a hold. `reason` is
--- shown where the hold is.
+-- Holds the queue, or one of its partitions: no process takes from it for so
+-- long. A hold that lasts longer already stays; 0 ends a hold. `reason` is
+-- shown with the hold.
 ---@param seconds respool.seconds
 ---@param given { reason: string?, partition: string? }?
 ---@return true?, string?, string?
@@ -496,7 +496,8 @@ function Queue:partitions(given)
   return stats.partitions(self.handle, o.order, o.limit or 100, o.after)
 end
 
--- Everything counted; times in seconds. With a buffer, `buffer` has its own.
+-- All counters and figures of the queue; times in seconds. `buffer` has those
+-- of its buffer, if it has one.
 ---@return respool.queue_stats?, string?, string?
 ---@nodiscard
 function Queue:stats()
@@ -507,7 +508,8 @@ function Queue:stats()
   return s
 end
 
--- Items by state; `total` is all that are not settled, `dead` the dead letters.
+-- The number of items in each state; `total` is that of all that are not
+-- settled, `dead` that of dead letters.
 ---@return table?, string?, string?
 ---@nodiscard
 function Queue:length()
@@ -520,7 +522,7 @@ function Queue:length()
   }
 end
 
--- The policy as stored now, in the words of its options.
+-- The policy as it is stored now, in the form that store:queue takes.
 ---@return respool.queue_policy?, string?, string?
 ---@nodiscard
 function Queue:config()
@@ -531,10 +533,9 @@ end
 
 local FLUSH = { of = "queue:flush", timeout = options.seconds }
 
--- A durability barrier: earlier pushes and commits are on disk. It
--- waits for the queue's own buffer, not for those of other queues; with
--- `timeout` no longer than so many seconds: TIMEOUT then, and the flush goes
--- on.
+-- A durability barrier: earlier pushes and commits are on disk. It waits for
+-- the queue's own buffer, not for those of other queues; with `timeout` no
+-- longer than so many seconds; after TIMEOUT the flush goes on.
 ---@param given { timeout: respool.seconds? }?
 ---@return true?, string?, string?
 ---@nodiscard

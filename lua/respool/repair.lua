@@ -26,9 +26,9 @@ local function path(value, name)
   core.misuse(("%s must be a directory's name"):format(name))
 end
 
--- Brings what can be read of the store in `from` into a new one in `to`,
--- which must not be there yet, or be empty. Which records come back
--- is said in include/respool.h, at respool_repair.
+-- Brings everything that can be read of the store in `from` into a new store in
+-- `to`, a directory that must be missing or empty. include/respool.h says at
+-- respool_repair which records come back.
 ---@param from string a directory
 ---@param to string a directory
 ---@return respool.salvage?, string?, string?

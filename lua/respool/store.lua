@@ -80,8 +80,8 @@ end
 --- on disk; "relaxed": a power cut may undo the last second; "none" for
 --- ":memory:"
 ---@field create boolean? true; false: NOT_FOUND when there is no store
----@field read_only boolean? false; true: only looks: what would change
---- something raises
+---@field read_only boolean? false; true: only reads; calls that would change
+--- something raise
 ---@field clock "manual"? time stands still until advance() moves it
 ---@field max_readers integer? 256; processes and threads that read at once
 ---@field max_bytes integer|string? "16GiB"; pushes beyond it are FULL
@@ -89,15 +89,15 @@ end
 ---@field seed integer? of the jitter; a random one
 ---@field timeout respool.seconds? how long a call waits for other processes
 --- that write, open or compact the store, then LOCKED; nil: for ever
----@field journal boolean? true; false: each push is a commit of LMDB, also
---- where its journal would do
----@field on_error fun(err: respool.internal_error)? called for what goes wrong
---- inside, such as a flush of a buffer
+---@field journal boolean? true; false: each push is a commit of LMDB, even
+--- where the journal would do
+---@field on_error fun(err: respool.internal_error)? called for failures in
+--- the background, such as that of a flush
 ---@field log respool.log|false? warnings and errors are a line each on stderr,
---- a few a second at most; a function gets all there is to say; false: silence.
---- Whom a call waits for is on stderr after 3 s, as no Lua runs meanwhile, and
---- in the log when the wait is over; in nginx it is in the error log
----@field tracer respool.tracer? hears of pushes, takes, handlers and settles:
+--- a few a second at most; a function gets every message; false: silence. The
+--- process that a call waits for is named on stderr after 3 s, as no Lua runs
+--- meanwhile, and in the log when the wait is over; in nginx in the error log
+---@field tracer respool.tracer? called at pushes, takes, handlers and settles:
 --- respool.otlp makes one
 local FORM = {
   of = "respool.open",
@@ -165,9 +165,9 @@ function M.open(path, given)
   }, Store)
 end
 
--- Opens a queue, making it when missing. Options that are a policy are
--- stored; what is not given stays as stored. With `create = false`, and in a
--- store that was opened read-only, it is NOT_FOUND when missing.
+-- Opens a queue, which is made when missing. Options of the policy are stored;
+-- an option that is not given stays as it is stored. With `create = false`, and
+-- in a store that was opened read-only, a missing queue is NOT_FOUND.
 ---@param name string
 ---@param given respool.queue_options?
 ---@return respool.queue?, string?, string?
@@ -180,15 +180,15 @@ function Store:queue(name, given)
   return q
 end
 
--- Names of the queues there are; without those that begin with a dot, in
--- which respool's own tools keep what they need.
+-- The names of the queues, except those that begin with a dot, which respool's
+-- own tools use.
 ---@return string[]?, string?, string?
 ---@nodiscard
 function Store:queues()
   return queue_stats.names(self)
 end
 
--- Names of the DLQs that hold or held dead letters.
+-- The names of the DLQs that hold or held dead letters.
 ---@return string[]?, string?, string?
 ---@nodiscard
 function Store:dead_letter_queues()
@@ -204,8 +204,9 @@ function Store:drop_queue(name)
   return self.handle:drop(name)
 end
 
--- Calls fn(tx) and commits what it asked of tx, all in one commit, or nothing
--- if it raises. Returns what fn returns.
+-- Calls fn(tx) and commits everything that it asked of tx, in one commit;
+-- nothing if it raises, or returns nil and an error, or false. Returns what fn
+-- returns.
 ---@param fn fun(tx: respool.transaction): ...
 ---@return any ...
 function Store:transaction(fn)
@@ -231,7 +232,7 @@ function Store:dead(dlq, given)
   return dead.new(self, dlq, o.codec or codec.default)
 end
 
--- The named replays there are.
+-- The named replays.
 ---@return respool.named_replay[]?, string?, string?
 ---@nodiscard
 function Store:replays()
@@ -254,8 +255,8 @@ function Store:replay(name)
   return progress_of.stored(self, name)
 end
 
--- Stops a named replay, whoever runs it, after the page in hand; a replay of
--- the same name goes on. NOT_FOUND when it is not running.
+-- Stops a named replay after the page in hand, in whichever process it runs; a
+-- later replay of that name goes on. NOT_FOUND when it is not running.
 ---@param name string
 ---@return true?, string?, string?
 ---@nodiscard
@@ -274,10 +275,10 @@ function Store:remove_replay(name)
 end
 
 -- Makes a schedule, or changes it: an item is pushed at each tick of `cron`, by
--- whoever works on a queue of the store, waits in a take, or maintains it, each
--- tick once over all processes. The item's headers are
--- { schedule = name, at = tick }. A schedule that is stored like this already
--- is not written again.
+-- any process that works on a queue of the store, waits in a take, or maintains
+-- the store; each tick once over all processes. The item's headers are {
+-- schedule = name, at = tick }. A schedule that is stored like this already is
+-- not written again.
 ---@param name string
 ---@param given respool.schedule_options
 ---@return respool.schedule?, string?, string?
@@ -285,14 +286,15 @@ function Store:schedule(name, given)
   return schedules.save(self, name, given)
 end
 
--- The schedules there are, by name.
+-- The schedules, in the order of their names.
 ---@return respool.schedule[]?, string?, string?
 ---@nodiscard
 function Store:schedules()
   return schedules.list(self)
 end
 
--- A paused schedule has no ticks; once it goes on, they are not made up.
+-- Pauses a schedule: it has no ticks until it is resumed, and they are not made
+-- up.
 ---@param name string
 ---@return true?, string?, string?
 ---@nodiscard
@@ -329,16 +331,17 @@ function Store:run_schedule(name)
   return one(schedules.run(self, name))
 end
 
--- The workers there are, by number, with what they have in hand.
+-- The workers, in the order of their numbers, with the items that they hold.
 ---@return respool.worker_row[]?, string?, string?
 ---@nodiscard
 function Store:workers()
   return workers.list(self)
 end
 
--- The course of queues' figures, in the order of time: each is what became of a
--- queue between two samples. While nothing changes, or nobody works on the
--- store or maintains it, no sample is taken, and the next reaches back further.
+-- The figures of queues over time, oldest first: each entry is the change of a
+-- queue between two samples. While nothing changes, or no process works on the
+-- store or maintains it, no sample is taken, and the next one reaches back
+-- further.
 ---@param given respool.trend_options?
 ---@return respool.trend[]?, string?, string?
 ---@nodiscard
@@ -366,10 +369,10 @@ end
 
 local FLUSH = { of = "store:flush", timeout = options.seconds }
 
--- A durability barrier: what was committed before, or pushed to a buffer of
--- its queues, is on disk. Tries all buffers, those also whose queue's handle
--- was collected, and tells the first error. With `timeout` it waits no longer
--- than so many seconds: TIMEOUT then, and the flush goes on.
+-- A durability barrier: all earlier commits, and all pushes to buffers of its
+-- queues, are on disk. It tries all buffers, even those of queues whose handle
+-- was collected, and returns the first error. With `timeout` it waits no longer
+-- than so many seconds; after TIMEOUT the flush goes on.
 ---@param given { timeout: respool.seconds? }?
 ---@return true?, string?, string?
 ---@nodiscard
@@ -415,10 +418,10 @@ function Store:metrics(given)
   return one(pieces and table.concat(pieces), message, code)
 end
 
--- How the store is: { status =, components = { storage, readers, queues,
--- buffers } }, after a durable write and a read of a record of its own; a
--- store that was opened read-only is only read. The error rate of
--- a queue is that since the calls before, as far as the window looks back.
+-- The health of the store: { status =, components = { storage, readers, queues,
+-- buffers } }, after a durable write and a read of a record of its own; a store
+-- that was opened read-only is only read. The error rate of a queue counts from
+-- earlier calls on, as far as the window looks back.
 ---@param given respool.health_options?
 ---@return respool.health
 function Store:health(given)
@@ -449,9 +452,9 @@ function Store:advance(seconds)
   return self.handle:advance(seconds)
 end
 
--- Expires items, applies retention to dead letters and history, frees the
--- slots of dead processes, replays what is due in the background: all there
--- is to do, or for `seconds`. Returns what it did.
+-- Expires items, applies retention to dead letters and history, frees the slots
+-- of dead processes, runs background replays that are due: until all is done,
+-- or for `seconds`. Returns counts of what it did.
 ---@param given { seconds: number? }?
 ---@return respool.maintenance?, string?, string?
 ---@nodiscard

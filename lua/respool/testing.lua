@@ -31,8 +31,8 @@ local STORE = {
 
 -- Opens a store in memory that is gone when it is closed. Nothing waits for a
 -- disk, the jitter of retries is the same in each run, nothing is logged, and
--- the clock stands still: it goes on by store:advance(), and by whatever would
--- wait. Raises where there is no such store.
+-- the clock is moved only by store:advance() and by calls that would wait.
+-- Raises where there is no such store.
 ---@param given { seed: integer?, log: respool.log|false? }?
 ---@return respool.store
 function M.store(given)

@@ -61,7 +61,7 @@ local function add_push(tx, bodies, carried)
     carried.queue, bodies, carried.codec, carried))
 end
 
--- Pushes in the commit, past the buffer if the queue has one.
+-- Pushes in the commit, without the buffer if the queue has one.
 ---@param queue respool.queue
 ---@param payload any
 ---@param given respool.push_options?
@@ -123,47 +123,47 @@ local function mark(tx, of, item, o)
   end
 end
 
--- It is done.
+-- The item is done.
 ---@param item respool.item
 function Transaction:done(item)
   mark(self, "done", item, { kind = outcome.DONE })
 end
 
--- It failed and shall be tried again, after `delay` seconds or by policy.
+-- The item failed and is tried again, after `delay` seconds or by policy.
 ---@param item respool.item
 ---@param given { delay: number?, error: any, group: string? }?
 function Transaction:retry(item, given)
   mark(self, "retry", item, outcome.retry(given))
 end
 
--- It failed for good: a dead letter.
+-- The item failed for good: it becomes a dead letter.
 ---@param item respool.item
 ---@param given { error: any, group: string?, dlq: string? }?
 function Transaction:dead(item, given)
   mark(self, "dead", item, outcome.dead(given))
 end
 
--- It failed for good, without a dead letter.
+-- The item failed for good and is removed, without a dead letter.
 ---@param item respool.item
 ---@param given { error: any }?
 function Transaction:drop(item, given)
   mark(self, "drop", item, outcome.drop(given))
 end
 
--- Ready again at once; nothing is spent.
+-- The item is ready again at once; no attempt is spent.
 ---@param item respool.item
 function Transaction:release(item)
   mark(self, "release", item, outcome.release())
 end
 
--- Ready again after `seconds`; nothing is spent.
+-- The item is scheduled again after `seconds`; no attempt is spent.
 ---@param item respool.item
 ---@param seconds number
 function Transaction:snooze(item, seconds)
   mark(self, "snooze", item, outcome.snooze(seconds))
 end
 
--- Ready again once its queue, which is held for `seconds`, goes on.
+-- The item is ready again when its queue, which is held for `seconds`, goes on.
 ---@param item respool.item
 ---@param seconds respool.seconds
 ---@param reason string?
@@ -288,8 +288,8 @@ local function check_by_hand(tx, of)
   end
 end
 
--- Makes it happen: all of it, or nothing and an error, after which it may be
--- changed and committed again. LEASE_LOST when the lease of an item was lost.
+-- Commits all of it, or nothing: after an error it may be changed and committed
+-- again. LEASE_LOST when the lease of an item was lost.
 ---@return true?, string?, string?
 ---@nodiscard
 function Transaction:commit()
@@ -297,7 +297,7 @@ function Transaction:commit()
   return commit(self)
 end
 
--- Forgets it.
+-- Ends the transaction; nothing has happened.
 ---@return true
 function Transaction:rollback()
   check_by_hand(self, "rollback")

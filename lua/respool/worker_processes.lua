@@ -299,9 +299,9 @@ local function check_place(o)
 end
 
 -- Works on the queue of a worker script in several processes until all have
--- come to their end, or SIGTERM or SIGINT stops them. Stores that are open in
--- this process are none of the workers'. A script or options that are wrong
--- raise; a store that cannot be opened is nil, message, code.
+-- ended, or SIGTERM or SIGINT stops them. The workers open the store for
+-- themselves; those that are open in this process are not theirs. A wrong
+-- script or option raises; a store that cannot be opened is nil, message, code.
 ---@param given respool.work_processes_options
 ---@return respool.work_processes_counts?, string?, string?
 function M.run(given)

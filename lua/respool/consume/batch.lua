@@ -56,8 +56,9 @@ local function each_group(batch, groups)
 end
 
 -- Iterates over payload and item of the items that are not settled yet. An item
--- whose payload cannot be decoded is marked dead, reason "undecodable"; one of
--- a payload version that the queue does not take, reason "version".
+-- whose payload cannot be decoded is marked dead, with the reason
+-- "undecodable"; an item of a payload version that the queue does not take,
+-- with the reason "version".
 ---@return fun(): any, respool.item
 function Methods:each()
   local i, n, state = 0, #self, batch_state.of(self)
@@ -123,37 +124,36 @@ function Methods:done()
   return batch_state.mark_all(self, { kind = DONE })
 end
 
--- All items failed and shall be tried again, after `delay` seconds or by
--- policy.
+-- All items failed and are tried again, after `delay` seconds or by policy.
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
   return mark_all(self, outcome.retry(given))
 end
 
--- All items failed for good: dead letters.
+-- All items failed for good: they become dead letters.
 ---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
   return mark_all(self, outcome.dead(given))
 end
 
--- All items failed for good, without dead letters.
+-- All items failed for good and are removed, without dead letters.
 ---@param given { error: any }?
 function Methods:drop(given)
   return mark_all(self, outcome.drop(given))
 end
 
--- All items are ready again at once; nothing is spent.
+-- All items are ready again at once; no attempt is spent.
 function Methods:release()
   return mark_all(self, outcome.release())
 end
 
--- All items are ready again after `seconds`; nothing is spent.
+-- All items are scheduled again after `seconds`; no attempt is spent.
 ---@param seconds number
 function Methods:snooze(seconds)
   return mark_all(self, outcome.snooze(seconds))
 end
 
--- All items are ready again once the queue, which is held for `seconds`, goes
+-- All items are ready again when the queue, which is held for `seconds`, goes
 -- on.
 ---@param seconds respool.seconds
 ---@param reason string?
@@ -282,14 +282,14 @@ end
 ---@field queue respool.queue of the same store
 ---@field payload any
 
--- Commits the marks in one commit. `take` takes more in the same commit and
--- returns it as a second value; `push` is a list of items pushed in it. Items
--- without a mark stay leased. LEASE_LOST: some leases had run out, `lost` of
--- them; with `push` nothing has happened then, else the other items are
--- settled, and a fourth value is the batch of `take`.
--- CLOSED: the store is closing and takes no more; nothing has happened.
--- When a settle with `push` fails, the items lose their marks: what is closed
--- afterwards is released, and no outcome is committed without its pushes.
+-- Commits the marks, in one commit. `take` takes the next batch in the same
+-- commit, which is the second result; `push` is a list of items that are pushed
+-- in it. Items without a mark stay leased. LEASE_LOST: `lost` leases had run
+-- out. With `push` nothing has happened then; otherwise the other items are
+-- settled, and the fourth result is the batch of `take`. CLOSED: the store is
+-- closing; nothing has happened. When a settle with `push` fails, the items
+-- lose their marks: a close afterwards releases them, and no outcome is
+-- committed without its pushes.
 ---@param given { take: respool.take_options?, push: respool.settle_push[]? }?
 ---@return true?, any, string?, respool.batch?
 function Methods:settle(given)
@@ -342,8 +342,8 @@ end
 
 -- Settles the marked items, releases the rest, and closes the batch in any
 -- case. An item whose push is refused is released as well. A second close does
--- nothing. A batch that is only collected as garbage settles nothing: its lease
--- runs out.
+-- nothing. A batch that is collected as garbage settles nothing: its lease runs
+-- out.
 ---@return true?, string?, string?
 function Methods:close()
   if batches.closed(self) then return true end
@@ -352,7 +352,7 @@ function Methods:close()
   return options.one(ok, message, code)
 end
 
--- The lease ends `seconds` from now; without, the queue's lease from now.
+-- Renews the lease: it ends `seconds` from now, or after the queue's `lease`.
 ---@param seconds number?
 ---@return true?, string?, string?
 function Methods:extend(seconds)

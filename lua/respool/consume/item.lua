@@ -176,8 +176,8 @@ end
 
 -- Outcomes: each marks, none settles; the last word counts.
 
--- It is done, with a result of up to 16 KiB in CBOR, which is kept with the
--- finished item where the queue keeps these (`keep_done`).
+-- Marks the item as done, with a result of up to 16 KiB in CBOR, which is kept
+-- with the finished item if the queue keeps these (`keep_done`).
 ---@param result any
 function Methods:done(result)
   if result == nil or result == true then
@@ -188,36 +188,36 @@ function Methods:done(result)
   return returned.mark(self[1], self[2], bytes)
 end
 
--- It failed and shall be tried again, after `delay` seconds or by policy.
+-- The item failed and is tried again, after `delay` seconds or by policy.
 ---@param given { delay: number?, error: any, group: string? }?
 function Methods:retry(given)
   return decide.apply(queue_of(self), self, outcome.retry(given))
 end
 
--- It failed for good: a dead letter.
+-- The item failed for good: it becomes a dead letter.
 ---@param given { error: any, group: string?, dlq: string? }?
 function Methods:dead(given)
   return decide.apply(queue_of(self), self, outcome.dead(given))
 end
 
--- It failed for good, without a dead letter.
+-- The item failed for good and is removed, without a dead letter.
 ---@param given { error: any }?
 function Methods:drop(given)
   return decide.apply(queue_of(self), self, outcome.drop(given))
 end
 
--- Ready again at once; nothing is spent.
+-- The item is ready again at once; no attempt is spent.
 function Methods:release()
   return decide.apply(queue_of(self), self, outcome.release())
 end
 
--- Ready again after `seconds`; nothing is spent.
+-- The item is scheduled again after `seconds`; no attempt is spent.
 ---@param seconds number
 function Methods:snooze(seconds)
   return decide.apply(queue_of(self), self, outcome.snooze(seconds))
 end
 
--- Ready again once its queue, which is held for `seconds`, goes on.
+-- The item is ready again when its queue, which is held for `seconds`, goes on.
 ---@param seconds respool.seconds
 ---@param reason string?
 function Methods:hold(seconds, reason)
@@ -234,11 +234,11 @@ local function check_size(store, carried)
   end
 end
 
--- Pushes in the commit that settles this item, if it is done then; in a
+-- Pushes in the commit that settles this item, if the item is done then; in a
 -- fan-out, if the handler that pushes accepts it. In `work` a push that is
--- refused then (EXISTS, FULL, NOT_FOUND) is the failure of this item, with
--- that code as its group, and no other's: it is tried again as the policy
--- says. A settle made by hand is refused as a whole.
+-- refused then (EXISTS, FULL, NOT_FOUND) makes this item fail, and no other,
+-- with that code as its group; it is tried again by policy. A settle by hand is
+-- refused as a whole.
 ---@param queue respool.queue of the same store
 ---@param payload any
 ---@param given respool.push_options?
@@ -252,19 +252,19 @@ function Methods:push(queue, payload, given)
   item_pushes.add(self[1], self[2], carried)
 end
 
--- True once the queue's work is to stop: by stop(), by closing, or by a
--- signal to a process of respool.work_processes.
+-- True when the queue's work is to stop: by stop(), by closing, or by a signal
+-- to a process of respool.work_processes.
 ---@return boolean
 function Methods:stopping()
   local state = batch_state.of(self[1])
   return timing.is_stopped(state.queue, state.stops)
 end
 
--- Says how far the handler has come with the item: a part of 1, a text of up to
--- 255 bytes, or both. It is kept with the lease, shown where items and workers
--- are, and gone with the settle. The last report counts; of several within a
--- second the first is stored, and one that says 1. LEASE_LOST once the item is
--- no longer the handler's.
+-- Reports how far the handler has come with the item: a share from 0 to 1, a
+-- text of up to 255 bytes, or both. The report is kept with the lease, shown
+-- with items and workers, and removed by the settle. The last report counts; of
+-- several within a second the first is stored, and a report of 1. LEASE_LOST
+-- when the item is no longer the handler's.
 ---@param done number?
 ---@param text string?
 ---@return true?, string?, string?
@@ -272,9 +272,9 @@ function Methods:progress(done, text)
   return progress.report(self[1], self[2], done, text)
 end
 
--- True once the item is no longer its handler's: queue:cancel() has removed it,
--- or its lease has run out. The handler's outcome is refused then. A
--- cancel by this store object is seen at once, another within a second.
+-- True when the item is no longer its handler's: queue:cancel() has removed it,
+-- or its lease has run out. The handler's outcome is refused then. A cancel by
+-- this store object is seen at once, any other within a second.
 ---@return boolean
 function Methods:cancelled()
   return held.is_gone(self[1], self[2])

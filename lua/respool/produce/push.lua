@@ -29,12 +29,12 @@ M.DROP_OLDEST, M.DEAD, M.WAIT = 1, 2, 3
 --- the push itself ends an expired holder that is not leased
 ---@field on_conflict "fail"|"ignore"|"replace"? when the key is held
 ---@field dedup number? seconds that the key is held at least
----@field partition string? of which the item is, 1 to 255 bytes; for
---- queue:push_many also a function that says it of a payload, or nil
----@field timeout respool.seconds? for room, then TIMEOUT; math.huge: as long as
---- it takes; when not given, that if the queue's overflow is "wait", else 0.
---- A push that an empty queue could not hold is FULL at once, one item over
---- max_queue_bytes TOO_LARGE
+---@field partition string? the partition of the item, 1 to 255 bytes; for
+--- queue:push_many also a function of the payload that returns it, or nil
+---@field timeout respool.seconds? how long to wait for room, then TIMEOUT;
+--- math.huge: as long as it takes, which is the default with overflow = "wait";
+--- otherwise 0. A push that an empty queue could not hold is FULL at once, an
+--- item over max_queue_bytes TOO_LARGE
 
 local CONFLICTS = { fail = M.FAIL, ignore = 1, replace = 2 }
 

@@ -64,7 +64,7 @@ function M.register(dead, read, given)
   return b
 end
 
--- Ends it; a round that is under way can be gone on with if it has a name.
+-- Ends it; a round that is under way can be resumed if it has a name.
 ---@return true?, string?, string?
 function Background:stop()
   local run = self.run

@@ -192,7 +192,7 @@ end
 
 ---@alias respool.backoff.jitter "none"|"full"|"equal"|number
 
--- The same delay always.
+-- Always the same delay.
 ---@param options { delay: number, jitter: respool.backoff.jitter? }
 ---@return respool.backoff.policy
 M.constant = constructor("constant", CONSTANT)
@@ -225,12 +225,12 @@ M.polynomial = constructor("polynomial", POLYNOMIAL)
 ---@return respool.backoff.policy
 M.fibonacci = constructor("fibonacci", FIBONACCI)
 
--- The delays listed; the last repeats.
+-- The delays of a list; the last one repeats.
 ---@param options { [integer]: number, jitter: respool.backoff.jitter? }
 ---@return respool.backoff.policy
 M.list = constructor("list", LIST)
 
--- Anything from initial to three times the delay before.
+-- A random delay from initial to three times the one before.
 ---@param options { initial: number?, max: number? }
 ---@return respool.backoff.policy
 M.decorrelated = constructor("decorrelated", DECORRELATED)

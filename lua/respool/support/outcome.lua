@@ -90,29 +90,29 @@ local function make(kind, form, given)
   return setmetatable(outcome, Outcome)
 end
 
--- It failed and shall be tried again: after `delay` seconds, or as the
--- queue's policy says. An attempt is spent; at the limit it dies.
+-- The item failed and is tried again, after `delay` seconds or as the queue's
+-- policy says. An attempt is spent; at the limit it becomes a dead letter.
 ---@param given { delay: number?, error: any, group: string? }?
 ---@return respool.outcome
 function M.retry(given)
   return make(M.RETRY, RETRY, given)
 end
 
--- It failed for good: a dead letter now.
+-- The item failed for good: it becomes a dead letter.
 ---@param given { error: any, group: string?, dlq: string? }?
 ---@return respool.outcome
 function M.dead(given)
   return make(M.DEAD, DEAD, given)
 end
 
--- It failed for good and is not worth a dead letter.
+-- The item failed for good and is removed, without a dead letter.
 ---@param given { error: any }?
 ---@return respool.outcome
 function M.drop(given)
   return make(M.DROP, DROP, given)
 end
 
--- Again after `seconds`; nothing is spent.
+-- The item is scheduled again after `seconds`; no attempt is spent.
 ---@param seconds number
 ---@return respool.outcome
 function M.snooze(seconds)
@@ -120,8 +120,8 @@ function M.snooze(seconds)
   return setmetatable({ kind = M.SNOOZE, delay = seconds }, Outcome)
 end
 
--- The queue waits for `seconds`, and this item in it: nothing is taken by any
--- process, and nothing is spent. `reason` is shown where the hold is.
+-- The item is ready again, and its queue is held for `seconds`: no process
+-- takes from it. No attempt is spent. `reason` is shown with the hold.
 ---@param seconds respool.seconds
 ---@param reason string?
 ---@return respool.outcome
@@ -143,7 +143,7 @@ function M.hold_item(seconds)
                       Outcome)
 end
 
--- Ready again at once; nothing is spent.
+-- The item is ready again at once; no attempt is spent.
 ---@return respool.outcome
 function M.release()
   return setmetatable({ kind = M.RELEASE }, Outcome)

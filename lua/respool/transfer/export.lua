@@ -372,8 +372,9 @@ local function export(o, source)
   return d.counts
 end
 
--- Exports a DLQ or a queue. Returns counts; after an error, those up to it as a
--- fourth value: all that was accepted is removed then, if it was to be.
+-- Exports a DLQ or a queue. Returns counts; after an error the fourth value
+-- counts what was done before: everything that was accepted has been removed,
+-- if it was to be.
 ---@param given respool.export_options
 ---@return respool.export_counts?, string?, string?, respool.export_counts?
 ---@nodiscard

@@ -405,8 +405,8 @@ local function run(r)
   end
 end
 
--- Imports what the reader gives into a queue. Returns counts; after an error,
--- those up to it as a fourth value: that much is on disk.
+-- Imports the records of a reader into a queue. Returns counts; after an error
+-- the fourth value counts what was done before, and is on disk.
 ---@param given respool.import_options
 ---@return respool.import_counts?, string?, string?, respool.import_counts?
 ---@nodiscard

@@ -43,7 +43,7 @@ local function push(o, batch)
 end
 
 -- Moves the ready items of a queue, or dead letters. Returns counts; after an
--- error, those up to it as a fourth value.
+-- error the fourth value counts what was done before.
 ---@param given respool.move_options
 ---@return respool.export_counts?, string?, string?, respool.export_counts?
 ---@nodiscard

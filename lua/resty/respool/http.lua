@@ -169,10 +169,11 @@ local function push(o, payload, how)
   reply.answer(202, { id = id, exists = message == "exists" or nil })
 end
 
--- Takes a POST whose body becomes an item: 202 and its id, once it is on disk.
--- 400 no body, or no JSON; 405 no POST; 409 the key is held; 413 too large; 422
--- what `validate`, `push` or the codec raised, or options of `push` that are
--- none; 429 the queue is full: come back; 503 the store cannot store.
+-- Pushes the body of a POST as an item, and answers 202 and its id once it is
+-- on disk. 400: there is no body, or it is not JSON; 405: not a POST; 409: the
+-- key is held; 413: too large; 422: `validate`, `push` or the codec raised, or
+-- `push` returned wrong options; 429: the queue is full, come back; 503: the
+-- store cannot be written.
 ---@param given respool.receiver_options
 function M.receive(given)
   local o = read_options(given)

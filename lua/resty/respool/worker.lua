@@ -135,8 +135,8 @@ function M.start(given)
   return worker
 end
 
--- Asks the consumers to end: no more is taken, handlers may go on until the
--- deadline.
+-- Asks the consumers to end: they take no more items, and handlers may go on
+-- until the deadline.
 function Worker:stop()
   self.stopping = true
 end
@@ -146,7 +146,7 @@ local function is_running(worker, consumer)
   return not consumer.queue.handle:closed()
 end
 
--- How many consumers have not ended.
+-- The number of consumers that have not ended.
 ---@return integer
 function Worker:running()
   local n = 0
