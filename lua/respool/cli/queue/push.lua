@@ -211,32 +211,46 @@ local function stop_at(run, entry, message)
     run.name and ", --resume goes on there" or ""))
 end
 
--- A queue whose overflow is "wait" makes us wait, too, but not for what it
--- could never hold at once.
-local function commit_patiently(run, batch, place)
-  while true do
-    local ok, message, code = commit(run, batch, place)
-    if ok or code ~= "FULL" or not run.waits or records.is_stopped()
-       or message:find(" can never hold ", 1, true) then
-      return ok, message, code
-    end
-    core.process.nap(0.05)
-  end
-end
-
 -- Errors of one item, not of the queue or the store.
 local OF_ITEM = { EXISTS = true, TOO_LARGE = true }
 
--- Commits items one by one: one that is refused is reported and passed over.
-local function commit_each(run, batch, place)
-  for i, entry in ipairs(batch) do
-    local to = i == #batch and place or entry.place
-    local ok, message, code = commit_patiently(run, { entry }, to)
-    if not ok and not OF_ITEM[code] then stop_at(run, entry, message) end
-    if not ok then
-      refuse(run, entry.place, message)
-      check(commit(run, {}, to))
+local function waits_for_room(run, code)
+  return code == "FULL" and run.waits and not records.is_stopped()
+end
+
+-- Commits one item: if it is refused, it is reported and passed over. A queue
+-- whose overflow is "wait" makes us wait for room, too.
+local function commit_one(run, entry, place)
+  local ok, message, code = commit(run, { entry }, place)
+  while not ok and waits_for_room(run, code) do
+    core.process.nap(0.05)
+    ok, message, code = commit(run, { entry }, place)
+  end
+  if not ok and not OF_ITEM[code] then stop_at(run, entry, message) end
+  if not ok then
+    refuse(run, entry.place, message)
+    check(commit(run, {}, place))
+  end
+end
+
+-- Commits a batch, or, if it is refused as a whole, its items one by one. While
+-- we wait for room it is halved instead, until there is room for a part: the
+-- queue may have none for the whole, now or ever.
+local function commit_batch(run, batch, place)
+  local ok, message, code = commit(run, batch, place)
+  if ok then return end
+  if code ~= "FULL" and not OF_ITEM[code] then arguments.fail(message) end
+  if #batch > 1 and waits_for_room(run, code) then
+    local half = math.floor(#batch / 2)
+    local front, back = {}, {}
+    for k, entry in ipairs(batch) do
+      table.insert(k <= half and front or back, entry)
     end
+    commit_batch(run, front, front[half].place)
+    return commit_batch(run, back, place)
+  end
+  for k, entry in ipairs(batch) do
+    commit_one(run, entry, k == #batch and place or entry.place)
   end
 end
 
@@ -252,12 +266,7 @@ local function flush(run)
   local batch, place = run.batch, run.place
   run.batch, run.bytes = {}, 0
   if place == run.kept then return end
-  local ok, message, code = commit_patiently(run, batch, place)
-  if not ok and code ~= "FULL" and not OF_ITEM[code] then
-    arguments.fail(message)
-  elseif not ok then
-    commit_each(run, batch, place)
-  end
+  commit_batch(run, batch, place)
   run.kept = place
   run.progress:update(run.pushed, place.stop - run.from, asides(run))
 end
@@ -387,6 +396,7 @@ local function new_run(args, io)
   local queue = check(store:queue(args.queue, {
     codec = codec.encoded_as(args.raw and "raw" or "cbor"),
   }))
+  local config = check(queue:config())
   local run = {
     args = args, io = io, store = store, queue = queue, format = format,
     decode = DECODERS[format], noun = args.cbor and "value" or "line",
@@ -396,7 +406,7 @@ local function new_run(args, io)
       priority = args.priority, delay = args.delay, ttl = args.ttl,
       partition = args.partition,
     },
-    waits = check(queue:config()).overflow == "wait",
+    waits = config.overflow == "wait" and config.max_items > 0,
     batch = {}, bytes = 0, pushed = 0, ignored = 0, bad = 0, from = 0,
   }
   run.name = input_name(run)
