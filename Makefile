@@ -23,7 +23,7 @@ commit = commit ticket
 verbs/store = store calls reports notes samples maintenance
 verbs/queue = queue queue_policy browse remove flow
 verbs/produce = push change buffer_fill buffer buffer_list schedule_record \
-  schedules
+  schedule_times schedules ticks
 verbs/consume = batch lease take settle progress workers
 verbs = engines exit open files dead_letters transaction
 lmdb/env = turn directory files create env open txn commits nodes pages \
