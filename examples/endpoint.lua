@@ -159,21 +159,18 @@ function Server:serve(client, request)
   })
 end
 
--- Takes what a client has sent. True when the one that held us is gone.
+-- Takes what a client has sent. True when the one that held us is gone: maybe
+-- before we have read that it does.
 function Server:read(client)
   local data, err, part = client:receive(65536)
+  self.clients[client] = self.clients[client] .. (data or part)
+  local request = parse(self.clients[client])
+  if request and request.path == "/hold" then self.holder = client end
   if err == "closed" then
     self:drop(client)
     return client == self.holder
   end
-  self.clients[client] = self.clients[client] .. (data or part)
-  local request = parse(self.clients[client])
-  if not request then return false end
-  if request.path == "/hold" then
-    self.holder = client
-  else
-    self:serve(client, request)
-  end
+  if request and client ~= self.holder then self:serve(client, request) end
   return false
 end
 

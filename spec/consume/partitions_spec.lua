@@ -82,6 +82,26 @@ describe("an item's partition", function()
     assert.equal("a", t:take(1):item(1).partition)
   end)
 
+  it("fails by itself in a replay to a queue in strict order", function()
+    local ordered = assert(t.store:queue("ordered", { ordered = true }))
+    assert(t.q:push_many { "x", "y" })
+    fill("a", 1)
+    settle(t:take(10), "dead")
+    local dead = t.store:dead "orders"
+    for _, dry_run in ipairs { true, false } do
+      local counts = assert(dead:replay { to = ordered, dry_run = dry_run })
+      assert.same({ 2, 1 }, { counts.moved, counts.failed })
+      assert.matches("^dead letter %d: queue 'ordered': a queue in strict "
+        .. "order has no partitions$", counts.errors[1])
+    end
+    local left = dead:list()
+    assert.equal("a", left[1].partition)
+    assert.same({ nil, "queue 'ordered': a queue in strict order has no "
+                  .. "partitions", "INVALID" },
+                { dead:retry(left[1].number, { to = ordered }) })
+    assert.same({ 1, 2 }, { dead:count(), ordered:length().ready })
+  end)
+
   it("goes through an export and an import", function()
     fill("a", 2)
     t.q:push "plain"

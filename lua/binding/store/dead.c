@@ -5,6 +5,7 @@
 #include "dead.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -358,6 +359,7 @@ typedef struct move_call {
   respool_move *moves;
   respool_payload *payloads;
   uint64_t moved;
+  char refusal[256]; /* what a queue says that takes no such items; or "" */
 } move_call;
 
 static void free_moves(lcall *c) {
@@ -418,12 +420,24 @@ static void read_moves(lua_State *L, int index, move_call *m) {
 
 static int run_move(lcall *c) {
   move_call *m = (move_call *)c;
-  return respool_dead_move(c->store, m->dlq, m->moves, m->n, &m->options,
-                           &m->moved);
+  int rc = respool_dead_move(c->store, m->dlq, m->moves, m->n, &m->options,
+                             &m->moved);
+  if (rc != RESPOOL_INVALID)
+    return rc;
+  snprintf(m->refusal, sizeof m->refusal, "%s", respool_error_text());
+  return 0;
 }
 
+/* The arguments are sound: what is INVALID are the dead letters. */
 static int push_moved(lua_State *L, lcall *c) {
-  lrecord_push_count(L, ((move_call *)c)->moved);
+  move_call *m = (move_call *)c;
+  if (m->refusal[0]) {
+    lua_pushnil(L);
+    lua_pushstring(L, m->refusal);
+    lua_pushstring(L, respool_errname(RESPOOL_INVALID));
+    return 3;
+  }
+  lrecord_push_count(L, m->moved);
   return 1;
 }
 

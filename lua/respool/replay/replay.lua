@@ -187,7 +187,9 @@ end
 -- The loop.
 
 -- Errors of one dead letter, not of the store.
-local OF_DEAD_LETTER = { NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true }
+local OF_DEAD_LETTER = {
+  NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true, INVALID = true,
+}
 
 -- The next page, by what this one took.
 local function grow(run)
@@ -410,12 +412,17 @@ function M.check(o)
   end
 end
 
-local function queue_names(store)
-  local names, message, code = store.handle:queues()
+-- What a dry run must know of them to say what a move would do.
+local function look_at_targets(run)
+  local names, message, code = run.store.handle:queues()
   if not names then return nil, message, code end
-  local set = {}
-  for _, name in ipairs(names) do set[name] = true end
-  return set
+  run.queues = {}
+  for _, name in ipairs(names) do run.queues[name] = true end
+  if not run.o.to then return true end
+  local policy
+  policy, message, code = run.o.to.handle:config()
+  run.to_ordered = policy and policy.ordered
+  return policy and true, message, code
 end
 
 -- A run over the dead letters there are now. `read` lists pages of them.
@@ -434,8 +441,8 @@ function M.begin(dead, read, o)
   run.progress, message, code = progress_of.begin(run)
   if not run.progress then return nil, message, code end
   if o.dry_run then
-    run.queues, message, code = queue_names(run.store)
-    if not run.queues then return nil, message, code end
+    ok, message, code = look_at_targets(run)
+    if not ok then return nil, message, code end
   end
   if progress_of.is_stored(run) then
     run.progress.runner, run.leave = runner_of.enter(run)
