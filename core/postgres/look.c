@@ -268,17 +268,6 @@ static int result_of(looking *k) {
 
 /* ---- dead letters ------------------------------------------------------- */
 
-/* Only what is small becomes a copy. */
-static int keep_marks(arena *a, respool_dead_letter *r) {
-  respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
-                           &r->origin.queue};
-  int rc = 0;
-  r->body = r->headers = r->original = (respool_bytes){NULL, 0};
-  for (size_t i = 0; i < sizeof kept / sizeof *kept && !rc; i++)
-    rc = arena_copy(a, *kept[i], kept[i]);
-  return rc;
-}
-
 static int add_dead(respool_dead_letters *out, const char *dlq,
                     uint64_t number, respool_bytes stored, bool no_body) {
   dead l;
@@ -295,7 +284,7 @@ static int add_dead(respool_dead_letters *out, const char *dlq,
   unpacker_init(&u, l.item.data, l.item.size);
   bool whole = item_unpack(&u, &i, &ref) && !ref.number;
   dead_show_item(r, whole ? &i : NULL, l.item);
-  return no_body ? keep_marks(&out->memory, r) : 0;
+  return no_body ? dead_keep_marks(&out->memory, r) : 0;
 }
 
 static int dead_list(looking *k) {

@@ -178,6 +178,16 @@ void dead_show_item(respool_dead_letter *r, const item *i,
   ITEM_SHOW(r, i);
 }
 
+int dead_keep_marks(arena *a, respool_dead_letter *r) {
+  respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
+                           &r->origin.queue, &r->partition};
+  int rc = 0;
+  r->body = r->headers = r->original = (respool_bytes){NULL, 0};
+  for (size_t i = 0; i < sizeof kept / sizeof *kept && !rc; i++)
+    rc = arena_copy(a, *kept[i], kept[i]);
+  return rc;
+}
+
 void dead_renew(item *i, const dead *l, const respool_move *m) {
   i->replays++;
   if (!i->origin.queue.size)

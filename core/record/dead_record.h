@@ -60,6 +60,9 @@ int dead_show(arena *a, respool_bytes key, respool_bytes stored,
 void dead_show_item(respool_dead_letter *r, const item *i,
                     respool_bytes packed);
 
+/* Copies what is small of its item, and shows nothing of what may be large. */
+int dead_keep_marks(arena *a, respool_dead_letter *r);
+
 /* Makes the item of a dead letter ready to be pushed again: counts a replay,
    sets the origin, and puts a transformed body in place of its own; the first
    body stays as the original. */

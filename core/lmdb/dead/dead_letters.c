@@ -89,11 +89,7 @@ static int copy_marks(txn *t, arena *a, respool_dead_letter *r,
     dead_show_item(r, &i, packed);
   else
     rc = copy_item(t, &whole, r, packed);
-  r->body = r->headers = r->original = (respool_bytes){NULL, 0};
-  respool_bytes *kept[] = {&r->key, &r->codec, &r->original_codec,
-                           &r->origin.queue};
-  for (size_t k = 0; k < sizeof kept / sizeof *kept && !rc; k++)
-    rc = arena_copy(a, *kept[k], kept[k]);
+  if (!rc) rc = dead_keep_marks(a, r);
   arena_free(&whole);
   return rc;
 }
