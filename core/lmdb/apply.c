@@ -236,8 +236,8 @@ static int run_steps(txn *t, unit *u) {
   return rc ? rc : refused(u);
 }
 
-/* What a lone push that found no room has ended stays so, or it would be ended
-   again with every try. */
+/* Items that a lone push without room has ended stay ended, or they would be
+   ended again with every try. */
 static bool stays(const unit *u) {
   return u->n == 1 && u->steps->kind == STEP_APPEND && u->rc == RESPOOL_FULL &&
          u->steps->append.only_expired;

@@ -55,7 +55,7 @@ static int start_journal(lmdb_env *e) {
   return rc ? rc : journal_start(e->journal, store, &a);
 }
 
-/* What relaxed pushes left is flushed, as LMDB is. */
+/* Flushes what relaxed pushes have left, as LMDB is flushed. */
 static void close_journal(lmdb_env *e) {
   small_forget(e);
   if (!e->journal) return;

@@ -216,7 +216,7 @@ static int position(env *e, journal_applied *a) {
 
 #define TRIES 100
 
-/* What is found counts if nothing was applied meanwhile: looking waits for no
+/* Findings count if nothing was applied meanwhile: looking waits for no
    writer. */
 static int check_journal(lmdb_env *e, packer *findings) {
   journal_applied a, b = {.pos = 0};

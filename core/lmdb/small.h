@@ -13,7 +13,7 @@
 
 #include "lmdb/env/txn.h"
 
-/* What a group has done in the journal. */
+/* The effects of a group in the journal. */
 typedef struct small_group {
   uint64_t end; /* to be flushed before durable units are over */
   bool late;    /* units wrote whose flush may be late */

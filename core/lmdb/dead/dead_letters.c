@@ -47,7 +47,7 @@ void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* What is left of a damaged item that lies in a blob instead of the reference
+/* The bytes that are left of a damaged item in a blob, instead of the reference
    to it. */
 static respool_bytes damaged_bytes(txn *t, arena *a, respool_bytes packed) {
   blob_ref r = blob_of(packed);

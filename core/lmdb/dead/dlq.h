@@ -21,7 +21,7 @@ void dlq_bound(dlq *x, const queue_config *c);
    beyond its bounds; how many, and whether there are more. */
 uint64_t dlq_trim(txn *t, const queue_config *c, size_t most, bool *more);
 
-/* What a dead letter takes: its record and its blob. */
+/* The bytes of a dead letter: its record and its blob. */
 uint64_t dead_weight(respool_bytes k, respool_bytes v);
 
 /* Removes a dead letter; `v` is its record. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an environment knows of this process's commits.
+ * The figures of this process's commits, kept with an environment.
  */
 #ifndef LMDB_COMMITS_H
 #define LMDB_COMMITS_H

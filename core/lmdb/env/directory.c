@@ -108,7 +108,7 @@ void dir_place(int dirfd, const char *path, char place[PLACE_MAX]) {
 
 /* ---- the lock ----------------------------------------------------------- */
 
-/* Who holds the lock, by the kernel's list; 0 when that is not known. */
+/* The process that holds the lock, by the kernel's list; 0 if unknown. */
 static int lock_holder(int dirfd) {
   struct stat st;
   char line[160];

@@ -176,7 +176,7 @@ static void registry_remove(lmdb_env *e) {
   if (*p) *p = e->next;
 }
 
-/* What comes first when the verbs open an environment; it may be open already
+/* The first step when the verbs open an environment; it may be open already
    for a copy. */
 static int attach(lmdb_env *e, const engine *g, int (*first)(env *e)) {
   if (!first || e->base.commit) return 0;

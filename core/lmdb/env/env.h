@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Open environments: the registry of this process, and the transactions of
- * LMDB alone. Operations on queues use queue/unit.h, which also keeps the
+ * LMDB alone. Operations on queues use unit/unit.h, which also keeps the
  * states of queues.
  */
 #ifndef ENV_H

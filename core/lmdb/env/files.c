@@ -25,9 +25,9 @@ static int name_fail(const lmdb_env *e, const char *name, int error) {
               file_error(error));
 }
 
-/* LMDB writes the lock file through a map, which needs its blocks. Whoever may
-   open the data may open it, and nobody else. Whose directory it is may not be
-   whose data it is, if it is root's. */
+/* LMDB writes the lock file through a map, which needs its blocks. It may be
+   opened by those who may open the data, and by nobody else. The owner of the
+   directory may be another than that of the data, if it is root. */
 static int match(int dirfd, int fd, const struct stat *data) {
   struct stat st, dir;
   mode_t mode = (data->st_mode & 0666) | 0600;
@@ -156,7 +156,7 @@ static bool is_due(const lmdb_env *e, int64_t now, int how) {
   return how == LOOK_OFTEN && !(has_name(e->held[0]) && has_name(e->held[1]));
 }
 
-/* What was gone may come back: a disk that is mounted again. */
+/* Files that were gone may come back: a disk that is mounted again. */
 int files_check(lmdb_env *e, int how) {
   if (e->memory) return 0;
   int64_t now = clock_mono();

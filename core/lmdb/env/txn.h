@@ -63,7 +63,7 @@ respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room);
 
 typedef struct lmdb_env lmdb_env;
 
-/* What is opened beside LMDB; its rooms know more than this one. */
+/* Files that are opened beside LMDB; their rooms know more than this one. */
 typedef struct env_beside {
   /* With the directory locked, before LMDB is opened. */
   int (*open)(lmdb_env *e);

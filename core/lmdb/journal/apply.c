@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What leaves the journal for LMDB. In three steps: begin copies the live
+ * Items that leave the journal for LMDB, in three steps: begin copies the live
  * items before a position and sets `applying`, whereby they are nobody's; the
  * engine puts them into its transaction, with the position; finish drops them
  * here. When a process dies in between, the position in LMDB tells the next to
@@ -45,7 +45,7 @@ void journal_leave(journal *j) {
 
 /* ---- begin --------------------------------------------------------------- */
 
-/* What leaves may have been counted in the older half or in this one. */
+/* Items that leave may have been counted in the older half or in this one. */
 static uint64_t take_off(uint64_t *from, uint64_t n) {
   uint64_t off = n < *from ? n : *from;
   *from -= off;

@@ -158,7 +158,7 @@ static int map(journal *j) {
   return 0;
 }
 
-/* Who may open the data may open it. */
+/* It may be opened by those who may open the data. */
 static int make(journal *j) {
   int fd = file_make(j->dirfd, name, FILE_MODE);
   if (fd < 0 || !files_match(j->dirfd, fd)) return fd;
@@ -190,8 +190,8 @@ int control_publish(journal *j) {
   return byte_lock(j->cfd, F_RDLCK, 0) ? cannot("lock") : 0;
 }
 
-/* Whoever opens another store here is the first then, and builds the block
-   anew; its own store finds the block as it was, or as others have built it
+/* A process that opens another store here is the first then, and rebuilds the
+   block; its own store finds the block as it was, or as others have built it
    from the same files. */
 void journal_away(journal *j, bool away) {
   if (!j->started || j->forked || !j->c) return;

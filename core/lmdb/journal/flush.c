@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The flush that all of a moment share. A flusher reads the tail first: all
- * before it is written. Who finds another flushing waits for it, but not for
- * long, since it may have died; and in the end flushes beside it, since it may
- * be stopped: two flushes at once do no harm.
+ * before it is written. A process that finds another one flushing waits
+ * for it, but not for long, since it may have died; in the end it flushes as
+ * well, since the other may be stopped: two flushes at once do no harm.
  */
 #include "lmdb/journal/flush.h"
 
@@ -30,8 +30,8 @@ void flush_raise(_Atomic uint64_t *position, uint64_t to) {
     ;
 }
 
-/* A flush that failed is told to its caller, which died then before it could
-   say so: nobody else may ever hear of it. So what it had to flush is written
+/* A flush that failed is reported to its caller alone, which died before it
+   could say so: no other process may ever learn of it. So its pages are written
    again; with the state lock, as halves change meanwhile. */
 static int write_again(journal *j) {
   control *c = j->c;

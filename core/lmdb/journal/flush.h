@@ -7,7 +7,7 @@
 
 #include "lmdb/journal/control.h"
 
-/* What those who wait for a flush wait for may have come. */
+/* Wakes those who wait for a flush: it may have come. */
 void flush_wake(control *c);
 
 /* Raises a position; another may have raised it further. */

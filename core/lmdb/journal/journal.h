@@ -28,7 +28,7 @@
  *   J4  an item is in LMDB or here, never both, never neither
  *   J5  a DONE of an item that was applied before counts for nothing
  *   J6  items before `applying` change only under the write lock
- *   J7  what is handed out is on disk
+ *   J7  an item that is delivered is on disk
  *   J8  a queue's next id lies above every id in either place
  *   J9  nobody waits at LMDB's own writer lock
  *   J10 after a failed flush nothing is believed until it is written again
@@ -58,15 +58,15 @@ typedef struct journal journal;
 #define JOURNAL_NEVER INT64_MAX
 #define JOURNAL_STEP 1000    /* ms; a clock may go back by less */
 
-/* What LMDB's meta holds: all zero as long as nothing was applied. Stored in
-   the same transaction as what is applied. */
+/* The position in LMDB's meta: all zero as long as nothing was applied. It is
+   stored in the transaction that applies the items. */
 typedef struct journal_applied {
   uint64_t pos, chain, seed;
 } journal_applied;
 
 /* Asked after `ms` of waiting for process `pid` (0: not known), which may be
    stopped; false gives up, with fail() called: the call answers LOCKED, and
-   nothing has happened. `over` is told that the wait is over. */
+   nothing has happened. `over` is called when the wait is over. */
 typedef struct journal_waits {
   bool (*goes_on)(void *arg, int64_t ms, int pid);
   void (*over)(void *arg);
@@ -126,8 +126,9 @@ int journal_holds(journal *j, uint64_t number, bool *any, int64_t *clock);
 #define JOURNAL_READY 1 /* ms: before any clock */
 
 /* The moment from which on LMDB has an item to hand out: 0 unknown,
-   JOURNAL_READY, JOURNAL_NEVER. A commit that may change it says 0 before and the truth
-   after. Requires the write lock. A queue without a row is passed over. */
+   JOURNAL_READY, JOURNAL_NEVER. A commit that may change it says 0 before and
+   the truth after. Requires the write lock. A queue without a row is passed
+   over. */
 void journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
 
 /* The queue's time in LMDB. A push or take whose `now` lies JOURNAL_STEP or
@@ -135,7 +136,7 @@ void journal_view(journal *j, uint64_t number, int64_t lmdb_ready_at);
    went back. */
 int journal_clock(journal *j, uint64_t number, int64_t now);
 
-/* What pushes, takes and dones add to a queue's figures beside its counters;
+/* Figures of a queue that pushes, takes and dones raise, beside its counters;
    lost with the block. */
 typedef struct journal_figures {
   uint64_t delivered_bytes;
@@ -153,12 +154,13 @@ typedef struct journal_push_req {
   size_t n;
   int reason;                 /* a buffer's for its flush; 0: none */
   uint64_t first, end;        /* out: first id; position to flush to */
-  bool due;                   /* out: apply JOURNAL_OLD now; told once */
+  bool due;                   /* out: apply JOURNAL_OLD now; set once */
 } journal_push_req;
 
-/* Appends one record; the items may be told and taken once flushed. ELSEWHERE:
-   no row, no room, too large, or no journal could be made. Wake whoever waits
-   after the flush. Not within journal_enter: it may have to make the file. */
+/* Appends one record; the items may be reported and taken once it is flushed.
+   ELSEWHERE: no row, no room, too large, or no journal could be made. Takers
+   are to be woken after the flush. Not within journal_enter: it may have to
+   make the file. */
 int journal_push(journal *j, journal_push_req *r);
 
 /* Ensures that what lies before `end` survives a power cut. One flush serves
@@ -192,7 +194,7 @@ typedef struct journal_take_req {
    `items` need not be in order. 0, with `n` of 0: nothing to be had.
    ELSEWHERE: LMDB has something, the queue has no row, a lease ran out, or the
    next item is damaged, expired or about to leave. An item that is not on disk
-   yet is flushed before it is handed out. */
+   yet is flushed before it is delivered. */
 int journal_take(journal *j, journal_take_req *r);
 
 enum { JOURNAL_DONE, JOURNAL_LOST, JOURNAL_IN_LMDB };
@@ -205,7 +207,7 @@ typedef struct journal_done_req {
   size_t n;
   uint8_t *outcome; /* out: of each, one of the above */
   size_t done;      /* out: how many are DONE */
-  uint64_t end;     /* out: flush to here before anyone is told */
+  uint64_t end;     /* out: flush to here before it is acknowledged */
   bool due;         /* out: as of a push */
 } journal_done_req;
 
@@ -227,8 +229,8 @@ void journal_leave(journal *j);
 
 typedef struct journal_work journal_work;
 
-/* What to apply: everything, all that lies before the current half, or nothing
-   (what another left unfinished is seen to all the same). */
+/* The records to apply: all, those before the current half, or none (an
+   application that another process left unfinished is completed anyway). */
 enum { JOURNAL_ALL, JOURNAL_OLD, JOURNAL_NOTHING };
 
 /* Begins an application within an LMDB write transaction, in which `applied`
@@ -241,21 +243,21 @@ int journal_begin(journal *j, const journal_applied *applied, int what,
    arena: a read may serve several. */
 int journal_next(journal_work *w, journal_item *out, arena *to);
 
-/* What is to be added to a queue's counters, and its next id at least. */
+/* Counts to be added to a queue's counters, and its next id at least. */
 typedef struct journal_share {
   uint64_t queue, next_id, pushed, pushed_bytes, done, delivered;
   journal_figures figures;
 } journal_share;
 const journal_share *journal_shares(const journal_work *w, size_t *n);
 
-/* What belongs into meta, in the same transaction. */
+/* The position to be stored in meta, in the same transaction. */
 journal_applied journal_position(const journal_work *w);
 
 /* After the commit, whose result is `rc`; frees `w`. The write lock is still
    held. After UNKNOWN_OUTCOME the next to begin finds out. */
 int journal_finish(journal_work *w, int rc);
 
-/* What is applied, and how much of that a sync of LMDB is to give back. */
+/* The applied position, and how much of it a sync of LMDB is to release. */
 int journal_applied_to(const journal *j, uint64_t *pos, uint64_t *held);
 
 /* A sync of LMDB that began after it was applied up to `pos` is done. */
@@ -326,10 +328,9 @@ void journal_wake(journal *j, uint64_t key, int n);
 
 typedef int journal_finding_fn(void *arg, const char *text);
 
-/* Compares block, file and LMDB's position; each fault is told. Of a block in
-   which a process stands still nothing is told. Requires that
-   `a` is still LMDB's, or what is told counts for nothing. 0 also with
-   findings. */
+/* Compares block, file and LMDB's position, and reports each fault; none of a
+   block in which a process stands still. The reports count only if `a` is still
+   LMDB's. 0 also with findings. */
 int journal_check(journal *j, const journal_applied *a,
                   journal_finding_fn *each, void *arg);
 

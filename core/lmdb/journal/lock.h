@@ -16,7 +16,7 @@ int lock_take_within(journal *j, int which, int64_t ms, bool *died);
 
 void lock_leave(journal *j, int which);
 
-/* Leaves it as after a death: the next to take it is told. */
+/* Leaves it as after a death: the next one to take it learns of that. */
 void lock_abandon(journal *j, int which);
 
 /* Locks byte 0, waiting until the block is built, or this is the one to build

@@ -93,7 +93,7 @@ int log_write_again(const journal *j, uint64_t from);
 /* Is it time to apply what lies before the current half? Told once. */
 bool log_due(control *c);
 
-/* What the items pushed so far in the current half count goes to the older. */
+/* Counts the items pushed so far in the current half to the older one. */
 void log_half_is_old(control *c);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * A file of unknown state, record by record: for repair, when LMDB's position
  * is lost, or the chain is broken. Each record tells by its own sum whether it
- * is whole; records of a former turn that still lie behind the tail are told
- * too, and known by their positions.
+ * is whole; records of a former turn that still lie behind the tail are
+ * reported too, and known by their positions.
  */
 #include <stdlib.h>
 #include <string.h>

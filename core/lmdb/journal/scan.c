@@ -56,7 +56,7 @@ static bool load(trail *w) {
   return true;
 }
 
-/* To the other half: told by END, or by having no room for a header. */
+/* Goes to the other half: at END, or where a header has no room. */
 static bool cross(trail *w, const record *end) {
   uint64_t epoch = w->at.pos / w->half + 1;
   if (epoch > w->last_epoch) return false;
@@ -214,7 +214,7 @@ static int look_for_later(const control *c, int fd, point from) {
   return rc;
 }
 
-/* What a process wrote that was killed may not be on disk, and its flush may
+/* Writes of a process that was killed may not be on disk, and its flush may
    have failed. */
 static int make_durable(const journal *j, point from) {
   if (from.pos == atomic_load(&j->c->tail)) return 0;

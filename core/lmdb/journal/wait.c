@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Waking those who wait for items, across processes. Queues share the words
- * of the block: one that is woken in vain looks and sleeps again. A
+ * of the block: a sleeper that is woken for nothing looks and sleeps again. A
  * sleeper that is killed as it is woken takes the call with it, hence the
  * slices of a second.
  */

@@ -10,7 +10,7 @@
    ".notes" and ".imports", whose items become notes. 3. What was damaged before
    is not taken for sound. 0 also when there is nothing to migrate; LOCKED when
    another process has the store open, or who waits has given it up: they are
-   asked after each commit, and told how far it has come. */
+   called after each commit, with how far it has come. */
 int lmdb_migrate(const char *path);
 
 #endif

@@ -11,7 +11,7 @@
 /* Its flow, made where it has none; NULL: out of memory. */
 flow *partition_flow(txn *t, queue *q, partition *p);
 
-/* What bounds the partitions has changed: those that wait are looked at
+/* The bounds of the partitions have changed: those that wait are looked at
    again. */
 void partitions_policy(txn *t, queue *q, const queue_config *from);
 

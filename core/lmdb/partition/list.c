@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a look says of a partition. */
+/* The figures of a partition, as a look returns them. */
 typedef struct account {
   char name[RESPOOL_NAME_MAX];
   size_t name_size;

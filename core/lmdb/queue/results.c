@@ -47,7 +47,7 @@ void result_forget(txn *t, const queue *q, uint64_t id) {
   entry_del(t, ENTRY_RESULT, name_of);
 }
 
-/* What is stored under a name, to be called with the queue's. */
+/* Reads an entry, which must be of the queue of this name. */
 static bool open_entry(unpacker *u, respool_bytes bytes, const char *name,
                        int64_t *done_at, respool_bytes *result) {
   *result = (respool_bytes){NULL, 0};

@@ -143,7 +143,7 @@ static uint64_t limit_of(const lmdb_env *e, uint64_t max_store) {
   return max_store < e->map_size ? max_store : e->map_size;
 }
 
-/* What pushes may fill of it. */
+/* The share of a limit that pushes may fill. */
 static uint64_t for_pushes(uint64_t limit) {
   uint64_t reserve = limit / RESERVE_SHARE;
   return limit - (reserve > RESERVE_MAX ? RESERVE_MAX : reserve);

@@ -82,7 +82,7 @@ static int read_one(txn *t, item_reader *c, segment *g, uint64_t id) {
   return rc;
 }
 
-/* What the items of a segment share. */
+/* Notes the fields that the items of a segment share. */
 static void note_segment(item_reader *c, const segment *g) {
   c->like.priority = c->line.priority;
   c->like.pushed_at = g->pushed_at;

@@ -113,8 +113,8 @@ void history_pack(packer *p, const respool_item *i, respool_bytes packed);
 bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
                     unpacker *u);
 
-/* Who owns a key that a caller chose, and until when its window is open; 0:
-   it has none. */
+/* The item that owns a key that a caller chose, and until when its window is
+   open; 0: it has none. */
 typedef struct key_owner {
   uint64_t id;
   int64_t until;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What partitions say of their items, and what their items say: two lists of
- * rows, which are sorted and compared.
+ * The counts of partitions, compared with their items: two lists of rows, which
+ * are sorted.
  */
 #include "lmdb/repair/check_partitions.h"
 

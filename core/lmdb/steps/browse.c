@@ -35,7 +35,7 @@ static int state_of(const look *k, const claim *c) {
   return claim_has_failed(c) ? RESPOOL_RETRYING : RESPOOL_SCHEDULED;
 }
 
-/* What the items of a claim share. */
+/* The fields that the items of a claim share. */
 static respool_item common(look *k, const claim *of) {
   if (!of) return (respool_item){.id = 0};
   claim c = *of;

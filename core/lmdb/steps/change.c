@@ -75,7 +75,7 @@ static int find(target *g, const char *name) {
   return g->t->rc ? g->t->rc : read_item(g);
 }
 
-/* What is known of the item: a lease that ran out has crashed. */
+/* The counts of the item so far: a lease that ran out has crashed. */
 static claim past_of(const target *g) {
   claim c = g->claimed ? g->c : (claim){.state = CLAIM_WAITING};
   if (c.state == CLAIM_LEASED) c.crashes++;

@@ -42,7 +42,7 @@ typedef struct range_result {
   bool all;       /* nothing unsettled is left in the range */
 } range_result;
 
-/* What the items share that are delivered; `of` is the claim they were in, if
+/* The fields that the delivered items share; `of` is the claim they were in, if
    any. */
 static respool_item common(const take_run *run, const claim *of) {
   static const claim none;

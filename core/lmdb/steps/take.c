@@ -248,7 +248,7 @@ static void look_at_clock(txn *t, const queue *q, int64_t wall,
   if (first_expiry(t, q, &expiry)) note_due(out, expiry, queue_now(q, wall));
 }
 
-/* What is there comes no sooner than the queue's flow allows. */
+/* Items come no sooner than the queue's flow allows. */
 static void look_at_flow(const queue *q, int64_t now, outlook *out) {
   int64_t due;
   if (queue_allows(q, now, &due) > 0) return;

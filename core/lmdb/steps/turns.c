@@ -384,7 +384,8 @@ static bool end_turn(pass *x, const served *s) {
   return true;
 }
 
-/* Who got nothing is first again; who has more comes behind all others. */
+/* A partition that got nothing is first again; one that has more comes behind
+   all others. */
 static void end_turns(pass *x) {
   partition_turn *first = malloc((x->n_served + 1) * sizeof *first);
   size_t n = 0;

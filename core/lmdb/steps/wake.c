@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What time brings to partitions: those that were held, or had no tokens, get
- * their turns; items that waited, or whose lease ran out, come to the list of
- * theirs, in a segment of their own if they are not as they were pushed.
+ * The passing of time for partitions: those that were held, or had no tokens,
+ * get their turns; items that waited, or whose lease ran out, come to the list
+ * of theirs, in a segment of their own if they are not as they were pushed.
  */
 #include "lmdb/steps/wake.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What time brings to partitions.
+ * The passing of time for partitions.
  */
 #ifndef WAKE_H
 #define WAKE_H

@@ -10,7 +10,7 @@
  *   leased items   to SPACE_JOURNAL, under a claim for each lease
  *   damaged items  to the DLQ
  *
- * Before the commit the journal is told that LMDB may have items to hand out
+ * Before the commit the journal learns that LMDB may have items to deliver
  * of each queue that changed, and after it from when on. Without a journal all
  * functions do nothing.
  */

@@ -128,7 +128,7 @@ static int find_out(session *l, call *k) {
 
 /* ---- a server that went back ------------------------------------------- */
 
-/* What v1_seen answers. */
+/* The answers of v1_seen. */
 enum back { BACK_NOT, BACK_CHANGE, BACK_TOKENS, BACK_IDS };
 
 static int gone_back(const session *l, enum back what) {
@@ -195,7 +195,7 @@ static void renew(session *l, call *k) {
 
 enum next { AGAIN, OVER };
 
-/* What becomes of a call that the connection broke under. */
+/* The next step of a call whose connection broke. */
 static enum next after_break(session *l, call *k, int64_t end, int *rc) {
   if (k->changes && k->why.sent) {
     int happened = find_out(l, k);

@@ -62,10 +62,10 @@ typedef struct call {
 void call_new_id(call *k, struct random *chance);
 void call_first_id(int64_t at, uint8_t id[16]); /* the least of that time */
 
-/* Runs it: 0, or a code with the line told by fail(). FORKED in another process
-   than the session's; CORRUPT on a server that has gone back. Refusals by the
-   policy's version, or by items that are to be expired first, are BUSY with
-   `why` set. */
+/* Runs it: 0, or a code with the message set by fail(). FORKED in another
+   process than the session's; CORRUPT on a server that has gone back. Refusals
+   by the policy's version, or by items that are to be expired first, are BUSY
+   with `why` set. */
 int call_run(session *l, call *k);
 
 /* Clears the results and what was answered. */

@@ -219,8 +219,8 @@ static bool wants_prepare(const connection *c, const request *r, size_t i,
   return prepare && !is_prepared(c, &r[i], relaxed) && !repeats(r, i);
 }
 
-/* Sends what libpq has queued, taking in what comes meanwhile, lest both
-   sides wait for the other to read. */
+/* Sends what libpq has queued, reading what arrives, so that neither side
+   waits for the other to read. */
 static int flush(connection *c, const char **why) {
   int left;
   while ((left = pq.flush(c->c)) > 0) {

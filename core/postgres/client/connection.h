@@ -44,8 +44,8 @@ void connection_init(connection *c, const url *u, _Atomic bool *prepare);
    for connect_timeout, until `deadline` (of clock_mono). */
 int connection_open(connection *c, int64_t deadline, pg_failure *f);
 
-/* Closes what is there. In a child process the server is not told, as the
-   connection is the parent's. */
+/* Closes the connection. In a child process nothing is sent, as the connection
+   is the parent's. */
 void connection_close(connection *c);
 
 /* Runs requests as one transaction: 0, or -1 with `*f` and without results.

@@ -38,8 +38,8 @@ bool failure_passes(const pg_failure *f);
 #define REFUSED_GONE "RS035"    /* items were cancelled since the take */
 bool failure_is(const pg_failure *f, const char *sqlstate);
 
-/* The respool code, with the line told by fail(). `store` names the store in
-   it. */
+/* The respool code, with the message set by fail(), which names the store as
+   `store`. */
 int failure_code(const pg_failure *f, const char *store);
 
 #endif

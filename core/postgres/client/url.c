@@ -125,7 +125,7 @@ static int check_address(const url *u) {
                           "in a password @ is written %%40 and / %%2F");
 }
 
-/* libpq's message may quote the URL, password and all: it is not told. */
+/* libpq's message may quote the URL with its password: it is not shown. */
 static int read_options(url *u, const char *text) {
   char *message = NULL;
   pg_option *o = pq.conninfoParse(text, &message);

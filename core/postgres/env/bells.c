@@ -134,7 +134,7 @@ void bells_ring(bells *b, int queue) {
 
 /* ---- the thread: hearing ------------------------------------------------ */
 
-/* What was heard of a queue; 0: of any. */
+/* Notes that a queue was heard of; 0: any queue. */
 static void note_heard(bells *b, int id) {
   pthread_mutex_lock(&b->lock);
   for (waited *w = b->waits; w; w = w->next)

@@ -150,8 +150,8 @@ static void put_histogram(values *v, const respool_histogram *h) {
   array_end(v);
 }
 
-/* Where the server cannot be told the counts are lost, as they cannot be told
-   twice. */
+/* If the server cannot be reached the counts are lost, as they must not be
+   reported twice. */
 static void tell(session *l, int id, const observed *o) {
   values v;
   request r = {.statement = STATEMENT_OBSERVE, .values = &v};
@@ -168,7 +168,7 @@ static void tell(session *l, int id, const observed *o) {
   values_free(&v);
 }
 
-/* The next queue with counters to be told; false: there is none. */
+/* The next queue with counters to be reported; false: there is none. */
 static bool take_untold(pg_env *e, int64_t before,
                         char name[RESPOOL_NAME_MAX + 1], observed *o) {
   pthread_mutex_lock(&e->lock);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is remembered of queues: their ids and policies, so that a verb needs
- * no look before it; the functions of the schema refuse an old version. And
- * what takes have found, and counters that are told now and then.
+ * Queues as this process remembers them: their ids and policies, so that a verb
+ * needs no look before it; the functions of the schema refuse an old version.
+ * And the findings of takes, and counters that are reported now and then.
  */
 #ifndef POSTGRES_KNOWN_H
 #define POSTGRES_KNOWN_H
@@ -44,7 +44,7 @@ take_marks *known_marks(pg_env *e, const char *name);
 /* Adds to the counters of a queue, once they are known to be right. */
 void known_observe(pg_env *e, const char *name, const observed *more);
 
-/* Tells the server all counters that were not told yet, of all queues. */
+/* Reports to the server all counters that it does not have yet. */
 void known_tell(pg_env *e);
 
 /* The same of queues whose counters have waited for a second; for apply. */

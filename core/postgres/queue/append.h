@@ -37,7 +37,7 @@ void append_undo(plan *p, appending *a);
 /* Once the plan has happened: results and notices. */
 void append_end(plan *p, appending *a);
 
-/* What a full queue still has room for; below 0: no limit. */
+/* The room that is left in a queue; below 0: no limit. */
 typedef struct append_room {
   int64_t items, bytes;
 } append_room;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "postgres/queue/flow.h"
 
-/* What an outcome says, as v1_flow_note has it. */
+/* The meaning of an outcome, as v1_flow_note has it. */
 enum { SAYS_DONE, SAYS_OUTAGE, SAYS_NOTHING, SAYS_HOLD };
 
 /* The outcomes of a batch that are to be noted, one by one. */

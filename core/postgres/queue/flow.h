@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flow: what the settle of a batch says of holds and of a breaker, told to the
- * server before the settle itself; see sql/flow.sql.
+ * Flow: holds and outages in the settle of a batch, reported to the server
+ * before the settle itself; see sql/flow.sql.
  */
 #ifndef POSTGRES_FLOW_H
 #define POSTGRES_FLOW_H

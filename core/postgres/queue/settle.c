@@ -252,7 +252,7 @@ static bool has_result(const settling *w, size_t i) {
          outcome_result(m).size;
 }
 
-/* What handlers have returned, beside the history. */
+/* The results of handlers, beside the history. */
 static void plan_results(plan *p, const settling *w) {
   const respool_page *page = &w->r->batch->page;
   size_t n = 0;

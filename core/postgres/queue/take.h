@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Take, and the extension of leases. What a take finds expired, crashed too
- * often or damaged is leased to it too, and buried in a call that follows.
+ * Take, and the extension of leases. Items that a take finds expired,
+ * crashed too often or damaged are leased to it too, and become dead letters in
+ * a call that follows.
  */
 #ifndef POSTGRES_TAKE_H
 #define POSTGRES_TAKE_H

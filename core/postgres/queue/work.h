@@ -45,7 +45,7 @@ void work_undo(plan *p, work *w);
 int work_end(plan *p, work *w);
 void work_free(work *w);
 
-/* What is to be done about a refusal: 0 to plan anew, else the code. */
+/* The consequence of a refusal: 0 to plan again, else the code. */
 int work_refused(plan *p, work *w, int rc);
 
 /* A step that is not planned, in calls of its own. */

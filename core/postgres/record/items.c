@@ -45,7 +45,7 @@ static bool unpack(respool_bytes packed, item *i) {
   return item_unpack(&u, i, &ref) && !ref.number;
 }
 
-/* What the items of a run share. */
+/* The fields that the items of a run share. */
 static respool_item common(const taken *t, respool_bytes failures) {
   return (respool_item){
     .priority = t->priority, .pushed_at = t->pushed_at,
