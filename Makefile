@@ -162,6 +162,8 @@ C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote lua/binding \
   -iquote $(BUILD) $(WARN) $(CPPFLAGS)
 COMPILE = $(CC) $(C) -pthread -fPIC -fno-plt -fvisibility=hidden -MMD -MP \
   $(CFLAGS)
+# What is compiled and linked at once; headers come with the compiler's list.
+INPUTS = $(filter-out %.h,$^)
 LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 SHARED = $(LINK) -shared -Wl,-z,nodelete
 LIBS = -llmdb -lcbor -lxxhash -lm -ldl
@@ -270,10 +272,10 @@ $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 
 # Examples are built as a user would, the C specs see the insides.
 $(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 # A build of another version, as a store's journal sees it.
 OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/%.o,control scan)
 $(OTHER): $(BUILD)/other/%.o: core/%.c
@@ -281,34 +283,34 @@ $(OTHER): $(BUILD)/other/%.o: core/%.c
 	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=2u -c $< -o $@
 $(BUILD)/spec/other_build: spec/c/other_build.c $(OTHER) $(BUILD)/core.a
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 STAND_IN = spec/fault/stand_in.c $(BUILD)/core.a
 $(BUILD)/spec/journal: spec/c/journal.c $(STAND_IN)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 # The verbs on an engine of the specs: no LMDB in it.
 VERBS_O = $(filter-out $(BUILD)/core/lmdb/% $(BUILD)/core/postgres/% \
   %/engines.o,$(CORE_O))
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
 KIT = spec/c/postgres_kit.c $(BUILD)/core.a
 $(BUILD)/spec/postgres_%: spec/c/postgres_%.c $(KIT)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/bench/postgres: bench/postgres.c $(KIT)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
 LIBS_small = -lsqlite3
 
 # Power cuts and kills; the core that is killed has points for it.
 $(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) -shared $^ $(LDFLAGS) -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) -shared $(INPUTS) $(LDFLAGS) -ldl -o $@
 ACTORS = $(patsubst %,spec/fault/%.c,actors verbs model)
 $(BUILD)/spec/fault/workload: spec/fault/workload.c $(ACTORS) $(BUILD)/core.a
 $(BUILD)/spec/fault/replay: $(BUILD)/core.a \
@@ -328,7 +330,7 @@ JOURNAL_ATTACKS = $(patsubst %,$(BUILD)/spec/fault/journal_%,kill work replay)
 $(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal_%.c \
   spec/fault/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $^ $(LDFLAGS) $(LIBS) -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -ldl -o $@
 $(BUILD)/spec/fault/journal_kill: spec/fault/crowd.c
 $(BUILD)/spec/fault/stand_in.o: spec/fault/stand_in.c
 	@mkdir -p $(@D)
