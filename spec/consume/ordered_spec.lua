@@ -106,7 +106,7 @@ describe("an ordered queue", function()
     for i = 1, 3 do assert.same({ i }, t:settle(1, "done")) end
   end)
 
-  -- What was due behind it hid the due time of the first.
+  -- An item due behind it hid the due time of the first.
   it("wakes one who waits when the first of them is due", function()
     t.q:push_many { 1, 2 }
     local batch, due = t:take(2), t.store:now() + 60

@@ -20,7 +20,7 @@ local function taken(n)
   return assert(t.q:take { limit = n or 1 }), first
 end
 
--- What is shown of an item: its part and its text.
+-- The progress shown of an item: its part and its text.
 local function shown(id)
   local progress = assert(t.q:get(id)).progress
   if not progress then return nil end

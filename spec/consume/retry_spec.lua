@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Retrying: when an item comes again after it failed, and when no more.
--- What the policies compute is seen here through due times.
+-- The delays of policies are seen here through due times.
 
 local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"

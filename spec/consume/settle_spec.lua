@@ -27,7 +27,7 @@ local function last_txn()
   return t.store:stats().last_txn
 end
 
--- What is to become of an item, by the word said of it.
+-- Outcomes of an item, by their word.
 local OUTCOMES = {
   { say = function(item) item:done() end },
   { say = function(item) item:drop { error = "junk" } end },

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What takes and batches take and refuse.
+-- Options that takes and batches accept and refuse.
 
 local helper = require "spec.helper"
 

@@ -9,7 +9,7 @@ local script = require "respool.worker_script"
 
 local dir, store, q
 
--- What the parent runs; `%s` are options besides store and script.
+-- The program of the parent; `%s` are options as well as store and script.
 local PARENT = [[
   io.stdout:setvbuf "no"
   local respool = require "respool"
@@ -28,7 +28,7 @@ local PARENT = [[
   print("over", table.concat(words, ", "))
 ]]
 
--- What worker scripts begin with: note() appends a line to dir/log.
+-- The beginning of worker scripts: note() appends a line to dir/log.
 local SCRIPT = [[
   local dir = %q
   local function note(...)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Who runs a named replay, and how fast a replay goes.
+-- The runner of a named replay, and the pace of a replay.
 
 local helper = require "spec.helper"
 local respool = require "respool"

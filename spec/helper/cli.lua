@@ -86,8 +86,8 @@ local launch = load([[
   return status
 ]], "@bin/respool")
 
--- The same within this process, which is faster. What the command reads and
--- writes goes through an io of its own; { columns = n } makes its stdout a
+-- The same within this process, which is faster. The command reads and
+-- writes through an io of its own; { columns = n } makes its stdout a
 -- terminal. Workers write past it.
 ---@return respool.spec.run
 function M.run(words)

@@ -50,7 +50,7 @@ function M:psql(text)
     :format(psql, self.base, path)
 end
 
--- What it prints.
+-- Runs SQL; returns its output.
 function M:sql(text)
   return helper.sh(self:psql(text))
 end

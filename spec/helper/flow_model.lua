@@ -149,7 +149,7 @@ function M:take(n, now, till)
   self.probes = self.probes + n
 end
 
--- What stats() says of it.
+-- The flow as stats() must return it.
 function M:told(now)
   return {
     breaker = self.state, opened = self.opened, outages = self.outages,

@@ -207,7 +207,7 @@ function Endpoint:open_gate()
   helper.write(self.process.dir .. "/gate", "")
 end
 
--- What it got: { method, path, headers, body, connection }, in order.
+-- The requests it got: { method, path, headers, body, connection }, in order.
 function Endpoint:requests()
   local cjson, list = require "cjson", {}
   for line in self.process:output():gmatch "([^\n]+)\n" do

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- What specs share: a fresh store on a manual clock, other processes, and
+-- Shared by specs: a fresh store on a manual clock, other processes, and
 -- the cleaning up after each spec. Specs of behaviour get a store's location
--- from here and know nothing of what lies in it.
+-- from here and know nothing of its contents.
 --
 -- RESPOOL_SEED repeats the random choices of a failed run.
 
@@ -24,7 +24,7 @@ local function quote(word)
   return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
 end
 
--- What a shell command prints, without the last newline.
+-- The output of a shell command, without the last newline.
 function M.sh(command)
   local pipe = assert(io.popen(command))
   local said = pipe:read "*a"
@@ -135,7 +135,7 @@ function M.checked(it)
 end
 
 
--- What specs say of queues, again and again.
+-- Specs of queues that are needed again and again.
 
 -- refuses(of, f, wrong): specs that f { option = value } raises for every wrong
 -- value, naming function and option.
@@ -243,7 +243,7 @@ function Process:wait()
   return self.status
 end
 
--- What it has printed so far.
+-- Its output so far.
 function Process:output()
   return M.read(self.dir .. "/out")
 end

@@ -4,7 +4,7 @@
 -- or priorities' heads: a list of items, each with its due time, lease and
 -- counts, times in milliseconds. An operation does the same to both and
 -- compares what they say; chance comes from math.random, so that an operation
--- with its seed can be done again. What differs is an error that says how.
+-- with its seed can be done again. A difference is an error that says how.
 --
 -- The time is the store's manual clock; `wall` may step back, the queue's own
 -- time (`now`) does not, as long as the queue holds something.
@@ -65,7 +65,7 @@ function M:open()
   self.q = self.wrap and self.wrap(q) or q
 end
 
--- What the operation at hand does, for whoever reads a failure.
+-- Notes what the operation at hand does, for the reader of a failure.
 function M:say(fmt, ...)
   self.said[#self.said + 1] = fmt:format(...)
 end
@@ -228,7 +228,7 @@ local OUTAGE = {
   end,
 }
 
--- What the flow is to know of a settle, in the order of the batch.
+-- Notes a settle for the flow, in the order of the batch.
 function M:note(batch, holds)
   self.flow:begin()
   for i = 1, #batch do
@@ -266,7 +266,7 @@ function OPERATIONS.push(m)
   end
 end
 
--- What has expired and is not leased holds no key: the push makes a dead letter
+-- An expired item that is not leased holds no key: the push makes a dead letter
 -- of it.
 function OPERATIONS.push_key(m)
   local key = KEYS[random(#KEYS)]
@@ -501,7 +501,7 @@ function OPERATIONS.cancel(m)
   if ok then m:finish(item, "removed") end
 end
 
--- What is done to one item that is not held.
+-- Changes of one item that is not held.
 local CHANGES = {
   { "run_now", function(m, id) return m.q:run_now(id) end,
     function(m, item)

@@ -145,7 +145,7 @@ function Nginx:log()
   return read(self.dir .. "/error.log")
 end
 
--- What it says before it logs.
+-- Its output before it logs.
 function Nginx:said()
   return read(self.dir .. "/out")
 end

@@ -3,7 +3,7 @@
 -- busted's helper for a run of the behaviour specs on an engine other than
 -- LMDB: leaves out what spec/ENGINE/not_here.lua lists, by the file and the
 -- words of each `it` ("*": all of them), with the reason. A line of it that
--- fits no spec fails the run, lest it stay behind.
+-- fits no spec fails the run, so that none stays behind.
 
 local busted = require "busted"
 

@@ -227,7 +227,7 @@ local function fits(said, text)
   return text:gsub("[ \t]+", " "):match("^" .. pattern .. "$") ~= nil
 end
 
--- What a block should print, and whether it did.
+-- The output that a block should have, and whether it had that.
 ---@param block respool.spec.block
 ---@param ran respool.spec.ran
 ---@return string expected, boolean fits

@@ -61,7 +61,7 @@ function M.is_bounded(path)
   return most <= MOST
 end
 
--- What a check finds in the store, which must lose nothing that was pushed.
+-- Checks the store, which must lose nothing that was pushed.
 function M.look(path, pushes, label)
   local store = open(path)
   local q = assert(store:queue "q")

@@ -5,7 +5,8 @@
 
 local helper = require "spec.helper"
 
--- What the writer opens the store with, and its lock in /proc/locks.
+-- The options with which the writer opens the store, and its lock in
+-- /proc/locks.
 local LOCKS = {
   turn = { options = "{ journal = false }", file = "data.mdb",
            pattern = "POSIX.* WRITE %d .*:%s 0 0" },

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- What lies in a store, read as doc/format.md says and without respool: the
+-- The contents of a store, read as doc/format.md says and without respool: the
 -- page's table gives the fields of the keys, its drawings the fields of the
--- records, spec/c/dump.c the bytes, and the values are decoded here. What
--- page and store do not agree on is an error.
+-- records, spec/c/dump.c the bytes, and the values are decoded here. A
+-- difference between page and store is an error.
 
 local helper = require "spec.helper"
 local respool = require "respool"
@@ -219,8 +219,8 @@ function M.is_summed(entry)
   return entry.bytes:byte(2) == 0x1b and stated == entry.sum
 end
 
--- What a store of any format holds: by table, a list of { key, value, sum },
--- all bytes; `sum` is the checksum that it should have, by the other
+-- The contents of a store of any format: by table, a list of { key, value, sum
+-- }, all bytes; `sum` is the checksum that it should have, by the other
 -- implementation.
 function M.raw(path)
   local found = {}
@@ -272,7 +272,7 @@ function M.damage(path, ...)
 end
 
 
--- What the page's specs put into stores.
+-- Contents that the page's specs put into stores.
 
 -- A byte string, as it is read.
 function M.bytes(s)

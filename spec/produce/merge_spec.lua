@@ -30,7 +30,7 @@ local function push(...)
   end
 end
 
--- What is stored: "a7 b2".
+-- The stored payloads: "a7 b2".
 local function stored()
   local list = {}
   for item in q:each() do

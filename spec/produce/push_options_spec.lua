@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- What a push takes and refuses: options, payloads, codecs.
+-- What a push accepts and refuses: options, payloads, codecs.
 
 local helper = require "spec.helper"
 local respool = require "respool"

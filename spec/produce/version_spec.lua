@@ -13,7 +13,7 @@ local function queue(options)
   return assert(store:queue("orders", options))
 end
 
--- What a handler gets to see.
+-- The payloads that a handler gets.
 local function work(q)
   local seen = {}
   q:work(function(payload) table.insert(seen, payload) end, empty)

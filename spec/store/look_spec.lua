@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- What can be seen of a queue without taking from it, what is removed by
--- hand, and that the figures agree.
+-- Looking at a queue without taking from it, removing by hand, and that the
+-- figures agree.
 
 local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
