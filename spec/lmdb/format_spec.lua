@@ -160,9 +160,9 @@ describe("the record of a queue", function()
     assert(q:take { limit = 2 })
     assert.same({
       { priority = 9, head = 5, ready = 0, leased = 1, scheduled = 0,
-        credit = 0, retrying = 0 },
+        credit = 0, retrying = 0, listed = 0 },
       { priority = 2, head = 2, ready = 2, leased = 1, scheduled = 1,
-        credit = 0, retrying = 0 },
+        credit = 0, retrying = 0, listed = 0 },
     }, record(only "queues")["priority list"])
   end)
 

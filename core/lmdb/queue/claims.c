@@ -299,12 +299,31 @@ respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
   return packed;
 }
 
-uint64_t first_listed(txn *t, const line *l) {
-  uint64_t from = 0, upto, id;
-  while (claim_gap(t, l, &from, &upto)) {
-    id = first_unsettled(t, l, from);
+/* ---- items of partitions without a claim -------------------------------- */
+
+#define PASS_MORE 64 /* claims than a push or a take has made */
+
+uint64_t first_listed(txn *t, const queue *q, int priority) {
+  line l = {q->id, SPACE_PARTED, priority};
+  const priority_state *s = queue_priority(q, priority);
+  uint64_t from = s ? s->listed : 0, upto, id;
+  while (claim_gap(t, &l, &from, &upto)) {
+    id = first_unsettled(t, &l, from);
     if (id <= upto || upto == UINT64_MAX) return id;
     from = upto + 1;
   }
   return UINT64_MAX;
+}
+
+void pass_unlisted(txn *t, queue *q, int priority, size_t most) {
+  line l = {q->id, SPACE_PARTED, priority};
+  priority_state *s = queue_priority(q, priority);
+  place p;
+  claim c;
+  for (size_t left = most + PASS_MORE; s && left && !t->rc; left--) {
+    uint64_t id = first_unsettled(t, &l, s->listed);
+    bool covered = id != UINT64_MAX && claim_cover(t, &l, id, &p, &c);
+    if (covered) s->listed = c.last + 1;
+    if (!covered) return;
+  }
 }

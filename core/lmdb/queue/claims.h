@@ -79,8 +79,12 @@ bool claims_journaled(const batch_claim *claims, size_t n);
 bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
                      enum count *from);
 
-/* The first item of a line of space PARTED that no claim covers; UINT64_MAX:
-   there is none. */
-uint64_t first_listed(txn *t, const line *l);
+/* The first item of space PARTED of a priority that no claim covers;
+   UINT64_MAX: there is none. */
+uint64_t first_listed(txn *t, const queue *q, int priority);
+
+/* Passes over claims before it, so many and some at most, so that nobody has to
+   again. */
+void pass_unlisted(txn *t, queue *q, int priority, size_t most);
 
 #endif

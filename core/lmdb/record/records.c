@@ -103,7 +103,7 @@ static void counters_unpack(unpacker *u, respool_queue_stats *s) {
 }
 
 void priority_pack(packer *p, const priority_state *l) {
-  pack_array(p, 7);
+  pack_array(p, 8);
   pack_int(p, l->priority);
   pack_uint(p, l->head);
   pack_uint(p, l->ready);
@@ -111,14 +111,17 @@ void priority_pack(packer *p, const priority_state *l) {
   pack_uint(p, l->scheduled);
   pack_uint(p, l->retrying);
   pack_int(p, l->credit);
+  pack_uint(p, l->listed);
 }
 
 uint64_t priority_items(const priority_state *l) {
   return l->ready + l->leased + l->scheduled + l->retrying;
 }
 
+/* Older ones have no `listed`. */
 static void priority_unpack(unpacker *u, priority_state *l) {
-  unpack_expect(u, unpack_array(u) == 7);
+  size_t n = unpack_array(u);
+  unpack_expect(u, n == 7 || n == 8);
   l->priority = unpack_priority(u);
   l->head = unpack_uint(u);
   l->ready = unpack_uint(u);
@@ -126,6 +129,7 @@ static void priority_unpack(unpacker *u, priority_state *l) {
   l->scheduled = unpack_uint(u);
   l->retrying = unpack_uint(u);
   l->credit = unpack_int(u);
+  l->listed = n == 8 ? unpack_uint(u) : 0;
 }
 
 static void priorities_unpack(unpacker *u, queue *q) {

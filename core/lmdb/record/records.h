@@ -20,6 +20,7 @@ typedef struct priority_state {
   uint64_t head; /* the next id to be delivered for the first time */
   uint64_t ready, leased, scheduled, retrying;
   int64_t credit; /* see queue/weights.c */
+  uint64_t listed; /* each item of space PARTED below it is in a claim */
 } priority_state;
 
 /* The unsettled items of a priority. */

@@ -136,7 +136,11 @@ static void check_cover(audit *a, const segment_cursor *w) {
     uint64_t id = w->at.first + i;
     if (!bits_has(&w->unsettled, i)) continue;
     bool covered = claim_cover(a->t, &w->at.line, id, &p, &c);
-    a->listed += !covered && w->at.line.space == SPACE_PARTED;
+    bool listed = !covered && w->at.line.space == SPACE_PARTED;
+    a->listed += listed;
+    if (listed && l && id < l->listed)
+      found(a, "item %llu in " PLACE " lies before the first that is listed",
+            ULL(id), PLACE_OF(a, &w->at));
     if (covered == (id >= head) && w->at.line.space != SPACE_PARTED)
       found(a, "item %llu in " PLACE " is %s a claim", ULL(id),
             PLACE_OF(a, &w->at), covered ? "new but in" : "not in");

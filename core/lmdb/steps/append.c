@@ -79,7 +79,10 @@ static int append_items(txn *t, queue *q, append_req *r, int64_t now) {
   c.last = p.first + n - 1;
   segments_append(t, q, r, &p.line, p.first, now, expiry_time(q, r, now));
   if (waits) put_waiting(t, r->builder, p, c);
-  if (r->builder->parted) partitions_push(t, q, r, p.first, waits);
+  if (r->builder->parted) {
+    partitions_push(t, q, r, p.first, waits);
+    pass_unlisted(t, q, r->priority, r->builder->n_segments);
+  }
   q->counters.pushed += n;
   q->counters.pushed_bytes += r->builder->body_bytes;
   if (r->reason) q->counters.flushes[r->reason]++;
@@ -144,7 +147,8 @@ static uint64_t oldest_new(txn *t, const queue *q, line *oldest) {
     if (!l->ready) continue;
     note_older(first_unsettled(t, &here, l->head), &here, &id, oldest);
     here.space = SPACE_PARTED;
-    if (q->n_partitions) note_older(first_listed(t, &here), &here, &id, oldest);
+    if (q->n_partitions)
+      note_older(first_listed(t, q, l->priority), &here, &id, oldest);
   }
   return id;
 }

@@ -435,6 +435,8 @@ void deliver_turns(take_run *run, int priority) {
   do
     turns_store(run->t, run->q);
   while (!take_is_full(run) && deliver_pass(run, priority, &ended));
+  if (run->q->n_partitions)
+    pass_unlisted(run->t, run->q, priority, run->batch->page.n);
 }
 
 /* ---- turns of what has ended -------------------------------------------- */

@@ -82,12 +82,20 @@ static void read_claim(take_run *run, const place *p, const claim *c,
   }
 }
 
+static void note_listed(queue *q, int priority, uint64_t id) {
+  priority_state *s = queue_priority(q, priority);
+  if (s && id < s->listed) s->listed = id;
+}
+
 static void wake_items(take_run *run, const place *p, const claim *c,
                        enum count from, const respool_page *page) {
   line l = p->line;
   bool parks = l.space == SPACE_PARTED_SOLO || !is_untouched(c);
   if (parks && page->n) leave_segments(run, &p->line, page);
-  if (parks) l.space = SPACE_PARTED_SOLO;
+  if (parks)
+    l.space = SPACE_PARTED_SOLO;
+  else if (page->n)
+    note_listed(run->q, l.priority, page->items[0].id);
   for (size_t i = 0; i < page->n && !run->t->rc; i++) {
     if (parks) partition_park(run->t, run->q, &l, c, page, i);
     partition_move(run->t, run->q, &l, &page->items[i], from, COUNT_READY);

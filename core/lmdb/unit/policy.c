@@ -128,7 +128,7 @@ static void note_parted(txn *t, const queue *q, int priority,
   line l = {q->id, SPACE_PARTED, priority};
   place p;
   claim c;
-  note_pushed(t, &l, first_listed(t, &l), s);
+  note_pushed(t, &l, first_listed(t, q, priority), s);
   l.space = SPACE_PARTED_SOLO;
   place from = {l, 0, 0};
   for (int left = SOME_CLAIMS; left && claim_next(t, q, from, &p, &c) &&
