@@ -54,7 +54,8 @@ static respool_batch *take(respool_queue *orders) {
     const respool_item *item = respool_batch_item(batch, i);
     printf("took     %" PRIu64 " \"%.*s\", delivery %" PRIu64
            ", failed %" PRIu64 " times\n", item->id, (int)item->body.size,
-           (const char *)item->body.data, item->deliveries, item->attempts);
+           (const char *)item->body.data, item->about->deliveries,
+           item->about->attempts);
   }
   return batch;
 }
@@ -99,7 +100,7 @@ static void settle_done(respool_batch *batch) {
 
 static void finish_retry(respool_queue *orders) {
   respool_batch *batch = take(orders);
-  expect(respool_batch_item(batch, 0)->attempts == 1, "it failed once");
+  expect(respool_batch_item(batch, 0)->about->attempts == 1, "it failed once");
   settle_done(batch);
 }
 

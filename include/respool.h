@@ -921,11 +921,8 @@ enum respool_state {
   RESPOOL_CANCELLED = 5  /* of the history: by respool_item_cancel */
 };
 
-/* An item as delivered or looked at. Everything it points to is borrowed from
-   its batch or page. */
-typedef struct respool_item {
-  uint64_t id;
-  respool_bytes body;
+/* What is known about an item beside its payload. */
+typedef struct respool_item_about {
   respool_bytes headers;
   respool_bytes original;  /* before a replay's transform; empty: none */
   respool_bytes key;
@@ -951,6 +948,15 @@ typedef struct respool_item {
   int64_t progress_at;     /* when; 0: never */
   respool_bytes progress_text;
   respool_bytes partition; /* empty: none */
+} respool_item_about;
+
+/* An item as delivered or looked at. Everything it points to is borrowed from
+   its batch or page; items that differ in their payload alone share one
+   `about`. */
+typedef struct respool_item {
+  uint64_t id;
+  respool_bytes body;
+  const respool_item_about *about; /* never NULL */
 } respool_item;
 
 /* Items looked at, not leased; nothing in the store changes. */

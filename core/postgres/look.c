@@ -52,27 +52,37 @@ static int state_of(const taken *t, respool_bytes failures, int64_t now) {
                                                     : RESPOOL_SCHEDULED;
 }
 
+/* What the items of a run share; `now` is INT64_MAX for those of the
+   history. */
+static respool_item_about about_of(const taken *t, respool_bytes failures,
+                                   int64_t now) {
+  respool_item_about a = taken_about(t, failures);
+  a.visible_at = t->state ? t->due : 0;
+  a.state = state_of(t, failures, now);
+  if (now == INT64_MAX) {
+    a.expires_at = 0;
+    a.state = t->cancelled ? RESPOOL_CANCELLED : RESPOOL_FINISHED;
+  } else if (a.state == RESPOOL_LEASED) {
+    a.worker = token_worker(t->token);
+    a.lease = t->token;
+  }
+  return a;
+}
+
 /* Adds the items of a run from `from` of its n on; `*next` as items_read. */
 static int add_run(looking *k, taken *t, uint32_t from, size_t limit,
                    int64_t now, uint32_t *next) {
   respool_page *p = k->q->look.page;
   damage bad = {NULL, 0, 0};
   respool_bytes failures = {NULL, 0};
-  size_t before = p->n;
   int rc = taken_own(&p->memory, t);
   if (!rc) rc = taken_failures(&p->memory, answer(k), t, &failures);
-  if (!rc && !items_read(p, t, from, limit, failures, &bad, next))
+  respool_item_about about = about_of(t, failures, now);
+  if (!rc && !items_read(p, t, from, limit, &about, &bad, next))
     rc = RESPOOL_NOMEM;
   for (size_t i = 0; i < bad.n && !rc; i++)
     if (!page_note_damaged(p, bad.of[i].id)) rc = RESPOOL_NOMEM;
   free(bad.of);
-  for (size_t i = before; i < p->n; i++) {
-    p->items[i].visible_at = t->state ? t->due : 0;
-    p->items[i].state = state_of(t, failures, now);
-    if (p->items[i].state != RESPOOL_LEASED) continue;
-    p->items[i].worker = token_worker(t->token);
-    p->items[i].lease = t->token;
-  }
   return rc ? fail(rc, "not enough memory for a page") : 0;
 }
 
@@ -237,15 +247,9 @@ static int history(looking *k) {
     uint32_t next;
     taken_read_finished(answer(k), i, &t);
     bool here = t.due == at->at && at->id > t.first;
-    size_t before = r->page->n;
     rc = add_run(k, &t, here ? (uint32_t)(at->id - t.first) : 0,
                  r->limit - r->page->n, INT64_MAX, &next);
     *at = (respool_history_cursor){t.due, t.first + next};
-    for (size_t j = before; j < r->page->n; j++) {
-      respool_item *out = &r->page->items[j];
-      out->expires_at = 0;
-      out->state = t.cancelled ? RESPOOL_CANCELLED : RESPOOL_FINISHED;
-    }
   }
   return rc;
 }
@@ -262,7 +266,10 @@ static int result_of(looking *k) {
                 k->q->name, (unsigned long long)r->id);
   respool_item *out = page_add(r->page, (respool_bytes){NULL, 0});
   if (!out) return fail(RESPOOL_NOMEM, "not enough memory for a result");
-  *out = (respool_item){.id = r->id, .visible_at = value_int(answer(k), 0, 0)};
+  out->id = r->id;
+  out->about = page_about(r->page, &(respool_item_about){
+    .visible_at = value_int(answer(k), 0, 0)});
+  if (!out->about) return fail(RESPOOL_NOMEM, "not enough memory for a result");
   return arena_copy(&r->page->memory, value_bytes(answer(k), 0, 1), &out->body);
 }
 

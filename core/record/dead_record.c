@@ -16,10 +16,10 @@ dead dead_of(const death *d, const char *queue, const respool_item *i,
   l.r.error = phrase_cut(d->error, FAILURE_TEXT);
   l.r.queue = phrase_of(queue);
   l.r.id = i->id;
-  l.r.priority = i->priority;
+  l.r.priority = i->about->priority;
   l.r.items = d->items;
-  l.r.version = i->version;
-  l.r.pushed_at = i->pushed_at;
+  l.r.version = i->about->version;
+  l.r.pushed_at = i->about->pushed_at;
   l.r.died_at = d->at;
   l.r.first_failed_at = failures_first(d->failures);
   l.r.attempts = d->attempts;
@@ -175,6 +175,7 @@ void dead_show_item(respool_dead_letter *r, const item *i,
   item bytes = {.body = unreadable(packed)};
   r->damaged = !i;
   if (!i) i = &bytes;
+  r->body = i->body;
   ITEM_SHOW(r, i);
 }
 

@@ -237,7 +237,7 @@ void flow_settled(flow *f, const queue_config *c, int64_t now,
     const mark *m = marks ? &marks[i] : all;
     if (!m->kind || batch_is_over(batch, i)) continue;
     if (m->kind == RESPOOL_HOLD && m->delay > 0 &&
-        !batch->page.items[i].partition.size)
+        !batch->page.items[i].about->partition.size)
       flow_hold(f, now, m->delay, m->text ? m->text->error : none);
     if (c->breaker_failures)
       flow_note(f, c, now, m, batch->page.items[i].id);

@@ -15,6 +15,10 @@ static bool is_plain(const item *i) {
          !i->key.size;
 }
 
+bool item_is_bare(const item *i) {
+  return !is_marked(i) && is_plain(i) && !i->original_codec.size;
+}
+
 size_t item_bound(const item *i) {
   return i->body.size + i->headers.size + i->original.size + i->key.size +
          i->codec.size + i->original_codec.size + i->origin.queue.size +

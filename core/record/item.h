@@ -37,11 +37,10 @@ typedef struct blob_ref {
   uint64_t size;   /* of the packed item */
 } blob_ref;
 
-/* Shows `i` in a respool_item or a respool_dead_letter: both have its fields,
-   by the same names. */
+/* Shows `i`, but for its body, in a respool_item_about or a
+   respool_dead_letter: both have its fields, by the same names. */
 #define ITEM_SHOW(out, i) \
   do { \
-    (out)->body = (i)->body; \
     (out)->headers = (i)->headers; \
     (out)->original = (i)->original; \
     (out)->original_codec = (i)->original_codec; \
@@ -51,6 +50,9 @@ typedef struct blob_ref {
     (out)->origin = (i)->origin; \
     (out)->partition = (i)->partition; \
   } while (0)
+
+/* Is it a body and nothing else? */
+bool item_is_bare(const item *i);
 
 /* An upper bound of the packed size. */
 size_t item_bound(const item *i);

@@ -37,11 +37,20 @@ respool_item *page_add(respool_page *p, respool_bytes packed) {
   return &p->items[p->n++];
 }
 
-void page_fill(respool_item *out, uint64_t id, const respool_item *like,
-               const item *i) {
-  *out = *like;
-  out->id = id;
-  ITEM_SHOW(out, i);
+respool_item_about *page_about(respool_page *p, const respool_item_about *a) {
+  respool_item_about *own = arena_alloc(&p->memory, sizeof *own);
+  if (own) *own = *a;
+  return own;
+}
+
+bool page_fill(respool_page *p, respool_item *out, uint64_t id,
+               const respool_item_about *like, const item *i) {
+  *out = (respool_item){id, i->body, like};
+  if (item_is_bare(i)) return true;
+  respool_item_about *own = page_about(p, like);
+  out->about = own;
+  if (own) ITEM_SHOW(own, i);
+  return own;
 }
 
 bool page_note_damaged(respool_page *p, uint64_t id) {

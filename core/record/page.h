@@ -30,10 +30,14 @@ bool page_reserve(respool_page *p, size_t n);
    */
 respool_item *page_add(respool_page *p, respool_bytes packed);
 
+/* A copy in the page's memory; NULL when out of memory. */
+respool_item_about *page_about(respool_page *p, const respool_item_about *a);
+
 /* Fills in all fields; those that do not lie in the packed item as in `like`,
-   which many items share. */
-void page_fill(respool_item *out, uint64_t id, const respool_item *like,
-               const item *i);
+   in the page's memory, which items that are a body alone share. False when
+   out of memory. */
+bool page_fill(respool_page *p, respool_item *out, uint64_t id,
+               const respool_item_about *like, const item *i);
 
 /* Notes a damaged item that was skipped; false when out of memory. */
 bool page_note_damaged(respool_page *p, uint64_t id);

@@ -44,7 +44,7 @@ static uint64_t drain(respool_queue *q) {
     for (size_t i = 0; i < respool_batch_length(batch); i++) {
       respool_outcome to = RESPOOL_OUTCOME_INIT;
       const respool_item *it = respool_batch_item(batch, i);
-      to.kind = it->attempts ? RESPOOL_DONE : verdicts[it->id % 3];
+      to.kind = it->about->attempts ? RESPOOL_DONE : verdicts[it->id % 3];
       to.delay = 0;
       n += to.kind != RESPOOL_RETRY;
       WORKS(respool_batch_mark(batch, i, &to));

@@ -280,7 +280,7 @@ static void bear_children(const char *dir) {
 static int64_t lease_end(void) {
   respool_page *p = NULL;
   WORKS(respool_get(q, 2, &p));
-  int64_t end = p ? respool_page_item(p, 0)->visible_at : INT64_MAX;
+  int64_t end = p ? respool_page_item(p, 0)->about->visible_at : INT64_MAX;
   respool_page_free(p);
   return end;
 }

@@ -147,12 +147,15 @@ static int hand_out(memory_env *e, entry *x, respool_batch *b) {
   item_unpack(&u, &i, &ref);
   x->token = b->token;
   x->due = b->lease;
-  page_fill(out, x->id, &(respool_item){
-    .priority = x->priority, .pushed_at = x->of.pushed_at,
-    .expires_at = x->of.expires_at, .version = x->of.version,
-    .attempts = x->attempts, .deliveries = ++x->deliveries,
-    .error = x->error, .memo = x->memo, .visible_at = x->due,
-    .state = RESPOOL_LEASED }, &i);
+  const respool_item_about *about = page_about(&b->page,
+    &(respool_item_about){
+      .priority = x->priority, .pushed_at = x->of.pushed_at,
+      .expires_at = x->of.expires_at, .version = x->of.version,
+      .attempts = x->attempts, .deliveries = ++x->deliveries,
+      .error = x->error, .memo = x->memo, .visible_at = x->due,
+      .state = RESPOOL_LEASED });
+  if (!about || !page_fill(&b->page, out, x->id, about, &i))
+    return no_memory(RESPOOL_NOMEM);
   *c = (batch_claim){.first = x->id, .from = b->page.n - 1, .to = b->page.n,
                      .attempts = x->attempts, .delay = x->delay,
                      .failures = x->failures, .memo = x->memo};

@@ -110,9 +110,9 @@ static void pushes_share_commits(void) {
 static respool_outcome fate_of(const respool_item *i) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
   o.kind = RESPOOL_DONE;
-  if (i->id % 5 == 0 && i->attempts == 0)
+  if (i->id % 5 == 0 && i->about->attempts == 0)
     o.kind = RESPOOL_RETRY;
-  else if (i->id % 7 == 0 && i->deliveries == 1)
+  else if (i->id % 7 == 0 && i->about->deliveries == 1)
     o.kind = RESPOOL_RELEASE;
   else if (i->id % 11 == 0)
     o.kind = RESPOOL_DEAD;
@@ -176,7 +176,7 @@ static void *take_and_settle(void *arg) {
 static int64_t lease_end(respool_queue *q, uint64_t id) {
   respool_page *p = NULL;
   WORKS(respool_get(q, id, &p));
-  int64_t end = p ? respool_page_item(p, 0)->visible_at : INT64_MAX;
+  int64_t end = p ? respool_page_item(p, 0)->about->visible_at : INT64_MAX;
   respool_page_free(p);
   return end;
 }

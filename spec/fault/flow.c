@@ -312,7 +312,7 @@ static void see_queue(void) {
 static void see_result(const respool_item *it) {
   respool_page *p = NULL;
   uint8_t bytes[TEXT];
-  bool done = it->state == RESPOOL_FINISHED;
+  bool done = it->about->state == RESPOOL_FINISHED;
   respool_bytes want = result_of(bytes, tag_of(it));
   int rc = respool_item_result(q, it->id, &p);
   if (done ? rc != 0 : rc != RESPOOL_NOT_FOUND)
@@ -334,7 +334,7 @@ static void see_history(void) {
     n = respool_page_length(p);
     for (size_t i = 0; i < n; i++) {
       const respool_item *it = respool_page_item(p, i);
-      bool done = it->state == RESPOOL_FINISHED;
+      bool done = it->about->state == RESPOOL_FINISHED;
       see(it->id, done ? FINISHED : WITHDRAWN);
       if (!(done ? s->ending[it->id] : s->cancelling[it->id]))
         bad("%lu is over, and nobody ended it", (unsigned long)it->id);

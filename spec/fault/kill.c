@@ -292,7 +292,7 @@ static int drain(void *arg, const char *name) {
   if (rc) return rc;
   while (!(rc = respool_take(q, &o, &batch)) && batch) {
     for (size_t i = 0; i < respool_batch_length(batch); i++)
-      r->sum->crashes += respool_batch_item(batch, i)->crashes;
+      r->sum->crashes += respool_batch_item(batch, i)->about->crashes;
     respool_batch_mark_rest(batch, &done);
     rc = respool_batch_settle(batch, NULL, NULL);
     respool_batch_free(batch);

@@ -218,7 +218,7 @@ static int see_queue(void *arg, const char *name) {
     n = respool_page_length(p);
     for (size_t i = 0; i < n; i++) {
       const respool_item *it = respool_page_item(p, i);
-      see(k, it->body, place_find(name), it->attempts, it->id);
+      see(k, it->body, place_find(name), it->about->attempts, it->id);
     }
     respool_page_free(p);
   }

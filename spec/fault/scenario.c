@@ -149,7 +149,7 @@ static const int OUTCOMES[] = {RESPOOL_DONE, RESPOOL_RETRY, RESPOOL_RELEASE,
 static enum place place_after(const respool_item *i, int kind) {
   if (kind == RESPOOL_DEAD) return IN_DLQ;
   if (kind == RESPOOL_DONE || kind == RESPOOL_DROP) return NOWHERE;
-  return kind == RESPOOL_RETRY && i->attempts == 1 ? IN_DLQ : IN_QUEUE;
+  return kind == RESPOOL_RETRY && i->about->attempts == 1 ? IN_DLQ : IN_QUEUE;
 }
 
 static respool_outcome outcome(int kind) {

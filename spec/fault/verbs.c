@@ -122,7 +122,7 @@ respool_batch *act_take(actor *a, respool_queue *q, int n) {
 
 void moved_outcome(moved *v, const respool_item *it, int place, int kind) {
   uint32_t tag = body_tag(it->body);
-  uint64_t attempts = it->attempts;
+  uint64_t attempts = it->about->attempts;
   if (kind == RESPOOL_RETRY && ++attempts == TRIES)
     kind = RESPOOL_DEAD;
   if (kind == RESPOOL_DEAD)

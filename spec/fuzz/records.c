@@ -77,7 +77,7 @@ static void try_dead(respool_bytes b) {
 }
 
 static void try_past(respool_bytes b) {
-  respool_item i;
+  respool_item_about i;
   unpacker u;
   item it;
   blob_ref r;

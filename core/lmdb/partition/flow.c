@@ -115,7 +115,7 @@ typedef struct parting {
 static const mark *mark_of(const settle_req *r, size_t i) {
   const respool_batch *b = r->batch;
   const mark *m = r->marks ? &r->marks[i] : &r->all;
-  bool counts = m->kind && b->page.items[i].partition.size &&
+  bool counts = m->kind && b->page.items[i].about->partition.size &&
                 !batch_is_over(b, i);
   return counts ? m : NULL;
 }
@@ -124,10 +124,10 @@ static void note_mark(const parting *x, const mark *m, const respool_item *i) {
   static const respool_bytes none;
   bool outage = m->kind == RESPOOL_RETRY && m->outage;
   if (m->kind == RESPOOL_HOLD && m->delay > 0)
-    hold(x->t, x->q, i->partition, m->delay,
+    hold(x->t, x->q, i->about->partition, m->delay,
          m->text ? m->text->error : none);
   if (!x->config.breaker_failures) return;
-  partition *p = partition_find(x->t, x->q, i->partition);
+  partition *p = partition_find(x->t, x->q, i->about->partition);
   flow *f = p && (p->flow || outage) ? partition_flow(x->t, x->q, p) : NULL;
   if (!f) return;
   flow_note(f, &x->config, x->now, m, i->id);
@@ -136,7 +136,7 @@ static void note_mark(const parting *x, const mark *m, const respool_item *i) {
 
 static enum excuse excuse_of(const parting *x, const respool_item *i,
                              enum excuse least) {
-  partition *p = partition_find(x->t, x->q, i->partition);
+  partition *p = partition_find(x->t, x->q, i->about->partition);
   if (!p || !p->flow) return least;
   flow_end_settle(x->t, x->q, p->flow, &x->r->batch->page.memory);
   enum excuse e = flow_excuse(p->flow, &x->config);
@@ -189,7 +189,7 @@ void partitions_extended(txn *t, queue *q, const place *p, uint64_t last,
                    .upto = last, .want = UINT64_MAX};
   while (read_items(t, &c) == READ_BAD_ITEM && !t->rc) continue;
   for (size_t i = 0; i < page.n && !t->rc; i++)
-    extend_flow(t, q, page.items[i].partition, until);
+    extend_flow(t, q, page.items[i].about->partition, until);
   page_clear(&page);
 }
 

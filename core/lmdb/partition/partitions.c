@@ -246,7 +246,7 @@ static void end_items(txn *t, queue *q) {
 
 void partition_move(txn *t, queue *q, const line *l, const respool_item *i,
                     enum count from, enum count to) {
-  lone x = {i->partition, i->id, l->priority, false};
+  lone x = {i->about->partition, i->id, l->priority, false};
   bool solo = l->space == SPACE_PARTED_SOLO;
   if (from == to || !x.name.size || !partitions_of(t, q)) return;
   bool may_be_lone = to == COUNT_NONE && !solo && q->n_lones &&
@@ -260,7 +260,7 @@ void partition_move(txn *t, queue *q, const line *l, const respool_item *i,
 
 void partition_end_given(txn *t, queue *q, const line *l,
                          const respool_item *i) {
-  lone x = {i->partition, i->id, l->priority, false};
+  lone x = {i->about->partition, i->id, l->priority, false};
   if (l->space == SPACE_PARTED && x.name.size && partitions_of(t, q))
     note_ending(t, q, x, COUNT_NONE);
 }

@@ -17,7 +17,7 @@ static void keep(txn *t, queue *q, const respool_item *i, respool_bytes packed,
   key k = history_key(q->id, now, i->id);
   packer p;
   packer_init(&p);
-  history_pack(&p, i, packed);
+  history_pack(&p, i->about, packed);
   record_put(t, DB_HISTORY, key_bytes(&k), &p);
   q->counters.kept++;
   q->counters.kept_bytes += p.len + blob_of(packed).size;
@@ -33,8 +33,9 @@ void history_keep(txn *t, queue *q, const respool_item *i,
 
 void history_keep_cancelled(txn *t, queue *q, const respool_item *i,
                             respool_bytes packed, int64_t now) {
-  respool_item cancelled = *i;
-  cancelled.state = RESPOOL_CANCELLED;
+  respool_item_about about = *i->about;
+  respool_item cancelled = {i->id, i->body, &about};
+  about.state = RESPOOL_CANCELLED;
   keep(t, q, &cancelled, packed, now);
 }
 
@@ -52,7 +53,7 @@ static void less(uint64_t *from, uint64_t n) {
 }
 
 blob_ref history_blob(respool_bytes k, respool_bytes v) {
-  respool_item i;
+  respool_item_about i;
   item it;
   blob_ref r = {0, 0};
   unpacker u;
@@ -105,22 +106,17 @@ uint64_t history_drop(txn *t, queue *q, int *limit) {
 static void add_finished(txn *t, respool_page *p, const cur *c, int64_t done_at,
                          uint64_t id) {
   respool_bytes copy, packed;
-  respool_item i;
+  respool_item_about about;
   item it;
   unpacker u;
   txn_fail(t, arena_copy(&p->memory, c->value, &copy));
-  if (t->rc || !history_unpack(c->key, copy, &i, &u) ||
+  if (t->rc || !history_unpack(c->key, copy, &about, &u) ||
       item_read(t, p, &u, &it, &packed) != ITEM_OK)
     return;
-  respool_item *out = page_add(p, packed);
-  if (!out) {
-    txn_fail(t, RESPOOL_NOMEM);
-    return;
-  }
-  *out = i;
-  out->id = id;
-  out->visible_at = done_at;
-  ITEM_SHOW(out, &it);
+  about.visible_at = done_at;
+  const respool_item_about *like = page_about(p, &about);
+  respool_item *out = like ? page_add(p, packed) : NULL;
+  if (!out || !page_fill(p, out, id, like, &it)) txn_fail(t, RESPOOL_NOMEM);
 }
 
 int lmdb_history(txn *t, const char *name, respool_history_cursor *at,

@@ -78,7 +78,9 @@ static int add_result(txn *t, respool_page *p, uint64_t id, int64_t done_at,
                       respool_bytes result) {
   respool_item *out = page_add(p, (respool_bytes){NULL, 0});
   if (!out) return fail(RESPOOL_NOMEM, "not enough memory for a result");
-  *out = (respool_item){.id = id, .visible_at = done_at};
+  out->about = page_about(p, &(respool_item_about){.visible_at = done_at});
+  if (!out->about) return fail(RESPOOL_NOMEM, "not enough memory for a result");
+  out->id = id;
   txn_fail(t, arena_copy(&p->memory, result, &out->body));
   return t->rc;
 }

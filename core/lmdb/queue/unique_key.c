@@ -43,8 +43,8 @@ static void forget(txn *t, const queue *q, respool_bytes name) {
 
 void key_release(txn *t, const queue *q, const respool_item *i, int64_t now) {
   key_owner h;
-  if (!i->key.size || !get_owner(t, q, i->key, &h)) return;
-  if (h.id == i->id && h.until <= now) forget(t, q, i->key);
+  if (!i->about->key.size || !get_owner(t, q, i->about->key, &h)) return;
+  if (h.id == i->id && h.until <= now) forget(t, q, i->about->key);
 }
 
 /* A window has closed: its key is freed, unless a later push owns it. */

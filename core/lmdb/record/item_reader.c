@@ -58,7 +58,10 @@ static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
     return READ_FULL;
   }
   if (rc == ITEM_BAD) memset(&i, 0, sizeof i);
-  page_fill(out, id, &c->like, &i);
+  if (!page_fill(c->page, out, id, c->about, &i)) {
+    txn_fail(t, RESPOOL_NOMEM);
+    return READ_FULL;
+  }
   return rc == ITEM_BAD ? READ_BAD_ITEM : READ_END;
 }
 
@@ -82,12 +85,20 @@ static int read_one(txn *t, item_reader *c, segment *g, uint64_t id) {
   return rc;
 }
 
-/* Notes the fields that the items of a segment share. */
-static void note_segment(item_reader *c, const segment *g) {
+/* Notes the fields that the items of a segment share, with those of the one
+   before it where they were pushed together. */
+static bool note_segment(txn *t, item_reader *c, const segment *g) {
+  const respool_item_about *a = c->about;
+  if (a && a->pushed_at == g->pushed_at && a->expires_at == g->expires_at &&
+      a->version == g->version)
+    return true;
   c->like.priority = c->line.priority;
   c->like.pushed_at = g->pushed_at;
   c->like.expires_at = g->expires_at;
   c->like.version = g->version;
+  c->about = page_about(c->page, &c->like);
+  if (!c->about) txn_fail(t, RESPOOL_NOMEM);
+  return c->about;
 }
 
 static bool is_among(const item_reader *c, uint64_t id) {
@@ -121,7 +132,7 @@ static int read_segment(txn *t, item_reader *c, const segment_cursor *w) {
   if (c->got == c->want) return READ_FULL;
   if (!copy_segment(t, c->page, w, &g)) return READ_DAMAGED;
   if (g.expires_at && g.expires_at <= c->now) return READ_EXPIRED;
-  note_segment(c, &g);
+  if (!note_segment(t, c, &g)) return READ_FULL;
   for (uint32_t i = 0; i < w->at.count; i++) {
     uint64_t id = w->at.first + i;
     if (!wanted(c, w, id)) {

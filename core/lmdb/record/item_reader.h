@@ -18,7 +18,8 @@ int item_read(txn *t, respool_page *p, unpacker *u, item *i,
 typedef struct item_reader {
   respool_page *page;
   line line;
-  respool_item like;   /* fields for all items, but the segment's */
+  respool_item_about like; /* for all items, but the segment's fields */
+  const respool_item_about *about; /* the page's copy, for the segment */
   uint64_t from, upto; /* the range; from moves on */
   const uint64_t *only; /* of the range only these `n_only`, which rise; NULL:
                            all of it */

@@ -279,7 +279,8 @@ bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x) {
 
 #define HISTORY 6 /* fields; one more of a cancelled item */
 
-void history_pack(packer *p, const respool_item *i, respool_bytes packed) {
+void history_pack(packer *p, const respool_item_about *i,
+                  respool_bytes packed) {
   record_begin(p, i->state == RESPOOL_CANCELLED ? HISTORY + 1 : HISTORY);
   pack_int(p, i->pushed_at);
   pack_uint(p, i->attempts);
@@ -290,7 +291,7 @@ void history_pack(packer *p, const respool_item *i, respool_bytes packed) {
   if (i->state == RESPOOL_CANCELLED) pack_bool(p, true);
 }
 
-bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
+bool history_unpack(respool_bytes k, respool_bytes b, respool_item_about *i,
                     unpacker *u) {
   memset(i, 0, sizeof *i);
   i->state = RESPOOL_FINISHED;

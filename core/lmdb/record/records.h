@@ -110,8 +110,9 @@ bool named_replay_unpack(respool_bytes k, respool_bytes b, respool_replay *j);
 /* A finished item: [checksum, pushed_at, attempts, deliveries, priority,
    payload version, item]; the time when it was done and its id are in the key.
    Unpacking stops before the item. */
-void history_pack(packer *p, const respool_item *i, respool_bytes packed);
-bool history_unpack(respool_bytes k, respool_bytes b, respool_item *i,
+void history_pack(packer *p, const respool_item_about *i,
+                  respool_bytes packed);
+bool history_unpack(respool_bytes k, respool_bytes b, respool_item_about *i,
                     unpacker *u);
 
 /* The item that owns a key that a caller chose, and until when its window is

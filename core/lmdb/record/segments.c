@@ -185,7 +185,7 @@ int segments_append(txn *t, queue *q, const append_req *r, const line *l,
 }
 
 void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
-                     const respool_item *i) {
+                     const respool_item_about *i) {
   builder b;
   builder_init(&b, i->version);
   builder_add_raw(&b, packed, false);

@@ -49,6 +49,6 @@ bool segment_replace(txn *t, queue *q, const line *l, uint64_t id,
 
 /* Stores a segment of one item, packed already. */
 void segment_put_one(txn *t, queue *q, const place *p, respool_bytes packed,
-                     const respool_item *i);
+                     const respool_item_about *i);
 
 #endif

@@ -401,7 +401,7 @@ static bool is_sound(enum db db, const cur *c) {
   key_owner h;
   entry e;
   respool_bytes note;
-  respool_item i;
+  respool_item_about i;
   unpacker u;
   switch (db) {
     case DB_META: return is_row(c);

@@ -62,7 +62,7 @@ static void refer_dead(salvage *s, const cur *c, refer_fn refer) {
 }
 
 static void refer_history(salvage *s, const cur *c, refer_fn refer) {
-  respool_item i;
+  respool_item_about i;
   item it;
   blob_ref b = {0, 0};
   unpacker u;
@@ -123,7 +123,7 @@ static void adopt(salvage *s, blob_ref b) {
   if (!q) return;
   clock_init(&now, false);
   place to = {{q->id, SPACE_READY, 0}, q->next_id++, 1};
-  respool_item i = {.pushed_at = clock_now(&now)};
+  respool_item_about i = {.pushed_at = clock_now(&now)};
   packer_init(&p);
   item_pack_ref(&p, b);
   txn_fail(s->t, p.rc);

@@ -228,7 +228,7 @@ static void cover_segment(rebuild *r, const segment_cursor *w) {
 
 /* The item of a segment, for its partition's sake. */
 static bool read_partition(rebuild *r, arena *a, segment *g,
-                           respool_item *out) {
+                           respool_item_about *out) {
   item it;
   blob_ref b;
   unpacker u;
@@ -257,8 +257,9 @@ static void note_partitions(rebuild *r, const segment_cursor *w) {
   place at = w->at;
   bits unsettled = w->unsettled;
   for (uint32_t i = 0; open && i < at.count; i++) {
-    respool_item one = {.id = at.first + i};
-    if (!read_partition(r, &a, &g, &one)) break;
+    respool_item_about about = {.partition = {NULL, 0}};
+    respool_item one = {.id = at.first + i, .about = &about};
+    if (!read_partition(r, &a, &g, &about)) break;
     if (bits_has(&unsettled, i))
       partition_move(r->t, r->q, &at.line, &one, COUNT_NONE, COUNT_SCHEDULED);
   }

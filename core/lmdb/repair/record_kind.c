@@ -54,7 +54,7 @@ static bool is_claim(const node *n) {
 }
 
 static bool is_history(const node *n) {
-  respool_item i;
+  respool_item_about i;
   unpacker u;
   return history_unpack(n->key, n->value, &i, &u);
 }

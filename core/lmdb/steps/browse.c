@@ -36,11 +36,11 @@ static int state_of(const look *k, const claim *c) {
 }
 
 /* The fields that the items of a claim share. */
-static respool_item common(look *k, const claim *of) {
-  if (!of) return (respool_item){.id = 0};
+static respool_item_about common(look *k, const claim *of) {
+  if (!of) return (respool_item_about){.state = RESPOOL_READY};
   claim c = *of;
   claim_own(k->t, &k->page->memory, &c);
-  return (respool_item){
+  return (respool_item_about){
     .attempts = c.attempts, .deliveries = c.deliveries, .crashes = c.crashes,
     .error = failures_error(c.failures), .memo = c.memo,
     .visible_at = c.visible_at, .state = state_of(k, &c),

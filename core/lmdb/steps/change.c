@@ -141,14 +141,15 @@ static int kill_item(target *g) {
 /* ---- another queue ------------------------------------------------------ */
 
 static item item_of(const respool_item *i) {
-  return (item){.body = i->body, .headers = i->headers,
-                .original = i->original, .key = i->key, .codec = i->codec,
-                .original_codec = i->original_codec, .replays = i->replays,
-                .origin = i->origin, .partition = i->partition};
+  const respool_item_about *a = i->about;
+  return (item){.body = i->body, .headers = a->headers,
+                .original = a->original, .key = a->key, .codec = a->codec,
+                .original_codec = a->original_codec, .replays = a->replays,
+                .origin = a->origin, .partition = a->partition};
 }
 
 static append_req append_of(const target *g, const builder *b) {
-  const respool_item *i = &g->page.items[0];
+  const respool_item_about *i = g->page.items[0].about;
   claim c = past_of(g);
   append_req a = {.builder = b, .priority = i->priority,
                   .ttl = RESPOOL_UNLIMITED, .attempts = c.attempts,
@@ -169,8 +170,8 @@ static int move_item(target *g) {
   item i = item_of(from);
   if (!i.origin.queue.size)
     i.origin = (respool_origin){phrase_of(g->q->name), from->id,
-                                from->pushed_at};
-  builder_init(&b, from->version);
+                                from->about->pushed_at};
+  builder_init(&b, from->about->version);
   builder_add(&b, &i);
   int rc = builder_finish(&b);
   if (!rc) {
@@ -262,8 +263,10 @@ static void keep_cancelled(target *g) {
   respool_bytes packed = g->page.packed[0];
   uint64_t size = blob_of(packed).size;
   claim past = past_of(g);
-  i.attempts = past.attempts;
-  i.deliveries = past.deliveries;
+  respool_item_about about = *i.about;
+  about.attempts = past.attempts;
+  about.deliveries = past.deliveries;
+  i.about = &about;
   key_release(g->t, g->q, &i, g->now);
   history_keep_cancelled(g->t, g->q, &i, packed, g->now);
   g->q->bytes -= size < g->q->bytes ? size : g->q->bytes;

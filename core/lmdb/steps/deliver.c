@@ -44,10 +44,10 @@ typedef struct range_result {
 
 /* The fields that the delivered items share; `of` is the claim they were in, if
    any. */
-static respool_item common(const take_run *run, const claim *of) {
+static respool_item_about common(const take_run *run, const claim *of) {
   static const claim none;
   const claim *c = of ? of : &none;
-  return (respool_item){
+  return (respool_item_about){
     .attempts = c->attempts, .deliveries = c->deliveries + 1,
     .crashes = c->crashes, .error = failures_error(c->failures),
     .memo = c->memo, .visible_at = run->until, .state = RESPOOL_LEASED,
@@ -107,9 +107,10 @@ static range_result deliver_range(take_run *run, const line *l, uint64_t from,
 static void note_waits(take_run *run, const range_result *got) {
   const respool_page *p = &run->batch->page;
   for (size_t i = got->from, n; i < p->n; i += n) {
-    int64_t waited = run->now - p->items[i].pushed_at;
+    int64_t pushed_at = p->items[i].about->pushed_at;
+    int64_t waited = run->now - pushed_at;
     for (n = 1; i + n < p->n; n++)
-      if (p->items[i + n].pushed_at != p->items[i].pushed_at) break;
+      if (p->items[i + n].about->pushed_at != pushed_at) break;
     histogram_add(&run->q->counters.wait,
                   waited > 0 ? (uint64_t)waited * 1000 : 0, n);
   }

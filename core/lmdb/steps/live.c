@@ -245,21 +245,21 @@ static bool has_expired(const live *l, const journal_item *i) {
 
 bool live_show(respool_page *p, const journal_item *i, int state,
                respool_item **out) {
-  respool_item like = {.priority = i->priority, .pushed_at = i->time,
-                       .expires_at = i->expires, .visible_at = i->until,
-                       .deliveries = i->token != 0, .state = state,
-                       .worker = state == RESPOOL_LEASED
-                                     ? token_worker(i->token) : 0,
-                       .lease = state == RESPOOL_LEASED ? i->token : 0};
+  bool leased = state == RESPOOL_LEASED;
+  respool_item_about about = {
+    .priority = i->priority, .pushed_at = i->time, .expires_at = i->expires,
+    .visible_at = i->until, .deliveries = i->token != 0, .state = state,
+    .worker = leased ? token_worker(i->token) : 0,
+    .lease = leased ? i->token : 0};
   unpacker u;
   item it;
   blob_ref none;
   *out = NULL;
   unpacker_init(&u, i->packed.data, i->packed.size);
   if (i->damaged || !item_unpack(&u, &it, &none) || none.number) return true;
-  *out = page_add(p, i->packed);
-  if (*out) page_fill(*out, i->id, &like, &it);
-  return *out;
+  const respool_item_about *like = page_about(p, &about);
+  *out = like ? page_add(p, i->packed) : NULL;
+  return *out && page_fill(p, *out, i->id, like, &it);
 }
 
 /* The bytes are copied, as the page outlives this. */
@@ -278,7 +278,7 @@ static void sort_last(respool_page *p) {
   respool_item last = p->items[p->n - 1];
   respool_bytes packed = p->packed[p->n - 1];
   size_t at = p->n - 1;
-  for (; at && p->items[at - 1].priority < last.priority; at--) {
+  for (; at && p->items[at - 1].about->priority < last.about->priority; at--) {
     p->items[at] = p->items[at - 1];
     p->packed[at] = p->packed[at - 1];
   }
@@ -288,7 +288,7 @@ static void sort_last(respool_page *p) {
 
 /* Does it come before the last of a full page? */
 static bool is_wanted(const respool_page *p, size_t limit, int priority) {
-  return p->n < limit || p->items[p->n - 1].priority < priority;
+  return p->n < limit || p->items[p->n - 1].about->priority < priority;
 }
 
 int live_peek(const live *l, size_t limit, respool_page *p) {

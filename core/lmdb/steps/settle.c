@@ -142,7 +142,8 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
 static void finish_item(settling *w, size_t i, const mark *m, enum outcome o) {
   const respool_page *p = &w->r->batch->page;
   bool keep = o == OUTCOME_DONE && w->q->config.keep_done > 0;
-  bool plain = !p->items[i].key.size && p->packed[i].size != ITEM_REF_SIZE;
+  bool plain = !p->items[i].about->key.size &&
+               p->packed[i].size != ITEM_REF_SIZE;
   if (plain && !keep) return;
   blob_ref r = blob_of(p->packed[i]);
   key_release(w->t, w->q, &p->items[i], w->now);
@@ -163,7 +164,7 @@ static void requeue_alone(settling *w, size_t i, const mark *m,
   p.line.space = IS_PARTED(&p.line) ? SPACE_PARTED_SOLO : SPACE_SOLO;
   c.last = p.first;
   c.left = 1;
-  segment_put_one(w->t, w->q, &p, page->packed[i], &page->items[i]);
+  segment_put_one(w->t, w->q, &p, page->packed[i], page->items[i].about);
   claim_put(w->t, &p, &c);
   if (IS_PARTED(&p.line)) unlease(w, &p.line, i, claim_count(&c));
 }

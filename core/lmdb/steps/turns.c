@@ -200,7 +200,7 @@ static partition *partition_of(pass *x, uint64_t id) {
   item_reader r = {.page = &page, .from = id, .upto = id, .want = 1,
                    .line = {x->run->q->id, SPACE_PARTED, x->priority}};
   if (read_items(x->run->t, &r) == READ_END && page.n)
-    p = partition_find(x->run->t, x->run->q, page.items->partition);
+    p = partition_find(x->run->t, x->run->q, page.items->about->partition);
   page_clear(&page);
   return p && p->lone == id ? p : NULL;
 }

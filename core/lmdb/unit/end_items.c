@@ -104,7 +104,8 @@ static void dead_letter_segment(txn *t, queue *q, const item_reader *c,
     item_pack_damaged(&p, v);
   txn_fail(t, p.rc);
   death d = death_of(from, "undecodable", c->now);
-  respool_item i = {.id = ids[0], .priority = c->line.priority};
+  respool_item_about about = {.priority = c->line.priority};
+  respool_item i = {.id = ids[0], .about = &about};
   d.items = n;
   d.error = phrase_of("the segment's checksum does not hold");
   if (!t->rc) dlq_add(t, q, &d, &i, (respool_bytes){p.data, p.len});

@@ -227,8 +227,8 @@ static void put_damaged(const putting *p, const journal_item *i) {
   death d = {.reason = "undecodable", .items = 1, .at = p->q->clock_last,
              .deliveries = i->token != 0,
              .error = phrase_of("the item's checksum does not hold")};
-  respool_item gone = {.id = i->id, .priority = i->priority,
-                       .pushed_at = i->time};
+  respool_item_about about = {.priority = i->priority, .pushed_at = i->time};
+  respool_item gone = {.id = i->id, .about = &about};
   if (!p->t->rc)
     dlq_add(p->t, p->q, &d, &gone, (respool_bytes){bytes.data, bytes.len});
   packer_free(&bytes);

@@ -247,10 +247,10 @@ static void put_records(values *v, const appending *a, const death *d,
   packer_init(&p);
   array_begin(v, TYPE_BYTEA, n);
   while (rest_next(&w, &packed)) {
-    respool_item i = {.id = a->first + w.i - 1,
-                      .priority = a->of[0]->priority,
-                      .version = a->of[0]->builder->version,
-                      .pushed_at = a->died_at};
+    respool_item_about about = {.priority = a->of[0]->priority,
+                                .version = a->of[0]->builder->version,
+                                .pushed_at = a->died_at};
+    respool_item i = {.id = a->first + w.i - 1, .about = &about};
     dead l = dead_of(d, a->name, &i, packed);
     packer_reset(&p);
     dead_pack(&p, phrase_of(dlq_of(a, d)), &l);

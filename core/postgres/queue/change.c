@@ -54,7 +54,8 @@ static int read_item(seen *s, const PGresult *a) {
   if (at + 8 > t->bytes.size) return damaged(s);
   s->sum = (respool_bytes){(const uint8_t *)t->bytes.data + at, 8};
   int rc = taken_failures(&s->page.memory, a, t, &s->failures);
-  if (rc || !items_read(&s->page, t, i, 1, s->failures, &bad, NULL))
+  respool_item_about about = taken_about(t, s->failures);
+  if (rc || !items_read(&s->page, t, i, 1, &about, &bad, NULL))
     rc = fail(RESPOOL_NOMEM, "not enough memory");
   free(bad.of);
   if (!rc && (s->page.n != 1 || s->page.items[0].id != s->r->id))
@@ -135,10 +136,11 @@ static int kill_item(seen *s, plan *p) {
 }
 
 static item item_of(const respool_item *i) {
-  return (item){.body = i->body, .headers = i->headers,
-                .original = i->original, .key = i->key, .codec = i->codec,
-                .original_codec = i->original_codec, .replays = i->replays,
-                .origin = i->origin, .partition = i->partition};
+  const respool_item_about *a = i->about;
+  return (item){.body = i->body, .headers = a->headers,
+                .original = a->original, .key = a->key, .codec = a->codec,
+                .original_codec = a->original_codec, .replays = a->replays,
+                .origin = a->origin, .partition = a->partition};
 }
 
 /* The item packed for `id`, as a run of one; once it fits queue `q`. */
@@ -186,7 +188,7 @@ static int move_item(seen *s, plan *p) {
   respool_bytes bytes;
   if (!i.origin.queue.size)
     i.origin = (respool_origin){phrase_of(s->name), from->id,
-                                from->pushed_at};
+                                from->about->pushed_at};
   int rc = known_load(s->e, s->l, s->r->to, &to);
   if (!rc) rc = session_ids(s->l, 1, &id);
   if (rc) return rc;

@@ -104,7 +104,8 @@ static void bury_run(filling *w, taken *t) {
   page_init(&page);
   int rc = taken_failures(a, w->r, t, &failures);
   if (!rc) rc = taken_own(a, t);
-  if (rc || !items_read(&page, t, 0, SIZE_MAX, failures, &bad, NULL))
+  respool_item_about about = taken_about(t, failures);
+  if (rc || !items_read(&page, t, 0, SIZE_MAX, &about, &bad, NULL))
     w->buried.rc = RESPOOL_NOMEM;
   if (f && !w->buried.rc) {
     death d = death_of(w, t, failures, expired ? "expired" : "crashed");
@@ -116,8 +117,7 @@ static void bury_run(filling *w, taken *t) {
   }
   for (size_t i = 0; i < bad.n && !w->buried.rc; i++) {
     death d = death_of(w, t, failures, "undecodable");
-    respool_item it = {.id = bad.of[i].id, .priority = t->priority,
-                       .version = t->version, .pushed_at = t->pushed_at};
+    respool_item it = {.id = bad.of[i].id, .about = &about};
     packer raw;
     d.error = phrase_of("the item's bytes are damaged");
     packer_init(&raw);
@@ -151,8 +151,9 @@ static void bury_damaged(filling *w, batch_claim *h, const taken *t,
   w->buried.damaged += bad->n;
   for (size_t i = 0; i < bad->n; i++) {
     death d = death_of(w, t, failures, "undecodable");
-    respool_item it = {.id = bad->of[i].id, .priority = t->priority,
-                       .version = t->version, .pushed_at = t->pushed_at};
+    respool_item_about about = {.priority = t->priority, .version = t->version,
+                                .pushed_at = t->pushed_at};
+    respool_item it = {.id = bad->of[i].id, .about = &about};
     packer raw;
     d.error = phrase_of("the item's bytes are damaged");
     packer_init(&raw);
@@ -183,8 +184,12 @@ static void add_run(filling *w, taken *t) {
   size_t from = b->page.n;
   int rc = taken_own(a, t);
   if (!rc) rc = taken_failures(a, w->r, t, &failures);
+  respool_item_about about = taken_about(t, failures);
+  about.visible_at = t->due;
+  about.state = RESPOOL_LEASED;
+  about.worker = token_worker(b->token);
   batch_claim *h = rc ? NULL : batch_add_claim(b);
-  if (!h || !items_read(&b->page, t, 0, SIZE_MAX, failures, &bad, NULL)) {
+  if (!h || !items_read(&b->page, t, 0, SIZE_MAX, &about, &bad, NULL)) {
     w->buried.rc = RESPOOL_NOMEM;
     free(bad.of);
     return;
@@ -195,11 +200,6 @@ static void add_run(filling *w, taken *t) {
     .to = b->page.n, .attempts = t->attempts, .crashes = t->crashes,
     .deliveries = t->deliveries, .delay = t->delay, .failures = failures,
     .memo = t->memo};
-  for (size_t i = from; i < b->page.n; i++) {
-    b->page.items[i].visible_at = t->due;
-    b->page.items[i].state = RESPOOL_LEASED;
-    b->page.items[i].worker = token_worker(b->token);
-  }
   if (w->head.token && !b->lease) b->lease = t->due - w->now;
   if (bad.n) bury_damaged(w, h, t, failures, &bad);
   note_delivery(w, h, t);

@@ -45,9 +45,8 @@ static bool unpack(respool_bytes packed, item *i) {
   return item_unpack(&u, i, &ref) && !ref.number;
 }
 
-/* The fields that the items of a run share. */
-static respool_item common(const taken *t, respool_bytes failures) {
-  return (respool_item){
+respool_item_about taken_about(const taken *t, respool_bytes failures) {
+  return (respool_item_about){
     .priority = t->priority, .pushed_at = t->pushed_at,
     .expires_at = t->expires_at, .version = t->version,
     .attempts = t->attempts, .deliveries = t->deliveries,
@@ -55,18 +54,18 @@ static respool_item common(const taken *t, respool_bytes failures) {
     .memo = t->memo};
 }
 
-static bool add(respool_page *p, const respool_item *like, uint64_t id,
+static bool add(respool_page *p, const respool_item_about *like, uint64_t id,
                 const item *i, respool_bytes packed) {
   respool_item *out = page_add(p, packed);
-  if (out) page_fill(out, id, like, i);
-  return out != NULL;
+  return out && page_fill(p, out, id, like, i);
 }
 
 bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
-                respool_bytes failures, damage *bad, uint32_t *next) {
+                const respool_item_about *about, damage *bad, uint32_t *next) {
   run_reader r;
-  bool whole = run_open(&r, t->bytes, t->first, t->n, t->skip), ok = true;
-  respool_item like = common(t, failures);
+  bool whole = run_open(&r, t->bytes, t->first, t->n, t->skip);
+  const respool_item_about *like = page_about(p, about);
+  bool ok = like != NULL;
   uint32_t i = from;
   size_t before = p->n;
   for (; i < t->n && ok && p->n - before < limit; i++) {
@@ -74,7 +73,7 @@ bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
     item it;
     if (!taken_live(t, i)) continue;
     if (whole && run_item(&r, i, &packed) && unpack(packed, &it))
-      ok = add(p, &like, t->first + i, &it, packed);
+      ok = add(p, like, t->first + i, &it, packed);
     else
       ok = note_damage(bad, t->first + i, packed);
   }

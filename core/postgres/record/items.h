@@ -20,12 +20,15 @@ typedef struct damage {
 } damage;
 
 /* Adds the live items of `t` to a page, from `from` of its n on, `limit` at
-   most; those that are damaged to `bad`, which borrows from the page. Their
-   attempts and the like are those of the run; `failures`, packed, are in the
-   page's memory. `*next` (may be NULL) is the first of n that was not looked
-   at. False: out of memory. */
+   most; those that are damaged to `bad`, which borrows from the page. `about`
+   is what they share. `*next` (may be NULL) is the first of n that was not
+   looked at. False: out of memory. */
 bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
-                respool_bytes failures, damage *bad, uint32_t *next);
+                const respool_item_about *about, damage *bad, uint32_t *next);
+
+/* What the items of a run share; `failures`, packed, are in the page's
+   memory. */
+respool_item_about taken_about(const taken *t, respool_bytes failures);
 
 /* The failures of a run, and one for each lease that ran out since, in the
    arena. 0 or NOMEM. */

@@ -120,10 +120,13 @@ static int show_report(respool_page *p, const report *r) {
   int rc = 0;
   for (size_t i = 0; i < p->n && !rc; i++) {
     respool_item *it = &p->items[i];
-    if (it->id != r->id || it->lease != r->token) continue;
-    it->progress = r->done;
-    it->progress_at = r->at;
-    rc = arena_copy(&p->memory, r->text, &it->progress_text);
+    if (it->id != r->id || it->about->lease != r->token) continue;
+    respool_item_about *own = page_about(p, it->about);
+    if (!own) return fail(RESPOOL_NOMEM, "not enough memory for a page");
+    it->about = own;
+    own->progress = r->done;
+    own->progress_at = r->at;
+    rc = arena_copy(&p->memory, r->text, &own->progress_text);
   }
   return rc ? fail(rc, "not enough memory for a page") : 0;
 }
@@ -132,7 +135,7 @@ int reports_show(respool *s, const char *queue, respool_page *p) {
   reports l;
   report r;
   size_t leased = 0;
-  for (size_t i = 0; i < p->n; i++) leased += p->items[i].lease != 0;
+  for (size_t i = 0; i < p->n; i++) leased += p->items[i].about->lease != 0;
   if (!leased) return 0;
   if (p->n == 1) entry_name_of(r.entry, queue, p->items[0].id);
   int rc = look(s, p->n == 1 ? r.entry : NULL, &l);

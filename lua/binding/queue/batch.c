@@ -70,7 +70,7 @@ static int batch_bytes(lua_State *L) {
 static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);
   bool bounded = !lua_isnoneornil(L, 3);
-  if (it->codec.size ||
+  if (it->about->codec.size ||
       (bounded && it->body.size > (size_t)lua_tointeger(L, 3))) {
     lua_pushnil(L);
     return 1;
@@ -82,13 +82,16 @@ static int batch_payload(lua_State *L) {
   return 2;
 }
 
-/* field(batch, i, number): one of `fields`. */
+/* field(batch, i, number): one of `fields`; 0 is the id. */
 static int batch_field(lua_State *L) {
   const respool_item *it = item(L);
   lua_Integer f = luaL_checkinteger(L, 3);
   lua_Integer n = (lua_Integer)lua_tointeger(L, lua_upvalueindex(1));
-  luaL_argcheck(L, f >= 1 && f <= n, 3, "no field");
-  lrecord_push_field(L, &LITEM_FIELDS[f - 1], it);
+  luaL_argcheck(L, f >= 0 && f <= n, 3, "no field");
+  if (f)
+    lrecord_push_field(L, &LITEM_FIELDS[f - 1], it->about);
+  else
+    lrecord_push_count(L, it->id);
   return 1;
 }
 
@@ -399,10 +402,12 @@ static const luaL_Reg WAITING[] = {
   { NULL, NULL }
 };
 
-/* Pushes { id = 1, ... } and how many they are. */
+/* Pushes { id = 0, priority = 1, ... } and the last number. */
 static void push_fields(lua_State *L) {
   int n = 0;
   lua_newtable(L);
+  lua_pushinteger(L, 0);
+  lua_setfield(L, -2, "id");
   for (; LITEM_FIELDS[n].name; n++) {
     lua_pushinteger(L, n + 1);
     lua_setfield(L, -2, LITEM_FIELDS[n].name);

@@ -54,7 +54,9 @@ static int queue_take(lua_State *L) {
 /* Looking. */
 
 static void push_item(lua_State *L, const respool_item *item) {
-  lrecord_push(L, LITEM_FIELDS, item);
+  lrecord_push(L, LITEM_FIELDS, item->about);
+  lrecord_push_count(L, item->id);
+  lua_setfield(L, -2, "id");
   lua_pushlstring(L, item->body.data, item->body.size);
   lua_setfield(L, -2, "bytes");
 }

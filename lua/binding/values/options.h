@@ -10,7 +10,7 @@
 #include "record.h"
 #include "respool.h"
 
-/* The fields of an item, for tables and for single questions. */
+/* The fields of a respool_item_about, for tables and for single questions. */
 extern const record_field LITEM_FIELDS[];
 
 /* The policy of a queue, without DLQ, backoff and weights. */
