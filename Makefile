@@ -131,8 +131,8 @@ FAULT_SRC = recorder workload replay kill migrate schedule storm flow rate \
   partitions actors verbs model disk pages points crowd faults ledger scenario \
   failing stand_in journal_kill journal_work journal_replay
 FAULTS = power kills storms flows journal calls worlds postgres
-BENCH_C = machine lifecycle one_record append_log sqlite push small partitions \
-  depth churn dead_letters dead_letters_record
+BENCH_C = machine lifecycle one_record append_log sqlite leveldb push small \
+  partitions depth churn dead_letters dead_letters_record
 
 # What runs under Lua 5.4 and LuaJIT, under 5.3 and 5.1, and under ASan.
 SPECS = $(wildcard spec/*/*_spec.lua)
@@ -305,6 +305,7 @@ $(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
+LIBS_leveldb = -lleveldb
 LIBS_small = -lsqlite3
 
 # Power cuts and kills; the core that is killed has points for it.

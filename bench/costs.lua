@@ -113,7 +113,7 @@ local function dead_letters(o)
   }
   report.goal("dead letters replayed a second", rate, "least", 600000,
               report.short)
-  report.goal("a batch that dies, to one that is done", to_done, "most", 3,
+  report.goal("a batch that dies, to one that is done", to_done, "most", 2.5,
               report.times)
 end
 

@@ -11,8 +11,8 @@ usage: lua bench/run.lua [--quick] [--only PART] [--rounds N] [--seconds S]
                          [--producers N] [--consumers N]
                          [--bin DIR] [--dir DIR] [--out FILE]
 
-Measures respool, against LMDB with one record an item, an append-only file
-and SQLite, in interleaved rounds; a report in Markdown goes to standard
+Measures respool, against LMDB with one record an item, an append-only file,
+SQLite and LevelDB, in interleaved rounds; a report in Markdown goes to standard
 output.
 
   --quick      one cell only: groups of 1,000 items of 100 bytes

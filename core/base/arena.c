@@ -24,26 +24,57 @@ void arena_init(arena *a) {
   memset(a, 0, sizeof *a);
 }
 
-void arena_free(arena *a) {
-  while (a->chunks) {
-    chunk *next = a->chunks->next;
-    free(a->chunks);
-    a->chunks = next;
+static void free_chunks(chunk *c) {
+  while (c) {
+    chunk *next = c->next;
+    free(c);
+    c = next;
   }
+}
+
+void arena_free(arena *a) {
+  free_chunks(a->chunks);
+  free_chunks(a->spare);
   arena_init(a);
 }
 
-static int add_chunk(arena *a, size_t n) {
+void arena_reset(arena *a) {
+  while (a->chunks) { /* the oldest comes first then */
+    chunk *c = a->chunks;
+    a->chunks = c->next;
+    c->next = a->spare;
+    a->spare = c;
+  }
+  a->at = a->end = NULL;
+}
+
+/* The next spare chunk, if it has room for `n` bytes. */
+static chunk *take_spare(arena *a, size_t n) {
+  chunk *c = a->spare;
+  if (!c || c->size < n + HEAD) return NULL;
+  a->spare = c->next;
+  return c;
+}
+
+static chunk *new_chunk(arena *a, size_t n) {
   size_t size = a->chunks ? a->chunks->size * 2 : CHUNK_MIN;
   if (size > CHUNK_MAX) size = CHUNK_MAX;
   if (size < n + HEAD) size = n + HEAD;
   chunk *c = malloc(size);
+  if (!c) return NULL;
+  c->size = size;
+  a->bytes += size;
+  return c;
+}
+
+static int add_chunk(arena *a, size_t n) {
+  chunk *c = take_spare(a, n);
+  if (!c) c = new_chunk(a, n);
   if (!c) return RESPOOL_NOMEM;
   c->next = a->chunks;
-  c->size = size;
   a->chunks = c;
   a->at = (char *)c + HEAD;
-  a->end = (char *)c + size;
+  a->end = (char *)c + c->size;
   return 0;
 }
 

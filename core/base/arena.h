@@ -13,11 +13,16 @@
 
 typedef struct arena {
   struct chunk *chunks; /* newest first */
+  struct chunk *spare;  /* of before arena_reset, to be used next, in order */
   char *at, *end;       /* what is left of the newest */
+  size_t bytes;         /* of all chunks */
 } arena;
 
 void arena_init(arena *a);
 void arena_free(arena *a); /* back to empty */
+
+/* Back to empty, but the memory is kept for what is allocated next. */
+void arena_reset(arena *a);
 
 /* `n` bytes aligned for anything, uninitialised; NULL when out of memory. */
 void *arena_alloc(arena *a, size_t n);

@@ -25,10 +25,19 @@ int batch_lost_error(const char *queue, size_t lost) {
               lost == 1 ? "" : "s", queue);
 }
 
+int batch_make_marks(respool_batch *batch) {
+  size_t bytes = batch->page.n * sizeof *batch->marks;
+  if (!bytes || batch->marks) return 0;
+  batch->marks = arena_alloc(&batch->page.memory, bytes);
+  if (!batch->marks)
+    return fail(RESPOOL_NOMEM, "not enough memory for a batch");
+  memset(batch->marks, 0, bytes);
+  return 0;
+}
+
 int batch_note_gone(respool_batch *batch, batch_claim *h,
                     bool (*has)(void *arg, uint64_t id), void *arg) {
-  if (!batch->marks) batch->marks = calloc(batch->page.n, sizeof(mark));
-  if (!batch->marks) return RESPOOL_NOMEM;
+  if (batch_make_marks(batch)) return RESPOOL_NOMEM;
   h->gone = 0;
   for (size_t i = h->from; i < h->to; i++) {
     mark *m = &batch->marks[i];
@@ -39,11 +48,15 @@ int batch_note_gone(respool_batch *batch, batch_claim *h,
 }
 
 void batch_clear(respool_batch *batch) {
-  page_clear(&batch->page);
-  free(batch->marks);
+  page_reset(&batch->page);
   batch->marks = NULL;
   batch->n_claims = 0;
   batch->token = 0;
   batch->lost = 0;
   batch->n_refused = 0;
+}
+
+void batch_free_memory(respool_batch *batch) {
+  page_clear(&batch->page);
+  free(batch->claims);
 }

@@ -43,7 +43,7 @@ typedef struct outcome_text {
 
 struct respool_batch {
   respool_page page;
-  mark *marks;
+  mark *marks; /* in the arena; NULL: none was made */
   batch_claim *claims;
   size_t n_claims, cap_claims;
   uint64_t token;
@@ -53,15 +53,20 @@ struct respool_batch {
   size_t n_refused;
   respool_histogram observed; /* since the last settle */
   respool_queue *queue;
+  respool *store; /* which keeps its memory: the queue may be freed first */
   struct timer *renewal; /* set while the lease is renewed */
   struct respool_ticket *ticket; /* at work on it */
   bool doomed;       /* freed by its owner: the ticket frees it */
+  struct respool_batch *next_kept; /* in its store's list of batches to come */
 };
 
 /* Is the item settled, or cancelled? Asked for each item, hence inline. */
 static inline bool batch_is_over(const respool_batch *batch, size_t i) {
   return batch->marks && (batch->marks[i].settled || batch->marks[i].gone);
 }
+
+/* Makes room for the marks, if there are items and none was made. NOMEM. */
+int batch_make_marks(respool_batch *batch);
 
 /* Notes that items of a claim were cancelled, which `has` says of an unsettled
    one: is it still there? NOMEM. */
@@ -71,5 +76,6 @@ int batch_note_gone(respool_batch *batch, batch_claim *h,
 batch_claim *batch_add_claim(respool_batch *batch);
 int batch_lost_error(const char *queue, size_t lost); /* LEASE_LOST */
 void batch_clear(respool_batch *batch); /* empty, ready to be filled again */
+void batch_free_memory(respool_batch *batch); /* and nothing else */
 
 #endif

@@ -4,8 +4,9 @@
  */
 #include "record/fields.h"
 
+#include "base/hash.h"
+
 #include <string.h>
-#include <xxhash.h>
 
 void unpack_expect(unpacker *u, bool holds) {
   if (!holds && !u->rc) u->rc = RESPOOL_CORRUPT;

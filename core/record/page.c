@@ -25,6 +25,16 @@ void page_clear(respool_page *p) {
   page_init(p);
 }
 
+void page_reset(respool_page *p) {
+  arena_reset(&p->memory);
+  p->n = p->n_damaged = 0;
+}
+
+size_t page_memory(const respool_page *p) {
+  return p->memory.bytes + p->cap * (sizeof *p->items + sizeof *p->packed) +
+         p->cap_damaged * sizeof *p->damaged;
+}
+
 bool page_reserve(respool_page *p, size_t n) {
   size_t cap = p->cap;
   return array_grow(&p->packed, p->n, n, &cap, sizeof *p->packed) &&

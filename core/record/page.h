@@ -23,6 +23,10 @@ struct respool_page {
 void page_init(respool_page *p);
 void page_clear(respool_page *p); /* frees what it holds */
 
+/* Empty again, with the memory that it has; and how much that is. */
+void page_reset(respool_page *p);
+size_t page_memory(const respool_page *p);
+
 /* Makes room for `n` more items; false when out of memory. */
 bool page_reserve(respool_page *p, size_t n);
 

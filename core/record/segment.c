@@ -5,10 +5,10 @@
 #include "record/segment.h"
 
 #include "base/array.h"
+#include "base/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* Places of the fixed fields. */
 #define AT_SUM 1

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/wait.h"
+#include "verbs/consume/batch.h"
 #include "verbs/produce/buffer_list.h"
 #include "verbs/engines.h"
 #include "verbs/exit.h"
@@ -55,6 +56,7 @@ static respool *store_new(const respool_options *o) {
   timers_init(&s->calls, &s->real);
   buffers_init(s);
   notices_init(&s->notices);
+  pthread_mutex_init(&s->kept.lock, NULL);
   s->read_only = o->read_only;
   s->no_journal = o->no_journal;
   s->durable = o->sync == RESPOOL_SYNC_COMMIT;
@@ -122,6 +124,7 @@ void respool_close(respool *s) {
     s->env->engine->close(s->env);
   } else
     buffers_forget(s, NULL);
+  batch_free_kept(s);
   notices_free(&s->notices);
   free(s);
 }

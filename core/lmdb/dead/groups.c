@@ -6,11 +6,11 @@
  */
 #include "lmdb/dead/groups.h"
 
+#include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 typedef struct group {
   respool_bytes name, reason;

@@ -14,11 +14,11 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "lmdb/env/files.h"
 
 #define LAYOUT 1

@@ -5,11 +5,11 @@
  */
 #include "lmdb/migrate/convert.h"
 
+#include "base/hash.h"
 #include "record/fields.h"
 #include "record/segment.h"
 
 #include <string.h>
-#include <xxhash.h>
 
 /* The layout of records with a checksum in format 1: an array's head, the
    checksum (fixed), then what it covers. Segments and dead letters have their

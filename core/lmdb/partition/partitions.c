@@ -277,7 +277,7 @@ void partition_park(txn *t, queue *q, const line *l, const claim *c,
   alone.state = CLAIM_PARKED;
   alone.token = 0;
   alone.visible_at = 0;
-  segment_put_one(t, q, &to, page->packed[i], &page->items[i]);
+  segment_put_one(t, q, &to, page->packed[i], page->items[i].about);
   claim_put(t, &to, &alone);
 }
 

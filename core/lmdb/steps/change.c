@@ -95,7 +95,7 @@ static void part(target *g) {
   c.last = id;
   c.left = 1;
   c.visible_at = g->now;
-  segment_put_one(g->t, g->q, &p, g->page.packed[0], &g->page.items[0]);
+  segment_put_one(g->t, g->q, &p, g->page.packed[0], g->page.items[0].about);
   claim_put(g->t, &p, &c);
 }
 

@@ -8,10 +8,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/array.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
 #include "lmdb/queue/claims.h"

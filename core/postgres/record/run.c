@@ -4,7 +4,7 @@
  */
 #include "postgres/record/run.h"
 
-#include <xxhash.h>
+#include "base/hash.h"
 
 void run_writer_init(run_writer *w) {
   packer_init(&w->table);

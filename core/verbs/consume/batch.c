@@ -15,18 +15,65 @@ int batch_check(respool_batch *batch) {
 
 /* ---- making and freeing ------------------------------------------------- */
 
+/* A batch that was destroyed, with its memory; NULL: none is kept. */
+static respool_batch *take_kept(respool *s) {
+  pthread_mutex_lock(&s->kept.lock);
+  respool_batch *b = s->kept.first;
+  if (b) {
+    s->kept.first = b->next_kept;
+    s->kept.bytes -= page_memory(&b->page);
+  }
+  pthread_mutex_unlock(&s->kept.lock);
+  return b;
+}
+
+/* Keeps the memory of a batch for those to come: given back to the system, it
+   would be faulted in again page by page. False: it is too much. */
+static bool keep(respool_batch *batch) {
+  kept_batches *k = &batch->store->kept;
+  size_t bytes = page_memory(&batch->page);
+  if (store_check(batch->store)) return false; /* the parent's */
+  pthread_mutex_lock(&k->lock);
+  bool room = k->bytes + bytes <= KEPT_MAX;
+  if (room) {
+    page_reset(&batch->page);
+    *batch = (respool_batch){.page = batch->page, .claims = batch->claims,
+                             .cap_claims = batch->cap_claims,
+                             .next_kept = k->first};
+    k->first = batch;
+    k->bytes += bytes;
+  }
+  pthread_mutex_unlock(&k->lock);
+  return room;
+}
+
+void batch_free_kept(respool *s) {
+  kept_batches *k = &s->kept;
+  if (pthread_mutex_trylock(&k->lock)) return; /* by a thread before a fork? */
+  while (k->first) {
+    respool_batch *b = k->first;
+    k->first = b->next_kept;
+    batch_free_memory(b);
+    free(b);
+  }
+  pthread_mutex_unlock(&k->lock);
+}
+
 respool_batch *batch_new(respool_queue *q) {
-  respool_batch *batch = calloc(1, sizeof *batch);
-  if (batch)
-    batch->queue = q;
-  else
+  respool_batch *batch = take_kept(q->store);
+  if (!batch) batch = calloc(1, sizeof *batch);
+  if (!batch) {
     fail(RESPOOL_NOMEM, "not enough memory for a batch");
+    return NULL;
+  }
+  batch->queue = q;
+  batch->store = q->store;
   return batch;
 }
 
 void batch_destroy(respool_batch *batch) {
-  batch_clear(batch);
-  free(batch->claims);
+  if (keep(batch)) return;
+  batch_free_memory(batch);
   free(batch);
 }
 
@@ -61,13 +108,6 @@ void batch_detach(respool_batch *batch) {
     batch_destroy(batch);
   else
     t->refs--;
-}
-
-int batch_make_marks(respool_batch *batch) {
-  if (!batch->page.n || batch->marks) return 0;
-  batch->marks = calloc(batch->page.n, sizeof *batch->marks);
-  return batch->marks ? 0
-      : fail(RESPOOL_NOMEM, "not enough memory for a batch");
 }
 
 /* ---- what a take asks for ----------------------------------------------- */

@@ -12,6 +12,9 @@ int batch_check(respool_batch *batch); /* 0, BUSY, or as store_check */
 respool_batch *batch_new(respool_queue *q); /* NULL: fail() was called */
 void batch_destroy(respool_batch *batch); /* with no ticket at work on it */
 
+/* Frees what was kept of batches that were destroyed, for those to come. */
+void batch_free_kept(respool *s);
+
 /* A ticket works on the batch from now on, or does not any more. */
 void batch_attach(respool_batch *batch, respool_ticket *t);
 void batch_detach(respool_batch *batch);
@@ -26,9 +29,6 @@ void batch_close_claims(respool_batch *batch, const mark *marks);
 
 /* The claim that holds item `i`. */
 batch_claim *batch_claim_of(const respool_batch *batch, size_t i);
-
-/* Makes room for the marks of a batch that was filled. NOMEM. */
-int batch_make_marks(respool_batch *batch);
 
 int take_check(const respool_take_options *o);
 step take_step(const respool_take_options *o, respool_batch *batch);

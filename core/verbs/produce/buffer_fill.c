@@ -6,9 +6,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #define NEAR 10 /* ms between pushes whose times are taken for the same */
 

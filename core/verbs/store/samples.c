@@ -5,15 +5,13 @@
  * 1970, modulo the length of the ring. A minute's sample has what differs from
  * that of its hour, an hour's what differs from that of its day.
  */
+#include "base/hash.h"
 #include "record/sample.h"
 #include "verbs/store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 typedef struct ring {
   int kind; /* enum entry_kind */

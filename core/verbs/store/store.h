@@ -17,6 +17,15 @@ typedef struct store_buffers {
   _Atomic uint64_t failures; /* of their flushes */
 } store_buffers;
 
+/* Batches that were freed, kept with their memory for the next takes. */
+typedef struct kept_batches {
+  pthread_mutex_t lock;
+  respool_batch *first;
+  size_t bytes; /* that they hold, KEPT_MAX at most */
+} kept_batches;
+
+#define KEPT_MAX ((size_t)16 << 20)
+
 struct respool {
   env *env;
   struct clock clock;
@@ -25,6 +34,7 @@ struct respool {
   timers calls;      /* of tickets, by a clock that is never manual */
   struct clock real; /* which is this */
   store_buffers buffers;
+  kept_batches kept;
   notices notices; /* dead letters of maintenance and of replays */
   bool durable; /* verbs return when their effect is on disk */
   bool read_only;
