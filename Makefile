@@ -137,7 +137,7 @@ BENCH_C = machine lifecycle one_record append_log sqlite leveldb push small \
 # What runs under Lua 5.4 and LuaJIT, under 5.3 and 5.1, and under ASan.
 SPECS = $(wildcard spec/*/*_spec.lua)
 # What is the same under any Lua: servers, files, C programs.
-ONCE = spec/postgres/% spec/contrib/% spec/fault/% \
+ONCE = spec/postgres/% spec/contrib/% spec/fault/% spec/bench/% \
   $(patsubst %,spec/%_spec.lua,core/failing core/fuzz core/programs core/rooms \
   core/exports core/seam lmdb/salvage schedule/cron)
 ONCE_SPECS = $(filter $(ONCE),$(SPECS))
@@ -411,6 +411,7 @@ $(BUILD)/locale/$(LOCALE):
 	@mkdir -p $(@D)
 	$(call step,LOCALE,$@)localedef -i de_DE -f UTF-8 $@
 run-test: lint all $(MODULES) $(PROGRAMS) $(FAILING) $(ATTACKS) \
+      $(BENCH_C:%=$(BUILD)/bench/%) $(BUILD)/bench/postgres \
       $(BUILD)/locale/$(LOCALE) \
       $(FUZZ:%=$(BUILD)/fuzz/%)
 	@BUILD=$(BUILD) SPEC_LOCALE=$(LOCALE) spec/run \

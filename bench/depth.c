@@ -2,7 +2,7 @@
 /*
  * What a backlog costs a take and its settle: by turns in four stores that
  * never flush, with 1,000, 100,000 and --backlog items waiting, and with
- * 1,000 waiting beside 100,000 claims. A turn takes --group items and
+ * 1,000 waiting beside 100,000 claims (--backlog of each, if that is less). A turn takes --group items and
  * settles them some times over, and pushes as many again; a median is over all
  * turns. Then what memory the process holds beyond the mapped files.
  */
@@ -150,6 +150,8 @@ int main(int argc, char **argv) {
     bench_die("--group must be at most %d", TURN);
   respool_payload *items = payloads(&b);
   ds[2].waiting = b.backlog;
+  if (b.backlog < CLAIMS)
+    ds[1].waiting = ds[3].claims = b.backlog;
   uint64_t empty = memory_beyond_map();
   open_depth(&ds[2], items);
   printf("memory_kib %" PRIu64 "\nempty_kib %" PRIu64 "\n",
