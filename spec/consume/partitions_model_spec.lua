@@ -4,8 +4,10 @@
 -- store finds nothing wrong with itself; no partition has more leased than it
 -- may, is taken from while it is held, or gives more at once than its rate
 -- allows; first deliveries are in the order of pushes, all of them in that
--- order where it is strict; no item is given twice. At the end every item has
--- been delivered, or is known to have ended. RESPOOL_SEED repeats a run.
+-- order where it is strict; no item is given twice. Items are also cancelled,
+-- killed, edited, run now, moved to another queue and back, and replayed. At
+-- the end every item has been delivered, or is known to have ended.
+-- RESPOOL_SEED repeats a run.
 
 local helper = require "spec.helper"
 
@@ -33,6 +35,7 @@ local function new(seed)
   }, Run)
   run.most = random(2) == 1 and 2 or 0
   run:open { concurrency = run.most }
+  run.other = assert(run.store:queue "other")
   return run
 end
 
@@ -210,12 +213,76 @@ function Run:settle()
   if next(h.items) ~= nil then self.held[#self.held + 1] = h end
 end
 
-function Run:remove()
+-- One of those that may be there; 0, which none has, where there is none.
+function Run:any()
   local ids = {}
   for id in pairs(self.live) do ids[#ids + 1] = id end
   table.sort(ids)
-  local id = ids[random(math.max(#ids, 1))]
-  if id and self.q:remove(id) then self.live[id] = nil end
+  return ids[random(math.max(#ids, 1))] or 0
+end
+
+-- It has ended, if that succeeded.
+function Run:note_end(id, ok)
+  if not ok then return end
+  self.live[id] = nil
+  for _, h in ipairs(self.held) do h.items[id] = nil end
+end
+
+function Run:remove()
+  local id = self:any()
+  if id > 0 then self:note_end(id, (self.q:remove(id))) end
+end
+
+function Run:cancel()
+  local id = self:any()
+  if id > 0 then self:note_end(id, (self.q:cancel(id))) end
+end
+
+function Run:kill()
+  local id = self:any()
+  if id > 0 then self:note_end(id, (self.q:kill(id))) end
+end
+
+-- What of it is still leased keeps its payload.
+function Run:edit()
+  local id = self:any()
+  local payload = random(10) == 1 and ("y"):rep(30000) or "new"
+  local _ = id > 0 and self.q:edit(id, payload)
+end
+
+function Run:run_now()
+  local id = self:any()
+  local _ = id > 0 and self.q:run_now(id)
+end
+
+-- Items that have come to the queue by another way than a push.
+function Run:adopt()
+  for item in self.q:each() do
+    local key = item.partition or false
+    self.live[item.id] = self.live[item.id] or {
+      key = key, line = key and key .. item.priority, fresh = false,
+      ends = item.expires_at or math.huge,
+    }
+  end
+end
+
+function Run:move()
+  local id = self:any()
+  if id > 0 then self:note_end(id, (self.q:move(id, self.other))) end
+end
+
+function Run:move_back()
+  for item in self.other:each() do
+    local _ = random(3) > 1 and self.other:move(item.id, self.q)
+  end
+  self:adopt()
+end
+
+function Run:replay()
+  local dead = self.store:dead "q"
+  for letter in dead:each() do self.live[letter.id] = nil end
+  assert(dead:replay())
+  self:adopt()
 end
 
 function Run:purge()
@@ -263,7 +330,8 @@ end
 local OFTEN = {}
 for name, times in pairs {
   push = 30, take = 30, settle = 25, wait = 10, remove = 5, policy = 4,
-  hold = 5, lapse = 2, purge = 1,
+  hold = 5, lapse = 2, purge = 1, cancel = 4, kill = 3, edit = 3, run_now = 3,
+  move = 4, move_back = 1, replay = 1,
 } do
   for _ = 1, times do OFTEN[#OFTEN + 1] = name end
 end
