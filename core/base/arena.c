@@ -48,12 +48,17 @@ void arena_reset(arena *a) {
   a->at = a->end = NULL;
 }
 
-/* The next spare chunk, if it has room for `n` bytes. */
+/* The next spare chunk with room for `n` bytes; those that are too small go, so
+   that what is kept does not grow with each reset. */
 static chunk *take_spare(arena *a, size_t n) {
-  chunk *c = a->spare;
-  if (!c || c->size < n + HEAD) return NULL;
-  a->spare = c->next;
-  return c;
+  chunk *c;
+  while ((c = a->spare)) {
+    a->spare = c->next;
+    if (c->size >= n + HEAD) return c;
+    a->bytes -= c->size;
+    free(c);
+  }
+  return NULL;
 }
 
 static chunk *new_chunk(arena *a, size_t n) {
