@@ -17,7 +17,7 @@ BUILD ?= build
 base = error clock random cbor arena array histogram thread timer id_set file \
   decimal wait
 record = backoff item segment failures page fields batch policy outcome flow \
-  dead_notices dead_record replay_record leases sample entry_name
+  dead_notices dead_record dead_group replay_record leases sample entry_name
 schedule = civil zone cron
 commit = commit ticket
 verbs/store = store calls reports notes samples maintenance
@@ -78,7 +78,7 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing results
 respool/support = backoff codec outcome pages options suggestion fields \
-  line_limit timing compat visible json text location loop ticket runner
+  merge_patch line_limit timing compat visible json text location loop ticket runner
 respool/observe = hooks logger stats workers items trend refusals metrics \
   health closing tracing
 respool/otlp = context exporter metrics spans tracer
@@ -118,8 +118,8 @@ LUA_FILES = $(foreach folder,$(FOLDERS),$($(folder):%=$(folder)/%.lua))
 
 # The console's page.
 WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
-  trend.js table.js dialog.js record.js overview.js queue.js item.js dead.js \
-  workers.js schedules.js replays.js store.js
+  trend.js table.js dialog.js record.js overview.js queue.js item.js dead.js partitions.js policy.js \
+  workers.js schedules.js replays.js store.js uplot.js uplot.css uplot.LICENSE
 
 EXAMPLES = lifecycle
 SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \

@@ -343,7 +343,7 @@ typedef enum query_kind {
   QUERY_HELD,         /* is an item leased under a token? */
   QUERY_DEAD_LIST,
   QUERY_DEAD_COUNT,
-  QUERY_DEAD_GROUPS,  /* [group, reason, count], one after the other */
+  QUERY_DEAD_GROUPS,  /* as dead_group.h packs them, one after the other */
   QUERY_REPLAY,
   QUERY_ENTRIES,
   QUERY_NOTE,         /* its bytes in `texts`; NOT_FOUND */

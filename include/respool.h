@@ -1335,10 +1335,23 @@ RESPOOL_API int respool_dead_push(respool_queue *q,
                                   const respool_dead_push_options *o,
                                   uint64_t *number);
 
-/* Calls `each` for every (group, reason) of the DLQ with its count. A
-   dead letter without a group counts under "". */
-typedef int (*respool_group_fn)(void *arg, respool_bytes group,
-                                respool_bytes reason, uint64_t count);
+/* The dead letters of a DLQ that have one group, "" where they have none, and
+   one reason. Those that cannot be read have the reason "damaged" and no time
+   of death. */
+#define RESPOOL_GROUP_HOURS 24
+typedef struct respool_dead_group {
+  respool_bytes group, reason;
+  uint64_t count;
+  uint64_t newest; /* the highest number */
+  int64_t first_died_at, last_died_at; /* 0: not known */
+  uint64_t hours[RESPOOL_GROUP_HOURS]; /* of these, how many died in each of
+                                          the last hours, the one that ends
+                                          now last */
+} respool_dead_group;
+
+/* Calls `each` for every group and reason of the DLQ; what it is given is
+   borrowed until it returns. The DLQ is read as a whole. */
+typedef int (*respool_group_fn)(void *arg, const respool_dead_group *g);
 RESPOOL_API int respool_dead_groups(respool *s, const char *dlq,
                                     respool_group_fn each, void *arg);
 

@@ -110,7 +110,7 @@ export function now() {
 
 const failures = (q) => q.retried + q.died + q.crashed;
 
-function sample(queue, before, seconds) {
+function sample(queue, before, seconds, at) {
   const made = before && seconds > 0
     ? { done: Math.max(0, queue.done - before.done) / seconds,
         failed: Math.max(0, failures(queue) - failures(before)) / seconds,
@@ -118,7 +118,7 @@ function sample(queue, before, seconds) {
     : { done: 0, failed: 0, pushed: 0 };
   queue.rates = made;
   queue.samples = before ? before.samples : [];
-  queue.samples.push({ ...made, backlog: queue.ready + queue.leased +
+  queue.samples.push({ ...made, at, backlog: queue.ready + queue.leased +
     queue.scheduled + queue.retrying });
   if (queue.samples.length > SAMPLES) queue.samples.shift();
 }
@@ -129,12 +129,12 @@ function onEvent(look) {
   for (const queue of look.queues) {
     queue.seg = segment(queue.name);
     seen.add(queue.seg);
-    sample(queue, live.queues.get(queue.seg), seconds);
+    sample(queue, live.queues.get(queue.seg), seconds, look.now);
     live.queues.set(queue.seg, queue);
   }
   for (const name of look.gone) live.queues.delete(segment(name));
   for (const queue of live.queues.values())
-    if (!seen.has(queue.seg)) sample(queue, queue, seconds);
+    if (!seen.has(queue.seg)) sample(queue, queue, seconds, look.now);
   Object.assign(live, {
     now: look.now, at: performance.now(), store: look.store,
     replays: look.replays, state: "live", trouble: null,

@@ -6,7 +6,7 @@
 import { button, field, h, refresh, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, now, post, query, remove, session } from "./api.js";
-import { chart } from "./chart.js";
+import { chart, sparkbars } from "./chart.js";
 import { announce, ask, confirm, perform, ready } from "./dialog.js";
 import { pushAgain } from "./queue.js";
 import { record } from "./record.js";
@@ -88,6 +88,20 @@ function newName() {
   return "console-" + new Date().toISOString().replace(/\D/g, "").slice(0, 14);
 }
 
+// What a dry run told: counts, and the first payloads that it would change.
+function previewed(counts) {
+  return [h("p", {}, `${f.number(counts.moved)} would be moved, ` +
+    `${f.number(counts.skipped)} skipped, ${f.number(counts.failed)} would ` +
+    "fail. ", counts.errors.map(
+    (e) => h("span", { class: "bad" }, f.visible(e), " "))),
+  counts.samples.map((s) => h("section", { class: "change" },
+    h("h3", {}, `Dead letter ${s.number}`),
+    h("figure", {}, h("figcaption", {}, "before"),
+      h("pre", {}, f.visible(s.before))),
+    h("figure", {}, h("figcaption", {}, "after"),
+      h("pre", {}, f.visible(s.after)))))];
+}
+
 async function replayDialog(seg, filter) {
   if (!await ready()) return;
   const name = h("input", { value: newName(), required: true });
@@ -95,17 +109,16 @@ async function replayDialog(seg, filter) {
   const rate = h("input", { type: "number", min: 0, step: "any",
     placeholder: "as fast as it goes" });
   const limit = h("input", { type: "number", min: 1, placeholder: "all" });
-  const told = h("p", { role: "status" });
-  const asked = (more) => path(seg) + "/replay" + query({
+  const change = h("textarea", { rows: 3, spellcheck: "false",
+    placeholder: '{"customer":{"email":"new@example.org"},"old":null}' });
+  const told = h("div", { role: "status" });
+  const asked = (more) => post(path(seg) + "/replay" + query({
     ...parametersOf(filter), to: to.value || null, rate: rate.value || null,
-    limit: limit.value || null, ...more });
+    limit: limit.value || null, ...more }), change.value.trim());
   async function preview() {
     try {
-      const counts = await post(asked({ dry_run: true }));
-      replace(told, `${f.number(counts.moved)} would be moved, ` +
-        `${f.number(counts.skipped)} skipped, ` +
-        `${f.number(counts.failed)} would fail. `, counts.errors.map(
-        (e) => h("span", { class: "bad" }, f.visible(e), " ")));
+      if (change.value.trim()) JSON.parse(change.value);
+      replace(told, previewed(await asked({ dry_run: true })));
     } catch (err) {
       failed(told)(err);
     }
@@ -116,9 +129,13 @@ async function replayDialog(seg, filter) {
       field("Name, under which it can be stopped and resumed", name),
       field("To the queue", to), field("A second, at most", rate),
       field("At most, in all", limit),
+      field("Change payloads, by a JSON merge patch", change, "Members are " +
+        "set as they are here, and removed where they are null. Empty: " +
+        "payloads go back as they are."),
       h("p", { class: "actions" }, button("Preview", preview)), told],
     submit: async () => {
-      await post(asked({ name: name.value }));
+      if (change.value.trim()) JSON.parse(change.value); // tells where
+      await asked({ name: name.value });
       announce(`Replay ${name.value} is running`);
       location.hash = "#/replays";
     },
@@ -164,19 +181,23 @@ const SAMPLES = 10; // groups whose newest dead letter is shown
 
 // The newest dead letter of a group: how long ago it died, with its error.
 async function sample(seg, g, place) {
-  const told = await get(path(seg) + "/items" + query({
-    "group=": f.segment(g.group || ""), "reason=": f.segment(g.reason),
-    brief: true, limit: 1, order: "newest" }));
-  const [d] = told.dead_letters;
-  replace(place, d && h("a", { href: `#/dead/${seg}/${d.number}` },
-    d.died_at ? f.duration(now() - d.died_at) + " ago" : String(d.number)),
-  d && h("bdi", {}, " " + f.shown(d.error)));
+  const d = await get(`${path(seg)}/items/${g.newest}?brief=true`);
+  place.append(" ", h("bdi", {}, f.shown(d.error)));
 }
 
-function sampleOf(seg, g, i) {
-  const place = h("span");
-  if (i < SAMPLES) sample(seg, g, place).catch(failed(place));
+function newest(seg, g, i) {
+  const place = h("span", {}, h("a", { href: `#/dead/${seg}/${g.newest}` },
+    g.last_died_at ? f.duration(Math.max(0, now() - g.last_died_at)) + " ago"
+      : String(g.newest)));
+  if (i < SAMPLES) sample(seg, g, place).catch(() => {}); // gone by now
   return place;
+}
+
+// How many of a group died in each hour of the last day.
+function trend(g) {
+  const bars = sparkbars("deaths an hour, the last day");
+  bars.update(g.hours);
+  return bars.element;
 }
 
 // Deaths over time, of the queue whose name the DLQ bears; nothing where there
@@ -198,8 +219,9 @@ function groupsTable(seg, groups, choose) {
       { class: "link" }) },
     { title: "Reason", cell: (g) => f.shown(g.reason) },
     { title: "Count", class: "right", cell: (g) => f.number(g.count) },
+    { title: "Last day", class: "chartcell", cell: trend },
     { title: "Newest", class: "wide cut",
-      cell: (g) => sampleOf(seg, g, groups.indexOf(g)) },
+      cell: (g) => newest(seg, g, groups.indexOf(g)) },
   ], groups);
 }
 

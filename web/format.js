@@ -13,6 +13,7 @@ export function number(n) {
 
 export function rate(n) {
   if (!n) return "0";
+  if (n < 0.095) return String(Number(n.toPrecision(2)));
   return n < 10 ? n.toFixed(1) : number(n);
 }
 
@@ -30,7 +31,7 @@ export function bytes(n) {
 export function duration(s) {
   if (s === null || s === undefined) return "–";
   if (s === Infinity) return "hours";
-  if (s < 0.001) return "0 s";
+  if (s < 0.001) return s > 0 ? Math.round(s * 1e6) + " µs" : "0 s";
   if (s < 1) return Math.round(s * 1000) + " ms";
   if (s < 90) return Math.round(s) + " s";
   if (s < 5400) return Math.round(s / 60) + " min";

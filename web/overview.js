@@ -38,17 +38,35 @@ const COLUMNS = [
   ["Queue", "name"], ["Ready", "right"], ["Leased", "right wide"],
   ["Scheduled", "right wide"], ["Retrying", "right wide"], ["Dead", "right"],
   ["Oldest", "right"], ["Done/s", "right wide"], ["Failed/s", "right wide"],
-  ["Done, last hour", "wide chartcell"], ["State", "wide"],
+  ["Done, last hour", "wide chartcell"],
 ];
 
-function stateOf(q) {
-  const said = [];
-  if (q.paused) said.push("paused");
-  if (q.held_until) said.push("held until " + f.time(q.held_until));
-  if (q.breaker !== "closed") said.push("breaker " + q.breaker.replace("_", " "));
-  if (q.damaged) said.push(f.number(q.damaged) + " damaged");
-  if (q.fill > 0.9) said.push("full " + f.percent(q.fill));
-  return said.join(", ");
+// What is to be known of a queue, as marks: [text, kind].
+export function marksOf(q) {
+  const marks = [];
+  if (q.paused) marks.push(["paused", "warn"]);
+  if (q.held_until)
+    marks.push(["held until " + f.time(q.held_until).slice(11), "warn"]);
+  if (q.breaker !== "closed")
+    marks.push(["breaker " + q.breaker.replace("_", " "), "warn"]);
+  if (q.fill > 0.9) marks.push(["full " + f.percent(q.fill), "bad"]);
+  if (q.damaged) marks.push([f.number(q.damaged) + " damaged", "bad"]);
+  return marks;
+}
+
+// Draws marks in an element, unless they are there.
+export function drawMarks(place, marks) {
+  const text = marks.map(([said]) => said).join(", ");
+  if (place.dataset.text === text) return;
+  place.dataset.text = text;
+  replace(place, marks.map(([said, kind]) =>
+    [" ", h("span", { class: "mark " + kind }, said)]));
+}
+
+// A number in a cell, or in what lies in it; one that is none stands back.
+function figure(cell, text, place) {
+  say(place || cell, text);
+  cell.classList.toggle("none", text === "0" || text === "–");
 }
 
 // The row of a queue, which update(q) writes.
@@ -56,18 +74,21 @@ function newRow(q) {
   const cells = COLUMNS.map(([, kind]) => h("td", { class: kind }));
   const name = h("a", { href: "#/queue/" + q.seg },
     h("bdi", {}, f.shown(q.name)));
+  const marks = h("span", { class: "marks" });
   const dead = h("a", { href: "#/dead/" + q.seg });
   const line = sparkline("done a second");
-  cells[0].append(name);
+  name.title = f.shown(q.name);
+  cells[0].append(marks, name);
   cells[5].append(dead);
   cells[9].append(line.element);
   const element = h("tr", {}, cells);
   function update(q) {
     const texts = [, f.number(q.ready), f.number(q.leased),
       f.number(q.scheduled), f.number(q.retrying), , f.duration(age(q)),
-      f.rate(q.rates.done), f.rate(q.rates.failed), , stateOf(q)];
-    texts.forEach((text, i) => say(cells[i], text));
-    say(dead, f.number(q.dead));
+      f.rate(q.rates.done), f.rate(q.rates.failed)];
+    texts.forEach((text, i) => figure(cells[i], text));
+    figure(cells[5], f.number(q.dead), dead);
+    drawMarks(marks, marksOf(q));
     element.className = sickness(q) >= 1 ? "sick" : "";
     line.update(past.get(q.seg) || []);
   }
@@ -81,10 +102,13 @@ function totals(queues) {
     ["Queues", f.number(queues.length)], ["Ready", f.number(sum("ready"))],
     ["Leased", f.number(sum("leased"))],
     ["Scheduled", f.number(sum("scheduled"))],
-    ["Retrying", f.number(sum("retrying"))], ["Dead", f.number(sum("dead"))],
-    ["Done/s", f.rate(rate("done"))], ["Failed/s", f.rate(rate("failed"))],
+    ["Retrying", f.number(sum("retrying"))],
+    ["Dead", f.number(sum("dead")), sum("dead") > 0],
+    ["Done/s", f.rate(rate("done"))],
+    ["Failed/s", f.rate(rate("failed")), rate("failed") > 0],
     ["Disk used", live.store ? f.bytes(live.store.used_bytes) : "–"],
-    ["Disk free", live.store ? f.bytes(live.store.available_bytes) : "–"],
+    ["Disk free", live.store ? f.bytes(live.store.available_bytes) : "–",
+      live.store && live.store.disk_full],
   ];
 }
 
@@ -144,8 +168,9 @@ export function overview(main) {
   function draw() {
     const found = matching();
     const few = all ? found : found.slice(0, FEW);
-    replace(tiles, totals([...live.queues.values()]).map(([name, value]) =>
-      h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    replace(tiles, totals([...live.queues.values()]).map(
+      ([name, value, bad]) => h("div", { class: bad && "bad" },
+        h("dt", {}, name), h("dd", {}, value))));
     place(few);
     if (few.length === found.length) more.replaceChildren();
     else if (!more.firstChild)

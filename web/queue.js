@@ -5,10 +5,13 @@
 
 import { button, field, h, refresh, replace, say } from "./dom.js";
 import * as f from "./format.js";
-import { get, getText, live, now, onLook, post, query, session }
+import { get, getText, live, now, onLook, post, query, remove, session }
   from "./api.js";
 import { announce, ask, confirm, perform, ready } from "./dialog.js";
 import { chart } from "./chart.js";
+import { drawMarks, marksOf } from "./overview.js";
+import { partitions } from "./partitions.js";
+import { policy } from "./policy.js";
 import { empty, facts, table } from "./table.js";
 import { course, RANGES } from "./trend.js";
 
@@ -21,7 +24,8 @@ const ITEMS = (seg) => [
     href: `#/queue/${seg}/item/${i.id}` }, String(i.id)) },
   { title: "State", cell: (i) => i.state },
   { title: "Attempts", class: "right wide", cell: (i) => f.number(i.attempts) },
-  { title: "Age", class: "right", cell: (i) => f.duration(now() - i.pushed_at) },
+  { title: "Age", class: "right", cell: (i) =>
+    f.duration(now() - i.pushed_at) },
   { title: "Due in", class: "right wide", cell: (i) => i.visible_at
     ? f.duration(Math.max(0, i.visible_at - now())) : "" },
   { title: "Error", class: "wide cut", cell: (i) =>
@@ -90,8 +94,10 @@ function items(seg) {
     draw();
   }
   function draw() {
+    const columns = ITEMS(seg).filter((c) => c.title !== "Error" ||
+      found.some((i) => i.error));
     replace(list, found.length
-      ? table("Items", ITEMS(seg), found, { class: "items" })
+      ? table("Items", columns, found, { class: "items" })
       : empty("No items found."));
     replace(looked, cursor && button("Look further", more));
   }
@@ -110,6 +116,24 @@ function items(seg) {
 
 // The queue.
 
+// Removes the queue, after it was told with what.
+async function drop(seg, name) {
+  if (!await ready()) return;
+  try {
+    const told = await remove(path(seg) + query({ dry_run: true }));
+    if (await confirm({
+      title: "Drop the queue", action: "Drop", word: name,
+      text: `The queue and its ${f.number(told.items)} items are removed for ` +
+        `good, with ${f.number(told.finished)} finished ones that it keeps. ` +
+        `Its ${f.number(told.dead_letters)} dead letters stay.`,
+      act: () => remove(path(seg)),
+      done: () => `Queue ${name} is removed`,
+    })) location.hash = "#/";
+  } catch (err) {
+    announce(err.message, true);
+  }
+}
+
 function actionsOf(seg, name) {
   if (!session.writable) return null;
   const toggle = button("Pause", () => {
@@ -124,7 +148,8 @@ function actionsOf(seg, name) {
       text: "All items that are not leased are removed for good.",
       act: () => post(path(seg) + "/purge"),
       done: (told) => `${f.number(told.removed)} items are removed`,
-    }), { class: "danger" }));
+    }), { class: "danger" }),
+    button("Drop …", () => drop(seg, name), { class: "danger" }));
   return { element, update: (q) => say(toggle, q.paused ? "Resume" : "Pause") };
 }
 
@@ -173,27 +198,13 @@ function timesBetween(stats, before) {
   const handle = since(stats.handle, before.handle);
   const time = (histogram, share) =>
     Math.min(f.quantile(histogram, share) || 0, LONGEST);
-  return { wait50: time(wait, 0.5), wait95: time(wait, 0.95),
+  return { at: now(), wait50: time(wait, 0.5), wait95: time(wait, 0.95),
     handle95: time(handle, 0.95) };
-}
-
-function policy(seg) {
-  const place = h("div");
-  async function ontoggle(event) {
-    if (!event.target.open || place.firstChild) return;
-    const told = await get(path(seg) + "/policy");
-    place.append(facts(Object.entries(told).map(([name, value]) =>
-      [name, h("bdi", {}, value === null ? "no limit"
-        : typeof value === "object" ? f.visible(JSON.stringify(value))
-          : f.shown(String(value)))])));
-  }
-  return h("details", { class: "policy", ontoggle },
-    h("summary", {}, "Policy"), place);
 }
 
 export function queue(main, seg) {
   const name = f.unsegment(seg), facts = h("div"), state = h("span");
-  const acts = actionsOf(seg, name);
+  const acts = actionsOf(seg, name), parts = partitions(seg);
   const rates = chart("Items a second", [
     { key: "pushed", label: "pushed" }, { key: "done", label: "done" },
     { key: "failed", label: "failed" }], f.rate);
@@ -231,11 +242,12 @@ export function queue(main, seg) {
   }
   function draw() {
     const q = live.queues.get(seg);
-    say(state, q ? q.paused ? "paused" : "" : live.now
-      ? "there is no such queue" : "");
+    drawMarks(state, q ? marksOf(q) : live.now
+      ? [["there is no such queue", "bad"]] : []);
     if (!q) return;
     refresh(facts, figures(q, stats));
     if (acts) acts.update(q);
+    parts.update(q);
     if (range.value) return;
     rates.update(q.samples);
     backlog.update(q.samples);
@@ -246,7 +258,7 @@ export function queue(main, seg) {
     h("div", { class: "tools" }, range),
     h("div", { class: "charts" }, rates.element, backlog.element,
       times.element),
-    policy(seg), items(seg));
+    parts.element, items(seg), policy(seg));
   const timer = setInterval(look, OFTEN), minute = setInterval(past, MINUTE);
   look().then(draw);
   const off = onLook(draw);

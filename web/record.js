@@ -82,8 +82,15 @@ function payload(record, path) {
       ? h("p", { class: "empty" }, "The bytes cannot be decoded.")
       : tree("payload", value));
   }
-  const shownBy = (show) => () => show().catch(
-    (err) => announce(err.message, true));
+  const shownBy = (show) => async () => {
+    try {
+      await show();
+    } catch (err) {
+      return announce(err.message, true);
+    }
+    treeButton.setAttribute("aria-pressed", show === asTree);
+    textButton.setAttribute("aria-pressed", show === asText);
+  };
   const name = path.split("/").at(-1);
   const element = h("section", {}, h("h2", {}, "Payload"),
     h("p", { class: "actions" }, button("Tree", shownBy(asTree)),
@@ -91,6 +98,7 @@ function payload(record, path) {
       button("Download", () => download(path + "/payload", "payload-" + name)),
       h("small", {}, f.bytes(record.payload_bytes))),
     place);
+  const [treeButton, textButton] = element.querySelectorAll("button");
   if (record.payload_bytes > LARGE)
     replace(place, h("p", {}, "This payload is large. It begins: "),
       h("pre", {}, f.visible(record.preview)));
@@ -135,17 +143,22 @@ function fields(r) {
   return facts([
     optional("State", r.state), optional("Reason", r.reason),
     optional(DUE[r.state] || "Visible", moment(r.visible_at)),
-    r.error && ["Error", text(r.error), "long"], r.group && ["Group", text(r.group), "long"],
+    r.error && ["Error", text(r.error), "long"],
+    r.group && ["Group", text(r.group), "long"],
     r.worker && ["Worker", text(r.worker.name
       ? `${r.worker.name}, process ${r.worker.pid} on ${r.worker.host}`
       : `${r.worker.number}, which is gone`), "long"],
     r.progress && ["Progress", text(progress(r.progress)), "long"],
-    ["Pushed", moment(r.pushed_at) || "–", "long"], optional("Died", moment(r.died_at)),
+    ["Pushed", moment(r.pushed_at) || "–", "long"],
+    optional("Died", moment(r.died_at)),
     optional("Done", moment(r.done_at)),
     optional("Expires", moment(r.expires_at)),
     ["Attempts", f.number(r.attempts)], ["Deliveries", f.number(r.deliveries)],
     ["Crashes", f.number(r.crashes)], ["Replays", f.number(r.replays)],
-    ["Priority", f.number(r.priority)], r.key && ["Key", text(r.key), "long"],
+    ["Priority", f.number(r.priority)],
+    r.partition && ["Partition", text(r.partition), "long"],
+    r.version > 0 && ["Version", f.number(r.version)],
+    r.key && ["Key", text(r.key), "long"],
     r.origin && ["Origin", [text(r.origin.queue), ` ${r.origin.id}, `,
       f.time(r.origin.pushed_at)], "long"],
     optional("Codec", r.codec && f.shown(r.codec)),

@@ -6,7 +6,7 @@ import { button, h, replace } from "./dom.js";
 import * as f from "./format.js";
 import { live, now, onLook, post, remove, session } from "./api.js";
 import { confirm, perform } from "./dialog.js";
-import { empty, table } from "./table.js";
+import { empty, STACK, table } from "./table.js";
 
 const path = (r) => "replays/" + f.segment(r.name);
 
@@ -64,7 +64,7 @@ export function replays(main) {
     if (drawn === signature()) return;
     drawn = signature();
     replace(place, live.replays.length
-      ? table("Named replays", COLUMNS, live.replays)
+      ? table("Named replays", COLUMNS, live.replays, STACK)
       : empty("No named replays."));
   }
   replace(main, h("h1", {}, "Replays"), place);

@@ -6,7 +6,7 @@ import { button, h, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, now, post, remove, session } from "./api.js";
 import { announce, confirm, perform } from "./dialog.js";
-import { empty, table } from "./table.js";
+import { empty, STACK, table } from "./table.js";
 
 const path = (s) => "schedules/" + f.segment(s.name);
 
@@ -55,7 +55,8 @@ export function schedules(main) {
   async function look() {
     try {
       const told = (await get("schedules")).schedules;
-      replace(place, told.length ? table("Schedules", columns(look), told)
+      replace(place, told.length
+        ? table("Schedules", columns(look), told, STACK)
         : empty("No schedules."));
     } catch (err) {
       announce(err.message, true);

@@ -5,7 +5,7 @@
 import { button, h, replace } from "./dom.js";
 import * as f from "./format.js";
 import { get, post } from "./api.js";
-import { facts } from "./table.js";
+import { facts, STACK, table } from "./table.js";
 
 function tell(place) {
   return (err) => replace(place, h("p", { class: "bad", role: "alert" },
@@ -39,23 +39,29 @@ function figures(s) {
 const value = (v) => typeof v === "object" ? JSON.stringify(v)
   : typeof v === "number" ? String(Math.round(v * 1000) / 1000) : String(v);
 
-function component(name, part) {
-  return h("li", { class: part.status },
-    h("b", {}, h("bdi", {}, name), ": ", part.status || "–"), " ",
-    Object.entries(part).filter(([key, v]) => key !== "status" && v !== null)
-      .map(([key, v]) => h("span", { class: "figure" },
-        f.visible(key), " ", f.visible(value(v)), "; ")));
+const KINDS = { healthy: "good", degraded: "warn", unhealthy: "bad" };
+
+function status(text) {
+  return h("span", { class: "mark " + (KINDS[text] || "") }, text || "–");
 }
+
+const COMPONENTS = [
+  { title: "Part", class: "name", cell: ([name]) => h("bdi", {}, name) },
+  { title: "Status", cell: ([, part]) => status(part.status) },
+  { title: "Figures", cell: ([, part]) => Object.entries(part)
+    .filter(([key, v]) => key !== "status" && v !== null)
+    .map(([key, v]) => h("span", { class: "figure" },
+      f.visible(key).replace(/_/g, " "), " ", h("b", {}, f.visible(value(v))),
+      " ")) },
+];
 
 function health(told) {
   const { queues, buffers, ...rest } = told.components;
-  return [h("p", { class: told.status }, h("strong", {}, told.status)),
-    h("ul", { class: "health" },
-      Object.entries(rest).map(([name, part]) => component(name, part)),
-      Object.entries(queues || {}).map(([name, part]) =>
-        component("queue " + f.visible(name), part)),
-      Object.entries(buffers || {}).map(([name, part]) =>
-        component("buffer of " + f.visible(name), part)))];
+  const named = (kind, of) => Object.entries(of || {}).map(([name, part]) =>
+    [kind + f.visible(name), part]);
+  return [h("p", {}, status(told.status)), table("Parts, and the queues that " +
+    "are not healthy", COMPONENTS, [...named("", rest),
+    ...named("queue ", queues), ...named("buffer of ", buffers)], STACK)];
 }
 
 export function store(main) {

@@ -16,7 +16,7 @@ export const RANGES = {
 
 // Spreads samples { since, at, ... } over `points` of the time from `begin` to
 // `end`. make(some, last) gets those that end within a point, or the one that
-// reaches over it, and the last one that ended before or in it.
+// reaches over it, the last one that ended before or in it, and its time.
 function spread(samples, begin, end, points, make) {
   const step = (end - begin) / points, list = [];
   let i = 0, last = null;
@@ -25,7 +25,7 @@ function spread(samples, begin, end, points, make) {
     while (i < samples.length && samples[i].at <= upto)
       some.push(last = samples[i++]);
     if (!some.length && samples[i]?.since < upto) some.push(samples[i]);
-    list.push(make(some, last));
+    list.push(make(some, last, upto));
   }
   return list;
 }
@@ -38,7 +38,8 @@ function rate(some, count) {
 
 const most = (some, name) => Math.max(0, ...some.map((s) => s[name] || 0));
 
-const point = (some, last) => ({
+const point = (some, last, at) => ({
+  at,
   pushed: rate(some, (s) => s.pushed), done: rate(some, (s) => s.done),
   died: rate(some, (s) => s.died),
   failed: rate(some, (s) => s.retried + s.died + s.crashed),

@@ -8,7 +8,7 @@ import * as f from "./format.js";
 import { get, now, post, session } from "./api.js";
 import { perform } from "./dialog.js";
 import { progress } from "./record.js";
-import { empty, table } from "./table.js";
+import { empty, STACK, table } from "./table.js";
 
 const OFTEN = 2000; // milliseconds
 
@@ -53,7 +53,7 @@ export function workers(main) {
     if (document.hidden) return;
     try {
       const told = (await get("workers")).workers;
-      draw(place, told.length ? table("Workers", columns(acted), told)
+      draw(place, told.length ? table("Workers", columns(acted), told, STACK)
         : empty("Nobody works on this store."));
     } catch { /* the state of the connection is shown above */ }
   }

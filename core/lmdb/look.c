@@ -148,7 +148,7 @@ static int look(txn *t, query *q, int64_t now, const live *l) {
       return lmdb_dead_list(t, q->name, q->dead_list.options,
                             q->dead_list.out);
     case QUERY_DEAD_COUNT: return lmdb_dead_count(t, q->name, &q->number);
-    case QUERY_DEAD_GROUPS: return lmdb_dead_groups(t, q->name, q->texts);
+    case QUERY_DEAD_GROUPS: return lmdb_dead_groups(t, q->name, now, q->texts);
     case QUERY_REPLAY: return lmdb_replay_load(t, q->name, q->replay);
     case QUERY_ENTRIES:
       q->entries.now = now;

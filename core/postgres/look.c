@@ -14,6 +14,7 @@
 #include "postgres/queue/append.h"
 #include "postgres/queue/records.h"
 #include "postgres/record/items.h"
+#include "record/dead_group.h"
 #include "record/dead_record.h"
 #include "record/flow.h"
 
@@ -313,14 +314,31 @@ static int dead_list(looking *k) {
   return rc == RESPOOL_NOMEM ? fail(rc, "not enough memory") : rc;
 }
 
+/* The group and reason that the rows from `*i` on are of, one an hour; moves
+   `*i` behind them. */
+static respool_dead_group read_group(looking *k, int *i) {
+  respool_dead_group g = {.group = value_bytes(answer(k), *i, 0),
+                          .reason = value_bytes(answer(k), *i, 1)};
+  while (*i < rows(k) && phrase_same(value_bytes(answer(k), *i, 0), g.group) &&
+         phrase_same(value_bytes(answer(k), *i, 1), g.reason)) {
+    dead_group_add(&g, (uint64_t)value_int(answer(k), *i, 3),
+                   (uint64_t)value_int(answer(k), *i, 4),
+                   value_int(answer(k), *i, 2));
+    dead_group_died(&g, value_int(answer(k), *i, 5),
+                    value_int(answer(k), *i, 6));
+    ++*i;
+  }
+  return g;
+}
+
 static int dead_groups(looking *k) {
-  put_text(ask(k, STATEMENT_DEAD_GROUPS), k->q->name);
+  values *v = ask(k, STATEMENT_DEAD_GROUPS);
+  put_text(v, k->q->name);
+  plan_put_wall(&k->p, v);
   int rc = run(k);
-  for (int i = 0; !rc && i < rows(k); i++) {
-    pack_array(k->q->texts, 3);
-    pack_phrase(k->q->texts, value_bytes(answer(k), i, 0));
-    pack_phrase(k->q->texts, value_bytes(answer(k), i, 1));
-    pack_uint(k->q->texts, (uint64_t)value_int(answer(k), i, 2));
+  for (int i = 0; !rc && i < rows(k);) {
+    respool_dead_group g = read_group(k, &i);
+    dead_group_pack(k->q->texts, &g);
   }
   return rc;
 }

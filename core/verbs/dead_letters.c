@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "record/dead_group.h"
 #include "record/dead_record.h"
 #include "verbs/dead_letters.h"
 #include "verbs/produce/push.h"
@@ -67,10 +68,8 @@ static int each_group(const packer *p, respool_group_fn each, void *arg) {
   unpacker u;
   unpacker_init(&u, p->data, p->len);
   while (u.at < u.end && !u.rc && !rc) {
-    unpack_array(&u);
-    respool_bytes group = unpack_phrase(&u);
-    respool_bytes reason = unpack_phrase(&u);
-    rc = each(arg, group, reason, unpack_uint(&u));
+    respool_dead_group g = dead_group_unpack(&u);
+    rc = each(arg, &g);
   }
   return rc;
 }

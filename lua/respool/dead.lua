@@ -114,9 +114,18 @@ local function larger(a, b)
   return a.reason < b.reason
 end
 
--- Dead letters counted by group and reason, most first: { group, reason,
--- count }.
----@return table[]?, string?, string?
+---@class respool.dead_group
+---@field group string "" for those without a group
+---@field reason string
+---@field count integer
+---@field newest integer the number of the dead letter that was added last
+---@field first_died_at number? when the first of them died; nil: not known
+---@field last_died_at number?
+---@field hours integer[] how many of them died in each of the last 24 hours,
+--- the one that ends now last
+
+-- Dead letters counted by group and reason, most first.
+---@return respool.dead_group[]?, string?, string?
 ---@nodiscard
 function Dead:groups()
   local groups, message, code = self.store.handle:dead_groups(self.dlq)

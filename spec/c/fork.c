@@ -37,10 +37,9 @@ static int any_name(void *arg, const char *name) {
   return 1;
 }
 
-static int any_group(void *arg, respool_bytes group, respool_bytes reason,
-                     uint64_t count) {
+static int any_group(void *arg, const respool_dead_group *g) {
   (void)arg;
-  return group.size + reason.size + count > 0;
+  return g->count > 0;
 }
 
 static void the_store_is_the_parents(void) {

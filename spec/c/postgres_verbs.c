@@ -684,7 +684,7 @@ static void dead_letters_are_numbered_and_counted(void) {
   take(q.id, 6, &b);
   HOLDS(settle(q.id, &b, "xxxxxl") == 0);
   HOLDS(number_of("SELECT v1_dead_count('q%d')", q.id) == 5);
-  HOLDS(number_of("SELECT count FROM v1_dead_groups('q%d')", q.id) == 5);
+  HOLDS(number_of("SELECT count FROM v1_dead_groups('q%d', NULL)", q.id) == 5);
   HOLDS(number_of("SELECT sum(number)::int8 FROM v1_dead_list('q%d', 1, 4, "
                   "10, false, NULL, 0)", q.id) == 2 + 3 + 4);
   HOLDS(number_of("SELECT number FROM v1_dead_list('q%d', 0, 0, 1, true, "

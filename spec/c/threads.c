@@ -218,11 +218,10 @@ static void look_through_items(respool_queue *q) {
   respool_page_free(p);
 }
 
-static int any_group(void *arg, respool_bytes group, respool_bytes reason,
-                     uint64_t count) {
+static int any_group(void *arg, const respool_dead_group *g) {
   (void)arg;
-  HOLDS(group.size == 0 && reason.size == strlen("rejected"));
-  HOLDS(count <= ITEMS);
+  HOLDS(g->group.size == 0 && g->reason.size == strlen("rejected"));
+  HOLDS(g->count <= ITEMS);
   return 0;
 }
 

@@ -147,8 +147,11 @@ describe("respool dead groups", function()
     assert.matches("\nlost +odd +exhausted +3\nlost +even +exhausted +2\n$",
                    run.out)
     local list = cli.values(dead("groups", path, "lost", "--json"))
-    assert.same({ dlq = "lost", group = "odd", reason = "exhausted",
-                  count = 3 }, list[1])
+    local g = list[1]
+    assert.same({ "lost", "odd", "exhausted", 3, 5 },
+                { g.dlq, g.group, g.reason, g.count, g.newest })
+    assert.equal(3, g.hours[24])
+    assert.is_true(g.first_died_at <= g.last_died_at)
   end)
 end)
 

@@ -502,7 +502,7 @@ describe("queue:work_batches", function()
     q:work_batches(function() return respool.dead { group = "g" } end,
       { limit = 2 })
     assert.same({ { group = "g", reason = "rejected", count = 2 } },
-                q.dead:groups())
+                helper.groups(q.dead))
   end)
 
   it("may settle and close by hand", function()

@@ -113,7 +113,7 @@ describe("a dead letter", function()
     assert.is_nil(dead_letter.error)
     assert.is_nil(dead_letter.group)
     assert.same({ { group = "", reason = "rejected", count = 1 } },
-                t.q.dead:groups())
+                helper.groups(t.q.dead))
   end)
 
   it("survives its queue and the store's being closed", function()
@@ -264,8 +264,27 @@ describe("looking into a DLQ", function()
                   { group = "net", reason = "rejected", count = 2 },
                   { group = "", reason = "rejected", count = 1 },
                   { group = "net", reason = "exhausted", count = 1 } },
-                t.q.dead:groups())
+                helper.groups(t.q.dead))
     assert.equal(3, #t.q.dead:list { group = "net" })
+  end)
+
+  it("tells of a group when its dead letters died, and which is the newest",
+     function()
+    dead_letters(2, "net")
+    local first = t.store:now()
+    t.store:advance(25 * 3600)
+    dead_letters(1, "schema")
+    dead_letters(3, "net")
+    t.store:advance(3600 + 1)
+    dead_letters(1, "net")
+    local g = t.q.dead:groups()[1]
+    local hours = helper.range(24)
+    for i = 1, 24 do hours[i] = 0 end
+    hours[23], hours[24] = 3, 1
+    assert.same({ "net", 6, 7, first, t.store:now() },
+                { g.group, g.count, g.newest, g.first_died_at,
+                  g.last_died_at })
+    assert.same(hours, g.hours)
   end)
 
   it("counts very many groups", function()

@@ -282,9 +282,8 @@ static void remove_dead(life *l, const respool_dead_letter *dead) {
   if (n >= 0) ledger_note(n, NOWHERE, rc);
 }
 
-static int each_group(void *arg, respool_bytes group, respool_bytes reason,
-                      uint64_t count) {
-  (void)arg, (void)group, (void)reason, (void)count;
+static int each_group(void *arg, const respool_dead_group *g) {
+  (void)arg, (void)g;
   return 0;
 }
 

@@ -185,6 +185,15 @@ function M.payloads(of)
   return list
 end
 
+-- The groups of a DLQ, most first, without times: { group, reason, count }.
+function M.groups(dlq)
+  local list = {}
+  for i, g in ipairs(assert(dlq:groups())) do
+    list[i] = { group = g.group, reason = g.reason, count = g.count }
+  end
+  return list
+end
+
 -- Why the dead letters of a DLQ died, by their payloads.
 function M.reasons(dlq)
   local list = {}

@@ -8,26 +8,24 @@
 
 #include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
+#include "record/dead_group.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct group {
-  respool_bytes name, reason;
-  uint64_t count; /* 0: an empty slot */
-} group;
+#define HOUR 3600000 /* ms */
 
 typedef struct table {
-  group *slots;
-  size_t n, cap; /* cap is a power of two */
+  respool_dead_group *slots; /* count 0: an empty slot */
+  size_t n, cap;             /* cap is a power of two */
 } table;
 
-static group *slot_of(const table *h, respool_bytes name,
-                      respool_bytes reason) {
+static respool_dead_group *slot_of(const table *h, respool_bytes name,
+                                   respool_bytes reason) {
   uint64_t seed = XXH3_64bits(reason.data, reason.size);
   uint64_t sum = XXH3_64bits_withSeed(name.data, name.size, seed);
   size_t i = (size_t)sum & (h->cap - 1);
-  while (h->slots[i].count && !(phrase_same(h->slots[i].name, name) &&
+  while (h->slots[i].count && !(phrase_same(h->slots[i].group, name) &&
                                 phrase_same(h->slots[i].reason, reason)))
     i = (i + 1) & (h->cap - 1);
   return &h->slots[i];
@@ -39,26 +37,29 @@ static bool grow(table *h) {
   if (!bigger.slots) return false;
   for (size_t i = 0; i < h->cap; i++)
     if (h->slots[i].count)
-      *slot_of(&bigger, h->slots[i].name, h->slots[i].reason) = h->slots[i];
+      *slot_of(&bigger, h->slots[i].group, h->slots[i].reason) = h->slots[i];
   free(h->slots);
   *h = bigger;
   return true;
 }
 
-static int count_dead(table *h, respool_bytes name, respool_bytes reason) {
+static int count_dead(table *h, const respool_dead_letter *l, int64_t now) {
   if (h->n * 2 >= h->cap && !grow(h)) return RESPOOL_NOMEM;
-  group *g = slot_of(h, name, reason);
+  respool_dead_group *g = slot_of(h, l->group, l->reason);
   if (!g->count) {
-    g->name = name;
-    g->reason = reason;
+    g->group = l->group;
+    g->reason = l->reason;
     h->n++;
   }
-  g->count++;
+  bool dated = l->died_at > 0;
+  dead_group_add(g, 1, l->number,
+                 dated ? (now - l->died_at) / HOUR : RESPOOL_GROUP_HOURS);
+  if (dated) dead_group_died(g, l->died_at, l->died_at);
   return 0;
 }
 
 /* Dead letters that cannot be read count too, by the reason "damaged". */
-static int count_dlq(txn *t, const dlq *x, table *h) {
+static int count_dlq(txn *t, const dlq *x, int64_t now, table *h) {
   key start = dead_key(x->id, 0);
   uint32_t of;
   uint64_t number, before = 0;
@@ -74,8 +75,10 @@ static int count_dlq(txn *t, const dlq *x, table *h) {
     if (!dead_unpack(c.key, c.value, &l)) {
       l.r.group = phrase_of(NULL);
       l.r.reason = phrase_of("damaged");
+      l.r.died_at = 0;
     }
-    rc = count_dead(h, l.r.group, l.r.reason);
+    l.r.number = number;
+    rc = count_dead(h, &l.r, now);
     found = cur_next(&c);
   }
   cur_close(&c);
@@ -83,21 +86,15 @@ static int count_dlq(txn *t, const dlq *x, table *h) {
 }
 
 static void pack_groups(packer *out, const table *h) {
-  for (size_t i = 0; i < h->cap; i++) {
-    const group *g = &h->slots[i];
-    if (!g->count) continue;
-    pack_array(out, 3);
-    pack_phrase(out, g->name);
-    pack_phrase(out, g->reason);
-    pack_uint(out, g->count);
-  }
+  for (size_t i = 0; i < h->cap; i++)
+    if (h->slots[i].count) dead_group_pack(out, &h->slots[i]);
 }
 
-int lmdb_dead_groups(txn *t, const char *name, packer *out) {
+int lmdb_dead_groups(txn *t, const char *name, int64_t now, packer *out) {
   table h = {NULL, 0, 0};
   const dlq *x = dlq_find(t, name);
   if (!x) return t->rc;
-  int rc = count_dlq(t, x, &h);
+  int rc = count_dlq(t, x, now, &h);
   if (!rc) pack_groups(out, &h);
   free(h.slots);
   txn_fail(t, rc ? rc : out->rc);

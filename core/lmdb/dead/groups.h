@@ -7,6 +7,6 @@
 
 #include "lmdb/env/txn.h"
 
-int lmdb_dead_groups(txn *t, const char *dlq, packer *out);
+int lmdb_dead_groups(txn *t, const char *dlq, int64_t now, packer *out);
 
 #endif

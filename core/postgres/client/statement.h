@@ -32,7 +32,7 @@
   X(DEAD_GET, "v1_dead_get", 2) X(KEY, "v1_key", 2) \
   X(GET_KEY, "v1_get_key", 2) \
   X(DEAD_LIST, "v1_dead_list", 7) X(DEAD_COUNT, "v1_dead_count", 1) \
-  X(DEAD_GROUPS, "v1_dead_groups", 1) X(DEAD_REMOVE, "v1_dead_remove", 5) \
+  X(DEAD_GROUPS, "v1_dead_groups", 2) X(DEAD_REMOVE, "v1_dead_remove", 5) \
   X(DEAD_PURGE, "v1_dead_purge", 5) X(REPLAY_LOAD, "v1_replay_load", 1) \
   X(REPLAY_SAVE, "v1_replay_save", 5) \
   X(REPLAY_REMOVE, "v1_replay_remove", 1) X(NOTE_SAVE, "v1_note_save", 4) \

@@ -346,11 +346,17 @@ CREATE FUNCTION v1_dead_count(dlq text) RETURNS int8 LANGUAGE sql STABLE AS $$
   SELECT coalesce((SELECT b.count FROM dlq b
     WHERE b.name = v1_dead_count.dlq), 0) $$;
 
-CREATE FUNCTION v1_dead_groups(dlq text)
-RETURNS TABLE (grp bytea, reason bytea, count int8) LANGUAGE sql STABLE AS $$
-  SELECT d.grp, d.reason, count(*) FROM dead d
+-- Dead letters by group, reason and whole hours since they died, from 24 on
+-- together; those of a group and reason one after the other.
+CREATE FUNCTION v1_dead_groups(dlq text, wall int8)
+RETURNS TABLE (grp bytea, reason bytea, hour int8, count int8, newest int8,
+  first int8, last int8) LANGUAGE sql STABLE AS $$
+  WITH t AS MATERIALIZED (SELECT now_ms(wall) AS now)
+  SELECT d.grp, d.reason, least((t.now - d.died_at) / 3600000, 24),
+    count(*), max(d.number), min(d.died_at), max(d.died_at)
+  FROM dead d, t
   WHERE d.dlq = (SELECT b.id FROM dlq b WHERE b.name = v1_dead_groups.dlq)
-  GROUP BY d.grp, d.reason $$;
+  GROUP BY 1, 2, 3 ORDER BY 1, 2 $$;
 
 CREATE FUNCTION v1_replay_load(name text) RETURNS bytea LANGUAGE sql STABLE
 AS $$ SELECT r.record FROM replay r WHERE r.name = v1_replay_load.name $$;

@@ -255,24 +255,36 @@ static int dead_count(lua_State *L) {
   return 1;
 }
 
-static int add_group(void *arg, respool_bytes group, respool_bytes reason,
-                     uint64_t count) {
+static int add_group(void *arg, const respool_dead_group *g) {
   packer *p = arg;
-  pack_bytes(p, group.data, group.size);
-  pack_bytes(p, reason.data, reason.size);
-  pack_uint(p, count);
+  pack_bytes(p, g->group.data, g->group.size);
+  pack_bytes(p, g->reason.data, g->reason.size);
+  pack_bytes(p, (const char *)g, sizeof *g);
   return p->rc;
 }
 
+static const record_field GROUP[] = {
+  RECORD(respool_dead_group, count, COUNT),
+  RECORD(respool_dead_group, newest, COUNT),
+  RECORD(respool_dead_group, first_died_at, TIME),
+  RECORD(respool_dead_group, last_died_at, TIME), RECORD_END,
+};
+
 static void push_group(lua_State *L, unpacker *u) {
   respool_bytes group = unpack_bytes(u), reason = unpack_bytes(u);
-  lua_createtable(L, 0, 3);
+  respool_dead_group g;
+  memcpy(&g, unpack_bytes(u).data, sizeof g);
+  lrecord_push(L, GROUP, &g);
   lua_pushlstring(L, group.data, group.size);
   lua_setfield(L, -2, "group");
   lua_pushlstring(L, reason.data, reason.size);
   lua_setfield(L, -2, "reason");
-  lrecord_push_count(L, unpack_uint(u));
-  lua_setfield(L, -2, "count");
+  lua_createtable(L, RESPOOL_GROUP_HOURS, 0);
+  for (int i = 0; i < RESPOOL_GROUP_HOURS; i++) {
+    lrecord_push_count(L, g.hours[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "hours");
 }
 
 static int run_groups(lcall *c) {
@@ -292,7 +304,7 @@ static int push_groups(lua_State *L, lcall *c) {
   return 1;
 }
 
-/* dead_groups(store, DLQ): a list of { group, reason, count }. */
+/* dead_groups(store, DLQ): a list of groups. */
 static int dead_groups(lua_State *L) {
   return lcall_do(L, &new_dlq_call(L)->call, run_groups, push_groups);
 }

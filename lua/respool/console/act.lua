@@ -63,6 +63,14 @@ M.drop = on_queue(function(queue, r)
   return ok and told, message, code
 end)
 
+-- JSON has no infinities: a limit that is none is null in it.
+local function with_limits(value)
+  if value == core.cbor.null then return math.huge end
+  if type(value) ~= "table" then return value end
+  for name, part in pairs(value) do value[name] = with_limits(part) end
+  return value
+end
+
 -- The settings of a body in JSON, and what they would change of the queue's;
 -- nil and the answer where they are wrong.
 local function planned(console, queue, body)
@@ -72,6 +80,7 @@ local function planned(console, queue, body)
     return nil, answer.refuse(400, "JSON", "the body is no JSON object: "
       .. (why or "settings by name are expected"))
   end
+  given = with_limits(given)
   local before, message, code = queue.handle:config()
   if not before then return nil, answer.fail(message, code) end
   local stored = policy.told(before)

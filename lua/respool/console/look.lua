@@ -154,6 +154,19 @@ function M.policy(console, r)
   end)
 end
 
+-- Those with most items, or by key those behind `after`.
+function M.partitions(console, r)
+  return with_queue(console, r.name, function(queue)
+    local o = r.o
+    local list, message, code = queue:partitions {
+      order = o.order or "size", limit = o.limit, after = o.after,
+    }
+    queue.handle:close()
+    if not list then return fail(message, code) end
+    return rows_of("partitions", list)
+  end)
+end
+
 
 -- Items.
 

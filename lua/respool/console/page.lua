@@ -9,12 +9,14 @@ local M = {}
 local TYPES = {
   html = "text/html; charset=utf-8", css = "text/css; charset=utf-8",
   js = "text/javascript; charset=utf-8", svg = "image/svg+xml",
+  LICENSE = "text/plain; charset=utf-8",
 }
 M.FILES = {
   "index.html", "style.css", "icon.svg", "main.js", "api.js", "dom.js",
   "format.js", "chart.js", "trend.js", "table.js", "dialog.js", "record.js",
   "overview.js", "queue.js", "item.js", "dead.js", "workers.js",
-  "schedules.js", "replays.js", "store.js",
+  "schedules.js", "replays.js", "store.js", "partitions.js", "policy.js",
+  "uplot.js", "uplot.css", "uplot.LICENSE",
 }
 
 local POLICY = table.concat({

@@ -1,13 +1,16 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Named replays that are begun from the console. This process runs them, page
--- by page, beside what else it does; a note keeps their filter, so that the
--- console can go on with one that was stopped or killed.
+-- by page, beside what else it does; a note keeps their filter and the change
+-- of payloads, so that the console can go on with one that was stopped or
+-- killed.
 
 local answer = require "respool.console.answer"
 local core = require "respool.core"
 local dead_of = require "respool.dead"
 local filter = require "respool.console.filter"
+local json = require "respool.support.json"
+local merge_patch = require "respool.support.merge_patch"
 local options = require "respool.support.options"
 local replay = require "respool.replay.replay"
 local timing = require "respool.support.timing"
@@ -86,6 +89,15 @@ local function start(console, dead, o)
   return told
 end
 
+-- A function that changes payloads as the patch says; nil: there is none.
+local function transform_of(patch)
+  if patch == nil then return nil end
+  return function(payload)
+    if payload == nil then error("its payload cannot be decoded", 0) end
+    return merge_patch.apply(payload, patch)
+  end
+end
+
 -- The options of a replay as the library takes them; nil and an answer.
 local function options_of(console, o)
   local to, message, code
@@ -96,6 +108,7 @@ local function options_of(console, o)
   return {
     name = o.name, to = to, group = o.group, rate = o.rate, limit = o.limit,
     where = filter.of(o), dry_run = o.dry_run,
+    transform = transform_of(o.change),
   }
 end
 
@@ -110,15 +123,38 @@ local function fail(message, code, counts)
   return answer.fail(message, code, counts)
 end
 
+local SAMPLES, SHOWN = 3, 2000 -- dead letters, and bytes of each payload
+
+local function text_of(bytes, codec)
+  return (json.body(bytes, codec, { indent = 2, limit = SHOWN }))
+end
+
+-- A transform that keeps the first payloads before and after it.
+local function sampled(transform, samples)
+  return function(payload, dead_letter)
+    local after = transform(payload)
+    if #samples < SAMPLES then
+      samples[#samples + 1] = {
+        number = dead_letter.number,
+        before = text_of(dead_letter.bytes, dead_letter.codec),
+        after = text_of(cbor.encode(after)),
+      }
+    end
+    return after
+  end
+end
+
 -- Counts what a replay would move, with others between the pages, and as fast
--- as it goes.
+-- as it goes; with the first payloads before and after they are changed.
 local function preview(dead, o)
+  local samples = list_of {}
   o.rate = nil
+  o.transform = o.transform and sampled(o.transform, samples)
   local run, message, code = begin(dead, o)
   local counts
   if run then counts, message, code = drive(run) end
   if message then return answer.fail(message, code) end
-  counts.errors = list_of(counts.errors)
+  counts.errors, counts.samples = list_of(counts.errors), samples
   return answer.json(counts)
 end
 
@@ -137,17 +173,34 @@ local function refuse_running(store, name)
   end
 end
 
+-- The parameters, with the change of payloads that the body encodes as a JSON
+-- merge patch; nil and an answer.
+local function asked_by(console, r)
+  local asked = { dlq = r.name }
+  for name, value in pairs(r.o) do asked[name] = value end
+  if r.body == "" then return asked end
+  local bytes, why = console.to_cbor(r.body)
+  if not bytes then
+    return nil, answer.refuse(400, "JSON", "the body cannot be read as JSON: "
+      .. why)
+  end
+  asked.change = cbor.decode(bytes)
+  if type(asked.change) == "table" then return asked end
+  return nil, answer.refuse(400, "JSON", "the body is no JSON object")
+end
+
 -- Begins a replay with a name, or performs one without.
 function M.replay(console, r)
-  local o, refusal = options_of(console, r.o)
+  local asked, refusal = asked_by(console, r)
+  if not asked then return refusal end
+  local o
+  o, refusal = options_of(console, asked)
   if not o then return refusal end
   local dead = console.store:dead(r.name)
   if o.dry_run then return preview(dead, o) end
   if not o.name then return replay_now(dead, o) end
   refusal = refuse_running(console.store, o.name)
   if refusal then return refusal end
-  local asked = { dlq = r.name }
-  for name, value in pairs(r.o) do asked[name] = value end
   local ok, message, code = save(console.store, o.name, asked)
   if not ok then return answer.fail(message, code) end
   return start(console, dead, o)

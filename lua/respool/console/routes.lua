@@ -89,6 +89,9 @@ local TREND = {
   queue = parameters.name, span = parameters.choice { "1m", "1h", "1d" },
   since = parameters.time, ["until"] = parameters.time,
 }
+local PARTITIONS = {
+  order = parameters.choice { "key", "size" }, limit = limit, after = text,
+}
 local DRY_RUN = { dry_run = flag }
 local KILL, MOVE = { error = text }, { to = parameters.name }
 local BRIEF, PAYLOAD = { brief = flag }, { as = parameters.choice { "json" } }
@@ -107,6 +110,8 @@ local ROUTES = {
   { "POST", "queues", "NAME", "policy", fn = act.configure, takes = DRY_RUN,
     has_body = true },
   { "DELETE", "queues", "NAME", fn = act.drop, takes = DRY_RUN },
+  { "GET", "queues", "NAME", "partitions", fn = look.partitions,
+    takes = PARTITIONS },
   { "POST", "queues", "NAME", "pause", fn = act.pause },
   { "POST", "queues", "NAME", "resume", fn = act.resume },
   { "POST", "queues", "NAME", "purge", fn = act.purge },
@@ -132,7 +137,8 @@ local ROUTES = {
   { "GET", "dead", fn = look.dlqs },
   { "GET", "dead", "NAME", "items", fn = look.dead_letters, takes = DEAD },
   { "GET", "dead", "NAME", "groups", fn = look.groups },
-  { "POST", "dead", "NAME", "replay", fn = replays.replay, takes = REPLAY },
+  { "POST", "dead", "NAME", "replay", fn = replays.replay, takes = REPLAY,
+    has_body = true },
   { "POST", "dead", "NAME", "purge", fn = act.purge_dlq, takes = PURGE },
   { "GET", "dead", "NAME", "items", "NUMBER", fn = look.dead_letter,
     takes = BRIEF },

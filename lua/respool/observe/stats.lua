@@ -151,7 +151,7 @@ local SUMMARY = {
   "ready", "leased", "scheduled", "retrying", "dead", "paused", "bytes",
   "oldest", "oldest_age", "fill", "pushed", "done", "died", "retried",
   "crashed", "damaged", "kept", "held_until", "held_for", "breaker",
-  "breaker_until",
+  "breaker_until", "partitions",
 }
 
 -- The figures that a list of queues shows.

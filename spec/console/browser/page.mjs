@@ -36,7 +36,7 @@ const VIEWS = [
   ["item", "#/queue/mails/item/42"], ["finished", "#/queue/orders/finished"],
   ["dlqs", "#/dead"], ["dead letters", "#/dead/mails"],
   ["dead letter", "#/dead/mails/2"], ["replays", "#/replays"],
-  ["workers", "#/workers"], ["schedules", "#/schedules"], ["store", "#/store"],
+  ["workers", "#/workers"], ["schedules", "#/schedules"], ["store", "#/store"], ["partitions", "#/queue/tenants"],
 ];
 
 // Everything that can be used must have a name; ids are used once.
@@ -172,6 +172,46 @@ await it("searches items", async () => {
     () => document.querySelectorAll(".items tbody tr").length === 1);
 });
 
+await it("shows the partitions of a queue", async () => {
+  await goTo(page, "#/queue/tenants");
+  const cells = (name) => page.locator("tbody tr", { hasText: name })
+    .locator("td");
+  await page.getByRole("heading", { name: "Partitions" }).waitFor();
+  assert.equal(await cells("tenant-12").nth(1).textContent(), "12");
+  assert.match(await cells("tenant-07").nth(4).textContent(),
+    /^for \d+ min, 429 of <script>/);
+  await page.getByLabel("Order of partitions").selectOption("By key");
+  await page.waitForFunction(() => document.querySelector(
+    "section tbody td").textContent.startsWith("<script>"));
+});
+
+await it("changes the policy of a queue", async () => {
+  await goTo(page, "#/queue/holiday");
+  await page.getByText("Policy", { exact: true }).click();
+  await press("Change max_attempts …");
+  await dialog().getByLabel("max_attempts").fill('"many"');
+  await inDialog("Change").click();
+  await dialog().getByRole("alert").filter({ hasText: "max_attempts" })
+    .waitFor();
+  await dialog().getByLabel("max_attempts").fill("null");
+  await inDialog("Change").click();
+  await said("max_attempts is changed");
+  await row("max_attempts").or(page.locator("tr", { hasText: "max_attempts" }))
+    .getByText("no limit").waitFor();
+  assert.equal(ask(`return s:queue("holiday"):config().max_attempts`), "inf");
+});
+
+await it("drops a queue, after it said what goes with it", async () => {
+  ask(`s:queue("passing"):push_many { 1, 2 } return ""`);
+  await goTo(page, "#/queue/passing");
+  await press("Drop …");
+  await dialog().getByText("its 2 items are removed").waitFor();
+  await dialog().getByLabel("Type").fill("passing");
+  await inDialog("Drop").click();
+  await said("Queue passing is removed");
+  assert.ok(!ask(`return table.concat(s:queues(), " ")`).includes("passing"));
+});
+
 await it("purges a queue whose name was typed", async () => {
   await goTo(page, "#/queue/bytes%FFname");
   await page.getByRole("heading", { name: "Items" }).waitFor();
@@ -196,6 +236,17 @@ await it("replays and removes one dead letter", async () => {
   await inDialog("Remove").click();
   await said("Dead letter 3 is removed");
   assert.equal(ask(`return s:dead("mails"):count()`), "6");
+});
+
+await it("shows when the dead letters of each group died", async () => {
+  await goTo(page, "#/dead/busy");
+  const trend = page.locator("tbody tr", { has: page.getByRole("button",
+    { name: "past", exact: true }) }).getByRole("img");
+  const [, text] = (await trend.textContent()).match(/last day: (.*)/);
+  const hours = text.split(", ").map(Number);
+  assert.equal(hours.length, 24);
+  assert.equal(hours.reduce((a, b) => a + b), 32);
+  assert.ok(hours.filter((n) => n > 0).length >= 3);
 });
 
 await it("shows the newest dead letter of each group", async () => {
@@ -223,6 +274,38 @@ await it("replays a group, with a preview, and forgets the replay",
     await row("again").or(page.locator("tbody tr")).getByText("finished")
       .waitFor();
     assert.equal(ask(`return s:dead("mails"):count()`), "3");
+    await press("Forget …");
+    await inDialog("Forget").click();
+    await page.getByText("No named replays").waitFor();
+  });
+
+await it("shows payloads before and after a change, and replays so",
+  async () => {
+    await goTo(page, "#/dead/typos");
+    await press("Replay these …");
+    const change = dialog().getByLabel("Change payloads");
+    await change.fill("{");
+    await press("Preview");
+    await dialog().getByRole("alert").filter({ hasText: "JSON" }).waitFor();
+    await change.fill('{"to":"ops@example.org","n":null}');
+    await press("Preview");
+    const one = dialog().locator(".change").first();
+    const texts = one.locator("pre");
+    assert.match(await texts.nth(0).textContent(), /"to": "user\d+@/);
+    assert.match(await texts.nth(0).textContent(), /"n": \d/);
+    assert.match(await texts.nth(1).textContent(), /"to": "ops@/);
+    assert.ok(!(await texts.nth(1).textContent()).includes('"n"'));
+    assert.equal(ask(`return s:dead("typos"):count()`), "3");
+    await page.screenshot({ path: join(shots, "change-dialog.png") });
+    await dialog().getByLabel("At most, in all").fill("1");
+    await dialog().getByLabel("Name").fill("mend");
+    await inDialog("Replay").click();
+    await said("Replay mend is running");
+    await page.locator("tbody tr", { hasText: "mend" }).getByText("stopped")
+      .waitFor();
+    assert.equal(ask(`for item in s:queue("typos"):each() do
+      if item.payload.to == "ops@example.org" then return item.payload.n end
+      end return "none"`), "nil");
     await press("Forget …");
     await inDialog("Forget").click();
     await page.getByText("No named replays").waitFor();
@@ -311,8 +394,8 @@ await it("shows the past of a queue", async () => {
   await goTo(page, "#/queue/busy");
   for (const title of ["The last hour", "The last day", "The last month"]) {
     await page.getByLabel("Time", { exact: true }).selectOption(title);
-    await page.waitForFunction(() => /[1-9]/.test(
-      document.querySelector(".chart .most").textContent));
+    await page.waitForFunction(() => /done \S+, at most [\d.]*[1-9]/.test(
+      document.querySelector(".chart [role=img]").ariaLabel));
     await page.screenshot({ fullPage: true,
       path: join(shots, title.split(" ").at(-1) + ".png") });
   }
@@ -321,8 +404,19 @@ await it("shows the past of a queue", async () => {
 await it("shows when the dead letters of a queue died", async () => {
   await goTo(page, "#/dead/busy");
   await page.getByText("The last day: dead letters a second").waitFor();
-  await page.waitForFunction(() => document.querySelector(".chart .line")
-    .getAttribute("d").split("L").length > 50);
+  await page.getByRole("img", { name: /died \S+, at most [\d.]*[1-9]/ })
+    .waitFor();
+});
+
+// What a chart says of itself: from when to when its line goes, and how high.
+const line = () => page.locator(".chart [role=img]").first()
+  .getAttribute("aria-label");
+
+// How many seconds a chart shows.
+const span = () => page.evaluate(() => {
+  const [from, to] = document.querySelector(".chart [role=img]").ariaLabel
+    .match(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g) || [0, 0];
+  return (new Date(to) - new Date(from)) / 1000;
 });
 
 await it("draws the time that was chosen last", async () => {
@@ -334,14 +428,12 @@ await it("draws the time that was chosen last", async () => {
   });
   await goTo(page, "#/queue/busy");
   const range = page.getByLabel("Time", { exact: true });
-  const line = () => page.locator(".chart .line").first().getAttribute("d");
   const late = page.waitForResponse(/trend.*span=1h/);
   await range.selectOption("The last month");
   const next = page.waitForResponse(/trend.*span=1m/);
   await range.selectOption("The last hour");
   await (await next).finished();
-  await page.waitForFunction(() => document.querySelector(".chart .line")
-    .getAttribute("d").split("L").length > 50);
+  while (await span() < 3000) await page.waitForTimeout(50);
   const before = await line();
   go();
   await (await late).finished();

@@ -16,7 +16,9 @@ local function past(path)
     store:advance(200)
     q:work(function(n)
       store:advance(0.05)
-      if n == 20 then return respool.dead { group = "past" } end
+      if n == 20 then
+        return respool.dead { group = "past", error = "gone since " .. i }
+      end
     end, { limit = 40 + i % 5 * 5, stop_when_empty = true })
     assert(store:maintain())
     store:advance(90)
@@ -55,6 +57,12 @@ q:work(function(_, item)
     item:dead { group = MARKUP, error = MARKUP .. TURNED }
   end
 end, { limit = 30 })
+local typos = store:queue "typos"
+for i = 1, 3 do
+  typos:push { to = ("user%d@exmaple.org"):format(i), n = i }
+end
+typos:work(function() return respool.dead { group = "no such host" } end,
+  { limit = 3 })
 q:push({ later = true }, { delay = 3600 })
 q:push({ [MARKUP] = MARKUP .. TURNED, exact = 1234567890123456 },
        { priority = 9, key = MARKUP })
@@ -73,6 +81,12 @@ store:queue "reports"
 assert(store:schedule("nightly", {
   cron = "0 3 * * *", queue = "reports", payload = { all = true },
 }))
+local tenants = store:queue("tenants", { partitions = { concurrency = 1 } })
+for i = 1, 12 do
+  for _ = 1, i do tenants:push(i, { partition = ("tenant-%02d"):format(i) }) end
+end
+tenants:push(0, { partition = MARKUP .. TURNED })
+tenants:hold(3600, { partition = "tenant-07", reason = "429 of " .. MARKUP })
 local batch = store:queue("orders"):take { limit = 2, lease = 600 }
 io.write(#batch, "\n")
 os.exit(0) -- leased until the lease runs out
