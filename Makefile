@@ -95,12 +95,12 @@ respool/console = answer guard parameters filter look schedules workers trend \
   replays act live page routes
 respool/cli = main parser words commands completion
 respool/cli/base = actions arguments output pager progress streams notes each show \
-  failure_log otlp
+  failure_log otlp editor
 respool/cli/queue = push records work worker schedule peek get result item remove \
   purge drop pause resume hold config partitions
 respool/cli/dead = dead where replay named_replays
-respool/cli/look = ls history stats sampler dashboard paper screen dead_views views \
-  top health metrics
+respool/cli/look = ls history stats sampler chart dashboard paper screen dead_views \
+  queue_views item_views views top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console

@@ -88,7 +88,7 @@ function options(lines, format, onCursor) {
     cursor: { y: false, drag: { setScale: false, x: false, y: false },
       points: { size: 6 } },
     scales: { y: { range: (plot, least, most) => [0, (most || 1) * 1.05] } },
-    axes: [axis({ values: moments, size: 24 }),
+    axes: [axis({ values: moments, size: 24, space: 74 }),
       axis({ values: (plot, splits) => splits.map(format), size: 62 })],
     series: [{}, ...lines.map((l, i) => ({
       stroke: () => color("--l" + i), width: 1.5, dash: DASHES[i],

@@ -50,9 +50,9 @@ const COMPONENTS = [
   { title: "Status", cell: ([, part]) => status(part.status) },
   { title: "Figures", cell: ([, part]) => Object.entries(part)
     .filter(([key, v]) => key !== "status" && v !== null)
-    .map(([key, v]) => h("span", { class: "figure" },
-      f.visible(key).replace(/_/g, " "), " ", h("b", {}, f.visible(value(v))),
-      " ")) },
+    .map(([key, v]) => [h("span", { class: "figure" },
+      f.visible(key).replace(/_/g, " "), " ", h("b", {}, f.visible(value(v)))),
+    " "]) },
 ];
 
 function health(told) {

@@ -3,8 +3,10 @@
 -- respool top, in a terminal and out of one, and what its screen is made of.
 
 local cli = require "spec.helper.cli"
+local chart = require "respool.cli.look.chart"
 local dashboard = require "respool.cli.look.dashboard"
 local helper = require "spec.helper"
+local output = require "respool.cli.base.output"
 local terminal = require "spec.helper.terminal"
 
 -- A store with two queues, closed; its path.
@@ -215,7 +217,7 @@ describe("The tabs of respool top", function()
     return result
   end
 
-  it("are seven, by number, Tab and arrows", function()
+  it("are eight, by number, Tab and arrows", function()
     watch({ busy(), "--interval", "60s" }, {
       { "expect", "[1 queues]" },
       { "send", TAB }, { "expect", "[2 at work]" }, { "expect", "nothing" },
@@ -223,10 +225,11 @@ describe("The tabs of respool top", function()
       { "expect", "later" },
       { "send", "4" }, { "expect", "[4 retrying]" }, { "expect", "again" },
       { "send", "5" }, { "expect", "[5 dead]" }, { "expect", "refused" },
-      { "send", "6" }, { "expect", "[6 replays]" },
-      { "send", "7" }, { "expect", "[7 store]" }, { "expect", "in use" },
+      { "send", "6" }, { "expect", "[6 schedules]" }, { "expect", "nothing" },
+      { "send", "7" }, { "expect", "[7 replays]" },
+      { "send", "8" }, { "expect", "[8 store]" }, { "expect", "in use" },
       { "send", TAB }, { "expect", "[1 queues]" },
-      { "send", "\27[D" }, { "expect", "[7 store]" },
+      { "send", "\27[D" }, { "expect", "[8 store]" },
     })
   end)
 
@@ -366,6 +369,83 @@ describe("The tabs of respool top", function()
     assert.equal(0, store:dead("mails"):count())
   end)
 
+  it("edit and move items, and purge a queue whose name is typed", function()
+    local path = busy()
+    local store = assert(helper.open(path))
+    store:queue "other"
+    local editor = helper.dir() .. "/editor"
+    helper.write(editor, [[sed -i 's/"later"/"日本"/' "$1"]])
+    local words = { path, "--interval", "60s", "--writable",
+                    env = "EDITOR='sh " .. editor .. "'" }
+    watch(words, {
+      { "expect", "[1 queues]" }, { "send", "3" }, { "expect", "later" },
+      { "send", "E" }, { "expect", "Give item 1 of mails the payload" },
+      { "send", "y" }, { "expect", "日本" }, { "expect", "item 1: edited" },
+      { "send", "E" }, { "expect", "nothing was changed" },
+      { "send", "Mother" }, { "expect", "Move item 1 of mails" },
+      { "send", "none" .. ENTER_KEY }, { "expect", "queue 'none'" },
+      { "send", "M" }, { "expect", "to the queue: _" },
+      { "send", "otherx\127" .. ENTER_KEY },
+      { "expect", "it is item 1 of other" },
+      { "send", "1" }, { "expect", "[1 queues]" },
+      { "send", "U" }, { "expect", "Type its name: _" },
+      { "send", "mail" .. ENTER_KEY }, { "expect", "nothing is removed" },
+      { "send", "U" }, { "expect", "its name: _" },
+      { "send", "mails" .. ENTER_KEY }, { "expect", "removed" },
+    })
+    assert.equal("日本", store:queue("other"):get(1).payload.to)
+    assert.equal(0, store:queue("mails"):length().total)
+  end)
+
+  it("show policy, charts and partitions of a queue, and change a setting",
+     function()
+    local path = busy()
+    local store = assert(helper.open(path))
+    local q = store:queue "mails"
+    for _ = 1, 3 do q:push("x", { partition = "tenant-1" }) end
+    q:hold(3600, { partition = "tenant-1", reason = "429" })
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" },
+      { "send", "v" }, { "expect", "partitions" }, { "expect", "tenant-1" },
+      { "expect", "429" }, { "send", "\27" }, { "expect", "[1 queues]" },
+      { "send", "c" }, { "expect", "mails: the last hour" },
+      { "expect", "backlog: " }, { "send", "c" },
+      { "expect", "mails: the last day" }, { "send", "\27" },
+      { "expect", "[1 queues]" },
+      { "send", "p" }, { "expect", "max_attempts" },
+      { "send", "/max_at" .. ENTER_KEY }, { "expect", "only max_at" },
+      { "send", "E" }, { "expect", "max_attempts of mails: " },
+      { "send", "x" .. ENTER_KEY }, { "expect", "max_attempts" },
+      { "expect", "whole number" },
+      { "send", "E" }, { "expect", "max_attempts of mails: " },
+      { "send", "\0219" .. ENTER_KEY }, { "expect", "max_attempts is 9" },
+    })
+    assert.equal(9, store:queue("mails"):config().max_attempts)
+  end)
+
+  it("run, pause and remove schedules", function()
+    local path = busy()
+    local store = assert(helper.open(path))
+    store:queue "reports"
+    store:schedule("nightly", { cron = "0 3 * * *", queue = "reports",
+                                payload = 1 })
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" }, { "send", "6" }, { "expect", "nightly" },
+      { "send", "R" }, { "expect", "Push an item of nightly now? y/n" },
+      { "send", "y" }, { "expect", "nightly: item 1 is pushed" },
+      { "send", "P" }, { "expect", "Pause nightly" }, { "send", "y" },
+      { "expect", "nightly: paused" },
+    })
+    assert.is_true(store:schedules()[1].paused)
+    assert.equal(1, store:queue("reports"):length().ready)
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" }, { "send", "6" }, { "expect", "nightly" },
+      { "send", "X" }, { "expect", "Remove the schedule" }, { "send", "y" },
+      { "expect", "nightly: removed" },
+    })
+    assert.same({}, store:schedules())
+  end)
+
   it("show workers, and ask them to stop", function()
     local path = busy()
     local store = assert(helper.open(path))
@@ -465,17 +545,17 @@ end)
 
 describe("a sparkline", function()
   it("is as high as each number is of the highest", function()
-    assert.equal("▁▅█", dashboard.sparkline({ 0, 2, 4 }, 3))
-    assert.equal("_=#", dashboard.sparkline({ 0, 2, 4 }, 3, true))
+    assert.equal("▁▅█", chart.sparkline({ 0, 2, 4 }, 3))
+    assert.equal("_=#", chart.sparkline({ 0, 2, 4 }, 3, true))
   end)
 
   it("shows the last numbers, the newest on the right", function()
-    assert.equal("▁█", dashboard.sparkline({ 9, 0, 4 }, 2))
-    assert.equal("  █", dashboard.sparkline({ 4 }, 3))
+    assert.equal("▁█", chart.sparkline({ 9, 0, 4 }, 2))
+    assert.equal("  █", chart.sparkline({ 4 }, 3))
   end)
 
   it("of nothing is flat", function()
-    assert.equal("▁▁", dashboard.sparkline({ 0, 0 }, 2))
+    assert.equal("▁▁", chart.sparkline({ 0, 0 }, 2))
   end)
 end)
 
@@ -523,6 +603,25 @@ describe("the screen of respool top", function()
         end
       end
     end
+  end)
+
+  it("keeps columns under each other, however wide characters are", function()
+    local names = { "注文の列", "e\204\129te\204\129", "🚚 express",
+                    ("宛"):rep(40), "plain" }
+    local all = sample(0)
+    for i, name in ipairs(names) do all.queues[i] = queue(name, 7, 0) end
+    for _, columns in ipairs { 40, 41, 80 } do
+      local lines = dashboard.draw(all, view(columns, 20))
+      local ready = lines[5].text:find "READY"
+      for i = 6, 10 do
+        local before, after = lines[i].text:match "^(.-)(    7 .*)$"
+        assert.equal(ready - 1, output.width(before), lines[i].text)
+        assert.is_true(output.width(before .. after) <= columns)
+      end
+    end
+    assert.same({ 4, "日…", "日…", "日本" },
+                { output.width "日本", output.cut("日本語", 3),
+                  output.cut("日本語", 4), output.cut("日本", 4) })
   end)
 
   it("shows as many queues as fit and says how many more there are",

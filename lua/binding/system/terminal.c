@@ -10,13 +10,17 @@
 #include "terminal.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
+#include <wchar.h>
 
 static int file_number(lua_State *L) {
   lua_Integer fd = luaL_checkinteger(L, 1);
@@ -37,6 +41,52 @@ static int terminal_size(lua_State *L) {
     return 0;
   lua_pushinteger(L, size.ws_col);
   lua_pushinteger(L, size.ws_row);
+  return 2;
+}
+
+
+/* Columns. */
+
+static locale_t unicode; /* 0: the system has none, and the program's counts */
+static pthread_once_t unicode_once = PTHREAD_ONCE_INIT;
+
+static void find_unicode(void) {
+  unicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
+/* The character at `s`, which ends before `end`; `*n` is how many bytes it has.
+   A byte that begins none is a character of its own. */
+static wchar_t character(const unsigned char *s, const unsigned char *end,
+                         size_t *n) {
+  static const unsigned char BITS[] = { 0x7f, 0x1f, 0x0f, 0x07 };
+  size_t more = *s >= 0xf0 ? 3 : *s >= 0xe0 ? 2 : *s >= 0xc0 ? 1 : 0;
+  uint32_t c = *s & BITS[more];
+  *n = 1;
+  if (more >= (size_t)(end - s)) return L'?';
+  for (; *n <= more && (s[*n] & 0xc0) == 0x80; ++*n) c = c << 6 | (s[*n] & 63);
+  return (wchar_t)c;
+}
+
+/* columns(text [, most]): how many columns it takes on a terminal, where
+   characters of East Asia and emoji take two and those that combine with the
+   one before none; and how many bytes of it fit into `most`. */
+static int terminal_columns(lua_State *L) {
+  size_t size, n, fits = 0;
+  const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &size);
+  const unsigned char *end = s + size;
+  lua_Number most = luaL_optnumber(L, 2, (lua_Number)size * 2);
+  lua_Integer columns = 0;
+  pthread_once(&unicode_once, find_unicode);
+  locale_t before = unicode ? uselocale(unicode) : (locale_t)0;
+  for (const unsigned char *at = s; at < end; at += n) {
+    int wide = *at < 0x80 ? 1 : wcwidth(character(at, end, &n));
+    if (*at < 0x80) n = 1;
+    columns += wide < 0 ? 1 : wide;
+    if ((lua_Number)columns <= most) fits = (size_t)(at + n - s);
+  }
+  if (before) uselocale(before);
+  lua_pushinteger(L, columns);
+  lua_pushinteger(L, (lua_Integer)fits);
   return 2;
 }
 
@@ -221,6 +271,7 @@ static int terminal_stop(lua_State *L) {
 static const luaL_Reg FUNCTIONS[] = {
   { "isatty", terminal_isatty },
   { "size", terminal_size },
+  { "columns", terminal_columns },
   { "hold", terminal_hold },
   { "release", terminal_release },
   { "write", terminal_write },

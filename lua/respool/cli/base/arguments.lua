@@ -230,6 +230,35 @@ function M.own_name(text)
     :format(text)
 end
 
+
+-- Settings.
+
+local WORDS = { none = math.huge, ["true"] = true, ["false"] = false }
+
+-- A table as JSON has it, with whole numbers as its names where they are such.
+local function table_of(text)
+  local value = json.decode(text)
+  if type(value) ~= "table" then return nil end
+  local all = {}
+  for name, one in pairs(value) do
+    all[type(name) == "string" and tonumber(name) or name] = one
+  end
+  return all
+end
+
+-- The value of a setting of a queue: a number, a duration, a size, a word, or
+-- JSON.
+---@param text string
+---@return any
+function M.setting(text)
+  if WORDS[text] ~= nil then return WORDS[text] end
+  if text:find "^[{[]" then return table_of(text) or text end
+  return text:find "^%d+%.?%d*$" and core.number(text) or text
+end
+
+
+-- Arguments of commands.
+
 -- Adds the argument STORE.
 function M.add_store(command)
   command:argument("store", "Directory of the store, or URL of a database.")

@@ -17,10 +17,17 @@ local M = {}
 -- A string in one line that a terminal shows as it is.
 M.clean = visible.clean
 
--- How many columns it takes, one a character.
-local function width(s)
-  return select(2, s:gsub("[^\128-\191]", ""))
+local columns_of = core.terminal.columns
+
+-- How many columns a text takes.
+---@param s string
+---@return integer
+function M.width(s)
+  if not s:find "[\128-\255]" then return #s end
+  return (columns_of(s))
 end
+
+local width = M.width
 
 -- The first `n` columns of a text, with a mark when that is not all.
 ---@param s string
@@ -28,12 +35,8 @@ end
 ---@return string
 function M.cut(s, n)
   if width(s) <= n then return s end
-  local at, seen = 1, 0
-  for start in s:gmatch "()[^\128-\191]" do
-    seen, at = seen + 1, start
-    if seen == n then break end
-  end
-  return s:sub(1, at - 1) .. "…"
+  local _, bytes = columns_of(s, n - 1)
+  return s:sub(1, bytes) .. "…"
 end
 
 

@@ -3,6 +3,7 @@
 -- The screen of respool top: the lines that show a sample. Nothing here reads
 -- the store or writes to a terminal.
 
+local chart = require "respool.cli.look.chart"
 local core = require "respool.core"
 local output = require "respool.cli.base.output"
 
@@ -86,9 +87,7 @@ end
 
 -- Text.
 
-local function width(s)
-  return select(2, s:gsub("[^\128-\191]", ""))
-end
+local width = output.width
 
 local function cut(text, n, ascii)
   if width(text) <= n then return text end
@@ -112,25 +111,6 @@ local function per_second(rate)
   if not rate then return "-" end
   if rate > 0 and rate < 9.95 then return core.decimal(rate, 1) end
   return output.short(rate)
-end
-
-local BLOCKS = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" }
-local ASCII = { "_", ".", ",", "-", "=", "+", "*", "#" }
-
--- The last `n` numbers as a line, the highest at full height.
----@param past number[]
----@param n integer
----@param ascii boolean?
----@return string
-function M.sparkline(past, n, ascii)
-  local levels, most, parts = ascii and ASCII or BLOCKS, 0, {}
-  local from = math.max(#past - n + 1, 1)
-  for i = from, #past do most = math.max(most, past[i]) end
-  for i = from, #past do
-    local level = most > 0 and math.ceil(past[i] / most * 7) or 0
-    parts[#parts + 1] = levels[level + 1]
-  end
-  return (" "):rep(n - #parts) .. table.concat(parts)
 end
 
 
@@ -218,7 +198,7 @@ local function queue_line(q, view, layout)
     line = line .. " " .. fit(c[4](q), c[2], true, view.ascii)
   end
   if layout.spark < 1 then return { text = line } end
-  return { text = line .. " " .. M.sparkline(q.past, layout.spark,
+  return { text = line .. " " .. chart.sparkline(q.past, layout.spark,
                                              view.ascii) }
 end
 
@@ -295,9 +275,12 @@ local function path_of(view, columns)
   local path = name_of(view.path, view.ascii)
   if width(path) <= columns then return path end
   if columns < 2 then return "" end
-  local from = 0
+  local from = #path + 1
   for at in path:gmatch "()[^\128-\191]" do
-    if width(path:sub(at)) == columns - 1 then from = at end
+    if width(path:sub(at)) < columns then
+      from = at
+      break
+    end
   end
   return (view.ascii and "~" or "…") .. path:sub(from)
 end
@@ -307,7 +290,7 @@ local function heading(sample, view)
     os.date("%H:%M:%S", math.floor(sample.at)), output.duration(view.interval),
     view.held and "  STANDING STILL" or "")
   local name = "respool top  "
-  if #name + #rest > view.columns then
+  if width(name) + width(rest) > view.columns then
     return cut(view.held and "STANDING STILL" or name, view.columns, view.ascii)
   end
   return name .. path_of(view, view.columns - #name - #rest) .. rest
@@ -346,9 +329,9 @@ end
 
 local function foot(view)
   return said(view) or {
-    text = ("q quit  h help  Enter open  / filter  sorted by %s%s  space %s")
-      :format(M.SORTS[view.sort][1], view.reversed and ", reversed" or "",
-              view.held and "go on" or "stand still"),
+    text = ("q quit  h help  Enter open  / filter  sorted by %s%s  %s"):format(
+      M.SORTS[view.sort][1], view.reversed and ", reversed" or "",
+      view.held and "space go on" or "p policy  c charts  v partitions"),
   }
 end
 
@@ -356,9 +339,10 @@ local HELP = {
   "respool top", "",
   "  q           quit, as do Esc and Ctrl-C",
   "  h ?         this help, and back",
-  "  1 to 7 Tab  queues, at work, scheduled, retrying, dead, replays, store",
+  "  1 to 8 Tab  queues, at work, scheduled, retrying, dead, schedules, ...",
   "  up down     move the cursor, as do PgUp, PgDn, Home, End",
   "  Enter Esc   look into what is under the cursor, and back",
+  "  p c v       a queue's policy, charts, partitions",
   "  /           show only what has a text in it",
   "  space       pause and resume the display",
   "  + -         refresh less often, more often",
@@ -368,8 +352,8 @@ local HELP = {
   "              i in/s     t done/s     f fail/s",
   "              the same key again reverses the order", "",
   "  With --writable, capitals act on what is under the cursor, after a",
-  "  question: P pause or resume, R run now or replay, K kill, X cancel or",
-  "  remove, S stop. Yellow: nothing is taken. Red: something fails.", "",
+  "  question: P pause or resume, U purge, R run now, replay, E edit, M move,",
+  "  K kill, X cancel or remove, S stop. Yellow: not taken. Red: it fails.", "",
   "  OLDEST    how long the item that is ready longest is ready",
   "  FAIL/S    retries, deaths and leases that ran out",
 }
@@ -403,13 +387,14 @@ local function hints(page, view)
   if page.enter then parts[2] = "Enter open" end
   if page.still then parts[2] = "Esc back" end
   parts[#parts + 1] = "/ filter"
-  for key in pairs(view.writable and page.actions or {}) do
-    keys[#keys + 1] = key
+  local does = {}
+  for key, view_of in pairs(page.views or {}) do does[key] = view_of.word end
+  for key, action in pairs(view.writable and page.actions or {}) do
+    does[key] = action.word
   end
+  for key in pairs(does) do keys[#keys + 1] = key end
   table.sort(keys)
-  for _, key in ipairs(keys) do
-    parts[#parts + 1] = key .. " " .. page.actions[key].word
-  end
+  for _, key in ipairs(keys) do parts[#parts + 1] = key .. " " .. does[key] end
   return { text = table.concat(parts, "  ") }
 end
 

@@ -3,6 +3,7 @@
 -- The pages of respool top that show dead letters: by group, the newest of a
 -- group, and one whole.
 
+local chart = require "respool.cli.look.chart"
 local output = require "respool.cli.base.output"
 local paper = require "respool.cli.look.paper"
 local show = require "respool.cli.base.show"
@@ -102,6 +103,7 @@ end
 local GROUPS = {
   { title = "DEAD", right = true }, { title = "DLQ", cut = true },
   { title = "REASON" }, { title = "GROUP", cut = true },
+  { title = "NEWEST", right = true }, { title = "LAST 24 HOURS" },
 }
 
 M.groups = {
@@ -137,10 +139,12 @@ M.groups = {
     },
   },
   read = function(look)
-    local rows = {}
+    local rows, now = {}, look.store:now()
     for i, g in ipairs(look.groups) do
       rows[i] = {
-        output.number(g.count), g.dlq, g.reason, g.group, of = g,
+        output.number(g.count), g.dlq, g.reason, g.group,
+        g.last_died_at and show.ago(now, g.last_died_at) .. " ago",
+        chart.sparkline(g.hours, #g.hours, look.ascii), of = g,
         key = table.concat({ g.dlq, g.reason, g.group }, "\0"),
       }
     end

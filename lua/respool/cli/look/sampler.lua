@@ -31,6 +31,7 @@ Sampler.__index = Sampler
 local PAST = 240     -- moments
 local SHARE = 0.05   -- of the time, for reading DLQs through
 local GROUPS = 100   -- at most
+local LASTS = 300    -- seconds: what died in each hour changes with the time
 
 ---@param store respool.store
 ---@return respool.cli.sampler
@@ -89,8 +90,8 @@ end
 
 
 -- Dead letters. Counting them by group reads their DLQ through, so a DLQ is
--- read when its count has changed, and all this takes but a share of the
--- time.
+-- read when its count has changed or some time has passed, and all this takes
+-- but a share of the time.
 
 local function most_first(a, b)
   if a.count ~= b.count then return a.count > b.count end
@@ -103,12 +104,14 @@ local function read_dlq(sampler, name)
   local dead, known = sampler.handle:dead(name), sampler.dlqs[name]
   local count, message = dead:count()
   if not count then return nil, message end
-  if known and known.count == count then return known end
+  if known and known.count == count and seconds() < known.ends then
+    return known
+  end
   local groups
   groups, message = dead:groups()
   if not groups then return nil, message end
   for _, g in ipairs(groups) do g.dlq = name end
-  return { count = count, groups = groups }
+  return { count = count, groups = groups, ends = seconds() + LASTS }
 end
 
 local function read_dlqs(sampler)

@@ -40,14 +40,16 @@ function M.options(command)
     "in", "done", "failed",
   }
   command:flag("--writable", "Let capital letters act, each after a question: "
-    .. "pause queues, run, kill and cancel items, replay and remove dead "
-    .. "letters, stop workers and replays.")
+    .. "pause, purge and set up queues, run, edit, move, kill and cancel "
+    .. "items, run and pause schedules, replay and remove dead letters, stop "
+    .. "workers and replays.")
   command:flag("--ascii", "Draw with ASCII characters only.")
   command:flag("--once", "Print one screen after one interval, and end.")
   command:epilog [[
-Tabs show queues, who is at work, what is scheduled, retrying and dead, replays
-and the store; Enter looks into what is under the cursor. Press h for the keys,
-q to quit. Without --writable nothing in the store changes. NO_COLOR is heeded.
+Tabs show queues, who is at work, what is scheduled, retrying and dead,
+schedules, replays and the store; Enter looks into what is under the cursor, and
+p, c and v show a queue's policy, charts and partitions. Press h for the keys, q
+to quit. Without --writable nothing in the store changes. NO_COLOR is heeded.
 If input or output is not a terminal, or TERM is dumb, it acts as with --once.
 
 Example:
@@ -127,7 +129,8 @@ local function read(live)
   if not page.read or page.still and page.rows then return end
   local rows, head = page.read {
     store = live.store, columns = live.view.columns,
-    groups = live.sample.groups, queues = live.sample.queues,
+    ascii = live.view.ascii, groups = live.sample.groups,
+    queues = live.sample.queues,
   }
   if not rows then
     live.view.message = head
@@ -136,7 +139,7 @@ local function read(live)
   page.rows, page.head = rows, head
 end
 
-local function tabs_text(live)
+local function tabs_text(live, room)
   local parts = {}
   if #live.stack > 1 then
     for i, page in ipairs(live.stack) do parts[i] = page.name end
@@ -151,7 +154,8 @@ local function tabs_text(live)
     end
   end
   local text = table.concat(parts, " ")
-  return #text <= live.view.columns and text or here .. " 1 to 7, Tab"
+  return #text <= room and text
+    or ("%s 1 to %d, Tab"):format(here, #views.tabs)
 end
 
 
@@ -160,8 +164,9 @@ end
 local function lines_of(live)
   local view, page, rows = live.view, top_of(live), rows_of(live)
   local at = cursor_of(page, rows)
-  view.tabs = output.clean(tabs_text(live))
-    .. (view.filter and "   only " .. output.clean(view.filter) or "")
+  local only = view.filter and "   only " .. output.clean(view.filter) or ""
+  view.tabs = output.clean(tabs_text(live, view.columns - output.width(only)))
+    .. only
   if page ~= views.queues then
     return dashboard.draw_page(live.sample, view, page, rows, at)
   end
@@ -236,8 +241,16 @@ local function next_tab(step)
   end
 end
 
+-- Asks for a text on the last line; done(text) is called with it.
+local function type_text(live, prompt, text, done)
+  live.typing = { prompt = prompt, text = text, done = done }
+end
+
 local function begin_filter(live)
-  live.typing, live.view.filter = "", nil
+  live.view.filter = nil
+  type_text(live, "only rows with: ", "", function(text)
+    live.view.filter = text ~= "" and text:lower() or nil
+  end)
 end
 
 local function stand(live)
@@ -265,12 +278,19 @@ local function move(step)
   end
 end
 
--- As the shell's Ctrl-Z.
-local function stop(live)
+-- What fn(...) returns, to which the terminal is given back meanwhile.
+local function outside(live, fn, ...)
   terminal.release()
-  terminal.stop()
+  local ok, result, message = compat.pcall(fn, ...)
   arguments.check(terminal.hold())
   live.anew = true
+  if not ok then return nil, arguments.text_of(result) end
+  return result, message
+end
+
+-- As the shell's Ctrl-Z.
+local function stop(live)
+  outside(live, terminal.stop)
 end
 
 local ACTIONS = {
@@ -300,43 +320,85 @@ local function sort_by(live, key)
   views.queues.at, views.queues.index = nil, 1
 end
 
+local function row_of(live)
+  local page, rows = top_of(live), rows_of(live)
+  return rows[cursor_of(page, rows)]
+end
+
+local function act(live, action, of, text)
+  local done, message = action.run(live.store, of, text)
+  live.view.note = done or message
+  live.stale = true
+end
+
+local function ask_question(live, action, of, text)
+  live.asked = { action = action, of = of, text = text }
+  live.view.question = output.cut(action.question(of),
+                                  max(live.view.columns - 4, 1)) .. " y/n"
+end
+
+local function ask_text(live, action, of)
+  local prompt, text = action.prompt(of)
+  type_text(live, prompt, text or "", function(typed)
+    act(live, action, of, typed)
+  end)
+end
+
 -- Asks before a capital letter acts on the row under the cursor.
 local function ask(live, action)
-  local page, rows = top_of(live), rows_of(live)
-  local row = rows[cursor_of(page, rows)]
+  local row, text = row_of(live), nil
   if not row then return end
   if not live.view.writable then
     live.view.note = "respool top only looks; with --writable it acts"
     return
   end
-  live.asked = { action = action, of = row.of }
-  live.view.question = output.cut(action.question(row.of),
-                                  max(live.view.columns - 4, 1)) .. " y/n"
+  if action.prompt then return ask_text(live, action, row.of) end
+  if action.prepare then
+    text, live.view.note = outside(live, action.prepare, live.store, row.of)
+    if not text then return end
+  end
+  ask_question(live, action, row.of, text)
 end
 
 local function answer(live, key)
   local asked = live.asked
   live.asked, live.view.question = nil, nil
   if key ~= "y" and key ~= "Y" then return end
-  local done, message = asked.action.run(live.store, asked.of)
-  live.view.note = done or message
-  live.stale = true
+  act(live, asked.action, asked.of, asked.text)
 end
 
--- A key of the filter that is typed.
+-- Opens a page by a small letter.
+local function open_view(live, view)
+  local row = row_of(live)
+  if view.instead then table.remove(live.stack) end
+  open(live, view.open(row and row.of))
+end
+
+-- The last line while a text is typed: the end of it is shown.
+local function typed_line(live)
+  local typing = live.typing
+  if not typing then return nil end
+  local text = output.clean(typing.text) .. "_"
+  local room = max(live.view.columns - output.width(text), 1)
+  return output.cut(typing.prompt, room) .. text
+end
+
+-- A key of a text that is typed.
 local function type_in(live, key)
-  local view = live.view
+  local typing = live.typing
   if key == "\27" then
     live.typing = nil
   elseif key == "\13" or key == "\10" then
-    view.filter = live.typing ~= "" and live.typing:lower() or nil
     live.typing = nil
+    typing.done(typing.text)
+  elseif key == "\21" then -- Ctrl-U
+    typing.text = ""
   elseif key == "\8" or key == "\127" then
-    live.typing = live.typing:gsub("[^\128-\191][\128-\191]*$", "")
+    typing.text = typing.text:gsub("[^\128-\191][\128-\191]*$", "")
   elseif #key == 1 and not key:find "%c" then
-    live.typing = live.typing .. key
+    typing.text = typing.text .. key
   end
-  view.question = live.typing and "only rows with: " .. live.typing .. "_"
+  live.view.question = typed_line(live)
 end
 
 local SPLIT = 0.05 -- seconds that an escape sequence may be under way
@@ -371,12 +433,16 @@ local function press_key(live, key)
   if live.asked then return answer(live, key) end
   if live.typing then return type_in(live, key) end
   live.view.note = nil
+  local over
   if page == views.queues and dashboard.SORTS[key] and not live.view.help then
-    return sort_by(live, key)
+    sort_by(live, key)
   elseif page.actions and page.actions[key] and not live.view.help then
-    return ask(live, page.actions[key])
+    ask(live, page.actions[key])
+  elseif page.views and page.views[key] and not live.view.help then
+    open_view(live, page.views[key])
+  elseif ACTIONS[key] then
+    over = ACTIONS[key](live)
   end
-  local over = ACTIONS[key] and ACTIONS[key](live)
   if live.typing then type_in(live, "") end
   return over
 end
@@ -389,9 +455,10 @@ end
 -- that is pasted acts on nothing.
 local function press(live, typed)
   for key in each_key(typed) do
-    local asked = live.asked
+    local before = live.asked or live.typing
     if press_key(live, key) then return true end
-    if live.asked and not asked then return discard_typed() end
+    local asks = live.asked or live.typing
+    if asks and not before and key ~= "/" then return discard_typed() end
   end
 end
 

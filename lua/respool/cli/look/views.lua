@@ -4,11 +4,11 @@
 -- reads from the store, where Enter leads, and what can be done with a row.
 -- Pages write as the other commands do.
 
-local core = require "respool.core"
 local dead_views = require "respool.cli.look.dead_views"
-local items = require "respool.observe.items"
+local item_views = require "respool.cli.look.item_views"
 local output = require "respool.cli.base.output"
 local paper = require "respool.cli.look.paper"
+local queue_views = require "respool.cli.look.queue_views"
 local show = require "respool.cli.base.show"
 local stats = require "respool.cli.look.stats"
 
@@ -20,7 +20,8 @@ local M = {}
 ---@field read fun(look: respool.cli.look): respool.cli.row[]?, string? head or
 --- why it cannot be read
 ---@field enter (fun(of: any): respool.cli.page)?
----@field actions table<string, respool.cli.page_action>? by key
+---@field views table<string, respool.cli.page_view>? by key, a small letter
+---@field actions table<string, respool.cli.page_action>? by key, a capital
 ---@field still boolean?
 ---@field rows respool.cli.row[]? as they were read last
 ---@field head string?
@@ -34,141 +35,27 @@ local M = {}
 ---@field of any what it shows
 ---@field style string?
 
+---@class respool.cli.page_view
+---@field word string for the last line
+---@field open fun(of: any): respool.cli.page
+---@field instead boolean? in the place of the page it is opened from
+
+-- An action has a question, or asks for a text; what `prepare` returns, to
+-- which the terminal is given back, is the text as well.
 ---@class respool.cli.page_action
 ---@field word string what it does, for the last line
----@field question fun(of: any): string
----@field run fun(store: respool.store, of: any): any, string? nil and why not;
---- or what was done, as a text
+---@field question (fun(of: any): string)?
+---@field prompt (fun(of: any): string, string?)? with what stands there already
+---@field prepare (fun(store: respool.store, of: any): string?, string?)?
+---@field run fun(store: respool.store, of: any, text: string?): any, string?
+--- nil and why not; or what was done, as a text
 
 ---@class respool.cli.look
 ---@field store respool.store
 ---@field columns integer of the screen
+---@field ascii boolean?
+---@field queues respool.cli.queue_sample[]
 ---@field groups table[] dead letters by group, as the sampler counts them
-
-local MOST = 200  -- items of a queue that a page shows
-local ALL = 500   -- of all queues
-
-
--- Reading.
-
--- What fn(queue) returns, of a queue that exists.
-local function with_queue(store, name, fn)
-  local queue, message = store:queue(name, { create = false, codec = "raw" })
-  if not queue then return nil, message end
-  local result, why = fn(queue)
-  queue.handle:close()
-  return result, why
-end
-
-
--- Items.
-
-local function item_page(of)
-  return paper.page(("item %d"):format(of.id), function(look, io)
-    return with_queue(look.store, of.queue, function(queue)
-      local item, message = queue:get(of.id)
-      if not item then return nil, message end
-      show.item(io, item, { now = look.store:now(), full = true })
-      return true
-    end)
-  end)
-end
-
-local function item_action(word, verb, done)
-  return {
-    word = word,
-    question = function(of)
-      return ("%s item %d of %s?"):format(verb, of.id, output.clean(of.queue))
-    end,
-    run = function(store, of)
-      return with_queue(store, of.queue, function(queue)
-        local ok, message = done(queue, of.id)
-        return ok and ("item %d: %s"):format(of.id, word), message
-      end)
-    end,
-  }
-end
-
-local ITEM_ACTIONS = {
-  R = item_action("run now", "Run now", function(queue, id)
-    return queue:run_now(id)
-  end),
-  K = item_action("kill", "Kill, making it a dead letter:",
-                  function(queue, id) return queue:kill(id) end),
-  X = item_action("cancel", "Cancel and remove", function(queue, id)
-    return queue:cancel(id)
-  end),
-}
-
-local ITEMS = {
-  { title = "ITEM", right = true }, { title = "QUEUE", cut = true },
-  { title = "STATE" }, { title = "DUE", right = true },
-  { title = "ATTEMPTS", right = true },
-  { title = "PAYLOAD", cut = true }, { title = "ERROR", cut = true },
-}
-
-local function item_row(item, now)
-  local due = item.visible_at and item.visible_at > now
-    and "in " .. output.duration(item.visible_at - now) or nil
-  return {
-    output.number(item.id), item.queue, item.state, due, item.attempts,
-    output.line(item, {}), item.error and output.clean(item.error),
-    key = ("%s %d"):format(item.queue, item.id),
-    of = { id = item.id, queue = item.queue },
-    due = item.visible_at or 0,
-  }
-end
-
--- Adds the first items of a queue.
-local function add_items(rows, store, name, state)
-  return with_queue(store, name, function(queue)
-    local cursor, now, left = core.cursor(), store:now(), MOST
-    repeat -- a page of large items ends early
-      local page, message = items.page(queue, cursor, state, left)
-      if not page then return nil, message end
-      for _, item in ipairs(page) do rows[#rows + 1] = item_row(item, now) end
-      left = left - #page
-    until #page == 0 or left == 0
-    return true
-  end)
-end
-
--- The items of a queue, of one state or all.
-local function queue_page(name, state)
-  return {
-    name = name, enter = item_page, actions = ITEM_ACTIONS,
-    read = function(look)
-      local rows = {}
-      local ok, message = add_items(rows, look.store, name, state)
-      if not ok then return nil, message end
-      return paper.table(look, ITEMS, rows)
-    end,
-  }
-end
-M.queue = queue_page
-
-local function sooner(a, b)
-  if a.due ~= b.due then return a.due < b.due end
-  return a.key < b.key
-end
-
--- The items of all queues in a state, those that are due first on top.
-local function state_page(state)
-  return {
-    name = state, enter = item_page, actions = ITEM_ACTIONS,
-    read = function(look)
-      local rows = {}
-      for _, q in ipairs(look.queues) do
-        if q.stats[state] > 0 and #rows < ALL then
-          local ok, message = add_items(rows, look.store, q.name, state)
-          if not ok then return nil, message end
-        end
-      end
-      table.sort(rows, sooner)
-      return paper.table(look, ITEMS, rows)
-    end,
-  }
-end
 
 
 -- Workers.
@@ -185,7 +72,7 @@ local STYLES = { gone = "red", stopping = "yellow" }
 
 local workers_page = {
   name = "at work",
-  enter = function(of) return queue_page(of.queue, "leased") end,
+  enter = function(of) return item_views.of_queue(of.queue, "leased") end,
   actions = { S = {
     word = "stop",
     question = function(of)
@@ -210,6 +97,73 @@ local workers_page = {
       }
     end
     return paper.table(look, WORKERS, rows)
+  end,
+}
+
+
+-- Schedules.
+
+local SCHEDULES = {
+  { title = "NAME", cut = true }, { title = "CRON" }, { title = "TIMEZONE" },
+  { title = "QUEUE", cut = true }, { title = "NEXT", right = true },
+  { title = "LAST", right = true }, { title = "FIRED", right = true },
+  { title = "MISSED", right = true },
+}
+
+local function schedule_action(word, question, run)
+  return {
+    word = word,
+    question = function(s) return question:format(output.clean(s.name)) end,
+    run = function(store, s)
+      local result, message = run(store, s)
+      return result and ("%s: %s"):format(output.clean(s.name), result), message
+    end,
+  }
+end
+
+-- Whether a schedule ticks; it may have changed since it was shown.
+local function toggle_schedule(store, s)
+  local ok, message
+  if s.paused then
+    ok, message = store:resume_schedule(s.name)
+  else
+    ok, message = store:pause_schedule(s.name)
+  end
+  return ok and (s.paused and "resumed" or "paused"), message
+end
+
+local function run_schedule(store, s)
+  if not s.bytes then return nil, "its payload is made by a program" end
+  local id, message = store:run_schedule(s.name)
+  return id and ("item %d is pushed"):format(id), message
+end
+
+local schedules_page = {
+  name = "schedules",
+  actions = {
+    R = schedule_action("run now", "Push an item of %s now?", run_schedule),
+    P = schedule_action("pause", "Pause %s, or resume it where it is paused?",
+                        toggle_schedule),
+    X = schedule_action("remove", "Remove the schedule %s?",
+      function(store, s)
+        local ok, message = store:remove_schedule(s.name)
+        return ok and "removed", message
+      end),
+  },
+  read = function(look)
+    local schedules, message = look.store:schedules()
+    if not schedules then return nil, message end
+    local rows, now = {}, look.store:now()
+    for i, s in ipairs(schedules) do
+      rows[i] = {
+        s.name, s.cron, s.timezone, s.queue, s.paused and "paused"
+          or s.next_at and "in " .. output.duration(s.next_at - now),
+        s.last_at and show.ago(now, s.last_at) .. " ago",
+        output.number(s.fired), output.number(s.missed_ticks),
+        key = s.name, of = s, style = s.paused and "yellow" or nil,
+      }
+    end
+    return paper.table(look, SCHEDULES, rows)
   end,
 }
 
@@ -263,36 +217,16 @@ store_page.still = nil
 
 -- The queues are drawn by dashboard.lua; their rows are its own.
 M.queues = {
-  name = "queues",
-  enter = function(name) return queue_page(name) end,
-  actions = { P = {
-    word = "pause",
-    question = function(name)
-      return ("Pause %s, or resume it where it is paused?"):format(
-        output.clean(name))
-    end,
-    run = function(store, name)
-      return with_queue(store, name, function(queue)
-        local s, message = queue:stats()
-        if not s then return nil, message end
-        local ok
-        if s.paused then
-          ok, message = queue:resume()
-        else
-          ok, message = queue:pause()
-        end
-        return ok and ("%s is %s"):format(output.clean(name),
-          s.paused and "resumed" or "paused"), message
-      end)
-    end,
-  } },
+  name = "queues", enter = item_views.of_queue, views = queue_views.views,
+  actions = queue_views.actions,
 }
 
 -- The tabs, in their order.
 ---@type respool.cli.page[]
 M.tabs = {
-  M.queues, workers_page, state_page "scheduled", state_page "retrying",
-  dead_views.groups, replays_page, store_page,
+  M.queues, workers_page, item_views.of_state "scheduled",
+  item_views.of_state "retrying", dead_views.groups, schedules_page,
+  replays_page, store_page,
 }
 
 return M

@@ -3,9 +3,7 @@
 -- respool config: the settings of a queue, which all processes honour.
 
 local arguments = require "respool.cli.base.arguments"
-local core = require "respool.core"
 local figures = require "respool.observe.stats"
-local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local policy = require "respool.policy"
 local show = require "respool.cli.base.show"
@@ -33,25 +31,6 @@ end
 
 -- Changing.
 
-local WORDS = { none = math.huge, ["true"] = true, ["false"] = false }
-
--- A table as JSON has it, with whole numbers as its names where they are such.
-local function table_of(text)
-  local value = json.decode(text)
-  if type(value) ~= "table" then return nil end
-  local all = {}
-  for name, one in pairs(value) do
-    all[type(name) == "string" and tonumber(name) or name] = one
-  end
-  return all
-end
-
-local function value_of(text)
-  if WORDS[text] ~= nil then return WORDS[text] end
-  if text:find "^[{[]" then return table_of(text) or text end
-  return text:find "^%d+%.?%d*$" and core.number(text) or text
-end
-
 local function read_settings(words, stored)
   local o = {}
   for _, word in ipairs(words) do
@@ -62,7 +41,7 @@ local function read_settings(words, stored)
       arguments.misuse(("there is no setting '%s'%s"):format(
         name, arguments.suggestion(name, figures.sorted(stored))))
     end
-    o[name] = value_of(text)
+    o[name] = arguments.setting(text)
   end
   return o
 end
