@@ -56,18 +56,31 @@ export async function course(seg, range) {
   return spread(told.trends, told.now - seconds, told.now, points, point);
 }
 
-const hour = { at: 0, queues: new Map() };
-const AGAIN = 60000; // milliseconds
+// Of each queue its samples, by its segment, and when they were asked for.
+const hour = { at: 0, told: null, samples: new Map(), queues: new Map() };
+const AGAIN = 60000, LONG = 3600; // milliseconds; seconds
+
+function keep(seg, samples, from) {
+  const kept = (hour.samples.get(seg) || []).filter((s) => s.at > from);
+  const last = kept.at(-1)?.at || 0;
+  for (const [since, at, done] of samples)
+    if (at > last) kept.push({ since, at, done });
+  hour.samples.set(seg, kept);
+}
 
 // What all queues have done in the last hour, by their segments, as points of
-// items a second; looked at once a minute at most.
+// items a second; once a minute what is new is asked for.
 export async function lastHour() {
   if (hour.at && performance.now() - hour.at < AGAIN) return hour.queues;
   hour.at = performance.now();
-  const told = await get("trend");
-  hour.queues = new Map(told.queues.map(({ queue, samples }) => [
-    segment(queue), spread(samples.map(([since, at, done]) =>
-      ({ since, at, done })), told.now - 3600, told.now, 60,
-    (some) => rate(some, (s) => s.done))]));
+  const told = await get("trend" + query({ since: hour.told }));
+  const fresh = new Map(told.queues.map(
+    ({ queue, samples }) => [segment(queue), samples]));
+  for (const seg of new Set([...hour.samples.keys(), ...fresh.keys()]))
+    keep(seg, fresh.get(seg) || [], told.now - LONG);
+  hour.told = Math.floor(told.now);
+  hour.queues = new Map([...hour.samples].map(([seg, samples]) => [seg,
+    spread(samples, told.now - LONG, told.now, 60,
+      (some) => rate(some, (s) => s.done))]));
   return hour.queues;
 }

@@ -431,12 +431,28 @@ describe("respool work --otlp", function()
   end)
 
   it("sends nothing where the environment turns it off", function()
-    for _, off in ipairs { "OTEL_SDK_DISABLED=true",
-                           "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" } do
+    for _, off in ipairs {
+      "OTEL_SDK_DISABLED=True", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+      "OTEL_TRACES_EXPORTER=none OTEL_METRICS_EXPORTER=none",
+    } do
       run { env = ("OTEL_EXPORTER_OTLP_ENDPOINT=%s %s"):format(there:url(),
                                                                off) }
     end
     assert.same({}, there.server:requests())
+  end)
+
+  it("sends the one kind of records that is asked for, or elsewhere", function()
+    run { env = "OTEL_TRACES_EXPORTER=none OTEL_EXPORTER_OTLP_ENDPOINT="
+      .. there:url() }
+    assert.same({}, there:bodies "/v1/traces")
+    assert.is_not_nil(there:metrics()["messaging.process.duration"])
+    store = assert(helper.open(place))
+    store:queue("q"):push(3)
+    store:close()
+    run { env = "OTEL_METRICS_EXPORTER=none "
+      .. "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" .. there:url() .. "/elsewhere/v1/traces" }
+    assert.equal(1, #there:bodies "/elsewhere/v1/traces")
+    assert.equal(1, #there:bodies "/v1/metrics")
   end)
 
   it("says in a line what could not be sent", function()
@@ -446,19 +462,22 @@ describe("respool work --otlp", function()
       .. "spans=%d+ url=http://", result.err)
   end)
 
-  it("refuses what is no URL, and variables that say nothing", function()
+  it("refuses what is no URL", function()
     cli.assert_refused(run { "--otlp", "nowhere" }, 2, "%-%-otlp")
-    cli.assert_refused(run { env = "OTEL_EXPORTER_OTLP_ENDPOINT=nowhere" }, 2,
-                       "OTEL_EXPORTER_OTLP_ENDPOINT")
     local result = run { "--otlp", "http://me:secret@host" }
     cli.assert_refused(result, 2, "//...@host' is not a URL without a user")
     assert.not_matches("secret", result.err)
+  end)
+
+  it("ignores variables that say nothing, with a word", function()
     for _, env in ipairs {
       "OTEL_TRACES_SAMPLER=odd", "OTEL_BSP_SCHEDULE_DELAY=x",
-      "OTEL_EXPORTER_OTLP_HEADERS=x",
+      "OTEL_EXPORTER_OTLP_HEADERS=x", "OTEL_EXPORTER_OTLP_ENDPOINT=nowhere",
+      "OTEL_TRACES_EXPORTER=zipkin",
     } do
-      cli.assert_refused(run { "--otlp", there:url(), env = env }, 2,
-                         env:match "^[^=]*")
+      local result = run { env = env .. " OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="
+        .. there:url() .. "/v1/traces" }
+      assert.matches(env:match "^[^=]*" .. " is ignored", result.err)
     end
   end)
 end)

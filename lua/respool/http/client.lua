@@ -126,6 +126,15 @@ function Client:begin(url, message)
   }
 end
 
+-- The same of a request that look() tells the answer of.
+Client.begin_apart = Client.begin
+
+-- Ends a request whose answer is not wanted any more.
+---@param pending table
+function Client.give_up(_, pending)
+  pending.request:cancel()
+end
+
 local function wait(client, request)
   local loop = loop_of.current()
   while not request:over() do

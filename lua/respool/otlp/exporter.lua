@@ -47,14 +47,13 @@ local function seconds()
 end
 
 ---@param o respool.otlp.settings
----@param path string such as "/v1/traces"
+---@param url string
 ---@param noun string
 ---@param wrap fun(records: table[]): table
 ---@return respool.otlp.exporter
-function M.new(o, path, noun, wrap)
-  local text = o.url:gsub("/+$", "")
+function M.new(o, url, noun, wrap)
   return setmetatable({
-    o = o, url = assert(url_of.parse(text .. path)), noun = noun, wrap = wrap,
+    o = o, url = assert(url_of.parse(url)), noun = noun, wrap = wrap,
     client = client_of.new {
       connect_timeout = o.timeout, timeout = o.timeout, ca_file = o.ca_file,
       redirects = 0,
@@ -103,7 +102,7 @@ end
 -- One batch.
 
 local function begin(e, sending)
-  sending.pending = e.client:begin(e.url, {
+  sending.pending = e.client:begin_apart(e.url, {
     method = "POST", lines = { "Content-Type: application/json" },
     own = e.o.lines, body = sending.body,
   })
@@ -212,7 +211,7 @@ function Exporter:close(wait)
   end
   local why = self.trouble or "no answer in time"
   if self.sending then
-    if self.sending.pending then self.sending.pending.request:cancel() end
+    if self.sending.pending then self.client:give_up(self.sending.pending) end
     give_up(self, self.sending, why)
   end
   drop(self, waiting(self), why)

@@ -22,13 +22,16 @@ local logger = require "respool.observe.logger"
 local metrics = require "respool.otlp.metrics"
 local options = require "respool.support.options"
 local spans = require "respool.otlp.spans"
+local timing = require "respool.support.timing"
 local url_of = require "respool.http.url"
 
 local M = {}
 
 ---@class respool.otlp_options
----@field url string of the collector, such as "http://localhost:4318"; paths
+---@field url string? of the collector, such as "http://localhost:4318"; paths
 --- such as /v1/traces are added
+---@field traces string|boolean? where spans go, if not there; false: nowhere
+---@field metrics string|boolean? where metrics go, if not there; false: nowhere
 ---@field headers table<string, string>? to be sent along
 ---@field service string? service.name; "respool"
 ---@field resource table<string, string>? further attributes of the resource
@@ -57,6 +60,12 @@ local function url(value)
   return parsed and value or nil, expected
 end
 
+-- Where one kind of records goes.
+local function signal(value)
+  if type(value) == "boolean" then return value end
+  return url(value), "a URL, or false"
+end
+
 local function part(value)
   if type(value) == "number" and value >= 0 and value <= 1 then return value end
   return nil, "a number from 0 to 1"
@@ -78,7 +87,8 @@ local function attributes(value)
 end
 
 local FORM = {
-  of = "respool.otlp", url = url, headers = headers, service = options.string,
+  of = "respool.otlp", url = url, traces = signal, metrics = signal,
+  headers = headers, service = options.string,
   resource = attributes, sample = part, interval = options.positive_seconds,
   report = options.positive_seconds,
   batch = options.whole(1, 2^16), buffer = options.whole(1, 2^20),
@@ -91,11 +101,17 @@ local DEFAULTS = {
   timeout = 10,
 }
 
+local PATHS = { traces = "/v1/traces", metrics = "/v1/metrics" }
+
 local function settings_of(given)
   local o = options.read(FORM, given, 1)
-  if not o.url then compat.misuse "respool.otlp: option 'url' is missing" end
-  if rawget(_G, "ngx") then
-    compat.misuse "respool.otlp: not within nginx; its stores take a tracer"
+  for name, path in pairs(PATHS) do
+    if o[name] == nil or o[name] == true then
+      if not o.url then
+        compat.misuse "respool.otlp: option 'url' is missing"
+      end
+      o[name] = o.url:gsub("/+$", "") .. path
+    end
   end
   for name, value in pairs(DEFAULTS) do
     if o[name] == nil then o[name] = value end
@@ -207,7 +223,8 @@ local function report(tracer)
 end
 
 local function tick(tracer, polled)
-  tracer.traces:tick(polled)
+  if tracer.traces then tracer.traces:tick(polled) end
+  if not tracer.metrics then return end
   if tracer.clock
      and core.mono() - tracer.reported_at >= tracer.o.report * 1e6 then
     report(tracer)
@@ -217,9 +234,21 @@ end
 
 local function close(tracer, seconds)
   local ends = core.mono() + seconds * 1e6
-  local ok = tracer.traces:close(seconds)
+  local ok = not tracer.traces or tracer.traces:close(seconds)
+  if not tracer.metrics then return ok end
   if tracer.clock then report(tracer) end
   return tracer.metrics:close(math.max(0, (ends - core.mono()) / 1e6)) and ok
+end
+
+local LOOK = 1 -- seconds between two calls of a host
+
+-- Where a host calls now and then: goes on with requests though nothing else
+-- happens, and sends the rest when the process ends.
+local function keep_on(tracer)
+  tracer.kept = timing.every(LOOK, function(ending)
+    if ending then return close(tracer, tracer.o.timeout) end
+    tick(tracer, true)
+  end) or "by nobody"
 end
 
 -- A take knows only at its end which items it is about.
@@ -243,9 +272,10 @@ local function finish(tracer, span, result)
   end
   span.id = span.id or not span.several and result.id or nil
   tracer.sums:count(span, result)
-  if span.context.sampled then
+  if tracer.traces and span.context.sampled then
     tracer.traces:add(spans.encode(span, result))
   end
+  if not tracer.kept then keep_on(tracer) end
   tick(tracer, true)
 end
 
@@ -254,22 +284,20 @@ end
 
 -- A tracer, for the option `tracer` of respool.open. Requests go on within
 -- queue:work(); a program that only pushes calls tick() now and then. At the
--- end close(seconds) sends what is left. A process that was forked needs its
--- own.
+-- end close(seconds) sends what is left. Within nginx a timer does both. A
+-- process that was forked needs its own.
 ---@param given respool.otlp_options
 ---@return respool.otlp_tracer
 function M.new(given)
   local o = settings_of(given)
   local resource = resource_of(o)
   local tracer = { o = o, reported_at = core.mono() }
-  tracer.traces = exporter.new(o, "/v1/traces", "spans", function(list)
-    return spans.body(resource, list, core.version)
-  end)
+  tracer.traces = o.traces and exporter.new(o, o.traces, "spans",
+    function(list) return spans.body(resource, list, core.version) end)
   -- A report holds all that those before it held: one waits at most.
   local one = setmetatable({ batch = 1 }, { __index = o })
-  tracer.metrics = exporter.new(one, "/v1/metrics", "reports", function(list)
-    return metrics.body(resource, list[1], core.version)
-  end)
+  tracer.metrics = o.metrics and exporter.new(one, o.metrics, "reports",
+    function(list) return metrics.body(resource, list[1], core.version) end)
   ---@class respool.otlp_tracer : respool.tracer
   return {
     start = function(event) return start(tracer, event) end,
@@ -280,7 +308,10 @@ function M.new(given)
     -- something could not be sent, now or before.
     close = function(seconds) return close(tracer, seconds or o.timeout) end,
     ---@return respool.otlp_stats
-    stats = function() return tracer.traces:stats() end,
+    stats = function()
+      return tracer.traces and tracer.traces:stats()
+        or { sent = 0, dropped = 0, waiting = 0 }
+    end,
   }
 end
 

@@ -126,6 +126,23 @@ function M.breathe()
   turn_ends = core.mono() + TURN
 end
 
+local every -- calls a function now and then
+
+-- Gives a host its way to call a function each so many seconds, with whether
+-- the process is ending, after which it is not called again.
+---@param fn fun(seconds: number, fn: fun(ending: boolean)): boolean?
+function M.set_every(fn)
+  every = fn
+end
+
+-- Calls fn(ending) each so many seconds, where a host does so: whether it does.
+---@param seconds number
+---@param fn fun(ending: boolean)
+---@return boolean
+function M.every(seconds, fn)
+  return every ~= nil and every(seconds, fn) == true
+end
+
 local ending -- tells whether the host of this process wants it to end
 
 -- Gives a host its say: once fn() is true, work stops, and what waits for

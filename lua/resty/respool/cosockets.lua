@@ -7,6 +7,7 @@
 
 local client_of = require "respool.http.client"
 local compat = require "respool.support.compat"
+local timing = require "respool.support.timing"
 
 local IDLE, IDLE_MOST = 55, 64 -- seconds and connections, of one pool
 local LINES_MOST = 200         -- of an answer's heads
@@ -192,6 +193,30 @@ end
 function Client:begin(url, message)
   return ngx.thread.spawn(ask, self, url, message)
 end
+
+-- Begins a request that nobody waits for: a request of nginx would not end
+-- before the light threads that it has begun.
+function Client:begin_apart(url, message)
+  local pending = {}
+  local ok, why = ngx.timer.at(0, function()
+    pending.answer, pending.trouble = ask(self, url, message)
+    pending.over = true
+  end)
+  if not ok then
+    pending.over, pending.trouble = true, { message = why, group = "IO" }
+  end
+  return pending
+end
+
+-- As of respool/http/client.lua.
+function Client.look(_, pending, seconds)
+  if seconds and seconds > 0 and not pending.over then timing.pause(seconds) end
+  if not pending.over then return nil end
+  return pending.answer or false, pending.trouble
+end
+
+-- Its answer is not wanted any more.
+function Client.give_up() end
 
 function Client.wait(_, pending)
   local ok, answer, problem = ngx.thread.wait(pending)

@@ -262,6 +262,9 @@ end)
 timing.set_breath(function()
   if M.can_yield() then M.let_others_run() end
 end)
+timing.set_every(function(seconds, fn)
+  return ngx.timer.every(seconds, function(premature) fn(premature) end)
+end)
 timing.set_ending(function() return ngx.worker.exiting() end)
 timing.set_waking(bell.stir)
 

@@ -68,6 +68,72 @@ for (const [width, colorScheme] of [[360, "light"], [360, "dark"],
 await page.setViewportSize({ width: 1280, height: 900 });
 await page.emulateMedia({ colorScheme: "light" });
 
+// The texts whose colour is too near that of what lies behind: WCAG 2.1 AA
+// wants 4.5 : 1, of large ones 3 : 1.
+function pale() {
+  const parse = (css) => css.match(/[\d.]+/g).map(Number);
+  const over = ([r, g, b, a = 1], [r2, g2, b2]) =>
+    [r * a + r2 * (1 - a), g * a + g2 * (1 - a), b * a + b2 * (1 - a)];
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255).map(
+      (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (e) => {
+    if (!e) return [255, 255, 255];
+    const own = parse(getComputedStyle(e).backgroundColor);
+    return own[3] === 0 ? behind(e.parentElement)
+      : over(own, own[3] === undefined ? own : behind(e.parentElement));
+  };
+  const found = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, style = getComputedStyle(e);
+    if (!walk.currentNode.data.trim() || !e.checkVisibility() ||
+        e.closest("svg, script, noscript")) continue;
+    const back = behind(e), front = over(parse(style.color), back);
+    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const size = parseFloat(style.fontSize), bold = style.fontWeight >= 700;
+    if (ratio < (size >= 24 || size >= 18.6 && bold ? 3 : 4.5))
+      found.push(`${e.className} "${walk.currentNode.data.slice(0, 30)}" ` +
+        ratio.toFixed(2));
+  }
+  return found;
+}
+
+await it("can be read by those who see colours less well", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const [name, hash] of VIEWS) {
+      await goTo(page, hash);
+      await page.waitForTimeout(100);
+      assert.deepEqual(await page.evaluate(pale), [], `${name} ${colorScheme}`);
+    }
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+});
+
+await it("is told by a screen reader", async () => {
+  const of = (role, name) => page.getByRole(role, { name });
+  for (const [name, hash] of VIEWS) {
+    await goTo(page, hash);
+    await page.waitForTimeout(100);
+    assert.equal(await page.getByRole("heading", { level: 1 }).count(), 1);
+    assert.equal(await page.getByRole("main").count(), 1);
+    assert.equal(await page.locator("table:not(:has(caption))").count(), 0,
+      name);
+    assert.equal(await page.locator("th:not([scope])").count(), 0, name);
+  }
+  assert.equal(await of("navigation", "Views").count(), 1);
+  assert.equal(await page.locator("nav [aria-current=page]").count(), 1);
+  await goTo(page, "#/queue/mails");
+  for (const name of ["Items a second", "Backlog", "Times"])
+    await of("img", new RegExp("^" + name)).waitFor();
+  assert.equal(await page.locator("#said[aria-live=polite]").count(), 1);
+  assert.equal(await page.locator("#live[role=status]").count(), 1);
+});
+
 await it("shows names and payloads as text", async () => {
   for (const [, hash] of VIEWS) {
     await goTo(page, hash);
@@ -108,6 +174,23 @@ await it("follows the store", async () => {
   await cell.getByText("8", { exact: true }).waitFor();
   ask(`s:queue("orders"):push_many { 1, 2, 3 } return ""`);
   await cell.getByText("11", { exact: true }).waitFor();
+});
+
+await it("asks once for the last hour, and then for what is new", async () => {
+  const asked = await page.evaluate(async () => {
+    const { lastHour } = await import("./trend.js");
+    const fetched = window.fetch, clock = performance.now.bind(performance);
+    const urls = [], before = JSON.stringify([...await lastHour()].length);
+    window.fetch = (url, o) => { urls.push(url); return fetched(url, o); };
+    performance.now = () => clock() + 61000;
+    const after = JSON.stringify([...await lastHour()].length);
+    window.fetch = fetched;
+    delete performance.now;
+    return { urls, before, after };
+  });
+  assert.equal(asked.after, asked.before);
+  assert.equal(asked.urls.length, 1);
+  assert.match(asked.urls[0], /^api\/trend\?since=\d+$/);
 });
 
 await it("filters and sorts queues", async () => {

@@ -30,6 +30,15 @@ local function env(name)
   return value ~= "" and value or nil
 end
 
+-- The environment, as opentelemetry.io/docs/specs/otel has it: what is not
+-- understood is told, and counts as unset.
+local Environment = {}
+Environment.__index = Environment
+
+function Environment:ignore(name, why)
+  self.log("warn", ("%s is ignored: %s"):format(name, why), {})
+end
+
 local function decoded(text)
   return (text:gsub("%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
@@ -37,71 +46,109 @@ local function decoded(text)
 end
 
 -- "a=1,b=x%20y" as a table.
-local function list_of(name)
-  local list
+function Environment:list(name)
+  local list = {}
   for entry in (env(name) or ""):gmatch "[^,]+" do
     local key, value = entry:match "^%s*([^=%s]+)%s*=%s*(.-)%s*$"
     if not key then
-      arguments.misuse(name .. " is not a list such as key=value,key=value")
+      return self:ignore(name, "it is not a list such as key=value,key=value")
     end
-    list = list or {}
     list[key] = decoded(value)
   end
-  return list
+  return next(list) and list
 end
 
--- A whole number of the environment, times `unit`.
-local function number_of(name, unit)
+-- A whole number, times `unit`.
+function Environment:number(name, unit)
   local text = env(name)
   if not text then return nil end
   local n = tonumber(text:match "^%d+$")
-  if not n or n == 0 then
-    arguments.misuse(name .. " is not a positive whole number")
-  end
-  return n * (unit or 1)
+  if n and n > 0 then return n * (unit or 1) end
+  self:ignore(name, "it is not a positive whole number")
+end
+
+function Environment:url(name)
+  local text = env(name)
+  if not text then return nil end
+  local found, why = url(text)
+  return found or self:ignore(name, why)
 end
 
 local SAMPLERS = {
   always_on = 1, parentbased_always_on = 1,
   always_off = 0, parentbased_always_off = 0,
 }
+local RATIOS = { traceidratio = true, parentbased_traceidratio = true }
 
 -- The part of new traces that is sent.
-local function sample()
+function Environment:sample()
   local name = env "OTEL_TRACES_SAMPLER"
-  if not name then return nil end
-  if SAMPLERS[name] then return SAMPLERS[name] end
-  local part = tonumber(env "OTEL_TRACES_SAMPLER_ARG" or "1")
-  if (name == "traceidratio" or name == "parentbased_traceidratio")
-     and part and part >= 0 and part <= 1 then
-    return part
+  if not name or SAMPLERS[name] then return SAMPLERS[name] end
+  if not RATIOS[name] then
+    return self:ignore("OTEL_TRACES_SAMPLER", "no known sampler")
   end
-  arguments.misuse "OTEL_TRACES_SAMPLER and its _ARG name no known sampler"
+  local text = env "OTEL_TRACES_SAMPLER_ARG" or "1"
+  local share = tonumber(text)
+  if share and share >= 0 and share <= 1 then return share end
+  self:ignore("OTEL_TRACES_SAMPLER_ARG", "it is not a number from 0 to 1")
 end
 
--- The URL that the environment names, unless it turns tracing off or asks for
--- what is spoken at other ports than HTTP.
-local function url_of_environment()
-  local found = env "OTEL_EXPORTER_OTLP_ENDPOINT"
-  if not found or env "OTEL_SDK_DISABLED" == "true"
-     or env "OTEL_EXPORTER_OTLP_PROTOCOL" == "grpc" then
-    return nil
+-- Whether a list of exporters has OTLP in it: nil where it is unset.
+function Environment:exports(name)
+  local value, found = env(name), false
+  if not value then return nil end
+  for one in value:gmatch "[^,%s]+" do
+    if one == "otlp" then
+      found = true
+    elseif one ~= "none" then
+      self:ignore(name, "there is no exporter but otlp and none")
+    end
   end
-  local ok, why = url(found)
-  return ok or arguments.misuse("OTEL_EXPORTER_OTLP_ENDPOINT: " .. why)
+  return found
 end
 
-local function options_of(args)
-  local at = args.otlp or url_of_environment()
+local LOCAL = "http://localhost:4318" -- where the standard looks
+
+-- Whether the environment turns everything off, or asks for what is spoken at
+-- other ports than HTTP.
+local function is_off()
+  return (env "OTEL_SDK_DISABLED" or ""):lower() == "true"
+    or env "OTEL_EXPORTER_OTLP_PROTOCOL" == "grpc"
+end
+
+-- Where one kind of records goes; nil: to the URL of all; false: nowhere.
+function Environment:signal(name)
+  if self:exports("OTEL_" .. name .. "_EXPORTER") == false then return false end
+  return self:url("OTEL_EXPORTER_OTLP_" .. name .. "_ENDPOINT")
+end
+
+-- Where records go, for all that the environment says: nil, nowhere.
+function Environment:places()
+  if is_off() then return nil end
+  local at = {
+    url = self:url "OTEL_EXPORTER_OTLP_ENDPOINT",
+    traces = self:signal "TRACES", metrics = self:signal "METRICS",
+  }
+  if not at.url and self:exports "OTEL_TRACES_EXPORTER" then at.url = LOCAL end
+  if not at.url then
+    at.traces, at.metrics = at.traces or false, at.metrics or false
+  end
+  return (at.traces ~= false or at.metrics ~= false) and at or nil
+end
+
+local function options_of(args, log)
+  local from = setmetatable({ log = log }, Environment)
+  local at = args.otlp and { url = args.otlp } or from:places()
   return at and {
-    url = at, headers = list_of "OTEL_EXPORTER_OTLP_HEADERS",
+    url = at.url, traces = at.traces, metrics = at.metrics,
+    headers = from:list "OTEL_EXPORTER_OTLP_HEADERS",
     service = env "OTEL_SERVICE_NAME",
-    resource = list_of "OTEL_RESOURCE_ATTRIBUTES", sample = sample(),
-    timeout = number_of("OTEL_EXPORTER_OTLP_TIMEOUT", 1e-3),
-    interval = number_of("OTEL_BSP_SCHEDULE_DELAY", 1e-3),
-    batch = number_of "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-    buffer = number_of "OTEL_BSP_MAX_QUEUE_SIZE",
-    report = number_of("OTEL_METRIC_EXPORT_INTERVAL", 1e-3),
+    resource = from:list "OTEL_RESOURCE_ATTRIBUTES", sample = from:sample(),
+    timeout = from:number("OTEL_EXPORTER_OTLP_TIMEOUT", 1e-3),
+    interval = from:number("OTEL_BSP_SCHEDULE_DELAY", 1e-3),
+    batch = from:number "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    buffer = from:number "OTEL_BSP_MAX_QUEUE_SIZE",
+    report = from:number("OTEL_METRIC_EXPORT_INTERVAL", 1e-3),
     ca_file = env "OTEL_EXPORTER_OTLP_CERTIFICATE",
   }
 end
@@ -111,9 +158,10 @@ end
 ---@param log respool.log|false
 ---@return (fun(): respool.otlp_tracer)?
 function M.maker(args, log)
-  local o = options_of(args)
+  log = log or function() end
+  local o = options_of(args, log)
   if not o then return nil end
-  o.log = log or function() end
+  o.log = log
   local function make()
     return require "respool.otlp.tracer".new(o)
   end
