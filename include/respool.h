@@ -270,6 +270,10 @@ typedef struct respool_store_stats {
   respool_histogram commits;           /* durations, flush included */
   respool_histogram commit_operations; /* counts of operations in one commit */
   char id[33]; /* of the store, in hex; a copied store has the same */
+  /* the journal, of all processes; 0 where there is none */
+  uint64_t journal_items;   /* that live there alone */
+  uint64_t journal_bytes;   /* of its records that a half still keeps */
+  uint64_t journal_flushes; /* since its control block was made */
 } respool_store_stats;
 
 #define RESPOOL_STORE_STATS_INIT { .size = sizeof(respool_store_stats) }

@@ -31,6 +31,10 @@ function figures(s) {
     ["Commits of this process", f.number(s.commits && s.commits.count)],
     s.commits && s.commits.count > 0 && ["Commit p50, p95",
       `≤ ${p(0.5)}, ≤ ${p(0.95)}`],
+    s.journal_flushes > 0 && ["Journal: items", f.number(s.journal_items)],
+    s.journal_flushes > 0 && ["Journal: bytes", f.bytes(s.journal_bytes)],
+    s.journal_flushes > 0 && ["Journal: flushes",
+      f.number(s.journal_flushes)],
     s.commit_operations && s.commit_operations.count > 0 &&
       ["Operations a commit", mean(s.commit_operations).toFixed(1)],
   ]);

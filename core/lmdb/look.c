@@ -235,12 +235,23 @@ static int check_journal(lmdb_env *e, packer *findings) {
   return rc ? rc : findings->rc;
 }
 
+/* A journal that cannot be used has no figures. */
+static void journal_stat(journal *j, respool_store_stats *out) {
+  journal_state now;
+  if (!j || journal_now(j, &now)) return;
+  out->journal_items = now.live;
+  out->journal_bytes = now.tail > now.freed ? now.tail - now.freed : 0;
+  out->journal_flushes = now.flushes;
+}
+
 int lmdb_look(env *e, query *q) {
   int64_t now = q->now == SERVER_TIME ? clock_wall() : q->now;
   txn *t;
   live l;
-  if (q->kind == QUERY_STORE_STAT) /* before the transaction's locks */
+  if (q->kind == QUERY_STORE_STAT) { /* before the transaction's locks */
     commits_stat(&((lmdb_env *)e)->commits, q->store_stat);
+    journal_stat(((lmdb_env *)e)->journal, q->store_stat);
+  }
   int rc = begin(e, q, now, &l, &t);
   if (rc) return rc;
   FAULT_POINT("reading");

@@ -1132,6 +1132,11 @@ static int tally_item(void *arg, const journal_item *i) {
   return 0;
 }
 
+static int find_leased(void *arg, const journal_item *i) {
+  if (i->token) *(uint64_t *)arg = i->token;
+  return 0;
+}
+
 static void a_look_waits_for_nobody(void) {
   begin();
   static const uint8_t id[16] = "a stand-in store";
@@ -1165,6 +1170,9 @@ static void a_reader_needs_no_block(void) {
   HOLDS(done(&a, 1, take(&a, 1, 60000)) == 1);
   WORKS(journal_read(a.dirfd, id, &at, NULL, tally_item, &sum));
   HOLDS(sum == 2 + 3 + 4);
+  uint64_t token = take(&a, 1, 60000).token, leased = 0;
+  WORKS(journal_read(a.dirfd, id, &at, NULL, find_leased, &leased));
+  HOLDS(token && leased == token);
   HOLDS(journal_read(a.dirfd, (const uint8_t *)"of another store", &at,
                      NULL, tally_item, &sum) == RESPOOL_CORRUPT);
   end();

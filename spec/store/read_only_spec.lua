@@ -27,6 +27,22 @@ describe("a store that was opened read-only", function()
     assert.matches("respool_pushed_total", store:metrics())
   end)
 
+  -- Leases of plain items are in the journal's block alone, which it did not
+  -- read: to those who may only look nobody worked.
+  it("shows who has what in hand", function()
+    local path = filled()
+    local writer = assert(helper.open(path))
+    local batch = writer:queue("mails"):take { limit = 2 }
+    local store = look(path)
+    local mails = assert(store:queue "mails")
+    assert.same({ 1, 2 }, { mails:length().ready, mails:length().leased })
+    assert.equal("leased", mails:get(1).state)
+    assert.near(30, mails:get(1).visible_at - store:now(), 5)
+    batch:done()
+    batch:settle()
+    assert.same({ 1, 0 }, { mails:length().ready, mails:length().leased })
+  end)
+
   it("keeps every byte, and its number of commits", function()
     local path = filled()
     local before = helper.read(path .. "/data.mdb")

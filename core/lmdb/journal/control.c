@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -205,6 +207,40 @@ void journal_away(journal *j, bool away) {
     else
       atomic_store(&j->away, false);
   }
+}
+
+static bool is_of(const control *c, const uint8_t store[16]) {
+  char boot[40];
+  control_boot(boot);
+  return atomic_load(&c->magic) == CONTROL_MAGIC &&
+         c->layout == CONTROL_LAYOUT && c->size == sizeof *c &&
+         !atomic_load(&c->n_kept) && !memcmp(c->boot, boot, sizeof boot) &&
+         !memcmp(c->store, store, sizeof c->store);
+}
+
+static bool copy_part(int fd, control *c, size_t from, size_t n) {
+  return pread(fd, (char *)c + from, n, (off_t)from) == (ssize_t)n;
+}
+
+/* Rows, and the slots that were ever used. */
+static bool copy_parts(int fd, control *c, const uint8_t store[16]) {
+  return copy_part(fd, c, 0, offsetof(control, index)) &&
+         copy_part(fd, c, offsetof(control, n_kept), sizeof c->n_kept) &&
+         is_of(c, store) && c->unused <= JOURNAL_ITEMS &&
+         copy_part(fd, c, offsetof(control, slot), c->unused * sizeof(slot));
+}
+
+/* Read, not mapped: another version of respool may cut the file. */
+control *control_copy(int dirfd, const uint8_t store[16]) {
+  int fd = file_open(dirfd, name, O_RDONLY);
+  if (fd < 0) return NULL;
+  control *c = calloc(1, sizeof *c);
+  if (c && !copy_parts(fd, c, store)) {
+    free(c);
+    c = NULL;
+  }
+  close(fd);
+  return c;
 }
 
 void control_close(journal *j) {

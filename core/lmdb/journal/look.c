@@ -150,28 +150,38 @@ static void read_lease(control *c, control *block, uint32_t i) {
 }
 
 static void read_leases(control *c, control *block) {
-  for (uint32_t i = 0; i < JOURNAL_ITEMS; i++) read_lease(c, block, i);
+  uint32_t n = block->unused < JOURNAL_ITEMS ? block->unused : JOURNAL_ITEMS;
+  for (uint32_t i = 0; i < n; i++) read_lease(c, block, i);
+}
+
+/* Leased as in the block of `leases`, or in the one that lies in the
+   directory. */
+static void look_at_block(journal *j, const journal *leases) {
+  control *copy = leases ? NULL : control_copy(j->dirfd, j->store);
+  if (leases || copy) read_leases(j->c, leases ? leases->c : copy);
+  free(copy);
 }
 
 static int read_file(journal *j, const head *h, const journal_applied *a,
-                     control *block, journal_each_fn *each, void *arg) {
+                     const journal *leases, journal_each_fn *each, void *arg) {
   bool applied = a->seed == h->seed && a->pos >= h->start;
   point from = applied ? (point){a->pos, a->chain}
                        : (point){h->start, h->seed};
   j->c->half = h->half;
   int rc = scan_build(j->c, j->fd, from, UINT64_MAX);
-  if (!rc && block) read_leases(j->c, block);
+  if (!rc && j->c->live) look_at_block(j, leases);
   return rc ? rc : read_items(j, each, arg);
 }
 
 int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
                  const journal *leases, journal_each_fn *each, void *arg) {
-  journal j = {.fd = -1};
+  journal j = {.fd = -1, .dirfd = dirfd};
   head h;
+  memcpy(j.store, store, sizeof j.store);
   int rc = log_open(dirfd, store, &j.fd, &h);
   if (rc) return rc == RESPOOL_NOT_FOUND ? 0 : rc;
   j.c = calloc(1, sizeof *j.c);
-  rc = j.c ? read_file(&j, &h, a, leases ? leases->c : NULL, each, arg)
+  rc = j.c ? read_file(&j, &h, a, leases, each, arg)
            : fail(RESPOOL_NOMEM, "not enough memory to look");
   free(j.c);
   close(j.fd);

@@ -149,6 +149,9 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, max_readers, UINT),
   RECORD(respool_store_stats, disk_full, FLAG),
   RECORD(respool_store_stats, id, NAME),
+  RECORD(respool_store_stats, journal_items, COUNT),
+  RECORD(respool_store_stats, journal_bytes, COUNT),
+  RECORD(respool_store_stats, journal_flushes, COUNT),
   RECORD_END
 };
 

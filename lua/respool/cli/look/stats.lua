@@ -82,6 +82,9 @@ function M.store_fields(s)
       and output.bytes(s.available_bytes) or "-" },
     { "commits so far", output.number(s.last_txn) },
     { "reader slots", ("%d of %d"):format(s.readers, s.max_readers) },
+    { "journal", ("%s, %s, flushed %s times"):format(
+      output.count(s.journal_items, "item"), output.bytes(s.journal_bytes),
+      output.number(s.journal_flushes)) },
   }
 end
 
