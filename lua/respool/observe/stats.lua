@@ -96,7 +96,8 @@ local BREAKER = { [0] = "closed", "open", "half_open" }
 -- Adds the figures of a flow.
 local function add_flow(stats, flow)
   for name, value in pairs(flow) do stats[name] = value end
-  stats.breaker = BREAKER[flow.breaker]
+  stats.breaker, stats.openings = BREAKER[flow.breaker],
+    core.cbor.array(flow.openings)
   if stats.held_for == "" then stats.held_for = nil end
   if stats.allowed == huge then stats.allowed = nil end
 end
