@@ -449,8 +449,8 @@ describe("respool work --otlp", function()
     store = assert(helper.open(place))
     store:queue("q"):push(3)
     store:close()
-    run { env = "OTEL_METRICS_EXPORTER=none "
-      .. "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" .. there:url() .. "/elsewhere/v1/traces" }
+    run { env = "OTEL_METRICS_EXPORTER=none OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="
+      .. there:url() .. "/elsewhere/v1/traces" }
     assert.equal(1, #there:bodies "/elsewhere/v1/traces")
     assert.equal(1, #there:bodies "/v1/metrics")
   end)

@@ -201,7 +201,8 @@ describe("A parameter", function()
     local n = start()
     bury(n, 2)
     local dlq = "/admin/dead/orders/"
-    assert.same({ 400, "BODY" }, said(n:post(dlq .. "replay", "limit=1", ACT)))
+    assert.same({ 400, "JSON" }, said(n:post(dlq .. "replay", "limit=1", ACT)))
+    assert.same({ 400, "BODY" }, said(n:post(dlq .. "purge", "limit=1", ACT)))
     assert.same({ 400, "BODY" },
                 said(n:post(dlq .. "items/1", "x", DELETE)))
     assert.equal(2, dead_letters(n))
