@@ -14,8 +14,9 @@ INSTALL_LUAS ?= 5.4 luajit
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
-base = error clock random cbor arena array histogram thread timer id_set file \
+base = error clock random arena array histogram thread timer id_set file \
   decimal wait
+cbor = packer unpacker utf8
 record = backoff item segment failures page fields batch policy outcome flow \
   dead_notices dead_record dead_group replay_record leases sample entry_name
 schedule = civil zone cron
@@ -48,7 +49,7 @@ postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy records \
   dead work
 postgres = apply check look maintain engine
-ROOMS = base schedule record commit verbs/store verbs/queue verbs/produce \
+ROOMS = base cbor schedule record commit verbs/store verbs/queue verbs/produce \
   verbs/consume verbs lmdb/env lmdb/record lmdb/journal lmdb/dead lmdb/queue \
   lmdb/partition lmdb/unit lmdb/steps lmdb/repair lmdb/migrate lmdb \
   postgres/client postgres/record postgres/env postgres/queue postgres

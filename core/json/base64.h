@@ -5,7 +5,7 @@
 #ifndef BASE64_H
 #define BASE64_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 
 void base64_write(const void *bytes, size_t n, packer *out);
 

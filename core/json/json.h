@@ -10,7 +10,7 @@
 #ifndef JSON_H
 #define JSON_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 
 #define JSON_DEPTH 64             /* containers in one another */
 #define JSON_VALUES (1 << 22)     /* in one text: jansson's tree takes up to

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "cbor/unpacker.h"
+#include "cbor/utf8.h"
 #include "json/base64.h"
 
 #define EXACT 9007199254740992.0 /* 2^53 */

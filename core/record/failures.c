@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cbor/utf8.h"
+
 /* ---- texts -------------------------------------------------------------- */
 
 respool_bytes phrase_of(const char *s) {

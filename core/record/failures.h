@@ -11,7 +11,8 @@
 #ifndef FAILURES_H
 #define FAILURES_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 #define FAILURE_TEXT 1024
 #define FINDING_TEXT 512

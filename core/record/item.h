@@ -22,7 +22,8 @@
 #ifndef ITEM_H
 #define ITEM_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 typedef struct item {
   respool_bytes body, headers, original, key, codec, original_codec;

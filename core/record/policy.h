@@ -5,7 +5,8 @@
 #ifndef RECORD_POLICY_H
 #define RECORD_POLICY_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 /* The bounds of rates and breakers; they keep a bucket within 63 bits. */
 #define RATE_ITEMS_MAX 1000000000

@@ -6,7 +6,8 @@
 #ifndef REPLAY_RECORD_H
 #define REPLAY_RECORD_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 void replay_pack(packer *p, const respool_replay *j);
 bool replay_unpack(uint64_t seed, respool_bytes b, respool_replay *j);

@@ -13,7 +13,8 @@
 #ifndef SAMPLE_H
 #define SAMPLE_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 /* Counts, which rise while a queue lives. */
 #define SAMPLE_COUNTS(X) \

@@ -6,7 +6,9 @@
  * the first byte too many. Prints what does not hold; exits 0 when
  * everything does.
  */
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
+#include "cbor/utf8.h"
 #include "holds.h"
 
 #include <math.h>

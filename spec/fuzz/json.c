@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbor/utf8.h"
 #include "json/json.h"
 
 static void read_again(const json_form *form, const packer *text,

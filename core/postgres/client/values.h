@@ -8,7 +8,7 @@
 #ifndef VALUES_H
 #define VALUES_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 #include "postgres/client/libpq.h"
 
 #define VALUES_MAX 40

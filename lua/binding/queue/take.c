@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 #include "batch.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbor/unpacker.h"
 #include "handles/handle.h"
 #include "handles/ticket.h"
 #include "names.h"

@@ -7,7 +7,7 @@
 #ifndef BINDING_NAMES_H
 #define BINDING_NAMES_H
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 #include "respool.h"
 #include "values/compat.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/cbor.h"
+#include "cbor/packer.h"
 #include "handles/ticket.h"
 #include "values/cbor.h"
 #include "values/options.h"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 #include "handles/ticket.h"
 #include "values/cbor.h"
 #include "values/record.h"

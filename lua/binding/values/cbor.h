@@ -7,7 +7,8 @@
 
 #include <lua.h>
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
+#include "cbor/unpacker.h"
 
 /* Leaves the table { encode, decode, skip, array, array_mt, null } on the
    stack. Comes before values are encoded or decoded, once for each Lua state.

@@ -12,7 +12,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/cbor.h"
+#include "cbor/unpacker.h"
+#include "cbor/utf8.h"
 #include "compat.h"
 #include "respool.h"
 #include "tables.h"

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "cbor/utf8.h"
 #include "compat.h"
 #include "result.h"
 #include "tables.h"

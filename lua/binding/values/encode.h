@@ -9,7 +9,7 @@
 #include <lua.h>
 #include <stdbool.h>
 
-#include "base/cbor.h"
+#include "cbor/packer.h"
 
 /* Appends the value at `index`. Raises an error that names the path to what
    has no CBOR form, and never shows a value. */
