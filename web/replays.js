@@ -43,7 +43,9 @@ const COLUMNS = [
   { title: "To", class: "wide", cell: (r) => r.to
     ? h("bdi", {}, f.shown(r.to))
     : r.history ? h("bdi", {}, f.shown(r.dlq)) : "each one's own queue" },
-  { title: "State", cell: (r) => [r.state, r.failure &&
+  { title: "State", cell: (r) => [r.state,
+    r.asked && r.asked.change && h("small", {}, ", changes payloads"),
+    r.failure &&
     h("span", { class: "bad" }, " ", f.visible(r.failure))] },
   { title: "Seen", class: "right", cell: progress },
   { title: "Moved", class: "right", cell: (r) => f.number(r.moved) },

@@ -111,6 +111,7 @@ return {
     "is told why it cannot open the store",
   }, FILES),
   ["spec/store/planted_spec.lua"] = { ["*"] = FILES },
+  ["spec/console/cost_spec.lua"] = { ["*"] = FILES },
   ["spec/store/replaced_spec.lua"] = { ["*"] = FILES },
   ["spec/store/stopped_spec.lua"] = { ["*"] = FILES },
   ["spec/store/read_only_spec.lua"] = {

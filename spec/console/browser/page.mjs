@@ -586,6 +586,10 @@ await it("of a console that only looks has nothing to act with", async () => {
     assert.equal(await looking.locator(".danger").count(), 0);
   }
   await looking.getByText("only looks").waitFor();
+  await work(store, "kitchen");
+  await goTo(looking, "#/workers");
+  await looking.locator("tbody tr", { hasText: "kitchen" })
+    .getByText("item 2: 40 %, at the anvil").waitFor();
   assert.deepEqual(looking.problems, []);
   await looking.close();
 });
