@@ -84,6 +84,14 @@ describe("a batch", function()
                          1, true)
   end)
 
+  it("suggests a field that begins as the unknown one", function()
+    assert.error_matches(function() return batch:item(1).deliv end,
+                         "no field 'deliv'; did you mean 'deliveries'?",
+                         1, true)
+    assert.error_matches(function() return batch:item(1).de end,
+                         "no field 'de'$")
+  end)
+
   it("has no other items than its own", function()
     for _, i in ipairs { 0, 4, -1 } do
       assert.error_matches(function() batch:item(i) end, "there is no item")

@@ -23,7 +23,15 @@ local function distance(a, b)
   return row[#b]
 end
 
--- "; did you mean 'orders'?" when one of the names is close, else "".
+local BEGUN = 3 -- letters that are enough as the beginning of a name
+
+-- Whether a name has been begun, and not finished.
+local function is_begun(name, other)
+  return #name:gsub("^%-+", "") >= BEGUN and other:sub(1, #name) == name
+end
+
+-- "; did you mean 'orders'?" when one of the names is close, or begins like
+-- this, else "".
 ---@param name string
 ---@param names string[]
 ---@return string
@@ -31,7 +39,8 @@ function M.suggestion(name, names)
   local best, least
   for _, other in ipairs(names) do
     local d = distance(name, other)
-    if d <= math.max(1, math.floor(#name / 3)) and (not least or d < least) then
+    if (d <= math.max(1, math.floor(#name / 3)) or is_begun(name, other))
+       and (not least or d < least) then
       best, least = other, d
     end
   end

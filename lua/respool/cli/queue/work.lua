@@ -188,7 +188,8 @@ local function log_summary(watch, stats, died)
     time = os.time(), level = "info", message = "the work has ended",
     queue = watch.queue.name, done = since(watch, stats, "done"),
     retried = since(watch, stats, "retried"), died = died,
-    scheduled = stats.scheduled, seconds = watch.progress:elapsed(),
+    scheduled = stats.scheduled,
+    seconds = math.floor(watch.progress:elapsed() * 1000 + 0.5) / 1000,
     groups = counts,
   }, "\n")
 end
