@@ -131,6 +131,7 @@ describe("item:progress", function()
     local batch, first = taken(2)
     assert.is_true(t.q:cancel(first))
     assert.equal("LEASE_LOST", code(batch[1]:progress(0.5)))
+    assert.equal("LEASE_LOST", code(batch[1]:progress(0.5))) -- each time
     batch[2]:done()
     assert(batch:settle())
     assert.equal("LEASE_LOST", code(batch[2]:progress(0.5)))

@@ -20,7 +20,7 @@ for name, times in pairs {
   push = 40, push_key = 8, take = 60, settle = 50, transact = 6, extend = 10,
   advance = 30, remove = 10, cancel = 8, change = 20, retry_dead_letter = 5,
   remove_dead_letter = 4,
-  replay = 3,
+  replay = 3, progress = 10,
   purge = 2, step_back = 2, hold = 2, policy = 1,
 } do
   for _ = 1, times do OFTEN[#OFTEN + 1] = name end
@@ -157,6 +157,11 @@ describe("a queue under random operations", function()
                                   { ordered = ordered, steady = true })
       assert.is_true(assert(taken, told) > CHAPTER / 80)
     end
+  end)
+
+  it("does so where it keeps results", function()
+    assert.is_true(run(OPERATIONS / 20, { memory = true, results = true }) >
+                   OPERATIONS / 80)
   end)
 
   -- A store in memory has no journal, nor uses a queue with a rate one.

@@ -34,11 +34,13 @@ end
 
 -- A model beside a new store. Options: `ordered`, of the queue; `wrap`, a
 -- function that gets the queue and returns the one to call instead; `journal`,
--- the store's option, or "changes": another each time it is opened.
+-- the store's option, or "changes": another each time it is opened; `results`:
+-- the queue keeps what items were done with.
 function M.new(location, seed, options)
   local m = setmetatable({
     location = location, seed = seed, wrap = options.wrap,
     ordered = options.ordered, journal = options.journal, opened = 0,
+    keep_done = options.results and huge or 0, finished = {}, reports = {},
     wall = 0, now = 0,
     next_id = 1, items = {}, batches = {}, dead_letters = {}, keys = {},
     last_dead_letter = 0, taken = 0, said = {}, flow = flow.new(),
@@ -60,6 +62,7 @@ function M:open()
   local q = assert(self.store:queue("orders", {
     max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES,
     lease = LEASE / 1000, codec = "raw", ordered = self.ordered,
+    keep_done = self.keep_done,
   }))
   self.real = q -- for what wants the queue itself
   self.q = self.wrap and self.wrap(q) or q
@@ -148,8 +151,11 @@ function M:add(id, payload, o)
   self.count.pushed = self.count.pushed + 1
 end
 
-function M:finish(item, counter)
+function M:finish(item, counter, result)
   self.items[item.id] = nil
+  if counter == "done" then
+    self.finished[#self.finished + 1] = { id = item.id, result = result }
+  end
   self.count[counter] = self.count[counter] + 1
   if item.key and self.keys[item.key] == item.id then
     self.keys[item.key] = nil
@@ -185,6 +191,11 @@ function M:wait(item, delay)
   item.ends, item.batch, item.due = nil, nil, self.now + delay
 end
 
+-- What an item is done with; nil: nothing, which is told as true.
+local function result_of(id)
+  return id % 3 > 0 and { id, ("r"):rep(id % 200) } or nil
+end
+
 -- A failure: the item waits, or dies of it.
 function M:fail(item, expected, excused)
   item.failed = true
@@ -200,8 +211,8 @@ end
 -- Outcomes: said to the store, and what becomes of the model's item then.
 -- Those that make a dead letter note its reason in `expected`.
 local OUTCOMES = {
-  { "done", function(item) item:done() end,
-    function(m, item) m:finish(item, "done") end },
+  { "done", function(item) item:done(result_of(item.id)) end,
+    function(m, item) m:finish(item, "done", result_of(item.id)) end },
   { "drop", function(item) item:drop() end,
     function(m, item) m:finish(item, "removed") end },
   { "release", function(item) item:release() end,
@@ -302,7 +313,7 @@ function M:deliver(batch, taken)
   same(item.deliveries + 1, taken.deliveries, "deliveries")
   same(item.crashes + (item.ends and 1 or 0), taken.crashes, "crashes")
   item.crashes, item.deliveries = taken.crashes, taken.deliveries
-  item.batch, item.ends = batch, self.now + LEASE
+  item.batch, item.ends, item.progress = batch, self.now + LEASE, nil
   return item
 end
 
@@ -439,6 +450,35 @@ function OPERATIONS.extend(m)
     m.items[batch:item(i).id].ends = m.now + seconds * 1000
   end
   m.flow:extend(m.now + seconds * 1000)
+end
+
+-- A report within a second of one that was stored is not.
+local function is_stored(last, part, wall)
+  return not last or wall - last.at >= 1000 or wall < last.at
+    or part == 1 and last.part ~= 1
+end
+
+-- A report of an item that is held, or that another has by now; not of one that
+-- nobody has since its lease ran out.
+function OPERATIONS.progress(m)
+  local batch = m.batches[random(max(#m.batches, 1))]
+  local taken = batch and batch:item(random(#batch))
+  local item = taken and m.items[taken.id]
+  local own = item and item.batch == batch
+  if not taken or own and not m:is_held(item) then return end
+  local part = random(0, 8) / 8
+  m:say("item %d reports %g%s", taken.id, part, own and "" or ", lost")
+  local ok, _, code = taken:progress(part)
+  local reports = m.reports[batch] or {}
+  m.reports[batch] = reports
+  if not is_stored(reports[taken.id], part, m.wall) then
+    return same(true, ok, "a report too soon")
+  end
+  same(own or nil, ok, "a report")
+  same(not own and "LEASE_LOST" or nil, code, "code of a report")
+  if not ok then return end
+  item.progress = part
+  reports[taken.id] = { at = m.wall, part = part }
 end
 
 function OPERATIONS.hold(m)
@@ -622,13 +662,30 @@ function M:look_at(item)
   same(item.deliveries, seen.deliveries, "deliveries")
   same(item.payload, seen.payload, "payload")
   same(item.key, seen.key, "key")
+  if self:is_held(item) then
+    same(item.progress, seen.progress and seen.progress.done, "progress")
+  end
   local at = item.ends or not item.fresh and item.due
   if at and at > self.now then
     same(at, floor((seen.visible_at - self.base) * 1000 + 0.5), "visible_at")
   end
 end
 
+-- Of some of those that are done.
+function M:look_at_results()
+  for _ = 1, self.keep_done > 0 and min(20, #self.finished) or 0 do
+    local of = self.finished[random(#self.finished)]
+    local result, message = self.q:result(of.id)
+    if result == nil then differs("result of %d: %s", of.id, message) end
+    local want, told = of.result or { true }, result
+    if result == true then told = { true } end
+    same(want[1], told[1], "a result")
+    same(want[2], told[2], "a result")
+  end
+end
+
 function M:compare()
+  self:look_at_results()
   local length, stats, expired = self.q:length(), self.q:stats(), false
   local count = { ready = 0, leased = 0, scheduled = 0, retrying = 0 }
   for _, item in pairs(self.items) do

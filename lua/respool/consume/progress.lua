@@ -61,9 +61,9 @@ function M.report(batch, i, done, text)
   local reported = state.reported or {}
   state.reported = reported
   if not is_due(reported[i], done, now) then return true end
-  reported[i] = { at = now, done = done }
   local ok, message, code = queue.handle:item_progress(
     id, batches.lease(batch), done, text)
+  if ok then reported[i] = { at = now, done = done } end
   if code == "LEASE_LOST" then held.note_gone(batch, i) end
   return ok, message, code
 end
