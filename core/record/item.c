@@ -123,15 +123,11 @@ static void unpack_fields(unpacker *u, item *i, size_t n) {
   if (i->original.size && !own) i->original_codec = i->codec;
 }
 
-static bool is_bytes(const unpacker *u) {
-  return u->at < u->end && *u->at >> 5 == CBOR_BYTES;
-}
-
 bool item_unpack(unpacker *u, item *i, blob_ref *r) {
   static const item nothing;
   *i = nothing; /* a copy: clearing is a slow string instruction of gcc's */
   r->number = r->size = 0;
-  if (is_bytes(u)) {
+  if (item_is_body(u)) {
     i->body = unpack_bytes(u);
     return u->rc == 0;
   }

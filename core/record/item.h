@@ -69,6 +69,11 @@ void item_patch_ref(uint8_t *ref, uint64_t number);
    borrows from the input. False when it is none. */
 bool item_unpack(unpacker *u, item *i, blob_ref *r);
 
+/* Is the next item of the first form? Asked for each item, hence inline. */
+static inline bool item_is_body(const unpacker *u) {
+  return u->at < u->end && *u->at >> 5 == CBOR_BYTES;
+}
+
 /* The bytes of a damaged segment. */
 void item_pack_damaged(packer *p, respool_bytes segment);
 bool item_unpack_damaged(respool_bytes packed, respool_bytes *segment);

@@ -45,11 +45,26 @@ int item_read(txn *t, respool_page *p, unpacker *u, item *i,
   return r.number ? fetch(t, p, r, i) : ITEM_OK;
 }
 
+/* Adds the next item of a segment to the page, a body alone, as most are. */
+static int add_body(txn *t, item_reader *c, unpacker *u, uint64_t id) {
+  const uint8_t *start = u->at;
+  respool_bytes body = unpack_bytes(u);
+  respool_bytes packed = {start, (size_t)(u->at - start)};
+  respool_item *out = page_add(c->page, packed);
+  if (!out) {
+    txn_fail(t, RESPOOL_NOMEM);
+    return READ_FULL;
+  }
+  *out = (respool_item){id, body, c->about};
+  return u->rc ? READ_BAD_ITEM : READ_END;
+}
+
 /* Adds the next item of a segment to the page; a damaged one with an empty
    body. */
 static int add_item(txn *t, item_reader *c, segment *g, uint64_t id) {
   item i;
   respool_bytes packed = {NULL, 0};
+  if (item_is_body(&g->items)) return add_body(t, c, &g->items, id);
   int rc = item_read(t, c->page, &g->items, &i, &packed);
   if (rc == ITEM_SHORT) return READ_FULL;
   respool_item *out = page_add(c->page, packed);
