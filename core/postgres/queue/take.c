@@ -180,7 +180,7 @@ static void add_run(filling *w, taken *t) {
   respool_batch *b = w->k->r->batch;
   arena *a = &b->page.memory;
   damage bad = {NULL, 0, 0};
-  respool_bytes failures;
+  respool_bytes failures = {NULL, 0};
   size_t from = b->page.n;
   int rc = taken_own(a, t);
   if (!rc) rc = taken_failures(a, w->r, t, &failures);
