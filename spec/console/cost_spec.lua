@@ -52,8 +52,10 @@ local LOOK = [[
 ]]
 
 local function pages(other, path)
-  local looked, counted = helper.sh(("%s -e '%s' /dev/null %s %s"):format(
-    helper.lua(), LOOK, other, path)):match "^(%d+)%s(%d+)$"
+  local script = helper.dir() .. "/look.lua"
+  helper.write(script, LOOK)
+  local looked, counted = helper.sh(("%s %s %s %s"):format(helper.lua(),
+    script, other, path)):match "^(%d+)%s(%d+)$"
   return tonumber(looked), tonumber(counted)
 end
 
