@@ -36,7 +36,7 @@ local LOOK = [[
       file:close()
       local small, large = text:match("%) " .. ("%S+ "):rep(7)
         .. "(%d+) %S+ (%d+)")
-      return small + large
+      return tonumber(small) + tonumber(large)
     end
     collectgarbage "stop"
     local before, after = faults(), nil
