@@ -92,6 +92,8 @@ M.KINDS = {
   { "partition-item", "item .* is parked among others",
     "An item and its partition do not agree: it may not be delivered, or out "
       .. "of turn.", REBUILD },
+  { "item-passed", "item .* lies before the first that is listed",
+    "The age of the oldest item, and drop_oldest, pass an item by.", REBUILD },
   { "balance", "was pushed .* are gone and",
     "Items have come without being counted.", COUNTED },
   { "dead-letter-damaged", "dead letter .* is damaged",
