@@ -235,10 +235,11 @@ static int check_journal(lmdb_env *e, packer *findings) {
   return rc ? rc : findings->rc;
 }
 
-/* A journal that cannot be used has no figures. */
+/* A journal that cannot be used, or in which somebody stands still, has no
+   figures. */
 static void journal_stat(journal *j, respool_store_stats *out) {
   journal_state now;
-  if (!j || journal_now(j, &now)) return;
+  if (!j || journal_glance(j, &now)) return;
   out->journal_items = now.live;
   out->journal_bytes = now.tail > now.freed ? now.tail - now.freed : 0;
   out->journal_flushes = now.flushes;

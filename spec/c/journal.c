@@ -1152,6 +1152,8 @@ static void a_look_waits_for_nobody(void) {
   WORKS(lock_take(a.j, STATE_LOCK, &died));
   HOLDS(journal_count(a.j, 1, now_ms(), &c) == JOURNAL_ELSEWHERE);
   HOLDS(journal_look(a.j, 1, 0, seen, 3, &n, NULL) == JOURNAL_ELSEWHERE);
+  journal_state now;
+  HOLDS(journal_glance(a.j, &now) == JOURNAL_ELSEWHERE);
   WORKS(journal_check(a.j, &at, no_finding, NULL));
   WORKS(journal_read(a.dirfd, id, &at, a.j, tally_item, &sum));
   HOLDS(sum == 2 + 3 + 4);

@@ -286,17 +286,28 @@ int journal_freed(journal *j, uint64_t pos) {
   return 0;
 }
 
-int journal_now(journal *j, journal_state *out) {
-  int rc = state_enter(j, true);
-  if (rc) return rc;
-  control *c = j->c;
-  *out = (journal_state){
+static journal_state state_of(control *c) {
+  return (journal_state){
     .tail = atomic_load(&c->tail), .flushed = atomic_load(&c->flushed),
     .applied = applied_point(c).pos, .freed = atomic_load(&c->freed),
     .live = c->live, .flushes = atomic_load(&c->flushes),
     .repairs = atomic_load(&c->repairs), .failed = atomic_load(&c->failed),
     .made = atomic_load(&c->made) == MADE_YES,
   };
+}
+
+int journal_now(journal *j, journal_state *out) {
+  int rc = state_enter(j, true);
+  if (rc) return rc;
+  *out = state_of(j->c);
+  state_leave(j);
+  return 0;
+}
+
+int journal_glance(journal *j, journal_state *out) {
+  int rc = state_look(j);
+  if (rc) return rc;
+  *out = state_of(j->c);
   state_leave(j);
   return 0;
 }

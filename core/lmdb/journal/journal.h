@@ -269,6 +269,9 @@ typedef struct journal_state {
 } journal_state;
 int journal_now(journal *j, journal_state *out);
 
+/* The same for those who wait for nobody: ELSEWHERE when it cannot be told. */
+int journal_glance(journal *j, journal_state *out);
+
 /* After a flush failed, and all was applied, synced and freed: a new file, and
    flushes are believed again; BUSY when not all was. Requires the write lock.
    Also makes the journal for which there was no room before. */
