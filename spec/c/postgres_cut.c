@@ -102,7 +102,7 @@ typedef struct verb {
   const char *name;
   void (*prepare)(kit *k, int queue);
   int (*run)(kit *k, int queue);
-  const char *count;
+  const char *table, *count;
   int most, step;
 } verb;
 
@@ -145,16 +145,16 @@ static int bury_one(kit *k, int queue) {
 }
 
 static const verb verbs[] = {
-  {"push", nothing, push_one, "pushed", 1, 1},
-  {"take", push_two, take_held, "delivered", 2, 23},
-  {"done", take_one, done_one, "done", 1, 7},
-  {"dead", take_one, bury_one, "died", 1, 31},
+  {"push", nothing, push_one, "tally", "pushed", 1, 1},
+  {"take", push_two, take_held, "run", "deliveries", 2, 23},
+  {"done", take_one, done_one, "tally", "done", 1, 7},
+  {"dead", take_one, bury_one, "tally", "died", 1, 31},
 };
 
 static int64_t count(kit *direct, const verb *v) {
   char sql[100];
-  snprintf(sql, sizeof sql, "SELECT coalesce(sum(%s), 0)::int8 FROM tally",
-           v->count);
+  snprintf(sql, sizeof sql, "SELECT coalesce(sum(%s), 0)::int8 FROM %s",
+           v->count, v->table);
   return kit_number(direct, sql);
 }
 

@@ -275,8 +275,11 @@ void kit_read_batch(const PGresult *r, kit_batch *b) {
   b->n_runs = b->n = b->damaged = 0;
   b->n_crashed = b->n_expired = 0;
   b->runs = grow(b->runs, &b->cap_runs, (size_t)n, sizeof *b->runs);
-  for (int i = 1; i < n; i++)
-    if (!taken_read(r, i, &b->runs[b->n_runs++].t)) die("row");
+  for (int i = 0; i < n; i++)
+    if (taken_read(r, i, &b->runs[b->n_runs].t))
+      b->n_runs++;
+    else if (i)
+      die("row");
   qsort(b->runs, b->n_runs, sizeof *b->runs, by_place);
   for (size_t i = 0; i < b->n_runs; i++) {
     b->n_crashed += b->runs[i].t.kind == TAKEN_CRASHED;

@@ -128,6 +128,7 @@ void known_observe(pg_env *e, const char *name, const observed *more) {
   known_queue *k = find_or_make(e, name);
   if (k) {
     k->observed.late += more->late;
+    k->observed.delivered += more->delivered;
     k->observed.delivered_bytes += more->delivered_bytes;
     histogram_merge(&k->observed.wait, &more->wait);
     histogram_merge(&k->observed.handle, &more->handle);
@@ -160,6 +161,7 @@ static void tell(session *l, int id, const observed *o) {
   put_int4(&v, id);
   put_int4(&v, session_slot(l));
   put_int8(&v, (int64_t)o->late);
+  put_int8(&v, (int64_t)o->delivered);
   put_int8(&v, (int64_t)o->delivered_bytes);
   put_histogram(&v, &o->wait);
   put_histogram(&v, &o->handle);

@@ -25,7 +25,7 @@ typedef struct take_marks {
 
 /* Counters that v1_observe tells. */
 typedef struct observed {
-  uint64_t late, delivered_bytes;
+  uint64_t late, delivered, delivered_bytes;
   respool_histogram wait, handle;
 } observed;
 

@@ -172,6 +172,7 @@ static void note_delivery(filling *w, const batch_claim *h, const taken *t) {
   if (t->deliveries == 1 && h->from < h->to)
     histogram_add(&w->seen.wait, waited > 0 ? (uint64_t)waited * 1000 : 0,
                   h->to - h->from);
+  w->seen.delivered += h->to - h->from;
   for (size_t i = h->from; i < h->to; i++)
     w->seen.delivered_bytes += page->items[i].body.size;
 }
@@ -218,10 +219,10 @@ static int by_place(const void *a, const void *b) {
 /* The runs of an answer in their order; NULL when out of memory, or when it
    is none. */
 static taken *read_runs(const PGresult *r, size_t *n) {
-  *n = (size_t)pq.ntuples(r) - 1;
+  *n = (size_t)pq.ntuples(r);
   taken *runs = calloc(*n + 1, sizeof *runs);
   for (size_t i = 0; runs && i < *n; i++)
-    if (!taken_read(r, (int)i + 1, &runs[i])) runs[i].kind = TAKEN_HEAD;
+    if (!taken_read(r, (int)i, &runs[i])) runs[i].kind = TAKEN_HEAD;
   if (runs) qsort(runs, *n, sizeof *runs, by_place);
   return runs;
 }

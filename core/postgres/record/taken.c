@@ -13,7 +13,7 @@ enum column {
 };
 
 bool taken_head_read(const PGresult *r, taken_head *h) {
-  if (pq.ntuples(r) < 1 || value_int(r, 0, KIND) != TAKEN_HEAD) return false;
+  if (pq.ntuples(r) < 1 || value_null(r, 0, NOW)) return false;
   *h = (taken_head){
     .token = (uint64_t)value_int(r, 0, TOKEN), .now = value_int(r, 0, NOW),
     .next_due = value_int(r, 0, NEXT_DUE),

@@ -14,7 +14,7 @@ enum taken_kind {
   TAKEN_EXPIRED  /* to be buried, or dropped */
 };
 
-/* The first row. Times are the server's. */
+/* The first row, which may be that of a run as well. Times are the server's. */
 typedef struct taken_head {
   uint64_t token;       /* 0: nothing was taken */
   int64_t now, next_due; /* next_due 0: nothing waits */

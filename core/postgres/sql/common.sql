@@ -3,7 +3,8 @@
 -- digits are the respool code, so that the unit falls as a whole.
 
 -- Answers of take and looks: one row that says how things are (kind 0), then
--- a row for each run, to be put in the order of `place`.
+-- a row for each run, to be put in the order of `place`. The row of a run that
+-- is alone may say both.
 CREATE TYPE v1_taken AS (
   kind int2,        -- 0 head, 1 run, 2 crashed too often, 3 expired
   place int4,

@@ -95,19 +95,14 @@ CREATE FUNCTION tell_lost(tok int8, lost int8[]) RETURNS void
 LANGUAGE sql AS
   $$ SELECT set_config('respool.lost', tok || ' ' || lost::text, true) $$;
 
--- Whole runs that are done; answers which are lost. `lives`: items that each
--- has, unless some were cancelled. `keep`: as history. `tell`: to pushes that
--- follow.
-CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
-                        tok int8, keep boolean, strict boolean, tell boolean,
-                        firsts int8[], lives int4[], OUT lost int8[])
+-- What is done of runs that are held still: their items and bytes, keys, and
+-- whether one has fewer items than `lives` says.
+CREATE FUNCTION end_runs(q int4, slot_no int4, wall int8, tok int8,
+  keep boolean, firsts int8[], lives int4[], OUT items int8, OUT size int8,
+  OUT went int8[], OUT keys bytea[], OUT fewer boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE
-  items int8; size int8; keys bytea[]; went int8[]; done text;
-  fewer boolean;
 BEGIN
-  done := share_queue(q);
   IF keep THEN
     PERFORM FROM run x WHERE x.first = ANY (firsts) AND x.epoch = tok
       AND x.state = 1 ORDER BY x.first FOR UPDATE;
@@ -127,6 +122,34 @@ BEGIN
     INTO items, size, went, keys, fewer
     FROM gone g JOIN unnest(firsts, lives) AS f(first, live)
       ON f.first = g.first;
+END $$;
+
+-- Whole runs that are done; answers which are lost. `lives`: items that each
+-- has, unless some were cancelled. `keep`: as history. `tell`: to pushes that
+-- follow.
+CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
+                        tok int8, keep boolean, strict boolean, tell boolean,
+                        firsts int8[], lives int4[], OUT lost int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  items int8; size int8; keys bytea[]; went int8[]; done text; d record;
+  fewer boolean; woken boolean;
+BEGIN
+  done := share_queue(q);
+  IF cardinality(firsts) = 1 AND NOT keep THEN -- the most frequent of all
+    DELETE FROM run x WHERE x.first = firsts[1] AND x.epoch = tok
+      AND x.state = 1
+      RETURNING x.live, octet_length(x.bytes), ARRAY[x.first],
+        CASE WHEN x.key IS NOT NULL THEN ARRAY[x.key] END,
+        x.live <> lives[1], CASE WHEN x.partition IS NOT NULL
+          THEN wake_line(x.queue, x.priority, x.partition) END
+      INTO items, size, went, keys, fewer, woken;
+  ELSE
+    d := end_runs(q, slot_no, wall, tok, keep, firsts, lives);
+    items := d.items; size := d.size; went := d.went; keys := d.keys;
+    fewer := d.fewer;
+  END IF;
   IF fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
   lost := '{}';
   IF cardinality(firsts) > coalesce(cardinality(went), 0) THEN
@@ -337,17 +360,18 @@ CREATE FUNCTION v1_awaited(q int4) RETURNS boolean LANGUAGE sql STABLE AS $$
                  AND b.until > now_ms(NULL)) $$;
 
 -- Counters that are told now and then: outcomes that came too late (items),
--- bytes of bodies delivered, histograms of waits and of handlers (count, sum,
--- buckets); NULL: none.
-CREATE FUNCTION v1_observe(q int4, slot_no int4, late int8,
+-- items delivered and the bytes of their bodies, histograms of waits and of
+-- handlers (count, sum, buckets); NULL: none.
+CREATE FUNCTION v1_observe(q int4, slot_no int4, late int8, delivered int8,
   delivered_bytes int8, wait int8[], handle int8[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM queue u WHERE u.id = q) THEN RETURN; END IF;
-  INSERT INTO tally AS y (queue, slot, lease_lost, delivered_bytes)
-    VALUES (q, slot_no, late, v1_observe.delivered_bytes)
+  INSERT INTO tally AS y (queue, slot, lease_lost, delivered, delivered_bytes)
+    VALUES (q, slot_no, late, v1_observe.delivered, v1_observe.delivered_bytes)
     ON CONFLICT (queue, slot) DO UPDATE
     SET lease_lost = y.lease_lost + excluded.lease_lost,
+        delivered = y.delivered + excluded.delivered,
         delivered_bytes = y.delivered_bytes + excluded.delivered_bytes;
   IF wait IS NOT NULL THEN
     PERFORM series_add(q, 2::int2, slot_no, wait);

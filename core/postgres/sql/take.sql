@@ -472,8 +472,8 @@ BEGIN
   IF lines <> '{}' THEN
     PERFORM end_turns(p, b, lines, line_prs, counts, t, lease_end);
   END IF;
-  LOOP
-    UPDATE tally y SET delivered = y.delivered + got, bytes = y.bytes + size,
+  WHILE size <> 0 OR crashed_items > 0 LOOP
+    UPDATE tally y SET bytes = y.bytes + size,
         crashed = y.crashed + crashed_items
       WHERE y.queue = q AND y.slot = slot_no;
     EXIT WHEN FOUND;
@@ -488,14 +488,14 @@ END $$;
 --
 -- Where the first run there is has as many items as are wanted, as with items
 -- pushed and taken one by one, few steps do: PL/pgSQL prepares each expression
--- anew in each transaction.
+-- anew in each transaction. The one row of its answer is the head as well.
 CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
   lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
   tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; r record; h v1_taken; done text;
+  p queue; t int8; r record; h v1_taken;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -522,25 +522,15 @@ BEGIN
       lease_ms, mark_due, mark_fresh, credit, tok);
     RETURN;
   END IF;
-  RETURN NEXT (0, NULL, tok, t, NULL,
-    CASE WHEN r.state = 2 THEN r.due END,
-    CASE WHEN r.state = 0 THEN r.due END, p.version, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL)::v1_taken;
   UPDATE run x SET fresh = 0, due = after(t, coalesce(lease_ms, p.lease)),
       epoch = tok, state = 1, deliveries = x.deliveries + 1
     WHERE x.ctid = r.tid
-    RETURNING 1::int2, 1, tok, NULL, NULL, NULL, NULL, NULL, NULL, x.first,
+    RETURNING 1::int2, 1, tok, t, NULL, CASE WHEN r.state = 2 THEN r.due END,
+      CASE WHEN r.state = 0 THEN r.due END, p.version, NULL, x.first,
       x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
       x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
       x.lapses, x.history, x.memo, x.bytes INTO h;
   RETURN NEXT h;
-  LOOP
-    UPDATE tally y SET delivered = y.delivered + want
-      WHERE y.queue = q AND y.slot = slot_no;
-    EXIT WHEN FOUND;
-    done := tally_make(q, slot_no);
-  END LOOP;
 END $$;
 
 -- Leases up to `max_runs` runs that have expired, for burial (kind 3), or
