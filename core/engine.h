@@ -291,7 +291,8 @@ typedef struct unit {
   bool leaves;
   void (*ended)(struct unit *u);
   void *owner;
-  pthread_cond_t wake;
+  _Atomic uint32_t wake; /* a futex; 1 is added when it is over, 2 to have its
+                            waiter look around */
   struct unit *next;
 } unit;
 
@@ -427,6 +428,10 @@ enum wait_for { WAIT_ITEMS, WAIT_ENDS };
 
 /* Functions that return int return 0 or an error code, with fail() called. */
 typedef struct engine {
+  /* A commit takes so long that a group is worth waiting for units that are
+     about to come. */
+  bool gathers;
+
   /* Opens an environment, or shares one that is open in this process. Where
      it has no committer yet, `first` is called before anybody else has it;
      when that fails so does the opening. */

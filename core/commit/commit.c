@@ -14,10 +14,13 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/futex.h"
 #include "base/thread.h"
 #include "base/wait.h"
 
 #define GROUP_MAX 256 /* units that the engine is given at once */
+#define GATHER_PART 2 /* of a group's time: as long others are waited for */
+#define GATHER_REST 8 /* groups, after one for which nobody came */
 
 typedef struct committer {
   pthread_mutex_t lock;
@@ -35,6 +38,11 @@ typedef struct committer {
   bool stopped;           /* so has the leader's own thread */
   bool all_leave, gave_up;
   bool keeps, flush_first;
+  /* of an engine that gathers */
+  pthread_cond_t all_came;
+  size_t answered, came; /* units of the last group; those added since */
+  int64_t answered_at, took; /* us, of that group */
+  int rests;
 } committer;
 
 /* The thread has nothing left to do. */
@@ -48,6 +56,7 @@ static void commit_close(env *e) {
   pthread_mutex_destroy(&c->lock);
   pthread_cond_destroy(&c->changed);
   pthread_cond_destroy(&c->work);
+  pthread_cond_destroy(&c->all_came);
   free(c);
   e->goes_on = NULL;
 }
@@ -78,6 +87,7 @@ int commit_open(env *e) {
   pthread_mutex_init(&c->lock, NULL);
   cond_init_monotonic(&c->changed);
   pthread_cond_init(&c->work, NULL);
+  cond_init_monotonic(&c->all_came);
   unit_list_init(&c->waiting);
   unit_list_init(&c->kept);
   e->commit = c;
@@ -102,13 +112,17 @@ static void list_cut(unit_list *from, unit_list *to, int max) {
   for (unit *u; max-- > 0 && (u = unit_list_pop(from));) unit_list_add(to, u);
 }
 
-static void finish(unit *u) {
-  if (u->ended) {
-    u->ended(u);
-    return;
-  }
+static bool is_over(const unit *u) {
+  return u->wake & 1;
+}
+
+/* Its waiter, and with it the unit, may be gone as soon as the word says that
+   it is over; waking nobody there does no harm. */
+static void finish(unit *u, bool is_own) {
+  _Atomic uint32_t *wake = &u->wake;
   u->done = true;
-  pthread_cond_signal(&u->wake);
+  atomic_fetch_add(wake, 1);
+  if (!is_own) futex_wake(wake, FUTEX_ANY, 1);
 }
 
 static bool gives_up(const committer *c, const unit *u) {
@@ -126,17 +140,51 @@ static void note_limits(committer *c, const unit_list *group) {
 }
 
 /* Those that came to LOCKED because of others in their group wait again,
-   before all that came later. */
-static void finish_all(committer *c, unit_list *ended) {
-  unit_list again;
+   before all that came later. The lock is not held while the waiters of the
+   others are woken, which takes a while and makes them ask for it. */
+static void finish_all(committer *c, unit_list *ended, const unit *own) {
+  unit_list again, over;
   unit_list_init(&again);
+  unit_list_init(&over);
   for (unit *u; (u = unit_list_pop(ended));)
     if (u->rc == RESPOOL_LOCKED && c->gave_up && !gives_up(c, u))
       unit_list_add(&again, u);
+    else if (u->ended)
+      u->ended(u);
     else
-      finish(u);
+      unit_list_add(&over, u);
   for (unit *u; (u = unit_list_pop(&c->waiting));) unit_list_add(&again, u);
   list_cut(&again, &c->waiting, INT32_MAX);
+  if (!over.first) return;
+  pthread_mutex_unlock(&c->lock);
+  for (unit *u; (u = unit_list_pop(&over));) finish(u, u == own);
+  pthread_mutex_lock(&c->lock);
+}
+
+/* Adds a unit to those that wait. */
+static void add_waiting(committer *c, unit *u) {
+  unit_list_add(&c->waiting, u);
+  if (++c->came == c->answered) pthread_cond_signal(&c->all_came);
+}
+
+/* Whoever was answered with the last group is likely to come again at once, and
+   would find this one gone. So the leader waits for them, for a part of what a
+   group takes. */
+static void gather(committer *c) {
+  int64_t until = c->answered_at + c->took / GATHER_PART;
+  struct timespec t = {until / 1000000, until % 1000000 * 1000};
+  if (c->rests > 0) c->rests--;
+  if (c->rests || c->came >= c->answered) return;
+  while (c->came < c->answered && clock_mono_us() < until)
+    pthread_cond_timedwait(&c->all_came, &c->lock, &t);
+  if (c->came < c->answered / 2) c->rests = GATHER_REST;
+}
+
+static void note_group(committer *c, const unit_list *ended, int64_t from) {
+  c->answered = c->came = 0;
+  c->answered_at = clock_mono_us();
+  c->took = c->answered_at - from;
+  for (const unit *u = ended->first; u; u = u->next) c->answered++;
 }
 
 /* One step of the leader, whose own unit is `own` or NULL: the engine runs what
@@ -146,26 +194,35 @@ static void lead(env *e, unit *own) {
   committer *c = e->commit;
   unit_list group, kept, ended;
   bool flush = c->flush_first && c->kept.first;
+  if (e->engine->gathers) gather(c);
   note_limits(c, &c->waiting);
   list_cut(&c->waiting, &group, flush ? 0 : GROUP_MAX);
   list_cut(&c->kept, &kept, INT32_MAX);
   unit_list_init(&ended);
   c->flush_first = false;
   c->leader = pthread_self();
+  int64_t from = clock_mono_us();
   pthread_mutex_unlock(&c->lock);
   e->engine->apply(e, &group, &kept, &ended);
   pthread_mutex_lock(&c->lock);
+  note_group(c, &ended, from);
   for (unit *u; (u = unit_list_pop(&kept));) unit_list_add(&c->kept, u);
   if (c->stopped && own) own->leaves = true;
   bool rings = ended.first != NULL;
-  finish_all(c, &ended);
+  finish_all(c, &ended, own);
   if (rings) env_ring(e);
 }
 
 /* Wakes somebody who waits, to take over. */
 static void hand_over(committer *c) {
   unit *u = c->kept.first ? c->kept.first : c->waiting.first;
-  if (u) pthread_cond_signal(u->ended ? &c->work : &u->wake);
+  if (!u) return;
+  if (u->ended) {
+    pthread_cond_signal(&c->work);
+    return;
+  }
+  atomic_fetch_add(&u->wake, 2);
+  futex_wake(&u->wake, FUTEX_ANY, 1);
 }
 
 /* Takes a unit that is not with the engine off the list. */
@@ -193,23 +250,28 @@ static void give_up(env *e, unit *u, const char *whom) {
   }
   unit_note(u, wait_fail(NULL, whom));
   u->done = true;
+  atomic_fetch_add(&u->wake, 1);
 }
 
 static void name_of_other(const env *e, char whom[WHOM_MAX]) {
   wait_name(e->waits_for, whom);
 }
 
-/* Waits for the leader, or for a moment. */
-static void follow(env *e, unit *u, int64_t from) {
+/* Waits for the leader, or for a moment. True: the unit is over, and the lock
+   is not held any more. */
+static bool follow(env *e, unit *u, int64_t from) {
   committer *c = e->commit;
-  struct timespec until;
   char whom[WHOM_MAX];
-  clock_deadline(&until, WAIT_STEP);
-  pthread_cond_timedwait(&u->wake, &c->lock, &until);
-  if (u->done || !e->waits_for || u->leaves) return;
+  uint32_t seen = u->wake;
+  pthread_mutex_unlock(&c->lock);
+  futex_wait(&u->wake, seen, FUTEX_ANY, WAIT_STEP);
+  if (is_over(u)) return true;
+  pthread_mutex_lock(&c->lock);
+  if (is_over(u) || !e->waits_for || u->leaves) return false;
   name_of_other(e, whom);
   if (gives_up(c, u) || !wait_goes_on(clock_mono() - from, whom))
     give_up(e, u, whom);
+  return false;
 }
 
 /* Of a unit that has given up and is not in a group: it is over. */
@@ -219,33 +281,34 @@ static void lead_once(env *e, unit *u) {
   c->has_leader = true;
   lead(e, u);
   c->has_leader = false;
-  if (u->done || !gives_up(c, u)) return;
+  if (is_over(u) || !gives_up(c, u)) return;
   name_of_other(e, whom);
   give_up(e, u, whom);
 }
 
+/* With the lock held, which it lets go. */
 static void lead_until(env *e, unit *u) {
   committer *c = e->commit;
   int64_t from = clock_mono();
-  while (!u->done)
-    if (c->has_leader)
-      follow(e, u, from);
-    else
+  while (!is_over(u)) {
+    if (!c->has_leader)
       lead_once(e, u);
+    else if (follow(e, u, from))
+      return; /* the leader hands over */
+  }
   if (!c->has_leader) hand_over(c);
+  pthread_mutex_unlock(&c->lock);
 }
 
 int commit_unit(env *e, unit *u) {
   committer *c = e->commit;
   u->done = u->leaves = false;
   u->ended = NULL;
+  u->wake = 0;
   wait_begin();
-  cond_init_monotonic(&u->wake);
   pthread_mutex_lock(&c->lock);
-  unit_list_add(&c->waiting, u);
+  add_waiting(c, u);
   lead_until(e, u);
-  pthread_mutex_unlock(&c->lock);
-  pthread_cond_destroy(&u->wake);
   if (u->rc) failure_tell(&u->failure);
   return u->rc;
 }
@@ -287,7 +350,7 @@ int commit_start_locked(env *e, unit *u, int *running) {
   if (rc) return rc;
   u->done = false;
   ++*running;
-  unit_list_add(&c->waiting, u);
+  add_waiting(c, u);
   if (!c->has_leader) pthread_cond_signal(&c->work);
   return 0;
 }

@@ -26,6 +26,7 @@ bool postgres_is(const char *path) {
 }
 
 const engine engine_postgres = {
+  .gathers = true,
   .open = open,
   .close = pg_env_close,
   .apply = pg_apply,

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
-#include "lmdb/journal/futex.h"
+#include "base/futex.h"
 #include "lmdb/journal/lock.h"
 #include "lmdb/journal/log.h"
 #include "lmdb/journal/state.h"

@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "base/wait.h"
 #include "lmdb/journal/file.h"
-#include "lmdb/journal/futex.h"
+#include "base/futex.h"
 
 #define FIRST_BYTE 16
 #define SLICE_MS 10

@@ -5,7 +5,7 @@
  * sleeper that is killed as it is woken takes the call with it, hence the
  * slices of a second.
  */
-#include "lmdb/journal/futex.h"
+#include "base/futex.h"
 #include "lmdb/journal/slots.h"
 
 #define SLICE_MS 1000

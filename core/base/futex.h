@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleeping on a word of shared memory until another process wakes us.
+ * Sleeping on a word of memory, maybe shared, until somebody wakes us.
  */
-#ifndef JOURNAL_FUTEX_H
-#define JOURNAL_FUTEX_H
+#ifndef FUTEX_H
+#define FUTEX_H
 
 #include <linux/futex.h>
 #include <stdatomic.h>
