@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "postgres/maintain.h"
 
-#include "base/clock.h"
 #include "postgres/env/env.h"
 
-#define KEPT ((int64_t)24 * 3600 * 1000) /* ms that a call is remembered */
 #define PAGE 10000
 
-/* Forgets a page of the calls from before `id`. */
-static int forget(session *l, const uint8_t id[16], int64_t *n) {
+/* Forgets a page of old calls. */
+static int forget(session *l, int64_t *n) {
   values v;
   request r = {.statement = STATEMENT_FORGET_CALLS, .values = &v};
   call k = {.requests = &r, .n = 1};
   values_init(&v);
-  put_uuid(&v, id);
   put_int4(&v, PAGE);
   int rc = call_run(l, &k);
   *n = rc ? 0 : value_int(r.result, 0, 0);
@@ -24,14 +21,12 @@ static int forget(session *l, const uint8_t id[16], int64_t *n) {
 
 int pg_maintain(env *base, respool_maintenance *out) {
   pg_env *e = (pg_env *)base;
-  uint8_t before[16];
   int64_t n = PAGE;
   int rc = 0;
   (void)out; /* these are no records of the user's */
   session *l = pg_session_take(e);
   if (!l) return fail(RESPOOL_NOMEM, "not enough memory");
-  call_first_id(clock_wall() - KEPT, before);
-  while (!rc && n == PAGE) rc = forget(l, before, &n);
+  while (!rc && n == PAGE) rc = forget(l, &n);
   pg_session_give(e, l);
   return rc;
 }

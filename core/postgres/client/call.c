@@ -56,11 +56,6 @@ static int64_t wall_now(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void call_first_id(int64_t at, uint8_t id[16]) {
-  memset(id, 0, 16);
-  put_time(id, at);
-}
-
 /* A UUID of version 7 (RFC 9562): the time, then 74 random bits. */
 void call_new_id(call *k, struct random *chance) {
   uint64_t a = (uint64_t)(random_next(chance) * 0x1p53);

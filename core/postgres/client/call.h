@@ -60,7 +60,6 @@ typedef struct call {
 
 /* A new id; they rise with time, so that old rows lie together. */
 void call_new_id(call *k, struct random *chance);
-void call_first_id(int64_t at, uint8_t id[16]); /* the least of that time */
 
 /* Runs it: 0, or a code with the message set by fail(). FORKED in another
    process than the session's; CORRUPT on a server that has gone back. Refusals

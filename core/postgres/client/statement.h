@@ -38,7 +38,7 @@
   X(REPLAY_REMOVE, "v1_replay_remove", 1) X(NOTE_SAVE, "v1_note_save", 4) \
   X(ENTRY_SAVE, "v1_entry_save", 6) X(ENTRIES, "v1_entries", 2) \
   X(NOTE_LOAD, "v1_note_load", 1) X(MAINTAIN, "v1_maintain", 3) \
-  X(FORGET_CALLS, "v1_forget_calls", 2) X(HORIZON, "v1_horizon", 0) \
+  X(FORGET_CALLS, "v1_forget_calls", 1) X(HORIZON, "v1_horizon", 0) \
   X(CHECK, "v1_check", 0) X(SCAN, "v1_scan", 2) \
   X(SCAN_HISTORY, "v1_scan_history", 4) X(SCAN_DEAD, "v1_scan_dead", 3) \
   X(SCAN_REPLAYS, "v1_scan_replays", 0) \

@@ -120,12 +120,17 @@ CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
       pushed_bytes = y.pushed_bytes + excluded.pushed_bytes,
       delivered_bytes = y.delivered_bytes + excluded.delivered_bytes $$;
 
--- Calls older than `before`, the first possible id of that time.
-CREATE FUNCTION v1_forget_calls(before uuid, page int4) RETURNS int8
-LANGUAGE sql AS $$
+-- Calls of more than a day ago, by this server's clock. They are looked for by
+-- their ids, in which clients have put the time by their own clocks: where one
+-- was behind its calls are not old yet, where one was ahead they stay longer.
+CREATE FUNCTION v1_forget_calls(page int4) RETURNS int8 LANGUAGE sql AS $$
   WITH gone AS (
-    DELETE FROM call WHERE id IN (
-      SELECT c.id FROM call c WHERE c.id < before ORDER BY c.id LIMIT page)
+    DELETE FROM call WHERE (id, step) IN (
+      SELECT c.id, c.step FROM call c
+      WHERE c.id < (lpad(to_hex(now_ms(NULL) - 86400000), 12, '0') ||
+                    repeat('0', 20))::uuid
+        AND c.at < now() - interval '1 day'
+      ORDER BY c.id LIMIT page)
     RETURNING 1)
   SELECT count(*) FROM gone $$;
 

@@ -68,18 +68,25 @@ LANGUAGE sql STABLE AS $$
     WHERE h.queue = q AND h.done_at >= t AND h.first < moment.first + moment.n
       AND h.first + h.n > moment.first $$;
 
--- Keeps items of runs as history: all live ones, or those of `bits`.
+-- Keeps items of runs as history: all live ones, or those of `bits`; of these
+-- what lies from the first to the last is stored.
 CREATE FUNCTION keep_history(q int4, slot_no int4, t int8, firsts int8[],
                              which varbit[]) RETURNS void
 LANGUAGE sql AS $$
   WITH kept AS (
     INSERT INTO history AS h
-      SELECT q, moment(q, t, x.first, x.n), x.first, x.pushed_at, x.version,
-        x.n, x.skip,
+      SELECT q, moment(q, t, x.first + f.a, coalesce(f.b, x.n) - f.a),
+        x.first + f.a, x.pushed_at, x.version, coalesce(f.b, x.n) - f.a,
+        CASE WHEN f.bits IS NULL THEN x.skip ELSE 0 END,
         CASE WHEN f.bits IS NULL THEN x.live ELSE ones(f.bits) END,
-        x.attempts, x.deliveries, x.priority, coalesce(f.bits, x.bits),
-        x.bytes
-      FROM unnest(firsts, which) AS f(first, bits)
+        x.attempts, x.deliveries, x.priority,
+        coalesce(substring(f.bits FROM f.a + 1 FOR f.b - f.a), x.bits),
+        CASE WHEN f.bits IS NULL THEN x.bytes ELSE slice(x.bytes,
+          x.skip + x.n, x.skip + f.a, x.skip + f.b) END
+      FROM (SELECT u.first, u.bits,
+          coalesce(position(B'1' IN u.bits) - 1, 0) AS a,
+          length(rtrim(u.bits::text, '0')) AS b
+        FROM unnest(firsts, which) AS u(first, bits)) f
       JOIN run x ON x.first = f.first
       RETURNING h.kept, octet_length(h.bytes) AS size)
   INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
