@@ -75,19 +75,19 @@ CREATE FUNCTION keep_history(q int4, slot_no int4, t int8, firsts int8[],
 LANGUAGE sql AS $$
   WITH kept AS (
     INSERT INTO history AS h
-      SELECT q, moment(q, t, x.first + f.a, coalesce(f.b, x.n) - f.a),
-        x.first + f.a, x.pushed_at, x.version, coalesce(f.b, x.n) - f.a,
-        CASE WHEN f.bits IS NULL THEN x.skip ELSE 0 END,
-        CASE WHEN f.bits IS NULL THEN x.live ELSE ones(f.bits) END,
-        x.attempts, x.deliveries, x.priority,
-        coalesce(substring(f.bits FROM f.a + 1 FOR f.b - f.a), x.bits),
-        CASE WHEN f.bits IS NULL THEN x.bytes ELSE slice(x.bytes,
-          x.skip + x.n, x.skip + f.a, x.skip + f.b) END
-      FROM (SELECT u.first, u.bits,
-          coalesce(position(B'1' IN u.bits) - 1, 0) AS a,
-          length(rtrim(u.bits::text, '0')) AS b
-        FROM unnest(firsts, which) AS u(first, bits)) f
-      JOIN run x ON x.first = f.first
+      SELECT q, moment(q, t, x.first + x.a, x.b - x.a), x.first + x.a,
+        x.pushed_at, x.version, x.b - x.a, 0, x.kept, x.attempts,
+        x.deliveries, x.priority,
+        substring(x.of FROM x.a + 1 FOR x.b - x.a),
+        CASE WHEN x.b - x.a = x.skip + x.n THEN x.bytes ELSE slice(x.bytes,
+          x.skip + x.n, x.skip + x.a, x.skip + x.b) END
+      FROM (SELECT x.*, o.of,
+          coalesce(position(B'1' IN o.of) - 1, 0) AS a,
+          coalesce(length(rtrim(o.of::text, '0')), x.n) AS b,
+          coalesce(ones(o.of), x.live) AS kept
+        FROM unnest(firsts, which) AS f(first, bits)
+        JOIN run x ON x.first = f.first
+        CROSS JOIN LATERAL (SELECT coalesce(f.bits, x.bits)) AS o(of)) x
       RETURNING h.kept, octet_length(h.bytes) AS size)
   INSERT INTO tally AS y (queue, slot, kept, kept_bytes)
     SELECT q, slot_no, coalesce(sum(k.kept), 0), coalesce(sum(k.size), 0)
