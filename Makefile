@@ -153,6 +153,7 @@ ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
   store/read_only lmdb/path lmdb/format lmdb/format_state lmdb/migrate \
   lmdb/damage lmdb/any_byte lmdb/compact json/json)
+ASAN_POSTGRES = spec/consume/partitions_spec.lua spec/dead/replay_spec.lua
 # What also runs on stores in PostgreSQL, and what through a pooler.
 POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
 SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
@@ -510,7 +511,8 @@ run-asan: lua5.4 $(PROGRAMS) $(BUILD)/spec/fault/migrate
 	@BUILD=$(BUILD) spec/run -w "env LD_PRELOAD=$(LIBASAN) \
 	  ASAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(BUILD)/report" \
 	  '5.4 $(filter spec/core/%,$(ASAN_SPECS))' \
-	  '5.4 $(filter-out spec/core/%,$(ASAN_SPECS))'; status=$$?; \
+	  '5.4 $(filter-out spec/core/%,$(ASAN_SPECS))' \
+	  'postgres/5.4 $(ASAN_POSTGRES)'; status=$$?; \
 	! cat $$(grep -lsE '$(OURS)' $(BUILD)/report.*) /dev/null | grep . && \
 	  exit $$status
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
