@@ -327,6 +327,22 @@ describe("a partition's concurrency", function()
 
   -- What was leased in a priority came back when a take got to that, so never
   -- while a higher one had enough; what waited for it was in that.
+  it("give what was leased when a lease ends that was made shorter", function()
+    for _, bound in ipairs {
+      { concurrency = 1 }, { concurrency = 0, ordered = true },
+      { concurrency = 0, ordered = false },
+    } do
+      t:queue { partitions = bound, lease = 600 }
+      fill("a", 1)
+      local batch = t:take(1)
+      assert(batch:extend(5))
+      t.store:advance(6)
+      local again = t:take(1)
+      assert.same({ "a1" }, payloads(again))
+      settle(again, "done")
+    end
+  end)
+
   it("is given back in a priority that no take gets to", function()
     t:queue { partitions = { concurrency = 1 }, lease = 10 }
     fill("a", 1)

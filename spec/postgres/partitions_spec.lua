@@ -23,8 +23,9 @@ describe("partitions in a database", function()
     store = assert(helper.open(location))
   end)
 
-  -- A session that does this, and commits it when it is told to.
-  local function begin(text)
+  -- A session that does this, and commits it when it is told to; or, if `last`
+  -- is given, when somebody waits for a lock, with that as its last statement.
+  local function begin(text, last)
     local session = helper.spawn("os.exit(os.execute(arg[1]) and 0 or 1)",
       db:psql(([[
         SET search_path = %s;
@@ -33,13 +34,16 @@ describe("partitions in a database", function()
         SELECT 'has done it';
         DO $$ BEGIN
           FOR i IN 1 .. 2000 LOOP
-            EXIT WHEN EXISTS (SELECT FROM note);
+            EXIT WHEN EXISTS (SELECT FROM note) OR (%s AND EXISTS (
+              SELECT FROM pg_locks WHERE NOT granted
+                AND locktype IN ('advisory', 'transactionid')));
             PERFORM pg_sleep(0.01);
           END LOOP;
         END $$;
+        %s;
         COMMIT;
         SELECT 'over';
-      ]]):format(schema, text)))
+      ]]):format(schema, text, last and "true" or "false", last or "")))
     session:expect "has done it"
     return session
   end
@@ -97,6 +101,70 @@ describe("partitions in a database", function()
     assert.same({ 1, "c" }, { #batch, batch:item(1).payload })
     commit(settle)
     assert.equal("b", assert(q:take { limit = 2 }):item(1).payload)
+    assert.same({}, store:check())
+  end)
+
+  local TAKE = [[
+    SELECT count(*) FROM queue u, v1_take(u.id, 0, NULL, 1, NULL, NULL, NULL,
+      NULL, NULL, 1000000000)]]
+
+  it("give what a hold kept, where it ends while a take leaves their lines",
+     function()
+    local q = assert(store:queue "orders")
+    assert(q:push("a", { partition = "p" }))
+    assert(q:hold(600, { partition = "p" }))
+    local take = begin(TAKE)
+    assert(q:hold(0, { partition = "p" }))
+    commit(take)
+    assert.equal(1, #assert(q:take()))
+    assert.same({}, store:check())
+  end)
+
+  for name, bound in pairs {
+    concurrency = { concurrency = 1 },
+    rate = { rate = { items = 1, per = 86400 } },
+  } do
+    it(("give what a policy allows, where it changes while a take leaves " ..
+       "their lines: %s"):format(name), function()
+      local q = assert(store:queue("orders", {
+        partitions = bound, lease = 600,
+      }))
+      assert(q:push_many({ "a", "b" }, { partition = "p" }))
+      local take = begin(TAKE, "SELECT")
+      assert(store:queue("orders", {
+        partitions = { concurrency = 0, rate = false },
+      }))
+      commit(take)
+      assert.equal("b", assert(q:take()):item(1).payload)
+      assert.same({}, store:check())
+    end)
+  end
+
+  it("are not in strict order when a take that waited has its turn", function()
+    local q = assert(store:queue("orders", {
+      partitions = { ordered = true }, lease = 600,
+    }))
+    assert(q:push_many({ "a", "b" }, { partition = "p" }))
+    assert.equal("a", assert(q:take()):item(1).payload)
+    local policy = begin([[
+      SELECT pg_advisory_xact_lock('queue'::regclass::oid::int4, id)
+        FROM queue;
+      UPDATE queue SET by_line = false;
+      INSERT INTO wake (queue, priority, partition)
+        SELECT queue, priority, partition FROM line]], "SELECT")
+    assert.equal("b", assert(q:take()):item(1).payload)
+    commit(policy)
+    assert.same({}, store:check())
+  end)
+
+  it("are held though a take removes what was known of their flow", function()
+    local q = assert(store:queue "orders")
+    assert(q:push("a", { partition = "p" }))
+    assert(q:hold(1, { partition = "p" }))
+    local take = begin("SELECT FROM flow FOR UPDATE", "DELETE FROM flow")
+    assert(q:hold(600, { partition = "p" }))
+    commit(take)
+    assert.equal(0, #assert(q:take()))
     assert.same({}, store:check())
   end)
 

@@ -217,9 +217,12 @@ BEGIN
     PERFORM FROM queue u WHERE u.id = q FOR NO KEY UPDATE;
   END IF;
   FOREACH name IN ARRAY ''::bytea || names LOOP
-    IF name <> '' THEN PERFORM make_flow(q, name); END IF;
-    PERFORM FROM flow x WHERE x.queue = q AND x.partition = name
-      FOR NO KEY UPDATE;
+    IF name <> '' THEN
+      PERFORM lock_flow(q, name);
+    ELSE
+      PERFORM FROM flow x WHERE x.queue = q AND x.partition = ''
+        FOR NO KEY UPDATE;
+    END IF;
   END LOOP;
   have := array(SELECT x.first FROM run x WHERE x.first = ANY (of_runs)
     AND x.epoch = tok AND x.state = 1 AND x.queue = q

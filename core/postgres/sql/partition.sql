@@ -84,6 +84,18 @@ CREATE FUNCTION make_flow(q int4, name bytea) RETURNS void LANGUAGE sql AS $$
     FROM (SELECT 1) one LEFT JOIN bounds b ON b.queue = q
     ON CONFLICT DO NOTHING $$;
 
+-- The flow of a partition, locked. Others may remove what has nothing in it.
+CREATE FUNCTION lock_flow(q int4, name bytea) RETURNS void LANGUAGE plpgsql
+AS $$
+BEGIN
+  LOOP
+    PERFORM FROM flow f WHERE f.queue = q AND f.partition = name
+      FOR NO KEY UPDATE;
+    EXIT WHEN FOUND;
+    PERFORM make_flow(q, name);
+  END LOOP;
+END $$;
+
 CREATE FUNCTION has_partition(q int4, name bytea) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (SELECT FROM run x WHERE x.partition IS NOT NULL
@@ -97,7 +109,8 @@ LANGUAGE sql IMMUTABLE AS $$
     OR (f.breaker <> 0 AND f.until > t)
     OR (f.failures <> '{}' AND after(f.failed_at, f.within) > t) $$;
 
--- A hold of a partition, unless it is held longer already; till NULL ends it.
+-- A hold of a partition, unless it is held longer already; till NULL ends it: a
+-- take under way may be about to put any of its lines out of turn for the hold.
 CREATE FUNCTION partition_hold(q int4, name bytea, till int8, why bytea)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -105,10 +118,11 @@ BEGIN
     UPDATE flow f SET held_until = NULL, held_for = NULL
       WHERE f.queue = q AND f.partition = name;
     INSERT INTO wake (queue, priority, partition)
-      SELECT q, l.priority, name FROM line l
-      WHERE l.queue = q AND l.partition = name AND l.turn IS NULL;
+      SELECT q, pr, partition_hold.name
+      FROM queue u, unnest(u.priorities) AS pr
+      WHERE u.id = q AND u.parted;
   ELSE
-    PERFORM make_flow(q, name);
+    PERFORM lock_flow(q, name);
     UPDATE flow f SET held_until = till, held_for = why
       WHERE f.queue = q AND f.partition = name
         AND till > coalesce(f.held_until, 0);
@@ -116,7 +130,8 @@ BEGIN
 END $$;
 
 -- The policy has other bounds for partitions from now on: each is looked at by
--- them.
+-- them. A take under way looks by those of before, so that this waits for its
+-- lines.
 CREATE FUNCTION bounds_policy(now bounds, t int8, turned boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -124,6 +139,7 @@ DECLARE
 BEGIN
   SELECT b.* INTO was FROM bounds b WHERE b.queue = now.queue;
   IF was IS NOT DISTINCT FROM now AND NOT turned THEN RETURN; END IF;
+  PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, now.queue);
   DELETE FROM bounds b WHERE b.queue = now.queue;
   INSERT INTO bounds SELECT now.*;
   FOR f IN SELECT x.* FROM flow x WHERE x.queue = now.queue

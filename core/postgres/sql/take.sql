@@ -260,7 +260,8 @@ BEGIN
   IF p.ordered OR p.parted THEN
     PERFORM pg_advisory_xact_lock('queue'::regclass::oid::int4, q);
   END IF;
-  IF p.parted THEN
+  IF p.parted THEN -- the policy may have changed until it had the order
+    SELECT u.by_line INTO p.by_line FROM queue u WHERE u.id = q;
     SELECT x.* INTO b FROM bounds x WHERE x.queue = q;
     more := wake_lines(q, t);
   END IF;
@@ -571,9 +572,10 @@ BEGIN
         x.history, x.memo, x.bytes;
 END $$;
 
--- Leases go on to `lease_ms` from now; answers which are lost. A run is
--- looked for between the ids that it had when it was taken, as a settle of
--- some of its items since has moved its first.
+-- Leases go on to `lease_ms` from now, and end earlier than they would have if
+-- that is less; answers which are lost. A run is looked for between the ids that
+-- it had when it was taken, as a settle of some of its items since has moved its
+-- first.
 CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
                           firsts int8[], lasts int8[],
                           OUT lost int8[], OUT now int8)
@@ -592,6 +594,12 @@ BEGIN
   lease_end := after(v1_extend.now, coalesce(lease_ms,
     (SELECT u.lease FROM queue u WHERE u.id = q)));
   lost := '{}';
+  IF (SELECT u.parted FROM queue u WHERE u.id = q) THEN
+    PERFORM wake_line(q, x.priority, x.partition)
+      FROM unnest(firsts, lasts) AS r(low, high)
+      JOIN run x ON x.first BETWEEN r.low AND r.high AND x.epoch = tok
+        AND x.state = 1 AND x.partition IS NOT NULL AND x.due > lease_end;
+  END IF;
   FOR i IN 1 .. cardinality(firsts) LOOP
     UPDATE run x SET due = lease_end
       WHERE x.first BETWEEN firsts[i] AND lasts[i] AND x.epoch = tok
