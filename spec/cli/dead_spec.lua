@@ -144,8 +144,8 @@ describe("respool dead groups", function()
   it("counts dead letters by group, of a DLQ or of all", function()
     local path = filled()
     local run = dead("groups", path)
-    assert.matches("\nlost +odd +exhausted +3\nlost +even +exhausted +2\n$",
-                   run.out)
+    assert.matches("\nlost +odd +exhausted +3 +3 +%S+ ago +5\n"
+      .. "lost +even +exhausted +2 +2 +%S+ ago +4\n$", run.out)
     local list = cli.values(dead("groups", path, "lost", "--json"))
     local g = list[1]
     assert.same({ "lost", "odd", "exhausted", 3, 5 },

@@ -166,23 +166,34 @@ local function dlqs_of(store, args)
   return dlqs
 end
 
+local function in_last_day(group)
+  local n = 0
+  for _, died in ipairs(group.hours) do n = n + died end
+  return n
+end
+
 local function groups(args, io)
   local store = arguments.open(io, args.store, show.LOOK)
-  local rows = {}
+  local now, rows = store:now(), {}
   for _, dead in ipairs(dlqs_of(store, args)) do
     for _, g in ipairs(arguments.check(dead:groups())) do
       if args.json then
         g.dlq = dead.dlq
         output.json(io, g)
       end
-      rows[#rows + 1] = { dead.dlq, g.group, g.reason, output.number(g.count) }
+      rows[#rows + 1] = {
+        dead.dlq, g.group, g.reason, output.number(g.count),
+        output.number(in_last_day(g)), show.ago(now, g.last_died_at) .. " ago",
+        output.number(g.newest),
+      }
     end
   end
   if args.json then return end
   if #rows == 0 then return io.stdout:write "no dead letters\n" and nil end
   output.table(io, {
     { title = "DLQ" }, { title = "GROUP" }, { title = "REASON" },
-    { title = "DEAD", right = true },
+    { title = "DEAD", right = true }, { title = "LAST DAY", right = true },
+    { title = "DIED", right = true }, { title = "NEWEST", right = true },
   }, rows)
 end
 
