@@ -292,6 +292,21 @@ describe("The tabs of respool top", function()
     })
   end)
 
+  -- It ended with an error of its own.
+  it("lead nowhere from a list without a queue", function()
+    local path = helper.location()
+    assert(helper.open(path)):close()
+    watch({ path, "--interval", "60s" }, {
+      { "expect", "no queues" }, { "send", "pvc" .. ENTER_KEY .. "h" },
+      { "expect", "refresh less often" }, { "send", "h" },
+    })
+    watch({ filled(), "--interval", "60s" }, {
+      { "expect", "orders" }, { "send", "/zz" .. ENTER_KEY },
+      { "expect", "none passes the filter" }, { "send", "vpch" },
+      { "expect", "refresh less often" }, { "send", "h" },
+    })
+  end)
+
   it("act on nothing unless they may", function()
     local path = busy()
     watch({ path, "--interval", "60s" }, {

@@ -225,9 +225,10 @@ M.actions = {
 
 -- Where small letters lead from a list of queues.
 M.views = {
-  p = { word = "policy", open = policy_page },
-  c = { word = "charts", open = function(name) return chart_page(name, 1) end },
-  v = { word = "partitions", open = partitions_page },
+  p = { word = "policy", open = policy_page, of_row = true },
+  c = { word = "charts", of_row = true,
+        open = function(name) return chart_page(name, 1) end },
+  v = { word = "partitions", open = partitions_page, of_row = true },
 }
 
 -- The same from a page about one queue.

@@ -367,9 +367,11 @@ local function answer(live, key)
   act(live, asked.action, asked.of, asked.text)
 end
 
--- Opens a page by a small letter.
+-- Opens a page by a small letter. A page about a row needs one: there may be no
+-- queues, or none that passes the filter.
 local function open_view(live, view)
   local row = row_of(live)
+  if view.of_row and not row then return end
   if view.instead then table.remove(live.stack) end
   open(live, view.open(row and row.of))
 end

@@ -38,6 +38,7 @@ local M = {}
 ---@class respool.cli.page_view
 ---@field word string for the last line
 ---@field open fun(of: any): respool.cli.page
+---@field of_row boolean? whether it is about the row under the cursor
 ---@field instead boolean? in the place of the page it is opened from
 
 -- An action has a question, or asks for a text; what `prepare` returns, to
