@@ -327,6 +327,25 @@ describe("a partition's concurrency", function()
 
   -- What was leased in a priority came back when a take got to that, so never
   -- while a higher one had enough; what waited for it was in that.
+  -- A take that had something left what is to come alone, and with it all
+  -- turns of its priority, and went on with lower ones.
+  it("go before those of lower priorities where one is to come alone",
+     function()
+    t:queue { lease = 10 }
+    fill("a", 1, { priority = 1 })
+    t:take(1)
+    t.store:advance(11)
+    fill("low", 1)
+    fill("b", 1, { priority = 1 })
+    fill("high", 1, { priority = 2 })
+    assert.same({ "high1", "b1" }, payloads(t:take(10)))
+    fill("c", 1, { priority = 1 })
+    fill("high", 1, { priority = 2 })
+    assert.same({ "high1" }, payloads(t:take(10)))
+    assert.same({ "a1" }, payloads(t:take(10)))
+    assert.same({ "c1", "low1" }, payloads(t:take(10)))
+  end)
+
   it("give what was leased when a lease ends that was made shorter", function()
     for _, bound in ipairs {
       { concurrency = 1 }, { concurrency = 0, ordered = true },

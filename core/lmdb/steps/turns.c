@@ -83,6 +83,7 @@ typedef struct pass {
   queue_config config;  /* of partitions */
   bool wary;            /* looks whether lone items are there */
   bool alone;           /* the one id given is to be alone in its batch */
+  bool alone_next;      /* the next one is: the batch must end before it */
   bool stop;
   bool ended;           /* some ids given were of items that have ended */
   given *ids;
@@ -140,6 +141,7 @@ static bool give(pass *x, partition *p, partition_line *l, uint64_t n) {
     x->alone = comes_alone(x, l);
     if (x->alone && (x->n_ids || x->run->batch->page.n)) {
       x->alone = false;
+      x->alone_next = true;
       return false;
     }
     if (!line_take(t, x->run->q, p, l, upto, &id, &solo) ||
@@ -421,7 +423,7 @@ static bool deliver_pass(take_run *run, int priority, bool *ended) {
          first_turns(run->t, run->q, priority, 0, &number, &k, &v))
     serve_record(&x, number, k, v);
   deliver_given(&x);
-  if (x.alone) run->full = true;
+  if (x.alone || (x.alone_next && run->batch->page.n)) run->full = true;
   take_all_back(&x);
   end_turns(&x);
   free(x.ids);
