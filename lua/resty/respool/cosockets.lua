@@ -194,14 +194,27 @@ function Client:begin(url, message)
   return ngx.thread.spawn(ask, self, url, message)
 end
 
+-- Runs fn(...) for up to so many seconds, then ends it.
+local function run_for(seconds, fn, ...)
+  local runs = ngx.thread.spawn(fn, ...)
+  local sleeps = ngx.thread.spawn(function() ngx.sleep(seconds) end)
+  ngx.thread.wait(runs, sleeps)
+  ngx.thread.kill(runs)
+  ngx.thread.kill(sleeps)
+end
+
 -- Begins a request that nobody waits for: a request of nginx would not end
--- before the light threads that it has begun.
+-- before the light threads that it has begun. It has an end, whatever becomes
+-- of its timer: nginx runs none beyond lua_max_running_timers, and says so in
+-- its log alone.
 function Client:begin_apart(url, message)
-  local pending = {}
-  local ok, why = ngx.timer.at(0, function()
+  local limit = self.o.connect_timeout + self.o.timeout
+  local pending = { ends = timing.deadline(limit) }
+  local function fetch()
     pending.answer, pending.trouble = ask(self, url, message)
     pending.over = true
-  end)
+  end
+  local ok, why = ngx.timer.at(0, function() run_for(limit, fetch) end)
   if not ok then
     pending.over, pending.trouble = true, { message = why, group = "IO" }
   end
@@ -209,10 +222,11 @@ function Client:begin_apart(url, message)
 end
 
 -- As of respool/http/client.lua.
-function Client.look(_, pending, seconds)
+function Client:look(pending, seconds)
   if seconds and seconds > 0 and not pending.over then timing.pause(seconds) end
-  if not pending.over then return nil end
-  return pending.answer or false, pending.trouble
+  if pending.over then return pending.answer or false, pending.trouble end
+  if timing.left(pending.ends) > 0 then return nil end
+  return false, trouble(self, "timeout")
 end
 
 -- Its answer is not wanted any more.
