@@ -62,6 +62,10 @@ describe("Looking", function()
     assert.equal(2, console:get "queues".queues[1].partitions)
     assert.same({ 404, "NOT_FOUND" },
                 codes(console:get "queues/none/partitions"))
+    for _, key in ipairs { "", ("p"):rep(256) } do -- which raised an error
+      assert.same({ 400, "PARAMETER" }, codes(console:get(
+        "queues/mails/partitions?after=" .. key)))
+    end
   end)
 
   it("tells the course of figures, of one queue and in brief of all", function()
@@ -303,6 +307,10 @@ describe("Acting", function()
     for _, wrong in ipairs { "move", "move?to=", "move?to=mails" } do
       assert.same({ 400, "PARAMETER" }, codes(console:act("POST",
         path .. wrong)))
+    end
+    for _, key in ipairs { "", ("k"):rep(256) } do
+      assert.same({ 400, "PARAMETER" }, codes(console:act("POST",
+        "queues/mails/items?key=" .. key, "{}")))
     end
     path = ("queues/other/items/%d/"):format(told.id)
     assert.is_true(console:act("POST", path .. "kill?error=why").killed)

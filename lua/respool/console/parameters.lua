@@ -32,6 +32,11 @@ function M.name(value)
   return options.name(value), "a name"
 end
 
+-- A key of an item or a partition.
+function M.key(value)
+  return options.key(value)
+end
+
 -- "true" or "false".
 function M.flag(value)
   if value == "true" then return true end

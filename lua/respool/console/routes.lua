@@ -84,13 +84,14 @@ local REPLAY = with(filter.DEAD, {
 })
 local PURGE = with(filter.DEAD, { dry_run = flag })
 local PUSH = { priority = whole(0, 255), delay = parameters.whole(0, 2^31),
-               key = text }
+               key = parameters.key }
 local TREND = {
   queue = parameters.name, span = parameters.choice { "1m", "1h", "1d" },
   since = parameters.time, ["until"] = parameters.time,
 }
 local PARTITIONS = {
-  order = parameters.choice { "key", "size" }, limit = limit, after = text,
+  order = parameters.choice { "key", "size" }, limit = limit,
+  after = parameters.key,
 }
 local DRY_RUN = { dry_run = flag }
 local KILL, MOVE = { error = text }, { to = parameters.name }
