@@ -383,7 +383,7 @@ describe("Acting", function()
     assert.is_nil(first.after:find '"to"')
     assert.matches('"name": "eve"', first.after)
     assert.equal(6, q:length().dead)
-    for _, wrong in ipairs { "{", "1", '"n"' } do
+    for _, wrong in ipairs { "{", "1", '"n"', "[]", "[1]" } do
       assert.same({ 400, "JSON" }, codes(console:act("POST", path, wrong)))
     end
     console:act("POST", path .. "&limit=1&name=mend", change)

@@ -185,7 +185,7 @@ local function asked_by(console, r)
       .. why)
   end
   asked.change = cbor.decode(bytes)
-  if type(asked.change) == "table" then return asked end
+  if merge_patch.is_object(asked.change) then return asked end
   return nil, answer.refuse(400, "JSON", "the body is no JSON object")
 end
 

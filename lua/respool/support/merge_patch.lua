@@ -8,7 +8,10 @@ local cbor = require "respool.core".cbor
 
 local M = {}
 
-local function is_object(value)
+-- Whether a decoded value was an object, not an array.
+---@param value any
+---@return boolean
+function M.is_object(value)
   return type(value) == "table" and getmetatable(value) ~= cbor.array_mt
 end
 
@@ -17,8 +20,8 @@ end
 ---@param patch any
 ---@return any
 function M.apply(value, patch)
-  if not is_object(patch) then return patch end
-  local changed = is_object(value) and value or {}
+  if not M.is_object(patch) then return patch end
+  local changed = M.is_object(value) and value or {}
   for name, part in pairs(patch) do
     if part == cbor.null then
       changed[name] = nil
