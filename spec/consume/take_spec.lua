@@ -123,6 +123,19 @@ describe("a batch", function()
     assert.same({ 1, 1, 1 }, sizes)
     assert.equal(1, #t:take(9))
   end)
+
+  -- In a database the counts are told now and then, to the queue of that name.
+  it("counts for a queue that is dropped, not for the next of its name",
+     function()
+    t.q:push "a"
+    local batch = t:take(1)
+    batch:done()
+    assert(batch:settle())
+    assert(t.store:drop_queue "orders")
+    t:queue {}
+    assert.equal(0, t.q:stats().delivered)
+    assert.equal(0, t.q:stats().wait.count)
+  end)
 end)
 
 describe("a lease", function()

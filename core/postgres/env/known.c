@@ -114,6 +114,17 @@ void known_forget(pg_env *e, const char *name) {
   pthread_mutex_unlock(&e->lock);
 }
 
+void known_drop(pg_env *e, const char *name) {
+  pthread_mutex_lock(&e->lock);
+  known_queue *k = find(e, name);
+  if (k) {
+    k->queue.id = 0;
+    memset(&k->observed, 0, sizeof k->observed);
+    k->untold = false;
+  }
+  pthread_mutex_unlock(&e->lock);
+}
+
 take_marks *known_marks(pg_env *e, const char *name) {
   pthread_mutex_lock(&e->lock);
   known_queue *k = find(e, name);

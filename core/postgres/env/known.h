@@ -38,6 +38,9 @@ int known_load(pg_env *e, session *l, const char *name, pg_queue *out);
 
 void known_forget(pg_env *e, const char *name);
 
+/* The queue was dropped: its counters are not those of the next of its name. */
+void known_drop(pg_env *e, const char *name);
+
 /* The marks, for apply alone; NULL: the queue is not known. */
 take_marks *known_marks(pg_env *e, const char *name);
 

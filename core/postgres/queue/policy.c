@@ -169,7 +169,7 @@ int pg_queue_drop(pg_env *e, session *l, int64_t now, const char *name,
   int rc = plan_run(&p, false);
   if (!rc) read_purge(&p, r);
   plan_free(&p);
-  if (!rc && !r->more) known_forget(e, name);
+  if (!rc && !r->more) known_drop(e, name);
   return rc;
 }
 
