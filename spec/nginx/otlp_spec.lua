@@ -7,7 +7,7 @@ if jit then return end -- nginx has its own: to ask it once is enough
 local collector = require "spec.helper.collector"
 local nginx = require "spec.helper.nginx"
 
--- A server whose pushes are traced; `interval` is between two requests.
+-- A server whose pushes are traced; between two requests are `interval`, text.
 local function server(there, interval)
   return nginx.start { http = ([[
     init_worker_by_lua_block {
@@ -27,7 +27,7 @@ end
 describe("respool.otlp within nginx", function()
   it("sends spans beside requests, though nothing else happens", function()
     local there = collector.start()
-    local n = server(there, 0.1)
+    local n = server(there, "0.1")
     assert.equal("1", (n:request "/"))
     n:await("the span", function() return #there:spans() > 0 end)
     local span = there:spans()[1]
@@ -81,7 +81,7 @@ describe("respool.otlp within nginx", function()
 
   it("sends what is left when a worker ends", function()
     local there = collector.start()
-    local n = server(there, 3600)
+    local n = server(there, "3600")
     for _ = 1, 3 do n:request "/" end
     assert.same({}, there.server:requests())
     n:stop "QUIT"
