@@ -533,7 +533,9 @@ typedef struct respool_queue_stats {
   uint64_t expired;    /* became dead letters, or dropped, by their TTL */
   uint64_t removed;    /* removed, purged, or dropped on failure */
   /* events */
-  uint64_t delivered;  /* deliveries of items */
+  uint64_t delivered;  /* deliveries of items. In PostgreSQL this, the bytes and
+                          the times are of up to a second ago, and a process
+                          that is killed loses its own of that second */
   uint64_t retried;
   uint64_t released;
   uint64_t snoozed;

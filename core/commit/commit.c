@@ -20,6 +20,7 @@
 
 #define GROUP_MAX 256 /* units that the engine is given at once */
 #define GATHER_PART 2 /* of a group's time: as long others are waited for */
+#define GATHER_MOST 10000 /* us, as a group takes long where a server is away */
 #define GATHER_REST 8 /* groups, after one for which nobody came */
 
 typedef struct committer {
@@ -171,7 +172,8 @@ static void add_waiting(committer *c, unit *u) {
    would find this one gone. So the leader waits for them, for a part of what a
    group takes. */
 static void gather(committer *c) {
-  int64_t until = c->answered_at + c->took / GATHER_PART;
+  int64_t part = c->took / GATHER_PART;
+  int64_t until = c->answered_at + (part < GATHER_MOST ? part : GATHER_MOST);
   struct timespec t = {until / 1000000, until % 1000000 * 1000};
   if (c->rests > 0) c->rests--;
   if (c->rests || c->came >= c->answered) return;
