@@ -328,6 +328,21 @@ describe("The tabs of respool top", function()
     assert.is_false(store:queue("mails"):stats().paused)
   end)
 
+  it("are none of a pasted text, which is text where one is typed", function()
+    local path = busy()
+    watch({ path, "--interval", "60s", "--writable" }, {
+      { "expect", "[1 queues]" },
+      { "send", "\27[200~Py\27[201~" }, { "expect", "presses no keys" },
+      { "send", "P" }, { "expect", "y/n" },
+      { "send", "\27[200~yes\10y" }, { "send", "y\27[201~" },
+      { "send", "n" }, { "expect", "q quit" },
+      { "send", "/" }, { "send", "\27[200~ma\10il\27[201~" },
+      { "expect", "mail_" }, { "send", "\13" }, { "expect", "only mail" },
+    })
+    local store = assert(helper.open(path))
+    assert.is_false(store:queue("mails"):stats().paused)
+  end)
+
   it("act after a question, and not after a no", function()
     local path = busy()
     watch({ path, "--interval", "60s", "--writable" }, {

@@ -98,8 +98,8 @@ static int terminal_columns(lua_State *L) {
 
 /* xterm's control sequences: the other screen, without a cursor and without
    wrapping lines, and back. */
-#define ENTER "\33[?1049h\33[?25l\33[?7l\33[2J"
-#define LEAVE "\33[?7h\33[?25h\33[?1049l"
+#define ENTER "\33[?1049h\33[?25l\33[?7l\33[?2004h\33[2J"
+#define LEAVE "\33[?2004l\33[?7h\33[?25h\33[?1049l"
 
 static const int FATAL[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGABRT,
                              SIGSEGV, SIGBUS, SIGILL, SIGFPE };

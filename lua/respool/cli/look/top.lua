@@ -404,26 +404,53 @@ local function type_in(live, key)
 end
 
 local SPLIT = 0.05 -- seconds that an escape sequence may be under way
+local PASTING = 1  -- and the rest of a pasted text
 
--- A text that was typed, to the end of the escape sequence at its end: a read
--- may end within one.
+-- How long what was typed may be in the middle of something: an escape
+-- sequence, or a text that is pasted (bracketed, as xterm does it); else nil.
+local function is_partial(typed)
+  local pasted = typed:match ".*\27%[200~(.*)"
+  if pasted and not pasted:find("\27[201~", 1, true) then return PASTING end
+  return typed:find "\27[%[O]?[0-?]*$" and SPLIT or nil
+end
+
+-- A text that was typed, to the end of what it ends in: a read may end within.
 local function whole_keys(typed)
-  while typed:find "\27[%[O]?[0-?]*$" do
-    local more = terminal.key(SPLIT)
+  local wait = is_partial(typed)
+  while wait do
+    local more = terminal.key(wait)
     if not more or more == "" then break end
     typed = typed .. more
+    wait = is_partial(typed)
   end
   return typed
 end
 
--- The keys in a text that was typed; an escape sequence is one key.
+-- The keys in a text that was typed; an escape sequence is one key, and so is
+-- a pasted text, which comes second.
 local function each_key(typed)
   local at = 1
   return function()
     if at > #typed then return nil end
     local key = typed:match("^\27[%[O][0-?]*[@-~]", at) or typed:sub(at, at)
     at = at + #key
-    return key
+    if key ~= "\27[200~" then return key end
+    local last, after = typed:find("\27[201~", at, true)
+    local pasted = typed:sub(at, (last or 0) - 1)
+    at = (after or #typed) + 1
+    return key, pasted
+  end
+end
+
+-- A pasted text is text where one is typed, without its control characters,
+-- and nothing elsewhere.
+local function paste(live, text)
+  local typing = live.typing
+  if typing then
+    typing.text = typing.text .. text:gsub("%c", "")
+    live.view.question = typed_line(live)
+  elseif not live.asked then
+    live.view.note = "a pasted text presses no keys"
   end
 end
 
@@ -456,9 +483,13 @@ end
 -- What was typed before a question could be read does not answer it: a text
 -- that is pasted acts on nothing.
 local function press(live, typed)
-  for key in each_key(typed) do
+  for key, pasted in each_key(typed) do
     local before = live.asked or live.typing
-    if press_key(live, key) then return true end
+    if pasted then
+      paste(live, pasted)
+    elseif press_key(live, key) then
+      return true
+    end
     local asks = live.asked or live.typing
     if asks and not before and key ~= "/" then return discard_typed() end
   end
