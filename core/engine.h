@@ -287,12 +287,13 @@ typedef struct unit {
   bool wrote;        /* result: it changed something */
   bool needs_flush;  /* the LMDB engine's own */
   size_t ran;        /* the same: steps that its journal did */
-  _Atomic bool done; /* from here on the committer's; see commit.h */
+  _Atomic bool done; /* from here on the committer's; see commit.h. Of a
+                        ticket's unit: it is over */
   bool leaves;
   void (*ended)(struct unit *u);
   void *owner;
-  _Atomic uint32_t wake; /* a futex; 1 is added when it is over, 2 to have its
-                            waiter look around */
+  _Atomic uint32_t wake; /* a futex of any other unit; 1 is added when it is
+                            over, 2 to have its waiter look around */
   struct unit *next;
 } unit;
 

@@ -121,7 +121,6 @@ static bool is_over(const unit *u) {
    it is over; waking nobody there does no harm. */
 static void finish(unit *u, bool is_own) {
   _Atomic uint32_t *wake = &u->wake;
-  u->done = true;
   atomic_fetch_add(wake, 1);
   if (!is_own) futex_wake(wake, FUTEX_ANY, 1);
 }
@@ -251,7 +250,6 @@ static void give_up(env *e, unit *u, const char *whom) {
     return;
   }
   unit_note(u, wait_fail(NULL, whom));
-  u->done = true;
   atomic_fetch_add(&u->wake, 1);
 }
 
@@ -304,7 +302,7 @@ static void lead_until(env *e, unit *u) {
 
 int commit_unit(env *e, unit *u) {
   committer *c = e->commit;
-  u->done = u->leaves = false;
+  u->leaves = false;
   u->ended = NULL;
   u->wake = 0;
   wait_begin();
