@@ -2,9 +2,10 @@
 /*
  * What a backlog costs a take and its settle: by turns in four stores that
  * never flush, with 1,000, 100,000 and --backlog items waiting, and with
- * 1,000 waiting beside 100,000 claims (--backlog of each, if that is less). A turn takes --group items and
- * settles them some times over, and pushes as many again; a median is over all
- * turns. Then what memory the process holds beyond the mapped files.
+ * 1,000 waiting beside 100,000 claims (--backlog of each, if that is less). A
+ * turn takes --group items and settles them some times over, and pushes as many
+ * again; a median is over all turns. Then what memory the process holds beyond
+ * the mapped files.
  */
 #include <inttypes.h>
 #include <stdio.h>

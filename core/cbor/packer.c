@@ -82,7 +82,7 @@ static size_t long_head(uint8_t major, uint64_t v, uint8_t *at) {
   return 1 + (size_t)size;
 }
 
-static inline size_t head(uint8_t major, uint64_t v, uint8_t *at) {
+static inline size_t write_head(uint8_t major, uint64_t v, uint8_t *at) {
   if (v > SHORT_MAX) return long_head(major, v, at);
   *at = (uint8_t)(major | v);
   return 1;
@@ -90,7 +90,7 @@ static inline size_t head(uint8_t major, uint64_t v, uint8_t *at) {
 
 static inline void pack_head(packer *p, uint8_t major, uint64_t v) {
   uint8_t *at = room(p, HEAD_MAX);
-  if (at != NULL) p->len += head(major, v, at);
+  if (at != NULL) p->len += write_head(major, v, at);
 }
 
 void pack_uint(packer *p, uint64_t v) {
@@ -112,7 +112,7 @@ void pack_fixed(packer *p, uint64_t v) {
 static void pack_chars(packer *p, uint8_t major, const void *data, size_t n) {
   uint8_t *at = room(p, n + HEAD_MAX);
   if (at == NULL) return;
-  size_t size = head(major, n, at);
+  size_t size = write_head(major, n, at);
   if (n > 0) memcpy(at + size, data, n);
   p->len += size + n;
 }
@@ -165,7 +165,7 @@ size_t pack_map_open(packer *p) {
 
 void pack_map_close(packer *p, size_t at, size_t n) {
   uint8_t first[HEAD_MAX];
-  size_t size = head(MAP, n, first), pairs = p->len - at - 1;
+  size_t size = write_head(MAP, n, first), pairs = p->len - at - 1;
   if (packer_grow(p, size - 1) == NULL) return;
   uint8_t *map = p->data + at;
   if (size > 1) memmove(map + size, map + 1, pairs);

@@ -145,9 +145,9 @@ void control_close(journal *j);
 int control_publish(journal *j);
 void control_boot(char boot[40]);
 
-/* A copy of rows and slots of the block of this store, if it is of this boot and
-   built: for those who may not write. NULL: there is none, or no memory. To be
-   freed. */
+/* A copy of rows and slots of the block of this store, if it is of this boot
+   and built: for those who may not write. NULL: there is none, or no memory. To
+   be freed. */
 control *control_copy(int dirfd, const uint8_t store[16]);
 
 /* 0, or the code for a handle that cannot be used. */

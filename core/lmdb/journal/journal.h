@@ -311,8 +311,8 @@ int journal_look(journal *j, uint64_t queue, uint64_t from,
 
 /* The same without a lock: every item that the file holds behind `a`, flushed
    or not, and leased as in the block of `leases`; NULL, for read-only handles:
-   as in the one that lies in the directory. Valid if LMDB's `applied` is the same afterwards. A result of
-   `each` other than 0 ends it. */
+   as in the one that lies in the directory. Valid if LMDB's `applied` is the
+   same afterwards. A result of `each` other than 0 ends it. */
 typedef int journal_each_fn(void *arg, const journal_item *i);
 int journal_read(int dirfd, const uint8_t store[16], const journal_applied *a,
                  const journal *leases, journal_each_fn *each, void *arg);

@@ -25,8 +25,8 @@ void partitions_push(txn *t, queue *q, const append_req *r, uint64_t first,
 void partition_move(txn *t, queue *q, const line *l, const respool_item *i,
                     enum count from, enum count to);
 
-/* An item of space PARTED ends that a take was about to deliver: no line has its
-   id any more, but it may be lone. */
+/* An item of space PARTED ends that a take was about to deliver: no line has
+   its id any more, but it may be lone. */
 void partition_end_given(txn *t, queue *q, const line *l,
                          const respool_item *i);
 

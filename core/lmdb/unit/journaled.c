@@ -136,7 +136,8 @@ static void put_items(putting *p, const line *l, size_t from, size_t to) {
   const journal_item *i = &p->of[from];
   builder b;
   builder_init(&b, 0);
-  for (size_t k = from; k < to; k++) builder_add_raw(&b, p->of[k].packed, false);
+  for (size_t k = from; k < to; k++)
+    builder_add_raw(&b, p->of[k].packed, false);
   int rc = builder_finish(&b);
   txn_fail(p->t, rc);
   append_req r = {.builder = &b};

@@ -72,7 +72,8 @@ static wchar_t character(const unsigned char *s, const unsigned char *end,
    one before none; and how many bytes of it fit into `most`. */
 static int terminal_columns(lua_State *L) {
   size_t size, n, fits = 0;
-  const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &size);
+  const unsigned char *s =
+    (const unsigned char *)luaL_checklstring(L, 1, &size);
   const unsigned char *end = s + size;
   lua_Number most = luaL_optnumber(L, 2, (lua_Number)size * 2);
   lua_Integer columns = 0;
