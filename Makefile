@@ -14,11 +14,12 @@ INSTALL_LUAS ?= 5.4 luajit
 BUILD ?= build
 
 # The C core, by room; a room knows only those above it.
-base = error clock random arena array histogram thread timer id_set file \
-  decimal wait
+base = error clock random arena array histogram id_set file decimal
+threads = thread timer wait
 cbor = packer unpacker utf8
-record = backoff item segment failures page fields batch policy outcome flow \
-  dead_notices dead_record dead_group replay_record leases sample entry_name
+record = item segment failures page fields batch leases sample entry_name
+record/dead = record notices group replay
+policy = policy backoff outcome flow
 schedule = civil zone cron
 commit = commit ticket
 verbs/store = store calls reports notes samples maintenance
@@ -31,8 +32,8 @@ lmdb/env = turn directory files create env open txn commits nodes pages \
   replacement old_store
 lmdb/record = key_codec records partition_record meta names notes entries \
   segments blobs item_reader
-lmdb/journal = file control lock log slots scan state flush queue apply open \
-  push take look wait check salvage
+lmdb/journal/files = byte_lock control lock log slots scan state
+lmdb/journal = flush queue apply open push take look wait check salvage
 lmdb/dead = dead_letters dlq groups named_replay
 lmdb/queue = state unique_key claims find room results history order weights \
   flow
@@ -49,8 +50,9 @@ postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy records \
   dead work
 postgres = apply check look maintain engine
-ROOMS = base cbor schedule record commit verbs/store verbs/queue verbs/produce \
-  verbs/consume verbs lmdb/env lmdb/record lmdb/journal lmdb/dead lmdb/queue \
+ROOMS = base threads cbor schedule record record/dead policy commit \
+  verbs/store verbs/queue verbs/produce verbs/consume verbs \
+  lmdb/env lmdb/record lmdb/journal/files lmdb/journal lmdb/dead lmdb/queue \
   lmdb/partition lmdb/unit lmdb/steps lmdb/repair lmdb/migrate lmdb \
   postgres/client postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
@@ -60,12 +62,13 @@ SCHEMA = tables common push flow partition take settle queue look remove \
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options
-handles = handle ticket bell
+handles = handle ticket bell names
 queue = take batch buffer dead_push change queue
-store = names buffer_list dead replay note file_work schedule worker trend \
-  maintenance transaction repair store
+dead = dead replay
+store = buffer_list note file_work schedule worker trend maintenance \
+  transaction repair store
 system = process file terminal input wait
-BINDING = $(foreach room,values handles queue store system, \
+BINDING = $(foreach room,values handles queue dead store system, \
   $($(room):%=$(room)/%)) core
 
 # JSON has a module of its own; without jansson there is none.
@@ -279,7 +282,7 @@ $(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 # A build of another version, as a store's journal sees it.
-OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/%.o,control scan)
+OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/files/%.o,control scan)
 $(OTHER): $(BUILD)/other/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=2u -c $< -o $@

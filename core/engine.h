@@ -19,10 +19,10 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "policy/policy.h"
 #include "record/batch.h"
-#include "record/dead_notices.h"
+#include "record/dead/notices.h"
 #include "record/leases.h"
-#include "record/policy.h"
 
 /* The time of a unit or query by the engine's own clock, read when it runs.
    Any other is a manual clock's, in milliseconds since 1970. */

@@ -14,9 +14,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/futex.h"
-#include "base/thread.h"
-#include "base/wait.h"
+#include "threads/futex.h"
+#include "threads/thread.h"
+#include "threads/wait.h"
 
 #define GROUP_MAX 256 /* units that the engine is given at once */
 #define GATHER_PART 2 /* of a group's time: as long others are waited for */

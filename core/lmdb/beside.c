@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/wait.h"
 #include "lmdb/env/env.h"
 #include "lmdb/record/meta.h"
 #include "lmdb/small.h"
 #include "lmdb/unit/journaled.h"
+#include "threads/wait.h"
 
 static bool goes_on(void *arg, int64_t ms, int pid) {
   lmdb_env *e = arg;

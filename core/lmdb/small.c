@@ -25,7 +25,7 @@
 #include "lmdb/steps/live.h"
 #include "lmdb/unit/journaled.h"
 #include "lmdb/unit/unit.h"
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 #define KNOWN_MAX 256
 

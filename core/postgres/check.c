@@ -3,9 +3,9 @@
 
 #include "postgres/queue/plan.h"
 #include "postgres/record/taken.h"
-#include "record/dead_record.h"
+#include "record/dead/record.h"
+#include "record/dead/replay.h"
 #include "record/fields.h"
-#include "record/replay_record.h"
 
 #define PAGE 64 /* rows that one call looks at */
 #define PATIENCE 600000 /* ms; the invariants need all there is */

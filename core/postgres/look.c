@@ -10,13 +10,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "policy/flow.h"
 #include "postgres/check.h"
 #include "postgres/queue/append.h"
 #include "postgres/queue/records.h"
 #include "postgres/record/items.h"
-#include "record/dead_group.h"
-#include "record/dead_record.h"
-#include "record/flow.h"
+#include "record/dead/group.h"
+#include "record/dead/record.h"
 
 /* A query on its way. */
 typedef struct looking {

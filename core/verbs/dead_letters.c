@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "record/dead_group.h"
-#include "record/dead_record.h"
+#include "record/dead/group.h"
+#include "record/dead/record.h"
 #include "verbs/dead_letters.h"
 #include "verbs/produce/push.h"
 

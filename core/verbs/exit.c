@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "base/thread.h"
+#include "threads/thread.h"
 #include "verbs/store/store.h"
 
 #define PATIENCE 5000 /* ms: what holds a flush up must not hold up the end */

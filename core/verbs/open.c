@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/wait.h"
+#include "threads/wait.h"
 #include "verbs/consume/batch.h"
-#include "verbs/produce/buffer_list.h"
 #include "verbs/engines.h"
 #include "verbs/exit.h"
+#include "verbs/produce/buffer_list.h"
 #include "verbs/store/store.h"
 
 #define MAX_BYTES ((uint64_t)16 << 30)

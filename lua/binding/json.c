@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/thread.h"
 #include "json/base64.h"
 #include "json/json.h"
+#include "threads/thread.h"
 #include "values/compat.h"
 
 #define CONVERSION "respool.json.conversion"

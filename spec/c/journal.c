@@ -16,8 +16,8 @@
 
 #include "../fault/stand_in.h"
 #include "holds.h"
-#include "lmdb/journal/lock.h"
-#include "lmdb/journal/slots.h"
+#include "lmdb/journal/files/lock.h"
+#include "lmdb/journal/files/slots.h"
 
 #define HALF ((uint64_t)64 << 10)
 

@@ -12,8 +12,8 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "base/thread.h"
-#include "record/outcome.h"
+#include "policy/outcome.h"
+#include "threads/thread.h"
 
 #define QUEUES 4
 #define ENTRIES 512

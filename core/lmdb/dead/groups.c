@@ -8,7 +8,7 @@
 
 #include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
-#include "record/dead_group.h"
+#include "record/dead/group.h"
 
 #include <stdlib.h>
 #include <string.h>

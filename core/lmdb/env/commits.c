@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "base/thread.h"
+#include "threads/thread.h"
 
 void commits_init(commits *c) {
   memset(c, 0, sizeof *c);

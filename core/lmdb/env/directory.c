@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/wait.h"
+#include "threads/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,8 +16,8 @@
 #include <fcntl.h>
 
 #include "base/clock.h"
-#include "base/thread.h"
-#include "base/wait.h"
+#include "threads/thread.h"
+#include "threads/wait.h"
 
 /* Returns 0 or errno. Where locks are not supported, or the kernel reports a
    deadlock between stores where there is none, LMDB's mutex still keeps writers

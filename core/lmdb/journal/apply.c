@@ -16,10 +16,10 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "lmdb/journal/files/lock.h"
+#include "lmdb/journal/files/slots.h"
+#include "lmdb/journal/files/state.h"
 #include "lmdb/journal/flush.h"
-#include "lmdb/journal/lock.h"
-#include "lmdb/journal/slots.h"
-#include "lmdb/journal/state.h"
 
 struct journal_work {
   journal *j;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "lmdb/journal/scan.h"
-#include "lmdb/journal/state.h"
+#include "lmdb/journal/files/scan.h"
+#include "lmdb/journal/files/state.h"
 
 typedef struct check {
   journal *j;

@@ -12,10 +12,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
-#include "base/futex.h"
-#include "lmdb/journal/lock.h"
-#include "lmdb/journal/log.h"
-#include "lmdb/journal/state.h"
+#include "lmdb/journal/files/lock.h"
+#include "lmdb/journal/files/log.h"
+#include "lmdb/journal/files/state.h"
+#include "threads/futex.h"
 
 #define FLUSHER_MS 20  /* it may have died */
 #define STOPPED_MS 100 /* it may be stopped, and flushes may be slow */

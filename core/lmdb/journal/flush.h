@@ -5,7 +5,7 @@
 #ifndef JOURNAL_FLUSH_H
 #define JOURNAL_FLUSH_H
 
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 /* Wakes those who wait for a flush: it may have come. */
 void flush_wake(control *c);

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "lmdb/journal/scan.h"
-#include "lmdb/journal/state.h"
+#include "lmdb/journal/files/scan.h"
+#include "lmdb/journal/files/state.h"
 
 /* The bound of the leases is often too low. */
 static void count_lapsed(control *c, const row *r, int64_t now,

@@ -13,10 +13,10 @@
 
 #include "base/error.h"
 #include "base/fault.h"
-#include "lmdb/journal/lock.h"
+#include "lmdb/journal/files/lock.h"
+#include "lmdb/journal/files/scan.h"
+#include "lmdb/journal/files/state.h"
 #include "lmdb/journal/open.h"
-#include "lmdb/journal/scan.h"
-#include "lmdb/journal/state.h"
 
 #define TRY_EACH 16 /* pushes that find no file */
 

@@ -5,7 +5,7 @@
 #ifndef JOURNAL_OPEN_H
 #define JOURNAL_OPEN_H
 
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 /* Sees to it that there is a file; ELSEWHERE: there is no room for one. */
 int open_made(journal *j);

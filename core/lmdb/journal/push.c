@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "lmdb/journal/files/slots.h"
+#include "lmdb/journal/files/state.h"
 #include "lmdb/journal/open.h"
-#include "lmdb/journal/slots.h"
-#include "lmdb/journal/state.h"
 
 static size_t record_size(const journal_push_req *r) {
   size_t n = sizeof(record) + r->n * sizeof(piece);

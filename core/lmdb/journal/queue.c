@@ -5,8 +5,8 @@
  * id, when a row is made, is nobody's yet.
  */
 #include "base/error.h"
-#include "lmdb/journal/slots.h"
-#include "lmdb/journal/state.h"
+#include "lmdb/journal/files/slots.h"
+#include "lmdb/journal/files/state.h"
 
 int journal_queue(journal *j, uint64_t number, uint64_t next_id) {
   if (!number) return fail(RESPOOL_INVALID, "a queue's number is above 0");

@@ -11,7 +11,7 @@
 
 #include "base/array.h"
 #include "base/error.h"
-#include "lmdb/journal/log.h"
+#include "lmdb/journal/files/log.h"
 
 typedef struct found {
   uint64_t pos;

@@ -6,9 +6,9 @@
  */
 #include "base/error.h"
 #include "base/fault.h"
+#include "lmdb/journal/files/slots.h"
+#include "lmdb/journal/files/state.h"
 #include "lmdb/journal/flush.h"
-#include "lmdb/journal/slots.h"
-#include "lmdb/journal/state.h"
 #include "record/leases.h"
 
 /* ---- take ---------------------------------------------------------------- */

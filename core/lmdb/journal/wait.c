@@ -5,8 +5,8 @@
  * sleeper that is killed as it is woken takes the call with it, hence the
  * slices of a second.
  */
-#include "base/futex.h"
-#include "lmdb/journal/slots.h"
+#include "lmdb/journal/files/slots.h"
+#include "threads/futex.h"
 
 #define SLICE_MS 1000
 

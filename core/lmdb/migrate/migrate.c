@@ -8,11 +8,11 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/wait.h"
 #include "lmdb/env/create.h"
 #include "lmdb/env/open.h"
 #include "lmdb/env/replacement.h"
 #include "lmdb/migrate/convert.h"
+#include "threads/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 #include <string.h>
 

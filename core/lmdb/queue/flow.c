@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flow of queues; see flow.h and record/flow.h. A queue's flow is made when
+ * The flow of queues; see flow.h and policy/flow.h. A queue's flow is made when
  * something happens in it, and removed with the next take after all of it is
  * over.
  */

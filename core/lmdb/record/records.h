@@ -9,11 +9,11 @@
 #ifndef RECORDS_H
 #define RECORDS_H
 
-#include "record/dead_record.h"
-#include "record/flow.h"
-#include "record/policy.h"
-#include "record/replay_record.h"
 #include "lmdb/record/key_codec.h"
+#include "policy/flow.h"
+#include "policy/policy.h"
+#include "record/dead/record.h"
+#include "record/dead/replay.h"
 
 typedef struct priority_state {
   int priority;

@@ -19,7 +19,7 @@
 #include "lmdb/queue/unique_key.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/segments.h"
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 #include "base/random.h"
 

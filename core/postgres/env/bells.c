@@ -14,8 +14,8 @@
 
 #include "base/array.h"
 #include "base/clock.h"
-#include "base/thread.h"
 #include "postgres/env/known.h"
+#include "threads/thread.h"
 
 #define HANGS 60000     /* ms that a bell hangs */
 #define RENEWED 30000   /* ms after which it is hung up anew */

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "postgres/env/bells.h"
 #include "postgres/record/run.h"
-#include "record/dead_record.h"
+#include "record/dead/record.h"
 
 void append_begin(appending *a, const char *name, append_req **of, size_t n) {
   memset(a, 0, sizeof *a);

@@ -8,7 +8,7 @@
 #define BURIAL_H
 
 #include "postgres/queue/plan.h"
-#include "record/dead_record.h"
+#include "record/dead/record.h"
 
 enum settle_count {
   COUNT_DONE, COUNT_DROPPED, COUNT_DIED, COUNT_EXPIRED, COUNT_RELEASED,

@@ -8,7 +8,7 @@
 #include "postgres/queue/append.h"
 #include "postgres/queue/take.h"
 #include "postgres/record/items.h"
-#include "record/dead_record.h"
+#include "record/dead/record.h"
 
 #define TRIES 20 /* while others change the same item */
 

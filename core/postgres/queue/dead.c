@@ -12,7 +12,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "postgres/queue/records.h"
-#include "record/dead_record.h"
+#include "record/dead/record.h"
 #include "record/fields.h"
 
 static void put_numbers(values *v, const uint64_t *numbers, size_t n) {

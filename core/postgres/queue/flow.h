@@ -6,8 +6,8 @@
 #ifndef POSTGRES_FLOW_H
 #define POSTGRES_FLOW_H
 
+#include "policy/outcome.h"
 #include "postgres/queue/plan.h"
-#include "record/outcome.h"
 
 /* Adds a request if the outcomes of the batch concern the flow of the queue, or
    of its partitions. */

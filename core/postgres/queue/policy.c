@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "record/flow.h"
+#include "policy/flow.h"
 
 #define TRIES 20 /* while others change the same policy */
 

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "record/dead/replay.h"
 #include "record/fields.h"
-#include "record/replay_record.h"
 
 #define CANCEL_TRIES 100
 

@@ -6,8 +6,8 @@
 #ifndef POSTGRES_SETTLE_H
 #define POSTGRES_SETTLE_H
 
+#include "policy/outcome.h"
 #include "postgres/queue/burial.h"
-#include "record/outcome.h"
 
 typedef struct settling {
   const char *name; /* of the queue */

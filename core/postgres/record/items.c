@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 static int copy(arena *a, respool_bytes *b) {
   if (!b->data) return 0;

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What bounds the taking from a queue: holds, which lie with the queue, and of
 -- a queue with a rate or a breaker its row of `flow`, under whose lock such
--- takes and settles come one at a time. See record/flow.h for the rules. A row
+-- takes and settles come one at a time. See policy/flow.h for the rules. A row
 -- of `flow` with a partition is the same of that, with its hold.
 
 -- The bucket of a rate holds `bucket` units and gains rate_items of them each

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/thread.h"
+#include "threads/thread.h"
 
 #define BUFFER_BYTES ((uint64_t)64 << 20) /* max_bytes, if not given */
 #define RETRY_MIN 100   /* ms */

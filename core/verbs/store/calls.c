@@ -4,7 +4,7 @@
  * are functions that may block, run by one thread of the store one after the
  * other.
  */
-#include "base/wait.h"
+#include "threads/wait.h"
 #include "verbs/store/store.h"
 
 #include <stddef.h>

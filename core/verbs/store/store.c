@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "base/wait.h"
+#include "threads/wait.h"
 
 /* ---- the handle --------------------------------------------------------- */
 

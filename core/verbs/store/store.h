@@ -7,8 +7,8 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "base/timer.h"
 #include "commit/ticket.h"
+#include "threads/timer.h"
 
 /* The buffers of a store: see buffer_list.c. */
 typedef struct store_buffers {

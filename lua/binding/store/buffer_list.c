@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "handles/handle.h"
+#include "handles/names.h"
 #include "handles/ticket.h"
-#include "names.h"
 #include "values/record.h"
 #include "values/result.h"
 #include "values/stats.h"

@@ -5,8 +5,8 @@
 #include "note.h"
 
 #include "handles/handle.h"
+#include "handles/names.h"
 #include "handles/ticket.h"
-#include "names.h"
 #include "values/result.h"
 
 #include <stdlib.h>

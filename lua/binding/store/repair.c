@@ -4,7 +4,7 @@
  */
 #include "repair.h"
 
-#include "names.h"
+#include "handles/names.h"
 #include "values/record.h"
 #include "values/result.h"
 

@@ -6,9 +6,9 @@
  */
 #include "transaction.h"
 
+#include "dead/replay.h"
 #include "handles/handle.h"
 #include "queue/batch.h"
-#include "replay.h"
 #include "values/options.h"
 
 #include "values/result.h"

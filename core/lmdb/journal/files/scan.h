@@ -7,7 +7,7 @@
 #ifndef JOURNAL_SCAN_H
 #define JOURNAL_SCAN_H
 
-#include "lmdb/journal/slots.h"
+#include "lmdb/journal/files/slots.h"
 
 /* Builds items, rows and the end of the log in `c` from the file. */
 int scan_build(control *c, int fd, point from, uint64_t limit);

@@ -18,7 +18,7 @@
 
 #include <sys/types.h>
 
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 enum { RECORD_PUSH = 1, RECORD_DONE, RECORD_END };
 

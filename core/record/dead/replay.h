@@ -3,8 +3,8 @@
  * A named replay as it is stored. Its name is its key; its checksum (fields.h)
  * is filled in by whoever stores it.
  */
-#ifndef REPLAY_RECORD_H
-#define REPLAY_RECORD_H
+#ifndef DEAD_REPLAY_H
+#define DEAD_REPLAY_H
 
 #include "cbor/packer.h"
 #include "cbor/unpacker.h"

@@ -2,7 +2,7 @@
 /*
  * The journal's file and its records; see log.h.
  */
-#include "lmdb/journal/log.h"
+#include "lmdb/journal/files/log.h"
 
 #include "record/item.h"
 

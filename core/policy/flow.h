@@ -8,10 +8,10 @@
  * The bucket holds burst * per units and gains `items` of them each ms; an item
  * costs `per`. So it is exact in integers.
  */
-#ifndef RECORD_FLOW_H
-#define RECORD_FLOW_H
+#ifndef POLICY_FLOW_H
+#define POLICY_FLOW_H
 
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 typedef struct flow {
   int64_t held_until; /* 0: it is not held */

@@ -7,7 +7,7 @@
  * may be stopped (SIGSTOP). A holder that dies leaves its byte, found by the
  * next try.
  */
-#include "lmdb/journal/lock.h"
+#include "lmdb/journal/files/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +16,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/wait.h"
-#include "lmdb/journal/file.h"
-#include "base/futex.h"
+#include "lmdb/journal/files/byte_lock.h"
+#include "threads/futex.h"
+#include "threads/wait.h"
 
 #define FIRST_BYTE 16
 #define SLICE_MS 10

@@ -2,8 +2,8 @@
 /*
  * The policy of a queue as it is stored.
  */
-#ifndef RECORD_POLICY_H
-#define RECORD_POLICY_H
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
 
 #include "cbor/packer.h"
 #include "cbor/unpacker.h"
@@ -18,7 +18,7 @@ typedef struct queue_config {
   int64_t lease, max_lease, max_attempts, max_crashes, ttl, cooldown;
   int64_t on_exhausted, on_expire, ordered, max_items, max_bytes;
   int64_t overflow, keep_done, keep_done_bytes, keep_dead;
-  int64_t rate_items, rate_per, rate_burst; /* see record/flow.h */
+  int64_t rate_items, rate_per, rate_burst; /* see policy/flow.h */
   int64_t breaker_failures, breaker_within, breaker_cooldown, breaker_probes;
   int64_t keep_dead_items, keep_dead_bytes;
   int64_t partition_concurrency, partition_ordered, partition_batch;

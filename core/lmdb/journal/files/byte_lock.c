@@ -2,7 +2,7 @@
 /*
  * Byte locks; see file.h.
  */
-#include "lmdb/journal/file.h"
+#include "lmdb/journal/files/byte_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>

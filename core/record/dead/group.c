@@ -2,7 +2,7 @@
 /*
  * Dead letters counted by group and reason.
  */
-#include "record/dead_group.h"
+#include "record/dead/group.h"
 
 void dead_group_add(respool_dead_group *g, uint64_t n, uint64_t newest,
                     int64_t hour) {

@@ -3,7 +3,7 @@
  * The tables of the control block; see slots.h. The hash table probes
  * linearly; what is taken out is closed up, so that it holds no tombstones.
  */
-#include "lmdb/journal/slots.h"
+#include "lmdb/journal/files/slots.h"
 
 #include <string.h>
 #include <unistd.h>

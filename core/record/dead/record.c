@@ -2,7 +2,7 @@
 /*
  * Making, packing and unpacking of dead letters; see dead_record.h.
  */
-#include "record/dead_record.h"
+#include "record/dead/record.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /*
  * Waiting for other processes; see wait.h.
  */
-#include "base/wait.h"
+#include "threads/wait.h"
 
 #include <stdio.h>
 #include <string.h>

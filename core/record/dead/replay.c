@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "record/replay_record.h"
+#include "record/dead/replay.h"
 
 #include "record/fields.h"
 

@@ -5,7 +5,7 @@
 #ifndef JOURNAL_STATE_H
 #define JOURNAL_STATE_H
 
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 /* Repairs the block when the last holder died. `anyhow` enters also after a
    flush failed, which is IO otherwise. */

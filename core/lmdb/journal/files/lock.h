@@ -5,7 +5,7 @@
 #ifndef JOURNAL_LOCK_H
 #define JOURNAL_LOCK_H
 
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 /* 0; `*died`: its last holder died in it. LOCKED: the wait was given up. */
 int lock_take(journal *j, int which, bool *died);

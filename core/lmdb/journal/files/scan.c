@@ -5,7 +5,7 @@
  * the block to reason about, except that an appended record counts when the
  * tail has moved behind it, and a lease when its slot says so.
  */
-#include "lmdb/journal/scan.h"
+#include "lmdb/journal/files/scan.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,12 +4,12 @@
  * short (a timer for each taken batch and each buffer), so the earliest is
  * found by a linear search.
  */
-#include "base/timer.h"
+#include "threads/timer.h"
 
 #include <string.h>
 
 #include "base/error.h"
-#include "base/thread.h"
+#include "threads/thread.h"
 
 #define LINGER 1000 /* ms that an idle thread waits for more work */
 

@@ -2,7 +2,7 @@
 /*
  * Policies; see policy.h.
  */
-#include "record/policy.h"
+#include "policy/policy.h"
 
 #include "record/fields.h"
 

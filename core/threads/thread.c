@@ -2,7 +2,7 @@
 /*
  * Starting threads; see thread.h.
  */
-#include "base/thread.h"
+#include "threads/thread.h"
 
 #include <signal.h>
 

@@ -11,8 +11,8 @@
 
 #include "cbor/unpacker.h"
 #include "handles/handle.h"
+#include "handles/names.h"
 #include "handles/ticket.h"
-#include "names.h"
 #include "replay.h"
 #include "values/options.h"
 #include "values/record.h"

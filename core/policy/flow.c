@@ -2,7 +2,7 @@
 /*
  * Flow; see flow.h.
  */
-#include "record/flow.h"
+#include "policy/flow.h"
 
 #include "base/clock.h"
 #include "base/fault.h"

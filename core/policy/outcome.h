@@ -6,8 +6,8 @@
 #ifndef OUTCOME_H
 #define OUTCOME_H
 
+#include "policy/policy.h"
 #include "record/batch.h"
-#include "record/policy.h"
 
 /* Which failures of an outage spend no attempt: none, those that would be an
    item's last, or all. */
@@ -56,7 +56,7 @@ typedef struct claim_outcomes {
   const mark *marks; /* of the batch's items; NULL: `all` for each */
   const mark *all;
   size_t from, to;
-  enum excuse excuse; /* of failures that are outages; see record/flow.h */
+  enum excuse excuse; /* of failures that are outages; see policy/flow.h */
   const uint8_t *excuses; /* of each item of the batch, instead; or NULL */
   uint8_t *of;       /* of each item from `from` on; room for them */
   uint64_t n[OUTCOME_COUNT];

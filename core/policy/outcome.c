@@ -2,7 +2,7 @@
 /*
  * Outcomes; see outcome.h.
  */
-#include "record/outcome.h"
+#include "policy/outcome.h"
 
 /* ---- of one item -------------------------------------------------------- */
 

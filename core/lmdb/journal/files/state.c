@@ -2,11 +2,11 @@
 /*
  * Entering the block's state; see state.h.
  */
-#include "lmdb/journal/state.h"
+#include "lmdb/journal/files/state.h"
 
 #include "base/error.h"
-#include "lmdb/journal/lock.h"
-#include "lmdb/journal/scan.h"
+#include "lmdb/journal/files/lock.h"
+#include "lmdb/journal/files/scan.h"
 
 #define LOOK_MS 10
 

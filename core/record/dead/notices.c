@@ -2,7 +2,7 @@
 /*
  * Lists of notices; see dead_notices.h.
  */
-#include "record/dead_notices.h"
+#include "record/dead/notices.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * would be SIGBUS. A child of fork lets go of it at once, since a lock lives
  * as long as any copy of the descriptor.
  */
-#include "lmdb/journal/control.h"
+#include "lmdb/journal/files/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "lmdb/env/files.h"
-#include "lmdb/journal/file.h"
+#include "lmdb/journal/files/byte_lock.h"
 
 static const char name[] = "control";
 

@@ -7,7 +7,7 @@
 #ifndef JOURNAL_SLOTS_H
 #define JOURNAL_SLOTS_H
 
-#include "lmdb/journal/log.h"
+#include "lmdb/journal/files/log.h"
 
 /* Forgets all items; rows keep their numbers, ids and views. */
 void slots_clear(control *c);
