@@ -82,7 +82,8 @@ CURL := $(shell pkg-config --exists libcurl && \
 respool = init store queue dead history transaction policy worker_script \
   worker_processes maintenance repair testing results
 respool/support = backoff codec outcome pages options suggestion fields \
-  merge_patch line_limit timing compat visible json text location loop ticket runner
+  merge_patch line_limit timing compat visible json text location loop ticket \
+  runner
 respool/observe = hooks logger stats workers items trend refusals metrics \
   health closing tracing
 respool/otlp = context exporter metrics spans tracer
@@ -131,9 +132,6 @@ SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
   journal seam libpq_abi postgres_verbs postgres_model postgres_cut
 FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
   partitions journal_kill journal_work journal_replay
-FAULT_SRC = recorder workload replay kill migrate schedule storm flow rate \
-  partitions actors verbs model disk pages points crowd faults ledger scenario \
-  failing stand_in journal_kill journal_work journal_replay
 FAULTS = power kills storms flows journal calls worlds postgres
 BENCH_C = machine lifecycle one_record append_log sqlite leveldb push small \
   partitions depth churn dead_letters dead_letters_record
@@ -152,15 +150,17 @@ SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
 ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   core/lifecycle core/cbor core/cbor_refusals core/module \
   produce/push_options consume/take_options consume/backoff \
-  consume/transaction consume/partitions produce/buffer produce/buffer_flush \
-  produce/buffer_handle produce/keys produce/bounds dead/history observe/hooks \
-  store/read_only lmdb/path lmdb/format lmdb/format_state lmdb/migrate \
-  lmdb/damage lmdb/any_byte lmdb/compact json/json)
-ASAN_POSTGRES = spec/consume/partitions_spec.lua spec/dead/replay_spec.lua
+  consume/transaction partitions/partitions produce/buffer \
+  produce/buffer_flush produce/buffer_handle produce/keys produce/bounds \
+  dead/history observe/hooks store/read_only lmdb/path lmdb/format \
+  lmdb/format_state lmdb/migrate lmdb/damage lmdb/any_byte lmdb/compact \
+  json/json)
+ASAN_POSTGRES = spec/partitions/partitions_spec.lua spec/dead/replay_spec.lua
 # What also runs on stores in PostgreSQL, and what through a pooler.
 POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
-SHARED_SPECS = spec/consume spec/produce spec/dead spec/observe spec/store \
-  spec/console spec/transfer spec/core/model_spec.lua spec/http/flow_spec.lua
+SHARED_SPECS = spec/consume spec/partitions spec/produce spec/dead \
+  spec/observe spec/store spec/console spec/transfer spec/core/model_spec.lua \
+  spec/http/flow_spec.lua
 
 WARN = -Wall -Wextra -Wconversion -Wshadow
 C = -std=c11 -D_GNU_SOURCE -Iinclude -iquote core -iquote lua/binding \
@@ -278,19 +278,22 @@ $(foreach lua,$(LUAS),$(eval $(call module,$(lua))))
 # Examples are built as a user would, the C specs see the insides.
 $(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: examples/%.c $(BUILD)/librespool.a
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
-$(BUILD)/spec/%: spec/c/%.c $(BUILD)/core.a
-	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
+define c_spec
+$(BUILD)/spec/%: spec/c/$(1)/%.c $(BUILD)/core.a
+	@mkdir -p $$(@D)
+	$$(call step,CC,$$@)$$(COMPILE) $$(INPUTS) $$(LDFLAGS) $$(LIBS) -o $$@
+endef
+$(foreach folder,. lmdb postgres,$(eval $(call c_spec,$(folder))))
 # A build of another version, as a store's journal sees it.
 OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/files/%.o,control scan)
 $(OTHER): $(BUILD)/other/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=2u -c $< -o $@
-$(BUILD)/spec/other_build: spec/c/other_build.c $(OTHER) $(BUILD)/core.a
+$(BUILD)/spec/other_build: spec/c/lmdb/other_build.c $(OTHER) $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
-STAND_IN = spec/fault/stand_in.c $(BUILD)/core.a
-$(BUILD)/spec/journal: spec/c/journal.c $(STAND_IN)
+STAND_IN = spec/fault/journal/stand_in.c $(BUILD)/core.a
+$(BUILD)/spec/journal: spec/c/lmdb/journal.c $(STAND_IN)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 # The verbs on an engine of the specs: no LMDB in it.
@@ -299,14 +302,14 @@ VERBS_O = $(filter-out $(BUILD)/core/lmdb/% $(BUILD)/core/postgres/% \
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
-KIT = spec/c/postgres_kit.c $(BUILD)/core.a
-$(BUILD)/spec/postgres_%: spec/c/postgres_%.c $(KIT)
+KIT = spec/c/postgres/kit.c $(BUILD)/core.a
+$(BUILD)/spec/postgres_%: spec/c/postgres/%.c $(KIT)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
-$(BUILD)/bench/postgres: bench/postgres.c $(KIT)
+$(BUILD)/bench/postgres: bench/subjects/postgres.c $(KIT)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
-$(BUILD)/bench/%: bench/%.c bench/bench.c $(BUILD)/librespool.a
+$(BUILD)/bench/%: bench/subjects/%.c bench/subjects/bench.c $(BUILD)/librespool.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) $(LIBS_$*) -o $@
 LIBS_sqlite = -lsqlite3
@@ -314,31 +317,31 @@ LIBS_leveldb = -lleveldb
 LIBS_small = -lsqlite3
 
 # Power cuts and kills; the core that is killed has points for it.
-$(BUILD)/spec/fault/recorder.so: spec/fault/recorder.c
+$(BUILD)/spec/fault/recorder.so: spec/fault/power/recorder.c
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) -shared $(INPUTS) $(LDFLAGS) -ldl -o $@
-ACTORS = $(patsubst %,spec/fault/%.c,actors verbs model)
-$(BUILD)/spec/fault/workload: spec/fault/workload.c $(ACTORS) $(BUILD)/core.a
-$(BUILD)/spec/fault/replay: $(BUILD)/core.a \
-  $(patsubst %,spec/fault/%.c,replay disk model pages)
-$(BUILD)/spec/fault/kill: spec/fault/kill.c spec/fault/points.c $(ACTORS) \
-                          $(BUILD)/points.a
-$(patsubst %,$(BUILD)/spec/fault/%,migrate schedule storm flow rate partitions): \
-  $(BUILD)/spec/fault/%: spec/fault/%.c spec/fault/points.c $(BUILD)/points.a
+ACTORS = $(patsubst %,spec/fault/actors/%.c,actors verbs model)
+$(BUILD)/spec/fault/workload: spec/fault/power/workload.c $(ACTORS) \
+                              $(BUILD)/core.a
+$(BUILD)/spec/fault/replay: $(BUILD)/core.a spec/fault/actors/model.c \
+  $(patsubst %,spec/fault/power/%.c,replay disk pages)
+KILLED = kill migrate schedule storm flow rate partitions
+$(KILLED:%=$(BUILD)/spec/fault/%): $(BUILD)/spec/fault/%: \
+  spec/fault/kill/%.c spec/fault/points.c $(BUILD)/points.a
+$(BUILD)/spec/fault/kill: $(ACTORS)
 $(BUILD)/spec/fault/storm $(BUILD)/spec/fault/flow: spec/fault/crowd.c
-$(patsubst %,$(BUILD)/spec/fault/%,workload replay kill migrate schedule storm \
-  flow rate partitions): \
-  $(wildcard spec/fault/*.h)
+$(patsubst %,$(BUILD)/spec/fault/%,workload replay $(KILLED)): \
+  $(wildcard spec/fault/*.h spec/fault/*/*.h)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
 	  -rdynamic $(LIBS) -ldl -o $@
 JOURNAL_ATTACKS = $(patsubst %,$(BUILD)/spec/fault/journal_%,kill work replay)
-$(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal_%.c \
-  spec/fault/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
+$(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal/%.c \
+  spec/fault/power/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -ldl -o $@
 $(BUILD)/spec/fault/journal_kill: spec/fault/crowd.c
-$(BUILD)/spec/fault/stand_in.o: spec/fault/stand_in.c
+$(BUILD)/spec/fault/stand_in.o: spec/fault/journal/stand_in.c
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@
 $(BUILD)/points/%.o: core/%.c
@@ -350,7 +353,7 @@ $(BUILD)/points.a: $(CORE:%=$(BUILD)/points/%.o)
 # Programs in whose world calls fail; they bring an allocator of their own,
 # so no sanitizer goes with them.
 FAILING_O = $(patsubst %,$(BUILD)/fault/%.o,faults ledger)
-$(BUILD)/fault/%.o: spec/fault/%.c
+$(BUILD)/fault/%.o: spec/fault/calls/%.c
 	@mkdir -p $(@D)
 	$(call step,CC,$<)$(COMPILE) -fvisibility=default $(INC_5.4) -c $< -o $@
 $(BUILD)/fault/failing: $(BUILD)/fault/failing.o $(BUILD)/fault/scenario.o \
@@ -476,15 +479,15 @@ lint:
 	@luacheck -q lua bin/respool spec examples bench contrib doc
 	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
 	    $(EXAMPLES:%=examples/%.c) \
-	    $(SPEC_C:%=spec/c/%.c) spec/c/memory_engine.c \
-	    spec/c/postgres_kit.c \
-	    $(FAULT_SRC:%=spec/fault/%.c) bench/*.c; do \
+	    spec/c/*.c spec/c/*/*.c spec/fault/*.c \
+	    $(filter-out %/failing_lua.c,$(wildcard spec/fault/*/*.c)) \
+	    bench/subjects/*.c; do \
 	  $(call check,$$c,) || exit; done
 	@for c in $(BINDING:%=lua/binding/%.c) $(CURL:%=lua/curl/%.c) \
 	    $(if $(JSON),lua/binding/json.c); do \
 	  $(call check,$$c,$(INC_5.4)) && $(call check,$$c,$(INC_luajit)) || \
 	    exit; done
-	@for c in spec/fault/failing_lua.c spec/fuzz/*.c; do \
+	@for c in spec/fault/calls/failing_lua.c spec/fuzz/*.c; do \
 	  $(call check,$$c,$(INC_5.4)) || exit; done
 check = gcc $(C) -Werror -O2 -S $(2) $(1) -o /dev/null && \
   clang $(C) -Werror -fsyntax-only $(2) $(1)

@@ -36,7 +36,7 @@ local function present(o)
 end
 
 local function subject(lua, key, script)
-  return { key = key, run = lua.run .. "bench/" .. script }
+  return { key = key, run = lua.run .. "bench/subjects/" .. script }
 end
 
 local function life(o, lua)

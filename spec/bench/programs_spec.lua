@@ -55,7 +55,7 @@ end)
 describe("the benchmark's script", function()
   for _, shape in ipairs { "many", "buffer", "processes" } do
     it("tables runs in the shape " .. shape, function()
-      local of = figures(("%s bench/tables.lua --items 100 --group 10 "
+      local of = figures(("%s bench/subjects/tables.lua --items 100 --group 10 "
         .. "--shape %s"):format(helper.lua(), shape))
       assert.equal("100", of.items)
     end)

@@ -5,7 +5,7 @@
 
 local cli = require "spec.helper.cli"
 local core = require "respool.core"
-local endpoint_of = require "spec.helper.http_endpoint"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
 local respool = require "respool"
 local socket = require "socket"

@@ -4,11 +4,11 @@
 -- work` and by `respool deliver`, and what becomes of them when it takes none.
 
 local cli = require "spec.helper.cli"
-local collector = require "spec.helper.collector"
+local collector = require "spec.helper.servers.collector"
 local core = require "respool.core"
-local endpoint = require "spec.helper.http_endpoint"
+local endpoint = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
-local odd_server = require "spec.helper.odd_server"
+local odd_server = require "spec.helper.servers.odd_server"
 local respool = require "respool"
 
 local TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -3,7 +3,7 @@
 -- respool receive, as a process, spoken to by bare sockets.
 
 local cli = require "spec.helper.cli"
-local endpoint_of = require "spec.helper.http_endpoint"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
 local respool = require "respool"
 local socket = require "socket"

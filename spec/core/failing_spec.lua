@@ -38,7 +38,7 @@ describe("a world in which one call fails", function()
 
   it("leaves a sound store when Lua runs out of memory", function()
     local said, status = run("failing_lua", long and "" or "-s 5",
-                             "spec/fault/failing.lua")
+                             "spec/fault/calls/failing.lua")
     assert_right(said, status)
     assert.matches("control: found out", said)
     assert.is_true(tonumber(said:match "of (%d+); ") > 400)

@@ -117,7 +117,7 @@ local function quote(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
-M.free_port = require "spec.helper.free_port"
+M.free_port = require "spec.helper.servers.free_port"
 
 -- A text with other ports behind the address of the loopback: those given, and
 -- free ones.

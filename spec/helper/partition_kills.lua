@@ -2,7 +2,7 @@
 --
 -- Processes that work on a queue with partitions, of each of which two items
 -- may be leased, and that are killed; and what a store must hold behind them.
--- spec/fault/partitions.c is the process.
+-- spec/fault/kill/partitions.c is the process.
 
 local assert = require "luassert"
 local helper = require "spec.helper"

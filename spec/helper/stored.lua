@@ -2,7 +2,7 @@
 --
 -- The contents of a store, read as doc/format.md says and without respool: the
 -- page's table gives the fields of the keys, its drawings the fields of the
--- records, spec/c/dump.c the bytes, and the values are decoded here. A
+-- records, spec/c/lmdb/dump.c the bytes, and the values are decoded here. A
 -- difference between page and store is an error.
 
 local helper = require "spec.helper"
@@ -264,7 +264,7 @@ function M.only(path, database)
 end
 
 -- Damages what lies at a path, or makes what is no store: see
--- spec/c/damage.c.
+-- spec/c/lmdb/damage.c.
 function M.damage(path, ...)
   local said = helper.sh(("%s/spec/damage '%s' %s 2>&1; echo $?"):format(
     build, path, table.concat({ ... }, " ")))

@@ -6,7 +6,7 @@
 -- answers before it commits, and must find what that loses.
 
 local cli = require "spec.helper.cli"
-local endpoint_of = require "spec.helper.http_endpoint"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
 local respool = require "respool"
 local socket = require "socket"

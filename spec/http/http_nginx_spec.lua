@@ -3,8 +3,8 @@
 -- respool.http within nginx: over cosockets, so that the worker serves others
 -- while a request waits for its answer.
 
-local endpoint_of = require "spec.helper.http_endpoint"
-local free_port = require "spec.helper.free_port"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
+local free_port = require "spec.helper.servers.free_port"
 local helper = require "spec.helper"
 local socket = require "socket"
 

@@ -3,7 +3,7 @@
 -- respool.http: what is sent, what becomes of an item by the answer,
 -- and which of several URLs are called.
 
-local endpoint_of = require "spec.helper.http_endpoint"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
 local respool = require "respool"
 local socket = require "socket"

@@ -4,9 +4,9 @@
 -- are not for it, many connections.
 
 local cli = require "spec.helper.cli"
-local endpoint_of = require "spec.helper.http_endpoint"
+local endpoint_of = require "spec.helper.servers.http_endpoint"
 local helper = require "spec.helper"
-local odd_server = require "spec.helper.odd_server"
+local odd_server = require "spec.helper.servers.odd_server"
 local respool = require "respool"
 
 local OK = "HTTP/1.1 202 Fine\r\nContent-Length: 0\r\n\r\n"
@@ -36,7 +36,7 @@ describe("A name server that does not answer", function()
   before_each(function()
     library = helper.dir() .. "/silent.so"
     assert.equal("", helper.sh(("cc -shared -fPIC -D_GNU_SOURCE -o %s "
-      .. "spec/helper/silent_resolver.c -ldl 2>&1"):format(library)))
+      .. "spec/helper/servers/silent_resolver.c -ldl 2>&1"):format(library)))
   end)
 
   -- Each of the items in hand waited for it again, one after the other, also

@@ -4,7 +4,7 @@
 -- them, or over in time.
 
 local helper = require "spec.helper"
-local odd_server = require "spec.helper.odd_server"
+local odd_server = require "spec.helper.servers.odd_server"
 local respool = require "respool"
 
 local store, q

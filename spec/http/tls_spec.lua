@@ -3,7 +3,7 @@
 -- https, to an nginx that says how it was spoken to.
 
 local cli = require "spec.helper.cli"
-local free_port = require "spec.helper.free_port"
+local free_port = require "spec.helper.servers.free_port"
 local helper = require "spec.helper"
 local respool = require "respool"
 

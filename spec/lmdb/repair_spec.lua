@@ -247,7 +247,7 @@ end)
 
 -- Damage that leaves LMDB's pages as they should be.
 
--- A copy of a store, damaged as spec/c/damage.c says.
+-- A copy of a store, damaged as spec/c/lmdb/damage.c says.
 local function damaged(path, ...)
   local copy = helper.dir()
   helper.sh(("cp '%s'/data.mdb '%s'"):format(path, copy))

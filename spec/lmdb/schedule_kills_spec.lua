@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Schedules fired by processes that are killed at named points, and by several
--- at once: each tick is fired once. spec/fault/schedule.c is the process.
+-- at once: each tick is fired once. spec/fault/kill/schedule.c is the process.
 
 local helper = require "spec.helper"
 

@@ -6,8 +6,8 @@
 if jit then return end -- nginx has its own: to ask it once is enough
 
 local helper = require "spec.helper"
-local nginx = require "spec.helper.nginx"
-local store_in = require "spec.helper.nginx_store"
+local nginx = require "spec.helper.servers.nginx"
+local store_in = require "spec.helper.servers.nginx_store"
 
 local OPEN, PUSH, counts = store_in.OPEN, store_in.PUSH, store_in.counts
 local UNJOURNALED = store_in.OPEN_UNJOURNALED

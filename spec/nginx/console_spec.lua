@@ -5,7 +5,7 @@
 
 local cjson = require "cjson"
 local helper = require "spec.helper"
-local nginx = require "spec.helper.nginx"
+local nginx = require "spec.helper.servers.nginx"
 
 local function start(options)
   return nginx.start {

@@ -4,7 +4,7 @@
 -- another way than it should be, or where it cannot run.
 
 local helper = require "spec.helper"
-local nginx = require "spec.helper.nginx"
+local nginx = require "spec.helper.servers.nginx"
 
 describe("The example", function()
   local function run(port, dir)

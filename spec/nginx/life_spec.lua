@@ -5,8 +5,8 @@
 if jit then return end -- nginx has its own: to ask it once is enough
 
 local helper = require "spec.helper"
-local nginx = require "spec.helper.nginx"
-local store_in = require "spec.helper.nginx_store"
+local nginx = require "spec.helper.servers.nginx"
+local store_in = require "spec.helper.servers.nginx_store"
 
 local OPEN, PUSH, HANDLE = store_in.OPEN, store_in.PUSH, store_in.HANDLE
 local counts, readers, consumer =

@@ -4,8 +4,8 @@
 
 if jit then return end -- nginx has its own: to ask it once is enough
 
-local collector = require "spec.helper.collector"
-local nginx = require "spec.helper.nginx"
+local collector = require "spec.helper.servers.collector"
+local nginx = require "spec.helper.servers.nginx"
 
 -- A server whose pushes are traced; between two requests are `interval`, text.
 local function server(there, interval)

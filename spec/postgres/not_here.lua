@@ -27,10 +27,10 @@ return {
   ["spec/consume/progress_spec.lua"] = {
     ["is removed by maintenance where its lease has ended"] = COMMITS,
   },
-  ["spec/consume/lone_items_spec.lua"] = {
+  ["spec/partitions/lone_items_spec.lua"] = {
     ["goes with a queue that is dropped, and comes through a repair"] = FILES,
   },
-  ["spec/consume/partitions_spec.lua"] = {
+  ["spec/partitions/partitions_spec.lua"] = {
     ["comes back in parts where much is due"] = DUE,
     ["has them after a repair"] = FILES,
     ["tells it of one that was released since its push"] = RELEASED,

@@ -4,7 +4,7 @@
 
 local cli = require "spec.helper.cli"
 local database = require "spec.helper.database"
-local free_port = require "spec.helper.free_port"
+local free_port = require "spec.helper.servers.free_port"
 local helper = require "spec.helper"
 
 describe("a store on a server that demands TLS", function()

@@ -6,7 +6,7 @@
  * This header: libpq, loaded when the first store in a database is opened.
  * Neither librespool nor respool.core links it, so a program that uses LMDB
  * alone needs no such library. What is used of libpq 14 or newer is declared
- * here; spec/c/libpq_abi.c compares it with libpq's own header.
+ * here; spec/c/postgres/libpq_abi.c compares it with libpq's own header.
  */
 #ifndef LIBPQ_H
 #define LIBPQ_H
