@@ -57,8 +57,8 @@ ROOMS = base threads cbor schedule record record/dead policy commit \
   postgres/client postgres/record postgres/env postgres/queue postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
-SCHEMA = tables common push flow partition take settle queue look remove \
-  change maintain check roles
+SCHEMA = tables common push flow partition weights take lease settle queue \
+  look remove change maintain check roles
 
 # The binding of core to Lua, by room.
 values = result record stats backoff tables encode decode cbor options

@@ -362,6 +362,31 @@ describe("a partition's concurrency", function()
     end
   end)
 
+  -- On PostgreSQL "low" came before "second": a take went on with lower
+  -- priorities where the head of a line was only to be buried.
+  it("is not overtaken where the head of its line has expired", function()
+    for _, on_expire in ipairs { "dead", "drop" } do
+      for limit = 1, 4 do
+        t = queue_of.new { lease = 10, on_expire = on_expire,
+                           partitions = { ordered = true } }
+        fill("b", 1, { priority = 5 })
+        assert(t.q:push("head", { partition = "a", priority = 5, ttl = 5 }))
+        assert(t.q:push("second", { partition = "a", priority = 5 }))
+        assert(t.q:push("low", { partition = "a", priority = 1 }))
+        t:take(1)
+        t.store:advance(11)
+        local order = {}
+        while #order < 3 do
+          for _, name in ipairs(payloads(t:take(limit))) do
+            order[name] = #order + 1
+            order[#order + 1] = name
+          end
+        end
+        assert.is_true(order.second < order.low)
+      end
+    end
+  end)
+
   it("is given back in a priority that no take gets to", function()
     t:queue { partitions = { concurrency = 1 }, lease = 10 }
     fill("a", 1)
@@ -839,6 +864,21 @@ describe("a queue with partitions", function()
     fill("a", 2)
     fill("b", 2)
     assert.same({ "a2", "b1", "b2" }, payloads(t:take(10)))
+  end)
+
+  -- On PostgreSQL what had been delayed was never dropped.
+  it("drops one that was delayed and waits for its partition", function()
+    t:queue { max_items = 3, overflow = "drop_oldest",
+              partitions = { concurrency = 1 } }
+    fill("a", 1)
+    assert(t.q:push("delayed", { partition = "a", delay = 1 }))
+    t:take(1)
+    t.store:advance(2)
+    assert.equal(0, #t:take(1))
+    fill("b", 2)
+    assert.equal(1, t.q:stats().dropped)
+    assert.same({ "b1", "b2" },
+                { t.q:peek(1)[1].payload, t.q:peek(2)[2].payload })
   end)
 
   it("is dropped with all of them", function()

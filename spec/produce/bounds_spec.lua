@@ -399,6 +399,9 @@ describe("a queue that drops its oldest", function()
     assert(t.q:push("a", { priority = 9 }))
     push("b", "c", "d")
     assert.equal("bcd", payloads())
+    assert(t.q:push("e", { priority = 9 }))
+    push "f"
+    assert.equal("edf", payloads())
   end)
 
   it("makes room for bytes", function()

@@ -56,23 +56,31 @@ BEGIN
         bytes = y.bytes + excluded.bytes;
 END $$;
 
--- Removes the `k` oldest items of the queue's oldest fresh run; false: it has
--- none. Locked ones are passed over.
+-- Removes the `k` oldest items of the queue's oldest run that was never
+-- delivered; false: it has none. Such are fresh ones, and of partitions those
+-- whose delay is over, of which the first that was due. Locked ones are passed
+-- over.
 CREATE FUNCTION drop_oldest(p queue, slot_no int4, t int8, k int8)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-  r record; oldest record; since int8; items int4; size int8 := 0; fr int2;
+  r record; oldest record; since int8; id int8; items int4; size int8 := 0;
+  fr int2;
 BEGIN
   FOR i IN 1 .. cardinality(p.priorities) LOOP
-    FOREACH fr IN ARRAY ARRAY[1, 3] LOOP
-      SELECT x.ctid AS tid, x.first, x.due, x.live, x.n, x.bits, x.key,
+    FOREACH fr IN ARRAY
+        CASE WHEN p.parted THEN '{1,3,2}' ELSE '{1}' END::int2[] LOOP
+      SELECT x.ctid AS tid, x.first, x.pushed_at, x.live, x.n, x.bits, x.key,
           x.priority, x.partition, octet_length(x.bytes) AS size INTO r
         FROM run x WHERE x.queue = p.id AND x.priority = p.priorities[i]
-          AND x.fresh = fr ORDER BY x.due, x.first LIMIT 1
-        FOR UPDATE SKIP LOCKED;
-      IF FOUND AND (since IS NULL OR r.due < since) THEN
+          AND x.fresh = fr AND x.state <> 1 AND x.deliveries = 0
+          AND x.attempts = 0 AND x.memo IS NULL
+          AND x.due <= CASE WHEN fr = 2 THEN t ELSE 9223372036854775807 END
+        ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;
+      IF since IS NULL OR (r.pushed_at, r.first) < (since, id) THEN
         oldest := r;
-        since := r.due;
+        since := r.pushed_at;
+        id := r.first;
       END IF;
     END LOOP;
   END LOOP;

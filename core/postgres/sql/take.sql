@@ -42,89 +42,6 @@ BEGIN
   RETURN octet_length(part);
 END $$;
 
--- How much each of these priorities may give of `want` items: smooth weighted
--- round robin. Whole rounds at once, the rest one by one. Without credits the
--- first item is drawn, so that many small clients keep the shares too.
-CREATE FUNCTION deal(weights int8[], credits int8[], want int4,
-                     OUT shares int4[], OUT credits_left int8[])
-LANGUAGE plpgsql AS $$
-DECLARE
-  n int4 := cardinality(weights); total int8 := 0; best int4; left_over int4;
-  draw float8;
-BEGIN
-  FOR i IN 1 .. n LOOP total := total + weights[i]; END LOOP;
-  FOR i IN 1 .. n LOOP
-    shares[i] := (want / total) * weights[i];
-  END LOOP;
-  left_over := want % total;
-  credits_left := credits;
-  IF credits_left IS NULL THEN
-    credits_left := array_fill(0::int8, ARRAY[n]);
-    draw := random() * total;
-    FOR i IN 1 .. n LOOP
-      credits_left[i] := weights[i];
-      IF draw >= 0 THEN best := i; END IF;
-      draw := draw - weights[i];
-    END LOOP;
-    IF left_over > 0 THEN
-      credits_left[best] := credits_left[best] - total;
-      shares[best] := shares[best] + 1;
-      left_over := left_over - 1;
-    END IF;
-  END IF;
-  FOR k IN 1 .. left_over LOOP
-    best := 1;
-    FOR i IN 1 .. n LOOP
-      credits_left[i] := credits_left[i] + weights[i];
-      IF credits_left[i] > credits_left[best] THEN best := i; END IF;
-    END LOOP;
-    credits_left[best] := credits_left[best] - total;
-    shares[best] := shares[best] + 1;
-  END LOOP;
-END $$;
-
--- The priorities to serve and how much of each: those with something by their
--- shares, then all.
-CREATE FUNCTION plan_of(p queue, t int8, want int4, credits int8[],
-  OUT priorities int2[], OUT caps int4[], OUT credits_left int8[])
-LANGUAGE plpgsql AS $$
-DECLARE
-  has int4[] := '{}'; w int8[]; c int8[]; dealt record; at int4;
-BEGIN
-  priorities := '{}';
-  caps := '{}';
-  IF cardinality(credits) <> cardinality(p.priorities) THEN
-    credits := NULL;
-  END IF;
-  credits_left := coalesce(credits,
-    array_fill(0::int8, ARRAY[cardinality(p.priorities)]));
-  FOR i IN 1 .. cardinality(p.priorities) LOOP
-    IF EXISTS (SELECT FROM run x WHERE x.queue = p.id
-          AND x.priority = p.priorities[i] AND x.fresh = 1) OR
-        EXISTS (SELECT FROM run x WHERE x.queue = p.id AND x.due <= t
-          AND x.priority = p.priorities[i] AND x.fresh = 0) OR
-        EXISTS (SELECT FROM line l WHERE l.queue = p.id
-          AND l.priority = p.priorities[i] AND l.turn IS NOT NULL) THEN
-      has := has || i;
-      w := w || coalesce((SELECT p.weights[2 * g]
-        FROM generate_series(1, cardinality(p.weights) / 2) g
-        WHERE p.weights[2 * g - 1] = p.priorities[i]), 1)::int8;
-      c := c || coalesce(credits_left[i], 0);
-    END IF;
-  END LOOP;
-  IF cardinality(has) > 1 THEN
-    dealt := deal(w, CASE WHEN credits IS NOT NULL THEN c END, want);
-    FOR i IN 1 .. cardinality(has) LOOP
-      at := has[i];
-      priorities := priorities || p.priorities[at];
-      caps := caps || dealt.shares[i];
-      credits_left[at] := dealt.credits_left[i];
-    END LOOP;
-  END IF;
-  priorities := priorities || p.priorities;
-  caps := caps || array_fill(want, ARRAY[cardinality(p.priorities)]);
-END $$;
-
 -- How many live items of a run come before an item that was parted from it:
 -- a run keeps its other items under their ids, on both sides of such an item.
 CREATE FUNCTION live_before_parted(first int8, n int4, live int4, bits varbit)
@@ -334,17 +251,16 @@ BEGIN
           EXIT WHEN NOT FOUND;
         END IF;
         nth := nth + 1;
+        IF p.ordered OR (fr = 2 AND p.by_line) THEN
+          -- It dies: what comes next is seen by the take after its burial.
+          filled := filled OR coalesce(r.expires_at <= t, false) OR
+            (r.state = 1 AND r.live = 1 AND r.crashes + 1 >= p.max_crashes);
+        END IF;
         CONTINUE WHEN (caps IS NOT NULL OR p.parted)
           AND r.tid = ANY (tids); -- its share
         k := least(r.live, cap - rest);
         IF p.ordered OR fr = 2 THEN
           k := least(k, r.items);
-        END IF;
-        IF p.ordered OR (fr = 2 AND p.by_line) THEN
-          -- It dies: what comes next is seen by the take after its burial.
-          filled := coalesce(r.expires_at <= t, false) OR (r.state = 1 AND
-            r.live = 1 AND
-            r.crashes + 1 >= p.max_crashes);
         END IF;
         IF r.expires_at <= t THEN
           IF r.state = 1 AND place_no < 64 THEN -- the others are seen to
@@ -532,81 +448,4 @@ BEGIN
       x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
       x.lapses, x.history, x.memo, x.bytes INTO h;
   RETURN NEXT h;
-END $$;
-
--- Leases up to `max_runs` runs that have expired, for burial (kind 3), or
--- drops them where the queue says so; with `item` only the run that holds it.
--- Also such as were leased when they expired and are not any more.
-CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
-                          item int8, tok int8)
-RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-  p queue; t int8; h v1_taken;
-BEGIN
-  SELECT u.* INTO p FROM queue u WHERE u.id = q;
-  IF NOT FOUND THEN PERFORM no_queue(q); END IF;
-  t := now_ms(wall);
-  h.kind := 0; h.now := t; h.policy := p.version; h.token := 0;
-  IF p.drop_expired THEN
-    SELECT d.went, d.items INTO h.n, h.live
-      FROM drop_expired(q, slot_no, t, max_runs) d;
-    RETURN NEXT h;
-    RETURN;
-  END IF;
-  h.token := tok;
-  RETURN NEXT h;
-  RETURN QUERY
-    WITH old AS MATERIALIZED (
-      SELECT expired(q, t, max_runs) AS tid WHERE item IS NULL UNION ALL
-      SELECT x.tid FROM (SELECT r.ctid AS tid FROM run r
-        WHERE r.first = item AND r.queue = q AND r.expires_at <= t
-          AND (r.state <> 1 OR r.due <= t) FOR UPDATE SKIP LOCKED) x)
-    UPDATE run x SET fresh = x.fresh & 2, due = after(t, p.lease),
-        epoch = tok, state = 1
-      FROM old WHERE x.ctid = old.tid
-      RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8,
-        NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
-        x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
-        x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
-        x.history, x.memo, x.bytes;
-END $$;
-
--- Leases go on to `lease_ms` from now, and end earlier than they would have if
--- that is less; answers which are lost. A run is looked for between the ids that
--- it had when it was taken, as a settle of some of its items since has moved its
--- first.
-CREATE FUNCTION v1_extend(q int4, wall int8, tok int8, lease_ms int8,
-                          firsts int8[], lasts int8[],
-                          OUT lost int8[], OUT now int8)
-LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-  lease_end int8; half_open bytea[];
-BEGIN
-  half_open := array(SELECT f.partition FROM flow f WHERE f.queue = q
-    AND f.breaker = 2 AND (f.partition = '' OR f.partition IN (
-      SELECT x.partition FROM run x, unnest(firsts, lasts) AS r(low, high)
-      WHERE x.first BETWEEN r.low AND r.high AND x.epoch = tok
-        AND x.state = 1))
-    ORDER BY f.partition FOR NO KEY UPDATE);
-  now := now_ms(wall);
-  lease_end := after(v1_extend.now, coalesce(lease_ms,
-    (SELECT u.lease FROM queue u WHERE u.id = q)));
-  lost := '{}';
-  IF (SELECT u.parted FROM queue u WHERE u.id = q) THEN
-    PERFORM wake_line(q, x.priority, x.partition)
-      FROM unnest(firsts, lasts) AS r(low, high)
-      JOIN run x ON x.first BETWEEN r.low AND r.high AND x.epoch = tok
-        AND x.state = 1 AND x.partition IS NOT NULL AND x.due > lease_end;
-  END IF;
-  FOR i IN 1 .. cardinality(firsts) LOOP
-    UPDATE run x SET due = lease_end
-      WHERE x.first BETWEEN firsts[i] AND lasts[i] AND x.epoch = tok
-        AND x.state = 1;
-    IF NOT FOUND THEN lost := lost || firsts[i]; END IF;
-  END LOOP;
-  IF half_open <> '{}' AND cardinality(lost) < cardinality(firsts) THEN
-    PERFORM flow_extended(q, half_open, lease_end);
-  END IF;
 END $$;
