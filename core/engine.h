@@ -294,6 +294,7 @@ typedef struct unit {
   void *owner;
   _Atomic uint32_t wake; /* a futex of any other unit; 1 is added when it is
                             over, 2 to have its waiter look around */
+  _Atomic uint32_t *rings[2]; /* then its waiter wakes those; or NULL */
   struct unit *next;
 } unit;
 

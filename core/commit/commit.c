@@ -117,12 +117,38 @@ static bool is_over(const unit *u) {
   return u->wake & 1;
 }
 
-/* Its waiter, and with it the unit, may be gone as soon as the word says that
-   it is over; waking nobody there does no harm. */
-static void finish(unit *u, bool is_own) {
-  _Atomic uint32_t *wake = &u->wake;
-  atomic_fetch_add(wake, 1);
-  if (!is_own) futex_wake(wake, FUTEX_ANY, 1);
+/* Waking nobody, as a unit's waiter is gone, and with it the unit, does no harm.
+   */
+static void ring(_Atomic uint32_t *const rings[2]) {
+  for (int i = 0; i < 2; i++)
+    if (rings[i]) futex_wake(rings[i], FUTEX_ANY, 1);
+}
+
+/* Each waiter is to wake two others, and the first two are left to the leader:
+   waking takes a while, and so all processors share it. */
+static void plan_rings(const unit_list *over, const unit *own,
+                       _Atomic uint32_t *first[2]) {
+  _Atomic uint32_t **rings = first;
+  unit *from = over->first;
+  int n = 0;
+  for (unit *u = over->first; u; u = u->next) {
+    if (u == own) continue;
+    if (n == 2) {
+      rings = from->rings;
+      from = from->next;
+      n = 0;
+    }
+    rings[n++] = &u->wake;
+  }
+}
+
+/* The waiter of a unit, and with it the unit, may be gone as soon as its word
+   says that it is over. */
+static void finish(unit_list *over, const unit *own) {
+  _Atomic uint32_t *first[2] = {NULL, NULL};
+  plan_rings(over, own, first);
+  for (unit *u; (u = unit_list_pop(over));) atomic_fetch_add(&u->wake, 1);
+  ring(first);
 }
 
 static bool gives_up(const committer *c, const unit *u) {
@@ -157,7 +183,7 @@ static void finish_all(committer *c, unit_list *ended, const unit *own) {
   list_cut(&again, &c->waiting, INT32_MAX);
   if (!over.first) return;
   pthread_mutex_unlock(&c->lock);
-  for (unit *u; (u = unit_list_pop(&over));) finish(u, u == own);
+  finish(&over, own);
   pthread_mutex_lock(&c->lock);
 }
 
@@ -305,10 +331,12 @@ int commit_unit(env *e, unit *u) {
   u->leaves = false;
   u->ended = NULL;
   u->wake = 0;
+  u->rings[0] = u->rings[1] = NULL;
   wait_begin();
   pthread_mutex_lock(&c->lock);
   add_waiting(c, u);
   lead_until(e, u);
+  ring(u->rings);
   if (u->rc) failure_tell(&u->failure);
   return u->rc;
 }
