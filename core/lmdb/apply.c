@@ -419,15 +419,14 @@ static void run_small(lmdb_env *e, unit_list *group, unit_list *done,
   unit_list rest;
   uint64_t taken = 0;
   unit_list_init(&rest);
-  for (unit *u; (u = unit_list_pop(group));) {
+  for (unit *u; (u = group->first);) {
     uint64_t queues = queues_of(u);
     u->ran = 0;
-    if (ends_at_barrier(e, u) || (!(queues & taken) && small_run(e, u, g))) {
-      unit_list_add(done, u);
-      continue;
-    }
-    taken |= queues;
-    unit_list_add(&rest, u);
+    size_t n = ends_at_barrier(e, u) ? 1
+               : queues & taken      ? 0 : small_run(e, u, g);
+    if (!n) taken |= queues;
+    unit_list_add(n ? done : &rest, unit_list_pop(group));
+    for (; n > 1; n--) unit_list_add(done, unit_list_pop(group));
   }
   *group = rest;
   if (!rest.first) group->end = &group->first;

@@ -239,13 +239,21 @@ static int push_items(lmdb_env *e, known *k, journal_push_req *p) {
   return rc ? rc : k->plain ? journal_push(e->journal, p) : JOURNAL_ELSEWHERE;
 }
 
-static void note_push(unit *u, append_req *r, const journal_push_req *p,
-                      small_group *g) {
-  r->first = p->first;
-  r->duplicate = r->never_fits = false;
-  if (r->refusal) r->refusal->rc = 0;
-  if (r->bound) *r->bound = RESPOOL_UNLIMITED;
-  note_write(u, g, p->end, p->due);
+/* Units that follow one another have the items of a record. */
+static void note_pushes(unit *u, size_t n, const journal_push_req *p,
+                        small_group *g) {
+  uint64_t first = p->first;
+  for (; n; n--, u = u->next) {
+    append_req *r = &u->steps->append;
+    r->first = first;
+    r->duplicate = r->never_fits = false;
+    if (r->refusal) r->refusal->rc = 0;
+    if (r->bound) *r->bound = RESPOOL_UNLIMITED;
+    u->needs_flush = false;
+    unit_note(u, 0);
+    note_write(u, g, p->end, p->due);
+    first += r->builder->n_items;
+  }
 }
 
 static bool has_room(lmdb_env *e, uint64_t max_store) {
@@ -255,26 +263,66 @@ static bool has_room(lmdb_env *e, uint64_t max_store) {
   return room;
 }
 
-static int push(lmdb_env *e, unit *u, small_group *g) {
-  append_req *r = &u->steps->append;
+static size_t count_items(const unit *u, size_t n) {
+  size_t items = 0;
+  for (; n; n--, u = u->next) items += u->steps->append.builder->n_items;
+  return items;
+}
+
+static void gather_items(const unit *u, size_t n, respool_bytes *items) {
+  for (; n; n--, u = u->next) {
+    const builder *b = u->steps->append.builder;
+    builder_items(b, items);
+    items += b->n_items;
+  }
+}
+
+/* The pushes of `n` units, as one record. */
+static int push(lmdb_env *e, unit *u, size_t n, small_group *g) {
+  const append_req *r = &u->steps->append;
   int64_t now;
-  if (!is_plain_push(r)) return JOURNAL_ELSEWHERE;
   known *k = find_queue(e, u->steps->name);
   if (!k || !k->plain || !time_of(k, u, &now) ||
       !has_room(e, r->max_store))
     return JOURNAL_ELSEWHERE;
-  respool_bytes few[8], *items = few;
-  size_t n = r->builder->n_items;
-  if (n > 8) items = malloc(n * sizeof *items);
+  respool_bytes few[64], *items = few;
+  size_t n_items = count_items(u, n);
+  if (n_items > 64) items = malloc(n_items * sizeof *items);
   if (!items) return JOURNAL_ELSEWHERE;
-  builder_items(r->builder, items);
+  gather_items(u, n, items);
   journal_push_req p = {.queue = k->number, .priority = r->priority,
                         .now = now, .expires = expiry_of(k, r, now),
-                        .items = items, .n = n, .reason = r->reason};
+                        .items = items, .n = n_items, .reason = r->reason};
   int rc = push_items(e, k, &p);
-  if (!rc) note_push(u, r, &p, g);
+  if (!rc) note_pushes(u, n, &p, g);
   if (items != few) free(items);
   return rc;
+}
+
+/* Has the second push the record's head of the first? */
+static bool is_alike(const unit *a, const unit *b) {
+  const append_req *x = &a->steps->append, *y = &b->steps->append;
+  return b->n == 1 && b->steps->kind == STEP_APPEND && !b->barrier &&
+         !strcmp(a->steps->name, b->steps->name) && a->now == b->now &&
+         x->priority == y->priority && x->ttl == y->ttl &&
+         x->max_store == y->max_store && !x->reason && !y->reason;
+}
+
+#define TOGETHER (JOURNAL_PUSH / 2) /* bytes; the record has others as well */
+
+/* The units from this one on whose pushes one record can have. */
+static size_t count_alike(const unit *first) {
+  size_t n = 0, items = 0, bytes = 0;
+  for (const unit *u = first; u && (u == first || is_alike(first, u));
+       u = u->next) {
+    const append_req *r = &u->steps->append;
+    if (!is_plain_push(r)) break;
+    items += r->builder->n_items;
+    bytes += r->builder->bytes.len;
+    if (n && (items > JOURNAL_BATCH || bytes > TOGETHER)) break;
+    n++;
+  }
+  return n;
 }
 
 /* ---- take ---------------------------------------------------------------- */
@@ -432,45 +480,46 @@ static int settle(lmdb_env *e, unit *u, small_group *g) {
 
 /* ---- a unit -------------------------------------------------------------- */
 
-/* Is it one that the journal may do? */
-static bool is_small(const unit *u) {
-  if (u->barrier) return false;
+/* How many units are ones that the journal may do at once: pushes, or one. */
+static size_t count_small(const unit *u) {
+  if (u->barrier) return 0;
   if (u->n == 2)
     return u->steps[0].kind == STEP_SETTLE && u->steps[1].kind == STEP_CLAIM;
-  return u->n == 1 && (u->steps->kind == STEP_APPEND ||
-                       u->steps->kind == STEP_CLAIM ||
-                       u->steps->kind == STEP_SETTLE);
+  if (u->n != 1) return 0;
+  if (u->steps->kind == STEP_APPEND) return count_alike(u);
+  return u->steps->kind == STEP_CLAIM || u->steps->kind == STEP_SETTLE;
 }
 
-static int run_step(lmdb_env *e, unit *u, small_group *g) {
+static int run_step(lmdb_env *e, unit *u, size_t n, small_group *g) {
   step *s = &u->steps[u->ran];
   switch (s->kind) {
-    case STEP_APPEND: return push(e, u, g);
+    case STEP_APPEND: return push(e, u, n, g);
     case STEP_CLAIM: return take(e, u, s);
     default: return settle(e, u, g);
   }
 }
 
-bool small_run(lmdb_env *e, unit *u, small_group *g) {
+size_t small_run(lmdb_env *e, unit *u, small_group *g) {
   int rc = 0;
+  size_t n = e->journal ? count_small(u) : 0;
   u->needs_flush = false;
   u->wrote = false;
-  if (!e->journal || !is_small(u)) return false;
-  for (; u->ran < u->n && !rc; u->ran += !rc) rc = run_step(e, u, g);
+  if (!n) return 0;
+  for (; u->ran < u->n && !rc; u->ran += !rc) rc = run_step(e, u, n, g);
   if (rc == RESPOOL_NOMEM && u->ran) rc = 0; /* the settle stands */
   if (rc == RESPOOL_IO) (void)small_mend(e);
   if (rc == RESPOOL_LOCKED && !u->ran) {
     unit_note(u, rc);
-    return true;
+    return 1;
   }
   if (rc && u->ran && !u->relaxed) { /* what LMDB goes on with stands */
     int flushed = small_flush_to(e, g->end);
     unit_note(u, flushed);
     return flushed != 0;
   }
-  if (rc) return false;
+  if (rc) return 0;
   unit_note(u, 0);
-  return true;
+  return n;
 }
 
 void small_wake(lmdb_env *e, const unit *u) {

@@ -5,8 +5,8 @@
  *
  * Plain is a queue without bounds, history, strict order, weights, rate and
  * breaker that is not held, and a push without key, delay, payload version and
- * large items. The leader alone
- * calls this.
+ * large items. Pushes that wait together, and differ in their items alone,
+ * become one record. The leader alone calls this.
  */
 #ifndef LMDB_SMALL_H
 #define LMDB_SMALL_H
@@ -21,9 +21,9 @@ typedef struct small_group {
   bool due;     /* a half is to be applied */
 } small_group;
 
-/* True when the unit is done, with its result; else LMDB goes on with it from
-   step u->ran. */
-bool small_run(lmdb_env *e, unit *u, small_group *g);
+/* How many units, from this one on, are done, with their results: one, or
+   several that push alike. 0: LMDB goes on with it from step u->ran. */
+size_t small_run(lmdb_env *e, unit *u, small_group *g);
 
 /* After a flush: wakes as many takes that wait as the unit has pushed items. */
 void small_wake(lmdb_env *e, const unit *u);

@@ -102,6 +102,61 @@ static void pushes_share_commits(void) {
   respool_queue_free(q);
 }
 
+/* Every third push is of another priority, every fifth of three items, every
+   seventh to another queue, every eleventh has an end, one is too large. */
+static respool_ticket *start_mixed(respool_queue *const q[2], int i) {
+  static char large[100000];
+  char text[3][16];
+  respool_payload items[3];
+  respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
+  respool_ticket *t = NULL;
+  for (int k = 0; k < 3; k++) {
+    snprintf(text[k], sizeof text[k], "%d.%d", i, k);
+    items[k] = (respool_payload){.body = {text[k], strlen(text[k])}};
+  }
+  if (i == MANY / 2) items[0].body = (respool_bytes){large, sizeof large};
+  if (i % 3 == 0) o.priority = 3;
+  if (i % 11 == 0) o.ttl = 3600000;
+  WORKS(respool_push_start(q[i % 7 == 0], items, i % 5 ? 1 : 3, &o, &t));
+  return t;
+}
+
+static void has_pushed(respool_queue *q, int i, uint64_t first) {
+  char text[16];
+  for (int k = 0; k < (i % 5 ? 1 : 3); k++) {
+    respool_page *p = NULL;
+    snprintf(text, sizeof text, "%d.%d", i, k);
+    WORKS(respool_get(q, first + (uint64_t)k, &p));
+    if (!p) return;
+    const respool_item *it = respool_page_item(p, 0);
+    HOLDS(it->about->priority == (i % 3 ? 0 : 3));
+    HOLDS((it->about->expires_at != 0) == (i % 11 == 0));
+    if (i == MANY / 2 && k == 0)
+      HOLDS(it->body.size == 100000);
+    else
+      HOLDS(it->body.size == strlen(text) &&
+            !memcmp(it->body.data, text, strlen(text)));
+    respool_page_free(p);
+  }
+}
+
+static void pushes_that_wait_together_keep_their_order(void) {
+  static respool_ticket *tickets[MANY];
+  respool_queue *q[2] = {open_queue("left"), open_queue("right")};
+  uint64_t next[2] = {1, 1};
+  MDB_txn *held = hold_commits(store);
+  for (int i = 0; i < MANY; i++) tickets[i] = start_mixed(q, i);
+  let_commits_go(held);
+  for (int i = 0; i < MANY; i++) {
+    respool_result r = RESPOOL_RESULT_INIT;
+    WORKS(await(tickets[i], &r));
+    HOLDS(r.first == next[i % 7 == 0]);
+    next[i % 7 == 0] += i % 5 ? 1 : 3;
+    has_pushed(q[i % 7 == 0], i, r.first);
+  }
+  for (int k = 0; k < 2; k++) respool_queue_free(q[k]);
+}
+
 static void settle_takes_the_next(void) {
   respool_queue *q = open_queue("many"), *other = open_queue("other");
   respool_take_options more = RESPOOL_TAKE_OPTIONS_INIT;
@@ -491,6 +546,7 @@ int main(void) {
   WORKS(respool_open(dir, NULL, &store));
   if (!wrong) {
     CHECK(pushes_share_commits());
+    CHECK(pushes_that_wait_together_keep_their_order());
     CHECK(settle_takes_the_next());
     CHECK(errors_are_the_same());
     CHECK(full_tells_whether_to_wait());

@@ -15,7 +15,7 @@ local PROGRAMS = {
   { "lones", "groups of lone items", 2 },
   { "cbor", "the core's CBOR", 17 },
   { "threads", "threads on one store", 2 },
-  { "tickets", "tickets", 18 },
+  { "tickets", "tickets", 19 },
   { "buffers", "the buffers of a store", 8 },
   { "fork", "a fork of a process that has a store open", 3 },
   { "journal", "the journal", 51 },
