@@ -49,12 +49,14 @@ postgres/record = run taken items
 postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy records \
   dead work
+postgres/queries = items history dead_letters figures flow
 postgres = apply check look maintain engine
 ROOMS = base threads cbor schedule record record/dead policy commit \
   verbs/store verbs/queue verbs/produce verbs/consume verbs \
   lmdb/env lmdb/record lmdb/journal/files lmdb/journal lmdb/dead lmdb/queue \
   lmdb/partition lmdb/unit lmdb/steps lmdb/repair lmdb/migrate lmdb \
-  postgres/client postgres/record postgres/env postgres/queue postgres
+  postgres/client postgres/record postgres/env postgres/queue postgres/queries \
+  postgres
 CORE = $(foreach room,$(ROOMS),$($(room):%=$(room)/%))
 # The schema of a store in PostgreSQL, in the order in which it is run.
 SCHEMA = tables common push flow partition weights take lease settle queue \
