@@ -28,8 +28,9 @@ verbs/produce = push change buffer_fill buffer buffer_list schedule_record \
   schedule_times schedules ticks
 verbs/consume = batch lease take settle progress workers
 verbs = engines exit open files dead_letters transaction
-lmdb/env = turn directory files create env open txn commits nodes pages \
-  replacement old_store
+lmdb/env/txn = turn commits txn cur space
+lmdb/env = directory files create env registry open nodes pages replacement \
+  old_store
 lmdb/record = key_codec records partition_record meta names notes entries \
   segments blobs item_reader
 lmdb/journal/files = byte_lock control lock log slots scan state
@@ -53,7 +54,7 @@ postgres/queries = items history dead_letters figures flow
 postgres = apply check look maintain engine
 ROOMS = base threads cbor schedule record record/dead policy commit \
   verbs/store verbs/queue verbs/produce verbs/consume verbs \
-  lmdb/env lmdb/record lmdb/journal/files lmdb/journal lmdb/dead lmdb/queue \
+  lmdb/env/txn lmdb/env lmdb/record lmdb/journal/files lmdb/journal lmdb/dead lmdb/queue \
   lmdb/partition lmdb/unit lmdb/steps lmdb/repair lmdb/migrate lmdb \
   postgres/client postgres/record postgres/env postgres/queue postgres/queries \
   postgres

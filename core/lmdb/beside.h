@@ -6,7 +6,7 @@
 #ifndef LMDB_BESIDE_H
 #define LMDB_BESIDE_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 extern const env_beside lmdb_beside;
 

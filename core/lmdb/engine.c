@@ -6,9 +6,9 @@
 
 #include "lmdb/apply.h"
 #include "lmdb/beside.h"
-#include "lmdb/look.h"
 #include "lmdb/env/create.h"
-#include "lmdb/env/env.h"
+#include "lmdb/env/registry.h"
+#include "lmdb/look.h"
 #include "lmdb/maintain.h"
 #include "lmdb/migrate/migrate.h"
 #include "lmdb/repair/compact.h"

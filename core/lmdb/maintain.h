@@ -5,7 +5,7 @@
 #ifndef MAINTAIN_H
 #define MAINTAIN_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* Ends expired items, keys, history and dead letters of a queue, up to
    `limit` records of each. */

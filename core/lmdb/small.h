@@ -11,7 +11,7 @@
 #ifndef LMDB_SMALL_H
 #define LMDB_SMALL_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* The effects of a group in the journal. */
 typedef struct small_group {

@@ -8,7 +8,7 @@
 
 #include "holds.h"
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 #include "verbs/store/store.h"
 
 static inline MDB_txn *hold_commits(respool *s) {

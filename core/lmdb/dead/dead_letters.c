@@ -4,6 +4,7 @@
  */
 #include "lmdb/dead/dead_letters.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/item_reader.h"
 

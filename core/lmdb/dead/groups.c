@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/env/txn/cur.h"
 #include "record/dead/group.h"
 
 #include <stdlib.h>

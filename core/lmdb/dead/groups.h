@@ -5,7 +5,7 @@
 #ifndef GROUPS_H
 #define GROUPS_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_dead_groups(txn *t, const char *dlq, int64_t now, packer *out);
 

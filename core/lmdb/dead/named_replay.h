@@ -5,7 +5,7 @@
 #ifndef NAMED_REPLAY_H
 #define NAMED_REPLAY_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_replay_load(txn *t, const char *name, respool_replay *out);
 

@@ -5,7 +5,7 @@
 #ifndef CREATE_H
 #define CREATE_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 #define FORMAT_VERSION 2
 

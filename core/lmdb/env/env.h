@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Open environments: the registry of this process, and the transactions of
- * LMDB alone. Operations on queues use unit/unit.h, which also keeps the
- * states of queues.
+ * An environment: opened, used by transactions, closed. After an I/O error it
+ * is closed and opened again before it is used: the data then on disk is the
+ * outcome. Operations on queues use unit/unit.h, which also keeps the states of
+ * queues.
  */
 #ifndef ENV_H
 #define ENV_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
-/* As the engine's open; `g` is the engine, with `beside` or NULL. Without
-   `first` it is opened for a copy, and not by the verbs. FORMAT_OLD
-   (create.h): the store has an older format. */
-int env_open(const engine *g, const env_beside *beside, const char *path,
-             const respool_options *o, int (*first)(env *e), env **e);
-void env_close(env *e);
+/* One for this path, not opened yet; NULL without memory. */
+lmdb_env *env_new(const char *path, const respool_options *o);
+void env_free(lmdb_env *e);
+
+/* Opens it, with its files. FORMAT_OLD (create.h): the store has an older
+   format. */
+int env_start(lmdb_env *e);
+
+/* Ends the use of files that are not the store any more, without which those
+   in their place could not be opened safely: LMDB's locks on them would end
+   with this environment. */
+void env_retire(lmdb_env *e);
 
 /* Begins a transaction; reopens the environment first where it must be. */
 int env_begin(env *e, bool write, txn **t);
@@ -31,12 +38,6 @@ void env_release(env *e);
    that need no transaction. */
 int env_check(env *e, int how);
 
-uint64_t env_last(env *e);          /* number of the last commit */
-bool env_is_open(int dirfd);        /* by this process or another */
-
-/* Opens a store's directory and locks it against opening; LOCKED when the
-   store is open in this process. */
-int store_lock_exclusive(const char *path, int *dirfd);
-
+uint64_t env_last(env *e); /* number of the last commit */
 
 #endif

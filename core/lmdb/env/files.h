@@ -7,7 +7,7 @@
 #ifndef LMDB_FILES_H
 #define LMDB_FILES_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* Looks at the files, and makes the lock file with room on the disk, so that
    LMDB makes none. With the directory locked. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 #define NODE_HEAD 8
 #define REFERENCE 8 /* bytes that refer to a value in overflow pages */

@@ -6,7 +6,7 @@
 #ifndef OLD_STORE_H
 #define OLD_STORE_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 typedef struct old_store {
   const char *path;

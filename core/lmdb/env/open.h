@@ -5,7 +5,7 @@
 #ifndef LMDB_OPEN_H
 #define LMDB_OPEN_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* The environment, with its directory locked, then its databases. `look` is
    called in the transaction that opens these, or makes them in a new store;

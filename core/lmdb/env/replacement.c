@@ -17,7 +17,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "lmdb/env/directory.h"
-#include "lmdb/env/env.h"
+#include "lmdb/env/registry.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,6 +5,7 @@
  */
 #include "lmdb/partition/flow.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"

@@ -4,6 +4,7 @@
  * first ones in the partition's record and the others in lists of their own;
  * and those that wait, each by itself.
  */
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/line.h"
 
 enum { KIND_READY, KIND_WAITING };

@@ -4,6 +4,7 @@
  */
 #include "lmdb/partition/list.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/lones.h"
 #include "lmdb/partition/set.h"
 #include "lmdb/queue/flow.h"

@@ -10,6 +10,7 @@
  */
 #include "lmdb/partition/lones.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/state.h"
 #include "record/fields.h"
 

@@ -14,6 +14,7 @@
 #include "lmdb/partition/partitions.h"
 
 #include "base/array.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/line.h"
 #include "lmdb/partition/lones.h"
 #include "lmdb/partition/turns.h"

@@ -8,6 +8,7 @@
 #include "lmdb/partition/turns.h"
 
 #include "base/array.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/line.h"
 #include "lmdb/partition/set.h"
 #include "lmdb/queue/state.h"

@@ -9,6 +9,7 @@
  */
 #include "lmdb/queue/claims.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
 #include "policy/outcome.h"

@@ -5,6 +5,7 @@
  */
 #include "lmdb/queue/history.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/results.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"

@@ -6,7 +6,7 @@
 #ifndef RESULTS_H
 #define RESULTS_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 #include "lmdb/record/records.h"
 #include "record/page.h"
 

@@ -7,6 +7,7 @@
 #include "lmdb/queue/room.h"
 
 #include "base/error.h"
+#include "lmdb/env/txn/space.h"
 
 /* Space reserved for settles and dead letters when pushes are refused. */
 #define RESERVE_SHARE 16
@@ -82,15 +83,15 @@ static uint64_t disk_reserve_at(uint64_t high_water) {
 }
 
 static uint64_t disk_reserve(txn *t) {
-  return disk_reserve_at(txn_high_water(t));
+  return disk_reserve_at(space_high_water(t->env));
 }
 
 bool disk_is_short(txn *t) {
-  return !txn_claim_disk(t, 0, disk_reserve(t));
+  return !space_claim(t, 0, disk_reserve(t));
 }
 
 bool disk_is_full(txn *t) {
-  return !txn_disk_has(t, SMALL_PUSH + disk_reserve(t));
+  return !space_has(t, SMALL_PUSH + disk_reserve(t));
 }
 
 static int no_space(const txn *t) {
@@ -100,11 +101,11 @@ static int no_space(const txn *t) {
 }
 
 int disk_copy(txn *t, uint64_t more) {
-  return txn_claim_disk(t, more, DISK_LAST) ? 0 : no_space(t);
+  return space_claim(t, more, DISK_LAST) ? 0 : no_space(t);
 }
 
 int disk_room(txn *t, uint64_t more) {
-  return txn_claim_disk(t, more, disk_reserve(t)) ? 0 : no_space(t);
+  return space_claim(t, more, disk_reserve(t)) ? 0 : no_space(t);
 }
 
 /* ---- the store ---------------------------------------------------------- */
@@ -113,11 +114,11 @@ int disk_room(txn *t, uint64_t more) {
    pushed since counts as used. */
 static bool fits(txn *t, uint64_t more, uint64_t limit) {
   lmdb_env *e = t->env;
-  if (txn_high_water(t) + more <= limit) return true;
+  if (space_high_water(t->env) + more <= limit) return true;
   if (e->used && txn_number(t) - e->used_at < RECOUNT &&
       e->used + more <= limit)
     return true;
-  e->used = txn_used(t);
+  e->used = space_used(t);
   e->used_at = txn_number(t);
   return e->used + more <= limit;
 }
@@ -167,12 +168,12 @@ int store_room(txn *t, const append_req *r) {
 #define APPLIED_MAX ((uint64_t)8 << 20)
 
 bool journal_room(lmdb_env *e, uint64_t max_store) {
-  uint64_t end = txn_env_high_water(e) + APPLIED_MAX;
+  uint64_t end = space_high_water(e) + APPLIED_MAX;
   uint64_t reserve = disk_reserve_at(end - APPLIED_MAX);
   bool fits = !max_store || end <= for_pushes(limit_of(e, max_store)) ||
               (e->used && txn_env_newest(e) - e->used_at < RECOUNT &&
                e->used + APPLIED_MAX <= for_pushes(limit_of(e, max_store)));
-  return fits && txn_env_claim_disk(e, APPLIED_MAX + reserve);
+  return fits && space_claim_file(e, APPLIED_MAX + reserve);
 }
 
 /* ---- expired items ------------------------------------------------------ */

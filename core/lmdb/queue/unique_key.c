@@ -7,6 +7,7 @@
  */
 #include "lmdb/queue/unique_key.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/find.h"
 
 static bool get_owner(txn *t, const queue *q, respool_bytes name,

@@ -4,6 +4,7 @@
  * pages, each with its checksum. A blob belongs to the record that refers to
  * it: the item moves between segments and dead letters, the blob stays.
  */
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/blobs.h"
 
 #include <string.h>

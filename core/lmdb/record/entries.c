@@ -5,6 +5,7 @@
 #include "lmdb/record/entries.h"
 
 #include "base/fault.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/records.h"
 
 #include <string.h>

@@ -5,7 +5,7 @@
 #ifndef LMDB_ENTRIES_H
 #define LMDB_ENTRIES_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* [name, revision, bytes] of each of the kind, or of the one of that name. */
 int lmdb_entries(txn *t, int kind, const char *name, packer *out);

@@ -5,6 +5,7 @@
  */
 #include "lmdb/record/meta.h"
 
+#include "lmdb/env/txn/space.h"
 #include "lmdb/record/records.h"
 
 #include <stdio.h>
@@ -72,7 +73,7 @@ static void read_id(txn *t, char out[33]) {
 }
 
 int lmdb_stat(txn *t, respool_store_stats *out) {
-  txn_env_stat(t, out);
+  space_stat(t, out);
   read_id(t, out->id);
   return t->rc;
 }

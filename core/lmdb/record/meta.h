@@ -5,7 +5,7 @@
 #ifndef META_H
 #define META_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 /* The next number under a name, 1, 2, ...; the last one is stored. */
 uint64_t meta_number(txn *t, const char *name);

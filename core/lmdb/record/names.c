@@ -4,6 +4,7 @@
  */
 #include "lmdb/record/names.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/records.h"
 
 int lmdb_names(txn *t, int which, packer *out) {

@@ -5,7 +5,7 @@
 #ifndef LMDB_NAMES_H
 #define LMDB_NAMES_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 enum { NAMES_QUEUES, NAMES_DLQS, NAMES_REPLAYS, NAMES_NOTES };
 

@@ -5,7 +5,7 @@
 #ifndef LMDB_NOTES_H
 #define LMDB_NOTES_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_note_load(txn *t, const char *name, packer *out); /* its bytes */
 

@@ -7,6 +7,7 @@
  */
 #include "lmdb/record/segments.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/meta.h"
 

@@ -6,6 +6,7 @@
 #ifndef SEGMENTS_H
 #define SEGMENTS_H
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/record/records.h"
 
 /* Reads the segments of a line, from the one that holds `id` or the next

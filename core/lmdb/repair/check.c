@@ -9,6 +9,7 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/open.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"

@@ -5,7 +5,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_check(txn *t, packer *findings);
 

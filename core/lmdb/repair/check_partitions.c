@@ -6,6 +6,7 @@
 #include "lmdb/repair/check_partitions.h"
 
 #include "base/array.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/lones.h"
 #include "lmdb/partition/set.h"
 #include "lmdb/partition/turns.h"

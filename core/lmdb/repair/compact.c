@@ -12,6 +12,7 @@
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
 #include "lmdb/env/open.h"
+#include "lmdb/env/registry.h"
 #include "lmdb/env/replacement.h"
 
 #include <errno.h>

@@ -7,6 +7,7 @@
  */
 #include "lmdb/repair/conflicts.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/names.h"
 #include "lmdb/record/segments.h"

@@ -7,6 +7,7 @@
  */
 #include "lmdb/repair/rebuild_blobs.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/blobs.h"
 #include "lmdb/record/segments.h"

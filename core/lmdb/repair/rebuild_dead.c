@@ -6,9 +6,10 @@
 #include "lmdb/repair/rebuild_dead.h"
 
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/state.h"
-#include "lmdb/record/names.h"
 #include "lmdb/record/blobs.h"
+#include "lmdb/record/names.h"
 #include "lmdb/repair/rebuild_blobs.h"
 
 #include <stdio.h>

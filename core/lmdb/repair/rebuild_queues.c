@@ -6,6 +6,7 @@
  */
 #include "lmdb/repair/rebuild_queues.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/history.h"

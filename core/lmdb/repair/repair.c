@@ -10,6 +10,8 @@
 
 #include "lmdb/env/directory.h"
 #include "lmdb/env/env.h"
+#include "lmdb/env/registry.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/repair/conflicts.h"
 #include "lmdb/repair/rebuild_blobs.h"
 #include "lmdb/repair/rebuild_dead.h"

@@ -9,6 +9,7 @@
  */
 #include "lmdb/repair/salvage.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/repair/record_kind.h"
 
 #include "lmdb/dead/dead_letters.h"

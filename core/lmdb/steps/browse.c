@@ -5,6 +5,7 @@
  */
 #include "lmdb/steps/browse.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/find.h"
 #include "lmdb/queue/order.h"

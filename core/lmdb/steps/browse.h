@@ -5,7 +5,7 @@
 #ifndef BROWSE_H
 #define BROWSE_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_peek(txn *t, const char *name, int64_t wall, size_t limit,
               respool_page *p);

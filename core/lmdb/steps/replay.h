@@ -5,7 +5,7 @@
 #ifndef LMDB_REPLAY_H
 #define LMDB_REPLAY_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_dead_move(txn *t, int64_t wall, move_req *r);
 

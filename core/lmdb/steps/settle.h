@@ -5,7 +5,7 @@
 #ifndef LMDB_SETTLE_H
 #define LMDB_SETTLE_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_settle(txn *t, const char *name, int64_t wall, settle_req *r);
 

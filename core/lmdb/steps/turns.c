@@ -11,6 +11,7 @@
 
 #include "base/array.h"
 #include "base/fault.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/flow.h"
 #include "lmdb/partition/line.h"
 #include "lmdb/partition/partitions.h"

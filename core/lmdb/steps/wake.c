@@ -6,6 +6,7 @@
  */
 #include "lmdb/steps/wake.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"

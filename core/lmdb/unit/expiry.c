@@ -6,6 +6,7 @@
  */
 #include "lmdb/unit/expiry.h"
 
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/find.h"

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/queue/claims.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/meta.h"

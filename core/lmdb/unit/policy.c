@@ -6,6 +6,7 @@
 #include "lmdb/unit/policy.h"
 
 #include "lmdb/dead/dead_letters.h"
+#include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/flow.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/queue/claims.h"

@@ -5,7 +5,7 @@
 #ifndef POLICY_H
 #define POLICY_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int lmdb_queue_open(txn *t, const char *name, int64_t wall,
                     const respool_queue_options *o);

@@ -6,7 +6,7 @@
 #ifndef UNIT_H
 #define UNIT_H
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 int unit_begin(env *e, bool write, txn **t);
 int unit_commit(txn *t); /* ends it, also on failure */

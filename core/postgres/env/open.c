@@ -18,7 +18,7 @@
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pg_env *registry;
 
-static void env_free(pg_env *e) {
+static void free_env(pg_env *e) {
   if (e->bells) bells_close(e->bells);
   pg_sessions_close(e);
   known_free(e);
@@ -62,7 +62,7 @@ static pg_env *env_new(const engine *g, const char *path) {
   pthread_mutex_init(&e->lock, NULL);
   pthread_cond_init(&e->given_back, NULL);
   if (e->path) return e;
-  env_free(e);
+  free_env(e);
   return NULL;
 }
 
@@ -83,7 +83,7 @@ static int registry_add(const engine *g, const char *path,
   int rc = env_start(e, o);
   if (!rc) rc = first(&e->base);
   if (rc) {
-    env_free(e);
+    free_env(e);
     return rc;
   }
   e->next = registry;
@@ -121,7 +121,7 @@ void pg_env_close(env *base) {
   if (!last) return;
   if (base->closing) base->closing(base);
   known_tell(e);
-  env_free(e);
+  free_env(e);
 }
 
 int pg_env_grant(env *base) {

@@ -6,7 +6,7 @@
  */
 #include "../holds.h"
 
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 #include "verbs/store/store.h"
 
 #define MAP ((size_t)8 << 20)

@@ -10,7 +10,7 @@
  *      kernel would give it to both.
  *   2. The lock is the taker's from TURN_HELD, seen with the mutex held.
  */
-#include "lmdb/env/turn.h"
+#include "lmdb/env/txn/turn.h"
 
 #include <errno.h>
 #include <fcntl.h>

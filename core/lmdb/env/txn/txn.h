@@ -12,10 +12,10 @@
 #include <lmdb.h>
 #include <pthread.h>
 
-#include "engine.h"
 #include "base/clock.h"
-#include "lmdb/env/commits.h"
-#include "lmdb/env/turn.h"
+#include "engine.h"
+#include "lmdb/env/txn/commits.h"
+#include "lmdb/env/txn/turn.h"
 
 /* The tables. The first have a tree of LMDB's, a named database, each; the
    small ones from DB_QUEUES on share TREE_STATE, where their keys begin with
@@ -47,8 +47,12 @@ enum db {
 
 enum { TREE_STATE = DB_QUEUES, TREE_COUNT };
 
+static inline bool db_shared(enum db db) {
+  return db >= DB_QUEUES;
+}
+
 static inline int db_tree(enum db db) {
-  return db < DB_QUEUES ? (int)db : TREE_STATE;
+  return db_shared(db) ? TREE_STATE : (int)db;
 }
 
 #define TREE_KEY_MAX 511 /* LMDB's */
@@ -60,6 +64,15 @@ typedef struct tree_key {
 } tree_key;
 
 respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room);
+
+/* Bytes as LMDB has them, and back. */
+static inline MDB_val to_val(respool_bytes b) {
+  return (MDB_val){b.size, (void *)(uintptr_t)b.data};
+}
+
+static inline respool_bytes to_bytes(MDB_val v) {
+  return (respool_bytes){v.mv_data, v.mv_size};
+}
 
 typedef struct lmdb_env lmdb_env;
 
@@ -146,22 +159,6 @@ void txn_end_turn(lmdb_env *e);
 int txn_env_copy(lmdb_env *e, int fd);
 int txn_env_sync(lmdb_env *e);
 int txn_env_readers(lmdb_env *e, int *dead); /* frees their slots */
-void txn_env_stat(txn *t, respool_store_stats *out);
-
-uint64_t txn_high_water(txn *t); /* bytes of the file ever used */
-uint64_t txn_used(txn *t);       /* without those on the free list */
-
-/* Allocates `more` bytes on the disk, beyond those that this transaction asked
-   for before, and `reserve` bytes for settling and dead-lettering. False when
-   the disk is full; true as well where that cannot be known. */
-bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve);
-
-/* Would txn_claim_disk find room for `more` bytes, the reserve among them?
-   Changes nothing; true as well where that cannot be known. */
-bool txn_disk_has(txn *t, uint64_t more);
-/* The same outside of a transaction: `more` bytes beyond the file's. */
-bool txn_env_claim_disk(lmdb_env *e, uint64_t more);
-uint64_t txn_env_high_water(const lmdb_env *e);
 
 int txn_begin(lmdb_env *e, bool write, txn *t);
 int txn_commit(txn *t); /* 0; else nothing has changed, or UNKNOWN_OUTCOME */
@@ -171,14 +168,14 @@ void txn_abort(txn *t);
 bool txn_follows(const txn *t, size_t last);
 size_t txn_number(const txn *t);
 
-/* Notes a failure other than LMDB's, if it is the first; 0 is none. */
+/* Notes a failure of LMDB, or another, if it is the first; 0 is none. */
+void txn_check(txn *t, int rc);
 void txn_fail(txn *t, int rc);
 
 /* Point access. `txn_get` is false when there is none. */
 bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
 void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
 void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
-
 
 /* Puts CBOR's null: the key alone is the record. */
 void txn_put_null(txn *t, enum db db, respool_bytes key);
@@ -189,34 +186,8 @@ void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
 /* Room for a value of `size` bytes to be filled at once, NULL on error. */
 void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
 
-/* The first record at or after a key, and the last at or before it; false
-   when there is none. */
-bool txn_seek(txn *t, enum db db, respool_bytes from, respool_bytes *key,
-              respool_bytes *value);
-bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
-               respool_bytes *value);
-
 /* The number of entries of a tree. */
 size_t txn_entries(txn *t, int which);
-
-/* A cursor. A move returns false when there is no record there, and leaves key
-   and value as they were. Close it before the transaction ends. */
-typedef struct cur {
-  txn *t;
-  MDB_cursor *mdb;
-  int table; /* its number, where several share the tree; else -1 */
-  respool_bytes key, value;
-} cur;
-
-void cur_open(cur *c, txn *t, enum db db);
-void cur_open_tree(cur *c, txn *t, int which); /* keys as they lie there */
-void cur_close(cur *c);
-bool cur_first(cur *c);
-bool cur_seek(cur *c, respool_bytes key);  /* first at or after */
-bool cur_floor(cur *c, respool_bytes key); /* last at or before */
-bool cur_next(cur *c);
-bool cur_prev(cur *c);
-void cur_del(cur *c); /* the record under it; then seek again, or next */
 
 /* Is `from` before `to` in the order of a sound database? */
 bool key_rises(respool_bytes from, respool_bytes to);

@@ -2,7 +2,7 @@
 /*
  * The record of this process's commits; see commits.h.
  */
-#include "lmdb/env/commits.h"
+#include "lmdb/env/txn/commits.h"
 
 #include <string.h>
 

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transactions, records and cursors of an open environment; see txn.h. Errors
- * of LMDB become respool's codes here and nowhere else.
+ * Transactions and records of an open environment; see txn.h. Errors of LMDB
+ * become respool's codes here and nowhere else.
  */
-#include "lmdb/env/txn.h"
+#include "lmdb/env/txn/txn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* ---- errors ------------------------------------------------------------- */
@@ -44,8 +41,7 @@ int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
                             what, e->path, mdb_strerror(rc)));
 }
 
-/* Keeps the first failure of a transaction. */
-static void check_lmdb(txn *t, int rc) {
+void txn_check(txn *t, int rc) {
   if (t->rc || rc == 0) return;
   t->changes++;
   t->rc = txn_env_fail(t->env, t->write ? "write" : "read", rc);
@@ -95,120 +91,6 @@ int txn_env_readers(lmdb_env *e, int *dead) {
 uint64_t txn_env_newest(const lmdb_env *e) {
   MDB_envinfo info;
   return mdb_env_info(e->mdb, &info) ? 0 : info.me_last_txnid;
-}
-
-/* Pages on LMDB's free list: its database 0 holds, for each commit, a count
-   and that many page numbers (mdb_stat.c). Only a reader may look at it. */
-static size_t count_free(MDB_txn *reader) {
-  MDB_cursor *c;
-  MDB_val k, v;
-  size_t n = 0;
-  if (mdb_cursor_open(reader, 0, &c)) return 0;
-  while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
-    n += *(const size_t *)v.mv_data;
-  mdb_cursor_close(c);
-  return n;
-}
-
-static size_t free_pages(txn *t) {
-  MDB_txn *reader;
-  if (!t->write) return count_free(t->mdb);
-  if (mdb_txn_begin(t->env->mdb, NULL, MDB_RDONLY, &reader)) return 0;
-  size_t n = count_free(reader);
-  mdb_txn_abort(reader);
-  return n;
-}
-
-static uint64_t page_size(const lmdb_env *e) {
-  MDB_stat st;
-  mdb_env_stat(e->mdb, &st);
-  return st.ms_psize;
-}
-
-uint64_t txn_env_high_water(const lmdb_env *e) {
-  MDB_envinfo info;
-  mdb_env_info(e->mdb, &info);
-  return (info.me_last_pgno + 1) * page_size(e);
-}
-
-uint64_t txn_high_water(txn *t) {
-  return txn_env_high_water(t->env);
-}
-
-uint64_t txn_used(txn *t) {
-  return txn_high_water(t) - free_pages(t) * page_size(t->env);
-}
-
-#define DISK_STEP ((uint64_t)1 << 20)
-
-/* Allocates blocks for the file up to `end`, without changing its size; 0 or
-   errno. */
-static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
-  mdb_filehandle_t fd;
-  int rc;
-  if (mdb_env_get_fd(e->mdb, &fd)) return EBADF;
-  do
-    rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from));
-  while (rc && errno == EINTR);
-  if (rc) return errno;
-  e->disk_end = end;
-  return 0;
-}
-
-bool txn_env_claim_disk(lmdb_env *e, uint64_t more) {
-  uint64_t from = txn_env_high_water(e), end = from + more;
-  if (e->memory || end <= e->disk_end) return true;
-  int rc = allocate(e, from, end + DISK_STEP);
-  if (rc == ENOSPC || rc == EDQUOT) rc = allocate(e, from, end);
-  if (rc == ENOSPC || rc == EDQUOT) return false;
-  if (rc) e->disk_end = UINT64_MAX; /* not supported by the file system? */
-  return true;
-}
-
-bool txn_claim_disk(txn *t, uint64_t more, uint64_t reserve) {
-  uint64_t all = t->claimed + more + reserve;
-  if (!txn_env_claim_disk(t->env, all) && /* is there room within the file? */
-      txn_high_water(t) - txn_used(t) < all)
-    return false;
-  t->claimed += more;
-  return true;
-}
-
-static int64_t available_bytes(const lmdb_env *e) {
-  struct statvfs disk;
-  if (e->memory || fstatvfs(e->dirfd, &disk)) return RESPOOL_UNLIMITED;
-  return (int64_t)(disk.f_bavail * disk.f_frsize);
-}
-
-/* Bytes from the start of the file that the disk has for it, its blocks and
-   what is free; false where that cannot be known. */
-static bool disk_end(const lmdb_env *e, uint64_t *end) {
-  mdb_filehandle_t fd;
-  struct stat st;
-  int64_t left = available_bytes(e);
-  if (left == RESPOOL_UNLIMITED || mdb_env_get_fd(e->mdb, &fd) ||
-      fstat(fd, &st))
-    return false;
-  *end = (uint64_t)st.st_blocks * 512 + (uint64_t)left;
-  return true;
-}
-
-bool txn_disk_has(txn *t, uint64_t more) {
-  uint64_t end, from = txn_high_water(t);
-  if (!disk_end(t->env, &end)) return true;
-  return from + more <= end || from - txn_used(t) >= more;
-}
-
-void txn_env_stat(txn *t, respool_store_stats *out) {
-  MDB_envinfo info;
-  mdb_env_info(t->env->mdb, &info);
-  out->map_bytes = info.me_mapsize;
-  out->file_bytes = txn_high_water(t);
-  out->used_bytes = txn_used(t);
-  out->available_bytes = available_bytes(t->env);
-  out->last_txn = info.me_last_txnid;
-  out->readers = info.me_numreaders;
-  out->max_readers = info.me_maxreaders;
 }
 
 /* ---- transactions ------------------------------------------------------- */
@@ -290,21 +172,9 @@ size_t txn_number(const txn *t) {
 
 /* ---- point access ------------------------------------------------------- */
 
-static MDB_val to_val(respool_bytes b) {
-  return (MDB_val){b.size, (void *)(uintptr_t)b.data};
-}
-
-static respool_bytes to_bytes(MDB_val v) {
-  return (respool_bytes){v.mv_data, v.mv_size};
-}
-
-static bool is_shared(enum db db) {
-  return db >= DB_QUEUES;
-}
-
 /* A key that is too long stays so, for LMDB to refuse. */
 respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room) {
-  if (!is_shared(db)) return key;
+  if (!db_shared(db)) return key;
   size_t n = key.size < TREE_KEY_MAX ? key.size : TREE_KEY_MAX;
   room->b[0] = (uint8_t)db;
   if (n) memcpy(room->b + 1, key.data, n);
@@ -344,7 +214,7 @@ bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
   tree_key room;
   MDB_val k = key_in(db, key, &room), v;
   int rc = get(t, db, &k, &v);
-  if (rc != MDB_NOTFOUND) check_lmdb(t, rc);
+  if (rc != MDB_NOTFOUND) txn_check(t, rc);
   if (rc) return false;
   *value = to_bytes(v);
   return true;
@@ -355,7 +225,7 @@ void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
   tree_key room;
   MDB_val k = key_in(db, key, &room), v = to_val(value);
   t->changes++;
-  check_lmdb(t, put(t, db, &k, &v, 0));
+  txn_check(t, put(t, db, &k, &v, 0));
 }
 
 void txn_put_null(txn *t, enum db db, respool_bytes key) {
@@ -372,7 +242,7 @@ void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
   tree_key room;
   MDB_val k = key_in(db, key, &room), v = {size, NULL};
   t->changes++;
-  check_lmdb(t, put(t, db, &k, &v, MDB_RESERVE));
+  txn_check(t, put(t, db, &k, &v, MDB_RESERVE));
   return t->rc ? NULL : v.mv_data;
 }
 
@@ -384,118 +254,13 @@ void txn_del(txn *t, enum db db, respool_bytes key) {
   if (rc == MDB_NOTFOUND) return;
   t->changes++;
   if (!rc) rc = mdb_cursor_del(t->at[db_tree(db)], 0);
-  check_lmdb(t, rc);
+  txn_check(t, rc);
 }
 
 size_t txn_entries(txn *t, int which) {
   MDB_stat st;
-  if (!t->rc) check_lmdb(t, mdb_stat(t->mdb, t->env->trees[which], &st));
+  if (!t->rc) txn_check(t, mdb_stat(t->mdb, t->env->trees[which], &st));
   return t->rc ? 0 : st.ms_entries;
-}
-
-/* ---- cursors ------------------------------------------------------------ */
-
-void cur_open_tree(cur *c, txn *t, int which) {
-  memset(c, 0, sizeof *c);
-  c->t = t;
-  c->table = -1;
-  if (!t->rc)
-    check_lmdb(t, mdb_cursor_open(t->mdb, t->env->trees[which], &c->mdb));
-}
-
-void cur_open(cur *c, txn *t, enum db db) {
-  cur_open_tree(c, t, db_tree(db));
-  if (is_shared(db)) c->table = (int)db;
-}
-
-void cur_close(cur *c) {
-  if (c->mdb) mdb_cursor_close(c->mdb);
-  c->mdb = NULL;
-}
-
-/* Is the record of this table? Then its key is that without the number. */
-static bool is_own(const cur *c, MDB_val *k) {
-  if (c->table < 0) return true;
-  const uint8_t *b = k->mv_data;
-  if (b[0] != c->table) return false;
-  *k = (MDB_val){k->mv_size - 1, (void *)(uintptr_t)(b + 1)};
-  return true;
-}
-
-static bool move(cur *c, MDB_val k, MDB_cursor_op how) {
-  if (c->t->rc) return false;
-  MDB_val v;
-  int rc = mdb_cursor_get(c->mdb, &k, &v, how);
-  if (rc != MDB_NOTFOUND) check_lmdb(c->t, rc);
-  if (rc || !is_own(c, &k)) return false;
-  c->key = to_bytes(k);
-  c->value = to_bytes(v);
-  return true;
-}
-
-static MDB_val cur_key(const cur *c, respool_bytes key, tree_key *room) {
-  return c->table < 0 ? to_val(key) : key_in((enum db)c->table, key, room);
-}
-
-bool cur_first(cur *c) {
-  if (c->table >= 0) return cur_seek(c, (respool_bytes){"", 0});
-  return move(c, (MDB_val){0, NULL}, MDB_FIRST);
-}
-
-bool cur_seek(cur *c, respool_bytes key) {
-  tree_key room;
-  return move(c, cur_key(c, key, &room), MDB_SET_RANGE);
-}
-
-/* From the first record at or behind the key, in whatever table, one back,
-   unless it has that key. */
-bool cur_floor(cur *c, respool_bytes key) {
-  tree_key room;
-  MDB_val wanted = cur_key(c, key, &room), k = wanted, v, none = {0, NULL};
-  if (c->t->rc) return false;
-  int rc = mdb_cursor_get(c->mdb, &k, &v, MDB_SET_RANGE);
-  if (rc == MDB_NOTFOUND) return move(c, none, MDB_LAST);
-  check_lmdb(c->t, rc);
-  bool same = !rc && k.mv_size == wanted.mv_size &&
-              !memcmp(k.mv_data, wanted.mv_data, k.mv_size);
-  return move(c, none, same ? MDB_GET_CURRENT : MDB_PREV);
-}
-
-bool cur_next(cur *c) {
-  return move(c, (MDB_val){0, NULL}, MDB_NEXT);
-}
-
-bool cur_prev(cur *c) {
-  return move(c, (MDB_val){0, NULL}, MDB_PREV);
-}
-
-static bool look_up(txn *t, enum db db, respool_bytes from,
-                    bool (*move_to)(cur *c, respool_bytes key),
-                    respool_bytes *key, respool_bytes *value) {
-  cur c;
-  cur_open(&c, t, db);
-  bool found = move_to(&c, from);
-  cur_close(&c);
-  if (!found) return false;
-  *key = c.key;
-  *value = c.value;
-  return true;
-}
-
-bool txn_seek(txn *t, enum db db, respool_bytes from, respool_bytes *key,
-              respool_bytes *value) {
-  return look_up(t, db, from, cur_seek, key, value);
-}
-
-bool txn_floor(txn *t, enum db db, respool_bytes from, respool_bytes *key,
-               respool_bytes *value) {
-  return look_up(t, db, from, cur_floor, key, value);
-}
-
-void cur_del(cur *c) {
-  if (c->t->rc) return;
-  c->t->changes++;
-  check_lmdb(c->t, mdb_cursor_del(c->mdb, 0));
 }
 
 bool key_rises(respool_bytes from, respool_bytes to) {
