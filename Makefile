@@ -44,7 +44,7 @@ lmdb/steps = append change deliver wake turns settle browse replay live take
 lmdb/repair = compact check_partitions check record_kind salvage conflicts \
   rebuild_blobs rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
-lmdb = maintain beside small apply look engine
+lmdb = maintain beside small step apply look engine
 postgres/client = libpq values error url statement connection call
 postgres/record = run taken items
 postgres/env = env schema known bells open
@@ -67,7 +67,7 @@ SCHEMA = tables common push flow partition weights take lease settle queue \
 values = result record stats backoff tables encode decode cbor options
 handles = handle ticket bell names
 queue = take batch buffer dead_push change queue
-dead = dead replay
+dead = replay move dead
 store = buffer_list note file_work schedule worker trend maintenance \
   transaction repair store
 system = process file terminal input wait

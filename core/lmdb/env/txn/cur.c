@@ -45,7 +45,8 @@ static bool move(cur *c, MDB_val k, MDB_cursor_op how) {
 }
 
 static MDB_val cur_key(const cur *c, respool_bytes key, tree_key *room) {
-  return c->table < 0 ? to_val(key) : to_val(tree_key_of((enum db)c->table, key, room));
+  if (c->table >= 0) key = tree_key_of((enum db)c->table, key, room);
+  return to_val(key);
 }
 
 bool cur_first(cur *c) {
